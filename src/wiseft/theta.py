@@ -1,0 +1,249 @@
+"""The only reader and writer of weights.
+
+A *theta* is one classifier (paper section 3: theta = [V_enc, W_classifier]): `image.*`,
+`head.weight` (classes x width, exp(logit_scale) folded in once) and `head.bias` (classes).
+*Weights* are a whole zero-shot model with both towers, in open_clip's own names.
+Both are safetensors files of floating tensors with a JSON header; no pickle is involved.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from wiseft.errors import StaleArtifact, WiseftError
+from wiseft.io import atomic_path, require_file, sha256_file
+from wiseft.provenance import git_commit, versions
+from wiseft.stages import VERSION
+
+FORMAT = 1
+KINDS = ("zero-shot", "fine-tuned", "from-scratch", "combined")
+_KEY = "wiseft"
+
+
+@dataclass(frozen=True)
+class ThetaHeader:
+    """What a theta file says of itself.
+
+    `architecture` is the open_clip model config, `preprocessing` is `{size, mean, std}`,
+    `parents` maps a role (e.g. `theta_0`) to a SHA-256.
+    """
+
+    kind: str
+    stage: str
+    stage_version: int
+    architecture: dict[str, Any]
+    preprocessing: dict[str, Any]
+    class_names: list[str]
+    parents: dict[str, str] = field(default_factory=dict)
+    seed: int | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+    commit: str = "unknown"
+
+
+@dataclass(frozen=True)
+class Theta:
+    """The tensors of a classifier with their header; `sha256` is that of the file, if any."""
+
+    tensors: dict[str, Tensor]
+    header: ThetaHeader
+    sha256: str | None = None
+
+
+def make_header(
+    kind: str,
+    stage: str,
+    *,
+    architecture: dict[str, Any],
+    preprocessing: dict[str, Any],
+    class_names: list[str],
+    parents: dict[str, str],
+    seed: int | None = None,
+    settings: dict[str, Any] | None = None,
+) -> ThetaHeader:
+    """Return a header that carries the current stage version, library versions and commit."""
+    if kind not in KINDS:
+        raise ValueError(f"kind {kind!r} is not one of {KINDS}")
+    return ThetaHeader(
+        kind=kind,
+        stage=stage,
+        stage_version=VERSION[stage],
+        architecture=architecture,
+        preprocessing=preprocessing,
+        class_names=class_names,
+        parents=parents,
+        seed=seed,
+        settings=settings or {},
+        versions=versions(),
+        commit=git_commit(),
+    )
+
+
+def save_theta(path: Path | str, tensors: Mapping[str, Tensor], header: ThetaHeader) -> str:
+    """Write a theta atomically and return the SHA-256 of the file.
+
+    Raises:
+        WiseftError: if the tensors are not those of a classifier or hold a NaN or infinity.
+    """
+    check_theta(tensors, header.class_names, str(path))
+    return _save(path, tensors, {"format": FORMAT} | dataclasses.asdict(header))
+
+
+def load_theta(path: Path | str, check_version: bool = True) -> Theta:
+    """Read a theta into memory.
+
+    Raises:
+        WiseftError: if the file is missing, is no theta, or holds a NaN or infinity.
+        StaleArtifact: if an older version of its stage wrote it.
+    """
+    tensors, raw = _load(path, "theta")
+    header = _theta_header(raw, path, check_version)
+    check_theta(tensors, header.class_names, str(path))
+    return Theta(tensors, header, sha256_file(path))
+
+
+def read_header(path: Path | str) -> ThetaHeader:
+    """Read the header of a theta without its tensors."""
+    return _theta_header(_read_raw_header(path, "theta"), path, check_version=False)
+
+
+def save_weights(
+    path: Path | str, tensors: Mapping[str, Tensor], header: Mapping[str, Any]
+) -> str:
+    """Write the weights of a zero-shot model (both towers) and return the SHA-256.
+
+    The header needs `architecture` and `preprocessing`; stage version, library versions and
+    commit are added.
+    """
+    _check_finite(tensors, str(path))
+    stage = header.get("stage", "pretrain")
+    made_by = {"stage": stage, "stage_version": VERSION[stage]}
+    made_by |= {"versions": versions(), "commit": git_commit()}
+    return _save(path, tensors, {"format": FORMAT, "kind": "weights"} | made_by | dict(header))
+
+
+def load_weights(path: Path | str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read the weights of a zero-shot model and their header.
+
+    Raises:
+        WiseftError: if the file is missing, holds no zero-shot model, or a NaN or infinity.
+        StaleArtifact: if an older version of its stage wrote it.
+    """
+    tensors, raw = _load(path, "zero-shot weights")
+    if raw.get("kind") != "weights":
+        raise WiseftError(f"{path} is a {raw.get('kind')} theta, not the weights of both towers")
+    _check_stage(raw["stage"], raw["stage_version"], path)
+    _check_finite(tensors, str(path))
+    return tensors, raw
+
+
+def check_theta(tensors: Mapping[str, Tensor], class_names: list[str], where: str) -> None:
+    """Check that the tensors are a whole, finite classifier over these classes."""
+    missing = [key for key in ("head.weight", "head.bias") if key not in tensors]
+    if missing or not any(key.startswith("image.") for key in tensors):
+        raise WiseftError(f"{where} is no theta: {', '.join(missing) or 'image.*'} is missing")
+    for key, tensor in tensors.items():
+        if not tensor.is_floating_point():
+            raise WiseftError(f"{where}: tensor {key} is {tensor.dtype}, not floating")
+    rows = (tensors["head.weight"].shape[0], tensors["head.bias"].shape[0], len(class_names))
+    if len(set(rows)) != 1:
+        raise WiseftError(
+            f"{where}: head.weight, head.bias and the class names have {rows} rows; they must agree"
+        )
+    _check_finite(tensors, where)
+
+
+def check_compatible(a: Theta, b: Theta) -> None:
+    """Check that two thetas are of one architecture over the same classes.
+
+    Raises:
+        WiseftError: naming what differs first (a tensor, the classes, the preprocessing).
+    """
+    check_same_tensors(a.tensors, b.tensors)
+    for name in ("class_names", "preprocessing"):
+        left, right = getattr(a.header, name), getattr(b.header, name)
+        if left != right:
+            raise WiseftError(f"the two thetas differ in {name}: {left} and {right}")
+
+
+def check_same_tensors(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> None:
+    """Check that two sets of tensors have equal keys and shapes."""
+    missing, unexpected = sorted(a.keys() - b.keys()), sorted(b.keys() - a.keys())
+    if missing or unexpected:
+        raise WiseftError(
+            "the thetas are of different architectures: the second lacks "
+            f"{_some(missing)} and adds {_some(unexpected)}"
+        )
+    for key in sorted(a):
+        if a[key].shape != b[key].shape:
+            raise WiseftError(
+                f"the thetas are of different architectures: tensor {key} has shape "
+                f"{tuple(a[key].shape)} in the first and {tuple(b[key].shape)} in the second"
+            )
+
+
+def _some(keys: list[str]) -> str:
+    if not keys:
+        return "nothing"
+    return ", ".join(keys[:3]) + (f" and {len(keys) - 3} more" if len(keys) > 3 else "")
+
+
+def _check_finite(tensors: Mapping[str, Tensor], where: str) -> None:
+    for key, tensor in tensors.items():
+        if not bool(torch.isfinite(tensor).all()):
+            raise WiseftError(f"{where}: tensor {key} holds a NaN or an infinity")
+
+
+def _save(path: Path | str, tensors: Mapping[str, Tensor], header: dict[str, Any]) -> str:
+    ready = {key: tensors[key].detach().cpu().contiguous() for key in sorted(tensors)}
+    with atomic_path(path) as temporary:
+        save_file(ready, temporary, metadata={_KEY: json.dumps(header, sort_keys=True)})
+    return sha256_file(path)
+
+
+def _load(path: Path | str, what: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    raw = _read_raw_header(path, what)
+    with safe_open(str(path), framework="pt") as file:
+        return {key: file.get_tensor(key) for key in file.keys()}, raw  # noqa: SIM118
+
+
+def _read_raw_header(path: Path | str, what: str) -> dict[str, Any]:
+    path = require_file(path, what)
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            metadata = file.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        raise WiseftError(f"{path} is not a whole safetensors file ({error})") from None
+    if _KEY not in metadata:
+        raise WiseftError(f"{path} is a safetensors file, but was not written by wiseft")
+    raw: dict[str, Any] = json.loads(metadata[_KEY])
+    if raw.get("format") != FORMAT:
+        raise StaleArtifact(f"{path} has format {raw.get('format')}, expected {FORMAT}")
+    return raw
+
+
+def _theta_header(raw: dict[str, Any], path: Path | str, check_version: bool) -> ThetaHeader:
+    if raw.get("kind") not in KINDS:
+        raise WiseftError(f"{path} holds {raw.get('kind')}, not a theta ({', '.join(KINDS)})")
+    header = ThetaHeader(**{key: value for key, value in raw.items() if key != "format"})
+    if check_version:
+        _check_stage(header.stage, header.stage_version, path)
+    return header
+
+
+def _check_stage(stage: str, version: int, path: Path | str) -> None:
+    if version != VERSION[stage]:
+        raise StaleArtifact(
+            f"{path} was written by version {version} of the {stage} stage, this is version "
+            f"{VERSION[stage]}; delete the file and rerun, or check out the older code"
+        )
