@@ -1,0 +1,118 @@
+"""The command line: thin commands, whose heavy imports are inside them so that it starts fast."""
+
+from __future__ import annotations
+
+import errno
+import sys
+import traceback
+from dataclasses import dataclass
+from typing import Annotated
+
+import typer
+
+from wiseft.cli import (
+    combine,
+    config,
+    data,
+    doctor,
+    evaluate,
+    figures,
+    finetune,
+    pretrain,
+    tabulate,
+    zeroshot,
+)
+from wiseft.errors import WiseftError
+
+app = typer.Typer(
+    name="wiseft",
+    help="Robust fine-tuning of zero-shot models: the steps of the workflow, one command a step.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@dataclass
+class _Options:
+    """Options that stand before the command."""
+
+    debug: bool = False
+
+
+_options = _Options()
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        from wiseft.provenance import git_commit
+
+        typer.echo(f"wiseft {version('wiseft')} (commit {git_commit()})")
+        raise typer.Exit
+
+
+@app.callback()
+def _before(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Print the version and leave.", callback=_print_version, is_eager=True
+        ),
+    ] = False,
+) -> None:
+    _options.debug = debug
+
+
+for _module in (
+    config,
+    doctor,
+    data,
+    pretrain,
+    zeroshot,
+    finetune,
+    combine,
+    evaluate,
+    tabulate,
+    figures,
+):
+    _module.register(app)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line; leave with exit code 0, 1 (an error) or 2 (wrong usage).
+
+    What a user can mend is one `error:` line without a traceback, unless `--debug` asks for it.
+    """
+    _options.debug = False
+    try:
+        app(args=arguments)
+    except Exception as error:
+        if _options.debug:
+            traceback.print_exc()
+        print(f"error: {_message(error)}", file=sys.stderr)
+        sys.exit(1)
+
+
+def _message(error: Exception) -> str:
+    if isinstance(error, WiseftError):
+        return str(error)
+    if isinstance(error, OSError) and error.errno is not None:
+        return _os_message(error)
+    hint = "" if _options.debug else "; `wiseft --debug COMMAND ...` shows where"
+    return f"unexpected {type(error).__name__}: {error}{hint}"
+
+
+def _os_message(error: OSError) -> str:
+    path = error.filename or "a file"
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return f"no permission for {path}; make it accessible, or choose another folder"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"no space left for {path}; free some disk space, then rerun: it continues"
+    if error.errno in (errno.ENOTDIR, errno.EEXIST):
+        return f"cannot use {path}: a file stands where a folder is needed; choose another path"
+    return f"cannot use {path}: {error.strerror or error}"

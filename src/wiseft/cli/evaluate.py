@@ -1,0 +1,65 @@
+"""Commands of the evaluate stage."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command `evaluate`."""
+    app.command("evaluate")(evaluate)
+
+
+def evaluate(
+    theta_1: Annotated[Path, typer.Option(help="The fine-tuned end, or a model on its own.")],
+    alphas: Annotated[str, typer.Option(help="The grid, e.g. 0.000,0.500,1.000.")],
+    dataset: Annotated[list[Path], typer.Option(help="A dataset's manifest; repeat for a suite.")],
+    evaluate: Annotated[
+        str,
+        typer.Option(
+            help='By dataset: \'{"mnist": {"splits": ["test"], "views": [{"name": "all", '
+            '"metric": "accuracy"}]}}\', or @ and a YAML file.'
+        ),
+    ],
+    output_dir: Annotated[Path, typer.Option(help="Files go to <output-dir>/<dataset>/.")],
+    model: Annotated[str, typer.Option(help="Name of the model, for the metrics file.")],
+    reference: Annotated[str, typer.Option(help="Name of the reference dataset.")],
+    method: Annotated[str, typer.Option(help="Name of the fine-tuning method.")],
+    run: Annotated[str, typer.Option(help="Name of the run.")],
+    seed: Annotated[int, typer.Option(help="Seed of the run.")],
+    theta_0: Annotated[
+        Path | None, typer.Option(help="The zero-shot end; without it only alpha 1.000.")
+    ] = None,
+    variant: Annotated[str, typer.Option(help="Variant of the method, if any.")] = "",
+    batch_size: Annotated[int, typer.Option(min=1, help="Images in a forward pass.")] = 500,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 1,
+) -> None:
+    """Evaluate every alpha on a suite of datasets, in one pass over the images."""
+    from wiseft.config import parse_settings
+    from wiseft.evaluate import Request, evaluate_suite
+    from wiseft.evaluate.views import SuiteEvaluation
+    from wiseft.zeroshot.runtime import start_torch
+
+    request = Request(
+        theta_0=theta_0,
+        theta_1=theta_1,
+        alphas=alphas.split(","),
+        manifests=dataset,
+        evaluate=parse_settings(SuiteEvaluation, evaluate, "--evaluate"),
+        output_dir=output_dir,
+        about={
+            "model": model,
+            "reference": reference,
+            "method": method,
+            "variant": variant,
+            "run": run,
+            "seed": seed,
+        },
+        batch_size=batch_size,
+        device=str(start_torch(threads, device)),
+    )
+    evaluate_suite(request, say=lambda line: typer.echo(line, err=True))

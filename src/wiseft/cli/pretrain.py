@@ -1,0 +1,82 @@
+"""`wiseft glyphs` and `wiseft pretrain`: the embedded zero-shot model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of the pretrain stage."""
+    app.command("glyphs")(glyphs)
+    app.command("pretrain")(pretrain)
+
+
+def glyphs(
+    settings: Annotated[str, typer.Option(help="Pre-training settings: JSON or @file.yaml.")],
+    output: Annotated[Path, typer.Option(help="The glyph file to write.")],
+    package: Annotated[
+        list[Path] | None, typer.Option(help="A wheel that carries typefaces; repeatable.")
+    ] = None,
+) -> None:
+    """Render typefaces and pen strokes into masks, once."""
+    from wiseft.config import PretrainSettings, parse_settings
+    from wiseft.pretrain.glyphs import build_glyphs, save_glyphs
+
+    chosen = parse_settings(PretrainSettings, settings)
+    rendered = build_glyphs(package or [], chosen.glyph_size, chosen.pen_glyphs)
+    save_glyphs(output, rendered)
+    typer.echo(f"{len(rendered.digits)} glyphs of {len(rendered.names)} families", err=True)
+
+
+def pretrain(
+    glyphs: Annotated[Path, typer.Option(help="The glyph file.")],
+    architecture: Annotated[Path, typer.Option(help="An open_clip model config (JSON).")],
+    preprocessing: Annotated[str, typer.Option(help="{size, mean, std}: JSON or @file.yaml.")],
+    settings: Annotated[str, typer.Option(help="Pre-training settings: JSON or @file.yaml.")],
+    seed: Annotated[int, typer.Option(min=0, help="Of the weights and of every batch.")],
+    state: Annotated[Path, typer.Option(help="Folder for the resume state.")],
+    weights: Annotated[Path, typer.Option(help="The zero-shot weights to write.")],
+    curve: Annotated[Path, typer.Option(help="The training curve (CSV) to write.")],
+    threads: Annotated[int, typer.Option(min=1, help="With two, rendering overlaps.")] = 1,
+) -> None:
+    """Pre-train a small zero-shot model on rendered digits with captions."""
+    import torch
+
+    from wiseft.classifier import architecture_from_json
+    from wiseft.config import Preprocessing, PretrainSettings, parse_settings
+    from wiseft.io import sha256_file
+    from wiseft.pretrain.glyphs import load_glyphs
+    from wiseft.pretrain.train import pretrain as train
+    from wiseft.pretrain.train import write_curve
+    from wiseft.stages import VERSION
+    from wiseft.state import StateStore
+    from wiseft.theta import save_weights
+
+    torch.set_num_threads(1)  # the tower is too small for two; see docs/design.md
+    chosen = parse_settings(PretrainSettings, settings)
+    pixels = parse_settings(Preprocessing, preprocessing).model_dump(mode="json")
+    model = architecture_from_json(architecture)
+    identity = {
+        "settings": chosen.model_dump(mode="json"),
+        "preprocessing": pixels,
+        "architecture": model,
+        "glyphs": sha256_file(glyphs),
+        "seed": seed,
+        "version": VERSION["pretrain"],
+    }
+    states = StateStore(state, identity)
+    tensors, rows = train(load_glyphs(glyphs), model, pixels, chosen, seed, states, threads)
+    write_curve(curve, rows)
+    header = {
+        "stage": "pretrain",
+        "architecture": model,
+        "preprocessing": pixels,
+        "seed": seed,
+        "settings": chosen.model_dump(mode="json"),
+        "parents": {"glyphs": identity["glyphs"]},
+    }
+    save_weights(weights, tensors, header)
+    states.clear()

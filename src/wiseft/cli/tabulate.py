@@ -1,0 +1,71 @@
+"""Commands of the tabulate stage."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command `tabulate`."""
+    app.command("tabulate")(tabulate)
+
+
+def tabulate(
+    experiment: Annotated[str, typer.Option(help="Name of the experiment.")],
+    settings: Annotated[
+        str,
+        typer.Option(
+            help="Statistics of the experiment (averages, held_out, test_split, reference, "
+            "bootstrap, alphas, fixed_alpha, fit_exclude) as JSON, or @ and a YAML file."
+        ),
+    ],
+    table_parquet: Annotated[Path, typer.Option(help="The tidy table to write.")],
+    table_csv: Annotated[Path, typer.Option(help="The same as CSV.")],
+    comparisons: Annotated[Path, typer.Option(help="CSV of paired comparisons to write.")],
+    selection: Annotated[Path, typer.Option(help="CSV of chosen alphas and regrets to write.")],
+    fits: Annotated[Path, typer.Option(help="CSV of the baselines' fits to write.")],
+    metrics: Annotated[
+        list[Path] | None, typer.Option(help="Metrics files; several may follow.")
+    ] = None,
+    predictions: Annotated[
+        list[Path] | None, typer.Option(help="The predictions beside them; several may follow.")
+    ] = None,
+    files: Annotated[
+        list[Path] | None,
+        typer.Argument(help="More metrics (.json) and predictions (.parquet), in any order."),
+    ] = None,
+) -> None:
+    """Make the tidy table of an experiment, with intervals, comparisons and chosen alphas."""
+    from wiseft.config import parse_settings
+    from wiseft.errors import WiseftError
+    from wiseft.tabulate.settings import TabulateSettings
+    from wiseft.tabulate.stage import tabulate as make_tables
+    from wiseft.tabulate.stage import write_tables
+
+    # `--metrics a b` reaches us as an option and an argument; the suffix says which is which.
+    more = list(files or [])
+    other = [path for path in more if path.suffix not in (".json", ".parquet")]
+    if other:
+        raise WiseftError(f"{other[0]} is neither metrics (.json) nor predictions (.parquet)")
+    tables = make_tables(
+        experiment,
+        parse_settings(TabulateSettings, settings),
+        [*(metrics or []), *(path for path in more if path.suffix == ".json")],
+        [*(predictions or []), *(path for path in more if path.suffix == ".parquet")],
+    )
+    write_tables(
+        tables,
+        parquet=table_parquet,
+        csv=table_csv,
+        comparisons=comparisons,
+        selection=selection,
+        fits=fits,
+    )
+    typer.echo(
+        f"tabulate: wrote {table_csv} ({len(tables.table)} rows) and "
+        f"{len(tables.comparisons)} comparisons",
+        err=True,
+    )

@@ -1,0 +1,56 @@
+"""The configuration: typed models, the catalogue of entries, and every path of an artifact."""
+
+from wiseft.config.catalogue import Catalogue, UnknownName, load_config
+from wiseft.config.entries import (
+    DatasetEntry,
+    ModelEntry,
+    PackageEntry,
+    Packages,
+    Preprocessing,
+    PretrainSettings,
+    PromptsEntry,
+    ViewSettings,
+)
+from wiseft.config.experiment import (
+    FIGURES,
+    Baselines,
+    Bootstrap,
+    Config,
+    Estimate,
+    ExperimentEntry,
+    FigureSettings,
+    HeldOut,
+)
+from wiseft.config.loading import parse_settings
+from wiseft.config.methods import FinetuneSettings, MethodEntry
+from wiseft.config.paths import run_name, split_run_name
+from wiseft.config.runs import Run, experiment_runs
+
+__all__ = [
+    "FIGURES",
+    "Baselines",
+    "Bootstrap",
+    "Catalogue",
+    "Config",
+    "DatasetEntry",
+    "Estimate",
+    "ExperimentEntry",
+    "FigureSettings",
+    "FinetuneSettings",
+    "HeldOut",
+    "MethodEntry",
+    "ModelEntry",
+    "PackageEntry",
+    "Packages",
+    "Preprocessing",
+    "PretrainSettings",
+    "PromptsEntry",
+    "Run",
+    "UnknownName",
+    "ViewSettings",
+    "experiment_runs",
+    "load_config",
+    "parse_settings",
+    "run_name",
+    "split_run_name",
+]

@@ -1,0 +1,207 @@
+"""The catalogue: all entries of a project's `config/` folder, read when they are asked for."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel
+
+from wiseft.config.entries import (
+    SEED_SUFFIX_PATTERN,
+    DatasetEntry,
+    ModelEntry,
+    PackageEntry,
+    Packages,
+    PromptsEntry,
+)
+from wiseft.config.experiment import Config, ExperimentEntry
+from wiseft.config.loading import load_entry, read_yaml, suggest, validate
+from wiseft.config.methods import FinetuneSettings, MethodEntry
+from wiseft.errors import WiseftError
+
+E = TypeVar("E", bound=BaseModel)
+
+
+class UnknownName(WiseftError):
+    """A name that no entry has."""
+
+
+class Catalogue:
+    """Entries by name, read lazily and kept.
+
+    Args:
+        root: the project's root, the folder that holds `config/`.
+    """
+
+    def __init__(self, root: Path | str = ".") -> None:
+        self.root = Path(root)
+        self.folder = self.root / "config"
+        self._entries: dict[tuple[str, str], BaseModel] = {}
+        self._experiments: dict[str, ExperimentEntry] = {}
+        self._packages: dict[str, PackageEntry] | None = None
+
+    def names(self, kind: str) -> list[str]:
+        """Return the names of all entries of a kind: datasets, prompts, models, methods or
+        experiments.
+        """
+        return sorted(path.stem for path in (self.folder / kind).glob("*.yaml"))
+
+    def dataset(self, name: str) -> DatasetEntry:
+        """Return a dataset. Raises WiseftError if it is unknown or its file is wrong."""
+        return self._entry("datasets", "dataset", DatasetEntry, name)
+
+    def prompts(self, name: str) -> PromptsEntry:
+        """Return a prompt set. Raises WiseftError if it is unknown or its file is wrong."""
+        return self._entry("prompts", "prompt set", PromptsEntry, name)
+
+    def method(self, name: str) -> MethodEntry:
+        """Return a method with its variants. Raises WiseftError if it is unknown or its file is
+        wrong.
+        """
+        return self._entry("methods", "method", MethodEntry, name)
+
+    def model(self, name: str) -> tuple[ModelEntry, int | None]:
+        """Return a model's entry and its pre-training seed.
+
+        The seed is None for a bare entry name, which a from-scratch baseline and a model with
+        `source: file` carry.
+
+        Raises:
+            WiseftError: if there is no such entry, or the name has a seed and the model has none.
+        """
+        names = self.names("models")
+        match = re.search(SEED_SUFFIX_PATTERN, name)
+        bare = name[: match.start()] if match else name
+        if bare not in names:
+            raise UnknownName(
+                f"unknown model {name}; {suggest(bare, names)} "
+                "(a model that is pre-trained here has -s<seed> behind its entry's name)"
+            )
+        entry = self._entry("models", "model", ModelEntry, bare)
+        if match and entry.source != "pretrain":
+            raise UnknownName(
+                f"model {name} has a pre-training seed, but {bare} is not pre-trained here; write "
+                f"{bare}"
+            )
+        return entry, int(match[1]) if match else None
+
+    def architecture_path(self, entry: ModelEntry) -> Path:
+        """Return the open_clip model configuration of a model."""
+        return self.folder / "models" / entry.architecture
+
+    def method_settings(self, method_id: str) -> FinetuneSettings:
+        """Return the settings behind `<method>` or `<method>__<variant>`.
+
+        Raises:
+            WiseftError: if there is no such method or variant; names the nearest.
+        """
+        name, separator, variant = method_id.partition("__")
+        entry = self.method(name)
+        if separator and variant not in entry.variants:
+            raise UnknownName(
+                f"method {name} has no variant {variant}; {suggest(variant, entry.variants)}"
+            )
+        return entry.resolve(variant if separator else None)
+
+    def packages(self) -> dict[str, PackageEntry]:
+        """Return the packages that carry data, by their key."""
+        if self._packages is None:
+            path = self.folder / "packages.yaml"
+            self._packages = load_entry(Packages, path, "list of packages").packages
+        return self._packages
+
+    def package(self, key: str) -> PackageEntry:
+        """Return one package. Raises WiseftError if there is none under that key."""
+        packages = self.packages()
+        if key not in packages:
+            raise UnknownName(f"unknown package {key}; {suggest(key, packages)}")
+        return packages[key]
+
+    def experiment_entry(self, name: str) -> ExperimentEntry:
+        """Return an experiment that was checked by itself only. Raises WiseftError."""
+        return self._entry("experiments", "experiment", ExperimentEntry, name)
+
+    def experiment(self, name: str) -> ExperimentEntry:
+        """Return an experiment that was checked against all the entries it names.
+
+        Raises:
+            WiseftError: a line for every problem.
+        """
+        if name not in self._experiments:
+            from wiseft.config.checks import experiment_problems  # it needs this module
+
+            entry = self.experiment_entry(name)
+            problems = experiment_problems(entry, self)
+            if problems:
+                raise WiseftError("\n".join(problems))
+            self._experiments[name] = entry
+        return self._experiments[name]
+
+    def dataset_closure(self, names: Iterable[str]) -> list[str]:
+        """Return datasets with all they are rendered from, each behind what it depends on.
+
+        Raises:
+            WiseftError: if a dataset is unknown, or datasets depend on each other in a circle.
+        """
+        done: list[str] = []
+
+        def visit(name: str, chain: tuple[str, ...]) -> None:
+            if name in chain:
+                path = self.folder / "datasets" / f"{name}.yaml"
+                circle = " -> ".join((*chain, name))
+                raise WiseftError(
+                    f"{path}: key `depends` leads in a circle: {circle}; remove one of them"
+                )
+            if name not in done:
+                for parent in self.dataset(name).depends:
+                    visit(parent, (*chain, name))
+                done.append(name)
+
+        for name in names:
+            visit(name, ())
+        return done
+
+    def suites(self, datasets: Iterable[str]) -> dict[str, list[str]]:
+        """Return datasets by the suite that one evaluate job covers, in the given order."""
+        suites: dict[str, list[str]] = {}
+        for name in datasets:
+            suites.setdefault(self.dataset(name).suite_name, []).append(name)
+        return suites
+
+    def _entry(self, kind: str, what: str, model: type[E], name: str) -> E:
+        if (kind, name) not in self._entries:
+            if name not in self.names(kind):
+                raise UnknownName(
+                    f"unknown {what} {name}; {suggest(name, self.names(kind))} "
+                    f"(one file in {self.folder / kind} is one {what})"
+                )
+            path = self.folder / kind / f"{name}.yaml"
+            entry = load_entry(model, path, what)
+            key = "experiment" if kind == "experiments" else "name"
+            if getattr(entry, key) != name:
+                raise WiseftError(
+                    f"{path}: key `{key}` is {getattr(entry, key)}, but must be {name}, as the "
+                    "file is called"
+                )
+            self._entries[kind, name] = entry
+        found = self._entries[kind, name]
+        assert isinstance(found, model)
+        return found
+
+
+def load_config(path: Path | str, overrides: Mapping[str, Any] | None = None) -> Config:
+    """Return `config/config.yaml` with overrides, such as Snakemake's `--config experiment=NAME`.
+
+    Raises:
+        WiseftError: a line for every unknown key (with the nearest valid name) and wrong value.
+    """
+    path = Path(path)
+    data = read_yaml(path, "configuration") or {}
+    overrides = dict(overrides or {})
+    if isinstance(data, dict) and overrides:
+        validate(Config, {**overrides}, "--config")
+        data = {**data, **overrides}
+    return validate(Config, data, str(path))

@@ -1,0 +1,200 @@
+"""Typed models of the configuration and of an experiment: a selection of runs, datasets, alphas and
+figures.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, Field, model_validator
+
+from wiseft.alphas import format_alpha, parse_alphas
+from wiseft.config.entries import (
+    NAME_PATTERN,
+    Entry,
+    Name,
+    Names,
+    Positive,
+    Seed,
+    Seeds,
+    SomeNames,
+    distinct,
+)
+from wiseft.errors import WiseftError
+
+FIGURES = ("robustness", "landscape")
+"""Names that a figure's `draw` may have; the figures stage registers a function for each."""
+
+METHOD_PATTERN = NAME_PATTERN.removesuffix("$") + r"(?:__[A-Za-z0-9]+(?:[-.][A-Za-z0-9]+)*)?$"
+
+
+def _alphas(values: list[float]) -> list[float]:
+    """Check that alphas are in [0, 1], of three decimals, distinct. Raises ValueError."""
+    try:
+        parse_alphas(values) if values else None
+    except WiseftError as error:
+        raise ValueError(str(error)) from None
+    return values
+
+
+MethodIds = Annotated[list[Annotated[str, Field(pattern=METHOD_PATTERN)]], AfterValidator(distinct)]
+Alphas = Annotated[list[float], AfterValidator(_alphas)]
+
+
+class Config(Entry):
+    """What runs by default, and where."""
+
+    experiment: Name = Field(
+        "digits", description="Experiment that runs: a file in `config/experiments`."
+    )
+    datasets_root: str = Field(
+        "datasets", description="Folder of the prepared datasets and fetched packages."
+    )
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto", description="Where models run; `auto` takes a GPU where there is one."
+    )
+
+
+class Baselines(Entry):
+    """Models trained from scratch on the reference dataset, through which the baseline fit goes."""
+
+    model: Name = Field(description="Model entry whose architecture is trained; without a seed.")
+    methods: MethodIds = Field(min_length=1, description="Methods with `init: random`.")
+    seeds: Seeds = Field([0], description="Training seeds.")
+
+
+class HeldOut(Entry):
+    """Where alpha may be chosen: samples that neither training nor the test sees."""
+
+    dataset: Name = Field(description="Dataset, one of `datasets`.")
+    split: Name = Field(description="Split of it, one that is evaluated.")
+
+
+class Bootstrap(Entry):
+    """Intervals of averages and of paired differences."""
+
+    resamples: Annotated[int, Field(ge=100)] = Field(2000, description="Bootstrap resamples.")
+    seed: Seed = Field(0, description="Seed of the resampling.")
+
+
+class FigureSettings(Entry):
+    """One figure, drawn from the tidy table alone."""
+
+    draw: Literal["robustness", "landscape"] = Field(description="What is drawn.")
+    options: dict[str, Any] = Field(
+        {},
+        description="Options of the drawing, such as `average`: one of the experiment's "
+        "`averages`.",
+    )
+
+
+class Estimate(Entry):
+    """What a run of the whole experiment roughly needs, after installation."""
+
+    minutes: Positive = Field(description="Minutes on two CPU cores.")
+    memory_gb: Positive = Field(description="Peak memory in GB.")
+    disk_gb: Positive = Field(
+        description="Disk space in GB: packages, datasets, weights and results."
+    )
+
+
+class ExperimentEntry(Entry):
+    """A selection of runs, datasets, alphas and figures. What changes an artifact is an entry,
+    never a key here.
+    """
+
+    experiment: Name = Field(description="Name of the experiment; the file's name without `.yaml`.")
+    title: str = Field(description="Human-readable name.")
+    about: str = Field("", description="What it shows, in a few sentences; stands in the report.")
+    estimate: Estimate = Field(description="What it roughly needs; shown by `wiseft doctor`.")
+    models: Names = Field(
+        description="Zero-shot models, with `-s<seed>` behind the entry's name where it is "
+        "pre-trained here."
+    )
+    reference: Name = Field(description="Dataset whose train split models are fine-tuned on.")
+    datasets: SomeNames = Field(description="Datasets to evaluate, the reference among them.")
+    methods: MethodIds = Field(
+        description="Fine-tuning methods: `<method>` or `<method>__<variant>`, with `init: "
+        "zero-shot`."
+    )
+    seeds: Seeds = Field(
+        description="Fine-tuning seeds; each draws its own training subset and order."
+    )
+    baselines: Baselines | None = Field(None, description="From-scratch baselines, or null.")
+    alphas: Alphas = Field(
+        min_length=1,
+        description="Grid of the sweep: 0 is the zero-shot model, 1 the fine-tuned one.",
+    )
+    interpolate: Alphas = Field(
+        [], description="Alphas whose interpolated weights are written as files."
+    )
+    held_out: HeldOut = Field(description="Where alpha may be chosen.")
+    test_split: Name = Field("test", description="Split that is reported, in every dataset.")
+    averages: dict[Name, SomeNames] = Field({}, description="Named averages over datasets.")
+    bootstrap: Bootstrap = Field(
+        Bootstrap(resamples=2000, seed=0), description="Resampling of intervals."
+    )
+    figures: dict[Name, FigureSettings] = Field({}, description="Figures by file name.")
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        problems = [*self._selection_problems(), *self._alpha_problems()]
+        if problems:
+            raise ValueError("\n".join(problems))
+        return self
+
+    def _selection_problems(self) -> list[str]:
+        selected = ", ".join(self.datasets)
+        problems = []
+        if not self.methods and self.baselines is None:
+            problems.append(
+                "methods is empty and baselines is null, but at least one model must be trained"
+            )
+        if self.methods and not self.models:
+            problems.append("models is empty, but methods need at least one model to start from")
+        if self.reference not in self.datasets:
+            problems.append(
+                f"reference is {self.reference}, but must be one of datasets: {selected}"
+            )
+        if self.held_out.dataset not in self.datasets:
+            problems.append(
+                f"held_out.dataset is {self.held_out.dataset}, but must be one of datasets: "
+                f"{selected}"
+            )
+        for name, members in self.averages.items():
+            problems += [
+                f"averages.{name} lists {member}, but must list only datasets: {selected}"
+                for member in members
+                if member not in self.datasets
+            ]
+        for name, figure in self.figures.items():
+            average = figure.options.get("average")
+            if average is not None and average not in self.averages:
+                problems.append(
+                    f"figures.{name}.options.average is {average}, but must be one of averages: "
+                    f"{', '.join(self.averages) or 'there are none'}"
+                )
+        return problems
+
+    def _alpha_problems(self) -> list[str]:
+        if self.methods and not {"0.000", "1.000"} <= set(self.alpha_names):
+            return [
+                f"alphas is {', '.join(self.alpha_names)}, but must contain 0 and 1, "
+                "because both ends are needed to interpolate"
+            ]
+        return []
+
+    @property
+    def alpha_names(self) -> list[str]:
+        """The grid as sorted three-decimal strings."""
+        return parse_alphas(self.alphas)
+
+    @property
+    def interpolate_names(self) -> list[str]:
+        """The alphas that are written as files, as three-decimal strings."""
+        return sorted(format_alpha(alpha) for alpha in self.interpolate)
+
+    @property
+    def shifts(self) -> list[str]:
+        """The datasets other than the reference."""
+        return [dataset for dataset in self.datasets if dataset != self.reference]

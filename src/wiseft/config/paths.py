@@ -1,0 +1,183 @@
+"""Every path of an artifact, relative to the project's root (docs/design.md, "Layout").
+
+Arguments are plain names, so a workflow may pass wildcards:
+``theta_0_path("{model}", "{reference}")``.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from wiseft.errors import WiseftError
+
+DATASETS_ROOT = "datasets"
+DATA = Path("data")
+RESULTS = Path("results")
+STATE = Path(".wiseft/state")
+LOGS = Path("logs")
+
+
+def run_name(model: str, reference: str, method_id: str) -> str:
+    """Return the name of a run: `<model>__<reference>__<method>[__<variant>]`."""
+    return f"{model}__{reference}__{method_id}"
+
+
+def split_run_name(run: str) -> tuple[str, str, str, str]:
+    """Return model, reference, method and variant (empty for none) of a run's name.
+
+    Raises:
+        WiseftError: if the name has not three or four parts.
+    """
+    parts = run.split("__")
+    if len(parts) not in (3, 4) or not all(parts):
+        raise WiseftError(
+            f"run {run!r} is not of the form <model>__<reference>__<method>[__<variant>]"
+        )
+    model, reference, method, *variant = parts
+    return model, reference, method, variant[0] if variant else ""
+
+
+# ----------------------------------------------------------------------------------------- datasets
+
+
+def package_path(file: str, root: str | Path = DATASETS_ROOT) -> Path:
+    """Return where a fetched package lies."""
+    return Path(root) / ".packages" / file
+
+
+def dataset_folder(dataset: str, root: str | Path = DATASETS_ROOT) -> Path:
+    """Return the folder of a prepared dataset."""
+    return Path(root) / dataset
+
+
+def manifest_path(dataset: str, root: str | Path = DATASETS_ROOT) -> Path:
+    """Return the manifest of a prepared dataset; it is written last."""
+    return dataset_folder(dataset, root) / "manifest.json"
+
+
+def glyphs_folder(model_entry: str, root: str | Path = DATASETS_ROOT) -> Path:
+    """Return the folder of the glyph masks that a model entry is pre-trained on."""
+    return Path(root) / "glyphs" / model_entry
+
+
+# ------------------------------------------------------------------------------------------- models
+
+
+def model_folder(model: str) -> Path:
+    """Return the folder of a zero-shot model."""
+    return DATA / "models" / model
+
+
+def weights_path(model: str) -> Path:
+    """Return the zero-shot model's weights, both towers."""
+    return model_folder(model) / "weights.safetensors"
+
+
+def pretrain_curve_path(model: str) -> Path:
+    """Return the training curve of a model that was pre-trained here."""
+    return model_folder(model) / "pretrain.csv"
+
+
+def theta_0_path(model: str, reference: str) -> Path:
+    """Return theta_0: image tower and zero-shot head for the reference's classes."""
+    return model_folder(model) / reference / "theta_0.safetensors"
+
+
+# --------------------------------------------------------------------------------------------- runs
+
+
+def run_folder(run: str, seed: int | str) -> Path:
+    """Return the folder of one run and seed."""
+    return DATA / "runs" / run / f"seed-{seed}"
+
+
+def theta_1_path(run: str, seed: int | str) -> Path:
+    """Return theta_1, the fine-tuned (or from-scratch) model."""
+    return run_folder(run, seed) / "theta_1.safetensors"
+
+
+def training_curve_path(run: str, seed: int | str) -> Path:
+    """Return the training curve of a run."""
+    return run_folder(run, seed) / "training.csv"
+
+
+def theta_path(run: str, seed: int | str, alpha: str) -> Path:
+    """Return the interpolated model at alpha, a three-decimal string."""
+    return run_folder(run, seed) / "combine" / f"theta_{alpha}.safetensors"
+
+
+def evaluate_folder(run: str, seed: int | str, dataset: str) -> Path:
+    """Return the folder of a run's evaluation on one dataset."""
+    return run_folder(run, seed) / "evaluate" / dataset
+
+
+def metrics_path(run: str, seed: int | str, dataset: str) -> Path:
+    """Return the metrics of a run on one dataset."""
+    return evaluate_folder(run, seed, dataset) / "metrics.json"
+
+
+def predictions_path(run: str, seed: int | str, dataset: str) -> Path:
+    """Return the predictions of a run on one dataset."""
+    return evaluate_folder(run, seed, dataset) / "predictions.parquet"
+
+
+# ------------------------------------------------------------------------------- tables and results
+
+
+def table_path(experiment: str, suffix: str = "csv") -> Path:
+    """Return the tidy table; `suffix` is `csv` or `parquet`."""
+    return DATA / "tables" / f"{experiment}.{suffix}"
+
+
+def comparisons_path(experiment: str) -> Path:
+    """Return the table of paired comparisons."""
+    return DATA / "tables" / f"{experiment}.comparisons.csv"
+
+
+def selection_path(experiment: str) -> Path:
+    """Return the table of chosen alphas with their regret."""
+    return DATA / "tables" / f"{experiment}.selection.csv"
+
+
+def results_folder(experiment: str) -> Path:
+    """Return the folder of an experiment's figures, summary and report."""
+    return RESULTS / experiment
+
+
+def figure_path(experiment: str, figure: str, suffix: str) -> Path:
+    """Return a figure; `suffix` is `pdf`, `png` or `svg`."""
+    return results_folder(experiment) / "figures" / f"{figure}.{suffix}"
+
+
+def summary_path(experiment: str) -> Path:
+    """Return the Markdown summary."""
+    return results_folder(experiment) / "summary.md"
+
+
+def report_path(experiment: str) -> Path:
+    """Return the HTML report."""
+    return results_folder(experiment) / "report.html"
+
+
+# ----------------------------------------------------------------------------------- state and logs
+
+
+def state_path(stage: str, *parts: int | str) -> Path:
+    """Return the disposable folder from which a killed run of a stage resumes."""
+    return STATE.joinpath(stage, *(str(part) for part in parts))
+
+
+def log_path(rule: str, *parts: int | str) -> Path:
+    """Return the log of one job of a rule."""
+    return _job_path(LOGS / rule, parts, ".log")
+
+
+def benchmark_path(rule: str, *parts: int | str) -> Path:
+    """Return Snakemake's own benchmark file of one job of a rule."""
+    return _job_path(LOGS / "benchmarks" / rule, parts, ".tsv")
+
+
+def _job_path(folder: Path, parts: tuple[int | str, ...], suffix: str) -> Path:
+    # The suffix is appended, because a part may hold a dot of its own (an alpha, a version).
+    *folders, name = [str(part) for part in parts] or ["all"]
+    return folder.joinpath(*folders, name + suffix)

@@ -1,0 +1,82 @@
+"""An experiment with everything it refers to, and a check of the whole catalogue."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from wiseft.config.catalogue import Catalogue, load_config
+from wiseft.config.runs import experiment_runs
+from wiseft.errors import WiseftError
+
+
+def resolve(root: Path, experiment: str | None = None) -> dict[str, Any]:
+    """Return plain data: configuration, experiment, and the entries it selects.
+
+    Args:
+        root: the project's root.
+        experiment: name of the experiment; None for the configuration's.
+
+    Raises:
+        WiseftError: if the configuration is wrong or the experiment is unknown.
+    """
+    catalogue = Catalogue(root)
+    overrides = {"experiment": experiment} if experiment else None
+    config = load_config(catalogue.folder / "config.yaml", overrides)
+    entry = catalogue.experiment(config.experiment)
+    runs = experiment_runs(entry)
+    datasets = {name: catalogue.dataset(name) for name in catalogue.dataset_closure(entry.datasets)}
+    models = {run.model: catalogue.model(run.model)[0] for run in runs}
+    prompts = sorted({dataset.prompts for dataset in datasets.values()})
+    return {
+        "config": config.model_dump(mode="json"),
+        "experiment": entry.model_dump(mode="json"),
+        "suites": catalogue.suites(entry.datasets),
+        "runs": [f"{run.name}/seed-{run.seed}" for run in runs],
+        "models": {name: model.model_dump(mode="json") for name, model in models.items()},
+        "methods": {
+            run.method_id: catalogue.method_settings(run.method_id).model_dump(mode="json")
+            for run in runs
+        },
+        "datasets": {name: dataset.model_dump(mode="json") for name, dataset in datasets.items()},
+        "prompts": {name: catalogue.prompts(name).templates for name in prompts},
+    }
+
+
+def problems(root: Path, experiment: str | None = None) -> tuple[list[str], str]:
+    """Return every problem of the configuration, and in words what was checked.
+
+    Args:
+        root: the project's root.
+        experiment: check only this one and what it refers to; None for all entries.
+    """
+    catalogue = Catalogue(root)
+    found: list[str] = []
+    names = [experiment] if experiment else catalogue.names("experiments")
+    readers: list[tuple[Callable[[str], object], list[str]]] = [(catalogue.experiment, names)]
+    if experiment is None:
+        readers = [
+            (lambda _: load_config(catalogue.folder / "config.yaml"), ["config"]),
+            (lambda _: catalogue.packages(), ["packages"]),
+            *((read, catalogue.names(kind)) for kind, read in _readers(catalogue)),
+            *readers,
+        ]
+    for read, entries in readers:
+        for name in entries:
+            try:
+                read(name)
+            except WiseftError as error:
+                found += [line for line in str(error).split("\n") if line not in found]
+    number = sum(len(entries) for _, entries in readers)
+    checked = f"experiment {experiment}" if experiment else f"{number} files of the configuration"
+    return found, checked
+
+
+def _readers(catalogue: Catalogue) -> list[tuple[str, Callable[[str], object]]]:
+    return [
+        ("datasets", catalogue.dataset),
+        ("prompts", catalogue.prompts),
+        ("models", catalogue.model),
+        ("methods", catalogue.method),
+    ]

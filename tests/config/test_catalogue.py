@@ -1,0 +1,127 @@
+"""The catalogue of a small project, and of this one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from wiseft.config import Catalogue, experiment_runs, load_config, run_name, split_run_name
+from wiseft.config.resolve import problems, resolve
+from wiseft.errors import WiseftError
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+def test_names_resolve_to_entries_and_seeds(project: Path) -> None:
+    catalogue = Catalogue(project)
+    assert catalogue.model("tiny-s3")[0].name == "tiny"
+    assert catalogue.model("tiny-s3")[1] == 3
+    assert catalogue.model("tiny")[1] is None
+    assert catalogue.model("brought")[1] is None
+    toy = catalogue.dataset("toy")
+    assert toy.display_names == ["0", "one"]
+    assert toy.prompt_names == [["0", "zero"], ["one"]]
+    assert catalogue.dataset_closure(["shift"]) == ["toy", "shift"]
+    assert catalogue.suites(["toy", "shift"]) == {"small": ["toy"], "shift": ["shift"]}
+
+
+def test_a_variant_changes_only_what_it_gives(project: Path) -> None:
+    catalogue = Catalogue(project)
+    method, short = catalogue.method_settings("tune"), catalogue.method_settings("tune__short")
+    assert short == method.model_copy(update={"epochs": 1})
+    # An explicit null is a value: the whole train split, although the method draws 60.
+    assert catalogue.method_settings("tune__whole").train_samples is None
+    assert catalogue.method_settings("tune__whole").warmup_max_fraction == 0.5
+
+
+def test_the_defaults_are_the_papers_recipe() -> None:
+    settings = Catalogue(REPOSITORY).method_settings("end-to-end")
+    assert (settings.learning_rate, settings.weight_decay, settings.eps) == (3e-5, 0.1, 1e-8)
+    assert (settings.betas, settings.clip_norm) == ((0.9, 0.999), 1.0)
+    assert (settings.epochs, settings.batch_size, settings.warmup_steps) == (10, 512, 500)
+    assert (settings.trainable, settings.init, settings.train_samples) == ("all", "zero-shot", None)
+
+
+def test_entries_are_read_once(project: Path) -> None:
+    catalogue = Catalogue(project)
+    first = catalogue.dataset("toy")
+    (project / "config/datasets/toy.yaml").write_text("broken: [")
+    assert catalogue.dataset("toy") is first
+
+
+def test_runs_of_an_experiment(project: Path) -> None:
+    runs = experiment_runs(Catalogue(project).experiment("mini"))
+    assert [f"{run.name}/seed-{run.seed}" for run in runs] == [
+        "tiny-s3__toy__tune__short/seed-0",
+        "tiny-s3__toy__tune__short/seed-1",
+        "brought__toy__tune__short/seed-0",
+        "brought__toy__tune__short/seed-1",
+        "tiny__toy__scratch__n10/seed-0",
+    ]
+    assert [run.baseline for run in runs] == [False] * 4 + [True]
+
+
+def test_run_names_split_into_their_parts() -> None:
+    assert split_run_name(run_name("m-s1", "mnist", "tune__short")) == (
+        "m-s1",
+        "mnist",
+        "tune",
+        "short",
+    )
+    assert split_run_name(run_name("m", "mnist", "tune")) == ("m", "mnist", "tune", "")
+    with pytest.raises(WiseftError, match="<model>__<reference>"):
+        split_run_name("only__two")
+
+
+def test_the_default_configuration_and_overrides(project: Path) -> None:
+    path = project / "config/config.yaml"
+    assert load_config(path).device == "auto"
+    assert load_config(path, {"experiment": "other"}).experiment == "other"
+    with pytest.raises(
+        WiseftError, match=r"--config: unknown key `experimnt`; did you mean experiment"
+    ):
+        load_config(path, {"experimnt": "other"})
+
+
+def test_every_file_of_this_project_is_valid() -> None:
+    found, _ = problems(REPOSITORY)
+    assert found == []
+
+
+@pytest.mark.parametrize("name", ["digits", "digits-seeds", "digits-smoke"])
+def test_the_experiments_of_this_project(name: str) -> None:
+    catalogue = Catalogue(REPOSITORY)
+    experiment = catalogue.experiment(name)
+    assert len(experiment.shifts) == 8
+    assert set(experiment.averages["shifts"]) == set(experiment.shifts)
+    natural, renditions = experiment.averages["natural"], experiment.averages["renditions"]
+    assert set(natural) | set(renditions) == set(experiment.shifts)
+    assert not set(natural) & set(renditions)
+    # One evaluate job covers all of these small sets.
+    assert list(catalogue.suites(experiment.datasets)) == ["digits"]
+    text = (REPOSITORY / f"config/experiments/{name}.yaml").read_text()
+    for word in ("# What it reproduces", "# Time:", "# Numbers to expect:", "# Command:"):
+        assert word in text
+
+
+def test_baselines_are_trained_long_enough() -> None:
+    """A baseline of few samples must not be an untrained model: at least 300 steps each."""
+    catalogue = Catalogue(REPOSITORY)
+    baselines = catalogue.experiment("digits").baselines
+    assert baselines is not None
+    for method_id in baselines.methods:
+        settings = catalogue.method_settings(method_id)
+        assert settings.train_samples is not None
+        steps = settings.epochs * -(-settings.train_samples // settings.batch_size)
+        assert steps >= 300, method_id
+
+
+def test_fresh_seeds_are_the_same_models_otherwise() -> None:
+    """`digits-seeds` is `digits` with more pre-training seeds, so that they share artifacts."""
+    one, five = (resolve(REPOSITORY, name) for name in ("digits", "digits-seeds"))
+    differing = {"experiment", "title", "about", "estimate", "models"}
+    assert {
+        key for key in one["experiment"] if one["experiment"][key] != five["experiment"][key]
+    } == (differing)
+    assert set(one["runs"]) < set(five["runs"])

@@ -1,0 +1,164 @@
+"""Bad configurations: one sentence for each problem, with file, key, value and what is allowed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from wiseft.config import Catalogue, FinetuneSettings, parse_settings
+from wiseft.config.loading import read_yaml
+from wiseft.errors import WiseftError
+
+MINI = "experiments/mini"
+
+
+def message(project: Path, experiment: str = "mini") -> str:
+    with pytest.raises(WiseftError) as caught:
+        Catalogue(project).experiment(experiment)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("entry", "key", "value", "expected"),
+    [
+        (MINI, "alhpas", [0, 1], "unknown key `alhpas`; did you mean alphas?"),
+        (MINI, "bootstrap", {"resample": 5}, "`bootstrap.resample`; did you mean resamples?"),
+        (MINI, "bootstrap", {"resamples": 5}, "`bootstrap.resamples` is 5, but must be at least"),
+        (MINI, "seeds", [0, 0], "`seeds`: 0 occurs twice, but values must be distinct"),
+        (MINI, "seeds", [-1], "`seeds.0` is -1, but must be at least 0"),
+        (MINI, "seeds", ["x"], '`seeds.0` is "x", but must be an integer'),
+        (MINI, "seeds", [], "`seeds` is [], but must be a collection of at least 1"),
+        (MINI, "alphas", [0, 0.5], "alphas is 0.000, 0.500, but must contain 0 and 1"),
+        (MINI, "alphas", [0, 1.5], "outside [0, 1]"),
+        (MINI, "alphas", [0, 0.1234, 1], "more than three decimals"),
+        (MINI, "alphas", [0, 0.5, 0.5, 1], "0.500 more than once"),
+        (MINI, "alphas", [0, "half", 1], '`alphas.1` is "half", but must be a number'),
+        (MINI, "alphas", [0, float("nan"), 1], "`alphas.1` is NaN, but must be a finite number"),
+        (MINI, "interpolate", [2], "outside [0, 1]"),
+        (MINI, "reference", "shfit", "reference is shfit, but must be one of datasets"),
+        (MINI, "averages", {"a": ["toys"]}, "averages.a lists toys, but must list only datasets"),
+        (MINI, "held_out.dataset", "x", "held_out.dataset is x, but must be one of datasets"),
+        (MINI, "held_out.split", "val", "held_out.split is val, but must be one of the evaluated"),
+        (MINI, "held_out.split", "train", "held_out.split is train, but must be one of the eval"),
+        (MINI, "test_split", "tset", "test_split is tset, but dataset toy evaluates only"),
+        (MINI, "datasets", ["toy", "shift", "shfit"], "unknown dataset shfit; did you mean shift?"),
+        (MINI, "models", ["tny-s3"], "unknown model tny-s3; did you mean tiny?"),
+        (MINI, "models", ["tiny"], "models lists tiny, which is pre-trained here, but must then"),
+        (MINI, "models", ["brought-s1"], "brought-s1 has a pre-training seed, but brought is not"),
+        (MINI, "models", ["tiny-s03"], "unknown model tiny-s03"),
+        (MINI, "methods", ["tuen"], "unknown method tuen; did you mean tune?"),
+        (MINI, "methods", ["tune__shrt"], "method tune has no variant shrt; did you mean short?"),
+        (MINI, "methods", ["scratch"], "methods lists scratch, which has init: random, but must"),
+        (MINI, "methods", ["a__b__c"], '`methods.0` is "a__b__c", but must be text of the form'),
+        (MINI, "baselines.methods", ["tune"], "baselines.methods lists tune, which has init: zero"),
+        (MINI, "baselines.model", "tiny-s3", "must be the bare entry tiny"),
+        (MINI, "figures.robustness.draw", "pie", "but must be one of 'robustness' or 'landscape'"),
+        (MINI, "figures.robustness.options", {"average": "al"}, "options.average is al, but must"),
+        (MINI, "experiment", "maxi", "key `experiment` is maxi, but must be mini"),
+        (MINI, "estimate.minutes", 0, "`estimate.minutes` is 0, but must be greater than 0"),
+        ("datasets/toy", "evaluate", ["val"], "evaluate lists val, but the splits are train"),
+        ("datasets/toy", "class_names", [3, "x"], "`class_names.0` is 3, but must be text or a l"),
+        ("datasets/toy", "class_names", ["x", "x"], "x occurs twice"),
+        ("datasets/toy", "class_names", [[], "x"], "class_names has an empty name"),
+        ("datasets/toy", "splits", {"train": 0}, "`splits.train` is 0, but must be at least 1"),
+        ("datasets/toy", "splits", {"held-out": 2, "test": 5}, "but it must have a split train"),
+        ("datasets/toy", "splits.train", 59, "but the train split of toy holds only 59"),
+        ("datasets/toy", "builder", None, "`arrays` needs a builder"),
+        ("datasets/toy", "root", "/x", "`image-folder` needs a root and `arrays` has none"),
+        ("datasets/toy", "views", [{"nam": "all"}], "unknown key `views.0.nam`; did you mean name"),
+        ("datasets/toy", "packages", ["toy-dat"], "unknown package toy-dat; did you mean toy-data"),
+        ("datasets/toy", "prompts", "plian", "unknown prompt set plian; did you mean plain?"),
+        (
+            "datasets/toy",
+            "depends",
+            ["shift"],
+            "key `depends` leads in a circle: toy -> shift -> toy",
+        ),
+        ("datasets/shift", "class_names", ["a", "b"], "class_names are not those of the referen"),
+        ("prompts/plain", "templates", ["a photo"], "'a photo' must contain {c}"),
+        ("models/tiny", "source", "file", "source is file and pretrain is given"),
+        ("models/tiny", "pretrain", None, "source is pretrain and pretrain is null"),
+        ("models/tiny", "pretrain.step", 3, "unknown key `pretrain.step`; did you mean steps"),
+        ("models/tiny", "architecture", "none.json", "whose architecture"),
+        ("models/tiny", "preprocessing.std", [0, 1, 1], "`preprocessing.std.0` is 0, but must be"),
+        ("methods/tune", "settings.trainable", "some", "but must be one of 'all' or 'head'"),
+        ("methods/tune", "variants.short", {"epoch": 1}, "did you mean epochs"),
+        (
+            "methods/scratch",
+            "variants.n10",
+            {"trainable": "head"},
+            "variant n10: trainable is head",
+        ),
+        ("methods/scratch", "settings.lr", 1, "unknown key `settings.lr`; "),
+        ("packages", "packages.toy-data.sha256", "abc", 'sha256` is "abc", but must be text of'),
+    ],
+)
+def test_each_problem_is_one_sentence(
+    project: Path, edit, entry: str, key: str, value: object, expected: str
+) -> None:
+    edit(entry, key, value)
+    text = message(project)
+    line = next((line for line in text.split("\n") if expected in line), None)
+    assert line is not None, text
+    assert f"config/{entry}.yaml: " in line or "config/experiments/mini.yaml: " in line
+    assert "pydantic" not in text
+
+
+def test_all_problems_are_named_at_once(project: Path, edit) -> None:
+    edit(MINI, "datasets", ["toy", "shift", "shfit"])
+    edit(MINI, "methods", ["tuen"])
+    lines = message(project).split("\n")
+    assert len(lines) == 2
+    assert all("config/experiments/mini.yaml: key" in line for line in lines)
+
+
+def test_a_missing_key_says_what_it_means(project: Path) -> None:
+    (project / "config/prompts/plain.yaml").write_text("name: plain\n")
+    assert "plain.yaml: key `templates` is missing, but must be given (Sentences" in (
+        message(project)
+    )
+
+
+def test_an_unknown_experiment_lists_the_nearest(project: Path) -> None:
+    assert "unknown experiment mni; did you mean mini?" in message(project, "mni")
+    assert "valid: mini" in message(project, "zzzzzzzz")
+    # No path of the user's choice may leave the folder of experiments.
+    assert "unknown experiment" in message(project, "../prompts/plain")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("experiment: [", "is not valid YAML: line 1, column"),
+        ("experiment: mini\nexperiment: mini\n", "key `experiment` occurs twice, again in line 2"),
+        ("a: {b: 1, b: 2}", "key `b` occurs twice"),
+        ("- a\n- b\n", 'is ["a", "b"], but must be a mapping'),
+        ("", "key `experiment` is missing"),
+    ],
+)
+def test_broken_files(project: Path, text: str, expected: str) -> None:
+    (project / "config/experiments/mini.yaml").write_text(text)
+    assert expected in message(project)
+
+
+def test_a_file_that_is_absent_or_no_text(tmp_path: Path) -> None:
+    with pytest.raises(WiseftError, match=r"list none\.yaml does not exist"):
+        read_yaml(Path("none.yaml"), "list")
+    (tmp_path / "x.yaml").write_bytes(b"a: \xff")
+    with pytest.raises(WiseftError, match="not UTF-8"):
+        read_yaml(tmp_path / "x.yaml")
+
+
+def test_settings_from_the_command_line(tmp_path: Path) -> None:
+    settings = parse_settings(FinetuneSettings, '{"epochs": 2, "learning_rate": 1e-3}')
+    assert (settings.epochs, settings.learning_rate) == (2, 1e-3)
+    file = tmp_path / "settings.yaml"
+    file.write_text("epochs: 3\n")
+    assert parse_settings(FinetuneSettings, f"@{file}").epochs == 3
+    with pytest.raises(WiseftError, match="--settings is not valid JSON"):
+        parse_settings(FinetuneSettings, "epochs: 3")
+    with pytest.raises(WiseftError, match="--settings: unknown key `epoch`; did you mean epochs"):
+        parse_settings(FinetuneSettings, '{"epoch": 3}')
+    with pytest.raises(WiseftError, match=r"the file of --settings .*absent\.yaml does not exist"):
+        parse_settings(FinetuneSettings, f"@{tmp_path / 'absent.yaml'}")
