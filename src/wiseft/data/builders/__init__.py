@@ -1,0 +1,29 @@
+"""One function a dataset: packages and prepared datasets in, splits of uint8 RGB images out.
+
+A dataset entry names its function in ``builder:``. All of them make square images of ``SIDE``
+pixels and need neither network nor torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from wiseft.data.builders import collections, fonts, mnist, pendigits, renditions
+from wiseft.data.builders.common import SIDE, Inputs
+from wiseft.data.store import PreparedSplit
+
+Builder = Callable[[Inputs], dict[str, PreparedSplit]]
+
+BUILDERS: dict[str, Builder] = {
+    "mnist": mnist.build,
+    "optdigits": collections.build_optdigits,
+    "mfeat": collections.build_mfeat,
+    "pendigits": pendigits.build,
+    "fonts": fonts.build,
+    "inverted": renditions.build_inverted,
+    "mnist-m": renditions.build_mnist_m,
+    "colour": renditions.build_colour,
+    "corrupt": renditions.build_corrupt,
+}
+
+__all__ = ["BUILDERS", "SIDE", "Builder", "Inputs"]

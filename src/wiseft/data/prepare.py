@@ -1,0 +1,132 @@
+"""Preparing of a dataset as its entry says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from wiseft.data.folder import index_folder
+from wiseft.data.store import open_manifest, write_prepared
+from wiseft.errors import WiseftError
+from wiseft.io import require_file, sha256_file
+
+if TYPE_CHECKING:
+    from wiseft.config import Catalogue, DatasetEntry, PackageEntry
+
+
+def prepare_named(
+    catalogue: Catalogue,
+    dataset: str,
+    manifest: Path,
+    packages: Sequence[Path],
+    depends: Sequence[Path],
+) -> Path:
+    """Prepare a dataset of the catalogue from files, which are told apart by their names in
+    config/packages.yaml.
+
+    Raises:
+        WiseftError: as ``prepare``.
+    """
+    entry = catalogue.dataset(dataset)
+    pins = {key: catalogue.package(key) for key in entry.packages}
+    keys = {pin.file: key for key, pin in pins.items()}
+    for path in packages:
+        if path.name not in keys:
+            raise WiseftError(
+                f"dataset {dataset} is made from {sorted(keys) or 'no package'}, found the file "
+                f"{path.name}."
+            )
+    return prepare(
+        entry,
+        manifest,
+        {keys[path.name]: path for path in packages},
+        pins,
+        {open_manifest(path).dataset: path for path in depends},
+    )
+
+
+def prepare(
+    entry: DatasetEntry,
+    manifest: Path,
+    packages: Mapping[str, Path],
+    package_entries: Mapping[str, PackageEntry],
+    depends: Mapping[str, Path],
+) -> Path:
+    """Build a dataset, or indexes the folder of an ``image-folder``, and writes its manifest last.
+
+    Args:
+        packages: fetched files by the keys of config/packages.yaml; exactly those of the entry.
+        package_entries: the pins of those packages.
+        depends: manifests of the prepared datasets that the entry depends on, by name.
+
+    Raises:
+        WiseftError: an input is missing or superfluous, a package has the wrong hash, or the images
+            are not those that the entry promises.
+    """
+    if entry.layout == "image-folder":
+        root = Path(entry.root or "")
+        return index_folder(root, manifest, entry.name, entry.splits, entry.prompt_names)
+    if manifest.name != "manifest.json":
+        raise WiseftError(
+            f"a prepared dataset's manifest is called manifest.json, found {manifest.name}."
+        )
+    _check_names(entry.name, "package", entry.packages, packages)
+    _check_names(entry.name, "dataset", entry.depends, depends)
+    sources = [_package_source(key, package_entries[key], packages[key]) for key in entry.packages]
+    sources += [
+        {"dataset": name, "manifest_sha256": open_manifest(depends[name]).sha256}
+        for name in entry.depends
+    ]
+    from wiseft.data.builders import BUILDERS, Inputs
+
+    if entry.builder not in BUILDERS:
+        known = ", ".join(BUILDERS)
+        raise WiseftError(
+            f"dataset {entry.name}: unknown builder '{entry.builder}'; there are: {known}."
+        )
+    inputs = Inputs(
+        dataset=entry.name,
+        packages={key: packages[key] for key in entry.packages},
+        depends=depends,
+        splits=entry.splits,
+        options=entry.options,
+    )
+    splits = BUILDERS[entry.builder](inputs)
+    return write_prepared(
+        manifest.parent,
+        entry.name,
+        splits,
+        entry.display_names,
+        prompt_names=entry.prompt_names,
+        sources=[*sources, {"options": entry.options}],
+        expected=entry.splits,
+    )
+
+
+def _check_names(dataset: str, what: str, expected: list[str], given: Mapping[str, Path]) -> None:
+    if set(expected) != set(given):
+        raise WiseftError(
+            f"dataset {dataset} is made from the {what}s {expected or 'none'}, found "
+            f"{sorted(given) or 'none'}."
+        )
+
+
+def _package_source(key: str, package: PackageEntry, path: Path) -> dict[str, Any]:
+    """Check a fetched file and says where its data is from.
+
+    MNIST may come from its official files; what is then recorded is the hash of those, the same for
+    both ways, so that the way leaves no trace in the dataset's identity.
+    """
+    from wiseft.data import fetch, mnist_idx
+
+    require_file(path, f"the package {key}")
+    if not fetch.is_fetched(key, package, path):
+        raise WiseftError(
+            f"{path} is not {package.project} {package.version}: expected sha256 "
+            f"{package.sha256}, found "
+            f"{sha256_file(path)}. Delete it and fetch it again."
+        )
+    if key == mnist_idx.PACKAGE:
+        return {"files": dict(mnist_idx.SHA256)}
+    return {"package": f"{package.project}=={package.version}", "sha256": package.sha256}
