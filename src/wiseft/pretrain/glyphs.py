@@ -1,0 +1,95 @@
+"""The glyph file: every mask that pre-training draws from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from wiseft.errors import StaleArtifact, WiseftError
+from wiseft.io import atomic_path, require_file
+from wiseft.pretrain.pens import draw_pen_glyph
+from wiseft.pretrain.typefaces import typeface_glyphs
+from wiseft.stages import VERSION
+
+PEN_FAMILY = "pen"
+_PEN_SEED = 20_241  # of the drawing; the pre-training seed decides what is drawn from the file
+
+
+@dataclass(frozen=True)
+class Glyphs:
+    """Masks uint8 (n, size, size), digits uint8 (n,), families: index into `names` (n,)."""
+
+    masks: NDArray[np.uint8]
+    digits: NDArray[np.uint8]
+    families: NDArray[np.int32]
+    names: tuple[str, ...]
+
+    def select(self, names: Sequence[str], *, invert: bool = False) -> NDArray[np.intp]:
+        """Return the indices of the glyphs of these families (or of all others).
+
+        Raises:
+            WiseftError: if a family is unknown.
+        """
+        unknown = sorted(set(names) - set(self.names))
+        if unknown:
+            raise WiseftError(
+                f"no glyphs of {', '.join(unknown)}; the families are {', '.join(self.names)}"
+            )
+        wanted = np.isin(self.families, [self.names.index(name) for name in names])
+        return np.flatnonzero(~wanted if invert else wanted)
+
+
+def build_glyphs(packages: list[Path], size: int, pen_glyphs: int) -> Glyphs:
+    """Render all typefaces, then `pen_glyphs` pen digits (the ten digits in turn)."""
+    rng = np.random.default_rng(_PEN_SEED)
+    masks, digits, families = [], [], []
+    for glyph in typeface_glyphs(packages, size):
+        masks.append(glyph.mask)
+        digits.append(glyph.digit)
+        families.append(glyph.family)
+    for index in range(pen_glyphs):
+        masks.append(draw_pen_glyph(index % 10, size, rng))
+        digits.append(index % 10)
+        families.append(PEN_FAMILY)
+    names = tuple(sorted(set(families)))
+    return Glyphs(
+        np.stack(masks),
+        np.array(digits, dtype=np.uint8),
+        np.array([names.index(family) for family in families], dtype=np.int32),
+        names,
+    )
+
+
+def save_glyphs(path: Path, glyphs: Glyphs) -> None:
+    """Write the glyph file atomically."""
+    arrays = {"masks": glyphs.masks, "digits": glyphs.digits, "families": glyphs.families}
+    metadata = {"names": json.dumps(glyphs.names), "stage_version": str(VERSION["pretrain"])}
+    with atomic_path(path) as temporary:
+        save_file(arrays, temporary, metadata=metadata)
+
+
+def load_glyphs(path: Path) -> Glyphs:
+    """Read the glyph file.
+
+    Raises:
+        WiseftError: if it is missing or is no glyph file.
+        StaleArtifact: if an older version of the stage wrote it.
+    """
+    require_file(path, "glyph file")
+    try:
+        with safe_open(str(path), framework="numpy") as file:
+            metadata = file.metadata() or {}
+            arrays = {key: file.get_tensor(key) for key in ("masks", "digits", "families")}
+        names = tuple(json.loads(metadata["names"]))
+    except (SafetensorError, KeyError, OSError) as error:
+        raise WiseftError(f"{path} is no glyph file ({error}); delete it and rerun") from None
+    if metadata.get("stage_version") != str(VERSION["pretrain"]):
+        raise StaleArtifact(f"{path} is of an older version of pretrain; delete it and rerun")
+    return Glyphs(arrays["masks"], arrays["digits"], arrays["families"], names)

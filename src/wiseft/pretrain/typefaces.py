@@ -1,0 +1,142 @@
+"""Digits of printed typefaces: TrueType files of packages, and the Hershey stroke fonts."""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+import tarfile
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from wiseft.errors import WiseftError
+from wiseft.io import require_file
+
+# Matplotlib ships more files; the others hold no digits or only mathematical symbols.
+_MATPLOTLIB = {
+    "DejaVuSans": ("", "-Bold", "-Oblique", "-BoldOblique"),
+    "DejaVuSansMono": ("", "-Bold", "-Oblique", "-BoldOblique"),
+    "DejaVuSerif": ("", "-Bold", "-Italic", "-BoldItalic"),
+    "STIXGeneral": ("", "Bol", "Italic", "BolIta"),
+    "cm": ("b10", "r10", "ss10", "ti10", "tt10"),
+}
+_NO_DIGITS = frozenset(
+    "astrology japanese markers mathlow mathupp meteorology music symbolic".split()
+)
+_HERSHEY_WIDTHS = (0.04, 0.08, 0.14)  # of the glyph's height
+_HERSHEY_BLOB = re.compile(r"__compressed_fonts_base64 = B'''(.*?)'''", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Glyph:
+    """One digit of one face: mask uint8 (size, size), 255 is ink."""
+
+    digit: int
+    family: str
+    mask: NDArray[np.uint8]
+
+
+def typeface_glyphs(packages: list[Path], size: int) -> Iterator[Glyph]:
+    """Render the ten digits of every face: matplotlib's own, then those of the wheels.
+
+    Raises:
+        WiseftError: if a wheel is missing, is no zip file, or holds no typeface.
+    """
+    for family, data in _matplotlib_faces():
+        yield from _truetype_glyphs(family, data, size)
+    for package in packages:
+        require_file(package, "font package")
+        try:
+            with zipfile.ZipFile(package) as wheel:
+                yield from _wheel_glyphs(wheel, package, size)
+        except zipfile.BadZipFile:
+            raise WiseftError(f"{package} is not a whole wheel; delete it and rerun") from None
+
+
+def _matplotlib_faces() -> Iterator[tuple[str, bytes]]:
+    import matplotlib
+
+    folder = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
+    for family, faces in _MATPLOTLIB.items():
+        for face in faces:
+            yield f"matplotlib/{family}", (folder / f"{family}{face}.ttf").read_bytes()
+
+
+def _wheel_glyphs(wheel: zipfile.ZipFile, package: Path, size: int) -> Iterator[Glyph]:
+    names = sorted(wheel.namelist())
+    if "HersheyFonts/HersheyFonts.py" in names:
+        yield from _hershey_glyphs(wheel.read("HersheyFonts/HersheyFonts.py").decode(), size)
+        return
+    family = package.name.split("-")[0]
+    truetype = [name for name in names if name.endswith(".ttf") and "Variable" not in name]
+    faces = truetype or [name for name in names if name.endswith(".otf")]
+    if not faces:
+        raise WiseftError(f"{package} holds no .ttf or .otf file")
+    for name in faces:
+        yield from _truetype_glyphs(family, wheel.read(name), size)
+
+
+def _truetype_glyphs(family: str, data: bytes, size: int) -> Iterator[Glyph]:
+    font = ImageFont.truetype(io.BytesIO(data), 3 * size)
+    for digit in range(10):
+        canvas = Image.new("L", (8 * size, 8 * size))
+        ImageDraw.Draw(canvas).text((2 * size, 2 * size), str(digit), font=font, fill=255)
+        yield Glyph(digit, family, _fitted(canvas, size))
+
+
+def _hershey_glyphs(source: str, size: int) -> Iterator[Glyph]:
+    """Draw the stroke fonts that the package holds as a base64 archive; it is not imported."""
+    found = _HERSHEY_BLOB.search(source)
+    if found is None:
+        raise WiseftError("the Hershey-Fonts package holds no font archive where expected")
+    archive = io.BytesIO(base64.b64decode(found[1]))
+    with tarfile.open(fileobj=archive, mode="r:bz2") as fonts:
+        for member in sorted(fonts.getmembers(), key=lambda m: m.name):
+            name = PurePosixPath(member.name).name
+            file = fonts.extractfile(member)
+            if file is None or name in _NO_DIGITS:
+                continue
+            lines = file.read().decode("latin1").splitlines()
+            for width in _HERSHEY_WIDTHS:
+                for digit in range(10):  # a line a character, from the space on
+                    mask = _hershey_mask(lines[ord("0") - 32 + digit], width, size)
+                    yield Glyph(digit, f"hershey/{name}", mask)
+
+
+def _hershey_mask(line: str, width: float, size: int) -> NDArray[np.uint8]:
+    pairs = line[10:]
+    strokes: list[list[tuple[int, int]]] = [[]]
+    for x, y in zip(pairs[::2], pairs[1::2], strict=False):
+        if (x, y) == (" ", "R"):  # lift the pen
+            strokes.append([])
+        else:
+            strokes[-1].append((ord(x) - ord("R"), ord(y) - ord("R")))
+    points = np.array([point for stroke in strokes for point in stroke], dtype=np.float64)
+    scale = 4 * size / max(float(np.ptp(points, axis=0).max()), 1.0)
+    canvas = Image.new("L", (8 * size, 8 * size))
+    draw = ImageDraw.Draw(canvas)
+    centre = (points.max(axis=0) + points.min(axis=0)) / 2
+    radius = 4 * size * width / 2
+    for stroke in filter(None, strokes):
+        path = [tuple((np.array(p) - centre) * scale + 4 * size) for p in stroke]
+        draw.line(path, fill=255, width=max(1, round(2 * radius)), joint="curve")
+        for x, y in path:
+            draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=255)
+    return _fitted(canvas, size)
+
+
+def _fitted(canvas: Image.Image, size: int) -> NDArray[np.uint8]:
+    """Crop the ink and put it into the middle of a mask, 36/48 of its height or width."""
+    ink = canvas.crop(canvas.getbbox())
+    scale = 0.72 * size / max(ink.size)
+    width, height = (max(1, round(side * scale)) for side in ink.size)
+    small = ink.resize((width, height), Image.Resampling.BOX)
+    mask = Image.new("L", (size, size))
+    mask.paste(small, ((size - width) // 2, (size - height) // 2))
+    return np.asarray(mask, dtype=np.uint8)

@@ -1,0 +1,83 @@
+"""Glyphs: what is drawn, from what, and that files are checked."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from wiseft.errors import StaleArtifact, WiseftError
+from wiseft.pretrain.glyphs import PEN_FAMILY, build_glyphs, load_glyphs, save_glyphs
+from wiseft.pretrain.pens import TEMPLATES, draw_pen_glyph
+from wiseft.pretrain.typefaces import typeface_glyphs
+from wiseft.stages import VERSION
+
+
+def test_templates_cover_the_digits_with_several_allographs():
+    assert sorted(TEMPLATES) == list(range(10))
+    assert all(len(allographs) >= 3 for allographs in TEMPLATES.values())
+
+
+def test_pen_glyph_is_ink_inside_the_mask():
+    rng = np.random.default_rng(1)
+    for digit in range(10):
+        mask = draw_pen_glyph(digit, 48, rng)
+        assert mask.shape == (48, 48)
+        assert mask.dtype == np.uint8
+        assert 0.02 < (mask > 127).mean() < 0.4
+        border = np.concatenate([mask[0], mask[-1], mask[:, 0], mask[:, -1]])
+        assert border.max() == 0, f"digit {digit} touches the border"
+
+
+def test_pen_glyphs_follow_the_seed_alone():
+    draw = [draw_pen_glyph(3, 32, np.random.default_rng(5)) for _ in range(2)]
+    other = draw_pen_glyph(3, 32, np.random.default_rng(6))
+    np.testing.assert_array_equal(draw[0], draw[1])
+    assert (draw[0] != other).any()
+
+
+def test_matplotlib_faces_give_ten_distinct_digits_a_face():
+    glyphs = list(typeface_glyphs([], 24))
+    assert len(glyphs) == 21 * 10
+    assert [glyph.digit for glyph in glyphs[:10]] == list(range(10))
+    first = np.stack([glyph.mask for glyph in glyphs[:10]])
+    assert len(np.unique(first.reshape(10, -1), axis=0)) == 10
+
+
+def test_a_wheel_without_typefaces_and_a_truncated_wheel_are_named(tmp_path: Path):
+    empty = tmp_path / "font_none-1.whl"
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as file:
+        file.writestr("font_none/__init__.py", "")
+    empty.write_bytes(buffer.getvalue())
+    with pytest.raises(WiseftError, match=r"font_none-1\.whl holds no \.ttf"):
+        list(typeface_glyphs([empty], 24))
+    empty.write_bytes(buffer.getvalue()[:40])
+    with pytest.raises(WiseftError, match="not a whole wheel"):
+        list(typeface_glyphs([empty], 24))
+
+
+def test_glyph_file_round_trip_and_families(tmp_path: Path):
+    glyphs = build_glyphs([], 24, 20)
+    save_glyphs(tmp_path / "glyphs.safetensors", glyphs)
+    again = load_glyphs(tmp_path / "glyphs.safetensors")
+    np.testing.assert_array_equal(again.masks, glyphs.masks)
+    assert again.names == glyphs.names
+    assert len(again.select([PEN_FAMILY])) == 20
+    assert len(again.select([PEN_FAMILY], invert=True)) == 210
+    with pytest.raises(WiseftError, match="no glyphs of papyrus"):
+        again.select(["papyrus"])
+
+
+def test_glyph_file_of_an_older_version_is_refused(tmp_path: Path, monkeypatch, glyphs):
+    path = tmp_path / "glyphs.safetensors"
+    save_glyphs(path, glyphs)
+    monkeypatch.setitem(VERSION, "pretrain", 99)
+    with pytest.raises(StaleArtifact, match="older version"):
+        load_glyphs(path)
+    path.write_bytes(b"nonsense")
+    with pytest.raises(WiseftError, match="is no glyph file"):
+        load_glyphs(path)
