@@ -1,0 +1,105 @@
+# `make` lists the targets. Everything runs in .venv, which is made on first use.
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+EXPERIMENT ?= digits
+CORES ?= all
+VENV ?= .venv
+# The first of these that is Python 3.11 or newer makes the environment.
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+GPUS ?= $(shell nvidia-smi -L 2>/dev/null | grep -c '^GPU' || true)
+
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+RESULTS := results/$(EXPERIMENT)
+TABLES := data/tables/$(EXPERIMENT)
+SNAKEMAKE = $(BIN)/snakemake --cores $(CORES) --resources gpu=$(if $(filter-out 0,$(GPUS)),$(GPUS),1) \
+	--config experiment=$(EXPERIMENT)
+CONDENSED := 2>&1 | $(BIN)/python -u tools/progress.py
+export DVC_NO_ANALYTICS := 1
+
+.PHONY: help
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+	@echo
+	@echo "Variables: EXPERIMENT=$(EXPERIMENT) CORES=$(CORES) VENV=$(VENV) PYTHON=$(PYTHON)"
+
+.PHONY: venv
+venv: $(STAMP) ## make the virtual environment and install the locked versions
+
+$(STAMP): requirements.lock pyproject.toml
+	@test -n "$(PYTHON)" || { echo "error: no Python 3.11 or newer was found; set PYTHON=/path/to/python3" >&2; exit 1; }
+	@echo "Installing the locked versions into $(VENV) (about 2 GB, a minute or two) ..."
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+.PHONY: run
+run: $(STAMP) ## run an experiment, from the data to the figures and the report
+	@echo "Experiment $(EXPERIMENT): data -> models -> runs -> tables -> figures (cores: $(CORES))."
+	@set -o pipefail; $(SNAKEMAKE) $(CONDENSED)
+	@$(MAKE) --no-print-directory report
+	@echo
+	@$(BIN)/wiseft headline --experiment $(EXPERIMENT)
+	@echo "Figures: $(RESULTS)/figures    Summary: $(RESULTS)/summary.md    Report: $(RESULTS)/report.html"
+
+.PHONY: report
+report: $(STAMP) ## write the HTML report of a finished experiment, if its results changed
+	@if [ ! -e $(RESULTS)/report.html ] || [ -n "$$(find $(RESULTS) $(TABLES).csv -type f -newer $(RESULTS)/report.html)" ]; then \
+		echo "Writing $(RESULTS)/report.html"; \
+		$(SNAKEMAKE) --report $(RESULTS)/report.html --quiet all; \
+	fi
+
+.PHONY: figures
+figures: $(STAMP) ## draw the figures again, from data/tables alone (after `dvc pull data/tables`)
+	@set -o pipefail; $(BIN)/snakemake -s workflow/figures.smk --cores $(CORES) --config experiment=$(EXPERIMENT) $(CONDENSED)
+	@echo "Figures: $(RESULTS)/figures"
+
+.PHONY: test
+test: $(STAMP) ## run all tests, the small experiment end to end included
+	@$(BIN)/python -m pytest
+
+.PHONY: test-fast
+test-fast: $(STAMP) ## run the tests that do not run the workflow
+	@$(BIN)/python -m pytest -m "not slow"
+
+.PHONY: lint
+lint: $(STAMP) ## check style, types, rules and who imports whom
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/snakefmt --check Snakefile workflow
+	$(BIN)/snakemake --lint
+	$(BIN)/snakemake -s workflow/figures.smk --lint
+	$(BIN)/lint-imports
+	$(BIN)/mypy
+
+.PHONY: format
+format: $(STAMP) ## format Python and rules in place
+	@$(BIN)/ruff check --fix . && $(BIN)/ruff format . && $(BIN)/snakefmt Snakefile workflow
+
+.PHONY: bench
+bench: $(STAMP) ## measure, and write benchmarks/results/*.json
+	@$(BIN)/python -m benchmarks
+
+.PHONY: lock
+lock: $(STAMP) ## write requirements.lock from the environment as it is
+	@tools/lock.sh $(VENV) > requirements.lock.tmp && mv requirements.lock.tmp requirements.lock
+	@touch $(STAMP)
+
+.PHONY: publish
+publish: $(STAMP) ## put data/ under DVC and push it; then commit data.dvc
+	@$(BIN)/dvc add data && $(BIN)/dvc push
+	@echo "Now: git add data.dvc && git commit -m 'Publish the results of $(EXPERIMENT)'"
+
+.PHONY: pull
+pull: $(STAMP) ## get published data/, verify it, and mark it as up to date
+	@$(BIN)/dvc pull
+	@$(BIN)/dvc status -q data.dvc || { echo "error: data/ is not what data.dvc names; see 'dvc status'" >&2; exit 1; }
+	@$(SNAKEMAKE) --touch --quiet all
+
+.PHONY: clean-venv
+clean-venv: ## remove the virtual environment
+	@rm -rf $(VENV)

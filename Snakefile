@@ -1,0 +1,51 @@
+# One experiment an invocation: snakemake --cores all --config experiment=NAME
+# What there is to run: config/experiments. How to run it: profiles/default, profiles/slurm.
+from snakemake.utils import min_version
+
+min_version("9.19")
+
+
+report: "workflow/report/workflow.rst"
+
+
+include: "workflow/rules/common.smk"
+
+
+rule all:
+    input:
+        TABLES.values(),
+        figure_files("samples", *EXPERIMENT.figures),
+        paths.summary_path(NAME),
+        interpolated_files(),
+    message:
+        "all: {NAME} is complete"
+
+
+include: "workflow/rules/data.smk"
+include: "workflow/rules/pretrain.smk"
+include: "workflow/rules/zeroshot.smk"
+include: "workflow/rules/finetune.smk"
+include: "workflow/rules/combine.smk"
+include: "workflow/rules/evaluate.smk"
+include: "workflow/rules/tabulate.smk"
+include: "workflow/rules/figures.smk"
+
+
+rule data:
+    input:
+        [paths.manifest_path(name, ROOT) for name in DATASETS],
+    message:
+        "data: the datasets of {NAME} are prepared"
+
+
+rule tables:
+    input:
+        TABLES.values(),
+    message:
+        "tables: those of {NAME} are there"
+
+
+localrules:
+    all,
+    data,
+    tables,

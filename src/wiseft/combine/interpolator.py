@@ -1,0 +1,67 @@
+"""Interpolation into a live model, for a sweep over alpha."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from wiseft.classifier import ImageClassifier, classifier_tensors
+from wiseft.combine.linear import check_finite, ends
+from wiseft.theta import check_same_tensors
+
+
+class Interpolator:
+    """Writes (1 - alpha) theta_0 + alpha theta_1 into the parameters of one resident model.
+
+    Memory is three copies of the weights: the two ends and the model, all on the model's
+    device and in its memory format. The result equals `interpolate` bit for bit.
+
+    Raises:
+        WiseftError: if names or shapes differ, or a tensor or a difference is not finite.
+    """
+
+    def __init__(
+        self,
+        model: ImageClassifier,
+        theta_0: Mapping[str, Tensor],
+        theta_1: Mapping[str, Tensor],
+    ):
+        live = classifier_tensors(model)
+        check_same_tensors(live, theta_0)
+        check_same_tensors(theta_0, theta_1)
+        for name in live:
+            check_finite(theta_0[name], f"tensor {name} of theta_0")
+            check_finite(theta_1[name], f"tensor {name} of theta_1")
+        self._live = list(live.values())
+        self._start = [_like(tensor, theta_0[name]) for name, tensor in live.items()]
+        self._end = [_like(tensor, theta_1[name]) for name, tensor in live.items()]
+        for name, start, end in zip(live, self._start, self._end, strict=True):
+            # Where the difference is finite, so is every value between the ends.
+            check_finite(end - start, f"the difference of the ends in tensor {name}")
+
+    @torch.no_grad()
+    def set(self, alpha: float | str) -> None:
+        """Set the weights of the model; at 0 and 1 they are copies of the ends.
+
+        Raises:
+            WiseftError: if alpha is not one of three decimals in [0, 1].
+        """
+        weight = ends(alpha)[1]
+        if weight in (0.0, 1.0):
+            source = self._end if weight else self._start
+            for live, tensor in zip(self._live, source, strict=True):
+                live.copy_(tensor)
+            return
+        # One pass over memory and no temporary; the foreach functions of torch need two.
+        for live, start, end in zip(self._live, self._start, self._end, strict=True):
+            torch.lerp(start, end, weight, out=live)
+
+
+def _like(live: Tensor, tensor: Tensor) -> Tensor:
+    """Return the tensor in the layout of `live`; no copy is made where it has it already."""
+    there = (live.dtype, live.device, live.stride())
+    if (tensor.dtype, tensor.device, tensor.stride()) == there:
+        return tensor
+    return torch.empty_like(live).copy_(tensor)

@@ -1,0 +1,272 @@
+"""Evaluation of a suite: one job, one model in memory, one decode of every image."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from wiseft.alphas import parse_alphas
+from wiseft.data.store import Manifest, Split, batches, open_manifest, open_split
+from wiseft.errors import WiseftError
+from wiseft.evaluate.store import Column, Record, read_record, write_record
+from wiseft.evaluate.sweep import LAST, Sweep, make_sweep
+from wiseft.evaluate.views import (
+    METRICS,
+    Evaluation,
+    Predictions,
+    SuiteEvaluation,
+    class_indices,
+    predict,
+)
+from wiseft.stages import VERSION
+from wiseft.theta import load_theta
+from wiseft.zeroshot.runtime import check_writable
+
+CHUNK_BYTES = 128 * 2**20
+"""Normalised pixels that are held at once, if more than one batch fits. Within a chunk the outer
+loop is over alpha, so that weights are set once a chunk and images decoded once in all."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to evaluate.
+
+    Attributes:
+        theta_0: the zero-shot end; None to evaluate `theta_1` alone.
+        manifests: the datasets of the suite.
+        evaluate: what to evaluate of each of them, by name.
+        output_dir: files go to `<output_dir>/<dataset>/`.
+        about: model, reference, method, variant, run and seed, as they stand in the metrics.
+    """
+
+    theta_0: Path | None
+    theta_1: Path
+    alphas: list[str]
+    manifests: list[Path]
+    evaluate: SuiteEvaluation
+    output_dir: Path
+    about: dict[str, Any]
+    batch_size: int = 500
+    device: str = "cpu"
+
+
+def evaluate_suite(request: Request, say: Callable[[str], None] = print) -> list[Path]:
+    """Evaluate every dataset for every alpha and return the metrics files.
+
+    Rows of the same identity that are there already are kept and not computed again.
+
+    Raises:
+        WiseftError: if the alphas, a theta, a dataset or a view does not fit, or if the number
+            of evaluated samples is not that of the manifest.
+    """
+    alphas = parse_alphas(request.alphas)
+    if request.theta_0 is None and alphas != [LAST]:
+        raise WiseftError(
+            f"without theta_0 only alpha {LAST} can be evaluated, found {', '.join(alphas)}; "
+            "give theta_0 too"
+        )
+    if request.batch_size < 1:
+        raise WiseftError(f"batch size must be at least 1, found {request.batch_size}")
+    suite = _pair(request)
+    theta_0 = load_theta(request.theta_0) if request.theta_0 else None
+    theta_1 = load_theta(request.theta_1)
+    sweep = make_sweep(theta_0, theta_1, torch.device(request.device))
+    hashes = {"theta_0": theta_0.sha256 if theta_0 else None, "theta_1": theta_1.sha256}
+    header = theta_1.header
+    del theta_0, theta_1  # the sweep holds what it needs
+    written = []
+    for number, (manifest, evaluation) in enumerate(suite, start=1):
+        _check_classes(manifest, header.class_names)
+        size = int(header.preprocessing["size"])
+        splits = [open_split(manifest.path, name, size) for name in evaluation.splits]
+        identity = hashes | _identity(manifest, evaluation, request)
+        job = _Dataset(manifest, evaluation, splits, identity, request)
+        written.append(job.run(sweep, alphas, say, f"evaluate {number}/{len(suite)}"))
+    return written
+
+
+def _pair(request: Request) -> list[tuple[Manifest, Evaluation]]:
+    """Return every dataset with what to evaluate of it."""
+    manifests = [open_manifest(path) for path in request.manifests]
+    names = [manifest.dataset for manifest in manifests]
+    wanted = request.evaluate.root
+    if not names or len(set(names)) != len(names) or set(names) != set(wanted):
+        raise WiseftError(
+            "the datasets and what to evaluate must name the same datasets, each once; found "
+            f"{', '.join(names) or 'none'} and {', '.join(wanted) or 'none'}"
+        )
+    return [(manifest, wanted[manifest.dataset]) for manifest in manifests]
+
+
+def _identity(manifest: Manifest, evaluation: Evaluation, request: Request) -> dict[str, Any]:
+    return {
+        "manifest": manifest.sha256,
+        "stage_version": VERSION["evaluate"],
+        "batch_size": request.batch_size,
+        "dtype": "float32",
+        "device": torch.device(request.device).type,
+        **evaluation.model_dump(mode="json"),
+    }
+
+
+def _check_classes(manifest: Manifest, class_names: list[str]) -> None:
+    if manifest.class_names != class_names:
+        raise WiseftError(
+            f"dataset {manifest.dataset} has classes {', '.join(manifest.class_names)}, but the "
+            f"head predicts {', '.join(class_names)}; they must be the same in the same order"
+        )
+
+
+class _Dataset:
+    """One dataset of the suite on its way to its two files."""
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        evaluation: Evaluation,
+        splits: list[Split],
+        identity: dict[str, Any],
+        request: Request,
+    ):
+        self._manifest = manifest
+        self._evaluation = evaluation
+        self._splits = splits
+        self._request = request
+        self._folder = request.output_dir / manifest.dataset
+        self._about = {"dataset": manifest.dataset, **request.about}
+        self._wanted = Record(identity, sample_columns(splits))
+        self._indices = {
+            view.name: class_indices(view, manifest.class_names) for view in evaluation.views
+        }
+
+    def run(
+        self, sweep: Sweep, alphas: list[str], say: Callable[[str], None], progress: str
+    ) -> Path:
+        """Compute what is missing and write both files."""
+        check_writable(self._folder / "metrics.json")
+        record = read_record(self._folder, self._wanted, self._about, say)
+        names = [split.name for split in self._splits]
+        new = [a for a in alphas if not record.has(self._columns(sweep, a), names)]
+        start = time.perf_counter()
+        if new:
+            computed = self._predict(sweep, new)
+            record.predictions.update(computed)
+            for column in computed:
+                record.rows.update(self._measure(column, computed[column]))
+        write_record(self._folder, record, self._about)
+        n, seconds = sum(map(len, self._splits)), time.perf_counter() - start
+        say(
+            f"{progress} {self._manifest.dataset}: {n:,} images x {len(new)} alphas in "
+            f"{seconds:.1f} s ({n * len(new) / seconds:,.0f} images x alphas/s), "
+            f"{len(alphas) - len(new)} kept"
+        )
+        return self._folder / "metrics.json"
+
+    def _columns(self, sweep: Sweep, alpha: str) -> list[Column]:
+        views = self._evaluation.views
+        return [(c, view.name, alpha) for c in sweep.combinations for view in views]
+
+    def _predict(self, sweep: Sweep, alphas: list[str]) -> dict[Column, Predictions]:
+        total = sum(map(len, self._splits))
+        columns = [column for alpha in alphas for column in self._columns(sweep, alpha)]
+        found = {column: Predictions.empty(total) for column in columns}
+        offset = 0
+        for split in self._splits:
+            done = 0
+            for pixels, labels in _chunks(sweep, split, self._request.batch_size):
+                here = slice(offset + done, offset + done + len(labels))
+                self._reduce(sweep, pixels, labels, alphas, found, here)
+                done += len(labels)
+            expected = self._manifest.splits[split.name].n
+            if done != expected:
+                raise WiseftError(
+                    f"{self._manifest.dataset}, split {split.name}: evaluated {done} samples, "
+                    f"but the manifest has {expected}; prepare the dataset again"
+                )
+            offset += done
+        return found
+
+    @torch.inference_mode()
+    def _reduce(
+        self,
+        sweep: Sweep,
+        pixels: list[Tensor],
+        labels: NDArray[np.int64],
+        alphas: list[str],
+        found: dict[Column, Predictions],
+        here: slice,
+    ) -> None:
+        """Put the predictions of one chunk in their place."""
+        # TensorFloat-32 is off, so that numbers on a GPU are those of fp32.
+        with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
+            for combination, alpha, logits in sweep.logits(pixels, alphas):
+                for view, indices in self._indices.items():
+                    part = predict(logits, labels, indices).columns()
+                    for name, values in found[combination, view, alpha].columns().items():
+                        values[here] = part[name]
+
+    def _measure(
+        self, column: Column, predictions: Predictions
+    ) -> dict[tuple[str, str, str, str], dict[str, Any]]:
+        combination, view_name, alpha = column
+        metric = next(v.metric for v in self._evaluation.views if v.name == view_name)
+        rows, offset = {}, 0
+        for split in self._splits:
+            here = predictions.prediction[offset : offset + len(split)]
+            outcome = METRICS[metric](here, split.labels)
+            rows[split.name, *column] = {
+                "split": split.name,
+                "view": view_name,
+                "combination": combination,
+                "alpha": alpha,
+                "metric": metric,
+                "value": outcome.value,
+                "n": outcome.n,
+                "n_correct": outcome.n_correct,
+                "groups": None,
+            }
+            offset += len(split)
+        return rows
+
+
+def sample_columns(splits: list[Split]) -> dict[str, pa.Array]:
+    """Return `split`, `sample_id`, `base_id`, `label` and the groups over all splits, in order."""
+    columns: dict[str, list[Any]] = {"split": [], "sample_id": [], "base_id": [], "label": []}
+    groups = list(dict.fromkeys(name for split in splits for name in split.groups.columns))
+    columns |= {name: [] for name in groups}
+    for split in splits:
+        columns["split"] += [split.name] * len(split)
+        columns["sample_id"] += split.sample_ids
+        columns["base_id"] += split.base_ids
+        columns["label"] += split.labels.tolist()
+        for name in groups:
+            there = name in split.groups.columns
+            columns[name] += split.groups[name].tolist() if there else [None] * len(split)
+    return {name: pa.array(values) for name, values in columns.items()}
+
+
+def _chunks(
+    sweep: Sweep, split: Split, batch_size: int
+) -> Iterator[tuple[list[Tensor], NDArray[np.int64]]]:
+    """Yield normalised batches on the device, as many as `CHUNK_BYTES` holds, and their labels."""
+    stream = batches(split, batch_size)
+    held: list[Tensor] = []
+    labels: list[NDArray[np.int64]] = []
+    for images, batch_labels in stream:
+        held.append(sweep.pixels(images))
+        labels.append(batch_labels.numpy())
+        size = held[0].nbytes
+        if (len(held) + 1) * size > CHUNK_BYTES:
+            yield held, np.concatenate(labels)
+            held, labels = [], []
+    if held:
+        yield held, np.concatenate(labels)

@@ -1,0 +1,87 @@
+"""The numbers that matter, as plain text: zero-shot, fixed alpha and fine-tuned side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import pandas as pd
+
+from wiseft.figures.select import (
+    FIXED_ALPHA,
+    average_dataset,
+    curve,
+    each_run,
+    grid_rows,
+    methods_of,
+    reference_of,
+)
+from wiseft.tabulate.schema import AVERAGE_PREFIX
+
+POINTS = {"zero-shot": 0.0, f"α = {FIXED_ALPHA}": FIXED_ALPHA, "fine-tuned": 1.0}
+DEFAULT_AVERAGES = ("shifts", "natural")
+
+
+class Cell(NamedTuple):
+    """One accuracy (fractions): mean, smallest and largest of the runs; interval of the mean."""
+
+    mean: float
+    low: float
+    high: float
+    ci_low: float
+    ci_high: float
+    runs: int
+
+
+def cell(grid: pd.DataFrame, dataset: str, method: str, alpha: float) -> Cell:
+    """Return a method's accuracy on a dataset at an alpha of the grid.
+
+    Raises:
+        WiseftError: if the table has no such row.
+    """
+    found = curve(grid[grid["alpha"] == alpha], dataset, method)
+    value = found["value"]
+    return Cell(
+        float(value.mean()),
+        float(value.min()),
+        float(value.max()),
+        float(found["ci_low"].mean()),
+        float(found["ci_high"].mean()),
+        len(each_run(found)),
+    )
+
+
+def averages_of(table: pd.DataFrame) -> list[str]:
+    """Return the names of the averages in the table, without their prefix."""
+    names = table["dataset"].unique().tolist()
+    return [n.removeprefix(AVERAGE_PREFIX) for n in names if n.startswith(AVERAGE_PREFIX)]
+
+
+def headline(
+    table: pd.DataFrame, averages: Sequence[str] | None = None, split: str = "test"
+) -> str:
+    """Return three lines (reference, shifts, natural) under a line that names the columns.
+
+    Args:
+        table: the tidy table.
+        averages: averages to show; by default `shifts` and `natural`, else all of the table.
+        split: the split that is reported.
+
+    Raises:
+        WiseftError: if the table lacks the accuracies.
+    """
+    grid = grid_rows(table, "measured", split, "all")
+    method = methods_of(grid, None)[0]
+    there = averages_of(grid)
+    chosen = averages or [name for name in DEFAULT_AVERAGES if name in there] or there
+    reference = reference_of(grid)
+    targets = {f"reference ({reference})": reference}
+    targets |= {f"average of {name}": average_dataset(name) for name in chosen}
+    width = max(map(len, targets))
+    runs = cell(grid, reference, method, FIXED_ALPHA).runs
+    title = f"accuracy (%), {method}, mean of {runs} runs" if runs > 1 else "accuracy (%)"
+    lines = [title, " " * width + "".join(f"{name:>12}" for name in POINTS)]
+    for label, dataset in targets.items():
+        values = [cell(grid, dataset, method, alpha).mean for alpha in POINTS.values()]
+        lines.append(f"{label:<{width}}" + "".join(f"{100 * value:12.1f}" for value in values))
+    return "\n".join(lines)

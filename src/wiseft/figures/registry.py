@@ -1,0 +1,99 @@
+"""All figures by name, and the one way to draw and to save them."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import pandas as pd
+from matplotlib.figure import Figure
+from pydantic import BaseModel, ConfigDict, create_model
+
+from wiseft.config.loading import validate
+from wiseft.errors import WiseftError
+from wiseft.figures import landscape, robustness
+from wiseft.figures.style import Style, paper_style
+from wiseft.io import atomic_path
+
+FIGURES: dict[str, Callable[..., Figure]] = {
+    "robustness": robustness.draw,
+    "landscape": landscape.draw,
+}
+NAMES = tuple(FIGURES)
+
+# No format may hold a date: the same table gives the same bytes.
+METADATA: dict[str, dict[str, Any]] = {
+    ".pdf": {"CreationDate": None},
+    ".png": {},
+    ".svg": {"Date": None},
+}
+
+
+def draw_figure(
+    name: str, draw: str, table: pd.DataFrame, style: Style, options: Mapping[str, Any]
+) -> Figure:
+    """Draw one figure.
+
+    Args:
+        name: the figure's name, for messages, e.g. `robustness-natural`.
+        draw: the drawing, one of `NAMES`.
+        table: the tidy table.
+        style: from :func:`wiseft.figures.style.paper_style`, which must be active.
+        options: keyword arguments of the drawing.
+
+    Raises:
+        WiseftError: with the figure's name, if the drawing or an option is unknown or the table
+            lacks what the figure shows.
+    """
+    if draw not in FIGURES:
+        raise WiseftError(
+            f"figure {name}: there is no drawing {draw!r}; choose one of {', '.join(NAMES)}"
+        )
+    function = FIGURES[draw]
+    settings = validate(_options_model(function), dict(options), f"options of figure {name}")
+    chosen = {key: getattr(settings, key) for key in settings.model_fields_set}
+    try:
+        return function(table, style, **chosen)
+    except WiseftError as error:
+        raise WiseftError(f"figure {name}: {error}") from error
+
+
+def _options_model(function: Callable[..., Figure]) -> type[BaseModel]:
+    """Return a model of a drawing's keyword-only parameters, from its signature."""
+    hints = get_type_hints(function)
+    fields: dict[str, Any] = {
+        parameter.name: (
+            hints[parameter.name],
+            ... if parameter.default is parameter.empty else parameter.default,
+        )
+        for parameter in inspect.signature(function).parameters.values()
+        if parameter.kind is parameter.KEYWORD_ONLY
+    }
+    return create_model("FigureOptions", __config__=ConfigDict(extra="forbid"), **fields)
+
+
+def save_figure(figure: Figure, paths: Iterable[Path]) -> None:
+    """Save a figure as PDF, PNG or SVG by each path's suffix, within the active style.
+
+    Raises:
+        WiseftError: if a suffix is another one.
+    """
+    targets = [Path(path) for path in paths]
+    for path in targets:
+        if path.suffix not in METADATA:
+            raise WiseftError(
+                f"a figure is written as {', '.join(METADATA)}, but the output is {path}"
+            )
+    for path in targets:
+        with atomic_path(path) as temporary:
+            figure.savefig(temporary, metadata=METADATA[path.suffix])
+
+
+def make_figure(
+    name: str, draw: str, table: pd.DataFrame, options: Mapping[str, Any], paths: Iterable[Path]
+) -> None:
+    """Draw one figure in the paper's style and save it. Raises as the two functions it calls."""
+    with paper_style() as style:
+        save_figure(draw_figure(name, draw, table, style, options), paths)

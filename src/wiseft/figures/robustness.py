@@ -1,0 +1,318 @@
+"""Accuracy under shift against reference accuracy, on logit axes (the paper's Figure 1).
+
+Two panels: everything, with the models trained from scratch; and the curves alone, enlarged.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch, Rectangle
+
+from wiseft.figures.axes import accuracy_axes, draw_identity, logit_limits
+from wiseft.figures.select import (
+    FIXED_ALPHA,
+    average_dataset,
+    each_run,
+    grid_rows,
+    has_output_space,
+    mean_over_runs,
+    methods_of,
+    paired_curve,
+    reference_of,
+)
+from wiseft.figures.style import (
+    AUGMENTED,
+    DASHED,
+    FROM_SCRATCH,
+    GREY,
+    OUTPUT_SPACE,
+    ZERO_SHOT,
+    Look,
+    Style,
+)
+from wiseft.tabulate.robustness import BaselineFit, baseline_fit, baseline_points
+
+SELECTED_ALPHAS = (0.0, FIXED_ALPHA, 1.0)
+"""Points that get a 95 % interval: zero-shot, the fixed alpha and fine-tuned."""
+
+
+@dataclass(frozen=True)
+class _Content:
+    """Everything one figure shows, taken from the table once and drawn in both panels."""
+
+    curves: dict[str, pd.DataFrame]  # by method: one row a run and alpha
+    output: pd.DataFrame | None
+    fitted: pd.DataFrame  # from-scratch models of the fit: x, y
+    others: pd.DataFrame  # from-scratch models beside it
+    fit: BaselineFit | None
+
+
+def draw(
+    table: pd.DataFrame,
+    style: Style,
+    *,
+    average: str,
+    methods: list[str] | None = None,
+    output_space: bool = True,
+    baselines: bool = True,
+    fit_exclude: list[str] | None = None,
+    ylabel: str | None = None,
+    xlabel: str | None = None,
+    source: str = "measured",
+    split: str = "test",
+    view: str = "all",
+) -> Figure:
+    """Draw the alpha curves over the reference accuracy.
+
+    Args:
+        table: the tidy table.
+        style: looks and widths.
+        average: the average of shifts on the y axis, e.g. `natural`.
+        methods: methods to draw; by default all of the table.
+        output_space: whether the first method's output-space ensemble is drawn.
+        baselines: whether from-scratch models and their fit are drawn.
+        fit_exclude: method ids of baselines outside the fit, drawn with a marker of their own.
+        ylabel, xlabel: axis labels; by default made from the names of average and reference.
+        source, split, view: which rows of the table.
+
+    Raises:
+        WiseftError: if the selection is empty or not one curve a run.
+    """
+    grid = grid_rows(table, source, split, view)
+    chosen = methods_of(grid, methods)
+    content = _content(grid, average, chosen, output_space, baselines, fit_exclude or [])
+    looks = style.looks(chosen)
+    zoom = _limits(content, with_baselines=False)
+    whole = _limits(content, with_baselines=True)
+    figure = Figure(figsize=(style.page_width, 3.5), layout="constrained")
+    two = len(content.fitted) + len(content.others) > 0
+    panels = figure.subplots(1, 2 if two else 1, squeeze=False)[0]
+    identity = False
+    for ax, (xlim, ylim) in zip(panels, [whole, zoom] if two else [zoom], strict=True):
+        accuracy_axes(ax, xlim, ylim)
+        identity |= draw_identity(ax)
+        _draw_panel(ax, content, looks, enlarged=ax is panels[-1])
+        ax.set_xlabel(xlabel or f"Accuracy on {reference_of(grid)} (reference, %)")
+    panels[0].set_ylabel(ylabel or f"Accuracy on {average} (average, %)")
+    if two:
+        _mark_zoom(panels[0], *zoom)
+    figure.legend(handles=_legend(content, looks, identity), loc="outside lower center", ncols=3)
+    return figure
+
+
+def _content(
+    grid: pd.DataFrame,
+    average: str,
+    methods: list[str],
+    output_space: bool,
+    baselines: bool,
+    fit_exclude: list[str],
+) -> _Content:
+    x, y = reference_of(grid), average_dataset(average)
+    curves = {method: paired_curve(grid, x, y, method) for method in methods}
+    output = None
+    if output_space and has_output_space(grid, methods[0]):
+        output = paired_curve(grid, x, y, methods[0], "output")
+    every = baseline_points(grid, average) if baselines else pd.DataFrame(columns=["x", "y"])
+    fitted = baseline_points(grid, average, fit_exclude) if baselines else every
+    if len(every):
+        inside = every["variant"].isin(fitted["variant"])
+        fit = baseline_fit(grid, average, fit_exclude)
+        return _Content(curves, output, every[inside], every[~inside], fit)
+    return _Content(curves, output, every, every, None)
+
+
+def _limits(content: _Content, with_baselines: bool) -> tuple[Any, Any]:
+    """Return (x limits, y limits) in fractions."""
+    frames = [*content.curves.values()]
+    if content.output is not None:
+        frames.append(content.output)
+    ends = [mean_over_runs(frame) for frame in frames]
+    xs = [f["value_x"] for f in frames] + [e[["ci_low_x", "ci_high_x"]] for e in ends]
+    ys = [f["value_y"] for f in frames] + [e[["ci_low_y", "ci_high_y"]] for e in ends]
+    if with_baselines:
+        xs += [content.fitted["x"], content.others["x"]]
+        ys += [content.fitted["y"], content.others["y"]]
+    return logit_limits(xs), logit_limits(ys)
+
+
+def _draw_panel(
+    ax: Axes,
+    content: _Content,
+    looks: dict[str, Look],
+    enlarged: bool,
+) -> None:
+    if not enlarged:
+        _draw_baselines(ax, content)
+    scale = 1.0 if enlarged else 0.7
+    if content.output is not None:
+        mean = mean_over_runs(content.output)
+        ax.plot(
+            mean["value_x"],
+            mean["value_y"],
+            color=OUTPUT_SPACE.color,
+            linestyle=OUTPUT_SPACE.linestyle,
+            linewidth=1.5 * scale,
+            zorder=3,
+            gid="output",
+        )
+    for method, found in reversed(content.curves.items()):
+        _draw_curve(ax, found, looks[method], method, scale, each=enlarged)
+    first = mean_over_runs(next(iter(content.curves.values()))).iloc[0]
+    ax.plot(
+        [first["value_x"]],
+        [first["value_y"]],
+        marker=ZERO_SHOT.marker,
+        markersize=11 * scale,
+        color=ZERO_SHOT.color,
+        markeredgecolor="white",
+        markeredgewidth=0.5,
+        linestyle="none",
+        zorder=8,
+        gid="zero-shot",
+    )
+
+
+def _draw_curve(
+    ax: Axes, found: pd.DataFrame, look: Look, method: str, scale: float, each: bool
+) -> None:
+    """Draw the mean over runs with a marker an alpha, and each run as a thin line."""
+    runs = each_run(found)
+    if each and len(runs) > 1:
+        for run in runs:
+            ax.plot(
+                run["value_x"],
+                run["value_y"],
+                color=look.color,
+                linewidth=0.5,
+                alpha=0.4,
+                zorder=2,
+                gid=f"run:{method}",
+            )
+    mean = mean_over_runs(found)
+    inner = mean[mean["alpha"] > 0]
+    ax.plot(
+        mean["value_x"],
+        mean["value_y"],
+        color=look.color,
+        linestyle=look.linestyle,
+        linewidth=1.3 * scale,
+        zorder=4,
+        gid=f"mean:{method}",
+    )
+    ax.plot(
+        inner["value_x"],
+        inner["value_y"],
+        color=look.color,
+        marker=look.marker,
+        markersize=3.4 * scale,
+        linestyle="none",
+        zorder=5,
+        gid=f"markers:{method}",
+    )
+    _draw_selected(ax, mean, look, method, scale)
+
+
+def _draw_selected(ax: Axes, mean: pd.DataFrame, look: Look, method: str, scale: float) -> None:
+    """Draw intervals at the selected alphas, and larger markers at the fixed one and at 1."""
+    for record in mean[mean["alpha"].isin(SELECTED_ALPHAS)].to_dict("records"):
+        point = {str(name): float(number) for name, number in record.items()}
+        x, y, alpha = point["value_x"], point["value_y"], point["alpha"]
+        ax.errorbar(
+            x,
+            y,
+            xerr=[[x - point["ci_low_x"]], [point["ci_high_x"] - x]],
+            yerr=[[y - point["ci_low_y"]], [point["ci_high_y"] - y]],
+            fmt="none",
+            ecolor=look.color if alpha > 0 else ZERO_SHOT.color,
+            elinewidth=0.8 * scale,
+            capsize=1.8 * scale,
+            capthick=0.8 * scale,
+            zorder=6,
+        )
+        if alpha == 0:
+            continue
+        fixed = alpha == FIXED_ALPHA
+        ax.plot(
+            [x],
+            [y],
+            marker=look.marker,
+            markersize=6.5 * scale,
+            markerfacecolor="white" if fixed else look.color,
+            markeredgecolor=look.color,
+            markeredgewidth=1.5 * scale,
+            linestyle="none",
+            zorder=7,
+            gid=f"{'fixed' if fixed else 'fine-tuned'}:{method}",
+        )
+
+
+def _draw_baselines(ax: Axes, content: _Content) -> None:
+    """Draw from-scratch models, and their line with its band where they are and nowhere else."""
+    if content.fit is not None:
+        x = np.linspace(content.fit.x_min, content.fit.x_max, 200)
+        low, high = content.fit.band(x)
+        ax.fill_between(x, low, high, color=FROM_SCRATCH.color, alpha=0.15, linewidth=0, zorder=1)
+        ax.plot(x, content.fit.predict(x), color=FROM_SCRATCH.color, linewidth=1.0, gid="fit")
+    for points, look in ((content.fitted, FROM_SCRATCH), (content.others, AUGMENTED)):
+        if len(points):
+            ax.plot(
+                points["x"],
+                points["y"],
+                marker=look.marker,
+                markersize=3.6 if look is FROM_SCRATCH else 4.6,
+                color=look.color,
+                markerfacecolor=look.color if look is FROM_SCRATCH else "white",
+                linestyle="none",
+                zorder=3,
+                gid="baselines" if look is FROM_SCRATCH else "other-baselines",
+            )
+
+
+def _mark_zoom(ax: Axes, xlim: tuple[float, float], ylim: tuple[float, float]) -> None:
+    """Outline in the wide panel what the other one enlarges."""
+    corner, width, height = (xlim[0], ylim[0]), xlim[1] - xlim[0], ylim[1] - ylim[0]
+    ax.add_patch(
+        Rectangle(corner, width, height, fill=False, edgecolor=GREY, linewidth=0.6, zorder=2)
+    )
+
+
+def _legend(content: _Content, looks: dict[str, Look], identity: bool) -> list[Any]:
+    """Return the legend's handles, in the order in which the figure is read."""
+
+    def line(label: str, look: Look, **more: Any) -> Line2D:
+        settings = {
+            "color": look.color,
+            "marker": look.marker,
+            "linestyle": look.linestyle,
+            "markersize": 3.4,
+        }
+        return Line2D([], [], label=label, **(settings | more))
+
+    first = next(iter(looks.values()))
+    handles: list[Any] = [
+        line(ZERO_SHOT.label, ZERO_SHOT, linestyle="none", markersize=8),
+        *(line(look.label, look) for look in looks.values()),
+        line("α = 0.5", first, linestyle="none", markersize=6, markerfacecolor="white"),
+        line("fine-tuned (α = 1)", first, linestyle="none", markersize=6),
+    ]
+    if content.output is not None:
+        handles.append(line(f"{OUTPUT_SPACE.label}, {next(iter(looks))}", OUTPUT_SPACE))
+    if len(content.fitted):
+        handles.append(line(FROM_SCRATCH.label, FROM_SCRATCH, linestyle="none"))
+    if content.fit is not None:
+        label = f"logit-linear fit (R² = {content.fit.r2:.2f}), 95% band"
+        handles.append(Patch(color=FROM_SCRATCH.color, alpha=0.15, linewidth=0, label=label))
+    if len(content.others):
+        white = {"linestyle": "none", "markerfacecolor": "white", "markersize": 4.6}
+        handles.append(line("from scratch, not in the fit", AUGMENTED, **white))
+    if identity:
+        handles.append(Line2D([], [], color=GREY, linestyle=DASHED, linewidth=0.9, label="y = x"))
+    return handles

@@ -1,0 +1,160 @@
+"""Rows of the tidy table as curves over alpha: what is drawn is what stands in the table.
+
+Several runs (models or seeds) are drawn as their mean and each by itself. Their samples are never
+pooled: an interval of the mean goes from the mean of the runs' lower ends to that of the upper
+ends. That is no narrower than the interval of the mean accuracy over these models, since the
+standard deviation of a mean is at most the mean of the standard deviations.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from wiseft.errors import WiseftError
+from wiseft.tabulate.robustness import BASELINE_METHOD, average_name
+from wiseft.tabulate.schema import AVERAGE_PREFIX
+
+RUN = ["model", "variant", "run", "seed"]
+VALUES = ["value", "ci_low", "ci_high"]
+FIXED_ALPHA = 0.5
+
+
+def rows(table: pd.DataFrame, **wanted: Any) -> pd.DataFrame:
+    """Return the rows whose columns equal the given values (or are in the given list).
+
+    Raises:
+        WiseftError: if a column is unknown or no row is left.
+    """
+    found = table
+    for column, value in wanted.items():
+        if column not in table.columns:
+            raise WiseftError(
+                f"the table has no column {column!r}; its columns are {', '.join(table.columns)}"
+            )
+        keep = found[column].isin(value) if isinstance(value, list) else found[column] == value
+        if not keep.any():
+            there = sorted({str(item) for item in found[column]})
+            raise WiseftError(
+                f"no row is left with {column} {value!r} after "
+                f"{', '.join(_before(wanted, column)) or 'no other condition'}; there {column} is "
+                f"{', '.join(there) or 'empty'}. Change the figure's options or the experiment"
+            )
+        found = found[keep]
+    return found
+
+
+def _before(wanted: dict[str, Any], column: str) -> list[str]:
+    names = list(wanted)[: list(wanted).index(column)]
+    return [f"{name} {wanted[name]!r}" for name in names]
+
+
+def grid_rows(table: pd.DataFrame, source: str, split: str, view: str) -> pd.DataFrame:
+    """Return the sweep: every alpha of the grid in one source, split and view."""
+    return rows(table, source=source, selection="grid", metric="accuracy", split=split, view=view)
+
+
+def reference_of(table: pd.DataFrame) -> str:
+    """Return the one reference dataset of the table.
+
+    Raises:
+        WiseftError: if there are several.
+    """
+    names = sorted(table["reference"].unique())
+    if len(names) != 1:
+        raise WiseftError(
+            f"a figure has one reference dataset, but the table has {', '.join(names) or 'none'}"
+        )
+    return str(names[0])
+
+
+def shifts_of(table: pd.DataFrame) -> list[str]:
+    """Return the datasets other than the reference and the averages, in the table's order."""
+    names = table["dataset"].unique().tolist()
+    reference = reference_of(table)
+    return [n for n in names if n != reference and not n.startswith(AVERAGE_PREFIX)]
+
+
+def methods_of(table: pd.DataFrame, methods: list[str] | None) -> list[str]:
+    """Return the methods to draw: those asked for, else all but the baselines, end-to-end first.
+
+    Raises:
+        WiseftError: if one is not in the table, or there are none.
+    """
+    there = [m for m in table["method"].unique().tolist() if m != BASELINE_METHOD]
+    chosen = methods if methods is not None else sorted(there, key=lambda m: (m != "end-to-end", m))
+    unknown = [m for m in chosen if m not in there]
+    if unknown or not chosen:
+        raise WiseftError(
+            f"the methods to draw are {', '.join(chosen) or 'none'}, but the table has "
+            f"{', '.join(there) or 'none but baselines'}"
+        )
+    return chosen
+
+
+def curve(
+    grid: pd.DataFrame, dataset: str, method: str, combination: str = "weight"
+) -> pd.DataFrame:
+    """Return a method's accuracies on a dataset: one row a run and alpha, sorted.
+
+    Columns: model, variant, run, seed, alpha, value, ci_low, ci_high (fractions).
+
+    Raises:
+        WiseftError: if there is no such row, if an alpha occurs twice in a run, or if the runs
+            have different alphas (then a mean over runs would mix grids).
+    """
+    found = rows(grid, method=method, combination=combination, dataset=dataset)
+    found = found[[*RUN, "alpha", *VALUES]].sort_values([*RUN, "alpha"]).reset_index(drop=True)
+    if found.duplicated([*RUN, "alpha"]).any():
+        raise WiseftError(
+            f"dataset {dataset}, method {method} has several rows for one run and alpha; "
+            "choose one source, split and view"
+        )
+    per_alpha = found.groupby("alpha").size()
+    if per_alpha.nunique() != 1:
+        raise WiseftError(
+            f"the runs of method {method} have different alphas on dataset {dataset}; "
+            "rerun the stage evaluate with one grid"
+        )
+    return found
+
+
+def paired_curve(
+    grid: pd.DataFrame, x_dataset: str, y_dataset: str, method: str, combination: str = "weight"
+) -> pd.DataFrame:
+    """Return two curves joined by run and alpha: columns as `curve`, with `_x` and `_y`.
+
+    Raises:
+        WiseftError: as `curve`, or if a run has an alpha for one of the two only.
+    """
+    x = curve(grid, x_dataset, method, combination)
+    y = curve(grid, y_dataset, method, combination)
+    joined = x.merge(y, on=[*RUN, "alpha"], suffixes=("_x", "_y"))
+    if len(joined) != len(x) or len(joined) != len(y):
+        raise WiseftError(
+            f"method {method} has other runs or alphas on {x_dataset} than on {y_dataset}; "
+            "rerun the stages evaluate and tabulate"
+        )
+    return joined
+
+
+def mean_over_runs(found: pd.DataFrame) -> pd.DataFrame:
+    """Return one row an alpha: the means over the runs of all value and interval columns."""
+    numbers = [name for name in found.columns if name.startswith(tuple(VALUES))]
+    return found.groupby("alpha", as_index=False)[numbers].mean()
+
+
+def each_run(found: pd.DataFrame) -> list[pd.DataFrame]:
+    """Return the rows of each run, in a fixed order."""
+    return [part for _, part in found.groupby(RUN, sort=True, dropna=False)]
+
+
+def has_output_space(grid: pd.DataFrame, method: str) -> bool:
+    """Whether the table has the method's output-space ensemble."""
+    return bool(((grid["method"] == method) & (grid["combination"] == "output")).any())
+
+
+def average_dataset(average: str) -> str:
+    """Return the name under which an average stands in the column `dataset`."""
+    return average_name(average)

@@ -1,0 +1,77 @@
+"""Which samples are trained on, in which order, and what is done to each.
+
+Every draw depends on the seed, the epoch and the sample alone, never on how far a process got:
+so a killed run goes on with the same draws, and no random state has to be saved.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wiseft.errors import WiseftError
+
+# Separate streams of random numbers, so that e.g. the order says nothing about the subset.
+_SUBSET, _ORDER, _POLARITY, _STEP = range(4)
+
+
+def draw_subset(n: int, size: int | None, seed: int) -> NDArray[np.int64]:
+    """Return the sorted indices of a training subset, drawn uniformly without replacement.
+
+    The draw is not stratified: like any sample of labelled data it has the class frequencies of
+    the whole only on average.
+
+    Args:
+        n: samples of the train split.
+        size: samples to draw; None for all.
+        seed: of the run.
+
+    Raises:
+        WiseftError: if there are fewer samples than are asked for.
+    """
+    if size is None:
+        return np.arange(n, dtype=np.int64)
+    if size > n:
+        raise WiseftError(
+            f"train_samples is {size}, but the train split has {n}; lower it or set it to null"
+        )
+    chosen = np.random.default_rng([_SUBSET, seed]).choice(n, size, replace=False)
+    return np.sort(chosen).astype(np.int64)
+
+
+def epoch_order(indices: NDArray[np.int64], seed: int, epoch: int) -> NDArray[np.int64]:
+    """Return the indices in the order of an epoch (counted from 0)."""
+    return np.random.default_rng([_ORDER, seed, epoch]).permutation(indices)
+
+
+def inverted(n: int, seed: int, epoch: int) -> NDArray[np.bool_]:
+    """Return for each sample of the train split whether an epoch shows it inverted.
+
+    The probability is one half; the value of sample i depends on (seed, epoch, i).
+    """
+    return np.random.default_rng([_POLARITY, seed, epoch]).random(n) < 0.5
+
+
+def step_seed(seed: int, step: int) -> int:
+    """Return the seed of torch's own random numbers (patch dropout, say) in a step."""
+    return int(np.random.SeedSequence([_STEP, seed, step]).generate_state(1)[0])
+
+
+def check_classes(labels: NDArray[np.int64], class_names: list[str]) -> None:
+    """Check that every class occurs.
+
+    Args:
+        labels: of the training samples.
+        class_names: of the dataset.
+
+    Raises:
+        WiseftError: naming the classes without a sample.
+    """
+    counts = np.bincount(labels, minlength=len(class_names))
+    missing = [name for name, count in zip(class_names, counts, strict=True) if count == 0]
+    if missing:
+        some = ", ".join(missing[:5]) + (f" and {len(missing) - 5} more" if missing[5:] else "")
+        raise WiseftError(
+            f"the {len(labels)} training samples have none of the class {some}; raise "
+            "train_samples or take another seed"
+        )

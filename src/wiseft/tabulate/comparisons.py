@@ -1,0 +1,168 @@
+"""Paired comparisons of the fixed alpha with the two ends, and of weight with output space.
+
+All models of a comparison saw the same samples, so its statistics are those of differences.
+Intervals and p values are conditional on the trained models; seeds are shown as such and never
+pooled into n: a summary over seeds is a mean with its smallest and largest value, and has no p.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from wiseft.alphas import format_alpha
+from wiseft.tabulate.inputs import Inputs
+from wiseft.tabulate.intervals import percentile_interval
+from wiseft.tabulate.paired import bootstrap_p, holm, mcnemar_exact
+from wiseft.tabulate.schema import ALL, AVERAGE_PREFIX, COMPARISONS, conform
+from wiseft.tabulate.selection import ENDS, OUTPUT, WEIGHT, sweeps
+from wiseft.tabulate.settings import TabulateSettings
+from wiseft.tabulate.study import Point, Study
+from wiseft.tabulate.table import CLUSTER_BOOTSTRAP, run_fields
+
+WEIGHT_VS_OUTPUT = "weight-vs-output"
+MCNEMAR = "mcnemar-exact"
+
+
+class Contrast(NamedTuple):
+    """Two points whose accuracies are subtracted: first minus second."""
+
+    name: str
+    first: Point
+    second: Point
+
+
+def contrasts(study: Study, settings: TabulateSettings) -> Iterator[Contrast]:
+    """Yield the contrasts of every swept run and seed in weight space."""
+    fixed = format_alpha(settings.fixed_alpha)
+    for run, seed, combination in sweeps(study, settings):
+        if combination != WEIGHT:
+            continue
+        first = Point(run, seed, WEIGHT, fixed)
+        for end in ENDS:
+            if end != fixed:
+                yield Contrast(f"{fixed}-vs-{end}", first, first._replace(alpha=end))
+        output = first._replace(combination=OUTPUT)
+        if study.has(output, settings.reference):
+            yield Contrast(WEIGHT_VS_OUTPUT, first, output)
+
+
+def comparison_rows(
+    inputs: Inputs, study: Study, settings: TabulateSettings, experiment: str
+) -> pd.DataFrame:
+    """Return one row for each contrast and dataset or average, and the summaries over seeds.
+
+    The p value of a dataset is McNemar's exact one, or, where its own samples share base ids
+    and are not independent, the cluster bootstrap's. Holm's correction covers the shifts
+    (all datasets but the reference) of one run, seed and contrast; averages stand outside.
+    """
+    fields = run_fields(inputs)
+    rows = []
+    for contrast in contrasts(study, settings):
+        point = contrast.first
+        head = {
+            "experiment": experiment,
+            "model": fields[point.run]["model"],
+            "run": point.run,
+            "method": fields[point.run]["method"],
+            "variant": fields[point.run]["variant"],
+            "seed": str(point.seed),
+            "combination": WEIGHT,
+            "contrast": contrast.name,
+        }
+        found = [
+            _dataset_row(study, contrast, name)
+            for name in study.datasets
+            if study.has(contrast.first, name) and study.has(contrast.second, name)
+        ]
+        _add_holm([row for row in found if row["dataset"] != settings.reference])
+        found += [_average_row(study, contrast, name) for name in study.averages]
+        rows += [head | row for row in found]
+    frame = pd.DataFrame(rows, columns=list(COMPARISONS))
+    parts = [frame, *summaries(frame)]
+    whole = conform(pd.concat([conform(part, COMPARISONS) for part in parts]), COMPARISONS)
+    return _sort(whole)
+
+
+def _dataset_row(study: Study, contrast: Contrast, name: str) -> dict[str, object]:
+    first, second = (study.correct(point, name) for point in contrast[1:])
+    n_better, n_worse = int((first & ~second).sum()), int((~first & second).sum())
+    draws = study.draws(contrast.first, name) - study.draws(contrast.second, name)
+    low, high = percentile_interval(draws)
+    clustered = study.bootstrap.is_clustered(name)
+    return {
+        "dataset": name,
+        "difference": (n_better - n_worse) / len(first),
+        "ci_low": float(low),
+        "ci_high": float(high),
+        "ci_method": CLUSTER_BOOTSTRAP,
+        "p_value": bootstrap_p(draws) if clustered else mcnemar_exact(n_better, n_worse),
+        "test": CLUSTER_BOOTSTRAP if clustered else MCNEMAR,
+        "n": len(first),
+        "n_clusters": study.bootstrap.n_clusters(name),
+        "n_better": n_better,
+        "n_worse": n_worse,
+    }
+
+
+def _average_row(study: Study, contrast: Contrast, name: str) -> dict[str, object]:
+    first, second = contrast.first, contrast.second
+    draws = study.average_draws(first, name) - study.average_draws(second, name)
+    low, high = percentile_interval(draws)
+    members = study.averages[name]
+    return {
+        "dataset": AVERAGE_PREFIX + name,
+        "difference": study.average(first, name) - study.average(second, name),
+        "ci_low": float(low),
+        "ci_high": float(high),
+        "ci_method": CLUSTER_BOOTSTRAP,
+        "p_value": bootstrap_p(draws),
+        "test": CLUSTER_BOOTSTRAP,
+        "n": study.n_samples(*members),
+        "n_clusters": study.bootstrap.n_clusters(*members),
+    }
+
+
+def _add_holm(rows: list[dict[str, object]]) -> None:
+    adjusted = holm([row["p_value"] for row in rows])  # type: ignore[arg-type]
+    for row, value in zip(rows, adjusted, strict=True):
+        row["p_holm"] = float(value)
+
+
+def summaries(frame: pd.DataFrame) -> list[pd.DataFrame]:
+    """Return the summary rows of all comparisons.
+
+    Rows with seed `all` give, per run, the mean over its seeds and their range (`low`, `high`).
+    Rows with model and run `all` as well give, per method, the mean over the models' means and
+    the range of these; they exist where there are two models or more.
+    """
+    shared = ["experiment", "method", "variant", "combination", "contrast", "dataset"]
+    by_run = _summarise(frame, [*shared, "model", "run"]).assign(seed=ALL)
+    by_method = _summarise(by_run, shared).assign(seed=ALL, model=ALL, run=ALL)
+    several = by_method.pop("count") > 1
+    return [
+        part.reindex(columns=list(COMPARISONS))
+        for part in (by_run.drop(columns="count"), by_method[several])
+    ]
+
+
+def _summarise(frame: pd.DataFrame, key: list[str]) -> pd.DataFrame:
+    grouped = frame.groupby(key, sort=True)["difference"].agg(["mean", "min", "max", "count"])
+    names = {"mean": "difference", "min": "low", "max": "high"}
+    return grouped.rename(columns=names).reset_index()
+
+
+def _sort(frame: pd.DataFrame) -> pd.DataFrame:
+    key = ["model", "method", "variant", "run", "seed", "contrast", "dataset"]
+
+    def rank(column: pd.Series) -> pd.Series:
+        # Summaries come after what they summarise, and seed 10 after seed 2.
+        if column.name in ("model", "run", "seed"):
+            return column.map(lambda text: (text == ALL, len(text) * (column.name == "seed"), text))
+        return column
+
+    order = np.asarray(frame[key].apply(rank).sort_values(key, kind="stable").index)
+    return frame.loc[order].reset_index(drop=True)

@@ -1,0 +1,35 @@
+"""Confidence intervals of single numbers."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from scipy.stats import beta
+
+LEVEL = 0.95
+Floats = npt.NDArray[np.float64]
+
+
+def clopper_pearson(
+    n_correct: npt.ArrayLike, n: npt.ArrayLike, level: float = LEVEL
+) -> tuple[Floats, Floats]:
+    """Return the exact binomial interval of accuracies (paper, section 2), vectorised.
+
+    Equal to `scipy.stats.binomtest(n_correct, n).proportion_ci(level, "exact")`.
+
+    Args:
+        n_correct: counts of right predictions, any shape.
+        n: counts of samples (> 0), of a shape that broadcasts.
+    """
+    k, total = np.broadcast_arrays(np.asarray(n_correct, dtype=float), np.asarray(n, dtype=float))
+    tail = (1 - level) / 2
+    # The beta quantile is undefined at the two ends, where the interval touches 0 or 1.
+    low = np.where(k == 0, 0.0, beta.ppf(tail, np.maximum(k, 0.5), total - k + 1))
+    high = np.where(k == total, 1.0, beta.ppf(1 - tail, k + 1, np.maximum(total - k, 0.5)))
+    return low, high
+
+
+def percentile_interval(draws: Floats, level: float = LEVEL) -> tuple[Floats, Floats]:
+    """Return the percentile interval over the first axis of bootstrap draws."""
+    low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2], axis=0)
+    return np.asarray(low), np.asarray(high)

@@ -1,0 +1,195 @@
+"""Columns of the tables that this stage writes, and their only reader and writer.
+
+Values and interval ends are fractions in [0, 1]; differences and regrets are differences of
+fractions. Nothing here depends on host or time: equal frames give equal bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+import pandas as pd
+
+from wiseft.errors import WiseftError
+from wiseft.io import atomic_path, require_file
+
+Kind = Literal["str", "Int64", "float64"]
+Schema = Mapping[str, Kind]
+TEXT: Kind = "str"
+INTEGER: Kind = "Int64"
+FLOAT: Kind = "float64"
+
+TABLE: Schema = {
+    "source": TEXT,
+    "experiment": TEXT,
+    "model": TEXT,
+    "reference": TEXT,
+    "method": TEXT,
+    "variant": TEXT,
+    "run": TEXT,
+    "seed": INTEGER,
+    "combination": TEXT,
+    "alpha": FLOAT,
+    "dataset": TEXT,
+    "view": TEXT,
+    "split": TEXT,
+    "metric": TEXT,
+    "value": FLOAT,
+    "n": INTEGER,
+    "n_correct": INTEGER,
+    "ci_low": FLOAT,
+    "ci_high": FLOAT,
+    "ci_method": TEXT,
+    "selection": TEXT,
+}
+COMPARISONS: Schema = {
+    "experiment": TEXT,
+    "model": TEXT,
+    "run": TEXT,
+    "method": TEXT,
+    "variant": TEXT,
+    "seed": TEXT,
+    "combination": TEXT,
+    "contrast": TEXT,
+    "dataset": TEXT,
+    "difference": FLOAT,
+    "ci_low": FLOAT,
+    "ci_high": FLOAT,
+    "ci_method": TEXT,
+    "p_value": FLOAT,
+    "p_holm": FLOAT,
+    "test": TEXT,
+    "n": INTEGER,
+    "n_clusters": INTEGER,
+    "n_better": INTEGER,
+    "n_worse": INTEGER,
+    "low": FLOAT,
+    "high": FLOAT,
+}
+SELECTION: Schema = {
+    "experiment": TEXT,
+    "model": TEXT,
+    "reference": TEXT,
+    "run": TEXT,
+    "method": TEXT,
+    "variant": TEXT,
+    "seed": INTEGER,
+    "combination": TEXT,
+    "selection": TEXT,
+    "dataset": TEXT,
+    "alpha": FLOAT,
+    "value": FLOAT,
+    "oracle_alpha": FLOAT,
+    "oracle_value": FLOAT,
+    "regret": FLOAT,
+}
+FITS: Schema = {
+    "experiment": TEXT,
+    "reference": TEXT,
+    "average": TEXT,
+    "slope": FLOAT,
+    "intercept": FLOAT,
+    "r2": FLOAT,
+    "residual_se": FLOAT,
+    "n": INTEGER,
+    "x_min": FLOAT,
+    "x_max": FLOAT,
+}
+SELECTIONS = ("grid", "fixed", "held-out", "held-out-1se", "oracle-column", "oracle-table13")
+AVERAGE_PREFIX = "avg:"
+ALL = "all"  # `seed` and `model` of rows that summarise several
+
+
+def conform(frame: pd.DataFrame, schema: Schema) -> pd.DataFrame:
+    """Return the frame with exactly the schema's columns, order and types.
+
+    Raises:
+        WiseftError: if a column is missing or unknown, or holds values of another type.
+    """
+    missing = [name for name in schema if name not in frame.columns]
+    unknown = [name for name in frame.columns if name not in schema]
+    if missing or unknown:
+        raise WiseftError(
+            f"the table must have the columns {', '.join(schema)}; "
+            f"missing: {', '.join(missing) or 'none'}, unknown: {', '.join(unknown) or 'none'}"
+        )
+    columns: dict[str, pd.Series] = {}
+    for name, kind in schema.items():
+        column = frame[name]
+        try:
+            if kind == TEXT:
+                column = column.astype(object).where(column.notna(), "")
+            columns[name] = column.astype(kind)
+        except (TypeError, ValueError) as error:
+            raise WiseftError(f"column {name} must hold {kind} values: {error}") from None
+    return pd.DataFrame(columns).reset_index(drop=True)
+
+
+def _read(path: Path | str, schema: Schema, what: str) -> pd.DataFrame:
+    path = require_file(path, what)
+    try:
+        if path.suffix == ".parquet":
+            frame = pd.read_parquet(path)
+        else:
+            texts = {name: "str" for name, kind in schema.items() if kind == TEXT}
+            numbers = [name for name in schema if name not in texts]
+            frame = pd.read_csv(
+                path,
+                dtype=texts,
+                keep_default_na=False,
+                na_values={name: [""] for name in numbers},
+            )
+    except (ValueError, OSError) as error:
+        raise WiseftError(
+            f"{what} {path} cannot be read ({error}); delete it and rerun the stage tabulate"
+        ) from None
+    try:
+        return conform(frame, schema)
+    except WiseftError as error:
+        raise WiseftError(f"{what} {path}: {error}; rerun the stage tabulate") from None
+
+
+def read_table(path: Path | str) -> pd.DataFrame:
+    """Read the tidy table (`.parquet` or `.csv`) with its exact columns and types.
+
+    Text columns are empty strings where they do not apply, numbers are null. `alpha` is null
+    for `oracle-table13`, whose columns have different alphas.
+
+    Raises:
+        WiseftError: if the file is absent or broken, or a column is missing, unknown or of
+            another type.
+    """
+    frame = _read(path, TABLE, "table")
+    frame["alpha"] = frame["alpha"].round(3)
+    return frame
+
+
+def read_comparisons(path: Path | str) -> pd.DataFrame:
+    """Read the comparisons; rows with seed or model `all` summarise. Raises as `read_table`."""
+    return _read(path, COMPARISONS, "comparisons")
+
+
+def read_selection(path: Path | str) -> pd.DataFrame:
+    """Read the selected alphas with their regret. Raises as `read_table`."""
+    return _read(path, SELECTION, "selection")
+
+
+def read_fits(path: Path | str) -> pd.DataFrame:
+    """Read the baselines' fits. Raises as `read_table`."""
+    return _read(path, FITS, "fits")
+
+
+def write_csv(path: Path | str, frame: pd.DataFrame, schema: Schema) -> None:
+    """Write a CSV atomically: six decimals, Unix line ends, null as empty."""
+    with atomic_path(path) as temporary:
+        conform(frame, schema).to_csv(
+            temporary, index=False, float_format="%.6f", lineterminator="\n"
+        )
+
+
+def write_parquet(path: Path | str, frame: pd.DataFrame, schema: Schema) -> None:
+    """Write a Parquet file atomically, in full precision."""
+    with atomic_path(path) as temporary:
+        conform(frame, schema).to_parquet(temporary, index=False)

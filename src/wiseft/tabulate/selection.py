@@ -1,0 +1,188 @@
+"""Ways to choose alpha, and what each loses against the oracle (paper, section 4).
+
+`fixed` is 0.5. `held-out` has the best accuracy on the held-out split; `held-out-1se` is the
+smallest alpha, i.e. the closest to zero-shot, whose held-out accuracy lies within one standard
+error of that best. `oracle-column` is the paper's "optimal alpha": the best on the test samples
+for each dataset and each average separately. `oracle-table13` is the mean of the per-dataset
+optima, which only the paper's table 13 uses. Oracles look at test labels: they are no way to
+choose. Ties go to the smallest alpha everywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import pandas as pd
+
+from wiseft.alphas import format_alpha
+from wiseft.errors import WiseftError
+from wiseft.tabulate.inputs import ACCURACY, Inputs
+from wiseft.tabulate.intervals import percentile_interval
+from wiseft.tabulate.schema import AVERAGE_PREFIX, SELECTION, TABLE, conform
+from wiseft.tabulate.settings import TabulateSettings
+from wiseft.tabulate.study import Point, Study
+from wiseft.tabulate.table import average_row, run_fields
+
+SWEEP = ["run", "seed", "combination"]
+ENDS = ("0.000", "1.000")
+_ROUNDING = 1e-12  # equal averages of fractions may differ in their last bit
+WEIGHT, OUTPUT = "weight", "output"
+
+
+def sweeps(study: Study, settings: TabulateSettings) -> dict[tuple[str, int, str], list[str]]:
+    """Return the alphas of each (run, seed, combination) that was swept.
+
+    A baseline, evaluated at a single alpha, is no sweep.
+
+    Raises:
+        WiseftError: if a sweep lacks the fixed alpha, or one in weight space an end.
+    """
+    grids: dict[tuple[str, int, str], list[str]] = {}
+    for point in study.points:
+        grids.setdefault((point.run, point.seed, point.combination), []).append(point.alpha)
+    found = {key: grid for key, grid in grids.items() if len(grid) > 1}
+    for (run, seed, combination), grid in found.items():
+        ends = ENDS if combination == WEIGHT else ()
+        for alpha in (format_alpha(settings.fixed_alpha), *ends):
+            if alpha not in grid:
+                raise WiseftError(
+                    f"alpha {alpha} is needed for the selections and comparisons, but the grid "
+                    f"of run {run}, seed {seed}, combination {combination} is {', '.join(grid)}; "
+                    "add it to the alphas of the experiment"
+                )
+    return found
+
+
+def best_alpha(accuracies: pd.Series) -> float:
+    """Return the alpha (index) of the largest accuracy; of several the smallest."""
+    return float(min(accuracies.index[accuracies == accuracies.max()]))
+
+
+def one_standard_error_alpha(accuracies: pd.Series, n: int) -> float:
+    """Return the smallest alpha whose accuracy is within one standard error of the best.
+
+    Args:
+        accuracies: fractions, indexed by alpha.
+        n: samples behind each; the standard error is sqrt(p (1 - p) / n) at the best p.
+    """
+    best = float(accuracies.max())
+    bound = best - np.sqrt(best * (1 - best) / n)
+    return float(min(accuracies.index[accuracies >= bound - _ROUNDING]))
+
+
+def selection_rows(
+    grid: pd.DataFrame, inputs: Inputs, study: Study, settings: TabulateSettings
+) -> pd.DataFrame:
+    """Return copies of grid rows under the selections that chose them.
+
+    Args:
+        grid: the table's rows of selection `grid`, averages included.
+    """
+    parts: list[pd.DataFrame] = []
+    by_sweep = dict(iter(grid.groupby(SWEEP, sort=True)))
+    for key in sweeps(study, settings):
+        rows = by_sweep[key]
+        chosen = {"fixed": settings.fixed_alpha, **_held_out_alphas(rows, settings)}
+        parts.extend(
+            rows[rows["alpha"] == alpha].assign(selection=name) for name, alpha in chosen.items()
+        )
+        test = rows[(rows["split"] == settings.test_split) & (rows["metric"] == ACCURACY)]
+        parts.append(_oracle_column(test))
+        parts.append(_oracle_table13(key, test, inputs, study, settings))
+    if not parts:
+        return grid.iloc[:0]
+    return conform(pd.concat(parts, ignore_index=True), TABLE)
+
+
+def _held_out_alphas(rows: pd.DataFrame, settings: TabulateSettings) -> dict[str, float]:
+    place = settings.held_out
+    held_out = rows[
+        (rows["dataset"] == place.dataset)
+        & (rows["split"] == place.split)
+        & (rows["view"] == settings.view)
+        & (rows["metric"] == ACCURACY)
+    ]
+    swept = set(rows.loc[rows["split"] == settings.test_split, "alpha"])
+    missing = sorted(swept - set(held_out["alpha"]))
+    if missing:
+        first = rows.iloc[0]
+        raise WiseftError(
+            f"alpha is chosen in {place.dataset}, split {place.split}, but run {first['run']}, "
+            f"seed {first['seed']}, combination {first['combination']} has no accuracy there at "
+            f"{', '.join(map(format_alpha, missing))}; evaluate that split"
+        )
+    accuracies = held_out.set_index("alpha")["value"]
+    return {
+        "held-out": best_alpha(accuracies),
+        "held-out-1se": one_standard_error_alpha(accuracies, int(held_out["n"].iloc[0])),
+    }
+
+
+def _oracle_column(test: pd.DataFrame) -> pd.DataFrame:
+    key = ["dataset", "view"]
+    best = test.groupby(key)["value"].transform("max")
+    ties = test[test["value"] >= best - _ROUNDING].sort_values([*key, "alpha"], kind="stable")
+    return ties.drop_duplicates(key).assign(selection="oracle-column")
+
+
+def _oracle_table13(
+    key: tuple[str, int, str],
+    test: pd.DataFrame,
+    inputs: Inputs,
+    study: Study,
+    settings: TabulateSettings,
+) -> pd.DataFrame:
+    """Return a row for each average; its interval takes the optimal alphas as given."""
+    oracle = _oracle_column(test[test["view"] == settings.view]).set_index("dataset")
+    fields, experiment = run_fields(inputs), str(test["experiment"].iloc[0])
+    rows = []
+    for name, members in study.averages.items():
+        points = {
+            member: Point(*key, format_alpha(float(oracle["alpha"][member]))) for member in members
+        }
+        draws = np.mean([study.draws(points[member], member) for member in members], axis=0)
+        low, high = percentile_interval(draws)
+        rows.append(
+            average_row(Point(*key, ""), name, fields, settings, experiment)
+            | {
+                "alpha": float("nan"),
+                "value": float(oracle.loc[members, "value"].mean()),
+                "n": study.n_samples(*members),
+                "ci_low": float(low),
+                "ci_high": float(high),
+                "selection": "oracle-table13",
+            }
+        )
+    return conform(pd.DataFrame(rows, columns=list(TABLE)), TABLE)
+
+
+def selection_frame(selected: pd.DataFrame, settings: TabulateSettings) -> pd.DataFrame:
+    """Return, for the reference and each average, the chosen alphas with their regret.
+
+    `regret` is the oracle-column value minus the selection's, on the same test samples: 0 for
+    the oracle itself, never negative for a rule that chooses one alpha, and never positive for
+    `oracle-table13`. For `oracle-column`, alpha is that column's own.
+
+    Args:
+        selected: the table's rows of all selections but `grid`.
+    """
+    targets = _targets(settings)
+    rows = selected[
+        selected["dataset"].isin(targets)
+        & (selected["split"] == settings.test_split)
+        & (selected["view"] == settings.view)
+        & (selected["metric"] == ACCURACY)
+    ]
+    oracle = rows[rows["selection"] == "oracle-column"]
+    oracle = oracle[[*SWEEP, "dataset", "alpha", "value"]].rename(
+        columns={"alpha": "oracle_alpha", "value": "oracle_value"}
+    )
+    joined = rows.merge(oracle, on=[*SWEEP, "dataset"], validate="many_to_one")
+    joined["regret"] = joined["oracle_value"] - joined["value"]
+    return conform(joined[list(SELECTION)], SELECTION)
+
+
+def _targets(settings: TabulateSettings) -> list[str]:
+    averages: Iterable[str] = (AVERAGE_PREFIX + name for name in settings.averages)
+    return [settings.reference, *averages]

@@ -1,0 +1,62 @@
+"""The statistics part of an experiment: what the stage tabulate must know."""
+
+from __future__ import annotations
+
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, model_validator
+
+from wiseft.alphas import parse_alphas
+from wiseft.config import Bootstrap, HeldOut
+
+
+class TabulateSettings(BaseModel):
+    """Statistics of one experiment.
+
+    Attributes:
+        averages: datasets of each average, by name; the mean of their accuracies.
+        held_out: dataset and split in which alpha may be chosen.
+        test_split: the split that all other statistics are about.
+        reference: the reference dataset.
+        bootstrap: resamples and seed.
+        alphas: the experiment's grid; null: every alpha in the files. Files are shared between
+            experiments, so they may hold more than one experiment asks for.
+        fixed_alpha: the alpha of the selection `fixed` (paper, section 4: 0.5).
+        fit_exclude: method ids of baselines that are not part of the robustness fit.
+        view: the view that averages and comparisons use.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    averages: dict[str, list[str]]
+    held_out: HeldOut
+    test_split: str
+    reference: str
+    bootstrap: Bootstrap
+    alphas: list[float] | None = None
+    fixed_alpha: float = 0.5
+    fit_exclude: list[str] = []
+    view: str = "all"
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        for name, members in self.averages.items():
+            double = sorted({member for member in members if members.count(member) > 1})
+            if double:
+                raise ValueError(f"averages.{name} lists {', '.join(double)} twice")
+            if not members:
+                raise ValueError(f"averages.{name} is empty, but must list datasets")
+        if (self.held_out.dataset, self.held_out.split) == (self.reference, self.test_split):
+            raise ValueError(
+                f"held_out is the test split of {self.reference}, but alpha must not be chosen "
+                "on the samples that are reported"
+            )
+        parse_alphas([self.fixed_alpha])
+        if self.alphas is not None:
+            parse_alphas(self.alphas)
+        return self
+
+    @property
+    def grid(self) -> frozenset[str] | None:
+        """The experiment's alphas as three-decimal strings; None for all that there are."""
+        return None if self.alphas is None else frozenset(parse_alphas(self.alphas))

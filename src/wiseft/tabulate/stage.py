@@ -1,0 +1,89 @@
+"""The stage as one call: files in, tables out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from wiseft.errors import WiseftError
+from wiseft.tabulate.comparisons import comparison_rows
+from wiseft.tabulate.inputs import read_inputs
+from wiseft.tabulate.robustness import fits_frame
+from wiseft.tabulate.schema import (
+    COMPARISONS,
+    FITS,
+    SELECTION,
+    TABLE,
+    conform,
+    write_csv,
+    write_parquet,
+)
+from wiseft.tabulate.selection import selection_frame, selection_rows
+from wiseft.tabulate.settings import TabulateSettings
+from wiseft.tabulate.study import Study
+from wiseft.tabulate.table import average_rows, grid_rows, sort_table
+
+
+@dataclass(frozen=True)
+class Tables:
+    """Everything that is known about an experiment, in the columns of `schema`."""
+
+    table: pd.DataFrame
+    comparisons: pd.DataFrame
+    selection: pd.DataFrame
+    fits: pd.DataFrame
+
+
+def tabulate(
+    experiment: str,
+    settings: TabulateSettings,
+    metrics: Sequence[Path],
+    predictions: Sequence[Path],
+) -> Tables:
+    """Make all tables of an experiment from its metrics and predictions files.
+
+    Raises:
+        WiseftError: if files are missing, broken or contradict each other, or lack what the
+            settings ask for.
+    """
+    inputs = read_inputs(metrics, predictions, settings)
+    _check_reference(inputs.metrics, settings.reference)
+    study = Study(inputs, settings)
+    grid = pd.concat(
+        [
+            grid_rows(inputs, experiment),
+            average_rows(inputs, study, settings, experiment),
+        ],
+        ignore_index=True,
+    )
+    selected = selection_rows(grid, inputs, study, settings)
+    table = sort_table(conform(pd.concat([grid, selected], ignore_index=True), TABLE))
+    return Tables(
+        table=table,
+        comparisons=comparison_rows(inputs, study, settings, experiment),
+        selection=selection_frame(table[table["selection"] != "grid"], settings),
+        fits=fits_frame(table, list(settings.averages), settings.fit_exclude),
+    )
+
+
+def _check_reference(metrics: pd.DataFrame, reference: str) -> None:
+    other = metrics[metrics["reference"] != reference]
+    if len(other):
+        raise WiseftError(
+            f"the reference of the experiment is {reference}, but run {other['run'].iloc[0]} was "
+            f"fine-tuned on {other['reference'].iloc[0]}; give runs of one reference"
+        )
+
+
+def write_tables(
+    tables: Tables, *, parquet: Path, csv: Path, comparisons: Path, selection: Path, fits: Path
+) -> None:
+    """Write the tidy table (Parquet in full precision, CSV with six decimals) and the others."""
+    write_parquet(parquet, tables.table, TABLE)
+    write_csv(csv, tables.table, TABLE)
+    write_csv(comparisons, tables.comparisons, COMPARISONS)
+    write_csv(selection, tables.selection, SELECTION)
+    write_csv(fits, tables.fits, FITS)

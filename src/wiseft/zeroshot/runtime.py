@@ -1,0 +1,51 @@
+"""How a stage that uses torch runs: threads, device, and outputs that can be written."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import torch
+
+from wiseft.errors import WiseftError
+
+
+def start_torch(threads: int, device: str) -> torch.device:
+    """Set the number of threads, ask for deterministic algorithms on a CPU, return the device.
+
+    Args:
+        threads: of one operation; results are bitwise reproducible for one number of threads.
+        device: `cpu`, `cuda`, or `auto` for a GPU if there is one.
+
+    Raises:
+        WiseftError: if the number or the device makes no sense, or there is no such device.
+    """
+    if threads < 1:
+        raise WiseftError(f"threads is {threads}; give at least 1")
+    if device not in ("auto", "cpu", "cuda"):
+        raise WiseftError(f"device {device!r} is not one of auto, cpu, cuda")
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cuda" and not torch.cuda.is_available():
+        raise WiseftError("device is cuda, but torch finds no GPU; use cpu or auto")
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(device == "cpu")
+    return torch.device(device)
+
+
+def check_writable(path: Path) -> None:
+    """Check that a file can be written, before the work whose result it is.
+
+    Raises:
+        WiseftError: if the folder can't be made or written to, or the path is a folder.
+    """
+    if path.is_dir():
+        raise WiseftError(f"cannot write {path}: it is a folder; give the name of a file")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise WiseftError(
+            f"cannot write {path}: {error.strerror}; choose another place or mend its permissions"
+        ) from None

@@ -1,0 +1,47 @@
+"""Two random thetas of a tiny architecture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from wiseft.classifier import build_classifier, classifier_tensors
+from wiseft.theta import ThetaHeader, make_header, save_theta
+
+ARCHITECTURE = {
+    "embed_dim": 8,
+    "vision_cfg": {"image_size": 32, "layers": [1, 1, 1, 1], "width": 8, "patch_size": None},
+    "text_cfg": {"context_length": 16, "vocab_size": 100, "width": 8, "heads": 2, "layers": 1},
+}
+PREPROCESSING = {"size": 32, "mean": [0.5, 0.4, 0.3], "std": [0.3, 0.2, 0.25]}
+
+
+def tiny_header(kind: str = "zero-shot", stage: str = "zeroshot", **changes: object) -> ThetaHeader:
+    arguments: dict = {
+        "architecture": ARCHITECTURE,
+        "preprocessing": PREPROCESSING,
+        "class_names": ["zero", "one", "two"],
+        "parents": {},
+    }
+    return make_header(kind, stage, **(arguments | changes))
+
+
+def random_tensors(seed: int) -> dict[str, torch.Tensor]:
+    tensors = classifier_tensors(build_classifier(tiny_header(), seed=seed))
+    generator = torch.Generator().manual_seed(seed)
+    # Running statistics and zero-initialised weights differ as well, as after training.
+    return {
+        name: (tensor.detach() + 0.1 * torch.rand(tensor.shape, generator=generator)).contiguous()
+        for name, tensor in tensors.items()
+    }
+
+
+@pytest.fixture(scope="session")
+def theta_files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    folder = tmp_path_factory.mktemp("thetas")
+    paths = folder / "theta_0.safetensors", folder / "theta_1.safetensors"
+    save_theta(paths[0], random_tensors(0), tiny_header())
+    save_theta(paths[1], random_tensors(1), tiny_header("fine-tuned", "finetune", seed=7))
+    return paths

@@ -1,0 +1,80 @@
+"""The logit scale: its ticks, its limits and its inverse."""
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from wiseft.errors import WiseftError
+from wiseft.figures.axes import (
+    accuracy_axes,
+    draw_identity,
+    expit,
+    logit,
+    logit_limits,
+    logit_ticks,
+    percent_text,
+)
+
+
+def test_logit_by_hand() -> None:
+    assert logit(0.5) == 0
+    assert logit(0.8) == pytest.approx(np.log(4))
+    assert expit(logit([0.01, 0.3, 0.999])) == pytest.approx([0.01, 0.3, 0.999])
+
+
+def test_a_narrow_range_gets_even_steps() -> None:
+    assert logit_ticks(0.735, 0.845) == pytest.approx([0.74, 0.76, 0.78, 0.80, 0.82, 0.84])
+
+
+def test_a_wide_range_gets_round_numbers_with_room() -> None:
+    ticks = logit_ticks(0.58, 0.996)
+    assert {0.60, 0.80, 0.90, 0.95, 0.98, 0.99, 0.995} <= {round(tick, 4) for tick in ticks}
+    gaps = np.diff(logit(ticks))
+    assert gaps.min() >= (logit(0.996) - logit(0.58)) / 10.5
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_ticks_are_inside_sorted_and_never_crowded(seed: int) -> None:
+    low, high = np.sort(expit(np.random.default_rng(seed).uniform(-4, 6, 2)))
+    ticks = logit_ticks(low, high)
+    assert ticks == sorted(ticks)
+    assert all(low <= tick <= high for tick in ticks)
+    assert len(ticks) <= 11
+
+
+def test_tick_labels_are_percent() -> None:
+    ax = Figure().subplots()
+    accuracy_axes(ax, (0.58, 0.996), (0.1, 0.9))
+    ax.figure.canvas.draw()
+    labels = [label.get_text() for label in ax.get_xticklabels()]
+    assert labels[0] == "60"
+    assert labels[-1] == "99.5"
+    assert [percent_text(v) for v in (0.07, 0.995, 1.0)] == ["7", "99.5", "100"]
+    assert len(ax.get_xticks(minor=True)) == 0
+
+
+def test_equal_odds_ratios_are_equally_far_on_the_axis() -> None:
+    ax = Figure().subplots()
+    accuracy_axes(ax, (0.1, 0.9), (0.1, 0.9))
+    x = ax.transData.transform([(p, 0.5) for p in (0.2, 0.5, 0.8)])[:, 0]
+    assert x[1] - x[0] == pytest.approx(x[2] - x[1])
+
+
+def test_limits_hold_all_values_and_skip_what_has_no_logit() -> None:
+    low, high = logit_limits([[0.5, 0.0], np.array([0.9, 1.0, np.nan])])
+    assert 0 < low < 0.5
+    assert 0.9 < high < 1
+    with pytest.raises(WiseftError, match="strictly between 0 and 1"):
+        logit_limits([[0.0, 1.0]])
+
+
+def test_identity_only_where_it_passes_and_without_moving_the_view() -> None:
+    ax = Figure().subplots()
+    accuracy_axes(ax, (0.9, 0.99), (0.7, 0.8))
+    assert not draw_identity(ax)
+    accuracy_axes(ax, (0.6, 0.99), (0.2, 0.8))
+    assert draw_identity(ax)
+    assert ax.get_xlim() == (0.6, 0.99)
+    assert ax.get_ylim() == (0.2, 0.8)
+    (line,) = ax.lines
+    assert list(line.get_xdata()) == list(line.get_ydata()) == [0.6, 0.8]

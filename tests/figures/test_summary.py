@@ -1,0 +1,199 @@
+"""The summary and the headline hold the table's numbers, and the commands write them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from wiseft.cli import main
+from wiseft.figures.headline import headline
+from wiseft.figures.summary import Tables, p_text, percent, points, summary
+from wiseft.tabulate.schema import COMPARISONS, FITS, SELECTION, TABLE, write_csv, write_parquet
+from wiseft.tabulate.settings import TabulateSettings
+
+SETTINGS = {
+    "averages": {
+        "shifts": [
+            *("optdigits", "mfeat", "pendigits"),
+            *("inverted", "mnist-m", "colour", "corrupt", "fonts"),
+        ],
+        "natural": ["optdigits", "mfeat", "pendigits"],
+        "renditions": ["inverted", "mnist-m", "colour", "corrupt", "fonts"],
+    },
+    "held_out": {"dataset": "mnist", "split": "held-out"},
+    "test_split": "test",
+    "reference": "mnist",
+    "bootstrap": {"resamples": 200, "seed": 0},
+    "fit_exclude": ["from-scratch__n5000-polarity"],
+}
+
+
+@pytest.fixture(scope="session")
+def text(tables: Tables) -> str:
+    return summary("synthetic", tables, TabulateSettings.model_validate(SETTINGS))
+
+
+def _values(table: pd.DataFrame, dataset: str, alpha: float) -> pd.Series:
+    return table[
+        (table["dataset"] == dataset)
+        & (table["method"] == "end-to-end")
+        & (table["combination"] == "weight")
+        & (table["split"] == "test")
+        & (table["alpha"] == alpha)
+    ]["value"]
+
+
+def test_formats() -> None:
+    assert percent(0.98215) == "98.2"
+    assert [points(v) for v in (0.0777, -0.0219, 0.0001, -0.0001)] == ["+7.8", "−2.2", "0.0", "0.0"]
+    assert [p_text(v) for v in (0.5, 0.0032, 1e-9, float("nan"))] == [
+        "0.5",
+        "0.0032",
+        "< 0.0001",
+        "",
+    ]
+
+
+def test_headline_is_three_lines_of_the_tables_numbers(table: pd.DataFrame) -> None:
+    lines = headline(table).splitlines()
+    assert len(lines) == 5
+    assert "mean of 3 runs" in lines[0]
+    for line, dataset in zip(lines[2:], ["mnist", "avg:shifts", "avg:natural"], strict=True):
+        means = [_values(table, dataset, alpha).mean() for alpha in (0.0, 0.5, 1.0)]
+        assert line.split()[-3:] == [percent(mean) for mean in means]
+
+
+def test_summary_has_values_ranges_and_intervals(table: pd.DataFrame, text: str) -> None:
+    fixed = _values(table, "avg:natural", 0.5)
+    cell = f"{percent(fixed.mean())} ({percent(fixed.min())} to {percent(fixed.max())})"
+    (line,) = [
+        line
+        for line in text.splitlines()
+        if line.startswith("| WiSE-FT, end-to-end | average of natural | ") and "] | " in line
+    ]
+    assert cell in line
+
+
+def test_summary_sets_the_fixed_alpha_against_both_ends(table: pd.DataFrame, text: str) -> None:
+    start, fixed, end = (_values(table, "avg:natural", a).mean() for a in (0.0, 0.5, 1.0))
+    assert start > fixed > end  # as in the synthetic table: below zero-shot, above fine-tuned
+    assert (
+        f"- average of natural: α = 0.5 is {percent(start - fixed)} points below zero-shot and "
+        f"{percent(fixed - end)} points above fine-tuned."
+    ) in text
+
+
+def test_summary_differences_are_those_of_the_comparisons(tables: Tables, text: str) -> None:
+    rows = tables.comparisons
+    row = rows[
+        (rows["method"] == "end-to-end")
+        & (rows["contrast"] == "0.500-vs-1.000")
+        & (rows["dataset"] == "avg:shifts")
+    ]
+    one = row[row["seed"] == "1"].iloc[0]
+    bracket = f"[{points(one['ci_low'])}, {points(one['ci_high'])}]"
+    assert f"{points(one['difference'])} {bracket}" in text
+    mean = row[row["seed"] == "all"].iloc[0]
+    assert f"{points(mean['difference'])} ({points(mean['low'])} to {points(mean['high'])})" in text
+    assert "| mfeat |" in text
+    assert "0 / 3 of 3" in text
+
+
+def test_summary_labels_the_oracle_and_flags_extrapolation(tables: Tables, text: str) -> None:
+    assert "| **oracle**: best on each column's own test labels |" in text
+    assert "conditional on the trained models" in text
+    natural = tables.fits.set_index("average").loc["avg:natural"]
+    assert f"R² = {natural['r2']:.2f}" in text
+    assert "extrapolated" in text
+    assert "\\*" in text
+
+
+def test_summary_without_fits_or_comparisons_says_less_but_stands(tables: Tables) -> None:
+    less = Tables(
+        tables.table, tables.comparisons.iloc[:0], tables.selection.iloc[:0], tables.fits.iloc[:0]
+    )
+    text = summary("synthetic", less, TabulateSettings.model_validate(SETTINGS))
+    assert "## Accuracy" in text
+    assert "Effective robustness" not in text
+    assert "Differences" not in text
+
+
+@pytest.fixture
+def files(tables: Tables, tmp_path: Path) -> dict[str, Path]:
+    paths = {n: tmp_path / f"{n}.csv" for n in ("comparisons", "selection", "fits")}
+    paths["table"] = tmp_path / "table.parquet"
+    write_csv(paths["comparisons"], tables.comparisons, COMPARISONS)
+    write_csv(paths["selection"], tables.selection, SELECTION)
+    write_csv(paths["fits"], tables.fits, FITS)
+    write_parquet(paths["table"], tables.table, TABLE)
+    return paths
+
+
+def _run(*arguments: object) -> None:
+    with pytest.raises(SystemExit) as leave:
+        main([str(argument) for argument in arguments])
+    assert leave.value.code == 0
+
+
+def test_commands_write_figure_report_and_headline(
+    files: dict[str, Path], text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    outputs = [tmp_path / f"f.{suffix}" for suffix in ("pdf", "svg")]
+    _run(
+        *("figure", "f", "--draw", "robustness", "--table", files["table"]),
+        *("--options", json.dumps({"average": "natural"})),
+        *(item for path in outputs for item in ("--output", path)),
+    )
+    assert all(path.stat().st_size > 10_000 for path in outputs)
+    target = tmp_path / "results" / "summary.md"
+    arguments = [item for name, path in files.items() for item in (f"--{name}", path)]
+    _run(
+        *("report", *arguments, "--experiment", "synthetic"),
+        *("--config", json.dumps(SETTINGS), "--output", target),
+    )
+    written = target.read_text(encoding="utf-8")
+    # The CSV files round to six decimals, which moves a few last digits.
+    assert written.splitlines()[0] == "# synthetic: summary"
+    assert len(written.splitlines()) == len(text.splitlines())
+    accuracy = text[: text.index("## Differences")]
+    assert written.startswith(accuracy)
+    capsys.readouterr()
+    _run("headline", "--table", files["table"])
+    assert "average of natural" in capsys.readouterr().out
+
+
+def test_headline_of_an_experiment_finds_its_table(
+    files: dict[str, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "data" / "tables").mkdir(parents=True)
+    files["table"].rename(tmp_path / "data" / "tables" / "synthetic.parquet")
+    monkeypatch.chdir(tmp_path)
+    _run("headline", "--experiment", "synthetic")
+    assert "reference (mnist)" in capsys.readouterr().out
+    for arguments in ([], ["--experiment", "absent"]):
+        with pytest.raises(SystemExit) as leave:
+            main(["headline", *arguments])
+        assert leave.value.code == 1
+        assert capsys.readouterr().err.startswith("error: ")
+
+
+@pytest.mark.parametrize("options", ["[1]", "{", '{"average": "nothing"}', '{"averag": "natural"}'])
+def test_bad_options_are_one_line_without_traceback(
+    files: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], options: str
+) -> None:
+    target = tmp_path / "f.pdf"
+    arguments = ["--table", files["table"], "--options", options, "--output", target]
+    with pytest.raises(SystemExit) as leave:
+        main([str(a) for a in ("figure", "fig-1", "--draw", "robustness", *arguments)])
+    error = capsys.readouterr().err
+    assert leave.value.code == 1
+    assert error.startswith("error: ")
+    assert "fig-1" in error
+    assert "Traceback" not in error
+    assert not target.exists()

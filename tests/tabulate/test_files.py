@@ -1,0 +1,137 @@
+"""What is written: the same bytes from the same inputs, and what reads it again."""
+
+import json
+
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+from wiseft.cli import app
+from wiseft.errors import WiseftError
+from wiseft.tabulate import read_comparisons, read_fits, read_selection, read_table
+from wiseft.tabulate.stage import tabulate, write_tables
+
+NAMES = {
+    "parquet": "t.parquet",
+    "csv": "t.csv",
+    "comparisons": "c.csv",
+    "selection": "s.csv",
+    "fits": "f.csv",
+}
+
+
+@pytest.fixture
+def full(bench):
+    bench.add_small()
+    bench.add_small(seed=1)
+    bench.add_small(model="tiny-s1", method="linear-classifier", variant="v")
+    for size, ref, one, two in ((1, 20, 8, 5), (2, 30, 12, 6), (3, 40, 16, 8)):
+        bench.add_baseline(f"n{size}", ref, one, two)
+    return bench.files
+
+
+def write(folder, settings, metrics, predictions):
+    paths = {key: folder / name for key, name in NAMES.items()}
+    write_tables(tabulate("demo", settings, metrics, predictions), **paths)
+    return {name: (folder / name).read_bytes() for name in NAMES.values()}
+
+
+def test_same_inputs_same_bytes(full, make_settings, tmp_path):
+    settings = make_settings()
+    first = write(tmp_path / "a", settings, full.metrics, full.predictions)
+    second = write(tmp_path / "b", settings, full.metrics[::-1], full.predictions[::-1])
+    assert first == second
+    other = write(
+        tmp_path / "c",
+        make_settings(bootstrap={"resamples": 200, "seed": 1}),
+        full.metrics,
+        full.predictions,
+    )
+    assert other["t.csv"] != first["t.csv"]
+
+
+def test_csv_and_parquet_hold_the_same_table(full, make_settings, tmp_path):
+    write(tmp_path, make_settings(), full.metrics, full.predictions)
+    exact, rounded = read_table(tmp_path / "t.parquet"), read_table(tmp_path / "t.csv")
+    pd.testing.assert_frame_equal(exact, rounded, check_exact=False, rtol=0, atol=5.1e-7)
+    assert not exact.duplicated(
+        ["run", "seed", "combination", "alpha", "dataset", "view", "split", "metric", "selection"]
+    ).any()
+    assert exact["variant"].isin(["", "v", "n1", "n2", "n3"]).all()
+    text = pd.read_csv(tmp_path / "t.csv", dtype=str)
+    for column in ("value", "ci_low", "ci_high"):
+        assert text[column].str.fullmatch(r"[01]\.\d{6}").all()
+    assert b"\r" not in (tmp_path / "t.csv").read_bytes()
+
+
+def test_the_other_tables_read_back(full, make_settings, tmp_path):
+    settings = make_settings()
+    write(tmp_path, settings, full.metrics, full.predictions)
+    tables = tabulate("demo", settings, full.metrics, full.predictions)
+    for read, name, frame in (
+        (read_comparisons, "c.csv", tables.comparisons),
+        (read_selection, "s.csv", tables.selection),
+        (read_fits, "f.csv", tables.fits),
+    ):
+        assert len(frame)
+        pd.testing.assert_frame_equal(
+            read(tmp_path / name), frame, check_exact=False, rtol=0, atol=5.1e-7
+        )
+
+
+def test_reading_what_is_no_table(full, make_settings, tmp_path):
+    write(tmp_path, make_settings(), full.metrics, full.predictions)
+    frame = pd.read_csv(tmp_path / "t.csv")
+    frame.drop(columns="ci_low").assign(extra=1).to_csv(tmp_path / "bad.csv", index=False)
+    with pytest.raises(WiseftError, match=r"bad\.csv.*missing: ci_low, unknown: extra"):
+        read_table(tmp_path / "bad.csv")
+    frame.assign(value="much").to_csv(tmp_path / "text.csv", index=False)
+    with pytest.raises(WiseftError, match="column value must hold float64"):
+        read_table(tmp_path / "text.csv")
+    (tmp_path / "broken.parquet").write_bytes(b"nothing")
+    with pytest.raises(WiseftError, match=r"broken\.parquet cannot be read"):
+        read_table(tmp_path / "broken.parquet")
+    with pytest.raises(WiseftError, match="does not exist"):
+        read_table(tmp_path / "absent.csv")
+
+
+def command(full, settings, folder):
+    return [
+        "tabulate",
+        "--experiment=demo",
+        f"--settings={settings}",
+        "--metrics",
+        *map(str, full.metrics),
+        "--predictions",
+        *map(str, full.predictions),
+        f"--table-parquet={folder / 't.parquet'}",
+        f"--table-csv={folder / 't.csv'}",
+        f"--comparisons={folder / 'c.csv'}",
+        f"--selection={folder / 's.csv'}",
+        f"--fits={folder / 'f.csv'}",
+    ]
+
+
+def test_command(full, make_settings, tmp_path):
+    settings = make_settings()
+    expected = write(tmp_path / "a", settings, full.metrics, full.predictions)
+    text = json.dumps(settings.model_dump(mode="json"))
+    result = CliRunner().invoke(app, command(full, text, tmp_path / "b"))
+    assert result.exit_code == 0, result.output
+    assert {name: (tmp_path / "b" / name).read_bytes() for name in NAMES.values()} == expected
+
+
+def test_command_with_wrong_settings_writes_nothing(full, make_settings, tmp_path):
+    settings = make_settings().model_dump(mode="json")
+    settings["averges"] = settings.pop("averages")
+    result = CliRunner().invoke(app, command(full, json.dumps(settings), tmp_path / "b"))
+    assert isinstance(result.exception, WiseftError)
+    assert "averges" in str(result.exception)
+    assert not (tmp_path / "b").exists()
+
+
+def test_command_with_a_file_of_another_kind(full, make_settings, tmp_path):
+    arguments = command(full, json.dumps(make_settings().model_dump(mode="json")), tmp_path / "b")
+    result = CliRunner().invoke(app, [*arguments, "notes.txt"])
+    assert isinstance(result.exception, WiseftError)
+    assert "notes.txt is neither metrics" in str(result.exception)

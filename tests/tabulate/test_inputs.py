@@ -1,0 +1,208 @@
+"""Metrics and predictions that are missing, broken or contradict each other."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from wiseft.errors import WiseftError
+from wiseft.tabulate.stage import tabulate
+
+
+def run(files, settings):
+    return tabulate("demo", settings, files.metrics, files.predictions)
+
+
+def edit_metrics(files, change, dataset="one"):
+    path = next(path for path in files.metrics if path.parent.name == dataset)
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+
+
+def edit_predictions(files, change, dataset="one"):
+    path = next(path for path in files.predictions if path.parent.name == dataset)
+    change(pd.read_parquet(path)).to_parquet(path, index=False)
+
+
+def test_no_files(make_settings):
+    with pytest.raises(WiseftError, match="no metrics file was given"):
+        tabulate("demo", make_settings(), [], [])
+
+
+def test_a_file_that_is_not_there(small, make_settings):
+    small.predictions[0].unlink()
+    with pytest.raises(WiseftError, match=r"predictions file .* does not exist"):
+        run(small, make_settings())
+
+
+def test_metrics_without_predictions(small, make_settings):
+    with pytest.raises(WiseftError, match=r"no predictions were given for .*two/metrics\.json"):
+        tabulate("demo", make_settings(), small.metrics, small.predictions[:-1])
+
+
+def test_predictions_without_metrics(small, make_settings):
+    with pytest.raises(WiseftError, match=r"no metrics were given for .*two/predictions\.parquet"):
+        tabulate("demo", make_settings(), small.metrics[:-1], small.predictions)
+
+
+def test_the_same_file_twice(small, make_settings):
+    with pytest.raises(WiseftError, match="two metrics files of the same folder"):
+        tabulate("demo", make_settings(), small.metrics * 2, small.predictions)
+
+
+def test_two_files_of_the_same_run(small, make_settings):
+    edit_metrics(small, lambda content: content.update(dataset="two"))
+    with pytest.raises(WiseftError, match="dataset two, as another metrics file does"):
+        run(small, make_settings())
+
+
+def test_duplicate_rows(small, make_settings):
+    edit_metrics(small, lambda content: content["rows"].append(content["rows"][0]))
+    with pytest.raises(WiseftError, match=r"two rows for test, all, weight, 0\.000, accuracy"):
+        run(small, make_settings())
+
+
+def test_metrics_without_rows(small, make_settings):
+    edit_metrics(small, lambda content: content.update(rows=[]))
+    with pytest.raises(WiseftError, match="has no rows"):
+        run(small, make_settings())
+
+
+def test_metrics_of_another_format(small, make_settings):
+    edit_metrics(small, lambda content: content.update(format=0))
+    with pytest.raises(WiseftError, match="not a metrics file of format 1"):
+        run(small, make_settings())
+
+
+def test_metrics_that_lack_a_field(small, make_settings):
+    edit_metrics(small, lambda content: content.pop("seed"))
+    with pytest.raises(WiseftError, match="lacks seed"):
+        run(small, make_settings())
+
+
+def test_counts_that_the_predictions_do_not_confirm(small, make_settings):
+    edit_metrics(small, lambda content: content["rows"][0].update(n_correct=31))
+    with pytest.raises(WiseftError, match=r"says 31 of 40 right .* has 30 of 40"):
+        run(small, make_settings())
+
+
+def test_a_value_that_is_not_its_counts(small, make_settings):
+    edit_metrics(small, lambda content: content["rows"][0].update(value=0.76))
+    with pytest.raises(WiseftError, match=r"says value 0\.76 .* the counts are 30 of 40"):
+        run(small, make_settings())
+
+
+def test_a_prediction_that_changed(small, make_settings):
+    def flip(frame):
+        frame.loc[0, "weight/all/0.250/prediction"] = 9
+        return frame
+
+    edit_predictions(small, flip)
+    with pytest.raises(WiseftError, match=r"says 36 of 40 right .* has 35 of 40"):
+        run(small, make_settings())
+
+
+def test_missing_prediction_columns(small, make_settings):
+    name = "weight/all/0.250/prediction"
+    edit_predictions(small, lambda frame: frame.drop(columns=name))
+    with pytest.raises(WiseftError, match=f"lacks {name}"):
+        run(small, make_settings())
+
+
+def test_an_alpha_that_one_dataset_lacks(small, make_settings):
+    edit_metrics(
+        small,
+        lambda content: content.update(
+            rows=[row for row in content["rows"] if row["alpha"] != "0.250"]
+        ),
+    )
+    with pytest.raises(
+        WiseftError, match=r"dataset one belongs to the average shifts, .* weight/all/0\.250"
+    ):
+        run(small, make_settings())
+
+
+def test_an_average_that_names_an_absent_dataset(small, make_settings):
+    settings = make_settings(averages={"shifts": ["one", "absent"]})
+    with pytest.raises(WiseftError, match="dataset absent belongs to the average shifts, but run"):
+        run(small, settings)
+
+
+def test_a_run_of_another_reference(small, make_settings):
+    with pytest.raises(WiseftError, match="reference of the experiment is one, but run tiny-s0"):
+        run(small, make_settings(reference="one"))
+
+
+def test_a_test_split_that_nobody_has(small, make_settings):
+    with pytest.raises(WiseftError, match="no prediction has the split exam"):
+        run(small, make_settings(test_split="exam"))
+
+
+def test_runs_that_saw_other_samples(bench, make_settings):
+    bench.add_small()
+    bench.add_small(seed=1)
+
+    def rename(frame):
+        return frame.assign(sample_id="other-" + frame["sample_id"])
+
+    path = bench.predictions[-1]
+    rename(pd.read_parquet(path)).to_parquet(path, index=False)
+    with pytest.raises(WiseftError, match="other samples or labels of two"):
+        run(bench.files, make_settings())
+
+
+def test_a_sample_that_occurs_twice(small, make_settings):
+    edit_predictions(small, lambda frame: pd.concat([frame, frame.iloc[[3]]]))
+    with pytest.raises(WiseftError, match="has the sample one/test/3 twice"):
+        run(small, make_settings())
+
+
+def test_order_of_samples_does_not_matter(small, make_settings):
+    before = run(small, make_settings())
+    edit_predictions(small, lambda frame: frame.sample(frac=1, random_state=0))
+    after = run(small, make_settings())
+    pd.testing.assert_frame_equal(before.table, after.table)
+    pd.testing.assert_frame_equal(before.comparisons, after.comparisons)
+
+
+def test_broken_files(small, make_settings):
+    small.predictions[0].write_bytes(b"PAR1 nothing")
+    with pytest.raises(WiseftError, match="cannot be read"):
+        run(small, make_settings())
+    small.metrics[0].write_text("{")
+    with pytest.raises(WiseftError, match="not valid JSON"):
+        run(small, make_settings())
+
+
+def test_samples_outside_a_view_are_not_counted(small, make_settings):
+    def leave_out(frame):  # the last five samples, of which none was right at any alpha
+        columns = [name for name in frame.columns if name.endswith("/prediction")]
+        frame.loc[frame.index[-5:], columns] = -1
+        return frame
+
+    def recount(content):
+        for row in content["rows"]:
+            n_correct = min(row["n_correct"], 35)
+            row.update(n=35, n_correct=n_correct, value=n_correct / 35)
+
+    edit_predictions(small, leave_out)
+    edit_metrics(small, recount)
+    tables = run(small, make_settings())
+    row = tables.comparisons.query("dataset == 'one' and seed == '0'").iloc[0]
+    assert row["n"] == 35
+    assert row["difference"] == pytest.approx(4 / 35)
+
+
+def test_a_metric_without_counts_has_no_interval(small, make_settings):
+    def add(content):
+        row = {**content["rows"][0], "metric": "macro-f1", "value": 0.5, "n_correct": None}
+        content["rows"].append(row)
+
+    edit_metrics(small, add)
+    table = run(small, make_settings()).table
+    rows = table[table["metric"] == "macro-f1"]
+    assert rows["value"].tolist() == [0.5]
+    assert np.isnan(rows["ci_low"]).all()
+    assert rows["ci_method"].tolist() == [""]

@@ -1,0 +1,103 @@
+"""The repository itself: its files agree with each other."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).parents[1]
+RANGES = {"torch", "torchvision"}  # a CPU and a CUDA build must both serve
+
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+LOCK = [
+    line
+    for line in (ROOT / "requirements.lock").read_text().splitlines()
+    if line and not line.startswith("#")
+]
+
+
+def tracked() -> list[Path]:
+    """Return the files of the repository: what git tracks, and what it would not ignore."""
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    if listed.returncode != 0:
+        pytest.skip("not a git checkout")
+    return [path for name in listed.stdout.splitlines() if (path := ROOT / name).is_file()]
+
+
+def by_name(requirements: list[str]) -> dict[str, Requirement]:
+    parsed = [Requirement(text) for text in requirements]
+    return {canonicalize_name(one.name): one for one in parsed}
+
+
+def test_environment_file_names_what_the_package_requires():
+    dependencies = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    from_conda = [item for item in dependencies if isinstance(item, str)]
+    from_pip = next(item["pip"] for item in dependencies if isinstance(item, dict))
+    assert f"python{PROJECT['requires-python']}" in from_conda
+    assert from_pip[-1] == "--editable ."
+    listed = by_name([item for item in from_conda if not item.startswith("python")] + from_pip[:-1])
+    assert listed == by_name(PROJECT["dependencies"])
+
+
+def test_lock_satisfies_the_package_and_its_tools():
+    locked = by_name(LOCK)
+    wanted = PROJECT["dependencies"] + PROJECT["optional-dependencies"]["dev"]
+    for name, requirement in by_name(wanted).items():
+        assert name in locked, f"{name} is missing from requirements.lock"
+        if name not in RANGES:
+            (pin,) = locked[name].specifier
+            assert requirement.specifier.contains(pin.version), f"{name} is locked to {pin.version}"
+
+
+def test_lock_pins_exactly_and_serves_every_build():
+    for line in LOCK:
+        requirement = Requirement(line)  # refuses options, hashes and index lines
+        assert requirement.url is None, line
+        if requirement.name in RANGES:
+            assert "==" not in line, line
+        else:
+            assert re.fullmatch(r"[A-Za-z0-9._-]+==[0-9][A-Za-z0-9.]*", line), line
+        assert not re.match(r"(nvidia|cuda|triton)", requirement.name), line
+
+
+def test_no_absolute_paths():
+    """A path of somebody's machine makes a repository work on that machine only."""
+    here = re.compile(r"(?<![\w.])/(work|home|root|Users|mnt)/[\w.-]+")
+    for path in tracked():
+        if path.suffix in {".py", ".smk", ".yaml", ".yml", ".toml", ".md", ".sh", ".json", ".lock"}:
+            found = here.search(path.read_text())
+            allowed = found and found.group().startswith(("/mnt/", "/home/me", "/home/you"))
+            assert found is None or allowed, f"{path.relative_to(ROOT)}: {found.group()}"
+
+
+def test_no_large_or_binary_data_in_git():
+    for path in tracked():
+        name = path.relative_to(ROOT).as_posix()
+        assert path.stat().st_size < 1_000_000, f"{name} is large; data belongs to DVC"
+        assert path.suffix not in {".pt", ".pkl", ".npy", ".npz", ".safetensors", ".parquet"}, name
+
+
+def test_package_does_not_use_the_workflow_engine():
+    """Every command works outside a workflow; a message may name the tool, the code may not use it."""
+    used = re.compile(r"\b(import|from)\s+snakemake\b|\bsnakemake\.(input|output|params|config)")
+    for path in (ROOT / "src").rglob("*.py"):
+        assert not used.search(path.read_text()), path.relative_to(ROOT)
+
+
+def test_rule_files_are_short_and_hold_only_rules():
+    limits = {"common.smk": 150}
+    for path in sorted((ROOT / "workflow").rglob("*.smk")):
+        lines = path.read_text().splitlines()
+        assert len(lines) <= limits.get(path.name, 200), f"{path.name} has {len(lines)} lines"
+        if path.name != "common.smk":
+            python = [line for line in lines if re.match(r"\s*(def|class|import|from) ", line)]
+            assert not python, f"{path.name}: Python belongs to common.smk: {python[0]}"
+            assert "run:" not in path.read_text(), f"{path.name}: a run block takes seconds a job"

@@ -1,0 +1,47 @@
+# One job evaluates one run on one suite of datasets, all alphas in one pass over the images.
+# The outputs are updated: when the grid grows, only the new alphas are computed.
+for suite, members in SUITES.items():
+
+    rule:
+        name:
+            f"evaluate_{suite}"
+        input:
+            theta_0=theta_0_of,
+            theta_1=paths.theta_1_path(RUN, "{seed}"),
+            manifests=[paths.manifest_path(name, ROOT) for name in members],
+        output:
+            metrics=update(
+                [paths.metrics_path(RUN, "{seed}", name) for name in members]
+            ),
+            predictions=update(
+                [paths.predictions_path(RUN, "{seed}", name) for name in members]
+            ),
+        log:
+            f"logs/evaluate/{RUN}/seed-{{seed}}/{suite}.log",
+        benchmark:
+            f"logs/benchmarks/evaluate/{RUN}/seed-{{seed}}/{suite}.tsv"
+        wildcard_constraints:
+            model=one_of(EXPERIMENT.models + BASELINE_MODELS),
+            method=one_of(METHODS + BASELINES),
+        conda:
+            "../../environment.yml"
+        threads: 1
+        resources:
+            mem_mb=2000,
+            runtime=120,
+            gpu=gpus(),
+            device=SETTINGS.device,
+        params:
+            version=VERSION["evaluate"],
+            evaluation=evaluation_of(members),
+            alphas=lambda w: ",".join(alphas_of(w)),
+            start=lambda w, input: repeat("--theta-0", input.theta_0),
+            manifests=lambda w, input: repeat("--dataset", input.manifests),
+            folder=paths.run_folder(RUN, "{seed}") / "evaluate",
+            about=identity_of,
+        message:
+            "evaluate: {wildcards.model}, {wildcards.method}, seed {wildcards.seed}"
+        shell:
+            "wiseft evaluate {params.start} --theta-1 {input.theta_1:q} --alphas {params.alphas}"
+            " {params.manifests} --evaluate {params.evaluation:q} --output-dir {params.folder:q}"
+            " {params.about} --device {resources.device} --threads {threads} > {log:q} 2>&1"

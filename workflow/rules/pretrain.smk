@@ -1,0 +1,66 @@
+rule glyphs:
+    input:
+        packages=lambda w: package_files(model_of(w.entry).pretrain.font_packages),
+    output:
+        glyphs=paths.glyphs_folder("{entry}", ROOT) / "glyphs.safetensors",
+    log:
+        "logs/glyphs/{entry}.log",
+    benchmark:
+        "logs/benchmarks/glyphs/{entry}.tsv"
+    wildcard_constraints:
+        entry=one_of({model_of(model).name for model in PRETRAINED}),
+    priority: 100
+    conda:
+        "../../environment.yml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        version=VERSION["pretrain"],
+        settings=lambda w: model_of(w.entry).pretrain.model_dump_json(
+            include=GLYPH_KEYS
+        ),
+        packages=lambda w, input: repeat("--package", input.packages),
+    message:
+        "glyphs: typefaces and pen strokes for {wildcards.entry}"
+    shell:
+        "wiseft glyphs --settings {params.settings:q} {params.packages}"
+        " --output {output.glyphs:q} > {log:q} 2>&1"
+
+
+# Everything but the baselines waits for this job, so it goes first.
+rule pretrain:
+    input:
+        glyphs=lambda w: paths.glyphs_folder(model_of(w.model).name, ROOT)
+        / "glyphs.safetensors",
+        architecture=lambda w: architecture(w.model),
+    output:
+        weights=paths.weights_path("{model}"),
+        curve=paths.pretrain_curve_path("{model}"),
+    log:
+        "logs/pretrain/{model}.log",
+    benchmark:
+        "logs/benchmarks/pretrain/{model}.tsv"
+    wildcard_constraints:
+        model=one_of(PRETRAINED),
+    priority: 100
+    conda:
+        "../../environment.yml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=120,
+    params:
+        version=VERSION["pretrain"],
+        settings=lambda w: model_of(w.model).pretrain.model_dump_json(),
+        preprocessing=lambda w: model_of(w.model).preprocessing.model_dump_json(),
+        seed=lambda w: CATALOGUE.model(w.model)[1],
+        state=paths.state_path("pretrain", "{model}"),
+    message:
+        "pretrain: {wildcards.model}"
+    shell:
+        "wiseft pretrain --glyphs {input.glyphs:q} --architecture {input.architecture:q}"
+        " --preprocessing {params.preprocessing:q} --settings {params.settings:q}"
+        " --seed {params.seed} --state {params.state:q} --weights {output.weights:q}"
+        " --curve {output.curve:q} --threads {threads} > {log:q} 2>&1"

@@ -1,0 +1,32 @@
+rule tabulate:
+    input:
+        metrics=evaluated(paths.metrics_path),
+        predictions=evaluated(paths.predictions_path),
+        code=modules("tabulate/*.py", "cli/tabulate.py"),
+    output:
+        **TABLES,
+    log:
+        f"logs/tabulate/{NAME}.log",
+    benchmark:
+        f"logs/benchmarks/tabulate/{NAME}.tsv"
+    conda:
+        "../../environment.yml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        version=VERSION["tabulate"],
+        settings=statistics(),
+        experiment=NAME,
+    message:
+        "tabulate: {NAME}"
+    shell:
+        "wiseft tabulate --experiment {params.experiment:q} --settings {params.settings:q}"
+        " --table-csv {output.table_csv:q} --table-parquet {output.table_parquet:q}"
+        " --comparisons {output.comparisons:q} --selection {output.selection:q}"
+        " --fits {output.fits:q} {input.metrics:q} {input.predictions:q} > {log:q} 2>&1"
+
+
+localrules:
+    tabulate,
