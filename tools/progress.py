@@ -15,10 +15,11 @@ NOISE = re.compile(
     r"^(Using workflow specific profile|Assuming unrestricted shared|Building DAG of jobs"
     r"|Using shell:|Provided (cores|resources):|Rules claiming more threads|Select jobs to execute"
     r"|Execute \d+ jobs|Finished jobid:|\d+ of \d+ steps|\[\w{3} \w{3} +\d+ [\d:]+ \d{4}\]$"
-    r"|Elapsed time:|Touching output file|Updating job|Config file .* is extended)"
+    r"|Elapsed time:|Conda environments: ignored|Cannot restore .*: no backup found)"
 )
 JOB = re.compile(r"^Job \d+: (.*)$")
 TOTAL = re.compile(r"^total +(\d+)")
+FILES = re.compile(r"^ {4}(input|output): .{200}")
 UP_TO_DATE = re.compile(r"^Nothing to be done")
 
 
@@ -40,6 +41,8 @@ def condense(lines: Iterable[str], clock: Iterable[float]) -> Iterator[str]:
             yield f"{clock_face:>5}  [{started:>{width}}/{total}] {found[1]}"
         elif UP_TO_DATE.match(text):
             yield "Nothing to do: everything is up to date."
+        elif long := FILES.match(text):
+            yield f"{long[0]} ..."
         elif text and not NOISE.match(text):
             yield text
 

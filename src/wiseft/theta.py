@@ -117,9 +117,7 @@ def read_header(path: Path | str) -> ThetaHeader:
     return _theta_header(_read_raw_header(path, "theta"), path, check_version=False)
 
 
-def save_weights(
-    path: Path | str, tensors: Mapping[str, Tensor], header: Mapping[str, Any]
-) -> str:
+def save_weights(path: Path | str, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> str:
     """Write the weights of a zero-shot model (both towers) and return the SHA-256.
 
     The header needs `architecture` and `preprocessing`; stage version, library versions and

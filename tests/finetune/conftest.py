@@ -22,6 +22,11 @@ VIT = {"image_size": 32, "patch_size": 16, "layers": 1, "width": 16, "head_width
 ARCHITECTURES = {
     "resnet": {"embed_dim": 16, "vision_cfg": RESNET, "text_cfg": TEXT},
     "vit": {"embed_dim": 16, "vision_cfg": VIT, "text_cfg": TEXT},
+    "vit-dropout": {
+        "embed_dim": 16,
+        "vision_cfg": VIT | {"patch_dropout": 0.5},
+        "text_cfg": TEXT,
+    },
 }
 PREPROCESSING = {"size": 32, "mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25]}
 CLASSES = ["red", "green", "blue"]

@@ -6,9 +6,9 @@ import sys
 import pytest
 import torch
 
+from wiseft.checkpoints import Checkpoints
 from wiseft.config import Preprocessing
 from wiseft.finetune import stage, train_from_scratch
-from wiseft.finetune.checkpoints import Checkpoints
 from wiseft.io import read_json
 from wiseft.theta import load_theta
 
@@ -83,6 +83,17 @@ def test_a_training_may_be_killed_again_and_again(train, settings, kill_after, u
             train(settings())
     kill_after(None)
     assert_same_results(uninterrupted, train(settings()))
+
+
+def test_random_numbers_of_the_tower_resume_too(train, settings, kill_after, write_theta_0):
+    theta_0 = write_theta_0("vit-dropout")
+    whole = train(settings(), name="whole", theta_0=theta_0)
+    kill_after(6)
+    with pytest.raises(Killed):
+        train(settings(), theta_0=theta_0)
+    kill_after(None)
+    assert_same_results(whole, train(settings(), theta_0=theta_0))
+    assert "resuming after step 4" in train.log
 
 
 def test_a_baseline_resumes(train, settings, kill_after, manifest, theta_0):

@@ -10,10 +10,10 @@ from wiseft.classifier import build_classifier, open_clip_model
 from wiseft.cli import main
 from wiseft.errors import StaleArtifact, WiseftError
 from wiseft.io import sha256_file
+from wiseft.runtime import start_torch
 from wiseft.stages import VERSION
 from wiseft.theta import load_theta, load_weights
 from wiseft.zeroshot import make_theta_0
-from wiseft.zeroshot.runtime import start_torch
 
 TEMPLATES = ["{c}", "a photo of the number {c}"]
 

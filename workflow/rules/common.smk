@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+import shutil
 import sys
 from pathlib import Path
 
@@ -25,10 +26,7 @@ NAME = EXPERIMENT.experiment
 ROOT = SETTINGS.datasets_root
 RUNS = experiment_runs(EXPERIMENT)
 RUN = "{model}__{reference}__{method}"
-GLYPH_KEYS = {
-    "glyph_size",
-    "pen_glyphs",
-}  # what rendering depends on, of all pre-training
+GLYPH_KEYS = {"glyph_size", "pen_glyphs"}  # what rendering depends on, of all pre-training
 FORMATS = ["pdf", "png", "svg"]
 
 # The commands are those of the Python that runs the workflow. OpenMP threads that spin while
@@ -57,15 +55,13 @@ def repeat(option, values):
 
 def modules(*patterns):
     """Return files of the package, for rules so cheap that a change of code reruns them."""
-    return sorted(
-        path for pattern in patterns for path in Path("src/wiseft").glob(pattern)
-    )
+    return sorted(path for pattern in patterns for path in Path("src/wiseft").glob(pattern))
 
 
 def gpus():
     """Return the GPUs that a job asks for: none on a CPU, so that CPU jobs run side by side."""
-    found = SETTINGS.device == "auto" and Path("/proc/driver/nvidia/gpus").is_dir()
-    return int(SETTINGS.device == "cuda" or found)
+    found = SETTINGS.device == "auto" and shutil.which("nvidia-smi")
+    return int(SETTINGS.device == "cuda" or bool(found))
 
 
 # What the commands get of an entry. Whatever changes an artifact is a parameter of its rule.
@@ -88,9 +84,7 @@ def package_files(keys):
 
 def parents_of(dataset):
     """Return the manifests of the datasets that a dataset is rendered from."""
-    return [
-        paths.manifest_path(name, ROOT) for name in CATALOGUE.dataset(dataset).depends
-    ]
+    return [paths.manifest_path(name, ROOT) for name in CATALOGUE.dataset(dataset).depends]
 
 
 def content_of(dataset):
@@ -106,24 +100,20 @@ def templates_of(dataset):
 
 def evaluation_of(datasets):
     """Return what is evaluated of each dataset, as JSON."""
-    entries = {
-        name: CATALOGUE.dataset(name).model_dump(mode="json") for name in datasets
-    }
-    chosen = {
-        n: {"splits": e["evaluate"], "views": e["views"]} for n, e in entries.items()
-    }
+    entries = {name: CATALOGUE.dataset(name).model_dump(mode="json") for name in datasets}
+    chosen = {n: {"splits": e["evaluate"], "views": e["views"]} for n, e in entries.items()}
     return json.dumps(chosen)
 
 
 def theta_0_of(wildcards):
     """Return the zero-shot end of a run as a list, which is empty for a baseline."""
-    known = wildcards.model in EXPERIMENT.models
+    known = wildcards.method in METHODS
     return [paths.theta_0_path(wildcards.model, wildcards.reference)] if known else []
 
 
 def alphas_of(wildcards):
     """Return the grid of a run; a model from scratch has no other end to combine with."""
-    return EXPERIMENT.alpha_names if wildcards.model in EXPERIMENT.models else ["1.000"]
+    return EXPERIMENT.alpha_names if wildcards.method in METHODS else ["1.000"]
 
 
 def identity_of(wildcards):
@@ -131,9 +121,7 @@ def identity_of(wildcards):
     run = RUN.format(**wildcards)
     keys = ("model", "reference", "method", "variant")
     about = {**dict(zip(keys, split_run_name(run))), "run": run, "seed": wildcards.seed}
-    return " ".join(
-        f"--{key} {shlex.quote(str(value))}" for key, value in about.items()
-    )
+    return " ".join(f"--{key} {shlex.quote(str(value))}" for key, value in about.items())
 
 
 def statistics():
@@ -153,27 +141,19 @@ PRETRAINED = [name for name in EXPERIMENT.models if model_of(name).source == "pr
 
 def evaluated(path):
     """Return a file of every run and dataset; `path` is a function of `wiseft.config.paths`."""
-    return [
-        path(run.name, run.seed, name) for run in RUNS for name in EXPERIMENT.datasets
-    ]
+    return [path(run.name, run.seed, name) for run in RUNS for name in EXPERIMENT.datasets]
 
 
 def interpolated_files():
     """Return the interpolated weights that are kept as files."""
     combined = [run for run in RUNS if not run.baseline]
     grid = EXPERIMENT.interpolate_names
-    return [
-        paths.theta_path(run.name, run.seed, alpha)
-        for run in combined
-        for alpha in grid
-    ]
+    return [paths.theta_path(run.name, run.seed, alpha) for run in combined for alpha in grid]
 
 
 def figure_files(*figures):
     """Return all files of figures."""
-    return [
-        paths.figure_path(NAME, name, suffix) for name in figures for suffix in FORMATS
-    ]
+    return [paths.figure_path(NAME, name, suffix) for name in figures for suffix in FORMATS]
 
 
 TABLES = {

@@ -10,12 +10,8 @@ for suite, members in SUITES.items():
             theta_1=paths.theta_1_path(RUN, "{seed}"),
             manifests=[paths.manifest_path(name, ROOT) for name in members],
         output:
-            metrics=update(
-                [paths.metrics_path(RUN, "{seed}", name) for name in members]
-            ),
-            predictions=update(
-                [paths.predictions_path(RUN, "{seed}", name) for name in members]
-            ),
+            metrics=update([paths.metrics_path(RUN, "{seed}", name) for name in members]),
+            predictions=update([paths.predictions_path(RUN, "{seed}", name) for name in members]),
         log:
             f"logs/evaluate/{RUN}/seed-{{seed}}/{suite}.log",
         benchmark:
@@ -37,7 +33,7 @@ for suite, members in SUITES.items():
             alphas=lambda w: ",".join(alphas_of(w)),
             start=lambda w, input: repeat("--theta-0", input.theta_0),
             manifests=lambda w, input: repeat("--dataset", input.manifests),
-            folder=paths.run_folder(RUN, "{seed}") / "evaluate",
+            folder=str(paths.run_folder(RUN, "{seed}") / "evaluate"),
             about=identity_of,
         message:
             "evaluate: {wildcards.model}, {wildcards.method}, seed {wildcards.seed}"

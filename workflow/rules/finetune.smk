@@ -23,7 +23,7 @@ rule finetune:
     params:
         version=VERSION["finetune"],
         settings=lambda w: CATALOGUE.method_settings(w.method).model_dump_json(),
-        state=paths.state_path("finetune", RUN, "seed-{seed}"),
+        state=str(paths.state_path("finetune", RUN, "seed-{seed}")),
     message:
         "finetune: {wildcards.model}, {wildcards.method}, seed {wildcards.seed}"
     shell:
@@ -60,7 +60,7 @@ rule baseline:
         version=VERSION["finetune"],
         settings=lambda w: CATALOGUE.method_settings(w.method).model_dump_json(),
         preprocessing=lambda w: model_of(w.model).preprocessing.model_dump_json(),
-        state=paths.state_path("baseline", RUN, "seed-{seed}"),
+        state=str(paths.state_path("baseline", RUN, "seed-{seed}")),
     message:
         "baseline: {wildcards.model}, {wildcards.method}, seed {wildcards.seed}"
     shell:

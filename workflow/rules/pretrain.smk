@@ -18,9 +18,7 @@ rule glyphs:
         runtime=10,
     params:
         version=VERSION["pretrain"],
-        settings=lambda w: model_of(w.entry).pretrain.model_dump_json(
-            include=GLYPH_KEYS
-        ),
+        settings=lambda w: model_of(w.entry).pretrain.model_dump_json(include=GLYPH_KEYS),
         packages=lambda w, input: repeat("--package", input.packages),
     message:
         "glyphs: typefaces and pen strokes for {wildcards.entry}"
@@ -32,8 +30,7 @@ rule glyphs:
 # Everything but the baselines waits for this job, so it goes first.
 rule pretrain:
     input:
-        glyphs=lambda w: paths.glyphs_folder(model_of(w.model).name, ROOT)
-        / "glyphs.safetensors",
+        glyphs=lambda w: paths.glyphs_folder(model_of(w.model).name, ROOT) / "glyphs.safetensors",
         architecture=lambda w: architecture(w.model),
     output:
         weights=paths.weights_path("{model}"),
@@ -56,7 +53,7 @@ rule pretrain:
         settings=lambda w: model_of(w.model).pretrain.model_dump_json(),
         preprocessing=lambda w: model_of(w.model).preprocessing.model_dump_json(),
         seed=lambda w: CATALOGUE.model(w.model)[1],
-        state=paths.state_path("pretrain", "{model}"),
+        state=str(paths.state_path("pretrain", "{model}")),
     message:
         "pretrain: {wildcards.model}"
     shell:

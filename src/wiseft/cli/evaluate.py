@@ -42,7 +42,7 @@ def evaluate(
     from wiseft.config import parse_settings
     from wiseft.evaluate import Request, evaluate_suite
     from wiseft.evaluate.views import SuiteEvaluation
-    from wiseft.zeroshot.runtime import start_torch
+    from wiseft.runtime import start_torch
 
     request = Request(
         theta_0=theta_0,

@@ -9,7 +9,7 @@ import typer
 
 Dataset = Annotated[Path, typer.Option(help="Manifest of the dataset whose train split is used.")]
 Settings = Annotated[str, typer.Option(help="Fine-tuning settings, as JSON or @file.yaml.")]
-Seed = Annotated[int, typer.Option(help="Seed of the subset, the order and random weights.")]
+Seed = Annotated[int, typer.Option(min=0, help="Seed of the subset, the order and random weights.")]
 State = Annotated[Path, typer.Option(help="Folder of the resume state; removed at the end.")]
 ThetaOne = Annotated[Path, typer.Option("--theta-1", help="Output: the trained theta.")]
 Curve = Annotated[Path, typer.Option(help="Output: the training curve, CSV.")]
@@ -37,7 +37,7 @@ def finetune(
     """Fine-tune theta_0 on the reference dataset, end to end or the head alone."""
     from wiseft import finetune as stage
     from wiseft.config import FinetuneSettings, parse_settings
-    from wiseft.zeroshot.runtime import start_torch
+    from wiseft.runtime import start_torch
 
     chosen = parse_settings(FinetuneSettings, settings)
     outputs = stage.Outputs(theta_1, curve, state)
@@ -61,7 +61,7 @@ def baseline(
     from wiseft import finetune as stage
     from wiseft.classifier import architecture_from_json
     from wiseft.config import FinetuneSettings, Preprocessing, parse_settings
-    from wiseft.zeroshot.runtime import start_torch
+    from wiseft.runtime import start_torch
 
     chosen = parse_settings(FinetuneSettings, settings)
     pixels = parse_settings(Preprocessing, preprocessing, "--preprocessing")

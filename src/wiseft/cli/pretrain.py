@@ -43,19 +43,20 @@ def pretrain(
     threads: Annotated[int, typer.Option(min=1, help="With two, rendering overlaps.")] = 1,
 ) -> None:
     """Pre-train a small zero-shot model on rendered digits with captions."""
-    import torch
-
+    from wiseft.checkpoints import Checkpoints
     from wiseft.classifier import architecture_from_json
     from wiseft.config import Preprocessing, PretrainSettings, parse_settings
-    from wiseft.io import sha256_file
+    from wiseft.io import sha256_file, sha256_json
     from wiseft.pretrain.glyphs import load_glyphs
     from wiseft.pretrain.train import pretrain as train
     from wiseft.pretrain.train import write_curve
+    from wiseft.progress import print_line
+    from wiseft.runtime import check_writable, start_torch
     from wiseft.stages import VERSION
-    from wiseft.state import StateStore
     from wiseft.theta import save_weights
 
-    torch.set_num_threads(1)  # the tower is too small for two; see docs/design.md
+    start_torch(1, "cpu")  # a second thread gains nothing on a tower so small; rendering does
+    check_writable(weights)
     chosen = parse_settings(PretrainSettings, settings)
     pixels = parse_settings(Preprocessing, preprocessing).model_dump(mode="json")
     model = architecture_from_json(architecture)
@@ -67,8 +68,10 @@ def pretrain(
         "seed": seed,
         "version": VERSION["pretrain"],
     }
-    states = StateStore(state, identity)
-    tensors, rows = train(load_glyphs(glyphs), model, pixels, chosen, seed, states, threads)
+    checkpoints = Checkpoints(state, sha256_json(identity), print_line)
+    tensors, rows = train(
+        load_glyphs(glyphs), model, pixels, chosen, seed, checkpoints, overlap=threads > 1
+    )
     write_curve(curve, rows)
     header = {
         "stage": "pretrain",
@@ -79,4 +82,4 @@ def pretrain(
         "parents": {"glyphs": identity["glyphs"]},
     }
     save_weights(weights, tensors, header)
-    states.clear()
+    checkpoints.clear()

@@ -22,8 +22,8 @@ def zeroshot(
     threads: Annotated[int, typer.Option(help="CPU threads.")] = 1,
 ) -> None:
     """Build the zero-shot head from prompts; with the image tower it is theta_0."""
+    from wiseft.runtime import start_torch
     from wiseft.zeroshot import make_theta_0, parse_templates
-    from wiseft.zeroshot.runtime import start_torch
 
     templates = parse_templates(prompts)
     make_theta_0(weights, dataset, templates, theta_0, device=start_torch(threads, device))

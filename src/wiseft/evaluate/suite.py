@@ -27,9 +27,9 @@ from wiseft.evaluate.views import (
     class_indices,
     predict,
 )
+from wiseft.runtime import check_writable
 from wiseft.stages import VERSION
 from wiseft.theta import load_theta
-from wiseft.zeroshot.runtime import check_writable
 
 CHUNK_BYTES = 128 * 2**20
 """Normalised pixels that are held at once, if more than one batch fits. Within a chunk the outer

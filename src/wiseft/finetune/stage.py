@@ -13,18 +13,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from wiseft.checkpoints import Checkpoints
 from wiseft.classifier import ImageClassifier, build_classifier, classifier_tensors
 from wiseft.config import FinetuneSettings, Preprocessing
 from wiseft.data.store import Manifest, Split, batches, open_manifest, open_split
 from wiseft.errors import WiseftError
-from wiseft.finetune.checkpoints import Checkpoints
-from wiseft.finetune.progress import Progress, print_line
 from wiseft.finetune.sampling import check_classes, draw_subset, epoch_order, inverted
 from wiseft.finetune.trainer import Step, Task, fit, steps_per_epoch
 from wiseft.io import atomic_path, sha256_json
+from wiseft.progress import Progress, print_line
+from wiseft.runtime import check_writable
 from wiseft.stages import VERSION
 from wiseft.theta import ThetaHeader, load_theta, make_header, save_theta
-from wiseft.zeroshot.runtime import check_writable
 
 TRAIN_SPLIT = "train"
 

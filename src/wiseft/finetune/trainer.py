@@ -14,12 +14,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from wiseft.checkpoints import Checkpoints, load_optimiser, optimiser_tensors
 from wiseft.config import FinetuneSettings
 from wiseft.errors import WiseftError
-from wiseft.finetune.checkpoints import Checkpoints
-from wiseft.finetune.progress import Progress
 from wiseft.finetune.sampling import step_seed
 from wiseft.finetune.schedule import learning_rate, warmup_length
+from wiseft.progress import Progress
 
 
 @dataclass(frozen=True)
@@ -141,9 +141,7 @@ def _state(
     model: nn.Module, optimiser: torch.optim.AdamW, losses: list[float]
 ) -> dict[str, Tensor]:
     tensors = {f"model.{key}": value for key, value in model.state_dict().items()}
-    for i, parameter in enumerate(_trained(model)):
-        for name, value in optimiser.state[parameter].items():
-            tensors[f"optimiser.{i}.{name}"] = value
+    tensors |= optimiser_tensors(optimiser)
     return tensors | {"losses": torch.tensor(losses, dtype=torch.float64)}
 
 
@@ -155,17 +153,7 @@ def _restore(
     if tensors is None:
         return []
     model.load_state_dict({key: tensors[f"model.{key}"] for key in model.state_dict()})
-    for i, parameter in enumerate(_trained(model)):
-        if f"optimiser.{i}.step" not in tensors:  # never had a gradient
-            continue
-        # The moments must lie in memory as the parameter does (channels_last): the fused
-        # optimiser goes through all of them by address.
-        moments = {
-            name: torch.empty_like(parameter).copy_(tensors[f"optimiser.{i}.{name}"])
-            for name in ("exp_avg", "exp_avg_sq")
-        }
-        made = tensors[f"optimiser.{i}.step"].to(parameter.device)
-        optimiser.state[parameter] = {"step": made} | moments
+    load_optimiser(optimiser, tensors)
     losses: list[float] = tensors["losses"].tolist()
     checkpoints.log(f"resuming after step {len(losses)}")
     return losses

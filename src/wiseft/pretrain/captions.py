@@ -38,6 +38,10 @@ class CaptionTable:
         tokens = tokenizer(texts)
         self.tokens = tokens.view(10, -1, len(PHRASES) + 1, tokens.shape[-1])
 
+    def bare(self) -> Tensor:
+        """Return one plain caption a digit: int64 (10, context length)."""
+        return self.tokens[:, 0, 0]
+
     def draw(self, digits: Tensor, attributes: Tensor, generator: torch.Generator) -> Tensor:
         """Draw one caption an image: half of them bare, half with a true phrase.
 

@@ -7,10 +7,10 @@ ten concepts a plain batch-by-batch CLIP loss would call most true pairs negativ
 from __future__ import annotations
 
 import csv
-import io
-import logging
-import time
-from collections.abc import Iterator
+import dataclasses
+import math
+import warnings
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,19 +21,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from wiseft.checkpoints import Checkpoints, load_optimiser, optimiser_tensors
 from wiseft.classifier import open_clip_model
 from wiseft.config import PretrainSettings
 from wiseft.errors import WiseftError
-from wiseft.io import write_text
+from wiseft.io import atomic_path
 from wiseft.pretrain.captions import CaptionTable
 from wiseft.pretrain.glyphs import PEN_FAMILY, Glyphs
 from wiseft.pretrain.style import style
-from wiseft.state import State, StateStore
-
-log = logging.getLogger(__name__)
+from wiseft.progress import Progress, print_line
 
 _VALIDATION_SEED = 7  # of the styles in which held-out typefaces are shown
 _VALIDATION_IMAGES = 1000
+_CURVE_EVERY = 50  # steps
 
 
 @dataclass(frozen=True)
@@ -45,10 +45,27 @@ class Batch:
     captions: Tensor
 
 
+@dataclass(frozen=True)
+class Row:
+    """A row of the training curve; the step is counted from 1."""
+
+    step: int
+    loss: float
+    accuracy: float
+    learning_rate: float
+    held_out_accuracy: float | None = None
+
+    def numbers(self) -> list[float]:
+        """Return what every row has."""
+        return [self.step, self.loss, self.accuracy, self.learning_rate]
+
+
 class Web:
     """The source of batches: a batch is a function of (seed, step) alone."""
 
-    def __init__(self, glyphs: Glyphs, settings: PretrainSettings, captions: CaptionTable, size: int):
+    def __init__(
+        self, glyphs: Glyphs, settings: PretrainSettings, captions: CaptionTable, size: int
+    ):
         held_out = glyphs.select(settings.held_out_families)
         pens = glyphs.select([PEN_FAMILY])
         self._faces = np.setdiff1d(glyphs.select([PEN_FAMILY], invert=True), held_out)
@@ -97,64 +114,70 @@ def pretrain(
     preprocessing: dict[str, Any],
     settings: PretrainSettings,
     seed: int,
-    states: StateStore,
-    threads: int = 1,
-) -> tuple[dict[str, Tensor], list[dict[str, Any]]]:
-    """Train a model from random weights; continues from the newest good state.
+    checkpoints: Checkpoints,
+    *,
+    overlap: bool = False,
+    log: Callable[[str], None] = print_line,
+) -> tuple[dict[str, Tensor], list[Row]]:
+    """Train a model from random weights; continues from the last checkpoint if there is one.
 
     Args:
         architecture: open_clip model config with `text_cfg.context_length`.
         preprocessing: `{size, mean, std}` of the image tower.
-        threads: with two or more, batches are rendered beside the optimiser step; the weights
-            are the same either way.
+        overlap: render batches in a second thread; the weights are the same either way.
+        log: called with a line.
 
     Returns:
         The floating tensors of the model by open_clip's names, and the training curve.
 
     Raises:
-        WiseftError: if the loss is not finite.
+        WiseftError: if the loss is not finite, or there is nothing to train on.
     """
     import open_clip
 
     context = int(architecture["text_cfg"]["context_length"])
-    tokenizer = open_clip.SimpleTokenizer(context_length=context)
-    size = int(preprocessing["size"])
-    web = Web(glyphs, settings, CaptionTable(tokenizer), size)
+    captions = CaptionTable(open_clip.SimpleTokenizer(context_length=context))
+    web = Web(glyphs, settings, captions, int(preprocessing["size"]))
     trainer = _Trainer(architecture, preprocessing, settings, seed)
-    start, curve = trainer.restore(states)
-    began, shown = time.monotonic(), start
-    for step, batch in _batches(web, settings, seed, start, background=threads > 1):
-        loss = trainer.step(step, batch)
-        done = step + 1
-        if done % 50 == 0 or done == settings.steps:
-            curve.append(trainer.row(done, loss, batch))
-            _progress(done, settings, curve[-1], shown, began)
-        if done % settings.checkpoint_every == 0 and done < settings.steps:
-            states.save(trainer.state(done, curve))
-    _log_validation(trainer, web, curve)
+    curve = trainer.restore(checkpoints)
+    start = trainer.done
+    progress = Progress(settings.steps, log=log)
+    for batch in _batches(web, settings, seed, start, overlap):
+        row = trainer.step(batch)
+        progress(trainer.done, row.loss, row.learning_rate, len(batch.digits))
+        if trainer.done % _CURVE_EVERY == 0 or trainer.done == settings.steps:
+            curve.append(row)
+        if trainer.done % settings.checkpoint_every == 0 and trainer.done < settings.steps:
+            checkpoints.save(trainer.done, trainer.tensors(curve))
+    held_out = web.validation()
+    if held_out is not None:
+        accuracy = trainer.accuracy(held_out, captions.bare())
+        log(f"accuracy on held-out typefaces: {100 * accuracy:.1f} %")
+        curve[-1] = dataclasses.replace(curve[-1], held_out_accuracy=accuracy)
     state = trainer.model.state_dict()
-    tensors = {key: value for key, value in state.items() if value.is_floating_point()}
-    return tensors, curve
+    return {key: value for key, value in state.items() if value.is_floating_point()}, curve
 
 
 def _batches(
-    web: Web, settings: PretrainSettings, seed: int, start: int, background: bool
-) -> Iterator[tuple[int, Batch]]:
-    if not background:
-        for step in range(start, settings.steps):
-            yield step, web.batch(seed, step)
+    web: Web, settings: PretrainSettings, seed: int, start: int, overlap: bool
+) -> Iterator[Batch]:
+    steps = range(start, settings.steps)
+    if not overlap:
+        for step in steps:
+            yield web.batch(seed, step)
         return
     with ThreadPoolExecutor(1) as pool:
-        coming = pool.submit(web.batch, seed, start) if start < settings.steps else None
-        for step in range(start, settings.steps):
-            assert coming is not None
-            batch = coming.result()
-            if step + 1 < settings.steps:
-                coming = pool.submit(web.batch, seed, step + 1)
-            yield step, batch
+        coming = [pool.submit(web.batch, seed, step) for step in steps[:1]]
+        for step in steps:
+            batch = coming.pop().result()
+            if step + 1 in steps:
+                coming.append(pool.submit(web.batch, seed, step + 1))
+            yield batch
 
 
 class _Trainer:
+    """The model, its optimiser, and the number of steps done."""
+
     def __init__(
         self,
         architecture: dict[str, Any],
@@ -163,11 +186,12 @@ class _Trainer:
         seed: int,
     ):
         self.settings = settings
+        self.done = 0
         self.model = open_clip_model(architecture, seed)
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.model.train()
-        self.mean = torch.tensor(preprocessing["mean"]).view(1, 3, 1, 1)
-        self.std = torch.tensor(preprocessing["std"]).view(1, 3, 1, 1)
+        self._mean = torch.tensor(preprocessing["mean"]).view(1, 3, 1, 1)
+        self._std = torch.tensor(preprocessing["std"]).view(1, 3, 1, 1)
         parameters = [p for p in self.model.parameters() if p.requires_grad]
         groups = [
             {"params": [p for p in parameters if p.ndim >= 2]},
@@ -188,79 +212,71 @@ class _Trainer:
             cycle_momentum=False,
         )
 
-    def pixels(self, images: Tensor) -> Tensor:
-        return ((images - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
-
-    def step(self, step: int, batch: Batch) -> float:
-        """Take one optimiser step and return the loss."""
-        present, first = _first_of_each(batch.digits)
+    def step(self, batch: Batch) -> Row:
+        """Take one optimiser step."""
+        digits, first = _first_of_each(batch.digits)
         clip = cast(Any, self.model)
-        image = clip.encode_image(self.pixels(batch.images), normalize=True)
+        image = clip.encode_image(self._pixels(batch.images), normalize=True)
         text = clip.encode_text(batch.captions[first], normalize=True)
         logits = clip.logit_scale.exp() * image @ text.T
-        target = torch.searchsorted(present, batch.digits)
+        target = torch.searchsorted(digits, batch.digits)
         loss = functional.cross_entropy(logits, target)
-        value = float(loss.detach())
-        if not np.isfinite(value):
-            raise WiseftError(
-                f"the pre-training loss is {value} at step {step}; lower pretrain.learning_rate "
-                f"({self.settings.learning_rate})"
-            )
+        rate = float(self.schedule.get_last_lr()[0])
+        self._check(loss.item())
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip_norm)
         self.optimiser.step()
         self.schedule.step()
         with torch.no_grad():
-            clip.logit_scale.clamp_(0, float(np.log(100)))  # as CLIP does
-        self.accuracy = float((logits.argmax(1) == target).float().mean())
-        return value
+            clip.logit_scale.clamp_(0, math.log(100))  # as CLIP does
+        self.done += 1
+        accuracy = float((logits.detach().argmax(1) == target).float().mean())
+        return Row(self.done, loss.item(), accuracy, rate)
 
-    def row(self, done: int, loss: float, batch: Batch) -> dict[str, Any]:
-        rate = self.schedule.get_last_lr()[0]
-        return {
-            "step": done,
-            "loss": round(loss, 5),
-            "accuracy": round(self.accuracy, 5),
-            "learning_rate": float(f"{rate:.4g}"),
-            "held_out_accuracy": "",
-        }
+    def _check(self, loss: float) -> None:
+        if not math.isfinite(loss):
+            raise WiseftError(
+                f"the pre-training loss is {loss} in step {self.done + 1}; lower "
+                f"pretrain.learning_rate, which is {self.settings.learning_rate}"
+            )
 
-    def state(self, done: int, curve: list[dict[str, Any]]) -> State:
-        tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()}
-        packed = self.optimiser.state_dict()["state"]
-        for index, entry in packed.items():
-            tensors |= {f"optimiser.{index}.{key}": value for key, value in entry.items()}
-        return State(step=done, tensors=tensors, curve=curve)
+    def tensors(self, curve: list[Row]) -> dict[str, Tensor]:
+        """Return all that a resumption needs; the schedule follows from the step."""
+        tensors = {f"model.{key}": value for key, value in self.model.state_dict().items()}
+        rows = torch.tensor([row.numbers() for row in curve], dtype=torch.float64)
+        done = torch.tensor(self.done)
+        return tensors | optimiser_tensors(self.optimiser) | {"curve": rows, "done": done}
 
-    def restore(self, states: StateStore) -> tuple[int, list[dict[str, Any]]]:
-        """Load the newest good state; return the next step and the curve so far."""
-        state = states.load()
-        if state is None:
-            return 0, []
-        prefix = "model."
+    def restore(self, checkpoints: Checkpoints) -> list[Row]:
+        """Put back the last checkpoint, if there is one; return the curve so far."""
+        tensors = checkpoints.load()
+        if tensors is None:
+            return []
         self.model.load_state_dict(
-            {k.removeprefix(prefix): v for k, v in state.tensors.items() if k.startswith(prefix)}
+            {key: tensors[f"model.{key}"] for key in self.model.state_dict()}
         )
-        packed = self.optimiser.state_dict()
-        for key, value in state.tensors.items():
-            if key.startswith("optimiser."):
-                _, index, name = key.split(".", 2)
-                packed["state"].setdefault(int(index), {})[name] = value
-        self.optimiser.load_state_dict(packed)
-        for _ in range(state.step):  # cheap, and exact
-            self.schedule.step()
-        log.info("continuing at step %d", state.step)
-        return state.step, state.curve
+        load_optimiser(self.optimiser, tensors)
+        self.done = int(tensors["done"])
+        with warnings.catch_warnings():
+            # The schedule is stepped without the optimiser, which has been restored already.
+            warnings.filterwarnings("ignore", message="Detected call of")
+            for _ in range(self.done):
+                self.schedule.step()
+        checkpoints.log(f"resuming after step {self.done}")
+        return [Row(int(row[0]), *row[1:]) for row in tensors["curve"].tolist()]
 
     @torch.inference_mode()
-    def accuracy_on(self, batch: Batch, captions: Tensor) -> float:
-        """Accuracy on a batch against one caption a digit, int64 (10, context)."""
+    def accuracy(self, batch: Batch, captions: Tensor) -> float:
+        """Return the accuracy on a batch against one caption a digit, int64 (10, context)."""
         clip = cast(Any, self.model.eval())
-        image = clip.encode_image(self.pixels(batch.images), normalize=True)
+        image = clip.encode_image(self._pixels(batch.images), normalize=True)
         text = clip.encode_text(captions, normalize=True)
         self.model.train()
         return float(((image @ text.T).argmax(1) == batch.digits).float().mean())
+
+    def _pixels(self, images: Tensor) -> Tensor:
+        return ((images - self._mean) / self._std).contiguous(memory_format=torch.channels_last)
 
 
 def _first_of_each(digits: Tensor) -> tuple[Tensor, Tensor]:
@@ -270,38 +286,12 @@ def _first_of_each(digits: Tensor) -> tuple[Tensor, Tensor]:
     return present, first
 
 
-def _log_validation(trainer: _Trainer, web: Web, curve: list[dict[str, Any]]) -> None:
-    batch = web.validation()
-    if batch is None:
-        return
-    captions = web._captions.tokens[:, 0, 0]
-    accuracy = trainer.accuracy_on(batch, captions)
-    curve[-1]["held_out_accuracy"] = round(accuracy, 5)
-    log.info("accuracy on held-out typefaces: %.1f %%", 100 * accuracy)
-
-
-def _progress(
-    done: int, settings: PretrainSettings, row: dict[str, Any], start: int, began: float
-) -> None:
-    if done % 100 and done != settings.steps:
-        return
-    seconds = time.monotonic() - began
-    rate = (done - start) / max(seconds, 1e-9)
-    log.info(
-        "step %d/%d  loss %.3f  accuracy %.1f %%  %.0f images/s  %.0f s left",
-        done,
-        settings.steps,
-        row["loss"],
-        100 * row["accuracy"],
-        rate * settings.batch_size,
-        (settings.steps - done) / rate,
-    )
-
-
-def write_curve(path: Path, curve: list[dict[str, Any]]) -> None:
+def write_curve(path: Path, curve: list[Row]) -> None:
     """Write the training curve as CSV."""
-    buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, fieldnames=list(curve[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(curve)
-    write_text(path, buffer.getvalue())
+    with atomic_path(path) as temporary, temporary.open("w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow([field.name for field in dataclasses.fields(Row)])
+        for row in curve:
+            held_out = row.held_out_accuracy
+            numbers = [f"{value:.6g}" for value in row.numbers()[1:]]
+            writer.writerow([row.step, *numbers, "" if held_out is None else f"{held_out:.6g}"])

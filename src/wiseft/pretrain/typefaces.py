@@ -27,7 +27,7 @@ _MATPLOTLIB = {
     "cm": ("b10", "r10", "ss10", "ti10", "tt10"),
 }
 _NO_DIGITS = frozenset(
-    "astrology japanese markers mathlow mathupp meteorology music symbolic".split()
+    ["astrology", "japanese", "markers", "mathlow", "mathupp", "meteorology", "music", "symbolic"]
 )
 _HERSHEY_WIDTHS = (0.04, 0.08, 0.14)  # of the glyph's height
 _HERSHEY_BLOB = re.compile(r"__compressed_fonts_base64 = B'''(.*?)'''", re.DOTALL)

@@ -14,9 +14,9 @@ from wiseft.classifier import open_clip_model
 from wiseft.data.store import open_manifest
 from wiseft.errors import WiseftError
 from wiseft.io import sha256_file
+from wiseft.runtime import check_writable
 from wiseft.theta import check_same_tensors, load_weights, make_header, save_theta
 from wiseft.zeroshot.head import BATCH_SIZE, build_head
-from wiseft.zeroshot.runtime import check_writable
 
 _IMAGE_TOWER = "visual."
 

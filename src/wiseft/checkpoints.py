@@ -10,6 +10,7 @@ import contextlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -92,3 +93,31 @@ class Checkpoints:
         for file in self._files():
             if file.stem not in kept:
                 file.unlink(missing_ok=True)
+
+
+def optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Return the state of an AdamW as tensors named `optimiser.<parameter>.<name>`."""
+    return {
+        f"optimiser.{i}.{name}": value
+        for i, parameter in enumerate(_parameters(optimiser))
+        for name, value in optimiser.state[parameter].items()
+    }
+
+
+def load_optimiser(optimiser: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    """Put back what `optimiser_tensors` returned."""
+    for i, parameter in enumerate(_parameters(optimiser)):
+        if f"optimiser.{i}.step" not in tensors:  # never had a gradient
+            continue
+        # The moments must lie in memory as the parameter does (channels_last): the fused
+        # optimiser goes through all of them by address.
+        moments = {
+            name: torch.empty_like(parameter).copy_(tensors[f"optimiser.{i}.{name}"])
+            for name in ("exp_avg", "exp_avg_sq")
+        }
+        made = tensors[f"optimiser.{i}.step"].to(parameter.device)
+        optimiser.state[parameter] = {"step": made} | moments
+
+
+def _parameters(optimiser: torch.optim.Optimizer) -> list[Tensor]:
+    return [parameter for group in optimiser.param_groups for parameter in group["params"]]

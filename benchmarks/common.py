@@ -1,0 +1,116 @@
+"""What all benchmarks share: timing, the record they write, and the machine they ran on."""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import json
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from wiseft.io import write_json
+from wiseft.provenance import git_commit, versions
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "benchmarks" / "results"
+QUICK_RESULTS = ROOT / "build" / "benchmarks"
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to run.
+
+    Attributes:
+        quick: tiny inputs and random weights: shows that a benchmark works, measures nothing.
+        repeats: runs of everything that is timed; the median is reported.
+    """
+
+    quick: bool
+    repeats: int
+    device: str
+    threads: int
+
+
+def timed(
+    ways: dict[str, Callable[[], Any]], repeats: int
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Run every way `repeats` times, in turns so that a change of load meets all of them.
+
+    Returns for each way `{median, runs}` in seconds, and what its last run returned.
+    """
+    runs: dict[str, list[float]] = {name: [] for name in ways}
+    results: dict[str, Any] = {}
+    for _ in range(repeats):
+        for name, way in ways.items():
+            start = time.perf_counter()
+            results[name] = way()
+            runs[name].append(time.perf_counter() - start)
+    return {name: summary(values) for name, values in runs.items()}, results
+
+
+def summary(values: list[float]) -> dict[str, Any]:
+    """Return the median and all values, rounded to four digits behind the point."""
+    return {"median": round(statistics.median(values), 4), "runs": [round(v, 4) for v in values]}
+
+
+def ratio(seconds: dict[str, Any], slow: str, fast: str) -> float:
+    """Return how many times longer one way takes than another, by their medians."""
+    return round(seconds[slow]["median"] / seconds[fast]["median"], 2)
+
+
+def write_record(name: str, options: Options, **content: Any) -> Path:
+    """Write the record of a benchmark and return its path."""
+    folder = QUICK_RESULTS if options.quick else RESULTS
+    record = {
+        "benchmark": name,
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "commit": git_commit(),
+        "versions": versions() | {"open_clip_torch": importlib.metadata.version("open_clip_torch")},
+        "machine": machine(),
+        "quick": options.quick,
+        "repeats": options.repeats,
+        "threads": options.threads,
+        "device": _device_name(options.device),
+        **content,
+    }
+    path = folder / f"{name}.json"
+    write_json(path, record)
+    numbers = {key: content[key] for key in ("ratios", "measured") if key in content}
+    print(f"{name}: {json.dumps(numbers)} -> {path.relative_to(ROOT)}", flush=True)
+    return path
+
+
+def machine() -> dict[str, Any]:
+    """Return the CPU, its cores, the memory and how busy it was."""
+    return {
+        "cpu": _cpu_model(),
+        "cores": len(psutil.Process().cpu_affinity() or [])
+        if hasattr(psutil.Process, "cpu_affinity")
+        else os.cpu_count(),
+        "memory_gb": round(psutil.virtual_memory().total / 2**30, 1),
+        "system": f"{platform.system()} {platform.machine()}",
+        "load_average": [round(value, 2) for value in os.getloadavg()],
+    }
+
+
+def _cpu_model() -> str:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or "unknown"
+
+
+def _device_name(device: str) -> str:
+    if device == "cpu":
+        return device
+    import torch
+
+    return f"{device}: {torch.cuda.get_device_name()}"

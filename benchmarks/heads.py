@@ -1,0 +1,45 @@
+"""The zero-shot head builder against open_clip's: 8 classes, 80 templates, ViT-B-32."""
+
+from __future__ import annotations
+
+import open_clip
+import torch
+
+from benchmarks.common import Options, ratio, timed, write_record
+from wiseft.classifier import open_clip_model
+from wiseft.zeroshot import build_head
+
+MODEL = "ViT-B-32"
+CLASSES = ["tench", "goldfish", "great white shark", "tiger shark", "hen", "jay", "kite", "axolotl"]
+
+
+def run(options: Options) -> None:
+    """Write `zero-shot-head.json`."""
+    classes = CLASSES[:2] if options.quick else CLASSES
+    functions = open_clip.OPENAI_IMAGENET_TEMPLATES[: 4 if options.quick else None]
+    templates = [function("{c}") for function in functions]
+    model = open_clip_model(open_clip.get_model_config(MODEL), seed=0).to(options.device).eval()
+    tokenizer = open_clip.get_tokenizer(MODEL)
+    ways = {
+        "open_clip": lambda: open_clip.build_zero_shot_classifier(
+            model, tokenizer, classes, functions, device=options.device
+        ),
+        "wiseft": lambda: build_head(model, tokenizer, [[name] for name in classes], templates),
+    }
+    for way in ways.values():
+        way()
+    seconds, results = timed(ways, options.repeats)
+    scaled = results["open_clip"].T.cpu() * model.logit_scale.exp().detach().cpu()
+    torch.testing.assert_close(results["wiseft"], scaled, rtol=1e-4, atol=1e-4)
+    write_record(
+        "zero-shot-head",
+        options,
+        settings={
+            "model": f"{MODEL}, random weights",
+            "classes": len(classes),
+            "templates": len(templates),
+        },
+        seconds=seconds,
+        ratios={"head": ratio(seconds, "open_clip", "wiseft")},
+        checks={"largest_difference": float((results["wiseft"] - scaled).abs().max())},
+    )
