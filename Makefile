@@ -43,7 +43,7 @@ run: $(STAMP) ## run an experiment, from the data to the figures and the report
 	@set -o pipefail; $(SNAKEMAKE) $(CONDENSED)
 	@$(MAKE) --no-print-directory report
 	@echo
-	@$(BIN)/wiseft headline --experiment $(EXPERIMENT)
+	@$(BIN)/wiseft headline --table $(TABLES).parquet
 	@echo "Figures: $(RESULTS)/figures    Summary: $(RESULTS)/summary.md    Report: $(RESULTS)/report.html"
 
 .PHONY: report
@@ -95,9 +95,10 @@ publish: $(STAMP) ## put data/ under DVC and push it; then commit data.dvc
 	@echo "Now: git add data.dvc && git commit -m 'Publish the results of $(EXPERIMENT)'"
 
 .PHONY: pull
-pull: $(STAMP) ## get published data/, verify it, and mark it as up to date
+pull: $(STAMP) ## get published data/ to continue from: verify it, mark it as up to date
 	@$(BIN)/dvc pull
 	@$(BIN)/dvc status -q data.dvc || { echo "error: data/ is not what data.dvc names; see 'dvc status'" >&2; exit 1; }
+	@set -o pipefail; $(SNAKEMAKE) -- data $(CONDENSED)
 	@$(SNAKEMAKE) --touch --quiet all
 
 .PHONY: clean-venv

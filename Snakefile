@@ -1,14 +1,12 @@
 # One experiment an invocation: snakemake --cores all --config experiment=NAME
 # What there is to run: config/experiments. How to run it: profiles/default, profiles/slurm.
-from snakemake.utils import min_version
-
-min_version("9.19")
 
 
 report: "workflow/report/workflow.rst"
 
 
 include: "workflow/rules/common.smk"
+include: "workflow/rules/targets.smk"
 
 
 rule all:
@@ -16,7 +14,10 @@ rule all:
         TABLES.values(),
         figure_files("samples", *EXPERIMENT.figures),
         paths.summary_path(NAME),
+        model_files(),
         interpolated_files(),
+        evaluated(paths.metrics_path),
+        evaluated(paths.predictions_path),
     message:
         "all: {NAME} is complete"
 

@@ -86,18 +86,19 @@ def test_no_large_or_binary_data_in_git():
 
 
 def test_package_does_not_use_the_workflow_engine():
-    """Every command works outside a workflow; a message may name the tool, the code may not use it."""
+    """Commands work outside a workflow; a message may name the tool, the code may not use it."""
     used = re.compile(r"\b(import|from)\s+snakemake\b|\bsnakemake\.(input|output|params|config)")
     for path in (ROOT / "src").rglob("*.py"):
         assert not used.search(path.read_text()), path.relative_to(ROOT)
 
 
 def test_rule_files_are_short_and_hold_only_rules():
-    limits = {"common.smk": 170}
     for path in sorted((ROOT / "workflow").rglob("*.smk")):
         lines = path.read_text().splitlines()
-        assert len(lines) <= limits.get(path.name, 200), f"{path.name} has {len(lines)} lines"
-        if path.name != "common.smk":
+        assert len(lines) <= 170, f"{path.name} has {len(lines)} lines"
+        if path.name not in ("common.smk", "targets.smk"):
             python = [line for line in lines if re.match(r"\s*(def|class|import|from) ", line)]
-            assert not python, f"{path.name}: Python belongs to common.smk: {python[0]}"
+            assert not python, (
+                f"{path.name}: Python belongs to common.smk or targets.smk: {python[0]}"
+            )
             assert "run:" not in path.read_text(), f"{path.name}: a run block takes seconds a job"

@@ -1,15 +1,13 @@
 # Figures and summary from data/tables alone: after `dvc pull data/tables`, in a fresh clone,
 # snakemake -s workflow/figures.smk --cores 1
 # No rule here makes a table, so nothing else can run.
-from snakemake.utils import min_version
-
-min_version("9.19")
 
 
 report: "report/workflow.rst"
 
 
 include: "rules/common.smk"
+include: "rules/targets.smk"
 
 
 rule all:

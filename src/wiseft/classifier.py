@@ -44,7 +44,11 @@ class ImageClassifier(nn.Module):
 
     def features(self, images: Tensor) -> Tensor:
         """Map uint8 (N, 3, S, S) to L2-normalised features (N, width)."""
-        return functional.normalize(self.image(self.pixels(images)), dim=-1)
+        return self.encode(self.pixels(images))
+
+    def encode(self, pixels: Tensor) -> Tensor:
+        """Map normalised fp32 (N, 3, S, S) to L2-normalised features (N, width)."""
+        return functional.normalize(self.image(pixels), dim=-1)
 
     def forward(self, images: Tensor) -> Tensor:
         """Map uint8 (N, 3, S, S) to logits (N, classes)."""
@@ -68,6 +72,9 @@ def open_clip_model(architecture: Mapping[str, Any], seed: int | None = None) ->
     """Build an open_clip model from its config, with random weights drawn from `seed`.
 
     The global random state is left as it was.
+
+    Raises:
+        WiseftError: if open_clip cannot build a model from the config.
     """
     import open_clip
 
@@ -81,8 +88,14 @@ def open_clip_model(architecture: Mapping[str, Any], seed: int | None = None) ->
     with torch.random.fork_rng(devices=[]):
         if seed is not None:
             torch.manual_seed(seed)
-        with _without_warning("initialized randomly"):
-            return cast(nn.Module, open_clip.create_model(name))
+        try:
+            with _without_warning("initialized randomly"):
+                return cast(nn.Module, open_clip.create_model(name))
+        except (TypeError, ValueError, KeyError, AttributeError, AssertionError) as error:
+            raise WiseftError(
+                f"open_clip cannot build the architecture: {type(error).__name__}: {error}; "
+                "compare it with one of open_clip's own model configs"
+            ) from error
 
 
 @contextlib.contextmanager

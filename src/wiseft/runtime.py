@@ -30,6 +30,8 @@ def start_torch(threads: int, device: str) -> torch.device:
         raise WiseftError("device is cuda, but torch finds no GPU; use cpu or auto")
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(device == "cpu")
+    # Deterministic mode would also fill every fresh tensor; nothing here reads one unwritten.
+    torch.utils.deterministic.fill_uninitialized_memory = False
     return torch.device(device)
 
 

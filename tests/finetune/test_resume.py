@@ -246,7 +246,7 @@ SCRIPT = """
 import os, signal, sys
 from pathlib import Path
 from wiseft.cli import main
-from wiseft.finetune import progress
+from wiseft import progress
 told = progress.Progress.__call__
 def deadly(self, step, *rest):
     told(self, step, *rest)

@@ -1,4 +1,4 @@
-"""What the rules share: the configuration, what follows from it, and nothing that computes."""
+"""What the rules share: the configuration, and what a command gets of its entries."""
 
 import json
 import re
@@ -7,10 +7,14 @@ import shutil
 import sys
 from pathlib import Path
 
+from snakemake.utils import min_version
 from wiseft.alphas import ALPHA_REGEX
 from wiseft.config import Catalogue, experiment_runs, load_config, paths, split_run_name
 from wiseft.errors import WiseftError
+from wiseft.io import sha256_json
 from wiseft.stages import VERSION
+
+min_version("9.19")
 
 try:
     SETTINGS = load_config("config/config.yaml", config)
@@ -25,9 +29,15 @@ except WiseftError as error:
 NAME = EXPERIMENT.experiment
 ROOT = SETTINGS.datasets_root
 RUNS = experiment_runs(EXPERIMENT)
+METHODS = EXPERIMENT.methods
+BASELINES = list(dict.fromkeys(run.method_id for run in RUNS if run.baseline))
+BASELINE_MODELS = sorted({run.model for run in RUNS if run.baseline})
+PRETRAINED = [m for m in EXPERIMENT.models if CATALOGUE.model(m)[0].source == "pretrain"]
 RUN = "{model}__{reference}__{method}"
 GLYPH_KEYS = {"glyph_size", "pen_glyphs"}  # what rendering depends on, of all pre-training
 FORMATS = ["pdf", "png", "svg"]
+# What figures and report import of the tabulate stage.
+TABLE_READERS = [f"tabulate/{name}.py" for name in ("schema", "robustness", "settings")]
 
 # The commands are those of the Python that runs the workflow. OpenMP threads that spin while
 # they wait would take the cores of the jobs beside them. No job but a fetch uses the network.
@@ -82,15 +92,27 @@ def package_files(keys):
     return [paths.package_path(CATALOGUE.package(key).file, ROOT) for key in keys]
 
 
-def parents_of(dataset):
-    """Return the manifests of the datasets that a dataset is rendered from."""
-    return [paths.manifest_path(name, ROOT) for name in CATALOGUE.dataset(dataset).depends]
+def manifests(names):
+    """Return the manifests of datasets."""
+    return [paths.manifest_path(name, ROOT) for name in names]
 
 
-def content_of(dataset):
-    """Return what the images, ids, labels and class names of a dataset depend on, as JSON."""
-    keys = {"layout", "builder", "root", "class_names", "splits", "options"}
-    return CATALOGUE.dataset(dataset).model_dump_json(include=keys)
+def glyphs(model):
+    """Return the glyph masks that a model is pre-trained on."""
+    return paths.glyphs_folder(model, ROOT) / "glyphs.safetensors"
+
+
+def data_id(*names):
+    """Return a hash of all that the images, ids, labels and class names of datasets depend on.
+
+    It is a parameter of whatever is made from them: their manifests alone would not do, because
+    a change whose preparation fails leaves none, and then no input is newer than the results.
+    """
+    keys = {"name", "layout", "builder", "root", "class_names", "splits", "options"}
+    entries = [CATALOGUE.dataset(name) for name in CATALOGUE.dataset_closure(names)]
+    content = [entry.model_dump(mode="json", include=keys) for entry in entries]
+    sources = [CATALOGUE.package(key).sha256 for entry in entries for key in entry.packages]
+    return sha256_json([VERSION["data"], content, sources])[:16]
 
 
 def templates_of(dataset):
@@ -124,42 +146,20 @@ def identity_of(wildcards):
     return " ".join(f"--{key} {shlex.quote(str(value))}" for key, value in about.items())
 
 
+def figure_options(figure):
+    """Return the options of a figure as JSON; fits in figures and tables leave out the same."""
+    chosen = EXPERIMENT.figures[figure]
+    fit = {"fit_exclude": augmented_baselines()} if chosen.draw == "robustness" else {}
+    return json.dumps({**fit, **chosen.options})
+
+
+def augmented_baselines():
+    """Return the baselines that no fit goes through: augmentation is an intervention."""
+    return [m for m in BASELINES if CATALOGUE.method_settings(m).augment != "none"]
+
+
 def statistics():
     """Return what the tables depend on besides the numbers, as JSON."""
     keys = {"averages", "held_out", "test_split", "reference", "bootstrap", "alphas"}
-    augmented = [m for m in BASELINES if CATALOGUE.method_settings(m).augment != "none"]
     chosen = EXPERIMENT.model_dump(mode="json", include=keys)
-    return json.dumps({**chosen, "fit_exclude": augmented})
-
-
-# What the experiment asks for.
-METHODS = EXPERIMENT.methods
-BASELINES = list(dict.fromkeys(run.method_id for run in RUNS if run.baseline))
-BASELINE_MODELS = sorted({run.model for run in RUNS if run.baseline})
-PRETRAINED = [name for name in EXPERIMENT.models if model_of(name).source == "pretrain"]
-
-
-def evaluated(path):
-    """Return a file of every run and dataset; `path` is a function of `wiseft.config.paths`."""
-    return [path(run.name, run.seed, name) for run in RUNS for name in EXPERIMENT.datasets]
-
-
-def interpolated_files():
-    """Return the interpolated weights that are kept as files."""
-    combined = [run for run in RUNS if not run.baseline]
-    grid = EXPERIMENT.interpolate_names
-    return [paths.theta_path(run.name, run.seed, alpha) for run in combined for alpha in grid]
-
-
-def figure_files(*figures):
-    """Return all files of figures."""
-    return [paths.figure_path(NAME, name, suffix) for name in figures for suffix in FORMATS]
-
-
-TABLES = {
-    "table_csv": paths.table_path(NAME, "csv"),
-    "table_parquet": paths.table_path(NAME, "parquet"),
-    "comparisons": paths.comparisons_path(NAME),
-    "selection": paths.selection_path(NAME),
-    "fits": paths.table_path(NAME, "fits.csv"),
-}
+    return json.dumps({**chosen, "fit_exclude": augmented_baselines()})

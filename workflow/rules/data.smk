@@ -26,7 +26,7 @@ rule data_fetch:
 rule data_prepare:
     input:
         packages=lambda w: package_files(CATALOGUE.dataset(w.dataset).packages),
-        depends=lambda w: parents_of(w.dataset),
+        depends=lambda w: manifests(CATALOGUE.dataset(w.dataset).depends),
     output:
         manifest=paths.manifest_path("{dataset}", ROOT),
     log:
@@ -42,8 +42,7 @@ rule data_prepare:
         mem_mb=2000,
         runtime=60,
     params:
-        version=VERSION["data"],
-        content=lambda w: content_of(w.dataset),
+        content=lambda w: data_id(w.dataset),
         packages=lambda w, input: repeat("--package", input.packages),
         depends=lambda w, input: repeat("--depends", input.depends),
     message:
@@ -55,7 +54,7 @@ rule data_prepare:
 
 rule data_samples:
     input:
-        manifests=[paths.manifest_path(name, ROOT) for name in EXPERIMENT.datasets],
+        manifests=manifests(EXPERIMENT.datasets),
         code=modules("data/samples.py", "style/*"),
     output:
         pdf=paths.figure_path(NAME, "samples", "pdf"),
@@ -77,7 +76,7 @@ rule data_samples:
         mem_mb=1000,
         runtime=10,
     params:
-        version=VERSION["data"],
+        content=data_id(*EXPERIMENT.datasets),
         manifests=lambda w, input: repeat("--manifest", input.manifests),
         split=EXPERIMENT.test_split,
     message:

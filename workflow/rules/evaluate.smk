@@ -8,7 +8,7 @@ for suite, members in SUITES.items():
         input:
             theta_0=theta_0_of,
             theta_1=paths.theta_1_path(RUN, "{seed}"),
-            manifests=[paths.manifest_path(name, ROOT) for name in members],
+            manifests=manifests(members),
         output:
             metrics=update([paths.metrics_path(RUN, "{seed}", name) for name in members]),
             predictions=update([paths.predictions_path(RUN, "{seed}", name) for name in members]),
@@ -29,6 +29,7 @@ for suite, members in SUITES.items():
             device=SETTINGS.device,
         params:
             version=VERSION["evaluate"],
+            content=data_id(*members),
             evaluation=evaluation_of(members),
             alphas=lambda w: ",".join(alphas_of(w)),
             start=lambda w, input: repeat("--theta-0", input.theta_0),

@@ -2,7 +2,7 @@
 rule figure:
     input:
         table=TABLES["table_parquet"],
-        code=modules("figures/*.py", "tabulate/schema.py", "style/*", "cli/figures.py"),
+        code=modules("figures/*.py", *TABLE_READERS, "style/*", "cli/figures.py"),
     output:
         pdf=paths.figure_path(NAME, "{figure}", "pdf"),
         png=report(
@@ -27,7 +27,7 @@ rule figure:
     params:
         version=VERSION["figures"],
         draw=lambda w: EXPERIMENT.figures[w.figure].draw,
-        options=lambda w: json.dumps(EXPERIMENT.figures[w.figure].options),
+        options=lambda w: figure_options(w.figure),
     message:
         "figure: {wildcards.figure}"
     shell:
@@ -42,7 +42,7 @@ rule report:
         comparisons=TABLES["comparisons"],
         selection=TABLES["selection"],
         fits=TABLES["fits"],
-        code=modules("figures/*.py", "tabulate/schema.py", "cli/figures.py"),
+        code=modules("figures/*.py", *TABLE_READERS, "cli/figures.py"),
     output:
         summary=report(
             paths.summary_path(NAME),

@@ -1,7 +1,7 @@
 rule finetune:
     input:
         theta_0=paths.theta_0_path("{model}", "{reference}"),
-        manifest=paths.manifest_path("{reference}", ROOT),
+        manifest=manifests([EXPERIMENT.reference]),
     output:
         theta_1=paths.theta_1_path(RUN, "{seed}"),
         curve=paths.training_curve_path(RUN, "{seed}"),
@@ -22,6 +22,7 @@ rule finetune:
         device=SETTINGS.device,
     params:
         version=VERSION["finetune"],
+        content=data_id(EXPERIMENT.reference),
         settings=lambda w: CATALOGUE.method_settings(w.method).model_dump_json(),
         state=str(paths.state_path("finetune", RUN, "seed-{seed}")),
     message:
@@ -37,7 +38,7 @@ rule finetune:
 rule baseline:
     input:
         architecture=lambda w: architecture(w.model),
-        manifest=paths.manifest_path("{reference}", ROOT),
+        manifest=manifests([EXPERIMENT.reference]),
     output:
         theta_1=paths.theta_1_path(RUN, "{seed}"),
         curve=paths.training_curve_path(RUN, "{seed}"),
@@ -58,6 +59,7 @@ rule baseline:
         device=SETTINGS.device,
     params:
         version=VERSION["finetune"],
+        content=data_id(EXPERIMENT.reference),
         settings=lambda w: CATALOGUE.method_settings(w.method).model_dump_json(),
         preprocessing=lambda w: model_of(w.model).preprocessing.model_dump_json(),
         state=str(paths.state_path("baseline", RUN, "seed-{seed}")),

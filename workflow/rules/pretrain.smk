@@ -2,7 +2,7 @@ rule glyphs:
     input:
         packages=lambda w: package_files(model_of(w.entry).pretrain.font_packages),
     output:
-        glyphs=paths.glyphs_folder("{entry}", ROOT) / "glyphs.safetensors",
+        glyphs=glyphs("{entry}"),
     log:
         "logs/glyphs/{entry}.log",
     benchmark:
@@ -30,7 +30,7 @@ rule glyphs:
 # Everything but the baselines waits for this job, so it goes first.
 rule pretrain:
     input:
-        glyphs=lambda w: paths.glyphs_folder(model_of(w.model).name, ROOT) / "glyphs.safetensors",
+        glyphs=lambda w: glyphs(model_of(w.model).name),
         architecture=lambda w: architecture(w.model),
     output:
         weights=paths.weights_path("{model}"),

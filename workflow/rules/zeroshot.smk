@@ -1,7 +1,7 @@
 rule zeroshot:
     input:
         weights=paths.weights_path("{model}"),
-        manifest=paths.manifest_path("{reference}", ROOT),
+        manifest=manifests([EXPERIMENT.reference]),
     output:
         theta_0=paths.theta_0_path("{model}", "{reference}"),
     log:
@@ -20,6 +20,7 @@ rule zeroshot:
         device=SETTINGS.device,
     params:
         version=VERSION["zeroshot"],
+        content=data_id(EXPERIMENT.reference),
         templates=lambda w: templates_of(w.reference),
     message:
         "zeroshot: {wildcards.model}, head for {wildcards.reference}"

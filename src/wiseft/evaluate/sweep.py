@@ -62,7 +62,7 @@ class _Resident:
         return self.model.pixels(images.to(self.device))
 
     def features(self, pixels: Tensor) -> Tensor:
-        return functional.normalize(self.model.image(pixels), dim=-1)
+        return self.model.encode(pixels)
 
     def run(self, batches: list[Tensor]) -> Tensor:
         return torch.cat([self.model.head(self.features(pixels)) for pixels in batches])

@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,7 +70,11 @@ def build_glyphs(packages: list[Path], size: int, pen_glyphs: int) -> Glyphs:
 
 def save_glyphs(path: Path, glyphs: Glyphs) -> None:
     """Write the glyph file atomically."""
-    arrays = {"masks": glyphs.masks, "digits": glyphs.digits, "families": glyphs.families}
+    arrays: dict[str, NDArray[Any]] = {
+        "masks": glyphs.masks,
+        "digits": glyphs.digits,
+        "families": glyphs.families,
+    }
     metadata = {"names": json.dumps(glyphs.names), "stage_version": str(VERSION["pretrain"])}
     with atomic_path(path) as temporary:
         save_file(arrays, temporary, metadata=metadata)

@@ -193,7 +193,7 @@ class _Trainer:
         self._mean = torch.tensor(preprocessing["mean"]).view(1, 3, 1, 1)
         self._std = torch.tensor(preprocessing["std"]).view(1, 3, 1, 1)
         parameters = [p for p in self.model.parameters() if p.requires_grad]
-        groups = [
+        groups: list[dict[str, Any]] = [
             {"params": [p for p in parameters if p.ndim >= 2]},
             {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
         ]

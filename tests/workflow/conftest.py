@@ -1,0 +1,118 @@
+"""A copy of the project to run the workflow in, and one that has run the small experiment."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SOURCES = ("Snakefile", "workflow", "config", "profiles", "environment.yml", "src", "tools")
+SMOKE = "digits-smoke"
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def copy_project(target: Path) -> Path:
+    """Copy what the workflow consists of, without data and without results."""
+    target.mkdir()
+    ignore = shutil.ignore_patterns("__pycache__", "*.egg-info")
+    for name in SOURCES:
+        source = ROOT / name
+        if source.is_dir():
+            shutil.copytree(source, target / name, ignore=ignore)
+        else:
+            shutil.copy2(source, target / name)
+    return target
+
+
+def environment() -> dict[str, str]:
+    """Return the environment of a shell in which nothing of ours is activated."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("SNAKEMAKE")}
+    return {**kept, "OMP_NUM_THREADS": "1", "DVC_NO_ANALYTICS": "1"}
+
+
+def run_snakemake(
+    folder: Path, *arguments: str, experiment: str = SMOKE, limit: float = 900
+) -> subprocess.CompletedProcess[str]:
+    """Run Snakemake in a folder; standard output and error come together in `stdout`."""
+    return subprocess.run(
+        [sys.executable, "-m", "snakemake", *arguments, "--config", f"experiment={experiment}"],
+        cwd=folder,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=limit,
+        check=False,
+    )
+
+
+def job_counts(output: str) -> dict[str, int]:
+    """Return the jobs of a dry run by rule; none where nothing is to be done."""
+    if "Nothing to be done" in output:
+        return {}
+    table = re.search(r"Job stats:\njob +count\n[- ]+\n(.*?)\ntotal ", output, re.DOTALL)
+    assert table, f"no job table in:\n{output}"
+    rows = (line.split() for line in table[1].splitlines())
+    return {rule: int(count) for rule, count in rows}
+
+
+@pytest.fixture(scope="session")
+def snakemake() -> Run:
+    return run_snakemake
+
+
+@pytest.fixture(scope="session")
+def plan() -> Callable[..., dict[str, int]]:
+    """Dry-run in a folder; the jobs by rule."""
+
+    def planned(folder: Path, *arguments: str, **options: str) -> dict[str, int]:
+        done = run_snakemake(folder, "-n", *arguments, **options)
+        assert done.returncode == 0, done.stdout
+        return job_counts(done.stdout)
+
+    return planned
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A fresh copy of the project with no data in it."""
+    return copy_project(tmp_path / "project")
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the project in which the small experiment has run. Read it, don't change it."""
+    folder = copy_project(tmp_path_factory.mktemp("smoke") / "project")
+    packages = ROOT / "datasets" / ".packages"
+    if packages.is_dir():  # spares a download; preparing checks the hashes anyway
+        shutil.copytree(packages, folder / "datasets" / ".packages")
+    done = run_snakemake(folder, "--cores", "all")
+    assert done.returncode == 0, done.stdout[-5000:]
+    return folder
+
+
+@pytest.fixture
+def continued(finished: Path, tmp_path: Path) -> Path:
+    """A copy of the finished project, file times and provenance included, to be changed."""
+    return Path(shutil.copytree(finished, tmp_path / "continued"))
+
+
+@pytest.fixture(scope="session")
+def edit() -> Callable[[Path, str, str], None]:
+    """Replace a text that occurs once in the small experiment's file."""
+
+    def replace(folder: Path, old: str, new: str) -> None:
+        path = folder / "config" / "experiments" / f"{SMOKE}.yaml"
+        text = path.read_text()
+        assert text.count(old) == 1, f"{old!r} occurs {text.count(old)} times in {path.name}"
+        path.write_text(text.replace(old, new))
+
+    return replace

@@ -1,0 +1,92 @@
+"""What the workflow plans, with no data present: nothing runs here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+EXPERIMENTS = sorted(path.stem for path in (ROOT / "config" / "experiments").glob("*.yaml"))
+RUN = "digits-rn-s10__mnist__end-to-end__digits"
+
+Plan = Callable[..., dict[str, int]]
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_every_experiment_can_be_planned(project, plan: Plan, experiment):
+    jobs = plan(project, experiment=experiment)
+    assert jobs["tabulate"] == jobs["report"] == jobs["all"] == 1
+
+
+def test_jobs_of_the_default_experiment(project, plan: Plan):
+    """One pre-training seed, three seeds of two methods, eight baselines, one suite."""
+    assert plan(project, experiment="digits") == {
+        "data_fetch": 15,
+        "data_prepare": 9,
+        "data_samples": 1,
+        "glyphs": 1,
+        "pretrain": 1,
+        "zeroshot": 1,
+        "finetune": 3 * 2,
+        "baseline": 8,
+        "interpolate": 3 * 2,
+        "evaluate_digits": 3 * 2 + 8,
+        "tabulate": 1,
+        "figure": 3,
+        "report": 1,
+        "all": 1,
+    }
+
+
+def test_unknown_experiment_is_one_sentence(project, snakemake):
+    done = snakemake(project, "-n", experiment="digitz")
+    assert done.returncode == 1
+    assert "unknown experiment digitz; did you mean digits" in done.stdout
+    assert "Traceback" not in done.stdout
+
+
+def test_mistyped_key_is_one_sentence(project, snakemake, edit):
+    edit(project, "\nbootstrap:", "\nbootstrp:")
+    done = snakemake(project, "-n")
+    assert done.returncode == 1
+    assert "unknown key `bootstrp`; did you mean bootstrap?" in done.stdout
+    assert "Traceback" not in done.stdout
+
+
+@pytest.mark.parametrize(("alpha", "known"), [("0.350", True), ("0.35", False), ("1.500", False)])
+def test_any_alpha_of_three_decimals_is_a_target(project, snakemake, alpha, known):
+    target = f"data/runs/{RUN}/seed-0/combine/theta_{alpha}.safetensors"
+    done = snakemake(project, "-n", target, experiment="digits")
+    assert (done.returncode == 0) == known
+    assert ("interpolate" in done.stdout) == known
+
+
+def test_new_dataset_is_an_entry(project, plan: Plan, edit):
+    """A folder of images joins the experiment without an edit of code; it is a suite of its own."""
+    before = plan(project)
+    mnist = (project / "config" / "datasets" / "mnist.yaml").read_text()
+    classes = mnist[mnist.index("class_names:") : mnist.index("splits:")]
+    (project / "config" / "datasets" / "scans.yaml").write_text(
+        "name: scans\ntitle: Scans\nlicence: own\ncitation: own\nlayout: image-folder\n"
+        f"root: scans\n{classes}splits: {{test: 10}}\nevaluate: [test]\n"
+    )
+    edit(project, "datasets: [mnist,", "datasets: [scans, mnist,")
+    after = plan(project)
+    assert after.pop("evaluate_scans") == before["evaluate_digits"]
+    assert after.pop("data_prepare") == before.pop("data_prepare") + 1
+    assert after == before
+
+
+def test_graph_can_be_drawn(project, snakemake):
+    done = snakemake(project, "--rulegraph")
+    assert done.returncode == 0
+    assert "digraph snakemake_dag" in done.stdout
+
+
+def test_figures_alone_have_no_producer_of_tables(project, snakemake):
+    done = snakemake(project, "-n", "-s", "workflow/figures.smk")
+    assert done.returncode == 1
+    assert "Missing input files" in done.stdout
+    assert f"data/tables/{'digits-smoke'}.parquet" in done.stdout

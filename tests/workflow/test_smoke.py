@@ -1,0 +1,190 @@
+"""The small experiment from the download to the report, and what a change of it makes again."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+pytestmark = pytest.mark.slow
+
+HERE = Path(__file__).parent
+SMOKE = "digits-smoke"
+MODEL = "digits-rn-smoke-s0"
+RUN = f"{MODEL}__mnist__end-to-end__{SMOKE}"
+AFTER_EVALUATION = {"tabulate": 1, "figure": 3, "report": 1, "all": 1}
+MEMORY_MB = 4000  # of all jobs that run side by side
+
+Plan = Callable[..., dict[str, int]]
+
+
+def metrics_rows(folder: Path, dataset: str = "mnist") -> dict[tuple[str, str, str], float]:
+    path = folder / "data" / "runs" / RUN / "seed-0" / "evaluate" / dataset / "metrics.json"
+    rows = json.loads(path.read_text())["rows"]
+    return {(row["split"], row["combination"], row["alpha"]): row["value"] for row in rows}
+
+
+def test_everything_is_there(finished: Path):
+    for suffix in ("csv", "parquet", "comparisons.csv", "selection.csv", "fits.csv"):
+        assert (finished / "data" / "tables" / f"{SMOKE}.{suffix}").stat().st_size > 0
+    results = finished / "results" / SMOKE
+    assert (results / "summary.md").stat().st_size > 0
+    for name in ("samples", "robustness-natural", "robustness-renditions", "landscape"):
+        assert (results / "figures" / f"{name}.pdf").read_bytes().startswith(b"%PDF")
+        assert (results / "figures" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+        assert "<svg" in (results / "figures" / f"{name}.svg").read_text()
+    for run in (RUN, f"{MODEL}__mnist__linear-classifier__{SMOKE}"):
+        combined = finished / "data" / "runs" / run / "seed-0" / "combine"
+        assert [path.name for path in combined.iterdir()] == ["theta_0.500.safetensors"]
+
+
+def test_nothing_is_left_behind(finished: Path):
+    """Resume states are removed at the end; no temporary file and no unfilled wildcard stays."""
+    assert not [path for path in (finished / ".wiseft").rglob("*") if path.is_file()]
+    for top in ("data", "results", "datasets", "logs"):
+        for path in (finished / top).rglob("*"):
+            assert ".tmp-" not in path.name, path
+            assert "{" not in path.name, path
+
+
+def test_second_run_does_nothing(finished: Path, plan: Plan):
+    assert plan(finished) == {}
+
+
+def test_memory(finished: Path):
+    """Two jobs side by side stay below the promised memory."""
+    benchmarks = (finished / "logs" / "benchmarks").rglob("*.tsv")
+    peaks = sorted(float(pd.read_csv(path, sep="\t")["max_rss"].max()) for path in benchmarks)
+    assert sum(peaks[-2:]) < MEMORY_MB
+
+
+def expected_values() -> Iterator[tuple[str, str, float, float]]:
+    band = json.loads((HERE / "smoke_band.json").read_text())
+    for dataset, values in band["accuracy"].items():
+        for alpha, value in values.items():
+            yield dataset, alpha, value, band["tolerance"]
+
+
+@pytest.mark.parametrize(("dataset", "alpha", "value", "tolerance"), expected_values())
+def test_numbers_stay_in_their_band(finished: Path, dataset, alpha, value, tolerance):
+    table = pd.read_csv(finished / "data" / "tables" / f"{SMOKE}.csv", dtype={"alpha": float})
+    rows = table[
+        (table["dataset"] == dataset)
+        & (table["run"] == RUN)
+        & (table["split"] == "test")
+        & (table["combination"] == "weight")
+        & (table["selection"] == "grid")
+        & (table["alpha"].round(3) == float(alpha))
+    ]
+    assert len(rows) == 2, "one row for each fine-tuning seed"
+    assert rows["value"].mean() == pytest.approx(value, abs=tolerance)
+
+
+def test_one_more_alpha(continued: Path, snakemake, plan: Plan, edit):
+    """Only evaluation of interpolated models reruns, and in it only the new alpha is computed."""
+    before = metrics_rows(continued)
+    edit(continued, "alphas: [0.0, 0.25, 0.5,", "alphas: [0.0, 0.25, 0.4, 0.5,")
+    assert plan(continued) == {"evaluate_digits": 2 * 2, **AFTER_EVALUATION}
+    done = snakemake(continued, "--cores", "all")
+    assert done.returncode == 0, done.stdout[-5000:]
+    after = metrics_rows(continued)
+    assert {alpha for _, _, alpha in after.keys() - before.keys()} == {"0.400"}
+    assert {key: after[key] for key in before} == before
+    log = continued / "logs" / "evaluate" / RUN / "seed-0" / "digits.log"
+    assert "recomputing" not in log.read_text()
+    table = pd.read_csv(continued / "data" / "tables" / f"{SMOKE}.csv")
+    assert 0.4 in set(table["alpha"].round(3))
+
+
+def test_one_more_seed(continued: Path, plan: Plan, edit):
+    edit(continued, "\nseeds: [0, 1]\n", "\nseeds: [0, 1, 2]\n")
+    new = {"finetune": 2, "interpolate": 2, "evaluate_digits": 2}
+    assert plan(continued) == {**new, **AFTER_EVALUATION}
+
+
+def test_one_more_figure(continued: Path, snakemake, plan: Plan, edit):
+    edit(
+        continued,
+        "\nfigures:\n",
+        "\nfigures:\n  robustness-all: {draw: robustness, options: {average: shifts}}\n",
+    )
+    assert plan(continued) == {"figure": 1, "all": 1}
+    done = snakemake(continued, "--cores", "1")
+    assert done.returncode == 0, done.stdout[-5000:]
+    assert (continued / "results" / SMOKE / "figures" / "robustness-all.png").is_file()
+
+
+def test_one_more_interpolated_file(continued: Path, plan: Plan, edit):
+    edit(continued, "\ninterpolate: [0.5]", "\ninterpolate: [0.5, 0.3]")
+    assert plan(continued) == {"interpolate": 4, "all": 1}
+
+
+def test_changed_drawing_draws_again(continued: Path, plan: Plan):
+    with (continued / "src" / "wiseft" / "figures" / "landscape.py").open("a") as stream:
+        stream.write("\n# changed\n")
+    assert plan(continued) == {"figure": 3, "report": 1, "all": 1}
+
+
+def test_touched_files_recompute_nothing(continued: Path, plan: Plan):
+    """As a checkout or a backup may do; contents decide."""
+    for top in ("config", "src", "datasets", "data/models"):
+        for path in (continued / top).rglob("*"):
+            os.utime(path)
+    assert plan(continued) == {}
+
+
+def test_killed_run_continues_with_the_same_weights(continued: Path, snakemake):
+    target = f"data/models/{MODEL}/weights.safetensors"
+    weights, state = continued / target, continued / ".wiseft" / "state" / "pretrain" / MODEL
+    before = weights.read_bytes()
+    weights.unlink()
+    command = [sys.executable, "-m", "snakemake", "--cores", "1", target]
+    killed = subprocess.Popen(
+        [*command, "--config", f"experiment={SMOKE}"], cwd=continued, start_new_session=True
+    )
+    wait_until(lambda: any(state.rglob("*")) and killed.poll() is None)
+    time.sleep(0.5)  # into the steps behind the state
+    os.killpg(killed.pid, signal.SIGKILL)
+    killed.wait()
+    assert not weights.exists()
+    assert snakemake(continued, "--unlock").returncode == 0
+    done = snakemake(continued, "--cores", "1", target)
+    assert done.returncode == 0, done.stdout[-5000:]
+    assert tensors_of(weights.read_bytes()) == tensors_of(before)
+    assert "resum" in (continued / "logs" / "pretrain" / f"{MODEL}.log").read_text().lower()
+
+
+def tensors_of(data: bytes) -> bytes:
+    """Return the tensors of a safetensors file: all behind the header, which holds the commit."""
+    return data[8 + int.from_bytes(data[:8], "little") :]
+
+
+def wait_until(condition: Callable[[], bool], limit: float = 240) -> None:
+    end = time.monotonic() + limit
+    while not condition():
+        assert time.monotonic() < end, "the state that is waited for did not appear"
+        time.sleep(0.02)
+
+
+def test_report(continued: Path, snakemake):
+    done = snakemake(continued, "--report", "report.html")
+    assert done.returncode == 0, done.stdout[-5000:]
+    page = (continued / "report.html").read_text()
+    for name in ("samples", "robustness-natural", "landscape", "summary.md"):
+        assert name in page
+
+
+def test_headline(finished: Path):
+    table = finished / "data" / "tables" / f"{SMOKE}.parquet"
+    command = [str(Path(sys.executable).parent / "wiseft"), "headline", "--table", str(table)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "zero-shot" in done.stdout
+    assert "fine-tuned" in done.stdout
