@@ -43,7 +43,7 @@ run: $(STAMP) ## run an experiment, from the data to the figures and the report
 	@set -o pipefail; $(SNAKEMAKE) $(CONDENSED)
 	@$(MAKE) --no-print-directory report
 	@echo
-	@$(BIN)/wiseft headline --table $(TABLES).parquet
+	@$(BIN)/wiseft headline --experiment $(EXPERIMENT)
 	@echo "Figures: $(RESULTS)/figures    Summary: $(RESULTS)/summary.md    Report: $(RESULTS)/report.html"
 
 .PHONY: report

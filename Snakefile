@@ -12,6 +12,7 @@ include: "workflow/rules/targets.smk"
 rule all:
     input:
         TABLES.values(),
+        paths.table_path(NAME, "metrics.json"),
         figure_files("samples", *EXPERIMENT.figures),
         paths.summary_path(NAME),
         model_files(),

@@ -34,6 +34,7 @@ def test_jobs_of_the_default_experiment(project, plan: Plan):
         "interpolate": 3 * 2,
         "evaluate_digits": 3 * 2 + 8,
         "tabulate": 1,
+        "headline": 1,
         "figure": 3,
         "report": 1,
         "all": 1,

@@ -20,7 +20,7 @@ HERE = Path(__file__).parent
 SMOKE = "digits-smoke"
 MODEL = "digits-rn-smoke-s0"
 RUN = f"{MODEL}__mnist__end-to-end__{SMOKE}"
-AFTER_EVALUATION = {"tabulate": 1, "figure": 3, "report": 1, "all": 1}
+AFTER_EVALUATION = {"tabulate": 1, "headline": 1, "figure": 3, "report": 1, "all": 1}
 MEMORY_MB = 4000  # of all jobs that run side by side
 
 Plan = Callable[..., dict[str, int]]
@@ -33,8 +33,9 @@ def metrics_rows(folder: Path, dataset: str = "mnist") -> dict[tuple[str, str, s
 
 
 def test_everything_is_there(finished: Path):
-    for suffix in ("csv", "parquet", "comparisons.csv", "selection.csv", "fits.csv"):
-        assert (finished / "data" / "tables" / f"{SMOKE}.{suffix}").stat().st_size > 0
+    tables = finished / "data" / "tables"
+    suffixes = {"csv", "parquet", "comparisons.csv", "selection.csv", "fits.csv", "metrics.json"}
+    assert {path.name.removeprefix(f"{SMOKE}.") for path in tables.iterdir()} == suffixes
     results = finished / "results" / SMOKE
     assert (results / "summary.md").stat().st_size > 0
     for name in ("samples", "robustness-natural", "robustness-renditions", "landscape"):

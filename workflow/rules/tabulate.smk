@@ -28,5 +28,31 @@ rule tabulate:
         " --fits {output.fits:q} {input.metrics:q} {input.predictions:q} > {log:q} 2>&1"
 
 
+# A few numbers of the table, for `dvc metrics diff` between versions.
+rule headline:
+    input:
+        table=TABLES["table_parquet"],
+        code=modules("figures/headline.py", "figures/select.py", "cli/figures.py"),
+    output:
+        metrics=paths.table_path(NAME, "metrics.json"),
+    log:
+        f"logs/headline/{NAME}.log",
+    benchmark:
+        f"logs/benchmarks/headline/{NAME}.tsv"
+    conda:
+        "../../environment.yml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        version=VERSION["figures"],
+    message:
+        "headline: {NAME}"
+    shell:
+        "wiseft headline --table {input.table:q} --json {output.metrics:q} > {log:q} 2>&1"
+
+
 localrules:
     tabulate,
+    headline,

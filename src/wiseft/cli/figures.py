@@ -74,17 +74,25 @@ def headline(
     average: Annotated[
         list[str] | None, typer.Option(help="An average to show; repeat for several.")
     ] = None,
+    json_output: Annotated[
+        Path | None, typer.Option("--json", help="Write those of every method to this file.")
+    ] = None,
 ) -> None:
     """Print the numbers that matter: reference and shifts at zero-shot, 0.5 and fine-tuned."""
     from wiseft.config.paths import table_path
     from wiseft.errors import WiseftError
     from wiseft.figures.headline import headline as headline_text
+    from wiseft.figures.headline import headline_metrics
+    from wiseft.io import write_json
     from wiseft.tabulate import read_table
 
     if (experiment is None) == (table is None):
         raise WiseftError("headline needs either --experiment or --table, and not both")
     path = table if table is not None else table_path(str(experiment), "parquet")
-    typer.echo(headline_text(read_table(path), average))
+    read = read_table(path)
+    if json_output is not None:
+        write_json(json_output, headline_metrics(read))
+    typer.echo(headline_text(read, average))
 
 
 def _options(name: str, text: str) -> dict[str, Any]:

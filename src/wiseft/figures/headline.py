@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from wiseft.alphas import format_alpha
 from wiseft.figures.select import (
     FIXED_ALPHA,
     average_dataset,
@@ -55,6 +56,30 @@ def averages_of(table: pd.DataFrame) -> list[str]:
     """Return the names of the averages in the table, without their prefix."""
     names = table["dataset"].unique().tolist()
     return [n.removeprefix(AVERAGE_PREFIX) for n in names if n.startswith(AVERAGE_PREFIX)]
+
+
+def headline_metrics(
+    table: pd.DataFrame, split: str = "test"
+) -> dict[str, dict[str, dict[str, float]]]:
+    """Return accuracies (fractions, means over runs) by method, dataset and alpha 0, 0.5 and 1.
+
+    Datasets are the reference and the averages: few numbers, to be compared between versions.
+
+    Raises:
+        WiseftError: if the table lacks the accuracies.
+    """
+    grid = grid_rows(table, "measured", split, "all")
+    datasets = [reference_of(grid), *(average_dataset(name) for name in averages_of(grid))]
+    return {
+        method: {
+            dataset: {
+                format_alpha(alpha): round(cell(grid, dataset, method, alpha).mean, 6)
+                for alpha in POINTS.values()
+            }
+            for dataset in datasets
+        }
+        for method in methods_of(grid, None)
+    }
 
 
 def headline(
