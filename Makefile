@@ -50,7 +50,7 @@ run: $(STAMP) ## run an experiment, from the data to the figures and the report
 report: $(STAMP) ## write the HTML report of a finished experiment, if its results changed
 	@if [ ! -e $(RESULTS)/report.html ] || [ -n "$$(find $(RESULTS) $(TABLES).csv -type f -newer $(RESULTS)/report.html)" ]; then \
 		echo "Writing $(RESULTS)/report.html"; \
-		$(SNAKEMAKE) --report $(RESULTS)/report.html --quiet all; \
+		set -o pipefail; $(SNAKEMAKE) --report $(RESULTS)/report.html --quiet all $(CONDENSED); \
 	fi
 
 .PHONY: figures
@@ -99,7 +99,7 @@ pull: $(STAMP) ## get published data/ to continue from: verify it, mark it as up
 	@$(BIN)/dvc pull
 	@$(BIN)/dvc status -q data.dvc || { echo "error: data/ is not what data.dvc names; see 'dvc status'" >&2; exit 1; }
 	@set -o pipefail; $(SNAKEMAKE) -- data $(CONDENSED)
-	@$(SNAKEMAKE) --touch --quiet all
+	@set -o pipefail; $(SNAKEMAKE) --touch --quiet all $(CONDENSED)
 
 .PHONY: clean-venv
 clean-venv: ## remove the virtual environment

@@ -31,7 +31,7 @@ def start_torch(threads: int, device: str) -> torch.device:
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(device == "cpu")
     # Deterministic mode would also fill every fresh tensor; nothing here reads one unwritten.
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     return torch.device(device)
 
 

@@ -140,9 +140,7 @@ def test_linear_classifier_takes_one_feature_pass(
         file = tmp_path / f"{alpha}.safetensors"
         interpolate_files(ends.theta_0, ends.linear, alpha, file)
         logits = direct_logits(file, manifest)
-        np.testing.assert_allclose(
-            table[f"weight/all/{alpha}/top1"], logits.max(axis=1), rtol=1e-4
-        )
+        np.testing.assert_allclose(table[f"weight/all/{alpha}/top1"], logits.max(axis=1), rtol=1e-4)
         clear = table[f"weight/all/{alpha}/top1"] - table[f"weight/all/{alpha}/top2"] > 1e-4
         found = table[f"weight/all/{alpha}/prediction"]
         assert np.array_equal(found[clear], logits.argmax(axis=1)[clear])
