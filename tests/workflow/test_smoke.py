@@ -74,7 +74,7 @@ def expected_values() -> Iterator[tuple[str, str, float, float]]:
             yield dataset, alpha, value, band["tolerance"]
 
 
-@pytest.mark.parametrize(("dataset", "alpha", "value", "tolerance"), expected_values())
+@pytest.mark.parametrize(("dataset", "alpha", "value", "tolerance"), list(expected_values()))
 def test_numbers_stay_in_their_band(finished: Path, dataset, alpha, value, tolerance):
     table = pd.read_csv(finished / "data" / "tables" / f"{SMOKE}.csv", dtype={"alpha": float})
     rows = table[
