@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from wiseft.data.folder import decode, index_folder
+from wiseft.data.decode import decode
+from wiseft.data.folder import index_folder
 from wiseft.data.store import open_manifest, open_split, verify
 from wiseft.errors import WiseftError
 

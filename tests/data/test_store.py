@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from wiseft.data import store
-from wiseft.data.store import PreparedSplit, batches, open_manifest, open_split, write_prepared
+from wiseft.data.prepared import PreparedSplit
+from wiseft.data.store import batches, open_manifest, open_split, write_prepared
 from wiseft.errors import StaleArtifact, WiseftError
 from wiseft.io import sha256_file
 

@@ -14,7 +14,8 @@ import torch
 from numpy.typing import NDArray
 
 from wiseft.classifier import build_classifier, classifier_tensors
-from wiseft.data.store import PreparedSplit, write_prepared
+from wiseft.data.prepared import PreparedSplit
+from wiseft.data.store import write_prepared
 from wiseft.evaluate import Request
 from wiseft.evaluate.views import SuiteEvaluation
 from wiseft.theta import make_header, save_theta

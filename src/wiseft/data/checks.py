@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from wiseft.data.prepared import PreparedSplit
 from wiseft.errors import WiseftError
-
-if TYPE_CHECKING:
-    from wiseft.data.store import PreparedSplit
 
 
 def check_counts(

@@ -8,7 +8,7 @@ A prepared dataset is a folder with ``manifest.json`` (written last) and, for ea
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wiseft.data.checks import check_counts, check_split
+from wiseft.data.prepared import PreparedSplit
 from wiseft.errors import StaleArtifact, WiseftError
 from wiseft.io import atomic_path, read_json, require_file, sha256_file, write_json
 from wiseft.stages import VERSION
@@ -24,30 +25,11 @@ if TYPE_CHECKING:
     import pandas as pd
     import torch
 
-    from wiseft.data.folder import FolderImages
+    from wiseft.data.decode import FolderImages
 
 FORMAT = 1
 LAYOUTS = ("arrays", "image-folder")
 GROUP_PREFIX = "group_"
-
-
-@dataclass(frozen=True)
-class PreparedSplit:
-    """One split as a builder hands it over.
-
-    Attributes:
-        images: uint8 (n, H, W, 3), square.
-        labels: int64 (n,), indices into the dataset's class names.
-        sample_ids: n unique names.
-        base_ids: n names; renditions of one source image share theirs. None: the sample ids.
-        groups: further columns by name (without the prefix ``group_``), n values each.
-    """
-
-    images: NDArray[np.uint8]
-    labels: NDArray[np.int64]
-    sample_ids: Sequence[str]
-    base_ids: Sequence[str] | None = None
-    groups: Mapping[str, Sequence[Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -394,13 +376,13 @@ def _open_arrays(
         raise WiseftError(f"{path}: expected {files.n} images, found {len(images)}.")
     if size is None or size == images.shape[1]:
         return images
-    from wiseft.data.folder import resize_images
+    from wiseft.data.decode import resize_images
 
     return resize_images(images, size)
 
 
 def _open_folder(manifest: Manifest, paths: list[str], size: int | None) -> FolderImages:
-    from wiseft.data.folder import FolderImages
+    from wiseft.data.decode import FolderImages
 
     if size is None:
         raise WiseftError(

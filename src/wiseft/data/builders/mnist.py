@@ -6,7 +6,7 @@ import numpy as np
 
 from wiseft.data.builders.common import Inputs, draw_indices, grey_to_rgb, pad_to_side, sample_ids
 from wiseft.data.mnist_idx import PACKAGE, read_mnist
-from wiseft.data.store import PreparedSplit
+from wiseft.data.prepared import PreparedSplit
 
 
 def build(inputs: Inputs) -> dict[str, PreparedSplit]:

