@@ -12,6 +12,7 @@ rule finetune:
     wildcard_constraints:
         model=one_of(EXPERIMENT.models),
         method=one_of(METHODS),
+    priority: 50  # the evaluations, which take longest, wait for it
     conda:
         "../../environment.yml"
     threads: 1
