@@ -119,7 +119,7 @@ def _renamed(predictions: dict) -> dict:
 
 
 def _real() -> tuple[dict[str, Path], list[Path], list[str]]:
-    catalogue = Catalogue(ROOT / "config")
+    catalogue = Catalogue(ROOT)
     experiment = catalogue.experiment(EXPERIMENT)
     model, seed = experiment.models[0], experiment.seeds[0]
     by_method = {method.split("__")[0]: method for method in experiment.methods}
