@@ -98,10 +98,12 @@ def _forward_share(options: Options, task: Task, arrays: list[Path], folder: Pat
 
 
 def _copies(folder: Path, manifest: Path, n: int) -> tuple[Path, Path]:
-    """Write the first n images of a set as a folder of PNGs and, in the same order, as arrays."""
+    """Write n images of a set as a folder of PNGs and, in the same order, as arrays."""
     source = open_manifest(manifest)
     split = open_split(manifest, SPLIT)
-    images, labels = split.read(slice(0, n)), split.labels[:n]
+    # At random: some sets lie sorted by class, and a folder without images is an error.
+    rows = np.random.default_rng(0).permutation(len(split))[:n]
+    images, labels = split.read(rows), split.labels[rows]
     order = np.argsort(labels, kind="stable")  # image folders are read class by class
     images, labels = images[order], labels[order]
     name = source.dataset
