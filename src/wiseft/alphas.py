@@ -6,7 +6,6 @@ of a float is not an identity (0.1 + 0.2 is `0.30000000000000004`).
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 
 from wiseft.errors import WiseftError
@@ -49,8 +48,3 @@ def parse_alphas(values: Iterable[float | str] | str) -> list[str]:
     if double:
         raise WiseftError(f"the alpha grid holds {', '.join(double)} more than once")
     return sorted(grid)
-
-
-def is_alpha(text: str) -> bool:
-    """Whether the text is an alpha in its canonical form."""
-    return re.fullmatch(ALPHA_REGEX, text) is not None

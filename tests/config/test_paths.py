@@ -25,7 +25,6 @@ def test_paths_of_the_design() -> None:
         paths.selection_path("digits"): "data/tables/digits.selection.csv",
         paths.figure_path("digits", "landscape", "pdf"): "results/digits/figures/landscape.pdf",
         paths.summary_path("digits"): "results/digits/summary.md",
-        paths.report_path("digits"): "results/digits/report.html",
         paths.state_path("finetune", run, 0): f".wiseft/state/finetune/{run}/0",
     }
     assert {str(path): text for path, text in expected.items()} == {
@@ -37,8 +36,3 @@ def test_wildcards_and_dots_stay_as_they_are() -> None:
     assert str(paths.theta_path("{run}", "{seed}", "{alpha}")) == (
         "data/runs/{run}/seed-{seed}/combine/theta_{alpha}.safetensors"
     )
-    assert (
-        str(paths.log_path("interpolate", "run", 0, "0.500")) == "logs/interpolate/run/0/0.500.log"
-    )
-    assert str(paths.benchmark_path("tabulate", "v1.2")) == "logs/benchmarks/tabulate/v1.2.tsv"
-    assert str(paths.log_path("report")) == "logs/report/all.log"

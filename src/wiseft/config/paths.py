@@ -14,7 +14,6 @@ DATASETS_ROOT = "datasets"
 DATA = Path("data")
 RESULTS = Path("results")
 STATE = Path(".wiseft/state")
-LOGS = Path("logs")
 
 
 def run_name(model: str, reference: str, method_id: str) -> str:
@@ -154,30 +153,9 @@ def summary_path(experiment: str) -> Path:
     return results_folder(experiment) / "summary.md"
 
 
-def report_path(experiment: str) -> Path:
-    """Return the HTML report."""
-    return results_folder(experiment) / "report.html"
-
-
-# ----------------------------------------------------------------------------------- state and logs
+# ------------------------------------------------------------------------------------------- state
 
 
 def state_path(stage: str, *parts: int | str) -> Path:
     """Return the disposable folder from which a killed run of a stage resumes."""
     return STATE.joinpath(stage, *(str(part) for part in parts))
-
-
-def log_path(rule: str, *parts: int | str) -> Path:
-    """Return the log of one job of a rule."""
-    return _job_path(LOGS / rule, parts, ".log")
-
-
-def benchmark_path(rule: str, *parts: int | str) -> Path:
-    """Return Snakemake's own benchmark file of one job of a rule."""
-    return _job_path(LOGS / "benchmarks" / rule, parts, ".tsv")
-
-
-def _job_path(folder: Path, parts: tuple[int | str, ...], suffix: str) -> Path:
-    # The suffix is appended, because a part may hold a dot of its own (an alpha, a version).
-    *folders, name = [str(part) for part in parts] or ["all"]
-    return folder.joinpath(*folders, name + suffix)
