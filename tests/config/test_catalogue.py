@@ -84,6 +84,21 @@ def test_the_default_configuration_and_overrides(project: Path) -> None:
         load_config(path, {"experimnt": "other"})
 
 
+@pytest.mark.parametrize("key", ["paths", "cache"])
+def test_places_are_those_of_datasets_that_there_are(project: Path, edit, key: str) -> None:
+    def places(*names: str) -> dict[str, object]:
+        return {key: dict.fromkeys(names, "/data") if key == "paths" else list(names)}
+
+    path = project / "config/config.yaml"
+    edit("config", "datasets", places("toy", "shift"))
+    assert list(getattr(load_config(path).datasets, key)) == ["toy", "shift"]
+    edit("config", "datasets", places("toy", "shfit"))
+    with pytest.raises(
+        WiseftError, match=f"datasets.{key}` names an unknown dataset shfit; did you mean shift"
+    ):
+        load_config(path)
+
+
 def test_every_file_of_this_project_is_valid() -> None:
     found, _ = problems(REPOSITORY)
     assert found == []
@@ -103,6 +118,34 @@ def test_the_experiments_of_this_project(name: str) -> None:
     text = (REPOSITORY / f"config/experiments/{name}.yaml").read_text()
     for word in ("# What it reproduces", "# Time:", "# Numbers to expect:", "# Command:"):
         assert word in text
+
+
+def test_the_datasets_of_the_paper_are_an_experiment_about_data_alone() -> None:
+    catalogue = Catalogue(REPOSITORY)
+    experiment = catalogue.experiment("paper-datasets")
+    assert experiment.data_only
+    assert experiment_runs(experiment) == []
+    digits = set(catalogue.experiment("digits").datasets)
+    assert set(experiment.datasets) == set(catalogue.names("datasets")) - digits
+    assert experiment.datasets[-1] == "cifar10-c"
+    text = (REPOSITORY / "config/experiments/paper-datasets.yaml").read_text()
+    for word in ("# What it reproduces", "# Disk:", "# By hand:", "# Time:", "# Command:"):
+        assert word in text
+    # What the header says is needed by hand is what has no address.
+    alone = [n for n in experiment.datasets if any(not f.urls for f in catalogue.dataset(n).files)]
+    assert alone == ["imagenet", "cars"]
+
+
+def test_every_dataset_has_a_preview_and_a_label_space_that_a_head_can_score() -> None:
+    catalogue = Catalogue(REPOSITORY)
+    for name in catalogue.names("datasets"):
+        entry, preview = catalogue.dataset(name), catalogue.dataset(f"{name}-limit7")
+        assert preview.bare_name == name
+        assert set(preview.splits) == set(entry.splits)
+        assert max(preview.splits.values()) <= 7
+        if entry.label_map:
+            assert entry.class_count < catalogue.dataset(entry.label_map.reference).class_count
+            assert catalogue.dataset(entry.label_map.reference).label_map is None
 
 
 def test_baselines_are_trained_long_enough() -> None:

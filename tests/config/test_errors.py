@@ -65,7 +65,7 @@ def message(project: Path, experiment: str = "mini") -> str:
         ("datasets/toy", "splits", {"held-out": 2, "test": 5}, "but it must have a split train"),
         ("datasets/toy", "splits.train", 59, "but the train split of toy holds only 59"),
         ("datasets/toy", "builder", None, "`arrays` needs a builder"),
-        ("datasets/toy", "root", "/x", "`image-folder` needs a root and `arrays` has none"),
+        ("datasets/toy", "root", "/x", "layout `arrays` reads no root"),
         ("datasets/toy", "views", [{"nam": "all"}], "unknown key `views.0.nam`; did you mean name"),
         ("datasets/toy", "packages", ["toy-dat"], "unknown package toy-dat; did you mean toy-data"),
         ("datasets/toy", "prompts", "plian", "unknown prompt set plian; did you mean plain?"),
@@ -76,7 +76,7 @@ def message(project: Path, experiment: str = "mini") -> str:
             "key `depends` leads in a circle: toy -> shift -> toy",
         ),
         ("datasets/shift", "class_names", ["a", "b"], "class_names are not those of the referen"),
-        ("prompts/plain", "templates", ["a photo"], "'a photo' must contain {c}"),
+        ("prompts/plain", "templates", ["a photo"], "'a photo' must be a sentence with {c}"),
         ("models/tiny", "source", "file", "source is file and pretrain is given"),
         ("models/tiny", "pretrain", None, "source is pretrain and pretrain is null"),
         ("models/tiny", "pretrain.step", 3, "unknown key `pretrain.step`; did you mean steps"),
@@ -114,8 +114,8 @@ def test_all_problems_are_named_at_once(project: Path, edit) -> None:
 
 
 def test_a_missing_key_says_what_it_means(project: Path) -> None:
-    (project / "config/prompts/plain.yaml").write_text("name: plain\n")
-    assert "plain.yaml: key `templates` is missing, but must be given (Sentences" in (
+    (project / "config/prompts/plain.yaml").write_text("templates: ['a {c}']\n")
+    assert "plain.yaml: key `name` is missing, but must be given (Name of the prompt set" in (
         message(project)
     )
 

@@ -1,15 +1,19 @@
 """The configuration: typed models, the catalogue of entries, and every path of an artifact."""
 
 from wiseft.config.catalogue import Catalogue, UnknownName, load_config
-from wiseft.config.entries import (
+from wiseft.config.datasets import (
     DatasetEntry,
+    HeldOutDraw,
+    LabelMap,
+    ViewSettings,
+)
+from wiseft.config.entries import (
     ModelEntry,
     PackageEntry,
     Packages,
     Preprocessing,
     PretrainSettings,
     PromptsEntry,
-    ViewSettings,
 )
 from wiseft.config.experiment import (
     FIGURES,
@@ -21,6 +25,7 @@ from wiseft.config.experiment import (
     FigureSettings,
     HeldOut,
 )
+from wiseft.config.files import NpmPackage, SourceFile
 from wiseft.config.loading import parse_settings
 from wiseft.config.methods import FinetuneSettings, MethodEntry
 from wiseft.config.paths import run_name, split_run_name
@@ -38,14 +43,18 @@ __all__ = [
     "FigureSettings",
     "FinetuneSettings",
     "HeldOut",
+    "HeldOutDraw",
+    "LabelMap",
     "MethodEntry",
     "ModelEntry",
+    "NpmPackage",
     "PackageEntry",
     "Packages",
     "Preprocessing",
     "PretrainSettings",
     "PromptsEntry",
     "Run",
+    "SourceFile",
     "UnknownName",
     "ViewSettings",
     "experiment_runs",

@@ -9,9 +9,9 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
+from wiseft.config.base import LIMIT_SUFFIX_PATTERN, SEED_SUFFIX_PATTERN
+from wiseft.config.datasets import DatasetEntry
 from wiseft.config.entries import (
-    SEED_SUFFIX_PATTERN,
-    DatasetEntry,
     ModelEntry,
     PackageEntry,
     Packages,
@@ -50,8 +50,27 @@ class Catalogue:
         return sorted(path.stem for path in (self.folder / kind).glob("*.yaml"))
 
     def dataset(self, name: str) -> DatasetEntry:
-        """Return a dataset. Raises WiseftError if it is unknown or its file is wrong."""
-        return self._entry("datasets", "dataset", DatasetEntry, name)
+        """Return a dataset; behind `-limit<N>` of its name, a preview of N samples a split.
+
+        Raises:
+            WiseftError: if it is unknown or its file is wrong.
+        """
+        match = re.search(LIMIT_SUFFIX_PATTERN, name)
+        if match is None:
+            return self._entry("datasets", "dataset", DatasetEntry, name)
+        bare, names = name[: match.start()], self.names("datasets")
+        if name in names:
+            raise WiseftError(
+                f"{self.folder / 'datasets' / name}.yaml: a dataset's name must not end in "
+                "-limit<number>, which marks a preview; rename the file and its key `name`"
+            )
+        if bare not in names:
+            raise UnknownName(
+                f"unknown dataset {bare} in {name}, which names a preview of {match[1]} samples a "
+                f"split; {suggest(bare, names)}"
+            )
+        entry = self._entry("datasets", "dataset", DatasetEntry, bare)
+        return _preview(entry, name, int(match[1]))
 
     def prompts(self, name: str) -> PromptsEntry:
         """Return a prompt set. Raises WiseftError if it is unknown or its file is wrong."""
@@ -192,11 +211,25 @@ class Catalogue:
         return found
 
 
+def _preview(entry: DatasetEntry, name: str, limit: int) -> DatasetEntry:
+    """Return the entry of a preview: a dataset of its own, cut from the whole one."""
+    changes = {
+        "name": name,
+        "title": f"{entry.title} (limit {limit})",
+        "limit": limit,
+        "depends": [entry.name],
+        "packages": [],
+        "splits": {split: min(limit, n) for split, n in entry.splits.items()},
+    }
+    return entry.model_copy(update=changes)
+
+
 def load_config(path: Path | str, overrides: Mapping[str, Any] | None = None) -> Config:
     """Return `config/config.yaml` with overrides, such as Snakemake's `--config experiment=NAME`.
 
     Raises:
-        WiseftError: a line for every unknown key (with the nearest valid name) and wrong value.
+        WiseftError: a line for every unknown key (with the nearest valid name), wrong value, and
+            folder of a dataset that there is not.
     """
     path = Path(path)
     data = read_yaml(path, "configuration") or {}
@@ -204,4 +237,23 @@ def load_config(path: Path | str, overrides: Mapping[str, Any] | None = None) ->
     if isinstance(data, dict) and overrides:
         validate(Config, {**overrides}, "--config")
         data = {**data, **overrides}
-    return validate(Config, data, str(path))
+    config = validate(Config, data, str(path))
+    problems = _place_problems(config, path)
+    if problems:
+        raise WiseftError("\n".join(problems))
+    return config
+
+
+def _place_problems(config: Config, path: Path) -> list[str]:
+    """Return a sentence for every dataset that only `datasets.paths` or `datasets.cache` knows.
+
+    A slip there would not be seen: the dataset would be fetched although the user has it.
+    """
+    names = sorted(entry.stem for entry in (path.parent / "datasets").glob("*.yaml"))
+    given = [("paths", name) for name in config.datasets.paths]
+    given += [("cache", re.sub(LIMIT_SUFFIX_PATTERN, "", name)) for name in config.datasets.cache]
+    return [
+        f"{path}: key `datasets.{key}` names an unknown dataset {name}; {suggest(name, names)}"
+        for key, name in given
+        if name not in names
+    ]

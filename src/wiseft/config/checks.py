@@ -7,7 +7,8 @@ from functools import partial
 from typing import TypeVar
 
 from wiseft.config.catalogue import Catalogue, UnknownName
-from wiseft.config.entries import DatasetEntry
+from wiseft.config.dataset_checks import dataset_problems
+from wiseft.config.datasets import DatasetEntry
 from wiseft.config.experiment import ExperimentEntry
 from wiseft.config.methods import FinetuneSettings
 from wiseft.errors import WiseftError
@@ -33,42 +34,67 @@ class _Check:
         self.catalogue = catalogue
         self.source = source
         self.problems: list[str] = []
-
-    def datasets(self) -> None:
-        """Check that the datasets exist, are evaluated on the splits, and share the reference's
-        classes.
-        """
-        experiment = self.experiment
-        found = {
+        self.found = {
             name: entry
             for name in experiment.datasets
-            if (entry := self._get("datasets", partial(self.catalogue.dataset, name)))
+            if (entry := self._get("datasets", partial(catalogue.dataset, name)))
         }
-        reference = found.get(experiment.reference)
-        for name, entry in found.items():
-            self._needs(name, entry)
+
+    def datasets(self) -> None:
+        """Check that the datasets exist, are evaluated on the splits, and have classes that the
+        reference's head predicts.
+        """
+        experiment = self.experiment
+        reference = self.found.get(experiment.reference)
+        for name, entry in self.found.items():
+            for problem in dataset_problems(entry, self.catalogue):
+                self._append(problem)
             if experiment.test_split not in entry.evaluate:
                 self._add(
                     f"test_split is {experiment.test_split}, but dataset {name} evaluates only "
                     f"{', '.join(entry.evaluate)}"
                 )
-            if reference and entry.display_names != reference.display_names:
-                self._add(
-                    f"datasets lists {name}, whose class_names are not those of the reference "
-                    f"{experiment.reference}, but all datasets must have the same"
-                )
-        if reference and "train" not in reference.splits:
+            if reference and not experiment.data_only:
+                self._classes(entry, reference)
+        if reference and not experiment.data_only and "train" not in reference.splits:
             self._add(
                 f"reference is {experiment.reference}, whose splits are "
                 f"{', '.join(reference.splits)}, "
                 "but it must have a split train"
             )
-        held_out = found.get(experiment.held_out.dataset)
-        if held_out and experiment.held_out.split not in held_out.evaluate:
+        held_out = self.found.get(experiment.held_out.dataset) if experiment.held_out else None
+        if held_out and experiment.held_out and experiment.held_out.split not in held_out.evaluate:
             self._add(
                 f"held_out.split is {experiment.held_out.split}, but must be one of the evaluated "
                 "splits "
                 f"of {held_out.name}: {', '.join(held_out.evaluate)}"
+            )
+
+    def _classes(self, entry: DatasetEntry, reference: DatasetEntry) -> None:
+        """Check that a head for the reference's classes can be evaluated on a dataset.
+
+        Names that come from the datasets' files are not known yet; the evaluation compares them.
+        """
+        mapped = entry.label_map.reference if entry.label_map else None
+        if reference.bare_name in (entry.bare_name, mapped):
+            return
+        unknown = entry.names_from_files or reference.names_from_files
+        if unknown and entry.class_count == reference.class_count:
+            return
+        if not unknown and entry.display_names == reference.display_names:
+            return
+        if mapped:
+            self._add(
+                f"datasets lists {entry.name}, whose classes follow from those of {mapped}, but "
+                f"the reference is {reference.name}; remove {entry.name}, or make {mapped} the "
+                "reference"
+            )
+        else:
+            self._add(
+                f"datasets lists {entry.name}, whose class_names are not those of the reference "
+                f"{reference.name}, but must be, unless a label_map with reference: "
+                f"{reference.bare_name} says how they follow from them; remove it, or add the map "
+                "to its entry"
             )
 
     def models(self) -> None:
@@ -117,27 +143,13 @@ class _Check:
                 f"with init: {init}"
             )
         reference = self.experiment.reference
-        if reference not in self.catalogue.names("datasets"):
-            return  # reported already
-        entry = self._get("reference", partial(self.catalogue.dataset, reference))
+        entry = self.found.get(reference)  # an unknown one is reported already
         available = entry.splits.get("train") if entry else None
         if available and settings.train_samples and settings.train_samples > available:
             self._add(
                 f"{key} lists {method_id}, which has train_samples: {settings.train_samples}, but "
                 f"the train split of {reference} holds only {available}"
             )
-
-    def _needs(self, name: str, entry: DatasetEntry) -> None:
-        """Check that what a dataset refers to exists."""
-        self._get(f"datasets ({name}: prompts)", partial(self.catalogue.prompts, entry.prompts))
-        closure = self._get(
-            f"datasets ({name}: depends)", partial(self.catalogue.dataset_closure, [name])
-        )
-        for parent in closure or []:
-            for package in self.catalogue.dataset(parent).packages:
-                self._get(
-                    f"datasets ({parent}: packages)", partial(self.catalogue.package, package)
-                )
 
     def _model_needs(self, name: str) -> None:
         """Check that what a model refers to exists."""

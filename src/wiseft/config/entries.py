@@ -1,175 +1,33 @@
-"""Typed models of the catalogue: datasets, packages, prompts and models.
+"""Typed models of the catalogue: packages, prompts and models.
 
 One YAML file is one entry. The JSON schemas in ``workflow/schemas/`` and ``config/README.md`` are
-generated from the classes here, in :mod:`wiseft.config.methods` and in
-:mod:`wiseft.config.experiment`, so a field's description is its documentation.
+generated from the classes here, in :mod:`wiseft.config.datasets`, in :mod:`wiseft.config.methods`
+and in :mod:`wiseft.config.experiment`, so a field's description is its documentation.
 """
 
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal, Self
+from pathlib import Path
+from typing import Annotated, Literal, Self
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    model_validator,
+from pydantic import AfterValidator, Field, model_validator
+
+from wiseft.config import library
+from wiseft.config.base import (
+    SEED_SUFFIX_PATTERN,
+    Beta,
+    Channels,
+    Count,
+    Entry,
+    Fraction,
+    Name,
+    Names,
+    NonNegative,
+    Positive,
+    distinct,
 )
-
-NAME_PATTERN = r"^[A-Za-z0-9]+(?:[-.][A-Za-z0-9]+)*$"
-SEED_SUFFIX_PATTERN = r"-s(0|[1-9][0-9]*)$"
-"""Tells a name with a pre-training seed (``digits-rn-s10``) from a bare entry name (``digits-rn``).
-"""
-
-
-def distinct(values: list[Any]) -> list[Any]:
-    """Return `values` as they are. Raises ValueError when one of them occurs twice."""
-    twice = sorted({str(value) for value in values if values.count(value) > 1})
-    if twice:
-        raise ValueError(f"{', '.join(twice)} occurs twice, but values must be distinct")
-    return values
-
-
-Name = Annotated[str, Field(pattern=NAME_PATTERN)]
-Names = Annotated[list[Name], AfterValidator(distinct)]
-SomeNames = Annotated[list[Name], Field(min_length=1), AfterValidator(distinct)]
-Seed = Annotated[int, Field(ge=0, lt=2**31)]
-Seeds = Annotated[list[Seed], Field(min_length=1), AfterValidator(distinct)]
-Positive = Annotated[float, Field(gt=0)]
-NonNegative = Annotated[float, Field(ge=0)]
-Fraction = Annotated[float, Field(ge=0, le=1)]
-Beta = Annotated[float, Field(ge=0, lt=1)]
-Count = Annotated[int, Field(ge=1)]
-Channels = tuple[float, float, float]
-
-
-class Entry(BaseModel):
-    """Base of all models of the configuration: immutable, finite numbers only, unknown keys
-    refused.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-# ----------------------------------------------------------------------------------------- datasets
-
-
-class ViewSettings(Entry):
-    """A dataset split seen through a label space and a metric."""
-
-    name: Name = Field("all", description="Name of the view in metrics, predictions and tables.")
-    metric: Literal["accuracy"] = Field("accuracy", description="Metric of the view.")
-
-
-class DatasetEntry(Entry):
-    """A dataset: where its images come from, what it must contain, how it is evaluated."""
-
-    name: Name = Field(description="Name of the dataset; the file's name without `.yaml`.")
-    title: str = Field(description="Human-readable name, as it stands in tables and figures.")
-    licence: str = Field(description="Licence of the images, or what is known about it.")
-    citation: str = Field(description="Where the images were published.")
-    layout: Literal["arrays", "image-folder"] = Field(
-        "arrays",
-        description="`arrays`: a builder makes image arrays; `image-folder`: one folder a class, "
-        "below `root`.",
-    )
-    builder: str | None = Field(
-        None,
-        description="Function of `wiseft.data.builders` that makes the arrays; null for "
-        "`image-folder`.",
-    )
-    root: str | None = Field(
-        None,
-        description="Folder that holds `<split>/<class>/<image>` of an `image-folder`; it is only "
-        "read.",
-    )
-    packages: Names = Field(
-        [], description="Packages the images come from: keys of `config/packages.yaml`."
-    )
-    depends: Names = Field([], description="Datasets that this one is rendered from.")
-    suite: Name | None = Field(
-        None,
-        description="Datasets of one suite are evaluated by one job; null: a suite of its own.",
-    )
-    class_names: list[str | list[str]] = Field(
-        min_length=2,
-        description="One item a class, in label order: a name, or a list of names. All are put "
-        "into the prompts, "
-        "the first is displayed.",
-    )
-    prompts: Name = Field(description="Prompt set: a file in `config/prompts`.")
-    splits: dict[Name, Count] = Field(
-        min_length=1,
-        description="Splits and their exact numbers of samples; any other number is an error.",
-    )
-    evaluate: SomeNames = Field(description="Splits that are evaluated.")
-    views: list[ViewSettings] = Field(
-        [ViewSettings(name="all", metric="accuracy")],
-        min_length=1,
-        description="Views of every split.",
-    )
-    polarity: Literal["light-on-dark", "dark-on-light", "mixed"] | None = Field(
-        None,
-        description="Ink against paper, for handwriting and type; null where it has no meaning.",
-    )
-    writers: str | None = Field(
-        None, description="Who wrote or drew the samples, for the data card."
-    )
-    notes: str | None = Field(
-        None, description="What else a reader must know: what our rendering chose."
-    )
-    options: dict[str, Any] = Field(
-        {},
-        description="Options of the builder. They change the images, so they are part of the "
-        "data's identity.",
-    )
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        if (self.layout == "arrays") != (self.builder is not None):
-            raise ValueError(
-                f"layout is {self.layout} and builder is {self.builder}, but `arrays` needs a "
-                "builder and "
-                "`image-folder` has none"
-            )
-        if (self.layout == "image-folder") != (self.root is not None):
-            raise ValueError(
-                f"layout is {self.layout} and root is {self.root}, but `image-folder` needs a "
-                "root and "
-                "`arrays` has none"
-            )
-        if not all(self.prompt_names) or not all(
-            name for names in self.prompt_names for name in names
-        ):
-            raise ValueError(
-                "class_names has an empty name, but each class needs at least one non-empty name"
-            )
-        distinct(self.display_names)
-        distinct([view.name for view in self.views])
-        for split in self.evaluate:
-            if split not in self.splits:
-                raise ValueError(
-                    f"evaluate lists {split}, but the splits are {', '.join(self.splits)}"
-                )
-        return self
-
-    @property
-    def display_names(self) -> list[str]:
-        """The first name of every class, in label order."""
-        return [names[0] for names in self.prompt_names]
-
-    @property
-    def prompt_names(self) -> list[list[str]]:
-        """All names of every class, in label order."""
-        return [[item] if isinstance(item, str) else list(item) for item in self.class_names]
-
-    @property
-    def suite_name(self) -> str:
-        """Name of the suite that the dataset is evaluated in: `suite`, or its own name."""
-        return self.suite or self.name
-
+from wiseft.config.files import SourceFile
 
 # ----------------------------------------------------------------------------- packages and prompts
 
@@ -198,23 +56,78 @@ class Packages(Entry):
     )
 
 
+SLOTS = ("{c}", "{a_c}")
+"""Where a template takes the class name: as it is, or with its underscores as spaces and `a` or
+`an` before it.
+"""
+
+
+def checked_template(template: str) -> str:
+    """Return a template as it is. Raises ValueError if it has no place for the class name."""
+    if not any(slot in template for slot in SLOTS):
+        raise ValueError(
+            f"template {template!r} must be a sentence with {' or '.join(SLOTS)} for the class name"
+        )
+    return template
+
+
+Template = Annotated[str, AfterValidator(checked_template)]
+Templates = Annotated[list[Template], Field(min_length=1), AfterValidator(distinct)]
+
+
 class PromptsEntry(Entry):
-    """A prompt set: the sentences a class name is put into (paper, section 2)."""
+    """A prompt set: the sentences a class name is put into (paper, section 2). Its templates are
+    written here (`templates`), come with a library (`library`), or stand in a file that is
+    downloaded (`file` and `key`).
+    """
 
     name: Name = Field(description="Name of the prompt set; the file's name without `.yaml`.")
-    templates: Annotated[list[str], Field(min_length=1), AfterValidator(distinct)] = Field(
-        description="Sentences with `{c}` where the class name goes; their text features are "
-        "averaged."
+    templates: Templates | None = Field(
+        None,
+        description="Sentences with `{c}` where the class name goes, or `{a_c}` for the name with "
+        "a or an before it; their text features are averaged.",
+    )
+    library: str | None = Field(
+        None, description="Set of a library: `imagenet`, the 80 templates that open_clip has."
+    )
+    file: SourceFile | None = Field(
+        None,
+        description="File with the templates: `.json`, a mapping of names to lists, or `.py`, "
+        "lists of lambdas that are parsed and never executed.",
+    )
+    key: str | None = Field(
+        None, min_length=1, description="Name of the list in `file`; null without one."
     )
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        for template in self.templates:
-            if "{c}" not in template:
-                raise ValueError(
-                    f"template {template!r} must contain {{c}} where the class name goes"
-                )
+        sources = {"templates": self.templates, "library": self.library, "file": self.file}
+        given = [key for key, value in sources.items() if value is not None]
+        if len(given) != 1:
+            raise ValueError(
+                f"gives {' and '.join(given) or 'no source'}, but must give exactly one of "
+                f"{', '.join(sources)}"
+            )
+        if (self.file is None) != (self.key is None):
+            raise ValueError("`file` and `key` belong together, but only one of them is given")
+        if self.library is not None and self.library not in library.TEMPLATE_SETS:
+            raise ValueError(
+                f"library is {self.library}, but must be one of {', '.join(library.TEMPLATE_SETS)}"
+            )
+        if self.file and Path(self.file.file).suffix not in (".json", ".py"):
+            raise ValueError(f"file.file is {self.file.file}, but must end in .json or .py")
         return self
+
+    @property
+    def ready(self) -> list[str] | None:
+        """The templates, or None where a file has to be downloaded for them.
+
+        Raises:
+            WiseftError: if the library that has them is not installed.
+        """
+        if self.library is not None:
+            return list(library.templates(self.library))
+        return self.templates
 
 
 # ------------------------------------------------------------------------------------------- models

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from wiseft.alphas import format_alpha, parse_alphas
-from wiseft.config.entries import (
+from wiseft.config.base import (
     NAME_PATTERN,
     Entry,
     Name,
@@ -41,15 +41,35 @@ MethodIds = Annotated[list[Annotated[str, Field(pattern=METHOD_PATTERN)]], After
 Alphas = Annotated[list[float], AfterValidator(_alphas)]
 
 
+class DatasetPlaces(Entry):
+    """Where datasets lie."""
+
+    folder: str = Field(
+        "datasets", description="Folder that fetched files and prepared datasets are written to."
+    )
+    root: str | None = Field(
+        None,
+        description="Your folder of datasets, `<root>/<dataset>` each; it is only read. What is "
+        "there is used, what is not is fetched.",
+    )
+    paths: dict[Name, str] = Field(
+        {}, description="Your folder of a single dataset, by its name; it is only read."
+    )
+    cache: Names = Field(
+        [],
+        description="Datasets of image files that are decoded once to the model's input size and "
+        "evaluated from there: faster from the second evaluation on, at size x size x 3 bytes an "
+        "image.",
+    )
+
+
 class Config(Entry):
     """What runs by default, and where."""
 
     experiment: Name = Field(
         "digits", description="Experiment that runs: a file in `config/experiments`."
     )
-    datasets_root: str = Field(
-        "datasets", description="Folder of the prepared datasets and fetched packages."
-    )
+    datasets: DatasetPlaces = Field(DatasetPlaces(), description="Where datasets lie.")
     device: Literal["auto", "cpu", "cuda"] = Field(
         "auto", description="Where models run; `auto` takes a GPU where there is one."
     )
@@ -98,9 +118,14 @@ class Estimate(Entry):
     )
 
 
+_TRAINING_KEYS = ("models", "methods", "seeds", "alphas", "held_out")
+"""Keys that every experiment has in which a model is trained."""
+
+
 class ExperimentEntry(Entry):
     """A selection of runs, datasets, alphas and figures. What changes an artifact is an entry,
-    never a key here.
+    never a key here. Without models, methods and baselines it is about data alone: its datasets
+    are fetched, verified and prepared, and may differ in their classes.
     """
 
     experiment: Name = Field(description="Name of the experiment; the file's name without `.yaml`.")
@@ -108,27 +133,38 @@ class ExperimentEntry(Entry):
     about: str = Field("", description="What it shows, in a few sentences; stands in the report.")
     estimate: Estimate = Field(description="What it roughly needs; shown by `wiseft doctor`.")
     models: Names = Field(
+        [],
         description="Zero-shot models, with `-s<seed>` behind the entry's name where it is "
-        "pre-trained here."
+        "pre-trained here. Needed where a model is trained.",
     )
     reference: Name = Field(description="Dataset whose train split models are fine-tuned on.")
-    datasets: SomeNames = Field(description="Datasets to evaluate, the reference among them.")
+    datasets: SomeNames = Field(
+        description="Datasets to evaluate, the reference among them; `<dataset>-limit<N>` is a "
+        "preview of N samples a split."
+    )
     methods: MethodIds = Field(
+        [],
         description="Fine-tuning methods: `<method>` or `<method>__<variant>`, with `init: "
-        "zero-shot`."
+        "zero-shot`. Needed where a model is trained.",
     )
     seeds: Seeds = Field(
-        description="Fine-tuning seeds; each draws its own training subset and order."
+        [0],
+        description="Fine-tuning seeds; each draws its own training subset and order. Needed where "
+        "a model is trained.",
     )
     baselines: Baselines | None = Field(None, description="From-scratch baselines, or null.")
     alphas: Alphas = Field(
+        [0.0, 1.0],
         min_length=1,
-        description="Grid of the sweep: 0 is the zero-shot model, 1 the fine-tuned one.",
+        description="Grid of the sweep: 0 is the zero-shot model, 1 the fine-tuned one. Needed "
+        "where a model is trained.",
     )
     interpolate: Alphas = Field(
         [], description="Alphas whose interpolated weights are written as files."
     )
-    held_out: HeldOut = Field(description="Where alpha may be chosen.")
+    held_out: HeldOut | None = Field(
+        None, description="Where alpha may be chosen. Needed where a model is trained."
+    )
     test_split: Name = Field("test", description="Split that is reported, in every dataset.")
     averages: dict[Name, SomeNames] = Field({}, description="Named averages over datasets.")
     bootstrap: Bootstrap = Field(
@@ -138,29 +174,61 @@ class ExperimentEntry(Entry):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        problems = [*self._selection_problems(), *self._alpha_problems()]
+        problems = [
+            *self._training_problems(),
+            *self._selection_problems(),
+            *self._average_problems(),
+            *self._alpha_problems(),
+        ]
         if problems:
             raise ValueError("\n".join(problems))
         return self
 
-    def _selection_problems(self) -> list[str]:
-        selected = ", ".join(self.datasets)
+    def _training_problems(self) -> list[str]:
+        if self.data_only:
+            return [
+                f"{key} needs trained models, but models and methods are empty and baselines is "
+                f"null; remove {key}, or name what is trained"
+                for key in ("figures", "interpolate")
+                if getattr(self, key)
+            ]
         problems = []
         if not self.methods and self.baselines is None:
             problems.append(
-                "methods is empty and baselines is null, but at least one model must be trained"
+                f"models lists {', '.join(self.models)}, but methods is empty and baselines is "
+                "null; name what is trained, or no model for an experiment about data alone"
             )
         if self.methods and not self.models:
             problems.append("models is empty, but methods need at least one model to start from")
+        for key in _TRAINING_KEYS:
+            if key not in self.model_fields_set:
+                meaning = type(self).model_fields[key].description or ""
+                meaning = meaning.removesuffix(" Needed where a model is trained.").rstrip(".")
+                problems.append(
+                    f"key `{key}` is missing, but must be given where a model is trained "
+                    f"({meaning})"
+                )
+            elif getattr(self, key) is None:
+                problems.append(f"key `{key}` is null, but must be given where a model is trained")
+        return problems
+
+    def _selection_problems(self) -> list[str]:
+        selected = ", ".join(self.datasets)
+        problems = []
         if self.reference not in self.datasets:
             problems.append(
                 f"reference is {self.reference}, but must be one of datasets: {selected}"
             )
-        if self.held_out.dataset not in self.datasets:
+        if self.held_out and self.held_out.dataset not in self.datasets:
             problems.append(
                 f"held_out.dataset is {self.held_out.dataset}, but must be one of datasets: "
                 f"{selected}"
             )
+        return problems
+
+    def _average_problems(self) -> list[str]:
+        selected = ", ".join(self.datasets)
+        problems = []
         for name, members in self.averages.items():
             problems += [
                 f"averages.{name} lists {member}, but must list only datasets: {selected}"
@@ -183,6 +251,11 @@ class ExperimentEntry(Entry):
                 "because both ends are needed to interpolate"
             ]
         return []
+
+    @property
+    def data_only(self) -> bool:
+        """Whether no model is trained, so that datasets are all that is made."""
+        return not self.models and not self.methods and self.baselines is None
 
     @property
     def alpha_names(self) -> list[str]:

@@ -18,7 +18,11 @@ from wiseft.errors import WiseftError
 
 M = TypeVar("M", bound=BaseModel)
 
-_UNION_TAGS = {"str": "text", "list[str]": "a list of texts"}
+_UNION_TAGS = {
+    "str": "text",
+    "list[str]": "a list of texts",
+    "list[union[str,list[str]]]": "a list",
+}
 """Location parts that pydantic adds for the members of a union; they are no keys of a file."""
 
 _ALLOWED = {

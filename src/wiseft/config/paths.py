@@ -44,6 +44,26 @@ def package_path(file: str, root: str | Path = DATASETS_ROOT) -> Path:
     return Path(root) / ".packages" / file
 
 
+def archives_folder(dataset: str, root: str | Path = DATASETS_ROOT) -> Path:
+    """Return the folder of a dataset's fetched files; you may put files there yourself."""
+    return Path(root) / ".archives" / dataset
+
+
+def fetched_path(dataset: str, root: str | Path = DATASETS_ROOT) -> Path:
+    """Return the record of a dataset's fetched files."""
+    return Path(root) / ".archives" / f"{dataset}.json"
+
+
+def prompts_path(name: str, root: str | Path = DATASETS_ROOT) -> Path:
+    """Return where a fetched prompt set lies."""
+    return Path(root) / ".prompts" / f"{name}.json"
+
+
+def cache_path(dataset: str, size: int | str, root: str | Path = DATASETS_ROOT) -> Path:
+    """Return the record of a dataset's decoded cache at a size in pixels."""
+    return dataset_folder(dataset, root) / f"cache-{size}" / "cache.json"
+
+
 def dataset_folder(dataset: str, root: str | Path = DATASETS_ROOT) -> Path:
     """Return the folder of a prepared dataset."""
     return Path(root) / dataset

@@ -1,4 +1,5 @@
-"""Writes the JSON schemas and the reference of the configuration from the typed models.
+"""Writes the JSON schemas, the reference of the configuration and the page of datasets, from the
+typed models and the catalogue.
 
 ``python -m wiseft.config.reference --write`` writes them, ``--check`` fails where a file differs.
 """
@@ -18,14 +19,17 @@ from pydantic.fields import FieldInfo
 from pydantic.json_schema import GenerateJsonSchema
 
 from wiseft.config.catalogue import Catalogue
+from wiseft.config.datasets import DatasetEntry
+from wiseft.config.datasets_page import datasets_page
 from wiseft.config.entries import (
-    DatasetEntry,
     ModelEntry,
     Packages,
     PromptsEntry,
 )
 from wiseft.config.experiment import Config, ExperimentEntry
+from wiseft.config.layouts import LAYOUTS
 from wiseft.config.methods import FinetuneOverrides, MethodEntry
+from wiseft.errors import WiseftError
 from wiseft.io import write_text
 
 SECTIONS: list[tuple[str, type[BaseModel], str, str]] = [
@@ -68,6 +72,10 @@ not an edit of code.
   `<method>__<variant>` in the experiment. Do not change a variant that has results: its runs would
   be made again.
 - **Another dataset, model or prompt set:** add a file to `datasets/`, `models/` or `prompts/`.
+- **A quick look:** write `<dataset>-limit<N>` for a dataset: N samples a split.
+- **Data alone:** an experiment without models, methods and baselines fetches and prepares datasets.
+
+What there is: [docs/datasets.md](../docs/datasets.md).
 
 `wiseft config check` checks all files; `wiseft config show --experiment NAME` prints an experiment
 with everything it refers to; `wiseft doctor --experiment NAME` says what it still misses and
@@ -101,6 +109,8 @@ def readme(catalogue: Catalogue) -> str:
     parts = [INTRODUCTION.format(experiments=_experiment_table(catalogue), other=other)]
     for _, model, file, heading in SECTIONS:
         parts.append(f"## {heading}: `{file}`\n\n{_doc(model)}\n\n{_table(model)}")
+        if model is DatasetEntry:
+            parts.append(_layouts())
     return "\n".join(parts)
 
 
@@ -110,7 +120,28 @@ def generated_files(root: Path) -> dict[Path, str]:
         root / "workflow" / "schemas" / f"{name}.schema.json": json_schema(model)
         for name, model, _, _ in SECTIONS
     }
-    return {**schemas, root / "config" / "README.md": readme(Catalogue(root))}
+    catalogue = Catalogue(root)
+    return {
+        **schemas,
+        root / "config" / "README.md": readme(catalogue),
+        root / "docs" / "datasets.md": datasets_page(catalogue),
+    }
+
+
+LAYOUT_INTRODUCTION = """\
+## Options of each layout
+
+The `options` of a dataset, by its `layout`. Paths are relative to the dataset's root: the folder
+its archives are unpacked to, or your own. Of several places, the first that is there is taken.
+"""
+
+
+def _layouts() -> str:
+    parts = [LAYOUT_INTRODUCTION]
+    for layout, model in LAYOUTS.items():
+        table = _table(model) if model.model_fields else ""
+        parts.append(f"### `{layout}`\n\n{_doc(model)}\n\n{table}".rstrip("\n") + "\n")
+    return "\n".join(parts)
 
 
 def _experiment_table(catalogue: Catalogue) -> str:
@@ -118,6 +149,8 @@ def _experiment_table(catalogue: Catalogue) -> str:
     for name in catalogue.names("experiments"):
         experiment = catalogue.experiment_entry(name)
         estimate = f"{experiment.estimate.minutes:g} min on two CPU cores"
+        if experiment.data_only:
+            estimate = f"{experiment.estimate.disk_gb:g} GB of disk"
         rows.append(f"| `{name}` | {experiment.title}. {experiment.about.strip()} | {estimate} |")
     return "\n".join(rows)
 
@@ -226,7 +259,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--root", type=Path, default=Path(), help="the project's root")
     options = parser.parse_args(arguments)
     stale = []
-    for path, text in generated_files(options.root).items():
+    try:
+        generated = generated_files(options.root)
+    except WiseftError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    for path, text in generated.items():
         if path.is_file() and path.read_text(encoding="utf-8") == text:
             continue
         stale.append(path)

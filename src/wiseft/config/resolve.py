@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from wiseft.config.catalogue import Catalogue, load_config
+from wiseft.config.dataset_checks import check_dataset
+from wiseft.config.entries import PromptsEntry
 from wiseft.config.runs import experiment_runs
 from wiseft.errors import WiseftError
 
@@ -40,8 +43,15 @@ def resolve(root: Path, experiment: str | None = None) -> dict[str, Any]:
             for run in runs
         },
         "datasets": {name: dataset.model_dump(mode="json") for name, dataset in datasets.items()},
-        "prompts": {name: catalogue.prompts(name).templates for name in prompts},
+        "prompts": {name: _templates(catalogue.prompts(name)) for name in prompts},
     }
+
+
+def _templates(prompts: PromptsEntry) -> Any:
+    """Return the templates of a prompt set, or the file that has to be downloaded for them."""
+    if prompts.ready is not None:
+        return prompts.ready
+    return prompts.model_dump(mode="json", include={"file", "key"}, exclude_defaults=True)
 
 
 def problems(root: Path, experiment: str | None = None) -> tuple[list[str], str]:
@@ -75,7 +85,7 @@ def problems(root: Path, experiment: str | None = None) -> tuple[list[str], str]
 
 def _readers(catalogue: Catalogue) -> list[tuple[str, Callable[[str], object]]]:
     return [
-        ("datasets", catalogue.dataset),
+        ("datasets", partial(check_dataset, catalogue=catalogue)),
         ("prompts", catalogue.prompts),
         ("models", catalogue.model),
         ("methods", catalogue.method),

@@ -3,28 +3,44 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
+from pathlib import Path
 
+from wiseft.config.entries import SLOTS, checked_template
 from wiseft.errors import WiseftError
 
-SLOT = "{c}"
+_SLOT = re.compile("|".join(re.escape(slot) for slot in SLOTS))
 
 
 def parse_templates(text: str) -> list[str]:
     """Return the templates of a JSON list, e.g. `["a photo of the number {c}"]`.
 
+    Args:
+        text: the list itself, or `@` and the name of a file that holds it.
+
     Raises:
-        WiseftError: if the text is not a JSON list of different strings that each hold `{c}`.
+        WiseftError: if the text is not a JSON list of different strings that each hold `{c}` or
+            `{a_c}`, or the file is missing.
     """
+    if text.startswith("@"):
+        text = _read(Path(text[1:]))
     try:
         templates = json.loads(text)
     except json.JSONDecodeError as error:
-        raise WiseftError(f"the prompts are not valid JSON ({error}); give a list") from None
+        raise WiseftError(
+            f"the prompts are not valid JSON ({error}); give a list, or @ and the name of a file "
+            "that holds one"
+        ) from None
     if not isinstance(templates, list) or not templates:
         raise WiseftError(f"the prompts must be a JSON list of templates, found {text[:80]!r}")
     for template in templates:
-        if not isinstance(template, str) or SLOT not in template:
-            raise WiseftError(f"template {template!r} must be a sentence with {SLOT} for the class")
+        if not isinstance(template, str):
+            raise WiseftError(f"template {template!r} must be a sentence with {SLOTS[0]} in it")
+        try:
+            checked_template(template)
+        except ValueError as error:
+            raise WiseftError(str(error)) from None
         if templates.count(template) > 1:
             raise WiseftError(f"template {template!r} is given twice; remove one of them")
     return templates
@@ -37,6 +53,29 @@ def fill_templates(
 
     Args:
         prompt_names: the names of every class.
-        templates: sentences with `{c}` where the name goes.
+        templates: sentences with `{c}` where the name goes, or `{a_c}` for the name with its
+            underscores as spaces and an article before it.
     """
-    return [[t.replace(SLOT, name) for name in names for t in templates] for names in prompt_names]
+    return [[_fill(t, name) for name in names for t in templates] for names in prompt_names]
+
+
+def with_article(name: str) -> str:
+    """Return a class name with underscores as spaces and `a` or, before a vowel, `an` in front.
+
+    The rule is the authors' (mlfoundations/wise-ft, src/templates/utils.py): a small a, e, i, o or
+    u counts as a vowel, whatever its sound.
+    """
+    name = name.replace("_", " ")
+    return f"an {name}" if name[:1] in tuple("aeiou") else f"a {name}"
+
+
+def _fill(template: str, name: str) -> str:
+    filled = {"{c}": name, "{a_c}": with_article(name)}
+    return _SLOT.sub(lambda slot: filled[slot[0]], template)
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise WiseftError(f"the file of prompts {path} cannot be read ({error})") from None

@@ -1,0 +1,46 @@
+"""What all typed models of the configuration share: names, numbers, and their base class."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+NAME_PATTERN = r"^[A-Za-z0-9]+(?:[-.][A-Za-z0-9]+)*$"
+SEED_SUFFIX_PATTERN = r"-s(0|[1-9][0-9]*)$"
+"""Tells a name with a pre-training seed (``digits-rn-s10``) from a bare entry name (``digits-rn``).
+"""
+LIMIT_SUFFIX_PATTERN = r"-limit([1-9][0-9]*)$"
+"""Tells a preview (``imagenet-limit1000``) from a whole dataset (``imagenet``)."""
+FILE_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$"
+SHA256_PATTERN = r"^[0-9a-f]{64}$"
+
+
+def distinct(values: list[Any]) -> list[Any]:
+    """Return `values` as they are. Raises ValueError when one of them occurs twice."""
+    twice = sorted({str(value) for value in values if values.count(value) > 1})
+    if twice:
+        raise ValueError(f"{', '.join(twice)} occurs twice, but values must be distinct")
+    return values
+
+
+Name = Annotated[str, Field(pattern=NAME_PATTERN)]
+Names = Annotated[list[Name], AfterValidator(distinct)]
+SomeNames = Annotated[list[Name], Field(min_length=1), AfterValidator(distinct)]
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
+Seeds = Annotated[list[Seed], Field(min_length=1), AfterValidator(distinct)]
+Positive = Annotated[float, Field(gt=0)]
+NonNegative = Annotated[float, Field(ge=0)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Beta = Annotated[float, Field(ge=0, lt=1)]
+Count = Annotated[int, Field(ge=1)]
+Sha256 = Annotated[str, Field(pattern=SHA256_PATTERN)]
+Channels = tuple[float, float, float]
+
+
+class Entry(BaseModel):
+    """Base of all models of the configuration: immutable, finite numbers only, unknown keys
+    refused.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
