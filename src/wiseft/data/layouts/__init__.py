@@ -1,0 +1,25 @@
+"""Readers of layouts: from the files of a dataset to its samples.
+
+A dataset entry names its reader in ``layout:``; `wiseft.config.layouts` types its options. All
+readers scan names, lists and metadata, and decode no image; none needs network or torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from typing import cast
+
+from wiseft.config.layouts import LAYOUTS
+from wiseft.data.layouts.common import FolderSplit, Indexed, LayoutInputs
+
+__all__ = ["FolderSplit", "Indexed", "LayoutInputs", "reader"]
+
+Reader = Callable[[LayoutInputs], Indexed]
+
+
+def reader(layout: str) -> Reader:
+    """Return the function `read` of a layout's module; the module carries the layout's name."""
+    assert layout in LAYOUTS, layout
+    module = importlib.import_module(f"wiseft.data.layouts.{layout.replace('-', '_')}")
+    return cast(Reader, module.read)

@@ -1,0 +1,106 @@
+"""What the readers of layouts share: what they are given and what they give back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wiseft.data.prepared import PreparedSplit
+from wiseft.errors import WiseftError
+
+EXTENSIONS = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"}
+
+
+@dataclass(frozen=True)
+class LayoutInputs:
+    """What a reader may read.
+
+    Attributes:
+        dataset: name of the dataset, for messages and sample ids.
+        root: folder of the dataset's files, unpacked by us or the user's own; only read.
+        files: source files that are used as they are (lists, mappings, arrays), by name.
+        splits: splits to read; a reader may be asked for some of an entry's splits only.
+        options: the typed options of the layout (`wiseft.config.layouts`).
+        class_names: display names in label order; empty where they come from the files.
+        class_ids: ids of the classes in label order, such as wnids; None for none.
+        reference_ids: ids of the classes of the label map's reference; None for none.
+    """
+
+    dataset: str
+    root: Path
+    files: Mapping[str, Path]
+    splits: Sequence[str]
+    options: Any
+    class_names: Sequence[str] = ()
+    class_ids: Sequence[str] | None = None
+    reference_ids: Sequence[str] | None = None
+
+    def file(self, name: str) -> Path:
+        """Return a source file, or the file of that name below the root.
+
+        Raises:
+            WiseftError: if it is at neither place.
+        """
+        for path in (self.files.get(name), self.root / name):
+            if path is not None and path.is_file():
+                return path
+        raise WiseftError(f"dataset {self.dataset} needs {name}, which is not in {self.root}.")
+
+    def place(self, places: Sequence[str]) -> Path:
+        """Return the first of several folders below the root that is there; `.` is the root.
+
+        Raises:
+            WiseftError: if none of them is.
+        """
+        for place in places:
+            if (self.root / place).is_dir():
+                return self.root / place
+        raise WiseftError(
+            f"dataset {self.dataset}: expected a folder {' or '.join(places)} in {self.root}, "
+            "found none of them."
+        )
+
+
+@dataclass(frozen=True)
+class FolderSplit:
+    """One split as image files that stay where they are; n entries each, in the final order.
+
+    Attributes:
+        paths: relative to the root, with forward slashes.
+        labels: int64 (n,).
+        bytes: file sizes, int64 (n,).
+        sample_ids: n unique names; None: the paths.
+        base_ids: n names; frames of one video or renditions of one image share theirs. None: the
+            sample ids.
+        groups: further columns by name (without the prefix ``group_``), n values each.
+        other_labels: further labels that count as right, a list a sample; None: none anywhere.
+    """
+
+    paths: Sequence[str]
+    labels: NDArray[np.int64]
+    bytes: NDArray[np.int64]
+    sample_ids: Sequence[str] | None = None
+    base_ids: Sequence[str] | None = None
+    groups: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    other_labels: Sequence[Sequence[int]] | None = None
+
+
+@dataclass(frozen=True)
+class Indexed:
+    """What a reader gives back.
+
+    Attributes:
+        splits: all of one kind: image files that stay, or arrays.
+        class_names: for each class the names to prompt, in label order; None: those of the entry.
+        label_map: for each class its classes in the label map's reference, maybe none; None where
+            the layout has no mapping files.
+    """
+
+    splits: Mapping[str, FolderSplit] | Mapping[str, PreparedSplit]
+    class_names: Sequence[Sequence[str]] | None = None
+    label_map: Sequence[Sequence[int]] | None = None

@@ -1,0 +1,163 @@
+"""A Hugging Face dataset in image-folder form: the images are files.
+
+Each split is a folder, with a folder a class or with `metadata.csv`, `metadata.jsonl` or
+`metadata.parquet`, whose column `file_name` is relative to it. Shards in Parquet, with the images'
+bytes inside, are another form and are refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from wiseft.config.layouts import HuggingFaceOptions
+from wiseft.data.layouts.classes import ClassLabels, class_labels
+from wiseft.data.layouts.common import FolderSplit, Indexed, LayoutInputs
+from wiseft.data.layouts.image_folder import index_class_folders
+from wiseft.data.layouts.scan import subfolders
+from wiseft.data.layouts.tables import Rows, column, listed_split, read_table
+from wiseft.errors import WiseftError
+
+METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
+FILE_NAME = "file_name"
+KEYWORDS = {
+    "train": ("train", "training"),
+    "test": ("test", "testing", "eval", "evaluation"),
+    "val": ("validation", "valid", "val", "dev"),
+    "held-out": ("validation", "valid", "val", "dev"),
+}
+"""Folder names that mean the same split there; a split of another name is its own folder."""
+
+
+def read(inputs: LayoutInputs) -> Indexed:
+    """Index each split: rows of the metadata in their order, or class folders in label order.
+
+    Labels are class ids, class names or numbers, the same in all splits that are read.
+
+    Raises:
+        WiseftError: a split's folder, a column or an image is missing, a label is no class, a class
+            folder is empty, or the images are inside Parquet shards.
+    """
+    options = inputs.options
+    assert isinstance(options, HuggingFaceOptions)
+    folders = {split: _folder(inputs, options, split) for split in inputs.splits}
+    tables = {split: _metadata(folder) for split, folder in folders.items()}
+    rows = {split: _rows(path) for split, path in tables.items() if path}
+    values: dict[str, list[str]] = {}
+    for split, folder in folders.items():
+        table = tables[split]
+        if table is not None:
+            values[split] = column(table, rows[split], options.label)
+        else:
+            values[split] = subfolders(folder)
+        if not values[split]:
+            raise WiseftError(_nothing(folder))
+    source = ", ".join(str(tables[split] or folder) for split, folder in folders.items())
+    every = [value for split in values for value in values[split]]
+    found = class_labels(every, inputs, source)
+    splits = {
+        split: _split(inputs, folder, tables[split], rows.get(split, []), values[split], found)
+        for split, folder in folders.items()
+    }
+    return Indexed(splits, class_names=found.names)
+
+
+def _split(
+    inputs: LayoutInputs,
+    folder: Path,
+    table: Path | None,
+    rows: Rows,
+    values: list[str],
+    found: ClassLabels,
+) -> FolderSplit:
+    if table is None:
+        labels = _one_each(folder, values, found, inputs)
+        return index_class_folders(inputs.root, folder, labels)
+    return listed_split(
+        inputs.root,
+        folder,
+        table,
+        column(table, rows, FILE_NAME),
+        range(1, len(rows) + 1),
+        [found.labels[value] for value in values],
+    )
+
+
+def _one_each(
+    folder: Path, names: Sequence[str], found: ClassLabels, inputs: LayoutInputs
+) -> dict[str, int]:
+    """Return the label of each class folder; every class must have exactly one."""
+    taken: dict[int, str] = {}
+    for name in names:
+        label = found.labels[name]
+        if label in taken:
+            raise WiseftError(
+                f"{folder}: expected one folder a class, found {taken[label]} and {name} for the "
+                "same one. Move one of them away."
+            )
+        taken[label] = name
+    classes = [name for (name, *_) in found.names] if found.names else inputs.class_names
+    missing = [name for label, name in enumerate(classes) if label not in taken]
+    if missing:
+        raise WiseftError(
+            f"{folder}: expected a folder for each of {len(classes)} classes, found {len(taken)}; "
+            f"the first missing one is that of {missing[0]}. The images are incomplete."
+        )
+    return {name: found.labels[name] for name in names}
+
+
+def _folder(inputs: LayoutInputs, options: HuggingFaceOptions, split: str) -> Path:
+    names = KEYWORDS.get(split, (split,))
+    places = options.folders.get(split) or [
+        *dict.fromkeys([split, *names, *(f"data/{name}" for name in (split, *names))])
+    ]
+    shards = sorted([*inputs.root.glob("*.parquet"), *inputs.root.glob("data/*.parquet")])
+    shards = [path for path in shards if path.name not in METADATA]
+    try:
+        return inputs.place(places)
+    except WiseftError:
+        if shards:
+            raise _inside_parquet(shards[0]) from None
+        if split in options.folders or len(inputs.splits) > 1:
+            raise
+    # One split only: the folder itself, as `datasets` does where nothing names a split.
+    return inputs.place(["."])
+
+
+def _metadata(folder: Path) -> Path | None:
+    found = [folder / name for name in METADATA if (folder / name).is_file()]
+    if len(found) > 1:
+        raise WiseftError(
+            f"{folder} has both {found[0].name} and {found[1].name}, expected one. Move one away."
+        )
+    shards = sorted(path for path in folder.glob("*.parquet") if path.name not in METADATA)
+    if not found and shards:
+        raise _inside_parquet(shards[0])
+    return found[0] if found else None
+
+
+def _rows(table: Path) -> Rows:
+    if table.suffix == ".parquet":
+        import pyarrow.parquet as parquet
+
+        # Seen in the schema, so that gigabytes of images are not read first.
+        columns = parquet.read_schema(table)
+        nested = [str(kind) for kind in columns.types if str(kind).startswith("struct")]
+        if FILE_NAME not in columns.names and any("bytes: binary" in kind for kind in nested):
+            raise _inside_parquet(table)
+    return read_table(table)
+
+
+def _inside_parquet(path: Path) -> WiseftError:
+    return WiseftError(
+        f"{path} holds the images inside itself; layout hugging-face reads image files only. Save "
+        "the images as files, in a folder for each class or beside a metadata.csv with the columns "
+        f"{FILE_NAME} and a label."
+    )
+
+
+def _nothing(folder: Path) -> str:
+    return (
+        f"{folder} holds neither class folders nor {', '.join(METADATA)}, expected one of them. "
+        "Put the images there, or correct `folders` in the dataset's options."
+    )

@@ -1,0 +1,233 @@
+"""One folder a class: the layout of ImageNet-V2, -R, -A, -Sketch and of most people's own images.
+
+What the folders are called decides the label (option `naming`): a name of the class, a class id
+such as a wnid, or the label itself. Labels never follow the order of folders that were not checked
+against the classes: sorted as text, ImageNet-V2's folder `10` would come before `2`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from wiseft.config.layouts import ImageFolderOptions
+from wiseft.data.layouts.classes import humanise, key, no_class, table
+from wiseft.data.layouts.common import FolderSplit, Indexed, LayoutInputs
+from wiseft.data.layouts.scan import scan_folders, subfolders
+from wiseft.errors import WiseftError
+
+COPY = re.compile(r"( \(\d+\)| - copy( \(\d+\))?| copy( \d+)?)$", re.IGNORECASE)
+"""What file managers put behind the name of a copy."""
+SHOWN = 3
+"""Classes that a message names."""
+
+
+def read(inputs: LayoutInputs) -> Indexed:
+    """Index the class folders of each split; in label order, then sorted by path.
+
+    Images may lie in folders below the class folder. See `scan_folders` for what is left out.
+
+    Raises:
+        WiseftError: a split's folder is missing, a folder is no class's, or a class has no folder
+            or no images.
+    """
+    options = inputs.options
+    assert isinstance(options, ImageFolderOptions)
+    bases = {split: _base(inputs, options, split) for split in inputs.splits}
+    folders = {split: subfolders(base) for split, base in bases.items()}
+    labelled, names = _label(inputs, options.naming, bases, folders)
+    splits = {
+        split: index_class_folders(inputs.root, base, labelled[split])
+        for split, base in bases.items()
+    }
+    return Indexed(splits, class_names=names)
+
+
+def index_class_folders(root: Path, base: Path, labels: Mapping[str, int]) -> FolderSplit:
+    """Index the images in class folders, in label order, then sorted by path.
+
+    Args:
+        root: what the paths are relative to.
+        base: the folder that the class folders are in.
+        labels: label of each class folder by its name.
+
+    Raises:
+        WiseftError: a class folder holds no images, or an image is empty.
+    """
+    ordered = sorted(labels, key=lambda name: labels[name])
+    inside = base.relative_to(root).as_posix()
+    prefix = "" if inside == "." else f"{inside}/"
+    found = scan_folders(root, [f"{prefix}{name}" for name in ordered])
+    for name, images in zip(ordered, found, strict=True):
+        if not images:
+            raise WiseftError(
+                f"{base / name} holds no images, expected those of class {name}; the folder is "
+                "incomplete. Unpack it again."
+            )
+    counts = [len(images) for images in found]
+    return FolderSplit(
+        paths=[path for images in found for path, _ in images],
+        labels=np.repeat(np.array([labels[name] for name in ordered], np.int64), counts),
+        bytes=np.array([size for images in found for _, size in images], np.int64),
+    )
+
+
+def match_folders(
+    base: Path, folders: Sequence[str], naming: str, inputs: LayoutInputs
+) -> dict[str, int]:
+    """Return the label of each class folder.
+
+    Args:
+        base: the folder that they are in, for messages.
+        naming: what they are called: `name`, `class-id` or `index`.
+
+    Raises:
+        WiseftError: a folder is no class's, two folders are one class's, or a class has none.
+    """
+    known = table(naming, inputs)
+    taken: dict[int, str] = {}
+    for folder in folders:
+        label = known.get(key(naming, folder))
+        if label is None:
+            raise WiseftError(
+                f"{base / folder}: {no_class(folder, naming, inputs)} Move the folder away, or "
+                f"set `naming` in the dataset's options (now {naming})."
+            )
+        if label in taken:
+            raise WiseftError(
+                f"{base}: expected one folder a class, found {taken[label]} and {folder} for the "
+                "same one. Move one of them away."
+            )
+        taken[label] = folder
+    _check_complete(base, taken, naming, inputs)
+    return {folder: label for label, folder in taken.items()}
+
+
+def describe_counts(split: FolderSplit, class_names: Sequence[str]) -> str:
+    """Return where a split with a wrong number of images is probably wrong, in a sentence or two.
+
+    Names images that look like copies, and the classes whose number of images is not the median,
+    with the first path of each; where hardly any class has the median, the smallest and the
+    largest.
+
+    Args:
+        class_names: display names in label order.
+    """
+    sentences = []
+    copy = _first_copy(split)
+    if copy:
+        sentences.append(f"{copy[0]} looks like a copy of {copy[1]}.")
+    counts = np.bincount(split.labels, minlength=len(class_names))
+    median = int(np.median(counts))
+    odd = np.flatnonzero(counts != median)
+    if 0 < len(odd) <= len(counts) / 2:
+        shown = "; ".join(_class_count(split, class_names, label) for label in odd[:SHOWN])
+        more = f"; and {len(odd) - SHOWN} more" if len(odd) > SHOWN else ""
+        sentences.append(f"Most classes have {median} images, but: {shown}{more}.")
+    elif len(odd):
+        extremes = (int(counts.argmin()), int(counts.argmax()))
+        shown = " and ".join(_class_count(split, class_names, label) for label in extremes)
+        sentences.append(f"The smallest and the largest class: {shown}.")
+    else:
+        sentences.append(f"Every class has {median} images.")
+    return " ".join(sentences)
+
+
+def _base(inputs: LayoutInputs, options: ImageFolderOptions, split: str) -> Path:
+    if split in options.folders:
+        return inputs.place(options.folders[split])
+    return inputs.place([split, "."] if len(inputs.splits) == 1 else [split])
+
+
+def _label(
+    inputs: LayoutInputs,
+    naming: str,
+    bases: Mapping[str, Path],
+    folders: Mapping[str, Sequence[str]],
+) -> tuple[dict[str, dict[str, int]], list[list[str]] | None]:
+    """Return for each split the label of each folder, and the class names if they are theirs."""
+    for split, base in bases.items():
+        if not folders[split]:
+            raise WiseftError(
+                f"{base} holds no class folders: expected {base}/<class>/<image>. Unpack the "
+                "images there, or correct `folders` in the dataset's options."
+            )
+    if naming == "class-id" and not inputs.class_ids:
+        raise WiseftError(
+            f"dataset {inputs.dataset} says that folders are called by class ids, but has none; "
+            "list `class_ids` in its entry, or set `naming: name`"
+        )
+    names = None
+    if not inputs.class_names and naming != "class-id":
+        inputs, names = _with_names(inputs, naming, bases, folders)
+    elif not inputs.class_names:
+        names = [[value] for value in inputs.class_ids or ()]
+    labelled = {
+        split: match_folders(base, folders[split], naming, inputs) for split, base in bases.items()
+    }
+    return labelled, names
+
+
+def _with_names(
+    inputs: LayoutInputs,
+    naming: str,
+    bases: Mapping[str, Path],
+    folders: Mapping[str, Sequence[str]],
+) -> tuple[LayoutInputs, list[list[str]]]:
+    """Take the class names from the folders of the first split, which all others must share."""
+    first = next(iter(bases))
+    if naming == "index":
+        names = [str(label) for label in range(len(folders[first]))]
+    else:
+        names = [humanise(folder) for folder in folders[first]]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise WiseftError(
+            f"{bases[first]}: several folders mean the class {twice[0]}; move one of them away."
+        )
+    return replace(inputs, class_names=names), [[name] for name in names]
+
+
+def _check_complete(
+    base: Path, taken: Mapping[int, str], naming: str, inputs: LayoutInputs
+) -> None:
+    count = len(inputs.class_names) or len(inputs.class_ids or ())
+    missing = [label for label in range(count) if label not in taken]
+    if not missing:
+        return
+    label = missing[0]
+    if naming == "class-id" and inputs.class_ids:
+        called = inputs.class_ids[label]
+    elif naming == "name":
+        called = inputs.class_names[label]
+    else:
+        called = str(label)
+    raise WiseftError(
+        f"{base}: expected a folder for each of {count} classes, found {len(taken)}; the first "
+        f"missing one is that of {called}. The images are incomplete; unpack them again."
+    )
+
+
+def _first_copy(split: FolderSplit) -> tuple[str, str] | None:
+    """Return the first image that looks like a copy of another of its class, and that one."""
+    seen: dict[tuple[int, str], str] = {}
+    copies = []
+    for path, label in zip(split.paths, split.labels.tolist(), strict=True):
+        stem, dot, suffix = path.rpartition("/")[2].rpartition(".")
+        if match := COPY.search(stem):
+            copies.append((path, (label, f"{stem[: match.start()]}{dot}{suffix}")))
+        elif (label, f"{stem}{dot}{suffix}") in seen:
+            return path, seen[label, f"{stem}{dot}{suffix}"]
+        else:
+            seen[label, f"{stem}{dot}{suffix}"] = path
+    return next(((path, seen[name]) for path, name in copies if name in seen), None)
+
+
+def _class_count(split: FolderSplit, class_names: Sequence[str], label: int) -> str:
+    of_class = np.flatnonzero(split.labels == label)
+    first = f" ({split.paths[of_class[0]]})" if len(of_class) else ""
+    return f"{class_names[label]} has {len(of_class)}{first}"

@@ -1,0 +1,156 @@
+"""Stanford Cars (Krause et al. 2013): MATLAB annotations beside folders of images.
+
+An annotation file holds a struct array ``annotations`` with the fields ``bbox_x1``, ``bbox_y1``,
+``bbox_x2``, ``bbox_y2``, ``class`` and ``fname``. **Classes count from 1**; labels here count
+from 0. The boxes are not used.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wiseft.config.layouts import MatOptions
+from wiseft.data.layouts.common import EXTENSIONS, FolderSplit, Indexed, LayoutInputs
+from wiseft.errors import WiseftError
+
+
+def read(inputs: LayoutInputs) -> Indexed:
+    """Read the annotations and look up their images.
+
+    Returns:
+        Image files in the order of the annotations, sample ids ``<split>/<file name>``, and the
+        class names of the MATLAB file.
+
+    Raises:
+        WiseftError: a file is missing, has no labels or names a class or an image that is not
+            there, or an image has no annotation.
+    """
+    options: MatOptions = inputs.options
+    names = _class_names(_first_file(inputs, options.classes))
+    splits = {split: _read_split(inputs, options, split, len(names)) for split in inputs.splits}
+    return Indexed(splits, class_names=[[name] for name in names])
+
+
+def _read_split(inputs: LayoutInputs, options: MatOptions, split: str, classes: int) -> FolderSplit:
+    path = _first_file(inputs, _places(inputs, options.annotations, "annotations", split))
+    folder = inputs.place(_places(inputs, options.images, "images", split))
+    files, labels = _annotations(path, classes)
+    sizes = _sizes(folder)
+    _check_images(path, folder, files, sizes)
+    below = PurePosixPath(folder.relative_to(inputs.root).as_posix())
+    return FolderSplit(
+        paths=[str(below / file) for file in files],
+        labels=labels,
+        bytes=np.array([sizes[file] for file in files], np.int64),
+        sample_ids=[f"{split}/{file}" for file in files],
+    )
+
+
+def _places(
+    inputs: LayoutInputs, places: Mapping[str, Sequence[str]], option: str, split: str
+) -> Sequence[str]:
+    if split not in places:
+        raise WiseftError(
+            f"dataset {inputs.dataset}: the layout's option `{option}` has no split {split}; it "
+            f"has {', '.join(places)}."
+        )
+    return places[split]
+
+
+def _first_file(inputs: LayoutInputs, places: Sequence[str]) -> Path:
+    for place in places:
+        if place in inputs.files or (inputs.root / place).is_file():
+            return inputs.file(place)
+    raise WiseftError(
+        f"dataset {inputs.dataset} needs {' or '.join(places)}, which is not in {inputs.root}."
+    )
+
+
+def _load(path: Path, variable: str) -> NDArray[Any]:
+    """Return a variable of a MATLAB file as an array (n,); of structs, as a record array."""
+    from scipy.io import loadmat
+
+    try:
+        # Only this variable is read: it is made of structs, cells, text and numbers, nothing that
+        # could run.
+        found = loadmat(path, squeeze_me=True, variable_names=[variable])
+    except Exception as error:  # a broken file may raise almost anything in scipy's reader
+        raise WiseftError(
+            f"{path} is not a readable MATLAB file of version 7 or older ({error}). Fetch it again."
+        ) from error
+    if variable not in found:
+        raise WiseftError(f"{path}: expected a variable `{variable}`, which is not there.")
+    return np.atleast_1d(found[variable])
+
+
+def _class_names(path: Path) -> list[str]:
+    names = [name.strip() for name in _load(path, "class_names").tolist() if isinstance(name, str)]
+    if len(names) < 2 or not all(names) or len(set(names)) != len(names):
+        raise WiseftError(
+            f"{path}: expected `class_names` to be at least two different names, found {len(names)}"
+            f" of which {len(set(names))} differ."
+        )
+    return names
+
+
+def _annotations(path: Path, classes: int) -> tuple[list[str], NDArray[np.int64]]:
+    """Return the file names and the labels, from 0."""
+    table = _load(path, "annotations")
+    fields = table.dtype.names or ()
+    if "fname" in fields and "class" not in fields:
+        raise WiseftError(
+            f"{path} has no labels (field `class`): it is the version without them. Use "
+            "cars_test_annos_withlabels.mat."
+        )
+    if not {"fname", "class"} <= set(fields):
+        raise WiseftError(
+            f"{path}: expected annotations with the fields `class` and `fname`, found "
+            f"{', '.join(fields) or 'no fields'}."
+        )
+    files = [str(file) for file in table["fname"]]
+    try:
+        numbers = np.array([int(number) for number in table["class"]], np.int64)
+    except (TypeError, ValueError) as error:
+        raise WiseftError(f"{path}: `class` must be whole numbers ({error}).") from error
+    wrong = np.flatnonzero((numbers < 1) | (numbers > classes))
+    if len(wrong):
+        raise WiseftError(
+            f"{path}: {files[wrong[0]]} has class {numbers[wrong[0]]}, expected 1..{classes}: "
+            "classes count from 1 in this file."
+        )
+    return files, numbers - 1
+
+
+def _sizes(folder: Path) -> dict[str, int]:
+    with os.scandir(folder) as entries:
+        return {
+            entry.name: entry.stat().st_size
+            for entry in entries
+            if not entry.name.startswith(".")
+            and Path(entry.name).suffix.lower() in EXTENSIONS
+            and entry.is_file()
+        }
+
+
+def _check_images(path: Path, folder: Path, files: list[str], sizes: Mapping[str, int]) -> None:
+    """Raise WiseftError unless every annotation has one image and every image one annotation."""
+    if missing := [file for file in files if file not in sizes]:
+        raise WiseftError(
+            f"{folder / missing[0]} is not there, but {path.name} lists it ({len(missing)} of "
+            f"{len(files)} images are missing). Unpack the images again."
+        )
+    listed = set(files)
+    if len(listed) != len(files):
+        twice = next(file for index, file in enumerate(files) if file in files[:index])
+        raise WiseftError(f"{path} lists {twice} twice, expected every image once.")
+    if extra := sorted(set(sizes) - listed):
+        raise WiseftError(
+            f"{folder / extra[0]} is an image that {path.name} does not list ({len(extra)} such); "
+            "expected the official images only. Remove it, or use another folder."
+        )

@@ -1,0 +1,153 @@
+"""Text files that list the images of each split: DTD, Food-101, SUN397.
+
+A line is a path; the folder is the class. The order of the lists is kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from wiseft.config.layouts import PathListOptions
+from wiseft.data.layouts.classes import humanise, key, no_class, table
+from wiseft.data.layouts.common import FolderSplit, Indexed, LayoutInputs
+from wiseft.data.layouts.scan import below, file_sizes
+from wiseft.errors import WiseftError
+
+Listed = list[tuple[str, str]]
+"""A path without the suffix, and what lists it (file and line)."""
+
+
+def read(inputs: LayoutInputs) -> Indexed:
+    """Index the listed images of each split.
+
+    The labels follow the list of classes or, without one, the sorted folders of all lists of the
+    entry, whichever splits are asked for.
+
+    Raises:
+        WiseftError: a list or a listed image is missing, an image is listed twice, or a folder is
+            not in the list of classes.
+    """
+    options = inputs.options
+    assert isinstance(options, PathListOptions)
+    for split in inputs.splits:
+        if split not in options.lists:
+            raise WiseftError(
+                f"dataset {inputs.dataset} has a split {split}, but `lists` in its options only "
+                f"{', '.join(options.lists)}; add it there"
+            )
+    listed = {
+        split: _entries(inputs, lists)
+        for split, lists in options.lists.items()
+        if split in inputs.splits or options.classes is None
+    }
+    folders = _class_folders(inputs, options, listed.values())
+    labels, names = _label(inputs, folders)
+    images = inputs.place(options.images)
+    splits = {
+        split: _split(inputs, images, listed[split], labels, options.suffix)
+        for split in inputs.splits
+    }
+    return Indexed(splits, class_names=names)
+
+
+def _entries(inputs: LayoutInputs, lists: Sequence[str]) -> Listed:
+    listed: Listed = []
+    seen: dict[str, str] = {}
+    for name in lists:
+        file = _list_file(inputs, name)
+        for line, text in enumerate(_lines(file), start=1):
+            if not text:
+                continue
+            source = f"{file}, line {line}"
+            path = below(text, source)
+            if "/" not in path:
+                raise WiseftError(
+                    f"{source}: expected <class>/<image>, found `{text}`. Correct the list."
+                )
+            if path in seen:
+                raise WiseftError(
+                    f"{source} lists {path} a second time (first {seen[path]}). Remove one."
+                )
+            seen[path] = source
+            listed.append((path, source))
+    return listed
+
+
+def _lines(file: Path) -> list[str]:
+    return [line.strip() for line in file.read_text(encoding="utf-8-sig").splitlines()]
+
+
+def _list_file(inputs: LayoutInputs, name: str) -> Path:
+    """Return a list: where the entry says, in the root itself, or a file of the entry."""
+    for path in (inputs.root / name, inputs.root / Path(name).name):
+        if path.is_file():
+            return path
+    if Path(name).name in inputs.files:
+        return inputs.files[Path(name).name]
+    raise WiseftError(
+        f"dataset {inputs.dataset} needs the list {inputs.root / name}, which is not there. Unpack "
+        "the archive that holds it."
+    )
+
+
+def _class_folders(
+    inputs: LayoutInputs, options: PathListOptions, listed: Iterable[Listed]
+) -> list[str]:
+    """Return the class folders in label order, relative to the images."""
+    if options.classes is None:
+        return sorted({path.rpartition("/")[0] for paths in listed for path, _ in paths})
+    file = _list_file(inputs, options.classes)
+    folders = [text.strip("/") for text in _lines(file) if text.strip("/")]
+    twice = next((folder for folder in folders if folders.count(folder) > 1), None)
+    if twice or not folders:
+        found = f"{twice} twice" if twice else "none"
+        raise WiseftError(f"{file}: expected a class a line, found {found}. Correct the list.")
+    return folders
+
+
+def _label(
+    inputs: LayoutInputs, folders: Sequence[str]
+) -> tuple[dict[str, int], list[list[str]] | None]:
+    """Return the label of each class folder, and the class names if they are the folders'."""
+    if not inputs.class_names and not inputs.class_ids:
+        names = [humanise(folder) for folder in folders]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice:
+            raise WiseftError(
+                f"dataset {inputs.dataset}: several folders mean the class {twice}; name the "
+                "classes in its entry (`class_names`)"
+            )
+        return {folder: label for label, folder in enumerate(folders)}, [[n] for n in names]
+    form = "class-id" if inputs.class_ids else "name"
+    known = table(form, inputs)
+    labels = {}
+    for folder in folders:
+        if key(form, folder) not in known:
+            raise WiseftError(no_class(humanise(folder), form, inputs))
+        labels[folder] = known[key(form, folder)]
+    return labels, None
+
+
+def _split(
+    inputs: LayoutInputs, images: Path, listed: Listed, labels: Mapping[str, int], suffix: str
+) -> FolderSplit:
+    inside = images.relative_to(inputs.root).as_posix()
+    prefix = "" if inside == "." else f"{inside}/"
+    numbers = []
+    for path, source in listed:
+        folder = path.rpartition("/")[0]
+        if folder not in labels:
+            raise WiseftError(
+                f"{source} has the class {folder}, which is not in the list of {len(labels)} "
+                "classes. The lists are of different versions; unpack them again."
+            )
+        numbers.append(labels[folder])
+    paths = [f"{prefix}{path}{suffix}" for path, _ in listed]
+    return FolderSplit(
+        paths=paths,
+        labels=np.array(numbers, np.int64),
+        bytes=file_sizes(inputs.root, paths, [source for _, source in listed]),
+    )

@@ -1,0 +1,186 @@
+"""Scanning of folders for image files: names and sizes only, no image is opened."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wiseft.data.layouts.common import EXTENSIONS
+from wiseft.errors import WiseftError
+
+log = logging.getLogger(__name__)
+
+THREADS = 8
+"""Folders that are scanned side by side where the file system is slow."""
+PROBED = 8
+"""Folders that are scanned first, one after the other, to find out whether it is."""
+SLOW = 5e-5
+"""Seconds a file from which on scanning waits for the file system, as it does over a network;
+faster, threads would only contend for the interpreter."""
+IGNORED_FOLDERS = {"__MACOSX", "@eaDir"}
+"""What archivers and storage appliances put beside images."""
+
+Found = list[tuple[str, int]]
+"""Path relative to the root with forward slashes, and size in bytes, of each image."""
+
+
+def is_image(name: str) -> bool:
+    """Return whether a file name ends in the suffix of an image format."""
+    return f".{name.rpartition('.')[2].lower()}" in EXTENSIONS
+
+
+def subfolders(folder: Path) -> list[str]:
+    """Return the names of the visible folders in a folder, sorted; links to folders count."""
+    with os.scandir(folder) as entries:
+        return sorted(entry.name for entry in entries if _visible(entry.name) and _is_folder(entry))
+
+
+def scan_folders(root: Path, folders: Sequence[str]) -> list[Found]:
+    """Return the images below each of several folders of the root, sorted by path.
+
+    Hidden files, and files that are no images, are left out; the latter are counted in the log.
+    Links to folders are followed, except those that lead back to a folder around them.
+
+    Args:
+        folders: relative to the root, with forward slashes; `.` is the root itself.
+
+    Raises:
+        WiseftError: an image is empty or a link to nothing, or a name is not valid text.
+    """
+    start = time.perf_counter()
+    results = [_scan(root, folder) for folder in folders[:PROBED]]
+    files = sum(len(found) + skipped for found, skipped in results)
+    slow = time.perf_counter() - start > SLOW * max(files, 1)
+    with ThreadPoolExecutor(THREADS if slow else 1) as pool:
+        results += pool.map(lambda folder: _scan(root, folder), folders[PROBED:])
+    others = sum(skipped for _, skipped in results)
+    if others:
+        log.info("%s: %d files that are no images are left out", root, others)
+    return [found for found, _ in results]
+
+
+def file_sizes(root: Path, paths: Iterable[str], told_by: Sequence[str]) -> NDArray[np.int64]:
+    """Return the sizes in bytes of image files, int64 (n,).
+
+    Args:
+        paths: relative to the root.
+        told_by: for each path what lists it, for messages.
+
+    Raises:
+        WiseftError: names the first file that is missing or empty, and what lists it.
+    """
+    sizes = []
+    for path, source in zip(paths, told_by, strict=True):
+        file = f"{root}{os.sep}{path}"
+        try:
+            size = os.stat(file).st_size  # noqa: PTH116 -- a Path for each of a million is slow
+        except (FileNotFoundError, NotADirectoryError):
+            raise WiseftError(
+                f"{source} lists {file}, which is not there; the images are incomplete or of "
+                "another version. Unpack them again."
+            ) from None
+        if size == 0:
+            raise _empty(file)
+        sizes.append(size)
+    return np.asarray(sizes, dtype=np.int64)
+
+
+def below(path: str, source: str) -> str:
+    """Return a listed path, relative and with forward slashes, without a slash at its start.
+
+    Raises:
+        WiseftError: if it is empty or leads out of its folder.
+    """
+    clean = path.strip().replace("\\", "/").strip("/").removeprefix("./")
+    if not clean or ".." in clean.split("/"):
+        raise WiseftError(
+            f"{source}: expected a path below the images' folder, found `{path}`. Correct it."
+        )
+    return clean
+
+
+def _visible(name: str) -> bool:
+    return not name.startswith(".") and name not in IGNORED_FOLDERS
+
+
+def _scan(root: Path, folder: str) -> tuple[Found, int]:
+    start = root / folder
+    found: Found = []
+    prefix = "" if folder == "." else f"{folder}/"
+    skipped = _walk(str(start), prefix, frozenset({os.path.realpath(start)}), found)
+    found.sort()
+    for path, _ in found:
+        if not path.isascii():
+            _check_text(root, path)
+    return found, skipped
+
+
+def _walk(folder: str, prefix: str, around: frozenset[str], found: Found) -> int:
+    """Append the images below a folder; return how many other files there are.
+
+    Args:
+        around: real paths of the linked folders around this one, and of the start.
+    """
+    others = 0
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            name = entry.name
+            if not _visible(name):
+                continue
+            if not _is_folder(entry):
+                if is_image(name):
+                    found.append((prefix + name, _size(entry)))
+                else:
+                    others += 1
+            elif not entry.is_symlink():
+                others += _walk(entry.path, f"{prefix}{name}/", around, found)
+            elif not _leads_back(real := os.path.realpath(entry.path), folder, around):
+                others += _walk(entry.path, f"{prefix}{name}/", around | {real}, found)
+    return others
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
+
+
+def _leads_back(real: str, folder: str, around: frozenset[str]) -> bool:
+    return real in around or f"{os.path.realpath(folder)}{os.sep}".startswith(f"{real}{os.sep}")
+
+
+def _size(entry: os.DirEntry[str]) -> int:
+    try:
+        size = entry.stat().st_size
+    except OSError:
+        raise WiseftError(
+            f"{entry.path} is a link to nothing, expected an image. Restore what it points to."
+        ) from None
+    if size == 0:
+        raise _empty(entry.path)
+    return size
+
+
+def _empty(path: str) -> WiseftError:
+    return WiseftError(
+        f"{path} is empty (0 bytes), expected an image; unpacking or copying was interrupted. "
+        "Unpack it again."
+    )
+
+
+def _check_text(root: Path, path: str) -> None:
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        raise WiseftError(
+            f"{os.fsencode(root / path)!r}: the name is not valid UTF-8, so that it cannot be "
+            "indexed. Rename the file."
+        ) from None

@@ -1,0 +1,96 @@
+"""Tables with a row an image, from CSV, JSON Lines or Parquet."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from wiseft.data.layouts.common import FolderSplit
+from wiseft.data.layouts.scan import below, file_sizes
+from wiseft.errors import WiseftError
+
+Rows = list[dict[str, Any]]
+
+
+def read_table(path: Path) -> Rows:
+    """Return the rows of a `.csv`, `.jsonl` or `.parquet` file; CSV's values are text.
+
+    Raises:
+        WiseftError: the file cannot be read as a table.
+    """
+    try:
+        if path.suffix == ".parquet":
+            import pyarrow.parquet as parquet
+
+            table = parquet.read_table(path)
+            rows: Rows = table.to_pylist()
+            return rows
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            if path.suffix == ".jsonl":
+                return [json.loads(line) for line in file if line.strip()]
+            return [dict(row) for row in csv.DictReader(file, strict=True)]
+    except (csv.Error, ValueError, OSError) as error:
+        raise WiseftError(f"{path} is not a readable table ({error}). Fetch it again.") from None
+
+
+def column(path: Path, rows: Sequence[Mapping[str, Any]], name: str) -> list[str]:
+    """Return a column as text; whole numbers have no point.
+
+    Raises:
+        WiseftError: the column is not there, or empty in a row; names the row and the columns.
+    """
+    values = []
+    for row, content in enumerate(rows, start=1):
+        value = content.get(name)
+        text = "" if value is None else str(value)
+        if isinstance(value, float) and value.is_integer():
+            text = str(int(value))
+        if not text.strip() or text == "nan":
+            if name not in content:
+                columns = ", ".join(str(key) for key in content)
+                raise WiseftError(f"{path} has no column {name}; its columns are {columns}")
+            raise WiseftError(f"{path}, row {row}: column {name} is empty. Fill it in.")
+        values.append(text.strip())
+    return values
+
+
+def listed_split(
+    root: Path,
+    images: Path,
+    table: Path,
+    paths: Sequence[str],
+    rows: Sequence[int],
+    labels: Sequence[int],
+    groups: Mapping[str, Sequence[Any]] | None = None,
+) -> FolderSplit:
+    """Return the images that a table lists, in its order.
+
+    Args:
+        images: what the paths are relative to.
+        rows: number of each image's row in the table, from 1, for messages.
+
+    Raises:
+        WiseftError: an image is missing or empty, is listed twice, or its path leads elsewhere.
+    """
+    inside = images.relative_to(root).as_posix()
+    prefix = "" if inside == "." else f"{inside}/"
+    sources = [f"{table}, row {row}" for row in rows]
+    relative = [
+        f"{prefix}{below(path, source)}" for path, source in zip(paths, sources, strict=True)
+    ]
+    seen: dict[str, str] = {}
+    for path, source in zip(relative, sources, strict=True):
+        if path in seen:
+            raise WiseftError(f"{source} lists {path} a second time (first {seen[path]}).")
+        seen[path] = source
+    return FolderSplit(
+        paths=relative,
+        labels=np.array(labels, np.int64),
+        bytes=file_sizes(root, relative, sources),
+        groups=groups or {},
+    )

