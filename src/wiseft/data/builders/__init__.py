@@ -1,14 +1,14 @@
 """One function a dataset: packages and prepared datasets in, splits of uint8 RGB images out.
 
-A dataset entry names its function in ``builder:``. All of them make square images of ``SIDE``
-pixels and need neither network nor torch.
+A dataset entry names its function in ``builder:``. They make square images, those of digits
+of ``SIDE`` pixels, and need neither network nor torch.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from wiseft.data.builders import collections, fonts, mnist, pendigits, renditions
+from wiseft.data.builders import collections, corruptions, fonts, mnist, pendigits, renditions
 from wiseft.data.builders.common import SIDE, Inputs
 from wiseft.data.prepared import PreparedSplit
 
@@ -24,6 +24,7 @@ BUILDERS: dict[str, Builder] = {
     "mnist-m": renditions.build_mnist_m,
     "colour": renditions.build_colour,
     "corrupt": renditions.build_corrupt,
+    "corruptions": corruptions.build,
 }
 
 __all__ = ["BUILDERS", "SIDE", "Builder", "Inputs"]
