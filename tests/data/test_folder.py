@@ -7,8 +7,10 @@ import pytest
 from PIL import Image
 
 from wiseft.data.decode import decode
-from wiseft.data.folder import index_folder
-from wiseft.data.store import open_manifest, open_split, verify
+from wiseft.data.files import index_folder
+from wiseft.data.manifest import open_manifest
+from wiseft.data.store import open_split
+from wiseft.data.verify import verify
 from wiseft.errors import WiseftError
 
 COLOURS = {"bee": (250, 200, 0), "ant": (10, 10, 10), "cat": (120, 80, 40)}
@@ -28,7 +30,7 @@ def folder(tmp_path):
 
 @pytest.fixture
 def manifest(tmp_path, folder):
-    return index_folder(folder, tmp_path / "out" / "manifest.json", "animals")
+    return index_folder(folder, tmp_path / "out" / "manifest.json", "animals", ["test"])
 
 
 def test_labels_follow_the_sorted_folders(manifest):
@@ -50,12 +52,12 @@ def test_splits_and_class_names_of_an_entry(tmp_path, folder):
             (root / split / name).symlink_to(folder / name)
     names = [["Ant"], ["Bee", "honey bee"], ["Cat"]]
     path = tmp_path / "m" / "manifest.json"
-    record = open_manifest(index_folder(root, path, "a", {"train": 6, "val": 6}, names))
+    record = open_manifest(index_folder(root, path, "a", ["train", "val"], names))
     assert record.class_names == ["Ant", "Bee", "Cat"]
     assert record.prompt_names[1] == ["Bee", "honey bee"]
     assert open_split(path, "val", 8).sample_ids[0] == "val/ant/0.png"
-    with pytest.raises(WiseftError, match="expected exactly 7 images, found 6"):
-        index_folder(root, path, "a", {"train": 6, "val": 7}, names)
+    with pytest.raises(WiseftError, match="expected 2 class folders, found 3"):
+        index_folder(root, path, "a", ["train", "val"], names[:2])
 
 
 def test_the_centre_of_the_shortest_side_is_kept(tmp_path):

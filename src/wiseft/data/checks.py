@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence, Sized
 
 import numpy as np
 
+from wiseft.data.layouts.common import FolderSplit
 from wiseft.data.prepared import PreparedSplit
 from wiseft.errors import WiseftError
 
@@ -52,3 +53,44 @@ def check_split(where: str, split: PreparedSplit, classes: int) -> None:
         raise WiseftError(f"{where}: labels must lie in 0..{classes - 1}.")
     if len(set(split.sample_ids)) != n:
         raise WiseftError(f"{where}: sample ids must be unique.")
+
+
+def check_folder_split(
+    dataset: str, name: str, split: FolderSplit, class_names: Sequence[str]
+) -> None:
+    """Raise WiseftError unless a split of image files is consistent, naming the first offender."""
+    n = len(split.labels)
+    columns: list[Sized] = [split.paths, split.bytes, *split.groups.values()]
+    optional = (split.sample_ids, split.base_ids, split.other_labels)
+    columns += [column for column in optional if column is not None]
+    if any(len(column) != n for column in columns):
+        raise WiseftError(f"{dataset}, split {name}: paths, labels and ids differ in number.")
+    if n == 0:
+        raise WiseftError(f"{dataset}, split {name}: found no image.")
+    ids = split.sample_ids if split.sample_ids is not None else split.paths
+    if len(set(ids)) < n:
+        seen: set[str] = set()
+        double = next(i for i in ids if i in seen or seen.add(i))  # type: ignore[func-returns-value]
+        raise WiseftError(f"{dataset}, split {name}: sample {double} occurs twice.")
+    wrong = np.flatnonzero((split.labels < 0) | (split.labels >= len(class_names)))
+    if len(wrong):
+        raise WiseftError(
+            f"{dataset}, split {name}: {split.paths[wrong[0]]} has label "
+            f"{split.labels[wrong[0]]}, expected 0..{len(class_names) - 1}."
+        )
+
+
+def check_label_map(dataset: str, members: Sequence[Sequence[int]], classes: int) -> None:
+    """Raise WiseftError unless there is one list a class and no reference class is in two."""
+    if len(members) != classes:
+        raise WiseftError(
+            f"dataset {dataset}: its mapping files cover {len(members)} classes, expected "
+            f"{classes}."
+        )
+    flat = [member for found in members for member in found]
+    if len(set(flat)) < len(flat):
+        double = next(member for member in flat if flat.count(member) > 1)
+        raise WiseftError(
+            f"dataset {dataset}: its mapping files give class {double} of the reference to two "
+            "classes."
+        )

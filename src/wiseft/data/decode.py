@@ -19,8 +19,8 @@ class FolderImages:
         WiseftError: a file is missing or is not an image; the message names it.
     """
 
-    def __init__(self, root: Path, paths: Sequence[str], size: int) -> None:
-        self.root, self.paths, self.size = root, list(paths), size
+    def __init__(self, root: Path, paths: Sequence[str], size: int, border: int = 0) -> None:
+        self.root, self.paths, self.size, self.border = root, list(paths), size, border
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -34,22 +34,25 @@ class FolderImages:
         chosen = np.arange(len(self.paths))[indices]
         images = np.empty((len(chosen), self.size, self.size, 3), np.uint8)
         for row, index in enumerate(chosen):
-            images[row] = decode(self.root / self.paths[index], self.size)
+            images[row] = decode(self.root / self.paths[index], self.size, self.border)
         return images
 
 
-def decode(path: Path, size: int) -> NDArray[np.uint8]:
+def decode(path: Path, size: int, border: int = 0) -> NDArray[np.uint8]:
     """Read one image as uint8 RGB (size, size, 3): shortest side to ``size`` (bicubic), then the
     centre crop.
 
     This is CLIP's evaluation transform (paper, appendix on preprocessing) up to normalisation.
+
+    Args:
+        border: pixels that are cropped off every side before that (ObjectNet's red frame).
 
     Raises:
         WiseftError: the file is missing or is not a readable image.
     """
     try:
         with Image.open(path) as image:
-            return _fit(image.convert("RGB"), size)
+            return _fit(_without_border(image.convert("RGB"), border), size)
     except FileNotFoundError as error:
         raise WiseftError(
             f"{path} is in the index but not on disk. Index the folder again."
@@ -64,6 +67,15 @@ def decode(path: Path, size: int) -> NDArray[np.uint8]:
 def resize_images(images: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
     """Resize uint8 (n, H, H, 3) to (n, size, size, 3), bicubic."""
     return np.stack([_fit(Image.fromarray(image), size) for image in images])
+
+
+def _without_border(image: Image.Image, border: int) -> Image.Image:
+    if border == 0:
+        return image
+    width, height = image.size
+    if min(width, height) <= 2 * border:
+        raise ValueError(f"{width}x{height} pixels leave nothing inside a border of {border}")
+    return image.crop((border, border, width - border, height - border))
 
 
 def _fit(image: Image.Image, size: int) -> NDArray[np.uint8]:

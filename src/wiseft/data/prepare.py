@@ -6,8 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wiseft.data.folder import index_folder
-from wiseft.data.store import open_manifest, write_prepared
+from wiseft.data.files import prepare_files
+from wiseft.data.manifest import open_manifest
+from wiseft.data.preview import prepare_preview
+from wiseft.data.sources import read_fetched
+from wiseft.data.store import write_prepared
 from wiseft.errors import WiseftError
 from wiseft.io import require_file, sha256_file
 
@@ -19,16 +22,40 @@ def prepare_named(
     catalogue: Catalogue,
     dataset: str,
     manifest: Path,
-    packages: Sequence[Path],
-    depends: Sequence[Path],
+    packages: Sequence[Path] = (),
+    depends: Sequence[Path] = (),
+    fetched: Path | None = None,
+    splits: Sequence[str] = (),
 ) -> Path:
-    """Prepare a dataset of the catalogue from files, which are told apart by their names in
-    config/packages.yaml.
+    """Prepare a dataset of the catalogue.
+
+    Args:
+        packages: fetched packages, told apart by their names in config/packages.yaml.
+        depends: manifests of the datasets that it is rendered or cut from.
+        fetched: record of its files, for a dataset of files.
+        splits: splits that are wanted of a dataset of files; none: all.
 
     Raises:
-        WiseftError: as ``prepare``.
+        WiseftError: as `prepare`, `prepare_files` and `prepare_preview`.
     """
     entry = catalogue.dataset(dataset)
+    if entry.limit is not None:
+        _check_names(dataset, "dataset", entry.depends, _by_name(depends))
+        return prepare_preview(entry, manifest, depends[0])
+    if entry.layout != "arrays":
+        if fetched is None:
+            raise WiseftError(
+                f"dataset {dataset} is made from files: run `wiseft data fetch {dataset}` and give "
+                "its record with --fetched."
+            )
+        reference = entry.label_map and catalogue.dataset(entry.label_map.reference)
+        return prepare_files(
+            entry,
+            read_fetched(fetched),
+            manifest,
+            list(splits) or list(entry.splits),
+            reference.ids if reference else None,
+        )
     pins = {key: catalogue.package(key) for key in entry.packages}
     keys = {pin.file: key for key, pin in pins.items()}
     for path in packages:
@@ -38,12 +65,12 @@ def prepare_named(
                 f"{path.name}."
             )
     return prepare(
-        entry,
-        manifest,
-        {keys[path.name]: path for path in packages},
-        pins,
-        {open_manifest(path).dataset: path for path in depends},
+        entry, manifest, {keys[path.name]: path for path in packages}, pins, _by_name(depends)
     )
+
+
+def _by_name(manifests: Sequence[Path]) -> dict[str, Path]:
+    return {open_manifest(path).dataset: path for path in manifests}
 
 
 def prepare(
@@ -53,7 +80,7 @@ def prepare(
     package_entries: Mapping[str, PackageEntry],
     depends: Mapping[str, Path],
 ) -> Path:
-    """Build a dataset, or indexes the folder of an ``image-folder``, and writes its manifest last.
+    """Build a dataset of layout `arrays` and write its manifest last.
 
     Args:
         packages: fetched files by the keys of config/packages.yaml; exactly those of the entry.
@@ -64,9 +91,6 @@ def prepare(
         WiseftError: an input is missing or superfluous, a package has the wrong hash, or the images
             are not those that the entry promises.
     """
-    if entry.layout == "image-folder":
-        root = Path(entry.root or "")
-        return index_folder(root, manifest, entry.name, entry.splits, entry.prompt_names)
     if manifest.name != "manifest.json":
         raise WiseftError(
             f"a prepared dataset's manifest is called manifest.json, found {manifest.name}."

@@ -15,56 +15,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from wiseft.data.cache import open_cache
 from wiseft.data.checks import check_counts, check_split
+from wiseft.data.index import GROUP_PREFIX, OTHER_LABELS, check_hash, read_index, write_index
+from wiseft.data.manifest import NAME, Manifest, SplitFiles, open_manifest, write_manifest
 from wiseft.data.prepared import PreparedSplit
-from wiseft.errors import StaleArtifact, WiseftError
-from wiseft.io import atomic_path, read_json, require_file, sha256_file, write_json
-from wiseft.stages import VERSION
+from wiseft.errors import WiseftError
+from wiseft.io import atomic_path, sha256_file
 
 if TYPE_CHECKING:
     import pandas as pd
     import torch
 
     from wiseft.data.decode import FolderImages
-
-FORMAT = 1
-LAYOUTS = ("arrays", "image-folder")
-GROUP_PREFIX = "group_"
-
-
-@dataclass(frozen=True)
-class SplitFiles:
-    """What the manifest says of one split; paths are relative to the manifest's folder."""
-
-    n: int
-    images: str | None
-    index: str
-    sha256: Mapping[str, str]
-
-
-@dataclass(frozen=True)
-class Manifest:
-    """A prepared dataset's ``manifest.json``.
-
-    Attributes:
-        path: the manifest file.
-        class_names: display names in label order.
-        prompt_names: for each class every name that is prompted, the display name first.
-        image_size: side in pixels of stored images; None for image folders.
-        root: folder of an image folder's files; None for arrays.
-        sha256: of the manifest file, the dataset's identity.
-    """
-
-    path: Path
-    dataset: str
-    layout: str
-    class_names: list[str]
-    prompt_names: list[list[str]]
-    image_size: int | None
-    splits: dict[str, SplitFiles]
-    sources: list[dict[str, Any]]
-    root: Path | None
-    sha256: str
 
 
 @dataclass(frozen=True)
@@ -76,6 +39,7 @@ class Split:
             indexed.
         labels: int64 (n,).
         groups: the ``group_*`` columns, n rows; no columns for a dataset without groups.
+        other_labels: further labels that count as right, a list a sample; None for none anywhere.
     """
 
     dataset: str
@@ -85,6 +49,7 @@ class Split:
     sample_ids: list[str]
     base_ids: list[str]
     groups: pd.DataFrame
+    other_labels: list[list[int]] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -105,6 +70,7 @@ def write_prepared(
     prompt_names: Sequence[Sequence[str]] | None = None,
     sources: Sequence[Mapping[str, Any]] = (),
     expected: Mapping[str, int] | None = None,
+    optional: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write a dataset of layout ``arrays`` and returns the path of its manifest, which is written
     last.
@@ -112,6 +78,7 @@ def write_prepared(
     Args:
         folder: the dataset's folder, made if absent; a manifest already there is removed first.
         expected: exact number of images of every split.
+        optional: further keys of the manifest, see `write_manifest`.
 
     Raises:
         WiseftError: a split is missing, unexpected or not of the expected size, images are not
@@ -124,7 +91,7 @@ def write_prepared(
     if len(sizes) != 1:
         raise WiseftError(f"{dataset}: images of all splits must have one size, found {sizes}.")
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "manifest.json").unlink(missing_ok=True)
+    (folder / NAME).unlink(missing_ok=True)
     files = {}
     for name, split in splits.items():
         (folder / name).mkdir(exist_ok=True)
@@ -140,11 +107,11 @@ def write_prepared(
         files[name] = {
             "n": len(split.labels),
             "images": f"{name}/images.npy",
-            **_write_index(folder, name, index),
+            **write_index(folder, name, index),
         }
         files[name]["sha256"]["images"] = sha256_file(folder / name / "images.npy")
-    return _write_manifest(
-        folder / "manifest.json",
+    return write_manifest(
+        folder / NAME,
         dataset=dataset,
         layout="arrays",
         class_names=class_names,
@@ -153,86 +120,8 @@ def write_prepared(
         splits=files,
         sources=sources,
         root=None,
+        optional=optional,
     )
-
-
-def write_folder_manifest(
-    path: Path,
-    dataset: str,
-    root: Path,
-    splits: Mapping[str, Mapping[str, Sequence[Any]]],
-    class_names: Sequence[str],
-    *,
-    prompt_names: Sequence[Sequence[str]] | None = None,
-    sources: Sequence[Mapping[str, Any]] = (),
-    expected: Mapping[str, int] | None = None,
-) -> Path:
-    """Write the manifest (and one index a split beside it) of images that stay where they are,
-    under ``root``.
-
-    Args:
-        splits: for each split the columns ``sample_id``, ``base_id``, ``label``, ``path`` (relative
-            to ``root``) and ``bytes`` (file size).
-
-    Raises:
-        WiseftError: a split is missing, unexpected or not of the expected size.
-    """
-    counts = {name: len(columns["label"]) for name, columns in splits.items()}
-    check_counts(dataset, counts, expected)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.unlink(missing_ok=True)
-    files = {}
-    for name, columns in splits.items():
-        (path.parent / name).mkdir(exist_ok=True)
-        written = _write_index(path.parent, name, columns)
-        files[name] = {"n": counts[name], "images": None, **written}
-    return _write_manifest(
-        path,
-        dataset=dataset,
-        layout="image-folder",
-        class_names=class_names,
-        prompt_names=prompt_names,
-        image_size=None,
-        splits=files,
-        sources=sources,
-        root=str(root.resolve()),
-    )
-
-
-def open_manifest(path: Path) -> Manifest:
-    """Read a manifest.
-
-    Raises:
-        WiseftError: the file is missing, is not a manifest or has another format.
-        StaleArtifact: it was written by another version of the data stage.
-    """
-    record = read_json(require_file(path, "the dataset manifest"))
-    if not isinstance(record, dict) or record.get("format") != FORMAT:
-        raise WiseftError(
-            f"{path}: expected a dataset manifest of format {FORMAT}. Prepare it again."
-        )
-    if record.get("stage_version") != VERSION["data"]:
-        raise StaleArtifact(
-            f"{path} was written by version {record.get('stage_version')} of the data stage, "
-            f"this is version {VERSION['data']}. Delete it and prepare the dataset again."
-        )
-    try:
-        return Manifest(
-            path=path,
-            dataset=record["dataset"],
-            layout=record["layout"],
-            class_names=record["class_names"],
-            prompt_names=record["prompt_names"],
-            image_size=record["image_size"],
-            splits={name: SplitFiles(**files) for name, files in record["splits"].items()},
-            sources=record["sources"],
-            root=Path(record["root"]) if record["root"] else None,
-            sha256=sha256_file(path),
-        )
-    except (KeyError, TypeError) as error:
-        raise WiseftError(
-            f"{path}: a field of the manifest is wrong ({error}). Prepare it again."
-        ) from error
 
 
 def open_split(manifest_path: Path, split: str, size: int | None = None) -> Split:
@@ -246,16 +135,13 @@ def open_split(manifest_path: Path, split: str, size: int | None = None) -> Spli
         WiseftError: unknown split, a file that is missing, changed or of the wrong length.
     """
     manifest = open_manifest(manifest_path)
-    if split not in manifest.splits:
-        known = ", ".join(manifest.splits)
-        raise WiseftError(f"dataset {manifest.dataset} has no split '{split}'; it has: {known}.")
-    files = manifest.splits[split]
-    index = _read_index(manifest, files)
+    files = manifest.split_files(split)
+    index = read_index(manifest, split)
     images: NDArray[np.uint8] | FolderImages
     if manifest.layout == "arrays":
-        images = _open_arrays(manifest, files, size)
+        images = open_arrays(manifest, files, size)
     else:
-        images = _open_folder(manifest, index["path"].tolist(), size)
+        images = _open_folder(manifest, split, index["path"].tolist(), size)
     return Split(
         dataset=manifest.dataset,
         name=split,
@@ -264,6 +150,11 @@ def open_split(manifest_path: Path, split: str, size: int | None = None) -> Spli
         sample_ids=index["sample_id"].tolist(),
         base_ids=index["base_id"].tolist(),
         groups=index[[name for name in index.columns if name.startswith(GROUP_PREFIX)]],
+        other_labels=(
+            [[int(label) for label in labels] for labels in index[OTHER_LABELS]]
+            if OTHER_LABELS in index.columns
+            else None
+        ),
     )
 
 
@@ -286,91 +177,18 @@ def batches(
         yield images, torch.from_numpy(split.labels[chosen])
 
 
-def verify(path: Path) -> None:
-    """Check every stored file of a prepared dataset against its manifest; image folders by presence
-    and size.
+def open_arrays(
+    manifest: Manifest, files: SplitFiles, size: int | None = None
+) -> NDArray[np.uint8]:
+    """Return the stored images of a split, checked against their hash; resized to `size`, if given.
 
     Raises:
-        WiseftError: a file is missing or changed.
+        WiseftError: the file is missing, changed or of the wrong length.
     """
-    manifest = open_manifest(path)
-    for name, files in manifest.splits.items():
-        index = _read_index(manifest, files)
-        if manifest.layout == "arrays":
-            _open_arrays(manifest, files, None)
-            continue
-        if manifest.root is None:
-            raise WiseftError(f"{path}: an image folder's manifest names its root, found none.")
-        for relative, expected in zip(index["path"], index["bytes"], strict=True):
-            file = manifest.root / relative
-            found = file.stat().st_size if file.is_file() else None
-            if found != expected:
-                was = "missing" if found is None else f"{found} bytes"
-                raise WiseftError(
-                    f"{manifest.dataset}, split {name}: {file} was indexed with {expected} bytes "
-                    f"and is now {was}. "
-                    "Restore it, or index the folder again."
-                )
-
-
-def _write_index(folder: Path, split: str, columns: Mapping[str, Any]) -> dict[str, Any]:
-    import pandas as pd
-
-    relative = f"{split}/index.parquet"
-    with atomic_path(folder / relative) as part:
-        pd.DataFrame(columns).to_parquet(part, index=False)
-    return {"index": relative, "sha256": {"index": sha256_file(folder / relative)}}
-
-
-def _write_manifest(
-    path: Path,
-    *,
-    class_names: Sequence[str],
-    prompt_names: Sequence[Sequence[str]] | None,
-    sources: Sequence[Mapping[str, Any]],
-    **fields: Any,
-) -> Path:
-    prompted = prompt_names if prompt_names is not None else [[name] for name in class_names]
-    record = {
-        "format": FORMAT,
-        "stage_version": VERSION["data"],
-        "class_names": list(class_names),
-        "prompt_names": [list(names) for names in prompted],
-        "sources": [dict(source) for source in sources],
-        **fields,
-    }
-    write_json(path, record)
-    return path
-
-
-def _check_hash(manifest: Manifest, files: SplitFiles, part: str, path: Path) -> None:
-    require_file(path, f"a file of the prepared dataset {manifest.dataset}")
-    found, expected = sha256_file(path), files.sha256.get(part)
-    if found != expected:
-        raise WiseftError(
-            f"{path} differs from its manifest: expected sha256 {expected}, found {found}. "
-            f"Delete {manifest.path.parent} and prepare {manifest.dataset} again."
-        )
-
-
-def _read_index(manifest: Manifest, files: SplitFiles) -> pd.DataFrame:
-    import pandas as pd
-
-    path = manifest.path.parent / files.index
-    _check_hash(manifest, files, "index", path)
-    index = pd.read_parquet(path)
-    if len(index) != files.n:
-        raise WiseftError(f"{path}: expected {files.n} rows, found {len(index)}.")
-    return index
-
-
-def _open_arrays(
-    manifest: Manifest, files: SplitFiles, size: int | None
-) -> NDArray[np.uint8] | FolderImages:
     if files.images is None:
         raise WiseftError(f"{manifest.path}: layout arrays without images. Prepare it again.")
     path = manifest.path.parent / files.images
-    _check_hash(manifest, files, "images", path)
+    check_hash(manifest, files, "images", path)
     images: NDArray[np.uint8] = np.load(path, mmap_mode="r", allow_pickle=False)
     if len(images) != files.n:
         raise WiseftError(f"{path}: expected {files.n} images, found {len(images)}.")
@@ -381,17 +199,21 @@ def _open_arrays(
     return resize_images(images, size)
 
 
-def _open_folder(manifest: Manifest, paths: list[str], size: int | None) -> FolderImages:
+def _open_folder(
+    manifest: Manifest, split: str, paths: list[str], size: int | None
+) -> NDArray[np.uint8] | FolderImages:
     from wiseft.data.decode import FolderImages
 
     if size is None:
         raise WiseftError(
             f"dataset {manifest.dataset} is an image folder: say at which size to read it."
         )
+    if (cached := open_cache(manifest, split, size)) is not None:
+        return cached
     if manifest.root is None or not manifest.root.is_dir():
         raise WiseftError(
             f"the images of {manifest.dataset} were indexed in {manifest.root}, which is not "
             "there. "
             "Mount that folder, or index the images again."
         )
-    return FolderImages(manifest.root, paths, size)
+    return FolderImages(manifest.root, paths, size, manifest.border)

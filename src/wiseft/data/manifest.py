@@ -1,0 +1,180 @@
+"""The manifest of a prepared dataset: its only reader and writer (docs/design.md, "Prepared
+dataset").
+
+Keys that only some datasets have are written only where they have a value, so that a dataset
+without them keeps its manifest, and its identity, byte for byte.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from wiseft.errors import StaleArtifact, WiseftError
+from wiseft.io import read_json, require_file, sha256_file, sha256_json, write_json
+from wiseft.stages import VERSION
+
+FORMAT = 1
+NAME = "manifest.json"
+
+
+@dataclass(frozen=True)
+class SplitFiles:
+    """What the manifest says of one split; paths are relative to the manifest's folder."""
+
+    n: int
+    images: str | None
+    index: str
+    sha256: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class LabelMapping:
+    """Which classes of a reference make up each class of the dataset.
+
+    Attributes:
+        reference: name of the reference dataset.
+        members: for each class the labels of its classes in the reference, maybe none.
+    """
+
+    reference: str
+    members: list[list[int]]
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A prepared dataset's ``manifest.json``.
+
+    Attributes:
+        path: the manifest file.
+        class_names: display names in label order.
+        prompt_names: for each class every name that is prompted, the display name first.
+        image_size: side in pixels of stored images; None for image folders.
+        root: folder of an image folder's files; None for arrays.
+        sha256: of the manifest file.
+        class_ids: ids of the classes, such as wnids; None for none.
+        label_map: how a reference's classes make up the dataset's; None for the same classes.
+        border: pixels to crop off every side of an image file before anything else.
+        limit: samples a split of a preview; None for a whole dataset.
+    """
+
+    path: Path
+    dataset: str
+    layout: str
+    class_names: list[str]
+    prompt_names: list[list[str]]
+    image_size: int | None
+    splits: dict[str, SplitFiles]
+    sources: list[dict[str, Any]]
+    root: Path | None
+    sha256: str
+    class_ids: list[str] | None = None
+    label_map: LabelMapping | None = None
+    border: int = 0
+    limit: int | None = None
+
+    def identity(self, splits: Iterable[str]) -> str:
+        """Return a hash of all that results on these splits depend on.
+
+        Where the files lie and which other splits are there does not matter.
+
+        Raises:
+            WiseftError: if a split is not there.
+        """
+        content = {
+            "dataset": self.dataset,
+            "class_names": self.class_names,
+            "label_map": asdict(self.label_map) if self.label_map else None,
+            "border": self.border,
+            "splits": {name: dict(self.split_files(name).sha256) for name in sorted(splits)},
+        }
+        return sha256_json(content)
+
+    def split_files(self, split: str) -> SplitFiles:
+        """Return the files of a split. Raises WiseftError if it is not there."""
+        if split not in self.splits:
+            raise WiseftError(
+                f"dataset {self.dataset} has no split '{split}' in {self.path}; it has: "
+                f"{', '.join(self.splits)}."
+            )
+        return self.splits[split]
+
+
+def write_manifest(
+    path: Path,
+    *,
+    dataset: str,
+    layout: str,
+    class_names: Sequence[str],
+    prompt_names: Sequence[Sequence[str]] | None,
+    image_size: int | None,
+    splits: Mapping[str, Mapping[str, Any]],
+    sources: Sequence[Mapping[str, Any]],
+    root: str | None,
+    optional: Mapping[str, Any] | None = None,
+) -> Path:
+    """Write a manifest atomically and return its path.
+
+    Args:
+        prompt_names: None: the class names.
+        optional: `class_ids`, `label_map`, `border`, `limit`; empty values are left out.
+    """
+    prompted = prompt_names if prompt_names is not None else [[name] for name in class_names]
+    record = {
+        "format": FORMAT,
+        "stage_version": VERSION["data"],
+        "class_names": list(class_names),
+        "prompt_names": [list(names) for names in prompted],
+        "sources": [dict(source) for source in sources],
+        "dataset": dataset,
+        "layout": layout,
+        "image_size": image_size,
+        "splits": {name: dict(files) for name, files in splits.items()},
+        "root": root,
+        **{key: value for key, value in (optional or {}).items() if value},
+    }
+    write_json(path, record)
+    return path
+
+
+def open_manifest(path: Path) -> Manifest:
+    """Read a manifest.
+
+    Raises:
+        WiseftError: the file is missing, is not a manifest or has another format.
+        StaleArtifact: it was written by another version of the data stage.
+    """
+    record = read_json(require_file(path, "the dataset manifest"))
+    if not isinstance(record, dict) or record.get("format") != FORMAT:
+        raise WiseftError(
+            f"{path}: expected a dataset manifest of format {FORMAT}. Prepare it again."
+        )
+    if record.get("stage_version") != VERSION["data"]:
+        raise StaleArtifact(
+            f"{path} was written by version {record.get('stage_version')} of the data stage, "
+            f"this is version {VERSION['data']}. Delete it and prepare the dataset again."
+        )
+    try:
+        mapping = record.get("label_map")
+        return Manifest(
+            path=path,
+            dataset=record["dataset"],
+            layout=record["layout"],
+            class_names=record["class_names"],
+            prompt_names=record["prompt_names"],
+            image_size=record["image_size"],
+            splits={name: SplitFiles(**files) for name, files in record["splits"].items()},
+            sources=record["sources"],
+            root=Path(record["root"]) if record["root"] else None,
+            sha256=sha256_file(path),
+            class_ids=record.get("class_ids"),
+            label_map=LabelMapping(**mapping) if mapping else None,
+            border=record.get("border", 0),
+            limit=record.get("limit"),
+        )
+    except (KeyError, TypeError) as error:
+        raise WiseftError(
+            f"{path}: a field of the manifest is wrong ({error}). Prepare it again."
+        ) from error

@@ -1,0 +1,84 @@
+"""Previews: a dataset cut to N samples a split, under a name of its own.
+
+The whole dataset is prepared and counted first, so the count check stays honest; and as the name
+(``imagenet-limit1000``) stands in every path, table and figure, no preview passes for the whole.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wiseft.config import DatasetEntry
+from wiseft.data.builders.common import draw_indices
+from wiseft.data.index import write_index
+from wiseft.data.manifest import Manifest, open_manifest, write_manifest
+from wiseft.data.store import open_arrays, read_index
+from wiseft.errors import WiseftError
+from wiseft.io import atomic_path, sha256_file
+
+SEED = 0
+"""Seed of the draw; the same samples for everybody."""
+
+
+def prepare_preview(entry: DatasetEntry, manifest: Path, whole: Path) -> Path:
+    """Write the manifest of a preview.
+
+    Args:
+        entry: the preview's entry, whose `limit` is set.
+        whole: manifest of the whole dataset.
+
+    Raises:
+        WiseftError: `whole` is the manifest of another dataset.
+    """
+    base = open_manifest(whole)
+    if entry.limit is None or base.dataset != entry.bare_name:
+        raise WiseftError(
+            f"{entry.name} is a preview of {entry.bare_name}, found the manifest of {base.dataset}."
+        )
+    manifest.unlink(missing_ok=True)
+    splits = {name: _cut(base, name, entry.limit, manifest.parent) for name in base.splits}
+    mapping = base.label_map
+    return write_manifest(
+        manifest,
+        dataset=entry.name,
+        layout=base.layout,
+        class_names=base.class_names,
+        prompt_names=base.prompt_names,
+        image_size=base.image_size,
+        splits=splits,
+        sources=[{"dataset": base.dataset, "manifest_sha256": base.sha256}],
+        root=str(base.root) if base.root else None,
+        optional={
+            "class_ids": base.class_ids,
+            "label_map": vars(mapping) if mapping else None,
+            "border": base.border,
+            "limit": entry.limit,
+        },
+    )
+
+
+def _cut(base: Manifest, split: str, limit: int, folder: Path) -> dict[str, Any]:
+    """Write the drawn part of a split; return what the manifest says of it."""
+    n = base.splits[split].n
+    rows = draw_indices(n, min(limit, n), SEED)
+    index = read_index(base, split).iloc[rows]
+    files: dict[str, Any] = {
+        "n": len(rows),
+        "images": None,
+        **write_index(folder, split, {name: index[name].to_numpy() for name in index.columns}),
+    }
+    if base.layout == "arrays":
+        path = folder / split / "images.npy"
+        _save(path, open_arrays(base, base.splits[split])[rows])
+        files["images"] = f"{split}/images.npy"
+        files["sha256"]["images"] = sha256_file(path)
+    return files
+
+
+def _save(path: Path, images: NDArray[np.uint8]) -> None:
+    with atomic_path(path) as part, part.open("wb") as stream:
+        np.save(stream, np.ascontiguousarray(images), allow_pickle=False)
