@@ -6,19 +6,13 @@ report: "workflow/report/workflow.rst"
 
 
 include: "workflow/rules/common.smk"
+include: "workflow/rules/datasets.smk"
 include: "workflow/rules/targets.smk"
 
 
 rule all:
     input:
-        TABLES.values(),
-        paths.table_path(NAME, "metrics.json"),
-        figure_files("samples", *EXPERIMENT.figures),
-        paths.summary_path(NAME),
-        model_files(),
-        interpolated_files(),
-        evaluated(paths.metrics_path),
-        evaluated(paths.predictions_path),
+        experiment_files() if RUNS else dataset_files(),
     message:
         "all: {NAME} is complete"
 
@@ -35,7 +29,7 @@ include: "workflow/rules/figures.smk"
 
 rule data:
     input:
-        [paths.manifest_path(name, ROOT) for name in DATASETS],
+        dataset_files(),
     message:
         "data: the datasets of {NAME} are prepared"
 
@@ -51,3 +45,9 @@ localrules:
     all,
     data,
     tables,
+
+
+# Once, and also in a dry run: what only the user can bring.
+if workflow.is_main_process:
+    for sentence in missing_data():
+        logger.warning(sentence)

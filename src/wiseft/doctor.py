@@ -17,10 +17,12 @@ from wiseft.config import (
     Config,
     ExperimentEntry,
     Run,
+    SourceFile,
     experiment_runs,
     load_config,
     paths,
 )
+from wiseft.data.sources import missing_files
 from wiseft.errors import WiseftError
 from wiseft.provenance import git_commit, versions
 
@@ -114,7 +116,7 @@ def _free_disk_gb(root: Path) -> float | None:
 
 def _present(catalogue: Catalogue, config: Config, problems: list[str]) -> dict[str, Any]:
     """Return which datasets, packages and zero-shot weights of the whole catalogue are there."""
-    root, datasets_root = catalogue.root, config.datasets_root
+    root, datasets_root = catalogue.root, config.datasets.folder
     try:
         packages = catalogue.packages()
     except WiseftError as error:
@@ -135,7 +137,7 @@ def _present(catalogue: Catalogue, config: Config, problems: list[str]) -> dict[
 
 
 def _experiment(catalogue: Catalogue, config: Config, entry: ExperimentEntry) -> dict[str, Any]:
-    root, datasets_root = catalogue.root, config.datasets_root
+    root, datasets_root = catalogue.root, config.datasets.folder
     missing = {
         what: {
             "missing": sum(not (root / path).is_file() for path in expected),
@@ -145,13 +147,43 @@ def _experiment(catalogue: Catalogue, config: Config, entry: ExperimentEntry) ->
     }
     download = _packages_to_fetch(catalogue, entry, datasets_root)
     size = sum(catalogue.package(key).size for key in download)
+    files = _files_to_fetch(catalogue, config, entry)
+    size += sum(file.size or 0 for file in files)
     return {
         "name": entry.experiment,
         "title": entry.title,
         "missing": missing,
         "download": download,
+        "files": [file.file for file in files],
+        "bring": _files_to_bring(catalogue, config, entry),
         "needs": {"download_mb": round(size / MB, 1), **entry.estimate.model_dump()},
     }
+
+
+def _files_to_bring(catalogue: Catalogue, config: Config, entry: ExperimentEntry) -> list[str]:
+    """Return a sentence for every file of the experiment's datasets that only the user has."""
+    sentences: list[str] = []
+    for name in catalogue.dataset_closure(entry.datasets):
+        dataset = catalogue.dataset(name)
+        prepared = catalogue.root / paths.manifest_path(name, config.datasets.folder)
+        if dataset.layout != "arrays" and dataset.limit is None and not prepared.is_file():
+            sentences += missing_files(dataset, config.datasets, dataset.splits)
+    return sentences
+
+
+def _files_to_fetch(
+    catalogue: Catalogue, config: Config, entry: ExperimentEntry
+) -> list[SourceFile]:
+    """Return the files of the experiment's datasets that are absent and have an address."""
+    folder = catalogue.root / config.datasets.folder
+    files: list[SourceFile] = []
+    for name in catalogue.dataset_closure(entry.datasets):
+        dataset = catalogue.dataset(name)
+        archives = paths.archives_folder(dataset.archives or name, folder)
+        own = name in config.datasets.paths or dataset.root is not None
+        if not own and not paths.manifest_path(name, folder).is_file():
+            files += [f for f in dataset.files if f.urls and not (archives / f.file).is_file()]
+    return files
 
 
 def _packages_to_fetch(
@@ -202,7 +234,7 @@ def wanted_files(
             for run in runs
             for dataset in entry.datasets
         ],
-        "tables": [paths.table_path(name, suffix) for suffix in ("csv", "parquet")],
+        "tables": [paths.table_path(name, suffix) for suffix in ("csv", "parquet") if runs],
         "figures": [
             paths.figure_path(name, figure, suffix)
             for figure in entry.figures
@@ -253,8 +285,9 @@ def _machine_rows(machine: dict[str, Any]) -> list[tuple[str, Any]]:
 
 
 def _present_rows(present: dict[str, Any]) -> list[tuple[str, Any]]:
+    there = present["datasets"]
     return [
-        ("datasets", _share(present["datasets"])),
+        ("datasets", f"{sum(there.values())} of {len(there)} prepared"),
         ("packages", _share(present["packages"])),
         ("weights", ", ".join(present["weights"]) or "none"),
     ]
@@ -273,13 +306,15 @@ def _experiment_rows(experiment: dict[str, Any]) -> list[tuple[str, Any]]:
         for what, count in experiment["missing"].items()
         if count["of"]
     ]
+    rows += [("to bring", sentence) for sentence in experiment["bring"]]
     if not any(count["missing"] for count in experiment["missing"].values()):
         return [*rows, ("missing", "nothing")]
     return [
         *rows,
         (
             "still to download",
-            f"{needs['download_mb']:g} MB in {len(experiment['download'])} packages",
+            f"{needs['download_mb']:g} MB in {len(experiment['download'])} packages and "
+            f"{len(experiment['files'])} files, as far as their sizes are known",
         ),
         (
             "a whole run needs",

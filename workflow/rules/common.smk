@@ -27,7 +27,6 @@ except WiseftError as error:
     raise WorkflowError(str(error)) from None
 
 NAME = EXPERIMENT.experiment
-ROOT = SETTINGS.datasets_root
 RUNS = experiment_runs(EXPERIMENT)
 METHODS = EXPERIMENT.methods
 BASELINES = list(dict.fromkeys(run.method_id for run in RUNS if run.baseline))
@@ -87,46 +86,6 @@ def architecture(model):
     return CATALOGUE.architecture_path(model_of(model))
 
 
-def package_files(keys):
-    """Return the files of packages, given their keys in config/packages.yaml."""
-    return [paths.package_path(CATALOGUE.package(key).file, ROOT) for key in keys]
-
-
-def manifests(names):
-    """Return the manifests of datasets."""
-    return [paths.manifest_path(name, ROOT) for name in names]
-
-
-def glyphs(model):
-    """Return the glyph masks that a model is pre-trained on."""
-    return paths.glyphs_folder(model, ROOT) / "glyphs.safetensors"
-
-
-def data_id(*names):
-    """Return a hash of all that the images, ids, labels and class names of datasets depend on.
-
-    It is a parameter of whatever is made from them: their manifests alone would not do, because
-    a change whose preparation fails leaves none, and then no input is newer than the results.
-    """
-    keys = {"name", "layout", "builder", "root", "class_names", "splits", "options"}
-    entries = [CATALOGUE.dataset(name) for name in CATALOGUE.dataset_closure(names)]
-    content = [entry.model_dump(mode="json", include=keys) for entry in entries]
-    sources = [CATALOGUE.package(key).sha256 for entry in entries for key in entry.packages]
-    return sha256_json([VERSION["data"], content, sources])[:16]
-
-
-def templates_of(dataset):
-    """Return the prompt templates of a dataset as JSON."""
-    return json.dumps(CATALOGUE.prompts(CATALOGUE.dataset(dataset).prompts).templates)
-
-
-def evaluation_of(datasets):
-    """Return what is evaluated of each dataset, as JSON."""
-    entries = {name: CATALOGUE.dataset(name).model_dump(mode="json") for name in datasets}
-    chosen = {n: {"splits": e["evaluate"], "views": e["views"]} for n, e in entries.items()}
-    return json.dumps(chosen)
-
-
 def theta_0_of(wildcards):
     """Return the zero-shot end of a run as a list, which is empty for a baseline."""
     known = wildcards.method in METHODS
@@ -162,4 +121,7 @@ def statistics():
     """Return what the tables depend on besides the numbers, as JSON."""
     keys = {"averages", "held_out", "test_split", "reference", "bootstrap", "alphas"}
     chosen = EXPERIMENT.model_dump(mode="json", include=keys)
-    return json.dumps({**chosen, "fit_exclude": augmented_baselines()})
+    views = {name: CATALOGUE.dataset(name).primary_view for name in EXPERIMENT.datasets}
+    other = {name: view for name, view in views.items() if view != "all"}
+    more = {"views": other} if other else {}
+    return json.dumps({**chosen, "fit_exclude": augmented_baselines(), **more})

@@ -34,7 +34,7 @@ rule data_prepare:
     benchmark:
         "logs/benchmarks/data_prepare/{dataset}.tsv"
     wildcard_constraints:
-        dataset=one_of(DATASETS),
+        dataset=one_of(BUILT),
     conda:
         "../../environment.yml"
     threads: 1
@@ -50,6 +50,116 @@ rule data_prepare:
     shell:
         "wiseft data prepare {wildcards.dataset:q} --manifest {output.manifest:q}"
         " {params.packages} {params.depends} > {log:q} 2>&1"
+
+
+# A user's own copy, and what the user put into .archives, is used as it is and never written to.
+# The record is the declared output, not the files: Snakemake deletes outputs before a rerun.
+rule data_fetch_files:
+    output:
+        fetched=paths.fetched_path("{dataset}", ROOT),
+    log:
+        "logs/data_fetch_files/{dataset}.log",
+    benchmark:
+        "logs/benchmarks/data_fetch_files/{dataset}.tsv"
+    wildcard_constraints:
+        dataset=one_of(FILED),
+    retries: 2
+    conda:
+        "../../environment.yml"
+    threads: 1
+    resources:
+        mem_mb=500,
+        runtime=1440,
+    params:
+        content=lambda w: checksums_of(w.dataset),
+        places=PLACES.model_dump_json(exclude={"cache"}),
+        splits=lambda w: repeat("--split", splits_of(w.dataset)),
+    message:
+        "data_fetch_files: {wildcards.dataset}"
+    shell:
+        "wiseft data fetch {wildcards.dataset:q} --places {params.places:q} {params.splits}"
+        " > {log:q} 2>&1"
+
+
+# Unpacks what was fetched and indexes it; images are not decoded.
+rule data_prepare_files:
+    input:
+        fetched=paths.fetched_path("{dataset}", ROOT),
+    output:
+        manifest=paths.manifest_path("{dataset}", ROOT),
+    log:
+        "logs/data_prepare_files/{dataset}.log",
+    benchmark:
+        "logs/benchmarks/data_prepare_files/{dataset}.tsv"
+    wildcard_constraints:
+        dataset=one_of(FILED),
+    conda:
+        "../../environment.yml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=1440,
+    params:
+        content=lambda w: data_id(w.dataset),
+        splits=lambda w: repeat("--split", splits_of(w.dataset)),
+    message:
+        "data_prepare_files: {wildcards.dataset}"
+    shell:
+        "wiseft data prepare {wildcards.dataset:q} --manifest {output.manifest:q}"
+        " --fetched {input.fetched:q} {params.splits} > {log:q} 2>&1"
+
+
+# Only for datasets that config.yaml lists under datasets.cache.
+rule data_cache:
+    input:
+        manifest=paths.manifest_path("{dataset}", ROOT),
+    output:
+        cache=paths.cache_path("{dataset}", "{size}", ROOT),
+    log:
+        "logs/data_cache/{dataset}-{size}.log",
+    benchmark:
+        "logs/benchmarks/data_cache/{dataset}-{size}.tsv"
+    wildcard_constraints:
+        dataset=one_of(FILED),
+        size=r"[1-9]\d*",
+    conda:
+        "../../environment.yml"
+    threads: 2
+    resources:
+        mem_mb=2000,
+        runtime=600,
+    params:
+        content=lambda w: data_id(w.dataset),
+        splits=lambda w: repeat("--split", ENTRIES[w.dataset].evaluate),
+    message:
+        "data_cache: {wildcards.dataset} at {wildcards.size} pixels"
+    shell:
+        "wiseft data cache --manifest {input.manifest:q} --size {wildcards.size}"
+        " {params.splits} --threads {threads} > {log:q} 2>&1"
+
+
+rule data_prompts:
+    output:
+        prompts=paths.prompts_path("{prompts}", ROOT),
+    log:
+        "logs/data_prompts/{prompts}.log",
+    benchmark:
+        "logs/benchmarks/data_prompts/{prompts}.tsv"
+    wildcard_constraints:
+        prompts=one_of(FETCHED_PROMPTS),
+    retries: 2
+    conda:
+        "../../environment.yml"
+    threads: 1
+    resources:
+        mem_mb=500,
+        runtime=30,
+    params:
+        content=lambda w: FETCHED_PROMPTS[w.prompts].model_dump_json(),
+    message:
+        "data_prompts: {wildcards.prompts}"
+    shell:
+        "wiseft data prompts {wildcards.prompts:q} --output {output.prompts:q} > {log:q} 2>&1"
 
 
 rule data_samples:
@@ -88,4 +198,6 @@ rule data_samples:
 
 localrules:
     data_fetch,
+    data_fetch_files,
+    data_prompts,
     data_samples,

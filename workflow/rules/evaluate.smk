@@ -9,6 +9,8 @@ for suite, members in SUITES.items():
             theta_0=theta_0_of,
             theta_1=paths.theta_1_path(RUN, "{seed}"),
             manifests=manifests(members),
+            likes=manifests(like for name in members for like in likes_of(name)),
+            caches=lambda w, members=members: caches_of(w.model, members),
         output:
             metrics=update([paths.metrics_path(RUN, "{seed}", name) for name in members]),
             predictions=update([paths.predictions_path(RUN, "{seed}", name) for name in members]),
@@ -33,7 +35,9 @@ for suite, members in SUITES.items():
             evaluation=evaluation_of(members),
             alphas=lambda w: ",".join(alphas_of(w)),
             start=lambda w, input: repeat("--theta-0", input.theta_0),
-            manifests=lambda w, input: repeat("--dataset", input.manifests),
+            manifests=lambda w, input: " ".join(
+                filter(None, [repeat("--dataset", input.manifests), repeat("--like", input.likes)])
+            ),
             folder=str(paths.run_folder(RUN, "{seed}") / "evaluate"),
             about=identity_of,
         message:

@@ -37,3 +37,23 @@ TABLES = {
     "selection": paths.selection_path(NAME),
     "fits": paths.table_path(NAME, "fits.csv"),
 }
+
+
+def experiment_files():
+    """Return all files of an experiment."""
+    return [
+        *TABLES.values(),
+        paths.table_path(NAME, "metrics.json"),
+        *figure_files("samples", *EXPERIMENT.figures),
+        paths.summary_path(NAME),
+        *model_files(),
+        *interpolated_files(),
+        *evaluated(paths.metrics_path),
+        *evaluated(paths.predictions_path),
+    ]
+
+
+def dataset_files():
+    """Return the manifests of all datasets, and the prompt sets that are fetched."""
+    prompts = [paths.prompts_path(name, ROOT) for name in FETCHED_PROMPTS]
+    return [*manifests(DATASETS), *prompts]

@@ -2,6 +2,7 @@ rule zeroshot:
     input:
         weights=paths.weights_path("{model}"),
         manifest=manifests([EXPERIMENT.reference]),
+        prompts=prompts_file(EXPERIMENT.reference),
     output:
         theta_0=paths.theta_0_path("{model}", "{reference}"),
     log:

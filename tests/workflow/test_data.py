@@ -1,0 +1,134 @@
+"""Datasets of files in the workflow: what is planned, what is said, and a small one for real."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import tarfile
+from pathlib import Path
+
+import pytest
+import yaml
+from tests.data.http_server import running
+from tests.data.project import entry, pets, pinned, tar
+
+from wiseft.data.manifest import open_manifest
+
+EXPERIMENT = "pets-data"
+
+
+def write_yaml(path: Path, content: dict) -> None:
+    path.write_text(yaml.safe_dump(content, sort_keys=False))
+
+
+def add_dataset(project: Path, name: str, **changes) -> None:
+    described = entry(prompts="digits", **changes)
+    write_yaml(project / "config" / "datasets" / f"{name}.yaml", {"name": name, **described})
+
+
+def add_experiment(project: Path, datasets: list[str], **changes) -> None:
+    content = {
+        "experiment": EXPERIMENT,
+        "title": "Pets",
+        "estimate": {"minutes": 1, "memory_gb": 1, "disk_gb": 1},
+        "reference": datasets[0],
+        "datasets": datasets,
+        **changes,
+    }
+    write_yaml(project / "config" / "experiments" / f"{EXPERIMENT}.yaml", content)
+
+
+def test_datasets_of_the_paper_can_be_planned_without_any_data(project, snakemake):
+    done = snakemake(project, "-n", "data", experiment="paper-datasets")
+    assert done.returncode == 0, done.stdout
+    for name in ("imagenet", "objectnet", "fmow", "cars", "ytbb-robust", "cifar10-c"):
+        assert re.search(rf"data_prepare(_files)?: {name}\n", done.stdout)
+    said = "dataset imagenet needs ILSVRC2012_img_val.tar (6.74 GB): put it at datasets/.archives"
+    assert said in done.stdout
+    assert "Sign up at https://image-net.org" in done.stdout
+
+
+def test_one_file_is_a_new_dataset_fetched_and_indexed(project, snakemake, monkeypatch):
+    content = tar(pets())
+    file = pinned("pets.tar.gz", content, urls=["https://example.invalid/pets.tar.gz"])
+    add_dataset(project, "pets", files=[file], top="pets")
+    add_experiment(project, ["pets", "pets-limit4"])
+    with running() as server:
+        server.serve("mirror/pets.tar.gz", content)
+        monkeypatch.setenv("WISEFT_MIRROR_PETS", f"{server.url}/mirror")
+        monkeypatch.setenv("no_proxy", "127.0.0.1")
+        done = snakemake(project, "--cores", "2", "data", experiment=EXPERIMENT)
+    assert done.returncode == 0, done.stdout
+    assert open_manifest(project / "datasets/pets/manifest.json").splits["test"].n == 6
+    assert open_manifest(project / "datasets/pets-limit4/manifest.json").splits["test"].n == 4
+    again = snakemake(project, "-n", "data", experiment=EXPERIMENT)
+    assert "Nothing to be done" in again.stdout, again.stdout
+
+
+def test_a_users_file_outlives_a_rerun(project, snakemake):
+    """Snakemake deletes the outputs of a job before it runs; the files must be none."""
+    content = tar(pets())
+    add_dataset(project, "pets", files=[pinned("pets.tar.gz", content, how="Ask Ann")], top="pets")
+    add_experiment(project, ["pets"])
+    place = project / "datasets" / ".archives" / "pets" / "pets.tar.gz"
+    done = snakemake(project, "--cores", "1", "data", experiment=EXPERIMENT)
+    assert done.returncode == 1 and f"put it at {place.relative_to(project)}" in done.stdout
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.write_bytes(content)
+    for force in ([], ["--forceall"]):
+        done = snakemake(project, "--cores", "1", "data", *force, experiment=EXPERIMENT)
+        assert done.returncode == 0, done.stdout
+        assert place.read_bytes() == content
+    with tarfile.open(place) as archive:
+        assert len(archive.getnames()) == 6
+
+
+@pytest.fixture
+def mapped(project: Path) -> Path:
+    """A reference of three classes and a shift of two of them, as ImageNet and ImageNet-R are."""
+    own = {"layout": "image-folder", "root": str(project / "nowhere")}
+    names = {"class_names": ["eel", "dog", "cat"], "class_ids": ["n01", "n09", "n02"]}
+    splits = {"splits": {"train": 9, "held-out": 3, "test": 9}, "evaluate": ["held-out", "test"]}
+    add_dataset(project, "base", **own, **names, **splits)
+    add_dataset(
+        project,
+        "shift",
+        **own,
+        class_ids=["n02", "n09"],
+        options={"naming": "class-id"},
+        label_map={"reference": "base", "by": "class-ids"},
+    )
+    add_experiment(
+        project,
+        ["base", "shift"],
+        models=["digits-rn-s0"],
+        methods=["end-to-end"],
+        seeds=[0],
+        alphas=[0.0, 1.0],
+        held_out={"dataset": "base", "split": "held-out"},
+        averages={"shifts": ["shift"]},
+    )
+    return project
+
+
+def test_reference_is_seen_through_the_classes_of_its_shift(mapped, snakemake):
+    done = snakemake(mapped, "-n", "-p", experiment=EXPERIMENT)
+    assert done.returncode == 0, done.stdout
+    commands = [line.strip() for line in done.stdout.splitlines() if "wiseft evaluate" in line]
+    words = dict.fromkeys(("base", "shift"))
+    for command in commands:
+        parts = shlex.split(command)
+        evaluation = json.loads(parts[parts.index("--evaluate") + 1])
+        words[next(iter(evaluation))] = (evaluation, parts)
+    base, parts = words["base"]
+    assert base["base"]["views"][1] == {
+        "name": "shift-classes",
+        "metric": "accuracy",
+        "like": "shift",
+    }
+    assert parts[parts.index("--like") + 1] == "datasets/shift/manifest.json"
+    shift, parts = words["shift"]
+    assert [view["name"] for view in shift["shift"]["views"]] == ["all"]
+    assert "--like" not in parts
+    assert "said to be" in done.stdout  # the user's folder that is not there
