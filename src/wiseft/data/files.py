@@ -108,6 +108,13 @@ def index_files(
             kept[name] = {"n": len(split.labels), "images": None, **files}
             records.write(name, kept[name], about)
     about = records.about(next(iter(kept)))
+    for name in kept:
+        if records.about(name) != about:
+            raise WiseftError(
+                f"{entry.name}: split {name} has other classes than {next(iter(kept))}; the files "
+                f"of the two do not belong together. Delete {manifest.parent / name}, then prepare "
+                "it again."
+            )
     ordered = {name: kept[name] for name in entry.splits if name in kept}
     manifest.unlink(missing_ok=True)
     return write_manifest(

@@ -25,6 +25,7 @@ class Meter:
         done: bytes that were there before.
         say: called with a line where stderr is not a terminal.
         interval: seconds between two lines; None: ten.
+        delay: seconds before a bar appears.
     """
 
     def __init__(
@@ -35,6 +36,7 @@ class Meter:
         *,
         say: Callable[[str], None] = print_line,
         interval: float | None = None,
+        delay: float = 1.0,
     ):
         self.what = what
         self.total = total
@@ -45,7 +47,7 @@ class Meter:
         self._bar = None
         if sys.stderr.isatty():
             self._bar = tqdm(
-                desc=what, total=total, initial=done, unit="B", unit_scale=True, delay=1.0
+                desc=what, total=total, initial=done, unit="B", unit_scale=True, delay=delay
             )
 
     def add(self, n: int) -> None:
