@@ -27,7 +27,7 @@ from typer.testing import CliRunner
 from wiseft.classifier import build_classifier
 from wiseft.cli import evaluate as command
 from wiseft.combine.files import interpolate_files
-from wiseft.data.store import batches, open_split, write_prepared
+from wiseft.data.store import batches, open_manifest, open_split, write_prepared
 from wiseft.errors import WiseftError
 from wiseft.evaluate import Request, evaluate_suite, suite
 from wiseft.io import sha256_file
@@ -150,7 +150,7 @@ def test_linear_classifier_takes_one_feature_pass(
 
 def test_metrics_against_counts_by_hand(request_for: Build, ends: Ends, manifest: Path) -> None:
     metrics, table = run(request_for())
-    assert list(metrics) == ["format", "dataset", *ABOUT, "identity", "rows"]
+    assert list(metrics) == ["format", "dataset", *ABOUT, "identity", "views", "rows"]
     assert metrics["format"] == 1
     assert metrics["dataset"] == "shapes"
     assert {name: metrics[name] for name in ABOUT} == ABOUT
@@ -180,7 +180,10 @@ def test_identity_and_predictions_format(request_for: Build, ends: Ends, manifes
     identity = metrics["identity"]
     assert identity["theta_0"] == sha256_file(ends.theta_0)
     assert identity["theta_1"] == sha256_file(ends.theta_1)
-    assert identity["manifest"] == sha256_file(manifest)
+    assert identity["manifest"] == open_manifest(manifest).identity(list(N))
+    assert identity["splits"] == list(N)
+    assert "views" not in identity
+    assert metrics["views"]["all"]["metric"] == "accuracy"
     assert (identity["batch_size"], identity["dtype"], identity["device"]) == (10, "float32", "cpu")
     assert identity["stage_version"] >= 1
     first = ["split", "sample_id", "base_id", "label", "group_writer"]
@@ -199,37 +202,6 @@ def test_identity_and_predictions_format(request_for: Build, ends: Ends, manifes
     assert table["sample_id"].tolist() == held_out.sample_ids + test.sample_ids
     assert table["base_id"].tolist() == held_out.base_ids + test.base_ids
     assert table["label"].tolist() == [*held_out.labels, *test.labels]
-
-
-def test_view_of_some_classes(request_for: Build, ends: Ends, manifest: Path) -> None:
-    views = [
-        {"name": "all", "metric": "accuracy"},
-        {"name": "odd", "metric": "accuracy", "classes": ["three", "one"]},
-    ]
-    metrics, table = run(request_for(evaluate=evaluation(views=views)))
-    logits = direct_logits(ends.theta_1, manifest)
-    inside = table["label"].isin([1, 3])
-    restricted = np.where(logits[:, 1] >= logits[:, 3], 1, 3)
-    found = table["weight/odd/1.000/prediction"]
-    assert np.array_equal(found[inside], restricted[inside])
-    assert (found[~inside] == -1).all()
-    assert table["weight/odd/1.000/top2"][~inside].isna().all()
-    pair = np.sort(logits[:, [1, 3]], axis=1)[inside]
-    assert np.array_equal(table["weight/odd/1.000/top2"][inside], pair[:, 0])
-    assert (found[inside] != table["weight/all/1.000/prediction"][inside]).any()
-    for row in metrics["rows"]:
-        if row["view"] == "odd":
-            here = table[inside & (table["split"] == row["split"])]
-            guesses = here[f"{row['combination']}/odd/{row['alpha']}/prediction"]
-            assert row["n"] == len(here)
-            assert row["n_correct"] == int((guesses == here["label"]).sum())
-
-
-@pytest.mark.parametrize("classes", [["one", "four"], ["one", "one"], ["one"]])
-def test_bad_view(request_for: Build, classes: list[str]) -> None:
-    views = [{"name": "odd", "metric": "accuracy", "classes": classes}]
-    with pytest.raises((WiseftError, ValueError), match=r"four|distinct|at least 2"):
-        run(request_for(evaluate=evaluation(views=views)))
 
 
 def test_suite_of_two(request_for: Build, manifest: Path, tmp_path: Path) -> None:

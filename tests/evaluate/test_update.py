@@ -6,11 +6,21 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
-from tests.evaluate.conftest import Ends, evaluation, tiny_header, tiny_tensors, write_dataset
+from tests.evaluate.conftest import (
+    Ends,
+    evaluation,
+    prepared_split,
+    tiny_header,
+    tiny_tensors,
+    write_dataset,
+)
 
+from wiseft.data.store import write_prepared
 from wiseft.evaluate import Request, evaluate_suite, suite
 from wiseft.evaluate.sweep import WeightSweep
 from wiseft.stages import VERSION
@@ -88,11 +98,6 @@ def other_batch_size(
     return request_for(alphas=["0.500"], batch_size=7)
 
 
-def other_views(request_for: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Request:
-    views = [{"name": "all", "metric": "accuracy", "classes": ["one", "two"]}]
-    return request_for(alphas=["0.500"], evaluate=evaluation(views=views))
-
-
 def other_stage_version(
     request_for: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Request:
@@ -100,9 +105,7 @@ def other_stage_version(
     return request_for(alphas=["0.500"])
 
 
-@pytest.mark.parametrize(
-    "change", [other_theta, other_data, other_batch_size, other_views, other_stage_version]
-)
+@pytest.mark.parametrize("change", [other_theta, other_data, other_batch_size, other_stage_version])
 def test_another_identity_drops_old_alphas(
     request_for: Build,
     computed: list[str],
@@ -119,6 +122,128 @@ def test_another_identity_drops_old_alphas(
     assert after["identity"] != before["identity"]
     assert not any("/0.000/" in column for column in table.columns)
     assert "recomputing" in lines[0]
+
+
+def views_of(metrics: dict) -> set[str]:
+    assert {row["view"] for row in metrics["rows"]} == set(metrics["views"])
+    return set(metrics["views"])
+
+
+ALL = {"name": "all"}
+PAIRS = {"name": "pairs-classes", "like": "pairs"}
+
+
+@pytest.fixture
+def view_request(request_for: Build, tmp_path: Path) -> Build:
+    """Requests with views, one of which is like `pairs`, a dataset with these members."""
+
+    def build(views: list[dict], members: list[list[int]] | None = None, **changes: Any):
+        folder = tmp_path / f"like-{members}"
+        mapping = {"reference": "shapes", "members": members or [[0, 1], [2, 3]]}
+        names = [f"class {index}" for index in range(len(mapping["members"]))]
+        split = prepared_split(4, 0, labels=np.zeros(4, dtype=np.int64))
+        like = write_prepared(
+            folder, "pairs", {"test": split}, names, optional={"label_map": mapping}
+        )
+        return request_for(evaluate=evaluation(views=views), like=[like], **changes)
+
+    return build
+
+
+def test_views_of_other_experiments_are_kept(
+    view_request: Build, computed: list[str], tmp_path: Path
+) -> None:
+    before, old, _ = run(view_request([ALL, PAIRS]))
+    computed.clear()
+    after, new, lines = run(view_request([ALL]))
+    assert computed == []
+    assert after == before
+    pd.testing.assert_frame_equal(new, old)
+    assert not any("recomputing" in line for line in lines)
+    # And a grid that grows in one experiment grows for its views only.
+    more, table, _ = run(view_request([ALL], alphas=["0.250"]))
+    assert computed == ["0.250"]
+    grids = {v: {r["alpha"] for r in more["rows"] if r["view"] == v} for v in views_of(more)}
+    assert grids["pairs-classes"] == {"0.000", "0.500", "1.000"}
+    assert grids["all"] == {"0.000", "0.250", "0.500", "1.000"}
+    pd.testing.assert_frame_equal(table[old.columns], old)
+
+
+def test_a_further_view_is_added(view_request: Build, computed: list[str], tmp_path: Path) -> None:
+    run(view_request([ALL]))
+    computed.clear()
+    after, new, _ = run(view_request([ALL, PAIRS]))
+    assert computed == ["0.000", "0.500", "1.000"]
+    assert views_of(after) == {"all", "pairs-classes"}
+    whole, table, _ = run(view_request([ALL, PAIRS], output_dir=tmp_path / "at-once"))
+    assert after == whole
+    pd.testing.assert_frame_equal(new, table)
+    computed.clear()
+    again, _, _ = run(view_request([PAIRS]))  # and now neither is computed
+    assert (computed, again) == ([], whole)
+
+
+@pytest.mark.parametrize(
+    ("views", "members"),
+    [
+        ([ALL, PAIRS | {"metric": "macro-f1"}], None),
+        ([ALL, PAIRS], [[0, 2], [1, 3]]),
+        ([ALL, {"name": "pairs-classes"}], None),
+    ],
+)
+def test_a_changed_view_is_computed_again(
+    view_request: Build,
+    computed: list[str],
+    tmp_path: Path,
+    views: list[dict],
+    members: list[list[int]] | None,
+) -> None:
+    before, _, _ = run(view_request([ALL, PAIRS]))
+    computed.clear()
+    after, table, lines = run(view_request(views, members, alphas=["0.500"]))
+    assert computed == ["0.500"]
+    assert "view pairs-classes is another" in lines[0]
+    assert after["views"]["pairs-classes"] != before["views"]["pairs-classes"]
+    kept = [row for row in after["rows"] if row["view"] == "all"]
+    assert kept == [row for row in before["rows"] if row["view"] == "all"]
+    changed = [row for row in after["rows"] if row["view"] == "pairs-classes"]
+    assert {row["alpha"] for row in changed} == {"0.500"}
+    assert not any("pairs-classes/0.000" in column for column in table.columns)
+    fresh, new, _ = run(
+        view_request(views, members, alphas=["0.500"], output_dir=tmp_path / "fresh")
+    )
+    assert changed == [row for row in fresh["rows"] if row["view"] == "pairs-classes"]
+    pd.testing.assert_frame_equal(table[new.columns], new)
+
+
+def test_views_that_differ_between_the_two_files_are_computed_again(
+    view_request: Build, computed: list[str], tmp_path: Path
+) -> None:
+    """A job that is killed between the two files leaves new predictions and old metrics."""
+    request = view_request([ALL, PAIRS])
+    before, old, _ = run(request)
+    run(view_request([ALL, PAIRS], [[0, 2], [1, 3]], output_dir=tmp_path / "b"))
+    names = [tmp_path / folder / "shapes" / "predictions.parquet" for folder in ("b", "evaluate")]
+    shutil.copy(*names)
+    computed.clear()
+    after, new, _ = run(request)
+    assert computed == ["0.000", "0.500", "1.000"]
+    assert after == before
+    pd.testing.assert_frame_equal(new, old)
+
+
+def test_the_manifests_place_and_other_splits_change_nothing(
+    request_for: Build, computed: list[str], manifest: Path, tmp_path: Path
+) -> None:
+    wanted = {"evaluate": evaluation(splits=["test"])}
+    before, _, _ = run(request_for(**wanted))
+    moved = Path(shutil.copytree(manifest.parent, tmp_path / "moved")) / "manifest.json"
+    record = json.loads(moved.read_text())
+    del record["splits"]["held-out"]
+    moved.write_text(json.dumps(record | {"sources": [{"url": "elsewhere"}]}))
+    computed.clear()
+    after, _, _ = run(request_for(manifests=[moved], **wanted))
+    assert (computed, after) == ([], before)
 
 
 @pytest.mark.parametrize("name", ["metrics.json", "predictions.parquet"])

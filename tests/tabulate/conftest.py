@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import pytest
 
+from wiseft.metrics import Truth, measure, pairs_of
 from wiseft.tabulate.settings import TabulateSettings
 
 GRID = ("0.000", "0.250", "0.500", "0.750", "1.000")
@@ -113,6 +115,63 @@ class Bench:
         self.predictions.append(folder / "predictions.parquet")
         return folder
 
+    def add_views(
+        self,
+        dataset: str,
+        samples: pd.DataFrame,
+        views: Mapping[str, Mapping[str, Any]],
+        predictions: Mapping[tuple[str, str], npt.NDArray[np.integer]],
+        *,
+        method: str = "end-to-end",
+        seed: int = 0,
+    ) -> Path:
+        """Write both files of a dataset with views of any metric; return their folder.
+
+        Args:
+            samples: `split`, `label` and, where wanted, `base_id`, `group_*`, `other_labels` and
+                `<view>/label`.
+            views: their definitions, as metrics.json has them.
+            predictions: per combination and alpha the same for all views; a view with labels of
+                its own covers what has one.
+        """
+        folder = self.root / f"tiny-s0__ref__{method}" / f"seed-{seed}" / "evaluate" / dataset
+        folder.mkdir(parents=True)
+        frame = samples.reset_index(drop=True)
+        frame["sample_id"] = [f"{dataset}/{index}" for index in range(len(frame))]
+        if "base_id" not in frame:
+            frame["base_id"] = frame["sample_id"]
+        rows = []
+        for view, settings in views.items():
+            labels = frame[f"{view}/label" if settings.get("like") else "label"]
+            for (combination, alpha), found in predictions.items():
+                name = f"{combination}/{view}/{alpha}/prediction"
+                frame[name] = np.where(labels >= 0, found, -1).astype(np.int32)
+                for split, part in frame[labels >= 0].groupby("split"):
+                    row = {"split": split, "view": view, "combination": combination, "alpha": alpha}
+                    outcome = measure(
+                        settings["metric"],
+                        part[name].to_numpy(),
+                        truth_of(part, labels[part.index], settings.get("group")),
+                        settings.get("ignore", ()),
+                    )
+                    rows.append({**row, "metric": settings["metric"], **asdict(outcome)})
+        frame.to_parquet(folder / "predictions.parquet", index=False)
+        about = {"model": "tiny-s0", "reference": "ref", "method": method, "variant": ""}
+        content = {
+            "format": 1,
+            "dataset": dataset,
+            **about,
+            "run": f"tiny-s0__ref__{method}",
+            "seed": seed,
+            "identity": {},
+            "views": views,
+            "rows": rows,
+        }
+        (folder / "metrics.json").write_text(json.dumps(content))
+        self.metrics.append(folder / "metrics.json")
+        self.predictions.append(folder / "predictions.parquet")
+        return folder
+
     @staticmethod
     def first_right(n: int, count: int) -> list[bool]:
         """Return n flags, of which the first `count` are True."""
@@ -153,6 +212,15 @@ class Bench:
         about = {"model": "tiny", "method": "from-scratch", "variant": variant, "seed": seed}
         for dataset, n, count in (("ref", 50, ref), ("one", 40, one), ("two", 20, two)):
             self.add(dataset, {"test": self.curve(n, [count], grid=["1.000"])}, **about)
+
+
+def truth_of(frame: pd.DataFrame, labels: pd.Series, group: str | None) -> Truth:
+    return Truth(
+        labels.to_numpy(np.int64),
+        frame["base_id"].to_numpy(dtype=str),
+        pairs_of(frame["other_labels"]) if "other_labels" in frame else None,
+        np.array(frame[f"group_{group}"].tolist(), dtype=object) if group else None,
+    )
 
 
 @pytest.fixture

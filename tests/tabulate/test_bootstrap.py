@@ -6,10 +6,16 @@ import pytest
 from wiseft.tabulate import bootstrap as module
 from wiseft.tabulate.bootstrap import ClusterBootstrap
 from wiseft.tabulate.intervals import percentile_interval
+from wiseft.tabulate.statistics import shares
 
 
 def ids(prefix, n):
     return np.array([f"{prefix}{index}" for index in range(n)])
+
+
+def accuracies(resampled, correct):
+    """Draws of accuracies; `correct`: bool (samples, points) per dataset."""
+    return resampled.draws({name: [shares(each)] for name, each in correct.items()})
 
 
 def width(draws):
@@ -20,7 +26,7 @@ def width(draws):
 def test_spread_of_one_dataset_is_the_binomial_standard_error():
     n, p = 400, 0.7
     right = np.arange(n) < n * p
-    draws = ClusterBootstrap({"a": ids("a", n)}, 4000, 0).accuracies({"a": right[:, None]})["a"]
+    draws = accuracies(ClusterBootstrap({"a": ids("a", n)}, 4000, 0), {"a": right[:, None]})["a"]
     assert draws.shape == (4000, 1)
     assert draws.mean() == pytest.approx(p, abs=0.002)
     assert draws.std() == pytest.approx(np.sqrt(p * (1 - p) / n), rel=0.05)
@@ -30,10 +36,10 @@ def test_datasets_with_equal_base_ids_move_together():
     n = 200
     right = (np.arange(n) % 4 > 0)[:, None]
     shared = ClusterBootstrap({"a": ids("x", n), "b": ids("x", n)}, 500, 0)
-    draws = shared.accuracies({"a": right, "b": right})
+    draws = accuracies(shared, {"a": right, "b": right})
     assert np.array_equal(draws["a"], draws["b"])
     apart = ClusterBootstrap({"a": ids("a", n), "b": ids("b", n)}, 500, 0)
-    draws = apart.accuracies({"a": right, "b": right})
+    draws = accuracies(apart, {"a": right, "b": right})
     assert abs(np.corrcoef(draws["a"][:, 0], draws["b"][:, 0])[0, 1]) < 0.15
 
 
@@ -43,7 +49,7 @@ def test_sharing_base_ids_widens_the_interval_of_an_average():
 
     def average_width(first, second):
         resampled = ClusterBootstrap({"a": first, "b": second}, 2000, 1)
-        draws = resampled.accuracies({"a": right, "b": right})
+        draws = accuracies(resampled, {"a": right, "b": right})
         return width((draws["a"] + draws["b"])[:, 0] / 2)
 
     ratio = average_width(ids("x", n), ids("x", n)) / average_width(ids("a", n), ids("b", n))
@@ -58,8 +64,8 @@ def test_repeated_base_ids_within_a_dataset_widen_its_interval():
     plain = ClusterBootstrap({"a": ids("a", n)}, 2000, 0)
     assert clustered.is_clustered("a")
     assert not plain.is_clustered("a")
-    ratio = width(clustered.accuracies({"a": right})["a"][:, 0]) / width(
-        plain.accuracies({"a": right})["a"][:, 0]
+    ratio = width(accuracies(clustered, {"a": right})["a"][:, 0]) / width(
+        accuracies(plain, {"a": right})["a"][:, 0]
     )
     assert ratio == pytest.approx(2, rel=0.1)
 
@@ -70,14 +76,14 @@ def test_a_resample_is_a_ratio_of_counts_done_by_hand(monkeypatch):
         module, "_multiplicities", lambda *_: np.array([[2, 0], [1, 1]], dtype=np.float32)
     )
     resampled = ClusterBootstrap({"a": np.array(["x1", "x0", "x0"])}, 2, 0)
-    draws = resampled.accuracies({"a": np.array([[True], [True], [False]])})["a"]
+    draws = accuracies(resampled, {"a": np.array([[True], [True], [False]])})["a"]
     assert draws[:, 0].tolist() == pytest.approx([2 / 4, 2 / 3])
 
 
 def test_a_partly_shared_dataset_keeps_its_number_of_clusters():
     resampled = ClusterBootstrap({"all": ids("x", 50), "few": ids("x", 2)}, 200, 0)
-    draws = resampled.accuracies(
-        {"all": np.ones((50, 1), dtype=bool), "few": np.array([[True], [True]])}
+    draws = accuracies(
+        resampled, {"all": np.ones((50, 1), dtype=bool), "few": np.array([[True], [True]])}
     )
     assert np.all(draws["few"] == 1.0)  # a resample without any of its samples would be NaN
     assert resampled.n_clusters("all", "few") == 50
@@ -86,21 +92,21 @@ def test_a_partly_shared_dataset_keeps_its_number_of_clusters():
 
 def test_chunks_and_further_datasets_do_not_change_the_draws(monkeypatch):
     right = (np.arange(60) % 3 > 0)[:, None]
-    alone = ClusterBootstrap({"a": ids("a", 60)}, 50, 3).accuracies({"a": right})["a"]
+    alone = accuracies(ClusterBootstrap({"a": ids("a", 60)}, 50, 3), {"a": right})["a"]
     two = ClusterBootstrap({"a": ids("a", 60), "b": ids("b", 9)}, 50, 3)
-    assert np.array_equal(two.accuracies({"a": right})["a"], alone)
+    assert np.array_equal(accuracies(two, {"a": right})["a"], alone)
     monkeypatch.setattr(module, "_CHUNK_BYTES", 60 * 4 * 7)
-    chunked = ClusterBootstrap({"a": ids("a", 60)}, 50, 3).accuracies({"a": right})["a"]
+    chunked = accuracies(ClusterBootstrap({"a": ids("a", 60)}, 50, 3), {"a": right})["a"]
     assert np.array_equal(chunked, alone)
-    other = ClusterBootstrap({"a": ids("a", 60)}, 50, 4).accuracies({"a": right})["a"]
+    other = accuracies(ClusterBootstrap({"a": ids("a", 60)}, 50, 4), {"a": right})["a"]
     assert not np.array_equal(other, alone)
 
 
 def test_order_of_samples_does_not_matter():
     right, base = (np.arange(60) % 3 > 0)[:, None], ids("a", 60)
     order = np.random.default_rng(0).permutation(60)
-    draws = ClusterBootstrap({"a": base}, 50, 0).accuracies({"a": right})["a"]
-    shuffled = ClusterBootstrap({"a": base[order]}, 50, 0).accuracies({"a": right[order]})["a"]
+    draws = accuracies(ClusterBootstrap({"a": base}, 50, 0), {"a": right})["a"]
+    shuffled = accuracies(ClusterBootstrap({"a": base[order]}, 50, 0), {"a": right[order]})["a"]
     assert np.array_equal(draws, shuffled)
 
 
@@ -116,7 +122,7 @@ def test_coverage_of_a_clustered_average():
     other = rng.random((images, 300))
     a = hardness < truth
     b = np.where(same, hardness, other) < truth
-    draws = resampled.accuracies({"a": a, "b": b})
+    draws = accuracies(resampled, {"a": a, "b": b})
     low, high = percentile_interval((draws["a"] + draws["b"]) / 2)
     covered = ((low <= truth) & (truth <= high)).mean()
     assert 0.91 <= covered <= 0.98

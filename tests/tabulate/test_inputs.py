@@ -2,7 +2,6 @@
 
 import json
 
-import numpy as np
 import pandas as pd
 import pytest
 
@@ -60,7 +59,7 @@ def test_two_files_of_the_same_run(small, make_settings):
 
 def test_duplicate_rows(small, make_settings):
     edit_metrics(small, lambda content: content["rows"].append(content["rows"][0]))
-    with pytest.raises(WiseftError, match=r"two rows for test, all, weight, 0\.000, accuracy"):
+    with pytest.raises(WiseftError, match=r"two rows for test, all, weight, 0\.000"):
         run(small, make_settings())
 
 
@@ -90,7 +89,7 @@ def test_counts_that_the_predictions_do_not_confirm(small, make_settings):
 
 def test_a_value_that_is_not_its_counts(small, make_settings):
     edit_metrics(small, lambda content: content["rows"][0].update(value=0.76))
-    with pytest.raises(WiseftError, match=r"says value 0\.76 .* the counts are 30 of 40"):
+    with pytest.raises(WiseftError, match=r"says value 0\.76 .* gives 0\.75, 30 of 40 right"):
         run(small, make_settings())
 
 
@@ -195,14 +194,17 @@ def test_samples_outside_a_view_are_not_counted(small, make_settings):
     assert row["difference"] == pytest.approx(4 / 35)
 
 
-def test_a_metric_without_counts_has_no_interval(small, make_settings):
-    def add(content):
-        row = {**content["rows"][0], "metric": "macro-f1", "value": 0.5, "n_correct": None}
-        content["rows"].append(row)
+def test_a_view_of_two_metrics(small, make_settings):
+    edit_metrics(small, lambda content: content["rows"][0].update(metric="macro-f1"))
+    with pytest.raises(WiseftError, match=r"view all is of metric accuracy, .* accuracy, macro-f1"):
+        run(small, make_settings())
 
-    edit_metrics(small, add)
-    table = run(small, make_settings()).table
-    rows = table[table["metric"] == "macro-f1"]
-    assert rows["value"].tolist() == [0.5]
-    assert np.isnan(rows["ci_low"]).all()
-    assert rows["ci_method"].tolist() == [""]
+
+def test_a_view_that_covers_other_samples_at_one_alpha(small, make_settings):
+    def leave_out(frame):
+        frame.loc[frame.index[0], "weight/all/0.250/prediction"] = -1
+        return frame
+
+    edit_predictions(small, leave_out)
+    with pytest.raises(WiseftError, match="view all covers no sample of a split, or not the same"):
+        run(small, make_settings())

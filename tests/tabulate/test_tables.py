@@ -7,7 +7,7 @@ from scipy.stats import binomtest
 
 from wiseft.errors import WiseftError
 from wiseft.tabulate.schema import COMPARISONS, FITS, SELECTION, SELECTIONS, TABLE
-from wiseft.tabulate.selection import best_alpha, one_standard_error_alpha
+from wiseft.tabulate.selection import best_alpha, binomial_error, one_standard_error_alpha
 from wiseft.tabulate.stage import tabulate
 
 
@@ -124,8 +124,8 @@ def test_ties_and_the_standard_error_by_hand():
     accuracies = pd.Series({0.5: 0.9, 0.0: 0.7, 0.25: 0.8, 1.0: 0.9})
     assert best_alpha(accuracies) == 0.5
     # sqrt(.9 * .1 / 9) = .1 exactly reaches .8; with n = 10 it does not.
-    assert one_standard_error_alpha(accuracies, 9) == 0.25
-    assert one_standard_error_alpha(accuracies, 10) == 0.5
+    assert one_standard_error_alpha(accuracies, binomial_error(0.9, 9)) == 0.25
+    assert one_standard_error_alpha(accuracies, binomial_error(0.9, 10)) == 0.5
 
 
 def test_comparison_with_zero_shot_by_hand(tables):

@@ -121,7 +121,31 @@ def statistics():
     """Return what the tables depend on besides the numbers, as JSON."""
     keys = {"averages", "held_out", "test_split", "reference", "bootstrap", "alphas"}
     chosen = EXPERIMENT.model_dump(mode="json", include=keys)
-    views = {name: CATALOGUE.dataset(name).primary_view for name in EXPERIMENT.datasets}
-    other = {name: view for name, view in views.items() if view != "all"}
-    more = {"views": other} if other else {}
-    return json.dumps({**chosen, "fit_exclude": augmented_baselines(), **more})
+    return json.dumps({**chosen, "fit_exclude": augmented_baselines(), **view_settings()})
+
+
+def view_settings():
+    """Return which views the tables use: each dataset's first one, and the others beside it."""
+    entries = [CATALOGUE.dataset(name) for name in EXPERIMENT.datasets]
+    primary = {entry.name: entry.primary_view for entry in entries if entry.primary_view != "all"}
+    others = {
+        entry.name: [*(view.name for view in entry.views[1:]), *map(class_view, likes_of(entry))]
+        for entry in entries
+    }
+    if not primary and not any(others.values()):
+        return {}
+    return {"views": primary, "other_views": others}
+
+
+def class_view(like):
+    """Return the name of a reference's view through the classes of another dataset."""
+    return f"{like}-classes"
+
+
+def likes_of(entry):
+    """Return the datasets whose classes a reference is seen through: those mapped from it."""
+    return [
+        name
+        for name in EXPERIMENT.datasets
+        if (mapping := CATALOGUE.dataset(name).label_map) and mapping.reference == entry.bare_name
+    ]

@@ -97,15 +97,6 @@ def templates_of(dataset):
     return json.dumps(CATALOGUE.prompts(ENTRIES[dataset].prompts).ready)
 
 
-def likes_of(dataset):
-    """Return the datasets whose classes a reference is seen through: those mapped from it."""
-    return [
-        name
-        for name in EXPERIMENT.datasets
-        if (mapping := ENTRIES[name].label_map) and mapping.reference == ENTRIES[dataset].bare_name
-    ]
-
-
 def evaluation_of(datasets):
     """Return what is evaluated of each dataset, as JSON."""
     chosen = {}
@@ -116,8 +107,8 @@ def evaluation_of(datasets):
             for view in entry.views
         ]
         views += [
-            {"name": f"{like}-classes", "metric": "accuracy", "like": like}
-            for like in likes_of(name)
+            {"name": class_view(like), "metric": "accuracy", "like": like}
+            for like in likes_of(entry)
         ]
         chosen[name] = {"splits": entry.evaluate, "views": views}
     return json.dumps(chosen)

@@ -9,7 +9,7 @@ for suite, members in SUITES.items():
             theta_0=theta_0_of,
             theta_1=paths.theta_1_path(RUN, "{seed}"),
             manifests=manifests(members),
-            likes=manifests(like for name in members for like in likes_of(name)),
+            likes=manifests(like for name in members for like in likes_of(ENTRIES[name])),
             caches=lambda w, members=members: caches_of(w.model, members),
         output:
             metrics=update([paths.metrics_path(RUN, "{seed}", name) for name in members]),

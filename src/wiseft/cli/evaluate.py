@@ -33,6 +33,13 @@ def evaluate(
     theta_0: Annotated[
         Path | None, typer.Option(help="The zero-shot end; without it only alpha 1.000.")
     ] = None,
+    like: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Manifest of a dataset that views are like: whose label map they see through; "
+            "repeatable. Nothing but its JSON is read."
+        ),
+    ] = None,
     variant: Annotated[str, typer.Option(help="Variant of the method, if any.")] = "",
     batch_size: Annotated[int, typer.Option(min=1, help="Images in a forward pass.")] = 500,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
@@ -61,5 +68,6 @@ def evaluate(
         },
         batch_size=batch_size,
         device=str(start_torch(threads, device)),
+        like=like or [],
     )
     evaluate_suite(request, say=lambda line: typer.echo(line, err=True))

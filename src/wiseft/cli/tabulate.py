@@ -19,7 +19,8 @@ def tabulate(
         str,
         typer.Option(
             help="Statistics of the experiment (averages, held_out, test_split, reference, "
-            "bootstrap, alphas, fixed_alpha, fit_exclude) as JSON, or @ and a YAML file."
+            "bootstrap, alphas, fixed_alpha, fit_exclude, views, other_views) as JSON, or @ and a "
+            "YAML file."
         ),
     ],
     table_parquet: Annotated[Path, typer.Option(help="The tidy table to write.")],

@@ -1,4 +1,4 @@
-"""The files of an evaluation, and what of them may be kept when a grid grows.
+"""The files of an evaluation, and what of them may be kept when a grid or the views grow.
 
 Formats: docs/design.md, "Metrics" and "Predictions".
 """
@@ -6,7 +6,7 @@ Formats: docs/design.md, "Metrics" and "Predictions".
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,17 @@ from wiseft.io import atomic_path, read_json, write_json
 FORMAT = 1
 _KEY = b"wiseft"
 
+_UNUSABLE = (
+    WiseftError,
+    OSError,
+    pa.ArrowException,
+    AttributeError,
+    KeyError,
+    TypeError,
+    ValueError,
+)
+"""What reading files of another form, or broken ones, may raise."""
+
 Column = tuple[str, str, str]
 """combination, view, alpha"""
 
@@ -32,13 +43,19 @@ class Record:
     """The content of both files of one dataset.
 
     Attributes:
-        labels: sample columns in order (`split`, `sample_id`, `base_id`, `label`, `group_*`).
+        identity: what all views depend on: weights, samples, settings.
+        samples: sample columns in order (`split`, `sample_id`, `base_id`, `label`, `group_*`,
+            `other_labels`).
+        views: for each view what its numbers depend on besides the identity.
+        labels: for each view with labels of its own int32 (samples,).
         rows: metrics by (split, combination, view, alpha).
         predictions: by (combination, view, alpha), over all samples.
     """
 
     identity: dict[str, Any]
     samples: dict[str, pa.Array]
+    views: dict[str, dict[str, Any]] = field(default_factory=dict)
+    labels: dict[str, NDArray[np.int32]] = field(default_factory=dict)
     rows: dict[tuple[str, str, str, str], dict[str, Any]] = field(default_factory=dict)
     predictions: dict[Column, Predictions] = field(default_factory=dict)
 
@@ -49,6 +66,13 @@ class Record:
             for column in columns
         )
 
+    def drop(self, view: str) -> None:
+        """Remove all that is known of a view."""
+        self.views.pop(view, None)
+        self.labels.pop(view, None)
+        self.rows = {key: row for key, row in self.rows.items() if key[2] != view}
+        self.predictions = {key: p for key, p in self.predictions.items() if key[1] != view}
+
 
 def write_record(folder: Path, record: Record, about: dict[str, Any]) -> None:
     """Write `predictions.parquet`, then `metrics.json`, each atomically.
@@ -56,67 +80,110 @@ def write_record(folder: Path, record: Record, about: dict[str, Any]) -> None:
     Args:
         about: dataset, model, reference, method, variant, run and seed.
     """
+    views = {name: record.views[name] for name in sorted(record.views)}
     columns = dict(record.samples)
+    columns |= {f"{name}/label": pa.array(record.labels[name]) for name in sorted(record.labels)}
     for column in sorted(record.predictions, key=_column_order):
         for name, values in record.predictions[column].columns().items():
             columns[f"{'/'.join(column)}/{name}"] = pa.array(values)
-    table = pa.table(columns).replace_schema_metadata({_KEY: json.dumps(record.identity).encode()})
+    metadata = json.dumps({"identity": record.identity, "views": views}).encode()
+    table = pa.table(columns).replace_schema_metadata({_KEY: metadata})
     with atomic_path(folder / "predictions.parquet") as temporary:
         pq.write_table(table, temporary, compression="zstd")
     splits = list(dict.fromkeys(record.samples["split"].to_pylist()))
     order = sorted(record.rows, key=lambda key: (splits.index(key[0]), *_column_order(key[1:])))
     rows = [record.rows[key] for key in order]
-    metrics = {"format": FORMAT, **about, "identity": record.identity, "rows": rows}
-    write_json(folder / "metrics.json", metrics)
+    kept = {"identity": record.identity, "views": views, "rows": rows}
+    write_json(folder / "metrics.json", {"format": FORMAT, **about, **kept})
 
 
 def read_record(
     folder: Path, wanted: Record, about: dict[str, Any], say: Callable[[str], None]
 ) -> Record:
-    """Return what earlier files hold of the same identity; else an empty record.
+    """Return the wanted record with what earlier files of the same identity hold.
+
+    Views that are not wanted now are kept; one whose definition changed is not.
 
     Args:
-        wanted: the identity and the samples that the files must have.
-        say: takes a line that tells why earlier files are not used.
+        wanted: the identity, samples, views and labels that the files must have.
+        say: takes a line that tells why earlier files, or a view of them, are not used.
     """
-    empty = Record(wanted.identity, wanted.samples)
-    if not (folder / "metrics.json").exists() and not (folder / "predictions.parquet").exists():
-        return empty
-    try:
-        metrics = read_json(folder / "metrics.json", "metrics file")
-        table = pq.read_table(folder / "predictions.parquet", memory_map=False)
-        if _is_other(metrics, table, wanted, about):
-            say(f"{about['dataset']}: {folder} is of other weights, data or settings; recomputing")
-            return empty
-        rows = {_row_key(row): row for row in metrics["rows"]}
-        found = Record(wanted.identity, wanted.samples, rows, _read_predictions(table))
-    except (WiseftError, OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:
-        say(f"{about['dataset']}: can't use the files in {folder} ({error}); recomputing")
-        return empty
+    found = Record(wanted.identity, wanted.samples)
+    if (folder / "metrics.json").exists() or (folder / "predictions.parquet").exists():
+        try:
+            found = _stored(folder, wanted, about, say)
+        except _UNUSABLE as error:
+            say(f"{about['dataset']}: can't use the files in {folder} ({error}); recomputing")
+    found.views |= wanted.views
+    found.labels |= wanted.labels
+    return found
+
+
+def _stored(
+    folder: Path, wanted: Record, about: dict[str, Any], say: Callable[[str], None]
+) -> Record:
+    metrics = read_json(folder / "metrics.json", "metrics file")
+    table = pq.read_table(folder / "predictions.parquet", memory_map=False)
+    in_table = json.loads((table.schema.metadata or {}).get(_KEY, b"{}"))
+    if _is_other(metrics, table, in_table.get("identity"), wanted, about):
+        say(f"{about['dataset']}: {folder} is of other weights, data or settings; recomputing")
+        return Record(wanted.identity, wanted.samples)
+    found = _record_of(metrics, table, wanted)
+    for name in _changed(found, in_table["views"], wanted):
+        say(f"{about['dataset']}: view {name} is another than in {folder}; recomputing it")
+        found.drop(name)
     return found
 
 
 def _is_other(
-    metrics: dict[str, Any], table: pa.Table, wanted: Record, about: dict[str, Any]
+    metrics: dict[str, Any],
+    table: pa.Table,
+    in_table: dict[str, Any] | None,
+    wanted: Record,
+    about: dict[str, Any],
 ) -> bool:
     stored = {name: metrics[name] for name in ("format", "identity", *about)}
     expected = {"format": FORMAT, "identity": wanted.identity, **about}
-    in_table = json.loads((table.schema.metadata or {}).get(_KEY, b"null"))
-    samples_differ = any(
+    if stored != expected or in_table != wanted.identity:
+        return True
+    return any(
         not table.column(name).combine_chunks().equals(values)
         for name, values in wanted.samples.items()
     )
-    return stored != expected or in_table != wanted.identity or samples_differ
 
 
-def _read_predictions(table: pa.Table) -> dict[Column, Predictions]:
-    found: dict[Column, dict[str, NDArray[Any]]] = {}
+def _record_of(metrics: dict[str, Any], table: pa.Table, wanted: Record) -> Record:
+    """Return the content of two files of the wanted identity and samples."""
+    record = Record(wanted.identity, wanted.samples, dict(metrics["views"]))
+    record.rows = {_row_key(row): row for row in metrics["rows"]}
+    parts: dict[Column, dict[str, NDArray[Any]]] = {}
     for name in table.column_names:
-        if name.count("/") == 3:
-            combination, view, alpha, part = name.split("/")
-            values = np.array(table.column(name).to_numpy())
-            found.setdefault((combination, view, alpha), {})[part] = values
-    return {column: Predictions(**parts) for column, parts in found.items()}
+        keys = name.split("/")
+        if len(keys) not in (2, 4):
+            continue
+        values = np.array(table.column(name).to_numpy())
+        if len(keys) == 2:
+            record.labels[keys[0]] = values
+        else:
+            parts.setdefault((keys[0], keys[1], keys[2]), {})[keys[3]] = values
+    record.predictions = {column: Predictions(**values) for column, values in parts.items()}
+    return record
+
+
+def _changed(found: Record, in_table: Mapping[str, Any], wanted: Record) -> list[str]:
+    """Return views that are not the same in both files, or not those that are wanted.
+
+    A job that is killed between the two files leaves new predictions and old metrics.
+    """
+    in_files = {view for _, view, _ in found.predictions} | {key[2] for key in found.rows}
+    names = sorted(in_files | set(found.views) | set(in_table))
+    return [
+        name
+        for name in names
+        if name not in found.views
+        or found.views[name] != in_table.get(name)
+        or found.views[name] != wanted.views.get(name, found.views[name])
+    ]
 
 
 def _row_key(row: dict[str, Any]) -> tuple[str, str, str, str]:

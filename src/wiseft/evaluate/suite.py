@@ -3,29 +3,30 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from wiseft.alphas import parse_alphas
+from wiseft.data.index import OTHER_LABELS
 from wiseft.data.store import Manifest, Split, batches, open_manifest, open_split
 from wiseft.errors import WiseftError
+from wiseft.evaluate.spaces import Head, Projection
 from wiseft.evaluate.store import Column, Record, read_record, write_record
 from wiseft.evaluate.sweep import LAST, Sweep, make_sweep
 from wiseft.evaluate.views import (
-    METRICS,
     Evaluation,
     Predictions,
+    ResolvedView,
     SuiteEvaluation,
-    class_indices,
+    check_logits,
     predict,
+    resolve_views,
 )
 from wiseft.runtime import check_writable
 from wiseft.stages import VERSION
@@ -45,7 +46,9 @@ class Request:
         manifests: the datasets of the suite.
         evaluate: what to evaluate of each of them, by name.
         output_dir: files go to `<output_dir>/<dataset>/`.
-        about: model, reference, method, variant, run and seed, as they stand in the metrics.
+        about: model, reference, method, variant, run and seed, as they stand in the metrics; the
+            heads predict the classes of that reference.
+        like: manifests of the datasets that views are like; nothing but the JSON is read.
     """
 
     theta_0: Path | None
@@ -57,6 +60,7 @@ class Request:
     about: dict[str, Any]
     batch_size: int = 500
     device: str = "cpu"
+    like: Sequence[Path] = ()
 
 
 def evaluate_suite(request: Request, say: Callable[[str], None] = print) -> list[Path]:
@@ -82,14 +86,16 @@ def evaluate_suite(request: Request, say: Callable[[str], None] = print) -> list
     sweep = make_sweep(theta_0, theta_1, torch.device(request.device))
     hashes = {"theta_0": theta_0.sha256 if theta_0 else None, "theta_1": theta_1.sha256}
     header = theta_1.header
+    head = Head(header.class_names, request.about["reference"])
+    likes = {manifest.dataset: manifest for manifest in map(open_manifest, request.like)}
     del theta_0, theta_1  # the sweep holds what it needs
     written = []
     for number, (manifest, evaluation) in enumerate(suite, start=1):
-        _check_classes(manifest, header.class_names)
         size = int(header.preprocessing["size"])
         splits = [open_split(manifest.path, name, size) for name in evaluation.splits]
+        views = resolve_views(evaluation.views, manifest, splits, likes, head)
         identity = hashes | _identity(manifest, evaluation, request)
-        job = _Dataset(manifest, evaluation, splits, identity, request)
+        job = _Dataset(manifest, splits, views, identity, request)
         written.append(job.run(sweep, alphas, say, f"evaluate {number}/{len(suite)}"))
     return written
 
@@ -109,21 +115,13 @@ def _pair(request: Request) -> list[tuple[Manifest, Evaluation]]:
 
 def _identity(manifest: Manifest, evaluation: Evaluation, request: Request) -> dict[str, Any]:
     return {
-        "manifest": manifest.sha256,
+        "manifest": manifest.identity(evaluation.splits),
         "stage_version": VERSION["evaluate"],
         "batch_size": request.batch_size,
         "dtype": "float32",
         "device": torch.device(request.device).type,
-        **evaluation.model_dump(mode="json"),
+        "splits": evaluation.splits,
     }
-
-
-def _check_classes(manifest: Manifest, class_names: list[str]) -> None:
-    if manifest.class_names != class_names:
-        raise WiseftError(
-            f"dataset {manifest.dataset} has classes {', '.join(manifest.class_names)}, but the "
-            f"head predicts {', '.join(class_names)}; they must be the same in the same order"
-        )
 
 
 class _Dataset:
@@ -132,21 +130,27 @@ class _Dataset:
     def __init__(
         self,
         manifest: Manifest,
-        evaluation: Evaluation,
         splits: list[Split],
+        views: dict[str, ResolvedView],
         identity: dict[str, Any],
         request: Request,
     ):
         self._manifest = manifest
-        self._evaluation = evaluation
         self._splits = splits
+        self._views = views
         self._request = request
         self._folder = request.output_dir / manifest.dataset
         self._about = {"dataset": manifest.dataset, **request.about}
-        self._wanted = Record(identity, sample_columns(splits))
-        self._indices = {
-            view.name: class_indices(view, manifest.class_names) for view in evaluation.views
-        }
+        self._wanted = Record(
+            identity,
+            sample_columns(splits),
+            views={name: view.definition for name, view in views.items()},
+            labels={n: view.labels for n, view in views.items() if view.labels is not None},
+        )
+        # Logits are projected and reduced once for all views of one label space.
+        self._spaces: dict[Projection | None, dict[str, ResolvedView]] = {}
+        for name, view in views.items():
+            self._spaces.setdefault(view.projection, {})[name] = view
 
     def run(
         self, sweep: Sweep, alphas: list[str], say: Callable[[str], None], progress: str
@@ -172,8 +176,7 @@ class _Dataset:
         return self._folder / "metrics.json"
 
     def _columns(self, sweep: Sweep, alpha: str) -> list[Column]:
-        views = self._evaluation.views
-        return [(c, view.name, alpha) for c in sweep.combinations for view in views]
+        return [(c, view, alpha) for c in sweep.combinations for view in self._views]
 
     def _predict(self, sweep: Sweep, alphas: list[str]) -> dict[Column, Predictions]:
         total = sum(map(len, self._splits))
@@ -182,10 +185,11 @@ class _Dataset:
         offset = 0
         for split in self._splits:
             done = 0
-            for pixels, labels in _chunks(sweep, split, self._request.batch_size):
-                here = slice(offset + done, offset + done + len(labels))
-                self._reduce(sweep, pixels, labels, alphas, found, here)
-                done += len(labels)
+            for pixels in _chunks(sweep, split, self._request.batch_size):
+                n = sum(map(len, pixels))
+                here = slice(offset + done, offset + done + n)
+                self._reduce(sweep, pixels, alphas, found, here)
+                done += n
             expected = self._manifest.splits[split.name].n
             if done != expected:
                 raise WiseftError(
@@ -200,7 +204,6 @@ class _Dataset:
         self,
         sweep: Sweep,
         pixels: list[Tensor],
-        labels: NDArray[np.int64],
         alphas: list[str],
         found: dict[Column, Predictions],
         here: slice,
@@ -209,37 +212,40 @@ class _Dataset:
         # TensorFloat-32 is off, so that numbers on a GPU are those of fp32.
         with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
             for combination, alpha, logits in sweep.logits(pixels, alphas):
-                for view, indices in self._indices.items():
-                    part = predict(logits, labels, indices).columns()
-                    for name, values in found[combination, view, alpha].columns().items():
-                        values[here] = part[name]
+                check_logits(logits)
+                for projection, views in self._spaces.items():
+                    part = predict(projection(logits) if projection else logits)
+                    for name, view in views.items():
+                        found[combination, name, alpha].put(here, part, view.covered[here])
 
     def _measure(
         self, column: Column, predictions: Predictions
     ) -> dict[tuple[str, str, str, str], dict[str, Any]]:
-        combination, view_name, alpha = column
-        metric = next(v.metric for v in self._evaluation.views if v.name == view_name)
+        combination, name, alpha = column
+        view = self._views[name]
         rows, offset = {}, 0
         for split in self._splits:
             here = predictions.prediction[offset : offset + len(split)]
-            outcome = METRICS[metric](here, split.labels)
+            outcome = view.measure(split.name, here)
             rows[split.name, *column] = {
                 "split": split.name,
-                "view": view_name,
+                "view": name,
                 "combination": combination,
                 "alpha": alpha,
-                "metric": metric,
+                "metric": view.settings.metric,
                 "value": outcome.value,
                 "n": outcome.n,
                 "n_correct": outcome.n_correct,
-                "groups": None,
+                "groups": outcome.groups,
             }
             offset += len(split)
         return rows
 
 
 def sample_columns(splits: list[Split]) -> dict[str, pa.Array]:
-    """Return `split`, `sample_id`, `base_id`, `label` and the groups over all splits, in order."""
+    """Return `split`, `sample_id`, `base_id`, `label`, the groups and, where there are any, further
+    right labels over all splits, in order.
+    """
     columns: dict[str, list[Any]] = {"split": [], "sample_id": [], "base_id": [], "label": []}
     groups = list(dict.fromkeys(name for split in splits for name in split.groups.columns))
     columns |= {name: [] for name in groups}
@@ -251,22 +257,20 @@ def sample_columns(splits: list[Split]) -> dict[str, pa.Array]:
         for name in groups:
             there = name in split.groups.columns
             columns[name] += split.groups[name].tolist() if there else [None] * len(split)
-    return {name: pa.array(values) for name, values in columns.items()}
+    arrays = {name: pa.array(values, from_pandas=True) for name, values in columns.items()}
+    if any(split.other_labels is not None for split in splits):
+        others = [each for s in splits for each in s.other_labels or [[]] * len(s)]
+        arrays[OTHER_LABELS] = pa.array(others, type=pa.list_(pa.int64()))
+    return arrays
 
 
-def _chunks(
-    sweep: Sweep, split: Split, batch_size: int
-) -> Iterator[tuple[list[Tensor], NDArray[np.int64]]]:
-    """Yield normalised batches on the device, as many as `CHUNK_BYTES` holds, and their labels."""
-    stream = batches(split, batch_size)
+def _chunks(sweep: Sweep, split: Split, batch_size: int) -> Iterator[list[Tensor]]:
+    """Yield normalised batches on the device, as many as `CHUNK_BYTES` holds."""
     held: list[Tensor] = []
-    labels: list[NDArray[np.int64]] = []
-    for images, batch_labels in stream:
+    for images, _ in batches(split, batch_size):
         held.append(sweep.pixels(images))
-        labels.append(batch_labels.numpy())
-        size = held[0].nbytes
-        if (len(held) + 1) * size > CHUNK_BYTES:
-            yield held, np.concatenate(labels)
-            held, labels = [], []
+        if (len(held) + 1) * held[0].nbytes > CHUNK_BYTES:
+            yield held
+            held = []
     if held:
-        yield held, np.concatenate(labels)
+        yield held

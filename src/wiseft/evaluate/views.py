@@ -1,10 +1,10 @@
-"""What is read off the logits: views and metrics."""
+"""What is evaluated of a dataset: views, each with a label space and the samples that it covers."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -12,21 +12,25 @@ from numpy.typing import NDArray
 from pydantic import Field, RootModel
 from torch import Tensor
 
-from wiseft.config.entries import Entry, Name, ViewSettings
+from wiseft.config.base import Entry, Name
+from wiseft.config.datasets import ViewSettings
+from wiseft.data.index import GROUP_PREFIX
+from wiseft.data.store import Manifest, Split
 from wiseft.errors import WiseftError
-
-OUTSIDE = -1  # prediction of a sample that a view does not cover
+from wiseft.evaluate.spaces import Head, Projection, like_projection, own_projection
+from wiseft.metrics import OUTSIDE, Outcome, Truth, measure, pairs_of
 
 
 class View(ViewSettings):
-    """A view as evaluation takes it: a name, a metric and, optionally, a subset of the classes.
+    """A view as evaluation takes it: a dataset entry's, or one through another's label map.
 
-    With `classes`, logits are restricted to these before argmax, and only samples of these
-    classes count (as ImageNet's validation set is seen through ImageNet-R's 200 classes).
+    With `like`, the dataset is seen as that one is: logits are those of its classes, labels are
+    mapped to them, and samples of none of them are outside (as ImageNet's validation set is seen
+    through ImageNet-R's 200 classes).
     """
 
-    classes: Annotated[list[str], Field(min_length=2)] | None = Field(
-        None, description="Display names of the classes that the view is restricted to."
+    like: Name | None = Field(
+        None, description="Dataset through whose label map this one is seen; null: its own labels."
     )
 
 
@@ -49,7 +53,8 @@ class Predictions:
         prediction: int32 (n,), the class with the largest logit; `OUTSIDE` where the view does
             not cover the sample.
         top1: float32 (n,), the largest logit; NaN outside.
-        top2: float32 (n,), the second largest logit; NaN outside.
+        top2: float32 (n,), the second largest logit, minus infinity where no other class can be
+            predicted; NaN outside.
     """
 
     prediction: NDArray[np.int32]
@@ -66,75 +71,143 @@ class Predictions:
         """Return the three columns by name."""
         return {"prediction": self.prediction, "top1": self.top1, "top2": self.top2}
 
-
-@dataclass(frozen=True)
-class Outcome:
-    """A metric over n samples; `n_correct` is None for a metric that counts nothing."""
-
-    value: float
-    n: int
-    n_correct: int | None
+    def put(self, here: slice, part: Predictions, covered: NDArray[np.bool_]) -> None:
+        """Store the predictions of the samples `here` where they are covered, bool."""
+        values = part.columns()
+        for name, column in self.columns().items():
+            column[here][covered] = values[name][covered]
 
 
-def class_indices(view: View, class_names: list[str]) -> list[int] | None:
-    """Return the sorted indices of the view's classes; None for all of them.
-
-    Raises:
-        WiseftError: if the view names an unknown class or one twice.
-    """
-    if view.classes is None:
-        return None
-    unknown = [name for name in view.classes if name not in class_names]
-    if unknown or len(set(view.classes)) != len(view.classes):
-        wrong = unknown or [name for name in view.classes if view.classes.count(name) > 1]
-        raise WiseftError(
-            f"view {view.name} must list distinct classes of the dataset "
-            f"({', '.join(class_names)}), found {wrong[0]}"
-        )
-    return sorted(class_names.index(name) for name in view.classes)
-
-
-def predict(
-    logits: Tensor, labels: NDArray[np.int64], indices: list[int] | None = None
-) -> Predictions:
-    """Reduce logits (n, classes) to predictions; of equal logits the lower class wins.
-
-    Args:
-        labels: (n,), to find the samples that the view covers.
-        indices: classes of the view, sorted; None for all.
-
-    Raises:
-        WiseftError: if a logit is not finite.
-    """
-    if not bool(torch.isfinite(logits).all()):
+def check_logits(logits: Tensor) -> None:
+    """Raise WiseftError if a logit is not finite."""
+    # A NaN is both the smallest and the largest value of a tensor.
+    if not bool(torch.isfinite(torch.stack(torch.aminmax(logits))).all()):
         raise WiseftError("the model gives a NaN or an infinity; its weights are unusable")
-    if indices is not None:
-        logits = logits[:, indices]
+
+
+def predict(logits: Tensor) -> Predictions:
+    """Reduce logits (n, classes) to predictions; of equal logits the lower class wins."""
     prediction = logits.argmax(dim=1).to(torch.int32).cpu().numpy()
     top = logits.topk(2, dim=1).values.float().cpu().numpy()
-    if indices is None:
-        return Predictions(prediction, top[:, 0], top[:, 1])
-    found = Predictions.empty(len(labels))
-    covered = np.isin(labels, indices)
-    found.prediction[covered] = np.asarray(indices, dtype=np.int32)[prediction[covered]]
-    found.top1[covered], found.top2[covered] = top[covered, 0], top[covered, 1]
-    return found
+    return Predictions(prediction, top[:, 0], top[:, 1])
 
 
-def accuracy(prediction: NDArray[np.int32], labels: NDArray[np.int64]) -> Outcome:
-    """Return the fraction of covered samples whose class is predicted.
+@dataclass(frozen=True)
+class ResolvedView:
+    """A view of one dataset and head, over the samples of all evaluated splits.
+
+    Attributes:
+        projection: from the head's logits to the view's; None where they are the same.
+        covered: bool (n,), the samples that count.
+        labels: int32 (n,), in the view's classes, `OUTSIDE` for those of none; None where they
+            are the dataset's own.
+        truths: for each split what the covered samples' predictions are held against.
+        definition: all that the view's numbers depend on besides the record's identity.
+    """
+
+    settings: View
+    projection: Projection | None
+    covered: NDArray[np.bool_]
+    labels: NDArray[np.int32] | None
+    truths: dict[str, Truth]
+    definition: dict[str, Any]
+
+    def measure(self, split: str, prediction: NDArray[np.int32]) -> Outcome:
+        """Return the metric of the predictions (samples of the split,) of one split."""
+        covered = prediction[prediction != OUTSIDE]
+        return measure(self.settings.metric, covered, self.truths[split], self.settings.ignore)
+
+
+def resolve_views(
+    views: list[View],
+    manifest: Manifest,
+    splits: list[Split],
+    likes: Mapping[str, Manifest],
+    head: Head,
+) -> dict[str, ResolvedView]:
+    """Return the views of a dataset by name.
+
+    Args:
+        likes: the datasets that a view may be like, by name.
 
     Raises:
-        WiseftError: if the view covers no sample.
+        WiseftError: if the head's classes do not fit, a view needs group metadata that is not
+            there, covers no sample of a split, or is like an unknown dataset.
     """
-    covered = prediction != OUTSIDE
-    n = int(covered.sum())
-    if n == 0:
-        raise WiseftError("a view covers no sample of the split; there is nothing to measure")
-    n_correct = int((prediction[covered] == labels[covered]).sum())
-    return Outcome(n_correct / n, n, n_correct)
+    own = own_projection(manifest, head)
+    resolved = {}
+    for view in views:
+        projection, label_map = own, None
+        if view.like is not None:
+            projection = like_projection(view.name, view.like, manifest, likes, head)
+            label_map = projection.sha256
+        seen = [_see(view, split, projection if view.like else None) for split in splits]
+        resolved[view.name] = ResolvedView(
+            settings=view,
+            projection=projection,
+            covered=np.concatenate([covered for covered, _, _ in seen]),
+            labels=np.concatenate([labels for _, labels, _ in seen]) if view.like else None,
+            truths={split.name: truth for split, (_, _, truth) in zip(splits, seen, strict=True)},
+            definition={
+                **view.model_dump(mode="json", exclude={"name"}),
+                "label_map": label_map,
+            },
+        )
+    return resolved
 
 
-METRICS: dict[str, Callable[[NDArray[np.int32], NDArray[np.int64]], Outcome]] = {
-    "accuracy": accuracy,
-}
+def _see(
+    view: View, split: Split, projection: Projection | None
+) -> tuple[NDArray[np.bool_], NDArray[np.int32], Truth]:
+    """Return which samples a view covers, their labels in its classes, and the covered truth.
+
+    Args:
+        projection: maps the labels; None where they stay.
+    """
+    where = f"view {view.name} of {split.dataset}, split {split.name}"
+    labels, others = split.labels, pairs_of(split.other_labels)
+    covered = np.ones(len(split), dtype=bool)
+    if projection is not None:
+        if others is not None:
+            raise WiseftError(
+                f"{where} is like {view.like}, but some samples have several right labels, which "
+                "have no one class there; take the view out"
+            )
+        labels = projection.map_labels(labels)
+        covered &= labels != OUTSIDE
+    if view.where is not None:
+        covered &= _flags(split, view.where, where)
+    if not covered.any():
+        raise WiseftError(
+            f"{where} covers no sample; there is nothing to measure. Take the view out or, of a "
+            "preview, a larger limit"
+        )
+    groups = None if view.group is None else _group(split, view.group, where)
+    truth = Truth(labels, np.asarray(split.base_ids, dtype=str), others, groups).take(covered)
+    try:  # of the labels themselves: what cannot be measured is found before the work
+        measure(view.metric, truth.labels, truth, view.ignore)
+    except WiseftError as error:
+        raise WiseftError(f"{where}: {error}; change the view") from None
+    return covered, labels.astype(np.int32), truth
+
+
+def _group(split: Split, name: str, where: str) -> NDArray[np.object_]:
+    column = GROUP_PREFIX + name
+    if column not in split.groups.columns:
+        known = [each.removeprefix(GROUP_PREFIX) for each in split.groups.columns]
+        raise WiseftError(
+            f"{where} goes by group {name}, but the samples' groups are "
+            f"{', '.join(known) or 'none'}; change the view or index the dataset again"
+        )
+    return np.array(split.groups[column].tolist(), dtype=object)
+
+
+def _flags(split: Split, name: str, where: str) -> NDArray[np.bool_]:
+    values = _group(split, name, where)
+    for value in values.tolist():
+        if not isinstance(value, bool):
+            raise WiseftError(
+                f"{where} counts the samples whose group {name} is true, but one is {value!r}; "
+                "it must be true or false for every sample"
+            )
+    return values.astype(bool)

@@ -51,8 +51,8 @@ def _before(wanted: dict[str, Any], column: str) -> list[str]:
 
 
 def grid_rows(table: pd.DataFrame, source: str, split: str, view: str) -> pd.DataFrame:
-    """Return the sweep: every alpha of the grid in one source, split and view."""
-    return rows(table, source=source, selection="grid", metric="accuracy", split=split, view=view)
+    """Return the sweep: every alpha of the grid in one source, split and view (of one metric)."""
+    return rows(table, source=source, selection="grid", split=split, view=view)
 
 
 def reference_of(table: pd.DataFrame) -> str:

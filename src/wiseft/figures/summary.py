@@ -67,7 +67,9 @@ def summary(experiment: str, tables: Tables, settings: TabulateSettings) -> str:
     Raises:
         WiseftError: if the table lacks what the settings name.
     """
-    grid = grid_rows(tables.table, "measured", settings.test_split, settings.view)
+    grid = grid_rows(
+        tables.table, "measured", settings.test_split, settings.view_of(settings.reference)
+    )
     methods = methods_of(grid, None)
     targets = {f"reference ({settings.reference})": settings.reference}
     targets |= {f"average of {name}": average_dataset(name) for name in settings.averages}

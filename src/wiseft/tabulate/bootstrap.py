@@ -1,4 +1,4 @@
-"""Cluster bootstrap of accuracies: renditions of one image are resampled together.
+"""Cluster bootstrap of metrics: renditions of one image are resampled together.
 
 The base ids are the clusters. Clusters that occur in the same datasets form a stratum, and each
 stratum is resampled with replacement from itself: datasets that share base ids move together,
@@ -9,15 +9,15 @@ and alphas see the same resamples, so that differences between them are paired.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from scipy import sparse
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
-Correct = npt.NDArray[np.bool_]
 
 _CHUNK_BYTES = 64 * 2**20  # of float32 weights held at a time
 _EXACT_IN_FLOAT32 = 2**24  # sums of integers up to here do not depend on their order
@@ -27,6 +27,19 @@ _EXACT_IN_FLOAT32 = 2**24  # sums of integers up to here do not depend on their 
 class _Stratum:
     datasets: tuple[str, ...]
     n_clusters: int
+
+
+@dataclass(frozen=True)
+class Block:
+    """A metric of some points, as a function of sums over samples.
+
+    Attributes:
+        counts: what is summed: non-negative integers (samples, k), dense or sparse.
+        value: from sums over resamples, (resamples, k), to the metric, (resamples, points).
+    """
+
+    counts: npt.NDArray[np.bool_] | sparse.csr_array
+    value: Callable[[Floats], Floats]
 
 
 class ClusterBootstrap:
@@ -76,37 +89,49 @@ class ClusterBootstrap:
         """Whether several samples of the dataset share a base id."""
         return self.n_clusters(dataset) < len(self._places[dataset])
 
-    def accuracies(self, correct: Mapping[str, Correct]) -> dict[str, Floats]:
-        """Return each dataset's accuracy in every resample.
+    def draws(self, metrics: Mapping[str, Sequence[Block]]) -> dict[str, Floats]:
+        """Return each dataset's metric, recomputed in every resample.
 
         Args:
-            correct: per dataset whether predictions are right, shape (samples, columns).
+            metrics: per dataset one block or more of its samples.
 
         Returns:
-            Per dataset accuracies of shape (resamples, columns).
+            Per dataset values of shape (resamples, points of all its blocks).
         """
-        hits = {name: self._cluster_sums(name, values) for name, values in correct.items()}
-        draws: dict[str, list[Floats]] = {name: [] for name in correct}
+        sums = {
+            name: [self._cluster_sums(name, block.counts) for block in blocks]
+            for name, blocks in metrics.items()
+        }
+        draws: dict[str, list[Floats]] = {name: [] for name in metrics}
         for weights in self._weights():
-            for name, parts in hits.items():
-                by_stratum = [weights[index] @ matrix for index, matrix in parts.items()]
-                sums = np.asarray(np.sum(by_stratum, axis=0, dtype=np.float64))
-                draws[name].append(sums[:, :-1] / sums[:, -1:])
+            for name, blocks in metrics.items():
+                found = [
+                    block.value(_resample(weights, parts))
+                    for block, parts in zip(blocks, sums[name], strict=True)
+                ]
+                draws[name].append(np.hstack(found))
         return {name: np.concatenate(parts) for name, parts in draws.items()}
 
-    def _cluster_sums(self, name: str, correct: Correct) -> dict[int, npt.NDArray[np.floating]]:
-        """Return per stratum the right predictions of each cluster, last column: its size."""
+    def _cluster_sums(
+        self, name: str, counts: npt.NDArray[np.bool_] | sparse.csr_array
+    ) -> dict[int, npt.NDArray[np.floating] | sparse.csr_array]:
+        """Return per stratum the sums of the counts over each cluster."""
         stratum_of, place = self._places[name].T
-        with_size = np.column_stack([correct, np.ones(len(correct), dtype=bool)])
-        parts: dict[int, npt.NDArray[np.floating]] = {}
+        parts: dict[int, npt.NDArray[np.floating] | sparse.csr_array] = {}
         for index in np.unique(stratum_of).tolist():
             chosen = np.flatnonzero(stratum_of == index)
             ordered = chosen[np.argsort(place[chosen], kind="stable")]
             starts = np.unique(place[ordered], return_index=True)[1]
-            sums = np.add.reduceat(with_size[ordered], starts, axis=0, dtype=np.int32)
-            largest = self._strata[index].n_clusters * int(sums[:, -1].max())
-            exact = largest < _EXACT_IN_FLOAT32
-            parts[index] = sums.astype(np.float32) if exact else sums.astype(np.float64)
+            n_clusters = self._strata[index].n_clusters
+            sizes = np.diff([*starts.tolist(), len(ordered)])
+            exact = n_clusters * int(sizes.max()) < _EXACT_IN_FLOAT32
+            kind = np.float32 if exact else np.float64
+            if isinstance(counts, np.ndarray):
+                sums = np.add.reduceat(counts[ordered], starts, axis=0, dtype=np.int32)
+                parts[index] = sums.astype(kind)
+            else:
+                members = (np.ones(len(chosen), kind), (place[chosen], chosen))
+                parts[index] = sparse.csr_array(members, (n_clusters, len(place))) @ counts
         return parts
 
     def _weights(self) -> Iterator[list[npt.NDArray[np.float32]]]:
@@ -124,6 +149,15 @@ class ClusterBootstrap:
     def _generator(self, stratum: _Stratum) -> np.random.Generator:
         digest = hashlib.sha256("\n".join(stratum.datasets).encode()).digest()
         return np.random.default_rng([self.seed, int.from_bytes(digest[:8], "big")])
+
+
+def _resample(
+    weights: list[npt.NDArray[np.float32]],
+    parts: Mapping[int, npt.NDArray[np.floating] | sparse.csr_array],
+) -> Floats:
+    """Return the sums (resamples, k), which are exact integers."""
+    by_stratum = [weights[index] @ matrix for index, matrix in parts.items()]
+    return np.asarray(np.sum(by_stratum, axis=0, dtype=np.float64))
 
 
 def _multiplicities(

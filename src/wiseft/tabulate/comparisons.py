@@ -14,13 +14,14 @@ import numpy as np
 import pandas as pd
 
 from wiseft.alphas import format_alpha
-from wiseft.tabulate.inputs import Inputs
+from wiseft.metrics import ACCURACY
+from wiseft.tabulate.inputs import Inputs, Point
 from wiseft.tabulate.intervals import percentile_interval
 from wiseft.tabulate.paired import bootstrap_p, holm, mcnemar_exact
 from wiseft.tabulate.schema import ALL, AVERAGE_PREFIX, COMPARISONS, conform
 from wiseft.tabulate.selection import ENDS, OUTPUT, WEIGHT, sweeps
 from wiseft.tabulate.settings import TabulateSettings
-from wiseft.tabulate.study import Point, Study
+from wiseft.tabulate.study import Study
 from wiseft.tabulate.table import CLUSTER_BOOTSTRAP, run_fields
 
 WEIGHT_VS_OUTPUT = "weight-vs-output"
@@ -28,7 +29,7 @@ MCNEMAR = "mcnemar-exact"
 
 
 class Contrast(NamedTuple):
-    """Two points whose accuracies are subtracted: first minus second."""
+    """Two points whose metrics are subtracted: first minus second."""
 
     name: str
     first: Point
@@ -55,9 +56,10 @@ def comparison_rows(
 ) -> pd.DataFrame:
     """Return one row for each contrast and dataset or average, and the summaries over seeds.
 
-    The p value of a dataset is McNemar's exact one, or, where its own samples share base ids
-    and are not independent, the cluster bootstrap's. Holm's correction covers the shifts
-    (all datasets but the reference) of one run, seed and contrast; averages stand outside.
+    The p value of a dataset is McNemar's exact one, or the cluster bootstrap's where its own
+    samples share base ids and are not independent, or its metric is no accuracy. Holm's
+    correction covers the shifts (all datasets but the reference) of one run, seed and contrast;
+    averages stand outside.
     """
     fields = run_fields(inputs)
     rows = []
@@ -88,24 +90,26 @@ def comparison_rows(
 
 
 def _dataset_row(study: Study, contrast: Contrast, name: str) -> dict[str, object]:
-    first, second = (study.correct(point, name) for point in contrast[1:])
-    n_better, n_worse = int((first & ~second).sum()), int((~first & second).sum())
     draws = study.draws(contrast.first, name) - study.draws(contrast.second, name)
     low, high = percentile_interval(draws)
-    clustered = study.bootstrap.is_clustered(name)
-    return {
+    row: dict[str, object] = {
         "dataset": name,
-        "difference": (n_better - n_worse) / len(first),
+        "difference": study.value(contrast.first, name) - study.value(contrast.second, name),
         "ci_low": float(low),
         "ci_high": float(high),
         "ci_method": CLUSTER_BOOTSTRAP,
-        "p_value": bootstrap_p(draws) if clustered else mcnemar_exact(n_better, n_worse),
-        "test": CLUSTER_BOOTSTRAP if clustered else MCNEMAR,
-        "n": len(first),
+        "p_value": bootstrap_p(draws),
+        "test": CLUSTER_BOOTSTRAP,
+        "n": study.n_samples(name),
         "n_clusters": study.bootstrap.n_clusters(name),
-        "n_better": n_better,
-        "n_worse": n_worse,
     }
+    first, second = (study.correct(point, name) for point in contrast[1:])
+    if first is not None and second is not None:
+        better, worse = int((first & ~second).sum()), int((~first & second).sum())
+        row |= {"n_better": better, "n_worse": worse, "difference": (better - worse) / len(first)}
+        if study.metric(name) == ACCURACY and not study.bootstrap.is_clustered(name):
+            row |= {"p_value": mcnemar_exact(better, worse), "test": MCNEMAR}
+    return row
 
 
 def _average_row(study: Study, contrast: Contrast, name: str) -> dict[str, object]:

@@ -3,38 +3,64 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from wiseft.alphas import format_alpha
 from wiseft.errors import WiseftError
-from wiseft.io import read_json, require_file
+from wiseft.io import read_json
+from wiseft.metrics import MACRO_F1, WORST_GROUP, Outcome, Truth, group_places, measure
+from wiseft.tabulate.predictions import Seen, ViewDefinition, read_predictions
 from wiseft.tabulate.settings import TabulateSettings
 
 RUN_FIELDS = ("model", "reference", "method", "variant", "run", "seed")
 ROW_FIELDS = ("split", "view", "combination", "alpha", "metric", "value", "n", "n_correct")
 METRICS_FORMAT = 1
-ACCURACY = "accuracy"
-OUTSIDE = -1  # the prediction for a sample that a view does not cover
+BOOTSTRAPPED = (MACRO_F1, WORST_GROUP)
+"""Metrics that are no share of independent samples: their intervals are the bootstrap's."""
 
-Column = tuple[str, str]  # combination, alpha
-RunSeed = tuple[str, int]
+
+class Place(NamedTuple):
+    """Where a metric is measured."""
+
+    dataset: str
+    split: str
+    view: str
+
+
+class Point(NamedTuple):
+    """One model of the sweep: all that a metric at a place depends on."""
+
+    run: str
+    seed: int
+    combination: str
+    alpha: str
 
 
 @dataclass(frozen=True)
-class Samples:
-    """The samples of one dataset's test split, in the order of all its predictions."""
+class Cell:
+    """The samples that count at one place, and all predictions of them.
 
+    Attributes:
+        ignore: groups that the metric leaves out; their samples are not among these.
+        sample_ids: text (n,).
+        predictions: int32 (n,) for each point.
+    """
+
+    metric: str
+    ignore: tuple[str, ...]
     sample_ids: npt.NDArray[np.str_]
-    base_ids: npt.NDArray[np.str_]
-    labels: npt.NDArray[np.int64]
+    truth: Truth
+    predictions: dict[Point, npt.NDArray[np.int32]] = field(default_factory=dict)
+
+    def measure(self, point: Point) -> Outcome:
+        """Return the metric at a point."""
+        return measure(self.metric, self.predictions[point], self.truth, self.ignore)
 
 
 @dataclass(frozen=True)
@@ -43,14 +69,12 @@ class Inputs:
 
     Attributes:
         metrics: one row a metrics row; RUN_FIELDS, `dataset` and ROW_FIELDS (alpha as text).
-        samples: per dataset the samples of its test split.
-        correct: per run and seed, dataset and (combination, alpha) whether each prediction of
-            the test split, in the chosen view, is right; shape (samples,).
+        cells: the primary view of every dataset's test split, and every place whose metric is
+            one of `BOOTSTRAPPED`.
     """
 
     metrics: pd.DataFrame
-    samples: dict[str, Samples]
-    correct: dict[RunSeed, dict[str, dict[Column, npt.NDArray[np.bool_]]]]
+    cells: dict[Place, Cell]
 
 
 def read_inputs(
@@ -58,39 +82,41 @@ def read_inputs(
 ) -> Inputs:
     """Read and check metrics and predictions; a metrics file's predictions lie beside it.
 
-    Rows of alphas outside the experiment's grid are left out.
+    Rows of alphas outside the experiment's grid, and of views outside of it, are left out.
 
     Raises:
         WiseftError: if a file is missing, broken or given twice; a metrics file has no
             predictions beside it or the other way round; two metrics files cover the same run,
-            seed and dataset; a count differs from the one recomputed from the predictions; two
+            seed and dataset; a number differs from the one recomputed from the predictions; two
             runs saw other samples of a dataset.
     """
     beside = _pair(metrics, predictions)
     frames: list[pd.DataFrame] = []
-    samples: dict[str, Samples] = {}
-    correct: dict[RunSeed, dict[str, dict[Column, npt.NDArray[np.bool_]]]] = {}
+    cells: dict[Place, Cell] = {}
     covered: set[tuple[str, int, str]] = set()
     for path in sorted(beside):
-        head, rows = _read_metrics(path)
+        head, rows, definitions = _read_metrics(path)
+        dataset, owner = head["dataset"], (head["run"], head["seed"])
         if settings.grid is not None:
             rows = rows[rows["alpha"].isin(settings.grid)]
+        rows = rows[[settings.has_view(dataset, view) for view in rows["view"]]]
         frames.append(rows)
-        dataset, owner = head["dataset"], (head["run"], head["seed"])
         if (*owner, dataset) in covered:
             raise WiseftError(
                 f"{path} covers run {owner[0]}, seed {owner[1]}, dataset {dataset}, as another "
                 "metrics file does; give one metrics file for each"
             )
         covered.add((*owner, dataset))
-        table = _read_predictions(beside[path], rows)
-        _check_counts(path, beside[path], rows, table)
-        found, right = _test_predictions(table, settings.test_split, settings.view)
-        if len(found.labels) == 0:  # a dataset that only serves to choose alpha
-            continue
-        _check_same_samples(beside[path], dataset, samples.setdefault(dataset, found), found)
-        correct.setdefault(owner, {})[dataset] = right
-    return Inputs(pd.concat(frames, ignore_index=True), samples, correct)
+        for (split, view), seen in read_predictions(beside[path], rows, definitions).items():
+            here = rows[(rows["split"] == split) & (rows["view"] == view)]
+            _check_numbers(path, beside[path], here, seen, definitions[view])
+            primary = (split, view) == (settings.test_split, settings.view_of(dataset))
+            if primary or definitions[view].metric in BOOTSTRAPPED:
+                found = _cell(owner, seen, definitions[view])
+                place = Place(dataset, split, view)
+                _check_same(beside[path], place, cells.setdefault(place, found), found)
+                cells[place].predictions.update(found.predictions)
+    return Inputs(pd.concat(frames, ignore_index=True), cells)
 
 
 def _pair(metrics: Sequence[Path], predictions: Sequence[Path]) -> dict[Path, Path]:
@@ -112,7 +138,7 @@ def _pair(metrics: Sequence[Path], predictions: Sequence[Path]) -> dict[Path, Pa
     return {path: folders[path.parent] for path in metrics}
 
 
-def _read_metrics(path: Path) -> tuple[dict[str, Any], pd.DataFrame]:
+def _read_metrics(path: Path) -> tuple[dict[str, Any], pd.DataFrame, dict[str, ViewDefinition]]:
     content = read_json(path, "metrics file")
     advice = "run the stage evaluate again"
     if not isinstance(content, dict) or content.get("format") != METRICS_FORMAT:
@@ -131,96 +157,99 @@ def _read_metrics(path: Path) -> tuple[dict[str, Any], pd.DataFrame]:
     head["seed"] = int(head["seed"])
     frame = pd.DataFrame([{name: row[name] for name in ROW_FIELDS} for row in rows])
     frame["alpha"] = [format_alpha(alpha) for alpha in frame["alpha"]]
-    key = ["split", "view", "combination", "alpha", "metric"]
+    key = ["split", "view", "combination", "alpha"]
     if frame.duplicated(key).any():
         double = frame.loc[frame.duplicated(key), key].iloc[0]
         raise WiseftError(f"{path} has two rows for {', '.join(double)}; {advice}")
     for place, (name, value) in enumerate(head.items()):
         frame.insert(place, name, value)
-    return head, frame
+    return head, frame, _definitions(path, frame, content.get("views", {}))
 
 
-def _column_name(combination: str, view: str, alpha: str) -> str:
-    return f"{combination}/{view}/{alpha}/prediction"
-
-
-def _read_predictions(path: Path, rows: pd.DataFrame) -> pd.DataFrame:
-    """Read ids, labels and the predicted classes, sorted by split and sample id."""
-    require_file(path, "predictions file")
-    try:
-        names = pq.read_schema(path).names
-    except (pa.ArrowException, OSError) as error:
-        raise WiseftError(
-            f"{path} cannot be read ({error}); delete it and run the stage evaluate again"
-        ) from None
-    named = {
-        _column_name(*row)
-        for row in zip(rows["combination"], rows["view"], rows["alpha"], strict=True)
-    }
-    needed = ["split", "sample_id", "base_id", "label", *sorted(named)]
-    missing = [name for name in needed if name not in names]
-    if missing:
-        raise WiseftError(
-            f"{path} lacks {missing[0]} ({len(missing)} missing columns), which the metrics "
-            "beside it name; run the stage evaluate again"
-        )
-    frame = pq.read_table(path, columns=needed).to_pandas()
-    frame = frame.sort_values(["split", "sample_id"], kind="stable", ignore_index=True)
-    double = frame.duplicated(["split", "sample_id"])
-    if double.any():
-        raise WiseftError(
-            f"{path} has the sample {frame.loc[double, 'sample_id'].iloc[0]} twice in one split; "
-            "sample ids must be unique"
-        )
-    return frame
-
-
-def _check_counts(path: Path, predictions: Path, rows: pd.DataFrame, table: pd.DataFrame) -> None:
-    """Raise WiseftError where an accuracy's counts differ from those of the predictions."""
-    splits = {str(split): part for split, part in table.groupby("split", sort=True)}
-    for row in rows[(rows["metric"] == ACCURACY) & rows["n_correct"].notna()].to_dict("records"):
-        name = _column_name(row["combination"], row["view"], row["alpha"])
-        part = splits.get(row["split"], table.iloc[:0])
-        right, n = int((part[name] == part["label"]).sum()), int((part[name] != OUTSIDE).sum())
-        counted = f"{right} of {n}"
-        if (right, n) != (row["n_correct"], row["n"]):
+def _definitions(path: Path, rows: pd.DataFrame, stored: Any) -> dict[str, ViewDefinition]:
+    """Return what each view of a metrics file is."""
+    found = {}
+    for view, metrics in rows.groupby("view")["metric"]:
+        view, used = str(view), sorted(metrics.unique())
+        # An accuracy of the dataset's own labels needs no more than its name.
+        definition = stored.get(view, {"metric": "accuracy"}) if isinstance(stored, dict) else {}
+        if used != [definition.get("metric")]:
             raise WiseftError(
-                f"{path} says {row['n_correct']} of {row['n']} right in split {row['split']} for "
-                f"{name.removesuffix('/prediction')}, but {predictions} has {counted}; "
-                "run the stage evaluate again"
+                f"{path}: view {view} is of metric {definition.get('metric')}, but its rows are of "
+                f"{', '.join(used)}; run the stage evaluate again"
             )
-        if row["n"] == 0 or abs(row["value"] - right / row["n"]) > 1e-9:
+        found[view] = ViewDefinition(
+            metric=used[0],
+            group=definition.get("group"),
+            ignore=tuple(definition.get("ignore", ())),
+            own_labels=definition.get("like") is None,
+        )
+    return found
+
+
+def _check_numbers(
+    path: Path, predictions: Path, rows: pd.DataFrame, seen: Seen, definition: ViewDefinition
+) -> None:
+    """Raise WiseftError where a metric differs from the one of the predictions."""
+    for row in rows.to_dict("records"):
+        column = (row["combination"], row["alpha"])
+        counted = measure(
+            definition.metric, seen.predictions[column], seen.truth, definition.ignore
+        )
+        n_correct = None if pd.isna(row["n_correct"]) else int(row["n_correct"])
+        where = f"in split {row['split']} for {column[0]}/{row['view']}/{column[1]}"
+        if (n_correct, row["n"]) != (counted.n_correct, counted.n):
             raise WiseftError(
-                f"{path} says value {row['value']} in split {row['split']} for "
-                f"{name.removesuffix('/prediction')}, but the counts are {counted}; "
+                f"{path} says {_share(n_correct, row['n'])} {where}, but {predictions} has "
+                f"{_share(counted.n_correct, counted.n)}; run the stage evaluate again"
+            )
+        if not abs(row["value"] - counted.value) <= 1e-9:
+            raise WiseftError(
+                f"{path} says value {row['value']} {where}, but {predictions} gives "
+                f"{counted.value}, {_share(counted.n_correct, counted.n)}; "
                 "run the stage evaluate again"
             )
 
 
-def _test_predictions(
-    table: pd.DataFrame, test_split: str, view: str
-) -> tuple[Samples, dict[Column, npt.NDArray[np.bool_]]]:
-    part = table[table["split"] == test_split]
-    columns = {
-        (parts[0], parts[2]): name
-        for name in part.columns
-        if len(parts := name.split("/")) == 4 and parts[1] == view
-    }
-    part = part[(part[list(columns.values())] != OUTSIDE).all(axis=1)]
-    labels = part["label"].to_numpy(np.int64)
-    right = {column: part[name].to_numpy() == labels for column, name in columns.items()}
-    sample_ids, base_ids = (part[name].to_numpy(dtype=str) for name in ("sample_id", "base_id"))
-    return Samples(sample_ids, base_ids, labels), right
+def _share(n_correct: int | None, n: int) -> str:
+    return f"{n} samples" if n_correct is None else f"{n_correct} of {n} right"
 
 
-def _check_same_samples(path: Path, dataset: str, first: Samples, found: Samples) -> None:
-    """Raise WiseftError if two runs were evaluated on other samples: nothing would be paired."""
-    same = all(
-        np.array_equal(getattr(first, name), getattr(found, name))
-        for name in ("sample_ids", "base_ids", "labels")
+def _cell(owner: tuple[str, int], seen: Seen, definition: ViewDefinition) -> Cell:
+    counts = np.ones(len(seen.truth), dtype=bool)
+    if seen.truth.groups is not None:
+        counts = group_places(seen.truth.groups, definition.ignore)[1] >= 0
+    return Cell(
+        metric=definition.metric,
+        ignore=definition.ignore,
+        sample_ids=seen.sample_ids[counts],
+        truth=seen.truth.take(counts),
+        predictions={
+            Point(*owner, *column): values[counts] for column, values in seen.predictions.items()
+        },
     )
-    if not same:
+
+
+def _check_same(path: Path, place: Place, first: Cell, found: Cell) -> None:
+    """Raise WiseftError if two runs were evaluated on other samples: nothing would be paired."""
+    if (first.metric, first.ignore) != (found.metric, found.ignore):
         raise WiseftError(
-            f"{path} has other samples or labels of {dataset} than the runs before it; "
+            f"{path}: view {place.view} of {place.dataset} is of metric {found.metric}, in the "
+            f"runs before it of {first.metric}, or it ignores other groups; run the stage evaluate "
+            "again for all runs"
+        )
+    pairs = [
+        (getattr(first.truth, name), getattr(found.truth, name))
+        for name in ("base_ids", "labels", "others", "groups")
+    ]
+    if not all(_equal(*pair) for pair in [(first.sample_ids, found.sample_ids), *pairs]):
+        raise WiseftError(
+            f"{path} has other samples or labels of {place.dataset} than the runs before it; "
             "run the stage evaluate again for all runs"
         )
+
+
+def _equal(first: npt.NDArray[Any] | None, second: npt.NDArray[Any] | None) -> bool:
+    if first is None or second is None:
+        return first is second
+    return np.array_equal(first, second)

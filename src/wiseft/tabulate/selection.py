@@ -1,7 +1,7 @@
 """Ways to choose alpha, and what each loses against the oracle (paper, section 4).
 
-`fixed` is 0.5. `held-out` has the best accuracy on the held-out split; `held-out-1se` is the
-smallest alpha, i.e. the closest to zero-shot, whose held-out accuracy lies within one standard
+Everything goes by the primary metric. `fixed` is 0.5. `held-out` is the best on the held-out
+split; `held-out-1se` is the smallest alpha, i.e. the closest to zero-shot, within one standard
 error of that best. `oracle-column` is the paper's "optimal alpha": the best on the test samples
 for each dataset and each average separately. `oracle-table13` is the mean of the per-dataset
 optima, which only the paper's table 13 uses. Oracles look at test labels: they are no way to
@@ -17,11 +17,11 @@ import pandas as pd
 
 from wiseft.alphas import format_alpha
 from wiseft.errors import WiseftError
-from wiseft.tabulate.inputs import ACCURACY, Inputs
+from wiseft.tabulate.inputs import BOOTSTRAPPED, Inputs, Place, Point
 from wiseft.tabulate.intervals import percentile_interval
 from wiseft.tabulate.schema import AVERAGE_PREFIX, SELECTION, TABLE, conform
 from wiseft.tabulate.settings import TabulateSettings
-from wiseft.tabulate.study import Point, Study
+from wiseft.tabulate.study import Study
 from wiseft.tabulate.table import average_row, run_fields
 
 SWEEP = ["run", "seed", "combination"]
@@ -54,21 +54,20 @@ def sweeps(study: Study, settings: TabulateSettings) -> dict[tuple[str, int, str
     return found
 
 
-def best_alpha(accuracies: pd.Series) -> float:
-    """Return the alpha (index) of the largest accuracy; of several the smallest."""
-    return float(min(accuracies.index[accuracies == accuracies.max()]))
+def best_alpha(values: pd.Series) -> float:
+    """Return the alpha (index) of the largest value; of several the smallest."""
+    return float(min(values.index[values == values.max()]))
 
 
-def one_standard_error_alpha(accuracies: pd.Series, n: int) -> float:
-    """Return the smallest alpha whose accuracy is within one standard error of the best.
+def one_standard_error_alpha(values: pd.Series, standard_error: float) -> float:
+    """Return the smallest alpha (index) whose value is within one standard error of the best."""
+    bound = float(values.max()) - standard_error
+    return float(min(values.index[values >= bound - _ROUNDING]))
 
-    Args:
-        accuracies: fractions, indexed by alpha.
-        n: samples behind each; the standard error is sqrt(p (1 - p) / n) at the best p.
-    """
-    best = float(accuracies.max())
-    bound = best - np.sqrt(best * (1 - best) / n)
-    return float(min(accuracies.index[accuracies >= bound - _ROUNDING]))
+
+def binomial_error(share: float, n: int) -> float:
+    """Return the standard error of a share of n samples."""
+    return float(np.sqrt(share * (1 - share) / n))
 
 
 def selection_rows(
@@ -83,11 +82,11 @@ def selection_rows(
     by_sweep = dict(iter(grid.groupby(SWEEP, sort=True)))
     for key in sweeps(study, settings):
         rows = by_sweep[key]
-        chosen = {"fixed": settings.fixed_alpha, **_held_out_alphas(rows, settings)}
+        chosen = {"fixed": settings.fixed_alpha, **_held_out_alphas(key, rows, study, settings)}
         parts.extend(
             rows[rows["alpha"] == alpha].assign(selection=name) for name, alpha in chosen.items()
         )
-        test = rows[(rows["split"] == settings.test_split) & (rows["metric"] == ACCURACY)]
+        test = rows[rows["split"] == settings.test_split]
         parts.append(_oracle_column(test))
         parts.append(_oracle_table13(key, test, inputs, study, settings))
     if not parts:
@@ -95,28 +94,31 @@ def selection_rows(
     return conform(pd.concat(parts, ignore_index=True), TABLE)
 
 
-def _held_out_alphas(rows: pd.DataFrame, settings: TabulateSettings) -> dict[str, float]:
-    place = settings.held_out
+def _held_out_alphas(
+    key: tuple[str, int, str], rows: pd.DataFrame, study: Study, settings: TabulateSettings
+) -> dict[str, float]:
+    chosen = settings.held_out
+    place = Place(chosen.dataset, chosen.split, settings.view_of(chosen.dataset))
     held_out = rows[
         (rows["dataset"] == place.dataset)
         & (rows["split"] == place.split)
-        & (rows["view"] == settings.view)
-        & (rows["metric"] == ACCURACY)
+        & (rows["view"] == place.view)
     ]
     swept = set(rows.loc[rows["split"] == settings.test_split, "alpha"])
     missing = sorted(swept - set(held_out["alpha"]))
     if missing:
-        first = rows.iloc[0]
         raise WiseftError(
-            f"alpha is chosen in {place.dataset}, split {place.split}, but run {first['run']}, "
-            f"seed {first['seed']}, combination {first['combination']} has no accuracy there at "
+            f"alpha is chosen in {place.dataset}, split {place.split}, but run {key[0]}, "
+            f"seed {key[1]}, combination {key[2]} has no {place.view} there at "
             f"{', '.join(map(format_alpha, missing))}; evaluate that split"
         )
-    accuracies = held_out.set_index("alpha")["value"]
-    return {
-        "held-out": best_alpha(accuracies),
-        "held-out-1se": one_standard_error_alpha(accuracies, int(held_out["n"].iloc[0])),
-    }
+    values = held_out.set_index("alpha")["value"]
+    best = best_alpha(values)
+    if held_out["metric"].iloc[0] in BOOTSTRAPPED:
+        error = float(study.draws_at(Point(*key, format_alpha(best)), place).std())
+    else:
+        error = binomial_error(float(values.max()), int(held_out["n"].iloc[0]))
+    return {"held-out": best, "held-out-1se": one_standard_error_alpha(values, error)}
 
 
 def _oracle_column(test: pd.DataFrame) -> pd.DataFrame:
@@ -134,7 +136,8 @@ def _oracle_table13(
     settings: TabulateSettings,
 ) -> pd.DataFrame:
     """Return a row for each average; its interval takes the optimal alphas as given."""
-    oracle = _oracle_column(test[test["view"] == settings.view]).set_index("dataset")
+    primary = test["view"] == [settings.view_of(dataset) for dataset in test["dataset"]]
+    oracle = _oracle_column(test[primary]).set_index("dataset")
     fields, experiment = run_fields(inputs), str(test["experiment"].iloc[0])
     rows = []
     for name, members in study.averages.items():
@@ -144,7 +147,7 @@ def _oracle_table13(
         draws = np.mean([study.draws(points[member], member) for member in members], axis=0)
         low, high = percentile_interval(draws)
         rows.append(
-            average_row(Point(*key, ""), name, fields, settings, experiment)
+            average_row(Point(*key, ""), name, study, fields, settings, experiment)
             | {
                 "alpha": float("nan"),
                 "value": float(oracle.loc[members, "value"].mean()),
@@ -171,8 +174,7 @@ def selection_frame(selected: pd.DataFrame, settings: TabulateSettings) -> pd.Da
     rows = selected[
         selected["dataset"].isin(targets)
         & (selected["split"] == settings.test_split)
-        & (selected["view"] == settings.view)
-        & (selected["metric"] == ACCURACY)
+        & (selected["view"] == settings.view_of(settings.reference))
     ]
     oracle = rows[rows["selection"] == "oracle-column"]
     oracle = oracle[[*SWEEP, "dataset", "alpha", "value"]].rename(

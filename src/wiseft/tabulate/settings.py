@@ -9,12 +9,14 @@ from pydantic import BaseModel, ConfigDict, model_validator
 from wiseft.alphas import parse_alphas
 from wiseft.config import Bootstrap, HeldOut
 
+PRIMARY = "all"  # the primary view of most datasets
+
 
 class TabulateSettings(BaseModel):
     """Statistics of one experiment.
 
     Attributes:
-        averages: datasets of each average, by name; the mean of their accuracies.
+        averages: datasets of each average, by name; the mean of their primary metrics.
         held_out: dataset and split in which alpha may be chosen.
         test_split: the split that all other statistics are about.
         reference: the reference dataset.
@@ -23,7 +25,10 @@ class TabulateSettings(BaseModel):
             experiments, so they may hold more than one experiment asks for.
         fixed_alpha: the alpha of the selection `fixed` (paper, section 4: 0.5).
         fit_exclude: method ids of baselines that are not part of the robustness fit.
-        view: the view that averages and comparisons use.
+        views: the primary view of a dataset, which averages, comparisons and selections use;
+            `all` for a dataset that is not listed.
+        other_views: further views of each dataset that stand in the table; null: all that are in
+            the files, which are shared between experiments.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -36,7 +41,8 @@ class TabulateSettings(BaseModel):
     alphas: list[float] | None = None
     fixed_alpha: float = 0.5
     fit_exclude: list[str] = []
-    view: str = "all"
+    views: dict[str, str] = {}
+    other_views: dict[str, list[str]] | None = None
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -55,6 +61,16 @@ class TabulateSettings(BaseModel):
         if self.alphas is not None:
             parse_alphas(self.alphas)
         return self
+
+    def view_of(self, dataset: str) -> str:
+        """Return the primary view of a dataset."""
+        return self.views.get(dataset, PRIMARY)
+
+    def has_view(self, dataset: str, view: str) -> bool:
+        """Whether a view of a dataset stands in the table."""
+        if self.other_views is None or view == self.view_of(dataset):
+            return True
+        return view in self.other_views.get(dataset, [])
 
     @property
     def grid(self) -> frozenset[str] | None:

@@ -54,7 +54,7 @@ def tabulate(
     study = Study(inputs, settings)
     grid = pd.concat(
         [
-            grid_rows(inputs, experiment),
+            grid_rows(inputs, study, experiment),
             average_rows(inputs, study, settings, experiment),
         ],
         ignore_index=True,

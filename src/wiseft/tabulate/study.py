@@ -1,33 +1,27 @@
-"""The test samples of one experiment: accuracies, averages and their bootstrap draws."""
+"""The test samples of one experiment: metrics, averages and their bootstrap draws."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from wiseft.errors import WiseftError
+from wiseft.metrics import ACCURACY
 from wiseft.tabulate.bootstrap import ClusterBootstrap
-from wiseft.tabulate.inputs import Inputs
+from wiseft.tabulate.inputs import BOOTSTRAPPED, Inputs, Place, Point
 from wiseft.tabulate.settings import TabulateSettings
+from wiseft.tabulate.statistics import Statistic, statistic
+
+MEAN = "mean"  # the metric of an average whose datasets are not all scored by accuracy
 
 Floats = npt.NDArray[np.float64]
 Correct = npt.NDArray[np.bool_]
 
 
-class Point(NamedTuple):
-    """One model of the sweep: all that an accuracy on a dataset depends on."""
-
-    run: str
-    seed: int
-    combination: str
-    alpha: str
-
-
 class Study:
-    """Per point and dataset whether predictions are right, with common resamples for all.
+    """Per dataset its primary metric at every point, with common resamples for all.
 
     Args:
         inputs: what was read.
@@ -39,26 +33,28 @@ class Study:
 
     def __init__(self, inputs: Inputs, settings: TabulateSettings) -> None:
         self.averages: Mapping[str, list[str]] = settings.averages
-        self._correct: dict[str, dict[Point, Correct]] = {}
-        for owner, by_dataset in sorted(inputs.correct.items()):
-            for dataset, by_column in by_dataset.items():
-                mine = self._correct.setdefault(dataset, {})
-                mine.update({Point(*owner, *column): by_column[column] for column in by_column})
-        self.points = sorted({point for mine in self._correct.values() for point in mine})
-        self.datasets = sorted(self._correct)
-        self._check_complete(settings)
-        self.bootstrap = ClusterBootstrap(
-            {name: inputs.samples[name].base_ids for name in self.datasets},
-            settings.bootstrap.resamples,
-            settings.bootstrap.seed,
-        )
-        self._column = {
-            name: {point: place for place, point in enumerate(self._correct[name])}
-            for name in self.datasets
+        self._place = {
+            place.dataset: place
+            for place in sorted(inputs.cells)
+            if place == _primary(place.dataset, settings)
         }
-        self._draws = self.bootstrap.accuracies(
-            {name: np.column_stack(list(self._correct[name].values())) for name in self.datasets}
-        )
+        self.datasets = list(self._place)
+        self._statistics: dict[Place, Statistic] = {
+            place: statistic(cell) for place, cell in inputs.cells.items()
+        }
+        primary = {name: self._statistics[place] for name, place in self._place.items()}
+        self.points = sorted({point for each in primary.values() for point in each.column})
+        self._check_complete(settings)
+        resamples = settings.bootstrap.resamples, settings.bootstrap.seed
+        self.bootstrap = ClusterBootstrap({n: s.base_ids for n, s in primary.items()}, *resamples)
+        common = self.bootstrap.draws({name: each.blocks for name, each in primary.items()})
+        self._draws = {self._place[name]: draws for name, draws in common.items()}
+        # Nothing is paired with what is not primary, so it has resamples of its own.
+        for place in sorted(self._statistics.keys() - self._draws.keys()):
+            mine = self._statistics[place]
+            if mine.metric in BOOTSTRAPPED:
+                alone = ClusterBootstrap({place.dataset: mine.base_ids}, *resamples)
+                self._draws |= {place: alone.draws({place.dataset: mine.blocks})[place.dataset]}
 
     def _check_complete(self, settings: TabulateSettings) -> None:
         asked = {settings.reference: "is the reference"}
@@ -67,38 +63,55 @@ class Study:
                 asked.setdefault(name, f"belongs to the average {average}")
         if not self.points:
             raise WiseftError(
-                f"no prediction has the split {settings.test_split} and the view {settings.view}; "
-                "set test_split and view to what was evaluated"
+                f"no prediction has the split {settings.test_split} and a primary view (of the "
+                f"reference: {settings.view_of(settings.reference)}); set test_split and views to "
+                "what was evaluated"
             )
         for name, why in asked.items():
             for point in self.points:
-                if point not in self._correct.get(name, {}):
+                if not self.has(point, name):
                     raise WiseftError(
                         f"dataset {name} {why}, but run {point.run}, seed {point.seed} has no "
                         f"predictions of its split {settings.test_split} for "
-                        f"{point.combination}/{settings.view}/{point.alpha}; evaluate it, or take "
-                        "the dataset out of the experiment"
+                        f"{point.combination}/{settings.view_of(name)}/{point.alpha}; evaluate it, "
+                        "or take the dataset out of the experiment"
                     )
+
+    def metric(self, dataset: str) -> str:
+        """Return the primary metric of a dataset."""
+        return self._statistics[self._place[dataset]].metric
+
+    def average_metric(self, name: str) -> str:
+        """Return `accuracy` if all datasets of an average are scored by it, else `mean`."""
+        found = {self.metric(member) for member in self.averages[name]}
+        return ACCURACY if found == {ACCURACY} else MEAN
 
     def has(self, point: Point, dataset: str) -> bool:
         """Whether the dataset was evaluated at this point."""
-        return point in self._correct[dataset]
+        place = self._place.get(dataset)
+        return place is not None and point in self._statistics[place].column
 
-    def correct(self, point: Point, dataset: str) -> Correct:
-        """Return whether each prediction is right, shape (samples,)."""
-        return self._correct[dataset][point]
+    def correct(self, point: Point, dataset: str) -> Correct | None:
+        """Return whether each unit is right, or None for a metric that is no share of any."""
+        mine = self._statistics[self._place[dataset]]
+        return None if mine.correct is None else mine.correct[:, mine.column[point]]
 
-    def accuracy(self, point: Point, dataset: str) -> float:
-        """Return the accuracy on one dataset, a fraction."""
-        return float(self.correct(point, dataset).mean())
+    def value(self, point: Point, dataset: str) -> float:
+        """Return the primary metric of one dataset, a fraction."""
+        mine = self._statistics[self._place[dataset]]
+        return float(mine.values[mine.column[point]])
 
     def average(self, point: Point, name: str) -> float:
-        """Return the mean of the accuracies of an average's datasets, each of equal weight."""
-        return float(np.mean([self.accuracy(point, member) for member in self.averages[name]]))
+        """Return the mean of the metrics of an average's datasets, each of equal weight."""
+        return float(np.mean([self.value(point, member) for member in self.averages[name]]))
 
     def draws(self, point: Point, dataset: str) -> Floats:
-        """Return the dataset's accuracy in each resample, shape (resamples,)."""
-        return self._draws[dataset][:, self._column[dataset][point]]
+        """Return the dataset's primary metric in each resample, shape (resamples,)."""
+        return self.draws_at(point, self._place[dataset])
+
+    def draws_at(self, point: Point, place: Place) -> Floats:
+        """Return the metric at a place that has draws: primary, or of a bootstrapped metric."""
+        return self._draws[place][:, self._statistics[place].column[point]]
 
     def average_draws(self, point: Point, name: str) -> Floats:
         """Return the average, recomputed in each resample, shape (resamples,)."""
@@ -106,5 +119,12 @@ class Study:
         return np.asarray(np.mean([self.draws(point, member) for member in members], axis=0))
 
     def n_samples(self, *datasets: str) -> int:
-        """Return the number of test samples of the datasets together."""
-        return sum(len(next(iter(self._correct[name].values()))) for name in datasets)
+        """Return the number of test samples of the datasets together.
+
+        Of `all-frames-accuracy` it is base ids, of `worst-group-accuracy` all groups' samples.
+        """
+        return sum(len(self._statistics[self._place[name]].base_ids) for name in datasets)
+
+
+def _primary(dataset: str, settings: TabulateSettings) -> Place:
+    return Place(dataset, settings.test_split, settings.view_of(dataset))

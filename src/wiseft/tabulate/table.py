@@ -2,31 +2,50 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pandas as pd
 
-from wiseft.tabulate.inputs import ACCURACY, RUN_FIELDS, Inputs
+from wiseft.metrics import ACCURACY, ALL_FRAMES
+from wiseft.tabulate.inputs import BOOTSTRAPPED, RUN_FIELDS, Inputs, Place, Point
 from wiseft.tabulate.intervals import clopper_pearson, percentile_interval
 from wiseft.tabulate.schema import AVERAGE_PREFIX, SELECTIONS, TABLE, conform
 from wiseft.tabulate.settings import TabulateSettings
-from wiseft.tabulate.study import Point, Study
+from wiseft.tabulate.study import Study
 
 CLOPPER_PEARSON = "clopper-pearson"
 CLUSTER_BOOTSTRAP = "cluster-bootstrap"
 
 
-def grid_rows(inputs: Inputs, experiment: str) -> pd.DataFrame:
-    """Return one row a metrics row, accuracies with their Clopper-Pearson interval."""
+def grid_rows(inputs: Inputs, study: Study, experiment: str) -> pd.DataFrame:
+    """Return one row a metrics row with its interval.
+
+    It is Clopper-Pearson's for what counts right samples or base ids; a metric that is no such
+    share is recomputed in every resample of the cluster bootstrap.
+    """
     frame = inputs.metrics.assign(source="measured", experiment=experiment, selection="grid")
-    frame["alpha"] = frame["alpha"].astype(float)
     frame["n_correct"] = frame["n_correct"].astype("Int64")
-    counted = (frame["metric"] == ACCURACY) & frame["n_correct"].notna()
     frame = frame.assign(ci_low=float("nan"), ci_high=float("nan"), ci_method="")
+    counted = frame["metric"].isin([ACCURACY, ALL_FRAMES])
     low, high = clopper_pearson(
         frame.loc[counted, "n_correct"].to_numpy(float), frame.loc[counted, "n"].to_numpy(float)
     )
     frame.loc[counted, "ci_low"], frame.loc[counted, "ci_high"] = low, high
     frame.loc[counted, "ci_method"] = CLOPPER_PEARSON
+    resampled = frame["metric"].isin(BOOTSTRAPPED)
+    bounds = [_bootstrapped(row, study) for row in frame[resampled].to_dict("records")]
+    frame.loc[resampled, "ci_low"] = [low for low, _ in bounds]
+    frame.loc[resampled, "ci_high"] = [high for _, high in bounds]
+    frame.loc[resampled, "ci_method"] = CLUSTER_BOOTSTRAP
+    frame["alpha"] = frame["alpha"].astype(float)
     return conform(frame, TABLE)
+
+
+def _bootstrapped(row: dict[Any, Any], study: Study) -> tuple[float, float]:
+    point = Point(row["run"], row["seed"], row["combination"], row["alpha"])
+    place = Place(row["dataset"], row["split"], row["view"])
+    low, high = percentile_interval(study.draws_at(point, place))
+    return float(low), float(high)
 
 
 def average_rows(
@@ -39,7 +58,7 @@ def average_rows(
         for name, members in study.averages.items():
             low, high = percentile_interval(study.average_draws(point, name))
             rows.append(
-                average_row(point, name, fields, settings, experiment)
+                average_row(point, name, study, fields, settings, experiment)
                 | {
                     "alpha": float(point.alpha),
                     "value": study.average(point, name),
@@ -54,11 +73,16 @@ def average_rows(
 def average_row(
     point: Point,
     name: str,
+    study: Study,
     fields: dict[str, dict[str, str]],
     settings: TabulateSettings,
     experiment: str,
 ) -> dict[str, object]:
-    """Return what all rows of an average have in common; numbers are left to the caller."""
+    """Return what all rows of an average have in common; numbers are left to the caller.
+
+    An average is over the primary views of its datasets, whose names may differ; its rows stand
+    in the view that the reference, which it is held against, has.
+    """
     return {
         "source": "measured",
         "experiment": experiment,
@@ -67,9 +91,9 @@ def average_row(
         "seed": point.seed,
         "combination": point.combination,
         "dataset": AVERAGE_PREFIX + name,
-        "view": settings.view,
+        "view": settings.view_of(settings.reference),
         "split": settings.test_split,
-        "metric": ACCURACY,
+        "metric": study.average_metric(name),
         "n_correct": None,
         "ci_method": CLUSTER_BOOTSTRAP,
         "selection": "grid",

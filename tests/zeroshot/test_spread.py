@@ -1,0 +1,168 @@
+"""A head on a dataset's own names, spread over the classes of its label map's reference."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from wiseft.classifier import open_clip_model
+from wiseft.cli import main
+from wiseft.data.prepared import PreparedSplit
+from wiseft.data.store import open_manifest, write_prepared
+from wiseft.errors import WiseftError
+from wiseft.evaluate import Request, evaluate_suite
+from wiseft.evaluate.views import SuiteEvaluation
+from wiseft.theta import load_theta
+from wiseft.zeroshot import make_theta_0
+from wiseft.zeroshot.spread import spread_head
+
+TEMPLATES = ["a photo of a {c}", "a blurry {c}"]
+NAMES = ["bird", "dog", "boat"]
+MEMBERS = [[4, 0, 6], [2], [1, 5]]
+REFERENCE = ["robin", "canoe", "beagle", "apple", "wren", "ferry", "owl"]
+N = 40
+ABOUT = {"model": "m", "method": "zero-shot", "variant": "", "run": "m", "seed": 0}
+
+
+def images():
+    colours = np.random.default_rng(5).integers(0, 256, (N, 4, 4, 3))
+    return np.kron(colours, np.ones((1, 8, 8, 1))).astype(np.uint8)
+
+
+def write(folder, name, class_names, members=None, reference="things"):
+    split = PreparedSplit(
+        images(),
+        np.arange(N) % len(class_names),
+        [f"s{index}" for index in range(N)],
+    )
+    optional = {"label_map": {"reference": reference, "members": members}} if members else {}
+    return write_prepared(folder / name, name, {"test": split}, class_names, optional=optional)
+
+
+@pytest.fixture
+def things(tmp_path):
+    return write(tmp_path, "things", REFERENCE)
+
+
+@pytest.fixture
+def video(tmp_path):
+    return write(tmp_path, "video", NAMES, MEMBERS)
+
+
+@pytest.fixture
+def weights(resnet, write_weights):
+    """Weights of a model that predicts each of the classes now and then."""
+
+    def centre(tensors):
+        generator = torch.Generator().manual_seed(0)
+        projection = tensors["text_projection"]
+        projection += torch.randn(projection.shape, generator=generator)
+        # Without this the common part of the image features decides, and one class always wins.
+        model = open_clip_model(resnet, seed=3).eval()
+        pixels = torch.from_numpy(images()).permute(0, 3, 1, 2).float() / 255
+        with torch.no_grad():
+            features = model.encode_image((pixels - 0.5) / 0.25)
+        tensors["visual.attnpool.c_proj.bias"] -= features.mean(dim=0)
+
+    return write_weights(resnet, centre)
+
+
+def evaluate(folder, theta, manifest, reference):
+    (path,) = evaluate_suite(
+        Request(
+            theta_0=None,
+            theta_1=theta,
+            alphas=["1.000"],
+            manifests=[manifest],
+            evaluate=SuiteEvaluation.model_validate(
+                {"video": {"splits": ["test"], "views": [{"name": "all"}]}}
+            ),
+            output_dir=folder,
+            about=ABOUT | {"reference": reference},
+        ),
+        say=lambda line: None,
+    )
+    return pd.read_parquet(path.with_name("predictions.parquet"))
+
+
+def test_a_spread_head_predicts_what_the_head_does(weights, things, video, tmp_path):
+    own, spread = tmp_path / "own.safetensors", tmp_path / "spread.safetensors"
+    make_theta_0(weights, video, TEMPLATES, own)
+    make_theta_0(weights, video, TEMPLATES, spread, spread_over=things)
+    before = evaluate(tmp_path / "a", own, video, "video")
+    after = evaluate(tmp_path / "b", spread, video, "things")
+    column = "weight/all/1.000"
+    assert after[f"{column}/prediction"].equals(before[f"{column}/prediction"])
+    for part in ("top1", "top2"):
+        np.testing.assert_allclose(after[f"{column}/{part}"], before[f"{column}/{part}"], rtol=1e-5)
+    assert before[f"{column}/prediction"].nunique() == 3  # else equality would show little
+
+
+def test_the_spread_theta_is_one_of_the_reference(weights, things, video, tmp_path):
+    own, spread, other = (tmp_path / f"{name}.safetensors" for name in ("own", "spread", "other"))
+    make_theta_0(weights, video, TEMPLATES, own)
+    make_theta_0(weights, video, TEMPLATES, spread, spread_over=things)
+    make_theta_0(weights, things, TEMPLATES, other)
+    theta, head = load_theta(spread), load_theta(own).tensors["head.weight"]
+    assert theta.header.class_names == REFERENCE == load_theta(other).header.class_names
+    assert theta.header.settings["spread"] == {"from": "video", "over": "things"}
+    assert theta.header.settings["prompt_names"] == [[name] for name in NAMES]
+    assert {k: t.shape for k, t in theta.tensors.items()} == {
+        k: t.shape for k, t in load_theta(other).tensors.items()
+    }
+    for row, members in zip(head, MEMBERS, strict=True):
+        for place in members:
+            assert torch.equal(theta.tensors["head.weight"][place], row)
+    assert not theta.tensors["head.weight"][3].any()  # "apple" is of no class
+    assert not theta.tensors["head.bias"].any()
+
+
+def test_a_class_without_members_is_lost(things, tmp_path):
+    video = open_manifest(write(tmp_path, "video", [*NAMES, "none"], [*MEMBERS, []]))
+    weight = torch.arange(8.0).reshape(4, 2)
+    spread = spread_head(weight, video, open_manifest(things))
+    assert spread[[4, 0, 6]].tolist() == 3 * [[0.0, 1.0]]
+    assert not any(torch.equal(row, weight[3]) for row in spread)
+
+
+def test_a_preview_of_the_reference_serves(things, video):
+    preview = dataclasses.replace(open_manifest(things), dataset="things-limit40")
+    assert spread_head(torch.ones(3, 2), open_manifest(video), preview).sum() == 12
+
+
+@pytest.mark.parametrize(
+    ("members", "reference", "message"),
+    [
+        (None, "things", "its label map is to nothing"),
+        (MEMBERS, "letters", "its label map is to letters"),
+        ([[0], [7], [1]], "things", r"names class 7 of things, but each of 0\.\.6"),
+        ([[0], [-1], [1]], "things", "names class -1"),
+        ([[0, 2], [2], [1]], "things", "names class 2"),
+    ],
+)
+def test_maps_that_do_not_fit(things, tmp_path, members, reference, message):
+    video = write(tmp_path, "video", NAMES, members, reference)
+    with pytest.raises(WiseftError, match=message):
+        # Before the weights are read, which takes long.
+        make_theta_0(
+            tmp_path / "none", video, TEMPLATES, tmp_path / "theta.safetensors", spread_over=things
+        )
+
+
+def test_command(weights, things, video, tmp_path):
+    output = tmp_path / "theta_0.safetensors"
+    options = {
+        "--weights": weights,
+        "--dataset": video,
+        "--prompts": json.dumps(TEMPLATES),
+        "--theta-0": output,
+        "--spread-over": things,
+        "--device": "cpu",
+    }
+    with pytest.raises(SystemExit) as left:
+        main(["zeroshot", *(str(part) for option in options.items() for part in option)])
+    assert left.value.code == 0
+    assert load_theta(output).header.class_names == REFERENCE
