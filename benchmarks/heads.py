@@ -6,7 +6,7 @@ import open_clip
 import torch
 
 from benchmarks.common import Options, ratio, timed, write_record
-from wiseft.classifier import open_clip_model
+from wiseft import towers
 from wiseft.zeroshot import build_head
 
 MODEL = "ViT-B-32"
@@ -18,13 +18,15 @@ def run(options: Options) -> None:
     classes = CLASSES[:2] if options.quick else CLASSES
     functions = open_clip.OPENAI_IMAGENET_TEMPLATES[: 4 if options.quick else None]
     templates = [function("{c}") for function in functions]
-    model = open_clip_model(open_clip.get_model_config(MODEL), seed=0).to(options.device).eval()
+    model = towers.build(open_clip.get_model_config(MODEL), seed=0).to(options.device)
     tokenizer = open_clip.get_tokenizer(MODEL)
+    names = [[name] for name in classes]
     ways = {
         "open_clip": lambda: open_clip.build_zero_shot_classifier(
-            model, tokenizer, classes, functions, device=options.device
+            model.module, tokenizer, classes, functions, device=options.device
         ),
-        "wiseft": lambda: build_head(model, tokenizer, [[name] for name in classes], templates),
+        "wiseft": lambda: build_head(model, names, templates),
+        "wiseft-bf16": lambda: build_head(model, names, templates, precision="bf16"),
     }
     for way in ways.values():
         way()
@@ -40,6 +42,14 @@ def run(options: Options) -> None:
             "templates": len(templates),
         },
         seconds=seconds,
-        ratios={"head": ratio(seconds, "open_clip", "wiseft")},
-        checks={"largest_difference": float((results["wiseft"] - scaled).abs().max())},
+        ratios={
+            "head": ratio(seconds, "open_clip", "wiseft"),
+            "head-bf16": ratio(seconds, "open_clip", "wiseft-bf16"),
+        },
+        checks={
+            "largest_difference": float((results["wiseft"] - scaled).abs().max()),
+            "smallest_cosine_bf16": float(
+                torch.nn.functional.cosine_similarity(results["wiseft-bf16"], scaled).min()
+            ),
+        },
     )

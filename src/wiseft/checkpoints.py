@@ -96,27 +96,33 @@ class Checkpoints:
 
 
 def optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """Return the state of an AdamW as tensors named `optimiser.<parameter>.<name>`."""
+    """Return the state of an optimiser as tensors named `optimiser.<parameter>.<name>`.
+
+    A parameter that never had a gradient has none.
+    """
     return {
         f"optimiser.{i}.{name}": value
         for i, parameter in enumerate(_parameters(optimiser))
         for name, value in optimiser.state[parameter].items()
+        if isinstance(value, Tensor)
     }
 
 
 def load_optimiser(optimiser: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    """Put back what `optimiser_tensors` returned."""
+    """Put back what `optimiser_tensors` returned, into an optimiser whose kind is fused."""
     for i, parameter in enumerate(_parameters(optimiser)):
-        if f"optimiser.{i}.step" not in tensors:  # never had a gradient
-            continue
-        # The moments must lie in memory as the parameter does (channels_last): the fused
-        # optimiser goes through all of them by address.
-        moments = {
-            name: torch.empty_like(parameter).copy_(tensors[f"optimiser.{i}.{name}"])
-            for name in ("exp_avg", "exp_avg_sq")
-        }
-        made = tensors[f"optimiser.{i}.step"].to(parameter.device)
-        optimiser.state[parameter] = {"step": made} | moments
+        prefix = f"optimiser.{i}."
+        own = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+        if own:
+            optimiser.state[parameter] = {k: _beside(parameter, v) for k, v in own.items()}
+
+
+def _beside(parameter: Tensor, value: Tensor) -> Tensor:
+    if value.shape != parameter.shape:
+        return value.to(parameter.device)
+    # The moments must lie in memory as the parameter does (channels_last): the fused optimiser
+    # goes through all of them by address.
+    return torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
 
 def _parameters(optimiser: torch.optim.Optimizer) -> list[Tensor]:

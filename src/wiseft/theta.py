@@ -1,7 +1,8 @@
 """The only reader and writer of weights.
 
 A *theta* is one classifier (paper section 3: theta = [V_enc, W_classifier]): `image.*`,
-`head.weight` (classes x width, exp(logit_scale) folded in once) and `head.bias` (classes).
+`head.weight` (classes x width, exp(logit_scale) folded in once) and `head.bias` (classes); with
+them `text.*`, where a method trained the text tower too.
 *Weights* are a whole zero-shot model with both towers, in open_clip's own names.
 Both are safetensors files of floating tensors with a JSON header; no pickle is involved.
 """
@@ -10,32 +11,40 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from wiseft.errors import StaleArtifact, WiseftError
-from wiseft.io import atomic_path, require_file, sha256_file
+from wiseft.io import atomic_path, sha256_file
 from wiseft.provenance import git_commit, versions
 from wiseft.stages import VERSION
+from wiseft.tensor_file import (
+    FORMAT,
+    KEY,
+    StoredTensors,
+    examples,
+    read_file_header,
+    tensor_writer,
+)
 
-FORMAT = 1
 KINDS = ("zero-shot", "fine-tuned", "from-scratch", "combined")
-_KEY = "wiseft"
 
 
 @dataclass(frozen=True)
 class ThetaHeader:
     """What a theta file says of itself.
 
-    `architecture` is the open_clip model config, `preprocessing` is `{size, mean, std}`,
-    `parents` maps a role (e.g. `theta_0`) to a SHA-256.
+    `architecture` is what `wiseft.towers` builds a model from (an open_clip model config, or
+    another family's description), `preprocessing` is `{size, mean, std}`, `parents` maps a role
+    (e.g. `theta_0`) to a SHA-256, `never_predicted` lists classes that the head can't tell (they
+    have no counterpart in a supervised pre-training); a file without such classes lacks the key.
     """
 
     kind: str
@@ -49,6 +58,7 @@ class ThetaHeader:
     settings: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     commit: str = "unknown"
+    never_predicted: list[int] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -58,6 +68,15 @@ class Theta:
     tensors: dict[str, Tensor]
     header: ThetaHeader
     sha256: str | None = None
+
+
+@dataclass(frozen=True)
+class StoredTheta:
+    """A theta that stays in its file: tensors are read when they are asked for and not kept."""
+
+    tensors: StoredTensors
+    header: ThetaHeader
+    sha256: str
 
 
 def make_header(
@@ -70,6 +89,7 @@ def make_header(
     parents: dict[str, str],
     seed: int | None = None,
     settings: dict[str, Any] | None = None,
+    never_predicted: list[int] | None = None,
 ) -> ThetaHeader:
     """Return a header that carries the current stage version, library versions and commit."""
     if kind not in KINDS:
@@ -86,6 +106,7 @@ def make_header(
         settings=settings or {},
         versions=versions(),
         commit=git_commit(),
+        never_predicted=never_predicted or [],
     )
 
 
@@ -96,7 +117,43 @@ def save_theta(path: Path | str, tensors: Mapping[str, Tensor], header: ThetaHea
         WiseftError: if the tensors are not those of a classifier or hold a NaN or infinity.
     """
     check_theta(tensors, header.class_names, str(path))
-    return _save(path, tensors, {"format": FORMAT} | dataclasses.asdict(header))
+    return _save(path, tensors, {"format": FORMAT} | header_dict(header))
+
+
+def write_theta(
+    path: Path | str,
+    shapes: Mapping[str, Tensor],
+    compute: Callable[[str], Tensor],
+    header: ThetaHeader,
+) -> str:
+    """Write a theta one tensor at a time, atomically, and return the SHA-256 of the file.
+
+    The file is the one that `save_theta` writes.
+
+    Args:
+        shapes: dtype and shape of every tensor, as a tensor on any device (`meta` too).
+        compute: returns the tensor of a name.
+
+    Raises:
+        WiseftError: if the tensors are not those of a classifier or hold a NaN or infinity.
+    """
+    _check_rows(shapes, header.class_names, str(path))
+    with tensor_writer(path, shapes, header_dict(header)) as file:
+        for name in sorted(shapes):
+            tensor = compute(name)
+            _check_finite({name: tensor}, str(path))
+            file.write(name, tensor)
+    return sha256_file(path)
+
+
+def header_dict(header: ThetaHeader) -> dict[str, Any]:
+    """Return a header as plain data; a key added later is left out where it says nothing, so that
+    files of before keep their bytes.
+    """
+    plain = dataclasses.asdict(header)
+    if not header.never_predicted:
+        del plain["never_predicted"]
+    return plain
 
 
 def load_theta(path: Path | str, check_version: bool = True) -> Theta:
@@ -112,9 +169,23 @@ def load_theta(path: Path | str, check_version: bool = True) -> Theta:
     return Theta(tensors, header, sha256_file(path))
 
 
+def open_theta(path: Path | str, check_version: bool = True) -> StoredTheta:
+    """Return a theta that stays in its file.
+
+    Raises:
+        WiseftError: if the file is missing or is no theta. Finite tensors are for the reader to
+            check.
+        StaleArtifact: if an older version of its stage wrote it.
+    """
+    header = _theta_header(read_file_header(path, "theta"), path, check_version)
+    tensors = StoredTensors(path)
+    _check_rows(tensors.shapes, header.class_names, str(path))
+    return StoredTheta(tensors, header, sha256_file(path))
+
+
 def read_header(path: Path | str) -> ThetaHeader:
     """Read the header of a theta without its tensors."""
-    return _theta_header(_read_raw_header(path, "theta"), path, check_version=False)
+    return _theta_header(read_file_header(path, "theta"), path, check_version=False)
 
 
 def save_weights(path: Path | str, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> str:
@@ -147,6 +218,11 @@ def load_weights(path: Path | str) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 def check_theta(tensors: Mapping[str, Tensor], class_names: list[str], where: str) -> None:
     """Check that the tensors are a whole, finite classifier over these classes."""
+    _check_rows(tensors, class_names, where)
+    _check_finite(tensors, where)
+
+
+def _check_rows(tensors: Mapping[str, Tensor], class_names: list[str], where: str) -> None:
     missing = [key for key in ("head.weight", "head.bias") if key not in tensors]
     if missing or not any(key.startswith("image.") for key in tensors):
         raise WiseftError(f"{where} is no theta: {', '.join(missing) or 'image.*'} is missing")
@@ -158,17 +234,17 @@ def check_theta(tensors: Mapping[str, Tensor], class_names: list[str], where: st
         raise WiseftError(
             f"{where}: head.weight, head.bias and the class names have {rows} rows; they must agree"
         )
-    _check_finite(tensors, where)
 
 
-def check_compatible(a: Theta, b: Theta) -> None:
+def check_compatible(a: Theta | StoredTheta, b: Theta | StoredTheta) -> None:
     """Check that two thetas are of one architecture over the same classes.
 
     Raises:
-        WiseftError: naming what differs first (a tensor, the classes, the preprocessing).
+        WiseftError: naming what differs first (a tensor, the classes, the preprocessing, the
+            classes that are never predicted).
     """
-    check_same_tensors(a.tensors, b.tensors)
-    for name in ("class_names", "preprocessing"):
+    check_same_tensors(examples(a.tensors), examples(b.tensors))
+    for name in ("class_names", "preprocessing", "never_predicted"):
         left, right = getattr(a.header, name), getattr(b.header, name)
         if left != right:
             raise WiseftError(f"the two thetas differ in {name}: {left} and {right}")
@@ -196,38 +272,32 @@ def _some(keys: list[str]) -> str:
     return ", ".join(keys[:3]) + (f" and {len(keys) - 3} more" if len(keys) > 3 else "")
 
 
+def is_finite(tensor: Tensor) -> bool:
+    """Whether a tensor holds neither a NaN nor an infinity."""
+    if tensor.numel() == 0:
+        return True
+    # A NaN is both the smallest and the largest value; `isfinite` of every element is 30 times
+    # slower.
+    return bool(torch.isfinite(torch.stack(torch.aminmax(tensor.detach()))).all())
+
+
 def _check_finite(tensors: Mapping[str, Tensor], where: str) -> None:
     for key, tensor in tensors.items():
-        if not bool(torch.isfinite(tensor).all()):
+        if not is_finite(tensor):
             raise WiseftError(f"{where}: tensor {key} holds a NaN or an infinity")
 
 
 def _save(path: Path | str, tensors: Mapping[str, Tensor], header: dict[str, Any]) -> str:
     ready = {key: tensors[key].detach().cpu().contiguous() for key in sorted(tensors)}
     with atomic_path(path) as temporary:
-        save_file(ready, temporary, metadata={_KEY: json.dumps(header, sort_keys=True)})
+        save_file(ready, temporary, metadata={KEY: json.dumps(header, sort_keys=True)})
     return sha256_file(path)
 
 
 def _load(path: Path | str, what: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    raw = _read_raw_header(path, what)
+    raw = read_file_header(path, what)
     with safe_open(str(path), framework="pt") as file:
         return {key: file.get_tensor(key) for key in file.keys()}, raw  # noqa: SIM118
-
-
-def _read_raw_header(path: Path | str, what: str) -> dict[str, Any]:
-    path = require_file(path, what)
-    try:
-        with safe_open(str(path), framework="pt") as file:
-            metadata = file.metadata() or {}
-    except (SafetensorError, OSError) as error:
-        raise WiseftError(f"{path} is not a whole safetensors file ({error})") from None
-    if _KEY not in metadata:
-        raise WiseftError(f"{path} is a safetensors file, but was not written by wiseft")
-    raw: dict[str, Any] = json.loads(metadata[_KEY])
-    if raw.get("format") != FORMAT:
-        raise StaleArtifact(f"{path} has format {raw.get('format')}, expected {FORMAT}")
-    return raw
 
 
 def _theta_header(raw: dict[str, Any], path: Path | str, check_version: bool) -> ThetaHeader:

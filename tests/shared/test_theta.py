@@ -24,6 +24,7 @@ from wiseft.theta import (
     Theta,
     ThetaHeader,
     check_compatible,
+    is_finite,
     load_theta,
     load_weights,
     make_header,
@@ -203,3 +204,21 @@ def test_a_real_architecture_of_open_clip_builds():
     config["vision_cfg"] = {**config["vision_cfg"], "width": 8, "layers": [1, 1, 1, 1]}
     config["text_cfg"] = {**config["text_cfg"], "width": 16, "heads": 2, "layers": 1}
     assert open_clip_model(config, 0).visual.image_size == 224
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("n", [1, 7, 1000])
+def test_is_finite_finds_one_bad_element_wherever_it_is(dtype: torch.dtype, n: int) -> None:
+    good = torch.linspace(-3, 3, n).to(dtype)
+    assert is_finite(good)
+    for place in {0, n // 2, n - 1}:
+        for value in (float("nan"), float("inf"), -float("inf")):
+            bad = good.clone()
+            bad[place] = value
+            assert not is_finite(bad)
+
+
+def test_is_finite_of_a_scalar_and_of_nothing() -> None:
+    assert is_finite(torch.tensor(1.0))
+    assert not is_finite(torch.tensor(float("nan")))
+    assert is_finite(torch.zeros(0, 3))

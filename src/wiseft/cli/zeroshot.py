@@ -16,14 +16,55 @@ def register(app: typer.Typer) -> None:
 def zeroshot(
     weights: Annotated[Path, typer.Option(help="Weights of the zero-shot model, both towers.")],
     dataset: Annotated[Path, typer.Option(help="Manifest of the dataset that names the classes.")],
-    prompts: Annotated[str, typer.Option(help='Templates, as JSON: ["a photo of a {c}", ...].')],
     theta_0: Annotated[Path, typer.Option("--theta-0", help="Output: theta_0.")],
+    prompts: Annotated[
+        str | None,
+        typer.Option(
+            help='Templates, as JSON: ["a photo of a {c}", ...], or @ and the name of a file. '
+            "A supervised model without a text tower has none."
+        ),
+    ] = None,
+    spread_over: Annotated[
+        Path | None,
+        typer.Option(
+            help="Manifest of the dataset that the label map of --dataset is to; the head is "
+            "spread over its classes, so that it can be interpolated with a head of that one."
+        ),
+    ] = None,
+    label_map: Annotated[
+        Path | None,
+        typer.Option(
+            help="For a supervised model: JSON object of the dataset's class ids (or names) to "
+            "the ids of the classes it was pre-trained on. Default: equal ids match."
+        ),
+    ] = None,
+    calibrate: Annotated[
+        str | None,
+        typer.Option(
+            help="Split of --dataset on which the temperature of the logits is fitted; the head "
+            "is divided by it, as the paper does for ALIGN."
+        ),
+    ] = None,
+    precision: Annotated[str, typer.Option(help="Of the text tower: fp32 or bf16.")] = "fp32",
     device: Annotated[str, typer.Option(help="cpu, cuda, or auto.")] = "auto",
     threads: Annotated[int, typer.Option(help="CPU threads.")] = 1,
 ) -> None:
-    """Build the zero-shot head from prompts; with the image tower it is theta_0."""
+    """Build the zero-shot head from prompts; with the image tower it is theta_0.
+
+    The head of a supervised model (timm) is made of its classifier's rows, by the ids of the
+    classes.
+    """
     from wiseft.runtime import start_torch
     from wiseft.zeroshot import make_theta_0, parse_templates
 
-    templates = parse_templates(prompts)
-    make_theta_0(weights, dataset, templates, theta_0, device=start_torch(threads, device))
+    make_theta_0(
+        weights,
+        dataset,
+        parse_templates(prompts) if prompts is not None else None,
+        theta_0,
+        spread_over=spread_over,
+        label_map=label_map,
+        calibrate=calibrate,
+        precision=precision,
+        device=start_torch(threads, device),
+    )

@@ -2,111 +2,87 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any
 
-import open_clip
 import torch
-from torch import Tensor, nn
-from torch.func import functional_call
+from torch import Tensor
 from torch.nn import functional
 
 from wiseft.errors import WiseftError
+from wiseft.towers import ZeroShotModel
 from wiseft.zeroshot.prompts import fill_templates
 
 BATCH_SIZE = 256
+PRECISIONS = ("fp32", "bf16")
 
 
 def build_head(
-    model: nn.Module,
-    tokenizer: open_clip.SimpleTokenizer,
+    model: ZeroShotModel,
     prompt_names: Sequence[Sequence[str]],
     templates: Sequence[str],
     batch_size: int = BATCH_SIZE,
+    precision: str = "fp32",
 ) -> Tensor:
     """Return the head's weight, fp32 (classes, width), on the CPU.
 
     Every class's prompt features are L2-normalised, averaged, L2-normalised again and multiplied
-    by exp(logit_scale) once (paper D.1); so the bias of the head is zero.
+    by exp(logit_scale) once (paper D.1).
 
     Args:
-        model: an open_clip model in eval mode.
-        tokenizer: called with a list of prompts, returns int64 (n, context length).
+        model: in eval mode.
         prompt_names: the names of every class; each is put into every template.
         templates: sentences with `{c}` where the name goes.
         batch_size: prompts a pass through the text tower.
+        precision: of the text tower, `fp32` or `bf16`; averages are in fp32.
 
     Raises:
-        WiseftError: if a prompt is longer than the model's context.
+        WiseftError: if a prompt is longer than the model's context, or there is no text tower.
     """
     prompts = fill_templates(prompt_names, templates)
-    flat = [prompt for of_class in prompts for prompt in of_class]
-    tokens = tokenizer(flat)
-    _check_length(flat, tokens, tokenizer)
-    features = encode_prompts(model, tokens, batch_size)
+    tokens = model.tokenize([prompt for of_class in prompts for prompt in of_class])
+    features = encode_prompts(model, tokens, batch_size, precision)
     of_classes = features.split([len(of_class) for of_class in prompts])
     means = torch.stack([of_class.mean(dim=0) for of_class in of_classes])
-    scale = cast(Tensor, model.logit_scale).detach().exp().reshape(()).float().cpu()
+    scale = model.logit_scale.detach().exp().reshape(()).float().cpu()
     return functional.normalize(means, dim=-1) * scale
 
 
 @torch.no_grad()
-def encode_prompts(model: nn.Module, tokens: Tensor, batch_size: int = BATCH_SIZE) -> Tensor:
+def encode_prompts(
+    model: ZeroShotModel, tokens: Tensor, batch_size: int = BATCH_SIZE, precision: str = "fp32"
+) -> Tensor:
     """Return the L2-normalised text features, fp32 (n, width), on the CPU.
 
-    In a causal tower that pools at the end token nothing behind that token has any influence, so
-    prompts are sorted by length and each batch is cut to its longest; other towers see the whole
-    context.
+    Where nothing behind a prompt's end has any influence, prompts are sorted by length and each
+    batch is cut to its longest; other towers see the whole context.
 
     Args:
-        model: an open_clip model in eval mode.
+        model: in eval mode.
         tokens: int64 (n, context length).
         batch_size: prompts a pass.
+        precision: `fp32` or `bf16`.
     """
-    device = cast(Tensor, model.logit_scale).device
-    # The end token has the highest number of the vocabulary (CLIP pools at the argmax).
-    lengths = tokens.argmax(dim=-1) + 1
+    lengths = model.lengths(tokens)
+    cut = lengths is not None
+    if lengths is None:
+        lengths = torch.full((len(tokens),), tokens.shape[1])
     order = torch.argsort(lengths, stable=True)
-    cut = _can_be_cut(model)
     encoded = []
     for chosen in order.split(batch_size):
-        batch = tokens[chosen].to(device)
+        batch = tokens[chosen].to(model.device)
         length = int(lengths[chosen].max()) if cut else tokens.shape[1]
-        encoded.append(_encode(model, batch[:, :length]).float().cpu())
+        with _arithmetic(precision, model.device):
+            features = model.encode_text(batch[:, :length])
+        encoded.append(functional.normalize(features.float(), dim=-1).cpu())
     features = torch.cat(encoded)
     return torch.empty_like(features).index_copy_(0, order, features)
 
 
-def _can_be_cut(model: nn.Module) -> bool:
-    return (
-        isinstance(model, open_clip.CLIP)
-        and model.attn_mask is not None
-        and model.text_pool_type == "argmax"
-    )
-
-
-def _encode(model: Any, tokens: Tensor) -> Tensor:
-    length = tokens.shape[1]
-    if not isinstance(model, open_clip.CLIP) or length == model.context_length:
-        return cast(Tensor, model.encode_text(tokens, normalize=True))
-    # open_clip adds all positions to the tokens whatever their number; so the positions and the
-    # causal mask are replaced by their beginnings for this call.
-    beginnings = {
-        "positional_embedding": model.positional_embedding[:length],
-        "attn_mask": model.attn_mask[:length, :length],
-    }
-    outputs = functional_call(model, beginnings, kwargs={"image": None, "text": tokens})
-    return cast(Tensor, outputs["text_features"] if isinstance(outputs, dict) else outputs[1])
-
-
-def _check_length(
-    prompts: Sequence[str], tokens: Tensor, tokenizer: open_clip.SimpleTokenizer
-) -> None:
-    context = tokens.shape[1]
-    for row in (tokens[:, -1] != 0).nonzero().flatten().tolist():
-        length = len(tokenizer.encode(prompts[row])) + 2  # start and end
-        if length > context:
-            raise WiseftError(
-                f"prompt {prompts[row]!r} has {length} tokens, but the model reads {context}; "
-                "shorten the template or the class name"
-            )
+def _arithmetic(precision: str, device: torch.device) -> contextlib.AbstractContextManager[Any]:
+    if precision not in PRECISIONS:
+        raise WiseftError(f"precision is {precision}, but must be one of {', '.join(PRECISIONS)}")
+    if precision == "fp32":
+        return contextlib.nullcontext()
+    return torch.autocast(device.type, dtype=torch.bfloat16)

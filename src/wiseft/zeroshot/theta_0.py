@@ -2,105 +2,211 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import open_clip
 import torch
 from torch import Tensor, nn
 
-from wiseft.classifier import open_clip_model
-from wiseft.data.store import open_manifest
+from wiseft import towers
+from wiseft.classifier import ImageClassifier
+from wiseft.data.manifest import Manifest
+from wiseft.data.store import batches, open_manifest, open_split
 from wiseft.errors import WiseftError
 from wiseft.io import sha256_file
+from wiseft.progress import print_line
 from wiseft.runtime import check_writable
-from wiseft.theta import check_same_tensors, load_weights, make_header, save_theta
+from wiseft.theta import load_weights, make_header, save_theta
+from wiseft.towers import ZeroShotModel, timm_models
 from wiseft.zeroshot.head import BATCH_SIZE, build_head
+from wiseft.zeroshot.matched_head import counterparts, match_head
+from wiseft.zeroshot.spread import check_spread, spread_head
+from wiseft.zeroshot.temperature import calibrate_temperature
 
-_IMAGE_TOWER = "visual."
+_IMAGES = 256
+"""Images a pass when a temperature is fitted."""
+
+
+@dataclass(frozen=True)
+class _Head:
+    """A head over the classes of a dataset, and what the header says of it."""
+
+    weight: Tensor
+    bias: Tensor
+    settings: dict[str, Any]
+    never_predicted: list[int] = field(default_factory=list)
 
 
 def make_theta_0(
     weights: Path,
     manifest: Path,
-    templates: Sequence[str],
+    templates: Sequence[str] | None,
     output: Path,
     *,
+    spread_over: Path | None = None,
+    label_map: Path | None = None,
+    calibrate: str | None = None,
+    precision: str = "fp32",
     device: str | torch.device = "cpu",
     batch_size: int = BATCH_SIZE,
+    say: Callable[[str], None] = print_line,
 ) -> str:
     """Write theta_0 for the classes of a dataset and return its SHA-256.
 
-    The head has a bias, as the authors' code has, which is zero here and trained later. The text
-    tower is dropped.
+    A zero-shot model's head comes from prompts. It has a bias, as the authors' code has, which is
+    that of the model's logits (zero but for SigLIP) and trained later. The text tower is dropped. A
+    supervised model's head is made of its classifier's rows.
 
     Args:
-        weights: the zero-shot model, both towers.
-        manifest: of a prepared dataset; only its class names are used.
-        templates: sentences with `{c}` where the class name goes.
+        weights: the whole model.
+        manifest: of a prepared dataset; only its classes and label map are used, and its images
+            where a temperature is fitted.
+        templates: sentences with `{c}` where the class name goes; None for a supervised model.
         output: the theta file.
+        spread_over: manifest of the dataset that the label map is to; the head then predicts the
+            classes of that one, each with the row of the class that it is a member of.
+        label_map: JSON object of a supervised model's counterparts, see `counterparts`.
+        calibrate: split of the dataset that a temperature is fitted on (paper C.7.1).
+        precision: of the text tower, `fp32` or `bf16`.
+        say: called with what was matched and fitted.
 
     Raises:
-        WiseftError: if the weights do not fit their own architecture, the architecture has a
-            tokenizer other than CLIP's, or a file is missing, broken or can't be written.
+        WiseftError: if the dataset has no label map to `spread_over`, the weights do not fit
+            their own architecture, the tokenizer is missing or of another text tower, templates
+            are given for a supervised model or missing for another one, or a file is missing,
+            broken or can't be written.
     """
     check_writable(output)
     dataset = open_manifest(manifest)
+    reference = open_manifest(spread_over) if spread_over else None
+    if reference:
+        check_spread(dataset, reference)
     tensors, raw = load_weights(weights)
     architecture: dict[str, Any] = raw["architecture"]
-    tokenizer = _tokenizer(architecture)
-    model = load_clip(architecture, tensors, str(weights)).to(device)
-    head = build_head(model, tokenizer, dataset.prompt_names, templates, batch_size)
-    image = {
-        "image." + key.removeprefix(_IMAGE_TOWER): tensor
-        for key, tensor in tensors.items()
-        if key.startswith(_IMAGE_TOWER)
-    }
+    model = towers.load(architecture, tensors, str(weights)).to(device)
+    if towers.family(architecture) == "timm":
+        head = _matched(architecture, tensors, dataset, templates, label_map, say)
+    else:
+        head = _prompted(model, dataset, templates, label_map, precision, batch_size)
+    if calibrate is not None:
+        head = _calibrated(model, raw["preprocessing"], head, dataset, calibrate, say)
+    if reference:
+        head = _spread(head, dataset, reference)
     header = make_header(
         "zero-shot",
         "zeroshot",
         architecture=architecture,
         preprocessing=raw["preprocessing"],
-        class_names=dataset.class_names,
+        class_names=(reference or dataset).class_names,
         parents={"weights": sha256_file(weights)},
         seed=raw.get("seed"),
-        settings={"templates": list(templates), "prompt_names": dataset.prompt_names},
+        settings=head.settings,
+        never_predicted=head.never_predicted,
     )
-    theta = image | {"head.weight": head, "head.bias": torch.zeros(len(head))}
+    image = towers.image_tensors(architecture, tensors)
+    theta = image | {"head.weight": head.weight, "head.bias": head.bias}
     return save_theta(output, theta, header)
 
 
-def load_clip(
-    architecture: Mapping[str, Any], tensors: Mapping[str, Tensor], where: str
-) -> nn.Module:
-    """Return an open_clip model in eval mode with these weights.
-
-    Raises:
-        WiseftError: if the tensors are not exactly the floating ones of the architecture.
-    """
-    model = open_clip_model(dict(architecture), seed=0)
-    expected = {k: v for k, v in model.state_dict().items() if v.is_floating_point()}
-    try:
-        check_same_tensors(expected, tensors)
-    except WiseftError as error:
-        raise WiseftError(f"{where} does not fit the architecture in its header: {error}") from None
-    model.load_state_dict(dict(tensors), strict=False)
-    return model.eval()
-
-
-def _tokenizer(architecture: Mapping[str, Any]) -> open_clip.SimpleTokenizer:
-    text: Mapping[str, Any] = architecture["text_cfg"]
-    if text.get("hf_tokenizer_name"):
+def _prompted(
+    model: ZeroShotModel,
+    dataset: Manifest,
+    templates: Sequence[str] | None,
+    label_map: Path | None,
+    precision: str,
+    batch_size: int,
+) -> _Head:
+    if templates is None:
+        raise WiseftError("a zero-shot model's head is made from prompts; give --prompts")
+    if label_map is not None:
         raise WiseftError(
-            f"the model uses the tokenizer {text['hf_tokenizer_name']}, but only the one of CLIP "
-            "is supported; choose a model without hf_tokenizer_name"
+            "a label map is for a supervised model's classifier, but the weights are those of a "
+            "model with a text tower; leave out --label-map"
         )
-    tokenizer = open_clip.SimpleTokenizer(context_length=text.get("context_length", 77))
-    vocabulary = text.get("vocab_size", tokenizer.vocab_size)
-    if vocabulary < tokenizer.vocab_size:
+    weight = build_head(model, dataset.prompt_names, templates, batch_size, precision)
+    settings: dict[str, Any] = {
+        "templates": list(templates),
+        "prompt_names": dataset.prompt_names,
+    }
+    if precision != "fp32":
+        settings["precision"] = precision
+    bias = torch.zeros(len(weight))
+    if (logit_bias := model.logit_bias) is not None:
+        bias += logit_bias.detach().float().cpu()
+    return _Head(weight, bias, settings)
+
+
+def _matched(
+    architecture: Mapping[str, Any],
+    tensors: Mapping[str, Tensor],
+    dataset: Manifest,
+    templates: Sequence[str] | None,
+    label_map: Path | None,
+    say: Callable[[str], None],
+) -> _Head:
+    if templates is not None:
         raise WiseftError(
-            f"the model has {vocabulary} tokens, but CLIP's tokenizer has {tokenizer.vocab_size}; "
-            "the text tower is of another tokenizer"
+            f"{architecture['model']} has no text tower that reads prompts: its head is made of "
+            "its classifier's rows; leave out --prompts"
         )
-    return tokenizer
+    labels = timm_models.labels(architecture)
+    wanted = counterparts(dataset, labels, label_map)
+    weight, bias = (tensors[name] for name in timm_models.classifier_names(architecture))
+    head = match_head(weight, bias, labels, wanted)
+    never = head.never_predicted
+    names = ", ".join(dataset.class_names[index] for index in never[:5])
+    say(
+        f"{len(wanted) - len(never)} of {len(wanted)} classes of {dataset.dataset} have a "
+        f"counterpart; {f'never predicted: {names}' if never else 'none is left out'}"
+        + (f" and {len(never) - 5} more" if never[5:] else "")
+    )
+    return _Head(head.weight, head.bias, {"counterparts": wanted}, never)
+
+
+def _calibrated(
+    model: ZeroShotModel,
+    preprocessing: Mapping[str, Any],
+    head: _Head,
+    dataset: Manifest,
+    split: str,
+    say: Callable[[str], None],
+) -> _Head:
+    """Divide a head by the temperature that fits a split of the dataset."""
+    linear = nn.Linear(head.weight.shape[1], len(head.weight))
+    linear.load_state_dict({"weight": head.weight, "bias": head.bias})
+    classifier = ImageClassifier(model.image, linear, preprocessing, model.normalise)
+    classifier.to(model.device).to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    samples = open_split(dataset.path, split, int(preprocessing["size"]))
+    logits, labels = [], []
+    with torch.inference_mode():
+        for images, right in batches(samples, _IMAGES):
+            logits.append(classifier(images.to(model.device)).float().cpu())
+            labels.append(right)
+    all_logits, all_labels = torch.cat(logits), torch.cat(labels)
+    told = ~torch.isin(all_labels, torch.tensor(head.never_predicted, dtype=torch.int64))
+    temperature = calibrate_temperature(all_logits[told], all_labels[told])
+    say(f"temperature {temperature:.4f}, fitted on {int(told.sum())} images of {split}")
+    fitted = {"split": split, "n": int(told.sum()), "temperature": temperature}
+    return _Head(
+        head.weight / temperature,
+        head.bias / temperature,
+        head.settings | {"calibration": fitted | {"dataset": dataset.identity([split])}},
+        head.never_predicted,
+    )
+
+
+def _spread(head: _Head, dataset: Manifest, reference: Manifest) -> _Head:
+    """Spread a head over the classes of the reference of the dataset's label map."""
+    if head.never_predicted:
+        raise WiseftError(
+            f"the head of {dataset.dataset} has classes that are never predicted, so it can't be "
+            f"spread over {reference.dataset}; make theta_0 for {reference.dataset} itself"
+        )
+    spread = {"from": dataset.dataset, "over": reference.dataset}
+    return _Head(
+        spread_head(head.weight, dataset, reference),
+        spread_head(head.bias[:, None], dataset, reference)[:, 0],
+        head.settings | {"spread": spread},
+    )

@@ -1,0 +1,305 @@
+"""Bringing a zero-shot model once: fetched, checked, and written as safetensors.
+
+Every later job reads that file alone: architecture, preprocessing and tokenizer are in its header.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from wiseft import towers
+from wiseft.data.download import Checksums, download
+from wiseft.errors import WiseftError
+from wiseft.io import read_json, sha256_file
+from wiseft.progress import print_line
+from wiseft.runtime import check_writable
+from wiseft.theta import load_weights, save_weights
+from wiseft.towers import tokenizers
+from wiseft.weights import convert, hub
+from wiseft.weights.formats import CONFIGS, Checkpoint, read_checkpoint
+from wiseft.weights.sources import ALIGN, HUB, TRANSFORMERS, Source
+
+FETCHED = Path(".wiseft/fetched")
+"""Where downloads lie, and where a file is put by hand: a folder for each model. Disposable."""
+
+_NEEDED = ("size", "mean", "std")
+
+
+@dataclass(frozen=True)
+class _Model:
+    """A checkpoint with what is known of its model."""
+
+    found: Checkpoint
+    architecture: dict[str, Any]
+    preprocessing: dict[str, Any] | None
+    origin: dict[str, Any]
+
+
+def fetch_weights(
+    source: Source,
+    output: Path,
+    fetched: Path = FETCHED,
+    say: Callable[[str], None] = print_line,
+) -> str:
+    """Write the weights of a model and return their SHA-256; done before, nothing is done again.
+
+    The header says where they are from: address or repository, commit, and the SHA-256 of the file
+    that was converted.
+
+    Args:
+        source: see `wiseft.weights.sources`.
+        output: the safetensors file.
+        fetched: downloads go to `<fetched>/<name of the source>/`; files put there are used.
+        say: called with progress and with what the user should know.
+
+    Raises:
+        WiseftError: if the weights can't be had (the message says how to bring them), are not the
+            pinned ones or not those of the architecture, or `output` is something else.
+    """
+    check_writable(output)
+    if output.exists():
+        return _already(source, output, say)
+    for note in source.notes:
+        say(f"note: {note}")
+    folder = fetched / source.name
+    model = _bring(source, folder, say)
+    tensors = convert.family_tensors(model.found, model.architecture)
+    convert.check_finite(tensors, str(model.found.path))
+    header = {
+        "stage": "weights",
+        "architecture": model.architecture,
+        "preprocessing": _preprocessing(source, model),
+        "source": {"spec": source.spec, **model.origin},
+    }
+    sha256 = save_weights(output, tensors, header)
+    say(f"{output}: {len(tensors)} tensors of {source.spec}, sha256 {sha256}")
+    _say_pins(source, model.origin, say)
+    return sha256
+
+
+def _already(source: Source, output: Path, say: Callable[[str], None]) -> str:
+    _, header = load_weights(output)
+    origin = header.get("source") or {"spec": f"the {header.get('stage')} stage"}
+    pins = {"spec": source.spec, "revision": source.revision, "sha256": source.sha256}
+    pixels = header["preprocessing"]
+    wanted = {**pins, **(source.preprocessing or {})}
+    for key, value in wanted.items():
+        # A file from the other source has neither revision nor the repository's checksum.
+        found = origin.get(key) if key in pins else pixels.get(key)
+        known = key == "spec" or key in pixels or "repository" in origin
+        if value is not None and known and found != value:
+            raise WiseftError(
+                f"{output} is there already, with {key} {found}, not {value}; it was not touched: "
+                "move it away, or name another file"
+            )
+    say(f"{output}: already there, made of {source.spec}")
+    return sha256_file(output)
+
+
+# ------------------------------------------------------------------------------------ the sources
+
+
+def _bring(source: Source, folder: Path, say: Callable[[str], None]) -> _Model:
+    if source.path is not None:
+        return _local(source)
+    if source.spec.startswith((HUB, ALIGN)):
+        return _repository(source, folder, say)
+    path, origin = _weights_file(source, folder, say)
+    architecture = dict(source.architecture or {})
+    if (name := (architecture.get("text_cfg") or {}).get("hf_tokenizer_name")) is not None:
+        architecture["tokenizer"] = {"files": _hub_tokenizer(name, source, folder, say)}
+    if (name := (architecture.get("text_cfg") or {}).get("hf_model_name")) is not None:
+        config = hub.bring(name, ["config.json"], None, folder / "text", say)
+        architecture["text_cfg"] = architecture["text_cfg"] | {
+            "hf_config": read_json(config.path, "configuration of the text tower")
+        }
+    return _Model(read_checkpoint(path), architecture, None, origin)
+
+
+def _local(source: Source) -> _Model:
+    """Return a model of the user's own: a folder, or a file with its architecture."""
+    assert source.path is not None
+    path = source.path
+    if path.is_dir():
+        found, architecture, preprocessing = convert.read_folder(path)
+        architecture = source.architecture or architecture
+        digests = {name: sha256_file(path / name) for name in found.files}
+        return _Model(found, architecture, preprocessing, {"sha256": digests})
+    found = read_checkpoint(path)
+    if found.own:
+        tensors, header = load_weights(path)
+        found = Checkpoint(path, "safetensors", tensors)
+        origin = {"sha256": sha256_file(path)}
+        return _Model(found, header["architecture"], header["preprocessing"], origin)
+    if source.architecture is None:
+        raise WiseftError(
+            f"{path} does not say its architecture; give it: a name such as ViT-B-32-quickgelu "
+            "(open_clip), vit_base_patch16_224 (timm), or a JSON file"
+        )
+    return _Model(found, source.architecture, None, {"sha256": _checked(source, path)})
+
+
+def _repository(source: Source, folder: Path, say: Callable[[str], None]) -> _Model:
+    """Return a model whose repository describes it."""
+    assert source.repository is not None
+    configs = CONFIGS if source.spec.startswith(HUB) else CONFIGS[1:]
+    about = hub.bring(source.repository, configs, source.revision, folder, say)
+    # All files are those of the commit that the first one was found in.
+    revision = about.revision or source.revision
+    names = source.files if about.path.name == CONFIGS[0] else TRANSFORMERS
+    weights = hub.bring(source.repository, names, revision, folder, say)
+    _compare(source, weights.path, weights.sha256)
+    config: dict[str, Any] = read_json(about.path, "configuration")
+    side = _side_files(source.repository, revision, folder, say)
+    with tempfile.TemporaryDirectory() as name:
+        for file, path in side.items():
+            shutil.copyfile(path, Path(name) / file)
+        architecture = convert.folder_architecture(Path(name), config)
+        preprocessing = convert.folder_preprocessing(Path(name), config)
+    origin = {
+        "repository": source.repository,
+        "revision": weights.revision or source.revision,
+        "file": weights.path.name,
+        "sha256": weights.sha256,
+    }
+    return _Model(read_checkpoint(weights.path), architecture, preprocessing, origin)
+
+
+def _side_files(
+    repository: str, revision: str | None, folder: Path, say: Callable[[str], None]
+) -> dict[str, Path]:
+    """Return the files of tokenizer and preprocessing that a repository has."""
+    found = {}
+    for name in (*convert.TOKENIZER_FILES, "preprocessor_config.json"):
+        try:
+            found[name] = hub.bring(repository, [name], revision, folder, lambda _: None).path
+        except hub.Missing:
+            continue
+    say(f"{repository}: {', '.join(found) or 'no tokenizer'}")
+    return found
+
+
+def _hub_tokenizer(
+    name: str, source: Source, folder: Path, say: Callable[[str], None]
+) -> dict[str, str]:
+    """Return the packed tokenizer that an architecture of open_clip names."""
+    revision = source.revision if name == source.repository else None
+    files = _side_files(name, revision, folder / "tokenizer", say)
+    with tempfile.TemporaryDirectory() as temporary:
+        for file, path in files.items():
+            shutil.copyfile(path, Path(temporary) / file)
+        packed = convert.pack_tokenizer(Path(temporary))
+    if not packed:
+        raise WiseftError(f"{name} has no files of a tokenizer, but the model reads prompts by it")
+    with tokenizers.unpacked(packed) as unpacked:
+        tokenizers.load_hf(unpacked)  # says now, not in a later job, if it can't be read
+    return packed
+
+
+def _weights_file(
+    source: Source, folder: Path, say: Callable[[str], None]
+) -> tuple[Path, dict[str, Any]]:
+    """Return the file of weights and where it is from.
+
+    An address that carries its checksum is pinned by itself; so it comes first, unless the
+    revision of the repository is pinned.
+    """
+    ways = [way for way in (_from_hub, _from_url) if _has(source, way)]
+    if source.revision is None and len(source.url_sha256 or "") == 64:
+        ways.reverse()
+    answers: list[str] = []
+    for way in ways:
+        try:
+            return way(source, folder, say)
+        except WiseftError as error:
+            answers.append(str(error))
+            if way is not ways[-1]:
+                say(f"{str(error).splitlines()[0]}; trying the other source")
+    raise WiseftError("\n".join(answers))
+
+
+def _has(source: Source, way: Callable[..., Any]) -> bool:
+    return bool(source.repository if way is _from_hub else source.url)
+
+
+def _from_hub(
+    source: Source, folder: Path, say: Callable[[str], None]
+) -> tuple[Path, dict[str, Any]]:
+    assert source.repository is not None
+    found = hub.bring(source.repository, source.files, source.revision, folder, say)
+    _compare(source, found.path, found.sha256)
+    return found.path, {
+        "repository": source.repository,
+        "revision": found.revision or source.revision,
+        "file": found.path.name,
+        "sha256": found.sha256,
+    }
+
+
+def _from_url(
+    source: Source, folder: Path, say: Callable[[str], None]
+) -> tuple[Path, dict[str, Any]]:
+    assert source.url is not None
+    path = folder / source.url.rsplit("/", 1)[-1]
+    whole = source.url_sha256 if len(source.url_sha256 or "") == 64 else None
+    download([source.url], path, Checksums(sha256=whole), say=say)
+    found = sha256_file(path)
+    if source.url_sha256 and not found.startswith(source.url_sha256):
+        raise WiseftError(
+            f"{path} has SHA-256 {found}, but its address says {source.url_sha256}...; delete it "
+            "and fetch it again"
+        )
+    return path, {"url": source.url, "sha256": found}
+
+
+# ------------------------------------------------------------------------------------------ checks
+
+
+def _checked(source: Source, path: Path) -> str:
+    found = sha256_file(path)
+    _compare(source, path, found)
+    return found
+
+
+def _compare(source: Source, path: Path, found: str) -> None:
+    if source.sha256 is not None and found != source.sha256:
+        raise WiseftError(
+            f"{path} is not the file that {source.name} pins: expected SHA-256 {source.sha256}, "
+            f"found {found}; bring the right one, or correct the pin"
+        )
+
+
+def _preprocessing(source: Source, model: _Model) -> dict[str, Any]:
+    """Return size, mean and std: the entry's, else what the tag or the files say.
+
+    Raises:
+        WiseftError: if one of them is unknown, or the size is not the architecture's.
+    """
+    read = towers.image_size(model.architecture)
+    size = {"size": read} if read is not None else {}
+    known = (model.preprocessing or {}) | size | (source.preprocessing or {})
+    if missing := [key for key in _NEEDED if key not in known]:
+        raise WiseftError(
+            f"{source.spec} does not say {', '.join(missing)} of its preprocessing; write an entry "
+            "of config/models with `preprocessing`"
+        )
+    if read is not None and known["size"] != read:
+        raise WiseftError(
+            f"preprocessing makes images of {known['size']} pixels, but the architecture reads "
+            f"{read}; make them agree"
+        )
+    return {key: known[key] for key in _NEEDED}
+
+
+def _say_pins(source: Source, origin: Mapping[str, Any], say: Callable[[str], None]) -> None:
+    """Say how to pin what was not pinned."""
+    if source.revision is None and origin.get("revision"):
+        say(
+            f"to pin it, write into the entry: revision: {origin['revision']}, "
+            f"sha256: {origin['sha256']}"
+        )

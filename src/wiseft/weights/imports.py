@@ -1,0 +1,286 @@
+"""The user's own classifiers as theta_0 or theta_1."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from wiseft import towers
+from wiseft.data.store import open_manifest
+from wiseft.errors import WiseftError
+from wiseft.io import sha256_file, sha256_json
+from wiseft.progress import print_line
+from wiseft.runtime import check_writable
+from wiseft.theta import Theta, load_theta, make_header, save_theta
+from wiseft.weights import huggingface
+from wiseft.weights.convert import check_finite
+from wiseft.weights.distance import FAR, SCALES, distances, head_scale
+from wiseft.weights.formats import read_checkpoint, weight_files
+from wiseft.zeroshot import build_head
+
+_HEADS = re.compile(r"(?:^|\.)(?:classification_head|classifier|head|fc|linear)\.weight$")
+_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where the image tower stands in a checkpoint.
+
+    Attributes:
+        image: its tensors, by their names without `image.`.
+        prefix: what is before these names in the checkpoint.
+        rest: all other floating tensors of the checkpoint, by its names.
+    """
+
+    image: dict[str, Tensor]
+    prefix: str
+    rest: dict[str, Tensor]
+
+
+def import_theta_1(
+    file: Path,
+    theta_0: Path,
+    output: Path,
+    *,
+    head: Path | None = None,
+    head_factor: float = 1.0,
+    say: Callable[[str], None] = print_line,
+) -> str:
+    """Write a classifier of the user's as theta_1 for a theta_0, and return its SHA-256.
+
+    Its image tower must be of theta_0's architecture. Its head is that of `head`, else its own,
+    else one built from its own text tower and the prompts of theta_0.
+
+    Args:
+        file: a checkpoint: state dict, safetensors, folder of a CLIPModel, a theta.
+        theta_0: the zero-shot end.
+        output: the theta file.
+        head: a file with the weight (classes, width) and perhaps the bias of a head.
+        head_factor: the head is multiplied by it, e.g. by exp(logit_scale) where it lacks that.
+        say: called with warnings: weights that are far from theta_0's, heads of another scale.
+
+    Raises:
+        WiseftError: if the checkpoint is refused or does not fit (lists the tensors that are
+            missing, unexpected and of another shape), there is no head, or a file can't be written.
+    """
+    check_writable(output)
+    start = load_theta(theta_0)
+    architecture = start.header.architecture
+    tensors = _tensors_of(file, architecture)
+    expected = towers.prefixed(start.tensors, towers.IMAGE)
+    place = _find_image(tensors, expected, str(file))
+    classes = start.tensors["head.weight"].shape
+    weight, bias, origin = _head(head, place, start, (classes[0], classes[1]), file)
+    theta = towers.with_prefix(place.image, towers.IMAGE)
+    theta |= {"head.weight": weight * head_factor, "head.bias": bias * head_factor}
+    check_finite(theta, str(file))
+    _compare(start.tensors, theta, say)
+    header = make_header(
+        "fine-tuned",
+        "weights",
+        architecture=architecture,
+        preprocessing=start.header.preprocessing,
+        class_names=start.header.class_names,
+        parents={"theta_0": str(start.sha256), "file": _digest(file)},
+        settings={"source": "file", "head": origin, "head_factor": head_factor},
+        never_predicted=start.header.never_predicted,
+    )
+    return save_theta(output, theta, header)
+
+
+def import_theta_0(
+    file: Path,
+    architecture: Mapping[str, Any],
+    preprocessing: Mapping[str, Any],
+    manifest: Path,
+    output: Path,
+    *,
+    head: Path | None = None,
+    head_factor: float = 1.0,
+) -> str:
+    """Write a classifier of the user's as theta_0, and return its SHA-256.
+
+    A model with a text tower and without a head is no classifier yet: `wiseft weights` and `wiseft
+    zeroshot` make one of it.
+
+    Args:
+        file: a checkpoint with an image tower and a head.
+        architecture: of the image tower.
+        preprocessing: `{size, mean, std}`.
+        manifest: of the dataset that names the classes.
+        output: the theta file.
+        head: a file with a head, where the checkpoint has none.
+        head_factor: the head is multiplied by it.
+
+    Raises:
+        WiseftError: as `import_theta_1`.
+    """
+    check_writable(output)
+    names = open_manifest(manifest).class_names
+    expected = towers.floating(towers.build_image(architecture, seed=0).state_dict())
+    place = _find_image(_tensors_of(file, architecture), expected, str(file))
+    shape = (len(names), towers.embed_dim(architecture))
+    weight, bias, origin = _head(head, place, None, shape, file)
+    theta = towers.with_prefix(place.image, towers.IMAGE)
+    theta |= {"head.weight": weight * head_factor, "head.bias": bias * head_factor}
+    check_finite(theta, str(file))
+    header = make_header(
+        "zero-shot",
+        "weights",
+        architecture=dict(architecture),
+        preprocessing=dict(preprocessing),
+        class_names=names,
+        parents={"file": _digest(file)},
+        settings={"source": "file", "head": origin, "head_factor": head_factor},
+    )
+    return save_theta(output, theta, header)
+
+
+# ------------------------------------------------------------------------------------ image tower
+
+
+def _tensors_of(file: Path, architecture: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Return the floating tensors of a checkpoint in fp32, in open_clip's names if it is a CLIP."""
+    tensors = read_checkpoint(file).tensors
+    if towers.family(architecture) == "open_clip" and huggingface.is_clip(tensors):
+        tensors = huggingface.to_open_clip(tensors)
+    return {key: value.float() for key, value in towers.floating(tensors).items()}
+
+
+def _find_image(
+    tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor], where: str
+) -> _Place:
+    """Find the image tower: the prefix that most of its tensors' names stand behind.
+
+    Programs call it `visual.`, `model.visual.`, `image_encoder.model.visual.`, `image.` or nothing.
+    """
+    counts: dict[str, int] = {}
+    for name in expected:
+        for key in tensors:
+            if key == name or key.endswith("." + name):
+                prefix = key[: len(key) - len(name)]
+                counts[prefix] = counts.get(prefix, 0) + 1
+    best = max(counts, key=lambda prefix: (counts[prefix], -len(prefix)), default="")
+    behind = towers.prefixed(tensors, best)
+    image = {key: value for key, value in behind.items() if key in expected}
+    # Without a prefix everything else in the file would count as unexpected.
+    unexpected = {k: v for k, v in behind.items() if best and k not in expected}
+    towers.check_fit(expected, image | unexpected, f"{where} (image tower, names behind '{best}')")
+    own = {best + key for key in image}
+    rest = {key: value for key, value in tensors.items() if key not in own}
+    return _Place(image, best, rest)
+
+
+# ------------------------------------------------------------------------------------------- head
+
+
+def _head(
+    head: Path | None,
+    place: _Place,
+    start: Theta | None,
+    shape: tuple[int, int],
+    file: Path,
+) -> tuple[Tensor, Tensor, str]:
+    """Return weight, bias and where they are from."""
+    if head is not None:
+        found = _head_in(towers.floating(read_checkpoint(head).tensors), shape, str(head))
+        if found is None:
+            raise WiseftError(f"{head} has no head: a tensor `weight` of shape {shape} is expected")
+        return *found, f"file {_digest(head)}"
+    found = _head_in(place.rest, shape, str(file))
+    if found is not None:
+        return *found, "checkpoint"
+    if start is None:
+        raise WiseftError(
+            f"{file} has no head of shape {shape}; give one with --head. If it has a text tower, "
+            "make weights of it (`wiseft weights`) and the head from prompts (`wiseft zeroshot`)"
+        )
+    weight = _from_text(place, start, file)
+    return weight, torch.zeros(len(weight)), "text tower"
+
+
+def _head_in(
+    tensors: Mapping[str, Tensor], shape: tuple[int, int], where: str
+) -> tuple[Tensor, Tensor] | None:
+    named = {
+        k: v for k, v in tensors.items() if v.ndim == 2 and (_HEADS.search(k) or k == "weight")
+    }
+    fitting = [key for key, value in named.items() if tuple(value.shape) == shape]
+    if len(fitting) == 1:
+        key = fitting[0]
+        bias = tensors.get(key.removesuffix("weight") + "bias", torch.zeros(shape[0]))
+        return tensors[key].float(), bias.float()
+    if fitting:
+        raise WiseftError(f"{where} has several heads: {', '.join(fitting)}; give one with --head")
+    if named:
+        shapes = ", ".join(f"{key} {tuple(value.shape)}" for key, value in named.items())
+        raise WiseftError(
+            f"{where} has the head {shapes}, but {shape[0]} classes and a width of {shape[1]} are "
+            "expected; theta_0 and the checkpoint must be of the same classes"
+        )
+    return None
+
+
+def _from_text(place: _Place, start: Theta, file: Path) -> Tensor:
+    """Build the head from the checkpoint's own text tower and theta_0's prompts."""
+    header = start.header
+    names, templates = (header.settings.get(key) for key in ("prompt_names", "templates"))
+    if towers.family(header.architecture) == "timm" or not names or not templates:
+        raise WiseftError(f"{file} has no head; give one with --head")
+    prefix = place.prefix.removesuffix("visual.").removesuffix("vision_model.")
+    whole = towers.whole_tensors(
+        header.architecture, towers.with_prefix(place.image, towers.IMAGE)
+    ) | towers.prefixed(place.rest, prefix)
+    model = towers.build(header.architecture, seed=0)
+    known = model.tensors().keys()
+    try:
+        model.load({k: v for k, v in whole.items() if k in known}, f"{file} (text tower)")
+    except WiseftError as error:
+        raise WiseftError(
+            f"{file} has no head, and no whole text tower to build one from; give a head with "
+            f"--head.\n{error}"
+        ) from None
+    return build_head(model, names, templates)
+
+
+# ----------------------------------------------------------------------------------- the warnings
+
+
+def _compare(
+    start: Mapping[str, Tensor], theta: Mapping[str, Tensor], say: Callable[[str], None]
+) -> None:
+    """Say how far theta_1 is from theta_0, and what looks wrong."""
+    found = distances({key: start[key] for key in theta}, theta)
+    largest = max(found, key=lambda distance: distance.relative)
+    say(f"relative distance from theta_0: largest {largest.relative:.3g}, of {largest.group}")
+    # A linear classifier's head may be as far; what is wrong with a head shows in its scale.
+    image = [distance for distance in found if distance.group != "head"]
+    far = sorted((d for d in image if d.relative > FAR), key=lambda d: -d.relative)
+    if far:
+        listed = ", ".join(f"{d.group} {d.relative:.2g}" for d in far[:_SHOWN])
+        more = f" and {len(far) - _SHOWN} more" if far[_SHOWN:] else ""
+        say(
+            f"warning: theta_1 is far from theta_0 in {listed}{more}: is it fine-tuned from "
+            "theta_0? Between unrelated weights nothing good lies"
+        )
+    if largest.relative == 0.0:
+        say("warning: theta_1 is theta_0, bit for bit")
+    before, after = head_scale(start["head.weight"]), head_scale(theta["head.weight"])
+    if before > 0 and not SCALES[0] <= after / before <= SCALES[1]:
+        say(
+            f"warning: the rows of the head have a mean norm of {after:.3g}, those of theta_0 of "
+            f"{before:.3g}; if exp(logit_scale) is missing in it, give --head-factor {before:.4g}"
+        )
+
+
+def _digest(path: Path) -> str:
+    """Return the SHA-256 of a file, or of the list of those of a folder's weights."""
+    if path.is_file():
+        return sha256_file(path)
+    return sha256_json({name: sha256_file(path / name) for name in weight_files(path)})

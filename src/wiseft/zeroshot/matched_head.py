@@ -1,0 +1,113 @@
+"""The head of a supervised model: rows of its classifier (paper C.7.2, the JFT case).
+
+A class of the reference that has a counterpart in the label set of pre-training takes over its
+row; the others are never predicted, and their samples count as errors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from wiseft.data.manifest import Manifest
+from wiseft.errors import WiseftError
+from wiseft.io import read_json
+
+
+@dataclass(frozen=True)
+class MatchedHead:
+    """A head of matched rows.
+
+    Attributes:
+        weight: fp32 (classes, width).
+        bias: fp32 (classes).
+        never_predicted: classes without a counterpart.
+    """
+
+    weight: Tensor
+    bias: Tensor
+    never_predicted: list[int]
+
+
+def match_head(
+    weight: Tensor, bias: Tensor, labels: Sequence[str], wanted: Sequence[str | None]
+) -> MatchedHead:
+    """Return the rows of a classifier for the classes of a reference.
+
+    A class without a counterpart gets the mean of the matched rows: it is masked wherever the head
+    predicts, and fine-tuning starts there from a row that is like no class in particular.
+
+    Args:
+        weight: of the classifier, (labels, width).
+        bias: of the classifier, (labels).
+        labels: ids of the classes that it was pre-trained on.
+        wanted: for each class of the reference the id of its counterpart, or None.
+
+    Raises:
+        WiseftError: if an id is not among the labels, or no class has a counterpart.
+    """
+    place = {label: row for row, label in enumerate(labels)}
+    unknown = [label for label in wanted if label is not None and label not in place]
+    if unknown:
+        raise WiseftError(
+            f"the label set of pre-training has {len(place)} classes ({labels[0]}, ...), but no "
+            f"{', '.join(unknown[:5])}; correct the map"
+        )
+    matched = [index for index, label in enumerate(wanted) if label is not None]
+    if not matched:
+        raise WiseftError(
+            "no class of the reference has a counterpart in the label set of pre-training "
+            f"({', '.join(labels[:3])}, ...); give a map, or another model"
+        )
+    rows = torch.tensor([place[label] for label in wanted if label is not None])
+    taken, offsets = weight[rows].float(), bias[rows].float()
+    head = taken.mean(dim=0).repeat(len(wanted), 1)
+    offset = offsets.mean().repeat(len(wanted))
+    where = torch.tensor(matched)
+    head[where], offset[where] = taken, offsets
+    never = sorted(set(range(len(wanted))) - set(matched))
+    return MatchedHead(head, offset, never)
+
+
+def counterparts(
+    manifest: Manifest, labels: Sequence[str], mapping: Path | None
+) -> list[str | None]:
+    """Return for each class of a dataset the id of its counterpart in a label set, or None.
+
+    Args:
+        manifest: of the dataset; its class ids are compared with the labels.
+        labels: ids of the label set.
+        mapping: a JSON object of class ids (or, of a dataset without them, class names) to ids of
+            the label set; classes that it leaves out have no counterpart. None: equal ids match.
+
+    Raises:
+        WiseftError: if the dataset has no ids and there is no map, or the map names other classes.
+    """
+    own = manifest.class_ids or manifest.class_names
+    if mapping is None:
+        if manifest.class_ids is None:
+            raise WiseftError(
+                f"dataset {manifest.dataset} has no class ids to find in the label set of "
+                "pre-training; give a map of its class names to that set's ids with --label-map"
+            )
+        known = set(labels)
+        return [name if name in known else None for name in own]
+    given = read_json(mapping, "label map")
+    if not _is_map(given):
+        raise WiseftError(f"{mapping}: expected a JSON object of class names to ids of labels")
+    if unknown := sorted(given.keys() - set(own)):
+        raise WiseftError(
+            f"{mapping} maps {', '.join(unknown[:5])}, but the classes of {manifest.dataset} are "
+            f"{', '.join(own[:5])}, ..."
+        )
+    return [given.get(name) for name in own]
+
+
+def _is_map(given: object) -> bool:
+    return isinstance(given, Mapping) and all(
+        value is None or isinstance(value, str) for value in given.values()
+    )

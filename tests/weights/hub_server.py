@@ -1,0 +1,84 @@
+"""A hub on the loopback interface: files of repositories, each at one commit."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import unquote
+
+
+class Hub:
+    """Repositories: `files[repository][name]` at one commit each."""
+
+    def __init__(self, url: str):
+        self.url = url
+        self.files: dict[str, dict[str, bytes]] = {}
+        self.commits: dict[str, str] = {}
+        self.asked: list[str] = []
+
+    def add(self, repository: str, files: dict[str, bytes], commit: str = "a" * 40) -> None:
+        self.files[repository] = files
+        self.commits[repository] = commit
+
+
+@contextlib.contextmanager
+def running() -> Iterator[Hub]:
+    """Run a hub on a free port while the block lasts."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    server.hub = Hub(f"http://127.0.0.1:{server.server_port}")
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield server.hub
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+class Handler(BaseHTTPRequestHandler):
+    def log_message(self, *arguments) -> None:
+        pass
+
+    def do_HEAD(self) -> None:
+        self.answer(False)
+
+    def do_GET(self) -> None:
+        self.answer(True)
+
+    def answer(self, body: bool) -> None:
+        hub: Hub = self.server.hub
+        path = unquote(self.path.split("?")[0]).strip("/")
+        hub.asked.append(path)
+        repository, _, rest = path.partition("/resolve/")
+        revision, _, name = rest.partition("/")
+        if repository not in hub.files:
+            return self.fail("RepoNotFound", 401)
+        commit = hub.commits[repository]
+        if revision not in ("main", commit):
+            return self.fail("RevisionNotFound", 404)
+        content = hub.files[repository].get(name)
+        if content is None:
+            return self.fail("EntryNotFound", 404, commit)
+        self.send_response(200)
+        self.send_header("X-Repo-Commit", commit)
+        self.send_header("ETag", f'"{hashlib.sha256(content).hexdigest()}"')
+        self.send_header("Content-Length", str(len(content)))
+        self.send_header("Content-Type", "application/octet-stream")
+        self.end_headers()
+        if body:
+            self.wfile.write(content)
+        return None
+
+    def fail(self, code: str, status: int, commit: str | None = None) -> None:
+        self.send_response(status)
+        self.send_header("X-Error-Code", code)
+        self.send_header("X-Error-Message", code)
+        if commit:
+            self.send_header("X-Repo-Commit", commit)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
