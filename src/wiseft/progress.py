@@ -1,10 +1,11 @@
-"""Progress lines of a training."""
+"""Progress of a training: a bar on a terminal, else a line now and then."""
 
 from __future__ import annotations
 
 import sys
 import time
 from collections.abc import Callable
+from typing import Any
 
 
 def print_line(text: str) -> None:
@@ -13,20 +14,49 @@ def print_line(text: str) -> None:
 
 
 class Progress:
-    """Logs step, loss, learning rate, speed and the time left, every `interval` seconds.
+    """Shows step, loss, learning rate, speed and the time left.
 
     Args:
         steps: of the whole training.
         interval: seconds between two lines; the last step always has one.
         log: called with a line.
+        bar: show a bar on stderr in place of lines; None: where stderr is a terminal and lines
+            would go there.
     """
 
-    def __init__(self, steps: int, interval: float = 10.0, log: Callable[[str], None] = print_line):
+    def __init__(
+        self,
+        steps: int,
+        interval: float = 10.0,
+        log: Callable[[str], None] = print_line,
+        bar: bool | None = None,
+    ):
         self.steps = steps
         self.interval = interval
         self.log = log
         self._began = self._shown = time.monotonic()
+        self._first: tuple[float, int] | None = None
         self._images = self._done = 0
+        wanted = log is print_line and sys.stderr.isatty() if bar is None else bar
+        self._bar: Any = _bar(steps) if wanted else None
+
+    @property
+    def done(self) -> int:
+        """Steps counted here, without those before a resumption."""
+        return self._done
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since this was made."""
+        return time.monotonic() - self._began
+
+    @property
+    def images_per_second(self) -> float:
+        """The speed so far, without the first step, in which memory is found and code compiled."""
+        began, before = self._first or (self._began, 0)
+        if self._images == before:
+            began, before = self._began, 0
+        return (self._images - before) / max(time.monotonic() - began, 1e-9)
 
     def __call__(self, step: int, loss: float, learning_rate: float, images: int) -> None:
         """Count a step.
@@ -40,12 +70,46 @@ class Progress:
         now = time.monotonic()
         self._images += images
         self._done += 1
+        if self._first is None:
+            self._first = (now, self._images)
+        if self._bar is not None:
+            self._move_bar(step, loss, learning_rate)
+            return
         if now - self._shown < self.interval and step < self.steps:
             return
         self._shown = now
-        elapsed = max(now - self._began, 1e-9)
-        left = (self.steps - step) * elapsed / self._done
+        left = (self.steps - step) * (now - self._began) / self._done
         self.log(
             f"step {step}/{self.steps}  loss {loss:.4f}  lr {learning_rate:.2e}  "
-            f"{self._images / elapsed:.0f} images/s  {left:.0f} s left"
+            f"{self.images_per_second:.0f} images/s  {duration(left)} left"
         )
+
+    def _move_bar(self, step: int, loss: float, learning_rate: float) -> None:
+        if self._done == 1:
+            self._bar.initial = self._bar.n = step - 1  # steps before a resumption took no time
+        shown = f"loss {loss:.4f}  lr {learning_rate:.2e}  {self.images_per_second:.0f} images/s"
+        self._bar.set_postfix_str(shown, refresh=False)
+        self._bar.update(1)
+        if step >= self.steps:
+            self.close()
+
+    def close(self) -> None:
+        """Leave the bar as it stands, so that what follows has a line of its own."""
+        if self._bar is not None:
+            self._bar.close()
+
+
+def duration(seconds: float) -> str:
+    """Return a time as `12 s`, `3 min 20 s` or `2 h 05 min`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def _bar(steps: int) -> Any:
+    from tqdm import tqdm
+
+    return tqdm(total=steps, unit="step", file=sys.stderr, dynamic_ncols=True, mininterval=0.5)

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import os
+import resource
+import sys
 import tempfile
 from pathlib import Path
 
 import torch
 
 from wiseft.errors import WiseftError
+from wiseft.gpus import choose
 
 
-def start_torch(threads: int, device: str) -> torch.device:
+def start_torch(
+    threads: int, device: str, deterministic: bool = False, gpus: int = 1
+) -> torch.device:
     """Set the number of threads, ask for deterministic algorithms on a CPU, return the device.
 
     Args:
         threads: of one operation; results are bitwise reproducible for one number of threads.
         device: `cpu`, `cuda`, or `auto` for a GPU if there is one.
+        deterministic: ask for deterministic algorithms on a GPU as well.
+        gpus: that this process gets for itself, of those that are free (`wiseft.gpus`); 0: it
+            takes those that it sees, which somebody chose for it.
 
     Raises:
         WiseftError: if the number or the device makes no sense, or there is no such device.
@@ -24,12 +33,17 @@ def start_torch(threads: int, device: str) -> torch.device:
         raise WiseftError(f"threads is {threads}; give at least 1")
     if device not in ("auto", "cpu", "cuda"):
         raise WiseftError(f"device {device!r} is not one of auto, cpu, cuda")
+    if device != "cpu" and torch.version.cuda:
+        choose(gpus)  # before torch asks CUDA for its devices
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cuda" and not torch.cuda.is_available():
         raise WiseftError("device is cuda, but torch finds no GPU; use cpu or auto")
     torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(device == "cpu")
+    if deterministic:
+        # cuBLAS reads it when it starts; without it deterministic algorithms are an error.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(device == "cpu" or deterministic)
     # Deterministic mode would also fill every fresh tensor; nothing here reads one unwritten.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     return torch.device(device)
@@ -51,3 +65,14 @@ def check_writable(path: Path) -> None:
         raise WiseftError(
             f"cannot write {path}: {error.strerror}; choose another place or mend its permissions"
         ) from None
+
+
+def peak_memory_mb(device: torch.device) -> dict[str, float | None]:
+    """Return the most memory that this process has held, in MB: `rss` and, on a GPU, `cuda`."""
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes on macOS, KiB elsewhere
+    cuda = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
+    return {
+        "rss": round(most * unit / 1e6, 1),
+        "cuda": None if cuda is None else round(cuda / 1e6, 1),
+    }

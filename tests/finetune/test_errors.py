@@ -1,12 +1,15 @@
 import json
+import sys
 
 import pytest
+import torch
 from safetensors.torch import load_file, safe_open, save_file
 
 from wiseft.cli import main
 from wiseft.config import Preprocessing
+from wiseft.config.methods import HowSettings
 from wiseft.errors import StaleArtifact, WiseftError
-from wiseft.finetune import Outputs, finetune, train_from_scratch
+from wiseft.finetune import Outputs, Way, finetune, train_from_scratch
 from wiseft.stages import VERSION
 from wiseft.theta import load_theta
 
@@ -20,6 +23,79 @@ def test_divergence_names_step_and_learning_rate(train, settings):
     with pytest.raises(WiseftError, match=r"the loss is \w+ in step \d+, at a .*1?e\+\d+.*lower"):
         train(hot)
     assert nothing_written(train.outputs())
+
+
+@pytest.mark.parametrize(
+    ("keys", "changes", "message"),
+    [
+        ({}, {}, r"out of memory with 8 images at a time \(batch_size 8, training\.how\.gpus 1, "),
+        ({}, {}, r"set training\.how\.micro_batch to 4 or less, or switch .*activation_checkp"),
+        (
+            {"micro_batch": 3},
+            {},
+            r"with 3 images .*micro_batch 3\); set .*micro_batch to 1 or",
+        ),
+        ({}, {"batch_norm": "train"}, "lower batch_size, or switch"),
+    ],
+)
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"),
+    ],
+    ids=["gpu", "cpu"],
+)
+def test_out_of_memory_names_the_batch_and_the_key_to_change(
+    train, settings, monkeypatch, error, keys, changes, message
+):
+    def full(*_):
+        raise error
+
+    monkeypatch.setattr(torch.nn.Linear, "forward", full)
+    with pytest.raises(WiseftError, match=message):
+        train(settings(**changes), way=Way(HowSettings(**keys)))
+    assert nothing_written(train.outputs())
+
+
+def test_another_error_of_torch_stays_what_it_is(train, settings, monkeypatch):
+    def defect(*_):
+        raise RuntimeError("shapes cannot be multiplied")
+
+    monkeypatch.setattr(torch.nn.Linear, "forward", defect)
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+        train(settings())
+
+
+@pytest.mark.parametrize("changes", [{"train_samples": 9}, {"batch_size": 1}])
+def test_a_batch_of_one_sample_is_trained_on(train, settings, changes):
+    train(settings(epochs=1, **changes))
+    train(settings(epochs=1, trainable="head", **changes), name="head")
+
+
+@pytest.mark.parametrize("changes", [{"train_samples": 9}, {"batch_size": 1}])
+def test_a_batch_of_one_sample_has_no_statistics(train, settings, changes):
+    with pytest.raises(WiseftError, match="leave a batch of one sample, whose statistics mean"):
+        train(settings(batch_norm="train", **changes))
+
+
+def test_tensorboard_that_is_missing_is_told(train, settings, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorboard", None)
+    monkeypatch.delitem(sys.modules, "torch.utils.tensorboard", raising=False)
+    with pytest.raises(WiseftError, match=r"install it \(pip install 'wiseft\[tensorboard\]'\)"):
+        train(settings(), way=Way(HowSettings(tensorboard=True)))
+    assert nothing_written(train.outputs())
+
+
+def test_tensorboard_gets_the_curve(train, settings):
+    reader = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    outputs = train(settings(), way=Way(HowSettings(tensorboard=True)))
+    events = reader.EventAccumulator(str(outputs.curve.parent / "tensorboard"))
+    events.Reload()
+    rows = [line.split(",") for line in outputs.curve.read_text().splitlines()[1:]]
+    losses = events.Scalars("loss")
+    assert [event.step for event in losses] == list(range(1, 10))
+    assert [event.value for event in losses] == pytest.approx([float(row[2]) for row in rows])
 
 
 def test_a_class_without_samples_is_named(train, settings, write_dataset, tmp_path):
@@ -157,6 +233,8 @@ def test_command_baseline(command, train, settings, tmp_path, capsys):
         ({"settings": '{"learning_rate": -1e-3}'}, "learning_rate"),
         ({"settings": '{"learnin_rate": 1}'}, "learning_rate"),
         ({"settings": "{"}, "not valid JSON"),
+        ({"how": '{"micro_batch": 0}'}, "key `micro_batch` is 0, but must be at least 1"),
+        ({"how": '{"micro_batches": 8}'}, "did you mean micro_batch?"),
         ({"theta_0": "absent.safetensors"}, "absent.safetensors does not exist"),
         ({"dataset": "absent.json"}, "absent.json does not exist"),
         ({"threads": 0}, "threads is 0"),

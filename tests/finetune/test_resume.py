@@ -1,14 +1,21 @@
 import os
+import random
 import signal
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 
-from wiseft.checkpoints import Checkpoints
-from wiseft.config import Preprocessing
-from wiseft.finetune import stage, train_from_scratch
+from wiseft.checkpoints import Checkpoints, load_optimiser, optimiser_tensors
+from wiseft.cli import main
+from wiseft.config import FinetuneSettings, Preprocessing
+from wiseft.config.methods import HowSettings
+from wiseft.data.prepared import PreparedSplit
+from wiseft.data.store import write_prepared
+from wiseft.finetune import Interrupted, Way, probe, stage, train_from_scratch
+from wiseft.finetune.optimiser import make_optimiser
 from wiseft.io import read_json
 from wiseft.theta import load_theta
 
@@ -51,6 +58,13 @@ KINDS = {
     "head": {"trainable": "head"},
     "batch-norm-train": {"batch_norm": "train"},
     "polarity": {"augment": "polarity"},
+    "strong": {"augment": "strong"},
+    "adam": {"optimiser": "adam"},
+    "sgd": {"optimiser": "sgd"},
+    "bf16": {"precision": "bf16"},
+    "fp16": {"precision": "fp16"},  # at its first scales gradients overflow
+    "ema": {"ema": {"decay": 0.8}},
+    "distillation": {"distillation": 0.5, "l2_to_start": 1e-3},
 }
 
 
@@ -74,6 +88,169 @@ def test_a_killed_training_ends_with_the_same_weights(train, settings, kill_afte
     # A state is saved after every second step, after the step is reported.
     resumed = (steps - 1) // 2 * 2
     assert (f"resuming after step {resumed}" in train.log) == (resumed > 0)
+
+
+@pytest.mark.parametrize("keys", [{"micro_batch": 3}, {"workers": 2}])
+def test_every_way_resumes(train, settings, kill_after, keys):
+    chosen, way = settings(ema={"decay": 0.8}), Way(HowSettings(**keys))
+    whole = train(chosen, name="whole", way=way)
+    kill_after(5)
+    with pytest.raises(Killed):
+        train(chosen, way=way)
+    kill_after(None)
+    assert_same_results(whole, train(chosen, way=way))
+    assert "resuming after step 4" in train.log
+
+
+def test_early_stopping_resumes(train, settings, kill_after, colours, tmp_path):
+    images, labels = colours
+    splits = {
+        name: PreparedSplit(images[rows], labels[rows], [f"{name}{i}" for i in range(len(rows))])
+        for name, rows in {"train": np.arange(30), "held-out": np.arange(0, 30, 2)}.items()
+    }
+    manifest = write_prepared(tmp_path / "colours", "colours", splits, ["red", "green", "blue"])
+    chosen = settings(early_stopping={"every": 3, "split": "held-out"})
+    whole = train(chosen, name="whole", manifest=manifest)
+    said = [line for line in train.log if "of the split held-out right" in line]
+    assert len(said) == 3
+    kill_after(5)
+    with pytest.raises(Killed):
+        train(chosen, manifest=manifest)
+    kill_after(None)
+    train.log.clear()
+    assert_same_results(whole, train(chosen, manifest=manifest))
+    assert "resuming after step 4" in train.log
+    assert [line for line in train.log if "of the split held-out right" in line] == said[1:]
+
+
+@pytest.mark.parametrize("phase", ["probing", "training"])
+def test_linear_probing_before_training_resumes(train, settings, monkeypatch, kill_after, phase):
+    chosen = settings(linear_probe={"epochs": 2, "learning_rate": 1e-2})
+    whole = train(chosen, name="whole")
+    kill_after(5)
+    if phase == "probing":
+        monkeypatch.setattr(probe, "Progress", stage.Progress)
+    with pytest.raises(Killed):
+        train(chosen)
+    kill_after(None)
+    monkeypatch.setattr(probe, "Progress", stage.Progress)
+    train.log.clear()
+    assert_same_results(whole, train(chosen))
+    assert "resuming after step 4" in train.log
+    assert ("linear probing first: 6 steps" in train.log) == (phase == "probing")
+    assert not train.outputs().state.exists()
+
+
+def counted(monkeypatch, at=None):
+    """Count calls of functions within `fit`; die at one of them."""
+    calls, fit = [0], stage.fit
+
+    def profile(frame, event, argument):
+        calls[0] += 1
+        if calls[0] == at:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def watched(*arguments):
+        sys.setprofile(profile)
+        try:
+            return fit(*arguments)
+        finally:
+            sys.setprofile(None)
+
+    monkeypatch.setattr(stage, "fit", watched)
+    return calls
+
+
+def test_sigkill_at_any_point_changes_nothing(
+    train, settings, monkeypatch, fork, wait, uninterrupted
+):
+    """At 12 function calls drawn from all of a training, writing of states included."""
+    with monkeypatch.context() as counting:
+        calls = counted(counting)
+        train(settings(), name="counted")
+    resumed = 0
+    for at in sorted(random.Random(5).sample(range(1, calls[0]), 12)):
+        with monkeypatch.context() as dying:
+            counted(dying, at)
+            name = f"killed-at-{at}"
+            assert wait(fork(lambda name=name: train(settings(), name=name))) == -signal.SIGKILL
+        train.log.clear()
+        assert not train.outputs(name).theta_1.exists()
+        assert_same_results(uninterrupted, train(settings(), name=name))
+        resumed += any("resuming after step" in line for line in train.log)
+        assert not train.outputs(name).state.exists()
+    assert resumed >= 6
+
+
+@pytest.fixture
+def signal_after(monkeypatch):
+    """Send this process a signal after so many steps."""
+    whole = stage.Progress
+
+    def arm(signum, steps):
+        class Signalled(whole):
+            def __call__(self, *arguments):
+                super().__call__(*arguments)
+                if self._done == steps:
+                    os.kill(os.getpid(), signum)
+
+        monkeypatch.setattr(stage, "Progress", Signalled)
+
+    return arm
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGUSR1])
+def test_a_signal_saves_the_state_first(train, settings, signal_after, signum, uninterrupted):
+    handlers = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGUSR1)
+    chosen = settings(checkpoint_every=100)
+    signal_after(signum, 5)
+    name = signal.Signals(signum).name
+    with pytest.raises(Interrupted, match=f"{name} ended the training after step 6 of 9") as end:
+        train(chosen)
+    assert end.value.signum == signum
+    assert "step-000000006.json" in states(train.outputs())
+    assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGUSR1)) == handlers
+    signal_after(signum, -1)
+    assert_same_results(uninterrupted, train(chosen))
+    assert "resuming after step 6" in train.log
+
+
+def test_a_signal_in_the_last_step_is_too_late(train, settings, signal_after, uninterrupted):
+    signal_after(signal.SIGTERM, 8)
+    assert_same_results(uninterrupted, train(settings()))
+
+
+@pytest.mark.parametrize("optimiser", ["adamw", "adam", "sgd"])
+def test_the_state_of_an_optimiser_comes_back(optimiser):
+    """Whatever its layout in memory; a parameter that is not used has none."""
+
+    def model():
+        torch.manual_seed(0)
+        made = torch.nn.ModuleList([torch.nn.Conv2d(3, 4, 2), torch.nn.Linear(2, 2)])
+        made.scale = torch.nn.Parameter(torch.ones(()))
+        return made.to(memory_format=torch.channels_last)
+
+    def step(of, optimiser, value):
+        optimiser.zero_grad()
+        loss = of[0].weight.square().sum() * value + of[0].bias.sum() + of.scale.square()
+        loss.backward()
+        optimiser.step()
+
+    chosen = FinetuneSettings(optimiser=optimiser, learning_rate=0.1)
+    first = model()
+    of_first = make_optimiser(first, chosen)
+    for value in (1.0, 2.0):
+        step(first, of_first, value)
+    kept = {key: value.clone().contiguous() for key, value in optimiser_tensors(of_first).items()}
+    assert not any(key.startswith("optimiser.3.") for key in kept)
+    second = model()
+    second.load_state_dict(first.state_dict())
+    of_second = make_optimiser(second, chosen)
+    load_optimiser(of_second, kept)
+    for of, with_state in ((first, of_first), (second, of_second)):
+        step(of, with_state, 3.0)
+    for key, value in first.state_dict().items():
+        assert torch.equal(value, second.state_dict()[key]), key
 
 
 def test_a_training_may_be_killed_again_and_again(train, settings, kill_after, uninterrupted):
@@ -257,27 +434,46 @@ main(sys.argv[1:])
 """
 
 
-def test_sigkill_and_the_command_again(train, settings, capsys, uninterrupted):
-    from wiseft.cli import main
-
+def command(train, settings):
     outputs = train.outputs()
     options = {
         "--theta-0": train.theta_0,
         "--dataset": train.manifest,
-        "--settings": settings().model_dump_json(),
+        "--settings": settings.model_dump_json(),
         "--seed": 0,
         "--state": outputs.state,
         "--theta-1": outputs.theta_1,
         "--curve": outputs.curve,
         "--device": "cpu",
     }
-    arguments = ["finetune", *(str(part) for option in options.items() for part in option)]
+    return ["finetune", *(str(part) for option in options.items() for part in option)]
+
+
+def test_sigkill_and_the_command_again(train, settings, capsys, uninterrupted):
+    arguments = command(train, settings())
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     process = subprocess.run([sys.executable, "-c", SCRIPT, *arguments], env=environment)
     assert process.returncode == -signal.SIGKILL
-    assert not outputs.theta_1.exists()
+    assert not train.outputs().theta_1.exists()
     with pytest.raises(SystemExit) as left:
         main(arguments)
     assert left.value.code == 0
     assert "resuming after step 4" in capsys.readouterr().err
-    assert_same_results(uninterrupted, outputs)
+    assert_same_results(uninterrupted, train.outputs())
+
+
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, 143), (signal.SIGUSR1, 138)])
+def test_the_command_says_that_a_signal_ended_it(
+    train, settings, signal_after, capsys, uninterrupted, signum, code
+):
+    signal_after(signum, 3)
+    with pytest.raises(SystemExit) as left:
+        main(command(train, settings()))
+    assert left.value.code == code
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert "ended the training after step 4 of 9; its state is saved, and the same command" in said
+    signal_after(signum, -1)
+    with pytest.raises(SystemExit) as left:
+        main(command(train, settings()))
+    assert left.value.code == 0
+    assert_same_results(uninterrupted, train.outputs())

@@ -6,10 +6,13 @@ import pytest
 import torch
 from torch.nn import functional
 
-from wiseft.classifier import build_classifier, classifier_tensors
+from wiseft.classifier import ImageClassifier, build_classifier, classifier_tensors
 from wiseft.config import Preprocessing
+from wiseft.config.methods import HowSettings
 from wiseft.data.store import open_split
-from wiseft.finetune import stage, train_from_scratch
+from wiseft.finetune import Way, stage, tasks, train_from_scratch
+from wiseft.finetune.loader import Loader
+from wiseft.finetune.parallel import Team
 from wiseft.finetune.sampling import draw_subset, epoch_order, inverted
 from wiseft.io import sha256_file
 from wiseft.theta import load_theta
@@ -145,25 +148,25 @@ def test_linear_classifier_on_cached_features_is_training_with_a_frozen_tower(
     head = settings(trainable="head")
     cached = tensors(train(head))
 
-    def with_images(classifier, split, indices, settings, seed):
-        classifier.image.requires_grad_(False)
-        return stage._image_task(classifier, split, indices, settings, seed)
+    def with_images(material, indices, way, features, log):
+        material.classifier.image.requires_grad_(False)
+        return tasks.image_task(material, indices, way, log)
 
-    monkeypatch.setattr(stage, "_head_task", with_images)
+    monkeypatch.setattr(tasks, "head_task", with_images)
     frozen = tensors(train(head, name="frozen"))
     torch.testing.assert_close(cached["head.weight"], frozen["head.weight"], atol=1e-4, rtol=1e-4)
 
 
 def test_linear_classifier_computes_features_once(train, settings, monkeypatch):
     seen = []
-    features = stage.ImageClassifier.features
+    features = ImageClassifier.features
     monkeypatch.setattr(
-        stage.ImageClassifier,
+        ImageClassifier,
         "features",
         lambda self, images: seen.append(len(images)) or features(self, images),
     )
     train(settings(trainable="head"))
-    assert seen == [8, 8, 4]
+    assert sum(seen) == 20
 
 
 def test_label_smoothing_and_clipping_have_an_effect(train, settings):
@@ -175,15 +178,17 @@ def test_label_smoothing_and_clipping_have_an_effect(train, settings):
     assert plain[-1]["loss"] != free[-1]["loss"]
 
 
-def test_polarity_inverts_the_drawn_half(train, settings, theta_0, manifest):
-    theta, split = load_theta(theta_0), open_split(manifest, "train")
-    classifier = build_classifier(theta.header, theta.tensors)
+def test_polarity_inverts_the_drawn_half(train, settings, manifest):
+    split = open_split(manifest, "train")
     indices = draw_subset(len(split), 20, 0)
-    task = stage._image_task(classifier, split, indices, settings(augment="polarity"), seed=0)
-    flips = inverted(len(split), 0, 1)
-    order = epoch_order(indices, 0, 1)
+    material = stage.open_material(train.theta_0, manifest, settings(augment="polarity"), 0)
+    samples = tasks.image_task(material, indices, Way(), train.log.append).samples
+    loader = Loader(samples, 8, 0, torch.device("cpu"), HowSettings(), Team())
+    flips, order = inverted(len(split), 0, 1), epoch_order(indices, 0, 1)
     # From the second batch of epoch 1, as after a resumption.
-    images, labels = (torch.cat(parts) for parts in zip(*task.batches(1, 1), strict=True))
+    batches = [batch for _, batch in loader.parts(4, 6)]
+    images = torch.cat([batch.inputs for batch in batches])
+    labels = torch.cat([batch.labels for batch in batches])
     assert 0 < flips[order[8:]].sum() < 12
     for image, label, index in zip(images, labels, order[8:], strict=True):
         original = split.read([index])[0]

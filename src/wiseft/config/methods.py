@@ -2,16 +2,93 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    create_model,
+    model_serializer,
+    model_validator,
+)
 
-from wiseft.config.entries import Beta, Count, Entry, Fraction, Name, NonNegative, Positive
+from wiseft.config.base import Beta, Count, Entry, Fraction, Name, NonNegative, Positive
+
+
+class EarlyStopping(Entry):
+    """Which weights along the training become theta_1."""
+
+    every: Count | None = Field(
+        None,
+        description="Steps between two evaluations on held-out images of the reference; the most "
+        "accurate weights become theta_1, the earlier of two equals.",
+    )
+    split: Name = Field("held-out", description="Split of the reference that is evaluated.")
+    patience: Count | None = Field(
+        None,
+        description="Evaluations in a row without a gain, after which training ends; null: the "
+        "whole schedule is run.",
+    )
+    after: Count | None = Field(
+        None,
+        description="Training ends after this many steps of the schedule; nothing is evaluated.",
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if (self.every is None) == (self.after is None):
+            raise ValueError(
+                f"every is {self.every} and after is {self.after}, but give one of them: `every` "
+                "to choose by held-out accuracy, `after` to end at a step"
+            )
+        return self
+
+
+class MovingAverage(Entry):
+    """An exponential moving average of the weights (paper Figures 11 and 12)."""
+
+    decay: Annotated[float, Field(gt=0, lt=1)] = Field(
+        description="beta in mu_t = beta mu_(t-1) + (1 - beta) theta_t."
+    )
+    start: Literal["zeros", "theta_0"] = Field(
+        "zeros",
+        description="`zeros`: mu_0 = 0 and the result is divided by 1 - beta^T (debiased); "
+        "`theta_0`: mu_0 = theta_0 (biased towards it).",
+    )
+
+
+class LinearProbe(Entry):
+    """Training of the head alone, before everything is trained."""
+
+    epochs: Annotated[int, Field(ge=0)] = Field(description="Passes over the training samples.")
+    learning_rate: Positive = Field(description="Peak learning rate of these passes.")
+
+
+class Search(Entry):
+    """A random search over the settings of a linear classifier (paper appendix D.3)."""
+
+    regulariser: Literal["none", "weight-decay", "l1", "label-smoothing"] = Field(
+        description="The one that is searched together with batch size and learning rate; the "
+        "others are off."
+    )
+    trials: Count = Field(64, description="Settings that are drawn and trained.")
+    split: Name = Field(
+        "held-out", description="Split of the reference whose accuracy chooses among them."
+    )
+    max_epochs: Count | None = Field(
+        None,
+        description="Epochs are drawn too, from 1 to this number, as for few samples a class; "
+        "null: `epochs`.",
+    )
 
 
 class FinetuneSettings(Entry):
     """How a model is fine-tuned on the reference dataset; the defaults are the paper's recipe
-    (appendix D.2).
+    (appendix D.2), but for `augment`, which that recipe sets to `crop`.
     """
 
     trainable: Literal["all", "head"] = Field(
@@ -27,12 +104,14 @@ class FinetuneSettings(Entry):
     )
     epochs: Count = Field(10, description="Passes over the training samples.")
     batch_size: Count = Field(512, description="Images in an optimiser step.")
-    learning_rate: Positive = Field(
-        3.0e-5, description="Peak learning rate of AdamW, then cosine to zero."
+    learning_rate: Positive = Field(3.0e-5, description="Peak learning rate, then cosine to zero.")
+    weight_decay: NonNegative = Field(
+        0.1,
+        description="Weight decay, on all parameters: decoupled for `adamw`, added to the gradient "
+        "for `adam` and `sgd`.",
     )
-    weight_decay: NonNegative = Field(0.1, description="Weight decay, on all parameters.")
-    betas: tuple[Beta, Beta] = Field((0.9, 0.999), description="AdamW's betas.")
-    eps: Positive = Field(1.0e-8, description="AdamW's epsilon.")
+    betas: tuple[Beta, Beta] = Field((0.9, 0.999), description="Betas of AdamW and Adam.")
+    eps: Positive = Field(1.0e-8, description="Epsilon of AdamW and Adam.")
     warmup_steps: Annotated[int, Field(ge=0)] = Field(500, description="Steps of linear warm-up.")
     warmup_max_fraction: Fraction | None = Field(
         None, description="Warm-up takes at most this share of all steps; null: no such bound."
@@ -49,22 +128,179 @@ class FinetuneSettings(Entry):
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = Field(
         0.0, description="Label smoothing of the loss."
     )
-    augment: Literal["none", "polarity"] = Field(
-        "none", description="`polarity`: half of the images, drawn at random, are inverted."
+    augment: Literal["none", "polarity", "crop", "inception", "strong"] = Field(
+        "none",
+        description="`crop`: a random crop of 0.9 to 1.0 of the area, resized (the paper's); "
+        "`inception`: of 0.05 to 1.0; `strong`: timm's default for training: a crop of 0.08 to 1.0 "
+        "of the area, a flip, colour jitter; `polarity`: half of the images, drawn at random, are "
+        "inverted.",
     )
-    precision: Literal["fp32"] = Field("fp32", description="Arithmetic of training.")
+    precision: Literal["fp32", "bf16", "fp16"] = Field(
+        "fp32",
+        description="Arithmetic of training; weights are fp32 always, and with `fp16` the loss is "
+        "scaled.",
+    )
     checkpoint_every: Count = Field(
         200, description="Steps between two states that a killed run resumes from."
     )
+    # Keys from here on are left out of a dump where they have their default (see `_dump`).
+    steps: Count | None = Field(
+        None, description="Optimiser steps in place of `epochs`; null: `epochs`."
+    )
+    samples_per_class: Count | None = Field(
+        None,
+        description="Training samples that the run's seed draws of every class, in place of "
+        "`train_samples`; null: not so.",
+    )
+    optimiser: Literal["adamw", "adam", "sgd"] = Field(
+        "adamw", description="`sgd` has a momentum of 0.9."
+    )
+    loss: Literal["cross-entropy", "sigmoid", "contrastive"] = Field(
+        "cross-entropy",
+        description="`sigmoid`: a binary cross-entropy for every class; `contrastive`: both towers "
+        "are trained with CLIP's loss on images and prompts of their classes, and the head follows "
+        "from the text tower.",
+    )
+    l1: NonNegative = Field(
+        0.0, description="Coefficient of the L1 norm of the head's weight; 0: off."
+    )
+    l2_to_start: NonNegative = Field(
+        0.0,
+        description="Coefficient of the squared distance of what is trained from theta_0; 0: off.",
+    )
+    distillation: Fraction = Field(
+        0.0,
+        description="a in (1 - a) CE(labels) + a CE(outputs of the zero-shot model); 0: off.",
+    )
+    head_init: Literal["zero-shot", "random"] = Field(
+        "zero-shot", description="Where the head of a zero-shot model starts."
+    )
+    linear_probe: LinearProbe | None = Field(
+        None, description="The head is trained alone first (LP-FT); null: not."
+    )
+    ema: MovingAverage | None = Field(
+        None, description="theta_1 is a moving average of the weights; null: the last weights."
+    )
+    early_stopping: EarlyStopping | None = Field(
+        None, description="theta_1 is taken from along the training; null: from its end."
+    )
+    search: Search | None = Field(
+        None, description="Settings of a linear classifier are searched; null: they are as given."
+    )
+
+    @model_serializer(mode="wrap")
+    def _dump(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """A key added later is left out where it has its default, so that old artifacts keep
+        their identity.
+        """
+        dumped: dict[str, Any] = handler(self)
+        fields = type(self).model_fields
+        return {
+            key: value
+            for key, value in dumped.items()
+            if key in FIRST_KEYS or getattr(self, key) != fields[key].default
+        }
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if self.trainable == "head" and self.init == "random":
-            raise ValueError(
-                "trainable is head and init is random, but a linear classifier must start from "
-                "zero-shot features"
-            )
+        for sentence in _conflicts(self):
+            raise ValueError(sentence)
         return self
+
+
+FIRST_KEYS = frozenset(
+    {
+        "trainable",
+        "init",
+        "train_samples",
+        "epochs",
+        "batch_size",
+        "learning_rate",
+        "weight_decay",
+        "betas",
+        "eps",
+        "warmup_steps",
+        "warmup_max_fraction",
+        "clip_norm",
+        "batch_norm",
+        "label_smoothing",
+        "augment",
+        "precision",
+        "checkpoint_every",
+    }
+)
+"""Keys of the first results: they are in every dump, whatever their value."""
+
+
+def _conflicts(settings: FinetuneSettings) -> Iterator[str]:
+    """Yield a sentence for every pair of settings that makes no sense."""
+    head, contrastive = settings.trainable == "head", settings.loss == "contrastive"
+    if head and settings.init == "random":
+        yield (
+            "trainable is head and init is random, but a linear classifier must start from "
+            "zero-shot features"
+        )
+    if settings.init == "random":
+        needed = _changed(settings, ("l2_to_start", "distillation", "head_init", "linear_probe"))
+        for key in [*needed, "loss"] if contrastive else needed:
+            yield f"{key} is given and init is random, but {key} needs a zero-shot model"
+    if settings.train_samples and settings.samples_per_class:
+        yield (
+            f"train_samples is {settings.train_samples} and samples_per_class is "
+            f"{settings.samples_per_class}, but give one of them; set the other to null"
+        )
+    if head and settings.linear_probe:
+        yield "linear_probe is given and trainable is head, but it is for trainable: all"
+    if settings.search and not head:
+        yield "search is given and trainable is all, but it is for trainable: head"
+    if settings.search and (settings.ema or settings.early_stopping):
+        yield "search is given with ema or early_stopping, but its trials are trained to their end"
+    if settings.ema and settings.early_stopping:
+        yield "ema and early_stopping are both given, but each says which weights theta_1 has"
+    if settings.loss != "cross-entropy":
+        for key in _changed(settings, ("label_smoothing", "distillation")):
+            yield f"{key} is given and loss is {settings.loss}, but it is for loss: cross-entropy"
+    if contrastive:
+        for key in _changed(settings, ("trainable", "l1", "head_init", "linear_probe")):
+            yield f"{key} is given and loss is contrastive, whose head follows from the text tower"
+
+
+def _changed(settings: FinetuneSettings, keys: tuple[str, ...]) -> list[str]:
+    fields = FinetuneSettings.model_fields
+    return [key for key in keys if getattr(settings, key) != fields[key].default]
+
+
+class HowSettings(Entry):
+    """How a training is carried out on a machine: neither part of a run's name nor of its
+    identity. The weights stay the same up to the rounding of sums in another order; the defaults
+    change nothing at all.
+    """
+
+    gpus: Count = Field(
+        1, description="Processes that share every batch, one on each GPU; on a CPU: processes."
+    )
+    micro_batch: Count | None = Field(
+        None,
+        description="Images at a time in a process: gradients are accumulated until the batch is "
+        "whole. Lower it where memory runs out; null: the whole batch at once.",
+    )
+    activation_checkpointing: bool = Field(
+        False,
+        description="Compute activations again in the backward pass: less memory, more time.",
+    )
+    compile: bool = Field(False, description="Compile the image tower with torch.compile.")
+    channels_last: bool = Field(True, description="Keep images and weights in channels_last.")
+    workers: Annotated[int, Field(ge=0)] = Field(
+        0, description="Threads that read and augment images ahead; 0: in between the steps."
+    )
+    deterministic: bool = Field(
+        False,
+        description="Deterministic algorithms on a GPU too, so that a resumed training ends with "
+        "the very same weights; a CPU always uses them.",
+    )
+    tensorboard: bool = Field(
+        False, description="Write curves for TensorBoard too; needs the extra `tensorboard`."
+    )
 
 
 def _drop_defaults(schema: dict[str, Any]) -> None:
@@ -98,8 +334,16 @@ class MethodEntry(Entry):
     name: Name = Field(description="Name of the method; the file's name without `.yaml`.")
     title: str = Field(description="Human-readable name, as it stands in tables and figures.")
     paper: str = Field(description="Section of the paper that describes it.")
-    settings: FinetuneSettings = Field(description="Settings of the method itself.")
-    variants: dict[Name, FinetuneOverrides] = Field(  # type: ignore[valid-type]
+    checkpoint: str | None = Field(
+        None,
+        min_length=1,
+        description="A model that you fine-tuned, relative to the project, in place of training: "
+        "a `.pt` or safetensors file, or a folder of transformers, of the model's architecture.",
+    )
+    settings: FinetuneSettings = Field(
+        FinetuneSettings(), description="Settings of the method itself."
+    )
+    variants: dict[Name, FinetuneOverrides] = Field(
         {},
         description="Settings that differ, by the variant's name; `<method>__<variant>` selects "
         "one.",
@@ -107,6 +351,11 @@ class MethodEntry(Entry):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
+        if self.checkpoint and (self.variants or self.settings != FinetuneSettings()):
+            raise ValueError(
+                f"checkpoint is {self.checkpoint}, with settings or variants, but nothing is "
+                "trained then; leave them out"
+            )
         for variant in self.variants:
             try:
                 self.resolve(variant)

@@ -50,9 +50,18 @@ def decode(path: Path, size: int, border: int = 0) -> NDArray[np.uint8]:
     Raises:
         WiseftError: the file is missing or is not a readable image.
     """
+    return _fit(whole_image(path, border), size)
+
+
+def whole_image(path: Path, border: int = 0) -> Image.Image:
+    """Read an image file as RGB, without `border` pixels on every side.
+
+    Raises:
+        WiseftError: the file is missing or is not a readable image.
+    """
     try:
-        with Image.open(path) as image:
-            return _fit(_without_border(image.convert("RGB"), border), size)
+        with Image.open(path) as file:
+            return _without_border(file.convert("RGB"), border)
     except FileNotFoundError as error:
         raise WiseftError(
             f"{path} is in the index but not on disk. Index the folder again."

@@ -9,10 +9,50 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from wiseft.config import FinetuneSettings
 from wiseft.errors import WiseftError
 
 # Separate streams of random numbers, so that e.g. the order says nothing about the subset.
-_SUBSET, _ORDER, _POLARITY, _STEP = range(4)
+_SUBSET, _ORDER, _POLARITY, _STEP, _AUGMENT, _SHOTS, _SEARCH = range(7)
+
+
+def draw_samples(
+    labels: NDArray[np.int64], settings: FinetuneSettings, seed: int
+) -> NDArray[np.int64]:
+    """Return the sorted indices of the samples that a run trains on.
+
+    Args:
+        labels: of the train split.
+        settings: `samples_per_class` of every class, or `train_samples` in all, or everything.
+        seed: of the run.
+
+    Raises:
+        WiseftError: if there are fewer samples than are asked for.
+    """
+    if settings.samples_per_class is not None:
+        return draw_per_class(labels, settings.samples_per_class, seed)
+    return draw_subset(len(labels), settings.train_samples, seed)
+
+
+def draw_per_class(labels: NDArray[np.int64], size: int, seed: int) -> NDArray[np.int64]:
+    """Return the sorted indices of `size` samples of every class that occurs.
+
+    A class's draw depends on the seed and the class alone; of two sizes, the smaller draw is part
+    of the larger.
+
+    Raises:
+        WiseftError: if a class has fewer samples.
+    """
+    drawn = []
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
+        if len(members) < size:
+            raise WiseftError(
+                f"samples_per_class is {size}, but class {label} has {len(members)} training "
+                f"samples; lower it to {len(members)}"
+            )
+        drawn.append(np.random.default_rng([_SHOTS, seed, label]).permutation(members)[:size])
+    return np.sort(np.concatenate(drawn)).astype(np.int64)
 
 
 def draw_subset(n: int, size: int | None, seed: int) -> NDArray[np.int64]:
@@ -50,6 +90,16 @@ def inverted(n: int, seed: int, epoch: int) -> NDArray[np.bool_]:
     The probability is one half; the value of sample i depends on (seed, epoch, i).
     """
     return np.random.default_rng([_POLARITY, seed, epoch]).random(n) < 0.5
+
+
+def sample_generator(seed: int, epoch: int, sample: int) -> np.random.Generator:
+    """Return the random numbers of a sample's augmentation in an epoch (counted from 0)."""
+    return np.random.default_rng([_AUGMENT, seed, epoch, sample])
+
+
+def trial_generator(seed: int, trial: int) -> np.random.Generator:
+    """Return the random numbers of a trial of a search."""
+    return np.random.default_rng([_SEARCH, seed, trial])
 
 
 def step_seed(seed: int, step: int) -> int:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Callable, Iterator, Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,22 +11,24 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from wiseft.checkpoints import Checkpoints
-from wiseft.classifier import ImageClassifier, build_classifier, classifier_tensors
+from wiseft.classifier import build_classifier
 from wiseft.config import FinetuneSettings, Preprocessing
-from wiseft.data.store import Manifest, Split, batches, open_manifest, open_split
+from wiseft.data.store import open_manifest
 from wiseft.errors import WiseftError
-from wiseft.finetune.sampling import check_classes, draw_subset, epoch_order, inverted
-from wiseft.finetune.trainer import Step, Task, fit, steps_per_epoch
-from wiseft.io import atomic_path, sha256_json
+from wiseft.finetune.contrastive import Prompts
+from wiseft.finetune.probe import start_head
+from wiseft.finetune.record import Board, run_record, write_curve, write_record
+from wiseft.finetune.sampling import check_classes, draw_samples
+from wiseft.finetune.tasks import TRAIN_SPLIT, Log, Material, make_task, trained_tensors
+from wiseft.finetune.trainer import Report, Way, fit, training_steps
+from wiseft.io import sha256_json
 from wiseft.progress import Progress, print_line
 from wiseft.runtime import check_writable
 from wiseft.stages import VERSION
 from wiseft.theta import ThetaHeader, load_theta, make_header, save_theta
-
-TRAIN_SPLIT = "train"
+from wiseft.towers import image_size
 
 
 @dataclass(frozen=True)
@@ -37,11 +39,18 @@ class Outputs:
         theta_1: the trained theta.
         curve: CSV of step, epoch, loss, learning_rate; no times, so that it is reproducible.
         state: folder of the resume state, removed at the end.
+        record: JSON of time, speed and peak memory; None for none.
+        tensorboard: folder of event files, with `how.tensorboard`; None: beside the curve.
+        features: folder in which features of frozen towers are kept for other trainings; None:
+            they are not kept.
     """
 
     theta_1: Path
     curve: Path
     state: Path
+    record: Path | None = None
+    tensorboard: Path | None = None
+    features: Path | None = None
 
 
 def finetune(
@@ -52,19 +61,48 @@ def finetune(
     outputs: Outputs,
     *,
     device: str | torch.device = "cpu",
-    log: Callable[[str], None] = print_line,
-) -> str:
-    """Fine-tune theta_0 on the train split of a dataset; return the SHA-256 of theta_1.
+    way: Way | None = None,
+    log: Log = print_line,
+) -> str | None:
+    """Fine-tune theta_0 on the train split of a dataset.
 
     With `trainable: head` features are computed once and the image tower of theta_1 is that of
     theta_0 bit for bit (the paper's linear classifier); else everything is trained (end to end).
 
+    Args:
+        way: how it is carried out, by which processes; None: plainly, by this one.
+
+    Returns:
+        the SHA-256 of theta_1; None in a process that does not lead, which writes nothing.
+
     Raises:
         WiseftError: if an input is broken or does not fit the others, a class has no training
-            sample, an output can't be written, or training diverges.
+            sample, an output can't be written, training diverges, or memory runs out.
+        Interrupted: if a signal asked for an end; the state is saved then.
     """
+    way = way or Way()
     _check_start(settings, "zero-shot", "wiseft finetune")
-    _check_outputs(outputs)
+    if settings.search is not None:
+        raise WiseftError(
+            "the settings ask for a search over settings; that is what `wiseft search` does"
+        )
+    _check_outputs(outputs, way)
+    material = open_material(theta_0, manifest, settings, seed, device)
+    return _train(material, outputs, way, log)
+
+
+def open_material(
+    theta_0: Path,
+    manifest: Path,
+    settings: FinetuneSettings,
+    seed: int,
+    device: str | torch.device = "cpu",
+) -> Material:
+    """Return what a fine-tuning is made of.
+
+    Raises:
+        WiseftError: if an input is broken or does not fit the other.
+    """
     start = load_theta(theta_0)
     dataset = open_manifest(manifest)
     if dataset.class_names != start.header.class_names:
@@ -72,6 +110,10 @@ def finetune(
             f"theta_0 has the classes {_some(start.header.class_names)}, but dataset "
             f"{dataset.dataset} has {_some(dataset.class_names)}; make theta_0 for this dataset"
         )
+    about = settings.model_dump(mode="json")
+    if settings.loss == "contrastive":
+        # What the head is built from anew, wherever the text tower is another.
+        about["prompts"] = Prompts.of(start.header).settings()
     header = make_header(
         "fine-tuned",
         "finetune",
@@ -80,10 +122,12 @@ def finetune(
         class_names=dataset.class_names,
         parents={"theta_0": str(start.sha256), "dataset": dataset.sha256},
         seed=seed,
-        settings=settings.model_dump(mode="json"),
+        settings=about,
+        never_predicted=start.header.never_predicted,
     )
+    _check_size(header)
     classifier = build_classifier(header, start.tensors).to(device)
-    return _train(classifier, header, start.tensors, dataset, settings, outputs, log)
+    return Material(classifier, header, start, dataset, settings)
 
 
 def train_from_scratch(
@@ -95,14 +139,16 @@ def train_from_scratch(
     outputs: Outputs,
     *,
     device: str | torch.device = "cpu",
-    log: Callable[[str], None] = print_line,
-) -> str:
+    way: Way | None = None,
+    log: Log = print_line,
+) -> str | None:
     """Train the image tower of an architecture with a new head, both from random weights.
 
     The seed draws the weights too. Returns and raises as `finetune` does.
     """
+    way = way or Way()
     _check_start(settings, "random", "wiseft baseline")
-    _check_outputs(outputs)
+    _check_outputs(outputs, way)
     dataset = open_manifest(manifest)
     header = make_header(
         "from-scratch",
@@ -114,97 +160,90 @@ def train_from_scratch(
         seed=seed,
         settings=settings.model_dump(mode="json"),
     )
-    classifier = build_classifier(header, seed=seed).to(device)
-    return _train(classifier, header, {}, dataset, settings, outputs, log)
-
-
-def _train(
-    classifier: ImageClassifier,
-    header: ThetaHeader,
-    start: Mapping[str, Tensor],
-    dataset: Manifest,
-    settings: FinetuneSettings,
-    outputs: Outputs,
-    log: Callable[[str], None],
-) -> str:
     _check_size(header)
-    seed = int(header.seed or 0)
-    split = open_split(dataset.path, TRAIN_SPLIT, size=header.preprocessing["size"])
-    indices = draw_subset(len(split), settings.train_samples, seed)
-    check_classes(split.labels[indices], dataset.class_names)
-    if settings.trainable == "head":
-        task = _head_task(classifier, split, indices, settings, seed)
-    else:
-        task = _image_task(classifier, split, indices, settings, seed)
-    steps = steps_per_epoch(task.samples, settings) * settings.epochs
-    log(f"training on {task.samples} images of {dataset.dataset}: {steps} steps")
-    checkpoints = Checkpoints(outputs.state, _identity(header), log)
-    curve = fit(task, settings, seed, checkpoints, Progress(steps, log=log))
-    trained = classifier_tensors(classifier)
-    if settings.trainable == "head":
-        trained = {key: trained[key] if key.startswith("head.") else start[key] for key in trained}
-    _write_curve(outputs.curve, curve)
-    sha256 = save_theta(outputs.theta_1, trained, header)
+    classifier = build_classifier(header, seed=seed).to(device)
+    return _train(Material(classifier, header, None, dataset, settings), outputs, way, log)
+
+
+def training_samples(material: Material) -> NDArray[np.int64]:
+    """Return the sorted indices of the samples of the train split that a run trains on.
+
+    Raises:
+        WiseftError: if there are fewer than the settings ask for, or none of a class.
+    """
+    labels = material.labels(TRAIN_SPLIT)
+    indices = draw_samples(labels, material.settings, material.seed)
+    check_classes(labels[indices], material.dataset.class_names)
+    return indices
+
+
+def _train(material: Material, outputs: Outputs, way: Way, log: Log) -> str | None:
+    log = log if way.team.leads else _silent
+    settings, features = material.settings, outputs.features
+    indices = training_samples(material)
+    task = make_task(material, indices, way, features, log)
+    steps = training_steps(len(indices), settings)
+    log(f"training on {len(indices)} images of {material.dataset.dataset}: {steps} steps")
+    log(_batch_sentence(settings, way, len(indices)))
+    key = identity(material.header)
+    checkpoints = Checkpoints(outputs.state, key, log)
+    of_probing = Checkpoints(outputs.state / "probing", key, log)
+
+    def begin() -> None:
+        start_head(material, indices, way, of_probing, features, log)
+
+    progress = Progress(steps, log=log)  # those of processes that don't lead are not shown
+    with _told(progress, outputs, way) as report:
+        curve = fit(task, settings, material.seed, checkpoints, report, way, begin)
+    record = run_record(settings, way, progress, material.device, len(curve))
+    if not way.team.leads:
+        return None
+    write_curve(outputs.curve, curve)
+    if outputs.record is not None:
+        write_record(outputs.record, record)
+    sha256 = save_theta(outputs.theta_1, trained_tensors(material, task), material.header)
+    of_probing.clear()
     checkpoints.clear()
     return sha256
 
 
-def _image_task(
-    classifier: ImageClassifier,
-    split: Split,
-    indices: NDArray[np.int64],
-    settings: FinetuneSettings,
-    seed: int,
-) -> Task:
-    """Return the task of training everything on images: uint8 (n, 3, S, S)."""
-    device = classifier.head.weight.device
+@contextlib.contextmanager
+def _told(progress: Progress, outputs: Outputs, way: Way) -> Iterator[Report]:
+    """Yield what is told of every step: the progress, and TensorBoard where it is wanted."""
+    board = None
+    if way.how.tensorboard and way.team.leads:
+        board = Board(outputs.tensorboard or outputs.curve.parent / "tensorboard")
 
-    def epoch_batches(epoch: int, first: int) -> Iterator[tuple[Tensor, Tensor]]:
-        order = epoch_order(indices, seed, epoch)[first * settings.batch_size :]
-        flip = np.zeros(len(split), dtype=np.bool_)
-        if settings.augment == "polarity":
-            flip = inverted(len(split), seed, epoch)
-        flips = torch.from_numpy(flip[order]).split(settings.batch_size)
-        for (images, labels), of_batch in zip(
-            batches(split, settings.batch_size, order), flips, strict=True
-        ):
-            images[of_batch] = 255 - images[of_batch]
-            yield images.to(device), labels.to(device)
+    def report(step: int, loss: float, learning_rate: float, images: int) -> None:
+        progress(step, loss, learning_rate, images)
+        if board is not None:
+            board.add(step, loss, learning_rate, progress.images_per_second)
 
-    return Task(classifier, len(indices), epoch_batches)
+    try:
+        yield report
+    finally:
+        progress.close()
+        if board is not None:
+            board.close()
 
 
-def _head_task(
-    classifier: ImageClassifier,
-    split: Split,
-    indices: NDArray[np.int64],
-    settings: FinetuneSettings,
-    seed: int,
-) -> Task:
-    """Return the task of training the head on features that are computed once, here."""
-    if settings.augment != "none":
-        raise WiseftError(
-            f"augment is {settings.augment}, but a head is trained on features that are computed "
-            "once; set augment to none, or trainable to all"
-        )
-    device = classifier.head.weight.device
-    with torch.no_grad():
-        pairs = [
-            (classifier.features(images.to(device)), labels.to(device))
-            for images, labels in batches(split, settings.batch_size, indices)
-        ]
-    features, labels = (torch.cat(parts) for parts in zip(*pairs, strict=True))
-
-    def epoch_batches(epoch: int, first: int) -> Iterator[tuple[Tensor, Tensor]]:
-        order = epoch_order(np.arange(len(indices)), seed, epoch)[first * settings.batch_size :]
-        for rows in torch.from_numpy(order).to(device).split(settings.batch_size):
-            yield features[rows], labels[rows]
-
-    return Task(classifier.head, len(indices), epoch_batches)
+def _batch_sentence(settings: FinetuneSettings, way: Way, samples: int) -> str:
+    """Say how many images an optimiser step takes, and how they are computed on."""
+    size, team = min(settings.batch_size, samples), way.team.size
+    share = -(-size // team)
+    parts = -(-share // (way.how.micro_batch or share))
+    ways = [f"{team} processes of {share} each"] if team > 1 else []
+    if parts > 1:
+        ways.append(f"{parts} micro-batches of {way.how.micro_batch} at most")
+    return f"an optimiser step takes {size} images ({', '.join([*ways, settings.precision])})"
 
 
-def _identity(header: ThetaHeader) -> str:
-    """Return what a resume state must agree in: all that the weights depend on."""
+def _silent(text: str) -> None:
+    pass
+
+
+def identity(header: ThetaHeader) -> str:
+    """Return a hash of all that the weights depend on, in which a resume state must agree."""
     settings = {k: v for k, v in header.settings.items() if k != "checkpoint_every"}
     return sha256_json(
         {
@@ -228,26 +267,20 @@ def _check_start(settings: FinetuneSettings, init: str, command: str) -> None:
 
 
 def _check_size(header: ThetaHeader) -> None:
-    expected = header.architecture["vision_cfg"].get("image_size", 224)  # open_clip's default
-    size = header.preprocessing["size"]
-    if expected not in (size, [size, size]):
+    expected, size = image_size(header.architecture), header.preprocessing["size"]
+    if expected not in (size, None):
         raise WiseftError(
             f"preprocessing makes images of {size} pixels, but the architecture reads {expected}; "
-            "make image_size of vision_cfg and size of preprocessing agree"
+            "make image_size of the architecture and size of preprocessing agree"
         )
 
 
-def _check_outputs(outputs: Outputs) -> None:
-    for path in (outputs.theta_1, outputs.curve, outputs.state / "state"):
-        check_writable(path)
-
-
-def _write_curve(path: Path, curve: list[Step]) -> None:
-    with atomic_path(path) as temporary, temporary.open("w", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["step", "epoch", "loss", "learning_rate"])
-        for row in curve:
-            writer.writerow([row.step, row.epoch, f"{row.loss:.9g}", f"{row.learning_rate:.9g}"])
+def _check_outputs(outputs: Outputs, way: Way) -> None:
+    if not way.team.leads:
+        return
+    for path in (outputs.theta_1, outputs.curve, outputs.state / "state", outputs.record):
+        if path is not None:
+            check_writable(path)
 
 
 def _some(names: list[str]) -> str:

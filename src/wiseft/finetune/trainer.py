@@ -1,25 +1,36 @@
-"""The training loop (paper appendix D.2): AdamW, cross-entropy, clipping, in fp32.
+"""The training loop (paper appendix D.2): batches, gradients, clipping, a step of the optimiser.
 
-Weight decay is on all parameters, in one group, as in the authors' code.
+In the plain case, one process that takes every batch whole in fp32, nothing is added to the bare
+arithmetic of the recipe. Parts of a batch, in turn or in several processes, have their gradients
+summed, each weighted by its share of the batch.
 """
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
-from torch.nn.modules.batchnorm import _BatchNorm
 
-from wiseft.checkpoints import Checkpoints, load_optimiser, optimiser_tensors
+from wiseft.checkpoints import Checkpoints
 from wiseft.config import FinetuneSettings
+from wiseft.config.methods import HowSettings
 from wiseft.errors import WiseftError
+from wiseft.finetune.batch import Batch, Follower, Samples
+from wiseft.finetune.how import compile_tower, follows_batches, set_train_mode
+from wiseft.finetune.loader import Loader, Part
+from wiseft.finetune.objectives import Objective
+from wiseft.finetune.optimiser import make_optimiser, trained_parameters
+from wiseft.finetune.parallel import Team
+from wiseft.finetune.precision import Precision
+from wiseft.finetune.resume import Interrupted, State, Watch
 from wiseft.finetune.sampling import step_seed
-from wiseft.finetune.schedule import learning_rate, warmup_length
-from wiseft.progress import Progress
+from wiseft.finetune.schedule import learning_rate, steps_per_epoch, total_steps, warmup_length
 
 
 @dataclass(frozen=True)
@@ -27,15 +38,36 @@ class Task:
     """What is trained on what.
 
     Attributes:
-        model: maps inputs to logits; its parameters that require a gradient are trained.
-        samples: number of training samples.
-        batches: called with an epoch and the first batch wanted (both counted from 0), yields
-            inputs and int64 labels of the rest of the epoch.
+        model: what the objective is given; its parameters that require a gradient are trained.
+        samples: the training samples.
+        objective: what is minimised.
+        followers: what rides along with the steps.
+        theta: returns the tensors of the theta that the trained model is; None: they are those of
+            the classifier that is trained.
     """
 
     model: nn.Module
-    samples: int
-    batches: Callable[[int, int], Iterator[tuple[Tensor, Tensor]]]
+    samples: Samples
+    objective: Objective
+    followers: Sequence[Follower] = ()
+    theta: Callable[[], dict[str, Tensor]] | None = None
+
+
+@dataclass(frozen=True)
+class Way:
+    """How a training is carried out: it is the same one, up to rounding, in every way.
+
+    Attributes:
+        how: settings of the machine.
+        team: the processes that share it.
+    """
+
+    how: HowSettings = field(default_factory=HowSettings)
+    team: Team = field(default_factory=Team)
+
+
+Report = Callable[[int, float, float, int], None]
+"""Is told of every step: steps made, loss, learning rate, samples of the step."""
 
 
 @dataclass(frozen=True)
@@ -48,9 +80,9 @@ class Step:
     learning_rate: float
 
 
-def steps_per_epoch(samples: int, settings: FinetuneSettings) -> int:
-    """Return the number of batches; the last one of an epoch may be smaller."""
-    return math.ceil(samples / settings.batch_size)
+def training_steps(samples: int, settings: FinetuneSettings) -> int:
+    """Return the optimiser steps of a training."""
+    return total_steps(samples, settings.batch_size, settings.epochs, settings.steps)
 
 
 def fit(
@@ -58,109 +90,217 @@ def fit(
     settings: FinetuneSettings,
     seed: int,
     checkpoints: Checkpoints,
-    progress: Progress,
+    report: Report,
+    way: Way | None = None,
+    begin: Callable[[], Any] | None = None,
 ) -> list[Step]:
     """Train the model of the task in place, from its last checkpoint if there is one.
+
+    Args:
+        report: is told of every step, in each of several processes.
+        begin: puts the weights where training begins; called if there is no checkpoint.
 
     Returns:
         the training curve, with the steps before a resumption.
 
     Raises:
-        WiseftError: if the loss is not finite.
+        WiseftError: if the loss is not finite, memory runs out, or the way does not suit the task.
+        Interrupted: if SIGTERM or SIGUSR1 asked for an end; the state is saved then.
     """
-    model, per_epoch = task.model, steps_per_epoch(task.samples, settings)
-    steps = per_epoch * settings.epochs
-    warmup = warmup_length(steps, settings.warmup_steps, settings.warmup_max_fraction)
-    rates = [learning_rate(step, steps, warmup, settings.learning_rate) for step in range(steps)]
-    optimiser = _optimiser(model, settings)
-    losses = _restore(checkpoints, model, optimiser)
-    _train_mode(model, settings)
-    while len(losses) < steps:
-        for inputs, labels in task.batches(*divmod(len(losses), per_epoch)):
-            step = len(losses)
-            torch.manual_seed(step_seed(seed, step))
-            loss = _train_step(model, optimiser, inputs, labels, rates[step], settings)
-            if not math.isfinite(loss):
-                raise _diverged(loss, step, rates[step])
-            losses.append(loss)
-            progress(step + 1, loss, rates[step], len(labels))
-            if (step + 1) % settings.checkpoint_every == 0 and step + 1 < steps:
-                checkpoints.save(step + 1, _state(model, optimiser, losses))
-    model.eval()
-    return [
-        Step(i + 1, i // per_epoch + 1, loss, rate)
-        for i, (loss, rate) in enumerate(zip(losses, rates, strict=True))
-    ]
+    loop = _Loop(task, settings, seed, way or Way())
+    if not loop.state.load(checkpoints, loop.team) and begin is not None:
+        begin()
+    with loop.running(), Watch() as watch:
+        for step in loop.steps(watch):
+            made = step + 1
+            report(made, loop.state.losses[step], loop.rates[step], loop.loader.length(step))
+            if made == loop.total or loop.finished:
+                break
+            due = made % settings.checkpoint_every == 0 or loop.interrupted
+            if due and loop.team.leads:
+                loop.state.save(checkpoints)
+            if loop.interrupted:
+                raise Interrupted(loop.interrupted, made, loop.total, loop.team.leads)
+    task.model.eval()
+    for follower in task.followers:
+        task.model.load_state_dict(dict(follower.result()), strict=False)
+    return loop.curve()
 
 
-def _train_step(
-    model: nn.Module,
-    optimiser: torch.optim.AdamW,
-    inputs: Tensor,
-    labels: Tensor,
-    rate: float,
-    settings: FinetuneSettings,
-) -> float:
-    logits = model(inputs)
-    loss = functional.cross_entropy(logits, labels, label_smoothing=settings.label_smoothing)
-    optimiser.zero_grad()
-    loss.backward()
-    if settings.clip_norm is not None:
-        nn.utils.clip_grad_norm_(_trained(model), settings.clip_norm)
-    for group in optimiser.param_groups:
-        group["lr"] = rate
-    optimiser.step()
-    return loss.item()
+class _Loop:
+    """The steps of one training.
+
+    Attributes:
+        finished: whether a follower ended the training.
+        interrupted: the signal that asks for an end, in any of the processes; 0 for none.
+    """
+
+    def __init__(self, task: Task, settings: FinetuneSettings, seed: int, way: Way):
+        self.team, self._how = way.team, way.how
+        self._task, self._settings, self._seed = task, settings, seed
+        self._parameters = trained_parameters(task.model)
+        device = self._parameters[0].device
+        self._samples = len(task.samples.labels)
+        self.total = training_steps(self._samples, settings)
+        warmup = warmup_length(self.total, settings.warmup_steps, settings.warmup_max_fraction)
+        peak = settings.learning_rate
+        self.rates = [learning_rate(step, self.total, warmup, peak) for step in range(self.total)]
+        self._precision = Precision(settings.precision, device)
+        optimiser = make_optimiser(task.model, settings)
+        self.state = State(task.model, optimiser, self._precision, task.followers)
+        self.loader = Loader(task.samples, settings.batch_size, seed, device, way.how, way.team)
+        self.finished, self.interrupted = False, 0
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator[None]:
+        """Within this context the model is in train mode and its outputs are fp32."""
+        model = self._task.model
+        set_train_mode(model, self._settings.batch_norm)
+        self._check()
+        if self._how.compile:
+            compile_tower(model)
+        hook = model.register_forward_hook(_as_fp32)
+        try:
+            with self._precision.kernels(self._how.deterministic):
+                yield
+        finally:
+            hook.remove()
+
+    def steps(self, watch: Watch) -> Iterator[int]:
+        """Make the steps that are left; yield the index of each when it is made."""
+        parts = self.loader.parts(len(self.state.losses), self.total)
+        for step, of_step in groupby(parts, key=lambda pair: pair[0].step):
+            try:
+                loss = self._step(step, of_step, watch)
+            except RuntimeError as error:
+                explained = self._explained(error)
+                if explained is None:
+                    raise
+                raise explained from error
+            self.state.losses.append(loss)
+            self._follow(step + 1)
+            yield step
+
+    def curve(self) -> list[Step]:
+        """Return a row for every step made."""
+        per_epoch = steps_per_epoch(self._samples, self._settings.batch_size)
+        losses = self.state.losses
+        return [
+            Step(i + 1, i // per_epoch + 1, loss, rate)
+            for i, (loss, rate) in enumerate(zip(losses, self.rates[: len(losses)], strict=True))
+        ]
+
+    def _step(self, step: int, parts: Iterable[tuple[Part, Batch]], watch: Watch) -> float:
+        """Make one optimiser step; return the loss of the whole batch."""
+        optimiser, settings = self.state.optimiser, self._settings
+        optimiser.zero_grad()
+        losses = [self._gradients(part, batch) for part, batch in parts if len(batch)]
+        own = torch.stack(losses).sum().item() if losses else 0.0
+        signum = watch.signum
+        # Before the gradients are: a process that died is noticed here, and not on the GPU.
+        loss, asked = self.team.sum(own, float(signum))
+        if asked:  # in any process: all end after the same step
+            self.interrupted = signum or Watch.DEFAULT
+        loss += self._penalty_gradients()
+        if not math.isfinite(loss):
+            raise _diverged(loss, step, self.rates[step], settings)
+        self._precision.unscale(optimiser)
+        if settings.clip_norm is not None:
+            nn.utils.clip_grad_norm_(self._parameters, settings.clip_norm)
+        for group in optimiser.param_groups:
+            group["lr"] = self.rates[step]
+        self._precision.step(optimiser)
+        return loss
+
+    def _gradients(self, part: Part, batch: Batch) -> Tensor:
+        """Add the gradients of a part; return its share of the loss."""
+        torch.manual_seed(step_seed(self._seed, part.step) + part.first)
+        with self._precision.autocast():
+            loss = self._task.objective.loss(self._task.model, batch)
+        if part.share != 1.0:
+            loss = loss * part.share
+        self._precision.backward(loss)
+        return loss.detach()
+
+    def _penalty_gradients(self) -> float:
+        """Sum the gradients over the processes, and add those of the penalty once."""
+        batch = self.loader.length(len(self.state.losses))
+        self.team.sum_gradients(self._parameters, some_idle=batch < self.team.size)
+        penalty = self._task.objective.penalty()
+        if penalty is None:
+            return 0.0
+        self._precision.backward(penalty)
+        return float(penalty.item())
+
+    def _follow(self, made: int) -> None:
+        if not self._task.followers:
+            return
+        ended = [follower.update(made) for follower in self._task.followers]
+        self.finished = self.team.sum(float(any(ended)))[0] > 0
+
+    def _check(self) -> None:
+        n, size = self._samples, self._settings.batch_size
+        bound = min(size, self._how.micro_batch or size)
+        divided = self.team.size > 1 or bound < min(size, n)
+        keys = f"training.how.micro_batch is {self._how.micro_batch} and gpus is {self.team.size}"
+        if divided and not self._task.objective.separable:
+            raise WiseftError(
+                f"{keys}, but the {self._settings.loss} loss compares all samples of a batch with "
+                "each other; set micro_batch to null and gpus to 1 (activation_checkpointing "
+                "saves memory too)"
+            )
+        if not follows_batches(self._task.model):
+            return
+        if divided:
+            raise WiseftError(
+                f"{keys}, but with batch_norm: train the statistics are those of a whole batch; "
+                "set micro_batch to null and gpus to 1, or batch_norm to eval"
+            )
+        if 1 in (size, n % size, n):
+            raise WiseftError(
+                f"{n} training samples in batches of {size} leave a batch of one sample, whose "
+                "statistics mean nothing with batch_norm: train; choose another batch_size or "
+                "train_samples, or set batch_norm to eval"
+            )
+
+    def _explained(self, error: RuntimeError) -> WiseftError | None:
+        # On a CPU it is a RuntimeError of the allocator.
+        if isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error):
+            return self._too_large()
+        compiling = type(error).__module__.startswith(("torch._dynamo", "torch._inductor"))
+        if self._how.compile and compiling:
+            return WiseftError(
+                f"the image tower cannot be compiled ({str(error).strip().splitlines()[0]}); "
+                "switch training.how.compile off"
+            )
+        return None
+
+    def _too_large(self) -> WiseftError:
+        size, how = self._settings.batch_size, self._how
+        share = -(-min(size, self._samples) // self.team.size)
+        now = min(share, how.micro_batch or share)
+        advice = f"set training.how.micro_batch to {max(1, now // 2)} or less"
+        if not self._task.objective.separable or follows_batches(self._task.model):
+            advice = "lower batch_size"
+        return WiseftError(
+            f"out of memory with {now} images at a time (batch_size {size}, training.how.gpus "
+            f"{self.team.size}, training.how.micro_batch {how.micro_batch or 'null'}); {advice}, "
+            "or switch training.how.activation_checkpointing on"
+        )
 
 
-def _optimiser(model: nn.Module, settings: FinetuneSettings) -> torch.optim.AdamW:
-    return torch.optim.AdamW(
-        _trained(model),
-        lr=settings.learning_rate,
-        betas=settings.betas,
-        eps=settings.eps,
-        weight_decay=settings.weight_decay,
-        fused=True,
-    )
+def _as_fp32(module: nn.Module, inputs: Any, output: Any) -> Any:
+    """Losses are computed in fp32, whatever the model computes in."""
+    if isinstance(output, Tensor):
+        return output.float() if output.is_floating_point() else output
+    if isinstance(output, tuple):
+        return tuple(_as_fp32(module, inputs, part) for part in output)
+    return output
 
 
-def _trained(model: nn.Module) -> list[nn.Parameter]:
-    return [parameter for parameter in model.parameters() if parameter.requires_grad]
-
-
-def _train_mode(model: nn.Module, settings: FinetuneSettings) -> None:
-    model.train()
-    if settings.batch_norm == "eval":
-        for module in model.modules():
-            if isinstance(module, _BatchNorm):
-                # Running statistics stay those of theta_0; scale and shift are trained.
-                module.eval()
-
-
-def _state(
-    model: nn.Module, optimiser: torch.optim.AdamW, losses: list[float]
-) -> dict[str, Tensor]:
-    tensors = {f"model.{key}": value for key, value in model.state_dict().items()}
-    tensors |= optimiser_tensors(optimiser)
-    return tensors | {"losses": torch.tensor(losses, dtype=torch.float64)}
-
-
-def _restore(
-    checkpoints: Checkpoints, model: nn.Module, optimiser: torch.optim.AdamW
-) -> list[float]:
-    """Put the last checkpoint into model and optimiser; return the losses of the steps so far."""
-    tensors = checkpoints.load()
-    if tensors is None:
-        return []
-    model.load_state_dict({key: tensors[f"model.{key}"] for key in model.state_dict()})
-    load_optimiser(optimiser, tensors)
-    losses: list[float] = tensors["losses"].tolist()
-    checkpoints.log(f"resuming after step {len(losses)}")
-    return losses
-
-
-def _diverged(loss: float, step: int, rate: float) -> WiseftError:
+def _diverged(loss: float, step: int, rate: float, settings: FinetuneSettings) -> WiseftError:
+    other = ", or set precision to bf16" if settings.precision == "fp16" else ""
     return WiseftError(
         f"the loss is {loss} in step {step + 1}, at a learning rate of {rate:.3g}: training "
-        "diverged; lower learning_rate, raise warmup_steps or lower clip_norm"
+        f"diverged; lower learning_rate, raise warmup_steps or lower clip_norm{other}"
     )

@@ -1,0 +1,78 @@
+"""What the training loop is handed: samples, batches of them, and what rides along with the steps.
+
+Everything here is a function of (seed, epoch, sample) or of the steps made, never of a running
+random generator, so that a killed training can go on exactly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Samples of one optimiser step: a whole batch, or a part of one.
+
+    Attributes:
+        inputs: what the model maps to logits: images, uint8 (n, 3, S, S), or features (n, width).
+        labels: int64 (n,).
+        positions: int64 (n,), the index of each sample among the training samples, which is the
+            row of a table kept for them (zero-shot logits, say); on the device of the labels.
+    """
+
+    inputs: Tensor
+    labels: Tensor
+    positions: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+class Samples(Protocol):
+    """The training samples, n of them; positions count from 0 to n - 1."""
+
+    @property
+    def labels(self) -> Tensor:
+        """int64 (n,), on the CPU."""
+        ...
+
+    def read(self, epoch: int, positions: NDArray[np.int64]) -> Tensor:
+        """Return the inputs of these samples as an epoch (counted from 0) shows them.
+
+        A sample's input depends on the epoch and its position alone, not on the samples beside
+        it. May be called from several threads at once.
+        """
+        ...
+
+
+class Follower(Protocol):
+    """What rides along with the steps: an average of the weights, or a choice among them."""
+
+    def update(self, step: int) -> bool:
+        """Follow the weights after `step` optimiser steps (1 after the first).
+
+        Returns:
+            whether training ends here.
+        """
+        ...
+
+    def extra_state(self) -> Mapping[str, Tensor]:
+        """Return what a resumption needs, as tensors."""
+        ...
+
+    def load_extra_state(self, tensors: Mapping[str, Tensor]) -> None:
+        """Put back what `extra_state` returned; the tensors lie on the CPU."""
+        ...
+
+    def result(self) -> Mapping[str, Tensor]:
+        """Return the weights that become theta_1, by the names of the model's `state_dict`.
+
+        Entries that are left out keep their last value.
+        """
+        ...

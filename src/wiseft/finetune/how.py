@@ -1,0 +1,79 @@
+"""How a model is run on this machine: memory format, compilation, activation checkpointing."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from wiseft.classifier import ImageClassifier
+from wiseft.config.methods import HowSettings
+from wiseft.errors import WiseftError
+from wiseft.finetune.contrastive import TwoTowers
+
+
+def prepare_model(model: ImageClassifier | TwoTowers, how: HowSettings) -> None:
+    """Put a model into the wanted form in place; names and values of its weights stay.
+
+    Raises:
+        WiseftError: if the image tower cannot do what is asked for.
+    """
+    form = torch.channels_last if how.channels_last else torch.contiguous_format
+    model.to(memory_format=form)  # type: ignore[call-overload]
+    model.memory_format = form
+    if how.activation_checkpointing:
+        _checkpoint_activations(model.image)
+
+
+def compile_tower(model: nn.Module) -> None:
+    """Have the image tower compiled when it is first used; a head alone has nothing to compile."""
+    tower = getattr(model, "image", None)
+    if tower is not None:
+        # A second shape, the last batch of an epoch, is compiled too rather than made dynamic.
+        tower.compile(dynamic=False)
+
+
+def set_train_mode(model: nn.Module, batch_norm: str) -> None:
+    """Switch to training; with `batch_norm: eval` running statistics stay those of theta_0.
+
+    Scale and shift of batch normalisation are trained either way.
+    """
+    model.train()
+    if batch_norm == "eval":
+        for module in model.modules():
+            if isinstance(module, _BatchNorm):
+                module.eval()
+
+
+def follows_batches(model: nn.Module) -> bool:
+    """Return whether a model in train mode normalises with the statistics of its batches."""
+    return any(isinstance(module, _BatchNorm) and module.training for module in model.modules())
+
+
+def _checkpoint_activations(tower: nn.Module) -> None:
+    # open_clip wraps timm's models and swallows their refusal; the trunk itself says so.
+    target = getattr(tower, "trunk", tower)
+    name = type(target).__name__
+    switch = next(
+        (
+            cast(Any, getattr(target, method))
+            for method in ("set_grad_checkpointing", "gradient_checkpointing_enable")
+            if hasattr(target, method)
+        ),
+        None,
+    )
+    # open_clip's ResNet takes the call and does nothing.
+    if switch is None or name == "ModifiedResNet":
+        raise WiseftError(
+            f"activation_checkpointing is on, but an image tower of kind {name} has none; switch "
+            "it off and lower training.how.micro_batch instead"
+        )
+    try:
+        switch()
+    except Exception as error:
+        raise WiseftError(
+            f"activation_checkpointing is on, but the image tower refuses it ({error}); switch it "
+            "off and lower training.how.micro_batch instead"
+        ) from error

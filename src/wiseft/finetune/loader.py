@@ -1,0 +1,150 @@
+"""Reads the batches of a training: in between the steps, or ahead of them in threads.
+
+Which samples are in a batch follows from seed and step; threads change when a sample is read, not
+what is read.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from wiseft.config.methods import HowSettings
+from wiseft.finetune.batch import Batch, Samples
+from wiseft.finetune.parallel import Team
+from wiseft.finetune.sampling import epoch_order
+from wiseft.finetune.schedule import steps_per_epoch
+
+_AHEAD = 2  # parts that are read while one is computed on
+
+
+@dataclass(frozen=True)
+class Part:
+    """What a process computes on at once of a step's batch; the whole batch in the plain case.
+
+    Attributes:
+        step: of the training, from 0.
+        epoch: from 0.
+        positions: int64 (n,), of the samples.
+        first: index of its first sample in the batch.
+        share: n over the samples of the whole batch.
+    """
+
+    step: int
+    epoch: int
+    positions: NDArray[np.int64]
+    first: int
+    share: float
+
+
+class Loader:
+    """Batches of a training from the samples.
+
+    Args:
+        samples: that are trained on.
+        batch_size: samples of an optimiser step; the last one of an epoch may have fewer.
+        seed: of the run, which orders them.
+        device: that batches are put on.
+        how: `micro_batch` bounds the samples of a part, `workers` read ahead.
+        team: of whose batches this process reads its part.
+    """
+
+    def __init__(
+        self,
+        samples: Samples,
+        batch_size: int,
+        seed: int,
+        device: torch.device,
+        how: HowSettings,
+        team: Team,
+    ):
+        self.samples = samples
+        self.batch_size = batch_size
+        self._seed = seed
+        self._device = device
+        self._micro_batch = how.micro_batch
+        self._workers = how.workers
+        self._team = team
+
+    def length(self, step: int) -> int:
+        """Return the samples of a step's whole batch, over all processes."""
+        n, index = len(self.samples.labels), step % self._per_epoch
+        return min(self.batch_size, n - index * self.batch_size)
+
+    def parts(self, first: int, last: int) -> Iterator[tuple[Part, Batch]]:
+        """Yield the parts of the steps from `first` up to and without `last`, in order.
+
+        A step in which this process has no samples has one part without any.
+        """
+        plan = self._plan(first, last)
+        if self._workers == 0:
+            for part in plan:
+                yield part, self._batch(part, [self._read(part.epoch, part.positions)])
+            return
+        with ThreadPoolExecutor(self._workers) as pool:
+            try:
+                yield from self._ahead(plan, pool)
+            finally:
+                pool.shutdown(cancel_futures=True)
+
+    @property
+    def _per_epoch(self) -> int:
+        return steps_per_epoch(len(self.samples.labels), self.batch_size)
+
+    def _plan(self, first: int, last: int) -> Iterator[Part]:
+        everyone, of_epoch = np.arange(len(self.samples.labels)), -1
+        order = everyone
+        for step in range(first, last):
+            epoch, index = divmod(step, self._per_epoch)
+            if epoch != of_epoch:
+                order, of_epoch = epoch_order(everyone, self._seed, epoch), epoch
+            batch = order[index * self.batch_size : (index + 1) * self.batch_size]
+            own = self._team.part(len(batch))
+            size = self._micro_batch or len(batch)
+            for start in range(own.start, max(own.stop, own.start + 1), size):
+                stop = min(start + size, own.stop)
+                share = (stop - start) / len(batch)
+                yield Part(step, epoch, batch[start:stop], start, share)
+
+    def _ahead(
+        self, plan: Iterable[Part], pool: ThreadPoolExecutor
+    ) -> Iterator[tuple[Part, Batch]]:
+        waiting: deque[tuple[Part, list[Future[Tensor]]]] = deque()
+        for part in plan:
+            size = max(1, -(-len(part.positions) // self._workers))
+            chunks = [
+                part.positions[start : start + size]
+                for start in range(0, max(1, len(part.positions)), size)
+            ]
+            waiting.append((part, [pool.submit(self._read, part.epoch, c) for c in chunks]))
+            if len(waiting) > _AHEAD:
+                yield self._collect(*waiting.popleft())
+        while waiting:
+            yield self._collect(*waiting.popleft())
+
+    def _collect(self, part: Part, coming: list[Future[Tensor]]) -> tuple[Part, Batch]:
+        return part, self._batch(part, [future.result() for future in coming])
+
+    def _read(self, epoch: int, positions: NDArray[np.int64]) -> Tensor:
+        return self.samples.read(epoch, positions)
+
+    def _batch(self, part: Part, inputs: list[Tensor]) -> Batch:
+        positions = torch.from_numpy(np.ascontiguousarray(part.positions))
+        whole = inputs[0] if len(inputs) == 1 else torch.cat(inputs)
+        return Batch(
+            self._to_device(whole),
+            self.samples.labels[positions].to(self._device),
+            positions.to(self._device),
+        )
+
+    def _to_device(self, inputs: Tensor) -> Tensor:
+        if self._device.type != "cuda" or inputs.is_cuda:
+            return inputs.to(self._device)
+        return inputs.pin_memory().to(self._device, non_blocking=True)

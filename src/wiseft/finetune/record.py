@@ -1,0 +1,99 @@
+"""What a training leaves besides theta_1: its curve, curves for TensorBoard, and how it went."""
+
+from __future__ import annotations
+
+import csv
+import platform
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from wiseft.config import FinetuneSettings
+from wiseft.errors import WiseftError
+from wiseft.finetune.trainer import Step, Way
+from wiseft.io import atomic_path, write_json
+from wiseft.progress import Progress
+from wiseft.runtime import peak_memory_mb
+
+_FORMAT = 1
+
+
+def write_curve(path: Path, curve: list[Step]) -> None:
+    """Write the training curve as CSV, without times: the same training, the same file."""
+    with atomic_path(path) as temporary, temporary.open("w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["step", "epoch", "loss", "learning_rate"])
+        for row in curve:
+            writer.writerow([row.step, row.epoch, f"{row.loss:.9g}", f"{row.learning_rate:.9g}"])
+
+
+def run_record(
+    settings: FinetuneSettings, way: Way, progress: Progress, device: torch.device, steps: int
+) -> dict[str, Any]:
+    """Return time, speed and memory of a training; to be called in each of several processes.
+
+    `peak_memory_mb` is that of the process with the most. `seconds` and `images_per_second` are
+    about the steps made here, `steps_before` those before a resumption.
+
+    Args:
+        steps: of the training, those before a resumption included.
+    """
+    peak = peak_memory_mb(device)
+    most = way.team.largest(*(value or 0.0 for value in peak.values()))
+    on_gpu = device.type == "cuda"
+    return {
+        "format": _FORMAT,
+        "steps": steps,
+        "steps_before": steps - progress.done,
+        "seconds": round(progress.seconds, 3),
+        "images_per_second": round(progress.images_per_second, 2),
+        "peak_memory_mb": {
+            name: None if value is None else largest
+            for (name, value), largest in zip(peak.items(), most, strict=True)
+        },
+        "device": torch.cuda.get_device_name(device) if on_gpu else platform.machine(),
+        "device_type": device.type,
+        "processes": way.team.size,
+        "threads": torch.get_num_threads(),
+        "batch_size": settings.batch_size,
+        "precision": settings.precision,
+        "how": way.how.model_dump(mode="json"),
+        "torch": torch.__version__,
+    }
+
+
+def write_record(path: Path, record: dict[str, Any]) -> None:
+    """Write what `run_record` returned as JSON."""
+    write_json(path, record)
+
+
+class Board:
+    """Writes loss, learning rate and speed for TensorBoard.
+
+    Args:
+        folder: of the event files.
+
+    Raises:
+        WiseftError: if tensorboard is not installed.
+    """
+
+    def __init__(self, folder: Path):
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError as error:
+            raise WiseftError(
+                f"training.how.tensorboard is on, but tensorboard cannot be imported ({error}); "
+                "install it (pip install 'wiseft[tensorboard]') or switch it off"
+            ) from None
+        self._writer: Any = SummaryWriter(str(folder))
+
+    def add(self, step: int, loss: float, learning_rate: float, images_per_second: float) -> None:
+        """Write a step, counted from 1."""
+        self._writer.add_scalar("loss", loss, step)
+        self._writer.add_scalar("learning_rate", learning_rate, step)
+        self._writer.add_scalar("images_per_second", images_per_second, step)
+
+    def close(self) -> None:
+        """Write out what is left."""
+        self._writer.close()

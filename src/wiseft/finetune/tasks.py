@@ -1,0 +1,201 @@
+"""What the settings ask to be trained on what: the whole classifier on images, or its head."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from wiseft.classifier import ImageClassifier, classifier_tensors, mask_logits
+from wiseft.config import FinetuneSettings
+from wiseft.data.index import read_index
+from wiseft.data.store import Manifest
+from wiseft.errors import WiseftError
+from wiseft.finetune.augment import TrainingImages
+from wiseft.finetune.batch import Samples
+from wiseft.finetune.contrastive import TwoTowers
+from wiseft.finetune.ema import make_follower
+from wiseft.finetune.features import FeatureSamples, FeatureStore
+from wiseft.finetune.how import prepare_model
+from wiseft.finetune.objectives import Objective, make_objective, tensors_of
+from wiseft.finetune.precision import Precision
+from wiseft.finetune.trainer import Task, Way
+from wiseft.theta import Theta, ThetaHeader
+
+TRAIN_SPLIT = "train"
+
+EVALUATION_BATCH = 128
+"""Held-out images in a forward pass; fixed, so that no setting of the machine changes a choice."""
+
+Log = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Material:
+    """What a training is made of.
+
+    Attributes:
+        classifier: with the weights that training starts from, on the device that trains.
+        header: of the theta it becomes.
+        start: theta_0; None where training starts from random weights.
+    """
+
+    classifier: ImageClassifier
+    header: ThetaHeader
+    start: Theta | None
+    dataset: Manifest
+    settings: FinetuneSettings
+
+    @property
+    def seed(self) -> int:
+        """The seed of the run."""
+        return int(self.header.seed or 0)
+
+    @property
+    def device(self) -> torch.device:
+        """The device that trains."""
+        return self.classifier.head.weight.device
+
+    def labels(self, split: str) -> NDArray[np.int64]:
+        """Return the labels of a split."""
+        return read_index(self.dataset, split)["label"].to_numpy(dtype=np.int64, copy=True)
+
+
+def make_task(
+    material: Material, indices: NDArray[np.int64], way: Way, features: Path | None, log: Log
+) -> Task:
+    """Return the task that the settings ask for.
+
+    Args:
+        indices: of the samples in the train split.
+        features: folder in which features are kept for other trainings; None: they are not kept.
+
+    Raises:
+        WiseftError: if the images are not there, the settings make no sense together, or the image
+            tower cannot do what `way` asks for.
+    """
+    if material.settings.trainable == "head":
+        return head_task(material, indices, way, features, log)
+    return image_task(material, indices, way, log)
+
+
+def image_task(material: Material, indices: NDArray[np.int64], way: Way, log: Log) -> Task:
+    """Return the task of training everything on images: the classifier, or both towers."""
+    settings = material.settings
+    samples = _images(material, TRAIN_SPLIT, indices, settings)
+    model: ImageClassifier | TwoTowers = material.classifier
+    start = tensors_of(model, material.start)
+    if settings.loss == "contrastive" and material.start is not None:
+        model = TwoTowers(material.start).to(material.device)
+        start = model.own_names(material.start.tensors)
+    # Before the model is prepared: its frozen copy has no activations to save.
+    objective = make_objective(settings, model, material.start)
+    prepare_model(model, way.how)
+
+    def held_out(split: str) -> Samples:
+        everyone = np.arange(len(material.labels(split)))
+        plain = settings.model_copy(update={"augment": "none"})
+        return _images(material, split, everyone, plain)
+
+    accuracy = _held_out_accuracy(material, lambda: _classifier(model, material), held_out)
+    return _task(material, model, samples, objective, start, accuracy, log)
+
+
+def head_task(
+    material: Material, indices: NDArray[np.int64], way: Way, features: Path | None, log: Log
+) -> Task:
+    """Return the task of training the head on features that are computed once, here."""
+    settings, head = material.settings, material.classifier.head
+    if settings.augment != "none":
+        raise WiseftError(
+            f"augment is {settings.augment}, but a head is trained on features that are computed "
+            "once; set augment to none, or trainable to all"
+        )
+    store = FeatureStore(material.classifier, material.header, features, settings.precision, log)
+
+    def of_split(split: str, chosen: NDArray[np.int64] | None = None) -> Samples:
+        # What the leader keeps, the others find; otherwise each computes its own.
+        with way.team.leader_first() if features else contextlib.nullcontext():
+            found = store.features(material.dataset, split, chosen).to(material.device)
+        labels = material.labels(split)
+        return FeatureSamples(found, torch.from_numpy(labels if chosen is None else labels[chosen]))
+
+    samples = of_split(TRAIN_SPLIT, indices)
+    objective = make_objective(settings, head, material.start)
+    accuracy = _held_out_accuracy(material, lambda: head, of_split)
+    start = tensors_of(head, material.start)
+    return _task(material, head, samples, objective, start, accuracy, log)
+
+
+def trained_tensors(material: Material, task: Task) -> dict[str, Tensor]:
+    """Return the tensors of theta_1 once the task is done.
+
+    With `trainable: head` the image tower is that of theta_0 bit for bit.
+    """
+    if isinstance(task.model, TwoTowers):
+        return task.model.theta()
+    trained = classifier_tensors(material.classifier)
+    if material.settings.trainable == "head" and material.start is not None:
+        frozen = [name for name in trained if not name.startswith("head.")]
+        trained |= {name: material.start.tensors[name] for name in frozen}
+    return trained
+
+
+def _task(
+    material: Material,
+    model: nn.Module,
+    samples: Samples,
+    objective: Objective,
+    start: Mapping[str, Tensor],
+    accuracy: Callable[[], float] | None,
+    log: Log,
+) -> Task:
+    follower = make_follower(material.settings, model, start, accuracy, log)
+    return Task(model, samples, objective, [follower] if follower else [])
+
+
+def _images(
+    material: Material, split: str, indices: NDArray[np.int64], settings: FinetuneSettings
+) -> Samples:
+    size = int(material.header.preprocessing["size"])
+    return TrainingImages(material.dataset, split, indices, settings, size, material.seed)
+
+
+def _classifier(model: ImageClassifier | TwoTowers, material: Material) -> ImageClassifier:
+    """Return the classifier that two towers are now; a classifier is one."""
+    if isinstance(model, ImageClassifier):
+        return model
+    found = model.head()
+    classes, width = found["head.weight"].shape
+    head = nn.Linear(width, classes)
+    head.load_state_dict({k.removeprefix("head."): v for k, v in found.items()})
+    return ImageClassifier(model.image, head, material.header.preprocessing).to(material.device)
+
+
+def _held_out_accuracy(
+    material: Material, model_now: Callable[[], nn.Module], samples_of: Callable[[str], Samples]
+) -> Callable[[], float] | None:
+    """Return what computes the accuracy on held-out samples; None where nothing asks for it."""
+    stopping = material.settings.early_stopping
+    if stopping is None or stopping.every is None:
+        return None
+    samples = samples_of(stopping.split)
+    precision = Precision(material.settings.precision, material.device)
+
+    def accuracy() -> float:
+        right, n, model = 0, len(samples.labels), model_now().eval()
+        for first in range(0, n, EVALUATION_BATCH):
+            chosen = np.arange(first, min(first + EVALUATION_BATCH, n))
+            with precision.autocast():
+                logits = model(samples.read(0, chosen).to(material.device))
+            logits = mask_logits(logits.float(), material.header.never_predicted)
+            right += int((logits.argmax(dim=-1).cpu() == samples.labels[chosen]).sum())
+        return right / n
+
+    return accuracy

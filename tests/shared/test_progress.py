@@ -1,0 +1,88 @@
+import io
+import re
+import sys
+
+import pytest
+
+from wiseft import progress
+from wiseft.progress import Progress, duration
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that stands still unless it is moved."""
+    now = [100.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    return now
+
+
+def test_a_line_every_interval_and_one_at_the_end(clock):
+    lines = []
+    shown = Progress(100, interval=10, log=lines.append)
+    for step in range(1, 101):
+        clock[0] += 1.0
+        shown(step, 2.5 / step, 1e-3, 64)
+    assert len(lines) == 10
+    assert lines[0] == "step 10/100  loss 0.2500  lr 1.00e-03  64 images/s  1 min 30 s left"
+    assert lines[-1] == "step 100/100  loss 0.0250  lr 1.00e-03  64 images/s  0 s left"
+
+
+def test_the_first_step_is_left_out_of_the_speed(clock):
+    shown = Progress(100, log=lambda line: None)
+    clock[0] += 50.0  # finds memory, compiles
+    shown(1, 1.0, 1e-3, 64)
+    assert shown.images_per_second == pytest.approx(64 / 50)
+    clock[0] += 2.0
+    shown(2, 1.0, 1e-3, 64)
+    assert shown.images_per_second == pytest.approx(32)
+    assert (shown.done, shown.seconds) == (2, 52.0)
+
+
+def test_a_resumed_training_counts_its_own_steps(clock):
+    lines = []
+    shown = Progress(100, interval=1, log=lines.append)
+    for step in (61, 62):
+        clock[0] += 3.0
+        shown(step, 1.0, 1e-3, 30)
+    assert shown.done == 2
+    assert lines[-1] == "step 62/100  loss 1.0000  lr 1.00e-03  10 images/s  1 min 54 s left"
+
+
+def test_a_terminal_shows_a_bar(monkeypatch):
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    shown = Progress(4)
+    for step in (3, 4):  # resumed after step 2
+        shown(step, 0.5, 1e-3, 8)
+    last = sys.stderr.getvalue().split("\r")[-1]
+    assert re.match(r"100%\|.*4/4 .*loss 0\.5000  lr 1\.00e-03  \d+ images/s", last)
+    assert "step 4/4" not in last
+
+
+def test_no_bar_where_lines_go_elsewhere_or_stderr_is_a_file(monkeypatch, capsys):
+    Progress(1)(1, 0.5, 1e-3, 8)
+    assert capsys.readouterr().err.startswith("step 1/1  loss 0.5000")
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    lines = []
+    Progress(1, log=lines.append)(1, 0.5, 1e-3, 8)
+    assert sys.stderr.getvalue() == ""
+    assert len(lines) == 1
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.4, "0 s"),
+        (59.4, "59 s"),
+        (59.6, "1 min 00 s"),
+        (3599, "59 min 59 s"),
+        (3600, "1 h 00 min"),
+        (90061, "25 h 01 min"),
+    ],
+)
+def test_durations(seconds, text):
+    assert duration(seconds) == text
