@@ -1,13 +1,16 @@
-"""Two random thetas of a tiny architecture."""
+"""Random thetas of a tiny architecture, and a reference for them."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from wiseft.classifier import build_classifier, classifier_tensors
+from wiseft.data.prepared import PreparedSplit
+from wiseft.data.store import write_prepared
 from wiseft.theta import ThetaHeader, make_header, save_theta
 
 ARCHITECTURE = {
@@ -45,3 +48,34 @@ def theta_files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     save_theta(paths[0], random_tensors(0), tiny_header())
     save_theta(paths[1], random_tensors(1), tiny_header("fine-tuned", "finetune", seed=7))
     return paths
+
+
+def deciding_tensors(seed: int, images: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Random weights that predict every class for some of the images, uint8 (n, 3, 32, 32)."""
+    tensors = random_tensors(seed)
+    with torch.no_grad():
+        features = build_classifier(tiny_header(), tensors).features(images)
+    # Without this the common part of the features decides, and one class always wins.
+    centred = features - features.mean(dim=0)
+    weight = centred[seed : seed + 3] / features.var(dim=0)
+    return tensors | {"head.weight": weight, "head.bias": -weight @ features.mean(dim=0)}
+
+
+CLASSES = ["zero", "one", "two"]
+
+
+@pytest.fixture(scope="session")
+def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A reference with the splits train, held-out and test, of random squares."""
+    splits = {}
+    for seed, (name, n) in enumerate({"train": 24, "held-out": 40, "test": 6}.items()):
+        rng = np.random.default_rng(seed)
+        # Squares of random colours: features of noise are nearly all the same.
+        colours = rng.integers(0, 256, (n, 4, 4, 3))
+        splits[name] = PreparedSplit(
+            images=np.kron(colours, np.ones((1, 8, 8, 1))).astype(np.uint8),
+            labels=rng.integers(0, len(CLASSES), n),
+            sample_ids=[f"{name}-{i}" for i in range(n)],
+        )
+    folder = tmp_path_factory.mktemp("datasets") / "shapes"
+    return write_prepared(folder, "shapes", splits, CLASSES)

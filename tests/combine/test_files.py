@@ -51,7 +51,7 @@ def test_command(theta_files: tuple[Path, Path], tmp_path: Path) -> None:
     command.register(app)
     output = tmp_path / "theta_0.500.safetensors"
     options = ["--theta-0", theta_files[0], "--theta-1", theta_files[1], "--alpha", "0.500"]
-    result = CliRunner().invoke(app, [*map(str, options), "--output", str(output)])
+    result = CliRunner().invoke(app, ["interpolate", *map(str, options), "--output", str(output)])
     assert result.exit_code == 0, result.output
     assert load_theta(output).header.settings["alpha"] == "0.500"
 
@@ -109,3 +109,26 @@ def test_older_stage_version_is_refused(
     monkeypatch.setitem(VERSION, "finetune", VERSION["finetune"] + 1)
     with pytest.raises(StaleArtifact, match="version"):
         interpolate_files(*theta_files, 0.5, tmp_path / "theta.safetensors")
+
+
+def test_written_one_tensor_at_a_time_is_what_save_theta_writes(
+    theta_files: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """So that the file is the one that was written before, bit for bit."""
+    interpolate_files(*theta_files, 0.3, tmp_path / "pieces")
+    start, end = (load_theta(path) for path in theta_files)
+    tensors = interpolate(start.tensors, end.tensors, 0.3)
+    save_theta(tmp_path / "whole", tensors, load_theta(tmp_path / "pieces").header)
+    assert (tmp_path / "pieces").read_bytes() == (tmp_path / "whole").read_bytes()
+
+
+def test_thetas_of_half_precision(tmp_path: Path) -> None:
+    paths = [tmp_path / f"{seed}.safetensors" for seed in range(2)]
+    for seed, path in enumerate(paths):
+        half = {name: tensor.half() for name, tensor in random_tensors(seed).items()}
+        save_theta(path, half, tiny_header())
+    for alpha, dtype in ((0, torch.float16), (0.5, torch.float32), (1, torch.float16)):
+        interpolate_files(*paths, alpha, tmp_path / "theta")
+        assert {tensor.dtype for tensor in load_theta(tmp_path / "theta").tensors.values()} == {
+            dtype
+        }

@@ -49,6 +49,7 @@ class FixedSweep:
     """Gives fixed logits to the images in their order, whatever they show."""
 
     combinations = ("weight",)
+    never_predicted = ()
 
     def __init__(self, logits: Logits):
         self._rest = torch.from_numpy(logits)
@@ -57,7 +58,7 @@ class FixedSweep:
         return images
 
     def logits(
-        self, batches: list[torch.Tensor], alphas: list[str]
+        self, batches: list[torch.Tensor], alphas: list[str], numbers: torch.Tensor | None = None
     ) -> Iterator[tuple[str, str, torch.Tensor]]:
         n = sum(map(len, batches))
         here, self._rest = self._rest[:n], self._rest[n:]

@@ -35,9 +35,9 @@ def computed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     asked: list[str] = []
     original = WeightSweep.logits
 
-    def recording(self, batches, alphas):
+    def recording(self, batches, alphas, numbers=None):
         asked.extend(alpha for alpha in alphas if alpha not in asked)
-        return original(self, batches, alphas)
+        return original(self, batches, alphas, numbers)
 
     monkeypatch.setattr(WeightSweep, "logits", recording)
     return asked

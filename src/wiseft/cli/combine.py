@@ -7,10 +7,15 @@ from typing import Annotated
 
 import typer
 
+Device = Annotated[str, typer.Option(help="cpu, cuda, or auto.")]
+Threads = Annotated[int, typer.Option(min=1, help="CPU threads.")]
+
 
 def register(app: typer.Typer) -> None:
-    """Add the command `interpolate`."""
+    """Add the commands `interpolate`, `combine` and `fisher`."""
     app.command("interpolate")(interpolate)
+    app.command("combine")(combine)
+    app.command("fisher")(fisher)
 
 
 def interpolate(
@@ -24,3 +29,82 @@ def interpolate(
 
     sha256 = interpolate_files(theta_0, theta_1, alpha, output)
     typer.echo(f"interpolate: wrote {output} (alpha {alpha}, sha256 {sha256[:12]})", err=True)
+
+
+def combine(
+    thetas: Annotated[
+        list[Path], typer.Argument(help="The thetas, in the order of the recipe's coefficients.")
+    ],
+    recipe: Annotated[
+        str,
+        typer.Option(
+            help='As JSON, or @ and a YAML file. {"kind": "linear", "coefficients": [0.5, 0.3, '
+            '0.2]}; {"kind": "soup-uniform"}; {"kind": "soup-greedy"} with --dataset; {"kind": '
+            '"fisher"} with a --fisher for each theta; {"kind": "patching", "alpha": 0.3}, where '
+            'the first theta is the common start; {"kind": "groups", "alphas": {"stem": 0.2, '
+            '"blocks.0-5": 0.3, "blocks.6-": 0.6, "tail": 0.6, "head": 1}} for two thetas.'
+        ),
+    ],
+    output: Annotated[Path, typer.Option(help="The theta file to write.")],
+    fisher: Annotated[
+        list[Path] | None,
+        typer.Option(help="Fisher information of a theta (wiseft fisher); repeat in their order."),
+    ] = None,
+    head: Annotated[
+        Path | None,
+        typer.Option(help="Of patching: the theta whose head and classes the result has."),
+    ] = None,
+    dataset: Annotated[
+        Path | None,
+        typer.Option(help="Of soup-greedy: manifest of the reference; its split held-out chooses."),
+    ] = None,
+    device: Device = "auto",
+    threads: Threads = 1,
+) -> None:
+    """Make one theta of several: soups, Fisher-weighted merging, patching, alphas by layer."""
+    from wiseft.combine.files import Inputs, combine_files
+    from wiseft.combine.recipes import parse_recipe
+    from wiseft.runtime import start_torch
+
+    chosen = parse_recipe(recipe)
+    sha256 = combine_files(
+        chosen,
+        Inputs(thetas, fisher or [], head, dataset),
+        output,
+        device=start_torch(threads, device),
+        say=lambda line: typer.echo(line, err=True),
+    )
+    typer.echo(
+        f"combine: wrote {output} ({chosen.kind} of {len(thetas)} thetas, sha256 {sha256[:12]})",
+        err=True,
+    )
+
+
+def fisher(
+    theta: Annotated[Path, typer.Argument(help="The theta.")],
+    dataset: Annotated[Path, typer.Option(help="Manifest of the reference.")],
+    output: Annotated[Path, typer.Option(help="The file to write (.safetensors).")],
+    split: Annotated[str, typer.Option(help="Split whose samples are used.")] = "train",
+    samples: Annotated[
+        int | None, typer.Option(min=1, help="How many of them, drawn by the seed. [all]")
+    ] = None,
+    labels: Annotated[
+        str,
+        typer.Option(
+            help="sampled: y is drawn from the model's own p(y|x); labels: y is the sample's label."
+        ),
+    ] = "sampled",
+    seed: Annotated[int, typer.Option(min=0, help="Draws the samples and the labels.")] = 0,
+    batch_size: Annotated[
+        int, typer.Option(min=1, help="Samples at once, as far as 1 GiB of gradients allows.")
+    ] = 32,
+    device: Device = "auto",
+    threads: Threads = 1,
+) -> None:
+    """Estimate the diagonal Fisher information of a theta, for `wiseft combine`."""
+    from wiseft.combine.files import FisherRequest, fisher_file
+    from wiseft.runtime import start_torch
+
+    request = FisherRequest(theta, dataset, split, samples, labels, seed, batch_size)
+    where = start_torch(threads, device)
+    fisher_file(request, output, where, say=lambda line: typer.echo(line, err=True))

@@ -40,12 +40,28 @@ def evaluate(
             "repeatable. Nothing but its JSON is read."
         ),
     ] = None,
+    combinations: Annotated[
+        str,
+        typer.Option(
+            help="How the two ends are combined, with commas between: weight (their weights), "
+            "output (their logits), softmax (their probabilities), random (one of them drawn for "
+            "each sample)."
+        ),
+    ] = "weight,output",
+    logits: Annotated[
+        str,
+        typer.Option(
+            help="Alphas whose logits are stored in full, as fp16, in logits.safetensors beside "
+            "the predictions, e.g. 0.000,1.000."
+        ),
+    ] = "",
     variant: Annotated[str, typer.Option(help="Variant of the method, if any.")] = "",
     batch_size: Annotated[int, typer.Option(min=1, help="Images in a forward pass.")] = 500,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 1,
 ) -> None:
     """Evaluate every alpha on a suite of datasets, in one pass over the images."""
+    from wiseft.alphas import parse_alphas
     from wiseft.config import parse_settings
     from wiseft.evaluate import Request, evaluate_suite
     from wiseft.evaluate.views import SuiteEvaluation
@@ -69,5 +85,7 @@ def evaluate(
         batch_size=batch_size,
         device=str(start_torch(threads, device)),
         like=like or [],
+        combinations=[name.strip() for name in combinations.split(",")],
+        logits=parse_alphas(logits) if logits else [],
     )
     evaluate_suite(request, say=lambda line: typer.echo(line, err=True))

@@ -7,9 +7,13 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from wiseft.alphas import format_alpha
 from wiseft.classifier import ImageClassifier, classifier_tensors
-from wiseft.combine.linear import check_finite, ends
-from wiseft.theta import check_same_tensors
+from wiseft.combine.linear import check_finite, ends, interpolate
+from wiseft.errors import WiseftError
+from wiseft.finetune.contrastive import HeadBuilder, has_text
+from wiseft.theta import ThetaHeader, check_same_tensors
+from wiseft.towers import TEXT
 
 
 class Interpolator:
@@ -17,6 +21,12 @@ class Interpolator:
 
     Memory is three copies of the weights: the two ends and the model, all on the model's
     device and in its memory format. The result equals `interpolate` bit for bit.
+
+    Where the thetas have a text tower, the head in between is built from the interpolated one,
+    once for each alpha.
+
+    Args:
+        header: of one of the thetas; needed where they have a text tower.
 
     Raises:
         WiseftError: if names or shapes differ, or a tensor or a difference is not finite.
@@ -27,10 +37,12 @@ class Interpolator:
         model: ImageClassifier,
         theta_0: Mapping[str, Tensor],
         theta_1: Mapping[str, Tensor],
+        header: ThetaHeader | None = None,
     ):
-        live = classifier_tensors(model)
-        check_same_tensors(live, theta_0)
         check_same_tensors(theta_0, theta_1)
+        self._heads = _Heads(model, theta_0, theta_1, header) if has_text(theta_0) else None
+        live = classifier_tensors(model)
+        check_same_tensors(live, {k: v for k, v in theta_0.items() if not k.startswith(TEXT)})
         for name in live:
             check_finite(theta_0[name], f"tensor {name} of theta_0")
             check_finite(theta_1[name], f"tensor {name} of theta_1")
@@ -57,6 +69,33 @@ class Interpolator:
         # One pass over memory and no temporary; the foreach functions of torch need two.
         for live, start, end in zip(self._live, self._start, self._end, strict=True):
             torch.lerp(start, end, weight, out=live)
+        if self._heads is not None:
+            self._heads.set(format_alpha(alpha))
+
+
+class _Heads:
+    """The heads that follow from the text tower in between."""
+
+    def __init__(
+        self,
+        model: ImageClassifier,
+        theta_0: Mapping[str, Tensor],
+        theta_1: Mapping[str, Tensor],
+        header: ThetaHeader | None,
+    ):
+        if header is None:
+            raise WiseftError("thetas with a text tower need a header: their heads are built anew")
+        self._head = model.head
+        self._ends = theta_0, theta_1
+        self._builder = HeadBuilder(header, model.head.weight.device)
+        self._known: dict[str, dict[str, Tensor]] = {}
+
+    def set(self, alpha: str) -> None:
+        """Put the head of an alpha in place."""
+        if alpha not in self._known:
+            self._known[alpha] = self._builder.head(interpolate(*self._ends, alpha))
+        self._head.weight.copy_(self._known[alpha]["head.weight"])
+        self._head.bias.copy_(self._known[alpha]["head.bias"])
 
 
 def _like(live: Tensor, tensor: Tensor) -> Tensor:

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import torch
 from torch import Tensor
 
 from wiseft.alphas import parse_alphas
+from wiseft.combine import uniforms
 from wiseft.data.index import OTHER_LABELS
 from wiseft.data.store import Manifest, Split, batches, open_manifest, open_split
 from wiseft.errors import WiseftError
+from wiseft.evaluate.logits import NAME, LogitsWriter, logits_writer, stored_alphas
 from wiseft.evaluate.spaces import Head, Projection
 from wiseft.evaluate.store import Column, Record, read_record, write_record
-from wiseft.evaluate.sweep import LAST, Sweep, make_sweep
+from wiseft.evaluate.sweep import LAST, RANDOM, STANDARD, WEIGHT, Sweep, make_sweep
 from wiseft.evaluate.views import (
     Evaluation,
     Predictions,
@@ -49,6 +52,8 @@ class Request:
         about: model, reference, method, variant, run and seed, as they stand in the metrics; the
             heads predict the classes of that reference.
         like: manifests of the datasets that views are like; nothing but the JSON is read.
+        combinations: how the two ends are combined; see `sweep.COMBINATIONS`.
+        logits: the alphas whose logits are stored in full.
     """
 
     theta_0: Path | None
@@ -61,6 +66,8 @@ class Request:
     batch_size: int = 500
     device: str = "cpu"
     like: Sequence[Path] = ()
+    combinations: Sequence[str] = STANDARD
+    logits: Sequence[str] = ()
 
 
 def evaluate_suite(request: Request, say: Callable[[str], None] = print) -> list[Path]:
@@ -78,12 +85,22 @@ def evaluate_suite(request: Request, say: Callable[[str], None] = print) -> list
             f"without theta_0 only alpha {LAST} can be evaluated, found {', '.join(alphas)}; "
             "give theta_0 too"
         )
+    if absent := [alpha for alpha in request.logits if alpha not in alphas]:
+        raise WiseftError(
+            f"logits are to be stored at alpha {', '.join(absent)}, but the grid is "
+            f"{', '.join(alphas)}; add it there"
+        )
     if request.batch_size < 1:
         raise WiseftError(f"batch size must be at least 1, found {request.batch_size}")
     suite = _pair(request)
     theta_0 = load_theta(request.theta_0) if request.theta_0 else None
     theta_1 = load_theta(request.theta_1)
-    sweep = make_sweep(theta_0, theta_1, torch.device(request.device))
+    sweep = make_sweep(theta_0, theta_1, torch.device(request.device), request.combinations)
+    if request.logits and WEIGHT not in sweep.combinations:
+        raise WiseftError(
+            f"stored logits are those of the combination {WEIGHT}, but only "
+            f"{', '.join(sweep.combinations)} is evaluated; add it to the combinations"
+        )
     hashes = {"theta_0": theta_0.sha256 if theta_0 else None, "theta_1": theta_1.sha256}
     header = theta_1.header
     head = Head(header.class_names, request.about["reference"])
@@ -95,7 +112,7 @@ def evaluate_suite(request: Request, say: Callable[[str], None] = print) -> list
         splits = [open_split(manifest.path, name, size) for name in evaluation.splits]
         views = resolve_views(evaluation.views, manifest, splits, likes, head)
         identity = hashes | _identity(manifest, evaluation, request)
-        job = _Dataset(manifest, splits, views, identity, request)
+        job = _Dataset(manifest, splits, views, len(header.class_names), identity, request)
         written.append(job.run(sweep, alphas, say, f"evaluate {number}/{len(suite)}"))
     return written
 
@@ -132,6 +149,7 @@ class _Dataset:
         manifest: Manifest,
         splits: list[Split],
         views: dict[str, ResolvedView],
+        n_classes: int,
         identity: dict[str, Any],
         request: Request,
     ):
@@ -139,6 +157,8 @@ class _Dataset:
         self._splits = splits
         self._views = views
         self._request = request
+        self._n = sum(map(len, splits))
+        self._classes = n_classes
         self._folder = request.output_dir / manifest.dataset
         self._about = {"dataset": manifest.dataset, **request.about}
         self._wanted = Record(
@@ -159,15 +179,22 @@ class _Dataset:
         check_writable(self._folder / "metrics.json")
         record = read_record(self._folder, self._wanted, self._about, say)
         names = [split.name for split in self._splits]
-        new = [a for a in alphas if not record.has(self._columns(sweep, a), names)]
+        unknown = [a for a in alphas if not record.has(self._columns(sweep, a), names)]
+        file = self._folder / NAME
+        about = {"dataset": self._manifest.dataset, "identity": self._wanted.identity}
+        known = set(stored_alphas(file, about)) if self._request.logits else set()
+        # Either all that are wanted are there, or the file is written anew.
+        stored = [] if known >= set(self._request.logits) else self._request.logits
+        new = [alpha for alpha in alphas if alpha in unknown or alpha in stored]
         start = time.perf_counter()
         if new:
-            computed = self._predict(sweep, new)
+            with logits_writer(file, (self._n, self._classes), stored, about) as logits:
+                computed = self._predict(sweep, new, logits)
             record.predictions.update(computed)
             for column in computed:
                 record.rows.update(self._measure(column, computed[column]))
         write_record(self._folder, record, self._about)
-        n, seconds = sum(map(len, self._splits)), time.perf_counter() - start
+        n, seconds = self._n, time.perf_counter() - start
         say(
             f"{progress} {self._manifest.dataset}: {n:,} images x {len(new)} alphas in "
             f"{seconds:.1f} s ({n * len(new) / seconds:,.0f} images x alphas/s), "
@@ -178,17 +205,20 @@ class _Dataset:
     def _columns(self, sweep: Sweep, alpha: str) -> list[Column]:
         return [(c, view, alpha) for c in sweep.combinations for view in self._views]
 
-    def _predict(self, sweep: Sweep, alphas: list[str]) -> dict[Column, Predictions]:
-        total = sum(map(len, self._splits))
+    def _predict(
+        self, sweep: Sweep, alphas: list[str], logits: LogitsWriter
+    ) -> dict[Column, Predictions]:
         columns = [column for alpha in alphas for column in self._columns(sweep, alpha)]
-        found = {column: Predictions.empty(total) for column in columns}
+        found = {column: Predictions.empty(self._n) for column in columns}
+        numbers = self._numbers() if RANDOM in sweep.combinations else None
         offset = 0
         for split in self._splits:
             done = 0
             for pixels in _chunks(sweep, split, self._request.batch_size):
                 n = sum(map(len, pixels))
                 here = slice(offset + done, offset + done + n)
-                self._reduce(sweep, pixels, alphas, found, here)
+                for_random = None if numbers is None else numbers[here]
+                self._reduce(sweep.logits(pixels, alphas, for_random), sweep, found, here, logits)
                 done += n
             expected = self._manifest.splits[split.name].n
             if done != expected:
@@ -199,20 +229,29 @@ class _Dataset:
             offset += done
         return found
 
+    def _numbers(self) -> Tensor:
+        """Return a random number for every sample, which the seed of the run draws."""
+        parts = [
+            uniforms(self._request.about["seed"], f"{split.dataset}/{split.name}", split.sample_ids)
+            for split in self._splits
+        ]
+        return torch.from_numpy(np.concatenate(parts))
+
     @torch.inference_mode()
     def _reduce(
         self,
+        chunk: Iterable[tuple[str, str, Tensor]],
         sweep: Sweep,
-        pixels: list[Tensor],
-        alphas: list[str],
         found: dict[Column, Predictions],
         here: slice,
+        stored: LogitsWriter,
     ) -> None:
-        """Put the predictions of one chunk in their place."""
+        """Put the predictions of one chunk, given as the sweep yields it, in their place."""
         # TensorFloat-32 is off, so that numbers on a GPU are those of fp32.
         with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
-            for combination, alpha, logits in sweep.logits(pixels, alphas):
-                check_logits(logits)
+            for combination, alpha, logits in chunk:
+                check_logits(logits, sweep.never_predicted)
+                stored.put(combination, alpha, logits, here.start)
                 for projection, views in self._spaces.items():
                     part = predict(projection(logits) if projection else logits)
                     for name, view in views.items():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -78,8 +78,11 @@ class Predictions:
             column[here][covered] = values[name][covered]
 
 
-def check_logits(logits: Tensor) -> None:
-    """Raise WiseftError if a logit is not finite."""
+def check_logits(logits: Tensor, never_predicted: Sequence[int] = ()) -> None:
+    """Raise WiseftError if a logit is not finite, but for classes that are never predicted."""
+    if never_predicted:
+        where = torch.as_tensor(never_predicted, device=logits.device)
+        logits = logits.index_fill(1, where, 0.0)
     # A NaN is both the smallest and the largest value of a tensor.
     if not bool(torch.isfinite(torch.stack(torch.aminmax(logits))).all()):
         raise WiseftError("the model gives a NaN or an infinity; its weights are unusable")

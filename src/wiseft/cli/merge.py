@@ -1,0 +1,45 @@
+"""`wiseft merge`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command `merge`."""
+    app.command()(merge)
+
+
+def merge(
+    a: Annotated[
+        Path,
+        typer.Argument(
+            help="The zero-shot model, alpha 0: a file (.pt or .safetensors of open_clip, timm or "
+            "your own program) or a folder (CLIPModel of transformers, open_clip, timm)."
+        ),
+    ],
+    b: Annotated[
+        Path,
+        typer.Argument(help="The fine-tuned model, alpha 1, of the same architecture."),
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="A new file, or folder where A is one.")
+    ],
+    alpha: Annotated[
+        str, typer.Option(help="From 0 (A) to 1 (B); the paper recommends 0.5.")
+    ] = "0.500",
+) -> None:
+    """Write (1 - alpha) A + alpha B, in A's format and under A's names.
+
+    The result loads where A loads: names, dtypes, wrappers, configuration and tokenizer are A's. B
+    may be in another format: a CLIPModel of transformers and a model of open_clip can be mixed. No
+    code in the files is run: of `.pt` files only tensors are read.
+
+    Example: wiseft merge zeroshot.pt finetuned.pt --alpha 0.5 -o wise.pt
+    """
+    from wiseft.combine.merge import merge_files
+
+    merge_files(a, b, alpha, output)

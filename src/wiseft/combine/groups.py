@@ -1,0 +1,147 @@
+"""Alphas by group of layers: which tensors of a theta belong to which group.
+
+A group is named by a *selector*:
+
+    stem            what comes before the blocks of the image tower
+    blocks          all blocks
+    blocks.3        one block, counted from 0 by depth
+    blocks.0-5      blocks 0 to 5
+    blocks.6-       blocks from 6 on
+    tail            what comes after the blocks (last norm, pooling, projection)
+    head            the head
+    text            the text tower, where a theta has one
+    re:PATTERN      tensors whose whole name matches a regular expression
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+
+from wiseft.alphas import format_alpha
+from wiseft.errors import WiseftError
+
+Depth = tuple[int, int]
+
+_WRAPPERS = {"trunk", "transformer", "encoder", "vision_model", "model"}
+_CONTAINERS = {"resblocks", "blocks", "layers", "stages"}
+# Components of the names of open_clip's, timm's and ALIGN's image towers.
+_STEM = {
+    *("conv1", "conv2", "conv3", "bn1", "bn2", "bn3", "stem", "conv_stem", "embeddings"),
+    *("class_embedding", "positional_embedding", "ln_pre", "patchnorm_pre_ln"),
+    *("patch_embed", "pos_embed", "cls_token", "reg_token", "norm_pre"),
+}
+_TAIL = {
+    *("ln_post", "proj", "attnpool", "attn_pool"),
+    *("norm", "fc_norm", "head", "top_conv", "top_bn"),
+}
+_PARTS = ("stem", "blocks", "tail", "head", "text")
+_RANGE = re.compile(r"blocks\.(\d+)(-(\d*))?")
+
+
+def group_alphas(names: Iterable[str], alphas: Mapping[str, float | str]) -> dict[str, str]:
+    """Return the alpha of every tensor.
+
+    Args:
+        names: of all tensors of a theta.
+        alphas: by selector; see above.
+
+    Raises:
+        WiseftError: if a selector or an alpha is malformed, a selector matches no tensor, or a
+            tensor is in no group or in two; the message names it.
+    """
+    names = list(names)
+    checked = {selector: format_alpha(alpha) for selector, alpha in alphas.items()}
+    places = {name: _place(name) for name in names}
+    depths = sorted({place for place in places.values() if isinstance(place, tuple)})
+    parts = {
+        n: f"blocks.{depths.index(p)}" if isinstance(p, tuple) else p for n, p in places.items()
+    }
+    members = {selector: _members(selector, parts, len(depths)) for selector in checked}
+    found = {}
+    for name in names:
+        groups = [selector for selector, matched in members.items() if name in matched]
+        if len(groups) != 1:
+            raise WiseftError(_misplaced(name, parts[name], groups, list(checked)))
+        found[name] = checked[groups[0]]
+    return found
+
+
+def _place(name: str) -> str | Depth | None:
+    """Return the part that a tensor is in, the depth of its block, or None if neither is known."""
+    root, *components = name.split(".")
+    if root in ("head", "text"):
+        return root
+    for index, component in enumerate(components):
+        if component in _STEM:
+            return "stem"
+        if component in _TAIL:
+            return "tail"
+        # The stages of a ResNet are layer1 to layer4.
+        stage = re.fullmatch(r"layer(\d+)", component)
+        if stage or component in _CONTAINERS:
+            rest = [stage[1]] if stage else []
+            return _depth(rest + [c for c in components[index + 1 :] if c != "blocks"])
+        if component not in _WRAPPERS:
+            return None
+    return None
+
+
+def _depth(components: list[str]) -> Depth | None:
+    """Return (stage or block, block of the stage) from the numbers that a list begins with."""
+    numbers = []
+    for component in components[:2]:
+        if not component.isdecimal():
+            break
+        numbers.append(int(component))
+    return (numbers[0], numbers[1] if numbers[1:] else 0) if numbers else None
+
+
+def _members(selector: str, parts: Mapping[str, str | None], blocks: int) -> set[str]:
+    if selector.startswith("re:"):
+        try:
+            pattern = re.compile(selector.removeprefix("re:"))
+        except re.error as error:
+            raise WiseftError(f"group {selector!r} is no regular expression: {error}") from None
+        found = {name for name in parts if pattern.fullmatch(name)}
+    else:
+        wanted = _parts_of(selector, blocks)
+        found = {name for name, part in parts.items() if part in wanted}
+    if not found:
+        raise WiseftError(
+            f"group {selector!r} holds no tensor; the thetas have {_inventory(parts, blocks)}"
+        )
+    return found
+
+
+def _parts_of(selector: str, blocks: int) -> set[str]:
+    if selector == "blocks":
+        return {f"blocks.{index}" for index in range(blocks)}
+    if selector in _PARTS:
+        return {selector}
+    match = _RANGE.fullmatch(selector)
+    if match is None:
+        raise WiseftError(
+            f"group {selector!r} is none of {', '.join(_PARTS)}, blocks.3, blocks.0-5, blocks.6- "
+            "or re:PATTERN"
+        )
+    first = int(match[1])
+    last = first if match[2] is None else int(match[3] or blocks - 1)
+    if last < first or last >= blocks:
+        raise WiseftError(f"group {selector!r} is no range of blocks; there are {blocks}, from 0")
+    return {f"blocks.{index}" for index in range(first, last + 1)}
+
+
+def _inventory(parts: Mapping[str, str | None], blocks: int) -> str:
+    there = [part for part in ("stem", "tail", "head", "text") if part in parts.values()]
+    return ", ".join([*there, f"{blocks} blocks"])
+
+
+def _misplaced(name: str, part: str | None, groups: list[str], known: list[str]) -> str:
+    if groups:
+        return f"tensor {name} is in the groups {groups[0]!r} and {groups[1]!r}; it must be in one"
+    fitting = part.split(".")[0] if part else f"re:{re.escape(name)}"
+    return (
+        f"tensor {name} is in none of the groups {', '.join(known) or '(there are none)'}; "
+        f"add one for it, such as {fitting!r}"
+    )

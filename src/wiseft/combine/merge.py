@@ -1,0 +1,129 @@
+"""Interpolation of two checkpoints of other programs, into the format of the first.
+
+What comes out loads where the first one loads: its file format, names, dtypes, wrappers, prefixes,
+configuration and tokenizer are kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from wiseft import towers
+from wiseft.alphas import format_alpha
+from wiseft.combine.files import interpolate_files
+from wiseft.combine.linear import interpolate
+from wiseft.errors import WiseftError
+from wiseft.progress import print_line
+from wiseft.weights import huggingface
+from wiseft.weights.formats import Checkpoint, read_checkpoint, write_checkpoint
+
+
+def merge_files(
+    a: Path,
+    b: Path,
+    alpha: float | str,
+    output: Path,
+    say: Callable[[str], None] = print_line,
+) -> None:
+    """Write (1 - alpha) a + alpha b in the format of `a`.
+
+    The two may be in different formats of one architecture: open_clip and a CLIPModel of
+    transformers, a `.pt` file and safetensors. Integer tensors are those of `a`; floating ones are
+    computed in fp32 and get the dtype that they have in `a`; at alpha 0 the tensors are `a`'s.
+
+    Args:
+        a: a file or a folder with a configuration.
+        b: likewise.
+        alpha: three decimals in [0, 1].
+        output: a new file, or folder where `a` is one.
+        say: called with what was done.
+
+    Raises:
+        WiseftError: if alpha is none, a checkpoint is refused, the two are of different
+            architectures (lists the tensors in which they differ), or `output` exists.
+    """
+    alpha = format_alpha(alpha)
+    if output.exists() or output.is_symlink():
+        raise WiseftError(f"{output} exists and is not touched; name another file or folder")
+    first, second = read_checkpoint(a), read_checkpoint(b)
+    if first.own and second.own and _are_thetas(first, second):
+        interpolate_files(a, b, alpha, output)
+        return
+    if first.own:
+        raise WiseftError(
+            f"{a} was written by wiseft, and its header says what it was made of; give the other "
+            "checkpoint first, or bring that one in with `wiseft import`"
+        )
+    _compare_configs(first, second)
+    start = towers.floating(first.tensors)
+    end = towers.floating(_named_like(first, second))
+    towers.check_fit(start, end, f"{b}, beside {a},")
+    mixed = interpolate(start, end, alpha)
+    ready = {
+        name: mixed[name].to(tensor.dtype) if name in mixed else tensor
+        for name, tensor in first.tensors.items()
+    }
+    write_checkpoint(first, ready, output)
+    if first.kind == "torchscript":
+        say(f"{a} is a TorchScript archive; {output} is a plain state dict with its tensors")
+    integers = len(ready) - len(mixed)
+    say(
+        f"{output}: {len(mixed)} tensors between {a} and {b} at alpha {alpha}"
+        + (f", {integers} integer tensors of {a}" if integers else "")
+    )
+
+
+def _are_thetas(first: Checkpoint, second: Checkpoint) -> bool:
+    return all("head.weight" in each.tensors for each in (first, second))
+
+
+def _named_like(first: Checkpoint, second: Checkpoint) -> dict[str, Tensor]:
+    """Return the second's tensors under the first's names."""
+    tensors = second.tensors
+    first_is_hf, second_is_hf = huggingface.is_clip(first.tensors), huggingface.is_clip(tensors)
+    if second_is_hf and not first_is_hf:
+        return _custom_like(first, huggingface.to_open_clip(tensors))
+    if first_is_hf and not second_is_hf:
+        return huggingface.from_open_clip(_flat(towers.floating(tensors)))
+    return tensors
+
+
+def _custom_like(first: Checkpoint, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return flat names of open_clip with `text.` before the text tower's, if the first has it."""
+    if not any(key.startswith("text.") for key in first.tensors):
+        return tensors
+    outside = ("visual.", "logit_")
+    return {k if k.startswith(outside) else f"text.{k}": v for k, v in tensors.items()}
+
+
+def _flat(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {key.removeprefix("text."): value for key, value in tensors.items()}
+
+
+def _compare_configs(first: Checkpoint, second: Checkpoint) -> None:
+    """Refuse folders whose architectures differ in what no tensor shows.
+
+    Raises:
+        WiseftError: naming the keys, e.g. the activation or the number of heads.
+    """
+    if not first.config or not second.config:
+        return
+    one, other = _architecture(first), _architecture(second)
+    if one is None or other is None or one == other:
+        return
+    differ = sorted(key for key in one.keys() | other.keys() if one.get(key) != other.get(key))
+    raise WiseftError(
+        f"{first.path} and {second.path} are of different architectures: "
+        + "; ".join(f"{key} is {one.get(key)} and {other.get(key)}" for key in differ)
+    )
+
+
+def _architecture(found: Checkpoint) -> dict[str, Any] | None:
+    """Return the architecture of a CLIPModel's folder, which can be compared; None of others."""
+    if found.config.get("model_type") != "clip":
+        return None
+    return huggingface.architecture_of(found.config)

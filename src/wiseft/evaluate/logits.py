@@ -1,0 +1,80 @@
+"""Stored logits: `logits.safetensors` beside the predictions, for ensembles without another pass.
+
+Tensors are fp16 (samples, the head's classes), named `weight/<alpha>`; rows are in the order of the
+predictions. The logits of the two ends are all that ensembles in the space of outputs need.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from wiseft.errors import WiseftError
+from wiseft.evaluate.sweep import WEIGHT
+from wiseft.tensor_file import StoredTensors, TensorWriter, read_file_header, tensor_writer
+
+NAME = "logits.safetensors"
+KIND = "logits"
+
+
+class LogitsWriter:
+    """Takes logits chunk by chunk; without a file it takes none.
+
+    Attributes:
+        alphas: those that are stored.
+    """
+
+    def __init__(self, alphas: Sequence[str], file: TensorWriter | None = None):
+        self.alphas = list(alphas)
+        self._file = file
+
+    def put(self, combination: str, alpha: str, logits: Tensor, start: int) -> None:
+        """Store the logits (n, classes) of the samples from `start` on, where they are wanted.
+
+        Raises:
+            WiseftError: if a logit is beyond what fp16 holds.
+        """
+        if self._file is None or combination != WEIGHT or alpha not in self.alphas:
+            return
+        half = logits.to(torch.float16)
+        if bool((half.isinf() & logits.isfinite()).any()):
+            raise WiseftError(
+                f"a logit is beyond the {torch.finfo(torch.float16).max:g} that fp16 holds; leave "
+                "out --logits"
+            )
+        self._file.write(f"{combination}/{alpha}", half, start)
+
+
+@contextlib.contextmanager
+def logits_writer(
+    path: Path, shape: tuple[int, int], alphas: Sequence[str], about: Mapping[str, Any]
+) -> Iterator[LogitsWriter]:
+    """Yield a writer of the logits at some alphas; without alphas there is no file.
+
+    Args:
+        shape: samples and classes.
+        about: what the file says of itself: `dataset` and `identity`.
+    """
+    if not alphas:
+        yield LogitsWriter([])
+        return
+    example = torch.empty(shape, dtype=torch.float16, device="meta")
+    shapes = {f"{WEIGHT}/{alpha}": example for alpha in alphas}
+    with tensor_writer(path, shapes, {"kind": KIND, **about}) as file:
+        yield LogitsWriter(alphas, file)
+
+
+def stored_alphas(path: Path, about: Mapping[str, Any]) -> list[str]:
+    """Return the alphas whose logits are there already, of the same weights and samples."""
+    try:
+        header = read_file_header(path, "logits")
+        if header != {"format": header["format"], "kind": KIND, **about}:
+            return []
+        return [name.removeprefix(f"{WEIGHT}/") for name in StoredTensors(path)]
+    except WiseftError:
+        return []

@@ -1,0 +1,265 @@
+"""The commands `combine` and `fisher`: from files to a theta file, or a sentence and no file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import typer
+from tests.combine.conftest import random_tensors, tiny_header
+from torch import Tensor
+from typer.testing import CliRunner
+
+from wiseft.cli import combine as command
+from wiseft.combine import combine, interpolate
+from wiseft.combine.files import interpolate_files
+from wiseft.combine.patching import patch
+from wiseft.combine.recipes import GroupsRecipe, LinearRecipe, parse_recipe
+from wiseft.combine.soups import HELD_OUT
+from wiseft.data.store import open_manifest
+from wiseft.errors import WiseftError
+from wiseft.io import sha256_file
+from wiseft.tensor_file import StoredTensors, read_file_header
+from wiseft.theta import Theta, load_theta, save_theta
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    folder = tmp_path_factory.mktemp("many")
+    paths = [folder / f"{seed}.safetensors" for seed in range(4)]
+    for seed, path in enumerate(paths):
+        save_theta(path, random_tensors(seed), tiny_header("fine-tuned", "finetune", seed=seed))
+    return paths
+
+
+def run(*arguments: object) -> None:
+    """Run a command; an error is raised."""
+    app = typer.Typer()
+    command.register(app)
+    CliRunner().invoke(app, [str(each) for each in arguments], catch_exceptions=False)
+
+
+def combined(recipe: dict[str, Any], thetas: list[Path], output: Path, *options: object) -> Theta:
+    run("combine", "--recipe", json.dumps(recipe), *thetas, "--output", output, *options)
+    return load_theta(output)
+
+
+def assert_equal(found: dict[str, Tensor], wanted: dict[str, Tensor]) -> None:
+    assert found.keys() == wanted.keys()
+    assert all(torch.equal(found[name], wanted[name]) for name in wanted)
+
+
+def test_linear(files: list[Path], tmp_path: Path) -> None:
+    recipe = {"kind": "linear", "coefficients": [0.5, 0.3, 0.4, -0.2]}
+    theta = combined(recipe, files, tmp_path / "theta")
+    assert_equal(
+        theta.tensors, combine([random_tensors(s) for s in range(4)], [0.5, 0.3, 0.4, -0.2])
+    )
+    header = theta.header
+    assert (header.kind, header.stage, header.seed) == ("combined", "combine", None)
+    assert header.parents == {f"theta_{i}": sha256_file(path) for i, path in enumerate(files)}
+    assert header.settings == {"combination": "weight", "recipe": recipe}
+    assert header.class_names == ["zero", "one", "two"]
+
+
+@pytest.mark.parametrize("alpha", ["0.000", "0.420", "1.000"])
+def test_linear_of_two_is_what_interpolate_writes(
+    files: list[Path], tmp_path: Path, alpha: str
+) -> None:
+    interpolate_files(files[0], files[1], alpha, tmp_path / "interpolated")
+    weights = [float(f"{1 - float(alpha):.3f}"), float(alpha)]
+    theta = combined({"kind": "linear", "coefficients": weights}, files[:2], tmp_path / "theta")
+    assert_equal(theta.tensors, load_theta(tmp_path / "interpolated").tensors)
+
+
+def test_uniform_soup(files: list[Path], tmp_path: Path) -> None:
+    theta = combined({"kind": "soup-uniform"}, files, tmp_path / "theta")
+    assert_equal(theta.tensors, combine([random_tensors(s) for s in range(4)], [0.25] * 4))
+
+
+def test_recipe_from_a_file(files: list[Path], tmp_path: Path) -> None:
+    (tmp_path / "recipe.yaml").write_text("kind: groups\nalphas: {'re:.*': 0.3}\n")
+    run("combine", "--recipe", f"@{tmp_path}/recipe.yaml", *files[:2], "--output", tmp_path / "t")
+    wanted = interpolate(random_tensors(0), random_tensors(1), 0.3)
+    assert_equal(load_theta(tmp_path / "t").tensors, wanted)
+
+
+def test_groups(files: list[Path], tmp_path: Path) -> None:
+    alphas = {"stem": 0.0, "blocks.0-1": 0.25, "blocks.2-": 0.5, "tail": 0.75, "head": 1.0}
+    theta = combined({"kind": "groups", "alphas": alphas}, files[:2], tmp_path / "theta")
+    start, end = random_tensors(0), random_tensors(1)
+    for name, alpha in {
+        "image.conv1.weight": 0.0,
+        "image.layer1.0.conv1.weight": 0.25,
+        "image.layer3.0.bn1.running_mean": 0.5,
+        "image.attnpool.q_proj.bias": 0.75,
+        "head.weight": 1.0,
+    }.items():
+        wanted = interpolate({"w": start[name]}, {"w": end[name]}, alpha)["w"]
+        assert torch.equal(theta.tensors[name], wanted), name
+
+
+def test_patching_with_the_head_of_another(files: list[Path], tmp_path: Path) -> None:
+    other = tmp_path / "other.safetensors"
+    head = {"head.weight": torch.ones(2, 8), "head.bias": torch.zeros(2)}
+    save_theta(other, random_tensors(9) | head, tiny_header(class_names=["a", "b"]))
+    recipe = {"kind": "patching", "alpha": [0.2, 0.3, 0.4]}
+    theta = combined(recipe, files, tmp_path / "theta", "--head", other)
+    tensors = [random_tensors(s) for s in range(4)]
+    assert_equal(theta.tensors, patch(tensors[0], tensors[1:], [0.2, 0.3, 0.4], head))
+    assert theta.header.class_names == ["a", "b"]
+    assert theta.header.parents["head"] == sha256_file(other)
+
+
+def test_patching_with_one_alpha_for_all(files: list[Path], tmp_path: Path) -> None:
+    theta = combined({"kind": "patching", "alpha": 0.3}, files, tmp_path / "theta")
+    tensors = [random_tensors(s) for s in range(4)]
+    assert_equal(theta.tensors, patch(tensors[0], tensors[1:], 0.3))
+    assert theta.header.settings["recipe"] == {"kind": "patching", "alpha": [0.3]}
+
+
+def test_greedy_soup(files: list[Path], manifest: Path, tmp_path: Path) -> None:
+    theta = combined({"kind": "soup-greedy"}, files, tmp_path / "theta", "--dataset", manifest)
+    found = theta.header.settings
+    assert found["held_out"] == {
+        "dataset": "shapes",
+        "split": "held-out",
+        "samples": 40,
+        "identity": open_manifest(manifest).identity([HELD_OUT]),
+    }
+    assert found["accuracy"] >= max(found["accuracies"])
+    assert theta.header.parents["dataset"] == sha256_file(manifest)
+    chosen = [random_tensors(seed) for seed in found["ingredients"]]
+    wanted = combine(chosen, [1 / len(chosen)] * len(chosen))
+    torch.testing.assert_close(theta.tensors, wanted, rtol=1e-5, atol=1e-6)
+
+
+def test_fisher(files: list[Path], manifest: Path, tmp_path: Path) -> None:
+    fishers = [tmp_path / f"fisher-{i}" for i in range(2)]
+    for path, fisher in zip(files, fishers, strict=False):
+        options = ["--samples", 10, "--seed", 3, "--labels", "labels"]
+        run("fisher", path, "--dataset", manifest, "--output", fisher, *options)
+    header = read_file_header(fishers[1], "Fisher information")
+    assert header == {
+        "format": 1,
+        "kind": "fisher",
+        "theta": sha256_file(files[1]),
+        "dataset": "shapes",
+        "manifest": open_manifest(manifest).identity(["train"]),
+        "split": "train",
+        "samples": 10,
+        "labels": "labels",
+        "seed": 3,
+    }
+    options = [each for fisher in fishers for each in ("--fisher", fisher)]
+    theta = combined({"kind": "fisher"}, files[:2], tmp_path / "theta", *options)
+    start, end = random_tensors(0)["head.bias"], random_tensors(1)["head.bias"]
+    low, high = torch.minimum(start, end), torch.maximum(start, end)
+    assert bool(((low <= theta.tensors["head.bias"]) & (theta.tensors["head.bias"] <= high)).all())
+    assert not torch.equal(theta.tensors["head.bias"], (start + end) / 2)
+    assert theta.header.parents["fisher_1"] == sha256_file(fishers[1])
+    with pytest.raises(WiseftError, match="in one order"):
+        combined({"kind": "fisher"}, files[1::-1], tmp_path / "other", *options)
+    with pytest.raises(WiseftError, match="30 samples are asked for, but shapes, split train, has"):
+        run("fisher", files[0], "--dataset", manifest, "--output", tmp_path / "f", "--samples", 30)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "n", "options", "message"),
+    [
+        ({"kind": "soup-uniform"}, 1, [], "at least two thetas, but 1 was given"),
+        ({"kind": "groups", "alphas": {"re:.*": 0.5}}, 3, [], "between two thetas, but 3"),
+        ({"kind": "linear", "coefficients": [0.5, 0.5]}, 3, [], "3 inputs but 2 coefficients"),
+        ({"kind": "patching", "alpha": [0.5, 0.5, 0.5]}, 2, [], "3 alphas were given for 1 tasks"),
+        ({"kind": "soup-greedy"}, 2, [], "soup-greedy needs --dataset"),
+        ({"kind": "fisher"}, 2, [], "fisher needs --fisher"),
+        ({"kind": "fisher"}, 2, ["--fisher", "x"], "2 thetas but 1 Fisher files"),
+        ({"kind": "soup-uniform"}, 2, ["--dataset", "x"], "--dataset is for soup-greedy, but"),
+        ({"kind": "soup-uniform"}, 2, ["--head", "x"], "--head is for patching, but"),
+        ({"kind": "soup-uniform"}, 2, ["--fisher", "x"], "--fisher is for fisher, but"),
+    ],
+)
+def test_inputs_must_be_those_of_the_recipe(
+    files: list[Path], tmp_path: Path, recipe: dict, n: int, options: list[str], message: str
+) -> None:
+    with pytest.raises(WiseftError, match=message):
+        combined(recipe, files[:n], tmp_path / "theta", *options)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_theta_that_does_not_fit_is_named(files: list[Path], tmp_path: Path) -> None:
+    other = tmp_path / "other.safetensors"
+    save_theta(other, random_tensors(9), tiny_header(class_names=["one", "zero", "two"]))
+    with pytest.raises(
+        WiseftError, match=r"0\.safetensors and .*other\.safetensors: .*class_names"
+    ):
+        combined({"kind": "soup-uniform"}, [*files, other], tmp_path / "theta")
+    preprocessing = {"size": 32, "mean": [0.5] * 3, "std": [0.5] * 3}
+    save_theta(other, random_tensors(9), tiny_header(preprocessing=preprocessing))
+    with pytest.raises(WiseftError, match=r"other\.safetensors has the preprocessing"):
+        combined({"kind": "patching", "alpha": 0.5}, [files[0], other], tmp_path / "theta")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "--recipe is not valid JSON"),
+        ("{}", "--recipe: key `kind` is missing"),
+        ('{"kind": "average"}', "key `kind` is \"average\", but must be one of 'linear'"),
+        ('{"kind": "linear"}', "key `coefficients` is missing"),
+        ('{"kind": "linear", "coefficients": [0.5, 0.4]}', "sum to 0.9, but must sum to 1"),
+        ('{"kind": "linear", "coefficients": []}', "must sum to 1"),
+        ('{"kind": "soup-uniform", "alpha": 1}', "unknown key `alpha`"),
+        ('{"kind": "fisher", "floor": 0}', "key `floor` is 0, but must be greater than 0"),
+        ('{"kind": "fisher", "coefficients": [-0.5, 1.5]}', "must be at least 0"),
+        ('{"kind": "patching", "alpha": 1.5}', "key `alpha.0` is 1.5, but must be at most 1"),
+        ('{"kind": "patching", "alpha": 0.1234}', "more than three decimals"),
+        ('{"kind": "groups", "alphas": {}}', "key `alphas` is {}, but must be a collection"),
+        (
+            '{"kind": "groups", "alphas": {"head": 2}}',
+            "key `alphas.head` is 2, but must be at most",
+        ),
+        ('{"kind": "groups", "alphas": {"head": 0.1234}}', "more than three decimals"),
+    ],
+)
+def test_wrong_recipe(text: str, message: str) -> None:
+    with pytest.raises(WiseftError, match=message):
+        parse_recipe(text)
+
+
+def test_recipes() -> None:
+    text = '{"kind": "linear", "coefficients": [0.7, 0.3]}'
+    assert parse_recipe(text) == LinearRecipe(kind="linear", coefficients=[0.7, 0.3])
+    found = parse_recipe('{"kind": "groups", "alphas": {"head": 1, "re:image.*": 0.5}}')
+    assert isinstance(found, GroupsRecipe)
+    assert found.alphas == {"head": 1.0, "re:image.*": 0.5}
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        {"kind": "soup-uniform"},
+        {"kind": "groups", "alphas": {"re:.*": 0.3}},
+        {"kind": "patching", "alpha": 0.3},
+    ],
+)
+def test_every_tensor_is_read_once(
+    files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recipe: dict
+) -> None:
+    """So that memory is one tensor of every theta, and no file is read twice over."""
+    reads: list[tuple[Path, str]] = []
+    original = StoredTensors.__getitem__
+
+    def counting(self, name: str) -> Tensor:
+        reads.append((self._path, name))
+        return original(self, name)
+
+    monkeypatch.setattr(StoredTensors, "__getitem__", counting)
+    run("combine", "--recipe", json.dumps(recipe), *files[:2], "--output", tmp_path / "theta")
+    of_heads = {"head.weight", "head.bias"} if recipe["kind"] == "patching" else set()
+    names = set(random_tensors(0)) - of_heads
+    images = [read for read in reads if read[1] not in of_heads]
+    assert sorted(images) == sorted((path, name) for path in files[:2] for name in names)
