@@ -34,14 +34,25 @@ def tabulate(
     predictions: Annotated[
         list[Path] | None, typer.Option(help="The predictions beside them; several may follow.")
     ] = None,
+    published: Annotated[
+        str | None,
+        typer.Option(help="`published` of the experiment, as JSON: numbers that are joined."),
+    ] = None,
+    datasets: Annotated[
+        Path, typer.Option(help="Folder of the datasets, for the files of `wiseft testbed`.")
+    ] = Path("datasets"),
     files: Annotated[
         list[Path] | None,
         typer.Argument(help="More metrics (.json) and predictions (.parquet), in any order."),
     ] = None,
 ) -> None:
     """Make the tidy table of an experiment, with intervals, comparisons and chosen alphas."""
-    from wiseft.config import parse_settings
+    from dataclasses import replace
+
+    from wiseft.config import Catalogue, parse_settings
+    from wiseft.config.experiment import PublishedSettings
     from wiseft.errors import WiseftError
+    from wiseft.tabulate.published import join
     from wiseft.tabulate.settings import TabulateSettings
     from wiseft.tabulate.stage import tabulate as make_tables
     from wiseft.tabulate.stage import write_tables
@@ -57,6 +68,9 @@ def tabulate(
         [*(metrics or []), *(path for path in more if path.suffix == ".json")],
         [*(predictions or []), *(path for path in more if path.suffix == ".parquet")],
     )
+    if published is not None:
+        wanted = parse_settings(PublishedSettings, published, "--published")
+        tables = replace(tables, table=join([tables.table], wanted, Catalogue(), datasets))
     write_tables(
         tables,
         parquet=table_parquet,

@@ -113,7 +113,21 @@ def baseline_fit(
     Returns:
         The fit, or None where fewer than three baselines (or reference accuracies) are left.
     """
-    points = baseline_points(table, average, exclude)
+    return fit_points(average_name(average), baseline_points(table, average, exclude))
+
+
+def fit_points(average: str, points: pd.DataFrame) -> BaselineFit | None:
+    """Fit a line through models in logit space.
+
+    A model with an accuracy of exactly 0 or 1 has no logit and is left out.
+
+    Args:
+        average: dataset name of what is on the y axis.
+        points: columns `x` and `y` (fractions), one row a model.
+
+    Returns:
+        The fit, or None where fewer than three models (or reference accuracies) are left.
+    """
     inside = points[["x", "y"]].gt(0).all(axis=1) & points[["x", "y"]].lt(1).all(axis=1)
     points = points[inside]
     if points["x"].nunique() < 3:
@@ -125,7 +139,7 @@ def baseline_fit(
     residual = float(((y - intercept - slope * x) ** 2).sum())
     total = float(((y - y.mean()) ** 2).sum())
     return BaselineFit(
-        average=average_name(average),
+        average=average,
         slope=slope,
         intercept=intercept,
         r2=1 - residual / total if total > 0 else 1.0,

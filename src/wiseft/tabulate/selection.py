@@ -98,6 +98,11 @@ def _held_out_alphas(
     key: tuple[str, int, str], rows: pd.DataFrame, study: Study, settings: TabulateSettings
 ) -> dict[str, float]:
     chosen = settings.held_out
+    if chosen is None:
+        raise WiseftError(
+            f"run {key[0]} has a sweep, but held_out is null; name the dataset and split in which "
+            "alpha may be chosen"
+        )
     place = Place(chosen.dataset, chosen.split, settings.view_of(chosen.dataset))
     held_out = rows[
         (rows["dataset"] == place.dataset)

@@ -17,7 +17,7 @@ class TabulateSettings(BaseModel):
 
     Attributes:
         averages: datasets of each average, by name; the mean of their primary metrics.
-        held_out: dataset and split in which alpha may be chosen.
+        held_out: dataset and split in which alpha may be chosen; null where there are no sweeps.
         test_split: the split that all other statistics are about.
         reference: the reference dataset.
         bootstrap: resamples and seed.
@@ -34,7 +34,7 @@ class TabulateSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     averages: dict[str, list[str]]
-    held_out: HeldOut
+    held_out: HeldOut | None = None
     test_split: str
     reference: str
     bootstrap: Bootstrap
@@ -52,7 +52,8 @@ class TabulateSettings(BaseModel):
                 raise ValueError(f"averages.{name} lists {', '.join(double)} twice")
             if not members:
                 raise ValueError(f"averages.{name} is empty, but must list datasets")
-        if (self.held_out.dataset, self.held_out.split) == (self.reference, self.test_split):
+        chosen = self.held_out
+        if chosen and (chosen.dataset, chosen.split) == (self.reference, self.test_split):
             raise ValueError(
                 f"held_out is the test split of {self.reference}, but alpha must not be chosen "
                 "on the samples that are reported"

@@ -1,0 +1,100 @@
+"""Commands about the paper's numbers: `testbed`, `published` and `paper-tables`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Root = Annotated[Path, typer.Option(help="The project's root, the folder that holds config/.")]
+Folder = Annotated[
+    Path | None,
+    typer.Option("--datasets", help="Folder of the datasets; default: that of config/config.yaml."),
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands `testbed`, `published` and `paper-tables`."""
+    app.command("testbed")(testbed)
+    app.command("published")(published_table)
+    app.command("paper-tables")(paper_tables)
+
+
+def testbed(datasets: Folder = None, root: Root = Path()) -> None:
+    """Download the accuracies of other models, through which the figures' fits go (1 MB)."""
+    from wiseft.data.download import download
+    from wiseft.data.sources import checksums, mirrored
+    from wiseft.published.sources import NAME, SOURCES, source_path
+
+    folder = _folder(datasets, root)
+    for file in SOURCES:
+        path = source_path(file, folder)
+        came = download(mirrored(NAME, file), path, checksums(file))
+        typer.echo(f"{path}: {came or 'already there'}, verified")
+
+
+def published_table(
+    published: Annotated[
+        str,
+        typer.Option(help="`published` of an experiment, as JSON, or @ and a YAML file."),
+    ],
+    table_parquet: Annotated[Path, typer.Option(help="The tidy table to write.")],
+    table_csv: Annotated[Path, typer.Option(help="The same as CSV.")],
+    table: Annotated[
+        list[Path] | None,
+        typer.Option(help="A tidy table whose measured rows stand beside them; repeat."),
+    ] = None,
+    datasets: Folder = None,
+    root: Root = Path(),
+) -> None:
+    """Write numbers of the paper, and of other models, as a tidy table."""
+    from wiseft.config import Catalogue, parse_settings
+    from wiseft.config.experiment import PublishedSettings
+    from wiseft.tabulate import read_table
+    from wiseft.tabulate.published import join
+    from wiseft.tabulate.schema import TABLE, write_csv, write_parquet
+
+    wanted = parse_settings(PublishedSettings, published, "--published")
+    measured = [read_table(path) for path in table or []]
+    found = join(measured, wanted, Catalogue(root), _folder(datasets, root))
+    write_parquet(table_parquet, found, TABLE)
+    write_csv(table_csv, found, TABLE)
+    typer.echo(f"published: wrote {table_csv} ({len(found)} rows)", err=True)
+
+
+def paper_tables(
+    output_dir: Annotated[Path, typer.Option(help="Folder for the tables.")],
+    table: Annotated[
+        list[Path] | None,
+        typer.Option(help="A tidy table with measured rows; repeat. Default: published numbers."),
+    ] = None,
+    number: Annotated[
+        list[int] | None, typer.Option(help="Number of a table, 1 to 13; repeat. Default: all.")
+    ] = None,
+) -> None:
+    """Write tables 1 to 13 of the paper, measured and published numbers side by side."""
+    import pandas as pd
+
+    from wiseft.tabulate import read_table
+    from wiseft.tabulate.paper_tables import cells, zero_shot_cells
+    from wiseft.tabulate.paper_text import write_paper_tables
+
+    tables = [read_table(path) for path in table or []]
+    found, more = cells(tables, number or None), zero_shot_cells(tables)
+    found = found if more.empty else pd.concat([found, more], ignore_index=True)
+    write_paper_tables(found, output_dir)
+    measured, flagged = int(found["measured"].notna().sum()), int(found["flagged"].sum())
+    typer.echo(
+        f"paper-tables: wrote {found['table'].nunique()} tables to {output_dir}; {measured} of "
+        f"{len(found)} cells are measured, {flagged} of them differ too much",
+        err=True,
+    )
+
+
+def _folder(datasets: Path | None, root: Path) -> Path:
+    if datasets is not None:
+        return datasets
+    from wiseft.config import load_config
+
+    return root / load_config(root / "config" / "config.yaml").datasets.folder

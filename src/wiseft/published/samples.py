@@ -1,0 +1,23 @@
+"""How many samples stand behind a published number, where that is known."""
+
+from __future__ import annotations
+
+from wiseft.config import Catalogue, UnknownName
+
+
+def sample_count(catalogue: Catalogue, dataset: str, split: str, view: str) -> int | None:
+    """Return the samples of a dataset's split in a view, as its entry has them.
+
+    None where the entry does not say: for averages, for a dataset without an entry, and for the
+    worst region of FMoW, whose size is part of the result.
+    """
+    try:
+        entry = catalogue.dataset(dataset)
+    except UnknownName:
+        return None
+    found = next((each for each in entry.views if each.name == view), None)
+    if found is None or found.group is not None:
+        return None
+    if found.where == "anchor":
+        return int(entry.options["anchors"])
+    return entry.splits.get(split)

@@ -1,0 +1,194 @@
+"""Published rows beside measured ones, and the lines through other models.
+
+The line of effective robustness goes through the test bed's models of standard training, a second
+one through OpenAI's zero-shot CLIPs (paper, section 2). Where the table has no such models, the
+lines that were once fitted to them stand in, and say so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from wiseft.config import Catalogue
+from wiseft.config.experiment import PublishedSettings
+from wiseft.config.paths import DATASETS_ROOT
+from wiseft.errors import WiseftError
+from wiseft.published import at_hand, lines, rows, testbed_rows
+from wiseft.tabulate.robustness import BaselineFit, fit_points
+from wiseft.tabulate.schema import TABLE, conform
+from wiseft.tabulate.table import sort_table
+
+STANDARD, ZERO_SHOT = "standard", "zero-shot"
+BELOW_KNEE, ABOVE_KNEE = "standard-below-knee", "standard-above-knee"
+KINDS = (STANDARD, BELOW_KNEE, ABOVE_KNEE, ZERO_SHOT)
+"""`standard`: all models of standard training; the two pieces: ImageNet-A's line has a knee."""
+
+CLASS_VIEWS = {
+    "imagenet-r": "imagenet-r-classes",
+    "objectnet": "objectnet-classes",
+    "imagenet-a": "imagenet-a-classes",
+    "imagenet-vid-robust": "imagenet-vid-robust-classes",
+    "ytbb-robust": "ytbb-robust-classes",
+}
+"""View of ImageNet, restricted to the dataset's classes, that the paper has on the x axis."""
+
+KNEES = {"imagenet-a-classes": (0.75, 0.9186), "all": (0.55, 0.7613)}
+"""By view of ImageNet: the lowest accuracy that the test bed's pieces for ImageNet-A start from,
+and that of ResNet-50, against which the set was built and where they meet."""
+
+
+POINT = ["source", "run", "seed", "combination", "alpha", "dataset", "split", "view", "metric"]
+POINT += ["selection"]
+"""Columns that tell a number from all others."""
+
+
+@dataclass(frozen=True)
+class ModelLine:
+    """A logit-logit line through other models.
+
+    Attributes:
+        kind: one of `KINDS`.
+        fit: the line, its range and its band.
+        points: the models, `model`, `x` and `y` (fractions); None where they are not at hand and
+            `fit` is the one that the package carries.
+    """
+
+    kind: str
+    fit: BaselineFit
+    points: pd.DataFrame | None
+
+    @property
+    def note(self) -> str:
+        """What a caption has to say of the line; empty where the models are at hand."""
+        if self.points is not None:
+            return ""
+        what = "zero-shot CLIP models" if self.kind == ZERO_SHOT else "standard models"
+        return f"fit of the {self.fit.n} {what}, points not at hand"
+
+
+def join(
+    measured: Sequence[pd.DataFrame],
+    settings: PublishedSettings,
+    catalogue: Catalogue,
+    root: str | Path = DATASETS_ROOT,
+) -> pd.DataFrame:
+    """Return published rows, behind measured ones where there are any, as one tidy table.
+
+    Args:
+        measured: tidy tables of experiments, whose measured rows are kept; a row that several
+            have stands there once.
+        settings: the key `published` of the experiment.
+        catalogue: where the test samples of the datasets are from.
+        root: the folder of the datasets; other models are joined if their files lie there.
+
+    Raises:
+        WiseftError: if the paper has no such numbers, a file of the test bed is broken, or
+            measured tables contradict each other.
+    """
+    parts = [table[table["source"] == "measured"] for table in measured]
+    if settings.tables:
+        parts.append(conform(rows(settings.tables, settings.models, catalogue), TABLE))
+    if settings.other_models and at_hand(root):
+        parts.append(conform(testbed_rows(root, catalogue), TABLE))
+    if not parts:
+        return conform(pd.DataFrame(columns=list(TABLE)), TABLE)
+    return sort_table(without_repeats(pd.concat(parts, ignore_index=True)))
+
+
+def without_repeats(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return rows of several tables, the number that two of them have once.
+
+    Raises:
+        WiseftError: if two tables have different values of the same run.
+    """
+    kept = rows.drop_duplicates([*POINT, "value"])
+    twice = kept[kept.duplicated(POINT)]
+    if len(twice):
+        first = twice.iloc[0]
+        raise WiseftError(
+            f"the tables have different values of run {first['run']}, seed {first['seed']}, on "
+            f"{first['dataset']} ({first['split']}, {first['view']}) at alpha {first['alpha']}; "
+            "one of them is out of date: rerun the stage tabulate"
+        )
+    return kept
+
+
+def model_points(
+    table: pd.DataFrame, dataset: str, method: str = STANDARD, x_view: str = "all"
+) -> pd.DataFrame:
+    """Return other models that are in the table: `model`, `x` and `y`, fractions.
+
+    Args:
+        table: the tidy table.
+        dataset: what is on the y axis; `avg:shifts` is the average of the five shifts.
+        method: `standard`, `robustness-intervention`, `lp-adversarial`, `more-data`, `zero-shot`.
+        x_view: view of ImageNet on the x axis; see `CLASS_VIEWS`.
+    """
+    other = table[
+        (table["source"] == "published")
+        & (table["method"] == method)
+        & (table["reference"] == "imagenet")
+        & (table["split"] == "test")
+    ]
+    x = other[(other["dataset"] == "imagenet") & (other["view"] == x_view)]
+    y = other[(other["dataset"] == dataset) & (other["view"] == "all")]
+    joined = x[["model", "value"]].merge(y[["model", "value"]], on="model", suffixes=("_x", "_y"))
+    return joined.rename(columns={"value_x": "x", "value_y": "y"})
+
+
+def model_line(
+    table: pd.DataFrame, dataset: str, kind: str = STANDARD, x_view: str = "all"
+) -> ModelLine:
+    """Return the line through other models: of those in the table, else the package's.
+
+    The pieces for ImageNet-A are the test bed's: ResNet-50, which has 0 %, and models that were
+    trained on fewer images or in smaller batches are in neither.
+
+    Args:
+        table: the tidy table.
+        dataset: what is on the y axis, e.g. `imagenet-r` or `avg:shifts`.
+        kind: one of `KINDS`.
+        x_view: view of ImageNet on the x axis; see `CLASS_VIEWS`.
+
+    Raises:
+        WiseftError: if neither the table nor the package has such models.
+    """
+    points = _kind_points(table, dataset, kind, x_view)
+    fit = fit_points(dataset, points)
+    if fit is not None:
+        return ModelLine(kind, fit, points)
+    known = lines()
+    found = known[
+        (known["kind"] == kind) & (known["dataset"] == dataset) & (known["x_view"] == x_view)
+    ]
+    if found.empty:
+        there = ", ".join(sorted(known.loc[known["kind"] == kind, "dataset"].unique()))
+        raise WiseftError(
+            f"there is no line of kind {kind} for {dataset} over ImageNet's view {x_view}; of that "
+            f"kind there is {there or 'none'}, and the views are all and each dataset's own"
+        )
+    return ModelLine(kind, _known_fit(found.iloc[0]), None)
+
+
+def _kind_points(table: pd.DataFrame, dataset: str, kind: str, x_view: str) -> pd.DataFrame:
+    if kind not in (BELOW_KNEE, ABOVE_KNEE):
+        return model_points(table, dataset, kind, x_view)
+    points = model_points(table, dataset, STANDARD, x_view)
+    if dataset != "imagenet-a" or x_view not in KNEES:
+        return points.iloc[:0]
+    start, knee = KNEES[x_view]
+    left_out = points["model"].str.lower().str.contains("subsample|aws|batch64|^resnet50$")
+    points = points[~left_out & (points["x"] >= start)]
+    return points[points["x"] < knee if kind == BELOW_KNEE else points["x"] >= knee]
+
+
+def _known_fit(line: pd.Series) -> BaselineFit:
+    numbers = {name: float(line[name]) for name in line.index if name in _FIT_NUMBERS}
+    return BaselineFit(average=str(line["dataset"]), n=int(line["n"]), **numbers)
+
+
+_FIT_NUMBERS = ("slope", "intercept", "r2", "residual_se", "x_min", "x_max", "x_mean", "x_ss")

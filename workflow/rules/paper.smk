@@ -1,0 +1,36 @@
+# The paper's tables as text, from the tidy table alone. Whoever wants them of several experiments at
+# once: wiseft paper-tables --table data/tables/A.parquet --table data/tables/B.parquet --output-dir ...
+rule paper_tables:
+    input:
+        table=TABLES["table_parquet"],
+        code=modules("tabulate/paper_*.py", "published/*.py", "published/*.csv", "cli/paper.py"),
+    output:
+        report=report(
+            paths.paper_tables_folder(NAME) / "README.md",
+            caption="../report/paper_tables.rst",
+            category="Tables of the paper",
+        ),
+        cells=paths.paper_tables_folder(NAME) / "cells.csv",
+    log:
+        f"logs/paper_tables/{NAME}.log",
+    benchmark:
+        f"logs/benchmarks/paper_tables/{NAME}.tsv"
+    conda:
+        "../../environment.yml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        version=VERSION["figures"],
+        folder=lambda w, output: str(Path(output.report).parent),
+        numbers=paper_table_numbers(),
+    message:
+        "paper_tables: {NAME}, beside the paper"
+    shell:
+        "wiseft paper-tables --table {input.table:q} {params.numbers}"
+        " --output-dir {params.folder:q} > {log:q} 2>&1"
+
+
+localrules:
+    paper_tables,
