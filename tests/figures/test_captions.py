@@ -7,14 +7,15 @@ import pytest
 from docutils.core import publish_parts
 from jinja2 import Environment, StrictUndefined
 
+from wiseft.config import Catalogue
 from wiseft.figures.registry import NAMES
 
 CAPTIONS = Path(__file__).parents[2] / "workflow" / "report"
 
 
-def _render(path: Path, draw: str) -> str:
+def _render(path: Path, draw: str, caption: str = "") -> str:
     snakemake = SimpleNamespace(
-        params=SimpleNamespace(draw=draw),
+        params=SimpleNamespace(draw=draw, caption=caption),
         wildcards=SimpleNamespace(figure="figure-x"),
         config={"experiment": "digits"},
     )
@@ -33,3 +34,18 @@ def test_every_caption_renders(path: Path) -> None:
 def test_every_drawing_has_a_caption_of_its_own(draw: str) -> None:
     path = CAPTIONS / "figure.rst"
     assert len(_render(path, draw)) > len(_render(path, "none")) + 500
+
+
+def test_a_figures_own_caption_comes_first() -> None:
+    text = _render(CAPTIONS / "figure.rst", "scatter", "Figure 1 (bottom). Published: Table 4.")
+    assert text.index("Published: Table 4") < text.index("logit scales")
+
+
+@pytest.mark.parametrize("name", Catalogue(CAPTIONS.parents[1]).experiment("paper").figures)
+def test_the_papers_captions_say_number_tables_and_what_is_published(name: str) -> None:
+    caption = Catalogue(CAPTIONS.parents[1]).experiment("paper").figures[name].caption
+    number = name.removeprefix("figure-")
+    assert caption.startswith(f"Figure {number}")
+    assert "Table" in caption or number == "8"
+    assert "ublished" in caption or "Points only" in caption
+    assert _render(CAPTIONS / "figure.rst", "scatter", caption)

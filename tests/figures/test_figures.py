@@ -239,7 +239,8 @@ def test_a_users_own_matplotlib_settings_change_nothing(
         ("robustness", {"average": "natural", "split": "val"}, ["figure f", "split", "'val'"]),
         ("landscape", {"datasets": ["svhn"]}, ["figure f", "dataset", "svhn"]),
         ("landscape", {"datasets": ["mnist"], "groups": {"a": ["fonts"]}}, ["figure f", "fonts"]),
-        ("scatter", {}, ["figure f", "scatter", "robustness, landscape"]),
+        ("pie", {}, ["figure f", "pie", "robustness, landscape"]),
+        ("scatter", {}, ["figure f", "panels"]),
     ],
 )
 def test_a_selection_that_cannot_be_drawn_names_figure_and_cause(
@@ -257,6 +258,29 @@ def test_an_empty_table_and_an_unknown_column_name_the_figure(
     for broken in (table.iloc[:0], table.drop(columns="view")):
         with pytest.raises(WiseftError, match=r"figure f: "):
             draw_figure("f", "landscape", broken, style, {})
+
+
+def test_a_drawing_takes_of_the_context_what_it_has_use_for(
+    table: pd.DataFrame, style: Style
+) -> None:
+    context = {"fit_exclude": [POLARITY], "titles": {"mnist": "MNIST"}}
+    figure = draw_figure("f", "robustness", table, style, {"average": "natural"}, context)
+    assert len(_lines(figure, 0, "other-baselines")[0].get_xdata()) == 1
+    options = {"average": "natural", "fit_exclude": []}
+    figure = draw_figure("f", "robustness", table, style, options, context)
+    assert _lines(figure, 0, "other-baselines") == []
+    draw_figure("f", "landscape", table, style, {}, context)
+
+
+def test_baselines_alone_are_one_panel(table: pd.DataFrame, style: Style) -> None:
+    scratch = table[table["method"] == "from-scratch"]
+    figure = draw_figure("f", "robustness", scratch, style, {"average": "natural"})
+    assert len(figure.axes) == 1
+    assert len(_lines(figure, 0, "baselines")[0].get_xdata()) == 7
+    assert len(_lines(figure, 0, "fit")) == 1
+    assert _lines(figure, 0, "zero-shot") == []
+    with pytest.raises(WiseftError, match=r"figure f: .*none but baselines"):
+        draw_figure("f", "robustness", scratch, style, {"average": "natural", "baselines": False})
 
 
 def test_runs_with_different_grids_are_not_averaged(table: pd.DataFrame, style: Style) -> None:

@@ -2,7 +2,7 @@
 rule figure:
     input:
         table=TABLES["table_parquet"],
-        code=modules("figures/*.py", *TABLE_READERS, "style/*", "cli/figures.py"),
+        code=lambda w: modules(*figure_modules(EXPERIMENT.figures[w.figure].draw)),
     output:
         pdf=paths.figure_path(NAME, "{figure}", "pdf"),
         png=report(
@@ -27,13 +27,47 @@ rule figure:
     params:
         version=VERSION["figures"],
         draw=lambda w: EXPERIMENT.figures[w.figure].draw,
-        options=lambda w: figure_options(w.figure),
+        options=lambda w: json.dumps(EXPERIMENT.figures[w.figure].options),
+        context=json.dumps(figure_context(EXPERIMENT, CATALOGUE)),
+        caption=lambda w: EXPERIMENT.figures[w.figure].caption,
     message:
         "figure: {wildcards.figure}"
     shell:
         "wiseft figure {wildcards.figure:q} --draw {params.draw:q} --table {input.table:q}"
-        " --options {params.options:q} --output {output.pdf:q} --output {output.png:q}"
-        " --output {output.svg:q} > {log:q} 2>&1"
+        " --options {params.options:q} --context {params.context:q} --output {output.pdf:q}"
+        " --output {output.png:q} --output {output.svg:q} > {log:q} 2>&1"
+
+
+# One file that needs neither a server nor the network; it carries the library that draws it.
+rule page:
+    input:
+        table=TABLES["table_parquet"],
+        code=modules(*figure_modules(), "figures/page/*", "cli/figures.py"),
+    output:
+        page=report(
+            paths.page_path(NAME),
+            caption="../report/page.rst",
+            category="Interactive page",
+        ),
+    log:
+        f"logs/page/{NAME}.log",
+    benchmark:
+        f"logs/benchmarks/page/{NAME}.tsv"
+    conda:
+        "../../environment.yml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        version=VERSION["figures"],
+        settings=json.dumps(page_context(EXPERIMENT, CATALOGUE)),
+        links=repeat("--link", table_links()),
+    message:
+        "page: {NAME}"
+    shell:
+        "wiseft page --table {input.table:q} --settings {params.settings:q} {params.links}"
+        " --output {output.page:q} > {log:q} 2>&1"
 
 
 rule report:
@@ -42,7 +76,7 @@ rule report:
         comparisons=TABLES["comparisons"],
         selection=TABLES["selection"],
         fits=TABLES["fits"],
-        code=modules("figures/*.py", *TABLE_READERS, "cli/figures.py"),
+        code=modules(*figure_modules(), "figures/headline.py", "figures/summary.py"),
     output:
         summary=report(
             paths.summary_path(NAME),
@@ -73,4 +107,5 @@ rule report:
 
 localrules:
     figure,
+    page,
     report,

@@ -1,4 +1,4 @@
-"""Commands of the figures stage: `figure`, `report` and `headline`."""
+"""Commands of the figures stage: `figure`, `paper-figures`, `page`, `report` and `headline`."""
 
 from __future__ import annotations
 
@@ -11,15 +11,17 @@ Table = Annotated[Path, typer.Option(help="The tidy table (.parquet or .csv).")]
 
 
 def register(app: typer.Typer) -> None:
-    """Add the commands `figure`, `report` and `headline`."""
+    """Add the commands `figure`, `paper-figures`, `page`, `report` and `headline`."""
     app.command("figure")(figure)
+    app.command("paper-figures")(paper_figures)
+    app.command("page")(page)
     app.command("report")(report)
     app.command("headline")(headline)
 
 
 def figure(
     name: Annotated[str, typer.Argument(help="Name of the figure, e.g. robustness-natural.")],
-    draw: Annotated[str, typer.Option(help="What is drawn: robustness, landscape.")],
+    draw: Annotated[str, typer.Option(help="What is drawn: robustness, landscape, scatter, ...")],
     table: Table,
     output: Annotated[
         list[Path], typer.Option(help="A .pdf, .png or .svg file to write; repeat for several.")
@@ -27,12 +29,78 @@ def figure(
     options: Annotated[
         str, typer.Option(help="Options of the drawing as JSON, or @ and a YAML file.")
     ] = "{}",
+    context: Annotated[
+        str,
+        typer.Option(
+            help="What is known of the experiment, likewise; drawings take what they have use for."
+        ),
+    ] = "{}",
 ) -> None:
     """Draw one figure from the tidy table."""
     from wiseft.figures.registry import make_figure
     from wiseft.tabulate import read_table
 
-    make_figure(name, draw, read_table(table), _options(name, options), output)
+    settings = _mapping(f"figure {name}: --options", options)
+    known = _mapping(f"figure {name}: --context", context)
+    make_figure(name, draw, read_table(table), settings, output, known)
+
+
+def paper_figures(
+    output_dir: Annotated[Path, typer.Option(help="Folder for the figures.")],
+    experiment: Annotated[
+        str, typer.Option(help="An experiment with a key `published`.")
+    ] = "paper",
+    table: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="A tidy table with measured rows; repeat. Default: those of the experiments that "
+            "`published` names, where they are there."
+        ),
+    ] = None,
+    figure: Annotated[
+        list[str] | None, typer.Option(help="Only this figure; repeat. Default: all.")
+    ] = None,
+    page: Annotated[Path | None, typer.Option(help="An HTML file to write as well.")] = None,
+    root: Annotated[Path, typer.Option(help="The project's root, that holds config/.")] = Path(),
+) -> None:
+    """Draw the paper's figures from published numbers, with measured ones where there are any."""
+    from wiseft.config import Catalogue, load_config
+    from wiseft.config.paths import table_path
+    from wiseft.figures.paper import draw_all
+    from wiseft.tabulate import read_table
+
+    catalogue = Catalogue(root)
+    entry = catalogue.experiment(experiment)
+    datasets = root / load_config(root / "config" / "config.yaml").datasets.folder
+    known = entry.published.measured if entry.published else []
+    there = [root / table_path(name, "parquet") for name in known]
+    measured = [read_table(path) for path in table or there if table or path.is_file()]
+    drawn = draw_all(entry, catalogue, measured, datasets, output_dir, figure, page)
+    typer.echo(f"paper-figures: drew {len(drawn)} figures in {output_dir}", err=True)
+
+
+def page(
+    table: Table,
+    settings: Annotated[
+        str,
+        typer.Option(
+            help="What the page is about, as JSON, or @ and a file: experiment, title, about, "
+            "reference, datasets, averages, titles, captions, view."
+        ),
+    ],
+    output: Annotated[Path, typer.Option(help="The HTML file to write.")],
+    link: Annotated[
+        list[Path] | None, typer.Option(help="A file, such as a CSV, to link to; repeat.")
+    ] = None,
+) -> None:
+    """Write the interactive page of an experiment: one HTML file that needs no network."""
+    from wiseft.config import parse_settings
+    from wiseft.figures.page import PageSettings, build_page
+    from wiseft.io import write_text
+    from wiseft.tabulate import read_table
+
+    about = parse_settings(PageSettings, settings, "--settings")
+    write_text(output, build_page(read_table(table), about, output, link or []))
 
 
 def report(
@@ -95,7 +163,8 @@ def headline(
     typer.echo(headline_text(read, average))
 
 
-def _options(name: str, text: str) -> dict[str, Any]:
+def _mapping(what: str, text: str) -> dict[str, Any]:
+    """Return a mapping given as JSON or YAML, or in a file behind an @."""
     import yaml
 
     from wiseft.errors import WiseftError
@@ -106,10 +175,9 @@ def _options(name: str, text: str) -> dict[str, Any]:
     try:
         options = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise WiseftError(f"figure {name}: --options is neither JSON nor YAML ({error})") from None
+        raise WiseftError(f"{what} is neither JSON nor YAML ({error})") from None
     if not isinstance(options, dict):
         raise WiseftError(
-            f'figure {name}: --options must be a JSON object such as {{"average": "natural"}}, '
-            f"but is {text!r}"
+            f'{what} must be a JSON object such as {{"average": "natural"}}, but is {text!r}'
         )
     return options

@@ -106,12 +106,17 @@ def logit_limits(values: Iterable[Any], margin: float = 0.06) -> tuple[float, fl
     return float(expit(low - pad)), float(expit(high + pad))
 
 
-def accuracy_axes(ax: Axes, xlim: tuple[float, float], ylim: tuple[float, float]) -> None:
-    """Put both axes on the logit scale, with limits in fractions."""
+def accuracy_axes(
+    ax: Axes,
+    xlim: tuple[float, float],
+    ylim: tuple[float, float],
+    most: tuple[int, int] = (10, 10),
+) -> None:
+    """Put both axes on the logit scale, with limits in fractions and at most so many ticks."""
     ax.set_xscale("logit")
     ax.set_yscale("logit")
-    for axis in (ax.xaxis, ax.yaxis):
-        axis.set_major_locator(LogitTicks())
+    for axis, count in zip((ax.xaxis, ax.yaxis), most, strict=True):
+        axis.set_major_locator(LogitTicks(count))
         axis.set_minor_locator(NullLocator())
         percent_axis(axis)
     ax.set_xlim(*xlim)

@@ -10,10 +10,13 @@ import pandas as pd
 from wiseft.alphas import format_alpha
 from wiseft.figures.select import (
     FIXED_ALPHA,
+    SEPARATOR,
     average_dataset,
+    by_line,
     curve,
     each_run,
     grid_rows,
+    line_names,
     methods_of,
     reference_of,
 )
@@ -68,7 +71,7 @@ def headline_metrics(
     Raises:
         WiseftError: if the table lacks the accuracies.
     """
-    grid = grid_rows(table, "measured", split, "all")
+    grid = _lines(table, split)
     datasets = [reference_of(grid), *(average_dataset(name) for name in averages_of(grid))]
     return {
         method: {
@@ -78,14 +81,23 @@ def headline_metrics(
             }
             for dataset in datasets
         }
-        for method in methods_of(grid, None)
+        for method in methods_of(grid, None, needed=False)
     }
+
+
+def _lines(table: pd.DataFrame, split: str) -> pd.DataFrame:
+    """Return the sweep, with a name of its own for each model and variant of a method."""
+    grid = grid_rows(table, "measured", split, "all")
+    return by_line(grid, line_names(grid))
 
 
 def headline(
     table: pd.DataFrame, averages: Sequence[str] | None = None, split: str = "test"
 ) -> str:
     """Return three lines (reference, shifts, natural) under a line that names the columns.
+
+    They are about the leading method, and stand there for each of its models and variants. Of
+    models trained from scratch alone there are the accuracies at the one alpha that they have.
 
     Args:
         table: the tidy table.
@@ -95,18 +107,40 @@ def headline(
     Raises:
         WiseftError: if the table lacks the accuracies.
     """
-    grid = grid_rows(table, "measured", split, "all")
-    method = methods_of(grid, None)[0]
+    grid = _lines(table, split)
+    methods = methods_of(grid, None, needed=False)
     there = averages_of(grid)
     chosen = averages or [name for name in DEFAULT_AVERAGES if name in there] or there
     reference = reference_of(grid)
     targets = {f"reference ({reference})": reference}
     targets |= {f"average of {name}": average_dataset(name) for name in chosen}
+    if not methods:
+        return _baselines_text(grid, targets)
+    leading = methods[0].split(SEPARATOR)[0]
+    same = [name for name in methods if name.split(SEPARATOR)[0] == leading]
+    return "\n".join(_text(grid, method, targets, several=len(same) > 1) for method in same)
+
+
+def _text(grid: pd.DataFrame, method: str, targets: dict[str, str], several: bool) -> str:
     width = max(map(len, targets))
-    runs = cell(grid, reference, method, FIXED_ALPHA).runs
-    title = f"accuracy (%), {method}, mean of {runs} runs" if runs > 1 else "accuracy (%)"
+    runs = cell(grid, next(iter(targets.values())), method, FIXED_ALPHA).runs
+    title = "accuracy (%)"
+    if runs > 1:
+        title = f"accuracy (%), {method}, mean of {runs} runs"
+    elif several:
+        title = f"accuracy (%), {method}"
     lines = [title, " " * width + "".join(f"{name:>12}" for name in POINTS)]
     for label, dataset in targets.items():
         values = [cell(grid, dataset, method, alpha).mean for alpha in POINTS.values()]
         lines.append(f"{label:<{width}}" + "".join(f"{100 * value:12.1f}" for value in values))
+    return "\n".join(lines)
+
+
+def _baselines_text(grid: pd.DataFrame, targets: dict[str, str]) -> str:
+    """Return a line for each model trained from scratch."""
+    means = grid.groupby(["variant", "dataset"], sort=False)["value"].mean()
+    lines = ["accuracy (%), trained from scratch"]
+    for variant in grid["variant"].unique():
+        values = [f"{label} {100 * means[variant, d]:.1f}" for label, d in targets.items()]
+        lines.append(f"{variant or 'default'}: {', '.join(values)}")
     return "\n".join(lines)

@@ -7,7 +7,8 @@ alpha beats both ends, i.e. the curve rises above the better end's level.
 from __future__ import annotations
 
 import math
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -17,6 +18,7 @@ from matplotlib.lines import Line2D
 
 from wiseft.errors import WiseftError
 from wiseft.figures.axes import percent_axis
+from wiseft.figures.marks import legend_line
 from wiseft.figures.select import (
     FIXED_ALPHA,
     curve,
@@ -26,13 +28,26 @@ from wiseft.figures.select import (
     mean_over_runs,
     methods_of,
     reference_of,
+    rows,
     shifts_of,
 )
-from wiseft.figures.style import BLACK, DASHDOT, GREY, OUTPUT_SPACE, Look, Style
+from wiseft.figures.series import FEW, MEASURED, PUBLISHED, with_intervals
+from wiseft.figures.style import (
+    BLACK,
+    DASHDOT,
+    DOTTED,
+    FADED_LINE,
+    GREY,
+    OUTPUT_SPACE,
+    Look,
+    Style,
+)
 
 COLUMNS = 3
 CHORD = Look("chord between the ends", GREY, "", "-")
 BETTER_END = Look("better end", BLACK, "", DASHDOT)
+OPTIMUM = Look("best α (its value is not published)", BLACK, "", DOTTED)
+GAIN = Look("pp: α = 0.5 over fine-tuned", BLACK, "", "none")
 
 
 def draw(
@@ -43,8 +58,13 @@ def draw(
     groups: dict[str, list[str]] | None = None,
     labels: dict[str, str] | None = None,
     methods: list[str] | None = None,
+    models: list[str] | None = None,
+    variants: list[str] | None = None,
     output_space: bool = True,
-    source: str = "measured",
+    chord: bool = True,
+    gain: bool = False,
+    optimum: bool = False,
+    source: Literal["measured", "published", "all"] = "measured",
     split: str = "test",
     view: str = "all",
 ) -> Figure:
@@ -59,25 +79,35 @@ def draw(
         labels: panel titles that differ from the dataset's name.
         methods: methods to draw; by default all of the table. Chord, better end and output-space
             ensemble belong to the first.
+        models, variants: only rows of these; by default of all, as a mean over them.
         output_space: whether the output-space ensemble is drawn.
-        source, split, view: which rows of the table.
+        chord: whether the chord between the ends and the better end are drawn.
+        gain: whether what the first method gains over its fine-tuned end at alpha 0.5 is written.
+        optimum: whether the level of the best alpha is drawn where the alpha itself is unknown, as
+            in the paper's Figure 16.
+        source: `all` draws published numbers beside measured ones.
+        split, view: which rows of the table.
 
     Raises:
         WiseftError: if the selection is empty or not one curve a run.
     """
-    grid = grid_rows(table, source, split, view)
+    wanted = {"model": models, "variant": variants}
+    chosen_rows = rows(table, **{name: v for name, v in wanted.items() if v is not None})
+    grids = _grids(chosen_rows, source, split, view)
+    grid = next(iter(grids.values()))
     chosen = methods_of(grid, methods)
     looks = style.looks(chosen)
     members = [name for group in (groups or {}).values() for name in group]
     names = datasets or [reference_of(grid), *(members or shifts_of(grid))]
-    corners = _corners(groups or {}, reference_of(grid), names)
+    corners = _corners(groups or {}, grid, names)
     n_columns = min(COLUMNS, len(names))
     n_rows = math.ceil(len(names) / n_columns)
     figure = Figure(figsize=(style.page_width, 1.75 * n_rows + 0.6), layout="constrained")
     panels = figure.subplots(n_rows, n_columns, squeeze=False, sharex=True)
-    with_output = output_space and has_output_space(grid, chosen[0])
+    output = output_space and has_output_space(grid, chosen[0])
+    parts = _Parts(output, chord, gain, optimum)
     for ax, name in zip(panels.flat, names, strict=False):
-        _draw_panel(ax, grid, name, looks, with_output)
+        _draw_panel(ax, grids, chosen_rows, name, looks, parts)
         ax.set_title((labels or {}).get(name, name), loc="left", fontweight="bold")
         ax.set_title(corners[name], loc="right", color="#555555")
     _span_alike(list(panels.flat[: len(names)]))
@@ -88,11 +118,30 @@ def draw(
         ax.tick_params(labelbottom=True)
     for ax in panels[:, 0]:
         ax.set_ylabel("Accuracy (%)")
-    figure.legend(handles=_legend(looks, with_output), loc="outside lower center", ncols=3)
+    handles = _legend(looks, parts, list(grids))
+    figure.legend(handles=handles, loc="outside lower center", ncols=3)
     return figure
 
 
-def _corners(groups: dict[str, list[str]], reference: str, names: list[str]) -> dict[str, str]:
+@dataclass(frozen=True)
+class _Parts:
+    """What a panel shows beside the curves."""
+
+    output_space: bool
+    chord: bool
+    gain: bool
+    optimum: bool
+
+
+def _grids(table: pd.DataFrame, source: str, split: str, view: str) -> dict[str, pd.DataFrame]:
+    """Return the sweep of each source, the leading one first: measured if there is any."""
+    names = [source]
+    if source == "all":
+        names = [name for name in (MEASURED, PUBLISHED) if (table["source"] == name).any()]
+    return {name: with_intervals(grid_rows(table, name, split, view)) for name in names}
+
+
+def _corners(groups: dict[str, list[str]], grid: pd.DataFrame, names: list[str]) -> dict[str, str]:
     """Return the word in each panel's corner.
 
     Raises:
@@ -104,14 +153,48 @@ def _corners(groups: dict[str, list[str]], reference: str, names: list[str]) -> 
             f"option groups lists {', '.join(unknown)}, but the panels are {', '.join(names)}"
         )
     words = {member: word for word, members in groups.items() for member in members}
+    references = grid["reference"].unique()
+    reference = references[0] if len(references) == 1 else None
     return {name: words.get(name, "reference" if name == reference else "") for name in names}
 
 
 def _draw_panel(
-    ax: Axes, grid: pd.DataFrame, dataset: str, looks: dict[str, Look], output_space: bool
+    ax: Axes,
+    grids: dict[str, pd.DataFrame],
+    table: pd.DataFrame,
+    dataset: str,
+    looks: dict[str, Look],
+    parts: _Parts,
 ) -> None:
-    first = next(iter(looks))
-    ends = mean_over_runs(curve(grid, dataset, first)).iloc[[0, -1]]
+    first, (leading, grid) = next(iter(looks)), next(iter(grids.items()))
+    if parts.chord:
+        _draw_chord(ax, mean_over_runs(curve(grid, dataset, first)).iloc[[0, -1]])
+    if parts.output_space:
+        mean = mean_over_runs(curve(grid, dataset, first, "output"))
+        ax.plot(
+            mean["alpha"],
+            mean["value"],
+            color=OUTPUT_SPACE.color,
+            linestyle=OUTPUT_SPACE.linestyle,
+            linewidth=1.4,
+            zorder=3,
+            gid="output",
+        )
+    for method, look in reversed(looks.items()):
+        _draw_curve(ax, curve(grid, dataset, method), look, method)
+    for source in [name for name in grids if name != leading]:
+        for method, look in looks.items():
+            _draw_published(ax, grids[source], dataset, look, f"{method}:{source}")
+    if parts.optimum:
+        _draw_optimum(ax, table, dataset, first, looks[first])
+    if parts.gain:
+        _draw_gain(ax, mean_over_runs(curve(grid, dataset, first)), looks[first])
+    percent_axis(ax.yaxis)
+    ax.set_xlim(-0.04, 1.04)
+    ax.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "0.25", "0.5", "0.75", "1"])
+
+
+def _draw_chord(ax: Axes, ends: pd.DataFrame) -> None:
     ax.plot(
         ends["alpha"],
         ends["value"],
@@ -128,27 +211,62 @@ def _draw_panel(
         zorder=2,
         gid="better-end",
     )
-    if output_space:
-        mean = mean_over_runs(curve(grid, dataset, first, "output"))
-        ax.plot(
-            mean["alpha"],
-            mean["value"],
-            color=OUTPUT_SPACE.color,
-            linestyle=OUTPUT_SPACE.linestyle,
-            linewidth=1.4,
-            zorder=3,
-            gid="output",
-        )
-    for method, look in reversed(looks.items()):
-        _draw_curve(ax, curve(grid, dataset, method), look, method)
-    percent_axis(ax.yaxis)
-    ax.set_xlim(-0.04, 1.04)
-    ax.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "0.25", "0.5", "0.75", "1"])
+
+
+def _draw_published(ax: Axes, grid: pd.DataFrame, dataset: str, look: Look, name: str) -> None:
+    """Draw published numbers behind measured ones, of the methods and datasets that have any."""
+    method = name.split(":")[0]
+    if not ((grid["dataset"] == dataset) & (grid["method"] == method)).any():
+        return
+    mean = mean_over_runs(curve(grid, dataset, method))
+    ax.plot(
+        mean["alpha"],
+        mean["value"],
+        color=look.color,
+        linestyle=FADED_LINE if len(mean) > FEW else "none",
+        marker=look.marker,
+        markersize=1.8 if len(mean) > FEW else 3.2,
+        linewidth=0.9,
+        zorder=3,
+        gid=f"mean:{name}",
+    )
+
+
+def _draw_optimum(ax: Axes, table: pd.DataFrame, dataset: str, method: str, look: Look) -> None:
+    """Draw the level that the best alpha reaches, which may be known without the alpha."""
+    best = rows(table, selection="oracle-column", method=method, dataset=dataset)
+    measured = best[best["source"] == MEASURED]
+    ax.axhline(
+        float((measured if len(measured) else best)["value"].mean()),
+        color=look.color,
+        linestyle=OPTIMUM.linestyle,
+        linewidth=0.8,
+        zorder=2,
+        gid="optimum",
+    )
+
+
+def _draw_gain(ax: Axes, mean: pd.DataFrame, look: Look) -> None:
+    """Write the points that alpha 0.5 gains over alpha 1 below its marker."""
+    by_alpha = mean.set_index("alpha")["value"]
+    gain = 100 * (by_alpha[FIXED_ALPHA] - by_alpha[1.0])
+    bottom = mean[mean["alpha"] == FIXED_ALPHA][["value", "ci_low"]].min(axis=1).iloc[0]
+    ax.annotate(
+        f"{gain:+.1f} pp".replace("-", "−"),
+        xy=(FIXED_ALPHA, bottom),
+        xytext=(0, -5),
+        textcoords="offset points",
+        ha="center",
+        va="top",
+        color=look.color,
+        zorder=7,
+    ).set_gid("gain")
 
 
 def _draw_curve(ax: Axes, found: pd.DataFrame, look: Look, method: str) -> None:
     """Draw the mean over runs with 95 % intervals, and the range of the runs as a band."""
     mean = mean_over_runs(found)
+    join = len(mean) > FEW
     if len(each_run(found)) > 1:
         spread = found.groupby("alpha")["value"].agg(["min", "max"])
         ax.fill_between(
@@ -170,9 +288,9 @@ def _draw_curve(ax: Axes, found: pd.DataFrame, look: Look, method: str) -> None:
         mean["alpha"],
         mean["value"],
         color=look.color,
-        linestyle=look.linestyle,
+        linestyle=look.linestyle if join else "none",
         marker=look.marker,
-        markersize=2.8,
+        markersize=2.8 if join else 4.4,
         linewidth=1.0,
         zorder=5,
         gid=f"mean:{method}",
@@ -206,22 +324,25 @@ def _span_alike(panels: list[Axes]) -> None:
         ax.set_yticks([tick for tick in ticks if -1e-9 <= tick <= 1 + 1e-9])
 
 
-def _legend(looks: dict[str, Look], output_space: bool) -> list[Any]:
+def _legend(looks: dict[str, Look], parts: _Parts, sources: list[str]) -> list[Any]:
     def line(look: Look, label: str | None = None, **more: Any) -> Line2D:
-        settings: dict[str, Any] = {
-            "color": look.color,
-            "marker": look.marker,
-            "linestyle": look.linestyle,
-            "markersize": 3.2,
-            "linewidth": 1.0,
-        }
-        return Line2D([], [], label=label or look.label, **(settings | more))
+        settings: dict[str, Any] = {"markersize": 3.2, "linewidth": 1.0}
+        return legend_line(label or look.label, look, **(settings | more))
 
-    first = next(iter(looks.values()))
+    name, first = next(iter(looks.items()))
     handles = [line(look) for look in looks.values()]
     highlighted = {"linestyle": "none", "markersize": 5.2, "markerfacecolor": "white"}
     handles.append(line(first, f"α = {FIXED_ALPHA}", **highlighted))
-    if output_space:
-        handles.append(line(OUTPUT_SPACE, f"{OUTPUT_SPACE.label}, {next(iter(looks))}"))
-    handles += [line(look, f"{look.label}, {next(iter(looks))}") for look in (CHORD, BETTER_END)]
+    if parts.output_space:
+        handles.append(line(OUTPUT_SPACE, f"{OUTPUT_SPACE.label}, {name}"))
+    if parts.chord:
+        handles += [line(look, f"{look.label}, {name}") for look in (CHORD, BETTER_END)]
+    if parts.optimum:
+        handles.append(line(OPTIMUM, color=first.color, linewidth=0.8))
+    if parts.gain:
+        handles.append(line(GAIN, color=first.color))
+    if len(sources) > 1:
+        handles.append(line(Look(f"{PUBLISHED} (small marks)", GREY, "", FADED_LINE)))
+    elif sources == [PUBLISHED]:
+        handles.append(line(Look(f"all numbers {PUBLISHED}", GREY, "", "none")))
     return handles

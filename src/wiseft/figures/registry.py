@@ -13,13 +13,17 @@ from pydantic import BaseModel, ConfigDict, create_model
 
 from wiseft.config.loading import validate
 from wiseft.errors import WiseftError
-from wiseft.figures import landscape, robustness
+from wiseft.figures import bars, gains, landscape, robustness, scatter, tradeoff
 from wiseft.figures.style import Style, paper_style
 from wiseft.io import atomic_path
 
 FIGURES: dict[str, Callable[..., Figure]] = {
     "robustness": robustness.draw,
     "landscape": landscape.draw,
+    "scatter": scatter.draw,
+    "gains": gains.draw,
+    "tradeoff": tradeoff.draw,
+    "bars": bars.draw,
 }
 NAMES = tuple(FIGURES)
 
@@ -32,7 +36,12 @@ METADATA: dict[str, dict[str, Any]] = {
 
 
 def draw_figure(
-    name: str, draw: str, table: pd.DataFrame, style: Style, options: Mapping[str, Any]
+    name: str,
+    draw: str,
+    table: pd.DataFrame,
+    style: Style,
+    options: Mapping[str, Any],
+    context: Mapping[str, Any] | None = None,
 ) -> Figure:
     """Draw one figure.
 
@@ -42,6 +51,8 @@ def draw_figure(
         table: the tidy table.
         style: from :func:`wiseft.figures.style.paper_style`, which must be active.
         options: keyword arguments of the drawing.
+        context: what is known of the experiment (:mod:`wiseft.figures.context`): keyword arguments
+            for the drawings that take them, and none that `options` gives.
 
     Raises:
         WiseftError: with the figure's name, if the drawing or an option is unknown or the table
@@ -52,7 +63,9 @@ def draw_figure(
             f"figure {name}: there is no drawing {draw!r}; choose one of {', '.join(NAMES)}"
         )
     function = FIGURES[draw]
-    settings = validate(_options_model(function), dict(options), f"options of figure {name}")
+    model = _options_model(function)
+    taken = {key: value for key, value in (context or {}).items() if key in model.model_fields}
+    settings = validate(model, {**taken, **options}, f"options of figure {name}")
     chosen = {key: getattr(settings, key) for key in settings.model_fields_set}
     try:
         return function(table, style, **chosen)
@@ -92,8 +105,13 @@ def save_figure(figure: Figure, paths: Iterable[Path]) -> None:
 
 
 def make_figure(
-    name: str, draw: str, table: pd.DataFrame, options: Mapping[str, Any], paths: Iterable[Path]
+    name: str,
+    draw: str,
+    table: pd.DataFrame,
+    options: Mapping[str, Any],
+    paths: Iterable[Path],
+    context: Mapping[str, Any] | None = None,
 ) -> None:
     """Draw one figure in the paper's style and save it. Raises as the two functions it calls."""
     with paper_style() as style:
-        save_figure(draw_figure(name, draw, table, style, options), paths)
+        save_figure(draw_figure(name, draw, table, style, options, context), paths)

@@ -15,11 +15,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 
+from wiseft.errors import WiseftError
 from wiseft.figures.axes import accuracy_axes, draw_identity, logit_limits
+from wiseft.figures.marks import draw_curve, draw_star, legend_line
 from wiseft.figures.select import (
-    FIXED_ALPHA,
     average_dataset,
-    each_run,
     grid_rows,
     has_output_space,
     mean_over_runs,
@@ -38,9 +38,6 @@ from wiseft.figures.style import (
     Style,
 )
 from wiseft.tabulate.robustness import BaselineFit, baseline_fit, baseline_points
-
-SELECTED_ALPHAS = (0.0, FIXED_ALPHA, 1.0)
-"""Points that get a 95 % interval: zero-shot, the fixed alpha and fine-tuned."""
 
 
 @dataclass(frozen=True)
@@ -83,26 +80,29 @@ def draw(
         source, split, view: which rows of the table.
 
     Raises:
-        WiseftError: if the selection is empty or not one curve a run.
+        WiseftError: if the selection is empty or not one curve a run, or there are neither
+            methods nor baselines.
     """
     grid = grid_rows(table, source, split, view)
-    chosen = methods_of(grid, methods)
+    chosen = methods_of(grid, methods, needed=not baselines)
     content = _content(grid, average, chosen, output_space, baselines, fit_exclude or [])
     looks = style.looks(chosen)
-    zoom = _limits(content, with_baselines=False)
-    whole = _limits(content, with_baselines=True)
     figure = Figure(figsize=(style.page_width, 3.5), layout="constrained")
     two = len(content.fitted) + len(content.others) > 0
-    panels = figure.subplots(1, 2 if two else 1, squeeze=False)[0]
+    views = [_limits(content, with_baselines=True)] if two else []
+    views += [_limits(content, with_baselines=False)] if chosen else []
+    if not views:
+        raise WiseftError("the table has neither methods nor baselines of the average to draw")
+    panels = figure.subplots(1, len(views), squeeze=False)[0]
     identity = False
-    for ax, (xlim, ylim) in zip(panels, [whole, zoom] if two else [zoom], strict=True):
+    for ax, (xlim, ylim) in zip(panels, views, strict=True):
         accuracy_axes(ax, xlim, ylim)
         identity |= draw_identity(ax)
-        _draw_panel(ax, content, looks, enlarged=ax is panels[-1])
+        _draw_panel(ax, content, looks, enlarged=bool(chosen) and ax is panels[-1])
         ax.set_xlabel(xlabel or f"Accuracy on {reference_of(grid)} (reference, %)")
     panels[0].set_ylabel(ylabel or f"Accuracy on {average} (average, %)")
-    if two:
-        _mark_zoom(panels[0], *zoom)
+    if len(views) > 1:
+        _mark_zoom(panels[0], *views[1])
     figure.legend(handles=_legend(content, looks, identity), loc="outside lower center", ncols=3)
     return figure
 
@@ -118,7 +118,7 @@ def _content(
     x, y = reference_of(grid), average_dataset(average)
     curves = {method: paired_curve(grid, x, y, method) for method in methods}
     output = None
-    if output_space and has_output_space(grid, methods[0]):
+    if methods and output_space and has_output_space(grid, methods[0]):
         output = paired_curve(grid, x, y, methods[0], "output")
     every = baseline_points(grid, average) if baselines else pd.DataFrame(columns=["x", "y"])
     fitted = baseline_points(grid, average, fit_exclude) if baselines else every
@@ -164,94 +164,10 @@ def _draw_panel(
             gid="output",
         )
     for method, found in reversed(content.curves.items()):
-        _draw_curve(ax, found, looks[method], method, scale, each=enlarged)
-    first = mean_over_runs(next(iter(content.curves.values()))).iloc[0]
-    ax.plot(
-        [first["value_x"]],
-        [first["value_y"]],
-        marker=ZERO_SHOT.marker,
-        markersize=11 * scale,
-        color=ZERO_SHOT.color,
-        markeredgecolor="white",
-        markeredgewidth=0.5,
-        linestyle="none",
-        zorder=8,
-        gid="zero-shot",
-    )
-
-
-def _draw_curve(
-    ax: Axes, found: pd.DataFrame, look: Look, method: str, scale: float, each: bool
-) -> None:
-    """Draw the mean over runs with a marker an alpha, and each run as a thin line."""
-    runs = each_run(found)
-    if each and len(runs) > 1:
-        for run in runs:
-            ax.plot(
-                run["value_x"],
-                run["value_y"],
-                color=look.color,
-                linewidth=0.5,
-                alpha=0.4,
-                zorder=2,
-                gid=f"run:{method}",
-            )
-    mean = mean_over_runs(found)
-    inner = mean[mean["alpha"] > 0]
-    ax.plot(
-        mean["value_x"],
-        mean["value_y"],
-        color=look.color,
-        linestyle=look.linestyle,
-        linewidth=1.3 * scale,
-        zorder=4,
-        gid=f"mean:{method}",
-    )
-    ax.plot(
-        inner["value_x"],
-        inner["value_y"],
-        color=look.color,
-        marker=look.marker,
-        markersize=3.4 * scale,
-        linestyle="none",
-        zorder=5,
-        gid=f"markers:{method}",
-    )
-    _draw_selected(ax, mean, look, method, scale)
-
-
-def _draw_selected(ax: Axes, mean: pd.DataFrame, look: Look, method: str, scale: float) -> None:
-    """Draw intervals at the selected alphas, and larger markers at the fixed one and at 1."""
-    for record in mean[mean["alpha"].isin(SELECTED_ALPHAS)].to_dict("records"):
-        point = {str(name): float(number) for name, number in record.items()}
-        x, y, alpha = point["value_x"], point["value_y"], point["alpha"]
-        ax.errorbar(
-            x,
-            y,
-            xerr=[[x - point["ci_low_x"]], [point["ci_high_x"] - x]],
-            yerr=[[y - point["ci_low_y"]], [point["ci_high_y"] - y]],
-            fmt="none",
-            ecolor=look.color if alpha > 0 else ZERO_SHOT.color,
-            elinewidth=0.8 * scale,
-            capsize=1.8 * scale,
-            capthick=0.8 * scale,
-            zorder=6,
-        )
-        if alpha == 0:
-            continue
-        fixed = alpha == FIXED_ALPHA
-        ax.plot(
-            [x],
-            [y],
-            marker=look.marker,
-            markersize=6.5 * scale,
-            markerfacecolor="white" if fixed else look.color,
-            markeredgecolor=look.color,
-            markeredgewidth=1.5 * scale,
-            linestyle="none",
-            zorder=7,
-            gid=f"{'fixed' if fixed else 'fine-tuned'}:{method}",
-        )
+        draw_curve(ax, found, looks[method], method, scale, each=enlarged)
+    if content.curves:
+        first = mean_over_runs(next(iter(content.curves.values()))).iloc[0]
+        draw_star(ax, first["value_x"], first["value_y"], scale)
 
 
 def _draw_baselines(ax: Axes, content: _Content) -> None:
@@ -286,33 +202,24 @@ def _mark_zoom(ax: Axes, xlim: tuple[float, float], ylim: tuple[float, float]) -
 
 def _legend(content: _Content, looks: dict[str, Look], identity: bool) -> list[Any]:
     """Return the legend's handles, in the order in which the figure is read."""
-
-    def line(label: str, look: Look, **more: Any) -> Line2D:
-        settings = {
-            "color": look.color,
-            "marker": look.marker,
-            "linestyle": look.linestyle,
-            "markersize": 3.4,
-        }
-        return Line2D([], [], label=label, **(settings | more))
-
-    first = next(iter(looks.values()))
-    handles: list[Any] = [
-        line(ZERO_SHOT.label, ZERO_SHOT, linestyle="none", markersize=8),
-        *(line(look.label, look) for look in looks.values()),
-        line("α = 0.5", first, linestyle="none", markersize=6, markerfacecolor="white"),
-        line("fine-tuned (α = 1)", first, linestyle="none", markersize=6),
-    ]
+    handles: list[Any] = []
+    for first in list(looks.values())[:1]:
+        handles = [
+            legend_line(ZERO_SHOT.label, ZERO_SHOT, linestyle="none", markersize=8),
+            *(legend_line(look.label, look) for look in looks.values()),
+            legend_line("α = 0.5", first, linestyle="none", markersize=6, markerfacecolor="white"),
+            legend_line("fine-tuned (α = 1)", first, linestyle="none", markersize=6),
+        ]
     if content.output is not None:
-        handles.append(line(f"{OUTPUT_SPACE.label}, {next(iter(looks))}", OUTPUT_SPACE))
+        handles.append(legend_line(f"{OUTPUT_SPACE.label}, {next(iter(looks))}", OUTPUT_SPACE))
     if len(content.fitted):
-        handles.append(line(FROM_SCRATCH.label, FROM_SCRATCH, linestyle="none"))
+        handles.append(legend_line(FROM_SCRATCH.label, FROM_SCRATCH, linestyle="none"))
     if content.fit is not None:
         label = f"logit-linear fit (R² = {content.fit.r2:.2f}), 95% band"
         handles.append(Patch(color=FROM_SCRATCH.color, alpha=0.15, linewidth=0, label=label))
     if len(content.others):
         white = {"linestyle": "none", "markerfacecolor": "white", "markersize": 4.6}
-        handles.append(line("from scratch, not in the fit", AUGMENTED, **white))
+        handles.append(legend_line("from scratch, not in the fit", AUGMENTED, **white))
     if identity:
         handles.append(Line2D([], [], color=GREY, linestyle=DASHED, linewidth=0.9, label="y = x"))
     return handles

@@ -8,10 +8,13 @@ standard deviation of a mean is at most the mean of the standard deviations.
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
+from wiseft.config.base import SEED_SUFFIX_PATTERN
 from wiseft.errors import WiseftError
 from wiseft.tabulate.robustness import BASELINE_METHOD, average_name
 from wiseft.tabulate.schema import AVERAGE_PREFIX
@@ -19,6 +22,8 @@ from wiseft.tabulate.schema import AVERAGE_PREFIX
 RUN = ["model", "variant", "run", "seed"]
 VALUES = ["value", "ci_low", "ci_high"]
 FIXED_ALPHA = 0.5
+SEPARATOR = ", "
+"""Between the parts of a line's name."""
 
 
 def rows(table: pd.DataFrame, **wanted: Any) -> pd.DataFrame:
@@ -27,22 +32,23 @@ def rows(table: pd.DataFrame, **wanted: Any) -> pd.DataFrame:
     Raises:
         WiseftError: if a column is unknown or no row is left.
     """
-    found = table
+    left = np.ones(len(table), dtype=bool)
     for column, value in wanted.items():
         if column not in table.columns:
             raise WiseftError(
                 f"the table has no column {column!r}; its columns are {', '.join(table.columns)}"
             )
-        keep = found[column].isin(value) if isinstance(value, list) else found[column] == value
-        if not keep.any():
-            there = sorted({str(item) for item in found[column]})
+        here = table[column]
+        keep = here.isin(value) if isinstance(value, list) else here == value
+        before, left = left, left & keep.to_numpy(dtype=bool, na_value=False)
+        if not left.any():
+            there = sorted({str(item) for item in here[before]})
             raise WiseftError(
                 f"no row is left with {column} {value!r} after "
                 f"{', '.join(_before(wanted, column)) or 'no other condition'}; there {column} is "
                 f"{', '.join(there) or 'empty'}. Change the figure's options or the experiment"
             )
-        found = found[keep]
-    return found
+    return table[left]
 
 
 def _before(wanted: dict[str, Any], column: str) -> list[str]:
@@ -76,21 +82,77 @@ def shifts_of(table: pd.DataFrame) -> list[str]:
     return [n for n in names if n != reference and not n.startswith(AVERAGE_PREFIX)]
 
 
-def methods_of(table: pd.DataFrame, methods: list[str] | None) -> list[str]:
+def methods_of(table: pd.DataFrame, methods: list[str] | None, needed: bool = True) -> list[str]:
     """Return the methods to draw: those asked for, else all but the baselines, end-to-end first.
 
     Raises:
-        WiseftError: if one is not in the table, or there are none.
+        WiseftError: if one is not in the table, or there are none and some are needed.
     """
     there = [m for m in table["method"].unique().tolist() if m != BASELINE_METHOD]
-    chosen = methods if methods is not None else sorted(there, key=lambda m: (m != "end-to-end", m))
+    chosen = methods if methods is not None else sorted(there, key=_end_to_end_first)
     unknown = [m for m in chosen if m not in there]
-    if unknown or not chosen:
+    if unknown or (needed and not chosen):
         raise WiseftError(
             f"the methods to draw are {', '.join(chosen) or 'none'}, but the table has "
             f"{', '.join(there) or 'none but baselines'}"
         )
     return chosen
+
+
+def _end_to_end_first(method: str) -> tuple[bool, str]:
+    return method.split(SEPARATOR)[0] != "end-to-end", method
+
+
+LineKey = tuple[str, str, str]
+"""Model without its pre-training seed, method and variant: whose runs may be averaged."""
+
+
+def line_names(grid: pd.DataFrame) -> dict[LineKey, str]:
+    """Return a name for everything whose runs are means over seeds and nothing else.
+
+    It is the method where that says enough, else method, model and variant as far as they differ.
+    """
+    keys = [key for key in _line_keys(grid) if key[1] != BASELINE_METHOD]
+    same: dict[str, set[LineKey]] = {}
+    for key in keys:
+        same.setdefault(key[1], set()).add(key)
+    names = {}
+    for model, method, variant in dict.fromkeys(keys):
+        parts = [method]
+        if len({key[0] for key in same[method]}) > 1:
+            parts.append(model)
+        if len({key[2] for key in same[method]}) > 1:
+            parts.append(variant or "default")
+        names[model, method, variant] = SEPARATOR.join(parts)
+    return names
+
+
+def _line_keys(frame: pd.DataFrame) -> list[LineKey]:
+    models = [without_seed(model) for model in frame["model"]]
+    return list(zip(models, frame["method"], frame["variant"], strict=True))
+
+
+def by_line(frame: pd.DataFrame, names: dict[LineKey, str]) -> pd.DataFrame:
+    """Return a table with the names of :func:`line_names` in the column `method`.
+
+    Baselines keep theirs; rows that summarise several models stay where these share a name.
+    """
+    of_all: dict[LineKey, str] = {}  # rows of all models: method and variant must have one name
+    for (_, method, variant), name in names.items():
+        key = ("all", method, variant)
+        of_all[key] = name if of_all.get(key, name) == name else ""
+    known = {**of_all, **names}
+    named = [
+        method if method == BASELINE_METHOD else known.get((model, method, variant), "")
+        for model, method, variant in _line_keys(frame)
+    ]
+    found = frame.assign(method=named)
+    return found[found["method"] != ""]
+
+
+def without_seed(model: str) -> str:
+    """Return a model's entry: its name without the pre-training seed."""
+    return re.sub(SEED_SUFFIX_PATTERN, "", model)
 
 
 def curve(

@@ -28,6 +28,10 @@ BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY = (
 DASHED, DOTTED, DASHDOT = (0, (4, 1.4)), (0, (1, 1.3)), (0, (5, 1.4, 1, 1.4))
 
 
+FADED_LINE = (0, (1, 1.2))
+"""Of published numbers, where measured ones stand beside them."""
+
+
 @dataclass(frozen=True)
 class Look:
     """How one method is drawn; marker and line differ so that a grey print can be read too."""
@@ -46,10 +50,44 @@ OUTPUT_SPACE = Look("output-space ensemble", BLUE, "", DOTTED)
 ZERO_SHOT = Look("zero-shot", BLACK, "*")
 FROM_SCRATCH = Look("trained from scratch", GREEN, "o", "-")
 AUGMENTED = Look("trained from scratch", GREEN, "^")
+INDEPENDENT = {
+    "ns-efficientnet-l2": Look("with NS EfficientNet-L2", PURPLE, "v", DASHDOT),
+    "ns-efficientnet-b6": Look("with NS EfficientNet-B6", ORANGE, "P", (0, (2, 1.2))),
+}
+"""Models that a zero-shot model is ensembled with, of the paper's Figure 25."""
+COOP = Look("CoOp", GREEN, "o", "")
+NAMED: dict[str, Look] = {
+    **INDEPENDENT,
+    "coop": COOP,
+    "output-space": Look("output-space ensemble", SKY, "o", DOTTED),
+}
+"""Further looks that a series may name, or whose name is a method's."""
+FAMILIES: dict[str, Look] = {
+    "standard": Look("standard ImageNet models", GREEN, "o", "-"),
+    "zero-shot": Look("zero-shot CLIP models", PURPLE, "v", (0, (6, 1.4))),
+    "more-data": Look("trained with more data", SKY, "^", ""),
+    "robustness-intervention": Look("robustness interventions", ORANGE, "x", ""),
+    "lp-adversarial": Look("Lp-adversarially trained", GREY, "+", ""),
+}
+"""Other people's models, by the method of their rows."""
+SCALE = (
+    Look("", "#3b0f70", "v", "-"),
+    Look("", "#8c2981", "<", DASHED),
+    Look("", BLUE, "s", "-"),
+    Look("", "#de6f2b", "D", DASHDOT),
+    Look("", "#b8860b", "^", "-"),
+)
+"""Looks of alphas from 0 to 1, of lines that are told apart by alpha."""
 SPARE = (
     Look("", PURPLE, "v", DASHDOT),
     Look("", ORANGE, "P", (0, (2, 1.2))),
     Look("", SKY, "X", (0, (7, 1.5))),
+    Look("", "#7a5195", "<", "-"),
+    Look("", "#6b6b00", "p", DASHED),
+    Look("", "#444444", "h", DASHDOT),
+    Look("", "#b5475d", ">", "-"),
+    Look("", "#00796b", "d", DASHED),
+    Look("", "#a65628", "^", DASHDOT),
 )
 """Looks of methods that have none of their own, in order of appearance."""
 
@@ -67,7 +105,7 @@ class Style:
         spare = iter(SPARE * len(methods))
         found = {}
         for method in methods:
-            look = self.methods.get(method)
+            look = self.methods.get(method) or NAMED.get(method)
             if look is None:
                 free = next(spare)
                 look = Look(method, free.color, free.marker, free.linestyle)

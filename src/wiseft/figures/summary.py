@@ -12,9 +12,12 @@ import pandas as pd
 from wiseft.figures.headline import POINTS, Cell, cell
 from wiseft.figures.select import (
     FIXED_ALPHA,
+    SEPARATOR,
     average_dataset,
+    by_line,
     grid_rows,
     has_output_space,
+    line_names,
     methods_of,
     paired_curve,
 )
@@ -70,16 +73,19 @@ def summary(experiment: str, tables: Tables, settings: TabulateSettings) -> str:
     grid = grid_rows(
         tables.table, "measured", settings.test_split, settings.view_of(settings.reference)
     )
-    methods = methods_of(grid, None)
+    names = line_names(grid)
+    grid = by_line(grid, names)
+    comparisons, selection = by_line(tables.comparisons, names), by_line(tables.selection, names)
+    methods = methods_of(grid, None, needed=False)
     targets = {f"reference ({settings.reference})": settings.reference}
     targets |= {f"average of {name}": average_dataset(name) for name in settings.averages}
     parts = [
         f"# {experiment}: summary\n",
         _inventory(grid, settings),
         _headline_section(grid, methods, targets),
-        _averages_section(tables.comparisons, targets),
-        _datasets_section(tables.comparisons, settings),
-        _selection_section(tables.selection, targets),
+        _averages_section(comparisons, targets),
+        _datasets_section(comparisons, settings),
+        _selection_section(selection, targets),
         _robustness_section(grid, methods, tables.fits, settings),
         HONESTY,
     ]
@@ -112,17 +118,22 @@ def p_text(value: float) -> str:
     return "< 0.0001" if value < 1e-4 else f"{value:.2g}"
 
 
-def _title(method: str) -> str:
-    return METHODS[method].label if method in METHODS else method
+def _title(name: str) -> str:
+    """Return the title of a line: its method's label, and what else its name says."""
+    method, *rest = name.split(SEPARATOR)
+    label = METHODS[method].label if method in METHODS else method
+    return SEPARATOR.join([label, *rest])
 
 
 def _inventory(grid: pd.DataFrame, settings: TabulateSettings) -> str:
-    swept = grid[grid["method"].isin(methods_of(grid, None))]
+    methods = methods_of(grid, None, needed=False)
+    swept = grid[grid["method"].isin(methods)] if methods else grid
     models = ", ".join(sorted(swept["model"].unique()))
     seeds = ", ".join(str(seed) for seed in sorted(swept["seed"].unique()))
     averages = "; ".join(f"{name} = {', '.join(m)}" for name, m in settings.averages.items())
+    what, training = ("Zero-shot models", "Fine-tuning") if methods else ("Models", "Training")
     return (
-        f"Reference: {settings.reference}. Zero-shot models: {models}. Fine-tuning seeds: {seeds}. "
+        f"Reference: {settings.reference}. {what}: {models}. {training} seeds: {seeds}. "
         f"Split: {settings.test_split}. "
         f"Averages: {averages}.\n"
     )
@@ -135,6 +146,8 @@ def _cell_text(found: Cell) -> str:
 
 
 def _headline_section(grid: pd.DataFrame, methods: list[str], targets: dict[str, str]) -> str:
+    if not methods:
+        return ""
     rows = []
     for method in methods:
         for label, dataset in targets.items():
@@ -302,7 +315,7 @@ def _robustness_section(
                 flagged |= outside
                 texts.append(points(float(rho.value.mean())) + ("\\*" if outside else ""))
             rows.append([_title(method), name, *texts])
-    table = markdown_table(["method", "average", *POINTS], rows)
+    table = markdown_table(["method", "average", *POINTS], rows) if rows else ""
     note = (
         "\n\\* Some run lies outside the fitted range: the line is extrapolated there.\n"
         if flagged

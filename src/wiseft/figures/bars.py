@@ -1,0 +1,143 @@
+"""Bars of any metric, side by side (the paper's Figures 5 and 27 to 30: diversity of predictions).
+
+What a bar shows is said by columns of the tidy table: a panel's and a series' conditions together
+with the name below the bar must leave the rows of one number, of one or several runs.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from pydantic import Field
+
+from wiseft.config.base import Entry
+from wiseft.errors import WiseftError
+from wiseft.figures.legend import place_legend
+from wiseft.figures.select import RUN, rows
+from wiseft.figures.style import BLACK, BLUE, GREEN, GREY, ORANGE, Style
+
+FILLS = ((BLUE, ""), (ORANGE, "////"), (GREEN, "...."), (GREY, "xxxx"))
+"""Colour and hatching of the series in their order."""
+BAR_SHARE = 0.8
+
+
+class BarSeries(Entry):
+    """Bars of one colour."""
+
+    label: str = Field(description="Text in the legend.")
+    where: dict[str, Any] = Field({}, description="Columns of the table and their values.")
+
+
+class BarPanel(Entry):
+    """One pair of axes."""
+
+    title: str = Field("", description="Text above the panel.")
+    ylabel: str = Field("", description="Label of the y axis.")
+    where: dict[str, Any] = Field({}, description="Columns of the table and their values.")
+
+
+def draw(
+    table: pd.DataFrame,
+    style: Style,
+    *,
+    across: Literal["dataset", "model", "method", "variant"],
+    names: list[str],
+    panels: list[BarPanel],
+    series: list[BarSeries],
+    labels: dict[str, str] | None = None,
+    columns: int = 3,
+    height: float = 1.8,
+) -> Figure:
+    """Draw grouped bars.
+
+    Args:
+        table: the tidy table.
+        style: looks and widths.
+        across: the column whose values stand below the bars.
+        names: these values in reading order.
+        panels: the axes and what they show, e.g. one metric or one dataset each.
+        series: bars beside each other; an interval is drawn where one run has one, else the range
+            of the runs.
+        labels: other texts for `names`.
+        columns: panels in a row.
+        height: inches of a row.
+
+    Raises:
+        WiseftError: if a bar has no row, or rows of a run contradict each other.
+    """
+    if len(series) > len(FILLS):
+        raise WiseftError(f"option series has {len(series)} entries, but may have {len(FILLS)}")
+    n_columns = min(columns, len(panels))
+    n_rows = math.ceil(len(panels) / n_columns)
+    width = style.page_width if n_columns > 1 else style.column_width
+    figure = Figure(figsize=(width, height * n_rows), layout="constrained")
+    axes = list(figure.subplots(n_rows, n_columns, squeeze=False).flat)
+    texts = [(labels or {}).get(name, name) for name in names]
+    for ax, panel in zip(axes, panels, strict=False):
+        for place, each in enumerate(series):
+            conditions = {**panel.where, **each.where}
+            found = [bar(table, {**conditions, across: name}) for name in names]
+            _draw_bars(ax, found, place, len(series), each.label)
+        ax.axhline(0, color=BLACK, linewidth=0.6, zorder=3)
+        ax.set_xticks(range(len(names)), texts, rotation=40, ha="right", rotation_mode="anchor")
+        ax.grid(visible=False, axis="x")
+        ax.set_title(panel.title, loc="left", fontweight="bold")
+        ax.set_ylabel(panel.ylabel)
+    for ax in axes[len(panels) :]:
+        ax.set_axis_off()
+    handles = [
+        Patch(facecolor=color, hatch=hatch, edgecolor="white", label=each.label)
+        for each, (color, hatch) in zip(series, FILLS, strict=False)
+    ]
+    place_legend(figure, handles, 2, height * n_rows)
+    return figure
+
+
+def bar(table: pd.DataFrame, conditions: dict[str, Any]) -> tuple[float, float, float]:
+    """Return a bar's height and the ends of its error bar, NaN for none.
+
+    Raises:
+        WiseftError: if there is no row, or several of one run.
+    """
+    found = rows(table, **conditions)
+    if found.duplicated([*RUN, "source"]).any():
+        columns = ", ".join(sorted(found.columns[found.nunique(dropna=False) > 1]))
+        raise WiseftError(
+            f"{' and '.join(f'{k} {v!r}' for k, v in conditions.items())} leaves several rows of a "
+            f"run, which differ in {columns}; name one of them in `where`"
+        )
+    value = found["value"]
+    if len(found) == 1:
+        row = found.iloc[0]
+        return float(row["value"]), float(row["ci_low"]), float(row["ci_high"])
+    return float(value.mean()), float(value.min()), float(value.max())
+
+
+def _draw_bars(
+    ax: Axes, found: list[tuple[float, float, float]], place: int, n_series: int, label: str
+) -> None:
+    width = BAR_SHARE / n_series
+    x = np.arange(len(found)) + (place - (n_series - 1) / 2) * width
+    heights = np.array([height for height, _, _ in found])
+    color, hatch = FILLS[place]
+    bars = ax.bar(x, heights, width, color=color, hatch=hatch, edgecolor="white", linewidth=0.3)
+    for one in bars:
+        one.set_gid(f"bar:{label}")
+    known = np.array([not math.isnan(low) for _, low, _ in found])
+    if known.any():
+        errors = np.array([[h - low, high - h] for h, low, high in found]).T
+        ax.errorbar(
+            x[known],
+            heights[known],
+            yerr=errors[:, known],
+            fmt="none",
+            ecolor=BLACK,
+            elinewidth=0.7,
+            capsize=1.2,
+        )

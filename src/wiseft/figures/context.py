@@ -1,0 +1,60 @@
+"""What figures may know of an experiment beside its table: drawings take what they have use for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from wiseft.config import Catalogue
+from wiseft.config.experiment import ExperimentEntry
+from wiseft.tabulate.schema import AVERAGE_PREFIX
+
+SWEPT_TABLES = frozenset({4, 5, 9, 10, 11, 12})
+"""Tables of the paper that have every alpha."""
+
+
+def figure_context(experiment: ExperimentEntry, catalogue: Catalogue) -> dict[str, Any]:
+    """Return what is the same for all figures of an experiment.
+
+    `fit_exclude`: baselines that no fit goes through, because augmentation is an intervention;
+    tables leave out the same. `titles`: names of datasets and averages as readers know them.
+
+    Raises:
+        WiseftError: if an entry is missing or wrong.
+    """
+    baselines = [] if experiment.baselines is None else experiment.baselines.methods
+    augmented = [m for m in baselines if catalogue.method_settings(m).augment != "none"]
+    titles = {name: catalogue.dataset(name).title for name in experiment.datasets}
+    for name, members in experiment.averages.items():
+        titles[AVERAGE_PREFIX + name] = f"{len(members)} {name}" if name.endswith("s") else name
+    return {"fit_exclude": augmented, "titles": titles}
+
+
+def page_context(experiment: ExperimentEntry, catalogue: Catalogue) -> dict[str, Any]:
+    """Return what the page of an experiment is about (:class:`wiseft.figures.page.PageSettings`).
+
+    Raises:
+        WiseftError: if an entry is missing or wrong.
+    """
+    return {
+        "experiment": experiment.experiment,
+        "title": experiment.title,
+        "about": experiment.about,
+        "reference": experiment.reference,
+        "datasets": experiment.datasets,
+        "averages": list(experiment.averages),
+        "titles": figure_context(experiment, catalogue)["titles"],
+        "captions": {name: figure.caption for name, figure in experiment.figures.items()},
+        "view": catalogue.dataset(experiment.reference).primary_view,
+    }
+
+
+def has_page(experiment: ExperimentEntry) -> bool:
+    """Whether there is something to slide along: shifts, and alphas between the ends."""
+    swept = bool(experiment.methods) and len(experiment.alphas) > 2
+    return len(experiment.datasets) > 1 and (swept or _published_alone(experiment))
+
+
+def _published_alone(experiment: ExperimentEntry) -> bool:
+    """Whether an experiment without runs has numbers of the paper that sweep alpha."""
+    shown = experiment.published
+    return experiment.data_only and shown is not None and not SWEPT_TABLES.isdisjoint(shown.tables)

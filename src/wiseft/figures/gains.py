@@ -1,0 +1,200 @@
+"""What interpolation gains where data are few (the paper's Figures 17 to 19).
+
+A panel shows points gained over the zero-shot model, over the fine-tuned one, or over the better of
+the two, against the size of the training set, with a line for each alpha.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+from wiseft.errors import WiseftError
+from wiseft.figures.labels import short_number
+from wiseft.figures.legend import place_legend
+from wiseft.figures.marks import legend_line
+from wiseft.figures.select import FIXED_ALPHA, curve, grid_rows, mean_over_runs, rows
+from wiseft.figures.style import BLACK, GREY, SCALE, Look, Style
+
+Base = Literal["zero-shot", "fine-tuned", "better"]
+AGAINST: dict[Base, str] = {
+    "zero-shot": "Gain over zero-shot (pp)",
+    "fine-tuned": "Gain over fine-tuned (pp)",
+    "better": "Gain over the better (pp)",
+}
+PANEL_HEIGHT = 1.55
+"""Inches of a row."""
+OPTIMAL = Look("best α of each dataset (oracle)", BLACK, "*", (0, (1, 1.3)))
+
+
+def draw(
+    table: pd.DataFrame,
+    style: Style,
+    *,
+    columns: dict[str, list[str]],
+    x: dict[str, float] | dict[str, dict[str, float]],
+    xlabel: str = "Training images of each class",
+    against: list[Base] | None = None,
+    alphas: list[float] | None = None,
+    optimal: bool = True,
+    method: str = "linear-classifier",
+    model: str | None = None,
+    own_reference: bool = False,
+    source: str = "measured",
+    split: str = "test",
+    view: str = "all",
+) -> Figure:
+    """Draw a column of panels for each group of datasets.
+
+    Args:
+        table: the tidy table.
+        style: looks and widths.
+        columns: datasets by the title of their column; a column of several shows their mean.
+        x: the size of the training set by variant of the method or, where it differs between
+            datasets, by dataset and variant.
+        xlabel: label of the x axis.
+        against: what the rows of panels are held against; by default all three.
+        alphas: a line for each; by default 0, 0.25, 0.5, 0.75 and 1.
+        optimal: whether the best alpha of each dataset, known from its test labels, has a line.
+        method, model: rows that are drawn; with None, those of all models.
+        own_reference: whether only runs that were trained on the dataset itself count.
+        source, split, view: which rows of the table.
+
+    Raises:
+        WiseftError: if a dataset lacks a variant or an alpha, or a column has no dataset.
+    """
+    bases: list[Base] = list(AGAINST) if against is None else against
+    grid = grid_rows(table, source, split, view)
+    grid = grid if model is None else rows(grid, model=model)
+    lines = [0.0, 0.25, 0.5, 0.75, 1.0] if alphas is None else alphas
+    width = style.page_width if len(columns) > 1 else style.column_width
+    figure = Figure(figsize=(width, PANEL_HEIGHT * len(bases)), layout="constrained")
+    labels = max(4, round(9 / len(columns)))
+    panels = figure.subplots(len(bases), len(columns), squeeze=False, sharex="col")
+    for place, (title, datasets) in enumerate(columns.items()):
+        found = _accuracies(grid, datasets, _sizes(x, datasets), method, own_reference)
+        for ax, base in zip(panels[:, place], bases, strict=True):
+            gains = gains_over(found, base, lines, optimal)
+            _draw_panel(ax, gains, labels)
+        panels[0, place].set_title(title, loc="left", fontweight="bold")
+        panels[-1, place].set_xlabel(xlabel)
+    for ax, base in zip(panels[:, 0], bases, strict=True):
+        ax.set_ylabel(AGAINST[base])
+    handles = [legend_line(f"α = {alpha:g}", _look(alpha)) for alpha in lines]
+    if optimal:
+        handles.append(legend_line(OPTIMAL.label, OPTIMAL, markersize=6))
+    place_legend(figure, handles, 3 if len(columns) > 1 else 2, PANEL_HEIGHT * len(bases))
+    return figure
+
+
+def _sizes(
+    x: dict[str, float] | dict[str, dict[str, float]], datasets: list[str]
+) -> dict[str, float]:
+    """Return the size of the training set by variant, which a column's datasets must share."""
+    if not datasets:
+        raise WiseftError("a column of option columns has no dataset")
+    shared: dict[str, float] = {}
+    for name, value in x.items():
+        if not isinstance(value, dict):
+            shared[name] = value
+        elif name in datasets:
+            if shared not in ({}, value):
+                raise WiseftError(
+                    f"the datasets {', '.join(datasets)} share a column but differ in `x`; give "
+                    "them columns of their own, or one size for each variant"
+                )
+            shared = value
+    if not shared:
+        raise WiseftError(f"option x has no sizes for {', '.join(datasets)}")
+    return shared
+
+
+def _accuracies(
+    grid: pd.DataFrame,
+    datasets: list[str],
+    sizes: dict[str, float],
+    method: str,
+    own_reference: bool,
+) -> pd.DataFrame:
+    """Return size, dataset, alpha and value (a fraction; mean over runs)."""
+    parts = []
+    for dataset in datasets:
+        here = rows(grid, reference=dataset) if own_reference else grid
+        for variant, size in sizes.items():
+            found = curve(rows(here, method=method, variant=variant), dataset, method)
+            mean = mean_over_runs(found)[["alpha", "value"]]
+            parts.append(mean.assign(dataset=dataset, size=size))
+    return pd.concat(parts, ignore_index=True)
+
+
+def gains_over(
+    found: pd.DataFrame, base: Base, alphas: list[float], optimal: bool
+) -> dict[float | None, pd.Series]:
+    """Return gains (fractions, means over datasets) by alpha, each a series over sizes.
+
+    The better of zero-shot and fine-tuned is the one with the higher mean over the datasets; the
+    best alpha is chosen for each dataset by itself, and stands under None.
+
+    Args:
+        found: columns size, dataset, alpha, value.
+        base: what they are held against.
+        alphas: alphas that must be in `found`.
+        optimal: whether the best alpha is returned.
+
+    Raises:
+        WiseftError: if an alpha, or an end, is not in `found`.
+    """
+    means = found.groupby(["size", "alpha"])["value"].mean().unstack("alpha")
+    missing = [alpha for alpha in [0.0, 1.0, *alphas] if alpha not in means.columns]
+    if missing or means.isna().to_numpy().any():
+        raise WiseftError(
+            f"every size needs the alphas {', '.join(f'{a:g}' for a in alphas)} and both ends, but "
+            f"the table has {', '.join(f'{a:g}' for a in means.columns)}"
+        )
+    start, end = means[0.0], means[1.0]
+    level = {"zero-shot": start, "fine-tuned": end, "better": start.where(start > end, end)}[base]
+    gains: dict[float | None, pd.Series] = {alpha: means[alpha] - level for alpha in alphas}
+    if optimal:
+        best = found.groupby(["size", "dataset"])["value"].max()
+        gains[None] = best.groupby("size").mean() - level
+    return gains
+
+
+def _look(alpha: float) -> Look:
+    return SCALE[round(alpha * (len(SCALE) - 1))]
+
+
+def _draw_panel(ax: Axes, gains: dict[float | None, pd.Series], labels: int) -> None:
+    ax.axhline(0, color=GREY, linewidth=0.8, zorder=1, gid="zero")
+    for alpha, gain in gains.items():
+        look = OPTIMAL if alpha is None else _look(alpha)
+        ax.plot(
+            gain.index,
+            100 * gain.to_numpy(),
+            color=look.color,
+            linestyle=look.linestyle,
+            marker=look.marker,
+            markersize=5 if alpha is None else 3.4,
+            linewidth=1.6 if alpha == FIXED_ALPHA else 1.0,
+            zorder=3,
+            gid=f"gain:{'optimal' if alpha is None else f'{alpha:.3f}'}",
+        )
+    sizes = next(iter(gains.values())).index
+    ax.set_xscale("log")
+    ax.xaxis.set_major_locator(FixedLocator(_apart([float(size) for size in sizes], labels)))
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short_number(value)))
+
+
+def _apart(sizes: list[float], most: int) -> list[float]:
+    """Return at most so many sizes whose labels have room on a log axis, the largest among them."""
+    factor = (max(sizes) / min(sizes)) ** (1 / most)
+    kept: list[float] = []
+    for size in sorted(sizes, reverse=True):
+        if not kept or kept[-1] / size >= factor:
+            kept.append(size)
+    return sorted(kept)

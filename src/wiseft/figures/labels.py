@@ -1,0 +1,44 @@
+"""Words of the figures: names of datasets and labels of axes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from wiseft.figures.series import Quantity
+from wiseft.metrics import ALL_FRAMES, MACRO_F1, WORST_GROUP
+from wiseft.tabulate.schema import AVERAGE_PREFIX
+
+METRICS = {
+    WORST_GROUP: "worst-group accuracy",
+    MACRO_F1: "macro F1",
+    ALL_FRAMES: "all frames right",
+}
+THROUGH = "-classes"
+"""Ends the name of a view through another dataset's classes."""
+
+
+def name_of(dataset: str, titles: Mapping[str, str]) -> str:
+    """Return a dataset's name as readers know it, or that of an average without its prefix."""
+    return titles.get(dataset, dataset.removeprefix(AVERAGE_PREFIX))
+
+
+def axis_label(of: Quantity, titles: Mapping[str, str]) -> str:
+    """Return the label of an axis: dataset, metric, and the classes that it is restricted to."""
+    if of.label:
+        return of.label
+    metric = METRICS.get(of.metric or "", "accuracy")
+    name = name_of(of.dataset, titles)
+    if of.dataset.startswith(AVERAGE_PREFIX):
+        return f"Average {metric} on {name} (%)"
+    if of.view.endswith(THROUGH):
+        through = name_of(of.view.removesuffix(THROUGH), titles)
+        return f"{name} {metric} (%),\nclasses of {through}"
+    return f"{name} {metric} (%)"
+
+
+def short_number(value: float) -> str:
+    """Return a number of at most about four characters, e.g. `50k` or `1.3M`."""
+    for step, letter in ((1e6, "M"), (1e3, "k")):
+        if value >= step:
+            return f"{float(f'{value / step:.2g}'):g}{letter}"
+    return f"{value:g}"

@@ -1,0 +1,156 @@
+"""Arrows and texts inside a panel: gains, effective robustness, and what a point is."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from pydantic import Field
+
+from wiseft.config.base import Entry
+from wiseft.errors import WiseftError
+from wiseft.figures.baselines import Family
+from wiseft.figures.series import Series
+from wiseft.figures.style import BLACK, DOTTED, GREY, Look
+
+Point = tuple[float, float]
+Place = tuple[int, float]
+"""A series by its place in the panel's list, counted from 0, and an alpha."""
+
+TAG_SIDES: dict[str, tuple[tuple[int, int], str, str]] = {
+    "left": ((-8, 0), "right", "center"),
+    "right": ((8, 0), "left", "center"),
+    "above": ((0, 5), "center", "bottom"),
+}
+"""Offset in points and alignment of a tag."""
+
+BEHIND = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.6}
+"""Under a text, so that it stays readable over marks."""
+
+
+class Arrow(Entry):
+    """An arrow from one point to another, with the gains on both axes beside it."""
+
+    start: Place = Field(description="Where it starts: [series, alpha].")
+    end: Place = Field(description="Where it ends.")
+    text: Literal["start", "middle", "end"] = Field(
+        "start", description="Beside which part of the arrow the gains stand."
+    )
+    side: Literal["left", "right"] = Field("left", description="On which side of it.")
+
+
+class Robustness(Entry):
+    """A point whose effective robustness is shown as an arrow up from the standard models' line."""
+
+    of: Place = Field(description="[series, alpha].")
+    family: str = Field("standard", description="Models whose line it is held against.")
+    side: Literal["left", "right"] = Field("left", description="Where the text stands.")
+
+
+def points_text(difference: float) -> str:
+    """Return a difference of fractions in signed percentage points."""
+    return f"{100 * difference:+.1f}".replace("-", "−")
+
+
+def draw_arrow(ax: Axes, arrow: Arrow, start: Point, end: Point) -> None:
+    """Draw an arrow between two points (fractions) and write what is gained on x and on y."""
+    style = {"arrowstyle": "-|>", "color": BLACK, "linewidth": 0.9, "shrinkA": 4, "shrinkB": 5}
+    ax.annotate("", xy=end, xytext=start, arrowprops=style, zorder=9).set_gid("arrow")
+    gains = [points_text(there - here) for here, there in zip(start, end, strict=True)]
+    share = {"start": 0.0, "middle": 0.5, "end": 1.0}[arrow.text]
+    left = arrow.side == "left"
+    ax.annotate(
+        f"{gains[0]} pp (x)\n{gains[1]} pp (y)",
+        xy=_between(ax, start, end, share),
+        xytext=(-9 if left else 9, 0),
+        textcoords="offset points",
+        ha="right" if left else "left",
+        va="center",
+        fontsize=6.5,
+        bbox=BEHIND,
+        zorder=9,
+    ).set_gid("arrow-text")
+
+
+def _between(ax: Axes, start: Point, end: Point, share: float) -> Point:
+    """Return the point that lies a share of the way from one to another, as the axes show it."""
+    ends = ax.transData.transform([start, end])
+    x, y = ax.transData.inverted().transform((1 - share) * ends[0] + share * ends[1])
+    return float(x), float(y)
+
+
+def draw_robustness(ax: Axes, wish: Robustness, point: Point, found: list[Family]) -> None:
+    """Draw an arrow from the family's line up to a point, with its length beside it.
+
+    A star marks a value for which the line had to be continued beyond the models it fits; that
+    part of it is dotted.
+
+    Raises:
+        WiseftError: if the panel has no line of that family.
+    """
+    fits = [fit for family in found if family.name == wish.family for fit in family.fits]
+    if not fits:
+        raise WiseftError(
+            f"effective robustness needs the line of the family {wish.family}, which the panel "
+            "lacks; list it in `families`, with an x axis for which there is a line"
+        )
+    x, y = point
+    fit = next((each for each in fits if each.x_min <= x <= each.x_max), fits[-1])
+    base = float(fit.predict(x))
+    outside = bool(fit.extrapolated(x))
+    if outside:
+        limits = ax.get_xlim(), ax.get_ylim()
+        rest = np.array([fit.x_max if x > fit.x_max else fit.x_min, x])
+        ax.plot(rest, fit.predict(rest), color=GREY, linestyle=DOTTED, linewidth=0.8, zorder=2)
+        ax.set_xlim(*limits[0])
+        ax.set_ylim(*limits[1])
+    left = wish.side == "left"
+    style = {"arrowstyle": "<|-|>", "color": GREY, "linewidth": 0.8, "shrinkA": 0, "shrinkB": 4}
+    ax.annotate("", xy=(x, y), xytext=(x, base), arrowprops=style, zorder=3).set_gid("robustness")
+    ax.annotate(
+        f"ρ = {points_text(y - base)} pp{'*' if outside else ''}",
+        xy=_between(ax, (x, base), (x, y), 0.08),
+        xytext=(-3 if left else 3, 0),
+        textcoords="offset points",
+        rotation=90,
+        ha="right" if left else "left",
+        va="bottom",
+        fontsize=6.5,
+        color="#555555",
+        bbox=BEHIND,
+        zorder=9,
+    ).set_gid("robustness-text")
+
+
+def draw_tags(ax: Axes, points: pd.DataFrame, series: Series, look: Look) -> None:
+    """Write what single points are beside them.
+
+    Raises:
+        WiseftError: if a tag names neither a variant nor an alpha of the series.
+    """
+    if not series.tags:
+        return
+    names = {f"{alpha:.3f}": ("alpha", alpha) for alpha in points["alpha"].unique()}
+    names |= {str(variant): ("variant", variant) for variant in points["variant"].unique()}
+    unknown = sorted(set(series.tags) - set(names))
+    if unknown:
+        raise WiseftError(
+            f"option tags names {', '.join(unknown)}, but the points are {', '.join(names)}"
+        )
+    offset, ha, va = TAG_SIDES[series.tag_side]
+    for name, text in series.tags.items():
+        column, value = names[name]
+        here = points[points[column] == value][["value_x", "value_y"]].mean()
+        ax.annotate(
+            text,
+            xy=(here["value_x"], here["value_y"]),
+            xytext=offset,
+            textcoords="offset points",
+            ha=ha,
+            va=va,
+            fontsize=6,
+            color=look.color,
+            zorder=9,
+        ).set_gid("tag")

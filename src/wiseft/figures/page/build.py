@@ -1,0 +1,173 @@
+"""Puts the page together: texts, data, chart and the library that draws it, in one file."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from functools import cache
+from html import escape
+from importlib.resources import files
+from pathlib import Path
+from string import Template
+from typing import Any
+
+import pandas as pd
+from pydantic import Field
+
+from wiseft.config.base import Entry
+from wiseft.errors import WiseftError
+from wiseft.figures.labels import name_of
+from wiseft.figures.page.chart import chart
+from wiseft.figures.page.content import (
+    Line,
+    lines_of,
+    models_of,
+    panel_title,
+    records,
+    table_data,
+)
+from wiseft.figures.select import FIXED_ALPHA
+from wiseft.figures.series import PUBLISHED
+from wiseft.tabulate.schema import AVERAGE_PREFIX
+
+FIRST_MODEL = "clip-vit-l-14-336"
+"""The model that a page with several opens with: the paper's main one."""
+
+
+class PageSettings(Entry):
+    """What the page says and shows; from the experiment."""
+
+    experiment: str = Field(description="Its name; files that the page saves are called after it.")
+    title: str = Field(description="Heading of the page.")
+    about: str = Field("", description="What stands below it.")
+    reference: str = Field(description="Dataset on the x axes.")
+    datasets: list[str] = Field(description="Shifts in reading order; those without rows drop out.")
+    averages: list[str] = Field([], description="Averages, whose panels come first.")
+    titles: dict[str, str] = Field({}, description="Names of datasets as readers know them.")
+    captions: dict[str, str] = Field({}, description="Captions of the figures by name.")
+    view: str = Field("all", description="View that is shown of every dataset.")
+
+
+def build_page(
+    table: pd.DataFrame, settings: PageSettings, output: Path, links: Sequence[Path] = ()
+) -> str:
+    """Return the page as HTML.
+
+    Args:
+        table: the tidy table; published rows stand beside measured ones.
+        settings: what the page says and shows.
+        output: where the page will lie; figures lie in the folder `figures` beside it.
+        links: files to link to.
+
+    Raises:
+        WiseftError: if the table has nothing to show, or the library is not installed.
+    """
+    reference, titles = settings.reference, settings.titles
+    wanted = [*(AVERAGE_PREFIX + name for name in settings.averages), *settings.datasets]
+    wanted = [name for name in dict.fromkeys(wanted) if name != reference]
+    lines = lines_of(table, reference, wanted, settings.view)
+    names = [name for name in wanted if any(name in line.values for line in lines)]
+    models = models_of(lines)
+    model = FIRST_MODEL if FIRST_MODEL in models else models[0]
+    alpha = _first_alpha(lines, model, reference)
+    spec = chart(
+        records(lines, reference, names, titles),
+        lines,
+        [(name, panel_title(name, titles)) for name in names],
+        name_of(reference, titles),
+        (model, alpha),
+    )
+    data = table_data(lines, reference, names, titles)
+    data |= {"experiment": settings.experiment, "start": {"model": model, "alpha": f"{alpha:.3f}"}}
+    return _part("template.html", template=True).substitute(
+        title=escape(settings.title),
+        about=escape(settings.about),
+        reference=escape(name_of(reference, titles)),
+        model_hidden="" if len(models) > 1 else " hidden",
+        note=escape(_note(lines)),
+        files=_files(links, settings.captions, output),
+        data=_embedded(data),
+        spec=_embedded(compiled(spec)),
+        library=library(),
+        style=_part("page.css"),
+        script=_part("page.js"),
+    )
+
+
+def _first_alpha(lines: list[Line], model: str, reference: str) -> float:
+    alphas = {
+        float(alpha)
+        for line in lines
+        if line.model == model
+        for alpha in line.values[reference]["alpha"]
+    }
+    return FIXED_ALPHA if FIXED_ALPHA in alphas else min(alphas)
+
+
+def _note(lines: list[Line]) -> str:
+    sources = {line.source for line in lines}
+    if sources == {PUBLISHED}:
+        return "All numbers are published ones, of the paper's tables."
+    if PUBLISHED in sources:
+        return "Solid: measured here; dashed: published, of the paper's tables."
+    return "All numbers are measured here."
+
+
+def _files(links: Sequence[Path], captions: Mapping[str, str], output: Path) -> str:
+    def link(text: str, path: Path) -> str:
+        target = os.path.relpath(path, output.parent)
+        return f'<a href="{escape(Path(target).as_posix())}">{escape(text)}</a>'
+
+    parts = [f"<li>{link(path.name, path)}</li>" for path in links]
+    for name, caption in captions.items():
+        folder = output.parent / "figures"
+        kinds = ", ".join(link(kind, folder / f"{name}.{kind}") for kind in ("pdf", "png", "svg"))
+        text = f": {escape(caption)}" if caption else ""
+        parts.append(f"<li>{escape(name)} ({kinds}){text}</li>")
+    return "<ul>\n" + "\n".join(parts) + "\n</ul>"
+
+
+def _embedded(data: Any) -> str:
+    """Return JSON that cannot end the script element that it stands in."""
+    text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return text.replace("</", "<\\/")
+
+
+def compiled(spec: dict[str, Any]) -> dict[str, Any]:
+    """Return a Vega-Lite chart as Vega, so that an error shows here and not in a browser.
+
+    Raises:
+        WiseftError: if Vega-Lite refuses the chart or is not installed.
+    """
+    try:
+        return dict(_vl_convert().vegalite_to_vega(spec))
+    except ValueError as error:
+        raise WiseftError(f"the page's chart is not valid: {error}") from None
+
+
+@cache
+def library() -> str:
+    """Return Vega and Vega-Embed as one script, from the package that carries them.
+
+    Raises:
+        WiseftError: if the package is not installed.
+    """
+    script: str = _vl_convert().javascript_bundle("window.vegaEmbed = vegaEmbed;")
+    return script.replace("</script", "<\\/script")
+
+
+def _vl_convert() -> Any:
+    try:
+        import vl_convert
+    except ImportError:
+        raise WiseftError(
+            "the page needs vl-convert-python, which carries Vega; install it: "
+            "pip install vl-convert-python"
+        ) from None
+    return vl_convert
+
+
+def _part(name: str, template: bool = False) -> Any:
+    text = (files("wiseft.figures.page") / name).read_text(encoding="utf-8")
+    return Template(text) if template else text

@@ -1,0 +1,195 @@
+"""The page's chart as a Vega-Lite specification: a panel a dataset, on logit axes.
+
+Vega-Lite has no logit scale; positions are logits, and ticks are labelled in percent. Colours of
+text and axes are `currentColor`, so that the chart follows the page between light and dark.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from wiseft.figures.axes import expit, logit, logit_ticks
+from wiseft.figures.page.content import Line
+from wiseft.figures.series import PUBLISHED
+
+WIDTH, HEIGHT, COLUMNS, TICKS = 250, 220, 3, 6
+PERCENT = "format(100 / (1 + exp(-datum.value)), '.4~g')"
+ALPHA_PARAMETER, MODEL_PARAMETER, VIEW_PARAMETER = "alpha", "model", "views"
+
+
+def chart(
+    points: list[dict[str, Any]],
+    lines: list[Line],
+    datasets: list[tuple[str, str]],
+    reference: str,
+    start: tuple[str, float],
+) -> dict[str, Any]:
+    """Return the specification.
+
+    Args:
+        points: from :func:`wiseft.figures.page.content.records`.
+        lines: for the colours.
+        datasets: name and title of each panel.
+        reference: title of the x axes.
+        start: the model and the alpha that the page opens with.
+    """
+    colors = {line.label: line.color for line in lines}
+    scale = {"domain": list(colors), "range": list(colors.values())}
+    return {
+        "$schema": "https://vega.github.io/schema/vega-lite/v6.json",
+        "description": "Accuracy under shift against reference accuracy, both on logit scales; a "
+        "curve goes from the zero-shot model at alpha 0 to the fine-tuned one at alpha 1.",
+        "background": None,
+        "params": [
+            {"name": ALPHA_PARAMETER, "value": start[1]},
+            {"name": MODEL_PARAMETER, "value": start[0]},
+            {"name": VIEW_PARAMETER, "value": _views(points)},
+        ],
+        "data": {"name": "points", "values": points},
+        "transform": [{"filter": f"datum.model == {MODEL_PARAMETER}"}],
+        "concat": [_panel(name, title, reference, points, scale) for name, title in datasets],
+        "columns": COLUMNS,
+        "spacing": 26,
+        "resolve": {"scale": {"color": "shared", "strokeDash": "shared"}},
+        "config": _config(),
+    }
+
+
+def _panel(
+    name: str, title: str, reference: str, points: list[dict[str, Any]], scale: dict[str, Any]
+) -> dict[str, Any]:
+    here = [point for point in points if point["dataset"] == name]
+    position = {
+        "x": _position("x", f"{reference} (%)", name),
+        "y": _position("y", "accuracy (%)", name),
+    }
+    color = {"field": "series", "type": "nominal", "scale": scale, "legend": _legend("method")}
+    dash = {
+        "field": "source",
+        "type": "nominal",
+        "scale": {"domain": ["measured", PUBLISHED], "range": [[1, 0], [3, 2]]},
+        "legend": _legend("numbers") if len({point["source"] for point in points}) > 1 else None,
+    }
+    tooltip = [
+        {"field": field, "type": "nominal"}
+        for field in ("series", "source", "alpha", "reference accuracy", "accuracy")
+    ]
+    described = {
+        "expr": "datum.series + ', ' + datum.source + ', ' + datum.title + ', alpha ' + "
+        "datum.alpha + ': ' + datum.accuracy + ', reference ' + datum['reference accuracy']"
+    }
+    return {
+        "title": {"text": title, "anchor": "start"},
+        "width": WIDTH,
+        "height": HEIGHT,
+        "transform": [{"filter": f"datum.dataset == {name!r}"}],
+        "layer": [
+            _identity(here),
+            {
+                "mark": {"type": "line", "strokeWidth": 1.6},
+                "encoding": {
+                    **position,
+                    "color": color,
+                    "strokeDash": dash,
+                    "detail": [{"field": "line"}],
+                    "order": {"field": "alpha", "type": "quantitative"},
+                },
+            },
+            {
+                "mark": {"type": "point", "filled": True, "size": 26, "description": described},
+                "encoding": {**position, "color": color, "tooltip": tooltip},
+            },
+            {
+                "transform": [{"filter": f"abs(datum.alpha - {ALPHA_PARAMETER}) < 0.0005"}],
+                "mark": {
+                    "type": "point",
+                    "filled": False,
+                    "size": 190,
+                    "strokeWidth": 2.6,
+                    "description": described,
+                },
+                "encoding": {**position, "color": color, "tooltip": tooltip},
+            },
+        ],
+    }
+
+
+def _views(points: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return ends and ticks (logits) of each axis, by model (one shows at a time) and dataset."""
+    values: dict[str, Any] = {}
+    for point in points:
+        here = values.setdefault(point["model"], {}).setdefault(point["dataset"], {})
+        for axis in ("x", "y"):
+            here.setdefault(axis, []).append(point[axis])
+    return {
+        model: {
+            dataset: {axis: _view(found) for axis, found in axes.items()}
+            for dataset, axes in panels.items()
+        }
+        for model, panels in values.items()
+    }
+
+
+def _view(values: list[float]) -> dict[str, list[float]]:
+    pad = 0.07 * max(max(values) - min(values), 0.2)
+    low, high = min(values) - pad, max(values) + pad
+    ticks = logit_ticks(float(expit(low)), float(expit(high)), most=TICKS)
+    return {"ends": [round(low, 4), round(high, 4)], "ticks": [float(logit(t)) for t in ticks]}
+
+
+def _position(axis: str, title: str, dataset: str) -> dict[str, Any]:
+    here = f"{VIEW_PARAMETER}[{MODEL_PARAMETER}][{dataset!r}]"
+    # A model without the dataset has an empty panel, which still needs ends.
+    ends = f"{here} ? {here}.{axis}.ends : [-1, 1]"
+    ticks = f"{here} ? {here}.{axis}.ticks : []"
+    return {
+        "field": axis,
+        "type": "quantitative",
+        "scale": {"domain": {"expr": ends}, "nice": False, "zero": False},
+        "axis": {"title": title, "values": {"expr": ticks}, "labelExpr": PERCENT},
+    }
+
+
+def _identity(here: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return y = x, clipped to the panel."""
+    values = [point[axis] for point in here for axis in ("x", "y")]
+    ends = [{"x": end, "y": end} for end in (min(values) - 1, max(values) + 1)]
+    return {
+        "data": {"values": ends},
+        "mark": {
+            "type": "line",
+            "clip": True,
+            "stroke": "currentColor",
+            "opacity": 0.5,
+            "strokeDash": [5, 3],
+            "strokeWidth": 1,
+            "aria": False,
+        },
+        "encoding": {
+            "x": {"field": "x", "type": "quantitative"},
+            "y": {"field": "y", "type": "quantitative"},
+        },
+    }
+
+
+def _legend(title: str) -> dict[str, Any]:
+    return {"orient": "bottom", "title": title, "direction": "horizontal", "columns": 3}
+
+
+def _config() -> dict[str, Any]:
+    text = "currentColor"
+    return {
+        "font": "system-ui, sans-serif",
+        "axis": {
+            "labelColor": text,
+            "titleColor": text,
+            "domainColor": text,
+            "tickColor": text,
+            "gridColor": text,
+            "gridOpacity": 0.12,
+            "titleFontWeight": "normal",
+        },
+        "legend": {"labelColor": text, "titleColor": text, "labelLimit": 400},
+        "title": {"color": text},
+        "view": {"stroke": None},
+    }

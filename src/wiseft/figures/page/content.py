@@ -1,0 +1,207 @@
+"""What the page shows, from the tidy table: series over alpha on every dataset, as plain data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pandas as pd
+
+from wiseft.errors import WiseftError
+from wiseft.figures.axes import logit
+from wiseft.figures.labels import name_of
+from wiseft.figures.select import each_run, mean_over_runs, without_seed
+from wiseft.figures.series import MEASURED, PUBLISHED, with_intervals
+from wiseft.figures.style import FAMILIES, METHODS, SPARE, Look
+from wiseft.tabulate.robustness import BASELINE_METHOD
+from wiseft.tabulate.schema import AVERAGE_PREFIX
+
+LEAST_ALPHAS = 3
+"""A series with fewer alphas has nothing to slide along."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """A method applied to a model, from one source.
+
+    Attributes:
+        model: the model's entry, without a pre-training seed.
+        label: what the legend says.
+        color: of the marks.
+        runs: how many runs each number is the mean of.
+        values: by dataset, one row an alpha: alpha, value, ci_low, ci_high (fractions).
+    """
+
+    model: str
+    method: str
+    variant: str
+    source: str
+    label: str
+    color: str
+    runs: int
+    values: dict[str, pd.DataFrame]
+
+    @property
+    def key(self) -> str:
+        """Identifies the line within the page."""
+        return f"{self.model}/{self.method}/{self.variant}/{self.source}"
+
+
+def lines_of(table: pd.DataFrame, reference: str, datasets: list[str], view: str) -> list[Line]:
+    """Return the lines of a table, those of the leading method first, published ones last.
+
+    Args:
+        table: the tidy table.
+        reference: dataset that models were fine-tuned on, and that is on every x axis.
+        datasets: what is on the y axes, averages among them.
+        view: the view that is shown of every dataset.
+
+    Raises:
+        WiseftError: if there is none.
+    """
+    other = [BASELINE_METHOD, *FAMILIES]
+    grid = table[
+        (table["selection"] == "grid")
+        & (table["combination"] == "weight")
+        & (table["reference"] == reference)
+        & (table["view"] == view)
+        & (table["split"] == "test")
+        & ~table["method"].isin(other)
+        & table["alpha"].notna()
+    ]
+    grid = with_intervals(grid.assign(model=grid["model"].map(without_seed)))
+    found = []
+    for key, part in grid.groupby(["source", "model", "method", "variant"], sort=True):
+        source, model, method, variant = map(str, key)
+        values = {
+            name: _values(part[part["dataset"] == name])
+            for name in [reference, *datasets]
+            if (part["dataset"] == name).any()
+        }
+        if len(values.get(reference, ())) < LEAST_ALPHAS or len(values) == 1:
+            continue
+        runs = len(each_run(part[part["dataset"] == reference]))
+        found.append(Line(model, method, variant, source, "", "", runs, values))
+    if not found:
+        raise WiseftError(
+            f"the page needs a run with several alphas on {reference} and on a shift, but the "
+            "table has none; check the experiment's alphas and datasets"
+        )
+    found = [_with_look(line, found) for line in found]
+    rank = {name: place for place, name in enumerate(METHODS)}
+    order = {MEASURED: 0, PUBLISHED: 1}
+    found.sort(key=lambda line: (rank.get(line.method, len(rank)), order[line.source]))
+    return found
+
+
+def _with_look(line: Line, lines: list[Line]) -> Line:
+    """Return a line with label and colour; variants of one method get their own."""
+    look = METHODS.get(line.method, Look(line.method, SPARE[0].color, ""))
+    same = [one for one in lines if (one.model, one.method) == (line.model, line.method)]
+    variants = sorted({one.variant for one in same})
+    if len(variants) == 1:
+        return replace(line, label=look.label, color=look.color)
+    colors = [look.color, *(spare.color for spare in SPARE)]
+    color = colors[variants.index(line.variant) % len(colors)]
+    return replace(line, label=f"{look.label} ({line.variant or 'default'})", color=color)
+
+
+def _values(found: pd.DataFrame) -> pd.DataFrame:
+    unique = found.drop_duplicates(["run", "model", "variant", "seed", "alpha", "value"])
+    return mean_over_runs(unique[["alpha", "value", "ci_low", "ci_high"]])
+
+
+def models_of(lines: list[Line]) -> list[str]:
+    """Return the models in the order of their lines."""
+    return list(dict.fromkeys(line.model for line in lines))
+
+
+def records(
+    lines: list[Line], reference: str, datasets: list[str], titles: dict[str, str]
+) -> list[dict[str, Any]]:
+    """Return a record for each point of the chart: positions in logits, and texts in percent.
+
+    Points at 0 or 1, where the logit is infinite, are left out of the chart; the table has them.
+    """
+    found = []
+    for line in lines:
+        x = line.values[reference].set_index("alpha")
+        for dataset in datasets:
+            if dataset not in line.values:
+                continue
+            for row in line.values[dataset].to_dict("records"):
+                alpha, value = float(row["alpha"]), float(row["value"])
+                if alpha not in x.index or not 0 < value < 1:
+                    continue
+                at = x.loc[alpha]
+                found.append(
+                    {
+                        "dataset": dataset,
+                        "title": panel_title(dataset, titles),
+                        "line": line.key,
+                        "model": line.model,
+                        "series": line.label,
+                        "source": line.source,
+                        "alpha": alpha,
+                        "x": round(float(logit(at["value"])), 5),
+                        "y": round(float(logit(value)), 5),
+                        "reference accuracy": percent_interval(at),
+                        "accuracy": percent_interval(row),
+                    }
+                )
+    return found
+
+
+def percent_interval(row: Any) -> str:
+    """Return an accuracy in percent with its interval where it has one."""
+    text = f"{100 * row['value']:.1f} %"
+    if pd.isna(row["ci_low"]):
+        return text
+    return f"{text} [{100 * row['ci_low']:.1f}, {100 * row['ci_high']:.1f}]"
+
+
+def table_data(
+    lines: list[Line], reference: str, datasets: list[str], titles: dict[str, str]
+) -> dict[str, Any]:
+    """Return the numbers of the table: by line, dataset and alpha, in percent."""
+    return {
+        "reference": reference,
+        "datasets": [
+            {"name": name, "title": panel_title(name, titles), "kind": _kind(name, reference)}
+            for name in [reference, *datasets]
+        ],
+        "lines": [
+            {
+                "key": line.key,
+                "model": line.model,
+                "label": line.label,
+                "color": line.color,
+                "source": line.source,
+                "runs": line.runs,
+                "pair": f"{line.model}/{line.method}/{line.variant}",
+                "values": {
+                    dataset: {
+                        f"{row['alpha']:.3f}": [
+                            None if pd.isna(row[name]) else round(100 * row[name], 3)
+                            for name in ("value", "ci_low", "ci_high")
+                        ]
+                        for row in frame.to_dict("records")
+                    }
+                    for dataset, frame in line.values.items()
+                },
+            }
+            for line in lines
+        ],
+    }
+
+
+def panel_title(dataset: str, titles: dict[str, str]) -> str:
+    """Return a dataset's name as readers know it; of an average, that it is one."""
+    average = "Average of " if dataset.startswith(AVERAGE_PREFIX) else ""
+    return average + name_of(dataset, titles)
+
+
+def _kind(dataset: str, reference: str) -> str:
+    if dataset == reference:
+        return "reference"
+    return "average" if dataset.startswith(AVERAGE_PREFIX) else "shift"

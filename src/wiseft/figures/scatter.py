@@ -1,0 +1,304 @@
+"""Panels of one accuracy against another, on logit axes (most of the paper's figures).
+
+A panel shows series of the tidy table, other people's models with their lines, arrows from one
+point to another, and effective robustness: how far a point lies above the line of the standard
+models at its reference accuracy (paper, section 2).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from pydantic import Field
+
+from wiseft.config.base import Entry
+from wiseft.errors import WiseftError
+from wiseft.figures.axes import accuracy_axes, draw_identity, logit_limits
+from wiseft.figures.baselines import FITTED, NAMES, Family, draw_families, families, visible
+from wiseft.figures.labels import axis_label
+from wiseft.figures.legend import Keys, place_legend
+from wiseft.figures.marks import (
+    draw_curve,
+    draw_interval,
+    draw_star,
+)
+from wiseft.figures.notes import (
+    Arrow,
+    Robustness,
+    draw_arrow,
+    draw_robustness,
+    draw_tags,
+)
+from wiseft.figures.select import mean_over_runs
+from wiseft.figures.series import (
+    FEW,
+    MEASURED,
+    PUBLISHED,
+    Quantity,
+    Series,
+    has_view,
+    paired,
+    quantity,
+    sources_of,
+)
+from wiseft.figures.style import FADED_LINE, Look, Style
+
+Limits = tuple[float, float]
+TICKS_AN_INCH = 2.9
+FADED = 0.72
+"""Scale of published marks where measured ones stand beside them."""
+
+
+class Panel(Entry):
+    """One pair of axes."""
+
+    title: str = Field("", description="Text above the panel; by default none.")
+    x: str | Quantity = Field(description="Reference, on the x axis.")
+    y: str | Quantity = Field(description="Shift, on the y axis.")
+    series: list[Series] | None = Field(
+        None, description="What is shown; null: the figure's series."
+    )
+    limits: Literal["series", "everything"] = Field(
+        "series", description="Whether the view holds the series, or all fitted models too."
+    )
+    xlim: Limits | None = Field(None, description="Ends of the x axis in percent.")
+    ylim: Limits | None = Field(None, description="Ends of the y axis in percent.")
+    families: list[str] | None = Field(
+        None, description="Other people's models; null: the figure's."
+    )
+    arrows: list[Arrow] = Field([], description="Arrows from one point to another.")
+    robustness: list[Robustness] = Field([], description="Points whose effective robustness shows.")
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """One series of one source on the axes of a panel."""
+
+    series: Series
+    source: str
+    look: Look
+    points: pd.DataFrame
+    beside: bool  # whether another source of the series stands in the same panel
+
+    @property
+    def name(self) -> str:
+        """What marks are called in an SVG, after the source where there are two."""
+        return f"{self.series.key}:{self.source}"
+
+    @property
+    def joined(self) -> bool:
+        """Whether a line joins the points."""
+        if self.series.along == "alpha":
+            return self.points["alpha"].nunique() > FEW
+        return self.series.along == "runs" and self.points["variant"].nunique() > 1
+
+    @property
+    def faded(self) -> bool:
+        """Whether published numbers stand back behind measured ones."""
+        return self.beside and self.source == PUBLISHED
+
+
+def draw(
+    table: pd.DataFrame,
+    style: Style,
+    *,
+    panels: list[Panel],
+    series: list[Series] | None = None,
+    families: list[str] | None = None,
+    columns: int = 3,
+    height: float = 2.35,
+    titles: dict[str, str] | None = None,
+) -> Figure:
+    """Draw panels of accuracies against accuracies.
+
+    Args:
+        table: the tidy table; published and measured rows of a series are drawn beside each other.
+        style: looks and widths.
+        panels: the axes and what is on them, in reading order.
+        series: what panels show that name no series of their own.
+        families: other people's models (`standard`, `zero-shot`, `more-data`, ...), drawn where
+            the table has them; their lines are published.
+        columns: panels in a row.
+        height: inches of a row.
+        titles: names of datasets as readers know them.
+
+    Raises:
+        WiseftError: if a series has no row on a panel's axes, or a column or family is unknown.
+    """
+    _check_families([*(families or []), *(name for p in panels for name in p.families or [])])
+    n_columns = min(columns, len(panels))
+    n_rows = math.ceil(len(panels) / n_columns)
+    width = style.page_width if n_columns > 1 else style.column_width
+    figure = Figure(figsize=(width, height * n_rows), layout="constrained")
+    axes = list(figure.subplots(n_rows, n_columns, squeeze=False).flat)
+    every = [each for panel in panels for each in (panel.series or series or [])]
+    looks = style.looks(list(dict.fromkeys(each.key for each in every)))
+    keys = Keys()
+    ticks = (round(TICKS_AN_INCH * width / n_columns), round(TICKS_AN_INCH * height))
+    for ax, panel in zip(axes, panels, strict=False):
+        chosen = panel.series or series or []
+        _draw_panel(ax, table, panel, chosen, families or [], looks, titles or {}, ticks, keys)
+    for ax in axes[len(panels) :]:
+        ax.set_axis_off()
+    place_legend(figure, keys.handles(), 3 if n_columns > 1 else 2, height * n_rows)
+    return figure
+
+
+def _check_families(names: list[str]) -> None:
+    unknown = sorted(set(names) - set(NAMES))
+    if unknown:
+        raise WiseftError(
+            f"option families lists {', '.join(unknown)}, but may list {', '.join(NAMES)}"
+        )
+
+
+def _draw_panel(
+    ax: Axes,
+    table: pd.DataFrame,
+    panel: Panel,
+    series: list[Series],
+    wanted: list[str],
+    looks: dict[str, Look],
+    titles: dict[str, str],
+    ticks: tuple[int, int],
+    keys: Keys,
+) -> None:
+    """Draw one panel and add what it needs to the legend's `keys`."""
+    x, y = common_view(table, series, quantity(panel.x)), quantity(panel.y)
+    drawn = _drawn(table, series, x, y, looks)
+    others = families(table, panel.families if panel.families is not None else wanted, x, y)
+    accuracy_axes(ax, *_limits(panel, drawn, others), most=ticks)
+    identity = draw_identity(ax)
+    enlarged = panel.limits == "series"
+    draw_families(ax, others, enlarged)
+    scale = 1.0 if enlarged else 0.7
+    for each in sorted(drawn, key=lambda one: one.source == MEASURED):
+        _draw_series(ax, each, scale)
+    for arrow in panel.arrows:
+        draw_arrow(ax, arrow, *(_point(drawn, series, end) for end in (arrow.start, arrow.end)))
+    for wish in panel.robustness:
+        draw_robustness(ax, wish, _point(drawn, series, wish.of), others)
+    if panel.title:
+        ax.set_title(panel.title, loc="left", fontweight="bold")
+    ax.set_xlabel(axis_label(x, titles))
+    ax.set_ylabel(axis_label(y, titles))
+    for each in drawn:
+        keys.add_series(each.series, each.look, each.source, each.points["alpha"], each.faded)
+        if each.joined:
+            keys.add_line(each.series, each.look)
+    keys.add_families(visible(others, ax.get_xlim(), ax.get_ylim()))
+    if identity:
+        keys.add_identity()
+
+
+def common_view(table: pd.DataFrame, series: list[Series], x: Quantity) -> Quantity:
+    """Return the x axis in the view that all series have: the wished one, or `otherwise`.
+
+    A panel has one x axis; the paper's class-subsampled one is drawn where all have it.
+    """
+    if not x.otherwise or all(has_view(table, each, x) for each in series):
+        return x
+    return x.model_copy(update={"view": x.otherwise, "otherwise": "", "label": ""})
+
+
+def _drawn(
+    table: pd.DataFrame, series: list[Series], x: Quantity, y: Quantity, looks: dict[str, Look]
+) -> list[Drawn]:
+    if not series:
+        raise WiseftError(f"the panel of {y.dataset} has no series; name some in `series`")
+    found = []
+    for each in series:
+        sources = sources_of(table, each)
+        for source in sources:
+            points = paired(table, each, source, x, y)
+            found.append(Drawn(each, source, looks[each.key], points, len(sources) > 1))
+    return found
+
+
+def _limits(panel: Panel, drawn: list[Drawn], others: list[Family]) -> tuple[Limits, Limits]:
+    xs: list[Any] = [each.points[["value_x", "ci_low_x", "ci_high_x"]] for each in drawn]
+    ys: list[Any] = [each.points[["value_y", "ci_low_y", "ci_high_y"]] for each in drawn]
+    if panel.limits == "everything":
+        for family in (one for one in others if one.name in FITTED):
+            ends = [[fit.x_min, fit.x_max] for fit in family.fits]
+            xs += [family.points["x"], *ends]
+            ys.append(family.points["y"])
+            ys += [fit.predict(x) for fit, x in zip(family.fits, ends, strict=True)]
+    return _ends(panel.xlim) or logit_limits(xs), _ends(panel.ylim) or logit_limits(ys)
+
+
+def _ends(percent: Limits | None) -> Limits | None:
+    """Return ends of an axis in percent as fractions."""
+    return None if percent is None else (percent[0] / 100, percent[1] / 100)
+
+
+def _draw_series(ax: Axes, each: Drawn, scale: float) -> None:
+    look, points = each.look, each.points
+    if each.faded:
+        look = Look(look.label, look.color, look.marker, FADED_LINE)
+        scale *= FADED
+    along = each.series.along
+    if along == "runs":
+        _draw_path(ax, each, look, scale)
+    else:
+        draw_curve(ax, points, look, each.name, scale, join=each.joined)
+    start = mean_over_runs(points).iloc[0]
+    if along != "runs" and start["alpha"] == 0:
+        draw_star(ax, start["value_x"], start["value_y"], scale)
+    draw_tags(ax, points, each.series, look)
+
+
+def _draw_path(ax: Axes, each: Drawn, look: Look, scale: float) -> None:
+    """Draw one point a variant, joined in the order in which the series names the variants."""
+    mean = path_points(each.points, each.series)
+    ax.plot(
+        mean["value_x"],
+        mean["value_y"],
+        color=look.color,
+        linestyle=look.linestyle,
+        marker=look.marker,
+        markersize=4.2 * scale,
+        linewidth=1.0 * scale,
+        zorder=4,
+        gid=f"path:{each.name}",
+    )
+    for record in mean.to_dict("records"):
+        point = {str(name): float(n) for name, n in record.items() if name != "variant"}
+        draw_interval(ax, point, look.color, scale * 0.8)
+
+
+def path_points(points: pd.DataFrame, series: Series) -> pd.DataFrame:
+    """Return one row a variant, means over its runs, in the order of the series."""
+    numbers = [name for name in points.columns if name.startswith(("value", "ci_"))]
+    mean = points.groupby("variant", as_index=False, sort=False)[numbers].mean()
+    if isinstance(series.variant, list):
+        place = {name: index for index, name in enumerate(series.variant)}
+        mean = mean.sort_values("variant", key=lambda column: column.map(place))
+    return mean.reset_index(drop=True)
+
+
+def _point(
+    drawn: list[Drawn], series: list[Series], place: tuple[int, float]
+) -> tuple[float, float]:
+    """Return x and y of a series (by its place in the list) at an alpha; measured before published.
+
+    Raises:
+        WiseftError: if there is no such series or alpha.
+    """
+    index, alpha = place
+    if not 0 <= index < len(series):
+        raise WiseftError(
+            f"an arrow names series {index}, but the panel has {len(series)}, counted from 0"
+        )
+    for each in sorted(drawn, key=lambda one: one.source != MEASURED):
+        if each.series is series[index]:
+            mean = mean_over_runs(each.points)
+            here = mean[mean["alpha"] == round(alpha, 3)]
+            if len(here):
+                return float(here["value_x"].iloc[0]), float(here["value_y"].iloc[0])
+    raise WiseftError(f"an arrow names alpha {alpha} of series {index}, which the panel lacks")

@@ -1,0 +1,211 @@
+"""What a drawing shows, in words of the tidy table: quantities, series and their points.
+
+A series is what one legend entry stands for: rows of one method (and model, variant, ...) over the
+alphas, over the runs, or as single points. Where a table holds published and measured rows of a
+series, both are returned, so that both stand in the same picture.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import pandas as pd
+from pydantic import Field
+
+from wiseft.config.base import Entry
+from wiseft.errors import WiseftError
+from wiseft.figures.select import RUN, VALUES, rows
+from wiseft.metrics import ACCURACY, ALL_FRAMES
+from wiseft.tabulate.intervals import clopper_pearson
+
+MEASURED, PUBLISHED = "measured", "published"
+HELD_OUT = "held-out"
+"""The split in which the paper's choices are made."""
+FEW = 3
+"""So few points of a curve are not joined: a line would pretend to know what is in between."""
+Texts = str | list[str]
+
+
+class Quantity(Entry):
+    """What an axis shows: the value of one metric on one dataset."""
+
+    dataset: str = Field(description="Dataset, or `avg:<name>`.")
+    view: str = Field("all", description="View of the dataset.")
+    otherwise: str = Field("", description="View that is taken where some series lacks `view`.")
+    split: str = Field("test", description="Split of the dataset.")
+    metric: str | None = Field(None, description="Metric; null: the only one there is.")
+    label: str = Field("", description="Label of the axis; by default made of the names.")
+
+
+class Series(Entry):
+    """Rows of the table that belong together, and how they are drawn."""
+
+    label: str = Field("", description="Text in the legend; by default the look's.")
+    model: Texts | None = Field(None, description="Model, or several; null: all.")
+    method: Texts | None = Field(None, description="Method, or several; null: all.")
+    variant: Texts | None = Field(None, description="Variant, or several in order; null: all.")
+    best_of: list[str] = Field(
+        [],
+        description="Variants one of which stands for `variant` where it is measured: that whose "
+        "fine-tuned end is best on held-out images of the reference, as the paper chooses among "
+        "regularisers.",
+    )
+    combination: str = Field("weight", description="Weight space, output space, ...")
+    source: Literal["published", "measured"] | None = Field(
+        None, description="Where the numbers are from; null: published and measured alike."
+    )
+    where: dict[str, Any] = Field({}, description="Values of further columns of the table.")
+    along: Literal["alpha", "runs", "points"] = Field(
+        "alpha",
+        description="`alpha`: a line through the alphas; `runs`: one through the variants, in the "
+        "order given; `points`: no line.",
+    )
+    alphas: list[float] | None = Field(
+        None, description="These alphas alone; null: all, or 1 along `runs`."
+    )
+    tags: dict[str, str] = Field(
+        {}, description="Text beside a point, by its variant, or by its alpha, as in `0.500`."
+    )
+    tag_side: Literal["left", "right", "above"] = Field(
+        "above", description="Where the tags stand."
+    )
+    look: str = Field("", description="A look of `style`; by default the method's.")
+
+    @property
+    def key(self) -> str:
+        """Name under which the style finds the look."""
+        return self.look or (self.method if isinstance(self.method, str) else self.label)
+
+    @property
+    def conditions(self) -> dict[str, Any]:
+        """Columns and the values that they must have."""
+        named = {"model": self.model, "method": self.method, "variant": self.variant}
+        given = {name: value for name, value in named.items() if value is not None}
+        return {**given, "combination": self.combination, "selection": "grid", **self.where}
+
+
+def quantity(given: str | Quantity) -> Quantity:
+    """Return a quantity, of which a bare name is the dataset."""
+    return Quantity(dataset=given) if isinstance(given, str) else given
+
+
+def sources_of(table: pd.DataFrame, series: Series) -> list[str]:
+    """Return the sources that have rows of a series, measured ones last and so on top.
+
+    Raises:
+        WiseftError: if no row is left.
+    """
+    sources = [series.source] if series.source is not None else [PUBLISHED, MEASURED]
+    there = [source for source in sources if _has_rows(table, series, source)]
+    if not there:  # say which condition leaves no row
+        rows(table, **series.conditions)
+        raise WiseftError(
+            f"no row of {series.key or 'a series'} is left with source {' or '.join(sources)}; "
+            "change the figure's options or the experiment"
+        )
+    return there
+
+
+def _has_rows(table: pd.DataFrame, series: Series, source: str) -> bool:
+    try:
+        rows(table, source=source, **chosen(table, series, source).conditions)
+    except WiseftError:
+        return False
+    return True
+
+
+def chosen(table: pd.DataFrame, series: Series, source: str) -> Series:
+    """Return a series with the best of its variants in place of `variant`, if any is measured."""
+    there = table[(table["source"] == source) & table["variant"].isin(series.best_of)]
+    if source != MEASURED or there.empty:
+        return series
+    conditions = {**series.conditions, "variant": series.best_of}
+    end = rows(there, **conditions, alpha=1.0)
+    held_out = end[(end["dataset"] == end["reference"]) & (end["split"] == HELD_OUT)]
+    scores = held_out.groupby("variant")["value"].mean()
+    best = scores.idxmax() if len(scores) else end["variant"].iloc[0]
+    return series.model_copy(update={"variant": best, "best_of": []})
+
+
+def values(table: pd.DataFrame, series: Series, source: str, of: Quantity) -> pd.DataFrame:
+    """Return the points of a series: one row a run and alpha, sorted.
+
+    Columns: model, variant, run, seed, alpha, value, ci_low, ci_high (fractions). A published
+    share has no interval in the table; it gets Clopper and Pearson's of the rounded value where
+    the number of samples is known.
+
+    Raises:
+        WiseftError: if there is no such row, if published tables contradict each other, or if
+            there are several rows of a run and alpha.
+    """
+    series = chosen(table, series, source)
+    conditions = {**series.conditions, "source": source, "dataset": of.dataset}
+    conditions |= {"split": of.split, "view": of.view}
+    if of.metric is not None:
+        conditions["metric"] = of.metric
+    found = rows(table, **conditions)
+    alphas = [1.0] if series.along == "runs" and series.alphas is None else series.alphas
+    if alphas is not None:
+        found = rows(found, alpha=[round(alpha, 3) for alpha in alphas])
+    key = [*RUN, "alpha"]
+    found = with_intervals(found[[*key, *VALUES, "metric", "n", "experiment"]])
+    found = found.drop_duplicates([*key, "metric", "value"])  # tables repeat each other's rows
+    if found.duplicated(key).any():
+        first = found[found.duplicated(key)].iloc[0]
+        raise WiseftError(
+            f"{source} rows of run {first['run']} have several values on {of.dataset} at alpha "
+            f"{first['alpha']}, of metrics {', '.join(sorted(found['metric'].unique()))} and "
+            f"experiments {', '.join(sorted(found['experiment'].unique()))}; choose one with "
+            "`metric` or `where`"
+        )
+    return found[[*key, *VALUES]].sort_values(key).reset_index(drop=True)
+
+
+def paired(
+    table: pd.DataFrame, series: Series, source: str, x: Quantity, y: Quantity
+) -> pd.DataFrame:
+    """Return the points of a series on two axes: columns as `values`, with `_x` and `_y`.
+
+    Of published numbers, alphas that only one of the two has are left out.
+
+    Raises:
+        WiseftError: as `values`, or if a measured run has an alpha for one of the two only, or if
+            no alpha is common.
+    """
+    both = [values(table, series, source, of) for of in (x, y)]
+    on = ["model", "variant", "seed", "alpha"]
+    joined = both[0].merge(both[1].drop(columns="run"), on=on, suffixes=("_x", "_y"))
+    complete = len(joined) == len(both[0]) == len(both[1])
+    if joined.empty or (source == MEASURED and not complete):
+        raise WiseftError(
+            f"{source} rows of {series.key or 'a series'} have other runs or alphas on {x.dataset} "
+            f"(view {x.view}, split {x.split}) than on {y.dataset} (view {y.view}, split "
+            f"{y.split}); rerun the stages evaluate and tabulate"
+        )
+    return joined
+
+
+def has_view(table: pd.DataFrame, series: Series, of: Quantity) -> bool:
+    """Whether all sources of a series have the view of a quantity."""
+    for source in sources_of(table, series):
+        try:
+            values(table, series, source, of)
+        except WiseftError:
+            return False
+    return True
+
+
+def with_intervals(found: pd.DataFrame) -> pd.DataFrame:
+    """Return rows in which shares without an interval, but of known samples, have one.
+
+    It is Clopper and Pearson's of the value as printed, i.e. of a rounded count.
+    """
+    shares = found["metric"].isin([ACCURACY, ALL_FRAMES])
+    blank = found["ci_low"].isna() & found["n"].notna() & shares
+    if not blank.any():
+        return found
+    found = found.copy()
+    n = found.loc[blank, "n"].to_numpy(float)
+    low, high = clopper_pearson((found.loc[blank, "value"].to_numpy(float) * n).round(), n)
+    found.loc[blank, "ci_low"], found.loc[blank, "ci_high"] = low, high
+    return found

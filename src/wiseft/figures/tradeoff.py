@@ -1,0 +1,152 @@
+"""What shifts gain if the reference may lose a little, by pre-training compute (Figure 20)."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, NullLocator
+
+from wiseft.errors import WiseftError
+from wiseft.figures.labels import short_number
+from wiseft.figures.marks import legend_line
+from wiseft.figures.select import (
+    average_dataset,
+    grid_rows,
+    mean_over_runs,
+    paired_curve,
+    reference_of,
+    rows,
+)
+from wiseft.figures.style import BLUE, GREEN, GREY, VERMILLION, Look, Style
+
+LOOKS = (
+    Look("", GREEN, "o", "none"),
+    Look("", BLUE, "s", "none"),
+    Look("", VERMILLION, "D", "none"),
+)
+
+NAME_GAP = 0.05
+"""Least distance of the models' names, as a share of the axis."""
+
+
+def draw(
+    table: pd.DataFrame,
+    style: Style,
+    *,
+    hours: dict[str, float],
+    average: str = "shifts",
+    tolerances: list[float] | None = None,
+    method: str = "linear-classifier",
+    variant: str = "",
+    labels: dict[str, str] | None = None,
+    source: str = "measured",
+    split: str = "test",
+    view: str = "all",
+) -> Figure:
+    """Draw one point a model and tolerance.
+
+    Args:
+        table: the tidy table.
+        style: looks and widths.
+        hours: estimated GPU hours of pre-training by model: which models are drawn, and where.
+        average: the average whose gain over the fine-tuned model is on the y axis.
+        tolerances: percentage points that the reference may lose; by default 0, 0.1 and 1.
+        method, variant: rows that are drawn.
+        labels: names of the models; by default the table's.
+        source, split, view: which rows of the table.
+
+    Raises:
+        WiseftError: if a model is not in the table, or there are more than three tolerances.
+    """
+    chosen = [0.0, 0.1, 1.0] if tolerances is None else tolerances
+    if len(chosen) > len(LOOKS):
+        raise WiseftError(f"option tolerances has {len(chosen)} values, but may have three")
+    grid = rows(grid_rows(table, source, split, view), method=method, variant=variant)
+    figure = Figure(figsize=(style.column_width, 3.0), layout="constrained")
+    ax = figure.subplots()
+    curves = {model: _curve(grid, model, average, method) for model in hours}
+    gains = pd.DataFrame(
+        {t: {m: 100 * gain_within(c, t / 100) for m, c in curves.items()} for t in chosen}
+    )
+    for tolerance, look in zip(chosen, LOOKS, strict=False):
+        ax.plot(
+            list(hours.values()),
+            gains.loc[list(hours), tolerance],
+            color=look.color,
+            marker=look.marker,
+            markersize=4.5,
+            linestyle="none",
+            gid=f"tolerance:{tolerance:g}",
+        )
+    ax.axhline(0, color=GREY, linewidth=0.8, zorder=1)
+    ax.set_xscale("log")
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short_number(value)))
+    ax.margins(x=0.08, y=0.12)
+    _draw_names(ax, hours, labels or {})
+    ax.set_xlabel("Pre-training (GPU hours, estimated)")
+    ax.set_ylabel(f"Gain on {average} over fine-tuned (pp)")
+    handles = [
+        legend_line(f"reference loses at most {tolerance:g} pp", look, markersize=4.5)
+        for tolerance, look in zip(chosen, LOOKS, strict=False)
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=1)
+    return figure
+
+
+def _draw_names(ax: Axes, hours: dict[str, float], labels: dict[str, str]) -> None:
+    """Write the models' names above the panel, each with a line down to its place."""
+    models = sorted(hours, key=lambda name: hours[name])
+    low, high = np.log(ax.get_xlim())
+    places = spread([float((np.log(hours[m]) - low) / (high - low)) for m in models], NAME_GAP)
+    for model, place in zip(models, places, strict=True):
+        ax.annotate(
+            labels.get(model, model),
+            xy=(hours[model], 1.0),
+            xycoords=("data", "axes fraction"),
+            xytext=(place, 1.06),
+            textcoords="axes fraction",
+            ha="center",
+            va="bottom",
+            rotation=90,
+            fontsize=6,
+            arrowprops={"arrowstyle": "-", "color": GREY, "linewidth": 0.6, "shrinkB": 0},
+        ).set_gid("model")
+
+
+def spread(places: list[float], gap: float) -> list[float]:
+    """Return places in ascending order, moved as little as it takes to be a gap apart."""
+    moved = list(places)
+    for _ in range(10 * len(moved)):
+        for index in range(len(moved) - 1):
+            lack = gap - (moved[index + 1] - moved[index])
+            if lack > 0:
+                moved[index] -= lack / 2
+                moved[index + 1] += lack / 2
+    return moved
+
+
+def _curve(grid: pd.DataFrame, model: str, average: str, method: str) -> pd.DataFrame:
+    here = rows(grid, model=model)
+    found = paired_curve(here, reference_of(here), average_dataset(average), method)
+    return mean_over_runs(found)
+
+
+def gain_within(mean: pd.DataFrame, tolerance: float) -> float:
+    """Return the largest gain on y over alpha 1 among alphas that lose at most so much on x.
+
+    Args:
+        mean: columns alpha, value_x, value_y (fractions), alpha 1 among them.
+        tolerance: a fraction.
+
+    Raises:
+        WiseftError: if alpha 1 is missing.
+    """
+    end = mean[mean["alpha"] == 1.0]
+    if end.empty:
+        raise WiseftError("the gain over the fine-tuned model needs alpha 1, which is missing")
+    floor = float(end["value_x"].iloc[0]) - tolerance
+    allowed = mean[mean["value_x"] >= floor - 1e-12]
+    return float(allowed["value_y"].max() - end["value_y"].iloc[0])
