@@ -9,7 +9,8 @@ VENV ?= .venv
 # The first of these that is Python 3.11 or newer makes the environment.
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
-GPUS ?= $(shell nvidia-smi -L 2>/dev/null | grep -c '^GPU' || true)
+# GPUs to use; counted when a target needs the number. CUDA_VISIBLE_DEVICES limits them.
+GPUS ?= $(shell $(BIN)/python -m wiseft.gpus 2>/dev/null)
 
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
@@ -66,6 +67,11 @@ test: $(STAMP) ## run all tests, the small experiment end to end included
 test-fast: $(STAMP) ## run the tests that do not run the workflow
 	@$(BIN)/python -m pytest -m "not slow"
 
+.PHONY: test-remotes
+test-remotes: $(STAMP) ## test DVC remotes of S3 and SSH against servers on this machine
+	@tools/remotes.sh $(VENV)
+	@$(BIN)/python -m pytest tests/sharing/test_remotes.py
+
 .PHONY: lint
 lint: $(STAMP) ## check style, types, rules and who imports whom
 	$(BIN)/ruff check .
@@ -90,16 +96,12 @@ lock: $(STAMP) ## write requirements.lock from the environment as it is
 	@touch $(STAMP)
 
 .PHONY: publish
-publish: $(STAMP) ## put data/ under DVC and push it; then commit data.dvc
-	@$(BIN)/dvc add data && $(BIN)/dvc push
-	@echo "Now: git add data.dvc && git commit -m 'Publish the results of $(EXPERIMENT)'"
+publish: $(STAMP) ## check the results, put data/ under DVC and push it (REPLACE=1: in place of what is missing here)
+	@$(BIN)/python -m tools.sharing publish --experiment $(EXPERIMENT) $(if $(REPLACE),--replace)
 
 .PHONY: pull
 pull: $(STAMP) ## get published data/ to continue from: verify it, mark it as up to date
-	@$(BIN)/dvc pull
-	@$(BIN)/dvc status -q data.dvc || { echo "error: data/ is not what data.dvc names; see 'dvc status'" >&2; exit 1; }
-	@set -o pipefail; $(SNAKEMAKE) -- data $(CONDENSED)
-	@set -o pipefail; $(SNAKEMAKE) --touch --quiet all $(CONDENSED)
+	@$(BIN)/python -m tools.sharing pull --experiment $(EXPERIMENT) --cores $(CORES)
 
 .PHONY: clean-venv
 clean-venv: ## remove the virtual environment

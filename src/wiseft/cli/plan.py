@@ -1,0 +1,96 @@
+"""`wiseft plan`: what an experiment costs, before it runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Rates = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="MODEL=NUMBER, images/s measured on one GPU, or MODEL=FILE, what `wiseft finetune "
+        "--record` wrote; replaces the estimate. Repeatable.",
+    ),
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(plan)
+
+
+def plan(
+    experiment: Annotated[
+        str | None, typer.Argument(help="Experiment; default: the configuration's.")
+    ] = None,
+    gpu: Annotated[
+        str,
+        typer.Option(help="t4, v100, a100, l40s, h100, h200, or FP32,HALF: peaks in TFLOP/s."),
+    ] = "a100",
+    utilisation: Annotated[
+        float | None,
+        typer.Option(
+            min=0.01,
+            max=1.0,
+            help="Share of the peak that is reached; default: two thirds in fp32, 0.4 in fp16 and "
+            "bf16.",
+        ),
+    ] = None,
+    training_rate: Rates = None,
+    evaluation_rate: Rates = None,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    root: Annotated[
+        Path, typer.Option("--root", help="The project's root, which holds config/.")
+    ] = Path(),
+) -> None:
+    """Estimate an experiment's jobs, GPU hours and disk space from its configuration.
+
+    Images x passes x FLOPs over peak x utilisation: an estimate, within a factor of two or so.
+    """
+    from wiseft.config import Catalogue, load_config
+    from wiseft.plan import Assumptions, as_json, estimate, render
+    from wiseft.plan.hardware import peak_of
+
+    if experiment is None:
+        experiment = load_config(root / "config" / "config.yaml").experiment
+    assumptions = Assumptions(
+        gpu=gpu,
+        peak=peak_of(gpu),
+        utilisation=utilisation,
+        training_rates=_rates(training_rate, "--training-rate"),
+        evaluation_rates=_rates(evaluation_rate, "--evaluation-rate"),
+    )
+    found = estimate(Catalogue(root), experiment, assumptions)
+    if json:
+        import json as encoder
+
+        typer.echo(encoder.dumps(as_json(found), indent=2))
+    else:
+        typer.echo(render(found))
+
+
+def _rates(given: list[str] | None, option: str) -> dict[str, float]:
+    """Return rates by model. Raises WiseftError if one is not of the form."""
+    from wiseft.errors import WiseftError
+    from wiseft.io import read_json
+
+    rates = {}
+    for text in given or []:
+        model, _, value = text.partition("=")
+        try:
+            if Path(value).is_file():
+                record = read_json(value, "record")
+                rate = float(record["images_per_second"]) / int(record["processes"])
+            else:
+                rate = float(value)
+        except (ValueError, KeyError, TypeError):
+            rate = 0.0
+        if not model or not rate > 0:
+            raise WiseftError(
+                f"{option} is {text}, but must be MODEL=NUMBER in images/s, or MODEL=FILE with "
+                "what `wiseft finetune --record` wrote"
+            )
+        rates[model] = rate
+    return rates

@@ -1,0 +1,238 @@
+"""Which GPUs a job gets: locks between the jobs of a machine, so that no two share one.
+
+A workflow engine counts GPUs and does not say which; so every job takes free ones by itself.
+Locks are files that the operating system lets go of when the process ends, however it ends.
+Inside a job of a cluster the GPUs are those of the allocation, and so are the locks.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import functools
+import itertools
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from wiseft.errors import WiseftError
+
+VISIBLE = "CUDA_VISIBLE_DEVICES"
+LOCKS = "WISEFT_GPU_LOCKS"
+"""Environment variable: folder of the lock files (default: one of yours in the system's temporary
+folder), or `off`: jobs share GPUs.
+"""
+ALLOCATIONS = ("SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID")
+"""Variables of clusters: in two allocations the same number may mean two GPUs."""
+
+
+def devices() -> list[str]:
+    """Return the GPUs that this process may use, as they stand in CUDA_VISIBLE_DEVICES.
+
+    Without that variable: those that nvidia-smi lists; none where it is not installed.
+    """
+    given = os.environ.get(VISIBLE)
+    if given is None:
+        return list(_listed())
+    names = (name.strip() for name in given.split(","))
+    # CUDA reads up to the first that is no device.
+    return list(itertools.takewhile(lambda name: name not in ("", "-1"), names))
+
+
+@functools.cache
+def _listed() -> tuple[str, ...]:
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        return ()
+    try:
+        done = subprocess.run(
+            [program, "-L"], capture_output=True, text=True, timeout=60, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ()
+    found = [line for line in done.stdout.splitlines() if line.startswith("GPU ")]
+    return tuple(str(number) for number in range(len(found))) if done.returncode == 0 else ()
+
+
+@dataclass
+class Lease:
+    """GPUs that nobody else gets until `release`, or until this process ends."""
+
+    names: list[str]
+    _handles: list[int]
+
+    def release(self) -> None:
+        """Let other jobs have them."""
+        while self._handles:
+            os.close(self._handles.pop())
+
+
+_own: Lease | None = None
+
+
+def choose(count: int, say: Callable[[str], None] | None = None) -> list[str]:
+    """Take free GPUs for the rest of this process and show torch no others; wait if need be.
+
+    To be called before anything asks CUDA for its devices. Sets CUDA_VISIBLE_DEVICES, which the
+    processes that this one starts inherit.
+
+    Args:
+        count: GPUs that the process wants; 0 leaves everything as it is.
+        say: called once, if there is something to wait for; default: a line on stderr.
+
+    Returns:
+        The GPUs; none where this machine has none or locks are off.
+
+    Raises:
+        WiseftError: if there are fewer GPUs than that, or no lock can be made.
+    """
+    global _own
+    there = devices()
+    if count < 1 or not there or os.environ.get(LOCKS) == "off":
+        return []
+    if _own is None:
+        _own = acquire(count, there, lock_folder(), say or _print)
+        os.environ[VISIBLE] = ",".join(_own.names)
+    return list(_own.names)
+
+
+def lock_folder() -> Path:
+    """Return the folder of the lock files: on this machine, of this user and allocation."""
+    base = os.environ.get(LOCKS) or Path(tempfile.gettempdir()) / f"wiseft-gpus-{os.getuid()}"
+    allocation = next((os.environ[name] for name in ALLOCATIONS if os.environ.get(name)), "")
+    return Path(base) / allocation.replace("/", "_")
+
+
+def acquire(
+    count: int,
+    names: Sequence[str],
+    folder: Path,
+    say: Callable[[str], None],
+    interval: float = 1.0,
+) -> Lease:
+    """Lock GPUs, all or none, in the order of asking; wait until enough are free.
+
+    Who waits for several is not overtaken by those who want one, and holds none meanwhile.
+
+    Args:
+        count: GPUs that are wanted.
+        names: of the GPUs there are.
+        folder: of the lock files; it is made.
+        say: called once, if there is something to wait for.
+        interval: seconds between two looks.
+
+    Raises:
+        WiseftError: if there are fewer GPUs than that, or no lock can be made.
+    """
+    if count > len(names):
+        raise WiseftError(
+            f"{count} GPUs are asked for, but there are {len(names)} here ({VISIBLE}: "
+            f"{','.join(names)}); set training.how.gpus to {len(names)} at most"
+        )
+    waited = False
+
+    def wait() -> None:
+        nonlocal waited
+        if not waited:
+            say(_waiting(count, names, folder))
+        waited = True
+
+    with _turn(folder, wait):
+        while (handles := _try(count, names, folder)) is None:
+            wait()
+            time.sleep(interval)
+    taken = [name for name in names if name in handles]
+    return Lease(taken, list(handles.values()))
+
+
+@contextlib.contextmanager
+def _turn(folder: Path, wait: Callable[[], None]) -> Iterator[None]:
+    handle = _open(folder / "turn.lock")
+    try:
+        if not _lock(handle, folder):
+            wait()
+            _lock(handle, folder, block=True)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _try(count: int, names: Sequence[str], folder: Path) -> dict[str, int] | None:
+    """Return the locks of the first free GPUs by name; None, and no lock, if they are too few."""
+    handles: dict[str, int] = {}
+    try:
+        for name in names:
+            handle = _open(_file(folder, name))
+            if not _lock(handle, folder):
+                os.close(handle)
+                continue
+            handles[name] = handle
+            os.ftruncate(handle, 0)
+            os.write(handle, f"{os.getpid()}\n".encode())
+            if len(handles) == count:
+                return handles
+    except BaseException:
+        _close(handles)
+        raise
+    _close(handles)
+    return None
+
+
+def _close(handles: dict[str, int]) -> None:
+    for handle in handles.values():
+        os.close(handle)
+
+
+def _file(folder: Path, name: str) -> Path:
+    return folder / f"gpu-{name.replace('/', '_')}.lock"
+
+
+def _open(path: Path) -> int:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise WiseftError(
+            f"{path} cannot be opened ({error.strerror}), which says whether a GPU is free; name "
+            f"a folder of your own in {LOCKS}, or set it to off"
+        ) from None
+
+
+def _lock(handle: int, folder: Path, block: bool = False) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX if block else fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
+            raise
+        raise WiseftError(
+            f"{folder} lies on a file system without file locks ({error.strerror}); name a folder "
+            f"on a local disk in {LOCKS}, or set it to off"
+        ) from None
+    return True
+
+
+def _waiting(count: int, names: Sequence[str], folder: Path) -> str:
+    holders = []
+    for name in names:
+        with contextlib.suppress(OSError):
+            holders.append(f"{name} (process {_file(folder, name).read_text().strip()})")
+    return (
+        f"waiting for {count} of {len(names)} GPUs; last taken by: {', '.join(holders) or 'nobody'}"
+    )
+
+
+def _print(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    print(len(devices()))

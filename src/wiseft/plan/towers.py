@@ -1,0 +1,142 @@
+"""What one image and one prompt cost in a model: FLOPs and parameters of its towers.
+
+Of architectures of open_clip they are in `models.csv`: the columns of docs/model_profile.csv of
+mlfoundations/open_clip at commit 3b37473b7178479e2494f60392442648ed262e8a, in which a multiply-add
+counts as two; that of ALIGN's replica was counted from its configuration, as others are: built
+once, with random weights, and counted.
+"""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from typing import Any
+
+from wiseft.config import Catalogue, ModelEntry, paths
+from wiseft.errors import WiseftError
+from wiseft.io import sha256_json
+
+_CONTEXT = 77
+
+
+@dataclass(frozen=True)
+class TowerCost:
+    """FLOPs of one forward pass of one sample, and numbers of parameters.
+
+    Attributes:
+        image_flops: of one image.
+        text_flops: of one prompt; 0 without a text tower.
+        image_parameters: of the image tower.
+        text_parameters: of all the rest.
+        width: of the features.
+        counted: whether they were counted here, not looked up.
+    """
+
+    image_flops: float
+    text_flops: float
+    image_parameters: int
+    text_parameters: int
+    width: int
+    counted: bool
+
+
+_counted: dict[str, TowerCost] = {}
+
+
+def tower_cost(catalogue: Catalogue, model: str) -> TowerCost:
+    """Return the cost of a model of the catalogue at its input size.
+
+    Raises:
+        WiseftError: if its architecture comes with weights that are not here yet.
+    """
+    entry, _ = catalogue.model(model)
+    known = _known().get((_plain(entry), entry.preprocessing.size))
+    if known is not None:
+        return known
+    architecture = _architecture(catalogue, entry, model)
+    key = sha256_json([architecture, entry.preprocessing.size])
+    if key not in _counted:
+        _counted[key] = count(architecture, entry.preprocessing.size)
+    return _counted[key]
+
+
+@cache
+def _known() -> dict[tuple[str | None, int], TowerCost]:
+    text = resources.files("wiseft.plan").joinpath("models.csv").read_text(encoding="utf-8")
+    return {
+        (row["architecture"], int(row["image_size"])): TowerCost(
+            image_flops=float(row["image_gflops"]) * 1e9,
+            text_flops=float(row["text_gflops"]) * 1e9,
+            image_parameters=round(float(row["image_mparams"]) * 1e6),
+            text_parameters=round(float(row["text_mparams"]) * 1e6),
+            width=int(row["embed_dim"]),
+            counted=False,
+        )
+        for row in csv.DictReader(text.splitlines())
+    }
+
+
+def _plain(entry: ModelEntry) -> str | None:
+    """Return the name in open_clip; the activation changes no FLOPs that are counted."""
+    if entry.source == "align":
+        return entry.repository
+    if entry.source != "open_clip" or entry.architecture is None:
+        return None
+    return entry.architecture.removesuffix("-quickgelu")
+
+
+def _architecture(catalogue: Catalogue, entry: ModelEntry, model: str) -> dict[str, Any]:
+    """Return what the towers are built from."""
+    if entry.architecture is not None and entry.architecture.endswith(".json"):
+        from wiseft.towers.open_clip_models import architecture_from_json
+
+        return architecture_from_json(catalogue.architecture_path(entry))
+    weights = catalogue.root / paths.weights_path(model)
+    if weights.is_file():
+        from wiseft.tensor_file import read_file_header
+
+        found: dict[str, Any] = read_file_header(weights, "weights")["architecture"]
+        return found
+    if entry.source in ("open_clip", "timm") and entry.architecture is not None:
+        from wiseft.weights.sources import from_entry
+
+        described = from_entry(entry, catalogue.root).architecture
+        if described is not None:
+            return described
+    raise WiseftError(
+        f"what model {entry.name} costs is not known before its weights are here, which say its "
+        f"architecture; fetch them: wiseft weights {entry.name} --output {weights}"
+    )
+
+
+def count(architecture: dict[str, Any], size: int) -> TowerCost:
+    """Build a model with random weights and count one image and one prompt, on the CPU.
+
+    Args:
+        architecture: what `wiseft.towers` builds from.
+        size: edge of the images in pixels.
+    """
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from wiseft import towers
+
+    model = towers.build(architecture, seed=0)
+    with torch.no_grad():
+        with FlopCounterMode(display=False) as image:
+            model.image(torch.zeros(1, 3, size, size))
+        with FlopCounterMode(display=False) as text:
+            if towers.family(architecture) != "timm":
+                context = architecture.get("text_cfg", {}).get("context_length", _CONTEXT)
+                model.encode_text(torch.zeros(1, context, dtype=torch.long))
+    in_image = sum(p.numel() for p in model.image.parameters())
+    return TowerCost(
+        image_flops=float(image.get_total_flops()),
+        text_flops=float(text.get_total_flops()),
+        image_parameters=in_image,
+        text_parameters=sum(p.numel() for p in model.module.parameters()) - in_image,
+        width=towers.embed_dim(architecture),
+        counted=True,
+    )

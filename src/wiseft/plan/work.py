@@ -1,0 +1,96 @@
+"""How many images go through which model how often: the work of every run, from the settings."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from wiseft.config import Catalogue, DatasetEntry, ExperimentEntry, FinetuneSettings, Run
+from wiseft.plan.towers import TowerCost
+
+BACKWARD = 2
+"""A backward pass costs twice its forward pass."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a job computes.
+
+    Attributes:
+        trained_images: images times epochs through forward and backward passes.
+        training_flops: of these passes.
+        seen_images: images through a forward pass alone.
+        forward_flops: of these passes.
+    """
+
+    trained_images: float = 0.0
+    training_flops: float = 0.0
+    seen_images: float = 0.0
+    forward_flops: float = 0.0
+
+
+def training_samples(settings: FinetuneSettings, reference: DatasetEntry) -> int:
+    """Return how many images a run trains on."""
+    if settings.samples_per_class is not None:
+        return settings.samples_per_class * reference.class_count
+    return settings.train_samples or reference.splits["train"]
+
+
+def training_steps(settings: FinetuneSettings, samples: int) -> int:
+    """Return the optimiser steps of a run, up to where it stops for sure."""
+    steps = settings.steps or settings.epochs * math.ceil(samples / settings.batch_size)
+    stopping = settings.early_stopping
+    return min(steps, stopping.after) if stopping and stopping.after else steps
+
+
+def training_work(settings: FinetuneSettings, reference: DatasetEntry, cost: TowerCost) -> Work:
+    """Return the work of one training.
+
+    A linear classifier computes every feature once; its own steps are left out, because they cost
+    a thousandth of that. So does a linear probe ahead of a training.
+    """
+    samples = training_samples(settings, reference)
+    stopping = settings.early_stopping
+    if settings.trainable == "head":
+        held_out = _held_out(settings, reference) if settings.search or stopping else 0
+        features = samples + held_out
+        return forward_work(features, cost)
+    steps = training_steps(settings, samples)
+    images = steps * min(settings.batch_size, samples)
+    if settings.steps is None and not (stopping and stopping.after):
+        images = settings.epochs * samples
+    passes = 1 + BACKWARD + (1 if settings.distillation else 0)
+    flops = images * passes * cost.image_flops
+    if settings.loss == "contrastive":  # a prompt an image, both towers trained
+        flops += images * (1 + BACKWARD) * cost.text_flops
+    seen = samples if settings.linear_probe and settings.linear_probe.epochs else 0
+    if stopping and stopping.every:
+        seen += (steps // stopping.every) * _held_out(settings, reference)
+    return Work(images, flops, seen, seen * cost.image_flops)
+
+
+def _held_out(settings: FinetuneSettings, reference: DatasetEntry) -> int:
+    chosen = settings.search or settings.early_stopping
+    return reference.splits.get(chosen.split, 0) if chosen else 0
+
+
+def evaluated_images(experiment: ExperimentEntry, dataset: DatasetEntry) -> int:
+    """Return how many images of a dataset a run is evaluated on."""
+    splits = [experiment.test_split] if experiment.zero_shot_only else dataset.evaluate
+    return sum(dataset.splits[split] for split in splits)
+
+
+def evaluation_passes(catalogue: Catalogue, experiment: ExperimentEntry, run: Run) -> int:
+    """Return how often an image goes through the image tower of a run: once an alpha, or once in
+    all where the tower is the same at every alpha.
+    """
+    if run.baseline or experiment.zero_shot_only:
+        return 1
+    if catalogue.method_settings(run.method_id).trainable == "head":
+        return 1
+    return len(set(experiment.alpha_names) | {"0.000", "1.000"})
+
+
+def forward_work(images: float, cost: TowerCost) -> Work:
+    """Return the work of forward passes of images."""
+    return Work(seen_images=images, forward_flops=images * cost.image_flops)

@@ -1,0 +1,193 @@
+"""What an experiment costs: FLOPs that are counted, hours and disk space that follow from them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from wiseft.cli import app
+from wiseft.config import Catalogue, FinetuneSettings
+from wiseft.errors import WiseftError
+from wiseft.plan import PEAKS, Assumptions, as_json, estimate, render
+from wiseft.plan.hardware import peak_of
+from wiseft.plan.towers import count, tower_cost
+from wiseft.plan.work import forward_work, training_work
+
+ROOT = Path(__file__).parents[2]
+A100 = Assumptions("a100", PEAKS["a100"], utilisation=0.5)
+
+
+@pytest.fixture(scope="module")
+def catalogue() -> Catalogue:
+    return Catalogue(ROOT)
+
+
+@pytest.mark.parametrize("model", ["clip-vit-b-32", "clip-rn50"])
+def test_what_is_looked_up_is_what_is_counted(catalogue, model):
+    """Two sources: open_clip's published table, and torch's counter over a model built here."""
+    import open_clip
+
+    entry, _ = catalogue.model(model)
+    listed = tower_cost(catalogue, model)
+    assert not listed.counted
+    counted = count(open_clip.get_model_config(entry.architecture), entry.preprocessing.size)
+    assert counted.counted
+    assert counted.width == listed.width
+    for key in ("image_flops", "image_parameters", "text_parameters"):
+        assert getattr(counted, key) == pytest.approx(getattr(listed, key), rel=2e-3), key
+    # The table counts a text tower's attention as if nothing was masked.
+    assert counted.text_flops == pytest.approx(listed.text_flops, rel=0.03)
+
+
+def test_own_architectures_are_counted(catalogue):
+    """The digits' image tower: a stem of convolutions; a multiply-add counts as two."""
+    cost = tower_cost(catalogue, "digits-rn-s10")
+    assert cost.counted
+    assert 1e5 < cost.image_parameters < 2e6
+    assert 1e7 < cost.image_flops < 1e9
+    assert tower_cost(catalogue, "digits-rn-s11") == cost
+
+
+def test_hours_follow_from_images_and_flops(catalogue):
+    """ViT-B/16 on ImageNet by hand: 10 epochs of 1,271,167 images, three passes of 35.13 GFLOPs."""
+    rows = {(row.model, row.method): row for row in estimate(catalogue, "imagenet", A100).rows}
+    row = rows["clip-vit-b-16", "end-to-end"]
+    by_hand = 10 * 1_271_167 * 3 * 35.13e9 / (19.5e12 * 0.5) / 3600
+    assert row.training_hours == pytest.approx(by_hand)
+    images = 60_000 + 10_000 + 30_000 + 50_889 + 18_574 + 7_500  # held out and tested, and shifts
+    assert row.evaluation_hours == pytest.approx(21 * images * 35.13e9 / (19.5e12 * 0.5) / 3600)
+    # A linear classifier needs every feature once, whatever alpha is.
+    linear = rows["clip-vit-b-16", "linear-classifier__search-weight-decay"]
+    assert linear.evaluation_hours == pytest.approx(row.evaluation_hours / 21)
+    assert linear.training_hours == pytest.approx(by_hand * (1_281_167 / 12_711_670) / 3)
+
+
+@pytest.mark.parametrize(
+    ("changes", "images", "passes"),
+    [
+        ({}, 5 * 1000, 3),
+        ({"train_samples": 100}, 5 * 100, 3),
+        ({"samples_per_class": 2}, 5 * 20, 3),
+        ({"steps": 7, "batch_size": 64}, 7 * 64, 3),
+        ({"early_stopping": {"after": 3}, "batch_size": 64}, 3 * 64, 3),
+        ({"distillation": 0.5}, 5 * 1000, 4),
+    ],
+)
+def test_training_work_of_settings(catalogue, changes, images, passes):
+    reference = catalogue.dataset("mnist").model_copy(
+        update={"splits": {"train": 1000, "held-out": 50, "test": 100}}
+    )
+    cost = tower_cost(catalogue, "clip-vit-b-32")
+    settings = FinetuneSettings.model_validate({"epochs": 5, "batch_size": 10, **changes})
+    work = training_work(settings, reference, cost)
+    assert work.trained_images == images
+    assert work.training_flops == pytest.approx(images * passes * cost.image_flops)
+    assert work.forward_flops == 0
+
+
+def test_forward_passes_that_come_on_top(catalogue):
+    reference = catalogue.dataset("mnist").model_copy(
+        update={"splits": {"train": 1000, "held-out": 50, "test": 100}}
+    )
+    cost = tower_cost(catalogue, "clip-vit-b-32")
+
+    def seen(**changes: object) -> float:
+        settings = FinetuneSettings.model_validate({"epochs": 5, "batch_size": 10, **changes})
+        return training_work(settings, reference, cost).seen_images
+
+    assert seen(early_stopping={"every": 100}) == 5 * 50
+    assert seen(linear_probe={"epochs": 3, "learning_rate": 0.1}) == 1000
+    assert seen(trainable="head") == 1000
+    assert seen(trainable="head", search={"regulariser": "none"}) == 1050
+    contrastive = FinetuneSettings.model_validate({"epochs": 1, "loss": "contrastive"})
+    extra = training_work(contrastive, reference, cost).training_flops - 3000 * cost.image_flops
+    assert extra == pytest.approx(3000 * cost.text_flops)
+
+
+def test_measured_rates_replace_the_estimate(catalogue):
+    given = Assumptions(
+        "a100", PEAKS["a100"], training_rates={"clip-vit-b-16": 1000.0}, evaluation_rates={}
+    )
+    rows = {(row.model, row.method): row for row in estimate(catalogue, "imagenet", given).rows}
+    row = rows["clip-vit-b-16", "end-to-end"]
+    assert row.training_hours == pytest.approx(12_711_670 / 1000 / 3600)
+    assert row.measured
+    assert not rows["clip-vit-l-14-336", "end-to-end"].measured
+    work = forward_work(7200, tower_cost(catalogue, "clip-vit-b-16"))
+    seen = Assumptions("a100", PEAKS["a100"], evaluation_rates={"clip-vit-b-16": 2.0})
+    assert seen.hours("clip-vit-b-16", work) == 1.0
+
+
+def test_half_precision_has_its_own_peak():
+    work = forward_work(1, tower_cost(Catalogue(ROOT), "clip-vit-b-16"))
+    ratio = A100.hours("", work, "fp32") / A100.hours("", work, "bf16")
+    assert ratio == pytest.approx(312 / 19.5)
+
+
+def test_disk_space_is_that_of_the_files(catalogue):
+    """Against the tensors of a model that is built: parameters, and few buffers besides."""
+    from wiseft import towers
+    from wiseft.towers.open_clip_models import architecture_from_json
+
+    architecture = architecture_from_json(ROOT / "config" / "models" / "digits-rn.json")
+    model = towers.build(architecture, seed=0)
+    weights = model.tensors()
+    image = towers.image_tensors(architecture, weights)
+    disk = estimate(catalogue, "digits", A100).disk_gb
+    assert disk["zero-shot weights"] == pytest.approx(bytes_of(weights) / 1e9, rel=0.02)
+    head = 10 * (towers.embed_dim(architecture) + 1) * 4
+    assert disk["theta_0"] == pytest.approx((bytes_of(image) + head) / 1e9, rel=0.02)
+    assert disk["theta_1"] == pytest.approx(14 * disk["theta_0"])
+    assert disk["interpolated"] == pytest.approx(6 * disk["theta_0"])
+
+
+def bytes_of(tensors: dict) -> int:
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
+
+
+def test_an_unknown_gpu_is_one_sentence():
+    assert peak_of("82.6,165.2").half == 165.2
+    for name in ("gtx", "1,2,3", "-1,2"):
+        with pytest.raises(WiseftError, match=f"unknown GPU {name}; give one of t4, v100"):
+            peak_of(name)
+
+
+def test_a_rate_for_another_model_is_one_sentence(catalogue):
+    given = Assumptions("a100", PEAKS["a100"], training_rates={"clip-rn50": 1.0})
+    with pytest.raises(WiseftError, match="a rate is given for clip-rn50, which imagenet has not"):
+        estimate(catalogue, "imagenet", given)
+
+
+@pytest.mark.parametrize(
+    "experiment", sorted(path.stem for path in (ROOT / "config" / "experiments").glob("*.yaml"))
+)
+def test_every_experiment_can_be_estimated(catalogue, experiment):
+    plan = estimate(catalogue, experiment, A100)
+    assert plan.hours >= 0
+    assert sum(plan.disk_gb.values()) >= 0
+    assert f"Estimate for {experiment}: one a100" in render(plan)
+    assert json.dumps(as_json(plan))
+
+
+def test_command_prints_json(tmp_path):
+    record = tmp_path / "record.json"
+    record.write_text(json.dumps({"images_per_second": 3000.0, "processes": 2}))
+    options = ["--gpu", "h100", "--training-rate", f"clip-vit-b-16={record}", "--root", str(ROOT)]
+    done = CliRunner().invoke(app, ["plan", "imagenet", "--json", *options])
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.output)
+    assert found["training_rates"] == {"clip-vit-b-16": 1500.0}
+    assert found["peak_tflops"] == {"fp32": 67.0, "half": 989.5}
+    assert found["jobs"]["evaluate"] == 24
+
+
+@pytest.mark.parametrize("rate", ["clip-vit-b-16", "clip-vit-b-16=fast", "=3", "clip-vit-b-16=0"])
+def test_a_rate_of_another_form_is_one_sentence(rate):
+    done = CliRunner().invoke(
+        app, ["plan", "imagenet", "--training-rate", rate, "--root", str(ROOT)]
+    )
+    assert isinstance(done.exception, WiseftError)
+    assert "--training-rate is" in str(done.exception)
