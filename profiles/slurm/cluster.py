@@ -1,0 +1,285 @@
+"""What the profile finds out about a cluster before the first job is submitted.
+
+`profile.yaml` runs this file with the choices of its site block and takes what depends on them, or
+on the cluster, from here. Nothing here submits a job.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import yaml
+
+from wiseft.config import Catalogue, load_config
+from wiseft.errors import WiseftError
+
+# Rules whose `gpu` is `gpus()` in workflow/rules; those of the evaluation are named by suite.
+GPU_RULES = ("zeroshot", "finetune", "baseline")
+# The executor plugin looks at its jobs every 180 s at the latest, so that Slurm must keep a
+# finished job longer than that, or else one may never be seen as finished.
+LONGEST_WAIT_S = 180
+FIRST_WAIT_S = 15
+# A run's evaluations may share a submission, those of different runs not: all members wait for
+# the inputs of all, and a run whose training failed would hold up the others.
+GROUP = "evaluate-{model}-{method}-{seed}"
+
+
+@dataclass(frozen=True)
+class Choices:
+    """The site block of the profile, where each key is explained."""
+
+    account: str | int | None = None
+    partition: str | None = None
+    gpu_partition: str | None = None
+    gpu_request: str = "gpus"
+    gpu_model: str | None = None
+    sbatch_options: str = ""
+    warning_seconds: int = 120
+    evaluations_per_job: int = 1
+    status_command: str = "auto"
+    resources: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Check the values that YAML cannot check.
+
+        Raises:
+            WiseftError: if one makes no sense.
+        """
+        for key, allowed in (
+            ("gpu_request", ("gpus", "gres", "none")),
+            ("status_command", ("auto", "sacct", "squeue")),
+        ):
+            if getattr(self, key) not in allowed:
+                raise WiseftError(
+                    f"`{key}` is {getattr(self, key)!r}, but must be one of {', '.join(allowed)}"
+                )
+        for key, least in (("warning_seconds", 0), ("evaluations_per_job", 1)):
+            value = getattr(self, key)
+            if not isinstance(value, int) or value < least:
+                raise WiseftError(f"`{key}` is {value!r}, but must be an integer from {least} on")
+        for rule, asked in self.resources.items():
+            if not isinstance(asked, dict):
+                raise WiseftError(
+                    f"`resources` of {rule} are {asked!r}, but must be names with values, such as "
+                    "{runtime: 600}"
+                )
+
+
+class Cluster:
+    """The keys of the profile that depend on the site.
+
+    Args:
+        choices: the site block.
+        arguments: the command line of Snakemake.
+
+    Raises:
+        WiseftError: if the cluster refuses the requests that the profile makes.
+    """
+
+    def __init__(self, choices: Choices, arguments: Sequence[str]):
+        self.choices = choices
+        self._evaluations, self._gpus = _rules(arguments)
+        if choices.gpu_request == "none":
+            self._gpus = {}
+        self.status_command = "squeue"
+        self.first_status_check = FIRST_WAIT_S
+        if shutil.which("sbatch") is None:
+            _say("warning: there is no sbatch here; this profile can plan, but not submit")
+            return
+        self._find_status_command()
+        self._try_requests()
+        if re.search(r"^PreemptMode\s*=.*CANCEL", _configuration(), re.M):
+            _say(
+                "warning: this cluster cancels what it pre-empts (PreemptMode), and Snakemake "
+                "waits for such a job for ever; use a partition or QOS that is not pre-empted"
+            )
+
+    @property
+    def default_resources(self) -> dict[str, Any]:
+        """What every job asks for that its rule does not ask for itself."""
+        options = [self.choices.sbatch_options]
+        if self.choices.warning_seconds:
+            options.append(f"--signal=TERM@{self.choices.warning_seconds}")
+        chosen = {
+            "slurm_account": self.choices.account,
+            "slurm_partition": self.choices.partition,
+            "slurm_extra": " ".join(filter(None, options)) or None,
+        }
+        resources = {key: _text(value) for key, value in chosen.items() if value is not None}
+        return {**resources, **({"turn": 1} if self.choices.evaluations_per_job > 1 else {})}
+
+    @property
+    def set_resources(self) -> dict[str, dict[str, Any]]:
+        """What single rules ask for: a GPU, and what the site block adds or replaces."""
+        asked = {rule: self._gpu_resources(count) for rule, count in self._gpus.items()}
+        for name, more in self.choices.resources.items():
+            for rule in self._evaluations if name == "evaluate" else [name]:
+                asked[rule] = {**asked.get(rule, {}), **more}
+        return asked
+
+    @property
+    def groups(self) -> dict[str, str]:
+        """The group that the evaluations of a run form, by rule."""
+        together = self.choices.evaluations_per_job > 1
+        return dict.fromkeys(self._evaluations, GROUP) if together else {}
+
+    @property
+    def group_components(self) -> dict[str, int]:
+        """How many evaluations go into one submission."""
+        return {GROUP: self.choices.evaluations_per_job} if self.groups else {}
+
+    def _gpu_resources(self, count: int) -> dict[str, Any]:
+        model = self.choices.gpu_model
+        if self.choices.gpu_request == "gres":
+            kind = f"gpu:{model}" if model else "gpu"
+            resources: dict[str, Any] = {"gpu": 0, "gres": _text(f"{kind}:{count}")}
+        else:
+            resources = {"gpu": count, **({"gpu_model": _text(model)} if model else {})}
+        if self.choices.gpu_partition:
+            resources["slurm_partition"] = _text(self.choices.gpu_partition)
+        return resources
+
+    def _find_status_command(self) -> None:
+        """Take sacct if accounting answers, else squeue, and check that squeue can tell."""
+        chosen = self.choices.status_command
+        self.status_command = (
+            ("sacct" if _accounting_answers() else "squeue") if (chosen == "auto") else chosen
+        )
+        if self.status_command == "sacct":
+            return
+        kept = _kept_seconds()
+        if kept is None:
+            return
+        if kept <= LONGEST_WAIT_S:
+            raise WiseftError(
+                f"the end of a job cannot be seen here: accounting (sacct) does not answer, and "
+                f"the controller forgets a finished job after {kept} s (MinJobAge), but must keep "
+                f"it for more than {LONGEST_WAIT_S} s. Ask the site for accounting or a MinJobAge "
+                "of 300, or run inside one allocation without this profile "
+                "(docs/running-on-slurm.md)"
+            )
+        # The plugin would go back to sacct if a job could be gone after three first checks.
+        self.first_status_check = min(FIRST_WAIT_S, kept // 3)
+
+    def _try_requests(self) -> None:
+        """Let sbatch check, without submitting, what jobs with and without a GPU ask for."""
+        common = _options(account=self.choices.account)
+        cpu = [*common, *_options(partition=self.choices.partition)]
+        requests = [("without a GPU", cpu)]
+        if self._gpus:
+            partition = self.choices.gpu_partition or self.choices.partition
+            asked = self._gpu_resources(max(self._gpus.values()))
+            gpu = f"--gres={_plain(asked['gres'])}" if "gres" in asked else f"--gpus={asked['gpu']}"
+            if "gpu_model" in asked:
+                gpu = f"--gpus={self.choices.gpu_model}:{asked['gpu']}"
+            requests.append(("with a GPU", [*common, *_options(partition=partition), gpu]))
+        for kind, options in requests:
+            command = ["sbatch", "--test-only", *options, "--time=10", "--wrap=true"]
+            done = _run(*command)
+            if done.returncode != 0:
+                raise WiseftError(_refusal(kind, " ".join(options), done.stderr))
+
+
+def cluster(site: dict[str, Any], arguments: Sequence[str] | None = None) -> Cluster:
+    """Return what the profile needs, given its site block; leave with a sentence if it can't."""
+    try:
+        try:
+            choices = Choices(**site)
+        except TypeError as error:
+            raise WiseftError(f"the site block has another set of keys: {error}") from None
+        return Cluster(choices, sys.argv[1:] if arguments is None else arguments)
+    except WiseftError as error:
+        sys.exit(f"error: profiles/slurm: {error}")
+
+
+def _rules(arguments: Sequence[str]) -> tuple[list[str], dict[str, int]]:
+    """Return the rules of the evaluation, and the GPUs of every rule that needs one.
+
+    They follow from the same settings that the workflow reads; where those are wrong, the workflow
+    says so, and not the profile.
+    """
+    try:
+        settings = load_config("config/config.yaml", _overrides(arguments))
+        catalogue = Catalogue(".")
+        experiment = catalogue.experiment(settings.experiment)
+        evaluations = [f"evaluate_{suite}" for suite in catalogue.suites(experiment.datasets)]
+    except WiseftError:
+        return [], {}
+    needed = [] if settings.device == "cpu" else [*GPU_RULES, *evaluations]
+    return evaluations, dict.fromkeys(needed, 1)
+
+
+def _overrides(arguments: Sequence[str]) -> dict[str, Any]:
+    """Return what `--config key=value ...` gives."""
+    given: dict[str, Any] = {}
+    inside = False
+    for argument in arguments:
+        if argument.startswith("-"):
+            name, _, argument = argument.partition("=")
+            inside = name in ("--config", "-C")
+        key, equals, value = argument.partition("=")
+        if inside and equals:
+            given[key] = yaml.safe_load(value)
+    return given
+
+
+def _accounting_answers() -> bool:
+    if shutil.which("sacct") is None:
+        return False
+    return _run("sacct", "-X", "--noheader", "--starttime=now-1minutes").returncode == 0
+
+
+def _kept_seconds() -> int | None:
+    """Return for how long the controller keeps a finished job, in seconds."""
+    found = re.search(r"^MinJobAge\s*=\s*(\d+)", _configuration(), re.M)
+    return int(found[1]) if found else None
+
+
+def _configuration() -> str:
+    return _run("scontrol", "show", "config").stdout
+
+
+def _refusal(kind: str, options: str, message: str) -> str:
+    told = " ".join(line.split("error: ", 1)[-1] for line in message.strip().splitlines())
+    hints = {
+        "account": "`account` (yours: `sacctmgr show associations user=$USER format=account`)",
+        "partition": "`partition` and `gpu_partition` (those there are: `sinfo -o '%R %G %l'`)",
+        "gpu|gres|node configuration": "`gpu_request`, `gpu_model` and `gpu_partition` "
+        "(GPUs there are: `sinfo -o '%R %G'`)",
+    }
+    keys = [hint for words, hint in hints.items() if re.search(words, told, re.I)]
+    return (
+        f"this cluster refuses a job {kind} (sbatch {options or 'without options'}): {told}. "
+        f"Set {' or '.join(keys) or 'what it asks for'} in the site block of "
+        "profiles/slurm/profile.yaml"
+    )
+
+
+def _run(*command: str, seconds: float = 20) -> subprocess.CompletedProcess[str]:
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return subprocess.CompletedProcess(command, 124, "", str(error))
+
+
+def _options(**values: Any) -> list[str]:
+    return [f"--{key}={value}" for key, value in values.items() if value is not None]
+
+
+def _text(value: Any) -> str:
+    """Return a value such that Snakemake, which evaluates expressions, takes it for text."""
+    return repr(str(value))
+
+
+def _plain(value: str) -> str:
+    return value.strip("'")
+
+
+def _say(sentence: str) -> None:
+    print(sentence, file=sys.stderr, flush=True)

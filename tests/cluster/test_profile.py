@@ -1,0 +1,232 @@
+"""The profile on machines whose Slurm is made up: no daemon runs, nothing is submitted."""
+
+from __future__ import annotations
+
+import re
+import runpy
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+from tests.cluster.conftest import edit_site
+from tests.workflow.conftest import ROOT, SMOKE, copy_project, environment
+
+KEPT = "echo 'MinJobAge               = {} sec'"
+RULES = ["zeroshot", "finetune", "baseline", "evaluate_digits"]
+
+Keys = Callable[..., dict]
+
+
+@pytest.fixture
+def commands(tmp_path: Path) -> Callable[..., Path]:
+    """Make commands of Slurm that answer as told, and that note how they were called."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+
+    def make(**bodies: str) -> Path:
+        defaults = {"sbatch": "true", "sacct": "exit 1", "scontrol": KEPT.format(300)}
+        for name, body in {**defaults, **bodies}.items():
+            note = f'echo "{name} $*" >> {folder}/calls'
+            (folder / name).write_text(f"#!/bin/sh\n{note}\n{body}\n")
+            (folder / name).chmod(0o755)
+        return folder
+
+    return make
+
+
+@pytest.fixture
+def cluster(
+    monkeypatch: pytest.MonkeyPatch, commands: Callable[..., Path]
+) -> Callable[..., object]:
+    """What the profile's Python finds, for a site block and made-up commands."""
+    monkeypatch.chdir(ROOT)
+    found = runpy.run_path("profiles/slurm/cluster.py")["cluster"]
+
+    def make(*arguments: str, site: dict | None = None, **bodies: str):
+        monkeypatch.setenv("PATH", f"{commands(**bodies)}:/usr/bin:/bin")
+        return found(site or {}, ["--config", f"experiment={SMOKE}", *arguments])
+
+    return make
+
+
+def calls(tmp_path: Path) -> list[str]:
+    return (tmp_path / "bin" / "calls").read_text().splitlines()
+
+
+def test_where_accounting_answers_it_is_asked(cluster):
+    assert cluster(sacct="exit 0").status_command == "sacct"
+
+
+@pytest.mark.parametrize("sacct", ["exit 1", "echo 'Slurm accounting storage is disabled'; exit 1"])
+def test_where_accounting_does_not_answer_squeue_is_asked(cluster, sacct: str):
+    assert cluster(sacct=sacct).status_command == "squeue"
+
+
+def test_what_the_site_block_says_about_the_status_command_counts(cluster):
+    assert cluster(sacct="exit 0", site={"status_command": "squeue"}).status_command == "squeue"
+
+
+def test_the_first_look_comes_early_enough_for_the_plugin_to_keep_to_squeue(cluster):
+    """With less than three first looks in MinJobAge the plugin turns to sacct by itself."""
+    for kept in (300, 181):
+        assert 3 * cluster(scontrol=KEPT.format(kept)).first_status_check <= kept
+
+
+def test_a_controller_that_forgets_too_soon_is_an_error_not_an_endless_wait(cluster):
+    with pytest.raises(SystemExit, match=r"forgets a finished job after 60 s \(MinJobAge\)"):
+        cluster(scontrol=KEPT.format(60))
+    assert cluster(scontrol=KEPT.format(60), sacct="exit 0").status_command == "sacct"
+
+
+@pytest.mark.parametrize(
+    ("refusal", "key"),
+    [
+        (
+            "Batch job submission failed: Invalid account or account/partition combination",
+            "account",
+        ),
+        ("allocation failure: No partition specified or system default partition", "partition"),
+        ("allocation failure: Requested node configuration is not available", "gpu_request"),
+    ],
+)
+def test_a_refused_request_names_the_key_of_the_site_block(cluster, refusal: str, key: str):
+    with pytest.raises(SystemExit) as end:
+        cluster(sbatch=f"echo 'sbatch: error: {refusal}' >&2; exit 1")
+    assert refusal in str(end.value)
+    assert f"Set `{key}`" in str(end.value)
+    assert "profiles/slurm/profile.yaml" in str(end.value)
+
+
+def test_requests_are_tried_as_the_jobs_will_make_them(cluster, tmp_path: Path):
+    cluster(
+        site={"account": "lab", "partition": "cpu", "gpu_partition": "gpu", "gpu_model": "a100"}
+    )
+    tried = [call for call in calls(tmp_path) if call.startswith("sbatch")]
+    assert [re.findall(r"--(?:account|partition|gpus|test-only)\S*", call) for call in tried] == [
+        ["--test-only", "--account=lab", "--partition=cpu"],
+        ["--test-only", "--account=lab", "--partition=gpu", "--gpus=a100:1"],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("site", "expected"),
+    [
+        ({}, {"gpu": 1}),
+        ({"gpu_partition": "long gpu"}, {"gpu": 1, "slurm_partition": "'long gpu'"}),
+        ({"gpu_model": "a100"}, {"gpu": 1, "gpu_model": "'a100'"}),
+        ({"gpu_request": "gres"}, {"gpu": 0, "gres": "'gpu:1'"}),
+        ({"gpu_request": "gres", "gpu_model": "a100"}, {"gpu": 0, "gres": "'gpu:a100:1'"}),
+    ],
+)
+def test_what_a_rule_with_a_gpu_asks_for(cluster, site: dict, expected: dict):
+    assert cluster(site=site).set_resources == dict.fromkeys(RULES, expected)
+
+
+def test_without_gpus_nothing_asks_for_one(cluster):
+    assert cluster(site={"gpu_request": "none"}).set_resources == {}
+    assert cluster("device=cpu").set_resources == {}
+
+
+def test_what_every_job_asks_for(cluster):
+    site = {"account": 12345, "partition": "a,b", "sbatch_options": "--mail-type=FAIL"}
+    assert cluster(site=site).default_resources == {
+        "slurm_account": "'12345'",
+        "slurm_partition": "'a,b'",
+        "slurm_extra": "'--mail-type=FAIL --signal=TERM@120'",
+    }
+    assert cluster(site={"warning_seconds": 0}).default_resources == {}
+
+
+def test_evaluations_form_groups_only_where_that_is_asked_for(cluster):
+    assert not cluster().groups
+    grouped = cluster(site={"evaluations_per_job": 20})
+    assert list(grouped.groups) == ["evaluate_digits"]
+    assert list(grouped.group_components.values()) == [20]
+    assert grouped.default_resources["turn"] == 1
+
+
+def test_resources_of_the_site_block_add_to_what_a_rule_asks_for(cluster):
+    more = {"finetune": {"mem_mb": 9000}, "evaluate": {"runtime": 7}, "pretrain": {"runtime": 9}}
+    asked = cluster(site={"resources": more}).set_resources
+    assert asked["finetune"] == {"gpu": 1, "mem_mb": 9000}
+    assert asked["evaluate_digits"] == {"gpu": 1, "runtime": 7}
+    assert asked["pretrain"] == {"runtime": 9}
+    assert cluster("device=cpu", site={"resources": more}).set_resources == {
+        "finetune": {"mem_mb": 9000},
+        "evaluate_digits": {"runtime": 7},
+        "pretrain": {"runtime": 9},
+    }
+
+
+def test_a_cluster_that_cancels_what_it_pre_empts_is_warned_of(cluster, capsys):
+    cluster(scontrol=KEPT.format(300))
+    assert "warning" not in capsys.readouterr().err
+    cluster(scontrol=f"{KEPT.format(300)}; echo 'PreemptMode             = GANG,CANCEL'")
+    assert "waits for such a job for ever" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("site", "message"),
+    [
+        ({"gpu_request": "tpu"}, "`gpu_request` is 'tpu', but must be one of gpus, gres, none"),
+        ({"evaluations_per_job": 0}, "`evaluations_per_job` is 0, but must be an integer from 1"),
+        ({"resources": {"finetune": 600}}, "`resources` of finetune are 600, but must be names"),
+        ({"acount": "lab"}, "another set of keys: .*acount"),
+    ],
+)
+def test_a_wrong_site_block_is_one_sentence(cluster, site: dict, message: str):
+    with pytest.raises(SystemExit, match=message):
+        cluster(site=site)
+
+
+def test_the_site_block_names_every_choice_and_its_default(cluster):
+    text = (ROOT / "profiles" / "slurm" / "profile.yaml").read_text()
+    site = yaml.safe_load(text)["__variables__"]["site"]
+    choices = runpy.run_path(str(ROOT / "profiles" / "slurm" / "cluster.py"))["Choices"]
+    assert choices(**site) == choices()
+    assert set(site) == set(choices.__dataclass_fields__)
+
+
+def test_it_repeats_the_default_profile():
+    """A workflow profile replaces the default one: nothing of it may be lost."""
+    default, slurm = (
+        yaml.safe_load((ROOT / "profiles" / name / "profile.yaml").read_text())
+        for name in ("default", "slurm")
+    )
+    meant_for_one_machine = {"resources"}
+    other = {"show-failed-logs"}  # Slurm's own logs would drown them; the summary shows their ends
+    for key in default.keys() - meant_for_one_machine - other:
+        assert slurm[key] == default[key], key
+
+
+def test_the_plan_asks_for_a_gpu_where_the_workflow_does(
+    commands: Callable[..., Path], tmp_path: Path
+):
+    """The profile's list of rules is the workflow's, seen in two dry runs."""
+    pytest.importorskip("snakemake_executor_plugin_slurm")
+    folder = copy_project(tmp_path / "project")
+    edit_site(folder, gpu_partition="big")
+    path = {"PATH": f"{commands()}:{environment()['PATH']}"}
+
+    def gpu_rules(*options: str) -> set[str]:
+        done = subprocess.run(
+            [sys.executable, "-m", "snakemake", "-n", *options, "--quiet", "host"],
+            cwd=folder,
+            env={**environment(), **path},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        blocks = re.split(r"^(?:local)?rule ", done.stdout + done.stderr, flags=re.MULTILINE)
+        return {block.partition(":")[0] for block in blocks if re.search(r"\bgpu=1\b", block)}
+
+    for text in (folder / "workflow" / "rules").glob("*.smk"):  # messages hide the resources
+        text.write_text(re.sub(r"(?m)^ +message:\n.*\n", "", text.read_text()))
+    wanted = gpu_rules("--config", f"experiment={SMOKE}", "device=cuda")
+    assert wanted == set(RULES)
+    planned = ("--workflow-profile", "profiles/slurm", "--config", f"experiment={SMOKE}")
+    assert gpu_rules(*planned) == wanted
