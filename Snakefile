@@ -6,25 +6,29 @@ report: "workflow/report/workflow.rst"
 
 
 include: "workflow/rules/common.smk"
+include: "workflow/rules/statistics.smk"
 include: "workflow/rules/datasets.smk"
 include: "workflow/rules/targets.smk"
 
 
 rule all:
     input:
-        experiment_files() if RUNS else dataset_files(),
+        wanted_files(),
     message:
         "all: {NAME} is complete"
 
 
 include: "workflow/rules/data.smk"
 include: "workflow/rules/pretrain.smk"
+include: "workflow/rules/weights.smk"
 include: "workflow/rules/zeroshot.smk"
 include: "workflow/rules/finetune.smk"
 include: "workflow/rules/combine.smk"
 include: "workflow/rules/evaluate.smk"
-include: "workflow/rules/tabulate.smk"
+include: f"workflow/rules/{'published' if PUBLISHED_ONLY else 'tabulate'}.smk"
 include: "workflow/rules/figures.smk"
+include: "workflow/rules/paper.smk"
+include: "workflow/rules/failures.smk"
 
 
 rule data:
@@ -36,7 +40,7 @@ rule data:
 
 rule tables:
     input:
-        TABLES.values(),
+        table_files(),
     message:
         "tables: those of {NAME} are there"
 
@@ -48,6 +52,6 @@ localrules:
 
 
 # Once, and also in a dry run: what only the user can bring.
-if workflow.is_main_process:
+if workflow.is_main_process and not PUBLISHED_ONLY:
     for sentence in missing_data():
         logger.warning(sentence)

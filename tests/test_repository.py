@@ -96,9 +96,9 @@ def test_rule_files_are_short_and_hold_only_rules():
     for path in sorted((ROOT / "workflow").rglob("*.smk")):
         lines = path.read_text().splitlines()
         assert len(lines) <= 210, f"{path.name} has {len(lines)} lines"
-        if path.name not in ("common.smk", "datasets.smk", "targets.smk"):
+        if path.stem not in ("common", "datasets", "failures", "statistics", "targets"):
             python = [line for line in lines if re.match(r"\s*(def|class|import|from) ", line)]
             assert not python, (
-                f"{path.name}: Python belongs to common.smk, datasets.smk or targets.smk: {python[0]}"
+                f"{path.name}: Python belongs to common.smk and its like: {python[0]}"
             )
             assert "run:" not in path.read_text(), f"{path.name}: a run block takes seconds a job"

@@ -15,6 +15,7 @@ from typing import Any
 from wiseft.config import (
     Catalogue,
     Config,
+    DatasetEntry,
     ExperimentEntry,
     Run,
     SourceFile,
@@ -160,14 +161,24 @@ def _experiment(catalogue: Catalogue, config: Config, entry: ExperimentEntry) ->
     }
 
 
+def _needed(entry: ExperimentEntry) -> list[str]:
+    """Return the datasets that are made; those that published numbers are about are only named."""
+    return [] if entry.data_only and entry.published else entry.datasets
+
+
+def _splits(entry: ExperimentEntry, dataset: DatasetEntry) -> Iterable[str]:
+    """Return the splits of a dataset whose files are needed."""
+    return [entry.test_split] if entry.zero_shot_only else dataset.splits
+
+
 def _files_to_bring(catalogue: Catalogue, config: Config, entry: ExperimentEntry) -> list[str]:
     """Return a sentence for every file of the experiment's datasets that only the user has."""
     sentences: list[str] = []
-    for name in catalogue.dataset_closure(entry.datasets):
+    for name in catalogue.dataset_closure(_needed(entry)):
         dataset = catalogue.dataset(name)
         prepared = catalogue.root / paths.manifest_path(name, config.datasets.folder)
         if dataset.layout != "arrays" and dataset.limit is None and not prepared.is_file():
-            sentences += missing_files(dataset, config.datasets, dataset.splits)
+            sentences += missing_files(dataset, config.datasets, _splits(entry, dataset))
     return sentences
 
 
@@ -177,12 +188,13 @@ def _files_to_fetch(
     """Return the files of the experiment's datasets that are absent and have an address."""
     folder = catalogue.root / config.datasets.folder
     files: list[SourceFile] = []
-    for name in catalogue.dataset_closure(entry.datasets):
+    for name in catalogue.dataset_closure(_needed(entry)):
         dataset = catalogue.dataset(name)
         archives = paths.archives_folder(dataset.archives or name, folder)
         own = name in config.datasets.paths or dataset.root is not None
         if not own and not paths.manifest_path(name, folder).is_file():
-            files += [f for f in dataset.files if f.urls and not (archives / f.file).is_file()]
+            wanted = {f.file: f for s in _splits(entry, dataset) for f in dataset.files_of(s)}
+            files += [f for n, f in wanted.items() if f.urls and not (archives / n).is_file()]
     return files
 
 
@@ -192,7 +204,7 @@ def _packages_to_fetch(
     """Return the keys of the packages that are absent and that something missing is made from."""
     root = catalogue.root
     keys: list[str] = []
-    for dataset in catalogue.dataset_closure(entry.datasets):
+    for dataset in catalogue.dataset_closure(_needed(entry)):
         if not (root / paths.manifest_path(dataset, datasets_root)).is_file():
             keys += catalogue.dataset(dataset).packages
     for name in entry.models:
@@ -215,13 +227,15 @@ def wanted_files(
     return {
         "datasets": [
             paths.manifest_path(dataset, datasets_root)
-            for dataset in catalogue.dataset_closure(entry.datasets)
+            for dataset in catalogue.dataset_closure(_needed(entry))
         ],
         "zero-shot weights": [paths.weights_path(model) for model in entry.models],
         "zero-shot models (theta_0)": [
             paths.theta_0_path(model, reference) for model in entry.models
         ],
-        "fine-tuned models (theta_1)": _theta_1(run for run in runs if not run.baseline),
+        "fine-tuned models (theta_1)": _theta_1(
+            run for run in runs if not run.baseline and not entry.zero_shot_only
+        ),
         "from-scratch baselines": _theta_1(run for run in runs if run.baseline),
         "interpolated models": [
             paths.theta_path(run.name, run.seed, alpha)
@@ -318,7 +332,7 @@ def _experiment_rows(experiment: dict[str, Any]) -> list[tuple[str, Any]]:
         ),
         (
             "a whole run needs",
-            f"about {needs['minutes']:g} minutes on two CPU cores, {needs['memory_gb']:g} GB of "
-            f"memory, {needs['disk_gb']:g} GB of disk",
+            f"about {needs['minutes']:g} minutes on {needs['machine']}, "
+            f"{needs['memory_gb']:g} GB of memory, {needs['disk_gb']:g} GB of disk",
         ),
     ]

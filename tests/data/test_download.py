@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import random
@@ -456,6 +457,20 @@ def test_progress_has_amount_speed_and_time_left():
     gauge.add(50_000_000)
     assert gauge.line(5.0) == "a: downloading, 150 of 300 MB, 10.0 MB/s, 15 s left"
     assert len(said) == 1
+
+
+def test_on_a_terminal_there_is_a_bar_and_no_line(monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    said = []
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    gauge = meter.Meter("a.tar: downloading", 1000, say=said.append, interval=0.0, delay=0.0)
+    with gauge:
+        gauge.add(500)
+    assert re.search(r"a\.tar: downloading: +50%.*500/1\.00k", sys.stderr.getvalue())
+    assert said == []
 
 
 def test_a_short_download_says_nothing(server, path, fetch):

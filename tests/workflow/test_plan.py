@@ -9,7 +9,6 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 EXPERIMENTS = sorted(path.stem for path in (ROOT / "config" / "experiments").glob("*.yaml"))
-DATA_ONLY = {"paper-datasets"}
 RUN = "digits-rn-s10__mnist__end-to-end__digits"
 
 Plan = Callable[..., dict[str, int]]
@@ -18,9 +17,8 @@ Plan = Callable[..., dict[str, int]]
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_every_experiment_can_be_planned(project, plan: Plan, experiment):
     jobs = plan(project, experiment=experiment)
-    assert jobs["all"] == 1
-    if experiment not in DATA_ONLY:
-        assert jobs["tabulate"] == jobs["report"] == 1
+    assert jobs.pop("all") == 1
+    assert jobs
 
 
 def test_jobs_of_the_default_experiment(project, plan: Plan):

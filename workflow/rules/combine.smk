@@ -2,7 +2,7 @@
 # alpha may be asked for: snakemake --cores 1 data/runs/RUN/seed-0/combine/theta_0.350.safetensors
 rule interpolate:
     input:
-        theta_0=paths.theta_0_path("{model}", "{reference}"),
+        theta_0=start_of,
         theta_1=paths.theta_1_path(RUN, "{seed}"),
     output:
         theta=paths.theta_path(RUN, "{seed}", "{alpha}"),

@@ -10,7 +10,9 @@ from pathlib import Path
 from snakemake.utils import min_version
 from wiseft.alphas import ALPHA_REGEX
 from wiseft.config import Catalogue, experiment_runs, load_config, paths, split_run_name
+from wiseft.config.experiment import FIGURES
 from wiseft.errors import WiseftError
+from wiseft.figures.context import figure_context, has_page, page_context
 from wiseft.io import sha256_json
 from wiseft.stages import VERSION
 
@@ -29,19 +31,43 @@ except WiseftError as error:
 NAME = EXPERIMENT.experiment
 RUNS = experiment_runs(EXPERIMENT)
 METHODS = EXPERIMENT.methods
+CHECKPOINTS = {m: CATALOGUE.checkpoint(m) for m in METHODS if CATALOGUE.checkpoint(m)}
+SEARCHED = [m for m in METHODS if CATALOGUE.method_settings(m).search]
+CONTRASTIVE = [m for m in METHODS if CATALOGUE.method_settings(m).loss == "contrastive"]
 BASELINES = list(dict.fromkeys(run.method_id for run in RUNS if run.baseline))
 BASELINE_MODELS = sorted({run.model for run in RUNS if run.baseline})
+ZERO_SHOT = [run.method_id for run in RUNS if EXPERIMENT.zero_shot_only]
 PRETRAINED = [m for m in EXPERIMENT.models if CATALOGUE.model(m)[0].source == "pretrain"]
+FETCHED_MODELS = [m for m in EXPERIMENT.models if CATALOGUE.model(m)[0].fetched]
+# Models whose zero-shot head takes more than prompts, or no prompts at all.
+CALIBRATED = [m for m in EXPERIMENT.models if CATALOGUE.model(m)[0].calibrate]
+SUPERVISED = [m for m in EXPERIMENT.models if CATALOGUE.model(m)[0].source == "timm"]
 RUN = "{model}__{reference}__{method}"
+# An experiment without runs may show numbers of the paper alone; its datasets are only named.
+PUBLISHED_ONLY = not RUNS and EXPERIMENT.published is not None
 GLYPH_KEYS = {"glyph_size", "pen_glyphs"}  # what rendering depends on, of all pre-training
 FORMATS = ["pdf", "png", "svg"]
-# What figures and report import of the tabulate stage.
-TABLE_READERS = [f"tabulate/{name}.py" for name in ("schema", "robustness", "settings")]
+# What figures, page and report import of the stages before them.
+TABLE_READERS = [
+    *(f"tabulate/{name}.py" for name in ("schema", "robustness", "settings", "intervals")),
+    *("tabulate/published.py", "published/lines.py", "published/lines.csv", "cli/figures.py"),
+]
+# Modules of the figures stage that one figure does not depend on.
+OTHER_FIGURE_MODULES = {*FIGURES, "headline", "summary", "paper", "context", "__init__"}
+
+
+def braced(text):
+    """Return a text in which Snakemake fills in nothing."""
+    return text.replace("{", "{{").replace("}", "}}")
+
 
 # The commands are those of the Python that runs the workflow. OpenMP threads that spin while
 # they wait would take the cores of the jobs beside them. No job but a fetch uses the network.
+# How a training is carried out is no parameter of its rule: it must not make a model again.
 shell.prefix(
     f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH"
+    f" WISEFT_HOW={braced(shlex.quote(SETTINGS.training.how.model_dump_json()))}"
+    f" WISEFT_FEATURES={paths.state_path('features')}"
     " OMP_WAIT_POLICY=passive HF_HUB_OFFLINE=1; "
 )
 
@@ -86,15 +112,36 @@ def architecture(model):
     return CATALOGUE.architecture_path(model_of(model))
 
 
+def label_map_of(model):
+    """Return the file that maps the reference's classes to a label set, if a model names one."""
+    name = model_of(model).label_map
+    return [CATALOGUE.folder / "models" / name] if name else []
+
+
 def theta_0_of(wildcards):
     """Return the zero-shot end of a run as a list, which is empty for a baseline."""
-    known = wildcards.method in METHODS
-    return [paths.theta_0_path(wildcards.model, wildcards.reference)] if known else []
+    known = wildcards.method in METHODS + ZERO_SHOT
+    return [start_of(wildcards)] if known else []
+
+
+def start_of(wildcards):
+    """Return theta_0; where the text tower is trained too, with that tower."""
+    if wildcards.method in CONTRASTIVE:
+        return paths.theta_0_with_text_path(wildcards.model, wildcards.reference)
+    return paths.theta_0_path(wildcards.model, wildcards.reference)
+
+
+def theta_1_of(wildcards):
+    """Return the other end of a run; where nothing is trained it is the zero-shot end again."""
+    if wildcards.method in ZERO_SHOT:
+        return paths.theta_0_path(wildcards.model, wildcards.reference)
+    return paths.theta_1_path(RUN.format(**wildcards), wildcards.seed)
 
 
 def alphas_of(wildcards):
     """Return the grid of a run; a model from scratch has no other end to combine with."""
-    return EXPERIMENT.alpha_names if wildcards.method in METHODS else ["1.000"]
+    known = wildcards.method in METHODS + ZERO_SHOT
+    return EXPERIMENT.alpha_names if known else ["1.000"]
 
 
 def identity_of(wildcards):
@@ -105,47 +152,9 @@ def identity_of(wildcards):
     return " ".join(f"--{key} {shlex.quote(str(value))}" for key, value in about.items())
 
 
-def figure_options(figure):
-    """Return the options of a figure as JSON; fits in figures and tables leave out the same."""
-    chosen = EXPERIMENT.figures[figure]
-    fit = {"fit_exclude": augmented_baselines()} if chosen.draw == "robustness" else {}
-    return json.dumps({**fit, **chosen.options})
-
-
-def augmented_baselines():
-    """Return the baselines that no fit goes through: augmentation is an intervention."""
-    return [m for m in BASELINES if CATALOGUE.method_settings(m).augment != "none"]
-
-
-def statistics():
-    """Return what the tables depend on besides the numbers, as JSON."""
-    keys = {"averages", "held_out", "test_split", "reference", "bootstrap", "alphas"}
-    chosen = EXPERIMENT.model_dump(mode="json", include=keys)
-    return json.dumps({**chosen, "fit_exclude": augmented_baselines(), **view_settings()})
-
-
-def view_settings():
-    """Return which views the tables use: each dataset's first one, and the others beside it."""
-    entries = [CATALOGUE.dataset(name) for name in EXPERIMENT.datasets]
-    primary = {entry.name: entry.primary_view for entry in entries if entry.primary_view != "all"}
-    others = {
-        entry.name: [*(view.name for view in entry.views[1:]), *map(class_view, likes_of(entry))]
-        for entry in entries
-    }
-    if not primary and not any(others.values()):
-        return {}
-    return {"views": primary, "other_views": others}
-
-
-def class_view(like):
-    """Return the name of a reference's view through the classes of another dataset."""
-    return f"{like}-classes"
-
-
-def likes_of(entry):
-    """Return the datasets whose classes a reference is seen through: those mapped from it."""
-    return [
-        name
-        for name in EXPERIMENT.datasets
-        if (mapping := CATALOGUE.dataset(name).label_map) and mapping.reference == entry.bare_name
-    ]
+def figure_modules(draw=None):
+    """Return patterns of the modules behind a drawing; of none, those that all drawings share."""
+    shared = [path.stem for path in Path("src/wiseft/figures").glob("*.py")]
+    own = [draw] if draw else []
+    names = sorted({*shared} - OTHER_FIGURE_MODULES) + own
+    return [*(f"figures/{name}.py" for name in names), "style/*", *TABLE_READERS]

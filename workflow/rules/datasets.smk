@@ -32,6 +32,11 @@ def glyphs(model):
     return paths.glyphs_folder(model, ROOT) / "glyphs.safetensors"
 
 
+def evaluated_splits(entry):
+    """Return the splits that are evaluated: the reported one alone where nothing is trained."""
+    return [EXPERIMENT.test_split] if ZERO_SHOT else entry.evaluate
+
+
 def splits_of(dataset):
     """Return the splits that the experiment needs of a dataset; only their files are fetched."""
     entry = ENTRIES[dataset]
@@ -40,8 +45,8 @@ def splits_of(dataset):
         return list(entry.splits)
     needed = {split for child in children for split in splits_of(child.name)}
     if dataset in EXPERIMENT.datasets:
-        needed |= set(entry.evaluate)
-    if dataset == EXPERIMENT.reference:
+        needed |= set(evaluated_splits(entry))
+    if dataset == EXPERIMENT.reference and not ZERO_SHOT:
         needed.add("train")
     return [split for split in entry.splits if split in needed]
 
@@ -110,7 +115,7 @@ def evaluation_of(datasets):
             {"name": class_view(like), "metric": "accuracy", "like": like}
             for like in likes_of(entry)
         ]
-        chosen[name] = {"splits": entry.evaluate, "views": views}
+        chosen[name] = {"splits": evaluated_splits(entry), "views": views}
     return json.dumps(chosen)
 
 

@@ -7,7 +7,7 @@ for suite, members in SUITES.items():
             f"evaluate_{suite}"
         input:
             theta_0=theta_0_of,
-            theta_1=paths.theta_1_path(RUN, "{seed}"),
+            theta_1=theta_1_of,
             manifests=manifests(members),
             likes=manifests(like for name in members for like in likes_of(ENTRIES[name])),
             caches=lambda w, members=members: caches_of(w.model, members),
@@ -20,7 +20,7 @@ for suite, members in SUITES.items():
             f"logs/benchmarks/evaluate/{RUN}/seed-{{seed}}/{suite}.tsv"
         wildcard_constraints:
             model=one_of(EXPERIMENT.models + BASELINE_MODELS),
-            method=one_of(METHODS + BASELINES),
+            method=one_of(METHODS + BASELINES + ZERO_SHOT),
         conda:
             "../../environment.yml"
         threads: 1

@@ -1,6 +1,6 @@
 rule finetune:
     input:
-        theta_0=paths.theta_0_path("{model}", "{reference}"),
+        theta_0=start_of,
         manifest=manifests([EXPERIMENT.reference]),
     output:
         theta_1=paths.theta_1_path(RUN, "{seed}"),
@@ -11,7 +11,7 @@ rule finetune:
         f"logs/benchmarks/finetune/{RUN}/seed-{{seed}}.tsv"
     wildcard_constraints:
         model=one_of(EXPERIMENT.models),
-        method=one_of(METHODS),
+        method=one_of(set(METHODS) - {*SEARCHED, *CHECKPOINTS}),
     priority: 50  # the evaluations, which take longest, wait for it
     conda:
         "../../environment.yml"
@@ -33,6 +33,74 @@ rule finetune:
         " --settings {params.settings:q} --seed {wildcards.seed} --state {params.state:q}"
         " --theta-1 {output.theta_1:q} --curve {output.curve:q}"
         " --device {resources.device} --threads {threads} > {log:q} 2>&1"
+
+
+# Settings of a linear classifier are drawn at random; held-out images choose among them.
+rule search:
+    input:
+        theta_0=paths.theta_0_path("{model}", "{reference}"),
+        manifest=manifests([EXPERIMENT.reference]),
+    output:
+        theta_1=paths.theta_1_path(RUN, "{seed}"),
+        curve=paths.training_curve_path(RUN, "{seed}"),
+        trials=paths.trials_path(RUN, "{seed}"),
+    log:
+        f"logs/search/{RUN}/seed-{{seed}}.log",
+    benchmark:
+        f"logs/benchmarks/search/{RUN}/seed-{{seed}}.tsv"
+    wildcard_constraints:
+        model=one_of(EXPERIMENT.models),
+        method=one_of(SEARCHED),
+    priority: 50
+    conda:
+        "../../environment.yml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=600,
+        gpu=gpus(),
+        device=SETTINGS.device,
+    params:
+        version=VERSION["finetune"],
+        content=data_id(EXPERIMENT.reference),
+        settings=lambda w: CATALOGUE.method_settings(w.method).model_dump_json(),
+        state=str(paths.state_path("search", RUN, "seed-{seed}")),
+    message:
+        "search: {wildcards.model}, {wildcards.method}, seed {wildcards.seed}"
+    shell:
+        "wiseft search --theta-0 {input.theta_0:q} --dataset {input.manifest:q}"
+        " --settings {params.settings:q} --seed {wildcards.seed} --state {params.state:q}"
+        " --theta-1 {output.theta_1:q} --curve {output.curve:q} --trials {output.trials:q}"
+        " --device {resources.device} --threads {threads} > {log:q} 2>&1"
+
+
+# A model that was fine-tuned elsewhere: nothing is trained.
+rule import_checkpoint:
+    input:
+        theta_0=paths.theta_0_path("{model}", "{reference}"),
+        checkpoint=lambda w: CHECKPOINTS[w.method],
+    output:
+        theta_1=paths.theta_1_path(RUN, "{seed}"),
+    log:
+        f"logs/import_checkpoint/{RUN}/seed-{{seed}}.log",
+    benchmark:
+        f"logs/benchmarks/import_checkpoint/{RUN}/seed-{{seed}}.tsv"
+    wildcard_constraints:
+        model=one_of(EXPERIMENT.models),
+        method=one_of(CHECKPOINTS),
+    conda:
+        "../../environment.yml"
+    threads: 1
+    resources:
+        mem_mb=8000,
+        runtime=30,
+    params:
+        version=VERSION["finetune"],
+    message:
+        "import_checkpoint: {wildcards.model}, {wildcards.method}"
+    shell:
+        "wiseft import {input.checkpoint:q} --theta-0 {input.theta_0:q}"
+        " --output {output.theta_1:q} > {log:q} 2>&1"
 
 
 # The same architecture from random weights: the points that the baseline fit goes through.

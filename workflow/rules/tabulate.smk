@@ -2,6 +2,7 @@ rule tabulate:
     input:
         metrics=evaluated(paths.metrics_path),
         predictions=evaluated(paths.predictions_path),
+        others=other_models(),
         code=modules("tabulate/*.py", "cli/tabulate.py"),
     output:
         **TABLES,
@@ -18,6 +19,7 @@ rule tabulate:
     params:
         version=VERSION["tabulate"],
         settings=statistics(),
+        published=published_settings(),
         experiment=NAME,
     message:
         "tabulate: {NAME}"
@@ -25,7 +27,7 @@ rule tabulate:
         "wiseft tabulate --experiment {params.experiment:q} --settings {params.settings:q}"
         " --table-csv {output.table_csv:q} --table-parquet {output.table_parquet:q}"
         " --comparisons {output.comparisons:q} --selection {output.selection:q}"
-        " --fits {output.fits:q} {input.metrics:q} {input.predictions:q} > {log:q} 2>&1"
+        " --fits {output.fits:q} {params.published} {input.metrics:q} {input.predictions:q} > {log:q} 2>&1"
 
 
 # A few numbers of the table, for `dvc metrics diff` between versions.

@@ -14,7 +14,7 @@ def model_files():
     return [
         *(paths.weights_path(model) for model in EXPERIMENT.models),
         *(paths.theta_0_path(model, reference) for model, reference in sorted(ends)),
-        *(paths.theta_1_path(run.name, run.seed) for run in RUNS),
+        *(paths.theta_1_path(run.name, run.seed) for run in RUNS if not ZERO_SHOT),
     ]
 
 
@@ -43,14 +43,61 @@ def experiment_files():
     """Return all files of an experiment."""
     return [
         *TABLES.values(),
-        paths.table_path(NAME, "metrics.json"),
         *figure_files("samples", *EXPERIMENT.figures),
-        paths.summary_path(NAME),
+        *summary_files(),
+        *page_files(),
+        *paper_table_files(),
         *model_files(),
         *interpolated_files(),
         *evaluated(paths.metrics_path),
         *evaluated(paths.predictions_path),
     ]
+
+
+def published_files():
+    """Return all files of an experiment that shows numbers of the paper alone."""
+    return [
+        TABLES["table_csv"],
+        TABLES["table_parquet"],
+        *figure_files(*EXPERIMENT.figures),
+        *page_files(),
+        *paper_table_files(),
+    ]
+
+
+def wanted_files():
+    """Return what `all` asks for."""
+    if RUNS:
+        return experiment_files()
+    return published_files() if PUBLISHED_ONLY else dataset_files()
+
+
+def table_files():
+    """Return the tables of an experiment; paired comparisons and choices need predictions."""
+    return [TABLES["table_csv"], TABLES["table_parquet"]] if PUBLISHED_ONLY else TABLES.values()
+
+
+def paper_table_files():
+    """Return the report of the paper's tables, beside which they lie."""
+    chosen = EXPERIMENT.published.tables if EXPERIMENT.published else []
+    return [paths.paper_tables_folder(NAME) / "README.md"] if chosen else []
+
+
+def summary_files():
+    """Return the summary and the headline, which are about models that were trained."""
+    if PUBLISHED_ONLY or ZERO_SHOT:
+        return []
+    return [paths.summary_path(NAME), paths.table_path(NAME, "metrics.json")]
+
+
+def page_files():
+    """Return the interactive page, of an experiment that has anything to slide along."""
+    return [paths.page_path(NAME)] if has_page(EXPERIMENT) else []
+
+
+def table_links():
+    """Return the CSV files that the page links to."""
+    return [path for path in table_files() if path.suffix == ".csv"]
 
 
 def dataset_files():

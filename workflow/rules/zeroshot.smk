@@ -10,7 +10,7 @@ rule zeroshot:
     benchmark:
         "logs/benchmarks/zeroshot/{model}/{reference}.tsv"
     wildcard_constraints:
-        model=one_of(EXPERIMENT.models),
+        model=one_of(set(EXPERIMENT.models) - {*CALIBRATED, *SUPERVISED}),
     conda:
         "../../environment.yml"
     threads: 1
@@ -29,3 +29,99 @@ rule zeroshot:
         "wiseft zeroshot --weights {input.weights:q} --dataset {input.manifest:q}"
         " --prompts {params.templates:q} --theta-0 {output.theta_0:q}"
         " --device {resources.device} --threads {threads} > {log:q} 2>&1"
+
+
+# As zeroshot, with a temperature fitted on images of the reference (the paper does so for ALIGN).
+rule zeroshot_calibrated:
+    input:
+        weights=paths.weights_path("{model}"),
+        manifest=manifests([EXPERIMENT.reference]),
+        prompts=prompts_file(EXPERIMENT.reference),
+    output:
+        theta_0=paths.theta_0_path("{model}", "{reference}"),
+    log:
+        "logs/zeroshot_calibrated/{model}/{reference}.log",
+    benchmark:
+        "logs/benchmarks/zeroshot_calibrated/{model}/{reference}.tsv"
+    wildcard_constraints:
+        model=one_of(CALIBRATED),
+    conda:
+        "../../environment.yml"
+    threads: 1
+    resources:
+        mem_mb=8000,
+        runtime=600,
+        gpu=gpus(),
+        device=SETTINGS.device,
+    params:
+        version=VERSION["zeroshot"],
+        content=data_id(EXPERIMENT.reference),
+        templates=lambda w: templates_of(w.reference),
+        calibrate=lambda w: model_of(w.model).calibrate,
+    message:
+        "zeroshot_calibrated: {wildcards.model}, head for {wildcards.reference}"
+    shell:
+        "wiseft zeroshot --weights {input.weights:q} --dataset {input.manifest:q}"
+        " --prompts {params.templates:q} --calibrate {params.calibrate:q}"
+        " --theta-0 {output.theta_0:q}"
+        " --device {resources.device} --threads {threads} > {log:q} 2>&1"
+
+
+# The head of a classifier with a label set of its own: its rows for the reference's classes.
+rule zeroshot_supervised:
+    input:
+        weights=paths.weights_path("{model}"),
+        manifest=manifests([EXPERIMENT.reference]),
+        label_map=lambda w: label_map_of(w.model),
+    output:
+        theta_0=paths.theta_0_path("{model}", "{reference}"),
+    log:
+        "logs/zeroshot_supervised/{model}/{reference}.log",
+    benchmark:
+        "logs/benchmarks/zeroshot_supervised/{model}/{reference}.tsv"
+    wildcard_constraints:
+        model=one_of(SUPERVISED),
+    conda:
+        "../../environment.yml"
+    threads: 1
+    resources:
+        mem_mb=8000,
+        runtime=30,
+    params:
+        version=VERSION["zeroshot"],
+        content=data_id(EXPERIMENT.reference),
+        label_map=lambda w, input: repeat("--label-map", input.label_map),
+    message:
+        "zeroshot_supervised: {wildcards.model}, head for {wildcards.reference}"
+    shell:
+        "wiseft zeroshot --weights {input.weights:q} --dataset {input.manifest:q}"
+        " {params.label_map} --theta-0 {output.theta_0:q} --device cpu"
+        " --threads {threads} > {log:q} 2>&1"
+
+
+# Contrastive fine-tuning trains the text tower too, so both ends must carry it.
+rule text_tower:
+    input:
+        theta_0=paths.theta_0_path("{model}", "{reference}"),
+        weights=paths.weights_path("{model}"),
+    output:
+        theta_0=paths.theta_0_with_text_path("{model}", "{reference}"),
+    log:
+        "logs/text_tower/{model}/{reference}.log",
+    benchmark:
+        "logs/benchmarks/text_tower/{model}/{reference}.tsv"
+    wildcard_constraints:
+        model=one_of(EXPERIMENT.models),
+    conda:
+        "../../environment.yml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=10,
+    params:
+        version=VERSION["zeroshot"],
+    message:
+        "text_tower: {wildcards.model}, {wildcards.reference}"
+    shell:
+        "wiseft text-tower --theta-0 {input.theta_0:q} --weights {input.weights:q}"
+        " --output {output.theta_0:q} > {log:q} 2>&1"

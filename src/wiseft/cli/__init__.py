@@ -18,8 +18,14 @@ from wiseft.cli import (
     evaluate,
     figures,
     finetune,
+    merge,
+    paper,
+    plan,
     pretrain,
+    search,
     tabulate,
+    text_tower,
+    weights,
     zeroshot,
 )
 from wiseft.errors import WiseftError
@@ -71,13 +77,19 @@ def _before(
 for _module in (
     config,
     doctor,
+    plan,
     data,
     pretrain,
+    weights,
     zeroshot,
+    text_tower,
     finetune,
+    search,
     combine,
+    merge,
     evaluate,
     tabulate,
+    paper,
     figures,
 ):
     _module.register(app)

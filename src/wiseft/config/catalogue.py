@@ -108,7 +108,17 @@ class Catalogue:
         return entry, int(match[1]) if match else None
 
     def architecture_path(self, entry: ModelEntry) -> Path:
-        """Return the open_clip model configuration of a model."""
+        """Return the file with the open_clip model configuration of a model.
+
+        Raises:
+            WiseftError: if the entry names none: its architecture comes with its weights.
+        """
+        if entry.architecture is None or not entry.architecture.endswith(".json"):
+            raise WiseftError(
+                f"{self.folder / 'models' / entry.name}.yaml: architecture is "
+                f"{entry.architecture}, but training from random weights needs a file that ends "
+                "in .json"
+            )
         return self.folder / "models" / entry.architecture
 
     def method_settings(self, method_id: str) -> FinetuneSettings:
@@ -124,6 +134,10 @@ class Catalogue:
                 f"method {name} has no variant {variant}; {suggest(variant, entry.variants)}"
             )
         return entry.resolve(variant if separator else None)
+
+    def checkpoint(self, method_id: str) -> str | None:
+        """Return the checkpoint that a method brings in place of training; None for training."""
+        return self.method(method_id.partition("__")[0]).checkpoint
 
     def packages(self) -> dict[str, PackageEntry]:
         """Return the packages that carry data, by their key."""

@@ -157,9 +157,11 @@ class _Check:
             entry, _ = self.catalogue.model(name)
         except WiseftError:
             return  # reported already
-        path = self.catalogue.architecture_path(entry)
-        if not path.is_file():
-            self._add(f"models lists {name}, whose architecture {path} does not exist")
+        for key in ("architecture", "label_map"):
+            file = getattr(entry, key) or ""
+            path = self.catalogue.folder / "models" / file
+            if file.endswith(".json") and not path.is_file():
+                self._add(f"models lists {name}, whose {key} {path} does not exist")
         for package in entry.pretrain.font_packages if entry.pretrain else []:
             self._get(
                 f"models ({entry.name}: pretrain.font_packages)",

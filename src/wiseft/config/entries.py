@@ -25,6 +25,7 @@ from wiseft.config.base import (
     Names,
     NonNegative,
     Positive,
+    Sha256,
     distinct,
 )
 from wiseft.config.files import SourceFile
@@ -178,38 +179,119 @@ class PretrainSettings(Entry):
     )
 
 
+Source = Literal["pretrain", "file", "open_clip", "align", "timm"]
+
+_SOURCE_KEYS: dict[str, tuple[set[str], set[str]]] = {
+    "pretrain": ({"architecture", "pretrain"}, set()),
+    "file": (set(), {"architecture", "path", "sha256", "label_map"}),
+    "open_clip": (set(), {"architecture", "pretrained", "repository", "revision", "sha256"}),
+    "align": ({"repository"}, {"revision", "sha256"}),
+    "timm": ({"architecture"}, {"repository", "revision", "sha256", "label_map"}),
+}
+"""Keys that a source needs, and those that it may have besides."""
+
+
 class ModelEntry(Entry):
-    """A zero-shot model."""
+    """A zero-shot model: trained by this workflow, of open_clip, ALIGN, timm, or your own. A
+    classifier that was pre-trained on a label set (timm) is one too: its head is made of rows of
+    that classifier.
+    """
 
     name: Name = Field(description="Name of the model; the file's name without `.yaml`.")
     title: str = Field(description="Human-readable name.")
-    architecture: str = Field(
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9_.@-]*\.json$",
-        description="File in `config/models`: an open_clip model configuration.",
+    source: Source = Field(
+        description="`pretrain`: trained by this workflow, one model a seed, named "
+        "`<entry>-s<seed>`; `open_clip`: architecture and tag, or a repository of the hub; "
+        "`align`: a repository of transformers' AlignModel; `timm`: a classifier of timm; `file`: "
+        "your own checkpoint at `path`, or, without one, `data/models/<entry>/weights.safetensors` "
+        "that you put there."
+    )
+    architecture: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_.@-]*$",
+        description="Name of open_clip (`ViT-B-32-quickgelu`) or, of `source: timm`, of timm "
+        "with its tag (`vit_base_patch16_224.augreg_in21k`), or a file in `config/models` that "
+        "ends in `.json`: an open_clip model configuration. Null where a folder or repository "
+        "says it.",
     )
     preprocessing: Preprocessing = Field(
         description="What is done to an image before the image tower."
     )
-    source: Literal["pretrain", "file"] = Field(
-        description="`pretrain`: trained by this workflow, one model a seed, named "
-        "`<entry>-s<seed>`; `file`: you "
-        "put `data/models/<entry>/weights.safetensors` there."
+    pretrained: str | None = Field(
+        None, min_length=1, description="Tag of open_clip's weights, such as `openai`."
+    )
+    repository: str | None = Field(
+        None,
+        pattern=r"^[\w.-]+/[\w.-]+$",
+        description="Repository of the hub, `organisation/name`.",
+    )
+    revision: str | None = Field(
+        None,
+        pattern=r"^[0-9a-f]{40}$",
+        description="Commit of the repository; null: the newest, which the weights then name.",
+    )
+    sha256: Sha256 | None = Field(
+        None, description="SHA-256 of the weights in the repository, or of the file at `path`."
+    )
+    path: str | None = Field(
+        None,
+        min_length=1,
+        description="Your checkpoint, relative to the project: a `.pt` or safetensors file, or a "
+        "folder of transformers (CLIPModel, AlignModel), open_clip or timm.",
+    )
+    label_map: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_.@-]*\.json$",
+        description="File in `config/models`, of a classifier: JSON object of the reference's "
+        "class ids to ids of the label set of pre-training; null: equal ids match.",
+    )
+    calibrate: Name | None = Field(
+        None,
+        description="Split of the reference that the temperature of the zero-shot logits is "
+        "fitted on, as the paper does for ALIGN (C.7.1); null: none is fitted.",
     )
     pretrain: PretrainSettings | None = Field(
         None, description="Settings of `source: pretrain`; otherwise null."
     )
 
+    @property
+    def fetched(self) -> bool:
+        """Whether `wiseft weights` makes its weights."""
+        return self.source != "pretrain" and (self.source != "file" or self.path is not None)
+
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if (self.source == "pretrain") != (self.pretrain is not None):
+        required, more = _SOURCE_KEYS[self.source]
+        keys = set().union(*(a | b for a, b in _SOURCE_KEYS.values()))
+        given = {key for key in keys if getattr(self, key) is not None}
+        if missing := sorted(required - given):
+            raise ValueError(f"source is {self.source}, but must then have {', '.join(missing)}")
+        if wrong := sorted(given - required - more):
             raise ValueError(
-                f"source is {self.source} and pretrain is {'given' if self.pretrain else 'null'}, "
-                "but "
-                "`source: pretrain` needs the settings `pretrain` and `source: file` has none"
+                f"source is {self.source}, but {', '.join(wrong)} is given, which it has not"
             )
+        self._check_architecture(given)
         if re.search(SEED_SUFFIX_PATTERN, self.name):
             raise ValueError(
                 f"name is {self.name}, but must not end in -s<number>, which marks a pre-training "
                 "seed"
             )
         return self
+
+    def _check_architecture(self, given: set[str]) -> None:
+        """Check what says the architecture."""
+        is_file = bool(self.architecture and self.architecture.endswith(".json"))
+        if self.source == "pretrain" and not is_file:
+            raise ValueError(
+                f"architecture is {self.architecture}, but `source: pretrain` needs a file that "
+                "ends in .json"
+            )
+        by_tag = {"architecture", "pretrained"} <= given and "repository" not in given
+        by_hub = "repository" in given and not given & {"architecture", "pretrained"}
+        if self.source == "open_clip" and not (by_tag or by_hub):
+            raise ValueError(
+                "source is open_clip, but must then have architecture and pretrained, or "
+                "repository alone"
+            )
+        if {"sha256"} <= given and self.source == "file" and self.path is None:
+            raise ValueError("sha256 is given without path; it is that of the file at `path`")

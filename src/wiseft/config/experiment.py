@@ -20,9 +20,10 @@ from wiseft.config.base import (
     SomeNames,
     distinct,
 )
+from wiseft.config.methods import HowSettings
 from wiseft.errors import WiseftError
 
-FIGURES = ("robustness", "landscape")
+FIGURES = ("robustness", "landscape", "scatter", "gains", "tradeoff", "bars")
 """Names that a figure's `draw` may have; the figures stage registers a function for each."""
 
 METHOD_PATTERN = NAME_PATTERN.removesuffix("$") + r"(?:__[A-Za-z0-9]+(?:[-.][A-Za-z0-9]+)*)?$"
@@ -63,6 +64,16 @@ class DatasetPlaces(Entry):
     )
 
 
+class Training(Entry):
+    """How trainings are carried out here."""
+
+    how: HowSettings = Field(
+        HowSettings(),
+        description="Changes no result but by rounding, is no part of any name, and makes nothing "
+        "again.",
+    )
+
+
 class Config(Entry):
     """What runs by default, and where."""
 
@@ -73,6 +84,7 @@ class Config(Entry):
     device: Literal["auto", "cpu", "cuda"] = Field(
         "auto", description="Where models run; `auto` takes a GPU where there is one."
     )
+    training: Training = Field(Training(), description="How trainings are carried out here.")
 
 
 class Baselines(Entry):
@@ -100,7 +112,14 @@ class Bootstrap(Entry):
 class FigureSettings(Entry):
     """One figure, drawn from the tidy table alone."""
 
-    draw: Literal["robustness", "landscape"] = Field(description="What is drawn.")
+    draw: Literal["robustness", "landscape", "scatter", "gains", "tradeoff", "bars"] = Field(
+        description="What is drawn."
+    )
+    caption: str = Field(
+        "",
+        description="What the figure shows: its number in the paper, the tables its numbers are "
+        "from, what is published and what is measured. Stands in the report and in the page.",
+    )
     options: dict[str, Any] = Field(
         {},
         description="Options of the drawing, such as `average`: one of the experiment's "
@@ -108,10 +127,42 @@ class FigureSettings(Entry):
     )
 
 
+class PublishedSettings(Entry):
+    """Numbers of the paper that stand beside the measured ones, in the same table and pictures."""
+
+    tables: Annotated[list[Annotated[int, Field(ge=1, le=13)]], AfterValidator(distinct)] = Field(
+        [],
+        description="Tables of the paper, in order of precedence where two give a number; any but "
+        "3, which holds differences.",
+    )
+    models: Names = Field([], description="Only these models of the tables; none listed: all.")
+    measured: Names = Field(
+        [],
+        description="Experiments whose tables are joined where they are there, so that measured "
+        "numbers stand in the pictures of an experiment without runs.",
+    )
+    other_models: bool = Field(
+        False,
+        description="Whether models of other authors are drawn, through which the fits go: those "
+        "of `wiseft testbed` or, until it was run, their fitted lines.",
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if 3 in self.tables:
+            raise ValueError("tables lists 3, but must not: its differences follow from 4 and 5")
+        return self
+
+
 class Estimate(Entry):
     """What a run of the whole experiment roughly needs, after installation."""
 
-    minutes: Positive = Field(description="Minutes on two CPU cores.")
+    minutes: Positive = Field(description="Minutes on `machine`.")
+    machine: Literal["two CPU cores", "one A100"] = Field(
+        "two CPU cores",
+        description="`one A100`: counted from floating-point operations, at 13e12 a second (two "
+        "thirds of this GPU's fp32 peak), and not measured.",
+    )
     memory_gb: Positive = Field(description="Peak memory in GB.")
     disk_gb: Positive = Field(
         description="Disk space in GB: packages, datasets, weights and results."
@@ -125,7 +176,9 @@ _TRAINING_KEYS = ("models", "methods", "seeds", "alphas", "held_out")
 class ExperimentEntry(Entry):
     """A selection of runs, datasets, alphas and figures. What changes an artifact is an entry,
     never a key here. Without models, methods and baselines it is about data alone: its datasets
-    are fetched, verified and prepared, and may differ in their classes.
+    are fetched, verified and prepared, and may differ in their classes; with `published` it shows
+    numbers of the paper, and fetches nothing. With models and `alphas: [0.0]` alone, the zero-shot
+    models are evaluated as they are.
     """
 
     experiment: Name = Field(description="Name of the experiment; the file's name without `.yaml`.")
@@ -170,6 +223,9 @@ class ExperimentEntry(Entry):
     bootstrap: Bootstrap = Field(
         Bootstrap(resamples=2000, seed=0), description="Resampling of intervals."
     )
+    published: PublishedSettings | None = Field(
+        None, description="Numbers of the paper to draw beside measured ones, or null."
+    )
     figures: dict[Name, FigureSettings] = Field({}, description="Figures by file name.")
 
     @model_validator(mode="after")
@@ -186,17 +242,21 @@ class ExperimentEntry(Entry):
 
     def _training_problems(self) -> list[str]:
         if self.data_only:
+            shown = () if self.published else ("figures",)
             return [
                 f"{key} needs trained models, but models and methods are empty and baselines is "
                 f"null; remove {key}, or name what is trained"
-                for key in ("figures", "interpolate")
+                for key in (*shown, "interpolate")
                 if getattr(self, key)
             ]
+        if self.zero_shot_only:
+            return []
         problems = []
         if not self.methods and self.baselines is None:
             problems.append(
                 f"models lists {', '.join(self.models)}, but methods is empty and baselines is "
-                "null; name what is trained, or no model for an experiment about data alone"
+                "null; name what is trained, or no model for an experiment about data alone, or "
+                "alphas: [0.0] for the zero-shot models alone"
             )
         if self.methods and not self.models:
             problems.append("models is empty, but methods need at least one model to start from")
@@ -256,6 +316,12 @@ class ExperimentEntry(Entry):
     def data_only(self) -> bool:
         """Whether no model is trained, so that datasets are all that is made."""
         return not self.models and not self.methods and self.baselines is None
+
+    @property
+    def zero_shot_only(self) -> bool:
+        """Whether models are evaluated as they are, on the test split, and nothing is trained."""
+        trained = bool(self.methods) or self.baselines is not None
+        return bool(self.models) and not trained and self.alpha_names == ["0.000"]
 
     @property
     def alpha_names(self) -> list[str]:

@@ -102,6 +102,11 @@ def theta_0_path(model: str, reference: str) -> Path:
     return model_folder(model) / reference / "theta_0.safetensors"
 
 
+def theta_0_with_text_path(model: str, reference: str) -> Path:
+    """Return theta_0 with the text tower, for methods that train that one too."""
+    return model_folder(model) / reference / "theta_0_with_text.safetensors"
+
+
 # --------------------------------------------------------------------------------------------- runs
 
 
@@ -118,6 +123,11 @@ def theta_1_path(run: str, seed: int | str) -> Path:
 def training_curve_path(run: str, seed: int | str) -> Path:
     """Return the training curve of a run."""
     return run_folder(run, seed) / "training.csv"
+
+
+def trials_path(run: str, seed: int | str) -> Path:
+    """Return the trials of a search over the settings of a linear classifier."""
+    return run_folder(run, seed) / "trials.csv"
 
 
 def theta_path(run: str, seed: int | str, alpha: str) -> Path:
@@ -168,9 +178,19 @@ def figure_path(experiment: str, figure: str, suffix: str) -> Path:
     return results_folder(experiment) / "figures" / f"{figure}.{suffix}"
 
 
+def page_path(experiment: str) -> Path:
+    """Return the interactive page."""
+    return results_folder(experiment) / "index.html"
+
+
 def summary_path(experiment: str) -> Path:
     """Return the Markdown summary."""
     return results_folder(experiment) / "summary.md"
+
+
+def paper_tables_folder(experiment: str) -> Path:
+    """Return the folder of the paper's tables, measured and published numbers side by side."""
+    return results_folder(experiment) / "tables"
 
 
 # ------------------------------------------------------------------------------------------- state

@@ -148,8 +148,11 @@ def _experiment_table(catalogue: Catalogue) -> str:
     rows = ["| experiment | what it is | about |", "|---|---|---|"]
     for name in catalogue.names("experiments"):
         experiment = catalogue.experiment_entry(name)
-        estimate = f"{experiment.estimate.minutes:g} min on two CPU cores"
-        if experiment.data_only:
+        needs = experiment.estimate
+        estimate = f"{needs.minutes:g} min on {needs.machine}"
+        if needs.minutes > 600:
+            estimate = f"{needs.minutes / 60:.0f} h on {needs.machine}"
+        if experiment.data_only and not experiment.published:
             estimate = f"{experiment.estimate.disk_gb:g} GB of disk"
         rows.append(f"| `{name}` | {experiment.title}. {experiment.about.strip()} | {estimate} |")
     return "\n".join(rows)

@@ -41,6 +41,7 @@ def resolve(root: Path, experiment: str | None = None) -> dict[str, Any]:
         "methods": {
             run.method_id: catalogue.method_settings(run.method_id).model_dump(mode="json")
             for run in runs
+            if not entry.zero_shot_only
         },
         "datasets": {name: dataset.model_dump(mode="json") for name, dataset in datasets.items()},
         "prompts": {name: _templates(catalogue.prompts(name)) for name in prompts},

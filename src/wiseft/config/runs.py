@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from wiseft.config.experiment import ExperimentEntry
 from wiseft.config.paths import run_name
 
+ZERO_SHOT = "zero-shot"
+"""Method of a run in which nothing is trained."""
+
 
 @dataclass(frozen=True)
 class Run:
@@ -26,8 +29,13 @@ class Run:
 
 def experiment_runs(experiment: ExperimentEntry) -> list[Run]:
     """Return all runs of an experiment, one for every seed: fine-tuned models first, then
-    baselines.
+    baselines; or the zero-shot models, where these are all it is about.
     """
+    if experiment.zero_shot_only:
+        return [
+            Run(model, experiment.reference, ZERO_SHOT, 0, baseline=False)
+            for model in experiment.models
+        ]
     runs = [
         Run(model, experiment.reference, method_id, seed, baseline=False)
         for model in experiment.models
