@@ -33,7 +33,7 @@ def test_every_caption_renders(path: Path) -> None:
 @pytest.mark.parametrize("draw", NAMES)
 def test_every_drawing_has_a_caption_of_its_own(draw: str) -> None:
     path = CAPTIONS / "figure.rst"
-    assert len(_render(path, draw)) > len(_render(path, "none")) + 500
+    assert len(_render(path, draw)) > len(_render(path, "none")) + 200
 
 
 def test_a_figures_own_caption_comes_first() -> None:

@@ -37,6 +37,7 @@ def test_jobs_of_the_default_experiment(project, plan: Plan):
         "tabulate": 1,
         "headline": 1,
         "figure": 3,
+        "page": 1,
         "report": 1,
         "all": 1,
     }

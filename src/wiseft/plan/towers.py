@@ -9,6 +9,8 @@ once, with random weights, and counted.
 from __future__ import annotations
 
 import csv
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -111,6 +113,21 @@ def _architecture(catalogue: Catalogue, entry: ModelEntry, model: str) -> dict[s
     )
 
 
+@contextmanager
+def _countable() -> Iterator[None]:
+    """Keep torch from fused attention, whose operations its counter does not know on a CPU."""
+    import torch
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
+
+
 def count(architecture: dict[str, Any], size: int) -> TowerCost:
     """Build a model with random weights and count one image and one prompt, on the CPU.
 
@@ -124,7 +141,7 @@ def count(architecture: dict[str, Any], size: int) -> TowerCost:
     from wiseft import towers
 
     model = towers.build(architecture, seed=0)
-    with torch.no_grad():
+    with torch.no_grad(), _countable():
         with FlopCounterMode(display=False) as image:
             model.image(torch.zeros(1, 3, size, size))
         with FlopCounterMode(display=False) as text:

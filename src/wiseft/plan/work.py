@@ -32,8 +32,10 @@ class Work:
 def training_samples(settings: FinetuneSettings, reference: DatasetEntry) -> int:
     """Return how many images a run trains on."""
     if settings.samples_per_class is not None:
-        return settings.samples_per_class * reference.class_count
-    return settings.train_samples or reference.splits["train"]
+        samples = settings.samples_per_class * reference.class_count
+    else:
+        samples = settings.train_samples or reference.splits["train"]
+    return samples // 2 if settings.half else samples
 
 
 def training_steps(settings: FinetuneSettings, samples: int) -> int:
