@@ -285,8 +285,8 @@ def _preprocessing(source: Source, model: _Model) -> dict[str, Any]:
     known = (model.preprocessing or {}) | size | (source.preprocessing or {})
     if missing := [key for key in _NEEDED if key not in known]:
         raise WiseftError(
-            f"{source.spec} does not say {', '.join(missing)} of its preprocessing; write an entry "
-            "of config/models with `preprocessing`"
+            f"{source.spec} does not say {', '.join(missing)} of its preprocessing; give "
+            "--preprocessing, or write an entry of config/models with `preprocessing`"
         )
     if read is not None and known["size"] != read:
         raise WiseftError(

@@ -1,0 +1,263 @@
+"""A model of the user's on a folder of the user's: no catalogue entry, no manifest, nothing kept.
+
+The folder is indexed, the head is built where the model has none, and the suite's own evaluation
+does the rest, all in a temporary folder.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from wiseft.config import library
+from wiseft.data.files import index_folder
+from wiseft.data.index import read_index
+from wiseft.data.layouts.scan import subfolders
+from wiseft.data.manifest import open_manifest, write_manifest
+from wiseft.errors import WiseftError
+from wiseft.evaluate.suite import Request, evaluate_suite
+from wiseft.evaluate.views import SuiteEvaluation
+from wiseft.io import read_json
+from wiseft.progress import print_line
+from wiseft.tensor_file import read_file_header
+from wiseft.weights import fetch_weights, from_tag
+from wiseft.zeroshot import make_theta_0
+
+TEMPLATES = ("a photo of a {c}.",)
+"""Prompts of a head where none are given."""
+CLIP_PIXELS = {
+    "mean": [0.48145466, 0.4578275, 0.40821073],
+    "std": [0.26862954, 0.26130258, 0.27577711],
+}
+"""How OpenAI's CLIPs normalise images; open_clip assumes it of a file that doesn't say."""
+_WNID = re.compile(r"n\d{8}")
+_SPLIT, _ALPHA = "test", "1.000"
+
+
+@dataclass(frozen=True)
+class Score:
+    """What came out.
+
+    Attributes:
+        n: images.
+        n_correct: of them, those whose first class is their folder's.
+        classes: by name of the class: images, right ones.
+        restricted: classes of the head that no prediction was allowed to be, since the folder has
+            none of them.
+    """
+
+    n: int
+    n_correct: int
+    classes: dict[str, tuple[int, int]]
+    restricted: int
+
+    @property
+    def accuracy(self) -> float:
+        """Share of right predictions."""
+        return self.n_correct / self.n
+
+
+def evaluate_folder(
+    checkpoint: Path,
+    data: Path,
+    *,
+    architecture: str | None = None,
+    preprocessing: Mapping[str, Any] | None = None,
+    templates: Sequence[str] | None = None,
+    class_names: Mapping[str, str] | None = None,
+    batch_size: int = 500,
+    device: str = "cpu",
+    say: Callable[[str], None] = print_line,
+) -> Score:
+    """Score a model on a folder that has a folder of images for every class.
+
+    A theta predicts the classes that it was made for; only those that the folder has count, as the
+    paper does for ImageNet-R and -A. A zero-shot model gets a head of prompts over the folder's
+    classes.
+
+    Args:
+        checkpoint: a theta, or a zero-shot model with both towers in any format that `wiseft
+            weights` reads.
+        data: `<class>/<image>`; classes are called as the model's classes are, by wnids of
+            ImageNet, or by numbers from 0 in the order of the model's classes.
+        architecture: of a file without one: a name of open_clip, or a JSON file.
+        preprocessing: `{size, mean, std}` of such a file; None: that of OpenAI's CLIPs.
+        templates: prompts of a zero-shot model; None: `TEMPLATES`.
+        class_names: name of the class by name of its folder, where the folder's won't do.
+        say: called with progress.
+
+    Raises:
+        WiseftError: if the model can't be read or has neither a head nor a text tower, the folder
+            has no images, or a class of the folder is none of the model's.
+    """
+    header = _own_header(checkpoint)
+    ready = header is not None and "class_names" in header
+    given = {"architecture": architecture, "preprocessing": preprocessing, "prompts": templates}
+    if ready and (unused := [f"--{name}" for name, value in given.items() if value is not None]):
+        raise WiseftError(f"{checkpoint} is a theta, which says it itself: leave out {unused[0]}")
+    with tempfile.TemporaryDirectory(prefix="wiseft-") as name:
+        work = Path(name)
+        names = _names(data, class_names or {})
+        manifest = index_folder(data, work / "data" / "manifest.json", "folder", [_SPLIT], names)
+        if ready:
+            theta = checkpoint
+            _map_classes(manifest, [item[0] for item in names], theta, data)
+        else:
+            weights = _weights(checkpoint, work, architecture, preprocessing, say)
+            theta = work / "theta_0.safetensors"
+            make_theta_0(weights, manifest, templates or TEMPLATES, theta, device=device, say=say)
+        return _score(theta, manifest, work / "scores", batch_size, device, say)
+
+
+def _own_header(path: Path) -> dict[str, Any] | None:
+    """Return the header of a file that wiseft wrote: of a theta, or of weights; else None."""
+    if not path.is_file():
+        return None
+    try:
+        return read_file_header(path, "the model")
+    except WiseftError:
+        return None
+
+
+def _names(data: Path, given: Mapping[str, str]) -> list[list[str]]:
+    """Return the names of the folder's classes in the order of the folders."""
+    folders = subfolders(data) if data.is_dir() else []
+    if not folders:
+        raise WiseftError(
+            f"{data} must be a folder with a folder of images for every class, but there is none"
+        )
+    if unknown := sorted(given.keys() - set(folders)):
+        raise WiseftError(
+            f"a class name is given for {unknown[0]}, but {data} has no folder of that name"
+        )
+    known: dict[str, str] = {}
+    if all(_WNID.fullmatch(folder) for folder in folders):
+        ids = library.class_ids("imagenet")
+        known = dict(zip(ids, library.class_names("imagenet"), strict=True))
+    return [[given.get(name) or known.get(name) or name.replace("_", " ")] for name in folders]
+
+
+def _weights(
+    checkpoint: Path,
+    work: Path,
+    architecture: str | None,
+    preprocessing: Mapping[str, Any] | None,
+    say: Callable[[str], None],
+) -> Path:
+    """Write a zero-shot model as weights and return their file."""
+    if not checkpoint.exists():
+        raise WiseftError(f"the model {checkpoint} is not there")
+    source = from_tag(str(checkpoint), architecture)
+    if preprocessing is not None:
+        source = replace(source, preprocessing=dict(preprocessing))
+    elif checkpoint.is_file() and _own_header(checkpoint) is None:
+        source = replace(source, preprocessing=CLIP_PIXELS)
+        say("images are normalised as OpenAI's CLIPs want it; --preprocessing says otherwise")
+    output = work / "weights.safetensors"
+    try:
+        fetch_weights(source, output, say=lambda line: None)
+    except WiseftError as error:
+        raise WiseftError(
+            f"{error}\nA zero-shot model has both towers; of a classifier without a text tower "
+            "make a theta first: wiseft import --help"
+        ) from None
+    return output
+
+
+def _map_classes(manifest: Path, names: list[str], theta: Path, data: Path) -> None:
+    """Write into the manifest which classes of a theta those of the folder are."""
+    found = open_manifest(manifest)
+    own = read_file_header(theta, "theta")["class_names"]
+    places = _places(subfolders(data), names, own, str(theta))
+    members = [] if places == list(range(len(own))) else [[place] for place in places]
+    splits = {
+        name: {"n": files.n, "images": None, "index": files.index, "sha256": dict(files.sha256)}
+        for name, files in found.splits.items()
+    }
+    write_manifest(
+        manifest,
+        dataset=found.dataset,
+        layout=found.layout,
+        class_names=[own[place] for place in places],
+        prompt_names=None,
+        image_size=None,
+        splits=splits,
+        sources=[],
+        root=str(found.root),
+        optional={"label_map": {"reference": "head", "members": members} if members else None},
+    )
+
+
+def _places(folders: list[str], names: list[str], own: list[str], where: str) -> list[int]:
+    """Return the place of each folder's class among the head's."""
+    ids = library.class_ids("imagenet")
+    if len(own) == len(ids) and all(_WNID.fullmatch(folder) for folder in folders):
+        rank = {wnid: place for place, wnid in enumerate(ids)}
+        if unknown := [folder for folder in folders if folder not in rank]:
+            raise WiseftError(f"{unknown[0]} is no class of ImageNet-1k, which {where} predicts")
+        return [rank[folder] for folder in folders]
+    plain = [_plain(name) for name in own]
+    if all(_plain(name) in plain for name in names):
+        wanted = [_plain(name) for name in names]
+        if twice := [name for name in wanted if plain.count(name) > 1 or wanted.count(name) > 1]:
+            raise WiseftError(f"several classes are called {twice[0]}; number the folders from 0")
+        return [plain.index(name) for name in wanted]
+    if all(folder.isdecimal() and int(folder) < len(own) for folder in folders):
+        return [int(folder) for folder in folders]
+    strange = next(name for name in names if _plain(name) not in plain)
+    near = difflib.get_close_matches(strange, own, n=3, cutoff=0.5) or own[:3]
+    raise WiseftError(
+        f"the folder's class {strange} is none of the {len(own)} classes of {where}, such as "
+        f"{', '.join(near)}; rename the folder, or say with --class-names what it is"
+    )
+
+
+def _plain(name: str) -> str:
+    return " ".join(name.replace("_", " ").casefold().split())
+
+
+def _score(
+    theta: Path,
+    manifest: Path,
+    output: Path,
+    batch_size: int,
+    device: str,
+    say: Callable[[str], None],
+) -> Score:
+    about = {"model": "file", "method": "file", "variant": "", "run": "file", "seed": 0}
+    view = {"name": "all", "metric": "accuracy"}
+    request = Request(
+        theta_0=None,
+        theta_1=theta,
+        alphas=[_ALPHA],
+        manifests=[manifest],
+        evaluate=SuiteEvaluation({"folder": {"splits": [_SPLIT], "views": [view]}}),
+        output_dir=output,
+        about={**about, "reference": "head"},
+        batch_size=batch_size,
+        device=device,
+    )
+    (metrics,) = evaluate_suite(request, say=say)
+    (row,) = read_json(metrics)["rows"]
+    classes = _by_class(manifest, metrics)
+    head = len(read_file_header(theta, "theta")["class_names"])
+    return Score(row["n"], row["n_correct"], classes, head - len(classes))
+
+
+def _by_class(manifest: Path, metrics: Path) -> dict[str, tuple[int, int]]:
+    import pandas as pd
+
+    about = open_manifest(manifest)
+    labels = read_index(about, _SPLIT)["label"].to_numpy()
+    predictions = pd.read_parquet(metrics.with_name("predictions.parquet"))
+    (column,) = (name for name in predictions if str(name).endswith("/prediction"))
+    right = predictions[column].to_numpy() == labels
+    return {
+        name: (int((labels == label).sum()), int(right[labels == label].sum()))
+        for label, name in enumerate(about.class_names)
+    }

@@ -1,0 +1,196 @@
+"""`wiseft evaluate MODEL --data FOLDER`: a model of the user's on images of the user's."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import open_clip
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+from tests.evaluate.conftest import CLASSES, blobs, tiny_header, tiny_tensors
+from tests.towers import tiny
+from tests.weights.conftest import OPENAI_MEAN, OPENAI_STD, weights_of
+
+from wiseft import towers
+from wiseft.classifier import build_classifier
+from wiseft.cli import main
+from wiseft.combine.merge import merge_files
+from wiseft.config import library
+from wiseft.errors import WiseftError
+from wiseft.evaluate.folder import TEMPLATES, Score, evaluate_folder
+from wiseft.theta import save_theta
+from wiseft.zeroshot import build_head
+
+PER_CLASS = 25
+
+
+def write_folder(folder: Path, names: list[str]) -> Path:
+    for place, name in enumerate(names):
+        (folder / name).mkdir(parents=True)
+        for number, image in enumerate(blobs(PER_CLASS, place)):
+            Image.fromarray(image).save(folder / name / f"{number:02}.png")
+    return folder
+
+
+def images(place: int) -> torch.Tensor:
+    """Return the images that `write_folder` writes for a class, uint8 (n, 3, 32, 32)."""
+    return torch.from_numpy(blobs(PER_CLASS, place)).permute(0, 3, 1, 2)
+
+
+def score(model: Path, data: Path, **options) -> Score:
+    return evaluate_folder(model, data, say=lambda line: None, **options)
+
+
+@pytest.fixture
+def theta(tmp_path: Path) -> Path:
+    save_theta(tmp_path / "theta.safetensors", tiny_tensors(1), tiny_header())
+    return tmp_path / "theta.safetensors"
+
+
+def right(place: int, label: int, among: list[int]) -> int:
+    """Return how many images of a class the tiny theta gets right among some classes."""
+    with torch.no_grad():
+        logits = build_classifier(tiny_header(), tiny_tensors(1))(images(place))
+    best = torch.tensor(among)[logits[:, among].argmax(dim=1)]
+    return int((best == label).sum())
+
+
+@pytest.mark.parametrize("names", [CLASSES, [name.upper() for name in CLASSES], list("0123")])
+def test_a_theta_predicts_its_own_classes(tmp_path, theta, names):
+    """Folders are called as the classes are, in any order of the file system, or numbered."""
+    found = score(theta, write_folder(tmp_path / "photos", names))
+    expected = {CLASSES[i]: (PER_CLASS, right(i, i, [0, 1, 2, 3])) for i in range(4)}
+    assert found.classes == expected
+    assert found.n == 4 * PER_CLASS
+    assert found.n_correct == sum(hits for _, hits in expected.values())
+    assert 0 < found.n_correct < found.n, "the test would not see a wrong order of classes"
+    assert found.restricted == 0
+
+
+def test_predictions_are_among_the_folders_classes(tmp_path, theta):
+    found = score(theta, write_folder(tmp_path / "photos", ["three", "one"]))
+    assert found.classes == {
+        "one": (PER_CLASS, right(1, 1, [1, 3])),
+        "three": (PER_CLASS, right(0, 3, [1, 3])),
+    }
+    assert found.restricted == 2
+
+
+def test_folders_may_be_called_otherwise(tmp_path, theta):
+    data = write_folder(tmp_path / "photos", ["eins", "one_more"])
+    found = score(theta, data, class_names={"eins": "one", "one_more": "Two"})
+    assert list(found.classes) == ["one", "two"]
+    with pytest.raises(WiseftError, match=r"eins is none of the 4 classes of .*, such as .*one"):
+        score(theta, data)
+    with pytest.raises(WiseftError, match=r"given for zwei, but .* has no folder"):
+        score(theta, data, class_names={"zwei": "two"})
+
+
+def test_wnids_are_places_in_imagenet(tmp_path):
+    """Two of ImageNet's classes share a name, so that names alone would not do."""
+    names = list(library.class_names("imagenet"))
+    header = tiny_header(class_names=names)
+    model = build_classifier(header, seed=3)
+    tensors = dict(tiny_tensors(1)) | {
+        "head.weight": model.head.weight.detach(),
+        "head.bias": model.head.bias.detach(),
+    }
+    save_theta(tmp_path / "theta.safetensors", tensors, header)
+    ids = library.class_ids("imagenet")
+    places = [134, 517, 638, 639]  # two birds and machines called crane, two maillots
+    found = score(
+        tmp_path / "theta.safetensors",
+        write_folder(tmp_path / "photos", [ids[place] for place in places]),
+    )
+    model = build_classifier(header, tensors)
+    with torch.no_grad():
+        expected = [
+            int((model(images(i))[:, places].argmax(dim=1) == i).sum()) for i in range(len(places))
+        ]
+    assert found.n_correct == sum(expected)
+    with pytest.raises(WiseftError, match="n00000001 is no class of ImageNet-1k"):
+        score(
+            tmp_path / "theta.safetensors",
+            write_folder(tmp_path / "more", [ids[0], "n00000001"]),
+        )
+
+
+@pytest.fixture
+def merged(tmp_path, monkeypatch) -> Path:
+    """Two checkpoints of open_clip, merged: a file that does not say its architecture."""
+    monkeypatch.setitem(open_clip.factory._MODEL_CONFIGS, "Tiny", tiny.clip())
+    for seed in (1, 2):
+        save_file(weights_of(tiny.clip(), seed), tmp_path / f"{seed}.safetensors")
+    output = tmp_path / "merged.safetensors"
+    merge_files(tmp_path / "1.safetensors", tmp_path / "2.safetensors", 0.5, output)
+    return output
+
+
+@pytest.mark.parametrize("templates", [None, ["a drawing of a {c}", "my {c}"]])
+def test_a_zero_shot_model_gets_a_head_of_prompts(tmp_path, merged, templates):
+    names = ["red fox", "tabby cat", "zebra"]
+    data = write_folder(tmp_path / "photos", [name.replace(" ", "_") for name in names])
+    found = score(merged, data, architecture="Tiny", templates=templates)
+    model = open_clip.create_model("Tiny", pretrained=str(merged))
+    ours = towers.load(tiny.clip(), dict(model.state_dict()), "merged")
+    head = build_head(ours, [[name] for name in names], templates or TEMPLATES)
+    mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (OPENAI_MEAN, OPENAI_STD))
+    for place, name in enumerate(names):
+        with torch.no_grad():
+            features = model.encode_image((images(place) / 255 - mean) / std, normalize=True)
+        hits = int((features @ head.T).argmax(dim=1).eq(place).sum())
+        assert found.classes[name] == (PER_CLASS, hits)
+    assert found.accuracy == found.n_correct / (3 * PER_CLASS)
+
+
+def test_the_command_prints_and_keeps_nothing(tmp_path, theta, capsys, monkeypatch):
+    data = write_folder(tmp_path / "photos", CLASSES)
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
+    (tmp_path / "temporary").mkdir()
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    with pytest.raises(SystemExit) as end:
+        main(["evaluate", str(theta), "--data", str(data)])
+    assert not end.value.code
+    output = capsys.readouterr().out
+    found = score(theta, data)
+    assert f"accuracy {100 * found.accuracy:.2f} % [" in output
+    assert f"{found.n_correct} of 100 images" in output
+    assert all(name in output for name in CLASSES)
+    assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["{theta}"], "give both a model and --data"),
+        (["--data", "{data}"], "give both a model and --data"),
+        (["{theta}", "--data", "{data}", "--seed", "0"], "leave out --seed"),
+        (["{theta}", "--data", "{data}", "--architecture", "Tiny"], "leave out --architecture"),
+        (["{theta}", "--data", "{empty}"], "but there is none"),
+        (["{theta}", "--data", "{data}", "--class-names", "[1]"], "--class-names must be like"),
+        (["--theta-1", "{theta}"], "--alphas, .* missing; to score one model"),
+        (["{empty}/model.pt", "--data", "{data}"], "is not there"),
+    ],
+)
+def test_what_is_wrong_is_a_sentence(tmp_path, theta, capsys, arguments, message):
+    (tmp_path / "empty").mkdir()
+    data = write_folder(tmp_path / "photos", CLASSES)
+    known = {"theta": theta, "data": data, "empty": tmp_path / "empty"}
+    with pytest.raises(SystemExit) as end:
+        main(["evaluate", *(word.format(**known) for word in arguments)])
+    assert end.value.code == 1
+    error = capsys.readouterr().err
+    assert "Traceback" not in error
+
+    assert re.search(message, error), error
+
+
+def test_a_classifier_without_a_text_tower_is_imported_first(tmp_path, merged):
+    image = {k: v for k, v in weights_of(tiny.clip()).items() if k.startswith("visual.")}
+    save_file(image, tmp_path / "image.safetensors")
+    data = write_folder(tmp_path / "photos", CLASSES)
+    with pytest.raises(WiseftError, match="of a classifier without a text tower make a theta"):
+        score(tmp_path / "image.safetensors", data, architecture="Tiny")
