@@ -25,6 +25,7 @@ include: "workflow/rules/zeroshot.smk"
 include: "workflow/rules/finetune.smk"
 include: "workflow/rules/combine.smk"
 include: "workflow/rules/evaluate.smk"
+include: "workflow/rules/diversity.smk"
 include: f"workflow/rules/{'published' if PUBLISHED_ONLY else 'tabulate'}.smk"
 include: "workflow/rules/figures.smk"
 include: "workflow/rules/paper.smk"
@@ -38,6 +39,13 @@ rule data:
         "data: the datasets of {NAME} are prepared"
 
 
+rule prefetch:
+    input:
+        fetched_files(),
+    message:
+        "prefetch: all that {NAME} needs of a network is here"
+
+
 rule tables:
     input:
         table_files(),
@@ -48,10 +56,13 @@ rule tables:
 localrules:
     all,
     data,
+    prefetch,
     tables,
 
 
-# Once, and also in a dry run: what only the user can bring.
+# Once, and also in a dry run: what only the user can bring, and where models run.
+if workflow.is_main_process and RUNS and SETTINGS.device == "auto" and not devices():
+    logger.info("There is no GPU on this machine: what runs here runs on the CPU.")
 if workflow.is_main_process and not PUBLISHED_ONLY:
     for sentence in missing_data():
         logger.warning(sentence)

@@ -17,6 +17,7 @@ rule all:
         figure_files(*EXPERIMENT.figures),
         [path for path in summary_files() if path.suffix == ".md"],
         page_files(),
+        paths.provenance_path(NAME),
         paper_table_files(),
     message:
         "all: the figures of {NAME} are complete"

@@ -12,6 +12,7 @@ VERSION: dict[str, int] = {
     "finetune": 1,
     "combine": 1,
     "evaluate": 1,
+    "diversity": 1,
     "tabulate": 1,
     "figures": 1,
 }

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import yaml
 from PIL import Image
 
 from wiseft.cli import main
 from wiseft.config import Catalogue
-from wiseft.data.store import open_manifest
+from wiseft.data import samples
+from wiseft.data.prepared import PreparedSplit
+from wiseft.data.store import open_manifest, write_prepared
 from wiseft.io import sha256_file
 
 from .conftest import COUNTS, ROOT
@@ -116,3 +119,58 @@ def test_index_makes_a_dataset_of_a_folder(capsys, tmp_path):
 def test_a_panel_of_another_format_is_refused(capsys, mnist):
     code, _, err = run(capsys, "data", "samples", "--manifest", mnist, "--output", "x.gif")
     assert code == 1 and "x.gif: expected a file that ends in" in err
+
+
+@pytest.fixture
+def fruit(tmp_path):
+    """A reference of three classes, and a dataset made of some of them in another order."""
+    images = np.zeros((12, 32, 32, 3), dtype=np.uint8)
+    images += (20 * np.arange(12, dtype=np.uint8))[:, None, None, None]
+    ids = [f"s{place}" for place in range(12)]
+    whole = PreparedSplit(images, np.arange(12) % 3, ids)
+    mapped = PreparedSplit(images, np.arange(12) % 2, ids)
+    optional = {"label_map": {"reference": "fruit", "members": [[2], [0, 1]]}}
+    names = ["lemon", "pear", "wok"]
+    return [
+        write_prepared(tmp_path / "fruit", "fruit", {"test": whole}, names),
+        write_prepared(
+            tmp_path / "part", "part", {"test": mapped}, ["pan", "food"], optional=optional
+        ),
+    ]
+
+
+def test_samples_of_one_class_are_those_of_the_class_it_is_a_member_of(fruit, monkeypatch):
+    shown = []
+    monkeypatch.setattr(samples, "_draw", lambda names, titles, rows, *_, **__: shown.extend(rows))
+    samples.draw_samples(fruit, [], of="lemon", images=3)
+    whole, part = ([int(image[0, 0, 0]) // 20 for image in row] for row in shown)
+    assert len(whole) == len(part) == 3
+    assert {place % 3 for place in whole} == {0}  # lemon
+    assert {place % 2 for place in part} == {1}  # food
+    shown.clear()
+    samples.draw_samples(fruit, [], of="wok", images=12)
+    assert [len(row) for row in shown] == [4, 6]  # as many as there are
+
+
+def test_panel_of_one_class(capsys, fruit, tmp_path):
+    panel = tmp_path / "lemons.png"
+    inputs = [word for path in fruit for word in ("--manifest", path)]
+    options = ("--of", "lemon", "--images", 4, "--output", panel)
+    code, _, err = run(capsys, "data", "samples", *inputs, *options)
+    assert code == 0, err
+    width, height = Image.open(panel).size
+    assert width > height
+
+
+@pytest.mark.parametrize(
+    ("of", "chosen", "part"),
+    [
+        ("plum", [0, 1], "fruit has 0 classes called 'plum'"),
+        ("lemon", [1], "part are made of those of fruit, which is not among the datasets"),
+    ],
+)
+def test_class_that_is_not_there(capsys, fruit, tmp_path, of, chosen, part):
+    inputs = [word for place in chosen for word in ("--manifest", fruit[place])]
+    output = ("--output", tmp_path / "x.png")
+    code, _, err = run(capsys, "data", "samples", *inputs, "--of", of, *output)
+    assert code == 1 and part in err

@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from tests.figures import paper_table
+from tests.published.test_experiments import pairs_of
 
 from wiseft.config import Catalogue
 from wiseft.figures.context import figure_context
@@ -25,7 +26,9 @@ EXPERIMENTS = [
 
 def _table(name: str, folder: Path) -> pd.DataFrame:
     """Return an invented table of an experiment's runs, with the paper's numbers beside them."""
-    measured, published = paper_table.of_experiment(name), CATALOGUE.experiment(name).published
+    entry = CATALOGUE.experiment(name)
+    measured, published = paper_table.of_experiment(name), entry.published
+    measured = pd.concat([measured, pairs_of(entry)], ignore_index=True)
     if published is None:
         return measured
     return join([measured], published, CATALOGUE, folder)

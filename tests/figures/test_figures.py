@@ -283,6 +283,20 @@ def test_baselines_alone_are_one_panel(table: pd.DataFrame, style: Style) -> Non
         draw_figure("f", "robustness", scratch, style, {"average": "natural", "baselines": False})
 
 
+def test_only_the_variants_that_are_asked_for(table: pd.DataFrame, style: Style) -> None:
+    other = table[table["method"] == "end-to-end"].assign(variant="other", value=0.5)
+    both = pd.concat([table, other], ignore_index=True)
+    variants = table.loc[table["method"] == "end-to-end", "variant"].unique().tolist()
+    options = {"average": "natural", "methods": ["end-to-end"]}
+    alone = draw_figure("f", "robustness", table, style, options)
+    chosen = draw_figure("f", "robustness", both, style, {**options, "variants": variants})
+    for name in ("mean:end-to-end", "baselines"):
+        first, second = (_lines(figure, 0, name)[0].get_xydata() for figure in (alone, chosen))
+        assert first.tolist() == second.tolist()
+    with pytest.raises(WiseftError, match=r"figure f: .*none but baselines"):
+        draw_figure("f", "robustness", both, style, {**options, "variants": ["none"]})
+
+
 def test_runs_with_different_grids_are_not_averaged(table: pd.DataFrame, style: Style) -> None:
     short = table[~((table["seed"] == 1) & (table["alpha"] == 0.3))]
     with pytest.raises(WiseftError, match="different alphas"):

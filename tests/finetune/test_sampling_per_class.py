@@ -4,6 +4,7 @@ import pytest
 from wiseft.config import FinetuneSettings
 from wiseft.errors import WiseftError
 from wiseft.finetune.sampling import (
+    draw_half,
     draw_per_class,
     draw_samples,
     draw_subset,
@@ -58,3 +59,16 @@ def test_random_numbers_of_a_sample_follow_from_seed_epoch_and_sample_alone():
     }
     assert len(set(draws.values())) == len(draws)
     assert sample_generator(1, 2, 3).random() == draws[1, 2, 3]
+
+
+def test_the_two_halves_are_disjoint_and_together_everything():
+    shots = FinetuneSettings(samples_per_class=7)
+    first, second = (
+        draw_samples(LABELS, shots.model_copy(update={"half": half}), 5) for half in (1, 2)
+    )
+    assert (len(first), len(second)) == (10, 11)
+    assert set(first).isdisjoint(second)
+    assert np.array_equal(np.sort([*first, *second]), draw_samples(LABELS, shots, 5))
+    assert (np.diff(first) > 0).all()
+    assert first[-1] > second[0]  # at random, and not the front and the back
+    assert not np.array_equal(first, draw_half(draw_samples(LABELS, shots, 5), 1, 6))

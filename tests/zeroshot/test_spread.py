@@ -152,6 +152,30 @@ def test_maps_that_do_not_fit(things, tmp_path, members, reference, message):
         )
 
 
+def test_names_of_another_dataset_stand_in_the_prompts(weights, things, video, tmp_path):
+    """Through the label map such a head is the dataset's own, and elsewhere the reference's."""
+    named, own, plain = (tmp_path / f"{name}.safetensors" for name in ("named", "own", "plain"))
+    make_theta_0(weights, things, TEMPLATES, named, names_of=video)
+    make_theta_0(weights, video, TEMPLATES, own)
+    make_theta_0(weights, things, TEMPLATES, plain)
+    theta = load_theta(named)
+    heads = [load_theta(path).tensors["head.weight"] for path in (named, own, plain)]
+    for row, members in zip(heads[1], MEMBERS, strict=True):
+        for place in members:
+            torch.testing.assert_close(heads[0][place], row)
+    torch.testing.assert_close(heads[0][3], heads[2][3])  # "apple" is of no class of video
+    assert not torch.allclose(heads[0][0], heads[2][0])
+    assert theta.header.class_names == REFERENCE  # what is predicted stays
+    wanted = [["bird"], ["boat"], ["dog"], ["apple"], ["bird"], ["boat"], ["bird"]]
+    assert theta.header.settings["prompt_names"] == wanted
+
+
+def test_names_of_a_dataset_that_is_not_mapped_from_this_one(things, tmp_path):
+    other = write(tmp_path, "video", NAMES, MEMBERS, "letters")
+    with pytest.raises(WiseftError, match="its label map is to letters"):
+        make_theta_0(tmp_path / "none", things, TEMPLATES, tmp_path / "t", names_of=other)
+
+
 def test_command(weights, things, video, tmp_path):
     output = tmp_path / "theta_0.safetensors"
     options = {
@@ -166,3 +190,19 @@ def test_command(weights, things, video, tmp_path):
         main(["zeroshot", *(str(part) for option in options.items() for part in option)])
     assert left.value.code == 0
     assert load_theta(output).header.class_names == REFERENCE
+
+
+def test_command_with_the_names_of_another_dataset(weights, things, video, tmp_path):
+    output = tmp_path / "theta_0.safetensors"
+    options = {
+        "--weights": weights,
+        "--dataset": things,
+        "--prompts": json.dumps(TEMPLATES),
+        "--theta-0": output,
+        "--names-of": video,
+        "--device": "cpu",
+    }
+    with pytest.raises(SystemExit) as left:
+        main(["zeroshot", *(str(part) for option in options.items() for part in option)])
+    assert left.value.code == 0
+    assert load_theta(output).header.settings["prompt_names"][0] == ["bird"]

@@ -3,7 +3,6 @@
 import json
 import re
 import shlex
-import shutil
 import sys
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from wiseft.config import Catalogue, experiment_runs, load_config, paths, split_
 from wiseft.config.experiment import FIGURES
 from wiseft.errors import WiseftError
 from wiseft.figures.context import figure_context, has_page, page_context
+from wiseft.gpus import devices
 from wiseft.io import sha256_json
 from wiseft.stages import VERSION
 
@@ -50,10 +50,14 @@ FORMATS = ["pdf", "png", "svg"]
 # What figures, page and report import of the stages before them.
 TABLE_READERS = [
     *(f"tabulate/{name}.py" for name in ("schema", "robustness", "settings", "intervals")),
-    *("tabulate/published.py", "published/lines.py", "published/lines.csv", "cli/figures.py"),
+    *("tabulate/diversity.py", "tabulate/published.py", "published/lines.py"),
+    *("published/lines.csv", "cli/figures.py"),
 ]
+# Keys of a model's entry that its weights do not depend on.
+NOT_OF_WEIGHTS = {"title", "calibrate", "label_map", "names_of", "pretrain"}
 # Modules of the figures stage that one figure does not depend on.
-OTHER_FIGURE_MODULES = {*FIGURES, "headline", "summary", "paper", "context", "__init__"}
+OTHER_FIGURE_MODULES = {*FIGURES, "headline", "summary", "paper", "provenance", "context", "__init__"}
+OTHER_FIGURE_MODULES -= {"bars"}  # `diversity` and `overrides` are made of them
 
 
 def braced(text):
@@ -93,10 +97,10 @@ def modules(*patterns):
     return sorted(path for pattern in patterns for path in Path("src/wiseft").glob(pattern))
 
 
-def gpus():
+def gpus(processes=1):
     """Return the GPUs that a job asks for: none on a CPU, so that CPU jobs run side by side."""
-    found = SETTINGS.device == "auto" and shutil.which("nvidia-smi")
-    return int(SETTINGS.device == "cuda" or bool(found))
+    found = SETTINGS.device == "auto" and devices()
+    return processes if SETTINGS.device == "cuda" or found else 0
 
 
 # What the commands get of an entry. Whatever changes an artifact is a parameter of its rule.
@@ -116,6 +120,11 @@ def label_map_of(model):
     """Return the file that maps the reference's classes to a label set, if a model names one."""
     name = model_of(model).label_map
     return [CATALOGUE.folder / "models" / name] if name else []
+
+
+def names_of(model):
+    """Return the dataset whose class names stand in a model's prompts, as a list, mostly empty."""
+    return [name] if (name := model_of(model).names_of) else []
 
 
 def theta_0_of(wildcards):
@@ -138,6 +147,13 @@ def theta_1_of(wildcards):
     return paths.theta_1_path(RUN.format(**wildcards), wildcards.seed)
 
 
+def logits_of(wildcards):
+    """Return the alphas whose logits are stored: the ends, where pairs of models are compared."""
+    if not EXPERIMENT.pairs:
+        return ""
+    return "--logits 0.000,1.000" if wildcards.method in METHODS else "--logits 1.000"
+
+
 def alphas_of(wildcards):
     """Return the grid of a run; a model from scratch has no other end to combine with."""
     known = wildcards.method in METHODS + ZERO_SHOT
@@ -157,4 +173,5 @@ def figure_modules(draw=None):
     shared = [path.stem for path in Path("src/wiseft/figures").glob("*.py")]
     own = [draw] if draw else []
     names = sorted({*shared} - OTHER_FIGURE_MODULES) + own
-    return [*(f"figures/{name}.py" for name in names), "style/*", *TABLE_READERS]
+    style = ["style/*"] if draw else []
+    return [*(f"figures/{name}.py" for name in names), *style, *TABLE_READERS]

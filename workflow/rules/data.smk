@@ -189,11 +189,12 @@ rule data_samples:
         content=data_id(*EXPERIMENT.datasets),
         manifests=lambda w, input: repeat("--manifest", input.manifests),
         split=EXPERIMENT.test_split,
+        shown=samples_shown(),
     message:
-        "data_samples: one image of every class and dataset"
+        "data_samples: images of every dataset"
     shell:
-        "wiseft data samples {params.manifests} --split {params.split:q} --output {output.pdf:q}"
-        " --output {output.png:q} --output {output.svg:q} > {log:q} 2>&1"
+        "wiseft data samples {params.manifests} --split {params.split:q} {params.shown}"
+        " --output {output.pdf:q} --output {output.png:q} --output {output.svg:q} > {log:q} 2>&1"
 
 
 localrules:

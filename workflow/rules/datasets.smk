@@ -40,6 +40,8 @@ def evaluated_splits(entry):
 def splits_of(dataset):
     """Return the splits that the experiment needs of a dataset; only their files are fetched."""
     entry = ENTRIES[dataset]
+    if EXPERIMENT.samples and not RUNS:
+        return [EXPERIMENT.test_split]
     children = [e for e in ENTRIES.values() if dataset in e.depends]
     if not RUNS or any(child.limit is None for child in children):
         return list(entry.splits)
@@ -49,6 +51,12 @@ def splits_of(dataset):
     if dataset == EXPERIMENT.reference and not ZERO_SHOT:
         needed.add("train")
     return [split for split in entry.splits if split in needed]
+
+
+def samples_shown():
+    """Return the options that name the one class that the panel of sample images shows, if any."""
+    shown = EXPERIMENT.samples
+    return f"--of {shlex.quote(shown.of)} --images {shown.images}" if shown else ""
 
 
 def missing_data():

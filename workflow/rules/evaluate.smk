@@ -14,6 +14,7 @@ for suite, members in SUITES.items():
         output:
             metrics=update([paths.metrics_path(RUN, "{seed}", name) for name in members]),
             predictions=update([paths.predictions_path(RUN, "{seed}", name) for name in members]),
+            logits=update(logits_files(RUN, "{seed}", members)),
         log:
             f"logs/evaluate/{RUN}/seed-{{seed}}/{suite}.log",
         benchmark:
@@ -40,9 +41,12 @@ for suite, members in SUITES.items():
             ),
             folder=str(paths.run_folder(RUN, "{seed}") / "evaluate"),
             about=identity_of,
+            logits=logits_of,
+            combinations=",".join(EXPERIMENT.combinations),
         message:
             "evaluate: {wildcards.model}, {wildcards.method}, seed {wildcards.seed}"
         shell:
             "wiseft evaluate {params.start} --theta-1 {input.theta_1:q} --alphas {params.alphas}"
             " {params.manifests} --evaluate {params.evaluation:q} --output-dir {params.folder:q}"
-            " {params.about} --device {resources.device} --threads {threads} > {log:q} 2>&1"
+            " {params.about} {params.logits} --combinations {params.combinations}"
+            " --device {resources.device} --threads {threads} > {log:q} 2>&1"

@@ -70,6 +70,40 @@ rule page:
         " --output {output.page:q} > {log:q} 2>&1"
 
 
+# For the report: the settings, the versions, and where each number is from. Figures are not in it,
+# because they change no number.
+rule provenance:
+    input:
+        table=TABLES["table_parquet"],
+        code=modules(
+            "figures/provenance.py", "provenance.py", "tabulate/schema.py", "cli/figures.py"
+        ),
+    output:
+        page=report(
+            paths.provenance_path(NAME),
+            caption="../report/provenance.rst",
+            category="Provenance",
+        ),
+    log:
+        f"logs/provenance/{NAME}.log",
+    benchmark:
+        f"logs/benchmarks/provenance/{NAME}.tsv"
+    conda:
+        "../../environment.yml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        version=VERSION["figures"],
+        settings=resolved_settings(),
+    message:
+        "provenance: {NAME}"
+    shell:
+        "wiseft provenance --table {input.table:q} --settings {params.settings:q}"
+        " --output {output.page:q} > {log:q} 2>&1"
+
+
 rule report:
     input:
         table=TABLES["table_parquet"],
@@ -108,4 +142,5 @@ rule report:
 localrules:
     figure,
     page,
+    provenance,
     report,

@@ -5,6 +5,7 @@ rule finetune:
     output:
         theta_1=paths.theta_1_path(RUN, "{seed}"),
         curve=paths.training_curve_path(RUN, "{seed}"),
+        record=paths.training_record_path(RUN, "{seed}"),
     log:
         f"logs/finetune/{RUN}/seed-{{seed}}.log",
     benchmark:
@@ -19,7 +20,7 @@ rule finetune:
     resources:
         mem_mb=2000,
         runtime=120,
-        gpu=gpus(),
+        gpu=gpus(SETTINGS.training.how.gpus),
         device=SETTINGS.device,
     params:
         version=VERSION["finetune"],
@@ -32,7 +33,7 @@ rule finetune:
         "wiseft finetune --theta-0 {input.theta_0:q} --dataset {input.manifest:q}"
         " --settings {params.settings:q} --seed {wildcards.seed} --state {params.state:q}"
         " --theta-1 {output.theta_1:q} --curve {output.curve:q}"
-        " --device {resources.device} --threads {threads} > {log:q} 2>&1"
+        " --record {output.record:q} --device {resources.device} --threads {threads} > {log:q} 2>&1"
 
 
 # Settings of a linear classifier are drawn at random; held-out images choose among them.
@@ -111,6 +112,7 @@ rule baseline:
     output:
         theta_1=paths.theta_1_path(RUN, "{seed}"),
         curve=paths.training_curve_path(RUN, "{seed}"),
+        record=paths.training_record_path(RUN, "{seed}"),
     log:
         f"logs/baseline/{RUN}/seed-{{seed}}.log",
     benchmark:
@@ -124,7 +126,7 @@ rule baseline:
     resources:
         mem_mb=2000,
         runtime=120,
-        gpu=gpus(),
+        gpu=gpus(SETTINGS.training.how.gpus),
         device=SETTINGS.device,
     params:
         version=VERSION["finetune"],
@@ -139,4 +141,4 @@ rule baseline:
         " --preprocessing {params.preprocessing:q} --settings {params.settings:q}"
         " --seed {wildcards.seed} --state {params.state:q}"
         " --theta-1 {output.theta_1:q} --curve {output.curve:q}"
-        " --device {resources.device} --threads {threads} > {log:q} 2>&1"
+        " --record {output.record:q} --device {resources.device} --threads {threads} > {log:q} 2>&1"

@@ -9,7 +9,17 @@ rule paper_tables:
             paths.paper_tables_folder(NAME) / "README.md",
             caption="../report/paper_tables.rst",
             category="Tables of the paper",
+            labels={"table": "overview and differences"},
         ),
+        tables=[
+            report(
+                paths.paper_tables_folder(NAME) / f"table-{number}.csv",
+                caption="../report/paper_tables.rst",
+                category="Tables of the paper",
+                labels={"table": str(number)},
+            )
+            for number in paper_table_choice() or range(1, 14)
+        ],
         cells=paths.paper_tables_folder(NAME) / "cells.csv",
     log:
         f"logs/paper_tables/{NAME}.log",
@@ -24,7 +34,7 @@ rule paper_tables:
     params:
         version=VERSION["figures"],
         folder=lambda w, output: str(Path(output.report).parent),
-        numbers=paper_table_numbers(),
+        numbers=repeat("--number", paper_table_choice()),
     message:
         "paper_tables: {NAME}, beside the paper"
     shell:

@@ -12,8 +12,7 @@ rule published:
             "cli/paper.py",
         ),
     output:
-        table_csv=TABLES["table_csv"],
-        table_parquet=TABLES["table_parquet"],
+        **reported_tables(["table_csv", "table_parquet"]),
     log:
         f"logs/published/{NAME}.log",
     benchmark:

@@ -14,12 +14,12 @@ def published_settings():
     return f"--published {shlex.quote(chosen)} --datasets {shlex.quote(SETTINGS.datasets.folder)}"
 
 
-def paper_table_numbers():
-    """Return the options that name the paper's tables: those of the experiment, and 3 where it has
-    the sweeps that its differences follow from; all of them where nothing is trained.
+def paper_table_choice():
+    """Return numbers of the paper's tables: those of the experiment, and 3 where it has the sweeps
+    that its differences follow from; none, which stands for all, where nothing is trained.
     """
     tables = list(EXPERIMENT.published.tables) if EXPERIMENT.published and RUNS else []
-    return repeat("--number", sorted({*tables, 3} if {4, 5} & set(tables) else tables))
+    return sorted({*tables, 3} if {4, 5} & set(tables) else tables)
 
 
 def other_models():
@@ -42,6 +42,17 @@ def statistics():
     keys = {"averages", "held_out", "test_split", "reference", "bootstrap", "alphas"}
     chosen = EXPERIMENT.model_dump(mode="json", include=keys)
     return json.dumps({**chosen, "fit_exclude": augmented_baselines(), **view_settings()})
+
+
+def resolved_settings():
+    """Return an experiment's settings with those of its methods and models, for the record."""
+    settings = EXPERIMENT.model_dump(mode="json", exclude={"figures"})
+    names = dict.fromkeys([*METHODS, *BASELINES])
+    methods = {m: CATALOGUE.method_settings(m).model_dump(mode="json") for m in names}
+    models = {
+        m: model_of(m).model_dump(mode="json", exclude_defaults=True) for m in EXPERIMENT.models
+    }
+    return json.dumps({"experiment": settings, "methods": methods, "models": models})
 
 
 def view_settings():

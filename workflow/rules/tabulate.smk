@@ -2,10 +2,11 @@ rule tabulate:
     input:
         metrics=evaluated(paths.metrics_path),
         predictions=evaluated(paths.predictions_path),
+        diversity=diversity_files(),
         others=other_models(),
         code=modules("tabulate/*.py", "cli/tabulate.py"),
     output:
-        **TABLES,
+        **reported_tables(TABLES),
     log:
         f"logs/tabulate/{NAME}.log",
     benchmark:
@@ -20,6 +21,7 @@ rule tabulate:
         version=VERSION["tabulate"],
         settings=statistics(),
         published=published_settings(),
+        diversity=repeat("--diversity", diversity_files()),
         experiment=NAME,
     message:
         "tabulate: {NAME}"
@@ -27,7 +29,7 @@ rule tabulate:
         "wiseft tabulate --experiment {params.experiment:q} --settings {params.settings:q}"
         " --table-csv {output.table_csv:q} --table-parquet {output.table_parquet:q}"
         " --comparisons {output.comparisons:q} --selection {output.selection:q}"
-        " --fits {output.fits:q} {params.published} {input.metrics:q} {input.predictions:q} > {log:q} 2>&1"
+        " --fits {output.fits:q} {params.published} {params.diversity} {input.metrics:q} {input.predictions:q} > {log:q} 2>&1"
 
 
 # A few numbers of the table, for `dvc metrics diff` between versions.

@@ -1,9 +1,52 @@
 """The files that the experiment asks for."""
 
+from functools import cache
 
+
+@cache  # several rules ask for all of them, and a grid has tens of thousands
 def evaluated(path):
     """Return a file of every run and dataset; `path` is a function of `wiseft.config.paths`."""
-    return [path(run.name, run.seed, name) for run in RUNS for name in EXPERIMENT.datasets]
+    return [str(path(run.name, run.seed, name)) for run in RUNS for name in EXPERIMENT.datasets]
+
+
+def logits_files(run, seed, datasets):
+    """Return the stored logits of a run, in an experiment that compares pairs of models."""
+    return [paths.logits_path(run, seed, name) for name in datasets if EXPERIMENT.pairs]
+
+
+def diversity_inputs(datasets, method):
+    """Return what a pair's measures are made from, of one of its runs; `method` may be a wildcard."""
+    run = RUN.replace("{method}", method)
+    kinds = (paths.logits_path, paths.predictions_path, paths.metrics_path)
+    return [path(run, "{seed}", name) for path in kinds for name in datasets]
+
+
+def first_of(wildcards, datasets):
+    """Return the same of the pair's first model; none where that is the run's own zero-shot end."""
+    if wildcards.first == "zero-shot":
+        return []
+    return [str(path).format(**wildcards) for path in diversity_inputs(datasets, wildcards.first)]
+
+
+def evaluation_folder(path):
+    """Return the folder of a run's evaluation, given a file of one of its datasets."""
+    return Path(path).parents[1]
+
+
+def views_of(datasets):
+    """Return the primary view of each dataset."""
+    return {name: CATALOGUE.dataset(name).primary_view for name in datasets}
+
+
+def diversity_files():
+    """Return the measures of every pair of models, by model, seed and dataset."""
+    return [
+        paths.diversity_path(run.name, run.seed, first, name)
+        for first, second in EXPERIMENT.pairs
+        for run in RUNS
+        if run.method_id == second and not run.baseline
+        for name in EXPERIMENT.datasets
+    ]
 
 
 def model_files():
@@ -39,6 +82,16 @@ TABLES = {
 }
 
 
+def reported_tables(names):
+    """Return tables by name; those that can be read as text stand in the report."""
+    about = {"caption": "../report/tables.rst", "category": "Tables of numbers"}
+    found = {name: TABLES[name] for name in names}
+    for name in [name for name in names if TABLES[name].suffix == ".csv"]:
+        labels = {"table": name.removesuffix("_csv")}
+        found[name] = report(TABLES[name], labels=labels, **about)
+    return found
+
+
 def experiment_files():
     """Return all files of an experiment."""
     return [
@@ -46,11 +99,13 @@ def experiment_files():
         *figure_files("samples", *EXPERIMENT.figures),
         *summary_files(),
         *page_files(),
+        paths.provenance_path(NAME),
         *paper_table_files(),
         *model_files(),
         *interpolated_files(),
         *evaluated(paths.metrics_path),
         *evaluated(paths.predictions_path),
+        *diversity_files(),
     ]
 
 
@@ -61,6 +116,7 @@ def published_files():
         TABLES["table_parquet"],
         *figure_files(*EXPERIMENT.figures),
         *page_files(),
+        paths.provenance_path(NAME),
         *paper_table_files(),
     ]
 
@@ -69,7 +125,9 @@ def wanted_files():
     """Return what `all` asks for."""
     if RUNS:
         return experiment_files()
-    return published_files() if PUBLISHED_ONLY else dataset_files()
+    if PUBLISHED_ONLY:
+        return published_files()
+    return [*dataset_files(), *(figure_files("samples") if EXPERIMENT.samples else [])]
 
 
 def table_files():
@@ -104,3 +162,13 @@ def dataset_files():
     """Return the manifests of all datasets, and the prompt sets that are fetched."""
     prompts = [paths.prompts_path(name, ROOT) for name in FETCHED_PROMPTS]
     return [*manifests(DATASETS), *prompts]
+
+
+def fetched_files():
+    """Return all that comes from a network: nothing else of the experiment needs one."""
+    prompts = [paths.prompts_path(name, ROOT) for name in FETCHED_PROMPTS]
+    packages = [key for name in BUILT for key in ENTRIES[name].packages]
+    packages += [key for model in PRETRAINED for key in model_of(model).pretrain.font_packages]
+    files = [paths.fetched_path(name, ROOT) for name in FILED]
+    weights = [paths.weights_path(model) for model in FETCHED_MODELS]
+    return [*package_files(dict.fromkeys(packages)), *files, *prompts, *weights]

@@ -18,7 +18,7 @@ rule weights:
         mem_mb=8000,
         runtime=120,
     params:
-        content=lambda w: model_of(w.model).model_dump_json(),
+        content=lambda w: model_of(w.model).model_dump_json(exclude=NOT_OF_WEIGHTS),
     message:
         "weights: {wildcards.model}"
     shell:

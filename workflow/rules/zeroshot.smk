@@ -3,6 +3,7 @@ rule zeroshot:
         weights=paths.weights_path("{model}"),
         manifest=manifests([EXPERIMENT.reference]),
         prompts=prompts_file(EXPERIMENT.reference),
+        names_of=lambda w: manifests(names_of(w.model)),
     output:
         theta_0=paths.theta_0_path("{model}", "{reference}"),
     log:
@@ -21,13 +22,14 @@ rule zeroshot:
         device=SETTINGS.device,
     params:
         version=VERSION["zeroshot"],
-        content=data_id(EXPERIMENT.reference),
+        content=lambda w: data_id(EXPERIMENT.reference, *names_of(w.model)),
         templates=lambda w: templates_of(w.reference),
+        names_of=lambda w, input: repeat("--names-of", input.names_of),
     message:
         "zeroshot: {wildcards.model}, head for {wildcards.reference}"
     shell:
         "wiseft zeroshot --weights {input.weights:q} --dataset {input.manifest:q}"
-        " --prompts {params.templates:q} --theta-0 {output.theta_0:q}"
+        " --prompts {params.templates:q} {params.names_of} --theta-0 {output.theta_0:q}"
         " --device {resources.device} --threads {threads} > {log:q} 2>&1"
 
 

@@ -219,12 +219,16 @@ def samples(
         list[Path], typer.Option(help="File to write; the suffix says the format; repeat.")
     ],
     split: Annotated[str, typer.Option(help="Split to show.")] = "test",
-    seed: Annotated[int, typer.Option(help="Draws one image a class.")] = 0,
+    seed: Annotated[int, typer.Option(help="Draws the images.")] = 0,
+    of: Annotated[
+        str | None, typer.Option(help="A class that is shown alone, by its display name.")
+    ] = None,
+    images: Annotated[int, typer.Option(min=1, help="Images of that class in a row.")] = 6,
 ) -> None:
-    """Draw a panel of sample images: one row a dataset, one column a class."""
+    """Draw a panel of sample images: one row a dataset, one column a class (or several images)."""
     from wiseft.data.samples import draw_samples
 
-    draw_samples(manifest, output, split=split, seed=seed)
+    draw_samples(manifest, output, split=split, seed=seed, of=of, images=images)
 
 
 def _say(line: str) -> None:

@@ -34,6 +34,10 @@ def tabulate(
     predictions: Annotated[
         list[Path] | None, typer.Option(help="The predictions beside them; several may follow.")
     ] = None,
+    diversity: Annotated[
+        list[Path] | None,
+        typer.Option(help="Measures of `wiseft diversity` that join the table; repeatable."),
+    ] = None,
     published: Annotated[
         str | None,
         typer.Option(help="`published` of the experiment, as JSON: numbers that are joined."),
@@ -67,6 +71,7 @@ def tabulate(
         parse_settings(TabulateSettings, settings),
         [*(metrics or []), *(path for path in more if path.suffix == ".json")],
         [*(predictions or []), *(path for path in more if path.suffix == ".parquet")],
+        diversity or [],
     )
     if published is not None:
         wanted = parse_settings(PublishedSettings, published, "--published")

@@ -31,6 +31,13 @@ def zeroshot(
             "spread over its classes, so that it can be interpolated with a head of that one."
         ),
     ] = None,
+    names_of: Annotated[
+        Path | None,
+        typer.Option(
+            help="Manifest of a dataset whose label map is to --dataset: its class names stand in "
+            "the prompts of the classes that its own are made of."
+        ),
+    ] = None,
     label_map: Annotated[
         Path | None,
         typer.Option(
@@ -63,6 +70,7 @@ def zeroshot(
         parse_templates(prompts) if prompts is not None else None,
         theta_0,
         spread_over=spread_over,
+        names_of=names_of,
         label_map=label_map,
         calibrate=calibrate,
         precision=precision,

@@ -41,6 +41,8 @@ class Catalogue:
         self.folder = self.root / "config"
         self._entries: dict[tuple[str, str], BaseModel] = {}
         self._experiments: dict[str, ExperimentEntry] = {}
+        self._previews: dict[str, DatasetEntry] = {}
+        self._settings: dict[str, FinetuneSettings] = {}
         self._packages: dict[str, PackageEntry] | None = None
 
     def names(self, kind: str) -> list[str]:
@@ -58,6 +60,8 @@ class Catalogue:
         match = re.search(LIMIT_SUFFIX_PATTERN, name)
         if match is None:
             return self._entry("datasets", "dataset", DatasetEntry, name)
+        if name in self._previews:
+            return self._previews[name]
         bare, names = name[: match.start()], self.names("datasets")
         if name in names:
             raise WiseftError(
@@ -70,7 +74,8 @@ class Catalogue:
                 f"split; {suggest(bare, names)}"
             )
         entry = self._entry("datasets", "dataset", DatasetEntry, bare)
-        return _preview(entry, name, int(match[1]))
+        self._previews[name] = _preview(entry, name, int(match[1]))
+        return self._previews[name]
 
     def prompts(self, name: str) -> PromptsEntry:
         """Return a prompt set. Raises WiseftError if it is unknown or its file is wrong."""
@@ -91,10 +96,10 @@ class Catalogue:
         Raises:
             WiseftError: if there is no such entry, or the name has a seed and the model has none.
         """
-        names = self.names("models")
         match = re.search(SEED_SUFFIX_PATTERN, name)
         bare = name[: match.start()] if match else name
-        if bare not in names:
+        # Looked up for every job of a workflow: no folder is listed for what is known.
+        if ("models", bare) not in self._entries and bare not in (names := self.names("models")):
             raise UnknownName(
                 f"unknown model {name}; {suggest(bare, names)} "
                 "(a model that is pre-trained here has -s<seed> behind its entry's name)"
@@ -127,13 +132,16 @@ class Catalogue:
         Raises:
             WiseftError: if there is no such method or variant; names the nearest.
         """
+        if method_id in self._settings:
+            return self._settings[method_id]
         name, separator, variant = method_id.partition("__")
         entry = self.method(name)
         if separator and variant not in entry.variants:
             raise UnknownName(
                 f"method {name} has no variant {variant}; {suggest(variant, entry.variants)}"
             )
-        return entry.resolve(variant if separator else None)
+        self._settings[method_id] = entry.resolve(variant if separator else None)
+        return self._settings[method_id]
 
     def checkpoint(self, method_id: str) -> str | None:
         """Return the checkpoint that a method brings in place of training; None for training."""

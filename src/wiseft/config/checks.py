@@ -162,10 +162,23 @@ class _Check:
             path = self.catalogue.folder / "models" / file
             if file.endswith(".json") and not path.is_file():
                 self._add(f"models lists {name}, whose {key} {path} does not exist")
+        if entry.names_of is not None:
+            self._names_of(name, entry.names_of)
         for package in entry.pretrain.font_packages if entry.pretrain else []:
             self._get(
                 f"models ({entry.name}: pretrain.font_packages)",
                 partial(self.catalogue.package, package),
+            )
+
+    def _names_of(self, model: str, dataset: str) -> None:
+        """Check that a model's prompts can take the class names of a dataset."""
+        entry = self.found.get(dataset)
+        mapped = entry.label_map.reference if entry and entry.label_map else None
+        reference = self.found.get(self.experiment.reference)
+        if reference and mapped != reference.bare_name:
+            self._add(
+                f"models lists {model}, whose prompts take the class names of {dataset}, but that "
+                f"must be one of datasets, with a label_map to the reference {reference.bare_name}"
             )
 
     def _add(self, problem: str) -> None:

@@ -250,6 +250,12 @@ class ModelEntry(Entry):
         description="Split of the reference that the temperature of the zero-shot logits is "
         "fitted on, as the paper does for ALIGN (C.7.1); null: none is fitted.",
     )
+    names_of: Name | None = Field(
+        None,
+        description="Dataset with a label map to the reference, whose class names stand in the "
+        "prompts of the classes that its own are made of (paper D.4: ObjectNet's); null: the "
+        "reference's own names.",
+    )
     pretrain: PretrainSettings | None = Field(
         None, description="Settings of `source: pretrain`; otherwise null."
     )
@@ -271,6 +277,11 @@ class ModelEntry(Entry):
                 f"source is {self.source}, but {', '.join(wrong)} is given, which it has not"
             )
         self._check_architecture(given)
+        if self.names_of and (self.source == "timm" or self.calibrate):
+            raise ValueError(
+                "names_of is given, but it is for heads that are made of prompts alone: neither "
+                "for `source: timm` nor with calibrate"
+            )
         if re.search(SEED_SUFFIX_PATTERN, self.name):
             raise ValueError(
                 f"name is {self.name}, but must not end in -s<number>, which marks a pre-training "

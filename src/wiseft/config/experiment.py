@@ -4,7 +4,7 @@ figures.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -23,8 +23,21 @@ from wiseft.config.base import (
 from wiseft.config.methods import HowSettings
 from wiseft.errors import WiseftError
 
-FIGURES = ("robustness", "landscape", "scatter", "gains", "tradeoff", "bars")
+Draw = Literal[
+    "robustness",
+    "landscape",
+    "scatter",
+    "gains",
+    "tradeoff",
+    "bars",
+    "diversity",
+    "overrides",
+]
+FIGURES: tuple[str, ...] = get_args(Draw)
 """Names that a figure's `draw` may have; the figures stage registers a function for each."""
+
+ZERO_SHOT = "zero-shot"
+"""Stands for the zero-shot model where methods are named."""
 
 METHOD_PATTERN = NAME_PATTERN.removesuffix("$") + r"(?:__[A-Za-z0-9]+(?:[-.][A-Za-z0-9]+)*)?$"
 
@@ -112,9 +125,7 @@ class Bootstrap(Entry):
 class FigureSettings(Entry):
     """One figure, drawn from the tidy table alone."""
 
-    draw: Literal["robustness", "landscape", "scatter", "gains", "tradeoff", "bars"] = Field(
-        description="What is drawn."
-    )
+    draw: Draw = Field(description="What is drawn.")
     caption: str = Field(
         "",
         description="What the figure shows: its number in the paper, the tables its numbers are "
@@ -152,6 +163,15 @@ class PublishedSettings(Entry):
         if 3 in self.tables:
             raise ValueError("tables lists 3, but must not: its differences follow from 4 and 5")
         return self
+
+
+class SamplesSettings(Entry):
+    """Images of one class from every dataset, in place of one image of each of twelve classes."""
+
+    of: str = Field(min_length=1, description="Display name of a class of the reference.")
+    images: Annotated[int, Field(ge=1, le=12)] = Field(
+        6, description="Images of every dataset, drawn at random by a fixed seed."
+    )
 
 
 class Estimate(Entry):
@@ -212,6 +232,12 @@ class ExperimentEntry(Entry):
         description="Grid of the sweep: 0 is the zero-shot model, 1 the fine-tuned one. Needed "
         "where a model is trained.",
     )
+    combinations: list[Literal["weight", "output", "softmax", "random"]] = Field(
+        ["weight", "output"],
+        min_length=1,
+        description="How the two ends are combined at each alpha: their weights, logits or "
+        "probabilities, or one of them drawn for each sample.",
+    )
     interpolate: Alphas = Field(
         [], description="Alphas whose interpolated weights are written as files."
     )
@@ -222,6 +248,14 @@ class ExperimentEntry(Entry):
     averages: dict[Name, SomeNames] = Field({}, description="Named averages over datasets.")
     bootstrap: Bootstrap = Field(
         Bootstrap(resamples=2000, seed=0), description="Resampling of intervals."
+    )
+    pairs: list[tuple[str, str]] = Field(
+        [],
+        description="Pairs of models whose predictions are compared by measures of diversity: two "
+        "of `methods`, the first of which may be `zero-shot`. Their logits are stored.",
+    )
+    samples: SamplesSettings | None = Field(
+        None, description="What the panel of sample images shows; null: one image of every class."
     )
     published: PublishedSettings | None = Field(
         None, description="Numbers of the paper to draw beside measured ones, or null."
@@ -235,6 +269,7 @@ class ExperimentEntry(Entry):
             *self._selection_problems(),
             *self._average_problems(),
             *self._alpha_problems(),
+            *self._pair_problems(),
         ]
         if problems:
             raise ValueError("\n".join(problems))
@@ -311,6 +346,27 @@ class ExperimentEntry(Entry):
                 "because both ends are needed to interpolate"
             ]
         return []
+
+    def _pair_problems(self) -> list[str]:
+        problems = []
+        for first, second in self.pairs:
+            unknown = [m for m in (first, second) if m not in (ZERO_SHOT, *self.methods)]
+            if unknown:
+                problems.append(
+                    f"pairs names {unknown[0]}, but must name {ZERO_SHOT} or one of methods: "
+                    f"{', '.join(self.methods) or 'there are none'}"
+                )
+            elif first == second or second == ZERO_SHOT:
+                problems.append(
+                    f"pairs has {first} and {second}, but must have two models, with "
+                    f"{ZERO_SHOT} as the first of them if at all"
+                )
+            elif first == ZERO_SHOT and "0.500" not in self.alpha_names:
+                problems.append(
+                    f"pairs has {first} and {second}, whose ensemble at 0.5 is looked at, but "
+                    f"alphas is {', '.join(self.alpha_names)}; add 0.5"
+                )
+        return problems
 
     @property
     def data_only(self) -> bool:

@@ -152,6 +152,11 @@ class FinetuneSettings(Entry):
         description="Training samples that the run's seed draws of every class, in place of "
         "`train_samples`; null: not so.",
     )
+    half: Literal[1, 2] | None = Field(
+        None,
+        description="Only this half of the training samples is used; the run's seed draws both, "
+        "and they are disjoint (paper Figure 5). Null: not so.",
+    )
     optimiser: Literal["adamw", "adam", "sgd"] = Field(
         "adamw", description="`sgd` has a momentum of 0.9."
     )

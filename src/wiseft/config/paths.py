@@ -125,6 +125,11 @@ def training_curve_path(run: str, seed: int | str) -> Path:
     return run_folder(run, seed) / "training.csv"
 
 
+def training_record_path(run: str, seed: int | str) -> Path:
+    """Return the record of a training: time, speed and memory."""
+    return run_folder(run, seed) / "training.json"
+
+
 def trials_path(run: str, seed: int | str) -> Path:
     """Return the trials of a search over the settings of a linear classifier."""
     return run_folder(run, seed) / "trials.csv"
@@ -148,6 +153,16 @@ def metrics_path(run: str, seed: int | str, dataset: str) -> Path:
 def predictions_path(run: str, seed: int | str, dataset: str) -> Path:
     """Return the predictions of a run on one dataset."""
     return evaluate_folder(run, seed, dataset) / "predictions.parquet"
+
+
+def logits_path(run: str, seed: int | str, dataset: str) -> Path:
+    """Return the stored logits of a run on one dataset."""
+    return evaluate_folder(run, seed, dataset) / "logits.safetensors"
+
+
+def diversity_path(run: str, seed: int | str, first: str, dataset: str) -> Path:
+    """Return the measures of diversity of a run and `first`: `zero-shot` or another method."""
+    return run_folder(run, seed) / "diversity" / first / f"{dataset}.json"
 
 
 # ------------------------------------------------------------------------------- tables and results
@@ -181,6 +196,11 @@ def figure_path(experiment: str, figure: str, suffix: str) -> Path:
 def page_path(experiment: str) -> Path:
     """Return the interactive page."""
     return results_folder(experiment) / "index.html"
+
+
+def provenance_path(experiment: str) -> Path:
+    """Return the page that says what an experiment's numbers and figures were made from."""
+    return results_folder(experiment) / "provenance.html"
 
 
 def summary_path(experiment: str) -> Path:

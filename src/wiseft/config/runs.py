@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from wiseft.config.experiment import ExperimentEntry
+from wiseft.config.experiment import ZERO_SHOT, ExperimentEntry
 from wiseft.config.paths import run_name
-
-ZERO_SHOT = "zero-shot"
-"""Method of a run in which nothing is trained."""
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
@@ -9,7 +10,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from wiseft.data.store import open_manifest, open_split
+from wiseft.config.base import LIMIT_SUFFIX_PATTERN
+from wiseft.data.store import Manifest, open_manifest, open_split
 from wiseft.errors import WiseftError
 from wiseft.io import atomic_path
 
@@ -31,7 +33,12 @@ FORMATS = {".pdf", ".png", ".svg"}
 
 
 def draw_samples(
-    manifests: Sequence[Path], outputs: Sequence[Path], split: str = "test", seed: int = 0
+    manifests: Sequence[Path],
+    outputs: Sequence[Path],
+    split: str = "test",
+    seed: int = 0,
+    of: str | None = None,
+    images: int = 6,
 ) -> None:
     """Draw one row a dataset and one column a class, and writes it in every format asked for.
 
@@ -39,15 +46,27 @@ def draw_samples(
 
     Args:
         outputs: files whose suffixes say the format: .pdf, .png or .svg.
-        seed: draws the image of every class, the same way in every dataset.
+        seed: draws the images, the same way in every dataset.
+        of: a class that is shown alone (paper Figure 2: lemon), by its display name; of datasets
+            with a label map the class that it is a member of. None: one image of every class.
+        images: of that class in a row, or as many as there are.
 
     Raises:
-        WiseftError: unknown format, or a class without images.
+        WiseftError: unknown format, a class without images, or no or several classes called `of`.
     """
     for path in outputs:
         if path.suffix not in FORMATS:
             raise WiseftError(f"{path}: expected a file that ends in {', '.join(sorted(FORMATS))}.")
     opened = [open_manifest(path) for path in manifests]
+    names = [manifest.dataset for manifest in opened]
+    if of is not None:
+        labels = _labels_called(of, opened)
+        rows = [
+            _of_class(manifest, split, label, images, seed)
+            for manifest, label in zip(opened, labels, strict=True)
+        ]
+        _draw(names, [[""] * len(row) for row in rows], rows, outputs, shared=True)
+        return
     shared = all(manifest.class_names == opened[0].class_names for manifest in opened)
     rows, titles = [], []
     for manifest in opened:
@@ -55,7 +74,53 @@ def draw_samples(
         size = manifest.image_size or FOLDER_SIZE
         rows.append(_one_per_class(manifest.path, split, columns, size, seed))
         titles.append([manifest.class_names[label] for label in columns])
-    _draw([manifest.dataset for manifest in opened], titles, rows, outputs, shared)
+    _draw(names, titles, rows, outputs, shared)
+
+
+def _labels_called(of: str, manifests: Sequence[Manifest]) -> list[int]:
+    """Return each dataset's label of the class of that name."""
+    named = {}
+    for manifest in manifests:
+        if manifest.label_map is not None:
+            continue
+        places = [place for place, name in enumerate(manifest.class_names) if name == of]
+        if len(places) != 1:
+            raise WiseftError(
+                f"dataset {manifest.dataset} has {len(places)} classes called {of!r}; name a class "
+                "that it has once, by its display name"
+            )
+        named[re.sub(LIMIT_SUFFIX_PATTERN, "", manifest.dataset)] = places[0]
+    labels = []
+    for manifest in manifests:
+        if manifest.label_map is None:
+            labels.append(manifest.class_names.index(of))
+            continue
+        mapping = manifest.label_map
+        if mapping.reference not in named:
+            raise WiseftError(
+                f"the classes of {manifest.dataset} are made of those of {mapping.reference}, "
+                "which is not among the datasets; add it"
+            )
+        place = named[mapping.reference]
+        owners = [label for label, members in enumerate(mapping.members) if place in members]
+        if not owners:
+            raise WiseftError(
+                f"no class of {manifest.dataset} is made of {of!r} of {mapping.reference}; name "
+                "another class, or leave the dataset out"
+            )
+        labels.append(owners[0])
+    return labels
+
+
+def _of_class(
+    manifest: Manifest, split: str, label: int, images: int, seed: int
+) -> NDArray[np.uint8]:
+    opened = open_split(manifest.path, split, manifest.image_size or FOLDER_SIZE)
+    members = np.flatnonzero(opened.labels == label)
+    if not len(members):
+        raise WiseftError(f"{opened.dataset}, split {split}: no image of class {label} to show.")
+    chosen = np.random.default_rng(seed).permutation(members)[:images]
+    return opened.read(chosen.tolist())
 
 
 def _columns(classes: int) -> list[int]:

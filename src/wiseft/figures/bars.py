@@ -1,4 +1,4 @@
-"""Bars of any metric, side by side (the paper's Figures 5 and 27 to 30: diversity of predictions).
+"""Bars of any metric, side by side; `diversity` and `overrides` are made of them.
 
 What a bar shows is said by columns of the tidy table: a panel's and a series' conditions together
 with the name below the bar must leave the rows of one number, of one or several runs.
@@ -83,7 +83,7 @@ def draw(
         for place, each in enumerate(series):
             conditions = {**panel.where, **each.where}
             found = [bar(table, {**conditions, across: name}) for name in names]
-            _draw_bars(ax, found, place, len(series), each.label)
+            draw_bars(ax, found, place, len(series), each.label)
         ax.axhline(0, color=BLACK, linewidth=0.6, zorder=3)
         ax.set_xticks(range(len(names)), texts, rotation=40, ha="right", rotation_mode="anchor")
         ax.grid(visible=False, axis="x")
@@ -119,13 +119,27 @@ def bar(table: pd.DataFrame, conditions: dict[str, Any]) -> tuple[float, float, 
     return float(value.mean()), float(value.min()), float(value.max())
 
 
-def _draw_bars(
-    ax: Axes, found: list[tuple[float, float, float]], place: int, n_series: int, label: str
+def draw_bars(
+    ax: Axes,
+    found: list[tuple[float, float, float]],
+    place: int,
+    n_series: int,
+    label: str,
+    fill: tuple[str, str] | None = None,
 ) -> None:
+    """Draw one series of bars and its error bars.
+
+    Args:
+        ax: axes whose x axis counts the names from 0.
+        found: height and ends of the error bar of each, as :func:`bar` returns them.
+        place: of the series among `n_series`.
+        label: ends the `gid` of every bar.
+        fill: colour and hatching; by default those of the series' place.
+    """
     width = BAR_SHARE / n_series
     x = np.arange(len(found)) + (place - (n_series - 1) / 2) * width
     heights = np.array([height for height, _, _ in found])
-    color, hatch = FILLS[place]
+    color, hatch = fill or FILLS[place]
     bars = ax.bar(x, heights, width, color=color, hatch=hatch, edgecolor="white", linewidth=0.3)
     for one in bars:
         one.set_gid(f"bar:{label}")

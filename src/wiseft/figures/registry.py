@@ -13,7 +13,16 @@ from pydantic import BaseModel, ConfigDict, create_model
 
 from wiseft.config.loading import validate
 from wiseft.errors import WiseftError
-from wiseft.figures import bars, gains, landscape, robustness, scatter, tradeoff
+from wiseft.figures import (
+    bars,
+    diversity,
+    gains,
+    landscape,
+    overrides,
+    robustness,
+    scatter,
+    tradeoff,
+)
 from wiseft.figures.style import Style, paper_style
 from wiseft.io import atomic_path
 
@@ -24,6 +33,8 @@ FIGURES: dict[str, Callable[..., Figure]] = {
     "gains": gains.draw,
     "tradeoff": tradeoff.draw,
     "bars": bars.draw,
+    "diversity": diversity.draw,
+    "overrides": overrides.draw,
 }
 NAMES = tuple(FIGURES)
 

@@ -37,7 +37,12 @@ from wiseft.figures.style import (
     Look,
     Style,
 )
-from wiseft.tabulate.robustness import BaselineFit, baseline_fit, baseline_points
+from wiseft.tabulate.robustness import (
+    BASELINE_METHOD,
+    BaselineFit,
+    baseline_fit,
+    baseline_points,
+)
 
 
 @dataclass(frozen=True)
@@ -57,6 +62,7 @@ def draw(
     *,
     average: str,
     methods: list[str] | None = None,
+    variants: list[str] | None = None,
     output_space: bool = True,
     baselines: bool = True,
     fit_exclude: list[str] | None = None,
@@ -73,6 +79,7 @@ def draw(
         style: looks and widths.
         average: the average of shifts on the y axis, e.g. `natural`.
         methods: methods to draw; by default all of the table.
+        variants: only these of the methods; by default all, as a mean over them.
         output_space: whether the first method's output-space ensemble is drawn.
         baselines: whether from-scratch models and their fit are drawn.
         fit_exclude: method ids of baselines outside the fit, drawn with a marker of their own.
@@ -84,6 +91,8 @@ def draw(
             methods nor baselines.
     """
     grid = grid_rows(table, source, split, view)
+    if variants is not None:
+        grid = grid[grid["variant"].isin(variants) | (grid["method"] == BASELINE_METHOD)]
     chosen = methods_of(grid, methods, needed=not baselines)
     content = _content(grid, average, chosen, output_space, baselines, fit_exclude or [])
     looks = style.looks(chosen)

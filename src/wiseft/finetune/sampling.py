@@ -13,7 +13,7 @@ from wiseft.config import FinetuneSettings
 from wiseft.errors import WiseftError
 
 # Separate streams of random numbers, so that e.g. the order says nothing about the subset.
-_SUBSET, _ORDER, _POLARITY, _STEP, _AUGMENT, _SHOTS, _SEARCH = range(7)
+_SUBSET, _ORDER, _POLARITY, _STEP, _AUGMENT, _SHOTS, _SEARCH, _HALVES = range(8)
 
 
 def draw_samples(
@@ -23,15 +23,31 @@ def draw_samples(
 
     Args:
         labels: of the train split.
-        settings: `samples_per_class` of every class, or `train_samples` in all, or everything.
+        settings: `samples_per_class` of every class, or `train_samples` in all, or everything;
+            of these all, or one `half`.
         seed: of the run.
 
     Raises:
         WiseftError: if there are fewer samples than are asked for.
     """
     if settings.samples_per_class is not None:
-        return draw_per_class(labels, settings.samples_per_class, seed)
-    return draw_subset(len(labels), settings.train_samples, seed)
+        drawn = draw_per_class(labels, settings.samples_per_class, seed)
+    else:
+        drawn = draw_subset(len(labels), settings.train_samples, seed)
+    return drawn if settings.half is None else draw_half(drawn, settings.half, seed)
+
+
+def draw_half(indices: NDArray[np.int64], half: int, seed: int) -> NDArray[np.int64]:
+    """Return one of two random halves of the indices, sorted; together they are all of them.
+
+    Args:
+        indices: of an odd number the second half gets one more.
+        half: 1 or 2.
+        seed: of the run; the two halves of equal seeds are disjoint.
+    """
+    order = np.random.default_rng([_HALVES, seed]).permutation(indices)
+    middle = len(order) // 2
+    return np.sort(order[:middle] if half == 1 else order[middle:])
 
 
 def draw_per_class(labels: NDArray[np.int64], size: int, seed: int) -> NDArray[np.int64]:

@@ -10,12 +10,14 @@ import pandas as pd
 
 from wiseft.errors import WiseftError
 from wiseft.tabulate.comparisons import comparison_rows
+from wiseft.tabulate.diversity import diversity_rows
 from wiseft.tabulate.inputs import read_inputs
 from wiseft.tabulate.robustness import fits_frame
 from wiseft.tabulate.schema import (
     COMPARISONS,
     FITS,
     SELECTION,
+    SELECTIONS,
     TABLE,
     conform,
     write_csv,
@@ -25,6 +27,8 @@ from wiseft.tabulate.selection import selection_frame, selection_rows
 from wiseft.tabulate.settings import TabulateSettings
 from wiseft.tabulate.study import Study
 from wiseft.tabulate.table import average_rows, grid_rows, sort_table
+
+CHOICES = [name for name in SELECTIONS if name != "grid"]
 
 
 @dataclass(frozen=True)
@@ -42,8 +46,9 @@ def tabulate(
     settings: TabulateSettings,
     metrics: Sequence[Path],
     predictions: Sequence[Path],
+    diversity: Sequence[Path] = (),
 ) -> Tables:
-    """Make all tables of an experiment from its metrics and predictions files.
+    """Make all tables of an experiment from its metrics, predictions and diversity files.
 
     Raises:
         WiseftError: if files are missing, broken or contradict each other, or lack what the
@@ -60,11 +65,14 @@ def tabulate(
         ignore_index=True,
     )
     selected = selection_rows(grid, inputs, study, settings)
-    table = sort_table(conform(pd.concat([grid, selected], ignore_index=True), TABLE))
+    parts = [grid, selected]
+    if diversity:
+        parts.append(diversity_rows(diversity, experiment))
+    table = sort_table(conform(pd.concat(parts, ignore_index=True), TABLE))
     return Tables(
         table=table,
         comparisons=comparison_rows(inputs, study, settings, experiment),
-        selection=selection_frame(table[table["selection"] != "grid"], settings),
+        selection=selection_frame(table[table["selection"].isin(CHOICES)], settings),
         fits=fits_frame(table, list(settings.averages), settings.fit_exclude),
     )
 

@@ -26,7 +26,7 @@ def check_spread(dataset: Manifest, reference: Manifest) -> None:
     mapping = dataset.label_map
     if mapping is None or _bare(mapping.reference) != _bare(reference.dataset):
         raise WiseftError(
-            f"the head of {dataset.dataset} cannot be spread over the classes of "
+            f"the classes of {dataset.dataset} cannot be carried over to those of "
             f"{reference.dataset}: its label map is to "
             f"{mapping.reference if mapping else 'nothing'}; give the manifest of that dataset"
         )
@@ -60,6 +60,24 @@ def spread_head(weight: Tensor, dataset: Manifest, reference: Manifest) -> Tenso
     for row, members in zip(weight, dataset.label_map.members, strict=True):
         spread[members] = row
     return spread
+
+
+def renamed(reference: Manifest, dataset: Manifest) -> list[list[str]]:
+    """Return the prompt names of a reference's classes, with a dataset's for those it is made of.
+
+    The names of a class of the dataset stand for each of its members (paper, D.4: ObjectNet's own
+    names); the other classes of the reference keep theirs.
+
+    Raises:
+        WiseftError: as `check_spread`.
+    """
+    check_spread(dataset, reference)
+    assert dataset.label_map is not None
+    names = list(reference.prompt_names)
+    for own, members in zip(dataset.prompt_names, dataset.label_map.members, strict=True):
+        for place in members:
+            names[place] = own
+    return names
 
 
 def _bare(name: str) -> str:

@@ -22,7 +22,7 @@ from wiseft.theta import load_weights, make_header, save_theta
 from wiseft.towers import ZeroShotModel, timm_models
 from wiseft.zeroshot.head import BATCH_SIZE, build_head
 from wiseft.zeroshot.matched_head import counterparts, match_head
-from wiseft.zeroshot.spread import check_spread, spread_head
+from wiseft.zeroshot.spread import check_spread, renamed, spread_head
 from wiseft.zeroshot.temperature import calibrate_temperature
 
 _IMAGES = 256
@@ -46,6 +46,7 @@ def make_theta_0(
     output: Path,
     *,
     spread_over: Path | None = None,
+    names_of: Path | None = None,
     label_map: Path | None = None,
     calibrate: str | None = None,
     precision: str = "fp32",
@@ -67,6 +68,8 @@ def make_theta_0(
         output: the theta file.
         spread_over: manifest of the dataset that the label map is to; the head then predicts the
             classes of that one, each with the row of the class that it is a member of.
+        names_of: manifest of a dataset that is mapped from this one; its class names stand in the
+            prompts of the classes that its own are made of.
         label_map: JSON object of a supervised model's counterparts, see `counterparts`.
         calibrate: split of the dataset that a temperature is fitted on (paper C.7.1).
         precision: of the text tower, `fp32` or `bf16`.
@@ -83,13 +86,14 @@ def make_theta_0(
     reference = open_manifest(spread_over) if spread_over else None
     if reference:
         check_spread(dataset, reference)
+    names = renamed(dataset, open_manifest(names_of)) if names_of else dataset.prompt_names
     tensors, raw = load_weights(weights)
     architecture: dict[str, Any] = raw["architecture"]
     model = towers.load(architecture, tensors, str(weights)).to(device)
     if towers.family(architecture) == "timm":
         head = _matched(architecture, tensors, dataset, templates, label_map, say)
     else:
-        head = _prompted(model, dataset, templates, label_map, precision, batch_size)
+        head = _prompted(model, names, templates, label_map, precision, batch_size)
     if calibrate is not None:
         head = _calibrated(model, raw["preprocessing"], head, dataset, calibrate, say)
     if reference:
@@ -112,7 +116,7 @@ def make_theta_0(
 
 def _prompted(
     model: ZeroShotModel,
-    dataset: Manifest,
+    names: list[list[str]],
     templates: Sequence[str] | None,
     label_map: Path | None,
     precision: str,
@@ -125,10 +129,10 @@ def _prompted(
             "a label map is for a supervised model's classifier, but the weights are those of a "
             "model with a text tower; leave out --label-map"
         )
-    weight = build_head(model, dataset.prompt_names, templates, batch_size, precision)
+    weight = build_head(model, names, templates, batch_size, precision)
     settings: dict[str, Any] = {
         "templates": list(templates),
-        "prompt_names": dataset.prompt_names,
+        "prompt_names": names,
     }
     if precision != "fp32":
         settings["precision"] = precision

@@ -1,0 +1,118 @@
+"""How differently two classifiers predict (the paper's Figures 5, left, and 27 to 30).
+
+Series are pairs of classifiers: the zero-shot model and the one fine-tuned from it, and two that
+were fine-tuned on disjoint halves of the training images. Diversity between the former is what an
+ensemble can make use of, and that between the latter is what training alone gives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import pandas as pd
+from matplotlib.figure import Figure
+from pydantic import Field
+
+from wiseft.config.base import Entry
+from wiseft.errors import WiseftError
+from wiseft.figures import bars
+from wiseft.figures.bars import BarPanel, BarSeries
+from wiseft.figures.labels import name_of
+from wiseft.figures.style import Style
+from wiseft.tabulate.diversity import PAIR_PREFIX
+
+MEASURES = {
+    "prediction-diversity": ("PD", "Prediction diversity"),
+    "cka-complement": ("CKAC", "CKA complement"),
+    "kappa-complement": ("CC", "Cohen's kappa complement"),
+    "kl-divergence": ("KL", "KL divergence (nats)"),
+}
+"""Short and long name of each measure, in the order of panels."""
+
+
+class PairSeries(Entry):
+    """Bars of one pair of classifiers."""
+
+    label: str = Field(description="Text in the legend.")
+    first: str = Field("zero-shot", description="First model: `zero-shot`, or a method's id.")
+    second: str = Field(description="Second model: a method's id.")
+
+    @property
+    def bars(self) -> BarSeries:
+        """The series as bars of the tidy table."""
+        method, _, variant = self.second.partition("__")
+        where = {"method": method, "variant": variant, "combination": PAIR_PREFIX + self.first}
+        return BarSeries(label=self.label, where=where)
+
+
+def draw(
+    table: pd.DataFrame,
+    style: Style,
+    *,
+    pairs: list[PairSeries],
+    datasets: list[str],
+    measures: list[str] | None = None,
+    across: Literal["dataset", "model"] = "dataset",
+    models: list[str] | None = None,
+    labels: dict[str, str] | None = None,
+    titles: dict[str, str] | None = None,
+    columns: int = 2,
+) -> Figure:
+    """Draw a panel a measure with the datasets below its bars, or a panel a dataset with models.
+
+    Args:
+        table: the tidy table.
+        style: looks and widths.
+        pairs: a series of bars each.
+        datasets: in reading order.
+        measures: of `MEASURES`, by default all; one alone where models stand below the bars.
+        across: what stands below the bars.
+        models: in reading order; needed where they stand below the bars, else rows are of these.
+        labels: texts of datasets and models that differ from `titles` and names.
+        titles: names of the datasets as readers know them.
+        columns: panels in a row.
+
+    Raises:
+        WiseftError: if a measure is unknown, a bar has no row or several, or what stands below the
+            bars is not said.
+    """
+    chosen = list(MEASURES) if measures is None else measures
+    if unknown := [name for name in chosen if name not in MEASURES]:
+        raise WiseftError(f"measure {unknown[0]} is not one of {', '.join(MEASURES)}")
+    names = {**(titles or {}), **(labels or {})}
+    shared: dict[str, Any] = {} if models is None else {"model": models}
+    if across == "dataset":
+        panels = [panel_of(name, *MEASURES[name], shared) for name in chosen]
+        below = datasets
+    else:
+        if len(chosen) != 1 or not models:
+            raise WiseftError(
+                "with `across: model` there is one panel a dataset: give one of `measures`, and "
+                "`models`"
+            )
+        text = MEASURES[chosen[0]][1]
+        panels = [
+            BarPanel(
+                title=name_of(name, names),
+                ylabel=text if place % columns == 0 else "",
+                where={"metric": chosen[0], "dataset": name},
+            )
+            for place, name in enumerate(datasets)
+        ]
+        below = models
+    return bars.draw(
+        table,
+        style,
+        across=across,
+        names=below,
+        panels=panels,
+        series=[pair.bars for pair in pairs],
+        labels={name: name_of(name, names) for name in below},
+        columns=columns,
+    )
+
+
+def panel_of(metric: str, title: str, ylabel: str, shared: Mapping[str, Any]) -> BarPanel:
+    """Return a panel of one measure."""
+    return BarPanel(title=title, ylabel=ylabel, where={"metric": metric, **shared})

@@ -1,0 +1,79 @@
+"""Who decides in the ensemble, and who is more confident (the paper's Figure 5, middle and right).
+
+Left: of the samples on which the zero-shot and the fine-tuned end disagree, the share on which the
+ensemble predicts as the one or as the other does. Right: how much larger the zero-shot end's margin
+between its two largest logits is, on average.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+
+from wiseft.figures.bars import FILLS, bar, draw_bars
+from wiseft.figures.labels import name_of
+from wiseft.figures.legend import place_legend
+from wiseft.figures.style import BLACK, Style
+from wiseft.tabulate.diversity import PAIR_PREFIX
+
+SHARES = {"overrides": "zero-shot overrides", "overridden": "zero-shot is overridden"}
+MARGIN = "margin-difference"
+HEIGHT = 2.1
+"""Inches of the panels."""
+
+
+def draw(
+    table: pd.DataFrame,
+    style: Style,
+    *,
+    datasets: list[str],
+    method: str = "linear-classifier",
+    model: str | None = None,
+    labels: dict[str, str] | None = None,
+    titles: dict[str, str] | None = None,
+) -> Figure:
+    """Draw both panels.
+
+    Args:
+        table: the tidy table.
+        style: looks and widths.
+        datasets: below the bars, in reading order.
+        method: id of the method whose fine-tuned end is held against the zero-shot one.
+        model: rows of this model; by default of all, as a mean over them.
+        labels: texts of datasets that differ from `titles`.
+        titles: names of the datasets as readers know them.
+
+    Raises:
+        WiseftError: if a bar has no row, or several of one run.
+    """
+    name, _, variant = method.partition("__")
+    where = {"method": name, "variant": variant, "combination": f"{PAIR_PREFIX}zero-shot"}
+    if model is not None:
+        where["model"] = model
+    texts = [name_of(dataset, {**(titles or {}), **(labels or {})}) for dataset in datasets]
+    figure = Figure(figsize=(style.page_width, HEIGHT), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    for place, (metric, label) in enumerate(SHARES.items()):
+        draw_bars(left, _heights(table, where, metric, datasets), place, len(SHARES), label)
+    draw_bars(right, _heights(table, where, MARGIN, datasets), 0, 1, MARGIN, FILLS[2])
+    right.axhline(0, color=BLACK, linewidth=0.6, zorder=3)
+    for ax in (left, right):
+        ax.set_xticks(range(len(texts)), texts, rotation=40, ha="right", rotation_mode="anchor")
+        ax.grid(visible=False, axis="x")
+    left.set_ylabel("Share of disagreements")
+    right.set_ylabel("δ zero-shot − δ fine-tuned")
+    handles = [
+        Patch(facecolor=color, hatch=hatch, edgecolor="white", label=label)
+        for label, (color, hatch) in zip(SHARES.values(), FILLS, strict=False)
+    ]
+    place_legend(figure, handles, 2, HEIGHT)
+    return figure
+
+
+def _heights(
+    table: pd.DataFrame, where: dict[str, Any], metric: str, datasets: list[str]
+) -> list[tuple[float, float, float]]:
+    return [bar(table, {**where, "metric": metric, "dataset": name}) for name in datasets]
