@@ -20,6 +20,9 @@ from wiseft.figures.style import DASHED, GREY
 
 STEPS = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0)
 """Distances in percent between the ticks of an axis that is nearly linear."""
+WHOLE_STEPS = tuple(step for step in STEPS if step >= 1)
+LEAST_TICKS = 3
+"""With fewer, a reader cannot see how the axis is scaled."""
 NICE = (
     *(50.0, 90.0, 99.0, 10.0, 1.0, 99.9, 0.1),
     *(80.0, 95.0, 60.0, 98.0, 20.0, 40.0, 70.0, 30.0, 5.0, 97.0, 99.5, 2.0, 0.5, 99.8, 0.2),
@@ -50,21 +53,30 @@ def logit_ticks(low: float, high: float, most: int = 10) -> list[float]:
     A range where one distance in percent serves gets evenly stepped ticks; a wide one gets those
     of `NICE` that have room, such as 60 70 80 90 95 98 99.
     """
-    start, end = logit(low), logit(high)
-    room = float(end - start) / (most + 0.5)
-    for step in STEPS:
-        count = np.arange(np.ceil(100 * low / step - 1e-9), np.floor(100 * high / step + 1e-9) + 1)
-        ticks = np.round(count * step / 100, 6)
-        ticks = ticks[(ticks > 0) & (ticks < 1)]
-        gaps = np.diff(logit(ticks))
-        if len(ticks) >= 3 and gaps.min() >= room and gaps.max() < 2.2 * gaps.min():
-            return [float(tick) for tick in ticks]
+    room = float(logit(high) - logit(low)) / (most + 0.5)
+    even = _even_ticks(low, high, STEPS, room)
+    if even:
+        return even
     chosen: list[float] = []
     for percent in NICE:
         tick = percent / 100
         if low <= tick <= high and all(abs(logit(tick) - logit(c)) >= room for c in chosen):
             chosen.append(tick)
+    if len(chosen) < LEAST_TICKS:  # two digits take less room than the `most` allows for
+        chosen = _even_ticks(low, high, WHOLE_STEPS, 0.8 * room) or chosen
     return sorted(chosen)
+
+
+def _even_ticks(low: float, high: float, steps: Iterable[float], room: float) -> list[float]:
+    """Return ticks of the first step (percent) that leaves `room` (logits); of none, no tick."""
+    for step in steps:
+        count = np.arange(np.ceil(100 * low / step - 1e-9), np.floor(100 * high / step + 1e-9) + 1)
+        ticks = np.round(count * step / 100, 6)
+        ticks = ticks[(ticks > 0) & (ticks < 1)]
+        gaps = np.diff(logit(ticks))
+        if len(ticks) >= LEAST_TICKS and gaps.min() >= room and gaps.max() < 2.2 * gaps.min():
+            return [float(tick) for tick in ticks]
+    return []
 
 
 class LogitTicks(Locator):

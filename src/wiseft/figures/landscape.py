@@ -43,7 +43,6 @@ from wiseft.figures.style import (
     Style,
 )
 
-COLUMNS = 3
 CHORD = Look("chord between the ends", GREY, "", "-")
 BETTER_END = Look("better end", BLACK, "", DASHDOT)
 OPTIMUM = Look("best α (its value is not published)", BLACK, "", DOTTED)
@@ -64,6 +63,7 @@ def draw(
     chord: bool = True,
     gain: bool = False,
     optimum: bool = False,
+    columns: int = 3,
     source: Literal["measured", "published", "all"] = "measured",
     split: str = "test",
     view: str = "all",
@@ -85,6 +85,7 @@ def draw(
         gain: whether what the first method gains over its fine-tuned end at alpha 0.5 is written.
         optimum: whether the level of the best alpha is drawn where the alpha itself is unknown, as
             in the paper's Figure 16.
+        columns: panels in a row.
         source: `all` draws published numbers beside measured ones.
         split, view: which rows of the table.
 
@@ -100,7 +101,7 @@ def draw(
     members = [name for group in (groups or {}).values() for name in group]
     names = datasets or [reference_of(grid), *(members or shifts_of(grid))]
     corners = _corners(groups or {}, grid, names)
-    n_columns = min(COLUMNS, len(names))
+    n_columns = min(columns, len(names))
     n_rows = math.ceil(len(names) / n_columns)
     figure = Figure(figsize=(style.page_width, 1.75 * n_rows + 0.6), layout="constrained")
     panels = figure.subplots(n_rows, n_columns, squeeze=False, sharex=True)
@@ -254,9 +255,9 @@ def _draw_gain(ax: Axes, mean: pd.DataFrame, look: Look) -> None:
     ax.annotate(
         f"{gain:+.1f} pp".replace("-", "−"),
         xy=(FIXED_ALPHA, bottom),
-        xytext=(0, -5),
+        xytext=(-4, -5),  # the curve rises up to here, so below and to the right there is room
         textcoords="offset points",
-        ha="center",
+        ha="left",
         va="top",
         color=look.color,
         zorder=7,

@@ -61,13 +61,15 @@ def draw_arrow(ax: Axes, arrow: Arrow, start: Point, end: Point) -> None:
     gains = [points_text(there - here) for here, there in zip(start, end, strict=True)]
     share = {"start": 0.0, "middle": 0.5, "end": 1.0}[arrow.text]
     left = arrow.side == "left"
+    rising = (end[0] - start[0]) * (end[1] - start[1]) > 0
+    aside, lift = ("bottom", 5) if left == rising else ("top", -5)  # off the line, which is slanted
     ax.annotate(
         f"{gains[0]} pp (x)\n{gains[1]} pp (y)",
         xy=_between(ax, start, end, share),
-        xytext=(-9 if left else 9, 0),
+        xytext=(-9 if left else 9, lift if arrow.text == "middle" else 0),
         textcoords="offset points",
         ha="right" if left else "left",
-        va="center",
+        va=aside if arrow.text == "middle" else "center",
         fontsize=6.5,
         bbox=BEHIND,
         zorder=9,

@@ -18,7 +18,7 @@ from pydantic import Field
 from wiseft.config.base import Entry
 from wiseft.errors import WiseftError
 from wiseft.figures.labels import name_of
-from wiseft.figures.page.chart import chart
+from wiseft.figures.page.chart import COLUMNS, COLUMNS_SIGNAL, PANEL, chart
 from wiseft.figures.page.content import (
     Line,
     lines_of,
@@ -80,6 +80,7 @@ def build_page(
     )
     data = table_data(lines, reference, names, titles)
     data |= {"experiment": settings.experiment, "start": {"model": model, "alpha": f"{alpha:.3f}"}}
+    data |= {"columns": COLUMNS, "panel": PANEL}
     return _part("template.html", template=True).substitute(
         title=escape(settings.title),
         about=escape(settings.about),
@@ -110,7 +111,7 @@ def _note(lines: list[Line]) -> str:
     if sources == {PUBLISHED}:
         return "All numbers are published ones, of the paper's tables."
     if PUBLISHED in sources:
-        return "Solid: measured here; dashed: published, of the paper's tables."
+        return "Solid: measured here; dotted: published, of the paper's tables."
     return "All numbers are measured here."
 
 
@@ -137,13 +138,18 @@ def _embedded(data: Any) -> str:
 def compiled(spec: dict[str, Any]) -> dict[str, Any]:
     """Return a Vega-Lite chart as Vega, so that an error shows here and not in a browser.
 
+    The number of panels in a row becomes a signal, which Vega-Lite has no word for.
+
     Raises:
         WiseftError: if Vega-Lite refuses the chart or is not installed.
     """
     try:
-        return dict(_vl_convert().vegalite_to_vega(spec))
+        found = dict(_vl_convert().vegalite_to_vega(spec))
     except ValueError as error:
         raise WiseftError(f"the page's chart is not valid: {error}") from None
+    found["signals"].append({"name": COLUMNS_SIGNAL, "value": found["layout"]["columns"]})
+    found["layout"]["columns"] = {"signal": COLUMNS_SIGNAL}
+    return found
 
 
 @cache

@@ -10,11 +10,15 @@ from typing import Any
 
 from wiseft.figures.axes import expit, logit, logit_ticks
 from wiseft.figures.page.content import Line
-from wiseft.figures.series import PUBLISHED
+from wiseft.figures.series import MEASURED, PUBLISHED
 
-WIDTH, HEIGHT, COLUMNS, TICKS = 250, 220, 3, 6
+WIDTH, HEIGHT, COLUMNS, TICKS = 268, 220, 3, 6
+PANEL = WIDTH + 60
+"""Pixels that a panel takes with its axis and the space beside it."""
 PERCENT = "format(100 / (1 + exp(-datum.value)), '.4~g')"
 ALPHA_PARAMETER, MODEL_PARAMETER, VIEW_PARAMETER = "alpha", "model", "views"
+COLUMNS_SIGNAL = "columns"
+"""Panels in a row, which the page sets to what its width has room for."""
 
 
 def chart(
@@ -64,12 +68,7 @@ def _panel(
         "y": _position("y", "accuracy (%)", name),
     }
     color = {"field": "series", "type": "nominal", "scale": scale, "legend": _legend("method")}
-    dash = {
-        "field": "source",
-        "type": "nominal",
-        "scale": {"domain": ["measured", PUBLISHED], "range": [[1, 0], [3, 2]]},
-        "legend": _legend("numbers") if len({point["source"] for point in points}) > 1 else None,
-    }
+    shown = {"color": color, **_dashes(points)}
     tooltip = [
         {"field": field, "type": "nominal"}
         for field in ("series", "source", "alpha", "reference accuracy", "accuracy")
@@ -85,18 +84,25 @@ def _panel(
         "transform": [{"filter": f"datum.dataset == {name!r}"}],
         "layer": [
             _identity(here),
+            _absent(name),
             {
-                "mark": {"type": "line", "strokeWidth": 1.6},
+                "transform": [{"filter": "datum.joined"}],
+                "mark": {"type": "line", "strokeWidth": 1.6, "aria": False},
                 "encoding": {
                     **position,
-                    "color": color,
-                    "strokeDash": dash,
+                    **shown,
                     "detail": [{"field": "line"}],
                     "order": {"field": "alpha", "type": "quantitative"},
                 },
             },
             {
-                "mark": {"type": "point", "filled": True, "size": 26, "description": described},
+                "mark": {
+                    "type": "point",
+                    "filled": True,
+                    "opacity": 1,
+                    "size": 26,
+                    "description": described,
+                },
                 "encoding": {**position, "color": color, "tooltip": tooltip},
             },
             {
@@ -133,7 +139,8 @@ def _views(points: list[dict[str, Any]]) -> dict[str, Any]:
 def _view(values: list[float]) -> dict[str, list[float]]:
     pad = 0.07 * max(max(values) - min(values), 0.2)
     low, high = min(values) - pad, max(values) + pad
-    ticks = logit_ticks(float(expit(low)), float(expit(high)), most=TICKS)
+    inside = 0.3 * pad  # a label at the very end would push the panel out of its row
+    ticks = logit_ticks(float(expit(low + inside)), float(expit(high - inside)), most=TICKS)
     return {"ends": [round(low, 4), round(high, 4)], "ticks": [float(logit(t)) for t in ticks]}
 
 
@@ -147,6 +154,34 @@ def _position(axis: str, title: str, dataset: str) -> dict[str, Any]:
         "type": "quantitative",
         "scale": {"domain": {"expr": ends}, "nice": False, "zero": False},
         "axis": {"title": title, "values": {"expr": ticks}, "labelExpr": PERCENT},
+    }
+
+
+def _dashes(points: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return an encoding that dashes published numbers where measured ones stand beside them."""
+    if len({point["source"] for point in points}) == 1:
+        return {}
+    dash = {
+        "field": "source",
+        "type": "nominal",
+        "scale": {"domain": [MEASURED, PUBLISHED], "range": [[1, 0], [3, 2]]},
+        "legend": _legend("numbers"),
+    }
+    return {"strokeDash": dash}
+
+
+def _absent(name: str) -> dict[str, Any]:
+    """Return words for the panel of a dataset for which the chosen model has no numbers."""
+    known = f"{VIEW_PARAMETER}[{MODEL_PARAMETER}][{name!r}]"
+    return {
+        "data": {"values": [{}]},
+        "mark": {
+            "type": "text",
+            "text": {"expr": f"{known} ? '' : 'no numbers of this model'"},
+            "color": "currentColor",
+            "fontSize": 12,
+        },
+        "encoding": {"x": {"value": WIDTH / 2}, "y": {"value": HEIGHT / 2}},
     }
 
 
@@ -181,6 +216,8 @@ def _config() -> dict[str, Any]:
     return {
         "font": "system-ui, sans-serif",
         "axis": {
+            "labelFontSize": 11,
+            "titleFontSize": 12,
             "labelColor": text,
             "titleColor": text,
             "domainColor": text,
@@ -189,7 +226,13 @@ def _config() -> dict[str, Any]:
             "gridOpacity": 0.12,
             "titleFontWeight": "normal",
         },
-        "legend": {"labelColor": text, "titleColor": text, "labelLimit": 400},
+        "legend": {
+            "labelColor": text,
+            "titleColor": text,
+            "labelLimit": 400,
+            "labelFontSize": 12,
+            "titleFontSize": 12,
+        },
         "title": {"color": text},
         "view": {"stroke": None},
     }

@@ -11,7 +11,7 @@ from wiseft.errors import WiseftError
 from wiseft.figures.axes import logit
 from wiseft.figures.labels import name_of
 from wiseft.figures.select import each_run, mean_over_runs, without_seed
-from wiseft.figures.series import MEASURED, PUBLISHED, with_intervals
+from wiseft.figures.series import FEW, MEASURED, PUBLISHED, with_intervals
 from wiseft.figures.style import FAMILIES, METHODS, SPARE, Look
 from wiseft.tabulate.robustness import BASELINE_METHOD
 from wiseft.tabulate.schema import AVERAGE_PREFIX
@@ -129,6 +129,7 @@ def records(
         for dataset in datasets:
             if dataset not in line.values:
                 continue
+            joined = len(line.values[dataset]) > FEW
             for row in line.values[dataset].to_dict("records"):
                 alpha, value = float(row["alpha"]), float(row["value"])
                 if alpha not in x.index or not 0 < value < 1:
@@ -143,6 +144,7 @@ def records(
                         "series": line.label,
                         "source": line.source,
                         "alpha": alpha,
+                        "joined": joined,
                         "x": round(float(logit(at["value"])), 5),
                         "y": round(float(logit(value)), 5),
                         "reference accuracy": percent_interval(at),

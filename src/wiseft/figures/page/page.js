@@ -105,14 +105,27 @@
     const alpha = alphas[Number(slider.value)], model = chooser.value;
     const groups = columns(linesOf(model));
     document.getElementById("alpha-text").textContent = short(alpha);
-    document.getElementById("table-alpha").textContent = `α = ${short(alpha)}` + (chooser.length > 1 ? `, ${model}` : "");
+    const where = `α = ${short(alpha)}` + (chooser.length > 1 ? `, ${model}` : "");
+    for (const id of ["table-alpha", "ringed"]) document.getElementById(id).textContent = where;
     slider.setAttribute("aria-valuetext", `alpha ${short(alpha)}`);
-    table.replaceChildren(make("caption", `Accuracy at α = ${short(alpha)}`), head(groups), body(groups, alpha));
-    const first = groups[0].measured || groups[0].published;
-    const at = first.values[data.reference][alpha];
-    document.getElementById("status").textContent = at
-      ? `${first.label}: ${at[0].toFixed(1)} % on the reference at α = ${short(alpha)}.` : "";
+    table.replaceChildren(make("caption", `Accuracy in percent at ${where}`), head(groups), body(groups, alpha));
+    document.getElementById("status").textContent = said(groups[0].measured || groups[0].published, alpha);
     chart.view.signal("alpha", Number(alpha)).signal("model", model).runAsync();
+  }
+
+  function said(line, alpha) {
+    // The reference and what follows it, an average where there is one.
+    const parts = data.datasets.filter((dataset) => (line.values[dataset.name] || {})[alpha]).slice(0, 2)
+      .map((dataset) => `${dataset.title} ${line.values[dataset.name][alpha][0].toFixed(1)} %`);
+    return parts.length ? `${line.label} at α = ${short(alpha)}: ${parts.join(", ")}.` : "";
+  }
+
+  function fit() {
+    // Paper is narrower than a screen, but its print is finer: there the chart is scaled down instead.
+    const room = matchMedia("print").matches ? data.columns
+      : Math.floor(document.getElementById("chart").clientWidth / data.panel);
+    const columns = Math.max(1, Math.min(data.columns, room));
+    if (columns !== chart.view.signal("columns")) chart.view.signal("columns", columns).resize().runAsync();
   }
 
   function reset() {
@@ -149,6 +162,8 @@
     link.click();
     URL.revokeObjectURL(link.href);
   });
+  for (const event of ["resize", "beforeprint", "afterprint"]) addEventListener(event, fit);
+  fit();
   show();
   document.documentElement.dataset.ready = "yes";
 })();

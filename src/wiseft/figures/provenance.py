@@ -1,0 +1,77 @@
+"""What an experiment's numbers and figures were made from, as a page of the report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from html import escape
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from wiseft.config.paths import metrics_path
+from wiseft.figures.series import MEASURED
+from wiseft.provenance import LIBRARIES, git_commit, versions
+
+TOOLS = ("pandas", "scipy", "matplotlib", "vl-convert-python", "snakemake")
+"""Libraries that tables and figures are made with, beside those of the numbers."""
+KEYS = ["source", "experiment", "model", "method", "variant", "run", "seed"]
+TESTBED = "testbed"
+STYLE = """:root { color-scheme: light dark; }
+body { font: 15px/1.5 system-ui, sans-serif; margin: 1rem; }
+table { border-collapse: collapse; }
+td, th { text-align: left; padding: .15rem .7rem .15rem 0; vertical-align: top; }
+pre, .scroll { overflow-x: auto; }"""
+
+
+def provenance_page(
+    table: pd.DataFrame, settings: Mapping[str, Any], files: Mapping[str, str]
+) -> str:
+    """Return an HTML page without links to anything.
+
+    Args:
+        table: the tidy table.
+        settings: of the experiment, shown as they are.
+        files: sha256 of the tables that all else is made from, by path.
+    """
+    software = {"commit": git_commit(), **versions(LIBRARIES + TOOLS)}
+    parts = [
+        "<h2>Files</h2>",
+        _rows(["file", "sha256"], files.items()),
+        "<h2>Software</h2><p>Of tables and figures. What trained a model is in the header of its "
+        "weights (<code>wiseft</code> in the safetensors metadata).</p>",
+        _rows(["name", "version"], software.items()),
+        "<h2>Numbers</h2>",
+        _rows([*KEYS, "rows", "from"], _runs(table)),
+        "<h2>Settings</h2>",
+        f"<pre>{escape(yaml.safe_dump(dict(settings), sort_keys=False, allow_unicode=True))}</pre>",
+    ]
+    head = f'<meta charset="utf-8"><title>Provenance</title><style>{STYLE}</style>'
+    body = "\n".join(parts)
+    return f'<!DOCTYPE html>\n<html lang="en"><head>{head}</head><body>\n{body}\n</body></html>\n'
+
+
+def _runs(table: pd.DataFrame) -> list[list[str]]:
+    """Return a row for each run: its keys, how many numbers it has, and where they are from."""
+    found = []
+    for values, part in table.groupby(KEYS, dropna=False, sort=True):
+        texts = ("" if pd.isna(value) else str(value) for value in values)
+        key = dict(zip(KEYS, texts, strict=True))
+        found.append([*key.values(), str(len(part)), _origin(key)])
+    return found
+
+
+def _origin(key: Mapping[str, str]) -> str:
+    if key["source"] == MEASURED:
+        return metrics_path(key["run"], key["seed"], "*").as_posix()
+    if key["experiment"] == TESTBED:
+        return "other people's models: wiseft testbed"
+    return f"arXiv 2109.01903 v3, {key['experiment']}"
+
+
+def _rows(head: list[str], rows: Any) -> str:
+    def line(cells: Any, name: str) -> str:
+        return "<tr>" + "".join(f"<{name}>{escape(str(cell))}</{name}>" for cell in cells) + "</tr>"
+
+    lines = [line(head, "th"), *(line(row, "td") for row in rows)]
+    return '<div class="scroll"><table>\n' + "\n".join(lines) + "\n</table></div>"

@@ -1,0 +1,209 @@
+"""The interactive page: what it holds, and that it needs nothing but itself."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from tests.figures import paper_table
+from typer.testing import CliRunner
+
+from wiseft.cli import app
+from wiseft.config import Catalogue
+from wiseft.errors import WiseftError
+from wiseft.figures.axes import logit
+from wiseft.figures.context import page_context
+from wiseft.figures.page import PageSettings, build, build_page
+from wiseft.figures.page.chart import chart
+from wiseft.figures.page.content import lines_of, models_of, records, table_data
+
+SHIFTS = ["avg:shifts", *paper_table.SHIFTS]
+SETTINGS = PageSettings(
+    experiment="made-up",
+    title="Made up <numbers>",
+    reference="imagenet",
+    datasets=["imagenet", *paper_table.SHIFTS, "cifar10.1"],
+    averages=["shifts"],
+    titles={"imagenet": "ImageNet", "avg:shifts": "5 shifts"},
+    captions={"figure-1": "A & B"},
+)
+
+
+def both() -> pd.DataFrame:
+    """Return invented measured rows, and the paper's own."""
+    return pd.concat([paper_table.measured(), paper_table.published()], ignore_index=True)
+
+
+def embedded(page: str, name: str) -> dict:
+    found = re.search(rf'<script type="application/json" id="{name}">(.*?)</script>', page, re.S)
+    assert found, name
+    return json.loads(found[1])
+
+
+@pytest.fixture(scope="module")
+def page() -> str:
+    output = Path("results/made-up/index.html")
+    return build_page(both(), SETTINGS, output, [Path("data/tables/made-up.csv")])
+
+
+def test_lines_are_methods_of_models_measured_before_published():
+    lines = lines_of(both(), "imagenet", SHIFTS, "all")
+    ours = [line for line in lines if line.model == "clip-vit-l-14-336"]
+    assert [(line.method, line.source) for line in ours] == [
+        ("end-to-end", "measured"),
+        ("end-to-end", "published"),
+        ("linear-classifier", "measured"),
+        ("linear-classifier", "published"),
+    ]
+    assert ours[0].color == ours[1].color != ours[2].color
+    assert {"align", "basic-l", "vit-h-14-jft"} <= set(models_of(lines))
+
+
+def test_models_that_only_other_people_trained_are_no_lines():
+    methods = {line.method for line in lines_of(both(), "imagenet", SHIFTS, "all")}
+    assert not methods & {"standard", "zero-shot", "from-scratch", "independent-ensemble"}
+
+
+def test_several_seeds_are_one_line_of_their_mean():
+    table = pd.concat(
+        [
+            paper_table.table(paper_table.sweep(seed=0)),
+            paper_table.table(paper_table.sweep(1.2, seed=1)),
+        ]
+    )
+    (line,) = lines_of(table, "imagenet", SHIFTS, "all")
+    at = line.values["objectnet"].set_index("alpha")["value"]
+    each = [paper_table.accuracy("objectnet", 0.5, strength) for strength in (1.0, 1.2)]
+    assert line.runs == 2
+    assert at[0.5] == pytest.approx(sum(each) / 2, abs=1e-4)
+
+
+def test_points_are_logits_with_texts_in_percent():
+    lines = lines_of(paper_table.measured(), "imagenet", SHIFTS, "all")
+    points = records(lines, "imagenet", ["objectnet"], {})
+    (point,) = [p for p in points if p["alpha"] == 0.5 and "end-to-end" in p["line"]]
+    row = lines[0].values["objectnet"].set_index("alpha").loc[0.5]
+    assert point["y"] == pytest.approx(float(logit(row["value"])), abs=1e-5)
+    low, high = 100 * row["ci_low"], 100 * row["ci_high"]
+    assert point["accuracy"] == f"{100 * row['value']:.1f} % [{low:.1f}, {high:.1f}]"
+    assert point["joined"]
+
+
+def test_an_accuracy_of_one_is_in_the_table_and_not_in_the_chart():
+    table = paper_table.measured()
+    everywhere = (table["dataset"] == "objectnet") & (table["alpha"] == 0.5)
+    table.loc[everywhere, ["value", "ci_high"]] = 1.0
+    lines = lines_of(table, "imagenet", ["objectnet"], "all")
+    assert 0.5 not in {p["alpha"] for p in records(lines, "imagenet", ["objectnet"], {})}
+    numbers = table_data(lines, "imagenet", ["objectnet"], {})
+    assert numbers["lines"][0]["values"]["objectnet"]["0.500"][0] == 100.0
+
+
+def test_few_points_are_not_joined():
+    """Of the video sets the paper has three alphas: a line would pretend to know the rest."""
+    names = ["imagenet-vid-robust", "objectnet"]
+    lines = lines_of(paper_table.published(), "imagenet", names, "all")
+    points = records(lines, "imagenet", names, {})
+    assert {p["joined"] for p in points if p["dataset"] == "imagenet-vid-robust"} == {False}
+    assert {p["joined"] for p in points if p["dataset"] == "objectnet"} == {True}
+
+
+def test_the_table_has_the_published_numbers(page):
+    data = embedded(page, "data")
+    (line,) = [line for line in data["lines"] if line["key"].endswith("336/end-to-end//published")]
+    assert line["values"]["imagenet"]["0.500"][0] == 86.8
+    assert line["values"]["imagenet-a"]["1.000"][0] == 65.4
+    assert [each["name"] for each in data["datasets"]] == ["imagenet", *SHIFTS]
+    assert data["start"] == {"model": "clip-vit-l-14-336", "alpha": "0.500"}
+
+
+def test_the_chart_has_a_panel_a_dataset_and_moves_by_signals(page):
+    spec = embedded(page, "chart-spec")
+    titles = [mark["title"]["text"] for mark in spec["marks"] if "title" in mark]
+    assert titles == ["Average of 5 shifts", *paper_table.SHIFTS]
+    signals = {signal["name"]: signal.get("value") for signal in spec["signals"]}
+    assert (signals["alpha"], signals["model"]) == (0.5, "clip-vit-l-14-336")
+    assert spec["layout"]["columns"] == {"signal": "columns"}
+
+
+def test_published_numbers_are_dotted_only_beside_measured_ones():
+    for table, dotted in ((both(), True), (paper_table.published(), False)):
+        lines = lines_of(table, "imagenet", ["objectnet"], "all")
+        points = records(lines, "imagenet", ["objectnet"], {})
+        text = json.dumps(chart(points, lines, [("objectnet", "")], "", (lines[0].model, 0.5)))
+        assert ('"strokeDash": {"field"' in text) is dotted
+
+
+def test_the_page_asks_for_nothing(page):
+    """Every source and every style is inside; links are relative."""
+    markup = re.sub(r"<script[ >].*?</script>", "", page, flags=re.S)
+    assert not re.findall(r"<(?:link|img|iframe)\b", markup)
+    assert not re.findall(r"<script[^>]*src=", page)
+    assert "url(" not in markup and "@import" not in markup
+    links = re.findall(r'href="([^"]*)"', markup)
+    assert "../../data/tables/made-up.csv" in links and "figures/figure-1.svg" in links
+    assert not [link for link in links if link.startswith(("http", "/", "//"))]
+    assert "default-src 'none'" in page
+
+
+def test_texts_are_escaped(page):
+    assert "<h1>Made up &lt;numbers&gt;</h1>" in page
+    assert "A &amp; B" in page
+    assert build._embedded({"a": "</script><b>"}) == '{"a":"<\\/script><b>"}'
+
+
+def test_what_the_page_is_about_comes_from_the_experiment():
+    catalogue = Catalogue(paper_table.ROOT)
+    entry = catalogue.experiment("paper")
+    settings = PageSettings.model_validate(page_context(entry, catalogue))
+    assert settings.title == entry.title and settings.titles["imagenet"] == "ImageNet"
+    assert settings.captions["figure-1"] == entry.figures["figure-1"].caption
+
+
+def test_without_the_middle_the_page_opens_at_the_first_alpha():
+    table = paper_table.table(paper_table.sweep(alphas=[0.2, 0.4, 0.6, 1.0]))
+    data = embedded(build_page(table, SETTINGS, Path("index.html")), "data")
+    assert data["start"]["alpha"] == "0.200"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda table: table.iloc[:0],
+        lambda table: table[table["alpha"].isin([0.0, 1.0])],
+        lambda table: table[table["dataset"] == "imagenet"],
+    ],
+)
+def test_nothing_to_slide_along_is_said(change):
+    with pytest.raises(WiseftError, match="the page needs a run with several alphas on imagenet"):
+        build_page(change(paper_table.measured()), SETTINGS, Path("index.html"))
+
+
+def test_a_wrong_chart_is_an_error_here_and_not_in_a_browser():
+    with pytest.raises(WiseftError, match="the page's chart is not valid"):
+        build.compiled({"mark": "no such mark", "data": {"values": []}})
+
+
+def test_a_missing_library_is_named(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "vl_convert", None)
+    build.library.cache_clear()
+    with pytest.raises(WiseftError, match="pip install vl-convert-python"):
+        build.library()
+
+
+def test_the_command_writes_the_same_page_twice(tmp_path):
+    table = tmp_path / "table.parquet"
+    both().to_parquet(table)
+    settings = SETTINGS.model_dump_json()
+    texts = []
+    for name in ("a", "b"):
+        output = tmp_path / name / "index.html"
+        command = ["page", "--table", table, "--settings", settings, "--output", output]
+        done = CliRunner().invoke(app, [*map(str, command), "--link", str(tmp_path / "table.csv")])
+        assert done.exit_code == 0, done.output
+        texts.append(output.read_text())
+    assert texts[0] == texts[1]
+    assert 'href="../table.csv"' in texts[0]

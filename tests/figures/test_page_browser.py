@@ -1,0 +1,275 @@
+"""The interactive page in Chromium: what a reader sees and does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from tests.figures import paper_table
+from tests.figures.browser import Browser, find_browser
+
+from wiseft.config import Catalogue
+from wiseft.figures.context import page_context
+from wiseft.figures.page import PageSettings, build_page
+
+pytestmark = pytest.mark.skipif(
+    find_browser() is None,
+    reason="no Chromium on the path (make test-page installs one, CHROMIUM names one)",
+)
+
+READY = "document.documentElement.dataset.ready === 'yes'"
+RINGED = """[...document.querySelectorAll('#chart path[aria-label]')]
+  .filter((mark) => mark.getAttribute('fill') === 'transparent')
+  .map((mark) => [mark.getAttribute('aria-label'), mark.getAttribute('transform')])"""
+
+
+class Reader:
+    """What a reader does with the page."""
+
+    def __init__(self, browser: Browser, url: str) -> None:
+        self.browser, self.url = browser, url
+
+    def reload(self) -> None:
+        self.browser.emulate("light")
+        self.browser.resize(1200, 900)
+        self.browser.open(self.url, READY)
+        # The slider speaks through a promise: wait until the chart has followed.
+        self.settle()
+
+    def settle(self) -> None:
+        frames = "new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
+        self.browser.evaluate(frames)
+
+    def cells(self, dataset: str) -> list[str]:
+        rows = self.browser.evaluate(
+            "[...document.querySelectorAll('#table tbody tr')]"
+            ".map((row) => [...row.cells].map((cell) => cell.innerText.replace(/\\s+/g, ' ')))"
+        )
+        (found,) = [row[1:] for row in rows if row[0] == dataset]
+        return found
+
+    def text(self, name: str) -> str:
+        return str(self.browser.evaluate(f"document.getElementById('{name}').innerText"))
+
+    def slide(self, place: int) -> None:
+        self.browser.evaluate(
+            f"(() => {{ const s = document.getElementById('alpha'); s.value = {place};"
+            " s.dispatchEvent(new Event('input')); })()"
+        )
+        self.settle()
+
+    def choose(self, model: str) -> None:
+        self.browser.evaluate(
+            f"(() => {{ const m = document.getElementById('model'); m.value = {model!r};"
+            " m.dispatchEvent(new Event('change')); })()"
+        )
+        self.settle()
+
+    def ringed(self) -> list[list[str]]:
+        return list(self.browser.evaluate(RINGED))
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory) -> Iterator[Browser]:
+    program = find_browser()
+    assert program is not None
+    found = Browser(program, tmp_path_factory.mktemp("profile"))
+    yield found
+    found.close()
+
+
+def write_page(folder: Path, experiment: str, table: pd.DataFrame) -> str:
+    catalogue = Catalogue(paper_table.ROOT)
+    about = page_context(catalogue.experiment(experiment), catalogue)
+    page = folder / f"{experiment}.html"
+    page.write_text(build_page(table, PageSettings.model_validate(about), page))
+    return page.resolve().as_uri()
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory) -> dict[str, str]:
+    """Addresses of the paper's page, and of one with measured numbers beside published ones."""
+    folder = tmp_path_factory.mktemp("pages")
+    published = paper_table.published()
+    beside = pd.concat([paper_table.measured(), published], ignore_index=True)
+    return {
+        "paper": write_page(folder, "paper", published),
+        "imagenet": write_page(folder, "imagenet", beside),
+    }
+
+
+@pytest.fixture
+def reader(browser: Browser, pages: dict[str, str]) -> Reader:
+    found = Reader(browser, pages["paper"])
+    browser.problems.clear()
+    browser.requests.clear()
+    found.reload()
+    return found
+
+
+@pytest.fixture(autouse=True)
+def nothing_goes_wrong(request: pytest.FixtureRequest) -> Iterator[None]:
+    """After whatever a test did: no message of the console, no request but for the page."""
+    yield
+    browser: Any = request.getfixturevalue("browser")
+    assert browser.problems == []
+    assert browser.foreign_requests() == []
+
+
+def test_the_slider_changes_numbers_and_the_ringed_points(reader):
+    assert reader.text("alpha-text") == "0.5"
+    assert reader.cells("ImageNet")[0].startswith("86.8 [")
+    before = reader.ringed()
+    reader.slide(20)
+    assert reader.text("alpha-text") == "1"
+    assert reader.cells("ImageNet")[:3] == [reader.cells("ImageNet")[0], "+9.6", "0.0"]
+    assert reader.cells("ImageNet")[0].startswith("86.2 [")
+    assert reader.cells("ImageNet-A")[0].startswith("65.4 [")
+    after = reader.ringed()
+    # Two methods on six panels that have both, one on the two video sets.
+    assert len(before) == len(after) == 14
+    assert all("alpha 0.5:" in label for label, _ in before)
+    assert all("alpha 1:" in label for label, _ in after)
+    assert all(a[1] != b[1] for a, b in zip(before, after, strict=True))
+    assert "ImageNet 86.2 %" in reader.text("status")
+    reader.browser.evaluate("document.getElementById('half').click()")
+    assert reader.text("alpha-text") == "0.5"
+
+
+def test_the_keyboard_is_enough(reader):
+    browser = reader.browser
+    order = []
+    for _ in range(7):
+        browser.press("Tab", 9)
+        order.append(
+            browser.evaluate("document.activeElement.id || document.activeElement.className")
+        )
+    assert order == ["skip", "model", "alpha", "half", "scroll", "save", ""]
+    browser.evaluate("document.getElementById('alpha').focus()")
+    browser.press("ArrowRight", 39)
+    assert reader.text("alpha-text") == "0.55"
+    browser.press("Home", 36)
+    assert reader.text("alpha-text") == "0"
+    assert reader.cells("ImageNet")[0].startswith("76.6 [")
+    style = "getComputedStyle(document.activeElement).outlineStyle"
+    assert browser.evaluate(style) == "solid"
+    reader.reload()
+    browser.press("Tab", 9)
+    browser.press("Enter", 13)
+    assert browser.evaluate("document.activeElement.id") == "numbers"
+
+
+def test_every_control_and_the_table_have_names(reader):
+    tree = reader.browser.command("Accessibility.getFullAXTree")["nodes"]
+    named = {}
+    for node in tree:
+        if not node.get("ignored"):
+            name = node.get("name", {}).get("value", "")
+            named.setdefault(node["role"]["value"], []).append(name)
+    assert named["slider"] == ["alpha, the share of the fine-tuned model"]
+    assert named["combobox"] == ["Model"]
+    assert named["button"] == ["α = 0.5", "Save all numbers of this page (CSV)"]
+    assert "Accuracy in percent at α = 0.5, clip-vit-l-14-336" in named["table"]
+    assert all(named["link"])
+    spoken = "document.getElementById('alpha').getAttribute('aria-valuetext')"
+    assert reader.browser.evaluate(spoken) == "alpha 0.5"
+    headers = "[...document.querySelectorAll('#table th')].every((cell) => cell.scope)"
+    assert reader.browser.evaluate(headers)
+
+
+def test_another_model_has_its_own_numbers_axes_and_gaps(reader):
+    reader.choose("basic-l")
+    assert reader.cells("ImageNet")[0].startswith("87.9 [")
+    assert len(reader.ringed()) == 6
+    words = "[...document.querySelectorAll('#chart text')].map((text) => text.textContent)"
+    assert reader.browser.evaluate(words).count("no numbers of this model") == 2
+    assert "ImageNet-Vid-Robust" not in reader.text("table")
+    # The place of alpha is kept from model to model.
+    reader.slide(20)
+    reader.choose("align")
+    assert reader.text("alpha-text") == "1"
+
+
+def test_a_point_says_what_it_is(reader):
+    place = reader.browser.evaluate(
+        "(() => { const box = [...document.querySelectorAll('#chart path[aria-label]')]"
+        ".find((mark) => mark.getAttribute('aria-label').includes('ImageNet-V2, alpha 0.2:'))"
+        ".getBoundingClientRect();"
+        " return [box.x + box.width / 2, box.y + box.height / 2]; })()"
+    )
+    for shift in (-1, 0):
+        reader.browser.command(
+            "Input.dispatchMouseEvent", type="mouseMoved", x=place[0] + shift, y=place[1]
+        )
+    reader.browser.wait("document.querySelector('#vg-tooltip-element.visible')")
+    said = reader.text("vg-tooltip-element")
+    assert "0.2" in said and "WiSE-FT, end-to-end" in said and "%" in said and "[" in said
+
+
+def test_published_stands_beside_measured(browser, pages):
+    reader = Reader(browser, pages["imagenet"])
+    reader.reload()
+    measured, _, _, published, difference = reader.cells("ImageNet")[:5]
+    assert measured.startswith("86.0 [") and published.startswith("86.8 [")
+    assert difference == "−0.8"
+    assert reader.text("table").count("published (%)") == 2
+    assert len(reader.ringed()) == 24
+
+
+def test_panels_stand_side_by_side_where_there_is_room(reader):
+    panels = "document.querySelectorAll('#chart [class*=concat_][class*=_group] > g > .background')"
+    across = f"new Set([...{panels}].map((p) => Math.round(p.getBoundingClientRect().x))).size"
+    wide = "document.documentElement.scrollWidth <= innerWidth"
+    for width, columns in ((1200, 3), (800, 2), (390, 1), (1200, 3)):
+        reader.browser.resize(width, 900)
+        reader.browser.wait(f"{across} === {columns}")
+        assert reader.browser.evaluate(wide), f"the page is wider than its window of {width} px"
+
+
+def test_light_and_dark_can_both_be_read(reader):
+    lightness = (
+        "((color) => { const [r, g, b] = color.match(/[0-9.]+/g).map((c) => { c /= 255;"
+        " return c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4; });"
+        " return 0.2126 * r + 0.7152 * g + 0.0722 * b; })(getComputedStyle(%s).%s)"
+    )
+    found = {}
+    for scheme in ("light", "dark"):
+        reader.browser.emulate(scheme)
+        paper = reader.browser.evaluate(lightness % ("document.body", "backgroundColor"))
+        for name in ("body", ".note", "#chart .role-axis-label text", "button"):
+            node = f"document.querySelector('{name}')"
+            side = "fill" if "text" in name else "color"
+            ink = reader.browser.evaluate(lightness % (node, side))
+            contrast = (max(ink, paper) + 0.05) / (min(ink, paper) + 0.05)
+            assert contrast >= 4.5, f"{name} in {scheme}: {contrast:.1f}"
+        found[scheme] = paper
+    assert found["light"] > 0.9 and found["dark"] < 0.05
+
+
+def test_a_print_has_chart_and_numbers_without_controls(reader):
+    shown = "getComputedStyle(document.querySelector('%s')).display"
+    reader.browser.emulate("dark", "print")
+    assert reader.browser.evaluate(shown % ".controls") == "none"
+    assert reader.browser.evaluate(shown % "#chart") != "none"
+    paper = "getComputedStyle(document.body).backgroundColor"
+    assert reader.browser.evaluate(paper) == "rgb(255, 255, 255)"
+    reader.browser.emulate("light")
+    assert reader.browser.print_pdf().startswith(b"%PDF")
+
+
+def test_the_numbers_can_be_saved(reader, tmp_path):
+    reader.browser.command("Page.setDownloadBehavior", behavior="allow", downloadPath=str(tmp_path))
+    reader.browser.evaluate("document.getElementById('save').click()")
+    saved = tmp_path / "paper-page.csv"
+    for _ in range(200):
+        if saved.exists() and saved.stat().st_size:
+            break
+        reader.settle()
+    table = pd.read_csv(saved)
+    chosen = table[(table["model"] == "clip-vit-l-14-336") & (table["dataset"] == "imagenet")]
+    chosen = chosen[(chosen["alpha"] == 0.5) & chosen["method"].str.endswith("end-to-end")]
+    assert chosen["percent"].tolist() == [86.8]
+    assert set(table["source"]) == {"published"}
