@@ -59,6 +59,11 @@ figures: $(STAMP) ## draw the figures again, from data/tables alone (after `dvc 
 	@set -o pipefail; $(BIN)/snakemake -s workflow/figures.smk --cores $(CORES) --config experiment=$(EXPERIMENT) $(CONDENSED)
 	@echo "Figures: $(RESULTS)/figures"
 
+.PHONY: paper-figures
+paper-figures: $(STAMP) ## draw the figures of the paper from published numbers, and from measured ones that are here
+	@$(BIN)/wiseft paper-figures --output-dir results/paper/figures
+	@echo "Figures: results/paper/figures    The page with the slider, the tables and these: make figures EXPERIMENT=paper"
+
 .PHONY: test
 test: $(STAMP) ## run all tests, the small experiment end to end included
 	@$(BIN)/python -m pytest
@@ -71,6 +76,15 @@ test-fast: $(STAMP) ## run the tests that do not run the workflow
 test-remotes: $(STAMP) ## test DVC remotes of S3 and SSH against servers on this machine
 	@tools/remotes.sh $(VENV)
 	@$(BIN)/python -m pytest tests/sharing/test_remotes.py
+
+.PHONY: test-cluster
+test-cluster: $(STAMP) ## test the Slurm profile on a Slurm that is installed and started here (root, Debian)
+	@WISEFT_TEST_CLUSTER=1 $(BIN)/python -m pytest tests/cluster
+
+.PHONY: test-page
+test-page: $(STAMP) ## test the interactive page in Chromium, which is installed if it is missing (root, Debian)
+	@tools/browser.sh
+	@$(BIN)/python -m pytest tests/figures/test_page_browser.py
 
 .PHONY: lint
 lint: $(STAMP) ## check style, types, rules and who imports whom

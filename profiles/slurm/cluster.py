@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -19,8 +20,10 @@ import yaml
 from wiseft.config import Catalogue, load_config
 from wiseft.errors import WiseftError
 
-# Rules whose `gpu` is `gpus()` in workflow/rules; those of the evaluation are named by suite.
-GPU_RULES = ("zeroshot", "finetune", "baseline")
+# Rules whose `gpu` is `gpus(...)` in workflow/rules; those of the evaluation are named by suite.
+GPU_RULES = ("zeroshot", "zeroshot_calibrated", "finetune", "search", "baseline")
+# Those of them that `training.how` is about: several processes may share a training.
+TRAININGS = ("finetune", "baseline")
 # The executor plugin looks at its jobs every 180 s at the latest, so that Slurm must keep a
 # finished job longer than that, or else one may never be seen as finished.
 LONGEST_WAIT_S = 180
@@ -84,7 +87,7 @@ class Cluster:
 
     def __init__(self, choices: Choices, arguments: Sequence[str]):
         self.choices = choices
-        self._evaluations, self._gpus = _rules(arguments)
+        self._evaluations, self._gpus, self._cpus = _rules(arguments)
         if choices.gpu_request == "none":
             self._gpus = {}
         self.status_command = "squeue"
@@ -116,8 +119,10 @@ class Cluster:
 
     @property
     def set_resources(self) -> dict[str, dict[str, Any]]:
-        """What single rules ask for: a GPU, and what the site block adds or replaces."""
+        """What single rules ask for: GPUs, and what the site block adds or replaces."""
         asked = {rule: self._gpu_resources(count) for rule, count in self._gpus.items()}
+        for rule, count in self._cpus.items():
+            asked[rule] = {**asked.get(rule, {}), "cpus_per_task": count}
         for name, more in self.choices.resources.items():
             for rule in self._evaluations if name == "evaluate" else [name]:
                 asked[rule] = {**asked.get(rule, {}), **more}
@@ -141,6 +146,8 @@ class Cluster:
             resources: dict[str, Any] = {"gpu": 0, "gres": _text(f"{kind}:{count}")}
         else:
             resources = {"gpu": count, **({"gpu_model": _text(model)} if model else {})}
+        if count > 1:
+            resources["nodes"] = 1  # else Slurm may give GPUs of several
         if self.choices.gpu_partition:
             resources["slurm_partition"] = _text(self.choices.gpu_partition)
         return resources
@@ -178,7 +185,8 @@ class Cluster:
             gpu = f"--gres={_plain(asked['gres'])}" if "gres" in asked else f"--gpus={asked['gpu']}"
             if "gpu_model" in asked:
                 gpu = f"--gpus={self.choices.gpu_model}:{asked['gpu']}"
-            requests.append(("with a GPU", [*common, *_options(partition=partition), gpu]))
+            gpu = [gpu, *_options(nodes=asked.get("nodes"))]
+            requests.append(("with a GPU", [*common, *_options(partition=partition), *gpu]))
         for kind, options in requests:
             command = ["sbatch", "--test-only", *options, "--time=10", "--wrap=true"]
             done = _run(*command)
@@ -198,8 +206,8 @@ def cluster(site: dict[str, Any], arguments: Sequence[str] | None = None) -> Clu
         sys.exit(f"error: profiles/slurm: {error}")
 
 
-def _rules(arguments: Sequence[str]) -> tuple[list[str], dict[str, int]]:
-    """Return the rules of the evaluation, and the GPUs of every rule that needs one.
+def _rules(arguments: Sequence[str]) -> tuple[list[str], dict[str, int], dict[str, int]]:
+    """Return the rules of the evaluation, the GPUs of rules that need any, the CPUs of trainings.
 
     They follow from the same settings that the workflow reads; where those are wrong, the workflow
     says so, and not the profile.
@@ -210,23 +218,28 @@ def _rules(arguments: Sequence[str]) -> tuple[list[str], dict[str, int]]:
         experiment = catalogue.experiment(settings.experiment)
         evaluations = [f"evaluate_{suite}" for suite in catalogue.suites(experiment.datasets)]
     except WiseftError:
-        return [], {}
+        return [], {}, {}
     needed = [] if settings.device == "cpu" else [*GPU_RULES, *evaluations]
-    return evaluations, dict.fromkeys(needed, 1)
+    how = settings.training.how
+    gpus = {rule: how.gpus if rule in TRAININGS else 1 for rule in needed}
+    threads = how.gpus * (1 + how.workers)  # one that computes, and those that read ahead
+    return evaluations, gpus, dict.fromkeys(TRAININGS, threads) if threads > 1 else {}
 
 
 def _overrides(arguments: Sequence[str]) -> dict[str, Any]:
-    """Return what `--config key=value ...` gives."""
+    """Return what `--configfile FILE ...` and `--config key=value ...` give; the latter wins."""
+    files: dict[str, Any] = {}
     given: dict[str, Any] = {}
-    inside = False
+    option = ""
     for argument in arguments:
         if argument.startswith("-"):
-            name, _, argument = argument.partition("=")
-            inside = name in ("--config", "-C")
+            option, _, argument = argument.partition("=")
         key, equals, value = argument.partition("=")
-        if inside and equals:
+        if option in ("--config", "-C") and equals:
             given[key] = yaml.safe_load(value)
-    return given
+        elif option in ("--configfile", "--configfiles") and Path(argument).is_file():
+            files |= yaml.safe_load(Path(argument).read_text()) or {}
+    return {**files, **given}
 
 
 def _accounting_answers() -> bool:

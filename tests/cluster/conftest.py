@@ -39,7 +39,19 @@ def may_start() -> None:
 
 
 @pytest.fixture(scope="session")
-def start_slurm(may_start: None) -> Start:
+def stopped_when_told(may_start: None) -> Iterator[None]:
+    """Let SIGTERM, as `timeout` sends it, end the tests as Ctrl-C does: what they started ends."""
+
+    def end(*_: object) -> None:
+        raise KeyboardInterrupt("told to end")
+
+    before = signal.signal(signal.SIGTERM, end)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.fixture(scope="session")
+def start_slurm(stopped_when_told: None) -> Start:
     """Start a Slurm; the test is skipped with the reason where none can be had."""
 
     @contextlib.contextmanager

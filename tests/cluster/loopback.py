@@ -69,7 +69,7 @@ GPUS = "NodeName=n1 Name=gpu File=/dev/null\nNodeName=n2 Name=gpu File=/dev/null
 
 
 class Unavailable(Exception):
-    """No Slurm can be had on this machine; the message says why."""
+    """No Slurm can be installed on this machine; the message says why."""
 
 
 class Loopback:
@@ -90,7 +90,7 @@ class Loopback:
         """Link the configuration and start munged, slurmctld and two slurmd.
 
         Raises:
-            Unavailable: if they don't come up.
+            RuntimeError: if they don't come up.
         """
         ETC.mkdir(exist_ok=True)
         for file in sorted((self.folder / "etc").iterdir()):
@@ -166,7 +166,7 @@ class Loopback:
         deadline = time.monotonic() + 60
         while not condition():
             if time.monotonic() > deadline:
-                raise Unavailable(f"Slurm does not come up (no {what}):\n{self.logs()}")
+                raise RuntimeError(f"Slurm does not come up (no {what}):\n{self.logs()}")
             time.sleep(0.1)
 
 
@@ -214,7 +214,8 @@ def started(
         files: more files beside slurm.conf, by name.
 
     Raises:
-        Unavailable: if this machine has a Slurm of its own, or one doesn't start.
+        Unavailable: if none can be installed, or this machine has a Slurm of its own.
+        RuntimeError: if it doesn't start.
     """
     install()
     existing = [ETC / name for name in FILES if (ETC / name).exists()]

@@ -15,7 +15,8 @@ from tests.cluster.conftest import edit_site
 from tests.workflow.conftest import ROOT, SMOKE, copy_project, environment
 
 KEPT = "echo 'MinJobAge               = {} sec'"
-RULES = ["zeroshot", "finetune", "baseline", "evaluate_digits"]
+TRAININGS = ["finetune", "baseline"]
+RULES = ["zeroshot", "zeroshot_calibrated", "search", *TRAININGS, "evaluate_digits"]
 
 Keys = Callable[..., dict]
 
@@ -125,6 +126,43 @@ def test_what_a_rule_with_a_gpu_asks_for(cluster, site: dict, expected: dict):
     assert cluster(site=site).set_resources == dict.fromkeys(RULES, expected)
 
 
+@pytest.mark.parametrize(
+    ("how", "site", "expected"),
+    [
+        ("gpus: 4", {}, {"gpu": 4, "nodes": 1, "cpus_per_task": 4}),
+        ("gpus: 2, workers: 7", {}, {"gpu": 2, "nodes": 1, "cpus_per_task": 16}),
+        ("workers: 3", {}, {"gpu": 1, "cpus_per_task": 4}),
+        (
+            "gpus: 2",
+            {"gpu_request": "gres"},
+            {"gpu": 0, "gres": "'gpu:2'", "nodes": 1, "cpus_per_task": 2},
+        ),
+        ("gpus: 2", {"gpu_request": "none"}, {"cpus_per_task": 2}),
+    ],
+)
+def test_a_training_on_several_gpus_is_one_task_with_all_of_them(
+    cluster, how: str, site: dict, expected: dict
+):
+    asked = cluster(f"training={{how: {{{how}}}}}", site=site).set_resources
+    assert [asked[rule] for rule in TRAININGS] == [expected, expected]
+    others = [asked[rule] for rule in RULES if rule in asked and rule not in TRAININGS]
+    assert all("cpus_per_task" not in other and "nodes" not in other for other in others)
+
+
+def test_several_gpus_are_tried_as_the_jobs_will_ask_for_them(cluster, tmp_path: Path):
+    cluster("training={how: {gpus: 4}}")
+    tried = [call for call in calls(tmp_path) if call.startswith("sbatch")]
+    assert "--gpus=4 --nodes=1" in tried[-1]
+
+
+def test_settings_of_a_file_count_too(cluster, tmp_path: Path):
+    file = tmp_path / "mine.yaml"
+    file.write_text("device: cuda\ntraining: {how: {gpus: 2}}\n")
+    for options in (["--configfile", str(file)], [f"--configfile={file}"]):
+        assert cluster(*options).set_resources["finetune"]["gpu"] == 2
+        assert "gpu" not in cluster("device=cpu", *options).set_resources["finetune"]
+
+
 def test_without_gpus_nothing_asks_for_one(cluster):
     assert cluster(site={"gpu_request": "none"}).set_resources == {}
     assert cluster("device=cpu").set_resources == {}
@@ -202,18 +240,34 @@ def test_it_repeats_the_default_profile():
         assert slurm[key] == default[key], key
 
 
-def test_the_plan_asks_for_a_gpu_where_the_workflow_does(
+def test_every_rule_that_runs_a_model_on_the_device_gets_a_gpu(cluster):
+    """Read from the rules themselves: no experiment plans all of them."""
+    asking, passing, trainings = set(), set(), set()
+    for path in (ROOT / "workflow" / "rules").glob("*.smk"):
+        for name, block in re.findall(r"^ *rule ?(\w*):\n((?: .*\n|\n)+)", path.read_text(), re.M):
+            rule = name or re.findall(r'f"(\w+_){suite}"', block)[0] + "digits"
+            if count := re.search(r"\bgpu=gpus\((.*)\),", block):
+                asking.add(rule)
+                trainings |= {rule} if count[1] == "SETTINGS.training.how.gpus" else set()
+            if "--device {resources.device}" in block:
+                passing.add(rule)
+    assert asking == passing == set(cluster().set_resources) == set(RULES)
+    assert trainings == set(TRAININGS)
+
+
+def test_the_plan_asks_for_gpus_where_the_workflow_does(
     commands: Callable[..., Path], tmp_path: Path
 ):
-    """The profile's list of rules is the workflow's, seen in two dry runs."""
+    """What the profile says of rules is what the workflow says, seen in two dry runs."""
     pytest.importorskip("snakemake_executor_plugin_slurm")
     folder = copy_project(tmp_path / "project")
     edit_site(folder, gpu_partition="big")
     path = {"PATH": f"{commands()}:{environment()['PATH']}"}
 
-    def gpu_rules(*options: str) -> set[str]:
+    def gpus(*options: str) -> dict[str, int]:
+        given = ["--config", f"experiment={SMOKE}", "training={how: {gpus: 2}}"]
         done = subprocess.run(
-            [sys.executable, "-m", "snakemake", "-n", *options, "--quiet", "host"],
+            [sys.executable, "-m", "snakemake", "-n", "--quiet", "host", *given, *options],
             cwd=folder,
             env={**environment(), **path},
             capture_output=True,
@@ -222,11 +276,11 @@ def test_the_plan_asks_for_a_gpu_where_the_workflow_does(
         )
         assert done.returncode == 0, done.stderr
         blocks = re.split(r"^(?:local)?rule ", done.stdout + done.stderr, flags=re.MULTILINE)
-        return {block.partition(":")[0] for block in blocks if re.search(r"\bgpu=1\b", block)}
+        asked = {block.partition(":")[0]: re.search(r"\bgpu=(\d+)\b", block) for block in blocks}
+        return {rule: int(count[1]) for rule, count in asked.items() if count}
 
     for text in (folder / "workflow" / "rules").glob("*.smk"):  # messages hide the resources
         text.write_text(re.sub(r"(?m)^ +message:\n.*\n", "", text.read_text()))
-    wanted = gpu_rules("--config", f"experiment={SMOKE}", "device=cuda")
-    assert wanted == set(RULES)
-    planned = ("--workflow-profile", "profiles/slurm", "--config", f"experiment={SMOKE}")
-    assert gpu_rules(*planned) == wanted
+    wanted = gpus("device=cuda", "--resources", "gpu=8")
+    assert wanted == {"zeroshot": 1, "finetune": 2, "baseline": 2, "evaluate_digits": 1}
+    assert gpus("--workflow-profile", "profiles/slurm") == wanted

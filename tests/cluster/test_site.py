@@ -12,7 +12,7 @@ TARGET = "datasets/optdigits/manifest.json"
 DEMAND = """\
 function slurm_job_submit(job, partitions, uid)
   if job.account == nil then
-    slurm.log_user("Specify an account with --account")
+    slurm.user_msg("Specify an account with --account")
     return slurm.ESLURM_INVALID_ACCOUNT
   end
   return slurm.SUCCESS
@@ -20,7 +20,6 @@ end
 function slurm_job_modify(job, record, partitions, uid)
   return slurm.SUCCESS
 end
-slurm.user_msg = slurm.log_user
 return slurm.SUCCESS
 """
 
