@@ -15,7 +15,7 @@ import sys
 from benchmarks.common import Options
 from wiseft.errors import WiseftError
 
-BENCHMARKS = ("startup", "heads", "digits", "photos", "indexing", "cache", "training")
+BENCHMARKS = ("startup", "heads", "digits", "photos", "indexing", "cache", "training", "planning")
 
 
 def main() -> int:

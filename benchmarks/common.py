@@ -7,7 +7,9 @@ import importlib.metadata
 import json
 import os
 import platform
+import shutil
 import statistics
+import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -86,6 +88,16 @@ def write_record(name: str, options: Options, **content: Any) -> Path:
     numbers = {key: content[key] for key in ("ratios", "measured") if key in content}
     print(f"{name}: {json.dumps(numbers)} -> {path.relative_to(ROOT)}", flush=True)
     return path
+
+
+def copy_tree(folder: Path) -> None:
+    """Copy every file that git knows or would add."""
+    command = ["git", "-C", str(ROOT), "ls-files", "-z", "-co", "--exclude-standard"]
+    listed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    for name in filter(None, listed.split("\0")):
+        if (ROOT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, folder / name)
 
 
 def machine() -> dict[str, Any]:

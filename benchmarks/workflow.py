@@ -7,7 +7,6 @@ network is not measured.
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -16,7 +15,7 @@ from pathlib import Path
 
 import psutil
 
-from benchmarks.common import ROOT, Options, write_record
+from benchmarks.common import ROOT, Options, copy_tree, write_record
 from wiseft.errors import WiseftError
 
 INTERVAL = 0.5  # seconds between two looks at the memory
@@ -27,7 +26,7 @@ def run(options: Options) -> None:
     experiment = "digits-smoke" if options.quick else "digits"
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        _copy_tree(folder)
+        copy_tree(folder)
         packages = ROOT / "datasets" / ".packages"
         if packages.is_dir():
             (folder / "datasets").mkdir()
@@ -43,16 +42,6 @@ def run(options: Options) -> None:
         measured={"wall_seconds": round(seconds, 1), "peak_memory_gb": round(peak / 2**30, 2)},
         goals={"wall_seconds": 420, "peak_memory_gb": 4},
     )
-
-
-def _copy_tree(folder: Path) -> None:
-    """Copy every file that git knows or would add."""
-    command = ["git", "-C", str(ROOT), "ls-files", "-z", "-co", "--exclude-standard"]
-    listed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    for name in filter(None, listed.split("\0")):
-        if (ROOT / name).is_file():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, folder / name)
 
 
 def _watch(command: list[str], folder: Path, log: Path) -> tuple[float, int]:

@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 SMOKE = "digits-smoke"
 FIGURES = ("robustness-natural", "robustness-renditions", "landscape")
 ALONE = ("-s", "workflow/figures.smk")
-DRAWN = {"figure": 3, "report": 1, "all": 1}
+DRAWN = {"figure": 3, "page": 1, "report": 1, "all": 1}
 HEADLINE = f"data/tables/{SMOKE}.metrics.json"
 
 Plan = Callable[..., dict[str, int]]
@@ -229,10 +229,8 @@ def test_unfinished_experiment_cannot_be_published(author: Path, edit):
     done = share(author, "publish")
     edit(author, "\nseeds: [0, 1, 2]\n", "\nseeds: [0, 1]\n")
     assert done.returncode == 1
-    assert (
-        "digits-smoke is not finished; jobs are still to be run: evaluate_digits (2), "
-        in done.stdout
-    )
+    assert "seed-2/theta_1.safetensors is missing (" in done.stdout
+    assert "Run it first: make run EXPERIMENT=digits-smoke" in done.stdout
 
 
 def test_metrics_are_compared_between_commits(author: Path, published: str, snakemake, edit):

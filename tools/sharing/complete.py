@@ -6,7 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from wiseft.config import Catalogue, ExperimentEntry, Run, experiment_runs, paths
+from wiseft.config import (
+    Catalogue,
+    ExperimentEntry,
+    FinetuneSettings,
+    Run,
+    experiment_runs,
+    paths,
+)
 from wiseft.io import read_json
 from wiseft.stages import VERSION
 
@@ -89,7 +96,7 @@ def artifact_problems(
     problems = [text for model in entry.models for text in _weights(root, catalogue, model)]
     for run in experiment_runs(entry):
         trained = root / paths.theta_1_path(run.name, run.seed)
-        if trained.is_file():
+        if trained.is_file() and catalogue.checkpoint(run.method_id) is None:
             settings = catalogue.method_settings(run.method_id)
             wanted = {} if settings.search else settings.model_dump(mode="json")
             problems += _header(trained, "finetune", wanted)
@@ -114,11 +121,16 @@ def _header(path: Path, stage: str, wanted: dict[str, Any]) -> list[str]:
             f"{path} is of version {header['stage_version']} of the stage {stage}, expected "
             f"{VERSION[stage]}"
         ]
+    if not wanted:
+        return []
     found = header["settings"]
+    # A key that has its default is in neither.
+    known = FinetuneSettings.model_fields.keys() & found.keys()
     return [
-        f"{path} was made with {key}: {found.get(key)}, but the configuration says {value}"
-        for key, value in wanted.items()
-        if key not in HOW and found.get(key) != value
+        f"{path} was made with {key}: {found.get(key)}, but the configuration says "
+        f"{wanted.get(key, 'nothing of it')}"
+        for key in sorted({*wanted, *known} - HOW)
+        if found.get(key) != wanted.get(key)
     ]
 
 

@@ -1,0 +1,213 @@
+"""Planning of grids of 100, 1,000 and 10,000 evaluations: time and memory of `snakemake -n`.
+
+Ours is the project's own workflow over a made-up experiment; beside it, in turns, a bare workflow
+of the same shape: the same files from the same jobs, and nothing in a rule but its files. CPU time
+is measured beside wall time, because it depends less on what else the machine does.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.common import Options, copy_tree, ratio, summary, write_record
+from wiseft.config import Catalogue
+from wiseft.errors import WiseftError
+from wiseft.io import write_text
+
+MODELS = [
+    *("clip-rn50", "clip-rn101", "clip-rn50x4", "clip-rn50x16", "clip-rn50x64"),
+    *("clip-vit-b-32", "clip-vit-b-16", "clip-vit-l-14", "clip-vit-l-14-336"),
+    "clip-vit-b-16-datacomp",
+]
+METHODS = ["end-to-end", "linear-classifier"]
+# Each is a suite of its own, so that an evaluation is one job for each run and dataset.
+DATASETS = [
+    *("imagenet", "imagenet-v2", "imagenet-r", "imagenet-sketch", "objectnet", "imagenet-a"),
+    *("imagenet-vid-robust", "ytbb-robust", "imagenet-v2-limit1000", "imagenet-a-limit1000"),
+]
+SIZES = {100: (5, 1), 1_000: (10, 5), 10_000: (10, 50)}
+"""Evaluations: models and seeds. Runs are models x 2 methods x seeds; each has 10 datasets."""
+ONCE = 8
+"""Jobs at most that ours has once in an experiment: summary, headline, sample images, page, ..."""
+GOAL = 2.0
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one dry run took: seconds of wall time and of CPU time, peak memory in MB; its jobs."""
+
+    seconds: float
+    cpu_seconds: float
+    memory_mb: float
+    jobs: int
+
+
+def run(options: Options) -> None:
+    """Write `planning.json`."""
+    sizes = [100] if options.quick else list(SIZES)
+    rows: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as name:
+        ours, bare = Path(name, "ours"), Path(name, "bare")
+        copy_tree(ours)
+        bare.mkdir()
+        for size in sizes:
+            _write_experiment(ours, size)
+            _write_bare(bare, ours)
+            rows[str(size)] = _compare(ours, bare, min(options.repeats, 3))
+            print(f"planning: {size}: {json.dumps(rows[str(size)]['ratios'])}", flush=True)
+    write_record(
+        "planning",
+        options,
+        settings={"datasets": len(DATASETS), "methods": len(METHODS), "command": _COMMAND},
+        goals={"times_bare": GOAL},
+        measured=rows,
+        ratios={size: row["ratios"] for size, row in rows.items()},
+    )
+
+
+def _compare(ours: Path, bare: Path, repeats: int) -> dict[str, Any]:
+    costs: dict[str, list[Cost]] = {"ours": [], "bare": []}
+    for _ in range(repeats):
+        costs["ours"].append(plan(ours, "--config", "experiment=grid"))
+        costs["bare"].append(plan(bare))
+    jobs = {name: found[0].jobs for name, found in costs.items()}
+    if not 0 <= jobs["ours"] - jobs["bare"] <= ONCE:
+        raise WiseftError(f"the two workflows plan different numbers of jobs: {jobs}")
+    seconds = {name: summary([cost.seconds for cost in found]) for name, found in costs.items()}
+    busy = {name: summary([cost.cpu_seconds for cost in found]) for name, found in costs.items()}
+    memory = {name: summary([cost.memory_mb for cost in found]) for name, found in costs.items()}
+    return {
+        "jobs": jobs,
+        "seconds": seconds,
+        "cpu_seconds": busy,
+        "memory_mb": memory,
+        "ratios": {
+            "time": ratio(seconds, "ours", "bare"),
+            "cpu_time": ratio(busy, "ours", "bare"),
+            "memory": ratio(memory, "ours", "bare"),
+        },
+    }
+
+
+_COMMAND = "snakemake --cores 2 --dry-run --quiet rules"
+
+
+# A child's peak memory counts that of who started it, which here has torch loaded.
+_MEASURE = """
+import json, resource, subprocess, sys
+code = subprocess.call(sys.argv[1:])
+used = resource.getrusage(resource.RUSAGE_CHILDREN)
+print(json.dumps([used.ru_utime + used.ru_stime, used.ru_maxrss / 1024]), file=sys.stderr)
+sys.exit(code)
+"""
+
+
+def plan(folder: Path, *arguments: str) -> Cost:
+    """Plan all jobs of the workflow in a folder. Raises WiseftError if Snakemake fails."""
+    command = [sys.executable, "-m", *_COMMAND.split(), *arguments]
+    # Our modules, too, are those of the copy.
+    environment = os.environ | {"PYTHONPATH": str(folder / "src")}
+    start = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, "-c", _MEASURE, *command],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    seconds = time.perf_counter() - start
+    total = re.search(r"^total +(\d+)$", done.stdout + done.stderr, re.MULTILINE)
+    if done.returncode or total is None:
+        raise WiseftError(f"snakemake cannot plan:\n{done.stdout[-1000:]}\n{done.stderr[-2000:]}")
+    busy, memory = json.loads(done.stderr.strip().splitlines()[-1])
+    return Cost(seconds, busy, memory, int(total[1]))
+
+
+def _write_experiment(root: Path, size: int) -> None:
+    models, seeds = SIZES[size]
+    entry = {
+        "experiment": "grid",
+        "title": "A grid",
+        "estimate": {"minutes": 1, "memory_gb": 1, "disk_gb": 1},
+        "models": MODELS[:models],
+        "reference": "imagenet",
+        "datasets": DATASETS,
+        "methods": METHODS,
+        "seeds": list(range(seeds)),
+        "alphas": [0.0, 0.5, 1.0],
+        "held_out": {"dataset": "imagenet", "split": "held-out"},
+        "averages": {"shifts": DATASETS[1:6]},
+    }
+    write_text(root / "config" / "experiments" / "grid.yaml", json.dumps(entry))  # YAML, too
+
+
+def _write_bare(folder: Path, root: Path) -> None:
+    """Write a workflow that makes the same files."""
+    catalogue = Catalogue(root)
+    experiment = catalogue.experiment("grid")
+    sources = [catalogue.dataset(name) for name in catalogue.dataset_closure(DATASETS)]
+    grid = {
+        "model": experiment.models,
+        "method": METHODS,
+        "seed": experiment.seeds,
+        "dataset": DATASETS,
+        "filed": [entry.name for entry in sources if entry.limit is None],
+        "previews": {e.name: e.depends[0] for e in sources if e.limit is not None},
+    }
+    write_text(folder / "Snakefile", f"GRID = {grid!r}\n{_BARE}")
+
+
+_BARE = """
+RUN = "data/runs/{model}__imagenet__{method}/seed-{seed}/"
+METRICS = RUN + "evaluate/{dataset}/metrics.json"
+PREDICTIONS = RUN + "evaluate/{dataset}/predictions.parquet"
+TABLE = "data/tables/grid.parquet"
+
+rule all:
+    input: TABLE, expand([RUN + "theta_1.safetensors", METRICS, PREDICTIONS], **GRID)
+rule tabulate:
+    input: expand([METRICS, PREDICTIONS], **GRID)
+    output: TABLE
+    shell: "touch {output}"
+rule evaluate:
+    input:
+        "data/models/{model}/imagenet/theta_0.safetensors",
+        RUN + "theta_1.safetensors",
+        "datasets/{dataset}/manifest.json",
+    output: METRICS, PREDICTIONS
+    shell: "touch {output}"
+rule finetune:
+    input: "data/models/{model}/imagenet/theta_0.safetensors", "datasets/imagenet/manifest.json"
+    output: RUN + "theta_1.safetensors", RUN + "training.csv"
+    shell: "touch {output}"
+rule zeroshot:
+    input: "data/models/{model}/weights.safetensors", "datasets/imagenet/manifest.json"
+    output: "data/models/{model}/imagenet/theta_0.safetensors"
+    shell: "touch {output}"
+rule weights:
+    output: "data/models/{model}/weights.safetensors"
+    shell: "touch {output}"
+rule fetch:
+    output: "datasets/.archives/{dataset}.json"
+    shell: "touch {output}"
+rule prepare:
+    input: "datasets/.archives/{dataset}.json"
+    output: "datasets/{dataset}/manifest.json"
+    wildcard_constraints: dataset="|".join(GRID["filed"])
+    shell: "touch {output}"
+rule preview:
+    input: lambda wildcards: f"datasets/{GRID['previews'][wildcards.dataset]}/manifest.json"
+    output: "datasets/{dataset}/manifest.json"
+    wildcard_constraints: dataset="|".join(GRID["previews"])
+    shell: "touch {output}"
+"""
