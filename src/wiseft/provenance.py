@@ -12,10 +12,10 @@ LIBRARIES = ("wiseft", "torch", "torchvision", "open_clip_torch", "numpy", "safe
 
 
 @functools.cache
-def versions() -> dict[str, str]:
-    """Return the versions of Python and of the libraries that numbers depend on."""
+def versions(names: tuple[str, ...] = LIBRARIES) -> dict[str, str]:
+    """Return the versions of Python and of libraries, by default those that numbers depend on."""
     found = {"python": platform.python_version()}
-    for name in LIBRARIES:
+    for name in names:
         try:
             found[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:

@@ -134,8 +134,10 @@ def of_experiment(name: str) -> pd.DataFrame:
         about = {"experiment": name, "model": model, "reference": reference, "method": method}
         about |= {"variant": variant, "run": run.name, "seed": run.seed}
         grid = [1.0] if run.baseline else [a for a in entry.alphas if a in COARSE or not a % 0.25]
-        shared = method == "linear-classifier" or run.baseline
-        for combination in ("weight",) if shared else ("weight", "output"):
+        there = ["weight"] if run.baseline else entry.combinations
+        # Of a linear classifier output space is weight space.
+        hidden = {"output"} if method == "linear-classifier" else set()
+        for combination in [name for name in there if name not in hidden]:
             for alpha in grid:
                 about |= {"combination": combination, "alpha": round(alpha, 3)}
                 found += _rows_of(entry, places, number, about)

@@ -78,3 +78,11 @@ def test_identity_only_where_it_passes_and_without_moving_the_view() -> None:
     assert ax.get_ylim() == (0.2, 0.8)
     (line,) = ax.lines
     assert list(line.get_xdata()) == list(line.get_ydata()) == [0.6, 0.8]
+
+
+@pytest.mark.parametrize("ends", [(0.759, 0.884), (0.605, 0.75), (0.853, 0.885), (0.55, 0.9)])
+def test_a_panel_of_a_wide_figure_has_at_least_three_ticks_with_room(ends: tuple[float, float]):
+    ticks = logit_ticks(*ends, most=7)
+    gaps = np.diff(logit(ticks)) / float(logit(ends[1]) - logit(ends[0]))
+    assert len(ticks) >= 3
+    assert gaps.min() > 0.1  # of an axis of 1.6 in, more than two digits of 7 pt take

@@ -63,8 +63,9 @@ def _of_run(
     model, reference, method, variant = split_run_name(run.name)
     about = {"model": model, "reference": reference, "method": method, "variant": variant}
     about |= {"run": run.name, "seed": run.seed}
-    tuned = "linear" not in run.name
-    for combination in ("weight", "output") if tuned else ("weight",):
+    there = ["weight"] if run.baseline else entry.combinations
+    hidden = {"output"} if "linear" in run.name else set()
+    for combination in [name for name in there if name not in hidden]:
         for alpha in sorted(set(alphas) & set(entry.alphas)):
             found = {}
             for place in _places(entry):

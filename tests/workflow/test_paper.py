@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
 import pandas as pd
+import pytest
+from tests.workflow.conftest import copy_project
 
 from wiseft.config import paths
+from wiseft.figures.registry import METADATA
+
+ALONE = ("-s", "workflow/figures.smk")
+PAPER = Path("config/experiments/paper.yaml")
+LANDSCAPES = 2
+"""Of the paper's figures, those that are drawn by `landscape`: 6 and 16."""
 
 
 def test_published_numbers_become_tables_without_data(project, snakemake):
@@ -47,3 +58,66 @@ def test_measured_tables_that_are_there_are_joined(project, snakemake):
     table.touch()
     after = snakemake(project, "-n", "-p", experiment="paper").stdout
     assert "--table data/tables/coop.parquet" in after
+
+
+@pytest.fixture(scope="module")
+def paper(tmp_path_factory: pytest.TempPathFactory, snakemake) -> Path:
+    """A copy of the project in which the paper's figures are drawn. Read it, don't change it."""
+    folder = copy_project(tmp_path_factory.mktemp("paper") / "project")
+    done = snakemake(folder, *ALONE, "--cores", "all", experiment="paper")
+    assert done.returncode == 0, done.stdout[-5000:]
+    return folder
+
+
+@pytest.fixture
+def drawn(paper: Path, tmp_path: Path) -> Path:
+    """A copy of it, file times and provenance included, to be changed."""
+    return Path(shutil.copytree(paper, tmp_path / "drawn"))
+
+
+def test_every_figure_of_the_paper_is_drawn_without_data(paper: Path, plan):
+    figures = Path("results/paper/figures")
+    names = {path.stem for path in (paper / figures).iterdir()}
+    assert {
+        f"figure-{number}" for number in (1, 4, 6, 7, 8, 9, 14, 16, 21, 22, 23, 24, 25)
+    } == names
+    for name in names:
+        for suffix in METADATA:
+            assert (paper / figures / f"{name}{suffix}").stat().st_size > 5000
+    assert not (paper / "datasets").exists() and not (paper / "data" / "models").exists()
+    assert plan(paper, *ALONE, experiment="paper") == {}
+
+
+@pytest.mark.parametrize(
+    ("path", "old", "new", "jobs"),
+    [
+        # The page lists the captions, so it is written again; nothing else is.
+        (PAPER, "Figure 14: comparison", "Figure 14: a comparison", {"figure": 1, "page": 1}),
+        ("src/wiseft/figures/landscape.py", "CHORD =", "\nCHORD =", {"figure": LANDSCAPES}),
+        ("src/wiseft/style/paper.mplstyle", "font.size: 7", "font.size: 7.1", {"figure": 13}),
+        ("src/wiseft/figures/page/page.css", "h1 { font-size", "h1 {  font-size", {"page": 1}),
+    ],
+)
+def test_a_change_draws_again_only_what_it_shows_in(drawn: Path, plan, path, old, new, jobs):
+    text = (drawn / path).read_text()
+    assert text.count(old) == 1
+    (drawn / path).write_text(text.replace(old, new))
+    assert plan(drawn, *ALONE, experiment="paper") == {**jobs, "all": 1}
+
+
+def test_the_workflow_of_figures_has_no_other_rule(project: Path, snakemake):
+    done = snakemake(project, *ALONE, "--list-rules", experiment="digits-smoke")
+    known = {"all", "figure", "page", "paper_tables", "provenance", "report"}
+    assert known == {line for line in done.stdout.splitlines() if line.isidentifier()}
+
+
+def test_the_report_holds_figures_tables_page_and_provenance(paper: Path, snakemake):
+    done = snakemake(paper, *ALONE, "--report", "report.html", experiment="paper")
+    assert done.returncode == 0, done.stdout[-5000:]
+    text = (paper / "report.html").read_text()
+    (paper / "report.html").unlink()
+    for category in ("Figures", "Interactive page", "Provenance", "Tables of numbers"):
+        assert f'"{category}"' in text, category
+    for name in ("paper.csv", "table-13.csv", "provenance.html", "index.html", "figure-25.png"):
+        assert name in text, name
+    assert "Figure 25: output-space ensembles" in text

@@ -38,6 +38,7 @@ def test_jobs_of_the_default_experiment(project, plan: Plan):
         "headline": 1,
         "figure": 3,
         "page": 1,
+        "provenance": 1,
         "report": 1,
         "all": 1,
     }

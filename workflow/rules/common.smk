@@ -56,7 +56,15 @@ TABLE_READERS = [
 # Keys of a model's entry that its weights do not depend on.
 NOT_OF_WEIGHTS = {"title", "calibrate", "label_map", "names_of", "pretrain"}
 # Modules of the figures stage that one figure does not depend on.
-OTHER_FIGURE_MODULES = {*FIGURES, "headline", "summary", "paper", "provenance", "context", "__init__"}
+OTHER_FIGURE_MODULES = {
+    *FIGURES,
+    "headline",
+    "summary",
+    "paper",
+    "provenance",
+    "context",
+    "__init__",
+}
 OTHER_FIGURE_MODULES -= {"bars"}  # `diversity` and `overrides` are made of them
 
 

@@ -1,4 +1,4 @@
-"""Commands of the figures stage: `figure`, `paper-figures`, `page`, `report` and `headline`."""
+"""Commands of the figures stage: figures, the interactive page, provenance, summary, headline."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ Table = Annotated[Path, typer.Option(help="The tidy table (.parquet or .csv).")]
 
 
 def register(app: typer.Typer) -> None:
-    """Add the commands `figure`, `paper-figures`, `page`, `report` and `headline`."""
+    """Add the commands of the figures stage."""
     app.command("figure")(figure)
     app.command("paper-figures")(paper_figures)
     app.command("page")(page)
+    app.command("provenance")(provenance)
     app.command("report")(report)
     app.command("headline")(headline)
 
@@ -101,6 +102,23 @@ def page(
 
     about = parse_settings(PageSettings, settings, "--settings")
     write_text(output, build_page(read_table(table), about, output, link or []))
+
+
+def provenance(
+    table: Table,
+    settings: Annotated[
+        str, typer.Option(help="The experiment's settings as JSON or YAML, or @ and a file.")
+    ],
+    output: Annotated[Path, typer.Option(help="The HTML file to write.")],
+) -> None:
+    """Write what an experiment's numbers come from: settings, versions, and each run's files."""
+    from wiseft.figures.provenance import provenance_page
+    from wiseft.io import sha256_file, write_text
+    from wiseft.tabulate import read_table
+
+    chosen = _mapping("provenance: --settings", settings)
+    files = {table.as_posix(): sha256_file(table)}
+    write_text(output, provenance_page(read_table(table), chosen, files))
 
 
 def report(

@@ -53,10 +53,10 @@ def provenance_page(
 
 def _runs(table: pd.DataFrame) -> list[list[str]]:
     """Return a row for each run: its keys, how many numbers it has, and where they are from."""
+    keys = table[KEYS].astype("string").fillna("")
     found = []
-    for values, part in table.groupby(KEYS, dropna=False, sort=True):
-        texts = ("" if pd.isna(value) else str(value) for value in values)
-        key = dict(zip(KEYS, texts, strict=True))
+    for values, part in keys.groupby(KEYS, sort=True):
+        key = dict(zip(KEYS, map(str, values), strict=True))
         found.append([*key.values(), str(len(part)), _origin(key)])
     return found
 
