@@ -95,7 +95,12 @@ def test_every_figure_of_the_paper_is_drawn_without_data(paper: Path, plan):
         (PAPER, "Figure 14: comparison", "Figure 14: a comparison", {"figure": 1, "page": 1}),
         ("src/wiseft/figures/landscape.py", "CHORD =", "\nCHORD =", {"figure": LANDSCAPES}),
         ("src/wiseft/style/paper.mplstyle", "font.size: 7", "font.size: 7.1", {"figure": 13}),
-        ("src/wiseft/figures/page/page.css", "h1 { font-size", "h1 {  font-size", {"page": 1}),
+        (
+            "src/wiseft/figures/page/page.css",
+            "h1 { font-size: 1.6rem",
+            "h1 { font-size: 1.7rem",
+            {"page": 1},
+        ),
     ],
 )
 def test_a_change_draws_again_only_what_it_shows_in(drawn: Path, plan, path, old, new, jobs):
