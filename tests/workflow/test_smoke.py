@@ -132,7 +132,7 @@ def test_one_more_figure(continued: Path, snakemake, plan: Plan, edit):
 
 def test_one_more_interpolated_file(continued: Path, plan: Plan, edit):
     edit(continued, "\ninterpolate: [0.5]", "\ninterpolate: [0.5, 0.3]")
-    assert plan(continued) == {"interpolate": 4, "all": 1}
+    assert plan(continued) == {"interpolate": 4, "provenance": 1, "all": 1}
 
 
 def test_changed_drawing_draws_again(continued: Path, plan: Plan):
