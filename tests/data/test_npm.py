@@ -194,7 +194,7 @@ def test_what_a_killed_run_left_is_removed(path, npm):
 @pytest.mark.parametrize(
     ("project", "version"),
     [
-        ("--registry=http://evil", "1.0.0"),
+        ("--prefix=elsewhere", "1.0.0"),
         ("../folder", "1.0.0"),
         ("https://evil/a.tgz", "1.0.0"),
         ("git+ssh://evil/repository", "1.0.0"),

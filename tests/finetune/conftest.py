@@ -132,6 +132,21 @@ class Trainings:
         folder = self.folder / name
         return Outputs(folder / "theta_1.safetensors", folder / "curve.csv", folder / "state")
 
+    def command(self, settings, *more, name="run") -> list[str]:
+        """Return the arguments of the command that does the same."""
+        outputs = self.outputs(name)
+        options = {
+            "--theta-0": self.theta_0,
+            "--dataset": self.manifest,
+            "--settings": settings.model_dump_json(),
+            "--seed": 0,
+            "--state": outputs.state,
+            "--theta-1": outputs.theta_1,
+            "--curve": outputs.curve,
+            "--device": "cpu",
+        }
+        return ["finetune", *(str(part) for option in options.items() for part in option), *more]
+
     def __call__(
         self, settings, seed=0, name="run", theta_0=None, manifest=None, way=None
     ) -> Outputs:

@@ -262,25 +262,10 @@ def test_more_processes_than_gpus_are_told(monkeypatch):
         pass
 
 
-def command(train, settings, name, *more):
-    outputs = train.outputs(name)
-    options = {
-        "--theta-0": train.theta_0,
-        "--dataset": train.manifest,
-        "--settings": settings.model_dump_json(),
-        "--seed": 0,
-        "--state": outputs.state,
-        "--theta-1": outputs.theta_1,
-        "--curve": outputs.curve,
-        "--device": "cpu",
-    }
-    return ["finetune", *(str(part) for pair in options.items() for part in pair), *more]
-
-
 def test_the_command_starts_its_processes(train, settings, tmp_path):
     alone, chosen = train(settings(**SGD), name="alone"), settings(**SGD)
     record = tmp_path / "record.json"
-    arguments = command(train, chosen, "run", "--how", '{"gpus": 2}', "--record", str(record))
+    arguments = train.command(chosen, "--how", '{"gpus": 2}', "--record", str(record))
     with pytest.raises(SystemExit) as left:
         main(arguments)
     assert left.value.code == 0
@@ -308,7 +293,7 @@ def test_under_torchrun_an_error_of_one_process_ends_the_job_with_its_traceback(
     (tmp_path / "script.py").write_text(SCRIPT)
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     job = subprocess.run(
-        [sys.executable, *torchrun, tmp_path / "script.py", *command(train, settings(), "run")],
+        [sys.executable, *torchrun, tmp_path / "script.py", *train.command(settings())],
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,

@@ -434,23 +434,8 @@ main(sys.argv[1:])
 """
 
 
-def command(train, settings):
-    outputs = train.outputs()
-    options = {
-        "--theta-0": train.theta_0,
-        "--dataset": train.manifest,
-        "--settings": settings.model_dump_json(),
-        "--seed": 0,
-        "--state": outputs.state,
-        "--theta-1": outputs.theta_1,
-        "--curve": outputs.curve,
-        "--device": "cpu",
-    }
-    return ["finetune", *(str(part) for option in options.items() for part in option)]
-
-
 def test_sigkill_and_the_command_again(train, settings, capsys, uninterrupted):
-    arguments = command(train, settings())
+    arguments = train.command(settings())
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     process = subprocess.run([sys.executable, "-c", SCRIPT, *arguments], env=environment)
     assert process.returncode == -signal.SIGKILL
@@ -468,12 +453,12 @@ def test_the_command_says_that_a_signal_ended_it(
 ):
     signal_after(signum, 3)
     with pytest.raises(SystemExit) as left:
-        main(command(train, settings()))
+        main(train.command(settings()))
     assert left.value.code == code
     said = capsys.readouterr().err.splitlines()[-1]
     assert "ended the training after step 4 of 9; its state is saved, and the same command" in said
     signal_after(signum, -1)
     with pytest.raises(SystemExit) as left:
-        main(command(train, settings()))
+        main(train.command(settings()))
     assert left.value.code == 0
     assert_same_results(uninterrupted, train.outputs())

@@ -96,6 +96,7 @@ def test_pickled_npy_is_refused_without_being_loaded(tmp_path, option):
         read("cifar10.2", tmp_path, **{option: {"test": path.name}})
     assert "cifar102_test.npz of modestyachts/cifar-10.2, commit 521467a5" in str(error.value)
     assert not mark.exists()
+    # On purpose, of a file that this test wrote: it shows that loading would have run its code.
     np.load(path, allow_pickle=True)
     assert mark.exists(), "the pickle would not have written anything, so the test shows nothing"
 

@@ -31,9 +31,6 @@ from wiseft.figures.select import FIXED_ALPHA
 from wiseft.figures.series import PUBLISHED
 from wiseft.tabulate.schema import AVERAGE_PREFIX
 
-FIRST_MODEL = "clip-vit-l-14-336"
-"""The model that a page with several opens with: the paper's main one."""
-
 
 class PageSettings(Entry):
     """What the page says and shows; from the experiment."""
@@ -69,7 +66,7 @@ def build_page(
     lines = lines_of(table, reference, wanted, settings.view)
     names = [name for name in wanted if any(name in line.values for line in lines)]
     models = models_of(lines)
-    model = FIRST_MODEL if FIRST_MODEL in models else models[0]
+    model = max(models, key=lambda name: _datasets_of(lines, name))
     alpha = _first_alpha(lines, model, reference)
     spec = chart(
         records(lines, reference, names, titles),
@@ -94,6 +91,11 @@ def build_page(
         style=_part("page.css"),
         script=_part("page.js"),
     )
+
+
+def _datasets_of(lines: list[Line], model: str) -> int:
+    """Return on how many datasets a model has numbers; a page opens with that of the most."""
+    return len({name for line in lines if line.model == model for name in line.values})
 
 
 def _first_alpha(lines: list[Line], model: str, reference: str) -> float:
