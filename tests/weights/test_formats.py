@@ -340,3 +340,10 @@ def test_align_and_timm_folders_are_taken_over(tmp_path):
     tensors, header = load_weights(tmp_path / "t.safetensors")
     assert same(tensors, weights)
     assert header["architecture"] == described
+
+
+def test_text_is_no_weights_and_nobody_is_sent_to_unsafe_loading(tmp_path):
+    (tmp_path / "README.md").write_text("# A title\n")
+    with pytest.raises(WiseftError, match="is not a file of weights") as error:
+        read_checkpoint(tmp_path / "README.md")
+    assert "weights_only" not in str(error.value)

@@ -164,8 +164,8 @@ def _read_torchscript(path: Path) -> dict[str, Tensor]:
 def _torch_load(path: Path) -> Any:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise _pickled(path, error) from None
+    except pickle.UnpicklingError:
+        raise _pickled(path) from None
     except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
         raise WiseftError(
             f"{path} is neither safetensors nor a whole file of torch ({error}); copy or download "
@@ -173,16 +173,17 @@ def _torch_load(path: Path) -> Any:
         ) from None
 
 
-def _pickled(path: Path, error: Exception) -> WiseftError:
+def _pickled(path: Path) -> WiseftError:
     """Return why a file of Python objects is not loaded, and what to do instead."""
     names: list[str] = []
     if zipfile.is_zipfile(path):
         names = sorted(torch.serialization.get_unsafe_globals_in_checkpoint(path))
     if not names:
-        first = str(error).splitlines()[0] if str(error) else type(error).__name__
+        # torch's own message would send the user to weights_only=False, which runs the file's code.
         return WiseftError(
-            f"{path} is not a file of weights: {first}. A state dict saved by torch.save, "
-            "safetensors or a folder of transformers is expected"
+            f"{path} is not a file of weights, or an old pickle of more than tensors, which is not "
+            "loaded because that could run code. A state dict saved by torch.save, safetensors or "
+            "a folder of transformers is expected"
         )
     return WiseftError(
         f"{path} holds pickled objects of {', '.join(names[:3])}: loading it would run code that "
