@@ -21,7 +21,9 @@ from wiseft.config import (
     SourceFile,
     experiment_runs,
     load_config,
+    model_names,
     paths,
+    trains,
 )
 from wiseft.data.sources import missing_files
 from wiseft.errors import WiseftError
@@ -207,7 +209,7 @@ def _packages_to_fetch(
     for dataset in catalogue.dataset_closure(_needed(entry)):
         if not (root / paths.manifest_path(dataset, datasets_root)).is_file():
             keys += catalogue.dataset(dataset).packages
-    for name in entry.models:
+    for name in model_names(entry, catalogue):
         pretrain = catalogue.model(name)[0].pretrain
         if pretrain and not (root / paths.weights_path(name)).is_file():
             keys += pretrain.font_packages
@@ -224,23 +226,22 @@ def wanted_files(
     """Return the files of every kind of artifact that the experiment is made of, in that order."""
     runs = experiment_runs(entry)
     name, reference = entry.experiment, entry.reference
+    models = model_names(entry, catalogue)
     return {
         "datasets": [
             paths.manifest_path(dataset, datasets_root)
             for dataset in catalogue.dataset_closure(_needed(entry))
         ],
-        "zero-shot weights": [paths.weights_path(model) for model in entry.models],
-        "zero-shot models (theta_0)": [
-            paths.theta_0_path(model, reference) for model in entry.models
-        ],
+        "zero-shot weights": [paths.weights_path(model) for model in models],
+        "zero-shot models (theta_0)": [paths.theta_0_path(model, reference) for model in models],
         "fine-tuned models (theta_1)": _theta_1(
-            run for run in runs if not run.baseline and not entry.zero_shot_only
+            run for run in runs if not run.baseline and trains(run, catalogue)
         ),
         "from-scratch baselines": _theta_1(run for run in runs if run.baseline),
         "interpolated models": [
             paths.theta_path(run.name, run.seed, alpha)
             for run in runs
-            if not run.baseline
+            if not run.baseline and trains(run, catalogue)
             for alpha in entry.interpolate_names
         ],
         "evaluations": [

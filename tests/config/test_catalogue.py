@@ -5,10 +5,22 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import yaml
 
-from wiseft.config import Catalogue, experiment_runs, load_config, run_name, split_run_name
+from wiseft.config import (
+    Catalogue,
+    experiment_runs,
+    load_config,
+    model_names,
+    run_name,
+    split_run_name,
+    theta_1_of,
+    trains,
+)
 from wiseft.config.resolve import problems, resolve
 from wiseft.errors import WiseftError
+
+from .conftest import Edit
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -168,3 +180,68 @@ def test_fresh_seeds_are_the_same_models_otherwise() -> None:
         key for key in one["experiment"] if one["experiment"][key] != five["experiment"][key]
     } == (differing)
     assert set(one["runs"]) < set(five["runs"])
+
+
+# --------------------------------------------------------------- models that are only combined
+
+APART = {
+    "name": "apart",
+    "title": "Apart",
+    "paper": "Table 13",
+    "independent": {
+        "other": {"model": "brought"},
+        "scratch": {"model": "tiny", "baseline": "scratch__n10"},
+    },
+}
+
+
+@pytest.fixture
+def apart(project: Path, edit: Edit) -> Path:
+    """The project, with a method that trains nothing and combines each of two other models."""
+    (project / "config/methods/apart.yaml").write_text(yaml.safe_dump(APART))
+    edit("experiments/mini", "models", ["tiny-s3"])
+    edit("experiments/mini", "methods", ["tune__short", "apart__other", "apart__scratch"])
+    edit("experiments/mini", "baselines.seeds", [0, 1])
+    return project
+
+
+def test_a_model_that_is_only_combined_stands_in_for_theta_1(apart: Path) -> None:
+    catalogue = Catalogue(apart)
+    entry = catalogue.experiment("mini")
+    assert model_names(entry, catalogue) == ["tiny-s3", "brought"]
+    found = {
+        (run.method_id, run.seed): (trains(run, catalogue), theta_1_of(run, catalogue).as_posix())
+        for run in experiment_runs(entry)
+    }
+    runs = "data/runs/tiny__toy__scratch__n10/seed-1/theta_1.safetensors"
+    assert found["apart__other", 0] == (False, "data/models/brought/toy/theta_0.safetensors")
+    assert found["apart__scratch", 1] == (False, runs)
+    assert found["scratch__n10", 1] == (True, runs)
+    assert found["tune__short", 0][0]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "expected"),
+    [
+        ("combinations", ["weight"], "methods lists apart__other, of which only outputs can be"),
+        ("models", ["tiny-s3", "brought"], "which is brought, but models lists that too"),
+        ("baselines", None, "which is the baseline scratch__n10 of tiny, but baselines must then"),
+        ("baselines.seeds", [0], "must then list it, with every seed of seeds"),
+        ("methods", ["tune", "apart"], "method apart trains nothing; say which model it combines"),
+        ("methods", ["tune", "apart__othr"], "method apart has no variant othr; did you mean oth"),
+    ],
+)
+def test_a_model_that_is_only_combined_must_be_there(
+    apart: Path, edit: Edit, key: str, value: object, expected: str
+) -> None:
+    edit("experiments/mini", key, value)
+    with pytest.raises(WiseftError) as caught:
+        Catalogue(apart).experiment("mini")
+    assert expected in str(caught.value)
+
+
+@pytest.mark.parametrize("more", [{"variants": {"a": {"epochs": 1}}}, {"checkpoint": "a.pt"}])
+def test_a_method_trains_or_combines(apart: Path, more: dict[str, object]) -> None:
+    (apart / "config/methods/apart.yaml").write_text(yaml.safe_dump(APART | more))
+    with pytest.raises(WiseftError, match="nothing is trained then; leave them out"):
+        Catalogue(apart).method("apart")

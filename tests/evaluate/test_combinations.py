@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from tests.evaluate.conftest import ABOUT, CLASSES, Ends, N, tiny_header, tiny_tensors
 
-from wiseft.classifier import build_classifier
+from wiseft.classifier import build_classifier, classifier_tensors
 from wiseft.combine import combine_logits, softmax_ensemble, uniforms
 from wiseft.data.store import open_split
 from wiseft.errors import WiseftError
@@ -31,13 +31,13 @@ def run(request: Request) -> tuple[dict, pd.DataFrame]:
     return json.loads(path.read_text()), pd.read_parquet(path.with_name("predictions.parquet"))
 
 
-def direct(theta: Path, manifest: Path) -> torch.Tensor:
+def direct(theta: Path, manifest: Path, size: int | None = None) -> torch.Tensor:
     """The logits of one file, over both splits, computed without the sweep."""
     loaded = load_theta(theta)
     model = build_classifier(loaded.header, loaded.tensors)
     parts = []
     for name in N:
-        images = torch.from_numpy(open_split(manifest, name).read(slice(None)))
+        images = torch.from_numpy(open_split(manifest, name, size).read(slice(None)))
         with torch.no_grad():
             parts += [model(each.permute(0, 3, 1, 2)) for each in images.split(10)]
     return torch.cat(parts)
@@ -176,11 +176,11 @@ def test_stored_logits_are_written_once(
     assert after == before
 
 
-def test_stored_logits_must_be_of_the_grid_and_of_weights(request_for: Build) -> None:
+def test_stored_logits_must_be_of_the_grid_and_of_weights_or_outputs(request_for: Build) -> None:
     with pytest.raises(WiseftError, match=r"stored at alpha 0\.123, but the grid is"):
         run(request_for(alphas=GRID, logits=["0.123"]))
-    with pytest.raises(WiseftError, match="add it to the combinations"):
-        run(request_for(alphas=GRID, logits=["1.000"], combinations=("output",)))
+    with pytest.raises(WiseftError, match="add one to the combinations"):
+        run(request_for(alphas=GRID, logits=["1.000"], combinations=("softmax",)))
 
 
 def test_logits_beyond_half_precision(request_for: Build, ends: Ends, tmp_path: Path) -> None:
@@ -221,3 +221,77 @@ def test_class_that_is_never_predicted(
     assert bool(stored["weight/0.000"][:, never].isneginf().all())
     softmax = softmax_ensemble([direct(path, manifest) for path in paths], (0.7, 0.3))
     assert np.array_equal(column(table, "softmax", "0.300", "prediction"), softmax.argmax(dim=1))
+
+
+OTHER = {
+    "embed_dim": 12,
+    "vision_cfg": {"image_size": 64, "layers": [1, 1, 1, 1], "width": 12, "patch_size": None},
+    "text_cfg": {"context_length": 16, "vocab_size": 100, "width": 12, "heads": 2, "layers": 1},
+}
+
+
+@pytest.fixture
+def independent(tmp_path: Path) -> Callable[..., Path]:
+    """Write a classifier of another architecture, size of images and normalisation."""
+
+    def write(**changes) -> Path:
+        preprocessing = {"size": 64, "mean": [0.1, 0.2, 0.3], "std": [0.5, 0.6, 0.7]}
+        header = tiny_header(architecture=OTHER, preprocessing=preprocessing, **changes)
+        model = build_classifier(header, seed=5)
+        torch.nn.init.normal_(model.head.weight, generator=torch.Generator().manual_seed(5))
+        path = tmp_path / "independent.safetensors"
+        save_theta(path, {k: v.detach() for k, v in classifier_tensors(model).items()}, header)
+        return path
+
+    return write
+
+
+def test_outputs_of_two_architectures_are_combined(
+    request_for: Build, ends: Ends, independent: Callable[..., Path], manifest: Path
+) -> None:
+    other, outputs = independent(), ("output", "softmax", "random")
+    request = request_for(theta_1=other, alphas=GRID, combinations=outputs, logits=["1.000"])
+    metrics, table = run(request)
+    raw = [direct(ends.theta_0, manifest), direct(other, manifest, size=64)]
+    classes = [logits.argmax(dim=1) for logits in raw]
+    assert (classes[0] != classes[1]).any()
+    for alpha in GRID:
+        mixed = (1 - float(alpha)) * raw[0] + float(alpha) * raw[1]
+        assert np.array_equal(column(table, "output", alpha, "prediction"), mixed.argmax(dim=1))
+        top = mixed.topk(2, dim=1).values
+        np.testing.assert_allclose(column(table, "output", alpha, "top1"), top[:, 0], rtol=1e-4)
+        probable = softmax_ensemble(raw, (1 - float(alpha), float(alpha))).argmax(dim=1)
+        assert np.array_equal(column(table, "softmax", alpha, "prediction"), probable)
+        drawn = column(table, "random", alpha, "prediction")
+        assert np.all((drawn == classes[0].numpy()) | (drawn == classes[1].numpy()))
+    assert {row["combination"] for row in metrics["rows"]} == set(outputs)
+    stored = StoredTensors(request.output_dir / "shapes" / "logits.safetensors")
+    np.testing.assert_allclose(stored["output/1.000"], raw[1], rtol=2e-3, atol=1e-3)
+    again, _ = run(request)
+    assert again == metrics
+
+
+def test_a_class_that_one_of_two_models_never_predicts(
+    request_for: Build, independent: Callable[..., Path]
+) -> None:
+    never = CLASSES.index("two")
+    request = request_for(
+        theta_1=independent(never_predicted=[never]),
+        alphas=GRID,
+        combinations=("output", "softmax"),
+    )
+    _, table = run(request)
+    predicted = {alpha: column(table, "output", alpha, "prediction") for alpha in GRID}
+    assert (predicted["0.000"] == never).any(), "the zero-shot end predicts every class"
+    assert not any((predicted[alpha] == never).any() for alpha in GRID[1:])
+    assert (column(table, "softmax", "0.300", "prediction") == never).any()
+
+
+def test_weights_of_two_architectures_are_not_combined(
+    request_for: Build, independent: Callable[..., Path]
+) -> None:
+    with pytest.raises(WiseftError, match="different architectures"):
+        run(request_for(theta_1=independent(), combinations=("weight", "output")))
+    other = independent(class_names=list(reversed(CLASSES)))
+    with pytest.raises(WiseftError, match="differ in class_names"):
+        run(request_for(theta_1=other, combinations=("output",)))

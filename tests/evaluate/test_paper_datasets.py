@@ -21,6 +21,7 @@ from wiseft.data.manifest import open_manifest
 from wiseft.data.sources import Fetched
 from wiseft.data.store import Split, open_split
 from wiseft.evaluate import Request, evaluate_suite, suite
+from wiseft.evaluate.sweep import Pixels
 from wiseft.evaluate.views import SuiteEvaluation
 from wiseft.io import read_json
 from wiseft.theta import save_theta
@@ -50,17 +51,18 @@ class FixedSweep:
 
     combinations = ("weight",)
     never_predicted = ()
+    sizes = (int(tiny_header().preprocessing["size"]),)
 
     def __init__(self, logits: Logits):
         self._rest = torch.from_numpy(logits)
 
-    def pixels(self, images: torch.Tensor) -> torch.Tensor:
-        return images
+    def pixels(self, images: Sequence[torch.Tensor]) -> Pixels:
+        return tuple(images)
 
     def logits(
-        self, batches: list[torch.Tensor], alphas: list[str], numbers: torch.Tensor | None = None
+        self, batches: Sequence[Pixels], alphas: list[str], numbers: torch.Tensor | None = None
     ) -> Iterator[tuple[str, str, torch.Tensor]]:
-        n = sum(map(len, batches))
+        n = sum(len(batch[0]) for batch in batches)
         here, self._rest = self._rest[:n], self._rest[n:]
         yield "weight", "1.000", here
 

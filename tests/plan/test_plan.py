@@ -144,6 +144,20 @@ def test_disk_space_is_that_of_the_files(catalogue):
     assert disk["interpolated"] == pytest.approx(6 * disk["theta_0"])
 
 
+def test_a_model_that_is_only_combined_sees_each_image_once(catalogue):
+    plan = estimate(catalogue, "independent-ensembles", A100)
+    rows = {row.method: row for row in plan.rows}
+    ensemble = rows["independent-ensemble__ns-efficientnet-b6"]
+    assert ensemble.training_hours == 0
+    clip, other = (
+        tower_cost(catalogue, name).image_flops
+        for name in ("clip-vit-l-14-336", "ns-efficientnet-b6")
+    )
+    one_pass = rows["end-to-end"].evaluation_hours / 21
+    assert ensemble.evaluation_hours == pytest.approx(one_pass * (1 + other / clip), rel=1e-6)
+    assert (plan.jobs["weights"], plan.jobs["zeroshot"], plan.jobs["finetune"]) == (3, 3, 1)
+
+
 def bytes_of(tensors: dict) -> int:
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
 

@@ -20,7 +20,7 @@ from wiseft.tabulate.schema import TABLE, conform
 
 REPOSITORY = Path(__file__).parents[2]
 CATALOGUE = Catalogue(REPOSITORY)
-SHORT = (0.0, 0.25, 0.5, 0.75, 1.0)
+SHORT = (0.0, 0.25, 0.4, 0.5, 0.75, 1.0)
 GRID = [round(0.05 * step, 2) for step in range(21)]
 OURS = ("cifar10-corruptions", "paper-datasets")
 PAPER = [
@@ -64,7 +64,10 @@ def _of_run(
     about = {"model": model, "reference": reference, "method": method, "variant": variant}
     about |= {"run": run.name, "seed": run.seed}
     there = ["weight"] if run.baseline else entry.combinations
+    # Outputs of a linear classifier are combined as its weights are; weights of two models never.
     hidden = {"output"} if "linear" in run.name else set()
+    if not entry.zero_shot_only and CATALOGUE.independent(run.method_id):
+        hidden = {"weight"}
     for combination in [name for name in there if name not in hidden]:
         for alpha in sorted(set(alphas) & set(entry.alphas)):
             found = {}
@@ -136,6 +139,12 @@ def test_the_main_experiments_fill_the_papers_tables() -> None:
     }
 
 
+def test_ensembles_with_independent_models_fill_table_13() -> None:
+    found = cells([made_up(CATALOGUE.experiment("independent-ensembles"), GRID)], [13])
+    assert len(found) == 15 * 8
+    assert found["measured"].notna().all()
+
+
 @pytest.mark.parametrize("name", PAPER)
 def test_a_header_says_what_to_expect(name: str) -> None:
     text = (REPOSITORY / "config" / "experiments" / f"{name}.yaml").read_text()
@@ -152,6 +161,7 @@ def test_every_experiment_of_the_paper_is_there() -> None:
     wanted = {"paper", "imagenet", "zeroshot-check", "hyperparameters", "augmentation", "ema"}
     wanted |= {"ensembles", "linear-alternatives", "landscape", "coop", "align", "jft", "basic"}
     wanted |= {"pretraining-compute", "few-shot", "diversity", "objectnet-names", "samples"}
+    wanted |= {"independent-ensembles"}
     wanted |= {f"further-shifts-{part}" for part in ("video", "cifar10", "fmow", "iwildcam")}
     sets = ("cifar10", "cifar100", "cars", "dtd", "sun397", "food101")
     wanted |= {f"transfer-{name}" for name in sets}

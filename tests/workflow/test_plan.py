@@ -44,6 +44,13 @@ def test_jobs_of_the_default_experiment(project, plan: Plan):
     }
 
 
+def test_models_that_are_only_combined_are_fetched_and_not_trained(project, plan: Plan):
+    jobs = plan(project, experiment="independent-ensembles")
+    wanted = {"weights": 3, "zeroshot": 1, "zeroshot_supervised": 2, "finetune": 1}
+    assert {rule: jobs[rule] for rule in wanted} == wanted
+    assert jobs["evaluate_imagenet"] == 3
+
+
 def test_unknown_experiment_is_one_sentence(project, snakemake):
     done = snakemake(project, "-n", experiment="digitz")
     assert done.returncode == 1

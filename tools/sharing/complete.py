@@ -12,7 +12,10 @@ from wiseft.config import (
     FinetuneSettings,
     Run,
     experiment_runs,
+    model_names,
     paths,
+    theta_1_of,
+    trains,
 )
 from wiseft.io import read_json
 from wiseft.stages import VERSION
@@ -28,10 +31,11 @@ def missing_files(root: Path, catalogue: Catalogue, name: str) -> list[str]:
         WiseftError: if the experiment is unknown.
     """
     entry = catalogue.experiment(name)
-    wanted = [paths.weights_path(model) for model in entry.models]
-    wanted += [paths.theta_0_path(model, entry.reference) for model in entry.models]
+    models = model_names(entry, catalogue)
+    wanted = [paths.weights_path(model) for model in models]
+    wanted += [paths.theta_0_path(model, entry.reference) for model in models]
     for run in experiment_runs(entry):
-        if not entry.zero_shot_only:
+        if trains(run, catalogue):
             wanted.append(paths.theta_1_path(run.name, run.seed))
         for dataset in entry.datasets:
             wanted.append(paths.metrics_path(run.name, run.seed, dataset))
@@ -93,14 +97,15 @@ def artifact_problems(
         WiseftError: if the experiment is unknown or a file can't be read.
     """
     entry = catalogue.experiment(name)
-    problems = [text for model in entry.models for text in _weights(root, catalogue, model)]
+    models = model_names(entry, catalogue)
+    problems = [text for model in models for text in _weights(root, catalogue, model)]
     for run in experiment_runs(entry):
         trained = root / paths.theta_1_path(run.name, run.seed)
         if trained.is_file() and catalogue.checkpoint(run.method_id) is None:
             settings = catalogue.method_settings(run.method_id)
             wanted = {} if settings.search else settings.model_dump(mode="json")
             problems += _header(trained, "finetune", wanted)
-        problems += _evaluations(root, entry, run, sums)
+        problems += _evaluations(root, catalogue, entry, run, sums)
     return problems
 
 
@@ -135,10 +140,10 @@ def _header(path: Path, stage: str, wanted: dict[str, Any]) -> list[str]:
 
 
 def _evaluations(
-    root: Path, entry: ExperimentEntry, run: Run, sums: dict[str, str]
+    root: Path, catalogue: Catalogue, entry: ExperimentEntry, run: Run, sums: dict[str, str]
 ) -> Iterator[str]:
     """Yield what is wrong with the metrics of a run."""
-    theta = paths.theta_1_path(run.name, run.seed).relative_to(paths.DATA).as_posix()
+    theta = theta_1_of(run, catalogue).relative_to(paths.DATA).as_posix()
     for dataset in entry.datasets:
         path = root / paths.metrics_path(run.name, run.seed, dataset)
         if not path.is_file():

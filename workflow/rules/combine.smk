@@ -12,7 +12,7 @@ rule interpolate:
         f"logs/benchmarks/interpolate/{RUN}/seed-{{seed}}/{{alpha}}.tsv"
     wildcard_constraints:
         model=one_of(EXPERIMENT.models),
-        method=one_of(METHODS),
+        method=one_of(set(METHODS) - {*INDEPENDENT}),
     conda:
         "../../environment.yml"
     threads: 1

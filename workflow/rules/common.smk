@@ -8,8 +8,10 @@ from pathlib import Path
 
 from snakemake.utils import min_version
 from wiseft.alphas import ALPHA_REGEX
-from wiseft.config import Catalogue, experiment_runs, load_config, paths, split_run_name
+from wiseft.config import Catalogue, Run, experiment_runs, load_config, model_names, paths
+from wiseft.config import split_run_name, theta_1_of, trains
 from wiseft.config.experiment import FIGURES
+from wiseft.config.resolve import method_of
 from wiseft.errors import WiseftError
 from wiseft.figures.context import figure_context, has_page, page_context
 from wiseft.gpus import devices
@@ -31,17 +33,20 @@ except WiseftError as error:
 NAME = EXPERIMENT.experiment
 RUNS = experiment_runs(EXPERIMENT)
 METHODS = EXPERIMENT.methods
+# Models that are made into a theta_0: those that are fine-tuned, and those only combined with them.
+MODELS = model_names(EXPERIMENT, CATALOGUE)
+INDEPENDENT = [m for m in METHODS if CATALOGUE.independent(m)]
 CHECKPOINTS = {m: CATALOGUE.checkpoint(m) for m in METHODS if CATALOGUE.checkpoint(m)}
 SEARCHED = [m for m in METHODS if CATALOGUE.method_settings(m).search]
 CONTRASTIVE = [m for m in METHODS if CATALOGUE.method_settings(m).loss == "contrastive"]
 BASELINES = list(dict.fromkeys(run.method_id for run in RUNS if run.baseline))
 BASELINE_MODELS = sorted({run.model for run in RUNS if run.baseline})
 ZERO_SHOT = [run.method_id for run in RUNS if EXPERIMENT.zero_shot_only]
-PRETRAINED = [m for m in EXPERIMENT.models if CATALOGUE.model(m)[0].source == "pretrain"]
-FETCHED_MODELS = [m for m in EXPERIMENT.models if CATALOGUE.model(m)[0].fetched]
+PRETRAINED = [m for m in MODELS if CATALOGUE.model(m)[0].source == "pretrain"]
+FETCHED_MODELS = [m for m in MODELS if CATALOGUE.model(m)[0].fetched]
 # Models whose zero-shot head takes more than prompts, or no prompts at all.
-CALIBRATED = [m for m in EXPERIMENT.models if CATALOGUE.model(m)[0].calibrate]
-SUPERVISED = [m for m in EXPERIMENT.models if CATALOGUE.model(m)[0].source == "timm"]
+CALIBRATED = [m for m in MODELS if CATALOGUE.model(m)[0].calibrate]
+SUPERVISED = [m for m in MODELS if CATALOGUE.model(m)[0].source == "timm"]
 RUN = "{model}__{reference}__{method}"
 # An experiment without runs may show numbers of the paper alone; its datasets are only named.
 PUBLISHED_ONLY = not RUNS and EXPERIMENT.published is not None
@@ -148,11 +153,16 @@ def start_of(wildcards):
     return paths.theta_0_path(wildcards.model, wildcards.reference)
 
 
-def theta_1_of(wildcards):
-    """Return the other end of a run; where nothing is trained it is the zero-shot end again."""
-    if wildcards.method in ZERO_SHOT:
-        return paths.theta_0_path(wildcards.model, wildcards.reference)
-    return paths.theta_1_path(RUN.format(**wildcards), wildcards.seed)
+def end_of(wildcards):
+    """Return the other end of a run: theta_1, or the classifier that stands in its place."""
+    run = Run(wildcards.model, wildcards.reference, wildcards.method, wildcards.seed, False)
+    return theta_1_of(run, CATALOGUE)
+
+
+def combinations_of(wildcards):
+    """Return how the two ends of a run are combined; weights only if they belong together."""
+    outputs = [name for name in EXPERIMENT.combinations if name != "weight"]
+    return ",".join(outputs if wildcards.method in INDEPENDENT else EXPERIMENT.combinations)
 
 
 def logits_of(wildcards):

@@ -7,7 +7,7 @@ for suite, members in SUITES.items():
             f"evaluate_{suite}"
         input:
             theta_0=theta_0_of,
-            theta_1=theta_1_of,
+            theta_1=end_of,
             manifests=manifests(members),
             likes=manifests(like for name in members for like in likes_of(ENTRIES[name])),
             caches=lambda w, members=members: caches_of(w.model, members),
@@ -42,7 +42,7 @@ for suite, members in SUITES.items():
             folder=str(paths.run_folder(RUN, "{seed}") / "evaluate"),
             about=identity_of,
             logits=logits_of,
-            combinations=",".join(EXPERIMENT.combinations),
+            combinations=combinations_of,
         message:
             "evaluate: {wildcards.model}, {wildcards.method}, seed {wildcards.seed}"
         shell:

@@ -12,7 +12,7 @@ rule finetune:
         f"logs/benchmarks/finetune/{RUN}/seed-{{seed}}.tsv"
     wildcard_constraints:
         model=one_of(EXPERIMENT.models),
-        method=one_of(set(METHODS) - {*SEARCHED, *CHECKPOINTS}),
+        method=one_of(set(METHODS) - {*SEARCHED, *CHECKPOINTS, *INDEPENDENT}),
     priority: 50  # the evaluations, which take longest, wait for it
     conda:
         "../../environment.yml"

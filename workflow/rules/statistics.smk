@@ -47,11 +47,8 @@ def statistics():
 def resolved_settings():
     """Return an experiment's settings with those of its methods and models, for the record."""
     settings = EXPERIMENT.model_dump(mode="json", exclude={"figures"})
-    names = dict.fromkeys([*METHODS, *BASELINES])
-    methods = {m: CATALOGUE.method_settings(m).model_dump(mode="json") for m in names}
-    models = {
-        m: model_of(m).model_dump(mode="json", exclude_defaults=True) for m in EXPERIMENT.models
-    }
+    methods = {m: method_of(m, CATALOGUE) for m in dict.fromkeys([*METHODS, *BASELINES])}
+    models = {m: model_of(m).model_dump(mode="json", exclude_defaults=True) for m in MODELS}
     return json.dumps({"experiment": settings, "methods": methods, "models": models})
 
 

@@ -53,17 +53,16 @@ def model_files():
     """Return all weights. They are targets, because Snakemake makes a missing file again only
     if it is asked for, and would else go on with what was once made from it.
     """
-    ends = {(run.model, run.reference) for run in RUNS if not run.baseline}
     return [
-        *(paths.weights_path(model) for model in EXPERIMENT.models),
-        *(paths.theta_0_path(model, reference) for model, reference in sorted(ends)),
-        *(paths.theta_1_path(run.name, run.seed) for run in RUNS if not ZERO_SHOT),
+        *(paths.weights_path(model) for model in MODELS),
+        *(paths.theta_0_path(model, EXPERIMENT.reference) for model in MODELS),
+        *(paths.theta_1_path(run.name, run.seed) for run in RUNS if trains(run, CATALOGUE)),
     ]
 
 
 def interpolated_files():
     """Return the interpolated weights that are kept as files."""
-    combined = [run for run in RUNS if not run.baseline]
+    combined = [run for run in RUNS if not run.baseline and trains(run, CATALOGUE)]
     grid = EXPERIMENT.interpolate_names
     return [paths.theta_path(run.name, run.seed, alpha) for run in combined for alpha in grid]
 

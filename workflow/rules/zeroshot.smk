@@ -11,7 +11,7 @@ rule zeroshot:
     benchmark:
         "logs/benchmarks/zeroshot/{model}/{reference}.tsv"
     wildcard_constraints:
-        model=one_of(set(EXPERIMENT.models) - {*CALIBRATED, *SUPERVISED}),
+        model=one_of({*MODELS} - {*CALIBRATED, *SUPERVISED}),
     conda:
         "../../environment.yml"
     threads: 1

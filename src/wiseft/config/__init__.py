@@ -29,7 +29,7 @@ from wiseft.config.files import NpmPackage, SourceFile
 from wiseft.config.loading import parse_settings
 from wiseft.config.methods import FinetuneSettings, MethodEntry
 from wiseft.config.paths import run_name, split_run_name
-from wiseft.config.runs import Run, experiment_runs
+from wiseft.config.runs import Run, experiment_runs, model_names, theta_1_of, trains
 
 __all__ = [
     "FIGURES",
@@ -59,7 +59,10 @@ __all__ = [
     "ViewSettings",
     "experiment_runs",
     "load_config",
+    "model_names",
     "parse_settings",
     "run_name",
     "split_run_name",
+    "theta_1_of",
+    "trains",
 ]

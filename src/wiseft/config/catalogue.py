@@ -19,7 +19,7 @@ from wiseft.config.entries import (
 )
 from wiseft.config.experiment import Config, ExperimentEntry
 from wiseft.config.loading import load_entry, read_yaml, suggest, validate
-from wiseft.config.methods import FinetuneSettings, MethodEntry
+from wiseft.config.methods import FinetuneSettings, IndependentModel, MethodEntry
 from wiseft.errors import WiseftError
 
 E = TypeVar("E", bound=BaseModel)
@@ -136,9 +136,13 @@ class Catalogue:
             return self._settings[method_id]
         name, separator, variant = method_id.partition("__")
         entry = self.method(name)
-        if separator and variant not in entry.variants:
+        known = [*entry.variants, *entry.independent]
+        if separator and variant not in known:
+            raise UnknownName(f"method {name} has no variant {variant}; {suggest(variant, known)}")
+        if entry.independent and not separator:
             raise UnknownName(
-                f"method {name} has no variant {variant}; {suggest(variant, entry.variants)}"
+                f"method {name} trains nothing; say which model it combines: "
+                f"{', '.join(f'{name}__{other}' for other in entry.independent)}"
             )
         self._settings[method_id] = entry.resolve(variant if separator else None)
         return self._settings[method_id]
@@ -146,6 +150,11 @@ class Catalogue:
     def checkpoint(self, method_id: str) -> str | None:
         """Return the checkpoint that a method brings in place of training; None for training."""
         return self.method(method_id.partition("__")[0]).checkpoint
+
+    def independent(self, method_id: str) -> IndependentModel | None:
+        """Return the classifier that a method combines in place of training; None for training."""
+        name, _, variant = method_id.partition("__")
+        return self.method(name).independent.get(variant)
 
     def packages(self) -> dict[str, PackageEntry]:
         """Return the packages that carry data, by their key."""

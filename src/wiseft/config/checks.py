@@ -124,6 +124,8 @@ class _Check:
         for method_id in self.experiment.methods:
             settings = self._get("methods", partial(self.catalogue.method_settings, method_id))
             self._method("methods", method_id, settings, "zero-shot")
+            if settings is not None:
+                self._independent(method_id)
         if self.experiment.baselines:
             for method_id in self.experiment.baselines.methods:
                 settings = self._get(
@@ -149,6 +151,37 @@ class _Check:
             self._add(
                 f"{key} lists {method_id}, which has train_samples: {settings.train_samples}, but "
                 f"the train split of {reference} holds only {available}"
+            )
+
+    def _independent(self, method_id: str) -> None:
+        """Check that a model that is only combined, not trained from, is there to be combined."""
+        found = self.catalogue.independent(method_id)
+        if found is None:
+            return
+        experiment, says = self.experiment, f"methods lists {method_id}"
+        if set(experiment.combinations) <= {"weight"}:
+            self._add(
+                f"{says}, of which only outputs can be combined, but combinations is weight; add "
+                "output to it"
+            )
+        if found.baseline is None:
+            self._get("methods", partial(self.catalogue.model, found.model))
+            self._model_needs(found.model)
+            if found.model in experiment.models:
+                self._add(
+                    f"{says}, which is {found.model}, but models lists that too; remove one of them"
+                )
+            return
+        there = experiment.baselines
+        known = there is not None and (
+            there.model == found.model
+            and found.baseline in there.methods
+            and set(experiment.seeds) <= set(there.seeds)
+        )
+        if not known:
+            self._add(
+                f"{says}, which is the baseline {found.baseline} of {found.model}, but baselines "
+                "must then list it, with every seed of seeds"
             )
 
     def _model_needs(self, name: str) -> None:

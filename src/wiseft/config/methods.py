@@ -333,6 +333,21 @@ FinetuneOverrides = create_model(
 )
 
 
+class IndependentModel(Entry):
+    """A classifier that was not fine-tuned from the zero-shot model it is combined with."""
+
+    model: Name = Field(
+        description="Model whose head for the reference's classes is that classifier; with "
+        "`baseline`, the entry of that one's architecture."
+    )
+    baseline: str | None = Field(
+        None,
+        min_length=1,
+        description="From-scratch baseline of the experiment, by its method and with the run's "
+        "seed, in place of a model's own head.",
+    )
+
+
 class MethodEntry(Entry):
     """A fine-tuning method with its named variants."""
 
@@ -345,6 +360,11 @@ class MethodEntry(Entry):
         description="A model that you fine-tuned, relative to the project, in place of training: "
         "a `.pt` or safetensors file, or a folder of transformers, of the model's architecture.",
     )
+    independent: dict[Name, IndependentModel] = Field(
+        {},
+        description="Classifiers that were trained independently of the zero-shot model, by the "
+        "variant's name, in place of training: only outputs are combined with theirs.",
+    )
     settings: FinetuneSettings = Field(
         FinetuneSettings(), description="Settings of the method itself."
     )
@@ -356,10 +376,16 @@ class MethodEntry(Entry):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if self.checkpoint and (self.variants or self.settings != FinetuneSettings()):
+        trained = self.variants or self.settings != FinetuneSettings()
+        if self.checkpoint and (trained or self.independent):
             raise ValueError(
-                f"checkpoint is {self.checkpoint}, with settings or variants, but nothing is "
-                "trained then; leave them out"
+                f"checkpoint is {self.checkpoint}, with settings, variants or independent, but "
+                "nothing is trained then; leave them out"
+            )
+        if self.independent and trained:
+            raise ValueError(
+                "independent is given with settings or variants, but nothing is trained then; "
+                "leave them out"
             )
         for variant in self.variants:
             try:
@@ -376,7 +402,7 @@ class MethodEntry(Entry):
         """Return the settings of `variant`, or of the method itself for None. Raises KeyError if
         unknown.
         """
-        if variant is None:
+        if variant is None or variant in self.independent:
             return self.settings
         overrides: BaseModel = self.variants[variant]
         return FinetuneSettings.model_validate(

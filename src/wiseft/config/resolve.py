@@ -10,7 +10,7 @@ from typing import Any
 from wiseft.config.catalogue import Catalogue, load_config
 from wiseft.config.dataset_checks import check_dataset
 from wiseft.config.entries import PromptsEntry
-from wiseft.config.runs import experiment_runs
+from wiseft.config.runs import experiment_runs, model_names
 from wiseft.errors import WiseftError
 
 
@@ -30,7 +30,8 @@ def resolve(root: Path, experiment: str | None = None) -> dict[str, Any]:
     entry = catalogue.experiment(config.experiment)
     runs = experiment_runs(entry)
     datasets = {name: catalogue.dataset(name) for name in catalogue.dataset_closure(entry.datasets)}
-    models = {run.model: catalogue.model(run.model)[0] for run in runs}
+    names = dict.fromkeys([*(run.model for run in runs), *model_names(entry, catalogue)])
+    models = {name: catalogue.model(name)[0] for name in names}
     prompts = sorted({dataset.prompts for dataset in datasets.values()})
     return {
         "config": config.model_dump(mode="json"),
@@ -39,13 +40,23 @@ def resolve(root: Path, experiment: str | None = None) -> dict[str, Any]:
         "runs": [f"{run.name}/seed-{run.seed}" for run in runs],
         "models": {name: model.model_dump(mode="json") for name, model in models.items()},
         "methods": {
-            run.method_id: catalogue.method_settings(run.method_id).model_dump(mode="json")
+            run.method_id: method_of(run.method_id, catalogue)
             for run in runs
             if not entry.zero_shot_only
         },
         "datasets": {name: dataset.model_dump(mode="json") for name, dataset in datasets.items()},
         "prompts": {name: _templates(catalogue.prompts(name)) for name in prompts},
     }
+
+
+def method_of(method_id: str, catalogue: Catalogue) -> dict[str, Any]:
+    """Return how a method trains, or which other model it combines, as plain data.
+
+    Raises:
+        WiseftError: if there is no such method or variant.
+    """
+    settings = catalogue.method_settings(method_id)
+    return (catalogue.independent(method_id) or settings).model_dump(mode="json")
 
 
 def _templates(prompts: PromptsEntry) -> Any:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
+from wiseft.config.catalogue import Catalogue
 from wiseft.config.experiment import ZERO_SHOT, ExperimentEntry
-from wiseft.config.paths import run_name
+from wiseft.config.paths import run_name, theta_0_path, theta_1_path
 
 
 @dataclass(frozen=True)
@@ -47,3 +49,33 @@ def experiment_runs(experiment: ExperimentEntry) -> list[Run]:
             for seed in baselines.seeds
         ]
     return runs
+
+
+def model_names(experiment: ExperimentEntry, catalogue: Catalogue) -> list[str]:
+    """Return the models whose theta_0 an experiment needs: its own, and those that were trained
+    independently and are combined with them.
+    """
+    others = [catalogue.independent(method_id) for method_id in experiment.methods]
+    independent = [other.model for other in others if other and other.baseline is None]
+    return list(dict.fromkeys([*experiment.models, *independent]))
+
+
+def trains(run: Run, catalogue: Catalogue) -> bool:
+    """Whether a run has a theta_1 of its own, trained here or imported."""
+    return run.method_id != ZERO_SHOT and catalogue.independent(run.method_id) is None
+
+
+def theta_1_of(run: Run, catalogue: Catalogue) -> Path:
+    """Return the other end of a run: theta_1 or, where none is made for it, another classifier.
+
+    Where nothing is trained, that is the zero-shot end again; for an ensemble with a model that was
+    trained independently, it is that model.
+    """
+    if run.method_id == ZERO_SHOT:
+        return theta_0_path(run.model, run.reference)
+    other = catalogue.independent(run.method_id)
+    if other is None:
+        return theta_1_path(run.name, run.seed)
+    if other.baseline is None:
+        return theta_0_path(other.model, run.reference)
+    return theta_1_path(run_name(other.model, run.reference, other.baseline), run.seed)

@@ -27,7 +27,7 @@ from wiseft.errors import WiseftError
 from wiseft.evaluate.logits import NAME as LOGITS
 from wiseft.evaluate.logits import stored_alphas
 from wiseft.evaluate.spaces import Head, Projection, own_projection
-from wiseft.evaluate.sweep import FIRST, LAST, WEIGHT
+from wiseft.evaluate.sweep import FIRST, LAST, OUTPUT, WEIGHT
 from wiseft.io import read_json, require_file, write_json
 from wiseft.metrics import OUTSIDE, Truth, pairs_of
 from wiseft.stages import VERSION
@@ -188,9 +188,10 @@ def _read(
 ) -> _Side:
     """Return one classifier's side of a dataset, sorted by sample id."""
     path = require_file(folder / "predictions.parquet", "predictions file")
-    names = {what: f"{WEIGHT}/{view}/{alpha}/{what}" for what in ("prediction", "top1", "top2")}
+    space = _space(path)
+    names = {what: f"{space}/{view}/{alpha}/{what}" for what in ("prediction", "top1", "top2")}
     if ensemble is not None:
-        names["both"] = f"{WEIGHT}/{view}/{ensemble}/prediction"
+        names["both"] = f"{space}/{view}/{ensemble}/prediction"
     frame = _frame(path, list(names.values()))
     rows = np.flatnonzero((frame["split"] == split) & (frame[names["prediction"]] != OUTSIDE))
     if not len(rows):
@@ -209,6 +210,13 @@ def _read(
         both=here[names["both"]].to_numpy(np.int32) if ensemble is not None else None,
         logits=_logits(folder, alpha, rows, len(frame), projection),
     )
+
+
+def _space(predictions: Path) -> str:
+    """Return the combination that is looked at: outputs only where weights were not combined."""
+    columns = pq.read_schema(predictions).names
+    spaces = {name.partition("/")[0] for name in columns if "/" in name}
+    return OUTPUT if OUTPUT in spaces and WEIGHT not in spaces else WEIGHT
 
 
 def _frame(path: Path, needed: list[str]) -> pd.DataFrame:
@@ -231,7 +239,7 @@ def _logits(
     path = folder / LOGITS
     metrics = read_json(folder / "metrics.json", "metrics file")
     about = {"dataset": metrics["dataset"], "identity": metrics["identity"]}
-    name = f"{WEIGHT}/{alpha}"
+    name = f"{_space(folder / 'predictions.parquet')}/{alpha}"
     if alpha not in stored_alphas(path, about):
         raise WiseftError(
             f"{path} has no logits at alpha {alpha} of the evaluation beside it; evaluate the run "

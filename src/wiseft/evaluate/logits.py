@@ -1,7 +1,8 @@
 """Stored logits: `logits.safetensors` beside the predictions, for ensembles without another pass.
 
-Tensors are fp16 (samples, the head's classes), named `weight/<alpha>`; rows are in the order of the
-predictions. The logits of the two ends are all that ensembles in the space of outputs need.
+Tensors are fp16 (samples, the head's classes), named `weight/<alpha>` or, where weights were not
+combined, `output/<alpha>`; rows are in the order of the predictions. The logits of the two ends,
+where both are the same, are all that ensembles in the space of outputs need.
 """
 
 from __future__ import annotations
@@ -27,10 +28,17 @@ class LogitsWriter:
 
     Attributes:
         alphas: those that are stored.
+        combination: the one that is stored.
     """
 
-    def __init__(self, alphas: Sequence[str], file: TensorWriter | None = None):
+    def __init__(
+        self,
+        alphas: Sequence[str],
+        combination: str = WEIGHT,
+        file: TensorWriter | None = None,
+    ):
         self.alphas = list(alphas)
+        self.combination = combination
         self._file = file
 
     def put(self, combination: str, alpha: str, logits: Tensor, start: int) -> None:
@@ -39,7 +47,7 @@ class LogitsWriter:
         Raises:
             WiseftError: if a logit is beyond what fp16 holds.
         """
-        if self._file is None or combination != WEIGHT or alpha not in self.alphas:
+        if self._file is None or combination != self.combination or alpha not in self.alphas:
             return
         half = logits.to(torch.float16)
         if bool((half.isinf() & logits.isfinite()).any()):
@@ -52,21 +60,26 @@ class LogitsWriter:
 
 @contextlib.contextmanager
 def logits_writer(
-    path: Path, shape: tuple[int, int], alphas: Sequence[str], about: Mapping[str, Any]
+    path: Path,
+    shape: tuple[int, int],
+    alphas: Sequence[str],
+    about: Mapping[str, Any],
+    combination: str = WEIGHT,
 ) -> Iterator[LogitsWriter]:
     """Yield a writer of the logits at some alphas; without alphas there is no file.
 
     Args:
         shape: samples and classes.
         about: what the file says of itself: `dataset` and `identity`.
+        combination: the one that is stored.
     """
     if not alphas:
         yield LogitsWriter([])
         return
     example = torch.empty(shape, dtype=torch.float16, device="meta")
-    shapes = {f"{WEIGHT}/{alpha}": example for alpha in alphas}
+    shapes = {f"{combination}/{alpha}": example for alpha in alphas}
     with tensor_writer(path, shapes, {"kind": KIND, **about}) as file:
-        yield LogitsWriter(alphas, file)
+        yield LogitsWriter(alphas, combination, file)
 
 
 def stored_alphas(path: Path, about: Mapping[str, Any]) -> list[str]:
@@ -75,6 +88,6 @@ def stored_alphas(path: Path, about: Mapping[str, Any]) -> list[str]:
         header = read_file_header(path, "logits")
         if header != {"format": header["format"], "kind": KIND, **about}:
             return []
-        return [name.removeprefix(f"{WEIGHT}/") for name in StoredTensors(path)]
+        return [name.partition("/")[2] for name in StoredTensors(path)]
     except WiseftError:
         return []

@@ -21,7 +21,16 @@ from wiseft.errors import WiseftError
 from wiseft.evaluate.logits import NAME, LogitsWriter, logits_writer, stored_alphas
 from wiseft.evaluate.spaces import Head, Projection
 from wiseft.evaluate.store import Column, Record, read_record, write_record
-from wiseft.evaluate.sweep import LAST, RANDOM, STANDARD, WEIGHT, Sweep, make_sweep
+from wiseft.evaluate.sweep import (
+    LAST,
+    OUTPUT,
+    RANDOM,
+    STANDARD,
+    WEIGHT,
+    Pixels,
+    Sweep,
+    make_sweep,
+)
 from wiseft.evaluate.views import (
     Evaluation,
     Predictions,
@@ -96,10 +105,10 @@ def evaluate_suite(request: Request, say: Callable[[str], None] = print) -> list
     theta_0 = load_theta(request.theta_0) if request.theta_0 else None
     theta_1 = load_theta(request.theta_1)
     sweep = make_sweep(theta_0, theta_1, torch.device(request.device), request.combinations)
-    if request.logits and WEIGHT not in sweep.combinations:
+    if request.logits and not {WEIGHT, OUTPUT} & set(sweep.combinations):
         raise WiseftError(
-            f"stored logits are those of the combination {WEIGHT}, but only "
-            f"{', '.join(sweep.combinations)} is evaluated; add it to the combinations"
+            f"stored logits are those of the combination {WEIGHT} or {OUTPUT}, but only "
+            f"{', '.join(sweep.combinations)} is evaluated; add one to the combinations"
         )
     hashes = {"theta_0": theta_0.sha256 if theta_0 else None, "theta_1": theta_1.sha256}
     header = theta_1.header
@@ -108,11 +117,13 @@ def evaluate_suite(request: Request, say: Callable[[str], None] = print) -> list
     del theta_0, theta_1  # the sweep holds what it needs
     written = []
     for number, (manifest, evaluation) in enumerate(suite, start=1):
-        size = int(header.preprocessing["size"])
-        splits = [open_split(manifest.path, name, size) for name in evaluation.splits]
-        views = resolve_views(evaluation.views, manifest, splits, likes, head)
+        at_sizes = [
+            [open_split(manifest.path, name, size) for size in sweep.sizes]
+            for name in evaluation.splits
+        ]
+        views = resolve_views(evaluation.views, manifest, [s[0] for s in at_sizes], likes, head)
         identity = hashes | _identity(manifest, evaluation, request)
-        job = _Dataset(manifest, splits, views, len(header.class_names), identity, request)
+        job = _Dataset(manifest, at_sizes, views, len(header.class_names), identity, request)
         written.append(job.run(sweep, alphas, say, f"evaluate {number}/{len(suite)}"))
     return written
 
@@ -147,14 +158,15 @@ class _Dataset:
     def __init__(
         self,
         manifest: Manifest,
-        splits: list[Split],
+        at_sizes: list[list[Split]],
         views: dict[str, ResolvedView],
         n_classes: int,
         identity: dict[str, Any],
         request: Request,
     ):
         self._manifest = manifest
-        self._splits = splits
+        self._at_sizes = at_sizes
+        self._splits = splits = [sizes[0] for sizes in at_sizes]
         self._views = views
         self._request = request
         self._n = sum(map(len, splits))
@@ -188,7 +200,9 @@ class _Dataset:
         new = [alpha for alpha in alphas if alpha in unknown or alpha in stored]
         start = time.perf_counter()
         if new:
-            with logits_writer(file, (self._n, self._classes), stored, about) as logits:
+            combination = WEIGHT if WEIGHT in sweep.combinations else OUTPUT
+            shape = self._n, self._classes
+            with logits_writer(file, shape, stored, about, combination) as logits:
                 computed = self._predict(sweep, new, logits)
             record.predictions.update(computed)
             for column in computed:
@@ -212,10 +226,10 @@ class _Dataset:
         found = {column: Predictions.empty(self._n) for column in columns}
         numbers = self._numbers() if RANDOM in sweep.combinations else None
         offset = 0
-        for split in self._splits:
+        for split, sizes in zip(self._splits, self._at_sizes, strict=True):
             done = 0
-            for pixels in _chunks(sweep, split, self._request.batch_size):
-                n = sum(map(len, pixels))
+            for pixels in _chunks(sweep, sizes, self._request.batch_size):
+                n = sum(len(batch[0]) for batch in pixels)
                 here = slice(offset + done, offset + done + n)
                 for_random = None if numbers is None else numbers[here]
                 self._reduce(sweep.logits(pixels, alphas, for_random), sweep, found, here, logits)
@@ -303,12 +317,16 @@ def sample_columns(splits: list[Split]) -> dict[str, pa.Array]:
     return arrays
 
 
-def _chunks(sweep: Sweep, split: Split, batch_size: int) -> Iterator[list[Tensor]]:
-    """Yield normalised batches on the device, as many as `CHUNK_BYTES` holds."""
-    held: list[Tensor] = []
-    for images, _ in batches(split, batch_size):
-        held.append(sweep.pixels(images))
-        if (len(held) + 1) * held[0].nbytes > CHUNK_BYTES:
+def _chunks(sweep: Sweep, sizes: Sequence[Split], batch_size: int) -> Iterator[list[Pixels]]:
+    """Yield normalised batches on the device, as many as `CHUNK_BYTES` holds.
+
+    Args:
+        sizes: one split, at each size that the sweep takes.
+    """
+    held: list[Pixels] = []
+    for same in zip(*(batches(split, batch_size) for split in sizes), strict=True):
+        held.append(sweep.pixels([images for images, _ in same]))
+        if (len(held) + 1) * sum(pixels.nbytes for pixels in held[0]) > CHUNK_BYTES:
             yield held
             held = []
     if held:

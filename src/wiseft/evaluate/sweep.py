@@ -24,23 +24,32 @@ them drawn for each sample (paper section 5.2, Figure 13)."""
 STANDARD = (WEIGHT, OUTPUT)
 FIRST, LAST = "0.000", "1.000"
 
+Pixels = tuple[Tensor, ...]
+"""A batch as models take it, normalised: once, or once for each of two that take it otherwise."""
+
 
 class Sweep(Protocol):
     """A classifier, or two and everything in between, as a function of alpha.
 
     Attributes:
         combinations: those that are yielded.
-        never_predicted: classes whose logit is minus infinity.
+        never_predicted: classes whose logit may be minus infinity.
+        sizes: edges in pixels at which `pixels` takes a batch.
     """
 
     combinations: tuple[str, ...]
     never_predicted: Sequence[int]
+    sizes: tuple[int, ...]
 
-    def pixels(self, images: Tensor) -> Tensor:
-        """Bring a batch of uint8 images (n, 3, S, S) to the device and normalise it."""
+    def pixels(self, images: Sequence[Tensor]) -> Pixels:
+        """Bring a batch of images to the device and normalise it.
+
+        Args:
+            images: the batch as uint8 (n, 3, S, S), once for each of `sizes`.
+        """
 
     def logits(
-        self, batches: list[Tensor], alphas: list[str], numbers: Tensor | None = None
+        self, batches: Sequence[Pixels], alphas: list[str], numbers: Tensor | None = None
     ) -> Iterator[tuple[str, str, Tensor]]:
         """Yield combination, alpha and the logits (samples of all batches, classes).
 
@@ -58,11 +67,12 @@ def make_sweep(
     """Choose the cheapest exact way to cover the grid between two thetas.
 
     Args:
-        combinations: those that are wanted.
+        combinations: those that are wanted. Without `weight`, the thetas may be of different
+            architectures and preprocessing.
 
     Raises:
-        WiseftError: if the thetas are of different architectures, classes or preprocessing, or a
-            combination is unknown.
+        WiseftError: if a combination is unknown, the thetas are of different classes or, where
+            weights are combined, of different architectures or preprocessing.
     """
     unknown = [name for name in combinations if name not in COMBINATIONS]
     if unknown or not combinations:
@@ -72,10 +82,20 @@ def make_sweep(
         )
     if theta_0 is None:
         return SingleSweep(theta_1, device)
+    if WEIGHT not in combinations and not _compatible(theta_0, theta_1):
+        return EnsembleSweep(theta_0, theta_1, device, combinations)
     check_compatible(theta_0, theta_1)
     # With a text tower a head follows from its weights and is not linear in alpha.
     linear = share_image_tower(theta_0.tensors, theta_1.tensors) and not has_text(theta_1.tensors)
     return (HeadSweep if linear else WeightSweep)(theta_0, theta_1, device, combinations)
+
+
+def _compatible(theta_0: Theta, theta_1: Theta) -> bool:
+    try:
+        check_compatible(theta_0, theta_1)
+    except WiseftError:
+        return False
+    return True
 
 
 def share_image_tower(theta_0: Mapping[str, Tensor], theta_1: Mapping[str, Tensor]) -> bool:
@@ -91,16 +111,18 @@ class _Resident:
         self.model: ImageClassifier = build_classifier(theta.header, theta.tensors).to(device)
         self.device = device
         self.never_predicted: Sequence[int] = self.model.never_predicted
+        self.sizes: tuple[int, ...] = (int(theta.header.preprocessing["size"]),)
 
-    def pixels(self, images: Tensor) -> Tensor:
-        return self.model.pixels(images.to(self.device))
+    def pixels(self, images: Sequence[Tensor]) -> Pixels:
+        (batch,) = images
+        return (self.model.pixels(batch.to(self.device)),)
 
     def features(self, pixels: Tensor) -> Tensor:
         return self.model.encode(pixels)
 
-    def run(self, batches: list[Tensor]) -> Tensor:
+    def run(self, batches: Sequence[Pixels]) -> Tensor:
         """Return logits before those of classes that are never predicted are masked."""
-        return torch.cat([self.model.head(self.features(pixels)) for pixels in batches])
+        return torch.cat([self.model.head(self.features(pixels)) for (pixels,) in batches])
 
     def mask(self, logits: Tensor) -> Tensor:
         return mask_logits(logits, self.never_predicted)
@@ -112,7 +134,7 @@ class SingleSweep(_Resident):
     combinations: tuple[str, ...] = (WEIGHT,)
 
     def logits(
-        self, batches: list[Tensor], alphas: list[str], numbers: Tensor | None = None
+        self, batches: Sequence[Pixels], alphas: list[str], numbers: Tensor | None = None
     ) -> Iterator[tuple[str, str, Tensor]]:
         """Yield the classifier's logits as alpha 1.000.
 
@@ -150,11 +172,7 @@ class _TwoEnds(_Resident):
         if OUTPUT in self.combinations:
             yield OUTPUT, alpha, self.mask(combine_logits(end_logits, ends(alpha)))
         masked = self.mask(end_logits[0]), self.mask(end_logits[1])
-        if SOFTMAX in self.combinations:
-            yield SOFTMAX, alpha, softmax_ensemble(masked, ends(alpha))
-        if RANDOM in self.combinations:
-            assert numbers is not None
-            yield RANDOM, alpha, random_ensemble(masked, numbers, alpha)
+        yield from _of_masked(masked, alpha, self.combinations, numbers)
 
 
 class WeightSweep(_TwoEnds):
@@ -174,7 +192,7 @@ class WeightSweep(_TwoEnds):
         )
 
     def logits(
-        self, batches: list[Tensor], alphas: list[str], numbers: Tensor | None = None
+        self, batches: Sequence[Pixels], alphas: list[str], numbers: Tensor | None = None
     ) -> Iterator[tuple[str, str, Tensor]]:
         """Yield logits of every combination; the ends are run even if not asked for."""
         end_logits = [self._at(FIRST, batches), self._at(LAST, batches)]
@@ -185,7 +203,7 @@ class WeightSweep(_TwoEnds):
                 known = {FIRST: end_logits[0], LAST: end_logits[1]}.get(alpha)
                 yield WEIGHT, alpha, self.mask(self._at(alpha, batches) if known is None else known)
 
-    def _at(self, alpha: str, batches: list[Tensor]) -> Tensor:
+    def _at(self, alpha: str, batches: Sequence[Pixels]) -> Tensor:
         self._interpolator.set(alpha)
         return self.run(batches)
 
@@ -209,10 +227,10 @@ class HeadSweep(_TwoEnds):
         ]
 
     def logits(
-        self, batches: list[Tensor], alphas: list[str], numbers: Tensor | None = None
+        self, batches: Sequence[Pixels], alphas: list[str], numbers: Tensor | None = None
     ) -> Iterator[tuple[str, str, Tensor]]:
         """Yield logits interpolated between the two heads; at the ends they are the heads' own."""
-        features = [self.features(pixels) for pixels in batches]
+        features = [self.features(pixels) for (pixels,) in batches]
         end_logits = [
             torch.cat([functional.linear(batch, weight, bias) for batch in features])
             for weight, bias in self._heads
@@ -221,3 +239,67 @@ class HeadSweep(_TwoEnds):
             yield from self.ensembles(end_logits, alpha, numbers)
             if WEIGHT in self.combinations:
                 yield WEIGHT, alpha, self.mask(combine_logits(end_logits, ends(alpha)))
+
+
+class EnsembleSweep:
+    """Ensembles of two classifiers of any architectures over the same classes (paper Table 13).
+
+    Each of them runs once, on images at its own size.
+    """
+
+    available = (OUTPUT, SOFTMAX, RANDOM)
+
+    def __init__(
+        self, theta_0: Theta, theta_1: Theta, device: torch.device, combinations: Sequence[str]
+    ):
+        names = theta_0.header.class_names, theta_1.header.class_names
+        if names[0] != names[1]:
+            raise WiseftError(
+                f"the two thetas differ in class_names: {names[0]} and {names[1]}; build both "
+                "heads for the same reference"
+            )
+        self.combinations = tuple(name for name in self.available if name in combinations)
+        self._sides = [_Resident(theta, device) for theta in (theta_0, theta_1)]
+        never = [side.never_predicted for side in self._sides]
+        self.never_predicted: Sequence[int] = sorted(set().union(*never))
+        self.sizes = tuple(dict.fromkeys(side.sizes[0] for side in self._sides))
+
+    def pixels(self, images: Sequence[Tensor]) -> Pixels:
+        """Normalise a batch for each of the two, whose sizes may be the same."""
+        by_size = dict(zip(self.sizes, images, strict=True))
+        return tuple(side.pixels([by_size[side.sizes[0]]])[0] for side in self._sides)
+
+    def logits(
+        self, batches: Sequence[Pixels], alphas: list[str], numbers: Tensor | None = None
+    ) -> Iterator[tuple[str, str, Tensor]]:
+        """Yield what the ensembles give; at the ends it is what one of the two gives.
+
+        In between, mean logits leave out a class that one of the two never predicts, because its
+        logit there means nothing; mean probabilities count it as zero.
+        """
+        raw = [
+            side.run([(pixels[place],) for pixels in batches])
+            for place, side in enumerate(self._sides)
+        ]
+        first, second = (side.mask(part) for side, part in zip(self._sides, raw, strict=True))
+        for alpha in alphas:
+            if OUTPUT in self.combinations:
+                known = {FIRST: first, LAST: second}.get(alpha)
+                if known is None:
+                    known = mask_logits(combine_logits(raw, ends(alpha)), self.never_predicted)
+                yield OUTPUT, alpha, known
+            yield from _of_masked((first, second), alpha, self.combinations, numbers)
+
+
+def _of_masked(
+    masked: tuple[Tensor, Tensor],
+    alpha: str,
+    combinations: Sequence[str],
+    numbers: Tensor | None,
+) -> Iterator[tuple[str, str, Tensor]]:
+    """Yield the combinations that take the two ends' logits with minus infinities in them."""
+    if SOFTMAX in combinations:
+        yield SOFTMAX, alpha, softmax_ensemble(masked, ends(alpha))
+    if RANDOM in combinations:
+        assert numbers is not None
+        yield RANDOM, alpha, random_ensemble(masked, numbers, alpha)

@@ -12,6 +12,8 @@ from wiseft.config import (
     FinetuneSettings,
     Run,
     experiment_runs,
+    model_names,
+    trains,
 )
 from wiseft.errors import WiseftError
 from wiseft.plan.hardware import UTILISATION, Peak
@@ -125,7 +127,8 @@ def estimate(catalogue: Catalogue, name: str, assumptions: Assumptions) -> Plan:
     """
     experiment = catalogue.experiment(name)
     runs = experiment_runs(experiment)
-    models = list(dict.fromkeys(run.model for run in runs))
+    of_runs = (run.model for run in runs)
+    models = list(dict.fromkeys([*of_runs, *model_names(experiment, catalogue)]))
     for rates in (assumptions.training_rates, assumptions.evaluation_rates):
         if unknown := sorted(rates.keys() - set(models)):
             raise WiseftError(
@@ -146,13 +149,14 @@ def estimate(catalogue: Catalogue, name: str, assumptions: Assumptions) -> Plan:
 
 
 def _jobs(catalogue: Catalogue, experiment: ExperimentEntry, runs: list[Run]) -> dict[str, int]:
-    trained = [] if experiment.zero_shot_only else runs
-    combined = [run for run in runs if not run.baseline]
+    trained = [run for run in runs if trains(run, catalogue)]
+    combined = [run for run in trained if not run.baseline]
+    models = model_names(experiment, catalogue)
     searched = [run for run in trained if catalogue.method_settings(run.method_id).search]
     jobs = {
         "datasets": len(catalogue.dataset_closure(experiment.datasets)),
-        "weights": len(experiment.models),
-        "zeroshot": len(experiment.models),
+        "weights": len(models),
+        "zeroshot": len(models),
         "finetune": sum(not run.baseline for run in trained) - len(searched),
         "search": len(searched),
         "baseline": sum(run.baseline for run in trained),
@@ -189,10 +193,14 @@ def _rows(
     for (model, method), members in groups.items():
         settings = _settings(catalogue, experiment, members[0])
         training = Work()
-        if not experiment.zero_shot_only:
+        if trains(members[0], catalogue):
             training = training_work(settings, reference, costs[model])
         passes = evaluation_passes(catalogue, experiment, members[0])
         evaluation = forward_work(passes * images, costs[model])
+        other = None if experiment.zero_shot_only else catalogue.independent(method)
+        hours = assumptions.hours(model, evaluation)
+        if other is not None:
+            hours += assumptions.hours(other.model, forward_work(images, costs[other.model]))
         rates = {**assumptions.training_rates, **assumptions.evaluation_rates}
         rows.append(
             Row(
@@ -202,7 +210,7 @@ def _rows(
                 precision=settings.precision,
                 training_hours=len(members)
                 * assumptions.hours(model, training, settings.precision),
-                evaluation_hours=len(members) * assumptions.hours(model, evaluation),
+                evaluation_hours=len(members) * hours,
                 measured=model in rates,
             )
         )
@@ -219,7 +227,7 @@ def _head_hours(
     reference = catalogue.dataset(experiment.reference)
     prompts = _prompts(catalogue, reference) or 0
     hours = 0.0
-    for model in experiment.models:
+    for model in model_names(experiment, catalogue):
         entry, _ = catalogue.model(model)
         hours += assumptions.hours(model, Work(forward_flops=prompts * costs[model].text_flops))
         if entry.calibrate:
@@ -248,15 +256,16 @@ def _disk(
         cost = costs[model]
         return (cost.image_parameters + classes * (cost.width + 1)) * FLOAT / GB
 
-    trained = [] if experiment.zero_shot_only else runs
-    kept = [run for run in runs if not run.baseline]
+    trained = [run for run in runs if trains(run, catalogue)]
+    kept = [run for run in trained if not run.baseline]
+    models = model_names(experiment, catalogue)
     disk = {
         "datasets": sum(entry.disk_gb or 0 for entry in entries if entry.limit is None),
         "zero-shot weights": sum(
             (costs[model].image_parameters + costs[model].text_parameters) * FLOAT / GB
-            for model in experiment.models
+            for model in models
         ),
-        "theta_0": sum(theta(model) for model in experiment.models),
+        "theta_0": sum(theta(model) for model in models),
         "theta_1": sum(theta(run.model) for run in trained),
         "interpolated": sum(theta(run.model) for run in kept) * len(experiment.interpolate_names),
         "predictions": sum(_predictions(catalogue, experiment, run) for run in runs) / GB,

@@ -5,7 +5,14 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from wiseft.config import Catalogue, DatasetEntry, ExperimentEntry, FinetuneSettings, Run
+from wiseft.config import (
+    Catalogue,
+    DatasetEntry,
+    ExperimentEntry,
+    FinetuneSettings,
+    Run,
+    trains,
+)
 from wiseft.plan.towers import TowerCost
 
 BACKWARD = 2
@@ -86,7 +93,7 @@ def evaluation_passes(catalogue: Catalogue, experiment: ExperimentEntry, run: Ru
     """Return how often an image goes through the image tower of a run: once an alpha, or once in
     all where the tower is the same at every alpha.
     """
-    if run.baseline or experiment.zero_shot_only:
+    if run.baseline or not trains(run, catalogue):
         return 1
     if catalogue.method_settings(run.method_id).trainable == "head":
         return 1
