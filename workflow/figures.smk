@@ -26,6 +26,7 @@ rule all:
 if PUBLISHED_ONLY:
 
     include: "rules/published.smk"
+    include: "rules/effective_robustness.smk"
 
 
 include: "rules/figures.smk"

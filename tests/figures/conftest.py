@@ -12,6 +12,7 @@ from scipy.stats import beta
 
 from wiseft.figures.summary import Tables
 from wiseft.tabulate.comparisons import summaries
+from wiseft.tabulate.effective import effective_rows
 from wiseft.tabulate.robustness import fits_frame
 from wiseft.tabulate.schema import COMPARISONS, TABLE, conform
 from wiseft.tabulate.selection import selection_frame
@@ -178,7 +179,7 @@ def make_comparisons(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def make_tables(table: pd.DataFrame) -> Tables:
-    """Return all four tables of one synthetic experiment."""
+    """Return all tables of one synthetic experiment."""
     settings = TabulateSettings.model_validate(SETTINGS)
     test = table[(table["split"] == "test") & (table["method"] != "from-scratch")]
     best = test.groupby(["run", "seed", "combination", "dataset"])["value"].idxmax()
@@ -194,6 +195,7 @@ def make_tables(table: pd.DataFrame) -> Tables:
         make_comparisons(table),
         selection_frame(selected, settings),
         fits_frame(table, list(AVERAGES), [POLARITY]),
+        effective_rows(table, settings, other_models=False),
     )
 
 
@@ -205,5 +207,5 @@ def table() -> pd.DataFrame:
 
 @pytest.fixture(scope="session")
 def tables(table: pd.DataFrame) -> Tables:
-    """Return all four synthetic tables."""
+    """Return all synthetic tables."""
     return make_tables(table)

@@ -11,7 +11,15 @@ import pytest
 from wiseft.cli import main
 from wiseft.figures.headline import headline
 from wiseft.figures.summary import Tables, p_text, percent, points, summary
-from wiseft.tabulate.schema import COMPARISONS, FITS, SELECTION, TABLE, write_csv, write_parquet
+from wiseft.tabulate.schema import (
+    COMPARISONS,
+    EFFECTIVE,
+    FITS,
+    SELECTION,
+    TABLE,
+    write_csv,
+    write_parquet,
+)
 from wiseft.tabulate.settings import TabulateSettings
 
 SETTINGS = {
@@ -113,7 +121,11 @@ def test_summary_labels_the_oracle_and_flags_extrapolation(tables: Tables, text:
 
 def test_summary_without_fits_or_comparisons_says_less_but_stands(tables: Tables) -> None:
     less = Tables(
-        tables.table, tables.comparisons.iloc[:0], tables.selection.iloc[:0], tables.fits.iloc[:0]
+        tables.table,
+        tables.comparisons.iloc[:0],
+        tables.selection.iloc[:0],
+        tables.fits.iloc[:0],
+        tables.effective.iloc[:0],
     )
     text = summary("synthetic", less, TabulateSettings.model_validate(SETTINGS))
     assert "## Accuracy" in text
@@ -128,6 +140,8 @@ def files(tables: Tables, tmp_path: Path) -> dict[str, Path]:
     write_csv(paths["comparisons"], tables.comparisons, COMPARISONS)
     write_csv(paths["selection"], tables.selection, SELECTION)
     write_csv(paths["fits"], tables.fits, FITS)
+    paths["effective-robustness"] = tmp_path / "effective-robustness.csv"
+    write_csv(paths["effective-robustness"], tables.effective, EFFECTIVE)
     write_parquet(paths["table"], tables.table, TABLE)
     return paths
 

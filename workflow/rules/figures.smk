@@ -110,6 +110,7 @@ rule report:
         comparisons=TABLES["comparisons"],
         selection=TABLES["selection"],
         fits=TABLES["fits"],
+        effective=effective_files(),
         code=modules(*figure_modules(), "figures/headline.py", "figures/summary.py"),
     output:
         summary=report(
@@ -131,11 +132,13 @@ rule report:
         version=VERSION["figures"],
         settings=statistics(),
         experiment=NAME,
+        effective=repeat("--effective-robustness", effective_files()),
     message:
         "report: the summary of {NAME}"
     shell:
         "wiseft report --table {input.table:q} --comparisons {input.comparisons:q}"
-        " --selection {input.selection:q} --fits {input.fits:q} --config {params.settings:q}"
+        " --selection {input.selection:q} --fits {input.fits:q} {params.effective}"
+        " --config {params.settings:q}"
         " --experiment {params.experiment:q} --output {output.summary:q} > {log:q} 2>&1"
 
 

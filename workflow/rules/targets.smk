@@ -81,20 +81,36 @@ TABLES = {
 }
 
 
+def reported(path, table):
+    """Return the file of a table, which stands in the report."""
+    about = {"caption": "../report/tables.rst", "category": "Tables of numbers"}
+    return report(path, labels={"table": table}, **about)
+
+
 def reported_tables(names):
     """Return tables by name; those that can be read as text stand in the report."""
-    about = {"caption": "../report/tables.rst", "category": "Tables of numbers"}
     found = {name: TABLES[name] for name in names}
     for name in [name for name in names if TABLES[name].suffix == ".csv"]:
-        labels = {"table": name.removesuffix("_csv")}
-        found[name] = report(TABLES[name], labels=labels, **about)
+        found[name] = reported(TABLES[name], name.removesuffix("_csv"))
     return found
+
+
+def has_other_models():
+    """Whether lines through models of other authors are drawn."""
+    return EXPERIMENT.published is not None and EXPERIMENT.published.other_models
+
+
+def effective_files():
+    """Return the table of effective robustness, of an experiment that has a line to be above."""
+    own = EXPERIMENT.baselines is not None and EXPERIMENT.averages
+    return [paths.effective_path(NAME)] if own or has_other_models() else []
 
 
 def experiment_files():
     """Return all files of an experiment."""
     return [
         *TABLES.values(),
+        *effective_files(),
         *figure_files("samples", *EXPERIMENT.figures),
         *summary_files(),
         *page_files(),
@@ -113,6 +129,7 @@ def published_files():
     return [
         TABLES["table_csv"],
         TABLES["table_parquet"],
+        *effective_files(),
         *figure_files(*EXPERIMENT.figures),
         *page_files(),
         paths.provenance_path(NAME),
@@ -131,7 +148,9 @@ def wanted_files():
 
 def table_files():
     """Return the tables of an experiment; paired comparisons and choices need predictions."""
-    return [TABLES["table_csv"], TABLES["table_parquet"]] if PUBLISHED_ONLY else TABLES.values()
+    if PUBLISHED_ONLY:
+        return [TABLES["table_csv"], TABLES["table_parquet"], *effective_files()]
+    return [*TABLES.values(), *effective_files()]
 
 
 def paper_table_files():

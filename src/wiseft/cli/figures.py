@@ -132,12 +132,22 @@ def report(
         typer.Option(help="The settings that `wiseft tabulate` got, as JSON, or @ and a file."),
     ],
     output: Annotated[Path, typer.Option(help="The Markdown file to write.")],
+    effective_robustness: Annotated[
+        Path | None, typer.Option(help="CSV of effective robustness, where there is a line.")
+    ] = None,
 ) -> None:
     """Write the summary of an experiment."""
     from wiseft.config import parse_settings
     from wiseft.figures.summary import Tables, summary
     from wiseft.io import write_text
-    from wiseft.tabulate import read_comparisons, read_fits, read_selection, read_table
+    from wiseft.tabulate import (
+        read_comparisons,
+        read_effective,
+        read_fits,
+        read_selection,
+        read_table,
+    )
+    from wiseft.tabulate.schema import EFFECTIVE, no_rows
     from wiseft.tabulate.settings import TabulateSettings
 
     tables = Tables(
@@ -145,6 +155,7 @@ def report(
         read_comparisons(comparisons),
         read_selection(selection),
         read_fits(fits),
+        read_effective(effective_robustness) if effective_robustness else no_rows(EFFECTIVE),
     )
     settings = parse_settings(TabulateSettings, config, "--config")
     write_text(output, summary(experiment, tables, settings))

@@ -1,4 +1,4 @@
-"""Commands of the tabulate stage."""
+"""Commands of the tabulate stage: `tabulate` and `effective-robustness`."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import typer
 
 
 def register(app: typer.Typer) -> None:
-    """Add the command `tabulate`."""
+    """Add the commands `tabulate` and `effective-robustness`."""
     app.command("tabulate")(tabulate)
+    app.command("effective-robustness")(effective)
 
 
 def tabulate(
@@ -89,3 +90,26 @@ def tabulate(
         f"{len(tables.comparisons)} comparisons",
         err=True,
     )
+
+
+def effective(
+    table: Annotated[Path, typer.Option(help="The tidy table.")],
+    settings: Annotated[
+        str, typer.Option(help="The settings that `wiseft tabulate` got, as JSON, or @ and a file.")
+    ],
+    output: Annotated[Path, typer.Option(help="CSV of effective robustness to write.")],
+    other_models: Annotated[
+        bool, typer.Option(help="Also over the lines through the test bed's standard models.")
+    ] = False,
+) -> None:
+    """Write how far every point lies above the lines of models that saw the reference alone."""
+    from wiseft.config import parse_settings
+    from wiseft.tabulate import read_table
+    from wiseft.tabulate.effective import effective_rows
+    from wiseft.tabulate.schema import EFFECTIVE, write_csv
+    from wiseft.tabulate.settings import TabulateSettings
+
+    known = parse_settings(TabulateSettings, settings)
+    rows = effective_rows(read_table(table), known, other_models)
+    write_csv(output, rows, EFFECTIVE)
+    typer.echo(f"effective-robustness: wrote {output} ({len(rows)} rows)", err=True)

@@ -183,6 +183,11 @@ def selection_path(experiment: str) -> Path:
     return DATA / "tables" / f"{experiment}.selection.csv"
 
 
+def effective_path(experiment: str) -> Path:
+    """Return the table of effective robustness."""
+    return DATA / "tables" / f"{experiment}.effective-robustness.csv"
+
+
 def results_folder(experiment: str) -> Path:
     """Return the folder of an experiment's figures, summary and report."""
     return RESULTS / experiment

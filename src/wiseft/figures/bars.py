@@ -20,9 +20,15 @@ from wiseft.config.base import Entry
 from wiseft.errors import WiseftError
 from wiseft.figures.legend import place_legend
 from wiseft.figures.select import RUN, rows
-from wiseft.figures.style import BLACK, BLUE, GREEN, GREY, ORANGE, Style
+from wiseft.figures.style import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, Style
 
-FILLS = ((BLUE, ""), (ORANGE, "////"), (GREEN, "...."), (GREY, "xxxx"))
+FILLS = (
+    (BLUE, ""),
+    (ORANGE, "////"),
+    (GREEN, "...."),
+    (GREY, "xxxx"),
+    (PURPLE, "----"),
+)
 """Colour and hatching of the series in their order."""
 BAR_SHARE = 0.8
 

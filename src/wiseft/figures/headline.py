@@ -16,6 +16,7 @@ from wiseft.figures.select import (
     curve,
     each_run,
     grid_rows,
+    in_one_space,
     line_names,
     methods_of,
     reference_of,
@@ -40,10 +41,13 @@ class Cell(NamedTuple):
 def cell(grid: pd.DataFrame, dataset: str, method: str, alpha: float) -> Cell:
     """Return a method's accuracy on a dataset at an alpha of the grid.
 
+    Args:
+        grid: rows of one source, split, view and space.
+
     Raises:
         WiseftError: if the table has no such row.
     """
-    found = curve(grid[grid["alpha"] == alpha], dataset, method)
+    found = curve(grid[grid["alpha"] == alpha], dataset, method, combination=None)
     value = found["value"]
     return Cell(
         float(value.mean()),
@@ -87,7 +91,7 @@ def headline_metrics(
 
 def _lines(table: pd.DataFrame, split: str) -> pd.DataFrame:
     """Return the sweep, with a name of its own for each model and variant of a method."""
-    grid = grid_rows(table, "measured", split, "all")
+    grid = in_one_space(grid_rows(table, "measured", split, "all"))
     return by_line(grid, line_names(grid))
 
 

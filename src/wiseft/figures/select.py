@@ -155,18 +155,32 @@ def without_seed(model: str) -> str:
     return re.sub(SEED_SUFFIX_PATTERN, "", model)
 
 
+def in_one_space(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of each run's own combination: of weights, or of outputs where its weights
+    are not combined, as with a model that was trained independently.
+    """
+    of_weights = frame["combination"] == "weight"
+    swept = frame["run"].isin(frame.loc[of_weights, "run"])
+    return frame[of_weights | (~swept & (frame["combination"] == "output"))]
+
+
 def curve(
-    grid: pd.DataFrame, dataset: str, method: str, combination: str = "weight"
+    grid: pd.DataFrame, dataset: str, method: str, combination: str | None = "weight"
 ) -> pd.DataFrame:
     """Return a method's accuracies on a dataset: one row a run and alpha, sorted.
 
     Columns: model, variant, run, seed, alpha, value, ci_low, ci_high (fractions).
 
+    Args:
+        grid: rows of one source, split and view.
+        combination: None: that of the rows, which are in one space.
+
     Raises:
         WiseftError: if there is no such row, if an alpha occurs twice in a run, or if the runs
             have different alphas (then a mean over runs would mix grids).
     """
-    found = rows(grid, method=method, combination=combination, dataset=dataset)
+    space = {} if combination is None else {"combination": combination}
+    found = rows(grid, method=method, **space, dataset=dataset)
     found = found[[*RUN, "alpha", *VALUES]].sort_values([*RUN, "alpha"]).reset_index(drop=True)
     if found.duplicated([*RUN, "alpha"]).any():
         raise WiseftError(
@@ -213,8 +227,9 @@ def each_run(found: pd.DataFrame) -> list[pd.DataFrame]:
 
 
 def has_output_space(grid: pd.DataFrame, method: str) -> bool:
-    """Whether the table has the method's output-space ensemble."""
-    return bool(((grid["method"] == method) & (grid["combination"] == "output")).any())
+    """Whether the table has the method's output-space ensemble beside interpolated weights."""
+    there = set(grid.loc[grid["method"] == method, "combination"])
+    return {"weight", "output"} <= there
 
 
 def average_dataset(average: str) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,13 +18,13 @@ from wiseft.figures.select import (
     by_line,
     grid_rows,
     has_output_space,
+    in_one_space,
     line_names,
     methods_of,
-    paired_curve,
 )
 from wiseft.figures.style import METHODS
-from wiseft.tabulate.robustness import BaselineFit, effective_robustness
-from wiseft.tabulate.schema import ALL, AVERAGE_PREFIX, FITS
+from wiseft.tabulate.robustness import BASELINE_METHOD
+from wiseft.tabulate.schema import ALL, AVERAGE_PREFIX
 from wiseft.tabulate.settings import TabulateSettings
 
 SIGNIFICANCE = 0.05
@@ -56,12 +57,13 @@ HONESTY = """## How to read the numbers
 
 @dataclass(frozen=True)
 class Tables:
-    """The four tables of the stage tabulate, as its readers return them."""
+    """The tables of the stage tabulate, as its readers return them."""
 
     table: pd.DataFrame
     comparisons: pd.DataFrame
     selection: pd.DataFrame
     fits: pd.DataFrame
+    effective: pd.DataFrame
 
 
 def summary(experiment: str, tables: Tables, settings: TabulateSettings) -> str:
@@ -86,7 +88,7 @@ def summary(experiment: str, tables: Tables, settings: TabulateSettings) -> str:
         _averages_section(comparisons, targets),
         _datasets_section(comparisons, settings),
         _selection_section(selection, targets),
-        _robustness_section(grid, methods, tables.fits, settings),
+        _robustness_section(by_line(tables.effective, names), methods, tables.fits, settings),
         HONESTY,
     ]
     return "\n".join(part for part in parts if part)
@@ -149,20 +151,23 @@ def _headline_section(grid: pd.DataFrame, methods: list[str], targets: dict[str,
     if not methods:
         return ""
     rows = []
+    main = in_one_space(grid)
     for method in methods:
         for label, dataset in targets.items():
-            cells = [cell(grid, dataset, method, alpha) for alpha in POINTS.values()]
+            cells = [cell(main, dataset, method, alpha) for alpha in POINTS.values()]
             rows.append([_title(method), label, *map(_cell_text, cells)])
         if has_output_space(grid, method):
-            output = grid[grid["combination"] == "output"].assign(combination="weight")
+            output = grid[grid["combination"] == "output"]
             title = f"output-space ensemble, {method}"
             for label, dataset in targets.items():
                 found = cell(output, dataset, method, FIXED_ALPHA)
                 rows.append([title, label, "", _cell_text(found), ""])
-    runs = cell(grid, next(iter(targets.values())), methods[0], FIXED_ALPHA).runs
-    what = f"In square brackets: 95 % interval. In parentheses: smallest to largest of {runs} runs."
+    runs = cell(main, next(iter(targets.values())), methods[0], FIXED_ALPHA).runs
+    what = "In square brackets: 95 % interval."
+    if runs > 1:
+        what += f" In parentheses: smallest to largest of {runs} runs."
     table = markdown_table(["method", "accuracy (%)", *POINTS], rows)
-    reading = "\n".join(_reading(grid, methods[0], label, d) for label, d in targets.items())
+    reading = "\n".join(_reading(main, methods[0], label, d) for label, d in targets.items())
     return f"## Accuracy\n\n{what}\n\n{table}\n{_title(methods[0])}, in words:\n\n{reading}\n"
 
 
@@ -251,8 +256,7 @@ def _datasets_section(comparisons: pd.DataFrame, settings: TabulateSettings) -> 
 def _selection_section(selection: pd.DataFrame, targets: dict[str, str]) -> str:
     """Return, by method, what each way to choose alpha gives and loses; means over runs."""
     parts = []
-    weight = selection[selection["combination"] == "weight"]
-    for method, found in weight.groupby("method", sort=True):
+    for method, found in in_one_space(selection).groupby("method", sort=True):
         rows = []
         for name, text in SELECTION_TEXT.items():
             chosen = found[found["selection"] == name]
@@ -288,43 +292,52 @@ def _alpha_text(alphas: pd.Series) -> str:
 
 
 def _robustness_section(
-    grid: pd.DataFrame, methods: list[str], fits: pd.DataFrame, settings: TabulateSettings
+    effective: pd.DataFrame, methods: list[str], fits: pd.DataFrame, settings: TabulateSettings
 ) -> str:
-    """Return effective robustness over each fit, with what the fit is worth."""
-    if fits.empty:
+    """Return effective robustness over each line, with what the line is worth."""
+    swept = effective["method"].isin(methods) & (effective["source"] == "measured")
+    effective = in_one_space(effective[swept])
+    if effective.empty:
         return ""
-    lines, rows, flagged = [], [], False
-    for record in fits.to_dict("records"):
-        # The CSV has what a prediction needs; the band's two sums are the figure's business.
-        shared = ("experiment", "reference")
-        fields: dict[str, Any] = {name: record[name] for name in FITS if name not in shared}
-        fit = BaselineFit(**fields, x_mean=float("nan"), x_ss=float("nan"))
-        name = fit.average.removeprefix(AVERAGE_PREFIX)
+    own = bool((effective["line"] == BASELINE_METHOD).any())
+    lines = [_fit_text(fit, settings.reference) for fit in fits.to_dict("records")] if own else []
+    if (effective["line"] != BASELINE_METHOD).any():
         lines.append(
-            f"- {name}: {fit.n} models from scratch, logit-logit slope {fit.slope:.2f}, "
-            f"R² = {fit.r2:.2f}, fitted from {percent(fit.x_min)} to {percent(fit.x_max)} % on "
-            f"{settings.reference}."
+            f"- others: the models of standard training of the ImageNet test bed, over accuracy on "
+            f"{settings.reference}, of the shift's classes alone where these are fewer."
         )
+    rows = []
+    for dataset in effective["dataset"].unique():
         for method in methods:
-            found = paired_curve(grid, settings.reference, fit.average, method)
-            texts = []
-            for alpha in POINTS.values():
-                at = found[found["alpha"] == alpha]
-                rho = effective_robustness(at["value_x"], at["value_y"], fit)
-                outside = bool(rho.extrapolated.any())
-                flagged |= outside
-                texts.append(points(float(rho.value.mean())) + ("\\*" if outside else ""))
-            rows.append([_title(method), name, *texts])
-    table = markdown_table(["method", "average", *POINTS], rows) if rows else ""
-    note = (
-        "\n\\* Some run lies outside the fitted range: the line is extrapolated there.\n"
-        if flagged
-        else ""
-    )
+            at = effective[(effective["dataset"] == dataset) & (effective["method"] == method)]
+            if len(at):
+                name = str(dataset).removeprefix(AVERAGE_PREFIX)
+                rows.append([_title(method), name, *map(partial(_rho, at), POINTS.values())])
+    table = markdown_table(["method", "shift or average", *POINTS], rows)
+    outside = effective[effective["alpha"].isin(POINTS.values())]["extrapolated"].any()
+    note = "\n\\* Outside the range of the models: the line is extrapolated there.\n"
     caveat = (
-        "The line runs through a few small models from scratch that saw the reference alone. "
-        "It is worth what its R² says, and nothing outside its range.\n"
+        "The line through models from scratch goes through a few small ones that saw the reference "
+        "alone. It is worth what its R² says, and nothing outside its range.\n"
     )
-    head = "Accuracy under shift minus what the from-scratch line gives at equal reference accuracy"
+    head = "Accuracy under shift minus what a line of models gives at equal reference accuracy"
     body = "\n".join(lines)
-    return f"## Effective robustness\n\n{head} (points).\n\n{body}\n\n{table}{note}\n{caveat}"
+    ending = (note if outside else "") + ("\n" + caveat if own else "")
+    return f"## Effective robustness\n\n{head} (points).\n\n{body}\n\n{table}{ending}"
+
+
+def _fit_text(fit: Mapping[Hashable, Any], reference: str) -> str:
+    return (
+        f"- {str(fit['average']).removeprefix(AVERAGE_PREFIX)}: {fit['n']} models from scratch, "
+        f"logit-logit slope {fit['slope']:.2f}, R² = {fit['r2']:.2f}, fitted from "
+        f"{percent(fit['x_min'])} to {percent(fit['x_max'])} % on {reference}."
+    )
+
+
+def _rho(rows: pd.DataFrame, alpha: float) -> str:
+    """Return the mean over runs at an alpha; empty where there is none."""
+    at = rows[rows["alpha"] == alpha]
+    if at.empty:
+        return ""
+    mark = "\\*" if at["extrapolated"].any() else ""
+    return points(float(at["effective_robustness"].mean())) + mark

@@ -11,6 +11,7 @@ from wiseft.tabulate.robustness import (
 )
 from wiseft.tabulate.schema import (
     read_comparisons,
+    read_effective,
     read_fits,
     read_selection,
     read_table,
@@ -22,6 +23,7 @@ __all__ = [
     "baseline_fit",
     "effective_robustness",
     "read_comparisons",
+    "read_effective",
     "read_fits",
     "read_selection",
     "read_table",

@@ -97,6 +97,26 @@ FITS: Schema = {
     "x_min": FLOAT,
     "x_max": FLOAT,
 }
+EFFECTIVE: Schema = {
+    "source": TEXT,
+    "experiment": TEXT,
+    "model": TEXT,
+    "reference": TEXT,
+    "method": TEXT,
+    "variant": TEXT,
+    "run": TEXT,
+    "seed": INTEGER,
+    "combination": TEXT,
+    "alpha": FLOAT,
+    "line": TEXT,
+    "dataset": TEXT,
+    "x_view": TEXT,
+    "x": FLOAT,
+    "y": FLOAT,
+    "beta": FLOAT,
+    "effective_robustness": FLOAT,
+    "extrapolated": INTEGER,
+}
 SELECTIONS = ("grid", "fixed", "held-out", "held-out-1se", "oracle-column", "oracle-table13")
 AVERAGE_PREFIX = "avg:"
 ALL = "all"  # `seed` and `model` of rows that summarise several
@@ -125,6 +145,11 @@ def conform(frame: pd.DataFrame, schema: Schema) -> pd.DataFrame:
         except (TypeError, ValueError) as error:
             raise WiseftError(f"column {name} must hold {kind} values: {error}") from None
     return pd.DataFrame(columns).reset_index(drop=True)
+
+
+def no_rows(schema: Schema) -> pd.DataFrame:
+    """Return a table without rows."""
+    return conform(pd.DataFrame(columns=list(schema)), schema)
 
 
 def _read(path: Path | str, schema: Schema, what: str) -> pd.DataFrame:
@@ -179,6 +204,11 @@ def read_selection(path: Path | str) -> pd.DataFrame:
 def read_fits(path: Path | str) -> pd.DataFrame:
     """Read the baselines' fits. Raises as `read_table`."""
     return _read(path, FITS, "fits")
+
+
+def read_effective(path: Path | str) -> pd.DataFrame:
+    """Read the effective robustness of every point. Raises as `read_table`."""
+    return _read(path, EFFECTIVE, "effective robustness")
 
 
 def write_csv(path: Path | str, frame: pd.DataFrame, schema: Schema) -> None:

@@ -1,0 +1,139 @@
+"""Effective robustness of every point, as numbers (paper, section 2).
+
+rho = accuracy under shift - beta(reference accuracy), where beta is the line through models that
+saw the reference alone: those that the experiment trains from scratch (averages alone), or the
+test bed's models of standard training (ImageNet's shifts). ImageNet-A's line has a knee at
+ResNet-50: the piece counts in whose range a point lies, and beyond both the upper one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from wiseft.published import lines
+from wiseft.tabulate.published import ABOVE_KNEE, BELOW_KNEE, CLASS_VIEWS, STANDARD, model_line
+from wiseft.tabulate.robustness import (
+    BASELINE_METHOD,
+    BaselineFit,
+    average_name,
+    baseline_fit,
+    effective_robustness,
+)
+from wiseft.tabulate.schema import EFFECTIVE, conform, no_rows
+from wiseft.tabulate.settings import TabulateSettings
+
+_OWNER = ["source", "experiment", "model", "reference", "method", "variant", "run", "seed"]
+_POINT = [*_OWNER, "combination", "alpha"]
+
+
+@dataclass(frozen=True)
+class _Line:
+    """A line, or its two pieces in order, over a view of the reference.
+
+    Attributes:
+        pieces: by kind of line.
+        dataset: what is on the y axis.
+        x_view: view of the reference on the x axis.
+    """
+
+    pieces: dict[str, BaselineFit]
+    dataset: str
+    x_view: str
+
+
+def effective_rows(
+    table: pd.DataFrame, settings: TabulateSettings, other_models: bool
+) -> pd.DataFrame:
+    """Return the effective robustness of every point of the grid, in the columns of `EFFECTIVE`.
+
+    A shift of ImageNet whose classes are a part of ImageNet's is seen over ImageNet's accuracy on
+    these classes, where a run has it, and else over that on all of them (the paper's tables do not
+    have it).
+
+    Args:
+        table: the tidy table; models of the test bed in it are rows too.
+        settings: what the tables were made with.
+        other_models: whether there are lines through the test bed's models.
+    """
+    grid = table[
+        (table["selection"] == "grid")
+        & (table["metric"] == "accuracy")
+        & (table["split"] == settings.test_split)
+    ]
+    views = [settings.view_of(dataset) for dataset in grid["dataset"]]
+    grid = grid[(grid["view"] == views) | (grid["dataset"] == settings.reference)]
+    found = [_over(grid, line) for line in _own_lines(grid, settings)]
+    if other_models:
+        found += [part for name in _shifts(grid) for part in _over_other_models(grid, name)]
+    parts = [part for part in found if len(part)]
+    if not parts:
+        return no_rows(EFFECTIVE)
+    key = ["line", "dataset", *_POINT]
+    return conform(pd.concat(parts).sort_values(key, kind="stable"), EFFECTIVE)
+
+
+def _own_lines(grid: pd.DataFrame, settings: TabulateSettings) -> Iterator[_Line]:
+    """Yield the lines through models that the experiment trained from scratch."""
+    view = settings.view_of(settings.reference)
+    for average in settings.averages:
+        fit = baseline_fit(grid, average, settings.fit_exclude)
+        if fit is not None:
+            yield _Line({BASELINE_METHOD: fit}, average_name(average), view)
+
+
+def _shifts(grid: pd.DataFrame) -> list[str]:
+    """Return what the test bed has a line for, in the order of the table."""
+    known = set(lines()["dataset"])
+    return [name for name in grid["dataset"].unique() if name in known]
+
+
+def _over_other_models(grid: pd.DataFrame, dataset: str) -> Sequence[pd.DataFrame]:
+    plain = _over(grid, _standard(grid, dataset, "all"))
+    if dataset not in CLASS_VIEWS:
+        return [plain]
+    classes = _over(grid, _standard(grid, dataset, CLASS_VIEWS[dataset]))
+    done = pd.MultiIndex.from_frame(classes[_POINT].astype(str))
+    return [classes, plain[~pd.MultiIndex.from_frame(plain[_POINT].astype(str)).isin(done)]]
+
+
+def _standard(grid: pd.DataFrame, dataset: str, x_view: str) -> _Line:
+    known = lines()
+    here = known[(known["dataset"] == dataset) & (known["x_view"] == x_view)]
+    pieces = [BELOW_KNEE, ABOVE_KNEE]
+    kinds = pieces if set(pieces) <= set(here["kind"]) else [STANDARD]
+    fits = {kind: model_line(grid, dataset, kind, x_view).fit for kind in kinds}
+    return _Line(fits, dataset, x_view)
+
+
+def _over(grid: pd.DataFrame, line: _Line) -> pd.DataFrame:
+    """Return the points of a dataset over a line."""
+    reference = (grid["dataset"] == grid["reference"]) & (grid["view"] == line.x_view)
+    x = grid.loc[reference, [*_POINT, "value"]]
+    shift = grid[grid["dataset"] == line.dataset]
+    points = x.merge(shift[[*_POINT, "dataset", "value"]], on=_POINT, suffixes=("_x", "_y"))
+    points = points.rename(columns={"value_x": "x", "value_y": "y"}).assign(x_view=line.x_view)
+    kinds = np.array([_piece(line, value) for value in points["x"]], dtype=object)
+    parts = []
+    for kind, fit in line.pieces.items():
+        part = points[kinds == kind]
+        rho = effective_robustness(part["x"], part["y"], fit)
+        parts.append(
+            part.assign(
+                line=kind,
+                beta=fit.predict(part["x"]),
+                effective_robustness=rho.value,
+                extrapolated=rho.extrapolated.astype(int),
+            )
+        )
+    return pd.concat(parts)
+
+
+def _piece(line: _Line, x: float) -> str:
+    """Return the piece in whose range a reference accuracy lies; of none the last."""
+    kinds = list(line.pieces)
+    inside = (kind for kind in kinds if line.pieces[kind].x_min <= x <= line.pieces[kind].x_max)
+    return next(inside, kinds[-1])
