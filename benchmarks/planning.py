@@ -1,8 +1,9 @@
-"""Planning of grids of 100, 1,000 and 10,000 evaluations: time and memory of `snakemake -n`.
+"""Planning of grids of 100 to 100,000 evaluations: time and memory of `snakemake -n`.
 
 Ours is the project's own workflow over a made-up experiment; beside it, in turns, a bare workflow
 of the same shape: the same files from the same jobs, and nothing in a rule but its files. CPU time
-is measured beside wall time, because it depends less on what else the machine does.
+is measured beside wall time, because it depends less on what else the machine does. A grid of which
+half the seeds are done is planned as well, with Snakemake's records of its jobs in place.
 """
 
 from __future__ import annotations
@@ -10,16 +11,18 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from benchmarks.common import Options, copy_tree, ratio, summary, write_record
-from wiseft.config import Catalogue
+from wiseft.config import Catalogue, experiment_runs, paths
 from wiseft.errors import WiseftError
 from wiseft.io import write_text
 
@@ -34,8 +37,12 @@ DATASETS = [
     *("imagenet", "imagenet-v2", "imagenet-r", "imagenet-sketch", "objectnet", "imagenet-a"),
     *("imagenet-vid-robust", "ytbb-robust", "imagenet-v2-limit1000", "imagenet-a-limit1000"),
 ]
-SIZES = {100: (5, 1), 1_000: (10, 5), 10_000: (10, 50)}
+SIZES = {100: (5, 1), 1_000: (10, 5), 10_000: (10, 50), 100_000: (10, 500)}
 """Evaluations: models and seeds. Runs are models x 2 methods x seeds; each has 10 datasets."""
+HALF_DONE = {100: 0, 1_000: 2, 10_000: 25, 100_000: 0}
+"""Of these seeds all is done in the grid that is half finished; 0: not measured."""
+REPEATED = 10_000
+"""Evaluations at most that are planned more than once."""
 ONCE = 8
 """Jobs at most that ours has once in an experiment: summary, headline, sample images, page, ..."""
 GOAL = 2.0
@@ -62,8 +69,18 @@ def run(options: Options) -> None:
         for size in sizes:
             _write_experiment(ours, size)
             _write_bare(bare, ours)
-            rows[str(size)] = _compare(ours, bare, min(options.repeats, 3))
+            repeats = min(options.repeats, 3) if size <= REPEATED else 1
+            rows[str(size)] = _compare(ours, bare, repeats)
             print(f"planning: {size}: {json.dumps(rows[str(size)]['ratios'])}", flush=True)
+            if done := HALF_DONE[size]:
+                for folder, more in ((ours, _OURS), (bare, ())):
+                    _finish(folder, ours, done, more)
+                half = f"{size}, half done"
+                rows[half] = _compare(ours, bare, repeats)
+                print(f"planning: {half}: {json.dumps(rows[half]['ratios'])}", flush=True)
+                for folder in (ours, bare):
+                    for kept in ("data", "datasets", ".snakemake"):
+                        shutil.rmtree(folder / kept, ignore_errors=True)
     write_record(
         "planning",
         options,
@@ -77,7 +94,7 @@ def run(options: Options) -> None:
 def _compare(ours: Path, bare: Path, repeats: int) -> dict[str, Any]:
     costs: dict[str, list[Cost]] = {"ours": [], "bare": []}
     for _ in range(repeats):
-        costs["ours"].append(plan(ours, "--config", "experiment=grid"))
+        costs["ours"].append(plan(ours, *_OURS))
         costs["bare"].append(plan(bare))
     jobs = {name: found[0].jobs for name, found in costs.items()}
     if not 0 <= jobs["ours"] - jobs["bare"] <= ONCE:
@@ -99,6 +116,7 @@ def _compare(ours: Path, bare: Path, repeats: int) -> dict[str, Any]:
 
 
 _COMMAND = "snakemake --cores 2 --dry-run --quiet rules"
+_OURS = ("--config", "experiment=grid")
 
 
 # A child's peak memory counts that of who started it, which here has torch loaded.
@@ -131,6 +149,51 @@ def plan(folder: Path, *arguments: str) -> Cost:
         raise WiseftError(f"snakemake cannot plan:\n{done.stdout[-1000:]}\n{done.stderr[-2000:]}")
     busy, memory = json.loads(done.stderr.strip().splitlines()[-1])
     return Cost(seconds, busy, memory, int(total[1]))
+
+
+def _finish(folder: Path, root: Path, seeds: int, arguments: Sequence[str]) -> None:
+    """Make empty files of all that the first seeds need, and Snakemake's records of their jobs."""
+    catalogue = Catalogue(root)
+    experiment = catalogue.experiment("grid")
+    closure = [catalogue.dataset(name) for name in catalogue.dataset_closure(DATASETS)]
+    runs = [run for run in experiment_runs(experiment) if run.seed < seeds]
+    theta_0 = [paths.theta_0_path(model, experiment.reference) for model in experiment.models]
+    made = [
+        [paths.fetched_path(entry.name) for entry in closure if entry.limit is None],
+        [paths.prompts_path("imagenet"), *map(paths.weights_path, experiment.models)],
+        [paths.manifest_path(entry.name) for entry in closure],
+        theta_0,
+        [
+            path(run.name, run.seed)
+            for run in runs
+            for path in (paths.theta_1_path, paths.training_curve_path, paths.training_record_path)
+        ],
+        [
+            path(run.name, run.seed, name)
+            for run in runs
+            for name in DATASETS
+            for path in (paths.metrics_path, paths.predictions_path)
+        ],
+    ]
+    start = time.time() - 1000
+    for step, files in enumerate(made):  # what comes later is younger
+        for file in files:
+            target = folder / file
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.touch()
+            os.utime(target, (start + step, start + step))
+    wanted = [path.as_posix() for path in made[-1] if path.name == "metrics.json"]
+    command = [sys.executable, "-m", "snakemake", "--cores", "2", "--touch", "--quiet", "all"]
+    done = subprocess.run(
+        [*command, *arguments, "--", *wanted],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(folder / "src")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise WiseftError(f"snakemake cannot mark files as done:\n{done.stderr[-2000:]}")
 
 
 def _write_experiment(root: Path, size: int) -> None:

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -110,8 +110,10 @@ def edit(path: Path, replacements: dict[str, str]) -> None:
 class Submission:
     """Snakemake with the Slurm profile, beside the test; ended with its jobs if still running."""
 
-    def __init__(self, folder: Path, *arguments: str, experiment: str = SMOKE):
-        options = ["--workflow-profile", PROFILE, "--config", f"experiment={experiment}"]
+    def __init__(
+        self, folder: Path, *arguments: str, experiment: str = SMOKE, config: Sequence[str] = ()
+    ):
+        options = ["--workflow-profile", PROFILE, "--config", f"experiment={experiment}", *config]
         # The first look at the jobs after a second, not fifteen: what the tests wait for most.
         options += ["--slurm-init-seconds-before-status-checks", "1", "--latency-wait", "10"]
         self.log = folder / "submission.log"

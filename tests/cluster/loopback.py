@@ -58,14 +58,15 @@ SlurmdParameters=config_overrides
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
 {extra}
-NodeName=n1 NodeHostname={host} NodeAddr=127.0.0.1 Port={port_1} CPUs=2 RealMemory=8000 Gres=gpu:1
-NodeName=n2 NodeHostname={host} NodeAddr=127.0.0.1 Port={port_2} CPUs=2 RealMemory=8000 Gres=gpu:1
+NodeName=DEFAULT NodeHostname={host} NodeAddr=127.0.0.1 CPUs=2 RealMemory=8000 Gres=gpu:{gpus}
+NodeName=n1 Port={port_1}
+NodeName=n2 Port={port_2}
 PartitionName=cpu Nodes=n[1-2] Default={default} MaxTime=600 State=UP
 PartitionName=gpu Nodes=n[1-2] MaxTime=600 State=UP
 PartitionName=urgent Nodes=n[1-2] PriorityTier=10 MaxTime=600 State=UP
 """
-# A GPU needs a file; no job opens it.
-GPUS = "NodeName=n1 Name=gpu File=/dev/null\nNodeName=n2 Name=gpu File=/dev/null\n"
+# A GPU needs a file of its own; no job opens it.
+DEVICES = ("/dev/null", "/dev/zero")
 
 
 class Unavailable(Exception):
@@ -203,8 +204,9 @@ def started(
     default: bool = True,
     extra: str = "",
     files: Mapping[str, str] | None = None,
+    gpus: int = 1,
 ) -> Iterator[Loopback]:
-    """Run a Slurm of two nodes, each with 2 CPUs, 8 GB and a GPU that is none.
+    """Run a Slurm of two nodes, each with 2 CPUs, 8 GB and GPUs that are none.
 
     Args:
         folder: an empty folder.
@@ -212,6 +214,7 @@ def started(
         default: whether there is a default partition.
         extra: more lines of slurm.conf.
         files: more files beside slurm.conf, by name.
+        gpus: of each node, 1 or 2.
 
     Raises:
         Unavailable: if none can be installed, or this machine has a Slurm of its own.
@@ -221,7 +224,7 @@ def started(
     existing = [ETC / name for name in FILES if (ETC / name).exists()]
     if existing:
         raise Unavailable(f"this machine has a Slurm of its own: {existing[0]}")
-    write_configuration(folder, min_job_age, default, extra, files or {})
+    write_configuration(folder, min_job_age, default, extra, files or {}, gpus)
     cluster = Loopback(folder)
     try:
         cluster.start()
@@ -231,7 +234,12 @@ def started(
 
 
 def write_configuration(
-    folder: Path, min_job_age: int, default: bool, extra: str, files: Mapping[str, str]
+    folder: Path,
+    min_job_age: int,
+    default: bool,
+    extra: str,
+    files: Mapping[str, str],
+    gpus: int,
 ) -> None:
     """Write the files that Slurm reads, and munge's key."""
     for name in ("etc", "run", "state", "spool", "log", "munge"):
@@ -246,8 +254,11 @@ def write_configuration(
         min_job_age=min_job_age,
         default="YES" if default else "NO",
         extra=extra,
+        gpus=gpus,
     )
-    written = {"slurm.conf": text, "gres.conf": GPUS, "cgroup.conf": "CgroupPlugin=disabled\n"}
+    devices = ",".join(DEVICES[:gpus])
+    gres = "".join(f"NodeName={node} Name=gpu File={devices}\n" for node in NODES)
+    written = {"slurm.conf": text, "gres.conf": gres, "cgroup.conf": "CgroupPlugin=disabled\n"}
     for name, content in {**written, **files}.items():
         (folder / "etc" / name).write_text(content)
     key = folder / "munge" / "key"

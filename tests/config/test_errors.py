@@ -162,3 +162,17 @@ def test_settings_from_the_command_line(tmp_path: Path) -> None:
         parse_settings(FinetuneSettings, '{"epoch": 3}')
     with pytest.raises(WiseftError, match=r"the file of --settings .*absent\.yaml does not exist"):
         parse_settings(FinetuneSettings, f"@{tmp_path / 'absent.yaml'}")
+
+
+def test_a_slip_in_an_anchor_is_said_once(project: Path) -> None:
+    path = project / "config" / "methods" / "tune.yaml"
+    path.write_text(
+        "name: tune\ntitle: Tuned\npaper: '2'\nvariants:\n"
+        "  base: &base {epochz: 1}\n  short: {<<: *base}\n  other: {<<: *base, epochz: 2}\n"
+    )
+    lines = message(project).splitlines()
+    assert [line.partition(": ")[2] for line in lines if "variants" in line] == [
+        "unknown key `variants.base.epochz`; did you mean epochs? "
+        "(1 more of `variants` have it too)",
+        "unknown key `variants.other.epochz`; did you mean epochs?",
+    ]

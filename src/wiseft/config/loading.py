@@ -144,10 +144,24 @@ def suggest(name: str, valid: Iterable[str]) -> str:
 
 def _sentences(error: ValidationError, model: type[BaseModel], source: str) -> list[str]:
     sentences: dict[str, None] = {}  # a dict, because members of a union give the same sentence
-    for details in error.errors(include_url=False):
+    for details, others in _once(error.errors(include_url=False)):
         for sentence in _explain(details, model):
-            sentences[f"{source}: {sentence}"] = None
+            more = f" ({others} more of `{details['loc'][0]}` have it too)" if others else ""
+            sentences[f"{source}: {sentence}{more}"] = None
     return list(sentences)
+
+
+def _once(errors: list[ErrorDetails]) -> list[tuple[ErrorDetails, int]]:
+    """Return errors with how many others are the same slip: one in an anchor of YAML is in every
+    entry that it is merged into.
+    """
+    found: dict[Any, list[ErrorDetails]] = {}
+    for place, details in enumerate(errors):
+        where = details["loc"]
+        merged = details["type"] == "extra_forbidden" and len(where) == 3
+        slip = (where[0], where[-1], repr(details["input"])) if merged else place
+        found.setdefault(slip, []).append(details)
+    return [(same[0], len(same) - 1) for same in found.values()]
 
 
 def _explain(details: ErrorDetails, model: type[BaseModel]) -> list[str]:
