@@ -67,6 +67,34 @@ def test_models_that_only_other_people_trained_are_no_lines():
     assert not methods & {"standard", "zero-shot", "from-scratch", "independent-ensemble"}
 
 
+def test_only_chosen_methods_are_lines_and_the_page_says_how_many_are_not():
+    lines = lines_of(both(), "imagenet", SHIFTS, "all", ["linear-classifier"])
+    measured = {line.method for line in lines if line.source == "measured"}
+    assert measured == {"linear-classifier"}
+    assert "end-to-end" in {line.method for line in lines}, "published lines stay"
+    chosen = SETTINGS.model_copy(update={"methods": ["linear-classifier"], "further_methods": 3})
+    assert "3 further methods are in the tables" in build_page(both(), chosen, Path("index.html"))
+
+
+def test_ten_methods_are_shown_where_an_experiment_does_not_choose():
+    catalogue = Catalogue(paper_table.ROOT)
+    entry = catalogue.experiment("linear-alternatives")
+    context = page_context(entry, catalogue)
+    assert (len(context["methods"]), context["further_methods"]) == (10, len(entry.methods) - 10)
+    chosen = catalogue.experiment("digits-studies")
+    assert page_context(chosen, catalogue)["methods"] == chosen.page
+
+
+def test_every_line_of_a_model_has_a_colour_of_its_own():
+    swept = [
+        paper_table.sweep(method=method, variant=variant)
+        for method in ("end-to-end", "contrastive", "lp-ft")
+        for variant in ("a", "b")
+    ]
+    lines = lines_of(paper_table.table(*swept), "imagenet", SHIFTS, "all")
+    assert len(lines) == len({line.color for line in lines}) == len({line.label for line in lines})
+
+
 def test_several_seeds_are_one_line_of_their_mean():
     table = pd.concat(
         [

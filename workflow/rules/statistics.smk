@@ -46,7 +46,7 @@ def statistics():
 
 def resolved_settings():
     """Return an experiment's settings with those of its methods and models, for the record."""
-    settings = EXPERIMENT.model_dump(mode="json", exclude={"figures"})
+    settings = EXPERIMENT.model_dump(mode="json", exclude={"figures", "page"})
     methods = {m: method_of(m, CATALOGUE) for m in dict.fromkeys([*METHODS, *BASELINES])}
     models = {m: model_of(m).model_dump(mode="json", exclude_defaults=True) for m in MODELS}
     return json.dumps({"experiment": settings, "methods": methods, "models": models})

@@ -261,6 +261,11 @@ class ExperimentEntry(Entry):
         None, description="Numbers of the paper to draw beside measured ones, or null."
     )
     figures: dict[Name, FigureSettings] = Field({}, description="Figures by file name.")
+    page: MethodIds = Field(
+        [],
+        description="Which of `methods` the interactive page shows; none listed: the first ten, as "
+        "many as colours can be told apart.",
+    )
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -270,6 +275,7 @@ class ExperimentEntry(Entry):
             *self._average_problems(),
             *self._alpha_problems(),
             *self._pair_problems(),
+            *self._page_problems(),
         ]
         if problems:
             raise ValueError("\n".join(problems))
@@ -346,6 +352,14 @@ class ExperimentEntry(Entry):
                 "because both ends are needed to interpolate"
             ]
         return []
+
+    def _page_problems(self) -> list[str]:
+        return [
+            f"page lists {name}, but must list only methods: "
+            f"{', '.join(self.methods) or 'there are none'}"
+            for name in self.page
+            if name not in self.methods
+        ]
 
     def _pair_problems(self) -> list[str]:
         problems = []

@@ -12,6 +12,10 @@ SWEPT_TABLES = frozenset({4, 5, 9, 10, 11, 12})
 """Tables of the paper that have every alpha."""
 
 
+MOST_METHODS = 10
+"""Methods that the page shows at most where an experiment does not choose."""
+
+
 def figure_context(experiment: ExperimentEntry, catalogue: Catalogue) -> dict[str, Any]:
     """Return what is the same for all figures of an experiment.
 
@@ -35,6 +39,7 @@ def page_context(experiment: ExperimentEntry, catalogue: Catalogue) -> dict[str,
     Raises:
         WiseftError: if an entry is missing or wrong.
     """
+    shown = experiment.page or experiment.methods[:MOST_METHODS]
     return {
         "experiment": experiment.experiment,
         "title": experiment.title,
@@ -45,6 +50,8 @@ def page_context(experiment: ExperimentEntry, catalogue: Catalogue) -> dict[str,
         "titles": figure_context(experiment, catalogue)["titles"],
         "captions": {name: figure.caption for name, figure in experiment.figures.items()},
         "view": catalogue.dataset(experiment.reference).primary_view,
+        "methods": shown,
+        "further_methods": len(experiment.methods) - len(shown),
     }
 
 

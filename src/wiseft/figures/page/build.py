@@ -44,6 +44,8 @@ class PageSettings(Entry):
     titles: dict[str, str] = Field({}, description="Names of datasets as readers know them.")
     captions: dict[str, str] = Field({}, description="Captions of the figures by name.")
     view: str = Field("all", description="View that is shown of every dataset.")
+    methods: list[str] = Field([], description="Measured methods that are shown; none: all.")
+    further_methods: int = Field(0, description="Methods of the experiment that are not shown.")
 
 
 def build_page(
@@ -63,7 +65,7 @@ def build_page(
     reference, titles = settings.reference, settings.titles
     wanted = [*(AVERAGE_PREFIX + name for name in settings.averages), *settings.datasets]
     wanted = [name for name in dict.fromkeys(wanted) if name != reference]
-    lines = lines_of(table, reference, wanted, settings.view)
+    lines = lines_of(table, reference, wanted, settings.view, settings.methods)
     names = [name for name in wanted if any(name in line.values for line in lines)]
     models = models_of(lines)
     model = max(models, key=lambda name: _datasets_of(lines, name))
@@ -83,7 +85,7 @@ def build_page(
         about=escape(settings.about),
         reference=escape(name_of(reference, titles)),
         model_hidden="" if len(models) > 1 else " hidden",
-        note=escape(_note(lines)),
+        note=escape(_note(lines, settings.further_methods)),
         files=_files(links, settings.captions, output),
         data=_embedded(data),
         spec=_embedded(compiled(spec)),
@@ -108,13 +110,19 @@ def _first_alpha(lines: list[Line], model: str, reference: str) -> float:
     return FIXED_ALPHA if FIXED_ALPHA in alphas else min(alphas)
 
 
-def _note(lines: list[Line]) -> str:
+def _note(lines: list[Line], further: int) -> str:
     sources = {line.source for line in lines}
     if sources == {PUBLISHED}:
         return "All numbers are published ones, of the paper's tables."
+    note = "All numbers are measured here."
     if PUBLISHED in sources:
-        return "Solid: measured here; dotted: published, of the paper's tables."
-    return "All numbers are measured here."
+        note = "Solid: measured here; dotted: published, of the paper's tables."
+    if further:
+        note += (
+            f" {further} further methods are in the tables and not shown; the key page of the "
+            "experiment's file chooses."
+        )
+    return note
 
 
 def _files(links: Sequence[Path], captions: Mapping[str, str], output: Path) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,7 +14,7 @@ from wiseft.figures.axes import logit
 from wiseft.figures.labels import name_of
 from wiseft.figures.select import each_run, mean_over_runs, without_seed
 from wiseft.figures.series import FEW, MEASURED, PUBLISHED, with_intervals
-from wiseft.figures.style import FAMILIES, METHODS, SPARE, Look
+from wiseft.figures.style import FAMILIES, METHODS, SPARE
 from wiseft.tabulate.robustness import BASELINE_METHOD
 from wiseft.tabulate.schema import AVERAGE_PREFIX
 
@@ -47,7 +49,13 @@ class Line:
         return f"{self.model}/{self.method}/{self.variant}/{self.source}"
 
 
-def lines_of(table: pd.DataFrame, reference: str, datasets: list[str], view: str) -> list[Line]:
+def lines_of(
+    table: pd.DataFrame,
+    reference: str,
+    datasets: list[str],
+    view: str,
+    methods: Sequence[str] = (),
+) -> list[Line]:
     """Return the lines of a table, those of the leading method first, published ones last.
 
     Args:
@@ -55,6 +63,7 @@ def lines_of(table: pd.DataFrame, reference: str, datasets: list[str], view: str
         reference: dataset that models were fine-tuned on, and that is on every x axis.
         datasets: what is on the y axes, averages among them.
         view: the view that is shown of every dataset.
+        methods: ids of the measured methods that are shown; none for all.
 
     Raises:
         WiseftError: if there is none.
@@ -69,6 +78,9 @@ def lines_of(table: pd.DataFrame, reference: str, datasets: list[str], view: str
         & ~table["method"].isin(other)
         & table["alpha"].notna()
     ]
+    if methods:
+        ids = grid["method"] + ("__" + grid["variant"]).where(grid["variant"] != "", "")
+        grid = grid[(grid["source"] != MEASURED) | ids.isin(methods)]
     grid = with_intervals(grid.assign(model=grid["model"].map(without_seed)))
     found = []
     for key, part in grid.groupby(["source", "model", "method", "variant"], sort=True):
@@ -87,23 +99,37 @@ def lines_of(table: pd.DataFrame, reference: str, datasets: list[str], view: str
             f"the page needs a run with several alphas on {reference} and on a shift, but the "
             "table has none; check the experiment's alphas and datasets"
         )
-    found = [_with_look(line, found) for line in found]
     rank = {name: place for place, name in enumerate(METHODS)}
     order = {MEASURED: 0, PUBLISHED: 1}
     found.sort(key=lambda line: (rank.get(line.method, len(rank)), order[line.source]))
+    models = dict.fromkeys(line.model for line in found)
+    of_model = [[line for line in found if line.model == model] for model in models]
+    looked = {line.key: line for lines in of_model for line in _with_looks(lines)}
+    return [looked[line.key] for line in found]
+
+
+def _with_looks(lines: list[Line]) -> list[Line]:
+    """Return the lines of one model with labels and colours: a method that the style knows has its
+    own, which its first variant gets; all else gets spare ones in turn.
+    """
+    ids = list(dict.fromkeys((line.method, line.variant) for line in lines))
+    variants: dict[str, list[str]] = {}
+    for method, variant in ids:
+        variants.setdefault(method, []).append(variant)
+    spare = itertools.cycle(look.color for look in SPARE)
+    looks = {}
+    for method, variant in ids:
+        known = METHODS.get(method)
+        first = known is not None and variant == variants[method][0]
+        label = known.label if known else method
+        if len(variants[method]) > 1:
+            label += f" ({variant or 'default'})"
+        looks[method, variant] = label, known.color if known and first else next(spare)
+    found = []
+    for line in lines:
+        label, color = looks[line.method, line.variant]
+        found.append(replace(line, label=label, color=color))
     return found
-
-
-def _with_look(line: Line, lines: list[Line]) -> Line:
-    """Return a line with label and colour; variants of one method get their own."""
-    look = METHODS.get(line.method, Look(line.method, SPARE[0].color, ""))
-    same = [one for one in lines if (one.model, one.method) == (line.model, line.method)]
-    variants = sorted({one.variant for one in same})
-    if len(variants) == 1:
-        return replace(line, label=look.label, color=look.color)
-    colors = [look.color, *(spare.color for spare in SPARE)]
-    color = colors[variants.index(line.variant) % len(colors)]
-    return replace(line, label=f"{look.label} ({line.variant or 'default'})", color=color)
 
 
 def _values(found: pd.DataFrame) -> pd.DataFrame:
