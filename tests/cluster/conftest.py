@@ -98,6 +98,12 @@ def edit_site(folder: Path, **keys: object) -> None:
     )
 
 
+def whole_batches_not_needed(folder: Path) -> None:
+    """Let the batches of models from scratch be shared out, which their statistics forbid."""
+    method = folder / "config" / "methods" / "from-scratch.yaml"
+    edit(method, {r"^  batch_norm: train.*$": "  batch_norm: eval"})
+
+
 def edit(path: Path, replacements: dict[str, str]) -> None:
     """Replace what regular expressions match; each must match once."""
     text = path.read_text()

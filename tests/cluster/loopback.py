@@ -58,9 +58,9 @@ SlurmdParameters=config_overrides
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
 {extra}
-NodeName=DEFAULT NodeHostname={host} NodeAddr=127.0.0.1 CPUs=2 RealMemory=8000 Gres=gpu:{gpus}
-NodeName=n1 Port={port_1}
-NodeName=n2 Port={port_2}
+NodeName=DEFAULT CPUs=2 RealMemory=8000 Gres=gpu:{gpus}
+NodeName=n1 NodeHostname={host} NodeAddr=127.0.0.1 Port={port_1}
+NodeName=n2 NodeHostname={host} NodeAddr=127.0.0.1 Port={port_2}
 PartitionName=cpu Nodes=n[1-2] Default={default} MaxTime=600 State=UP
 PartitionName=gpu Nodes=n[1-2] MaxTime=600 State=UP
 PartitionName=urgent Nodes=n[1-2] PriorityTier=10 MaxTime=600 State=UP

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from tests.cluster.conftest import edit_site
+from tests.cluster.conftest import edit_site, whole_batches_not_needed
 from tests.workflow.conftest import ROOT, SMOKE, copy_project, environment
 
 KEPT = "echo 'MinJobAge               = {} sec'"
@@ -262,6 +262,7 @@ def test_the_plan_asks_for_gpus_where_the_workflow_does(
     pytest.importorskip("snakemake_executor_plugin_slurm")
     folder = copy_project(tmp_path / "project")
     edit_site(folder, gpu_partition="big")
+    whole_batches_not_needed(folder)
     path = {"PATH": f"{commands()}:{environment()['PATH']}"}
 
     def gpus(*options: str) -> dict[str, int]:

@@ -7,7 +7,13 @@ import sys
 from pathlib import Path
 
 import torch
-from tests.cluster.conftest import Start, Submission, edit_site, new_project
+from tests.cluster.conftest import (
+    Start,
+    Submission,
+    edit_site,
+    new_project,
+    whole_batches_not_needed,
+)
 from tests.cluster.loopback import rule_of
 from tests.workflow.conftest import SMOKE, environment
 
@@ -20,6 +26,7 @@ BASELINE = "data/runs/digits-rn-smoke__mnist__from-scratch__n60-smoke/seed-0/the
 def test_two_gpus_of_one_node_share_every_batch(start_slurm: Start, tmp_path: Path):
     folder = new_project(tmp_path / "project")
     edit_site(folder, partition="cpu", gpu_partition="gpu")
+    whole_batches_not_needed(folder)
     with (
         start_slurm(gpus=2) as slurm,
         Submission(folder, BASELINE, config=["training={how: {gpus: 2}}"]) as submission,

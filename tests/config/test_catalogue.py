@@ -17,6 +17,8 @@ from wiseft.config import (
     theta_1_of,
     trains,
 )
+from wiseft.config.how_checks import how_problems
+from wiseft.config.methods import HowSettings
 from wiseft.config.resolve import problems, resolve
 from wiseft.errors import WiseftError
 
@@ -245,3 +247,41 @@ def test_a_method_trains_or_combines(apart: Path, more: dict[str, object]) -> No
     (apart / "config/methods/apart.yaml").write_text(yaml.safe_dump(APART | more))
     with pytest.raises(WiseftError, match="nothing is trained then; leave them out"):
         Catalogue(apart).method("apart")
+
+
+# ---------------------------------------------------- how trainings are carried out, and which can
+
+
+@pytest.mark.parametrize(
+    ("how", "settings", "sentence"),
+    [
+        ({"gpus": 2}, {}, ""),
+        ({"gpus": 2}, {"loss": "contrastive"}, "training.how.gpus is 2, but tune__short of"),
+        ({"micro_batch": 8}, {"loss": "contrastive"}, "training.how.micro_batch is 8, but tune"),
+        ({"micro_batch": 60}, {"loss": "contrastive"}, ""),  # a batch has 60 samples
+        ({"gpus": 2}, {"batch_norm": "train"}, "the statistics are those of a batch"),
+        ({"gpus": 2}, {"batch_norm": "train", "trainable": "head"}, ""),
+        ({}, {"loss": "contrastive"}, ""),
+    ],
+)
+def test_trainings_that_need_whole_batches_are_known_ahead(
+    project: Path, edit: Edit, how: dict, settings: dict, sentence: str
+) -> None:
+    (project / "config/models/tiny.json").write_text('{"vision_cfg": {"layers": [1, 1, 1, 1]}}')
+    edit("methods/tune", "settings", {"train_samples": 60} | settings)
+    edit("experiments/mini", "baselines", None)
+    catalogue = Catalogue(project)
+    found = how_problems(HowSettings(**how), catalogue.experiment("mini"), catalogue, "config.yaml")
+    if sentence:
+        assert len(found) == 2, "of two models"
+        assert sentence in found[0]
+    else:
+        assert found == []
+
+
+def test_transformers_have_no_statistics_of_batches(project: Path, edit: Edit) -> None:
+    (project / "config/models/tiny.json").write_text('{"vision_cfg": {"layers": 12}}')
+    edit("methods/tune", "settings", {"train_samples": 60, "batch_norm": "train"})
+    edit("experiments/mini", "baselines", None)
+    catalogue = Catalogue(project)
+    assert how_problems(HowSettings(gpus=2), catalogue.experiment("mini"), catalogue, "x") == []

@@ -35,6 +35,7 @@ def test_jobs_of_the_default_experiment(project, plan: Plan):
         "interpolate": 3 * 2,
         "evaluate_digits": 3 * 2 + 8,
         "tabulate": 1,
+        "effective_robustness": 1,
         "headline": 1,
         "figure": 3,
         "page": 1,
@@ -63,6 +64,13 @@ def test_mistyped_key_is_one_sentence(project, snakemake, edit):
     done = snakemake(project, "-n")
     assert done.returncode == 1
     assert "unknown key `bootstrp`; did you mean bootstrap?" in done.stdout
+    assert "Traceback" not in done.stdout
+
+
+def test_batches_that_cannot_be_shared_out_are_known_before_anything_runs(project, snakemake):
+    done = snakemake(project, "-n", training="{how: {gpus: 2}}")
+    assert done.returncode == 1
+    assert "training.how.gpus is 2, but from-scratch__n60 of digits-rn needs" in done.stdout
     assert "Traceback" not in done.stdout
 
 

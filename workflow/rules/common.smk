@@ -11,6 +11,7 @@ from wiseft.alphas import ALPHA_REGEX
 from wiseft.config import Catalogue, Run, experiment_runs, load_config, model_names, paths
 from wiseft.config import split_run_name, theta_1_of, trains
 from wiseft.config.experiment import FIGURES
+from wiseft.config.how_checks import how_problems
 from wiseft.config.resolve import method_of
 from wiseft.errors import WiseftError
 from wiseft.figures.context import figure_context, has_page, page_context
@@ -27,6 +28,10 @@ try:
     DATASETS = CATALOGUE.dataset_closure(EXPERIMENT.datasets)
     SUITES = CATALOGUE.suites(EXPERIMENT.datasets)
     PACKAGES = {package.file: key for key, package in CATALOGUE.packages().items()}
+    if problems := how_problems(
+        SETTINGS.training.how, EXPERIMENT, CATALOGUE, "config/config.yaml or --config"
+    ):
+        raise WiseftError("\n".join(problems))
 except WiseftError as error:
     raise WorkflowError(str(error)) from None
 
