@@ -68,7 +68,9 @@ def test_mistyped_key_is_one_sentence(project, snakemake, edit):
 
 
 def test_batches_that_cannot_be_shared_out_are_known_before_anything_runs(project, snakemake):
-    done = snakemake(project, "-n", training="{how: {gpus: 2}}")
+    config = project / "config" / "config.yaml"
+    config.write_text(config.read_text() + "\ntraining: {how: {gpus: 2}}\n")
+    done = snakemake(project, "-n", experiment="digits")
     assert done.returncode == 1
     assert "training.how.gpus is 2, but from-scratch__n60 of digits-rn needs" in done.stdout
     assert "Traceback" not in done.stdout
