@@ -169,6 +169,7 @@ def test_one_more_alpha_plans_exactly_the_new_work(pulled: Path, plan: Plan, edi
     assert plan(pulled) == {
         "evaluate_digits": 4,
         "tabulate": 1,
+        "effective_robustness": 1,
         "headline": 1,
         "data_samples": 1,
         **DRAWN,

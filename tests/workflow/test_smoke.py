@@ -21,7 +21,7 @@ SMOKE = "digits-smoke"
 MODEL = "digits-rn-smoke-s0"
 RUN = f"{MODEL}__mnist__end-to-end__{SMOKE}"
 AFTER_TABLES = {"figure": 3, "page": 1, "provenance": 1, "report": 1, "all": 1}
-AFTER_EVALUATION = {"tabulate": 1, "headline": 1, **AFTER_TABLES}
+AFTER_EVALUATION = {"tabulate": 1, "effective_robustness": 1, "headline": 1, **AFTER_TABLES}
 MEMORY_MB = 4000  # of all jobs that run side by side
 
 Plan = Callable[..., dict[str, int]]
@@ -36,6 +36,7 @@ def metrics_rows(folder: Path, dataset: str = "mnist") -> dict[tuple[str, str, s
 def test_everything_is_there(finished: Path):
     tables = finished / "data" / "tables"
     suffixes = {"csv", "parquet", "comparisons.csv", "selection.csv", "fits.csv", "metrics.json"}
+    suffixes |= {"effective-robustness.csv"}
     assert {path.name.removeprefix(f"{SMOKE}.") for path in tables.iterdir()} == suffixes
     results = finished / "results" / SMOKE
     assert (results / "summary.md").stat().st_size > 0
