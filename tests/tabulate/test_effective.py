@@ -131,6 +131,17 @@ def test_the_shifts_own_classes_are_on_the_x_axis_where_they_are_measured() -> N
     }
 
 
+def test_a_reference_accuracy_may_be_of_another_experiment() -> None:
+    table = table_of(
+        baselines(),
+        point("tuned", "", 0.5, {"ref": 0.8}, experiment="first"),
+        point("tuned", "", 0.5, {"avg:shifts": 0.7}, experiment="second"),
+    )
+    rows = effective_rows(table, settings(), other_models=False)
+    (row,) = rows[rows["method"] == "tuned"].itertuples()
+    assert (row.experiment, row.x, row.y) == ("second", 0.8, 0.7)
+
+
 def test_command_writes_what_the_reader_reads(tmp_path: Path) -> None:
     table = table_of(baselines(), point("tuned", "", 0.5, {"ref": 0.8, "avg:shifts": 0.7}))
     write_parquet(tmp_path / "table.parquet", table, TABLE)

@@ -26,8 +26,11 @@ from wiseft.tabulate.robustness import (
 from wiseft.tabulate.schema import EFFECTIVE, conform, no_rows
 from wiseft.tabulate.settings import TabulateSettings
 
-_OWNER = ["source", "experiment", "model", "reference", "method", "variant", "run", "seed"]
-_POINT = [*_OWNER, "combination", "alpha"]
+# Not `experiment`: a table may have a run's reference accuracy from another one than the rest.
+_POINT = [
+    *("source", "model", "reference", "method", "variant", "run", "seed"),
+    *("combination", "alpha"),
+]
 
 
 @dataclass(frozen=True)
@@ -112,9 +115,9 @@ def _standard(grid: pd.DataFrame, dataset: str, x_view: str) -> _Line:
 def _over(grid: pd.DataFrame, line: _Line) -> pd.DataFrame:
     """Return the points of a dataset over a line."""
     reference = (grid["dataset"] == grid["reference"]) & (grid["view"] == line.x_view)
-    x = grid.loc[reference, [*_POINT, "value"]]
-    shift = grid[grid["dataset"] == line.dataset]
-    points = x.merge(shift[[*_POINT, "dataset", "value"]], on=_POINT, suffixes=("_x", "_y"))
+    x = grid.loc[reference, [*_POINT, "value"]].drop_duplicates(_POINT)
+    shift = grid.loc[grid["dataset"] == line.dataset, [*_POINT, "experiment", "dataset", "value"]]
+    points = x.merge(shift, on=_POINT, suffixes=("_x", "_y"))
     points = points.rename(columns={"value_x": "x", "value_y": "y"}).assign(x_view=line.x_view)
     kinds = np.array([_piece(line, value) for value in points["x"]], dtype=object)
     parts = []
