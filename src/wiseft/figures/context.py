@@ -39,7 +39,8 @@ def page_context(experiment: ExperimentEntry, catalogue: Catalogue) -> dict[str,
     Raises:
         WiseftError: if an entry is missing or wrong.
     """
-    shown = experiment.page or experiment.methods[:MOST_METHODS]
+    many = len(experiment.methods) > MOST_METHODS
+    shown = experiment.page or (experiment.methods[:MOST_METHODS] if many else [])
     return {
         "experiment": experiment.experiment,
         "title": experiment.title,
@@ -51,7 +52,7 @@ def page_context(experiment: ExperimentEntry, catalogue: Catalogue) -> dict[str,
         "captions": {name: figure.caption for name, figure in experiment.figures.items()},
         "view": catalogue.dataset(experiment.reference).primary_view,
         "methods": shown,
-        "further_methods": len(experiment.methods) - len(shown),
+        "further_methods": len(experiment.methods) - len(shown) if shown else 0,
     }
 
 

@@ -149,7 +149,8 @@ def describe(
             f"timm's {name} has the classifier {classifier} with {classes} classes; a model with "
             "one linear classifier is needed"
         )
-    size = draft["options"].get("img_size") or model.default_cfg["input_size"][-1]
+    usual = config.input_size if config else model.default_cfg["input_size"]  # that of the tag
+    size = draft["options"].get("img_size") or usual[-1]
     found = {
         "family": "timm",
         "model": name.split(".")[0],
