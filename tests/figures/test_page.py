@@ -85,6 +85,24 @@ def test_ten_methods_are_shown_where_an_experiment_does_not_choose():
     assert page_context(chosen, catalogue)["methods"] == chosen.page
 
 
+def test_a_searched_linear_classifier_stands_beside_the_published_one():
+    def variants(*names: str) -> set[tuple[str, str]]:
+        sweeps = [paper_table.sweep(method="linear-classifier", variant=name) for name in names]
+        published = both()[both()["source"] == "published"]
+        table = pd.concat([paper_table.table(*sweeps), published])
+        lines = lines_of(table, "imagenet", SHIFTS, "all")
+        chosen = [line for line in lines if line.model == "clip-vit-l-14-336"]
+        return {(x.variant, x.source) for x in chosen if x.method == "linear-classifier"}
+
+    assert variants("search-l1") == {("", "measured"), ("", "published")}
+    assert variants("search-l1", "search-none") == {
+        ("search-l1", "measured"),
+        ("search-none", "measured"),
+        ("", "published"),
+    }
+    assert ("search-l1", "measured") in variants("search-l1", "")
+
+
 def test_every_line_of_a_model_has_a_colour_of_its_own():
     swept = [
         paper_table.sweep(method=method, variant=variant)

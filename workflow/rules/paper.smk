@@ -3,7 +3,13 @@
 rule paper_tables:
     input:
         table=TABLES["table_parquet"],
-        code=modules("tabulate/paper_*.py", "published/*.py", "published/*.csv", "cli/paper.py"),
+        code=modules(
+            "tabulate/paper_*.py",
+            "tabulate/published.py",
+            "published/*.py",
+            "published/*.csv",
+            "cli/paper.py",
+        ),
     output:
         report=report(
             paths.paper_tables_folder(NAME) / "README.md",

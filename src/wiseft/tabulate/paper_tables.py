@@ -19,7 +19,7 @@ from wiseft.config.runs import ZERO_SHOT
 from wiseft.errors import WiseftError
 from wiseft.published import TABLES, numbers
 from wiseft.published.numbers import COLUMNS, DIFFERENCE, FIXED_ALPHA, QUOTED, contradictions
-from wiseft.tabulate.published import without_repeats
+from wiseft.tabulate.published import SEARCHES, without_repeats
 
 SHIFTS_AVERAGE, BOTH_AVERAGE = "avg:shifts", "avg:reference-and-shifts"
 SHIFTS = ("imagenet-v2", "imagenet-r", "imagenet-sketch", "objectnet", "imagenet-a")
@@ -37,10 +37,6 @@ of a model differ by up to 0.8."""
 
 DECIMALS = {7: 2}
 """Decimals of a table's numbers; 1 where none is given."""
-
-SEARCHES = ("search-none", "search-weight-decay", "search-l1", "search-label-smoothing")
-"""Variants of the linear classifier whose best stands for the paper's, which is the best of a
-random search over all of them (appendix D.3); without any of them the plain one stands for it."""
 
 NOT_COMPARABLE = ("objectnet", "avg:shifts")
 """Datasets whose zero-shot accuracies open_clip has by other class names: ObjectNet's own, which

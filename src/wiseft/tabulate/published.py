@@ -46,6 +46,11 @@ POINT += ["selection"]
 """Columns that tell a number from all others."""
 
 
+SEARCHES = ("search-none", "search-weight-decay", "search-l1", "search-label-smoothing")
+"""Variants of the linear classifier whose best stands for the paper's, which is the best of a
+random search over all of them (appendix D.3); without any of them the plain one stands for it."""
+
+
 @dataclass(frozen=True)
 class ModelLine:
     """A logit-logit line through other models.

@@ -15,6 +15,7 @@ from wiseft.figures.labels import name_of
 from wiseft.figures.select import each_run, mean_over_runs, without_seed
 from wiseft.figures.series import FEW, MEASURED, PUBLISHED, with_intervals
 from wiseft.figures.style import FAMILIES, METHODS, SPARE
+from wiseft.tabulate.published import SEARCHES
 from wiseft.tabulate.robustness import BASELINE_METHOD
 from wiseft.tabulate.schema import AVERAGE_PREFIX
 
@@ -81,7 +82,8 @@ def lines_of(
     if methods:
         ids = grid["method"] + ("__" + grid["variant"]).where(grid["variant"] != "", "")
         grid = grid[(grid["source"] != MEASURED) | ids.isin(methods)]
-    grid = with_intervals(grid.assign(model=grid["model"].map(without_seed)))
+    grid = _beside_the_papers(grid.assign(model=grid["model"].map(without_seed)))
+    grid = with_intervals(grid)
     found = []
     for key, part in grid.groupby(["source", "model", "method", "variant"], sort=True):
         source, model, method, variant = map(str, key)
@@ -106,6 +108,21 @@ def lines_of(
     of_model = [[line for line in found if line.model == model] for model in models]
     looked = {line.key: line for lines in of_model for line in _with_looks(lines)}
     return [looked[line.key] for line in found]
+
+
+def _beside_the_papers(grid: pd.DataFrame) -> pd.DataFrame:
+    """Let the one searched linear classifier of a model stand beside the published one, which is
+    the best of several searches.
+    """
+    measured = grid["source"] == MEASURED
+    searched = measured & grid["variant"].isin(SEARCHES)
+    names = grid["variant"].copy()
+    for (model, method), part in grid[searched].groupby(["model", "method"]):
+        same = (grid["model"] == model) & (grid["method"] == method) & (grid["variant"] == "")
+        alone = part["variant"].nunique() == 1 and not (same & measured).any()
+        if alone and (same & ~measured).any():
+            names[part.index] = ""
+    return grid.assign(variant=names)
 
 
 def _with_looks(lines: list[Line]) -> list[Line]:
