@@ -119,6 +119,21 @@ def test_summary_labels_the_oracle_and_flags_extrapolation(tables: Tables, text:
     assert "\\*" in text
 
 
+def test_models_from_scratch_stand_there_with_and_without_others(
+    tables: Tables, text: str, table: pd.DataFrame
+) -> None:
+    assert "## Models from scratch" in text
+    alone = table[table["method"] == "from-scratch"]
+    less = Tables(alone, *(part.iloc[:0] for part in list(vars(tables).values())[1:]))
+    found = summary("synthetic", less, TabulateSettings.model_validate(SETTINGS))
+    section = found[found.index("## Models from scratch") : found.index("## How to read")]
+    at = alone[(alone["dataset"] == "mnist") & (alone["split"] == "test")]
+    assert section.count("\n| ") == 2 + at["variant"].nunique()
+    weakest = at.loc[at["value"].idxmin()]
+    first = section.splitlines()[6]
+    assert first.startswith(f"| {weakest['variant']} | {100 * weakest['value']:.1f} ")
+
+
 def test_summary_without_fits_or_comparisons_says_less_but_stands(tables: Tables) -> None:
     less = Tables(
         tables.table,

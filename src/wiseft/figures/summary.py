@@ -85,6 +85,7 @@ def summary(experiment: str, tables: Tables, settings: TabulateSettings) -> str:
         f"# {experiment}: summary\n",
         _inventory(grid, settings),
         _headline_section(grid, methods, targets),
+        _baselines_section(grid, targets),
         _averages_section(comparisons, targets),
         _datasets_section(comparisons, settings),
         _selection_section(selection, targets),
@@ -169,6 +170,19 @@ def _headline_section(grid: pd.DataFrame, methods: list[str], targets: dict[str,
     table = markdown_table(["method", "accuracy (%)", *POINTS], rows)
     reading = "\n".join(_reading(main, methods[0], label, d) for label, d in targets.items())
     return f"## Accuracy\n\n{what}\n\n{table}\n{_title(methods[0])}, in words:\n\n{reading}\n"
+
+
+def _baselines_section(grid: pd.DataFrame, targets: dict[str, str]) -> str:
+    """Return the accuracies of the models from scratch, the weakest on the reference first."""
+    found = grid[grid["method"] == BASELINE_METHOD]
+    if found.empty:
+        return ""
+    rows = []
+    for variant, part in found.groupby("variant"):
+        cells = [cell(part, dataset, BASELINE_METHOD, 1.0) for dataset in targets.values()]
+        rows.append((cells[0].mean, [str(variant) or "default", *map(_cell_text, cells)]))
+    table = markdown_table(["variant", *targets], [row for _, row in sorted(rows)])
+    return f"## Models from scratch\n\nAccuracy (%).\n\n{table}"
 
 
 def _reading(grid: pd.DataFrame, method: str, label: str, dataset: str) -> str:
