@@ -18,7 +18,7 @@ from wiseft.config import (
     trains,
 )
 from wiseft.config.how_checks import how_problems
-from wiseft.config.methods import HowSettings
+from wiseft.config.machine import HowSettings
 from wiseft.config.resolve import problems, resolve
 from wiseft.errors import WiseftError
 
@@ -193,6 +193,7 @@ APART = {
     "independent": {
         "other": {"model": "brought"},
         "scratch": {"model": "tiny", "baseline": "scratch__n10"},
+        "bare": {"model": "tiny"},
     },
 }
 
@@ -229,6 +230,7 @@ def test_a_model_that_is_only_combined_stands_in_for_theta_1(apart: Path) -> Non
         ("models", ["tiny-s3", "brought"], "which is brought, but models lists that too"),
         ("baselines", None, "which is the baseline scratch__n10 of tiny, but baselines must then"),
         ("baselines.seeds", [0], "must then list it, with every seed of seeds"),
+        ("methods", ["tune", "apart__bare"], "methods lists apart__bare of tiny, which is pre-tr"),
         ("methods", ["tune", "apart"], "method apart trains nothing; say which model it combines"),
         ("methods", ["tune", "apart__othr"], "method apart has no variant othr; did you mean oth"),
     ],

@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from wiseft.classifier import build_classifier, classifier_tensors
 from wiseft.config import FinetuneSettings
-from wiseft.config.methods import HowSettings
+from wiseft.config.machine import HowSettings
 from wiseft.data.store import open_split
 from wiseft.errors import WiseftError
 from wiseft.finetune import Way

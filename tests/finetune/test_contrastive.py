@@ -10,7 +10,7 @@ from wiseft import towers
 from wiseft.classifier import build_classifier
 from wiseft.cli import main
 from wiseft.combine import combine
-from wiseft.config.methods import HowSettings
+from wiseft.config.machine import HowSettings
 from wiseft.errors import WiseftError
 from wiseft.finetune import Way, stage
 from wiseft.finetune.contrastive import (

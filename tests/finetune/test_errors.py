@@ -7,7 +7,7 @@ from safetensors.torch import load_file, safe_open, save_file
 
 from wiseft.cli import main
 from wiseft.config import Preprocessing
-from wiseft.config.methods import HowSettings
+from wiseft.config.machine import HowSettings
 from wiseft.errors import StaleArtifact, WiseftError
 from wiseft.finetune import Outputs, Way, finetune, train_from_scratch
 from wiseft.stages import VERSION

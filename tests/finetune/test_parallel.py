@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from wiseft.cli import main
-from wiseft.config.methods import HowSettings
+from wiseft.config.machine import HowSettings
 from wiseft.errors import WiseftError
 from wiseft.finetune import Interrupted, Way, parallel, stage, trainer
 from wiseft.finetune.parallel import Team, team

@@ -11,7 +11,7 @@ import torch
 from wiseft.checkpoints import Checkpoints, load_optimiser, optimiser_tensors
 from wiseft.cli import main
 from wiseft.config import FinetuneSettings, Preprocessing
-from wiseft.config.methods import HowSettings
+from wiseft.config.machine import HowSettings
 from wiseft.data.prepared import PreparedSplit
 from wiseft.data.store import write_prepared
 from wiseft.finetune import Interrupted, Way, probe, stage, train_from_scratch

@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from wiseft.classifier import ImageClassifier, build_classifier, classifier_tensors
 from wiseft.config import Preprocessing
-from wiseft.config.methods import HowSettings
+from wiseft.config.machine import HowSettings
 from wiseft.data.store import open_split
 from wiseft.finetune import Way, stage, tasks, train_from_scratch
 from wiseft.finetune.loader import Loader

@@ -164,6 +164,12 @@ def end_of(wildcards):
     return theta_1_of(run, CATALOGUE)
 
 
+def resident(wildcards):
+    """Return the models that an evaluation runs images through."""
+    other = CATALOGUE.independent(wildcards.method) if wildcards.method in INDEPENDENT else None
+    return [wildcards.model, other.model] if other else [wildcards.model]
+
+
 def combinations_of(wildcards):
     """Return how the two ends of a run are combined; weights only if they belong together."""
     outputs = [name for name in EXPERIMENT.combinations if name != "weight"]

@@ -127,8 +127,8 @@ def evaluation_of(datasets):
     return json.dumps(chosen)
 
 
-def caches_of(model, datasets):
-    """Return the decoded caches that an evaluation reads, at the model's input size."""
-    size = model_of(model).preprocessing.size
+def caches_of(models, datasets):
+    """Return the decoded caches that an evaluation reads, at the input size of each model."""
+    sizes = dict.fromkeys(model_of(model).preprocessing.size for model in models)
     cached = [name for name in datasets if name in PLACES.cache and name in FILED]
-    return [paths.cache_path(name, size, ROOT) for name in cached]
+    return [paths.cache_path(name, size, ROOT) for name in cached for size in sizes]

@@ -10,7 +10,7 @@ for suite, members in SUITES.items():
             theta_1=end_of,
             manifests=manifests(members),
             likes=manifests(like for name in members for like in likes_of(ENTRIES[name])),
-            caches=lambda w, members=members: caches_of(w.model, members),
+            caches=lambda w, members=members: caches_of(resident(w), members),
         output:
             metrics=update([paths.metrics_path(RUN, "{seed}", name) for name in members]),
             predictions=update([paths.predictions_path(RUN, "{seed}", name) for name in members]),

@@ -22,9 +22,14 @@ def paper_table_choice():
     return sorted({*tables, 3} if {4, 5} & set(tables) else tables)
 
 
+def has_other_models():
+    """Whether lines through models of other authors are drawn."""
+    return EXPERIMENT.published is not None and EXPERIMENT.published.other_models
+
+
 def other_models():
     """Return the files of other models' accuracies that are here; they are never waited for."""
-    if EXPERIMENT.published is None or not EXPERIMENT.published.other_models:
+    if not has_other_models():
         return []
     folder = paths.archives_folder("testbed", SETTINGS.datasets.folder)
     return sorted([*folder.glob("*.csv"), *folder.glob("*.py")])

@@ -95,11 +95,6 @@ def reported_tables(names):
     return found
 
 
-def has_other_models():
-    """Whether lines through models of other authors are drawn."""
-    return EXPERIMENT.published is not None and EXPERIMENT.published.other_models
-
-
 def effective_files():
     """Return the table of effective robustness, of an experiment that has a line to be above."""
     own = EXPERIMENT.baselines is not None and EXPERIMENT.averages

@@ -9,7 +9,7 @@ import typer
 
 if TYPE_CHECKING:
     from wiseft.config import Catalogue
-    from wiseft.config.experiment import DatasetPlaces
+    from wiseft.config.machine import DatasetPlaces
 
 Root = Annotated[Path, typer.Option(help="The project's root, the folder that holds config/.")]
 Folder = Annotated[
@@ -237,7 +237,7 @@ def _say(line: str) -> None:
 
 def _places(catalogue: Catalogue, text: str | None) -> DatasetPlaces:
     from wiseft.config import load_config, parse_settings
-    from wiseft.config.experiment import DatasetPlaces
+    from wiseft.config.machine import DatasetPlaces
 
     if text is not None:
         return parse_settings(DatasetPlaces, text, "--places")

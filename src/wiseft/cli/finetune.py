@@ -13,7 +13,7 @@ import typer
 if TYPE_CHECKING:
     import torch
 
-    from wiseft.config.methods import HowSettings
+    from wiseft.config.machine import HowSettings
     from wiseft.finetune import Way
 
 Dataset = Annotated[Path, typer.Option(help="Manifest of the dataset whose train split is used.")]
@@ -82,7 +82,7 @@ def finetune(
     """
     from wiseft import finetune as stage
     from wiseft.config import FinetuneSettings, parse_settings
-    from wiseft.config.methods import HowSettings
+    from wiseft.config.machine import HowSettings
 
     chosen = parse_settings(FinetuneSettings, settings)
     outputs = stage.Outputs(theta_1, curve, state, record, tensorboard_dir, features)
@@ -113,7 +113,7 @@ def baseline(
     from wiseft import finetune as stage
     from wiseft.classifier import architecture_from_json
     from wiseft.config import FinetuneSettings, Preprocessing, parse_settings
-    from wiseft.config.methods import HowSettings
+    from wiseft.config.machine import HowSettings
 
     chosen = parse_settings(FinetuneSettings, settings)
     pixels = parse_settings(Preprocessing, preprocessing, "--preprocessing")

@@ -19,7 +19,6 @@ from wiseft.config.experiment import (
     FIGURES,
     Baselines,
     Bootstrap,
-    Config,
     Estimate,
     ExperimentEntry,
     FigureSettings,
@@ -27,6 +26,7 @@ from wiseft.config.experiment import (
 )
 from wiseft.config.files import NpmPackage, SourceFile
 from wiseft.config.loading import parse_settings
+from wiseft.config.machine import Config
 from wiseft.config.methods import FinetuneSettings, MethodEntry
 from wiseft.config.paths import run_name, split_run_name
 from wiseft.config.runs import Run, experiment_runs, model_names, theta_1_of, trains

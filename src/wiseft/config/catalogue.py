@@ -17,8 +17,9 @@ from wiseft.config.entries import (
     Packages,
     PromptsEntry,
 )
-from wiseft.config.experiment import Config, ExperimentEntry
+from wiseft.config.experiment import ExperimentEntry
 from wiseft.config.loading import load_entry, read_yaml, suggest, validate
+from wiseft.config.machine import Config
 from wiseft.config.methods import FinetuneSettings, IndependentModel, MethodEntry
 from wiseft.errors import WiseftError
 

@@ -102,13 +102,7 @@ class _Check:
         here.
         """
         for name in self.experiment.models:
-            found = self._get("models", partial(self.catalogue.model, name))
-            if found and found[0].source == "pretrain" and found[1] is None:
-                self._add(
-                    f"models lists {name}, which is pre-trained here, but must then have a seed: "
-                    f"{name}-s0"
-                )
-            self._model_needs(name)
+            self._model("models", name, f"models lists {name}")
         baselines = self.experiment.baselines
         if baselines:
             found = self._get("baselines.model", partial(self.catalogue.model, baselines.model))
@@ -118,6 +112,13 @@ class _Check:
                     f"{found[0].name}, "
                     "because no pre-trained weights are used"
                 )
+
+    def _model(self, key: str, name: str, says: str) -> None:
+        """Check that a model that is made into a theta_0 can be made."""
+        found = self._get(key, partial(self.catalogue.model, name))
+        if found and found[0].source == "pretrain" and found[1] is None:
+            self._add(f"{says}, which is pre-trained here, but must then have a seed: {name}-s0")
+        self._model_needs(name)
 
     def methods(self) -> None:
         """Check that methods exist, and start where their place in the experiment demands."""
@@ -165,8 +166,7 @@ class _Check:
                 "output to it"
             )
         if found.baseline is None:
-            self._get("methods", partial(self.catalogue.model, found.model))
-            self._model_needs(found.model)
+            self._model("methods", found.model, f"{says} of {found.model}")
             if found.model in experiment.models:
                 self._add(
                     f"{says}, which is {found.model}, but models lists that too; remove one of them"

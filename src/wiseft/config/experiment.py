@@ -1,6 +1,4 @@
-"""Typed models of the configuration and of an experiment: a selection of runs, datasets, alphas and
-figures.
-"""
+"""Typed models of an experiment: a selection of runs, datasets, alphas and figures."""
 
 from __future__ import annotations
 
@@ -20,7 +18,6 @@ from wiseft.config.base import (
     SomeNames,
     distinct,
 )
-from wiseft.config.methods import HowSettings
 from wiseft.errors import WiseftError
 
 Draw = Literal[
@@ -53,51 +50,6 @@ def _alphas(values: list[float]) -> list[float]:
 
 MethodIds = Annotated[list[Annotated[str, Field(pattern=METHOD_PATTERN)]], AfterValidator(distinct)]
 Alphas = Annotated[list[float], AfterValidator(_alphas)]
-
-
-class DatasetPlaces(Entry):
-    """Where datasets lie."""
-
-    folder: str = Field(
-        "datasets", description="Folder that fetched files and prepared datasets are written to."
-    )
-    root: str | None = Field(
-        None,
-        description="Your folder of datasets, `<root>/<dataset>` each; it is only read. What is "
-        "there is used, what is not is fetched.",
-    )
-    paths: dict[Name, str] = Field(
-        {}, description="Your folder of a single dataset, by its name; it is only read."
-    )
-    cache: Names = Field(
-        [],
-        description="Datasets of image files that are decoded once to the model's input size and "
-        "evaluated from there: faster from the second evaluation on, at size x size x 3 bytes an "
-        "image.",
-    )
-
-
-class Training(Entry):
-    """How trainings are carried out here."""
-
-    how: HowSettings = Field(
-        HowSettings(),
-        description="Changes no result but by rounding, is no part of any name, and makes nothing "
-        "again.",
-    )
-
-
-class Config(Entry):
-    """What runs by default, and where."""
-
-    experiment: Name = Field(
-        "digits", description="Experiment that runs: a file in `config/experiments`."
-    )
-    datasets: DatasetPlaces = Field(DatasetPlaces(), description="Where datasets lie.")
-    device: Literal["auto", "cpu", "cuda"] = Field(
-        "auto", description="Where models run; `auto` takes a GPU where there is one."
-    )
-    training: Training = Field(Training(), description="How trainings are carried out here.")
 
 
 class Baselines(Entry):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from wiseft.config.catalogue import Catalogue
 from wiseft.config.experiment import ExperimentEntry
-from wiseft.config.methods import FinetuneSettings, HowSettings
+from wiseft.config.machine import HowSettings
+from wiseft.config.methods import FinetuneSettings
 from wiseft.config.runs import experiment_runs, trains
 from wiseft.errors import WiseftError
 from wiseft.io import read_json

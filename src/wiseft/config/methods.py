@@ -275,39 +275,6 @@ def _changed(settings: FinetuneSettings, keys: tuple[str, ...]) -> list[str]:
     return [key for key in keys if getattr(settings, key) != fields[key].default]
 
 
-class HowSettings(Entry):
-    """How a training is carried out on a machine: neither part of a run's name nor of its
-    identity. The weights stay the same up to the rounding of sums in another order; the defaults
-    change nothing at all.
-    """
-
-    gpus: Count = Field(
-        1, description="Processes that share every batch, one on each GPU; on a CPU: processes."
-    )
-    micro_batch: Count | None = Field(
-        None,
-        description="Images at a time in a process: gradients are accumulated until the batch is "
-        "whole. Lower it where memory runs out; null: the whole batch at once.",
-    )
-    activation_checkpointing: bool = Field(
-        False,
-        description="Compute activations again in the backward pass: less memory, more time.",
-    )
-    compile: bool = Field(False, description="Compile the image tower with torch.compile.")
-    channels_last: bool = Field(True, description="Keep images and weights in channels_last.")
-    workers: Annotated[int, Field(ge=0)] = Field(
-        0, description="Threads that read and augment images ahead; 0: in between the steps."
-    )
-    deterministic: bool = Field(
-        False,
-        description="Deterministic algorithms on a GPU too, so that a resumed training ends with "
-        "the very same weights; a CPU always uses them.",
-    )
-    tensorboard: bool = Field(
-        False, description="Write curves for TensorBoard too; needs the extra `tensorboard`."
-    )
-
-
 def _drop_defaults(schema: dict[str, Any]) -> None:
     """Remove the defaults from a schema: what is not overridden is the method's own setting."""
     for field in schema["properties"].values():

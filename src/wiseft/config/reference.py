@@ -26,8 +26,9 @@ from wiseft.config.entries import (
     Packages,
     PromptsEntry,
 )
-from wiseft.config.experiment import Config, ExperimentEntry
+from wiseft.config.experiment import ExperimentEntry
 from wiseft.config.layouts import LAYOUTS
+from wiseft.config.machine import Config
 from wiseft.config.methods import FinetuneOverrides, MethodEntry
 from wiseft.errors import WiseftError
 from wiseft.io import write_text

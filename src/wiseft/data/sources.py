@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from wiseft.config import DatasetEntry, SourceFile
-from wiseft.config.experiment import DatasetPlaces
+from wiseft.config.machine import DatasetPlaces
 from wiseft.config.paths import archives_folder, fetched_path
 from wiseft.data.download import Checksums, download, verify_file
 from wiseft.data.npm import fetch_npm

@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from wiseft.classifier import ImageClassifier
-from wiseft.config.methods import HowSettings
+from wiseft.config.machine import HowSettings
 from wiseft.errors import WiseftError
 from wiseft.finetune.contrastive import TwoTowers
 

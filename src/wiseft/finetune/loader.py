@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from wiseft.config.methods import HowSettings
+from wiseft.config.machine import HowSettings
 from wiseft.finetune.batch import Batch, Samples
 from wiseft.finetune.parallel import Team
 from wiseft.finetune.sampling import epoch_order

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from wiseft.checkpoints import Checkpoints
 from wiseft.config import FinetuneSettings
-from wiseft.config.methods import HowSettings
+from wiseft.config.machine import HowSettings
 from wiseft.errors import WiseftError
 from wiseft.finetune.batch import Batch, Follower, Samples
 from wiseft.finetune.how import compile_tower, follows_batches, set_train_mode

@@ -21,7 +21,7 @@ TEXT: Kind = "str"
 INTEGER: Kind = "Int64"
 FLOAT: Kind = "float64"
 
-TABLE: Schema = {
+_POINT: Schema = {
     "source": TEXT,
     "experiment": TEXT,
     "model": TEXT,
@@ -32,6 +32,11 @@ TABLE: Schema = {
     "seed": INTEGER,
     "combination": TEXT,
     "alpha": FLOAT,
+}
+"""What tells a model at an alpha from others."""
+
+TABLE: Schema = {
+    **_POINT,
     "dataset": TEXT,
     "view": TEXT,
     "split": TEXT,
@@ -98,16 +103,7 @@ FITS: Schema = {
     "x_max": FLOAT,
 }
 EFFECTIVE: Schema = {
-    "source": TEXT,
-    "experiment": TEXT,
-    "model": TEXT,
-    "reference": TEXT,
-    "method": TEXT,
-    "variant": TEXT,
-    "run": TEXT,
-    "seed": INTEGER,
-    "combination": TEXT,
-    "alpha": FLOAT,
+    **_POINT,
     "line": TEXT,
     "dataset": TEXT,
     "x_view": TEXT,

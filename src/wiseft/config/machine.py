@@ -1,0 +1,87 @@
+"""Typed models of config/config.yaml: what runs by default, and where and how on this machine."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from wiseft.config.base import Count, Entry, Name, Names
+
+
+class HowSettings(Entry):
+    """How a training is carried out on a machine: neither part of a run's name nor of its
+    identity. The weights stay the same up to the rounding of sums in another order; the defaults
+    change nothing at all.
+    """
+
+    gpus: Count = Field(
+        1, description="Processes that share every batch, one on each GPU; on a CPU: processes."
+    )
+    micro_batch: Count | None = Field(
+        None,
+        description="Images at a time in a process: gradients are accumulated until the batch is "
+        "whole. Lower it where memory runs out; null: the whole batch at once.",
+    )
+    activation_checkpointing: bool = Field(
+        False,
+        description="Compute activations again in the backward pass: less memory, more time.",
+    )
+    compile: bool = Field(False, description="Compile the image tower with torch.compile.")
+    channels_last: bool = Field(True, description="Keep images and weights in channels_last.")
+    workers: Annotated[int, Field(ge=0)] = Field(
+        0, description="Threads that read and augment images ahead; 0: in between the steps."
+    )
+    deterministic: bool = Field(
+        False,
+        description="Deterministic algorithms on a GPU too, so that a resumed training ends with "
+        "the very same weights; a CPU always uses them.",
+    )
+    tensorboard: bool = Field(
+        False, description="Write curves for TensorBoard too; needs the extra `tensorboard`."
+    )
+
+
+class DatasetPlaces(Entry):
+    """Where datasets lie."""
+
+    folder: str = Field(
+        "datasets", description="Folder that fetched files and prepared datasets are written to."
+    )
+    root: str | None = Field(
+        None,
+        description="Your folder of datasets, `<root>/<dataset>` each; it is only read. What is "
+        "there is used, what is not is fetched.",
+    )
+    paths: dict[Name, str] = Field(
+        {}, description="Your folder of a single dataset, by its name; it is only read."
+    )
+    cache: Names = Field(
+        [],
+        description="Datasets of image files that are decoded once to the model's input size and "
+        "evaluated from there: faster from the second evaluation on, at size x size x 3 bytes an "
+        "image.",
+    )
+
+
+class Training(Entry):
+    """How trainings are carried out here."""
+
+    how: HowSettings = Field(
+        HowSettings(),
+        description="Changes no result but by rounding, is no part of any name, and makes nothing "
+        "again.",
+    )
+
+
+class Config(Entry):
+    """What runs by default, and where."""
+
+    experiment: Name = Field(
+        "digits", description="Experiment that runs: a file in `config/experiments`."
+    )
+    datasets: DatasetPlaces = Field(DatasetPlaces(), description="Where datasets lie.")
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto", description="Where models run; `auto` takes a GPU where there is one."
+    )
+    training: Training = Field(Training(), description="How trainings are carried out here.")
