@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import open_clip
 import pytest
 import torch
 from torch import Tensor
@@ -13,6 +16,8 @@ from torch import Tensor
 from wiseft.checkpoints import Checkpoints
 from wiseft.errors import WiseftError
 from wiseft.pretrain import train as module
+from wiseft.pretrain.captions import NAMES, CaptionTable
+from wiseft.pretrain.samples import draw_pretrain_samples
 from wiseft.pretrain.train import Row, pretrain
 
 Run = Callable[..., tuple[dict[str, Tensor], list[Row]]]
@@ -107,3 +112,30 @@ def test_a_loss_that_is_not_finite_names_the_key(run: Run):
 def test_without_typefaces_the_settings_are_named(run: Run):
     with pytest.raises(WiseftError, match="font_packages"):
         run(held_out_families=["face/a", "face/b"])
+
+
+def test_held_out_type_that_is_trained_on_under_another_name_is_named(glyphs, settings):
+    masks = glyphs.masks.copy()
+    masks[glyphs.select(["face/b"])[0]] = masks[glyphs.select(["face/a"])[0]]
+    twins = dataclasses.replace(glyphs, masks=masks)
+    captions = CaptionTable(open_clip.SimpleTokenizer(context_length=20))
+    with pytest.raises(WiseftError, match=r"glyphs that other typefaces have too: face/b"):
+        module.Web(twins, settings, captions, 32)
+
+
+def test_a_model_that_cannot_read_held_out_type_fails_the_stage(run: Run):
+    with pytest.raises(WiseftError, match=r"less than pretrain\.min_held_out_accuracy, 100 %"):
+        run(min_held_out_accuracy=1.0)
+
+
+def test_a_panel_shows_every_kind_of_glyph_with_the_captions_that_are_trained_on(
+    glyphs, settings, tmp_path: Path
+):
+    panel = tmp_path / "samples.svg"
+    draw_pretrain_samples(glyphs, settings, 32, 0, [panel])
+    drawn = panel.read_text()
+    assert drawn.count("<image") == 3 * 3 * 10, "three rows a kind, one column a digit"
+    for kind in ("pens", "type", "held-out type"):
+        assert f"<!-- {kind} -->" in drawn
+    for digit, name in enumerate(NAMES):
+        assert re.search(rf"(number|digit) ({digit}|{name})\b", drawn)

@@ -61,3 +61,42 @@ rule pretrain:
         " --preprocessing {params.preprocessing:q} --settings {params.settings:q}"
         " --seed {params.seed} --state {params.state:q} --weights {output.weights:q}"
         " --curve {output.curve:q} --threads {threads} > {log:q} 2>&1"
+
+
+# What is trained on, to be looked at: a wrong caption is seen at once, and in no curve.
+rule pretrain_samples:
+    input:
+        glyphs=[glyphs(model_of(model).name) for model in PRETRAINED[:1]],
+    output:
+        pdf=paths.figure_path(NAME, "pretrain-samples", "pdf"),
+        png=report(
+            paths.figure_path(NAME, "pretrain-samples", "png"),
+            caption="../report/pretrain-samples.rst",
+            category="Data",
+            labels={"figure": "pretrain-samples"},
+        ),
+        svg=paths.figure_path(NAME, "pretrain-samples", "svg"),
+    log:
+        f"logs/pretrain_samples/{NAME}.log",
+    benchmark:
+        f"logs/benchmarks/pretrain_samples/{NAME}.tsv"
+    conda:
+        "../../environment.yml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        version=VERSION["pretrain"],
+        settings=[model_of(m).pretrain.model_dump_json() for m in PRETRAINED[:1]],
+        size=[model_of(m).preprocessing.size for m in PRETRAINED[:1]],
+    message:
+        "pretrain_samples: what pre-training sees, with its captions"
+    shell:
+        "wiseft pretrain-samples --glyphs {input.glyphs:q} --settings {params.settings:q}"
+        " --size {params.size} --output {output.pdf:q} --output {output.png:q}"
+        " --output {output.svg:q} > {log:q} 2>&1"
+
+
+localrules:
+    pretrain_samples,

@@ -106,7 +106,8 @@ def experiment_files():
     return [
         *TABLES.values(),
         *effective_files(),
-        *figure_files("samples", *EXPERIMENT.figures),
+        *figure_files("samples", *(["pretrain-samples"] if PRETRAINED else [])),
+        *figure_files(*EXPERIMENT.figures),
         *summary_files(),
         *page_files(),
         paths.provenance_path(NAME),

@@ -1,4 +1,4 @@
-"""`wiseft glyphs` and `wiseft pretrain`: the embedded zero-shot model."""
+"""`wiseft glyphs`, `pretrain-samples` and `pretrain`: the embedded zero-shot model."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import typer
 def register(app: typer.Typer) -> None:
     """Add the commands of the pretrain stage."""
     app.command("glyphs")(glyphs)
+    app.command("pretrain-samples")(pretrain_samples)
     app.command("pretrain")(pretrain)
 
 
@@ -29,6 +30,22 @@ def glyphs(
     rendered = build_glyphs(package or [], chosen.glyph_size, chosen.pen_glyphs)
     save_glyphs(output, rendered)
     typer.echo(f"{len(rendered.digits)} glyphs of {len(rendered.names)} families", err=True)
+
+
+def pretrain_samples(
+    glyphs: Annotated[Path, typer.Option(help="The glyph file.")],
+    settings: Annotated[str, typer.Option(help="Pre-training settings: JSON or @file.yaml.")],
+    output: Annotated[list[Path], typer.Option(help="A .pdf, .png or .svg file; repeatable.")],
+    size: Annotated[int, typer.Option(min=8, help="Side of the images in pixels.")] = 32,
+    seed: Annotated[int, typer.Option(min=0, help="Draws glyphs, styles and captions.")] = 0,
+) -> None:
+    """Draw what pre-training sees: rendered digits over their captions."""
+    from wiseft.config import PretrainSettings, parse_settings
+    from wiseft.pretrain.glyphs import load_glyphs
+    from wiseft.pretrain.samples import draw_pretrain_samples
+
+    chosen = parse_settings(PretrainSettings, settings)
+    draw_pretrain_samples(load_glyphs(glyphs), chosen, size, seed, output)
 
 
 def pretrain(

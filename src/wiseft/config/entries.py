@@ -174,6 +174,11 @@ class PretrainSettings(Entry):
         [],
         description="Families of type kept out of training: the validation split of pre-training.",
     )
+    min_held_out_accuracy: Fraction = Field(
+        0.0,
+        description="Pre-training fails if it ends below this accuracy on held-out typefaces: "
+        "a sign of wrong labels.",
+    )
     checkpoint_every: Count = Field(
         200, description="Steps between two states that a killed run resumes from."
     )

@@ -29,6 +29,7 @@ COLUMNS = 12
 
 GAP = 0.04
 CAPTION_GAP = 0.12  # where each image has a caption
+LINE = 0.06  # of a caption of several
 FORMATS = {".pdf", ".png", ".svg"}
 
 
@@ -54,9 +55,6 @@ def draw_samples(
     Raises:
         WiseftError: unknown format, a class without images, or no or several classes called `of`.
     """
-    for path in outputs:
-        if path.suffix not in FORMATS:
-            raise WiseftError(f"{path}: expected a file that ends in {', '.join(sorted(FORMATS))}.")
     opened = [open_manifest(path) for path in manifests]
     names = [manifest.dataset for manifest in opened]
     if of is not None:
@@ -65,7 +63,7 @@ def draw_samples(
             _of_class(manifest, split, label, images, seed)
             for manifest, label in zip(opened, labels, strict=True)
         ]
-        _draw(names, [[""] * len(row) for row in rows], rows, outputs, shared=True)
+        draw_panel(names, [[""] * len(row) for row in rows], rows, outputs, shared=True)
         return
     shared = all(manifest.class_names == opened[0].class_names for manifest in opened)
     rows, titles = [], []
@@ -73,8 +71,9 @@ def draw_samples(
         columns = _columns(len(manifest.class_names))
         size = manifest.image_size or FOLDER_SIZE
         rows.append(_one_per_class(manifest.path, split, columns, size, seed))
-        titles.append([manifest.class_names[label] for label in columns])
-    _draw(names, titles, rows, outputs, shared)
+        called = [manifest.class_names[label] for label in columns]
+        titles.append(called if shared else [_short(name) for name in called])
+    draw_panel(names, titles, rows, outputs, shared)
 
 
 def _labels_called(of: str, manifests: Sequence[Manifest]) -> list[int]:
@@ -146,20 +145,36 @@ def _one_per_class(
     return opened.read(chosen)
 
 
-def _draw(
-    datasets: Sequence[str],
+def draw_panel(
+    labels: Sequence[str],
     titles: Sequence[Sequence[str]],
     rows: Sequence[NDArray[np.uint8]],
     outputs: Sequence[Path],
     shared: bool,
 ) -> None:
+    """Draw rows of images.
+
+    Args:
+        labels: of the rows.
+        titles: of the images of each row; lines may be broken.
+        rows: images uint8 (n, H, W, 3) of each row.
+        outputs: files whose suffixes say the format: .pdf, .png or .svg.
+        shared: whether the titles of the first row are those of the columns.
+
+    Raises:
+        WiseftError: unknown format.
+    """
+    for path in outputs:
+        if path.suffix not in FORMATS:
+            raise WiseftError(f"{path}: expected a file that ends in {', '.join(sorted(FORMATS))}.")
     import matplotlib as mpl
 
     mpl.use("Agg")
     from matplotlib import pyplot as plt
 
     columns = max(map(len, titles))
-    gap = GAP if shared else CAPTION_GAP
+    lines = max((title.count("\n") + 1 for row in titles for title in row), default=1)
+    gap = GAP if shared else CAPTION_GAP + LINE * (lines - 1)
     width, height = LABEL + CELL * columns, (CELL + gap - GAP) * len(rows) + 0.25
     small = {"fontsize": 4.5} if max(map(len, titles[0])) > 8 else {}
     with plt.style.context(_style()):
@@ -178,7 +193,7 @@ def _draw(
                 "hspace": gap / CELL,
             },
         )
-        for row, (dataset, images) in enumerate(zip(datasets, rows, strict=True)):
+        for row, (label, images) in enumerate(zip(labels, rows, strict=True)):
             for column, image in enumerate(images):
                 ax = axes[row, column]
                 ax.imshow(image, interpolation="nearest")
@@ -187,12 +202,12 @@ def _draw(
                 for spine in ax.spines.values():
                     spine.set(visible=True, linewidth=0.4, color="0.6")
                 if not shared:
-                    ax.set_xlabel(_short(titles[row][column]), fontsize=3, labelpad=1)
+                    ax.set_xlabel(titles[row][column], fontsize=3, labelpad=1)
                 elif row == 0:
                     ax.set_title(titles[0][column], pad=3, **small)
             for ax in axes[row, len(images) :]:
                 ax.set_visible(False)
-            axes[row, 0].set_ylabel(dataset, rotation=0, ha="right", va="center", labelpad=4)
+            axes[row, 0].set_ylabel(label, rotation=0, ha="right", va="center", labelpad=4)
         for path in outputs:
             with atomic_path(path) as part:
                 # No date inside, so that the same panel is the same file.

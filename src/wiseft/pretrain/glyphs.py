@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
+from scipy.ndimage import gaussian_filter
+from scipy.optimize import linear_sum_assignment
 
 from wiseft.errors import StaleArtifact, WiseftError
 from wiseft.io import atomic_path, require_file
@@ -48,13 +50,18 @@ class Glyphs:
 
 
 def build_glyphs(packages: list[Path], size: int, pen_glyphs: int) -> Glyphs:
-    """Render all typefaces, then `pen_glyphs` pen digits (the ten digits in turn)."""
+    """Render all typefaces, then `pen_glyphs` pen digits (the ten digits in turn).
+
+    Raises:
+        WiseftError: if a package holds no typeface, or the digits of one look like other digits.
+    """
     rng = np.random.default_rng(_PEN_SEED)
     masks, digits, families = [], [], []
     for glyph in typeface_glyphs(packages, size):
         masks.append(glyph.mask)
         digits.append(glyph.digit)
         families.append(glyph.family)
+    _check_labels(np.stack(masks), np.array(digits), np.array(families))
     for index in range(pen_glyphs):
         masks.append(draw_pen_glyph(index % 10, size, rng))
         digits.append(index % 10)
@@ -66,6 +73,32 @@ def build_glyphs(packages: list[Path], size: int, pen_glyphs: int) -> Glyphs:
         np.array([names.index(family) for family in families], dtype=np.int32),
         names,
     )
+
+
+def _check_labels(
+    masks: NDArray[np.uint8], digits: NDArray[np.int64], families: NDArray[np.str_]
+) -> None:
+    """Compare every family with the first face, whose labels are right.
+
+    Blurred masks of a family are matched one to one with the ten digits of that face so that they
+    look most alike; a family whose labels are right has them matched with themselves. (A whole
+    file that is read one character off has none, a decorated face at least six.)
+    """
+    blurred = gaussian_filter(masks.astype(np.float32), (0, *[masks.shape[1] / 16] * 2))
+    flat = blurred.reshape(len(masks), -1)
+    flat -= flat.mean(1, keepdims=True)
+    flat /= np.linalg.norm(flat, axis=1, keepdims=True)
+    alike = flat @ flat[:10].T
+    for family in np.unique(families):
+        of_family = families == family
+        mean = np.stack([alike[of_family & (digits == digit)].mean(0) for digit in range(10)])
+        matched = linear_sum_assignment(mean, maximize=True)[1]
+        if (matched == np.arange(10)).sum() < 5:
+            raise WiseftError(
+                f"the digits 0 to 9 of the typeface {family} look like "
+                f"{', '.join(map(str, matched))} of {families[0]}: its labels are wrong, or it is "
+                "no typeface of digits; leave its package out of font_packages"
+            )
 
 
 def save_glyphs(path: Path, glyphs: Glyphs) -> None:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
@@ -74,6 +74,14 @@ class Web:
                 f"pre-training needs pen glyphs and typefaces, found {len(pens)} and "
                 f"{len(self._faces)}; see pen_glyphs and font_packages"
             )
+        seen = {mask.tobytes() for mask in glyphs.masks[self._faces]}
+        twins = [index for index in held_out if glyphs.masks[index].tobytes() in seen]
+        if twins:
+            families = sorted({glyphs.names[glyphs.families[index]] for index in twins})
+            raise WiseftError(
+                "held-out typefaces have glyphs that other typefaces have too: "
+                f"{', '.join(families)}; name in held_out_families only typefaces that share none"
+            )
         self._pens, self._held_out = pens, held_out
         self._masks = torch.from_numpy(glyphs.masks)
         self._digits = torch.from_numpy(glyphs.digits.astype(np.int64))
@@ -96,6 +104,19 @@ class Web:
             return None
         generator = torch.Generator().manual_seed(_VALIDATION_SEED)
         return self._render(_choice(self._held_out, _VALIDATION_IMAGES, generator), generator)
+
+    def one_of_each(self, kind: Literal["pens", "type", "held-out type"], seed: int) -> Batch:
+        """Render one glyph of each digit, 0 to 9; held-out type is shown, never trained on."""
+        pool = {"pens": self._pens, "type": self._faces, "held-out type": self._held_out}[kind]
+        generator = torch.Generator().manual_seed(seed)
+        digits = self._digits[pool]
+        chosen = [_choice(pool[digits == digit], 1, generator) for digit in range(10)]
+        return self._render(torch.cat(chosen), generator)
+
+    @property
+    def kinds(self) -> list[Literal["pens", "type", "held-out type"]]:
+        """What `one_of_each` can show."""
+        return ["pens", "type", *(["held-out type"] if len(self._held_out) else [])]
 
     def _render(self, index: Tensor, generator: torch.Generator) -> Batch:
         digits = self._digits[index]
@@ -131,7 +152,8 @@ def pretrain(
         The floating tensors of the model by open_clip's names, and the training curve.
 
     Raises:
-        WiseftError: if the loss is not finite, or there is nothing to train on.
+        WiseftError: if the loss is not finite, there is nothing to train on, or held-out typefaces
+            are read worse than `min_held_out_accuracy`.
     """
     import open_clip
 
@@ -153,6 +175,12 @@ def pretrain(
     if held_out is not None:
         accuracy = trainer.accuracy(held_out, captions.bare())
         log(f"accuracy on held-out typefaces: {100 * accuracy:.1f} %")
+        if accuracy < settings.min_held_out_accuracy:
+            raise WiseftError(
+                f"the model reads {100 * accuracy:.1f} % of held-out typefaces, less than "
+                f"pretrain.min_held_out_accuracy, {100 * settings.min_held_out_accuracy:g} %: look "
+                "at the figure pretrain-samples for wrong captions, or train longer"
+            )
         curve[-1] = dataclasses.replace(curve[-1], held_out_accuracy=accuracy)
     state = trainer.model.state_dict()
     return {key: value for key, value in state.items() if value.is_floating_point()}, curve

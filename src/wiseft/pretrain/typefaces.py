@@ -91,26 +91,37 @@ def _truetype_glyphs(family: str, data: bytes, size: int) -> Iterator[Glyph]:
 
 
 def _hershey_glyphs(source: str, size: int) -> Iterator[Glyph]:
-    """Draw the stroke fonts that the package holds as a base64 archive; it is not imported."""
+    """Draw the stroke fonts that the package holds as a base64 archive; it is not imported.
+
+    Fonts with the same digits are one family, named after the first of them: drawn once each, no
+    digits weigh more than others, and none are trained on that are held out under another name.
+    """
     found = _HERSHEY_BLOB.search(source)
     if found is None:
         raise WiseftError("the Hershey-Fonts package holds no font archive where expected")
     archive = io.BytesIO(base64.b64decode(found[1]))
+    drawn: set[tuple[str, ...]] = set()
     with tarfile.open(fileobj=archive, mode="r:bz2") as fonts:
         for member in sorted(fonts.getmembers(), key=lambda m: m.name):
             name = PurePosixPath(member.name).name
             file = fonts.extractfile(member)
             if file is None or name in _NO_DIGITS:
                 continue
+            # A line a character, from the space on, behind a header of the font: `#{...}`.
             lines = file.read().decode("latin1").splitlines()
+            characters = [line for line in lines if not line.startswith("#{")]
+            digits = tuple(line[8:] for line in characters[ord("0") - 32 :][:10])
+            if digits in drawn:  # most fonts of an alphabet or a nation share theirs
+                continue
+            drawn.add(digits)
             for width in _HERSHEY_WIDTHS:
-                for digit in range(10):  # a line a character, from the space on
-                    mask = _hershey_mask(lines[ord("0") - 32 + digit], width, size)
-                    yield Glyph(digit, f"hershey/{name}", mask)
+                for digit, line in enumerate(digits):
+                    yield Glyph(digit, f"hershey/{name}", _hershey_mask(line, width, size))
 
 
 def _hershey_mask(line: str, width: float, size: int) -> NDArray[np.uint8]:
-    pairs = line[10:]
+    """Draw a character: two letters for its left and right edge, then two for each point."""
+    pairs = line[2:]
     strokes: list[list[tuple[int, int]]] = [[]]
     for x, y in zip(pairs[::2], pairs[1::2], strict=False):
         if (x, y) == (" ", "R"):  # lift the pen
