@@ -13,6 +13,6 @@ VERSION: dict[str, int] = {
     "combine": 1,
     "evaluate": 1,
     "diversity": 1,
-    "tabulate": 1,
+    "tabulate": 2,
     "figures": 1,
 }

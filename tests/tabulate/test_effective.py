@@ -115,6 +115,18 @@ def test_over_the_test_beds_lines_the_published_numbers() -> None:
     assert start.loc["imagenet-a", "line"] == "standard-below-knee"
 
 
+def test_below_the_lower_piece_of_a_line_with_a_knee_the_lower_one_counts() -> None:
+    known = lines()
+    lower = known[(known["dataset"] == "imagenet-a") & (known["kind"] == "standard-below-knee")]
+    x = float(lower["x_min"].min()) - 0.05
+    table = table_of(
+        point("tuned", "", 0.5, {"imagenet": x, "imagenet-a": 0.01}, reference="imagenet")
+    )
+    rows = effective_rows(table, settings(reference="imagenet", averages={}), other_models=True)
+    assert rows["line"].tolist() == ["standard-below-knee"]
+    assert rows["extrapolated"].tolist() == [1]
+
+
 def test_the_shifts_own_classes_are_on_the_x_axis_where_they_are_measured() -> None:
     places = {"imagenet": 0.8, "imagenet/imagenet-r-classes": 0.92, "imagenet-r": 0.7}
     plain = {"imagenet": 0.8, "imagenet-r": 0.7, "imagenet-v2": 0.7}

@@ -34,7 +34,7 @@ def cell(metric: str, n: int = 24, n_points: int = POINTS_A_BLOCK + 2, ignore=()
         point: np.where(rng.random(n) < 0.6, truth.labels, rng.integers(0, 5, n)).astype(np.int32)
         for point in points
     }
-    return Cell(metric, tuple(ignore), truth.base_ids, truth, predictions)
+    return Cell(metric, tuple(ignore), truth.base_ids, truth, truth.base_ids, predictions)
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,9 @@ def test_a_resample_without_a_group_or_class_leaves_it_out():
     )
     predictions = {Point("run", 0, "weight", "0.500"): np.where(right, truth.labels, 2)}
     for metric, expected in (("worst-group-accuracy", 1.0), ("macro-f1", 1.0)):
-        block = statistic(Cell(metric, (), truth.base_ids, truth, predictions)).blocks[0]
+        block = statistic(
+            Cell(metric, (), truth.base_ids, truth, truth.base_ids, predictions)
+        ).blocks[0]
         only_v0 = np.asarray(block.counts @ np.eye(block.counts.shape[1]))[:1]
         assert block.value(only_v0).tolist() == [[expected]]
 
@@ -143,7 +145,7 @@ def test_intervals_of_every_metric(bench_with_reference, make_settings):
     add(bench_with_reference, "one", views, frame=frame)
     tables = run(bench_with_reference, make_settings(averages={}))
     for view, method in (
-        ("all", "clopper-pearson"),
+        ("all", "cluster-bootstrap"),  # four frames of each video
         ("frames", "clopper-pearson"),
         ("worst", "cluster-bootstrap"),
         ("f1", "cluster-bootstrap"),
@@ -159,6 +161,53 @@ def test_intervals_of_every_metric(bench_with_reference, make_settings):
     expected = binomtest(int(frames["n_correct"]), 15).proportion_ci(0.95, "exact")
     assert frames["n"] == 15
     assert (frames["ci_low"], frames["ci_high"]) == pytest.approx((expected.low, expected.high))
+
+
+def test_a_dataset_of_four_families_has_no_interval_but_its_families(
+    bench_with_reference, make_settings
+):
+    """15 images of each family, of which three glyphs are rendered five times each."""
+    frame = samples(groups=True)
+    names = [f"family{index % 4}" for index in range(N)]
+    frame["group_family"] = names
+    frame["base_id"] = [f"{name}/{index // 4 % 3}" for index, name in enumerate(names)]
+    add(bench_with_reference, "one", ACCURACY, frame=frame)
+    add(bench_with_reference, "two", ACCURACY, seed=1)
+    averages = {"shifts": ["one", "two"], "other": ["two"]}
+    settings = make_settings(averages=averages, clusters={"one": "family"})
+    tables = run(bench_with_reference, settings)
+    whole = grid_of(tables, "one", "all")
+    assert set(whole["ci_method"]) == {"too-few-clusters"}
+    assert whole[["ci_low", "ci_high"]].isna().all(axis=None)
+    parts = [grid_of(tables, "one", f"all/family{index}") for index in range(4)]
+    assert [part["n"].unique().tolist() for part in parts] == [[15]] * 4
+    mean = sum(part["value"].to_numpy() for part in parts) / 4
+    assert mean == pytest.approx(whole["value"].to_numpy())
+    assert all(part["ci_low"].isna().all() for part in parts)
+    shifts, other = (grid_of(tables, f"avg:{name}", "all") for name in averages)
+    assert set(shifts["ci_method"]) == {"cluster-bootstrap-conditional"}
+    assert set(other["ci_method"]) == {"cluster-bootstrap"}
+    assert (shifts["ci_low"] < shifts["ci_high"]).all()
+    rows = tables.comparisons.query("contrast == '0.500-vs-0.000' and seed == '0'")
+    rows = rows.set_index("dataset")
+    assert rows.loc["one", ["ci_low", "p_value", "p_holm"]].isna().all()
+    assert (rows.loc["one", "n_clusters"], rows.loc["one", "test"]) == (4, "")
+    assert rows.loc["two", "p_holm"] == rows.loc["two", "p_value"], "the only shift with a test"
+    selected = tables.table.query("selection != 'grid'")
+    assert not selected["view"].str.contains("family").any()
+
+
+def test_many_declared_clusters_are_what_is_resampled(bench_with_reference, make_settings):
+    frame = samples(groups=True)
+    frame["group_writer"] = [f"writer{index // 5}" for index in range(N)]
+    add(bench_with_reference, "one", ACCURACY, frame=frame)
+    by_image = grid_of(run(bench_with_reference, make_settings(averages={})), "one", "all")
+    settings = make_settings(averages={}, clusters={"one": "writer"})
+    tables = run(bench_with_reference, settings)
+    assert set(by_image["ci_method"]) == {"clopper-pearson"}
+    assert set(grid_of(tables, "one", "all")["ci_method"]) == {"cluster-bootstrap"}
+    row = tables.comparisons.query("dataset == 'one' and seed == '0'").iloc[0]
+    assert (row["n_clusters"], row["test"]) == (12, "cluster-bootstrap")
 
 
 def test_the_primary_view_goes_into_averages_and_comparisons(bench_with_reference, make_settings):

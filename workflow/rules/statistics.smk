@@ -46,7 +46,11 @@ def statistics():
     """Return what the tables depend on besides the numbers, as JSON."""
     keys = {"averages", "held_out", "test_split", "reference", "bootstrap", "alphas"}
     chosen = EXPERIMENT.model_dump(mode="json", include=keys)
-    return json.dumps({**chosen, "fit_exclude": augmented_baselines(), **view_settings()})
+    named = {name: entry.clusters for name, entry in ENTRIES.items() if entry.clusters}
+    clusters = {"clusters": named} if named else {}
+    return json.dumps(
+        {**chosen, "fit_exclude": augmented_baselines(), **view_settings(), **clusters}
+    )
 
 
 def resolved_settings():

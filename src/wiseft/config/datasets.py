@@ -161,6 +161,11 @@ class DatasetEntry(Entry):
         min_length=1,
         description="Views of every split; averages and comparisons use the first.",
     )
+    clusters: Name | None = Field(
+        None,
+        description="Group metadata whose values are what was drawn independently, such as "
+        "families of type; null: base ids. Below ten of them a dataset gets no interval.",
+    )
     border: Annotated[int, Field(ge=0)] = Field(
         0, description="Pixels cropped off every side of each image before anything else."
     )

@@ -148,7 +148,7 @@ def values(table: pd.DataFrame, series: Series, source: str, of: Quantity) -> pd
     if alphas is not None:
         found = rows(found, alpha=[round(alpha, 3) for alpha in alphas])
     key = [*RUN, "alpha"]
-    found = with_intervals(found[[*key, *VALUES, "metric", "n", "experiment"]])
+    found = with_intervals(found[[*key, *VALUES, "ci_method", "metric", "n", "experiment"]])
     found = found.drop_duplicates([*key, "metric", "value"])  # tables repeat each other's rows
     if found.duplicated(key).any():
         first = found[found.duplicated(key)].iloc[0]
@@ -196,12 +196,12 @@ def has_view(table: pd.DataFrame, series: Series, of: Quantity) -> bool:
 
 
 def with_intervals(found: pd.DataFrame) -> pd.DataFrame:
-    """Return rows in which shares without an interval, but of known samples, have one.
+    """Return rows in which published shares of known samples have an interval.
 
     It is Clopper and Pearson's of the value as printed, i.e. of a rounded count.
     """
     shares = found["metric"].isin([ACCURACY, ALL_FRAMES])
-    blank = found["ci_low"].isna() & found["n"].notna() & shares
+    blank = found["ci_low"].isna() & (found["ci_method"] == "") & found["n"].notna() & shares
     if not blank.any():
         return found
     found = found.copy()

@@ -23,6 +23,7 @@ from wiseft.figures.select import (
     methods_of,
 )
 from wiseft.figures.style import METHODS
+from wiseft.tabulate.intervals import TOO_FEW
 from wiseft.tabulate.robustness import BASELINE_METHOD
 from wiseft.tabulate.schema import ALL, AVERAGE_PREFIX
 from wiseft.tabulate.settings import TabulateSettings
@@ -46,7 +47,9 @@ HONESTY = """## How to read the numbers
   move with other test samples, not with other training runs. What training varies is shown as the
   range over runs; runs are never pooled into the sample count.
 - Renditions of one image are resampled together (cluster bootstrap), so averages over datasets
-  that share images are not taken for independent.
+  that share images are not taken for independent. A dataset of fewer than ten clusters (typefaces
+  of four families) has no interval: its clusters are shown one by one, and the intervals of
+  averages that contain it hold for these clusters alone.
 - Compare with **both** ends. A gain over the fine-tuned model on an average of shifts is no gain
   over the zero-shot model; see each average, and the natural datasets by themselves.
 - An **oracle** chooses α by the test labels. It bounds what a choice could reach and is no way to
@@ -88,6 +91,7 @@ def summary(experiment: str, tables: Tables, settings: TabulateSettings) -> str:
         _baselines_section(grid, targets),
         _averages_section(comparisons, targets),
         _datasets_section(comparisons, settings),
+        _clusters_section(by_line(tables.table, names), methods, settings),
         _selection_section(selection, targets),
         _robustness_section(by_line(tables.effective, names), methods, tables.fits, settings),
         HONESTY,
@@ -144,6 +148,8 @@ def _inventory(grid: pd.DataFrame, settings: TabulateSettings) -> str:
 
 def _cell_text(found: Cell) -> str:
     if found.low == found.high:  # one run, or runs that share this point, as zero-shot does
+        if np.isnan(found.ci_low):
+            return percent(found.mean)
         return f"{percent(found.mean)} [{percent(found.ci_low)}, {percent(found.ci_high)}]"
     return f"{percent(found.mean)} ({percent(found.low)} to {percent(found.high)})"
 
@@ -223,7 +229,7 @@ def _difference_text(by_dataset: dict[str, dict[Hashable, Any]], dataset: str) -
     if dataset not in by_dataset:
         return ""
     row = by_dataset[dataset]
-    if np.isnan(row["ci_low"]):
+    if row["seed"] == ALL:
         bracket = f"({points(row['low'])} to {points(row['high'])})"
     else:
         bracket = f"[{points(row['ci_low'])}, {points(row['ci_high'])}]"
@@ -251,7 +257,7 @@ def _datasets_section(comparisons: pd.DataFrame, settings: TabulateSettings) -> 
                 [
                     dataset,
                     f"{points(part['difference'].mean())} ({span[0]} to {span[1]})",
-                    p_text(float(p.max())) + ("" if corrected else " (not corrected)"),
+                    _largest_p(p, corrected),
                     f"{better} / {worse} of {len(part)}",
                 ]
             )
@@ -265,6 +271,32 @@ def _datasets_section(comparisons: pd.DataFrame, settings: TabulateSettings) -> 
         "correction covers the shifts of one run. The reference stands outside of it.\n"
     )
     return f"## Differences, dataset by dataset\n\n{intro}\n" + "\n".join(parts)
+
+
+def _largest_p(p: pd.Series, corrected: bool) -> str:
+    if p.isna().all():
+        return "too few clusters"
+    return p_text(float(p.max())) + ("" if corrected else " (not corrected)")
+
+
+def _clusters_section(table: pd.DataFrame, methods: list[str], settings: TabulateSettings) -> str:
+    """Return the accuracy of every cluster of datasets that have too few for an interval."""
+    found = table[
+        (table["split"] == settings.test_split)
+        & (table["selection"] == "grid")
+        & (table["ci_method"] == TOO_FEW)
+        & table["view"].str.contains("/")
+    ]
+    rows = []
+    for (dataset, view), part in in_one_space(found).groupby(["dataset", "view"], sort=True):
+        name = f"{dataset}: {str(view).split('/', 1)[1]} ({part['n'].iloc[0]} images)"
+        for method in [name for name in methods if (part["method"] == name).any()]:
+            cells = [cell(part, str(dataset), method, alpha) for alpha in POINTS.values()]
+            rows.append([_title(method), name, *map(_cell_text, cells)])
+    if not rows:
+        return ""
+    table_text = markdown_table(["method", "cluster", *POINTS], rows)
+    return f"## Clusters that are too few for an interval\n\nAccuracy (%).\n\n{table_text}"
 
 
 def _selection_section(selection: pd.DataFrame, targets: dict[str, str]) -> str:

@@ -76,19 +76,6 @@ class ClusterBootstrap:
             for name in unique
         }
 
-    def n_clusters(self, *datasets: str) -> int:
-        """Return the number of distinct base ids in the datasets together."""
-        wanted = set(datasets)
-        return sum(
-            stratum.n_clusters
-            for stratum in self._strata
-            if not wanted.isdisjoint(stratum.datasets)
-        )
-
-    def is_clustered(self, dataset: str) -> bool:
-        """Whether several samples of the dataset share a base id."""
-        return self.n_clusters(dataset) < len(self._places[dataset])
-
     def draws(self, metrics: Mapping[str, Sequence[Block]]) -> dict[str, Floats]:
         """Return each dataset's metric, recomputed in every resample.
 

@@ -11,18 +11,19 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from wiseft.alphas import format_alpha
 from wiseft.metrics import ACCURACY
 from wiseft.tabulate.inputs import Inputs, Point
-from wiseft.tabulate.intervals import percentile_interval
+from wiseft.tabulate.intervals import CLUSTER_BOOTSTRAP, TOO_FEW, Interval
 from wiseft.tabulate.paired import bootstrap_p, holm, mcnemar_exact
 from wiseft.tabulate.schema import ALL, AVERAGE_PREFIX, COMPARISONS, conform
 from wiseft.tabulate.selection import ENDS, OUTPUT, WEIGHT, sweeps
 from wiseft.tabulate.settings import TabulateSettings
 from wiseft.tabulate.study import Study
-from wiseft.tabulate.table import CLUSTER_BOOTSTRAP, run_fields
+from wiseft.tabulate.table import run_fields
 
 WEIGHT_VS_OUTPUT = "weight-vs-output"
 MCNEMAR = "mcnemar-exact"
@@ -57,9 +58,9 @@ def comparison_rows(
     """Return one row for each contrast and dataset or average, and the summaries over seeds.
 
     The p value of a dataset is McNemar's exact one, or the cluster bootstrap's where its own
-    samples share base ids and are not independent, or its metric is no accuracy. Holm's
-    correction covers the shifts (all datasets but the reference) of one run, seed and contrast;
-    averages stand outside.
+    samples are not independent, or its metric is no accuracy; of too few clusters there is none.
+    Holm's correction covers the shifts (all datasets but the reference) of one run, seed and
+    contrast; averages stand outside.
     """
     fields = run_fields(inputs)
     rows = []
@@ -80,7 +81,13 @@ def comparison_rows(
             for name in study.datasets
             if study.has(contrast.first, name) and study.has(contrast.second, name)
         ]
-        _add_holm([row for row in found if row["dataset"] != settings.reference])
+        _add_holm(
+            [
+                row
+                for row in found
+                if row["dataset"] != settings.reference and row["ci_method"] != TOO_FEW
+            ]
+        )
         found += [_average_row(study, contrast, name) for name in study.averages]
         rows += [head | row for row in found]
     frame = pd.DataFrame(rows, columns=list(COMPARISONS))
@@ -91,42 +98,45 @@ def comparison_rows(
 
 def _dataset_row(study: Study, contrast: Contrast, name: str) -> dict[str, object]:
     draws = study.draws(contrast.first, name) - study.draws(contrast.second, name)
-    low, high = percentile_interval(draws)
+    interval = study.primary_interval(draws, name)
     row: dict[str, object] = {
         "dataset": name,
         "difference": study.value(contrast.first, name) - study.value(contrast.second, name),
-        "ci_low": float(low),
-        "ci_high": float(high),
-        "ci_method": CLUSTER_BOOTSTRAP,
-        "p_value": bootstrap_p(draws),
-        "test": CLUSTER_BOOTSTRAP,
+        **_inference(interval, draws),
         "n": study.n_samples(name),
-        "n_clusters": study.bootstrap.n_clusters(name),
+        "n_clusters": study.n_clusters(name),
     }
     first, second = (study.correct(point, name) for point in contrast[1:])
     if first is not None and second is not None:
         better, worse = int((first & ~second).sum()), int((~first & second).sum())
         row |= {"n_better": better, "n_worse": worse, "difference": (better - worse) / len(first)}
-        if study.metric(name) == ACCURACY and not study.bootstrap.is_clustered(name):
+        if study.metric(name) == ACCURACY and study.exact(name):
             row |= {"p_value": mcnemar_exact(better, worse), "test": MCNEMAR}
     return row
+
+
+def _inference(interval: Interval, draws: npt.NDArray[np.float64]) -> dict[str, object]:
+    """Return interval and p value of a difference; neither where there are too few clusters."""
+    none = interval.method == TOO_FEW
+    return {
+        "ci_low": interval.low,
+        "ci_high": interval.high,
+        "ci_method": interval.method,
+        "p_value": float("nan") if none else bootstrap_p(draws),
+        "test": "" if none else CLUSTER_BOOTSTRAP,
+    }
 
 
 def _average_row(study: Study, contrast: Contrast, name: str) -> dict[str, object]:
     first, second = contrast.first, contrast.second
     draws = study.average_draws(first, name) - study.average_draws(second, name)
-    low, high = percentile_interval(draws)
     members = study.averages[name]
     return {
         "dataset": AVERAGE_PREFIX + name,
         "difference": study.average(first, name) - study.average(second, name),
-        "ci_low": float(low),
-        "ci_high": float(high),
-        "ci_method": CLUSTER_BOOTSTRAP,
-        "p_value": bootstrap_p(draws),
-        "test": CLUSTER_BOOTSTRAP,
+        **_inference(study.average_interval(draws, name), draws),
         "n": study.n_samples(*members),
-        "n_clusters": study.bootstrap.n_clusters(*members),
+        "n_clusters": study.n_clusters(*members),
     }
 
 

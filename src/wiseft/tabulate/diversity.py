@@ -16,9 +16,8 @@ import pandas as pd
 from wiseft.errors import WiseftError
 from wiseft.io import read_json
 from wiseft.tabulate.inputs import RUN_FIELDS
-from wiseft.tabulate.intervals import clopper_pearson
+from wiseft.tabulate.intervals import CLOPPER_PEARSON, clopper_pearson
 from wiseft.tabulate.schema import TABLE, conform
-from wiseft.tabulate.table import CLOPPER_PEARSON
 
 PAIR_PREFIX = "pair-with-"
 FORMAT = 1

@@ -3,7 +3,8 @@
 rho = accuracy under shift - beta(reference accuracy), where beta is the line through models that
 saw the reference alone: those that the experiment trains from scratch (averages alone), or the
 test bed's models of standard training (ImageNet's shifts). ImageNet-A's line has a knee at
-ResNet-50: the piece counts in whose range a point lies, and beyond both the upper one.
+ResNet-50: the piece counts in whose range a point lies, below both the lower one, between and
+beyond them the upper one.
 """
 
 from __future__ import annotations
@@ -136,7 +137,6 @@ def _over(grid: pd.DataFrame, line: _Line) -> pd.DataFrame:
 
 
 def _piece(line: _Line, x: float) -> str:
-    """Return the piece in whose range a reference accuracy lies; of none the last."""
+    """Return the first piece from the left that reaches up to a reference accuracy, or the last."""
     kinds = list(line.pieces)
-    inside = (kind for kind in kinds if line.pieces[kind].x_min <= x <= line.pieces[kind].x_max)
-    return next(inside, kinds[-1])
+    return next((kind for kind in kinds if x <= line.pieces[kind].x_max), kinds[-1])

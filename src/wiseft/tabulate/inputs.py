@@ -14,7 +14,7 @@ import pandas as pd
 from wiseft.alphas import format_alpha
 from wiseft.errors import WiseftError
 from wiseft.io import read_json
-from wiseft.metrics import MACRO_F1, WORST_GROUP, Outcome, Truth, group_places, measure
+from wiseft.metrics import ALL_FRAMES, MACRO_F1, WORST_GROUP, Outcome, Truth, group_places, measure
 from wiseft.tabulate.predictions import Seen, ViewDefinition, read_predictions
 from wiseft.tabulate.settings import TabulateSettings
 
@@ -49,6 +49,7 @@ class Cell:
     Attributes:
         ignore: groups that the metric leaves out; their samples are not among these.
         sample_ids: text (n,).
+        clusters: text (n,): what each sample was drawn with, base ids where nothing else is said.
         predictions: int32 (n,) for each point.
     """
 
@@ -56,11 +57,20 @@ class Cell:
     ignore: tuple[str, ...]
     sample_ids: npt.NDArray[np.str_]
     truth: Truth
+    clusters: npt.NDArray[np.str_]
     predictions: dict[Point, npt.NDArray[np.int32]] = field(default_factory=dict)
 
     def measure(self, point: Point) -> Outcome:
         """Return the metric at a point."""
         return measure(self.metric, self.predictions[point], self.truth, self.ignore)
+
+    @property
+    def exact(self) -> bool:
+        """Whether the metric is a share of units that were drawn independently."""
+        if self.metric in BOOTSTRAPPED:
+            return False
+        units = self.truth.base_ids if self.metric == ALL_FRAMES else self.sample_ids
+        return len(np.unique(self.clusters)) == len(np.unique(units))
 
 
 @dataclass(frozen=True)
@@ -69,8 +79,8 @@ class Inputs:
 
     Attributes:
         metrics: one row a metrics row; RUN_FIELDS, `dataset` and ROW_FIELDS (alpha as text).
-        cells: the primary view of every dataset's test split, and every place whose metric is
-            one of `BOOTSTRAPPED`.
+        cells: the primary view of every dataset's test split, and every place whose intervals
+            are no exact ones.
     """
 
     metrics: pd.DataFrame
@@ -107,12 +117,14 @@ def read_inputs(
                 "metrics file does; give one metrics file for each"
             )
         covered.add((*owner, dataset))
-        for (split, view), seen in read_predictions(beside[path], rows, definitions).items():
+        for (split, view), seen in read_predictions(
+            beside[path], rows, definitions, settings.clusters.get(dataset)
+        ).items():
             here = rows[(rows["split"] == split) & (rows["view"] == view)]
             _check_numbers(path, beside[path], here, seen, definitions[view])
             primary = (split, view) == (settings.test_split, settings.view_of(dataset))
-            if primary or definitions[view].metric in BOOTSTRAPPED:
-                found = _cell(owner, seen, definitions[view])
+            found = _cell(owner, seen, definitions[view])
+            if primary or not found.exact:
                 place = Place(dataset, split, view)
                 _check_same(beside[path], place, cells.setdefault(place, found), found)
                 cells[place].predictions.update(found.predictions)
@@ -224,6 +236,7 @@ def _cell(owner: tuple[str, int], seen: Seen, definition: ViewDefinition) -> Cel
         ignore=definition.ignore,
         sample_ids=seen.sample_ids[counts],
         truth=seen.truth.take(counts),
+        clusters=seen.clusters[counts],
         predictions={
             Point(*owner, *column): values[counts] for column, values in seen.predictions.items()
         },
@@ -242,7 +255,8 @@ def _check_same(path: Path, place: Place, first: Cell, found: Cell) -> None:
         (getattr(first.truth, name), getattr(found.truth, name))
         for name in ("base_ids", "labels", "others", "groups")
     ]
-    if not all(_equal(*pair) for pair in [(first.sample_ids, found.sample_ids), *pairs]):
+    pairs += [(getattr(first, name), getattr(found, name)) for name in ("sample_ids", "clusters")]
+    if not all(_equal(*pair) for pair in pairs):
         raise WiseftError(
             f"{path} has other samples or labels of {place.dataset} than the runs before it; "
             "run the stage evaluate again for all runs"

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import numpy.typing as npt
 from scipy.stats import beta
 
 LEVEL = 0.95
+CLOPPER_PEARSON = "clopper-pearson"
+CLUSTER_BOOTSTRAP = "cluster-bootstrap"
+CONDITIONAL = "cluster-bootstrap-conditional"
+"""Of an average: on the clusters of the datasets that have too few of them."""
+TOO_FEW = "too-few-clusters"
+"""There is no interval: what a handful of clusters varies says little about others."""
+FEWEST_CLUSTERS = 10
 Floats = npt.NDArray[np.float64]
 
 
@@ -27,6 +36,14 @@ def clopper_pearson(
     low = np.where(k == 0, 0.0, beta.ppf(tail, np.maximum(k, 0.5), total - k + 1))
     high = np.where(k == total, 1.0, beta.ppf(1 - tail, k + 1, np.maximum(total - k, 0.5)))
     return low, high
+
+
+class Interval(NamedTuple):
+    """Both ends, and the method that found them (`ci_method` of the table)."""
+
+    low: float
+    high: float
+    method: str
 
 
 def percentile_interval(draws: Floats, level: float = LEVEL) -> tuple[Floats, Floats]:

@@ -45,25 +45,34 @@ class Seen:
 
     Attributes:
         sample_ids: text (n,).
+        clusters: text (n,): what each sample was drawn with.
         predictions: int32 (n,) for each combination and alpha.
     """
 
     sample_ids: npt.NDArray[np.str_]
     truth: Truth
+    clusters: npt.NDArray[np.str_]
     predictions: dict[Column, npt.NDArray[np.int32]]
 
 
 def read_predictions(
-    path: Path, rows: pd.DataFrame, definitions: Mapping[str, ViewDefinition]
+    path: Path,
+    rows: pd.DataFrame,
+    definitions: Mapping[str, ViewDefinition],
+    clusters: str | None = None,
 ) -> dict[tuple[str, str], Seen]:
     """Return what the metrics rows are about, by split and view.
+
+    Args:
+        clusters: group metadata that says what was drawn together; None: the base ids.
 
     Raises:
         WiseftError: if the file is missing or broken, lacks a column that the rows name, has a
             sample twice, or if a view covers other samples at one alpha than at another.
     """
     views = {view: definitions[view] for view in sorted(rows["view"].unique())}
-    table = _read(path, _columns(rows, views))
+    cluster = "base_id" if clusters is None else f"group_{clusters}"
+    table = _read(path, list(dict.fromkeys([*_columns(rows, views), cluster])))
     found = {}
     for split, view in rows[["split", "view"]].drop_duplicates().itertuples(index=False):
         here = rows[(rows["split"] == split) & (rows["view"] == view)]
@@ -72,7 +81,7 @@ def read_predictions(
             for row in here.to_dict("records")
         }
         part = table[table["split"] == split]
-        found[str(split), str(view)] = _see(path, part, view, names, views[view])
+        found[str(split), str(view)] = _see(path, part, view, names, views[view], cluster)
     return found
 
 
@@ -120,6 +129,7 @@ def _see(
     view: str,
     names: Mapping[Column, str],
     definition: ViewDefinition,
+    cluster: str,
 ) -> Seen:
     predictions = {column: part[name].to_numpy(np.int32) for column, name in names.items()}
     masks = [values != OUTSIDE for values in predictions.values()]
@@ -140,5 +150,6 @@ def _see(
     return Seen(
         part["sample_id"].to_numpy(dtype=str)[masks[0]],
         truth.take(masks[0]),
+        part[cluster].to_numpy(dtype=str)[masks[0]],
         {column: values[masks[0]] for column, values in predictions.items()},
     )

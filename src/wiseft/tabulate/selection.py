@@ -17,8 +17,7 @@ import pandas as pd
 
 from wiseft.alphas import format_alpha
 from wiseft.errors import WiseftError
-from wiseft.tabulate.inputs import BOOTSTRAPPED, Inputs, Place, Point
-from wiseft.tabulate.intervals import percentile_interval
+from wiseft.tabulate.inputs import Inputs, Place, Point
 from wiseft.tabulate.schema import AVERAGE_PREFIX, SELECTION, TABLE, conform
 from wiseft.tabulate.settings import TabulateSettings
 from wiseft.tabulate.study import Study
@@ -119,7 +118,7 @@ def _held_out_alphas(
         )
     values = held_out.set_index("alpha")["value"]
     best = best_alpha(values)
-    if held_out["metric"].iloc[0] in BOOTSTRAPPED:
+    if study.bootstrapped(place):
         error = float(study.draws_at(Point(*key, format_alpha(best)), place).std())
     else:
         error = binomial_error(float(values.max()), int(held_out["n"].iloc[0]))
@@ -150,15 +149,16 @@ def _oracle_table13(
             member: Point(*key, format_alpha(float(oracle["alpha"][member]))) for member in members
         }
         draws = np.mean([study.draws(points[member], member) for member in members], axis=0)
-        low, high = percentile_interval(draws)
+        low, high, method = study.average_interval(draws, name)
         rows.append(
             average_row(Point(*key, ""), name, study, fields, settings, experiment)
             | {
                 "alpha": float("nan"),
                 "value": float(oracle.loc[members, "value"].mean()),
                 "n": study.n_samples(*members),
-                "ci_low": float(low),
-                "ci_high": float(high),
+                "ci_low": low,
+                "ci_high": high,
+                "ci_method": method,
                 "selection": "oracle-table13",
             }
         )

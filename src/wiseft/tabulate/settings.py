@@ -27,6 +27,8 @@ class TabulateSettings(BaseModel):
         fit_exclude: method ids of baselines that are not part of the robustness fit.
         views: the primary view of a dataset, which averages, comparisons and selections use;
             `all` for a dataset that is not listed.
+        clusters: the group metadata of a dataset whose values were drawn independently; base ids
+            for a dataset that is not listed.
         other_views: further views of each dataset that stand in the table; null: all that are in
             the files, which are shared between experiments.
     """
@@ -42,6 +44,7 @@ class TabulateSettings(BaseModel):
     fixed_alpha: float = 0.5
     fit_exclude: list[str] = []
     views: dict[str, str] = {}
+    clusters: dict[str, str] = {}
     other_views: dict[str, list[str]] | None = None
 
     @model_validator(mode="after")

@@ -26,7 +26,7 @@ from wiseft.tabulate.schema import (
 from wiseft.tabulate.selection import selection_frame, selection_rows
 from wiseft.tabulate.settings import TabulateSettings
 from wiseft.tabulate.study import Study
-from wiseft.tabulate.table import average_rows, grid_rows, sort_table
+from wiseft.tabulate.table import average_rows, cluster_rows, grid_rows, sort_table
 
 CHOICES = [name for name in SELECTIONS if name != "grid"]
 
@@ -57,15 +57,11 @@ def tabulate(
     inputs = read_inputs(metrics, predictions, settings)
     _check_reference(inputs.metrics, settings.reference)
     study = Study(inputs, settings)
-    grid = pd.concat(
-        [
-            grid_rows(inputs, study, experiment),
-            average_rows(inputs, study, settings, experiment),
-        ],
-        ignore_index=True,
-    )
+    rows = grid_rows(inputs, study, experiment)
+    averages = average_rows(inputs, study, settings, experiment)
+    grid = pd.concat([rows, averages], ignore_index=True)
     selected = selection_rows(grid, inputs, study, settings)
-    parts = [grid, selected]
+    parts = [grid, cluster_rows(rows, inputs), selected]
     if diversity:
         parts.append(diversity_rows(diversity, experiment))
     table = sort_table(conform(pd.concat(parts, ignore_index=True), TABLE))

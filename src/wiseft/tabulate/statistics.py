@@ -19,6 +19,7 @@ from wiseft.metrics import (
 )
 from wiseft.tabulate.bootstrap import Block
 from wiseft.tabulate.inputs import Cell, Point
+from wiseft.tabulate.intervals import FEWEST_CLUSTERS
 
 POINTS_A_BLOCK = 8  # of a metric of many classes: bounds the memory of a resample's sums
 
@@ -35,6 +36,8 @@ class Statistic:
         column: the place of each point in values and draws.
         values: the metric at each point.
         base_ids: text (units,); units are samples or, of `all-frames-accuracy`, base ids.
+        clusters: text (units,): what each unit was drawn with.
+        exact: whether the metric is a share of units that were drawn independently.
         correct: bool (units, points) for a metric that is a share of right units; else None.
         blocks: the same for the bootstrap.
     """
@@ -43,8 +46,25 @@ class Statistic:
     column: dict[Point, int]
     values: Floats
     base_ids: npt.NDArray[np.str_]
+    clusters: npt.NDArray[np.str_]
+    exact: bool
     correct: Correct | None
     blocks: list[Block]
+
+    @property
+    def n_clusters(self) -> int:
+        """The number of clusters."""
+        return len(np.unique(self.clusters))
+
+    @property
+    def too_few(self) -> bool:
+        """Whether there are too few clusters for an interval; an exact one needs none."""
+        return not self.exact and self.n_clusters < FEWEST_CLUSTERS
+
+    @property
+    def resampled(self) -> npt.NDArray[np.str_]:
+        """What is resampled, text (units,): clusters, or, of too few, what is within them."""
+        return self.base_ids if self.too_few else self.clusters
 
 
 def statistic(cell: Cell) -> Statistic:
@@ -52,18 +72,20 @@ def statistic(cell: Cell) -> Statistic:
     predictions = list(cell.predictions.values())
     column = {point: place for place, point in enumerate(cell.predictions)}
     values = np.array([cell.measure(point).value for point in cell.predictions])
-    base_ids, correct = cell.truth.base_ids, None
+    base_ids, clusters, correct = cell.truth.base_ids, cell.clusters, None
     if cell.metric == MACRO_F1:
         blocks = _macro_f1(cell, predictions)
-        return Statistic(cell.metric, column, values, base_ids, correct, blocks)
-    right = np.column_stack([cell.truth.right(prediction) for prediction in predictions])
-    if cell.metric in (ACCURACY, ALL_FRAMES):
-        correct = right
+    else:
+        right = np.column_stack([cell.truth.right(prediction) for prediction in predictions])
+        if cell.metric == ACCURACY:
+            correct = right
         if cell.metric == ALL_FRAMES:
-            frames = [all_right(each, cell.truth.base_ids) for each in right.T]
-            base_ids, correct = frames[0][0], np.column_stack([each for _, each in frames])
-        return Statistic(cell.metric, column, values, base_ids, correct, [shares(correct)])
-    return Statistic(cell.metric, column, values, base_ids, None, [_worst_group(cell, right)])
+            frames = [all_right(each, base_ids) for each in right.T]
+            correct = np.column_stack([each for _, each in frames])
+            base_ids, first = np.unique(base_ids, return_index=True)
+            clusters = clusters[first]
+        blocks = [_worst_group(cell, right) if correct is None else shares(correct)]
+    return Statistic(cell.metric, column, values, base_ids, clusters, cell.exact, correct, blocks)
 
 
 def shares(correct: Correct) -> Block:

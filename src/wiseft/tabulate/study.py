@@ -10,7 +10,14 @@ import numpy.typing as npt
 from wiseft.errors import WiseftError
 from wiseft.metrics import ACCURACY
 from wiseft.tabulate.bootstrap import ClusterBootstrap
-from wiseft.tabulate.inputs import BOOTSTRAPPED, Inputs, Place, Point
+from wiseft.tabulate.inputs import Inputs, Place, Point
+from wiseft.tabulate.intervals import (
+    CLUSTER_BOOTSTRAP,
+    CONDITIONAL,
+    TOO_FEW,
+    Interval,
+    percentile_interval,
+)
 from wiseft.tabulate.settings import TabulateSettings
 from wiseft.tabulate.statistics import Statistic, statistic
 
@@ -46,14 +53,14 @@ class Study:
         self.points = sorted({point for each in primary.values() for point in each.column})
         self._check_complete(settings)
         resamples = settings.bootstrap.resamples, settings.bootstrap.seed
-        self.bootstrap = ClusterBootstrap({n: s.base_ids for n, s in primary.items()}, *resamples)
+        self.bootstrap = ClusterBootstrap({n: s.resampled for n, s in primary.items()}, *resamples)
         common = self.bootstrap.draws({name: each.blocks for name, each in primary.items()})
         self._draws = {self._place[name]: draws for name, draws in common.items()}
         # Nothing is paired with what is not primary, so it has resamples of its own.
         for place in sorted(self._statistics.keys() - self._draws.keys()):
             mine = self._statistics[place]
-            if mine.metric in BOOTSTRAPPED:
-                alone = ClusterBootstrap({place.dataset: mine.base_ids}, *resamples)
+            if not mine.exact:
+                alone = ClusterBootstrap({place.dataset: mine.resampled}, *resamples)
                 self._draws |= {place: alone.draws({place.dataset: mine.blocks})[place.dataset]}
 
     def _check_complete(self, settings: TabulateSettings) -> None:
@@ -110,13 +117,43 @@ class Study:
         return self.draws_at(point, self._place[dataset])
 
     def draws_at(self, point: Point, place: Place) -> Floats:
-        """Return the metric at a place that has draws: primary, or of a bootstrapped metric."""
+        """Return the metric at a place that has draws: primary, or without exact intervals."""
         return self._draws[place][:, self._statistics[place].column[point]]
 
     def average_draws(self, point: Point, name: str) -> Floats:
         """Return the average, recomputed in each resample, shape (resamples,)."""
         members = self.averages[name]
         return np.asarray(np.mean([self.draws(point, member) for member in members], axis=0))
+
+    def exact(self, dataset: str) -> bool:
+        """Whether a dataset's primary metric is a share of units that were drawn independently."""
+        return self._statistics[self._place[dataset]].exact
+
+    def bootstrapped(self, place: Place) -> bool:
+        """Whether the intervals at a place are those of the cluster bootstrap."""
+        return place in self._draws and not self._statistics[place].exact
+
+    def interval(self, draws: Floats, place: Place) -> Interval:
+        """Return the interval of draws at a place; without ends where it has too few clusters."""
+        if self._statistics[place].too_few:
+            return Interval(float("nan"), float("nan"), TOO_FEW)
+        return Interval(*map(float, percentile_interval(draws)), CLUSTER_BOOTSTRAP)
+
+    def primary_interval(self, draws: Floats, dataset: str) -> Interval:
+        """Return the interval of draws of a dataset's primary metric."""
+        return self.interval(draws, self._place[dataset])
+
+    def average_interval(self, draws: Floats, name: str) -> Interval:
+        """Return the interval of draws of an average, which says whether it is conditional."""
+        members = (self._statistics[self._place[member]] for member in self.averages[name])
+        few = any(member.too_few for member in members)
+        method = CONDITIONAL if few else CLUSTER_BOOTSTRAP
+        return Interval(*map(float, percentile_interval(draws)), method)
+
+    def n_clusters(self, *datasets: str) -> int:
+        """Return the number of distinct clusters in the datasets together."""
+        found = [self._statistics[self._place[name]].clusters for name in datasets]
+        return len(np.unique(np.concatenate(found)))
 
     def n_samples(self, *datasets: str) -> int:
         """Return the number of test samples of the datasets together.

@@ -4,48 +4,71 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from wiseft.metrics import ACCURACY, ALL_FRAMES
-from wiseft.tabulate.inputs import BOOTSTRAPPED, RUN_FIELDS, Inputs, Place, Point
-from wiseft.tabulate.intervals import clopper_pearson, percentile_interval
+from wiseft.alphas import format_alpha
+from wiseft.metrics import ACCURACY
+from wiseft.tabulate.inputs import RUN_FIELDS, Inputs, Place, Point
+from wiseft.tabulate.intervals import CLOPPER_PEARSON, TOO_FEW, Interval, clopper_pearson
 from wiseft.tabulate.schema import AVERAGE_PREFIX, SELECTIONS, TABLE, conform
 from wiseft.tabulate.settings import TabulateSettings
 from wiseft.tabulate.study import Study
-
-CLOPPER_PEARSON = "clopper-pearson"
-CLUSTER_BOOTSTRAP = "cluster-bootstrap"
 
 
 def grid_rows(inputs: Inputs, study: Study, experiment: str) -> pd.DataFrame:
     """Return one row a metrics row with its interval.
 
-    It is Clopper-Pearson's for what counts right samples or base ids; a metric that is no such
-    share is recomputed in every resample of the cluster bootstrap.
+    It is Clopper-Pearson's for shares of independent samples or base ids, and else the cluster
+    bootstrap's; where there are too few clusters there is none.
     """
     frame = inputs.metrics.assign(source="measured", experiment=experiment, selection="grid")
     frame["n_correct"] = frame["n_correct"].astype("Int64")
     frame = frame.assign(ci_low=float("nan"), ci_high=float("nan"), ci_method="")
-    counted = frame["metric"].isin([ACCURACY, ALL_FRAMES])
-    low, high = clopper_pearson(
-        frame.loc[counted, "n_correct"].to_numpy(float), frame.loc[counted, "n"].to_numpy(float)
-    )
-    frame.loc[counted, "ci_low"], frame.loc[counted, "ci_high"] = low, high
-    frame.loc[counted, "ci_method"] = CLOPPER_PEARSON
-    resampled = frame["metric"].isin(BOOTSTRAPPED)
-    bounds = [_bootstrapped(row, study) for row in frame[resampled].to_dict("records")]
-    frame.loc[resampled, "ci_low"] = [low for low, _ in bounds]
-    frame.loc[resampled, "ci_high"] = [high for _, high in bounds]
-    frame.loc[resampled, "ci_method"] = CLUSTER_BOOTSTRAP
+    places = [Place(*key) for key in frame[["dataset", "split", "view"]].itertuples(index=False)]
+    resampled = np.array([study.bootstrapped(place) for place in places])
+    exact = frame[~resampled]
+    low, high = clopper_pearson(exact["n_correct"].to_numpy(float), exact["n"].to_numpy(float))
+    columns = ["ci_low", "ci_high", "ci_method"]
+    frame.loc[~resampled, columns[:2]] = np.column_stack([low, high])
+    frame.loc[~resampled, "ci_method"] = CLOPPER_PEARSON
+    rows = frame[resampled].to_dict("records")
+    found = [_bootstrapped(row, study) for row in rows]
+    for name, values in zip(columns, zip(*found, strict=True), strict=bool(found)):
+        frame.loc[resampled, name] = list(values)
     frame["alpha"] = frame["alpha"].astype(float)
     return conform(frame, TABLE)
 
 
-def _bootstrapped(row: dict[Any, Any], study: Study) -> tuple[float, float]:
+def _bootstrapped(row: dict[Any, Any], study: Study) -> Interval:
     point = Point(row["run"], row["seed"], row["combination"], row["alpha"])
     place = Place(row["dataset"], row["split"], row["view"])
-    low, high = percentile_interval(study.draws_at(point, place))
-    return float(low), float(high)
+    return study.interval(study.draws_at(point, place), place)
+
+
+def cluster_rows(grid: pd.DataFrame, inputs: Inputs) -> pd.DataFrame:
+    """Return the accuracy of each cluster where there are too few for an interval.
+
+    They stand in views `<view>/<cluster>`, without intervals.
+
+    Args:
+        grid: the rows of all metrics.
+    """
+    parts = []
+    for row in grid[grid["ci_method"] == TOO_FEW].to_dict("records"):
+        cell = inputs.cells[Place(row["dataset"], row["split"], row["view"])]
+        if row["metric"] != ACCURACY:
+            continue
+        point = Point(row["run"], row["seed"], row["combination"], format_alpha(row["alpha"]))
+        right = cell.truth.right(cell.predictions[point])
+        names, cluster = np.unique(cell.clusters, return_inverse=True)
+        n, n_correct = np.bincount(cluster), np.bincount(cluster, weights=right).astype(int)
+        parts += [
+            {**row, "view": f"{row['view']}/{name}", "n": n[i], "n_correct": n_correct[i]}
+            | {"value": n_correct[i] / n[i]}
+            for i, name in enumerate(names)
+        ]
+    return conform(pd.DataFrame(parts, columns=list(TABLE)), TABLE)
 
 
 def average_rows(
@@ -56,15 +79,16 @@ def average_rows(
     rows = []
     for point in study.points:
         for name, members in study.averages.items():
-            low, high = percentile_interval(study.average_draws(point, name))
+            low, high, method = study.average_interval(study.average_draws(point, name), name)
             rows.append(
                 average_row(point, name, study, fields, settings, experiment)
                 | {
                     "alpha": float(point.alpha),
                     "value": study.average(point, name),
                     "n": study.n_samples(*members),
-                    "ci_low": float(low),
-                    "ci_high": float(high),
+                    "ci_low": low,
+                    "ci_high": high,
+                    "ci_method": method,
                 }
             )
     return conform(pd.DataFrame(rows, columns=list(TABLE)), TABLE)
@@ -95,7 +119,6 @@ def average_row(
         "split": settings.test_split,
         "metric": study.average_metric(name),
         "n_correct": None,
-        "ci_method": CLUSTER_BOOTSTRAP,
         "selection": "grid",
     }
 
