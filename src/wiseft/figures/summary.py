@@ -257,7 +257,7 @@ def _datasets_section(comparisons: pd.DataFrame, settings: TabulateSettings) -> 
                 [
                     dataset,
                     f"{points(part['difference'].mean())} ({span[0]} to {span[1]})",
-                    _largest_p(p, corrected),
+                    _largest_p(p, bool(corrected)),
                     f"{better} / {worse} of {len(part)}",
                 ]
             )

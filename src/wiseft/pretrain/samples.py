@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import open_clip
+from numpy.typing import NDArray
 
 from wiseft.config import PretrainSettings
 from wiseft.data.samples import draw_panel
@@ -34,7 +35,9 @@ def draw_pretrain_samples(
     """
     tokenizer = open_clip.SimpleTokenizer(context_length=_CONTEXT)
     web = Web(glyphs, settings, CaptionTable(tokenizer), size)
-    labels, titles, rows = [], [], []
+    labels: list[str] = []
+    titles: list[list[str]] = []
+    rows: list[NDArray[np.uint8]] = []
     for kind in web.kinds:
         for row in range(_ROWS):
             batch = web.one_of_each(kind, seed * 1000 + len(rows))

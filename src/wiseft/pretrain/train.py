@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -105,18 +105,22 @@ class Web:
         generator = torch.Generator().manual_seed(_VALIDATION_SEED)
         return self._render(_choice(self._held_out, _VALIDATION_IMAGES, generator), generator)
 
-    def one_of_each(self, kind: Literal["pens", "type", "held-out type"], seed: int) -> Batch:
-        """Render one glyph of each digit, 0 to 9; held-out type is shown, never trained on."""
-        pool = {"pens": self._pens, "type": self._faces, "held-out type": self._held_out}[kind]
+    def one_of_each(self, kind: str, seed: int) -> Batch:
+        """Render one glyph of each digit, 0 to 9, of one of `kinds`."""
+        pool = self._pools[kind]
         generator = torch.Generator().manual_seed(seed)
         digits = self._digits[pool]
         chosen = [_choice(pool[digits == digit], 1, generator) for digit in range(10)]
         return self._render(torch.cat(chosen), generator)
 
     @property
-    def kinds(self) -> list[Literal["pens", "type", "held-out type"]]:
-        """What `one_of_each` can show."""
-        return ["pens", "type", *(["held-out type"] if len(self._held_out) else [])]
+    def kinds(self) -> list[str]:
+        """Kinds of glyphs that there are; held-out type is shown, never trained on."""
+        return [kind for kind, pool in self._pools.items() if len(pool)]
+
+    @property
+    def _pools(self) -> dict[str, np.ndarray]:
+        return {"pens": self._pens, "type": self._faces, "held-out type": self._held_out}
 
     def _render(self, index: Tensor, generator: torch.Generator) -> Batch:
         digits = self._digits[index]

@@ -137,7 +137,8 @@ class Study:
         """Return the interval of draws at a place; without ends where it has too few clusters."""
         if self._statistics[place].too_few:
             return Interval(float("nan"), float("nan"), TOO_FEW)
-        return Interval(*map(float, percentile_interval(draws)), CLUSTER_BOOTSTRAP)
+        low, high = percentile_interval(draws)
+        return Interval(float(low), float(high), CLUSTER_BOOTSTRAP)
 
     def primary_interval(self, draws: Floats, dataset: str) -> Interval:
         """Return the interval of draws of a dataset's primary metric."""
@@ -148,7 +149,8 @@ class Study:
         members = (self._statistics[self._place[member]] for member in self.averages[name])
         few = any(member.too_few for member in members)
         method = CONDITIONAL if few else CLUSTER_BOOTSTRAP
-        return Interval(*map(float, percentile_interval(draws)), method)
+        low, high = percentile_interval(draws)
+        return Interval(float(low), float(high), method)
 
     def n_clusters(self, *datasets: str) -> int:
         """Return the number of distinct clusters in the datasets together."""
