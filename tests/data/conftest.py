@@ -11,12 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.data.http_server import Server, running
+from tests.data.fetching.http_server import Server, running
 
 from wiseft.config import Catalogue
-from wiseft.data import mnist_idx
 from wiseft.data.builders import BUILDERS, Inputs
-from wiseft.data.store import write_prepared
+from wiseft.data.fetching import mnist_idx
+from wiseft.data.prepared.store import write_prepared
 
 ROOT = Path(__file__).parents[2]
 COUNTS = {"train": 50, "held-out": 10, "test": 20}

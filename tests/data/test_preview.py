@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from wiseft.config import Catalogue
-from wiseft.data.manifest import open_manifest
 from wiseft.data.prepare import prepare_named
-from wiseft.data.store import open_split
+from wiseft.data.prepared.manifest import open_manifest
+from wiseft.data.prepared.store import open_split
 from wiseft.errors import WiseftError
 
 from .conftest import ROOT

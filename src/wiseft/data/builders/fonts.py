@@ -9,9 +9,9 @@ from pathlib import PurePosixPath
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from wiseft.data.archive import members, read_member
 from wiseft.data.builders.common import SIDE, Images, Inputs, grey_to_rgb
-from wiseft.data.prepared import PreparedSplit
+from wiseft.data.prepared.split import PreparedSplit
+from wiseft.data.unpacking.wheels import members, read_member
 from wiseft.errors import WiseftError
 
 OVERSAMPLING = 8

@@ -26,7 +26,7 @@ from PIL import Image
 
 from wiseft.config.layouts import CifarOptions
 from wiseft.data.layouts.common import Indexed, LayoutInputs
-from wiseft.data.prepared import PreparedSplit
+from wiseft.data.prepared.split import PreparedSplit
 from wiseft.errors import WiseftError
 
 SIDE = 32

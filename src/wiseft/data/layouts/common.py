@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wiseft.data.prepared import PreparedSplit
+from wiseft.data.prepared.split import PreparedSplit
 from wiseft.errors import WiseftError
 
 EXTENSIONS = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"}
