@@ -19,12 +19,12 @@ from wiseft.config import DatasetEntry, SourceFile
 from wiseft.config.layouts import check_options
 from wiseft.data.builders.common import draw_indices
 from wiseft.data.fetching.sources import Fetched
-from wiseft.data.layouts import FolderSplit, Indexed, LayoutInputs, reader
+from wiseft.data.layouts import Indexed, LayoutInputs, reader
 from wiseft.data.layouts.image_folder import describe_counts
 from wiseft.data.prepared.checks import check_counts, check_folder_split, check_label_map
 from wiseft.data.prepared.index import GROUP_PREFIX, OTHER_LABELS, write_index
 from wiseft.data.prepared.manifest import NAME, open_manifest, write_manifest
-from wiseft.data.prepared.split import PreparedSplit
+from wiseft.data.prepared.split import FolderSplit, PreparedSplit
 from wiseft.data.prepared.store import write_prepared
 from wiseft.data.unpacking.unpack import unpack, unpack_nested_tars
 from wiseft.errors import WiseftError

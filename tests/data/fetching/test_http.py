@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
-import os
 import random
 import re
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections import namedtuple
 from pathlib import Path
@@ -19,12 +16,12 @@ from pathlib import Path
 import pytest
 from tests.data.fetching.http_server import Fault
 
-from wiseft.data import meter, space
+from wiseft import io as disk
+from wiseft import progress
 from wiseft.data.fetching import http as module
 from wiseft.data.fetching import transfer
 from wiseft.data.fetching.http import Checksums, download, verify_file
 from wiseft.errors import WiseftError
-from wiseft.locks import exclusive
 
 CONTENT = random.Random(0).randbytes(300_000)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -415,8 +412,8 @@ Usage = namedtuple("Usage", "total used free")
 
 def test_space_is_checked_first_less_what_is_there(server, path, fetch, monkeypatch):
     url = server.serve("images.tar", CONTENT)
-    free = space.MARGIN + 200_000
-    monkeypatch.setattr(space.shutil, "disk_usage", lambda folder: Usage(10**12, 0, free))
+    free = disk.MARGIN + 200_000
+    monkeypatch.setattr(disk.shutil, "disk_usage", lambda folder: Usage(10**12, 0, free))
     with pytest.raises(WiseftError, match=rf"needs 0\.27 GB in {path.parent}.*; 0\.27 GB are free"):
         fetch(url)
     assert not server.log
@@ -428,8 +425,8 @@ def test_space_is_checked_first_less_what_is_there(server, path, fetch, monkeypa
 def test_space_is_checked_by_the_servers_word_where_the_size_is_unknown(
     server, path, fetch, monkeypatch
 ):
-    free = space.MARGIN + 200_000
-    monkeypatch.setattr(space.shutil, "disk_usage", lambda folder: Usage(10**12, 0, free))
+    free = disk.MARGIN + 200_000
+    monkeypatch.setattr(disk.shutil, "disk_usage", lambda folder: Usage(10**12, 0, free))
     with pytest.raises(WiseftError, match=r"GB are free"):
         fetch(server.serve("images.tar", CONTENT), expected=Checksums())
 
@@ -452,35 +449,13 @@ def test_a_folder_that_cannot_be_made_is_told(server, fetch, path):
 # ---------------------------------------------------------------------------- progress
 
 
-def test_progress_has_amount_speed_and_time_left():
-    said = []
-    gauge = meter.Meter("a: downloading", 300_000_000, 100_000_000, say=said.append, interval=0.0)
-    gauge.add(50_000_000)
-    assert gauge.line(5.0) == "a: downloading, 150 of 300 MB, 10.0 MB/s, 15 s left"
-    assert len(said) == 1
-
-
-def test_on_a_terminal_there_is_a_bar_and_no_line(monkeypatch):
-    class Terminal(io.StringIO):
-        def isatty(self) -> bool:
-            return True
-
-    said = []
-    monkeypatch.setattr(sys, "stderr", Terminal())
-    gauge = meter.Meter("a.tar: downloading", 1000, say=said.append, interval=0.0, delay=0.0)
-    with gauge:
-        gauge.add(500)
-    assert re.search(r"a\.tar: downloading: +50%.*500/1\.00k", sys.stderr.getvalue())
-    assert said == []
-
-
 def test_a_short_download_says_nothing(server, path, fetch):
     fetch(server.serve("a", CONTENT))
     assert fetch.said == []
 
 
 def test_a_long_download_says_how_far_it_is(server, path, fetch, monkeypatch):
-    monkeypatch.setattr(meter, "INTERVAL", 0.0)
+    monkeypatch.setattr(progress, "INTERVAL", 0.0)
     fetch(server.serve("a", CONTENT))
     assert re.search(
         r"images\.tar: downloading, 0 of 0 MB, [0-9.]+ MB/s, \d+ s left", fetch.said[0]
@@ -539,43 +514,3 @@ def test_two_processes_download_once(server, path):
     assert sorted(out.strip() for out, _ in outputs) == ["", url]
     assert_whole(path)
     assert len(server.log) == 1
-
-
-def test_who_waits_for_a_lock_says_so_once_and_then_has_it_alone(tmp_path):
-    lock = tmp_path / ".a.lock"
-    said, order = [], []
-
-    def second():
-        with exclusive(lock, said.append):
-            order.append("second")
-
-    with exclusive(lock):
-        thread = threading.Thread(target=second)
-        thread.start()
-        wait_for(lambda: said)
-        order.append("first")
-    thread.join()
-    assert order == ["first", "second"]
-    assert said == [f"another process works on {tmp_path / 'a'}; waiting for it"]
-    assert not lock.exists()
-
-
-def test_many_threads_never_hold_a_lock_together(tmp_path):
-    """The lock file comes and goes; nobody may hold one that was removed."""
-    lock, holders, most = tmp_path / ".a.lock", [], []
-
-    def work():
-        for _ in range(30):
-            with exclusive(lock, lambda line: None):
-                holders.append(1)
-                most.append(len(holders))
-                os.sched_yield()
-                holders.pop()
-
-    threads = [threading.Thread(target=work) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(most) == 120
-    assert set(most) == {1}

@@ -24,7 +24,7 @@ import numpy as np
 import pytest
 from tests.data.unpacking.encrypted_zip import write_encrypted_zip
 
-from wiseft.data import space
+from wiseft import io as disk
 from wiseft.data.unpacking import plan, zip_encryption
 from wiseft.data.unpacking import unpack as module
 from wiseft.data.unpacking.members import members
@@ -557,10 +557,10 @@ Usage = namedtuple("Usage", "total used free")
 def test_space_is_checked_before_anything_is_written(tmp_path, monkeypatch):
     """Small files take up whole blocks."""
     archive = archive_of(tmp_path / "a.tar.gz", {f"{i}": b"x" for i in range(100)})
-    free = space.MARGIN + 100 * 4096
-    monkeypatch.setattr(space.shutil, "disk_usage", lambda folder: Usage(1, 0, free - 1))
+    free = disk.MARGIN + 100 * 4096
+    monkeypatch.setattr(disk.shutil, "disk_usage", lambda folder: Usage(1, 0, free - 1))
     assert_refused(archive, r"unpacking a\.tar\.gz needs 0\.27 GB in .*out.*; 0\.27 GB are free")
-    monkeypatch.setattr(space.shutil, "disk_usage", lambda folder: Usage(1, 0, free))
+    monkeypatch.setattr(disk.shutil, "disk_usage", lambda folder: Usage(1, 0, free))
     assert unpack(archive, tmp_path / "out" / "target", say=said) == 100
 
 

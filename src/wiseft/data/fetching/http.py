@@ -13,12 +13,10 @@ from time import sleep
 from urllib.parse import urlsplit
 
 from wiseft.data.fetching.transfer import CHUNK, SCHEMES, Failed, Partial, Refused, transfer
-from wiseft.data.meter import Meter
-from wiseft.data.space import gigabytes, require_space
 from wiseft.errors import WiseftError
-from wiseft.io import require_file
+from wiseft.io import gigabytes, require_file, require_space
 from wiseft.locks import exclusive
-from wiseft.progress import print_line
+from wiseft.progress import Meter, print_line
 
 LONGEST_WAIT = 60.0
 """Seconds between two attempts at most."""

@@ -12,8 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from wiseft.data.fetching.http import Checksums, already_there, verify_file
-from wiseft.data.space import require_space
 from wiseft.errors import WiseftError
+from wiseft.io import require_space
 from wiseft.locks import exclusive
 from wiseft.progress import print_line
 

@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import IO, Any
 from urllib.parse import urlsplit
 
-from wiseft.data.meter import Meter
-from wiseft.data.space import require_space
 from wiseft.errors import WiseftError
+from wiseft.io import require_space
+from wiseft.progress import Meter
 
 CHUNK = 1 << 20
 """Most bytes of one read."""

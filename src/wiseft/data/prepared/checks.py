@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence, Sized
 
 import numpy as np
 
-from wiseft.data.layouts.common import FolderSplit
-from wiseft.data.prepared.split import PreparedSplit
+from wiseft.data.prepared.split import FolderSplit, PreparedSplit
 from wiseft.errors import WiseftError
 
 

@@ -1,4 +1,4 @@
-"""What a builder hands over to the store."""
+"""One split as a builder or the reader of a layout hands it over to be written."""
 
 from __future__ import annotations
 
@@ -27,3 +27,27 @@ class PreparedSplit:
     sample_ids: Sequence[str]
     base_ids: Sequence[str] | None = None
     groups: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class FolderSplit:
+    """One split as image files that stay where they are; n entries each, in the final order.
+
+    Attributes:
+        paths: relative to the root, with forward slashes.
+        labels: int64 (n,).
+        bytes: file sizes, int64 (n,).
+        sample_ids: n unique names; None: the paths.
+        base_ids: n names; frames of one video or renditions of one image share theirs. None: the
+            sample ids.
+        groups: further columns by name (without the prefix ``group_``), n values each.
+        other_labels: further labels that count as right, a list a sample; None: none anywhere.
+    """
+
+    paths: Sequence[str]
+    labels: NDArray[np.int64]
+    bytes: NDArray[np.int64]
+    sample_ids: Sequence[str] | None = None
+    base_ids: Sequence[str] | None = None
+    groups: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    other_labels: Sequence[Sequence[int]] | None = None

@@ -12,15 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from wiseft.data.meter import Meter
-from wiseft.data.space import require_space
 from wiseft.data.unpacking.members import Member, Members, members, nested_members
-from wiseft.data.unpacking.names import refusal, safe_parts
-from wiseft.data.unpacking.plan import MARKER, Plan
+from wiseft.data.unpacking.plan import MARKER, Plan, refusal, safe_parts
 from wiseft.errors import WiseftError
-from wiseft.io import read_json, write_json
+from wiseft.io import read_json, require_space, write_json
 from wiseft.locks import exclusive
-from wiseft.progress import print_line
+from wiseft.progress import Meter, print_line
 
 Say = Callable[[str], None]
 
