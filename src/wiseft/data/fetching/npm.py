@@ -11,7 +11,7 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-from wiseft.data.fetching.http import Checksums, already_there, verify_file
+from wiseft.data.fetching.checksums import Checksums, already_there, verify_file
 from wiseft.errors import WiseftError
 from wiseft.io import require_space
 from wiseft.locks import exclusive

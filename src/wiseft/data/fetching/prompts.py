@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from wiseft.config.entries import PromptsEntry, checked_template
-from wiseft.data.fetching.http import download, verify_file
+from wiseft.data.fetching.checksums import verify_file
+from wiseft.data.fetching.http import download
 from wiseft.data.fetching.sources import checksums, mirrored
 from wiseft.errors import WiseftError
 from wiseft.io import write_json

