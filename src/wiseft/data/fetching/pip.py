@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from wiseft.data.fetching import mnist_idx
 from wiseft.errors import WiseftError
-from wiseft.io import atomic_path, sha256_file
+from wiseft.io import atomic_path, require_file, sha256_file
 
 if TYPE_CHECKING:
     from wiseft.config import PackageEntry
@@ -21,14 +21,21 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def is_fetched(key: str, package: PackageEntry, path: Path) -> bool:
-    """Tell whether ``path`` already is the package (right hash) or the official files it stands in
-    for."""
-    if not path.is_file():
-        return False
-    if path.stat().st_size == package.size and sha256_file(path) == package.sha256:
-        return True
-    return key == mnist_idx.PACKAGE and mnist_idx.is_official_archive(path)
+def require_fetched(key: str, package: PackageEntry, path: Path) -> None:
+    """Check that a file is a package, or the official files that it stands in for.
+
+    Raises:
+        WiseftError: the file is missing or another one.
+    """
+    found = sha256_file(require_file(path, f"the package {key}"))
+    if found == package.sha256 or (
+        key == mnist_idx.PACKAGE and mnist_idx.is_official_archive(path)
+    ):
+        return
+    raise WiseftError(
+        f"{path} is not {package.project} {package.version}: expected sha256 {package.sha256}, "
+        f"found {found}. It is truncated or another version; delete it and fetch it again."
+    )
 
 
 def fetch_package(key: str, package: PackageEntry, path: Path) -> str:
@@ -45,15 +52,9 @@ def fetch_package(key: str, package: PackageEntry, path: Path) -> str:
             network), or its hash is wrong; nothing is left at ``path`` then that was not there
             before.
     """
-    if is_fetched(key, package, path):
-        return f"{path}: already there, verified"
     if path.exists():
-        raise WiseftError(
-            f"{path} is not {package.project} {package.version}: expected sha256 "
-            f"{package.sha256}, found "
-            f"{sha256_file(path)}. It is truncated or another version; delete it and fetch it "
-            "again."
-        )
+        require_fetched(key, package, path)
+        return f"{path}: already there, verified"
     # MNIST's package only stands in for the official files.
     if key == mnist_idx.PACKAGE and (mirror := mnist_idx.fetch_official(path)):
         return f"{path}: official files from {mirror}, verified"
