@@ -90,7 +90,7 @@ def prepare(
     What is not given is taken from where `wiseft data fetch` puts it.
     """
     from wiseft.config import Catalogue, paths
-    from wiseft.data.prepare import prepare_named
+    from wiseft.data.prepare import prepare_dataset
 
     catalogue, folder = Catalogue(root), _folder(root, None)
     entry = catalogue.dataset(dataset)
@@ -103,7 +103,7 @@ def prepare(
         fetched = fetched or paths.fetched_path(dataset, folder)
     target = manifest or paths.manifest_path(dataset, folder)
     _describe(
-        prepare_named(
+        prepare_dataset(
             catalogue, dataset, target, package or [], depends or [], fetched, split or []
         )
     )

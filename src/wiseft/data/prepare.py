@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from wiseft.config import Catalogue, DatasetEntry, PackageEntry
 
 
-def prepare_named(
+def prepare_dataset(
     catalogue: Catalogue,
     dataset: str,
     manifest: Path,
@@ -35,7 +35,7 @@ def prepare_named(
         splits: splits that are wanted of a dataset of files; none: all.
 
     Raises:
-        WiseftError: as `prepare`, `prepare_files` and `prepare_preview`.
+        WiseftError: as `write_prepared`, `prepare_files` and `prepare_preview`.
     """
     entry = catalogue.dataset(dataset)
     if entry.limit is not None:
@@ -63,7 +63,7 @@ def prepare_named(
                 f"dataset {dataset} is made from {sorted(keys) or 'no package'}, found the file "
                 f"{path.name}."
             )
-    return prepare(
+    return _build(
         entry, manifest, {keys[path.name]: path for path in packages}, pins, _by_name(depends)
     )
 
@@ -72,7 +72,7 @@ def _by_name(manifests: Sequence[Path]) -> dict[str, Path]:
     return {open_manifest(path).dataset: path for path in manifests}
 
 
-def prepare(
+def _build(
     entry: DatasetEntry,
     manifest: Path,
     packages: Mapping[str, Path],

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import gzip
-import io
 import json
 import os
 import random
-import shutil
 import signal
 import stat
 import struct
@@ -20,15 +18,14 @@ import zipfile
 from collections import namedtuple
 from pathlib import Path
 
-import numpy as np
 import pytest
-from tests.data.unpacking.encrypted_zip import write_encrypted_zip
+from tests.data.unpacking.archives import archive_of, assert_refused, content, said, special, tar_of
 
 from wiseft import io as disk
-from wiseft.data.unpacking import plan, zip_encryption
+from wiseft.data.unpacking import plan
 from wiseft.data.unpacking import unpack as module
 from wiseft.data.unpacking.members import members
-from wiseft.data.unpacking.unpack import unpack, unpack_nested_tars
+from wiseft.data.unpacking.unpack import unpack
 from wiseft.errors import WiseftError
 
 FILES = {
@@ -37,56 +34,6 @@ FILES = {
     "set/n02/c.jpg": b"",
 }
 SUFFIXES = [".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".zip"]
-PASSWORD = "objectnetisatestset"
-
-
-def said(line: str) -> None:
-    """Says nothing."""
-
-
-def tar_of(path: Path, members, mode: str = "w") -> Path:
-    """Write (TarInfo or name, bytes) pairs."""
-    with tarfile.open(path, mode) as tar:
-        for info, data in members:
-            if isinstance(info, str):
-                info = tarfile.TarInfo(info)
-                info.size = len(data)
-            tar.addfile(info, io.BytesIO(data))
-    return path
-
-
-def archive_of(path: Path, files: dict[str, bytes]) -> Path:
-    if path.suffix == ".zip":
-        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-            for name, data in files.items():
-                archive.writestr(name, data)
-        return path
-    modes = {".tar": "w", ".gz": "w:gz", ".tgz": "w:gz", ".bz2": "w:bz2", ".xz": "w:xz"}
-    return tar_of(path, files.items(), modes[path.suffix])
-
-
-def special(name: str, kind: bytes, link: str = "", mode: int = 0o644) -> tarfile.TarInfo:
-    info = tarfile.TarInfo(name)
-    info.type, info.linkname, info.mode = kind, link, mode
-    return info
-
-
-def content(folder: Path) -> dict[str, bytes]:
-    return {
-        p.relative_to(folder).as_posix(): p.read_bytes()
-        for p in folder.rglob("*")
-        if p.is_file() and p.name != module.MARKER
-    }
-
-
-def assert_refused(archive: Path, message: str, **options) -> None:
-    """The archive is refused by a sentence that names it, and nothing is written anywhere."""
-    target = archive.parent / "out" / "target"
-    with pytest.raises(WiseftError, match=message) as error:
-        unpack(archive, target, say=said, **options)
-    assert str(archive) in str(error.value) or archive.name in str(error.value)
-    assert list(target.parent.iterdir()) == []
-    assert sorted(p.name for p in archive.parent.iterdir()) == sorted([archive.name, "out"])
 
 
 # ---------------------------------------------------------------------------- the plain way
@@ -442,70 +389,6 @@ def test_an_empty_archive_and_a_missing_one_are_told(tmp_path):
         unpack(tmp_path / "b.tar", tmp_path / "out", say=said)
 
 
-# ---------------------------------------------------------------------------- passwords
-
-
-def encrypted(path: Path, n: int = 3, **options) -> dict[str, bytes]:
-    rng = random.Random(1)
-    files = {
-        f"objectnet-1.0/images/{i % 3}/{i}.png": rng.randbytes(rng.randrange(3000))
-        for i in range(n)
-    }
-    write_encrypted_zip(path, files, PASSWORD.encode(), **options)
-    return files
-
-
-@pytest.mark.parametrize("time_check", [False, True])
-@pytest.mark.parametrize("n", [3, 40])
-def test_an_encrypted_zip_is_read_with_its_password(tmp_path, n, time_check):
-    files = encrypted(tmp_path / "a.zip", n, time_check=time_check)
-    assert unpack(tmp_path / "a.zip", tmp_path / "out", password=PASSWORD, say=said) == n
-    assert content(tmp_path / "out") == files
-
-
-@pytest.mark.parametrize("n", [3, 40])
-def test_without_or_with_another_password_it_is_refused(tmp_path, n):
-    encrypted(tmp_path / "a.zip", n)
-    assert_refused(tmp_path / "a.zip", "is encrypted, and no password is given")
-    shutil.rmtree(tmp_path / "out")
-    assert_refused(tmp_path / "a.zip", "Bad password", password="another")
-
-
-def test_a_flipped_bit_in_an_encrypted_zip_is_found(tmp_path):
-    encrypted(tmp_path / "a.zip", 40)
-    data = bytearray((tmp_path / "a.zip").read_bytes())
-    data[2000] ^= 1
-    (tmp_path / "a.zip").write_bytes(data)
-    assert_refused(tmp_path / "a.zip", "damaged or cut short", password=PASSWORD)
-
-
-def test_groups_of_encrypted_members_give_what_the_standard_library_gives(tmp_path, monkeypatch):
-    monkeypatch.setattr(zip_encryption, "GROUP", 40_000)
-    monkeypatch.setattr(zip_encryption, "BLOCK", 100)
-    monkeypatch.setattr(zip_encryption, "MOST", 20)
-    encrypted(tmp_path / "a.zip", 50)
-    path, key = tmp_path / "a.zip", PASSWORD.encode()
-    with zipfile.ZipFile(path) as file, path.open("rb") as raw:
-        ours = zip_encryption.Decrypter(file, raw, key)
-        sizes = {len(group) for group in ours._groups.values()}
-        assert max(sizes) > zip_encryption.SMALLEST > min(sizes)
-        for info in file.infolist():
-            assert ours.open(info).read() == file.read(info, pwd=key)
-
-
-def test_many_members_are_decrypted_faster_than_by_the_standard_library():
-    streams = [np.frombuffer(bytearray(os.urandom(4000)), np.uint8) for _ in range(256)]
-    plain = zipfile._ZipDecrypter(b"key")
-    began = time.perf_counter()
-    expected = [plain(streams[0].tobytes()), zipfile._ZipDecrypter(b"key")(streams[255].tobytes())]
-    theirs = (time.perf_counter() - began) * 128
-    began = time.perf_counter()
-    zip_encryption.decrypt(streams, b"key")
-    ours = time.perf_counter() - began
-    assert [streams[0].tobytes(), streams[255].tobytes()] == expected
-    assert ours < theirs / 2
-
-
 # ---------------------------------------------------------------------------- targets and space
 
 
@@ -649,77 +532,6 @@ def test_an_archive_that_changes_meanwhile_is_refused(tmp_path, monkeypatch):
     with pytest.raises(WiseftError, match="changed while it was unpacked"):
         unpack(archive, tmp_path / "out", say=said)
     assert not (tmp_path / "out").exists()
-
-
-# ---------------------------------------------------------------------------- nested archives
-
-
-def tar_bytes(members) -> bytes:
-    file = io.BytesIO()
-    with tarfile.open(fileobj=file, mode="w") as tar:
-        for info, data in members:
-            if isinstance(info, str):
-                info = tarfile.TarInfo(info)
-                info.size = len(data)
-            tar.addfile(info, io.BytesIO(data))
-    return file.getvalue()
-
-
-def nested(path: Path, classes: dict[str, bytes], mode: str = "w") -> Path:
-    return tar_of(path, classes.items(), mode)
-
-
-@pytest.mark.parametrize("mode", ["w", "w:gz"])
-def test_nested_archives_become_class_folders(tmp_path, mode):
-    big = random.Random(2).randbytes(2_500_000)
-    images = {
-        wnid: {f"{wnid}_{i}.JPEG": big[i : 1_200_000 * i + i] for i in range(3)}
-        for wnid in ("n01440764", "n01443537")
-    }
-    classes = {f"{wnid}.tar": tar_bytes(files.items()) for wnid, files in images.items()}
-    archive = nested(tmp_path / "train.tar", classes, mode)
-    assert unpack_nested_tars(archive, tmp_path / "train", sha256="ab", say=said) == 6
-    assert content(tmp_path / "train") == {
-        f"{wnid}/{name}": data for wnid, files in images.items() for name, data in files.items()
-    }
-    assert unpack_nested_tars(archive, tmp_path / "train", sha256="ab", say=said) == 6
-
-
-GOOD = [("n1_1.JPEG", b"x")]
-
-
-@pytest.mark.parametrize(
-    ("members", "message"),
-    [
-        ([("../evil", b"x")], r"leads out of the archive by '\.\.'"),
-        ([("/evil", b"x")], "absolute path"),
-        ([(special("l", tarfile.SYMTYPE, "a"), b"")], "is a symlink"),
-        ([(special("p", tarfile.FIFOTYPE), b"")], "is a named pipe"),
-        ([*GOOD, *GOOD], "would overwrite another file"),
-    ],
-)
-def test_nested_archives_are_not_trusted_either(tmp_path, members, message):
-    classes = {"n0.tar": tar_bytes(GOOD), "n1.tar": tar_bytes(members)}
-    archive = nested(tmp_path / "train.tar", classes)
-    with pytest.raises(WiseftError, match=message):
-        unpack_nested_tars(archive, tmp_path / "out" / "train", say=said)
-    assert list((tmp_path / "out").iterdir()) == []
-
-
-@pytest.mark.parametrize(
-    ("classes", "message"),
-    [
-        ({"n1.tar": b"no archive"}, r"n1\.tar is damaged or cut short"),
-        ({"n1.tar": tar_bytes([("a", bytes(2000))])[:1500]}, "damaged or cut short"),
-        ({"n1.JPEG": b"x"}, r"is no <class>\.tar"),
-        ({"a/n1.tar": tar_bytes(GOOD), "b/n1.tar": tar_bytes(GOOD)}, "second one of its name"),
-    ],
-)
-def test_what_is_no_archive_of_archives_is_told(tmp_path, classes, message):
-    archive = nested(tmp_path / "train.tar", classes)
-    with pytest.raises(WiseftError, match=message):
-        unpack_nested_tars(archive, tmp_path / "out" / "train", say=said)
-    assert list((tmp_path / "out").iterdir()) == []
 
 
 # ---------------------------------------------------------------------------- memory
