@@ -159,7 +159,7 @@ def test_redirects_are_followed(server, path, fetch):
 @pytest.mark.parametrize("away", ["file:///etc/hostname", "ftp://127.0.0.1/images.tar"])
 def test_redirects_to_other_schemes_are_refused(server, path, fetch, away):
     url = server.serve("evil", b"", always=Fault(status=302, headers={"Location": away}))
-    with pytest.raises(WiseftError, match=r"leads to what is neither http nor https"):
+    with pytest.raises(WiseftError, match=r"leads to no address of http or https"):
         fetch(url)
     assert len(server.log) == 1
 

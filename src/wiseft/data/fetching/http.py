@@ -203,7 +203,7 @@ class _Address:
                 decode_content=False,
             )
         except LocationValueError as error:
-            raise Refused(f"leads to what is neither http nor https ({error})") from error
+            raise Refused(f"leads to no address of http or https ({error})") from error
         except MaxRetryError as error:
             raise _unreachable(error) from error
         with manager, response:
