@@ -14,8 +14,8 @@ import numpy as np
 
 from benchmarks.common import Options, ratio, timed, write_record
 from benchmarks.inputs import photo_crops, write_image_folder
-from wiseft.data.cache import cache_folder, write_cache
-from wiseft.data.store import batches, open_split
+from wiseft.data.prepared.cache import cache_folder, write_cache
+from wiseft.data.prepared.store import batches, open_split
 from wiseft.errors import WiseftError
 
 SIZE = 224

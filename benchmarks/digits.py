@@ -18,8 +18,8 @@ from benchmarks.inputs import random_thetas, write_image_folder
 from benchmarks.ways import SPLIT, Task, check_equal, forward_clock, naive, ours
 from wiseft.classifier import architecture_from_json
 from wiseft.config import Catalogue, paths, run_name
-from wiseft.data.prepared import PreparedSplit
-from wiseft.data.store import open_manifest, open_split, write_prepared
+from wiseft.data.prepared.split import PreparedSplit
+from wiseft.data.prepared.store import open_manifest, open_split, write_prepared
 from wiseft.errors import WiseftError
 
 EXPERIMENT = "digits"

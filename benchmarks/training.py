@@ -25,8 +25,8 @@ from wiseft.checkpoints import Checkpoints
 from wiseft.classifier import ImageClassifier, architecture_from_json, build_classifier
 from wiseft.config import FinetuneSettings
 from wiseft.config.methods import HowSettings
-from wiseft.data.prepared import PreparedSplit
-from wiseft.data.store import open_manifest, write_prepared
+from wiseft.data.prepared.split import PreparedSplit
+from wiseft.data.prepared.store import open_manifest, write_prepared
 from wiseft.finetune import Way
 from wiseft.finetune.augment import TrainingImages
 from wiseft.finetune.how import prepare_model

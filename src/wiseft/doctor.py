@@ -25,7 +25,7 @@ from wiseft.config import (
     paths,
     trains,
 )
-from wiseft.data.sources import missing_files
+from wiseft.data.fetching.sources import missing_files
 from wiseft.errors import WiseftError
 from wiseft.provenance import git_commit, versions
 

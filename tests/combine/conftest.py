@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from wiseft.classifier import build_classifier, classifier_tensors
-from wiseft.data.prepared import PreparedSplit
-from wiseft.data.store import write_prepared
+from wiseft.data.prepared.split import PreparedSplit
+from wiseft.data.prepared.store import write_prepared
 from wiseft.theta import ThetaHeader, make_header, save_theta
 
 ARCHITECTURE = {

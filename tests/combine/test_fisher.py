@@ -22,7 +22,7 @@ from wiseft.combine.fisher import (
     open_fisher,
     save_fisher,
 )
-from wiseft.data.store import Split, open_split
+from wiseft.data.prepared.store import Split, open_split
 from wiseft.errors import WiseftError
 from wiseft.theta import save_theta
 

@@ -19,7 +19,7 @@ from wiseft.combine.files import interpolate_files
 from wiseft.combine.patching import patch
 from wiseft.combine.recipes import GroupsRecipe, LinearRecipe, parse_recipe
 from wiseft.combine.soups import HELD_OUT
-from wiseft.data.store import open_manifest
+from wiseft.data.prepared.store import open_manifest
 from wiseft.errors import WiseftError
 from wiseft.io import sha256_file
 from wiseft.tensor_file import StoredTensors, read_file_header

@@ -14,7 +14,7 @@ from torch import Tensor
 from wiseft.classifier import build_classifier
 from wiseft.combine import combine, interpolate
 from wiseft.combine.soups import HeldOutAccuracy, greedy_soup, uniform_soup
-from wiseft.data.store import open_manifest, open_split
+from wiseft.data.prepared.store import open_manifest, open_split
 from wiseft.errors import WiseftError
 
 

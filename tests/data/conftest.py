@@ -11,12 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.data.http_server import Server, running
+from tests.data.fetching.http_server import Server, running
 
 from wiseft.config import Catalogue
-from wiseft.data import mnist_idx
 from wiseft.data.builders import BUILDERS, Inputs
-from wiseft.data.store import write_prepared
+from wiseft.data.fetching import mnist_idx
+from wiseft.data.prepared.store import write_prepared
 
 ROOT = Path(__file__).parents[2]
 COUNTS = {"train": 50, "held-out": 10, "test": 20}
@@ -88,7 +88,7 @@ def mnist(tmp_path, mnist_wheel, build):
 
 @pytest.fixture
 def server(monkeypatch) -> Iterator[Server]:
-    """A real HTTP server on the loopback interface; see tests/data/http_server.py."""
+    """A real HTTP server on the loopback interface; see tests/data/fetching/http_server.py."""
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     with running() as http:
         yield http

@@ -10,8 +10,8 @@ from PIL import Image
 from wiseft.cli import main
 from wiseft.config import Catalogue
 from wiseft.data import samples
-from wiseft.data.prepared import PreparedSplit
-from wiseft.data.store import open_manifest, write_prepared
+from wiseft.data.prepared.split import PreparedSplit
+from wiseft.data.prepared.store import open_manifest, write_prepared
 from wiseft.io import sha256_file
 
 from .conftest import COUNTS, ROOT

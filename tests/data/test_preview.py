@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from wiseft.config import Catalogue
-from wiseft.data.manifest import open_manifest
-from wiseft.data.prepare import prepare_named
-from wiseft.data.store import open_split
+from wiseft.data.prepare import prepare_dataset
+from wiseft.data.prepared.manifest import open_manifest
+from wiseft.data.prepared.store import open_split
 from wiseft.errors import WiseftError
 
 from .conftest import ROOT
@@ -15,7 +15,7 @@ from .conftest import ROOT
 
 def test_preview_is_cut_from_the_whole(mnist, tmp_path):
     path = tmp_path / "mnist-limit15" / "manifest.json"
-    prepare_named(Catalogue(ROOT), "mnist-limit15", path, depends=[mnist])
+    prepare_dataset(Catalogue(ROOT), "mnist-limit15", path, depends=[mnist])
     found = open_manifest(path)
     assert found.limit == 15 and found.dataset == "mnist-limit15"
     assert {name: files.n for name, files in found.splits.items()} == {
@@ -33,6 +33,6 @@ def test_preview_is_cut_from_the_whole(mnist, tmp_path):
 
 def test_preview_of_another_dataset_is_refused(mnist, tmp_path):
     with pytest.raises(WiseftError, match="inverted"):
-        prepare_named(
+        prepare_dataset(
             Catalogue(ROOT), "inverted-limit5", tmp_path / "i" / "manifest.json", depends=[mnist]
         )

@@ -16,7 +16,7 @@ import torch
 from tests.evaluate.conftest import ABOUT, N, prepared_split
 
 from wiseft.cli import main
-from wiseft.data.store import write_prepared
+from wiseft.data.prepared.store import write_prepared
 from wiseft.diversity import Pair, measure_pair, measures
 from wiseft.errors import WiseftError
 from wiseft.evaluate import Request, evaluate_suite

@@ -14,8 +14,8 @@ import torch
 from numpy.typing import NDArray
 
 from wiseft.classifier import build_classifier, classifier_tensors
-from wiseft.data.prepared import PreparedSplit
-from wiseft.data.store import write_prepared
+from wiseft.data.prepared.split import PreparedSplit
+from wiseft.data.prepared.store import write_prepared
 from wiseft.evaluate import Request
 from wiseft.evaluate.views import SuiteEvaluation
 from wiseft.theta import make_header, save_theta

@@ -15,7 +15,7 @@ from tests.evaluate.conftest import ABOUT, CLASSES, Ends, N, tiny_header, tiny_t
 
 from wiseft.classifier import build_classifier, classifier_tensors
 from wiseft.combine import combine_logits, softmax_ensemble, uniforms
-from wiseft.data.store import open_split
+from wiseft.data.prepared.store import open_split
 from wiseft.errors import WiseftError
 from wiseft.evaluate import Request, evaluate_suite
 from wiseft.evaluate.sweep import COMBINATIONS, WeightSweep

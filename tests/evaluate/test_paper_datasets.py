@@ -16,10 +16,10 @@ from tests.data.layouts import generate_folders as folders
 from tests.data.layouts import generate_maps as maps
 
 from wiseft.config import Catalogue, DatasetEntry, library
-from wiseft.data.files import prepare_files
-from wiseft.data.manifest import open_manifest
-from wiseft.data.sources import Fetched
-from wiseft.data.store import Split, open_split
+from wiseft.data.fetching.sources import Fetched
+from wiseft.data.index_files import prepare_files
+from wiseft.data.prepared.manifest import open_manifest
+from wiseft.data.prepared.store import Split, open_split
 from wiseft.evaluate import Request, evaluate_suite, suite
 from wiseft.evaluate.sweep import Pixels
 from wiseft.evaluate.views import SuiteEvaluation

@@ -12,7 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wiseft.data.manifest import LabelMapping, Manifest
+from wiseft.data.prepared.manifest import LabelMapping, Manifest
 from wiseft.errors import WiseftError
 from wiseft.evaluate.spaces import Head, Projection, like_projection, own_projection
 

@@ -27,7 +27,7 @@ from typer.testing import CliRunner
 from wiseft.classifier import build_classifier
 from wiseft.cli import evaluate as command
 from wiseft.combine.files import interpolate_files
-from wiseft.data.store import batches, open_manifest, open_split, write_prepared
+from wiseft.data.prepared.store import batches, open_manifest, open_split, write_prepared
 from wiseft.errors import WiseftError
 from wiseft.evaluate import Request, evaluate_suite, suite
 from wiseft.io import sha256_file

@@ -20,7 +20,7 @@ from tests.evaluate.conftest import (
     write_dataset,
 )
 
-from wiseft.data.store import write_prepared
+from wiseft.data.prepared.store import write_prepared
 from wiseft.evaluate import Request, evaluate_suite, suite
 from wiseft.evaluate.sweep import WeightSweep
 from wiseft.stages import VERSION

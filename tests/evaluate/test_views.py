@@ -28,8 +28,8 @@ from typer.testing import CliRunner
 
 from wiseft.classifier import build_classifier
 from wiseft.cli import evaluate as command
-from wiseft.data.prepared import PreparedSplit
-from wiseft.data.store import batches, open_split, write_prepared
+from wiseft.data.prepared.split import PreparedSplit
+from wiseft.data.prepared.store import batches, open_split, write_prepared
 from wiseft.errors import WiseftError
 from wiseft.evaluate import Request, evaluate_suite, suite
 from wiseft.evaluate.views import SuiteEvaluation

@@ -17,8 +17,8 @@ import torch
 
 from wiseft.classifier import build_classifier, classifier_tensors
 from wiseft.config import FinetuneSettings
-from wiseft.data.prepared import PreparedSplit
-from wiseft.data.store import write_prepared
+from wiseft.data.prepared.split import PreparedSplit
+from wiseft.data.prepared.store import write_prepared
 from wiseft.finetune import Outputs, finetune
 from wiseft.theta import make_header, save_theta
 

@@ -10,7 +10,7 @@ from torch.nn import functional
 from wiseft.classifier import build_classifier, classifier_tensors
 from wiseft.config import FinetuneSettings
 from wiseft.config.machine import HowSettings
-from wiseft.data.store import open_split
+from wiseft.data.prepared.store import open_split
 from wiseft.errors import WiseftError
 from wiseft.finetune import Way
 from wiseft.finetune.batch import Batch

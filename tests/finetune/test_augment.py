@@ -6,11 +6,11 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as reference
 
 from wiseft.config import FinetuneSettings
-from wiseft.data.cache import write_cache
-from wiseft.data.decode import whole_image
-from wiseft.data.files import index_folder
-from wiseft.data.index import read_index
-from wiseft.data.store import open_manifest, open_split
+from wiseft.data.index_files import index_folder
+from wiseft.data.prepared.cache import write_cache
+from wiseft.data.prepared.decode import whole_image
+from wiseft.data.prepared.index import read_index
+from wiseft.data.prepared.store import open_manifest, open_split
 from wiseft.errors import WiseftError
 from wiseft.finetune.augment import (
     RATIO,

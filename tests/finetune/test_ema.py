@@ -171,8 +171,8 @@ def test_without_held_out_images_there_is_nothing_to_choose_by(settings):
 @pytest.fixture
 def held_out(tmp_path, write_dataset, colours):
     """The dataset with a split of other images that are held out."""
-    from wiseft.data.prepared import PreparedSplit
-    from wiseft.data.store import write_prepared
+    from wiseft.data.prepared.split import PreparedSplit
+    from wiseft.data.prepared.store import write_prepared
 
     images, labels = colours
     ids = [f"s{i}" for i in range(30)]

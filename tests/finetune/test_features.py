@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from wiseft.classifier import ImageClassifier, build_classifier
-from wiseft.data.store import open_manifest, open_split
+from wiseft.data.prepared.store import open_manifest, open_split
 from wiseft.finetune import finetune
 from wiseft.finetune.features import FeatureSamples, FeatureStore, tensors_sha256
 from wiseft.theta import load_theta

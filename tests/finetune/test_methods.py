@@ -7,7 +7,7 @@ import torch
 from wiseft.classifier import build_classifier
 from wiseft.combine import combine_logits, interpolate
 from wiseft.config import FinetuneSettings
-from wiseft.data.store import open_split
+from wiseft.data.prepared.store import open_split
 from wiseft.finetune import probe, stage
 from wiseft.finetune.probe import probe_settings
 from wiseft.theta import load_theta

@@ -12,8 +12,8 @@ from wiseft.checkpoints import Checkpoints, load_optimiser, optimiser_tensors
 from wiseft.cli import main
 from wiseft.config import FinetuneSettings, Preprocessing
 from wiseft.config.machine import HowSettings
-from wiseft.data.prepared import PreparedSplit
-from wiseft.data.store import write_prepared
+from wiseft.data.prepared.split import PreparedSplit
+from wiseft.data.prepared.store import write_prepared
 from wiseft.finetune import Interrupted, Way, probe, stage, train_from_scratch
 from wiseft.finetune.optimiser import make_optimiser
 from wiseft.io import read_json

@@ -7,8 +7,8 @@ import torch
 
 from wiseft.cli import main
 from wiseft.config import FinetuneSettings
-from wiseft.data.prepared import PreparedSplit
-from wiseft.data.store import open_split, write_prepared
+from wiseft.data.prepared.split import PreparedSplit
+from wiseft.data.prepared.store import open_split, write_prepared
 from wiseft.errors import WiseftError
 from wiseft.finetune import search as module
 from wiseft.finetune.search import (

@@ -9,7 +9,7 @@ from torch.nn import functional
 from wiseft.classifier import ImageClassifier, build_classifier, classifier_tensors
 from wiseft.config import Preprocessing
 from wiseft.config.machine import HowSettings
-from wiseft.data.store import open_split
+from wiseft.data.prepared.store import open_split
 from wiseft.finetune import Way, stage, tasks, train_from_scratch
 from wiseft.finetune.loader import Loader
 from wiseft.finetune.parallel import Team

@@ -114,7 +114,7 @@ def test_a_wheel_without_typefaces_and_a_truncated_wheel_are_named(tmp_path: Pat
     with pytest.raises(WiseftError, match=r"font_none-1\.whl holds no \.ttf"):
         list(typeface_glyphs([empty], 24))
     empty.write_bytes(buffer.getvalue()[:40])
-    with pytest.raises(WiseftError, match="not a whole wheel"):
+    with pytest.raises(WiseftError, match="is damaged or cut short"):
         list(typeface_glyphs([empty], 24))
 
 

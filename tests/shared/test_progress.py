@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from wiseft import progress
-from wiseft.progress import Progress, duration
+from wiseft.progress import Meter, Progress, duration
 
 
 class Terminal(io.StringIO):
@@ -86,3 +86,21 @@ def test_no_bar_where_lines_go_elsewhere_or_stderr_is_a_file(monkeypatch, capsys
 )
 def test_durations(seconds, text):
     assert duration(seconds) == text
+
+
+def test_progress_has_amount_speed_and_time_left():
+    said = []
+    gauge = Meter("a: downloading", 300_000_000, 100_000_000, say=said.append, interval=0.0)
+    gauge.add(50_000_000)
+    assert gauge.line(5.0) == "a: downloading, 150 of 300 MB, 10.0 MB/s, 15 s left"
+    assert len(said) == 1
+
+
+def test_on_a_terminal_there_is_a_bar_and_no_line(monkeypatch):
+    said = []
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    gauge = Meter("a.tar: downloading", 1000, say=said.append, interval=0.0, delay=0.0)
+    with gauge:
+        gauge.add(500)
+    assert re.search(r"a\.tar: downloading: +50%.*500/1\.00k", sys.stderr.getvalue())
+    assert said == []

@@ -14,7 +14,7 @@ import open_clip.pretrained
 import pytest
 import torch
 from safetensors.torch import save
-from tests.data import http_server
+from tests.data.fetching import http_server
 from tests.towers import tiny
 from tests.weights import hub_server
 from torch import nn

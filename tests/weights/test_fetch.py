@@ -5,7 +5,7 @@ import os
 
 import pytest
 import torch
-from tests.data.http_server import Fault
+from tests.data.fetching.http_server import Fault
 from tests.towers import tiny
 from tests.weights.conftest import (
     COMMIT,

@@ -14,8 +14,8 @@ from wiseft import towers
 from wiseft.classifier import build_classifier
 from wiseft.cli import main
 from wiseft.combine.files import interpolate_files
-from wiseft.data.prepared import PreparedSplit
-from wiseft.data.store import write_prepared
+from wiseft.data.prepared.split import PreparedSplit
+from wiseft.data.prepared.store import write_prepared
 from wiseft.errors import WiseftError
 from wiseft.io import sha256_file
 from wiseft.theta import load_theta, save_weights

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 import yaml
-from tests.data.http_server import running
+from tests.data.fetching.http_server import running
 from tests.data.project import entry, pets, pinned, tar
 
-from wiseft.data.manifest import open_manifest
+from wiseft.data.prepared.manifest import open_manifest
 
 EXPERIMENT = "pets-data"
 

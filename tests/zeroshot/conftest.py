@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from wiseft.classifier import open_clip_model
-from wiseft.data.prepared import PreparedSplit
-from wiseft.data.store import write_prepared
+from wiseft.data.prepared.split import PreparedSplit
+from wiseft.data.prepared.store import write_prepared
 from wiseft.theta import save_weights
 
 TEXT = {"context_length": 20, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 2}

@@ -10,8 +10,8 @@ import torch
 
 from wiseft.classifier import open_clip_model
 from wiseft.cli import main
-from wiseft.data.prepared import PreparedSplit
-from wiseft.data.store import open_manifest, write_prepared
+from wiseft.data.prepared.split import PreparedSplit
+from wiseft.data.prepared.store import open_manifest, write_prepared
 from wiseft.errors import WiseftError
 from wiseft.evaluate import Request, evaluate_suite
 from wiseft.evaluate.views import SuiteEvaluation

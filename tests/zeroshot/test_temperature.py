@@ -10,8 +10,8 @@ from tests.towers import tiny
 from wiseft import towers
 from wiseft.classifier import build_classifier
 from wiseft.cli import main
-from wiseft.data.prepared import PreparedSplit
-from wiseft.data.store import write_prepared
+from wiseft.data.prepared.split import PreparedSplit
+from wiseft.data.prepared.store import write_prepared
 from wiseft.errors import WiseftError
 from wiseft.theta import load_theta, save_weights
 from wiseft.zeroshot import calibrate_temperature, make_theta_0

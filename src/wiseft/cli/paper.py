@@ -23,8 +23,8 @@ def register(app: typer.Typer) -> None:
 
 def testbed(datasets: Folder = None, root: Root = Path()) -> None:
     """Download the accuracies of other models, through which the figures' fits go (1 MB)."""
-    from wiseft.data.download import download
-    from wiseft.data.sources import checksums, mirrored
+    from wiseft.data.fetching.http import download
+    from wiseft.data.fetching.sources import checksums, mirrored
     from wiseft.published.sources import NAME, SOURCES, source_path
 
     folder = _folder(datasets, root)

@@ -28,7 +28,7 @@ from wiseft.combine.recipes import (
     UniformSoupRecipe,
 )
 from wiseft.combine.soups import HELD_OUT, HeldOutAccuracy, greedy_soup, uniform_coefficients
-from wiseft.data.store import open_manifest, open_split
+from wiseft.data.prepared.store import open_manifest, open_split
 from wiseft.errors import WiseftError
 from wiseft.finetune.contrastive import HeadBuilder, Prompts, has_text
 from wiseft.finetune.sampling import draw_subset

@@ -20,7 +20,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from wiseft.classifier import ImageClassifier
 from wiseft.combine.ensembles import uniforms
 from wiseft.combine.linear import Coefficient, check_finite
-from wiseft.data.store import Split, batches
+from wiseft.data.prepared.store import Split, batches
 from wiseft.errors import WiseftError
 from wiseft.tensor_file import StoredTensors, read_file_header, tensor_writer
 

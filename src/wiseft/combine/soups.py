@@ -11,8 +11,8 @@ from torch import Tensor
 
 from wiseft.classifier import build_classifier, classifier_tensors
 from wiseft.combine.linear import combine
-from wiseft.data.manifest import Manifest
-from wiseft.data.store import batches, open_split
+from wiseft.data.prepared.manifest import Manifest
+from wiseft.data.prepared.store import batches, open_split
 from wiseft.errors import WiseftError
 from wiseft.metrics import Truth, pairs_of
 from wiseft.theta import ThetaHeader

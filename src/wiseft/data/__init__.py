@@ -1,6 +1,9 @@
-"""Stage data: fetch, verify, unpack and index datasets.
+"""Stage data: from the address of a file to images with labels, a room for each question.
 
-``store`` is the only reader and writer of prepared datasets, ``fetch`` brings pinned packages,
-``builders`` holds one function a dataset, ``prepare`` runs a builder, ``folder`` indexes a user's
-own images.
+``fetching``: where do the files come from? ``unpacking``: what is in an archive, and is it safe?
+``layouts``: which samples do the files of a dataset hold? ``builders`` and ``corruptions``: which
+images are made by code? ``prepared``: how is a dataset stored, read and checked?
+
+`prepare` prepares a dataset of the catalogue, of files by `index_files`; `preview` cuts one to a
+few samples a split; `samples` draws a panel of images.
 """

@@ -6,19 +6,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wiseft.data.files import prepare_files
-from wiseft.data.manifest import open_manifest
+from wiseft.data.fetching.sources import read_fetched
+from wiseft.data.index_files import prepare_files
+from wiseft.data.prepared.manifest import open_manifest
+from wiseft.data.prepared.store import write_prepared
 from wiseft.data.preview import prepare_preview
-from wiseft.data.sources import read_fetched
-from wiseft.data.store import write_prepared
 from wiseft.errors import WiseftError
-from wiseft.io import require_file, sha256_file
 
 if TYPE_CHECKING:
     from wiseft.config import Catalogue, DatasetEntry, PackageEntry
 
 
-def prepare_named(
+def prepare_dataset(
     catalogue: Catalogue,
     dataset: str,
     manifest: Path,
@@ -36,7 +35,7 @@ def prepare_named(
         splits: splits that are wanted of a dataset of files; none: all.
 
     Raises:
-        WiseftError: as `prepare`, `prepare_files` and `prepare_preview`.
+        WiseftError: as `write_prepared`, `prepare_files` and `prepare_preview`.
     """
     entry = catalogue.dataset(dataset)
     if entry.limit is not None:
@@ -64,7 +63,7 @@ def prepare_named(
                 f"dataset {dataset} is made from {sorted(keys) or 'no package'}, found the file "
                 f"{path.name}."
             )
-    return prepare(
+    return _build(
         entry, manifest, {keys[path.name]: path for path in packages}, pins, _by_name(depends)
     )
 
@@ -73,7 +72,7 @@ def _by_name(manifests: Sequence[Path]) -> dict[str, Path]:
     return {open_manifest(path).dataset: path for path in manifests}
 
 
-def prepare(
+def _build(
     entry: DatasetEntry,
     manifest: Path,
     packages: Mapping[str, Path],
@@ -137,20 +136,14 @@ def _check_names(dataset: str, what: str, expected: list[str], given: Mapping[st
 
 
 def _package_source(key: str, package: PackageEntry, path: Path) -> dict[str, Any]:
-    """Check a fetched file and says where its data is from.
+    """Check a fetched file and say where its data is from.
 
     MNIST may come from its official files; what is then recorded is the hash of those, the same for
     both ways, so that the way leaves no trace in the dataset's identity.
     """
-    from wiseft.data import fetch, mnist_idx
+    from wiseft.data.fetching import mnist_idx, pip
 
-    require_file(path, f"the package {key}")
-    if not fetch.is_fetched(key, package, path):
-        raise WiseftError(
-            f"{path} is not {package.project} {package.version}: expected sha256 "
-            f"{package.sha256}, found "
-            f"{sha256_file(path)}. Delete it and fetch it again."
-        )
+    pip.require_fetched(key, package, path)
     if key == mnist_idx.PACKAGE:
         return {"files": dict(mnist_idx.SHA256)}
     return {"package": f"{package.project}=={package.version}", "sha256": package.sha256}

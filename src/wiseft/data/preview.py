@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from wiseft.config import DatasetEntry
 from wiseft.data.builders.common import draw_indices
-from wiseft.data.index import write_index
-from wiseft.data.manifest import Manifest, open_manifest, write_manifest
-from wiseft.data.store import open_arrays, read_index
+from wiseft.data.prepared.index import write_index
+from wiseft.data.prepared.manifest import Manifest, open_manifest, write_manifest
+from wiseft.data.prepared.store import open_arrays, read_index
 from wiseft.errors import WiseftError
 from wiseft.io import atomic_path, sha256_file
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wiseft.config.base import LIMIT_SUFFIX_PATTERN
-from wiseft.data.store import Manifest, open_manifest, open_split
+from wiseft.data.prepared.store import Manifest, open_manifest, open_split
 from wiseft.errors import WiseftError
 from wiseft.io import atomic_path
 

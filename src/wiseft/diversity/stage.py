@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 
 from wiseft.alphas import format_alpha
-from wiseft.data.store import Manifest, open_manifest
+from wiseft.data.prepared.store import Manifest, open_manifest
 from wiseft.diversity import measures
 from wiseft.diversity.measures import Share
 from wiseft.errors import WiseftError

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from wiseft.config import library
-from wiseft.data.files import index_folder
-from wiseft.data.index import read_index
+from wiseft.data.index_files import index_folder
 from wiseft.data.layouts.scan import subfolders
-from wiseft.data.manifest import open_manifest, write_manifest
+from wiseft.data.prepared.index import read_index
+from wiseft.data.prepared.manifest import open_manifest, write_manifest
 from wiseft.errors import WiseftError
 from wiseft.evaluate.suite import Request, evaluate_suite
 from wiseft.evaluate.views import SuiteEvaluation

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from wiseft.config.base import LIMIT_SUFFIX_PATTERN
-from wiseft.data.store import Manifest
+from wiseft.data.prepared.store import Manifest
 from wiseft.errors import WiseftError
 from wiseft.io import sha256_json
 from wiseft.metrics import OUTSIDE

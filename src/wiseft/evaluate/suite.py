@@ -15,8 +15,8 @@ from torch import Tensor
 
 from wiseft.alphas import parse_alphas
 from wiseft.combine import uniforms
-from wiseft.data.index import OTHER_LABELS
-from wiseft.data.store import Manifest, Split, batches, open_manifest, open_split
+from wiseft.data.prepared.index import OTHER_LABELS
+from wiseft.data.prepared.store import Manifest, Split, batches, open_manifest, open_split
 from wiseft.errors import WiseftError
 from wiseft.evaluate.logits import NAME, LogitsWriter, logits_writer, stored_alphas
 from wiseft.evaluate.spaces import Head, Projection

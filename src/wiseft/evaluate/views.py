@@ -14,8 +14,8 @@ from torch import Tensor
 
 from wiseft.config.base import Entry, Name
 from wiseft.config.datasets import ViewSettings
-from wiseft.data.index import GROUP_PREFIX
-from wiseft.data.store import Manifest, Split
+from wiseft.data.prepared.index import GROUP_PREFIX
+from wiseft.data.prepared.store import Manifest, Split
 from wiseft.errors import WiseftError
 from wiseft.evaluate.spaces import Head, Projection, like_projection, own_projection
 from wiseft.metrics import OUTSIDE, Outcome, Truth, measure, pairs_of

@@ -19,10 +19,10 @@ from PIL import Image, ImageEnhance
 from torch import Tensor
 
 from wiseft.config import FinetuneSettings
-from wiseft.data.decode import whole_image
-from wiseft.data.index import read_index
-from wiseft.data.manifest import Manifest
-from wiseft.data.store import open_split
+from wiseft.data.prepared.decode import whole_image
+from wiseft.data.prepared.index import read_index
+from wiseft.data.prepared.manifest import Manifest
+from wiseft.data.prepared.store import open_split
 from wiseft.errors import WiseftError
 from wiseft.finetune.sampling import inverted, sample_generator
 

@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from wiseft.classifier import ImageClassifier, classifier_tensors
-from wiseft.data.manifest import Manifest
-from wiseft.data.store import Split, batches, open_split
+from wiseft.data.prepared.manifest import Manifest
+from wiseft.data.prepared.store import Split, batches, open_split
 from wiseft.errors import WiseftError
 from wiseft.finetune.precision import Precision
 from wiseft.io import atomic_path, read_json, sha256_file, sha256_json, write_json

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from wiseft.checkpoints import Checkpoints
 from wiseft.classifier import build_classifier
 from wiseft.config import FinetuneSettings, Preprocessing
-from wiseft.data.store import open_manifest
+from wiseft.data.prepared.store import open_manifest
 from wiseft.errors import WiseftError
 from wiseft.finetune.contrastive import Prompts
 from wiseft.finetune.probe import start_head

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from wiseft.classifier import ImageClassifier, classifier_tensors, mask_logits
 from wiseft.config import FinetuneSettings
-from wiseft.data.index import read_index
-from wiseft.data.store import Manifest
+from wiseft.data.prepared.index import read_index
+from wiseft.data.prepared.store import Manifest
 from wiseft.errors import WiseftError
 from wiseft.finetune.augment import TrainingImages
 from wiseft.finetune.batch import Samples

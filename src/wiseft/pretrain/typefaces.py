@@ -6,7 +6,6 @@ import base64
 import io
 import re
 import tarfile
-import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -15,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from wiseft.data.unpacking.packages import member_names, read_member, read_members
 from wiseft.errors import WiseftError
-from wiseft.io import require_file
 
 # Matplotlib ships more files; the others hold no digits or only mathematical symbols.
 _MATPLOTLIB = {
@@ -30,6 +29,7 @@ _NO_DIGITS = frozenset(
     ["astrology", "japanese", "markers", "mathlow", "mathupp", "meteorology", "music", "symbolic"]
 )
 _HERSHEY_WIDTHS = (0.04, 0.08, 0.14)  # of the glyph's height
+_HERSHEY_MODULE = "HersheyFonts/HersheyFonts.py"
 _HERSHEY_BLOB = re.compile(r"__compressed_fonts_base64 = B'''(.*?)'''", re.DOTALL)
 
 
@@ -46,17 +46,12 @@ def typeface_glyphs(packages: list[Path], size: int) -> Iterator[Glyph]:
     """Render the ten digits of every face: matplotlib's own, then those of the wheels.
 
     Raises:
-        WiseftError: if a wheel is missing, is no zip file, or holds no typeface.
+        WiseftError: if a wheel is missing, is not a whole archive, or holds no typeface.
     """
     for family, data in _matplotlib_faces():
         yield from _truetype_glyphs(family, data, size)
     for package in packages:
-        require_file(package, "font package")
-        try:
-            with zipfile.ZipFile(package) as wheel:
-                yield from _wheel_glyphs(wheel, package, size)
-        except zipfile.BadZipFile:
-            raise WiseftError(f"{package} is not a whole wheel; delete it and rerun") from None
+        yield from _wheel_glyphs(package, size)
 
 
 def _matplotlib_faces() -> Iterator[tuple[str, bytes]]:
@@ -68,18 +63,19 @@ def _matplotlib_faces() -> Iterator[tuple[str, bytes]]:
             yield f"matplotlib/{family}", (folder / f"{family}{face}.ttf").read_bytes()
 
 
-def _wheel_glyphs(wheel: zipfile.ZipFile, package: Path, size: int) -> Iterator[Glyph]:
-    names = sorted(wheel.namelist())
-    if "HersheyFonts/HersheyFonts.py" in names:
-        yield from _hershey_glyphs(wheel.read("HersheyFonts/HersheyFonts.py").decode(), size)
+def _wheel_glyphs(package: Path, size: int) -> Iterator[Glyph]:
+    names = member_names(package)
+    if _HERSHEY_MODULE in names:
+        yield from _hershey_glyphs(read_member(package, _HERSHEY_MODULE).decode(), size)
         return
     family = package.name.split("-")[0]
     truetype = [name for name in names if name.endswith(".ttf") and "Variable" not in name]
     faces = truetype or [name for name in names if name.endswith(".otf")]
     if not faces:
         raise WiseftError(f"{package} holds no .ttf or .otf file")
+    files = read_members(package, faces)
     for name in faces:
-        yield from _truetype_glyphs(family, wheel.read(name), size)
+        yield from _truetype_glyphs(family, files[name], size)
 
 
 def _truetype_glyphs(family: str, data: bytes, size: int) -> Iterator[Glyph]:

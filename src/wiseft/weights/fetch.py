@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from wiseft import towers
-from wiseft.data.download import Checksums, download
+from wiseft.data.fetching.checksums import Checksums
+from wiseft.data.fetching.http import download
 from wiseft.errors import WiseftError
 from wiseft.io import read_json, sha256_file
 from wiseft.progress import print_line

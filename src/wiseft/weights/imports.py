@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from wiseft import towers
-from wiseft.data.store import open_manifest
+from wiseft.data.prepared.store import open_manifest
 from wiseft.errors import WiseftError
 from wiseft.io import sha256_file, sha256_json
 from wiseft.progress import print_line

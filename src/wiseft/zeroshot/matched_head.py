@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from wiseft.data.manifest import Manifest
+from wiseft.data.prepared.manifest import Manifest
 from wiseft.errors import WiseftError
 from wiseft.io import read_json
 

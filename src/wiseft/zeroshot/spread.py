@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from wiseft.config.base import LIMIT_SUFFIX_PATTERN
-from wiseft.data.store import Manifest
+from wiseft.data.prepared.store import Manifest
 from wiseft.errors import WiseftError
 
 

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from wiseft import towers
 from wiseft.classifier import ImageClassifier
-from wiseft.data.manifest import Manifest
-from wiseft.data.store import batches, open_manifest, open_split
+from wiseft.data.prepared.manifest import Manifest
+from wiseft.data.prepared.store import batches, open_manifest, open_split
 from wiseft.errors import WiseftError
 from wiseft.io import sha256_file
 from wiseft.progress import print_line

@@ -203,7 +203,7 @@ def test_split_without_files_is_refused(tmp_path):
 
 def test_package_that_is_no_archive_is_refused(tmp_path):
     (tmp_path / PACKAGE).write_bytes(b"no archive")
-    with pytest.raises(WiseftError, match="is not a whole archive"):
+    with pytest.raises(WiseftError, match="is no tar or zip archive"):
         read("cifar10", tmp_path, {PACKAGE: tmp_path / PACKAGE})
 
 
@@ -238,7 +238,7 @@ def test_broken_package_is_refused_with_the_member(tmp_path, png, labels, messag
 
 def test_package_without_a_sheet_is_refused(tmp_path):
     write_package(tmp_path / PACKAGE, {"test_lables.json": b"[]"})
-    with pytest.raises(WiseftError, match=r"has no test_batch.png"):
+    with pytest.raises(WiseftError, match=r"has no member package/test_batch.png"):
         read("cifar10", tmp_path, {PACKAGE: tmp_path / PACKAGE}, splits=["test"])
 
 

@@ -13,8 +13,8 @@ from tests.data.layouts.generate_folders import check, picture, read
 
 from wiseft.config import library
 from wiseft.data.layouts import scan
-from wiseft.data.layouts.common import FolderSplit
 from wiseft.data.layouts.image_folder import describe_counts
+from wiseft.data.prepared.split import FolderSplit
 from wiseft.errors import WiseftError
 
 V2 = "imagenetv2-matched-frequency-format-val"

@@ -13,8 +13,8 @@ from tests.data.layouts.generate_maps import Written, objectnet, write_image, wr
 from wiseft.config import Catalogue
 from wiseft.config.layouts import check_options
 from wiseft.config.library import class_names
-from wiseft.data.decode import decode
 from wiseft.data.layouts import Indexed, LayoutInputs, reader
+from wiseft.data.prepared.decode import decode
 from wiseft.errors import WiseftError
 
 ROOT = Path(__file__).parents[3]

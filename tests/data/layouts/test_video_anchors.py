@@ -25,7 +25,8 @@ from tests.data.layouts.generate_maps import (
 
 from wiseft.config import Catalogue
 from wiseft.config.layouts import check_options
-from wiseft.data.layouts import FolderSplit, Indexed, LayoutInputs, reader
+from wiseft.data.layouts import Indexed, LayoutInputs, reader
+from wiseft.data.prepared.split import FolderSplit
 from wiseft.errors import WiseftError
 
 ROOT = Path(__file__).parents[3]

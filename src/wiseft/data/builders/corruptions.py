@@ -17,8 +17,8 @@ from wiseft.data.corruptions import (
     corrupt,
     generator,
 )
-from wiseft.data.prepared import PreparedSplit
-from wiseft.data.store import Split, open_split
+from wiseft.data.prepared.split import PreparedSplit
+from wiseft.data.prepared.store import Split, open_split
 from wiseft.errors import WiseftError
 
 SPLIT = "test"

@@ -9,9 +9,9 @@ from pathlib import PurePosixPath
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from wiseft.data.archive import members, read_member
 from wiseft.data.builders.common import SIDE, Images, Inputs, grey_to_rgb
-from wiseft.data.prepared import PreparedSplit
+from wiseft.data.prepared.split import PreparedSplit
+from wiseft.data.unpacking.packages import member_names, read_members
 from wiseft.errors import WiseftError
 
 OVERSAMPLING = 8
@@ -95,9 +95,10 @@ def _faces(inputs: Inputs, key: str) -> list[Face]:
     path = inputs.package(key)
     # A face that comes as .ttf and as .otf is one face.
     stems: dict[str, str] = {}
-    for name in members(path):
+    for name in member_names(path):
         if name.endswith((".otf", ".ttf")):
             stems[PurePosixPath(name).stem] = name
     if not stems:
         raise WiseftError(f"{path} holds no .ttf or .otf font.")
-    return [Face(key, stem, read_member(path, name)) for stem, name in sorted(stems.items())]
+    files = read_members(path, stems.values())
+    return [Face(key, stem, files[name]) for stem, name in sorted(stems.items())]

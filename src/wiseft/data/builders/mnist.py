@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from wiseft.data.builders.common import Inputs, draw_indices, grey_to_rgb, pad_to_side, sample_ids
-from wiseft.data.mnist_idx import PACKAGE, read_mnist
-from wiseft.data.prepared import PreparedSplit
+from wiseft.data.fetching.mnist_idx import PACKAGE, read_mnist
+from wiseft.data.prepared.split import PreparedSplit
 
 
 def build(inputs: Inputs) -> dict[str, PreparedSplit]:

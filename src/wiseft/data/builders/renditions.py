@@ -21,8 +21,8 @@ from wiseft.data.builders.common import (
     grey_to_rgb,
     to_uint8,
 )
-from wiseft.data.prepared import PreparedSplit
-from wiseft.data.store import Split, open_split
+from wiseft.data.prepared.split import PreparedSplit
+from wiseft.data.prepared.store import Split, open_split
 from wiseft.errors import WiseftError
 
 Render = Callable[[Images, np.random.Generator], tuple[Images, dict[str, list[str]]]]

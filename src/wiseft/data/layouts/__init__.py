@@ -11,9 +11,9 @@ from collections.abc import Callable
 from typing import cast
 
 from wiseft.config.layouts import LAYOUTS
-from wiseft.data.layouts.common import FolderSplit, Indexed, LayoutInputs
+from wiseft.data.layouts.common import Indexed, LayoutInputs
 
-__all__ = ["FolderSplit", "Indexed", "LayoutInputs", "reader"]
+__all__ = ["Indexed", "LayoutInputs", "reader"]
 
 Reader = Callable[[LayoutInputs], Indexed]
 

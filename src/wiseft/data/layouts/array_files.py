@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from wiseft.config.layouts import ArrayFilesOptions
 from wiseft.data.layouts.common import Indexed, LayoutInputs
-from wiseft.data.prepared import PreparedSplit
+from wiseft.data.prepared.split import PreparedSplit
 from wiseft.errors import WiseftError
 
 NPY_MAGIC = b"\x93NUMPY"

@@ -15,7 +15,6 @@ import hashlib
 import io
 import json
 import re
-import tarfile
 import zlib
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -26,7 +25,8 @@ from PIL import Image
 
 from wiseft.config.layouts import CifarOptions
 from wiseft.data.layouts.common import Indexed, LayoutInputs
-from wiseft.data.prepared import PreparedSplit
+from wiseft.data.prepared.split import PreparedSplit
+from wiseft.data.unpacking.packages import read_members
 from wiseft.errors import WiseftError
 
 SIDE = 32
@@ -40,9 +40,6 @@ PICKLED = ("cifar-10-batches-py", "cifar-100-python", "data_batch_1")
 
 SHEET_LABELS = {"data_batch": "train_lables.json", "test_batch": "test_lables.json"}
 """Label lists of the package of sheets (so spelt), by the first part of the binary files' names."""
-
-LARGEST_MEMBER = 64 << 20
-"""Bytes above which a member of the package is not read; the sheets have 23 MB each."""
 
 Binary = Callable[[str], tuple[bytes, str]]
 """Gives a binary file's content by its name, and what it was read from, for messages."""
@@ -217,20 +214,5 @@ def _members(package: Path, names: Iterable[str]) -> dict[str, bytes]:
     """Read the sheets and label lists that `names` need, in one pass over the package (.tgz)."""
     wanted = {f"{name.removesuffix('.bin')}.png" for name in names}
     wanted |= {_label_file(name) for name in names}
-    found: dict[str, bytes] = {}
-    try:
-        with tarfile.open(package, "r:gz") as archive:
-            for member in archive:
-                name = member.name.removeprefix("package/")
-                if name in wanted and member.isreg() and member.size <= LARGEST_MEMBER:
-                    stream = archive.extractfile(member)
-                    found[name] = stream.read() if stream else b""
-    except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
-        raise WiseftError(
-            f"{package} is not a whole archive ({error}). Delete it and fetch it again."
-        ) from error
-    if missing := sorted(wanted - set(found)):
-        raise WiseftError(
-            f"{package} has no {missing[0]}: it is another package or version than the entry pins."
-        )
-    return found
+    found = read_members(package, {f"package/{name}" for name in wanted})
+    return {name.removeprefix("package/"): data for name, data in found.items()}

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from wiseft.data.prepared import PreparedSplit
+from wiseft.data.prepared.split import FolderSplit, PreparedSplit
 from wiseft.errors import WiseftError
 
 EXTENSIONS = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"}
@@ -64,30 +61,6 @@ class LayoutInputs:
             f"dataset {self.dataset}: expected a folder {' or '.join(places)} in {self.root}, "
             "found none of them."
         )
-
-
-@dataclass(frozen=True)
-class FolderSplit:
-    """One split as image files that stay where they are; n entries each, in the final order.
-
-    Attributes:
-        paths: relative to the root, with forward slashes.
-        labels: int64 (n,).
-        bytes: file sizes, int64 (n,).
-        sample_ids: n unique names; None: the paths.
-        base_ids: n names; frames of one video or renditions of one image share theirs. None: the
-            sample ids.
-        groups: further columns by name (without the prefix ``group_``), n values each.
-        other_labels: further labels that count as right, a list a sample; None: none anywhere.
-    """
-
-    paths: Sequence[str]
-    labels: NDArray[np.int64]
-    bytes: NDArray[np.int64]
-    sample_ids: Sequence[str] | None = None
-    base_ids: Sequence[str] | None = None
-    groups: Mapping[str, Sequence[Any]] = field(default_factory=dict)
-    other_labels: Sequence[Sequence[int]] | None = None
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,11 @@ from pathlib import Path
 
 from wiseft.config.layouts import HuggingFaceOptions
 from wiseft.data.layouts.classes import ClassLabels, class_labels
-from wiseft.data.layouts.common import FolderSplit, Indexed, LayoutInputs
+from wiseft.data.layouts.common import Indexed, LayoutInputs
 from wiseft.data.layouts.image_folder import index_class_folders
 from wiseft.data.layouts.scan import subfolders
 from wiseft.data.layouts.tables import Rows, column, listed_split, read_table
+from wiseft.data.prepared.split import FolderSplit
 from wiseft.errors import WiseftError
 
 METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")

@@ -16,8 +16,9 @@ import numpy as np
 
 from wiseft.config.layouts import ImageFolderOptions
 from wiseft.data.layouts.classes import humanise, key, no_class, table
-from wiseft.data.layouts.common import FolderSplit, Indexed, LayoutInputs
+from wiseft.data.layouts.common import Indexed, LayoutInputs
 from wiseft.data.layouts.scan import scan_folders, subfolders
+from wiseft.data.prepared.split import FolderSplit
 from wiseft.errors import WiseftError
 
 COPY = re.compile(r"( \(\d+\)| - copy( \(\d+\))?| copy( \d+)?)$", re.IGNORECASE)

@@ -15,10 +15,11 @@ import numpy as np
 
 from wiseft.config.layouts import ImagenetOptions
 from wiseft.data.layouts.classes import key, table
-from wiseft.data.layouts.common import FolderSplit, Indexed, LayoutInputs
+from wiseft.data.layouts.common import Indexed, LayoutInputs
 from wiseft.data.layouts.image_folder import index_class_folders, match_folders
 from wiseft.data.layouts.scan import file_sizes, is_image, subfolders
 from wiseft.data.layouts.validation_labels import validation_labels
+from wiseft.data.prepared.split import FolderSplit
 from wiseft.errors import WiseftError
 
 FLAT_NAME = re.compile(r"ILSVRC2012_val_(\d{8})\.JPEG", re.IGNORECASE)

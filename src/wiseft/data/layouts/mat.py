@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wiseft.config.layouts import MatOptions
-from wiseft.data.layouts.common import EXTENSIONS, FolderSplit, Indexed, LayoutInputs
+from wiseft.data.layouts.common import EXTENSIONS, Indexed, LayoutInputs
+from wiseft.data.prepared.split import FolderSplit
 from wiseft.errors import WiseftError
 
 

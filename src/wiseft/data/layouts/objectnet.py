@@ -12,9 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
-from wiseft.data.layouts.common import FolderSplit, Indexed, LayoutInputs
+from wiseft.data.layouts.common import Indexed, LayoutInputs
 from wiseft.data.layouts.metadata import check_members, check_names, only_split, read_object
 from wiseft.data.layouts.scan import scan_folders, subfolders
+from wiseft.data.prepared.split import FolderSplit
 from wiseft.errors import WiseftError
 from wiseft.io import require_file
 

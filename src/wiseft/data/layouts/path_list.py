@@ -12,8 +12,9 @@ import numpy as np
 
 from wiseft.config.layouts import PathListOptions
 from wiseft.data.layouts.classes import humanise, key, no_class, table
-from wiseft.data.layouts.common import FolderSplit, Indexed, LayoutInputs
+from wiseft.data.layouts.common import Indexed, LayoutInputs
 from wiseft.data.layouts.scan import below, file_sizes
+from wiseft.data.prepared.split import FolderSplit
 from wiseft.errors import WiseftError
 
 Listed = list[tuple[str, str]]

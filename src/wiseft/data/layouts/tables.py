@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from wiseft.data.layouts.common import FolderSplit
 from wiseft.data.layouts.scan import below, file_sizes
+from wiseft.data.prepared.split import FolderSplit
 from wiseft.errors import WiseftError
 
 Rows = list[dict[str, Any]]

@@ -9,7 +9,6 @@ from __future__ import annotations
 import csv
 import io
 import re
-import tarfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ import numpy as np
 
 from wiseft.data.layouts.classes import key, table
 from wiseft.data.layouts.common import LayoutInputs
+from wiseft.data.unpacking.packages import read_members
 from wiseft.errors import WiseftError
 
 KIT = "ILSVRC2012_devkit_t12"
@@ -67,17 +67,11 @@ def validation_labels(inputs: LayoutInputs, folder: Path) -> tuple[dict[int, int
 
 def _packed(path: Path) -> tuple[str, bytes]:
     """Read both files of the development kit without unpacking it."""
-    content = {}
     try:
-        with tarfile.open(path) as archive:
-            for name in (GROUND_TRUTH, META):
-                member = archive.extractfile(f"{KIT}/{name}")
-                content[name] = member.read() if member else b""
-        return content[GROUND_TRUTH].decode(), content[META]
-    except (tarfile.TarError, KeyError, OSError, EOFError, UnicodeDecodeError) as error:
-        raise WiseftError(
-            f"{path} is not the development kit of ILSVRC2012: {error}. Fetch it again."
-        ) from None
+        content = read_members(path, [f"{KIT}/{name}" for name in (GROUND_TRUTH, META)])
+        return content[f"{KIT}/{GROUND_TRUTH}"].decode(), content[f"{KIT}/{META}"]
+    except (WiseftError, UnicodeDecodeError) as error:
+        raise WiseftError(f"{path} is not the development kit of ILSVRC2012: {error}") from None
 
 
 def _of_kit(

@@ -14,10 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from wiseft.data.layouts.common import FolderSplit, Indexed, LayoutInputs
+from wiseft.data.layouts.common import Indexed, LayoutInputs
 from wiseft.data.layouts.metadata import only_split, read_members, read_object
 from wiseft.data.layouts.scan import below, file_sizes
 from wiseft.data.layouts.ytbb import FrameSet, read_ytbb_sets
+from wiseft.data.prepared.split import FolderSplit
 from wiseft.errors import WiseftError
 
 VID_LABELS = "labels.json"

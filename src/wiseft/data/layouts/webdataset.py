@@ -19,8 +19,9 @@ import numpy as np
 
 from wiseft.config.layouts import WebdatasetOptions
 from wiseft.data.layouts.classes import class_labels
-from wiseft.data.layouts.common import FolderSplit, Indexed, LayoutInputs
+from wiseft.data.layouts.common import Indexed, LayoutInputs
 from wiseft.data.layouts.scan import THREADS, file_sizes, is_image
+from wiseft.data.prepared.split import FolderSplit
 from wiseft.errors import WiseftError
 
 

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from wiseft.data.layouts.common import FolderSplit, Indexed, LayoutInputs
+from wiseft.data.layouts.common import Indexed, LayoutInputs
 from wiseft.data.layouts.metadata import read_columns, whole_numbers
 from wiseft.data.layouts.scan import below, file_sizes
+from wiseft.data.prepared.split import FolderSplit
 from wiseft.errors import WiseftError
 
 if TYPE_CHECKING:

