@@ -53,9 +53,9 @@ def tensors_sha256(tensors: Mapping[str, Tensor]) -> str:
 
 
 def _sum_of_sums(shapes: Mapping[str, Tensor], sums: Mapping[str, str]) -> str:
-    return sha256_json(
-        {name: [_NAMES[like.dtype], list(like.shape), sums[name]] for name, like in shapes.items()}
-    )
+    # A file of somebody else may hold other types.
+    types = {name: _NAMES.get(like.dtype, str(like.dtype)) for name, like in shapes.items()}
+    return sha256_json({n: [types[n], list(like.shape), sums[n]] for n, like in shapes.items()})
 
 
 def _bytes(tensor: Tensor) -> memoryview:

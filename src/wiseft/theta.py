@@ -252,8 +252,8 @@ def check_same_headers(
     for name in names:
         for key, left, right in _differences(name, getattr(a, name), getattr(b, name)):
             raise WiseftError(
-                f"the two thetas differ in {key}: {left!r} and {right!r}; only models of one "
-                "architecture, preprocessing and list of classes can be combined"
+                f"the two thetas differ in {key}: {left!r} and {right!r}; what is combined must "
+                "agree there"
             )
 
 

@@ -200,7 +200,7 @@ def test_incompatible_thetas_name_what_differs(header, tensors):
         check_compatible(theta, Theta(tensors, renamed))
     vision = ARCHITECTURE["vision_cfg"] | {"head_width": 4, "layers": [1, 1, 1, 2]}
     for architecture, message in (
-        (ARCHITECTURE | {"quick_gelu": True}, r"architecture\.quick_gelu: None and True; only"),
+        (ARCHITECTURE | {"quick_gelu": True}, r"architecture\.quick_gelu: None and True; what"),
         (ARCHITECTURE | {"vision_cfg": vision}, r"architecture\.vision_cfg\.head_width: 8 and 4"),
     ):
         other = dataclasses.replace(header, architecture=architecture)
