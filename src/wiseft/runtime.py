@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import resource
 import sys
 import tempfile
@@ -65,6 +66,14 @@ def check_writable(path: Path) -> None:
         raise WiseftError(
             f"cannot write {path}: {error.strerror}; choose another place or mend its permissions"
         ) from None
+
+
+def device_names(device: torch.device | str) -> dict[str, str]:
+    """Return `device`, the name of a GPU or of the machine's architecture, and `device_type`."""
+    device = torch.device(device)
+    on_gpu = device.type == "cuda"
+    name = torch.cuda.get_device_name(device) if on_gpu else platform.machine()
+    return {"device": name, "device_type": device.type}
 
 
 def peak_memory_mb(device: torch.device) -> dict[str, float | None]:

@@ -1,13 +1,14 @@
 """Safetensors files that are read and written piece by piece, so that a file may be larger than
 memory.
 
-Every file of ours has a JSON header, one string under the metadata key `wiseft`. No pickle is
-involved.
+Every file of ours has a JSON header, one string under the metadata key `wiseft`, and two sums
+beside it: that of the header and that of the tensors (`tensors_sha256`). No pickle is involved.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import struct
 from abc import abstractmethod
@@ -20,37 +21,103 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from wiseft.errors import StaleArtifact, WiseftError
-from wiseft.io import atomic_path, require_file
+from wiseft.io import atomic_path, require_file, sha256_json
 
-FORMAT = 1
-KEY = "wiseft"
+FORMAT = 2
+KEY, HEADER_SUM, TENSORS_SUM = "wiseft", "wiseft_sha256", "tensors_sha256"
 
 # Of equal width the order is that of the safetensors library, which puts them so into a file.
 _NAMES = {
     torch.float64: "F64",
     torch.float32: "F32",
+    torch.int32: "I32",
     torch.bfloat16: "BF16",
     torch.float16: "F16",
+    torch.uint8: "U8",
 }
+
+# The sum of the tensors is known when they are written, and they may be computed only then. It has
+# a fixed length and place, first in the file's own header, where it is put last.
+_BEFORE_SUM = f'{{"__metadata__":{{"{TENSORS_SUM}":"'.encode()
+_NO_SUM = "0" * 64
+
+
+def tensors_sha256(tensors: Mapping[str, Tensor]) -> str:
+    """Return the SHA-256 of tensors: of their names, dtypes, shapes and bytes.
+
+    It is that of the JSON `{name: [dtype, shape, SHA-256 of the bytes]}`, with sorted names, so
+    that tensors can be computed, written and read in any order. Of `LazyTensors` one is held.
+    """
+    sums = {name: hashlib.sha256(_bytes(tensor)).hexdigest() for name, tensor in tensors.items()}
+    return _sum_of_sums(examples(tensors), sums)
+
+
+def _sum_of_sums(shapes: Mapping[str, Tensor], sums: Mapping[str, str]) -> str:
+    # A file of somebody else may hold other types.
+    types = {name: _NAMES.get(like.dtype, str(like.dtype)) for name, like in shapes.items()}
+    return sha256_json({n: [types[n], list(like.shape), sums[n]] for n, like in shapes.items()})
+
+
+def _bytes(tensor: Tensor) -> memoryview:
+    return tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().data
 
 
 def read_file_header(path: Path | str, what: str) -> dict[str, Any]:
-    """Return the header of a file of ours, without its tensors.
+    """Return the header of a file of ours, with `tensors_sha256`, without its tensors.
 
     Args:
         what: names the file in messages.
 
     Raises:
-        WiseftError: if the file is missing, broken or not ours.
+        WiseftError: if the file is missing, broken, damaged or not ours.
         StaleArtifact: if it is of another format.
     """
     metadata, _ = _open(path, what)
     if KEY not in metadata:
         raise WiseftError(f"{path} is a safetensors file, but was not written by wiseft")
-    header: dict[str, Any] = json.loads(metadata[KEY])
+    found = hashlib.sha256(metadata[KEY].encode()).hexdigest()
+    _check_sum(path, "header", found, metadata.get(HEADER_SUM, found))
+    # Files of format 1 had no sums.
+    header: dict[str, Any] = json.loads(metadata[KEY]) if HEADER_SUM in metadata else {"format": 1}
     if header.get("format") != FORMAT:
-        raise StaleArtifact(f"{path} has format {header.get('format')}, expected {FORMAT}")
-    return header
+        raise StaleArtifact(
+            f"{path} has format {header.get('format')}, expected {FORMAT}; delete it and make it "
+            "again, or check out the older code"
+        )
+    return header | {TENSORS_SUM: metadata.get(TENSORS_SUM)}
+
+
+def read_tensors(path: Path | str, what: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return all tensors of a file of ours, and its header.
+
+    Raises:
+        WiseftError: as `read_file_header` does, or if the tensors are not those that were written.
+        StaleArtifact: if it is of another format.
+    """
+    header = read_file_header(path, what)
+    with safe_open(str(path), framework="pt") as file:
+        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    check_tensors(path, tensors, header)
+    return tensors, header
+
+
+def check_tensors(
+    path: Path | str, tensors: Mapping[str, Tensor], header: Mapping[str, Any]
+) -> None:
+    """Check that the tensors of a file are those that its header has the sum of.
+
+    Raises:
+        WiseftError: if they are not, naming both sums.
+    """
+    _check_sum(path, "tensors", tensors_sha256(tensors), header[TENSORS_SUM])
+
+
+def _check_sum(path: Path | str, what: str, found: str, expected: str | None) -> None:
+    if found != expected:
+        raise WiseftError(
+            f"{path} is damaged: expected {what} with SHA-256 {expected}, found {found}; delete "
+            "the file and make it again, or get it again from where it came from"
+        )
 
 
 def _open(path: Path | str, what: str) -> tuple[dict[str, str], list[str]]:
@@ -84,6 +151,8 @@ class LazyTensors(Mapping[str, Tensor]):
 class StoredTensors(LazyTensors):
     """The tensors of a safetensors file, each mapped from it when asked for and not kept.
 
+    They are not checked; `open_tensors` does that.
+
     Raises:
         WiseftError: if the file is missing or is not a whole safetensors file.
     """
@@ -111,34 +180,50 @@ class StoredTensors(LazyTensors):
             return tensor
 
 
+def open_tensors(path: Path | str, what: str) -> tuple[StoredTensors, dict[str, Any]]:
+    """Return tensors that stay in a file of ours, and its header; raises as `read_tensors` does."""
+    header = read_file_header(path, what)
+    tensors = StoredTensors(path)
+    check_tensors(path, tensors, header)
+    return tensors, header
+
+
 def examples(tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
     """Return tensors of the same names, dtypes and shapes, without any work."""
     return tensors.shapes if isinstance(tensors, LazyTensors) else tensors
 
 
 class TensorWriter:
-    """Writes tensors of known shapes into a file, in any order and in any number of pieces.
+    """Writes tensors of known shapes into a file, in any order, each from its first row on.
 
     Args:
         shapes: by name an example of each tensor (on any device, `meta` too): dtype and shape.
         header: what the file says of itself, as plain data.
 
+    Attributes:
+        tensors_sha256: the sum of the tensors, once the file is whole.
+
     Raises:
-        WiseftError: if a dtype is not a floating one.
+        WiseftError: if a dtype is none of those that files of ours hold.
     """
+
+    tensors_sha256: str
 
     def __init__(self, file: BinaryIO, shapes: Mapping[str, Tensor], header: Mapping[str, Any]):
         self._file = file
         self._shapes = shapes
-        self._missing = {name: tensor.nbytes for name, tensor in shapes.items()}
+        self._written = dict.fromkeys(shapes, 0)
+        self._sums = {name: hashlib.sha256() for name in shapes}
         self._begin: dict[str, int] = {}
         text = self._describe(header)
         file.write(struct.pack("<Q", len(text)) + text)
         self._base = 8 + len(text)
-        file.truncate(self._base + sum(self._missing.values()))
+        file.truncate(self._base + sum(tensor.nbytes for tensor in shapes.values()))
 
     def _describe(self, header: Mapping[str, Any]) -> bytes:
-        metadata = {KEY: json.dumps({"format": FORMAT, **header}, sort_keys=True)}
+        own = json.dumps({"format": FORMAT, **header}, sort_keys=True)
+        own_sum = hashlib.sha256(own.encode()).hexdigest()
+        metadata = {TENSORS_SUM: _NO_SUM, KEY: own, HEADER_SUM: own_sum}
         entries: dict[str, Any] = {"__metadata__": metadata}
         offset = 0
         for name in sorted(self._shapes, key=self._order):
@@ -156,14 +241,15 @@ class TensorWriter:
     def _order(self, name: str) -> tuple[int, bytes]:
         dtype = self._shapes[name].dtype
         if dtype not in _NAMES:
-            raise WiseftError(f"tensor {name} is {dtype}, not floating")
+            raise WiseftError(f"tensor {name} is {dtype}, not one of {', '.join(map(str, _NAMES))}")
         return list(_NAMES).index(dtype), name.encode()
 
     def write(self, name: str, values: Tensor, start: int = 0) -> None:
-        """Write a tensor, or its rows from `start` on; every row once.
+        """Write a tensor, or its next rows, which are those from `start` on.
 
         Raises:
-            WiseftError: if the values are of another dtype or shape, or do not fit there.
+            WiseftError: if the values are of another dtype or shape, do not fit there, or are not
+                the next ones.
         """
         whole = self._shapes[name]
         rows = (len(whole), start + len(values)) if whole.ndim else (1, 1)
@@ -174,16 +260,27 @@ class TensorWriter:
             )
         if not values.nbytes:
             return
-        row = whole.nbytes // rows[0]
-        self._file.seek(self._base + self._begin[name] + start * row)
-        self._file.write(values.detach().cpu().reshape(-1).view(torch.uint8).numpy().data)
-        self._missing[name] -= values.nbytes
+        at, written = start * (whole.nbytes // rows[0]), self._written[name]
+        if at != written:
+            raise WiseftError(
+                f"tensor {name} is written up to byte {written}, but the rows from {start} on "
+                f"begin at byte {at}"
+            )
+        content = _bytes(values)
+        self._file.seek(self._base + self._begin[name] + at)
+        self._file.write(content)
+        self._sums[name].update(content)
+        self._written[name] += values.nbytes
 
-    def check_whole(self) -> None:
-        """Raise WiseftError if rows of a tensor were not written, or written twice."""
-        for name, missing in self._missing.items():
-            if missing:
+    def finish(self) -> None:
+        """Write the sum of the tensors; raise WiseftError if rows of one were not written."""
+        for name, written in self._written.items():
+            if missing := self._shapes[name].nbytes - written:
                 raise WiseftError(f"tensor {name} is not whole: {missing} bytes are missing")
+        sums = {name: each.hexdigest() for name, each in self._sums.items()}
+        self.tensors_sha256 = _sum_of_sums(self._shapes, sums)
+        self._file.seek(8 + len(_BEFORE_SUM))
+        self._file.write(self.tensors_sha256.encode())
 
 
 @contextlib.contextmanager
@@ -192,7 +289,7 @@ def tensor_writer(
 ) -> Iterator[TensorWriter]:
     """Yield a writer; the file is there when all went well, and not at all otherwise.
 
-    The bytes are those that the safetensors library writes.
+    The file is as the safetensors library writes it.
 
     Raises:
         WiseftError: as `TensorWriter` does, or if not all was written.
@@ -200,4 +297,4 @@ def tensor_writer(
     with atomic_path(path) as temporary, temporary.open("wb") as file:
         writer = TensorWriter(file, shapes, header)
         yield writer
-        writer.check_whole()
+        writer.finish()

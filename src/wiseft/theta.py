@@ -10,27 +10,25 @@ Both are safetensors files of floating tensors with a JSON header; no pickle is 
 from __future__ import annotations
 
 import dataclasses
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from wiseft.errors import StaleArtifact, WiseftError
-from wiseft.io import atomic_path, sha256_file
+from wiseft.io import sha256_json
 from wiseft.provenance import git_commit, versions
 from wiseft.stages import VERSION
 from wiseft.tensor_file import (
-    FORMAT,
-    KEY,
+    TENSORS_SUM,
     StoredTensors,
     examples,
+    open_tensors,
     read_file_header,
+    read_tensors,
     tensor_writer,
 )
 
@@ -43,8 +41,9 @@ class ThetaHeader:
 
     `architecture` is what `wiseft.towers` builds a model from (an open_clip model config, or
     another family's description), `preprocessing` is `{size, mean, std}`, `parents` maps a role
-    (e.g. `theta_0`) to a SHA-256, `never_predicted` lists classes that the head can't tell (they
-    have no counterpart in a supervised pre-training); a file without such classes lacks the key.
+    (e.g. `theta_0`) to its identity or SHA-256, `never_predicted` lists classes that the head can't
+    tell (they have no counterpart in a supervised pre-training); a file without such classes lacks
+    the key.
     """
 
     kind: str
@@ -63,11 +62,11 @@ class ThetaHeader:
 
 @dataclass(frozen=True)
 class Theta:
-    """The tensors of a classifier with their header; `sha256` is that of the file, if any."""
+    """The tensors of a classifier with their header; `identity` as below, if read from a file."""
 
     tensors: dict[str, Tensor]
     header: ThetaHeader
-    sha256: str | None = None
+    identity: str | None = None
 
 
 @dataclass(frozen=True)
@@ -76,7 +75,25 @@ class StoredTheta:
 
     tensors: StoredTensors
     header: ThetaHeader
-    sha256: str
+    identity: str
+
+
+def identity(header: Mapping[str, Any]) -> str:
+    """Return a hash of all that a file's model gives for images: the tensors and what they mean.
+
+    Who made it, of what and how is not in it, so that nothing that depends on a model is made
+    again because another commit made the same model.
+
+    Args:
+        header: of a theta or weights, with `tensors_sha256`.
+    """
+    names = (TENSORS_SUM, "architecture", "preprocessing", "class_names", "never_predicted")
+    settings = header.get("settings", {})
+    prompts = settings.get("prompts", settings)  # of a head that follows from a text tower
+    return sha256_json(
+        {name: header.get(name) for name in names}
+        | {"prompts": prompts if "templates" in prompts else None}
+    )
 
 
 def make_header(
@@ -111,45 +128,17 @@ def make_header(
 
 
 def save_theta(path: Path | str, tensors: Mapping[str, Tensor], header: ThetaHeader) -> str:
-    """Write a theta atomically and return the SHA-256 of the file.
+    """Write a theta atomically, one tensor at a time, and return its identity.
 
     Raises:
         WiseftError: if the tensors are not those of a classifier or hold a NaN or infinity.
     """
-    check_theta(tensors, header.class_names, str(path))
-    return _save(path, tensors, {"format": FORMAT} | header_dict(header))
-
-
-def write_theta(
-    path: Path | str,
-    shapes: Mapping[str, Tensor],
-    compute: Callable[[str], Tensor],
-    header: ThetaHeader,
-) -> str:
-    """Write a theta one tensor at a time, atomically, and return the SHA-256 of the file.
-
-    The file is the one that `save_theta` writes.
-
-    Args:
-        shapes: dtype and shape of every tensor, as a tensor on any device (`meta` too).
-        compute: returns the tensor of a name.
-
-    Raises:
-        WiseftError: if the tensors are not those of a classifier or hold a NaN or infinity.
-    """
-    _check_rows(shapes, header.class_names, str(path))
-    with tensor_writer(path, shapes, header_dict(header)) as file:
-        for name in sorted(shapes):
-            tensor = compute(name)
-            _check_finite({name: tensor}, str(path))
-            file.write(name, tensor)
-    return sha256_file(path)
+    _check_rows(examples(tensors), header.class_names, str(path))
+    return _save(path, tensors, header_dict(header))
 
 
 def header_dict(header: ThetaHeader) -> dict[str, Any]:
-    """Return a header as plain data; a key added later is left out where it says nothing, so that
-    files of before keep their bytes.
-    """
+    """Return a header as plain data; a key added later is left out where it says nothing."""
     plain = dataclasses.asdict(header)
     if not header.never_predicted:
         del plain["never_predicted"]
@@ -160,27 +149,28 @@ def load_theta(path: Path | str, check_version: bool = True) -> Theta:
     """Read a theta into memory.
 
     Raises:
-        WiseftError: if the file is missing, is no theta, or holds a NaN or infinity.
+        WiseftError: if the file is missing, damaged or no theta, or holds a NaN or infinity.
         StaleArtifact: if an older version of its stage wrote it.
     """
-    tensors, raw = _load(path, "theta")
+    tensors, raw = read_tensors(path, "theta")
     header = _theta_header(raw, path, check_version)
-    check_theta(tensors, header.class_names, str(path))
-    return Theta(tensors, header, sha256_file(path))
+    _check_rows(tensors, header.class_names, str(path))
+    _check_finite(tensors, str(path))
+    return Theta(tensors, header, identity(raw))
 
 
 def open_theta(path: Path | str, check_version: bool = True) -> StoredTheta:
     """Return a theta that stays in its file.
 
     Raises:
-        WiseftError: if the file is missing or is no theta. Finite tensors are for the reader to
-            check.
+        WiseftError: if the file is missing, damaged or no theta. Finite tensors are for the reader
+            to check.
         StaleArtifact: if an older version of its stage wrote it.
     """
-    header = _theta_header(read_file_header(path, "theta"), path, check_version)
-    tensors = StoredTensors(path)
+    tensors, raw = open_tensors(path, "theta")
+    header = _theta_header(raw, path, check_version)
     _check_rows(tensors.shapes, header.class_names, str(path))
-    return StoredTheta(tensors, header, sha256_file(path))
+    return StoredTheta(tensors, header, identity(raw))
 
 
 def read_header(path: Path | str) -> ThetaHeader:
@@ -189,26 +179,30 @@ def read_header(path: Path | str) -> ThetaHeader:
 
 
 def save_weights(path: Path | str, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> str:
-    """Write the weights of a zero-shot model (both towers) and return the SHA-256.
+    """Write the weights of a zero-shot model (both towers) and return their identity.
 
     The header needs `architecture` and `preprocessing`; stage version, library versions and
     commit are added.
+
+    Raises:
+        WiseftError: if a tensor is not floating or holds a NaN or infinity.
     """
-    _check_finite(tensors, str(path))
+    _check_floating(tensors, str(path))
     stage = header.get("stage", "pretrain")
     made_by = {"stage": stage, "stage_version": VERSION[stage]}
     made_by |= {"versions": versions(), "commit": git_commit()}
-    return _save(path, tensors, {"format": FORMAT, "kind": "weights"} | made_by | dict(header))
+    return _save(path, tensors, {"kind": "weights"} | made_by | dict(header))
 
 
 def load_weights(path: Path | str) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Read the weights of a zero-shot model and their header.
 
     Raises:
-        WiseftError: if the file is missing, holds no zero-shot model, or a NaN or infinity.
+        WiseftError: if the file is missing, damaged, holds no zero-shot model, or a NaN or
+            infinity.
         StaleArtifact: if an older version of its stage wrote it.
     """
-    tensors, raw = _load(path, "zero-shot weights")
+    tensors, raw = read_tensors(path, "zero-shot weights")
     if raw.get("kind") != "weights":
         raise WiseftError(f"{path} is a {raw.get('kind')} theta, not the weights of both towers")
     _check_stage(raw["stage"], raw["stage_version"], path)
@@ -216,19 +210,11 @@ def load_weights(path: Path | str) -> tuple[dict[str, Tensor], dict[str, Any]]:
     return tensors, raw
 
 
-def check_theta(tensors: Mapping[str, Tensor], class_names: list[str], where: str) -> None:
-    """Check that the tensors are a whole, finite classifier over these classes."""
-    _check_rows(tensors, class_names, where)
-    _check_finite(tensors, where)
-
-
 def _check_rows(tensors: Mapping[str, Tensor], class_names: list[str], where: str) -> None:
     missing = [key for key in ("head.weight", "head.bias") if key not in tensors]
     if missing or not any(key.startswith("image.") for key in tensors):
         raise WiseftError(f"{where} is no theta: {', '.join(missing) or 'image.*'} is missing")
-    for key, tensor in tensors.items():
-        if not tensor.is_floating_point():
-            raise WiseftError(f"{where}: tensor {key} is {tensor.dtype}, not floating")
+    _check_floating(tensors, where)
     rows = (tensors["head.weight"].shape[0], tensors["head.bias"].shape[0], len(class_names))
     if len(set(rows)) != 1:
         raise WiseftError(
@@ -236,18 +222,51 @@ def _check_rows(tensors: Mapping[str, Tensor], class_names: list[str], where: st
         )
 
 
+def _check_floating(tensors: Mapping[str, Tensor], where: str) -> None:
+    for key, tensor in tensors.items():
+        if not tensor.is_floating_point():
+            raise WiseftError(f"{where}: tensor {key} is {tensor.dtype}, not floating")
+
+
 def check_compatible(a: Theta | StoredTheta, b: Theta | StoredTheta) -> None:
     """Check that two thetas are of one architecture over the same classes.
 
     Raises:
-        WiseftError: naming what differs first (a tensor, the classes, the preprocessing, the
-            classes that are never predicted).
+        WiseftError: naming what differs first (a tensor, a key of the architecture or of the
+            preprocessing, a class, the classes that are never predicted).
     """
     check_same_tensors(examples(a.tensors), examples(b.tensors))
-    for name in ("class_names", "preprocessing", "never_predicted"):
-        left, right = getattr(a.header, name), getattr(b.header, name)
-        if left != right:
-            raise WiseftError(f"the two thetas differ in {name}: {left} and {right}")
+    check_same_headers(a.header, b.header)
+
+
+def check_same_headers(
+    a: ThetaHeader,
+    b: ThetaHeader,
+    names: tuple[str, ...] = ("architecture", "preprocessing", "class_names", "never_predicted"),
+) -> None:
+    """Check that two headers agree: equal tensors may still compute something else.
+
+    Raises:
+        WiseftError: naming the first key that differs, with both values.
+    """
+    for name in names:
+        for key, left, right in _differences(name, getattr(a, name), getattr(b, name)):
+            raise WiseftError(
+                f"the two thetas differ in {key}: {left!r} and {right!r}; what is combined must "
+                "agree there"
+            )
+
+
+def _differences(key: str, a: Any, b: Any) -> Iterator[tuple[str, Any, Any]]:
+    """Yield the places at which two values of JSON differ; a key that is not there has None."""
+    if isinstance(a, dict) and isinstance(b, dict):
+        for name in sorted(a.keys() | b.keys()):
+            yield from _differences(f"{key}.{name}", a.get(name), b.get(name))
+    elif isinstance(a, list) and isinstance(b, list) and len(a) == len(b):
+        for place, pair in enumerate(zip(a, b, strict=True)):
+            yield from _differences(f"{key}[{place}]", *pair)
+    elif a != b:
+        yield key, a, b
 
 
 def check_same_tensors(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> None:
@@ -288,22 +307,18 @@ def _check_finite(tensors: Mapping[str, Tensor], where: str) -> None:
 
 
 def _save(path: Path | str, tensors: Mapping[str, Tensor], header: dict[str, Any]) -> str:
-    ready = {key: tensors[key].detach().cpu().contiguous() for key in sorted(tensors)}
-    with atomic_path(path) as temporary:
-        save_file(ready, temporary, metadata={KEY: json.dumps(header, sort_keys=True)})
-    return sha256_file(path)
-
-
-def _load(path: Path | str, what: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    raw = read_file_header(path, what)
-    with safe_open(str(path), framework="pt") as file:
-        return {key: file.get_tensor(key) for key in file.keys()}, raw  # noqa: SIM118
+    with tensor_writer(path, examples(tensors), header) as file:
+        for name in sorted(tensors):
+            tensor = tensors[name]
+            _check_finite({name: tensor}, str(path))
+            file.write(name, tensor)
+    return identity(header | {TENSORS_SUM: file.tensors_sha256})
 
 
 def _theta_header(raw: dict[str, Any], path: Path | str, check_version: bool) -> ThetaHeader:
     if raw.get("kind") not in KINDS:
         raise WiseftError(f"{path} holds {raw.get('kind')}, not a theta ({', '.join(KINDS)})")
-    header = ThetaHeader(**{key: value for key, value in raw.items() if key != "format"})
+    header = ThetaHeader(**{k: v for k, v in raw.items() if k not in ("format", TENSORS_SUM)})
     if check_version:
         _check_stage(header.stage, header.stage_version, path)
     return header

@@ -14,24 +14,23 @@ from wiseft.cli import combine as command
 from wiseft.combine import interpolate
 from wiseft.combine.files import interpolate_files
 from wiseft.errors import StaleArtifact, WiseftError
-from wiseft.io import sha256_file
 from wiseft.stages import VERSION
 from wiseft.theta import load_theta, save_theta
 
 
 def test_file_holds_the_interpolation(theta_files: tuple[Path, Path], tmp_path: Path) -> None:
     output = tmp_path / "combine" / "theta_0.300.safetensors"
-    sha256 = interpolate_files(*theta_files, 0.3, output)
+    made = interpolate_files(*theta_files, 0.3, output)
     theta = load_theta(output)
     start, end = (load_theta(path) for path in theta_files)
     wanted = interpolate(start.tensors, end.tensors, "0.300")
     assert wanted.keys() == theta.tensors.keys()
     assert all(torch.equal(theta.tensors[name], wanted[name]) for name in wanted)
-    assert sha256 == theta.sha256 == sha256_file(output)
+    assert made == theta.identity
     assert (theta.header.kind, theta.header.stage) == ("combined", "combine")
     assert theta.header.parents == {
-        "theta_0": sha256_file(theta_files[0]),
-        "theta_1": sha256_file(theta_files[1]),
+        "theta_0": start.identity,
+        "theta_1": end.identity,
     }
     assert theta.header.settings == {
         "combination": "weight",
@@ -73,6 +72,19 @@ def other_architecture(path: Path) -> None:
     save_theta(path, tensors, tiny_header("fine-tuned", "finetune"))
 
 
+def other_activation(path: Path) -> None:
+    architecture = tiny_header().architecture | {"quick_gelu": True}
+    header = tiny_header("fine-tuned", "finetune", architecture=architecture)
+    save_theta(path, random_tensors(1), header)
+
+
+def damaged(path: Path) -> None:
+    save_theta(path, random_tensors(1), tiny_header("fine-tuned", "finetune"))
+    content = bytearray(path.read_bytes())
+    content[-1000:-900] = bytes(100)
+    path.write_bytes(content)
+
+
 def truncated(path: Path) -> None:
     save_theta(path, random_tensors(1), tiny_header("fine-tuned", "finetune"))
     path.write_bytes(path.read_bytes()[:5000])
@@ -84,6 +96,8 @@ def truncated(path: Path) -> None:
         (other_classes, "differ in class_names"),
         (other_pixels, "differ in preprocessing"),
         (other_architecture, r"tensor head\.weight has shape \(3, 8\) in the first and \(3, 4\)"),
+        (other_activation, r"differ in architecture\.quick_gelu: None and True"),
+        (damaged, r"bad\.safetensors is damaged: expected tensors with SHA-256"),
         (truncated, "not a whole safetensors file"),
         (lambda path: None, "does not exist"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +19,7 @@ from wiseft.combine import combine_logits, softmax_ensemble, uniforms
 from wiseft.data.prepared.store import open_split
 from wiseft.errors import WiseftError
 from wiseft.evaluate import Request, evaluate_suite
-from wiseft.evaluate.sweep import COMBINATIONS, WeightSweep
+from wiseft.evaluate.sweep import COMBINATIONS, EnsembleSweep, WeightSweep, make_sweep
 from wiseft.tensor_file import StoredTensors, read_file_header
 from wiseft.theta import load_theta, save_theta
 
@@ -56,6 +57,11 @@ def test_softmax_averages_probabilities(request_for: Build, ends: Ends, manifest
         top = wanted.topk(2, dim=1).values
         np.testing.assert_allclose(column(table, "softmax", alpha, "top1"), top[:, 0], rtol=1e-5)
         np.testing.assert_allclose(column(table, "softmax", alpha, "top2"), top[:, 1], rtol=1e-5)
+        shares = wanted.double().exp()
+        entropy, confidence = torch.special.entr(shares).sum(dim=1), shares.amax(dim=1)
+        found = {what: column(table, "softmax", alpha, what) for what in ("entropy", "confidence")}
+        np.testing.assert_allclose(found["entropy"], entropy, rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(found["confidence"], confidence, rtol=1e-5)
     assert not any(name.startswith(("weight/", "output/")) for name in table.columns)
 
 
@@ -295,3 +301,18 @@ def test_weights_of_two_architectures_are_not_combined(
     other = independent(class_names=list(reversed(CLASSES)))
     with pytest.raises(WiseftError, match="differ in class_names"):
         run(request_for(theta_1=other, combinations=("output",)))
+
+
+def test_equal_tensors_of_another_activation_are_not_mixed(
+    request_for: Build, ends: Ends, tmp_path: Path
+) -> None:
+    theta = load_theta(ends.theta_1)
+    header = dataclasses.replace(
+        theta.header, architecture=theta.header.architecture | {"quick_gelu": True}
+    )
+    save_theta(tmp_path / "other", theta.tensors, header)
+    with pytest.raises(WiseftError, match=r"differ in architecture\.quick_gelu: None and True"):
+        run(request_for(theta_1=tmp_path / "other"))
+    sides = load_theta(ends.theta_0), load_theta(tmp_path / "other")
+    # Each is run as the model that it is, where outputs alone are combined.
+    assert isinstance(make_sweep(*sides, torch.device("cpu"), ("output",)), EnsembleSweep)

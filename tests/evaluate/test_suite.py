@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import platform
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,11 +13,14 @@ import pandas as pd
 import pytest
 import torch
 import typer
+from scipy import special
 from tests.evaluate.conftest import (
     ABOUT,
     BATCH,
+    CLASSES,
     Ends,
     N,
+    blobs,
     evaluation,
     prepared_split,
     tiny_header,
@@ -24,17 +29,17 @@ from tests.evaluate.conftest import (
 )
 from typer.testing import CliRunner
 
-from wiseft.classifier import build_classifier
+from wiseft.classifier import build_classifier, classifier_tensors
 from wiseft.cli import evaluate as command
 from wiseft.combine.files import interpolate_files
 from wiseft.data.prepared.store import batches, open_manifest, open_split, write_prepared
 from wiseft.errors import WiseftError
 from wiseft.evaluate import Request, evaluate_suite, suite
-from wiseft.io import sha256_file
+from wiseft.stages import VERSION
 from wiseft.theta import load_theta, save_theta
 
 Build = Callable[..., Request]
-PARTS = ("prediction", "top1", "top2")
+PARTS = ("prediction", "top1", "top2", "entropy", "confidence")
 
 
 def quiet(line: str) -> None:
@@ -64,6 +69,15 @@ def assert_columns(table: pd.DataFrame, prefix: str, logits: np.ndarray) -> None
     assert np.array_equal(table[f"{prefix}/prediction"], logits.argmax(axis=1))
     assert np.array_equal(table[f"{prefix}/top1"], ordered[:, -1])
     assert np.array_equal(table[f"{prefix}/top2"], ordered[:, -2])
+    assert_softmax(table, prefix, logits)
+
+
+def assert_softmax(table: pd.DataFrame, prefix: str, logits: np.ndarray) -> None:
+    shares = special.softmax(logits.astype(np.float64), axis=1)
+    entropy, confidence = special.entr(shares).sum(axis=1), shares.max(axis=1)
+    np.testing.assert_allclose(table[f"{prefix}/entropy"], entropy, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(table[f"{prefix}/confidence"], confidence, rtol=1e-5)
+    assert table[f"{prefix}/entropy"].dtype == table[f"{prefix}/confidence"].dtype == np.float32
 
 
 @pytest.mark.parametrize("chunk_bytes", [1, 128 * 2**20])
@@ -148,9 +162,58 @@ def test_linear_classifier_takes_one_feature_pass(
     assert compared > sum(N.values())
 
 
+def conditioned_tensors(seed: int) -> dict[str, torch.Tensor]:
+    """A model whose features differ between images by far more than by rounding."""
+    model = build_classifier(tiny_header(), seed=seed)
+    images = torch.from_numpy(blobs(100, seed)).permute(0, 3, 1, 2)
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = None  # the statistics of the images that follow
+    with torch.no_grad():
+        model.train().image(model.pixels(images))
+        features = model.eval().features(images)
+        model.head.weight.copy_(10 * (features[: len(CLASSES)] - features.mean(dim=0)))
+        return classifier_tensors(model)
+
+
+def test_the_batch_size_changes_predictions_by_rounding_alone(
+    request_for: Build, tmp_path: Path
+) -> None:
+    large = write_prepared(tmp_path / "d", "shapes", {"test": prepared_split(520, 3)}, CLASSES)
+    ends = [tmp_path / "theta_0", tmp_path / "theta_1"]
+    for seed, path in enumerate(ends):
+        save_theta(path, conditioned_tensors(seed), tiny_header())
+    request = request_for(
+        theta_0=ends[0],
+        theta_1=ends[1],
+        manifests=[large],
+        evaluate=evaluation(splits=["test"]),
+    )
+    found = {}
+    for size in (500, 64, 7):
+        here = dataclasses.replace(request, batch_size=size, output_dir=tmp_path / str(size))
+        metrics, found[size] = run(here)
+        assert metrics["how"]["batch_size"] == size
+    whole, compared = found.pop(500), 0
+    columns = {name.rpartition("/")[0] for name in whole if name.endswith("/prediction")}
+    assert len(columns) == 2 * 3
+    for other in found.values():
+        for column in columns:
+            clear = whole[f"{column}/top1"] - whole[f"{column}/top2"] > 1e-4
+            here, there = (table[f"{column}/prediction"][clear] for table in (whole, other))
+            assert here.equals(there)
+            compared += int(clear.sum())
+            for part in PARTS[1:]:
+                np.testing.assert_allclose(
+                    other[f"{column}/{part}"], whole[f"{column}/{part}"], rtol=1e-4, atol=1e-4
+                )
+    assert all(whole[f"{column}/prediction"].nunique() > 1 for column in columns)
+    assert compared > 0.9 * 2 * len(columns) * len(whole)
+
+
 def test_metrics_against_counts_by_hand(request_for: Build, ends: Ends, manifest: Path) -> None:
     metrics, table = run(request_for())
-    assert list(metrics) == ["format", "dataset", *ABOUT, "identity", "views", "rows"]
+    assert list(metrics) == ["format", "dataset", *ABOUT, "identity", "how", "views", "rows"]
     assert metrics["format"] == 1
     assert metrics["dataset"] == "shapes"
     assert {name: metrics[name] for name in ABOUT} == ABOUT
@@ -178,14 +241,17 @@ def test_metrics_against_counts_by_hand(request_for: Build, ends: Ends, manifest
 def test_identity_and_predictions_format(request_for: Build, ends: Ends, manifest: Path) -> None:
     metrics, table = run(request_for())
     identity = metrics["identity"]
-    assert identity["theta_0"] == sha256_file(ends.theta_0)
-    assert identity["theta_1"] == sha256_file(ends.theta_1)
+    assert identity["theta_0"] == load_theta(ends.theta_0).identity
+    assert identity["theta_1"] == load_theta(ends.theta_1).identity
     assert identity["manifest"] == open_manifest(manifest).identity(list(N))
     assert identity["splits"] == list(N)
     assert "views" not in identity
     assert metrics["views"]["all"]["metric"] == "accuracy"
-    assert (identity["batch_size"], identity["dtype"], identity["device"]) == (10, "float32", "cpu")
-    assert identity["stage_version"] >= 1
+    assert identity["precision"] == "fp32"
+    assert identity["stage_version"] == VERSION["evaluate"]
+    assert len(identity) == 6
+    how = {"batch_size": 10, "threads": torch.get_num_threads(), "device_type": "cpu"}
+    assert metrics["how"] == how | {"device": platform.machine()}
     first = ["split", "sample_id", "base_id", "label", "group_writer"]
     assert list(table.columns[:5]) == first
     wanted = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from tests.evaluate.conftest import (
     Ends,
     evaluation,
@@ -82,6 +84,43 @@ def test_nothing_new_computes_nothing(request_for: Build, computed: list[str]) -
     assert "3 kept" in lines[-1]
 
 
+def another_commit(request_for: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Request:
+    header = tiny_header("fine-tuned", "finetune", seed=3)
+    path = tmp_path / "again.safetensors"
+    save_theta(path, tiny_tensors(1), dataclasses.replace(header, commit="f" * 40))
+    assert path.read_bytes() != request_for().theta_1.read_bytes()
+    return request_for(theta_1=path)
+
+
+def another_batch_size(
+    request_for: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Request:
+    return request_for(batch_size=7)
+
+
+def another_device(request_for: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Request:
+    build, cpu = suite.make_sweep, torch.device("cpu")
+    monkeypatch.setattr(suite, "make_sweep", lambda t0, t1, _, names: build(t0, t1, cpu, names))
+    return request_for(device="cuda")
+
+
+@pytest.mark.parametrize("change", [another_commit, another_batch_size, another_device])
+def test_what_changes_nothing_but_rounding_computes_nothing(
+    request_for: Build,
+    computed: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    change: Callable[..., Request],
+) -> None:
+    before, old, _ = run(request_for())
+    computed.clear()
+    after, new, lines = run(change(request_for, tmp_path, monkeypatch))
+    assert computed == []
+    assert after == before  # with how it was computed
+    pd.testing.assert_frame_equal(new, old)
+    assert "3 kept" in lines[-1]
+
+
 def other_theta(request_for: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Request:
     path = tmp_path / "other.safetensors"
     save_theta(path, tiny_tensors(2), tiny_header("fine-tuned", "finetune"))
@@ -92,12 +131,6 @@ def other_data(request_for: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     return request_for(alphas=["0.500"], manifests=[write_dataset(tmp_path / "other", shift=9)])
 
 
-def other_batch_size(
-    request_for: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Request:
-    return request_for(alphas=["0.500"], batch_size=7)
-
-
 def other_stage_version(
     request_for: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Request:
@@ -105,7 +138,12 @@ def other_stage_version(
     return request_for(alphas=["0.500"])
 
 
-@pytest.mark.parametrize("change", [other_theta, other_data, other_batch_size, other_stage_version])
+def other_precision(request_for: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Request:
+    monkeypatch.setattr(suite, "PRECISION", "bf16")
+    return request_for(alphas=["0.500"])
+
+
+@pytest.mark.parametrize("change", [other_theta, other_data, other_precision, other_stage_version])
 def test_another_identity_drops_old_alphas(
     request_for: Build,
     computed: list[str],

@@ -32,7 +32,7 @@ from wiseft.data.prepared.split import PreparedSplit
 from wiseft.data.prepared.store import batches, open_split, write_prepared
 from wiseft.errors import WiseftError
 from wiseft.evaluate import Request, evaluate_suite, suite
-from wiseft.evaluate.views import SuiteEvaluation
+from wiseft.evaluate.views import SuiteEvaluation, predict
 from wiseft.io import sha256_file
 from wiseft.tabulate.settings import TabulateSettings
 from wiseft.tabulate.stage import tabulate
@@ -415,3 +415,21 @@ def test_the_tables_confirm_every_metric(
     worst = grid[grid["view"] == "worst"]
     assert sorted(average["value"]) == sorted(worst["value"])
     assert set(average["metric"]) == {"mean"}
+
+
+def test_entropy_and_confidence_are_of_the_softmax_over_the_classes() -> None:
+    logits = 8 * torch.randn(200, 7, generator=torch.Generator().manual_seed(0))
+    logits[:, 3] = -torch.inf  # a class that can't be predicted
+    for given in (logits, logits.log_softmax(dim=1), logits + 50):
+        found, shares = predict(given), logits.double().softmax(dim=1)
+        np.testing.assert_allclose(
+            found.entropy, torch.special.entr(shares).sum(dim=1), rtol=1e-4, atol=1e-6
+        )
+        np.testing.assert_allclose(found.confidence, shares.amax(dim=1), rtol=1e-5)
+    assert found.entropy.dtype == found.confidence.dtype == np.float32
+
+
+def test_entropy_of_certainty_is_zero_and_of_ignorance_the_most() -> None:
+    found = predict(torch.tensor([[3e38, -3e38, 0.0], [2.0, 2.0, 2.0], [0.0, 0.0, -torch.inf]]))
+    np.testing.assert_allclose(found.entropy, np.log([1.0, 3.0, 2.0]), rtol=1e-6)
+    np.testing.assert_allclose(found.confidence, [1, 1 / 3, 1 / 2], rtol=1e-6)

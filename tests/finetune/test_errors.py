@@ -3,7 +3,6 @@ import sys
 
 import pytest
 import torch
-from safetensors.torch import load_file, safe_open, save_file
 
 from wiseft.cli import main
 from wiseft.config import Preprocessing
@@ -11,6 +10,7 @@ from wiseft.config.machine import HowSettings
 from wiseft.errors import StaleArtifact, WiseftError
 from wiseft.finetune import Outputs, Way, finetune, train_from_scratch
 from wiseft.stages import VERSION
+from wiseft.tensor_file import read_tensors, tensor_writer
 from wiseft.theta import load_theta
 
 
@@ -116,11 +116,12 @@ def test_other_classes_are_refused(train, settings, write_dataset, tmp_path):
 
 
 def damaged(theta_0, folder, change):
-    tensors = load_file(theta_0)
-    with safe_open(theta_0, framework="pt") as file:
-        metadata = file.metadata()
+    stored, header = read_tensors(theta_0, "theta")
+    tensors = {name: tensor.clone() for name, tensor in stored.items()}
     change(tensors)
-    save_file(tensors, folder / "damaged.safetensors", metadata=metadata)
+    with tensor_writer(folder / "damaged.safetensors", tensors, header) as file:
+        for name, tensor in tensors.items():
+            file.write(name, tensor)
     return folder / "damaged.safetensors"
 
 

@@ -99,7 +99,7 @@ def test_header_names_parents_settings_and_seed(train, settings):
     header = load_theta(train(settings(), seed=4).theta_1).header
     assert (header.kind, header.stage, header.seed) == ("fine-tuned", "finetune", 4)
     assert header.parents == {
-        "theta_0": sha256_file(train.theta_0),
+        "theta_0": load_theta(train.theta_0).identity,
         "dataset": sha256_file(train.manifest),
     }
     assert header.settings["learning_rate"] == 3e-3

@@ -16,6 +16,7 @@ from wiseft.pretrain.glyphs import PEN_FAMILY, build_glyphs, load_glyphs, save_g
 from wiseft.pretrain.pens import TEMPLATES, draw_pen_glyph
 from wiseft.pretrain.typefaces import typeface_glyphs
 from wiseft.stages import VERSION
+from wiseft.tensor_file import tensor_writer
 
 
 def test_templates_cover_the_digits_with_several_allographs():
@@ -137,5 +138,19 @@ def test_glyph_file_of_an_older_version_is_refused(tmp_path: Path, monkeypatch, 
     with pytest.raises(StaleArtifact, match="older version"):
         load_glyphs(path)
     path.write_bytes(b"nonsense")
-    with pytest.raises(WiseftError, match="is no glyph file"):
+    with pytest.raises(WiseftError, match="not a whole safetensors file"):
+        load_glyphs(path)
+
+
+def test_damaged_glyphs_are_refused(tmp_path: Path, glyphs):
+    path = tmp_path / "glyphs.safetensors"
+    save_glyphs(path, glyphs)
+    content = bytearray(path.read_bytes())
+    content[-500] ^= 0xFF
+    path.write_bytes(content)
+    with pytest.raises(WiseftError, match="is damaged: expected tensors with SHA-256"):
+        load_glyphs(path)
+    with tensor_writer(path, {}, {"kind": "fisher"}):
+        pass
+    with pytest.raises(WiseftError, match="holds fisher, no glyphs"):
         load_glyphs(path)

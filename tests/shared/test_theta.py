@@ -20,18 +20,22 @@ from wiseft.classifier import (
 )
 from wiseft.errors import StaleArtifact, WiseftError
 from wiseft.stages import VERSION
+from wiseft.tensor_file import read_file_header
 from wiseft.theta import (
     Theta,
     ThetaHeader,
     check_compatible,
+    identity,
     is_finite,
     load_theta,
     load_weights,
     make_header,
+    open_theta,
     read_header,
     save_theta,
     save_weights,
 )
+from wiseft.weights.formats import read_checkpoint
 
 ARCHITECTURE: dict[str, Any] = {
     "embed_dim": 16,
@@ -62,10 +66,11 @@ def tensors(header: ThetaHeader) -> dict[str, torch.Tensor]:
 
 def test_round_trip_is_bitwise_and_the_header_is_whole(tmp_path: Path, header, tensors):
     path = tmp_path / "theta.safetensors"
-    sha256 = save_theta(path, tensors, header)
+    made = save_theta(path, tensors, header)
     theta = load_theta(path)
     assert theta.header == header == read_header(path)
-    assert theta.sha256 == sha256
+    assert theta.identity == made == open_theta(path).identity
+    assert made == identity(read_file_header(path, "theta"))
     assert theta.tensors.keys() == tensors.keys()
     assert all(torch.equal(theta.tensors[key], tensors[key]) for key in tensors)
     assert header.versions["torch"]
@@ -74,8 +79,53 @@ def test_round_trip_is_bitwise_and_the_header_is_whole(tmp_path: Path, header, t
 
 def test_same_content_same_bytes(tmp_path: Path, header, tensors):
     shuffled = dict(reversed(tensors.items()))
-    first = save_theta(tmp_path / "a.safetensors", tensors, header)
-    assert save_theta(tmp_path / "b.safetensors", shuffled, header) == first
+    paths = [tmp_path / "a.safetensors", tmp_path / "b.safetensors"]
+    first, second = save_theta(paths[0], tensors, header), save_theta(paths[1], shuffled, header)
+    assert first == second
+    assert paths[0].read_bytes() == paths[1].read_bytes()
+
+
+def test_made_again_by_another_commit_it_is_the_same(tmp_path: Path, header, tensors):
+    path = tmp_path / "theta.safetensors"
+    first = save_theta(path, tensors, header)
+    others = {"commit": "f" * 40, "versions": {}, "parents": {"weights": "1" * 64}, "seed": 4}
+    assert save_theta(path, tensors, dataclasses.replace(header, **others)) == first
+    pixels = header.preprocessing | {"mean": [0.5, 0.4, 0.2]}
+    changes: list[dict[str, Any]] = [
+        {"architecture": ARCHITECTURE | {"quick_gelu": True}},
+        {"preprocessing": pixels},
+        {"class_names": ["a", "c", "b"]},
+        {"never_predicted": [1]},
+        {"settings": {"templates": ["a {c}"]}},  # of heads that follow from a text tower
+    ]
+    made = [save_theta(path, tensors, dataclasses.replace(header, **change)) for change in changes]
+    made.append(save_theta(path, tensors | {"head.bias": torch.ones(3)}, header))
+    assert len({first, *made}) == 1 + len(made)
+
+
+@pytest.mark.parametrize("read", [load_theta, open_theta])
+def test_a_damaged_theta_is_refused(tmp_path: Path, header, tensors, read):
+    path = tmp_path / "theta.safetensors"
+    save_theta(path, tensors, header)
+    content = bytearray(path.read_bytes())
+    content[-300:-200] = bytes(100)
+    path.write_bytes(content)
+    with pytest.raises(WiseftError, match=r"is damaged: expected tensors with SHA-256 .* delete"):
+        read(path)
+
+
+def test_damaged_weights_are_refused_whatever_reads_them(tmp_path: Path):
+    path = tmp_path / "weights.safetensors"
+    about = {"stage": "pretrain", "architecture": ARCHITECTURE, "preprocessing": PREPROCESSING}
+    save_weights(path, {"x": torch.ones(64)}, about)
+    content = bytearray(path.read_bytes())
+    content[-8:] = bytes(8)
+    path.write_bytes(content)
+    for read in (load_weights, read_checkpoint):
+        with pytest.raises(WiseftError, match="is damaged: expected tensors with SHA-256"):
+            read(path)
+    with pytest.raises(WiseftError, match="not floating"):
+        save_weights(path, {"n": torch.ones(2, dtype=torch.int32)}, about)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
@@ -146,8 +196,19 @@ def test_incompatible_thetas_name_what_differs(header, tensors):
     with pytest.raises(WiseftError, match=r"head\.weight has shape \(3, 16\) .*\(3, 9\)"):
         check_compatible(theta, Theta(wider, header))
     renamed = dataclasses.replace(header, class_names=["a", "c", "b"])
-    with pytest.raises(WiseftError, match="differ in class_names"):
+    with pytest.raises(WiseftError, match=r"differ in class_names\[1\]: 'b' and 'c'"):
         check_compatible(theta, Theta(tensors, renamed))
+    vision = ARCHITECTURE["vision_cfg"] | {"head_width": 4, "layers": [1, 1, 1, 2]}
+    for architecture, message in (
+        (ARCHITECTURE | {"quick_gelu": True}, r"architecture\.quick_gelu: None and True; what"),
+        (ARCHITECTURE | {"vision_cfg": vision}, r"architecture\.vision_cfg\.head_width: 8 and 4"),
+    ):
+        other = dataclasses.replace(header, architecture=architecture)
+        with pytest.raises(WiseftError, match=f"differ in {message}"):
+            check_compatible(theta, Theta(tensors, other))
+    brighter = dataclasses.replace(header, preprocessing=PREPROCESSING | {"mean": [0.5, 0.4, 0.4]})
+    with pytest.raises(WiseftError, match=r"differ in preprocessing\.mean\[2\]: 0\.3 and 0\.4"):
+        check_compatible(theta, Theta(tensors, brighter))
     check_compatible(theta, theta)
 
 

@@ -12,7 +12,8 @@ from tools.sharing.complete import artifact_problems, missing_files
 from wiseft.config import Catalogue, experiment_runs, paths
 from wiseft.io import write_json
 from wiseft.stages import VERSION
-from wiseft.theta import make_header, save_theta
+from wiseft.tensor_file import read_file_header
+from wiseft.theta import identity, make_header, save_theta
 
 from .conftest import ROOT
 
@@ -51,7 +52,7 @@ def settings_of(project: Path) -> dict:
 
 def test_weights_of_the_present_settings_are_no_problem(project: Path) -> None:
     write_theta_1(project, settings_of(project))
-    assert artifact_problems(project, Catalogue(project), SMOKE, {}) == []
+    assert artifact_problems(project, Catalogue(project), SMOKE) == []
 
 
 @pytest.mark.parametrize(
@@ -65,7 +66,7 @@ def test_weights_of_the_present_settings_are_no_problem(project: Path) -> None:
 )
 def test_other_settings_are_named(project: Path, found: dict, sentence: str) -> None:
     write_theta_1(project, settings_of(project) | found)
-    (problem,) = artifact_problems(project, Catalogue(project), SMOKE, {})
+    (problem,) = artifact_problems(project, Catalogue(project), SMOKE)
     assert sentence in problem
 
 
@@ -73,13 +74,13 @@ def test_a_setting_that_was_not_given_then_is_named(project: Path) -> None:
     given = settings_of(project)
     del given["batch_size"]
     write_theta_1(project, given)
-    (problem,) = artifact_problems(project, Catalogue(project), SMOKE, {})
+    (problem,) = artifact_problems(project, Catalogue(project), SMOKE)
     assert "was made with batch_size: None, but the configuration says 64" in problem
 
 
 def test_how_often_a_state_is_written_is_no_difference(project: Path) -> None:
     write_theta_1(project, settings_of(project) | {"checkpoint_every": 7})
-    assert artifact_problems(project, Catalogue(project), SMOKE, {}) == []
+    assert artifact_problems(project, Catalogue(project), SMOKE) == []
 
 
 def test_an_imported_checkpoint_has_no_settings_to_compare(project: Path) -> None:
@@ -93,20 +94,22 @@ def test_an_imported_checkpoint_has_no_settings_to_compare(project: Path) -> Non
     source.rename(target)
     catalogue = Catalogue(project)
     assert "mine" in {run.method_id for run in experiment_runs(catalogue.experiment(SMOKE))}
-    assert artifact_problems(project, catalogue, SMOKE, {}) == []
+    assert artifact_problems(project, catalogue, SMOKE) == []
 
 
 def test_an_evaluation_of_other_weights_is_named(project: Path) -> None:
-    theta = paths.theta_1_path(RUN, 0).relative_to(paths.DATA).as_posix()
+    theta = identity(read_file_header(write_theta_1(project, settings_of(project)), "theta"))
     metrics = project / paths.metrics_path(RUN, 0, "mnist")
-    identity = {"stage_version": VERSION["evaluate"], "theta_1": "a" * 64}
-    write_json(metrics, {"identity": identity})
+    recorded = {"stage_version": VERSION["evaluate"], "theta_1": theta}
+    write_json(metrics, {"identity": recorded})
     catalogue = Catalogue(project)
-    assert artifact_problems(project, catalogue, SMOKE, {theta: "a" * 64}) == []
-    (problem,) = artifact_problems(project, catalogue, SMOKE, {theta: "b" * 64})
-    assert "is about weights with SHA-256 aaaa" in problem
-    write_json(metrics, {"identity": identity | {"stage_version": 0}})
-    (problem,) = artifact_problems(project, catalogue, SMOKE, {})
+    assert artifact_problems(project, catalogue, SMOKE) == []
+    write_json(metrics, {"identity": recorded | {"theta_1": "a" * 64}})
+    (problem,) = artifact_problems(project, catalogue, SMOKE)
+    assert "is about weights with identity aaaa" in problem
+    assert problem.endswith(f"has {theta}")
+    write_json(metrics, {"identity": recorded | {"stage_version": 0}})
+    (problem,) = artifact_problems(project, catalogue, SMOKE)
     assert "is of version 0 of the stage evaluate" in problem
 
 

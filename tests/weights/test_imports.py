@@ -88,7 +88,7 @@ def test_classifiers_of_other_programs_are_found_by_their_tensors(names, theta_0
     )
     assert theta.header.kind == "fine-tuned"
     assert theta.header.class_names == ["0", "1", "2"]
-    assert theta.header.parents["theta_0"] == sha256_file(theta_0)
+    assert theta.header.parents["theta_0"] == load_theta(theta_0).identity
     assert theta.header.parents["file"] == sha256_file(tmp_path / "mine.pt")
     # It is an end like any other.
     interpolate_files(

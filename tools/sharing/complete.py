@@ -80,9 +80,7 @@ def _wanted_rows(entry: ExperimentEntry) -> Iterator[tuple[str, int, str, str]]:
                 yield run.name, run.seed, dataset, alpha
 
 
-def artifact_problems(
-    root: Path, catalogue: Catalogue, name: str, sums: dict[str, str]
-) -> list[str]:
+def artifact_problems(root: Path, catalogue: Catalogue, name: str) -> list[str]:
     """Return a sentence for every artifact that present settings or weights would not give.
 
     Times of files say nothing after a pull, so this asks the files themselves: the settings and
@@ -91,7 +89,6 @@ def artifact_problems(
     Args:
         root: the project's root.
         name: of the experiment.
-        sums: SHA-256 of the files below data/.
 
     Raises:
         WiseftError: if the experiment is unknown or a file can't be read.
@@ -105,7 +102,7 @@ def artifact_problems(
             settings = catalogue.method_settings(run.method_id)
             wanted = {} if settings.search else settings.model_dump(mode="json")
             problems += _header(trained, "finetune", wanted)
-        problems += _evaluations(root, catalogue, entry, run, sums)
+        problems += _evaluations(root, catalogue, entry, run)
     return problems
 
 
@@ -140,22 +137,27 @@ def _header(path: Path, stage: str, wanted: dict[str, Any]) -> list[str]:
 
 
 def _evaluations(
-    root: Path, catalogue: Catalogue, entry: ExperimentEntry, run: Run, sums: dict[str, str]
+    root: Path, catalogue: Catalogue, entry: ExperimentEntry, run: Run
 ) -> Iterator[str]:
     """Yield what is wrong with the metrics of a run."""
-    theta = theta_1_of(run, catalogue).relative_to(paths.DATA).as_posix()
+    from wiseft.tensor_file import read_file_header
+    from wiseft.theta import identity
+
+    theta = theta_1_of(run, catalogue)
+    there = (root / theta).is_file()
+    found = identity(read_file_header(root / theta, "weights")) if there else None
     for dataset in entry.datasets:
         path = root / paths.metrics_path(run.name, run.seed, dataset)
         if not path.is_file():
             continue
-        identity = read_json(path, "metrics")["identity"]
-        if identity["stage_version"] != VERSION["evaluate"]:
+        recorded = read_json(path, "metrics")["identity"]
+        if recorded["stage_version"] != VERSION["evaluate"]:
             yield (
-                f"{path} is of version {identity['stage_version']} of the stage evaluate, "
+                f"{path} is of version {recorded['stage_version']} of the stage evaluate, "
                 f"expected {VERSION['evaluate']}"
             )
-        elif theta in sums and identity["theta_1"] != sums[theta]:
+        elif there and recorded["theta_1"] != found:
             yield (
-                f"{path} is about weights with SHA-256 {identity['theta_1']}, but data/{theta} "
-                f"has {sums[theta]}"
+                f"{path} is about weights with identity {recorded['theta_1']}, but {theta} has "
+                f"{found}"
             )

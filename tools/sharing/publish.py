@@ -51,8 +51,8 @@ def publish(root: Path, experiment: str, cores: str, *, replace: bool = False) -
     check_shareable(files, data, dataset_folders(root, config))
     changes = _changes(root, replace)
     _check_finished(root, catalogue, experiment)
-    sums = write_manifest(data, files)
-    _refuse(experiment, artifact_problems(root, catalogue, experiment, sums))
+    write_manifest(data, files)
+    _refuse(experiment, artifact_problems(root, catalogue, experiment))
     print(changes)
     _list_metrics(root, experiment)
     for arguments in (("add", "--quiet", "data"), ("push", OUTS)):

@@ -13,7 +13,6 @@ from tools.sharing.manifest import NAME, read_manifest, shared_files, verify
 
 from wiseft.config import Catalogue, paths
 from wiseft.errors import WiseftError
-from wiseft.io import sha256_file
 
 
 def pull(root: Path, experiment: str, cores: str) -> None:
@@ -32,10 +31,10 @@ def pull(root: Path, experiment: str, cores: str) -> None:
     catalogue.experiment(experiment)
     _get(root)
     data = root / paths.DATA
-    sums = _verified(data)
+    _verify(data)
     _check_published(data, experiment)
     problems = table_problems(root, catalogue, experiment)
-    problems += artifact_problems(root, catalogue, experiment, sums)
+    problems += artifact_problems(root, catalogue, experiment)
     if problems:
         raise WiseftError(
             f"{problems[0]} ({len(problems)} such problems). What was pulled is whole, but the "
@@ -71,22 +70,20 @@ def _get(root: Path) -> None:
     )
 
 
-def _verified(data: Path) -> dict[str, str]:
-    """Return the SHA-256 of all files, compared with the manifest if there is one."""
-    files = shared_files(data)
+def _verify(data: Path) -> None:
+    """Compare all files with the manifest, if there is one."""
     if (data / NAME).is_file():
         sums = read_manifest(data)
         print(f"Verifying {len(sums)} files")
         verify(data, sums)
-        names = [path.relative_to(data).as_posix() for path in files]
+        names = [path.relative_to(data).as_posix() for path in shared_files(data)]
         if unlisted := [name for name in names if name not in sums]:
             raise WiseftError(
                 f"{data / unlisted[0]} is not listed in {data / NAME} ({len(unlisted)} such "
                 "files): it was published by `dvc add` alone. Have it published by `make publish`."
             )
-        return sums
-    print(f"note: published without {NAME}, so only DVC's own sums were compared")
-    return {path.relative_to(data).as_posix(): sha256_file(path) for path in files}
+    else:
+        print(f"note: published without {NAME}, so only DVC's own sums were compared")
 
 
 def _check_published(data: Path, experiment: str) -> None:

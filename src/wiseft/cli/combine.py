@@ -27,8 +27,8 @@ def interpolate(
     """Write the weights between two models: (1 - alpha) theta_0 + alpha theta_1."""
     from wiseft.combine.files import interpolate_files
 
-    sha256 = interpolate_files(theta_0, theta_1, alpha, output)
-    typer.echo(f"interpolate: wrote {output} (alpha {alpha}, sha256 {sha256[:12]})", err=True)
+    made = interpolate_files(theta_0, theta_1, alpha, output)
+    typer.echo(f"interpolate: wrote {output} (alpha {alpha}, identity {made[:12]})", err=True)
 
 
 def combine(
@@ -67,7 +67,7 @@ def combine(
     from wiseft.runtime import start_torch
 
     chosen = parse_recipe(recipe)
-    sha256 = combine_files(
+    made = combine_files(
         chosen,
         Inputs(thetas, fisher or [], head, dataset),
         output,
@@ -75,7 +75,7 @@ def combine(
         say=lambda line: typer.echo(line, err=True),
     )
     typer.echo(
-        f"combine: wrote {output} ({chosen.kind} of {len(thetas)} thetas, sha256 {sha256[:12]})",
+        f"combine: wrote {output} ({chosen.kind} of {len(thetas)} thetas, identity {made[:12]})",
         err=True,
     )
 

@@ -63,13 +63,14 @@ def pretrain(
     from wiseft.checkpoints import Checkpoints
     from wiseft.classifier import architecture_from_json
     from wiseft.config import Preprocessing, PretrainSettings, parse_settings
-    from wiseft.io import sha256_file, sha256_json
+    from wiseft.io import sha256_json
     from wiseft.pretrain.glyphs import load_glyphs
     from wiseft.pretrain.train import pretrain as train
     from wiseft.pretrain.train import write_curve
     from wiseft.progress import print_line
     from wiseft.runtime import check_writable, start_torch
     from wiseft.stages import VERSION
+    from wiseft.tensor_file import TENSORS_SUM, read_file_header
     from wiseft.theta import save_weights
 
     start_torch(1, "cpu")  # a second thread gains nothing on a tower so small; rendering does
@@ -81,7 +82,7 @@ def pretrain(
         "settings": chosen.model_dump(mode="json"),
         "preprocessing": pixels,
         "architecture": model,
-        "glyphs": sha256_file(glyphs),
+        "glyphs": read_file_header(glyphs, "glyph file")[TENSORS_SUM],
         "seed": seed,
         "version": VERSION["pretrain"],
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -32,17 +32,17 @@ from wiseft.data.prepared.store import open_manifest, open_split
 from wiseft.errors import WiseftError
 from wiseft.finetune.contrastive import HeadBuilder, Prompts, has_text
 from wiseft.finetune.sampling import draw_subset
-from wiseft.io import sha256_file
 from wiseft.runtime import check_writable
-from wiseft.tensor_file import LazyTensors, examples
+from wiseft.tensor_file import TENSORS_SUM, LazyTensors, read_file_header
 from wiseft.theta import (
     StoredTheta,
     ThetaHeader,
     check_compatible,
+    check_same_headers,
     load_theta,
     make_header,
     open_theta,
-    write_theta,
+    save_theta,
 )
 
 
@@ -74,10 +74,10 @@ class _Result:
 
 
 def interpolate_files(theta_0: Path, theta_1: Path, alpha: float | str, output: Path) -> str:
-    """Write the theta between two files and return its SHA-256.
+    """Write the theta between two files and return its identity.
 
-    The header is of kind `combined`; it names the coefficients and, as parents, the SHA-256 of
-    the two files. Where the thetas have a text tower, the head is built from the interpolated one.
+    The header is of kind `combined`; it names the coefficients and, as parents, the identities of
+    the two. Where the thetas have a text tower, the head is built from the interpolated one.
 
     Raises:
         WiseftError: if alpha is not one of three decimals in [0, 1], a file is missing or
@@ -102,11 +102,11 @@ def combine_files(
     device: torch.device | str = "cpu",
     say: Callable[[str], None] = lambda line: None,
 ) -> str:
-    """Write the theta that a recipe makes of others and return its SHA-256.
+    """Write the theta that a recipe makes of others and return its identity.
 
     Memory is one tensor of every theta; for a greedy soup two thetas and a model, for thetas with
     a text tower one whole model. The header is of kind `combined`; it holds the recipe and, as
-    parents, the SHA-256 of every input: `theta_0`, `theta_1` and so on.
+    parents, the identity of every input: `theta_0`, `theta_1` and so on.
 
     Args:
         device: where a greedy soup evaluates its ingredients.
@@ -156,7 +156,7 @@ def fisher_file(
 ) -> None:
     """Estimate and write the Fisher information of a theta.
 
-    The header holds the SHA-256 of the theta, the identity of the dataset, and the samples.
+    The header holds the identities of the theta and of the dataset, and the samples.
 
     Raises:
         WiseftError: if an input is missing or broken, the dataset has other classes than the
@@ -187,7 +187,7 @@ def fisher_file(
         batch_size=request.batch_size,
     )
     about = {
-        "theta": theta.sha256,
+        "theta": theta.identity,
         "dataset": manifest.dataset,
         "manifest": manifest.identity([split.name]),
         "split": split.name,
@@ -219,10 +219,13 @@ def _followed(
         alphas = group_alphas(thetas[0].tensors, recipe.alphas)
         coefficients = {name: ends(alpha) for name, alpha in alphas.items()}
     elif isinstance(recipe, FisherRecipe):
-        parents = {f"fisher_{i}": sha256_file(path) for i, path in enumerate(inputs.fishers)}
+        parents = {
+            f"fisher_{i}": read_file_header(path, "Fisher information")[TENSORS_SUM]
+            for i, path in enumerate(inputs.fishers)
+        }
         coefficients = FisherCoefficients(
             [
-                open_fisher(path, theta.sha256)
+                open_fisher(path, theta.identity)
                 for path, theta in zip(inputs.fishers, thetas, strict=True)
             ],
             list(thetas[0].tensors),
@@ -268,16 +271,15 @@ def _greedy(
 def _patched(recipe: PatchingRecipe, inputs: Inputs) -> tuple[list[StoredTheta], _Result]:
     thetas = [open_theta(path) for path in inputs.thetas]
     head = open_theta(inputs.head) if inputs.head else thetas[0]
-    for path, theta in zip(inputs.thetas[1:], thetas[1:], strict=True):
-        if theta.header.preprocessing != thetas[0].header.preprocessing:
-            raise WiseftError(
-                f"{path} has the preprocessing {theta.header.preprocessing}, but {inputs.thetas[0]}"
-                f" has {thetas[0].header.preprocessing}; tasks are patched into one model"
-            )
+    others = zip([*inputs.thetas, inputs.head or inputs.thetas[0]], [*thetas, head], strict=True)
+    for path, theta in others:
+        with _naming(inputs.thetas[0], path):
+            names = ("architecture", "preprocessing")  # tasks have classes of their own
+            check_same_headers(thetas[0].header, theta.header, names)
     tensors = [theta.tensors for theta in thetas]
     alpha = recipe.alpha[0] if len(recipe.alpha) == 1 else recipe.alpha
     patched = Patched(tensors[0], tensors[1:], alpha, head.tensors)
-    return thetas, _Result(patched, head.header, parents={"head": head.sha256})
+    return thetas, _Result(patched, head.header, parents={"head": head.identity})
 
 
 def _check_inputs(recipe: Recipe, inputs: Inputs) -> None:
@@ -307,11 +309,18 @@ def _check_inputs(recipe: Recipe, inputs: Inputs) -> None:
 def _open_compatible(paths: Sequence[Path]) -> list[StoredTheta]:
     thetas = [open_theta(path) for path in paths]
     for path, theta in zip(paths[1:], thetas[1:], strict=True):
-        try:
+        with _naming(paths[0], path):
             check_compatible(thetas[0], theta)
-        except WiseftError as error:
-            raise WiseftError(f"{paths[0]} and {path}: {error}") from None
     return thetas
+
+
+@contextlib.contextmanager
+def _naming(first: Path, second: Path) -> Iterator[None]:
+    """Put the names of two files before what is wrong with them."""
+    try:
+        yield
+    except WiseftError as error:
+        raise WiseftError(f"{first} and {second}: {error}") from None
 
 
 def _combination(thetas: list[StoredTheta], coefficients: Coefficients) -> Combination:
@@ -319,11 +328,11 @@ def _combination(thetas: list[StoredTheta], coefficients: Coefficients) -> Combi
 
 
 def _write(output: Path, result: _Result, thetas: list[StoredTheta], seed: int | None) -> str:
-    like, settings, shapes = result.like, result.settings, examples(result.tensors)
-    if has_text(shapes):
+    like, settings = result.like, result.settings
+    if has_text(result.tensors):
         with contextlib.suppress(WiseftError):  # a header that says nothing of prompts
             settings = settings | {"prompts": Prompts.of(like).settings()}
-    parents = {f"theta_{place}": theta.sha256 for place, theta in enumerate(thetas)}
+    parents = {f"theta_{place}": theta.identity for place, theta in enumerate(thetas)}
     header = make_header(
         "combined",
         "combine",
@@ -335,7 +344,7 @@ def _write(output: Path, result: _Result, thetas: list[StoredTheta], seed: int |
         settings=settings,
         never_predicted=like.never_predicted,
     )
-    return write_theta(output, shapes, result.tensors.__getitem__, header)
+    return save_theta(output, result.tensors, header)
 
 
 def _with_head(mixture: Combination, header: ThetaHeader) -> Mapping[str, Tensor]:

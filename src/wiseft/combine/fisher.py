@@ -22,7 +22,7 @@ from wiseft.combine.ensembles import uniforms
 from wiseft.combine.linear import Coefficient, check_finite
 from wiseft.data.prepared.store import Split, batches
 from wiseft.errors import WiseftError
-from wiseft.tensor_file import StoredTensors, read_file_header, tensor_writer
+from wiseft.tensor_file import StoredTensors, open_tensors, tensor_writer
 
 FLOOR = 1e-8
 """The least that an element counts, so that one that no sample depends on has a mean too."""
@@ -177,7 +177,7 @@ def save_fisher(path: Path, fisher: Mapping[str, Tensor], about: Mapping[str, An
     """Write Fisher information.
 
     Args:
-        about: what it is of: `theta` (SHA-256), `dataset`, `manifest` (identity), `split`,
+        about: what it is of: `theta` (identity), `dataset`, `manifest` (identity), `split`,
             `samples`, `labels`, `seed`.
     """
     with tensor_writer(path, fisher, {"kind": KIND, **about}) as file:
@@ -189,12 +189,12 @@ def open_fisher(path: Path, theta: str) -> StoredTensors:
     """Return stored Fisher information.
 
     Args:
-        theta: SHA-256 of the theta that it must be of.
+        theta: identity of the theta that it must be of.
 
     Raises:
-        WiseftError: if the file is missing, broken, no Fisher information, or of another theta.
+        WiseftError: if the file is missing, damaged, no Fisher information, or of another theta.
     """
-    header = read_file_header(path, "Fisher information")
+    tensors, header = open_tensors(path, "Fisher information")
     if header.get("kind") != KIND:
         raise WiseftError(
             f"{path} holds {header.get('kind')}, not Fisher information; make it with "
@@ -202,11 +202,11 @@ def open_fisher(path: Path, theta: str) -> StoredTensors:
         )
     if header["theta"] != theta:
         raise WiseftError(
-            f"{path} is of the theta with SHA-256 {header['theta'][:12]}, but the theta in its "
+            f"{path} is of the theta with identity {header['theta'][:12]}, but the theta in its "
             f"place has {theta[:12]}; give thetas and Fisher files in one order, or estimate it "
             "again"
         )
-    return StoredTensors(path)
+    return tensors
 
 
 class _Squares:

@@ -31,7 +31,7 @@ from wiseft.evaluate.sweep import FIRST, LAST, OUTPUT, WEIGHT
 from wiseft.io import read_json, require_file, write_json
 from wiseft.metrics import OUTSIDE, Truth, pairs_of
 from wiseft.stages import VERSION
-from wiseft.tensor_file import StoredTensors
+from wiseft.tensor_file import open_tensors
 
 FORMAT = 1
 ZERO_SHOT = "zero-shot"
@@ -245,7 +245,7 @@ def _logits(
             f"{path} has no logits at alpha {alpha} of the evaluation beside it; evaluate the run "
             f"with --logits {FIRST},{LAST}"
         )
-    stored = StoredTensors(path)[name]
+    stored = open_tensors(path, "logits")[0][name]
     if len(stored) != n:
         raise WiseftError(
             f"{path} has logits of {len(stored)} samples, but the predictions beside it are of "

@@ -17,7 +17,14 @@ from torch import Tensor
 
 from wiseft.errors import WiseftError
 from wiseft.evaluate.sweep import WEIGHT
-from wiseft.tensor_file import StoredTensors, TensorWriter, read_file_header, tensor_writer
+from wiseft.tensor_file import (
+    FORMAT,
+    TENSORS_SUM,
+    StoredTensors,
+    TensorWriter,
+    read_file_header,
+    tensor_writer,
+)
 
 NAME = "logits.safetensors"
 KIND = "logits"
@@ -86,7 +93,7 @@ def stored_alphas(path: Path, about: Mapping[str, Any]) -> list[str]:
     """Return the alphas whose logits are there already, of the same weights and samples."""
     try:
         header = read_file_header(path, "logits")
-        if header != {"format": header["format"], "kind": KIND, **about}:
+        if header != {"format": FORMAT, "kind": KIND, TENSORS_SUM: header[TENSORS_SUM], **about}:
             return []
         return [name.partition("/")[2] for name in StoredTensors(path)]
     except WiseftError:

@@ -50,6 +50,7 @@ class Record:
         labels: for each view with labels of its own int32 (samples,).
         rows: metrics by (split, combination, view, alpha).
         predictions: by (combination, view, alpha), over all samples.
+        how: batch size, threads and device of the pass that computed last; information only.
     """
 
     identity: dict[str, Any]
@@ -58,6 +59,7 @@ class Record:
     labels: dict[str, NDArray[np.int32]] = field(default_factory=dict)
     rows: dict[tuple[str, str, str, str], dict[str, Any]] = field(default_factory=dict)
     predictions: dict[Column, Predictions] = field(default_factory=dict)
+    how: dict[str, Any] = field(default_factory=dict)
 
     def has(self, columns: list[Column], splits: list[str]) -> bool:
         """Whether predictions and metrics of all these columns are there."""
@@ -93,7 +95,7 @@ def write_record(folder: Path, record: Record, about: dict[str, Any]) -> None:
     splits = list(dict.fromkeys(record.samples["split"].to_pylist()))
     order = sorted(record.rows, key=lambda key: (splits.index(key[0]), *_column_order(key[1:])))
     rows = [record.rows[key] for key in order]
-    kept = {"identity": record.identity, "views": views, "rows": rows}
+    kept = {"identity": record.identity, "how": record.how, "views": views, "rows": rows}
     write_json(folder / "metrics.json", {"format": FORMAT, **about, **kept})
 
 
@@ -154,7 +156,7 @@ def _is_other(
 
 def _record_of(metrics: dict[str, Any], table: pa.Table, wanted: Record) -> Record:
     """Return the content of two files of the wanted identity and samples."""
-    record = Record(wanted.identity, wanted.samples, dict(metrics["views"]))
+    record = Record(wanted.identity, wanted.samples, dict(metrics["views"]), how=metrics["how"])
     record.rows = {_row_key(row): row for row in metrics["rows"]}
     parts: dict[Column, dict[str, NDArray[Any]]] = {}
     for name in table.column_names:

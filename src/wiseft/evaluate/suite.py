@@ -40,13 +40,16 @@ from wiseft.evaluate.views import (
     predict,
     resolve_views,
 )
-from wiseft.runtime import check_writable
+from wiseft.runtime import check_writable, device_names
 from wiseft.stages import VERSION
 from wiseft.theta import load_theta
 
 CHUNK_BYTES = 128 * 2**20
 """Normalised pixels that are held at once, if more than one batch fits. Within a chunk the outer
 loop is over alpha, so that weights are set once a chunk and images decoded once in all."""
+
+PRECISION = "fp32"
+"""Arithmetic of the forward passes; there is no other."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +113,7 @@ def evaluate_suite(request: Request, say: Callable[[str], None] = print) -> list
             f"stored logits are those of the combination {WEIGHT} or {OUTPUT}, but only "
             f"{', '.join(sweep.combinations)} is evaluated; add one to the combinations"
         )
-    hashes = {"theta_0": theta_0.sha256 if theta_0 else None, "theta_1": theta_1.sha256}
+    thetas = {"theta_0": theta_0.identity if theta_0 else None, "theta_1": theta_1.identity}
     header = theta_1.header
     head = Head(header.class_names, request.about["reference"])
     likes = {manifest.dataset: manifest for manifest in map(open_manifest, request.like)}
@@ -122,7 +125,7 @@ def evaluate_suite(request: Request, say: Callable[[str], None] = print) -> list
             for name in evaluation.splits
         ]
         views = resolve_views(evaluation.views, manifest, [s[0] for s in at_sizes], likes, head)
-        identity = hashes | _identity(manifest, evaluation, request)
+        identity = thetas | _identity(manifest, evaluation)
         job = _Dataset(manifest, at_sizes, views, len(header.class_names), identity, request)
         written.append(job.run(sweep, alphas, say, f"evaluate {number}/{len(suite)}"))
     return written
@@ -141,15 +144,19 @@ def _pair(request: Request) -> list[tuple[Manifest, Evaluation]]:
     return [(manifest, wanted[manifest.dataset]) for manifest in manifests]
 
 
-def _identity(manifest: Manifest, evaluation: Evaluation, request: Request) -> dict[str, Any]:
+def _identity(manifest: Manifest, evaluation: Evaluation) -> dict[str, Any]:
     return {
         "manifest": manifest.identity(evaluation.splits),
         "stage_version": VERSION["evaluate"],
-        "batch_size": request.batch_size,
-        "dtype": "float32",
-        "device": torch.device(request.device).type,
+        "precision": PRECISION,
         "splits": evaluation.splits,
     }
+
+
+def _how(request: Request) -> dict[str, Any]:
+    """Return what changes numbers by rounding at most, so that it is told and no identity."""
+    threads = torch.get_num_threads()
+    return {"batch_size": request.batch_size, "threads": threads, **device_names(request.device)}
 
 
 class _Dataset:
@@ -204,6 +211,7 @@ class _Dataset:
             shape = self._n, self._classes
             with logits_writer(file, shape, stored, about, combination) as logits:
                 computed = self._predict(sweep, new, logits)
+            record.how = _how(self._request)
             record.predictions.update(computed)
             for column in computed:
                 record.rows.update(self._measure(column, computed[column]))

@@ -55,21 +55,25 @@ class Predictions:
         top1: float32 (n,), the largest logit; NaN outside.
         top2: float32 (n,), the second largest logit, minus infinity where no other class can be
             predicted; NaN outside.
+        entropy: float32 (n,), of the softmax over the view's classes, in nats; NaN outside.
+        confidence: float32 (n,), the largest probability of that softmax; NaN outside.
     """
 
     prediction: NDArray[np.int32]
     top1: NDArray[np.float32]
     top2: NDArray[np.float32]
+    entropy: NDArray[np.float32]
+    confidence: NDArray[np.float32]
 
     @classmethod
     def empty(cls, n: int) -> Predictions:
         """Return predictions of n samples, none of them covered."""
-        nan = np.full(n, np.nan, dtype=np.float32)
-        return cls(np.full(n, OUTSIDE, dtype=np.int32), nan, nan.copy())
+        outside = np.full(n, OUTSIDE, dtype=np.int32)
+        return cls(outside, *np.full((4, n), np.nan, dtype=np.float32))
 
     def columns(self) -> dict[str, NDArray[np.generic]]:
-        """Return the three columns by name."""
-        return {"prediction": self.prediction, "top1": self.top1, "top2": self.top2}
+        """Return the five columns by name."""
+        return dict(vars(self))
 
     def put(self, here: slice, part: Predictions, covered: NDArray[np.bool_]) -> None:
         """Store the predictions of the samples `here` where they are covered, bool."""
@@ -91,8 +95,14 @@ def check_logits(logits: Tensor, never_predicted: Sequence[int] = ()) -> None:
 def predict(logits: Tensor) -> Predictions:
     """Reduce logits (n, classes) to predictions; of equal logits the lower class wins."""
     prediction = logits.argmax(dim=1).to(torch.int32).cpu().numpy()
-    top = logits.topk(2, dim=1).values.float().cpu().numpy()
-    return Predictions(prediction, top[:, 0], top[:, 1])
+    top = logits.topk(2, dim=1).values.float()
+    # The clamp keeps minus infinity out of the products; what it touches is zero in fp32 anyway.
+    shifted = (logits.float() - top[:, :1]).clamp_(min=-200.0)
+    weights = shifted.exp()
+    total = weights.sum(dim=1)
+    entropy = total.log() - weights.mul_(shifted).sum(dim=1) / total
+    values = torch.stack([top[:, 0], top[:, 1], entropy, total.reciprocal()])
+    return Predictions(prediction, *values.cpu().numpy())
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,7 @@ from torch.nn import functional
 from wiseft import towers
 from wiseft.errors import WiseftError
 from wiseft.finetune.batch import Batch
-from wiseft.io import sha256_file
-from wiseft.theta import Theta, ThetaHeader, load_theta, load_weights, save_theta
+from wiseft.theta import Theta, ThetaHeader, identity, load_theta, load_weights, save_theta
 from wiseft.towers import ZeroShotModel
 from wiseft.zeroshot.head import build_head
 from wiseft.zeroshot.prompts import fill_templates
@@ -32,7 +31,7 @@ def has_text(tensors: Mapping[str, Tensor]) -> bool:
 
 
 def add_text_tower(theta_0: Path, weights: Path, output: Path) -> str:
-    """Write theta_0 with the text tower of its zero-shot model, and return its SHA-256.
+    """Write theta_0 with the text tower of its zero-shot model, and return its identity.
 
     The header stays as it is: it is the same classifier.
 
@@ -41,13 +40,13 @@ def add_text_tower(theta_0: Path, weights: Path, output: Path) -> str:
             tower, or a file is missing or broken.
     """
     theta = load_theta(theta_0)
-    made_of, found = theta.header.parents.get("weights"), sha256_file(weights)
+    whole, header = load_weights(weights)
+    made_of, found = theta.header.parents.get("weights"), identity(header)
     if made_of != found:
         raise WiseftError(
-            f"{theta_0} was made of weights with SHA-256 {made_of}, but {weights} has {found}; "
+            f"{theta_0} was made of weights with identity {made_of}, but {weights} has {found}; "
             "give the weights that it was made of, or make it again"
         )
-    whole, _ = load_weights(weights)
     text = towers.text_tensors(theta.header.architecture, whole)
     return save_theta(output, theta.tensors | text, theta.header)
 

@@ -24,13 +24,15 @@ from wiseft.data.prepared.manifest import Manifest
 from wiseft.data.prepared.store import Split, batches, open_split
 from wiseft.errors import WiseftError
 from wiseft.finetune.precision import Precision
-from wiseft.io import atomic_path, read_json, sha256_file, sha256_json, write_json
+from wiseft.io import sha256_json
+from wiseft.tensor_file import read_tensors, tensor_writer, tensors_sha256
 from wiseft.theta import ThetaHeader
+from wiseft.towers import IMAGE
 
 BATCH_SIZE = 128
 """Images in a forward pass, whatever the training's batch size: all trainings share features."""
 
-_FORMAT = 1
+_NAME = "features"
 _INTERVAL = 30.0  # seconds between two lines of progress
 
 
@@ -76,11 +78,12 @@ class FeatureStore:
         self._precision = Precision(precision, self._device)
         self._log = log
         self._size = int(header.preprocessing["size"])
+        tensors = classifier_tensors(classifier)
+        tower = {name: each for name, each in tensors.items() if name.startswith(IMAGE)}
         self._of_tower = {
-            "format": _FORMAT,
             "architecture": header.architecture,
             "preprocessing": header.preprocessing,
-            "tower": tensors_sha256(classifier_tensors(classifier), "image.") if folder else None,
+            "tower": tensors_sha256(tower) if folder else None,
             "augment": "none",
             "precision": precision,
             "device": self._device.type,
@@ -103,7 +106,7 @@ class FeatureStore:
         if len(chosen) == len(images) and np.array_equal(chosen, np.arange(len(images))):
             indices = None
         if self._folder is None:
-            return torch.from_numpy(np.concatenate(list(self._compute(images, chosen))))
+            return torch.cat(list(self._compute(images, chosen)))
         whole = self._describe(manifest, split, None)
         if indices is not None and (kept := self._load(whole)) is not None:
             return kept[torch.from_numpy(indices)]
@@ -124,60 +127,40 @@ class FeatureStore:
 
     def _file(self, described: Mapping[str, Any]) -> Path:
         assert self._folder is not None
-        return self._folder / f"{sha256_json(described)}.npy"
+        return self._folder / f"{sha256_json(described)}.safetensors"
 
     def _load(self, described: Mapping[str, Any]) -> Tensor | None:
-        """Return features that are kept and whole; None otherwise."""
+        """Return features that are kept and whole, mapped from their file; None otherwise."""
         file = self._file(described)
-        record = file.with_suffix(".json")
-        if not file.is_file() or not record.is_file():
+        if not file.is_file():
             return None
         try:
-            if read_json(record)["sha256"] == sha256_file(file):
-                # Copy-on-write: nothing is read before it is used, and nothing written back.
-                kept: NDArray[np.float32] = np.load(file, mmap_mode="c", allow_pickle=False)
-                return torch.from_numpy(kept)
-        except (WiseftError, OSError, ValueError, KeyError, TypeError):
-            pass
-        self._log(f"the kept features {file} are damaged; computing them again")
-        return None
+            return read_tensors(file, "features")[0][_NAME]
+        except WiseftError as error:
+            self._log(f"{error}; computing the features again")
+            return None
 
     def _save(self, described: Mapping[str, Any], images: Split, chosen: NDArray[np.int64]) -> None:
-        file = self._file(described)
-        with atomic_path(file) as part:
-            out, row = None, 0
+        shape = (len(chosen), self._classifier.head.in_features)
+        example = {_NAME: torch.empty(shape, dtype=torch.float32, device="meta")}
+        header = {"kind": "features", "of": dict(described)}
+        with tensor_writer(self._file(described), example, header) as file:
+            row = 0
             for batch in self._compute(images, chosen):
-                if out is None:
-                    shape = (len(chosen), batch.shape[1])
-                    out = np.lib.format.open_memmap(part, mode="w+", dtype=np.float32, shape=shape)
-                out[row : row + len(batch)] = batch
+                file.write(_NAME, batch, row)
                 row += len(batch)
-            if out is not None:
-                out.flush()
-        write_json(file.with_suffix(".json"), {"sha256": sha256_file(file), "of": dict(described)})
 
     @torch.no_grad()
-    def _compute(self, images: Split, chosen: NDArray[np.int64]) -> Iterator[NDArray[np.float32]]:
+    def _compute(self, images: Split, chosen: NDArray[np.int64]) -> Iterator[Tensor]:
         self._log(f"features of {len(chosen)} images of {images.dataset}, split {images.name}")
         began = shown = time.monotonic()
         done = 0
         for batch, _ in batches(images, BATCH_SIZE, chosen):
             with self._precision.autocast(), self._precision.kernels(deterministic=True):
                 features = self._classifier.features(batch.to(self._device))
-            yield features.float().cpu().numpy()
+            yield features.float().cpu()
             done += len(batch)
             if (now := time.monotonic()) - shown > _INTERVAL:
                 shown, rate = now, done / (now - began)
                 left = (len(chosen) - done) / rate
                 self._log(f"{done}/{len(chosen)} images  {rate:.0f} images/s  {left:.0f} s left")
-
-
-def tensors_sha256(tensors: Mapping[str, Tensor], prefix: str) -> str:
-    """Return a hash of names, types, shapes and values of the tensors named `prefix...`."""
-    digest = hashlib.sha256()
-    for name in sorted(tensors):
-        if name.startswith(prefix):
-            tensor = tensors[name].detach().cpu().contiguous()
-            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-            digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import platform
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from wiseft.errors import WiseftError
 from wiseft.finetune.trainer import Step, Way
 from wiseft.io import atomic_path, write_json
 from wiseft.progress import Progress
-from wiseft.runtime import peak_memory_mb
+from wiseft.runtime import device_names, peak_memory_mb
 
 _FORMAT = 1
 
@@ -41,7 +40,6 @@ def run_record(
     """
     peak = peak_memory_mb(device)
     most = way.team.largest(*(value or 0.0 for value in peak.values()))
-    on_gpu = device.type == "cuda"
     return {
         "format": _FORMAT,
         "steps": steps,
@@ -52,8 +50,7 @@ def run_record(
             name: None if value is None else largest
             for (name, value), largest in zip(peak.items(), most, strict=True)
         },
-        "device": torch.cuda.get_device_name(device) if on_gpu else platform.machine(),
-        "device_type": device.type,
+        **device_names(device),
         "processes": way.team.size,
         "threads": torch.get_num_threads(),
         "batch_size": settings.batch_size,

@@ -127,7 +127,7 @@ def run_search(
     theta_1 is what `finetune` makes with the settings that won; of equals the earlier trial wins.
 
     Returns:
-        the SHA-256 of theta_1.
+        the identity of theta_1.
 
     Raises:
         WiseftError: as `finetune` does, and if the settings ask for no search or no trial has
@@ -153,9 +153,9 @@ def run_search(
     final = stage.Outputs(
         outputs.theta_1, outputs.curve, outputs.state / "winner", features=outputs.features
     )
-    sha256 = stage.finetune(theta_0, manifest, chosen, seed, final, device=device, log=log)
+    made = stage.finetune(theta_0, manifest, chosen, seed, final, device=device, log=log)
     (outputs.state / TRIALS).unlink(missing_ok=True)
-    return sha256
+    return made
 
 
 class _Runner:

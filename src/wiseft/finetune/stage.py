@@ -73,7 +73,7 @@ def finetune(
         way: how it is carried out, by which processes; None: plainly, by this one.
 
     Returns:
-        the SHA-256 of theta_1; None in a process that does not lead, which writes nothing.
+        the identity of theta_1; None in a process that does not lead, which writes nothing.
 
     Raises:
         WiseftError: if an input is broken or does not fit the others, a class has no training
@@ -120,7 +120,7 @@ def open_material(
         architecture=start.header.architecture,
         preprocessing=start.header.preprocessing,
         class_names=dataset.class_names,
-        parents={"theta_0": str(start.sha256), "dataset": dataset.sha256},
+        parents={"theta_0": str(start.identity), "dataset": dataset.sha256},
         seed=seed,
         settings=about,
         never_predicted=start.header.never_predicted,
@@ -201,10 +201,10 @@ def _train(material: Material, outputs: Outputs, way: Way, log: Log) -> str | No
     write_curve(outputs.curve, curve)
     if outputs.record is not None:
         write_record(outputs.record, record)
-    sha256 = save_theta(outputs.theta_1, trained_tensors(material, task), material.header)
+    made = save_theta(outputs.theta_1, trained_tensors(material, task), material.header)
     of_probing.clear()
     checkpoints.clear()
-    return sha256
+    return made
 
 
 @contextlib.contextmanager

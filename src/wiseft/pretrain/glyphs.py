@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 from scipy.ndimage import gaussian_filter
 from scipy.optimize import linear_sum_assignment
 
 from wiseft.errors import StaleArtifact, WiseftError
-from wiseft.io import atomic_path, require_file
 from wiseft.pretrain.pens import draw_pen_glyph
 from wiseft.pretrain.typefaces import typeface_glyphs
 from wiseft.stages import VERSION
+from wiseft.tensor_file import read_tensors, tensor_writer
 
+KIND = "glyphs"
 PEN_FAMILY = "pen"
 _PEN_SEED = 20_241  # of the drawing; the pre-training seed decides what is drawn from the file
 
@@ -103,31 +101,27 @@ def _check_labels(
 
 def save_glyphs(path: Path, glyphs: Glyphs) -> None:
     """Write the glyph file atomically."""
-    arrays: dict[str, NDArray[Any]] = {
-        "masks": glyphs.masks,
-        "digits": glyphs.digits,
-        "families": glyphs.families,
+    arrays = {
+        name: torch.from_numpy(getattr(glyphs, name)) for name in ("masks", "digits", "families")
     }
-    metadata = {"names": json.dumps(glyphs.names), "stage_version": str(VERSION["pretrain"])}
-    with atomic_path(path) as temporary:
-        save_file(arrays, temporary, metadata=metadata)
+    header = {"kind": KIND, "names": glyphs.names, "stage_version": VERSION["pretrain"]}
+    with tensor_writer(path, arrays, header) as file:
+        for name, array in arrays.items():
+            file.write(name, array)
 
 
 def load_glyphs(path: Path) -> Glyphs:
     """Read the glyph file.
 
     Raises:
-        WiseftError: if it is missing or is no glyph file.
+        WiseftError: if it is missing, damaged or no glyph file.
         StaleArtifact: if an older version of the stage wrote it.
     """
-    require_file(path, "glyph file")
-    try:
-        with safe_open(str(path), framework="numpy") as file:
-            metadata = file.metadata() or {}
-            arrays = {key: file.get_tensor(key) for key in ("masks", "digits", "families")}
-        names = tuple(json.loads(metadata["names"]))
-    except (SafetensorError, KeyError, OSError) as error:
-        raise WiseftError(f"{path} is no glyph file ({error}); delete it and rerun") from None
-    if metadata.get("stage_version") != str(VERSION["pretrain"]):
+    tensors, header = read_tensors(path, "glyph file")
+    if header.get("kind") != KIND:
+        raise WiseftError(f"{path} holds {header.get('kind')}, no glyphs; delete it and rerun")
+    if header["stage_version"] != VERSION["pretrain"]:
         raise StaleArtifact(f"{path} is of an older version of pretrain; delete it and rerun")
-    return Glyphs(arrays["masks"], arrays["digits"], arrays["families"], names)
+    return Glyphs(
+        **{name: tensor.numpy() for name, tensor in tensors.items()}, names=tuple(header["names"])
+    )

@@ -19,7 +19,7 @@ from wiseft.errors import WiseftError
 from wiseft.io import read_json, sha256_file
 from wiseft.progress import print_line
 from wiseft.runtime import check_writable
-from wiseft.theta import load_weights, save_weights
+from wiseft.theta import identity, load_weights, save_weights
 from wiseft.towers import tokenizers
 from wiseft.weights import convert, hub
 from wiseft.weights.formats import CONFIGS, Checkpoint, read_checkpoint
@@ -47,7 +47,7 @@ def fetch_weights(
     fetched: Path = FETCHED,
     say: Callable[[str], None] = print_line,
 ) -> str:
-    """Write the weights of a model and return their SHA-256; done before, nothing is done again.
+    """Write the weights of a model and return their identity; done before, nothing is done again.
 
     The header says where they are from: address or repository, commit, and the SHA-256 of the file
     that was converted.
@@ -77,10 +77,10 @@ def fetch_weights(
         "preprocessing": _preprocessing(source, model),
         "source": {"spec": source.spec, **model.origin},
     }
-    sha256 = save_weights(output, tensors, header)
-    say(f"{output}: {len(tensors)} tensors of {source.spec}, sha256 {sha256}")
+    made = save_weights(output, tensors, header)
+    say(f"{output}: {len(tensors)} tensors of {source.spec}, identity {made}")
     _say_pins(source, model.origin, say)
-    return sha256
+    return made
 
 
 def _already(source: Source, output: Path, say: Callable[[str], None]) -> str:
@@ -99,7 +99,7 @@ def _already(source: Source, output: Path, say: Callable[[str], None]) -> str:
                 "move it away, or name another file"
             )
     say(f"{output}: already there, made of {source.spec}")
-    return sha256_file(output)
+    return identity(header)
 
 
 # ------------------------------------------------------------------------------------ the sources

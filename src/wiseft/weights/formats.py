@@ -23,6 +23,7 @@ from torch import Tensor
 
 from wiseft.errors import WiseftError
 from wiseft.io import atomic_path, read_json, require_file
+from wiseft.tensor_file import KEY, check_tensors, read_file_header
 
 WRAPPERS = ("state_dict", "model_state_dict", "model", "module")
 """Keys under which training programs put the weights, the likeliest first."""
@@ -71,7 +72,7 @@ class Checkpoint:
     @property
     def own(self) -> bool:
         """Whether wiseft wrote it (weights or a theta)."""
-        return "wiseft" in self.metadata
+        return KEY in self.metadata
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
@@ -147,9 +148,12 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     try:
         with safe_open(str(path), framework="pt") as file:
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-            return tensors, dict(file.metadata() or {})
+            metadata = dict(file.metadata() or {})
     except (SafetensorError, OSError) as error:
         raise WiseftError(f"{path} is not a whole safetensors file ({error})") from None
+    if KEY in metadata:
+        check_tensors(path, tensors, read_file_header(path, "checkpoint"))
+    return tensors, metadata
 
 
 def _read_torchscript(path: Path) -> dict[str, Tensor]:

@@ -52,7 +52,7 @@ def import_theta_1(
     head_factor: float = 1.0,
     say: Callable[[str], None] = print_line,
 ) -> str:
-    """Write a classifier of the user's as theta_1 for a theta_0, and return its SHA-256.
+    """Write a classifier of the user's as theta_1 for a theta_0, and return its identity.
 
     Its image tower must be of theta_0's architecture. Its head is that of `head`, else its own,
     else one built from its own text tower and the prompts of theta_0.
@@ -87,7 +87,7 @@ def import_theta_1(
         architecture=architecture,
         preprocessing=start.header.preprocessing,
         class_names=start.header.class_names,
-        parents={"theta_0": str(start.sha256), "file": _digest(file)},
+        parents={"theta_0": str(start.identity), "file": _digest(file)},
         settings={"source": "file", "head": origin, "head_factor": head_factor},
         never_predicted=start.header.never_predicted,
     )
@@ -104,7 +104,7 @@ def import_theta_0(
     head: Path | None = None,
     head_factor: float = 1.0,
 ) -> str:
-    """Write a classifier of the user's as theta_0, and return its SHA-256.
+    """Write a classifier of the user's as theta_0, and return its identity.
 
     A model with a text tower and without a head is no classifier yet: `wiseft weights` and `wiseft
     zeroshot` make one of it.

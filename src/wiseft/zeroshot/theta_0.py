@@ -15,10 +15,9 @@ from wiseft.classifier import ImageClassifier
 from wiseft.data.prepared.manifest import Manifest
 from wiseft.data.prepared.store import batches, open_manifest, open_split
 from wiseft.errors import WiseftError
-from wiseft.io import sha256_file
 from wiseft.progress import print_line
 from wiseft.runtime import check_writable
-from wiseft.theta import load_weights, make_header, save_theta
+from wiseft.theta import identity, load_weights, make_header, save_theta
 from wiseft.towers import ZeroShotModel, timm_models
 from wiseft.zeroshot.head import BATCH_SIZE, build_head
 from wiseft.zeroshot.matched_head import counterparts, match_head
@@ -54,7 +53,7 @@ def make_theta_0(
     batch_size: int = BATCH_SIZE,
     say: Callable[[str], None] = print_line,
 ) -> str:
-    """Write theta_0 for the classes of a dataset and return its SHA-256.
+    """Write theta_0 for the classes of a dataset and return its identity.
 
     A zero-shot model's head comes from prompts. It has a bias, as the authors' code has, which is
     that of the model's logits (zero but for SigLIP) and trained later. The text tower is dropped. A
@@ -104,7 +103,7 @@ def make_theta_0(
         architecture=architecture,
         preprocessing=raw["preprocessing"],
         class_names=(reference or dataset).class_names,
-        parents={"weights": sha256_file(weights)},
+        parents={"weights": identity(raw)},
         seed=raw.get("seed"),
         settings=head.settings,
         never_predicted=head.never_predicted,
