@@ -7,8 +7,8 @@ import torch
 
 from wiseft.classifier import ImageClassifier, build_classifier
 from wiseft.data.store import open_manifest, open_split
-from wiseft.finetune import finetune
 from wiseft.finetune.features import FeatureSamples, FeatureStore, tensors_sha256
+from wiseft.finetune.stage import finetune
 from wiseft.theta import load_theta
 
 SOME = np.array([1, 4, 20])

@@ -1,135 +1,30 @@
-"""Recipes: how thetas are combined into one, as data."""
+"""What a merge recipe is made of: options, input files, and the mixture that it gives.
+
+A recipe is one file of `wiseft.combine.recipes`; only its `apply` imports torch.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
+from wiseft import plugins
 from wiseft.alphas import format_alpha
-from wiseft.combine.fisher import FLOOR
 from wiseft.config import parse_settings
-from wiseft.config.base import Entry, Fraction, NonNegative
+from wiseft.config.base import Entry, Fraction
+from wiseft.config.loading import validate
 from wiseft.errors import WiseftError
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from wiseft.theta import StoredTheta, ThetaHeader
+
 _TOLERANCE = 1e-6
-
-
-def _listed(value: Any) -> Any:
-    return value if isinstance(value, list) else [value]
-
-
-class LinearRecipe(Entry):
-    """A weighted sum: interpolation, extrapolation, a soup with weights."""
-
-    kind: Literal["linear"]
-    coefficients: list[float] = Field(description="One for each theta, that sum to 1.")
-
-    @field_validator("coefficients")
-    @classmethod
-    def _sum(cls, values: list[float]) -> list[float]:
-        return _sum_to_one(values)
-
-
-class UniformSoupRecipe(Entry):
-    """The mean of all thetas."""
-
-    kind: Literal["soup-uniform"]
-
-
-class GreedySoupRecipe(Entry):
-    """The mean of those thetas that do not make it less accurate on held-out reference samples."""
-
-    kind: Literal["soup-greedy"]
-
-
-class FisherRecipe(Entry):
-    """A mean in which each element counts as much as its Fisher information says."""
-
-    kind: Literal["fisher"]
-    coefficients: list[NonNegative] | None = Field(
-        None, description="One for each theta, that sum to 1; null: all the same."
-    )
-    floor: Annotated[float, Field(gt=0)] = Field(
-        FLOOR, description="The least that an element counts."
-    )
-
-    @field_validator("coefficients")
-    @classmethod
-    def _sum(cls, values: list[float] | None) -> list[float] | None:
-        return values if values is None else _sum_to_one(values)
-
-
-class PatchingRecipe(Entry):
-    """One image tower for several tasks that were fine-tuned from one theta_0, the first theta."""
-
-    kind: Literal["patching"]
-    alpha: Annotated[list[Fraction], Field(min_length=1), BeforeValidator(_listed)] = Field(
-        description="A number for every task, or a list of one for each."
-    )
-
-    @field_validator("alpha")
-    @classmethod
-    def _decimals(cls, alpha: list[float]) -> list[float]:
-        for value in alpha:
-            _three_decimals(value)
-        return alpha
-
-
-class GroupsRecipe(Entry):
-    """Interpolation of two thetas with an alpha for each group of layers."""
-
-    kind: Literal["groups"]
-    alphas: Annotated[dict[str, Fraction], Field(min_length=1)] = Field(
-        description="By group: stem, blocks, blocks.3, blocks.0-5, tail, head, text, re:PATTERN."
-    )
-
-    @field_validator("alphas")
-    @classmethod
-    def _decimals(cls, alphas: dict[str, float]) -> dict[str, float]:
-        for value in alphas.values():
-            _three_decimals(value)
-        return alphas
-
-
-Recipe = (
-    LinearRecipe
-    | UniformSoupRecipe
-    | GreedySoupRecipe
-    | FisherRecipe
-    | PatchingRecipe
-    | GroupsRecipe
-)
-
-_MODELS: dict[str, Any] = {
-    "linear": LinearRecipe,
-    "soup-uniform": UniformSoupRecipe,
-    "soup-greedy": GreedySoupRecipe,
-    "fisher": FisherRecipe,
-    "patching": PatchingRecipe,
-    "groups": GroupsRecipe,
-}
-
-
-class _Kind(BaseModel):
-    """The key that says which recipe it is."""
-
-    model_config = ConfigDict(extra="ignore")
-
-    kind: Literal["linear", "soup-uniform", "soup-greedy", "fisher", "patching", "groups"] = Field(
-        description="How to combine."
-    )
-
-
-def parse_recipe(text: str, source: str = "--recipe") -> Recipe:
-    """Return a recipe given as JSON, or as `@` and the name of a YAML or JSON file.
-
-    Raises:
-        WiseftError: a sentence for every key that is unknown, missing or has a wrong value.
-    """
-    model = _MODELS[parse_settings(_Kind, text, source).kind]
-    recipe: Recipe = parse_settings(model, text, source)
-    return recipe
 
 
 def _sum_to_one(values: list[float]) -> list[float]:
@@ -141,8 +36,84 @@ def _sum_to_one(values: list[float]) -> list[float]:
     return values
 
 
-def _three_decimals(value: float) -> None:
+def _three_decimals(value: float) -> float:
     try:
         format_alpha(value)
     except WiseftError as error:
         raise ValueError(str(error)) from None
+    return value
+
+
+def _the_one(value: Any) -> Any:
+    if not isinstance(value, list):
+        return value
+    if len(value) != 1:
+        raise ValueError("it was given several times, but there can be only one")
+    return value[0]
+
+
+SumToOne = AfterValidator(_sum_to_one)
+Coefficients = Annotated[list[float], SumToOne]
+Alpha = Annotated[Fraction, AfterValidator(_three_decimals)]
+File = Annotated[Path, BeforeValidator(_the_one)]
+Two = Annotated[list[Path], Field(min_length=2, max_length=2)]
+
+
+class RecipeOptions(Entry):
+    """What a recipe is told."""
+
+    kind: str = Field(description="How to combine: the name of a recipe.")
+
+
+class RecipeInputs(Entry):
+    """The files that a recipe takes."""
+
+    thetas: Annotated[list[Path], Field(min_length=2)] = Field(
+        description="In the order that the coefficients have."
+    )
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """What a recipe gives.
+
+    Attributes:
+        tensors: by name; each may be computed when it is asked for.
+        thetas: what they were made of.
+        like: the header of the theta whose classes and preprocessing they go with.
+        settings: what the header of the mixture says of how it came about, beside the options.
+        parents: SHA-256 of inputs other than the thetas.
+    """
+
+    tensors: Mapping[str, Tensor]
+    thetas: list[StoredTheta]
+    like: ThetaHeader
+    settings: dict[str, Any] = field(default_factory=dict)
+    parents: dict[str, str] = field(default_factory=dict)
+
+
+class Recipe(NamedTuple):
+    """A recipe with all that it is followed with."""
+
+    options: RecipeOptions
+    inputs: RecipeInputs
+
+
+class _Kind(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+
+    kind: str
+
+
+def parse_recipe(text: str, inputs: Mapping[str, list[Path]], source: str = "--recipe") -> Recipe:
+    """Return a recipe given as JSON, or as `@` and the name of a YAML or JSON file.
+
+    Args:
+        inputs: files by the name of the input, `thetas` among them.
+
+    Raises:
+        WiseftError: a sentence for every key or input that is unknown, missing or wrong.
+    """
+    module = plugins.load(plugins.RECIPES, parse_settings(_Kind, text, source).kind)
+    options = parse_settings(module.Options, text, source)
+    return Recipe(options, validate(module.Inputs, inputs, f"{options.kind}, --input"))

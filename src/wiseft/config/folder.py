@@ -1,11 +1,11 @@
-"""The catalogue: all entries of a project's `config/` folder, read when they are asked for."""
+"""All entries of a project's `config/` folder, each read, and checked by itself, when asked for."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from pydantic import BaseModel
 
@@ -18,8 +18,7 @@ from wiseft.config.entries import (
     PromptsEntry,
 )
 from wiseft.config.experiment import ExperimentEntry
-from wiseft.config.loading import load_entry, read_yaml, suggest, validate
-from wiseft.config.machine import Config
+from wiseft.config.loading import load_entry, suggest
 from wiseft.config.methods import FinetuneSettings, IndependentModel, MethodEntry
 from wiseft.errors import WiseftError
 
@@ -30,7 +29,7 @@ class UnknownName(WiseftError):
     """A name that no entry has."""
 
 
-class Catalogue:
+class ConfigFolder:
     """Entries by name, read lazily and kept.
 
     Args:
@@ -41,7 +40,6 @@ class Catalogue:
         self.root = Path(root)
         self.folder = self.root / "config"
         self._entries: dict[tuple[str, str], BaseModel] = {}
-        self._experiments: dict[str, ExperimentEntry] = {}
         self._previews: dict[str, DatasetEntry] = {}
         self._settings: dict[str, FinetuneSettings] = {}
         self._packages: dict[str, PackageEntry] | None = None
@@ -175,22 +173,6 @@ class Catalogue:
         """Return an experiment that was checked by itself only. Raises WiseftError."""
         return self._entry("experiments", "experiment", ExperimentEntry, name)
 
-    def experiment(self, name: str) -> ExperimentEntry:
-        """Return an experiment that was checked against all the entries it names.
-
-        Raises:
-            WiseftError: a line for every problem.
-        """
-        if name not in self._experiments:
-            from wiseft.config.checks import experiment_problems  # it needs this module
-
-            entry = self.experiment_entry(name)
-            problems = experiment_problems(entry, self)
-            if problems:
-                raise WiseftError("\n".join(problems))
-            self._experiments[name] = entry
-        return self._experiments[name]
-
     def dataset_closure(self, names: Iterable[str]) -> list[str]:
         """Return datasets with all they are rendered from, each behind what it depends on.
 
@@ -254,38 +236,3 @@ def _preview(entry: DatasetEntry, name: str, limit: int) -> DatasetEntry:
         "splits": {split: min(limit, n) for split, n in entry.splits.items()},
     }
     return entry.model_copy(update=changes)
-
-
-def load_config(path: Path | str, overrides: Mapping[str, Any] | None = None) -> Config:
-    """Return `config/config.yaml` with overrides, such as Snakemake's `--config experiment=NAME`.
-
-    Raises:
-        WiseftError: a line for every unknown key (with the nearest valid name), wrong value, and
-            folder of a dataset that there is not.
-    """
-    path = Path(path)
-    data = read_yaml(path, "configuration") or {}
-    overrides = dict(overrides or {})
-    if isinstance(data, dict) and overrides:
-        validate(Config, {**overrides}, "--config")
-        data = {**data, **overrides}
-    config = validate(Config, data, str(path))
-    problems = _place_problems(config, path)
-    if problems:
-        raise WiseftError("\n".join(problems))
-    return config
-
-
-def _place_problems(config: Config, path: Path) -> list[str]:
-    """Return a sentence for every dataset that only `datasets.paths` or `datasets.cache` knows.
-
-    A slip there would not be seen: the dataset would be fetched although the user has it.
-    """
-    names = sorted(entry.stem for entry in (path.parent / "datasets").glob("*.yaml"))
-    given = [("paths", name) for name in config.datasets.paths]
-    given += [("cache", re.sub(LIMIT_SUFFIX_PATTERN, "", name)) for name in config.datasets.cache]
-    return [
-        f"{path}: key `datasets.{key}` names an unknown dataset {name}; {suggest(name, names)}"
-        for key, name in given
-        if name not in names
-    ]

@@ -2,63 +2,53 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Mapping, Sequence
-from typing import Protocol, cast
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
+from wiseft import plugins
 from wiseft.config import FinetuneSettings
 from wiseft.finetune.batch import Batch
-from wiseft.finetune.contrastive import ContrastiveLoss, TwoTowers
+from wiseft.finetune.two_towers import TwoTowers
 from wiseft.theta import Theta
 
-_IGNORED = -100
+IGNORED = -100
 """Label of samples whose class is never predicted, as cross_entropy has it by default."""
 
+LossFunction = Callable[[nn.Module, Batch], Tensor]
+"""The mean loss of a batch; the module is what is trained, maybe wrapped."""
 
-class Objective(Protocol):
+
+@dataclass(frozen=True)
+class Objective:
     """The function that a training minimises.
 
     Attributes:
+        loss: of a batch.
+        penalty: returns what is added once an optimiser step; None if there is nothing.
         separable: whether the loss of a batch is the mean of the losses of its samples, which
             micro-batches and several processes need.
     """
 
+    loss: LossFunction
+    penalty: Callable[[], Tensor | None]
     separable: bool
-
-    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
-        """Return the mean loss of a batch; `model` is what is trained, maybe wrapped."""
-        ...
-
-    def penalty(self) -> Tensor | None:
-        """Return what is added once an optimiser step; None if there is nothing."""
-        ...
 
 
 def make_objective(settings: FinetuneSettings, model: nn.Module, start: Theta | None) -> Objective:
-    """Return the objective of a training.
+    """Return the objective of a training, whose loss is a file of `wiseft.finetune.objectives`.
 
     Args:
-        model: what is trained: an `ImageClassifier`, the head of one, or, with
-            `loss: contrastive`, the `TwoTowers` of `wiseft.finetune.contrastive`.
+        model: what is trained: an `ImageClassifier`, the head of one, or `TwoTowers` where the
+            loss trains the text tower.
         start: theta_0; None where training starts from random weights.
     """
-    tensors = tensors_of(model, start)
-    penalties = Penalties(settings, model, tensors)
-    if isinstance(model, TwoTowers):
-        return ContrastiveLoss(model, penalties)
-    teacher = None
-    if settings.distillation and start is not None:
-        # Whatever the input is, the teacher sees what the trained model sees, augmented or not.
-        teacher = copy.deepcopy(model)
-        teacher.load_state_dict(tensors, strict=False)
-        teacher.eval().requires_grad_(False)
-    never = start.header.never_predicted if start else ()
-    head = cast(nn.Linear, model if isinstance(model, nn.Linear) else model.head)
-    return LabelLoss(settings, penalties, teacher, Kept(never, head.out_features))
+    penalties = Penalties(settings, model, tensors_of(model, start))
+    loss = plugins.load(plugins.OBJECTIVES, settings.loss).make(settings, model, start)
+    return Objective(loss, penalties, settings.objective.separable)
 
 
 def tensors_of(model: nn.Module, theta: Theta | None) -> dict[str, Tensor]:
@@ -74,7 +64,7 @@ def tensors_of(model: nn.Module, theta: Theta | None) -> dict[str, Tensor]:
     return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
 
-class Kept:
+class PredictedClasses:
     """The classes that can be predicted; the others take no part in a loss.
 
     Args:
@@ -87,8 +77,14 @@ class Kept:
         wanted = torch.ones(classes, dtype=torch.bool)
         wanted[list(never_predicted)] = False
         self._columns = wanted.nonzero().flatten()
-        self._labels = torch.full((classes,), _IGNORED)
+        self._labels = torch.full((classes,), IGNORED)
         self._labels[self._columns] = torch.arange(len(self._columns))
+
+    @classmethod
+    def of(cls, model: nn.Module, start: Theta | None) -> PredictedClasses:
+        """Return those of a classifier, or the head of one, that starts from a theta."""
+        head = cast(nn.Linear, model if isinstance(model, nn.Linear) else model.head)
+        return cls(start.header.never_predicted if start else (), head.out_features)
 
     def logits(self, logits: Tensor) -> Tensor:
         """Return the columns of classes that can be predicted."""
@@ -126,62 +122,3 @@ class Penalties:
             distances = [(now - before).square().sum() for now, before in self._pairs]
             terms.append(self._l2 * torch.stack(distances).sum())
         return torch.stack(terms).sum() if terms else None
-
-
-class LabelLoss:
-    """A loss on labels: cross-entropy or sigmoid, with distillation from the zero-shot model."""
-
-    separable = True
-
-    def __init__(
-        self,
-        settings: FinetuneSettings,
-        penalties: Penalties,
-        teacher: nn.Module | None,
-        kept: Kept,
-    ):
-        self._settings = settings
-        self._teacher = teacher
-        self._kept = kept
-        self.penalty = penalties
-
-    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
-        """Return the mean loss over the batch.
-
-        A sample of a class that is never predicted counts as zero in a cross-entropy; the sigmoid
-        loss pushes every class away from it.
-        """
-        logits = self._kept.logits(model(batch.inputs))
-        labels = self._kept.labels(batch.labels)
-        if self._settings.loss == "sigmoid":
-            return sigmoid_loss(logits, labels)
-        loss = self._cross_entropy(logits, labels)
-        if self._teacher is None:
-            return loss
-        with torch.no_grad():
-            outputs = self._kept.logits(self._teacher(batch.inputs)).float().softmax(dim=-1)
-        distilled = functional.cross_entropy(logits.float(), outputs)
-        return (1 - self._settings.distillation) * loss + self._settings.distillation * distilled
-
-    def _cross_entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
-        smoothing = self._settings.label_smoothing
-        if self._kept.all:
-            return functional.cross_entropy(logits, labels, label_smoothing=smoothing)
-        total = functional.cross_entropy(
-            logits, labels, label_smoothing=smoothing, ignore_index=_IGNORED, reduction="sum"
-        )
-        return total / len(labels)
-
-
-def sigmoid_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return the binary cross-entropy of every class, summed over classes, mean over samples.
-
-    Args:
-        logits: (n, classes).
-        labels: int64 (n,); a negative one is of no class.
-    """
-    targets = labels[:, None] == torch.arange(logits.shape[1], device=labels.device)
-    each = functional.binary_cross_entropy_with_logits(
-        logits.float(), targets.to(torch.float32), reduction="none"
-    )
-    return each.sum(dim=1).mean()

@@ -13,100 +13,83 @@ and all else, is that of one theta that is chosen.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cached_property
+from typing import TYPE_CHECKING, Annotated, Any
 
-from torch import Tensor
+from pydantic import BeforeValidator, Field
 
-from wiseft.alphas import format_alpha
-from wiseft.combine.linear import Combination
+from wiseft.combine.recipe import Alpha, File, Mixture, RecipeInputs, RecipeOptions
 from wiseft.errors import WiseftError
-from wiseft.tensor_file import LazyTensors, examples
-from wiseft.towers import IMAGE
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
-class Patched(LazyTensors):
-    """A patched theta, each tensor computed when it is asked for and not kept.
+def _listed(value: Any) -> Any:
+    return value if isinstance(value, list) else [value]
 
-    Args:
-        theta_0: what all tasks were fine-tuned from.
-        tasks: a fine-tuned theta for each task.
-        alpha: of every task, or one for each.
-        head: the theta whose head the result has.
+
+class Options(RecipeOptions):
+    """An alpha for every task."""
+
+    alpha: Annotated[list[Alpha], Field(min_length=1), BeforeValidator(_listed)] = Field(
+        description="A number for every task, or a list of one for each."
+    )
+
+
+class Inputs(RecipeInputs):
+    """theta_0 and a theta for each task."""
+
+    head: File | None = Field(
+        None, description="The theta whose head and classes the result has; default: the first."
+    )
+
+
+def apply(options: Options, inputs: Inputs, *_: Any) -> Mixture:
+    """Return the patched theta."""
+    from wiseft.theta import open_theta
+
+    thetas = [open_theta(path) for path in inputs.thetas]
+    head = open_theta(inputs.head) if inputs.head else thetas[0]
+    for path, theta in zip(inputs.thetas[1:], thetas[1:], strict=True):
+        if theta.header.preprocessing != thetas[0].header.preprocessing:
+            raise WiseftError(
+                f"{path} has the preprocessing {theta.header.preprocessing}, but {inputs.thetas[0]}"
+                f" has {thetas[0].header.preprocessing}; tasks are patched into one model"
+            )
+    tensors = patched([theta.tensors for theta in thetas], options.alpha, head.tensors)
+    return Mixture(tensors, thetas, head.header, parents={"head": head.sha256})
+
+
+def patched(
+    thetas: Sequence[Mapping[str, Tensor]], alphas: Sequence[float], head: Mapping[str, Tensor]
+) -> Mapping[str, Tensor]:
+    """Return theta_0, the first theta, patched by those of tasks, with the head of a theta.
 
     Raises:
-        WiseftError: if there is no task, alphas are malformed or not one a task, or the image
-            towers are of different architectures.
+        WiseftError: as `patching_coefficients` does, or if the image towers are of different
+            architectures.
     """
+    from wiseft.combine.files import Overlaid, Part
+    from wiseft.combine.linear import Combination
+    from wiseft.towers import IMAGE
 
-    def __init__(
-        self,
-        theta_0: Mapping[str, Tensor],
-        tasks: Sequence[Mapping[str, Tensor]],
-        alpha: float | str | Sequence[float | str],
-        head: Mapping[str, Tensor],
-    ):
-        images = [_Part(theta, IMAGE) for theta in (theta_0, *tasks)]
-        self._image = Combination(images, patching_coefficients(alpha, len(tasks)))
-        self._head = head
-
-    def __getitem__(self, name: str) -> Tensor:
-        return self._image[name] if name in self._image else self._head[name]
-
-    @cached_property
-    def shapes(self) -> Mapping[str, Tensor]:
-        """An example of every tensor."""
-        others = {k: v for k, v in examples(self._head).items() if not k.startswith(IMAGE)}
-        return {**self._image.shapes, **others}
+    coefficients = patching_coefficients(alphas, len(thetas) - 1)
+    image = Combination([Part(theta, IMAGE) for theta in thetas], coefficients)
+    return Overlaid(Part(head, IMAGE, without=True), image)
 
 
-def patch(
-    theta_0: Mapping[str, Tensor],
-    tasks: Sequence[Mapping[str, Tensor]],
-    alpha: float | str | Sequence[float | str],
-    head: Mapping[str, Tensor] | None = None,
-) -> dict[str, Tensor]:
-    """Return a patched theta in memory; its head is theta_0's where no other is given.
-
-    Args and errors are those of `Patched`.
-    """
-    return dict(Patched(theta_0, tasks, alpha, theta_0 if head is None else head))
-
-
-def patching_coefficients(
-    alpha: float | str | Sequence[float | str], tasks: int
-) -> tuple[float, ...]:
+def patching_coefficients(alphas: Sequence[float], tasks: int) -> list[float]:
     """Return (1 - sum alpha_t, alpha_1, alpha_2, ...).
 
     Args:
-        alpha: of every task, or one for each.
+        alphas: one for each task, or one for every task; of three decimals.
 
     Raises:
-        WiseftError: if there is no task, or alphas are malformed or not one a task.
+        WiseftError: if there are neither one alpha nor as many as tasks.
     """
-    if tasks < 1:
-        raise WiseftError("there is nothing to patch with: give theta_0 and a theta for each task")
-    given = [alpha] * tasks if isinstance(alpha, float | int | str) else list(alpha)
+    given = list(alphas) * tasks if len(alphas) == 1 else list(alphas)
     if len(given) != tasks:
         raise WiseftError(f"{len(given)} alphas were given for {tasks} tasks; give one for each")
-    alphas = [float(format_alpha(value)) for value in given]
     # Of integers the sum is exact, as that of decimals is not.
-    rest = 1000 - sum(round(1000 * value) for value in alphas)
-    return rest / 1000, *alphas
-
-
-class _Part(LazyTensors):
-    """The tensors whose names begin with a prefix."""
-
-    def __init__(self, tensors: Mapping[str, Tensor], prefix: str):
-        self._tensors = tensors
-        self._shapes = {k: v for k, v in examples(tensors).items() if k.startswith(prefix)}
-
-    @property
-    def shapes(self) -> Mapping[str, Tensor]:
-        """An example of every tensor."""
-        return self._shapes
-
-    def __getitem__(self, name: str) -> Tensor:
-        if name not in self._shapes:
-            raise KeyError(name)
-        return self._tensors[name]
+    rest = 1000 - sum(round(1000 * value) for value in given)
+    return [rest / 1000, *given]

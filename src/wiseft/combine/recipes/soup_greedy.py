@@ -1,36 +1,64 @@
-"""Soups: averages of fine-tuned thetas (Wortsman et al. 2022)."""
+"""The mean of those thetas that do not make it less accurate on held-out reference samples.
+
+Greedy soups (Wortsman et al. 2022).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import numpy as np
-import torch
-from torch import Tensor
+from pydantic import Field
 
-from wiseft.classifier import build_classifier, classifier_tensors
-from wiseft.combine.linear import combine
-from wiseft.data.manifest import Manifest
-from wiseft.data.store import batches, open_split
-from wiseft.errors import WiseftError
-from wiseft.metrics import Truth, pairs_of
-from wiseft.theta import ThetaHeader
-from wiseft.towers import IMAGE
+from wiseft.combine.recipe import File, Mixture, RecipeInputs, RecipeOptions
 
-HELD_OUT = "held-out"
-"""The split that ingredients are chosen by: training samples of the reference that no training
-saw. Never a test split."""
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+Options = RecipeOptions
 
 
-def uniform_soup(thetas: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
-    """Return the mean of thetas. Raises WiseftError as `combine` does."""
-    return combine(thetas, uniform_coefficients(len(thetas)))
+class Inputs(RecipeInputs):
+    """Thetas, and the samples that choose among them."""
+
+    dataset: File = Field(
+        description="Manifest of the reference, whose split held-out chooses the ingredients."
+    )
 
 
-def uniform_coefficients(n: int) -> list[float]:
-    """Return n equal coefficients that sum to one."""
-    return [1.0 / n] * n
+def apply(
+    options: RecipeOptions, inputs: Inputs, device: torch.device | str, say: Callable[[str], None]
+) -> Mixture:
+    """Return the soup that was measured; in memory are two thetas and a model."""
+    from wiseft.combine.files import open_thetas
+    from wiseft.combine.held_out import HELD_OUT, HeldOutAccuracy
+    from wiseft.data.store import open_manifest
+    from wiseft.zeroshot.text_head import HeadBuilder, has_text
+
+    thetas, manifest = open_thetas(inputs.thetas), open_manifest(inputs.dataset)
+    like, stored = thetas[-1].header, [theta.tensors for theta in thetas]
+    accuracy = HeldOutAccuracy(manifest, like, device)
+    builder = HeadBuilder(like, device) if has_text(stored[0]) else None
+    soup = greedy_soup(
+        stored,
+        accuracy,
+        finish=(lambda mean: mean | builder.head(mean)) if builder else lambda mean: mean,
+        say=say,
+    )
+    settings = {
+        "ingredients": soup.ingredients,
+        "accuracies": soup.accuracies,
+        "accuracy": soup.accuracy,
+        "held_out": {
+            "dataset": manifest.dataset,
+            "split": HELD_OUT,
+            "samples": accuracy.samples,
+            "identity": manifest.identity([HELD_OUT]),
+        },
+    }
+    return Mixture(soup.tensors, thetas, like, settings, {"dataset": manifest.sha256})
 
 
 @dataclass(frozen=True)
@@ -70,8 +98,8 @@ def greedy_soup(
     Raises:
         WiseftError: as `combine` does.
     """
-    if not thetas:
-        raise WiseftError("there is nothing to combine: give at least one theta")
+    from wiseft.combine.linear import combine
+
     accuracies = []
     for place, theta in enumerate(thetas):
         accuracies.append(accuracy(theta))
@@ -88,76 +116,3 @@ def greedy_soup(
             soup, best = mean, found
             ingredients.append(place)
     return GreedySoup(soup, ingredients, accuracies, best)
-
-
-class HeldOutAccuracy:
-    """The accuracy of thetas of one architecture on the held-out split of their reference.
-
-    One model is resident. Images are decoded once if they fit; features are computed once for
-    thetas that follow one another with the same image tower.
-
-    Args:
-        manifest: of the reference.
-        header: of one of the thetas.
-        keep: bytes of images that may be held.
-
-    Raises:
-        WiseftError: if the reference has other classes, or no held-out split.
-    """
-
-    def __init__(
-        self,
-        manifest: Manifest,
-        header: ThetaHeader,
-        device: torch.device | str = "cpu",
-        batch_size: int = 256,
-        keep: int = 2 * 2**30,
-    ):
-        if manifest.class_names != header.class_names:
-            raise WiseftError(
-                f"dataset {manifest.dataset} has {len(manifest.class_names)} classes other than "
-                f"the {len(header.class_names)} of the thetas; choose by their reference"
-            )
-        size = int(header.preprocessing["size"])
-        self._split = open_split(manifest.path, HELD_OUT, size)
-        labels = self._split.labels
-        base_ids = np.asarray(self._split.base_ids, dtype=str)
-        self._truth = Truth(labels, base_ids, pairs_of(self._split.other_labels))
-        self._device = torch.device(device)
-        self._model = build_classifier(header, seed=0).to(self._device)
-        self._live = classifier_tensors(self._model)
-        self._batch_size = batch_size
-        self._images: list[Tensor] | None = None
-        self._fits = len(self._split) * size * size * 3 <= keep
-        self._features: list[Tensor] = []
-        self.samples = len(self._split)
-
-    @torch.no_grad()
-    def __call__(self, tensors: Mapping[str, Tensor]) -> float:
-        """Return the share of samples that a theta predicts right."""
-        new_tower = False
-        for name, live in self._live.items():
-            tensor = tensors[name].to(self._device, live.dtype)
-            if name.startswith(IMAGE) and not torch.equal(live, tensor):
-                new_tower = True
-            live.copy_(tensor)
-        if new_tower or not self._features:
-            self._features = [
-                self._model.features(images.to(self._device)) for images in self._batches()
-            ]
-        logits = [self._model.logits(features) for features in self._features]
-        prediction = torch.cat([each.argmax(dim=-1) for each in logits]).cpu().numpy()
-        return float(self._truth.right(prediction).mean())
-
-    def _batches(self) -> list[Tensor] | map[Tensor]:
-        if self._images is not None:
-            return self._images
-        read = map(_images_of, batches(self._split, self._batch_size))
-        if not self._fits:
-            return read
-        self._images = list(read)
-        return self._images
-
-
-def _images_of(batch: tuple[Tensor, Tensor]) -> Tensor:
-    return batch[0]

@@ -1,0 +1,94 @@
+"""The accuracy of thetas on held-out samples, by which a recipe may choose among them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from wiseft.classifier import build_classifier, classifier_tensors
+from wiseft.data.manifest import Manifest
+from wiseft.data.store import batches, open_split
+from wiseft.errors import WiseftError
+from wiseft.metrics import Truth, pairs_of
+from wiseft.theta import ThetaHeader
+from wiseft.towers import IMAGE
+
+HELD_OUT = "held-out"
+"""The split that ingredients are chosen by: training samples of the reference that no training
+saw. Never a test split."""
+
+
+class HeldOutAccuracy:
+    """The accuracy of thetas of one architecture on the held-out split of their reference.
+
+    One model is resident. Images are decoded once if they fit; features are computed once for
+    thetas that follow one another with the same image tower.
+
+    Args:
+        manifest: of the reference.
+        header: of one of the thetas.
+        keep: bytes of images that may be held.
+
+    Raises:
+        WiseftError: if the reference has other classes, or no held-out split.
+    """
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        header: ThetaHeader,
+        device: torch.device | str = "cpu",
+        batch_size: int = 256,
+        keep: int = 2 * 2**30,
+    ):
+        if manifest.class_names != header.class_names:
+            raise WiseftError(
+                f"dataset {manifest.dataset} has {len(manifest.class_names)} classes other than "
+                f"the {len(header.class_names)} of the thetas; choose by their reference"
+            )
+        size = int(header.preprocessing["size"])
+        self._split = open_split(manifest.path, HELD_OUT, size)
+        labels = self._split.labels
+        base_ids = np.asarray(self._split.base_ids, dtype=str)
+        self._truth = Truth(labels, base_ids, pairs_of(self._split.other_labels))
+        self._device = torch.device(device)
+        self._model = build_classifier(header, seed=0).to(self._device)
+        self._live = classifier_tensors(self._model)
+        self._batch_size = batch_size
+        self._images: list[Tensor] | None = None
+        self._fits = len(self._split) * size * size * 3 <= keep
+        self._features: list[Tensor] = []
+        self.samples = len(self._split)
+
+    @torch.no_grad()
+    def __call__(self, tensors: Mapping[str, Tensor]) -> float:
+        """Return the share of samples that a theta predicts right."""
+        new_tower = False
+        for name, live in self._live.items():
+            tensor = tensors[name].to(self._device, live.dtype)
+            if name.startswith(IMAGE) and not torch.equal(live, tensor):
+                new_tower = True
+            live.copy_(tensor)
+        if new_tower or not self._features:
+            self._features = [
+                self._model.features(images.to(self._device)) for images in self._batches()
+            ]
+        logits = [self._model.logits(features) for features in self._features]
+        prediction = torch.cat([each.argmax(dim=-1) for each in logits]).cpu().numpy()
+        return float(self._truth.right(prediction).mean())
+
+    def _batches(self) -> list[Tensor] | map[Tensor]:
+        if self._images is not None:
+            return self._images
+        read = map(_images_of, batches(self._split, self._batch_size))
+        if not self._fits:
+            return read
+        self._images = list(read)
+        return self._images
+
+
+def _images_of(batch: tuple[Tensor, Tensor]) -> Tensor:
+    return batch[0]
