@@ -9,6 +9,7 @@ import typer
 
 from wiseft import plugins
 
+KINDS = ", ".join(plugins.names(plugins.RECIPES))
 Device = Annotated[str, typer.Option(help="cpu, cuda, or auto.")]
 Threads = Annotated[int, typer.Option(min=1, help="CPU threads.")]
 
@@ -41,8 +42,7 @@ def combine(
         str,
         typer.Option(
             help='As JSON, or @ and a YAML file, e.g. {"kind": "linear", "coefficients": [0.5, '
-            f"0.3, 0.2]}}. Kinds: {', '.join(plugins.names(plugins.RECIPES))}; their options and "
-            "inputs are in config/README.md."
+            f"0.3, 0.2]}}. Kinds: {KINDS}; their options and inputs are in config/README.md."
         ),
     ],
     output: Annotated[Path, typer.Option(help="The theta file to write.")],
