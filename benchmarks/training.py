@@ -27,13 +27,12 @@ from wiseft.config import FinetuneSettings
 from wiseft.config.methods import HowSettings
 from wiseft.data.prepared.split import PreparedSplit
 from wiseft.data.prepared.store import open_manifest, write_prepared
-from wiseft.finetune import Way
 from wiseft.finetune.augment import TrainingImages
 from wiseft.finetune.how import prepare_model
-from wiseft.finetune.objectives import make_objective
+from wiseft.finetune.objective import make_objective
 from wiseft.finetune.sampling import epoch_order
 from wiseft.finetune.schedule import learning_rate
-from wiseft.finetune.trainer import Task, fit
+from wiseft.finetune.trainer import Task, Way, fit
 from wiseft.theta import ThetaHeader, make_header
 
 SPLIT = "test"

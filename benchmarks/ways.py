@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 
 from wiseft.classifier import ImageClassifier, build_classifier
-from wiseft.combine import interpolate
+from wiseft.combine.linear import interpolate
 from wiseft.data.prepared.store import batches, open_manifest, open_split
 from wiseft.evaluate import Request, evaluate_suite, sweep
 from wiseft.evaluate.views import SuiteEvaluation

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from wiseft.combine import random_ensemble, softmax_ensemble, uniforms
+from wiseft.combine.ensembles import random_ensemble, softmax_ensemble, uniforms
 from wiseft.errors import WiseftError
 
 resolved = st.floats(-50, 50, width=32).map(lambda x: x if abs(x) > 1e-3 else 0.0)

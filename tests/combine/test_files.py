@@ -11,8 +11,8 @@ from tests.combine.conftest import random_tensors, tiny_header
 from typer.testing import CliRunner
 
 from wiseft.cli import combine as command
-from wiseft.combine import interpolate
 from wiseft.combine.files import interpolate_files
+from wiseft.combine.linear import interpolate
 from wiseft.errors import StaleArtifact, WiseftError
 from wiseft.stages import VERSION
 from wiseft.theta import load_theta, save_theta

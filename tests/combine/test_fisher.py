@@ -14,14 +14,14 @@ from torch import Tensor
 from torch.nn import functional
 
 from wiseft.classifier import ImageClassifier, build_classifier
-from wiseft.combine import combine, interpolate
 from wiseft.combine.fisher import (
-    FisherCoefficients,
     draw_labels,
     estimate_fisher,
     open_fisher,
     save_fisher,
 )
+from wiseft.combine.linear import combine, interpolate
+from wiseft.combine.recipes.fisher import FisherCoefficients
 from wiseft.data.prepared.store import Split, open_split
 from wiseft.errors import WiseftError
 from wiseft.theta import save_theta

@@ -7,9 +7,8 @@ import torch
 from tests.combine.conftest import random_tensors
 
 from wiseft import towers
-from wiseft.combine import combine, interpolate
-from wiseft.combine.groups import group_alphas
-from wiseft.combine.linear import ends
+from wiseft.combine.linear import combine, ends, interpolate
+from wiseft.combine.recipes.groups import group_alphas
 from wiseft.errors import WiseftError
 
 ALL = {"stem": 0.1, "blocks": 0.2, "tail": 0.3, "head": 0.4}

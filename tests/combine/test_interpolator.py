@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from wiseft.classifier import ImageClassifier, build_classifier, classifier_tensors
-from wiseft.combine import Interpolator, interpolate
+from wiseft.combine.interpolator import Interpolator
+from wiseft.combine.linear import interpolate
 from wiseft.errors import WiseftError
 from wiseft.theta import Theta, load_theta
 

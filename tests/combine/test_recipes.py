@@ -14,11 +14,12 @@ from torch import Tensor
 from typer.testing import CliRunner
 
 from wiseft.cli import combine as command
-from wiseft.combine import combine, interpolate
 from wiseft.combine.files import interpolate_files
-from wiseft.combine.patching import patch
-from wiseft.combine.recipes import GroupsRecipe, LinearRecipe, parse_recipe
-from wiseft.combine.soups import HELD_OUT
+from wiseft.combine.held_out import HELD_OUT
+from wiseft.combine.linear import combine, interpolate
+from wiseft.combine.recipe import parse_recipe
+from wiseft.combine.recipes import groups
+from wiseft.combine.recipes.patching import patched
 from wiseft.data.prepared.store import open_manifest
 from wiseft.errors import WiseftError
 from wiseft.io import sha256_file
@@ -111,9 +112,9 @@ def test_patching_with_the_head_of_another(files: list[Path], tmp_path: Path) ->
     head = {"head.weight": torch.ones(2, 8), "head.bias": torch.zeros(2)}
     save_theta(other, random_tensors(9) | head, tiny_header(class_names=["a", "b"]))
     recipe = {"kind": "patching", "alpha": [0.2, 0.3, 0.4]}
-    theta = combined(recipe, files, tmp_path / "theta", "--head", other)
+    theta = combined(recipe, files, tmp_path / "theta", "--input", f"head={other}")
     tensors = [random_tensors(s) for s in range(4)]
-    assert_equal(theta.tensors, patch(tensors[0], tensors[1:], [0.2, 0.3, 0.4], head))
+    assert_equal(theta.tensors, dict(patched(tensors, [0.2, 0.3, 0.4], tensors[0] | head)))
     assert theta.header.class_names == ["a", "b"]
     assert theta.header.parents["head"] == identity_of(other)
 
@@ -121,12 +122,14 @@ def test_patching_with_the_head_of_another(files: list[Path], tmp_path: Path) ->
 def test_patching_with_one_alpha_for_all(files: list[Path], tmp_path: Path) -> None:
     theta = combined({"kind": "patching", "alpha": 0.3}, files, tmp_path / "theta")
     tensors = [random_tensors(s) for s in range(4)]
-    assert_equal(theta.tensors, patch(tensors[0], tensors[1:], 0.3))
+    assert_equal(theta.tensors, dict(patched(tensors, [0.3], tensors[0])))
     assert theta.header.settings["recipe"] == {"kind": "patching", "alpha": [0.3]}
 
 
 def test_greedy_soup(files: list[Path], manifest: Path, tmp_path: Path) -> None:
-    theta = combined({"kind": "soup-greedy"}, files, tmp_path / "theta", "--dataset", manifest)
+    theta = combined(
+        {"kind": "soup-greedy"}, files, tmp_path / "theta", "--input", f"dataset={manifest}"
+    )
     found = theta.header.settings
     assert found["held_out"] == {
         "dataset": "shapes",
@@ -159,7 +162,7 @@ def test_fisher(files: list[Path], manifest: Path, tmp_path: Path) -> None:
         "labels": "labels",
         "seed": 3,
     }
-    options = [each for fisher in fishers for each in ("--fisher", fisher)]
+    options = [each for fisher in fishers for each in ("--input", f"fisher={fisher}")]
     theta = combined({"kind": "fisher"}, files[:2], tmp_path / "theta", *options)
     start, end = random_tensors(0)["head.bias"], random_tensors(1)["head.bias"]
     low, high = torch.minimum(start, end), torch.maximum(start, end)
@@ -175,23 +178,24 @@ def test_fisher(files: list[Path], manifest: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("recipe", "n", "options", "message"),
     [
-        ({"kind": "soup-uniform"}, 1, [], "at least two thetas, but 1 was given"),
-        ({"kind": "groups", "alphas": {"re:.*": 0.5}}, 3, [], "between two thetas, but 3"),
+        ({"kind": "soup-uniform"}, 1, [], "collection of at least 2"),
+        ({"kind": "groups", "alphas": {"re:.*": 0.5}}, 3, [], "collection of at most 2"),
         ({"kind": "linear", "coefficients": [0.5, 0.5]}, 3, [], "3 inputs but 2 coefficients"),
         ({"kind": "patching", "alpha": [0.5, 0.5, 0.5]}, 2, [], "3 alphas were given for 1 tasks"),
-        ({"kind": "soup-greedy"}, 2, [], "soup-greedy needs --dataset"),
-        ({"kind": "fisher"}, 2, [], "fisher needs --fisher"),
-        ({"kind": "fisher"}, 2, ["--fisher", "x"], "2 thetas but 1 Fisher files"),
-        ({"kind": "soup-uniform"}, 2, ["--dataset", "x"], "--dataset is for soup-greedy, but"),
-        ({"kind": "soup-uniform"}, 2, ["--head", "x"], "--head is for patching, but"),
-        ({"kind": "soup-uniform"}, 2, ["--fisher", "x"], "--fisher is for fisher, but"),
+        ({"kind": "soup-greedy"}, 2, [], "soup-greedy, --input: key `dataset` is missing, but .*M"),
+        ({"kind": "soup-greedy"}, 2, ["dataset=a", "dataset=b"], "several times, but there can be"),
+        ({"kind": "fisher"}, 2, [], "fisher, --input: key `fisher` is missing, but .*`wiseft fish"),
+        ({"kind": "fisher"}, 2, ["fisher=x"], "2 thetas but 1 Fisher files"),
+        ({"kind": "soup-uniform"}, 2, ["dataset=x"], "unknown key `dataset`; valid: thetas"),
+        ({"kind": "patching", "alpha": 0.5}, 2, ["hed=x"], "`hed`; did you mean head"),
     ],
 )
 def test_inputs_must_be_those_of_the_recipe(
     files: list[Path], tmp_path: Path, recipe: dict, n: int, options: list[str], message: str
 ) -> None:
     with pytest.raises(WiseftError, match=message):
-        combined(recipe, files[:n], tmp_path / "theta", *options)
+        inputs = [each for option in options for each in ("--input", option)]
+        combined(recipe, files[:n], tmp_path / "theta", *inputs)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -213,7 +217,7 @@ def test_theta_that_does_not_fit_is_named(files: list[Path], tmp_path: Path) -> 
     [
         ("{", "--recipe is not valid JSON"),
         ("{}", "--recipe: key `kind` is missing"),
-        ('{"kind": "average"}', "key `kind` is \"average\", but must be one of 'linear'"),
+        ('{"kind": "average"}', "there is no recipe 'average'; choose one of fisher, groups, lin"),
         ('{"kind": "linear"}', "key `coefficients` is missing"),
         ('{"kind": "linear", "coefficients": [0.5, 0.4]}', "sum to 0.9, but must sum to 1"),
         ('{"kind": "linear", "coefficients": []}', "must sum to 1"),
@@ -232,15 +236,15 @@ def test_theta_that_does_not_fit_is_named(files: list[Path], tmp_path: Path) -> 
 )
 def test_wrong_recipe(text: str, message: str) -> None:
     with pytest.raises(WiseftError, match=message):
-        parse_recipe(text)
+        parse_recipe(text, {"thetas": [Path("a"), Path("b")]})
 
 
 def test_recipes() -> None:
-    text = '{"kind": "linear", "coefficients": [0.7, 0.3]}'
-    assert parse_recipe(text) == LinearRecipe(kind="linear", coefficients=[0.7, 0.3])
-    found = parse_recipe('{"kind": "groups", "alphas": {"head": 1, "re:image.*": 0.5}}')
-    assert isinstance(found, GroupsRecipe)
-    assert found.alphas == {"head": 1.0, "re:image.*": 0.5}
+    text = '{"kind": "groups", "alphas": {"head": 1, "re:image.*": 0.5}}'
+    options, inputs = parse_recipe(text, {"thetas": [Path("a"), Path("b")]})
+    assert isinstance(options, groups.Options)
+    assert options.alphas == {"head": 1.0, "re:image.*": 0.5}
+    assert inputs.thetas == [Path("a"), Path("b")]
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,9 @@ from tests.combine.conftest import deciding_tensors, random_tensors, tiny_header
 from torch import Tensor
 
 from wiseft.classifier import build_classifier
-from wiseft.combine import combine, interpolate
-from wiseft.combine.soups import HeldOutAccuracy, greedy_soup, uniform_soup
+from wiseft.combine.held_out import HeldOutAccuracy
+from wiseft.combine.linear import combine, interpolate
+from wiseft.combine.recipes.soup_greedy import greedy_soup
 from wiseft.data.prepared.store import open_manifest, open_split
 from wiseft.errors import WiseftError
 
@@ -31,26 +32,12 @@ def near(target: float):
     return accuracy
 
 
-def test_uniform_soup_is_the_mean() -> None:
-    thetas = [random_tensors(seed) for seed in range(4)]
-    found = uniform_soup(thetas)
-    for name, tensor in found.items():
-        mean = torch.stack([theta[name] for theta in thetas]).mean(dim=0)
-        torch.testing.assert_close(tensor, mean, rtol=1e-6, atol=1e-7)
-
-
 @pytest.mark.parametrize("alpha", ["0.100", "0.420", "0.500", "0.999"])
 def test_soup_of_two_with_weights_is_the_interpolation(alpha: str) -> None:
     start, end = random_tensors(0), random_tensors(1)
     # As they are read from a recipe: 0.58 is not 1 - 0.42 in binary.
     found = combine([start, end], [float(f"{1 - float(alpha):.3f}"), float(alpha)])
     wanted = interpolate(start, end, alpha)
-    assert all(torch.equal(found[name], wanted[name]) for name in wanted)
-
-
-def test_uniform_soup_of_two_is_the_interpolation_in_the_middle() -> None:
-    start, end = random_tensors(0), random_tensors(1)
-    found, wanted = uniform_soup([start, end]), interpolate(start, end, 0.5)
     assert all(torch.equal(found[name], wanted[name]) for name in wanted)
 
 
@@ -67,7 +54,7 @@ def test_greedy_soup_by_hand() -> None:
 def test_greedy_soup_adds_what_does_not_make_it_worse() -> None:
     soup = greedy_soup(points(1.0, 2.0, 3.0), lambda theta: 0.5)
     assert soup.ingredients == [0, 1, 2]
-    torch.testing.assert_close(soup.tensors, uniform_soup(points(1.0, 2.0, 3.0)))
+    torch.testing.assert_close(soup.tensors, points(2.0)[0])
 
 
 def test_greedy_soup_may_keep_the_best_alone_and_keeps_its_bits() -> None:
@@ -83,11 +70,6 @@ def test_greedy_soup_is_never_worse_than_its_best_ingredient() -> None:
         soup = greedy_soup(points(0.0, 5.0, 2.0, 7.0), near(target))
         assert soup.accuracy >= max(soup.accuracies)
         assert soup.accuracy == pytest.approx(near(target)(soup.tensors))
-
-
-def test_no_ingredients() -> None:
-    with pytest.raises(WiseftError, match="nothing to combine"):
-        greedy_soup([], lambda theta: 0.0)
 
 
 @pytest.mark.parametrize("keep", [0, 2**30])

@@ -14,11 +14,12 @@ from typer.testing import CliRunner
 from wiseft import towers
 from wiseft.classifier import build_classifier, classifier_tensors
 from wiseft.cli import app
-from wiseft.combine import Interpolator, combine, interpolate
 from wiseft.combine.files import interpolate_files
+from wiseft.combine.interpolator import Interpolator
+from wiseft.combine.linear import interpolate
 from wiseft.errors import WiseftError
-from wiseft.finetune.contrastive import HeadBuilder, rebuild_head
 from wiseft.theta import ThetaHeader, load_theta, make_header, save_theta
+from wiseft.zeroshot.text_head import HeadBuilder
 
 ARCHITECTURE = {
     "embed_dim": 8,
@@ -56,7 +57,8 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 def wanted(alpha: str) -> dict[str, Tensor]:
-    return rebuild_head(interpolate(theta(0), theta(1), alpha), header())
+    mixed = interpolate(theta(0), theta(1), alpha)
+    return mixed | HeadBuilder(header()).head(mixed)
 
 
 def test_interpolated_file(files: list[Path], tmp_path: Path) -> None:
@@ -82,7 +84,7 @@ def test_soup(files: list[Path], tmp_path: Path) -> None:
     arguments = ["--recipe", json.dumps({"kind": "soup-uniform"}), *map(str, files)]
     options = ["--output", str(tmp_path / "theta"), "--device", "cpu"]
     CliRunner().invoke(app, ["combine", *arguments, *options], catch_exceptions=False)
-    expected = rebuild_head(combine([theta(0), theta(1)], [0.5, 0.5]), header())
+    expected = wanted("0.500")
     found = load_theta(tmp_path / "theta").tensors
     assert all(torch.equal(found[name], expected[name]) for name in expected)
 

@@ -11,7 +11,6 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
-from wiseft.config import FIGURES, FigureSettings
 from wiseft.config.reference import SECTIONS, generated_files, main
 
 REPOSITORY = Path(__file__).parents[2]
@@ -65,10 +64,3 @@ def test_schemas_refuse_unknown_keys_and_read_the_files() -> None:
             data = yaml.safe_load(path.read_text())
             assert not list(validator.iter_errors(data)), path
             assert list(validator.iter_errors({**data, "surprise": 1})), path
-
-
-def test_names_of_figures_are_those_of_the_model_and_of_the_registry() -> None:
-    from wiseft.figures import registry
-
-    assert tuple(registry.FIGURES) == FIGURES
-    assert typing.get_args(FigureSettings.model_fields["draw"].annotation) == FIGURES

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from tests.evaluate.conftest import ABOUT, CLASSES, Ends, N, tiny_header, tiny_tensors
 
 from wiseft.classifier import build_classifier, classifier_tensors
-from wiseft.combine import combine_logits, softmax_ensemble, uniforms
+from wiseft.combine.ensembles import softmax_ensemble, uniforms
+from wiseft.combine.linear import combine_logits
 from wiseft.data.prepared.store import open_split
 from wiseft.errors import WiseftError
 from wiseft.evaluate import Request, evaluate_suite

@@ -14,9 +14,8 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from wiseft.config.experiment import FIGURES as CONFIGURED
 from wiseft.errors import WiseftError
-from wiseft.figures.registry import NAMES, draw_figure, make_figure
+from wiseft.figures.registry import draw_figure, make_figure
 from wiseft.figures.style import Style, paper_style
 from wiseft.tabulate.robustness import baseline_fit
 
@@ -60,10 +59,6 @@ def _mean(table: pd.DataFrame, dataset: str, method: str, combination: str = "we
         & (table["split"] == "test")
     ]
     return rows.groupby("alpha")["value"].mean().to_numpy()
-
-
-def test_the_registry_is_what_the_configuration_allows() -> None:
-    assert NAMES == CONFIGURED
 
 
 @pytest.mark.parametrize("panel", [0, 1])

@@ -19,7 +19,7 @@ from wiseft.classifier import build_classifier, classifier_tensors
 from wiseft.config import FinetuneSettings
 from wiseft.data.prepared.split import PreparedSplit
 from wiseft.data.prepared.store import write_prepared
-from wiseft.finetune import Outputs, finetune
+from wiseft.finetune.stage import Outputs, finetune
 from wiseft.theta import make_header, save_theta
 
 TEXT = {"context_length": 8, "vocab_size": 64, "width": 8, "heads": 2, "layers": 1}

@@ -11,13 +11,14 @@ from wiseft.classifier import build_classifier, classifier_tensors
 from wiseft.config import FinetuneSettings
 from wiseft.config.machine import HowSettings
 from wiseft.data.prepared.store import open_split
+from wiseft.data.subset import draw_subset
 from wiseft.errors import WiseftError
-from wiseft.finetune import Way
 from wiseft.finetune.batch import Batch
 from wiseft.finetune.loader import Loader
 from wiseft.finetune.optimiser import make_optimiser
 from wiseft.finetune.parallel import Team
-from wiseft.finetune.sampling import draw_subset, epoch_order, step_seed
+from wiseft.finetune.sampling import epoch_order, step_seed
+from wiseft.finetune.trainer import Way
 from wiseft.io import read_json
 from wiseft.theta import load_theta
 
@@ -226,7 +227,7 @@ def test_steps_in_place_of_epochs(train, settings):
 
 
 def test_record_tells_time_speed_and_memory(train, settings, tmp_path):
-    from wiseft.finetune import Outputs, finetune
+    from wiseft.finetune.stage import Outputs, finetune
 
     outputs = train.outputs()
     outputs = Outputs(outputs.theta_1, outputs.curve, outputs.state, tmp_path / "training.json")

@@ -9,22 +9,18 @@ from torch.nn import functional
 from wiseft import towers
 from wiseft.classifier import build_classifier
 from wiseft.cli import main
-from wiseft.combine import combine
+from wiseft.combine.linear import combine
 from wiseft.config.machine import HowSettings
 from wiseft.errors import WiseftError
-from wiseft.finetune import Way, stage
-from wiseft.finetune.contrastive import (
-    ContrastiveLoss,
-    HeadBuilder,
-    Prompts,
-    TwoTowers,
-    add_text_tower,
-    clip_loss,
-    has_text,
-    rebuild_head,
-)
+from wiseft.finetune import stage
+from wiseft.finetune.objectives import contrastive
+from wiseft.finetune.objectives.contrastive import clip_loss
+from wiseft.finetune.trainer import Way
+from wiseft.finetune.two_towers import TwoTowers
 from wiseft.theta import Theta, load_theta, save_weights
 from wiseft.zeroshot import fill_templates, make_theta_0
+from wiseft.zeroshot.text_head import HeadBuilder, Prompts, has_text
+from wiseft.zeroshot.text_tower import add_text_tower
 
 TEXT = {"context_length": 16, "vocab_size": 49408, "width": 8, "heads": 2, "layers": 1}
 VIT = {"image_size": 32, "patch_size": 16, "layers": 1, "width": 16, "head_width": 8}
@@ -101,14 +97,14 @@ def test_command_text_tower(without_text, weights, with_text, tmp_path):
 
 
 def test_at_theta_0_the_rebuilt_head_is_its_own(start):
-    rebuilt = rebuild_head(start.tensors, start.header)
+    rebuilt = start.tensors | HeadBuilder(start.header).head(start.tensors)
     assert all(torch.equal(rebuilt[key], start.tensors[key]) for key in start.tensors)
 
 
 def test_a_calibrated_head_is_rebuilt_with_its_temperature(start):
     calibrated = {**start.header.settings, "calibration": {"temperature": 2.0}}
     header = dataclasses.replace(start.header, settings=calibrated)
-    rebuilt = rebuild_head(start.tensors, header)
+    rebuilt = start.tensors | HeadBuilder(header).head(start.tensors)
     assert torch.equal(rebuilt["head.weight"], start.tensors["head.weight"] / 2.0)
 
 
@@ -190,7 +186,7 @@ def test_theta_1_holds_both_towers_and_the_head_that_follows(tuned, start):
     assert theta.tensors.keys() == start.tensors.keys()
     for key in ("image.conv1.weight", "text.text_projection", "text.logit_scale", "head.weight"):
         assert not torch.equal(theta.tensors[key], start.tensors[key]), key
-    rebuilt = rebuild_head(theta.tensors, theta.header)
+    rebuilt = theta.tensors | HeadBuilder(theta.header).head(theta.tensors)
     assert torch.equal(rebuilt["head.weight"], theta.tensors["head.weight"])
     assert not theta.tensors["head.bias"].any()
     assert Prompts.of(theta.header) == Prompts.of(start.header)
@@ -255,7 +251,7 @@ def test_averages_and_distances_are_of_both_towers(tuned, start):
     assert not torch.equal(
         averaged.tensors["text.text_projection"], start.tensors["text.text_projection"]
     )
-    rebuilt = rebuild_head(averaged.tensors, averaged.header)
+    rebuilt = averaged.tensors | HeadBuilder(averaged.header).head(averaged.tensors)
     assert torch.equal(rebuilt["head.weight"], averaged.tensors["head.weight"])
     free, held = tuned(name="free"), tuned(name="held", l2_to_start=1e3, weight_decay=0.0)
 
@@ -273,6 +269,6 @@ def test_theta_0_needs_its_text_tower(train, settings, without_text):
 
 
 def test_a_batch_cannot_be_divided(train, settings, with_text):
-    assert ContrastiveLoss.separable is False
+    assert contrastive.Options.separable is False
     with pytest.raises(WiseftError, match="compares all samples of a batch"):
         train(settings(**SETTINGS), theta_0=with_text, way=Way(how=HowSettings(micro_batch=4)))

@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch import nn
 
-from wiseft.combine import combine
+from wiseft.combine.linear import combine
 from wiseft.config.methods import EarlyStopping, MovingAverage
 from wiseft.errors import WiseftError
 from wiseft.finetune.ema import Averager, BestWeights, make_follower

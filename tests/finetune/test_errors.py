@@ -8,7 +8,8 @@ from wiseft.cli import main
 from wiseft.config import Preprocessing
 from wiseft.config.machine import HowSettings
 from wiseft.errors import StaleArtifact, WiseftError
-from wiseft.finetune import Outputs, Way, finetune, train_from_scratch
+from wiseft.finetune.stage import Outputs, finetune, train_from_scratch
+from wiseft.finetune.trainer import Way
 from wiseft.stages import VERSION
 from wiseft.tensor_file import read_tensors, tensor_writer
 from wiseft.theta import load_theta

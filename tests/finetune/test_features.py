@@ -7,8 +7,8 @@ from safetensors.torch import save_file
 
 from wiseft.classifier import ImageClassifier, build_classifier
 from wiseft.data.prepared.store import open_manifest, open_split
-from wiseft.finetune import finetune
 from wiseft.finetune.features import FeatureSamples, FeatureStore
+from wiseft.finetune.stage import finetune
 from wiseft.tensor_file import read_file_header, tensors_sha256
 from wiseft.theta import load_theta
 

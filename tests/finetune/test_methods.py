@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from wiseft.classifier import build_classifier
-from wiseft.combine import combine_logits, interpolate
+from wiseft.combine.linear import combine_logits, interpolate
 from wiseft.config import FinetuneSettings
 from wiseft.data.prepared.store import open_split
 from wiseft.finetune import probe, stage

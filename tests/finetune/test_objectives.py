@@ -7,7 +7,8 @@ from torch.nn import functional
 from wiseft.classifier import build_classifier
 from wiseft.config import FinetuneSettings
 from wiseft.finetune.batch import Batch
-from wiseft.finetune.objectives import Kept, make_objective, sigmoid_loss, tensors_of
+from wiseft.finetune.objective import PredictedClasses, make_objective, tensors_of
+from wiseft.finetune.objectives.sigmoid import sigmoid_loss
 from wiseft.theta import Theta, load_theta, make_header
 
 
@@ -169,10 +170,10 @@ def test_classes_that_are_never_predicted_take_no_part(kind):
 
 
 def test_without_such_classes_nothing_is_selected():
-    kept, logits, labels = Kept([], 3), torch.randn(2, 3), torch.tensor([0, 2])
+    kept, logits, labels = PredictedClasses([], 3), torch.randn(2, 3), torch.tensor([0, 2])
     assert kept.logits(logits) is logits
     assert kept.labels(labels) is labels
-    some = Kept([1], 3)
+    some = PredictedClasses([1], 3)
     assert torch.equal(some.logits(logits), logits[:, [0, 2]])
     assert some.labels(torch.tensor([0, 1, 2])).tolist() == [0, -100, 1]
 

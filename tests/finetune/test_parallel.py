@@ -15,8 +15,10 @@ from torch import nn
 from wiseft.cli import main
 from wiseft.config.machine import HowSettings
 from wiseft.errors import WiseftError
-from wiseft.finetune import Interrupted, Way, parallel, stage, trainer
+from wiseft.finetune import parallel, stage, trainer
 from wiseft.finetune.parallel import Team, team
+from wiseft.finetune.resume import Interrupted
+from wiseft.finetune.trainer import Way
 from wiseft.io import read_json
 from wiseft.theta import load_theta
 

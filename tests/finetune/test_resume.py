@@ -14,8 +14,11 @@ from wiseft.config import FinetuneSettings, Preprocessing
 from wiseft.config.machine import HowSettings
 from wiseft.data.prepared.split import PreparedSplit
 from wiseft.data.prepared.store import write_prepared
-from wiseft.finetune import Interrupted, Way, probe, stage, train_from_scratch
+from wiseft.finetune import probe, stage
 from wiseft.finetune.optimiser import make_optimiser
+from wiseft.finetune.resume import Interrupted
+from wiseft.finetune.stage import train_from_scratch
+from wiseft.finetune.trainer import Way
 from wiseft.io import read_json
 from wiseft.theta import load_theta
 

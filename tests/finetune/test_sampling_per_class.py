@@ -2,12 +2,12 @@ import numpy as np
 import pytest
 
 from wiseft.config import FinetuneSettings
+from wiseft.data.subset import draw_subset
 from wiseft.errors import WiseftError
 from wiseft.finetune.sampling import (
     draw_half,
     draw_per_class,
     draw_samples,
-    draw_subset,
     epoch_order,
     sample_generator,
 )

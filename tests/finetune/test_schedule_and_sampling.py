@@ -3,10 +3,10 @@ import math
 import numpy as np
 import pytest
 
+from wiseft.data.subset import draw_subset
 from wiseft.errors import WiseftError
 from wiseft.finetune.sampling import (
     check_classes,
-    draw_subset,
     epoch_order,
     inverted,
     step_seed,

@@ -10,10 +10,13 @@ from wiseft.classifier import ImageClassifier, build_classifier, classifier_tens
 from wiseft.config import Preprocessing
 from wiseft.config.machine import HowSettings
 from wiseft.data.prepared.store import open_split
-from wiseft.finetune import Way, stage, tasks, train_from_scratch
+from wiseft.data.subset import draw_subset
+from wiseft.finetune import stage, tasks
 from wiseft.finetune.loader import Loader
 from wiseft.finetune.parallel import Team
-from wiseft.finetune.sampling import draw_subset, epoch_order, inverted
+from wiseft.finetune.sampling import epoch_order, inverted
+from wiseft.finetune.stage import train_from_scratch
+from wiseft.finetune.trainer import Way
 from wiseft.io import sha256_file
 from wiseft.theta import load_theta
 

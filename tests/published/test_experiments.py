@@ -11,7 +11,7 @@ import pytest
 
 from wiseft.config import Catalogue, Run, experiment_runs, split_run_name
 from wiseft.config.experiment import ExperimentEntry
-from wiseft.figures.diversity import MEASURES
+from wiseft.figures.drawings.diversity import MEASURES
 from wiseft.figures.registry import draw_figure
 from wiseft.figures.style import paper_style
 from wiseft.tabulate.paper_tables import cells

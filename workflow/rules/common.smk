@@ -10,13 +10,13 @@ from snakemake.utils import min_version
 from wiseft.alphas import ALPHA_REGEX
 from wiseft.config import Catalogue, Run, experiment_runs, load_config, model_names, paths
 from wiseft.config import split_run_name, theta_1_of, trains
-from wiseft.config.experiment import FIGURES
 from wiseft.config.how_checks import how_problems
 from wiseft.config.resolve import method_of
 from wiseft.errors import WiseftError
 from wiseft.figures.context import figure_context, has_page, page_context
 from wiseft.gpus import devices
 from wiseft.io import sha256_json
+from wiseft.plugins import drawing_text
 from wiseft.stages import VERSION
 
 min_version("9.19")
@@ -43,7 +43,7 @@ MODELS = model_names(EXPERIMENT, CATALOGUE)
 INDEPENDENT = [m for m in METHODS if CATALOGUE.independent(m)]
 CHECKPOINTS = {m: CATALOGUE.checkpoint(m) for m in METHODS if CATALOGUE.checkpoint(m)}
 SEARCHED = [m for m in METHODS if CATALOGUE.method_settings(m).search]
-CONTRASTIVE = [m for m in METHODS if CATALOGUE.method_settings(m).loss == "contrastive"]
+CONTRASTIVE = [m for m in METHODS if CATALOGUE.method_settings(m).objective.trains_text]
 BASELINES = list(dict.fromkeys(run.method_id for run in RUNS if run.baseline))
 BASELINE_MODELS = sorted({run.model for run in RUNS if run.baseline})
 ZERO_SHOT = [run.method_id for run in RUNS if EXPERIMENT.zero_shot_only]
@@ -66,16 +66,7 @@ TABLE_READERS = [
 # Keys of a model's entry that its weights do not depend on.
 NOT_OF_WEIGHTS = {"title", "calibrate", "label_map", "names_of", "pretrain"}
 # Modules of the figures stage that one figure does not depend on.
-OTHER_FIGURE_MODULES = {
-    *FIGURES,
-    "headline",
-    "summary",
-    "paper",
-    "provenance",
-    "context",
-    "__init__",
-}
-OTHER_FIGURE_MODULES -= {"bars"}  # `diversity` and `overrides` are made of them
+OTHER_FIGURE_MODULES = {"headline", "summary", "paper", "provenance", "context", "__init__"}
 
 
 def braced(text):
@@ -200,7 +191,8 @@ def identity_of(wildcards):
 def figure_modules(draw=None):
     """Return patterns of the modules behind a drawing; of none, those that all drawings share."""
     shared = [path.stem for path in Path("src/wiseft/figures").glob("*.py")]
-    own = [draw] if draw else []
-    names = sorted({*shared} - OTHER_FIGURE_MODULES) + own
+    # `diversity` and `overrides` are made of bars.
+    own = ["drawings/bars", f"drawings/{draw}"] if draw else []
+    names = sorted({*shared, *own} - OTHER_FIGURE_MODULES)
     style = ["style/*"] if draw else []
     return [*(f"figures/{name}.py" for name in names), *style, *TABLE_READERS]

@@ -27,6 +27,7 @@ rule figure:
     params:
         version=VERSION["figures"],
         draw=lambda w: EXPERIMENT.figures[w.figure].draw,
+        about=lambda w: drawing_text(EXPERIMENT.figures[w.figure].draw),
         options=lambda w: json.dumps(EXPERIMENT.figures[w.figure].options),
         context=json.dumps(figure_context(EXPERIMENT, CATALOGUE)),
         caption=lambda w: EXPERIMENT.figures[w.figure].caption,

@@ -7,6 +7,9 @@ from typing import Annotated
 
 import typer
 
+from wiseft import plugins
+
+KINDS = ", ".join(plugins.names(plugins.RECIPES))
 Device = Annotated[str, typer.Option(help="cpu, cuda, or auto.")]
 Threads = Annotated[int, typer.Option(min=1, help="CPU threads.")]
 
@@ -38,45 +41,33 @@ def combine(
     recipe: Annotated[
         str,
         typer.Option(
-            help='As JSON, or @ and a YAML file. {"kind": "linear", "coefficients": [0.5, 0.3, '
-            '0.2]}; {"kind": "soup-uniform"}; {"kind": "soup-greedy"} with --dataset; {"kind": '
-            '"fisher"} with a --fisher for each theta; {"kind": "patching", "alpha": 0.3}, where '
-            'the first theta is the common start; {"kind": "groups", "alphas": {"stem": 0.2, '
-            '"blocks.0-5": 0.3, "blocks.6-": 0.6, "tail": 0.6, "head": 1}} for two thetas.'
+            help='As JSON, or @ and a YAML file, e.g. {"kind": "linear", "coefficients": [0.5, '
+            f"0.3, 0.2]}}. Kinds: {KINDS}; their options and inputs are in config/README.md."
         ),
     ],
     output: Annotated[Path, typer.Option(help="The theta file to write.")],
-    fisher: Annotated[
-        list[Path] | None,
-        typer.Option(help="Fisher information of a theta (wiseft fisher); repeat in their order."),
-    ] = None,
-    head: Annotated[
-        Path | None,
-        typer.Option(help="Of patching: the theta whose head and classes the result has."),
-    ] = None,
-    dataset: Annotated[
-        Path | None,
-        typer.Option(help="Of soup-greedy: manifest of the reference; its split held-out chooses."),
+    inputs: Annotated[
+        list[str] | None,
+        typer.Option("--input", help="NAME=FILE, what else the recipe takes; repeat for several."),
     ] = None,
     device: Device = "auto",
     threads: Threads = 1,
 ) -> None:
     """Make one theta of several: soups, Fisher-weighted merging, patching, alphas by layer."""
-    from wiseft.combine.files import Inputs, combine_files
-    from wiseft.combine.recipes import parse_recipe
+    from wiseft.combine.files import combine_files
+    from wiseft.combine.recipe import parse_recipe
     from wiseft.runtime import start_torch
 
-    chosen = parse_recipe(recipe)
-    made = combine_files(
-        chosen,
-        Inputs(thetas, fisher or [], head, dataset),
-        output,
-        device=start_torch(threads, device),
-        say=lambda line: typer.echo(line, err=True),
-    )
+    files: dict[str, list[Path]] = {"thetas": thetas}
+    for given in inputs or []:
+        name, _, file = given.partition("=")
+        files.setdefault(name, []).append(Path(file))
+    chosen = parse_recipe(recipe, files)
+    where = start_torch(threads, device)
+    made = combine_files(chosen, output, where, say=lambda line: typer.echo(line, err=True))
+    kind = chosen.options.kind
     typer.echo(
-        f"combine: wrote {output} ({chosen.kind} of {len(thetas)} thetas, identity {made[:12]})",
-        err=True,
+        f"combine: wrote {output} ({kind} of {len(thetas)} thetas, identity {made[:12]})", err=True
     )
 
 
@@ -102,7 +93,7 @@ def fisher(
     threads: Threads = 1,
 ) -> None:
     """Estimate the diagonal Fisher information of a theta, for `wiseft combine`."""
-    from wiseft.combine.files import FisherRequest, fisher_file
+    from wiseft.combine.fisher import FisherRequest, fisher_file
     from wiseft.runtime import start_torch
 
     request = FisherRequest(theta, dataset, split, samples, labels, seed, batch_size)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import torch
 
     from wiseft.config.machine import HowSettings
-    from wiseft.finetune import Way
+    from wiseft.finetune.trainer import Way
 
 Dataset = Annotated[Path, typer.Option(help="Manifest of the dataset whose train split is used.")]
 Settings = Annotated[str, typer.Option(help="Fine-tuning settings, as JSON or @file.yaml.")]
@@ -80,9 +80,9 @@ def finetune(
     A killed run goes on from its state where the same command is given again. Under torchrun, or
     with gpus in --how, several processes share every batch.
     """
-    from wiseft import finetune as stage
     from wiseft.config import FinetuneSettings, parse_settings
     from wiseft.config.machine import HowSettings
+    from wiseft.finetune import stage
 
     chosen = parse_settings(FinetuneSettings, settings)
     outputs = stage.Outputs(theta_1, curve, state, record, tensorboard_dir, features)
@@ -110,10 +110,10 @@ def baseline(
     threads: Threads = 1,
 ) -> None:
     """Train the image tower with a new head from scratch, without any zero-shot model."""
-    from wiseft import finetune as stage
     from wiseft.classifier import architecture_from_json
     from wiseft.config import FinetuneSettings, Preprocessing, parse_settings
     from wiseft.config.machine import HowSettings
+    from wiseft.finetune import stage
 
     chosen = parse_settings(FinetuneSettings, settings)
     pixels = parse_settings(Preprocessing, preprocessing, "--preprocessing")
@@ -136,8 +136,9 @@ def _carry_out(
     threads: int,
 ) -> None:
     """Run a training in this process, in the team that torchrun started, or in a new team."""
-    from wiseft.finetune import Interrupted, Way
     from wiseft.finetune.parallel import launch, team, under_torchrun
+    from wiseft.finetune.resume import Interrupted
+    from wiseft.finetune.trainer import Way
     from wiseft.runtime import start_torch
 
     # Processes of a team share what the one that started them has taken.
@@ -177,7 +178,7 @@ def _traced(train: Callable[..., None], shared: bool) -> Callable[..., None]:
     from torch.distributed.elastic.multiprocessing.errors import record
 
     from wiseft.errors import WiseftError
-    from wiseft.finetune import Interrupted
+    from wiseft.finetune.resume import Interrupted
 
     def told(*arguments: Any) -> None:
         try:

@@ -49,7 +49,7 @@ def search(
     interrupted goes on with the trials that are left.
     """
     from wiseft.config import FinetuneSettings, parse_settings
-    from wiseft.finetune import Interrupted
+    from wiseft.finetune.resume import Interrupted
     from wiseft.finetune.search import SearchOutputs, run_search
     from wiseft.runtime import start_torch
 

@@ -23,8 +23,8 @@ def text_tower(
     Both ends of an interpolation must have it: give the output as theta_0 wherever the fine-tuned
     end is of `loss: contrastive`.
     """
-    from wiseft.finetune.contrastive import add_text_tower
     from wiseft.runtime import check_writable
+    from wiseft.zeroshot.text_tower import add_text_tower
 
     check_writable(output)
     add_text_tower(theta_0, weights, output)

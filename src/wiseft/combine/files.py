@@ -3,74 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from wiseft import plugins
 from wiseft.alphas import format_alpha
-from wiseft.classifier import build_classifier
-from wiseft.combine.fisher import FisherCoefficients, estimate_fisher, open_fisher, save_fisher
-from wiseft.combine.groups import group_alphas
 from wiseft.combine.linear import Coefficients, Combination, ends
-from wiseft.combine.patching import Patched
-from wiseft.combine.recipes import (
-    FisherRecipe,
-    GreedySoupRecipe,
-    GroupsRecipe,
-    LinearRecipe,
-    PatchingRecipe,
-    Recipe,
-    UniformSoupRecipe,
-)
-from wiseft.combine.soups import HELD_OUT, HeldOutAccuracy, greedy_soup, uniform_coefficients
-from wiseft.data.prepared.store import open_manifest, open_split
+from wiseft.combine.recipe import Mixture, Recipe
 from wiseft.errors import WiseftError
-from wiseft.finetune.contrastive import HeadBuilder, Prompts, has_text
-from wiseft.finetune.sampling import draw_subset
 from wiseft.runtime import check_writable
-from wiseft.tensor_file import TENSORS_SUM, LazyTensors, read_file_header
-from wiseft.theta import (
-    StoredTheta,
-    ThetaHeader,
-    check_compatible,
-    check_same_headers,
-    load_theta,
-    make_header,
-    open_theta,
-    save_theta,
-)
-
-
-@dataclass(frozen=True)
-class Inputs:
-    """What a recipe is followed with.
-
-    Attributes:
-        thetas: in the order that the recipe's coefficients have.
-        fishers: Fisher information of each, for `fisher`.
-        head: the theta whose head the result has, for `patching`; None: the first.
-        dataset: manifest of the reference, for `soup-greedy`.
-    """
-
-    thetas: Sequence[Path]
-    fishers: Sequence[Path] = ()
-    head: Path | None = None
-    dataset: Path | None = None
-
-
-@dataclass(frozen=True)
-class _Result:
-    """Tensors, the theta whose header they go with, and what the header says of them."""
-
-    tensors: Mapping[str, Tensor]
-    like: ThetaHeader
-    settings: dict[str, Any] = field(default_factory=dict)
-    parents: dict[str, str] = field(default_factory=dict)
+from wiseft.tensor_file import LazyTensors, examples
+from wiseft.theta import StoredTheta, check_compatible, make_header, open_theta, save_theta
+from wiseft.zeroshot.text_head import HeadBuilder, Prompts, has_text
 
 
 def interpolate_files(theta_0: Path, theta_1: Path, alpha: float | str, output: Path) -> str:
@@ -84,238 +32,56 @@ def interpolate_files(theta_0: Path, theta_1: Path, alpha: float | str, output: 
             broken, or the two are of different architectures, classes or preprocessing.
     """
     alpha = format_alpha(alpha)
-    thetas = _open_compatible([theta_0, theta_1])
-    settings = {
-        "combination": "weight",
-        "alpha": alpha,
-        "coefficients": dict(zip(("theta_0", "theta_1"), ends(alpha), strict=True)),
-    }
-    end = thetas[1].header
-    tensors = _with_head(_combination(thetas, ends(alpha)), end)
-    return _write(output, _Result(tensors, end, settings), thetas, seed=end.seed)
+    mixed = mixture(open_thetas([theta_0, theta_1]), ends(alpha))
+    coefficients = dict(zip(("theta_0", "theta_1"), ends(alpha), strict=True))
+    settings = {"alpha": alpha, "coefficients": coefficients}
+    return _write(output, mixed, settings, seed=mixed.like.seed)
 
 
 def combine_files(
     recipe: Recipe,
-    inputs: Inputs,
     output: Path,
     device: torch.device | str = "cpu",
     say: Callable[[str], None] = lambda line: None,
 ) -> str:
     """Write the theta that a recipe makes of others and return its identity.
 
-    Memory is one tensor of every theta; for a greedy soup two thetas and a model, for thetas with
-    a text tower one whole model. The header is of kind `combined`; it holds the recipe and, as
-    parents, the identity of every input: `theta_0`, `theta_1` and so on.
+    Memory is one tensor of every theta, unless the recipe says otherwise; for thetas with a text
+    tower one whole model. The header is of kind `combined`; it holds the recipe and, as parents,
+    the identity of every input: `theta_0`, `theta_1` and so on.
 
     Args:
-        device: where a greedy soup evaluates its ingredients.
+        device: where a recipe that needs a model runs it.
         say: takes lines about what is done.
 
     Raises:
-        WiseftError: if an input is missing, broken or not one that the recipe takes, or the
-            thetas are of different architectures, classes or preprocessing.
+        WiseftError: if an input is missing or broken, or the thetas are of different
+            architectures, classes or preprocessing.
     """
     check_writable(output)
-    _check_inputs(recipe, inputs)
-    if isinstance(recipe, PatchingRecipe):
-        thetas, result = _patched(recipe, inputs)
-    else:
-        thetas = _open_compatible(inputs.thetas)
-        result = _followed(recipe, inputs, thetas, device, say)
-    seeds = {theta.header.seed for theta in thetas} - {None}
-    settings = {"combination": "weight", "recipe": recipe.model_dump(mode="json")}
-    whole = _Result(result.tensors, result.like, settings | result.settings, result.parents)
-    return _write(output, whole, thetas, seed=seeds.pop() if len(seeds) == 1 else None)
+    options, inputs = recipe
+    mixed: Mixture = plugins.load(plugins.RECIPES, options.kind).apply(options, inputs, device, say)
+    seeds = {theta.header.seed for theta in mixed.thetas} - {None}
+    settings = {"recipe": options.model_dump(mode="json"), **mixed.settings}
+    return _write(output, mixed, settings, seed=seeds.pop() if len(seeds) == 1 else None)
 
 
-@dataclass(frozen=True)
-class FisherRequest:
-    """What Fisher information is estimated from.
-
-    Attributes:
-        samples: how many of the split, drawn by the seed; None: all.
-        labels: `sampled` or `labels`; see `estimate_fisher`.
-        batch_size: samples at once, as far as memory allows.
-    """
-
-    theta: Path
-    dataset: Path
-    split: str
-    samples: int | None
-    labels: str
-    seed: int
-    batch_size: int = 32
-
-
-def fisher_file(
-    request: FisherRequest,
-    output: Path,
-    device: torch.device | str = "cpu",
-    say: Callable[[str], None] = lambda line: None,
-) -> None:
-    """Estimate and write the Fisher information of a theta.
-
-    The header holds the identities of the theta and of the dataset, and the samples.
+def open_thetas(paths: Sequence[Path]) -> list[StoredTheta]:
+    """Return thetas that can be combined.
 
     Raises:
-        WiseftError: if an input is missing or broken, the dataset has other classes than the
-            theta, or there are fewer samples than are asked for.
+        WiseftError: naming the files, if they are of different architectures, classes or
+            preprocessing, or one is missing or broken.
     """
-    check_writable(output)
-    theta = load_theta(request.theta)
-    manifest = open_manifest(request.dataset)
-    if manifest.class_names != theta.header.class_names:
-        raise WiseftError(
-            f"dataset {manifest.dataset} has other classes than {request.theta}; give the "
-            "reference that its head is of"
-        )
-    split = open_split(manifest.path, request.split, int(theta.header.preprocessing["size"]))
-    if request.samples is not None and request.samples > len(split):
-        raise WiseftError(
-            f"{request.samples} samples are asked for, but {manifest.dataset}, split "
-            f"{split.name}, has {len(split)}; lower the number or leave it out"
-        )
-    indices = draw_subset(len(split), request.samples, request.seed)
-    start = time.perf_counter()
-    fisher = estimate_fisher(
-        build_classifier(theta.header, theta.tensors).to(device),
-        split,
-        labels=request.labels,
-        seed=request.seed,
-        indices=indices,
-        batch_size=request.batch_size,
-    )
-    about = {
-        "theta": theta.identity,
-        "dataset": manifest.dataset,
-        "manifest": manifest.identity([split.name]),
-        "split": split.name,
-        "samples": len(indices),
-        "labels": request.labels,
-        "seed": request.seed,
-    }
-    save_fisher(output, fisher, about)
-    rate = len(indices) / (time.perf_counter() - start)
-    say(f"fisher: wrote {output} ({len(indices)} samples, {rate:.1f} samples/s)")
-
-
-def _followed(
-    recipe: Recipe,
-    inputs: Inputs,
-    thetas: list[StoredTheta],
-    device: torch.device | str,
-    say: Callable[[str], None],
-) -> _Result:
-    if isinstance(recipe, GreedySoupRecipe):
-        return _greedy(inputs, thetas, device, say)
-    parents = {}
-    coefficients: Coefficients
-    if isinstance(recipe, LinearRecipe):
-        coefficients = recipe.coefficients
-    elif isinstance(recipe, UniformSoupRecipe):
-        coefficients = uniform_coefficients(len(thetas))
-    elif isinstance(recipe, GroupsRecipe):
-        alphas = group_alphas(thetas[0].tensors, recipe.alphas)
-        coefficients = {name: ends(alpha) for name, alpha in alphas.items()}
-    elif isinstance(recipe, FisherRecipe):
-        parents = {
-            f"fisher_{i}": read_file_header(path, "Fisher information")[TENSORS_SUM]
-            for i, path in enumerate(inputs.fishers)
-        }
-        coefficients = FisherCoefficients(
-            [
-                open_fisher(path, theta.identity)
-                for path, theta in zip(inputs.fishers, thetas, strict=True)
-            ],
-            list(thetas[0].tensors),
-            recipe.coefficients or uniform_coefficients(len(thetas)),
-            recipe.floor,
-        )
-    like = thetas[-1].header
-    return _Result(_with_head(_combination(thetas, coefficients), like), like, parents=parents)
-
-
-def _greedy(
-    inputs: Inputs,
-    thetas: list[StoredTheta],
-    device: torch.device | str,
-    say: Callable[[str], None],
-) -> _Result:
-    assert inputs.dataset is not None
-    manifest = open_manifest(inputs.dataset)
-    like = thetas[-1].header
-    accuracy = HeldOutAccuracy(manifest, like, device)
-    stored = [theta.tensors for theta in thetas]
-    builder = HeadBuilder(like, device) if has_text(stored[0]) else None
-    soup = greedy_soup(
-        stored,
-        accuracy,
-        finish=(lambda mean: mean | builder.head(mean)) if builder else lambda mean: mean,
-        say=say,
-    )
-    settings = {
-        "ingredients": soup.ingredients,
-        "accuracies": soup.accuracies,
-        "accuracy": soup.accuracy,
-        "held_out": {
-            "dataset": manifest.dataset,
-            "split": HELD_OUT,
-            "samples": accuracy.samples,
-            "identity": manifest.identity([HELD_OUT]),
-        },
-    }
-    return _Result(soup.tensors, like, settings, {"dataset": manifest.sha256})
-
-
-def _patched(recipe: PatchingRecipe, inputs: Inputs) -> tuple[list[StoredTheta], _Result]:
-    thetas = [open_theta(path) for path in inputs.thetas]
-    head = open_theta(inputs.head) if inputs.head else thetas[0]
-    others = zip([*inputs.thetas, inputs.head or inputs.thetas[0]], [*thetas, head], strict=True)
-    for path, theta in others:
-        with _naming(inputs.thetas[0], path):
-            names = ("architecture", "preprocessing")  # tasks have classes of their own
-            check_same_headers(thetas[0].header, theta.header, names)
-    tensors = [theta.tensors for theta in thetas]
-    alpha = recipe.alpha[0] if len(recipe.alpha) == 1 else recipe.alpha
-    patched = Patched(tensors[0], tensors[1:], alpha, head.tensors)
-    return thetas, _Result(patched, head.header, parents={"head": head.identity})
-
-
-def _check_inputs(recipe: Recipe, inputs: Inputs) -> None:
-    """Check that there is all that a recipe takes, and nothing that it does not."""
-    kind, n = recipe.kind, len(inputs.thetas)
-    if n < 2:
-        raise WiseftError(f"{kind} combines at least two thetas, but {n or 'none'} was given")
-    if kind == "groups" and n != 2:
-        raise WiseftError(f"groups interpolates between two thetas, but {n} were given")
-    wanted = {
-        "--fisher": (bool(inputs.fishers), kind == "fisher", "fisher"),
-        "--head": (inputs.head is not None, None if kind == "patching" else False, "patching"),
-        "--dataset": (inputs.dataset is not None, kind == "soup-greedy", "soup-greedy"),
-    }
-    for option, (given, needed, of) in wanted.items():
-        if needed and not given:
-            raise WiseftError(f"{kind} needs {option}, but it was not given")
-        if given and needed is False:
-            raise WiseftError(f"{option} is for {of}, but the recipe is {kind}; leave it out")
-    if kind == "fisher" and len(inputs.fishers) != n:
-        raise WiseftError(
-            f"{n} thetas but {len(inputs.fishers)} Fisher files were given; give one for each "
-            "theta, in their order"
-        )
-
-
-def _open_compatible(paths: Sequence[Path]) -> list[StoredTheta]:
     thetas = [open_theta(path) for path in paths]
     for path, theta in zip(paths[1:], thetas[1:], strict=True):
-        with _naming(paths[0], path):
+        with naming(paths[0], path):
             check_compatible(thetas[0], theta)
     return thetas
 
 
 @contextlib.contextmanager
-def _naming(first: Path, second: Path) -> Iterator[None]:
+def naming(first: Path, second: Path) -> Iterator[None]:
     """Put the names of two files before what is wrong with them."""
     try:
         yield
@@ -323,39 +89,29 @@ def _naming(first: Path, second: Path) -> Iterator[None]:
         raise WiseftError(f"{first} and {second}: {error}") from None
 
 
-def _combination(thetas: list[StoredTheta], coefficients: Coefficients) -> Combination:
-    return Combination([theta.tensors for theta in thetas], coefficients)
+def mixture(
+    thetas: list[StoredTheta],
+    coefficients: Coefficients,
+    parents: Mapping[str, str] | None = None,
+) -> Mixture:
+    """Return the combination of thetas, with the head that follows from its text tower, if any.
+
+    Args:
+        coefficients: as `Combination` takes them.
+        parents: what identifies other inputs, by their names in the header.
+
+    Raises:
+        WiseftError: as `Combination` does.
+    """
+    like = thetas[-1].header
+    mixed = Combination([theta.tensors for theta in thetas], coefficients)
+    follows = mixed.copied is None and has_text(mixed)
+    tensors = Overlaid(mixed, HeadBuilder(like).head(mixed)) if follows else mixed
+    return Mixture(tensors, thetas, like, parents=dict(parents or {}))
 
 
-def _write(output: Path, result: _Result, thetas: list[StoredTheta], seed: int | None) -> str:
-    like, settings = result.like, result.settings
-    if has_text(result.tensors):
-        with contextlib.suppress(WiseftError):  # a header that says nothing of prompts
-            settings = settings | {"prompts": Prompts.of(like).settings()}
-    parents = {f"theta_{place}": theta.identity for place, theta in enumerate(thetas)}
-    header = make_header(
-        "combined",
-        "combine",
-        architecture=like.architecture,
-        preprocessing=like.preprocessing,
-        class_names=like.class_names,
-        parents=parents | result.parents,
-        seed=seed,
-        settings=settings,
-        never_predicted=like.never_predicted,
-    )
-    return save_theta(output, result.tensors, header)
-
-
-def _with_head(mixture: Combination, header: ThetaHeader) -> Mapping[str, Tensor]:
-    """Return a mixture of thetas with the head that follows from its text tower, if it has one."""
-    if mixture.copied is not None or not has_text(mixture):
-        return mixture
-    return _Overlaid(mixture, HeadBuilder(header).head(mixture))
-
-
-class _Overlaid(LazyTensors):
-    """Tensors of which some are replaced by others."""
+class Overlaid(LazyTensors):
+    """Tensors of which some are replaced by others, and to which others are added."""
 
     def __init__(self, below: LazyTensors, above: Mapping[str, Tensor]):
         self._below, self._above = below, above
@@ -366,4 +122,47 @@ class _Overlaid(LazyTensors):
     @property
     def shapes(self) -> Mapping[str, Tensor]:
         """An example of every tensor."""
-        return {**self._below.shapes, **self._above}
+        return {**self._below.shapes, **examples(self._above)}
+
+
+class Part(LazyTensors):
+    """The tensors whose names begin with a prefix, or those whose names do not."""
+
+    def __init__(self, tensors: Mapping[str, Tensor], prefix: str, without: bool = False):
+        self._tensors = tensors
+        self._shapes = {
+            name: tensor
+            for name, tensor in examples(tensors).items()
+            if name.startswith(prefix) != without
+        }
+
+    @property
+    def shapes(self) -> Mapping[str, Tensor]:
+        """An example of every tensor."""
+        return self._shapes
+
+    def __getitem__(self, name: str) -> Tensor:
+        if name not in self._shapes:
+            raise KeyError(name)
+        return self._tensors[name]
+
+
+def _write(output: Path, mixed: Mixture, settings: dict[str, Any], seed: int | None) -> str:
+    like = mixed.like
+    settings = {"combination": "weight", **settings}
+    if has_text(mixed.tensors):
+        with contextlib.suppress(WiseftError):  # a header that says nothing of prompts
+            settings["prompts"] = Prompts.of(like).settings()
+    parents = {f"theta_{place}": theta.identity for place, theta in enumerate(mixed.thetas)}
+    header = make_header(
+        "combined",
+        "combine",
+        architecture=like.architecture,
+        preprocessing=like.preprocessing,
+        class_names=like.class_names,
+        parents=parents | mixed.parents,
+        seed=seed,
+        settings=settings,
+        never_predicted=like.never_predicted,
+    )
+    return save_theta(output, mixed.tensors, header)

@@ -1,12 +1,10 @@
-"""Diagonal Fisher information, and merging weighted by it (Matena and Raffel 2022).
-
-Elements of the weights that a model's predictions depend on more count for more in the mean. The
-authors' code has it beside the paper's method, with the same floor.
-"""
+"""Diagonal Fisher information, by which the recipe `fisher` weights the elements of thetas."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,18 +15,89 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from wiseft.classifier import ImageClassifier
+from wiseft.classifier import ImageClassifier, build_classifier
 from wiseft.combine.ensembles import uniforms
-from wiseft.combine.linear import Coefficient, check_finite
-from wiseft.data.prepared.store import Split, batches
+from wiseft.combine.linear import check_finite
+from wiseft.data.prepared.store import Split, batches, open_manifest, open_split
+from wiseft.data.subset import draw_subset
 from wiseft.errors import WiseftError
+from wiseft.runtime import check_writable
 from wiseft.tensor_file import StoredTensors, open_tensors, tensor_writer
-
-FLOOR = 1e-8
-"""The least that an element counts, so that one that no sample depends on has a mean too."""
+from wiseft.theta import load_theta
 
 SAMPLED, LABELS = "sampled", "labels"
 KIND = "fisher"
+
+
+@dataclass(frozen=True)
+class FisherRequest:
+    """What Fisher information is estimated from.
+
+    Attributes:
+        samples: how many of the split, drawn by the seed; None: all.
+        labels: `sampled` or `labels`; see `estimate_fisher`.
+        batch_size: samples at once, as far as memory allows.
+    """
+
+    theta: Path
+    dataset: Path
+    split: str
+    samples: int | None
+    labels: str
+    seed: int
+    batch_size: int = 32
+
+
+def fisher_file(
+    request: FisherRequest,
+    output: Path,
+    device: torch.device | str = "cpu",
+    say: Callable[[str], None] = lambda line: None,
+) -> None:
+    """Estimate and write the Fisher information of a theta.
+
+    The header holds the identities of the theta and of the dataset, and the samples.
+
+    Raises:
+        WiseftError: if an input is missing or broken, the dataset has other classes than the
+            theta, or there are fewer samples than are asked for.
+    """
+    check_writable(output)
+    theta = load_theta(request.theta)
+    manifest = open_manifest(request.dataset)
+    if manifest.class_names != theta.header.class_names:
+        raise WiseftError(
+            f"dataset {manifest.dataset} has other classes than {request.theta}; give the "
+            "reference that its head is of"
+        )
+    split = open_split(manifest.path, request.split, int(theta.header.preprocessing["size"]))
+    if request.samples is not None and request.samples > len(split):
+        raise WiseftError(
+            f"{request.samples} samples are asked for, but {manifest.dataset}, split "
+            f"{split.name}, has {len(split)}; lower the number or leave it out"
+        )
+    indices = draw_subset(len(split), request.samples, request.seed)
+    start = time.perf_counter()
+    fisher = estimate_fisher(
+        build_classifier(theta.header, theta.tensors).to(device),
+        split,
+        labels=request.labels,
+        seed=request.seed,
+        indices=indices,
+        batch_size=request.batch_size,
+    )
+    about = {
+        "theta": theta.identity,
+        "dataset": manifest.dataset,
+        "manifest": manifest.identity([split.name]),
+        "split": split.name,
+        "samples": len(indices),
+        "labels": request.labels,
+        "seed": request.seed,
+    }
+    save_fisher(output, fisher, about)
+    rate = len(indices) / (time.perf_counter() - start)
+    say(f"fisher: wrote {output} ({len(indices)} samples, {rate:.1f} samples/s)")
 
 
 def estimate_fisher(
@@ -93,84 +162,6 @@ def draw_labels(logits: Tensor, numbers: Tensor) -> Tensor:
     # Rounding may leave the last end below one; it is never below a number times itself.
     wanted = numbers.to(logits.device)[:, None] * ends[:, -1:]
     return torch.searchsorted(ends, wanted, right=True)[:, 0]
-
-
-class FisherCoefficients(Mapping[str, Sequence[Coefficient]]):
-    """What `combine` multiplies each element with: c_i F_i / sum_j c_j F_j.
-
-    Tensors without Fisher information (BatchNorm's statistics) are combined linearly. Equal
-    Fisher information gives the linear combination.
-
-    Args:
-        fishers: Fisher information of each theta.
-        names: of all tensors of a theta.
-        coefficients: one a theta, at least 0, that sum to 1.
-        floor: the least that an element counts.
-
-    Raises:
-        WiseftError: if the numbers disagree, the coefficients are no weights, Fisher information
-            is of another architecture or (when asked for) not finite or negative.
-    """
-
-    def __init__(
-        self,
-        fishers: Sequence[Mapping[str, Tensor]],
-        names: Sequence[str],
-        coefficients: Sequence[float],
-        floor: float = FLOOR,
-    ):
-        if len(fishers) != len(coefficients):
-            raise WiseftError(
-                f"{len(fishers)} Fisher files but {len(coefficients)} coefficients; give one of "
-                "each for every theta"
-            )
-        if not all(c >= 0 for c in coefficients) or abs(sum(coefficients) - 1) > 1e-6:
-            raise WiseftError(
-                f"the coefficients {list(coefficients)} must be at least 0 and sum to 1"
-            )
-        for place, fisher in enumerate(fishers):
-            differing = fishers[0].keys() ^ fisher.keys()
-            if wrong := sorted(differing | (fisher.keys() - set(names))):
-                raise WiseftError(
-                    f"Fisher information {place} is of another architecture: {wrong[0]} is not in "
-                    "it, in another's, or in the thetas"
-                )
-        self._fishers = fishers
-        self._names = dict.fromkeys(names)
-        self._coefficients = list(coefficients)
-        self._floor = floor
-
-    def __getitem__(self, name: str) -> Sequence[Coefficient]:
-        if name not in self._fishers[0] or 1.0 in self._coefficients:
-            return self._coefficients
-        weighted = [
-            coefficient * self._floored(fisher[name], name).double()
-            for coefficient, fisher in zip(self._coefficients, self._fishers, strict=True)
-        ]
-        if len({each.shape for each in weighted}) != 1:
-            shapes = [tuple(each.shape) for each in weighted]
-            raise WiseftError(
-                f"Fisher information of {name} has the shapes {shapes}; estimate anew"
-            )
-        total = torch.stack(weighted).sum(dim=0)
-        shares = [(each / total).float() for each in weighted]
-        # (1 - a, a) exactly is what `combine` interpolates between.
-        return [1.0 - shares[1], shares[1]] if len(shares) == 2 else shares
-
-    def _floored(self, fisher: Tensor, name: str) -> Tensor:
-        check_finite(fisher, f"Fisher information of {name}")
-        if bool((fisher < 0).any()):
-            raise WiseftError(f"Fisher information of {name} is negative; estimate it again")
-        return fisher.clamp(min=self._floor)
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._names
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._names)
-
-    def __len__(self) -> int:
-        return len(self._names)
 
 
 def save_fisher(path: Path, fisher: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:

@@ -11,9 +11,9 @@ from wiseft.alphas import format_alpha
 from wiseft.classifier import ImageClassifier, classifier_tensors
 from wiseft.combine.linear import check_finite, ends, interpolate
 from wiseft.errors import WiseftError
-from wiseft.finetune.contrastive import HeadBuilder, has_text
 from wiseft.theta import ThetaHeader, check_same_tensors
 from wiseft.towers import TEXT
+from wiseft.zeroshot.text_head import HeadBuilder, has_text
 
 
 class Interpolator:

@@ -1,6 +1,6 @@
 """The configuration: typed models, the catalogue of entries, and every path of an artifact."""
 
-from wiseft.config.catalogue import Catalogue, UnknownName, load_config
+from wiseft.config.catalogue import Catalogue, load_config
 from wiseft.config.datasets import (
     DatasetEntry,
     HeldOutDraw,
@@ -16,7 +16,6 @@ from wiseft.config.entries import (
     PromptsEntry,
 )
 from wiseft.config.experiment import (
-    FIGURES,
     Baselines,
     Bootstrap,
     Estimate,
@@ -25,6 +24,7 @@ from wiseft.config.experiment import (
     HeldOut,
 )
 from wiseft.config.files import NpmPackage, SourceFile
+from wiseft.config.folder import UnknownName
 from wiseft.config.loading import parse_settings
 from wiseft.config.machine import Config
 from wiseft.config.methods import FinetuneSettings, MethodEntry
@@ -32,7 +32,6 @@ from wiseft.config.paths import run_name, split_run_name
 from wiseft.config.runs import Run, experiment_runs, model_names, theta_1_of, trains
 
 __all__ = [
-    "FIGURES",
     "Baselines",
     "Bootstrap",
     "Catalogue",

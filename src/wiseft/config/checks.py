@@ -6,17 +6,17 @@ from collections.abc import Callable
 from functools import partial
 from typing import TypeVar
 
-from wiseft.config.catalogue import Catalogue, UnknownName
 from wiseft.config.dataset_checks import dataset_problems
 from wiseft.config.datasets import DatasetEntry
 from wiseft.config.experiment import ExperimentEntry
+from wiseft.config.folder import ConfigFolder, UnknownName
 from wiseft.config.methods import FinetuneSettings
 from wiseft.errors import WiseftError
 
 T = TypeVar("T")
 
 
-def experiment_problems(experiment: ExperimentEntry, catalogue: Catalogue) -> list[str]:
+def experiment_problems(experiment: ExperimentEntry, catalogue: ConfigFolder) -> list[str]:
     """Return a sentence for every problem of an experiment; none if all it names fits."""
     source = catalogue.folder / "experiments" / f"{experiment.experiment}.yaml"
     check = _Check(experiment, catalogue, str(source))
@@ -29,7 +29,7 @@ def experiment_problems(experiment: ExperimentEntry, catalogue: Catalogue) -> li
 class _Check:
     """Collects problems; an unknown name is reported with the key that gives it."""
 
-    def __init__(self, experiment: ExperimentEntry, catalogue: Catalogue, source: str) -> None:
+    def __init__(self, experiment: ExperimentEntry, catalogue: ConfigFolder, source: str) -> None:
         self.experiment = experiment
         self.catalogue = catalogue
         self.source = source

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from functools import partial
 
-from wiseft.config.catalogue import Catalogue, UnknownName
 from wiseft.config.datasets import DatasetEntry, ViewSettings
+from wiseft.config.folder import ConfigFolder, UnknownName
 from wiseft.config.layouts import CsvOptions, check_options
 from wiseft.errors import WiseftError
 
 
-def dataset_problems(entry: DatasetEntry, catalogue: Catalogue) -> list[str]:
+def dataset_problems(entry: DatasetEntry, catalogue: ConfigFolder) -> list[str]:
     """Return a sentence for every problem of a dataset; none if all it names is there and fits.
 
     Args:
@@ -39,14 +39,14 @@ def dataset_problems(entry: DatasetEntry, catalogue: Catalogue) -> list[str]:
     return found
 
 
-def check_dataset(name: str, catalogue: Catalogue) -> None:
+def check_dataset(name: str, catalogue: ConfigFolder) -> None:
     """Raise WiseftError with a line for every problem of a dataset."""
     problems = dataset_problems(catalogue.dataset(name), catalogue)
     if problems:
         raise WiseftError("\n".join(problems))
 
 
-def _label_map(entry: DatasetEntry, catalogue: Catalogue) -> None:
+def _label_map(entry: DatasetEntry, catalogue: ConfigFolder) -> None:
     """Check that the reference of the label map is there and has the classes."""
     assert entry.label_map is not None
     where = f"{catalogue.folder / 'datasets' / entry.name}.yaml: label_map.reference is"

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
+from wiseft import plugins
 from wiseft.alphas import format_alpha, parse_alphas
 from wiseft.config.base import (
     NAME_PATTERN,
@@ -18,20 +19,13 @@ from wiseft.config.base import (
     SomeNames,
     distinct,
 )
+from wiseft.config.loading import suggest
 from wiseft.errors import WiseftError
 
-Draw = Literal[
-    "robustness",
-    "landscape",
-    "scatter",
-    "gains",
-    "tradeoff",
-    "bars",
-    "diversity",
-    "overrides",
-]
-FIGURES: tuple[str, ...] = get_args(Draw)
-"""Names that a figure's `draw` may have; the figures stage registers a function for each."""
+if TYPE_CHECKING:
+    Draw = str
+else:
+    Draw = Literal[plugins.names(plugins.DRAWINGS)]
 
 ZERO_SHOT = "zero-shot"
 """Stands for the zero-shot model where methods are named."""
@@ -222,6 +216,7 @@ class ExperimentEntry(Entry):
     @model_validator(mode="after")
     def _check(self) -> Self:
         problems = [
+            *self._figure_problems(),
             *self._training_problems(),
             *self._selection_problems(),
             *self._average_problems(),
@@ -295,6 +290,24 @@ class ExperimentEntry(Entry):
                     f"figures.{name}.options.average is {average}, but must be one of averages: "
                     f"{', '.join(self.averages) or 'there are none'}"
                 )
+        return problems
+
+    def _figure_problems(self) -> list[str]:
+        """Find options that a drawing does not have, or needs; it checks their values itself."""
+        problems = []
+        for name, figure in self.figures.items():
+            known, given = plugins.drawing_options(figure.draw), figure.options
+            problems += [
+                f"figures.{name}.options: {figure.draw} has no option `{key}`; "
+                f"{suggest(key, known)}"
+                for key in given
+                if key not in known
+            ]
+            problems += [
+                f"figures.{name}.options: {figure.draw} needs the option `{key}`"
+                for key, needed in known.items()
+                if needed and key not in given
+            ]
         return problems
 
     def _alpha_problems(self) -> list[str]:

@@ -49,7 +49,7 @@ def _whole_batches(settings: FinetuneSettings, model: str, catalogue: Catalogue)
     """Return why a training needs whole batches; empty where it does not, or it is not known."""
     if settings.trainable == "head":
         return ""
-    if settings.loss == "contrastive":
+    if not settings.objective.separable:
         return "its loss compares all samples of a batch with each other"
     if settings.batch_norm == "train" and _is_resnet(model, catalogue):
         return "with batch_norm: train the statistics are those of a batch"

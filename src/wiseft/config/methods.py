@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Annotated, Any, Literal, Self
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -16,7 +16,24 @@ from pydantic import (
     model_validator,
 )
 
-from wiseft.config.base import Beta, Count, Entry, Fraction, Name, NonNegative, Positive
+from wiseft import plugins
+from wiseft.config.base import (
+    Beta,
+    Count,
+    Entry,
+    Fraction,
+    Name,
+    NonNegative,
+    ObjectiveOptions,
+    Positive,
+)
+from wiseft.config.loading import validate
+from wiseft.errors import WiseftError
+
+if TYPE_CHECKING:
+    Loss = str
+else:
+    Loss = Literal[plugins.names(plugins.OBJECTIVES)]
 
 
 class EarlyStopping(Entry):
@@ -160,11 +177,14 @@ class FinetuneSettings(Entry):
     optimiser: Literal["adamw", "adam", "sgd"] = Field(
         "adamw", description="`sgd` has a momentum of 0.9."
     )
-    loss: Literal["cross-entropy", "sigmoid", "contrastive"] = Field(
+    loss: Loss = Field(
         "cross-entropy",
         description="`sigmoid`: a binary cross-entropy for every class; `contrastive`: both towers "
         "are trained with CLIP's loss on images and prompts of their classes, and the head follows "
         "from the text tower.",
+    )
+    loss_options: dict[str, Any] = Field(
+        {}, description="Options of the loss, which its file in `finetune/objectives` says."
     )
     l1: NonNegative = Field(
         0.0, description="Coefficient of the L1 norm of the head's weight; 0: off."
@@ -208,9 +228,18 @@ class FinetuneSettings(Entry):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        for sentence in _conflicts(self):
-            raise ValueError(sentence)
+        try:
+            for sentence in _conflicts(self):
+                raise ValueError(sentence)
+        except WiseftError as error:
+            raise ValueError(str(error)) from None
         return self
+
+    @property
+    def objective(self) -> ObjectiveOptions:
+        """The options of the loss. Raises WiseftError if they are not those that it takes."""
+        model: type[ObjectiveOptions] = plugins.load(plugins.OBJECTIVES, self.loss).Options
+        return validate(model, self.loss_options, "loss_options")
 
 
 FIRST_KEYS = frozenset(
@@ -239,7 +268,7 @@ FIRST_KEYS = frozenset(
 
 def _conflicts(settings: FinetuneSettings) -> Iterator[str]:
     """Yield a sentence for every pair of settings that makes no sense."""
-    head, contrastive = settings.trainable == "head", settings.loss == "contrastive"
+    head, objective = settings.trainable == "head", settings.objective
     if head and settings.init == "random":
         yield (
             "trainable is head and init is random, but a linear classifier must start from "
@@ -247,7 +276,7 @@ def _conflicts(settings: FinetuneSettings) -> Iterator[str]:
         )
     if settings.init == "random":
         needed = _changed(settings, ("l2_to_start", "distillation", "head_init", "linear_probe"))
-        for key in [*needed, "loss"] if contrastive else needed:
+        for key in [*needed, "loss"] if objective.trains_text else needed:
             yield f"{key} is given and init is random, but {key} needs a zero-shot model"
     if settings.train_samples and settings.samples_per_class:
         yield (
@@ -262,15 +291,11 @@ def _conflicts(settings: FinetuneSettings) -> Iterator[str]:
         yield "search is given with ema or early_stopping, but its trials are trained to their end"
     if settings.ema and settings.early_stopping:
         yield "ema and early_stopping are both given, but each says which weights theta_1 has"
-    if settings.loss != "cross-entropy":
-        for key in _changed(settings, ("label_smoothing", "distillation")):
-            yield f"{key} is given and loss is {settings.loss}, but it is for loss: cross-entropy"
-    if contrastive:
-        for key in _changed(settings, ("trainable", "l1", "head_init", "linear_probe")):
-            yield f"{key} is given and loss is contrastive, whose head follows from the text tower"
+    for key in _changed(settings, objective.refused):
+        yield f"{key} is given and loss is {settings.loss}, {objective.refused[key]}"
 
 
-def _changed(settings: FinetuneSettings, keys: tuple[str, ...]) -> list[str]:
+def _changed(settings: FinetuneSettings, keys: Iterable[str]) -> list[str]:
     fields = FinetuneSettings.model_fields
     return [key for key in keys if getattr(settings, key) != fields[key].default]
 

@@ -18,6 +18,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic.json_schema import GenerateJsonSchema
 
+from wiseft import plugins
 from wiseft.config.catalogue import Catalogue
 from wiseft.config.datasets import DatasetEntry
 from wiseft.config.datasets_page import datasets_page
@@ -112,7 +113,7 @@ def readme(catalogue: Catalogue) -> str:
         parts.append(f"## {heading}: `{file}`\n\n{_doc(model)}\n\n{_table(model)}")
         if model is DatasetEntry:
             parts.append(_layouts())
-    return "\n".join(parts)
+    return "\n".join([*parts, _recipes()])
 
 
 def generated_files(root: Path) -> dict[Path, str]:
@@ -142,6 +143,25 @@ def _layouts() -> str:
     for layout, model in LAYOUTS.items():
         table = _table(model) if model.model_fields else ""
         parts.append(f"### `{layout}`\n\n{_doc(model)}\n\n{table}".rstrip("\n") + "\n")
+    return "\n".join(parts)
+
+
+RECIPE_INTRODUCTION = """\
+## Recipes of `wiseft combine`
+
+A recipe is given with `--recipe`: a key `kind` and the options below. Of its inputs, `thetas` are
+the arguments of the command, others are given with `--input NAME=FILE`.
+"""
+
+
+def _recipes() -> str:
+    parts = [RECIPE_INTRODUCTION]
+    for name in plugins.names(plugins.RECIPES):
+        module = plugins.load(plugins.RECIPES, name)
+        about = " ".join((module.__doc__ or "").split("\n\n")[0].split())
+        options, inputs = _table(module.Options), _table(module.Inputs)
+        inputs = inputs.replace("| key |", "| input |", 1)
+        parts.append(f"### `{name}`\n\n{about}\n\n{options}\n{inputs}")
     return "\n".join(parts)
 
 
@@ -228,6 +248,7 @@ def _type(annotation: Any, metadata: typing.Sequence[Any] = ()) -> str:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return "keys below"
     plain = {str: "text", int: "integer", float: "number", bool: "true, false", Any: "any value"}
+    plain[Path] = "file"
     name = plain.get(annotation, "null")
     return name + (_bounds(metadata) if annotation in (int, float) else "")
 

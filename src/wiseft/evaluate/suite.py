@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from wiseft.alphas import parse_alphas
-from wiseft.combine import uniforms
+from wiseft.combine.ensembles import uniforms
 from wiseft.data.prepared.index import OTHER_LABELS
 from wiseft.data.prepared.store import Manifest, Split, batches, open_manifest, open_split
 from wiseft.errors import WiseftError

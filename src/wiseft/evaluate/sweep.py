@@ -10,11 +10,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from wiseft.classifier import ImageClassifier, build_classifier, mask_logits
-from wiseft.combine import Interpolator, combine_logits, random_ensemble, softmax_ensemble
-from wiseft.combine.linear import ends
+from wiseft.combine.ensembles import random_ensemble, softmax_ensemble
+from wiseft.combine.interpolator import Interpolator
+from wiseft.combine.linear import combine_logits, ends
 from wiseft.errors import WiseftError
-from wiseft.finetune.contrastive import has_text
 from wiseft.theta import Theta, check_compatible
+from wiseft.zeroshot.text_head import has_text
 
 WEIGHT, OUTPUT, SOFTMAX, RANDOM = "weight", "output", "softmax", "random"
 COMBINATIONS = (WEIGHT, OUTPUT, SOFTMAX, RANDOM)

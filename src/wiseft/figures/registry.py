@@ -1,4 +1,4 @@
-"""All figures by name, and the one way to draw and to save them."""
+"""The one way to draw and to save a figure."""
 
 from __future__ import annotations
 
@@ -9,34 +9,13 @@ from typing import Any, get_type_hints
 
 import pandas as pd
 from matplotlib.figure import Figure
-from pydantic import BaseModel, ConfigDict, create_model
+from pydantic import ConfigDict, create_model
 
+from wiseft import plugins
 from wiseft.config.loading import validate
 from wiseft.errors import WiseftError
-from wiseft.figures import (
-    bars,
-    diversity,
-    gains,
-    landscape,
-    overrides,
-    robustness,
-    scatter,
-    tradeoff,
-)
 from wiseft.figures.style import Style, paper_style
 from wiseft.io import atomic_path
-
-FIGURES: dict[str, Callable[..., Figure]] = {
-    "robustness": robustness.draw,
-    "landscape": landscape.draw,
-    "scatter": scatter.draw,
-    "gains": gains.draw,
-    "tradeoff": tradeoff.draw,
-    "bars": bars.draw,
-    "diversity": diversity.draw,
-    "overrides": overrides.draw,
-}
-NAMES = tuple(FIGURES)
 
 # No format may hold a date: the same table gives the same bytes.
 METADATA: dict[str, dict[str, Any]] = {
@@ -58,7 +37,7 @@ def draw_figure(
 
     Args:
         name: the figure's name, for messages, e.g. `robustness-natural`.
-        draw: the drawing, one of `NAMES`.
+        draw: the drawing, a file of `wiseft.figures.drawings`.
         table: the tidy table.
         style: from :func:`wiseft.figures.style.paper_style`, which must be active.
         options: keyword arguments of the drawing.
@@ -69,23 +48,18 @@ def draw_figure(
         WiseftError: with the figure's name, if the drawing or an option is unknown or the table
             lacks what the figure shows.
     """
-    if draw not in FIGURES:
-        raise WiseftError(
-            f"figure {name}: there is no drawing {draw!r}; choose one of {', '.join(NAMES)}"
-        )
-    function = FIGURES[draw]
-    model = _options_model(function)
-    taken = {key: value for key, value in (context or {}).items() if key in model.model_fields}
-    settings = validate(model, {**taken, **options}, f"options of figure {name}")
-    chosen = {key: getattr(settings, key) for key in settings.model_fields_set}
     try:
-        return function(table, style, **chosen)
+        function = plugins.load(plugins.DRAWINGS, draw).draw
+        figure: Figure = function(table, style, **_options(function, options, context or {}))
+        return figure
     except WiseftError as error:
         raise WiseftError(f"figure {name}: {error}") from error
 
 
-def _options_model(function: Callable[..., Figure]) -> type[BaseModel]:
-    """Return a model of a drawing's keyword-only parameters, from its signature."""
+def _options(
+    function: Callable[..., Figure], options: Mapping[str, Any], context: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the options, checked against a drawing's keyword-only parameters."""
     hints = get_type_hints(function)
     fields: dict[str, Any] = {
         parameter.name: (
@@ -95,7 +69,10 @@ def _options_model(function: Callable[..., Figure]) -> type[BaseModel]:
         for parameter in inspect.signature(function).parameters.values()
         if parameter.kind is parameter.KEYWORD_ONLY
     }
-    return create_model("FigureOptions", __config__=ConfigDict(extra="forbid"), **fields)
+    model = create_model("FigureOptions", __config__=ConfigDict(extra="forbid"), **fields)
+    taken = {key: value for key, value in context.items() if key in fields}
+    settings = validate(model, {**taken, **options}, "options")
+    return {key: getattr(settings, key) for key in settings.model_fields_set}
 
 
 def save_figure(figure: Figure, paths: Iterable[Path]) -> None:

@@ -11,7 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from wiseft.classifier import ImageClassifier
 from wiseft.config.machine import HowSettings
 from wiseft.errors import WiseftError
-from wiseft.finetune.contrastive import TwoTowers
+from wiseft.finetune.two_towers import TwoTowers
 
 
 def prepare_model(model: ImageClassifier | TwoTowers, how: HowSettings) -> None:

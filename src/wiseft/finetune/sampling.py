@@ -10,10 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wiseft.config import FinetuneSettings
+from wiseft.data.subset import draw_subset
 from wiseft.errors import WiseftError
 
-# Separate streams of random numbers, so that e.g. the order says nothing about the subset.
-_SUBSET, _ORDER, _POLARITY, _STEP, _AUGMENT, _SHOTS, _SEARCH, _HALVES = range(8)
+# Separate streams of random numbers, so that e.g. the order says nothing about the subset, whose
+# stream is 0 (`wiseft.data.subset`).
+_ORDER, _POLARITY, _STEP, _AUGMENT, _SHOTS, _SEARCH, _HALVES = range(1, 8)
 
 
 def draw_samples(
@@ -69,30 +71,6 @@ def draw_per_class(labels: NDArray[np.int64], size: int, seed: int) -> NDArray[n
             )
         drawn.append(np.random.default_rng([_SHOTS, seed, label]).permutation(members)[:size])
     return np.sort(np.concatenate(drawn)).astype(np.int64)
-
-
-def draw_subset(n: int, size: int | None, seed: int) -> NDArray[np.int64]:
-    """Return the sorted indices of a training subset, drawn uniformly without replacement.
-
-    The draw is not stratified: like any sample of labelled data it has the class frequencies of
-    the whole only on average.
-
-    Args:
-        n: samples of the train split.
-        size: samples to draw; None for all.
-        seed: of the run.
-
-    Raises:
-        WiseftError: if there are fewer samples than are asked for.
-    """
-    if size is None:
-        return np.arange(n, dtype=np.int64)
-    if size > n:
-        raise WiseftError(
-            f"train_samples is {size}, but the train split has {n}; lower it or set it to null"
-        )
-    chosen = np.random.default_rng([_SUBSET, seed]).choice(n, size, replace=False)
-    return np.sort(chosen).astype(np.int64)
 
 
 def epoch_order(indices: NDArray[np.int64], seed: int, epoch: int) -> NDArray[np.int64]:

@@ -24,7 +24,7 @@ from wiseft.config.methods import Search
 from wiseft.errors import WiseftError
 from wiseft.finetune import stage
 from wiseft.finetune.features import FeatureSamples, FeatureStore
-from wiseft.finetune.objectives import make_objective
+from wiseft.finetune.objective import make_objective
 from wiseft.finetune.probe import draw_head
 from wiseft.finetune.sampling import trial_generator
 from wiseft.finetune.tasks import TRAIN_SPLIT, Log, Material

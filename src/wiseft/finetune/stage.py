@@ -17,7 +17,6 @@ from wiseft.classifier import build_classifier
 from wiseft.config import FinetuneSettings, Preprocessing
 from wiseft.data.prepared.store import open_manifest
 from wiseft.errors import WiseftError
-from wiseft.finetune.contrastive import Prompts
 from wiseft.finetune.probe import start_head
 from wiseft.finetune.record import Board, run_record, write_curve, write_record
 from wiseft.finetune.sampling import check_classes, draw_samples
@@ -29,6 +28,7 @@ from wiseft.runtime import check_writable
 from wiseft.stages import VERSION
 from wiseft.theta import ThetaHeader, load_theta, make_header, save_theta
 from wiseft.towers import image_size
+from wiseft.zeroshot.text_head import Prompts
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ def open_material(
             f"{dataset.dataset} has {_some(dataset.class_names)}; make theta_0 for this dataset"
         )
     about = settings.model_dump(mode="json")
-    if settings.loss == "contrastive":
+    if settings.objective.trains_text:
         # What the head is built from anew, wherever the text tower is another.
         about["prompts"] = Prompts.of(start.header).settings()
     header = make_header(

@@ -19,13 +19,13 @@ from wiseft.data.prepared.store import Manifest
 from wiseft.errors import WiseftError
 from wiseft.finetune.augment import TrainingImages
 from wiseft.finetune.batch import Samples
-from wiseft.finetune.contrastive import TwoTowers
 from wiseft.finetune.ema import make_follower
 from wiseft.finetune.features import FeatureSamples, FeatureStore
 from wiseft.finetune.how import prepare_model
-from wiseft.finetune.objectives import Objective, make_objective, tensors_of
+from wiseft.finetune.objective import Objective, make_objective, tensors_of
 from wiseft.finetune.precision import Precision
 from wiseft.finetune.trainer import Task, Way
+from wiseft.finetune.two_towers import TwoTowers
 from wiseft.theta import Theta, ThetaHeader
 
 TRAIN_SPLIT = "train"
@@ -91,7 +91,7 @@ def image_task(material: Material, indices: NDArray[np.int64], way: Way, log: Lo
     samples = _images(material, TRAIN_SPLIT, indices, settings)
     model: ImageClassifier | TwoTowers = material.classifier
     start = tensors_of(model, material.start)
-    if settings.loss == "contrastive" and material.start is not None:
+    if settings.objective.trains_text and material.start is not None:
         model = TwoTowers(material.start).to(material.device)
         start = model.own_names(material.start.tensors)
     # Before the model is prepared: its frozen copy has no activations to save.

@@ -24,7 +24,7 @@ from wiseft.errors import WiseftError
 from wiseft.finetune.batch import Batch, Follower, Samples
 from wiseft.finetune.how import compile_tower, follows_batches, set_train_mode
 from wiseft.finetune.loader import Loader, Part
-from wiseft.finetune.objectives import Objective
+from wiseft.finetune.objective import Objective
 from wiseft.finetune.optimiser import make_optimiser, trained_parameters
 from wiseft.finetune.parallel import Team
 from wiseft.finetune.precision import Precision

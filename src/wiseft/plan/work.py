@@ -70,7 +70,7 @@ def training_work(settings: FinetuneSettings, reference: DatasetEntry, cost: Tow
         images = settings.epochs * samples
     passes = 1 + BACKWARD + (1 if settings.distillation else 0)
     flops = images * passes * cost.image_flops
-    if settings.loss == "contrastive":  # a prompt an image, both towers trained
+    if settings.objective.trains_text:  # a prompt an image, both towers trained
         flops += images * (1 + BACKWARD) * cost.text_flops
     seen = samples if settings.linear_probe and settings.linear_probe.epochs else 0
     if stopping and stopping.every:

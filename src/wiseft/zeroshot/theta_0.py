@@ -19,10 +19,11 @@ from wiseft.progress import print_line
 from wiseft.runtime import check_writable
 from wiseft.theta import identity, load_weights, make_header, save_theta
 from wiseft.towers import ZeroShotModel, timm_models
-from wiseft.zeroshot.head import BATCH_SIZE, build_head
+from wiseft.zeroshot.head import BATCH_SIZE
 from wiseft.zeroshot.matched_head import counterparts, match_head
 from wiseft.zeroshot.spread import check_spread, renamed, spread_head
 from wiseft.zeroshot.temperature import calibrate_temperature
+from wiseft.zeroshot.text_head import Prompts
 
 _IMAGES = 256
 """Images a pass when a temperature is fitted."""
@@ -128,17 +129,9 @@ def _prompted(
             "a label map is for a supervised model's classifier, but the weights are those of a "
             "model with a text tower; leave out --label-map"
         )
-    weight = build_head(model, names, templates, batch_size, precision)
-    settings: dict[str, Any] = {
-        "templates": list(templates),
-        "prompt_names": names,
-    }
-    if precision != "fp32":
-        settings["precision"] = precision
-    bias = torch.zeros(len(weight))
-    if (logit_bias := model.logit_bias) is not None:
-        bias += logit_bias.detach().float().cpu()
-    return _Head(weight, bias, settings)
+    prompts = Prompts(names, list(templates), precision)
+    head = prompts.head(model, batch_size)
+    return _Head(head["head.weight"], head["head.bias"], prompts.settings())
 
 
 def _matched(

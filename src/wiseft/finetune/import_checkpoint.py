@@ -14,13 +14,13 @@ from torch import Tensor
 from wiseft import towers
 from wiseft.data.prepared.store import open_manifest
 from wiseft.errors import WiseftError
+from wiseft.finetune.distance import FAR, SCALES, distances, head_scale
 from wiseft.io import sha256_file, sha256_json
 from wiseft.progress import print_line
 from wiseft.runtime import check_writable
 from wiseft.theta import Theta, load_theta, make_header, save_theta
 from wiseft.weights import huggingface
 from wiseft.weights.convert import check_finite
-from wiseft.weights.distance import FAR, SCALES, distances, head_scale
 from wiseft.weights.formats import read_checkpoint, weight_files
 from wiseft.zeroshot import build_head
 

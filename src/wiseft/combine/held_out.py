@@ -1,16 +1,14 @@
-"""Soups: averages of fine-tuned thetas (Wortsman et al. 2022)."""
+"""The accuracy of thetas on held-out samples, by which a recipe may choose among them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from wiseft.classifier import build_classifier, classifier_tensors
-from wiseft.combine.linear import combine
 from wiseft.data.prepared.manifest import Manifest
 from wiseft.data.prepared.store import batches, open_split
 from wiseft.errors import WiseftError
@@ -21,73 +19,6 @@ from wiseft.towers import IMAGE
 HELD_OUT = "held-out"
 """The split that ingredients are chosen by: training samples of the reference that no training
 saw. Never a test split."""
-
-
-def uniform_soup(thetas: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
-    """Return the mean of thetas. Raises WiseftError as `combine` does."""
-    return combine(thetas, uniform_coefficients(len(thetas)))
-
-
-def uniform_coefficients(n: int) -> list[float]:
-    """Return n equal coefficients that sum to one."""
-    return [1.0 / n] * n
-
-
-@dataclass(frozen=True)
-class GreedySoup:
-    """A greedy soup and how it came about.
-
-    Attributes:
-        tensors: of the soup, whose accuracy was measured.
-        ingredients: places of the thetas in it, in the order in which they were added.
-        accuracies: of each theta alone, in the order given.
-        accuracy: of the soup.
-    """
-
-    tensors: dict[str, Tensor]
-    ingredients: list[int]
-    accuracies: list[float]
-    accuracy: float
-
-
-def greedy_soup(
-    thetas: Sequence[Mapping[str, Tensor]],
-    accuracy: Callable[[Mapping[str, Tensor]], float],
-    finish: Callable[[dict[str, Tensor]], dict[str, Tensor]] = lambda soup: soup,
-    say: Callable[[str], None] = lambda line: None,
-) -> GreedySoup:
-    """Return the mean of those thetas that each did not make it worse.
-
-    From the most accurate theta on, in falling order of accuracy (the first given first, where
-    two are equal), a theta is added if the mean with it is at least as accurate.
-
-    Args:
-        thetas: at least one.
-        accuracy: of a classifier on held-out samples of the reference.
-        finish: makes a classifier of a mean (such as a head for its text tower).
-        say: takes a line for every theta.
-
-    Raises:
-        WiseftError: as `combine` does.
-    """
-    if not thetas:
-        raise WiseftError("there is nothing to combine: give at least one theta")
-    accuracies = []
-    for place, theta in enumerate(thetas):
-        accuracies.append(accuracy(theta))
-        say(f"theta {place}: held-out accuracy {accuracies[-1]:.4f}")
-    first, *others = sorted(range(len(thetas)), key=lambda place: -accuracies[place])
-    soup, best, ingredients = combine([thetas[first]], [1.0]), accuracies[first], [first]
-    for place in others:
-        weight = 1.0 / (len(ingredients) + 1)
-        mean = finish(combine([soup, thetas[place]], [1.0 - weight, weight]))
-        found = accuracy(mean)
-        added = found >= best
-        say(f"theta {place}: the soup with it {found:.4f}, {'added' if added else 'left out'}")
-        if added:
-            soup, best = mean, found
-            ingredients.append(place)
-    return GreedySoup(soup, ingredients, accuracies, best)
 
 
 class HeldOutAccuracy:

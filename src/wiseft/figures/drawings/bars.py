@@ -1,7 +1,6 @@
-"""Bars of any metric, side by side; `diversity` and `overrides` are made of them.
-
-What a bar shows is said by columns of the tidy table: a panel's and a series' conditions together
-with the name below the bar must leave the rows of one number, of one or several runs.
+"""Each bar is one number of the table: of one run with its 95 % interval where it has one, of
+several runs their mean with the range of the runs. Colours and hatching tell the series apart, as
+the legend says.
 """
 
 from __future__ import annotations

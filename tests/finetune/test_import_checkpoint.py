@@ -17,10 +17,10 @@ from wiseft.combine.files import interpolate_files
 from wiseft.data.prepared.split import PreparedSplit
 from wiseft.data.prepared.store import write_prepared
 from wiseft.errors import WiseftError
+from wiseft.finetune.distance import distances, group_of
+from wiseft.finetune.import_checkpoint import import_theta_0, import_theta_1
 from wiseft.io import sha256_file
 from wiseft.theta import load_theta, save_weights
-from wiseft.weights import import_theta_0, import_theta_1
-from wiseft.weights.distance import distances, group_of
 from wiseft.zeroshot import build_head, make_theta_0
 
 TEMPLATES = ["a photo of the number {c}", "{c}"]

@@ -1,4 +1,8 @@
-"""What shifts gain if the reference may lose a little, by pre-training compute (Figure 20)."""
+"""Gain on the average of the shifts over the fine-tuned model, if the reference may lose at most so
+many percentage points against it (the form of the paper's Figure 20), by estimated GPU hours of
+pre-training. The α of every point is the best within that tolerance by test labels. With a
+tolerance of zero α = 1 is always allowed, so no point lies below zero.
+"""
 
 from __future__ import annotations
 

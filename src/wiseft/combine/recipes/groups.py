@@ -1,4 +1,4 @@
-"""Alphas by group of layers: which tensors of a theta belong to which group.
+"""Interpolation of two thetas with an alpha for each group of layers.
 
 A group is named by a *selector*:
 
@@ -17,8 +17,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from wiseft.alphas import format_alpha
+from wiseft.combine.recipe import Alpha, Mixture, RecipeInputs, RecipeOptions, Two
 from wiseft.errors import WiseftError
 
 Depth = tuple[int, int]
@@ -37,6 +41,30 @@ _TAIL = {
 }
 _PARTS = ("stem", "blocks", "tail", "head", "text")
 _RANGE = re.compile(r"blocks\.(\d+)(-(\d*))?")
+
+
+class Options(RecipeOptions):
+    """An alpha for every group."""
+
+    alphas: Annotated[dict[str, Alpha], Field(min_length=1)] = Field(
+        description="By group: stem, blocks, blocks.3, blocks.0-5, tail, head, text, re:PATTERN."
+    )
+
+
+class Inputs(RecipeInputs):
+    """Two thetas."""
+
+    thetas: Two = Field(description="The ends at alpha 0 and 1.")
+
+
+def apply(options: Options, inputs: Inputs, *_: Any) -> Mixture:
+    """Return the interpolation."""
+    from wiseft.combine.files import mixture, open_thetas
+    from wiseft.combine.linear import ends
+
+    thetas = open_thetas(inputs.thetas)
+    alphas = group_alphas(thetas[0].tensors, options.alphas)
+    return mixture(thetas, {name: ends(alpha) for name, alpha in alphas.items()})
 
 
 def group_alphas(names: Iterable[str], alphas: Mapping[str, float | str]) -> dict[str, str]:

@@ -1,8 +1,15 @@
-"""Panels of one accuracy against another, on logit axes (most of the paper's figures).
+"""One accuracy against another, both on logit scales, with ticks in percent. A curve goes from the
+zero-shot model (star) through a marker at each α to the fine-tuned model (large filled marker); α =
+0.5 is the large open marker. Three points or fewer are not joined. Where published numbers stand
+beside measured ones, they are small, with a dotted line. Error bars are 95 % intervals at α = 0,
+0.5 and 1: measured ones of the table; of a published share Clopper and Pearson's of the rounded
+number, where the number of samples is known, so never of an average.
 
-A panel shows series of the tidy table, other people's models with their lines, arrows from one
-point to another, and effective robustness: how far a point lies above the line of the standard
-models at its reference accuracy (paper, section 2).
+Lines of other models are least-squares fits in logit space, drawn with their 95 % band between the
+models that they go through and nowhere else; the legend says where the models themselves are not at
+hand. ρ is effective robustness: how far a point lies above the line of the standard models. An x
+axis is restricted to the classes of the shifted dataset, as its label says, where all curves of the
+panel have such numbers.
 """
 
 from __future__ import annotations

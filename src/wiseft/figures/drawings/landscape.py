@@ -1,7 +1,11 @@
-"""Accuracy against alpha on every dataset (the paper's Figure 6).
+"""Accuracy against α on each dataset (the form of the paper's Figure 6). All panels span equally
+many percentage points. Solid grey: the chord between the two ends of the end-to-end curve, (1 - α)
+times the zero-shot plus α times the fine-tuned accuracy; the paper's first observation is a curve
+above it. Dash-dotted: the better of the two ends; the second observation is a curve above it.
 
-Observation 1 of the paper: the curve lies above the chord between its ends. Observation 2: some
-alpha beats both ends, i.e. the curve rises above the better end's level.
+Error bars are 95 % Clopper-Pearson intervals of single runs with their ends averaged over the runs;
+bands go from the smallest to the largest run. For a linear classifier weight space and output space
+are the same.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""What interpolation gains where data are few (the paper's Figures 17 to 19).
-
-A panel shows points gained over the zero-shot model, over the fine-tuned one, or over the better of
-the two, against the size of the training set, with a line for each alpha.
+"""Percentage points that interpolation gains where training images are few (the form of the paper's
+Figures 17 to 19), over the zero-shot model, over the fine-tuned one and over the better of the two,
+against the size of the training set. Each line is an α; the thick one is 0.5. The dotted line takes
+the best α of every dataset by its test labels: an oracle, and no way to choose. A column of several
+datasets shows their mean, and its better end is the one with the higher mean.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""How differently two classifiers predict (the paper's Figures 5, left, and 27 to 30).
-
-Series are pairs of classifiers: the zero-shot model and the one fine-tuned from it, and two that
-were fine-tuned on disjoint halves of the training images. Diversity between the former is what an
-ensemble can make use of, and that between the latter is what training alone gives.
+"""How differently two classifiers predict the same samples (the form of the paper's Figures 5,
+left, and 27 to 30). PD: share of samples that exactly one gets right. CC: complement of Cohen's
+kappa. KL: mean divergence of the second one's probabilities from the first one's. CKAC: complement
+of the centred kernel alignment of the logits. Of one run bars have a 95 % interval where the
+measure is a share, of several runs they are their mean with the range of the runs.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from pydantic import Field
 
 from wiseft.config.base import Entry
 from wiseft.errors import WiseftError
-from wiseft.figures import bars
-from wiseft.figures.bars import BarPanel, BarSeries
+from wiseft.figures.drawings import bars
+from wiseft.figures.drawings.bars import BarPanel, BarSeries
 from wiseft.figures.labels import name_of
 from wiseft.figures.style import Style
 from wiseft.tabulate.diversity import PAIR_PREFIX

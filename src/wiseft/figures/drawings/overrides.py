@@ -1,8 +1,8 @@
-"""Who decides in the ensemble, and who is more confident (the paper's Figure 5, middle and right).
-
-Left: of the samples on which the zero-shot and the fine-tuned end disagree, the share on which the
-ensemble predicts as the one or as the other does. Right: how much larger the zero-shot end's margin
-between its two largest logits is, on average.
+"""Who decides (the form of the paper's Figure 5, middle and right). Left: of the samples on which
+the zero-shot and the fine-tuned end disagree, the share on which the model at α = 0.5 predicts as
+the zero-shot end does (it overrides) or as the fine-tuned end does (it is overridden); the rest
+goes to a third class. Right: δ is the mean difference between the two largest logits; above zero
+the zero-shot end is the more confident one.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from wiseft.figures.bars import FILLS, bar, draw_bars
+from wiseft.figures.drawings.bars import FILLS, bar, draw_bars
 from wiseft.figures.labels import name_of
 from wiseft.figures.legend import place_legend
 from wiseft.figures.style import BLACK, Style

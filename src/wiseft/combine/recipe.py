@@ -1,0 +1,119 @@
+"""What a merge recipe is made of: options, input files, and the mixture that it gives.
+
+A recipe is one file of `wiseft.combine.recipes`; only its `apply` imports torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+from wiseft import plugins
+from wiseft.alphas import format_alpha
+from wiseft.config import parse_settings
+from wiseft.config.base import Entry, Fraction
+from wiseft.config.loading import validate
+from wiseft.errors import WiseftError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from wiseft.theta import StoredTheta, ThetaHeader
+
+_TOLERANCE = 1e-6
+
+
+def _sum_to_one(values: list[float]) -> list[float]:
+    if not values or abs(sum(values) - 1.0) > _TOLERANCE:
+        raise ValueError(
+            f"coefficients sum to {sum(values):g}, but must sum to 1: the sum of weights of "
+            "another scale is no classifier"
+        )
+    return values
+
+
+def _three_decimals(value: float) -> float:
+    try:
+        format_alpha(value)
+    except WiseftError as error:
+        raise ValueError(str(error)) from None
+    return value
+
+
+def _the_one(value: Any) -> Any:
+    if not isinstance(value, list):
+        return value
+    if len(value) != 1:
+        raise ValueError("it was given several times, but there can be only one")
+    return value[0]
+
+
+SumToOne = AfterValidator(_sum_to_one)
+Coefficients = Annotated[list[float], SumToOne]
+Alpha = Annotated[Fraction, AfterValidator(_three_decimals)]
+File = Annotated[Path, BeforeValidator(_the_one)]
+Two = Annotated[list[Path], Field(min_length=2, max_length=2)]
+
+
+class RecipeOptions(Entry):
+    """What a recipe is told."""
+
+    kind: str = Field(description="How to combine: the name of a recipe.")
+
+
+class RecipeInputs(Entry):
+    """The files that a recipe takes."""
+
+    thetas: Annotated[list[Path], Field(min_length=2)] = Field(
+        description="In the order that the coefficients have."
+    )
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """What a recipe gives.
+
+    Attributes:
+        tensors: by name; each may be computed when it is asked for.
+        thetas: what they were made of.
+        like: the header of the theta whose classes and preprocessing they go with.
+        settings: what the header of the mixture says of how it came about, beside the options.
+        parents: SHA-256 of inputs other than the thetas.
+    """
+
+    tensors: Mapping[str, Tensor]
+    thetas: list[StoredTheta]
+    like: ThetaHeader
+    settings: dict[str, Any] = field(default_factory=dict)
+    parents: dict[str, str] = field(default_factory=dict)
+
+
+class Recipe(NamedTuple):
+    """A recipe with all that it is followed with."""
+
+    options: RecipeOptions
+    inputs: RecipeInputs
+
+
+class _Kind(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+
+    kind: str
+
+
+def parse_recipe(text: str, inputs: Mapping[str, list[Path]], source: str = "--recipe") -> Recipe:
+    """Return a recipe given as JSON, or as `@` and the name of a YAML or JSON file.
+
+    Args:
+        inputs: files by the name of the input, `thetas` among them.
+
+    Raises:
+        WiseftError: a sentence for every key or input that is unknown, missing or wrong.
+    """
+    module = plugins.load(plugins.RECIPES, parse_settings(_Kind, text, source).kind)
+    options = parse_settings(module.Options, text, source)
+    return Recipe(options, validate(module.Inputs, inputs, f"{options.kind}, --input"))

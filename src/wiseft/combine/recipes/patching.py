@@ -1,0 +1,95 @@
+"""Patching of one image tower for several tasks (PAINT: Ilharco et al. 2022, "parallel patching").
+
+Models that were fine-tuned on one task each, from one theta_0 and with a frozen head made of
+prompts, give one image tower that serves them all:
+
+    theta_0 + sum over tasks of alpha_t (theta_t - theta_0)
+
+It is the combination with coefficients (1 - sum alpha_t, alpha_1, alpha_2, ...); with one task it
+is the interpolation. The heads are of different classes, so only `image.*` is combined; the head,
+and all else, is that of one theta that is chosen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import BeforeValidator, Field
+
+from wiseft.combine.recipe import Alpha, File, Mixture, RecipeInputs, RecipeOptions
+from wiseft.errors import WiseftError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def _listed(value: Any) -> Any:
+    return value if isinstance(value, list) else [value]
+
+
+class Options(RecipeOptions):
+    """An alpha for every task."""
+
+    alpha: Annotated[list[Alpha], Field(min_length=1), BeforeValidator(_listed)] = Field(
+        description="A number for every task, or a list of one for each."
+    )
+
+
+class Inputs(RecipeInputs):
+    """theta_0 and a theta for each task."""
+
+    head: File | None = Field(
+        None, description="The theta whose head and classes the result has; default: the first."
+    )
+
+
+def apply(options: Options, inputs: Inputs, *_: Any) -> Mixture:
+    """Return the patched theta."""
+    from wiseft.combine.files import naming
+    from wiseft.theta import check_same_headers, open_theta
+
+    thetas = [open_theta(path) for path in inputs.thetas]
+    head = open_theta(inputs.head) if inputs.head else thetas[0]
+    others = zip([*inputs.thetas, inputs.head or inputs.thetas[0]], [*thetas, head], strict=True)
+    for path, theta in others:
+        with naming(inputs.thetas[0], path):
+            names = ("architecture", "preprocessing")  # tasks have classes of their own
+            check_same_headers(thetas[0].header, theta.header, names)
+    tensors = patched([theta.tensors for theta in thetas], options.alpha, head.tensors)
+    return Mixture(tensors, thetas, head.header, parents={"head": head.identity})
+
+
+def patched(
+    thetas: Sequence[Mapping[str, Tensor]], alphas: Sequence[float], head: Mapping[str, Tensor]
+) -> Mapping[str, Tensor]:
+    """Return theta_0, the first theta, patched by those of tasks, with the head of a theta.
+
+    Raises:
+        WiseftError: as `patching_coefficients` does, or if the image towers are of different
+            architectures.
+    """
+    from wiseft.combine.files import Overlaid, Part
+    from wiseft.combine.linear import Combination
+    from wiseft.towers import IMAGE
+
+    coefficients = patching_coefficients(alphas, len(thetas) - 1)
+    image = Combination([Part(theta, IMAGE) for theta in thetas], coefficients)
+    return Overlaid(Part(head, IMAGE, without=True), image)
+
+
+def patching_coefficients(alphas: Sequence[float], tasks: int) -> list[float]:
+    """Return (1 - sum alpha_t, alpha_1, alpha_2, ...).
+
+    Args:
+        alphas: one for each task, or one for every task; of three decimals.
+
+    Raises:
+        WiseftError: if there are neither one alpha nor as many as tasks.
+    """
+    given = list(alphas) * tasks if len(alphas) == 1 else list(alphas)
+    if len(given) != tasks:
+        raise WiseftError(f"{len(given)} alphas were given for {tasks} tasks; give one for each")
+    # Of integers the sum is exact, as that of decimals is not.
+    rest = 1000 - sum(round(1000 * value) for value in given)
+    return [rest / 1000, *given]

@@ -1,0 +1,109 @@
+"""Both towers of a zero-shot model as they are trained, on images and prompts of their classes.
+
+What is trained is the text tower, not a head: a theta then holds `text.*`, and its head is built
+from that text tower, at every alpha anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from wiseft import towers
+from wiseft.errors import WiseftError
+from wiseft.theta import Theta
+from wiseft.zeroshot.prompts import fill_templates
+from wiseft.zeroshot.text_head import Prompts, has_text
+
+
+class TwoTowers(nn.Module):
+    """A zero-shot model as it is trained: images and prompts to features and their scale.
+
+    Its tensors have their family's names behind `whole.`.
+
+    Args:
+        start: theta_0 with `text.*`.
+
+    Raises:
+        WiseftError: if there is no text tower in it, or its header lacks prompts.
+    """
+
+    mean: Tensor
+    std: Tensor
+    memory_format: torch.memory_format
+
+    def __init__(self, start: Theta):
+        super().__init__()
+        self.memory_format = torch.channels_last
+        header = start.header
+        if not has_text(start.tensors):
+            raise WiseftError(
+                "loss is contrastive, which trains the text tower too, but theta_0 has none; make "
+                "it with the text tower: `wiseft text-tower`"
+            )
+        self._header = header
+        self._model = towers.load(
+            header.architecture,
+            towers.whole_tensors(header.architecture, start.tensors),
+            "theta_0 with its text tower",
+        )
+        self.whole = self._model.module
+        self._prompts = Prompts.of(header)
+        prompts = fill_templates(self._prompts.names, self._prompts.templates)
+        self._tokens = self._model.tokenize([p for of_class in prompts for p in of_class])
+        self._counts = torch.tensor([len(of_class) for of_class in prompts])
+        self._firsts = self._counts.cumsum(0) - self._counts
+        for name in ("mean", "std"):
+            value = torch.tensor(header.preprocessing[name], dtype=torch.float32).view(1, 3, 1, 1)
+            self.register_buffer(name, value, persistent=False)
+
+    @property
+    def image(self) -> nn.Module:
+        """The image tower."""
+        return self._model.image
+
+    def draw_prompts(self, labels: Tensor) -> Tensor:
+        """Return the tokens of a random prompt of each label's class, int64 (n, length).
+
+        They are drawn from torch's random numbers, which the training loop seeds at every step.
+        """
+        labels = labels.cpu()
+        drawn = (torch.rand(len(labels)) * self._counts[labels]).long()
+        tokens = self._tokens[self._firsts[labels] + drawn]
+        lengths = self._model.lengths(tokens)
+        return tokens if lengths is None else tokens[:, : int(lengths.max())]
+
+    def forward(self, images: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return L2-normalised features of images and of prompts, and what cosines are scaled by.
+
+        Args:
+            images: uint8 (n, 3, S, S).
+            tokens: int64 (n, length).
+        """
+        pixels = (images.to(torch.float32) / 255.0 - self.mean) / self.std
+        image = self._model.image(pixels.contiguous(memory_format=self.memory_format))
+        text = self._model.encode_text(tokens)
+        scale = self._model.logit_scale.exp()
+        return functional.normalize(image, dim=-1), functional.normalize(text, dim=-1), scale
+
+    def theta_names(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return tensors of this module's `state_dict` by their names in a theta."""
+        whole = towers.prefixed(towers.floating(tensors), "whole.")
+        architecture = self._header.architecture
+        return towers.image_tensors(architecture, whole) | towers.text_tensors(architecture, whole)
+
+    def own_names(self, theta: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return tensors of a theta by the names of this module's `state_dict`."""
+        whole = towers.whole_tensors(self._header.architecture, theta)
+        return {f"whole.{name}": tensor for name, tensor in whole.items()}
+
+    def head(self) -> dict[str, Tensor]:
+        """Return `head.weight` and `head.bias` that follow from the text tower as it is now."""
+        return self._prompts.head(self._model)
+
+    def theta(self) -> dict[str, Tensor]:
+        """Return the tensors of the theta that this module is: both towers and the head."""
+        return self.theta_names(self.state_dict()) | self.head()

@@ -1,0 +1,113 @@
+"""Heads that follow from a text tower and prompts.
+
+A theta that holds its text tower (`text.*`) has such a head at every alpha anew: contrastive
+fine-tuning trains the tower, and whatever mixes thetas mixes it too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from wiseft import towers
+from wiseft.errors import WiseftError
+from wiseft.theta import ThetaHeader
+from wiseft.towers import ZeroShotModel
+from wiseft.zeroshot.head import BATCH_SIZE, build_head
+
+
+def has_text(tensors: Mapping[str, Tensor]) -> bool:
+    """Return whether tensors hold a text tower, so that their head follows from it."""
+    return any(name.startswith(towers.TEXT) for name in tensors)
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """What a head is made of besides a text tower.
+
+    Attributes:
+        names: the names of every class.
+        templates: sentences that each name is put into.
+        precision: of the text tower.
+        temperature: that the head is divided by (a calibration before fine-tuning).
+    """
+
+    names: list[list[str]]
+    templates: list[str]
+    precision: str = "fp32"
+    temperature: float = 1.0
+
+    @classmethod
+    def of(cls, header: ThetaHeader) -> Prompts:
+        """Return those of a theta.
+
+        Raises:
+            WiseftError: if its header does not hold them, or its head was spread over others.
+        """
+        about = header.settings.get("prompts", header.settings)
+        names, templates = about.get("prompt_names"), about.get("templates")
+        if not names or not templates:
+            raise WiseftError(
+                "the theta says nothing of the prompts that its head was made of, but a head that "
+                "follows from a text tower needs them; make theta_0 with `wiseft zeroshot`"
+            )
+        if "spread" in about:
+            raise WiseftError(
+                f"the head of the theta was spread over the classes of {about['spread']['over']}, "
+                "but a head that follows from a text tower is of the prompted classes themselves; "
+                "make theta_0 without --spread-over"
+            )
+        temperature = about.get("calibration", {}).get("temperature", 1.0)
+        return cls(names, templates, about.get("precision", "fp32"), temperature)
+
+    def settings(self) -> dict[str, Any]:
+        """Return them as they stand in the header of a fine-tuned theta, under `prompts`."""
+        found: dict[str, Any] = {"templates": self.templates, "prompt_names": self.names}
+        if self.precision != "fp32":
+            found["precision"] = self.precision
+        if self.temperature != 1.0:
+            found["calibration"] = {"temperature": self.temperature}
+        return found
+
+    def head(self, model: ZeroShotModel, batch_size: int = BATCH_SIZE) -> dict[str, Tensor]:
+        """Return `head.weight` and `head.bias` that follow from a text tower, fp32, on the CPU.
+
+        At theta_0 they are its own head, bit for bit on the same machine.
+        """
+        weight = build_head(model, self.names, self.templates, batch_size, self.precision)
+        bias = torch.zeros(len(weight))
+        if (logit_bias := model.logit_bias) is not None:
+            bias += logit_bias.detach().float().cpu()
+        if self.temperature != 1.0:
+            weight, bias = weight / self.temperature, bias / self.temperature
+        return {"head.weight": weight, "head.bias": bias}
+
+
+class HeadBuilder:
+    """Builds heads from text towers of one architecture and one set of prompts.
+
+    Args:
+        header: of a theta whose head follows from its text tower.
+        device: that encodes the prompts.
+
+    Raises:
+        WiseftError: as `Prompts.of` does, or if the architecture has no text tower.
+    """
+
+    def __init__(self, header: ThetaHeader, device: torch.device | str = "cpu"):
+        self._prompts = Prompts.of(header)
+        self._model = towers.build(header.architecture, seed=0).to(device)
+
+    def head(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return `head.weight` and `head.bias` of a theta with `text.*`, in fp32 on the CPU.
+
+        Raises:
+            WiseftError: if the tensors are not those of the architecture.
+        """
+        whole = towers.whole_tensors(self._model.architecture, tensors)
+        self._model.load(whole, "the theta with a text tower")
+        return self._prompts.head(self._model)

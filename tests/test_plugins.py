@@ -1,0 +1,139 @@
+"""What is added by one file: the examples of CONTRIBUTING, run in a copy of the package."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+from tests.combine.conftest import manifest, random_tensors, tiny_header  # noqa: F401
+from tests.figures.conftest import make_table
+
+from wiseft import plugins
+from wiseft.config.loading import validate
+from wiseft.errors import WiseftError
+from wiseft.tabulate.schema import TABLE, write_parquet
+from wiseft.theta import load_theta, save_theta
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the package to which the diffs of CONTRIBUTING are applied."""
+    folder = tmp_path_factory.mktemp("copy")
+    shutil.copytree(ROOT / "src", folder / "src", ignore=shutil.ignore_patterns("__pycache__"))
+    diffs = re.findall(r"```diff\n(.*?)```", (ROOT / "CONTRIBUTING.md").read_text(), re.DOTALL)
+    assert len(diffs) == 3
+    for diff in diffs:
+        assert diff.count("+++ b/src/") == 1
+        subprocess.run(["git", "apply", "-"], input=diff, text=True, cwd=folder, check=True)
+    return folder
+
+
+def run(copy: Path, *arguments: object) -> None:
+    """Run a command of the copy."""
+    command = [sys.executable, "-m", "wiseft.cli", *map(str, arguments)]
+    environment = {**os.environ, "PYTHONPATH": str(copy / "src")}
+    done = subprocess.run(command, env=environment, cwd=copy, capture_output=True, text=True)
+    if done.returncode:
+        raise WiseftError(done.stderr)
+
+
+def test_a_recipe(copy: Path, tmp_path: Path) -> None:
+    files = [tmp_path / f"{seed}.safetensors" for seed in range(3)]
+    for seed, file in enumerate(files):
+        save_theta(file, random_tensors(seed), tiny_header())
+    recipe = {"kind": "task-arithmetic", "scale": 0.25}
+    output = ["--output", tmp_path / "theta", "--device", "cpu"]
+    run(copy, "combine", *files, "--recipe", json.dumps(recipe), *output)
+    found, tensors = load_theta(tmp_path / "theta"), [random_tensors(seed) for seed in range(3)]
+    assert found.header.settings["recipe"] == recipe
+    for name, start in tensors[0].items():
+        wanted = start + 0.25 * (tensors[1][name] - start) + 0.25 * (tensors[2][name] - start)
+        torch.testing.assert_close(found.tensors[name], wanted, rtol=1e-5, atol=1e-6)
+    with pytest.raises(WiseftError, match="unknown key `scal`; did you mean scale"):
+        run(copy, "combine", *files, "--recipe", json.dumps({**recipe, "scal": 1}), *output)
+
+
+def test_a_drawing(copy: Path, tmp_path: Path) -> None:
+    write_parquet(tmp_path / "table.parquet", make_table(), TABLE)
+    drawn = ["figure", "f", "--table", tmp_path / "table.parquet", "--output", tmp_path / "f.svg"]
+    run(copy, *drawn, "--draw", "spread", "--options", '{"alpha": 0.5}')
+    assert "<svg" in (tmp_path / "f.svg").read_text()
+    # Before anything is made, an experiment is told what is wrong with it.
+    shutil.copytree(ROOT / "config", copy / "config", dirs_exist_ok=True)
+    path = copy / "config" / "experiments" / "digits-smoke.yaml"
+    text = path.read_text()
+    for options, problem in (
+        ("{alpha: 0.5}", None),
+        ("{alpha: 0.5, sourse: all}", "spread has no option `sourse`; did you mean source"),
+        ("{}", "spread needs the option `alpha`"),
+    ):
+        figure = f"figures:\n  dots: {{draw: spread, options: {options}}}\n"
+        path.write_text(re.sub(r"^figures:\n", figure, text, flags=re.MULTILINE))
+        if problem is None:
+            run(copy, "config", "show", "--experiment", "digits-smoke")
+            continue
+        with pytest.raises(WiseftError, match=problem):
+            run(copy, "config", "show", "--experiment", "digits-smoke")
+
+
+def test_a_loss(copy: Path, manifest: Path, tmp_path: Path) -> None:  # noqa: F811
+    save_theta(tmp_path / "theta_0", random_tensors(0), tiny_header())
+    arguments = ["--theta-0", tmp_path / "theta_0", "--dataset", manifest, "--seed", 0]
+    outputs = ["--theta-1", tmp_path / "theta_1", "--curve", tmp_path / "curve.csv"]
+    outputs += ["--state", tmp_path / "state", "--device", "cpu"]
+    curves = []
+    for options in ({}, {"gamma": 0.0}):
+        settings = {"loss": "focal", "loss_options": options, "epochs": 1, "batch_size": 10}
+        settings |= {"warmup_steps": 1, "trainable": "head"}
+        run(copy, "finetune", *arguments, "--settings", json.dumps(settings), *outputs)
+        curves.append(pd.read_csv(tmp_path / "curve.csv")["loss"].to_numpy())
+    assert 0 < curves[0][0] < curves[1][0]
+    settings["loss_options"] = {"gama": 1}
+    with pytest.raises(WiseftError, match="loss_options: unknown key `gama`; did you mean gamma"):
+        run(copy, "finetune", *arguments, "--settings", json.dumps(settings), *outputs)
+
+
+def test_names_and_options_are_read_without_heavy_libraries() -> None:
+    code = """
+import sys
+from wiseft import plugins
+from wiseft.config import FinetuneSettings
+for name in plugins.names(plugins.OBJECTIVES):
+    plugins.load(plugins.OBJECTIVES, name).Options()
+for name in plugins.names(plugins.RECIPES):
+    plugins.load(plugins.RECIPES, name).Options(kind=name) if "soup" in name else None
+for name in plugins.names(plugins.DRAWINGS):
+    plugins.drawing_options(name), plugins.drawing_text(name)
+print(*[m for m in ("torch", "numpy", "pandas", "matplotlib") if m in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
+
+
+def test_an_unknown_name_lists_those_there_are() -> None:
+    with pytest.raises(WiseftError, match="there is no recipe 'mean'; choose one of fisher, grou"):
+        plugins.load(plugins.RECIPES, "mean")
+
+
+@pytest.mark.parametrize("kind", [plugins.RECIPES, plugins.OBJECTIVES])
+def test_every_option_is_described(kind: str) -> None:
+    for name in plugins.names(kind):
+        module = plugins.load(kind, name)
+        for model in (module.Options, getattr(module, "Inputs", module.Options)):
+            assert all(field.description for field in model.model_fields.values()), name
+
+
+def test_a_file_is_given_once() -> None:
+    inputs = plugins.load(plugins.RECIPES, "soup-greedy").Inputs
+    files = {"thetas": [Path("a"), Path("b")], "dataset": [Path("m")]}
+    assert validate(inputs, files, "--input").dataset == Path("m")
