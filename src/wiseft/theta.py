@@ -21,6 +21,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from wiseft.config import Transform, parse_preprocessing
 from wiseft.errors import StaleArtifact, WiseftError
 from wiseft.io import atomic_path, sha256_file
 from wiseft.provenance import git_commit, versions
@@ -42,9 +43,10 @@ class ThetaHeader:
     """What a theta file says of itself.
 
     `architecture` is what `wiseft.towers` builds a model from (an open_clip model config, or
-    another family's description), `preprocessing` is `{size, mean, std}`, `parents` maps a role
-    (e.g. `theta_0`) to a SHA-256, `never_predicted` lists classes that the head can't tell (they
-    have no counterpart in a supervised pre-training); a file without such classes lacks the key.
+    another family's description), `preprocessing` is a dump of `wiseft.config.Preprocessing`,
+    `parents` maps a role (e.g. `theta_0`) to a SHA-256, `never_predicted` lists classes that the
+    head can't tell (they have no counterpart in a supervised pre-training); a file without such
+    classes lacks the key.
     """
 
     kind: str
@@ -59,6 +61,11 @@ class ThetaHeader:
     versions: dict[str, str] = field(default_factory=dict)
     commit: str = "unknown"
     never_predicted: list[int] = field(default_factory=list)
+
+    @property
+    def transform(self) -> Transform:
+        """What is done to an image before it is normalised. Raises WiseftError."""
+        return parse_preprocessing(self.preprocessing).transform
 
 
 @dataclass(frozen=True)

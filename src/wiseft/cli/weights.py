@@ -70,7 +70,7 @@ def weights(
         source = from_tag(model, architecture, root)
         if preprocessing is not None:
             pixels = parse_settings(Preprocessing, preprocessing, "--preprocessing")
-            source = dataclasses.replace(source, preprocessing=pixels.model_dump(mode="json"))
+            source = dataclasses.replace(source, given=pixels.given())
     fetch_weights(source, output, fetched or FETCHED)
 
 
