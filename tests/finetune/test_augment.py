@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torchvision.transforms import InterpolationMode
+from torchvision.transforms import InterpolationMode, RandomResizedCrop
 from torchvision.transforms import functional as reference
 
 from wiseft.config import FinetuneSettings, Transform
@@ -65,7 +65,11 @@ def test_shares_of_the_area_are_uniform():
 
 def test_where_nothing_fits_the_box_is_the_largest_central_one():
     assert draw_box(40, 400, (0.9, 1.0), np.random.default_rng(0)) == (0, 173, 40, 226)
-    assert draw_box(400, 40, (0.9, 1.0), np.random.default_rng(0)) == (173, 0, 226, 40)
+    for width, height in np.random.default_rng(0).integers(1, 700, (200, 2)).tolist():
+        image, never = Image.new("1", (width, height)), (4.0, 4.0)
+        top, left, h, w = RandomResizedCrop.get_params(image, list(never), list(RATIO))
+        box = draw_box(width, height, never, np.random.default_rng(0))
+        assert box == (left, top, left + w, top + h)
 
 
 def test_a_crop_is_torchvisions_resized_crop_of_its_box(picture):
