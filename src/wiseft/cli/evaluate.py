@@ -38,8 +38,8 @@ def evaluate(
     preprocessing: Annotated[
         str | None,
         typer.Option(
-            help="With --data, of such a file: size, mean and std, as JSON or @file.yaml. "
-            "Default: those of OpenAI's CLIPs."
+            help="With --data, of such a file: as in config/models, JSON or @file.yaml. "
+            "Default: that of OpenAI's CLIPs."
         ),
     ] = None,
     prompts: Annotated[
