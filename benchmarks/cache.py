@@ -14,6 +14,7 @@ import numpy as np
 
 from benchmarks.common import Options, ratio, timed, write_record
 from benchmarks.inputs import photo_crops, write_image_folder
+from wiseft.config import Transform
 from wiseft.data.prepared.cache import cache_folder, write_cache
 from wiseft.data.prepared.store import batches, open_split
 from wiseft.errors import WiseftError
@@ -33,14 +34,14 @@ def run(options: Options) -> None:
         decoded = write_image_folder(folder, "decoded", crops, labels, names, ".jpg")
         cached = write_image_folder(folder, "cached", crops, labels, names, ".jpg")
         start = time.perf_counter()
-        write_cache(cached, SIZE, ["test"], options.threads)
+        write_cache(cached, Transform(size=SIZE), ["test"], options.threads)
         writing = time.perf_counter() - start
         seconds, results = timed(
             {"decoded": lambda: _read(decoded), "cached": lambda: _read(cached)}, options.repeats
         )
         if results["decoded"] != results["cached"]:
             raise WiseftError("the cache gives other pixels than decoding")
-        size = (cache_folder(cached, SIZE) / "test.npy").stat().st_size
+        size = (cache_folder(cached, Transform(size=SIZE)) / "test.npy").stat().st_size
     write_record(
         "cache",
         options,
@@ -58,7 +59,7 @@ def run(options: Options) -> None:
 
 def _read(manifest: Path) -> int:
     """Read every image in batches; return a sum of all pixels, so that each is really read."""
-    split = open_split(manifest, "test", SIZE)
+    split = open_split(manifest, "test", Transform(size=SIZE))
     return sum(
         int(np.sum(images.numpy(), dtype=np.int64)) for images, _ in batches(split, BATCH_SIZE)
     )

@@ -17,7 +17,7 @@ from benchmarks.common import ROOT, Options, ratio, summary, timed, write_record
 from benchmarks.inputs import random_thetas, write_image_folder
 from benchmarks.ways import SPLIT, Task, check_equal, forward_clock, naive, ours
 from wiseft.classifier import architecture_from_json
-from wiseft.config import Catalogue, paths, run_name
+from wiseft.config import Catalogue, Transform, paths, run_name
 from wiseft.data.prepared.split import PreparedSplit
 from wiseft.data.prepared.store import open_manifest, open_split, write_prepared
 from wiseft.errors import WiseftError
@@ -69,7 +69,7 @@ def _measure(options: Options, task: Task, linear: Task, arrays: list[Path], fol
         "sweep-digits",
         options,
         settings={
-            "images_per_set": len(open_split(task.manifests[0], SPLIT, 32)),
+            "images_per_set": len(open_split(task.manifests[0], SPLIT, Transform(size=32))),
             "sets": len(task.manifests),
             "alphas": task.alphas,
             "batch_size": task.batch_size,

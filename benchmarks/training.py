@@ -81,9 +81,10 @@ class Case:
 
     def samples(self) -> TrainingImages:
         """The images, as training sees them."""
-        manifest, size = open_manifest(self.manifest), int(self.header.preprocessing["size"])
+        manifest = open_manifest(self.manifest)
         n = manifest.split_files(SPLIT).n
-        return TrainingImages(manifest, SPLIT, np.arange(n), self.settings(), size, 0)
+        transform = self.header.transform
+        return TrainingImages(manifest, SPLIT, np.arange(n), self.settings(), transform, 0)
 
 
 def run(options: Options) -> None:

@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 
 from wiseft.classifier import ImageClassifier, build_classifier
 from wiseft.combine.linear import interpolate
+from wiseft.config import Transform
 from wiseft.data.prepared.store import batches, open_manifest, open_split
 from wiseft.evaluate import Request, evaluate_suite, sweep
 from wiseft.evaluate.views import SuiteEvaluation
@@ -63,7 +64,7 @@ def naive(task: Task, folder: Path) -> Predictions:
 
 @torch.inference_mode()
 def _predict(model: ImageClassifier, manifest: Path, size: int, task: Task) -> NDArray[np.int32]:
-    split = open_split(manifest, SPLIT, size)
+    split = open_split(manifest, SPLIT, Transform(size=size))
     flags = torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False)
     with flags:
         parts = [

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from wiseft.config import Transform, parse_preprocessing
 from wiseft.errors import StaleArtifact, WiseftError
 from wiseft.io import sha256_json
 from wiseft.provenance import git_commit, versions
@@ -40,10 +41,10 @@ class ThetaHeader:
     """What a theta file says of itself.
 
     `architecture` is what `wiseft.towers` builds a model from (an open_clip model config, or
-    another family's description), `preprocessing` is `{size, mean, std}`, `parents` maps a role
-    (e.g. `theta_0`) to its identity or SHA-256, `never_predicted` lists classes that the head can't
-    tell (they have no counterpart in a supervised pre-training); a file without such classes lacks
-    the key.
+    another family's description), `preprocessing` is a dump of `wiseft.config.Preprocessing`,
+    `parents` maps a role (e.g. `theta_0`) to its identity or SHA-256, `never_predicted` lists
+    classes that the head can't tell (they have no counterpart in a supervised pre-training); a
+    file without such classes lacks the key.
     """
 
     kind: str
@@ -58,6 +59,11 @@ class ThetaHeader:
     versions: dict[str, str] = field(default_factory=dict)
     commit: str = "unknown"
     never_predicted: list[int] = field(default_factory=list)
+
+    @property
+    def transform(self) -> Transform:
+        """What is done to an image before it is normalised. Raises WiseftError."""
+        return parse_preprocessing(self.preprocessing).transform
 
 
 @dataclass(frozen=True)

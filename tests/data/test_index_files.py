@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from wiseft.config import Transform
 from wiseft.data.index_files import index_folder
 from wiseft.data.prepared.decode import decode
 from wiseft.data.prepared.manifest import open_manifest
@@ -35,7 +36,7 @@ def manifest(tmp_path, folder):
 
 def test_labels_follow_the_sorted_folders(manifest):
     assert open_manifest(manifest).class_names == ["ant", "bee", "cat"]
-    split = open_split(manifest, "test", 16)
+    split = open_split(manifest, "test", Transform(size=16))
     assert split.labels.tolist() == [0, 0, 1, 1, 2, 2]
     assert split.sample_ids[:3] == ["ant/0.png", "ant/1.png", "bee/0.png"]
     images = split.read([2, 5])
@@ -55,7 +56,7 @@ def test_splits_and_class_names_of_an_entry(tmp_path, folder):
     record = open_manifest(index_folder(root, path, "a", ["train", "val"], names))
     assert record.class_names == ["Ant", "Bee", "Cat"]
     assert record.prompt_names[1] == ["Bee", "honey bee"]
-    assert open_split(path, "val", 8).sample_ids[0] == "val/ant/0.png"
+    assert open_split(path, "val", Transform(size=8)).sample_ids[0] == "val/ant/0.png"
     with pytest.raises(WiseftError, match="expected 2 class folders, found 3"):
         index_folder(root, path, "a", ["train", "val"], names[:2])
 
@@ -64,21 +65,21 @@ def test_the_centre_of_the_shortest_side_is_kept(tmp_path):
     image = np.zeros((20, 60, 3), np.uint8)
     image[:, 20:40] = 255  # the middle third is white
     Image.fromarray(image).save(tmp_path / "x.png")
-    np.testing.assert_array_equal(decode(tmp_path / "x.png", 20), 255)
-    assert decode(tmp_path / "x.png", 10).mean() > 240
+    np.testing.assert_array_equal(decode(tmp_path / "x.png", Transform(size=20)), 255)
+    assert decode(tmp_path / "x.png", Transform(size=10)).mean() > 240
 
 
 def test_other_modes_become_rgb(tmp_path):
     Image.new("L", (8, 8), 77).save(tmp_path / "grey.png")
     Image.new("RGBA", (8, 8), (1, 2, 3, 0)).save(tmp_path / "alpha.png")
-    assert (decode(tmp_path / "grey.png", 8) == 77).all()
-    assert decode(tmp_path / "alpha.png", 8)[0, 0].tolist() == [1, 2, 3]
+    assert (decode(tmp_path / "grey.png", Transform(size=8)) == 77).all()
+    assert decode(tmp_path / "alpha.png", Transform(size=8))[0, 0].tolist() == [1, 2, 3]
 
 
 def test_a_corrupt_image_is_named(manifest, folder):
     good = (folder / "bee" / "0.png").read_bytes()
     (folder / "bee" / "0.png").write_bytes(good[:40])
-    split = open_split(manifest, "test", 8)
+    split = open_split(manifest, "test", Transform(size=8))
     split.read([0, 1])
     with pytest.raises(WiseftError, match=r"bee/0\.png is not a readable image"):
         split.read([2])
@@ -89,10 +90,10 @@ def test_a_corrupt_image_is_named(manifest, folder):
 def test_a_missing_image_or_root_is_named(manifest, folder):
     (folder / "ant" / "0.png").unlink()
     with pytest.raises(WiseftError, match=r"ant/0\.png is in the index but not on disk"):
-        open_split(manifest, "test", 8).read([0])
+        open_split(manifest, "test", Transform(size=8)).read([0])
     folder.rename(folder.parent / "moved")
     with pytest.raises(WiseftError, match=r"were indexed in .*animals, which is not there"):
-        open_split(manifest, "test", 8)
+        open_split(manifest, "test", Transform(size=8))
 
 
 def test_an_image_folder_needs_a_size(manifest):

@@ -17,6 +17,7 @@ from tests.evaluate.conftest import ABOUT, CLASSES, Ends, N, tiny_header, tiny_t
 from wiseft.classifier import build_classifier, classifier_tensors
 from wiseft.combine.ensembles import softmax_ensemble, uniforms
 from wiseft.combine.linear import combine_logits
+from wiseft.config import Transform
 from wiseft.data.prepared.store import open_split
 from wiseft.errors import WiseftError
 from wiseft.evaluate import Request, evaluate_suite
@@ -39,7 +40,9 @@ def direct(theta: Path, manifest: Path, size: int | None = None) -> torch.Tensor
     model = build_classifier(loaded.header, loaded.tensors)
     parts = []
     for name in N:
-        images = torch.from_numpy(open_split(manifest, name, size).read(slice(None)))
+        images = torch.from_numpy(
+            open_split(manifest, name, Transform(size=size)).read(slice(None))
+        )
         with torch.no_grad():
             parts += [model(each.permute(0, 3, 1, 2)) for each in images.split(10)]
     return torch.cat(parts)

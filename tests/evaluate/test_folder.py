@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from pathlib import Path
 
+import numpy as np
 import open_clip
 import pytest
 import torch
@@ -13,6 +15,7 @@ from safetensors.torch import save_file
 from tests.evaluate.conftest import CLASSES, blobs, tiny_header, tiny_tensors
 from tests.towers import tiny
 from tests.weights.conftest import OPENAI_MEAN, OPENAI_STD, weights_of
+from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Resize
 
 from wiseft import towers
 from wiseft.classifier import build_classifier
@@ -68,6 +71,34 @@ def test_a_theta_predicts_its_own_classes(tmp_path, theta, names):
     assert found.n_correct == sum(hits for _, hits in expected.values())
     assert 0 < found.n_correct < found.n, "the test would not see a wrong order of classes"
     assert found.restricted == 0
+
+
+@pytest.mark.parametrize(
+    ("how", "steps"),
+    [
+        ({}, [Resize(32, InterpolationMode.BICUBIC), CenterCrop(32)]),
+        (
+            {"resize_mode": "squash", "interpolation": "bilinear", "resize_size": 35},
+            [Resize((35, 35), InterpolationMode.BILINEAR), CenterCrop(32)],
+        ),
+    ],
+)
+def test_images_go_through_the_transform_of_the_model(tmp_path, how, steps):
+    header = tiny_header()
+    header = dataclasses.replace(header, preprocessing=header.preprocessing | how)
+    save_theta(tmp_path / "theta.safetensors", tiny_tensors(1), header)
+    model = build_classifier(header, tiny_tensors(1))
+    expected = {}
+    for place, name in enumerate(CLASSES):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        photos = [Image.fromarray(image).resize((61, 43)) for image in blobs(PER_CLASS, place)]
+        for number, photo in enumerate(photos):
+            photo.save(tmp_path / "photos" / name / f"{number:02}.png")
+        shown = np.stack([np.asarray(Compose(steps)(photo)) for photo in photos])
+        with torch.no_grad():
+            logits = model(torch.from_numpy(shown).permute(0, 3, 1, 2))
+        expected[name] = (PER_CLASS, int((logits.argmax(dim=1) == place).sum()))
+    assert score(tmp_path / "theta.safetensors", tmp_path / "photos").classes == expected
 
 
 def test_predictions_are_among_the_folders_classes(tmp_path, theta):

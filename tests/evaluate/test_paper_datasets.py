@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from tests.data.layouts import generate_folders as folders
 from tests.data.layouts import generate_maps as maps
 
-from wiseft.config import Catalogue, DatasetEntry, library
+from wiseft.config import Catalogue, DatasetEntry, Transform, library
 from wiseft.data.fetching.sources import Fetched
 from wiseft.data.index_files import prepare_files
 from wiseft.data.prepared.manifest import open_manifest
@@ -51,7 +51,7 @@ class FixedSweep:
 
     combinations = ("weight",)
     never_predicted = ()
-    sizes = (int(tiny_header().preprocessing["size"]),)
+    transforms = (tiny_header().transform,)
 
     def __init__(self, logits: Logits):
         self._rest = torch.from_numpy(logits)
@@ -130,7 +130,7 @@ def toward(labels: NDArray[np.int64], members: Sequence[Sequence[int]], logits: 
 
 
 def whole(manifest: Path, split: str = "test") -> Split:
-    return open_split(manifest, split, 8)
+    return open_split(manifest, split, Transform(size=8))
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,7 @@ from typer.testing import CliRunner
 from wiseft.classifier import build_classifier, classifier_tensors
 from wiseft.cli import evaluate as command
 from wiseft.combine.files import interpolate_files
+from wiseft.config import Transform
 from wiseft.data.prepared.store import batches, open_manifest, open_split, write_prepared
 from wiseft.errors import WiseftError
 from wiseft.evaluate import Request, evaluate_suite, suite
@@ -59,7 +60,7 @@ def direct_logits(theta_path: Path, manifest: Path) -> np.ndarray:
         parts = [
             model(images).numpy()
             for split in N
-            for images, _ in batches(open_split(manifest, split, 32), BATCH)
+            for images, _ in batches(open_split(manifest, split, Transform(size=32)), BATCH)
         ]
     return np.concatenate(parts)
 

@@ -28,6 +28,7 @@ from typer.testing import CliRunner
 
 from wiseft.classifier import build_classifier
 from wiseft.cli import evaluate as command
+from wiseft.config import Transform
 from wiseft.data.prepared.split import PreparedSplit
 from wiseft.data.prepared.store import batches, open_split, write_prepared
 from wiseft.errors import WiseftError
@@ -89,7 +90,7 @@ def logits_of(theta_path: Path, manifest: Path, splits: Sequence[str] = ("test",
         parts = [
             model(images).numpy()
             for split in splits
-            for images, _ in batches(open_split(manifest, split, 32), BATCH)
+            for images, _ in batches(open_split(manifest, split, Transform(size=32)), BATCH)
         ]
     return np.concatenate(parts)
 

@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torchvision.transforms import InterpolationMode
+from torchvision.transforms import InterpolationMode, RandomResizedCrop
 from torchvision.transforms import functional as reference
 
-from wiseft.config import FinetuneSettings
+from wiseft.config import FinetuneSettings, Transform
 from wiseft.data.index_files import index_folder
 from wiseft.data.prepared.cache import write_cache
 from wiseft.data.prepared.decode import whole_image
@@ -65,7 +65,11 @@ def test_shares_of_the_area_are_uniform():
 
 def test_where_nothing_fits_the_box_is_the_largest_central_one():
     assert draw_box(40, 400, (0.9, 1.0), np.random.default_rng(0)) == (0, 173, 40, 226)
-    assert draw_box(400, 40, (0.9, 1.0), np.random.default_rng(0)) == (173, 0, 226, 40)
+    for width, height in np.random.default_rng(0).integers(1, 700, (200, 2)).tolist():
+        image, never = Image.new("1", (width, height)), (4.0, 4.0)
+        top, left, h, w = RandomResizedCrop.get_params(image, list(never), list(RATIO))
+        box = draw_box(width, height, never, np.random.default_rng(0))
+        assert box == (left, top, left + w, top + h)
 
 
 def test_a_crop_is_torchvisions_resized_crop_of_its_box(picture):
@@ -118,7 +122,9 @@ def test_the_strong_augmentation_flips_half_and_jitters_colours():
 
 def of_arrays(manifest, augment, indices=EVERYONE, size=32, seed=0):
     settings = FinetuneSettings(augment=augment)
-    return TrainingImages(open_manifest(manifest), "train", indices, settings, size, seed)
+    return TrainingImages(
+        open_manifest(manifest), "train", indices, settings, Transform(size=size), seed
+    )
 
 
 def test_without_augmentation_the_images_are_the_stored_ones(manifest):
@@ -171,14 +177,16 @@ def samples_of(folder):
 def test_files_are_cropped_from_the_whole_image_whatever_is_cached(folder):
     settings = FinetuneSettings(augment="inception")
     manifest = open_manifest(folder)
-    samples = TrainingImages(manifest, "train", np.arange(6), settings, 32, seed=0)
+    samples = TrainingImages(manifest, "train", np.arange(6), settings, Transform(size=32), seed=0)
     before = torch.stack([samples.read(epoch, np.arange(6)) for epoch in range(20)])
     red = (before[:, :, 0] > 200) & (before[:, :, 1] < 50)
     assert red.any()  # the centre crop of the evaluation has none of it
-    write_cache(folder, 32, ["train"])
-    again = TrainingImages(manifest, "train", np.arange(6), settings, 32, seed=0)
+    write_cache(folder, Transform(size=32), ["train"])
+    again = TrainingImages(manifest, "train", np.arange(6), settings, Transform(size=32), seed=0)
     assert torch.equal(again.read(3, np.arange(6)), before[3])
-    plain = TrainingImages(manifest, "train", np.arange(6), FinetuneSettings(), 32, seed=0)
+    plain = TrainingImages(
+        manifest, "train", np.arange(6), FinetuneSettings(), Transform(size=32), seed=0
+    )
     centre = np.stack([np.asarray(Image.open(f))[:, 32:64] for f in samples_of(folder)])
     assert np.array_equal(plain.read(0, np.arange(6)).permute(0, 2, 3, 1).numpy(), centre)
 
@@ -195,7 +203,9 @@ def test_a_border_is_cropped_off_before_anything_else(tmp_path, picture):
 
 def test_missing_and_damaged_files_are_named(folder, tmp_path):
     settings = FinetuneSettings(augment="crop")
-    samples = TrainingImages(open_manifest(folder), "train", np.arange(6), settings, 32, seed=0)
+    samples = TrainingImages(
+        open_manifest(folder), "train", np.arange(6), settings, Transform(size=32), seed=0
+    )
     first = sorted((tmp_path / "images" / "train").rglob("*.png"))[0]
     first.write_bytes(b"no image")
     with pytest.raises(WiseftError, match=rf"{first.name} is not a readable image"):
@@ -206,9 +216,8 @@ def test_missing_and_damaged_files_are_named(folder, tmp_path):
 
 
 def test_crops_of_files_need_the_files_even_where_there_is_a_cache(folder, tmp_path):
-    write_cache(folder, 32, ["train"])
+    write_cache(folder, Transform(size=32), ["train"])
     (tmp_path / "images").rename(tmp_path / "elsewhere")
     with pytest.raises(WiseftError, match="random crops are taken of the files themselves"):
-        TrainingImages(
-            open_manifest(folder), "train", np.arange(6), FinetuneSettings(augment="crop"), 32, 0
-        )
+        settings, transform = FinetuneSettings(augment="crop"), Transform(size=32)
+        TrainingImages(open_manifest(folder), "train", np.arange(6), settings, transform, 0)

@@ -201,7 +201,7 @@ def test_timms_own_label_sets_are_known_by_their_size():
     labels = timm_models.labels(architecture)
     assert len(labels) == 21843
     assert "n01440764" in labels  # tench
-    assert timm_models.preprocessing("vit_base_patch16_224.augreg_in21k")["size"] == 224
+    assert timm_models.preprocessing({"input_size": (3, 240, 240)})["size"] == 240
 
 
 def test_labels_of_another_number_are_refused():

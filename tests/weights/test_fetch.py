@@ -3,8 +3,10 @@
 import json
 import os
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from tests.data.fetching.http_server import Fault
 from tests.towers import tiny
 from tests.weights.conftest import (
@@ -18,14 +20,17 @@ from tests.weights.conftest import (
 )
 
 from wiseft import towers
+from wiseft.classifier import ImageClassifier
 from wiseft.cli import main
-from wiseft.config import Catalogue
+from wiseft.config import Catalogue, parse_preprocessing
+from wiseft.data.prepared.decode import decode
 from wiseft.errors import WiseftError
 from wiseft.io import sha256_file
 from wiseft.theta import load_weights
 from wiseft.towers.tokenizers import unpacked
 from wiseft.weights import fetch_weights, from_entry, from_tag
 from wiseft.weights.huggingface import from_open_clip
+from wiseft.weights.huggingface import preprocessing as processor_preprocessing
 from wiseft.zeroshot import build_head
 
 REPOSITORY = "org/tiny"
@@ -98,12 +103,14 @@ def test_what_was_fetched_is_not_fetched_again(tiny_tag, fetch, hub, said, tmp_p
     assert not hub.asked
     assert said[-1].endswith("already there, made of Tiny/tag")
     assert (tmp_path / "out" / "weights.safetensors").stat().st_mtime_ns == before
+    plain = load_weights(tmp_path / "out" / "weights.safetensors")[1]["preprocessing"]
     pixels = {"size": 32, "mean": [0.0] * 3, "std": [1.0] * 3}
     for key, value in (
         ("spec", "Tiny/other"),
         ("revision", "d" * 40),
         ("sha256", "e" * 64),
-        ("preprocessing", pixels),
+        ("given", pixels),
+        ("given", plain | {"resize_mode": "squash"}),
     ):
         with pytest.raises(WiseftError, match=r"is there already, with .*; it was not touched"):
             fetch(from_tag(tiny_tag), **{key: value})
@@ -286,7 +293,7 @@ def test_the_tokenizer_comes_along(fetch, hub, register, monkeypatch, said):
     weights = weights_of(tiny.siglip())
     hub.add(REPOSITORY, {NAMES[0]: safetensors_of(weights), **tokenizer_files()}, COMMIT)
     tensors, header = fetch("Tiny/tag")
-    assert any("resizes images for Tiny by `squash`" in line for line in said)
+    assert header["preprocessing"]["resize_mode"] == "squash"
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     model = towers.load(header["architecture"], tensors, "weights")
     expected = towers.load(tiny.siglip(), tensors, "weights")
@@ -318,7 +325,8 @@ def test_the_configuration_of_a_text_tower_comes_along(fetch, hub, register, mon
 
 def test_align_is_fetched_with_tokenizer_and_preprocessing(fetch, hub):
     architecture = tiny.align()
-    processor = {"crop_size": {"height": 32, "width": 32}, "rescale_offset": True}
+    processor = {"size": {"height": 40, "width": 40}, "crop_size": {"height": 32, "width": 32}}
+    processor |= {"do_center_crop": True, "resample": 2, "rescale_offset": True}
     files = {
         "config.json": json.dumps(architecture["config"]).encode(),
         "model.safetensors": safetensors_of(weights_of(architecture)),
@@ -329,9 +337,138 @@ def test_align_is_fetched_with_tokenizer_and_preprocessing(fetch, hub):
     assert same(tensors, towers.floating(weights_of(architecture)))
     assert header["architecture"] == architecture
     expected = {"size": 32, "mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]}
+    expected |= {"resize_mode": "squash", "interpolation": "bilinear", "resize_size": 40}
     assert header["preprocessing"] == expected
     model = towers.load(header["architecture"], tensors, "weights")
     assert build_head(model, [["bird"]], ["a {c}"]).shape == (1, 24)
+
+
+# ------------------------------------------------------------------------- the image transform
+
+
+@pytest.fixture
+def repository(hub):
+    """A repository of open_clip whose `preprocess_cfg` says this besides mean and std."""
+
+    def repository(**about):
+        pixels = {"mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6]}
+        config = {"model_cfg": tiny.clip(), "preprocess_cfg": pixels | about}
+        files = {NAMES[0]: safetensors_of(clip_weights())}
+        hub.add(REPOSITORY, files | {"open_clip_config.json": json.dumps(config).encode()}, COMMIT)
+        return from_tag(f"hf-hub:{REPOSITORY}"), pixels | {"size": 32}
+
+    return repository
+
+
+@pytest.mark.parametrize(
+    ("about", "how"),
+    [
+        ({"mode": "RGB", "resize_mode": "shortest", "fill_color": 0}, {}),
+        ({"resize_mode": "squash", "interpolation": "bilinear"}, None),
+        ({"resize_mode": "longest", "interpolation": "random"}, {"resize_mode": "longest"}),
+    ],
+)
+def test_what_a_repository_says_of_resizing_is_honoured(repository, fetch, about, how):
+    source, pixels = repository(**about)
+    assert fetch(source)[1]["preprocessing"] == pixels | (about if how is None else how)
+
+
+@pytest.mark.parametrize(
+    ("about", "message"),
+    [
+        ({"resize_mode": "pad"}, r'`resize_mode` is "pad", but must be one of .*squash'),
+        ({"interpolation": "nearest"}, r'`interpolation` is "nearest", .* one of .bicubic'),
+        ({"resize_mode": "longest", "fill_color": 7}, r"fill_color is 7, but must be 0"),
+        ({"mean": 0.5}, r"`mean` is 0\.5, but must be a list"),
+    ],
+)
+def test_what_a_repository_says_that_is_not_modelled_is_refused(repository, fetch, about, message):
+    source, _ = repository(**about)
+    with pytest.raises(WiseftError, match=message):
+        fetch(source)
+
+
+def test_what_is_given_must_speak_where_the_model_is_not_as_clip(repository, fetch, said):
+    source, pixels = repository(resize_mode="squash")
+    with pytest.raises(WiseftError, match=r"has resize_mode: squash, of which .* says nothing"):
+        fetch(source, given=pixels)
+    for mode in ("squash", "shortest"):
+        _, header = fetch(source, mode, given=pixels | {"resize_mode": mode})
+        assert header["preprocessing"].get("resize_mode", "shortest") == mode
+    notes = [line for line in said if "resize_mode" in line]
+    assert notes == [
+        f"note: the preprocessing of {source.spec} has resize_mode: squash; here it is "
+        "shortest, as given"
+    ]
+
+
+SIDES = {"height": 32, "width": 32}
+PROCESSOR = {"size": {"shortest_edge": 40}, "crop_size": SIDES, "do_center_crop": True}
+
+
+@pytest.mark.parametrize(
+    ("about", "name"),
+    [
+        ({"size": 36, "crop_size": 32}, "32-of36"),
+        ({"crop_size": SIDES}, "32"),
+        (PROCESSOR, "32-of40"),
+        (PROCESSOR | {"resample": 2}, "32-bilinear-of40"),
+        ({"size": SIDES, "do_center_crop": False, "crop_size": SIDES}, "32-squash"),
+    ],
+)
+def test_the_processor_of_a_clip_model_says_how_it_resizes(about, name):
+    pixels = {"image_mean": [0.1, 0.2, 0.3], "image_std": [0.4, 0.5, 0.6]}
+    found = parse_preprocessing(processor_preprocessing(about | pixels))
+    assert found.transform.name == name
+    assert found.mean == (0.1, 0.2, 0.3)
+
+
+@pytest.mark.parametrize(
+    ("about", "message"),
+    [
+        (
+            {"size": {"longest_edge": 32}},
+            r'size is {"longest_edge": 32}, but must be shortest_edge',
+        ),
+        ({"size": SIDES | {"width": 31}}, r"size is .*31.*, but must be .* that are equal"),
+        ({"do_center_crop": False}, r"do_center_crop is false, but must be true where"),
+        ({"do_resize": False}, r"do_resize is false, but must be true"),
+        ({"resample": 0}, r"resample is 0, but must be one of 2 \(bilinear\), 3 \(bicubic\)"),
+        (
+            {"rescale_offset": True, "include_top": True},
+            r"include_top is true, but must be false beside rescale_offset",
+        ),
+    ],
+)
+def test_a_processor_that_is_not_modelled_is_refused(about, message):
+    with pytest.raises(WiseftError, match=message):
+        processor_preprocessing(PROCESSOR | about)
+
+
+def test_every_tag_of_open_clip_has_its_own_transform(tmp_path):
+    """All tags: the pixels of the transform that open_clip itself builds for the model."""
+    import open_clip
+    from open_clip.pretrained import get_pretrained_cfg
+    from open_clip.transform import PreprocessCfg, image_transform_v2, merge_preprocess_dict
+
+    pixels = np.random.default_rng(0).integers(0, 256, (61, 97, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "odd.png")
+    expected, names = {}, set()
+    for name, tag in open_clip.list_pretrained():
+        source = from_tag(f"{name}/{tag}")
+        size = towers.image_size(source.architecture)
+        ours = parse_preprocessing({"size": size} | source.preprocessing)
+        about = merge_preprocess_dict(PreprocessCfg(size=size), get_pretrained_cfg(name, tag))
+        library = image_transform_v2(PreprocessCfg(**about), is_train=False)
+        key = repr(library)
+        if key not in expected:
+            expected[key] = library(Image.open(tmp_path / "odd.png"))
+        found = torch.from_numpy(np.array(decode(tmp_path / "odd.png", ours.transform)))
+        head = ImageClassifier(torch.nn.Identity(), torch.nn.Linear(1, 1), ours.model_dump())
+        found = head.pixels(found.permute(2, 0, 1)[None])[0]
+        torch.testing.assert_close(found, expected[key], rtol=0, atol=1e-6)
+        names.add(ours.transform.name.removeprefix(str(size)))
+    assert names == {"", "-bilinear", "-squash", "-squash-bilinear"}
 
 
 def test_a_timm_model_is_fetched_with_its_classifier(fetch, hub):
@@ -345,6 +482,7 @@ def test_a_timm_model_is_fetched_with_its_classifier(fetch, hub):
     assert found["fc.weight"].shape == (1000, 512)
     assert header["architecture"]["label_set"] == "imagenet-1k"
     assert header["preprocessing"]["mean"] == pytest.approx([0.485, 0.456, 0.406])
+    assert header["preprocessing"]["resize_size"] == int(176 / 0.875)
 
 
 # ----------------------------------------------------------------------------------------- tags
@@ -430,6 +568,9 @@ def test_every_entry_has_a_source_that_fits_it(project):
         if source.architecture is not None:
             size = towers.image_size(source.architecture)
             assert size in (entry.preprocessing.size, None)
+        if source.preprocessing:
+            own = parse_preprocessing(source.given | source.preprocessing)
+            assert own == entry.preprocessing, "an entry says what its tag says"
 
 
 @pytest.fixture

@@ -271,7 +271,7 @@ def test_sizes_must_agree(tmp_path):
     source = from_tag(str(path), str(tmp_path / "tiny.json"))
     import dataclasses
 
-    source = dataclasses.replace(source, preprocessing=PREPROCESSING | {"size": 64})
+    source = dataclasses.replace(source, given=PREPROCESSING | {"size": 64})
     with pytest.raises(WiseftError, match="images of 64 pixels, but the architecture reads 32"):
         fetch_weights(source, tmp_path / "out.safetensors")
 
@@ -316,12 +316,16 @@ def test_align_and_timm_folders_are_taken_over(tmp_path):
     (folder / "config.json").write_text(json.dumps(architecture["config"]))
     save_file(weights_of(architecture), folder / "model.safetensors")
     (folder / "preprocessor_config.json").write_text(
-        json.dumps({"size": {"height": 40}, "crop_size": {"height": 32}, "rescale_offset": True})
+        json.dumps(
+            {"size": {"height": 40, "width": 40}, "crop_size": {"height": 32, "width": 32}}
+            | {"do_center_crop": True, "resample": 2, "rescale_offset": True}
+        )
     )
     fetch_weights(from_tag(str(folder)), tmp_path / "a.safetensors")
     tensors, header = load_weights(tmp_path / "a.safetensors")
     assert same(tensors, towers.floating(weights_of(architecture)))
-    assert header["preprocessing"] == {"size": 32, "mean": [0.5] * 3, "std": [0.5] * 3}
+    how = {"resize_mode": "squash", "interpolation": "bilinear", "resize_size": 40}
+    assert header["preprocessing"] == {"size": 32, "mean": [0.5] * 3, "std": [0.5] * 3} | how
 
     described = tiny.timm(classes=4)
     folder = tmp_path / "timm"

@@ -114,14 +114,14 @@ rule data_cache:
     input:
         manifest=paths.manifest_path("{dataset}", ROOT),
     output:
-        cache=paths.cache_path("{dataset}", "{size}", ROOT),
+        cache=paths.cache_path("{dataset}", "{transform}", ROOT),
     log:
-        "logs/data_cache/{dataset}-{size}.log",
+        "logs/data_cache/{dataset}-{transform}.log",
     benchmark:
-        "logs/benchmarks/data_cache/{dataset}-{size}.tsv"
+        "logs/benchmarks/data_cache/{dataset}-{transform}.tsv"
     wildcard_constraints:
         dataset=one_of(FILED),
-        size=r"[1-9]\d*",
+        transform=r"[1-9][^/]*",
     conda:
         "../../environment.yml"
     threads: 2
@@ -132,9 +132,9 @@ rule data_cache:
         content=lambda w: data_id(w.dataset),
         splits=lambda w: repeat("--split", ENTRIES[w.dataset].evaluate),
     message:
-        "data_cache: {wildcards.dataset} at {wildcards.size} pixels"
+        "data_cache: {wildcards.dataset}, {wildcards.transform}"
     shell:
-        "wiseft data cache --manifest {input.manifest:q} --size {wildcards.size}"
+        "wiseft data cache --manifest {input.manifest:q} --transform {wildcards.transform}"
         " {params.splits} --threads {threads} > {log:q} 2>&1"
 
 

@@ -128,7 +128,7 @@ def evaluation_of(datasets):
 
 
 def caches_of(models, datasets):
-    """Return the decoded caches that an evaluation reads, at the input size of each model."""
-    sizes = dict.fromkeys(model_of(model).preprocessing.size for model in models)
+    """Return the decoded caches that an evaluation reads, after the transform of each model."""
+    transforms = dict.fromkeys(model_of(model).preprocessing.transform.name for model in models)
     cached = [name for name in datasets if name in PLACES.cache and name in FILED]
-    return [paths.cache_path(name, size, ROOT) for name in cached for size in sizes]
+    return [paths.cache_path(name, each, ROOT) for name in cached for each in transforms]

@@ -139,16 +139,20 @@ def index(
 @data.command()
 def cache(
     manifest: Annotated[Path, typer.Option(help="Manifest of a dataset of image files.")],
-    size: Annotated[int, typer.Option(min=1, help="Side in pixels: the model's input size.")],
+    transform: Annotated[
+        str,
+        typer.Option(help="The model's: a size as 224, or as 289-squash-bilinear-of346."),
+    ],
     split: Splits = None,
     threads: Threads = 1,
 ) -> None:
-    """Decode image files once to the model's input size; evaluations then read that."""
+    """Decode image files once, as the model takes them; evaluations then read that."""
+    from wiseft.config import parse_transform
     from wiseft.data.prepared.cache import write_cache
     from wiseft.data.prepared.manifest import open_manifest
 
     splits = split or list(open_manifest(manifest).splits)
-    typer.echo(write_cache(manifest, size, splits, threads, say=_say))
+    typer.echo(write_cache(manifest, parse_transform(transform), splits, threads, say=_say))
 
 
 @data.command()

@@ -38,8 +38,8 @@ def evaluate(
     preprocessing: Annotated[
         str | None,
         typer.Option(
-            help="With --data, of such a file: size, mean and std, as JSON or @file.yaml. "
-            "Default: those of OpenAI's CLIPs."
+            help="With --data, of such a file: as in config/models, JSON or @file.yaml. "
+            "Default: that of OpenAI's CLIPs."
         ),
     ] = None,
     prompts: Annotated[
@@ -212,9 +212,7 @@ def _evaluate_folder(
         checkpoint,
         data,
         architecture=options["--architecture"],
-        preprocessing=parse_settings(Preprocessing, pixels, "--preprocessing").model_dump()
-        if pixels
-        else None,
+        preprocessing=parse_settings(Preprocessing, pixels, "--preprocessing") if pixels else None,
         templates=parse_templates(prompts) if prompts else None,
         class_names=_folder_names(options["--class-names"]),
         batch_size=batch_size,

@@ -96,7 +96,7 @@ def finetune(
 def baseline(
     context: typer.Context,
     architecture: Annotated[Path, typer.Option(help="open_clip model config, JSON.")],
-    preprocessing: Annotated[str, typer.Option(help="size, mean and std, as JSON or @file.yaml.")],
+    preprocessing: Annotated[str, typer.Option(help="As in config/models: JSON or @file.yaml.")],
     dataset: Dataset,
     settings: Settings,
     seed: Seed,

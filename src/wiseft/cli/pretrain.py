@@ -51,7 +51,7 @@ def pretrain_samples(
 def pretrain(
     glyphs: Annotated[Path, typer.Option(help="The glyph file.")],
     architecture: Annotated[Path, typer.Option(help="An open_clip model config (JSON).")],
-    preprocessing: Annotated[str, typer.Option(help="{size, mean, std}: JSON or @file.yaml.")],
+    preprocessing: Annotated[str, typer.Option(help="As in config/models: JSON or @file.yaml.")],
     settings: Annotated[str, typer.Option(help="Pre-training settings: JSON or @file.yaml.")],
     seed: Annotated[int, typer.Option(min=0, help="Of the weights and of every batch.")],
     state: Annotated[Path, typer.Option(help="Folder for the resume state.")],

@@ -35,7 +35,7 @@ def weights(
     ] = None,
     preprocessing: Annotated[
         str | None,
-        typer.Option(help="Of a file of yours: size, mean and std, as JSON or @file.yaml."),
+        typer.Option(help="Of a file of yours: as in config/models, JSON or @file.yaml."),
     ] = None,
     fetched: Annotated[
         Path | None,
@@ -70,7 +70,7 @@ def weights(
         source = from_tag(model, architecture, root)
         if preprocessing is not None:
             pixels = parse_settings(Preprocessing, preprocessing, "--preprocessing")
-            source = dataclasses.replace(source, preprocessing=pixels.model_dump(mode="json"))
+            source = dataclasses.replace(source, given=pixels.given())
     fetch_weights(source, output, fetched or FETCHED)
 
 
@@ -103,7 +103,7 @@ def import_checkpoint(
     ] = None,
     preprocessing: Annotated[
         str | None,
-        typer.Option(help="Without --theta-0: size, mean and std, as JSON or @file.yaml."),
+        typer.Option(help="Without --theta-0: as in config/models, JSON or @file.yaml."),
     ] = None,
     dataset: Annotated[
         Path | None,

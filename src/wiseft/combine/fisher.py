@@ -70,7 +70,7 @@ def fisher_file(
             f"dataset {manifest.dataset} has other classes than {request.theta}; give the "
             "reference that its head is of"
         )
-    split = open_split(manifest.path, request.split, int(theta.header.preprocessing["size"]))
+    split = open_split(manifest.path, request.split, theta.header.transform)
     if request.samples is not None and request.samples > len(split):
         raise WiseftError(
             f"{request.samples} samples are asked for, but {manifest.dataset}, split "

@@ -49,8 +49,7 @@ class HeldOutAccuracy:
                 f"dataset {manifest.dataset} has {len(manifest.class_names)} classes other than "
                 f"the {len(header.class_names)} of the thetas; choose by their reference"
             )
-        size = int(header.preprocessing["size"])
-        self._split = open_split(manifest.path, HELD_OUT, size)
+        self._split = open_split(manifest.path, HELD_OUT, header.transform)
         labels = self._split.labels
         base_ids = np.asarray(self._split.base_ids, dtype=str)
         self._truth = Truth(labels, base_ids, pairs_of(self._split.other_labels))
@@ -59,7 +58,7 @@ class HeldOutAccuracy:
         self._live = classifier_tensors(self._model)
         self._batch_size = batch_size
         self._images: list[Tensor] | None = None
-        self._fits = len(self._split) * size * size * 3 <= keep
+        self._fits = len(self._split) * 3 * header.transform.size**2 <= keep
         self._features: list[Tensor] = []
         self.samples = len(self._split)
 

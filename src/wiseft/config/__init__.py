@@ -11,7 +11,6 @@ from wiseft.config.entries import (
     ModelEntry,
     PackageEntry,
     Packages,
-    Preprocessing,
     PretrainSettings,
     PromptsEntry,
 )
@@ -29,6 +28,12 @@ from wiseft.config.loading import parse_settings
 from wiseft.config.machine import Config
 from wiseft.config.methods import FinetuneSettings, MethodEntry
 from wiseft.config.paths import run_name, split_run_name
+from wiseft.config.preprocessing import (
+    Preprocessing,
+    Transform,
+    parse_preprocessing,
+    parse_transform,
+)
 from wiseft.config.runs import Run, experiment_runs, model_names, theta_1_of, trains
 
 __all__ = [
@@ -54,12 +59,15 @@ __all__ = [
     "PromptsEntry",
     "Run",
     "SourceFile",
+    "Transform",
     "UnknownName",
     "ViewSettings",
     "experiment_runs",
     "load_config",
     "model_names",
+    "parse_preprocessing",
     "parse_settings",
+    "parse_transform",
     "run_name",
     "split_run_name",
     "theta_1_of",

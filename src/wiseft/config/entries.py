@@ -17,7 +17,6 @@ from wiseft.config import library
 from wiseft.config.base import (
     SEED_SUFFIX_PATTERN,
     Beta,
-    Channels,
     Count,
     Entry,
     Fraction,
@@ -29,6 +28,7 @@ from wiseft.config.base import (
     distinct,
 )
 from wiseft.config.files import SourceFile
+from wiseft.config.preprocessing import Preprocessing
 
 # ----------------------------------------------------------------------------- packages and prompts
 
@@ -132,18 +132,6 @@ class PromptsEntry(Entry):
 
 
 # ------------------------------------------------------------------------------------------- models
-
-
-class Preprocessing(Entry):
-    """What is done to an image before the image tower."""
-
-    size: Count = Field(description="Edge of the square image in pixels.")
-    mean: Channels = Field(
-        description="Mean subtracted from each channel (of pixels scaled to 0..1)."
-    )
-    std: tuple[Positive, Positive, Positive] = Field(
-        description="Standard deviation each channel is divided by."
-    )
 
 
 class PretrainSettings(Entry):

@@ -58,7 +58,7 @@ class DatasetPlaces(Entry):
     )
     cache: Names = Field(
         [],
-        description="Datasets of image files that are decoded once to the model's input size and "
+        description="Datasets of image files that are decoded once by the model's transform and "
         "evaluated from there: faster from the second evaluation on, at size x size x 3 bytes an "
         "image.",
     )

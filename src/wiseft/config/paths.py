@@ -59,9 +59,9 @@ def prompts_path(name: str, root: str | Path = DATASETS_ROOT) -> Path:
     return Path(root) / ".prompts" / f"{name}.json"
 
 
-def cache_path(dataset: str, size: int | str, root: str | Path = DATASETS_ROOT) -> Path:
-    """Return the record of a dataset's decoded cache at a size in pixels."""
-    return dataset_folder(dataset, root) / f"cache-{size}" / "cache.json"
+def cache_path(dataset: str, transform: str, root: str | Path = DATASETS_ROOT) -> Path:
+    """Return the record of a dataset's decoded cache, for a transform by its name."""
+    return dataset_folder(dataset, root) / f"cache-{transform}" / "cache.json"
 
 
 def dataset_folder(dataset: str, root: str | Path = DATASETS_ROOT) -> Path:

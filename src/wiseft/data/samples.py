@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from wiseft.config import Transform
 from wiseft.config.base import LIMIT_SUFFIX_PATTERN
 from wiseft.data.prepared.store import Manifest, open_manifest, open_split
 from wiseft.errors import WiseftError
@@ -69,8 +70,7 @@ def draw_samples(
     rows, titles = [], []
     for manifest in opened:
         columns = _columns(len(manifest.class_names))
-        size = manifest.image_size or FOLDER_SIZE
-        rows.append(_one_per_class(manifest.path, split, columns, size, seed))
+        rows.append(_one_per_class(manifest, split, columns, seed))
         called = [manifest.class_names[label] for label in columns]
         titles.append(called if shared else [_short(name) for name in called])
     draw_panel(names, titles, rows, outputs, shared)
@@ -114,12 +114,16 @@ def _labels_called(of: str, manifests: Sequence[Manifest]) -> list[int]:
 def _of_class(
     manifest: Manifest, split: str, label: int, images: int, seed: int
 ) -> NDArray[np.uint8]:
-    opened = open_split(manifest.path, split, manifest.image_size or FOLDER_SIZE)
+    opened = open_split(manifest.path, split, _as_shown(manifest))
     members = np.flatnonzero(opened.labels == label)
     if not len(members):
         raise WiseftError(f"{opened.dataset}, split {split}: no image of class {label} to show.")
     chosen = np.random.default_rng(seed).permutation(members)[:images]
     return opened.read(chosen.tolist())
+
+
+def _as_shown(manifest: Manifest) -> Transform:
+    return Transform(size=manifest.image_size or FOLDER_SIZE)
 
 
 def _columns(classes: int) -> list[int]:
@@ -130,9 +134,9 @@ def _columns(classes: int) -> list[int]:
 
 
 def _one_per_class(
-    manifest: Path, split: str, columns: Sequence[int], size: int, seed: int
+    manifest: Manifest, split: str, columns: Sequence[int], seed: int
 ) -> NDArray[np.uint8]:
-    opened = open_split(manifest, split, size)
+    opened = open_split(manifest.path, split, _as_shown(manifest))
     rng = np.random.default_rng(seed)
     chosen = []
     for label in columns:

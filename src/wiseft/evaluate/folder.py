@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from wiseft.config import library
+from wiseft.config import Preprocessing, library
 from wiseft.data.index_files import index_folder
 from wiseft.data.layouts.scan import subfolders
 from wiseft.data.prepared.index import read_index
@@ -67,7 +67,7 @@ def evaluate_folder(
     data: Path,
     *,
     architecture: str | None = None,
-    preprocessing: Mapping[str, Any] | None = None,
+    preprocessing: Preprocessing | None = None,
     templates: Sequence[str] | None = None,
     class_names: Mapping[str, str] | None = None,
     batch_size: int = 500,
@@ -86,7 +86,7 @@ def evaluate_folder(
         data: `<class>/<image>`; classes are called as the model's classes are, by wnids of
             ImageNet, or by numbers from 0 in the order of the model's classes.
         architecture: of a file without one: a name of open_clip, or a JSON file.
-        preprocessing: `{size, mean, std}` of such a file; None: that of OpenAI's CLIPs.
+        preprocessing: of such a file; None: that of OpenAI's CLIPs.
         templates: prompts of a zero-shot model; None: `TEMPLATES`.
         class_names: name of the class by name of its folder, where the folder's won't do.
         say: called with progress.
@@ -146,7 +146,7 @@ def _weights(
     checkpoint: Path,
     work: Path,
     architecture: str | None,
-    preprocessing: Mapping[str, Any] | None,
+    preprocessing: Preprocessing | None,
     say: Callable[[str], None],
 ) -> Path:
     """Write a zero-shot model as weights and return their file."""
@@ -154,7 +154,7 @@ def _weights(
         raise WiseftError(f"the model {checkpoint} is not there")
     source = from_tag(str(checkpoint), architecture)
     if preprocessing is not None:
-        source = replace(source, preprocessing=dict(preprocessing))
+        source = replace(source, given=preprocessing.given())
     elif checkpoint.is_file() and _own_header(checkpoint) is None:
         source = replace(source, preprocessing=CLIP_PIXELS)
         say("images are normalised as OpenAI's CLIPs want it; --preprocessing says otherwise")

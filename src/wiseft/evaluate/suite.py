@@ -120,13 +120,13 @@ def evaluate_suite(request: Request, say: Callable[[str], None] = print) -> list
     del theta_0, theta_1  # the sweep holds what it needs
     written = []
     for number, (manifest, evaluation) in enumerate(suite, start=1):
-        at_sizes = [
-            [open_split(manifest.path, name, size) for size in sweep.sizes]
+        transformed = [
+            [open_split(manifest.path, name, transform) for transform in sweep.transforms]
             for name in evaluation.splits
         ]
-        views = resolve_views(evaluation.views, manifest, [s[0] for s in at_sizes], likes, head)
+        views = resolve_views(evaluation.views, manifest, [s[0] for s in transformed], likes, head)
         identity = thetas | _identity(manifest, evaluation)
-        job = _Dataset(manifest, at_sizes, views, len(header.class_names), identity, request)
+        job = _Dataset(manifest, transformed, views, len(header.class_names), identity, request)
         written.append(job.run(sweep, alphas, say, f"evaluate {number}/{len(suite)}"))
     return written
 
@@ -165,15 +165,15 @@ class _Dataset:
     def __init__(
         self,
         manifest: Manifest,
-        at_sizes: list[list[Split]],
+        transformed: list[list[Split]],
         views: dict[str, ResolvedView],
         n_classes: int,
         identity: dict[str, Any],
         request: Request,
     ):
         self._manifest = manifest
-        self._at_sizes = at_sizes
-        self._splits = splits = [sizes[0] for sizes in at_sizes]
+        self._transformed = transformed
+        self._splits = splits = [same[0] for same in transformed]
         self._views = views
         self._request = request
         self._n = sum(map(len, splits))
@@ -234,9 +234,9 @@ class _Dataset:
         found = {column: Predictions.empty(self._n) for column in columns}
         numbers = self._numbers() if RANDOM in sweep.combinations else None
         offset = 0
-        for split, sizes in zip(self._splits, self._at_sizes, strict=True):
+        for split, same in zip(self._splits, self._transformed, strict=True):
             done = 0
-            for pixels in _chunks(sweep, sizes, self._request.batch_size):
+            for pixels in _chunks(sweep, same, self._request.batch_size):
                 n = sum(len(batch[0]) for batch in pixels)
                 here = slice(offset + done, offset + done + n)
                 for_random = None if numbers is None else numbers[here]
@@ -325,14 +325,14 @@ def sample_columns(splits: list[Split]) -> dict[str, pa.Array]:
     return arrays
 
 
-def _chunks(sweep: Sweep, sizes: Sequence[Split], batch_size: int) -> Iterator[list[Pixels]]:
+def _chunks(sweep: Sweep, splits: Sequence[Split], batch_size: int) -> Iterator[list[Pixels]]:
     """Yield normalised batches on the device, as many as `CHUNK_BYTES` holds.
 
     Args:
-        sizes: one split, at each size that the sweep takes.
+        splits: one split, after each transform of the sweep.
     """
     held: list[Pixels] = []
-    for same in zip(*(batches(split, batch_size) for split in sizes), strict=True):
+    for same in zip(*(batches(split, batch_size) for split in splits), strict=True):
         held.append(sweep.pixels([images for images, _ in same]))
         if (len(held) + 1) * sum(pixels.nbytes for pixels in held[0]) > CHUNK_BYTES:
             yield held

@@ -13,6 +13,7 @@ from wiseft.classifier import ImageClassifier, build_classifier, mask_logits
 from wiseft.combine.ensembles import random_ensemble, softmax_ensemble
 from wiseft.combine.interpolator import Interpolator
 from wiseft.combine.linear import combine_logits, ends
+from wiseft.config import Transform
 from wiseft.errors import WiseftError
 from wiseft.theta import Theta, check_compatible
 from wiseft.zeroshot.text_head import has_text
@@ -35,18 +36,18 @@ class Sweep(Protocol):
     Attributes:
         combinations: those that are yielded.
         never_predicted: classes whose logit may be minus infinity.
-        sizes: edges in pixels at which `pixels` takes a batch.
+        transforms: those after which `pixels` takes a batch.
     """
 
     combinations: tuple[str, ...]
     never_predicted: Sequence[int]
-    sizes: tuple[int, ...]
+    transforms: tuple[Transform, ...]
 
     def pixels(self, images: Sequence[Tensor]) -> Pixels:
         """Bring a batch of images to the device and normalise it.
 
         Args:
-            images: the batch as uint8 (n, 3, S, S), once for each of `sizes`.
+            images: the batch as uint8 (n, 3, S, S), once for each of `transforms`.
         """
 
     def logits(
@@ -112,7 +113,7 @@ class _Resident:
         self.model: ImageClassifier = build_classifier(theta.header, theta.tensors).to(device)
         self.device = device
         self.never_predicted: Sequence[int] = self.model.never_predicted
-        self.sizes: tuple[int, ...] = (int(theta.header.preprocessing["size"]),)
+        self.transforms: tuple[Transform, ...] = (theta.header.transform,)
 
     def pixels(self, images: Sequence[Tensor]) -> Pixels:
         (batch,) = images
@@ -263,12 +264,12 @@ class EnsembleSweep:
         self._sides = [_Resident(theta, device) for theta in (theta_0, theta_1)]
         never = [side.never_predicted for side in self._sides]
         self.never_predicted: Sequence[int] = sorted(set().union(*never))
-        self.sizes = tuple(dict.fromkeys(side.sizes[0] for side in self._sides))
+        self.transforms = tuple(dict.fromkeys(side.transforms[0] for side in self._sides))
 
     def pixels(self, images: Sequence[Tensor]) -> Pixels:
-        """Normalise a batch for each of the two, whose sizes may be the same."""
-        by_size = dict(zip(self.sizes, images, strict=True))
-        return tuple(side.pixels([by_size[side.sizes[0]]])[0] for side in self._sides)
+        """Normalise a batch for each of the two, whose transforms may be the same."""
+        after = dict(zip(self.transforms, images, strict=True))
+        return tuple(side.pixels([after[side.transforms[0]]])[0] for side in self._sides)
 
     def logits(
         self, batches: Sequence[Pixels], alphas: list[str], numbers: Tensor | None = None

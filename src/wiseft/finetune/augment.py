@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageEnhance
 from torch import Tensor
 
-from wiseft.config import FinetuneSettings
+from wiseft.config import FinetuneSettings, Transform
 from wiseft.data.prepared.decode import whole_image
 from wiseft.data.prepared.index import read_index
 from wiseft.data.prepared.manifest import Manifest
@@ -127,7 +127,7 @@ class TrainingImages:
         split: name of the split.
         indices: the samples that are trained on, by their place in the split.
         settings: of the training; `augment` says what is done to them.
-        size: edge of the images in pixels.
+        transform: what an image goes through that is not cropped at random, and the size of all.
         seed: of the run.
 
     Raises:
@@ -141,10 +141,10 @@ class TrainingImages:
         split: str,
         indices: NDArray[np.int64],
         settings: FinetuneSettings,
-        size: int,
+        transform: Transform,
         seed: int,
     ):
-        self._augment, self._size, self._seed = settings.augment, size, seed
+        self._augment, self._size, self._seed = settings.augment, transform.size, seed
         self._indices = indices
         self._files: list[Path] | None = None
         self._border = manifest.border
@@ -153,7 +153,7 @@ class TrainingImages:
             self._files = _files(manifest, split)
         # What is cropped at random is read as it is stored.
         stored = crops and manifest.layout == "arrays"
-        self._split = open_split(manifest.path, split, None if stored else size)
+        self._split = open_split(manifest.path, split, None if stored else transform)
         self.labels = torch.from_numpy(self._split.labels[indices])
 
     def __len__(self) -> int:

@@ -77,7 +77,7 @@ class FeatureStore:
         self._folder = folder
         self._precision = Precision(precision, self._device)
         self._log = log
-        self._size = int(header.preprocessing["size"])
+        self._transform = header.transform
         tensors = classifier_tensors(classifier)
         tower = {name: each for name, each in tensors.items() if name.startswith(IMAGE)}
         self._of_tower = {
@@ -101,7 +101,7 @@ class FeatureStore:
         Raises:
             WiseftError: if the split is not there or an image can't be read.
         """
-        images = open_split(manifest.path, split, self._size)
+        images = open_split(manifest.path, split, self._transform)
         chosen = np.arange(len(images)) if indices is None else indices
         if len(chosen) == len(images) and np.array_equal(chosen, np.arange(len(images))):
             indices = None

@@ -163,8 +163,8 @@ def _task(
 def _images(
     material: Material, split: str, indices: NDArray[np.int64], settings: FinetuneSettings
 ) -> Samples:
-    size = int(material.header.preprocessing["size"])
-    return TrainingImages(material.dataset, split, indices, settings, size, material.seed)
+    transform = material.header.transform
+    return TrainingImages(material.dataset, split, indices, settings, transform, material.seed)
 
 
 def _classifier(model: ImageClassifier | TwoTowers, material: Material) -> ImageClassifier:

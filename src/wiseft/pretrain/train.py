@@ -148,7 +148,7 @@ def pretrain(
 
     Args:
         architecture: open_clip model config with `text_cfg.context_length`.
-        preprocessing: `{size, mean, std}` of the image tower.
+        preprocessing: of the image tower, a dump of `wiseft.config.Preprocessing`.
         overlap: render batches in a second thread; the weights are the same either way.
         log: called with a line.
 

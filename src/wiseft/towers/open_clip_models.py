@@ -182,6 +182,27 @@ def image_size(architecture: Mapping[str, Any]) -> int:
     return int(sizes.pop())
 
 
+def preprocessing(about: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the keys of `wiseft.config.Preprocessing` that open_clip evaluates a model with.
+
+    The size is the architecture's.
+
+    Args:
+        about: open_clip's configuration of a tag, or the `preprocess_cfg` of a repository.
+
+    Raises:
+        WiseftError: if the colour of the border that `longest` leaves is not black.
+    """
+    from open_clip.transform import PreprocessCfg, merge_preprocess_dict
+
+    known = merge_preprocess_dict(PreprocessCfg(), dict(about))
+    if known["resize_mode"] == "longest" and known["fill_color"] != 0:
+        raise WiseftError(f"fill_color is {known['fill_color']}, but must be 0 (black)")
+    if known["interpolation"] == "random":  # of training; open_clip evaluates with the default
+        known["interpolation"] = "bicubic"
+    return {key: known[key] for key in ("mean", "std", "resize_mode", "interpolation")}
+
+
 def image_tensors(
     architecture: Mapping[str, Any], weights: Mapping[str, Tensor]
 ) -> dict[str, Tensor]:

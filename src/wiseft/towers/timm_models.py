@@ -8,6 +8,7 @@ or `labels`, a list of n ids.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
@@ -17,6 +18,8 @@ from torch import Tensor, nn
 from wiseft.errors import WiseftError
 from wiseft.towers.base import IMAGE, ZeroShotModel, prefixed, with_prefix
 
+_CROP_MODES = {"center": "shortest", "squash": "squash"}
+"""How timm calls what is done to an image that is not square."""
 _FAULTS = (RuntimeError, TypeError, ValueError, KeyError, AttributeError, AssertionError)
 
 
@@ -167,15 +170,29 @@ def describe(
     return found | ({"label_set": known} if known else {})
 
 
-def preprocessing(name: str) -> dict[str, Any]:
-    """Return size, mean and std that timm has for a model."""
-    from timm.models import get_pretrained_cfg
+def preprocessing(pretrained_cfg: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the keys of `wiseft.config.Preprocessing` that timm evaluates a model with.
 
-    config = get_pretrained_cfg(name) or get_pretrained_cfg(name.split(".")[0])
-    if config is None:
-        raise _unknown(name)
-    size, mean, std = config.input_size[-1], config.mean, config.std
-    return {"size": int(size), "mean": list(mean), "std": list(std)}
+    Args:
+        pretrained_cfg: timm's configuration of the weights.
+
+    Raises:
+        WiseftError: if its crop mode is not modelled.
+    """
+    from timm.data import resolve_data_config
+
+    about = resolve_data_config({}, pretrained_cfg=dict(pretrained_cfg))
+    size, mode = int(about["input_size"][-1]), about["crop_mode"]
+    if mode not in _CROP_MODES:
+        raise WiseftError(f"crop_mode is {mode}, but must be one of {', '.join(_CROP_MODES)}")
+    return {
+        "size": size,
+        "mean": list(about["mean"]),
+        "std": list(about["std"]),
+        "resize_mode": _CROP_MODES[mode],
+        "interpolation": about["interpolation"],
+        "resize_size": math.floor(size / about["crop_pct"]),
+    }
 
 
 def _create(architecture: Mapping[str, Any]) -> nn.Module:

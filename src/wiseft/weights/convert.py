@@ -14,8 +14,7 @@ from torch import Tensor
 from wiseft import towers
 from wiseft.errors import WiseftError
 from wiseft.io import read_json
-from wiseft.towers import align_models, timm_models, tokenizers
-from wiseft.towers.open_clip_models import open_clip_model
+from wiseft.towers import align_models, open_clip_models, timm_models, tokenizers
 from wiseft.weights import huggingface
 from wiseft.weights.formats import Checkpoint, read_checkpoint
 
@@ -64,7 +63,9 @@ def _open_clip_names(
     if huggingface.is_clip(tensors):
         tensors = huggingface.to_open_clip(tensors)
     if any(key.startswith("image_encoder.model.patch_e") for key in tensors):  # MobileCLIP's own
-        tensors = convert_state_dict(open_clip_model(architecture, seed=0), tensors)
+        tensors = convert_state_dict(
+            open_clip_models.open_clip_model(architecture, seed=0), tensors
+        )
     custom = architecture.get("custom_text") or architecture["text_cfg"].get("hf_model_name")
     if custom and "positional_embedding" in tensors:
         tensors = convert_to_custom_text_state_dict(tensors)
@@ -112,31 +113,18 @@ def folder_architecture(folder: Path, config: Mapping[str, Any]) -> dict[str, An
     )
 
 
-def folder_preprocessing(folder: Path, config: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return mean and std (and, where it is given, size) that a folder's files name, or None."""
+def folder_preprocessing(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the keys of `wiseft.config.Preprocessing` that a folder's files say.
+
+    Raises:
+        WiseftError: if they say what is not modelled.
+    """
     if "preprocess_cfg" in config:
-        about = config["preprocess_cfg"]
-        return {"mean": list(about["mean"]), "std": list(about["std"])}
+        return open_clip_models.preprocessing(config["preprocess_cfg"])
     if "pretrained_cfg" in config:
-        about = config["pretrained_cfg"]
-        size = {"size": int(about["input_size"][-1])} if "input_size" in about else {}
-        return size | {"mean": list(about["mean"]), "std": list(about["std"])}
+        return timm_models.preprocessing(config["pretrained_cfg"])
     file = folder / "preprocessor_config.json"
-    return processor_preprocessing(read_json(file)) if file.is_file() else None
-
-
-def processor_preprocessing(about: Mapping[str, Any]) -> dict[str, Any]:
-    """Return size, mean and std of a `preprocessor_config.json` of transformers."""
-    crop = about.get("crop_size") or about.get("size") or {}
-    size = crop if isinstance(crop, int) else crop.get("height", crop.get("shortest_edge"))
-    found: dict[str, Any] = {"size": int(size)} if size else {}
-    if about.get("rescale_offset"):
-        # Pixels become x / 127.5 - 1 before anything else (EfficientNet's processor).
-        return found | {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]}
-    for key, name in (("image_mean", "mean"), ("image_std", "std")):
-        if key in about:
-            found[name] = list(about[key])
-    return found
+    return huggingface.preprocessing(read_json(file)) if file.is_file() else {}
 
 
 def with_tokenizer(architecture: dict[str, Any], folder: Path) -> dict[str, Any]:
@@ -162,7 +150,7 @@ def pack_tokenizer(folder: Path) -> dict[str, str] | None:
         return tokenizers.pack(Path(name))
 
 
-def read_folder(folder: Path) -> tuple[Checkpoint, dict[str, Any], dict[str, Any] | None]:
+def read_folder(folder: Path) -> tuple[Checkpoint, dict[str, Any], dict[str, Any]]:
     """Return checkpoint, architecture and preprocessing of a folder.
 
     Raises:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from wiseft import towers
+from wiseft.config import Preprocessing, parse_preprocessing
 from wiseft.data.fetching.checksums import Checksums
 from wiseft.data.fetching.http import download
 from wiseft.errors import WiseftError
@@ -28,8 +29,6 @@ from wiseft.weights.sources import ALIGN, HUB, TRANSFORMERS, Source
 FETCHED = Path(".wiseft/fetched")
 """Where downloads lie, and where a file is put by hand: a folder for each model. Disposable."""
 
-_NEEDED = ("size", "mean", "std")
-
 
 @dataclass(frozen=True)
 class _Model:
@@ -37,7 +36,7 @@ class _Model:
 
     found: Checkpoint
     architecture: dict[str, Any]
-    preprocessing: dict[str, Any] | None
+    preprocessing: dict[str, Any]
     origin: dict[str, Any]
 
 
@@ -69,12 +68,13 @@ def fetch_weights(
         say(f"note: {note}")
     folder = fetched / source.name
     model = _bring(source, folder, say)
+    preprocessing = _preprocessing(source, model, say)
     tensors = convert.family_tensors(model.found, model.architecture)
     convert.check_finite(tensors, str(model.found.path))
     header = {
         "stage": "weights",
         "architecture": model.architecture,
-        "preprocessing": _preprocessing(source, model),
+        "preprocessing": preprocessing,
         "source": {"spec": source.spec, **model.origin},
     }
     made = save_weights(output, tensors, header)
@@ -87,13 +87,14 @@ def _already(source: Source, output: Path, say: Callable[[str], None]) -> str:
     _, header = load_weights(output)
     origin = header.get("source") or {"spec": f"the {header.get('stage')} stage"}
     pins = {"spec": source.spec, "revision": source.revision, "sha256": source.sha256}
-    pixels = header["preprocessing"]
-    wanted = {**pins, **(source.preprocessing or {})}
-    for key, value in wanted.items():
-        # A file from the other source has neither revision nor the repository's checksum.
-        found = origin.get(key) if key in pins else pixels.get(key)
-        known = key == "spec" or key in pixels or "repository" in origin
-        if value is not None and known and found != value:
+    pixels = parse_preprocessing(header["preprocessing"], str(output))
+    wanted = parse_preprocessing(source.given or header["preprocessing"] | source.preprocessing)
+    compared = [(key, getattr(pixels, key), value) for key, value in wanted]
+    # A file from the other source has neither revision nor the repository's checksum.
+    known = [key for key in pins if key == "spec" or "repository" in origin]
+    compared += [(key, origin.get(key), pins[key]) for key in known if pins[key] is not None]
+    for key, found, value in compared:
+        if found != value:
             raise WiseftError(
                 f"{output} is there already, with {key} {found}, not {value}; it was not touched: "
                 "move it away, or name another file"
@@ -119,7 +120,7 @@ def _bring(source: Source, folder: Path, say: Callable[[str], None]) -> _Model:
         architecture["text_cfg"] = architecture["text_cfg"] | {
             "hf_config": read_json(config.path, "configuration of the text tower")
         }
-    return _Model(read_checkpoint(path), architecture, None, origin)
+    return _Model(read_checkpoint(path), architecture, source.preprocessing, origin)
 
 
 def _local(source: Source) -> _Model:
@@ -142,7 +143,9 @@ def _local(source: Source) -> _Model:
             f"{path} does not say its architecture; give it: a name such as ViT-B-32-quickgelu "
             "(open_clip), vit_base_patch16_224 (timm), or a JSON file"
         )
-    return _Model(found, source.architecture, None, {"sha256": _checked(source, path)})
+    return _Model(
+        found, source.architecture, source.preprocessing, {"sha256": _checked(source, path)}
+    )
 
 
 def _repository(source: Source, folder: Path, say: Callable[[str], None]) -> _Model:
@@ -275,26 +278,36 @@ def _compare(source: Source, path: Path, found: str) -> None:
         )
 
 
-def _preprocessing(source: Source, model: _Model) -> dict[str, Any]:
-    """Return size, mean and std: the entry's, else what the tag or the files say.
+def _preprocessing(source: Source, model: _Model, say: Callable[[str], None]) -> dict[str, Any]:
+    """Return what is given of it, else what the tag or the files say.
 
     Raises:
-        WiseftError: if one of them is unknown, or the size is not the architecture's.
+        WiseftError: if size, mean or std is unknown, a value is not allowed, the size is not the
+            architecture's, or what is given is silent on what the model wants otherwise than CLIP.
     """
     read = towers.image_size(model.architecture)
-    size = {"size": read} if read is not None else {}
-    known = (model.preprocessing or {}) | size | (source.preprocessing or {})
-    if missing := [key for key in _NEEDED if key not in known]:
+    own = ({"size": read} if read is not None else {}) | model.preprocessing
+    given, where = source.given, f"the preprocessing of {source.spec}"
+    if missing := [key for key in ("size", "mean", "std") if key not in own | given]:
         raise WiseftError(
             f"{source.spec} does not say {', '.join(missing)} of its preprocessing; give "
             "--preprocessing, or write an entry of config/models with `preprocessing`"
         )
-    if read is not None and known["size"] != read:
+    wanted = parse_preprocessing(own | given, where)
+    for key, value in parse_preprocessing(given | own, where):
+        if given and key not in given and value != Preprocessing.model_fields[key].default:
+            raise WiseftError(
+                f"{where} has {key}: {value}, of which the preprocessing given says nothing; add "
+                "that line, or the value that you want instead"
+            )
+        if value != getattr(wanted, key):
+            say(f"note: {where} has {key}: {value}; here it is {getattr(wanted, key)}, as given")
+    if read is not None and wanted.size != read:
         raise WiseftError(
-            f"preprocessing makes images of {known['size']} pixels, but the architecture reads "
+            f"preprocessing makes images of {wanted.size} pixels, but the architecture reads "
             f"{read}; make them agree"
         )
-    return {key: known[key] for key in _NEEDED}
+    return wanted.model_dump(mode="json")
 
 
 def _say_pins(source: Source, origin: Mapping[str, Any], say: Callable[[str], None]) -> None:

@@ -6,6 +6,7 @@ projections are transposed to each other.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -44,8 +45,60 @@ _IN_BLOCK = {
     "mlp.fc1": "mlp.c_fc",
     "mlp.fc2": "mlp.c_proj",
 }
+_FILTERS = {2: "bilinear", 3: "bicubic"}
+"""Pillow's numbers."""
 _PARTS = ("q", "k", "v")
 _EPS = 1e-5
+
+
+def preprocessing(about: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the keys of `wiseft.config.Preprocessing` that a `preprocessor_config.json` says.
+
+    Raises:
+        WiseftError: if images are not made square by what is modelled; names key, value and what
+            is allowed.
+    """
+    crop = about.get("crop_size") if about.get("do_center_crop", "crop_size" in about) else None
+    cropped = crop["height"] if isinstance(crop, Mapping) else crop
+    size = about.get("size", cropped)
+    if size is None:
+        return _scaling(about)
+    if isinstance(size, int):
+        size = {"shortest_edge": size}
+    edge = size.get("shortest_edge", size.get("height"))
+    mode = "shortest" if "shortest_edge" in size else "squash"
+    if edge is None or (mode == "squash" and size.get("width") != edge):
+        raise _not_modelled("size", size, "shortest_edge, or height and width that are equal")
+    if crop is None and mode == "shortest":
+        raise _not_modelled("do_center_crop", False, "true where only the shortest edge is resized")
+    if not about.get("do_resize", True):
+        raise _not_modelled("do_resize", False, "true")
+    if (filter_ := about.get("resample", 3)) not in _FILTERS:
+        allowed = ", ".join(f"{number} ({name})" for number, name in _FILTERS.items())
+        raise _not_modelled("resample", filter_, f"one of {allowed}")
+    return _scaling(about) | {
+        "size": edge if cropped is None else cropped,
+        "resize_mode": mode,
+        "interpolation": _FILTERS[filter_],
+        "resize_size": edge,
+    }
+
+
+def _scaling(about: Mapping[str, Any]) -> dict[str, Any]:
+    """Return mean and std, if they are said."""
+    if about.get("rescale_offset"):
+        # Pixels become x / 127.5 - 1 (EfficientNet's processor, as ALIGN has it).
+        if (again := about.get("include_top")) or about.get("do_normalize"):
+            key = "include_top" if again else "do_normalize"
+            raise _not_modelled(key, True, "false beside rescale_offset")
+        return {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]}
+    names = {"mean": "image_mean", "std": "image_std"}
+    return {key: list(about[name]) for key, name in names.items() if name in about}
+
+
+def _not_modelled(key: str, value: object, allowed: str) -> WiseftError:
+    found = json.dumps(value)
+    return WiseftError(f"preprocessor_config.json: {key} is {found}, but must be {allowed}")
 
 
 def is_clip(tensors: Mapping[str, Tensor]) -> bool:

@@ -14,7 +14,7 @@ from wiseft.config.entries import ModelEntry
 from wiseft.errors import WiseftError
 from wiseft.io import read_json
 from wiseft.towers import timm_models
-from wiseft.towers.open_clip_models import architecture_from_json
+from wiseft.towers.open_clip_models import architecture_from_json, preprocessing
 
 HUB, ALIGN, TIMM = "hf-hub:", "align:", "timm:"
 """What tags begin with that are no names of open_clip."""
@@ -32,7 +32,8 @@ class Source:
         name: of the entry, or the tag; names the folder that files are kept in.
         spec: what was asked for, in full.
         architecture: None where a file of the repository or folder says it.
-        preprocessing: size, mean, std; None or without a size where files and architecture say it.
+        preprocessing: what the tag says of it, by keys of `wiseft.config.Preprocessing`.
+        given: what the user says of it, which goes first.
         repository: of the hub, with the names that the weights may have there, the best first.
         files: these names.
         revision: commit of the repository; None: not pinned.
@@ -46,7 +47,8 @@ class Source:
     name: str
     spec: str
     architecture: dict[str, Any] | None = None
-    preprocessing: dict[str, Any] | None = None
+    preprocessing: dict[str, Any] = field(default_factory=dict)
+    given: dict[str, Any] = field(default_factory=dict)
     repository: str | None = None
     files: tuple[str, ...] = ()
     revision: str | None = None
@@ -88,7 +90,7 @@ def from_entry(entry: ModelEntry, root: Path) -> Source:
     return replace(
         source,
         name=entry.name,
-        preprocessing=entry.preprocessing.model_dump(mode="json"),
+        given=entry.preprocessing.given(),
         **{key: value for key, value in pinned.items() if value is not None},  # type: ignore[arg-type]
     )
 
@@ -162,18 +164,13 @@ def from_open_clip(name: str, pretrained: str) -> Source:
             f"{name}-quickgelu"
         )
         name = f"{name}-quickgelu"
-    if about.get("resize_mode", "shortest") != "shortest":
-        notes.append(
-            f"open_clip resizes images for {name} by `{about['resize_mode']}`; here the shortest "
-            "side is resized and the centre is cropped"
-        )
     repository, _, file = about.get("hf_hub", "").rpartition("/")
     url = about.get("url") or None
     return Source(
         _slug(f"{name}-{pretrained}"),
         f"{name}/{pretrained}",
         architecture=config,
-        preprocessing={"mean": list(about["mean"]), "std": list(about["std"])},
+        preprocessing=preprocessing(about),
         repository=repository or None,
         files=_names(file),
         url=url,
@@ -226,7 +223,7 @@ def _timm(name: str) -> Source:
     architecture = timm_models.describe(name)
     about = get_pretrained_cfg(name)
     repository = getattr(about, "hf_hub_id", None) if "." in name else None
-    if not repository:
+    if about is None or not repository:
         raise WiseftError(
             f"timm has no weights {name} on the hub; a tag stands behind a dot, as in "
             "vit_base_patch16_224.augreg_in21k"
@@ -235,7 +232,7 @@ def _timm(name: str) -> Source:
         _slug(name),
         f"{TIMM}{name}",
         architecture=architecture,
-        preprocessing=timm_models.preprocessing(name),
+        preprocessing=timm_models.preprocessing(about.to_dict()),
         repository=f"timm/{name}" if repository == "timm/" else repository,
         files=TRANSFORMERS,
     )

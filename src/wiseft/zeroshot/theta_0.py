@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from wiseft import towers
 from wiseft.classifier import ImageClassifier
+from wiseft.config import parse_preprocessing
 from wiseft.data.prepared.manifest import Manifest
 from wiseft.data.prepared.store import batches, open_manifest, open_split
 from wiseft.errors import WiseftError
@@ -174,7 +175,7 @@ def _calibrated(
     linear.load_state_dict({"weight": head.weight, "bias": head.bias})
     classifier = ImageClassifier(model.image, linear, preprocessing, model.normalise)
     classifier.to(model.device).to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
-    samples = open_split(dataset.path, split, int(preprocessing["size"]))
+    samples = open_split(dataset.path, split, parse_preprocessing(preprocessing).transform)
     logits, labels = [], []
     with torch.inference_mode():
         for images, right in batches(samples, _IMAGES):

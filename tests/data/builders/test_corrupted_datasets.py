@@ -11,6 +11,7 @@ from PIL import Image
 from tests.data.conftest import COUNTS
 from tests.data.corruptions.test_corruptions import photos
 
+from wiseft.config import Transform
 from wiseft.data.builders import BUILDERS, Inputs
 from wiseft.data.corruptions import BENCHMARK, SEVERITIES, corrupt, generator
 from wiseft.data.prepared.decode import FolderImages, decode
@@ -94,14 +95,14 @@ def test_the_builder_reads_an_image_folder_at_the_size_of_its_option(tmp_path, m
         names.append(f"{k}.png")
         Image.fromarray(photo).save(tmp_path / names[-1])
 
-    def open_folder(manifest, split, size):
-        images = FolderImages(tmp_path, names, size)
+    def open_folder(manifest, split, transform):
+        images = FolderImages(tmp_path, names, transform)
         return Split("own", split, images, np.array([0, 1]), names, names, pd.DataFrame())
 
     monkeypatch.setattr("wiseft.data.builders.corruptions.open_split", open_folder)
     split = make(tmp_path, 2, samples=2, severities=[1], corruptions=["fog"], size=20)
     assert split.images.shape == (2, 20, 20, 3)
-    image = decode(tmp_path / "1.png", 20)
+    image = decode(tmp_path / "1.png", Transform(size=20))
     expected = corrupt(image, "fog", 1, generator(0, "1.png", "fog", 1))
     np.testing.assert_array_equal(split.images[1], expected)
 
@@ -143,7 +144,7 @@ def test_the_builder_asks_for_what_is_missing_and_for_enough_images(base):
 
 def test_a_set_that_does_not_fit_into_memory_is_refused_with_its_size(base, tmp_path, monkeypatch):
     small = open_split(base, "test")
-    huge = replace(small, images=FolderImages(tmp_path, small.sample_ids, 10**7))
+    huge = replace(small, images=FolderImages(tmp_path, small.sample_ids, Transform(size=10**7)))
     monkeypatch.setattr("wiseft.data.builders.corruptions.open_split", lambda *arguments: huge)
     message = r"75 x 3 images of 10000000 x 10000000 pixels need 67500000\.0 GB of memory"
     with pytest.raises(WiseftError, match=message):

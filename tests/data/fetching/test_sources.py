@@ -10,7 +10,7 @@ from tests.data.fetching.http_server import Fault
 from tests.data.project import entry, pets, pinned, tar, write_project
 
 from wiseft.cli import main
-from wiseft.config import Catalogue
+from wiseft.config import Catalogue, Transform
 from wiseft.data.fetching.sources import mirror_variable
 from wiseft.data.prepared.manifest import open_manifest
 from wiseft.data.prepared.store import open_split
@@ -53,7 +53,7 @@ def test_one_new_file_is_a_new_dataset(capsys, tmp_path, server):
     manifest, (code, out, err) = prepare(capsys, root)
     assert code == 0, err
     assert "pets/test: 6 images" in out
-    split = open_split(manifest, "test", 8)
+    split = open_split(manifest, "test", Transform(size=8))
     assert split.labels.tolist() == [0, 0, 0, 1, 1, 1]
     assert split.sample_ids[3] == "dog/0.png"
     assert split.read([4])[0, 0, 0].tolist() == [10, 0, 200]
@@ -189,7 +189,10 @@ def test_held_out_samples_are_drawn_from_another_split(capsys, tmp_path, server)
     assert fetch(capsys, root)[0] == 0
     manifest, (code, _, err) = prepare(capsys, root)
     assert code == 0, err
-    ids = {name: set(open_split(manifest, name, 8).sample_ids) for name in ("train", "held-out")}
+    ids = {
+        name: set(open_split(manifest, name, Transform(size=8)).sample_ids)
+        for name in ("train", "held-out")
+    }
     assert len(ids["train"]) == 4 and len(ids["held-out"]) == 2
     assert not ids["train"] & ids["held-out"]
     assert all(name.startswith("train/") for name in ids["held-out"])

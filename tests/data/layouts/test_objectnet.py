@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from tests.data.layouts.generate_maps import Written, objectnet, write_image, write_object
 
-from wiseft.config import Catalogue
+from wiseft.config import Catalogue, Transform
 from wiseft.config.layouts import check_options
 from wiseft.config.library import class_names
 from wiseft.data.layouts import Indexed, LayoutInputs, reader
@@ -168,8 +168,8 @@ def test_several_splits_are_refused(written):
 
 def test_the_entrys_border_takes_the_red_frame_away(tmp_path):
     write_image(tmp_path / "framed.png", border=2)
-    framed = decode(tmp_path / "framed.png", 8)
-    inner = decode(tmp_path / "framed.png", 8, ENTRY.border)
+    framed = decode(tmp_path / "framed.png", Transform(size=8))
+    inner = decode(tmp_path / "framed.png", Transform(size=8), ENTRY.border)
     assert (framed[..., 0] > 150).any()
     assert (inner == (90, 120, 60)).all()
 

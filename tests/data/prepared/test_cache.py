@@ -8,11 +8,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from wiseft.config import Transform
 from wiseft.data.index_files import index_folder
 from wiseft.data.prepared.cache import cache_folder, write_cache
 from wiseft.data.prepared.store import open_split
 from wiseft.data.prepared.verify import verify
 from wiseft.errors import WiseftError
+from wiseft.stages import VERSION
+
+SMALL = Transform(size=16)
 
 
 @pytest.fixture
@@ -27,47 +31,67 @@ def manifest(tmp_path):
 
 
 def test_cached_pixels_are_those_of_decoding(manifest):
-    decoded = open_split(manifest, "test", 16).read(slice(None))
-    write_cache(manifest, 16, ["test"], threads=2)
-    cached = open_split(manifest, "test", 16)
+    decoded = open_split(manifest, "test", SMALL).read(slice(None))
+    write_cache(manifest, SMALL, ["test"], threads=2)
+    cached = open_split(manifest, "test", SMALL)
     assert isinstance(cached.images, np.memmap)
     assert np.array_equal(cached.read(slice(None)), decoded)
-    assert not isinstance(open_split(manifest, "test", 8).images, np.memmap)  # of another size
+    for other in (Transform(size=8), Transform(size=16, interpolation="bilinear")):
+        assert not isinstance(open_split(manifest, "test", other).images, np.memmap)
+
+
+def test_a_cache_of_another_transform_is_beside_it(manifest):
+    squashed = Transform(size=16, resize_mode="squash", interpolation="bilinear", resize_size=20)
+    decoded = open_split(manifest, "test", squashed).read(slice(None))
+    write_cache(manifest, squashed, ["test"])
+    write_cache(manifest, SMALL, ["test"])
+    assert np.array_equal(open_split(manifest, "test", squashed).images, decoded)
+    assert cache_folder(manifest, squashed).name == "cache-16-squash-bilinear-of20"
+    assert not np.array_equal(open_split(manifest, "test", SMALL).images, decoded)
+
+
+def test_a_cache_of_another_version_of_the_stage_is_not_used(manifest, monkeypatch):
+    monkeypatch.setitem(VERSION, "data", VERSION["data"] - 1)
+    index_folder(manifest.parents[1] / "images", manifest, "a", ["test"])
+    write_cache(manifest, SMALL, ["test"])
+    monkeypatch.undo()
+    index_folder(manifest.parents[1] / "images", manifest, "a", ["test"])
+    assert not isinstance(open_split(manifest, "test", SMALL).images, np.memmap)
 
 
 def test_cache_of_other_images_is_not_used(manifest, tmp_path, caplog):
-    write_cache(manifest, 16, ["test"])
+    write_cache(manifest, SMALL, ["test"])
     (tmp_path / "images" / "bee" / "2.png").unlink()
     index_folder(tmp_path / "images", manifest, "a", ["test"])
     with caplog.at_level(logging.WARNING):
-        split = open_split(manifest, "test", 16)
+        split = open_split(manifest, "test", SMALL)
     assert not isinstance(split.images, np.memmap) and len(split) == 5
     assert "is of other images" in caplog.text
-    write_cache(manifest, 16, ["test"])
-    assert len(open_split(manifest, "test", 16).images) == 5
+    write_cache(manifest, SMALL, ["test"])
+    assert len(open_split(manifest, "test", SMALL).images) == 5
 
 
 def test_truncated_cache_is_not_used_and_a_changed_one_is_found(manifest):
-    write_cache(manifest, 16, ["test"])
-    path = cache_folder(manifest, 16) / "test.npy"
+    write_cache(manifest, SMALL, ["test"])
+    path = cache_folder(manifest, SMALL) / "test.npy"
     whole = path.read_bytes()
     path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
     with pytest.raises(WiseftError, match="is not what was cached"):
         verify(manifest)
     path.write_bytes(whole[:-100])
-    assert not isinstance(open_split(manifest, "test", 16).images, np.memmap)
+    assert not isinstance(open_split(manifest, "test", SMALL).images, np.memmap)
 
 
 def test_a_broken_image_leaves_no_cache(manifest, tmp_path):
     (tmp_path / "images" / "bee" / "1.png").write_bytes(b"no image")
     with pytest.raises(WiseftError, match=r"bee/1\.png is not a readable image"):
-        write_cache(manifest, 16, ["test"])
-    assert not list(cache_folder(manifest, 16).glob("*"))
+        write_cache(manifest, SMALL, ["test"])
+    assert not list(cache_folder(manifest, SMALL).glob("*"))
 
 
 def test_whole_splits_are_kept(manifest):
-    write_cache(manifest, 16, ["test"])
-    path = cache_folder(manifest, 16) / "test.npy"
+    write_cache(manifest, SMALL, ["test"])
+    path = cache_folder(manifest, SMALL) / "test.npy"
     before = path.stat().st_mtime_ns
-    write_cache(manifest, 16, ["test"])
+    write_cache(manifest, SMALL, ["test"])
     assert path.stat().st_mtime_ns == before

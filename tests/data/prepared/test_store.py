@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 
+from wiseft.config import Transform
 from wiseft.data.prepared import store
 from wiseft.data.prepared.manifest import open_manifest
 from wiseft.data.prepared.split import PreparedSplit
@@ -78,9 +79,19 @@ def test_batches_are_channels_last_views_in_the_order_asked_for(manifest):
 
 
 def test_stored_images_can_be_read_at_another_size(manifest):
-    opened = open_split(manifest, "test", size=8)
+    opened = open_split(manifest, "test", Transform(size=8))
     assert opened.read([0, 3]).shape == (2, 8, 8, 3)
     assert opened.images.shape == (7, 8, 8, 3)
+
+
+def test_images_stored_at_the_models_size_are_read_as_they_are(manifest):
+    """So that the digits, 32 pixels all, never meet a filter."""
+    for how in ({}, {"resize_mode": "squash"}, {"interpolation": "bilinear"}):
+        opened = open_split(manifest, "test", Transform(size=4, **how))
+        assert isinstance(opened.images, np.memmap)
+        np.testing.assert_array_equal(opened.images, split().images)
+    cropped = open_split(manifest, "test", Transform(size=4, resize_size=5))
+    assert not np.array_equal(cropped.images, split().images)
 
 
 def test_the_same_data_gives_the_same_manifest(tmp_path):

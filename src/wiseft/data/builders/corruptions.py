@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from wiseft.config import Transform
 from wiseft.data.builders.common import Images, Inputs, draw_indices
 from wiseft.data.corruptions import (
     BENCHMARK,
@@ -56,9 +57,10 @@ def build(inputs: Inputs) -> dict[str, PreparedSplit]:
             f"severity are {samples * len(cells)} images, found {expected} in its entry under "
             f"splits: {SPLIT}."
         )
-    size = None if inputs.options.get("size") is None else _count(inputs, "size", SMALLEST)
+    sized = inputs.options.get("size") is not None
+    transform = Transform(size=_count(inputs, "size", SMALLEST)) if sized else None
     name = str(inputs.option("base"))
-    base = open_split(inputs.depend(name), str(inputs.option("split")), size)
+    base = open_split(inputs.depend(name), str(inputs.option("split")), transform)
     if base.other_labels is not None:
         raise WiseftError(
             f"dataset {inputs.dataset}: images of {name} may have several right labels, which a "

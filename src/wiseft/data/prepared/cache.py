@@ -1,7 +1,8 @@
-"""A decoded cache of image files: uint8 arrays at the model's input size, memory-mapped.
+"""A decoded cache of image files: uint8 arrays as a model takes them, memory-mapped.
 
 It holds exactly what decoding gives, so whatever is computed from it is the same. It lies beside
-the manifest, in ``cache-<size>/``, and is used wherever it is there and belongs to the manifest.
+the manifest, in ``cache-<transform>/``, and is used wherever it is there and belongs to the
+manifest.
 """
 
 from __future__ import annotations
@@ -17,11 +18,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from wiseft.config import Transform
 from wiseft.data.prepared.decode import decode
 from wiseft.data.prepared.index import read_index
 from wiseft.data.prepared.manifest import Manifest, open_manifest
 from wiseft.errors import WiseftError
 from wiseft.io import atomic_path, read_json, sha256_file, write_json
+from wiseft.stages import VERSION
 
 log = logging.getLogger(__name__)
 
@@ -30,14 +33,14 @@ _CHUNK = 512  # images in memory at a time
 _INTERVAL = 10.0  # seconds between two lines of progress
 
 
-def cache_folder(manifest: Path, size: int) -> Path:
-    """Return the folder of the cache of a dataset at a size in pixels."""
-    return manifest.parent / f"cache-{size}"
+def cache_folder(manifest: Path, transform: Transform) -> Path:
+    """Return the folder of the cache of a dataset."""
+    return manifest.parent / f"cache-{transform.name}"
 
 
 def write_cache(
     manifest_path: Path,
-    size: int,
+    transform: Transform,
     splits: Sequence[str],
     threads: int = 1,
     say: Callable[[str], None] = log.info,
@@ -47,7 +50,7 @@ def write_cache(
     A split that is there already and belongs to the manifest is kept.
 
     Args:
-        size: side in pixels, the model's input size.
+        transform: the model's.
         threads: images decoded side by side.
 
     Raises:
@@ -59,28 +62,28 @@ def write_cache(
             f"dataset {manifest.dataset} stores its images as arrays already; only datasets of "
             "image files are cached. Remove it from `datasets.cache`."
         )
-    folder = cache_folder(manifest_path, size)
-    record: dict[str, Any] = {"format": FORMAT, "size": size, "splits": {}}
+    folder = cache_folder(manifest_path, transform)
+    record: dict[str, Any] = {"format": FORMAT, **transform.model_dump(), "splits": {}}
     for split in splits:
-        kept = _valid(manifest, split, size)
+        kept = _valid(manifest, split, transform)
         if kept is None:
             paths = [manifest.root / path for path in read_index(manifest, split)["path"]]
             target = folder / f"{split}.npy"
-            _decode_all(paths, target, size, manifest.border, threads, say)
+            _decode_all(paths, target, transform, manifest.border, threads, say)
             kept = _belongs_to(manifest, split) | {"sha256": sha256_file(target)}
         record["splits"][split] = kept
     write_json(folder / "cache.json", record)
     return folder / "cache.json"
 
 
-def open_cache(manifest: Manifest, split: str, size: int) -> NDArray[np.uint8] | None:
+def open_cache(manifest: Manifest, split: str, transform: Transform) -> NDArray[np.uint8] | None:
     """Return the cached images of a split, memory-mapped uint8 (n, size, size, 3).
 
-    None where there is no cache of that size, or one of other files: the images are then decoded.
+    None where there is no such cache, or one of other files: the images are then decoded.
     """
-    if _valid(manifest, split, size) is None:
+    if _valid(manifest, split, transform) is None:
         return None
-    path = cache_folder(manifest.path, size) / f"{split}.npy"
+    path = cache_folder(manifest.path, transform) / f"{split}.npy"
     images: NDArray[np.uint8] = np.load(path, mmap_mode="r", allow_pickle=False)
     return images
 
@@ -97,19 +100,24 @@ def verify_cache(manifest: Manifest, folder: Path) -> None:
 
 def _belongs_to(manifest: Manifest, split: str) -> dict[str, Any]:
     files = manifest.split_files(split)
-    return {"index": files.sha256["index"], "n": files.n, "border": manifest.border}
+    return {
+        "stage_version": VERSION["data"],
+        "index": files.sha256["index"],
+        "n": files.n,
+        "border": manifest.border,
+    }
 
 
-def _valid(manifest: Manifest, split: str, size: int) -> dict[str, Any] | None:
+def _valid(manifest: Manifest, split: str, transform: Transform) -> dict[str, Any] | None:
     """Return what `cache.json` says of a split, if its file is whole and of these images."""
-    folder = cache_folder(manifest.path, size)
+    folder = cache_folder(manifest.path, transform)
     path = folder / f"{split}.npy"
     if not (folder / "cache.json").is_file() or not path.is_file():
         return None
     record = read_json(folder / "cache.json", "cache")
     stored = record.get("splits", {}).get(split, {})
     expected = _belongs_to(manifest, split)
-    bytes_expected = expected["n"] * size * size * 3
+    bytes_expected = expected["n"] * transform.size**2 * 3
     if record.get("format") != FORMAT or any(
         stored.get(key) != value for key, value in expected.items()
     ):
@@ -125,7 +133,7 @@ def _valid(manifest: Manifest, split: str, size: int) -> dict[str, Any] | None:
 def _decode_all(
     paths: list[Path],
     target: Path,
-    size: int,
+    transform: Transform,
     border: int,
     threads: int,
     say: Callable[[str], None],
@@ -133,10 +141,9 @@ def _decode_all(
     target.parent.mkdir(parents=True, exist_ok=True)
     began = shown = time.monotonic()
     with atomic_path(target) as part:
-        images = np.lib.format.open_memmap(
-            part, mode="w+", dtype=np.uint8, shape=(len(paths), size, size, 3)
-        )
-        for row, image in enumerate(_decoded(paths, size, border, threads)):
+        shape = len(paths), transform.size, transform.size, 3
+        images = np.lib.format.open_memmap(part, mode="w+", dtype=np.uint8, shape=shape)
+        for row, image in enumerate(_decoded(paths, transform, border, threads)):
             images[row] = image
             if (now := time.monotonic()) - shown > _INTERVAL:
                 shown, rate = now, (row + 1) / (now - began)
@@ -149,11 +156,11 @@ def _decode_all(
 
 
 def _decoded(
-    paths: list[Path], size: int, border: int, threads: int
+    paths: list[Path], transform: Transform, border: int, threads: int
 ) -> Iterator[NDArray[np.uint8]]:
     """Yield the images in order, a chunk at a time: JPEG decoding releases the interpreter."""
     with ThreadPoolExecutor(max(1, min(threads, os.cpu_count() or 1))) as pool:
         for start in range(0, len(paths), _CHUNK):
             yield from pool.map(
-                lambda path: decode(path, size, border), paths[start : start + _CHUNK]
+                lambda path: decode(path, transform, border), paths[start : start + _CHUNK]
             )

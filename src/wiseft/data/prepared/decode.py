@@ -1,4 +1,9 @@
-"""Decoding of image files to squares of uint8."""
+"""Decoding of image files to squares of uint8: the evaluation transform, up to normalisation.
+
+An image is opened as torchvision's ImageFolder does, RGB first. Edges and offsets are those of
+torchvision (`Resize`, `CenterCrop`) and, of `longest`, of open_clip (`ResizeKeepRatio`,
+`CenterCropOrPad`), which timm and the authors' code call too: tests compare the pixels.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from wiseft.config import Transform
 from wiseft.errors import WiseftError
+
+_FILTERS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
 
 
 class FolderImages:
@@ -19,8 +27,10 @@ class FolderImages:
         WiseftError: a file is missing or is not an image; the message names it.
     """
 
-    def __init__(self, root: Path, paths: Sequence[str], size: int, border: int = 0) -> None:
-        self.root, self.paths, self.size, self.border = root, list(paths), size, border
+    def __init__(
+        self, root: Path, paths: Sequence[str], transform: Transform, border: int = 0
+    ) -> None:
+        self.root, self.paths, self.transform, self.border = root, list(paths), transform, border
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -28,21 +38,18 @@ class FolderImages:
     @property
     def shape(self) -> tuple[int, int, int, int]:
         """(n, size, size, 3)."""
-        return len(self.paths), self.size, self.size, 3
+        return len(self.paths), self.transform.size, self.transform.size, 3
 
     def __getitem__(self, indices: slice | NDArray[np.integer]) -> NDArray[np.uint8]:
         chosen = np.arange(len(self.paths))[indices]
-        images = np.empty((len(chosen), self.size, self.size, 3), np.uint8)
+        images = np.empty((len(chosen), *self.shape[1:]), np.uint8)
         for row, index in enumerate(chosen):
-            images[row] = decode(self.root / self.paths[index], self.size, self.border)
+            images[row] = decode(self.root / self.paths[index], self.transform, self.border)
         return images
 
 
-def decode(path: Path, size: int, border: int = 0) -> NDArray[np.uint8]:
-    """Read one image as uint8 RGB (size, size, 3): shortest side to ``size`` (bicubic), then the
-    centre crop.
-
-    This is CLIP's evaluation transform (paper, appendix on preprocessing) up to normalisation.
+def decode(path: Path, transform: Transform, border: int = 0) -> NDArray[np.uint8]:
+    """Read one image as uint8 RGB (size, size, 3).
 
     Args:
         border: pixels that are cropped off every side before that (ObjectNet's red frame).
@@ -50,7 +57,7 @@ def decode(path: Path, size: int, border: int = 0) -> NDArray[np.uint8]:
     Raises:
         WiseftError: the file is missing or is not a readable image.
     """
-    return _fit(whole_image(path, border), size)
+    return fit(whole_image(path, border), transform)
 
 
 def whole_image(path: Path, border: int = 0) -> Image.Image:
@@ -73,9 +80,28 @@ def whole_image(path: Path, border: int = 0) -> Image.Image:
         ) from error
 
 
-def resize_images(images: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    """Resize uint8 (n, H, H, 3) to (n, size, size, 3), bicubic."""
-    return np.stack([_fit(Image.fromarray(image), size) for image in images])
+def fit(image: Image.Image, transform: Transform) -> NDArray[np.uint8]:
+    """Return an RGB image as uint8 (size, size, 3)."""
+    width, height = image.size
+    size, edge = transform.size, transform.edge
+    if transform.resize_mode == "squash":
+        resized = edge, edge
+    elif transform.resize_mode == "longest":
+        ratio = max(width, height) / edge
+        resized = max(1, round(width / ratio)), max(1, round(height / ratio))
+    else:
+        short = min(width, height)
+        resized = int(edge * width / short), int(edge * height / short)
+    if resized != image.size:
+        image = image.resize(resized, _FILTERS[transform.interpolation])
+    left, top = _offset(image.width, size), _offset(image.height, size)
+    # Where the image is smaller than the crop, Pillow puts black around it.
+    return np.asarray(image.crop((left, top, left + size, top + size)), dtype=np.uint8)
+
+
+def _offset(edge: int, size: int) -> int:
+    """Return where the centre of `size` pixels begins, below zero where there are fewer."""
+    return round((edge - size) / 2.0) if edge >= size else -((size - edge) // 2)
 
 
 def _without_border(image: Image.Image, border: int) -> Image.Image:
@@ -85,15 +111,3 @@ def _without_border(image: Image.Image, border: int) -> Image.Image:
     if min(width, height) <= 2 * border:
         raise ValueError(f"{width}x{height} pixels leave nothing inside a border of {border}")
     return image.crop((border, border, width - border, height - border))
-
-
-def _fit(image: Image.Image, size: int) -> NDArray[np.uint8]:
-    width, height = image.size
-    if min(width, height) != size:
-        scale = size / min(width, height)
-        image = image.resize(
-            (max(size, round(width * scale)), max(size, round(height * scale))),
-            Image.Resampling.BICUBIC,
-        )
-    left, top = (image.width - size) // 2, (image.height - size) // 2
-    return np.asarray(image.crop((left, top, left + size, top + size)), dtype=np.uint8)

@@ -76,7 +76,7 @@ class Manifest:
     limit: int | None = None
 
     def identity(self, splits: Iterable[str]) -> str:
-        """Return a hash of all that results on these splits depend on.
+        """Return a hash of all that results on these splits depend on, save a model's own settings.
 
         Where the files lie and which other splits are there does not matter.
 
@@ -84,6 +84,7 @@ class Manifest:
             WiseftError: if a split is not there.
         """
         content = {
+            "stage_version": VERSION["data"],
             "dataset": self.dataset,
             "class_names": self.class_names,
             "label_map": asdict(self.label_map) if self.label_map else None,

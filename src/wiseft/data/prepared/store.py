@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from wiseft.config import Transform
 from wiseft.data.prepared.cache import open_cache
 from wiseft.data.prepared.checks import check_counts, check_split
 from wiseft.data.prepared.index import (
@@ -130,12 +131,12 @@ def write_prepared(
     )
 
 
-def open_split(manifest_path: Path, split: str, size: int | None = None) -> Split:
+def open_split(manifest_path: Path, split: str, transform: Transform | None = None) -> Split:
     """Open one split; stored files are checked against the manifest's hashes.
 
     Args:
-        size: side in pixels of the images that are read. None: as stored (an error for image
-            folders). Stored arrays of another size are resized (bicubic) when read.
+        transform: what is done to every image. None: as stored (an error for image folders). Arrays
+            that are stored at its size are read as they are; others go through it.
 
     Raises:
         WiseftError: unknown split, a file that is missing, changed or of the wrong length.
@@ -145,9 +146,9 @@ def open_split(manifest_path: Path, split: str, size: int | None = None) -> Spli
     index = read_index(manifest, split)
     images: NDArray[np.uint8] | FolderImages
     if manifest.layout == "arrays":
-        images = open_arrays(manifest, files, size)
+        images = open_arrays(manifest, files, transform)
     else:
-        images = _open_folder(manifest, split, index["path"].tolist(), size)
+        images = _open_folder(manifest, split, index["path"].tolist(), transform)
     return Split(
         dataset=manifest.dataset,
         name=split,
@@ -184,9 +185,9 @@ def batches(
 
 
 def open_arrays(
-    manifest: Manifest, files: SplitFiles, size: int | None = None
+    manifest: Manifest, files: SplitFiles, transform: Transform | None = None
 ) -> NDArray[np.uint8]:
-    """Return the stored images of a split, checked against their hash; resized to `size`, if given.
+    """Return the stored images of a split, checked against their hash and transformed.
 
     Raises:
         WiseftError: the file is missing, changed or of the wrong length.
@@ -198,23 +199,25 @@ def open_arrays(
     images: NDArray[np.uint8] = np.load(path, mmap_mode="r", allow_pickle=False)
     if len(images) != files.n:
         raise WiseftError(f"{path}: expected {files.n} images, found {len(images)}.")
-    if size is None or size == images.shape[1]:
+    if transform is None or transform.size == transform.edge == images.shape[1]:
         return images
-    from wiseft.data.prepared.decode import resize_images
+    from PIL import Image
 
-    return resize_images(images, size)
+    from wiseft.data.prepared.decode import fit
+
+    return np.stack([fit(Image.fromarray(image), transform) for image in images])
 
 
 def _open_folder(
-    manifest: Manifest, split: str, paths: list[str], size: int | None
+    manifest: Manifest, split: str, paths: list[str], transform: Transform | None
 ) -> NDArray[np.uint8] | FolderImages:
     from wiseft.data.prepared.decode import FolderImages
 
-    if size is None:
+    if transform is None:
         raise WiseftError(
             f"dataset {manifest.dataset} is an image folder: say at which size to read it."
         )
-    if (cached := open_cache(manifest, split, size)) is not None:
+    if (cached := open_cache(manifest, split, transform)) is not None:
         return cached
     if manifest.root is None or not manifest.root.is_dir():
         raise WiseftError(
@@ -222,4 +225,4 @@ def _open_folder(
             "there. "
             "Mount that folder, or index the images again."
         )
-    return FolderImages(manifest.root, paths, size, manifest.border)
+    return FolderImages(manifest.root, paths, transform, manifest.border)

@@ -1,0 +1,202 @@
+"""The evaluation transform: the pixels of each library's own, whatever size and mode a file has."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+from torchvision.datasets.folder import pil_loader
+from torchvision.transforms import Compose
+
+from wiseft.classifier import ImageClassifier
+from wiseft.config import Preprocessing, Transform, parse_preprocessing, parse_transform
+from wiseft.data.prepared.decode import decode
+from wiseft.errors import WiseftError
+from wiseft.towers import timm_models
+from wiseft.weights import huggingface
+
+SIZES = [
+    (500, 375),
+    (375, 500),
+    (333, 500),
+    (500, 334),
+    (201, 1024),
+    (1024, 203),
+    (224, 224),
+    (224, 225),
+    (226, 227),
+    (640, 427),
+    (97, 61),
+    (33, 31),
+    (449, 301),
+    (3, 2),
+    (1, 300),
+    (60, 2),
+]
+MODES = ["P", "L", "RGBA", "LA", "CMYK", "1", "I;16"]
+CLIP = {"mean": (0.48145466, 0.4578275, 0.40821073), "std": (0.26862954, 0.26130258, 0.27577711)}
+
+
+def picture(width, height):
+    """Smooth colours with noise, so that a shift of one pixel shows."""
+    rng = np.random.default_rng(width * 2048 + height)
+    coarse = Image.fromarray(rng.integers(0, 256, (7, 9, 3), dtype=np.uint8))
+    smooth = np.asarray(coarse.resize((width, height), Image.Resampling.BICUBIC), np.int16)
+    noise = rng.integers(-30, 31, smooth.shape)
+    return Image.fromarray(np.clip(smooth + noise, 0, 255).astype(np.uint8))
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("odd")
+    paths = []
+    for width, height in SIZES:
+        paths.append(folder / f"{width}x{height}.{'jpg' if width % 2 else 'png'}")
+        picture(width, height).save(paths[-1])
+    for mode in MODES:
+        paths.append(folder / f"{mode.replace(';', '')}.{'jpg' if mode == 'CMYK' else 'png'}")
+        source = picture(333, 251)
+        if mode in ("RGBA", "LA"):
+            source.putalpha(source.convert("L").rotate(90, expand=False))
+        if mode == "I;16":
+            source = Image.fromarray(np.asarray(source.convert("L"), np.uint16) * 257)
+        else:
+            source = source.quantize(17) if mode == "P" else source.convert(mode)
+        source.save(paths[-1])
+        assert Image.open(paths[-1]).mode == mode
+    transparent = picture(251, 333).quantize(5)
+    paths.append(folder / "transparent.png")
+    transparent.save(paths[-1], transparency=3)
+    return paths
+
+
+def assert_same_pixels(files, preprocessing, library):
+    """`library` is a Compose that ends in the tensor and its normalisation."""
+    head = ImageClassifier(nn.Identity(), nn.Linear(1, 1), preprocessing.model_dump())
+    pixels = Compose(library.transforms[:-2])
+    for path in files:
+        image = pil_loader(path)
+        ours = np.array(decode(path, preprocessing.transform))
+        assert ours.shape == (preprocessing.size, preprocessing.size, 3)
+        np.testing.assert_array_equal(ours, np.asarray(pixels(image)), str(path))
+        batch = torch.from_numpy(ours).permute(2, 0, 1)[None]
+        torch.testing.assert_close(head.pixels(batch)[0], library(image), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])
+@pytest.mark.parametrize("mode", ["shortest", "longest", "squash"])
+@pytest.mark.parametrize("size", [224, 155])
+def test_pixels_are_those_of_open_clip(files, size, mode, interpolation):
+    from open_clip import image_transform
+
+    how = {"resize_mode": mode, "interpolation": interpolation}
+    library = image_transform(size, is_train=False, **CLIP, **how)
+    assert_same_pixels(files, Preprocessing(size=size, **CLIP, **how), library)
+
+
+@pytest.mark.parametrize(
+    ("name", "how"),
+    [
+        ("vit_base_patch16_224.augreg_in21k", "224-of248"),
+        ("resnet50.tv_in1k", "224-bilinear-of256"),
+        ("tf_efficientnetv2_b3.in21k_ft_in1k", "240-squash-of266"),
+        ("volo_d4_448.sail_in1k", "448-of389"),  # smaller than the crop: a black border
+    ],
+)
+def test_pixels_are_those_of_timm(files, name, how):
+    from timm.data import create_transform, resolve_data_config
+    from timm.models import get_pretrained_cfg
+
+    about = get_pretrained_cfg(name).to_dict()
+    ours = parse_preprocessing(timm_models.preprocessing(about))
+    assert ours.transform.name == how
+    library = create_transform(**resolve_data_config({}, pretrained_cfg=about))
+    assert_same_pixels(files, ours, library)
+
+
+def test_pixels_are_those_of_align(files):
+    """Of transformers' processor, with what the open replica was converted with."""
+    transformers = pytest.importorskip("transformers")
+    processor = transformers.EfficientNetImageProcessorPil(
+        do_center_crop=True,
+        rescale_factor=1 / 127.5,
+        rescale_offset=True,
+        do_normalize=False,
+        include_top=False,
+        resample=2,
+    )
+    ours = parse_preprocessing(huggingface.preprocessing(processor.to_dict()))
+    assert ours.transform == parse_transform("289-squash-bilinear-of346")
+    head = ImageClassifier(nn.Identity(), nn.Linear(1, 1), ours.model_dump())
+    for path in files:
+        pixels = np.array(decode(path, ours.transform))
+        expected = processor(pil_loader(path), return_tensors="pt")["pixel_values"]
+        as_uint8 = ((expected[0].permute(1, 2, 0) + 1) * 127.5).round().numpy()
+        np.testing.assert_array_equal(pixels, as_uint8.astype(np.uint8), str(path))
+        found = head.pixels(torch.from_numpy(pixels).permute(2, 0, 1)[None])
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
+
+
+def test_the_longest_side_leaves_at_least_a_line(tmp_path):
+    """Where open_clip would resize to a width of 0 and fail."""
+    Image.new("RGB", (1, 300), (9, 8, 7)).save(tmp_path / "line.png")
+    pixels = decode(tmp_path / "line.png", Transform(size=75, resize_mode="longest"))
+    assert (pixels[:, 37] == (9, 8, 7)).all()
+    assert not np.delete(pixels, 37, axis=1).any()
+
+
+# ----------------------------------------------------------------------------- how it is written
+
+
+def test_what_is_clips_is_left_out():
+    """So that headers and identities stay what they were where nothing is said."""
+    plain = Preprocessing(size=32, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
+    said = {"resize_mode": "shortest", "interpolation": "bicubic", "resize_size": 32}
+    dumped = {"size": 32, "mean": [0.5] * 3, "std": [0.25] * 3}
+    assert plain.model_dump(mode="json") == dumped
+    assert list(plain.model_dump(mode="json")) == list(dumped)
+    assert Preprocessing(**dumped, **said).model_dump(mode="json") == dumped
+    assert Preprocessing(**dumped, **said) == plain
+    assert plain.given() == plain.model_dump()
+    assert Preprocessing(**dumped, interpolation="bicubic").given().keys() > dumped.keys()
+
+
+@pytest.mark.parametrize(
+    ("name", "keys"),
+    [
+        ("224", {}),
+        ("224-squash", {"resize_mode": "squash"}),
+        ("224-longest-bilinear", {"resize_mode": "longest", "interpolation": "bilinear"}),
+        ("224-of248", {"resize_size": 248}),
+        (
+            "224-squash-bilinear-of256",
+            {"resize_mode": "squash", "interpolation": "bilinear", "resize_size": 256},
+        ),
+    ],
+)
+def test_a_transform_has_a_name(name, keys):
+    transform = Transform(size=224, **keys)
+    assert transform.name == name
+    assert parse_transform(name) == transform
+
+
+@pytest.mark.parametrize("name", ["", "0", "224-crop", "224-bilinear-squash", "x224", "224-of0"])
+def test_another_name_is_refused(name):
+    with pytest.raises(WiseftError, match="must be a size in pixels, perhaps with"):
+        parse_transform(name)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("resize_mode", "pad", r'key `resize_mode` is "pad", but must be one of .*squash'),
+        ("interpolation", "lanczos", r'key `interpolation` is "lanczos", .* or .bilinear'),
+        ("resize_size", 0, r"key `resize_size` is 0, but must be at least 1"),
+        ("crop_pct", 0.9, r"unknown key `crop_pct`"),
+    ],
+)
+def test_what_is_not_modelled_is_refused(key, value, message):
+    with pytest.raises(WiseftError, match=message):
+        parse_preprocessing({"size": 224, **CLIP, key: value})
