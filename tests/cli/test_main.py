@@ -96,7 +96,8 @@ def test_debug_shows_the_traceback(
 
 def test_starting_imports_nothing_heavy() -> None:
     heavy = (
-        "torch torchvision open_clip pandas numpy matplotlib scipy sklearn pyarrow pydantic yaml"
+        "torch torchvision open_clip pandas numpy matplotlib scipy sklearn pyarrow pydantic yaml "
+        "jinja2"
     )
     code = f"""
 import sys, wiseft.cli

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -10,7 +11,7 @@ import pytest
 
 from wiseft.cli import main
 from wiseft.figures.headline import headline
-from wiseft.figures.summary import Tables, p_text, percent, points, summary
+from wiseft.figures.summary import Tables, summary
 from wiseft.tabulate.schema import (
     COMPARISONS,
     EFFECTIVE,
@@ -21,6 +22,7 @@ from wiseft.tabulate.schema import (
     write_parquet,
 )
 from wiseft.tabulate.settings import TabulateSettings
+from wiseft.templates import p_text, percent, points
 
 SETTINGS = {
     "averages": {
@@ -57,12 +59,7 @@ def _values(table: pd.DataFrame, dataset: str, alpha: float) -> pd.Series:
 def test_formats() -> None:
     assert percent(0.98215) == "98.2"
     assert [points(v) for v in (0.0777, -0.0219, 0.0001, -0.0001)] == ["+7.8", "−2.2", "0.0", "0.0"]
-    assert [p_text(v) for v in (0.5, 0.0032, 1e-9, float("nan"))] == [
-        "0.5",
-        "0.0032",
-        "< 0.0001",
-        "",
-    ]
+    assert [p_text(v) for v in (0.5, 0.0032, 1e-9)] == ["0.5", "0.0032", "< 0.0001"]
 
 
 def test_headline_is_three_lines_of_the_tables_numbers(table: pd.DataFrame) -> None:
@@ -108,6 +105,29 @@ def test_summary_differences_are_those_of_the_comparisons(tables: Tables, text: 
     assert f"{points(mean['difference'])} ({points(mean['low'])} to {points(mean['high'])})" in text
     assert "| mfeat |" in text
     assert "0 / 3 of 3" in text
+
+
+def test_names_do_not_break_the_tables(tables: Tables) -> None:
+    """A bar in a name is part of its cell, in the heads and in the rows."""
+    shapes = []
+    for name in ("n", "n | m"):
+        changed = [
+            part.assign(
+                **{
+                    column: part[column].str.replace("natural", name).str.replace("n250", name)
+                    for column in ("dataset", "average", "variant")
+                    if column in part
+                }
+            )
+            for part in vars(tables).values()
+        ]
+        averages = {key.replace("natural", name): v for key, v in SETTINGS["averages"].items()}
+        settings = TabulateSettings.model_validate(SETTINGS | {"averages": averages})
+        text = summary("synthetic", Tables(*changed), settings)
+        lines = [line for line in text.splitlines() if line.startswith("|")]
+        shapes.append([len(re.findall(r"(?<!\\)\|", line)) for line in lines])
+        assert (f"| {name} |".replace(" | m", " \\| m")) in text
+    assert shapes[0] == shapes[1]
 
 
 def test_summary_labels_the_oracle_and_flags_extrapolation(tables: Tables, text: str) -> None:

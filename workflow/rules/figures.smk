@@ -112,7 +112,7 @@ rule report:
         selection=TABLES["selection"],
         fits=TABLES["fits"],
         effective=effective_files(),
-        code=modules(*figure_modules(), "figures/headline.py", "figures/summary.py"),
+        code=modules(*figure_modules(), "figures/headline.py", "figures/summary.*", "templates.py"),
     output:
         summary=report(
             paths.summary_path(NAME),

@@ -1,13 +1,15 @@
-"""The summary of an experiment in Markdown: every number from the stage tabulate's tables."""
+"""The summary of an experiment in Markdown: every number from the stage tabulate's tables.
+
+The words are in `summary.md.j2`; the functions here compute what its tables hold.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
+from itertools import chain
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from wiseft.figures.headline import POINTS, Cell, cell
@@ -27,35 +29,9 @@ from wiseft.tabulate.intervals import TOO_FEW
 from wiseft.tabulate.robustness import BASELINE_METHOD
 from wiseft.tabulate.schema import ALL, AVERAGE_PREFIX
 from wiseft.tabulate.settings import TabulateSettings
+from wiseft.templates import render
 
 SIGNIFICANCE = 0.05
-SELECTION_TEXT = {
-    "fixed": f"fixed, α = {FIXED_ALPHA}",
-    "held-out": "best on held-out reference samples",
-    "held-out-1se": "smallest within one standard error of that",
-    "oracle-column": "**oracle**: best on each column's own test labels",
-    "oracle-table13": "**oracle**: average of per-dataset optima (test labels)",
-}
-CONTRAST_TEXT = {
-    "weight-vs-output": f"α = {FIXED_ALPHA}, weight space against output space",
-    "0.500-vs-0.000": f"α = {FIXED_ALPHA} against zero-shot",
-    "0.500-vs-1.000": f"α = {FIXED_ALPHA} against fine-tuned",
-}
-HONESTY = """## How to read the numbers
-
-- Intervals are 95 % and **conditional on the trained models**: they say how far the numbers would
-  move with other test samples, not with other training runs. What training varies is shown as the
-  range over runs; runs are never pooled into the sample count.
-- Renditions of one image are resampled together (cluster bootstrap), so averages over datasets
-  that share images are not taken for independent. A dataset of fewer than ten clusters (typefaces
-  of four families) has no interval: its clusters are shown one by one, and the intervals of
-  averages that contain it hold for these clusters alone.
-- Compare with **both** ends. A gain over the fine-tuned model on an average of shifts is no gain
-  over the zero-shot model; see each average, and the natural datasets by themselves.
-- An **oracle** chooses α by the test labels. It bounds what a choice could reach and is no way to
-  choose; α = 0.5 and the held-out choices look at no shifted sample.
-- Values are in percent; differences, regrets and effective robustness in percentage points.
-"""
 
 
 @dataclass(frozen=True)
@@ -69,6 +45,10 @@ class Tables:
     effective: pd.DataFrame
 
 
+Row = tuple[list[str], list[Cell | None]]
+"""A row of a table: its texts, then the accuracy for each further column."""
+
+
 def summary(experiment: str, tables: Tables, settings: TabulateSettings) -> str:
     """Return the summary as Markdown.
 
@@ -80,49 +60,35 @@ def summary(experiment: str, tables: Tables, settings: TabulateSettings) -> str:
     )
     names = line_names(grid)
     grid = by_line(grid, names)
-    comparisons, selection = by_line(tables.comparisons, names), by_line(tables.selection, names)
     methods = methods_of(grid, None, needed=False)
+    swept = grid[grid["method"].isin(methods)] if methods else grid
     targets = {f"reference ({settings.reference})": settings.reference}
     targets |= {f"average of {name}": average_dataset(name) for name in settings.averages}
-    parts = [
-        f"# {experiment}: summary\n",
-        _inventory(grid, settings),
-        _headline_section(grid, methods, targets),
-        _baselines_section(grid, targets),
-        _averages_section(comparisons, targets),
-        _datasets_section(comparisons, settings),
-        _clusters_section(by_line(tables.table, names), methods, settings),
-        _selection_section(selection, targets),
-        _robustness_section(by_line(tables.effective, names), methods, tables.fits, settings),
-        HONESTY,
-    ]
-    return "\n".join(part for part in parts if part)
-
-
-def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a Markdown table; all but the first column are aligned to the right."""
-    lines = ["| " + " | ".join(head) + " |"]
-    lines.append("| --- |" + " ---: |" * (len(head) - 1))
-    lines += ["| " + " | ".join(row) + " |" for row in rows]
-    return "\n".join(lines) + "\n"
-
-
-def percent(value: float) -> str:
-    """Return a fraction as percent with one decimal."""
-    return f"{100 * value:.1f}"
-
-
-def points(value: float) -> str:
-    """Return a difference of fractions in signed percentage points."""
-    text = f"{100 * value:+.1f}".replace("-", "−")
-    return "0.0" if text in ("+0.0", "−0.0") else text
-
-
-def p_text(value: float) -> str:
-    """Return a p value with two significant digits."""
-    if np.isnan(value):
-        return ""
-    return "< 0.0001" if value < 1e-4 else f"{value:.2g}"
+    comparisons = by_line(tables.comparisons, names)
+    effective = _measured(by_line(tables.effective, names), methods)
+    return render(
+        "figures/summary.md.j2",
+        experiment=experiment,
+        settings=settings,
+        models=sorted(swept["model"].unique()),
+        seeds=sorted(swept["seed"].unique()),
+        methods=methods,
+        targets=targets,
+        points=POINTS,
+        fixed_alpha=FIXED_ALPHA,
+        title=_title,
+        accuracies=list(_accuracies(grid, methods, targets)),
+        baselines=_baselines(grid, targets),
+        runs=list(_runs(comparisons)),
+        datasets=list(_datasets(comparisons, settings)),
+        clusters=list(_clusters(by_line(tables.table, names), methods, settings)),
+        choices=list(_choices(by_line(tables.selection, names))),
+        effective=list(_effective(effective, methods)),
+        fits=tables.fits.to_dict("records"),
+        lines={"own" if line == BASELINE_METHOD else "other" for line in effective["line"]},
+        outside=effective[effective["alpha"].isin(POINTS.values())]["extrapolated"].any(),
+        average_prefix=AVERAGE_PREFIX,
+    )
 
 
 def _title(name: str) -> str:
@@ -132,258 +98,121 @@ def _title(name: str) -> str:
     return SEPARATOR.join([label, *rest])
 
 
-def _inventory(grid: pd.DataFrame, settings: TabulateSettings) -> str:
-    methods = methods_of(grid, None, needed=False)
-    swept = grid[grid["method"].isin(methods)] if methods else grid
-    models = ", ".join(sorted(swept["model"].unique()))
-    seeds = ", ".join(str(seed) for seed in sorted(swept["seed"].unique()))
-    averages = "; ".join(f"{name} = {', '.join(m)}" for name, m in settings.averages.items())
-    what, training = ("Zero-shot models", "Fine-tuning") if methods else ("Models", "Training")
-    return (
-        f"Reference: {settings.reference}. {what}: {models}. {training} seeds: {seeds}. "
-        f"Split: {settings.test_split}. "
-        f"Averages: {averages}.\n"
-    )
+def _ends(grid: pd.DataFrame, dataset: str, method: str) -> list[Cell | None]:
+    """Return the accuracies at the alphas of `POINTS`."""
+    return [cell(grid, dataset, method, alpha) for alpha in POINTS.values()]
 
 
-def _cell_text(found: Cell) -> str:
-    if found.low == found.high:  # one run, or runs that share this point, as zero-shot does
-        if np.isnan(found.ci_low):
-            return percent(found.mean)
-        return f"{percent(found.mean)} [{percent(found.ci_low)}, {percent(found.ci_high)}]"
-    return f"{percent(found.mean)} ({percent(found.low)} to {percent(found.high)})"
-
-
-def _headline_section(grid: pd.DataFrame, methods: list[str], targets: dict[str, str]) -> str:
-    if not methods:
-        return ""
-    rows = []
-    main = in_one_space(grid)
+def _accuracies(grid: pd.DataFrame, methods: list[str], targets: dict[str, str]) -> Iterator[Row]:
+    """Yield a row for each method and target, and for its ensemble of outputs where it has one."""
+    main, output = in_one_space(grid), grid[grid["combination"] == "output"]
     for method in methods:
         for label, dataset in targets.items():
-            cells = [cell(main, dataset, method, alpha) for alpha in POINTS.values()]
-            rows.append([_title(method), label, *map(_cell_text, cells)])
+            yield [_title(method), label], _ends(main, dataset, method)
         if has_output_space(grid, method):
-            output = grid[grid["combination"] == "output"]
-            title = f"output-space ensemble, {method}"
             for label, dataset in targets.items():
-                found = cell(output, dataset, method, FIXED_ALPHA)
-                rows.append([title, label, "", _cell_text(found), ""])
-    runs = cell(main, next(iter(targets.values())), methods[0], FIXED_ALPHA).runs
-    what = "In square brackets: 95 % interval."
-    if runs > 1:
-        what += f" In parentheses: smallest to largest of {runs} runs."
-    table = markdown_table(["method", "accuracy (%)", *POINTS], rows)
-    reading = "\n".join(_reading(main, methods[0], label, d) for label, d in targets.items())
-    return f"## Accuracy\n\n{what}\n\n{table}\n{_title(methods[0])}, in words:\n\n{reading}\n"
+                fixed = cell(output, dataset, method, FIXED_ALPHA)
+                yield [f"output-space ensemble, {method}", label], [None, fixed, None]
 
 
-def _baselines_section(grid: pd.DataFrame, targets: dict[str, str]) -> str:
+def _baselines(grid: pd.DataFrame, targets: dict[str, str]) -> list[tuple[list[str], list[Cell]]]:
     """Return the accuracies of the models from scratch, the weakest on the reference first."""
-    found = grid[grid["method"] == BASELINE_METHOD]
-    if found.empty:
-        return ""
-    rows = []
-    for variant, part in found.groupby("variant"):
-        cells = [cell(part, dataset, BASELINE_METHOD, 1.0) for dataset in targets.values()]
-        rows.append((cells[0].mean, [str(variant) or "default", *map(_cell_text, cells)]))
-    table = markdown_table(["variant", *targets], [row for _, row in sorted(rows)])
-    return f"## Models from scratch\n\nAccuracy (%).\n\n{table}"
-
-
-def _reading(grid: pd.DataFrame, method: str, label: str, dataset: str) -> str:
-    """Return one line that sets the fixed alpha against both ends."""
-    start, fixed, end = (cell(grid, dataset, method, alpha).mean for alpha in POINTS.values())
-    texts = [
-        f"{percent(abs(fixed - other))} points {'above' if fixed >= other else 'below'} {name}"
-        for name, other in (("zero-shot", start), ("fine-tuned", end))
+    rows = [
+        (
+            [str(variant) or "default"],
+            [cell(part, dataset, BASELINE_METHOD, 1.0) for dataset in targets.values()],
+        )
+        for variant, part in grid[grid["method"] == BASELINE_METHOD].groupby("variant")
     ]
-    return f"- {label}: α = {FIXED_ALPHA} is {' and '.join(texts)}."
+    return sorted(rows, key=lambda row: (row[1][0].mean, row[0]))
 
 
-def _averages_section(comparisons: pd.DataFrame, targets: dict[str, str]) -> str:
-    """Return a table of each method and contrast: runs down, reference and averages across."""
-    parts = []
+def _runs(comparisons: pd.DataFrame) -> Iterator[tuple[str, str, list[Any]]]:
+    """Yield each method and contrast with its runs: their rows by dataset."""
     for (method, contrast), found in comparisons.groupby(["method", "contrast"], sort=True):
-        rows = []
-        for (run, seed), part in found.groupby(["run", "seed"], sort=False):
-            by_dataset = {str(row["dataset"]): row for row in part.to_dict("records")}
-            if run == ALL and seed == ALL:
-                name = "**all models: mean (range of their means)**"
-            elif seed == ALL:
-                name = f"**{part['model'].iloc[0]}: mean (range over seeds)**"
-            else:
-                name = f"{part['model'].iloc[0]}, seed {seed}"
-            texts = [_difference_text(by_dataset, dataset) for dataset in targets.values()]
-            rows.append([name, *texts])
-        title = f"### {_title(str(method))}: {CONTRAST_TEXT.get(str(contrast), str(contrast))}"
-        parts.append(f"{title}\n\n{markdown_table(['run', *targets], rows)}")
-    if not parts:
-        return ""
-    intro = "Percentage points, with 95 % intervals from the paired cluster bootstrap.\n"
-    return f"## Differences, run by run\n\n{intro}\n" + "\n".join(parts)
+        runs = found.groupby(["run", "seed"], sort=False)
+        yield (
+            str(method),
+            str(contrast),
+            [{row["dataset"]: row for row in part.to_dict("records")} for _, part in runs],
+        )
 
 
-def _difference_text(by_dataset: dict[str, dict[Hashable, Any]], dataset: str) -> str:
-    """Return a difference with its interval, or, of a summary, with the range in its place."""
-    if dataset not in by_dataset:
-        return ""
-    row = by_dataset[dataset]
-    if row["seed"] == ALL:
-        bracket = f"({points(row['low'])} to {points(row['high'])})"
-    else:
-        bracket = f"[{points(row['ci_low'])}, {points(row['ci_high'])}]"
-    return f"{points(row['difference'])} {bracket}"
-
-
-def _datasets_section(comparisons: pd.DataFrame, settings: TabulateSettings) -> str:
-    """Return per dataset the difference over all runs with its Holm-corrected tests."""
+def _datasets(
+    comparisons: pd.DataFrame, settings: TabulateSettings
+) -> Iterator[tuple[str, str, list[dict[str, Any]]]]:
+    """Yield each method and contrast with its datasets: the difference over all runs, the tests."""
     single = comparisons[
         (comparisons["seed"] != ALL) & ~comparisons["dataset"].str.startswith(AVERAGE_PREFIX)
     ]
-    members = [m for names in settings.averages.values() for m in names]
-    order = list(dict.fromkeys([settings.reference, *members]))
-    parts = []
+    order = dict.fromkeys([settings.reference, *chain(*settings.averages.values())])
     for (method, contrast), found in single.groupby(["method", "contrast"], sort=True):
-        rows = []
-        for dataset in [name for name in order if (found["dataset"] == name).any()]:
-            part = found[found["dataset"] == dataset]
-            corrected = part["p_holm"].notna().all()
-            p = part["p_holm"] if corrected else part["p_value"]
-            better = int(((p < SIGNIFICANCE) & (part["difference"] > 0)).sum())
-            worse = int(((p < SIGNIFICANCE) & (part["difference"] < 0)).sum())
-            span = (points(part["difference"].min()), points(part["difference"].max()))
-            rows.append(
-                [
-                    dataset,
-                    f"{points(part['difference'].mean())} ({span[0]} to {span[1]})",
-                    _largest_p(p, bool(corrected)),
-                    f"{better} / {worse} of {len(part)}",
-                ]
-            )
-        head = ["dataset", "difference (range)", "largest p, Holm", "runs better / worse at 5 %"]
-        title = f"### {_title(str(method))}: {CONTRAST_TEXT.get(str(contrast), str(contrast))}"
-        parts.append(f"{title}\n\n{markdown_table(head, rows)}")
-    if not parts:
-        return ""
-    intro = (
-        "Exact McNemar tests, or the cluster bootstrap where samples are not independent; Holm's "
-        "correction covers the shifts of one run. The reference stands outside of it.\n"
-    )
-    return f"## Differences, dataset by dataset\n\n{intro}\n" + "\n".join(parts)
+        parts = {name: found[found["dataset"] == name] for name in order}
+        rows = [{"dataset": name, **_tests(part)} for name, part in parts.items() if len(part)]
+        yield str(method), str(contrast), rows
 
 
-def _largest_p(p: pd.Series, corrected: bool) -> str:
-    if p.isna().all():
-        return "too few clusters"
-    return p_text(float(p.max())) + ("" if corrected else " (not corrected)")
+def _tests(runs: pd.DataFrame) -> dict[str, Any]:
+    """Return the difference of the runs on one dataset, and their tests after Holm's correction."""
+    corrected = bool(runs["p_holm"].notna().all())
+    p, difference = runs["p_holm" if corrected else "p_value"], runs["difference"]
+    return {
+        "mean": difference.mean(),
+        "low": difference.min(),
+        "high": difference.max(),
+        "p": p.max(),
+        "corrected": corrected,
+        "better": ((p < SIGNIFICANCE) & (difference > 0)).sum(),
+        "worse": ((p < SIGNIFICANCE) & (difference < 0)).sum(),
+        "runs": len(runs),
+    }
 
 
-def _clusters_section(table: pd.DataFrame, methods: list[str], settings: TabulateSettings) -> str:
-    """Return the accuracy of every cluster of datasets that have too few for an interval."""
+def _clusters(table: pd.DataFrame, methods: list[str], settings: TabulateSettings) -> Iterator[Row]:
+    """Yield the accuracy of every cluster of datasets that have too few for an interval."""
     found = table[
         (table["split"] == settings.test_split)
         & (table["selection"] == "grid")
         & (table["ci_method"] == TOO_FEW)
         & table["view"].str.contains("/")
     ]
-    rows = []
     for (dataset, view), part in in_one_space(found).groupby(["dataset", "view"], sort=True):
         name = f"{dataset}: {str(view).split('/', 1)[1]} ({part['n'].iloc[0]} images)"
-        for method in [name for name in methods if (part["method"] == name).any()]:
-            cells = [cell(part, str(dataset), method, alpha) for alpha in POINTS.values()]
-            rows.append([_title(method), name, *map(_cell_text, cells)])
-    if not rows:
-        return ""
-    table_text = markdown_table(["method", "cluster", *POINTS], rows)
-    return f"## Clusters that are too few for an interval\n\nAccuracy (%).\n\n{table_text}"
+        for method in methods:
+            if (part["method"] == method).any():
+                yield [_title(method), name], _ends(part, str(dataset), method)
 
 
-def _selection_section(selection: pd.DataFrame, targets: dict[str, str]) -> str:
-    """Return, by method, what each way to choose alpha gives and loses; means over runs."""
-    parts = []
+def _choices(selection: pd.DataFrame) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield each method with, for each way to choose alpha: its range over runs (NaN where it
+    differs by dataset), and by dataset what it gives and loses; means over runs.
+    """
     for method, found in in_one_space(selection).groupby("method", sort=True):
-        rows = []
-        for name, text in SELECTION_TEXT.items():
-            chosen = found[found["selection"] == name]
-            if chosen.empty:
-                continue
-            cells = []
-            for dataset in targets.values():
-                part = chosen[chosen["dataset"] == dataset]
-                cells.append(_regret_text(part) if len(part) else "")
-            rows.append([text, _alpha_text(chosen["alpha"]), *cells])
-        table = markdown_table(["choice", "α", *targets], rows)
-        parts.append(f"### {_title(str(method))}\n\n{table}")
-    if not parts:
-        return ""
-    intro = (
-        "Accuracy (%) and, in brackets, the regret: points below the best α for that column, "
-        "which only the oracle knows. Means over runs; α: the range over runs (and columns).\n"
-    )
-    return f"## Choosing α\n\n{intro}\n" + "\n".join(parts)
+        ways = {}
+        for name, chosen in found.groupby("selection"):
+            alphas = chosen["alpha"].min(), chosen["alpha"].max()
+            parts = chosen.groupby("dataset")
+            ways[str(name)] = alphas, {d: (p["value"].mean(), p["regret"].mean()) for d, p in parts}
+        yield str(method), ways
 
 
-def _regret_text(part: pd.DataFrame) -> str:
-    regret = points(part["regret"].mean()).removeprefix("+")
-    return f"{percent(part['value'].mean())} ({regret})"
-
-
-def _alpha_text(alphas: pd.Series) -> str:
-    known = alphas.dropna()
-    if known.empty:
-        return "per dataset"
-    low, high = (f"{end:.3f}".rstrip("0").rstrip(".") for end in (known.min(), known.max()))
-    return low if low == high else f"{low} to {high}"
-
-
-def _robustness_section(
-    effective: pd.DataFrame, methods: list[str], fits: pd.DataFrame, settings: TabulateSettings
-) -> str:
-    """Return effective robustness over each line, with what the line is worth."""
+def _measured(effective: pd.DataFrame, methods: list[str]) -> pd.DataFrame:
     swept = effective["method"].isin(methods) & (effective["source"] == "measured")
-    effective = in_one_space(effective[swept])
-    if effective.empty:
-        return ""
-    own = bool((effective["line"] == BASELINE_METHOD).any())
-    lines = [_fit_text(fit, settings.reference) for fit in fits.to_dict("records")] if own else []
-    if (effective["line"] != BASELINE_METHOD).any():
-        lines.append(
-            f"- others: the models of standard training of the ImageNet test bed, over accuracy on "
-            f"{settings.reference}, of the shift's classes alone where these are fewer."
-        )
-    rows = []
+    return in_one_space(effective[swept])
+
+
+def _effective(
+    effective: pd.DataFrame, methods: list[str]
+) -> Iterator[tuple[list[str], dict[Any, Any]]]:
+    """Yield, for each shift and method, by alpha: mean over runs, whether extrapolated."""
     for dataset in effective["dataset"].unique():
         for method in methods:
             at = effective[(effective["dataset"] == dataset) & (effective["method"] == method)]
             if len(at):
-                name = str(dataset).removeprefix(AVERAGE_PREFIX)
-                rows.append([_title(method), name, *map(partial(_rho, at), POINTS.values())])
-    table = markdown_table(["method", "shift or average", *POINTS], rows)
-    outside = effective[effective["alpha"].isin(POINTS.values())]["extrapolated"].any()
-    note = "\n\\* Outside the range of the models: the line is extrapolated there.\n"
-    caveat = (
-        "The line through models from scratch goes through a few small ones that saw the reference "
-        "alone. It is worth what its R² says, and nothing outside its range.\n"
-    )
-    head = "Accuracy under shift minus what a line of models gives at equal reference accuracy"
-    body = "\n".join(lines)
-    ending = (note if outside else "") + ("\n" + caveat if own else "")
-    return f"## Effective robustness\n\n{head} (points).\n\n{body}\n\n{table}{ending}"
-
-
-def _fit_text(fit: Mapping[Hashable, Any], reference: str) -> str:
-    return (
-        f"- {str(fit['average']).removeprefix(AVERAGE_PREFIX)}: {fit['n']} models from scratch, "
-        f"logit-logit slope {fit['slope']:.2f}, R² = {fit['r2']:.2f}, fitted from "
-        f"{percent(fit['x_min'])} to {percent(fit['x_max'])} % on {reference}."
-    )
-
-
-def _rho(rows: pd.DataFrame, alpha: float) -> str:
-    """Return the mean over runs at an alpha; empty where there is none."""
-    at = rows[rows["alpha"] == alpha]
-    if at.empty:
-        return ""
-    mark = "\\*" if at["extrapolated"].any() else ""
-    return points(float(at["effective_robustness"].mean())) + mark
+                yield (
+                    [_title(method), str(dataset).removeprefix(AVERAGE_PREFIX)],
+                    {
+                        alpha: (part["effective_robustness"].mean(), part["extrapolated"].any())
+                        for alpha, part in at.groupby("alpha")
+                    },
+                )

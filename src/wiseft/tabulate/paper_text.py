@@ -10,6 +10,7 @@ import pandas as pd
 from wiseft.io import atomic_path, write_text
 from wiseft.published import TABLES
 from wiseft.tabulate.paper_tables import CELLS, FLAG, TOLERANCES, layout
+from wiseft.templates import render
 
 SOURCE = "arXiv 2109.01903 v3"
 ZERO_SHOT_TITLE = "Zero-shot models, beside the accuracies that open_clip publishes"
@@ -46,22 +47,15 @@ def csv_text(wide: pd.DataFrame) -> str:
 
 def markdown(wide: pd.DataFrame, table: int) -> str:
     """Return a table as Markdown."""
-    lines = [
-        f"## {title(table)}",
-        "",
-        _markdown_row(["", *map(_greek, wide.columns)]),
-        _markdown_row(["---", *("---:" for _ in wide.columns)]),
-        *(_markdown_row([_greek(str(row)), *texts]) for row, *texts in wide.itertuples()),
-        "",
-        legend(),
-        "",
-    ]
-    return "\n".join(lines)
+    head, *rows = _texts(wide)
+    return render(
+        "tabulate/paper_table.md.j2", title=title(table), head=head, rows=rows, legend=legend()
+    )
 
 
 def latex(wide: pd.DataFrame, table: int) -> str:
     """Return a table as LaTeX; it needs the package booktabs."""
-    rows = [[_greek(str(row)), *texts] for row, *texts in wide.itertuples()]
+    head, *rows = map(_latex_row, _texts(wide))
     lines = [
         r"\begin{table}",
         r"  \centering",
@@ -69,9 +63,9 @@ def latex(wide: pd.DataFrame, table: int) -> str:
         rf"  \label{{tab:{file_stem(table)}}}",
         rf"  \begin{{tabular}}{{l{'r' * len(wide.columns)}}}",
         r"    \toprule",
-        _latex_row(["", *map(_greek, wide.columns)]),
+        head,
         r"    \midrule",
-        *map(_latex_row, rows),
+        *rows,
         r"    \bottomrule",
         r"  \end{tabular}",
         r"\end{table}",
@@ -86,37 +80,20 @@ def report(found: pd.DataFrame) -> str:
     Args:
         found: of :func:`wiseft.tabulate.paper_tables.cells`.
     """
-    lines = [f"# The tables of the paper ({SOURCE})", "", legend(), ""]
-    lines += [_markdown_row(["table", "cells", "measured", "flagged"])]
-    lines += [_markdown_row(["---", "---:", "---:", "---:"])]
-    for table in map(int, found["table"].unique()):
-        mine = found[found["table"] == table]
-        name = f"[{title(table)}]({file_stem(table)}.md)"
-        counts = [len(mine), int(mine["measured"].notna().sum()), int(mine["flagged"].sum())]
-        lines.append(_markdown_row([name, *map(str, counts)]))
-    lines += ["", "## Differences beyond the tolerance", ""]
-    flagged = found[found["flagged"]]
-    if flagged.empty:
-        compared = int(found["measured"].notna().sum())
-        lines.append(
-            f"None of the {compared} cells that were measured."
-            if compared
-            else "Nothing was measured."
-        )
-    else:
-        heads = [
-            "table",
-            "row",
-            "column",
-            "measured",
-            "published",
-            "difference",
-            "tolerance",
-            "run",
-        ]
-        lines += [_markdown_row(heads), _markdown_row(["---"] * len(heads))]
-        lines += [_flagged_row(line, heads) for _, line in flagged.iterrows()]
-    return "\n".join([*lines, ""])
+    tables = found.groupby("table", sort=False)
+    counts = tables.agg(
+        cells=("row", "size"), measured=("measured", "count"), flagged=("flagged", "sum")
+    )
+    return render(
+        "tabulate/paper_report.md.j2",
+        source=SOURCE,
+        legend=legend(),
+        title=title,
+        file_stem=file_stem,
+        tables=counts.to_dict("index"),
+        flagged=found[found["flagged"]].to_dict("records"),
+        measured=found["measured"].count(),
+    )
 
 
 def write_paper_tables(found: pd.DataFrame, folder: Path) -> list[Path]:
@@ -140,18 +117,10 @@ def write_paper_tables(found: pd.DataFrame, folder: Path) -> list[Path]:
     return written
 
 
-def _flagged_row(line: pd.Series, heads: Iterable[str]) -> str:
-    shown = {name: f"{line[name]:.2f}" for name in ("measured", "published", "tolerance")}
-    shown["difference"] = f"{line['difference']:+.2f}"
-    return _markdown_row([_greek(shown.get(name, str(line[name]))) for name in heads])
-
-
-def _greek(text: str) -> str:
-    return text.replace("alpha", "α")
-
-
-def _markdown_row(texts: Iterable[str]) -> str:
-    return f"| {' | '.join(texts)} |"
+def _texts(wide: pd.DataFrame) -> list[list[str]]:
+    """Return the head of a table and its rows."""
+    rows = [["", *wide.columns], *([str(row), *texts] for row, *texts in wide.itertuples())]
+    return [[text.replace("alpha", "α") for text in row] for row in rows]
 
 
 def _escape(text: str) -> str:
