@@ -19,7 +19,8 @@ from typing import Any
 
 import pytest
 from tests.cluster.loopback import Loopback, Unavailable, started
-from tests.workflow.conftest import ROOT, SMOKE, copy_project, environment
+from tests.processes import environment
+from tests.workflow.conftest import ROOT, SMOKE, copy_project
 
 PROFILE = "profiles/slurm"
 WANTED = "WISEFT_TEST_CLUSTER"

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 import yaml
 from tests.cluster.conftest import edit_site, whole_batches_not_needed
-from tests.workflow.conftest import ROOT, SMOKE, copy_project, environment
+from tests.processes import environment
+from tests.workflow.conftest import ROOT, SMOKE, copy_project
 
 KEPT = "echo 'MinJobAge               = {} sec'"
 TRAININGS = ["finetune", "baseline"]

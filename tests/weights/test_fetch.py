@@ -4,6 +4,7 @@ import json
 import os
 
 import pytest
+import timm
 import torch
 from tests.data.http_server import Fault
 from tests.towers import tiny
@@ -335,7 +336,6 @@ def test_align_is_fetched_with_tokenizer_and_preprocessing(fetch, hub):
 
 
 def test_a_timm_model_is_fetched_with_its_classifier(fetch, hub):
-    timm = pytest.importorskip("timm")
     name = "resnet10t.c3_in1k"
     model = timm.create_model("resnet10t", pretrained=False)
     tensors = {key: value.contiguous() for key, value in model.state_dict().items()}
