@@ -12,7 +12,7 @@ from tests.workflow.conftest import copy_project
 from wiseft.config import paths
 from wiseft.figures.registry import METADATA
 
-pytestmark = pytest.mark.xdist_group("paper")  # they share what is drawn
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("paper")]
 
 ALONE = ("-s", "workflow/figures.smk")
 PAPER = Path("config/experiments/paper.yaml")
