@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -112,10 +113,24 @@ def run_small_experiment(folder: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
+def copy_finished(finished: Path, target: Path) -> Path:
+    """Copy a finished project, file times and provenance included.
+
+    Datasets are most of it and only read, so they are linked.
+    """
+
+    def but_datasets(folder: str, _: list[str]) -> set[str]:
+        return {"datasets"} if Path(folder) == finished else set()
+
+    shutil.copytree(finished, target, ignore=but_datasets)
+    shutil.copytree(finished / "datasets", target / "datasets", copy_function=os.link)
+    return target
+
+
 @pytest.fixture
 def continued(finished: Path, tmp_path: Path) -> Path:
-    """A copy of the finished project, file times and provenance included, to be changed."""
-    return Path(shutil.copytree(finished, tmp_path / "continued"))
+    """A copy of the finished project to be changed, but for its datasets."""
+    return copy_finished(finished, tmp_path / "continued")
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from tests.processes import run_module
 from tests.sharing.conftest import run_in
+from tests.workflow.conftest import copy_finished
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("dvc")]
 
@@ -51,7 +52,7 @@ def publish_and_commit(folder: Path) -> str:
 @pytest.fixture(scope="module")
 def author(finished: Path, tmp_path_factory) -> Path:
     """An author has run the small experiment and published it."""
-    author = Path(shutil.copytree(finished, tmp_path_factory.mktemp("dvc") / "author"))
+    author = copy_finished(finished, tmp_path_factory.mktemp("dvc") / "author")
     for name in (".gitignore", ".dvcignore", ".dvc/config", ".dvc/.gitignore", "dvc.yaml"):
         (author / name).parent.mkdir(exist_ok=True)
         shutil.copy2(ROOT / name, author / name)
