@@ -20,7 +20,7 @@ RESULTS := results/$(EXPERIMENT)
 TABLES := data/tables/$(EXPERIMENT)
 SNAKEMAKE = $(BIN)/snakemake --cores $(CORES) --resources gpu=$(if $(filter-out 0,$(GPUS)),$(GPUS),1) \
 	--config experiment=$(EXPERIMENT)
-PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 8 --dist loadgroup
+PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 8
 CONDENSED := 2>&1 | $(BIN)/python -u tools/progress.py
 export DVC_NO_ANALYTICS := 1
 

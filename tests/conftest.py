@@ -1,4 +1,4 @@
-"""What holds for all tests: one thread each, and no skip that CONTRIBUTING.md does not justify."""
+"""What holds for all tests: how workers share them, and that every skip is justified."""
 
 from __future__ import annotations
 
@@ -6,12 +6,20 @@ import os
 import re
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 # Before anything imports torch: as many workers as cores leave each of them one.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+# Files whose tests share something costly by a fixture of the module: each goes to one worker.
+# (pytest-xdist 3.8 does not see its mark `xdist_group` under pytest 9.2.)
+TOGETHER = (
+    "tests/figures/test_page_browser.py",
+    "tests/workflow/test_dvc.py",
+    "tests/workflow/test_paper.py",
+)
 CONTRIBUTING = Path(__file__).parents[1] / "CONTRIBUTING.md"
 UNKNOWN = pytest.StashKey[list[str]]()
 
@@ -20,6 +28,19 @@ def justified_skips() -> list[str]:
     """Return the reasons of the table in CONTRIBUTING.md; a * stands for what varies."""
     text = CONTRIBUTING.read_text().partition("| a skip's reason |")[2].partition("\n\n")[0]
     return re.findall(r"^\| `([^`]+)` \|", text, re.MULTILINE)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Share single tests out, those of a file in TOGETHER at once and first."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            path = nodeid.partition("::")[0]
+            return path if path in TOGETHER else nodeid
+
+    return Scheduling(config, log) if config.getvalue("dist") == "load" else None
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -15,13 +15,10 @@ from wiseft.config import Catalogue
 from wiseft.figures.context import page_context
 from wiseft.figures.page import PageSettings, build_page
 
-pytestmark = [
-    pytest.mark.xdist_group("browser"),
-    pytest.mark.skipif(
-        find_browser() is None,
-        reason="no Chromium on the path (make test-page installs one, CHROMIUM names one)",
-    ),
-]
+pytestmark = pytest.mark.skipif(
+    find_browser() is None,
+    reason="no Chromium on the path (make test-page installs one, CHROMIUM names one)",
+)
 
 READY = "document.documentElement.dataset.ready === 'yes'"
 RINGED = """[...document.querySelectorAll('#chart path[aria-label]')]

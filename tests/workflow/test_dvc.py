@@ -13,7 +13,7 @@ from tests.processes import run_module
 from tests.sharing.conftest import run_in
 from tests.workflow.conftest import copy_finished
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("dvc")]
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
 SMOKE = "digits-smoke"
