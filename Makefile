@@ -9,6 +9,8 @@ VENV ?= .venv
 # The first of these that is Python 3.11 or newer makes the environment.
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+# Tests run side by side: one worker a core, unless WORKERS is a number (0: no workers).
+WORKERS ?= logical
 # GPUs to use; counted when a target needs the number. CUDA_VISIBLE_DEVICES limits them.
 GPUS ?= $(shell $(BIN)/python -m wiseft.gpus 2>/dev/null)
 
@@ -18,6 +20,7 @@ RESULTS := results/$(EXPERIMENT)
 TABLES := data/tables/$(EXPERIMENT)
 SNAKEMAKE = $(BIN)/snakemake --cores $(CORES) --resources gpu=$(if $(filter-out 0,$(GPUS)),$(GPUS),1) \
 	--config experiment=$(EXPERIMENT)
+PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 8
 CONDENSED := 2>&1 | $(BIN)/python -u tools/progress.py
 export DVC_NO_ANALYTICS := 1
 
@@ -25,7 +28,7 @@ export DVC_NO_ANALYTICS := 1
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 	@echo
-	@echo "Variables: EXPERIMENT=$(EXPERIMENT) CORES=$(CORES) VENV=$(VENV) PYTHON=$(PYTHON)"
+	@echo "Variables: EXPERIMENT=$(EXPERIMENT) CORES=$(CORES) WORKERS=$(WORKERS) VENV=$(VENV) PYTHON=$(PYTHON)"
 
 .PHONY: venv
 venv: $(STAMP) ## make the virtual environment and install the locked versions
@@ -66,11 +69,15 @@ paper-figures: $(STAMP) ## draw the figures of the paper from published numbers,
 
 .PHONY: test
 test: $(STAMP) ## run all tests, the small experiment end to end included
-	@$(BIN)/python -m pytest
+	@$(PYTEST)
 
 .PHONY: test-fast
 test-fast: $(STAMP) ## run the tests that do not run the workflow
-	@$(BIN)/python -m pytest -m "not slow"
+	@$(PYTEST) -m "not slow"
+
+.PHONY: test-slow
+test-slow: $(STAMP) ## run the tests that run the workflow, and no other
+	@$(PYTEST) -m slow
 
 .PHONY: test-remotes
 test-remotes: $(STAMP) ## test DVC remotes of S3 and SSH against servers on this machine

@@ -11,6 +11,7 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from tests.conftest import justified_skips
 
 ROOT = Path(__file__).parents[1]
 RANGES = {"torch", "torchvision"}  # a CPU and a CUDA build must both serve
@@ -102,3 +103,12 @@ def test_rule_files_are_short_and_hold_only_rules():
                 f"{path.name}: Python belongs to common.smk and its like: {python[0]}"
             )
             assert "run:" not in path.read_text(), f"{path.name}: a run block takes seconds a job"
+
+
+def test_skips_that_are_justified_still_exist():
+    """The other way round, every run compares its skips with the table: tests/conftest.py."""
+    sources = "\n".join(path.read_text() for path in (ROOT / "tests").rglob("*.py"))
+    reasons = justified_skips()
+    assert len(reasons) == len(set(reasons)) > 10
+    for reason in reasons:
+        assert all(part in sources for part in reason.split("*")), f"nothing skips for: {reason}"

@@ -19,10 +19,12 @@ from typing import Any
 
 import pytest
 from tests.cluster.loopback import Loopback, Unavailable, started
-from tests.workflow.conftest import ROOT, SMOKE, copy_project, environment
+from tests.processes import environment
+from tests.workflow.conftest import ROOT, SMOKE, copy_project
 
 PROFILE = "profiles/slurm"
 WANTED = "WISEFT_TEST_CLUSTER"
+NO_PLUGIN = "snakemake-executor-plugin-slurm is not installed"
 # A busy machine needs several times what an idle one does.
 LIMIT_S = 600
 
@@ -35,7 +37,7 @@ def may_start() -> None:
     if not os.environ.get(WANTED):
         pytest.skip(f"installs and starts a Slurm on this machine; {WANTED}=1 asks for it")
     if importlib.util.find_spec("snakemake_executor_plugin_slurm") is None:
-        pytest.skip("snakemake-executor-plugin-slurm is not installed")
+        pytest.skip(NO_PLUGIN)
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from tests.cluster.conftest import Submission, edit_site, new_project
 from tests.cluster.loopback import Loopback, rule_of
-from tests.workflow.conftest import SMOKE, environment
+from tests.processes import environment
+from tests.workflow.conftest import SMOKE
 
 TABLES = [f"data/tables/{SMOKE}.{suffix}" for suffix in ("csv", "comparisons.csv", "selection.csv")]
 LEFT_OUT = "font_fjallaone-0.1.7-py3-none-any.whl"  # so that something is fetched

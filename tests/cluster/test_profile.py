@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from tests.cluster.conftest import edit_site, whole_batches_not_needed
-from tests.workflow.conftest import ROOT, SMOKE, copy_project, environment
+from tests.cluster.conftest import NO_PLUGIN, edit_site, whole_batches_not_needed
+from tests.processes import environment
+from tests.workflow.conftest import ROOT, SMOKE, copy_project
 
 KEPT = "echo 'MinJobAge               = {} sec'"
 TRAININGS = ["finetune", "baseline"]
@@ -259,7 +260,7 @@ def test_the_plan_asks_for_gpus_where_the_workflow_does(
     commands: Callable[..., Path], tmp_path: Path
 ):
     """What the profile says of rules is what the workflow says, seen in two dry runs."""
-    pytest.importorskip("snakemake_executor_plugin_slurm")
+    pytest.importorskip("snakemake_executor_plugin_slurm", reason=NO_PLUGIN)
     folder = copy_project(tmp_path / "project")
     edit_site(folder, gpu_partition="big")
     whole_batches_not_needed(folder)

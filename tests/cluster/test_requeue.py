@@ -11,7 +11,7 @@ import pytest
 from safetensors.numpy import load_file
 from tests.cluster.conftest import Submission, edit, new_project
 from tests.cluster.loopback import Loopback, rule_of
-from tests.workflow.conftest import environment
+from tests.processes import environment
 
 RUN = "digits-rn-smoke__mnist__from-scratch__n500-smoke"
 THETA = f"data/runs/{RUN}/seed-0/theta_1.safetensors"

@@ -15,7 +15,8 @@ from tests.cluster.conftest import (
     whole_batches_not_needed,
 )
 from tests.cluster.loopback import rule_of
-from tests.workflow.conftest import SMOKE, environment
+from tests.processes import environment
+from tests.workflow.conftest import SMOKE
 
 from wiseft.io import read_json
 from wiseft.theta import load_theta

@@ -4,7 +4,9 @@ import json
 
 import open_clip
 import pytest
+import timm
 import torch
+import transformers
 from safetensors.torch import load_file, save_file
 from tests.towers import tiny
 from tests.weights.conftest import Holder, same, torchscript, weights_of
@@ -74,7 +76,6 @@ def test_dtypes_and_integers_are_those_of_the_first(tmp_path):
 @pytest.fixture
 def clip_folders(tmp_path):
     """Two CLIPModels of transformers with a tokenizer's file beside them."""
-    transformers = pytest.importorskip("transformers")
     text = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
     text |= {"intermediate_size": 64, "max_position_embeddings": 20}
     vision = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
@@ -88,7 +89,6 @@ def clip_folders(tmp_path):
 
 
 def test_a_clip_model_of_transformers_stays_one(clip_folders, tmp_path):
-    transformers = pytest.importorskip("transformers")
     a, b = clip_folders
     merge(a, b, tmp_path / "c")
     load = transformers.CLIPModel.from_pretrained
@@ -150,7 +150,6 @@ def test_a_torchscript_archive_becomes_a_plain_state_dict(pair, tmp_path):
 
 
 def test_a_timm_model_stays_one(tmp_path):
-    timm = pytest.importorskip("timm")
     options = tiny.timm()["options"]
     models = []
     for seed, name in enumerate(("a", "b")):

@@ -7,6 +7,7 @@ import re
 import typing
 from pathlib import Path
 
+import jsonschema
 import pytest
 import yaml
 from pydantic import BaseModel
@@ -54,7 +55,6 @@ def test_every_key_is_documented(model: type[BaseModel]) -> None:
 
 
 def test_schemas_refuse_unknown_keys_and_read_the_files() -> None:
-    jsonschema = pytest.importorskip("jsonschema")
     for name, _, file, _ in SECTIONS:
         schema = json.loads((REPOSITORY / f"workflow/schemas/{name}.schema.json").read_text())
         validator = jsonschema.Draft202012Validator(schema)

@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from sklearn.metrics import cohen_kappa_score
 
 from wiseft.diversity import measures
 from wiseft.diversity.measures import Share
@@ -36,11 +37,10 @@ def test_kappa_complement() -> None:
 
 
 def test_kappa_complement_is_that_of_scikit_learn() -> None:
-    metrics = pytest.importorskip("sklearn.metrics")
     rng = np.random.default_rng(0)
     f, g = (rng.integers(0, 7, 200) for _ in range(2))
     g[:120] = f[:120]
-    kappa = metrics.cohen_kappa_score(f, g)
+    kappa = cohen_kappa_score(f, g)
     assert measures.kappa_complement(f, g) == pytest.approx(1 - kappa)
 
 

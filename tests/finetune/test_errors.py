@@ -89,7 +89,10 @@ def test_tensorboard_that_is_missing_is_told(train, settings, monkeypatch):
 
 
 def test_tensorboard_gets_the_curve(train, settings):
-    reader = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    reader = pytest.importorskip(
+        "tensorboard.backend.event_processing.event_accumulator",
+        reason="tensorboard is not installed",
+    )
     outputs = train(settings(), way=Way(HowSettings(tensorboard=True)))
     events = reader.EventAccumulator(str(outputs.curve.parent / "tensorboard"))
     events.Reload()

@@ -166,7 +166,7 @@ def test_a_line_that_nobody_knows_is_a_sentence() -> None:
 def test_known_lines_are_those_of_the_pinned_files(reference_data: Path) -> None:
     root = reference_data / "datasets"
     if not published.at_hand(root):
-        pytest.skip(f"{root} has no .archives/testbed with the three files")
+        pytest.skip(f"{root} has not the three files")
     table = published.testbed_rows(root)
     known = published.lines()
     for want in known.to_dict("records"):

@@ -1,17 +1,15 @@
-"""Makes `tools`, which is no installed package, importable, and small projects under DVC."""
+"""Small projects under DVC."""
 
 from __future__ import annotations
 
+import shutil
 import subprocess
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.processes import run_module
 
 ROOT = Path(__file__).parents[2]
-if str(ROOT) not in sys.path:
-    sys.path.insert(0, str(ROOT))
 
 
 def run_in(folder: Path, *command: str) -> str:
@@ -21,16 +19,10 @@ def run_in(folder: Path, *command: str) -> str:
     return done.stdout
 
 
-@pytest.fixture
-def run() -> Callable[..., str]:
-    return run_in
-
-
-@pytest.fixture
-def shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A repository with results in data/, under git and DVC; nothing is published yet."""
-    monkeypatch.setenv("DVC_NO_ANALYTICS", "1")
-    folder = tmp_path / "project"
+@pytest.fixture(scope="session")
+def unshared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `shared` is a copy of."""
+    folder = tmp_path_factory.mktemp("unshared") / "project"
     (folder / "data" / "tables").mkdir(parents=True)
     (folder / "data" / "runs" / "a").mkdir(parents=True)
     (folder / "data" / "tables" / "x.csv").write_text("value\n0.5\n")
@@ -39,6 +31,14 @@ def shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in (".dvcignore", ".gitignore"):
         (folder / name).write_text((ROOT / name).read_text())
     run_in(folder, "git", "init", "--quiet")
-    run_in(folder, sys.executable, "-m", "dvc", "init", "--quiet")
-    run_in(folder, sys.executable, "-m", "dvc", "remote", "add", "-d", "default", "../remote")
+    for arguments in (["init"], ["remote", "add", "-d", "default", "../remote"]):
+        done = run_module(folder, "dvc", *arguments, "--quiet")
+        assert done.returncode == 0, done.stdout
     return folder
+
+
+@pytest.fixture
+def shared(unshared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A repository with results in data/, under git and DVC; nothing is published yet."""
+    monkeypatch.setenv("DVC_NO_ANALYTICS", "1")
+    return Path(shutil.copytree(unshared, tmp_path / "project"))

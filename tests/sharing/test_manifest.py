@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from tests.sharing.conftest import run_in
 from tools.sharing.manifest import NAME, read_manifest, shared_files, verify, write_manifest
 
 from wiseft.errors import WiseftError
@@ -11,7 +12,7 @@ from wiseft.io import sha256_file
 FILES = ["runs/a/metrics.json", "tables/x.csv"]
 
 
-def test_manifest_lists_what_dvc_would_share(shared, run):
+def test_manifest_lists_what_dvc_would_share(shared):
     data = shared / "data"
     files = shared_files(data)
     assert [path.relative_to(data).as_posix() for path in files] == FILES
@@ -19,7 +20,9 @@ def test_manifest_lists_what_dvc_would_share(shared, run):
     assert sums == {name: sha256_file(data / name) for name in FILES}
     assert read_manifest(data) == sums
     assert shared_files(data) == files, "the manifest lists itself"
-    assert run(data, "sha256sum", "--check", NAME).splitlines() == [f"{name}: OK" for name in FILES]
+    assert run_in(data, "sha256sum", "--check", NAME).splitlines() == [
+        f"{name}: OK" for name in FILES
+    ]
 
 
 def test_an_equal_manifest_is_not_written_again(shared):

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from tests.sharing.conftest import run_in
 from tools.sharing.manifest import read_manifest, shared_files, verify, write_manifest
 
 from wiseft.errors import WiseftError
@@ -70,20 +71,20 @@ def serve(python: str) -> Iterator[Callable[..., int]]:
             server.wait()
 
 
-def there_and_back(project: Path, python: str, run: Callable[..., str]) -> Path:
+def there_and_back(project: Path, python: str) -> Path:
     """Publish, clone elsewhere, pull the tables and then everything; return the clone."""
 
     def dvc(folder: Path, *arguments: str) -> None:
-        run(folder, python, "-m", "dvc", *arguments)
+        run_in(folder, python, "-m", "dvc", *arguments)
 
     data = project / "data"
     write_manifest(data, shared_files(data))
     dvc(project, "add", "data")
     dvc(project, "push", "data.dvc")
-    run(project, "git", "add", ".")
+    run_in(project, "git", "add", ".")
     identity = ("-c", "user.name=test", "-c", "user.email=test@example.org")
-    run(project, "git", *identity, "commit", "--quiet", "--message", "Publish")
-    run(project.parent, "git", "clone", "--quiet", str(project), "clone")
+    run_in(project, "git", *identity, "commit", "--quiet", "--message", "Publish")
+    run_in(project.parent, "git", "clone", "--quiet", str(project), "clone")
     clone = project.parent / "clone"
     dvc(clone, "pull", "data/tables")
     assert [path.name for path in (clone / "data").rglob("*") if path.is_file()] == ["x.csv"]
@@ -91,13 +92,13 @@ def there_and_back(project: Path, python: str, run: Callable[..., str]) -> Path:
     return clone
 
 
-def test_s3(shared, python, serve, run, monkeypatch):
+def test_s3(shared, python, serve, monkeypatch):
     for name, value in KEYS.items():
         monkeypatch.setenv(name, value)
     address = f"http://127.0.0.1:{serve('s3')}"
     for key, value in (("url", "s3://results/wiseft"), ("endpointurl", address)):
-        run(shared, python, "-m", "dvc", "remote", "modify", "default", key, value)
-    clone = there_and_back(shared, python, run)
+        run_in(shared, python, "-m", "dvc", "remote", "modify", "default", key, value)
+    clone = there_and_back(shared, python)
     sums = read_manifest(clone / "data")
     assert len(sums) == 2
     verify(clone / "data", sums)
@@ -111,19 +112,19 @@ def test_s3(shared, python, serve, run, monkeypatch):
         "key, = [k for k in keys if body(k) == b'value\\n0.5\\n']\n"
         "c.put_object(Bucket='results', Key=key, Body=b'value\\n0.9\\n')\n"
     )
-    run(shared, python, "-c", spoil)
-    run(shared.parent, "git", "clone", "--quiet", str(shared), "later")
+    run_in(shared, python, "-c", spoil)
+    run_in(shared.parent, "git", "clone", "--quiet", str(shared), "later")
     later = shared.parent / "later"
-    run(later, python, "-m", "dvc", "pull")
+    run_in(later, python, "-m", "dvc", "pull")
     with pytest.raises(WiseftError, match=r"x\.csv has SHA-256 .*1 of 2 files are not those"):
         verify(later / "data", read_manifest(later / "data"))
 
 
-def test_ssh(shared, python, serve, run, tmp_path):
+def test_ssh(shared, python, serve, tmp_path):
     port = serve("ssh", str(tmp_path))
     place = tmp_path / "served"
     place.mkdir()
-    run(
+    run_in(
         shared,
         python,
         "-m",
@@ -135,7 +136,7 @@ def test_ssh(shared, python, serve, run, tmp_path):
         f"ssh://127.0.0.1:{port}{place}",
     )
     for key, value in (("user", "me"), ("keyfile", str(tmp_path / "key"))):
-        run(shared, python, "-m", "dvc", "remote", "modify", "default", key, value)
-    clone = there_and_back(shared, python, run)
+        run_in(shared, python, "-m", "dvc", "remote", "modify", "default", key, value)
+    clone = there_and_back(shared, python)
     assert list(place.rglob("*")), "nothing arrived on the server"
     verify(clone / "data", read_manifest(clone / "data"))

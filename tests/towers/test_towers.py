@@ -3,6 +3,7 @@
 import copy
 
 import pytest
+import timm
 import torch
 from tests.towers import tiny
 
@@ -177,7 +178,6 @@ def test_align_without_a_tokenizer_reads_no_prompts():
 
 
 def test_a_supervised_model_is_timms():
-    timm = pytest.importorskip("timm")
     architecture = tiny.timm(classes=5)
     model = towers.build(architecture, seed=4)
     whole = timm.create_model(

@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import pytest
+import transformers
 
 from wiseft.towers import align_models, timm_models, tokenizers
 
@@ -24,7 +24,6 @@ SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
 @cache
 def _word_pieces() -> tuple[tuple[str, str], ...]:
     """Return a packed BERT tokenizer of a few words."""
-    transformers = pytest.importorskip("transformers")
     letters = [f"##{letter}" for letter in "abcdefghijklmnopqrstuvwxyz"]
     letters += list("abcdefghijklmnopqrstuvwxyz0123456789")
     with tempfile.TemporaryDirectory() as name:

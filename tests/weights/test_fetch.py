@@ -5,6 +5,7 @@ import os
 
 import numpy as np
 import pytest
+import timm
 import torch
 from PIL import Image
 from tests.data.fetching.http_server import Fault
@@ -472,7 +473,6 @@ def test_every_tag_of_open_clip_has_its_own_transform(tmp_path):
 
 
 def test_a_timm_model_is_fetched_with_its_classifier(fetch, hub):
-    timm = pytest.importorskip("timm")
     name = "resnet10t.c3_in1k"
     model = timm.create_model("resnet10t", pretrained=False)
     tensors = {key: value.contiguous() for key, value in model.state_dict().items()}

@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+import transformers
 from safetensors.torch import load_file, save_file
 from tests.towers import tiny
 from tests.weights.conftest import clip_weights, same, torchscript, weights_of
@@ -132,7 +133,6 @@ def test_nothing_that_is_there_is_written_over(tmp_path):
 @pytest.fixture
 def clip_model():
     """A tiny CLIPModel with numbers that show a mistake in any tensor."""
-    transformers = pytest.importorskip("transformers")
     text = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
     text |= {"intermediate_size": 48, "max_position_embeddings": 20}
     vision = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 3}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import json
 import os
 import re
 import shutil
@@ -11,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.processes import environment, run_module
 
 ROOT = Path(__file__).parents[2]
 SOURCES = ("Snakefile", "workflow", "config", "profiles", "environment.yml", "src", "tools")
@@ -32,26 +35,11 @@ def copy_project(target: Path) -> Path:
     return target
 
 
-def environment() -> dict[str, str]:
-    """Return the environment of a shell in which nothing of ours is activated."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("SNAKEMAKE")}
-    return {**kept, "OMP_NUM_THREADS": "1", "DVC_NO_ANALYTICS": "1"}
-
-
 def run_snakemake(
-    folder: Path, *arguments: str, experiment: str = SMOKE, limit: float = 900
+    folder: Path, *arguments: str, experiment: str = SMOKE
 ) -> subprocess.CompletedProcess[str]:
     """Run Snakemake in a folder; standard output and error come together in `stdout`."""
-    return subprocess.run(
-        [sys.executable, "-m", "snakemake", *arguments, "--config", f"experiment={experiment}"],
-        cwd=folder,
-        env=environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=limit,
-        check=False,
-    )
+    return run_module(folder, "snakemake", *arguments, "--config", f"experiment={experiment}")
 
 
 def job_counts(output: str) -> dict[str, int]:
@@ -88,21 +76,61 @@ def project(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the project in which the small experiment has run. Read it, don't change it."""
-    folder = copy_project(tmp_path_factory.mktemp("smoke") / "project")
+def finished(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """A copy of the project in which the small experiment has run, one for all workers.
+
+    Read it, don't change it.
+    """
+    base = tmp_path_factory.getbasetemp()
+    shared = base if worker_id == "master" else base.parent
+    folder, outcome = shared / "smoke", shared / "smoke.json"
+    with (shared / "smoke.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # the first worker that comes runs it, the others wait
+        if not outcome.exists():
+            done = run_small_experiment(folder)
+            outcome.write_text(json.dumps([done.returncode, done.stdout]))
+    code, output = json.loads(outcome.read_text())
+    assert code == 0, output[-5000:]
+    return folder
+
+
+def run_small_experiment(folder: Path) -> subprocess.CompletedProcess[str]:
+    """Copy the project and run the small experiment in it, as a user does."""
+    copy_project(folder)
     packages = ROOT / "datasets" / ".packages"
     if packages.is_dir():  # spares a download; preparing checks the hashes anyway
         shutil.copytree(packages, folder / "datasets" / ".packages")
-    done = run_snakemake(folder, "--cores", "all")
-    assert done.returncode == 0, done.stdout[-5000:]
-    return folder
+    command = [sys.executable, "-m", "snakemake", "--cores", "all"]
+    return subprocess.run(
+        [*command, "--config", f"experiment={SMOKE}"],
+        cwd=folder,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=900,
+        check=False,
+    )
+
+
+def copy_finished(finished: Path, target: Path) -> Path:
+    """Copy a finished project, file times and provenance included.
+
+    Datasets are most of it and only read, so they are linked.
+    """
+
+    def but_datasets(folder: str, _: list[str]) -> set[str]:
+        return {"datasets"} if Path(folder) == finished else set()
+
+    shutil.copytree(finished, target, ignore=but_datasets)
+    shutil.copytree(finished / "datasets", target / "datasets", copy_function=os.link)
+    return target
 
 
 @pytest.fixture
 def continued(finished: Path, tmp_path: Path) -> Path:
-    """A copy of the finished project, file times and provenance included, to be changed."""
-    return Path(shutil.copytree(finished, tmp_path / "continued"))
+    """A copy of the finished project to be changed, but for its datasets."""
+    return copy_finished(finished, tmp_path / "continued")
 
 
 @pytest.fixture(scope="session")

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.processes import run_module
+from tests.sharing.conftest import run_in
+from tests.workflow.conftest import copy_finished
 
 pytestmark = pytest.mark.slow
 
@@ -24,39 +25,20 @@ HEADLINE = f"data/tables/{SMOKE}.metrics.json"
 Plan = Callable[..., dict[str, int]]
 
 
-def attempt(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run a command in a folder; standard output and error come together in `stdout`."""
-    return subprocess.run(
-        arguments,
-        cwd=folder,
-        env=os.environ | {"DVC_NO_ANALYTICS": "1", "OMP_NUM_THREADS": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
-
-
-def command(folder: Path, *arguments: str) -> str:
-    """Run a command in a folder and return its output; fails loudly."""
-    done = attempt(folder, *arguments)
-    assert done.returncode == 0, f"{arguments}:\n{done.stdout}"
-    return done.stdout
-
-
 def dvc(folder: Path, *arguments: str) -> str:
-    return command(folder, sys.executable, "-m", "dvc", *arguments)
+    done = run_module(folder, "dvc", *arguments)
+    assert done.returncode == 0, f"dvc {arguments}:\n{done.stdout}"
+    return done.stdout
 
 
 def git(folder: Path, *arguments: str) -> str:
     identity = ("-c", "user.name=test", "-c", "user.email=test@example.org")
-    return command(folder, "git", *identity, *arguments)
+    return run_in(folder, "git", *identity, *arguments)
 
 
 def share(folder: Path, what: str, *options: str) -> subprocess.CompletedProcess[str]:
     """Do what `make publish` or `make pull` does."""
-    module = (sys.executable, "-m", "tools.sharing")
-    return attempt(folder, *module, what, "--experiment", SMOKE, *options)
+    return run_module(folder, "tools.sharing", what, "--experiment", SMOKE, *options)
 
 
 def publish_and_commit(folder: Path) -> str:
@@ -70,7 +52,7 @@ def publish_and_commit(folder: Path) -> str:
 @pytest.fixture(scope="module")
 def author(finished: Path, tmp_path_factory) -> Path:
     """An author has run the small experiment and published it."""
-    author = Path(shutil.copytree(finished, tmp_path_factory.mktemp("dvc") / "author"))
+    author = copy_finished(finished, tmp_path_factory.mktemp("dvc") / "author")
     for name in (".gitignore", ".dvcignore", ".dvc/config", ".dvc/.gitignore", "dvc.yaml"):
         (author / name).parent.mkdir(exist_ok=True)
         shutil.copy2(ROOT / name, author / name)
@@ -131,7 +113,7 @@ def test_publishing_leaves_the_authors_run_up_to_date(author: Path, published: s
 
 
 def test_manifest_is_what_sha256sum_reads(author: Path, published: str):
-    checked = command(author / "data", "sha256sum", "--check", "MANIFEST.sha256")
+    checked = run_in(author / "data", "sha256sum", "--check", "MANIFEST.sha256")
     files = [path for path in (author / "data").rglob("*") if path.is_file()]
     assert checked.count(": OK\n") == len(files) - 1
 
@@ -256,16 +238,8 @@ def test_metrics_are_compared_between_commits(author: Path, published: str, snak
 
 
 def compare(folder: Path, what: str, *arguments: str) -> dict:
-    """Return what `dvc metrics` prints as JSON; beside it, it warns of files that are not there."""
-    done = subprocess.run(
-        [sys.executable, "-m", "dvc", "metrics", what, "--json", *arguments],
-        cwd=folder,
-        env=os.environ | {"DVC_NO_ANALYTICS": "1"},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return json.loads(done.stdout)
+    """Return what `dvc metrics` prints as JSON; before it, it warns of files that are not there."""
+    return json.loads(dvc(folder, "metrics", what, "--json", *arguments).splitlines()[-1])
 
 
 def flat(nested: dict, prefix: str = "") -> dict[str, float]:

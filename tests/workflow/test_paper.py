@@ -12,6 +12,8 @@ from tests.workflow.conftest import copy_project
 from wiseft.config import paths
 from wiseft.figures.registry import METADATA
 
+pytestmark = pytest.mark.slow
+
 ALONE = ("-s", "workflow/figures.smk")
 PAPER = Path("config/experiments/paper.yaml")
 LANDSCAPES = 2

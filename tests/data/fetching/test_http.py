@@ -525,7 +525,7 @@ def start(url: str, path: Path) -> subprocess.Popen[str]:
 
 
 def wait_for(condition) -> None:
-    end = time.monotonic() + 10
+    end = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < end, "waited in vain"
         time.sleep(0.005)

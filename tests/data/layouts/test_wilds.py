@@ -228,7 +228,9 @@ def test_fmow_agrees_with_the_package_wilds(tmp_path):
 
 
 def test_iwildcam_agrees_with_the_package_wilds(animals):
-    package = pytest.importorskip("wilds.datasets.iwildcam_dataset", reason="wilds not installed")
+    package = pytest.importorskip(
+        "wilds.datasets.iwildcam_dataset", reason="wilds is not installed"
+    )
     theirs = package.IWildCamDataset(root_dir=str(animals.root))
     for name, split in read("iwildcam", animals.root).splits.items():
         subset = np.flatnonzero(theirs.split_array == theirs.split_dict[SPLITS[name]])

@@ -1,0 +1,68 @@
+"""What holds for all tests: how workers share them, and that every skip is justified."""
+
+from __future__ import annotations
+
+import os
+import re
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+# Before anything imports torch: as many workers as cores leave each of them one.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# Files whose tests share something costly by a fixture of the module: each goes to one worker.
+# (pytest-xdist 3.8 does not see its mark `xdist_group` under pytest 9.2.)
+TOGETHER = (
+    "tests/figures/test_page_browser.py",
+    "tests/workflow/test_dvc.py",
+    "tests/workflow/test_paper.py",
+)
+CONTRIBUTING = Path(__file__).parents[1] / "CONTRIBUTING.md"
+UNKNOWN = pytest.StashKey[list[str]]()
+
+
+def justified_skips() -> list[str]:
+    """Return the reasons of the table in CONTRIBUTING.md; a * stands for what varies."""
+    text = CONTRIBUTING.read_text().partition("| a skip's reason |")[2].partition("\n\n")[0]
+    return re.findall(r"^\| `([^`]+)` \|", text, re.MULTILINE)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Share single tests out, those of a file in TOGETHER at once and first."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            path = nodeid.partition("::")[0]
+            return path if path in TOGETHER else nodeid
+
+    return Scheduling(config, log) if config.getvalue("dist") == "load" else None
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Fail the run if something was skipped for a reason that is not in the table."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if hasattr(session.config, "workerinput") or reporter is None:
+        return
+    known = justified_skips()
+    unknown = session.config.stash.setdefault(UNKNOWN, [])
+    for report in reporter.stats.get("skipped", []):
+        reason = report.longrepr[2].removeprefix("Skipped: ")
+        if not any(fnmatchcase(reason, pattern) for pattern in known):
+            unknown.append(f"{report.nodeid}: {reason}")
+    if unknown and session.exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    if unknown := config.stash.get(UNKNOWN, []):
+        terminalreporter.section("skips that CONTRIBUTING.md does not justify", red=True)
+        for line in unknown:
+            terminalreporter.write_line(line)
