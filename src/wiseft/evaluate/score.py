@@ -62,7 +62,7 @@ class Score:
         return self.n_correct / self.n
 
 
-def evaluate_folder(
+def score_folder(
     checkpoint: Path,
     data: Path,
     *,

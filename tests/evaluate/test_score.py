@@ -1,4 +1,4 @@
-"""`wiseft evaluate MODEL --data FOLDER`: a model of the user's on images of the user's."""
+"""`wiseft score MODEL FOLDER`: a model of the user's on images of the user's."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from wiseft.cli import main
 from wiseft.combine.merge import merge_files
 from wiseft.config import library
 from wiseft.errors import WiseftError
-from wiseft.evaluate.folder import TEMPLATES, Score, evaluate_folder
+from wiseft.evaluate.score import TEMPLATES, Score, score_folder
 from wiseft.theta import save_theta
 from wiseft.zeroshot import build_head
 
@@ -44,7 +44,7 @@ def images(place: int) -> torch.Tensor:
 
 
 def score(model: Path, data: Path, **options) -> Score:
-    return evaluate_folder(model, data, say=lambda line: None, **options)
+    return score_folder(model, data, say=lambda line: None, **options)
 
 
 @pytest.fixture
@@ -183,7 +183,7 @@ def test_the_command_prints_and_keeps_nothing(tmp_path, theta, capsys, monkeypat
     (tmp_path / "temporary").mkdir()
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     with pytest.raises(SystemExit) as end:
-        main(["evaluate", str(theta), "--data", str(data)])
+        main(["score", str(theta), str(data)])
     assert not end.value.code
     output = capsys.readouterr().out
     found = score(theta, data)
@@ -196,14 +196,11 @@ def test_the_command_prints_and_keeps_nothing(tmp_path, theta, capsys, monkeypat
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["{theta}"], "give both a model and --data"),
-        (["--data", "{data}"], "give both a model and --data"),
-        (["{theta}", "--data", "{data}", "--seed", "0"], "leave out --seed"),
-        (["{theta}", "--data", "{data}", "--architecture", "Tiny"], "leave out --architecture"),
-        (["{theta}", "--data", "{empty}"], "but there is none"),
-        (["{theta}", "--data", "{data}", "--class-names", "[1]"], "--class-names must be like"),
-        (["--theta-1", "{theta}"], "--alphas, .* missing; to score one model"),
-        (["{empty}/model.pt", "--data", "{data}"], "is not there"),
+        (["score", "{theta}", "{data}", "--architecture", "Tiny"], "leave out --architecture"),
+        (["score", "{theta}", "{empty}"], "but there is none"),
+        (["score", "{theta}", "{data}", "--class-names", "[1]"], "--class-names must be like"),
+        (["score", "{empty}/model.pt", "{data}"], "is not there"),
+        (["evaluate", "{theta}", "--data", "{data}"], "wiseft score MODEL FOLDER"),
     ],
 )
 def test_what_is_wrong_is_a_sentence(tmp_path, theta, capsys, arguments, message):
@@ -211,7 +208,7 @@ def test_what_is_wrong_is_a_sentence(tmp_path, theta, capsys, arguments, message
     data = write_folder(tmp_path / "photos", CLASSES)
     known = {"theta": theta, "data": data, "empty": tmp_path / "empty"}
     with pytest.raises(SystemExit) as end:
-        main(["evaluate", *(word.format(**known) for word in arguments)])
+        main([word.format(**known) for word in arguments])
     assert end.value.code == 1
     error = capsys.readouterr().err
     assert "Traceback" not in error

@@ -1,0 +1,111 @@
+"""`wiseft score`: one model on a folder of images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command `score`."""
+    app.command("score")(score)
+
+
+def score(
+    checkpoint: Annotated[
+        Path,
+        typer.Argument(
+            metavar="MODEL",
+            help="A theta, or a zero-shot model in any format that `wiseft weights` reads.",
+        ),
+    ],
+    folder: Annotated[
+        Path,
+        typer.Argument(
+            help="A folder with a folder of images for every class. Folders are called as the "
+            "classes are, by wnids of ImageNet, or by numbers from 0."
+        ),
+    ],
+    architecture: Annotated[
+        str | None,
+        typer.Option(help="Of a file that does not say it: a name of open_clip or a JSON file."),
+    ] = None,
+    preprocessing: Annotated[
+        str | None,
+        typer.Option(
+            help="Of such a file: as in config/models, JSON or @file.yaml. "
+            "Default: that of OpenAI's CLIPs."
+        ),
+    ] = None,
+    prompts: Annotated[
+        str | None,
+        typer.Option(
+            help="Of a zero-shot model: templates as JSON, or @ and a file. Default: "
+            '["a photo of a {c}."].'
+        ),
+    ] = None,
+    class_names: Annotated[
+        str | None,
+        typer.Option(
+            help="JSON object of folder names to class names, or @ and a file, for folders that "
+            "are called otherwise."
+        ),
+    ] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images in a forward pass.")] = 500,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 1,
+) -> None:
+    """Score a model on a folder of images; the result is printed and not kept.
+
+    Example: wiseft score wise.pt my-photos --architecture ViT-B-32-quickgelu
+    """
+    from wiseft.config import Preprocessing, parse_settings
+    from wiseft.evaluate.score import score_folder
+    from wiseft.runtime import start_torch
+    from wiseft.tabulate.intervals import clopper_pearson
+    from wiseft.zeroshot import parse_templates
+
+    result = score_folder(
+        checkpoint,
+        folder,
+        architecture=architecture,
+        preprocessing=parse_settings(Preprocessing, preprocessing, "--preprocessing")
+        if preprocessing
+        else None,
+        templates=parse_templates(prompts) if prompts else None,
+        class_names=_folder_names(class_names),
+        batch_size=batch_size,
+        device=str(start_torch(threads, device)),
+        say=lambda line: typer.echo(line, err=True),
+    )
+    low, high = clopper_pearson(result.n_correct, result.n)
+    typer.echo(
+        f"accuracy {100 * result.accuracy:.2f} % [{100 * low:.2f}, {100 * high:.2f}], "
+        f"{result.n_correct:,} of {result.n:,} images"
+    )
+    if result.restricted:
+        typer.echo(
+            f"predictions are among the folder's classes; the head has {result.restricted} more"
+        )
+    width = max(map(len, result.classes))
+    for name, (n, right) in result.classes.items():
+        typer.echo(f"  {name:<{width}} {100 * right / n:6.1f} %  {right:,} of {n:,}")
+
+
+def _folder_names(text: str | None) -> dict[str, str] | None:
+    import json
+
+    from wiseft.errors import WiseftError
+
+    if text is None:
+        return None
+    content = Path(text[1:]).read_text("utf-8") if text.startswith("@") else text
+    try:
+        names = json.loads(content)
+    except json.JSONDecodeError as error:
+        raise WiseftError(f"--class-names is not valid JSON ({error})") from None
+    if not isinstance(names, dict) or not all(isinstance(v, str) for v in names.values()):
+        raise WiseftError('--class-names must be like {"folder name": "class name"}')
+    return names
