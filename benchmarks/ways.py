@@ -56,15 +56,17 @@ def naive(task: Task, folder: Path) -> Predictions:
         model.load_state_dict(load_file(file), strict=False)
         for path in task.manifests:
             name = open_manifest(path).dataset
-            predictions = _predict(model, path, int(header.preprocessing["size"]), task)
+            predictions = _predict(model, path, header.transform, task)
             found.setdefault(name, {})[alpha] = predictions
         file.unlink()
     return found
 
 
 @torch.inference_mode()
-def _predict(model: ImageClassifier, manifest: Path, size: int, task: Task) -> NDArray[np.int32]:
-    split = open_split(manifest, SPLIT, Transform(size=size))
+def _predict(
+    model: ImageClassifier, manifest: Path, transform: Transform, task: Task
+) -> NDArray[np.int32]:
+    split = open_split(manifest, SPLIT, transform)
     flags = torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False)
     with flags:
         parts = [

@@ -17,7 +17,6 @@ from tests.evaluate.conftest import ABOUT, CLASSES, Ends, N, tiny_header, tiny_t
 from wiseft.classifier import build_classifier, classifier_tensors
 from wiseft.combine.ensembles import softmax_ensemble, uniforms
 from wiseft.combine.linear import combine_logits
-from wiseft.config import Transform
 from wiseft.data.prepared.store import open_split
 from wiseft.errors import WiseftError
 from wiseft.evaluate import Request, evaluate_suite
@@ -34,15 +33,14 @@ def run(request: Request) -> tuple[dict, pd.DataFrame]:
     return json.loads(path.read_text()), pd.read_parquet(path.with_name("predictions.parquet"))
 
 
-def direct(theta: Path, manifest: Path, size: int | None = None) -> torch.Tensor:
+def direct(theta: Path, manifest: Path) -> torch.Tensor:
     """The logits of one file, over both splits, computed without the sweep."""
     loaded = load_theta(theta)
     model = build_classifier(loaded.header, loaded.tensors)
     parts = []
     for name in N:
-        images = torch.from_numpy(
-            open_split(manifest, name, Transform(size=size)).read(slice(None))
-        )
+        split = open_split(manifest, name, loaded.header.transform)
+        images = torch.from_numpy(split.read(slice(None)))
         with torch.no_grad():
             parts += [model(each.permute(0, 3, 1, 2)) for each in images.split(10)]
     return torch.cat(parts)
@@ -262,7 +260,7 @@ def test_outputs_of_two_architectures_are_combined(
     other, outputs = independent(), ("output", "softmax", "random")
     request = request_for(theta_1=other, alphas=GRID, combinations=outputs, logits=["1.000"])
     metrics, table = run(request)
-    raw = [direct(ends.theta_0, manifest), direct(other, manifest, size=64)]
+    raw = [direct(ends.theta_0, manifest), direct(other, manifest)]
     classes = [logits.argmax(dim=1) for logits in raw]
     assert (classes[0] != classes[1]).any()
     for alpha in GRID:
