@@ -1,8 +1,8 @@
 # The tables are plain paths here: who makes them is none of these rules' business.
 rule figure:
     input:
-        table=TABLES["table_parquet"],
-        code=lambda w: modules(*figure_modules(EXPERIMENT.figures[w.figure].draw)),
+        table=FILES.tables["table_parquet"],
+        code=lambda w: CODE.behind("figure", EXPERIMENT.figures[w.figure].draw),
     output:
         pdf=paths.figure_path(NAME, "{figure}", "pdf"),
         png=report(
@@ -27,8 +27,8 @@ rule figure:
     params:
         version=VERSION["figures"],
         draw=lambda w: EXPERIMENT.figures[w.figure].draw,
-        options=lambda w: json.dumps(EXPERIMENT.figures[w.figure].options),
-        context=json.dumps(figure_context(EXPERIMENT, CATALOGUE)),
+        options=lambda w: TOLD.figure(w.figure),
+        context=TOLD.figure_context(),
         caption=lambda w: EXPERIMENT.figures[w.figure].caption,
     message:
         "figure: {wildcards.figure}"
@@ -41,8 +41,8 @@ rule figure:
 # One file that needs neither a server nor the network; it carries the library that draws it.
 rule page:
     input:
-        table=TABLES["table_parquet"],
-        code=modules(*figure_modules(), "figures/page/*", "cli/figures.py"),
+        table=FILES.tables["table_parquet"],
+        code=CODE.behind("page"),
     output:
         page=report(
             paths.page_path(NAME),
@@ -61,8 +61,8 @@ rule page:
         runtime=10,
     params:
         version=VERSION["figures"],
-        settings=json.dumps(page_context(EXPERIMENT, CATALOGUE)),
-        links=repeat("--link", table_links()),
+        settings=TOLD.page(),
+        links=TOLD.links(),
     message:
         "page: {NAME}"
     shell:
@@ -70,14 +70,11 @@ rule page:
         " --output {output.page:q} > {log:q} 2>&1"
 
 
-# For the report: the settings, the versions, and where each number is from. Figures are not in it,
-# because they change no number.
+# For the report: the settings, the versions, and where each number is from.
 rule provenance:
     input:
-        table=TABLES["table_parquet"],
-        code=modules(
-            "figures/provenance.py", "provenance.py", "tabulate/schema.py", "cli/figures.py"
-        ),
+        table=FILES.tables["table_parquet"],
+        code=CODE.behind("provenance"),
     output:
         page=report(
             paths.provenance_path(NAME),
@@ -96,7 +93,7 @@ rule provenance:
         runtime=10,
     params:
         version=VERSION["figures"],
-        settings=resolved_settings(),
+        settings=TOLD.record(),
     message:
         "provenance: {NAME}"
     shell:
@@ -106,12 +103,12 @@ rule provenance:
 
 rule report:
     input:
-        table=TABLES["table_parquet"],
-        comparisons=TABLES["comparisons"],
-        selection=TABLES["selection"],
-        fits=TABLES["fits"],
-        effective=effective_files(),
-        code=modules(*figure_modules(), "figures/headline.py", "figures/summary.py"),
+        table=FILES.tables["table_parquet"],
+        comparisons=FILES.tables["comparisons"],
+        selection=FILES.tables["selection"],
+        fits=FILES.tables["fits"],
+        effective=FILES.effective(),
+        code=CODE.behind("report"),
     output:
         summary=report(
             paths.summary_path(NAME),
@@ -130,9 +127,9 @@ rule report:
         runtime=10,
     params:
         version=VERSION["figures"],
-        settings=statistics(),
+        settings=TOLD.statistics(),
         experiment=NAME,
-        effective=repeat("--effective-robustness", effective_files()),
+        effective=repeat("--effective-robustness", FILES.effective()),
     message:
         "report: the summary of {NAME}"
     shell:

@@ -1,14 +1,14 @@
 rule glyphs:
     input:
-        packages=lambda w: package_files(model_of(w.entry).pretrain.font_packages),
+        packages=lambda w: DATA.packages(DATA.font_packages(w.entry)),
     output:
-        glyphs=glyphs("{entry}"),
+        glyphs=DATA.glyphs("{entry}"),
     log:
         "logs/glyphs/{entry}.log",
     benchmark:
         "logs/benchmarks/glyphs/{entry}.tsv"
     wildcard_constraints:
-        entry=one_of({model_of(model).name for model in PRETRAINED}),
+        entry=one_of(TARGETS.entry(model).name for model in TARGETS.pretrained),
     priority: 100
     conda:
         "../../environment.yml"
@@ -18,7 +18,7 @@ rule glyphs:
         runtime=10,
     params:
         version=VERSION["pretrain"],
-        settings=lambda w: model_of(w.entry).pretrain.model_dump_json(include=GLYPH_KEYS),
+        settings=lambda w: TOLD.glyphs(w.entry),
         packages=lambda w, input: repeat("--package", input.packages),
     message:
         "glyphs: typefaces and pen strokes for {wildcards.entry}"
@@ -30,8 +30,8 @@ rule glyphs:
 # Everything but the baselines waits for this job, so it goes first.
 rule pretrain:
     input:
-        glyphs=lambda w: glyphs(model_of(w.model).name),
-        architecture=lambda w: architecture(w.model),
+        glyphs=lambda w: DATA.glyphs(TARGETS.entry(w.model).name),
+        architecture=lambda w: FILES.architecture(w.model),
     output:
         weights=paths.weights_path("{model}"),
         curve=paths.pretrain_curve_path("{model}"),
@@ -40,7 +40,7 @@ rule pretrain:
     benchmark:
         "logs/benchmarks/pretrain/{model}.tsv"
     wildcard_constraints:
-        model=one_of(PRETRAINED),
+        model=one_of(TARGETS.pretrained),
     priority: 100
     conda:
         "../../environment.yml"
@@ -50,9 +50,9 @@ rule pretrain:
         runtime=120,
     params:
         version=VERSION["pretrain"],
-        settings=lambda w: model_of(w.model).pretrain.model_dump_json(),
-        preprocessing=lambda w: model_of(w.model).preprocessing.model_dump_json(),
-        seed=lambda w: CATALOGUE.model(w.model)[1],
+        settings=lambda w: TOLD.pretrain(w.model),
+        preprocessing=lambda w: TOLD.preprocessing(w.model),
+        seed=lambda w: TARGETS.catalogue.model(w.model)[1],
         state=str(paths.state_path("pretrain", "{model}")),
     message:
         "pretrain: {wildcards.model}"

@@ -29,7 +29,6 @@ from wiseft.config.loading import parse_settings
 from wiseft.config.machine import Config
 from wiseft.config.methods import FinetuneSettings, MethodEntry
 from wiseft.config.paths import run_name, split_run_name
-from wiseft.config.runs import Run, experiment_runs, model_names, theta_1_of, trains
 
 __all__ = [
     "FIGURES",
@@ -53,16 +52,11 @@ __all__ = [
     "Preprocessing",
     "PretrainSettings",
     "PromptsEntry",
-    "Run",
     "SourceFile",
     "UnknownName",
     "ViewSettings",
-    "experiment_runs",
     "load_config",
-    "model_names",
     "parse_settings",
     "run_name",
     "split_run_name",
-    "theta_1_of",
-    "trains",
 ]
