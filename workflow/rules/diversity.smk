@@ -7,9 +7,7 @@ for suite, members in DATA.suites.items():
             f"diversity_{suite}"
         input:
             second=FILES.compared("{model}", "{method}", "{seed}", members),
-            first=lambda w, members=members: FILES.compared(
-                w.model, w.first, w.seed, members
-            ),
+            first=lambda w, members=members: FILES.compared(w.model, w.first, w.seed, members),
             manifests=DATA.manifests(members),
             reference=DATA.manifests([TARGETS.reference]),
         output:
@@ -32,7 +30,9 @@ for suite, members in DATA.suites.items():
             version=VERSION["diversity"],
             content=DATA.content(*members, TARGETS.reference),
             second=lambda w, input: str(Path(input.second[0]).parents[1]),
-            first=lambda w, input: repeat("--first", [Path(path).parents[1] for path in input.first[:1]]),
+            first=lambda w, input: repeat(
+                "--first", [Path(path).parents[1] for path in input.first[:1]]
+            ),
             manifests=lambda w, input: repeat("--dataset", input.manifests),
             views=TOLD.primary_views(members),
             split=EXPERIMENT.test_split,

@@ -8,7 +8,7 @@ here: a module is read, and what it imports anywhere in it is followed. A data f
 from __future__ import annotations
 
 import ast
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
 
@@ -60,7 +60,7 @@ class Code:
             return
         found.add(name)
         if name not in self._imports:
-            self._imports[name] = list(dict.fromkeys(self._imported(self._tree(name))))
+            self._imports[name] = list(dict.fromkeys(self._imported([self._tree(name)])))
         for imported in self._imports[name]:
             self._follow(imported, found, skipped)
 
@@ -100,17 +100,20 @@ class Code:
             new = (names & functions.keys()) - called
             waiting += new
             called |= new
-        return {name for node in nodes for name in self._imported(node)}
+        return set(self._imported(nodes))
 
-    def _imported(self, tree: ast.AST) -> Iterator[str]:
-        """Yield the modules of the package that are imported anywhere in a tree."""
-        for node in ast.walk(tree):
+    def _imported(self, nodes: Iterable[ast.AST]) -> Iterator[str]:
+        """Yield the modules of the package that statements import, those within them included."""
+        for node in nodes:
             if isinstance(node, ast.Import):
                 for alias in node.names:
                     yield from self._loaded(alias.name)
             elif isinstance(node, ast.ImportFrom) and node.module:
                 for alias in node.names:  # a name in a module, or a module in a package
                     yield from self._loaded(f"{node.module}.{alias.name}")
+            else:
+                for part in ("body", "orelse", "handlers", "finalbody", "cases"):
+                    yield from self._imported(getattr(node, part, ()))
 
     def _loaded(self, name: str) -> Iterator[str]:
         """Yield a module with the packages around it, which Python loads before it."""
@@ -129,20 +132,22 @@ class Code:
 
     def _tree(self, module: str) -> ast.Module:
         if module not in self._trees:
-            path = self._path(module)
-            assert path is not None, module
-            self._trees[module] = ast.parse(path.read_text(encoding="utf-8"))
+            self._trees[module] = ast.parse(self._text(module))
         return self._trees[module]
 
     def _files(self, module: str) -> list[Path]:
         """Return a module's own file, and the data files of the package that it names."""
         if module not in self._sources:
-            path, tree = self._path(module), self._tree(module)
+            path, text = self._path(module), self._text(module)
             assert path is not None
-            texts = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)}
-            named = [file for name, file in self._data_files.items() if name in texts]
+            named = [file for name, file in self._data_files.items() if f'"{name}"' in text]
             self._sources[module] = [path, *named]
         return self._sources[module]
+
+    def _text(self, module: str) -> str:
+        path = self._path(module)
+        assert path is not None, module
+        return path.read_text(encoding="utf-8")
 
     @cached_property
     def _data_files(self) -> dict[str, Path]:
