@@ -24,7 +24,7 @@ from benchmarks.inputs import CLIP_PREPROCESSING, photo_crops, write_image_folde
 from wiseft.checkpoints import Checkpoints
 from wiseft.classifier import ImageClassifier, architecture_from_json, build_classifier
 from wiseft.config import FinetuneSettings
-from wiseft.config.methods import HowSettings
+from wiseft.config.machine import HowSettings
 from wiseft.data.prepared import PreparedSplit
 from wiseft.data.store import open_manifest, write_prepared
 from wiseft.finetune import Way

@@ -15,7 +15,6 @@ rule interpolate:
         method=one_of(set(TARGETS.methods) - {*TARGETS.independent}),
     conda:
         "../../environment.yml"
-    threads: 1
     resources:
         mem_mb=1500,
         runtime=10,

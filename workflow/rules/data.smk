@@ -10,7 +10,6 @@ rule data_fetch:
     retries: 2
     conda:
         "../../environment.yml"
-    threads: 1
     resources:
         mem_mb=500,
         runtime=30,
@@ -37,7 +36,6 @@ rule data_prepare:
         dataset=one_of(DATA.built),
     conda:
         "../../environment.yml"
-    threads: 1
     resources:
         mem_mb=2000,
         runtime=60,
@@ -66,7 +64,6 @@ rule data_fetch_files:
     retries: 2
     conda:
         "../../environment.yml"
-    threads: 1
     resources:
         mem_mb=500,
         runtime=1440,
@@ -95,7 +92,6 @@ rule data_prepare_files:
         dataset=one_of(DATA.filed),
     conda:
         "../../environment.yml"
-    threads: 1
     resources:
         mem_mb=4000,
         runtime=1440,
@@ -150,7 +146,6 @@ rule data_prompts:
     retries: 2
     conda:
         "../../environment.yml"
-    threads: 1
     resources:
         mem_mb=500,
         runtime=30,
@@ -181,7 +176,6 @@ rule data_samples:
         f"logs/benchmarks/data_samples/{NAME}.tsv"
     conda:
         "../../environment.yml"
-    threads: 1
     resources:
         mem_mb=1000,
         runtime=10,

@@ -22,7 +22,6 @@ for suite, members in DATA.suites.items():
             first=one_of(first for first, _ in EXPERIMENT.pairs),
         conda:
             "../../environment.yml"
-        threads: 1
         resources:
             mem_mb=4000,
             runtime=60,

@@ -11,7 +11,6 @@ rule effective_robustness:
         f"logs/benchmarks/effective_robustness/{NAME}.tsv"
     conda:
         "../../environment.yml"
-    threads: 1
     resources:
         mem_mb=1000,
         runtime=10,

@@ -20,7 +20,6 @@ rule figure:
         figure=one_of(EXPERIMENT.figures),
     conda:
         "../../environment.yml"
-    threads: 1
     resources:
         mem_mb=1000,
         runtime=10,
@@ -55,7 +54,6 @@ rule page:
         f"logs/benchmarks/page/{NAME}.tsv"
     conda:
         "../../environment.yml"
-    threads: 1
     resources:
         mem_mb=1000,
         runtime=10,
@@ -87,7 +85,6 @@ rule provenance:
         f"logs/benchmarks/provenance/{NAME}.tsv"
     conda:
         "../../environment.yml"
-    threads: 1
     resources:
         mem_mb=1000,
         runtime=10,
@@ -121,7 +118,6 @@ rule report:
         f"logs/benchmarks/report/{NAME}.tsv"
     conda:
         "../../environment.yml"
-    threads: 1
     resources:
         mem_mb=1000,
         runtime=10,

@@ -91,7 +91,6 @@ rule import_checkpoint:
         method=one_of(TARGETS.checkpoints),
     conda:
         "../../environment.yml"
-    threads: 1
     resources:
         mem_mb=8000,
         runtime=30,

@@ -27,7 +27,6 @@ rule paper_tables:
         f"logs/benchmarks/paper_tables/{NAME}.tsv"
     conda:
         "../../environment.yml"
-    threads: 1
     resources:
         mem_mb=1000,
         runtime=10,

@@ -12,7 +12,6 @@ rule glyphs:
     priority: 100
     conda:
         "../../environment.yml"
-    threads: 1
     resources:
         mem_mb=1000,
         runtime=10,

@@ -13,7 +13,6 @@ rule published:
         f"logs/benchmarks/published/{NAME}.tsv"
     conda:
         "../../environment.yml"
-    threads: 1
     resources:
         mem_mb=1000,
         runtime=10,

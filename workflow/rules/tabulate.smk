@@ -13,7 +13,6 @@ rule tabulate:
         f"logs/benchmarks/tabulate/{NAME}.tsv"
     conda:
         "../../environment.yml"
-    threads: 1
     resources:
         mem_mb=2000,
         runtime=30,
@@ -45,7 +44,6 @@ rule headline:
         f"logs/benchmarks/headline/{NAME}.tsv"
     conda:
         "../../environment.yml"
-    threads: 1
     resources:
         mem_mb=1000,
         runtime=10,

@@ -13,7 +13,6 @@ rule weights:
     retries: 2
     conda:
         "../../environment.yml"
-    threads: 1
     resources:
         mem_mb=8000,
         runtime=120,

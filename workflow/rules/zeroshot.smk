@@ -116,7 +116,6 @@ rule text_tower:
         model=one_of(EXPERIMENT.models),
     conda:
         "../../environment.yml"
-    threads: 1
     resources:
         mem_mb=4000,
         runtime=10,

@@ -30,8 +30,6 @@ class Data:
         names = self._catalogue.dataset_closure(self._experiment.datasets)
         self.entries = {name: self._catalogue.dataset(name) for name in names}
 
-    # ------------------------------------------------------------------------------------- datasets
-
     @cached_property
     def names(self) -> list[str]:
         """The datasets, each behind those that it is made from."""
@@ -74,8 +72,6 @@ class Data:
         references = [self.entries[name].bare_name for name in names]
         return [n for of in references for n, to in mapped.items() if to and to.reference == of]
 
-    # --------------------------------------------------------------------------------------- splits
-
     def evaluated_splits(self, entry: DatasetEntry) -> list[str]:
         """Return the splits that are evaluated: the reported one alone where nothing is trained."""
         alone = self._experiment.zero_shot_only
@@ -95,8 +91,6 @@ class Data:
         if dataset == self._runs.reference and not self._experiment.zero_shot_only:
             needed.add("train")
         return [split for split in entry.splits if split in needed]
-
-    # ---------------------------------------------------------------------------------------- files
 
     def manifests(self, names: Iterable[str]) -> list[Path]:
         """Return the manifests of datasets."""
@@ -126,8 +120,6 @@ class Data:
         cached = [name for name in datasets if name in self.places.cache and name in self.filed]
         return [paths.cache_path(name, size, self.folder) for name in cached for size in sizes]
 
-    # ------------------------------------------------------------------------------------- identity
-
     def content(self, *names: str) -> str:
         """Return a hash of all that the images, ids, labels and class names of datasets depend on.
 
@@ -150,8 +142,6 @@ class Data:
         files = self.entries[dataset].files
         listed = [file.model_dump(mode="json", exclude={"urls", "how"}) for file in files]
         return sha256_json(listed)[:16]
-
-    # --------------------------------------------------------------------------------- what is here
 
     def missing(self) -> list[str]:
         """Return a sentence for every file that only the user can bring and that is not there."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from wiseft.config import paths
+from wiseft.config.experiment import ZERO_SHOT
 from wiseft.targets.data import Data
 from wiseft.targets.runs import Run, Runs
 
@@ -38,8 +39,6 @@ class Files:
         self._data = data
         self._experiment = runs.experiment
         self._evaluated: dict[Callable[..., Path], list[str]] = {}
-
-    # -------------------------------------------------------------------------- what `all` asks for
 
     @cached_property
     def kinds(self) -> list[Kind]:
@@ -81,8 +80,6 @@ class Files:
         kinds = [kind for kind in self.kinds if not stages or kind.stage in stages]
         return [file for kind in kinds for file in kind.files]
 
-    # ----------------------------------------------------------------------------------------- data
-
     def datasets(self) -> list[Path]:
         """Return the manifests of all datasets, and the prompt sets that are fetched."""
         prepared = self._data.prepared
@@ -107,8 +104,6 @@ class Files:
         shown = self._runs.runs or (self._experiment.samples and not self._runs.published_only)
         return self.figures("samples") if shown else []
 
-    # --------------------------------------------------------------------------------------- models
-
     def architecture(self, model: str) -> Path:
         """Return the file with a model's architecture."""
         return self._runs.catalogue.architecture_path(self._runs.entry(model))
@@ -128,8 +123,6 @@ class Files:
         grid = self._experiment.interpolate_names
         runs = self._runs.combined
         return [paths.theta_path(run.name, run.seed, alpha) for run in runs for alpha in grid]
-
-    # ---------------------------------------------------------------------------------- evaluations
 
     def evaluated(self, path: Callable[[str, int, str], Path]) -> list[str]:
         """Return a file of every run and dataset; `path` is a function of `wiseft.config.paths`.
@@ -170,13 +163,11 @@ class Files:
         """Return what a pair's measures are made from, of one of its models; none where that is
         the other run's own zero-shot end.
         """
-        if method == "zero-shot":
+        if method == ZERO_SHOT:
             return []
         run = paths.run_name(model, self._runs.reference, method)
         kinds = (paths.logits_path, paths.predictions_path, paths.metrics_path)
         return [path(run, seed, name) for path in kinds for name in datasets]
-
-    # --------------------------------------------------------------------------------------- tables
 
     @cached_property
     def tables(self) -> dict[str, Path]:
@@ -230,8 +221,6 @@ class Files:
         """Return the numbers for `dvc metrics`, which are about models that were trained."""
         trained = self._runs.runs and not self._experiment.zero_shot_only
         return [paths.table_path(self._runs.name, "metrics.json")] if trained else []
-
-    # -------------------------------------------------------------------------------------- figures
 
     def figures(self, *names: str) -> list[Path]:
         """Return all files of figures."""

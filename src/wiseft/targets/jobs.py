@@ -24,8 +24,6 @@ class Jobs:
         self._files = files
         self._how = runs.settings.training.how
 
-    # --------------------------------------------------------------------------- GPUs and processes
-
     @property
     def evaluations(self) -> list[str]:
         """The rules of the evaluation."""
@@ -60,8 +58,6 @@ class Jobs:
         on_cpu = self._runs.runs and self._runs.settings.device == "auto" and not devices()
         here = ["There is no GPU on this machine: what runs here runs on the CPU."]
         return [*(here if on_cpu else []), *self._data.missing()]
-
-    # --------------------------------------------------------------------------------------- counts
 
     def by_rule(self) -> dict[str, int]:
         """Return the jobs of each rule where nothing is there yet; `all` is left out."""

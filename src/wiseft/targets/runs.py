@@ -65,8 +65,6 @@ class Runs:
         self.reference = experiment.reference
         self.runs = experiment_runs(experiment)
 
-    # -------------------------------------------------------------------------------------- methods
-
     @property
     def methods(self) -> list[str]:
         """The fine-tuning methods, those included that only combine models."""
@@ -113,8 +111,6 @@ class Runs:
     def two_ended(self) -> list[str]:
         """Methods of runs that have a zero-shot end: all but baselines."""
         return [ZERO_SHOT] if self.experiment.zero_shot_only else self.methods
-
-    # --------------------------------------------------------------------------------------- models
 
     @cached_property
     def models(self) -> list[str]:
@@ -163,8 +159,6 @@ class Runs:
         """Return the models that an evaluation runs images through."""
         other = self.catalogue.independent(method) if method in self.independent else None
         return [model, other.model] if other else [model]
-
-    # ----------------------------------------------------------------------------------------- runs
 
     @property
     def published_only(self) -> bool:

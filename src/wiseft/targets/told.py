@@ -46,8 +46,6 @@ class Told:
         text = f"WISEFT_HOW={how} WISEFT_FEATURES={features}"
         return text.replace("{", "{{").replace("}", "}}")
 
-    # ----------------------------------------------------------------------------------------- data
-
     def places(self) -> str:
         """Where datasets lie, for fetching them."""
         return self._data.places.model_dump_json(exclude={"cache"})
@@ -64,8 +62,6 @@ class Told:
         """The one class that the panel of sample images shows, if any."""
         shown = self._experiment.samples
         return f"--of {shlex.quote(shown.of)} --images {shown.images}" if shown else ""
-
-    # --------------------------------------------------------------------------------------- models
 
     def weights(self, model: str) -> str:
         """What a model's fetched weights depend on."""
@@ -99,8 +95,6 @@ class Told:
     def training(self, method: str) -> str:
         """The settings of a training."""
         return self._catalogue.method_settings(method).model_dump_json()
-
-    # ---------------------------------------------------------------------------------- evaluations
 
     def evaluation(self, datasets: Iterable[str]) -> str:
         """What is evaluated of each dataset."""
@@ -143,8 +137,6 @@ class Told:
         """The primary view of each dataset."""
         return json.dumps({name: self._data.entries[name].primary_view for name in datasets})
 
-    # --------------------------------------------------------------------------------------- tables
-
     def statistics(self) -> str:
         """What the tables depend on besides the numbers."""
         chosen = self._experiment.model_dump(mode="json", include=_STATISTICS)
@@ -171,8 +163,6 @@ class Told:
             return ""
         chosen = published.model_dump_json()
         return f"--published {shlex.quote(chosen)} --datasets {shlex.quote(self._data.folder)}"
-
-    # -------------------------------------------------------------------------------------- figures
 
     def figure(self, name: str) -> str:
         """The options of a figure's drawing."""
