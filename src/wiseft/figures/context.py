@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from wiseft.config import Catalogue
-from wiseft.config.experiment import ExperimentEntry
-from wiseft.tabulate.schema import AVERAGE_PREFIX
+from wiseft.config.experiment import AVERAGE_PREFIX, ExperimentEntry
 
 MOST_METHODS = 10
 """Methods that the page shows at most where an experiment does not choose."""

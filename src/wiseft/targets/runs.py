@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from wiseft.config import Catalogue, Config, ExperimentEntry, ModelEntry, paths
 from wiseft.config.experiment import ZERO_SHOT
@@ -111,6 +112,13 @@ class Runs:
     def two_ended(self) -> list[str]:
         """Methods of runs that have a zero-shot end: all but baselines."""
         return [ZERO_SHOT] if self.experiment.zero_shot_only else self.methods
+
+    def methods_in_full(self) -> dict[str, Any]:
+        """Return how each method trains, or which other model it combines, as plain data."""
+        methods = dict.fromkeys([*self.methods, *self.baselines])
+        combined = {m: self.catalogue.independent(m) for m in methods}
+        found = {m: combined[m] or self.catalogue.method_settings(m) for m in methods}
+        return {m: entry.model_dump(mode="json") for m, entry in found.items()}
 
     @cached_property
     def models(self) -> list[str]:

@@ -14,7 +14,6 @@ from wiseft.config import paths
 from wiseft.figures.context import figure_context, page_context
 from wiseft.targets.data import Data
 from wiseft.targets.files import Files
-from wiseft.targets.resolve import method_of
 from wiseft.targets.runs import Runs
 
 _GLYPH_KEYS = {"glyph_size", "pen_glyphs"}  # what rendering depends on, of all pre-training
@@ -186,19 +185,15 @@ class Told:
 
         Figures are not among them, because they change no number.
         """
-        runs, catalogue = self._runs, self._catalogue
-        methods = dict.fromkeys([*runs.methods, *runs.baselines])
-        models = {m: runs.entry(m) for m in runs.models}
-        return json.dumps(
-            {
-                "experiment": self._experiment.model_dump(mode="json", exclude={"figures", "page"}),
-                "methods": {m: method_of(m, catalogue) for m in methods},
-                "models": {
-                    m: entry.model_dump(mode="json", exclude_defaults=True)
-                    for m, entry in models.items()
-                },
-            }
-        )
+        models = {m: self._runs.entry(m) for m in self._runs.models}
+        content = {
+            "experiment": self._experiment.model_dump(mode="json", exclude={"figures", "page"}),
+            "methods": self._runs.methods_in_full(),
+            "models": {
+                m: e.model_dump(mode="json", exclude_defaults=True) for m, e in models.items()
+            },
+        }
+        return json.dumps(content)
 
 
 def _class_view(like: str) -> str:
