@@ -75,7 +75,7 @@ TABLES = {"tabulate": 1, "effective_robustness": 1, "headline": 1}
         ("metrics.py", {**TABLES, **FIGURES_OF_SMOKE, "report": 1}),
         ("published/lines.csv", {**TABLES, **FIGURES_OF_SMOKE, "report": 1}),
         ("published/numbers.py", {**TABLES, **FIGURES_OF_SMOKE, "report": 1}),
-        ("tabulate/effective.py", {"effective_robustness": 1, "page": 1, "report": 1}),
+        ("tabulate/effective.py", {"effective_robustness": 1, "report": 1}),
         ("figures/landscape.py", {"figure": 1}),
         ("figures/page/page.js", {"page": 1}),
         ("finetune/trainer.py", {}),

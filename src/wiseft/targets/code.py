@@ -20,7 +20,7 @@ DRAWINGS = {name: f"wiseft.figures.{name}" for name in FIGURES}
 
 
 class Code:
-    """The modules of the package, read when they are asked for and kept.
+    """The modules of the package, read when they are asked for; what they import is kept.
 
     Args:
         package: the package's folder, such as `src/wiseft`; what is found lies below it.
@@ -28,7 +28,6 @@ class Code:
 
     def __init__(self, package: Path) -> None:
         self.package = package
-        self._trees: dict[str, ast.Module] = {}
         self._paths: dict[str, Path | None] = {}
         self._imports: dict[str, list[str]] = {}
         self._sources: dict[str, list[Path]] = {}
@@ -131,9 +130,7 @@ class Code:
         return self._paths[module]
 
     def _tree(self, module: str) -> ast.Module:
-        if module not in self._trees:
-            self._trees[module] = ast.parse(self._text(module))
-        return self._trees[module]
+        return ast.parse(self._text(module))
 
     def _files(self, module: str) -> list[Path]:
         """Return a module's own file, and the data files of the package that it names."""
