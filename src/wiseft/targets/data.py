@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 
-from wiseft.config import DatasetEntry, PromptsEntry, SourceFile, paths
+from wiseft.config import DatasetEntry, SourceFile, paths
 from wiseft.config.machine import DatasetPlaces
 from wiseft.data.sources import absent_files, mirrored, missing_files
 from wiseft.errors import WiseftError
@@ -19,47 +19,34 @@ _CONTENT_IF_GIVEN = {"files", "class_ids", "label_map", "held_out", "border", "l
 
 
 class Data:
-    """The datasets of an experiment, and what is needed of them."""
+    """The datasets of an experiment, and what is needed of them.
+
+    Attributes:
+        places: where datasets lie.
+        folder: that prepared ones are written to.
+        entries: all datasets by name, each behind those that it is made from.
+        filed: those that are read from files of their own.
+        built: those that are built from packages or cut from other datasets.
+        prepared: those that are prepared: none where published numbers are all there is.
+        suites: the evaluated ones by the suite that one job covers.
+        fetched_prompts: prompt sets that are downloaded, by name.
+    """
 
     def __init__(self, runs: Runs) -> None:
         self._runs = runs
-        self._catalogue = runs.catalogue
+        self._catalogue = catalogue = runs.catalogue
         self._experiment = runs.experiment
         self.places = runs.settings.datasets
         self.folder = self.places.folder
-        names = self._catalogue.dataset_closure(self._experiment.datasets)
-        self.entries = {name: self._catalogue.dataset(name) for name in names}
-
-    @cached_property
-    def names(self) -> list[str]:
-        """The datasets, each behind those that it is made from."""
-        return list(self.entries)
-
-    @cached_property
-    def filed(self) -> list[str]:
-        """Datasets that are read from files of their own."""
-        return [n for n, e in self.entries.items() if e.layout != "arrays" and e.limit is None]
-
-    @cached_property
-    def built(self) -> list[str]:
-        """Datasets that are built from packages or cut from other datasets."""
-        return [name for name in self.names if name not in self.filed]
-
-    @property
-    def prepared(self) -> list[str]:
-        """The datasets that are prepared: none where published numbers are all there is."""
-        return [] if self._runs.published_only else self.names
-
-    @cached_property
-    def suites(self) -> dict[str, list[str]]:
-        """The evaluated datasets by the suite that one job covers."""
-        return self._catalogue.suites(self._experiment.datasets)
-
-    @cached_property
-    def fetched_prompts(self) -> dict[str, PromptsEntry]:
-        """Prompt sets that are downloaded, by name."""
-        found = [self._catalogue.prompts(entry.prompts) for entry in self.entries.values()]
-        return {prompts.name: prompts for prompts in found if prompts.file is not None}
+        names = catalogue.dataset_closure(self._experiment.datasets)
+        self.entries = {name: catalogue.dataset(name) for name in names}
+        entries = self.entries.values()
+        self.filed = [e.name for e in entries if e.layout != "arrays" and e.limit is None]
+        self.built = [name for name in names if name not in self.filed]
+        self.prepared = [] if runs.published_only else names
+        self.suites = catalogue.suites(self._experiment.datasets)
+        prompts = [catalogue.prompts(entry.prompts) for entry in entries]
+        self.fetched_prompts = {p.name: p for p in prompts if p.file is not None}
 
     @cached_property
     def package_keys(self) -> dict[str, str]:

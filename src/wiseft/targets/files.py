@@ -32,13 +32,28 @@ class Kind(NamedTuple):
 
 
 class Files:
-    """The files of an experiment."""
+    """The files of an experiment.
+
+    Attributes:
+        tables: all tables that there may be, by the name of the output that they are.
+        tabulated: those of the experiment: comparisons and choices need predictions.
+    """
 
     def __init__(self, runs: Runs, data: Data) -> None:
         self._runs = runs
         self._data = data
         self._experiment = runs.experiment
         self._evaluated: dict[Callable[..., Path], list[str]] = {}
+        self.tables = {
+            "table_csv": paths.table_path(runs.name, "csv"),
+            "table_parquet": paths.table_path(runs.name, "parquet"),
+            "comparisons": paths.comparisons_path(runs.name),
+            "selection": paths.selection_path(runs.name),
+            "fits": paths.table_path(runs.name, "fits.csv"),
+        }
+        made = self.tables if runs.runs else ["table_csv", "table_parquet"]
+        tabulated = runs.runs or runs.published_only
+        self.tabulated = {name: self.tables[name] for name in made if tabulated}
 
     @cached_property
     def kinds(self) -> list[Kind]:
@@ -168,26 +183,6 @@ class Files:
         run = paths.run_name(model, self._runs.reference, method)
         kinds = (paths.logits_path, paths.predictions_path, paths.metrics_path)
         return [path(run, seed, name) for path in kinds for name in datasets]
-
-    @cached_property
-    def tables(self) -> dict[str, Path]:
-        """All tables that there may be, by the name of the output that they are."""
-        name = self._runs.name
-        return {
-            "table_csv": paths.table_path(name, "csv"),
-            "table_parquet": paths.table_path(name, "parquet"),
-            "comparisons": paths.comparisons_path(name),
-            "selection": paths.selection_path(name),
-            "fits": paths.table_path(name, "fits.csv"),
-        }
-
-    @cached_property
-    def tabulated(self) -> dict[str, Path]:
-        """The tables of the experiment: comparisons and choices need predictions."""
-        if self._runs.runs:
-            return self.tables
-        names = ("table_csv", "table_parquet") if self._runs.published_only else ()
-        return {name: self.tables[name] for name in names}
 
     def table_files(self) -> list[Path]:
         """Return all tables, effective robustness among them."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +55,30 @@ class Runs:
         settings: the configuration of this machine.
         catalogue: all entries; its root is the folder that every path is relative to.
         experiment: one of its experiments.
+
+    Attributes:
+        name: of the experiment.
+        reference: its dataset for fine-tuning.
+        runs: all runs.
+        methods: fine-tuning methods, those included that only combine models.
+        independent: of these, those that combine a model with one that was trained independently.
+        checkpoints: those whose fine-tuned model is brought along, with its file.
+        searched: those whose settings are searched for.
+        finetuned: those that are trained with the settings as they stand.
+        contrastive: those that train the text tower too.
+        two_ended: methods of runs that have a zero-shot end: all but baselines.
+        baselines: methods of the models from scratch.
+        models: models that are made into a theta_0: those that are fine-tuned, and those that were
+            trained independently and are combined with them.
+        baseline_models: models that are trained from scratch.
+        pretrained: models that are pre-trained here.
+        fetched: models whose weights come from elsewhere.
+        calibrated: models whose zero-shot head takes images of the reference besides prompts.
+        supervised: models whose zero-shot head takes no prompts, but a label set of their own.
+        prompted: models whose zero-shot head is made of prompts alone.
+        combined: runs whose two ends may be mixed into one theta.
+        published_only: whether there are no runs, and numbers of the paper are shown; the datasets
+            are only named then.
     """
 
     def __init__(self, settings: Config, catalogue: Catalogue, experiment: ExperimentEntry) -> None:
@@ -65,53 +88,34 @@ class Runs:
         self.name = experiment.experiment
         self.reference = experiment.reference
         self.runs = experiment_runs(experiment)
+        self.published_only = not self.runs and experiment.published is not None
 
-    @property
-    def methods(self) -> list[str]:
-        """The fine-tuning methods, those included that only combine models."""
-        return self.experiment.methods
+        self.methods = methods = experiment.methods
+        trainings = {m: catalogue.method_settings(m) for m in methods}
+        others = {m: other for m in methods if (other := catalogue.independent(m))}
+        self.independent = list(others)
+        self.checkpoints = {m: path for m in methods if (path := catalogue.checkpoint(m))}
+        self.searched = [m for m in methods if trainings[m].search]
+        apart = {*self.independent, *self.checkpoints, *self.searched}
+        self.finetuned = [m for m in methods if m not in apart]
+        self.contrastive = [m for m in methods if trainings[m].loss == "contrastive"]
+        self.two_ended = [ZERO_SHOT] if experiment.zero_shot_only else methods
+        scratch = [run for run in self.runs if run.baseline]
+        self.baselines = list(dict.fromkeys(run.method_id for run in scratch))
+        self.baseline_models = sorted({run.model for run in scratch})
+        self.combined = [run for run in self.runs if not run.baseline and self.trains(run)]
 
-    @cached_property
-    def independent(self) -> list[str]:
-        """Methods that combine a model with one that was trained independently."""
-        return [m for m in self.methods if self.catalogue.independent(m)]
+        combined = [other.model for other in others.values() if other.baseline is None]
+        self.models = models = list(dict.fromkeys([*experiment.models, *combined]))
+        self.pretrained = [m for m in models if self.entry(m).source == "pretrain"]
+        self.fetched = [m for m in models if self.entry(m).fetched]
+        self.calibrated = [m for m in models if self.entry(m).calibrate]
+        self.supervised = [m for m in models if self.entry(m).source == "timm"]
+        self.prompted = [m for m in models if m not in {*self.calibrated, *self.supervised}]
 
-    @cached_property
-    def checkpoints(self) -> dict[str, str]:
-        """Methods whose fine-tuned model is brought along, with its file."""
-        found = {m: self.catalogue.checkpoint(m) for m in self.methods}
-        return {m: path for m, path in found.items() if path}
-
-    @cached_property
-    def searched(self) -> list[str]:
-        """Methods whose settings are searched for."""
-        return [m for m in self.methods if self.catalogue.method_settings(m).search]
-
-    @cached_property
-    def finetuned(self) -> list[str]:
-        """Methods that are trained with the settings as they stand."""
-        others = {*self.independent, *self.checkpoints, *self.searched}
-        return [m for m in self.methods if m not in others]
-
-    @cached_property
-    def contrastive(self) -> list[str]:
-        """Methods that train the text tower too."""
-        return [m for m in self.methods if self.catalogue.method_settings(m).loss == "contrastive"]
-
-    @cached_property
-    def baselines(self) -> list[str]:
-        """Methods of the models from scratch."""
-        return list(dict.fromkeys(run.method_id for run in self.runs if run.baseline))
-
-    @cached_property
-    def augmented_baselines(self) -> list[str]:
-        """Baselines that no fit goes through: augmentation is an intervention."""
-        return [m for m in self.baselines if self.catalogue.method_settings(m).augment != "none"]
-
-    @cached_property
-    def two_ended(self) -> list[str]:
-        """Methods of runs that have a zero-shot end: all but baselines."""
-        return [ZERO_SHOT] if self.experiment.zero_shot_only else self.methods
+    def entry(self, model: str) -> ModelEntry:
+        """Return the entry of a model such as `digits-rn-s10`."""
+        return self.catalogue.model(model)[0]
 
     def methods_in_full(self) -> dict[str, Any]:
         """Return how each method trains, or which other model it combines, as plain data."""
@@ -120,67 +124,14 @@ class Runs:
         found = {m: combined[m] or self.catalogue.method_settings(m) for m in methods}
         return {m: entry.model_dump(mode="json") for m, entry in found.items()}
 
-    @cached_property
-    def models(self) -> list[str]:
-        """Models that are made into a theta_0: those that are fine-tuned, and those that were
-        trained independently and are combined with them.
-        """
-        others = [self.catalogue.independent(m) for m in self.methods]
-        independent = [other.model for other in others if other and other.baseline is None]
-        return list(dict.fromkeys([*self.experiment.models, *independent]))
-
-    @cached_property
-    def baseline_models(self) -> list[str]:
-        """Models that are trained from scratch."""
-        return sorted({run.model for run in self.runs if run.baseline})
-
-    def entry(self, model: str) -> ModelEntry:
-        """Return the entry of a model such as `digits-rn-s10`."""
-        return self.catalogue.model(model)[0]
-
-    @cached_property
-    def pretrained(self) -> list[str]:
-        """Models that are pre-trained here."""
-        return [m for m in self.models if self.entry(m).source == "pretrain"]
-
-    @cached_property
-    def fetched(self) -> list[str]:
-        """Models whose weights come from elsewhere."""
-        return [m for m in self.models if self.entry(m).fetched]
-
-    @cached_property
-    def calibrated(self) -> list[str]:
-        """Models whose zero-shot head takes images of the reference besides prompts."""
-        return [m for m in self.models if self.entry(m).calibrate]
-
-    @cached_property
-    def supervised(self) -> list[str]:
-        """Models whose zero-shot head takes no prompts: they have a label set of their own."""
-        return [m for m in self.models if self.entry(m).source == "timm"]
-
-    @cached_property
-    def prompted(self) -> list[str]:
-        """Models whose zero-shot head is made of prompts alone."""
-        return [m for m in self.models if m not in {*self.calibrated, *self.supervised}]
-
     def resident(self, model: str, method: str) -> list[str]:
         """Return the models that an evaluation runs images through."""
         other = self.catalogue.independent(method) if method in self.independent else None
         return [model, other.model] if other else [model]
 
-    @property
-    def published_only(self) -> bool:
-        """Whether it has no runs and shows numbers of the paper; its datasets are only named."""
-        return not self.runs and self.experiment.published is not None
-
     def trains(self, run: Run) -> bool:
         """Whether a run has a theta_1 of its own, trained here or imported."""
         return run.method_id not in (ZERO_SHOT, *self.independent)
-
-    @cached_property
-    def combined(self) -> list[Run]:
-        """Runs whose two ends may be mixed into one theta."""
-        return [run for run in self.runs if not run.baseline and self.trains(run)]
 
     def alphas(self, method: str) -> list[str]:
         """Return the grid of a method's runs; a model from scratch has no end to combine with."""

@@ -139,8 +139,8 @@ class Told:
     def statistics(self) -> str:
         """What the tables depend on besides the numbers."""
         chosen = self._experiment.model_dump(mode="json", include=_STATISTICS)
-        exclude = {"fit_exclude": self._runs.augmented_baselines}
-        return json.dumps({**chosen, **exclude, **self._views()})
+        exclude = figure_context(self._experiment, self._catalogue)["fit_exclude"]
+        return json.dumps({**chosen, "fit_exclude": exclude, **self._views()})
 
     def _views(self) -> dict[str, Any]:
         """Return which views the tables use: each dataset's first, and the others beside it."""
