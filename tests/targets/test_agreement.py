@@ -29,6 +29,9 @@ def test_files_and_jobs_are_those_of_the_workflow(project: Path, experiment: str
     (everything,) = (job for job in jobs if job.rule.name == "all")
     assert Counter(targets.files.wanted()) == Counter(map(str, everything.input))
     assert targets.jobs.by_rule() == rules_of(jobs)
+    local = {"data_fetch", "data_fetch_files", "data_prompts", "weights"}
+    fetched = [str(path) for job in jobs if job.rule.name in local for path in job.output]
+    assert Counter(map(str, targets.files.fetched())) == Counter(fetched)
 
 
 @pytest.mark.parametrize("experiment", ["paper", "few-shot", "samples", "digits", "landscape"])

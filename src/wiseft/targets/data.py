@@ -25,9 +25,9 @@ class Data:
         places: where datasets lie.
         folder: that prepared ones are written to.
         entries: all datasets by name, each behind those that it is made from.
-        filed: those that are read from files of their own.
-        built: those that are built from packages or cut from other datasets.
         prepared: those that are prepared: none where published numbers are all there is.
+        filed: of these, those that are read from files of their own.
+        built: those that are built from packages or cut from other datasets.
         suites: the evaluated ones by the suite that one job covers.
         fetched_prompts: prompt sets that are downloaded, by name.
     """
@@ -40,10 +40,10 @@ class Data:
         self.folder = self.places.folder
         names = catalogue.dataset_closure(self._experiment.datasets)
         self.entries = {name: catalogue.dataset(name) for name in names}
-        entries = self.entries.values()
-        self.filed = [e.name for e in entries if e.layout != "arrays" and e.limit is None]
-        self.built = [name for name in names if name not in self.filed]
         self.prepared = [] if runs.published_only else names
+        entries = [self.entries[name] for name in self.prepared]
+        self.filed = [e.name for e in entries if e.layout != "arrays" and e.limit is None]
+        self.built = [name for name in self.prepared if name not in self.filed]
         self.suites = catalogue.suites(self._experiment.datasets)
         prompts = [catalogue.prompts(entry.prompts) for entry in entries]
         self.fetched_prompts = {p.name: p for p in prompts if p.file is not None}
@@ -169,8 +169,7 @@ class Data:
         return (self._catalogue.root / path).is_file()
 
     def _unprepared(self, names: Iterable[str]) -> list[str]:
-        made = [name for name in names if name in self.prepared]
-        return [n for n in made if not self.there(paths.manifest_path(n, self.folder))]
+        return [n for n in names if not self.there(paths.manifest_path(n, self.folder))]
 
     def _here(self) -> DatasetPlaces:
         return self.places.model_copy(update={"folder": str(self._catalogue.root / self.folder)})

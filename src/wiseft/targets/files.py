@@ -97,8 +97,7 @@ class Files:
 
     def datasets(self) -> list[Path]:
         """Return the manifests of all datasets, and the prompt sets that are fetched."""
-        prepared = self._data.prepared
-        return [*self._data.manifests(prepared), *(self._data.prompt_files() if prepared else [])]
+        return [*self._data.manifests(self._data.prepared), *self._data.prompt_files()]
 
     def fetched(self) -> list[Path]:
         """Return all that comes from a network: nothing else of the experiment needs one."""
@@ -106,7 +105,16 @@ class Files:
         records = [paths.fetched_path(name, data.folder) for name in data.filed]
         weights = [paths.weights_path(model) for model in runs.fetched]
         packages = data.packages(self.package_keys())
-        return [*packages, *records, *data.prompt_files(), *weights]
+        return [*packages, *records, *self.prompts(), *weights]
+
+    def prompts(self) -> list[Path]:
+        """Return the prompt sets that are fetched: with models, that of the reference alone, and
+        only if a head is made of prompts.
+        """
+        if not self._runs.runs:
+            return self._data.prompt_files()
+        prompted = len(self._runs.models) > len(self._runs.supervised)
+        return self._data.prompts(self._runs.reference) if prompted else []
 
     def package_keys(self) -> list[str]:
         """Return the packages that datasets and typefaces are made from."""

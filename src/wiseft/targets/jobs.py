@@ -79,22 +79,16 @@ class Jobs:
 
     def _of_data(self) -> dict[str, int]:
         runs, data = self._runs, self._data
-        prepared = set(data.prepared)
-        prompts = data.prompt_files() if not runs.runs else data.prompts(runs.reference)
-        needed = prepared and (not runs.runs or len(runs.models) > len(runs.supervised))
+        evaluated = runs.experiment.datasets
         pairs = {(run.model, run.method_id) for run in runs.runs}
-        caches = {
-            path
-            for pair in pairs
-            for path in data.caches(runs.resident(*pair), runs.experiment.datasets)
-        }
+        caches = {path for pair in pairs for path in data.caches(runs.resident(*pair), evaluated)}
         return {
-            "data_fetch": len(self._files.package_keys()) if prepared else 0,
-            "data_prepare": len(prepared.intersection(data.built)),
-            "data_fetch_files": len(prepared.intersection(data.filed)),
-            "data_prepare_files": len(prepared.intersection(data.filed)),
+            "data_fetch": len(self._files.package_keys()),
+            "data_prepare": len(data.built),
+            "data_fetch_files": len(data.filed),
+            "data_prepare_files": len(data.filed),
             "data_cache": len(caches),
-            "data_prompts": len(prompts) if needed else 0,
+            "data_prompts": len(self._files.prompts()),
             "data_samples": int(bool(self._files.samples())),
         }
 
