@@ -6,14 +6,11 @@ report: "workflow/report/workflow.rst"
 
 
 include: "workflow/rules/common.smk"
-include: "workflow/rules/statistics.smk"
-include: "workflow/rules/datasets.smk"
-include: "workflow/rules/targets.smk"
 
 
 rule all:
     input:
-        wanted_files(),
+        FILES.wanted(),
     message:
         "all: {NAME} is complete"
 
@@ -26,7 +23,7 @@ include: "workflow/rules/finetune.smk"
 include: "workflow/rules/combine.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/diversity.smk"
-include: f"workflow/rules/{'published' if PUBLISHED_ONLY else 'tabulate'}.smk"
+include: f"workflow/rules/{'published' if TARGETS.published_only else 'tabulate'}.smk"
 include: "workflow/rules/effective_robustness.smk"
 include: "workflow/rules/figures.smk"
 include: "workflow/rules/paper.smk"
@@ -35,21 +32,21 @@ include: "workflow/rules/failures.smk"
 
 rule data:
     input:
-        dataset_files(),
+        FILES.datasets(),
     message:
         "data: the datasets of {NAME} are prepared"
 
 
 rule prefetch:
     input:
-        fetched_files(),
+        FILES.fetched(),
     message:
         "prefetch: all that {NAME} needs of a network is here"
 
 
 rule tables:
     input:
-        table_files(),
+        FILES.table_files(),
     message:
         "tables: those of {NAME} are there"
 
@@ -62,8 +59,6 @@ localrules:
 
 
 # Once, and also in a dry run: what only the user can bring, and where models run.
-if workflow.is_main_process and RUNS and SETTINGS.device == "auto" and not devices():
-    logger.info("There is no GPU on this machine: what runs here runs on the CPU.")
-if workflow.is_main_process and not PUBLISHED_ONLY:
-    for sentence in missing_data():
+if workflow.is_main_process:
+    for sentence in JOBS.notes():
         logger.warning(sentence)

@@ -8,22 +8,16 @@ report: "report/workflow.rst"
 
 
 include: "rules/common.smk"
-include: "rules/statistics.smk"
-include: "rules/targets.smk"
 
 
 rule all:
     input:
-        figure_files(*EXPERIMENT.figures),
-        [path for path in summary_files() if path.suffix == ".md"],
-        page_files(),
-        paths.provenance_path(NAME),
-        paper_table_files(),
+        FILES.wanted("figures"),
     message:
         "all: the figures of {NAME} are complete"
 
 
-if PUBLISHED_ONLY:
+if TARGETS.published_only:
 
     include: "rules/published.smk"
     include: "rules/effective_robustness.smk"

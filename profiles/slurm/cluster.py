@@ -17,13 +17,9 @@ from typing import Any
 
 import yaml
 
-from wiseft.config import Catalogue, load_config
 from wiseft.errors import WiseftError
+from wiseft.targets import Targets
 
-# Rules whose `gpu` is `gpus(...)` in workflow/rules; those of the evaluation are named by suite.
-GPU_RULES = ("zeroshot", "zeroshot_calibrated", "finetune", "search", "baseline")
-# Those of them that `training.how` is about: several processes may share a training.
-TRAININGS = ("finetune", "baseline")
 # The executor plugin looks at its jobs every 180 s at the latest, so that Slurm must keep a
 # finished job longer than that, or else one may never be seen as finished.
 LONGEST_WAIT_S = 180
@@ -213,17 +209,10 @@ def _rules(arguments: Sequence[str]) -> tuple[list[str], dict[str, int], dict[st
     says so, and not the profile.
     """
     try:
-        settings = load_config("config/config.yaml", _overrides(arguments))
-        catalogue = Catalogue(".")
-        experiment = catalogue.experiment(settings.experiment)
-        evaluations = [f"evaluate_{suite}" for suite in catalogue.suites(experiment.datasets)]
+        jobs = Targets.read(".", _overrides(arguments)).jobs
     except WiseftError:
         return [], {}, {}
-    needed = [] if settings.device == "cpu" else [*GPU_RULES, *evaluations]
-    how = settings.training.how
-    gpus = {rule: how.gpus if rule in TRAININGS else 1 for rule in needed}
-    threads = how.gpus * (1 + how.workers)  # one that computes, and those that read ahead
-    return evaluations, gpus, dict.fromkeys(TRAININGS, threads) if threads > 1 else {}
+    return jobs.evaluations, jobs.gpus_of_cluster(), jobs.several_threads()
 
 
 def _overrides(arguments: Sequence[str]) -> dict[str, Any]:

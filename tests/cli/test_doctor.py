@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -11,7 +12,8 @@ import pytest
 
 from wiseft import doctor
 from wiseft.cli import main
-from wiseft.config import Catalogue, experiment_runs, paths
+from wiseft.config import Catalogue, paths
+from wiseft.targets import Targets, experiment_runs
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -49,7 +51,7 @@ def test_a_fresh_clone_misses_everything(project: Path, capsys: pytest.CaptureFi
     assert all(count["missing"] == count["of"] for count in missing.values())
     assert missing["fine-tuned models (theta_1)"]["of"] == 1 * 2 * 3
     assert missing["from-scratch baselines"]["of"] == 8
-    assert missing["evaluations"]["of"] == len(runs) * 9
+    assert missing["metrics"]["of"] == missing["predictions"]["of"] == len(runs) * 9
     needed = sum(package.size for package in catalogue.packages().values()) / 1e6
     assert found["experiment"]["needs"]["download_mb"] == pytest.approx(needed, abs=0.1)
     assert found["experiment"]["needs"]["minutes"] == experiment.estimate.minutes
@@ -89,15 +91,12 @@ def test_a_fetched_package_is_not_fetched_again(project: Path) -> None:
 
 
 def test_nothing_is_missing(project: Path) -> None:
-    catalogue = Catalogue(project)
-    experiment = catalogue.experiment("digits-smoke")
-    for files in doctor.wanted_files(catalogue, experiment, "datasets").values():
-        for file in files:
-            touch(project / file)
+    targets = Targets.read(project, {"experiment": "digits-smoke"})
+    for file in [*targets.files.wanted(), *targets.files.datasets()]:
+        touch(project / file)
     found = doctor.examine(project, "digits-smoke")
     assert found["experiment"]["download"] == []
-    assert "missing" in doctor.render(found)
-    assert "nothing" in doctor.render(found)
+    assert re.search(r"missing +nothing", doctor.render(found))
 
 
 def test_broken_configurations_are_reported(

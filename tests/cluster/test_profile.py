@@ -243,17 +243,16 @@ def test_it_repeats_the_default_profile():
 
 def test_every_rule_that_runs_a_model_on_the_device_gets_a_gpu(cluster):
     """Read from the rules themselves: no experiment plans all of them."""
-    asking, passing, trainings = set(), set(), set()
+    asking, passing = set(), set()
     for path in (ROOT / "workflow" / "rules").glob("*.smk"):
         for name, block in re.findall(r"^ *rule ?(\w*):\n((?: .*\n|\n)+)", path.read_text(), re.M):
             rule = name or re.findall(r'f"(\w+_){suite}"', block)[0] + "digits"
-            if count := re.search(r"\bgpu=gpus\((.*)\),", block):
+            if asked := re.search(r'\bgpu=JOBS\.gpus\("(\w+)"\),', block):
                 asking.add(rule)
-                trainings |= {rule} if count[1] == "SETTINGS.training.how.gpus" else set()
+                assert asked[1] == rule.removesuffix("_digits"), "each asks for itself"
             if "--device {resources.device}" in block:
                 passing.add(rule)
     assert asking == passing == set(cluster().set_resources) == set(RULES)
-    assert trainings == set(TRAININGS)
 
 
 def test_the_plan_asks_for_gpus_where_the_workflow_does(

@@ -7,20 +7,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from wiseft.config import (
-    Catalogue,
-    experiment_runs,
-    load_config,
-    model_names,
-    run_name,
-    split_run_name,
-    theta_1_of,
-    trains,
-)
-from wiseft.config.how_checks import how_problems
-from wiseft.config.machine import HowSettings
-from wiseft.config.resolve import problems, resolve
+from wiseft.config import Catalogue, load_config, run_name, split_run_name
+from wiseft.config.catalogue_checks import problems
 from wiseft.errors import WiseftError
+from wiseft.targets import Targets, experiment_runs
+from wiseft.targets.how import how_problems
+from wiseft.targets.resolve import resolve
 
 from .conftest import Edit
 
@@ -209,12 +201,14 @@ def apart(project: Path, edit: Edit) -> Path:
 
 
 def test_a_model_that_is_only_combined_stands_in_for_theta_1(apart: Path) -> None:
-    catalogue = Catalogue(apart)
-    entry = catalogue.experiment("mini")
-    assert model_names(entry, catalogue) == ["tiny-s3", "brought"]
+    targets = Targets.read(apart)
+    assert targets.models == ["tiny-s3", "brought"]
     found = {
-        (run.method_id, run.seed): (trains(run, catalogue), theta_1_of(run, catalogue).as_posix())
-        for run in experiment_runs(entry)
+        (run.method_id, run.seed): (
+            targets.trains(run),
+            targets.theta_1(run.model, run.method_id, run.seed).as_posix(),
+        )
+        for run in targets.runs
     }
     runs = "data/runs/tiny__toy__scratch__n10/seed-1/theta_1.safetensors"
     assert found["apart__other", 0] == (False, "data/models/brought/toy/theta_0.safetensors")
@@ -272,8 +266,7 @@ def test_trainings_that_need_whole_batches_are_known_ahead(
     (project / "config/models/tiny.json").write_text('{"vision_cfg": {"layers": [1, 1, 1, 1]}}')
     edit("methods/tune", "settings", {"train_samples": 60} | settings)
     edit("experiments/mini", "baselines", None)
-    catalogue = Catalogue(project)
-    found = how_problems(HowSettings(**how), catalogue.experiment("mini"), catalogue, "config.yaml")
+    found = how_problems(Targets.read(project, {"training": {"how": how}}))
     if sentence:
         assert len(found) == 2, "of two models"
         assert sentence in found[0]
@@ -285,5 +278,4 @@ def test_transformers_have_no_statistics_of_batches(project: Path, edit: Edit) -
     (project / "config/models/tiny.json").write_text('{"vision_cfg": {"layers": 12}}')
     edit("methods/tune", "settings", {"train_samples": 60, "batch_norm": "train"})
     edit("experiments/mini", "baselines", None)
-    catalogue = Catalogue(project)
-    assert how_problems(HowSettings(gpus=2), catalogue.experiment("mini"), catalogue, "x") == []
+    assert how_problems(Targets.read(project, {"training": {"how": {"gpus": 2}}})) == []

@@ -10,11 +10,12 @@ import pytest
 import yaml
 
 from wiseft.config import Catalogue
+from wiseft.config.catalogue_checks import problems
 from wiseft.config.dataset_checks import check_dataset
 from wiseft.config.datasets import DatasetEntry, Layout
 from wiseft.config.layouts import LAYOUTS, check_options
-from wiseft.config.resolve import problems, resolve
 from wiseft.errors import WiseftError
+from wiseft.targets.resolve import resolve
 
 REPOSITORY = Path(__file__).parents[2]
 MINI, TOY, SHIFT = "experiments/mini", "datasets/toy", "datasets/shift"

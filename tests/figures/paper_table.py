@@ -13,9 +13,10 @@ import numpy as np
 import pandas as pd
 from scipy.stats import beta
 
-from wiseft.config import Catalogue, experiment_runs, split_run_name
+from wiseft.config import Catalogue, split_run_name
 from wiseft.published import rows
 from wiseft.tabulate.schema import TABLE, conform
+from wiseft.targets import experiment_runs
 
 ROOT = Path(__file__).parents[2]
 COARSE = (0.1, 0.9)

@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 
 from wiseft.cli import main
-from wiseft.config import Catalogue, experiment_runs
+from wiseft.config import Catalogue
 from wiseft.config.experiment import ExperimentEntry, PublishedSettings
 from wiseft.config.loading import validate
 from wiseft.errors import WiseftError
 from wiseft.published.sources import SOURCES, source_path
 from wiseft.tabulate import read_table
+from wiseft.targets import experiment_runs
 
 REPOSITORY = Path(__file__).parents[2]
 

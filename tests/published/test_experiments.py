@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from wiseft.config import Catalogue, Run, experiment_runs, split_run_name
+from wiseft.config import Catalogue, split_run_name
 from wiseft.config.experiment import ExperimentEntry
 from wiseft.figures.drawings.diversity import MEASURES
 from wiseft.figures.registry import draw_figure
@@ -17,6 +17,7 @@ from wiseft.figures.style import paper_style
 from wiseft.tabulate.paper_tables import cells
 from wiseft.tabulate.published import join
 from wiseft.tabulate.schema import TABLE, conform
+from wiseft.targets import Run, experiment_runs
 
 REPOSITORY = Path(__file__).parents[2]
 CATALOGUE = Catalogue(REPOSITORY)

@@ -9,9 +9,10 @@ import pytest
 import torch
 from tools.sharing.complete import artifact_problems, missing_files
 
-from wiseft.config import Catalogue, experiment_runs, paths
+from wiseft.config import Catalogue, paths
 from wiseft.io import write_json
 from wiseft.stages import VERSION
+from wiseft.targets import Targets
 from wiseft.tensor_file import read_file_header
 from wiseft.theta import identity, make_header, save_theta
 
@@ -26,6 +27,10 @@ RUN = f"digits-rn-smoke-s0__mnist__{METHOD}"
 def project(tmp_path: Path) -> Path:
     shutil.copytree(ROOT / "config", tmp_path / "config")
     return tmp_path
+
+
+def smoke(project: Path) -> Targets:
+    return Targets.read(project, {"experiment": SMOKE})
 
 
 def write_theta_1(project: Path, settings: dict) -> Path:
@@ -52,7 +57,7 @@ def settings_of(project: Path) -> dict:
 
 def test_weights_of_the_present_settings_are_no_problem(project: Path) -> None:
     write_theta_1(project, settings_of(project))
-    assert artifact_problems(project, Catalogue(project), SMOKE) == []
+    assert artifact_problems(smoke(project)) == []
 
 
 @pytest.mark.parametrize(
@@ -66,7 +71,7 @@ def test_weights_of_the_present_settings_are_no_problem(project: Path) -> None:
 )
 def test_other_settings_are_named(project: Path, found: dict, sentence: str) -> None:
     write_theta_1(project, settings_of(project) | found)
-    (problem,) = artifact_problems(project, Catalogue(project), SMOKE)
+    (problem,) = artifact_problems(smoke(project))
     assert sentence in problem
 
 
@@ -74,13 +79,13 @@ def test_a_setting_that_was_not_given_then_is_named(project: Path) -> None:
     given = settings_of(project)
     del given["batch_size"]
     write_theta_1(project, given)
-    (problem,) = artifact_problems(project, Catalogue(project), SMOKE)
+    (problem,) = artifact_problems(smoke(project))
     assert "was made with batch_size: None, but the configuration says 64" in problem
 
 
 def test_how_often_a_state_is_written_is_no_difference(project: Path) -> None:
     write_theta_1(project, settings_of(project) | {"checkpoint_every": 7})
-    assert artifact_problems(project, Catalogue(project), SMOKE) == []
+    assert artifact_problems(smoke(project)) == []
 
 
 def test_an_imported_checkpoint_has_no_settings_to_compare(project: Path) -> None:
@@ -92,9 +97,8 @@ def test_an_imported_checkpoint_has_no_settings_to_compare(project: Path) -> Non
     target = project / paths.theta_1_path(RUN.replace(METHOD, "mine"), 0)
     target.parent.mkdir(parents=True)
     source.rename(target)
-    catalogue = Catalogue(project)
-    assert "mine" in {run.method_id for run in experiment_runs(catalogue.experiment(SMOKE))}
-    assert artifact_problems(project, catalogue, SMOKE) == []
+    assert "mine" in smoke(project).methods
+    assert artifact_problems(smoke(project)) == []
 
 
 def test_an_evaluation_of_other_weights_is_named(project: Path) -> None:
@@ -102,21 +106,20 @@ def test_an_evaluation_of_other_weights_is_named(project: Path) -> None:
     metrics = project / paths.metrics_path(RUN, 0, "mnist")
     recorded = {"stage_version": VERSION["evaluate"], "theta_1": theta}
     write_json(metrics, {"identity": recorded})
-    catalogue = Catalogue(project)
-    assert artifact_problems(project, catalogue, SMOKE) == []
+    assert artifact_problems(smoke(project)) == []
     write_json(metrics, {"identity": recorded | {"theta_1": "a" * 64}})
-    (problem,) = artifact_problems(project, catalogue, SMOKE)
+    (problem,) = artifact_problems(smoke(project))
     assert "is about weights with identity aaaa" in problem
     assert problem.endswith(f"has {theta}")
     write_json(metrics, {"identity": recorded | {"stage_version": 0}})
-    (problem,) = artifact_problems(project, catalogue, SMOKE)
+    (problem,) = artifact_problems(smoke(project))
     assert "is of version 0 of the stage evaluate" in problem
 
 
 def test_missing_files_are_those_of_runs_and_of_models_that_are_only_combined(
     project: Path,
 ) -> None:
-    found = missing_files(project, Catalogue(project), "independent-ensembles")
+    found = missing_files(Targets.read(project, {"experiment": "independent-ensembles"}))
     runs = [line for line in found if "independent-ensemble__" in line]
     assert not any("theta_1" in line for line in runs), "nothing is trained for them"
     assert len(runs) == 2 * 6 * 2, "metrics and predictions of two runs on six datasets"

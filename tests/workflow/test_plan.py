@@ -3,22 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-EXPERIMENTS = sorted(path.stem for path in (ROOT / "config" / "experiments").glob("*.yaml"))
 RUN = "digits-rn-s10__mnist__end-to-end__digits"
 
 Plan = Callable[..., dict[str, int]]
-
-
-@pytest.mark.parametrize("experiment", EXPERIMENTS)
-def test_every_experiment_can_be_planned(project, plan: Plan, experiment):
-    jobs = plan(project, experiment=experiment)
-    assert jobs.pop("all") == 1
-    assert jobs
 
 
 def test_jobs_of_the_default_experiment(project, plan: Plan):

@@ -60,13 +60,8 @@ def snakemake(
     )
 
 
-def planned(
-    root: Path, experiment: str, targets: Iterable[str], ignore: Iterable[str] = ()
-) -> dict[str, int]:
+def planned(root: Path, experiment: str, targets: Iterable[str]) -> dict[str, int]:
     """Return the jobs that Snakemake would run for these targets, by rule.
-
-    Args:
-        ignore: names of rules that are left out: those that only collect.
 
     Raises:
         WiseftError: if it can't plan.
@@ -78,7 +73,7 @@ def planned(
     if table is None:
         return {}
     counts = (line.split() for line in table[1].splitlines())
-    return {rule: int(count) for rule, count in counts if rule not in ignore}
+    return {rule: int(count) for rule, count in counts}
 
 
 def git_state(root: Path) -> str:

@@ -20,9 +20,10 @@ from tools.sharing.complete import artifact_problems, missing_files, table_probl
 from tools.sharing.guard import check_shareable, check_tracked
 from tools.sharing.manifest import NAME, shared_files, write_manifest
 
-from wiseft.config import Catalogue, Config, load_config, paths
+from wiseft.config import Config, paths
 from wiseft.errors import WiseftError
 from wiseft.io import write_text
+from wiseft.targets import Targets
 
 MESSAGE = Path(".wiseft/publish-message")
 
@@ -39,20 +40,18 @@ def publish(root: Path, experiment: str, cores: str, *, replace: bool = False) -
     Raises:
         WiseftError: if something is unfinished, must not be shared or would be lost, or DVC fails.
     """
-    catalogue = Catalogue(root)
-    catalogue.experiment(experiment)
-    config = load_config(root / "config" / "config.yaml")
+    targets = Targets.read(root, {"experiment": experiment})
     data = root / paths.DATA
     if not data.is_dir():
         raise WiseftError(f"{data} does not exist; run the experiment first: make run")
     print(f"Checking that {experiment} is finished and that nothing in data/ is bound by a licence")
     check_tracked(root)
     files = shared_files(data)
-    check_shareable(files, data, dataset_folders(root, config))
+    check_shareable(files, data, dataset_folders(root, targets.settings))
     changes = _changes(root, replace)
-    _check_finished(root, catalogue, experiment)
+    _check_finished(root, targets)
     write_manifest(data, files)
-    _refuse(experiment, artifact_problems(root, catalogue, experiment))
+    _refuse(experiment, artifact_problems(targets))
     print(changes)
     _list_metrics(root, experiment)
     for arguments in (("add", "--quiet", "data"), ("push", OUTS)):
@@ -70,21 +69,19 @@ def dataset_folders(root: Path, config: Config) -> list[Path]:
     return [root / Path(place).expanduser() for place in given]
 
 
-def _check_finished(root: Path, catalogue: Catalogue, experiment: str) -> None:
+def _check_finished(root: Path, targets: Targets) -> None:
     # Of a table that is there, Snakemake does not ask what it was once made from.
-    _refuse(experiment, missing_files(root, catalogue, experiment))
-    targets = ["tables"]
-    metrics = root / paths.table_path(experiment, "metrics.json")
-    if metrics.is_file():
-        targets.append(metrics.relative_to(root).as_posix())
-    jobs = planned(root, experiment, targets, ignore=("tables",))
+    experiment = targets.name
+    _refuse(experiment, missing_files(targets))
+    jobs = planned(root, experiment, ["tables", *map(str, targets.files.headline())])
+    jobs.pop("tables", None)
     if jobs:
         listed = ", ".join(f"{rule} ({count})" for rule, count in sorted(jobs.items()))
         raise WiseftError(
             f"{experiment} is not finished; jobs are still to be run: {listed}. Run it first: "
             f"make run EXPERIMENT={experiment}"
         )
-    _refuse(experiment, table_problems(root, catalogue, experiment))
+    _refuse(experiment, table_problems(targets))
 
 
 def _refuse(experiment: str, problems: list[str]) -> None:

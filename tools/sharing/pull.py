@@ -11,8 +11,9 @@ from tools.sharing.commands import OUTS, dvc, last_lines, snakemake, some
 from tools.sharing.complete import artifact_problems, table_problems
 from tools.sharing.manifest import NAME, read_manifest, shared_files, verify
 
-from wiseft.config import Catalogue, paths
+from wiseft.config import paths
 from wiseft.errors import WiseftError
+from wiseft.targets import Targets
 
 
 def pull(root: Path, experiment: str, cores: str) -> None:
@@ -27,14 +28,13 @@ def pull(root: Path, experiment: str, cores: str) -> None:
         WiseftError: if the remote does not answer, a file is not the published one, or the
             results are not those of the present configuration: then nothing is marked.
     """
-    catalogue = Catalogue(root)
-    catalogue.experiment(experiment)
+    targets = Targets.read(root, {"experiment": experiment})
     _get(root)
     data = root / paths.DATA
     _verify(data)
     _check_published(data, experiment)
-    problems = table_problems(root, catalogue, experiment)
-    problems += artifact_problems(root, catalogue, experiment)
+    problems = table_problems(targets)
+    problems += artifact_problems(targets)
     if problems:
         raise WiseftError(
             f"{problems[0]} ({len(problems)} such problems). What was pulled is whole, but the "

@@ -2,7 +2,7 @@
 # alpha may be asked for: snakemake --cores 1 data/runs/RUN/seed-0/combine/theta_0.350.safetensors
 rule interpolate:
     input:
-        theta_0=start_of,
+        theta_0=lambda w: TARGETS.theta_0(w.model, w.method),
         theta_1=paths.theta_1_path(RUN, "{seed}"),
     output:
         theta=paths.theta_path(RUN, "{seed}", "{alpha}"),
@@ -12,10 +12,9 @@ rule interpolate:
         f"logs/benchmarks/interpolate/{RUN}/seed-{{seed}}/{{alpha}}.tsv"
     wildcard_constraints:
         model=one_of(EXPERIMENT.models),
-        method=one_of(set(METHODS) - {*INDEPENDENT}),
+        method=one_of(set(TARGETS.methods) - {*TARGETS.independent}),
     conda:
         "../../environment.yml"
-    threads: 1
     resources:
         mem_mb=1500,
         runtime=10,

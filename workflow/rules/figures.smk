@@ -1,8 +1,8 @@
 # The tables are plain paths here: who makes them is none of these rules' business.
 rule figure:
     input:
-        table=TABLES["table_parquet"],
-        code=lambda w: modules(*figure_modules(EXPERIMENT.figures[w.figure].draw)),
+        table=FILES.tables["table_parquet"],
+        code=lambda w: CODE.behind("figure", EXPERIMENT.figures[w.figure].draw),
     output:
         pdf=paths.figure_path(NAME, "{figure}", "pdf"),
         png=report(
@@ -20,16 +20,15 @@ rule figure:
         figure=one_of(EXPERIMENT.figures),
     conda:
         "../../environment.yml"
-    threads: 1
     resources:
         mem_mb=1000,
         runtime=10,
     params:
         version=VERSION["figures"],
         draw=lambda w: EXPERIMENT.figures[w.figure].draw,
-        about=lambda w: drawing_text(EXPERIMENT.figures[w.figure].draw),
-        options=lambda w: json.dumps(EXPERIMENT.figures[w.figure].options),
-        context=json.dumps(figure_context(EXPERIMENT, CATALOGUE)),
+        about=lambda w: TOLD.about(w.figure),
+        options=lambda w: TOLD.figure(w.figure),
+        context=TOLD.figure_context(),
         caption=lambda w: EXPERIMENT.figures[w.figure].caption,
     message:
         "figure: {wildcards.figure}"
@@ -42,8 +41,8 @@ rule figure:
 # One file that needs neither a server nor the network; it carries the library that draws it.
 rule page:
     input:
-        table=TABLES["table_parquet"],
-        code=modules(*figure_modules(), "figures/page/*", "cli/figures.py"),
+        table=FILES.tables["table_parquet"],
+        code=CODE.behind("page"),
     output:
         page=report(
             paths.page_path(NAME),
@@ -56,14 +55,13 @@ rule page:
         f"logs/benchmarks/page/{NAME}.tsv"
     conda:
         "../../environment.yml"
-    threads: 1
     resources:
         mem_mb=1000,
         runtime=10,
     params:
         version=VERSION["figures"],
-        settings=json.dumps(page_context(EXPERIMENT, CATALOGUE)),
-        links=repeat("--link", table_links()),
+        settings=TOLD.page(),
+        links=TOLD.links(),
     message:
         "page: {NAME}"
     shell:
@@ -71,14 +69,11 @@ rule page:
         " --output {output.page:q} > {log:q} 2>&1"
 
 
-# For the report: the settings, the versions, and where each number is from. Figures are not in it,
-# because they change no number.
+# For the report: the settings, the versions, and where each number is from.
 rule provenance:
     input:
-        table=TABLES["table_parquet"],
-        code=modules(
-            "figures/provenance.py", "provenance.py", "tabulate/schema.py", "cli/figures.py"
-        ),
+        table=FILES.tables["table_parquet"],
+        code=CODE.behind("provenance"),
     output:
         page=report(
             paths.provenance_path(NAME),
@@ -91,13 +86,12 @@ rule provenance:
         f"logs/benchmarks/provenance/{NAME}.tsv"
     conda:
         "../../environment.yml"
-    threads: 1
     resources:
         mem_mb=1000,
         runtime=10,
     params:
         version=VERSION["figures"],
-        settings=resolved_settings(),
+        settings=TOLD.record(),
     message:
         "provenance: {NAME}"
     shell:
@@ -107,12 +101,12 @@ rule provenance:
 
 rule report:
     input:
-        table=TABLES["table_parquet"],
-        comparisons=TABLES["comparisons"],
-        selection=TABLES["selection"],
-        fits=TABLES["fits"],
-        effective=effective_files(),
-        code=modules(*figure_modules(), "figures/headline.py", "figures/summary.*", "templates.py"),
+        table=FILES.tables["table_parquet"],
+        comparisons=FILES.tables["comparisons"],
+        selection=FILES.tables["selection"],
+        fits=FILES.tables["fits"],
+        effective=FILES.effective(),
+        code=CODE.behind("report"),
     output:
         summary=report(
             paths.summary_path(NAME),
@@ -125,15 +119,14 @@ rule report:
         f"logs/benchmarks/report/{NAME}.tsv"
     conda:
         "../../environment.yml"
-    threads: 1
     resources:
         mem_mb=1000,
         runtime=10,
     params:
         version=VERSION["figures"],
-        settings=statistics(),
+        settings=TOLD.statistics(),
         experiment=NAME,
-        effective=repeat("--effective-robustness", effective_files()),
+        effective=repeat("--effective-robustness", FILES.effective()),
     message:
         "report: the summary of {NAME}"
     shell:

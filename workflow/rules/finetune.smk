@@ -1,7 +1,7 @@
 rule finetune:
     input:
-        theta_0=start_of,
-        manifest=manifests([EXPERIMENT.reference]),
+        theta_0=lambda w: TARGETS.theta_0(w.model, w.method),
+        manifest=DATA.manifests([TARGETS.reference]),
     output:
         theta_1=paths.theta_1_path(RUN, "{seed}"),
         curve=paths.training_curve_path(RUN, "{seed}"),
@@ -12,7 +12,7 @@ rule finetune:
         f"logs/benchmarks/finetune/{RUN}/seed-{{seed}}.tsv"
     wildcard_constraints:
         model=one_of(EXPERIMENT.models),
-        method=one_of(set(METHODS) - {*SEARCHED, *CHECKPOINTS, *INDEPENDENT}),
+        method=one_of(TARGETS.finetuned),
     priority: 50  # the evaluations, which take longest, wait for it
     conda:
         "../../environment.yml"
@@ -20,12 +20,12 @@ rule finetune:
     resources:
         mem_mb=2000,
         runtime=120,
-        gpu=gpus(SETTINGS.training.how.gpus),
-        device=SETTINGS.device,
+        gpu=JOBS.gpus("finetune"),
+        device=DEVICE,
     params:
         version=VERSION["finetune"],
-        content=data_id(EXPERIMENT.reference),
-        settings=lambda w: CATALOGUE.method_settings(w.method).model_dump_json(),
+        content=DATA.content(TARGETS.reference),
+        settings=lambda w: TOLD.training(w.method),
         state=str(paths.state_path("finetune", RUN, "seed-{seed}")),
     message:
         "finetune: {wildcards.model}, {wildcards.method}, seed {wildcards.seed}"
@@ -40,7 +40,7 @@ rule finetune:
 rule search:
     input:
         theta_0=paths.theta_0_path("{model}", "{reference}"),
-        manifest=manifests([EXPERIMENT.reference]),
+        manifest=DATA.manifests([TARGETS.reference]),
     output:
         theta_1=paths.theta_1_path(RUN, "{seed}"),
         curve=paths.training_curve_path(RUN, "{seed}"),
@@ -51,7 +51,7 @@ rule search:
         f"logs/benchmarks/search/{RUN}/seed-{{seed}}.tsv"
     wildcard_constraints:
         model=one_of(EXPERIMENT.models),
-        method=one_of(SEARCHED),
+        method=one_of(TARGETS.searched),
     priority: 50
     conda:
         "../../environment.yml"
@@ -59,12 +59,12 @@ rule search:
     resources:
         mem_mb=4000,
         runtime=600,
-        gpu=gpus(),
-        device=SETTINGS.device,
+        gpu=JOBS.gpus("search"),
+        device=DEVICE,
     params:
         version=VERSION["finetune"],
-        content=data_id(EXPERIMENT.reference),
-        settings=lambda w: CATALOGUE.method_settings(w.method).model_dump_json(),
+        content=DATA.content(TARGETS.reference),
+        settings=lambda w: TOLD.training(w.method),
         state=str(paths.state_path("search", RUN, "seed-{seed}")),
     message:
         "search: {wildcards.model}, {wildcards.method}, seed {wildcards.seed}"
@@ -79,7 +79,7 @@ rule search:
 rule import_checkpoint:
     input:
         theta_0=paths.theta_0_path("{model}", "{reference}"),
-        checkpoint=lambda w: CHECKPOINTS[w.method],
+        checkpoint=lambda w: TARGETS.checkpoints[w.method],
     output:
         theta_1=paths.theta_1_path(RUN, "{seed}"),
     log:
@@ -88,10 +88,9 @@ rule import_checkpoint:
         f"logs/benchmarks/import_checkpoint/{RUN}/seed-{{seed}}.tsv"
     wildcard_constraints:
         model=one_of(EXPERIMENT.models),
-        method=one_of(CHECKPOINTS),
+        method=one_of(TARGETS.checkpoints),
     conda:
         "../../environment.yml"
-    threads: 1
     resources:
         mem_mb=8000,
         runtime=30,
@@ -107,8 +106,8 @@ rule import_checkpoint:
 # The same architecture from random weights: the points that the baseline fit goes through.
 rule baseline:
     input:
-        architecture=lambda w: architecture(w.model),
-        manifest=manifests([EXPERIMENT.reference]),
+        architecture=lambda w: FILES.architecture(w.model),
+        manifest=DATA.manifests([TARGETS.reference]),
     output:
         theta_1=paths.theta_1_path(RUN, "{seed}"),
         curve=paths.training_curve_path(RUN, "{seed}"),
@@ -118,21 +117,21 @@ rule baseline:
     benchmark:
         f"logs/benchmarks/baseline/{RUN}/seed-{{seed}}.tsv"
     wildcard_constraints:
-        model=one_of(BASELINE_MODELS),
-        method=one_of(BASELINES),
+        model=one_of(TARGETS.baseline_models),
+        method=one_of(TARGETS.baselines),
     conda:
         "../../environment.yml"
     threads: 1
     resources:
         mem_mb=2000,
         runtime=120,
-        gpu=gpus(SETTINGS.training.how.gpus),
-        device=SETTINGS.device,
+        gpu=JOBS.gpus("baseline"),
+        device=DEVICE,
     params:
         version=VERSION["finetune"],
-        content=data_id(EXPERIMENT.reference),
-        settings=lambda w: CATALOGUE.method_settings(w.method).model_dump_json(),
-        preprocessing=lambda w: model_of(w.model).preprocessing.model_dump_json(),
+        content=DATA.content(TARGETS.reference),
+        settings=lambda w: TOLD.training(w.method),
+        preprocessing=lambda w: TOLD.preprocessing(w.model),
         state=str(paths.state_path("baseline", RUN, "seed-{seed}")),
     message:
         "baseline: {wildcards.model}, {wildcards.method}, seed {wildcards.seed}"

@@ -2,14 +2,8 @@
 # once: wiseft paper-tables --table data/tables/A.parquet --table data/tables/B.parquet --output-dir ...
 rule paper_tables:
     input:
-        table=TABLES["table_parquet"],
-        code=modules(
-            "tabulate/paper_*.py",
-            "tabulate/published.py",
-            "published/*.py",
-            "published/*.csv",
-            "cli/paper.py",
-        ),
+        table=FILES.tables["table_parquet"],
+        code=CODE.behind("paper-tables"),
     output:
         report=report(
             paths.paper_tables_folder(NAME) / "README.md",
@@ -24,7 +18,7 @@ rule paper_tables:
                 category="Tables of the paper",
                 labels={"table": str(number)},
             )
-            for number in paper_table_choice() or range(1, 14)
+            for number in FILES.paper_table_numbers() or range(1, 14)
         ],
         cells=paths.paper_tables_folder(NAME) / "cells.csv",
     log:
@@ -33,14 +27,13 @@ rule paper_tables:
         f"logs/benchmarks/paper_tables/{NAME}.tsv"
     conda:
         "../../environment.yml"
-    threads: 1
     resources:
         mem_mb=1000,
         runtime=10,
     params:
         version=VERSION["figures"],
         folder=lambda w, output: str(Path(output.report).parent),
-        numbers=repeat("--number", paper_table_choice()),
+        numbers=repeat("--number", FILES.paper_table_numbers()),
     message:
         "paper_tables: {NAME}, beside the paper"
     shell:

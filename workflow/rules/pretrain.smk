@@ -1,24 +1,23 @@
 rule glyphs:
     input:
-        packages=lambda w: package_files(model_of(w.entry).pretrain.font_packages),
+        packages=lambda w: DATA.packages(DATA.font_packages(w.entry)),
     output:
-        glyphs=glyphs("{entry}"),
+        glyphs=DATA.glyphs("{entry}"),
     log:
         "logs/glyphs/{entry}.log",
     benchmark:
         "logs/benchmarks/glyphs/{entry}.tsv"
     wildcard_constraints:
-        entry=one_of({model_of(model).name for model in PRETRAINED}),
+        entry=one_of(TARGETS.entry(model).name for model in TARGETS.pretrained),
     priority: 100
     conda:
         "../../environment.yml"
-    threads: 1
     resources:
         mem_mb=1000,
         runtime=10,
     params:
         version=VERSION["pretrain"],
-        settings=lambda w: model_of(w.entry).pretrain.model_dump_json(include=GLYPH_KEYS),
+        settings=lambda w: TOLD.glyphs(w.entry),
         packages=lambda w, input: repeat("--package", input.packages),
     message:
         "glyphs: typefaces and pen strokes for {wildcards.entry}"
@@ -30,8 +29,8 @@ rule glyphs:
 # Everything but the baselines waits for this job, so it goes first.
 rule pretrain:
     input:
-        glyphs=lambda w: glyphs(model_of(w.model).name),
-        architecture=lambda w: architecture(w.model),
+        glyphs=lambda w: DATA.glyphs(TARGETS.entry(w.model).name),
+        architecture=lambda w: FILES.architecture(w.model),
     output:
         weights=paths.weights_path("{model}"),
         curve=paths.pretrain_curve_path("{model}"),
@@ -40,7 +39,7 @@ rule pretrain:
     benchmark:
         "logs/benchmarks/pretrain/{model}.tsv"
     wildcard_constraints:
-        model=one_of(PRETRAINED),
+        model=one_of(TARGETS.pretrained),
     priority: 100
     conda:
         "../../environment.yml"
@@ -50,9 +49,9 @@ rule pretrain:
         runtime=120,
     params:
         version=VERSION["pretrain"],
-        settings=lambda w: model_of(w.model).pretrain.model_dump_json(),
-        preprocessing=lambda w: model_of(w.model).preprocessing.model_dump_json(),
-        seed=lambda w: CATALOGUE.model(w.model)[1],
+        settings=lambda w: TOLD.pretrain(w.model),
+        preprocessing=lambda w: TOLD.preprocessing(w.model),
+        seed=lambda w: TARGETS.catalogue.model(w.model)[1],
         state=str(paths.state_path("pretrain", "{model}")),
     message:
         "pretrain: {wildcards.model}"
@@ -66,7 +65,7 @@ rule pretrain:
 # What is trained on, to be looked at: a wrong caption is seen at once, and in no curve.
 rule pretrain_samples:
     input:
-        glyphs=[glyphs(model_of(model).name) for model in PRETRAINED[:1]],
+        glyphs=[DATA.glyphs(TARGETS.entry(m).name) for m in TARGETS.pretrained[:1]],
     output:
         pdf=paths.figure_path(NAME, "pretrain-samples", "pdf"),
         png=report(
@@ -82,14 +81,13 @@ rule pretrain_samples:
         f"logs/benchmarks/pretrain_samples/{NAME}.tsv"
     conda:
         "../../environment.yml"
-    threads: 1
     resources:
         mem_mb=1000,
         runtime=10,
     params:
         version=VERSION["pretrain"],
-        settings=[model_of(m).pretrain.model_dump_json() for m in PRETRAINED[:1]],
-        size=[model_of(m).preprocessing.size for m in PRETRAINED[:1]],
+        settings=[TOLD.pretrain(m) for m in TARGETS.pretrained[:1]],
+        size=[TARGETS.entry(m).preprocessing.size for m in TARGETS.pretrained[:1]],
     message:
         "pretrain_samples: what pre-training sees, with its captions"
     shell:

@@ -2,31 +2,24 @@
 # files are here (`wiseft testbed`). Nothing is computed that takes time.
 rule published:
     input:
-        measured=measured_tables(),
-        others=other_models(),
-        code=modules(
-            "published/*.py",
-            "published/*.csv",
-            "tabulate/published.py",
-            "tabulate/schema.py",
-            "cli/paper.py",
-        ),
+        measured=FILES.measured_tables(),
+        others=FILES.other_models(),
+        code=CODE.behind("published"),
     output:
-        **reported_tables(["table_csv", "table_parquet"]),
+        **{name: reported(name, path) for name, path in FILES.tabulated.items()},
     log:
         f"logs/published/{NAME}.log",
     benchmark:
         f"logs/benchmarks/published/{NAME}.tsv"
     conda:
         "../../environment.yml"
-    threads: 1
     resources:
         mem_mb=1000,
         runtime=10,
     params:
         version=VERSION["tabulate"],
-        published=published_settings(),
-        tables=repeat("--table", measured_tables()),
+        published=TOLD.published(),
+        tables=repeat("--table", FILES.measured_tables()),
     message:
         "published: the paper's numbers of {NAME}"
     shell:

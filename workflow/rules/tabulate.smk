@@ -1,27 +1,26 @@
 rule tabulate:
     input:
-        metrics=evaluated(paths.metrics_path),
-        predictions=evaluated(paths.predictions_path),
-        diversity=diversity_files(),
-        others=other_models(),
-        code=modules("tabulate/*.py", "cli/tabulate.py"),
+        metrics=FILES.evaluated(paths.metrics_path),
+        predictions=FILES.evaluated(paths.predictions_path),
+        diversity=FILES.diversity(),
+        others=FILES.other_models(),
+        code=CODE.behind("tabulate"),
     output:
-        **reported_tables(TABLES),
+        **{name: reported(name, path) for name, path in FILES.tables.items()},
     log:
         f"logs/tabulate/{NAME}.log",
     benchmark:
         f"logs/benchmarks/tabulate/{NAME}.tsv"
     conda:
         "../../environment.yml"
-    threads: 1
     resources:
         mem_mb=2000,
         runtime=30,
     params:
         version=VERSION["tabulate"],
-        settings=statistics(),
-        published=published_settings(),
-        diversity=repeat("--diversity", diversity_files()),
+        settings=TOLD.statistics(),
+        published=TOLD.published(),
+        diversity=repeat("--diversity", FILES.diversity()),
         experiment=NAME,
     message:
         "tabulate: {NAME}"
@@ -35,8 +34,8 @@ rule tabulate:
 # A few numbers of the table, for `dvc metrics diff` between versions.
 rule headline:
     input:
-        table=TABLES["table_parquet"],
-        code=modules("figures/headline.py", "figures/select.py", "cli/figures.py"),
+        table=FILES.tables["table_parquet"],
+        code=CODE.behind("headline"),
     output:
         metrics=paths.table_path(NAME, "metrics.json"),
     log:
@@ -45,7 +44,6 @@ rule headline:
         f"logs/benchmarks/headline/{NAME}.tsv"
     conda:
         "../../environment.yml"
-    threads: 1
     resources:
         mem_mb=1000,
         runtime=10,

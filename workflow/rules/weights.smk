@@ -1,7 +1,7 @@
 # Zero-shot models from elsewhere are fetched once, here; no other job asks the hub for anything.
 rule weights:
     input:
-        checkpoint=lambda w: model_of(w.model).path or [],
+        checkpoint=lambda w: TARGETS.entry(w.model).path or [],
     output:
         weights=paths.weights_path("{model}"),
     log:
@@ -9,16 +9,15 @@ rule weights:
     benchmark:
         "logs/benchmarks/weights/{model}.tsv"
     wildcard_constraints:
-        model=one_of(FETCHED_MODELS),
+        model=one_of(TARGETS.fetched),
     retries: 2
     conda:
         "../../environment.yml"
-    threads: 1
     resources:
         mem_mb=8000,
         runtime=120,
     params:
-        content=lambda w: model_of(w.model).model_dump_json(exclude=NOT_OF_WEIGHTS),
+        content=lambda w: TOLD.weights(w.model),
     message:
         "weights: {wildcards.model}"
     shell:

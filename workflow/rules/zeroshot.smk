@@ -1,9 +1,9 @@
 rule zeroshot:
     input:
         weights=paths.weights_path("{model}"),
-        manifest=manifests([EXPERIMENT.reference]),
-        prompts=prompts_file(EXPERIMENT.reference),
-        names_of=lambda w: manifests(names_of(w.model)),
+        manifest=DATA.manifests([TARGETS.reference]),
+        prompts=DATA.prompts(TARGETS.reference),
+        names_of=lambda w: DATA.manifests(TOLD.names_of(w.model)),
     output:
         theta_0=paths.theta_0_path("{model}", "{reference}"),
     log:
@@ -11,19 +11,19 @@ rule zeroshot:
     benchmark:
         "logs/benchmarks/zeroshot/{model}/{reference}.tsv"
     wildcard_constraints:
-        model=one_of({*MODELS} - {*CALIBRATED, *SUPERVISED}),
+        model=one_of(TARGETS.prompted),
     conda:
         "../../environment.yml"
     threads: 1
     resources:
         mem_mb=1500,
         runtime=30,
-        gpu=gpus(),
-        device=SETTINGS.device,
+        gpu=JOBS.gpus("zeroshot"),
+        device=DEVICE,
     params:
         version=VERSION["zeroshot"],
-        content=lambda w: data_id(EXPERIMENT.reference, *names_of(w.model)),
-        templates=lambda w: templates_of(w.reference),
+        content=lambda w: DATA.content(TARGETS.reference, *TOLD.names_of(w.model)),
+        templates=lambda w: TOLD.templates(),
         names_of=lambda w, input: repeat("--names-of", input.names_of),
     message:
         "zeroshot: {wildcards.model}, head for {wildcards.reference}"
@@ -37,8 +37,8 @@ rule zeroshot:
 rule zeroshot_calibrated:
     input:
         weights=paths.weights_path("{model}"),
-        manifest=manifests([EXPERIMENT.reference]),
-        prompts=prompts_file(EXPERIMENT.reference),
+        manifest=DATA.manifests([TARGETS.reference]),
+        prompts=DATA.prompts(TARGETS.reference),
     output:
         theta_0=paths.theta_0_path("{model}", "{reference}"),
     log:
@@ -46,20 +46,20 @@ rule zeroshot_calibrated:
     benchmark:
         "logs/benchmarks/zeroshot_calibrated/{model}/{reference}.tsv"
     wildcard_constraints:
-        model=one_of(CALIBRATED),
+        model=one_of(TARGETS.calibrated),
     conda:
         "../../environment.yml"
     threads: 1
     resources:
         mem_mb=8000,
         runtime=600,
-        gpu=gpus(),
-        device=SETTINGS.device,
+        gpu=JOBS.gpus("zeroshot_calibrated"),
+        device=DEVICE,
     params:
         version=VERSION["zeroshot"],
-        content=data_id(EXPERIMENT.reference),
-        templates=lambda w: templates_of(w.reference),
-        calibrate=lambda w: model_of(w.model).calibrate,
+        content=DATA.content(TARGETS.reference),
+        templates=lambda w: TOLD.templates(),
+        calibrate=lambda w: TARGETS.entry(w.model).calibrate,
     message:
         "zeroshot_calibrated: {wildcards.model}, head for {wildcards.reference}"
     shell:
@@ -73,8 +73,8 @@ rule zeroshot_calibrated:
 rule zeroshot_supervised:
     input:
         weights=paths.weights_path("{model}"),
-        manifest=manifests([EXPERIMENT.reference]),
-        label_map=lambda w: label_map_of(w.model),
+        manifest=DATA.manifests([TARGETS.reference]),
+        label_map=lambda w: FILES.label_map(w.model),
     output:
         theta_0=paths.theta_0_path("{model}", "{reference}"),
     log:
@@ -82,7 +82,7 @@ rule zeroshot_supervised:
     benchmark:
         "logs/benchmarks/zeroshot_supervised/{model}/{reference}.tsv"
     wildcard_constraints:
-        model=one_of(SUPERVISED),
+        model=one_of(TARGETS.supervised),
     conda:
         "../../environment.yml"
     threads: 1
@@ -91,7 +91,7 @@ rule zeroshot_supervised:
         runtime=30,
     params:
         version=VERSION["zeroshot"],
-        content=data_id(EXPERIMENT.reference),
+        content=DATA.content(TARGETS.reference),
         label_map=lambda w, input: repeat("--label-map", input.label_map),
     message:
         "zeroshot_supervised: {wildcards.model}, head for {wildcards.reference}"
@@ -116,7 +116,6 @@ rule text_tower:
         model=one_of(EXPERIMENT.models),
     conda:
         "../../environment.yml"
-    threads: 1
     resources:
         mem_mb=4000,
         runtime=10,

@@ -27,7 +27,7 @@ def show(experiment: Experiment = None, root: Root = Path()) -> None:
     """Print an experiment with everything it refers to, as YAML."""
     import yaml
 
-    from wiseft.config.resolve import resolve
+    from wiseft.targets.resolve import resolve
 
     resolved = resolve(root, experiment)
     typer.echo(yaml.safe_dump(resolved, sort_keys=False, allow_unicode=True, width=100), nl=False)
@@ -35,7 +35,7 @@ def show(experiment: Experiment = None, root: Root = Path()) -> None:
 
 def check(experiment: Experiment = None, root: Root = Path()) -> None:
     """Check all entries and experiments, or one experiment and what it refers to."""
-    from wiseft.config.resolve import problems
+    from wiseft.config.catalogue_checks import problems
 
     found, checked = problems(root, experiment)
     if found:

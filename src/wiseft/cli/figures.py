@@ -65,18 +65,16 @@ def paper_figures(
     root: Annotated[Path, typer.Option(help="The project's root, that holds config/.")] = Path(),
 ) -> None:
     """Draw the paper's figures from published numbers, with measured ones where there are any."""
-    from wiseft.config import Catalogue, load_config
-    from wiseft.config.paths import table_path
     from wiseft.figures.paper import draw_all
     from wiseft.tabulate import read_table
+    from wiseft.targets import Targets
 
-    catalogue = Catalogue(root)
-    entry = catalogue.experiment(experiment)
-    datasets = root / load_config(root / "config" / "config.yaml").datasets.folder
-    known = entry.published.measured if entry.published else []
-    there = [root / table_path(name, "parquet") for name in known]
-    measured = [read_table(path) for path in table or there if table or path.is_file()]
-    drawn = draw_all(entry, catalogue, measured, datasets, output_dir, figure, page)
+    targets = Targets.read(root, {"experiment": experiment})
+    there = [root / path for path in targets.files.measured_tables()]
+    measured = [read_table(path) for path in table or there]
+    folder = root / targets.data.folder
+    entry, catalogue = targets.experiment, targets.catalogue
+    drawn = draw_all(entry, catalogue, measured, folder, output_dir, figure, page)
     typer.echo(f"paper-figures: drew {len(drawn)} figures in {output_dir}", err=True)
 
 

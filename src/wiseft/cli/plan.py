@@ -49,12 +49,10 @@ def plan(
 
     Images x passes x FLOPs over peak x utilisation: an estimate, within a factor of two or so.
     """
-    from wiseft.config import Catalogue, load_config
     from wiseft.plan import Assumptions, as_json, estimate, render
     from wiseft.plan.hardware import peak_of
+    from wiseft.targets import Targets
 
-    if experiment is None:
-        experiment = load_config(root / "config" / "config.yaml").experiment
     assumptions = Assumptions(
         gpu=gpu,
         peak=peak_of(gpu),
@@ -62,7 +60,8 @@ def plan(
         training_rates=_rates(training_rate, "--training-rate"),
         evaluation_rates=_rates(evaluation_rate, "--evaluation-rate"),
     )
-    found = estimate(Catalogue(root), experiment, assumptions)
+    targets = Targets.read(root, {"experiment": experiment} if experiment else None)
+    found = estimate(targets, assumptions)
     if json:
         import json as encoder
 

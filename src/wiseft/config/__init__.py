@@ -34,7 +34,6 @@ from wiseft.config.preprocessing import (
     parse_preprocessing,
     parse_transform,
 )
-from wiseft.config.runs import Run, experiment_runs, model_names, theta_1_of, trains
 
 __all__ = [
     "Baselines",
@@ -57,19 +56,14 @@ __all__ = [
     "Preprocessing",
     "PretrainSettings",
     "PromptsEntry",
-    "Run",
     "SourceFile",
     "Transform",
     "UnknownName",
     "ViewSettings",
-    "experiment_runs",
     "load_config",
-    "model_names",
     "parse_preprocessing",
     "parse_settings",
     "parse_transform",
     "run_name",
     "split_run_name",
-    "theta_1_of",
-    "trains",
 ]

@@ -30,6 +30,9 @@ else:
 ZERO_SHOT = "zero-shot"
 """Stands for the zero-shot model where methods are named."""
 
+AVERAGE_PREFIX = "avg:"
+"""Stands before the name of an average where datasets are named."""
+
 METHOD_PATTERN = NAME_PATTERN.removesuffix("$") + r"(?:__[A-Za-z0-9]+(?:[-.][A-Za-z0-9]+)*)?$"
 
 

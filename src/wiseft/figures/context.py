@@ -5,12 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from wiseft.config import Catalogue
-from wiseft.config.experiment import ExperimentEntry
-from wiseft.tabulate.schema import AVERAGE_PREFIX
-
-SWEPT_TABLES = frozenset({4, 5, 9, 10, 11, 12})
-"""Tables of the paper that have every alpha."""
-
+from wiseft.config.experiment import AVERAGE_PREFIX, ExperimentEntry
 
 MOST_METHODS = 10
 """Methods that the page shows at most where an experiment does not choose."""
@@ -54,15 +49,3 @@ def page_context(experiment: ExperimentEntry, catalogue: Catalogue) -> dict[str,
         "methods": shown,
         "further_methods": len(experiment.methods) - len(shown) if shown else 0,
     }
-
-
-def has_page(experiment: ExperimentEntry) -> bool:
-    """Whether there is something to slide along: shifts, and alphas between the ends."""
-    swept = bool(experiment.methods) and len(experiment.alphas) > 2
-    return len(experiment.datasets) > 1 and (swept or _published_alone(experiment))
-
-
-def _published_alone(experiment: ExperimentEntry) -> bool:
-    """Whether an experiment without runs has numbers of the paper that sweep alpha."""
-    shown = experiment.published
-    return experiment.data_only and shown is not None and not SWEPT_TABLES.isdisjoint(shown.tables)

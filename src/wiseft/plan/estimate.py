@@ -5,16 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from wiseft.config import (
-    Catalogue,
-    DatasetEntry,
-    ExperimentEntry,
-    FinetuneSettings,
-    Run,
-    experiment_runs,
-    model_names,
-    trains,
-)
+from wiseft.config import DatasetEntry, FinetuneSettings
 from wiseft.errors import WiseftError
 from wiseft.plan.hardware import UTILISATION, Peak
 from wiseft.plan.towers import TowerCost, tower_cost
@@ -25,6 +16,7 @@ from wiseft.plan.work import (
     forward_work,
     training_work,
 )
+from wiseft.targets import Run, Targets
 
 FLOAT = 4  # bytes of a weight
 PREDICTION = 12
@@ -118,89 +110,58 @@ class Plan:
         return self.head_hours + sum(row.hours for row in self.rows)
 
 
-def estimate(catalogue: Catalogue, name: str, assumptions: Assumptions) -> Plan:
+def estimate(targets: Targets, assumptions: Assumptions) -> Plan:
     """Return what an experiment costs.
 
     Raises:
-        WiseftError: if the experiment is unknown, a rate names a model that it has not, or what a
-            model costs is not known before its weights are fetched.
+        WiseftError: if a rate names a model that the experiment has not, or what a model costs is
+            not known before its weights are fetched.
     """
-    experiment = catalogue.experiment(name)
-    runs = experiment_runs(experiment)
-    of_runs = (run.model for run in runs)
-    models = list(dict.fromkeys([*of_runs, *model_names(experiment, catalogue)]))
+    of_runs = (run.model for run in targets.runs)
+    models = list(dict.fromkeys([*of_runs, *targets.models]))
     for rates in (assumptions.training_rates, assumptions.evaluation_rates):
         if unknown := sorted(rates.keys() - set(models)):
             raise WiseftError(
-                f"a rate is given for {unknown[0]}, which {name} has not; it has "
+                f"a rate is given for {unknown[0]}, which {targets.name} has not; it has "
                 f"{', '.join(models) or 'no models'}"
             )
-    costs = {model: tower_cost(catalogue, model) for model in models}
-    notes = _notes(catalogue, experiment)
+    costs = {model: tower_cost(targets.catalogue, model) for model in models}
     return Plan(
-        experiment=name,
+        experiment=targets.name,
         assumptions=assumptions,
-        jobs=_jobs(catalogue, experiment, runs),
-        rows=_rows(catalogue, experiment, runs, costs, assumptions),
-        head_hours=_head_hours(catalogue, experiment, costs, assumptions),
-        disk_gb=_disk(catalogue, experiment, runs, costs),
-        notes=notes,
+        jobs=targets.jobs.by_stage(),
+        rows=_rows(targets, costs, assumptions),
+        head_hours=_head_hours(targets, costs, assumptions),
+        disk_gb=_disk(targets, costs),
+        notes=_notes(targets),
     )
 
 
-def _jobs(catalogue: Catalogue, experiment: ExperimentEntry, runs: list[Run]) -> dict[str, int]:
-    trained = [run for run in runs if trains(run, catalogue)]
-    combined = [run for run in trained if not run.baseline]
-    models = model_names(experiment, catalogue)
-    searched = [run for run in trained if catalogue.method_settings(run.method_id).search]
-    jobs = {
-        "datasets": len(catalogue.dataset_closure(experiment.datasets)),
-        "weights": len(models),
-        "zeroshot": len(models),
-        "finetune": sum(not run.baseline for run in trained) - len(searched),
-        "search": len(searched),
-        "baseline": sum(run.baseline for run in trained),
-        "interpolate": len(combined) * len(experiment.interpolate_names),
-        "evaluate": len(runs) * len(catalogue.suites(experiment.datasets)),
-        "figures": len(experiment.figures),
-    }
-    return {stage: count for stage, count in jobs.items() if count}
+def _settings(targets: Targets, run: Run) -> FinetuneSettings:
+    if targets.experiment.zero_shot_only:
+        return FinetuneSettings()
+    return targets.catalogue.method_settings(run.method_id)
 
 
-def _settings(catalogue: Catalogue, experiment: ExperimentEntry, run: Run) -> FinetuneSettings:
-    return (
-        FinetuneSettings()
-        if experiment.zero_shot_only
-        else catalogue.method_settings(run.method_id)
-    )
-
-
-def _rows(
-    catalogue: Catalogue,
-    experiment: ExperimentEntry,
-    runs: list[Run],
-    costs: Mapping[str, TowerCost],
-    assumptions: Assumptions,
-) -> list[Row]:
-    reference = catalogue.dataset(experiment.reference)
+def _rows(targets: Targets, costs: Mapping[str, TowerCost], assumptions: Assumptions) -> list[Row]:
+    reference = targets.data.entries[targets.reference]
     images = sum(
-        evaluated_images(experiment, catalogue.dataset(name)) for name in experiment.datasets
+        evaluated_images(targets, targets.data.entries[name])
+        for name in targets.experiment.datasets
     )
     groups: dict[tuple[str, str], list[Run]] = {}
-    for run in runs:
+    for run in targets.runs:
         groups.setdefault((run.model, run.method_id), []).append(run)
     rows = []
     for (model, method), members in groups.items():
-        settings = _settings(catalogue, experiment, members[0])
+        settings = _settings(targets, members[0])
         training = Work()
-        if trains(members[0], catalogue):
+        if targets.trains(members[0]):
             training = training_work(settings, reference, costs[model])
-        passes = evaluation_passes(catalogue, experiment, members[0])
-        evaluation = forward_work(passes * images, costs[model])
-        other = None if experiment.zero_shot_only else catalogue.independent(method)
+        evaluation = forward_work(evaluation_passes(targets, members[0]) * images, costs[model])
         hours = assumptions.hours(model, evaluation)
-        if other is not None:
-            hours += assumptions.hours(other.model, forward_work(images, costs[other.model]))
+        for other in targets.resident(model, method)[1:]:
+            hours += assumptions.hours(other, forward_work(images, costs[other]))
         rates = {**assumptions.training_rates, **assumptions.evaluation_rates}
         rows.append(
             Row(
@@ -218,88 +179,75 @@ def _rows(
 
 
 def _head_hours(
-    catalogue: Catalogue,
-    experiment: ExperimentEntry,
-    costs: Mapping[str, TowerCost],
-    assumptions: Assumptions,
+    targets: Targets, costs: Mapping[str, TowerCost], assumptions: Assumptions
 ) -> float:
     """Return the GPU hours of all zero-shot heads, temperatures of their logits included."""
-    reference = catalogue.dataset(experiment.reference)
-    prompts = _prompts(catalogue, reference) or 0
+    reference = targets.data.entries[targets.reference]
+    prompts = _prompts(targets, reference) or 0
     hours = 0.0
-    for model in model_names(experiment, catalogue):
-        entry, _ = catalogue.model(model)
+    for model in targets.models:
         hours += assumptions.hours(model, Work(forward_flops=prompts * costs[model].text_flops))
-        if entry.calibrate:
-            seen = reference.splits.get(entry.calibrate, 0)
+        if split := targets.entry(model).calibrate:
+            seen = reference.splits.get(split, 0)
             hours += assumptions.hours(model, forward_work(seen, costs[model]))
     return hours
 
 
-def _prompts(catalogue: Catalogue, reference: DatasetEntry) -> int | None:
+def _prompts(targets: Targets, reference: DatasetEntry) -> int | None:
     """Return the number of prompts of a head; None before their file is fetched."""
-    templates = catalogue.prompts(reference.prompts).ready
+    templates = targets.catalogue.prompts(reference.prompts).ready
     return None if templates is None else len(templates) * reference.class_count
 
 
-def _disk(
-    catalogue: Catalogue,
-    experiment: ExperimentEntry,
-    runs: list[Run],
-    costs: Mapping[str, TowerCost],
-) -> dict[str, float]:
+def _disk(targets: Targets, costs: Mapping[str, TowerCost]) -> dict[str, float]:
     """Return GB by kind of file."""
-    classes = catalogue.dataset(experiment.reference).class_count
-    entries = [catalogue.dataset(name) for name in catalogue.dataset_closure(experiment.datasets)]
+    classes = targets.data.entries[targets.reference].class_count
+    entries = [targets.data.entries[name] for name in targets.data.prepared]
 
     def theta(model: str) -> float:
         cost = costs[model]
         return (cost.image_parameters + classes * (cost.width + 1)) * FLOAT / GB
 
-    trained = [run for run in runs if trains(run, catalogue)]
-    kept = [run for run in trained if not run.baseline]
-    models = model_names(experiment, catalogue)
+    trained = [run for run in targets.runs if targets.trains(run)]
+    grid = len(targets.experiment.interpolate_names)
     disk = {
         "datasets": sum(entry.disk_gb or 0 for entry in entries if entry.limit is None),
         "zero-shot weights": sum(
             (costs[model].image_parameters + costs[model].text_parameters) * FLOAT / GB
-            for model in models
+            for model in targets.models
         ),
-        "theta_0": sum(theta(model) for model in models),
+        "theta_0": sum(theta(model) for model in targets.models),
         "theta_1": sum(theta(run.model) for run in trained),
-        "interpolated": sum(theta(run.model) for run in kept) * len(experiment.interpolate_names),
-        "predictions": sum(_predictions(catalogue, experiment, run) for run in runs) / GB,
+        "interpolated": sum(theta(run.model) for run in targets.combined) * grid,
+        "predictions": sum(_predictions(targets, run) for run in targets.runs) / GB,
         "resume state": STATE * max((theta(run.model) for run in trained), default=0.0),
     }
     return {kind: size for kind, size in disk.items() if size}
 
 
-def _predictions(catalogue: Catalogue, experiment: ExperimentEntry, run: Run) -> float:
+def _predictions(targets: Targets, run: Run) -> float:
     """Return the bytes of a run's predictions."""
-    passes = evaluation_passes(catalogue, experiment, run)
-    alphas = 1 if run.baseline else len(experiment.alpha_names)
-    columns = alphas * (2 if passes > 1 else 1)  # weight space and output space
+    # Weight space and output space, but where they are the same.
+    spaces = 2 if evaluation_passes(targets, run) > 1 else 1
+    columns = len(targets.alphas(run.method_id)) * spaces
     images = 0
-    for name in experiment.datasets:
-        entry = catalogue.dataset(name)
-        images += evaluated_images(experiment, entry) * max(1, len(entry.views))
+    for name in targets.experiment.datasets:
+        entry = targets.data.entries[name]
+        images += evaluated_images(targets, entry) * max(1, len(entry.views))
     return images * columns * PREDICTION
 
 
-def _notes(catalogue: Catalogue, experiment: ExperimentEntry) -> list[str]:
+def _notes(targets: Targets) -> list[str]:
     notes = []
-    reference = catalogue.dataset(experiment.reference)
-    if experiment.models and _prompts(catalogue, reference) is None:
+    reference = targets.data.entries[targets.reference]
+    if targets.experiment.models and _prompts(targets, reference) is None:
         notes.append(
             f"prompts of {reference.name} are not fetched yet: the zero-shot heads are left out"
         )
-    if any(catalogue.model(model)[0].source == "pretrain" for model in experiment.models):
+    if targets.pretrained:
         notes.append("pre-training runs on the CPU and is left out")
-    unknown = [
-        name
-        for name in catalogue.dataset_closure(experiment.datasets)
-        if catalogue.dataset(name).disk_gb is None and catalogue.dataset(name).limit is None
-    ]
+    entries = [targets.data.entries[name] for name in targets.data.prepared]
+    unknown = [entry.name for entry in entries if entry.disk_gb is None and entry.limit is None]
     if unknown:
         notes.append(f"disk space of {', '.join(unknown)} is not known and left out")
     return notes

@@ -53,11 +53,12 @@ def render(plan: Plan) -> str:
                 f"{_number(row.training_hours)} | {_number(row.evaluation_hours)} |"
             )
         lines.append("")
+    sizes = {kind: _number(size) for kind, size in plan.disk_gb.items()}
     lines += [
         f"GPU hours: {_number(plan.hours)} (zero-shot heads: {_number(plan.head_hours)})",
         f"Jobs: {sum(plan.jobs.values())} ({_listed(plan.jobs)})",
-        f"Disk, GB: {_number(sum(plan.disk_gb.values()))} "
-        f"({_listed({kind: _number(size) for kind, size in plan.disk_gb.items()})})",
+        f"Disk, GB: {_number(sum(plan.disk_gb.values()))}"
+        + (f" ({_listed(sizes)})" if sizes else ""),
     ]
     return "\n".join([*lines, *(f"Note: {note}" for note in plan.notes)])
 

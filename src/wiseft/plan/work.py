@@ -5,15 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from wiseft.config import (
-    Catalogue,
-    DatasetEntry,
-    ExperimentEntry,
-    FinetuneSettings,
-    Run,
-    trains,
-)
+from wiseft.config import DatasetEntry, FinetuneSettings
 from wiseft.plan.towers import TowerCost
+from wiseft.targets import Run, Targets
 
 BACKWARD = 2
 """A backward pass costs twice its forward pass."""
@@ -83,21 +77,20 @@ def _held_out(settings: FinetuneSettings, reference: DatasetEntry) -> int:
     return reference.splits.get(chosen.split, 0) if chosen else 0
 
 
-def evaluated_images(experiment: ExperimentEntry, dataset: DatasetEntry) -> int:
+def evaluated_images(targets: Targets, dataset: DatasetEntry) -> int:
     """Return how many images of a dataset a run is evaluated on."""
-    splits = [experiment.test_split] if experiment.zero_shot_only else dataset.evaluate
-    return sum(dataset.splits[split] for split in splits)
+    return sum(dataset.splits[split] for split in targets.data.evaluated_splits(dataset))
 
 
-def evaluation_passes(catalogue: Catalogue, experiment: ExperimentEntry, run: Run) -> int:
+def evaluation_passes(targets: Targets, run: Run) -> int:
     """Return how often an image goes through the image tower of a run: once an alpha, or once in
     all where the tower is the same at every alpha.
     """
-    if run.baseline or not trains(run, catalogue):
+    if run.baseline or not targets.trains(run):
         return 1
-    if catalogue.method_settings(run.method_id).trainable == "head":
+    if targets.catalogue.method_settings(run.method_id).trainable == "head":
         return 1
-    return len(set(experiment.alpha_names) | {"0.000", "1.000"})
+    return len(set(targets.experiment.alpha_names) | {"0.000", "1.000"})
 
 
 def forward_work(images: float, cost: TowerCost) -> Work:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from wiseft.config.runs import ZERO_SHOT
+from wiseft.config.experiment import ZERO_SHOT
 from wiseft.errors import WiseftError
 from wiseft.published import TABLES, numbers
 from wiseft.published.numbers import COLUMNS, DIFFERENCE, FIXED_ALPHA, QUOTED, contradictions

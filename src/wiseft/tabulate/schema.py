@@ -12,6 +12,7 @@ from typing import Literal
 
 import pandas as pd
 
+from wiseft.config.experiment import AVERAGE_PREFIX as AVERAGE_PREFIX
 from wiseft.errors import WiseftError
 from wiseft.io import atomic_path, require_file
 
@@ -114,7 +115,6 @@ EFFECTIVE: Schema = {
     "extrapolated": INTEGER,
 }
 SELECTIONS = ("grid", "fixed", "held-out", "held-out-1se", "oracle-column", "oracle-table13")
-AVERAGE_PREFIX = "avg:"
 ALL = "all"  # `seed` and `model` of rows that summarise several
 
 

@@ -102,7 +102,7 @@ def fetch_files(
             names a file whose checksum is another.
     """
     own = user_root(entry, places)
-    archives = archives_folder(entry.archives or entry.name, places.folder)
+    archives = _archives(entry, places)
     wanted = {file.file: file for split in splits for file in entry.files_of(split)}
     unpacked = own is not None and not any(
         (own / file.file).is_file() for file in wanted.values() if file.unpack
@@ -147,21 +147,38 @@ def read_fetched(path: Path) -> Fetched:
     return found
 
 
+def absent_files(
+    entry: DatasetEntry, places: DatasetPlaces, splits: Iterable[str]
+) -> list[SourceFile]:
+    """Return the files that are neither there nor unpacked in the user's own folder.
+
+    Raises:
+        WiseftError: if a folder that was named is not there.
+    """
+    own = user_root(entry, places)
+    folders = [folder for folder in (own, _archives(entry, places)) if folder]
+    wanted = {file.file: file for split in splits for file in entry.files_of(split)}
+    return [
+        file
+        for file in wanted.values()
+        if not any((folder / file.file).is_file() for folder in folders)
+        and not (own is not None and file.unpack)
+    ]
+
+
 def missing_files(entry: DatasetEntry, places: DatasetPlaces, splits: Iterable[str]) -> list[str]:
     """Return a sentence for every file that only the user can bring and that is not there."""
     try:
-        own = user_root(entry, places)
+        absent = absent_files(entry, places, splits)
     except WiseftError as error:
         return [str(error)]
-    archives = archives_folder(entry.archives or entry.name, places.folder)
-    wanted = {file.file: file for split in splits for file in entry.files_of(split)}
-    sentences = []
-    for file in wanted.values():
-        there = any((folder / file.file).is_file() for folder in (own, archives) if folder)
-        if there or mirrored(entry.name, file) or (own is not None and file.unpack):
-            continue
-        sentences.append(_instruction(entry, file, archives))
-    return sentences
+    archives = _archives(entry, places)
+    brought = [file for file in absent if not mirrored(entry.name, file)]
+    return [_instruction(entry, file, archives) for file in brought]
+
+
+def _archives(entry: DatasetEntry, places: DatasetPlaces) -> Path:
+    return archives_folder(entry.archives or entry.name, places.folder)
 
 
 def _bring(

@@ -1,36 +1,30 @@
-"""Checks of how trainings are carried out here against the trainings of an experiment."""
+"""Whether trainings can be carried out on this machine as `training.how` says."""
 
 from __future__ import annotations
 
-from wiseft.config.catalogue import Catalogue
-from wiseft.config.experiment import ExperimentEntry
+from wiseft.config import Catalogue, FinetuneSettings
 from wiseft.config.machine import HowSettings
-from wiseft.config.methods import FinetuneSettings
-from wiseft.config.runs import experiment_runs, trains
 from wiseft.errors import WiseftError
 from wiseft.io import read_json
+from wiseft.targets.runs import Runs
 
 
-def how_problems(
-    how: HowSettings, experiment: ExperimentEntry, catalogue: Catalogue, source: str
-) -> list[str]:
+def how_problems(runs: Runs) -> list[str]:
     """Return a sentence for every training whose batches can't be divided, but would be.
 
     The training itself refuses too; here it is known before anything runs.
-
-    Args:
-        how: `training.how` of the configuration.
-        source: file that it is from.
     """
+    how, catalogue = runs.settings.training.how, runs.catalogue
     problems = []
-    runs = [run for run in experiment_runs(experiment) if trains(run, catalogue)]
-    for model, method_id in dict.fromkeys((run.model, run.method_id) for run in runs):
+    trained = [run for run in runs.runs if runs.trains(run)]
+    for model, method_id in dict.fromkeys((run.model, run.method_id) for run in trained):
         settings = catalogue.method_settings(method_id)
         reason = _whole_batches(settings, model, catalogue)
         if reason and (key := _divides(how, settings)):
             problems.append(
-                f"{source}: training.how.{key}, but {method_id} of {model} needs whole batches, "
-                f"because {reason}; set gpus to 1 and micro_batch to null, or leave it out"
+                f"config/config.yaml or --config: training.how.{key}, but {method_id} of {model} "
+                f"needs whole batches, because {reason}; set gpus to 1 and micro_batch to null, "
+                "or leave it out"
             )
     return problems
 

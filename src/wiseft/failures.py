@@ -1,0 +1,47 @@
+"""What is said at the end of a run in which jobs failed: which ones, and how their logs end."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+
+def failure_summary(failed: Iterable[Any], shown: int = 8) -> str:
+    """Return a summary of the jobs that failed for good, with the last lines of their logs.
+
+    Args:
+        failed: jobs, or groups of jobs, as the workflow engine has them.
+        shown: lines of each log.
+    """
+    lines: list[str] = []
+    for job in sorted(failed, key=str):
+        for member in job.jobs if job.is_group() else [job]:
+            if job.is_group() and all(Path(path).exists() for path in member.output):
+                continue  # a member of the group that had ended before
+            lines += ["", f"Failed: {member.message or member.rule.name}"]
+            for log in member.log:
+                lines += [f"  last lines of {log}:", *_last_lines(log, shown)]
+        lines += _slurm_messages(job)
+    return "\n".join(lines)
+
+
+def _last_lines(path: str | Path, shown: int, only: str = "") -> list[str]:
+    """Return the last lines of a log that begin with `only`, indented."""
+    try:
+        lines = Path(path).read_text(errors="replace").splitlines()
+    except OSError:
+        return ["    (it was not written)"]
+    return [f"    {line}" for line in lines if line.startswith(only)][-shown:] or ["    (empty)"]
+
+
+def _slurm_messages(job: Any) -> list[str]:
+    """Return what Slurm itself says about a job, where it ran on a cluster: why it was killed."""
+    kind = "group" if job.is_group() else "rule"
+    wildcards = "" if job.is_group() else "_".join(job.wildcards).replace(os.sep, "_")
+    logs = Path("logs", "slurm", f"{kind}_{job.name}", wildcards).glob("*.log")
+    newest = max(logs, key=lambda log: log.stat().st_mtime, default=None)
+    if newest is None:
+        return []
+    return [f"  Slurm's own log: {newest}:", *_last_lines(newest, 2, only="slurmstepd:")]

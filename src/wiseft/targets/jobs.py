@@ -1,0 +1,136 @@
+"""The jobs of an experiment: how many of each rule, with how many GPUs and processes."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from wiseft.gpus import devices
+from wiseft.targets.data import Data
+from wiseft.targets.files import Files
+from wiseft.targets.runs import Runs
+
+TRAININGS = ("finetune", "baseline")
+"""Rules that `training.how` is about: several processes may share a training."""
+MODEL_RULES = ("zeroshot", "zeroshot_calibrated", "finetune", "search", "baseline")
+"""Rules that run a model where `device` says, besides those of the evaluation."""
+
+
+class Jobs:
+    """The jobs of an experiment; those of evaluation and diversity have a rule for each suite."""
+
+    def __init__(self, runs: Runs, data: Data, files: Files) -> None:
+        self._runs = runs
+        self._data = data
+        self._files = files
+        self._how = runs.settings.training.how
+
+    @property
+    def evaluations(self) -> list[str]:
+        """The rules of the evaluation."""
+        return [f"evaluate_{suite}" for suite in self._data.suites]
+
+    def processes(self, rule: str) -> int:
+        """Return the processes that share a job of a rule, each of which takes a GPU."""
+        return self._how.gpus if rule in TRAININGS else 1
+
+    def several_threads(self) -> dict[str, int]:
+        """Return the threads of a job by rule, of rules that have several: of each process one that
+        computes, and those that read ahead of it.
+        """
+        threads = self._how.gpus * (1 + self._how.workers)
+        return dict.fromkeys(TRAININGS, threads) if threads > 1 else {}
+
+    def gpus(self, rule: str) -> int:
+        """Return the GPUs that a job asks for on this machine: none on a CPU, so that CPU jobs run
+        side by side.
+        """
+        device = self._runs.settings.device
+        used = device == "cuda" or (device == "auto" and bool(devices()))
+        return self.processes(rule) if used else 0
+
+    def gpus_of_cluster(self) -> dict[str, int]:
+        """Return the GPUs of a job by rule, where nodes have them whatever this machine has."""
+        rules = [] if self._runs.settings.device == "cpu" else [*MODEL_RULES, *self.evaluations]
+        return {rule: self.processes(rule) for rule in rules}
+
+    def notes(self) -> list[str]:
+        """Return what a user should know before anything runs."""
+        on_cpu = self._runs.runs and self._runs.settings.device == "auto" and not devices()
+        here = ["There is no GPU on this machine: what runs here runs on the CPU."]
+        return [*(here if on_cpu else []), *self._data.missing()]
+
+    def by_rule(self) -> dict[str, int]:
+        """Return the jobs of each rule where nothing is there yet; `all` is left out."""
+        counts = {
+            **self._of_data(),
+            **self._of_models(),
+            **self._of_runs(),
+            **self._of_tables_and_figures(),
+        }
+        return {rule: count for rule, count in counts.items() if count}
+
+    def by_stage(self) -> dict[str, int]:
+        """Return the same with the rules of all suites together."""
+        counts: Counter[str] = Counter()
+        for rule, count in self.by_rule().items():
+            stage, _, suite = rule.partition("_")
+            counts[stage if suite in self._data.suites else rule] += count
+        return dict(counts)
+
+    def _of_data(self) -> dict[str, int]:
+        runs, data = self._runs, self._data
+        evaluated = runs.experiment.datasets
+        pairs = {(run.model, run.method_id) for run in runs.runs}
+        caches = {path for pair in pairs for path in data.caches(runs.resident(*pair), evaluated)}
+        return {
+            "data_fetch": len(self._files.package_keys()),
+            "data_prepare": len(data.built),
+            "data_fetch_files": len(data.filed),
+            "data_prepare_files": len(data.filed),
+            "data_cache": len(caches),
+            "data_prompts": len(self._files.prompts()),
+            "data_samples": int(bool(self._files.samples())),
+        }
+
+    def _of_models(self) -> dict[str, int]:
+        runs = self._runs
+        return {
+            "glyphs": len({runs.entry(model).name for model in runs.pretrained}),
+            "pretrain": len(runs.pretrained),
+            "pretrain_samples": int(bool(self._files.pretrain_samples())),
+            "weights": len(runs.fetched),
+            "zeroshot": len(runs.prompted),
+            "zeroshot_calibrated": len(runs.calibrated),
+            "zeroshot_supervised": len(runs.supervised),
+            "text_tower": len(runs.experiment.models) if runs.contrastive else 0,
+        }
+
+    def _of_runs(self) -> dict[str, int]:
+        runs = self._runs
+        suites = self._data.suites
+        made = Counter(run.method_id for run in runs.runs if not run.baseline)
+        evaluated = len(runs.runs)
+        compared = len(set(self._files.pairs()))
+        return {
+            "finetune": sum(made[method] for method in runs.finetuned),
+            "search": sum(made[method] for method in runs.searched),
+            "import_checkpoint": sum(made[method] for method in runs.checkpoints),
+            "baseline": sum(run.baseline for run in runs.runs),
+            "interpolate": len(self._files.interpolated()),
+            **{f"evaluate_{suite}": evaluated for suite in suites},
+            **{f"diversity_{suite}": compared for suite in suites},
+        }
+
+    def _of_tables_and_figures(self) -> dict[str, int]:
+        files = self._files
+        return {
+            "tabulate": int(bool(self._runs.runs)),
+            "published": int(self._runs.published_only),
+            "effective_robustness": len(files.effective()),
+            "headline": len(files.headline()),
+            "figure": len(self._runs.experiment.figures),
+            "page": len(files.page()),
+            "provenance": len(files.provenance()),
+            "report": len(files.summary()),
+            "paper_tables": len(files.paper_tables()),
+        }

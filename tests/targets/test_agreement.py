@@ -1,0 +1,94 @@
+"""What `Targets` answers is what Snakemake plans, for every experiment."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from tests.targets.planning import dry_run, rules_of
+
+from wiseft.config import Catalogue
+from wiseft.doctor import examine
+from wiseft.plan import PEAKS, Assumptions, estimate
+from wiseft.targets import Targets
+
+ROOT = Path(__file__).parents[2]
+EXPERIMENTS = Catalogue(ROOT).names("experiments")
+A100 = Assumptions("a100", PEAKS["a100"])
+
+
+def targets_of(root: Path, experiment: str, **settings: object) -> Targets:
+    return Targets.read(root, {"experiment": experiment, **settings})
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_files_and_jobs_are_those_of_the_workflow(project: Path, experiment: str) -> None:
+    jobs = dry_run(project, experiment)
+    targets = targets_of(project, experiment)
+    (everything,) = (job for job in jobs if job.rule.name == "all")
+    assert Counter(targets.files.wanted()) == Counter(map(str, everything.input))
+    assert targets.jobs.by_rule() == rules_of(jobs)
+    local = {"data_fetch", "data_fetch_files", "data_prompts", "weights"}
+    fetched = [str(path) for job in jobs if job.rule.name in local for path in job.output]
+    assert Counter(map(str, targets.files.fetched())) == Counter(fetched)
+
+
+@pytest.mark.parametrize("experiment", ["paper", "few-shot", "samples", "digits", "landscape"])
+def test_plan_counts_the_datasets_that_are_prepared(project: Path, experiment: str) -> None:
+    jobs = dry_run(project, experiment)
+    plan = estimate(targets_of(project, experiment), A100)
+    rules = {"data_prepare", "data_prepare_files"}
+    prepared = [Path(job.output[0]).parent.name for job in jobs if job.rule.name in rules]
+    entries = [Catalogue(project).dataset(name) for name in prepared]
+    gigabytes = sum(entry.disk_gb or 0 for entry in entries if entry.limit is None)
+    assert sum(plan.jobs.get(rule, 0) for rule in rules) == len(prepared)
+    assert plan.disk_gb.get("datasets", 0) == pytest.approx(gigabytes)
+    if experiment in ("paper", "few-shot"):
+        assert prepared == [], "published and measured numbers need no images"
+
+
+def test_caches_are_counted_at_the_size_of_each_model(project: Path) -> None:
+    settings = {"datasets": {"cache": ["imagenet", "imagenet-a"]}}
+    jobs = rules_of(dry_run(project, "independent-ensembles", **settings))
+    targets = targets_of(project, "independent-ensembles", **settings)
+    assert jobs["data_cache"] == 2 * 3, "two datasets, three models of different sizes"
+    assert targets.jobs.by_rule() == jobs
+
+
+def test_samples_need_only_the_split_that_they_are_drawn_from(project: Path) -> None:
+    """ImageNet's training images are 147.9 GB."""
+    found = examine(project, "samples")["experiment"]
+    told = [sentence.split(":")[0] for sentence in found["bring"]]
+    assert "dataset imagenet needs ILSVRC2012_img_val.tar (6.74 GB)" in told
+    assert not [sentence for sentence in told if "img_train" in sentence]
+    jobs = [j for j in dry_run(project, "samples") if j.rule.name == "data_fetch_files"]
+    assert len(jobs) == 6
+    assert {job.params.splits for job in jobs} == {"--split test"}
+
+
+def test_doctor_names_what_the_workflow_would_make_again(finished: Path) -> None:
+    """Predictions, comparisons, summary and page were not looked at once."""
+    smoke = "digits-smoke"
+    assert dry_run(finished, smoke) == []
+    assert not named(finished)
+    files = {kind.name: kind.files for kind in targets_of(finished, smoke).files.kinds}
+    deleted = {
+        files["predictions"][3],
+        "data/tables/digits-smoke.comparisons.csv",
+        "results/digits-smoke/summary.md",
+        "results/digits-smoke/index.html",
+    }
+    for path in deleted:
+        (finished / path).unlink()
+    jobs = dry_run(finished, smoke)
+    outputs = {str(path) for job in jobs for path in job.output}
+    assert {path for path in outputs if not (finished / path).is_file()} == deleted
+    assert named(finished) == deleted
+
+
+def named(root: Path) -> set[str]:
+    """Return the files that doctor says are missing."""
+    missing = examine(root, "digits-smoke")["experiment"]["missing"]
+    assert all(len(kind["files"]) == kind["missing"] for kind in missing.values())
+    return {file for kind in missing.values() for file in kind["files"]}

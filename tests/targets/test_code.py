@@ -1,0 +1,90 @@
+"""The source files behind a command, and what an edit of one of them makes again."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tests.targets.planning import dry_run, rules_of
+
+from wiseft.config import FIGURES
+from wiseft.errors import WiseftError
+from wiseft.targets.code import Code
+
+PACKAGE = Path(__file__).parents[2] / "src" / "wiseft"
+MODULES = {
+    "tabulate": ["wiseft.tabulate.stage", "wiseft.tabulate.published"],
+    "paper-tables": ["wiseft.tabulate.paper_tables", "wiseft.tabulate.paper_text"],
+    "page": ["wiseft.figures.page"],
+    "samples": ["wiseft.data.samples"],
+}
+
+
+def behind(*arguments: str) -> set[str]:
+    return {path.relative_to(PACKAGE).as_posix() for path in Code(PACKAGE).behind(*arguments)}
+
+
+@pytest.mark.parametrize("command", MODULES)
+def test_whatever_python_loads_is_followed(command: str) -> None:
+    loaded = (
+        "{m.__file__ for n, m in sys.modules.items() if n.startswith('wiseft.') and m.__file__}"
+    )
+    program = f"import sys, {', '.join(MODULES[command])}; print('\\n'.join({loaded}))"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    files = {Path(line).relative_to(PACKAGE).as_posix() for line in done.stdout.splitlines()}
+    assert files <= behind(command)
+
+
+def test_tables_depend_on_what_they_call_and_on_published_numbers() -> None:
+    found = behind("tabulate")
+    assert {"metrics.py", "published/lines.py", "published/lines.csv"} <= found
+    assert {"cli/tabulate.py", "tabulate/stage.py"} <= found
+    assert not [path for path in found if path.startswith(("figures/", "evaluate/", "style/"))]
+
+
+def test_a_figure_depends_on_its_drawing_and_on_no_other() -> None:
+    drawings = {f"figures/{name}.py" for name in FIGURES}
+    assert behind("figure", "landscape") & drawings == {"figures/landscape.py"}
+    # One that is made of another's parts depends on that one too.
+    assert behind("figure", "overrides") & drawings == {"figures/overrides.py", "figures/bars.py"}
+    assert "style/paper.mplstyle" in behind("figure", "landscape")
+
+
+def test_a_page_depends_on_its_template_and_not_on_the_other_commands_of_its_file() -> None:
+    found = behind("page")
+    assert {"figures/page/page.js", "figures/page/page.css", "figures/page/template.html"} <= found
+    assert "figures/summary.py" not in found
+
+
+def test_an_unknown_command_is_one_sentence() -> None:
+    with pytest.raises(WiseftError, match="wiseft has no command tabulat"):
+        behind("tabulat")
+
+
+FIGURES_OF_SMOKE = {"figure": 3, "page": 1, "provenance": 1}
+TABLES = {"tabulate": 1, "effective_robustness": 1, "headline": 1}
+
+
+@pytest.mark.parametrize(
+    ("edited", "expected"),
+    [
+        ("metrics.py", {**TABLES, **FIGURES_OF_SMOKE, "report": 1}),
+        ("published/lines.csv", {**TABLES, **FIGURES_OF_SMOKE, "report": 1}),
+        ("published/numbers.py", {**TABLES, **FIGURES_OF_SMOKE, "report": 1}),
+        ("tabulate/effective.py", {"effective_robustness": 1, "report": 1}),
+        ("figures/landscape.py", {"figure": 1}),
+        ("figures/page/page.js", {"page": 1}),
+        ("finetune/trainer.py", {}),
+        ("evaluate/sweep.py", {}),
+    ],
+)
+def test_an_edit_makes_again_what_it_is_behind(
+    finished: Path, edited: str, expected: dict[str, int]
+) -> None:
+    with (finished / "src" / "wiseft" / edited).open("a") as file:
+        file.write("\n")
+    assert rules_of(dry_run(finished, "digits-smoke")) == expected
