@@ -8,6 +8,7 @@ here: a module is read, and what it imports anywhere in it is followed. A data f
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
@@ -133,7 +134,8 @@ class Code:
         if module not in self._sources:
             path, text = self._path(module), self._text(module)
             assert path is not None
-            named = [file for name, file in self._data_files.items() if f'{name}"' in text]
+            data = self._data_files.items()
+            named = [file for name, file in data if re.search(rf'["/]{re.escape(name)}"', text)]
             self._sources[module] = [path, *named]
         return self._sources[module]
 
