@@ -409,6 +409,7 @@ def test_the_tables_confirm_every_metric(
     table = tabulate("demo", settings, written, beside).table
     rows = [row for path in written for row in json.loads(path.read_text())["rows"]]
     grid = table[(table["selection"] == "grid") & ~table["dataset"].str.startswith("avg:")]
+    grid = grid[~grid["view"].str.contains("/")]  # single clusters, where there are few
     assert len(grid) == len(rows) == 6 * (3 + 3 + 3)
     assert sorted(grid["value"]) == sorted(row["value"] for row in rows)
     assert grid["ci_low"].notna().all()

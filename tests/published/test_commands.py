@@ -105,7 +105,7 @@ def test_testbed_takes_the_pinned_files_from_a_mirror(
 
 def test_an_experiment_may_show_published_numbers_alone() -> None:
     published = {"tables": [4], "other_models": True}
-    figures = {"a": {"draw": "robustness"}}
+    figures = {"a": {"draw": "landscape"}}
     found = validate(ExperimentEntry, entry(published=published, figures=figures), "shown.yaml")
     assert found.data_only and experiment_runs(found) == []
     with pytest.raises(WiseftError, match="figures needs trained models"):
