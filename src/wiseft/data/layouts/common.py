@@ -48,6 +48,25 @@ class LayoutInputs:
                 return path
         raise WiseftError(f"dataset {self.dataset} needs {name}, which is not in {self.root}.")
 
+    def of_split(self, option: str, split: str) -> Any:
+        """Return what an option of the layout lists for a split.
+
+        Raises:
+            WiseftError: if it lists nothing.
+        """
+        listed: Mapping[str, Any] = getattr(self.options, option)
+        if split not in listed:
+            raise WiseftError(
+                f"dataset {self.dataset} has a split {split}, but `{option}` in its options only "
+                f"{', '.join(listed)}; add it there"
+            )
+        return listed[split]
+
+    def prefix(self, folder: Path) -> str:
+        """Return what comes before a name in a folder below the root to make it relative to it."""
+        inside = folder.relative_to(self.root).as_posix()
+        return "" if inside == "." else f"{inside}/"
+
     def place(self, places: Sequence[str]) -> Path:
         """Return the first of several folders below the root that is there; `.` is the root.
 

@@ -31,19 +31,11 @@ def read(inputs: LayoutInputs) -> Indexed:
         WiseftError: a list or a listed image is missing, an image is listed twice, or a folder is
             not in the list of classes.
     """
-    options = inputs.options
-    assert isinstance(options, PathListOptions)
-    for split in inputs.splits:
-        if split not in options.lists:
-            raise WiseftError(
-                f"dataset {inputs.dataset} has a split {split}, but `lists` in its options only "
-                f"{', '.join(options.lists)}; add it there"
-            )
-    listed = {
-        split: _entries(inputs, lists)
-        for split, lists in options.lists.items()
-        if split in inputs.splits or options.classes is None
-    }
+    options: PathListOptions = inputs.options
+    lists = {split: inputs.of_split("lists", split) for split in inputs.splits}
+    if options.classes is None:
+        lists |= options.lists
+    listed = {split: _entries(inputs, names) for split, names in lists.items()}
     folders = _class_folders(inputs, options, listed.values())
     labels, names = _label(inputs, folders)
     images = inputs.place(options.images)
@@ -104,8 +96,8 @@ def _class_folders(
     folders = [text.strip("/") for text in _lines(file) if text.strip("/")]
     twice = next((folder for folder in folders if folders.count(folder) > 1), None)
     if twice or not folders:
-        found = f"{twice} twice" if twice else "none"
-        raise WiseftError(f"{file}: expected a class a line, found {found}. Correct the list.")
+        fault = f"{twice} twice" if twice else "none"
+        raise WiseftError(f"{file}: expected a class a line, found {fault}. Correct the list.")
     return folders
 
 
@@ -135,8 +127,6 @@ def _label(
 def _split(
     inputs: LayoutInputs, images: Path, listed: Listed, labels: Mapping[str, int], suffix: str
 ) -> FolderSplit:
-    inside = images.relative_to(inputs.root).as_posix()
-    prefix = "" if inside == "." else f"{inside}/"
     numbers = []
     for path, source in listed:
         folder = path.rpartition("/")[0]
@@ -146,6 +136,7 @@ def _split(
                 "classes. The lists are of different versions; unpack them again."
             )
         numbers.append(labels[folder])
+    prefix = inputs.prefix(images)
     paths = [f"{prefix}{path}{suffix}" for path, _ in listed]
     return FolderSplit(
         paths=paths,

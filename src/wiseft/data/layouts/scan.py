@@ -42,6 +42,13 @@ def subfolders(folder: Path) -> list[str]:
         return sorted(entry.name for entry in entries if _visible(entry.name) and _is_folder(entry))
 
 
+def image_names(folder: Path) -> list[str]:
+    """Return the names of the images in a folder, without those in its folders, sorted."""
+    with os.scandir(folder) as entries:
+        names = [entry.name for entry in entries]
+    return sorted(name for name in names if is_image(name) and _visible(name))
+
+
 def scan_folders(root: Path, folders: Sequence[str]) -> list[Found]:
     """Return the images below each of several folders of the root, sorted by path.
 

@@ -40,28 +40,22 @@ def read(inputs: LayoutInputs) -> Indexed:
         WiseftError: no shard is there, or it is still packed; a sample has no image, several, or no
             label; or a label is no class.
     """
-    options = inputs.options
-    assert isinstance(options, WebdatasetOptions)
+    options: WebdatasetOptions = inputs.options
     names = None
     if options.classes is not None and not inputs.class_names:
         names = _class_names(inputs.file(options.classes))
         inputs = replace(inputs, class_names=names)
-    found: dict[str, list[tuple[str, str]]] = {}
+    samples_of: dict[str, list[tuple[str, str]]] = {}
     for split in inputs.splits:
-        if split not in options.shards:
-            raise WiseftError(
-                f"dataset {inputs.dataset} has a split {split}, but `shards` in its options only "
-                f"{', '.join(options.shards)}; add it there"
-            )
-        shards = _shards(inputs, options.shards[split])
-        found[split] = [
+        shards = _shards(inputs, inputs.of_split("shards", split))
+        samples_of[split] = [
             sample for shard in shards for sample in _samples(inputs.root, shard, options.label)
         ]
-    texts = {split: _texts(inputs.root, samples) for split, samples in found.items()}
+    texts = {split: _texts(inputs.root, samples) for split, samples in samples_of.items()}
     every = (text for split in texts for text in texts[split])
     classes = class_labels(every, inputs, f"{inputs.root}, .{options.label} files")
     splits = {}
-    for split, samples in found.items():
+    for split, samples in samples_of.items():
         paths = [image for image, _ in samples]
         splits[split] = FolderSplit(
             paths=paths,
