@@ -141,7 +141,9 @@ def fruit(tmp_path):
 
 def test_samples_of_one_class_are_those_of_the_class_it_is_a_member_of(fruit, monkeypatch):
     shown = []
-    monkeypatch.setattr(samples, "draw_panel", lambda names, titles, rows, *_, **__: shown.extend(rows))
+    monkeypatch.setattr(
+        samples, "draw_panel", lambda names, titles, rows, *_, **__: shown.extend(rows)
+    )
     samples.draw_samples(fruit, [], of="lemon", images=3)
     whole, part = ([int(image[0, 0, 0]) // 20 for image in row] for row in shown)
     assert len(whole) == len(part) == 3

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from wiseft.data.fetching.sources import read_fetched
 from wiseft.data.index_files import prepare_files
-from wiseft.data.prepared.manifest import open_manifest
+from wiseft.data.prepared.manifest import NAME, open_manifest
 from wiseft.data.prepared.store import write_prepared
 from wiseft.data.preview import prepare_preview
 from wiseft.errors import WiseftError
@@ -37,6 +37,8 @@ def prepare_dataset(
     Raises:
         WiseftError: as `write_prepared`, `prepare_files` and `prepare_preview`.
     """
+    if manifest.name != NAME:
+        raise WiseftError(f"a prepared dataset's manifest is called {NAME}, found {manifest.name}.")
     entry = catalogue.dataset(dataset)
     if entry.limit is not None:
         _check_names(dataset, "dataset", entry.depends, _by_name(depends))
@@ -90,10 +92,6 @@ def _build(
         WiseftError: an input is missing or superfluous, a package has the wrong hash, or the images
             are not those that the entry promises.
     """
-    if manifest.name != "manifest.json":
-        raise WiseftError(
-            f"a prepared dataset's manifest is called manifest.json, found {manifest.name}."
-        )
     _check_names(entry.name, "package", entry.packages, packages)
     _check_names(entry.name, "dataset", entry.depends, depends)
     sources = [_package_source(key, package_entries[key], packages[key]) for key in entry.packages]
