@@ -11,6 +11,10 @@ INTERVAL = 10.0
 """Seconds between two lines."""
 
 
+Say = Callable[[str], None]
+"""Takes a line of progress."""
+
+
 def print_line(text: str) -> None:
     """Print a line to stderr at once, so that a log file shows how far a job is."""
     print(text, file=sys.stderr, flush=True)
@@ -30,8 +34,8 @@ class Progress:
     def __init__(
         self,
         steps: int,
-        interval: float = 10.0,
-        log: Callable[[str], None] = print_line,
+        interval: float = INTERVAL,
+        log: Say = print_line,
         bar: bool | None = None,
     ):
         self.steps = steps

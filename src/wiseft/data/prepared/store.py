@@ -115,7 +115,6 @@ def write_prepared(
         image_size=sizes.pop(),
         splits=files,
         sources=sources,
-        root=None,
         optional=optional,
     )
 

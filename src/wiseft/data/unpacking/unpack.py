@@ -17,9 +17,7 @@ from wiseft.data.unpacking.plan import MARKER, Plan, refusal, safe_parts
 from wiseft.errors import WiseftError
 from wiseft.io import read_json, require_space, write_json
 from wiseft.locks import exclusive
-from wiseft.progress import Meter, print_line
-
-Say = Callable[[str], None]
+from wiseft.progress import Meter, Say, print_line
 
 
 def unpack(
