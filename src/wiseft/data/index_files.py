@@ -7,7 +7,7 @@ adding a split, or naming another experiment, reads what is there.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -36,21 +36,6 @@ HELD_OUT = "held-out"
 S = TypeVar("S", FolderSplit, PreparedSplit)
 
 
-@dataclass(frozen=True)
-class Source:
-    """Where a dataset is read from.
-
-    Attributes:
-        root: folder that the layout's paths are relative to.
-        files: source files by name.
-        reference_ids: ids of the classes of the label map's reference; None for none.
-    """
-
-    root: Path
-    files: Mapping[str, Path]
-    reference_ids: Sequence[str] | None = None
-
-
 def prepare_files(
     entry: DatasetEntry,
     fetched: Fetched,
@@ -71,33 +56,37 @@ def prepare_files(
     Raises:
         WiseftError: an archive is broken, files are missing or too many, or a class is unknown.
     """
-    source = Source(
-        _root(entry, fetched, manifest.parent / "files", say),
-        {name: Path(path) for name, path in fetched.files.items()},
-        reference_ids,
+    inputs = LayoutInputs(
+        dataset=entry.name,
+        root=_root(entry, fetched, manifest.parent / "files", say),
+        files={name: Path(path) for name, path in fetched.files.items()},
+        splits=splits,
+        options=check_options(entry.layout, entry.options),
+        class_names=entry.display_names,
+        class_ids=entry.ids,
+        reference_ids=reference_ids,
     )
-    ids = {name: fetched.sha256[name] for name in sorted(fetched.sha256)}
-    say(f"{entry.name}: reading {source.root}")
-    return index_files(entry, source, manifest, splits, ids)
+    say(f"{entry.name}: reading {inputs.root}")
+    return _index(entry, inputs, manifest, dict(sorted(fetched.sha256.items())))
 
 
-def index_files(
-    entry: DatasetEntry,
-    source: Source,
-    manifest: Path,
-    splits: Sequence[str],
-    ids: Mapping[str, str],
+def _index(
+    entry: DatasetEntry, inputs: LayoutInputs, manifest: Path, ids: Mapping[str, str]
 ) -> Path:
-    """Index splits of a dataset and write its manifest. Arguments and errors: `prepare_files`."""
+    """Index splits of a dataset and write its manifest.
+
+    Args:
+        ids: SHA-256 of each of its files.
+    """
     folder = manifest.parent
-    records = _Records(folder, _recipe(entry, source, ids))
+    records = _Records(folder, _recipe(entry, inputs, ids))
     indexed = {split: record for split in entry.splits if (record := records.read(split))}
-    missing = [split for split in splits if split not in indexed]
+    missing = [split for split in inputs.splits if split not in indexed]
     if missing:
-        content = _read(entry, source, missing)
+        content = _read(entry, replace(inputs, splits=missing))
+        classes = _classes(entry, content, inputs)
         if isinstance(next(iter(content.splits.values())), PreparedSplit):
-            return _write_arrays(entry, content, source, manifest, ids)
-        classes = _classes(entry, content, source)
+            return _write_arrays(entry, content, classes, manifest, ids)
         for name, split in content.splits.items():
             _check_count(entry, name, split, classes["class_names"])
             files = _write_checked(folder, entry.name, name, split, len(classes["class_names"]))
@@ -119,7 +108,7 @@ def index_files(
         prompt_names=classes["prompt_names"],
         splits={name: indexed[name]["files"] for name in entry.splits if name in indexed},
         sources=[{"file": name, "sha256": digest} for name, digest in ids.items()],
-        root=str(source.root.resolve()),
+        root=str(inputs.root.resolve()),
         optional=_optional(entry, classes["label_map"]),
     )
 
@@ -171,22 +160,11 @@ def _unpack(file: SourceFile, fetched: Fetched, target: Path, say: Say) -> None:
         unpack(archive, target, sha256=sha256, password=file.password, say=say)
 
 
-def _read(entry: DatasetEntry, source: Source, splits: Sequence[str]) -> Indexed:
+def _read(entry: DatasetEntry, inputs: LayoutInputs) -> Indexed:
     """Read splits of the layout, and draw the held-out samples."""
     draw = entry.held_out
-    asked = list(dict.fromkeys(draw.of if draw and s == HELD_OUT else s for s in splits))
-    indexed = reader(entry.layout)(
-        LayoutInputs(
-            dataset=entry.name,
-            root=source.root,
-            files=source.files,
-            splits=asked,
-            options=check_options(entry.layout, entry.options),
-            class_names=entry.display_names,
-            class_ids=entry.ids,
-            reference_ids=source.reference_ids,
-        )
-    )
+    asked = list(dict.fromkeys(draw.of if draw and s == HELD_OUT else s for s in inputs.splits))
+    indexed = reader(entry.layout)(replace(inputs, splits=asked))
     by_name: dict[str, Any] = dict(indexed.splits)
     if draw and draw.of in by_name:
         whole = by_name[draw.of]
@@ -214,17 +192,17 @@ def _take(split: S, rows: NDArray[np.integer]) -> S:
     return type(split)(**{item.name: take(getattr(split, item.name)) for item in fields(split)})
 
 
-def _classes(entry: DatasetEntry, indexed: Indexed, source: Source) -> dict[str, Any]:
+def _classes(entry: DatasetEntry, indexed: Indexed, inputs: LayoutInputs) -> dict[str, Any]:
     """Return class names and label map of the dataset, as they stand in its manifest."""
     names = [list(names) for names in indexed.class_names or entry.prompt_names]
     if len(names) != entry.class_count:
         raise WiseftError(
             f"dataset {entry.name}: expected {entry.class_count} classes, found {len(names)} in "
-            f"{source.root}."
+            f"{inputs.root}."
         )
     members = None
     if entry.label_map and entry.label_map.by == "class-ids":
-        members = _by_ids(entry, source.reference_ids)
+        members = _by_ids(entry, inputs.reference_ids)
     elif entry.label_map:
         members = [list(map(int, labels)) for labels in indexed.label_map or []]
         if len(members) != len(names):
@@ -259,10 +237,13 @@ def _optional(entry: DatasetEntry, members: list[list[int]] | None) -> dict[str,
 
 
 def _write_arrays(
-    entry: DatasetEntry, indexed: Indexed, source: Source, manifest: Path, ids: Mapping[str, str]
+    entry: DatasetEntry,
+    indexed: Indexed,
+    classes: Mapping[str, Any],
+    manifest: Path,
+    ids: Mapping[str, str],
 ) -> Path:
     """Write a dataset whose layout gives arrays: all its splits, which are small."""
-    classes = _classes(entry, indexed, source)
     splits = {n: s for n, s in indexed.splits.items() if isinstance(s, PreparedSplit)}
     return write_prepared(
         manifest.parent,
@@ -276,15 +257,15 @@ def _write_arrays(
     )
 
 
-def _recipe(entry: DatasetEntry, source: Source, ids: Mapping[str, str]) -> dict[str, Any]:
+def _recipe(entry: DatasetEntry, inputs: LayoutInputs, ids: Mapping[str, str]) -> dict[str, Any]:
     """Return what an index depends on; a split depends on its own files only."""
     keys = {"layout", "options", "class_names", "classes", "class_ids", "held_out", "label_map"}
     return {
         "stage_version": VERSION["data"],
         "dataset": entry.name,
         "entry": entry.model_dump(mode="json", include=keys),
-        "root": str(source.root.resolve()),
-        "reference_ids": sha256_json(list(source.reference_ids or [])),
+        "root": str(inputs.root.resolve()),
+        "reference_ids": sha256_json(list(inputs.reference_ids or [])),
         "files": {
             split: {f.file: ids.get(f.file) for f in entry.files_of(split)}
             for split in entry.splits

@@ -98,6 +98,6 @@ def compare_file(path: Path, expected: Checksums, say: Say) -> tuple[str, str | 
             meter.add(len(data))
     sha256 = hashes["sha256"].hexdigest()
     for key, value in wanted.items():
-        if (found := hashes[key].hexdigest()) != value.lower():
-            return sha256, f"expected {key} {value}, found {found}"
+        if (actual := hashes[key].hexdigest()) != value.lower():
+            return sha256, f"expected {key} {value}, found {actual}"
     return sha256, None

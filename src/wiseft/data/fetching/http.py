@@ -253,13 +253,13 @@ class _Address:
     def _continues(self, response: BaseHTTPResponse) -> int | None:
         """Check that a partial answer continues the part; return the size of the whole."""
         sent = response.headers.get("Content-Range", "").strip()
-        found = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", sent)
-        total = int(found[2]) if found and found[2] != "*" else None
+        match = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", sent)
+        total = int(match[2]) if match and match[2] != "*" else None
         source, etag = self.part.source(), response.headers.get("ETag")
         changed = (
             source.get("url") == self.url and etag and source.get("etag") and etag != source["etag"]
         ) or (total and source.get("size") and total != source["size"])
-        if found and int(found[1]) == self.part.size() and not changed:
+        if match and int(match[1]) == self.part.size() and not changed:
             return total
         self.part.discard()
         if changed:

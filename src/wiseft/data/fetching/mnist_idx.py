@@ -116,10 +116,10 @@ def read_mnist(path: Path) -> dict[str, NDArray[np.uint8]]:
 def verify_idx(files: dict[str, bytes], where: str) -> None:
     """Raise WiseftError unless every idx file is byte-identical to the official one."""
     for name, expected in SHA256.items():
-        found = hashlib.sha256(files[name]).hexdigest()
-        if found != expected:
+        actual = hashlib.sha256(files[name]).hexdigest()
+        if actual != expected:
             raise WiseftError(
-                f"{where}: {name} is not MNIST's: expected sha256 {expected}, found {found}. "
+                f"{where}: {name} is not MNIST's: expected sha256 {expected}, found {actual}. "
                 "Delete the file and fetch it again."
             )
 

@@ -112,10 +112,10 @@ def _pack(project: str, version: str, folder: Path, path: Path, timeout: float) 
         raise _failure(project, version, path, f"npm took over {timeout:.0f} s") from None
     except OSError as error:
         raise _failure(project, version, path, f"npm does not start ({error.strerror})") from error
-    found = sorted(target.glob("*.tgz"))
-    if done.returncode != 0 or len(found) != 1:
+    archives = sorted(target.glob("*.tgz"))
+    if done.returncode != 0 or len(archives) != 1:
         raise _failure(project, version, path, f"npm failed ({_reason(done.stderr)})")
-    return found[0]
+    return archives[0]
 
 
 def _require_pinned(package: Path, expected: Checksums, say: Say) -> None:

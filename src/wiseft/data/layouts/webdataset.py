@@ -12,7 +12,7 @@ import os
 import re
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,12 +23,6 @@ from wiseft.data.layouts.common import Indexed, LayoutInputs
 from wiseft.data.layouts.scan import THREADS, file_sizes, is_image
 from wiseft.data.prepared.split import FolderSplit
 from wiseft.errors import WiseftError
-
-
-@dataclass
-class _Sample:
-    image: str | None = None
-    label: str | None = None
 
 
 def read(inputs: LayoutInputs) -> Indexed:
@@ -99,32 +93,28 @@ def _natural(name: str) -> tuple[tuple[int, int | str], ...]:
 
 def _samples(root: Path, shard: Path, label: str) -> list[tuple[str, str]]:
     """Return image and label file of each sample of a shard, relative to the root, by key."""
-    samples: dict[str, _Sample] = {}
+    images: dict[str, str] = {}
+    labels: dict[str, str] = {}
     for path in _files(root, shard):
         folder, _, name = path.rpartition("/")
         stem, _, extension = name.partition(".")
-        sample = samples.setdefault(f"{folder}/{stem}", _Sample())
+        key = f"{folder}/{stem}"
         if is_image(name):
-            if sample.image:
+            if key in images:
                 raise WiseftError(
-                    f"{root / path}: expected one image a sample, found also {sample.image}. Leave "
+                    f"{root / path}: expected one image a sample, found also {images[key]}. Leave "
                     "one of them."
                 )
-            sample.image = path
+            images[key] = path
         elif extension == label:
-            sample.label = path
-    complete = []
-    for name, sample in sorted(samples.items()):
-        if sample.image and sample.label:
-            complete.append((sample.image, sample.label))
-        elif sample.image or sample.label:
-            there = sample.image or sample.label
-            missing = f"label {name}.{label}" if sample.image else "image"
-            raise WiseftError(
-                f"{root / str(there)} has no {missing} beside it; unpacking was interrupted, or "
-                "`label` in the dataset's options is wrong."
-            )
-    return complete
+            labels[key] = path
+    for key in sorted(images.keys() ^ labels.keys()):
+        missing = f"label {key}.{label}" if key in images else "image"
+        raise WiseftError(
+            f"{root / (images | labels)[key]} has no {missing} beside it; unpacking was "
+            "interrupted, or `label` in the dataset's options is wrong."
+        )
+    return [(images[key], labels[key]) for key in sorted(images)]
 
 
 def _files(root: Path, folder: Path) -> Iterable[str]:

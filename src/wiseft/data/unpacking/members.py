@@ -232,7 +232,7 @@ def _tar_kind(info: tarfile.TarInfo) -> str:
         (info.isfifo(), "named pipe"),
         (info.isdev(), "device file"),
     ]
-    return next((kind for found, kind in kinds if found), f"member of type {info.type!r}")
+    return next((kind for is_kind, kind in kinds if is_kind), f"member of type {info.type!r}")
 
 
 def _tar_pieces(stream: _Forward, info: tarfile.TarInfo, archive: Path | str) -> Iterator[bytes]:
@@ -299,10 +299,10 @@ def _zip_pieces(
             opened = opener(info)
         except (RuntimeError, NotImplementedError) as error:
             raise WiseftError(f"{archive}: {info.filename!r} cannot be read: {error}.") from error
-        found = 0
+        size = 0
         with opened as member:
             while data := member.read(PIECE):
-                found += len(data)
+                size += len(data)
                 yield data
-        if found != info.file_size:
-            raise EOFError(f"{info.filename!r} has {found} bytes, declared {info.file_size}")
+        if size != info.file_size:
+            raise EOFError(f"{info.filename!r} has {size} bytes, declared {info.file_size}")

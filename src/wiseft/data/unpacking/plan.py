@@ -57,8 +57,8 @@ class Plan:
         """
         size = self.archive.stat().st_size
         n = 0
-        with closing(members) as found:
-            for n, member in enumerate(found, 1):
+        with closing(members):
+            for n, member in enumerate(members, 1):
                 if n > MOST_MEMBERS:
                     raise WiseftError(f"{self.archive} has more than {MOST_MEMBERS} members.")
                 self._add(member)

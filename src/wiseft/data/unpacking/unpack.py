@@ -137,20 +137,20 @@ class _Job:
                 f"{self.target} exists, and no {MARKER} in it says that it is a whole copy of "
                 f"{self.archive.name}. It was not touched: move it away and run again."
             )
-        found = read_json(self.target / MARKER, "the marker")
+        marker = read_json(self.target / MARKER, "the marker")
         for key, value in self.identity().items():
-            if value is not None and found.get(key) is not None and found[key] != value:
+            if value is not None and marker.get(key) not in (None, value):
                 raise WiseftError(
                     f"{self.target} was unpacked from another archive: expected {key} {value}, "
-                    f"found {found[key]} in {MARKER}. It was not touched: move it away and run "
+                    f"found {marker[key]} in {MARKER}. It was not touched: move it away and run "
                     "again."
                 )
-        if not self.archive.is_file() and None in (self.sha256, found.get("sha256")):
+        if not self.archive.is_file() and None in (self.sha256, marker.get("sha256")):
             raise WiseftError(
                 f"{self.archive} does not exist, so nothing can tell whether {self.target} is a "
                 "copy of it. Put the archive back, or move the folder away."
             )
-        return int(found["files"])
+        return int(marker["files"])
 
     def clear(self, folder: Path) -> None:
         """Remove what a killed run left; nobody else works there while the lock is held."""
@@ -174,8 +174,8 @@ def _writing(folder: Path) -> Iterator[None]:
 
 def _extract(job: _Job, plan: Plan, folder: Path, meter: Meter) -> int:
     folders = _Folders(folder)
-    with closing(job.members()) as found:
-        for member in found:
+    with closing(job.members()) as content:
+        for member in content:
             name = plan.name(member)
             if member.kind == "folder":
                 folders.make(name)
@@ -199,8 +199,8 @@ def _extract_nested(job: _Job, plan: Plan, folder: Path, meter: Meter) -> int:
     n = 0
     classes: set[str] = set()
     folders = _Folders(folder)
-    with closing(job.members()) as found:
-        for outer in found:
+    with closing(job.members()) as archives:
+        for outer in archives:
             if outer.kind == "folder":
                 continue
             name = plan.name(outer).rpartition("/")[2]
