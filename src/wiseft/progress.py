@@ -27,8 +27,7 @@ class Progress:
         steps: of the whole training.
         interval: seconds between two lines; the last step always has one.
         log: called with a line.
-        bar: show a bar on stderr in place of lines; None: where stderr is a terminal and lines
-            would go there.
+            Where lines would go to stderr and that is a terminal, a bar is shown instead.
 
     Attributes:
         done: steps counted here, without those before a resumption.
@@ -39,7 +38,6 @@ class Progress:
         steps: int,
         interval: float = INTERVAL,
         log: Say = print_line,
-        bar: bool | None = None,
     ):
         self.steps = steps
         self.interval = interval
@@ -47,8 +45,13 @@ class Progress:
         self._began = self._shown = time.monotonic()
         self._first: tuple[float, int] | None = None
         self._images = self.done = 0
-        wanted = log is print_line and sys.stderr.isatty() if bar is None else bar
-        self._bar: Any = _bar(steps) if wanted else None
+        self._bar: Any = None
+        if log is print_line and sys.stderr.isatty():
+            from tqdm import tqdm
+
+            self._bar = tqdm(
+                total=steps, unit="step", file=sys.stderr, dynamic_ncols=True, mininterval=0.5
+            )
 
     @property
     def seconds(self) -> float:
@@ -178,9 +181,3 @@ def duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60:02d} s"
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
-
-
-def _bar(steps: int) -> Any:
-    from tqdm import tqdm
-
-    return tqdm(total=steps, unit="step", file=sys.stderr, dynamic_ncols=True, mininterval=0.5)

@@ -37,16 +37,18 @@ class LayoutInputs:
     class_ids: Sequence[str] | None = None
     reference_ids: Sequence[str] | None = None
 
-    def file(self, name: str) -> Path:
-        """Return a source file, or the file of that name below the root.
+    def file(self, *names: str) -> Path:
+        """Return the first of several names that is a source file, or a file below the root.
 
         Raises:
-            WiseftError: if it is at neither place.
+            WiseftError: if none of them is.
         """
-        for path in (self.files.get(name), self.root / name):
-            if path is not None and path.is_file():
-                return path
-        raise WiseftError(f"dataset {self.dataset} needs {name}, which is not in {self.root}.")
+        for name in names:
+            for path in (self.files.get(name), self.root / name):
+                if path is not None and path.is_file():
+                    return path
+        wanted = " or ".join(dict.fromkeys(names))
+        raise WiseftError(f"dataset {self.dataset} needs {wanted}, which is not in {self.root}.")
 
     def of_split(self, option: str, split: str) -> Any:
         """Return what an option of the layout lists for a split.

@@ -50,7 +50,10 @@ def read(inputs: LayoutInputs) -> Indexed:
         else:
             values[split] = subfolders(folder)
         if not values[split]:
-            raise WiseftError(_nothing(folder))
+            raise WiseftError(
+                f"{folder} holds neither class folders nor {', '.join(METADATA)}, expected one of "
+                "them. Put the images there, or correct `folders` in the dataset's options."
+            )
     source = ", ".join(str(tables[split] or folder) for split, folder in folders.items())
     every = [value for split in values for value in values[split]]
     classes = class_labels(every, inputs, source)
@@ -131,11 +134,4 @@ def _inside_parquet(path: Path) -> WiseftError:
         f"{path} holds the images inside itself; layout hugging-face reads image files only. Save "
         "the images as files, in a folder for each class or beside a metadata.csv with the columns "
         f"{FILE_NAME} and a label."
-    )
-
-
-def _nothing(folder: Path) -> str:
-    return (
-        f"{folder} holds neither class folders nor {', '.join(METADATA)}, expected one of them. "
-        "Put the images there, or correct `folders` in the dataset's options."
     )

@@ -7,7 +7,6 @@ from 0. The boxes are not used.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,13 +32,13 @@ def read(inputs: LayoutInputs) -> Indexed:
             there, or an image has no annotation.
     """
     options: MatOptions = inputs.options
-    names = _class_names(_first_file(inputs, options.classes))
+    names = _class_names(inputs.file(*options.classes))
     splits = {split: _read_split(inputs, split, len(names)) for split in inputs.splits}
     return Indexed(splits, class_names=[[name] for name in names])
 
 
 def _read_split(inputs: LayoutInputs, split: str, classes: int) -> FolderSplit:
-    path = _first_file(inputs, inputs.of_split("annotations", split))
+    path = inputs.file(*inputs.of_split("annotations", split))
     folder = inputs.place(inputs.of_split("images", split))
     files, labels = _annotations(path, classes)
     _check_images(path, folder, files)
@@ -49,15 +48,6 @@ def _read_split(inputs: LayoutInputs, split: str, classes: int) -> FolderSplit:
         labels=labels,
         bytes=file_sizes(inputs.root, paths, [str(path)] * len(paths)),
         sample_ids=[f"{split}/{file}" for file in files],
-    )
-
-
-def _first_file(inputs: LayoutInputs, places: Sequence[str]) -> Path:
-    for place in places:
-        if place in inputs.files or (inputs.root / place).is_file():
-            return inputs.file(place)
-    raise WiseftError(
-        f"dataset {inputs.dataset} needs {' or '.join(places)}, which is not in {inputs.root}."
     )
 
 

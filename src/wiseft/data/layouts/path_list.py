@@ -13,7 +13,7 @@ import numpy as np
 from wiseft.config.layouts import PathListOptions
 from wiseft.data.layouts.classes import humanise, key, no_class, table
 from wiseft.data.layouts.common import Indexed, LayoutInputs
-from wiseft.data.layouts.scan import below, file_sizes
+from wiseft.data.layouts.scan import below, check_distinct, file_sizes
 from wiseft.data.prepared.split import FolderSplit
 from wiseft.errors import WiseftError
 
@@ -48,7 +48,6 @@ def read(inputs: LayoutInputs) -> Indexed:
 
 def _entries(inputs: LayoutInputs, lists: Sequence[str]) -> Listed:
     listed: Listed = []
-    seen: dict[str, str] = {}
     for name in lists:
         file = _list_file(inputs, name)
         for line, text in enumerate(_lines(file), start=1):
@@ -60,12 +59,8 @@ def _entries(inputs: LayoutInputs, lists: Sequence[str]) -> Listed:
                 raise WiseftError(
                     f"{source}: expected <class>/<image>, found `{text}`. Correct the list."
                 )
-            if path in seen:
-                raise WiseftError(
-                    f"{source} lists {path} a second time (first {seen[path]}). Remove one."
-                )
-            seen[path] = source
             listed.append((path, source))
+    check_distinct(listed)
     return listed
 
 
@@ -75,15 +70,7 @@ def _lines(file: Path) -> list[str]:
 
 def _list_file(inputs: LayoutInputs, name: str) -> Path:
     """Return a list: where the entry says, in the root itself, or a file of the entry."""
-    for path in (inputs.root / name, inputs.root / Path(name).name):
-        if path.is_file():
-            return path
-    if Path(name).name in inputs.files:
-        return inputs.files[Path(name).name]
-    raise WiseftError(
-        f"dataset {inputs.dataset} needs the list {inputs.root / name}, which is not there. Unpack "
-        "the archive that holds it."
-    )
+    return inputs.file(name, Path(name).name)
 
 
 def _class_folders(

@@ -113,6 +113,21 @@ def below(path: str, source: str) -> str:
     return clean
 
 
+def check_distinct(listed: Iterable[tuple[str, str]]) -> None:
+    """Raise WiseftError if a path is listed twice.
+
+    Args:
+        listed: each path, and what lists it, for messages.
+    """
+    seen: dict[str, str] = {}
+    for path, source in listed:
+        if path in seen:
+            raise WiseftError(
+                f"{source} lists {path} a second time (first {seen[path]}). Remove one."
+            )
+        seen[path] = source
+
+
 def _visible(name: str) -> bool:
     return not name.startswith(".") and name not in IGNORED_FOLDERS
 

@@ -11,7 +11,7 @@ from typing import Any, cast
 import numpy as np
 
 from wiseft.data.layouts.common import LayoutInputs
-from wiseft.data.layouts.scan import below, file_sizes
+from wiseft.data.layouts.scan import below, check_distinct, file_sizes
 from wiseft.data.prepared.split import FolderSplit
 from wiseft.errors import WiseftError
 
@@ -81,11 +81,7 @@ def listed_split(
     relative = [
         f"{prefix}{below(path, source)}" for path, source in zip(paths, sources, strict=True)
     ]
-    seen: dict[str, str] = {}
-    for path, source in zip(relative, sources, strict=True):
-        if path in seen:
-            raise WiseftError(f"{source} lists {path} a second time (first {seen[path]}).")
-        seen[path] = source
+    check_distinct(zip(relative, sources, strict=True))
     return FolderSplit(
         paths=relative,
         labels=np.array(labels, np.int64),

@@ -26,17 +26,15 @@ def unpack(
     *,
     sha256: str | None = None,
     password: str | None = None,
-    max_bytes: int | None = None,
-    strip: int = 0,
     say: Say = print_line,
 ) -> int:
     """Unpack a .tar, .tar.gz, .tar.bz2, .tar.xz or .zip archive into the new folder `target`.
 
     The whole list of members is checked before anything is written. Refused are absolute paths,
     ``..``, links out of the archive, to folders and to nothing, device files and pipes, two members
-    of one name, and archives that unpack to more than `max_bytes` or to more than 200 times their
-    size and over 1 GiB in all. Links between files of the archive become hard links, or copies
-    where the file system has none. Files get mode 0644 and folders 0755, less the umask.
+    of one name, and archives that unpack to more than 200 times their size and over 1 GiB in all.
+    Links between files of the archive become hard links, or copies where the file system has none.
+    Files get mode 0644 and folders 0755, less the umask.
 
     An interrupted run leaves nothing under `target`. A target that a finished run made is left as
     it is; it also serves if the archive was deleted since and `sha256` is given.
@@ -44,8 +42,6 @@ def unpack(
     Args:
         sha256: of the archive, if the caller has checked it; kept in ``.unpacked.json``.
         password: of an encrypted zip archive.
-        max_bytes: that the files may have in all.
-        strip: leading folders to drop from every name.
         say: called with progress lines.
 
     Returns:
@@ -55,7 +51,7 @@ def unpack(
         WiseftError: the archive is refused, damaged or of another format, there is too little
             space, or `target` exists and is no whole copy of this archive (it is not touched).
     """
-    return _Job(archive, target, sha256, password, max_bytes, strip, say).run(_extract)
+    return _Job(archive, target, sha256, password, say).run(_extract)
 
 
 def unpack_nested_tars(
@@ -63,7 +59,6 @@ def unpack_nested_tars(
     target: Path,
     *,
     sha256: str | None = None,
-    max_bytes: int | None = None,
     say: Say = print_line,
 ) -> int:
     """Unpack an archive of ``<class>.tar`` files to ``target/<class>/``, as ImageNet's training
@@ -78,7 +73,7 @@ def unpack_nested_tars(
     Raises:
         WiseftError: as :func:`unpack`; a member is no ``<class>.tar``.
     """
-    return _Job(archive, target, sha256, None, max_bytes, 0, say).run(_extract_nested)
+    return _Job(archive, target, sha256, None, say).run(_extract_nested)
 
 
 @dataclass(frozen=True)
@@ -87,8 +82,6 @@ class _Job:
     target: Path
     sha256: str | None
     password: str | None
-    max_bytes: int | None
-    strip: int
     say: Say
 
     def run(self, extract: Callable[[_Job, Plan, Path, Meter], int]) -> int:
@@ -99,7 +92,7 @@ class _Job:
                 return done
             folder = self.target.with_name(f".{self.target.name}.unpacking")
             self.clear(folder)
-            plan = Plan(self.archive, self.strip, self.max_bytes)
+            plan = Plan(self.archive)
             plan.read(self.members())
             require_space(self.target.parent, plan.on_disk, f"unpacking {self.archive.name}")
             what = f"{self.archive.name}: unpacking"
@@ -123,7 +116,7 @@ class _Job:
             "archive": self.archive.name,
             "size": self.archive.stat().st_size if self.archive.is_file() else None,
             "sha256": self.sha256,
-            "strip": self.strip,
+            "strip": 0,  # no leading folder is dropped; part of the marker's form
         }
 
     def done(self) -> int | None:
