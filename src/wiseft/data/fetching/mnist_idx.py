@@ -127,12 +127,9 @@ def verify_idx(files: dict[str, bytes], where: str) -> None:
 def is_official_archive(path: Path) -> bool:
     """Tell whether ``path`` is an archive of the four official files, verified."""
     try:
-        if PICKLE in member_names(path):
-            return False
-        read_mnist(path)
+        return PICKLE not in member_names(path) and bool(read_mnist(path))
     except WiseftError:
         return False
-    return True
 
 
 def fetch_official(target: Path) -> str | None:

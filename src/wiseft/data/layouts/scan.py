@@ -139,8 +139,13 @@ def _scan(root: Path, folder: str) -> tuple[Images, int]:
     skipped = _walk(str(start), prefix, frozenset({os.path.realpath(start)}), images)
     images.sort()
     for path, _ in images:
-        if not path.isascii():
-            _check_text(root, path)
+        try:
+            path.encode()
+        except UnicodeEncodeError:
+            raise WiseftError(
+                f"{os.fsencode(root / path)!r}: the name is not valid UTF-8, so that it cannot be "
+                "indexed. Rename the file."
+            ) from None
     return images, skipped
 
 
@@ -196,13 +201,3 @@ def _empty(path: str) -> WiseftError:
         f"{path} is empty (0 bytes), expected an image; unpacking or copying was interrupted. "
         "Unpack it again."
     )
-
-
-def _check_text(root: Path, path: str) -> None:
-    try:
-        path.encode()
-    except UnicodeEncodeError:
-        raise WiseftError(
-            f"{os.fsencode(root / path)!r}: the name is not valid UTF-8, so that it cannot be "
-            "indexed. Rename the file."
-        ) from None
