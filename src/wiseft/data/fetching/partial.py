@@ -58,7 +58,7 @@ class Partial:
             return {**rest, "If-Range": validator}
         return rest if checked else {}
 
-    def become(self, path: Path) -> None:
+    def rename_to(self, path: Path) -> None:
         """Give the finished file its name."""
         with self.file.open("rb") as file:
             os.fsync(file.fileno())

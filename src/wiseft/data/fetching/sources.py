@@ -105,14 +105,14 @@ def fetch_files(
         (own / file.file).is_file() for file in wanted if file.unpack
     )
     fetched = Fetched(entry.name, str(own.resolve()) if own and unpacked else None)
-    known = _Known(archives)
+    hashes = _VerifiedHashes(archives)
     problems = []
     for file in wanted:
         if unpacked and file.unpack:
             continue
         try:
             path, origin = _fetch(entry, file, own, archives, say)
-            fetched.sha256[path.name] = known.sha256(path, _expected(file, path))
+            fetched.sha256[path.name] = hashes.sha256(path, _expected(file, path))
         except WiseftError as error:
             problems.append(str(error))
             continue
@@ -238,7 +238,7 @@ def _own_copy(entry: DatasetEntry, file: SourceFile) -> str:
     )
 
 
-class _Known:
+class _VerifiedHashes:
     """Hashes of files that did not change since they were verified: ImageNet's take minutes."""
 
     def __init__(self, archives: Path) -> None:

@@ -73,18 +73,18 @@ def scan_folders(root: Path, folders: Sequence[str]) -> list[Images]:
     return [images for images, _ in results]
 
 
-def file_sizes(root: Path, paths: Iterable[str], told_by: Sequence[str]) -> NDArray[np.int64]:
+def file_sizes(root: Path, paths: Iterable[str], sources: Sequence[str]) -> NDArray[np.int64]:
     """Return the sizes in bytes of image files, int64 (n,).
 
     Args:
         paths: relative to the root.
-        told_by: for each path what lists it, for messages.
+        sources: for each path what lists it, for messages.
 
     Raises:
         WiseftError: names the first file that is missing or empty, and what lists it.
     """
     sizes = []
-    for path, source in zip(paths, told_by, strict=True):
+    for path, source in zip(paths, sources, strict=True):
         file = f"{root}{os.sep}{path}"
         try:
             size = os.stat(file).st_size  # noqa: PTH116 -- a Path for each of a million is slow

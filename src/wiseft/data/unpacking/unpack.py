@@ -51,7 +51,7 @@ def unpack(
         WiseftError: the archive is refused, damaged or of another format, there is too little
             space, or `target` exists and is no whole copy of this archive (it is not touched).
     """
-    return _Job(archive, target, sha256, password, say).run(_extract)
+    return _Unpacking(archive, target, sha256, password, say).run(_extract)
 
 
 def unpack_nested_tars(
@@ -73,18 +73,18 @@ def unpack_nested_tars(
     Raises:
         WiseftError: as :func:`unpack`; a member is no ``<class>.tar``.
     """
-    return _Job(archive, target, sha256, None, say).run(_extract_nested)
+    return _Unpacking(archive, target, sha256, None, say).run(_extract_nested)
 
 
 @dataclass(frozen=True)
-class _Job:
+class _Unpacking:
     archive: Path
     target: Path
     sha256: str | None
     password: str | None
     say: Say
 
-    def run(self, extract: Callable[[_Job, Plan, Path, Meter], int]) -> int:
+    def run(self, extract: Callable[[_Unpacking, Plan, Path, Meter], int]) -> int:
         """Plan, extract into a temporary folder and rename it, unless all that was done."""
         with exclusive(self.target.with_name(f".{self.target.name}.lock"), self.say):
             done = self.done()
@@ -165,7 +165,7 @@ def _writing(folder: Path) -> Iterator[None]:
         ) from error
 
 
-def _extract(job: _Job, plan: Plan, folder: Path, meter: Meter) -> int:
+def _extract(job: _Unpacking, plan: Plan, folder: Path, meter: Meter) -> int:
     folders = _Folders(folder)
     with closing(job.members()) as content:
         for member in content:
@@ -188,7 +188,7 @@ def _extract(job: _Job, plan: Plan, folder: Path, meter: Meter) -> int:
     return len(plan.files) + len(plan.links)
 
 
-def _extract_nested(job: _Job, plan: Plan, folder: Path, meter: Meter) -> int:
+def _extract_nested(job: _Unpacking, plan: Plan, folder: Path, meter: Meter) -> int:
     n = 0
     classes: set[str] = set()
     folders = _Folders(folder)
@@ -206,7 +206,9 @@ def _extract_nested(job: _Job, plan: Plan, folder: Path, meter: Meter) -> int:
     return n
 
 
-def _extract_class(job: _Job, outer: Member, name: str, folders: _Folders, meter: Meter) -> int:
+def _extract_class(
+    job: _Unpacking, outer: Member, name: str, folders: _Folders, meter: Meter
+) -> int:
     n = 0
     folders.make(name)
     for member in nested_members(job.archive, outer):
@@ -237,7 +239,7 @@ class _Folders:
         self.made.add(name)
 
 
-def _write(member: Member, path: Path, job: _Job, meter: Meter) -> None:
+def _write(member: Member, path: Path, job: _Unpacking, meter: Meter) -> None:
     """Write a new file; never over another, never more than the declared size."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
     try:
