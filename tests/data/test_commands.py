@@ -90,7 +90,7 @@ def test_inputs_must_be_those_of_the_entry(capsys, project, mnist_wheel):
     other = mnist_wheel.with_name("other.whl")
     other.write_bytes(b"")
     _, (code, _, err) = prepare(capsys, project, "mnist", "--package", other)
-    assert code == 1 and "found the file other.whl" in err
+    assert code == 1 and "found ['other.whl']" in err
     _, (code, _, err) = prepare(capsys, project, "mnits")
     assert code == 1 and "mnist" in err
 
