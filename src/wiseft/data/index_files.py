@@ -6,9 +6,8 @@ adding a split, or naming another experiment, reads what is there.
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,35 +20,20 @@ from wiseft.data.builders.common import draw_indices
 from wiseft.data.fetching.sources import Fetched
 from wiseft.data.layouts import Indexed, LayoutInputs, reader
 from wiseft.data.layouts.image_folder import describe_counts
-from wiseft.data.prepared.checks import check_counts, check_folder_split, check_label_map
-from wiseft.data.prepared.index import GROUP_PREFIX, OTHER_LABELS, write_index
-from wiseft.data.prepared.manifest import NAME, open_manifest, write_manifest
+from wiseft.data.prepared.checks import check_columns, check_counts
+from wiseft.data.prepared.index import index_columns, write_index
+from wiseft.data.prepared.manifest import write_manifest
 from wiseft.data.prepared.split import FolderSplit, PreparedSplit
 from wiseft.data.prepared.store import write_prepared
 from wiseft.data.unpacking.unpack import unpack, unpack_nested_tars
 from wiseft.errors import WiseftError
 from wiseft.io import read_json, sha256_file, sha256_json, write_json
-from wiseft.progress import print_line
+from wiseft.progress import Say, print_line
 from wiseft.stages import VERSION
 
 HELD_OUT = "held-out"
 
 S = TypeVar("S", FolderSplit, PreparedSplit)
-
-
-@dataclass(frozen=True)
-class Source:
-    """Where a dataset is read from.
-
-    Attributes:
-        root: folder that the layout's paths are relative to.
-        files: source files by name.
-        reference_ids: ids of the classes of the label map's reference; None for none.
-    """
-
-    root: Path
-    files: Mapping[str, Path]
-    reference_ids: Sequence[str] | None = None
 
 
 def prepare_files(
@@ -58,7 +42,7 @@ def prepare_files(
     manifest: Path,
     splits: Sequence[str],
     reference_ids: Sequence[str] | None = None,
-    say: Callable[[str], None] = print_line,
+    say: Say = print_line,
 ) -> Path:
     """Unpack and index splits of a dataset and write its manifest.
 
@@ -72,63 +56,70 @@ def prepare_files(
     Raises:
         WiseftError: an archive is broken, files are missing or too many, or a class is unknown.
     """
-    if manifest.name != NAME:
-        raise WiseftError(f"a prepared dataset's manifest is called {NAME}, found {manifest.name}.")
-    source = Source(
-        _root(entry, fetched, manifest.parent / "files", say),
-        {name: Path(path) for name, path in fetched.files.items()},
-        reference_ids,
+    inputs = LayoutInputs(
+        dataset=entry.name,
+        root=_root(entry, fetched, manifest.parent / "files", say),
+        files={name: Path(path) for name, path in fetched.files.items()},
+        splits=splits,
+        options=check_options(entry.layout, entry.options),
+        class_names=entry.display_names,
+        class_ids=entry.ids,
+        reference_ids=reference_ids,
     )
-    ids = {name: fetched.sha256[name] for name in sorted(fetched.sha256)}
-    say(f"{entry.name}: reading {source.root}")
-    return index_files(entry, source, manifest, splits, ids)
+    say(f"{entry.name}: reading {inputs.root}")
+    return _index(entry, inputs, manifest, dict(sorted(fetched.sha256.items())))
 
 
-def index_files(
-    entry: DatasetEntry,
-    source: Source,
-    manifest: Path,
-    splits: Sequence[str],
-    ids: Mapping[str, str],
+def _index(
+    entry: DatasetEntry, inputs: LayoutInputs, manifest: Path, ids: Mapping[str, str]
 ) -> Path:
-    """Index splits of a dataset and write its manifest. Arguments and errors: `prepare_files`."""
-    records = _Records(manifest.parent, _recipe(entry, source, ids))
-    kept = {split: found for split in entry.splits if (found := records.read(split))}
-    missing = [split for split in splits if split not in kept]
+    """Index splits of a dataset and write its manifest.
+
+    Args:
+        ids: SHA-256 of each of its files.
+    """
+    folder = manifest.parent
+    records = _Records(folder, _recipe(entry, inputs, ids))
+    indexed = {split: record for split in entry.splits if (record := records.read(split))}
+    missing = [split for split in inputs.splits if split not in indexed]
     if missing:
-        indexed = _read(entry, source, missing)
-        if isinstance(next(iter(indexed.splits.values())), PreparedSplit):
-            return _write_arrays(entry, indexed, manifest, ids)
-        about = _about(entry, indexed, source)
-        for name, split in indexed.splits.items():
-            assert isinstance(split, FolderSplit)
-            check_folder_split(entry.name, name, split, about["class_names"])
-            _check_count(entry, name, split, about["class_names"])
-            files = write_index(manifest.parent, name, _columns(split))
-            kept[name] = {"n": len(split.labels), "images": None, **files}
-            records.write(name, kept[name], about)
-    about = records.about(next(iter(kept)))
-    for name in kept:
-        if records.about(name) != about:
+        content = _read(entry, replace(inputs, splits=missing))
+        classes = _classes(entry, content, inputs)
+        if isinstance(next(iter(content.splits.values())), PreparedSplit):
+            return _write_arrays(entry, content, classes, manifest, ids)
+        for name, split in content.splits.items():
+            _check_count(entry, name, split, classes["class_names"])
+            files = _write_checked(folder, entry.name, name, split, len(classes["class_names"]))
+            indexed[name] = records.write(name, files, classes)
+    first = next(iter(indexed))
+    classes = indexed[first]["about"]
+    for name, record in indexed.items():
+        if record["about"] != classes:
             raise WiseftError(
-                f"{entry.name}: split {name} has other classes than {next(iter(kept))}; the files "
-                f"of the two do not belong together. Delete {manifest.parent / name}, then prepare "
-                "it again."
+                f"{entry.name}: split {name} has other classes than {first}; the files of the two "
+                f"do not belong together. Delete {folder / name}, then prepare it again."
             )
-    ordered = {name: kept[name] for name in entry.splits if name in kept}
     manifest.unlink(missing_ok=True)
     return write_manifest(
         manifest,
         dataset=entry.name,
         layout="image-folder",
-        class_names=about["class_names"],
-        prompt_names=about["prompt_names"],
-        image_size=None,
-        splits=ordered,
+        class_names=classes["class_names"],
+        prompt_names=classes["prompt_names"],
+        splits={name: indexed[name]["files"] for name in entry.splits if name in indexed},
         sources=[{"file": name, "sha256": digest} for name, digest in ids.items()],
-        root=str(source.root.resolve()),
-        optional=_optional(entry, about["label_map"]),
+        root=str(inputs.root.resolve()),
+        optional=_optional(entry, classes["label_map"]),
     )
+
+
+def _write_checked(
+    folder: Path, dataset: str, name: str, split: FolderSplit | PreparedSplit, classes: int
+) -> dict[str, Any]:
+    """Check and write the index of a split; return what the manifest says of the split."""
+    columns = index_columns(split)
+    check_columns(f"{dataset}, split {name}", columns, classes)
+    return write_index(folder, name, columns)
 
 
 def _check_count(
@@ -150,7 +141,7 @@ def _check_count(
         raise WiseftError(f"{error} {hint}".strip()) from None
 
 
-def _root(entry: DatasetEntry, fetched: Fetched, target: Path, say: Callable[[str], None]) -> Path:
+def _root(entry: DatasetEntry, fetched: Fetched, target: Path, say: Say) -> Path:
     """Return the folder that the layout's paths are relative to, after unpacking."""
     base = Path(fetched.root) if fetched.root else target
     if fetched.root is None:
@@ -161,7 +152,7 @@ def _root(entry: DatasetEntry, fetched: Fetched, target: Path, say: Callable[[st
     return inner if inner.is_dir() else base
 
 
-def _unpack(file: SourceFile, fetched: Fetched, target: Path, say: Callable[[str], None]) -> None:
+def _unpack(file: SourceFile, fetched: Fetched, target: Path, say: Say) -> None:
     archive, sha256 = Path(fetched.files[file.file]), fetched.sha256[file.file]
     if file.nested:
         unpack_nested_tars(archive, target, sha256=sha256, say=say)
@@ -169,31 +160,20 @@ def _unpack(file: SourceFile, fetched: Fetched, target: Path, say: Callable[[str
         unpack(archive, target, sha256=sha256, password=file.password, say=say)
 
 
-def _read(entry: DatasetEntry, source: Source, splits: Sequence[str]) -> Indexed:
+def _read(entry: DatasetEntry, inputs: LayoutInputs) -> Indexed:
     """Read splits of the layout, and draw the held-out samples."""
     draw = entry.held_out
-    asked = list(dict.fromkeys(draw.of if draw and s == HELD_OUT else s for s in splits))
-    indexed = reader(entry.layout)(
-        LayoutInputs(
-            dataset=entry.name,
-            root=source.root,
-            files=source.files,
-            splits=asked,
-            options=check_options(entry.layout, entry.options),
-            class_names=entry.display_names,
-            class_ids=entry.ids,
-            reference_ids=source.reference_ids,
-        )
-    )
-    found: dict[str, Any] = dict(indexed.splits)
-    if draw and draw.of in found:
-        whole = found[draw.of]
+    asked = list(dict.fromkeys(draw.of if draw and s == HELD_OUT else s for s in inputs.splits))
+    indexed = reader(entry.layout)(replace(inputs, splits=asked))
+    by_name: dict[str, Any] = dict(indexed.splits)
+    if draw and draw.of in by_name:
+        whole = by_name[draw.of]
         names = [item[0] for item in indexed.class_names or entry.prompt_names]
         _check_count(entry, draw.of, whole, names, drawn=draw.count)
         chosen = draw_indices(len(whole.labels), draw.count, draw.seed)
-        found[draw.of] = _take(whole, np.setdiff1d(np.arange(len(whole.labels)), chosen))
-        found[HELD_OUT] = _take(whole, chosen)
-    ordered = {name: found[name] for name in entry.splits if name in found}
+        by_name[draw.of] = _take(whole, np.setdiff1d(np.arange(len(whole.labels)), chosen))
+        by_name[HELD_OUT] = _take(whole, chosen)
+    ordered = {name: by_name[name] for name in entry.splits if name in by_name}
     return Indexed(ordered, indexed.class_names, indexed.label_map)
 
 
@@ -209,24 +189,27 @@ def _take(split: S, rows: NDArray[np.integer]) -> S:
             return {key: take(column) for key, column in value.items()}
         return [value[row] for row in rows]
 
-    fields = inspect.signature(type(split)).parameters
-    return type(split)(**{name: take(getattr(split, name)) for name in fields})
+    return type(split)(**{item.name: take(getattr(split, item.name)) for item in fields(split)})
 
 
-def _about(entry: DatasetEntry, indexed: Indexed, source: Source) -> dict[str, Any]:
+def _classes(entry: DatasetEntry, indexed: Indexed, inputs: LayoutInputs) -> dict[str, Any]:
     """Return class names and label map of the dataset, as they stand in its manifest."""
     names = [list(names) for names in indexed.class_names or entry.prompt_names]
     if len(names) != entry.class_count:
         raise WiseftError(
             f"dataset {entry.name}: expected {entry.class_count} classes, found {len(names)} in "
-            f"{source.root}."
+            f"{inputs.root}."
         )
     members = None
     if entry.label_map and entry.label_map.by == "class-ids":
-        members = _by_ids(entry, source.reference_ids)
+        members = _by_ids(entry, inputs.reference_ids)
     elif entry.label_map:
-        members = [list(map(int, found)) for found in indexed.label_map or []]
-        check_label_map(entry.name, members, len(names))
+        members = [list(map(int, labels)) for labels in indexed.label_map or []]
+        if len(members) != len(names):
+            raise WiseftError(
+                f"dataset {entry.name}: its mapping files cover {len(members)} classes, expected "
+                f"{len(names)}."
+            )
     return {
         "class_names": [item[0] for item in names],
         "prompt_names": names,
@@ -253,48 +236,36 @@ def _optional(entry: DatasetEntry, members: list[list[int]] | None) -> dict[str,
     return {"class_ids": entry.ids, "label_map": mapping, "border": entry.border}
 
 
-def _columns(split: FolderSplit) -> dict[str, Any]:
-    sample_ids = list(split.sample_ids if split.sample_ids is not None else split.paths)
-    columns: dict[str, Any] = {
-        "sample_id": sample_ids,
-        "base_id": list(split.base_ids if split.base_ids is not None else sample_ids),
-        "label": split.labels,
-        "path": list(split.paths),
-        "bytes": split.bytes,
-        **{f"{GROUP_PREFIX}{key}": list(values) for key, values in split.groups.items()},
-    }
-    if split.other_labels is not None:
-        columns[OTHER_LABELS] = [list(map(int, labels)) for labels in split.other_labels]
-    return columns
-
-
 def _write_arrays(
-    entry: DatasetEntry, indexed: Indexed, manifest: Path, ids: Mapping[str, str]
+    entry: DatasetEntry,
+    indexed: Indexed,
+    classes: Mapping[str, Any],
+    manifest: Path,
+    ids: Mapping[str, str],
 ) -> Path:
     """Write a dataset whose layout gives arrays: all its splits, which are small."""
-    about = _about(entry, indexed, Source(manifest.parent, {}))
     splits = {n: s for n, s in indexed.splits.items() if isinstance(s, PreparedSplit)}
     return write_prepared(
         manifest.parent,
         entry.name,
         splits,
-        about["class_names"],
-        prompt_names=about["prompt_names"],
+        classes["class_names"],
+        prompt_names=classes["prompt_names"],
         sources=[{"file": name, "sha256": digest} for name, digest in ids.items()],
         expected={name: entry.splits[name] for name in splits},
-        optional=_optional(entry, about["label_map"]),
+        optional=_optional(entry, classes["label_map"]),
     )
 
 
-def _recipe(entry: DatasetEntry, source: Source, ids: Mapping[str, str]) -> dict[str, Any]:
+def _recipe(entry: DatasetEntry, inputs: LayoutInputs, ids: Mapping[str, str]) -> dict[str, Any]:
     """Return what an index depends on; a split depends on its own files only."""
     keys = {"layout", "options", "class_names", "classes", "class_ids", "held_out", "label_map"}
     return {
         "stage_version": VERSION["data"],
         "dataset": entry.name,
         "entry": entry.model_dump(mode="json", include=keys),
-        "root": str(source.root.resolve()),
-        "reference_ids": sha256_json(list(source.reference_ids or [])),
+        "root": str(inputs.root.resolve()),
+        "reference_ids": sha256_json(list(inputs.reference_ids or [])),
         "files": {
             split: {f.file: ids.get(f.file) for f in entry.files_of(split)}
             for split in entry.splits
@@ -309,28 +280,26 @@ class _Records:
         self._folder, self._recipe = folder, recipe
 
     def read(self, split: str) -> dict[str, Any] | None:
-        """Return what the manifest says of a split, if it was indexed from the same files."""
+        """Return the record of a split, if it was indexed from the same files: `files`, what the
+        manifest says of it, and `about`, class names and label map."""
         path, index = self._folder / split / "index.json", self._folder / split / "index.parquet"
         if not path.is_file() or not index.is_file():
             return None
-        record = read_json(path, "record of an index")
-        if record.get("recipe") != sha256_json(self._of(split)):
+        record: dict[str, Any] = read_json(path, "record of an index")
+        if record.get("recipe") != self._hash(split):
             return None
-        files: dict[str, Any] = record["files"]
-        return files if sha256_file(index) == files["sha256"]["index"] else None
+        return record if sha256_file(index) == record["files"]["sha256"]["index"] else None
 
-    def about(self, split: str) -> dict[str, Any]:
-        """Return class names and label map, as they were when the split was indexed."""
-        about: dict[str, Any] = read_json(self._folder / split / "index.json")["about"]
-        return about
-
-    def write(self, split: str, files: Mapping[str, Any], about: Mapping[str, Any]) -> None:
-        """Record a split that was indexed."""
-        record = {"recipe": sha256_json(self._of(split)), "files": files, "about": about}
+    def write(
+        self, split: str, files: Mapping[str, Any], classes: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """Record a split that was indexed; return the record."""
+        record = {"recipe": self._hash(split), "files": files, "about": classes}
         write_json(self._folder / split / "index.json", record)
+        return record
 
-    def _of(self, split: str) -> dict[str, Any]:
-        return {**self._recipe, "files": self._recipe["files"][split]}
+    def _hash(self, split: str) -> str:
+        return sha256_json({**self._recipe, "files": self._recipe["files"][split]})
 
 
 def index_folder(
@@ -356,35 +325,20 @@ def index_folder(
     indexed = reader("image-folder")(
         LayoutInputs(dataset, folder, {}, splits, check_options("image-folder", {}))
     )
-    found = indexed.class_names or []
-    if class_names is not None and len(class_names) != len(found):
-        raise WiseftError(
-            f"{folder}: expected {len(class_names)} class folders, found {len(found)}."
-        )
-    names = [list(item) for item in class_names or found]
-    display = [item[0] for item in names]
-    files = {}
-    for name, split in indexed.splits.items():
-        assert isinstance(split, FolderSplit)
-        check_folder_split(dataset, name, split, display)
-        files[name] = {
-            "n": len(split.labels),
-            "images": None,
-            **write_index(manifest.parent, name, _columns(split)),
-        }
+    folders = indexed.class_names or []
+    names = class_names or folders
+    if len(names) != len(folders):
+        raise WiseftError(f"{folder}: expected {len(names)} class folders, found {len(folders)}.")
     return write_manifest(
         manifest,
         dataset=dataset,
         layout="image-folder",
-        class_names=display,
+        class_names=[item[0] for item in names],
         prompt_names=names,
-        image_size=None,
-        splits=files,
+        splits={
+            name: _write_checked(manifest.parent, dataset, name, split, len(names))
+            for name, split in indexed.splits.items()
+        },
         sources=[],
         root=str(folder.resolve()),
     )
-
-
-def class_ids_of(manifest: Path | None) -> Sequence[str] | None:
-    """Return the class ids in a manifest, if there is one."""
-    return open_manifest(manifest).class_ids if manifest else None

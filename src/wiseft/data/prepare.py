@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from wiseft.data.fetching.sources import read_fetched
 from wiseft.data.index_files import prepare_files
-from wiseft.data.prepared.manifest import open_manifest
+from wiseft.data.prepared.manifest import NAME, open_manifest
 from wiseft.data.prepared.store import write_prepared
 from wiseft.data.preview import prepare_preview
 from wiseft.errors import WiseftError
@@ -37,6 +37,8 @@ def prepare_dataset(
     Raises:
         WiseftError: as `write_prepared`, `prepare_files` and `prepare_preview`.
     """
+    if manifest.name != NAME:
+        raise WiseftError(f"a prepared dataset's manifest is called {NAME}, found {manifest.name}.")
     entry = catalogue.dataset(dataset)
     if entry.limit is not None:
         _check_names(dataset, "dataset", entry.depends, _by_name(depends))
@@ -56,16 +58,10 @@ def prepare_dataset(
             reference.ids if reference else None,
         )
     pins = {key: catalogue.package(key) for key in entry.packages}
-    keys = {pin.file: key for key, pin in pins.items()}
-    for path in packages:
-        if path.name not in keys:
-            raise WiseftError(
-                f"dataset {dataset} is made from {sorted(keys) or 'no package'}, found the file "
-                f"{path.name}."
-            )
-    return _build(
-        entry, manifest, {keys[path.name]: path for path in packages}, pins, _by_name(depends)
-    )
+    files = {path.name: path for path in packages}
+    _check_names(dataset, "package", [pin.file for pin in pins.values()], files)
+    inputs = {key: files[pin.file] for key, pin in pins.items()}
+    return _build(entry, manifest, inputs, pins, _by_name(depends))
 
 
 def _by_name(manifests: Sequence[Path]) -> dict[str, Path]:
@@ -76,27 +72,22 @@ def _build(
     entry: DatasetEntry,
     manifest: Path,
     packages: Mapping[str, Path],
-    package_entries: Mapping[str, PackageEntry],
+    pins: Mapping[str, PackageEntry],
     depends: Mapping[str, Path],
 ) -> Path:
     """Build a dataset of layout `arrays` and write its manifest last.
 
     Args:
-        packages: fetched files by the keys of config/packages.yaml; exactly those of the entry.
-        package_entries: the pins of those packages.
+        packages: fetched files of the entry's packages by the keys of config/packages.yaml.
+        pins: what config/packages.yaml says of them.
         depends: manifests of the prepared datasets that the entry depends on, by name.
 
     Raises:
         WiseftError: an input is missing or superfluous, a package has the wrong hash, or the images
             are not those that the entry promises.
     """
-    if manifest.name != "manifest.json":
-        raise WiseftError(
-            f"a prepared dataset's manifest is called manifest.json, found {manifest.name}."
-        )
-    _check_names(entry.name, "package", entry.packages, packages)
     _check_names(entry.name, "dataset", entry.depends, depends)
-    sources = [_package_source(key, package_entries[key], packages[key]) for key in entry.packages]
+    sources = [_package_source(key, pin, packages[key]) for key, pin in pins.items()]
     sources += [
         {"dataset": name, "manifest_sha256": open_manifest(depends[name]).sha256}
         for name in entry.depends
@@ -108,18 +99,11 @@ def _build(
         raise WiseftError(
             f"dataset {entry.name}: unknown builder '{entry.builder}'; there are: {known}."
         )
-    inputs = Inputs(
-        dataset=entry.name,
-        packages={key: packages[key] for key in entry.packages},
-        depends=depends,
-        splits=entry.splits,
-        options=entry.options,
-    )
-    splits = BUILDERS[entry.builder](inputs)
+    inputs = Inputs(entry.name, packages, depends, entry.splits, entry.options)
     return write_prepared(
         manifest.parent,
         entry.name,
-        splits,
+        BUILDERS[entry.builder](inputs),
         entry.display_names,
         prompt_names=entry.prompt_names,
         sources=[*sources, {"options": entry.options}],

@@ -9,16 +9,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from wiseft.config import DatasetEntry
 from wiseft.data.builders.common import draw_indices
 from wiseft.data.prepared.index import write_index
 from wiseft.data.prepared.manifest import Manifest, open_manifest, write_manifest
-from wiseft.data.prepared.store import open_arrays, read_index
+from wiseft.data.prepared.store import open_arrays, read_index, write_arrays
 from wiseft.errors import WiseftError
-from wiseft.io import atomic_path, sha256_file
 
 SEED = 0
 """Seed of the draw; the same samples for everybody."""
@@ -66,19 +62,7 @@ def _cut(base: Manifest, split: str, limit: int, folder: Path) -> dict[str, Any]
     n = base.splits[split].n
     rows = draw_indices(n, min(limit, n), SEED)
     index = read_index(base, split).iloc[rows]
-    files: dict[str, Any] = {
-        "n": len(rows),
-        "images": None,
-        **write_index(folder, split, {name: index[name].to_numpy() for name in index.columns}),
-    }
-    if base.layout == "arrays":
-        path = folder / split / "images.npy"
-        _save(path, open_arrays(base, base.splits[split])[rows])
-        files["images"] = f"{split}/images.npy"
-        files["sha256"]["images"] = sha256_file(path)
-    return files
-
-
-def _save(path: Path, images: NDArray[np.uint8]) -> None:
-    with atomic_path(path) as part, part.open("wb") as stream:
-        np.save(stream, np.ascontiguousarray(images), allow_pickle=False)
+    columns = {name: index[name].to_numpy() for name in index.columns}
+    if base.layout != "arrays":
+        return write_index(folder, split, columns)
+    return write_arrays(folder, split, open_arrays(base, base.splits[split])[rows], columns)

@@ -6,15 +6,20 @@ import re
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wiseft.config import Transform
 from wiseft.config.base import LIMIT_SUFFIX_PATTERN
-from wiseft.data.prepared.store import Manifest, open_manifest, open_split
+from wiseft.data.prepared.store import Manifest, Split, open_manifest, open_split
 from wiseft.errors import WiseftError
 from wiseft.io import atomic_path
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 FOLDER_SIZE = 64
 """Side in pixels at which images of folders are shown."""
@@ -57,20 +62,24 @@ def draw_samples(
         WiseftError: unknown format, a class without images, or no or several classes called `of`.
     """
     opened = [open_manifest(path) for path in manifests]
+    splits = [
+        open_split(manifest.path, split, Transform(size=manifest.image_size or FOLDER_SIZE))
+        for manifest in opened
+    ]
     names = [manifest.dataset for manifest in opened]
     if of is not None:
         labels = _labels_called(of, opened)
         rows = [
-            _of_class(manifest, split, label, images, seed)
-            for manifest, label in zip(opened, labels, strict=True)
+            _images_of(content, label, images, seed)
+            for content, label in zip(splits, labels, strict=True)
         ]
         draw_panel(names, [[""] * len(row) for row in rows], rows, outputs, shared=True)
         return
     shared = all(manifest.class_names == opened[0].class_names for manifest in opened)
     rows, titles = [], []
-    for manifest in opened:
+    for manifest, content in zip(opened, splits, strict=True):
         columns = _columns(len(manifest.class_names))
-        rows.append(_one_per_class(manifest, split, columns, seed))
+        rows.append(_one_per_class(content, columns, seed))
         called = [manifest.class_names[label] for label in columns]
         titles.append(called if shared else [_short(name) for name in called])
     draw_panel(names, titles, rows, outputs, shared)
@@ -111,19 +120,23 @@ def _labels_called(of: str, manifests: Sequence[Manifest]) -> list[int]:
     return labels
 
 
-def _of_class(
-    manifest: Manifest, split: str, label: int, images: int, seed: int
-) -> NDArray[np.uint8]:
-    opened = open_split(manifest.path, split, _as_shown(manifest))
-    members = np.flatnonzero(opened.labels == label)
+def _members(split: Split, label: int) -> NDArray[np.intp]:
+    """Return the places of a class's images, at least one."""
+    members = np.flatnonzero(split.labels == label)
     if not len(members):
-        raise WiseftError(f"{opened.dataset}, split {split}: no image of class {label} to show.")
-    chosen = np.random.default_rng(seed).permutation(members)[:images]
-    return opened.read(chosen.tolist())
+        raise WiseftError(
+            f"{split.dataset}, split {split.name}: no image of class {label} to show."
+        )
+    return members
 
 
-def _as_shown(manifest: Manifest) -> Transform:
-    return Transform(size=manifest.image_size or FOLDER_SIZE)
+def _images_of(split: Split, label: int, images: int, seed: int) -> NDArray[np.uint8]:
+    return split.read(np.random.default_rng(seed).permutation(_members(split, label))[:images])
+
+
+def _one_per_class(split: Split, columns: Sequence[int], seed: int) -> NDArray[np.uint8]:
+    rng = np.random.default_rng(seed)
+    return split.read([int(rng.choice(_members(split, label))) for label in columns])
 
 
 def _columns(classes: int) -> list[int]:
@@ -131,22 +144,6 @@ def _columns(classes: int) -> list[int]:
     if classes <= COLUMNS:
         return list(range(classes))
     return np.linspace(0, classes - 1, COLUMNS).round().astype(int).tolist()
-
-
-def _one_per_class(
-    manifest: Manifest, split: str, columns: Sequence[int], seed: int
-) -> NDArray[np.uint8]:
-    opened = open_split(manifest.path, split, _as_shown(manifest))
-    rng = np.random.default_rng(seed)
-    chosen = []
-    for label in columns:
-        members = np.flatnonzero(opened.labels == label)
-        if not len(members):
-            raise WiseftError(
-                f"{opened.dataset}, split {split}: no image of class {label} to show."
-            )
-        chosen.append(int(rng.choice(members)))
-    return opened.read(chosen)
 
 
 def draw_panel(
@@ -176,35 +173,15 @@ def draw_panel(
     mpl.use("Agg")
     from matplotlib import pyplot as plt
 
-    columns = max(map(len, titles))
     lines = max((title.count("\n") + 1 for row in titles for title in row), default=1)
     gap = GAP if shared else CAPTION_GAP + LINE * (lines - 1)
-    width, height = LABEL + CELL * columns, (CELL + gap - GAP) * len(rows) + 0.25
     small = {"fontsize": 4.5} if max(map(len, titles[0])) > 8 else {}
-    with plt.style.context(_style()):
-        figure, axes = plt.subplots(
-            len(rows),
-            columns,
-            figsize=(width, height),
-            squeeze=False,
-            layout="none",
-            gridspec_kw={
-                "left": LABEL / width,
-                "right": 1 - GAP / width,
-                "top": 1 - 0.25 / height,
-                "bottom": gap / height,
-                "wspace": GAP / CELL,
-                "hspace": gap / CELL,
-            },
-        )
+    with plt.style.context(str(resources.files("wiseft") / "style" / "paper.mplstyle")):
+        figure, axes = _grid(len(rows), max(map(len, titles)), gap)
         for row, (label, images) in enumerate(zip(labels, rows, strict=True)):
             for column, image in enumerate(images):
                 ax = axes[row, column]
-                ax.imshow(image, interpolation="nearest")
-                ax.set(xticks=[], yticks=[])
-                ax.grid(visible=False)
-                for spine in ax.spines.values():
-                    spine.set(visible=True, linewidth=0.4, color="0.6")
+                _show(ax, image)
                 if not shared:
                     ax.set_xlabel(titles[row][column], fontsize=3, labelpad=1)
                 elif row == 0:
@@ -220,10 +197,39 @@ def draw_panel(
         plt.close(figure)
 
 
+def _grid(rows: int, columns: int, gap: float) -> tuple[Figure, NDArray[Any]]:
+    """Return a figure and its axes (rows, columns), with room for the labels of the rows.
+
+    Args:
+        gap: between two rows in inches.
+    """
+    from matplotlib import pyplot as plt
+
+    width, height = LABEL + CELL * columns, (CELL + gap - GAP) * rows + 0.25
+    return plt.subplots(
+        rows,
+        columns,
+        figsize=(width, height),
+        squeeze=False,
+        layout="none",
+        gridspec_kw={
+            "left": LABEL / width,
+            "right": 1 - GAP / width,
+            "top": 1 - 0.25 / height,
+            "bottom": gap / height,
+            "wspace": GAP / CELL,
+            "hspace": gap / CELL,
+        },
+    )
+
+
+def _show(ax: Axes, image: NDArray[np.uint8]) -> None:
+    ax.imshow(image, interpolation="nearest")
+    ax.set(xticks=[], yticks=[])
+    ax.grid(visible=False)
+    for spine in ax.spines.values():
+        spine.set(visible=True, linewidth=0.4, color="0.6")
+
+
 def _short(name: str) -> str:
     return name if len(name) <= 18 else f"{name[:17]}…"
-
-
-def _style() -> list[str]:
-    style = resources.files("wiseft") / "style" / "paper.mplstyle"
-    return [str(style)] if style.is_file() else []

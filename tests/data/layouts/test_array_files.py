@@ -81,9 +81,9 @@ def test_npy_is_memory_mapped(tmp_path):
 def test_order_of_the_classes_in_the_file_must_be_the_entrys(tmp_path):
     cifar10_2(tmp_path)
     swapped = [*CIFAR10[:3], CIFAR10[4], CIFAR10[3], *CIFAR10[5:]]
-    with pytest.raises(WiseftError, match=r"label 3 is cat in cifar102_test.npz.*but deer in the"):
+    with pytest.raises(WiseftError, match=r"expected 'deer' as class 3 .*found 'cat'"):
         read("cifar10.2", tmp_path, class_names=swapped)
-    with pytest.raises(WiseftError, match=r"label 9 is truck .*but None in the entry \(9\)"):
+    with pytest.raises(WiseftError, match=r"expected 9 classes .*, found 10"):
         read("cifar10.2", tmp_path, class_names=CIFAR10[:9])
 
 
@@ -192,5 +192,7 @@ def test_labels_of_another_form_are_refused(tmp_path, labels, message):
 
 
 def test_split_without_a_file_is_refused(tmp_path):
-    with pytest.raises(WiseftError, match="names no file of split test; it has train"):
+    with pytest.raises(
+        WiseftError, match="has a split test, but `images` in its options only train"
+    ):
         read("cifar10.1", tmp_path, images={"train": "a.npy"})

@@ -197,7 +197,9 @@ def test_nothing_there_names_the_files_and_the_places(tmp_path):
 
 
 def test_split_without_files_is_refused(tmp_path):
-    with pytest.raises(WiseftError, match="no files of split validation"):
+    with pytest.raises(
+        WiseftError, match="split validation, but `files` in its options only train, test"
+    ):
         read("cifar10", tmp_path, splits=["validation"])
 
 

@@ -174,5 +174,7 @@ def test_class_names_must_differ(tmp_path):
 
 def test_split_without_annotations_is_refused(tmp_path):
     cars(tmp_path)
-    with pytest.raises(WiseftError, match="has no split validation; it has train, test"):
+    with pytest.raises(
+        WiseftError, match="split validation, but `annotations` in its options only"
+    ):
         read(tmp_path, splits=["validation"])

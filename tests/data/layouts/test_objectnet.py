@@ -110,7 +110,7 @@ def test_a_missing_class_folder_is_named(written):
 def test_an_empty_class_folder_is_named(written):
     for file in (written.root / "objectnet-1.0/images/bench").iterdir():
         file.unlink()
-    assert "images/bench, found none" in refused(written)
+    assert "images/bench holds no images" in refused(written)
 
 
 def test_an_unknown_folder_is_named(written):

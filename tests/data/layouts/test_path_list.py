@@ -163,7 +163,7 @@ def test_missing_lists_images_and_classes_are_named(tmp_path):
     with pytest.raises(WiseftError, match=r"classes\.txt: .* found apple_pie twice"):
         read("food101", tmp_path)
     (meta / "test.txt").unlink()
-    with pytest.raises(WiseftError, match=r"needs the list .*meta/test\.txt, which is not there"):
+    with pytest.raises(WiseftError, match=r"needs meta/test\.txt or test\.txt, which is not in"):
         read("food101", tmp_path)
     with pytest.raises(WiseftError, match="has a split val, but `lists` in its options only"):
         read("food101", tmp_path, ["val"])

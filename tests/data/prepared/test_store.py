@@ -165,10 +165,10 @@ def test_a_failed_write_leaves_no_manifest(manifest, monkeypatch):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"labels": np.full(7, 3)}, "labels must lie in 0..2"),
-        ({"sample_ids": ["x"] * 7}, "sample ids must be unique"),
-        ({"base_ids": ["x"]}, "one length"),
-        ({"images": np.zeros((7, 4, 5, 3), np.uint8)}, "must be square"),
+        ({"labels": np.full(7, 3)}, r"sample x/0 has label 3, expected 0\.\.2"),
+        ({"sample_ids": ["x"] * 7}, "sample x occurs twice"),
+        ({"base_ids": ["x"]}, "expected one of base_id for each of 7 labels, found 1"),
+        ({"images": np.zeros((7, 4, 5, 3), np.uint8)}, "and square"),
         ({"images": np.zeros((7, 4, 4, 3), np.float32)}, "must be uint8"),
     ],
 )

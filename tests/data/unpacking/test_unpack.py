@@ -73,18 +73,6 @@ def test_an_archive_in_the_oldest_tar_format_is_read(tmp_path):
     assert content(tmp_path / "out") == {"a.txt": b"hello"}
 
 
-@pytest.mark.parametrize("suffix", [".tar.gz", ".zip"])
-def test_leading_folders_are_dropped(tmp_path, suffix):
-    archive = archive_of(tmp_path / f"set{suffix}", FILES)
-    unpack(archive, tmp_path / "out", strip=1, say=said)
-    assert content(tmp_path / "out") == {name[4:]: data for name, data in FILES.items()}
-
-
-def test_a_file_above_the_folders_to_drop_is_refused(tmp_path):
-    archive = archive_of(tmp_path / "a.tar", {"README": b"x", **FILES})
-    assert_refused(archive, "'README' lies in fewer folders than the 1 to be dropped", strip=1)
-
-
 def test_long_and_foreign_names_are_kept(tmp_path):
     names = {
         "d" * 90 + "/" + "e" * 90 + "/" + "f" * 90: b"1",
@@ -258,13 +246,6 @@ def test_a_file_that_is_also_a_folder_is_refused(tmp_path, order):
 # ---------------------------------------------------------------------------- bombs and lies
 
 
-def test_more_than_max_bytes_is_refused(tmp_path):
-    archive = archive_of(tmp_path / "a.zip", FILES)
-    total = sum(map(len, FILES.values()))
-    assert_refused(archive, f"at most {total - 1} bytes, found at least", max_bytes=total - 1)
-    assert unpack(archive, tmp_path / "out" / "whole", max_bytes=total, say=said) == 3
-
-
 def test_a_tar_bomb_is_refused_at_the_header_that_declares_it(tmp_path):
     """A header of 2 GiB and a body that never comes: nothing of it may be needed."""
     info = tarfile.TarInfo("zeros")
@@ -301,10 +282,13 @@ def test_the_ratio_is_of_the_whole_archive_and_only_over_a_gibibyte(tmp_path, mo
         unpack(only, tmp_path / "never", say=said)
 
 
-def test_a_linked_file_counts_again(tmp_path):
+def test_a_linked_file_counts_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(plan, "GRACE", 10_999)
+    monkeypatch.setattr(plan, "RATIO", 1)
     links = [(special(f"l{i}", tarfile.LNKTYPE, "a"), b"") for i in range(10)]
     archive = tar_of(tmp_path / "a.tar", [("a", bytes(1000)), *links])
-    assert_refused(archive, "at most 10999 bytes, found at least 11000", max_bytes=10_999)
+    assert archive.stat().st_size < 11_000
+    assert_refused(archive, "is taken for an archive bomb")
 
 
 @pytest.mark.parametrize("declared", [5, 10**6 + 5])
@@ -411,8 +395,6 @@ def test_a_target_of_another_archive_is_not_touched(tmp_path):
     other = archive_of(tmp_path / "b.tar", FILES)
     with pytest.raises(WiseftError, match=r"expected archive b\.tar, found a\.tar"):
         unpack(other, tmp_path / "out", say=said)
-    with pytest.raises(WiseftError, match="expected strip 1, found 0"):
-        unpack(tmp_path / "a.tar", tmp_path / "out", strip=1, say=said)
     assert content(tmp_path / "out") == FILES
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ INK_HEIGHT = 20
 
 Images = NDArray[np.uint8]
 Floats = NDArray[np.float32]
+V = TypeVar("V")
 
 
 @dataclass(frozen=True)
@@ -42,29 +43,24 @@ class Inputs:
 
     def package(self, key: str) -> Path:
         """Return a fetched package. Raises WiseftError if it was not given."""
-        if key not in self.packages:
-            raise WiseftError(
-                f"dataset {self.dataset} is built from the package {key}: name its file."
-            )
-        return self.packages[key]
+        return self._given(self.packages, key, f"is built from the package {key}: name its file")
 
     def depend(self, name: str) -> Path:
         """Return a manifest. Raises WiseftError if it was not given."""
-        if name not in self.depends:
-            raise WiseftError(f"dataset {self.dataset} is rendered from {name}: name its manifest.")
-        return self.depends[name]
+        return self._given(self.depends, name, f"is rendered from {name}: name its manifest")
 
     def option(self, name: str) -> Any:
         """Return an option. Raises WiseftError if the entry does not have it."""
-        if name not in self.options:
-            raise WiseftError(f"dataset {self.dataset}: its entry needs the option '{name}'.")
-        return self.options[name]
+        return self._given(self.options, name, f"needs the option '{name}' in its entry")
 
     def count(self, split: str) -> int:
         """Return the expected size of a split. Raises WiseftError if the entry does not have it."""
-        if split not in self.splits:
-            raise WiseftError(f"dataset {self.dataset}: its entry needs the split '{split}'.")
-        return self.splits[split]
+        return self._given(self.splits, split, f"needs the split '{split}' in its entry")
+
+    def _given(self, values: Mapping[str, V], key: str, need: str) -> V:
+        if key not in values:
+            raise WiseftError(f"dataset {self.dataset} {need}.")
+        return values[key]
 
 
 def sample_ids(prefix: str, indices: NDArray[np.integer], width: int = 5) -> list[str]:

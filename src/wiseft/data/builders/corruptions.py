@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from itertools import product
-from typing import Any
+from typing import Annotated
 
 import numpy as np
+from pydantic import AfterValidator, Field
 
 from wiseft.config import Transform
+from wiseft.config.base import Entry, distinct
+from wiseft.config.loading import validate
 from wiseft.data.builders.common import Images, Inputs, draw_indices
 from wiseft.data.corruptions import (
     BENCHMARK,
@@ -23,21 +25,48 @@ from wiseft.data.prepared.store import Split, open_split
 from wiseft.errors import WiseftError
 
 SPLIT = "test"
-REQUIRED = ("base", "split", "samples", "seed")
-OPTIONS = (*REQUIRED, "corruptions", "severities", "size")
 
 Cell = tuple[str, int]
 """A corruption and a severity."""
 
 
+def _known(names: list[str]) -> list[str]:
+    for name in names:
+        if name not in CORRUPTIONS:
+            raise ValueError(f"{name} is no corruption; there are {', '.join(CORRUPTIONS)}")
+    return distinct(names)
+
+
+class Options(Entry):
+    """Options of the entry.
+
+    Attributes:
+        base: the dataset whose images are corrupted.
+        split: the split of it.
+        samples: how many images are drawn, once for every cell.
+        seed: of the draw and of all that is random in a corruption.
+        corruptions: by name.
+        severities: 1 to 5.
+        size: side of the images in pixels; None: as stored, where the base is no image folder.
+    """
+
+    base: str
+    split: str
+    samples: int = Field(strict=True, ge=1)
+    seed: int = Field(strict=True, ge=0)
+    corruptions: Annotated[list[str], AfterValidator(_known)] = Field(list(BENCHMARK), min_length=1)
+    severities: Annotated[
+        list[Annotated[int, Field(strict=True, ge=SEVERITIES[0], le=SEVERITIES[-1])]],
+        AfterValidator(distinct),
+    ] = Field(list(SEVERITIES), min_length=1)
+    size: int | None = Field(None, strict=True, ge=SMALLEST)
+
+
 def build(inputs: Inputs) -> dict[str, PreparedSplit]:
     """Corrupt the same images by every corruption at every severity, into the split ``test``.
 
-    Options of the entry: ``base`` and ``split`` name the images; ``samples`` of them are drawn once
-    by ``seed`` and used for every cell; ``corruptions`` (default: the 15 of the benchmark) and
-    ``severities`` (default: 1 to 5) span the cells; ``size`` is the side in pixels (null: as
-    stored; needed where the base is an image folder). An image's corruption depends on the seed,
-    its sample id, the corruption and the severity only, never on which others are made.
+    An image's corruption depends on the seed, its sample id, the corruption and the severity only,
+    never on which others are made.
 
     Sample ids are ``<dataset>/<corruption>/<severity>/<base sample id>``; base ids are those of the
     base, so that an interval takes all renditions of one image together; ``group_corruption`` and
@@ -48,29 +77,27 @@ def build(inputs: Inputs) -> dict[str, PreparedSplit]:
         WiseftError: an option is missing, unknown or out of range, the entry's number of images is
             not samples x corruptions x severities, or they do not fit into memory.
     """
-    cells = _cells(inputs)
-    samples, seed = _count(inputs, "samples", 1), _count(inputs, "seed", 0)
+    options = validate(Options, dict(inputs.options), f"options of dataset {inputs.dataset}")
+    cells = list(product(options.corruptions, options.severities))
     expected = inputs.count(SPLIT)
-    if expected != samples * len(cells):
+    if expected != options.samples * len(cells):
         raise WiseftError(
-            f"dataset {inputs.dataset}: {samples} samples x {len(cells)} pairs of corruption and "
-            f"severity are {samples * len(cells)} images, found {expected} in its entry under "
-            f"splits: {SPLIT}."
+            f"dataset {inputs.dataset}: {options.samples} samples x {len(cells)} pairs of "
+            f"corruption and severity are {options.samples * len(cells)} images, found {expected} "
+            f"in its entry under splits: {SPLIT}."
         )
-    sized = inputs.options.get("size") is not None
-    transform = Transform(size=_count(inputs, "size", SMALLEST)) if sized else None
-    name = str(inputs.option("base"))
-    base = open_split(inputs.depend(name), str(inputs.option("split")), transform)
+    transform = None if options.size is None else Transform(size=options.size)
+    base = open_split(inputs.depend(options.base), options.split, transform)
     if base.other_labels is not None:
         raise WiseftError(
-            f"dataset {inputs.dataset}: images of {name} may have several right labels, which a "
-            "corrupted set cannot carry. Take another base."
+            f"dataset {inputs.dataset}: images of {options.base} may have several right labels, "
+            "which a corrupted set cannot carry. Take another base."
         )
-    chosen = draw_indices(len(base), samples, seed)
+    chosen = draw_indices(len(base), options.samples, options.seed)
     keys = [(*cell, index) for cell in cells for index in chosen]
     return {
         SPLIT: PreparedSplit(
-            images=_corrupt_all(inputs.dataset, base, chosen, cells, seed),
+            images=_corrupt_all(inputs.dataset, base, chosen, cells, options.seed),
             labels=np.tile(base.labels[chosen], len(cells)),
             sample_ids=[
                 f"{inputs.dataset}/{corruption}/{severity}/{base.sample_ids[index]}"
@@ -104,46 +131,3 @@ def _corrupt_all(
             rng = generator(seed, sample_id, name, severity)
             images[row, column] = corrupt(image, name, severity, rng)
     return images.reshape(-1, *shape[2:])
-
-
-def _cells(inputs: Inputs) -> list[Cell]:
-    unknown = sorted(set(inputs.options) - set(OPTIONS))
-    if unknown:
-        raise WiseftError(
-            f"dataset {inputs.dataset}: unknown option '{unknown[0]}'; the builder corruptions "
-            f"takes {', '.join(OPTIONS)}."
-        )
-    for name in REQUIRED:
-        inputs.option(name)
-    names = _choice(inputs, "corruptions", BENCHMARK, CORRUPTIONS)
-    return list(product(names, _choice(inputs, "severities", SEVERITIES, SEVERITIES)))
-
-
-def _choice(inputs: Inputs, key: str, default: Sequence[Any], known: Sequence[Any]) -> list[Any]:
-    """Return a list option whose items are distinct and all known."""
-    values = inputs.options.get(key)
-    values = list(default) if values is None else values
-    if not isinstance(values, list) or not values:
-        raise WiseftError(
-            f"dataset {inputs.dataset}: its option '{key}' is a list of at least one of "
-            f"{', '.join(map(str, known))}; found {values!r}."
-        )
-    for value in values:
-        if value not in known or isinstance(value, bool | float):
-            raise WiseftError(
-                f"dataset {inputs.dataset}: its option '{key}' has {value!r}; there are "
-                f"{', '.join(map(str, known))}."
-            )
-        if values.count(value) > 1:
-            raise WiseftError(f"dataset {inputs.dataset}: its option '{key}' has {value!r} twice.")
-    return values
-
-
-def _count(inputs: Inputs, key: str, least: int) -> int:
-    value = inputs.option(key)
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise WiseftError(
-            f"dataset {inputs.dataset}: its option '{key}' is a whole number from {least} on, "
-            f"found {value!r}."
-        )
-    return value

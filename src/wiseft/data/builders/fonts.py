@@ -35,8 +35,7 @@ def build(inputs: Inputs) -> dict[str, PreparedSplit]:
     """Draw every digit equally often in every family, black on white, by the option ``draw_seed``.
 
     The faces of a family take turns; height and position are drawn. Renderings of one digit in one
-    face share their base
-    id: they are one glyph, so an interval must not count them as independent.
+    face share their base id: they are one glyph, so an interval must not count them as independent.
     """
     families = [_faces(inputs, key) for key in inputs.packages]
     if not families:

@@ -21,6 +21,7 @@ from wiseft.data.builders.common import (
     grey_to_rgb,
     to_uint8,
 )
+from wiseft.data.corruptions.filters import LUMA
 from wiseft.data.prepared.split import PreparedSplit
 from wiseft.data.prepared.store import Split, open_split
 from wiseft.errors import WiseftError
@@ -29,9 +30,6 @@ Render = Callable[[Images, np.random.Generator], tuple[Images, dict[str, list[st
 
 MINIMAL_CONTRAST = 80.0
 """Least distance in luminance (0..255) between ink and paper of ``colour``."""
-
-LUMA = np.array([0.299, 0.587, 0.114], np.float32)
-"""ITU-R BT.601 weights of red, green and blue."""
 
 LARGEST_ANGLE = 45.0
 NOISE = 90.0

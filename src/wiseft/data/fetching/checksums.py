@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from wiseft.errors import WiseftError
 from wiseft.io import require_file
-from wiseft.progress import Meter, print_line
+from wiseft.progress import Meter, Say, print_line
 
 CHUNK = 1 << 20
 """Most bytes of one read."""
@@ -39,7 +38,7 @@ class Checksums:
         return {name: value for name, value in known.items() if value}
 
 
-def verify_file(path: Path, expected: Checksums, say: Callable[[str], None] = print_line) -> str:
+def verify_file(path: Path, expected: Checksums, say: Say = print_line) -> str:
     """Compare a file with what is known of it, in one read.
 
     Args:
@@ -58,7 +57,7 @@ def verify_file(path: Path, expected: Checksums, say: Callable[[str], None] = pr
     return sha256
 
 
-def already_there(path: Path, expected: Checksums, say: Callable[[str], None] = print_line) -> bool:
+def already_there(path: Path, expected: Checksums, say: Say = print_line) -> bool:
     """Tell whether a file is there and right.
 
     Raises:
@@ -79,9 +78,7 @@ def already_there(path: Path, expected: Checksums, say: Callable[[str], None] = 
     return True
 
 
-def compare_file(
-    path: Path, expected: Checksums, say: Callable[[str], None]
-) -> tuple[str, str | None]:
+def compare_file(path: Path, expected: Checksums, say: Say) -> tuple[str, str | None]:
     """Return a file's SHA-256 and, if it is another file, what was expected and found."""
     size = path.stat().st_size
     if expected.size is not None and size != expected.size:
@@ -101,6 +98,6 @@ def compare_file(
             meter.add(len(data))
     sha256 = hashes["sha256"].hexdigest()
     for key, value in wanted.items():
-        if (found := hashes[key].hexdigest()) != value.lower():
-            return sha256, f"expected {key} {value}, found {found}"
+        if (actual := hashes[key].hexdigest()) != value.lower():
+            return sha256, f"expected {key} {value}, found {actual}"
     return sha256, None

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import socket
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import sleep
@@ -26,7 +26,7 @@ from wiseft.data.fetching.partial import Partial
 from wiseft.errors import WiseftError
 from wiseft.io import gigabytes, require_space
 from wiseft.locks import exclusive
-from wiseft.progress import Meter, print_line
+from wiseft.progress import Meter, Say, print_line
 
 LONGEST_RETRY_AFTER = 300.0
 """A server that asks for a longer wait than these seconds is given up."""
@@ -34,16 +34,14 @@ LONGEST_RETRY_AFTER = 300.0
 PROGRESS = 1 << 20
 """An attempt that brings this many new bytes does not count as a failed one."""
 
-PASSING = (408, 425, 429, *range(500, 600))
+TRANSIENT = (408, 425, 429, *range(500, 600))
 """Statuses that another attempt may mend; every other error is final."""
 
 REDIRECTS = Retry(total=None, connect=0, read=0, other=0, status=0, redirect=10)
 """What urllib3 does by itself within one attempt: it follows redirects."""
 
-Say = Callable[[str], None]
 
-
-class Failed(Exception):
+class Interrupted(Exception):
     """The transfer broke off; the next attempt may go on from there.
 
     Args:
@@ -98,7 +96,7 @@ def download(
             return ""
         part = Partial(path)
         retry = Retry(
-            retries, status_forcelist=PASSING, backoff_factor=back_off, backoff_jitter=back_off
+            retries, status_forcelist=TRANSIENT, backoff_factor=back_off, backoff_jitter=back_off
         )
         answers = []
         for url in urls:
@@ -108,9 +106,9 @@ def download(
                 say(f"{url} {answer}")
                 answers.append(f"  {url} {answer}")
                 continue
-            part.become(path)
+            part.rename_to(path)
             return url
-        raise WiseftError(_nobody_gave(path, expected, part, answers))
+        raise WiseftError(_all_failed(path, expected, part, answers))
 
 
 @dataclass(frozen=True)
@@ -159,13 +157,13 @@ class _Address:
             try:
                 self._transfer()
                 return
-            except Failed as failure:
+            except Interrupted as failure:
                 if self.part.size() >= furthest + PROGRESS:
                     retry = self.retry
                 furthest = max(furthest, self.part.size())
                 retry = self._wait(retry, failure)
 
-    def _wait(self, retry: Retry, failure: Failed) -> Retry:
+    def _wait(self, retry: Retry, failure: Interrupted) -> Retry:
         """Wait before the next attempt; return what is left after it."""
         try:
             left = retry.increment("GET", self.url, error=failure)
@@ -185,7 +183,7 @@ class _Address:
         """Ask once for what the part lacks and append it.
 
         Raises:
-            Failed: the connection was lost, the server is busy or the part had to be thrown away.
+            Interrupted: the connection was lost, the server is busy or the part was thrown away.
             Refused: this address does not give this file.
             WiseftError: the disk is full or cannot be written.
         """
@@ -215,7 +213,7 @@ class _Address:
                 self._append(response, total)
             except HTTPError as error:
                 lost = f"the connection was lost after {self.part.size()} bytes"
-                raise Failed(f"{lost} ({_cause(error)})") from error
+                raise Interrupted(f"{lost} ({_cause(error)})") from error
 
     def _accept(self, response: BaseHTTPResponse) -> int | None:
         """Set the part up for the body to come; return the size of the whole file, if known."""
@@ -236,10 +234,10 @@ class _Address:
         return total if total is not None else size
 
     def _require_file(self, response: BaseHTTPResponse) -> None:
-        """Raise Failed or Refused for every answer that is not a file."""
+        """Raise Interrupted or Refused for every answer that is not a file."""
         message = f"answered {response.status} {response.reason}"
         if self.retry.is_retry("GET", response.status):
-            raise Failed(message, self._retry_after(response))
+            raise Interrupted(message, self._retry_after(response))
         if response.status not in (200, 206):
             raise Refused(message)
         kind = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
@@ -255,25 +253,25 @@ class _Address:
     def _continues(self, response: BaseHTTPResponse) -> int | None:
         """Check that a partial answer continues the part; return the size of the whole."""
         sent = response.headers.get("Content-Range", "").strip()
-        found = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", sent)
-        total = int(found[2]) if found and found[2] != "*" else None
+        match = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", sent)
+        total = int(match[2]) if match and match[2] != "*" else None
         source, etag = self.part.source(), response.headers.get("ETag")
         changed = (
             source.get("url") == self.url and etag and source.get("etag") and etag != source["etag"]
         ) or (total and source.get("size") and total != source["size"])
-        if found and int(found[1]) == self.part.size() and not changed:
+        if match and int(match[1]) == self.part.size() and not changed:
             return total
         self.part.discard()
         if changed:
-            raise Failed("the file changed at the server, so it is fetched from the start")
-        raise Failed("the server sent another range than it was asked for")
+            raise Interrupted("the file changed at the server, so it is fetched from the start")
+        raise Interrupted("the server sent another range than it was asked for")
 
     def _nothing_left(self, response: BaseHTTPResponse) -> None:
-        """Raise Failed unless the server says that the part is the whole."""
+        """Raise Interrupted unless the server says that the part is the whole."""
         sent = response.headers.get("Content-Range", "").strip()
         if sent != f"bytes */{self.part.size()}":
             self.part.discard()
-            raise Failed("the file at the server is shorter than what is here")
+            raise Interrupted("the file at the server is shorter than what is here")
 
     def _append(self, response: BaseHTTPResponse, total: int | None) -> None:
         part, done = self.part, self.part.size()
@@ -293,7 +291,7 @@ class _Address:
                     file.flush()
                 meter.add(len(data))
         if total is not None and done < total:
-            raise Failed(f"the connection ended after {done} of {total} bytes")
+            raise Interrupted(f"the connection ended after {done} of {total} bytes")
 
 
 def _manager(url: str) -> PoolManager:
@@ -309,13 +307,13 @@ def _manager(url: str) -> PoolManager:
     )
 
 
-def _unreachable(error: MaxRetryError) -> Failed | Refused:
+def _unreachable(error: MaxRetryError) -> Interrupted | Refused:
     cause = _cause(error)
     if isinstance(cause, ssl.SSLCertVerificationError):
         return Refused(f"has no certificate that this machine trusts ({cause.verify_message})")
     if isinstance(cause, socket.gaierror) and cause.errno == socket.EAI_NONAME:
         return Refused("names a host that is not known here")
-    return Failed(f"could not be reached ({cause})")
+    return Interrupted(f"could not be reached ({cause})")
 
 
 def _cause(error: BaseException) -> BaseException:
@@ -345,7 +343,7 @@ def _is_address(url: str) -> bool:
     return parts.scheme in ("http", "https") and bool(parts.netloc)
 
 
-def _nobody_gave(path: Path, expected: Checksums, part: Partial, answers: Sequence[str]) -> str:
+def _all_failed(path: Path, expected: Checksums, part: Partial, answers: Sequence[str]) -> str:
     lines = [f"{path.name} could not be downloaded:", *answers]
     if kept := part.size():
         lines.append(f"{gigabytes(kept)} are kept, and the next run goes on from there.")

@@ -116,10 +116,10 @@ def read_mnist(path: Path) -> dict[str, NDArray[np.uint8]]:
 def verify_idx(files: dict[str, bytes], where: str) -> None:
     """Raise WiseftError unless every idx file is byte-identical to the official one."""
     for name, expected in SHA256.items():
-        found = hashlib.sha256(files[name]).hexdigest()
-        if found != expected:
+        actual = hashlib.sha256(files[name]).hexdigest()
+        if actual != expected:
             raise WiseftError(
-                f"{where}: {name} is not MNIST's: expected sha256 {expected}, found {found}. "
+                f"{where}: {name} is not MNIST's: expected sha256 {expected}, found {actual}. "
                 "Delete the file and fetch it again."
             )
 
@@ -127,12 +127,9 @@ def verify_idx(files: dict[str, bytes], where: str) -> None:
 def is_official_archive(path: Path) -> bool:
     """Tell whether ``path`` is an archive of the four official files, verified."""
     try:
-        if PICKLE in member_names(path):
-            return False
-        read_mnist(path)
+        return PICKLE not in member_names(path) and bool(read_mnist(path))
     except WiseftError:
         return False
-    return True
 
 
 def fetch_official(target: Path) -> str | None:

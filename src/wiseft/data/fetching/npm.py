@@ -8,14 +8,13 @@ import re
 import shlex
 import shutil
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
 
 from wiseft.data.fetching.checksums import Checksums, already_there, verify_file
 from wiseft.errors import WiseftError
 from wiseft.io import require_space
 from wiseft.locks import exclusive
-from wiseft.progress import print_line
+from wiseft.progress import Say, print_line
 
 PROJECT = re.compile(r"(@[a-z0-9][a-z0-9._~-]*/)?[a-z0-9][a-z0-9._~-]*")
 VERSION = re.compile(r"\d+\.\d+\.\d+(-[0-9A-Za-z.-]+)?")
@@ -29,7 +28,7 @@ def fetch_npm(
     version: str,
     path: Path,
     expected: Checksums,
-    say: Callable[[str], None] = print_line,
+    say: Say = print_line,
     *,
     timeout: float = TIMEOUT,
 ) -> str:
@@ -113,13 +112,13 @@ def _pack(project: str, version: str, folder: Path, path: Path, timeout: float) 
         raise _failure(project, version, path, f"npm took over {timeout:.0f} s") from None
     except OSError as error:
         raise _failure(project, version, path, f"npm does not start ({error.strerror})") from error
-    found = sorted(target.glob("*.tgz"))
-    if done.returncode != 0 or len(found) != 1:
+    archives = sorted(target.glob("*.tgz"))
+    if done.returncode != 0 or len(archives) != 1:
         raise _failure(project, version, path, f"npm failed ({_reason(done.stderr)})")
-    return found[0]
+    return archives[0]
 
 
-def _require_pinned(package: Path, expected: Checksums, say: Callable[[str], None]) -> None:
+def _require_pinned(package: Path, expected: Checksums, say: Say) -> None:
     try:
         verify_file(package, expected, say)
     except WiseftError as error:

@@ -27,10 +27,10 @@ class Partial:
     def source(self) -> dict[str, Any]:
         """Return url, etag, last_modified and size as the server gave them; empty if unknown."""
         try:
-            found = json.loads(self.notes.read_text(encoding="utf-8"))
+            source = json.loads(self.notes.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return {}
-        return found if isinstance(found, dict) else {}
+        return source if isinstance(source, dict) else {}
 
     def begin(self, source: Mapping[str, Any]) -> None:
         """Empty the file, then note where the bytes to come are from."""
@@ -58,7 +58,7 @@ class Partial:
             return {**rest, "If-Range": validator}
         return rest if checked else {}
 
-    def become(self, path: Path) -> None:
+    def rename_to(self, path: Path) -> None:
         """Give the finished file its name."""
         with self.file.open("rb") as file:
             os.fsync(file.fileno())

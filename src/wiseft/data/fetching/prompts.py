@@ -8,26 +8,23 @@ from __future__ import annotations
 
 import ast
 import json
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
+from wiseft.config import SourceFile
 from wiseft.config.entries import PromptsEntry, checked_template
 from wiseft.data.fetching.checksums import verify_file
 from wiseft.data.fetching.http import download
 from wiseft.data.fetching.sources import checksums, mirrored
 from wiseft.errors import WiseftError
 from wiseft.io import write_json
-from wiseft.progress import print_line
+from wiseft.progress import Say, print_line
 
 ARTICLE = "append_proper_article"
 """Function of the authors' templates that becomes the slot `{a_c}` (mlfoundations/wise-ft,
 src/templates/utils.py)."""
 
 
-def fetch_prompts(
-    entry: PromptsEntry, path: Path, *, say: Callable[[str], None] = print_line
-) -> list[str]:
+def fetch_prompts(entry: PromptsEntry, path: Path, *, say: Say = print_line) -> list[str]:
     """Write the templates of a prompt set to `path` as a JSON list, and return them.
 
     A file that they stand in is downloaded into the folder of `path`, or taken from there if it
@@ -50,7 +47,7 @@ def fetch_prompts(
                 f"{path} is the name of the file that the templates of {entry.name} are read "
                 "from; write them to another one"
             )
-        _bring(entry, source, say)
+        _fetch_file(entry, entry.file, source, say)
         templates = read_templates(source, entry.key)
     write_json(path, templates)
     return templates
@@ -68,22 +65,21 @@ def read_templates(path: Path, key: str) -> list[str]:
             place for the class name.
     """
     text = path.read_text(encoding="utf-8")
-    found = _python_list(path, text, key) if path.suffix == ".py" else _json_list(path, text, key)
-    if not found:
+    read = _python_list if path.suffix == ".py" else _json_list
+    templates = read(path, text, key)
+    if not templates:
         raise WiseftError(f"{path}: {key} is empty, but must hold at least one template")
-    for template in found:
+    for template in templates:
         try:
             checked_template(template)
         except ValueError as error:
             raise WiseftError(f"{path}: {key}: {error}") from None
-        if found.count(template) > 1:
+        if templates.count(template) > 1:
             raise WiseftError(f"{path}: {key} holds {template!r} twice")
-    return found
+    return templates
 
 
-def _bring(entry: PromptsEntry, path: Path, say: Callable[[str], None]) -> None:
-    file = entry.file
-    assert file is not None
+def _fetch_file(entry: PromptsEntry, file: SourceFile, path: Path, say: Say) -> None:
     expected = checksums(file)
     if path.exists():
         verify_file(path, expected)
@@ -105,10 +101,10 @@ def _json_list(path: Path, text: str, key: str) -> list[str]:
     if not isinstance(data, dict) or key not in data:
         names = ", ".join(sorted(data)[:20]) if isinstance(data, dict) else f"{text[:60]!r}"
         raise WiseftError(f"{path}: expected a mapping with the key {key}, found {names}")
-    found = data[key]
-    if not isinstance(found, list) or not all(isinstance(item, str) for item in found):
-        raise WiseftError(f"{path}: expected a list of texts under {key}, found {found!r:.80}")
-    return found
+    templates = data[key]
+    if not isinstance(templates, list) or not all(isinstance(item, str) for item in templates):
+        raise WiseftError(f"{path}: expected a list of texts under {key}, found {templates!r:.80}")
+    return templates
 
 
 def _python_list(path: Path, text: str, key: str) -> list[str]:
@@ -131,33 +127,26 @@ def _python_list(path: Path, text: str, key: str) -> list[str]:
 
 def _lambda_template(path: Path, item: ast.expr) -> str:
     """Return the text of `lambda c: f"..."` with slots for its argument."""
-    arguments = item.args if isinstance(item, ast.Lambda) else None
-    names = [argument.arg for argument in arguments.args] if arguments else []
-    body = item.body if isinstance(item, ast.Lambda) else None
-    parts = [_part(part, names) for part in body.values] if isinstance(body, ast.JoinedStr) else []
-    if len(names) != 1 or not parts or None in parts:
-        raise WiseftError(
-            f"{path}, line {item.lineno}: expected a template such as "
-            'lambda c: f"a photo of a {c}.", possibly with '
-            f"{{{ARTICLE}(c)}}, found {ast.unparse(item):.80}"
-        )
-    return "".join(part for part in parts if part is not None)
+    match item:
+        case ast.Lambda(
+            args=ast.arguments(args=[ast.arg(arg=name)]), body=ast.JoinedStr(values=values)
+        ):
+            parts = [_part(part, name) for part in values]
+            if parts and all(part is not None for part in parts):
+                return "".join(part for part in parts if part is not None)
+    raise WiseftError(
+        f"{path}, line {item.lineno}: expected a template such as "
+        'lambda c: f"a photo of a {c}.", possibly with '
+        f"{{{ARTICLE}(c)}}, found {ast.unparse(item):.80}"
+    )
 
 
-def _part(part: ast.expr, names: list[str]) -> str | None:
+def _part(part: ast.expr, argument: str) -> str | None:
     """Return a part of an f-string as text, or None if it is neither text nor a known slot."""
     match part:
         case ast.Constant(value=str(text)) if "{" not in text:
             return text
         case ast.FormattedValue(value=value, conversion=-1, format_spec=None):
-            return _slot(value, names)
-    return None
-
-
-def _slot(value: Any, names: list[str]) -> str | None:
-    match value:
-        case ast.Name(id=name) if [name] == names:
-            return "{c}"
-        case ast.Call(func=ast.Name(id=called), args=[ast.Name(id=name)], keywords=[]):
-            return "{a_c}" if called == ARTICLE and [name] == names else None
+            slots = {argument: "{c}", f"{ARTICLE}({argument})": "{a_c}"}
+            return slots.get(ast.unparse(value))
     return None

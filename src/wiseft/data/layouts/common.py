@@ -37,16 +37,37 @@ class LayoutInputs:
     class_ids: Sequence[str] | None = None
     reference_ids: Sequence[str] | None = None
 
-    def file(self, name: str) -> Path:
-        """Return a source file, or the file of that name below the root.
+    def file(self, *names: str) -> Path:
+        """Return the first of several names that is a source file, or a file below the root.
 
         Raises:
-            WiseftError: if it is at neither place.
+            WiseftError: if none of them is.
         """
-        for path in (self.files.get(name), self.root / name):
-            if path is not None and path.is_file():
-                return path
-        raise WiseftError(f"dataset {self.dataset} needs {name}, which is not in {self.root}.")
+        for name in names:
+            for path in (self.files.get(name), self.root / name):
+                if path is not None and path.is_file():
+                    return path
+        wanted = " or ".join(dict.fromkeys(names))
+        raise WiseftError(f"dataset {self.dataset} needs {wanted}, which is not in {self.root}.")
+
+    def of_split(self, option: str, split: str) -> Any:
+        """Return what an option of the layout lists for a split.
+
+        Raises:
+            WiseftError: if it lists nothing.
+        """
+        listed: Mapping[str, Any] = getattr(self.options, option)
+        if split not in listed:
+            raise WiseftError(
+                f"dataset {self.dataset} has a split {split}, but `{option}` in its options only "
+                f"{', '.join(listed)}; add it there"
+            )
+        return listed[split]
+
+    def prefix(self, folder: Path) -> str:
+        """Return what comes before a name in a folder below the root to make it relative to it."""
+        inside = folder.relative_to(self.root).as_posix()
+        return "" if inside == "." else f"{inside}/"
 
     def place(self, places: Sequence[str]) -> Path:
         """Return the first of several folders below the root that is there; `.` is the root.

@@ -21,8 +21,7 @@ def read(inputs: LayoutInputs) -> Indexed:
         WiseftError: the table, a column or an image is missing, a label is no class, or an image is
             listed twice in a split.
     """
-    options = inputs.options
-    assert isinstance(options, CsvOptions)
+    options: CsvOptions = inputs.options
     table = inputs.file(options.file)
     images = inputs.place(options.images)
     rows = read_table(table)
@@ -30,20 +29,20 @@ def read(inputs: LayoutInputs) -> Indexed:
         raise WiseftError(f"{table} has no rows, expected one for each image")
     paths = column(table, rows, options.path)
     values = column(table, rows, options.label)
-    found = class_labels(values, inputs, f"{table}, column {options.label}")
+    classes = class_labels(values, inputs, f"{table}, column {options.label}")
     groups = {name: _typed(column(table, rows, source)) for name, source in options.groups.items()}
     splits = {}
     for split, chosen in _chosen(inputs, options, rows).items():
         splits[split] = listed_split(
-            inputs.root,
+            inputs,
             images,
             table,
             [paths[row] for row in chosen],
             [row + 1 for row in chosen],
-            [found.labels[values[row]] for row in chosen],
+            [classes.labels[values[row]] for row in chosen],
             {name: [group[row] for row in chosen] for name, group in groups.items()},
         )
-    return Indexed(splits, class_names=found.names)
+    return Indexed(splits, class_names=classes.names)
 
 
 def _chosen(

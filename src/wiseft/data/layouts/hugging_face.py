@@ -7,13 +7,12 @@ bytes inside, are another form and are refused.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from wiseft.config.layouts import HuggingFaceOptions
 from wiseft.data.layouts.classes import ClassLabels, class_labels
 from wiseft.data.layouts.common import Indexed, LayoutInputs
-from wiseft.data.layouts.image_folder import index_class_folders
+from wiseft.data.layouts.image_folder import check_one_each, index_class_folders
 from wiseft.data.layouts.scan import subfolders
 from wiseft.data.layouts.tables import Rows, column, listed_split, read_table
 from wiseft.data.prepared.split import FolderSplit
@@ -39,8 +38,7 @@ def read(inputs: LayoutInputs) -> Indexed:
         WiseftError: a split's folder, a column or an image is missing, a label is no class, a class
             folder is empty, or the images are inside Parquet shards.
     """
-    options = inputs.options
-    assert isinstance(options, HuggingFaceOptions)
+    options: HuggingFaceOptions = inputs.options
     folders = {split: _folder(inputs, options, split) for split in inputs.splits}
     tables = {split: _metadata(folder) for split, folder in folders.items()}
     rows = {split: _rows(path) for split, path in tables.items() if path}
@@ -52,15 +50,18 @@ def read(inputs: LayoutInputs) -> Indexed:
         else:
             values[split] = subfolders(folder)
         if not values[split]:
-            raise WiseftError(_nothing(folder))
+            raise WiseftError(
+                f"{folder} holds neither class folders nor {', '.join(METADATA)}, expected one of "
+                "them. Put the images there, or correct `folders` in the dataset's options."
+            )
     source = ", ".join(str(tables[split] or folder) for split, folder in folders.items())
     every = [value for split in values for value in values[split]]
-    found = class_labels(every, inputs, source)
+    classes = class_labels(every, inputs, source)
     splits = {
-        split: _split(inputs, folder, tables[split], rows.get(split, []), values[split], found)
+        split: _split(inputs, folder, tables[split], rows.get(split, []), values[split], classes)
         for split, folder in folders.items()
     }
-    return Indexed(splits, class_names=found.names)
+    return Indexed(splits, class_names=classes.names)
 
 
 def _split(
@@ -69,42 +70,21 @@ def _split(
     table: Path | None,
     rows: Rows,
     values: list[str],
-    found: ClassLabels,
+    classes: ClassLabels,
 ) -> FolderSplit:
     if table is None:
-        labels = _one_each(folder, values, found, inputs)
-        return index_class_folders(inputs.root, folder, labels)
+        labels = {name: classes.labels[name] for name in values}
+        names = [name for name, *_ in classes.names] if classes.names else inputs.class_names
+        check_one_each(folder, labels, names)
+        return index_class_folders(inputs, folder, labels)
     return listed_split(
-        inputs.root,
+        inputs,
         folder,
         table,
         column(table, rows, FILE_NAME),
         range(1, len(rows) + 1),
-        [found.labels[value] for value in values],
+        [classes.labels[value] for value in values],
     )
-
-
-def _one_each(
-    folder: Path, names: Sequence[str], found: ClassLabels, inputs: LayoutInputs
-) -> dict[str, int]:
-    """Return the label of each class folder; every class must have exactly one."""
-    taken: dict[int, str] = {}
-    for name in names:
-        label = found.labels[name]
-        if label in taken:
-            raise WiseftError(
-                f"{folder}: expected one folder a class, found {taken[label]} and {name} for the "
-                "same one. Move one of them away."
-            )
-        taken[label] = name
-    classes = [name for (name, *_) in found.names] if found.names else inputs.class_names
-    missing = [name for label, name in enumerate(classes) if label not in taken]
-    if missing:
-        raise WiseftError(
-            f"{folder}: expected a folder for each of {len(classes)} classes, found {len(taken)}; "
-            f"the first missing one is that of {missing[0]}. The images are incomplete."
-        )
-    return {name: found.labels[name] for name in names}
 
 
 def _folder(inputs: LayoutInputs, options: HuggingFaceOptions, split: str) -> Path:
@@ -126,15 +106,15 @@ def _folder(inputs: LayoutInputs, options: HuggingFaceOptions, split: str) -> Pa
 
 
 def _metadata(folder: Path) -> Path | None:
-    found = [folder / name for name in METADATA if (folder / name).is_file()]
-    if len(found) > 1:
+    tables = [folder / name for name in METADATA if (folder / name).is_file()]
+    if len(tables) > 1:
         raise WiseftError(
-            f"{folder} has both {found[0].name} and {found[1].name}, expected one. Move one away."
+            f"{folder} has both {tables[0].name} and {tables[1].name}, expected one. Move one away."
         )
     shards = sorted(path for path in folder.glob("*.parquet") if path.name not in METADATA)
-    if not found and shards:
+    if not tables and shards:
         raise _inside_parquet(shards[0])
-    return found[0] if found else None
+    return tables[0] if tables else None
 
 
 def _rows(table: Path) -> Rows:
@@ -154,11 +134,4 @@ def _inside_parquet(path: Path) -> WiseftError:
         f"{path} holds the images inside itself; layout hugging-face reads image files only. Save "
         "the images as files, in a folder for each class or beside a metadata.csv with the columns "
         f"{FILE_NAME} and a label."
-    )
-
-
-def _nothing(folder: Path) -> str:
-    return (
-        f"{folder} holds neither class folders nor {', '.join(METADATA)}, expected one of them. "
-        "Put the images there, or correct `folders` in the dataset's options."
     )

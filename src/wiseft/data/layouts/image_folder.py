@@ -36,44 +36,40 @@ def read(inputs: LayoutInputs) -> Indexed:
         WiseftError: a split's folder is missing, a folder is no class's, or a class has no folder
             or no images.
     """
-    options = inputs.options
-    assert isinstance(options, ImageFolderOptions)
+    options: ImageFolderOptions = inputs.options
     bases = {split: _base(inputs, options, split) for split in inputs.splits}
     folders = {split: subfolders(base) for split, base in bases.items()}
     labelled, names = _label(inputs, options.naming, bases, folders)
     splits = {
-        split: index_class_folders(inputs.root, base, labelled[split])
-        for split, base in bases.items()
+        split: index_class_folders(inputs, base, labelled[split]) for split, base in bases.items()
     }
     return Indexed(splits, class_names=names)
 
 
-def index_class_folders(root: Path, base: Path, labels: Mapping[str, int]) -> FolderSplit:
+def index_class_folders(inputs: LayoutInputs, base: Path, labels: Mapping[str, int]) -> FolderSplit:
     """Index the images in class folders, in label order, then sorted by path.
 
     Args:
-        root: what the paths are relative to.
-        base: the folder that the class folders are in.
+        base: the folder below the root that the class folders are in.
         labels: label of each class folder by its name.
 
     Raises:
         WiseftError: a class folder holds no images, or an image is empty.
     """
     ordered = sorted(labels, key=lambda name: labels[name])
-    inside = base.relative_to(root).as_posix()
-    prefix = "" if inside == "." else f"{inside}/"
-    found = scan_folders(root, [f"{prefix}{name}" for name in ordered])
-    for name, images in zip(ordered, found, strict=True):
+    prefix = inputs.prefix(base)
+    images_of = scan_folders(inputs.root, [f"{prefix}{name}" for name in ordered])
+    for name, images in zip(ordered, images_of, strict=True):
         if not images:
             raise WiseftError(
                 f"{base / name} holds no images, expected those of class {name}; the folder is "
                 "incomplete. Unpack it again."
             )
-    counts = [len(images) for images in found]
+    counts = [len(images) for images in images_of]
     return FolderSplit(
-        paths=[path for images in found for path, _ in images],
+        paths=[path for images in images_of for path, _ in images],
         labels=np.repeat(np.array([labels[name] for name in ordered], np.int64), counts),
-        bytes=np.array([size for images in found for _, size in images], np.int64),
+        bytes=np.array([size for images in images_of for _, size in images], np.int64),
     )
 
 
@@ -90,7 +86,7 @@ def match_folders(
         WiseftError: a folder is no class's, two folders are one class's, or a class has none.
     """
     known = table(naming, inputs)
-    taken: dict[int, str] = {}
+    labels = {}
     for folder in folders:
         label = known.get(key(naming, folder))
         if label is None:
@@ -98,14 +94,39 @@ def match_folders(
                 f"{base / folder}: {no_class(folder, naming, inputs)} Move the folder away, or "
                 f"set `naming` in the dataset's options (now {naming})."
             )
-        if label in taken:
+        labels[folder] = label
+    count = len(inputs.class_names) or len(inputs.class_ids or ())
+    forms = {"class-id": inputs.class_ids, "name": inputs.class_names, "index": range(count)}
+    check_one_each(base, labels, [str(form) for form in forms[naming] or ()])
+    return labels
+
+
+def check_one_each(base: Path, labels: Mapping[str, int], classes: Sequence[str]) -> None:
+    """Check that every class has one folder.
+
+    Args:
+        base: the folder that the class folders are in, for messages.
+        labels: label of each class folder by its name.
+        classes: what the folders of the classes are called, in label order.
+
+    Raises:
+        WiseftError: two folders are one class's, or a class has none.
+    """
+    folders: dict[int, str] = {}
+    for folder, label in labels.items():
+        if label in folders:
             raise WiseftError(
-                f"{base}: expected one folder a class, found {taken[label]} and {folder} for the "
+                f"{base}: expected one folder a class, found {folders[label]} and {folder} for the "
                 "same one. Move one of them away."
             )
-        taken[label] = folder
-    _check_complete(base, taken, naming, inputs)
-    return {folder: label for label, folder in taken.items()}
+        folders[label] = folder
+    missing = [name for label, name in enumerate(classes) if label not in folders]
+    if missing:
+        raise WiseftError(
+            f"{base}: expected a folder for each of {len(classes)} classes, found {len(folders)}; "
+            f"the first missing one is that of {missing[0]}. The images are incomplete; unpack "
+            "them again."
+        )
 
 
 def describe_counts(split: FolderSplit, class_names: Sequence[str]) -> str:
@@ -191,26 +212,6 @@ def _with_names(
             f"{bases[first]}: several folders mean the class {twice[0]}; move one of them away."
         )
     return replace(inputs, class_names=names), [[name] for name in names]
-
-
-def _check_complete(
-    base: Path, taken: Mapping[int, str], naming: str, inputs: LayoutInputs
-) -> None:
-    count = len(inputs.class_names) or len(inputs.class_ids or ())
-    missing = [label for label in range(count) if label not in taken]
-    if not missing:
-        return
-    label = missing[0]
-    if naming == "class-id" and inputs.class_ids:
-        called = inputs.class_ids[label]
-    elif naming == "name":
-        called = inputs.class_names[label]
-    else:
-        called = str(label)
-    raise WiseftError(
-        f"{base}: expected a folder for each of {count} classes, found {len(taken)}; the first "
-        f"missing one is that of {called}. The images are incomplete; unpack them again."
-    )
 
 
 def _first_copy(split: FolderSplit) -> tuple[str, str] | None:

@@ -17,7 +17,7 @@ from wiseft.config.layouts import ImagenetOptions
 from wiseft.data.layouts.classes import key, table
 from wiseft.data.layouts.common import Indexed, LayoutInputs
 from wiseft.data.layouts.image_folder import index_class_folders, match_folders
-from wiseft.data.layouts.scan import file_sizes, is_image, subfolders
+from wiseft.data.layouts.scan import file_sizes, image_names, subfolders
 from wiseft.data.layouts.validation_labels import validation_labels
 from wiseft.data.prepared.split import FolderSplit
 from wiseft.errors import WiseftError
@@ -32,8 +32,7 @@ def read(inputs: LayoutInputs) -> Indexed:
         WiseftError: a folder, a class or the labels of flat validation images are missing, or the
             entry has another split.
     """
-    options = inputs.options
-    assert isinstance(options, ImagenetOptions)
+    options: ImagenetOptions = inputs.options
     if not inputs.class_ids:
         raise WiseftError(
             f"dataset {inputs.dataset} has layout imagenet but no class ids (wnids); set "
@@ -54,7 +53,7 @@ def read(inputs: LayoutInputs) -> Indexed:
 def _split(inputs: LayoutInputs, places: Sequence[str], flat: bool) -> FolderSplit:
     folder = inputs.place(places)
     folders = subfolders(folder)
-    images = _flat_images(folder) if flat else []
+    images = image_names(folder) if flat else []
     known = table("class-id", inputs)
     if images and any(key("class-id", name) in known for name in folders):
         raise WiseftError(
@@ -71,15 +70,7 @@ def _split(inputs: LayoutInputs, places: Sequence[str], flat: bool) -> FolderSpl
             "images there."
         )
     labels = match_folders(folder, folders, "class-id", inputs)
-    return index_class_folders(inputs.root, folder, labels)
-
-
-def _flat_images(folder: Path) -> list[str]:
-    return sorted(
-        entry.name
-        for entry in folder.iterdir()
-        if not entry.name.startswith(".") and is_image(entry.name)
-    )
+    return index_class_folders(inputs, folder, labels)
 
 
 def _flat_split(inputs: LayoutInputs, folder: Path, images: Sequence[str]) -> FolderSplit:
@@ -100,8 +91,7 @@ def _flat_split(inputs: LayoutInputs, folder: Path, images: Sequence[str]) -> Fo
             f"{folder / outside[0]}: {source} has {len(known)} labels, but none for this image. "
             "Take the labels of the whole validation set."
         )
-    inside = folder.relative_to(inputs.root).as_posix()
-    paths = [name if inside == "." else f"{inside}/{name}" for name in images]
+    paths = [inputs.prefix(folder) + name for name in images]
     return FolderSplit(
         paths=paths,
         labels=np.array([known[number] for number in numbers], np.int64),

@@ -7,16 +7,15 @@ from 0. The boxes are not used.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wiseft.config.layouts import MatOptions
-from wiseft.data.layouts.common import EXTENSIONS, Indexed, LayoutInputs
+from wiseft.data.layouts.common import Indexed, LayoutInputs
+from wiseft.data.layouts.scan import file_sizes, image_names
 from wiseft.data.prepared.split import FolderSplit
 from wiseft.errors import WiseftError
 
@@ -33,43 +32,22 @@ def read(inputs: LayoutInputs) -> Indexed:
             there, or an image has no annotation.
     """
     options: MatOptions = inputs.options
-    names = _class_names(_first_file(inputs, options.classes))
-    splits = {split: _read_split(inputs, options, split, len(names)) for split in inputs.splits}
+    names = _class_names(inputs.file(*options.classes))
+    splits = {split: _read_split(inputs, split, len(names)) for split in inputs.splits}
     return Indexed(splits, class_names=[[name] for name in names])
 
 
-def _read_split(inputs: LayoutInputs, options: MatOptions, split: str, classes: int) -> FolderSplit:
-    path = _first_file(inputs, _places(inputs, options.annotations, "annotations", split))
-    folder = inputs.place(_places(inputs, options.images, "images", split))
+def _read_split(inputs: LayoutInputs, split: str, classes: int) -> FolderSplit:
+    path = inputs.file(*inputs.of_split("annotations", split))
+    folder = inputs.place(inputs.of_split("images", split))
     files, labels = _annotations(path, classes)
-    sizes = _sizes(folder)
-    _check_images(path, folder, files, sizes)
-    below = PurePosixPath(folder.relative_to(inputs.root).as_posix())
+    _check_images(path, folder, files)
+    paths = [inputs.prefix(folder) + file for file in files]
     return FolderSplit(
-        paths=[str(below / file) for file in files],
+        paths=paths,
         labels=labels,
-        bytes=np.array([sizes[file] for file in files], np.int64),
+        bytes=file_sizes(inputs.root, paths, [str(path)] * len(paths)),
         sample_ids=[f"{split}/{file}" for file in files],
-    )
-
-
-def _places(
-    inputs: LayoutInputs, places: Mapping[str, Sequence[str]], option: str, split: str
-) -> Sequence[str]:
-    if split not in places:
-        raise WiseftError(
-            f"dataset {inputs.dataset}: the layout's option `{option}` has no split {split}; it "
-            f"has {', '.join(places)}."
-        )
-    return places[split]
-
-
-def _first_file(inputs: LayoutInputs, places: Sequence[str]) -> Path:
-    for place in places:
-        if place in inputs.files or (inputs.root / place).is_file():
-            return inputs.file(place)
-    raise WiseftError(
-        f"dataset {inputs.dataset} needs {' or '.join(places)}, which is not in {inputs.root}."
     )
 
 
@@ -80,14 +58,14 @@ def _load(path: Path, variable: str) -> NDArray[Any]:
     try:
         # Only this variable is read: it is made of structs, cells, text and numbers, nothing that
         # could run.
-        found = loadmat(path, squeeze_me=True, variable_names=[variable])
+        variables = loadmat(path, squeeze_me=True, variable_names=[variable])
     except Exception as error:  # a broken file may raise almost anything in scipy's reader
         raise WiseftError(
             f"{path} is not a readable MATLAB file of version 7 or older ({error}). Fetch it again."
         ) from error
-    if variable not in found:
+    if variable not in variables:
         raise WiseftError(f"{path}: expected a variable `{variable}`, which is not there.")
-    return np.atleast_1d(found[variable])
+    return np.atleast_1d(variables[variable])
 
 
 def _class_names(path: Path) -> list[str]:
@@ -128,29 +106,18 @@ def _annotations(path: Path, classes: int) -> tuple[list[str], NDArray[np.int64]
     return files, numbers - 1
 
 
-def _sizes(folder: Path) -> dict[str, int]:
-    with os.scandir(folder) as entries:
-        return {
-            entry.name: entry.stat().st_size
-            for entry in entries
-            if not entry.name.startswith(".")
-            and Path(entry.name).suffix.lower() in EXTENSIONS
-            and entry.is_file()
-        }
-
-
-def _check_images(path: Path, folder: Path, files: list[str], sizes: Mapping[str, int]) -> None:
+def _check_images(path: Path, folder: Path, files: list[str]) -> None:
     """Raise WiseftError unless every annotation has one image and every image one annotation."""
-    if missing := [file for file in files if file not in sizes]:
+    listed, there = set(files), set(image_names(folder))
+    if missing := [file for file in files if file not in there]:
         raise WiseftError(
             f"{folder / missing[0]} is not there, but {path.name} lists it ({len(missing)} of "
             f"{len(files)} images are missing). Unpack the images again."
         )
-    listed = set(files)
     if len(listed) != len(files):
         twice = next(file for index, file in enumerate(files) if file in files[:index])
         raise WiseftError(f"{path} lists {twice} twice, expected every image once.")
-    if extra := sorted(set(sizes) - listed):
+    if extra := sorted(there - listed):
         raise WiseftError(
             f"{folder / extra[0]} is an image that {path.name} does not list ({len(extra)} such); "
             "expected the official images only. Remove it, or use another folder."

@@ -115,30 +115,30 @@ def check_members(inputs: LayoutInputs, members: Sequence[Sequence[int]], path: 
             owner[item] = label
 
 
-def check_names(inputs: LayoutInputs, names: Sequence[str], path: Path) -> None:
+def check_names(inputs: LayoutInputs, names: Sequence[str], source: Path | str) -> None:
     """Raise WiseftError unless the class names in a file are those of the entry, in order."""
     expected = list(inputs.class_names)
-    for label, (found, name) in enumerate(zip(names, expected, strict=False)):
-        if found != name:
+    for label, (listed, name) in enumerate(zip(names, expected, strict=False)):
+        if listed != name:
             raise WiseftError(
-                f"{path}: expected {name!r} as class {label} (class_names of {inputs.dataset}), "
-                f"found {found!r}."
+                f"{source}: expected {name!r} as class {label} (class_names of {inputs.dataset}), "
+                f"found {listed!r}."
             )
     if len(names) != len(expected):
         raise WiseftError(
-            f"{path}: expected {len(expected)} classes (class_names of {inputs.dataset}), found "
+            f"{source}: expected {len(expected)} classes (class_names of {inputs.dataset}), found "
             f"{len(names)}."
         )
 
 
 def _check_forward(path: Path, members: Sequence[Sequence[int]], reverse: Path) -> None:
-    found = {_class_number(key, path): value for key, value in read_object(path).items()}
+    owners = {_class_number(key, path): value for key, value in read_object(path).items()}
     expected = {item: label for label, items in enumerate(members) for item in items}
-    for item in sorted({*found, *expected}):
-        if found.get(item) != expected.get(item):
+    for item in sorted({*owners, *expected}):
+        if owners.get(item) != expected.get(item):
             raise WiseftError(
-                f"{path} has class {found.get(item)} for reference class {item}, but {reverse} has "
-                f"{expected.get(item)}. Fetch both files again."
+                f"{path} has class {owners.get(item)} for reference class {item}, but {reverse} "
+                f"has {expected.get(item)}. Fetch both files again."
             )
 
 

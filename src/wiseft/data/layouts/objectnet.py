@@ -8,13 +8,13 @@ names; the others are skipped (paper, section 2 and appendix D.4). The chain of 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
 from wiseft.data.layouts.common import Indexed, LayoutInputs
+from wiseft.data.layouts.image_folder import index_class_folders
 from wiseft.data.layouts.metadata import check_members, check_names, only_split, read_object
-from wiseft.data.layouts.scan import scan_folders, subfolders
+from wiseft.data.layouts.scan import subfolders
 from wiseft.data.prepared.split import FolderSplit
 from wiseft.errors import WiseftError
 from wiseft.io import require_file
@@ -62,14 +62,14 @@ def _members(mappings: Path, folder_names: Mapping[str, str]) -> dict[str, list[
             raise WiseftError(
                 f"{path}: expected names of {mappings / FOLDER_NAMES}, found {name!r}."
             )
-        found = [(item, labels.get(item, [])) for item in str(imagenet_names).split("; ")]
-        for item, candidates in found:
+        candidates_of = {item: labels.get(item, []) for item in str(imagenet_names).split("; ")}
+        for item, candidates in candidates_of.items():
             if len(candidates) != 1:
                 raise WiseftError(
                     f"{path}: expected {item!r} (of {name!r}) on one line of "
                     f"{mappings / ILSVRC_NAMES}, found it on {len(candidates)}."
                 )
-        members[folders[name]] = [candidates[0] for _, candidates in found]
+        members[folders[name]] = [candidates[0] for candidates in candidates_of.values()]
     return dict(sorted(members.items()))
 
 
@@ -94,13 +94,13 @@ def _check_folders(
     folder_names: Mapping[str, str],
     members: Mapping[str, list[int]],
 ) -> None:
-    found = set(subfolders(images))
-    if unknown := sorted(found - set(folder_names)):
+    there = set(subfolders(images))
+    if unknown := sorted(there - set(folder_names)):
         raise WiseftError(
             f"dataset {inputs.dataset}: {images / unknown[0]} is not one of the "
             f"{len(folder_names)} folders in {FOLDER_NAMES}. Move it elsewhere."
         )
-    if missing := [folder for folder in members if folder not in found]:
+    if missing := [folder for folder in members if folder not in there]:
         raise WiseftError(
             f"dataset {inputs.dataset}: expected the folders of {len(members)} classes in "
             f"{images}, found {len(members) - len(missing)}; {missing[0]} is missing. Unpack the "
@@ -109,20 +109,8 @@ def _check_folders(
 
 
 def _index(inputs: LayoutInputs, images: Path, folders: Sequence[str]) -> FolderSplit:
-    place = images.relative_to(inputs.root)
-    found = scan_folders(inputs.root, [(place / folder).as_posix() for folder in folders])
-    for folder, files in zip(folders, found, strict=True):
-        if not files:
-            raise WiseftError(
-                f"dataset {inputs.dataset}: expected images in {images / folder}, found none. "
-                "Unpack the archive again."
-            )
-    paths = [path for files in found for path, _ in files]
-    counts = [len(files) for files in found]
-    return FolderSplit(
-        paths=paths,
-        labels=np.repeat(np.arange(len(folders), dtype=np.int64), counts),
-        bytes=np.array([size for files in found for _, size in files], np.int64),
-        # Independent of the folder that this copy happens to lie in.
-        sample_ids=[Path(path).relative_to(place).as_posix() for path in paths],
-    )
+    labels = {folder: label for label, folder in enumerate(folders)}
+    split = index_class_folders(inputs, images, labels)
+    # Independent of the folder that this copy happens to lie in.
+    prefix = inputs.prefix(images)
+    return replace(split, sample_ids=[path.removeprefix(prefix) for path in split.paths])

@@ -13,7 +13,7 @@ import numpy as np
 from wiseft.config.layouts import PathListOptions
 from wiseft.data.layouts.classes import humanise, key, no_class, table
 from wiseft.data.layouts.common import Indexed, LayoutInputs
-from wiseft.data.layouts.scan import below, file_sizes
+from wiseft.data.layouts.scan import below, check_distinct, file_sizes
 from wiseft.data.prepared.split import FolderSplit
 from wiseft.errors import WiseftError
 
@@ -31,19 +31,11 @@ def read(inputs: LayoutInputs) -> Indexed:
         WiseftError: a list or a listed image is missing, an image is listed twice, or a folder is
             not in the list of classes.
     """
-    options = inputs.options
-    assert isinstance(options, PathListOptions)
-    for split in inputs.splits:
-        if split not in options.lists:
-            raise WiseftError(
-                f"dataset {inputs.dataset} has a split {split}, but `lists` in its options only "
-                f"{', '.join(options.lists)}; add it there"
-            )
-    listed = {
-        split: _entries(inputs, lists)
-        for split, lists in options.lists.items()
-        if split in inputs.splits or options.classes is None
-    }
+    options: PathListOptions = inputs.options
+    lists = {split: inputs.of_split("lists", split) for split in inputs.splits}
+    if options.classes is None:
+        lists |= options.lists
+    listed = {split: _entries(inputs, names) for split, names in lists.items()}
     folders = _class_folders(inputs, options, listed.values())
     labels, names = _label(inputs, folders)
     images = inputs.place(options.images)
@@ -56,9 +48,8 @@ def read(inputs: LayoutInputs) -> Indexed:
 
 def _entries(inputs: LayoutInputs, lists: Sequence[str]) -> Listed:
     listed: Listed = []
-    seen: dict[str, str] = {}
     for name in lists:
-        file = _list_file(inputs, name)
+        file = inputs.file(name, Path(name).name)  # or in the root itself
         for line, text in enumerate(_lines(file), start=1):
             if not text:
                 continue
@@ -68,30 +59,13 @@ def _entries(inputs: LayoutInputs, lists: Sequence[str]) -> Listed:
                 raise WiseftError(
                     f"{source}: expected <class>/<image>, found `{text}`. Correct the list."
                 )
-            if path in seen:
-                raise WiseftError(
-                    f"{source} lists {path} a second time (first {seen[path]}). Remove one."
-                )
-            seen[path] = source
             listed.append((path, source))
+    check_distinct(listed)
     return listed
 
 
 def _lines(file: Path) -> list[str]:
     return [line.strip() for line in file.read_text(encoding="utf-8-sig").splitlines()]
-
-
-def _list_file(inputs: LayoutInputs, name: str) -> Path:
-    """Return a list: where the entry says, in the root itself, or a file of the entry."""
-    for path in (inputs.root / name, inputs.root / Path(name).name):
-        if path.is_file():
-            return path
-    if Path(name).name in inputs.files:
-        return inputs.files[Path(name).name]
-    raise WiseftError(
-        f"dataset {inputs.dataset} needs the list {inputs.root / name}, which is not there. Unpack "
-        "the archive that holds it."
-    )
 
 
 def _class_folders(
@@ -100,12 +74,12 @@ def _class_folders(
     """Return the class folders in label order, relative to the images."""
     if options.classes is None:
         return sorted({path.rpartition("/")[0] for paths in listed for path, _ in paths})
-    file = _list_file(inputs, options.classes)
+    file = inputs.file(options.classes, Path(options.classes).name)
     folders = [text.strip("/") for text in _lines(file) if text.strip("/")]
     twice = next((folder for folder in folders if folders.count(folder) > 1), None)
     if twice or not folders:
-        found = f"{twice} twice" if twice else "none"
-        raise WiseftError(f"{file}: expected a class a line, found {found}. Correct the list.")
+        fault = f"{twice} twice" if twice else "none"
+        raise WiseftError(f"{file}: expected a class a line, found {fault}. Correct the list.")
     return folders
 
 
@@ -135,8 +109,6 @@ def _label(
 def _split(
     inputs: LayoutInputs, images: Path, listed: Listed, labels: Mapping[str, int], suffix: str
 ) -> FolderSplit:
-    inside = images.relative_to(inputs.root).as_posix()
-    prefix = "" if inside == "." else f"{inside}/"
     numbers = []
     for path, source in listed:
         folder = path.rpartition("/")[0]
@@ -146,6 +118,7 @@ def _split(
                 "classes. The lists are of different versions; unpack them again."
             )
         numbers.append(labels[folder])
+    prefix = inputs.prefix(images)
     paths = [f"{prefix}{path}{suffix}" for path, _ in listed]
     return FolderSplit(
         paths=paths,

@@ -27,7 +27,7 @@ faster, threads would only contend for the interpreter."""
 IGNORED_FOLDERS = {"__MACOSX", "@eaDir"}
 """What archivers and storage appliances put beside images."""
 
-Found = list[tuple[str, int]]
+Images = list[tuple[str, int]]
 """Path relative to the root with forward slashes, and size in bytes, of each image."""
 
 
@@ -42,7 +42,14 @@ def subfolders(folder: Path) -> list[str]:
         return sorted(entry.name for entry in entries if _visible(entry.name) and _is_folder(entry))
 
 
-def scan_folders(root: Path, folders: Sequence[str]) -> list[Found]:
+def image_names(folder: Path) -> list[str]:
+    """Return the names of the images in a folder, without those in its folders, sorted."""
+    with os.scandir(folder) as entries:
+        names = [entry.name for entry in entries]
+    return sorted(name for name in names if is_image(name) and _visible(name))
+
+
+def scan_folders(root: Path, folders: Sequence[str]) -> list[Images]:
     """Return the images below each of several folders of the root, sorted by path.
 
     Hidden files, and files that are no images, are left out; the latter are counted in the log.
@@ -56,28 +63,28 @@ def scan_folders(root: Path, folders: Sequence[str]) -> list[Found]:
     """
     start = time.perf_counter()
     results = [_scan(root, folder) for folder in folders[:PROBED]]
-    files = sum(len(found) + skipped for found, skipped in results)
+    files = sum(len(images) + skipped for images, skipped in results)
     slow = time.perf_counter() - start > SLOW * max(files, 1)
     with ThreadPoolExecutor(THREADS if slow else 1) as pool:
         results += pool.map(lambda folder: _scan(root, folder), folders[PROBED:])
     others = sum(skipped for _, skipped in results)
     if others:
         log.info("%s: %d files that are no images are left out", root, others)
-    return [found for found, _ in results]
+    return [images for images, _ in results]
 
 
-def file_sizes(root: Path, paths: Iterable[str], told_by: Sequence[str]) -> NDArray[np.int64]:
+def file_sizes(root: Path, paths: Iterable[str], sources: Sequence[str]) -> NDArray[np.int64]:
     """Return the sizes in bytes of image files, int64 (n,).
 
     Args:
         paths: relative to the root.
-        told_by: for each path what lists it, for messages.
+        sources: for each path what lists it, for messages.
 
     Raises:
         WiseftError: names the first file that is missing or empty, and what lists it.
     """
     sizes = []
-    for path, source in zip(paths, told_by, strict=True):
+    for path, source in zip(paths, sources, strict=True):
         file = f"{root}{os.sep}{path}"
         try:
             size = os.stat(file).st_size  # noqa: PTH116 -- a Path for each of a million is slow
@@ -106,23 +113,43 @@ def below(path: str, source: str) -> str:
     return clean
 
 
+def check_distinct(listed: Iterable[tuple[str, str]]) -> None:
+    """Raise WiseftError if a path is listed twice.
+
+    Args:
+        listed: each path, and what lists it, for messages.
+    """
+    seen: dict[str, str] = {}
+    for path, source in listed:
+        if path in seen:
+            raise WiseftError(
+                f"{source} lists {path} a second time (first {seen[path]}). Remove one."
+            )
+        seen[path] = source
+
+
 def _visible(name: str) -> bool:
     return not name.startswith(".") and name not in IGNORED_FOLDERS
 
 
-def _scan(root: Path, folder: str) -> tuple[Found, int]:
+def _scan(root: Path, folder: str) -> tuple[Images, int]:
     start = root / folder
-    found: Found = []
+    images: Images = []
     prefix = "" if folder == "." else f"{folder}/"
-    skipped = _walk(str(start), prefix, frozenset({os.path.realpath(start)}), found)
-    found.sort()
-    for path, _ in found:
-        if not path.isascii():
-            _check_text(root, path)
-    return found, skipped
+    skipped = _walk(str(start), prefix, frozenset({os.path.realpath(start)}), images)
+    images.sort()
+    for path, _ in images:
+        try:
+            path.encode()
+        except UnicodeEncodeError:
+            raise WiseftError(
+                f"{os.fsencode(root / path)!r}: the name is not valid UTF-8, so that it cannot be "
+                "indexed. Rename the file."
+            ) from None
+    return images, skipped
 
 
-def _walk(folder: str, prefix: str, around: frozenset[str], found: Found) -> int:
+def _walk(folder: str, prefix: str, around: frozenset[str], images: Images) -> int:
     """Append the images below a folder; return how many other files there are.
 
     Args:
@@ -136,13 +163,13 @@ def _walk(folder: str, prefix: str, around: frozenset[str], found: Found) -> int
                 continue
             if not _is_folder(entry):
                 if is_image(name):
-                    found.append((prefix + name, _size(entry)))
+                    images.append((prefix + name, _size(entry)))
                 else:
                     others += 1
             elif not entry.is_symlink():
-                others += _walk(entry.path, f"{prefix}{name}/", around, found)
+                others += _walk(entry.path, f"{prefix}{name}/", around, images)
             elif not _leads_back(real := os.path.realpath(entry.path), folder, around):
-                others += _walk(entry.path, f"{prefix}{name}/", around | {real}, found)
+                others += _walk(entry.path, f"{prefix}{name}/", around | {real}, images)
     return others
 
 
@@ -174,13 +201,3 @@ def _empty(path: str) -> WiseftError:
         f"{path} is empty (0 bytes), expected an image; unpacking or copying was interrupted. "
         "Unpack it again."
     )
-
-
-def _check_text(root: Path, path: str) -> None:
-    try:
-        path.encode()
-    except UnicodeEncodeError:
-        raise WiseftError(
-            f"{os.fsencode(root / path)!r}: the name is not valid UTF-8, so that it cannot be "
-            "indexed. Rename the file."
-        ) from None

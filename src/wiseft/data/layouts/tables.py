@@ -6,11 +6,12 @@ import csv
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
-from wiseft.data.layouts.scan import below, file_sizes
+from wiseft.data.layouts.common import LayoutInputs
+from wiseft.data.layouts.scan import below, check_distinct, file_sizes
 from wiseft.data.prepared.split import FolderSplit
 from wiseft.errors import WiseftError
 
@@ -27,9 +28,7 @@ def read_table(path: Path) -> Rows:
         if path.suffix == ".parquet":
             import pyarrow.parquet as parquet
 
-            table = parquet.read_table(path)
-            rows: Rows = table.to_pylist()
-            return rows
+            return cast(Rows, parquet.read_table(path).to_pylist())
         with path.open(encoding="utf-8-sig", newline="") as file:
             if path.suffix == ".jsonl":
                 return [json.loads(line) for line in file if line.strip()]
@@ -60,7 +59,7 @@ def column(path: Path, rows: Sequence[Mapping[str, Any]], name: str) -> list[str
 
 
 def listed_split(
-    root: Path,
+    inputs: LayoutInputs,
     images: Path,
     table: Path,
     paths: Sequence[str],
@@ -77,20 +76,15 @@ def listed_split(
     Raises:
         WiseftError: an image is missing or empty, is listed twice, or its path leads elsewhere.
     """
-    inside = images.relative_to(root).as_posix()
-    prefix = "" if inside == "." else f"{inside}/"
+    prefix = inputs.prefix(images)
     sources = [f"{table}, row {row}" for row in rows]
     relative = [
         f"{prefix}{below(path, source)}" for path, source in zip(paths, sources, strict=True)
     ]
-    seen: dict[str, str] = {}
-    for path, source in zip(relative, sources, strict=True):
-        if path in seen:
-            raise WiseftError(f"{source} lists {path} a second time (first {seen[path]}).")
-        seen[path] = source
+    check_distinct(zip(relative, sources, strict=True))
     return FolderSplit(
         paths=relative,
         labels=np.array(labels, np.int64),
-        bytes=file_sizes(root, relative, sources),
+        bytes=file_sizes(inputs.root, relative, sources),
         groups=groups or {},
     )

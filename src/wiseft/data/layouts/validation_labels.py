@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -133,7 +133,15 @@ def _of_list(path: Path, inputs: LayoutInputs) -> dict[int, int]:
         number = _number(path, line, row)
         wnid = next((value for value in reversed(row) if WNID.fullmatch(value)), None)
         if wnid is None or key("class-id", wnid) not in known:
-            raise WiseftError(_bad_line(path, line, row, known))
+            why = (
+                " A number could be ILSVRC's own id or the place in the sorted wnids, which differ."
+                if row[-1].isdigit()
+                else ""
+            )
+            raise WiseftError(
+                f"{path}, entry {line}: expected the wnid of one of {len(known)} classes, found "
+                f"`{' '.join(row)[:80]}`.{why} Correct the list."
+            )
         if number in labels:
             raise WiseftError(f"{path}, entry {line}: image {number} has a label already")
         labels[number] = known[key("class-id", wnid)]
@@ -148,18 +156,4 @@ def _number(path: Path, line: int, row: Sequence[str]) -> int:
     raise WiseftError(
         f"{path}, entry {line}: expected a wnid, or a name such as ILSVRC2012_val_00000001.JPEG "
         f"and a wnid, found `{' '.join(row)[:80]}`. Correct the list."
-    )
-
-
-def _bad_line(path: Path, line: int, row: Sequence[str], known: Mapping[str, int]) -> str:
-    text = " ".join(row)[:80]
-    number = row[-1].isdigit()
-    why = (
-        " A number could be ILSVRC's own id or the place in the sorted wnids, which differ."
-        if number
-        else ""
-    )
-    return (
-        f"{path}, entry {line}: expected the wnid of one of {len(known)} classes, found "
-        f"`{text}`.{why} Correct the list."
     )

@@ -95,14 +95,14 @@ def _index(inputs: LayoutInputs, sets: Sequence[FrameSet], source: Path) -> Fold
                     f"{item.anchor}, expected it in one. Fetch the metadata again."
                 )
             owner[frame] = item.anchor
-    frames, labels = list(owner), [found for item in sets for found in item.labels]
+    frames, labels_of = list(owner), [labels for item in sets for labels in item.labels]
     paths = [(place / below(frame, str(source))).as_posix() for frame in frames]
     return FolderSplit(
         paths=paths,
-        labels=np.array([found[0] for found in labels], np.int64),
+        labels=np.array([labels[0] for labels in labels_of], np.int64),
         bytes=file_sizes(inputs.root, paths, [str(source)] * len(paths)),
         sample_ids=frames,
         base_ids=list(owner.values()),
         groups={"anchor": [frame == anchor for frame, anchor in owner.items()]},
-        other_labels=[found[1:] for found in labels],
+        other_labels=[labels[1:] for labels in labels_of],
     )

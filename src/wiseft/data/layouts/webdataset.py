@@ -12,7 +12,7 @@ import os
 import re
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,12 +25,6 @@ from wiseft.data.prepared.split import FolderSplit
 from wiseft.errors import WiseftError
 
 
-@dataclass
-class _Sample:
-    image: str | None = None
-    label: str | None = None
-
-
 def read(inputs: LayoutInputs) -> Indexed:
     """Index the samples of each split: shards sorted by name (numbers by size), then by key.
 
@@ -40,28 +34,22 @@ def read(inputs: LayoutInputs) -> Indexed:
         WiseftError: no shard is there, or it is still packed; a sample has no image, several, or no
             label; or a label is no class.
     """
-    options = inputs.options
-    assert isinstance(options, WebdatasetOptions)
+    options: WebdatasetOptions = inputs.options
     names = None
     if options.classes is not None and not inputs.class_names:
         names = _class_names(inputs.file(options.classes))
         inputs = replace(inputs, class_names=names)
-    found: dict[str, list[tuple[str, str]]] = {}
+    samples_of: dict[str, list[tuple[str, str]]] = {}
     for split in inputs.splits:
-        if split not in options.shards:
-            raise WiseftError(
-                f"dataset {inputs.dataset} has a split {split}, but `shards` in its options only "
-                f"{', '.join(options.shards)}; add it there"
-            )
-        shards = _shards(inputs, options.shards[split])
-        found[split] = [
+        shards = _shards(inputs, inputs.of_split("shards", split))
+        samples_of[split] = [
             sample for shard in shards for sample in _samples(inputs.root, shard, options.label)
         ]
-    texts = {split: _texts(inputs.root, samples) for split, samples in found.items()}
+    texts = {split: _texts(inputs.root, samples) for split, samples in samples_of.items()}
     every = (text for split in texts for text in texts[split])
     classes = class_labels(every, inputs, f"{inputs.root}, .{options.label} files")
     splits = {}
-    for split, samples in found.items():
+    for split, samples in samples_of.items():
         paths = [image for image, _ in samples]
         splits[split] = FolderSplit(
             paths=paths,
@@ -105,32 +93,28 @@ def _natural(name: str) -> tuple[tuple[int, int | str], ...]:
 
 def _samples(root: Path, shard: Path, label: str) -> list[tuple[str, str]]:
     """Return image and label file of each sample of a shard, relative to the root, by key."""
-    samples: dict[str, _Sample] = {}
+    images: dict[str, str] = {}
+    labels: dict[str, str] = {}
     for path in _files(root, shard):
         folder, _, name = path.rpartition("/")
         stem, _, extension = name.partition(".")
-        sample = samples.setdefault(f"{folder}/{stem}", _Sample())
+        key = f"{folder}/{stem}"
         if is_image(name):
-            if sample.image:
+            if key in images:
                 raise WiseftError(
-                    f"{root / path}: expected one image a sample, found also {sample.image}. Leave "
+                    f"{root / path}: expected one image a sample, found also {images[key]}. Leave "
                     "one of them."
                 )
-            sample.image = path
+            images[key] = path
         elif extension == label:
-            sample.label = path
-    complete = []
-    for name, sample in sorted(samples.items()):
-        if sample.image and sample.label:
-            complete.append((sample.image, sample.label))
-        elif sample.image or sample.label:
-            there = sample.image or sample.label
-            missing = f"label {name}.{label}" if sample.image else "image"
-            raise WiseftError(
-                f"{root / str(there)} has no {missing} beside it; unpacking was interrupted, or "
-                "`label` in the dataset's options is wrong."
-            )
-    return complete
+            labels[key] = path
+    for key in sorted(images.keys() ^ labels.keys()):
+        missing = f"label {key}.{label}" if key in images else "image"
+        raise WiseftError(
+            f"{root / (images | labels)[key]} has no {missing} beside it; unpacking was "
+            "interrupted, or `label` in the dataset's options is wrong."
+        )
+    return [(images[key], labels[key]) for key in sorted(images)]
 
 
 def _files(root: Path, folder: Path) -> Iterable[str]:

@@ -68,14 +68,6 @@ class FrameSet:
         return self.frames[0]
 
 
-@dataclass(frozen=True)
-class _Annotations:
-    """What `<path>` says: the names that were given to each key, later rows over earlier ones."""
-
-    path: Path
-    names: dict[str, frozenset[str]]
-
-
 def read_ytbb_sets(inputs: LayoutInputs) -> tuple[list[FrameSet], Path]:
     """Return the sets of YTBB-Robust, and the file that they are from.
 
@@ -84,20 +76,19 @@ def read_ytbb_sets(inputs: LayoutInputs) -> tuple[list[FrameSet], Path]:
     """
     path = inputs.file(PAIRS)  # the one that is hardest to come by: say first if it is missing
     label = _class_labels(inputs)
-    anchors = _read_annotations(inputs.file(ANCHORS), needed=["good", "bad", "unsure"])
+    anchors_path = inputs.file(ANCHORS)
+    anchors = _read_annotations(anchors_path, needed=["good", "bad", "unsure"])
     pairs = _read_annotations(path, needed=[*PROBLEMS, "similar"])
     originals = _original_labels(inputs)
     rejected = {
-        _short(key.split(",")[0], path)
-        for key, names in pairs.names.items()
-        if "bad-anchor" in names
+        _short(key.split(",")[0], path) for key, names in pairs.items() if "bad-anchor" in names
     }
     similar = {
-        key for key, names in pairs.names.items() if "similar" in names and not names & {*PROBLEMS}
+        key for key, names in pairs.items() if "similar" in names and not names & {*PROBLEMS}
     }
     sets = []
-    for key, names in anchors.names.items():
-        anchor = _short(key, anchors.path)
+    for key, names in anchors.items():
+        anchor = _short(key, anchors_path)
         if "good" not in names or names & {"bad", "unsure"} or anchor in rejected:
             continue
         folder = anchor.split("/")[0]
@@ -122,7 +113,8 @@ def _class_labels(inputs: LayoutInputs) -> dict[str, int]:
     return {name: label for label, name in enumerate(names)}
 
 
-def _read_annotations(path: Path, needed: Iterable[str]) -> _Annotations:
+def _read_annotations(path: Path, needed: Iterable[str]) -> dict[str, frozenset[str]]:
+    """Return the names that were given to each key, later rows over earlier ones."""
     content = read_object(path)
     names, rows = content.get("labels"), content.get("annotations")
     if not isinstance(names, list) or not isinstance(rows, list):
@@ -135,16 +127,16 @@ def _read_annotations(path: Path, needed: Iterable[str]) -> _Annotations:
         raise WiseftError(
             f"{path}: expected `{absent[0]}` among its labels, found {', '.join(map(str, names))}."
         )
-    found = {}
+    annotations = {}
     for number, row in enumerate(rows, start=1):
         try:
-            found[str(row["key"])] = frozenset(str(names[index]) for index in row["labels"])
+            annotations[str(row["key"])] = frozenset(str(names[index]) for index in row["labels"])
         except (TypeError, KeyError, IndexError):
             raise WiseftError(
                 f"{path}, annotation {number}: expected a `key` and, under `labels`, numbers "
                 f"0..{len(names) - 1}, found {row}."
             ) from None
-    return _Annotations(path, found)
+    return annotations
 
 
 def _original_labels(inputs: LayoutInputs) -> dict[str, int]:

@@ -8,9 +8,9 @@ manifest.
 from __future__ import annotations
 
 import logging
+import math
 import os
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -24,13 +24,13 @@ from wiseft.data.prepared.index import read_index
 from wiseft.data.prepared.manifest import Manifest, open_manifest
 from wiseft.errors import WiseftError
 from wiseft.io import atomic_path, read_json, sha256_file, write_json
+from wiseft.progress import Meter, Say
 from wiseft.stages import VERSION
 
 log = logging.getLogger(__name__)
 
 FORMAT = 1
 _CHUNK = 512  # images in memory at a time
-_INTERVAL = 10.0  # seconds between two lines of progress
 
 
 def cache_folder(manifest: Path, transform: Transform) -> Path:
@@ -43,7 +43,7 @@ def write_cache(
     transform: Transform,
     splits: Sequence[str],
     threads: int = 1,
-    say: Callable[[str], None] = log.info,
+    say: Say = log.info,
 ) -> Path:
     """Decode splits of a dataset of image files once; return `cache.json`, which is written last.
 
@@ -136,22 +136,15 @@ def _decode_all(
     transform: Transform,
     border: int,
     threads: int,
-    say: Callable[[str], None],
+    say: Say,
 ) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    began = shown = time.monotonic()
-    with atomic_path(target) as part:
-        shape = len(paths), transform.size, transform.size, 3
+    shape = len(paths), transform.size, transform.size, 3
+    what = f"{target.parent.parent.name}: decoding {len(paths):,} images"
+    with atomic_path(target) as part, Meter(what, math.prod(shape), say=say) as meter:
         images = np.lib.format.open_memmap(part, mode="w+", dtype=np.uint8, shape=shape)
         for row, image in enumerate(_decoded(paths, transform, border, threads)):
             images[row] = image
-            if (now := time.monotonic()) - shown > _INTERVAL:
-                shown, rate = now, (row + 1) / (now - began)
-                left = (len(paths) - row - 1) / rate
-                say(
-                    f"{target.parent.parent.name}: {row + 1:,}/{len(paths):,} images, "
-                    f"{rate:.0f}/s, {left:.0f} s left"
-                )
+            meter.add(image.nbytes)
         images.flush()
 
 

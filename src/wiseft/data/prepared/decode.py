@@ -68,7 +68,11 @@ def whole_image(path: Path, border: int = 0) -> Image.Image:
     """
     try:
         with Image.open(path) as file:
-            return _without_border(file.convert("RGB"), border)
+            image = file.convert("RGB")
+        width, height = image.size
+        if border and min(width, height) <= 2 * border:
+            raise ValueError(f"{width}x{height} pixels leave nothing inside a border of {border}")
+        return image.crop((border, border, width - border, height - border)) if border else image
     except FileNotFoundError as error:
         raise WiseftError(
             f"{path} is in the index but not on disk. Index the folder again."
@@ -102,12 +106,3 @@ def fit(image: Image.Image, transform: Transform) -> NDArray[np.uint8]:
 def _offset(edge: int, size: int) -> int:
     """Return where the centre of `size` pixels begins, below zero where there are fewer."""
     return round((edge - size) / 2.0) if edge >= size else -((size - edge) // 2)
-
-
-def _without_border(image: Image.Image, border: int) -> Image.Image:
-    if border == 0:
-        return image
-    width, height = image.size
-    if min(width, height) <= 2 * border:
-        raise ValueError(f"{width}x{height} pixels leave nothing inside a border of {border}")
-    return image.crop((border, border, width - border, height - border))

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wiseft.data.prepared.manifest import Manifest, SplitFiles
+from wiseft.data.prepared.split import FolderSplit, PreparedSplit
 from wiseft.errors import WiseftError
 from wiseft.io import atomic_path, require_file, sha256_file
 
@@ -21,23 +22,45 @@ GROUP_PREFIX = "group_"
 OTHER_LABELS = "other_labels"
 
 
+def index_columns(split: PreparedSplit | FolderSplit) -> dict[str, Any]:
+    """Return the columns of a split's index."""
+    files = split if isinstance(split, FolderSplit) else None
+    sample_ids = files.paths if files and files.sample_ids is None else split.sample_ids
+    columns: dict[str, Any] = {
+        "sample_id": sample_ids,
+        "base_id": sample_ids if split.base_ids is None else split.base_ids,
+        "label": split.labels,
+    }
+    if files:
+        columns |= {"path": files.paths, "bytes": files.bytes}
+    columns |= {f"{GROUP_PREFIX}{key}": list(values) for key, values in split.groups.items()}
+    if files and files.other_labels is not None:
+        columns[OTHER_LABELS] = [list(map(int, labels)) for labels in files.other_labels]
+    return columns
+
+
 def write_index(folder: Path, split: str, columns: Mapping[str, Any]) -> dict[str, Any]:
-    """Write ``<folder>/<split>/index.parquet``; return `index` and `sha256` for the manifest."""
+    """Write ``<folder>/<split>/index.parquet``; return what the manifest says of the split."""
     import pandas as pd
 
     relative = f"{split}/index.parquet"
     with atomic_path(folder / relative) as part:
         pd.DataFrame(columns).to_parquet(part, index=False)
-    return {"index": relative, "sha256": {"index": sha256_file(folder / relative)}}
+    return {
+        "n": len(columns["label"]),
+        "images": None,
+        "index": relative,
+        "sha256": {"index": sha256_file(folder / relative)},
+    }
 
 
 def check_hash(manifest: Manifest, files: SplitFiles, part: str, path: Path) -> None:
     """Raise WiseftError unless a stored file is there with the hash in the manifest."""
     require_file(path, f"a file of the prepared dataset {manifest.dataset}")
-    found, expected = sha256_file(path), files.sha256.get(part)
-    if found != expected:
+    actual, expected = sha256_file(path), files.sha256.get(part)
+    if actual != expected:
         raise WiseftError(
-            f"{path} differs from its manifest: expected sha256 {expected}, found {found}. "
+            f"{path} differs from its manifest: expected sha256 {expected}, found {actual}. "
             f"Delete {manifest.path.parent} and prepare {manifest.dataset} again."
         )
 

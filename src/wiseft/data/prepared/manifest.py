@@ -110,10 +110,10 @@ def write_manifest(
     layout: str,
     class_names: Sequence[str],
     prompt_names: Sequence[Sequence[str]] | None,
-    image_size: int | None,
     splits: Mapping[str, Mapping[str, Any]],
     sources: Sequence[Mapping[str, Any]],
-    root: str | None,
+    image_size: int | None = None,
+    root: str | None = None,
     optional: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write a manifest atomically and return its path.

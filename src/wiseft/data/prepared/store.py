@@ -17,11 +17,12 @@ from numpy.typing import NDArray
 
 from wiseft.config import Transform
 from wiseft.data.prepared.cache import open_cache
-from wiseft.data.prepared.checks import check_counts, check_split
+from wiseft.data.prepared.checks import check_columns, check_counts, check_images
 from wiseft.data.prepared.index import (
     GROUP_PREFIX,
     OTHER_LABELS,
     check_hash,
+    index_columns,
     read_index,
     write_index,
 )
@@ -92,31 +93,19 @@ def write_prepared(
             square uint8 RGB of one size, a label is out of range or sample ids repeat.
     """
     check_counts(dataset, {name: len(split.labels) for name, split in splits.items()}, expected)
+    columns = {name: index_columns(split) for name, split in splits.items()}
     for name, split in splits.items():
-        check_split(f"{dataset}, split {name}", split, len(class_names))
+        where = f"{dataset}, split {name}"
+        check_images(where, split.images)
+        check_columns(where, {**columns[name], "images": split.images}, len(class_names))
     sizes = {split.images.shape[1] for split in splits.values()}
     if len(sizes) != 1:
         raise WiseftError(f"{dataset}: images of all splits must have one size, found {sizes}.")
-    folder.mkdir(parents=True, exist_ok=True)
     (folder / NAME).unlink(missing_ok=True)
-    files = {}
-    for name, split in splits.items():
-        (folder / name).mkdir(exist_ok=True)
-        with atomic_path(folder / name / "images.npy") as part, part.open("wb") as stream:
-            np.save(stream, np.ascontiguousarray(split.images), allow_pickle=False)
-        columns = {f"{GROUP_PREFIX}{key}": list(value) for key, value in split.groups.items()}
-        index = {
-            "sample_id": list(split.sample_ids),
-            "base_id": list(split.base_ids if split.base_ids is not None else split.sample_ids),
-            "label": split.labels,
-            **columns,
-        }
-        files[name] = {
-            "n": len(split.labels),
-            "images": f"{name}/images.npy",
-            **write_index(folder, name, index),
-        }
-        files[name]["sha256"]["images"] = sha256_file(folder / name / "images.npy")
+    files = {
+        name: write_arrays(folder, name, split.images, columns[name])
+        for name, split in splits.items()
+    }
     return write_manifest(
         folder / NAME,
         dataset=dataset,
@@ -126,9 +115,20 @@ def write_prepared(
         image_size=sizes.pop(),
         splits=files,
         sources=sources,
-        root=None,
         optional=optional,
     )
+
+
+def write_arrays(
+    folder: Path, split: str, images: NDArray[np.uint8], columns: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Write the images and the index of a split; return what the manifest says of it."""
+    relative = f"{split}/images.npy"
+    with atomic_path(folder / relative) as part, part.open("wb") as stream:
+        np.save(stream, np.ascontiguousarray(images), allow_pickle=False)
+    files = write_index(folder, split, columns) | {"images": relative}
+    files["sha256"]["images"] = sha256_file(folder / relative)
+    return files
 
 
 def open_split(manifest_path: Path, split: str, transform: Transform | None = None) -> Split:
@@ -222,7 +222,6 @@ def _open_folder(
     if manifest.root is None or not manifest.root.is_dir():
         raise WiseftError(
             f"the images of {manifest.dataset} were indexed in {manifest.root}, which is not "
-            "there. "
-            "Mount that folder, or index the images again."
+            "there. Mount that folder, or index the images again."
         )
     return FolderImages(manifest.root, paths, transform, manifest.border)

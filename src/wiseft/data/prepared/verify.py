@@ -36,10 +36,10 @@ def verify(path: Path, deep: bool = False, threads: int = 1) -> None:
             read_index(manifest, name)
             open_arrays(manifest, files)
             continue
-        found = list(_problems(manifest, name, deep, threads))
-        problems += [f"{manifest.dataset}, split {name}: {text}" for text in found[:SHOWN]]
-        if len(found) > SHOWN:
-            problems.append(f"{manifest.dataset}, split {name}: and {len(found) - SHOWN:,} more")
+        faults = list(_problems(manifest, name, deep, threads))
+        if len(faults) > SHOWN:
+            faults[SHOWN:] = [f"and {len(faults) - SHOWN:,} more"]
+        problems += [f"{manifest.dataset}, split {name}: {fault}" for fault in faults]
     if problems:
         raise WiseftError(
             "\n".join([*problems, "Restore the files, or prepare the dataset again."])
@@ -56,12 +56,12 @@ def _problems(manifest: Manifest, split: str, deep: bool, threads: int) -> Itera
     whole = []
     for relative, expected in zip(index["path"], index["bytes"], strict=True):
         file = manifest.root / relative
-        found = file.stat().st_size if file.is_file() else None
-        if found == expected:
+        size = file.stat().st_size if file.is_file() else None
+        if size == expected:
             whole.append(file)
         else:
-            was = "missing" if found is None else f"{found} bytes"
-            yield f"{file} was indexed with {expected} bytes and is now {was}"
+            now = "missing" if size is None else f"{size} bytes"
+            yield f"{file} was indexed with {expected} bytes and is now {now}"
     if deep:
         with ThreadPoolExecutor(threads) as pool:
             yield from (problem for problem in pool.map(_undecodable, whole) if problem)

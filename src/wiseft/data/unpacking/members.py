@@ -111,7 +111,7 @@ def nested_members(archive: Path, outer: Member) -> Members:
         WiseftError: it is no tar archive, or is damaged.
     """
     label = f"{archive}: {outer.name}"
-    stream = _Forward(_Pieces(outer.pieces()))
+    stream = _ForwardStream(_PieceStream(outer.pieces()))
     with _reading(label):
         yield from _walk(stream, label)
 
@@ -139,7 +139,7 @@ def _is_old_header(start: bytes) -> bool:
     return True
 
 
-class _Forward:
+class _ForwardStream:
     """A stream as `tarfile` wants it, that never goes back: a compressed one would have to be
     decompressed from its start. Refuses large reads, which only a forged header causes."""
 
@@ -170,7 +170,7 @@ class _Forward:
                 raise EOFError("it ends inside a member")
 
 
-class _Pieces:
+class _PieceStream:
     """Pieces of bytes as a stream."""
 
     def __init__(self, pieces: Iterator[bytes]):
@@ -197,10 +197,10 @@ def _tar_members(archive: Path, opener: Callable[..., Any] | None) -> Members:
     with _reading(archive):
         file: IO[bytes] = archive.open("rb") if opener is None else opener(archive, "rb")
         with file:
-            yield from _walk(_Forward(file, file.seek if opener is None else None), archive)
+            yield from _walk(_ForwardStream(file, file.seek if opener is None else None), archive)
 
 
-def _walk(stream: _Forward, archive: Path | str) -> Members:
+def _walk(stream: _ForwardStream, archive: Path | str) -> Members:
     tar = tarfile.TarFile(fileobj=stream)  # type: ignore[arg-type]
     while (info := tar.next()) is not None:
         tar.members.clear()  # type: ignore[attr-defined]  # or it would keep all of them
@@ -232,10 +232,12 @@ def _tar_kind(info: tarfile.TarInfo) -> str:
         (info.isfifo(), "named pipe"),
         (info.isdev(), "device file"),
     ]
-    return next((kind for found, kind in kinds if found), f"member of type {info.type!r}")
+    return next((kind for is_kind, kind in kinds if is_kind), f"member of type {info.type!r}")
 
 
-def _tar_pieces(stream: _Forward, info: tarfile.TarInfo, archive: Path | str) -> Iterator[bytes]:
+def _tar_pieces(
+    stream: _ForwardStream, info: tarfile.TarInfo, archive: Path | str
+) -> Iterator[bytes]:
     with _reading(archive):
         stream.seek(info.offset_data)
         left = info.size
@@ -299,10 +301,10 @@ def _zip_pieces(
             opened = opener(info)
         except (RuntimeError, NotImplementedError) as error:
             raise WiseftError(f"{archive}: {info.filename!r} cannot be read: {error}.") from error
-        found = 0
+        size = 0
         with opened as member:
             while data := member.read(PIECE):
-                found += len(data)
+                size += len(data)
                 yield data
-        if found != info.file_size:
-            raise EOFError(f"{info.filename!r} has {found} bytes, declared {info.file_size}")
+        if size != info.file_size:
+            raise EOFError(f"{info.filename!r} has {size} bytes, declared {info.file_size}")

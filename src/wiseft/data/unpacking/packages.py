@@ -20,8 +20,8 @@ def member_names(package: Path) -> list[str]:
     Raises:
         WiseftError: the file is missing or is not a whole archive.
     """
-    with closing(members(require_file(package, "the package"))) as found:
-        return sorted(member.name for member in found)
+    with closing(members(require_file(package, "the package"))) as content:
+        return sorted(member.name for member in content)
 
 
 def read_member(package: Path, name: str) -> bytes:
@@ -36,19 +36,19 @@ def read_members(package: Path, names: Collection[str]) -> dict[str, bytes]:
         WiseftError: the package is missing, is not a whole archive, lacks one of the files, or one
             is larger than 256 MiB.
     """
-    content = {}
-    with closing(members(require_file(package, "the package"))) as found:
-        for member in found:
+    contents = {}
+    with closing(members(require_file(package, "the package"))) as archive:
+        for member in archive:
             if member.name in names and member.kind == "file":
                 if member.size > LARGEST:
                     raise WiseftError(
                         f"{package}: {member.name} has {member.size} bytes, expected at most "
                         f"{LARGEST}."
                     )
-                content[member.name] = b"".join(member.pieces())
-    if missing := sorted(set(names) - set(content)):
+                contents[member.name] = b"".join(member.pieces())
+    if missing := sorted(set(names) - set(contents)):
         raise WiseftError(
             f"{package} has no member {missing[0]}: it is another package or version than the "
             "entry pins."
         )
-    return content
+    return contents

@@ -27,12 +27,10 @@ MARKER = ".unpacked.json"
 
 @dataclass
 class Plan:
-    """Files, links and folders by name, without the folders that are dropped.
+    """Files, links and folders by name.
 
     Args:
         archive: as messages name it.
-        strip: leading folders to drop from every name.
-        max_bytes: that the files may have in all; None: no limit but the ratio's.
         files: bytes of each file.
         links: for each link the name of what it leads to, itself perhaps a link.
         folders: named in the archive; those that only files imply are not here.
@@ -41,8 +39,6 @@ class Plan:
     """
 
     archive: Path
-    strip: int = 0
-    max_bytes: int | None = None
     files: dict[str, int] = field(default_factory=dict)
     links: dict[str, str] = field(default_factory=dict)
     folders: set[str] = field(default_factory=set)
@@ -57,8 +53,8 @@ class Plan:
         """
         size = self.archive.stat().st_size
         n = 0
-        with closing(members) as found:
-            for n, member in enumerate(found, 1):
+        with closing(members):
+            for n, member in enumerate(members, 1):
                 if n > MOST_MEMBERS:
                     raise WiseftError(f"{self.archive} has more than {MOST_MEMBERS} members.")
                 self._add(member)
@@ -74,9 +70,9 @@ class Plan:
         """Return the name that a member is unpacked to; empty for the top folder.
 
         Raises:
-            WiseftError: the name is not safe, or lies in fewer folders than are dropped.
+            WiseftError: the name is not safe.
         """
-        return self._stripped(member, safe_parts(self.archive, member))
+        return "/".join(safe_parts(self.archive, member))
 
     def resolve(self, name: str) -> str:
         """Return the file that a link leads to, over other links if need be.
@@ -112,27 +108,15 @@ class Plan:
             self.files[name] = member.size
             self._count(member.size)
         elif member.kind in ("symlink", "hardlink"):
-            self.links[name] = self._stripped(member, link_parts(self.archive, member))
+            self.links[name] = "/".join(link_parts(self.archive, member))
         else:
             raise refusal(self.archive, member, f"is a {member.kind}")
-
-    def _stripped(self, member: Member, parts: list[str]) -> str:
-        if self.strip and len(parts) <= self.strip and member.kind != "folder":
-            raise refusal(
-                self.archive, member, f"lies in fewer folders than the {self.strip} to be dropped"
-            )
-        return "/".join(parts[self.strip :])
 
     def _count(self, size: int) -> None:
         self.total += size
         self.on_disk += -(-size // BLOCK) * BLOCK
 
     def _require_small(self, size: int) -> None:
-        if self.max_bytes is not None and self.total > self.max_bytes:
-            raise WiseftError(
-                f"{self.archive} unpacks to more than expected: at most {self.max_bytes} bytes, "
-                f"found at least {self.total}. Nothing was unpacked."
-            )
         if self.total > max(GRACE, RATIO * size):
             raise WiseftError(
                 f"{self.archive} ({gigabytes(size)}) unpacks to {gigabytes(self.total)} or more, "

@@ -17,9 +17,7 @@ from wiseft.data.unpacking.plan import MARKER, Plan, refusal, safe_parts
 from wiseft.errors import WiseftError
 from wiseft.io import read_json, require_space, write_json
 from wiseft.locks import exclusive
-from wiseft.progress import Meter, print_line
-
-Say = Callable[[str], None]
+from wiseft.progress import Meter, Say, print_line
 
 
 def unpack(
@@ -28,17 +26,15 @@ def unpack(
     *,
     sha256: str | None = None,
     password: str | None = None,
-    max_bytes: int | None = None,
-    strip: int = 0,
     say: Say = print_line,
 ) -> int:
     """Unpack a .tar, .tar.gz, .tar.bz2, .tar.xz or .zip archive into the new folder `target`.
 
     The whole list of members is checked before anything is written. Refused are absolute paths,
     ``..``, links out of the archive, to folders and to nothing, device files and pipes, two members
-    of one name, and archives that unpack to more than `max_bytes` or to more than 200 times their
-    size and over 1 GiB in all. Links between files of the archive become hard links, or copies
-    where the file system has none. Files get mode 0644 and folders 0755, less the umask.
+    of one name, and archives that unpack to more than 200 times their size and over 1 GiB in all.
+    Links between files of the archive become hard links, or copies where the file system has none.
+    Files get mode 0644 and folders 0755, less the umask.
 
     An interrupted run leaves nothing under `target`. A target that a finished run made is left as
     it is; it also serves if the archive was deleted since and `sha256` is given.
@@ -46,8 +42,6 @@ def unpack(
     Args:
         sha256: of the archive, if the caller has checked it; kept in ``.unpacked.json``.
         password: of an encrypted zip archive.
-        max_bytes: that the files may have in all.
-        strip: leading folders to drop from every name.
         say: called with progress lines.
 
     Returns:
@@ -57,7 +51,7 @@ def unpack(
         WiseftError: the archive is refused, damaged or of another format, there is too little
             space, or `target` exists and is no whole copy of this archive (it is not touched).
     """
-    return _Job(archive, target, sha256, password, max_bytes, strip, say).run(_extract)
+    return _Unpacking(archive, target, sha256, password, say).run(_extract)
 
 
 def unpack_nested_tars(
@@ -65,7 +59,6 @@ def unpack_nested_tars(
     target: Path,
     *,
     sha256: str | None = None,
-    max_bytes: int | None = None,
     say: Say = print_line,
 ) -> int:
     """Unpack an archive of ``<class>.tar`` files to ``target/<class>/``, as ImageNet's training
@@ -80,20 +73,18 @@ def unpack_nested_tars(
     Raises:
         WiseftError: as :func:`unpack`; a member is no ``<class>.tar``.
     """
-    return _Job(archive, target, sha256, None, max_bytes, 0, say).run(_extract_nested)
+    return _Unpacking(archive, target, sha256, None, say).run(_extract_nested)
 
 
 @dataclass(frozen=True)
-class _Job:
+class _Unpacking:
     archive: Path
     target: Path
     sha256: str | None
     password: str | None
-    max_bytes: int | None
-    strip: int
     say: Say
 
-    def run(self, extract: Callable[[_Job, Plan, Path, Meter], int]) -> int:
+    def run(self, extract: Callable[[_Unpacking, Plan, Path, Meter], int]) -> int:
         """Plan, extract into a temporary folder and rename it, unless all that was done."""
         with exclusive(self.target.with_name(f".{self.target.name}.lock"), self.say):
             done = self.done()
@@ -101,7 +92,7 @@ class _Job:
                 return done
             folder = self.target.with_name(f".{self.target.name}.unpacking")
             self.clear(folder)
-            plan = Plan(self.archive, self.strip, self.max_bytes)
+            plan = Plan(self.archive)
             plan.read(self.members())
             require_space(self.target.parent, plan.on_disk, f"unpacking {self.archive.name}")
             what = f"{self.archive.name}: unpacking"
@@ -125,7 +116,7 @@ class _Job:
             "archive": self.archive.name,
             "size": self.archive.stat().st_size if self.archive.is_file() else None,
             "sha256": self.sha256,
-            "strip": self.strip,
+            "strip": 0,  # no leading folder is dropped; part of the marker's form
         }
 
     def done(self) -> int | None:
@@ -139,20 +130,20 @@ class _Job:
                 f"{self.target} exists, and no {MARKER} in it says that it is a whole copy of "
                 f"{self.archive.name}. It was not touched: move it away and run again."
             )
-        found = read_json(self.target / MARKER, "the marker")
+        marker = read_json(self.target / MARKER, "the marker")
         for key, value in self.identity().items():
-            if value is not None and found.get(key) is not None and found[key] != value:
+            if value is not None and marker.get(key) not in (None, value):
                 raise WiseftError(
                     f"{self.target} was unpacked from another archive: expected {key} {value}, "
-                    f"found {found[key]} in {MARKER}. It was not touched: move it away and run "
+                    f"found {marker[key]} in {MARKER}. It was not touched: move it away and run "
                     "again."
                 )
-        if not self.archive.is_file() and None in (self.sha256, found.get("sha256")):
+        if not self.archive.is_file() and None in (self.sha256, marker.get("sha256")):
             raise WiseftError(
                 f"{self.archive} does not exist, so nothing can tell whether {self.target} is a "
                 "copy of it. Put the archive back, or move the folder away."
             )
-        return int(found["files"])
+        return int(marker["files"])
 
     def clear(self, folder: Path) -> None:
         """Remove what a killed run left; nobody else works there while the lock is held."""
@@ -174,10 +165,10 @@ def _writing(folder: Path) -> Iterator[None]:
         ) from error
 
 
-def _extract(job: _Job, plan: Plan, folder: Path, meter: Meter) -> int:
+def _extract(job: _Unpacking, plan: Plan, folder: Path, meter: Meter) -> int:
     folders = _Folders(folder)
-    with closing(job.members()) as found:
-        for member in found:
+    with closing(job.members()) as content:
+        for member in content:
             name = plan.name(member)
             if member.kind == "folder":
                 folders.make(name)
@@ -197,12 +188,12 @@ def _extract(job: _Job, plan: Plan, folder: Path, meter: Meter) -> int:
     return len(plan.files) + len(plan.links)
 
 
-def _extract_nested(job: _Job, plan: Plan, folder: Path, meter: Meter) -> int:
+def _extract_nested(job: _Unpacking, plan: Plan, folder: Path, meter: Meter) -> int:
     n = 0
     classes: set[str] = set()
     folders = _Folders(folder)
-    with closing(job.members()) as found:
-        for outer in found:
+    with closing(job.members()) as archives:
+        for outer in archives:
             if outer.kind == "folder":
                 continue
             name = plan.name(outer).rpartition("/")[2]
@@ -215,7 +206,9 @@ def _extract_nested(job: _Job, plan: Plan, folder: Path, meter: Meter) -> int:
     return n
 
 
-def _extract_class(job: _Job, outer: Member, name: str, folders: _Folders, meter: Meter) -> int:
+def _extract_class(
+    job: _Unpacking, outer: Member, name: str, folders: _Folders, meter: Meter
+) -> int:
     n = 0
     folders.make(name)
     for member in nested_members(job.archive, outer):
@@ -246,7 +239,7 @@ class _Folders:
         self.made.add(name)
 
 
-def _write(member: Member, path: Path, job: _Job, meter: Meter) -> None:
+def _write(member: Member, path: Path, job: _Unpacking, meter: Meter) -> None:
     """Write a new file; never over another, never more than the declared size."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
     try:

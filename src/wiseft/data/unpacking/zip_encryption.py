@@ -11,6 +11,7 @@ import copy
 import io
 import struct
 import zipfile
+import zlib
 from collections.abc import Sequence
 from typing import IO
 
@@ -38,20 +39,15 @@ BLOCK = 8192
 Words = NDArray[np.uint32]
 
 
-def _crc_table() -> Words:
-    table = np.arange(256, dtype=np.uint32)
-    for _ in range(8):
-        table = np.where(table & 1, (table >> 1) ^ np.uint32(0xEDB88320), table >> 1)
-    return table.astype(np.uint32)
-
-
 def _stream_table() -> NDArray[np.uint8]:
     """The byte that the low half of the third key gives."""
     key = np.arange(1 << 16, dtype=np.uint32) | 2
     return ((key * (key ^ 1)) >> 8).astype(np.uint8)
 
 
-CRC = _crc_table()
+CRC = np.array([zlib.crc32(bytes([byte ^ 255])) ^ 0xFF000000 for byte in range(256)], np.uint32)
+"""Table of CRC-32: what a byte does to it."""
+
 STREAM = _stream_table()
 
 
