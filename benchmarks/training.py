@@ -22,7 +22,7 @@ from torch.nn import functional
 from benchmarks.common import ROOT, Options, ratio, timed, write_record
 from benchmarks.inputs import CLIP_PREPROCESSING, photo_crops, write_image_folder
 from wiseft.checkpoints import Checkpoints
-from wiseft.classifier import ImageClassifier, architecture_from_json, build_classifier
+from wiseft.classifier import ImageClassifier, build_classifier
 from wiseft.config import FinetuneSettings
 from wiseft.config.machine import HowSettings
 from wiseft.data.prepared.split import PreparedSplit
@@ -34,6 +34,7 @@ from wiseft.finetune.sampling import epoch_order
 from wiseft.finetune.schedule import learning_rate
 from wiseft.finetune.trainer import Task, Way, fit
 from wiseft.theta import ThetaHeader, make_header
+from wiseft.towers.open_clip_models import architecture_from_json
 
 SPLIT = "test"
 PEAK = 1e-4  # so large that losses show every step

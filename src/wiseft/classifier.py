@@ -11,16 +11,7 @@ from torch.nn import functional
 
 from wiseft import towers
 from wiseft.theta import ThetaHeader, check_same_tensors
-from wiseft.towers.open_clip_models import architecture_from_json, open_clip_model
-
-__all__ = [
-    "ImageClassifier",
-    "architecture_from_json",
-    "build_classifier",
-    "classifier_tensors",
-    "mask_logits",
-    "open_clip_model",
-]
+from wiseft.towers.base import seeded
 
 
 class ImageClassifier(nn.Module):
@@ -108,9 +99,7 @@ def build_classifier(
     """
     architecture = header.architecture
     image = towers.build_image(architecture, seed)
-    with torch.random.fork_rng(devices=[]):
-        if seed is not None:
-            torch.manual_seed(seed)
+    with seeded(seed):
         head = nn.Linear(towers.embed_dim(architecture), len(header.class_names))
     classifier = ImageClassifier(
         image,

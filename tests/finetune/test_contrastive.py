@@ -18,9 +18,10 @@ from wiseft.finetune.objectives.contrastive import clip_loss
 from wiseft.finetune.trainer import Way
 from wiseft.finetune.two_towers import TwoTowers
 from wiseft.theta import Theta, load_theta, save_weights
-from wiseft.zeroshot import fill_templates, make_theta_0
+from wiseft.zeroshot.prompts import fill_templates
 from wiseft.zeroshot.text_head import HeadBuilder, Prompts, has_text
 from wiseft.zeroshot.text_tower import add_text_tower
+from wiseft.zeroshot.theta_0 import make_theta_0
 
 TEXT = {"context_length": 16, "vocab_size": 49408, "width": 8, "heads": 2, "layers": 1}
 VIT = {"image_size": 32, "patch_size": 16, "layers": 1, "width": 16, "head_width": 8}

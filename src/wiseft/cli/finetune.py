@@ -110,10 +110,10 @@ def baseline(
     threads: Threads = 1,
 ) -> None:
     """Train the image tower with a new head from scratch, without any zero-shot model."""
-    from wiseft.classifier import architecture_from_json
     from wiseft.config import FinetuneSettings, Preprocessing, parse_settings
     from wiseft.config.machine import HowSettings
     from wiseft.finetune import stage
+    from wiseft.towers.open_clip_models import architecture_from_json
 
     chosen = parse_settings(FinetuneSettings, settings)
     pixels = parse_settings(Preprocessing, preprocessing, "--preprocessing")

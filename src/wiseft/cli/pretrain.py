@@ -61,7 +61,6 @@ def pretrain(
 ) -> None:
     """Pre-train a small zero-shot model on rendered digits with captions."""
     from wiseft.checkpoints import Checkpoints
-    from wiseft.classifier import architecture_from_json
     from wiseft.config import Preprocessing, PretrainSettings, parse_settings
     from wiseft.io import sha256_json
     from wiseft.pretrain.glyphs import load_glyphs
@@ -72,6 +71,7 @@ def pretrain(
     from wiseft.stages import VERSION
     from wiseft.tensor_file import TENSORS_SUM, read_file_header
     from wiseft.theta import save_weights
+    from wiseft.towers.open_clip_models import architecture_from_json
 
     start_torch(1, "cpu")  # a second thread gains nothing on a tower so small; rendering does
     check_writable(weights)

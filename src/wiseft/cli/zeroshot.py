@@ -62,7 +62,8 @@ def zeroshot(
     classes.
     """
     from wiseft.runtime import start_torch
-    from wiseft.zeroshot import make_theta_0, parse_templates
+    from wiseft.zeroshot.prompts import parse_templates
+    from wiseft.zeroshot.theta_0 import make_theta_0
 
     make_theta_0(
         weights,

@@ -86,7 +86,7 @@ def fisher_file(
         indices=indices,
         batch_size=request.batch_size,
     )
-    about = {
+    header = {
         "theta": theta.identity,
         "dataset": manifest.dataset,
         "manifest": manifest.identity([split.name]),
@@ -95,7 +95,7 @@ def fisher_file(
         "labels": request.labels,
         "seed": request.seed,
     }
-    save_fisher(output, fisher, about)
+    save_fisher(output, fisher, header)
     rate = len(indices) / (time.perf_counter() - start)
     say(f"fisher: wrote {output} ({len(indices)} samples, {rate:.1f} samples/s)")
 
@@ -164,14 +164,14 @@ def draw_labels(logits: Tensor, numbers: Tensor) -> Tensor:
     return torch.searchsorted(ends, wanted, right=True)[:, 0]
 
 
-def save_fisher(path: Path, fisher: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
+def save_fisher(path: Path, fisher: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
     """Write Fisher information.
 
     Args:
-        about: what it is of: `theta` (identity), `dataset`, `manifest` (identity), `split`,
+        header: what it is of: `theta` (identity), `dataset`, `manifest` (identity), `split`,
             `samples`, `labels`, `seed`.
     """
-    with tensor_writer(path, fisher, {"kind": KIND, **about}) as file:
+    with tensor_writer(path, fisher, {"kind": KIND, **header}) as file:
         for name, tensor in fisher.items():
             file.write(name, tensor)
 
@@ -226,23 +226,23 @@ class _Squares:
         # Other kernels of attention know no vmap on a CPU.
         with sdpa_kernel(SDPBackend.MATH):
             if len(pixels) == 1:
-                found = grad(self._log_likelihood)(self._parameters, pixels[0], labels[0])
-                found = {name: each[None] for name, each in found.items()}
+                gradients = grad(self._log_likelihood)(self._parameters, pixels[0], labels[0])
+                gradients = {name: each[None] for name, each in gradients.items()}
             else:
                 of_samples = vmap(grad(self._log_likelihood), in_dims=(None, 0, 0))
-                found = of_samples(self._parameters, pixels, labels)
+                gradients = of_samples(self._parameters, pixels, labels)
         for name, total in self._sums.items():
-            total += found.pop(name).square_().sum(dim=0)
+            total += gradients.pop(name).square_().sum(dim=0)
 
     def mean(self, samples: int) -> dict[str, Tensor]:
         """Return the mean over samples by the names of a theta, on the CPU."""
-        found = {
+        means = {
             name.removeprefix("classifier."): (total / samples).cpu()
             for name, total in self._sums.items()
         }
-        for name, tensor in found.items():
+        for name, tensor in means.items():
             check_finite(tensor, f"the Fisher information of {name}")
-        return found
+        return means
 
     def _log_likelihood(
         self, parameters: dict[str, Tensor], pixels: Tensor, label: Tensor

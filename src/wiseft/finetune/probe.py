@@ -15,6 +15,7 @@ from wiseft.config import FinetuneSettings
 from wiseft.finetune.tasks import Log, Material, head_task
 from wiseft.finetune.trainer import Step, Way, fit, training_steps
 from wiseft.progress import Progress
+from wiseft.towers.base import seeded
 
 
 def start_head(
@@ -77,8 +78,7 @@ def probe_settings(settings: FinetuneSettings) -> FinetuneSettings:
 
 def draw_head(head: nn.Linear, seed: int) -> None:
     """Draw a head anew, as torch initialises a linear layer; the same one on every device."""
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
-        torch.manual_seed(seed)
+    with seeded(seed), torch.no_grad():
         drawn = nn.Linear(head.in_features, head.out_features)
         head.weight.copy_(drawn.weight)
         head.bias.copy_(drawn.bias)

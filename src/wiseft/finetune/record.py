@@ -11,7 +11,7 @@ import torch
 from wiseft.config import FinetuneSettings
 from wiseft.errors import WiseftError
 from wiseft.finetune.trainer import Step, Way
-from wiseft.io import atomic_path, write_json
+from wiseft.io import atomic_path
 from wiseft.progress import Progress
 from wiseft.runtime import device_names, peak_memory_mb
 
@@ -58,11 +58,6 @@ def run_record(
         "how": way.how.model_dump(mode="json"),
         "torch": torch.__version__,
     }
-
-
-def write_record(path: Path, record: dict[str, Any]) -> None:
-    """Write what `run_record` returned as JSON."""
-    write_json(path, record)
 
 
 class Board:

@@ -18,11 +18,11 @@ from wiseft.config import FinetuneSettings, Preprocessing
 from wiseft.data.prepared.store import open_manifest
 from wiseft.errors import WiseftError
 from wiseft.finetune.probe import start_head
-from wiseft.finetune.record import Board, run_record, write_curve, write_record
+from wiseft.finetune.record import Board, run_record, write_curve
 from wiseft.finetune.sampling import check_classes, draw_samples
 from wiseft.finetune.tasks import TRAIN_SPLIT, Log, Material, make_task, trained_tensors
 from wiseft.finetune.trainer import Report, Way, fit, training_steps
-from wiseft.io import sha256_json
+from wiseft.io import sha256_json, write_json
 from wiseft.progress import Progress, print_line
 from wiseft.runtime import check_writable
 from wiseft.stages import VERSION
@@ -110,10 +110,10 @@ def open_material(
             f"theta_0 has the classes {_some(start.header.class_names)}, but dataset "
             f"{dataset.dataset} has {_some(dataset.class_names)}; make theta_0 for this dataset"
         )
-    about = settings.model_dump(mode="json")
+    recorded = settings.model_dump(mode="json")
     if settings.objective.trains_text:
         # What the head is built from anew, wherever the text tower is another.
-        about["prompts"] = Prompts.of(start.header).settings()
+        recorded["prompts"] = Prompts.of(start.header).settings()
     header = make_header(
         "fine-tuned",
         "finetune",
@@ -122,7 +122,7 @@ def open_material(
         class_names=dataset.class_names,
         parents={"theta_0": str(start.identity), "dataset": dataset.sha256},
         seed=seed,
-        settings=about,
+        settings=recorded,
         never_predicted=start.header.never_predicted,
     )
     _check_size(header)
@@ -178,7 +178,7 @@ def training_samples(material: Material) -> NDArray[np.int64]:
 
 
 def _train(material: Material, outputs: Outputs, way: Way, log: Log) -> str | None:
-    log = log if way.team.leads else _silent
+    log = log if way.team.leads else lambda text: None
     settings, features = material.settings, outputs.features
     indices = training_samples(material)
     task = make_task(material, indices, way, features, log)
@@ -200,7 +200,7 @@ def _train(material: Material, outputs: Outputs, way: Way, log: Log) -> str | No
         return None
     write_curve(outputs.curve, curve)
     if outputs.record is not None:
-        write_record(outputs.record, record)
+        write_json(outputs.record, record)
     made = save_theta(outputs.theta_1, trained_tensors(material, task), material.header)
     of_probing.clear()
     checkpoints.clear()
@@ -236,10 +236,6 @@ def _batch_sentence(settings: FinetuneSettings, way: Way, samples: int) -> str:
     if parts > 1:
         ways.append(f"{parts} micro-batches of {way.how.micro_batch} at most")
     return f"an optimiser step takes {size} images ({', '.join([*ways, settings.precision])})"
-
-
-def _silent(text: str) -> None:
-    pass
 
 
 def identity(header: ThetaHeader) -> str:

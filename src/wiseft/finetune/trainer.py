@@ -26,11 +26,11 @@ from wiseft.finetune.how import compile_tower, follows_batches, set_train_mode
 from wiseft.finetune.loader import Loader, Part
 from wiseft.finetune.objective import Objective
 from wiseft.finetune.optimiser import make_optimiser, trained_parameters
-from wiseft.finetune.parallel import Team
+from wiseft.finetune.parallel import Team, handled
 from wiseft.finetune.precision import Precision
 from wiseft.finetune.resume import Interrupted, State, Watch
 from wiseft.finetune.sampling import step_seed
-from wiseft.finetune.schedule import learning_rate, steps_per_epoch, total_steps, warmup_length
+from wiseft.finetune.schedule import learning_rate, steps_per_epoch, warmup_length
 
 
 @dataclass(frozen=True)
@@ -42,15 +42,12 @@ class Task:
         samples: the training samples.
         objective: what is minimised.
         followers: what rides along with the steps.
-        theta: returns the tensors of the theta that the trained model is; None: they are those of
-            the classifier that is trained.
     """
 
     model: nn.Module
     samples: Samples
     objective: Objective
     followers: Sequence[Follower] = ()
-    theta: Callable[[], dict[str, Tensor]] | None = None
 
 
 @dataclass(frozen=True)
@@ -81,8 +78,10 @@ class Step:
 
 
 def training_steps(samples: int, settings: FinetuneSettings) -> int:
-    """Return the optimiser steps of a training."""
-    return total_steps(samples, settings.batch_size, settings.epochs, settings.steps)
+    """Return the optimiser steps of a training: `steps` where it is given, else whole epochs."""
+    if settings.steps is not None:
+        return settings.steps
+    return steps_per_epoch(samples, settings.batch_size) * settings.epochs
 
 
 def fit(
@@ -90,7 +89,7 @@ def fit(
     settings: FinetuneSettings,
     seed: int,
     checkpoints: Checkpoints,
-    report: Report,
+    report: Report = lambda *step: None,
     way: Way | None = None,
     begin: Callable[[], Any] | None = None,
 ) -> list[Step]:
@@ -110,7 +109,8 @@ def fit(
     loop = _Loop(task, settings, seed, way or Way())
     if not loop.state.load(checkpoints, loop.team) and begin is not None:
         begin()
-    with loop.running(), Watch() as watch:
+    watch = Watch()
+    with loop.running(), handled(watch):
         for step in loop.steps(watch):
             made = step + 1
             report(made, loop.state.losses[step], loop.rates[step], loop.loader.length(step))

@@ -22,7 +22,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from wiseft.checkpoints import Checkpoints, load_optimiser, optimiser_tensors
-from wiseft.classifier import open_clip_model
 from wiseft.config import PretrainSettings
 from wiseft.errors import WiseftError
 from wiseft.io import atomic_path
@@ -30,6 +29,7 @@ from wiseft.pretrain.captions import CaptionTable
 from wiseft.pretrain.glyphs import PEN_FAMILY, Glyphs
 from wiseft.pretrain.style import style
 from wiseft.progress import Progress, print_line
+from wiseft.towers.open_clip_models import open_clip_model
 
 _VALIDATION_SEED = 7  # of the styles in which held-out typefaces are shown
 _VALIDATION_IMAGES = 1000
