@@ -32,7 +32,7 @@ from wiseft.finetune.how import prepare_model
 from wiseft.finetune.objective import make_objective
 from wiseft.finetune.sampling import epoch_order
 from wiseft.finetune.schedule import learning_rate
-from wiseft.finetune.trainer import Task, Way, fit
+from wiseft.finetune.trainer import Execution, Task, fit
 from wiseft.theta import ThetaHeader, make_header
 from wiseft.towers.open_clip_models import architecture_from_json
 
@@ -201,7 +201,7 @@ def _ours(
     case: Case, folder: Path, precision: str, compiled: bool = False
 ) -> Callable[[], list[float]]:
     settings, model = case.settings(precision), case.model()
-    way = Way(HowSettings(workers=case.workers, compile=compiled))
+    way = Execution(HowSettings(workers=case.workers, compile=compiled))
     task = Task(model, case.samples(), make_objective(settings, model, None))
     prepare_model(model, way.how)
     checkpoints = Checkpoints(folder / "state", "benchmark", lambda line: None)

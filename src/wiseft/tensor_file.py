@@ -75,8 +75,8 @@ def read_file_header(path: Path | str, what: str) -> dict[str, Any]:
     metadata, _ = _open(path, what)
     if KEY not in metadata:
         raise WiseftError(f"{path} is a safetensors file, but was not written by wiseft")
-    found = hashlib.sha256(metadata[KEY].encode()).hexdigest()
-    _check_sum(path, "header", found, metadata.get(HEADER_SUM, found))
+    actual = hashlib.sha256(metadata[KEY].encode()).hexdigest()
+    _check_sum(path, "header", actual, metadata.get(HEADER_SUM, actual))
     # Files of format 1 had no sums.
     header: dict[str, Any] = json.loads(metadata[KEY]) if HEADER_SUM in metadata else {"format": 1}
     if header.get("format") != FORMAT:
@@ -112,10 +112,10 @@ def check_tensors(
     _check_sum(path, "tensors", tensors_sha256(tensors), header[TENSORS_SUM])
 
 
-def _check_sum(path: Path | str, what: str, found: str, expected: str | None) -> None:
-    if found != expected:
+def _check_sum(path: Path | str, what: str, actual: str, expected: str | None) -> None:
+    if actual != expected:
         raise WiseftError(
-            f"{path} is damaged: expected {what} with SHA-256 {expected}, found {found}; delete "
+            f"{path} is damaged: expected {what} with SHA-256 {expected}, found {actual}; delete "
             "the file and make it again, or get it again from where it came from"
         )
 

@@ -1,6 +1,7 @@
 """bf16 and fp16: what is computed in them, and how the loss scale lives through everything."""
 
 import functools
+from dataclasses import replace
 
 import pytest
 import torch
@@ -53,7 +54,8 @@ def test_the_tower_computes_in_the_precision_and_the_loss_in_fp32(
     step = trainer._Loop._gradients
 
     def watched(self, part, batch):
-        model, objective = self._task.model, self._task.objective
+        task = self._task
+        model, objective = task.model, task.objective
         handle = model.head.register_forward_hook(lambda m, i, o: inside.add(o.dtype))
         loss = objective.loss
 
@@ -62,12 +64,12 @@ def test_the_tower_computes_in_the_precision_and_the_loss_in_fp32(
             outside.add(logits.dtype)
             return loss(wrapped, given)
 
-        monkeypatch.setattr(objective, "loss", spy)
+        self._task = replace(task, objective=replace(objective, loss=spy))
         try:
             return step(self, part, batch)
         finally:
             handle.remove()
-            monkeypatch.setattr(objective, "loss", loss)
+            self._task = task
 
     monkeypatch.setattr(trainer._Loop, "_gradients", watched)
     train(settings(precision=precision, epochs=1))

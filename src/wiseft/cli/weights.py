@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-Root = Annotated[Path, typer.Option(help="The project's root, the folder that holds config/.")]
+from wiseft.cli.options import Root
 
 
 def register(app: typer.Typer) -> None:

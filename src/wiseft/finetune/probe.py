@@ -13,7 +13,7 @@ from torch import nn
 from wiseft.checkpoints import Checkpoints
 from wiseft.config import FinetuneSettings
 from wiseft.finetune.tasks import Log, Material, head_task
-from wiseft.finetune.trainer import Step, Way, fit, training_steps
+from wiseft.finetune.trainer import Execution, Step, fit, training_steps
 from wiseft.progress import Progress
 from wiseft.towers.base import seeded
 
@@ -21,7 +21,7 @@ from wiseft.towers.base import seeded
 def start_head(
     material: Material,
     indices: NDArray[np.int64],
-    way: Way,
+    execution: Execution,
     checkpoints: Checkpoints,
     features: Path | None,
     log: Log,
@@ -48,13 +48,13 @@ def start_head(
     if settings.linear_probe is None or settings.linear_probe.epochs == 0:
         return []
     probing = dataclasses.replace(material, settings=probe_settings(settings))
-    task = head_task(probing, indices, way, features, log)
+    task = head_task(probing, indices, execution, features, log)
     steps = training_steps(len(indices), probing.settings)
     log(f"linear probing first: {steps} steps")
     progress = Progress(steps, log=log)
-    curve = fit(task, probing.settings, material.seed, checkpoints, progress, way)
+    curve = fit(task, probing.settings, material.seed, checkpoints, progress, execution)
     progress.close()
-    if way.team.leads:
+    if execution.team.leads:
         checkpoints.clear()
     return curve
 

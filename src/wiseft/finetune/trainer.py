@@ -51,8 +51,8 @@ class Task:
 
 
 @dataclass(frozen=True)
-class Way:
-    """How a training is carried out: it is the same one, up to rounding, in every way.
+class Execution:
+    """How a training is carried out; it is the same one, up to rounding, whatever is here.
 
     Attributes:
         how: settings of the machine.
@@ -90,7 +90,7 @@ def fit(
     seed: int,
     checkpoints: Checkpoints,
     report: Report = lambda *step: None,
-    way: Way | None = None,
+    execution: Execution | None = None,
     begin: Callable[[], Any] | None = None,
 ) -> list[Step]:
     """Train the model of the task in place, from its last checkpoint if there is one.
@@ -103,10 +103,10 @@ def fit(
         the training curve, with the steps before a resumption.
 
     Raises:
-        WiseftError: if the loss is not finite, memory runs out, or the way does not suit the task.
+        WiseftError: if the loss is not finite, memory runs out, or the task cannot be executed so.
         Interrupted: if SIGTERM or SIGUSR1 asked for an end; the state is saved then.
     """
-    loop = _Loop(task, settings, seed, way or Way())
+    loop = _Loop(task, settings, seed, execution or Execution())
     if not loop.state.load(checkpoints, loop.team) and begin is not None:
         begin()
     watch = Watch()
@@ -135,8 +135,8 @@ class _Loop:
         interrupted: the signal that asks for an end, in any of the processes; 0 for none.
     """
 
-    def __init__(self, task: Task, settings: FinetuneSettings, seed: int, way: Way):
-        self.team, self._how = way.team, way.how
+    def __init__(self, task: Task, settings: FinetuneSettings, seed: int, execution: Execution):
+        self.team, self._how = execution.team, execution.how
         self._task, self._settings, self._seed = task, settings, seed
         self._parameters = trained_parameters(task.model)
         device = self._parameters[0].device
@@ -148,7 +148,9 @@ class _Loop:
         self._precision = Precision(settings.precision, device)
         optimiser = make_optimiser(task.model, settings)
         self.state = State(task.model, optimiser, self._precision, task.followers)
-        self.loader = Loader(task.samples, settings.batch_size, seed, device, way.how, way.team)
+        self.loader = Loader(
+            task.samples, settings.batch_size, seed, device, execution.how, execution.team
+        )
         self.finished, self.interrupted = False, 0
 
     @contextlib.contextmanager

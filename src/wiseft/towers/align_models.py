@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from wiseft.errors import WiseftError
 from wiseft.towers import tokenizers
-from wiseft.towers.base import IMAGE, TEXT, ZeroShotModel, prefixed, seeded, with_prefix
+from wiseft.towers.base import IMAGE, TEXT, ZeroShotModel, explained, prefixed, seeded, with_prefix
 
 CONTEXT_LENGTH = 64
 """Tokens that ALIGN reads, as transformers' conversion script sets it."""
@@ -93,14 +93,9 @@ def build(architecture: Mapping[str, Any], seed: int | None = None) -> Align:
         WiseftError: if transformers is not installed or cannot build a model from the config.
     """
     transformers = _transformers()
-    with seeded(seed):
-        try:
-            module = transformers.AlignModel(transformers.AlignConfig(**architecture["config"]))
-        except Exception as error:  # transformers' own checks of a config raise many kinds
-            raise WiseftError(
-                f"transformers cannot build ALIGN: {type(error).__name__}: {error}; compare the "
-                "config with one of transformers' own AlignConfig"
-            ) from error
+    advice = "compare the config with one of transformers' own AlignConfig"
+    with seeded(seed), explained("transformers cannot build ALIGN", advice):
+        module = transformers.AlignModel(transformers.AlignConfig(**architecture["config"]))
     return Align(architecture, module.eval())
 
 

@@ -102,6 +102,15 @@ def seeded(seed: int | None) -> Iterator[None]:
         yield
 
 
+@contextlib.contextmanager
+def explained(what: str, advice: str) -> Iterator[None]:
+    """Turn an error of a library, of which there are many kinds, into a sentence."""
+    try:
+        yield
+    except Exception as error:
+        raise WiseftError(f"{what}: {type(error).__name__}: {error}; {advice}") from error
+
+
 def floating(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return the floating tensors."""
     return {key: value for key, value in tensors.items() if value.is_floating_point()}

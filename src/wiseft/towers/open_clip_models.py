@@ -23,11 +23,10 @@ from torch.func import functional_call
 from wiseft.errors import WiseftError
 from wiseft.io import read_json
 from wiseft.towers import tokenizers
-from wiseft.towers.base import IMAGE, TEXT, ZeroShotModel, prefixed, seeded, with_prefix
+from wiseft.towers.base import IMAGE, TEXT, ZeroShotModel, explained, prefixed, seeded, with_prefix
 
 _VISUAL = "visual."
 _CLIP_TOKENS = 49408
-_FAULTS = (TypeError, ValueError, KeyError, AttributeError, AssertionError, RuntimeError)
 
 
 class OpenClipModel(ZeroShotModel):
@@ -265,15 +264,9 @@ def _config(architecture: Mapping[str, Any]) -> dict[str, Any]:
     return config
 
 
-@contextlib.contextmanager
-def _explained() -> Iterator[None]:
-    try:
-        yield
-    except (*_FAULTS, OSError) as error:
-        raise WiseftError(
-            f"open_clip cannot build the architecture: {type(error).__name__}: {error}; "
-            "compare it with one of open_clip's own model configs"
-        ) from error
+def _explained() -> contextlib.AbstractContextManager[None]:
+    advice = "compare it with one of open_clip's own model configs"
+    return explained("open_clip cannot build the architecture", advice)
 
 
 @contextlib.contextmanager

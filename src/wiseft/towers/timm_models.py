@@ -17,11 +17,10 @@ import torch
 from torch import Tensor, nn
 
 from wiseft.errors import WiseftError
-from wiseft.towers.base import IMAGE, ZeroShotModel, prefixed, seeded, with_prefix
+from wiseft.towers.base import IMAGE, ZeroShotModel, explained, prefixed, seeded, with_prefix
 
 _CROP_MODES = {"center": "shortest", "squash": "squash"}
 """How timm calls what is done to an image that is not square."""
-_FAULTS = (RuntimeError, TypeError, ValueError, KeyError, AttributeError, AssertionError)
 
 
 class TimmModel(ZeroShotModel):
@@ -199,14 +198,9 @@ def _create(architecture: Mapping[str, Any]) -> nn.Module:
     if not timm.is_model(name):
         near = difflib.get_close_matches(name, timm.list_models(), n=3, cutoff=0.5)
         raise WiseftError(f"timm has no model {name}; near: {', '.join(near) or 'none'}")
-    try:
-        return timm.create_model(
-            name, pretrained=False, num_classes=0, **architecture.get("options", {})
-        )
-    except _FAULTS as error:
-        raise WiseftError(
-            f"timm cannot build {name}: {type(error).__name__}: {error}; check its options"
-        ) from error
+    options = architecture.get("options", {})
+    with explained(f"timm cannot build {name}", "check its options"):
+        return timm.create_model(name, pretrained=False, num_classes=0, **options)
 
 
 def _no_text(architecture: Mapping[str, Any]) -> WiseftError:

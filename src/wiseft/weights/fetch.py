@@ -195,7 +195,8 @@ def _weights_file(
     An address that carries its checksum is pinned by itself; so it comes first, unless the
     revision of the repository is pinned.
     """
-    sources = [_from_hub] if source.repository else []
+    sources: list[Callable[..., tuple[Path, dict[str, Any]]]] = []
+    sources += [_from_hub] if source.repository else []
     sources += [_from_url] if source.url else []
     if source.revision is None and len(source.url_sha256 or "") == 64:
         sources.reverse()

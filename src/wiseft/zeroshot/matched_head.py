@@ -82,7 +82,9 @@ def counterparts(
         known = set(labels)
         return [name if name in known else None for name in own]
     given = read_json(mapping, "label map")
-    if not _is_map(given):
+    if not isinstance(given, Mapping) or not all(
+        isinstance(value, str | None) for value in given.values()
+    ):
         raise WiseftError(f"{mapping}: expected a JSON object of class names to ids of labels")
     if unknown := sorted(given.keys() - set(own)):
         raise WiseftError(
@@ -90,9 +92,3 @@ def counterparts(
             f"{', '.join(own[:5])}, ..."
         )
     return [given.get(name) for name in own]
-
-
-def _is_map(given: object) -> bool:
-    return isinstance(given, Mapping) and all(
-        value is None or isinstance(value, str) for value in given.values()
-    )
