@@ -11,7 +11,6 @@ import contextlib
 import hashlib
 import json
 import struct
-from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -131,12 +130,13 @@ def _open(path: Path | str, what: str) -> tuple[dict[str, str], list[str]]:
 
 
 class LazyTensors(Mapping[str, Tensor]):
-    """Tensors by name that are read or computed when they are asked for, and not kept."""
+    """Tensors by name that are read or computed when they are asked for, and not kept.
 
-    @property
-    @abstractmethod
-    def shapes(self) -> Mapping[str, Tensor]:
-        """An example of every tensor: its dtype and shape, without its values."""
+    Attributes:
+        shapes: an example of every tensor: its dtype and shape, without its values.
+    """
+
+    shapes: Mapping[str, Tensor]
 
     def __contains__(self, name: object) -> bool:
         return name in self.shapes
@@ -161,17 +161,12 @@ class StoredTensors(LazyTensors):
         self._path = path
         names = _open(path, "tensor file")[1]
         with safe_open(str(path), framework="pt") as file:
-            self._shapes = {
+            self.shapes = {
                 name: torch.empty_like(file.get_tensor(name), device="meta") for name in names
             }
 
-    @property
-    def shapes(self) -> Mapping[str, Tensor]:
-        """An example of every tensor, on the device `meta`."""
-        return self._shapes
-
     def __getitem__(self, name: str) -> Tensor:
-        if name not in self._shapes:
+        if name not in self.shapes:
             raise KeyError(name)
         # A tensor keeps its mapping of the file alive. With one mapping for all, the pages of
         # every tensor that was ever read would stay in memory.

@@ -18,12 +18,13 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from wiseft.classifier import ImageClassifier, build_classifier
 from wiseft.combine.ensembles import uniforms
 from wiseft.combine.linear import check_finite
+from wiseft.data.prepared.manifest import Manifest
 from wiseft.data.prepared.store import Split, batches, open_manifest, open_split
 from wiseft.data.subset import draw_subset
 from wiseft.errors import WiseftError
 from wiseft.runtime import check_writable
 from wiseft.tensor_file import StoredTensors, open_tensors, tensor_writer
-from wiseft.theta import load_theta
+from wiseft.theta import ThetaHeader, load_theta
 
 SAMPLED, LABELS = "sampled", "labels"
 KIND = "fisher"
@@ -64,18 +65,7 @@ def fisher_file(
     """
     check_writable(output)
     theta = load_theta(request.theta)
-    manifest = open_manifest(request.dataset)
-    if manifest.class_names != theta.header.class_names:
-        raise WiseftError(
-            f"dataset {manifest.dataset} has other classes than {request.theta}; give the "
-            "reference that its head is of"
-        )
-    split = open_split(manifest.path, request.split, theta.header.transform)
-    if request.samples is not None and request.samples > len(split):
-        raise WiseftError(
-            f"{request.samples} samples are asked for, but {manifest.dataset}, split "
-            f"{split.name}, has {len(split)}; lower the number or leave it out"
-        )
+    manifest, split = _open_samples(request, theta.header)
     indices = draw_subset(len(split), request.samples, request.seed)
     start = time.perf_counter()
     fisher = estimate_fisher(
@@ -98,6 +88,22 @@ def fisher_file(
     save_fisher(output, fisher, header)
     rate = len(indices) / (time.perf_counter() - start)
     say(f"fisher: wrote {output} ({len(indices)} samples, {rate:.1f} samples/s)")
+
+
+def _open_samples(request: FisherRequest, header: ThetaHeader) -> tuple[Manifest, Split]:
+    manifest = open_manifest(request.dataset)
+    if manifest.class_names != header.class_names:
+        raise WiseftError(
+            f"dataset {manifest.dataset} has other classes than {request.theta}; give the "
+            "reference that its head is of"
+        )
+    split = open_split(manifest.path, request.split, header.transform)
+    if request.samples is not None and request.samples > len(split):
+        raise WiseftError(
+            f"{request.samples} samples are asked for, but {manifest.dataset}, split "
+            f"{split.name}, has {len(split)}; lower the number or leave it out"
+        )
+    return manifest, split
 
 
 def estimate_fisher(
