@@ -55,16 +55,14 @@ def test_the_tower_computes_in_the_precision_and_the_loss_in_fp32(
 
     def watched(self, part, batch):
         task = self._task
-        model, objective = task.model, task.objective
-        handle = model.head.register_forward_hook(lambda m, i, o: inside.add(o.dtype))
-        loss = objective.loss
+        handle = task.model.head.register_forward_hook(lambda m, i, o: inside.add(o.dtype))
 
         def spy(wrapped, given):
             logits = wrapped(given.inputs)
             outside.add(logits.dtype)
-            return loss(wrapped, given)
+            return task.objective.loss(wrapped, given)
 
-        self._task = replace(task, objective=replace(objective, loss=spy))
+        self._task = replace(task, objective=replace(task.objective, loss=spy))
         try:
             return step(self, part, batch)
         finally:
