@@ -7,7 +7,7 @@ import torch
 
 from benchmarks.common import Options, ratio, timed, write_record
 from wiseft import towers
-from wiseft.zeroshot import build_head
+from wiseft.zeroshot.head import build_head
 
 MODEL = "ViT-B-32"
 CLASSES = ["tench", "goldfish", "great white shark", "tiger shark", "hen", "jay", "kite", "axolotl"]

@@ -22,7 +22,7 @@ from torch.nn import functional
 from benchmarks.common import ROOT, Options, ratio, timed, write_record
 from benchmarks.inputs import CLIP_PREPROCESSING, photo_crops, write_image_folder
 from wiseft.checkpoints import Checkpoints
-from wiseft.classifier import ImageClassifier, architecture_from_json, build_classifier
+from wiseft.classifier import ImageClassifier, build_classifier
 from wiseft.config import FinetuneSettings
 from wiseft.config.machine import HowSettings
 from wiseft.data.prepared.split import PreparedSplit
@@ -32,8 +32,9 @@ from wiseft.finetune.how import prepare_model
 from wiseft.finetune.objective import make_objective
 from wiseft.finetune.sampling import epoch_order
 from wiseft.finetune.schedule import learning_rate
-from wiseft.finetune.trainer import Task, Way, fit
+from wiseft.finetune.trainer import Execution, Task, fit
 from wiseft.theta import ThetaHeader, make_header
+from wiseft.towers.open_clip_models import architecture_from_json
 
 SPLIT = "test"
 PEAK = 1e-4  # so large that losses show every step
@@ -200,7 +201,7 @@ def _ours(
     case: Case, folder: Path, precision: str, compiled: bool = False
 ) -> Callable[[], list[float]]:
     settings, model = case.settings(precision), case.model()
-    way = Way(HowSettings(workers=case.workers, compile=compiled))
+    way = Execution(HowSettings(workers=case.workers, compile=compiled))
     task = Task(model, case.samples(), make_objective(settings, model, None))
     prepare_model(model, way.how)
     checkpoints = Checkpoints(folder / "state", "benchmark", lambda line: None)

@@ -21,7 +21,7 @@ from wiseft.config import Transform
 from wiseft.data.prepared.store import batches, open_manifest, open_split
 from wiseft.evaluate import Request, evaluate_suite, sweep
 from wiseft.evaluate.views import SuiteEvaluation
-from wiseft.theta import read_header
+from wiseft.theta import open_theta
 
 SPLIT = "test"
 ABOUT = {"model": "m", "reference": "r", "method": "m", "variant": "", "run": "r", "seed": 0}
@@ -47,7 +47,7 @@ def naive(task: Task, folder: Path) -> Predictions:
 
     The module itself is built once and outside of the loop, in favour of this way.
     """
-    header = read_header(task.theta_1)
+    header = open_theta(task.theta_1).header
     model = build_classifier(header).to(task.device)
     found: Predictions = {}
     for alpha in task.alphas:

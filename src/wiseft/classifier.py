@@ -11,35 +11,43 @@ from torch.nn import functional
 
 from wiseft import towers
 from wiseft.theta import ThetaHeader, check_same_tensors
-from wiseft.towers.open_clip_models import architecture_from_json, open_clip_model
-
-__all__ = [
-    "ImageClassifier",
-    "architecture_from_json",
-    "build_classifier",
-    "classifier_tensors",
-    "mask_logits",
-    "open_clip_model",
-]
+from wiseft.towers.base import seeded
 
 
-class ImageClassifier(nn.Module):
-    """f(x, theta) = g(x, V_enc)^T W_classifier (paper section 3) on uint8 images.
-
-    Features are L2-normalised before the head, in zero-shot, in fine-tuning and at every alpha
-    (paper D.2); those of a supervised model are not.
+class PixelModule(nn.Module):
+    """A module on uint8 images, which it normalises for an image tower.
 
     Attributes:
         memory_format: of the pixels that the image tower is given.
-
-    Args:
-        never_predicted: classes whose logit is minus infinity in eval mode (paper C.7.2). In
-            training they have logits like all others, so that a sample of theirs has a finite loss.
     """
 
     mean: Tensor
     std: Tensor
     memory_format: torch.memory_format
+
+    def __init__(self, preprocessing: Mapping[str, Any]):
+        super().__init__()
+        self.memory_format = torch.channels_last
+        for name in ("mean", "std"):
+            value = torch.tensor(preprocessing[name], dtype=torch.float32).view(1, 3, 1, 1)
+            self.register_buffer(name, value, persistent=False)
+
+    def pixels(self, images: Tensor) -> Tensor:
+        """Map uint8 (N, 3, S, S) to normalised fp32 of the same shape."""
+        scaled = (images.to(torch.float32) / 255.0 - self.mean) / self.std
+        return scaled.contiguous(memory_format=self.memory_format)
+
+
+class ImageClassifier(PixelModule):
+    """f(x, theta) = g(x, V_enc)^T W_classifier (paper section 3) on uint8 images.
+
+    Features are L2-normalised before the head, in zero-shot, in fine-tuning and at every alpha
+    (paper D.2); those of a supervised model are not.
+
+    Args:
+        never_predicted: classes whose logit is minus infinity in eval mode (paper C.7.2). In
+            training they have logits like all others, so that a sample of theirs has a finite loss.
+    """
 
     def __init__(
         self,
@@ -49,20 +57,11 @@ class ImageClassifier(nn.Module):
         normalise: bool = True,
         never_predicted: Sequence[int] = (),
     ):
-        super().__init__()
+        super().__init__(preprocessing)
         self.image = image
         self.head = head
         self.normalise = normalise
-        self.memory_format = torch.channels_last
         self.never_predicted = list(never_predicted)
-        for name in ("mean", "std"):
-            value = torch.tensor(preprocessing[name], dtype=torch.float32).view(1, 3, 1, 1)
-            self.register_buffer(name, value, persistent=False)
-
-    def pixels(self, images: Tensor) -> Tensor:
-        """Map uint8 (N, 3, S, S) to normalised fp32 of the same shape."""
-        scaled = (images.to(torch.float32) / 255.0 - self.mean) / self.std
-        return scaled.contiguous(memory_format=self.memory_format)
 
     def features(self, images: Tensor) -> Tensor:
         """Map uint8 (N, 3, S, S) to the features (N, width) that the head takes."""
@@ -108,9 +107,7 @@ def build_classifier(
     """
     architecture = header.architecture
     image = towers.build_image(architecture, seed)
-    with torch.random.fork_rng(devices=[]):
-        if seed is not None:
-            torch.manual_seed(seed)
+    with seeded(seed):
         head = nn.Linear(towers.embed_dim(architecture), len(header.class_names))
     classifier = ImageClassifier(
         image,

@@ -19,7 +19,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from wiseft.errors import WiseftError
@@ -57,27 +56,18 @@ def _listed() -> tuple[str, ...]:
         )
     except (OSError, subprocess.TimeoutExpired):
         return ()
-    found = [line for line in done.stdout.splitlines() if line.startswith("GPU ")]
-    return tuple(str(number) for number in range(len(found))) if done.returncode == 0 else ()
+    count = sum(line.startswith("GPU ") for line in done.stdout.splitlines())
+    return tuple(map(str, range(count))) if done.returncode == 0 else ()
 
 
-@dataclass
-class Lease:
-    """GPUs that nobody else gets until `release`, or until this process ends."""
-
-    names: list[str]
-    _handles: list[int]
-
-    def release(self) -> None:
-        """Let other jobs have them."""
-        while self._handles:
-            os.close(self._handles.pop())
+_own: list[str] | None = None
 
 
-_own: Lease | None = None
+def _print(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
 
 
-def choose(count: int, say: Callable[[str], None] | None = None) -> list[str]:
+def choose(count: int, say: Callable[[str], None] = _print) -> list[str]:
     """Take free GPUs for the rest of this process and show torch no others; wait if need be.
 
     To be called before anything asks CUDA for its devices. Sets CUDA_VISIBLE_DEVICES, which the
@@ -85,7 +75,7 @@ def choose(count: int, say: Callable[[str], None] | None = None) -> list[str]:
 
     Args:
         count: GPUs that the process wants; 0 leaves everything as it is.
-        say: called once, if there is something to wait for; default: a line on stderr.
+        say: called once, if there is something to wait for.
 
     Returns:
         The GPUs; none where this machine has none or locks are off.
@@ -98,9 +88,9 @@ def choose(count: int, say: Callable[[str], None] | None = None) -> list[str]:
     if count < 1 or not there or os.environ.get(LOCKS) == "off":
         return []
     if _own is None:
-        _own = acquire(count, there, lock_folder(), say or _print)
-        os.environ[VISIBLE] = ",".join(_own.names)
-    return list(_own.names)
+        _own = acquire(count, there, lock_folder(), say)
+        os.environ[VISIBLE] = ",".join(_own)
+    return list(_own)
 
 
 def lock_folder() -> Path:
@@ -116,9 +106,10 @@ def acquire(
     folder: Path,
     say: Callable[[str], None],
     interval: float = 1.0,
-) -> Lease:
+) -> list[str]:
     """Lock GPUs, all or none, in the order of asking; wait until enough are free.
 
+    Nobody else gets them until this process ends.
     Who waits for several is not overtaken by those who want one, and holds none meanwhile.
 
     Args:
@@ -148,8 +139,7 @@ def acquire(
         while (handles := _try(count, names, folder)) is None:
             wait()
             time.sleep(interval)
-    taken = [name for name in names if name in handles]
-    return Lease(taken, list(handles.values()))
+    return list(handles)
 
 
 @contextlib.contextmanager
@@ -228,10 +218,6 @@ def _waiting(count: int, names: Sequence[str], folder: Path) -> str:
     return (
         f"waiting for {count} of {len(names)} GPUs; last taken by: {', '.join(holders) or 'nobody'}"
     )
-
-
-def _print(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

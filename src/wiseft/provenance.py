@@ -14,13 +14,13 @@ LIBRARIES = ("wiseft", "torch", "torchvision", "open_clip_torch", "numpy", "safe
 @functools.cache
 def versions(names: tuple[str, ...] = LIBRARIES) -> dict[str, str]:
     """Return the versions of Python and of libraries, by default those that numbers depend on."""
-    found = {"python": platform.python_version()}
+    installed = {"python": platform.python_version()}
     for name in names:
         try:
-            found[name] = importlib.metadata.version(name)
+            installed[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
-            found[name] = "absent"
-    return found
+            installed[name] = "absent"
+    return installed
 
 
 @functools.cache

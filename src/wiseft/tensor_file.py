@@ -11,7 +11,6 @@ import contextlib
 import hashlib
 import json
 import struct
-from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -75,8 +74,8 @@ def read_file_header(path: Path | str, what: str) -> dict[str, Any]:
     metadata, _ = _open(path, what)
     if KEY not in metadata:
         raise WiseftError(f"{path} is a safetensors file, but was not written by wiseft")
-    found = hashlib.sha256(metadata[KEY].encode()).hexdigest()
-    _check_sum(path, "header", found, metadata.get(HEADER_SUM, found))
+    actual = hashlib.sha256(metadata[KEY].encode()).hexdigest()
+    _check_sum(path, "header", actual, metadata.get(HEADER_SUM, actual))
     # Files of format 1 had no sums.
     header: dict[str, Any] = json.loads(metadata[KEY]) if HEADER_SUM in metadata else {"format": 1}
     if header.get("format") != FORMAT:
@@ -112,10 +111,10 @@ def check_tensors(
     _check_sum(path, "tensors", tensors_sha256(tensors), header[TENSORS_SUM])
 
 
-def _check_sum(path: Path | str, what: str, found: str, expected: str | None) -> None:
-    if found != expected:
+def _check_sum(path: Path | str, what: str, actual: str, expected: str | None) -> None:
+    if actual != expected:
         raise WiseftError(
-            f"{path} is damaged: expected {what} with SHA-256 {expected}, found {found}; delete "
+            f"{path} is damaged: expected {what} with SHA-256 {expected}, found {actual}; delete "
             "the file and make it again, or get it again from where it came from"
         )
 
@@ -131,12 +130,13 @@ def _open(path: Path | str, what: str) -> tuple[dict[str, str], list[str]]:
 
 
 class LazyTensors(Mapping[str, Tensor]):
-    """Tensors by name that are read or computed when they are asked for, and not kept."""
+    """Tensors by name that are read or computed when they are asked for, and not kept.
 
-    @property
-    @abstractmethod
-    def shapes(self) -> Mapping[str, Tensor]:
-        """An example of every tensor: its dtype and shape, without its values."""
+    Attributes:
+        shapes: an example of every tensor: its dtype and shape, without its values.
+    """
+
+    shapes: Mapping[str, Tensor]
 
     def __contains__(self, name: object) -> bool:
         return name in self.shapes
@@ -161,17 +161,12 @@ class StoredTensors(LazyTensors):
         self._path = path
         names = _open(path, "tensor file")[1]
         with safe_open(str(path), framework="pt") as file:
-            self._shapes = {
+            self.shapes = {
                 name: torch.empty_like(file.get_tensor(name), device="meta") for name in names
             }
 
-    @property
-    def shapes(self) -> Mapping[str, Tensor]:
-        """An example of every tensor, on the device `meta`."""
-        return self._shapes
-
     def __getitem__(self, name: str) -> Tensor:
-        if name not in self._shapes:
+        if name not in self.shapes:
             raise KeyError(name)
         # A tensor keeps its mapping of the file alive. With one mapping for all, the pages of
         # every tensor that was ever read would stay in memory.

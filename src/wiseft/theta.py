@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from wiseft.config import Transform, parse_preprocessing
-from wiseft.errors import StaleArtifact, WiseftError
+from wiseft.errors import StaleArtifact, WiseftError, some
 from wiseft.io import sha256_json
 from wiseft.provenance import git_commit, versions
 from wiseft.stages import VERSION
@@ -28,7 +28,6 @@ from wiseft.tensor_file import (
     StoredTensors,
     examples,
     open_tensors,
-    read_file_header,
     read_tensors,
     tensor_writer,
 )
@@ -161,7 +160,7 @@ def load_theta(path: Path | str, check_version: bool = True) -> Theta:
     tensors, raw = read_tensors(path, "theta")
     header = _theta_header(raw, path, check_version)
     _check_rows(tensors, header.class_names, str(path))
-    _check_finite(tensors, str(path))
+    check_finite(tensors, str(path))
     return Theta(tensors, header, identity(raw))
 
 
@@ -177,11 +176,6 @@ def open_theta(path: Path | str, check_version: bool = True) -> StoredTheta:
     header = _theta_header(raw, path, check_version)
     _check_rows(tensors.shapes, header.class_names, str(path))
     return StoredTheta(tensors, header, identity(raw))
-
-
-def read_header(path: Path | str) -> ThetaHeader:
-    """Read the header of a theta without its tensors."""
-    return _theta_header(read_file_header(path, "theta"), path, check_version=False)
 
 
 def save_weights(path: Path | str, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> str:
@@ -212,7 +206,7 @@ def load_weights(path: Path | str) -> tuple[dict[str, Tensor], dict[str, Any]]:
     if raw.get("kind") != "weights":
         raise WiseftError(f"{path} is a {raw.get('kind')} theta, not the weights of both towers")
     _check_stage(raw["stage"], raw["stage_version"], path)
-    _check_finite(tensors, str(path))
+    check_finite(tensors, str(path))
     return tensors, raw
 
 
@@ -281,7 +275,7 @@ def check_same_tensors(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> None
     if missing or unexpected:
         raise WiseftError(
             "the thetas are of different architectures: the second lacks "
-            f"{_some(missing)} and adds {_some(unexpected)}"
+            f"{some(missing, 3) or 'nothing'} and adds {some(unexpected, 3) or 'nothing'}"
         )
     for key in sorted(a):
         if a[key].shape != b[key].shape:
@@ -289,12 +283,6 @@ def check_same_tensors(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> None
                 f"the thetas are of different architectures: tensor {key} has shape "
                 f"{tuple(a[key].shape)} in the first and {tuple(b[key].shape)} in the second"
             )
-
-
-def _some(keys: list[str]) -> str:
-    if not keys:
-        return "nothing"
-    return ", ".join(keys[:3]) + (f" and {len(keys) - 3} more" if len(keys) > 3 else "")
 
 
 def is_finite(tensor: Tensor) -> bool:
@@ -306,7 +294,12 @@ def is_finite(tensor: Tensor) -> bool:
     return bool(torch.isfinite(torch.stack(torch.aminmax(tensor.detach()))).all())
 
 
-def _check_finite(tensors: Mapping[str, Tensor], where: str) -> None:
+def check_finite(tensors: Mapping[str, Tensor], where: str) -> None:
+    """Refuse weights with a NaN or an infinity.
+
+    Raises:
+        WiseftError: naming the tensor.
+    """
     for key, tensor in tensors.items():
         if not is_finite(tensor):
             raise WiseftError(f"{where}: tensor {key} holds a NaN or an infinity")
@@ -316,7 +309,7 @@ def _save(path: Path | str, tensors: Mapping[str, Tensor], header: dict[str, Any
     with tensor_writer(path, examples(tensors), header) as file:
         for name in sorted(tensors):
             tensor = tensors[name]
-            _check_finite({name: tensor}, str(path))
+            check_finite({name: tensor}, str(path))
             file.write(name, tensor)
     return identity(header | {TENSORS_SUM: file.tensors_sha256})
 

@@ -25,7 +25,7 @@ from wiseft.config import library
 from wiseft.errors import WiseftError
 from wiseft.evaluate.score import TEMPLATES, Score, score_folder
 from wiseft.theta import save_theta
-from wiseft.zeroshot import build_head
+from wiseft.zeroshot.head import build_head
 
 PER_CLASS = 25
 

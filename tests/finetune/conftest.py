@@ -148,7 +148,7 @@ class Trainings:
         return ["finetune", *(str(part) for option in options.items() for part in option), *more]
 
     def __call__(
-        self, settings, seed=0, name="run", theta_0=None, manifest=None, way=None
+        self, settings, seed=0, name="run", theta_0=None, manifest=None, execution=None
     ) -> Outputs:
         outputs = self.outputs(name)
         finetune(
@@ -157,7 +157,7 @@ class Trainings:
             settings,
             seed,
             outputs,
-            way=way,
+            execution=execution,
             log=self.log.append,
         )
         return outputs

@@ -18,13 +18,13 @@ from wiseft.finetune.loader import Loader
 from wiseft.finetune.optimiser import make_optimiser
 from wiseft.finetune.parallel import Team
 from wiseft.finetune.sampling import epoch_order, step_seed
-from wiseft.finetune.trainer import Way
+from wiseft.finetune.trainer import Execution
 from wiseft.io import read_json
 from wiseft.theta import load_theta
 
 
 def how(**keys):
-    return Way(HowSettings(**keys))
+    return Execution(HowSettings(**keys))
 
 
 def tensors(outputs):
@@ -91,20 +91,22 @@ def test_gradients_of_micro_batches_add_up(train, settings, any_theta_0, micro_b
     # With SGD, weights differ as gradients do; Adam divides rounding errors by their own size.
     chosen = settings(optimiser="sgd", learning_rate=0.1, label_smoothing=0.1, l2_to_start=1e-3)
     whole = train(chosen, theta_0=any_theta_0)
-    parts = train(chosen, theta_0=any_theta_0, name="parts", way=how(micro_batch=micro_batch))
+    parts = train(chosen, theta_0=any_theta_0, name="parts", execution=how(micro_batch=micro_batch))
     assert distance(load_theta(any_theta_0).tensors, tensors(whole)) > 1e-4
     assert distance(tensors(whole), tensors(parts)) < 1e-6
 
 
 def test_micro_batches_of_the_whole_batch_change_no_bit(train, settings):
     whole = train(settings())
-    assert_same(tensors(whole), tensors(train(settings(), name="parts", way=how(micro_batch=8))))
+    assert_same(
+        tensors(whole), tensors(train(settings(), name="parts", execution=how(micro_batch=8)))
+    )
 
 
 def test_micro_batches_of_a_linear_classifier(train, settings):
     chosen = settings(trainable="head", optimiser="sgd", learning_rate=0.1)
     whole = train(chosen)
-    parts = train(chosen, name="parts", way=how(micro_batch=3))
+    parts = train(chosen, name="parts", execution=how(micro_batch=3))
     assert distance(tensors(whole), tensors(parts)) < 1e-6
 
 
@@ -113,7 +115,7 @@ def test_every_part_draws_its_own_random_numbers(train, settings, write_theta_0,
     theta_0, seeds, seed = write_theta_0("vit-dropout"), [], torch.manual_seed
     whole = train(settings(), theta_0=theta_0)
     monkeypatch.setattr(torch, "manual_seed", lambda value: seeds.append(value) or seed(value))
-    parts = train(settings(), theta_0=theta_0, name="parts", way=how(micro_batch=4))
+    parts = train(settings(), theta_0=theta_0, name="parts", execution=how(micro_batch=4))
     # 3 epochs of batches of 8, 8 and 4; building the model may seed too.
     own = [value for value in seeds if any(value - step_seed(0, s) in (0, 4) for s in range(9))]
     assert own[:2] == [step_seed(0, 0), step_seed(0, 0) + 4]
@@ -125,14 +127,14 @@ def test_every_part_draws_its_own_random_numbers(train, settings, write_theta_0,
 def test_threads_that_read_ahead_change_no_bit(train, settings, augment):
     chosen = settings(augment=augment)
     plain = train(chosen)
-    threads = train(chosen, name="threads", way=how(workers=2))
+    threads = train(chosen, name="threads", execution=how(workers=2))
     assert_same(tensors(plain), tensors(threads))
     assert plain.curve.read_bytes() == threads.curve.read_bytes()
 
 
 def test_threads_and_micro_batches_together(train, settings):
-    parts = train(settings(), name="parts", way=how(micro_batch=3))
-    both = train(settings(), name="both", way=how(micro_batch=3, workers=3))
+    parts = train(settings(), name="parts", execution=how(micro_batch=3))
+    both = train(settings(), name="both", execution=how(micro_batch=3, workers=3))
     assert_same(tensors(parts), tensors(both))
 
 
@@ -144,13 +146,13 @@ def test_an_error_in_a_thread_is_told(train, settings, monkeypatch):
 
     monkeypatch.setattr(TrainingImages, "read", broken)
     with pytest.raises(WiseftError, match=r"a\.jpg is not a readable image"):
-        train(settings(), way=how(workers=2))
+        train(settings(), execution=how(workers=2))
 
 
 def test_contiguous_format_is_the_same_training(train, settings, any_theta_0):
     chosen = settings(optimiser="sgd", learning_rate=0.1)
     last = train(chosen, theta_0=any_theta_0)
-    first = train(chosen, theta_0=any_theta_0, name="first", way=how(channels_last=False))
+    first = train(chosen, theta_0=any_theta_0, name="first", execution=how(channels_last=False))
     assert distance(tensors(last), tensors(first)) < 1e-6
 
 
@@ -165,15 +167,15 @@ def test_activation_checkpointing_changes_no_bit(train, settings, write_theta_0,
     theta_0 = write_theta_0("vit-dropout")
     plain = train(settings(), theta_0=theta_0)
     assert not again
-    way = how(activation_checkpointing=True)
-    less = train(settings(), theta_0=theta_0, name="less", way=way)
+    execution = how(activation_checkpointing=True)
+    less = train(settings(), theta_0=theta_0, name="less", execution=execution)
     assert len(again) == 9
     assert_same(tensors(plain), tensors(less))
 
 
 def test_activation_checkpointing_of_a_resnet_is_refused(train, settings):
     with pytest.raises(WiseftError, match="tower of kind ModifiedResNet has none; switch it off"):
-        train(settings(), way=how(activation_checkpointing=True))
+        train(settings(), execution=how(activation_checkpointing=True))
 
 
 def test_compilation_is_of_the_image_tower(train, settings, write_theta_0, monkeypatch):
@@ -188,7 +190,7 @@ def test_compilation_is_of_the_image_tower(train, settings, write_theta_0, monke
     theta_0 = write_theta_0("vit")
     plain = train(settings(), theta_0=theta_0)
     assert not compiled
-    fast = train(settings(), theta_0=theta_0, name="fast", way=how(compile=True))
+    fast = train(settings(), theta_0=theta_0, name="fast", execution=how(compile=True))
     assert compiled == [("VisionTransformer", {"dynamic": False})]
     assert_same(tensors(plain), tensors(fast))
 
@@ -203,17 +205,17 @@ def test_compilation_that_fails_is_told(train, settings, write_theta_0, monkeypa
         torch.nn.Module, "compile", lambda self, **o: plain_compile(self, backend=no_compiler, **o)
     )
     with pytest.raises(WiseftError, match=r"cannot be compiled .*switch training\.how\.compile"):
-        train(settings(), theta_0=write_theta_0("vit"), way=how(compile=True))
+        train(settings(), theta_0=write_theta_0("vit"), execution=how(compile=True))
 
 
 def test_batch_statistics_cannot_be_divided(train, settings):
     with pytest.raises(WiseftError, match="micro_batch is 4 and gpus is 1, but with batch_norm"):
-        train(settings(batch_norm="train"), way=how(micro_batch=4))
-    train(settings(batch_norm="train"), way=how(micro_batch=8))
+        train(settings(batch_norm="train"), execution=how(micro_batch=4))
+    train(settings(batch_norm="train"), execution=how(micro_batch=8))
 
 
 def test_log_states_the_whole_batch(train, settings):
-    train(settings(precision="bf16"), way=how(micro_batch=3))
+    train(settings(precision="bf16"), execution=how(micro_batch=3))
     sentence = "an optimiser step takes 8 images (3 micro-batches of 3 at most, bf16)"
     assert sentence in train.log
 
@@ -231,8 +233,16 @@ def test_record_tells_time_speed_and_memory(train, settings, tmp_path):
 
     outputs = train.outputs()
     outputs = Outputs(outputs.theta_1, outputs.curve, outputs.state, tmp_path / "training.json")
-    way = how(micro_batch=4)
-    finetune(train.theta_0, train.manifest, settings(), 0, outputs, way=way, log=train.log.append)
+    execution = how(micro_batch=4)
+    finetune(
+        train.theta_0,
+        train.manifest,
+        settings(),
+        0,
+        outputs,
+        execution=execution,
+        log=train.log.append,
+    )
     record = read_json(tmp_path / "training.json")
     assert (record["steps"], record["steps_before"], record["processes"]) == (9, 0, 1)
     assert record["seconds"] > 0

@@ -9,7 +9,7 @@ from wiseft.config import Preprocessing
 from wiseft.config.machine import HowSettings
 from wiseft.errors import StaleArtifact, WiseftError
 from wiseft.finetune.stage import Outputs, finetune, train_from_scratch
-from wiseft.finetune.trainer import Way
+from wiseft.finetune.trainer import Execution
 from wiseft.stages import VERSION
 from wiseft.tensor_file import read_tensors, tensor_writer
 from wiseft.theta import load_theta
@@ -55,7 +55,7 @@ def test_out_of_memory_names_the_batch_and_the_key_to_change(
 
     monkeypatch.setattr(torch.nn.Linear, "forward", full)
     with pytest.raises(WiseftError, match=message):
-        train(settings(**changes), way=Way(HowSettings(**keys)))
+        train(settings(**changes), execution=Execution(HowSettings(**keys)))
     assert nothing_written(train.outputs())
 
 
@@ -84,7 +84,7 @@ def test_tensorboard_that_is_missing_is_told(train, settings, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorboard", None)
     monkeypatch.delitem(sys.modules, "torch.utils.tensorboard", raising=False)
     with pytest.raises(WiseftError, match=r"install it \(pip install 'wiseft\[tensorboard\]'\)"):
-        train(settings(), way=Way(HowSettings(tensorboard=True)))
+        train(settings(), execution=Execution(HowSettings(tensorboard=True)))
     assert nothing_written(train.outputs())
 
 
@@ -93,7 +93,7 @@ def test_tensorboard_gets_the_curve(train, settings):
         "tensorboard.backend.event_processing.event_accumulator",
         reason="tensorboard is not installed",
     )
-    outputs = train(settings(), way=Way(HowSettings(tensorboard=True)))
+    outputs = train(settings(), execution=Execution(HowSettings(tensorboard=True)))
     events = reader.EventAccumulator(str(outputs.curve.parent / "tensorboard"))
     events.Reload()
     rows = [line.split(",") for line in outputs.curve.read_text().splitlines()[1:]]

@@ -21,7 +21,8 @@ from wiseft.finetune.distance import distances, group_of
 from wiseft.finetune.import_checkpoint import import_theta_0, import_theta_1
 from wiseft.io import sha256_file
 from wiseft.theta import load_theta, save_weights
-from wiseft.zeroshot import build_head, make_theta_0
+from wiseft.zeroshot.head import build_head
+from wiseft.zeroshot.theta_0 import make_theta_0
 
 TEMPLATES = ["a photo of the number {c}", "{c}"]
 NAMES = [["0"], ["1"], ["2"]]
@@ -243,10 +244,8 @@ def test_distances_are_of_blocks_and_modules():
     assert group_of("head.weight") == group_of("head.bias") == "head"
     a = {"head.weight": torch.tensor([3.0, 4.0]), "head.bias": torch.zeros(1)}
     b = {"head.weight": torch.tensor([3.0, 3.0]), "head.bias": torch.zeros(1)}
-    (found,) = distances(a, b)
-    assert found.relative == pytest.approx(0.2)
-    (infinite,) = distances({"x.bias": torch.zeros(1)}, {"x.bias": torch.ones(1)})
-    assert math.isinf(infinite.relative)
+    assert distances(a, b) == {"head": pytest.approx(0.2)}
+    assert distances({"x.bias": torch.zeros(1)}, {"x.bias": torch.ones(1)}) == {"x": math.inf}
 
 
 def test_command(theta_0, tuned, tmp_path, manifest, capsys):

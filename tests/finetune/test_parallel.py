@@ -18,7 +18,7 @@ from wiseft.errors import WiseftError
 from wiseft.finetune import parallel, stage, trainer
 from wiseft.finetune.parallel import Team, team
 from wiseft.finetune.resume import Interrupted
-from wiseft.finetune.trainer import Way
+from wiseft.finetune.trainer import Execution
 from wiseft.io import read_json
 from wiseft.theta import load_theta
 
@@ -79,7 +79,7 @@ def together(fork, wait):
 def test_processes_train_what_one_does(train, settings, together, size, changes, keys):
     chosen = settings(**changes)
     alone = train(chosen, name="alone")
-    codes = together(size, lambda of: train(chosen, way=Way(HowSettings(**keys), of)))
+    codes = together(size, lambda of: train(chosen, execution=Execution(HowSettings(**keys), of)))
     assert codes == [0] * size
     apart = furthest(tensors(alone), tensors(train.outputs()))
     assert apart < (1e-5 if chosen.precision == "fp32" else 1e-3)
@@ -99,7 +99,7 @@ def test_only_the_leader_writes_and_speaks(train, settings, together, tmp_path):
             settings(),
             0,
             outputs[of.rank],
-            way=Way(HowSettings(), of),
+            execution=Execution(HowSettings(), of),
             log=lambda line: log.open("a").write(f"{line}\n"),
         )
         assert (found is None) == (of.rank == 1)
@@ -115,7 +115,7 @@ def test_all_resume_from_the_state_of_the_leader(train, settings, together):
     chosen = settings()
 
     def whole(of):
-        train(chosen, name="whole", way=Way(HowSettings(), of))
+        train(chosen, name="whole", execution=Execution(HowSettings(), of))
 
     def killed(of):
         step = trainer._Loop._step
@@ -126,11 +126,11 @@ def test_all_resume_from_the_state_of_the_leader(train, settings, together):
             return step(self, index, *rest)
 
         trainer._Loop._step = deadly
-        train(chosen, name=f"rank-{of.rank}", way=Way(HowSettings(), of))
+        train(chosen, name=f"rank-{of.rank}", execution=Execution(HowSettings(), of))
 
     def again(of):
         # The second process has a folder of its own, without any state.
-        own = train(chosen, name=f"rank-{of.rank}", way=Way(HowSettings(), of))
+        own = train(chosen, name=f"rank-{of.rank}", execution=Execution(HowSettings(), of))
         if of.leads:
             assert "resuming after step 4" in train.log
             assert own.theta_1.exists()
@@ -154,7 +154,7 @@ def test_a_signal_to_one_process_ends_all_after_the_same_step(train, settings, t
 
         stage.Progress.__call__ = signalled
         with pytest.raises(Interrupted, match="SIGTERM ended the training after step 4 of 9"):
-            train(settings(checkpoint_every=100), way=Way(HowSettings(), of))
+            train(settings(checkpoint_every=100), execution=Execution(HowSettings(), of))
 
     assert together(2, work) == [0, 0]
     assert [f.name for f in train.outputs().state.glob("*.json")] == ["step-000000004.json"]
@@ -172,7 +172,7 @@ def test_a_process_that_dies_is_noticed_by_the_others(train, settings, together,
             return step(self, index, *rest)
 
         trainer._Loop._step = deadly
-        train(settings(), way=Way(HowSettings(), of))
+        train(settings(), execution=Execution(HowSettings(), of))
 
     assert together(2, work) == [1, -signal.SIGKILL]
     assert time.monotonic() - began < 60
@@ -182,7 +182,7 @@ def test_a_process_that_dies_is_noticed_by_the_others(train, settings, together,
 
 def test_batch_statistics_and_several_processes_are_refused(train, settings, together, capfd):
     def work(of):
-        train(settings(batch_norm="train"), way=Way(HowSettings(), of))
+        train(settings(batch_norm="train"), execution=Execution(HowSettings(), of))
 
     assert together(2, work) == [1, 1]
     assert "gpus is 2, but with batch_norm: train the statistics" in capfd.readouterr().err

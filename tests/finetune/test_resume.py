@@ -18,7 +18,7 @@ from wiseft.finetune import probe, stage
 from wiseft.finetune.optimiser import make_optimiser
 from wiseft.finetune.resume import Interrupted
 from wiseft.finetune.stage import train_from_scratch
-from wiseft.finetune.trainer import Way
+from wiseft.finetune.trainer import Execution
 from wiseft.io import read_json
 from wiseft.theta import load_theta
 
@@ -95,13 +95,13 @@ def test_a_killed_training_ends_with_the_same_weights(train, settings, kill_afte
 
 @pytest.mark.parametrize("keys", [{"micro_batch": 3}, {"workers": 2}])
 def test_every_way_resumes(train, settings, kill_after, keys):
-    chosen, way = settings(ema={"decay": 0.8}), Way(HowSettings(**keys))
-    whole = train(chosen, name="whole", way=way)
+    chosen, execution = settings(ema={"decay": 0.8}), Execution(HowSettings(**keys))
+    whole = train(chosen, name="whole", execution=execution)
     kill_after(5)
     with pytest.raises(Killed):
-        train(chosen, way=way)
+        train(chosen, execution=execution)
     kill_after(None)
-    assert_same_results(whole, train(chosen, way=way))
+    assert_same_results(whole, train(chosen, execution=execution))
     assert "resuming after step 4" in train.log
 
 

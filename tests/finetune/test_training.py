@@ -16,7 +16,7 @@ from wiseft.finetune.loader import Loader
 from wiseft.finetune.parallel import Team
 from wiseft.finetune.sampling import epoch_order, inverted
 from wiseft.finetune.stage import train_from_scratch
-from wiseft.finetune.trainer import Way
+from wiseft.finetune.trainer import Execution
 from wiseft.io import sha256_file
 from wiseft.theta import load_theta
 
@@ -151,9 +151,9 @@ def test_linear_classifier_on_cached_features_is_training_with_a_frozen_tower(
     head = settings(trainable="head")
     cached = tensors(train(head))
 
-    def with_images(material, indices, way, features, log):
+    def with_images(material, indices, execution, features, log):
         material.classifier.image.requires_grad_(False)
-        return tasks.image_task(material, indices, way, log)
+        return tasks.image_task(material, indices, execution, log)
 
     monkeypatch.setattr(tasks, "head_task", with_images)
     frozen = tensors(train(head, name="frozen"))
@@ -185,7 +185,7 @@ def test_polarity_inverts_the_drawn_half(train, settings, manifest):
     split = open_split(manifest, "train")
     indices = draw_subset(len(split), 20, 0)
     material = stage.open_material(train.theta_0, manifest, settings(augment="polarity"), 0)
-    samples = tasks.image_task(material, indices, Way(), train.log.append).samples
+    samples = tasks.image_task(material, indices, Execution(), train.log.append).samples
     loader = Loader(samples, 8, 0, torch.device("cpu"), HowSettings(), Team())
     flips, order = inverted(len(split), 0, 1), epoch_order(indices, 0, 1)
     # From the second batch of epoch 1, as after a resumption.

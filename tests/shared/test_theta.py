@@ -12,12 +12,7 @@ import torch
 from safetensors.torch import save_file
 from torch.nn import functional
 
-from wiseft.classifier import (
-    architecture_from_json,
-    build_classifier,
-    classifier_tensors,
-    open_clip_model,
-)
+from wiseft.classifier import build_classifier, classifier_tensors
 from wiseft.errors import StaleArtifact, WiseftError
 from wiseft.stages import VERSION
 from wiseft.tensor_file import read_file_header
@@ -31,10 +26,10 @@ from wiseft.theta import (
     load_weights,
     make_header,
     open_theta,
-    read_header,
     save_theta,
     save_weights,
 )
+from wiseft.towers.open_clip_models import architecture_from_json, open_clip_model
 from wiseft.weights.formats import read_checkpoint
 
 ARCHITECTURE: dict[str, Any] = {
@@ -68,7 +63,7 @@ def test_round_trip_is_bitwise_and_the_header_is_whole(tmp_path: Path, header, t
     path = tmp_path / "theta.safetensors"
     made = save_theta(path, tensors, header)
     theta = load_theta(path)
-    assert theta.header == header == read_header(path)
+    assert theta.header == header
     assert theta.identity == made == open_theta(path).identity
     assert made == identity(read_file_header(path, "theta"))
     assert theta.tensors.keys() == tensors.keys()

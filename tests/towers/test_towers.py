@@ -8,10 +8,11 @@ import torch
 from tests.towers import tiny
 
 from wiseft import towers
-from wiseft.classifier import build_classifier, open_clip_model
+from wiseft.classifier import build_classifier
 from wiseft.errors import WiseftError
 from wiseft.theta import make_header
 from wiseft.towers import align_models, timm_models, tokenizers
+from wiseft.towers.open_clip_models import open_clip_model
 
 EVERY = tiny.WITH_TEXT | {"timm": tiny.timm}
 PIXELS = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
@@ -225,7 +226,7 @@ def test_a_tokenizer_survives_packing(tmp_path):
     (tmp_path / "a.json").write_text('{"x": 1}')
     (tmp_path / "b.model").write_bytes(bytes(range(256)))
     (tmp_path / "folder").mkdir()
-    packed = tokenizers.pack(tmp_path)
+    packed = tokenizers.pack(path for path in tmp_path.iterdir() if path.is_file())
     assert packed.keys() == {"a.json", "b.model"}
     with tokenizers.unpacked(packed) as folder:
         assert (folder / "b.model").read_bytes() == bytes(range(256))

@@ -32,7 +32,7 @@ def _word_pieces() -> tuple[tuple[str, str], ...]:
         tokenizer = transformers.BertTokenizerFast.from_pretrained(name)
         (folder / "out").mkdir()
         tokenizer.save_pretrained(folder / "out")
-        return tuple(tokenizers.pack(folder / "out").items())
+        return tuple(tokenizers.pack((folder / "out").iterdir()).items())
 
 
 def word_pieces() -> dict[str, str]:

@@ -29,10 +29,11 @@ from wiseft.errors import WiseftError
 from wiseft.io import sha256_file
 from wiseft.theta import load_weights
 from wiseft.towers.tokenizers import unpacked
-from wiseft.weights import fetch_weights, from_entry, from_tag
+from wiseft.weights.fetch import fetch_weights
 from wiseft.weights.huggingface import from_open_clip
 from wiseft.weights.huggingface import preprocessing as processor_preprocessing
-from wiseft.zeroshot import build_head
+from wiseft.weights.sources import from_entry, from_tag
+from wiseft.zeroshot.head import build_head
 
 REPOSITORY = "org/tiny"
 NAMES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")

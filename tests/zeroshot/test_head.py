@@ -7,7 +7,8 @@ from tests.towers import tiny
 
 from wiseft import towers
 from wiseft.errors import WiseftError
-from wiseft.zeroshot import build_head, encode_prompts, fill_templates, parse_templates
+from wiseft.zeroshot.head import build_head, encode_prompts
+from wiseft.zeroshot.prompts import fill_templates, parse_templates
 
 TEMPLATES = ["{c}", "a photo of the number {c}.", "a blurry photo of a bright {c} on paper"]
 NAMES = ["7", "seven", "an eight with a tail"]

@@ -21,7 +21,8 @@ from wiseft.theta import (
     make_header,
     save_weights,
 )
-from wiseft.zeroshot import make_theta_0, match_head
+from wiseft.zeroshot.matched_head import match_head
+from wiseft.zeroshot.theta_0 import make_theta_0
 
 LABELS = ["n0", "n1", "n2", "n3", "n4", "n5"]
 WEIGHT = torch.arange(12.0).view(6, 2)

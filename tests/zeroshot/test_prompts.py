@@ -10,8 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wiseft.errors import WiseftError
-from wiseft.zeroshot import fill_templates, parse_templates
-from wiseft.zeroshot.prompts import with_article
+from wiseft.zeroshot.prompts import fill_templates, parse_templates, with_article
 
 
 def test_templates_are_read_from_a_file(tmp_path: Path) -> None:

@@ -8,7 +8,6 @@ import pandas as pd
 import pytest
 import torch
 
-from wiseft.classifier import open_clip_model
 from wiseft.cli import main
 from wiseft.data.prepared.split import PreparedSplit
 from wiseft.data.prepared.store import open_manifest, write_prepared
@@ -16,8 +15,9 @@ from wiseft.errors import WiseftError
 from wiseft.evaluate import Request, evaluate_suite
 from wiseft.evaluate.views import SuiteEvaluation
 from wiseft.theta import load_theta
-from wiseft.zeroshot import make_theta_0
+from wiseft.towers.open_clip_models import open_clip_model
 from wiseft.zeroshot.spread import spread_head
+from wiseft.zeroshot.theta_0 import make_theta_0
 
 TEMPLATES = ["a photo of a {c}", "a blurry {c}"]
 NAMES = ["bird", "dog", "boat"]

@@ -14,7 +14,8 @@ from wiseft.data.prepared.split import PreparedSplit
 from wiseft.data.prepared.store import write_prepared
 from wiseft.errors import WiseftError
 from wiseft.theta import load_theta, save_weights
-from wiseft.zeroshot import calibrate_temperature, make_theta_0
+from wiseft.zeroshot.temperature import calibrate_temperature
+from wiseft.zeroshot.theta_0 import make_theta_0
 
 
 def draw(n, classes, temperature, seed=0):

@@ -6,14 +6,15 @@ import open_clip
 import pytest
 import torch
 
-from wiseft.classifier import build_classifier, open_clip_model
+from wiseft.classifier import build_classifier
 from wiseft.cli import main
 from wiseft.errors import StaleArtifact, WiseftError
 from wiseft.runtime import start_torch
 from wiseft.stages import VERSION
 from wiseft.tensor_file import tensor_writer
 from wiseft.theta import identity, load_theta, load_weights
-from wiseft.zeroshot import make_theta_0
+from wiseft.towers.open_clip_models import open_clip_model
+from wiseft.zeroshot.theta_0 import make_theta_0
 
 TEMPLATES = ["{c}", "a photo of the number {c}"]
 

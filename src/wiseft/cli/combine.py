@@ -8,10 +8,9 @@ from typing import Annotated
 import typer
 
 from wiseft import plugins
+from wiseft.cli.options import Device, Threads
 
 KINDS = ", ".join(plugins.names(plugins.RECIPES))
-Device = Annotated[str, typer.Option(help="cpu, cuda, or auto.")]
-Threads = Annotated[int, typer.Option(min=1, help="CPU threads.")]
 
 
 def register(app: typer.Typer) -> None:

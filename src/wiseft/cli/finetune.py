@@ -10,11 +10,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from wiseft.cli.options import (
+    Curve,
+    Device,
+    Features,
+    Preprocessing,
+    ThetaOne,
+    ThetaZero,
+    Threads,
+)
+
 if TYPE_CHECKING:
     import torch
 
     from wiseft.config.machine import HowSettings
-    from wiseft.finetune.trainer import Way
+    from wiseft.finetune.trainer import Execution
 
 Dataset = Annotated[Path, typer.Option(help="Manifest of the dataset whose train split is used.")]
 Settings = Annotated[str, typer.Option(help="Fine-tuning settings, as JSON or @file.yaml.")]
@@ -22,8 +32,6 @@ Seed = Annotated[int, typer.Option(min=0, help="Seed of the subset, the order an
 State = Annotated[
     Path, typer.Option(help="Folder of the resume state; what is in it is removed at the end.")
 ]
-ThetaOne = Annotated[Path, typer.Option("--theta-1", help="Output: the trained theta.")]
-Curve = Annotated[Path, typer.Option(help="Output: the training curve, CSV.")]
 How = Annotated[
     str,
     typer.Option(
@@ -43,8 +51,6 @@ TensorBoard = Annotated[
         "given.",
     ),
 ]
-Device = Annotated[str, typer.Option(help="cpu, cuda, or auto.")]
-Threads = Annotated[int, typer.Option(help="CPU threads of each process.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -55,7 +61,7 @@ def register(app: typer.Typer) -> None:
 
 def finetune(
     context: typer.Context,
-    theta_0: Annotated[Path, typer.Option("--theta-0", help="The zero-shot theta.")],
+    theta_0: ThetaZero,
     dataset: Dataset,
     settings: Settings,
     seed: Seed,
@@ -65,13 +71,7 @@ def finetune(
     how: How = "{}",
     record: Record = None,
     tensorboard_dir: TensorBoard = None,
-    features: Annotated[
-        Path | None,
-        typer.Option(
-            envvar="WISEFT_FEATURES",
-            help="Folder that keeps features of frozen image towers for other runs.",
-        ),
-    ] = None,
+    features: Features = None,
     device: Device = "auto",
     threads: Threads = 1,
 ) -> None:
@@ -87,8 +87,8 @@ def finetune(
     chosen = parse_settings(FinetuneSettings, settings)
     outputs = stage.Outputs(theta_1, curve, state, record, tensorboard_dir, features)
 
-    def train(way: Way, where: torch.device) -> None:
-        stage.finetune(theta_0, dataset, chosen, seed, outputs, device=where, way=way)
+    def train(execution: Execution, where: torch.device) -> None:
+        stage.finetune(theta_0, dataset, chosen, seed, outputs, device=where, execution=execution)
 
     _carry_out(context, train, parse_settings(HowSettings, how, "--how"), device, threads)
 
@@ -96,7 +96,7 @@ def finetune(
 def baseline(
     context: typer.Context,
     architecture: Annotated[Path, typer.Option(help="open_clip model config, JSON.")],
-    preprocessing: Annotated[str, typer.Option(help="As in config/models: JSON or @file.yaml.")],
+    preprocessing: Preprocessing,
     dataset: Dataset,
     settings: Settings,
     seed: Seed,
@@ -110,19 +110,20 @@ def baseline(
     threads: Threads = 1,
 ) -> None:
     """Train the image tower with a new head from scratch, without any zero-shot model."""
-    from wiseft.classifier import architecture_from_json
-    from wiseft.config import FinetuneSettings, Preprocessing, parse_settings
+    from wiseft import config
+    from wiseft.config import FinetuneSettings, parse_settings
     from wiseft.config.machine import HowSettings
     from wiseft.finetune import stage
+    from wiseft.towers.open_clip_models import architecture_from_json
 
     chosen = parse_settings(FinetuneSettings, settings)
-    pixels = parse_settings(Preprocessing, preprocessing, "--preprocessing")
+    pixels = parse_settings(config.Preprocessing, preprocessing, "--preprocessing")
     outputs = stage.Outputs(theta_1, curve, state, record, tensorboard_dir)
     layers = architecture_from_json(architecture)
 
-    def train(way: Way, where: torch.device) -> None:
+    def train(execution: Execution, where: torch.device) -> None:
         stage.train_from_scratch(
-            layers, pixels, dataset, chosen, seed, outputs, device=where, way=way
+            layers, pixels, dataset, chosen, seed, outputs, device=where, execution=execution
         )
 
     _carry_out(context, train, parse_settings(HowSettings, how, "--how"), device, threads)
@@ -130,7 +131,7 @@ def baseline(
 
 def _carry_out(
     context: typer.Context,
-    train: Callable[[Way, torch.device], None],
+    train: Callable[[Execution, torch.device], None],
     how: HowSettings,
     device: str,
     threads: int,
@@ -138,7 +139,7 @@ def _carry_out(
     """Run a training in this process, in the team that torchrun started, or in a new team."""
     from wiseft.finetune.parallel import launch, team, under_torchrun
     from wiseft.finetune.resume import Interrupted
-    from wiseft.finetune.trainer import Way
+    from wiseft.finetune.trainer import Execution
     from wiseft.runtime import start_torch
 
     # Processes of a team share what the one that started them has taken.
@@ -151,7 +152,7 @@ def _carry_out(
         return
     try:
         with team(where) as (of, mine):
-            _traced(train, of.size > 1)(Way(how, of), mine)
+            _traced(train, of.size > 1)(Execution(how, of), mine)
     except Interrupted as end:
         if end.leads:
             print(end, file=sys.stderr, flush=True)

@@ -7,6 +7,11 @@ from typing import Annotated
 
 import typer
 
+from wiseft.cli.options import Preprocessing
+
+Settings = Annotated[str, typer.Option(help="Pre-training settings: JSON or @file.yaml.")]
+GlyphFile = Annotated[Path, typer.Option("--glyphs", help="The glyph file.")]
+
 
 def register(app: typer.Typer) -> None:
     """Add the commands of the pretrain stage."""
@@ -16,7 +21,7 @@ def register(app: typer.Typer) -> None:
 
 
 def glyphs(
-    settings: Annotated[str, typer.Option(help="Pre-training settings: JSON or @file.yaml.")],
+    settings: Settings,
     output: Annotated[Path, typer.Option(help="The glyph file to write.")],
     package: Annotated[
         list[Path] | None, typer.Option(help="A wheel that carries typefaces; repeatable.")
@@ -33,8 +38,8 @@ def glyphs(
 
 
 def pretrain_samples(
-    glyphs: Annotated[Path, typer.Option(help="The glyph file.")],
-    settings: Annotated[str, typer.Option(help="Pre-training settings: JSON or @file.yaml.")],
+    glyphs: GlyphFile,
+    settings: Settings,
     output: Annotated[list[Path], typer.Option(help="A .pdf, .png or .svg file; repeatable.")],
     size: Annotated[int, typer.Option(min=8, help="Side of the images in pixels.")] = 32,
     seed: Annotated[int, typer.Option(min=0, help="Draws glyphs, styles and captions.")] = 0,
@@ -49,10 +54,10 @@ def pretrain_samples(
 
 
 def pretrain(
-    glyphs: Annotated[Path, typer.Option(help="The glyph file.")],
+    glyphs: GlyphFile,
     architecture: Annotated[Path, typer.Option(help="An open_clip model config (JSON).")],
-    preprocessing: Annotated[str, typer.Option(help="As in config/models: JSON or @file.yaml.")],
-    settings: Annotated[str, typer.Option(help="Pre-training settings: JSON or @file.yaml.")],
+    preprocessing: Preprocessing,
+    settings: Settings,
     seed: Annotated[int, typer.Option(min=0, help="Of the weights and of every batch.")],
     state: Annotated[Path, typer.Option(help="Folder for the resume state.")],
     weights: Annotated[Path, typer.Option(help="The zero-shot weights to write.")],
@@ -60,9 +65,9 @@ def pretrain(
     threads: Annotated[int, typer.Option(min=1, help="With two, rendering overlaps.")] = 1,
 ) -> None:
     """Pre-train a small zero-shot model on rendered digits with captions."""
+    from wiseft import config
     from wiseft.checkpoints import Checkpoints
-    from wiseft.classifier import architecture_from_json
-    from wiseft.config import Preprocessing, PretrainSettings, parse_settings
+    from wiseft.config import PretrainSettings, parse_settings
     from wiseft.io import sha256_json
     from wiseft.pretrain.glyphs import load_glyphs
     from wiseft.pretrain.train import pretrain as train
@@ -72,32 +77,25 @@ def pretrain(
     from wiseft.stages import VERSION
     from wiseft.tensor_file import TENSORS_SUM, read_file_header
     from wiseft.theta import save_weights
+    from wiseft.towers.open_clip_models import architecture_from_json
 
     start_torch(1, "cpu")  # a second thread gains nothing on a tower so small; rendering does
     check_writable(weights)
     chosen = parse_settings(PretrainSettings, settings)
-    pixels = parse_settings(Preprocessing, preprocessing).model_dump(mode="json")
+    pixels = parse_settings(config.Preprocessing, preprocessing).model_dump(mode="json")
     model = architecture_from_json(architecture)
-    identity = {
-        "settings": chosen.model_dump(mode="json"),
-        "preprocessing": pixels,
+    header = {
         "architecture": model,
-        "glyphs": read_file_header(glyphs, "glyph file")[TENSORS_SUM],
+        "preprocessing": pixels,
         "seed": seed,
-        "version": VERSION["pretrain"],
+        "settings": chosen.model_dump(mode="json"),
     }
+    parents = {"glyphs": read_file_header(glyphs, "glyph file")[TENSORS_SUM]}
+    identity = header | parents | {"version": VERSION["pretrain"]}
     checkpoints = Checkpoints(state, sha256_json(identity), print_line)
     tensors, rows = train(
         load_glyphs(glyphs), model, pixels, chosen, seed, checkpoints, overlap=threads > 1
     )
     write_curve(curve, rows)
-    header = {
-        "stage": "pretrain",
-        "architecture": model,
-        "preprocessing": pixels,
-        "seed": seed,
-        "settings": chosen.model_dump(mode="json"),
-        "parents": {"glyphs": identity["glyphs"]},
-    }
-    save_weights(weights, tensors, header)
+    save_weights(weights, tensors, header | {"stage": "pretrain", "parents": parents})
     checkpoints.clear()

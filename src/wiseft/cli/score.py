@@ -65,7 +65,7 @@ def score(
     from wiseft.evaluate.score import score_folder
     from wiseft.runtime import start_torch
     from wiseft.tabulate.intervals import clopper_pearson
-    from wiseft.zeroshot import parse_templates
+    from wiseft.zeroshot.prompts import parse_templates
 
     result = score_folder(
         checkpoint,

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from wiseft.cli.options import Device, Features, ThetaZero, Threads
+
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
@@ -14,7 +16,7 @@ def register(app: typer.Typer) -> None:
 
 
 def search(
-    theta_0: Annotated[Path, typer.Option("--theta-0", help="The zero-shot theta.")],
+    theta_0: ThetaZero,
     dataset: Annotated[Path, typer.Option(help="Manifest of the reference dataset.")],
     settings: Annotated[
         str,
@@ -33,15 +35,9 @@ def search(
     trials: Annotated[
         Path, typer.Option(help="Output: every trial with its held-out accuracy, CSV.")
     ],
-    features: Annotated[
-        Path | None,
-        typer.Option(
-            envvar="WISEFT_FEATURES",
-            help="Folder in which features are kept for other trainings; default: none.",
-        ),
-    ] = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda, or auto.")] = "auto",
-    threads: Annotated[int, typer.Option(help="CPU threads.")] = 1,
+    features: Features = None,
+    device: Device = "auto",
+    threads: Threads = 1,
 ) -> None:
     """Search the settings of a linear classifier at random, as the paper does, and keep the best.
 

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from wiseft.cli.options import ThetaZero
+
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
@@ -14,7 +16,7 @@ def register(app: typer.Typer) -> None:
 
 
 def text_tower(
-    theta_0: Annotated[Path, typer.Option("--theta-0", help="The zero-shot theta.")],
+    theta_0: ThetaZero,
     weights: Annotated[Path, typer.Option(help="The zero-shot model that it was made of.")],
     output: Annotated[Path, typer.Option(help="Output: theta_0 with the text tower.")],
 ) -> None:

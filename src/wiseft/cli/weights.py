@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-Root = Annotated[Path, typer.Option(help="The project's root, the folder that holds config/.")]
+from wiseft.cli.options import Root
 
 
 def register(app: typer.Typer) -> None:
@@ -56,7 +56,8 @@ def weights(
 
     from wiseft.config import Catalogue, Preprocessing, parse_settings
     from wiseft.errors import WiseftError
-    from wiseft.weights import FETCHED, fetch_weights, from_entry, from_tag
+    from wiseft.weights.fetch import FETCHED, fetch_weights
+    from wiseft.weights.sources import from_entry, from_tag
 
     catalogue = Catalogue(root)
     if model in catalogue.names("models"):

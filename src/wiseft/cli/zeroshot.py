@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from wiseft.cli.options import Device, Threads
+
 
 def register(app: typer.Typer) -> None:
     """Add the command of the stage."""
@@ -53,8 +55,8 @@ def zeroshot(
         ),
     ] = None,
     precision: Annotated[str, typer.Option(help="Of the text tower: fp32 or bf16.")] = "fp32",
-    device: Annotated[str, typer.Option(help="cpu, cuda, or auto.")] = "auto",
-    threads: Annotated[int, typer.Option(help="CPU threads.")] = 1,
+    device: Device = "auto",
+    threads: Threads = 1,
 ) -> None:
     """Build the zero-shot head from prompts; with the image tower it is theta_0.
 
@@ -62,7 +64,8 @@ def zeroshot(
     classes.
     """
     from wiseft.runtime import start_torch
-    from wiseft.zeroshot import make_theta_0, parse_templates
+    from wiseft.zeroshot.prompts import parse_templates
+    from wiseft.zeroshot.theta_0 import make_theta_0
 
     make_theta_0(
         weights,

@@ -115,14 +115,10 @@ class Overlaid(LazyTensors):
 
     def __init__(self, below: LazyTensors, above: Mapping[str, Tensor]):
         self._below, self._above = below, above
+        self.shapes = {**below.shapes, **examples(above)}
 
     def __getitem__(self, name: str) -> Tensor:
         return self._above[name] if name in self._above else self._below[name]
-
-    @property
-    def shapes(self) -> Mapping[str, Tensor]:
-        """An example of every tensor."""
-        return {**self._below.shapes, **examples(self._above)}
 
 
 class Part(LazyTensors):
@@ -130,19 +126,14 @@ class Part(LazyTensors):
 
     def __init__(self, tensors: Mapping[str, Tensor], prefix: str, without: bool = False):
         self._tensors = tensors
-        self._shapes = {
+        self.shapes = {
             name: tensor
             for name, tensor in examples(tensors).items()
             if name.startswith(prefix) != without
         }
 
-    @property
-    def shapes(self) -> Mapping[str, Tensor]:
-        """An example of every tensor."""
-        return self._shapes
-
     def __getitem__(self, name: str) -> Tensor:
-        if name not in self._shapes:
+        if name not in self.shapes:
             raise KeyError(name)
         return self._tensors[name]
 

@@ -18,12 +18,13 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from wiseft.classifier import ImageClassifier, build_classifier
 from wiseft.combine.ensembles import uniforms
 from wiseft.combine.linear import check_finite
+from wiseft.data.prepared.manifest import Manifest
 from wiseft.data.prepared.store import Split, batches, open_manifest, open_split
 from wiseft.data.subset import draw_subset
 from wiseft.errors import WiseftError
 from wiseft.runtime import check_writable
 from wiseft.tensor_file import StoredTensors, open_tensors, tensor_writer
-from wiseft.theta import load_theta
+from wiseft.theta import ThetaHeader, load_theta
 
 SAMPLED, LABELS = "sampled", "labels"
 KIND = "fisher"
@@ -64,18 +65,7 @@ def fisher_file(
     """
     check_writable(output)
     theta = load_theta(request.theta)
-    manifest = open_manifest(request.dataset)
-    if manifest.class_names != theta.header.class_names:
-        raise WiseftError(
-            f"dataset {manifest.dataset} has other classes than {request.theta}; give the "
-            "reference that its head is of"
-        )
-    split = open_split(manifest.path, request.split, theta.header.transform)
-    if request.samples is not None and request.samples > len(split):
-        raise WiseftError(
-            f"{request.samples} samples are asked for, but {manifest.dataset}, split "
-            f"{split.name}, has {len(split)}; lower the number or leave it out"
-        )
+    manifest, split = _open_samples(request, theta.header)
     indices = draw_subset(len(split), request.samples, request.seed)
     start = time.perf_counter()
     fisher = estimate_fisher(
@@ -86,7 +76,7 @@ def fisher_file(
         indices=indices,
         batch_size=request.batch_size,
     )
-    about = {
+    header = {
         "theta": theta.identity,
         "dataset": manifest.dataset,
         "manifest": manifest.identity([split.name]),
@@ -95,9 +85,25 @@ def fisher_file(
         "labels": request.labels,
         "seed": request.seed,
     }
-    save_fisher(output, fisher, about)
+    save_fisher(output, fisher, header)
     rate = len(indices) / (time.perf_counter() - start)
     say(f"fisher: wrote {output} ({len(indices)} samples, {rate:.1f} samples/s)")
+
+
+def _open_samples(request: FisherRequest, header: ThetaHeader) -> tuple[Manifest, Split]:
+    manifest = open_manifest(request.dataset)
+    if manifest.class_names != header.class_names:
+        raise WiseftError(
+            f"dataset {manifest.dataset} has other classes than {request.theta}; give the "
+            "reference that its head is of"
+        )
+    split = open_split(manifest.path, request.split, header.transform)
+    if request.samples is not None and request.samples > len(split):
+        raise WiseftError(
+            f"{request.samples} samples are asked for, but {manifest.dataset}, split "
+            f"{split.name}, has {len(split)}; lower the number or leave it out"
+        )
+    return manifest, split
 
 
 def estimate_fisher(
@@ -164,14 +170,14 @@ def draw_labels(logits: Tensor, numbers: Tensor) -> Tensor:
     return torch.searchsorted(ends, wanted, right=True)[:, 0]
 
 
-def save_fisher(path: Path, fisher: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
+def save_fisher(path: Path, fisher: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
     """Write Fisher information.
 
     Args:
-        about: what it is of: `theta` (identity), `dataset`, `manifest` (identity), `split`,
+        header: what it is of: `theta` (identity), `dataset`, `manifest` (identity), `split`,
             `samples`, `labels`, `seed`.
     """
-    with tensor_writer(path, fisher, {"kind": KIND, **about}) as file:
+    with tensor_writer(path, fisher, {"kind": KIND, **header}) as file:
         for name, tensor in fisher.items():
             file.write(name, tensor)
 
@@ -226,23 +232,23 @@ class _Squares:
         # Other kernels of attention know no vmap on a CPU.
         with sdpa_kernel(SDPBackend.MATH):
             if len(pixels) == 1:
-                found = grad(self._log_likelihood)(self._parameters, pixels[0], labels[0])
-                found = {name: each[None] for name, each in found.items()}
+                gradients = grad(self._log_likelihood)(self._parameters, pixels[0], labels[0])
+                gradients = {name: each[None] for name, each in gradients.items()}
             else:
                 of_samples = vmap(grad(self._log_likelihood), in_dims=(None, 0, 0))
-                found = of_samples(self._parameters, pixels, labels)
+                gradients = of_samples(self._parameters, pixels, labels)
         for name, total in self._sums.items():
-            total += found.pop(name).square_().sum(dim=0)
+            total += gradients.pop(name).square_().sum(dim=0)
 
     def mean(self, samples: int) -> dict[str, Tensor]:
         """Return the mean over samples by the names of a theta, on the CPU."""
-        found = {
+        means = {
             name.removeprefix("classifier."): (total / samples).cpu()
             for name, total in self._sums.items()
         }
-        for name, tensor in found.items():
+        for name, tensor in means.items():
             check_finite(tensor, f"the Fisher information of {name}")
-        return found
+        return means
 
     def _log_likelihood(
         self, parameters: dict[str, Tensor], pixels: Tensor, label: Tensor

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import torch
@@ -79,15 +79,11 @@ class HeldOutAccuracy:
         prediction = torch.cat([each.argmax(dim=-1) for each in logits]).cpu().numpy()
         return float(self._truth.right(prediction).mean())
 
-    def _batches(self) -> list[Tensor] | map[Tensor]:
+    def _batches(self) -> Iterable[Tensor]:
         if self._images is not None:
             return self._images
-        read = map(_images_of, batches(self._split, self._batch_size))
+        read = (images for images, _ in batches(self._split, self._batch_size))
         if not self._fits:
             return read
         self._images = list(read)
         return self._images
-
-
-def _images_of(batch: tuple[Tensor, Tensor]) -> Tensor:
-    return batch[0]

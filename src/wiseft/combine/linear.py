@@ -59,7 +59,7 @@ class Combination(LazyTensors):
         return _mix(tensors, self._coefficients[name], f"tensor {name}")
 
     @cached_property
-    def shapes(self) -> Mapping[str, Tensor]:
+    def shapes(self) -> Mapping[str, Tensor]:  # type: ignore[override]  # once asked for
         """An example of every tensor, on the device `meta`."""
         of_thetas = [examples(theta) for theta in self._thetas]
         return {

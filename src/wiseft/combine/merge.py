@@ -6,9 +6,8 @@ configuration and tokenizer are kept.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
@@ -50,7 +49,7 @@ def merge_files(
     if output.exists() or output.is_symlink():
         raise WiseftError(f"{output} exists and is not touched; name another file or folder")
     first, second = read_checkpoint(a), read_checkpoint(b)
-    if first.own and second.own and _are_thetas(first, second):
+    if all(each.own and "head.weight" in each.tensors for each in (first, second)):
         interpolate_files(a, b, alpha, output)
         return
     if first.own:
@@ -77,10 +76,6 @@ def merge_files(
     )
 
 
-def _are_thetas(first: Checkpoint, second: Checkpoint) -> bool:
-    return all("head.weight" in each.tensors for each in (first, second))
-
-
 def _named_like(first: Checkpoint, second: Checkpoint) -> dict[str, Tensor]:
     """Return the second's tensors under the first's names."""
     tensors = second.tensors
@@ -88,7 +83,8 @@ def _named_like(first: Checkpoint, second: Checkpoint) -> dict[str, Tensor]:
     if second_is_hf and not first_is_hf:
         return _custom_like(first, huggingface.to_open_clip(tensors))
     if first_is_hf and not second_is_hf:
-        return huggingface.from_open_clip(_flat(towers.floating(tensors)))
+        flat = {key.removeprefix("text."): value for key, value in tensors.items()}
+        return huggingface.from_open_clip(towers.floating(flat))
     return tensors
 
 
@@ -100,30 +96,18 @@ def _custom_like(first: Checkpoint, tensors: dict[str, Tensor]) -> dict[str, Ten
     return {k if k.startswith(outside) else f"text.{k}": v for k, v in tensors.items()}
 
 
-def _flat(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {key.removeprefix("text."): value for key, value in tensors.items()}
-
-
 def _compare_configs(first: Checkpoint, second: Checkpoint) -> None:
     """Refuse folders whose architectures differ in what no tensor shows.
 
     Raises:
         WiseftError: naming the keys, e.g. the activation or the number of heads.
     """
-    if not first.config or not second.config:
-        return
-    one, other = _architecture(first), _architecture(second)
-    if one is None or other is None or one == other:
-        return
+    if any(each.config.get("model_type") != "clip" for each in (first, second)):
+        return  # only those of a CLIPModel can be compared
+    one, other = (huggingface.architecture_of(each.config) for each in (first, second))
     differ = sorted(key for key in one.keys() | other.keys() if one.get(key) != other.get(key))
-    raise WiseftError(
-        f"{first.path} and {second.path} are of different architectures: "
-        + "; ".join(f"{key} is {one.get(key)} and {other.get(key)}" for key in differ)
-    )
-
-
-def _architecture(found: Checkpoint) -> dict[str, Any] | None:
-    """Return the architecture of a CLIPModel's folder, which can be compared; None of others."""
-    if found.config.get("model_type") != "clip":
-        return None
-    return huggingface.architecture_of(found.config)
+    if differ:
+        raise WiseftError(
+            f"{first.path} and {second.path} are of different architectures: "
+            + "; ".join(f"{key} is {one.get(key)} and {other.get(key)}" for key in differ)
+        )

@@ -25,8 +25,9 @@ from wiseft.evaluate.views import SuiteEvaluation
 from wiseft.io import read_json
 from wiseft.progress import print_line
 from wiseft.tensor_file import read_file_header
-from wiseft.weights import fetch_weights, from_tag
-from wiseft.zeroshot import make_theta_0
+from wiseft.weights.fetch import fetch_weights
+from wiseft.weights.sources import from_tag
+from wiseft.zeroshot.theta_0 import make_theta_0
 
 TEMPLATES = ("a photo of a {c}.",)
 """Prompts of a head where none are given."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import re
+from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from torch import Tensor
 
@@ -17,16 +17,8 @@ SCALES = (0.5, 2.0)
 _NUMBERED = re.compile(r"(.+?\.\d+)\.")
 
 
-@dataclass(frozen=True)
-class Distance:
-    """Of one group of tensors: ||b - a|| / ||a||."""
-
-    group: str
-    relative: float
-
-
-def distances(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> list[Distance]:
-    """Return the relative distance of every group of tensors, in the order of their names.
+def distances(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> dict[str, float]:
+    """Return the relative distance ||b - a|| / ||a|| of every group of tensors, sorted by name.
 
     A group is a numbered block (`image.transformer.resblocks.3`) or a module.
 
@@ -34,14 +26,14 @@ def distances(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> list[Distance
         a: tensors by name.
         b: with equal names and shapes.
     """
-    gaps: dict[str, float] = {}
-    norms: dict[str, float] = {}
+    gaps: dict[str, float] = defaultdict(float)
+    norms: dict[str, float] = defaultdict(float)
     for name in sorted(a):
         group = group_of(name)
         start, end = a[name].double(), b[name].double()
-        gaps[group] = gaps.get(group, 0.0) + float((end - start).square().sum())
-        norms[group] = norms.get(group, 0.0) + float(start.square().sum())
-    return [Distance(group, _ratio(gaps[group], norms[group])) for group in gaps]
+        gaps[group] += float((end - start).square().sum())
+        norms[group] += float(start.square().sum())
+    return {group: _ratio(gap, norms[group]) for group, gap in gaps.items()}
 
 
 def _ratio(gap: float, norm: float) -> float:

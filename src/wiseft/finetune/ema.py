@@ -133,9 +133,9 @@ class BestWeights:
 
     def extra_state(self) -> dict[str, Tensor]:
         """Return the best weights so far, and how good they are."""
-        found = [self._best_accuracy, float(self._best_step), float(self._waited)]
+        choice = [self._best_accuracy, float(self._best_step), float(self._waited)]
         best = {f"best.{name}": tensor for name, tensor in self._best.items()}
-        return best | {"best_found": torch.tensor(found, dtype=torch.float64)}
+        return best | {"best_found": torch.tensor(choice, dtype=torch.float64)}
 
     def load_extra_state(self, tensors: Mapping[str, Tensor]) -> None:
         """Put back what `extra_state` returned."""

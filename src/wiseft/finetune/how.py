@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
-
 import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -38,7 +36,7 @@ def compile_tower(model: nn.Module) -> None:
 def set_train_mode(model: nn.Module, batch_norm: str) -> None:
     """Switch to training; with `batch_norm: eval` running statistics stay those of theta_0.
 
-    Scale and shift of batch normalisation are trained either way.
+    Scale and shift of batch normalisation are trained in either case.
     """
     model.train()
     if batch_norm == "eval":
@@ -56,14 +54,8 @@ def _checkpoint_activations(tower: nn.Module) -> None:
     # open_clip wraps timm's models and swallows their refusal; the trunk itself says so.
     target = getattr(tower, "trunk", tower)
     name = type(target).__name__
-    switch = next(
-        (
-            cast(Any, getattr(target, method))
-            for method in ("set_grad_checkpointing", "gradient_checkpointing_enable")
-            if hasattr(target, method)
-        ),
-        None,
-    )
+    of_transformers = getattr(target, "gradient_checkpointing_enable", None)
+    switch = getattr(target, "set_grad_checkpointing", of_transformers)
     # open_clip's ResNet takes the call and does nothing.
     if switch is None or name == "ModifiedResNet":
         raise WiseftError(

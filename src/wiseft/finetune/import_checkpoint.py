@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,31 +14,31 @@ from torch import Tensor
 
 from wiseft import towers
 from wiseft.data.prepared.store import open_manifest
-from wiseft.errors import WiseftError
+from wiseft.errors import WiseftError, some
 from wiseft.finetune.distance import FAR, SCALES, distances, head_scale
 from wiseft.io import sha256_file, sha256_json
 from wiseft.progress import print_line
 from wiseft.runtime import check_writable
-from wiseft.theta import Theta, load_theta, make_header, save_theta
+from wiseft.theta import Theta, check_finite, load_theta, make_header, save_theta
 from wiseft.weights import huggingface
-from wiseft.weights.convert import check_finite
 from wiseft.weights.formats import read_checkpoint, weight_files
-from wiseft.zeroshot import build_head
+from wiseft.zeroshot.head import build_head
 
 _HEADS = re.compile(r"(?:^|\.)(?:classification_head|classifier|head|fc|linear)\.weight$")
-_SHOWN = 5
 
 
 @dataclass(frozen=True)
-class _Place:
-    """Where the image tower stands in a checkpoint.
+class _Checkpoint:
+    """A checkpoint in which the image tower was found.
 
     Attributes:
+        path: of the file or folder.
         image: its tensors, by their names without `image.`.
         prefix: what is before these names in the checkpoint.
         rest: all other floating tensors of the checkpoint, by its names.
     """
 
+    path: Path
     image: dict[str, Tensor]
     prefix: str
     rest: dict[str, Tensor]
@@ -71,24 +72,20 @@ def import_theta_1(
     """
     check_writable(output)
     start = load_theta(theta_0)
-    architecture = start.header.architecture
-    tensors = _tensors_of(file, architecture)
-    expected = towers.prefixed(start.tensors, towers.IMAGE)
-    place = _find_image(tensors, expected, str(file))
-    classes = start.tensors["head.weight"].shape
-    weight, bias, origin = _head(head, place, start, (classes[0], classes[1]), file)
-    theta = towers.with_prefix(place.image, towers.IMAGE)
-    theta |= {"head.weight": weight * head_factor, "head.bias": bias * head_factor}
-    check_finite(theta, str(file))
+    checkpoint = _read(
+        file, start.header.architecture, towers.prefixed(start.tensors, towers.IMAGE)
+    )
+    classes, width = start.tensors["head.weight"].shape
+    theta, settings = _classifier(checkpoint, (classes, width), head, head_factor, start)
     _compare(start.tensors, theta, say)
     header = make_header(
         "fine-tuned",
         "weights",
-        architecture=architecture,
+        architecture=start.header.architecture,
         preprocessing=start.header.preprocessing,
         class_names=start.header.class_names,
         parents={"theta_0": str(start.identity), "file": _digest(file)},
-        settings={"source": "file", "head": origin, "head_factor": head_factor},
+        settings=settings,
         never_predicted=start.header.never_predicted,
     )
     return save_theta(output, theta, header)
@@ -124,12 +121,9 @@ def import_theta_0(
     check_writable(output)
     names = open_manifest(manifest).class_names
     expected = towers.floating(towers.build_image(architecture, seed=0).state_dict())
-    place = _find_image(_tensors_of(file, architecture), expected, str(file))
+    checkpoint = _read(file, architecture, expected)
     shape = (len(names), towers.embed_dim(architecture))
-    weight, bias, origin = _head(head, place, None, shape, file)
-    theta = towers.with_prefix(place.image, towers.IMAGE)
-    theta |= {"head.weight": weight * head_factor, "head.bias": bias * head_factor}
-    check_finite(theta, str(file))
+    theta, settings = _classifier(checkpoint, shape, head, head_factor)
     header = make_header(
         "zero-shot",
         "weights",
@@ -137,71 +131,80 @@ def import_theta_0(
         preprocessing=dict(preprocessing),
         class_names=names,
         parents={"file": _digest(file)},
-        settings={"source": "file", "head": origin, "head_factor": head_factor},
+        settings=settings,
     )
     return save_theta(output, theta, header)
+
+
+def _classifier(
+    checkpoint: _Checkpoint,
+    shape: tuple[int, int],
+    head: Path | None,
+    head_factor: float,
+    start: Theta | None = None,
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return the tensors of the theta that a checkpoint is, and what its header says of them."""
+    weight, bias, origin = _head(head, checkpoint, start, shape)
+    theta = towers.with_prefix(checkpoint.image, towers.IMAGE)
+    theta |= {"head.weight": weight * head_factor, "head.bias": bias * head_factor}
+    check_finite(theta, str(checkpoint.path))
+    return theta, {"source": "file", "head": origin, "head_factor": head_factor}
 
 
 # ------------------------------------------------------------------------------------ image tower
 
 
-def _tensors_of(file: Path, architecture: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Return the floating tensors of a checkpoint in fp32, in open_clip's names if it is a CLIP."""
+def _read(
+    file: Path, architecture: Mapping[str, Any], expected: Mapping[str, Tensor]
+) -> _Checkpoint:
+    """Read a checkpoint in fp32 and find the tensors that are expected of its image tower.
+
+    It is behind the prefix that most of its tensors' names have. Programs call it `visual.`,
+    `model.visual.`, `image_encoder.model.visual.`, `image.` or nothing.
+    """
     tensors = read_checkpoint(file).tensors
     if towers.family(architecture) == "open_clip" and huggingface.is_clip(tensors):
         tensors = huggingface.to_open_clip(tensors)
-    return {key: value.float() for key, value in towers.floating(tensors).items()}
-
-
-def _find_image(
-    tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor], where: str
-) -> _Place:
-    """Find the image tower: the prefix that most of its tensors' names stand behind.
-
-    Programs call it `visual.`, `model.visual.`, `image_encoder.model.visual.`, `image.` or nothing.
-    """
-    counts: dict[str, int] = {}
-    for name in expected:
-        for key in tensors:
-            if key == name or key.endswith("." + name):
-                prefix = key[: len(key) - len(name)]
-                counts[prefix] = counts.get(prefix, 0) + 1
+    tensors = {key: value.float() for key, value in towers.floating(tensors).items()}
+    counts = Counter(
+        key.removesuffix(name)
+        for name in expected
+        for key in tensors
+        if key == name or key.endswith("." + name)
+    )
     best = max(counts, key=lambda prefix: (counts[prefix], -len(prefix)), default="")
     behind = towers.prefixed(tensors, best)
     image = {key: value for key, value in behind.items() if key in expected}
     # Without a prefix everything else in the file would count as unexpected.
     unexpected = {k: v for k, v in behind.items() if best and k not in expected}
-    towers.check_fit(expected, image | unexpected, f"{where} (image tower, names behind '{best}')")
+    towers.check_fit(expected, image | unexpected, f"{file} (image tower, names behind '{best}')")
     own = {best + key for key in image}
     rest = {key: value for key, value in tensors.items() if key not in own}
-    return _Place(image, best, rest)
+    return _Checkpoint(file, image, best, rest)
 
 
 # ------------------------------------------------------------------------------------------- head
 
 
 def _head(
-    head: Path | None,
-    place: _Place,
-    start: Theta | None,
-    shape: tuple[int, int],
-    file: Path,
+    head: Path | None, checkpoint: _Checkpoint, start: Theta | None, shape: tuple[int, int]
 ) -> tuple[Tensor, Tensor, str]:
     """Return weight, bias and where they are from."""
     if head is not None:
-        found = _head_in(towers.floating(read_checkpoint(head).tensors), shape, str(head))
-        if found is None:
+        pair = _head_in(towers.floating(read_checkpoint(head).tensors), shape, str(head))
+        if pair is None:
             raise WiseftError(f"{head} has no head: a tensor `weight` of shape {shape} is expected")
-        return *found, f"file {_digest(head)}"
-    found = _head_in(place.rest, shape, str(file))
-    if found is not None:
-        return *found, "checkpoint"
+        return *pair, f"file {_digest(head)}"
+    pair = _head_in(checkpoint.rest, shape, str(checkpoint.path))
+    if pair is not None:
+        return *pair, "checkpoint"
     if start is None:
         raise WiseftError(
-            f"{file} has no head of shape {shape}; give one with --head. If it has a text tower, "
-            "make weights of it (`wiseft weights`) and the head from prompts (`wiseft zeroshot`)"
+            f"{checkpoint.path} has no head of shape {shape}; give one with --head. If it has a "
+            "text tower, make weights of it (`wiseft weights`) and the head from prompts (`wiseft "
+            "zeroshot`)"
         )
-    weight = _from_text(place, start, file)
+    weight = _from_text(checkpoint, start)
     return weight, torch.zeros(len(weight)), "text tower"
 
 
@@ -227,16 +230,16 @@ def _head_in(
     return None
 
 
-def _from_text(place: _Place, start: Theta, file: Path) -> Tensor:
+def _from_text(checkpoint: _Checkpoint, start: Theta) -> Tensor:
     """Build the head from the checkpoint's own text tower and theta_0's prompts."""
-    header = start.header
+    header, file = start.header, checkpoint.path
     names, templates = (header.settings.get(key) for key in ("prompt_names", "templates"))
     if towers.family(header.architecture) == "timm" or not names or not templates:
         raise WiseftError(f"{file} has no head; give one with --head")
-    prefix = place.prefix.removesuffix("visual.").removesuffix("vision_model.")
+    prefix = checkpoint.prefix.removesuffix("visual.").removesuffix("vision_model.")
     whole = towers.whole_tensors(
-        header.architecture, towers.with_prefix(place.image, towers.IMAGE)
-    ) | towers.prefixed(place.rest, prefix)
+        header.architecture, towers.with_prefix(checkpoint.image, towers.IMAGE)
+    ) | towers.prefixed(checkpoint.rest, prefix)
     model = towers.build(header.architecture, seed=0)
     known = model.tensors().keys()
     try:
@@ -256,20 +259,19 @@ def _compare(
     start: Mapping[str, Tensor], theta: Mapping[str, Tensor], say: Callable[[str], None]
 ) -> None:
     """Say how far theta_1 is from theta_0, and what looks wrong."""
-    found = distances({key: start[key] for key in theta}, theta)
-    largest = max(found, key=lambda distance: distance.relative)
-    say(f"relative distance from theta_0: largest {largest.relative:.3g}, of {largest.group}")
+    relative = distances({key: start[key] for key in theta}, theta)
+    groups = sorted(relative, key=lambda group: -relative[group])
+    largest = relative[groups[0]]
+    say(f"relative distance from theta_0: largest {largest:.3g}, of {groups[0]}")
     # A linear classifier's head may be as far; what is wrong with a head shows in its scale.
-    image = [distance for distance in found if distance.group != "head"]
-    far = sorted((d for d in image if d.relative > FAR), key=lambda d: -d.relative)
+    far = [group for group in groups if group != "head" and relative[group] > FAR]
     if far:
-        listed = ", ".join(f"{d.group} {d.relative:.2g}" for d in far[:_SHOWN])
-        more = f" and {len(far) - _SHOWN} more" if far[_SHOWN:] else ""
         say(
-            f"warning: theta_1 is far from theta_0 in {listed}{more}: is it fine-tuned from "
+            "warning: theta_1 is far from theta_0 in "
+            f"{some([f'{group} {relative[group]:.2g}' for group in far])}: is it fine-tuned from "
             "theta_0? Between unrelated weights nothing good lies"
         )
-    if largest.relative == 0.0:
+    if largest == 0.0:
         say("warning: theta_1 is theta_0, bit for bit")
     before, after = head_scale(start["head.weight"]), head_scale(theta["head.weight"])
     if before > 0 and not SCALES[0] <= after / before <= SCALES[1]:

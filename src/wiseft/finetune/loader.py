@@ -86,7 +86,7 @@ class Loader:
         plan = self._plan(first, last)
         if self._workers == 0:
             for part in plan:
-                yield part, self._batch(part, [self._read(part.epoch, part.positions)])
+                yield part, self._batch(part, [self.samples.read(part.epoch, part.positions)])
             return
         with ThreadPoolExecutor(self._workers) as pool:
             try:
@@ -123,7 +123,7 @@ class Loader:
                 part.positions[start : start + size]
                 for start in range(0, max(1, len(part.positions)), size)
             ]
-            waiting.append((part, [pool.submit(self._read, part.epoch, c) for c in chunks]))
+            waiting.append((part, [pool.submit(self.samples.read, part.epoch, c) for c in chunks]))
             if len(waiting) > _AHEAD:
                 yield self._collect(*waiting.popleft())
         while waiting:
@@ -131,9 +131,6 @@ class Loader:
 
     def _collect(self, part: Part, coming: list[Future[Tensor]]) -> tuple[Part, Batch]:
         return part, self._batch(part, [future.result() for future in coming])
-
-    def _read(self, epoch: int, positions: NDArray[np.int64]) -> Tensor:
-        return self.samples.read(epoch, positions)
 
     def _batch(self, part: Part, inputs: list[Tensor]) -> Batch:
         positions = torch.from_numpy(np.ascontiguousarray(part.positions))

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import json
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import FrameType
+from typing import Any
 
 import torch
 from torch import Tensor, distributed, nn
@@ -50,23 +52,18 @@ class Team:
 
     def sum(self, *numbers: float) -> list[float]:
         """Return the sums of numbers over the processes, the same ones in each."""
-        if self.size == 1:
-            return list(numbers)
-        total = torch.tensor(numbers, dtype=torch.float64)
-        with _contact(self.rank):
-            distributed.all_reduce(total)
-        summed: list[float] = total.tolist()
-        return summed
+        return self._reduce(numbers, distributed.ReduceOp.SUM)
 
     def largest(self, *numbers: float) -> list[float]:
         """Return the largest of each number over the processes."""
-        if self.size == 1:
-            return list(numbers)
-        most = torch.tensor(numbers, dtype=torch.float64)
-        with _contact(self.rank):
-            distributed.all_reduce(most, distributed.ReduceOp.MAX)
-        found: list[float] = most.tolist()
-        return found
+        return self._reduce(numbers, distributed.ReduceOp.MAX)
+
+    def _reduce(self, numbers: Sequence[float], operation: Any) -> list[float]:
+        reduced = torch.tensor(numbers, dtype=torch.float64)
+        if self.size > 1:
+            with _contact(self.rank):
+                distributed.all_reduce(reduced, operation)
+        return list(reduced.tolist())
 
     def sum_gradients(self, parameters: Sequence[nn.Parameter], *, some_idle: bool) -> None:
         """Replace the gradients by their sums over the processes.
@@ -105,23 +102,18 @@ class Team:
             return self._share(tensors)
 
     def _share(self, tensors: Mapping[str, Tensor] | None) -> dict[str, Tensor] | None:
-        text = json.dumps(
-            None
-            if tensors is None
-            else {
-                name: [str(value.dtype).removeprefix("torch."), list(value.shape)]
-                for name, value in tensors.items()
-            }
-        )
-        table = json.loads(self._share_bytes(text.encode()))
-        if table is None:
+        described: list[dict[str, Any] | None] = [None]
+        if tensors is not None:
+            described = [{name: (value.dtype, value.shape) for name, value in tensors.items()}]
+        distributed.broadcast_object_list(described, src=0)
+        if described[0] is None:
             return None
         received = {}
-        for name, (dtype, shape) in table.items():
+        for name, (dtype, shape) in described[0].items():
             if self.leads and tensors is not None:
                 value = tensors[name].cpu().contiguous()
             else:
-                value = torch.empty(shape, dtype=getattr(torch, dtype))
+                value = torch.empty(shape, dtype=dtype)
             distributed.broadcast(value.reshape(-1).view(torch.uint8), src=0)
             received[name] = value
         return received
@@ -134,16 +126,6 @@ class Team:
         yield
         if self.leads:
             self.sum(0)
-
-    def _share_bytes(self, content: bytes) -> bytes:
-        length = torch.tensor([len(content) if self.leads else 0])
-        distributed.broadcast(length, src=0)
-        if self.leads:
-            buffer = torch.frombuffer(bytearray(content), dtype=torch.uint8)
-        else:
-            buffer = torch.empty(int(length), dtype=torch.uint8)
-        distributed.broadcast(buffer, src=0)
-        return bytes(buffer.tolist())
 
 
 @contextlib.contextmanager
@@ -222,16 +204,34 @@ def launch(arguments: Sequence[str], processes: int, threads: int) -> int:
         child = subprocess.Popen(command, env=environment)
     except OSError as error:
         raise WiseftError(f"cannot start torchrun ({error})") from None
-    told: list[int] = []
+    received: list[int] = []
 
     def pass_on(signum: int, frame: object) -> None:
-        told.append(signum)
+        received.append(signum)
         child.send_signal(signal.SIGTERM)
 
-    before = {s: signal.signal(s, pass_on) for s in (signal.SIGTERM, signal.SIGUSR1)}
-    try:
+    with handled(pass_on):
         code = child.wait()
+    return 128 + received[0] if received and code else abs(code)
+
+
+SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
+"""A batch system sends SIGTERM before it takes a machine away, or SIGUSR1 where it is asked to
+(`sbatch --signal=USR1@60`)."""
+
+
+@contextlib.contextmanager
+def handled(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Have a handler called, within this context, for the signals that ask for an end.
+
+    Outside of the main thread, where Python allows no handlers, it is not.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {signum: signal.signal(signum, handler) for signum in SIGNALS}
+    try:
+        yield
     finally:
-        for signum, handler in before.items():
-            signal.signal(signum, handler)
-    return 128 + told[0] if told and code else abs(code)
+        for signum, previous in before.items():
+            signal.signal(signum, previous)

@@ -13,14 +13,15 @@ from torch import nn
 from wiseft.checkpoints import Checkpoints
 from wiseft.config import FinetuneSettings
 from wiseft.finetune.tasks import Log, Material, head_task
-from wiseft.finetune.trainer import Step, Way, fit, training_steps
+from wiseft.finetune.trainer import Execution, Step, fit, training_steps
 from wiseft.progress import Progress
+from wiseft.towers.base import seeded
 
 
 def start_head(
     material: Material,
     indices: NDArray[np.int64],
-    way: Way,
+    execution: Execution,
     checkpoints: Checkpoints,
     features: Path | None,
     log: Log,
@@ -47,13 +48,13 @@ def start_head(
     if settings.linear_probe is None or settings.linear_probe.epochs == 0:
         return []
     probing = dataclasses.replace(material, settings=probe_settings(settings))
-    task = head_task(probing, indices, way, features, log)
+    task = head_task(probing, indices, execution, features, log)
     steps = training_steps(len(indices), probing.settings)
     log(f"linear probing first: {steps} steps")
     progress = Progress(steps, log=log)
-    curve = fit(task, probing.settings, material.seed, checkpoints, progress, way)
+    curve = fit(task, probing.settings, material.seed, checkpoints, progress, execution)
     progress.close()
-    if way.team.leads:
+    if execution.team.leads:
         checkpoints.clear()
     return curve
 
@@ -77,8 +78,7 @@ def probe_settings(settings: FinetuneSettings) -> FinetuneSettings:
 
 def draw_head(head: nn.Linear, seed: int) -> None:
     """Draw a head anew, as torch initialises a linear layer; the same one on every device."""
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
-        torch.manual_seed(seed)
+    with seeded(seed), torch.no_grad():
         drawn = nn.Linear(head.in_features, head.out_features)
         head.weight.copy_(drawn.weight)
         head.bias.copy_(drawn.bias)

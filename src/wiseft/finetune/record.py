@@ -10,8 +10,8 @@ import torch
 
 from wiseft.config import FinetuneSettings
 from wiseft.errors import WiseftError
-from wiseft.finetune.trainer import Step, Way
-from wiseft.io import atomic_path, write_json
+from wiseft.finetune.trainer import Execution, Step
+from wiseft.io import atomic_path
 from wiseft.progress import Progress
 from wiseft.runtime import device_names, peak_memory_mb
 
@@ -28,7 +28,11 @@ def write_curve(path: Path, curve: list[Step]) -> None:
 
 
 def run_record(
-    settings: FinetuneSettings, way: Way, progress: Progress, device: torch.device, steps: int
+    settings: FinetuneSettings,
+    execution: Execution,
+    progress: Progress,
+    device: torch.device,
+    steps: int,
 ) -> dict[str, Any]:
     """Return time, speed and memory of a training; to be called in each of several processes.
 
@@ -39,7 +43,7 @@ def run_record(
         steps: of the training, those before a resumption included.
     """
     peak = peak_memory_mb(device)
-    most = way.team.largest(*(value or 0.0 for value in peak.values()))
+    most = execution.team.largest(*(value or 0.0 for value in peak.values()))
     return {
         "format": _FORMAT,
         "steps": steps,
@@ -51,18 +55,13 @@ def run_record(
             for (name, value), largest in zip(peak.items(), most, strict=True)
         },
         **device_names(device),
-        "processes": way.team.size,
+        "processes": execution.team.size,
         "threads": torch.get_num_threads(),
         "batch_size": settings.batch_size,
         "precision": settings.precision,
-        "how": way.how.model_dump(mode="json"),
+        "how": execution.how.model_dump(mode="json"),
         "torch": torch.__version__,
     }
-
-
-def write_record(path: Path, record: dict[str, Any]) -> None:
-    """Write what `run_record` returned as JSON."""
-    write_json(path, record)
 
 
 class Board:

@@ -6,11 +6,9 @@ No random state is kept: every draw is a function of the seed and the step.
 from __future__ import annotations
 
 import signal
-import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from types import FrameType, TracebackType
-from typing import Any
+from types import FrameType
 
 import torch
 from torch import Tensor, nn
@@ -19,10 +17,7 @@ from wiseft.checkpoints import Checkpoints, load_optimiser, optimiser_tensors
 from wiseft.finetune.batch import Follower
 from wiseft.finetune.parallel import Team
 from wiseft.finetune.precision import Precision
-
-SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
-"""A batch system sends SIGTERM before it takes a machine away, or SIGUSR1 where it is asked to
-(`sbatch --signal=USR1@60`)."""
+from wiseft.towers.base import prefixed
 
 
 class Interrupted(Exception):
@@ -44,35 +39,17 @@ class Interrupted(Exception):
 
 
 class Watch:
-    """Notes signals that ask for an end, within its context; the loop looks between its steps.
-
-    Outside of the main thread, where Python allows no handlers, nothing is noted.
+    """Notes signals that ask for an end; the loop looks between its steps.
 
     Attributes:
         signum: of the last signal; 0 for none.
     """
 
     DEFAULT = int(signal.SIGTERM)
+    signum = 0
 
-    def __init__(self) -> None:
-        self.signum = 0
-        self._before: dict[int, Any] = {}
-
-    def __enter__(self) -> Watch:
-        if threading.current_thread() is threading.main_thread():
-            self._before = {signum: signal.signal(signum, self._note) for signum in SIGNALS}
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        for signum, handler in self._before.items():
-            signal.signal(signum, handler)
-
-    def _note(self, signum: int, frame: FrameType | None) -> None:
+    def __call__(self, signum: int, frame: FrameType | None) -> None:
+        """Note a signal: the handler of it."""
         self.signum = signum
 
 
@@ -107,7 +84,7 @@ class State:
         load_optimiser(self.optimiser, tensors)
         self.precision.load(tensors)
         for index, follower in enumerate(self.followers):
-            follower.load_extra_state(_below(f"extra.{index}.", tensors))
+            follower.load_extra_state(prefixed(tensors, f"extra.{index}."))
         self.losses = tensors["losses"].tolist()
         checkpoints.log(f"resuming after step {len(self.losses)}")
         return True
@@ -118,7 +95,3 @@ class State:
         for index, follower in enumerate(self.followers):
             tensors |= {f"extra.{index}.{k}": v for k, v in follower.extra_state().items()}
         return tensors | {"losses": torch.tensor(self.losses, dtype=torch.float64)}
-
-
-def _below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}

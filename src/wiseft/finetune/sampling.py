@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from wiseft.config import FinetuneSettings
 from wiseft.data.subset import draw_subset
-from wiseft.errors import WiseftError
+from wiseft.errors import WiseftError, some
 
 # Separate streams of random numbers, so that e.g. the order says nothing about the subset, whose
 # stream is 0 (`wiseft.data.subset`).
@@ -114,8 +114,7 @@ def check_classes(labels: NDArray[np.int64], class_names: list[str]) -> None:
     counts = np.bincount(labels, minlength=len(class_names))
     missing = [name for name, count in zip(class_names, counts, strict=True) if count == 0]
     if missing:
-        some = ", ".join(missing[:5]) + (f" and {len(missing) - 5} more" if missing[5:] else "")
         raise WiseftError(
-            f"the {len(labels)} training samples have none of the class {some}; raise "
+            f"the {len(labels)} training samples have none of the class {some(missing)}; raise "
             "train_samples or take another seed"
         )

@@ -28,8 +28,3 @@ def learning_rate(step: int, steps: int, warmup: int, peak: float) -> float:
 def steps_per_epoch(samples: int, batch_size: int) -> int:
     """Return the number of batches; the last one of an epoch may be smaller."""
     return math.ceil(samples / batch_size)
-
-
-def total_steps(samples: int, batch_size: int, epochs: int, steps: int | None) -> int:
-    """Return the optimiser steps of a training: `steps` where it is given, else whole epochs."""
-    return steps if steps is not None else steps_per_epoch(samples, batch_size) * epochs

@@ -196,7 +196,7 @@ class _Runner:
         task = Task(head, self._samples, make_objective(settings, head, material.start))
         checkpoints = Checkpoints(self._state, sha256_json([self._key, number]), self._log)
         try:
-            fit(task, settings, material.seed, checkpoints, _unseen)
+            fit(task, settings, material.seed, checkpoints)
         except WiseftError as error:
             self._log(f"trial {number + 1}: {error}")
             return Trial(number, drawn, None)
@@ -229,17 +229,17 @@ def read_trials(path: Path, key: str, log: Log) -> dict[int, Trial]:
     Args:
         key: identity of the search.
     """
-    found = {}
+    finished = {}
     if path.is_file():
         for line in path.read_text(encoding="utf-8").splitlines():
             try:
                 record = json.loads(line)
                 if record.pop("key") == key:
-                    found[int(record["number"])] = Trial(**record)
+                    finished[int(record["number"])] = Trial(**record)
             except (ValueError, KeyError, TypeError, AttributeError):
                 log(f"{path} has a damaged line; that trial is made again")
-        log(f"{len(found)} trials are finished already")
-    return found
+        log(f"{len(finished)} trials are finished already")
+    return finished
 
 
 def _write_lines(path: Path, key: str, trials: Mapping[int, Trial]) -> None:
@@ -273,7 +273,3 @@ def _search(settings: FinetuneSettings) -> Search:
             "the settings ask for no search; give them a key `search`, or use `wiseft finetune`"
         )
     return settings.search
-
-
-def _unseen(step: int, loss: float, learning_rate: float, images: int) -> None:
-    pass

@@ -16,13 +16,13 @@ from wiseft.checkpoints import Checkpoints
 from wiseft.classifier import build_classifier
 from wiseft.config import FinetuneSettings, Preprocessing
 from wiseft.data.prepared.store import open_manifest
-from wiseft.errors import WiseftError
+from wiseft.errors import WiseftError, some
 from wiseft.finetune.probe import start_head
-from wiseft.finetune.record import Board, run_record, write_curve, write_record
+from wiseft.finetune.record import Board, run_record, write_curve
 from wiseft.finetune.sampling import check_classes, draw_samples
 from wiseft.finetune.tasks import TRAIN_SPLIT, Log, Material, make_task, trained_tensors
-from wiseft.finetune.trainer import Report, Way, fit, training_steps
-from wiseft.io import sha256_json
+from wiseft.finetune.trainer import Execution, Report, fit, training_steps
+from wiseft.io import sha256_json, write_json
 from wiseft.progress import Progress, print_line
 from wiseft.runtime import check_writable
 from wiseft.stages import VERSION
@@ -61,7 +61,7 @@ def finetune(
     outputs: Outputs,
     *,
     device: str | torch.device = "cpu",
-    way: Way | None = None,
+    execution: Execution | None = None,
     log: Log = print_line,
 ) -> str | None:
     """Fine-tune theta_0 on the train split of a dataset.
@@ -70,7 +70,7 @@ def finetune(
     theta_0 bit for bit (the paper's linear classifier); else everything is trained (end to end).
 
     Args:
-        way: how it is carried out, by which processes; None: plainly, by this one.
+        execution: how it is carried out, by which processes; None: plainly, by this one.
 
     Returns:
         the identity of theta_1; None in a process that does not lead, which writes nothing.
@@ -80,15 +80,15 @@ def finetune(
             sample, an output can't be written, training diverges, or memory runs out.
         Interrupted: if a signal asked for an end; the state is saved then.
     """
-    way = way or Way()
+    execution = execution or Execution()
     _check_start(settings, "zero-shot", "wiseft finetune")
     if settings.search is not None:
         raise WiseftError(
             "the settings ask for a search over settings; that is what `wiseft search` does"
         )
-    _check_outputs(outputs, way)
+    _check_outputs(outputs, execution)
     material = open_material(theta_0, manifest, settings, seed, device)
-    return _train(material, outputs, way, log)
+    return _train(material, outputs, execution, log)
 
 
 def open_material(
@@ -107,13 +107,13 @@ def open_material(
     dataset = open_manifest(manifest)
     if dataset.class_names != start.header.class_names:
         raise WiseftError(
-            f"theta_0 has the classes {_some(start.header.class_names)}, but dataset "
-            f"{dataset.dataset} has {_some(dataset.class_names)}; make theta_0 for this dataset"
+            f"theta_0 has the classes {some(start.header.class_names)}, but dataset "
+            f"{dataset.dataset} has {some(dataset.class_names)}; make theta_0 for this dataset"
         )
-    about = settings.model_dump(mode="json")
+    recorded = settings.model_dump(mode="json")
     if settings.objective.trains_text:
         # What the head is built from anew, wherever the text tower is another.
-        about["prompts"] = Prompts.of(start.header).settings()
+        recorded["prompts"] = Prompts.of(start.header).settings()
     header = make_header(
         "fine-tuned",
         "finetune",
@@ -122,7 +122,7 @@ def open_material(
         class_names=dataset.class_names,
         parents={"theta_0": str(start.identity), "dataset": dataset.sha256},
         seed=seed,
-        settings=about,
+        settings=recorded,
         never_predicted=start.header.never_predicted,
     )
     _check_size(header)
@@ -139,16 +139,16 @@ def train_from_scratch(
     outputs: Outputs,
     *,
     device: str | torch.device = "cpu",
-    way: Way | None = None,
+    execution: Execution | None = None,
     log: Log = print_line,
 ) -> str | None:
     """Train the image tower of an architecture with a new head, both from random weights.
 
     The seed draws the weights too. Returns and raises as `finetune` does.
     """
-    way = way or Way()
+    execution = execution or Execution()
     _check_start(settings, "random", "wiseft baseline")
-    _check_outputs(outputs, way)
+    _check_outputs(outputs, execution)
     dataset = open_manifest(manifest)
     header = make_header(
         "from-scratch",
@@ -162,7 +162,7 @@ def train_from_scratch(
     )
     _check_size(header)
     classifier = build_classifier(header, seed=seed).to(device)
-    return _train(Material(classifier, header, None, dataset, settings), outputs, way, log)
+    return _train(Material(classifier, header, None, dataset, settings), outputs, execution, log)
 
 
 def training_samples(material: Material) -> NDArray[np.int64]:
@@ -177,30 +177,30 @@ def training_samples(material: Material) -> NDArray[np.int64]:
     return indices
 
 
-def _train(material: Material, outputs: Outputs, way: Way, log: Log) -> str | None:
-    log = log if way.team.leads else _silent
+def _train(material: Material, outputs: Outputs, execution: Execution, log: Log) -> str | None:
+    log = log if execution.team.leads else lambda text: None
     settings, features = material.settings, outputs.features
     indices = training_samples(material)
-    task = make_task(material, indices, way, features, log)
+    task = make_task(material, indices, execution, features, log)
     steps = training_steps(len(indices), settings)
     log(f"training on {len(indices)} images of {material.dataset.dataset}: {steps} steps")
-    log(_batch_sentence(settings, way, len(indices)))
+    log(_batch_sentence(settings, execution, len(indices)))
     key = identity(material.header)
     checkpoints = Checkpoints(outputs.state, key, log)
     of_probing = Checkpoints(outputs.state / "probing", key, log)
 
     def begin() -> None:
-        start_head(material, indices, way, of_probing, features, log)
+        start_head(material, indices, execution, of_probing, features, log)
 
     progress = Progress(steps, log=log)  # those of processes that don't lead are not shown
-    with _told(progress, outputs, way) as report:
-        curve = fit(task, settings, material.seed, checkpoints, report, way, begin)
-    record = run_record(settings, way, progress, material.device, len(curve))
-    if not way.team.leads:
+    with _told(progress, outputs, execution) as report:
+        curve = fit(task, settings, material.seed, checkpoints, report, execution, begin)
+    record = run_record(settings, execution, progress, material.device, len(curve))
+    if not execution.team.leads:
         return None
     write_curve(outputs.curve, curve)
     if outputs.record is not None:
-        write_record(outputs.record, record)
+        write_json(outputs.record, record)
     made = save_theta(outputs.theta_1, trained_tensors(material, task), material.header)
     of_probing.clear()
     checkpoints.clear()
@@ -208,10 +208,10 @@ def _train(material: Material, outputs: Outputs, way: Way, log: Log) -> str | No
 
 
 @contextlib.contextmanager
-def _told(progress: Progress, outputs: Outputs, way: Way) -> Iterator[Report]:
+def _told(progress: Progress, outputs: Outputs, execution: Execution) -> Iterator[Report]:
     """Yield what is told of every step: the progress, and TensorBoard where it is wanted."""
     board = None
-    if way.how.tensorboard and way.team.leads:
+    if execution.how.tensorboard and execution.team.leads:
         board = Board(outputs.tensorboard or outputs.curve.parent / "tensorboard")
 
     def report(step: int, loss: float, learning_rate: float, images: int) -> None:
@@ -227,19 +227,15 @@ def _told(progress: Progress, outputs: Outputs, way: Way) -> Iterator[Report]:
             board.close()
 
 
-def _batch_sentence(settings: FinetuneSettings, way: Way, samples: int) -> str:
+def _batch_sentence(settings: FinetuneSettings, execution: Execution, samples: int) -> str:
     """Say how many images an optimiser step takes, and how they are computed on."""
-    size, team = min(settings.batch_size, samples), way.team.size
+    size, team = min(settings.batch_size, samples), execution.team.size
     share = -(-size // team)
-    parts = -(-share // (way.how.micro_batch or share))
+    parts = -(-share // (execution.how.micro_batch or share))
     ways = [f"{team} processes of {share} each"] if team > 1 else []
     if parts > 1:
-        ways.append(f"{parts} micro-batches of {way.how.micro_batch} at most")
+        ways.append(f"{parts} micro-batches of {execution.how.micro_batch} at most")
     return f"an optimiser step takes {size} images ({', '.join([*ways, settings.precision])})"
-
-
-def _silent(text: str) -> None:
-    pass
 
 
 def identity(header: ThetaHeader) -> str:
@@ -275,13 +271,9 @@ def _check_size(header: ThetaHeader) -> None:
         )
 
 
-def _check_outputs(outputs: Outputs, way: Way) -> None:
-    if not way.team.leads:
+def _check_outputs(outputs: Outputs, execution: Execution) -> None:
+    if not execution.team.leads:
         return
     for path in (outputs.theta_1, outputs.curve, outputs.state / "state", outputs.record):
         if path is not None:
             check_writable(path)
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:5]) + (f" ... ({len(names)} in all)" if names[5:] else "")

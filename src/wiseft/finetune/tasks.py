@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,11 +22,12 @@ from wiseft.finetune.batch import Samples
 from wiseft.finetune.ema import make_follower
 from wiseft.finetune.features import FeatureSamples, FeatureStore
 from wiseft.finetune.how import prepare_model
-from wiseft.finetune.objective import Objective, make_objective, tensors_of
+from wiseft.finetune.objective import make_objective, tensors_of
 from wiseft.finetune.precision import Precision
-from wiseft.finetune.trainer import Task, Way
+from wiseft.finetune.trainer import Execution, Task
 from wiseft.finetune.two_towers import TwoTowers
 from wiseft.theta import Theta, ThetaHeader
+from wiseft.towers import prefixed
 
 TRAIN_SPLIT = "train"
 
@@ -68,7 +69,11 @@ class Material:
 
 
 def make_task(
-    material: Material, indices: NDArray[np.int64], way: Way, features: Path | None, log: Log
+    material: Material,
+    indices: NDArray[np.int64],
+    execution: Execution,
+    features: Path | None,
+    log: Log,
 ) -> Task:
     """Return the task that the settings ask for.
 
@@ -78,14 +83,16 @@ def make_task(
 
     Raises:
         WiseftError: if the images are not there, the settings make no sense together, or the image
-            tower cannot do what `way` asks for.
+            tower cannot do what `execution` asks for.
     """
     if material.settings.trainable == "head":
-        return head_task(material, indices, way, features, log)
-    return image_task(material, indices, way, log)
+        return head_task(material, indices, execution, features, log)
+    return image_task(material, indices, execution, log)
 
 
-def image_task(material: Material, indices: NDArray[np.int64], way: Way, log: Log) -> Task:
+def image_task(
+    material: Material, indices: NDArray[np.int64], execution: Execution, log: Log
+) -> Task:
     """Return the task of training everything on images: the classifier, or both towers."""
     settings = material.settings
     samples = _images(material, TRAIN_SPLIT, indices, settings)
@@ -96,7 +103,7 @@ def image_task(material: Material, indices: NDArray[np.int64], way: Way, log: Lo
         start = model.own_names(material.start.tensors)
     # Before the model is prepared: its frozen copy has no activations to save.
     objective = make_objective(settings, model, material.start)
-    prepare_model(model, way.how)
+    prepare_model(model, execution.how)
 
     def held_out(split: str) -> Samples:
         everyone = np.arange(len(material.labels(split)))
@@ -104,11 +111,16 @@ def image_task(material: Material, indices: NDArray[np.int64], way: Way, log: Lo
         return _images(material, split, everyone, plain)
 
     accuracy = _held_out_accuracy(material, lambda: _classifier(model, material), held_out)
-    return _task(material, model, samples, objective, start, accuracy, log)
+    follower = make_follower(settings, model, start, accuracy, log)
+    return Task(model, samples, objective, [follower] if follower else [])
 
 
 def head_task(
-    material: Material, indices: NDArray[np.int64], way: Way, features: Path | None, log: Log
+    material: Material,
+    indices: NDArray[np.int64],
+    execution: Execution,
+    features: Path | None,
+    log: Log,
 ) -> Task:
     """Return the task of training the head on features that are computed once, here."""
     settings, head = material.settings, material.classifier.head
@@ -121,16 +133,18 @@ def head_task(
 
     def of_split(split: str, chosen: NDArray[np.int64] | None = None) -> Samples:
         # What the leader keeps, the others find; otherwise each computes its own.
-        with way.team.leader_first() if features else contextlib.nullcontext():
-            found = store.features(material.dataset, split, chosen).to(material.device)
+        with execution.team.leader_first() if features else contextlib.nullcontext():
+            inputs = store.features(material.dataset, split, chosen).to(material.device)
         labels = material.labels(split)
-        return FeatureSamples(found, torch.from_numpy(labels if chosen is None else labels[chosen]))
+        return FeatureSamples(
+            inputs, torch.from_numpy(labels if chosen is None else labels[chosen])
+        )
 
     samples = of_split(TRAIN_SPLIT, indices)
     objective = make_objective(settings, head, material.start)
     accuracy = _held_out_accuracy(material, lambda: head, of_split)
-    start = tensors_of(head, material.start)
-    return _task(material, head, samples, objective, start, accuracy, log)
+    follower = make_follower(settings, head, tensors_of(head, material.start), accuracy, log)
+    return Task(head, samples, objective, [follower] if follower else [])
 
 
 def trained_tensors(material: Material, task: Task) -> dict[str, Tensor]:
@@ -147,19 +161,6 @@ def trained_tensors(material: Material, task: Task) -> dict[str, Tensor]:
     return trained
 
 
-def _task(
-    material: Material,
-    model: nn.Module,
-    samples: Samples,
-    objective: Objective,
-    start: Mapping[str, Tensor],
-    accuracy: Callable[[], float] | None,
-    log: Log,
-) -> Task:
-    follower = make_follower(material.settings, model, start, accuracy, log)
-    return Task(model, samples, objective, [follower] if follower else [])
-
-
 def _images(
     material: Material, split: str, indices: NDArray[np.int64], settings: FinetuneSettings
 ) -> Samples:
@@ -171,10 +172,10 @@ def _classifier(model: ImageClassifier | TwoTowers, material: Material) -> Image
     """Return the classifier that two towers are now; a classifier is one."""
     if isinstance(model, ImageClassifier):
         return model
-    found = model.head()
-    classes, width = found["head.weight"].shape
+    built = prefixed(model.head(), "head.")
+    classes, width = built["weight"].shape
     head = nn.Linear(width, classes)
-    head.load_state_dict({k.removeprefix("head."): v for k, v in found.items()})
+    head.load_state_dict(built)
     return ImageClassifier(model.image, head, material.header.preprocessing).to(material.device)
 
 

@@ -26,11 +26,11 @@ from wiseft.finetune.how import compile_tower, follows_batches, set_train_mode
 from wiseft.finetune.loader import Loader, Part
 from wiseft.finetune.objective import Objective
 from wiseft.finetune.optimiser import make_optimiser, trained_parameters
-from wiseft.finetune.parallel import Team
+from wiseft.finetune.parallel import Team, handled
 from wiseft.finetune.precision import Precision
 from wiseft.finetune.resume import Interrupted, State, Watch
 from wiseft.finetune.sampling import step_seed
-from wiseft.finetune.schedule import learning_rate, steps_per_epoch, total_steps, warmup_length
+from wiseft.finetune.schedule import learning_rate, steps_per_epoch, warmup_length
 
 
 @dataclass(frozen=True)
@@ -42,20 +42,17 @@ class Task:
         samples: the training samples.
         objective: what is minimised.
         followers: what rides along with the steps.
-        theta: returns the tensors of the theta that the trained model is; None: they are those of
-            the classifier that is trained.
     """
 
     model: nn.Module
     samples: Samples
     objective: Objective
     followers: Sequence[Follower] = ()
-    theta: Callable[[], dict[str, Tensor]] | None = None
 
 
 @dataclass(frozen=True)
-class Way:
-    """How a training is carried out: it is the same one, up to rounding, in every way.
+class Execution:
+    """How a training is carried out; it is the same one, up to rounding, whatever is here.
 
     Attributes:
         how: settings of the machine.
@@ -81,8 +78,10 @@ class Step:
 
 
 def training_steps(samples: int, settings: FinetuneSettings) -> int:
-    """Return the optimiser steps of a training."""
-    return total_steps(samples, settings.batch_size, settings.epochs, settings.steps)
+    """Return the optimiser steps of a training: `steps` where it is given, else whole epochs."""
+    if settings.steps is not None:
+        return settings.steps
+    return steps_per_epoch(samples, settings.batch_size) * settings.epochs
 
 
 def fit(
@@ -90,8 +89,8 @@ def fit(
     settings: FinetuneSettings,
     seed: int,
     checkpoints: Checkpoints,
-    report: Report,
-    way: Way | None = None,
+    report: Report = lambda *step: None,
+    execution: Execution | None = None,
     begin: Callable[[], Any] | None = None,
 ) -> list[Step]:
     """Train the model of the task in place, from its last checkpoint if there is one.
@@ -104,13 +103,14 @@ def fit(
         the training curve, with the steps before a resumption.
 
     Raises:
-        WiseftError: if the loss is not finite, memory runs out, or the way does not suit the task.
+        WiseftError: if the loss is not finite, memory runs out, or the task cannot be executed so.
         Interrupted: if SIGTERM or SIGUSR1 asked for an end; the state is saved then.
     """
-    loop = _Loop(task, settings, seed, way or Way())
+    loop = _Loop(task, settings, seed, execution or Execution())
     if not loop.state.load(checkpoints, loop.team) and begin is not None:
         begin()
-    with loop.running(), Watch() as watch:
+    watch = Watch()
+    with loop.running(), handled(watch):
         for step in loop.steps(watch):
             made = step + 1
             report(made, loop.state.losses[step], loop.rates[step], loop.loader.length(step))
@@ -135,8 +135,8 @@ class _Loop:
         interrupted: the signal that asks for an end, in any of the processes; 0 for none.
     """
 
-    def __init__(self, task: Task, settings: FinetuneSettings, seed: int, way: Way):
-        self.team, self._how = way.team, way.how
+    def __init__(self, task: Task, settings: FinetuneSettings, seed: int, execution: Execution):
+        self.team, self._how = execution.team, execution.how
         self._task, self._settings, self._seed = task, settings, seed
         self._parameters = trained_parameters(task.model)
         device = self._parameters[0].device
@@ -148,7 +148,9 @@ class _Loop:
         self._precision = Precision(settings.precision, device)
         optimiser = make_optimiser(task.model, settings)
         self.state = State(task.model, optimiser, self._precision, task.followers)
-        self.loader = Loader(task.samples, settings.batch_size, seed, device, way.how, way.team)
+        self.loader = Loader(
+            task.samples, settings.batch_size, seed, device, execution.how, execution.team
+        )
         self.finished, self.interrupted = False, 0
 
     @contextlib.contextmanager

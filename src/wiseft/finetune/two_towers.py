@@ -13,13 +13,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from wiseft import towers
+from wiseft.classifier import PixelModule
 from wiseft.errors import WiseftError
 from wiseft.theta import Theta
 from wiseft.zeroshot.prompts import fill_templates
 from wiseft.zeroshot.text_head import Prompts, has_text
 
 
-class TwoTowers(nn.Module):
+class TwoTowers(PixelModule):
     """A zero-shot model as it is trained: images and prompts to features and their scale.
 
     Its tensors have their family's names behind `whole.`.
@@ -31,14 +32,9 @@ class TwoTowers(nn.Module):
         WiseftError: if there is no text tower in it, or its header lacks prompts.
     """
 
-    mean: Tensor
-    std: Tensor
-    memory_format: torch.memory_format
-
     def __init__(self, start: Theta):
-        super().__init__()
-        self.memory_format = torch.channels_last
         header = start.header
+        super().__init__(header.preprocessing)
         if not has_text(start.tensors):
             raise WiseftError(
                 "loss is contrastive, which trains the text tower too, but theta_0 has none; make "
@@ -56,9 +52,6 @@ class TwoTowers(nn.Module):
         self._tokens = self._model.tokenize([p for of_class in prompts for p in of_class])
         self._counts = torch.tensor([len(of_class) for of_class in prompts])
         self._firsts = self._counts.cumsum(0) - self._counts
-        for name in ("mean", "std"):
-            value = torch.tensor(header.preprocessing[name], dtype=torch.float32).view(1, 3, 1, 1)
-            self.register_buffer(name, value, persistent=False)
 
     @property
     def image(self) -> nn.Module:
@@ -83,17 +76,10 @@ class TwoTowers(nn.Module):
             images: uint8 (n, 3, S, S).
             tokens: int64 (n, length).
         """
-        pixels = (images.to(torch.float32) / 255.0 - self.mean) / self.std
-        image = self._model.image(pixels.contiguous(memory_format=self.memory_format))
+        image = self._model.image(self.pixels(images))
         text = self._model.encode_text(tokens)
         scale = self._model.logit_scale.exp()
         return functional.normalize(image, dim=-1), functional.normalize(text, dim=-1), scale
-
-    def theta_names(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return tensors of this module's `state_dict` by their names in a theta."""
-        whole = towers.prefixed(towers.floating(tensors), "whole.")
-        architecture = self._header.architecture
-        return towers.image_tensors(architecture, whole) | towers.text_tensors(architecture, whole)
 
     def own_names(self, theta: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return tensors of a theta by the names of this module's `state_dict`."""
@@ -106,4 +92,6 @@ class TwoTowers(nn.Module):
 
     def theta(self) -> dict[str, Tensor]:
         """Return the tensors of the theta that this module is: both towers and the head."""
-        return self.theta_names(self.state_dict()) | self.head()
+        architecture, whole = self._header.architecture, self._model.tensors()
+        image = towers.image_tensors(architecture, whole)
+        return image | towers.text_tensors(architecture, whole) | self.head()

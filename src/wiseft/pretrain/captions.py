@@ -28,7 +28,7 @@ class CaptionTable:
 
     def __init__(self, tokenizer: Callable[[list[str]], Tensor]):
         texts = [
-            _caption(template, noun, name, phrase)
+            f"{template.format(noun=noun, c=name)} {phrase}".rstrip()
             for digit in range(10)
             for template in TEMPLATES
             for noun in NOUNS
@@ -61,8 +61,3 @@ class CaptionTable:
         phrase[bare] = 0
         variant = torch.randint(self.tokens.shape[1], (n,), generator=generator)
         return self.tokens[digits, variant, phrase]
-
-
-def _caption(template: str, noun: str, name: str, phrase: str) -> str:
-    text = template.format(noun=noun, c=name)
-    return f"{text} {phrase}" if phrase else text

@@ -37,7 +37,6 @@ PHRASES: tuple[str, ...] = (
     "small",
     "large",
 )
-_TEXTURED = 2 * len(_COLOUR_NAMES)
 _LIGHT_ON_DARK, _DARK_ON_LIGHT = 0.3, 0.2  # shares of the batch; the rest is coloured
 
 

@@ -22,7 +22,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from wiseft.checkpoints import Checkpoints, load_optimiser, optimiser_tensors
-from wiseft.classifier import open_clip_model
 from wiseft.config import PretrainSettings
 from wiseft.errors import WiseftError
 from wiseft.io import atomic_path
@@ -30,6 +29,8 @@ from wiseft.pretrain.captions import CaptionTable
 from wiseft.pretrain.glyphs import PEN_FAMILY, Glyphs
 from wiseft.pretrain.style import style
 from wiseft.progress import Progress, print_line
+from wiseft.towers.base import floating, prefixed
+from wiseft.towers.open_clip_models import open_clip_model
 
 _VALIDATION_SEED = 7  # of the styles in which held-out typefaces are shown
 _VALIDATION_IMAGES = 1000
@@ -186,8 +187,7 @@ def pretrain(
                 "at the figure pretrain-samples for wrong captions, or train longer"
             )
         curve[-1] = dataclasses.replace(curve[-1], held_out_accuracy=accuracy)
-    state = trainer.model.state_dict()
-    return {key: value for key, value in state.items() if value.is_floating_point()}, curve
+    return floating(trainer.model.state_dict()), curve
 
 
 def _batches(
@@ -246,12 +246,13 @@ class _Trainer:
 
     def step(self, batch: Batch) -> Row:
         """Take one optimiser step."""
-        digits, first = _first_of_each(batch.digits)
+        # The distinct digits, sorted, the first image of each, and the place of every image's.
+        _, first, places = np.unique(batch.digits, return_index=True, return_inverse=True)
         clip = cast(Any, self.model)
         image = clip.encode_image(self._pixels(batch.images), normalize=True)
         text = clip.encode_text(batch.captions[first], normalize=True)
         logits = clip.logit_scale.exp() * image @ text.T
-        target = torch.searchsorted(digits, batch.digits)
+        target = torch.from_numpy(places)
         loss = functional.cross_entropy(logits, target)
         rate = float(self.schedule.get_last_lr()[0])
         self._check(loss.item())
@@ -285,9 +286,7 @@ class _Trainer:
         tensors = checkpoints.load()
         if tensors is None:
             return []
-        self.model.load_state_dict(
-            {key: tensors[f"model.{key}"] for key in self.model.state_dict()}
-        )
+        self.model.load_state_dict(prefixed(tensors, "model."))
         load_optimiser(self.optimiser, tensors)
         self.done = int(tensors["done"])
         with warnings.catch_warnings():
@@ -309,13 +308,6 @@ class _Trainer:
 
     def _pixels(self, images: Tensor) -> Tensor:
         return ((images - self._mean) / self._std).contiguous(memory_format=torch.channels_last)
-
-
-def _first_of_each(digits: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the sorted distinct digits and the index of the first image of each."""
-    present = digits.unique()
-    first = torch.stack([(digits == digit).nonzero()[0, 0] for digit in present])
-    return present, first
 
 
 def write_curve(path: Path, curve: list[Row]) -> None:

@@ -92,10 +92,10 @@ def _hershey_glyphs(source: str, size: int) -> Iterator[Glyph]:
     Fonts with the same digits are one family, named after the first of them: drawn once each, no
     digits weigh more than others, and none are trained on that are held out under another name.
     """
-    found = _HERSHEY_BLOB.search(source)
-    if found is None:
+    match = _HERSHEY_BLOB.search(source)
+    if match is None:
         raise WiseftError("the Hershey-Fonts package holds no font archive where expected")
-    archive = io.BytesIO(base64.b64decode(found[1]))
+    archive = io.BytesIO(base64.b64decode(match[1]))
     drawn: set[tuple[str, ...]] = set()
     with tarfile.open(fileobj=archive, mode="r:bz2") as fonts:
         for member in sorted(fonts.getmembers(), key=lambda m: m.name):

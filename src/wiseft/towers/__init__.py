@@ -14,38 +14,15 @@ from typing import Any
 from torch import Tensor, nn
 
 from wiseft.errors import WiseftError
-from wiseft.towers.base import (
-    IMAGE,
-    TEXT,
-    ZeroShotModel,
-    check_fit,
-    floating,
-    prefixed,
-    with_prefix,
-)
+from wiseft.towers.base import IMAGE as IMAGE
+from wiseft.towers.base import TEXT as TEXT
+from wiseft.towers.base import ZeroShotModel as ZeroShotModel
+from wiseft.towers.base import check_fit as check_fit
+from wiseft.towers.base import floating as floating
+from wiseft.towers.base import prefixed as prefixed
+from wiseft.towers.base import with_prefix as with_prefix
 
 FAMILIES = ("open_clip", "align", "timm")
-
-__all__ = [
-    "FAMILIES",
-    "IMAGE",
-    "TEXT",
-    "ZeroShotModel",
-    "build",
-    "build_image",
-    "check_fit",
-    "embed_dim",
-    "family",
-    "floating",
-    "image_size",
-    "image_tensors",
-    "load",
-    "normalises",
-    "prefixed",
-    "text_tensors",
-    "whole_tensors",
-    "with_prefix",
-]
 
 
 def family(architecture: Mapping[str, Any]) -> str:
@@ -123,8 +100,7 @@ def image_tensors(
     architecture: Mapping[str, Any], weights: Mapping[str, Tensor]
 ) -> dict[str, Tensor]:
     """Return the image tower of whole weights by its names in a theta: `image.*`."""
-    found: dict[str, Tensor] = _module(architecture).image_tensors(architecture, weights)
-    return found
+    return dict(_module(architecture).image_tensors(architecture, weights))
 
 
 def text_tensors(
@@ -135,8 +111,7 @@ def text_tensors(
     Raises:
         WiseftError: if the family has none.
     """
-    found: dict[str, Tensor] = _with_text(architecture).text_tensors(weights)
-    return found
+    return dict(_with_text(architecture).text_tensors(weights))
 
 
 def whole_tensors(
@@ -147,8 +122,7 @@ def whole_tensors(
     Raises:
         WiseftError: if the family has no text tower.
     """
-    found: dict[str, Tensor] = _with_text(architecture).whole_tensors(theta)
-    return found
+    return dict(_with_text(architecture).whole_tensors(theta))
 
 
 def _with_text(architecture: Mapping[str, Any]) -> ModuleType:

@@ -9,12 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
-import torch
 from torch import Tensor, nn
 
 from wiseft.errors import WiseftError
 from wiseft.towers import tokenizers
-from wiseft.towers.base import IMAGE, TEXT, ZeroShotModel, prefixed, with_prefix
+from wiseft.towers.base import IMAGE, TEXT, ZeroShotModel, explained, prefixed, seeded, with_prefix
 
 CONTEXT_LENGTH = 64
 """Tokens that ALIGN reads, as transformers' conversion script sets it."""
@@ -94,16 +93,9 @@ def build(architecture: Mapping[str, Any], seed: int | None = None) -> Align:
         WiseftError: if transformers is not installed or cannot build a model from the config.
     """
     transformers = _transformers()
-    with torch.random.fork_rng(devices=[]):
-        if seed is not None:
-            torch.manual_seed(seed)
-        try:
-            module = transformers.AlignModel(transformers.AlignConfig(**architecture["config"]))
-        except Exception as error:  # transformers' own checks of a config raise many kinds
-            raise WiseftError(
-                f"transformers cannot build ALIGN: {type(error).__name__}: {error}; compare the "
-                "config with one of transformers' own AlignConfig"
-            ) from error
+    advice = "compare the config with one of transformers' own AlignConfig"
+    with seeded(seed), explained("transformers cannot build ALIGN", advice):
+        module = transformers.AlignModel(transformers.AlignConfig(**architecture["config"]))
     return Align(architecture, module.eval())
 
 
@@ -147,10 +139,10 @@ def describe(config: Mapping[str, Any], tokenizer: Mapping[str, str] | None) -> 
         )
     plain = _without_volatile(config)
     width = _transformers().AlignConfig(**plain).projection_dim
-    found: dict[str, Any] = {"family": "align", "embed_dim": int(width), "config": plain}
+    described: dict[str, Any] = {"family": "align", "embed_dim": int(width), "config": plain}
     if tokenizer:
-        found |= {"tokenizer": {"files": dict(tokenizer)}, "context_length": CONTEXT_LENGTH}
-    return found
+        described |= {"tokenizer": {"files": dict(tokenizer)}, "context_length": CONTEXT_LENGTH}
+    return described
 
 
 def _without_volatile(config: Mapping[str, Any]) -> dict[str, Any]:

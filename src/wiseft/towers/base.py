@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from wiseft.errors import WiseftError
+from wiseft.errors import WiseftError, some
 
 IMAGE, TEXT = "image.", "text."
 """What the names of the towers' tensors begin with in a theta."""
@@ -92,6 +93,24 @@ class ZeroShotModel(ABC):
         return next(self.module.parameters()).device
 
 
+@contextlib.contextmanager
+def seeded(seed: int | None) -> Iterator[None]:
+    """Draw random numbers from `seed` and leave the global random state as it was."""
+    with torch.random.fork_rng(devices=[]):
+        if seed is not None:
+            torch.manual_seed(seed)
+        yield
+
+
+@contextlib.contextmanager
+def explained(what: str, advice: str) -> Iterator[None]:
+    """Turn an error of a library, of which there are many kinds, into a sentence."""
+    try:
+        yield
+    except Exception as error:
+        raise WiseftError(f"{what}: {type(error).__name__}: {error}; {advice}") from error
+
+
 def floating(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return the floating tensors."""
     return {key: value for key, value in tensors.items() if value.is_floating_point()}
@@ -108,31 +127,26 @@ def with_prefix(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]
     return {prefix + key: value for key, value in tensors.items()}
 
 
-def check_fit(expected: Mapping[str, Tensor], found: Mapping[str, Tensor], where: str) -> None:
+def check_fit(expected: Mapping[str, Tensor], given: Mapping[str, Tensor], where: str) -> None:
     """Check that tensors are those of an architecture, by name and shape.
 
     Raises:
         WiseftError: with the names that are missing, unexpected and of another shape.
     """
     problems = []
-    if missing := sorted(expected.keys() - found.keys()):
-        problems.append(f"  {len(missing)} missing: {_some(missing)}")
-    if unexpected := sorted(found.keys() - expected.keys()):
-        problems.append(f"  {len(unexpected)} unexpected: {_some(unexpected)}")
+    if missing := sorted(expected.keys() - given.keys()):
+        problems.append(f"  {len(missing)} missing: {some(missing, 8)}")
+    if unexpected := sorted(given.keys() - expected.keys()):
+        problems.append(f"  {len(unexpected)} unexpected: {some(unexpected, 8)}")
     misshapen = [
-        f"{key} (expected {tuple(expected[key].shape)}, found {tuple(found[key].shape)})"
-        for key in sorted(expected.keys() & found.keys())
-        if expected[key].shape != found[key].shape
+        f"{key} (expected {tuple(expected[key].shape)}, found {tuple(given[key].shape)})"
+        for key in sorted(expected.keys() & given.keys())
+        if expected[key].shape != given[key].shape
     ]
     if misshapen:
-        problems.append(f"  {len(misshapen)} of another shape: {_some(misshapen)}")
+        problems.append(f"  {len(misshapen)} of another shape: {some(misshapen, 8)}")
     if problems:
         raise WiseftError(
             f"{where} does not fit the architecture:\n" + "\n".join(problems) + "\n"
             "Give the architecture that the checkpoint was made with, or its own checkpoint."
         )
-
-
-def _some(names: Sequence[str], most: int = 8) -> str:
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more

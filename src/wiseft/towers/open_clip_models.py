@@ -17,18 +17,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
 from wiseft.errors import WiseftError
 from wiseft.io import read_json
 from wiseft.towers import tokenizers
-from wiseft.towers.base import IMAGE, TEXT, ZeroShotModel, prefixed, with_prefix
+from wiseft.towers.base import IMAGE, TEXT, ZeroShotModel, explained, prefixed, seeded, with_prefix
 
 _VISUAL = "visual."
 _CLIP_TOKENS = 49408
-_FAULTS = (TypeError, ValueError, KeyError, AttributeError, AssertionError, RuntimeError)
 
 
 class OpenClipModel(ZeroShotModel):
@@ -161,7 +159,7 @@ def build_image(architecture: Mapping[str, Any], seed: int | None = None) -> nn.
 
     config = _config(architecture)
     vision = config["vision_cfg"] | {"timm_model_pretrained": False}
-    with _seeded(seed), _explained():
+    with seeded(seed), _explained():
         # The tower comes first when open_clip builds a whole model: the same random numbers.
         visual = _build_vision_tower(
             config["embed_dim"], vision, bool(config.get("quick_gelu", False))
@@ -182,20 +180,20 @@ def image_size(architecture: Mapping[str, Any]) -> int:
     return int(sizes.pop())
 
 
-def preprocessing(about: Mapping[str, Any]) -> dict[str, Any]:
+def preprocessing(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return the keys of `wiseft.config.Preprocessing` that open_clip evaluates a model with.
 
     The size is the architecture's.
 
     Args:
-        about: open_clip's configuration of a tag, or the `preprocess_cfg` of a repository.
+        config: open_clip's configuration of a tag, or the `preprocess_cfg` of a repository.
 
     Raises:
         WiseftError: if the colour of the border that `longest` leaves is not black.
     """
     from open_clip.transform import PreprocessCfg, merge_preprocess_dict
 
-    known = merge_preprocess_dict(PreprocessCfg(), dict(about))
+    known = merge_preprocess_dict(PreprocessCfg(), dict(config))
     if known["resize_mode"] == "longest" and known["fill_color"] != 0:
         raise WiseftError(f"fill_color is {known['fill_color']}, but must be 0 (black)")
     if known["interpolation"] == "random":  # of training; open_clip evaluates with the default
@@ -252,7 +250,7 @@ def open_clip_model(architecture: Mapping[str, Any], seed: int | None = None) ->
             config["text_cfg"]["hf_model_name"] = name
         (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": config}))
         quiet = _without_warnings("initialized randomly", "no CLIP weights found")
-        with quiet, _seeded(seed), _explained():
+        with quiet, seeded(seed), _explained():
             # Without `pretrained_text=False` a text tower of transformers would be downloaded.
             model = open_clip.create_model(f"local-dir:{folder}", pretrained_text=False)
     return cast(nn.Module, model)
@@ -266,24 +264,9 @@ def _config(architecture: Mapping[str, Any]) -> dict[str, Any]:
     return config
 
 
-@contextlib.contextmanager
-def _explained() -> Iterator[None]:
-    try:
-        yield
-    except (*_FAULTS, OSError) as error:
-        raise WiseftError(
-            f"open_clip cannot build the architecture: {type(error).__name__}: {error}; "
-            "compare it with one of open_clip's own model configs"
-        ) from error
-
-
-@contextlib.contextmanager
-def _seeded(seed: int | None) -> Iterator[None]:
-    """Draw random numbers from `seed` and leave the global random state as it was."""
-    with torch.random.fork_rng(devices=[]):
-        if seed is not None:
-            torch.manual_seed(seed)
-        yield
+def _explained() -> contextlib.AbstractContextManager[None]:
+    advice = "compare it with one of open_clip's own model configs"
+    return explained("open_clip cannot build the architecture", advice)
 
 
 @contextlib.contextmanager

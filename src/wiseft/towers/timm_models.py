@@ -8,6 +8,7 @@ or `labels`, a list of n ids.
 
 from __future__ import annotations
 
+import difflib
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
@@ -16,11 +17,10 @@ import torch
 from torch import Tensor, nn
 
 from wiseft.errors import WiseftError
-from wiseft.towers.base import IMAGE, ZeroShotModel, prefixed, with_prefix
+from wiseft.towers.base import IMAGE, ZeroShotModel, explained, prefixed, seeded, with_prefix
 
 _CROP_MODES = {"center": "shortest", "squash": "squash"}
 """How timm calls what is done to an image that is not square."""
-_FAULTS = (RuntimeError, TypeError, ValueError, KeyError, AttributeError, AssertionError)
 
 
 class TimmModel(ZeroShotModel):
@@ -66,17 +66,13 @@ def build(architecture: Mapping[str, Any], seed: int | None = None) -> TimmModel
     Raises:
         WiseftError: if timm cannot build it.
     """
-    with torch.random.fork_rng(devices=[]):
-        if seed is not None:
-            torch.manual_seed(seed)
+    with seeded(seed):
         return TimmModel(architecture, _create(architecture).eval())
 
 
 def build_image(architecture: Mapping[str, Any], seed: int | None = None) -> nn.Module:
     """Return the image tower alone. Raises as `build` does."""
-    with torch.random.fork_rng(devices=[]):
-        if seed is not None:
-            torch.manual_seed(seed)
+    with seeded(seed):
         return _create(architecture)
 
 
@@ -105,19 +101,19 @@ def labels(architecture: Mapping[str, Any]) -> list[str]:
     Raises:
         WiseftError: if they are unknown, or not n.
     """
-    found: list[str] | None = architecture.get("labels")
-    if found is None and (name := architecture.get("label_set")):
+    ids: list[str] | None = architecture.get("labels")
+    if ids is None and (name := architecture.get("label_set")):
         from timm.data import ImageNetInfo
 
-        found = list(ImageNetInfo(name).label_names())
+        ids = list(ImageNetInfo(name).label_names())
     expected = architecture["num_classes"]
-    if found is None or len(found) != expected:
+    if ids is None or len(ids) != expected:
         raise WiseftError(
             f"the classifier of {architecture['model']} has {expected} classes, but "
-            f"{'no ids' if found is None else f'{len(found)} ids'} of them are known; list them "
+            f"{'no ids' if ids is None else f'{len(ids)} ids'} of them are known; list them "
             "in a file and give it as `labels`"
         )
-    return found
+    return ids
 
 
 def describe(
@@ -154,7 +150,7 @@ def describe(
         )
     usual = config.input_size if config else model.default_cfg["input_size"]  # that of the tag
     size = draft["options"].get("img_size") or usual[-1]
-    found = {
+    described = {
         "family": "timm",
         "model": name.split(".")[0],
         "embed_dim": int(model.head_hidden_size),
@@ -165,9 +161,9 @@ def describe(
         "options": draft["options"],
     }
     if ids is not None:
-        return found | {"labels": list(ids)}
+        return described | {"labels": list(ids)}
     known = infer_imagenet_subset({"num_classes": classes})
-    return found | ({"label_set": known} if known else {})
+    return described | ({"label_set": known} if known else {})
 
 
 def preprocessing(pretrained_cfg: Mapping[str, Any]) -> dict[str, Any]:
@@ -181,17 +177,17 @@ def preprocessing(pretrained_cfg: Mapping[str, Any]) -> dict[str, Any]:
     """
     from timm.data import resolve_data_config
 
-    about = resolve_data_config({}, pretrained_cfg=dict(pretrained_cfg))
-    size, mode = int(about["input_size"][-1]), about["crop_mode"]
+    config = resolve_data_config({}, pretrained_cfg=dict(pretrained_cfg))
+    size, mode = int(config["input_size"][-1]), config["crop_mode"]
     if mode not in _CROP_MODES:
         raise WiseftError(f"crop_mode is {mode}, but must be one of {', '.join(_CROP_MODES)}")
     return {
         "size": size,
-        "mean": list(about["mean"]),
-        "std": list(about["std"]),
+        "mean": list(config["mean"]),
+        "std": list(config["std"]),
         "resize_mode": _CROP_MODES[mode],
-        "interpolation": about["interpolation"],
-        "resize_size": math.floor(size / about["crop_pct"]),
+        "interpolation": config["interpolation"],
+        "resize_size": math.floor(size / config["crop_pct"]),
     }
 
 
@@ -200,25 +196,11 @@ def _create(architecture: Mapping[str, Any]) -> nn.Module:
 
     name = architecture["model"].split(".")[0]
     if not timm.is_model(name):
-        raise _unknown(name)
-    try:
-        return timm.create_model(
-            name, pretrained=False, num_classes=0, **architecture.get("options", {})
-        )
-    except _FAULTS as error:
-        raise WiseftError(
-            f"timm cannot build {name}: {type(error).__name__}: {error}; check its options"
-        ) from error
-
-
-def _unknown(name: str) -> WiseftError:
-    import difflib
-
-    import timm
-
-    bare = name.split(".")[0]
-    near = difflib.get_close_matches(bare, timm.list_models(), n=3, cutoff=0.5)
-    return WiseftError(f"timm has no model {bare}; near: {', '.join(near) or 'none'}")
+        near = difflib.get_close_matches(name, timm.list_models(), n=3, cutoff=0.5)
+        raise WiseftError(f"timm has no model {name}; near: {', '.join(near) or 'none'}")
+    options = architecture.get("options", {})
+    with explained(f"timm cannot build {name}", "check its options"):
+        return timm.create_model(name, pretrained=False, num_classes=0, **options)
 
 
 def _no_text(architecture: Mapping[str, Any]) -> WiseftError:

@@ -9,7 +9,7 @@ import binascii
 import contextlib
 import tempfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +23,11 @@ NEEDS_TRANSFORMERS = (
 )
 
 
-def pack(folder: Path) -> dict[str, str]:
-    """Return the files of a folder as texts (zlib, base64), by name."""
+def pack(files: Iterable[Path]) -> dict[str, str]:
+    """Return files as texts (zlib, base64), by name."""
     return {
         path.name: base64.b64encode(zlib.compress(path.read_bytes(), 9)).decode("ascii")
-        for path in sorted(folder.iterdir())
-        if path.is_file()
+        for path in sorted(files, key=lambda path: path.name)
     }
 
 

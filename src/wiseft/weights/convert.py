@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from wiseft import towers
@@ -32,7 +29,7 @@ TOKENIZER_FILES = (
 _CLIP_VOCABULARY = 49408
 
 
-def family_tensors(found: Checkpoint, architecture: Mapping[str, Any]) -> dict[str, Tensor]:
+def family_tensors(checkpoint: Checkpoint, architecture: Mapping[str, Any]) -> dict[str, Tensor]:
     """Return a checkpoint's floating tensors, in fp32, under the names of a family.
 
     A CLIPModel of transformers, a text tower at the top where open_clip has a module for it, and
@@ -42,7 +39,7 @@ def family_tensors(found: Checkpoint, architecture: Mapping[str, Any]) -> dict[s
         WiseftError: if they are not exactly the tensors of the architecture; lists those that are
             missing, unexpected and of another shape.
     """
-    tensors = dict(found.tensors)
+    tensors = checkpoint.tensors
     if towers.family(architecture) == "open_clip":
         tensors = _open_clip_names(tensors, architecture)
     tensors = {key: value.float() for key, value in towers.floating(tensors).items()}
@@ -50,7 +47,7 @@ def family_tensors(found: Checkpoint, architecture: Mapping[str, Any]) -> dict[s
     for name in ("logit_scale", "logit_bias", "temperature"):
         if name in tensors and name in expected and tensors[name].numel() == 1:
             tensors[name] = tensors[name].reshape(expected[name].shape)
-    towers.check_fit(expected, tensors, str(found.path))
+    towers.check_fit(expected, tensors, str(checkpoint.path))
     return tensors
 
 
@@ -72,49 +69,42 @@ def _open_clip_names(
     return tensors
 
 
-def check_finite(tensors: Mapping[str, Tensor], where: str) -> None:
-    """Refuse weights with a NaN or an infinity.
-
-    Raises:
-        WiseftError: naming the tensor.
-    """
-    for key, tensor in tensors.items():
-        if not bool(torch.isfinite(tensor).all()):
-            raise WiseftError(f"{where}: tensor {key} holds a NaN or an infinity")
-
-
-def folder_architecture(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the architecture that the configuration of a folder describes, tokenizer included.
+def described_architecture(
+    where: str, config: Mapping[str, Any], files: Mapping[str, Path]
+) -> dict[str, Any]:
+    """Return the architecture that the configuration of a model describes, tokenizer included.
 
     Args:
-        folder: of transformers (CLIPModel, AlignModel), open_clip or timm.
-        config: the content of its configuration.
+        where: names the model in messages.
+        config: the content of a configuration of transformers (CLIPModel, AlignModel), open_clip
+            or timm.
+        files: beside it, by name.
 
     Raises:
         WiseftError: if it describes none of these.
     """
     if "model_cfg" in config:
-        return with_tokenizer(dict(config["model_cfg"]), folder)
+        return with_tokenizer(dict(config["model_cfg"]), files)
     if config.get("model_type") == "align":
-        return align_models.describe(config, pack_tokenizer(folder))
+        return align_models.describe(config, pack_tokenizer(files))
     if config.get("model_type") == "clip":
-        return with_tokenizer(huggingface.architecture_of(config), folder)
+        return with_tokenizer(huggingface.architecture_of(config), files)
     if "pretrained_cfg" in config and "architecture" in config:
-        about = config["pretrained_cfg"]
+        pretrained = config["pretrained_cfg"]
         return timm_models.describe(
             str(config["architecture"]),
-            num_classes=config.get("num_classes") or about.get("num_classes"),
-            ids=config.get("label_names") or about.get("label_names"),
+            num_classes=config.get("num_classes") or pretrained.get("num_classes"),
+            ids=config.get("label_names") or pretrained.get("label_names"),
             options=config.get("model_args") or {},
         )
     raise WiseftError(
-        f"{folder}: its configuration is none of CLIPModel or AlignModel of transformers, of "
+        f"{where}: its configuration is none of CLIPModel or AlignModel of transformers, of "
         "open_clip, or of timm; give a file of weights and its architecture instead"
     )
 
 
-def folder_preprocessing(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the keys of `wiseft.config.Preprocessing` that a folder's files say.
+def described_preprocessing(config: Mapping[str, Any], files: Mapping[str, Path]) -> dict[str, Any]:
+    """Return the keys of `wiseft.config.Preprocessing` that a model's files say.
 
     Raises:
         WiseftError: if they say what is not modelled.
@@ -123,39 +113,34 @@ def folder_preprocessing(folder: Path, config: Mapping[str, Any]) -> dict[str, A
         return open_clip_models.preprocessing(config["preprocess_cfg"])
     if "pretrained_cfg" in config:
         return timm_models.preprocessing(config["pretrained_cfg"])
-    file = folder / "preprocessor_config.json"
-    return huggingface.preprocessing(read_json(file)) if file.is_file() else {}
+    file = files.get("preprocessor_config.json")
+    return huggingface.preprocessing(read_json(file)) if file else {}
 
 
-def with_tokenizer(architecture: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Return an open_clip architecture with the tokenizer of a folder, if it has one of its own.
+def with_tokenizer(architecture: dict[str, Any], files: Mapping[str, Path]) -> dict[str, Any]:
+    """Return an open_clip architecture with the tokenizer among files, if it has one of its own.
 
     CLIP's own tokenizer comes with open_clip and needs no files.
     """
     text = architecture["text_cfg"]
     needs = text.get("hf_tokenizer_name") or text.get("vocab_size") != _CLIP_VOCABULARY
-    if needs and (packed := pack_tokenizer(folder)):
+    if needs and (packed := pack_tokenizer(files)):
         return architecture | {"tokenizer": {"files": packed}}
     return architecture
 
 
-def pack_tokenizer(folder: Path) -> dict[str, str] | None:
-    """Return the packed files of a folder's tokenizer; None if there is none."""
-    present = [name for name in TOKENIZER_FILES if (folder / name).is_file()]
-    if not present:
-        return None
-    with tempfile.TemporaryDirectory() as name:
-        for file in present:
-            shutil.copyfile(folder / file, Path(name) / file)
-        return tokenizers.pack(Path(name))
+def pack_tokenizer(files: Mapping[str, Path]) -> dict[str, str]:
+    """Return the packed files of a tokenizer; nothing if there is none."""
+    return tokenizers.pack(files[name] for name in TOKENIZER_FILES if name in files)
 
 
 def read_folder(folder: Path) -> tuple[Checkpoint, dict[str, Any], dict[str, Any]]:
     """Return checkpoint, architecture and preprocessing of a folder.
 
     Raises:
-        WiseftError: as `read_checkpoint` and `folder_architecture`.
+        WiseftError: as `read_checkpoint` and `described_architecture`.
     """
-    found = read_checkpoint(folder)
-    architecture = folder_architecture(folder, found.config)
-    return found, architecture, folder_preprocessing(folder, found.config)
+    checkpoint = read_checkpoint(folder)
+    files = {path.name: path for path in folder.iterdir() if path.is_file()}
+    architecture = described_architecture(str(folder), checkpoint.config, files)
+    return checkpoint, architecture, described_preprocessing(checkpoint.config, files)

@@ -5,10 +5,9 @@ Every later job reads that file alone: architecture, preprocessing and tokenizer
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from wiseft.errors import WiseftError
 from wiseft.io import read_json, sha256_file
 from wiseft.progress import print_line
 from wiseft.runtime import check_writable
-from wiseft.theta import identity, load_weights, save_weights
+from wiseft.theta import check_finite, identity, load_weights, save_weights
 from wiseft.towers import tokenizers
 from wiseft.weights import convert, hub
 from wiseft.weights.formats import CONFIGS, Checkpoint, read_checkpoint
@@ -32,9 +31,9 @@ FETCHED = Path(".wiseft/fetched")
 
 @dataclass(frozen=True)
 class _Model:
-    """A checkpoint with what is known of its model."""
+    """A checkpoint with what is known of its model; `origin` says where it is from."""
 
-    found: Checkpoint
+    checkpoint: Checkpoint
     architecture: dict[str, Any]
     preprocessing: dict[str, Any]
     origin: dict[str, Any]
@@ -66,11 +65,10 @@ def fetch_weights(
         return _already(source, output, say)
     for note in source.notes:
         say(f"note: {note}")
-    folder = fetched / source.name
-    model = _bring(source, folder, say)
+    model = _fetch(source, fetched / source.name, say)
     preprocessing = _preprocessing(source, model, say)
-    tensors = convert.family_tensors(model.found, model.architecture)
-    convert.check_finite(tensors, str(model.found.path))
+    tensors = convert.family_tensors(model.checkpoint, model.architecture)
+    check_finite(tensors, str(model.checkpoint.path))
     header = {
         "stage": "weights",
         "architecture": model.architecture,
@@ -79,7 +77,9 @@ def fetch_weights(
     }
     made = save_weights(output, tensors, header)
     say(f"{output}: {len(tensors)} tensors of {source.spec}, identity {made}")
-    _say_pins(source, model.origin, say)
+    if source.revision is None and (revision := model.origin.get("revision")):
+        pins = f"revision: {revision}, sha256: {model.origin['sha256']}"
+        say(f"to pin it, write into the entry: {pins}")
     return made
 
 
@@ -93,10 +93,10 @@ def _already(source: Source, output: Path, say: Callable[[str], None]) -> str:
     # A file from the other source has neither revision nor the repository's checksum.
     known = [key for key in pins if key == "spec" or "repository" in origin]
     compared += [(key, origin.get(key), pins[key]) for key in known if pins[key] is not None]
-    for key, found, value in compared:
-        if found != value:
+    for key, there, value in compared:
+        if there != value:
             raise WiseftError(
-                f"{output} is there already, with {key} {found}, not {value}; it was not touched: "
+                f"{output} is there already, with {key} {there}, not {value}; it was not touched: "
                 "move it away, or name another file"
             )
     say(f"{output}: already there, made of {source.spec}")
@@ -106,7 +106,7 @@ def _already(source: Source, output: Path, say: Callable[[str], None]) -> str:
 # ------------------------------------------------------------------------------------ the sources
 
 
-def _bring(source: Source, folder: Path, say: Callable[[str], None]) -> _Model:
+def _fetch(source: Source, folder: Path, say: Callable[[str], None]) -> _Model:
     if source.path is not None:
         return _local(source)
     if source.spec.startswith((HUB, ALIGN)):
@@ -116,7 +116,7 @@ def _bring(source: Source, folder: Path, say: Callable[[str], None]) -> _Model:
     if (name := (architecture.get("text_cfg") or {}).get("hf_tokenizer_name")) is not None:
         architecture["tokenizer"] = {"files": _hub_tokenizer(name, source, folder, say)}
     if (name := (architecture.get("text_cfg") or {}).get("hf_model_name")) is not None:
-        config = hub.bring(name, ["config.json"], None, folder / "text", say)
+        config = hub.fetch(name, ["config.json"], None, folder / "text", say)
         architecture["text_cfg"] = architecture["text_cfg"] | {
             "hf_config": read_json(config.path, "configuration of the text tower")
         }
@@ -128,64 +128,50 @@ def _local(source: Source) -> _Model:
     assert source.path is not None
     path = source.path
     if path.is_dir():
-        found, architecture, preprocessing = convert.read_folder(path)
+        checkpoint, architecture, preprocessing = convert.read_folder(path)
         architecture = source.architecture or architecture
-        digests = {name: sha256_file(path / name) for name in found.files}
-        return _Model(found, architecture, preprocessing, {"sha256": digests})
-    found = read_checkpoint(path)
-    if found.own:
+        digests = {name: sha256_file(path / name) for name in checkpoint.files}
+        return _Model(checkpoint, architecture, preprocessing, {"sha256": digests})
+    checkpoint, origin = read_checkpoint(path), {"sha256": sha256_file(path)}
+    if checkpoint.own:
         tensors, header = load_weights(path)
-        found = Checkpoint(path, "safetensors", tensors)
-        origin = {"sha256": sha256_file(path)}
-        return _Model(found, header["architecture"], header["preprocessing"], origin)
+        checkpoint = Checkpoint(path, "safetensors", tensors)
+        return _Model(checkpoint, header["architecture"], header["preprocessing"], origin)
     if source.architecture is None:
         raise WiseftError(
             f"{path} does not say its architecture; give it: a name such as ViT-B-32-quickgelu "
             "(open_clip), vit_base_patch16_224 (timm), or a JSON file"
         )
-    return _Model(
-        found, source.architecture, source.preprocessing, {"sha256": _checked(source, path)}
-    )
+    _compare(source, path, origin["sha256"])
+    return _Model(checkpoint, source.architecture, source.preprocessing, origin)
 
 
 def _repository(source: Source, folder: Path, say: Callable[[str], None]) -> _Model:
     """Return a model whose repository describes it."""
     assert source.repository is not None
     configs = CONFIGS if source.spec.startswith(HUB) else CONFIGS[1:]
-    about = hub.bring(source.repository, configs, source.revision, folder, say)
+    described = hub.fetch(source.repository, configs, source.revision, folder, say)
     # All files are those of the commit that the first one was found in.
-    revision = about.revision or source.revision
-    names = source.files if about.path.name == CONFIGS[0] else TRANSFORMERS
-    weights = hub.bring(source.repository, names, revision, folder, say)
-    _compare(source, weights.path, weights.sha256)
-    config: dict[str, Any] = read_json(about.path, "configuration")
-    side = _side_files(source.repository, revision, folder, say)
-    with tempfile.TemporaryDirectory() as name:
-        for file, path in side.items():
-            shutil.copyfile(path, Path(name) / file)
-        architecture = convert.folder_architecture(Path(name), config)
-        preprocessing = convert.folder_preprocessing(Path(name), config)
-    origin = {
-        "repository": source.repository,
-        "revision": weights.revision or source.revision,
-        "file": weights.path.name,
-        "sha256": weights.sha256,
-    }
-    return _Model(read_checkpoint(weights.path), architecture, preprocessing, origin)
+    revision = described.revision or source.revision
+    names = source.files if described.path.name == CONFIGS[0] else TRANSFORMERS
+    weights, origin = _from_hub(replace(source, files=names), folder, say, revision)
+    config: dict[str, Any] = read_json(described.path, "configuration")
+    files = _side_files(source.repository, revision, folder, say)
+    architecture = convert.described_architecture(source.repository, config, files)
+    preprocessing = convert.described_preprocessing(config, files)
+    return _Model(read_checkpoint(weights), architecture, preprocessing, origin)
 
 
 def _side_files(
     repository: str, revision: str | None, folder: Path, say: Callable[[str], None]
 ) -> dict[str, Path]:
     """Return the files of tokenizer and preprocessing that a repository has."""
-    found = {}
+    files = {}
     for name in (*convert.TOKENIZER_FILES, "preprocessor_config.json"):
-        try:
-            found[name] = hub.bring(repository, [name], revision, folder, lambda _: None).path
-        except hub.Missing:
-            continue
-    say(f"{repository}: {', '.join(found) or 'no tokenizer'}")
-    return found
+        with contextlib.suppress(hub.Missing):
+            files[name] = hub.fetch(repository, [name], revision, folder, lambda _: None).path
+    say(f"{repository}: {', '.join(files) or 'no tokenizer'}")
+    return files
 
 
 def _hub_tokenizer(
@@ -193,11 +179,7 @@ def _hub_tokenizer(
 ) -> dict[str, str]:
     """Return the packed tokenizer that an architecture of open_clip names."""
     revision = source.revision if name == source.repository else None
-    files = _side_files(name, revision, folder / "tokenizer", say)
-    with tempfile.TemporaryDirectory() as temporary:
-        for file, path in files.items():
-            shutil.copyfile(path, Path(temporary) / file)
-        packed = convert.pack_tokenizer(Path(temporary))
+    packed = convert.pack_tokenizer(_side_files(name, revision, folder / "tokenizer", say))
     if not packed:
         raise WiseftError(f"{name} has no files of a tokenizer, but the model reads prompts by it")
     with tokenizers.unpacked(packed) as unpacked:
@@ -213,35 +195,34 @@ def _weights_file(
     An address that carries its checksum is pinned by itself; so it comes first, unless the
     revision of the repository is pinned.
     """
-    ways = [way for way in (_from_hub, _from_url) if _has(source, way)]
+    sources: list[Callable[..., tuple[Path, dict[str, Any]]]] = []
+    sources += [_from_hub] if source.repository else []
+    sources += [_from_url] if source.url else []
     if source.revision is None and len(source.url_sha256 or "") == 64:
-        ways.reverse()
-    answers: list[str] = []
-    for way in ways:
+        sources.reverse()
+    errors: list[str] = []
+    for fetch in sources:
         try:
-            return way(source, folder, say)
+            return fetch(source, folder, say)
         except WiseftError as error:
-            answers.append(str(error))
-            if way is not ways[-1]:
-                say(f"{str(error).splitlines()[0]}; trying the other source")
-    raise WiseftError("\n".join(answers))
-
-
-def _has(source: Source, way: Callable[..., Any]) -> bool:
-    return bool(source.repository if way is _from_hub else source.url)
+            errors.append(str(error))
+            if fetch is not sources[-1]:
+                say(f"{errors[-1].splitlines()[0]}; trying the other source")
+    raise WiseftError("\n".join(errors))
 
 
 def _from_hub(
-    source: Source, folder: Path, say: Callable[[str], None]
+    source: Source, folder: Path, say: Callable[[str], None], revision: str | None = None
 ) -> tuple[Path, dict[str, Any]]:
     assert source.repository is not None
-    found = hub.bring(source.repository, source.files, source.revision, folder, say)
-    _compare(source, found.path, found.sha256)
-    return found.path, {
+    wanted = revision or source.revision
+    file = hub.fetch(source.repository, source.files, wanted, folder, say)
+    _compare(source, file.path, file.sha256)
+    return file.path, {
         "repository": source.repository,
-        "revision": found.revision or source.revision,
-        "file": found.path.name,
-        "sha256": found.sha256,
+        "revision": file.revision or source.revision,
+        "file": file.path.name,
+        "sha256": file.sha256,
     }
 
 
@@ -252,29 +233,23 @@ def _from_url(
     path = folder / source.url.rsplit("/", 1)[-1]
     whole = source.url_sha256 if len(source.url_sha256 or "") == 64 else None
     download([source.url], path, Checksums(sha256=whole), say=say)
-    found = sha256_file(path)
-    if source.url_sha256 and not found.startswith(source.url_sha256):
+    digest = sha256_file(path)
+    if source.url_sha256 and not digest.startswith(source.url_sha256):
         raise WiseftError(
-            f"{path} has SHA-256 {found}, but its address says {source.url_sha256}...; delete it "
+            f"{path} has SHA-256 {digest}, but its address says {source.url_sha256}...; delete it "
             "and fetch it again"
         )
-    return path, {"url": source.url, "sha256": found}
+    return path, {"url": source.url, "sha256": digest}
 
 
 # ------------------------------------------------------------------------------------------ checks
 
 
-def _checked(source: Source, path: Path) -> str:
-    found = sha256_file(path)
-    _compare(source, path, found)
-    return found
-
-
-def _compare(source: Source, path: Path, found: str) -> None:
-    if source.sha256 is not None and found != source.sha256:
+def _compare(source: Source, path: Path, digest: str) -> None:
+    if source.sha256 is not None and digest != source.sha256:
         raise WiseftError(
             f"{path} is not the file that {source.name} pins: expected SHA-256 {source.sha256}, "
-            f"found {found}; bring the right one, or correct the pin"
+            f"found {digest}; bring the right one, or correct the pin"
         )
 
 
@@ -308,12 +283,3 @@ def _preprocessing(source: Source, model: _Model, say: Callable[[str], None]) ->
             f"{read}; make them agree"
         )
     return wanted.model_dump(mode="json")
-
-
-def _say_pins(source: Source, origin: Mapping[str, Any], say: Callable[[str], None]) -> None:
-    """Say how to pin what was not pinned."""
-    if source.revision is None and origin.get("revision"):
-        say(
-            f"to pin it, write into the entry: revision: {origin['revision']}, "
-            f"sha256: {origin['sha256']}"
-        )

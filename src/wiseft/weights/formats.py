@@ -12,7 +12,7 @@ import shutil
 import warnings
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -86,12 +86,12 @@ def read_checkpoint(path: Path) -> Checkpoint:
     require_file(path, "checkpoint")
     if _is_safetensors(path):
         tensors, metadata = _read_safetensors(path)
-        found = Checkpoint(path, "safetensors", tensors, metadata=metadata)
+        checkpoint = Checkpoint(path, "safetensors", tensors, metadata=metadata)
     elif is_torchscript(path):
-        found = Checkpoint(path, "torchscript", _read_torchscript(path))
+        checkpoint = Checkpoint(path, "torchscript", _read_torchscript(path))
     else:
-        found = _unwrap(path, _torch_load(path))
-    return _without_prefix(found)
+        checkpoint = _unwrap(path, _torch_load(path))
+    return _without_prefix(checkpoint)
 
 
 def write_checkpoint(like: Checkpoint, tensors: Mapping[str, Tensor], path: Path) -> None:
@@ -229,14 +229,14 @@ def _wrapped(like: Checkpoint, tensors: dict[str, Tensor]) -> dict[str, Any]:
     return kept | {like.wrapper: tensors}
 
 
-def _without_prefix(found: Checkpoint) -> Checkpoint:
-    tensors, prefix = found.tensors, ""
+def _without_prefix(checkpoint: Checkpoint) -> Checkpoint:
+    tensors, prefix = checkpoint.tensors, ""
     if not tensors:
-        raise WiseftError(f"{found.path} holds no tensors")
+        raise WiseftError(f"{checkpoint.path} holds no tensors")
     while shared := next((p for p in PREFIXES if all(k.startswith(p) for k in tensors)), None):
         tensors = {key[len(shared) :]: value for key, value in tensors.items()}
         prefix += shared
-    return Checkpoint(**{**vars(found), "tensors": tensors, "prefix": prefix})
+    return replace(checkpoint, tensors=tensors, prefix=prefix)
 
 
 # ---------------------------------------------------------------------------------------- folders

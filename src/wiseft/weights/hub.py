@@ -17,8 +17,8 @@ OFFLINE = "HF_HUB_OFFLINE"
 
 
 @dataclass(frozen=True)
-class Brought:
-    """A file that is there.
+class HubFile:
+    """A file of a repository, on this machine.
 
     Attributes:
         path: of the file.
@@ -35,13 +35,13 @@ class Missing(WiseftError):
     """A repository has none of the files."""
 
 
-def bring(
+def fetch(
     repository: str,
     names: Sequence[str],
     revision: str | None,
     folder: Path,
     say: Callable[[str], None],
-) -> Brought:
+) -> HubFile:
     """Return the first of some files that a repository has.
 
     Args:
@@ -57,20 +57,18 @@ def bring(
     for name in names:
         if (path := folder / Path(name).name).is_file():
             say(f"{path}: taken as it was put there")
-            return Brought(path, None, sha256_file(path))
+            return HubFile(path, None, sha256_file(path))
     for name in names:
-        found = _download(repository, name, revision, folder, names)
-        if found is not None:
-            say(f"{repository}/{name}, revision {found.revision}")
-            return found
-    raise Missing(
-        f"{repository} has none of {', '.join(names)}{_at(revision)}; check its name and revision"
-    )
+        if (file := _download(repository, name, revision, folder, names)) is not None:
+            say(f"{repository}/{name}, revision {file.revision}")
+            return file
+    at = f" at revision {revision}" if revision else ""
+    raise Missing(f"{repository} has none of {', '.join(names)}{at}; check its name and revision")
 
 
 def _download(
     repository: str, name: str, revision: str | None, folder: Path, names: Sequence[str]
-) -> Brought | None:
+) -> HubFile | None:
     """Return a file of the hub or of its cache; None if the repository has no such file."""
     from huggingface_hub import errors, hf_hub_download
 
@@ -99,12 +97,14 @@ def _download(
     except errors.LocalEntryNotFoundError as error:
         if _was_asked_before(repository, name, revision):
             return None
-        raise WiseftError(_how_to_bring(repository, names, revision, folder, error)) from None
+        raise WiseftError(_by_hand(repository, names, revision, folder, error)) from None
     except errors.EntryNotFoundError:
         return None
     except (errors.HfHubHTTPError, errors.HTTPError) as error:
-        raise WiseftError(_how_to_bring(repository, names, revision, folder, error)) from None
-    return Brought(path, _commit(path), sha256_file(path))
+        raise WiseftError(_by_hand(repository, names, revision, folder, error)) from None
+    # The hub's cache has `.../snapshots/<commit>/<file>`.
+    commit = path.parts[path.parts.index("snapshots") + 1] if "snapshots" in path.parts else None
+    return HubFile(path, commit, sha256_file(path))
 
 
 def _was_asked_before(repository: str, name: str, revision: str | None) -> bool:
@@ -114,13 +114,7 @@ def _was_asked_before(repository: str, name: str, revision: str | None) -> bool:
     return try_to_load_from_cache(repository, name, revision=revision) is _CACHED_NO_EXIST
 
 
-def _commit(path: Path) -> str | None:
-    """Return the commit in the path of the hub's cache, `.../snapshots/<commit>/<file>`."""
-    parts = path.parts
-    return parts[parts.index("snapshots") + 1] if "snapshots" in parts else None
-
-
-def _how_to_bring(
+def _by_hand(
     repository: str, names: Sequence[str], revision: str | None, folder: Path, error: Exception
 ) -> str:
     reason = str(error).splitlines()[0] if str(error) else type(error).__name__
@@ -135,7 +129,3 @@ def _how_to_bring(
         lines.append(f"(if the repository has no {names[0]}: {' or '.join(names[1:])})")
     lines.append(f"and put the file into {folder}/; then run the same command again here.")
     return "\n".join(lines)
-
-
-def _at(revision: str | None) -> str:
-    return f" at revision {revision}" if revision else ""

@@ -34,35 +34,39 @@ _TRANSPOSED = {
     "text_projection.weight": "text_projection",
     "visual_projection.weight": "visual.proj",
 }
+_NAMES = _PLAIN | _TRANSPOSED
 _BLOCKS = {
     "text_model.encoder.layers.": "transformer.resblocks.",
     "vision_model.encoder.layers.": "visual.transformer.resblocks.",
 }
 _IN_BLOCK = {
-    "self_attn.out_proj": "attn.out_proj",
-    "layer_norm1": "ln_1",
-    "layer_norm2": "ln_2",
-    "mlp.fc1": "mlp.c_fc",
-    "mlp.fc2": "mlp.c_proj",
+    "self_attn.in_proj_": "attn.in_proj_",
+    "self_attn.out_proj.": "attn.out_proj.",
+    "layer_norm1.": "ln_1.",
+    "layer_norm2.": "ln_2.",
+    "mlp.fc1.": "mlp.c_fc.",
+    "mlp.fc2.": "mlp.c_proj.",
 }
+"""What the names in a block begin with; `in_proj_` of transformers stands for its three parts."""
+_PART = re.compile(r"(.+\.self_attn\.)([qkv])_proj\.(weight|bias)")
 _FILTERS = {2: "bilinear", 3: "bicubic"}
 """Pillow's numbers."""
 _PARTS = ("q", "k", "v")
 _EPS = 1e-5
 
 
-def preprocessing(about: Mapping[str, Any]) -> dict[str, Any]:
+def preprocessing(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return the keys of `wiseft.config.Preprocessing` that a `preprocessor_config.json` says.
 
     Raises:
         WiseftError: if images are not made square by what is modelled; names key, value and what
             is allowed.
     """
-    crop = about.get("crop_size") if about.get("do_center_crop", "crop_size" in about) else None
+    crop = config.get("crop_size") if config.get("do_center_crop", "crop_size" in config) else None
     cropped = crop["height"] if isinstance(crop, Mapping) else crop
-    size = about.get("size", cropped)
+    size = config.get("size", cropped)
     if size is None:
-        return _scaling(about)
+        return _scaling(config)
     if isinstance(size, int):
         size = {"shortest_edge": size}
     edge = size.get("shortest_edge", size.get("height"))
@@ -71,12 +75,12 @@ def preprocessing(about: Mapping[str, Any]) -> dict[str, Any]:
         raise _not_modelled("size", size, "shortest_edge, or height and width that are equal")
     if crop is None and mode == "shortest":
         raise _not_modelled("do_center_crop", False, "true where only the shortest edge is resized")
-    if not about.get("do_resize", True):
+    if not config.get("do_resize", True):
         raise _not_modelled("do_resize", False, "true")
-    if (filter_ := about.get("resample", 3)) not in _FILTERS:
+    if (filter_ := config.get("resample", 3)) not in _FILTERS:
         allowed = ", ".join(f"{number} ({name})" for number, name in _FILTERS.items())
         raise _not_modelled("resample", filter_, f"one of {allowed}")
-    return _scaling(about) | {
+    return _scaling(config) | {
         "size": edge if cropped is None else cropped,
         "resize_mode": mode,
         "interpolation": _FILTERS[filter_],
@@ -84,21 +88,22 @@ def preprocessing(about: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _scaling(about: Mapping[str, Any]) -> dict[str, Any]:
+def _scaling(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return mean and std, if they are said."""
-    if about.get("rescale_offset"):
+    if config.get("rescale_offset"):
         # Pixels become x / 127.5 - 1 (EfficientNet's processor, as ALIGN has it).
-        if (again := about.get("include_top")) or about.get("do_normalize"):
+        if (again := config.get("include_top")) or config.get("do_normalize"):
             key = "include_top" if again else "do_normalize"
             raise _not_modelled(key, True, "false beside rescale_offset")
         return {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]}
     names = {"mean": "image_mean", "std": "image_std"}
-    return {key: list(about[name]) for key, name in names.items() if name in about}
+    return {key: list(config[name]) for key, name in names.items() if name in config}
 
 
 def _not_modelled(key: str, value: object, allowed: str) -> WiseftError:
-    found = json.dumps(value)
-    return WiseftError(f"preprocessor_config.json: {key} is {found}, but must be {allowed}")
+    return WiseftError(
+        f"preprocessor_config.json: {key} is {json.dumps(value)}, but must be {allowed}"
+    )
 
 
 def is_clip(tensors: Mapping[str, Tensor]) -> bool:
@@ -126,7 +131,7 @@ def architecture_of(config: Mapping[str, Any]) -> dict[str, Any]:
             f"the towers have the activations {', '.join(sorted(activations))}; gelu or "
             "quick_gelu in both is supported"
         )
-    found: dict[str, Any] = {
+    architecture: dict[str, Any] = {
         "embed_dim": int(config.get("projection_dim", 512)),
         "vision_cfg": _tower(vision)
         | {
@@ -143,10 +148,10 @@ def architecture_of(config: Mapping[str, Any]) -> dict[str, Any]:
     }
     if (end := text["eos_token_id"]) not in (2, text["vocab_size"] - 1):
         # transformers pools at that token; by 2 it means the highest number, as open_clip does.
-        found["text_cfg"] |= {"pool_type": "eos", "eos_id": end}
+        architecture["text_cfg"] |= {"pool_type": "eos", "eos_id": end}
     if activations == {"quick_gelu"}:
-        found["quick_gelu"] = True
-    return found
+        architecture["quick_gelu"] = True
+    return architecture
 
 
 _TEXT_DEFAULTS: dict[str, Any] = {
@@ -188,32 +193,30 @@ def to_open_clip(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     Raises:
         WiseftError: naming the tensors that CLIPModel does not have.
     """
-    found: dict[str, Tensor] = {}
-    parts: dict[tuple[str, str], dict[str, Tensor]] = {}
+    parts: dict[str, dict[str, Tensor]] = {}
+    renamed: dict[str, Tensor] = {}
     unknown = []
     for name, tensor in tensors.items():
+        part = _PART.fullmatch(name)
+        new = _renamed(f"{part[1]}in_proj_{part[3]}" if part else name, _BLOCKS, _IN_BLOCK, _NAMES)
         if not tensor.is_floating_point():
             continue  # position ids
-        if name in _PLAIN:
-            found[_PLAIN[name]] = tensor
-        elif name in _TRANSPOSED:
-            found[_TRANSPOSED[name]] = tensor.t().contiguous()
-        elif (place := _attention(name)) is not None:
-            block, part, kind = place
-            parts.setdefault((block, kind), {})[part] = tensor
-        elif (other := _in_block(name)) is not None:
-            found[other] = tensor
-        else:
+        if new is None:
             unknown.append(name)
+        elif part:
+            parts.setdefault(new, {})[part[2]] = tensor
+        else:
+            renamed[new] = tensor.t().contiguous() if name in _TRANSPOSED else tensor
     if unknown:
         raise WiseftError(
             f"{len(unknown)} tensors are none of CLIPModel: {', '.join(sorted(unknown)[:5])}"
         )
-    for (block, kind), three in parts.items():
+    for new, three in parts.items():
         if missing := [part for part in _PARTS if part not in three]:
-            raise WiseftError(f"{block}attn lacks {missing[0]}_proj.{kind}")
-        found[f"{block}attn.in_proj_{kind}"] = torch.cat([three[part] for part in _PARTS])
-    return found
+            attention, kind = new.split(".in_proj_")
+            raise WiseftError(f"{attention} lacks {missing[0]}_proj.{kind}")
+        renamed[new] = torch.cat([three[part] for part in _PARTS])
+    return renamed
 
 
 def from_open_clip(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -222,51 +225,30 @@ def from_open_clip(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     Raises:
         WiseftError: if one is not a tensor of a vision transformer and a text transformer.
     """
-    plain = {new: old for old, new in _PLAIN.items()}
-    transposed = {new: old for old, new in _TRANSPOSED.items()}
-    inner = {new: old for old, new in _IN_BLOCK.items()}
-    found: dict[str, Tensor] = {}
+    tables = [{new: old for old, new in table.items()} for table in (_BLOCKS, _IN_BLOCK, _NAMES)]
+    renamed: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
-        if name in plain:
-            found[plain[name]] = tensor
-        elif name in transposed:
-            found[transposed[name]] = tensor.t().contiguous()
-        elif (match := re.fullmatch(_block_pattern(_BLOCKS.values()), name)) is None:
+        new = _renamed(name, *tables)
+        if new is None:
             raise WiseftError(f"tensor {name} of open_clip has no place in a CLIPModel")
+        before, fused, kind = new.partition("in_proj_")
+        if fused:
+            for part, piece in zip(_PARTS, tensor.chunk(3), strict=True):
+                renamed[f"{before}{part}_proj.{kind}"] = piece.contiguous()
         else:
-            before = next(old for old, new in _BLOCKS.items() if new == match[1])
-            block, rest = f"{before}{match[2]}.", match[3]
-            if rest in ("attn.in_proj_weight", "attn.in_proj_bias"):
-                kind = rest.removeprefix("attn.in_proj_")
-                for part, piece in zip(_PARTS, tensor.chunk(3), strict=True):
-                    found[f"{block}self_attn.{part}_proj.{kind}"] = piece.contiguous()
-            else:
-                module, _, kind = rest.rpartition(".")
-                if module not in inner:
-                    raise WiseftError(f"tensor {name} of open_clip has no place in a CLIPModel")
-                found[f"{block}{inner[module]}.{kind}"] = tensor
-    return found
+            renamed[new] = tensor.t().contiguous() if new in _TRANSPOSED else tensor
+    return renamed
 
 
-def _block_pattern(prefixes: Any) -> str:
-    either = "|".join(re.escape(prefix) for prefix in prefixes)
-    return rf"({either})(\d+)\.(.+)"
-
-
-def _attention(name: str) -> tuple[str, str, str] | None:
-    """Return open_clip's block, q, k or v, and weight or bias, of a name of an attention."""
-    match = re.fullmatch(_block_pattern(_BLOCKS), name)
-    inner = re.fullmatch(r"self_attn\.([qkv])_proj\.(weight|bias)", match[3]) if match else None
-    if match is None or inner is None:
-        return None
-    return f"{_BLOCKS[match[1]]}{match[2]}.", inner[1], inner[2]
-
-
-def _in_block(name: str) -> str | None:
-    match = re.fullmatch(_block_pattern(_BLOCKS), name)
-    if match is None:
-        return None
-    module, _, kind = match[3].rpartition(".")
-    if module not in _IN_BLOCK:
-        return None
-    return f"{_BLOCKS[match[1]]}{match[2]}.{_IN_BLOCK[module]}.{kind}"
+def _renamed(
+    name: str, blocks: Mapping[str, str], inner: Mapping[str, str], names: Mapping[str, str]
+) -> str | None:
+    """Return the name that the other library has for a tensor; None if it has none."""
+    if name in names:
+        return names[name]
+    for prefix, block in blocks.items():
+        number, _, rest = name.removeprefix(prefix).partition(".")
+        module = next((module for module in inner if rest.startswith(module)), None)
+        if name.startswith(prefix) and number.isdecimal() and module:
+            return f"{block}{number}.{inner[module]}{rest.removeprefix(module)}"
+    return None

@@ -11,7 +11,7 @@ from typing import Any
 
 from wiseft import towers
 from wiseft.config.entries import ModelEntry
-from wiseft.errors import WiseftError
+from wiseft.errors import WiseftError, some
 from wiseft.io import read_json
 from wiseft.towers import timm_models
 from wiseft.towers.open_clip_models import architecture_from_json, preprocessing
@@ -21,7 +21,7 @@ HUB, ALIGN, TIMM = "hf-hub:", "align:", "timm:"
 _SAFE, _PICKLED = "open_clip_model.safetensors", "open_clip_pytorch_model.bin"
 TRANSFORMERS = ("model.safetensors", "pytorch_model.bin")
 """Names of weights in a repository of transformers or timm."""
-_REVISION = re.compile(r"@([0-9a-f]{40})$")
+_REPOSITORY = re.compile(r"([\w.-]+/[\w.-]+)(?:@([0-9a-f]{40}))?")
 
 
 @dataclass(frozen=True)
@@ -113,18 +113,15 @@ def from_tag(tag: str, architecture: str | None = None, root: Path = Path()) -> 
         described = named_architecture(architecture, root) if architecture else None
         return Source(path.stem, tag, architecture=described, path=path)
     if tag.startswith((HUB, ALIGN)):
-        kind = HUB if tag.startswith(HUB) else ALIGN
-        pinned = _REVISION.search(tag)
-        repository = _REVISION.sub("", tag).removeprefix(kind)
-        _require_repository(repository, tag)
-        files = (_SAFE, _PICKLED) if kind == HUB else TRANSFORMERS
-        return Source(
-            _slug(repository),
-            tag,
-            repository=repository,
-            files=files,
-            revision=pinned[1] if pinned else None,
-        )
+        name = tag.split(":", 1)[1]
+        if (match := _REPOSITORY.fullmatch(name)) is None:
+            raise WiseftError(
+                f"{tag}: expected ORGANISATION/NAME, perhaps with @ and a commit of 40 hex "
+                f"digits, found {name}"
+            )
+        repository, revision = match.groups()
+        files = (_SAFE, _PICKLED) if tag.startswith(HUB) else TRANSFORMERS
+        return Source(_slug(repository), tag, repository=repository, files=files, revision=revision)
     if tag.startswith(TIMM):
         return _timm(tag.removeprefix(TIMM))
     name, separator, pretrained = tag.rpartition("/" if "/" in tag else ":")
@@ -153,29 +150,29 @@ def from_open_clip(name: str, pretrained: str) -> Source:
     if config is None:
         near = _near(name, open_clip.list_models())
         raise WiseftError(f"open_clip has no architecture {name}; near: {near}")
-    about = get_pretrained_cfg(name, pretrained)
-    if not about:
+    tag = get_pretrained_cfg(name, pretrained)
+    if not tag:
         raise WiseftError(_no_tag(name, pretrained))
-    notes = []
-    if about.get("quick_gelu") and not config.get("quick_gelu"):
+    notes: tuple[str, ...] = ()
+    if tag.get("quick_gelu") and not config.get("quick_gelu"):
         config = config | {"quick_gelu": True}
-        notes.append(
+        notes = (
             f"the weights {pretrained} were trained with QuickGELU, so {name} is taken as "
-            f"{name}-quickgelu"
+            f"{name}-quickgelu",
         )
         name = f"{name}-quickgelu"
-    repository, _, file = about.get("hf_hub", "").rpartition("/")
-    url = about.get("url") or None
+    repository, _, file = tag.get("hf_hub", "").rpartition("/")
+    url = tag.get("url") or None
     return Source(
         _slug(f"{name}-{pretrained}"),
         f"{name}/{pretrained}",
         architecture=config,
-        preprocessing=preprocessing(about),
+        preprocessing=preprocessing(tag),
         repository=repository or None,
         files=_names(file),
         url=url,
         url_sha256=_checksum_in(url) if url else None,
-        notes=tuple(notes),
+        notes=notes,
     )
 
 
@@ -193,8 +190,8 @@ def _checksum_in(url: str) -> str | None:
     *_, folder, file = url.split("/")
     if "openaipublic" in url and re.fullmatch(r"[0-9a-f]{64}", folder):
         return folder
-    found = re.search(r"-([0-9a-f]{8})\.pth?$", file) if "mlfoundations" in url else None
-    return found[1] if found else None
+    match = re.search(r"-([0-9a-f]{8})\.pth?$", file) if "mlfoundations" in url else None
+    return match[1] if match else None
 
 
 def _no_tag(name: str, pretrained: str) -> str:
@@ -203,27 +200,24 @@ def _no_tag(name: str, pretrained: str) -> str:
 
     own = list_pretrained_tags_by_model(name)
     ordered = difflib.get_close_matches(pretrained, own, n=len(own) or 1, cutoff=0.0)
-    tags = ", ".join(f"{name}/{tag}" for tag in ordered[:6]) or "none at all"
+    tags = some([f"{name}/{tag}" for tag in ordered], 6) or "none at all"
     message = f"open_clip has no weights {name}/{pretrained}; {name} has: {tags}"
-    if len(own) > 6:
-        message += f" and {len(own) - 6} more"
     if others := list_pretrained_models_by_tag(pretrained):
-        message += f"; {pretrained} is a tag of: {_near(name, others, 5)}"
+        message += f"; {pretrained} is a tag of: {_near(name, others)}"
     return message
 
 
-def _near(name: str, names: list[str], most: int = 5) -> str:
-    found = difflib.get_close_matches(name, names, n=most, cutoff=0.3)
-    return ", ".join(found) or ", ".join(names[:most])
+def _near(name: str, names: list[str]) -> str:
+    return ", ".join(difflib.get_close_matches(name, names, n=5, cutoff=0.3) or names[:5])
 
 
 def _timm(name: str) -> Source:
     from timm.models import get_pretrained_cfg
 
     architecture = timm_models.describe(name)
-    about = get_pretrained_cfg(name)
-    repository = getattr(about, "hf_hub_id", None) if "." in name else None
-    if about is None or not repository:
+    config = get_pretrained_cfg(name)
+    repository = getattr(config, "hf_hub_id", None) if "." in name else None
+    if config is None or not repository:
         raise WiseftError(
             f"timm has no weights {name} on the hub; a tag stands behind a dot, as in "
             "vit_base_patch16_224.augreg_in21k"
@@ -232,7 +226,7 @@ def _timm(name: str) -> Source:
         _slug(name),
         f"{TIMM}{name}",
         architecture=architecture,
-        preprocessing=timm_models.preprocessing(about.to_dict()),
+        preprocessing=timm_models.preprocessing(config.to_dict()),
         repository=f"timm/{name}" if repository == "timm/" else repository,
         files=TRANSFORMERS,
     )
@@ -276,14 +270,6 @@ def named_architecture(name: str, root: Path) -> dict[str, Any]:
         f"neither open_clip nor timm has an architecture {name}; near: "
         f"{_near(name, [*open_clip.list_models(), *timm.list_models()])}"
     )
-
-
-def _require_repository(repository: str, tag: str) -> None:
-    if not re.fullmatch(r"[\w.-]+/[\w.-]+", repository):
-        raise WiseftError(
-            f"{tag}: expected ORGANISATION/NAME, perhaps with @ and a commit of 40 hex digits, "
-            f"found {repository}"
-        )
 
 
 def _slug(text: str) -> str:

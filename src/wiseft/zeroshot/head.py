@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -16,6 +17,23 @@ from wiseft.zeroshot.prompts import fill_templates
 
 BATCH_SIZE = 256
 PRECISIONS = ("fp32", "bf16")
+
+
+@dataclass(frozen=True)
+class Head:
+    """A head over the classes of a dataset.
+
+    Attributes:
+        weight: fp32 (classes, width).
+        bias: fp32 (classes).
+        settings: what the header of a theta says of it.
+        never_predicted: classes that it can't tell.
+    """
+
+    weight: Tensor
+    bias: Tensor
+    settings: dict[str, Any] = field(default_factory=dict)
+    never_predicted: list[int] = field(default_factory=list)
 
 
 def build_head(

@@ -7,7 +7,6 @@ row; the others are never predicted, and their samples count as errors.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -16,26 +15,12 @@ from torch import Tensor
 from wiseft.data.prepared.manifest import Manifest
 from wiseft.errors import WiseftError
 from wiseft.io import read_json
-
-
-@dataclass(frozen=True)
-class MatchedHead:
-    """A head of matched rows.
-
-    Attributes:
-        weight: fp32 (classes, width).
-        bias: fp32 (classes).
-        never_predicted: classes without a counterpart.
-    """
-
-    weight: Tensor
-    bias: Tensor
-    never_predicted: list[int]
+from wiseft.zeroshot.head import Head
 
 
 def match_head(
     weight: Tensor, bias: Tensor, labels: Sequence[str], wanted: Sequence[str | None]
-) -> MatchedHead:
+) -> Head:
     """Return the rows of a classifier for the classes of a reference.
 
     A class without a counterpart gets the mean of the matched rows: it is masked wherever the head
@@ -70,7 +55,7 @@ def match_head(
     where = torch.tensor(matched)
     head[where], offset[where] = taken, offsets
     never = sorted(set(range(len(wanted))) - set(matched))
-    return MatchedHead(head, offset, never)
+    return Head(head, offset, {"counterparts": list(wanted)}, never)
 
 
 def counterparts(
@@ -97,7 +82,9 @@ def counterparts(
         known = set(labels)
         return [name if name in known else None for name in own]
     given = read_json(mapping, "label map")
-    if not _is_map(given):
+    if not isinstance(given, Mapping) or not all(
+        isinstance(value, str | None) for value in given.values()
+    ):
         raise WiseftError(f"{mapping}: expected a JSON object of class names to ids of labels")
     if unknown := sorted(given.keys() - set(own)):
         raise WiseftError(
@@ -105,9 +92,3 @@ def counterparts(
             f"{', '.join(own[:5])}, ..."
         )
     return [given.get(name) for name in own]
-
-
-def _is_map(given: object) -> bool:
-    return isinstance(given, Mapping) and all(
-        value is None or isinstance(value, str) for value in given.values()
-    )

@@ -17,7 +17,7 @@ from wiseft import towers
 from wiseft.errors import WiseftError
 from wiseft.theta import ThetaHeader
 from wiseft.towers import ZeroShotModel
-from wiseft.zeroshot.head import BATCH_SIZE, build_head
+from wiseft.zeroshot.head import build_head
 
 
 def has_text(tensors: Mapping[str, Tensor]) -> bool:
@@ -48,37 +48,37 @@ class Prompts:
         Raises:
             WiseftError: if its header does not hold them, or its head was spread over others.
         """
-        about = header.settings.get("prompts", header.settings)
-        names, templates = about.get("prompt_names"), about.get("templates")
+        settings = header.settings.get("prompts", header.settings)
+        names, templates = settings.get("prompt_names"), settings.get("templates")
         if not names or not templates:
             raise WiseftError(
                 "the theta says nothing of the prompts that its head was made of, but a head that "
                 "follows from a text tower needs them; make theta_0 with `wiseft zeroshot`"
             )
-        if "spread" in about:
+        if "spread" in settings:
             raise WiseftError(
-                f"the head of the theta was spread over the classes of {about['spread']['over']}, "
-                "but a head that follows from a text tower is of the prompted classes themselves; "
-                "make theta_0 without --spread-over"
+                "the head of the theta was spread over the classes of "
+                f"{settings['spread']['over']}, but a head that follows from a text tower is of "
+                "the prompted classes themselves; make theta_0 without --spread-over"
             )
-        temperature = about.get("calibration", {}).get("temperature", 1.0)
-        return cls(names, templates, about.get("precision", "fp32"), temperature)
+        temperature = settings.get("calibration", {}).get("temperature", 1.0)
+        return cls(names, templates, settings.get("precision", "fp32"), temperature)
 
     def settings(self) -> dict[str, Any]:
         """Return them as they stand in the header of a fine-tuned theta, under `prompts`."""
-        found: dict[str, Any] = {"templates": self.templates, "prompt_names": self.names}
+        settings: dict[str, Any] = {"templates": self.templates, "prompt_names": self.names}
         if self.precision != "fp32":
-            found["precision"] = self.precision
+            settings["precision"] = self.precision
         if self.temperature != 1.0:
-            found["calibration"] = {"temperature": self.temperature}
-        return found
+            settings["calibration"] = {"temperature": self.temperature}
+        return settings
 
-    def head(self, model: ZeroShotModel, batch_size: int = BATCH_SIZE) -> dict[str, Tensor]:
+    def head(self, model: ZeroShotModel) -> dict[str, Tensor]:
         """Return `head.weight` and `head.bias` that follow from a text tower, fp32, on the CPU.
 
         At theta_0 they are its own head, bit for bit on the same machine.
         """
-        weight = build_head(model, self.names, self.templates, batch_size, self.precision)
+        weight = build_head(model, self.names, self.templates, precision=self.precision)
         bias = torch.zeros(len(weight))
         if (logit_bias := model.logit_bias) is not None:
             bias += logit_bias.detach().float().cpu()

@@ -20,10 +20,10 @@ def add_text_tower(theta_0: Path, weights: Path, output: Path) -> str:
     """
     theta = load_theta(theta_0)
     whole, header = load_weights(weights)
-    made_of, found = theta.header.parents.get("weights"), identity(header)
-    if made_of != found:
+    made_of, given = theta.header.parents.get("weights"), identity(header)
+    if made_of != given:
         raise WiseftError(
-            f"{theta_0} was made of weights with identity {made_of}, but {weights} has {found}; "
+            f"{theta_0} was made of weights with identity {made_of}, but {weights} has {given}; "
             "give the weights that it was made of, or make it again"
         )
     text = towers.text_tensors(theta.header.architecture, whole)

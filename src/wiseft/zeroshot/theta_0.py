@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +15,12 @@ from wiseft.classifier import ImageClassifier
 from wiseft.config import parse_preprocessing
 from wiseft.data.prepared.manifest import Manifest
 from wiseft.data.prepared.store import batches, open_manifest, open_split
-from wiseft.errors import WiseftError
+from wiseft.errors import WiseftError, some
 from wiseft.progress import print_line
 from wiseft.runtime import check_writable
 from wiseft.theta import identity, load_weights, make_header, save_theta
 from wiseft.towers import ZeroShotModel, timm_models
-from wiseft.zeroshot.head import BATCH_SIZE
+from wiseft.zeroshot.head import Head
 from wiseft.zeroshot.matched_head import counterparts, match_head
 from wiseft.zeroshot.spread import check_spread, renamed, spread_head
 from wiseft.zeroshot.temperature import calibrate_temperature
@@ -28,16 +28,6 @@ from wiseft.zeroshot.text_head import Prompts
 
 _IMAGES = 256
 """Images a pass when a temperature is fitted."""
-
-
-@dataclass(frozen=True)
-class _Head:
-    """A head over the classes of a dataset, and what the header says of it."""
-
-    weight: Tensor
-    bias: Tensor
-    settings: dict[str, Any]
-    never_predicted: list[int] = field(default_factory=list)
 
 
 def make_theta_0(
@@ -52,7 +42,6 @@ def make_theta_0(
     calibrate: str | None = None,
     precision: str = "fp32",
     device: str | torch.device = "cpu",
-    batch_size: int = BATCH_SIZE,
     say: Callable[[str], None] = print_line,
 ) -> str:
     """Write theta_0 for the classes of a dataset and return its identity.
@@ -94,7 +83,7 @@ def make_theta_0(
     if towers.family(architecture) == "timm":
         head = _matched(architecture, tensors, dataset, templates, label_map, say)
     else:
-        head = _prompted(model, names, templates, label_map, precision, batch_size)
+        head = _prompted(model, names, templates, label_map, precision)
     if calibrate is not None:
         head = _calibrated(model, raw["preprocessing"], head, dataset, calibrate, say)
     if reference:
@@ -121,8 +110,7 @@ def _prompted(
     templates: Sequence[str] | None,
     label_map: Path | None,
     precision: str,
-    batch_size: int,
-) -> _Head:
+) -> Head:
     if templates is None:
         raise WiseftError("a zero-shot model's head is made from prompts; give --prompts")
     if label_map is not None:
@@ -131,8 +119,8 @@ def _prompted(
             "model with a text tower; leave out --label-map"
         )
     prompts = Prompts(names, list(templates), precision)
-    head = prompts.head(model, batch_size)
-    return _Head(head["head.weight"], head["head.bias"], prompts.settings())
+    head = prompts.head(model)
+    return Head(head["head.weight"], head["head.bias"], prompts.settings())
 
 
 def _matched(
@@ -142,7 +130,7 @@ def _matched(
     templates: Sequence[str] | None,
     label_map: Path | None,
     say: Callable[[str], None],
-) -> _Head:
+) -> Head:
     if templates is not None:
         raise WiseftError(
             f"{architecture['model']} has no text tower that reads prompts: its head is made of "
@@ -153,23 +141,22 @@ def _matched(
     weight, bias = (tensors[name] for name in timm_models.classifier_names(architecture))
     head = match_head(weight, bias, labels, wanted)
     never = head.never_predicted
-    names = ", ".join(dataset.class_names[index] for index in never[:5])
+    names = some([dataset.class_names[index] for index in never])
     say(
         f"{len(wanted) - len(never)} of {len(wanted)} classes of {dataset.dataset} have a "
         f"counterpart; {f'never predicted: {names}' if never else 'none is left out'}"
-        + (f" and {len(never) - 5} more" if never[5:] else "")
     )
-    return _Head(head.weight, head.bias, {"counterparts": wanted}, never)
+    return head
 
 
 def _calibrated(
     model: ZeroShotModel,
     preprocessing: Mapping[str, Any],
-    head: _Head,
+    head: Head,
     dataset: Manifest,
     split: str,
     say: Callable[[str], None],
-) -> _Head:
+) -> Head:
     """Divide a head by the temperature that fits a split of the dataset."""
     linear = nn.Linear(head.weight.shape[1], len(head.weight))
     linear.load_state_dict({"weight": head.weight, "bias": head.bias})
@@ -186,15 +173,15 @@ def _calibrated(
     temperature = calibrate_temperature(all_logits[told], all_labels[told])
     say(f"temperature {temperature:.4f}, fitted on {int(told.sum())} images of {split}")
     fitted = {"split": split, "n": int(told.sum()), "temperature": temperature}
-    return _Head(
-        head.weight / temperature,
-        head.bias / temperature,
-        head.settings | {"calibration": fitted | {"dataset": dataset.identity([split])}},
-        head.never_predicted,
+    return replace(
+        head,
+        weight=head.weight / temperature,
+        bias=head.bias / temperature,
+        settings=head.settings | {"calibration": fitted | {"dataset": dataset.identity([split])}},
     )
 
 
-def _spread(head: _Head, dataset: Manifest, reference: Manifest) -> _Head:
+def _spread(head: Head, dataset: Manifest, reference: Manifest) -> Head:
     """Spread a head over the classes of the reference of the dataset's label map."""
     if head.never_predicted:
         raise WiseftError(
@@ -202,7 +189,7 @@ def _spread(head: _Head, dataset: Manifest, reference: Manifest) -> _Head:
             f"spread over {reference.dataset}; make theta_0 for {reference.dataset} itself"
         )
     spread = {"from": dataset.dataset, "over": reference.dataset}
-    return _Head(
+    return Head(
         spread_head(head.weight, dataset, reference),
         spread_head(head.bias[:, None], dataset, reference)[:, 0],
         head.settings | {"spread": spread},

@@ -88,7 +88,7 @@ class FisherCoefficients(Mapping[str, "Sequence[Coefficient]"]):
         floor: the least that an element counts.
 
     Raises:
-        WiseftError: if the numbers disagree, the coefficients are no weights, Fisher information
+        WiseftError: if the numbers disagree, Fisher information
             is of another architecture or (when asked for) not finite or negative.
     """
 
@@ -103,10 +103,6 @@ class FisherCoefficients(Mapping[str, "Sequence[Coefficient]"]):
             raise WiseftError(
                 f"{len(fishers)} Fisher files but {len(coefficients)} coefficients; give one of "
                 "each for every theta"
-            )
-        if not all(c >= 0 for c in coefficients) or abs(sum(coefficients) - 1) > 1e-6:
-            raise WiseftError(
-                f"the coefficients {list(coefficients)} must be at least 0 and sum to 1"
             )
         for place, fisher in enumerate(fishers):
             differing = fishers[0].keys() ^ fisher.keys()

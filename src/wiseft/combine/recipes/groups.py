@@ -86,13 +86,13 @@ def group_alphas(names: Iterable[str], alphas: Mapping[str, float | str]) -> dic
         n: f"blocks.{depths.index(p)}" if isinstance(p, tuple) else p for n, p in places.items()
     }
     members = {selector: _members(selector, parts, len(depths)) for selector in checked}
-    found = {}
+    chosen = {}
     for name in names:
         groups = [selector for selector, matched in members.items() if name in matched]
         if len(groups) != 1:
             raise WiseftError(_misplaced(name, parts[name], groups, list(checked)))
-        found[name] = checked[groups[0]]
-    return found
+        chosen[name] = checked[groups[0]]
+    return chosen
 
 
 def _place(name: str) -> str | Depth | None:
@@ -131,15 +131,17 @@ def _members(selector: str, parts: Mapping[str, str | None], blocks: int) -> set
             pattern = re.compile(selector.removeprefix("re:"))
         except re.error as error:
             raise WiseftError(f"group {selector!r} is no regular expression: {error}") from None
-        found = {name for name in parts if pattern.fullmatch(name)}
+        members = {name for name in parts if pattern.fullmatch(name)}
     else:
         wanted = _parts_of(selector, blocks)
-        found = {name for name, part in parts.items() if part in wanted}
-    if not found:
+        members = {name for name, part in parts.items() if part in wanted}
+    if not members:
+        there = [part for part in ("stem", "tail", "head", "text") if part in parts.values()]
         raise WiseftError(
-            f"group {selector!r} holds no tensor; the thetas have {_inventory(parts, blocks)}"
+            f"group {selector!r} holds no tensor; the thetas have "
+            f"{', '.join([*there, f'{blocks} blocks'])}"
         )
-    return found
+    return members
 
 
 def _parts_of(selector: str, blocks: int) -> set[str]:
@@ -158,11 +160,6 @@ def _parts_of(selector: str, blocks: int) -> set[str]:
     if last < first or last >= blocks:
         raise WiseftError(f"group {selector!r} is no range of blocks; there are {blocks}, from 0")
     return {f"blocks.{index}" for index in range(first, last + 1)}
-
-
-def _inventory(parts: Mapping[str, str | None], blocks: int) -> str:
-    there = [part for part in ("stem", "tail", "head", "text") if part in parts.values()]
-    return ", ".join([*there, f"{blocks} blocks"])
 
 
 def _misplaced(name: str, part: str | None, groups: list[str], known: list[str]) -> str:

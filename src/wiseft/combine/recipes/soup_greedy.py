@@ -109,10 +109,10 @@ def greedy_soup(
     for place in others:
         weight = 1.0 / (len(ingredients) + 1)
         mean = finish(combine([soup, thetas[place]], [1.0 - weight, weight]))
-        found = accuracy(mean)
-        added = found >= best
-        say(f"theta {place}: the soup with it {found:.4f}, {'added' if added else 'left out'}")
+        reached = accuracy(mean)
+        added = reached >= best
+        say(f"theta {place}: the soup with it {reached:.4f}, {'added' if added else 'left out'}")
         if added:
-            soup, best = mean, found
+            soup, best = mean, reached
             ingredients.append(place)
     return GreedySoup(soup, ingredients, accuracies, best)

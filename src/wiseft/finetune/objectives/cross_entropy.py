@@ -45,11 +45,11 @@ def make(settings: FinetuneSettings, model: nn.Module, start: Theta | None) -> L
 
     def loss(model: nn.Module, batch: Batch) -> Tensor:
         logits = classes.logits(model(batch.inputs))
-        found = of_labels(logits, classes.labels(batch.labels))
+        of_batch = of_labels(logits, classes.labels(batch.labels))
         if teacher is None:
-            return found
+            return of_batch
         with torch.no_grad():
             outputs = classes.logits(teacher(batch.inputs)).float().softmax(dim=-1)
-        return (1 - share) * found + share * cross_entropy(logits.float(), outputs)
+        return (1 - share) * of_batch + share * cross_entropy(logits.float(), outputs)
 
     return loss

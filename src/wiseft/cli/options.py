@@ -1,0 +1,23 @@
+"""Options that several commands have."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Root = Annotated[Path, typer.Option(help="The project's root, the folder that holds config/.")]
+Device = Annotated[str, typer.Option(help="cpu, cuda, or auto.")]
+Threads = Annotated[int, typer.Option(min=1, help="CPU threads; of a team, of each process.")]
+ThetaZero = Annotated[Path, typer.Option("--theta-0", help="The zero-shot theta.")]
+ThetaOne = Annotated[Path, typer.Option("--theta-1", help="Output: the trained theta.")]
+Curve = Annotated[Path, typer.Option(help="Output: the training curve, CSV.")]
+Preprocessing = Annotated[str, typer.Option(help="As in config/models: JSON or @file.yaml.")]
+Features = Annotated[
+    Path | None,
+    typer.Option(
+        envvar="WISEFT_FEATURES",
+        help="Folder that keeps features of frozen image towers for other runs.",
+    ),
+]
