@@ -24,13 +24,8 @@ except WiseftError as error:
 
 NAME = TARGETS.name
 EXPERIMENT = TARGETS.experiment
-DATA, FILES, TOLD, JOBS, CODE = (
-    TARGETS.data,
-    TARGETS.files,
-    TARGETS.told,
-    TARGETS.jobs,
-    TARGETS.code,
-)
+DATA, FILES, TOLD = TARGETS.data, TARGETS.files, TARGETS.told
+JOBS, CODE = TARGETS.jobs, TARGETS.code
 ROOT = DATA.folder
 DEVICE = TARGETS.settings.device
 RUN = "{model}__{reference}__{method}"

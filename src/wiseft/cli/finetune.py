@@ -47,12 +47,6 @@ Device = Annotated[str, typer.Option(help="cpu, cuda, or auto.")]
 Threads = Annotated[int, typer.Option(help="CPU threads of each process.")]
 
 
-def register(app: typer.Typer) -> None:
-    """Add the commands of the stage."""
-    app.command()(finetune)
-    app.command()(baseline)
-
-
 def finetune(
     context: typer.Context,
     theta_0: Annotated[Path, typer.Option("--theta-0", help="The zero-shot theta.")],

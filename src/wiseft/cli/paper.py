@@ -14,13 +14,6 @@ Folder = Annotated[
 ]
 
 
-def register(app: typer.Typer) -> None:
-    """Add the commands `testbed`, `published` and `paper-tables`."""
-    app.command("testbed")(testbed)
-    app.command("published")(published_table)
-    app.command("paper-tables")(paper_tables)
-
-
 def testbed(datasets: Folder = None, root: Root = Path()) -> None:
     """Download the accuracies of other models, through which the figures' fits go (1 MB)."""
     from wiseft.data.fetching.http import download

@@ -8,13 +8,6 @@ from typing import Annotated
 import typer
 
 
-def register(app: typer.Typer) -> None:
-    """Add the commands of the pretrain stage."""
-    app.command("glyphs")(glyphs)
-    app.command("pretrain-samples")(pretrain_samples)
-    app.command("pretrain")(pretrain)
-
-
 def glyphs(
     settings: Annotated[str, typer.Option(help="Pre-training settings: JSON or @file.yaml.")],
     output: Annotated[Path, typer.Option(help="The glyph file to write.")],

@@ -8,11 +8,6 @@ from typing import Annotated
 import typer
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command `score`."""
-    app.command("score")(score)
-
-
 def score(
     checkpoint: Annotated[
         Path,

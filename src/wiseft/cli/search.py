@@ -8,11 +8,6 @@ from typing import Annotated
 import typer
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command()(search)
-
-
 def search(
     theta_0: Annotated[Path, typer.Option("--theta-0", help="The zero-shot theta.")],
     dataset: Annotated[Path, typer.Option(help="Manifest of the reference dataset.")],

@@ -8,12 +8,6 @@ from typing import Annotated
 import typer
 
 
-def register(app: typer.Typer) -> None:
-    """Add the commands `tabulate` and `effective-robustness`."""
-    app.command("tabulate")(tabulate)
-    app.command("effective-robustness")(effective)
-
-
 def tabulate(
     experiment: Annotated[str, typer.Option(help="Name of the experiment.")],
     settings: Annotated[

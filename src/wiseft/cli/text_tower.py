@@ -8,11 +8,6 @@ from typing import Annotated
 import typer
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command("text-tower")(text_tower)
-
-
 def text_tower(
     theta_0: Annotated[Path, typer.Option("--theta-0", help="The zero-shot theta.")],
     weights: Annotated[Path, typer.Option(help="The zero-shot model that it was made of.")],

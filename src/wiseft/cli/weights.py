@@ -10,12 +10,6 @@ import typer
 Root = Annotated[Path, typer.Option(help="The project's root, the folder that holds config/.")]
 
 
-def register(app: typer.Typer) -> None:
-    """Add the commands of models from elsewhere."""
-    app.command()(weights)
-    app.command("import")(import_checkpoint)
-
-
 def weights(
     model: Annotated[
         str,

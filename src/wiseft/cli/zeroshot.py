@@ -8,11 +8,6 @@ from typing import Annotated
 import typer
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command of the stage."""
-    app.command()(zeroshot)
-
-
 def zeroshot(
     weights: Annotated[Path, typer.Option(help="Weights of the zero-shot model, both towers.")],
     dataset: Annotated[Path, typer.Option(help="Manifest of the dataset that names the classes.")],

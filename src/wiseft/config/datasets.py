@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
@@ -19,21 +19,10 @@ from wiseft.config.base import (
 from wiseft.config.files import SourceFile
 from wiseft.config.layouts import LAYOUTS, check_options
 
-Layout = Literal[
-    "arrays",
-    "image-folder",
-    "imagenet",
-    "path-list",
-    "csv",
-    "wilds",
-    "video-anchors",
-    "array-files",
-    "cifar",
-    "mat",
-    "objectnet",
-    "hugging-face",
-    "webdataset",
-]
+if TYPE_CHECKING:
+    Layout = str
+else:
+    Layout = Literal[tuple(LAYOUTS)]
 Metric = Literal["accuracy", "worst-group-accuracy", "macro-f1", "all-frames-accuracy"]
 
 

@@ -370,8 +370,3 @@ class ExperimentEntry(Entry):
     def interpolate_names(self) -> list[str]:
         """The alphas that are written as files, as three-decimal strings."""
         return sorted(format_alpha(alpha) for alpha in self.interpolate)
-
-    @property
-    def shifts(self) -> list[str]:
-        """The datasets other than the reference."""
-        return [dataset for dataset in self.datasets if dataset != self.reference]
