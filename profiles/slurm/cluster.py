@@ -156,7 +156,7 @@ class Cluster:
         )
         if self.status_command == "sacct":
             return
-        kept = _kept_seconds()
+        kept = _min_job_age()
         if kept is None:
             return
         if kept <= LONGEST_WAIT_S:
@@ -237,10 +237,10 @@ def _accounting_answers() -> bool:
     return _run("sacct", "-X", "--noheader", "--starttime=now-1minutes").returncode == 0
 
 
-def _kept_seconds() -> int | None:
+def _min_job_age() -> int | None:
     """Return for how long the controller keeps a finished job, in seconds."""
-    found = re.search(r"^MinJobAge\s*=\s*(\d+)", _configuration(), re.M)
-    return int(found[1]) if found else None
+    setting = re.search(r"^MinJobAge\s*=\s*(\d+)", _configuration(), re.M)
+    return int(setting[1]) if setting else None
 
 
 def _configuration() -> str:

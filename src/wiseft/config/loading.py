@@ -155,13 +155,13 @@ def _once(errors: list[ErrorDetails]) -> list[tuple[ErrorDetails, int]]:
     """Return errors with how many others are the same slip: one in an anchor of YAML is in every
     entry that it is merged into.
     """
-    found: dict[Any, list[ErrorDetails]] = {}
+    slips: dict[Any, list[ErrorDetails]] = {}
     for place, details in enumerate(errors):
         where = details["loc"]
         merged = details["type"] == "extra_forbidden" and len(where) == 3
         slip = (where[0], where[-1], repr(details["input"])) if merged else place
-        found.setdefault(slip, []).append(details)
-    return [(same[0], len(same) - 1) for same in found.values()]
+        slips.setdefault(slip, []).append(details)
+    return [(same[0], len(same) - 1) for same in slips.values()]
 
 
 def _explain(details: ErrorDetails, model: type[BaseModel]) -> list[str]:

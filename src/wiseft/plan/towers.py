@@ -96,8 +96,8 @@ def _architecture(catalogue: Catalogue, entry: ModelEntry, model: str) -> dict[s
     if weights.is_file():
         from wiseft.tensor_file import read_file_header
 
-        found: dict[str, Any] = read_file_header(weights, "weights")["architecture"]
-        return found
+        architecture: dict[str, Any] = read_file_header(weights, "weights")["architecture"]
+        return architecture
     if entry.source in ("open_clip", "timm") and entry.architecture is not None:
         from wiseft.weights.sources import from_entry
 

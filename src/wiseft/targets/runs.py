@@ -121,8 +121,8 @@ class Runs:
         """Return how each method trains, or which other model it combines, as plain data."""
         methods = dict.fromkeys([*self.methods, *self.baselines])
         combined = {m: self.catalogue.independent(m) for m in methods}
-        found = {m: combined[m] or self.catalogue.method_settings(m) for m in methods}
-        return {m: entry.model_dump(mode="json") for m, entry in found.items()}
+        entries = {m: combined[m] or self.catalogue.method_settings(m) for m in methods}
+        return {m: entry.model_dump(mode="json") for m, entry in entries.items()}
 
     def resident(self, model: str, method: str) -> list[str]:
         """Return the models that an evaluation runs images through."""
