@@ -117,8 +117,7 @@ def estimate(targets: Targets, assumptions: Assumptions) -> Plan:
         WiseftError: if a rate names a model that the experiment has not, or what a model costs is
             not known before its weights are fetched.
     """
-    of_runs = (run.model for run in targets.runs)
-    models = list(dict.fromkeys([*of_runs, *targets.models]))
+    models = targets.all_models
     for rates in (assumptions.training_rates, assumptions.evaluation_rates):
         if unknown := sorted(rates.keys() - set(models)):
             raise WiseftError(
