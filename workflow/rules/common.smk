@@ -53,6 +53,6 @@ def one_of(names):
 
 def reported(name, path):
     """Return the file of a table; one that can be read as text stands in the report."""
-    about = {"caption": "../report/tables.rst", "category": "Tables of numbers"}
+    entry = {"caption": "../report/tables.rst", "category": "Tables of numbers"}
     labels = {"table": name.removesuffix("_csv")}
-    return report(path, labels=labels, **about) if path.suffix == ".csv" else path
+    return report(path, labels=labels, **entry) if path.suffix == ".csv" else path

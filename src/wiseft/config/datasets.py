@@ -7,15 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from wiseft.config import library
-from wiseft.config.base import (
-    Count,
-    Entry,
-    Name,
-    Names,
-    Seed,
-    SomeNames,
-    distinct,
-)
+from wiseft.config.base import Count, Entry, Name, Names, Seed, SomeNames, distinct
 from wiseft.config.files import SourceFile
 from wiseft.config.layouts import LAYOUTS, check_options
 

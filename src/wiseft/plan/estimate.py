@@ -9,13 +9,7 @@ from wiseft.config import DatasetEntry, FinetuneSettings
 from wiseft.errors import WiseftError
 from wiseft.plan.hardware import UTILISATION, Peak
 from wiseft.plan.towers import TowerCost, tower_cost
-from wiseft.plan.work import (
-    Work,
-    evaluated_images,
-    evaluation_passes,
-    forward_work,
-    training_work,
-)
+from wiseft.plan.work import Work, evaluated_images, evaluation_passes, forward_work, training_work
 from wiseft.targets import Run, Targets
 
 FLOAT = 4  # bytes of a weight
