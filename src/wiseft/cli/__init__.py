@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import sys
 import traceback
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -76,7 +77,7 @@ def _before(
     _options.debug = debug
 
 
-COMMANDS = {
+COMMANDS: dict[str, Callable[..., None]] = {
     "doctor": doctor.doctor,
     "plan": plan.plan,
     "glyphs": pretrain.glyphs,

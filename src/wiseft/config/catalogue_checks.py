@@ -22,7 +22,10 @@ def check_catalogue(root: Path, experiment: str | None = None) -> str:
         WiseftError: a line for every problem.
     """
     catalogue = Catalogue(root)
-    if experiment is None:
+    checks: list[Callable[[], object]] = []
+    if experiment:
+        checks.append(partial(catalogue.experiment, experiment))
+    else:
         readers: dict[str, Callable[[str], object]] = {
             "datasets": partial(check_dataset, catalogue=catalogue),
             "prompts": catalogue.prompts,
@@ -33,8 +36,6 @@ def check_catalogue(root: Path, experiment: str | None = None) -> str:
         checks = [partial(load_config, catalogue.folder / "config.yaml"), catalogue.packages]
         for kind, read in readers.items():
             checks += [partial(read, name) for name in catalogue.names(kind)]
-    else:
-        checks = [partial(catalogue.experiment, experiment)]
     problems: dict[str, None] = {}
     for check in checks:
         try:

@@ -69,7 +69,8 @@ class Code:
                 case ast.Dict(keys=names, values=[ast.Attribute(), *_] as functions):  # COMMANDS
                     for name, function in zip(names, functions, strict=True):
                         module, _, attribute = ast.unparse(function).partition(".")
-                        commands[ast.literal_eval(name)] = f"wiseft.cli.{module}", attribute
+                        assert isinstance(name, ast.Constant)
+                        commands[str(name.value)] = f"wiseft.cli.{module}", attribute
         for node in self._tree("wiseft.cli.data").body:
             if isinstance(node, ast.FunctionDef) and node.decorator_list:
                 commands.setdefault(node.name, ("wiseft.cli.data", node.name))
