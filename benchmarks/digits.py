@@ -16,7 +16,7 @@ import numpy as np
 from benchmarks.common import ROOT, Options, ratio, summary, timed, write_record
 from benchmarks.inputs import random_thetas, write_image_folder
 from benchmarks.ways import SPLIT, Task, check_equal, forward_clock, naive, ours
-from wiseft.config import Catalogue, Transform, paths, run_name
+from wiseft.config import Catalogue, Transform, paths
 from wiseft.data.prepared.split import PreparedSplit
 from wiseft.data.prepared.store import open_manifest, open_split, write_prepared
 from wiseft.errors import WiseftError
@@ -126,7 +126,7 @@ def _real() -> tuple[dict[str, Path], list[Path], list[str]]:
     model, seed = experiment.models[0], experiment.seeds[0]
     by_method = {method.split("__")[0]: method for method in experiment.methods}
     runs = {
-        key: run_name(model, experiment.reference, by_method[method])
+        key: paths.run_name(model, experiment.reference, by_method[method])
         for key, method in (("theta_1", "end-to-end"), ("linear", "linear-classifier"))
     }
     thetas = {key: ROOT / paths.theta_1_path(run, seed) for key, run in runs.items()}

@@ -11,12 +11,14 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import yaml
+from pydantic import Field
 
+from wiseft.config.base import Count, Entry
+from wiseft.config.loading import validate
 from wiseft.errors import WiseftError
 from wiseft.targets import Targets
 
@@ -29,45 +31,19 @@ FIRST_WAIT_S = 15
 GROUP = "evaluate-{model}-{method}-{seed}"
 
 
-@dataclass(frozen=True)
-class Choices:
+class Choices(Entry):
     """The site block of the profile, where each key is explained."""
 
     account: str | int | None = None
-    partition: str | None = None
-    gpu_partition: str | None = None
-    gpu_request: str = "gpus"
-    gpu_model: str | None = None
-    sbatch_options: str = ""
-    warning_seconds: int = 120
-    evaluations_per_job: int = 1
-    status_command: str = "auto"
-    resources: dict[str, dict[str, Any]] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        """Check the values that YAML cannot check.
-
-        Raises:
-            WiseftError: if one makes no sense.
-        """
-        for key, allowed in (
-            ("gpu_request", ("gpus", "gres", "none")),
-            ("status_command", ("auto", "sacct", "squeue")),
-        ):
-            if getattr(self, key) not in allowed:
-                raise WiseftError(
-                    f"`{key}` is {getattr(self, key)!r}, but must be one of {', '.join(allowed)}"
-                )
-        for key, least in (("warning_seconds", 0), ("evaluations_per_job", 1)):
-            value = getattr(self, key)
-            if not isinstance(value, int) or value < least:
-                raise WiseftError(f"`{key}` is {value!r}, but must be an integer from {least} on")
-        for rule, asked in self.resources.items():
-            if not isinstance(asked, dict):
-                raise WiseftError(
-                    f"`resources` of {rule} are {asked!r}, but must be names with values, such as "
-                    "{runtime: 600}"
-                )
+    partition: str | int | None = None
+    gpu_partition: str | int | None = None
+    gpu_request: Literal["gpus", "gres", "none"] = "gpus"
+    gpu_model: str | int | None = None
+    sbatch_options: str | None = ""
+    warning_seconds: Annotated[int, Field(ge=0)] = 120
+    evaluations_per_job: Count = 1
+    status_command: Literal["auto", "sacct", "squeue"] = "auto"
+    resources: dict[str, dict[str, Any]] = Field({})
 
 
 class Cluster:
@@ -156,7 +132,7 @@ class Cluster:
         )
         if self.status_command == "sacct":
             return
-        kept = _kept_seconds()
+        kept = _min_job_age()
         if kept is None:
             return
         if kept <= LONGEST_WAIT_S:
@@ -193,10 +169,7 @@ class Cluster:
 def cluster(site: dict[str, Any], arguments: Sequence[str] | None = None) -> Cluster:
     """Return what the profile needs, given its site block; leave with a sentence if it can't."""
     try:
-        try:
-            choices = Choices(**site)
-        except TypeError as error:
-            raise WiseftError(f"the site block has another set of keys: {error}") from None
+        choices = validate(Choices, site, "the site block")
         return Cluster(choices, sys.argv[1:] if arguments is None else arguments)
     except WiseftError as error:
         sys.exit(f"error: profiles/slurm: {error}")
@@ -237,10 +210,10 @@ def _accounting_answers() -> bool:
     return _run("sacct", "-X", "--noheader", "--starttime=now-1minutes").returncode == 0
 
 
-def _kept_seconds() -> int | None:
+def _min_job_age() -> int | None:
     """Return for how long the controller keeps a finished job, in seconds."""
-    found = re.search(r"^MinJobAge\s*=\s*(\d+)", _configuration(), re.M)
-    return int(found[1]) if found else None
+    setting = re.search(r"^MinJobAge\s*=\s*(\d+)", _configuration(), re.M)
+    return int(setting[1]) if setting else None
 
 
 def _configuration() -> str:

@@ -58,13 +58,13 @@ def examine(root: Path, experiment: str | None = None) -> dict[str, Any]:
 
 
 def _software() -> dict[str, str]:
-    found = dict(versions())
+    installed = dict(versions())
     for name in LIBRARIES:
         try:
-            found[name] = importlib.metadata.version(name)
+            installed[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
-            found[name] = "absent"
-    return {**found, "commit": git_commit()}
+            installed[name] = "absent"
+    return {**installed, "commit": git_commit()}
 
 
 def _machine(root: Path) -> dict[str, Any]:

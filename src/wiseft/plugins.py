@@ -21,8 +21,8 @@ RECIPES, DRAWINGS, OBJECTIVES = "combine.recipes", "figures.drawings", "finetune
 
 def names(kind: str) -> tuple[str, ...]:
     """Return the names of a kind, sorted: those of its files, with hyphens."""
-    found = _folder(kind).glob("[a-z]*.py")
-    return tuple(sorted(path.stem.replace("_", "-") for path in found))
+    paths = _folder(kind).glob("[a-z]*.py")
+    return tuple(sorted(path.stem.replace("_", "-") for path in paths))
 
 
 def load(kind: str, name: str) -> ModuleType:

@@ -6,11 +6,10 @@ from pathlib import Path
 
 import pytest
 import torch
-import typer
 from tests.combine.conftest import random_tensors, tiny_header
 from typer.testing import CliRunner
 
-from wiseft.cli import combine as command
+from wiseft.cli import app
 from wiseft.combine.files import interpolate_files
 from wiseft.combine.linear import interpolate
 from wiseft.errors import StaleArtifact, WiseftError
@@ -46,8 +45,6 @@ def test_same_inputs_same_file(theta_files: tuple[Path, Path], tmp_path: Path) -
 
 
 def test_command(theta_files: tuple[Path, Path], tmp_path: Path) -> None:
-    app = typer.Typer()
-    command.register(app)
     output = tmp_path / "theta_0.500.safetensors"
     options = ["--theta-0", theta_files[0], "--theta-1", theta_files[1], "--alpha", "0.500"]
     result = CliRunner().invoke(app, ["interpolate", *map(str, options), "--output", str(output)])

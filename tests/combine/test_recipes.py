@@ -8,12 +8,11 @@ from typing import Any
 
 import pytest
 import torch
-import typer
 from tests.combine.conftest import random_tensors, tiny_header
 from torch import Tensor
 from typer.testing import CliRunner
 
-from wiseft.cli import combine as command
+from wiseft.cli import app
 from wiseft.combine.files import interpolate_files
 from wiseft.combine.held_out import HELD_OUT
 from wiseft.combine.linear import combine, interpolate
@@ -38,8 +37,6 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 def run(*arguments: object) -> None:
     """Run a command; an error is raised."""
-    app = typer.Typer()
-    command.register(app)
     CliRunner().invoke(app, [str(each) for each in arguments], catch_exceptions=False)
 
 

@@ -16,11 +16,11 @@ from wiseft.config import (
     Catalogue,
     ExperimentEntry,
     FinetuneSettings,
-    MethodEntry,
     parse_settings,
     paths,
 )
 from wiseft.config.loading import load_entry, validate
+from wiseft.config.methods import MethodEntry
 from wiseft.errors import WiseftError
 
 REPOSITORY = Path(__file__).parents[2]

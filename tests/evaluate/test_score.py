@@ -198,7 +198,7 @@ def test_the_command_prints_and_keeps_nothing(tmp_path, theta, capsys, monkeypat
     [
         (["score", "{theta}", "{data}", "--architecture", "Tiny"], "leave out --architecture"),
         (["score", "{theta}", "{empty}"], "but there is none"),
-        (["score", "{theta}", "{data}", "--class-names", "[1]"], "--class-names must be like"),
+        (["score", "{theta}", "{data}", "--class-names", "[1]"], "names: is .1., but must"),
         (["score", "{empty}/model.pt", "{data}"], "is not there"),
         (["evaluate", "{theta}", "--data", "{data}"], "wiseft score MODEL FOLDER"),
     ],

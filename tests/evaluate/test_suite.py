@@ -12,7 +12,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-import typer
 from scipy import special
 from tests.evaluate.conftest import (
     ABOUT,
@@ -30,7 +29,7 @@ from tests.evaluate.conftest import (
 from typer.testing import CliRunner
 
 from wiseft.classifier import build_classifier, classifier_tensors
-from wiseft.cli import evaluate as command
+from wiseft.cli import app
 from wiseft.combine.files import interpolate_files
 from wiseft.config import Transform
 from wiseft.data.prepared.store import batches, open_manifest, open_split, write_prepared
@@ -356,8 +355,6 @@ def test_logits_that_are_not_finite(request_for: Build, tmp_path: Path) -> None:
 
 
 def test_command(ends: Ends, manifest: Path, tmp_path: Path) -> None:
-    app = typer.Typer()
-    command.register(app)
     one = {"splits": ["test"], "views": [{"name": "all", "metric": "accuracy"}]}
     options = {
         "--theta-0": ends.theta_0,
@@ -371,7 +368,7 @@ def test_command(ends: Ends, manifest: Path, tmp_path: Path) -> None:
         **{f"--{name}": value for name, value in ABOUT.items()},
     }
     arguments = [str(item) for pair in options.items() for item in pair]
-    result = CliRunner().invoke(app, arguments)
+    result = CliRunner().invoke(app, ["evaluate", *arguments])
     assert result.exit_code == 0, result.output
     metrics = json.loads((tmp_path / "evaluate" / "shapes" / "metrics.json").read_text())
     assert {name: metrics[name] for name in ABOUT} == ABOUT
@@ -379,7 +376,7 @@ def test_command(ends: Ends, manifest: Path, tmp_path: Path) -> None:
 
     broken = {"shapes": one | {"split": ["test"]}}
     arguments[arguments.index("--evaluate") + 1] = json.dumps(broken)
-    result = CliRunner().invoke(app, arguments)
+    result = CliRunner().invoke(app, ["evaluate", *arguments])
     assert isinstance(result.exception, WiseftError)
     assert "split" in str(result.exception)
 

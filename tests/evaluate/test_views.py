@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-import typer
 from sklearn.metrics import f1_score
 from tests.evaluate.conftest import (
     ABOUT,
@@ -27,7 +26,7 @@ from tests.evaluate.conftest import (
 from typer.testing import CliRunner
 
 from wiseft.classifier import build_classifier
-from wiseft.cli import evaluate as command
+from wiseft.cli import app
 from wiseft.config import Transform
 from wiseft.data.prepared.split import PreparedSplit
 from wiseft.data.prepared.store import batches, open_split, write_prepared
@@ -344,8 +343,6 @@ def test_a_head_of_another_reference(mapped_request: Build) -> None:
 
 
 def test_command_takes_what_views_are_like(ends: Ends, manifest: Path, tmp_path: Path) -> None:
-    app = typer.Typer()
-    command.register(app)
     like = [write_mapped(tmp_path / "d", name) for name in ("mapped", "other")]
     views = [view(), view("mapped-classes", like="mapped"), view("other-classes", like="other")]
     options = {
@@ -360,7 +357,7 @@ def test_command_takes_what_views_are_like(ends: Ends, manifest: Path, tmp_path:
     }
     arguments = [str(item) for pair in options.items() for item in pair]
     arguments += [str(item) for path in like for item in ("--like", path)]
-    result = CliRunner().invoke(app, arguments)
+    result = CliRunner().invoke(app, ["evaluate", *arguments])
     assert result.exit_code == 0, result.output
     metrics = json.loads((tmp_path / "evaluate" / "shapes" / "metrics.json").read_text())
     assert {row["view"] for row in metrics["rows"]} == {"all", "mapped-classes", "other-classes"}

@@ -13,7 +13,8 @@ import numpy as np
 import pandas as pd
 from scipy.stats import beta
 
-from wiseft.config import Catalogue, split_run_name
+from wiseft.config import Catalogue
+from wiseft.config.paths import split_run_name
 from wiseft.published import rows
 from wiseft.tabulate.schema import TABLE, conform
 from wiseft.targets import experiment_runs

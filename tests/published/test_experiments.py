@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from wiseft.config import Catalogue, split_run_name
+from wiseft.config import Catalogue
 from wiseft.config.experiment import ExperimentEntry
+from wiseft.config.paths import split_run_name
 from wiseft.figures.drawings.diversity import MEASURES
 from wiseft.figures.registry import draw_figure
 from wiseft.figures.style import paper_style

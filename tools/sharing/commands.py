@@ -45,8 +45,8 @@ def data_status(root: Path) -> dict[str, Any]:
     done = dvc(root, "data", "status", "--granular", "--json")
     if done.returncode:
         raise WiseftError(f"dvc data status failed: {last_lines(done.stderr)}")
-    found: dict[str, Any] = json.loads(done.stdout or "{}")
-    return found
+    status: dict[str, Any] = json.loads(done.stdout or "{}")
+    return status
 
 
 def snakemake(

@@ -97,14 +97,14 @@ def _header(path: Path, stage: str, wanted: dict[str, Any]) -> list[str]:
         ]
     if not wanted:
         return []
-    found = header["settings"]
+    recorded = header["settings"]
     # A key that has its default is in neither.
-    known = FinetuneSettings.model_fields.keys() & found.keys()
+    known = FinetuneSettings.model_fields.keys() & recorded.keys()
     return [
-        f"{path} was made with {key}: {found.get(key)}, but the configuration says "
+        f"{path} was made with {key}: {recorded.get(key)}, but the configuration says "
         f"{wanted.get(key, 'nothing of it')}"
         for key in sorted({*wanted, *known} - HOW)
-        if found.get(key) != wanted.get(key)
+        if recorded.get(key) != wanted.get(key)
     ]
 
 
@@ -116,7 +116,7 @@ def _evaluations(targets: Targets, run: Run) -> Iterator[str]:
     root = targets.catalogue.root
     theta = targets.theta_1(run.model, run.method_id, run.seed)
     there = (root / theta).is_file()
-    found = identity(read_file_header(root / theta, "weights")) if there else None
+    present = identity(read_file_header(root / theta, "weights")) if there else None
     for dataset in targets.experiment.datasets:
         path = root / paths.metrics_path(run.name, run.seed, dataset)
         if not path.is_file():
@@ -127,8 +127,8 @@ def _evaluations(targets: Targets, run: Run) -> Iterator[str]:
                 f"{path} is of version {recorded['stage_version']} of the stage evaluate, "
                 f"expected {VERSION['evaluate']}"
             )
-        elif there and recorded["theta_1"] != found:
+        elif there and recorded["theta_1"] != present:
             yield (
                 f"{path} is about weights with identity {recorded['theta_1']}, but {theta} has "
-                f"{found}"
+                f"{present}"
             )

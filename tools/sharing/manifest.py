@@ -27,10 +27,10 @@ def shared_files(folder: Path) -> list[Path]:
     try:
         with Repo(str(folder.parent)) as repo:
             fs, path = repo.fs, str(folder.resolve())
-            found = sorted(Path(name) for name in repo.dvcignore.find(fs, path))
+            tracked = sorted(Path(name) for name in repo.dvcignore.find(fs, path))
     except NotDvcRepoError as error:
         raise WiseftError(f"{folder.parent.resolve()} is not under DVC ({error})") from None
-    here = [folder / path.relative_to(folder.resolve()) for path in found]
+    here = [folder / path.relative_to(folder.resolve()) for path in tracked]
     return [path for path in here if path != folder / NAME]
 
 
@@ -78,8 +78,8 @@ def verify(folder: Path, sums: dict[str, str]) -> None:
         path = folder / name
         if not path.is_file():
             problems.append(f"{path} is missing (expected SHA-256 {expected})")
-        elif (found := sha256_file(path)) != expected:
-            problems.append(f"{path} has SHA-256 {found}, expected {expected}")
+        elif (digest := sha256_file(path)) != expected:
+            problems.append(f"{path} has SHA-256 {digest}, expected {expected}")
     if problems:
         raise WiseftError(
             f"{problems[0]}; {len(problems)} of {len(sums)} files are not those that were "

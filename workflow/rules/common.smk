@@ -24,13 +24,8 @@ except WiseftError as error:
 
 NAME = TARGETS.name
 EXPERIMENT = TARGETS.experiment
-DATA, FILES, TOLD, JOBS, CODE = (
-    TARGETS.data,
-    TARGETS.files,
-    TARGETS.told,
-    TARGETS.jobs,
-    TARGETS.code,
-)
+DATA, FILES, TOLD = TARGETS.data, TARGETS.files, TARGETS.told
+JOBS, CODE = TARGETS.jobs, TARGETS.code
 ROOT = DATA.folder
 DEVICE = TARGETS.settings.device
 RUN = "{model}__{reference}__{method}"
@@ -58,6 +53,6 @@ def one_of(names):
 
 def reported(name, path):
     """Return the file of a table; one that can be read as text stands in the report."""
-    about = {"caption": "../report/tables.rst", "category": "Tables of numbers"}
+    entry = {"caption": "../report/tables.rst", "category": "Tables of numbers"}
     labels = {"table": name.removesuffix("_csv")}
-    return report(path, labels=labels, **about) if path.suffix == ".csv" else path
+    return report(path, labels=labels, **entry) if path.suffix == ".csv" else path

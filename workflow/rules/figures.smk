@@ -26,7 +26,7 @@ rule figure:
     params:
         version=VERSION["figures"],
         draw=lambda w: EXPERIMENT.figures[w.figure].draw,
-        about=lambda w: TOLD.about(w.figure),
+        about=lambda w: TOLD.drawing_text(w.figure),
         options=lambda w: TOLD.figure(w.figure),
         context=TOLD.figure_context(),
         caption=lambda w: EXPERIMENT.figures[w.figure].caption,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import sys
 import traceback
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -76,27 +77,44 @@ def _before(
     _options.debug = debug
 
 
-for _module in (
-    config,
-    doctor,
-    plan,
-    data,
-    pretrain,
-    weights,
-    zeroshot,
-    text_tower,
-    finetune,
-    search,
-    combine,
-    merge,
-    evaluate,
-    score,
-    diversity,
-    tabulate,
-    paper,
-    figures,
-):
-    _module.register(app)
+COMMANDS: dict[str, Callable[..., None]] = {
+    "doctor": doctor.doctor,
+    "plan": plan.plan,
+    "glyphs": pretrain.glyphs,
+    "pretrain-samples": pretrain.pretrain_samples,
+    "pretrain": pretrain.pretrain,
+    "weights": weights.weights,
+    "import": weights.import_checkpoint,
+    "zeroshot": zeroshot.zeroshot,
+    "text-tower": text_tower.text_tower,
+    "finetune": finetune.finetune,
+    "baseline": finetune.baseline,
+    "search": search.search,
+    "interpolate": combine.interpolate,
+    "combine": combine.combine,
+    "fisher": combine.fisher,
+    "merge": merge.merge,
+    "evaluate": evaluate.evaluate,
+    "score": score.score,
+    "diversity": diversity.diversity,
+    "tabulate": tabulate.tabulate,
+    "effective-robustness": tabulate.effective,
+    "testbed": paper.testbed,
+    "published": paper.published_table,
+    "paper-tables": paper.paper_tables,
+    "figure": figures.figure,
+    "paper-figures": figures.paper_figures,
+    "page": figures.page,
+    "provenance": figures.provenance,
+    "report": figures.report,
+    "headline": figures.headline,
+}
+"""Every command by its name, in the order of the help; groups hold their own."""
+
+for _name, _command in COMMANDS.items():
+    app.command(_name, cls=evaluate.Evaluate if _name == "evaluate" else None)(_command)
+app.add_typer(config.config, name="config")
+app.add_typer(data.data, name="data")
 
 
 def main(arguments: list[str] | None = None) -> None:

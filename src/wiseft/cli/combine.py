@@ -13,13 +13,6 @@ from wiseft.cli.options import Device, Threads
 KINDS = ", ".join(plugins.names(plugins.RECIPES))
 
 
-def register(app: typer.Typer) -> None:
-    """Add the commands `interpolate`, `combine` and `fisher`."""
-    app.command("interpolate")(interpolate)
-    app.command("combine")(combine)
-    app.command("fisher")(fisher)
-
-
 def interpolate(
     theta_0: Annotated[Path, typer.Option(help="The zero-shot end, alpha 0.")],
     theta_1: Annotated[Path, typer.Option(help="The fine-tuned end, alpha 1.")],

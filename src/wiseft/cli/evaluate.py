@@ -9,7 +9,7 @@ import typer
 from typer.core import TyperCommand
 
 
-class _Evaluate(TyperCommand):
+class Evaluate(TyperCommand):
     """Tells those who score a folder as it was once spelled how it is spelled now."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
@@ -18,11 +18,6 @@ class _Evaluate(TyperCommand):
 
             raise WiseftError("to score a model on a folder of images: wiseft score MODEL FOLDER")
         return super().parse_args(ctx, args)
-
-
-def register(app: typer.Typer) -> None:
-    """Add the command `evaluate`."""
-    app.command("evaluate", cls=_Evaluate)(evaluate)
 
 
 def evaluate(

@@ -10,16 +10,6 @@ import typer
 Table = Annotated[Path, typer.Option(help="The tidy table (.parquet or .csv).")]
 
 
-def register(app: typer.Typer) -> None:
-    """Add the commands of the figures stage."""
-    app.command("figure")(figure)
-    app.command("paper-figures")(paper_figures)
-    app.command("page")(page)
-    app.command("provenance")(provenance)
-    app.command("report")(report)
-    app.command("headline")(headline)
-
-
 def figure(
     name: Annotated[str, typer.Argument(help="Name of the figure, e.g. robustness-natural.")],
     draw: Annotated[str, typer.Option(help="What is drawn: robustness, landscape, scatter, ...")],

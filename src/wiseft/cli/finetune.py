@@ -53,12 +53,6 @@ TensorBoard = Annotated[
 ]
 
 
-def register(app: typer.Typer) -> None:
-    """Add the commands of the stage."""
-    app.command()(finetune)
-    app.command()(baseline)
-
-
 def finetune(
     context: typer.Context,
     theta_0: ThetaZero,

@@ -8,11 +8,6 @@ from typing import Annotated
 import typer
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command `merge`."""
-    app.command()(merge)
-
-
 def merge(
     a: Annotated[
         Path,

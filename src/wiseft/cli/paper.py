@@ -14,13 +14,6 @@ Folder = Annotated[
 ]
 
 
-def register(app: typer.Typer) -> None:
-    """Add the commands `testbed`, `published` and `paper-tables`."""
-    app.command("testbed")(testbed)
-    app.command("published")(published_table)
-    app.command("paper-tables")(paper_tables)
-
-
 def testbed(datasets: Folder = None, root: Root = Path()) -> None:
     """Download the accuracies of other models, through which the figures' fits go (1 MB)."""
     from wiseft.data.fetching.http import download
@@ -30,8 +23,8 @@ def testbed(datasets: Folder = None, root: Root = Path()) -> None:
     folder = _folder(datasets, root)
     for file in SOURCES:
         path = source_path(file, folder)
-        came = download(mirrored(NAME, file), path, checksums(file))
-        typer.echo(f"{path}: {came or 'already there'}, verified")
+        source = download(mirrored(NAME, file), path, checksums(file))
+        typer.echo(f"{path}: {source or 'already there'}, verified")
 
 
 def published_table(
@@ -57,10 +50,10 @@ def published_table(
 
     wanted = parse_settings(PublishedSettings, published, "--published")
     measured = [read_table(path) for path in table or []]
-    found = join(measured, wanted, Catalogue(root), _folder(datasets, root))
-    write_parquet(table_parquet, found, TABLE)
-    write_csv(table_csv, found, TABLE)
-    typer.echo(f"published: wrote {table_csv} ({len(found)} rows)", err=True)
+    rows = join(measured, wanted, Catalogue(root), _folder(datasets, root))
+    write_parquet(table_parquet, rows, TABLE)
+    write_csv(table_csv, rows, TABLE)
+    typer.echo(f"published: wrote {table_csv} ({len(rows)} rows)", err=True)
 
 
 def paper_tables(
@@ -81,13 +74,13 @@ def paper_tables(
     from wiseft.tabulate.paper_text import write_paper_tables
 
     tables = [read_table(path) for path in table or []]
-    found, more = cells(tables, number or None), zero_shot_cells(tables)
-    found = found if more.empty else pd.concat([found, more], ignore_index=True)
-    write_paper_tables(found, output_dir)
-    measured, flagged = int(found["measured"].notna().sum()), int(found["flagged"].sum())
+    compared, more = cells(tables, number or None), zero_shot_cells(tables)
+    compared = compared if more.empty else pd.concat([compared, more], ignore_index=True)
+    write_paper_tables(compared, output_dir)
+    measured, flagged = int(compared["measured"].notna().sum()), int(compared["flagged"].sum())
     typer.echo(
-        f"paper-tables: wrote {found['table'].nunique()} tables to {output_dir}; {measured} of "
-        f"{len(found)} cells are measured, {flagged} of them differ too much",
+        f"paper-tables: wrote {compared['table'].nunique()} tables to {output_dir}; {measured} of "
+        f"{len(compared)} cells are measured, {flagged} of them differ too much",
         err=True,
     )
 

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from wiseft.cli.config import Root
+
 Rates = Annotated[
     list[str] | None,
     typer.Option(
@@ -14,11 +16,6 @@ Rates = Annotated[
         "--record` wrote; replaces the estimate. Repeatable.",
     ),
 ]
-
-
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command()(plan)
 
 
 def plan(
@@ -41,9 +38,7 @@ def plan(
     training_rate: Rates = None,
     evaluation_rate: Rates = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-    root: Annotated[
-        Path, typer.Option("--root", help="The project's root, which holds config/.")
-    ] = Path(),
+    root: Root = Path(),
 ) -> None:
     """Estimate an experiment's jobs, GPU hours and disk space from its configuration.
 
@@ -61,13 +56,13 @@ def plan(
         evaluation_rates=_rates(evaluation_rate, "--evaluation-rate"),
     )
     targets = Targets.read(root, {"experiment": experiment} if experiment else None)
-    found = estimate(targets, assumptions)
+    costs = estimate(targets, assumptions)
     if json:
         import json as encoder
 
-        typer.echo(encoder.dumps(as_json(found), indent=2))
+        typer.echo(encoder.dumps(as_json(costs), indent=2))
     else:
-        typer.echo(render(found))
+        typer.echo(render(costs))
 
 
 def _rates(given: list[str] | None, option: str) -> dict[str, float]:

@@ -13,13 +13,6 @@ Settings = Annotated[str, typer.Option(help="Pre-training settings: JSON or @fil
 GlyphFile = Annotated[Path, typer.Option("--glyphs", help="The glyph file.")]
 
 
-def register(app: typer.Typer) -> None:
-    """Add the commands of the pretrain stage."""
-    app.command("glyphs")(glyphs)
-    app.command("pretrain-samples")(pretrain_samples)
-    app.command("pretrain")(pretrain)
-
-
 def glyphs(
     settings: Settings,
     output: Annotated[Path, typer.Option(help="The glyph file to write.")],

@@ -8,11 +8,6 @@ from typing import Annotated
 import typer
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command `score`."""
-    app.command("score")(score)
-
-
 def score(
     checkpoint: Annotated[
         Path,
@@ -61,6 +56,8 @@ def score(
 
     Example: wiseft score wise.pt my-photos --architecture ViT-B-32-quickgelu
     """
+    from pydantic import RootModel
+
     from wiseft.config import Preprocessing, parse_settings
     from wiseft.evaluate.score import score_folder
     from wiseft.runtime import start_torch
@@ -75,7 +72,9 @@ def score(
         if preprocessing
         else None,
         templates=parse_templates(prompts) if prompts else None,
-        class_names=_folder_names(class_names),
+        class_names=parse_settings(RootModel[dict[str, str]], class_names, "--class-names").root
+        if class_names
+        else None,
         batch_size=batch_size,
         device=str(start_torch(threads, device)),
         say=lambda line: typer.echo(line, err=True),
@@ -92,20 +91,3 @@ def score(
     width = max(map(len, result.classes))
     for name, (n, right) in result.classes.items():
         typer.echo(f"  {name:<{width}} {100 * right / n:6.1f} %  {right:,} of {n:,}")
-
-
-def _folder_names(text: str | None) -> dict[str, str] | None:
-    import json
-
-    from wiseft.errors import WiseftError
-
-    if text is None:
-        return None
-    content = Path(text[1:]).read_text("utf-8") if text.startswith("@") else text
-    try:
-        names = json.loads(content)
-    except json.JSONDecodeError as error:
-        raise WiseftError(f"--class-names is not valid JSON ({error})") from None
-    if not isinstance(names, dict) or not all(isinstance(v, str) for v in names.values()):
-        raise WiseftError('--class-names must be like {"folder name": "class name"}')
-    return names

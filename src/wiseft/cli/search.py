@@ -10,11 +10,6 @@ import typer
 from wiseft.cli.options import Device, Features, ThetaZero, Threads
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command()(search)
-
-
 def search(
     theta_0: ThetaZero,
     dataset: Annotated[Path, typer.Option(help="Manifest of the reference dataset.")],

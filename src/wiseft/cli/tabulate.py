@@ -8,13 +8,11 @@ from typing import Annotated
 import typer
 
 
-def register(app: typer.Typer) -> None:
-    """Add the commands `tabulate` and `effective-robustness`."""
-    app.command("tabulate")(tabulate)
-    app.command("effective-robustness")(effective)
-
-
 def tabulate(
+    files: Annotated[
+        list[Path],
+        typer.Argument(help="Metrics (.json) and the predictions beside them (.parquet)."),
+    ],
     experiment: Annotated[str, typer.Option(help="Name of the experiment.")],
     settings: Annotated[
         str,
@@ -29,12 +27,6 @@ def tabulate(
     comparisons: Annotated[Path, typer.Option(help="CSV of paired comparisons to write.")],
     selection: Annotated[Path, typer.Option(help="CSV of chosen alphas and regrets to write.")],
     fits: Annotated[Path, typer.Option(help="CSV of the baselines' fits to write.")],
-    metrics: Annotated[
-        list[Path] | None, typer.Option(help="Metrics files; several may follow.")
-    ] = None,
-    predictions: Annotated[
-        list[Path] | None, typer.Option(help="The predictions beside them; several may follow.")
-    ] = None,
     diversity: Annotated[
         list[Path] | None,
         typer.Option(help="Measures of `wiseft diversity` that join the table; repeatable."),
@@ -46,10 +38,6 @@ def tabulate(
     datasets: Annotated[
         Path, typer.Option(help="Folder of the datasets, for the files of `wiseft testbed`.")
     ] = Path("datasets"),
-    files: Annotated[
-        list[Path] | None,
-        typer.Argument(help="More metrics (.json) and predictions (.parquet), in any order."),
-    ] = None,
 ) -> None:
     """Make the tidy table of an experiment, with intervals, comparisons and chosen alphas."""
     from dataclasses import replace
@@ -62,16 +50,13 @@ def tabulate(
     from wiseft.tabulate.stage import tabulate as make_tables
     from wiseft.tabulate.stage import write_tables
 
-    # `--metrics a b` reaches us as an option and an argument; the suffix says which is which.
-    more = list(files or [])
-    other = [path for path in more if path.suffix not in (".json", ".parquet")]
-    if other:
+    if other := [path for path in files if path.suffix not in (".json", ".parquet")]:
         raise WiseftError(f"{other[0]} is neither metrics (.json) nor predictions (.parquet)")
     tables = make_tables(
         experiment,
         parse_settings(TabulateSettings, settings),
-        [*(metrics or []), *(path for path in more if path.suffix == ".json")],
-        [*(predictions or []), *(path for path in more if path.suffix == ".parquet")],
+        [path for path in files if path.suffix == ".json"],
+        [path for path in files if path.suffix == ".parquet"],
         diversity or [],
     )
     if published is not None:

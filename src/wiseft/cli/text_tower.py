@@ -10,11 +10,6 @@ import typer
 from wiseft.cli.options import ThetaZero
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command("text-tower")(text_tower)
-
-
 def text_tower(
     theta_0: ThetaZero,
     weights: Annotated[Path, typer.Option(help="The zero-shot model that it was made of.")],

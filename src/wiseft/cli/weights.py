@@ -10,12 +10,6 @@ import typer
 from wiseft.cli.options import Root
 
 
-def register(app: typer.Typer) -> None:
-    """Add the commands of models from elsewhere."""
-    app.command()(weights)
-    app.command("import")(import_checkpoint)
-
-
 def weights(
     model: Annotated[
         str,

@@ -10,11 +10,6 @@ import typer
 from wiseft.cli.options import Device, Threads
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command of the stage."""
-    app.command()(zeroshot)
-
-
 def zeroshot(
     weights: Annotated[Path, typer.Option(help="Weights of the zero-shot model, both towers.")],
     dataset: Annotated[Path, typer.Option(help="Manifest of the dataset that names the classes.")],

@@ -11,39 +11,37 @@ from wiseft.config.dataset_checks import check_dataset
 from wiseft.errors import WiseftError
 
 
-def problems(root: Path, experiment: str | None = None) -> tuple[list[str], str]:
-    """Return every problem of the configuration, and in words what was checked.
+def check_catalogue(root: Path, experiment: str | None = None) -> str:
+    """Check the configuration and return in words what was checked.
 
     Args:
         root: the project's root.
         experiment: check only this one and what it refers to; None for all entries.
+
+    Raises:
+        WiseftError: a line for every problem.
     """
     catalogue = Catalogue(root)
-    found: list[str] = []
-    names = [experiment] if experiment else catalogue.names("experiments")
-    readers: list[tuple[Callable[[str], object], list[str]]] = [(catalogue.experiment, names)]
-    if experiment is None:
-        readers = [
-            (lambda _: load_config(catalogue.folder / "config.yaml"), ["config"]),
-            (lambda _: catalogue.packages(), ["packages"]),
-            *((read, catalogue.names(kind)) for kind, read in _readers(catalogue)),
-            *readers,
-        ]
-    for read, entries in readers:
-        for name in entries:
-            try:
-                read(name)
-            except WiseftError as error:
-                found += [line for line in str(error).split("\n") if line not in found]
-    number = sum(len(entries) for _, entries in readers)
-    checked = f"experiment {experiment}" if experiment else f"{number} files of the configuration"
-    return found, checked
-
-
-def _readers(catalogue: Catalogue) -> list[tuple[str, Callable[[str], object]]]:
-    return [
-        ("datasets", partial(check_dataset, catalogue=catalogue)),
-        ("prompts", catalogue.prompts),
-        ("models", catalogue.model),
-        ("methods", catalogue.method),
-    ]
+    checks: list[Callable[[], object]] = []
+    if experiment:
+        checks.append(partial(catalogue.experiment, experiment))
+    else:
+        readers: dict[str, Callable[[str], object]] = {
+            "datasets": partial(check_dataset, catalogue=catalogue),
+            "prompts": catalogue.prompts,
+            "models": catalogue.model,
+            "methods": catalogue.method,
+            "experiments": catalogue.experiment,
+        }
+        checks = [partial(load_config, catalogue.folder / "config.yaml"), catalogue.packages]
+        for kind, read in readers.items():
+            checks += [partial(read, name) for name in catalogue.names(kind)]
+    problems: dict[str, None] = {}
+    for check in checks:
+        try:
+            check()
+        except WiseftError as error:
+            problems |= dict.fromkeys(str(error).split("\n"))
+    if problems:
+        raise WiseftError("\n".join(problems))
+    return f"experiment {experiment}" if experiment else f"{len(checks)} files of the configuration"

@@ -10,7 +10,6 @@ from wiseft.config.dataset_checks import dataset_problems
 from wiseft.config.datasets import DatasetEntry
 from wiseft.config.experiment import ExperimentEntry
 from wiseft.config.folder import ConfigFolder, UnknownName
-from wiseft.config.methods import FinetuneSettings
 from wiseft.errors import WiseftError
 
 T = TypeVar("T")
@@ -34,7 +33,7 @@ class _Check:
         self.catalogue = catalogue
         self.source = source
         self.problems: list[str] = []
-        self.found = {
+        self.entries = {
             name: entry
             for name in experiment.datasets
             if (entry := self._get("datasets", partial(catalogue.dataset, name)))
@@ -45,8 +44,8 @@ class _Check:
         reference's head predicts.
         """
         experiment = self.experiment
-        reference = self.found.get(experiment.reference)
-        for name, entry in self.found.items():
+        reference = self.entries.get(experiment.reference)
+        for name, entry in self.entries.items():
             for problem in dataset_problems(entry, self.catalogue):
                 self._append(problem)
             if experiment.test_split not in entry.evaluate:
@@ -59,15 +58,13 @@ class _Check:
         if reference and not experiment.data_only and "train" not in reference.splits:
             self._add(
                 f"reference is {experiment.reference}, whose splits are "
-                f"{', '.join(reference.splits)}, "
-                "but it must have a split train"
+                f"{', '.join(reference.splits)}, but it must have a split train"
             )
-        held_out = self.found.get(experiment.held_out.dataset) if experiment.held_out else None
+        held_out = self.entries.get(experiment.held_out.dataset) if experiment.held_out else None
         if held_out and experiment.held_out and experiment.held_out.split not in held_out.evaluate:
             self._add(
                 f"held_out.split is {experiment.held_out.split}, but must be one of the evaluated "
-                "splits "
-                f"of {held_out.name}: {', '.join(held_out.evaluate)}"
+                f"splits of {held_out.name}: {', '.join(held_out.evaluate)}"
             )
 
     def _classes(self, entry: DatasetEntry, reference: DatasetEntry) -> None:
@@ -103,98 +100,27 @@ class _Check:
         """
         for name in self.experiment.models:
             self._model("models", name, f"models lists {name}")
-        baselines = self.experiment.baselines
-        if baselines:
-            found = self._get("baselines.model", partial(self.catalogue.model, baselines.model))
-            if found and found[1] is not None:
+        if baselines := self.experiment.baselines:
+            model = self._get("baselines.model", partial(self.catalogue.model, baselines.model))
+            if model and model[1] is not None:
                 self._add(
                     f"baselines.model is {baselines.model}, but must be the bare entry "
-                    f"{found[0].name}, "
-                    "because no pre-trained weights are used"
+                    f"{model[0].name}, because no pre-trained weights are used"
                 )
 
     def _model(self, key: str, name: str, says: str) -> None:
-        """Check that a model that is made into a theta_0 can be made."""
-        found = self._get(key, partial(self.catalogue.model, name))
-        if found and found[0].source == "pretrain" and found[1] is None:
+        """Check that a model can be made into a theta_0: what it refers to exists."""
+        model = self._get(key, partial(self.catalogue.model, name))
+        if model is None:
+            return
+        entry, seed = model
+        if entry.source == "pretrain" and seed is None:
             self._add(f"{says}, which is pre-trained here, but must then have a seed: {name}-s0")
-        self._model_needs(name)
-
-    def methods(self) -> None:
-        """Check that methods exist, and start where their place in the experiment demands."""
-        for method_id in self.experiment.methods:
-            settings = self._get("methods", partial(self.catalogue.method_settings, method_id))
-            self._method("methods", method_id, settings, "zero-shot")
-            if settings is not None:
-                self._independent(method_id)
-        if self.experiment.baselines:
-            for method_id in self.experiment.baselines.methods:
-                settings = self._get(
-                    "baselines.methods", partial(self.catalogue.method_settings, method_id)
-                )
-                self._method("baselines.methods", method_id, settings, "random")
-
-    def _method(
-        self, key: str, method_id: str, settings: FinetuneSettings | None, init: str
-    ) -> None:
-        if settings is None:
-            return
-        if settings.init != init:
-            self._add(
-                f"{key} lists {method_id}, which has init: {settings.init}, but must list only "
-                "methods "
-                f"with init: {init}"
-            )
-        reference = self.experiment.reference
-        entry = self.found.get(reference)  # an unknown one is reported already
-        available = entry.splits.get("train") if entry else None
-        if available and settings.train_samples and settings.train_samples > available:
-            self._add(
-                f"{key} lists {method_id}, which has train_samples: {settings.train_samples}, but "
-                f"the train split of {reference} holds only {available}"
-            )
-
-    def _independent(self, method_id: str) -> None:
-        """Check that a model that is only combined, not trained from, is there to be combined."""
-        found = self.catalogue.independent(method_id)
-        if found is None:
-            return
-        experiment, says = self.experiment, f"methods lists {method_id}"
-        if set(experiment.combinations) <= {"weight"}:
-            self._add(
-                f"{says}, of which only outputs can be combined, but combinations is weight; add "
-                "output to it"
-            )
-        if found.baseline is None:
-            self._model("methods", found.model, f"{says} of {found.model}")
-            if found.model in experiment.models:
-                self._add(
-                    f"{says}, which is {found.model}, but models lists that too; remove one of them"
-                )
-            return
-        there = experiment.baselines
-        known = there is not None and (
-            there.model == found.model
-            and found.baseline in there.methods
-            and set(experiment.seeds) <= set(there.seeds)
-        )
-        if not known:
-            self._add(
-                f"{says}, which is the baseline {found.baseline} of {found.model}, but baselines "
-                "must then list it, with every seed of seeds"
-            )
-
-    def _model_needs(self, name: str) -> None:
-        """Check that what a model refers to exists."""
-        try:
-            entry, _ = self.catalogue.model(name)
-        except WiseftError:
-            return  # reported already
-        for key in ("architecture", "label_map"):
-            file = getattr(entry, key) or ""
+        for referring in ("architecture", "label_map"):
+            file = getattr(entry, referring) or ""
             path = self.catalogue.folder / "models" / file
             if file.endswith(".json") and not path.is_file():
-                self._add(f"models lists {name}, whose {key} {path} does not exist")
+                self._add(f"models lists {name}, whose {referring} {path} does not exist")
         if entry.names_of is not None:
             self._names_of(name, entry.names_of)
         for package in entry.pretrain.font_packages if entry.pretrain else []:
@@ -203,11 +129,69 @@ class _Check:
                 partial(self.catalogue.package, package),
             )
 
+    def methods(self) -> None:
+        """Check that methods exist, and start where their place in the experiment demands."""
+        for method_id in self.experiment.methods:
+            if self._method("methods", method_id, "zero-shot"):
+                self._independent(method_id)
+        for method_id in self.experiment.baselines.methods if self.experiment.baselines else []:
+            self._method("baselines.methods", method_id, "random")
+
+    def _method(self, key: str, method_id: str, init: str) -> bool:
+        """Check a method by itself; return whether it exists."""
+        settings = self._get(key, partial(self.catalogue.method_settings, method_id))
+        if settings is None:
+            return False
+        if settings.init != init:
+            self._add(
+                f"{key} lists {method_id}, which has init: {settings.init}, but must list only "
+                f"methods with init: {init}"
+            )
+        reference = self.experiment.reference
+        entry = self.entries.get(reference)  # an unknown one is reported already
+        available = entry.splits.get("train") if entry else None
+        if available and settings.train_samples and settings.train_samples > available:
+            self._add(
+                f"{key} lists {method_id}, which has train_samples: {settings.train_samples}, but "
+                f"the train split of {reference} holds only {available}"
+            )
+        return True
+
+    def _independent(self, method_id: str) -> None:
+        """Check that a model that is only combined, not trained from, is there to be combined."""
+        other = self.catalogue.independent(method_id)
+        if other is None:
+            return
+        experiment, says = self.experiment, f"methods lists {method_id}"
+        if set(experiment.combinations) <= {"weight"}:
+            self._add(
+                f"{says}, of which only outputs can be combined, but combinations is weight; add "
+                "output to it"
+            )
+        if other.baseline is None:
+            self._model("methods", other.model, f"{says} of {other.model}")
+            if other.model in experiment.models:
+                self._add(
+                    f"{says}, which is {other.model}, but models lists that too; remove one of them"
+                )
+            return
+        baselines = experiment.baselines
+        if (
+            baselines is None
+            or baselines.model != other.model
+            or other.baseline not in baselines.methods
+            or not set(experiment.seeds) <= set(baselines.seeds)
+        ):
+            self._add(
+                f"{says}, which is the baseline {other.baseline} of {other.model}, but baselines "
+                "must then list it, with every seed of seeds"
+            )
+
     def _names_of(self, model: str, dataset: str) -> None:
         """Check that a model's prompts can take the class names of a dataset."""
-        entry = self.found.get(dataset)
+        entry = self.entries.get(dataset)
         mapped = entry.label_map.reference if entry and entry.label_map else None
-        reference = self.found.get(self.experiment.reference)
+        reference = self.entries.get(self.experiment.reference)
         if reference and mapped != reference.bare_name:
             self._add(
                 f"models lists {model}, whose prompts take the class names of {dataset}, but that "

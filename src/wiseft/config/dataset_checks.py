@@ -21,7 +21,7 @@ def dataset_problems(entry: DatasetEntry, catalogue: ConfigFolder) -> list[str]:
         entry = catalogue.dataset(entry.bare_name)
     source = f"{catalogue.folder / 'datasets' / entry.name}.yaml"
     own = [*_held_out(entry), *(problem for view in entry.views for problem in _view(entry, view))]
-    found = [f"{source}: {problem}" for problem in own]
+    problems = [f"{source}: {problem}" for problem in own]
     readers: list[tuple[str, Callable[[], object]]] = [
         ("prompts", partial(catalogue.prompts, entry.prompts)),
         ("depends", partial(catalogue.dataset_closure, [entry.name])),
@@ -33,10 +33,10 @@ def dataset_problems(entry: DatasetEntry, catalogue: ConfigFolder) -> list[str]:
         try:
             read()
         except UnknownName as error:
-            found.append(f"{source}: key `{key}`: {error}")
+            problems.append(f"{source}: key `{key}`: {error}")
         except WiseftError as error:  # names its own file already
-            found += str(error).split("\n")
-    return found
+            problems += str(error).split("\n")
+    return problems
 
 
 def check_dataset(name: str, catalogue: ConfigFolder) -> None:

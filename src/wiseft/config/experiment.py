@@ -195,9 +195,7 @@ class ExperimentEntry(Entry):
     )
     test_split: Name = Field("test", description="Split that is reported, in every dataset.")
     averages: dict[Name, SomeNames] = Field({}, description="Named averages over datasets.")
-    bootstrap: Bootstrap = Field(
-        Bootstrap(resamples=2000, seed=0), description="Resampling of intervals."
-    )
+    bootstrap: Bootstrap = Field(Bootstrap(), description="Resampling of intervals.")
     pairs: list[tuple[str, str]] = Field(
         [],
         description="Pairs of models whose predictions are compared by measures of diversity: two "
@@ -370,8 +368,3 @@ class ExperimentEntry(Entry):
     def interpolate_names(self) -> list[str]:
         """The alphas that are written as files, as three-decimal strings."""
         return sorted(format_alpha(alpha) for alpha in self.interpolate)
-
-    @property
-    def shifts(self) -> list[str]:
-        """The datasets other than the reference."""
-        return [dataset for dataset in self.datasets if dataset != self.reference]

@@ -9,14 +9,18 @@ from pydantic import Field, model_validator
 from wiseft.config.base import FILE_PATTERN, Count, Entry, Names, Sha256
 
 
-class NpmPackage(Entry):
-    """A package of the npm registry that stands in for a file whose own host cannot be reached."""
+class Package(Entry):
+    """A pinned package of a registry."""
 
-    project: str = Field(min_length=1, description="Name of the package.")
+    project: str = Field(min_length=1, description="Name of the package in its registry.")
     version: str = Field(min_length=1, description="Exact version.")
-    file: str = Field(pattern=FILE_PATTERN, description="Name that the package is stored under.")
-    sha256: Sha256 = Field(description="SHA-256 of the package.")
-    size: Count = Field(description="Size of the package in bytes.")
+    file: str = Field(pattern=FILE_PATTERN, description="Name of the file that is fetched.")
+    sha256: Sha256 = Field(description="SHA-256 of that file, in hexadecimal.")
+    size: Count = Field(description="Size of that file in bytes.")
+
+
+class NpmPackage(Package):
+    """A package of the npm registry that stands in for a file whose own host cannot be reached."""
 
 
 class SourceFile(Entry):

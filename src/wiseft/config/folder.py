@@ -11,12 +11,7 @@ from pydantic import BaseModel
 
 from wiseft.config.base import LIMIT_SUFFIX_PATTERN, SEED_SUFFIX_PATTERN
 from wiseft.config.datasets import DatasetEntry
-from wiseft.config.entries import (
-    ModelEntry,
-    PackageEntry,
-    Packages,
-    PromptsEntry,
-)
+from wiseft.config.entries import ModelEntry, PackageEntry, Packages, PromptsEntry
 from wiseft.config.experiment import ExperimentEntry
 from wiseft.config.loading import load_entry, suggest
 from wiseft.config.methods import FinetuneSettings, IndependentModel, MethodEntry
@@ -40,7 +35,6 @@ class ConfigFolder:
         self.root = Path(root)
         self.folder = self.root / "config"
         self._entries: dict[tuple[str, str], BaseModel] = {}
-        self._previews: dict[str, DatasetEntry] = {}
         self._settings: dict[str, FinetuneSettings] = {}
         self._packages: dict[str, PackageEntry] | None = None
 
@@ -57,10 +51,8 @@ class ConfigFolder:
             WiseftError: if it is unknown or its file is wrong.
         """
         match = re.search(LIMIT_SUFFIX_PATTERN, name)
-        if match is None:
+        if match is None or ("datasets", name) in self._entries:
             return self._entry("datasets", "dataset", DatasetEntry, name)
-        if name in self._previews:
-            return self._previews[name]
         bare, names = name[: match.start()], self.names("datasets")
         if name in names:
             raise WiseftError(
@@ -73,8 +65,8 @@ class ConfigFolder:
                 f"split; {suggest(bare, names)}"
             )
         entry = self._entry("datasets", "dataset", DatasetEntry, bare)
-        self._previews[name] = _preview(entry, name, int(match[1]))
-        return self._previews[name]
+        self._entries["datasets", name] = preview = _preview(entry, name, int(match[1]))
+        return preview
 
     def prompts(self, name: str) -> PromptsEntry:
         """Return a prompt set. Raises WiseftError if it is unknown or its file is wrong."""
@@ -220,9 +212,9 @@ class ConfigFolder:
                     "file is called"
                 )
             self._entries[kind, name] = entry
-        found = self._entries[kind, name]
-        assert isinstance(found, model)
-        return found
+        known = self._entries[kind, name]
+        assert isinstance(known, model)
+        return known
 
 
 def _preview(entry: DatasetEntry, name: str, limit: int) -> DatasetEntry:

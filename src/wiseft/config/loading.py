@@ -155,13 +155,13 @@ def _once(errors: list[ErrorDetails]) -> list[tuple[ErrorDetails, int]]:
     """Return errors with how many others are the same slip: one in an anchor of YAML is in every
     entry that it is merged into.
     """
-    found: dict[Any, list[ErrorDetails]] = {}
+    slips: dict[Any, list[ErrorDetails]] = {}
     for place, details in enumerate(errors):
         where = details["loc"]
         merged = details["type"] == "extra_forbidden" and len(where) == 3
         slip = (where[0], where[-1], repr(details["input"])) if merged else place
-        found.setdefault(slip, []).append(details)
-    return [(same[0], len(same) - 1) for same in found.values()]
+        slips.setdefault(slip, []).append(details)
+    return [(same[0], len(same) - 1) for same in slips.values()]
 
 
 def _explain(details: ErrorDetails, model: type[BaseModel]) -> list[str]:
@@ -199,19 +199,23 @@ def _show(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def _model_at(annotation: Any, location: list[int | str]) -> type[BaseModel] | None:
+def _model_at(model: type[BaseModel], location: list[int | str]) -> type[BaseModel] | None:
     """Return the model that holds the key behind `location`, or None where there is none."""
+    if not location:
+        return model
+    field = model.model_fields.get(str(location[0]))
+    nested, suffix = nested_model(field.annotation) if field else (None, "")
+    return _model_at(nested, location[2 if suffix else 1 :]) if nested else None
+
+
+def nested_model(annotation: Any) -> tuple[type[BaseModel] | None, str]:
+    """Return the model inside an annotation, and how a key leads to it: `[]`, `.<name>` or ``."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        if not location:
-            return annotation
-        field = annotation.model_fields.get(str(location[0]))
-        return _model_at(field.annotation, location[1:]) if field else None
+        return annotation, ""
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
-    if origin is typing.Annotated:
-        return _model_at(arguments[0], location)
-    if origin in (typing.Union, types.UnionType):
-        found = (_model_at(argument, location) for argument in arguments)
-        return next((member for member in found if member), None)
-    if origin in (list, dict) and location:
-        return _model_at(arguments[-1], location[1:])
-    return None
+    if origin in (typing.Union, types.UnionType, typing.Annotated):
+        members = map(nested_model, arguments)
+        return next((member for member in members if member[0]), (None, ""))
+    if origin in (list, dict):
+        return nested_model(arguments[-1])[0], "[]" if origin is list else ".<name>"
+    return None, ""

@@ -242,27 +242,8 @@ class FinetuneSettings(Entry):
         return validate(model, self.loss_options, "loss_options")
 
 
-FIRST_KEYS = frozenset(
-    {
-        "trainable",
-        "init",
-        "train_samples",
-        "epochs",
-        "batch_size",
-        "learning_rate",
-        "weight_decay",
-        "betas",
-        "eps",
-        "warmup_steps",
-        "warmup_max_fraction",
-        "clip_norm",
-        "batch_norm",
-        "label_smoothing",
-        "augment",
-        "precision",
-        "checkpoint_every",
-    }
-)
+_names = list(FinetuneSettings.model_fields)
+FIRST_KEYS = frozenset(_names[: _names.index("steps")])
 """Keys of the first results: they are in every dump, whatever their value."""
 
 

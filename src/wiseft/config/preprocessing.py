@@ -87,11 +87,7 @@ class Preprocessing(Transform):
 
     def given(self) -> dict[str, Any]:
         """Return the keys that were given, those with CLIP's value too."""
-        return {
-            key: getattr(self, key)
-            for key in type(self).model_fields
-            if key in self.model_fields_set
-        }
+        return {key: value for key, value in self if key in self.model_fields_set}
 
 
 def parse_preprocessing(header: Mapping[str, Any], where: str = "preprocessing") -> Preprocessing:
@@ -109,9 +105,9 @@ def parse_transform(name: str) -> Transform:
     Raises:
         WiseftError: if there is none of that name.
     """
-    if (found := _NAME.fullmatch(name)) is None:
+    if (match := _NAME.fullmatch(name)) is None:
         raise WiseftError(
             f"the transform is {name}, but must be a size in pixels, perhaps with -longest or "
             "-squash, -bilinear and -of<pixels>, in this order: 224, 289-squash-bilinear-of346"
         )
-    return Transform.model_validate({k: v for k, v in found.groupdict().items() if v is not None})
+    return Transform.model_validate({k: v for k, v in match.groupdict().items() if v is not None})

@@ -26,6 +26,7 @@ from wiseft.config.datasets_page import datasets_page
 from wiseft.config.entries import ModelEntry, Packages, PromptsEntry
 from wiseft.config.experiment import ExperimentEntry
 from wiseft.config.layouts import LAYOUTS
+from wiseft.config.loading import nested_model
 from wiseft.config.machine import Config
 from wiseft.config.methods import FinetuneOverrides, MethodEntry
 from wiseft.errors import WiseftError
@@ -94,7 +95,7 @@ def _rows(model: type[BaseModel], prefix: str = "") -> list[list[str]]:
     rows = []
     for name, field in model.model_fields.items():
         key = prefix + name
-        nested, suffix = _nested(field.annotation)
+        nested, suffix = nested_model(field.annotation)
         kind = _type(field.annotation, field.metadata)
         rows.append([f"`{key}`", kind, _default(field), field.description or ""])
         if nested is FinetuneOverrides:
@@ -110,21 +111,6 @@ def _doc(documented: type[BaseModel] | ModuleType) -> str:
     text = documented.__doc__ or ""
     paragraphs = text.split("\n\n") if isinstance(documented, ModuleType) else [text]
     return " ".join(paragraphs[0].split())
-
-
-def _nested(annotation: Any) -> tuple[type[BaseModel] | None, str]:
-    """Return the model inside an annotation, and how a key leads to it."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation, ""
-    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
-    if origin in (typing.Union, types.UnionType, typing.Annotated):
-        found = (_nested(argument) for argument in arguments)
-        return next((pair for pair in found if pair[0]), (None, ""))
-    if origin is list:
-        return _nested(arguments[0])[0], "[]"
-    if origin is dict:
-        return _nested(arguments[1])[0], ".<name>"
-    return None, ""
 
 
 def _type(annotation: Any, metadata: typing.Sequence[Any] = ()) -> str:

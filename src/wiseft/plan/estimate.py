@@ -9,13 +9,7 @@ from wiseft.config import DatasetEntry, FinetuneSettings
 from wiseft.errors import WiseftError
 from wiseft.plan.hardware import UTILISATION, Peak
 from wiseft.plan.towers import TowerCost, tower_cost
-from wiseft.plan.work import (
-    Work,
-    evaluated_images,
-    evaluation_passes,
-    forward_work,
-    training_work,
-)
+from wiseft.plan.work import Work, evaluated_images, evaluation_passes, forward_work, training_work
 from wiseft.targets import Run, Targets
 
 FLOAT = 4  # bytes of a weight
@@ -117,8 +111,7 @@ def estimate(targets: Targets, assumptions: Assumptions) -> Plan:
         WiseftError: if a rate names a model that the experiment has not, or what a model costs is
             not known before its weights are fetched.
     """
-    of_runs = (run.model for run in targets.runs)
-    models = list(dict.fromkeys([*of_runs, *targets.models]))
+    models = targets.all_models
     for rates in (assumptions.training_rates, assumptions.evaluation_rates):
         if unknown := sorted(rates.keys() - set(models)):
             raise WiseftError(

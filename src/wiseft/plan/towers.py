@@ -33,7 +33,6 @@ class TowerCost:
         image_parameters: of the image tower.
         text_parameters: of all the rest.
         width: of the features.
-        counted: whether they were counted here, not looked up.
     """
 
     image_flops: float
@@ -41,7 +40,6 @@ class TowerCost:
     image_parameters: int
     text_parameters: int
     width: int
-    counted: bool
 
 
 _counted: dict[str, TowerCost] = {}
@@ -74,7 +72,6 @@ def _known() -> dict[tuple[str | None, int], TowerCost]:
             image_parameters=round(float(row["image_mparams"]) * 1e6),
             text_parameters=round(float(row["text_mparams"]) * 1e6),
             width=int(row["embed_dim"]),
-            counted=False,
         )
         for row in csv.DictReader(text.splitlines())
     }
@@ -99,8 +96,8 @@ def _architecture(catalogue: Catalogue, entry: ModelEntry, model: str) -> dict[s
     if weights.is_file():
         from wiseft.tensor_file import read_file_header
 
-        found: dict[str, Any] = read_file_header(weights, "weights")["architecture"]
-        return found
+        architecture: dict[str, Any] = read_file_header(weights, "weights")["architecture"]
+        return architecture
     if entry.source in ("open_clip", "timm") and entry.architecture is not None:
         from wiseft.weights.sources import from_entry
 
@@ -159,5 +156,4 @@ def count(architecture: dict[str, Any], size: int) -> TowerCost:
         image_parameters=in_image,
         text_parameters=sum(p.numel() for p in model.module.parameters()) - in_image,
         width=towers.embed_dim(architecture),
-        counted=True,
     )

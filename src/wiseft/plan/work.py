@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 from wiseft.config import DatasetEntry, FinetuneSettings
+from wiseft.finetune.schedule import total_steps
 from wiseft.plan.towers import TowerCost
 from wiseft.targets import Run, Targets
 
@@ -41,7 +41,7 @@ def training_samples(settings: FinetuneSettings, reference: DatasetEntry) -> int
 
 def training_steps(settings: FinetuneSettings, samples: int) -> int:
     """Return the optimiser steps of a run, up to where it stops for sure."""
-    steps = settings.steps or settings.epochs * math.ceil(samples / settings.batch_size)
+    steps = total_steps(samples, settings.batch_size, settings.epochs, settings.steps)
     stopping = settings.early_stopping
     return min(steps, stopping.after) if stopping and stopping.after else steps
 

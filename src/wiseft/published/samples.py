@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from wiseft.config import Catalogue, UnknownName
+from wiseft.config import Catalogue
+from wiseft.config.folder import UnknownName
 
 
 def sample_count(catalogue: Catalogue, dataset: str, split: str, view: str) -> int | None:

@@ -7,7 +7,7 @@ from typing import Self
 from pydantic import BaseModel, ConfigDict, model_validator
 
 from wiseft.alphas import parse_alphas
-from wiseft.config import Bootstrap, HeldOut
+from wiseft.config.experiment import Bootstrap, HeldOut
 
 PRIMARY = "all"  # the primary view of most datasets
 

@@ -21,7 +21,7 @@ class Code:
     """The modules of the package, read when they are asked for; what they import is kept.
 
     Args:
-        package: the package's folder, such as `src/wiseft`; what is found lies below it.
+        package: the package's folder, such as `src/wiseft`; all that is returned lies below it.
     """
 
     def __init__(self, package: Path) -> None:
@@ -43,43 +43,38 @@ class Code:
         if command not in self._commands:
             raise WiseftError(f"wiseft has no command {command}")
         module, function = self._commands[command]
-        found = {module}
+        modules = {module}
         for name in self._imports_of_command(module, function):
-            self._follow(name, found)
+            self._follow(name, modules)
         if draw:
-            self._follow(f"wiseft.{plugins.DRAWINGS}.{draw.replace('-', '_')}", found)
-        return sorted({path for name in found for path in self._files(name)})
+            self._follow(f"wiseft.{plugins.DRAWINGS}.{draw.replace('-', '_')}", modules)
+        return sorted({path for name in modules for path in self._files(name)})
 
-    def _follow(self, name: str, found: set[str]) -> None:
-        """Add a module to `found`, with all that it imports."""
-        if name in found:
+    def _follow(self, name: str, modules: set[str]) -> None:
+        """Add a module to `modules`, with all that it imports."""
+        if name in modules:
             return
-        found.add(name)
+        modules.add(name)
         if name not in self._imports:
             self._imports[name] = list(dict.fromkeys(self._imported([self._tree(name)])))
         for imported in self._imports[name]:
-            self._follow(imported, found)
+            self._follow(imported, modules)
 
     @cached_property
     def _commands(self) -> dict[str, tuple[str, str]]:
         """The module and the function of every command, by its name."""
-        found = {}
-        for path in sorted((self.package / "cli").glob("*.py")):
-            module = f"wiseft.cli.{path.stem}"
-            for node in ast.walk(self._tree(module)):
-                match node:
-                    case ast.Call(  # app.command("name")(function)
-                        func=ast.Call(func=ast.Attribute(attr="command"), args=given),
-                        args=[ast.Name(id=function)],
-                    ):
-                        names = [str(one.value) for one in given if isinstance(one, ast.Constant)]
-                        found[names[0] if names else function.replace("_", "-")] = module, function
-                    case ast.FunctionDef(  # @app.command()
-                        name=function,
-                        decorator_list=[ast.Call(func=ast.Attribute(attr="command"))],
-                    ):
-                        found.setdefault(function.replace("_", "-"), (module, function))
-        return found
+        commands = {}
+        for node in ast.walk(self._tree("wiseft.cli")):
+            match node:
+                case ast.Dict(keys=names, values=[ast.Attribute(), *_] as functions):  # COMMANDS
+                    for name, function in zip(names, functions, strict=True):
+                        module, _, attribute = ast.unparse(function).partition(".")
+                        assert isinstance(name, ast.Constant)
+                        commands[str(name.value)] = f"wiseft.cli.{module}", attribute
+        for node in self._tree("wiseft.cli.data").body:
+            if isinstance(node, ast.FunctionDef) and node.decorator_list:
+                commands.setdefault(node.name, ("wiseft.cli.data", node.name))
+        return commands
 
     def _imports_of_command(self, module: str, function: str) -> set[str]:
         """Return what a command's function imports, and the functions of its file that it calls;
@@ -122,8 +117,7 @@ class Code:
         if module not in self._paths:
             base = self.package.joinpath(*module.split(".")[1:])
             candidates = (base / "__init__.py", base.with_name(f"{base.name}.py"))
-            found = next((path for path in candidates if path.is_file()), None)
-            self._paths[module] = found
+            self._paths[module] = next((path for path in candidates if path.is_file()), None)
         return self._paths[module]
 
     def _tree(self, module: str) -> ast.Module:
@@ -146,5 +140,5 @@ class Code:
 
     @cached_property
     def _data_files(self) -> dict[str, Path]:
-        found = (path for path in self.package.rglob("*.*") if path.suffix not in (".py", ".pyc"))
-        return {path.name: path for path in found}
+        paths = (path for path in self.package.rglob("*.*") if path.suffix not in (".py", ".pyc"))
+        return {path.name: path for path in paths}

@@ -141,14 +141,14 @@ class Data:
 
     def files_to_fetch(self) -> list[SourceFile]:
         """Return the files that have an address, are not there, and something missing needs."""
-        found: list[SourceFile] = []
+        files: list[SourceFile] = []
         for name in self._unprepared(self.filed):
             try:
                 absent = absent_files(self.entries[name], self._here(), self.splits(name))
             except WiseftError:  # a folder that is not there, which `missing` names
                 continue
-            found += [file for file in absent if mirrored(name, file)]
-        return found
+            files += [file for file in absent if mirrored(name, file)]
+        return files
 
     def packages_to_fetch(self) -> list[str]:
         """Return the keys of the packages that are not there and that something missing needs."""
@@ -156,9 +156,7 @@ class Data:
         for model in self._runs.pretrained:
             if not self.there(paths.weights_path(model)):
                 keys += self.font_packages(model)
-        distinct = list(dict.fromkeys(keys))
-        found = zip(distinct, self.packages(distinct), strict=True)
-        return [key for key, path in found if not self.there(path)]
+        return [key for key in dict.fromkeys(keys) if not self.there(*self.packages([key]))]
 
     def font_packages(self, model: str) -> list[str]:
         """Return the keys of the packages with the typefaces that a model is pre-trained on."""

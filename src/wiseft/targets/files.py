@@ -64,7 +64,7 @@ class Files:
         """
         runs, reference = self._runs, self._runs.reference
         scratch = [run for run in runs.runs if run.baseline]
-        found: list[tuple[str, str, Iterable[Path | str]]] = [
+        kinds: list[tuple[str, str, Iterable[Path | str]]] = [
             ("data", "datasets", self.datasets() if self._experiment.data_only else []),
             ("data", "sample images", self.samples()),
             ("pretrain", "samples of pre-training", self.pretrain_samples()),
@@ -88,8 +88,8 @@ class Files:
             ("figures", "provenance", self.provenance()),
             ("figures", "tables of the paper", self.paper_tables()),
         ]
-        kinds = [Kind(stage, name, [str(path) for path in files]) for stage, name, files in found]
-        return [kind for kind in kinds if kind.files]
+        made = [Kind(stage, name, [str(path) for path in files]) for stage, name, files in kinds]
+        return [kind for kind in made if kind.files]
 
     def wanted(self, *stages: str) -> list[str]:
         """Return what `all` asks for; with stages, what it asks of these."""

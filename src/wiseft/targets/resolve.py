@@ -21,14 +21,13 @@ def resolve(root: Path, experiment: str | None = None) -> dict[str, Any]:
     """
     targets = Targets.read(root, {"experiment": experiment} if experiment else None)
     datasets = targets.data.entries
-    models = dict.fromkeys([*(run.model for run in targets.runs), *targets.models])
     prompts = sorted({dataset.prompts for dataset in datasets.values()})
     return {
         "config": targets.settings.model_dump(mode="json"),
         "experiment": targets.experiment.model_dump(mode="json"),
         "suites": targets.data.suites,
         "runs": [f"{run.name}/seed-{run.seed}" for run in targets.runs],
-        "models": {name: targets.entry(name).model_dump(mode="json") for name in models},
+        "models": {m: targets.entry(m).model_dump(mode="json") for m in targets.all_models},
         "methods": targets.methods_in_full(),
         "datasets": {name: dataset.model_dump(mode="json") for name, dataset in datasets.items()},
         "prompts": {name: _templates(targets.catalogue.prompts(name)) for name in prompts},

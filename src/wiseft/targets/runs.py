@@ -71,6 +71,7 @@ class Runs:
         models: models that are made into a theta_0: those that are fine-tuned, and those that were
             trained independently and are combined with them.
         baseline_models: models that are trained from scratch.
+        all_models: those of runs, and those that are made into a theta_0.
         pretrained: models that are pre-trained here.
         fetched: models whose weights come from elsewhere.
         calibrated: models whose zero-shot head takes images of the reference besides prompts.
@@ -107,6 +108,7 @@ class Runs:
 
         combined = [other.model for other in others.values() if other.baseline is None]
         self.models = models = list(dict.fromkeys([*experiment.models, *combined]))
+        self.all_models = list(dict.fromkeys([*(run.model for run in self.runs), *models]))
         self.pretrained = [m for m in models if self.entry(m).source == "pretrain"]
         self.fetched = [m for m in models if self.entry(m).fetched]
         self.calibrated = [m for m in models if self.entry(m).calibrate]
@@ -121,8 +123,8 @@ class Runs:
         """Return how each method trains, or which other model it combines, as plain data."""
         methods = dict.fromkeys([*self.methods, *self.baselines])
         combined = {m: self.catalogue.independent(m) for m in methods}
-        found = {m: combined[m] or self.catalogue.method_settings(m) for m in methods}
-        return {m: entry.model_dump(mode="json") for m, entry in found.items()}
+        entries = {m: combined[m] or self.catalogue.method_settings(m) for m in methods}
+        return {m: entry.model_dump(mode="json") for m, entry in entries.items()}
 
     def resident(self, model: str, method: str) -> list[str]:
         """Return the models that an evaluation runs images through."""

@@ -170,7 +170,7 @@ class Told:
         """The options of a figure's drawing."""
         return json.dumps(self._experiment.figures[name].options)
 
-    def about(self, name: str) -> str:
+    def drawing_text(self, name: str) -> str:
         """How a figure's drawing is read, which the report says below it."""
         return drawing_text(self._experiment.figures[name].draw)
 

@@ -11,7 +11,8 @@ from torchvision.datasets.folder import pil_loader
 from torchvision.transforms import Compose
 
 from wiseft.classifier import ImageClassifier
-from wiseft.config import Preprocessing, Transform, parse_preprocessing, parse_transform
+from wiseft.config import Preprocessing, Transform, parse_preprocessing
+from wiseft.config.preprocessing import parse_transform
 from wiseft.data.prepared.decode import decode
 from wiseft.errors import WiseftError
 from wiseft.towers import timm_models
