@@ -11,7 +11,6 @@ from wiseft.alphas import format_alpha
 from wiseft.figures.select import (
     FIXED_ALPHA,
     SEPARATOR,
-    average_dataset,
     by_line,
     curve,
     each_run,
@@ -21,6 +20,7 @@ from wiseft.figures.select import (
     methods_of,
     reference_of,
 )
+from wiseft.tabulate.robustness import average_name
 from wiseft.tabulate.schema import AVERAGE_PREFIX
 
 POINTS = {"zero-shot": 0.0, f"α = {FIXED_ALPHA}": FIXED_ALPHA, "fine-tuned": 1.0}
@@ -47,15 +47,15 @@ def cell(grid: pd.DataFrame, dataset: str, method: str, alpha: float) -> Cell:
     Raises:
         WiseftError: if the table has no such row.
     """
-    found = curve(grid[grid["alpha"] == alpha], dataset, method, combination=None)
-    value = found["value"]
+    runs = curve(grid[grid["alpha"] == alpha], dataset, method, combination=None)
+    value = runs["value"]
     return Cell(
         float(value.mean()),
         float(value.min()),
         float(value.max()),
-        float(found["ci_low"].mean()),
-        float(found["ci_high"].mean()),
-        len(each_run(found)),
+        float(runs["ci_low"].mean()),
+        float(runs["ci_high"].mean()),
+        len(each_run(runs)),
     )
 
 
@@ -76,7 +76,7 @@ def headline_metrics(
         WiseftError: if the table lacks the accuracies.
     """
     grid = _lines(table, split)
-    datasets = [reference_of(grid), *(average_dataset(name) for name in averages_of(grid))]
+    datasets = [reference_of(grid), *(average_name(name) for name in averages_of(grid))]
     return {
         method: {
             dataset: {
@@ -117,7 +117,7 @@ def headline(
     chosen = averages or [name for name in DEFAULT_AVERAGES if name in there] or there
     reference = reference_of(grid)
     targets = {f"reference ({reference})": reference}
-    targets |= {f"average of {name}": average_dataset(name) for name in chosen}
+    targets |= {f"average of {name}": average_name(name) for name in chosen}
     if not methods:
         return _baselines_text(grid, targets)
     leading = methods[0].split(SEPARATOR)[0]

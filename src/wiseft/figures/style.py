@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from typing import Any
 
@@ -40,6 +40,16 @@ class Look:
     color: str
     marker: str
     linestyle: Any = "-"
+
+    @property
+    def line(self) -> dict[str, Any]:
+        """What matplotlib is told of a line."""
+        return {"color": self.color, "linestyle": self.linestyle}
+
+    @property
+    def points(self) -> dict[str, Any]:
+        """What matplotlib is told of points that no line joins."""
+        return {"color": self.color, "marker": self.marker, "linestyle": "none"}
 
 
 METHODS: dict[str, Look] = {
@@ -103,14 +113,11 @@ class Style:
     def looks(self, methods: list[str]) -> dict[str, Look]:
         """Return a look for each method; the same list always gets the same looks."""
         spare = iter(SPARE * len(methods))
-        found = {}
+        looks = {}
         for method in methods:
-            look = self.methods.get(method) or NAMED.get(method)
-            if look is None:
-                free = next(spare)
-                look = Look(method, free.color, free.marker, free.linestyle)
-            found[method] = look
-        return found
+            known = self.methods.get(method) or NAMED.get(method)
+            looks[method] = known or replace(next(spare), label=method)
+        return looks
 
 
 @contextlib.contextmanager

@@ -16,7 +16,7 @@ import pandas as pd
 from scipy.special import expit, logit
 from scipy.stats import t as student_t
 
-from wiseft.tabulate.schema import AVERAGE_PREFIX, FITS, conform
+from wiseft.tabulate.schema import AVERAGE_PREFIX, FITS, frame_of
 
 BASELINE_METHOD = "from-scratch"
 Floats = npt.NDArray[np.float64]
@@ -58,14 +58,6 @@ class BaselineFit:
         """Return where a reference accuracy lies outside the baselines' range."""
         x = np.asarray(acc_ref, dtype=float)
         return np.asarray((x < self.x_min) | (x > self.x_max))
-
-
-@dataclass(frozen=True)
-class EffectiveRobustness:
-    """`value`: fractions; `extrapolated`: where the line was continued past the baselines."""
-
-    value: Floats
-    extrapolated: npt.NDArray[np.bool_]
 
 
 def _logit(accuracy: npt.ArrayLike) -> Floats:
@@ -152,14 +144,6 @@ def fit_points(average: str, points: pd.DataFrame) -> BaselineFit | None:
     )
 
 
-def effective_robustness(
-    acc_ref: npt.ArrayLike, acc_shift: npt.ArrayLike, fit: BaselineFit
-) -> EffectiveRobustness:
-    """Return rho = acc_shift - beta(acc_ref), elementwise, with its flag of extrapolation."""
-    value = np.asarray(acc_shift, dtype=float) - fit.predict(acc_ref)
-    return EffectiveRobustness(np.asarray(value), fit.extrapolated(acc_ref))
-
-
 def fits_frame(
     table: pd.DataFrame, averages: Sequence[str], exclude: Sequence[str]
 ) -> pd.DataFrame:
@@ -171,4 +155,4 @@ def fits_frame(
         if fit is not None:
             fields = {name: getattr(fit, name) for name in FITS if name not in shared}
             rows.append(shared | fields)
-    return conform(pd.DataFrame(rows, columns=list(FITS)), FITS)
+    return frame_of(rows, FITS)

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from wiseft.errors import WiseftError
 from wiseft.metrics import ACCURACY
 from wiseft.tabulate.bootstrap import ClusterBootstrap
-from wiseft.tabulate.inputs import Inputs, Place, Point
+from wiseft.tabulate.inputs import Inputs
 from wiseft.tabulate.intervals import (
     CLUSTER_BOOTSTRAP,
     CONDITIONAL,
@@ -18,6 +18,7 @@ from wiseft.tabulate.intervals import (
     Interval,
     percentile_interval,
 )
+from wiseft.tabulate.predictions import Place, Point
 from wiseft.tabulate.settings import TabulateSettings
 from wiseft.tabulate.statistics import Statistic, statistic
 
