@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, Locator, NullLocator
-from scipy.special import expit, logit
+from numpy.typing import ArrayLike, NDArray
 
 from wiseft.errors import WiseftError
 from wiseft.figures.style import DASHED, GREY, Look, Style
@@ -24,6 +24,8 @@ from wiseft.tabulate.robustness import BaselineFit
 STEPS = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0)
 """Distances in percent between the ticks of an axis that is nearly linear."""
 WHOLE_STEPS = tuple(step for step in STEPS if step >= 1)
+MARGIN = 0.06
+"""Around what a panel shows, as a share of its range in logits."""
 LEAST_TICKS = 3
 """With fewer, a reader cannot see how the axis is scaled."""
 NICE = (
@@ -34,6 +36,17 @@ NICE = (
 """Ticks in percent of an axis that is not, the most welcome first."""
 IDENTITY: dict[str, Any] = {"color": GREY, "linestyle": DASHED, "linewidth": 0.9}
 """The line y = x."""
+
+
+def logit(fraction: ArrayLike) -> NDArray[np.float64]:
+    """Return ln(p / (1 - p)) of fractions in (0, 1)."""
+    p = np.asarray(fraction, dtype=np.float64)
+    return np.log(p) - np.log1p(-p)
+
+
+def expit(value: ArrayLike) -> NDArray[np.float64]:
+    """Return the inverse of :func:`logit`."""
+    return 1.0 / (1.0 + np.exp(-np.asarray(value, dtype=np.float64)))
 
 
 def percent_text(fraction: float) -> str:
@@ -95,8 +108,8 @@ def percent_axis(axis: Axis) -> None:
     axis.set_major_formatter(FuncFormatter(lambda value, _: percent_text(value)))
 
 
-def logit_limits(values: Iterable[Any], margin: float = 0.06) -> tuple[float, float]:
-    """Return limits (fractions) around all values, with a margin as a share of the logit range.
+def logit_limits(values: Iterable[Any]) -> tuple[float, float]:
+    """Return limits (fractions) around all values, with a margin.
 
     Raises:
         WiseftError: if no value lies strictly between 0 and 1, where the logit is finite.
@@ -108,7 +121,7 @@ def logit_limits(values: Iterable[Any], margin: float = 0.06) -> tuple[float, fl
             "a logit axis needs an accuracy strictly between 0 and 1, but the selection has none"
         )
     low, high = logit(flat.min()), logit(flat.max())
-    pad = margin * max(float(high - low), 0.2)
+    pad = MARGIN * max(float(high - low), 0.2)
     return float(expit(low - pad)), float(expit(high + pad))
 
 

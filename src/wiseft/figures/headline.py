@@ -65,9 +65,7 @@ def averages_of(table: pd.DataFrame) -> list[str]:
     return [n.removeprefix(AVERAGE_PREFIX) for n in names if n.startswith(AVERAGE_PREFIX)]
 
 
-def headline_metrics(
-    table: pd.DataFrame, split: str = "test"
-) -> dict[str, dict[str, dict[str, float]]]:
+def headline_metrics(table: pd.DataFrame) -> dict[str, dict[str, dict[str, float]]]:
     """Return accuracies (fractions, means over runs) by method, dataset and alpha 0, 0.5 and 1.
 
     Datasets are the reference and the averages: few numbers, to be compared between versions.
@@ -75,7 +73,7 @@ def headline_metrics(
     Raises:
         WiseftError: if the table lacks the accuracies.
     """
-    grid = _lines(table, split)
+    grid = _lines(table)
     datasets = [reference_of(grid), *(average_name(name) for name in averages_of(grid))]
     return {
         method: {
@@ -89,15 +87,13 @@ def headline_metrics(
     }
 
 
-def _lines(table: pd.DataFrame, split: str) -> pd.DataFrame:
-    """Return the sweep, with a name of its own for each model and variant of a method."""
-    grid = in_one_space(grid_rows(table, "measured", split, "all"))
+def _lines(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the test split's sweep, with a name for each model and variant of a method."""
+    grid = in_one_space(grid_rows(table, "measured", "test", "all"))
     return by_line(grid, line_names(grid))
 
 
-def headline(
-    table: pd.DataFrame, averages: Sequence[str] | None = None, split: str = "test"
-) -> str:
+def headline(table: pd.DataFrame, averages: Sequence[str] | None = None) -> str:
     """Return three lines (reference, shifts, natural) under a line that names the columns.
 
     They are about the leading method, and stand there for each of its models and variants. Of
@@ -106,12 +102,11 @@ def headline(
     Args:
         table: the tidy table.
         averages: averages to show; by default `shifts` and `natural`, else all of the table.
-        split: the split that is reported.
 
     Raises:
         WiseftError: if the table lacks the accuracies.
     """
-    grid = _lines(table, split)
+    grid = _lines(table)
     methods = methods_of(grid, None, needed=False)
     there = averages_of(grid)
     chosen = averages or [name for name in DEFAULT_AVERAGES if name in there] or there

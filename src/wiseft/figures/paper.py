@@ -23,6 +23,7 @@ from wiseft.io import write_text
 from wiseft.tabulate.published import join
 
 CAPTIONS = "captions.md"
+PROCESSES = 2
 
 
 def draw_all(
@@ -33,7 +34,6 @@ def draw_all(
     folder: Path,
     only: Sequence[str] | None = None,
     page: Path | None = None,
-    threads: int = 2,
 ) -> list[Path]:
     """Draw the figures of an experiment as PDF, PNG and SVG, and write their captions.
 
@@ -45,7 +45,6 @@ def draw_all(
         folder: where the figures are written.
         only: names of figures; None for all.
         page: where the interactive page is written; None for none.
-        threads: figures that are drawn at a time.
 
     Returns:
         The PNG files.
@@ -62,7 +61,7 @@ def draw_all(
     chosen = _chosen(experiment, only)
     table = join(measured, experiment.published, catalogue, datasets_root)
     context = figure_context(experiment, catalogue)
-    with ProcessPoolExecutor(max_workers=threads) as pool:
+    with ProcessPoolExecutor(max_workers=PROCESSES) as pool:
         jobs = [
             pool.submit(_draw, name, settings, table, context, folder)
             for name, settings in chosen.items()

@@ -16,6 +16,7 @@ import pandas as pd
 from scipy.special import expit, logit
 from scipy.stats import t as student_t
 
+from wiseft.tabulate.intervals import LEVEL
 from wiseft.tabulate.schema import AVERAGE_PREFIX, FITS, frame_of
 
 BASELINE_METHOD = "from-scratch"
@@ -45,11 +46,11 @@ class BaselineFit:
         """Return beta(acc_ref): the accuracy under shift that the baselines would have."""
         return np.asarray(expit(self.intercept + self.slope * _logit(acc_ref)))
 
-    def band(self, acc_ref: npt.ArrayLike, level: float = 0.95) -> tuple[Floats, Floats]:
-        """Return low and high ends, as accuracies, of the confidence band of the mean line."""
+    def band(self, acc_ref: npt.ArrayLike) -> tuple[Floats, Floats]:
+        """Return low and high ends, as accuracies, of the 95 % confidence band of the mean line."""
         x = _logit(acc_ref)
         leverage = 1 / self.n + (x - self.x_mean) ** 2 / self.x_ss
-        quantile = float(student_t.ppf((1 + level) / 2, self.n - 2))
+        quantile = float(student_t.ppf((1 + LEVEL) / 2, self.n - 2))
         half = quantile * self.residual_se * np.sqrt(leverage)
         centre = self.intercept + self.slope * x
         return np.asarray(expit(centre - half)), np.asarray(expit(centre + half))

@@ -91,8 +91,8 @@ class Study:
 
     def average_metric(self, name: str) -> str:
         """Return `accuracy` if all datasets of an average are scored by it, else `mean`."""
-        found = {self.metric(member) for member in self.averages[name]}
-        return ACCURACY if found == {ACCURACY} else MEAN
+        metrics = {self.metric(member) for member in self.averages[name]}
+        return ACCURACY if metrics == {ACCURACY} else MEAN
 
     def has(self, point: Point, dataset: str) -> bool:
         """Whether the dataset was evaluated at this point."""
@@ -155,8 +155,8 @@ class Study:
 
     def n_clusters(self, *datasets: str) -> int:
         """Return the number of distinct clusters in the datasets together."""
-        found = [self._statistics[self._place[name]].clusters for name in datasets]
-        return len(np.unique(np.concatenate(found)))
+        clusters = [self._statistics[self._place[name]].clusters for name in datasets]
+        return len(np.unique(np.concatenate(clusters)))
 
     def n_samples(self, *datasets: str) -> int:
         """Return the number of test samples of the datasets together.

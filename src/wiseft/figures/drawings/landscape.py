@@ -116,16 +116,21 @@ def draw(
         ax.set_title((labels or {}).get(name, name), loc="left", fontweight="bold")
         ax.set_title(corners[name], loc="right", color="#555555")
     _span_alike(list(panels.flat[: len(names)]))
-    for ax in panels.flat[len(names) :]:
+    _label_axes(panels, len(names))
+    handles = _legend(looks, parts, list(grids))
+    figure.legend(handles=handles, loc="outside lower center", ncols=3)
+    return figure
+
+
+def _label_axes(panels: Any, n: int) -> None:
+    """Name the axes at the edge of the grid of panels, and hide panels after the n-th."""
+    for ax in panels.flat[n:]:
         ax.set_axis_off()
-    for ax in panels.flat[max(0, len(names) - n_columns) : len(names)]:
+    for ax in panels.flat[max(0, n - panels.shape[1]) : n]:
         ax.set_xlabel("α")
         ax.tick_params(labelbottom=True)
     for ax in panels[:, 0]:
         ax.set_ylabel("Accuracy (%)")
-    handles = _legend(looks, parts, list(grids))
-    figure.legend(handles=handles, loc="outside lower center", ncols=3)
-    return figure
 
 
 @dataclass(frozen=True)

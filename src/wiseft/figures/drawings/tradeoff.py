@@ -78,16 +78,21 @@ def draw(
             markersize=4.5,
             gid=f"tolerance:{tolerance:g}",
         )
-    ax.axhline(0, color=GREY, linewidth=0.8, zorder=1)
-    ax.set_xscale("log")
-    ax.xaxis.set_minor_locator(NullLocator())
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short_number(value)))
-    ax.margins(x=0.08, y=0.12)
+    _set_axes(ax)
     _draw_names(ax, hours, labels or {})
     ax.set_xlabel("Pre-training (GPU hours, estimated)")
     ax.set_ylabel(f"Gain on {average} over fine-tuned (pp)")
     figure.legend(handles=handles, loc="outside lower center", ncols=1)
     return figure
+
+
+def _set_axes(ax: Axes) -> None:
+    """Draw the line of no gain, and put hours on a log scale."""
+    ax.axhline(0, color=GREY, linewidth=0.8, zorder=1)
+    ax.set_xscale("log")
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short_number(value)))
+    ax.margins(x=0.08, y=0.12)
 
 
 def _draw_names(ax: Axes, hours: dict[str, float], labels: dict[str, str]) -> None:

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from scipy.special import expit, logit
-
-from wiseft.figures.axes import logit_ticks
+from wiseft.figures.axes import expit, logit, logit_ticks
 from wiseft.figures.page.content import Line
 from wiseft.figures.series import MEASURED, PUBLISHED
 

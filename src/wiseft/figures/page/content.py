@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
-from scipy.special import logit
 
 from wiseft.errors import WiseftError
+from wiseft.figures.axes import logit
 from wiseft.figures.labels import name_of
 from wiseft.figures.select import each_run, mean_over_runs, without_seed
 from wiseft.figures.series import FEW, MEASURED, PUBLISHED, with_intervals
