@@ -190,6 +190,6 @@ def _in_tidy_columns(printed: pd.DataFrame, catalogue: Catalogue | None) -> pd.D
 
 def published_rows(frame: pd.DataFrame) -> pd.DataFrame:
     """Return published numbers in `ROW_COLUMNS`: without seeds and intervals, which none has."""
-    bounds = {"ci_low": float("nan"), "ci_high": float("nan"), "ci_method": ""}
-    frame = frame.assign(source="published", seed=None, **bounds)
+    nan = float("nan")
+    frame = frame.assign(source="published", seed=None, ci_low=nan, ci_high=nan, ci_method="")
     return frame[list(ROW_COLUMNS)].astype(dict.fromkeys(("seed", "n", "n_correct"), "Int64"))

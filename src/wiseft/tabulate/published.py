@@ -159,8 +159,8 @@ def model_line(
             f"kind there is {', '.join(sorted(known['dataset'].unique())) or 'none'}, and the "
             "views are all and each dataset's own"
         )
-    numbers = stored.drop(columns=["kind", "dataset", "x_view"]).to_dict("records")[0]
-    return BaselineFit(average=dataset, **numbers)
+    (numbers,) = stored.drop(columns=["kind", "dataset", "x_view"]).to_dict("records")
+    return BaselineFit(average=dataset, **{str(name): n for name, n in numbers.items()})
 
 
 def kind_points(table: pd.DataFrame, dataset: str, kind: str, x_view: str) -> pd.DataFrame:

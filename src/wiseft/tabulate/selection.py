@@ -148,9 +148,9 @@ def _oracle_table13(
             member: Point(*key, format_alpha(float(oracle["alpha"][member]))) for member in members
         }
         draws = np.mean([study.draws(points[member], member) for member in members], axis=0)
-        chosen = {"alpha": float("nan"), "value": float(oracle.loc[members, "value"].mean())}
-        chosen |= {"selection": "oracle-table13"}
-        rows.append(fields | average_row(Point(*key, ""), name, draws, study, settings) | chosen)
+        row = fields | average_row(Point(*key, ""), name, draws, study, settings)
+        value = float(oracle.loc[members, "value"].mean())
+        rows.append(row | {"alpha": None, "value": value, "selection": "oracle-table13"})
     return frame_of(rows, TABLE)
 
 

@@ -129,7 +129,7 @@ def _beside_the_papers(grid: pd.DataFrame) -> pd.DataFrame:
     return grid.assign(variant=names)
 
 
-def _looks(lines: list[Line]) -> dict[tuple[str, str], dict[str, str]]:
+def _looks(lines: list[Line]) -> dict[tuple[str, str], dict[str, Any]]:
     """Return label and colour by method and variant of one model: a method that the style knows
     has its own, which its first variant gets; all else gets spare ones in turn.
     """
