@@ -64,11 +64,11 @@ class Truth:
 
     def right(self, prediction: NDArray[np.integer]) -> NDArray[np.bool_]:
         """Return whether each prediction (n,) is the label or one of the further labels."""
-        found = np.asarray(prediction == self.labels)
+        right = np.asarray(prediction == self.labels)
         if self.others is not None:
             sample, label = self.others.T
-            found[sample[prediction[sample] == label]] = True
-        return found
+            right[sample[prediction[sample] == label]] = True
+        return right
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from tests.evaluate.conftest import ABOUT, N, prepared_split
+from tests.evaluate.conftest import METADATA, N, prepared_split
 
 from wiseft.cli import main
 from wiseft.data.prepared.store import write_prepared
@@ -32,9 +32,12 @@ N_TEST = N["test"]
 @pytest.fixture
 def linear(request_for: Build, head_only: Path, tmp_path: Path) -> Path:
     """The evaluation of a linear classifier with its logits."""
-    about = ABOUT | {"method": "linear-classifier", "run": "tiny-s0__shapes__linear-classifier"}
+    metadata = METADATA | {
+        "method": "linear-classifier",
+        "run": "tiny-s0__shapes__linear-classifier",
+    }
     folder = tmp_path / "linear"
-    request = request_for(theta_1=head_only, alphas=GRID, logits=STORED, about=about)
+    request = request_for(theta_1=head_only, alphas=GRID, logits=STORED, metadata=metadata)
     evaluate_suite(replace(request, output_dir=folder), say=lambda _: None)
     return folder
 
@@ -96,7 +99,7 @@ def test_two_runs(
     tmp_path: Path,
 ) -> None:
     tuned = tmp_path / "tuned"
-    request = request_for(alphas=GRID, logits=STORED, about=ABOUT | {"variant": "x"})
+    request = request_for(alphas=GRID, logits=STORED, metadata=METADATA | {"variant": "x"})
     evaluate_suite(replace(request, output_dir=tuned), say=lambda _: None)
     content = measured(Pair(linear, tuned), manifest, tmp_path)
     assert content["first"] == "end-to-end__x"

@@ -28,7 +28,7 @@ ARCHITECTURE = {
 CLASSES = ["zero", "one", "two", "three"]
 N = {"held-out": 17, "test": 46}
 BATCH = 10
-ABOUT = {
+METADATA = {
     "model": "tiny-s0",
     "reference": "shapes",
     "method": "end-to-end",
@@ -126,7 +126,7 @@ def request_for(ends: Ends, manifest: Path, tmp_path: Path) -> Callable[..., Req
             manifests=[manifest],
             evaluate=evaluation(),
             output_dir=tmp_path / "evaluate",
-            about=ABOUT,
+            metadata=METADATA,
             batch_size=BATCH,
         )
         return dataclasses.replace(standard, **changes)

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 import torch
 from numpy.typing import NDArray
-from tests.evaluate.conftest import ABOUT, CLASSES, Ends, N, tiny_header, tiny_tensors
+from tests.evaluate.conftest import CLASSES, METADATA, Ends, N, tiny_header, tiny_tensors
 
 from wiseft.classifier import build_classifier, classifier_tensors
 from wiseft.combine.ensembles import softmax_ensemble, uniforms
@@ -73,7 +73,7 @@ def test_random_takes_each_sample_from_one_end(
     metrics, table = run(request_for(alphas=GRID, combinations=COMBINATIONS))
     numbers = np.concatenate(
         [
-            uniforms(ABOUT["seed"], f"shapes/{name}", open_split(manifest, name).sample_ids)
+            uniforms(METADATA["seed"], f"shapes/{name}", open_split(manifest, name).sample_ids)
             for name in N
         ]
     )

@@ -26,7 +26,7 @@ from wiseft.evaluate.views import SuiteEvaluation
 from wiseft.io import read_json
 from wiseft.theta import save_theta
 
-from .conftest import ABOUT, tiny_header, tiny_tensors
+from .conftest import METADATA, tiny_header, tiny_tensors
 
 CATALOGUE = Catalogue(Path(__file__).parents[2])
 Logits = NDArray[np.float32]
@@ -98,7 +98,7 @@ def score(tmp_path, monkeypatch):
             manifests=[manifest],
             evaluate=SuiteEvaluation.model_validate({dataset.dataset: evaluation}),
             output_dir=tmp_path / "evaluate",
-            about=ABOUT | {"reference": reference},
+            metadata=METADATA | {"reference": reference},
             like=like,
             batch_size=7,
         )

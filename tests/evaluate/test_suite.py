@@ -14,9 +14,9 @@ import pytest
 import torch
 from scipy import special
 from tests.evaluate.conftest import (
-    ABOUT,
     BATCH,
     CLASSES,
+    METADATA,
     Ends,
     N,
     blobs,
@@ -213,10 +213,10 @@ def test_the_batch_size_changes_predictions_by_rounding_alone(
 
 def test_metrics_against_counts_by_hand(request_for: Build, ends: Ends, manifest: Path) -> None:
     metrics, table = run(request_for())
-    assert list(metrics) == ["format", "dataset", *ABOUT, "identity", "how", "views", "rows"]
+    assert list(metrics) == ["format", "dataset", *METADATA, "identity", "how", "views", "rows"]
     assert metrics["format"] == 1
     assert metrics["dataset"] == "shapes"
-    assert {name: metrics[name] for name in ABOUT} == ABOUT
+    assert {name: metrics[name] for name in METADATA} == METADATA
     assert len(metrics["rows"]) == len(N) * 2 * 3
     for row in metrics["rows"]:
         here = table[table["split"] == row["split"]]
@@ -365,13 +365,13 @@ def test_command(ends: Ends, manifest: Path, tmp_path: Path) -> None:
         "--output-dir": tmp_path / "evaluate",
         "--batch-size": 10,
         "--device": "cpu",
-        **{f"--{name}": value for name, value in ABOUT.items()},
+        **{f"--{name}": value for name, value in METADATA.items()},
     }
     arguments = [str(item) for pair in options.items() for item in pair]
     result = CliRunner().invoke(app, ["evaluate", *arguments])
     assert result.exit_code == 0, result.output
     metrics = json.loads((tmp_path / "evaluate" / "shapes" / "metrics.json").read_text())
-    assert {name: metrics[name] for name in ABOUT} == ABOUT
+    assert {name: metrics[name] for name in METADATA} == METADATA
     assert [row["alpha"] for row in metrics["rows"]] == 2 * ["0.000", "0.500", "1.000"]
 
     broken = {"shapes": one | {"split": ["test"]}}

@@ -13,9 +13,9 @@ import pytest
 import torch
 from sklearn.metrics import f1_score
 from tests.evaluate.conftest import (
-    ABOUT,
     BATCH,
     CLASSES,
+    METADATA,
     Ends,
     blobs,
     evaluation,
@@ -335,7 +335,7 @@ def test_several_right_labels_cannot_be_seen_like_another(
 
 
 def test_a_head_of_another_reference(mapped_request: Build) -> None:
-    request = mapped_request([view()], about=ABOUT | {"reference": "letters"})
+    request = mapped_request([view()], metadata=METADATA | {"reference": "letters"})
     with pytest.raises(
         WiseftError, match=r"a label map to shapes, but the head predicts 4 classes"
     ):
@@ -353,7 +353,7 @@ def test_command_takes_what_views_are_like(ends: Ends, manifest: Path, tmp_path:
         "--output-dir": tmp_path / "evaluate",
         "--batch-size": BATCH,
         "--device": "cpu",
-        **{f"--{name}": value for name, value in ABOUT.items()},
+        **{f"--{name}": value for name, value in METADATA.items()},
     }
     arguments = [str(item) for pair in options.items() for item in pair]
     arguments += [str(item) for path in like for item in ("--like", path)]

@@ -14,7 +14,7 @@ from wiseft.config.experiment import ExperimentEntry, PublishedSettings
 from wiseft.config.loading import validate
 from wiseft.errors import WiseftError
 from wiseft.published.sources import SOURCES, source_path
-from wiseft.tabulate import read_table
+from wiseft.tabulate.schema import read_table
 from wiseft.targets import experiment_runs
 
 REPOSITORY = Path(__file__).parents[2]

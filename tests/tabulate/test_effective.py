@@ -12,10 +12,9 @@ import pytest
 from wiseft.cli import main
 from wiseft.config import Catalogue
 from wiseft.published import lines
-from wiseft.tabulate import read_effective
 from wiseft.tabulate.effective import effective_rows
 from wiseft.tabulate.published import join
-from wiseft.tabulate.schema import EFFECTIVE, TABLE, conform, write_parquet
+from wiseft.tabulate.schema import EFFECTIVE, TABLE, conform, read, write_parquet
 from wiseft.tabulate.settings import TabulateSettings
 
 ROOT = Path(__file__).parents[2]
@@ -163,5 +162,5 @@ def test_command_writes_what_the_reader_reads(tmp_path: Path) -> None:
         main(arguments)
     assert leave.value.code == 0
     wanted = effective_rows(table, settings(), other_models=False)
-    found = read_effective(tmp_path / "e.csv")
+    found = read(tmp_path / "e.csv", EFFECTIVE, "effective robustness")
     pd.testing.assert_frame_equal(found, wanted, atol=1e-6)

@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from wiseft.cli import app
 from wiseft.errors import WiseftError
-from wiseft.tabulate import read_comparisons, read_fits, read_selection, read_table
+from wiseft.tabulate.schema import COMPARISONS, FITS, SELECTION, read, read_table
 from wiseft.tabulate.stage import tabulate, write_tables
 
 NAMES = {
@@ -68,15 +68,14 @@ def test_the_other_tables_read_back(full, make_settings, tmp_path):
     settings = make_settings()
     write(tmp_path, settings, full.metrics, full.predictions)
     tables = tabulate("demo", settings, full.metrics, full.predictions)
-    for read, name, frame in (
-        (read_comparisons, "c.csv", tables.comparisons),
-        (read_selection, "s.csv", tables.selection),
-        (read_fits, "f.csv", tables.fits),
+    for schema, name, frame in (
+        (COMPARISONS, "c.csv", tables.comparisons),
+        (SELECTION, "s.csv", tables.selection),
+        (FITS, "f.csv", tables.fits),
     ):
         assert len(frame)
-        pd.testing.assert_frame_equal(
-            read(tmp_path / name), frame, check_exact=False, rtol=0, atol=5.1e-7
-        )
+        stored = read(tmp_path / name, schema, name)
+        pd.testing.assert_frame_equal(stored, frame, check_exact=False, rtol=0, atol=5.1e-7)
 
 
 def test_reading_what_is_no_table(full, make_settings, tmp_path):

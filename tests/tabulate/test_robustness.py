@@ -7,7 +7,7 @@ from scipy.special import expit, logit
 from scipy.stats import linregress
 from scipy.stats import t as student_t
 
-from wiseft.tabulate.robustness import baseline_fit, effective_robustness, fits_frame
+from wiseft.tabulate.robustness import baseline_fit, fits_frame
 from wiseft.tabulate.schema import TABLE, conform
 
 
@@ -78,9 +78,9 @@ def test_effective_robustness_by_hand_and_flag_of_extrapolation():
     x = np.array([0.5, 0.7, 0.9])
     fit = baseline_fit(baselines(zip(x, x, strict=True)), "natural")  # the line y = x
     assert fit is not None
-    found = effective_robustness([0.8, 0.95, 0.4], [0.9, 0.9, 0.4], fit)
-    assert found.value.tolist() == pytest.approx([0.1, -0.05, 0.0])
-    assert found.extrapolated.tolist() == [False, True, True]
+    reference, shift = np.array([0.8, 0.95, 0.4]), np.array([0.9, 0.9, 0.4])
+    assert (shift - fit.predict(reference)).tolist() == pytest.approx([0.1, -0.05, 0.0])
+    assert fit.extrapolated(reference).tolist() == [False, True, True]
 
 
 def test_excluded_methods_other_methods_and_saturated_accuracies_are_left_out():

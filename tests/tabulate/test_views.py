@@ -13,7 +13,7 @@ from sklearn.metrics import f1_score
 from wiseft.errors import WiseftError
 from wiseft.metrics import Truth, all_right, measure
 from wiseft.tabulate.bootstrap import ClusterBootstrap
-from wiseft.tabulate.inputs import Cell, Point
+from wiseft.tabulate.predictions import Cell, Point
 from wiseft.tabulate.stage import tabulate
 from wiseft.tabulate.statistics import POINTS_A_BLOCK, statistic
 

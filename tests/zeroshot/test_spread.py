@@ -24,7 +24,7 @@ NAMES = ["bird", "dog", "boat"]
 MEMBERS = [[4, 0, 6], [2], [1, 5]]
 REFERENCE = ["robin", "canoe", "beagle", "apple", "wren", "ferry", "owl"]
 N = 40
-ABOUT = {"model": "m", "method": "zero-shot", "variant": "", "run": "m", "seed": 0}
+METADATA = {"model": "m", "method": "zero-shot", "variant": "", "run": "m", "seed": 0}
 
 
 def images():
@@ -81,7 +81,7 @@ def evaluate(folder, theta, manifest, reference):
                 {"video": {"splits": ["test"], "views": [{"name": "all"}]}}
             ),
             output_dir=folder,
-            about=ABOUT | {"reference": reference},
+            metadata=METADATA | {"reference": reference},
         ),
         say=lambda line: None,
     )

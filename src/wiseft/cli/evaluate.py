@@ -84,7 +84,7 @@ def evaluate(
         manifests=dataset,
         evaluate=parse_settings(SuiteEvaluation, evaluate, "--evaluate"),
         output_dir=output_dir,
-        about={
+        metadata={
             "model": model,
             "reference": reference,
             "method": method,

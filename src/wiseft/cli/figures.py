@@ -29,7 +29,7 @@ def figure(
 ) -> None:
     """Draw one figure from the tidy table."""
     from wiseft.figures.registry import make_figure
-    from wiseft.tabulate import read_table
+    from wiseft.tabulate.schema import read_table
 
     settings = _mapping(f"figure {name}: --options", options)
     known = _mapping(f"figure {name}: --context", context)
@@ -56,7 +56,7 @@ def paper_figures(
 ) -> None:
     """Draw the paper's figures from published numbers, with measured ones where there are any."""
     from wiseft.figures.paper import draw_all
-    from wiseft.tabulate import read_table
+    from wiseft.tabulate.schema import read_table
     from wiseft.targets import Targets
 
     targets = Targets.read(root, {"experiment": experiment})
@@ -86,10 +86,10 @@ def page(
     from wiseft.config import parse_settings
     from wiseft.figures.page import PageSettings, build_page
     from wiseft.io import write_text
-    from wiseft.tabulate import read_table
+    from wiseft.tabulate.schema import read_table
 
-    about = parse_settings(PageSettings, settings, "--settings")
-    write_text(output, build_page(read_table(table), about, output, link or []))
+    page_settings = parse_settings(PageSettings, settings, "--settings")
+    write_text(output, build_page(read_table(table), page_settings, output, link or []))
 
 
 def provenance(
@@ -102,7 +102,7 @@ def provenance(
     """Write what an experiment's numbers come from: settings, versions, and each run's files."""
     from wiseft.figures.provenance import provenance_page
     from wiseft.io import sha256_file, write_text
-    from wiseft.tabulate import read_table
+    from wiseft.tabulate.schema import read_table
 
     chosen = _mapping("provenance: --settings", settings)
     files = {table.as_posix(): sha256_file(table)}
@@ -128,22 +128,18 @@ def report(
     from wiseft.config import parse_settings
     from wiseft.figures.summary import Tables, summary
     from wiseft.io import write_text
-    from wiseft.tabulate import (
-        read_comparisons,
-        read_effective,
-        read_fits,
-        read_selection,
-        read_table,
-    )
-    from wiseft.tabulate.schema import EFFECTIVE, no_rows
+    from wiseft.tabulate import schema
     from wiseft.tabulate.settings import TabulateSettings
 
+    effective = schema.frame_of([], schema.EFFECTIVE)
+    if effective_robustness is not None:
+        effective = schema.read(effective_robustness, schema.EFFECTIVE, "effective robustness")
     tables = Tables(
-        read_table(table),
-        read_comparisons(comparisons),
-        read_selection(selection),
-        read_fits(fits),
-        read_effective(effective_robustness) if effective_robustness else no_rows(EFFECTIVE),
+        schema.read_table(table),
+        schema.read(comparisons, schema.COMPARISONS, "comparisons"),
+        schema.read(selection, schema.SELECTION, "selection"),
+        schema.read(fits, schema.FITS, "fits"),
+        effective,
     )
     settings = parse_settings(TabulateSettings, config, "--config")
     write_text(output, summary(experiment, tables, settings))
@@ -169,7 +165,7 @@ def headline(
     from wiseft.figures.headline import headline as headline_text
     from wiseft.figures.headline import headline_metrics
     from wiseft.io import write_json
-    from wiseft.tabulate import read_table
+    from wiseft.tabulate.schema import read_table
 
     if (experiment is None) == (table is None):
         raise WiseftError("headline needs either --experiment or --table, and not both")

@@ -44,9 +44,8 @@ def published_table(
     """Write numbers of the paper, and of other models, as a tidy table."""
     from wiseft.config import Catalogue, parse_settings
     from wiseft.config.experiment import PublishedSettings
-    from wiseft.tabulate import read_table
     from wiseft.tabulate.published import join
-    from wiseft.tabulate.schema import TABLE, write_csv, write_parquet
+    from wiseft.tabulate.schema import TABLE, read_table, write_csv, write_parquet
 
     wanted = parse_settings(PublishedSettings, published, "--published")
     measured = [read_table(path) for path in table or []]
@@ -69,9 +68,9 @@ def paper_tables(
     """Write tables 1 to 13 of the paper, measured and published numbers side by side."""
     import pandas as pd
 
-    from wiseft.tabulate import read_table
     from wiseft.tabulate.paper_tables import cells, zero_shot_cells
     from wiseft.tabulate.paper_text import write_paper_tables
+    from wiseft.tabulate.schema import read_table
 
     tables = [read_table(path) for path in table or []]
     compared, more = cells(tables, number or None), zero_shot_cells(tables)

@@ -89,9 +89,8 @@ def effective(
 ) -> None:
     """Write how far every point lies above the lines of models that saw the reference alone."""
     from wiseft.config import parse_settings
-    from wiseft.tabulate import read_table
     from wiseft.tabulate.effective import effective_rows
-    from wiseft.tabulate.schema import EFFECTIVE, write_csv
+    from wiseft.tabulate.schema import EFFECTIVE, read_table, write_csv
     from wiseft.tabulate.settings import TabulateSettings
 
     known = parse_settings(TabulateSettings, settings)

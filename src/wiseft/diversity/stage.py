@@ -35,15 +35,7 @@ from wiseft.tensor_file import open_tensors
 
 FORMAT = 1
 ZERO_SHOT = "zero-shot"
-ABOUT = ("model", "reference", "method", "variant", "run", "seed")
-
-PREDICTION_DIVERSITY = "prediction-diversity"
-KAPPA_COMPLEMENT = "kappa-complement"
-KL_DIVERGENCE = "kl-divergence"
-CKA_COMPLEMENT = "cka-complement"
-MARGIN_DIFFERENCE = "margin-difference"
-OVERRIDES = "overrides"
-OVERRIDDEN = "overridden"
+RUN_FIELDS = ("model", "reference", "method", "variant", "run", "seed")
 
 
 @dataclass(frozen=True)
@@ -131,15 +123,15 @@ def _measure(pair: Pair, manifest: Manifest, head: Head, view: str, split: str) 
             f"{other} and {folder} are about other samples of {manifest.dataset}; run the stage "
             "evaluate again for both"
         )
-    about = read_json(folder / "metrics.json", "metrics file")
+    metrics = read_json(folder / "metrics.json", "metrics file")
     first = ZERO_SHOT
     if pair.first is not None:
-        one = read_json(other / "metrics.json", "metrics file")
-        first = "__".join(filter(None, (one["method"], one["variant"])))
+        firsts = read_json(other / "metrics.json", "metrics file")
+        first = "__".join(filter(None, (firsts["method"], firsts["variant"])))
     return {
         "format": FORMAT,
         "dataset": manifest.dataset,
-        **{name: about[name] for name in ABOUT},
+        **{name: metrics[name] for name in RUN_FIELDS},
         "first": first,
         "view": view,
         "split": split,
@@ -151,20 +143,17 @@ def _measure(pair: Pair, manifest: Manifest, head: Head, view: str, split: str) 
 def _rows(f: _Side, g: _Side, alpha: str | None) -> list[dict[str, Any]]:
     """Return a row for every measure; values that are not known are null."""
     n = len(f.right)
+    margins = [measures.margin(side.top1, side.top2) for side in (f, g)]
     rows = [
-        _share(PREDICTION_DIVERSITY, measures.prediction_diversity(f.right, g.right)),
-        _row(KAPPA_COMPLEMENT, measures.kappa_complement(f.predicted, g.predicted), n),
-        _row(KL_DIVERGENCE, measures.kl_divergence(f.logits, g.logits), n),
-        _row(CKA_COMPLEMENT, measures.cka_complement(f.logits, g.logits), n),
-        _row(
-            MARGIN_DIFFERENCE,
-            measures.margin(f.top1, f.top2) - measures.margin(g.top1, g.top2),
-            n,
-        ),
+        _share("prediction-diversity", measures.prediction_diversity(f.right, g.right)),
+        _row("kappa-complement", measures.kappa_complement(f.predicted, g.predicted), n),
+        _row("kl-divergence", measures.kl_divergence(f.logits, g.logits), n),
+        _row("cka-complement", measures.cka_complement(f.logits, g.logits), n),
+        _row("margin-difference", margins[0] - margins[1], n),
     ]
     if f.both is not None:
         shares = measures.overrides(f.predicted, g.predicted, f.both)
-        names = (OVERRIDES, OVERRIDDEN)
+        names = ("overrides", "overridden")
         rows += [_share(*pair) | {"alpha": alpha} for pair in zip(names, shares, strict=True)]
     return rows
 
@@ -238,9 +227,9 @@ def _logits(
     """Return the stored logits of some rows of the predictions, in the view's classes."""
     path = folder / LOGITS
     metrics = read_json(folder / "metrics.json", "metrics file")
-    about = {"dataset": metrics["dataset"], "identity": metrics["identity"]}
+    evaluation = {"dataset": metrics["dataset"], "identity": metrics["identity"]}
     name = f"{_space(folder / 'predictions.parquet')}/{alpha}"
-    if alpha not in stored_alphas(path, about):
+    if alpha not in stored_alphas(path, evaluation):
         raise WiseftError(
             f"{path} has no logits at alpha {alpha} of the evaluation beside it; evaluate the run "
             f"with --logits {FIRST},{LAST}"

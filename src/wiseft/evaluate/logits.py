@@ -70,14 +70,14 @@ def logits_writer(
     path: Path,
     shape: tuple[int, int],
     alphas: Sequence[str],
-    about: Mapping[str, Any],
+    evaluation: Mapping[str, Any],
     combination: str = WEIGHT,
 ) -> Iterator[LogitsWriter]:
     """Yield a writer of the logits at some alphas; without alphas there is no file.
 
     Args:
         shape: samples and classes.
-        about: what the file says of itself: `dataset` and `identity`.
+        evaluation: what the logits are of: `dataset` and `identity`.
         combination: the one that is stored.
     """
     if not alphas:
@@ -85,15 +85,16 @@ def logits_writer(
         return
     example = torch.empty(shape, dtype=torch.float16, device="meta")
     shapes = {f"{combination}/{alpha}": example for alpha in alphas}
-    with tensor_writer(path, shapes, {"kind": KIND, **about}) as file:
+    with tensor_writer(path, shapes, {"kind": KIND, **evaluation}) as file:
         yield LogitsWriter(alphas, combination, file)
 
 
-def stored_alphas(path: Path, about: Mapping[str, Any]) -> list[str]:
+def stored_alphas(path: Path, evaluation: Mapping[str, Any]) -> list[str]:
     """Return the alphas whose logits are there already, of the same weights and samples."""
     try:
         header = read_file_header(path, "logits")
-        if header != {"format": FORMAT, "kind": KIND, TENSORS_SUM: header[TENSORS_SUM], **about}:
+        known = {"format": FORMAT, "kind": KIND, TENSORS_SUM: header[TENSORS_SUM]}
+        if header != {**known, **evaluation}:
             return []
         return [name.partition("/")[2] for name in StoredTensors(path)]
     except WiseftError:

@@ -172,24 +172,24 @@ def _weights(
 
 def _map_classes(manifest: Path, names: list[str], theta: Path, data: Path) -> None:
     """Write into the manifest which classes of a theta those of the folder are."""
-    found = open_manifest(manifest)
+    folder = open_manifest(manifest)
     own = read_file_header(theta, "theta")["class_names"]
     places = _places(subfolders(data), names, own, str(theta))
     members = [] if places == list(range(len(own))) else [[place] for place in places]
     splits = {
         name: {"n": files.n, "images": None, "index": files.index, "sha256": dict(files.sha256)}
-        for name, files in found.splits.items()
+        for name, files in folder.splits.items()
     }
     write_manifest(
         manifest,
-        dataset=found.dataset,
-        layout=found.layout,
+        dataset=folder.dataset,
+        layout=folder.layout,
         class_names=[own[place] for place in places],
         prompt_names=None,
         image_size=None,
         splits=splits,
         sources=[],
-        root=str(found.root),
+        root=str(folder.root),
         optional={"label_map": {"reference": "head", "members": members} if members else None},
     )
 
@@ -230,7 +230,7 @@ def _score(
     device: str,
     say: Callable[[str], None],
 ) -> Score:
-    about = {"model": "file", "method": "file", "variant": "", "run": "file", "seed": 0}
+    metadata = {"model": "file", "method": "file", "variant": "", "run": "file", "seed": 0}
     view = {"name": "all", "metric": "accuracy"}
     request = Request(
         theta_0=None,
@@ -239,7 +239,7 @@ def _score(
         manifests=[manifest],
         evaluate=SuiteEvaluation({"folder": {"splits": [_SPLIT], "views": [view]}}),
         output_dir=output,
-        about={**about, "reference": "head"},
+        metadata={**metadata, "reference": "head"},
         batch_size=batch_size,
         device=device,
     )
@@ -253,12 +253,12 @@ def _score(
 def _by_class(manifest: Path, metrics: Path) -> dict[str, tuple[int, int]]:
     import pandas as pd
 
-    about = open_manifest(manifest)
-    labels = read_index(about, _SPLIT)["label"].to_numpy()
+    folder = open_manifest(manifest)
+    labels = read_index(folder, _SPLIT)["label"].to_numpy()
     predictions = pd.read_parquet(metrics.with_name("predictions.parquet"))
     (column,) = (name for name in predictions if str(name).endswith("/prediction"))
     right = predictions[column].to_numpy() == labels
     return {
         name: (int((labels == label).sum()), int(right[labels == label].sum()))
-        for label, name in enumerate(about.class_names)
+        for label, name in enumerate(folder.class_names)
     }

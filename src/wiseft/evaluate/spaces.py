@@ -83,8 +83,10 @@ class Projection:
             self._flat, self._class = self._flat.to(device), self._class.to(device)
         # With classes in rows, every step of the reduction is over contiguous memory.
         chosen = logits.t().index_select(0, self._flat)
-        found = logits.new_full((len(self._members), len(logits)), -torch.inf)
-        return found.scatter_reduce(0, self._class[:, None].expand_as(chosen), chosen, "amax").t()
+        by_class = logits.new_full((len(self._members), len(logits)), -torch.inf)
+        return by_class.scatter_reduce(
+            0, self._class[:, None].expand_as(chosen), chosen, "amax"
+        ).t()
 
     def map_labels(self, labels: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the class that each of the head's classes belongs to, `OUTSIDE` for none.

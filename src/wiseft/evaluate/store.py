@@ -76,11 +76,11 @@ class Record:
         self.predictions = {key: p for key, p in self.predictions.items() if key[1] != view}
 
 
-def write_record(folder: Path, record: Record, about: dict[str, Any]) -> None:
+def write_record(folder: Path, record: Record, metadata: dict[str, Any]) -> None:
     """Write `predictions.parquet`, then `metrics.json`, each atomically.
 
     Args:
-        about: dataset, model, reference, method, variant, run and seed.
+        metadata: dataset, model, reference, method, variant, run and seed.
     """
     views = {name: record.views[name] for name in sorted(record.views)}
     columns = dict(record.samples)
@@ -88,19 +88,19 @@ def write_record(folder: Path, record: Record, about: dict[str, Any]) -> None:
     for column in sorted(record.predictions, key=_column_order):
         for name, values in record.predictions[column].columns().items():
             columns[f"{'/'.join(column)}/{name}"] = pa.array(values)
-    metadata = json.dumps({"identity": record.identity, "views": views}).encode()
-    table = pa.table(columns).replace_schema_metadata({_KEY: metadata})
+    definition = json.dumps({"identity": record.identity, "views": views}).encode()
+    table = pa.table(columns).replace_schema_metadata({_KEY: definition})
     with atomic_path(folder / "predictions.parquet") as temporary:
         pq.write_table(table, temporary, compression="zstd")
     splits = list(dict.fromkeys(record.samples["split"].to_pylist()))
     order = sorted(record.rows, key=lambda key: (splits.index(key[0]), *_column_order(key[1:])))
     rows = [record.rows[key] for key in order]
     kept = {"identity": record.identity, "how": record.how, "views": views, "rows": rows}
-    write_json(folder / "metrics.json", {"format": FORMAT, **about, **kept})
+    write_json(folder / "metrics.json", {"format": FORMAT, **metadata, **kept})
 
 
 def read_record(
-    folder: Path, wanted: Record, about: dict[str, Any], say: Callable[[str], None]
+    folder: Path, wanted: Record, metadata: dict[str, Any], say: Callable[[str], None]
 ) -> Record:
     """Return the wanted record with what earlier files of the same identity hold.
 
@@ -110,31 +110,31 @@ def read_record(
         wanted: the identity, samples, views and labels that the files must have.
         say: takes a line that tells why earlier files, or a view of them, are not used.
     """
-    found = Record(wanted.identity, wanted.samples)
+    record = Record(wanted.identity, wanted.samples)
     if (folder / "metrics.json").exists() or (folder / "predictions.parquet").exists():
         try:
-            found = _stored(folder, wanted, about, say)
+            record = _stored(folder, wanted, metadata, say)
         except _UNUSABLE as error:
-            say(f"{about['dataset']}: can't use the files in {folder} ({error}); recomputing")
-    found.views |= wanted.views
-    found.labels |= wanted.labels
-    return found
+            say(f"{metadata['dataset']}: can't use the files in {folder} ({error}); recomputing")
+    record.views |= wanted.views
+    record.labels |= wanted.labels
+    return record
 
 
 def _stored(
-    folder: Path, wanted: Record, about: dict[str, Any], say: Callable[[str], None]
+    folder: Path, wanted: Record, metadata: dict[str, Any], say: Callable[[str], None]
 ) -> Record:
     metrics = read_json(folder / "metrics.json", "metrics file")
     table = pq.read_table(folder / "predictions.parquet", memory_map=False)
     in_table = json.loads((table.schema.metadata or {}).get(_KEY, b"{}"))
-    if _is_other(metrics, table, in_table.get("identity"), wanted, about):
-        say(f"{about['dataset']}: {folder} is of other weights, data or settings; recomputing")
+    if _is_other(metrics, table, in_table.get("identity"), wanted, metadata):
+        say(f"{metadata['dataset']}: {folder} is of other weights, data or settings; recomputing")
         return Record(wanted.identity, wanted.samples)
-    found = _record_of(metrics, table, wanted)
-    for name in _changed(found, in_table["views"], wanted):
-        say(f"{about['dataset']}: view {name} is another than in {folder}; recomputing it")
-        found.drop(name)
-    return found
+    record = _record_of(metrics, table, wanted)
+    for name in _changed(record, in_table["views"], wanted):
+        say(f"{metadata['dataset']}: view {name} is another than in {folder}; recomputing it")
+        record.drop(name)
+    return record
 
 
 def _is_other(
@@ -142,10 +142,10 @@ def _is_other(
     table: pa.Table,
     in_table: dict[str, Any] | None,
     wanted: Record,
-    about: dict[str, Any],
+    metadata: dict[str, Any],
 ) -> bool:
-    stored = {name: metrics[name] for name in ("format", "identity", *about)}
-    expected = {"format": FORMAT, "identity": wanted.identity, **about}
+    stored = {name: metrics[name] for name in ("format", "identity", *metadata)}
+    expected = {"format": FORMAT, "identity": wanted.identity, **metadata}
     if stored != expected or in_table != wanted.identity:
         return True
     return any(
@@ -157,7 +157,8 @@ def _is_other(
 def _record_of(metrics: dict[str, Any], table: pa.Table, wanted: Record) -> Record:
     """Return the content of two files of the wanted identity and samples."""
     record = Record(wanted.identity, wanted.samples, dict(metrics["views"]), how=metrics["how"])
-    record.rows = {_row_key(row): row for row in metrics["rows"]}
+    key = ("split", "combination", "view", "alpha")
+    record.rows = {tuple(row[name] for name in key): row for row in metrics["rows"]}
     parts: dict[Column, dict[str, NDArray[Any]]] = {}
     for name in table.column_names:
         keys = name.split("/")
@@ -172,24 +173,20 @@ def _record_of(metrics: dict[str, Any], table: pa.Table, wanted: Record) -> Reco
     return record
 
 
-def _changed(found: Record, in_table: Mapping[str, Any], wanted: Record) -> list[str]:
+def _changed(record: Record, in_table: Mapping[str, Any], wanted: Record) -> list[str]:
     """Return views that are not the same in both files, or not those that are wanted.
 
     A job that is killed between the two files leaves new predictions and old metrics.
     """
-    in_files = {view for _, view, _ in found.predictions} | {key[2] for key in found.rows}
-    names = sorted(in_files | set(found.views) | set(in_table))
+    in_files = {view for _, view, _ in record.predictions} | {key[2] for key in record.rows}
+    names = sorted(in_files | set(record.views) | set(in_table))
     return [
         name
         for name in names
-        if name not in found.views
-        or found.views[name] != in_table.get(name)
-        or found.views[name] != wanted.views.get(name, found.views[name])
+        if name not in record.views
+        or record.views[name] != in_table.get(name)
+        or record.views[name] != wanted.views.get(name, record.views[name])
     ]
-
-
-def _row_key(row: dict[str, Any]) -> tuple[str, str, str, str]:
-    return row["split"], row["combination"], row["view"], row["alpha"]
 
 
 def _column_order(column: tuple[str, ...]) -> tuple[str, str, str]:

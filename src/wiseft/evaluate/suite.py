@@ -61,7 +61,7 @@ class Request:
         manifests: the datasets of the suite.
         evaluate: what to evaluate of each of them, by name.
         output_dir: files go to `<output_dir>/<dataset>/`.
-        about: model, reference, method, variant, run and seed, as they stand in the metrics; the
+        metadata: model, reference, method, variant, run and seed, as they stand in the metrics; the
             heads predict the classes of that reference.
         like: manifests of the datasets that views are like; nothing but the JSON is read.
         combinations: how the two ends are combined; see `sweep.COMBINATIONS`.
@@ -74,7 +74,7 @@ class Request:
     manifests: list[Path]
     evaluate: SuiteEvaluation
     output_dir: Path
-    about: dict[str, Any]
+    metadata: dict[str, Any]
     batch_size: int = 500
     device: str = "cpu"
     like: Sequence[Path] = ()
@@ -91,19 +91,7 @@ def evaluate_suite(request: Request, say: Callable[[str], None] = print) -> list
         WiseftError: if the alphas, a theta, a dataset or a view does not fit, or if the number
             of evaluated samples is not that of the manifest.
     """
-    alphas = parse_alphas(request.alphas)
-    if request.theta_0 is None and alphas != [LAST]:
-        raise WiseftError(
-            f"without theta_0 only alpha {LAST} can be evaluated, found {', '.join(alphas)}; "
-            "give theta_0 too"
-        )
-    if absent := [alpha for alpha in request.logits if alpha not in alphas]:
-        raise WiseftError(
-            f"logits are to be stored at alpha {', '.join(absent)}, but the grid is "
-            f"{', '.join(alphas)}; add it there"
-        )
-    if request.batch_size < 1:
-        raise WiseftError(f"batch size must be at least 1, found {request.batch_size}")
+    alphas = _checked_alphas(request)
     suite = _pair(request)
     theta_0 = load_theta(request.theta_0) if request.theta_0 else None
     theta_1 = load_theta(request.theta_1)
@@ -115,7 +103,7 @@ def evaluate_suite(request: Request, say: Callable[[str], None] = print) -> list
         )
     thetas = {"theta_0": theta_0.identity if theta_0 else None, "theta_1": theta_1.identity}
     header = theta_1.header
-    head = Head(header.class_names, request.about["reference"])
+    head = Head(header.class_names, request.metadata["reference"])
     likes = {manifest.dataset: manifest for manifest in map(open_manifest, request.like)}
     del theta_0, theta_1  # the sweep holds what it needs
     written = []
@@ -129,6 +117,24 @@ def evaluate_suite(request: Request, say: Callable[[str], None] = print) -> list
         job = _Dataset(manifest, transformed, views, len(header.class_names), identity, request)
         written.append(job.run(sweep, alphas, say, f"evaluate {number}/{len(suite)}"))
     return written
+
+
+def _checked_alphas(request: Request) -> list[str]:
+    """Return the sorted grid of a request whose parts fit together."""
+    alphas = parse_alphas(request.alphas)
+    if request.theta_0 is None and alphas != [LAST]:
+        raise WiseftError(
+            f"without theta_0 only alpha {LAST} can be evaluated, found {', '.join(alphas)}; "
+            "give theta_0 too"
+        )
+    if absent := [alpha for alpha in request.logits if alpha not in alphas]:
+        raise WiseftError(
+            f"logits are to be stored at alpha {', '.join(absent)}, but the grid is "
+            f"{', '.join(alphas)}; add it there"
+        )
+    if request.batch_size < 1:
+        raise WiseftError(f"batch size must be at least 1, found {request.batch_size}")
+    return alphas
 
 
 def _pair(request: Request) -> list[tuple[Manifest, Evaluation]]:
@@ -179,7 +185,7 @@ class _Dataset:
         self._n = sum(map(len, splits))
         self._classes = n_classes
         self._folder = request.output_dir / manifest.dataset
-        self._about = {"dataset": manifest.dataset, **request.about}
+        self._metadata = {"dataset": manifest.dataset, **request.metadata}
         self._wanted = Record(
             identity,
             sample_columns(splits),
@@ -196,12 +202,12 @@ class _Dataset:
     ) -> Path:
         """Compute what is missing and write both files."""
         check_writable(self._folder / "metrics.json")
-        record = read_record(self._folder, self._wanted, self._about, say)
+        record = read_record(self._folder, self._wanted, self._metadata, say)
         names = [split.name for split in self._splits]
         unknown = [a for a in alphas if not record.has(self._columns(sweep, a), names)]
         file = self._folder / NAME
-        about = {"dataset": self._manifest.dataset, "identity": self._wanted.identity}
-        known = set(stored_alphas(file, about)) if self._request.logits else set()
+        evaluation = {"dataset": self._manifest.dataset, "identity": self._wanted.identity}
+        known = set(stored_alphas(file, evaluation)) if self._request.logits else set()
         # Either all that are wanted are there, or the file is written anew.
         stored = [] if known >= set(self._request.logits) else self._request.logits
         new = [alpha for alpha in alphas if alpha in unknown or alpha in stored]
@@ -209,13 +215,13 @@ class _Dataset:
         if new:
             combination = WEIGHT if WEIGHT in sweep.combinations else OUTPUT
             shape = self._n, self._classes
-            with logits_writer(file, shape, stored, about, combination) as logits:
+            with logits_writer(file, shape, stored, evaluation, combination) as logits:
                 computed = self._predict(sweep, new, logits)
             record.how = _how(self._request)
             record.predictions.update(computed)
             for column in computed:
                 record.rows.update(self._measure(column, computed[column]))
-        write_record(self._folder, record, self._about)
+        write_record(self._folder, record, self._metadata)
         n, seconds = self._n, time.perf_counter() - start
         say(
             f"{progress} {self._manifest.dataset}: {n:,} images x {len(new)} alphas in "
@@ -231,7 +237,7 @@ class _Dataset:
         self, sweep: Sweep, alphas: list[str], logits: LogitsWriter
     ) -> dict[Column, Predictions]:
         columns = [column for alpha in alphas for column in self._columns(sweep, alpha)]
-        found = {column: Predictions.empty(self._n) for column in columns}
+        predictions = {column: Predictions.empty(self._n) for column in columns}
         numbers = self._numbers() if RANDOM in sweep.combinations else None
         offset = 0
         for split, same in zip(self._splits, self._transformed, strict=True):
@@ -240,7 +246,8 @@ class _Dataset:
                 n = sum(len(batch[0]) for batch in pixels)
                 here = slice(offset + done, offset + done + n)
                 for_random = None if numbers is None else numbers[here]
-                self._reduce(sweep.logits(pixels, alphas, for_random), sweep, found, here, logits)
+                chunk = sweep.logits(pixels, alphas, for_random)
+                self._reduce(chunk, sweep, predictions, here, logits)
                 done += n
             expected = self._manifest.splits[split.name].n
             if done != expected:
@@ -249,12 +256,13 @@ class _Dataset:
                     f"but the manifest has {expected}; prepare the dataset again"
                 )
             offset += done
-        return found
+        return predictions
 
     def _numbers(self) -> Tensor:
         """Return a random number for every sample, which the seed of the run draws."""
+        seed = self._request.metadata["seed"]
         parts = [
-            uniforms(self._request.about["seed"], f"{split.dataset}/{split.name}", split.sample_ids)
+            uniforms(seed, f"{split.dataset}/{split.name}", split.sample_ids)
             for split in self._splits
         ]
         return torch.from_numpy(np.concatenate(parts))
@@ -264,7 +272,7 @@ class _Dataset:
         self,
         chunk: Iterable[tuple[str, str, Tensor]],
         sweep: Sweep,
-        found: dict[Column, Predictions],
+        predictions: dict[Column, Predictions],
         here: slice,
         stored: LogitsWriter,
     ) -> None:
@@ -277,7 +285,7 @@ class _Dataset:
                 for projection, views in self._spaces.items():
                     part = predict(projection(logits) if projection else logits)
                     for name, view in views.items():
-                        found[combination, name, alpha].put(here, part, view.covered[here])
+                        predictions[combination, name, alpha].put(here, part, view.covered[here])
 
     def _measure(
         self, column: Column, predictions: Predictions

@@ -6,21 +6,26 @@ scale spreads out high accuracies, and there models trained alike lie on a line 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
+from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, Locator, NullLocator
 from numpy.typing import ArrayLike, NDArray
 
 from wiseft.errors import WiseftError
-from wiseft.figures.style import DASHED, GREY
+from wiseft.figures.style import DASHED, GREY, Look, Style
+from wiseft.tabulate.robustness import BaselineFit
 
 STEPS = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0)
 """Distances in percent between the ticks of an axis that is nearly linear."""
 WHOLE_STEPS = tuple(step for step in STEPS if step >= 1)
+MARGIN = 0.06
+"""Around what a panel shows, as a share of its range in logits."""
 LEAST_TICKS = 3
 """With fewer, a reader cannot see how the axis is scaled."""
 NICE = (
@@ -29,6 +34,8 @@ NICE = (
     *(85.0, 75.0, 96.0, 93.0, 92.0, 94.0, 15.0, 25.0, 65.0, 55.0, 45.0, 35.0, 91.0, 98.5, 99.2),
 )
 """Ticks in percent of an axis that is not, the most welcome first."""
+IDENTITY: dict[str, Any] = {"color": GREY, "linestyle": DASHED, "linewidth": 0.9}
+"""The line y = x."""
 
 
 def logit(fraction: ArrayLike) -> NDArray[np.float64]:
@@ -101,8 +108,8 @@ def percent_axis(axis: Axis) -> None:
     axis.set_major_formatter(FuncFormatter(lambda value, _: percent_text(value)))
 
 
-def logit_limits(values: Iterable[Any], margin: float = 0.06) -> tuple[float, float]:
-    """Return limits (fractions) around all values, with a margin as a share of the logit range.
+def logit_limits(values: Iterable[Any]) -> tuple[float, float]:
+    """Return limits (fractions) around all values, with a margin.
 
     Raises:
         WiseftError: if no value lies strictly between 0 and 1, where the logit is finite.
@@ -114,7 +121,7 @@ def logit_limits(values: Iterable[Any], margin: float = 0.06) -> tuple[float, fl
             "a logit axis needs an accuracy strictly between 0 and 1, but the selection has none"
         )
     low, high = logit(flat.min()), logit(flat.max())
-    pad = margin * max(float(high - low), 0.2)
+    pad = MARGIN * max(float(high - low), 0.2)
     return float(expit(low - pad)), float(expit(high + pad))
 
 
@@ -141,7 +148,30 @@ def draw_identity(ax: Axes) -> bool:
     low, high = max(x_low, y_low), min(x_high, y_high)
     if low >= high:
         return False
-    ax.plot([low, high], [low, high], color=GREY, linestyle=DASHED, linewidth=0.9, gid="identity")
-    ax.set_xlim(x_low, x_high)
-    ax.set_ylim(y_low, y_high)
+    ax.plot([low, high], [low, high], **IDENTITY, gid="identity")
     return True
+
+
+def draw_fit(ax: Axes, fit: BaselineFit, look: Look, **style: Any) -> None:
+    """Draw a line through models with its 95 % band where these models are and nowhere else."""
+    x = np.linspace(fit.x_min, fit.x_max, 200)
+    low, high = fit.band(x)
+    ax.fill_between(x, low, high, color=look.color, alpha=0.15, linewidth=0, zorder=1)
+    ax.plot(x, fit.predict(x), color=look.color, linewidth=1.0, **style)
+
+
+def panel_grid(style: Style, n: int, columns: int, height: float) -> tuple[Figure, list[Axes]]:
+    """Return a figure with room for n panels, and their axes in reading order.
+
+    Args:
+        columns: panels in a row, at most; a single one is as wide as a column of the paper.
+        height: inches of a row.
+    """
+    n_columns = min(columns, n)
+    n_rows = math.ceil(n / n_columns)
+    width = style.page_width if n_columns > 1 else style.column_width
+    figure = Figure(figsize=(width, height * n_rows), layout="constrained")
+    panels = list(figure.subplots(n_rows, n_columns, squeeze=False).flat)
+    for ax in panels[n:]:
+        ax.set_axis_off()
+    return figure, panels[:n]

@@ -6,16 +6,16 @@ that were fitted through them stand in (:mod:`wiseft.published`), and the legend
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
+from wiseft.figures.axes import draw_fit
 from wiseft.figures.series import Quantity
 from wiseft.figures.style import FAMILIES, Look
-from wiseft.published import lines
-from wiseft.tabulate.published import ABOVE_KNEE, BELOW_KNEE, STANDARD, model_line, model_points
+from wiseft.tabulate.published import line_kinds, model_line, model_points
 from wiseft.tabulate.robustness import BaselineFit
 
 FITTED = ("standard", "zero-shot")
@@ -46,36 +46,32 @@ class Family:
         return FAMILIES[self.name]
 
 
-def families(table: pd.DataFrame, names: list[str], x: Quantity, y: Quantity) -> list[Family]:
+def families_of(table: pd.DataFrame, names: list[str], x: Quantity, y: Quantity) -> list[Family]:
     """Return the families of these names that have points or a line on a pair of axes."""
-    found = []
+    families = []
     for name in names:
         points = model_points(table, y.dataset, name, x.view)
         fits = _fits(table, name, x, y) if name in FITTED else []
         if len(points) or fits:
-            found.append(Family(name, points, fits, at_hand=len(points) > 0))
-    return found
+            families.append(Family(name, points, fits, at_hand=len(points) > 0))
+    return families
 
 
 def _fits(table: pd.DataFrame, name: str, x: Quantity, y: Quantity) -> list[BaselineFit]:
     """Return the lines of a family on a pair of axes; two where the line has a knee."""
-    known = lines()
-    here = known[(known["dataset"] == y.dataset) & (known["x_view"] == x.view)]
-    pieces = [BELOW_KNEE, ABOVE_KNEE] if name == STANDARD else []
-    there = set(here["kind"])
-    kinds = pieces if pieces and set(pieces) <= there else [name] if name in there else []
-    return [model_line(table, y.dataset, kind, x.view).fit for kind in kinds]
+    kinds = line_kinds(name, y.dataset, x.view)
+    return [model_line(table, y.dataset, kind, x.view) for kind in kinds]
 
 
-def visible(found: list[Family], xlim: Limits, ylim: Limits) -> list[Family]:
+def visible(families: list[Family], xlim: Limits, ylim: Limits) -> list[Family]:
     """Return what a view shows: families without the points and lines that lie outside of it."""
     seen = []
-    for family in found:
+    for family in families:
         x, y = family.points["x"], family.points["y"]
         points = family.points[x.between(*xlim) & y.between(*ylim)]
         fits = [fit for fit in family.fits if _crosses(fit, xlim, ylim)]
         if len(points) or fits:
-            seen.append(Family(family.name, points, fits, at_hand=family.at_hand))
+            seen.append(replace(family, points=points, fits=fits))
     return seen
 
 
@@ -85,39 +81,21 @@ def _crosses(fit: BaselineFit, xlim: Limits, ylim: Limits) -> bool:
     return bool(x[0] < x[-1] and ((y >= ylim[0]) & (y <= ylim[1])).any())
 
 
-def draw_families(ax: Axes, found: list[Family], enlarged: bool) -> None:
-    """Draw points faintly, and lines with their 95 % band between the fitted models only.
-
-    The view stays as it is.
-    """
-    limits = ax.get_xlim(), ax.get_ylim()
-    for family in found:
+def draw_families(ax: Axes, families: list[Family], enlarged: bool) -> None:
+    """Draw points faintly, and lines with their 95 % band between the fitted models only."""
+    for family in families:
         look = family.look
         for fit in family.fits:
-            x = np.linspace(fit.x_min, fit.x_max, 200)
-            low, high = fit.band(x)
-            ax.fill_between(x, low, high, color=look.color, alpha=0.15, linewidth=0, zorder=1)
-            ax.plot(
-                x,
-                fit.predict(x),
-                color=look.color,
-                linestyle=look.linestyle,
-                linewidth=1.0,
-                zorder=2,
-                gid=f"fit:{family.name}",
-            )
+            style = {"linestyle": look.linestyle, "zorder": 2, "gid": f"fit:{family.name}"}
+            draw_fit(ax, fit, look, **style)
         if len(family.points):
             ax.plot(
                 family.points["x"],
                 family.points["y"],
-                color=look.color,
-                marker=look.marker,
+                **look.points,
                 markersize=3.6 if family.name == "zero-shot" else 2.4 if enlarged else 2.0,
                 markeredgewidth=0.6,
-                linestyle="none",
                 alpha=0.9 if family.name == "zero-shot" else 0.55,
                 zorder=2,
                 gid=f"family:{family.name}",
             )
-    ax.set_xlim(*limits[0])
-    ax.set_ylim(*limits[1])

@@ -11,7 +11,6 @@ from wiseft.alphas import format_alpha
 from wiseft.figures.select import (
     FIXED_ALPHA,
     SEPARATOR,
-    average_dataset,
     by_line,
     curve,
     each_run,
@@ -21,6 +20,7 @@ from wiseft.figures.select import (
     methods_of,
     reference_of,
 )
+from wiseft.tabulate.robustness import average_name
 from wiseft.tabulate.schema import AVERAGE_PREFIX
 
 POINTS = {"zero-shot": 0.0, f"α = {FIXED_ALPHA}": FIXED_ALPHA, "fine-tuned": 1.0}
@@ -47,15 +47,15 @@ def cell(grid: pd.DataFrame, dataset: str, method: str, alpha: float) -> Cell:
     Raises:
         WiseftError: if the table has no such row.
     """
-    found = curve(grid[grid["alpha"] == alpha], dataset, method, combination=None)
-    value = found["value"]
+    runs = curve(grid[grid["alpha"] == alpha], dataset, method, combination=None)
+    value = runs["value"]
     return Cell(
         float(value.mean()),
         float(value.min()),
         float(value.max()),
-        float(found["ci_low"].mean()),
-        float(found["ci_high"].mean()),
-        len(each_run(found)),
+        float(runs["ci_low"].mean()),
+        float(runs["ci_high"].mean()),
+        len(each_run(runs)),
     )
 
 
@@ -65,9 +65,7 @@ def averages_of(table: pd.DataFrame) -> list[str]:
     return [n.removeprefix(AVERAGE_PREFIX) for n in names if n.startswith(AVERAGE_PREFIX)]
 
 
-def headline_metrics(
-    table: pd.DataFrame, split: str = "test"
-) -> dict[str, dict[str, dict[str, float]]]:
+def headline_metrics(table: pd.DataFrame) -> dict[str, dict[str, dict[str, float]]]:
     """Return accuracies (fractions, means over runs) by method, dataset and alpha 0, 0.5 and 1.
 
     Datasets are the reference and the averages: few numbers, to be compared between versions.
@@ -75,8 +73,8 @@ def headline_metrics(
     Raises:
         WiseftError: if the table lacks the accuracies.
     """
-    grid = _lines(table, split)
-    datasets = [reference_of(grid), *(average_dataset(name) for name in averages_of(grid))]
+    grid = _lines(table)
+    datasets = [reference_of(grid), *(average_name(name) for name in averages_of(grid))]
     return {
         method: {
             dataset: {
@@ -89,15 +87,13 @@ def headline_metrics(
     }
 
 
-def _lines(table: pd.DataFrame, split: str) -> pd.DataFrame:
-    """Return the sweep, with a name of its own for each model and variant of a method."""
-    grid = in_one_space(grid_rows(table, "measured", split, "all"))
+def _lines(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the test split's sweep, with a name for each model and variant of a method."""
+    grid = in_one_space(grid_rows(table, "measured", "test", "all"))
     return by_line(grid, line_names(grid))
 
 
-def headline(
-    table: pd.DataFrame, averages: Sequence[str] | None = None, split: str = "test"
-) -> str:
+def headline(table: pd.DataFrame, averages: Sequence[str] | None = None) -> str:
     """Return three lines (reference, shifts, natural) under a line that names the columns.
 
     They are about the leading method, and stand there for each of its models and variants. Of
@@ -106,18 +102,17 @@ def headline(
     Args:
         table: the tidy table.
         averages: averages to show; by default `shifts` and `natural`, else all of the table.
-        split: the split that is reported.
 
     Raises:
         WiseftError: if the table lacks the accuracies.
     """
-    grid = _lines(table, split)
+    grid = _lines(table)
     methods = methods_of(grid, None, needed=False)
     there = averages_of(grid)
     chosen = averages or [name for name in DEFAULT_AVERAGES if name in there] or there
     reference = reference_of(grid)
     targets = {f"reference ({reference})": reference}
-    targets |= {f"average of {name}": average_dataset(name) for name in chosen}
+    targets |= {f"average of {name}": average_name(name) for name in chosen}
     if not methods:
         return _baselines_text(grid, targets)
     leading = methods[0].split(SEPARATOR)[0]

@@ -9,11 +9,12 @@ from matplotlib.artist import Artist
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from wiseft.figures.axes import IDENTITY
 from wiseft.figures.baselines import Family
 from wiseft.figures.marks import legend_line
 from wiseft.figures.select import FIXED_ALPHA
 from wiseft.figures.series import MEASURED, PUBLISHED, Series
-from wiseft.figures.style import BLACK, DASHED, FADED_LINE, FAMILIES, GREY, ZERO_SHOT, Look
+from wiseft.figures.style import BLACK, FADED_LINE, FAMILIES, GREY, ZERO_SHOT, Look
 
 GAP = 0.08
 """Inches between panels and legend."""
@@ -21,14 +22,13 @@ AFTER_FITS = 5
 """Rank of what follows the lines through other people's models."""
 
 
-def place_legend(figure: Figure, handles: Sequence[Artist], columns: int, height: float) -> None:
-    """Put the legend below the panels, and make the figure as high as both together need.
+def place_legend(figure: Figure, handles: Sequence[Artist], columns: int) -> None:
+    """Put the legend below the panels, and add the height that it needs to theirs.
 
     Args:
-        figure: the figure; its width stays.
+        figure: the figure, as high as its panels; its width stays.
         handles: the legend's entries.
         columns: at most so many, and fewer where the figure is too narrow for their texts.
-        height: inches of the panels.
     """
     for count in range(columns, 0, -1):
         legend = figure.legend(handles=list(handles), loc="outside lower center", ncols=count)
@@ -36,20 +36,21 @@ def place_legend(figure: Figure, handles: Sequence[Artist], columns: int, height
         if count == 1 or extent.width <= figure.bbox.width:
             break
         legend.remove()
-    figure.set_size_inches(figure.get_figwidth(), height + extent.height / figure.dpi + GAP)
+    width, height = figure.get_size_inches()
+    figure.set_size_inches(width, height + extent.height / figure.dpi + GAP)
 
 
 class Keys:
     """Collects the legend's entries while panels are drawn."""
 
     def __init__(self) -> None:
-        self._found: dict[tuple[int, str], Line2D] = {}
+        self._entries: dict[tuple[int, str], Line2D] = {}
         self._sources: dict[str, bool] = {}
         self._fitted: dict[str, list[int]] = {}
         self._at_hand: set[str] = set()
 
     def _add(self, rank: int, handle: Line2D) -> None:
-        self._found.setdefault((rank, str(handle.get_label())), handle)
+        self._entries.setdefault((rank, str(handle.get_label())), handle)
 
     def add_series(
         self, series: Series, look: Look, source: str, alphas: Iterable[float], faded: bool
@@ -73,11 +74,11 @@ class Keys:
     def add_line(self, series: Series, look: Look) -> None:
         """Say that a line joins the points of a series somewhere."""
         label = series.label or look.label
-        self._found[1, label] = legend_line(label, look)
+        self._entries[1, label] = legend_line(label, look)
 
-    def add_families(self, found: list[Family]) -> None:
+    def add_families(self, families: list[Family]) -> None:
         """Add other people's models and their lines."""
-        for family in found:
+        for family in families:
             if len(family.points):
                 self._add(4, legend_line(family.look.label, family.look, linestyle="none"))
             if family.at_hand:
@@ -98,14 +99,13 @@ class Keys:
 
     def add_identity(self) -> None:
         """Add y = x."""
-        line = Line2D([], [], color=GREY, linestyle=DASHED, linewidth=0.9, label="y = x")
-        self._add(AFTER_FITS, line)
+        self._add(AFTER_FITS, Line2D([], [], **IDENTITY, label="y = x"))
 
     def handles(self) -> list[Line2D]:
         """Return the entries, and at the end what is published and what is measured."""
-        ranks = sorted(self._found, key=lambda key: key[0])
-        before = [self._found[key] for key in ranks if key[0] < AFTER_FITS]
-        after = [self._found[key] for key in ranks if key[0] >= AFTER_FITS]
+        keys = sorted(self._entries, key=lambda key: key[0])
+        before = [self._entries[key] for key in keys if key[0] < AFTER_FITS]
+        after = [self._entries[key] for key in keys if key[0] >= AFTER_FITS]
         ordered = [*before, *self._fits(), *after]
         if any(self._sources.values()):
             text = f"{PUBLISHED} (small marks)"

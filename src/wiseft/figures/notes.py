@@ -83,7 +83,7 @@ def _between(ax: Axes, start: Point, end: Point, share: float) -> Point:
     return float(x), float(y)
 
 
-def draw_robustness(ax: Axes, wish: Robustness, point: Point, found: list[Family]) -> None:
+def draw_robustness(ax: Axes, settings: Robustness, point: Point, families: list[Family]) -> None:
     """Draw an arrow from the family's line up to a point, with its length beside it.
 
     A star marks a value for which the line had to be continued beyond the models it fits; that
@@ -92,10 +92,10 @@ def draw_robustness(ax: Axes, wish: Robustness, point: Point, found: list[Family
     Raises:
         WiseftError: if the panel has no line of that family.
     """
-    fits = [fit for family in found if family.name == wish.family for fit in family.fits]
+    fits = [fit for family in families if family.name == settings.family for fit in family.fits]
     if not fits:
         raise WiseftError(
-            f"effective robustness needs the line of the family {wish.family}, which the panel "
+            f"effective robustness needs the line of the family {settings.family}, which the panel "
             "lacks; list it in `families`, with an x axis for which there is a line"
         )
     x, y = point
@@ -103,12 +103,9 @@ def draw_robustness(ax: Axes, wish: Robustness, point: Point, found: list[Family
     base = float(fit.predict(x))
     outside = bool(fit.extrapolated(x))
     if outside:
-        limits = ax.get_xlim(), ax.get_ylim()
         rest = np.array([fit.x_max if x > fit.x_max else fit.x_min, x])
         ax.plot(rest, fit.predict(rest), color=GREY, linestyle=DOTTED, linewidth=0.8, zorder=2)
-        ax.set_xlim(*limits[0])
-        ax.set_ylim(*limits[1])
-    left = wish.side == "left"
+    left = settings.side == "left"
     style = {"arrowstyle": "<|-|>", "color": GREY, "linewidth": 0.8, "shrinkA": 0, "shrinkB": 4}
     ax.annotate("", xy=(x, y), xytext=(x, base), arrowprops=style, zorder=3).set_gid("robustness")
     ax.annotate(

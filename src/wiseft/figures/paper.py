@@ -23,6 +23,7 @@ from wiseft.io import write_text
 from wiseft.tabulate.published import join
 
 CAPTIONS = "captions.md"
+PROCESSES = 2
 
 
 def draw_all(
@@ -33,7 +34,6 @@ def draw_all(
     folder: Path,
     only: Sequence[str] | None = None,
     page: Path | None = None,
-    threads: int = 2,
 ) -> list[Path]:
     """Draw the figures of an experiment as PDF, PNG and SVG, and write their captions.
 
@@ -45,7 +45,6 @@ def draw_all(
         folder: where the figures are written.
         only: names of figures; None for all.
         page: where the interactive page is written; None for none.
-        threads: figures that are drawn at a time.
 
     Returns:
         The PNG files.
@@ -59,16 +58,10 @@ def draw_all(
             f"experiment {experiment.experiment} has no key `published`; its figures are drawn by "
             f"the workflow: snakemake --cores all --config experiment={experiment.experiment}"
         )
-    unknown = sorted(set(only or []) - set(experiment.figures))
-    if unknown:
-        raise WiseftError(
-            f"experiment {experiment.experiment} has no figure {', '.join(unknown)}; it has "
-            f"{', '.join(experiment.figures) or 'none'}"
-        )
+    chosen = _chosen(experiment, only)
     table = join(measured, experiment.published, catalogue, datasets_root)
     context = figure_context(experiment, catalogue)
-    chosen = {name: experiment.figures[name] for name in only or experiment.figures}
-    with ProcessPoolExecutor(max_workers=threads) as pool:
+    with ProcessPoolExecutor(max_workers=PROCESSES) as pool:
         jobs = [
             pool.submit(_draw, name, settings, table, context, folder)
             for name, settings in chosen.items()
@@ -76,9 +69,19 @@ def draw_all(
         drawn = [job.result() for job in jobs]
     write_text(folder / CAPTIONS, captions(experiment))
     if page is not None:
-        about = PageSettings.model_validate(page_context(experiment, catalogue))
-        write_text(page, build_page(table, about, page))
+        settings = PageSettings.model_validate(page_context(experiment, catalogue))
+        write_text(page, build_page(table, settings, page))
     return drawn
+
+
+def _chosen(experiment: ExperimentEntry, only: Sequence[str] | None) -> dict[str, FigureSettings]:
+    unknown = sorted(set(only or []) - set(experiment.figures))
+    if unknown:
+        raise WiseftError(
+            f"experiment {experiment.experiment} has no figure {', '.join(unknown)}; it has "
+            f"{', '.join(experiment.figures) or 'none'}"
+        )
+    return {name: experiment.figures[name] for name in only or experiment.figures}
 
 
 def _draw(

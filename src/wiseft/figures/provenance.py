@@ -54,11 +54,11 @@ def provenance_page(
 def _runs(table: pd.DataFrame) -> list[list[str]]:
     """Return a row for each run: its keys, how many numbers it has, and where they are from."""
     keys = table[KEYS].astype("string").fillna("")
-    found = []
+    rows = []
     for values, part in keys.groupby(KEYS, sort=True):
         key = dict(zip(KEYS, map(str, values), strict=True))
-        found.append([*key.values(), str(len(part)), _origin(key)])
-    return found
+        rows.append([*key.values(), str(len(part)), _origin(key)])
+    return rows
 
 
 def _origin(key: Mapping[str, str]) -> str:

@@ -16,7 +16,7 @@ import pandas as pd
 
 from wiseft.config.base import SEED_SUFFIX_PATTERN
 from wiseft.errors import WiseftError
-from wiseft.tabulate.robustness import BASELINE_METHOD, average_name
+from wiseft.tabulate.robustness import BASELINE_METHOD
 from wiseft.tabulate.schema import AVERAGE_PREFIX
 
 RUN = ["model", "variant", "run", "seed"]
@@ -146,8 +146,8 @@ def by_line(frame: pd.DataFrame, names: dict[LineKey, str]) -> pd.DataFrame:
         method if method == BASELINE_METHOD else known.get((model, method, variant), "")
         for model, method, variant in _line_keys(frame)
     ]
-    found = frame.assign(method=named)
-    return found[found["method"] != ""]
+    renamed = frame.assign(method=named)
+    return renamed[renamed["method"] != ""]
 
 
 def without_seed(model: str) -> str:
@@ -180,20 +180,20 @@ def curve(
             have different alphas (then a mean over runs would mix grids).
     """
     space = {} if combination is None else {"combination": combination}
-    found = rows(grid, method=method, **space, dataset=dataset)
-    found = found[[*RUN, "alpha", *VALUES]].sort_values([*RUN, "alpha"]).reset_index(drop=True)
-    if found.duplicated([*RUN, "alpha"]).any():
+    key = [*RUN, "alpha"]
+    points = rows(grid, method=method, **space, dataset=dataset)[[*key, *VALUES]]
+    points = points.sort_values(key, ignore_index=True)
+    if points.duplicated(key).any():
         raise WiseftError(
             f"dataset {dataset}, method {method} has several rows for one run and alpha; "
             "choose one source, split and view"
         )
-    per_alpha = found.groupby("alpha").size()
-    if per_alpha.nunique() != 1:
+    if points.groupby("alpha").size().nunique() != 1:
         raise WiseftError(
             f"the runs of method {method} have different alphas on dataset {dataset}; "
             "rerun the stage evaluate with one grid"
         )
-    return found
+    return points
 
 
 def paired_curve(
@@ -215,23 +215,18 @@ def paired_curve(
     return joined
 
 
-def mean_over_runs(found: pd.DataFrame) -> pd.DataFrame:
+def mean_over_runs(points: pd.DataFrame) -> pd.DataFrame:
     """Return one row an alpha: the means over the runs of all value and interval columns."""
-    numbers = [name for name in found.columns if name.startswith(tuple(VALUES))]
-    return found.groupby("alpha", as_index=False)[numbers].mean()
+    numbers = [name for name in points.columns if name.startswith(tuple(VALUES))]
+    return points.groupby("alpha", as_index=False)[numbers].mean()
 
 
-def each_run(found: pd.DataFrame) -> list[pd.DataFrame]:
+def each_run(points: pd.DataFrame) -> list[pd.DataFrame]:
     """Return the rows of each run, in a fixed order."""
-    return [part for _, part in found.groupby(RUN, sort=True, dropna=False)]
+    return [part for _, part in points.groupby(RUN, sort=True, dropna=False)]
 
 
 def has_output_space(grid: pd.DataFrame, method: str) -> bool:
     """Whether the table has the method's output-space ensemble beside interpolated weights."""
     there = set(grid.loc[grid["method"] == method, "combination"])
     return {"weight", "output"} <= there
-
-
-def average_dataset(average: str) -> str:
-    """Return the name under which an average stands in the column `dataset`."""
-    return average_name(average)

@@ -143,22 +143,22 @@ def values(table: pd.DataFrame, series: Series, source: str, of: Quantity) -> pd
     conditions |= {"split": of.split, "view": of.view}
     if of.metric is not None:
         conditions["metric"] = of.metric
-    found = rows(table, **conditions)
+    points = rows(table, **conditions)
     alphas = [1.0] if series.along == "runs" and series.alphas is None else series.alphas
     if alphas is not None:
-        found = rows(found, alpha=[round(alpha, 3) for alpha in alphas])
+        points = rows(points, alpha=[round(alpha, 3) for alpha in alphas])
     key = [*RUN, "alpha"]
-    found = with_intervals(found[[*key, *VALUES, "ci_method", "metric", "n", "experiment"]])
-    found = found.drop_duplicates([*key, "metric", "value"])  # tables repeat each other's rows
-    if found.duplicated(key).any():
-        first = found[found.duplicated(key)].iloc[0]
+    points = with_intervals(points[[*key, *VALUES, "ci_method", "metric", "n", "experiment"]])
+    points = points.drop_duplicates([*key, "metric", "value"])  # tables repeat each other's rows
+    if points.duplicated(key).any():
+        first = points[points.duplicated(key)].iloc[0]
         raise WiseftError(
             f"{source} rows of run {first['run']} have several values on {of.dataset} at alpha "
-            f"{first['alpha']}, of metrics {', '.join(sorted(found['metric'].unique()))} and "
-            f"experiments {', '.join(sorted(found['experiment'].unique()))}; choose one with "
+            f"{first['alpha']}, of metrics {', '.join(sorted(points['metric'].unique()))} and "
+            f"experiments {', '.join(sorted(points['experiment'].unique()))}; choose one with "
             "`metric` or `where`"
         )
-    return found[[*key, *VALUES]].sort_values(key).reset_index(drop=True)
+    return points[[*key, *VALUES]].sort_values(key, ignore_index=True)
 
 
 def paired(
@@ -195,17 +195,17 @@ def has_view(table: pd.DataFrame, series: Series, of: Quantity) -> bool:
     return True
 
 
-def with_intervals(found: pd.DataFrame) -> pd.DataFrame:
+def with_intervals(rows: pd.DataFrame) -> pd.DataFrame:
     """Return rows in which published shares of known samples have an interval.
 
     It is Clopper and Pearson's of the value as printed, i.e. of a rounded count.
     """
-    shares = found["metric"].isin([ACCURACY, ALL_FRAMES])
-    blank = found["ci_low"].isna() & (found["ci_method"] == "") & found["n"].notna() & shares
+    shares = rows["metric"].isin([ACCURACY, ALL_FRAMES])
+    blank = rows["ci_low"].isna() & (rows["ci_method"] == "") & rows["n"].notna() & shares
     if not blank.any():
-        return found
-    found = found.copy()
-    n = found.loc[blank, "n"].to_numpy(float)
-    low, high = clopper_pearson((found.loc[blank, "value"].to_numpy(float) * n).round(), n)
-    found.loc[blank, "ci_low"], found.loc[blank, "ci_high"] = low, high
-    return found
+        return rows
+    rows = rows.copy()
+    n = rows.loc[blank, "n"].to_numpy(float)
+    low, high = clopper_pearson((rows.loc[blank, "value"].to_numpy(float) * n).round(), n)
+    rows.loc[blank, "ci_low"], rows.loc[blank, "ci_high"] = low, high
+    return rows

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from typing import Any
 
@@ -41,6 +41,16 @@ class Look:
     marker: str
     linestyle: Any = "-"
 
+    @property
+    def line(self) -> dict[str, Any]:
+        """What matplotlib is told of a line."""
+        return {"color": self.color, "linestyle": self.linestyle}
+
+    @property
+    def points(self) -> dict[str, Any]:
+        """What matplotlib is told of points that no line joins."""
+        return {"color": self.color, "marker": self.marker, "linestyle": "none"}
+
 
 METHODS: dict[str, Look] = {
     "end-to-end": Look("WiSE-FT, end-to-end", BLUE, "s", "-"),
@@ -50,15 +60,10 @@ OUTPUT_SPACE = Look("output-space ensemble", BLUE, "", DOTTED)
 ZERO_SHOT = Look("zero-shot", BLACK, "*")
 FROM_SCRATCH = Look("trained from scratch", GREEN, "o", "-")
 AUGMENTED = Look("trained from scratch", GREEN, "^")
-INDEPENDENT = {
+NAMED: dict[str, Look] = {
     "ns-efficientnet-l2": Look("with NS EfficientNet-L2", PURPLE, "v", DASHDOT),
     "ns-efficientnet-b6": Look("with NS EfficientNet-B6", ORANGE, "P", (0, (2, 1.2))),
-}
-"""Models that a zero-shot model is ensembled with, of the paper's Figure 25."""
-COOP = Look("CoOp", GREEN, "o", "")
-NAMED: dict[str, Look] = {
-    **INDEPENDENT,
-    "coop": COOP,
+    "coop": Look("CoOp", GREEN, "o", ""),
     "output-space": Look("output-space ensemble", SKY, "o", DOTTED),
 }
 """Further looks that a series may name, or whose name is a method's."""
@@ -98,19 +103,15 @@ class Style:
 
     column_width: float = COLUMN_WIDTH
     page_width: float = PAGE_WIDTH
-    methods: dict[str, Look] = field(default_factory=lambda: dict(METHODS))
 
     def looks(self, methods: list[str]) -> dict[str, Look]:
         """Return a look for each method; the same list always gets the same looks."""
         spare = iter(SPARE * len(methods))
-        found = {}
+        looks = {}
         for method in methods:
-            look = self.methods.get(method) or NAMED.get(method)
-            if look is None:
-                free = next(spare)
-                look = Look(method, free.color, free.marker, free.linestyle)
-            found[method] = look
-        return found
+            known = METHODS.get(method) or NAMED.get(method)
+            looks[method] = known or replace(next(spare), label=method)
+        return looks
 
 
 @contextlib.contextmanager

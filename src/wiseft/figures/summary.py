@@ -16,7 +16,6 @@ from wiseft.figures.headline import POINTS, Cell, cell
 from wiseft.figures.select import (
     FIXED_ALPHA,
     SEPARATOR,
-    average_dataset,
     by_line,
     grid_rows,
     has_output_space,
@@ -26,7 +25,7 @@ from wiseft.figures.select import (
 )
 from wiseft.figures.style import METHODS
 from wiseft.tabulate.intervals import TOO_FEW
-from wiseft.tabulate.robustness import BASELINE_METHOD
+from wiseft.tabulate.robustness import BASELINE_METHOD, average_name
 from wiseft.tabulate.schema import ALL, AVERAGE_PREFIX
 from wiseft.tabulate.settings import TabulateSettings
 from wiseft.templates import render
@@ -63,7 +62,7 @@ def summary(experiment: str, tables: Tables, settings: TabulateSettings) -> str:
     methods = methods_of(grid, None, needed=False)
     swept = grid[grid["method"].isin(methods)] if methods else grid
     targets = {f"reference ({settings.reference})": settings.reference}
-    targets |= {f"average of {name}": average_dataset(name) for name in settings.averages}
+    targets |= {f"average of {name}": average_name(name) for name in settings.averages}
     comparisons = by_line(tables.comparisons, names)
     effective = _measured(by_line(tables.effective, names), methods)
     return render(
@@ -129,8 +128,8 @@ def _baselines(grid: pd.DataFrame, targets: dict[str, str]) -> list[tuple[list[s
 
 def _runs(comparisons: pd.DataFrame) -> Iterator[tuple[str, str, list[Any]]]:
     """Yield each method and contrast with its runs: their rows by dataset."""
-    for (method, contrast), found in comparisons.groupby(["method", "contrast"], sort=True):
-        runs = found.groupby(["run", "seed"], sort=False)
+    for (method, contrast), rows in comparisons.groupby(["method", "contrast"], sort=True):
+        runs = rows.groupby(["run", "seed"], sort=False)
         yield (
             str(method),
             str(contrast),
@@ -146,10 +145,10 @@ def _datasets(
         (comparisons["seed"] != ALL) & ~comparisons["dataset"].str.startswith(AVERAGE_PREFIX)
     ]
     order = dict.fromkeys([settings.reference, *chain(*settings.averages.values())])
-    for (method, contrast), found in single.groupby(["method", "contrast"], sort=True):
-        parts = {name: found[found["dataset"] == name] for name in order}
-        rows = [{"dataset": name, **_tests(part)} for name, part in parts.items() if len(part)]
-        yield str(method), str(contrast), rows
+    for (method, contrast), rows in single.groupby(["method", "contrast"], sort=True):
+        parts = {name: rows[rows["dataset"] == name] for name in order}
+        tests = [{"dataset": name, **_tests(part)} for name, part in parts.items() if len(part)]
+        yield str(method), str(contrast), tests
 
 
 def _tests(runs: pd.DataFrame) -> dict[str, Any]:
@@ -170,13 +169,13 @@ def _tests(runs: pd.DataFrame) -> dict[str, Any]:
 
 def _clusters(table: pd.DataFrame, methods: list[str], settings: TabulateSettings) -> Iterator[Row]:
     """Yield the accuracy of every cluster of datasets that have too few for an interval."""
-    found = table[
+    rows = table[
         (table["split"] == settings.test_split)
         & (table["selection"] == "grid")
         & (table["ci_method"] == TOO_FEW)
         & table["view"].str.contains("/")
     ]
-    for (dataset, view), part in in_one_space(found).groupby(["dataset", "view"], sort=True):
+    for (dataset, view), part in in_one_space(rows).groupby(["dataset", "view"], sort=True):
         name = f"{dataset}: {str(view).split('/', 1)[1]} ({part['n'].iloc[0]} images)"
         for method in methods:
             if (part["method"] == method).any():
@@ -187,13 +186,13 @@ def _choices(selection: pd.DataFrame) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield each method with, for each way to choose alpha: its range over runs (NaN where it
     differs by dataset), and by dataset what it gives and loses; means over runs.
     """
-    for method, found in in_one_space(selection).groupby("method", sort=True):
-        ways = {}
-        for name, chosen in found.groupby("selection"):
+    for method, rows in in_one_space(selection).groupby("method", sort=True):
+        choices = {}
+        for name, chosen in rows.groupby("selection"):
             alphas = chosen["alpha"].min(), chosen["alpha"].max()
-            parts = chosen.groupby("dataset")
-            ways[str(name)] = alphas, {d: (p["value"].mean(), p["regret"].mean()) for d, p in parts}
-        yield str(method), ways
+            means = chosen.groupby("dataset")[["value", "regret"]].mean()
+            choices[str(name)] = alphas, {str(d): (v, r) for d, v, r in means.itertuples()}
+        yield str(method), choices
 
 
 def _measured(effective: pd.DataFrame, methods: list[str]) -> pd.DataFrame:

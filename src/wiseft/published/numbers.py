@@ -85,8 +85,8 @@ def _numbers() -> pd.DataFrame:
 def _imagenet_tables() -> pd.DataFrame:
     wide = _read("imagenet_tables.csv")
     wide["line"] = range(len(wide))
-    about = [name for name in wide.columns if name not in COLUMNS]
-    long = wide.melt(id_vars=about, value_vars=list(COLUMNS), var_name="dataset")
+    headings = [name for name in wide.columns if name not in COLUMNS]
+    long = wide.melt(id_vars=headings, value_vars=list(COLUMNS), var_name="dataset")
     long = long.rename(columns={"value": "percent"}).dropna(subset="percent")
     long["place"] = long["dataset"].map({name: i for i, name in enumerate(COLUMNS)})
     long = long.sort_values(["line", "place"], kind="stable").drop(columns=["line", "place"])
@@ -100,13 +100,11 @@ def _imagenet_tables() -> pd.DataFrame:
 
 
 def _read(name: str) -> pd.DataFrame:
-    path = files("wiseft.published") / name
-    with path.open(encoding="utf-8") as file:
+    with (files("wiseft.published") / name).open(encoding="utf-8") as file:
         head = file.readline().rstrip("\n").split(",")
-    texts = {column: "str" for column in _TEXT if column in head}
-    blank = {column: [""] for column in head if column not in texts}
-    with path.open(encoding="utf-8") as file:
-        return pd.read_csv(file, dtype=texts, keep_default_na=False, na_values=blank)
+        texts = {column: "str" for column in _TEXT if column in head}
+        blank = {column: [""] for column in head if column not in texts}
+        return pd.read_csv(file, names=head, dtype=texts, keep_default_na=False, na_values=blank)
 
 
 def contradictions() -> pd.DataFrame:
@@ -116,8 +114,8 @@ def contradictions() -> pd.DataFrame:
     zero-shot model, and still differ there, by up to 0.8 points. Numbers that table 1 quotes from
     Radford et al. are another model's and do not count.
     """
-    found = _numbers()
-    ours = found[(found["alpha"] == 0) & (found["variant"] != QUOTED)]
+    printed = _numbers()
+    ours = printed[(printed["alpha"] == 0) & (printed["variant"] != QUOTED)]
     key = ["model", "dataset", "split", "view", "metric"]
     spread = ours.groupby(key)["percent"].agg(["min", "max"]).reset_index()
     spread = spread[spread["max"] > spread["min"]].reset_index(drop=True)
@@ -149,18 +147,18 @@ def rows(
     """
     chosen = list(tables) if tables is not None else [table for table in TABLES if table != 3]
     _check_tables(chosen)
-    found = _numbers()
-    found = found[found["table"].isin(chosen) & (found["metric"] != DIFFERENCE)]
+    printed = _numbers()
+    printed = printed[printed["table"].isin(chosen) & (printed["metric"] != DIFFERENCE)]
     if models:
-        found = found[found["model"].isin(list(models))]
-    if found.empty:
+        printed = printed[printed["model"].isin(list(models))]
+    if printed.empty:
         raise WiseftError(
             f"table {', '.join(map(str, chosen))} of the paper has no row of the model "
             f"{', '.join(models) or 'that was asked for'}"
         )
     rank = {table: place for place, table in enumerate(chosen)}
-    found = found.sort_values("table", key=lambda column: column.map(rank), kind="stable")
-    frame = _in_tidy_columns(found, catalogue)
+    printed = printed.sort_values("table", key=lambda column: column.map(rank), kind="stable")
+    frame = _in_tidy_columns(printed, catalogue)
     fixed = frame[frame["alpha"] == FIXED_ALPHA].assign(selection="fixed")
     frame = pd.concat([frame, fixed], ignore_index=True)
     return frame.drop_duplicates(_KEY, ignore_index=True)
@@ -179,23 +177,19 @@ def _check_tables(chosen: list[int]) -> None:
         )
 
 
-def _in_tidy_columns(found: pd.DataFrame, catalogue: Catalogue | None) -> pd.DataFrame:
-    run = found["model"] + "__" + found["reference"] + "__" + found["method"]
-    run = run.where(found["variant"] == "", run + "__" + found["variant"])
-    places = found[["dataset", "split", "view"]].itertuples(index=False)
+def _in_tidy_columns(printed: pd.DataFrame, catalogue: Catalogue | None) -> pd.DataFrame:
+    run = printed["model"] + "__" + printed["reference"] + "__" + printed["method"]
+    run = run.where(printed["variant"] == "", run + "__" + printed["variant"])
+    places = printed[["dataset", "split", "view"]].itertuples(index=False)
     counts = [sample_count(catalogue, *place) if catalogue else None for place in places]
-    n = pd.Series(counts, index=found.index, dtype="Int64")
-    frame = found.assign(
-        source="published",
-        experiment="table-" + found["table"].astype(str),
-        run=run,
-        seed=None,
-        value=found["percent"] / 100,
-        n=n,
-        n_correct=None,
-        ci_low=float("nan"),
-        ci_high=float("nan"),
-        ci_method="",
-    )
-    integers = dict.fromkeys(("seed", "n", "n_correct"), "Int64")
-    return frame[list(ROW_COLUMNS)].astype(integers)
+    n = pd.Series(counts, index=printed.index, dtype="Int64")
+    experiment = "table-" + printed["table"].astype(str)
+    frame = printed.assign(experiment=experiment, run=run, value=printed["percent"] / 100, n=n)
+    return published_rows(frame.assign(n_correct=None))
+
+
+def published_rows(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return published numbers in `ROW_COLUMNS`: without seeds and intervals, which none has."""
+    nan = float("nan")
+    frame = frame.assign(source="published", seed=None, ci_low=nan, ci_high=nan, ci_method="")
+    return frame[list(ROW_COLUMNS)].astype(dict.fromkeys(("seed", "n", "n_correct"), "Int64"))

@@ -16,9 +16,9 @@ def sample_count(catalogue: Catalogue, dataset: str, split: str, view: str) -> i
         entry = catalogue.dataset(dataset)
     except UnknownName:
         return None
-    found = next((each for each in entry.views if each.name == view), None)
-    if found is None or found.group is not None:
+    settings = next((each for each in entry.views if each.name == view), None)
+    if settings is None or settings.group is not None:
         return None
-    if found.where == "anchor":
+    if settings.where == "anchor":
         return int(entry.options["anchors"])
     return entry.splits.get(split)

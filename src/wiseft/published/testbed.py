@@ -12,13 +12,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import pandas as pd
 
 from wiseft.config import Catalogue
 from wiseft.config.paths import DATASETS_ROOT
 from wiseft.errors import WiseftError
-from wiseft.published.numbers import ROW_COLUMNS
+from wiseft.published.numbers import published_rows
 from wiseft.published.samples import sample_count
 from wiseft.published.sources import ACCURACIES, MODEL_TYPES, SOURCES, ZERO_SHOT, source_path
 
@@ -27,7 +26,6 @@ EXPERIMENT = "testbed"
 CLIP_EXPERIMENT = "open-clip"
 """`experiment` of the rows of the zero-shot CLIPs."""
 
-IMAGENET = "imagenet"
 SHIFTS = ("imagenet-v2", "imagenet-r", "imagenet-sketch", "objectnet", "imagenet-a")
 """The five shifts of the average `avg:shifts` (paper, section 4)."""
 
@@ -126,17 +124,23 @@ def testbed_rows(
                 f"{source_path(file, root)} is missing; fetch it with `wiseft testbed`, or put the "
                 "file there"
             )
-    records = [*_standard_records(root), *_clip_records(root, catalogue)]
-    frame = pd.DataFrame(records)
-    averages = _averages(frame)
-    frame = pd.concat([frame, averages], ignore_index=True)
-    return _in_tidy_columns(frame)
+    frame = pd.DataFrame([*_standard_records(root), *_clip_records(root, catalogue)])
+    frame = pd.concat([frame, _averages(frame)], ignore_index=True)
+    return published_rows(
+        frame.assign(
+            variant="",
+            run=frame["model"] + "__" + frame["reference"] + "__" + frame["method"],
+            combination="weight",
+            split="test",
+            metric="accuracy",
+            selection="grid",
+        )
+    )
 
 
 def _standard_records(root: str | Path) -> Iterator[dict[str, Any]]:
     categories = model_types(source_path(MODEL_TYPES, root))
-    table = _records(source_path(ACCURACIES, root), {"model", *CONDITIONS})
-    for line in table:
+    for line in _records(source_path(ACCURACIES, root), {"model", *CONDITIONS}):
         method = METHODS.get(categories.get(line["model"], ""))
         if method is None:
             continue
@@ -159,16 +163,14 @@ def _standard_records(root: str | Path) -> Iterator[dict[str, Any]]:
 
 
 def _clip_records(root: str | Path, catalogue: Catalogue | None) -> Iterator[dict[str, Any]]:
-    path = source_path(ZERO_SHOT, root)
-    lines = _records(path, {"name", "pretrained", *CLIP_COLUMNS})
-    for line in lines:
+    for line in _records(source_path(ZERO_SHOT, root), {"name", "pretrained", *CLIP_COLUMNS}):
         if line["pretrained"] != "openai" or line["name"] not in CLIP_MODELS:
             continue
         for column, dataset in CLIP_COLUMNS.items():
             yield {
                 "experiment": CLIP_EXPERIMENT,
                 "model": CLIP_MODELS[line["name"]],
-                "reference": "imagenet" if dataset in (IMAGENET, *SHIFTS) else dataset,
+                "reference": "imagenet" if dataset in ("imagenet", *SHIFTS) else dataset,
                 "method": "zero-shot",
                 "alpha": 0.0,
                 "dataset": dataset,
@@ -216,17 +218,17 @@ def model_types(path: Path) -> Mapping[str, str]:
 
 
 def _mapping(node: ast.expr, path: Path) -> dict[str, str]:
-    found = {}
+    types = {}
     if isinstance(node, ast.Dict):
         for key, value in zip(node.keys, node.values, strict=True):
             if isinstance(key, ast.Constant) and isinstance(value, ast.Attribute):
-                found[str(key.value)] = value.attr
-    if not found or len(found) != len(getattr(node, "keys", [])):
+                types[str(key.value)] = value.attr
+    if not types or len(types) != len(getattr(node, "keys", [])):
         raise WiseftError(
             f"{path}: model_types_map must be a mapping of texts to ModelTypes.<NAME>, but is "
             "something else; fetch the file again"
         )
-    return found
+    return types
 
 
 def _averages(frame: pd.DataFrame) -> pd.DataFrame:
@@ -235,23 +237,5 @@ def _averages(frame: pd.DataFrame) -> pd.DataFrame:
     key = ["experiment", "model", "reference", "method", "alpha"]
     grouped = shifts.groupby(key, sort=False)["value"].agg(["mean", "size"]).reset_index()
     complete = grouped[grouped["size"] == len(SHIFTS)]
-    found = complete[key].assign(dataset="avg:shifts", view="all", value=complete["mean"])
-    return found.assign(n=None, n_correct=None)
-
-
-def _in_tidy_columns(frame: pd.DataFrame) -> pd.DataFrame:
-    frame = frame.assign(
-        source="published",
-        variant="",
-        run=frame["model"] + "__" + frame["reference"] + "__" + frame["method"],
-        seed=None,
-        combination="weight",
-        split="test",
-        metric="accuracy",
-        ci_low=np.nan,
-        ci_high=np.nan,
-        ci_method="",
-        selection="grid",
-    )
-    integers = dict.fromkeys(("seed", "n", "n_correct"), "Int64")
-    return frame[list(ROW_COLUMNS)].astype(integers)
+    averages = complete[key].assign(dataset="avg:shifts", view="all", value=complete["mean"])
+    return averages.assign(n=None, n_correct=None)

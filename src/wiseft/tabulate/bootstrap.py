@@ -92,11 +92,11 @@ class ClusterBootstrap:
         draws: dict[str, list[Floats]] = {name: [] for name in metrics}
         for weights in self._weights():
             for name, blocks in metrics.items():
-                found = [
+                values = [
                     block.value(_resample(weights, parts))
                     for block, parts in zip(blocks, sums[name], strict=True)
                 ]
-                draws[name].append(np.hstack(found))
+                draws[name].append(np.hstack(values))
         return {name: np.concatenate(parts) for name, parts in draws.items()}
 
     def _cluster_sums(

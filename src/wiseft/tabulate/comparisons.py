@@ -16,9 +16,10 @@ import pandas as pd
 
 from wiseft.alphas import format_alpha
 from wiseft.metrics import ACCURACY
-from wiseft.tabulate.inputs import Inputs, Point
+from wiseft.tabulate.inputs import Inputs
 from wiseft.tabulate.intervals import CLUSTER_BOOTSTRAP, TOO_FEW, Interval
 from wiseft.tabulate.paired import bootstrap_p, holm, mcnemar_exact
+from wiseft.tabulate.predictions import Point
 from wiseft.tabulate.schema import ALL, AVERAGE_PREFIX, COMPARISONS, conform
 from wiseft.tabulate.selection import ENDS, OUTPUT, WEIGHT, sweeps
 from wiseft.tabulate.settings import TabulateSettings
@@ -62,38 +63,31 @@ def comparison_rows(
     Holm's correction covers the shifts (all datasets but the reference) of one run, seed and
     contrast; averages stand outside.
     """
-    fields = run_fields(inputs)
+    fields = run_fields(inputs, experiment)
     rows = []
     for contrast in contrasts(study, settings):
-        point = contrast.first
-        head = {
-            "experiment": experiment,
-            "model": fields[point.run]["model"],
-            "run": point.run,
-            "method": fields[point.run]["method"],
-            "variant": fields[point.run]["variant"],
-            "seed": str(point.seed),
-            "combination": WEIGHT,
-            "contrast": contrast.name,
-        }
-        found = [
-            _dataset_row(study, contrast, name)
-            for name in study.datasets
-            if study.has(contrast.first, name) and study.has(contrast.second, name)
+        run, seed = contrast.first.run, str(contrast.first.seed)
+        head = {"run": run, "seed": seed, "combination": WEIGHT, "contrast": contrast.name}
+        rows += [
+            fields[run] | head | row for row in _contrast_rows(study, contrast, settings.reference)
         ]
-        _add_holm(
-            [
-                row
-                for row in found
-                if row["dataset"] != settings.reference and row["ci_method"] != TOO_FEW
-            ]
-        )
-        found += [_average_row(study, contrast, name) for name in study.averages]
-        rows += [head | row for row in found]
     frame = pd.DataFrame(rows, columns=list(COMPARISONS))
     parts = [frame, *summaries(frame)]
     whole = conform(pd.concat([conform(part, COMPARISONS) for part in parts]), COMPARISONS)
     return _sort(whole)
+
+
+def _contrast_rows(study: Study, contrast: Contrast, reference: str) -> list[dict[str, object]]:
+    rows = [
+        _dataset_row(study, contrast, name)
+        for name in study.datasets
+        if study.has(contrast.first, name) and study.has(contrast.second, name)
+    ]
+    tested = [row for row in rows if row["dataset"] != reference and row["ci_method"] != TOO_FEW]
+    adjusted = holm([row["p_value"] for row in tested])  # type: ignore[arg-type]
+    for row, value in zip(tested, adjusted, strict=True):
+        row["p_holm"] = float(value)
+    return rows + [_average_row(study, contrast, name) for name in study.averages]
 
 
 def _dataset_row(study: Study, contrast: Contrast, name: str) -> dict[str, object]:
@@ -138,12 +132,6 @@ def _average_row(study: Study, contrast: Contrast, name: str) -> dict[str, objec
         "n": study.n_samples(*members),
         "n_clusters": study.n_clusters(*members),
     }
-
-
-def _add_holm(rows: list[dict[str, object]]) -> None:
-    adjusted = holm([row["p_value"] for row in rows])  # type: ignore[arg-type]
-    for row, value in zip(rows, adjusted, strict=True):
-        row["p_holm"] = float(value)
 
 
 def summaries(frame: pd.DataFrame) -> list[pd.DataFrame]:

@@ -32,8 +32,8 @@ def diversity_rows(files: Sequence[Path], experiment: str) -> pd.DataFrame:
     Raises:
         WiseftError: if a file is missing, broken or of another format.
     """
-    found = [row for path in files for row in _rows_of(path)]
-    frame = pd.DataFrame(found).reindex(columns=list(TABLE))
+    rows = [row for path in files for row in _rows_of(path)]
+    frame = pd.DataFrame(rows).reindex(columns=list(TABLE))
     frame = frame.assign(source="measured", experiment=experiment, selection="", ci_method="")
     frame["alpha"] = frame["alpha"].astype(float)
     counted = frame["n_correct"].notna() & (frame["n"] > 0)
@@ -54,6 +54,6 @@ def _rows_of(path: Path) -> list[dict[str, Any]]:
     missing = [name for name in (*_FIELDS, "first", "rows") if name not in content]
     if missing:
         raise WiseftError(f"{path} lacks {', '.join(missing)}; {advice}")
-    about = {name: content[name] for name in _FIELDS}
-    about["combination"] = PAIR_PREFIX + str(content["first"])
-    return [about | row for row in content["rows"]]
+    shared = {name: content[name] for name in _FIELDS}
+    shared["combination"] = PAIR_PREFIX + str(content["first"])
+    return [shared | row for row in content["rows"]]

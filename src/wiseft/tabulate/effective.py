@@ -16,15 +16,9 @@ import numpy as np
 import pandas as pd
 
 from wiseft.published import lines
-from wiseft.tabulate.published import ABOVE_KNEE, BELOW_KNEE, CLASS_VIEWS, STANDARD, model_line
-from wiseft.tabulate.robustness import (
-    BASELINE_METHOD,
-    BaselineFit,
-    average_name,
-    baseline_fit,
-    effective_robustness,
-)
-from wiseft.tabulate.schema import EFFECTIVE, conform, no_rows
+from wiseft.tabulate.published import CLASS_VIEWS, STANDARD, line_kinds, model_line
+from wiseft.tabulate.robustness import BASELINE_METHOD, BaselineFit, average_name, baseline_fit
+from wiseft.tabulate.schema import EFFECTIVE, conform, frame_of
 from wiseft.tabulate.settings import TabulateSettings
 
 # Not `experiment`: a table may have a run's reference accuracy from another one than the rest.
@@ -70,12 +64,14 @@ def effective_rows(
     ]
     views = [settings.view_of(dataset) for dataset in grid["dataset"]]
     grid = grid[(grid["view"] == views) | (grid["dataset"] == settings.reference)]
-    found = [_over(grid, line) for line in _own_lines(grid, settings)]
+    parts = [_over(grid, line) for line in _own_lines(grid, settings)]
     if other_models:
-        found += [part for name in _shifts(grid) for part in _over_other_models(grid, name)]
-    parts = [part for part in found if len(part)]
+        known = set(lines()["dataset"])
+        shifts = [name for name in grid["dataset"].unique() if name in known]
+        parts += [part for name in shifts for part in _over_other_models(grid, name)]
+    parts = [part for part in parts if len(part)]
     if not parts:
-        return no_rows(EFFECTIVE)
+        return frame_of([], EFFECTIVE)
     key = ["line", "dataset", *_POINT]
     return conform(pd.concat(parts).sort_values(key, kind="stable"), EFFECTIVE)
 
@@ -89,12 +85,6 @@ def _own_lines(grid: pd.DataFrame, settings: TabulateSettings) -> Iterator[_Line
             yield _Line({BASELINE_METHOD: fit}, average_name(average), view)
 
 
-def _shifts(grid: pd.DataFrame) -> list[str]:
-    """Return what the test bed has a line for, in the order of the table."""
-    known = set(lines()["dataset"])
-    return [name for name in grid["dataset"].unique() if name in known]
-
-
 def _over_other_models(grid: pd.DataFrame, dataset: str) -> Sequence[pd.DataFrame]:
     plain = _over(grid, _standard(grid, dataset, "all"))
     if dataset not in CLASS_VIEWS:
@@ -105,11 +95,8 @@ def _over_other_models(grid: pd.DataFrame, dataset: str) -> Sequence[pd.DataFram
 
 
 def _standard(grid: pd.DataFrame, dataset: str, x_view: str) -> _Line:
-    known = lines()
-    here = known[(known["dataset"] == dataset) & (known["x_view"] == x_view)]
-    pieces = [BELOW_KNEE, ABOVE_KNEE]
-    kinds = pieces if set(pieces) <= set(here["kind"]) else [STANDARD]
-    fits = {kind: model_line(grid, dataset, kind, x_view).fit for kind in kinds}
+    kinds = line_kinds(STANDARD, dataset, x_view) or [STANDARD]
+    fits = {kind: model_line(grid, dataset, kind, x_view) for kind in kinds}
     return _Line(fits, dataset, x_view)
 
 
@@ -124,13 +111,13 @@ def _over(grid: pd.DataFrame, line: _Line) -> pd.DataFrame:
     parts = []
     for kind, fit in line.pieces.items():
         part = points[kinds == kind]
-        rho = effective_robustness(part["x"], part["y"], fit)
+        beta = fit.predict(part["x"])
         parts.append(
             part.assign(
                 line=kind,
-                beta=fit.predict(part["x"]),
-                effective_robustness=rho.value,
-                extrapolated=rho.extrapolated.astype(int),
+                beta=beta,
+                effective_robustness=part["y"] - beta,
+                extrapolated=fit.extrapolated(part["x"]).astype(int),
             )
         )
     return pd.concat(parts)

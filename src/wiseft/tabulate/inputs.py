@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,63 +14,12 @@ import pandas as pd
 from wiseft.alphas import format_alpha
 from wiseft.errors import WiseftError
 from wiseft.io import read_json
-from wiseft.metrics import ALL_FRAMES, MACRO_F1, WORST_GROUP, Outcome, Truth, group_places, measure
-from wiseft.tabulate.predictions import Seen, ViewDefinition, read_predictions
+from wiseft.tabulate.predictions import Cell, Place, ViewDefinition, read_predictions
 from wiseft.tabulate.settings import TabulateSettings
 
 RUN_FIELDS = ("model", "reference", "method", "variant", "run", "seed")
 ROW_FIELDS = ("split", "view", "combination", "alpha", "metric", "value", "n", "n_correct")
 METRICS_FORMAT = 1
-BOOTSTRAPPED = (MACRO_F1, WORST_GROUP)
-"""Metrics that are no share of independent samples: their intervals are the bootstrap's."""
-
-
-class Place(NamedTuple):
-    """Where a metric is measured."""
-
-    dataset: str
-    split: str
-    view: str
-
-
-class Point(NamedTuple):
-    """One model of the sweep: all that a metric at a place depends on."""
-
-    run: str
-    seed: int
-    combination: str
-    alpha: str
-
-
-@dataclass(frozen=True)
-class Cell:
-    """The samples that count at one place, and all predictions of them.
-
-    Attributes:
-        ignore: groups that the metric leaves out; their samples are not among these.
-        sample_ids: text (n,).
-        clusters: text (n,): what each sample was drawn with, base ids where nothing else is said.
-        predictions: int32 (n,) for each point.
-    """
-
-    metric: str
-    ignore: tuple[str, ...]
-    sample_ids: npt.NDArray[np.str_]
-    truth: Truth
-    clusters: npt.NDArray[np.str_]
-    predictions: dict[Point, npt.NDArray[np.int32]] = field(default_factory=dict)
-
-    def measure(self, point: Point) -> Outcome:
-        """Return the metric at a point."""
-        return measure(self.metric, self.predictions[point], self.truth, self.ignore)
-
-    @property
-    def exact(self) -> bool:
-        """Whether the metric is a share of units that were drawn independently."""
-        if self.metric in BOOTSTRAPPED:
-            return False
-        units = self.truth.base_ids if self.metric == ALL_FRAMES else self.sample_ids
-        return len(np.unique(self.clusters)) == len(np.unique(units))
 
 
 @dataclass(frozen=True)
@@ -106,28 +55,25 @@ def read_inputs(
     covered: set[tuple[str, int, str]] = set()
     for path in sorted(beside):
         head, rows, definitions = _read_metrics(path)
-        dataset, owner = head["dataset"], (head["run"], head["seed"])
+        dataset, run, seed = head["dataset"], head["run"], head["seed"]
         if settings.grid is not None:
             rows = rows[rows["alpha"].isin(settings.grid)]
         rows = rows[[settings.has_view(dataset, view) for view in rows["view"]]]
         frames.append(rows)
-        if (*owner, dataset) in covered:
+        if (run, seed, dataset) in covered:
             raise WiseftError(
-                f"{path} covers run {owner[0]}, seed {owner[1]}, dataset {dataset}, as another "
+                f"{path} covers run {run}, seed {seed}, dataset {dataset}, as another "
                 "metrics file does; give one metrics file for each"
             )
-        covered.add((*owner, dataset))
-        for (split, view), seen in read_predictions(
-            beside[path], rows, definitions, settings.clusters.get(dataset)
-        ).items():
-            here = rows[(rows["split"] == split) & (rows["view"] == view)]
-            _check_numbers(path, beside[path], here, seen, definitions[view])
-            primary = (split, view) == (settings.test_split, settings.view_of(dataset))
-            found = _cell(owner, seen, definitions[view])
-            if primary or not found.exact:
-                place = Place(dataset, split, view)
-                _check_same(beside[path], place, cells.setdefault(place, found), found)
-                cells[place].predictions.update(found.predictions)
+        covered.add((run, seed, dataset))
+        cluster = settings.clusters.get(dataset)
+        for place, cell in read_predictions(beside[path], rows, definitions, cluster).items():
+            _check_numbers(path, beside[path], rows, place, cell)
+            counted = cell.counted()
+            primary = (settings.test_split, settings.view_of(dataset))
+            if place[1:] == primary or not counted.exact:
+                _check_same(beside[path], place, cells.setdefault(place, counted), counted)
+                cells[place].predictions.update(counted.predictions)
     return Inputs(pd.concat(frames, ignore_index=True), cells)
 
 
@@ -180,7 +126,7 @@ def _read_metrics(path: Path) -> tuple[dict[str, Any], pd.DataFrame, dict[str, V
 
 def _definitions(path: Path, rows: pd.DataFrame, stored: Any) -> dict[str, ViewDefinition]:
     """Return what each view of a metrics file is."""
-    found = {}
+    definitions = {}
     for view, metrics in rows.groupby("view")["metric"]:
         view, used = str(view), sorted(metrics.unique())
         # An accuracy of the dataset's own labels needs no more than its name.
@@ -190,26 +136,24 @@ def _definitions(path: Path, rows: pd.DataFrame, stored: Any) -> dict[str, ViewD
                 f"{path}: view {view} is of metric {definition.get('metric')}, but its rows are of "
                 f"{', '.join(used)}; run the stage evaluate again"
             )
-        found[view] = ViewDefinition(
+        definitions[view] = ViewDefinition(
             metric=used[0],
             group=definition.get("group"),
             ignore=tuple(definition.get("ignore", ())),
             own_labels=definition.get("like") is None,
         )
-    return found
+    return definitions
 
 
 def _check_numbers(
-    path: Path, predictions: Path, rows: pd.DataFrame, seen: Seen, definition: ViewDefinition
+    path: Path, predictions: Path, rows: pd.DataFrame, place: Place, cell: Cell
 ) -> None:
     """Raise WiseftError where a metric differs from the one of the predictions."""
-    for row in rows.to_dict("records"):
-        column = (row["combination"], row["alpha"])
-        counted = measure(
-            definition.metric, seen.predictions[column], seen.truth, definition.ignore
-        )
+    here = rows[(rows["split"] == place.split) & (rows["view"] == place.view)]
+    for row, point in zip(here.to_dict("records"), cell.predictions, strict=True):
+        counted = cell.measure(point)
         n_correct = None if pd.isna(row["n_correct"]) else int(row["n_correct"])
-        where = f"in split {row['split']} for {column[0]}/{row['view']}/{column[1]}"
+        where = f"in split {row['split']} for {point.combination}/{row['view']}/{point.alpha}"
         if (n_correct, row["n"]) != (counted.n_correct, counted.n):
             raise WiseftError(
                 f"{path} says {_share(n_correct, row['n'])} {where}, but {predictions} has "
@@ -227,35 +171,19 @@ def _share(n_correct: int | None, n: int) -> str:
     return f"{n} samples" if n_correct is None else f"{n_correct} of {n} right"
 
 
-def _cell(owner: tuple[str, int], seen: Seen, definition: ViewDefinition) -> Cell:
-    counts = np.ones(len(seen.truth), dtype=bool)
-    if seen.truth.groups is not None:
-        counts = group_places(seen.truth.groups, definition.ignore)[1] >= 0
-    return Cell(
-        metric=definition.metric,
-        ignore=definition.ignore,
-        sample_ids=seen.sample_ids[counts],
-        truth=seen.truth.take(counts),
-        clusters=seen.clusters[counts],
-        predictions={
-            Point(*owner, *column): values[counts] for column, values in seen.predictions.items()
-        },
-    )
-
-
-def _check_same(path: Path, place: Place, first: Cell, found: Cell) -> None:
+def _check_same(path: Path, place: Place, first: Cell, other: Cell) -> None:
     """Raise WiseftError if two runs were evaluated on other samples: nothing would be paired."""
-    if (first.metric, first.ignore) != (found.metric, found.ignore):
+    if (first.metric, first.ignore) != (other.metric, other.ignore):
         raise WiseftError(
-            f"{path}: view {place.view} of {place.dataset} is of metric {found.metric}, in the "
+            f"{path}: view {place.view} of {place.dataset} is of metric {other.metric}, in the "
             f"runs before it of {first.metric}, or it ignores other groups; run the stage evaluate "
             "again for all runs"
         )
     pairs = [
-        (getattr(first.truth, name), getattr(found.truth, name))
+        (getattr(first.truth, name), getattr(other.truth, name))
         for name in ("base_ids", "labels", "others", "groups")
     ]
-    pairs += [(getattr(first, name), getattr(found, name)) for name in ("sample_ids", "clusters")]
+    pairs += [(getattr(first, name), getattr(other, name)) for name in ("sample_ids", "clusters")]
     if not all(_equal(*pair) for pair in pairs):
         raise WiseftError(
             f"{path} has other samples or labels of {place.dataset} than the runs before it; "

@@ -46,7 +46,7 @@ class Interval(NamedTuple):
     method: str
 
 
-def percentile_interval(draws: Floats, level: float = LEVEL) -> tuple[Floats, Floats]:
-    """Return the percentile interval over the first axis of bootstrap draws."""
-    low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2], axis=0)
+def percentile_interval(draws: Floats) -> tuple[Floats, Floats]:
+    """Return the 95 % percentile interval over the first axis of bootstrap draws."""
+    low, high = np.quantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
     return np.asarray(low), np.asarray(high)

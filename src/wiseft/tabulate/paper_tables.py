@@ -78,25 +78,26 @@ class Curves:
         return None if reference is None else ((reference + shifts) / 2).dropna()
 
     def _mean(self, run: Run, places: list[Place]) -> pd.Series | None:
-        found = [self.at(run, place) for place in places]
-        if any(curve is None for curve in found):
+        parts = [self.at(run, place) for place in places]
+        present = [curve for curve in parts if curve is not None]
+        if len(present) < len(parts):
             return None
-        return pd.concat([c for c in found if c is not None], axis=1).dropna().mean(axis=1)
+        return pd.concat(present, axis=1).dropna().mean(axis=1)
 
     def optima(self, run: Run, place: Place) -> float | None:
         """Return the average of each dataset's best value (table 13's definition)."""
-        best = [self._best(run, (name, *place[1:])) for name in SHIFTS]
-        if any(value is None for value in best):
+        parts = [self._best(run, (name, *place[1:])) for name in SHIFTS]
+        best = [value for value in parts if value is not None]
+        if len(best) < len(parts):
             return None
-        shifts = float(np.mean([value for value in best if value is not None]))
+        shifts = float(np.mean(best))
         if place[0] == SHIFTS_AVERAGE:
             return shifts
         reference = self._best(run, ("imagenet", *place[1:]))
         return None if reference is None else (reference + shifts) / 2
 
     def _best(self, run: Run, place: Place) -> float | None:
-        curve = self.at(run, place)
-        return _swept_best(curve)
+        return _swept_best(self.at(run, place))
 
 
 def curves(measured: Iterable[pd.DataFrame]) -> Curves:
@@ -113,11 +114,11 @@ def curves(measured: Iterable[pd.DataFrame]) -> Curves:
     grid = without_repeats(grid[~grid["dataset"].str.startswith("avg:")])
     names = [*_RUN, *_PLACE]
     percent = grid.assign(percent=100 * grid["value"])
-    found: dict[tuple[str, ...], pd.Series] = {}
+    values = {}
     for _, part in percent.groupby(names, sort=False):
         key = tuple(str(part[name].iloc[0]) for name in names)
-        found[key] = part.groupby("alpha")["percent"].mean()
-    return Curves(found)
+        values[key] = part.groupby("alpha")["percent"].mean()
+    return Curves(values)
 
 
 def _swept_best(curve: pd.Series | None) -> float | None:
@@ -129,15 +130,15 @@ def _grid(curve: pd.Series | None, alpha: float) -> float | None:
     return float(curve[alpha]) if curve is not None and alpha in curve.index else None
 
 
-def _value(found: Curves, run: Run, line: Mapping[str, Any]) -> float | None:
+def _value(curves: Curves, run: Run, line: Mapping[str, Any]) -> float | None:
     place = tuple(line[name] for name in _PLACE)
     if line["metric"] == DIFFERENCE:
-        curve = found.at(run, (*place[:3], "accuracy"))
+        curve = curves.at(run, (*place[:3], "accuracy"))
         best, fixed = _swept_best(curve), _grid(curve, FIXED_ALPHA)
         return None if best is None or fixed is None else best - fixed
     if line["selection"] == "oracle-table13":
-        return found.optima(run, place)
-    curve = found.at(run, place)
+        return curves.optima(run, place)
+    curve = curves.at(run, place)
     if line["selection"] == "oracle-column":
         return _swept_best(curve)
     return _grid(curve, line["alpha"])
@@ -161,11 +162,11 @@ def cells(
     unknown = [str(table) for table in chosen if table not in TABLES]
     if unknown:
         raise WiseftError(f"the paper has no table {', '.join(unknown)}; it has 1 to {max(TABLES)}")
-    found = curves(measured)
+    by_run = curves(measured)
     printed = numbers()
     printed = printed[printed["table"].isin(chosen)]
     twofold = {(str(one.model), str(one.dataset)) for one in contradictions().itertuples()}
-    records = [_cell(found, line, twofold) for line in _records(printed)]
+    records = [_cell(by_run, line, twofold) for line in _records(printed)]
     return pd.DataFrame(records, columns=list(CELLS))
 
 
@@ -181,22 +182,18 @@ def zero_shot_cells(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
     Raises:
         WiseftError: as :func:`cells`.
     """
-    found = curves(tables)
-    measured = {key[:2] for key in found.values}
+    by_run = curves(tables)
+    measured = {key[:2] for key in by_run.values}
     records = {}
     for table in tables:
         published = table[(table["source"] == "published") & (table["method"] == ZERO_SHOT)]
         for line in _records(published):
-            if (line["model"], line["reference"]) not in measured:
+            model, dataset = line["model"], line["dataset"]
+            if (model, line["reference"]) not in measured or dataset in NOT_COMPARABLE:
                 continue
-            if line["dataset"] in NOT_COMPARABLE:
-                continue
-            column = COLUMNS.get(line["dataset"], line["dataset"])
-            about = {"table": 0, "row": line["model"], "column": column}
-            percent = round(100 * line["value"], 2)
-            records[line["model"], column] = _cell(
-                found, {**line, **about, "percent": percent}, set()
-            )
+            line |= {"table": 0, "row": model, "column": COLUMNS.get(dataset, dataset)}
+            line["percent"] = round(100 * line["value"], 2)
+            records[model, line["column"]] = _cell(by_run, line, set())
     return pd.DataFrame(list(records.values()), columns=list(CELLS))
 
 
@@ -204,10 +201,10 @@ def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
     return [{str(name): value for name, value in one.items()} for one in frame.to_dict("records")]
 
 
-def _cell(found: Curves, line: Mapping[str, Any], twofold: set[tuple[str, str]]) -> dict[str, Any]:
+def _cell(curves: Curves, line: Mapping[str, Any], twofold: set[tuple[str, str]]) -> dict[str, Any]:
     value, run = None, ""
-    for parts in _stand_ins(found, line):
-        value = _value(found, parts, line)
+    for parts in _stand_ins(curves, line):
+        value = _value(curves, parts, line)
         if value is not None:
             run = "__".join(part for part in parts[:4] if part)
             break
@@ -226,7 +223,7 @@ def _cell(found: Curves, line: Mapping[str, Any], twofold: set[tuple[str, str]])
     }
 
 
-def _stand_ins(found: Curves, line: Mapping[str, Any]) -> list[Run]:
+def _stand_ins(curves: Curves, line: Mapping[str, Any]) -> list[Run]:
     """Return the measured runs that may stand for a row of the paper, the best choice first."""
     model, reference, method, variant, combination = (line[name] for name in _RUN)
     if variant == QUOTED:
@@ -234,12 +231,12 @@ def _stand_ins(found: Curves, line: Mapping[str, Any]) -> list[Run]:
     variants = [variant]
     if method == "linear-classifier" and variant == "":
         runs = [(model, reference, method, each, combination) for each in SEARCHES]
-        scores = [_held_out(found, run) for run in runs]
+        scores = [_held_out(curves, run) for run in runs]
         if max(scores) >= 0:
             variants.insert(0, SEARCHES[scores.index(max(scores))])
     chosen: list[Run] = [(model, reference, method, each, combination) for each in variants]
     if line["alpha"] == 0:  # all runs of a model start from the same zero-shot one
-        same = {key[: len(_RUN)] for key in found.values}
+        same = {key[: len(_RUN)] for key in curves.values}
         others = (
             run for run in same if (run[0], run[1], run[4]) == (model, reference, combination)
         )
@@ -247,9 +244,9 @@ def _stand_ins(found: Curves, line: Mapping[str, Any]) -> list[Run]:
     return chosen
 
 
-def _held_out(found: Curves, run: Run) -> float:
+def _held_out(curves: Curves, run: Run) -> float:
     """Return the reference's held-out accuracy of the fine-tuned end; -1 where there is none."""
-    value = _grid(found.values.get((*run, run[1], "held-out", "all", "accuracy")), 1.0)
+    value = _grid(curves.values.get((*run, run[1], "held-out", "all", "accuracy")), 1.0)
     return -1.0 if value is None else value
 
 
@@ -273,14 +270,14 @@ def cell_text(cell: Mapping[str, Any], digits: int = 1) -> str:
     return f"{cell['measured']:.{digits}f} ({published}, {difference:+.{digits}f}){flag}"
 
 
-def layout(found: pd.DataFrame, table: int) -> pd.DataFrame:
+def layout(all_cells: pd.DataFrame, table: int) -> pd.DataFrame:
     """Return one table of the paper as texts: its rows by its columns, empty where it has none.
 
     Args:
-        found: of :func:`cells`.
+        all_cells: of :func:`cells`.
         table: its number.
     """
-    mine = found[found["table"] == table]
+    mine = all_cells[all_cells["table"] == table]
     digits = DECIMALS.get(table, 1)
     texts = [cell_text(cell, digits) for cell in _records(mine)]
     wide = mine.assign(text=texts).pivot(index="row", columns="column", values="text")

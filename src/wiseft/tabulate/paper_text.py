@@ -74,13 +74,13 @@ def latex(wide: pd.DataFrame, table: int) -> str:
     return "\n".join(lines)
 
 
-def report(found: pd.DataFrame) -> str:
+def report(cells: pd.DataFrame) -> str:
     """Return an overview in Markdown: what was measured of each table, and all that is flagged.
 
     Args:
-        found: of :func:`wiseft.tabulate.paper_tables.cells`.
+        cells: of :func:`wiseft.tabulate.paper_tables.cells`.
     """
-    tables = found.groupby("table", sort=False)
+    tables = cells.groupby("table", sort=False)
     counts = tables.agg(
         cells=("row", "size"), measured=("measured", "count"), flagged=("flagged", "sum")
     )
@@ -91,29 +91,29 @@ def report(found: pd.DataFrame) -> str:
         title=title,
         file_stem=file_stem,
         tables=counts.to_dict("index"),
-        flagged=found[found["flagged"]].to_dict("records"),
-        measured=found["measured"].count(),
+        flagged=cells[cells["flagged"]].to_dict("records"),
+        measured=cells["measured"].count(),
     )
 
 
-def write_paper_tables(found: pd.DataFrame, folder: Path) -> list[Path]:
+def write_paper_tables(cells: pd.DataFrame, folder: Path) -> list[Path]:
     """Write `table-<n>.csv`, `.md` and `.tex`, `cells.csv` and the report; return their paths.
 
     Args:
-        found: of :func:`wiseft.tabulate.paper_tables.cells`.
+        cells: of :func:`wiseft.tabulate.paper_tables.cells`.
         folder: is made where it does not exist.
     """
     written = []
-    for table in map(int, found["table"].unique()):
-        wide = layout(found, table)
+    for table in map(int, cells["table"].unique()):
+        wide = layout(cells, table)
         texts = {"csv": csv_text(wide), "md": markdown(wide, table), "tex": latex(wide, table)}
         for suffix, text in texts.items():
             written.append(folder / f"{file_stem(table)}.{suffix}")
             write_text(written[-1], text)
     written += [folder / ALL_CELLS, folder / REPORT]
     with atomic_path(written[-2]) as temporary:
-        found[list(CELLS)].to_csv(temporary, index=False, float_format="%.4f", lineterminator="\n")
-    write_text(written[-1], report(found))
+        cells[list(CELLS)].to_csv(temporary, index=False, float_format="%.4f", lineterminator="\n")
+    write_text(written[-1], report(cells))
     return written
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -15,12 +15,22 @@ import pyarrow.parquet as pq
 
 from wiseft.errors import WiseftError
 from wiseft.io import require_file
-from wiseft.metrics import OUTSIDE, Truth, pairs_of
+from wiseft.metrics import (
+    ALL_FRAMES,
+    MACRO_F1,
+    OUTSIDE,
+    WORST_GROUP,
+    Outcome,
+    Truth,
+    group_places,
+    measure,
+    pairs_of,
+)
 
 SAMPLE_COLUMNS = ["split", "sample_id", "base_id", "label"]
 OTHER_LABELS = "other_labels"
-
-Column = tuple[str, str]  # combination, alpha
+BOOTSTRAPPED = (MACRO_F1, WORST_GROUP)
+"""Metrics that are no share of independent samples: their intervals are the bootstrap's."""
 
 
 @dataclass(frozen=True)
@@ -39,20 +49,65 @@ class ViewDefinition:
     own_labels: bool
 
 
+class Place(NamedTuple):
+    """Where a metric is measured."""
+
+    dataset: str
+    split: str
+    view: str
+
+
+class Point(NamedTuple):
+    """One model of the sweep: all that a metric at a place depends on."""
+
+    run: str
+    seed: int
+    combination: str
+    alpha: str
+
+
 @dataclass(frozen=True)
-class Seen:
-    """One split in one view: the samples that it covers, in the order of their ids.
+class Cell:
+    """The samples that a view covers of one split, in the order of their ids, and predictions.
 
     Attributes:
+        ignore: groups that the metric leaves out.
         sample_ids: text (n,).
-        clusters: text (n,): what each sample was drawn with.
-        predictions: int32 (n,) for each combination and alpha.
+        clusters: text (n,): what each sample was drawn with, base ids where nothing else is said.
+        predictions: int32 (n,) for each point.
     """
 
+    metric: str
+    ignore: tuple[str, ...]
     sample_ids: npt.NDArray[np.str_]
     truth: Truth
     clusters: npt.NDArray[np.str_]
-    predictions: dict[Column, npt.NDArray[np.int32]]
+    predictions: dict[Point, npt.NDArray[np.int32]]
+
+    def measure(self, point: Point) -> Outcome:
+        """Return the metric at a point."""
+        return measure(self.metric, self.predictions[point], self.truth, self.ignore)
+
+    @property
+    def exact(self) -> bool:
+        """Whether the metric is a share of units that were drawn independently."""
+        if self.metric in BOOTSTRAPPED:
+            return False
+        units = self.truth.base_ids if self.metric == ALL_FRAMES else self.sample_ids
+        return len(np.unique(self.clusters)) == len(np.unique(units))
+
+    def counted(self) -> Cell:
+        """Return the cell without the samples of no group and of ignored groups."""
+        if self.truth.groups is None:
+            return self
+        counts = group_places(self.truth.groups, self.ignore)[1] >= 0
+        return replace(
+            self,
+            sample_ids=self.sample_ids[counts],
+            truth=self.truth.take(counts),
+            clusters=self.clusters[counts],
+            predictions={point: values[counts] for point, values in self.predictions.items()},
+        )
 
 
 def read_predictions(
@@ -60,10 +115,11 @@ def read_predictions(
     rows: pd.DataFrame,
     definitions: Mapping[str, ViewDefinition],
     clusters: str | None = None,
-) -> dict[tuple[str, str], Seen]:
-    """Return what the metrics rows are about, by split and view.
+) -> dict[Place, Cell]:
+    """Return the samples that the rows of a metrics file are about.
 
     Args:
+        rows: in the columns of :class:`wiseft.tabulate.inputs.Inputs`.
         clusters: group metadata that says what was drawn together; None: the base ids.
 
     Raises:
@@ -73,24 +129,24 @@ def read_predictions(
     views = {view: definitions[view] for view in sorted(rows["view"].unique())}
     cluster = "base_id" if clusters is None else f"group_{clusters}"
     table = _read(path, list(dict.fromkeys([*_columns(rows, views), cluster])))
-    found = {}
-    for split, view in rows[["split", "view"]].drop_duplicates().itertuples(index=False):
-        here = rows[(rows["split"] == split) & (rows["view"] == view)]
-        names = {
-            (row["combination"], row["alpha"]): _column_name(row, view)
+    cells = {}
+    for key, here in rows.groupby(["dataset", "split", "view"], sort=False):
+        place = Place(*map(str, key))
+        columns = {
+            Point(row["run"], row["seed"], row["combination"], row["alpha"]): _column_name(row)
             for row in here.to_dict("records")
         }
-        part = table[table["split"] == split]
-        found[str(split), str(view)] = _see(path, part, view, names, views[view], cluster)
-    return found
+        part = table[table["split"] == place.split]
+        cells[place] = _cell(path, part, place.view, columns, views[place.view], cluster)
+    return cells
 
 
-def _column_name(row: Mapping[Any, Any], view: str) -> str:
-    return f"{row['combination']}/{view}/{row['alpha']}/prediction"
+def _column_name(row: Mapping[Any, Any]) -> str:
+    return f"{row['combination']}/{row['view']}/{row['alpha']}/prediction"
 
 
 def _columns(rows: pd.DataFrame, views: Mapping[str, ViewDefinition]) -> list[str]:
-    predictions = {_column_name(row, row["view"]) for row in rows.to_dict("records")}
+    predictions = {_column_name(row) for row in rows.to_dict("records")}
     labels = {f"{view}/label" for view, each in views.items() if not each.own_labels}
     groups = {f"group_{each.group}" for each in views.values() if each.group is not None}
     return [*SAMPLE_COLUMNS, *sorted(groups), *sorted(labels), *sorted(predictions)]
@@ -123,15 +179,15 @@ def _read(path: Path, needed: list[str]) -> pd.DataFrame:
     return frame
 
 
-def _see(
+def _cell(
     path: Path,
     part: pd.DataFrame,
     view: str,
-    names: Mapping[Column, str],
+    columns: Mapping[Point, str],
     definition: ViewDefinition,
     cluster: str,
-) -> Seen:
-    predictions = {column: part[name].to_numpy(np.int32) for column, name in names.items()}
+) -> Cell:
+    predictions = {point: part[name].to_numpy(np.int32) for point, name in columns.items()}
     masks = [values != OUTSIDE for values in predictions.values()]
     if any(not np.array_equal(mask, masks[0]) for mask in masks) or not masks[0].any():
         raise WiseftError(
@@ -147,9 +203,11 @@ def _see(
         pairs_of(others),
         None if groups is None else np.array(groups.tolist(), dtype=object),
     )
-    return Seen(
+    return Cell(
+        definition.metric,
+        definition.ignore,
         part["sample_id"].to_numpy(dtype=str)[masks[0]],
         truth.take(masks[0]),
         part[cluster].to_numpy(dtype=str)[masks[0]],
-        {column: values[masks[0]] for column, values in predictions.items()},
+        {point: values[masks[0]] for point, values in predictions.items()},
     )

@@ -8,7 +8,6 @@ lines that were once fitted to them stand in, and say so.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
@@ -19,7 +18,7 @@ from wiseft.config.paths import DATASETS_ROOT
 from wiseft.errors import WiseftError
 from wiseft.published import at_hand, lines, rows, testbed_rows
 from wiseft.tabulate.robustness import BaselineFit, fit_points
-from wiseft.tabulate.schema import TABLE, conform
+from wiseft.tabulate.schema import TABLE, conform, frame_of
 from wiseft.tabulate.table import sort_table
 
 STANDARD, ZERO_SHOT = "standard", "zero-shot"
@@ -51,30 +50,6 @@ SEARCHES = ("search-none", "search-weight-decay", "search-l1", "search-label-smo
 random search over all of them (appendix D.3); without any of them the plain one stands for it."""
 
 
-@dataclass(frozen=True)
-class ModelLine:
-    """A logit-logit line through other models.
-
-    Attributes:
-        kind: one of `KINDS`.
-        fit: the line, its range and its band.
-        points: the models, `model`, `x` and `y` (fractions); None where they are not at hand and
-            `fit` is the one that the package carries.
-    """
-
-    kind: str
-    fit: BaselineFit
-    points: pd.DataFrame | None
-
-    @property
-    def note(self) -> str:
-        """What a caption has to say of the line; empty where the models are at hand."""
-        if self.points is not None:
-            return ""
-        what = "zero-shot CLIP models" if self.kind == ZERO_SHOT else "standard models"
-        return f"fit of the {self.fit.n} {what}, points not at hand"
-
-
 def join(
     measured: Sequence[pd.DataFrame],
     settings: PublishedSettings,
@@ -100,7 +75,7 @@ def join(
     if settings.other_models and at_hand(root):
         parts.append(conform(testbed_rows(root, catalogue), TABLE))
     if not parts:
-        return conform(pd.DataFrame(columns=list(TABLE)), TABLE)
+        return frame_of([], TABLE)
     return sort_table(without_repeats(pd.concat(parts, ignore_index=True)))
 
 
@@ -145,9 +120,19 @@ def model_points(
     return joined.rename(columns={"value_x": "x", "value_y": "y"})
 
 
+def line_kinds(method: str, dataset: str, x_view: str = "all") -> list[str]:
+    """Return the kinds of the lines through other models: none, one, or the two pieces of one."""
+    known = lines()
+    kinds = set(known[(known["dataset"] == dataset) & (known["x_view"] == x_view)]["kind"])
+    pieces = [BELOW_KNEE, ABOVE_KNEE]
+    if method == STANDARD and kinds.issuperset(pieces):
+        return pieces
+    return [method] if method in kinds else []
+
+
 def model_line(
     table: pd.DataFrame, dataset: str, kind: str = STANDARD, x_view: str = "all"
-) -> ModelLine:
+) -> BaselineFit:
     """Return the line through other models: of those in the table, else the package's.
 
     The pieces for ImageNet-A are the test bed's: ResNet-50, which has 0 %, and models that were
@@ -162,24 +147,24 @@ def model_line(
     Raises:
         WiseftError: if neither the table nor the package has such models.
     """
-    points = _kind_points(table, dataset, kind, x_view)
-    fit = fit_points(dataset, points)
+    fit = fit_points(dataset, kind_points(table, dataset, kind, x_view))
     if fit is not None:
-        return ModelLine(kind, fit, points)
+        return fit
     known = lines()
-    found = known[
-        (known["kind"] == kind) & (known["dataset"] == dataset) & (known["x_view"] == x_view)
-    ]
-    if found.empty:
-        there = ", ".join(sorted(known.loc[known["kind"] == kind, "dataset"].unique()))
+    known = known[known["kind"] == kind]
+    stored = known[(known["dataset"] == dataset) & (known["x_view"] == x_view)]
+    if stored.empty:
         raise WiseftError(
             f"there is no line of kind {kind} for {dataset} over ImageNet's view {x_view}; of that "
-            f"kind there is {there or 'none'}, and the views are all and each dataset's own"
+            f"kind there is {', '.join(sorted(known['dataset'].unique())) or 'none'}, and the "
+            "views are all and each dataset's own"
         )
-    return ModelLine(kind, _known_fit(found.iloc[0]), None)
+    (numbers,) = stored.drop(columns=["kind", "dataset", "x_view"]).to_dict("records")
+    return BaselineFit(average=dataset, **{str(name): n for name, n in numbers.items()})
 
 
-def _kind_points(table: pd.DataFrame, dataset: str, kind: str, x_view: str) -> pd.DataFrame:
+def kind_points(table: pd.DataFrame, dataset: str, kind: str, x_view: str) -> pd.DataFrame:
+    """Return the models in the table that a line goes through: `model`, `x` and `y`, fractions."""
     if kind not in (BELOW_KNEE, ABOVE_KNEE):
         return model_points(table, dataset, kind, x_view)
     points = model_points(table, dataset, STANDARD, x_view)
@@ -189,11 +174,3 @@ def _kind_points(table: pd.DataFrame, dataset: str, kind: str, x_view: str) -> p
     left_out = points["model"].str.lower().str.contains("subsample|aws|batch64|^resnet50$")
     points = points[~left_out & (points["x"] >= start)]
     return points[points["x"] < knee if kind == BELOW_KNEE else points["x"] >= knee]
-
-
-def _known_fit(line: pd.Series) -> BaselineFit:
-    numbers = {name: float(line[name]) for name in line.index if name in _FIT_NUMBERS}
-    return BaselineFit(average=str(line["dataset"]), n=int(line["n"]), **numbers)
-
-
-_FIT_NUMBERS = ("slope", "intercept", "r2", "residual_se", "x_min", "x_max", "x_mean", "x_ss")

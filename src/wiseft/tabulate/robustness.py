@@ -16,7 +16,8 @@ import pandas as pd
 from scipy.special import expit, logit
 from scipy.stats import t as student_t
 
-from wiseft.tabulate.schema import AVERAGE_PREFIX, FITS, conform
+from wiseft.tabulate.intervals import LEVEL
+from wiseft.tabulate.schema import AVERAGE_PREFIX, FITS, frame_of
 
 BASELINE_METHOD = "from-scratch"
 Floats = npt.NDArray[np.float64]
@@ -45,11 +46,11 @@ class BaselineFit:
         """Return beta(acc_ref): the accuracy under shift that the baselines would have."""
         return np.asarray(expit(self.intercept + self.slope * _logit(acc_ref)))
 
-    def band(self, acc_ref: npt.ArrayLike, level: float = 0.95) -> tuple[Floats, Floats]:
-        """Return low and high ends, as accuracies, of the confidence band of the mean line."""
+    def band(self, acc_ref: npt.ArrayLike) -> tuple[Floats, Floats]:
+        """Return low and high ends, as accuracies, of the 95 % confidence band of the mean line."""
         x = _logit(acc_ref)
         leverage = 1 / self.n + (x - self.x_mean) ** 2 / self.x_ss
-        quantile = float(student_t.ppf((1 + level) / 2, self.n - 2))
+        quantile = float(student_t.ppf((1 + LEVEL) / 2, self.n - 2))
         half = quantile * self.residual_se * np.sqrt(leverage)
         centre = self.intercept + self.slope * x
         return np.asarray(expit(centre - half)), np.asarray(expit(centre + half))
@@ -58,14 +59,6 @@ class BaselineFit:
         """Return where a reference accuracy lies outside the baselines' range."""
         x = np.asarray(acc_ref, dtype=float)
         return np.asarray((x < self.x_min) | (x > self.x_max))
-
-
-@dataclass(frozen=True)
-class EffectiveRobustness:
-    """`value`: fractions; `extrapolated`: where the line was continued past the baselines."""
-
-    value: Floats
-    extrapolated: npt.NDArray[np.bool_]
 
 
 def _logit(accuracy: npt.ArrayLike) -> Floats:
@@ -152,14 +145,6 @@ def fit_points(average: str, points: pd.DataFrame) -> BaselineFit | None:
     )
 
 
-def effective_robustness(
-    acc_ref: npt.ArrayLike, acc_shift: npt.ArrayLike, fit: BaselineFit
-) -> EffectiveRobustness:
-    """Return rho = acc_shift - beta(acc_ref), elementwise, with its flag of extrapolation."""
-    value = np.asarray(acc_shift, dtype=float) - fit.predict(acc_ref)
-    return EffectiveRobustness(np.asarray(value), fit.extrapolated(acc_ref))
-
-
 def fits_frame(
     table: pd.DataFrame, averages: Sequence[str], exclude: Sequence[str]
 ) -> pd.DataFrame:
@@ -171,4 +156,4 @@ def fits_frame(
         if fit is not None:
             fields = {name: getattr(fit, name) for name in FITS if name not in shared}
             rows.append(shared | fields)
-    return conform(pd.DataFrame(rows, columns=list(FITS)), FITS)
+    return frame_of(rows, FITS)

@@ -6,9 +6,9 @@ fractions. Nothing here depends on host or time: equal frames give equal bytes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pandas as pd
 
@@ -143,12 +143,23 @@ def conform(frame: pd.DataFrame, schema: Schema) -> pd.DataFrame:
     return pd.DataFrame(columns).reset_index(drop=True)
 
 
-def no_rows(schema: Schema) -> pd.DataFrame:
-    """Return a table without rows."""
-    return conform(pd.DataFrame(columns=list(schema)), schema)
+def frame_of(rows: Sequence[Mapping[str, Any]], schema: Schema) -> pd.DataFrame:
+    """Return rows, maybe none, as a table; what one lacks is null. Raises as `conform`."""
+    return conform(pd.DataFrame(rows, columns=list(schema)), schema)
 
 
-def _read(path: Path | str, schema: Schema, what: str) -> pd.DataFrame:
+def read(path: Path | str, schema: Schema, what: str) -> pd.DataFrame:
+    """Read a table (`.parquet` or `.csv`) with its exact columns and types.
+
+    Text columns are empty strings where they do not apply, numbers are null.
+
+    Args:
+        what: names the table in messages.
+
+    Raises:
+        WiseftError: if the file is absent or broken, or a column is missing, unknown or of
+            another type.
+    """
     path = require_file(path, what)
     try:
         if path.suffix == ".parquet":
@@ -173,38 +184,13 @@ def _read(path: Path | str, schema: Schema, what: str) -> pd.DataFrame:
 
 
 def read_table(path: Path | str) -> pd.DataFrame:
-    """Read the tidy table (`.parquet` or `.csv`) with its exact columns and types.
+    """Read the tidy table. Raises as `read`.
 
-    Text columns are empty strings where they do not apply, numbers are null. `alpha` is null
-    for `oracle-table13`, whose columns have different alphas.
-
-    Raises:
-        WiseftError: if the file is absent or broken, or a column is missing, unknown or of
-            another type.
+    `alpha` is null for `oracle-table13`, whose columns have different alphas.
     """
-    frame = _read(path, TABLE, "table")
+    frame = read(path, TABLE, "table")
     frame["alpha"] = frame["alpha"].round(3)
     return frame
-
-
-def read_comparisons(path: Path | str) -> pd.DataFrame:
-    """Read the comparisons; rows with seed or model `all` summarise. Raises as `read_table`."""
-    return _read(path, COMPARISONS, "comparisons")
-
-
-def read_selection(path: Path | str) -> pd.DataFrame:
-    """Read the selected alphas with their regret. Raises as `read_table`."""
-    return _read(path, SELECTION, "selection")
-
-
-def read_fits(path: Path | str) -> pd.DataFrame:
-    """Read the baselines' fits. Raises as `read_table`."""
-    return _read(path, FITS, "fits")
-
-
-def read_effective(path: Path | str) -> pd.DataFrame:
-    """Read the effective robustness of every point. Raises as `read_table`."""
-    return _read(path, EFFECTIVE, "effective robustness")
 
 
 def write_csv(path: Path | str, frame: pd.DataFrame, schema: Schema) -> None:

@@ -10,15 +10,14 @@ choose. Ties go to the smallest alpha everywhere.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import numpy as np
 import pandas as pd
 
 from wiseft.alphas import format_alpha
 from wiseft.errors import WiseftError
-from wiseft.tabulate.inputs import Inputs, Place, Point
-from wiseft.tabulate.schema import AVERAGE_PREFIX, SELECTION, TABLE, conform
+from wiseft.tabulate.inputs import Inputs
+from wiseft.tabulate.predictions import Place, Point
+from wiseft.tabulate.schema import AVERAGE_PREFIX, SELECTION, TABLE, conform, frame_of
 from wiseft.tabulate.settings import TabulateSettings
 from wiseft.tabulate.study import Study
 from wiseft.tabulate.table import average_row, run_fields
@@ -40,8 +39,8 @@ def sweeps(study: Study, settings: TabulateSettings) -> dict[tuple[str, int, str
     grids: dict[tuple[str, int, str], list[str]] = {}
     for point in study.points:
         grids.setdefault((point.run, point.seed, point.combination), []).append(point.alpha)
-    found = {key: grid for key, grid in grids.items() if len(grid) > 1}
-    for (run, seed, combination), grid in found.items():
+    swept = {key: grid for key, grid in grids.items() if len(grid) > 1}
+    for (run, seed, combination), grid in swept.items():
         ends = ENDS if combination == WEIGHT else ()
         for alpha in (format_alpha(settings.fixed_alpha), *ends):
             if alpha not in grid:
@@ -50,7 +49,7 @@ def sweeps(study: Study, settings: TabulateSettings) -> dict[tuple[str, int, str
                     f"of run {run}, seed {seed}, combination {combination} is {', '.join(grid)}; "
                     "add it to the alphas of the experiment"
                 )
-    return found
+    return swept
 
 
 def best_alpha(values: pd.Series) -> float:
@@ -142,27 +141,17 @@ def _oracle_table13(
     """Return a row for each average; its interval takes the optimal alphas as given."""
     primary = test["view"] == [settings.view_of(dataset) for dataset in test["dataset"]]
     oracle = _oracle_column(test[primary]).set_index("dataset")
-    fields, experiment = run_fields(inputs), str(test["experiment"].iloc[0])
+    fields = run_fields(inputs, str(test["experiment"].iloc[0]))[key[0]]
     rows = []
     for name, members in study.averages.items():
         points = {
             member: Point(*key, format_alpha(float(oracle["alpha"][member]))) for member in members
         }
         draws = np.mean([study.draws(points[member], member) for member in members], axis=0)
-        low, high, method = study.average_interval(draws, name)
-        rows.append(
-            average_row(Point(*key, ""), name, study, fields, settings, experiment)
-            | {
-                "alpha": float("nan"),
-                "value": float(oracle.loc[members, "value"].mean()),
-                "n": study.n_samples(*members),
-                "ci_low": low,
-                "ci_high": high,
-                "ci_method": method,
-                "selection": "oracle-table13",
-            }
-        )
-    return conform(pd.DataFrame(rows, columns=list(TABLE)), TABLE)
+        row = fields | average_row(Point(*key, ""), name, draws, study, settings)
+        value = float(oracle.loc[members, "value"].mean())
+        rows.append(row | {"alpha": None, "value": value, "selection": "oracle-table13"})
+    return frame_of(rows, TABLE)
 
 
 def selection_frame(selected: pd.DataFrame, settings: TabulateSettings) -> pd.DataFrame:
@@ -175,9 +164,9 @@ def selection_frame(selected: pd.DataFrame, settings: TabulateSettings) -> pd.Da
     Args:
         selected: the table's rows of all selections but `grid`.
     """
-    targets = _targets(settings)
+    averages = (AVERAGE_PREFIX + name for name in settings.averages)
     rows = selected[
-        selected["dataset"].isin(targets)
+        selected["dataset"].isin([settings.reference, *averages])
         & (selected["split"] == settings.test_split)
         & (selected["view"] == settings.view_of(settings.reference))
     ]
@@ -188,8 +177,3 @@ def selection_frame(selected: pd.DataFrame, settings: TabulateSettings) -> pd.Da
     joined = rows.merge(oracle, on=[*SWEEP, "dataset"], validate="many_to_one")
     joined["regret"] = joined["oracle_value"] - joined["value"]
     return conform(joined[list(SELECTION)], SELECTION)
-
-
-def _targets(settings: TabulateSettings) -> list[str]:
-    averages: Iterable[str] = (AVERAGE_PREFIX + name for name in settings.averages)
-    return [settings.reference, *averages]

@@ -18,8 +18,8 @@ from wiseft.metrics import (
     worst_of_counts,
 )
 from wiseft.tabulate.bootstrap import Block
-from wiseft.tabulate.inputs import Cell, Point
 from wiseft.tabulate.intervals import FEWEST_CLUSTERS
+from wiseft.tabulate.predictions import Cell, Point
 
 POINTS_A_BLOCK = 8  # of a metric of many classes: bounds the memory of a resample's sums
 

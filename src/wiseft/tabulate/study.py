@@ -10,7 +10,7 @@ import numpy.typing as npt
 from wiseft.errors import WiseftError
 from wiseft.metrics import ACCURACY
 from wiseft.tabulate.bootstrap import ClusterBootstrap
-from wiseft.tabulate.inputs import Inputs, Place, Point
+from wiseft.tabulate.inputs import Inputs
 from wiseft.tabulate.intervals import (
     CLUSTER_BOOTSTRAP,
     CONDITIONAL,
@@ -18,6 +18,7 @@ from wiseft.tabulate.intervals import (
     Interval,
     percentile_interval,
 )
+from wiseft.tabulate.predictions import Place, Point
 from wiseft.tabulate.settings import TabulateSettings
 from wiseft.tabulate.statistics import Statistic, statistic
 
@@ -90,8 +91,8 @@ class Study:
 
     def average_metric(self, name: str) -> str:
         """Return `accuracy` if all datasets of an average are scored by it, else `mean`."""
-        found = {self.metric(member) for member in self.averages[name]}
-        return ACCURACY if found == {ACCURACY} else MEAN
+        metrics = {self.metric(member) for member in self.averages[name]}
+        return ACCURACY if metrics == {ACCURACY} else MEAN
 
     def has(self, point: Point, dataset: str) -> bool:
         """Whether the dataset was evaluated at this point."""
@@ -154,8 +155,8 @@ class Study:
 
     def n_clusters(self, *datasets: str) -> int:
         """Return the number of distinct clusters in the datasets together."""
-        found = [self._statistics[self._place[name]].clusters for name in datasets]
-        return len(np.unique(np.concatenate(found)))
+        clusters = [self._statistics[self._place[name]].clusters for name in datasets]
+        return len(np.unique(np.concatenate(clusters)))
 
     def n_samples(self, *datasets: str) -> int:
         """Return the number of test samples of the datasets together.

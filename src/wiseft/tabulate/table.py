@@ -9,11 +9,12 @@ import pandas as pd
 
 from wiseft.alphas import format_alpha
 from wiseft.metrics import ACCURACY
-from wiseft.tabulate.inputs import RUN_FIELDS, Inputs, Place, Point
+from wiseft.tabulate.inputs import RUN_FIELDS, Inputs
 from wiseft.tabulate.intervals import CLOPPER_PEARSON, TOO_FEW, Interval, clopper_pearson
-from wiseft.tabulate.schema import AVERAGE_PREFIX, SELECTIONS, TABLE, conform
+from wiseft.tabulate.predictions import Place, Point
+from wiseft.tabulate.schema import AVERAGE_PREFIX, SELECTIONS, TABLE, conform, frame_of
 from wiseft.tabulate.settings import TabulateSettings
-from wiseft.tabulate.study import Study
+from wiseft.tabulate.study import Floats, Study
 
 
 def grid_rows(inputs: Inputs, study: Study, experiment: str) -> pd.DataFrame:
@@ -33,8 +34,8 @@ def grid_rows(inputs: Inputs, study: Study, experiment: str) -> pd.DataFrame:
     frame.loc[~resampled, columns[:2]] = np.column_stack([low, high])
     frame.loc[~resampled, "ci_method"] = CLOPPER_PEARSON
     rows = frame[resampled].to_dict("records")
-    found = [_bootstrapped(row, study) for row in rows]
-    for name, values in zip(columns, zip(*found, strict=True), strict=bool(found)):
+    intervals = [_bootstrapped(row, study) for row in rows]
+    for name, values in zip(columns, zip(*intervals, strict=True), strict=bool(intervals)):
         frame.loc[resampled, name] = list(values)
     frame["alpha"] = frame["alpha"].astype(float)
     return conform(frame, TABLE)
@@ -54,7 +55,7 @@ def cluster_rows(grid: pd.DataFrame, inputs: Inputs) -> pd.DataFrame:
     Args:
         grid: the rows of all metrics.
     """
-    parts = []
+    rows: list[dict[Any, Any]] = []
     for row in grid[grid["ci_method"] == TOO_FEW].to_dict("records"):
         cell = inputs.cells[Place(row["dataset"], row["split"], row["view"])]
         if row["metric"] != ACCURACY:
@@ -63,54 +64,46 @@ def cluster_rows(grid: pd.DataFrame, inputs: Inputs) -> pd.DataFrame:
         right = cell.truth.right(cell.predictions[point])
         names, cluster = np.unique(cell.clusters, return_inverse=True)
         n, n_correct = np.bincount(cluster), np.bincount(cluster, weights=right).astype(int)
-        parts += [
+        rows += [
             {**row, "view": f"{row['view']}/{name}", "n": n[i], "n_correct": n_correct[i]}
             | {"value": n_correct[i] / n[i]}
             for i, name in enumerate(names)
         ]
-    return conform(pd.DataFrame(parts, columns=list(TABLE)), TABLE)
+    return frame_of(rows, TABLE)
 
 
 def average_rows(
     inputs: Inputs, study: Study, settings: TabulateSettings, experiment: str
 ) -> pd.DataFrame:
     """Return one row for each point and average; `n` counts the samples of all its datasets."""
-    fields = run_fields(inputs)
+    fields = run_fields(inputs, experiment)
     rows = []
     for point in study.points:
-        for name, members in study.averages.items():
-            low, high, method = study.average_interval(study.average_draws(point, name), name)
-            rows.append(
-                average_row(point, name, study, fields, settings, experiment)
-                | {
-                    "alpha": float(point.alpha),
-                    "value": study.average(point, name),
-                    "n": study.n_samples(*members),
-                    "ci_low": low,
-                    "ci_high": high,
-                    "ci_method": method,
-                }
-            )
-    return conform(pd.DataFrame(rows, columns=list(TABLE)), TABLE)
+        for name in study.averages:
+            draws = study.average_draws(point, name)
+            numbers = {"alpha": float(point.alpha), "value": study.average(point, name)}
+            rows.append(average_row(point, name, draws, study, settings) | numbers)
+    return frame_of([fields[row["run"]] | row for row in rows], TABLE)
 
 
 def average_row(
     point: Point,
     name: str,
+    draws: Floats,
     study: Study,
-    fields: dict[str, dict[str, str]],
     settings: TabulateSettings,
-    experiment: str,
-) -> dict[str, object]:
-    """Return what all rows of an average have in common; numbers are left to the caller.
+) -> dict[str, Any]:
+    """Return a row of an average without its value.
 
     An average is over the primary views of its datasets, whose names may differ; its rows stand
     in the view that the reference, which it is held against, has.
+
+    Args:
+        draws: the average in each resample, shape (resamples,).
     """
+    low, high, method = study.average_interval(draws, name)
     return {
         "source": "measured",
-        "experiment": experiment,
-        **fields[point.run],
         "run": point.run,
         "seed": point.seed,
         "combination": point.combination,
@@ -118,16 +111,20 @@ def average_row(
         "view": settings.view_of(settings.reference),
         "split": settings.test_split,
         "metric": study.average_metric(name),
+        "n": study.n_samples(*study.averages[name]),
         "n_correct": None,
+        "ci_low": low,
+        "ci_high": high,
+        "ci_method": method,
         "selection": "grid",
     }
 
 
-def run_fields(inputs: Inputs) -> dict[str, dict[str, str]]:
-    """Return model, reference, method and variant of each run."""
+def run_fields(inputs: Inputs, experiment: str) -> dict[str, dict[str, Any]]:
+    """Return experiment, model, reference, method and variant of each run."""
     names = [name for name in RUN_FIELDS if name not in ("run", "seed")]
     first = inputs.metrics.drop_duplicates("run").set_index("run")[names]
-    return {str(run): dict(row) for run, row in first.iterrows()}
+    return {str(run): {"experiment": experiment, **row} for run, row in first.iterrows()}
 
 
 def sort_table(frame: pd.DataFrame) -> pd.DataFrame:

@@ -5,7 +5,7 @@ the legend says.
 
 from __future__ import annotations
 
-import math
+from collections.abc import Iterable
 from typing import Any, Literal
 
 import numpy as np
@@ -17,6 +17,7 @@ from pydantic import Field
 
 from wiseft.config.base import Entry
 from wiseft.errors import WiseftError
+from wiseft.figures.axes import panel_grid
 from wiseft.figures.legend import place_legend
 from wiseft.figures.select import RUN, rows
 from wiseft.figures.style import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, Style
@@ -78,30 +79,34 @@ def draw(
     """
     if len(series) > len(FILLS):
         raise WiseftError(f"option series has {len(series)} entries, but may have {len(FILLS)}")
-    n_columns = min(columns, len(panels))
-    n_rows = math.ceil(len(panels) / n_columns)
-    width = style.page_width if n_columns > 1 else style.column_width
-    figure = Figure(figsize=(width, height * n_rows), layout="constrained")
-    axes = list(figure.subplots(n_rows, n_columns, squeeze=False).flat)
+    figure, axes = panel_grid(style, len(panels), columns, height)
     texts = [(labels or {}).get(name, name) for name in names]
-    for ax, panel in zip(axes, panels, strict=False):
+    for ax, panel in zip(axes, panels, strict=True):
         for place, each in enumerate(series):
             conditions = {**panel.where, **each.where}
-            found = [bar(table, {**conditions, across: name}) for name in names]
-            draw_bars(ax, found, place, len(series), each.label)
+            heights = [bar(table, {**conditions, across: name}) for name in names]
+            draw_bars(ax, heights, place, len(series), each.label)
         ax.axhline(0, color=BLACK, linewidth=0.6, zorder=3)
-        ax.set_xticks(range(len(names)), texts, rotation=40, ha="right", rotation_mode="anchor")
-        ax.grid(visible=False, axis="x")
+        name_bars(ax, texts)
         ax.set_title(panel.title, loc="left", fontweight="bold")
         ax.set_ylabel(panel.ylabel)
-    for ax in axes[len(panels) :]:
-        ax.set_axis_off()
-    handles = [
-        Patch(facecolor=color, hatch=hatch, edgecolor="white", label=each.label)
-        for each, (color, hatch) in zip(series, FILLS, strict=False)
-    ]
-    place_legend(figure, handles, 2, height * n_rows)
+    place_bar_legend(figure, [each.label for each in series])
     return figure
+
+
+def name_bars(ax: Axes, texts: list[str]) -> None:
+    """Write slanted texts below the bars."""
+    ax.set_xticks(range(len(texts)), texts, rotation=40, ha="right", rotation_mode="anchor")
+    ax.grid(visible=False, axis="x")
+
+
+def place_bar_legend(figure: Figure, labels: Iterable[str]) -> None:
+    """Put the legend of the series below the panels."""
+    handles = [
+        Patch(facecolor=color, hatch=hatch, edgecolor="white", label=label)
+        for label, (color, hatch) in zip(labels, FILLS, strict=False)
+    ]
+    place_legend(figure, handles, 2)
 
 
 def bar(table: pd.DataFrame, conditions: dict[str, Any]) -> tuple[float, float, float]:
@@ -110,23 +115,22 @@ def bar(table: pd.DataFrame, conditions: dict[str, Any]) -> tuple[float, float, 
     Raises:
         WiseftError: if there is no row, or several of one run.
     """
-    found = rows(table, **conditions)
-    if found.duplicated([*RUN, "source"]).any():
-        columns = ", ".join(sorted(found.columns[found.nunique(dropna=False) > 1]))
+    runs = rows(table, **conditions)
+    if runs.duplicated([*RUN, "source"]).any():
+        columns = ", ".join(sorted(runs.columns[runs.nunique(dropna=False) > 1]))
         raise WiseftError(
             f"{' and '.join(f'{k} {v!r}' for k, v in conditions.items())} leaves several rows of a "
             f"run, which differ in {columns}; name one of them in `where`"
         )
-    value = found["value"]
-    if len(found) == 1:
-        row = found.iloc[0]
-        return float(row["value"]), float(row["ci_low"]), float(row["ci_high"])
+    value = runs["value"]
+    if len(runs) == 1:
+        return float(value.iloc[0]), float(runs["ci_low"].iloc[0]), float(runs["ci_high"].iloc[0])
     return float(value.mean()), float(value.min()), float(value.max())
 
 
 def draw_bars(
     ax: Axes,
-    found: list[tuple[float, float, float]],
+    bars: list[tuple[float, float, float]],
     place: int,
     n_series: int,
     label: str,
@@ -136,25 +140,25 @@ def draw_bars(
 
     Args:
         ax: axes whose x axis counts the names from 0.
-        found: height and ends of the error bar of each, as :func:`bar` returns them.
+        bars: height and ends of the error bar of each, as :func:`bar` returns them.
         place: of the series among `n_series`.
         label: ends the `gid` of every bar.
         fill: colour and hatching; by default those of the series' place.
     """
     width = BAR_SHARE / n_series
-    x = np.arange(len(found)) + (place - (n_series - 1) / 2) * width
-    heights = np.array([height for height, _, _ in found])
+    x = np.arange(len(bars)) + (place - (n_series - 1) / 2) * width
+    heights, low, high = np.array(bars).T
     color, hatch = fill or FILLS[place]
-    bars = ax.bar(x, heights, width, color=color, hatch=hatch, edgecolor="white", linewidth=0.3)
-    for one in bars:
-        one.set_gid(f"bar:{label}")
-    known = np.array([not math.isnan(low) for _, low, _ in found])
+    for patch in ax.bar(
+        x, heights, width, color=color, hatch=hatch, edgecolor="white", linewidth=0.3
+    ):
+        patch.set_gid(f"bar:{label}")
+    known = ~np.isnan(low)
     if known.any():
-        errors = np.array([[h - low, high - h] for h, low, high in found]).T
         ax.errorbar(
             x[known],
             heights[known],
-            yerr=errors[:, known],
+            yerr=np.array([heights - low, high - heights])[:, known],
             fmt="none",
             ecolor=BLACK,
             elinewidth=0.7,

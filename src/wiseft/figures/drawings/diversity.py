@@ -81,26 +81,15 @@ def draw(
     if unknown := [name for name in chosen if name not in MEASURES]:
         raise WiseftError(f"measure {unknown[0]} is not one of {', '.join(MEASURES)}")
     names = {**(titles or {}), **(labels or {})}
-    shared: dict[str, Any] = {} if models is None else {"model": models}
     if across == "dataset":
-        panels = [panel_of(name, *MEASURES[name], shared) for name in chosen]
-        below = datasets
+        below, panels = datasets, _measure_panels(chosen, models)
+    elif len(chosen) == 1 and models:
+        below, panels = models, _dataset_panels(chosen[0], datasets, names, columns)
     else:
-        if len(chosen) != 1 or not models:
-            raise WiseftError(
-                "with `across: model` there is one panel a dataset: give one of `measures`, and "
-                "`models`"
-            )
-        text = MEASURES[chosen[0]][1]
-        panels = [
-            BarPanel(
-                title=name_of(name, names),
-                ylabel=text if place % columns == 0 else "",
-                where={"metric": chosen[0], "dataset": name},
-            )
-            for place, name in enumerate(datasets)
-        ]
-        below = models
+        raise WiseftError(
+            "with `across: model` there is one panel a dataset: give one of `measures`, and "
+            "`models`"
+        )
     return bars.draw(
         table,
         style,
@@ -113,6 +102,22 @@ def draw(
     )
 
 
-def panel_of(metric: str, title: str, ylabel: str, shared: Mapping[str, Any]) -> BarPanel:
-    """Return a panel of one measure."""
-    return BarPanel(title=title, ylabel=ylabel, where={"metric": metric, **shared})
+def _measure_panels(measures: list[str], models: list[str] | None) -> list[BarPanel]:
+    where: dict[str, Any] = {} if models is None else {"model": models}
+    return [
+        BarPanel(title=MEASURES[name][0], ylabel=MEASURES[name][1], where={"metric": name, **where})
+        for name in measures
+    ]
+
+
+def _dataset_panels(
+    measure: str, datasets: list[str], names: Mapping[str, str], columns: int
+) -> list[BarPanel]:
+    return [
+        BarPanel(
+            title=name_of(name, names),
+            ylabel=MEASURES[measure][1] if place % columns == 0 else "",
+            where={"metric": measure, "dataset": name},
+        )
+        for place, name in enumerate(datasets)
+    ]

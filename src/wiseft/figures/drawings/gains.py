@@ -77,10 +77,9 @@ def draw(
     labels = max(4, round(9 / len(columns)))
     panels = figure.subplots(len(bases), len(columns), squeeze=False, sharex="col")
     for place, (title, datasets) in enumerate(columns.items()):
-        found = _accuracies(grid, datasets, _sizes(x, datasets), method, own_reference)
+        accuracies = _accuracies(grid, datasets, _sizes(x, datasets), method, own_reference)
         for ax, base in zip(panels[:, place], bases, strict=True):
-            gains = gains_over(found, base, lines, optimal)
-            _draw_panel(ax, gains, labels)
+            _draw_panel(ax, gains_over(accuracies, base, lines, optimal), labels)
         panels[0, place].set_title(title, loc="left", fontweight="bold")
         panels[-1, place].set_xlabel(xlabel)
     for ax, base in zip(panels[:, 0], bases, strict=True):
@@ -88,7 +87,7 @@ def draw(
     handles = [legend_line(f"α = {alpha:g}", _look(alpha)) for alpha in lines]
     if optimal:
         handles.append(legend_line(OPTIMAL.label, OPTIMAL, markersize=6))
-    place_legend(figure, handles, 3 if len(columns) > 1 else 2, PANEL_HEIGHT * len(bases))
+    place_legend(figure, handles, 3 if len(columns) > 1 else 2)
     return figure
 
 
@@ -126,14 +125,14 @@ def _accuracies(
     for dataset in datasets:
         here = rows(grid, reference=dataset) if own_reference else grid
         for variant, size in sizes.items():
-            found = curve(rows(here, method=method, variant=variant), dataset, method)
-            mean = mean_over_runs(found)[["alpha", "value"]]
+            sweep = curve(rows(here, method=method, variant=variant), dataset, method)
+            mean = mean_over_runs(sweep)[["alpha", "value"]]
             parts.append(mean.assign(dataset=dataset, size=size))
     return pd.concat(parts, ignore_index=True)
 
 
 def gains_over(
-    found: pd.DataFrame, base: Base, alphas: list[float], optimal: bool
+    accuracies: pd.DataFrame, base: Base, alphas: list[float], optimal: bool
 ) -> dict[float | None, pd.Series]:
     """Return gains (fractions, means over datasets) by alpha, each a series over sizes.
 
@@ -141,15 +140,15 @@ def gains_over(
     best alpha is chosen for each dataset by itself, and stands under None.
 
     Args:
-        found: columns size, dataset, alpha, value.
+        accuracies: columns size, dataset, alpha, value.
         base: what they are held against.
-        alphas: alphas that must be in `found`.
+        alphas: alphas that must be in `accuracies`.
         optimal: whether the best alpha is returned.
 
     Raises:
-        WiseftError: if an alpha, or an end, is not in `found`.
+        WiseftError: if an alpha, or an end, is not in `accuracies`.
     """
-    means = found.groupby(["size", "alpha"])["value"].mean().unstack("alpha")
+    means = accuracies.groupby(["size", "alpha"])["value"].mean().unstack("alpha")
     missing = [alpha for alpha in [0.0, 1.0, *alphas] if alpha not in means.columns]
     if missing or means.isna().to_numpy().any():
         raise WiseftError(
@@ -160,7 +159,7 @@ def gains_over(
     level = {"zero-shot": start, "fine-tuned": end, "better": start.where(start > end, end)}[base]
     gains: dict[float | None, pd.Series] = {alpha: means[alpha] - level for alpha in alphas}
     if optimal:
-        best = found.groupby(["size", "dataset"])["value"].max()
+        best = accuracies.groupby(["size", "dataset"])["value"].max()
         gains[None] = best.groupby("size").mean() - level
     return gains
 
@@ -176,8 +175,7 @@ def _draw_panel(ax: Axes, gains: dict[float | None, pd.Series], labels: int) -> 
         ax.plot(
             gain.index,
             100 * gain.to_numpy(),
-            color=look.color,
-            linestyle=look.linestyle,
+            **look.line,
             marker=look.marker,
             markersize=5 if alpha is None else 3.4,
             linewidth=1.6 if alpha == FIXED_ALPHA else 1.0,

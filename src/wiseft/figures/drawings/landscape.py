@@ -11,7 +11,7 @@ are the same.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -116,16 +116,21 @@ def draw(
         ax.set_title((labels or {}).get(name, name), loc="left", fontweight="bold")
         ax.set_title(corners[name], loc="right", color="#555555")
     _span_alike(list(panels.flat[: len(names)]))
-    for ax in panels.flat[len(names) :]:
+    _label_axes(panels, len(names))
+    handles = _legend(looks, parts, list(grids))
+    figure.legend(handles=handles, loc="outside lower center", ncols=3)
+    return figure
+
+
+def _label_axes(panels: Any, n: int) -> None:
+    """Name the axes at the edge of the grid of panels, and hide panels after the n-th."""
+    for ax in panels.flat[n:]:
         ax.set_axis_off()
-    for ax in panels.flat[max(0, len(names) - n_columns) : len(names)]:
+    for ax in panels.flat[max(0, n - panels.shape[1]) : n]:
         ax.set_xlabel("α")
         ax.tick_params(labelbottom=True)
     for ax in panels[:, 0]:
         ax.set_ylabel("Accuracy (%)")
-    handles = _legend(looks, parts, list(grids))
-    figure.legend(handles=handles, loc="outside lower center", ncols=3)
-    return figure
 
 
 @dataclass(frozen=True)
@@ -176,15 +181,7 @@ def _draw_panel(
         _draw_chord(ax, mean_over_runs(curve(grid, dataset, first)).iloc[[0, -1]])
     if parts.output_space:
         mean = mean_over_runs(curve(grid, dataset, first, "output"))
-        ax.plot(
-            mean["alpha"],
-            mean["value"],
-            color=OUTPUT_SPACE.color,
-            linestyle=OUTPUT_SPACE.linestyle,
-            linewidth=1.4,
-            zorder=3,
-            gid="output",
-        )
+        _plot(ax, mean, "output", 3, **OUTPUT_SPACE.line, linewidth=1.4)
     for method, look in reversed(looks.items()):
         _draw_curve(ax, curve(grid, dataset, method), look, method)
     for source in [name for name in grids if name != leading]:
@@ -199,23 +196,14 @@ def _draw_panel(
     ax.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "0.25", "0.5", "0.75", "1"])
 
 
+def _plot(ax: Axes, mean: pd.DataFrame, name: str, zorder: int, **style: Any) -> None:
+    ax.plot(mean["alpha"], mean["value"], gid=name, zorder=zorder, **style)
+
+
 def _draw_chord(ax: Axes, ends: pd.DataFrame) -> None:
-    ax.plot(
-        ends["alpha"],
-        ends["value"],
-        color=CHORD.color,
-        linewidth=0.8,
-        zorder=2,
-        gid="chord",
-    )
-    ax.axhline(
-        ends["value"].max(),
-        color=BETTER_END.color,
-        linestyle=BETTER_END.linestyle,
-        linewidth=0.6,
-        zorder=2,
-        gid="better-end",
-    )
+    _plot(ax, ends, "chord", 2, **CHORD.line, linewidth=0.8)
+    level = ends["value"].max()
+    ax.axhline(level, **BETTER_END.line, linewidth=0.6, zorder=2, gid="better-end")
 
 
 def _draw_published(ax: Axes, grid: pd.DataFrame, dataset: str, look: Look, name: str) -> None:
@@ -224,17 +212,10 @@ def _draw_published(ax: Axes, grid: pd.DataFrame, dataset: str, look: Look, name
     if not ((grid["dataset"] == dataset) & (grid["method"] == method)).any():
         return
     mean = mean_over_runs(curve(grid, dataset, method))
-    ax.plot(
-        mean["alpha"],
-        mean["value"],
-        color=look.color,
-        linestyle=FADED_LINE if len(mean) > FEW else "none",
-        marker=look.marker,
-        markersize=1.8 if len(mean) > FEW else 3.2,
-        linewidth=0.9,
-        zorder=3,
-        gid=f"mean:{name}",
-    )
+    join = len(mean) > FEW
+    faded = replace(look, linestyle=FADED_LINE if join else "none")
+    marks = {"marker": look.marker, "markersize": 1.8 if join else 3.2}
+    _plot(ax, mean, f"mean:{name}", 3, **faded.line, **marks, linewidth=0.9)
 
 
 def _draw_optimum(ax: Axes, table: pd.DataFrame, dataset: str, method: str, look: Look) -> None:
@@ -268,12 +249,12 @@ def _draw_gain(ax: Axes, mean: pd.DataFrame, look: Look) -> None:
     ).set_gid("gain")
 
 
-def _draw_curve(ax: Axes, found: pd.DataFrame, look: Look, method: str) -> None:
+def _draw_curve(ax: Axes, sweep: pd.DataFrame, look: Look, method: str) -> None:
     """Draw the mean over runs with 95 % intervals, and the range of the runs as a band."""
-    mean = mean_over_runs(found)
+    mean = mean_over_runs(sweep)
     join = len(mean) > FEW
-    if len(each_run(found)) > 1:
-        spread = found.groupby("alpha")["value"].agg(["min", "max"])
+    if len(each_run(sweep)) > 1:
+        spread = sweep.groupby("alpha")["value"].agg(["min", "max"])
         ax.fill_between(
             spread.index, spread["min"], spread["max"], color=look.color, alpha=0.2, linewidth=0
         )
@@ -289,29 +270,20 @@ def _draw_curve(ax: Axes, found: pd.DataFrame, look: Look, method: str) -> None:
         alpha=0.8,
         zorder=4,
     )
-    ax.plot(
-        mean["alpha"],
-        mean["value"],
-        color=look.color,
-        linestyle=look.linestyle if join else "none",
-        marker=look.marker,
-        markersize=2.8 if join else 4.4,
-        linewidth=1.0,
-        zorder=5,
-        gid=f"mean:{method}",
-    )
+    marks = {"marker": look.marker, "markersize": 2.8 if join else 4.4}
+    line = look.line if join else look.points
+    _plot(ax, mean, f"mean:{method}", 5, **{**line, **marks}, linewidth=1.0)
     fixed = mean[mean["alpha"] == FIXED_ALPHA]
-    ax.plot(
-        fixed["alpha"],
-        fixed["value"],
+    edge = {"markerfacecolor": "white", "markeredgecolor": look.color, "markeredgewidth": 1.3}
+    _plot(
+        ax,
+        fixed,
+        f"fixed:{method}",
+        6,
         marker=look.marker,
         markersize=5.2,
-        markerfacecolor="white",
-        markeredgecolor=look.color,
-        markeredgewidth=1.3,
         linestyle="none",
-        zorder=6,
-        gid=f"fixed:{method}",
+        **edge,
     )
 
 

@@ -7,15 +7,11 @@ the zero-shot end is the more confident one.
 
 from __future__ import annotations
 
-from typing import Any
-
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.patches import Patch
 
-from wiseft.figures.drawings.bars import FILLS, bar, draw_bars
+from wiseft.figures.drawings.bars import FILLS, bar, draw_bars, name_bars, place_bar_legend
 from wiseft.figures.labels import name_of
-from wiseft.figures.legend import place_legend
 from wiseft.figures.style import BLACK, Style
 from wiseft.tabulate.diversity import PAIR_PREFIX
 
@@ -56,24 +52,17 @@ def draw(
     texts = [name_of(dataset, {**(titles or {}), **(labels or {})}) for dataset in datasets]
     figure = Figure(figsize=(style.page_width, HEIGHT), layout="constrained")
     left, right = figure.subplots(1, 2)
+    bars = {
+        metric: [bar(table, {**where, "metric": metric, "dataset": name}) for name in datasets]
+        for metric in (*SHARES, MARGIN)
+    }
     for place, (metric, label) in enumerate(SHARES.items()):
-        draw_bars(left, _heights(table, where, metric, datasets), place, len(SHARES), label)
-    draw_bars(right, _heights(table, where, MARGIN, datasets), 0, 1, MARGIN, FILLS[2])
+        draw_bars(left, bars[metric], place, len(SHARES), label)
+    draw_bars(right, bars[MARGIN], 0, 1, MARGIN, FILLS[2])
     right.axhline(0, color=BLACK, linewidth=0.6, zorder=3)
     for ax in (left, right):
-        ax.set_xticks(range(len(texts)), texts, rotation=40, ha="right", rotation_mode="anchor")
-        ax.grid(visible=False, axis="x")
+        name_bars(ax, texts)
     left.set_ylabel("Share of disagreements")
     right.set_ylabel("δ zero-shot − δ fine-tuned")
-    handles = [
-        Patch(facecolor=color, hatch=hatch, edgecolor="white", label=label)
-        for label, (color, hatch) in zip(SHARES.values(), FILLS, strict=False)
-    ]
-    place_legend(figure, handles, 2, HEIGHT)
+    place_bar_legend(figure, SHARES.values())
     return figure
-
-
-def _heights(
-    table: pd.DataFrame, where: dict[str, Any], metric: str, datasets: list[str]
-) -> list[tuple[float, float, float]]:
-    return [bar(table, {**where, "metric": metric, "dataset": name}) for name in datasets]

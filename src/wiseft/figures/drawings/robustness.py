@@ -17,7 +17,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -25,10 +24,9 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 
 from wiseft.errors import WiseftError
-from wiseft.figures.axes import accuracy_axes, draw_identity, logit_limits
-from wiseft.figures.marks import draw_curve, draw_star, legend_line
+from wiseft.figures.axes import IDENTITY, accuracy_axes, draw_fit, draw_identity, logit_limits
+from wiseft.figures.marks import draw_curve, draw_star, legend_line, plot
 from wiseft.figures.select import (
-    average_dataset,
     grid_rows,
     has_output_space,
     mean_over_runs,
@@ -38,7 +36,6 @@ from wiseft.figures.select import (
 )
 from wiseft.figures.style import (
     AUGMENTED,
-    DASHED,
     FROM_SCRATCH,
     GREY,
     OUTPUT_SPACE,
@@ -49,6 +46,7 @@ from wiseft.figures.style import (
 from wiseft.tabulate.robustness import (
     BASELINE_METHOD,
     BaselineFit,
+    average_name,
     baseline_fit,
     baseline_points,
 )
@@ -133,7 +131,7 @@ def _content(
     baselines: bool,
     fit_exclude: list[str],
 ) -> _Content:
-    x, y = reference_of(grid), average_dataset(average)
+    x, y = reference_of(grid), average_name(average)
     curves = {method: paired_curve(grid, x, y, method) for method in methods}
     output = None
     if methods and output_space and has_output_space(grid, methods[0]):
@@ -161,50 +159,32 @@ def _limits(content: _Content, with_baselines: bool) -> tuple[Any, Any]:
     return logit_limits(xs), logit_limits(ys)
 
 
-def _draw_panel(
-    ax: Axes,
-    content: _Content,
-    looks: dict[str, Look],
-    enlarged: bool,
-) -> None:
+def _draw_panel(ax: Axes, content: _Content, looks: dict[str, Look], enlarged: bool) -> None:
     if not enlarged:
         _draw_baselines(ax, content)
     scale = 1.0 if enlarged else 0.7
     if content.output is not None:
         mean = mean_over_runs(content.output)
-        ax.plot(
-            mean["value_x"],
-            mean["value_y"],
-            color=OUTPUT_SPACE.color,
-            linestyle=OUTPUT_SPACE.linestyle,
-            linewidth=1.5 * scale,
-            zorder=3,
-            gid="output",
-        )
-    for method, found in reversed(content.curves.items()):
-        draw_curve(ax, found, looks[method], method, scale, each=enlarged)
+        plot(ax, mean, "output", 3, **OUTPUT_SPACE.line, linewidth=1.5 * scale)
+    for method, sweep in reversed(content.curves.items()):
+        draw_curve(ax, sweep, looks[method], method, scale, each=enlarged)
     if content.curves:
         first = mean_over_runs(next(iter(content.curves.values()))).iloc[0]
         draw_star(ax, first["value_x"], first["value_y"], scale)
 
 
 def _draw_baselines(ax: Axes, content: _Content) -> None:
-    """Draw from-scratch models, and their line with its band where they are and nowhere else."""
+    """Draw from-scratch models, and their line with its band."""
     if content.fit is not None:
-        x = np.linspace(content.fit.x_min, content.fit.x_max, 200)
-        low, high = content.fit.band(x)
-        ax.fill_between(x, low, high, color=FROM_SCRATCH.color, alpha=0.15, linewidth=0, zorder=1)
-        ax.plot(x, content.fit.predict(x), color=FROM_SCRATCH.color, linewidth=1.0, gid="fit")
+        draw_fit(ax, content.fit, FROM_SCRATCH, gid="fit")
     for points, look in ((content.fitted, FROM_SCRATCH), (content.others, AUGMENTED)):
         if len(points):
             ax.plot(
                 points["x"],
                 points["y"],
-                marker=look.marker,
+                **look.points,
                 markersize=3.6 if look is FROM_SCRATCH else 4.6,
-                color=look.color,
                 markerfacecolor=look.color if look is FROM_SCRATCH else "white",
-                linestyle="none",
                 zorder=3,
                 gid="baselines" if look is FROM_SCRATCH else "other-baselines",
             )
@@ -239,5 +219,5 @@ def _legend(content: _Content, looks: dict[str, Look], identity: bool) -> list[A
         white = {"linestyle": "none", "markerfacecolor": "white", "markersize": 4.6}
         handles.append(legend_line("from scratch, not in the fit", AUGMENTED, **white))
     if identity:
-        handles.append(Line2D([], [], color=GREY, linestyle=DASHED, linewidth=0.9, label="y = x"))
+        handles.append(Line2D([], [], **IDENTITY, label="y = x"))
     return handles

@@ -14,8 +14,7 @@ panel have such numbers.
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import pandas as pd
@@ -25,22 +24,12 @@ from pydantic import Field
 
 from wiseft.config.base import Entry
 from wiseft.errors import WiseftError
-from wiseft.figures.axes import accuracy_axes, draw_identity, logit_limits
-from wiseft.figures.baselines import FITTED, NAMES, Family, draw_families, families, visible
+from wiseft.figures.axes import accuracy_axes, draw_identity, logit_limits, panel_grid
+from wiseft.figures.baselines import FITTED, NAMES, Family, draw_families, families_of, visible
 from wiseft.figures.labels import axis_label
 from wiseft.figures.legend import Keys, place_legend
-from wiseft.figures.marks import (
-    draw_curve,
-    draw_interval,
-    draw_star,
-)
-from wiseft.figures.notes import (
-    Arrow,
-    Robustness,
-    draw_arrow,
-    draw_robustness,
-    draw_tags,
-)
+from wiseft.figures.marks import draw_curve, draw_interval, draw_star, plot
+from wiseft.figures.notes import Arrow, Robustness, draw_arrow, draw_robustness, draw_tags
 from wiseft.figures.select import mean_over_runs
 from wiseft.figures.series import (
     FEW,
@@ -138,21 +127,17 @@ def draw(
         WiseftError: if a series has no row on a panel's axes, or a column or family is unknown.
     """
     _check_families([*(families or []), *(name for p in panels for name in p.families or [])])
+    figure, axes = panel_grid(style, len(panels), columns, height)
     n_columns = min(columns, len(panels))
-    n_rows = math.ceil(len(panels) / n_columns)
-    width = style.page_width if n_columns > 1 else style.column_width
-    figure = Figure(figsize=(width, height * n_rows), layout="constrained")
-    axes = list(figure.subplots(n_rows, n_columns, squeeze=False).flat)
     every = [each for panel in panels for each in (panel.series or series or [])]
     looks = style.looks(list(dict.fromkeys(each.key for each in every)))
     keys = Keys()
-    ticks = (round(TICKS_AN_INCH * width / n_columns), round(TICKS_AN_INCH * height))
-    for ax, panel in zip(axes, panels, strict=False):
+    width = figure.get_figwidth() / n_columns
+    ticks = (round(TICKS_AN_INCH * width), round(TICKS_AN_INCH * height))
+    for ax, panel in zip(axes, panels, strict=True):
         chosen = panel.series or series or []
         _draw_panel(ax, table, panel, chosen, families or [], looks, titles or {}, ticks, keys)
-    for ax in axes[len(panels) :]:
-        ax.set_axis_off()
-    place_legend(figure, keys.handles(), 3 if n_columns > 1 else 2, height * n_rows)
+    place_legend(figure, keys.handles(), 3 if n_columns > 1 else 2)
     return figure
 
 
@@ -178,7 +163,7 @@ def _draw_panel(
     """Draw one panel and add what it needs to the legend's `keys`."""
     x, y = common_view(table, series, quantity(panel.x)), quantity(panel.y)
     drawn = _drawn(table, series, x, y, looks)
-    others = families(table, panel.families if panel.families is not None else wanted, x, y)
+    others = families_of(table, panel.families if panel.families is not None else wanted, x, y)
     accuracy_axes(ax, *_limits(panel, drawn, others), most=ticks)
     identity = draw_identity(ax)
     enlarged = panel.limits == "series"
@@ -188,8 +173,8 @@ def _draw_panel(
         _draw_series(ax, each, scale)
     for arrow in panel.arrows:
         draw_arrow(ax, arrow, *(_point(drawn, series, end) for end in (arrow.start, arrow.end)))
-    for wish in panel.robustness:
-        draw_robustness(ax, wish, _point(drawn, series, wish.of), others)
+    for arrow_up in panel.robustness:
+        draw_robustness(ax, arrow_up, _point(drawn, series, arrow_up.of), others)
     if panel.title:
         ax.set_title(panel.title, loc="left", fontweight="bold")
     ax.set_xlabel(axis_label(x, titles))
@@ -218,13 +203,13 @@ def _drawn(
 ) -> list[Drawn]:
     if not series:
         raise WiseftError(f"the panel of {y.dataset} has no series; name some in `series`")
-    found = []
+    drawn = []
     for each in series:
         sources = sources_of(table, each)
         for source in sources:
             points = paired(table, each, source, x, y)
-            found.append(Drawn(each, source, looks[each.key], points, len(sources) > 1))
-    return found
+            drawn.append(Drawn(each, source, looks[each.key], points, len(sources) > 1))
+    return drawn
 
 
 def _limits(panel: Panel, drawn: list[Drawn], others: list[Family]) -> tuple[Limits, Limits]:
@@ -247,7 +232,7 @@ def _ends(percent: Limits | None) -> Limits | None:
 def _draw_series(ax: Axes, each: Drawn, scale: float) -> None:
     look, points = each.look, each.points
     if each.faded:
-        look = Look(look.label, look.color, look.marker, FADED_LINE)
+        look = replace(look, linestyle=FADED_LINE)
         scale *= FADED
     along = each.series.along
     if along == "runs":
@@ -263,17 +248,8 @@ def _draw_series(ax: Axes, each: Drawn, scale: float) -> None:
 def _draw_path(ax: Axes, each: Drawn, look: Look, scale: float) -> None:
     """Draw one point a variant, joined in the order in which the series names the variants."""
     mean = path_points(each.points, each.series)
-    ax.plot(
-        mean["value_x"],
-        mean["value_y"],
-        color=look.color,
-        linestyle=look.linestyle,
-        marker=look.marker,
-        markersize=4.2 * scale,
-        linewidth=1.0 * scale,
-        zorder=4,
-        gid=f"path:{each.name}",
-    )
+    marks = {"marker": look.marker, "markersize": 4.2 * scale, "linewidth": 1.0 * scale}
+    plot(ax, mean, f"path:{each.name}", 4, **look.line, **marks)
     for record in mean.to_dict("records"):
         point = {str(name): float(n) for name, n in record.items() if name != "variant"}
         draw_interval(ax, point, look.color, scale * 0.8)

@@ -15,22 +15,15 @@ from matplotlib.ticker import FuncFormatter, NullLocator
 from wiseft.errors import WiseftError
 from wiseft.figures.labels import short_number
 from wiseft.figures.marks import legend_line
-from wiseft.figures.select import (
-    average_dataset,
-    grid_rows,
-    mean_over_runs,
-    paired_curve,
-    reference_of,
-    rows,
-)
+from wiseft.figures.select import grid_rows, mean_over_runs, paired_curve, reference_of, rows
 from wiseft.figures.style import BLUE, GREEN, GREY, VERMILLION, Look, Style
+from wiseft.tabulate.robustness import average_name
 
 LOOKS = (
     Look("", GREEN, "o", "none"),
     Look("", BLUE, "s", "none"),
     Look("", VERMILLION, "D", "none"),
 )
-
 NAME_GAP = 0.05
 """Least distance of the models' names, as a share of the axis."""
 
@@ -74,30 +67,32 @@ def draw(
     gains = pd.DataFrame(
         {t: {m: 100 * gain_within(c, t / 100) for m, c in curves.items()} for t in chosen}
     )
+    handles = []
     for tolerance, look in zip(chosen, LOOKS, strict=False):
+        text = f"reference loses at most {tolerance:g} pp"
+        handles.append(legend_line(text, look, markersize=4.5))
         ax.plot(
             list(hours.values()),
             gains.loc[list(hours), tolerance],
-            color=look.color,
-            marker=look.marker,
+            **look.points,
             markersize=4.5,
-            linestyle="none",
             gid=f"tolerance:{tolerance:g}",
         )
+    _set_axes(ax)
+    _draw_names(ax, hours, labels or {})
+    ax.set_xlabel("Pre-training (GPU hours, estimated)")
+    ax.set_ylabel(f"Gain on {average} over fine-tuned (pp)")
+    figure.legend(handles=handles, loc="outside lower center", ncols=1)
+    return figure
+
+
+def _set_axes(ax: Axes) -> None:
+    """Draw the line of no gain, and put hours on a log scale."""
     ax.axhline(0, color=GREY, linewidth=0.8, zorder=1)
     ax.set_xscale("log")
     ax.xaxis.set_minor_locator(NullLocator())
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short_number(value)))
     ax.margins(x=0.08, y=0.12)
-    _draw_names(ax, hours, labels or {})
-    ax.set_xlabel("Pre-training (GPU hours, estimated)")
-    ax.set_ylabel(f"Gain on {average} over fine-tuned (pp)")
-    handles = [
-        legend_line(f"reference loses at most {tolerance:g} pp", look, markersize=4.5)
-        for tolerance, look in zip(chosen, LOOKS, strict=False)
-    ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=1)
-    return figure
 
 
 def _draw_names(ax: Axes, hours: dict[str, float], labels: dict[str, str]) -> None:
@@ -134,8 +129,7 @@ def spread(places: list[float], gap: float) -> list[float]:
 
 def _curve(grid: pd.DataFrame, model: str, average: str, method: str) -> pd.DataFrame:
     here = rows(grid, model=model)
-    found = paired_curve(here, reference_of(here), average_dataset(average), method)
-    return mean_over_runs(found)
+    return mean_over_runs(paired_curve(here, reference_of(here), average_name(average), method))
 
 
 def gain_within(mean: pd.DataFrame, tolerance: float) -> float:

@@ -68,8 +68,7 @@ def build_page(
     lines = lines_of(table, reference, wanted, settings.view, settings.methods)
     names = [name for name in wanted if any(name in line.values for line in lines)]
     models = models_of(lines)
-    model = max(models, key=lambda name: _datasets_of(lines, name))
-    alpha = _first_alpha(lines, model, reference)
+    model, alpha = _start(lines, models, reference)
     spec = chart(
         records(lines, reference, names, titles),
         lines,
@@ -80,7 +79,7 @@ def build_page(
     data = table_data(lines, reference, names, titles)
     data |= {"experiment": settings.experiment, "start": {"model": model, "alpha": f"{alpha:.3f}"}}
     data |= {"columns": COLUMNS, "panel": PANEL}
-    return _part("template.html", template=True).substitute(
+    return Template(_part("template.html")).substitute(
         title=escape(settings.title),
         about=escape(settings.about),
         reference=escape(name_of(reference, titles)),
@@ -95,19 +94,12 @@ def build_page(
     )
 
 
-def _datasets_of(lines: list[Line], model: str) -> int:
-    """Return on how many datasets a model has numbers; a page opens with that of the most."""
-    return len({name for line in lines if line.model == model for name in line.values})
-
-
-def _first_alpha(lines: list[Line], model: str, reference: str) -> float:
-    alphas = {
-        float(alpha)
-        for line in lines
-        if line.model == model
-        for alpha in line.values[reference]["alpha"]
-    }
-    return FIXED_ALPHA if FIXED_ALPHA in alphas else min(alphas)
+def _start(lines: list[Line], models: list[str], reference: str) -> tuple[str, float]:
+    """Return what a page opens with: the model with numbers on the most datasets, and an alpha."""
+    by_model = {name: [line for line in lines if line.model == name] for name in models}
+    model = max(models, key=lambda name: len(set().union(*(one.values for one in by_model[name]))))
+    alphas = pd.concat([line.values[reference]["alpha"] for line in by_model[model]])
+    return model, FIXED_ALPHA if FIXED_ALPHA in alphas.to_numpy() else float(alphas.min())
 
 
 def _note(lines: list[Line], further: int) -> str:
@@ -154,12 +146,12 @@ def compiled(spec: dict[str, Any]) -> dict[str, Any]:
         WiseftError: if Vega-Lite refuses the chart or is not installed.
     """
     try:
-        found = dict(_vl_convert().vegalite_to_vega(spec))
+        vega = dict(_vl_convert().vegalite_to_vega(spec))
     except ValueError as error:
         raise WiseftError(f"the page's chart is not valid: {error}") from None
-    found["signals"].append({"name": COLUMNS_SIGNAL, "value": found["layout"]["columns"]})
-    found["layout"]["columns"] = {"signal": COLUMNS_SIGNAL}
-    return found
+    vega["signals"].append({"name": COLUMNS_SIGNAL, "value": vega["layout"]["columns"]})
+    vega["layout"]["columns"] = {"signal": COLUMNS_SIGNAL}
+    return vega
 
 
 @cache
@@ -184,6 +176,5 @@ def _vl_convert() -> Any:
     return vl_convert
 
 
-def _part(name: str, template: bool = False) -> Any:
-    text = (files("wiseft.figures.page") / name).read_text(encoding="utf-8")
-    return Template(text) if template else text
+def _part(name: str) -> str:
+    return (files("wiseft.figures.page") / name).read_text(encoding="utf-8")

@@ -68,15 +68,19 @@ def _panel(
         "y": _position("y", "accuracy (%)", name),
     }
     color = {"field": "series", "type": "nominal", "scale": scale, "legend": _legend("method")}
-    shown = {"color": color, **_dashes(points)}
-    tooltip = [
-        {"field": field, "type": "nominal"}
-        for field in ("series", "source", "alpha", "reference accuracy", "accuracy")
-    ]
-    described = {
-        "expr": "datum.series + ', ' + datum.source + ', ' + datum.title + ', alpha ' + "
-        "datum.alpha + ': ' + datum.accuracy + ', reference ' + datum['reference accuracy']"
+    line = {
+        "transform": [{"filter": "datum.joined"}],
+        "mark": {"type": "line", "strokeWidth": 1.6, "aria": False},
+        "encoding": {
+            **position,
+            "color": color,
+            **_dashes(points),
+            "detail": [{"field": "line"}],
+            "order": {"field": "alpha", "type": "quantitative"},
+        },
     }
+    marked = {"filter": f"abs(datum.alpha - {ALPHA_PARAMETER}) < 0.0005"}
+    encoding = {**position, "color": color}
     return {
         "title": {"text": title, "anchor": "start"},
         "width": WIDTH,
@@ -85,38 +89,29 @@ def _panel(
         "layer": [
             _identity(here),
             _absent(name),
+            line,
+            _points(encoding, filled=True, opacity=1, size=26),
             {
-                "transform": [{"filter": "datum.joined"}],
-                "mark": {"type": "line", "strokeWidth": 1.6, "aria": False},
-                "encoding": {
-                    **position,
-                    **shown,
-                    "detail": [{"field": "line"}],
-                    "order": {"field": "alpha", "type": "quantitative"},
-                },
-            },
-            {
-                "mark": {
-                    "type": "point",
-                    "filled": True,
-                    "opacity": 1,
-                    "size": 26,
-                    "description": described,
-                },
-                "encoding": {**position, "color": color, "tooltip": tooltip},
-            },
-            {
-                "transform": [{"filter": f"abs(datum.alpha - {ALPHA_PARAMETER}) < 0.0005"}],
-                "mark": {
-                    "type": "point",
-                    "filled": False,
-                    "size": 190,
-                    "strokeWidth": 2.6,
-                    "description": described,
-                },
-                "encoding": {**position, "color": color, "tooltip": tooltip},
+                "transform": [marked],
+                **_points(encoding, filled=False, size=190, strokeWidth=2.6),
             },
         ],
+    }
+
+
+def _points(encoding: dict[str, Any], **mark: Any) -> dict[str, Any]:
+    """Return a layer of points that say what they are, to a mouse and to a screen reader."""
+    fields = ("series", "source", "alpha", "reference accuracy", "accuracy")
+    description = {
+        "expr": "datum.series + ', ' + datum.source + ', ' + datum.title + ', alpha ' + "
+        "datum.alpha + ': ' + datum.accuracy + ', reference ' + datum['reference accuracy']"
+    }
+    return {
+        "mark": {"type": "point", **mark, "description": description},
+        "encoding": {
+            **encoding,
+            "tooltip": [{"field": field, "type": "nominal"} for field in fields],
+        },
     }
 
 
@@ -129,7 +124,7 @@ def _views(points: list[dict[str, Any]]) -> dict[str, Any]:
             here.setdefault(axis, []).append(point[axis])
     return {
         model: {
-            dataset: {axis: _view(found) for axis, found in axes.items()}
+            dataset: {axis: _view(positions) for axis, positions in axes.items()}
             for dataset, axes in panels.items()
         }
         for model, panels in values.items()

@@ -69,45 +69,49 @@ def lines_of(
     Raises:
         WiseftError: if there is none.
     """
-    other = [BASELINE_METHOD, *FAMILIES]
-    grid = table[
-        (table["selection"] == "grid")
-        & (table["combination"] == "weight")
-        & (table["reference"] == reference)
-        & (table["view"] == view)
-        & (table["split"] == "test")
-        & ~table["method"].isin(other)
-        & table["alpha"].notna()
-    ]
-    if methods:
-        ids = grid["method"] + ("__" + grid["variant"]).where(grid["variant"] != "", "")
-        grid = grid[(grid["source"] != MEASURED) | ids.isin(methods)]
-    grid = _beside_the_papers(grid.assign(model=grid["model"].map(without_seed)))
-    grid = with_intervals(grid)
-    found = []
+    grid = _shown_rows(table, reference, view, methods)
+    lines = []
     for key, part in grid.groupby(["source", "model", "method", "variant"], sort=True):
         source, model, method, variant = map(str, key)
-        values = {
-            name: _values(part[part["dataset"] == name])
-            for name in [reference, *datasets]
-            if (part["dataset"] == name).any()
-        }
+        by_dataset = dict(iter(part.groupby("dataset")))
+        names = [name for name in [reference, *datasets] if name in by_dataset]
+        values = {name: _values(by_dataset[name]) for name in names}
         if len(values.get(reference, ())) < LEAST_ALPHAS or len(values) == 1:
             continue
-        runs = len(each_run(part[part["dataset"] == reference]))
-        found.append(Line(model, method, variant, source, "", "", runs, values))
-    if not found:
+        runs = len(each_run(by_dataset[reference]))
+        lines.append(Line(model, method, variant, source, "", "", runs, values))
+    if not lines:
         raise WiseftError(
             f"the page needs a run with several alphas on {reference} and on a shift, but the "
             "table has none; check the experiment's alphas and datasets"
         )
     rank = {name: place for place, name in enumerate(METHODS)}
     order = {MEASURED: 0, PUBLISHED: 1}
-    found.sort(key=lambda line: (rank.get(line.method, len(rank)), order[line.source]))
-    models = dict.fromkeys(line.model for line in found)
-    of_model = [[line for line in found if line.model == model] for model in models]
-    looked = {line.key: line for lines in of_model for line in _with_looks(lines)}
-    return [looked[line.key] for line in found]
+    lines.sort(key=lambda line: (rank.get(line.method, len(rank)), order[line.source]))
+    looks = {
+        model: _looks([one for one in lines if one.model == model]) for model in models_of(lines)
+    }
+    return [replace(one, **looks[one.model][one.method, one.variant]) for one in lines]
+
+
+def _shown_rows(
+    table: pd.DataFrame, reference: str, view: str, methods: Sequence[str]
+) -> pd.DataFrame:
+    """Return the sweeps of weights, with intervals and without the models' seeds."""
+    grid = table[
+        (table["selection"] == "grid")
+        & (table["combination"] == "weight")
+        & (table["reference"] == reference)
+        & (table["view"] == view)
+        & (table["split"] == "test")
+        & ~table["method"].isin([BASELINE_METHOD, *FAMILIES])
+        & table["alpha"].notna()
+    ]
+    if methods:
+        ids = grid["method"] + ("__" + grid["variant"]).where(grid["variant"] != "", "")
+        grid = grid[(grid["source"] != MEASURED) | ids.isin(methods)]
+    grid = grid.assign(model=grid["model"].map(without_seed))
+    return with_intervals(_beside_the_papers(grid))
 
 
 def _beside_the_papers(grid: pd.DataFrame) -> pd.DataFrame:
@@ -125,9 +129,9 @@ def _beside_the_papers(grid: pd.DataFrame) -> pd.DataFrame:
     return grid.assign(variant=names)
 
 
-def _with_looks(lines: list[Line]) -> list[Line]:
-    """Return the lines of one model with labels and colours: a method that the style knows has its
-    own, which its first variant gets; all else gets spare ones in turn.
+def _looks(lines: list[Line]) -> dict[tuple[str, str], dict[str, Any]]:
+    """Return label and colour by method and variant of one model: a method that the style knows
+    has its own, which its first variant gets; all else gets spare ones in turn.
     """
     ids = list(dict.fromkeys((line.method, line.variant) for line in lines))
     variants: dict[str, list[str]] = {}
@@ -141,16 +145,13 @@ def _with_looks(lines: list[Line]) -> list[Line]:
         label = known.label if known else method
         if len(variants[method]) > 1:
             label += f" ({variant or 'default'})"
-        looks[method, variant] = label, known.color if known and first else next(spare)
-    found = []
-    for line in lines:
-        label, color = looks[line.method, line.variant]
-        found.append(replace(line, label=label, color=color))
-    return found
+        color = known.color if known and first else next(spare)
+        looks[method, variant] = {"label": label, "color": color}
+    return looks
 
 
-def _values(found: pd.DataFrame) -> pd.DataFrame:
-    unique = found.drop_duplicates(["run", "model", "variant", "seed", "alpha", "value"])
+def _values(rows: pd.DataFrame) -> pd.DataFrame:
+    unique = rows.drop_duplicates(["run", "model", "variant", "seed", "alpha", "value"])
     return mean_over_runs(unique[["alpha", "value", "ci_low", "ci_high"]])
 
 
@@ -166,26 +167,27 @@ def records(
 
     Points at 0 or 1, where the logit is infinite, are left out of the chart; the table has them.
     """
-    found = []
+    points = []
     for line in lines:
         x = line.values[reference].set_index("alpha")
-        for dataset in datasets:
-            if dataset not in line.values:
-                continue
+        for dataset in [name for name in datasets if name in line.values]:
+            shared = {
+                "dataset": dataset,
+                "title": panel_title(dataset, titles),
+                "line": line.key,
+                "model": line.model,
+                "series": line.label,
+                "source": line.source,
+            }
             joined = len(line.values[dataset]) > FEW
             for row in line.values[dataset].to_dict("records"):
                 alpha, value = float(row["alpha"]), float(row["value"])
                 if alpha not in x.index or not 0 < value < 1:
                     continue
                 at = x.loc[alpha]
-                found.append(
+                points.append(
                     {
-                        "dataset": dataset,
-                        "title": panel_title(dataset, titles),
-                        "line": line.key,
-                        "model": line.model,
-                        "series": line.label,
-                        "source": line.source,
+                        **shared,
                         "alpha": alpha,
                         "joined": joined,
                         "x": round(float(logit(at["value"])), 5),
@@ -194,7 +196,7 @@ def records(
                         "accuracy": percent_interval(row),
                     }
                 )
-    return found
+    return points
 
 
 def percent_interval(row: Any) -> str:
