@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from wiseft.config import DatasetEntry, FinetuneSettings
-from wiseft.finetune.schedule import total_steps
+from wiseft.finetune.schedule import steps_per_epoch
 from wiseft.plan.towers import TowerCost
 from wiseft.targets import Run, Targets
 
@@ -41,7 +41,8 @@ def training_samples(settings: FinetuneSettings, reference: DatasetEntry) -> int
 
 def training_steps(settings: FinetuneSettings, samples: int) -> int:
     """Return the optimiser steps of a run, up to where it stops for sure."""
-    steps = total_steps(samples, settings.batch_size, settings.epochs, settings.steps)
+    in_epochs = steps_per_epoch(samples, settings.batch_size) * settings.epochs
+    steps = in_epochs if settings.steps is None else settings.steps
     stopping = settings.early_stopping
     return min(steps, stopping.after) if stopping and stopping.after else steps
 
