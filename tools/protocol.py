@@ -29,7 +29,7 @@ from wiseft.config import Catalogue
 WORK = Path(".wiseft/protocol")
 RESULTS = Path("docs/digits-protocol.csv")
 SEEDS = range(5)
-PEN_SHARES = (0.5, 0.7, 0.85)
+PEN_SHARES = (0.5, 0.7)
 RATES = {
     "end-to-end": (6e-4, 1e-3, 2e-3, 3e-3, 6e-3),
     "linear-classifier": (1e-3, 3e-3, 1e-2, 3e-2),
