@@ -9,7 +9,7 @@ import typer
 
 Root = Annotated[Path, typer.Option(help="The project's root, the folder that holds config/.")]
 Device = Annotated[str, typer.Option(help="cpu, cuda, or auto.")]
-Threads = Annotated[int, typer.Option(min=1, help="CPU threads; of a team, of each process.")]
+Threads = Annotated[int, typer.Option(help="CPU threads; of a team, of each process.")]
 ThetaZero = Annotated[Path, typer.Option("--theta-0", help="The zero-shot theta.")]
 ThetaOne = Annotated[Path, typer.Option("--theta-1", help="Output: the trained theta.")]
 Curve = Annotated[Path, typer.Option(help="Output: the training curve, CSV.")]
