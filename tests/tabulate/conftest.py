@@ -81,8 +81,7 @@ class Bench:
                 frame[f"{name}/prediction"] = np.where(
                     good, labels, (labels + 1) % N_CLASSES
                 ).astype(np.int32)
-                frame[f"{name}/top1"] = np.float32(2)
-                frame[f"{name}/top2"] = np.float32(1)
+                add_certainty(frame, name)
                 rows.append(
                     {
                         "split": split,
@@ -146,6 +145,7 @@ class Bench:
             for (combination, alpha), found in predictions.items():
                 name = f"{combination}/{view}/{alpha}/prediction"
                 frame[name] = np.where(labels >= 0, found, -1).astype(np.int32)
+                add_certainty(frame, name.removesuffix("/prediction"))
                 for split, part in frame[labels >= 0].groupby("split"):
                     row = {"split": split, "view": view, "combination": combination, "alpha": alpha}
                     outcome = measure(
@@ -212,6 +212,13 @@ class Bench:
         about = {"model": "tiny", "method": "from-scratch", "variant": variant, "seed": seed}
         for dataset, n, count in (("ref", 50, ref), ("one", 40, one), ("two", 20, two)):
             self.add(dataset, {"test": self.curve(n, [count], grid=["1.000"])}, **about)
+
+
+def add_certainty(frame: pd.DataFrame, column: str) -> None:
+    """Add entropies that are lowest near alpha 0.25, and confidences highest near 0.75."""
+    alpha = float(column.rsplit("/", 1)[1])
+    frame[f"{column}/entropy"] = np.float32(abs(alpha - 0.25))
+    frame[f"{column}/confidence"] = np.float32(1 - abs(alpha - 0.75))
 
 
 def truth_of(frame: pd.DataFrame, labels: pd.Series, group: str | None) -> Truth:

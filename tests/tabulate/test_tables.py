@@ -103,6 +103,20 @@ def test_table13_averages_the_optima_of_the_datasets(tables):
     assert row["ci_low"] < row["value"] < row["ci_high"]
 
 
+@pytest.mark.parametrize(("criterion", "one", "two"), [("entropy", 36, 12), ("confidence", 20, 18)])
+def test_without_labels_alpha_is_chosen_for_each_dataset(bench, make_settings, criterion, one, two):
+    bench.add_small()
+    bench.add("three", {"test": bench.curve(30, (3, 6, 9, 12, 15))})
+    table = run(bench.files, make_settings(unlabelled=criterion)).table
+    rows = table[table["selection"] == "unlabelled"].set_index("dataset")
+    assert set(rows["split"]) == {"test"}
+    assert rows.loc["one", "alpha"] == {"entropy": 0.25, "confidence": 0.75}[criterion]
+    assert (rows.loc["one", "n_correct"], rows.loc["two", "n_correct"]) == (one, two)
+    assert rows.loc["avg:shifts", "value"] == pytest.approx((one / 40 + two / 20) / 2)
+    assert pd.isna(rows.loc["avg:shifts", "alpha"])
+    assert "three" in rows.index, "every dataset, of an average or not"
+
+
 def test_regret(tables):
     regret = {
         (row["selection"], row["dataset"]): row["regret"] for _, row in tables.selection.iterrows()
@@ -114,6 +128,8 @@ def test_regret(tables):
         ("held-out", "avg:shifts"): pytest.approx(0.825 - 0.7),
         ("held-out-1se", "ref"): pytest.approx(0.04),
         ("held-out-1se", "avg:shifts"): pytest.approx(0),
+        ("unlabelled", "ref"): pytest.approx(1 - 0.9),
+        ("unlabelled", "avg:shifts"): pytest.approx(0.825 - 0.75),
         ("oracle-column", "ref"): 0,
         ("oracle-column", "avg:shifts"): 0,
         ("oracle-table13", "avg:shifts"): pytest.approx(0.825 - 0.9),

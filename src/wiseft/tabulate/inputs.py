@@ -67,13 +67,16 @@ def read_inputs(
             )
         covered.add((run, seed, dataset))
         cluster = settings.clusters.get(dataset)
-        for place, cell in read_predictions(beside[path], rows, definitions, cluster).items():
+        for place, cell in read_predictions(
+            beside[path], rows, definitions, cluster, settings.unlabelled
+        ).items():
             _check_numbers(path, beside[path], rows, place, cell)
             counted = cell.counted()
             primary = (settings.test_split, settings.view_of(dataset))
             if place[1:] == primary or not counted.exact:
                 _check_same(beside[path], place, cells.setdefault(place, counted), counted)
                 cells[place].predictions.update(counted.predictions)
+                cells[place].certainty.update(counted.certainty)
     return Inputs(pd.concat(frames, ignore_index=True), cells)
 
 

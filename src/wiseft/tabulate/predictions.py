@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -75,6 +75,7 @@ class Cell:
         sample_ids: text (n,).
         clusters: text (n,): what each sample was drawn with, base ids where nothing else is said.
         predictions: int32 (n,) for each point.
+        certainty: for each point the mean entropy or confidence of the predictions.
     """
 
     metric: str
@@ -83,6 +84,7 @@ class Cell:
     truth: Truth
     clusters: npt.NDArray[np.str_]
     predictions: dict[Point, npt.NDArray[np.int32]]
+    certainty: dict[Point, float] = field(default_factory=dict)
 
     def measure(self, point: Point) -> Outcome:
         """Return the metric at a point."""
@@ -115,12 +117,14 @@ def read_predictions(
     rows: pd.DataFrame,
     definitions: Mapping[str, ViewDefinition],
     clusters: str | None = None,
+    certainty: str | None = None,
 ) -> dict[Place, Cell]:
     """Return the samples that the rows of a metrics file are about.
 
     Args:
         rows: in the columns of :class:`wiseft.tabulate.inputs.Inputs`.
         clusters: group metadata that says what was drawn together; None: the base ids.
+        certainty: `entropy` or `confidence`, whose mean is returned; None: neither.
 
     Raises:
         WiseftError: if the file is missing or broken, lacks a column that the rows name, has a
@@ -128,7 +132,9 @@ def read_predictions(
     """
     views = {view: definitions[view] for view in sorted(rows["view"].unique())}
     cluster = "base_id" if clusters is None else f"group_{clusters}"
-    table = _read(path, list(dict.fromkeys([*_columns(rows, views), cluster])))
+    needed = [*_columns(rows, views), cluster]
+    needed += [_column_name(row, certainty) for row in rows.to_dict("records") if certainty]
+    table = _read(path, list(dict.fromkeys(needed)))
     cells = {}
     for key, here in rows.groupby(["dataset", "split", "view"], sort=False):
         place = Place(*map(str, key))
@@ -137,12 +143,21 @@ def read_predictions(
             for row in here.to_dict("records")
         }
         part = table[table["split"] == place.split]
-        cells[place] = _cell(path, part, place.view, columns, views[place.view], cluster)
+        cell = _cell(path, part, place.view, columns, views[place.view], cluster)
+        if certainty is not None:
+            means = {
+                Point(row["run"], row["seed"], row["combination"], row["alpha"]): float(
+                    part[_column_name(row, certainty)].mean()  # NaN outside of the view
+                )
+                for row in here.to_dict("records")
+            }
+            cell = replace(cell, certainty=means)
+        cells[place] = cell
     return cells
 
 
-def _column_name(row: Mapping[Any, Any]) -> str:
-    return f"{row['combination']}/{row['view']}/{row['alpha']}/prediction"
+def _column_name(row: Mapping[Any, Any], of: str = "prediction") -> str:
+    return f"{row['combination']}/{row['view']}/{row['alpha']}/{of}"
 
 
 def _columns(rows: pd.DataFrame, views: Mapping[str, ViewDefinition]) -> list[str]:

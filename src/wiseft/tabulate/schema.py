@@ -114,7 +114,10 @@ EFFECTIVE: Schema = {
     "effective_robustness": FLOAT,
     "extrapolated": INTEGER,
 }
-SELECTIONS = ("grid", "fixed", "held-out", "held-out-1se", "oracle-column", "oracle-table13")
+SELECTIONS = (
+    *("grid", "fixed", "held-out", "held-out-1se", "unlabelled"),
+    *("oracle-column", "oracle-table13"),
+)
 ALL = "all"  # `seed` and `model` of rows that summarise several
 
 

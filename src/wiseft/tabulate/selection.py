@@ -3,12 +3,16 @@
 Everything goes by the primary metric. `fixed` is 0.5. `held-out` is the best on the held-out
 split; `held-out-1se` is the smallest alpha, i.e. the closest to zero-shot, within one standard
 error of that best. `oracle-column` is the paper's "optimal alpha": the best on the test samples
-for each dataset and each average separately. `oracle-table13` is the mean of the per-dataset
-optima, which only the paper's table 13 uses. Oracles look at test labels: they are no way to
-choose. Ties go to the smallest alpha everywhere.
+for each dataset and each average separately. `unlabelled` is, for each dataset by itself, the alpha
+whose predictions on the test images are most certain, by entropy or confidence: it is transductive
+(the images that are reported are looked at, not their labels). `oracle-table13` is the mean of the
+per-dataset optima, which only the paper's table 13 uses. Oracles look at test labels: they are no
+way to choose. Ties go to the smallest alpha everywhere.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
@@ -86,7 +90,17 @@ def selection_rows(
         )
         test = rows[rows["split"] == settings.test_split]
         parts.append(_oracle_column(test))
-        parts.append(_oracle_table13(key, test, inputs, study, settings))
+        primary = test[test["view"] == [settings.view_of(dataset) for dataset in test["dataset"]]]
+        by_dataset = {
+            "unlabelled": _unlabelled_alphas(key, inputs, settings),
+            "oracle-table13": _oracle_column(primary).set_index("dataset")["alpha"].to_dict(),
+        }
+        certain = primary["dataset"].map(by_dataset["unlabelled"])
+        parts.append(primary[primary["alpha"] == certain].assign(selection="unlabelled"))
+        parts += [
+            _averages_at(key, alphas, name, rows, inputs, study, settings)
+            for name, alphas in by_dataset.items()
+        ]
     if not parts:
         return grid.iloc[:0]
     return conform(pd.concat(parts, ignore_index=True), TABLE)
@@ -131,27 +145,43 @@ def _oracle_column(test: pd.DataFrame) -> pd.DataFrame:
     return ties.drop_duplicates(key).assign(selection="oracle-column")
 
 
-def _oracle_table13(
+def _unlabelled_alphas(
+    key: tuple[str, int, str], inputs: Inputs, settings: TabulateSettings
+) -> dict[str, float]:
+    """Return for each dataset the alpha whose predictions are most certain, whatever its labels."""
+    sign = 1 if settings.unlabelled == "entropy" else -1
+    chosen = {}
+    for place, cell in inputs.cells.items():
+        if place.split == settings.test_split and place.view == settings.view_of(place.dataset):
+            ranked = [
+                (sign * mean, float(point.alpha))
+                for point, mean in cell.certainty.items()
+                if point[:3] == key
+            ]
+            if ranked:
+                chosen[place.dataset] = min(ranked)[1]
+    return chosen
+
+
+def _averages_at(
     key: tuple[str, int, str],
-    test: pd.DataFrame,
+    alphas: Mapping[str, float],
+    selection: str,
+    rows: pd.DataFrame,
     inputs: Inputs,
     study: Study,
     settings: TabulateSettings,
 ) -> pd.DataFrame:
-    """Return a row for each average; its interval takes the optimal alphas as given."""
-    primary = test["view"] == [settings.view_of(dataset) for dataset in test["dataset"]]
-    oracle = _oracle_column(test[primary]).set_index("dataset")
-    fields = run_fields(inputs, str(test["experiment"].iloc[0]))[key[0]]
-    rows = []
+    """Return a row for each average of datasets at an alpha each, which intervals take as given."""
+    fields = run_fields(inputs, str(rows["experiment"].iloc[0]))[key[0]]
+    averages = []
     for name, members in study.averages.items():
-        points = {
-            member: Point(*key, format_alpha(float(oracle["alpha"][member]))) for member in members
-        }
+        points = {member: Point(*key, format_alpha(alphas[member])) for member in members}
         draws = np.mean([study.draws(points[member], member) for member in members], axis=0)
+        value = float(np.mean([study.value(points[member], member) for member in members]))
         row = fields | average_row(Point(*key, ""), name, draws, study, settings)
-        value = float(oracle.loc[members, "value"].mean())
-        rows.append(row | {"alpha": None, "value": value, "selection": "oracle-table13"})
-    return frame_of(rows, TABLE)
+        averages.append(row | {"alpha": None, "value": value, "selection": selection})
+    return frame_of(averages, TABLE)
 
 
 def selection_frame(selected: pd.DataFrame, settings: TabulateSettings) -> pd.DataFrame:
@@ -159,7 +189,8 @@ def selection_frame(selected: pd.DataFrame, settings: TabulateSettings) -> pd.Da
 
     `regret` is the oracle-column value minus the selection's, on the same test samples: 0 for
     the oracle itself, never negative for a rule that chooses one alpha, and never positive for
-    `oracle-table13`. For `oracle-column`, alpha is that column's own.
+    `oracle-table13`; `unlabelled` chooses one for each dataset, so it may be either. For
+    `oracle-column`, alpha is that column's own.
 
     Args:
         selected: the table's rows of all selections but `grid`.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
@@ -24,6 +24,8 @@ class TabulateSettings(BaseModel):
         alphas: the experiment's grid; null: every alpha in the files. Files are shared between
             experiments, so they may hold more than one experiment asks for.
         fixed_alpha: the alpha of the selection `fixed` (paper, section 4: 0.5).
+        unlabelled: what the selection `unlabelled` goes by: the lowest mean entropy of the
+            predictions, or the highest mean confidence.
         fit_exclude: method ids of baselines that are not part of the robustness fit.
         views: the primary view of a dataset, which averages, comparisons and selections use;
             `all` for a dataset that is not listed.
@@ -42,6 +44,7 @@ class TabulateSettings(BaseModel):
     bootstrap: Bootstrap
     alphas: list[float] | None = None
     fixed_alpha: float = 0.5
+    unlabelled: Literal["entropy", "confidence"] = "entropy"
     fit_exclude: list[str] = []
     views: dict[str, str] = {}
     clusters: dict[str, str] = {}
