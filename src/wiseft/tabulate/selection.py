@@ -91,15 +91,14 @@ def selection_rows(
         test = rows[rows["split"] == settings.test_split]
         parts.append(_oracle_column(test))
         primary = test[test["view"] == [settings.view_of(dataset) for dataset in test["dataset"]]]
-        by_dataset = {
-            "unlabelled": _unlabelled_alphas(key, inputs, settings),
-            "oracle-table13": _oracle_column(primary).set_index("dataset")["alpha"].to_dict(),
-        }
-        certain = primary["dataset"].map(by_dataset["unlabelled"])
-        parts.append(primary[primary["alpha"] == certain].assign(selection="unlabelled"))
+        best = _oracle_column(primary)
+        optimal = dict(zip(best["dataset"], best["alpha"].astype(float), strict=True))
+        certain = _unlabelled_alphas(key, inputs, settings)
+        picked = primary["alpha"] == primary["dataset"].map(certain)
+        parts.append(primary[picked].assign(selection="unlabelled"))
         parts += [
             _averages_at(key, alphas, name, rows, inputs, study, settings)
-            for name, alphas in by_dataset.items()
+            for name, alphas in (("unlabelled", certain), ("oracle-table13", optimal))
         ]
     if not parts:
         return grid.iloc[:0]
