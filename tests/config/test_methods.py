@@ -16,7 +16,7 @@ REPOSITORY = Path(__file__).parents[2]
 DIGITS = {
     "end-to-end__digits": (
         '{"trainable":"all","init":"zero-shot","train_samples":5000,"epochs":4,"batch_size":128,'
-        '"learning_rate":0.006,"weight_decay":0.1,"betas":[0.9,0.999],"eps":1e-8,'
+        '"learning_rate":0.003,"weight_decay":0.1,"betas":[0.9,0.999],"eps":1e-8,'
         '"warmup_steps":100,"warmup_max_fraction":0.1,"clip_norm":1.0,"batch_norm":"eval",'
         '"label_smoothing":0.0,"augment":"none","precision":"fp32","checkpoint_every":40}'
     ),
@@ -28,7 +28,7 @@ DIGITS = {
     ),
     "linear-classifier__digits": (
         '{"trainable":"head","init":"zero-shot","train_samples":5000,"epochs":20,"batch_size":128,'
-        '"learning_rate":0.01,"weight_decay":0.1,"betas":[0.9,0.999],"eps":1e-8,'
+        '"learning_rate":0.03,"weight_decay":0.1,"betas":[0.9,0.999],"eps":1e-8,'
         '"warmup_steps":100,"warmup_max_fraction":0.1,"clip_norm":1.0,"batch_norm":"eval",'
         '"label_smoothing":0.0,"augment":"none","precision":"fp32","checkpoint_every":200}'
     ),
