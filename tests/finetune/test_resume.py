@@ -36,7 +36,7 @@ def kill_after(monkeypatch):
         class Deadly(whole):
             def __call__(self, *arguments):
                 super().__call__(*arguments)
-                if self._done == steps:
+                if self.done == steps:
                     raise Killed
 
         monkeypatch.setattr(stage, "Progress", whole if steps is None else Deadly)
@@ -194,7 +194,7 @@ def signal_after(monkeypatch):
         class Signalled(whole):
             def __call__(self, *arguments):
                 super().__call__(*arguments)
-                if self._done == steps:
+                if self.done == steps:
                     os.kill(os.getpid(), signum)
 
         monkeypatch.setattr(stage, "Progress", Signalled)

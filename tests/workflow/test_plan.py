@@ -19,6 +19,7 @@ def test_jobs_of_the_default_experiment(project, plan: Plan):
         "data_samples": 1,
         "glyphs": 1,
         "pretrain": 1,
+        "pretrain_samples": 1,
         "zeroshot": 1,
         "finetune": 3 * 2,
         "baseline": 8,
