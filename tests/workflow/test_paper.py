@@ -95,7 +95,12 @@ def test_every_figure_of_the_paper_is_drawn_without_data(paper: Path, plan):
     [
         # The page lists the captions, so it is written again; nothing else is.
         (PAPER, "Figure 14: comparison", "Figure 14: a comparison", {"figure": 1, "page": 1}),
-        ("src/wiseft/figures/landscape.py", "CHORD =", "\nCHORD =", {"figure": LANDSCAPES}),
+        (
+            "src/wiseft/figures/drawings/landscape.py",
+            "CHORD =",
+            "\nCHORD =",
+            {"figure": LANDSCAPES},
+        ),
         # The page takes its colours from the module that reads the style.
         (
             "src/wiseft/style/paper.mplstyle",

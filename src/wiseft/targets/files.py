@@ -129,8 +129,16 @@ class Files:
         return self.figures("samples") if shown else []
 
     def pretrain_samples(self) -> list[Path]:
-        """Return the panel of what pre-training sees, where a model is pre-trained here."""
-        return self.figures("pretrain-samples") if self._runs.pretrained else []
+        """Return the panel of what pre-training sees, where a model is pre-trained here.
+
+        Of one that was pulled there are no glyphs to show, and to make them would train it again.
+        """
+        if not self._runs.pretrained:
+            return []
+        model = self._runs.pretrained[0]
+        glyphs = self._data.glyphs(self._runs.entry(model).name)
+        pulled = self._data.there(paths.weights_path(model)) and not self._data.there(glyphs)
+        return [] if pulled else self.figures("pretrain-samples")
 
     def architecture(self, model: str) -> Path:
         """Return the file with a model's architecture."""
