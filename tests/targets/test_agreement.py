@@ -34,7 +34,9 @@ def test_files_and_jobs_are_those_of_the_workflow(project: Path, experiment: str
     assert Counter(map(str, targets.files.fetched())) == Counter(fetched)
 
 
-@pytest.mark.parametrize("experiment", ["paper", "few-shot", "samples", "digits", "landscape"])
+@pytest.mark.parametrize(
+    "experiment", ["paper", "few-shot", "samples", "paper-datasets", "imagenet"]
+)
 def test_plan_counts_the_datasets_that_are_prepared(project: Path, experiment: str) -> None:
     jobs = dry_run(project, experiment)
     plan = estimate(targets_of(project, experiment), A100)
