@@ -201,6 +201,7 @@ def test_the_command_prints_and_keeps_nothing(tmp_path, theta, capsys, monkeypat
         (["score", "{theta}", "{data}", "--class-names", "[1]"], "names: is .1., but must"),
         (["score", "{empty}/model.pt", "{data}"], "is not there"),
         (["evaluate", "{theta}", "--data", "{data}"], "wiseft score MODEL FOLDER"),
+        (["evaluate", "{theta}", "--data={data}"], "wiseft score MODEL FOLDER"),
     ],
 )
 def test_what_is_wrong_is_a_sentence(tmp_path, theta, capsys, arguments, message):

@@ -13,7 +13,7 @@ class Evaluate(TyperCommand):
     """Tells those who score a folder as it was once spelled how it is spelled now."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        if "--data" in args:
+        if any(word.partition("=")[0] == "--data" for word in args):
             from wiseft.errors import WiseftError
 
             raise WiseftError("to score a model on a folder of images: wiseft score MODEL FOLDER")
