@@ -5,7 +5,8 @@ split; `held-out-1se` is the smallest alpha, i.e. the closest to zero-shot, with
 error of that best. `oracle-column` is the paper's "optimal alpha": the best on the test samples
 for each dataset and each average separately. `unlabelled` is, for each dataset by itself, the alpha
 whose predictions on the test images are most certain, by entropy or confidence: it is transductive
-(the images that are reported are looked at, not their labels). `oracle-table13` is the mean of the
+(the images that are reported are looked at, not their labels), and a head that training shrinks
+makes it prefer alpha 0 (docs/digits.md, Protocol). `oracle-table13` is the mean of the
 per-dataset optima, which only the paper's table 13 uses. Oracles look at test labels: they are no
 way to choose. Ties go to the smallest alpha everywhere.
 """
