@@ -37,6 +37,8 @@ def message(project: Path, experiment: str = "mini") -> str:
         (MINI, "alphas", [0, float("nan"), 1], "`alphas.1` is NaN, but must be a finite number"),
         (MINI, "interpolate", [2], "outside [0, 1]"),
         (MINI, "page", ["tune"], "page lists tune, but must list only methods: tune__short"),
+        (MINI, "method_seeds", {"tune": [1]}, "method_seeds lists tune, but must list only meth"),
+        (MINI, "method_seeds", {"tune__short": []}, "at least 1"),
         (MINI, "reference", "shfit", "reference is shfit, but must be one of datasets"),
         (MINI, "averages", {"a": ["toys"]}, "averages.a lists toys, but must list only datasets"),
         (MINI, "held_out.dataset", "x", "held_out.dataset is x, but must be one of datasets"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
@@ -174,6 +175,9 @@ class ExperimentEntry(Entry):
         description="Fine-tuning seeds; each draws its own training subset and order. Needed where "
         "a model is trained.",
     )
+    method_seeds: dict[str, Seeds] = Field(
+        {}, description="Seeds of those `methods` that have other ones than `seeds`."
+    )
     baselines: Baselines | None = Field(None, description="From-scratch baselines, or null.")
     alphas: Alphas = Field(
         [0.0, 1.0],
@@ -223,7 +227,8 @@ class ExperimentEntry(Entry):
             *self._average_problems(),
             *self._alpha_problems(),
             *self._pair_problems(),
-            *self._page_problems(),
+            *self._listed_problems("page", self.page),
+            *self._listed_problems("method_seeds", self.method_seeds),
         ]
         if problems:
             raise ValueError("\n".join(problems))
@@ -319,11 +324,11 @@ class ExperimentEntry(Entry):
             ]
         return []
 
-    def _page_problems(self) -> list[str]:
+    def _listed_problems(self, key: str, names: Iterable[str]) -> list[str]:
         return [
-            f"page lists {name}, but must list only methods: "
+            f"{key} lists {name}, but must list only methods: "
             f"{', '.join(self.methods) or 'there are none'}"
-            for name in self.page
+            for name in names
             if name not in self.methods
         ]
 
