@@ -7,6 +7,7 @@ rule data_fetch:
         "logs/benchmarks/data_fetch/{file}.tsv"
     wildcard_constraints:
         file=one_of(DATA.package_keys),
+    priority: 100  # first, because pre-training waits for its typefaces, and most jobs for that
     retries: 2
     conda:
         "../../environment.yml"
