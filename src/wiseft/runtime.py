@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import platform
 import resource
@@ -40,6 +41,7 @@ def start_torch(
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cuda" and not torch.cuda.is_available():
         raise WiseftError("device is cuda, but torch finds no GPU; use cpu or auto")
+    _keep_freed_memory()
     torch.set_num_threads(threads)
     if deterministic:
         # cuBLAS reads it when it starts; without it deterministic algorithms are an error.
@@ -48,6 +50,16 @@ def start_torch(
     # Deterministic mode would also fill every fresh tensor; nothing here reads one unwritten.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     return torch.device(device)
+
+
+def _keep_freed_memory() -> None:
+    """Let the C library (glibc) keep up to 1 GiB that was freed: every pass over a batch takes and
+    frees the same tensors, and a sixth of an evaluation's time went into getting their pages again.
+    """
+    if platform.libc_ver()[0] == "glibc":
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(-1, 1 << 30)  # M_TRIM_THRESHOLD
+        mallopt(-3, 32 << 20)  # M_MMAP_THRESHOLD, the largest that it takes
 
 
 def check_writable(path: Path) -> None:
