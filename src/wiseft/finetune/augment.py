@@ -24,7 +24,7 @@ from wiseft.data.prepared.index import read_index
 from wiseft.data.prepared.manifest import Manifest
 from wiseft.data.prepared.store import open_split
 from wiseft.errors import WiseftError
-from wiseft.finetune.sampling import inverted, sample_generator
+from wiseft.finetune.sampling import random_half, sample_generator
 
 Box = tuple[int, int, int, int]
 
@@ -169,10 +169,11 @@ class TrainingImages:
         chosen = self._indices[positions]
         if self._augment == "none":
             images = self._split.read(chosen)
-        elif self._augment == "polarity":
+        elif self._augment in ("polarity", "flip"):
             images = self._split.read(chosen)
-            flip = _flips(len(self._split), self._seed, epoch)[chosen]
-            images[flip] = 255 - images[flip]
+            half = _halves(len(self._split), self._seed, epoch)[chosen]
+            changed = images[half]
+            images[half] = changed[:, :, ::-1] if self._augment == "flip" else 255 - changed
         else:
             images = np.empty((len(chosen), self._size, self._size, 3), np.uint8)
             draws = {"seed": self._seed, "epoch": epoch}
@@ -188,7 +189,7 @@ class TrainingImages:
         return self._split.read([sample])[0]
 
 
-_flips = functools.lru_cache(maxsize=4)(inverted)
+_halves = functools.lru_cache(maxsize=4)(random_half)
 
 
 def _files(manifest: Manifest, split: str) -> list[Path]:
