@@ -131,6 +131,7 @@ def wiseft(output: Path, *arguments: object) -> None:
         return
     output.parent.mkdir(parents=True, exist_ok=True)
     environment = os.environ | {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}
+    environment["WISEFT_FEATURES"] = str(WORK / "features")  # linear classifiers share them
     command = [sys.executable, "-m", "wiseft.cli", *map(str, arguments)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
