@@ -102,7 +102,7 @@ def _seeds(swept: pd.DataFrame, methods: list[str]) -> dict[str, list[str]]:
     """
     found: dict[str, list[str]] = {}
     for method in methods or swept["method"].unique():
-        seeds = swept.loc[swept["method"] == method, "seed"].unique()
+        seeds = swept[swept["method"] == method]["seed"].unique()
         found.setdefault(", ".join(map(str, sorted(seeds))), []).append(title(str(method)))
     return found
 
@@ -198,19 +198,20 @@ def _clusters(table: pd.DataFrame, methods: list[str], settings: TabulateSetting
 
 def _choices(
     selection: pd.DataFrame, methods: list[str]
-) -> Iterator[tuple[str, dict[tuple[str, str], dict[str, Any]]]]:
+) -> Iterator[tuple[str, dict[tuple[str, str], dict[Any, Any]]]]:
     """Yield each method with, by dataset and way to choose alpha, means of what it gives, and the
     range of alpha over runs (NaN where it differs by dataset).
     """
     one = in_one_space(selection)
     columns = [*CHOSEN, *(f"{name}_ci_{end}" for name in CHOSEN for end in ("low", "high"))]
     for method in methods:
-        found: dict[tuple[str, str], dict[str, Any]] = {}
-        for key, rows in one[one["method"] == method].groupby(["dataset", "selection"]):
+        found: dict[tuple[str, str], dict[Any, Any]] = {}
+        mine = one[one["method"] == method]
+        for (dataset, choice), rows in mine.groupby(["dataset", "selection"]):
             runs, means = of_runs(rows), of_models(rows)
             alphas = {"low": runs["alpha"].min(), "high": runs["alpha"].max()}
             shown = (means if len(means) else runs)[columns].mean()
-            found[str(key[0]), str(key[1])] = {**shown.to_dict(), **alphas}
+            found[str(dataset), str(choice)] = {**shown.to_dict(), **alphas}
         if found:
             yield method, found
 

@@ -81,9 +81,9 @@ def lines_of(
         values = {name: _values(by_dataset[name]) for name in names}
         if len(values.get(reference, ())) < LEAST_ALPHAS or len(values) == 1:
             continue
-        here = of_runs(by_dataset[reference])
-        counts = len(each_run(here)), here["seeded"].nunique()
-        lines.append(Line(model, method, variant, source, "", "", *counts, values))
+        runs = len(each_run(of_runs(by_dataset[reference])))
+        models = int(max(of_models(by_dataset[reference])["n"], default=1))
+        lines.append(Line(model, method, variant, source, "", "", runs, models, values))
     if not lines:
         raise WiseftError(
             f"the page needs a run with several alphas on {reference} and on a shift, but the "
@@ -114,7 +114,7 @@ def _shown_rows(
     if methods:
         ids = grid["method"] + ("__" + grid["variant"]).where(grid["variant"] != "", "")
         grid = grid[(grid["source"] != MEASURED) | ids.isin(methods)]
-    grid = grid.assign(model=grid["model"].map(without_seed), seeded=grid["model"])
+    grid = grid.assign(model=grid["model"].map(without_seed))
     return with_intervals(_beside_the_papers(grid))
 
 
