@@ -25,6 +25,7 @@ import numpy as np
 import pandas as pd
 
 from wiseft.config import Catalogue
+from wiseft.config.paths import glyphs_folder, manifest_path
 
 WORK = Path(".wiseft/protocol")
 RESULTS = Path("docs/digits-protocol.csv")
@@ -49,46 +50,29 @@ class Measured(NamedTuple):
     value: float
 
 
-class Protocol:
-    """Runs the commands of the stages on settings of the catalogue, changed in one number."""
+class Stages:
+    """Runs the commands of the stages on settings of the catalogue, changed in one number.
 
-    def __init__(self, root: Path, datasets: Path) -> None:
+    Args:
+        root: the project's root.
+        model: whose theta_0 is fine-tuned; with a seed where it is pre-trained here.
+        reference: the dataset that it is fine-tuned on.
+    """
+
+    def __init__(self, root: Path, model: str, reference: str) -> None:
         self.catalogue = Catalogue(root)
-        self.entry = self.catalogue.model("digits-rn-s0")[0]
-        self.datasets = datasets
+        self.entry = self.catalogue.model(model)[0]
+        self.reference = reference
 
-    def manifest(self, name: str) -> Path:
-        return self.datasets / name / "manifest.json"
-
-    def theta_0(self, share: float, seed: int) -> Path:
-        """Pre-train with a share of pen strokes, and build the zero-shot head."""
-        assert self.entry.pretrain is not None
-        folder = WORK / f"pens-{share}-s{seed}"
-        settings = self.entry.pretrain.model_copy(update={"pen_share": share})
-        weights, theta_0 = folder / "weights.safetensors", folder / "theta_0.safetensors"
-        wiseft(
-            weights,
-            *("pretrain", "--glyphs", self.datasets / "glyphs/digits-rn/glyphs.safetensors"),
-            *("--architecture", self.catalogue.architecture_path(self.entry)),
-            *("--preprocessing", self.entry.preprocessing.model_dump_json()),
-            *("--settings", settings.model_dump_json(), "--seed", seed),
-            *("--state", folder / "state", "--weights", weights),
-            *("--curve", folder / "pretrain.csv"),
-        )
-        prompts = json.dumps(self.catalogue.prompts("digits").ready)
-        named = ("--dataset", self.manifest("mnist"), "--prompts", prompts)
-        wiseft(theta_0, "zeroshot", "--weights", weights, *named, "--theta-0", theta_0)
-        return theta_0
-
-    def theta_1(self, theta_0: Path, method: str, rate: float, seed: int) -> Path:
-        """Fine-tune at a rate; the fine-tuning seed is that of pre-training."""
-        settings = self.catalogue.method_settings(f"{method}__digits")
+    def theta_1(self, theta_0: Path, method_id: str, rate: float, seed: int) -> Path:
+        """Fine-tune by a method of the catalogue at another rate."""
+        settings = self.catalogue.method_settings(method_id)
         settings = settings.model_copy(update={"learning_rate": rate})
-        folder = theta_0.parent / f"{method}-{rate:g}"
+        folder = theta_0.parent / f"{method_id}-{rate:g}"
         theta_1 = folder / "theta_1.safetensors"
         wiseft(
             theta_1,
-            *("finetune", "--theta-0", theta_0, "--dataset", self.manifest("mnist")),
+            *("finetune", "--theta-0", theta_0, "--dataset", manifest_path(self.reference)),
             *("--settings", settings.model_dump_json(), "--seed", seed),
             *("--state", folder / "state", "--theta-1", theta_1),
             *("--curve", folder / "training.csv"),
@@ -99,18 +83,46 @@ class Protocol:
         """Evaluate on held-out splits: alpha 1, or all alphas between two ends."""
         folder = theta_1.parent / ("sweep" if theta_0 else f"evaluate-{theta_1.stem}")
         view = {"splits": ["held-out"], "views": [{"name": "all", "metric": "accuracy"}]}
-        names = {"model": "digits-rn", "reference": "mnist", "method": theta_1.parent.name}
+        names = {"model": self.entry.name, "reference": self.reference}
+        names["method"] = theta_1.parent.name
         wiseft(
             folder / datasets[-1] / "metrics.json",
             *("evaluate", "--theta-1", theta_1),
             *(("--theta-0", theta_0) if theta_0 else ()),
             *("--alphas", ",".join(ALPHAS) if theta_0 else "1.000", "--combinations", "weight"),
-            *(part for name in datasets for part in ("--dataset", self.manifest(name))),
+            *(part for name in datasets for part in ("--dataset", manifest_path(name))),
             *("--evaluate", json.dumps(dict.fromkeys(datasets, view)), "--output-dir", folder),
             *(part for key, name in names.items() for part in (f"--{key}", name)),
             *("--run", f"{theta_1.parent}", "--seed", 0),
         )
         return folder
+
+
+class Protocol(Stages):
+    """The stages of the digits, pre-training among them."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root, "digits-rn-s0", "mnist")
+
+    def theta_0(self, share: float, seed: int) -> Path:
+        """Pre-train with a share of pen strokes, and build the zero-shot head."""
+        assert self.entry.pretrain is not None
+        folder = WORK / f"pens-{share}-s{seed}"
+        settings = self.entry.pretrain.model_copy(update={"pen_share": share})
+        weights, theta_0 = folder / "weights.safetensors", folder / "theta_0.safetensors"
+        wiseft(
+            weights,
+            *("pretrain", "--glyphs", glyphs_folder("digits-rn") / "glyphs.safetensors"),
+            *("--architecture", self.catalogue.architecture_path(self.entry)),
+            *("--preprocessing", self.entry.preprocessing.model_dump_json()),
+            *("--settings", settings.model_dump_json(), "--seed", seed),
+            *("--state", folder / "state", "--weights", weights),
+            *("--curve", folder / "pretrain.csv"),
+        )
+        prompts = json.dumps(self.catalogue.prompts("digits").ready)
+        named = ("--dataset", manifest_path("mnist"), "--prompts", prompts)
+        wiseft(theta_0, "zeroshot", "--weights", weights, *named, "--theta-0", theta_0)
+        return theta_0
 
 
 def wiseft(output: Path, *arguments: object) -> None:
@@ -119,6 +131,7 @@ def wiseft(output: Path, *arguments: object) -> None:
         return
     output.parent.mkdir(parents=True, exist_ok=True)
     environment = os.environ | {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}
+    environment["WISEFT_FEATURES"] = str(WORK / "features")  # linear classifiers share them
     command = [sys.executable, "-m", "wiseft.cli", *map(str, arguments)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -151,7 +164,8 @@ def rates(protocol: Protocol, share: float) -> Iterable[Measured]:
 
     def measure(job: tuple[str, float, int]) -> list[Measured]:
         method, rate, seed = job
-        theta_1 = protocol.theta_1(protocol.theta_0(share, seed), method, rate, seed)
+        theta_0 = protocol.theta_0(share, seed)  # fine-tuned with the seed of pre-training
+        theta_1 = protocol.theta_1(theta_0, f"{method}__digits", rate, seed)
         value = accuracies(protocol.evaluate(theta_1, ["mnist"]), "mnist")["1.000"]
         return [Measured(f"rate, {method}", f"{rate:g}", seed, "held-out mnist", value)]
 
@@ -164,7 +178,7 @@ def criteria(protocol: Protocol, share: float, rate: float) -> Iterable[Measured
 
     def measure(seed: int) -> list[Measured]:
         theta_0 = protocol.theta_0(share, seed)
-        theta_1 = protocol.theta_1(theta_0, "end-to-end", rate, seed)
+        theta_1 = protocol.theta_1(theta_0, "end-to-end__digits", rate, seed)
         folder = protocol.evaluate(theta_1, HELD_OUT, theta_0)
         found = []
         for name in HELD_OUT:
@@ -210,9 +224,17 @@ def best(rows: Iterable[Measured], among: Iterable[str] | None = None) -> str:
     return max(among or means, key=means.__getitem__)
 
 
+def write_results(rows: Iterable[Measured], path: Path) -> None:
+    """Write what was measured as CSV."""
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(Measured._fields)
+        writer.writerows([*row[:-1], f"{row.value:.4f}"] for row in rows)
+
+
 def main() -> None:
     """Make all choices, in the order in which they depend on each other."""
-    protocol = Protocol(Path(), Path("datasets"))
+    protocol = Protocol(Path())
     rows = list(pen_shares(protocol))
     share = float(best(rows))
     measured = list(rates(protocol, share))
@@ -224,10 +246,7 @@ def main() -> None:
     rows += unlabelled
     way = best(unlabelled, ["lowest mean entropy", "highest mean confidence"])
     print(f"chosen: pen share {share}, rates {chosen}, without labels: {way}")
-    with RESULTS.open("w", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(Measured._fields)
-        writer.writerows([*row[:-1], f"{row.value:.4f}"] for row in rows)
+    write_results(rows, RESULTS)
 
 
 if __name__ == "__main__":

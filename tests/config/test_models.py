@@ -11,6 +11,7 @@ from wiseft.errors import WiseftError
 
 PIXELS = {"size": 32, "mean": (0.5, 0.5, 0.5), "std": (0.25, 0.25, 0.25)}
 COMMIT = "a" * 40
+PACKAGE = {"key": "mine", "member": "mine.pth"}
 
 
 def entry(source: str, **keys: object) -> ModelEntry:
@@ -36,6 +37,7 @@ def entry(source: str, **keys: object) -> ModelEntry:
         ("align", {"repository": "kakaobrain/align-base", "calibrate": "train"}, True),
         ("timm", {"architecture": "vit_base_patch16_224.augreg_in21k"}, True),
         ("timm", {"architecture": "vit_base_patch16_224.x", "label_map": "map.json"}, True),
+        ("timm", {"architecture": "vit_base_patch16_224.x", "package": PACKAGE}, True),
     ],
 )
 def test_what_a_source_needs_is_enough(source: str, keys: dict, fetched: bool) -> None:
@@ -61,6 +63,12 @@ def test_what_a_source_needs_is_enough(source: str, keys: dict, fetched: bool) -
         ("align", {}, "must then have repository"),
         ("align", {"repository": "a/b", "label_map": "map.json"}, "label_map is given"),
         ("timm", {"repository": "a/b"}, "must then have architecture"),
+        ("file", {"package": PACKAGE}, "package is given, which it has not"),
+        (
+            "timm",
+            {"architecture": "x", "package": PACKAGE, "sha256": "0" * 64},
+            "weights come from one place",
+        ),
         ("timm", {"architecture": "x", "revision": "main"}, "should match pattern"),
         ("align", {"repository": "align-base"}, "should match pattern"),
         ("timm", {"architecture": "../x"}, "should match pattern"),

@@ -19,7 +19,7 @@ from wiseft.finetune.augment import (
     augmented,
     draw_box,
 )
-from wiseft.finetune.sampling import inverted, sample_generator
+from wiseft.finetune.sampling import random_half, sample_generator
 
 EVERYONE = np.arange(30)
 
@@ -141,9 +141,19 @@ def test_without_augmentation_the_images_are_the_stored_ones(manifest):
 def test_polarity_inverts_the_drawn_half(manifest):
     stored = open_split(manifest, "train").read(EVERYONE)
     images = of_arrays(manifest, "polarity").read(1, EVERYONE).permute(0, 2, 3, 1).numpy()
-    flips = inverted(30, 0, 1)
+    flips = random_half(30, 0, 1)
     assert np.array_equal(images[flips], 255 - stored[flips])
     assert np.array_equal(images[~flips], stored[~flips])
+
+
+def test_flip_mirrors_the_drawn_half_left_to_right(manifest):
+    stored = open_split(manifest, "train").read(EVERYONE)
+    images = of_arrays(manifest, "flip").read(1, EVERYONE).permute(0, 2, 3, 1).numpy()
+    half = random_half(30, 0, 1)
+    assert 0 < half.sum() < 30
+    assert np.array_equal(images[half], stored[half][:, :, ::-1])
+    assert not np.array_equal(images[half], stored[half])
+    assert np.array_equal(images[~half], stored[~half])
 
 
 def test_stored_arrays_are_cropped_from_the_size_they_are_stored_at(manifest):

@@ -8,7 +8,7 @@ from wiseft.errors import WiseftError
 from wiseft.finetune.sampling import (
     check_classes,
     epoch_order,
-    inverted,
+    random_half,
     step_seed,
 )
 from wiseft.finetune.schedule import learning_rate, warmup_length
@@ -73,11 +73,11 @@ def test_order_is_a_permutation_of_each_epoch():
 
 
 def test_inversion_of_a_sample_depends_on_seed_epoch_and_sample_alone():
-    long, short = inverted(2000, 0, 1), inverted(10, 0, 1)
+    long, short = random_half(2000, 0, 1), random_half(10, 0, 1)
     assert np.array_equal(long[:10], short)
     assert 0.45 < long.mean() < 0.55
-    assert not np.array_equal(long, inverted(2000, 0, 2))
-    assert not np.array_equal(long, inverted(2000, 1, 1))
+    assert not np.array_equal(long, random_half(2000, 0, 2))
+    assert not np.array_equal(long, random_half(2000, 1, 1))
 
 
 def test_step_seeds_differ():

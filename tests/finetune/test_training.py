@@ -14,7 +14,7 @@ from wiseft.data.subset import draw_subset
 from wiseft.finetune import stage, tasks
 from wiseft.finetune.loader import Loader
 from wiseft.finetune.parallel import Team
-from wiseft.finetune.sampling import epoch_order, inverted
+from wiseft.finetune.sampling import epoch_order, random_half
 from wiseft.finetune.stage import train_from_scratch
 from wiseft.finetune.trainer import Execution
 from wiseft.io import sha256_file
@@ -187,7 +187,7 @@ def test_polarity_inverts_the_drawn_half(train, settings, manifest):
     material = stage.open_material(train.theta_0, manifest, settings(augment="polarity"), 0)
     samples = tasks.image_task(material, indices, Execution(), train.log.append).samples
     loader = Loader(samples, 8, 0, torch.device("cpu"), HowSettings(), Team())
-    flips, order = inverted(len(split), 0, 1), epoch_order(indices, 0, 1)
+    flips, order = random_half(len(split), 0, 1), epoch_order(indices, 0, 1)
     # From the second batch of epoch 1, as after a resumption.
     batches = [batch for _, batch in loader.parts(4, 6)]
     images = torch.cat([batch.inputs for batch in batches])

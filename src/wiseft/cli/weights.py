@@ -38,6 +38,13 @@ def weights(
             "the model's name. Default: .wiseft/fetched."
         ),
     ] = None,
+    package: Annotated[
+        Path | None,
+        typer.Option(
+            help="The package that an entry's weights are in. Default: where `wiseft data fetch` "
+            "puts it; fetched if it is not there."
+        ),
+    ] = None,
     root: Root = Path(),
 ) -> None:
     """Bring a zero-shot model once, check it and write it as safetensors.
@@ -48,9 +55,10 @@ def weights(
     """
     import dataclasses
 
-    from wiseft.config import Catalogue, Preprocessing, parse_settings
+    from wiseft.config import Catalogue, Preprocessing, load_config, parse_settings
+    from wiseft.config.paths import package_path
     from wiseft.errors import WiseftError
-    from wiseft.weights.fetch import FETCHED, fetch_weights
+    from wiseft.weights.fetch import FETCHED, fetch_weights, with_package
     from wiseft.weights.sources import from_entry, from_tag
 
     catalogue = Catalogue(root)
@@ -60,7 +68,13 @@ def weights(
                 f"{model} is an entry, which says its architecture and preprocessing itself; "
                 "change config/models, or leave the options out"
             )
-        source = from_entry(catalogue.model(model)[0], root)
+        entry = catalogue.model(model)[0]
+        source = from_entry(entry, root)
+        if entry.package:
+            pin = catalogue.package(entry.package.key)
+            folder = root / load_config(catalogue.folder / "config.yaml").datasets.folder
+            file = package or package_path(pin.file, folder)
+            source = with_package(source, entry.package, pin, file)
     else:
         source = from_tag(model, architecture, root)
         if preprocessing is not None:

@@ -39,7 +39,8 @@ def zeroshot(
         Path | None,
         typer.Option(
             help="For a supervised model: JSON object of the dataset's class ids (or names) to "
-            "the ids of the classes it was pre-trained on. Default: equal ids match."
+            "the ids of the classes it was pre-trained on; of several classes to an object of ids "
+            "and names. Default: equal ids match."
         ),
     ] = None,
     calibrate: Annotated[

@@ -123,11 +123,12 @@ class _Check:
                 self._add(f"models lists {name}, whose {referring} {path} does not exist")
         if entry.names_of is not None:
             self._names_of(name, entry.names_of)
-        for package in entry.pretrain.font_packages if entry.pretrain else []:
-            self._get(
-                f"models ({entry.name}: pretrain.font_packages)",
-                partial(self.catalogue.package, package),
-            )
+        fonts = entry.pretrain.font_packages if entry.pretrain else []
+        needed = [("pretrain.font_packages", key) for key in fonts]
+        needed += [("package.key", entry.package.key)] if entry.package else []
+        for referring, key in needed:
+            where = f"models ({entry.name}: {referring})"
+            self._get(where, partial(self.catalogue.package, key))
 
     def methods(self) -> None:
         """Check that methods exist, and start where their place in the experiment demands."""

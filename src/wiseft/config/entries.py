@@ -163,6 +163,17 @@ class PretrainSettings(Entry):
     )
 
 
+class PackagedWeights(Entry):
+    """A checkpoint in a pinned package, whose tensors are timm's under other names."""
+
+    key: Name = Field(description="Key of `config/packages.yaml`.")
+    member: str = Field(
+        min_length=1,
+        description="The checkpoint in it: a state dict of torch. Its tensors find their places "
+        "in timm's architecture by their order, and are compared with it by shape and kind.",
+    )
+
+
 Source = Literal["pretrain", "file", "open_clip", "align", "timm"]
 
 _SOURCE_KEYS: dict[str, tuple[set[str], set[str]]] = {
@@ -170,7 +181,7 @@ _SOURCE_KEYS: dict[str, tuple[set[str], set[str]]] = {
     "file": (set(), {"architecture", "path", "sha256", "label_map"}),
     "open_clip": (set(), {"architecture", "pretrained", "repository", "revision", "sha256"}),
     "align": ({"repository"}, {"revision", "sha256"}),
-    "timm": ({"architecture"}, {"repository", "revision", "sha256", "label_map"}),
+    "timm": ({"architecture"}, {"repository", "revision", "sha256", "label_map", "package"}),
 }
 """Keys that a source needs, and those that it may have besides."""
 
@@ -223,11 +234,17 @@ class ModelEntry(Entry):
         description="Your checkpoint, relative to the project: a `.pt` or safetensors file, or a "
         "folder of transformers (CLIPModel, AlignModel), open_clip or timm.",
     )
+    package: PackagedWeights | None = Field(
+        None,
+        exclude_if=lambda value: value is None,  # dumps of other entries stay as they were
+        description="Package that carries the weights, in place of timm's own; null: none.",
+    )
     label_map: str | None = Field(
         None,
         pattern=r"^[A-Za-z0-9][A-Za-z0-9_.@-]*\.json$",
         description="File in `config/models`, of a classifier: JSON object of the reference's "
-        "class ids to ids of the label set of pre-training; null: equal ids match.",
+        "class ids (or names) to ids of the label set of pre-training; of several, an object of "
+        "ids and names, the mean of their rows is taken. Null: equal ids match.",
     )
     calibrate: Name | None = Field(
         None,
@@ -280,6 +297,11 @@ class ModelEntry(Entry):
             raise ValueError(
                 f"architecture is {self.architecture}, but `source: pretrain` needs a file that "
                 "ends in .json"
+            )
+        if self.package and given & {"repository", "revision", "sha256"}:
+            raise ValueError(
+                "package is given with repository, revision or sha256, but weights come from one "
+                "place, and config/packages.yaml pins the package; leave the others out"
             )
         by_tag = {"architecture", "pretrained"} <= given and "repository" not in given
         by_hub = "repository" in given and not given & {"architecture", "pretrained"}

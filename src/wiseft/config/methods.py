@@ -145,12 +145,12 @@ class FinetuneSettings(Entry):
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = Field(
         0.0, description="Label smoothing of the loss."
     )
-    augment: Literal["none", "polarity", "crop", "inception", "strong"] = Field(
+    augment: Literal["none", "polarity", "flip", "crop", "inception", "strong"] = Field(
         "none",
         description="`crop`: a random crop of 0.9 to 1.0 of the area, resized (the paper's); "
         "`inception`: of 0.05 to 1.0; `strong`: timm's default for training: a crop of 0.08 to 1.0 "
         "of the area, a flip, colour jitter; `polarity`: half of the images, drawn at random, are "
-        "inverted.",
+        "inverted; `flip`: they are mirrored.",
     )
     precision: Literal["fp32", "bf16", "fp16"] = Field(
         "fp32",

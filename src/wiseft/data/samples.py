@@ -27,8 +27,8 @@ FOLDER_SIZE = 64
 CELL = 0.42
 """Side of one image in inches."""
 
-LABEL = 0.95
-"""Width of the row labels in inches."""
+LABEL, CHARACTER = 0.95, 0.06
+"""Width of the row labels in inches, at least and for each character."""
 
 COLUMNS = 12
 """Classes in a panel at most; of more classes, as many are taken at equal distances."""
@@ -177,7 +177,8 @@ def draw_panel(
     gap = GAP if shared else CAPTION_GAP + LINE * (lines - 1)
     small = {"fontsize": 4.5} if max(map(len, titles[0])) > 8 else {}
     with plt.style.context(str(resources.files("wiseft") / "style" / "paper.mplstyle")):
-        figure, axes = _grid(len(rows), max(map(len, titles)), gap)
+        room = max(LABEL, CHARACTER * max(map(len, labels)))
+        figure, axes = _grid(len(rows), max(map(len, titles)), gap, room)
         for row, (label, images) in enumerate(zip(labels, rows, strict=True)):
             for column, image in enumerate(images):
                 ax = axes[row, column]
@@ -197,15 +198,16 @@ def draw_panel(
         plt.close(figure)
 
 
-def _grid(rows: int, columns: int, gap: float) -> tuple[Figure, NDArray[Any]]:
+def _grid(rows: int, columns: int, gap: float, label: float) -> tuple[Figure, NDArray[Any]]:
     """Return a figure and its axes (rows, columns), with room for the labels of the rows.
 
     Args:
         gap: between two rows in inches.
+        label: width of the labels in inches.
     """
     from matplotlib import pyplot as plt
 
-    width, height = LABEL + CELL * columns, (CELL + gap - GAP) * rows + 0.25
+    width, height = label + CELL * columns, (CELL + gap - GAP) * rows + 0.25
     return plt.subplots(
         rows,
         columns,
@@ -213,7 +215,7 @@ def _grid(rows: int, columns: int, gap: float) -> tuple[Figure, NDArray[Any]]:
         squeeze=False,
         layout="none",
         gridspec_kw={
-            "left": LABEL / width,
+            "left": label / width,
             "right": 1 - GAP / width,
             "top": 1 - 0.25 / height,
             "bottom": gap / height,

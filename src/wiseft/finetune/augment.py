@@ -24,7 +24,7 @@ from wiseft.data.prepared.index import read_index
 from wiseft.data.prepared.manifest import Manifest
 from wiseft.data.prepared.store import open_split
 from wiseft.errors import WiseftError
-from wiseft.finetune.sampling import inverted, sample_generator
+from wiseft.finetune.sampling import random_half, sample_generator
 
 Box = tuple[int, int, int, int]
 
@@ -167,18 +167,20 @@ class TrainingImages:
             positions: of the samples among `indices`.
         """
         chosen = self._indices[positions]
-        if self._augment == "none":
+        augment = self._augment
+        if augment == "none":
             images = self._split.read(chosen)
-        elif self._augment == "polarity":
+        elif augment == "polarity" or augment == "flip":
             images = self._split.read(chosen)
-            flip = _flips(len(self._split), self._seed, epoch)[chosen]
-            images[flip] = 255 - images[flip]
+            half = _halves(len(self._split), self._seed, epoch)[chosen]
+            changed = images[half]
+            images[half] = changed[:, :, ::-1] if augment == "flip" else 255 - changed
         else:
             images = np.empty((len(chosen), self._size, self._size, 3), np.uint8)
             draws = {"seed": self._seed, "epoch": epoch}
             for row, sample in enumerate(chosen.tolist()):
                 image = self._whole(sample)
-                images[row] = augmented(image, self._augment, self._size, sample=sample, **draws)
+                images[row] = augmented(image, augment, self._size, sample=sample, **draws)
         # (n, S, S, 3) in memory is (n, 3, S, S) in channels_last: a view, no copy.
         return torch.from_numpy(images).permute(0, 3, 1, 2)
 
@@ -188,7 +190,7 @@ class TrainingImages:
         return self._split.read([sample])[0]
 
 
-_flips = functools.lru_cache(maxsize=4)(inverted)
+_halves = functools.lru_cache(maxsize=4)(random_half)
 
 
 def _files(manifest: Manifest, split: str) -> list[Path]:

@@ -78,8 +78,8 @@ def epoch_order(indices: NDArray[np.int64], seed: int, epoch: int) -> NDArray[np
     return np.random.default_rng([_ORDER, seed, epoch]).permutation(indices)
 
 
-def inverted(n: int, seed: int, epoch: int) -> NDArray[np.bool_]:
-    """Return for each sample of the train split whether an epoch shows it inverted.
+def random_half(n: int, seed: int, epoch: int) -> NDArray[np.bool_]:
+    """Return for each sample of the train split whether an epoch shows it inverted, or mirrored.
 
     The probability is one half; the value of sample i depends on (seed, epoch, i).
     """

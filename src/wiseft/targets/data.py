@@ -153,15 +153,18 @@ class Data:
     def packages_to_fetch(self) -> list[str]:
         """Return the keys of the packages that are not there and that something missing needs."""
         keys = [k for name in self._unprepared(self.built) for k in self.entries[name].packages]
-        for model in self._runs.pretrained:
+        for model in self._runs.models:
             if not self.there(paths.weights_path(model)):
-                keys += self.font_packages(model)
+                keys += self.model_packages(model)
         return [key for key in dict.fromkeys(keys) if not self.there(*self.packages([key]))]
 
-    def font_packages(self, model: str) -> list[str]:
-        """Return the keys of the packages with the typefaces that a model is pre-trained on."""
-        pretrain = self._runs.entry(model).pretrain
-        return pretrain.font_packages if pretrain else []
+    def model_packages(self, model: str) -> list[str]:
+        """Return the keys of the packages that a model is made from: with the typefaces that it is
+        pre-trained on, or with its weights.
+        """
+        entry = self._runs.entry(model)
+        weights = [entry.package.key] if entry.package else []
+        return entry.pretrain.font_packages if entry.pretrain else weights
 
     def there(self, path: Path | str) -> bool:
         """Whether a file of the project is there."""

@@ -118,9 +118,9 @@ class Files:
         return self._data.prompts(self._runs.reference) if prompted else []
 
     def package_keys(self) -> list[str]:
-        """Return the packages that datasets and typefaces are made from."""
+        """Return the packages that datasets, typefaces and weights are made from."""
         keys = [key for name in self._data.built for key in self._data.entries[name].packages]
-        keys += [key for m in self._runs.pretrained for key in self._data.font_packages(m)]
+        keys += [key for m in self._runs.models for key in self._data.model_packages(m)]
         return list(dict.fromkeys(keys))
 
     def samples(self) -> list[Path]:

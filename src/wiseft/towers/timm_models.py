@@ -166,6 +166,17 @@ def describe(
     return described | ({"label_set": known} if known else {})
 
 
+def at_size(architecture: Mapping[str, Any], size: int) -> dict[str, Any]:
+    """Return an architecture for images of another edge, in pixels; where the tower takes one size
+    alone, as vision transformers do, as it is.
+    """
+    from timm.models import get_pretrained_cfg
+
+    config = get_pretrained_cfg(architecture["model"])
+    fixed = config is None or config.fixed_input_size
+    return {**architecture} if fixed else {**architecture, "image_size": size}
+
+
 def preprocessing(pretrained_cfg: Mapping[str, Any]) -> dict[str, Any]:
     """Return the keys of `wiseft.config.Preprocessing` that timm evaluates a model with.
 

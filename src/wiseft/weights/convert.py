@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,33 @@ def family_tensors(checkpoint: Checkpoint, architecture: Mapping[str, Any]) -> d
             tensors[name] = tensors[name].reshape(expected[name].shape)
     towers.check_fit(expected, tensors, str(checkpoint.path))
     return tensors
+
+
+def in_order(checkpoint: Checkpoint, architecture: Mapping[str, Any]) -> Checkpoint:
+    """Return a checkpoint whose floating tensors are called as those of the architecture in the
+    same place: that of another program, which calls the same layers otherwise.
+
+    Raises:
+        WiseftError: if there are more or fewer, or one has another shape or is of another kind
+            (weight, bias, mean, variance) than that in its place; names the first.
+    """
+    own = towers.floating(checkpoint.tensors)
+    expected = towers.build(architecture, seed=0).tensors()
+    pairs = zip(own.items(), expected.items(), strict=False)
+    for (name, tensor), (wanted, like) in pairs:
+        alike = name.rpartition(".")[2] == wanted.rpartition(".")[2]
+        if tensor.shape != like.shape or not alike:
+            raise WiseftError(
+                f"{checkpoint.path} has {name} of shape {tuple(tensor.shape)} where "
+                f"{architecture['model']} has {wanted} of shape {tuple(like.shape)}; give the "
+                "architecture that it was made with"
+            )
+    if len(own) != len(expected):
+        raise WiseftError(
+            f"{checkpoint.path} has {len(own)} tensors, but {architecture['model']} has "
+            f"{len(expected)}; give the architecture that it was made with"
+        )
+    return replace(checkpoint, tensors=dict(zip(expected, own.values(), strict=True)))
 
 
 def _open_clip_names(

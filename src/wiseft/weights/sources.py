@@ -40,7 +40,8 @@ class Source:
         sha256: of the weights in the repository or at `path`; None: not pinned.
         url: address of the weights.
         url_sha256: checksum that the address carries, all 64 digits or the first 8.
-        path: file or folder on this machine.
+        path: file or folder on this machine; with `member`, the package.
+        member: the checkpoint in a package.
         notes: sentences for the user.
     """
 
@@ -56,6 +57,7 @@ class Source:
     url: str | None = None
     url_sha256: str | None = None
     path: Path | None = None
+    member: str | None = None
     notes: tuple[str, ...] = field(default=())
 
 
@@ -84,6 +86,9 @@ def from_entry(entry: ModelEntry, root: Path) -> Source:
         source = from_tag(f"{ALIGN}{entry.repository}")
     else:
         source = from_tag(f"{TIMM}{entry.architecture}")
+        assert source.architecture is not None
+        sized = timm_models.at_size(source.architecture, entry.preprocessing.size)
+        source = replace(source, architecture=sized)
         if entry.repository:
             source = replace(source, repository=entry.repository)
     pinned = {"revision": entry.revision, "sha256": entry.sha256}

@@ -6,9 +6,11 @@ import json
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from wiseft.config import Transform
 from wiseft.data.prepared import store
+from wiseft.data.prepared.decode import fit
 from wiseft.data.prepared.manifest import open_manifest
 from wiseft.data.prepared.split import PreparedSplit
 from wiseft.data.prepared.store import batches, open_split, write_prepared
@@ -80,8 +82,11 @@ def test_batches_are_channels_last_views_in_the_order_asked_for(manifest):
 
 def test_stored_images_can_be_read_at_another_size(manifest):
     opened = open_split(manifest, "test", Transform(size=8))
-    assert opened.read([0, 3]).shape == (2, 8, 8, 3)
     assert opened.images.shape == (7, 8, 8, 3)
+    expected = [fit(Image.fromarray(image), Transform(size=8)) for image in split().images]
+    for chosen in ([5, 0, 3], slice(None), slice(4, 9)):
+        places = np.arange(7)[chosen]
+        np.testing.assert_array_equal(opened.read(chosen), np.stack(expected)[places])
 
 
 def test_images_stored_at_the_models_size_are_read_as_they_are(manifest):
@@ -91,7 +96,7 @@ def test_images_stored_at_the_models_size_are_read_as_they_are(manifest):
         assert isinstance(opened.images, np.memmap)
         np.testing.assert_array_equal(opened.images, split().images)
     cropped = open_split(manifest, "test", Transform(size=4, resize_size=5))
-    assert not np.array_equal(cropped.images, split().images)
+    assert not np.array_equal(cropped.read(slice(None)), split().images)
 
 
 def test_the_same_data_gives_the_same_manifest(tmp_path):

@@ -8,7 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from wiseft.data.builders import collections, corruptions, fonts, mnist, pendigits, renditions
+from wiseft.data.builders import (
+    collections,
+    corruptions,
+    fonts,
+    mnist,
+    pendigits,
+    renditions,
+    sides,
+)
 from wiseft.data.builders.common import SIDE, Inputs
 from wiseft.data.prepared.split import PreparedSplit
 
@@ -25,6 +33,7 @@ BUILDERS: dict[str, Builder] = {
     "colour": renditions.build_colour,
     "corrupt": renditions.build_corrupt,
     "corruptions": corruptions.build,
+    "sides": sides.build,
 }
 
 __all__ = ["BUILDERS", "SIDE", "Builder", "Inputs"]

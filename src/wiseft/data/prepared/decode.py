@@ -48,6 +48,29 @@ class FolderImages:
         return images
 
 
+class FittedImages:
+    """Stored images seen at another size, uint8 (n, size, size, 3), resized when indexed: those of
+    a whole split at once would not fit into memory.
+    """
+
+    def __init__(self, stored: NDArray[np.uint8], transform: Transform) -> None:
+        self.stored, self.transform = stored, transform
+
+    def __len__(self) -> int:
+        return len(self.stored)
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """(n, size, size, 3)."""
+        return len(self.stored), self.transform.size, self.transform.size, 3
+
+    def __getitem__(self, indices: slice | NDArray[np.integer]) -> NDArray[np.uint8]:
+        images = np.empty((len(self.stored[indices]), *self.shape[1:]), np.uint8)
+        for row, image in enumerate(self.stored[indices]):
+            images[row] = fit(Image.fromarray(image), self.transform)
+        return images
+
+
 def decode(path: Path, transform: Transform, border: int = 0) -> NDArray[np.uint8]:
     """Read one image as uint8 RGB (size, size, 3).
 

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import torch
 
-    from wiseft.data.prepared.decode import FolderImages
+    from wiseft.data.prepared.decode import FittedImages, FolderImages
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,8 @@ class Split:
     """One split of a prepared dataset, images on demand.
 
     Attributes:
-        images: array-like of uint8 (n, H, W, 3): a memory map, or an image folder decoded when
-            indexed.
+        images: array-like of uint8 (n, H, W, 3): a memory map, or images that are resized or
+            decoded when indexed.
         labels: int64 (n,).
         groups: the ``group_*`` columns, n rows; no columns for a dataset without groups.
         other_labels: further labels that count as right, a list a sample; None for none anywhere.
@@ -52,7 +52,7 @@ class Split:
 
     dataset: str
     name: str
-    images: NDArray[np.uint8] | FolderImages
+    images: NDArray[np.uint8] | FolderImages | FittedImages
     labels: NDArray[np.int64]
     sample_ids: list[str]
     base_ids: list[str]
@@ -144,9 +144,9 @@ def open_split(manifest_path: Path, split: str, transform: Transform | None = No
     manifest = open_manifest(manifest_path)
     files = manifest.split_files(split)
     index = read_index(manifest, split)
-    images: NDArray[np.uint8] | FolderImages
+    images: NDArray[np.uint8] | FolderImages | FittedImages
     if manifest.layout == "arrays":
-        images = open_arrays(manifest, files, transform)
+        images = fitted(open_arrays(manifest, files), transform)
     else:
         images = _open_folder(manifest, split, index["path"].tolist(), transform)
     return Split(
@@ -184,10 +184,8 @@ def batches(
         yield images, torch.from_numpy(split.labels[chosen])
 
 
-def open_arrays(
-    manifest: Manifest, files: SplitFiles, transform: Transform | None = None
-) -> NDArray[np.uint8]:
-    """Return the stored images of a split, checked against their hash and transformed.
+def open_arrays(manifest: Manifest, files: SplitFiles) -> NDArray[np.uint8]:
+    """Return the stored images of a split, checked against their hash.
 
     Raises:
         WiseftError: the file is missing, changed or of the wrong length.
@@ -199,13 +197,18 @@ def open_arrays(
     images: NDArray[np.uint8] = np.load(path, mmap_mode="r", allow_pickle=False)
     if len(images) != files.n:
         raise WiseftError(f"{path}: expected {files.n} images, found {len(images)}.")
+    return images
+
+
+def fitted(
+    images: NDArray[np.uint8], transform: Transform | None
+) -> NDArray[np.uint8] | FittedImages:
+    """Return stored images as a transform makes them; those of its size are as they are."""
     if transform is None or transform.size == transform.edge == images.shape[1]:
         return images
-    from PIL import Image
+    from wiseft.data.prepared.decode import FittedImages
 
-    from wiseft.data.prepared.decode import fit
-
-    return np.stack([fit(Image.fromarray(image), transform) for image in images])
+    return FittedImages(images, transform)
 
 
 def _open_folder(

@@ -1,0 +1,131 @@
+"""The two sides of a dataset: how they are computed, written down, and taken."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from tests.data.conftest import ROOT
+from tools.photos_split import fit, is_above
+
+from wiseft.config import Catalogue
+from wiseft.data.builders import BUILDERS, Inputs, sides
+from wiseft.data.builders.sides import above, read_sides, side_record
+from wiseft.data.prepared.split import PreparedSplit
+from wiseft.data.prepared.store import open_split, write_prepared
+from wiseft.errors import WiseftError
+
+N = 21
+
+
+@pytest.fixture
+def base(tmp_path):
+    """Two classes; the pixels of image k are k."""
+    images = np.repeat(np.arange(N, dtype=np.uint8), 32 * 32 * 3).reshape(N, 32, 32, 3)
+    ids = [f"base/{k:02d}" for k in range(N)]
+    split = PreparedSplit(images, np.arange(N) % 2, ids)
+    return write_prepared(tmp_path / "base", "base", {"train": split, "test": split}, ["a", "b"])
+
+
+@pytest.fixture
+def entry(base, tmp_path, monkeypatch):
+    """Return the options of an entry whose file says that the images above 9 are above."""
+    ids = open_split(base, "test").sample_ids
+    records = {split: side_record(ids, np.arange(N) > 9) for split in ("train", "test")}
+    content = json.dumps(records).encode()
+    (tmp_path / "sides.json").write_bytes(content)
+    monkeypatch.setattr(sides, "resources", SimpleNamespace(files=lambda package: tmp_path))
+    digest = hashlib.sha256(content).hexdigest()
+    return {"base": "base", "sides": "sides.json", "sha256": digest, "side": "upper", "seed": 0}
+
+
+def make(base, options, **counts):
+    return BUILDERS["sides"](Inputs("up", {}, {"base": base}, counts, options))
+
+
+def pixels(split):
+    return split.images[:, 0, 0, 0].tolist()
+
+
+def test_each_side_has_its_images_with_their_labels_and_base_ids(base, entry):
+    upper = make(base, entry, train=11, test=11)["test"]
+    lower = make(base, entry | {"side": "lower"}, train=10, test=10)["test"]
+    assert pixels(upper) == list(range(10, 21)) and pixels(lower) == list(range(10))
+    assert upper.labels.tolist() == [k % 2 for k in range(10, 21)]
+    assert upper.base_ids == [f"base/{k:02d}" for k in range(10, 21)]
+    assert upper.sample_ids == [f"up/base/{k:02d}" for k in range(10, 21)]
+
+
+def test_fewer_images_are_drawn_by_the_seed(base, entry):
+    few = [pixels(make(base, entry | {"seed": s}, test=4)["test"]) for s in (0, 0, 1)]
+    assert few[0] == few[1] != few[2]
+    assert len(few[0]) == 4 and set(few[0]) <= set(range(10, 21))
+    with pytest.raises(WiseftError, match="at least 12 images to draw from, found 11"):
+        make(base, entry, test=12)
+
+
+def test_what_does_not_belong_together_is_refused(base, entry, tmp_path):
+    with pytest.raises(WiseftError, match=r"expected sha256 0000.*Restore it"):
+        make(base, entry | {"sha256": "0" * 64}, test=4)
+    with pytest.raises(WiseftError, match=r"no file of sides other\.json"):
+        make(base, entry | {"sides": "other.json"}, test=4)
+    with pytest.raises(WiseftError, match="`side` is"):
+        make(base, entry | {"side": "left"}, test=4)
+    ids = [f"base/{k}" for k in range(100, 100 + N)]
+    split = PreparedSplit(np.zeros((N, 32, 32, 3), np.uint8), np.arange(N) % 2, ids)
+    other = write_prepared(tmp_path / "other", "base", {"test": split}, ["a", "b"])
+    with pytest.raises(WiseftError, match="is about other images than the split test of base"):
+        make(other, entry, test=4)
+
+
+ENTRIES = [name for name in Catalogue(ROOT).names("datasets") if name.startswith("cifar10-")]
+SIDED = [n for n in ENTRIES if Catalogue(ROOT).dataset(n).builder == "sides"]
+
+
+@pytest.mark.parametrize("name", SIDED)
+def test_the_file_of_the_repository_is_that_of_the_entry_and_has_enough_images(name):
+    entry = Catalogue(ROOT).dataset(name)
+    records = read_sides(entry.options["sides"], entry.options["sha256"])
+    cifar10 = Catalogue(ROOT).dataset(entry.options["base"])
+    for split, count in entry.splits.items():
+        assert records[split]["n"] == cifar10.splits[split]
+        bits = np.unpackbits(np.frombuffer(bytes.fromhex(records[split]["above"]), np.uint8))
+        upper = int(bits[: records[split]["n"]].sum())
+        there = upper if entry.options["side"] == "upper" else records[split]["n"] - upper
+        assert there == count if name.endswith("-all") else there >= count
+    assert len(SIDED) == 4
+
+
+def test_bits_are_read_as_they_were_written(base):
+    split = open_split(base, "test")
+    chosen = np.random.default_rng(0).random(N) < 0.5
+    found = above(split, {"test": side_record(split.sample_ids, chosen)}, "sides.json")
+    assert np.array_equal(found, chosen)
+
+
+def cloud(direction, n, seed):
+    rng = np.random.default_rng(seed)
+    along = 5 * rng.standard_normal(n) + 2
+    return along[:, None] * direction + rng.standard_normal((n, 4)), along
+
+
+def test_the_component_is_the_widest_direction_with_its_largest_loading_positive():
+    direction = np.array([0.1, -0.9, 0.3, 0.2])
+    direction /= np.linalg.norm(direction)
+    for sign in (1, -1):
+        side = fit(cloud(sign * direction, 2000, 0)[0])
+        assert side.component[1] > 0.8, "whatever the sign of the data"
+        assert np.allclose(side.component, -direction, atol=0.05)
+
+
+def test_half_of_what_was_fitted_is_above_and_others_are_compared_with_that_median():
+    direction = np.array([1.0, 0, 0, 0])
+    features, _ = cloud(direction, 1001, 1)
+    labels = np.zeros(1001, np.int64)
+    sides_of = [fit(features)]
+    assert is_above(features, labels, sides_of).sum() == 500, "the median itself is not above"
+    shifted = features + 10 * direction
+    assert is_above(shifted, labels, sides_of).mean() > 0.9, "no median of their own"
