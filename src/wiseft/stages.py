@@ -13,6 +13,6 @@ VERSION: dict[str, int] = {
     "combine": 2,
     "evaluate": 2,
     "diversity": 1,
-    "tabulate": 2,
+    "tabulate": 3,
     "figures": 1,
 }

@@ -108,6 +108,17 @@ def test_each_problem_is_one_sentence(
     assert "pydantic" not in text
 
 
+def test_a_pair_needs_the_seeds_of_its_second_model_of_the_first_too(project: Path, edit) -> None:
+    edit(MINI, "seeds", [0, 1])
+    edit(MINI, "methods", ["tune", "tune__short"])
+    edit(MINI, "pairs", [["tune", "tune__short"]])
+    Catalogue(project).experiment("mini")
+    edit(MINI, "method_seeds", {"tune": [0]})
+    assert "pairs has tune and tune__short, but tune__short has seeds that tune has" in (
+        message(project)
+    )
+
+
 def test_all_problems_are_named_at_once(project: Path, edit) -> None:
     edit(MINI, "datasets", ["toy", "shift", "shfit"])
     edit(MINI, "methods", ["tuen"])

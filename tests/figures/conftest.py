@@ -13,6 +13,7 @@ from scipy.stats import beta
 from wiseft.figures.summary import Tables
 from wiseft.tabulate.comparisons import summaries
 from wiseft.tabulate.effective import effective_rows
+from wiseft.tabulate.models import model_rows, of_runs
 from wiseft.tabulate.robustness import fits_frame
 from wiseft.tabulate.schema import COMPARISONS, TABLE, conform
 from wiseft.tabulate.selection import selection_frame
@@ -84,8 +85,24 @@ def _rows(head: dict[str, object], accuracy: dict[str, float]) -> list[dict[str,
     return [head | row for row in rows]
 
 
-def make_table(seeds: tuple[int, ...] = (0, 1, 2), baselines: bool = True) -> pd.DataFrame:
-    """Return a synthetic table: two methods, output space, and from-scratch baselines."""
+HOT = "digits-lr-6e-3"
+PRETRAINED = tuple(f"digits-rn-s{seed}" for seed in range(20, 25))
+
+
+def make_table(
+    seeds: tuple[int, ...] = (0, 1, 2),
+    baselines: bool = True,
+    models: tuple[str, ...] = ("digits-rn-s10",),
+    hot: tuple[int, ...] = (),
+) -> pd.DataFrame:
+    """Return a synthetic table: two methods, output space, and from-scratch baselines.
+
+    Args:
+        seeds: of fine-tuning.
+        baselines: whether there are models from scratch.
+        models: of which the means are rows too, where there are two or more.
+        hot: seeds of a second variant of end-to-end, whose end forgets more.
+    """
     shared = {
         "source": "measured",
         "experiment": "synthetic",
@@ -95,26 +112,34 @@ def make_table(seeds: tuple[int, ...] = (0, 1, 2), baselines: bool = True) -> pd
         "selection": "grid",
     }
     rows: list[dict[str, object]] = []
-    for seed in seeds:
-        for method, column in (("end-to-end", 1), ("linear-classifier", 2)):
-            for combination in ("weight", "output")[: 2 if column == 1 else 1]:
-                head = shared | {
-                    "model": "digits-rn-s10",
-                    "method": method,
-                    "variant": "digits",
-                    "run": f"digits-rn-s10__mnist__{method}__digits",
-                    "seed": seed,
-                    "combination": combination,
+    lines = [("end-to-end", "digits", 1, seeds), ("linear-classifier", "digits", 2, seeds)]
+    lines.append(("end-to-end", HOT, 1, hot))
+    each = [(model, *line[:3], seed) for model in models for line in lines for seed in line[3]]
+    for model, method, variant, column, seed in each:
+        for combination in ("weight", "output")[: 2 if column == 1 else 1]:
+            head = shared | {
+                "model": model,
+                "method": method,
+                "variant": variant,
+                "run": f"{model}__mnist__{method}__{variant}",
+                "seed": seed,
+                "combination": combination,
+            }
+            for alpha in map(float, ALPHAS):
+                # Pre-trainings differ at both ends, and a hot rate forgets another five points.
+                at = models.index(model)
+                moved = 0.006 * at * (1 - alpha) + 0.01 * (at % 2) * alpha
+                moved -= 0.05 * (variant == HOT) * alpha
+                accuracy = {
+                    name: _synthetic(shape, column, alpha, combination, seed)
+                    + (moved if name != "mnist" else moved / 10)
+                    for name, shape in SHAPES.items()
                 }
-                for alpha in ALPHAS:
-                    accuracy = {
-                        name: _synthetic(shape, column, float(alpha), combination, seed)
-                        for name, shape in SHAPES.items()
-                    }
-                    rows += _rows(head | {"alpha": alpha}, accuracy)
+                rows += _rows(head | {"alpha": alpha}, accuracy)
     if baselines:
         rows += _baseline_rows(shared)
-    return conform(pd.DataFrame(rows, columns=list(TABLE)), TABLE)
+    table = conform(pd.DataFrame(rows, columns=list(TABLE)), TABLE)
+    return conform(pd.concat([table, model_rows(table)]), TABLE) if len(models) > 1 else table
 
 
 def _synthetic(
@@ -158,7 +183,7 @@ SETTINGS = {
 
 def make_comparisons(table: pd.DataFrame) -> pd.DataFrame:
     """Return comparisons whose differences are the table's; intervals and p are invented."""
-    grid = table[(table["split"] == "test") & (table["method"] != "from-scratch")]
+    grid = of_runs(table[(table["split"] == "test") & (table["method"] != "from-scratch")])
     key = ["experiment", "model", "run", "method", "variant", "seed", "dataset"]
     weight = grid[grid["combination"] == "weight"].set_index(["alpha", *key])["value"]
     output = grid[grid["combination"] == "output"].set_index(["alpha", *key])["value"]
@@ -181,7 +206,7 @@ def make_comparisons(table: pd.DataFrame) -> pd.DataFrame:
 def make_tables(table: pd.DataFrame) -> Tables:
     """Return all tables of one synthetic experiment."""
     settings = TabulateSettings.model_validate(SETTINGS)
-    test = table[(table["split"] == "test") & (table["method"] != "from-scratch")]
+    test = of_runs(table[(table["split"] == "test") & (table["method"] != "from-scratch")])
     best = test.groupby(["run", "seed", "combination", "dataset"])["value"].idxmax()
     selected = pd.concat(
         [
@@ -193,9 +218,9 @@ def make_tables(table: pd.DataFrame) -> Tables:
     return Tables(
         table,
         make_comparisons(table),
-        selection_frame(selected, settings),
+        selection_frame(pd.concat([table, selected]), settings),
         fits_frame(table, list(AVERAGES), [POLARITY]),
-        effective_rows(table, settings, other_models=False),
+        effective_rows(of_runs(table), settings, other_models=False),
     )
 
 
@@ -203,6 +228,12 @@ def make_tables(table: pd.DataFrame) -> Tables:
 def table() -> pd.DataFrame:
     """Return the synthetic table with three seeds."""
     return make_table()
+
+
+@pytest.fixture(scope="session")
+def several() -> pd.DataFrame:
+    """Return one with five pre-training seeds, of a third method one fine-tuning seed alone."""
+    return make_table(models=PRETRAINED, hot=(0,))
 
 
 @pytest.fixture(scope="session")

@@ -155,7 +155,11 @@ def test_landscape_panels_span_alike_and_say_what_they_are(
 def test_text_is_inside_the_figure_and_nothing_overlaps(
     table: pd.DataFrame, style: Style, case: str
 ) -> None:
-    figure = _draw(table, style, case)
+    assert_legible(_draw(table, style, case))
+
+
+def assert_legible(figure: Figure) -> None:
+    """Fail if a text is clipped or overlaps another one, or the legend a panel."""
     figure.draw_without_rendering()
     boxes = {}
     for ax in figure.axes:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-RUN = "digits-rn-s10__mnist__end-to-end__digits"
+RUN = "digits-rn-s20__mnist__end-to-end__digits"
 
 Plan = Callable[..., dict[str, int]]
 

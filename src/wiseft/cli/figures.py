@@ -89,7 +89,7 @@ def page(
     from wiseft.tabulate.schema import read_table
 
     page_settings = parse_settings(PageSettings, settings, "--settings")
-    write_text(output, build_page(read_table(table), page_settings, output, link or []))
+    write_text(output, build_page(read_table(table, means=True), page_settings, output, link or []))
 
 
 def provenance(
@@ -135,7 +135,7 @@ def report(
     if effective_robustness is not None:
         effective = schema.read(effective_robustness, schema.EFFECTIVE, "effective robustness")
     tables = Tables(
-        schema.read_table(table),
+        schema.read_table(table, means=True),
         schema.read(comparisons, schema.COMPARISONS, "comparisons"),
         schema.read(selection, schema.SELECTION, "selection"),
         schema.read(fits, schema.FITS, "fits"),
@@ -170,7 +170,7 @@ def headline(
     if (experiment is None) == (table is None):
         raise WiseftError("headline needs either --experiment or --table, and not both")
     path = table if table is not None else table_path(str(experiment), "parquet")
-    read = read_table(path)
+    read = read_table(path, means=True)
     if json_output is not None:
         write_json(json_output, headline_metrics(read))
     typer.echo(headline_text(read, average))

@@ -181,11 +181,11 @@ class _Check:
             baselines is None
             or baselines.model != other.model
             or other.baseline not in baselines.methods
-            or not set(experiment.seeds) <= set(baselines.seeds)
+            or not set(experiment.seeds_of(method_id)) <= set(baselines.seeds)
         ):
             self._add(
                 f"{says}, which is the baseline {other.baseline} of {other.model}, but baselines "
-                "must then list it, with every seed of seeds"
+                f"must then list it, with every seed of {method_id}"
             )
 
     def _names_of(self, model: str, dataset: str) -> None:

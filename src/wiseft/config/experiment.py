@@ -351,7 +351,16 @@ class ExperimentEntry(Entry):
                     f"pairs has {first} and {second}, whose ensemble at 0.5 is looked at, but "
                     f"alphas is {', '.join(self.alpha_names)}; add 0.5"
                 )
+            elif first != ZERO_SHOT and set(self.seeds_of(second)) - set(self.seeds_of(first)):
+                problems.append(
+                    f"pairs has {first} and {second}, but {second} has seeds that {first} has not; "
+                    f"give {first} all of them in method_seeds"
+                )
         return problems
+
+    def seeds_of(self, method_id: str) -> list[int]:
+        """Return the seeds of one of the methods."""
+        return self.method_seeds.get(method_id, self.seeds)
 
     @property
     def data_only(self) -> bool:

@@ -11,6 +11,7 @@ from wiseft.alphas import format_alpha
 from wiseft.figures.select import (
     FIXED_ALPHA,
     SEPARATOR,
+    VALUES,
     by_line,
     curve,
     each_run,
@@ -20,15 +21,21 @@ from wiseft.figures.select import (
     methods_of,
     reference_of,
 )
+from wiseft.tabulate.models import FEWEST_MODELS, of_models
 from wiseft.tabulate.robustness import average_name
 from wiseft.tabulate.schema import AVERAGE_PREFIX
+from wiseft.templates import percent
 
 POINTS = {"zero-shot": 0.0, f"α = {FIXED_ALPHA}": FIXED_ALPHA, "fine-tuned": 1.0}
 DEFAULT_AVERAGES = ("shifts", "natural")
 
 
 class Cell(NamedTuple):
-    """One accuracy (fractions): mean, smallest and largest of the runs; interval of the mean."""
+    """One accuracy (fractions): mean, smallest and largest of the runs; interval of the mean.
+
+    Of several models the mean and its t interval are over these (null of two), else the interval
+    is conditional on the model.
+    """
 
     mean: float
     low: float
@@ -36,27 +43,32 @@ class Cell(NamedTuple):
     ci_low: float
     ci_high: float
     runs: int
+    models: int
+
+    @property
+    def inferred(self) -> bool:
+        """Whether the interval says what other pre-trainings would give."""
+        return self.models >= FEWEST_MODELS
 
 
 def cell(grid: pd.DataFrame, dataset: str, method: str, alpha: float) -> Cell:
     """Return a method's accuracy on a dataset at an alpha of the grid.
 
     Args:
-        grid: rows of one source, split, view and space.
+        grid: rows of one source, split, view and space; of means over models too, if there are.
 
     Raises:
         WiseftError: if the table has no such row.
     """
-    runs = curve(grid[grid["alpha"] == alpha], dataset, method, combination=None)
-    value = runs["value"]
-    return Cell(
-        float(value.mean()),
-        float(value.min()),
-        float(value.max()),
-        float(runs["ci_low"].mean()),
-        float(runs["ci_high"].mean()),
-        len(each_run(runs)),
-    )
+    at = grid[grid["alpha"] == alpha]
+    runs = curve(at, dataset, method, combination=None)
+    means = of_models(at)
+    means = means[(means["dataset"] == dataset) & (means["method"] == method)]
+    shown = means if len(means) else runs
+    value, low, high = (float(shown[name].mean()) for name in VALUES)
+    models = int(means["n"].iloc[0]) if len(means) else 1
+    smallest, largest = float(runs["value"].min()), float(runs["value"].max())
+    return Cell(value, smallest, largest, low, high, len(each_run(runs)), models)
 
 
 def averages_of(table: pd.DataFrame) -> list[str]:
@@ -66,9 +78,10 @@ def averages_of(table: pd.DataFrame) -> list[str]:
 
 
 def headline_metrics(table: pd.DataFrame) -> dict[str, dict[str, dict[str, float]]]:
-    """Return accuracies (fractions, means over runs) by method, dataset and alpha 0, 0.5 and 1.
+    """Return accuracies (fractions, means) by method, dataset and alpha 0, 0.5 and 1.
 
-    Datasets are the reference and the averages: few numbers, to be compared between versions.
+    Datasets are the reference and the averages: few numbers, to be compared between versions. Of
+    three models or more, `<alpha> t-low` and `<alpha> t-high` are the ends of the t interval.
 
     Raises:
         WiseftError: if the table lacks the accuracies.
@@ -77,14 +90,20 @@ def headline_metrics(table: pd.DataFrame) -> dict[str, dict[str, dict[str, float
     datasets = [reference_of(grid), *(average_name(name) for name in averages_of(grid))]
     return {
         method: {
-            dataset: {
-                format_alpha(alpha): round(cell(grid, dataset, method, alpha).mean, 6)
-                for alpha in POINTS.values()
-            }
+            dataset: _leaves([cell(grid, dataset, method, alpha) for alpha in POINTS.values()])
             for dataset in datasets
         }
         for method in methods_of(grid, None, needed=False)
     }
+
+
+def _leaves(cells: list[Cell]) -> dict[str, float]:
+    found = {}
+    for name, number in zip(map(format_alpha, POINTS.values()), cells, strict=True):
+        found[name] = number.mean
+        if number.inferred:
+            found |= {f"{name} t-low": number.ci_low, f"{name} t-high": number.ci_high}
+    return {name: round(number, 6) for name, number in found.items()}
 
 
 def _lines(table: pd.DataFrame) -> pd.DataFrame:
@@ -122,17 +141,25 @@ def headline(table: pd.DataFrame, averages: Sequence[str] | None = None) -> str:
 
 def _text(grid: pd.DataFrame, method: str, targets: dict[str, str], several: bool) -> str:
     width = max(map(len, targets))
-    runs = cell(grid, next(iter(targets.values())), method, FIXED_ALPHA).runs
-    title = "accuracy (%)"
-    if runs > 1:
-        title = f"accuracy (%), {method}, mean of {runs} runs"
+    first = cell(grid, next(iter(targets.values())), method, FIXED_ALPHA)
+    title, column = "accuracy (%)", 12
+    if first.models > 1:
+        title, column = f"accuracy (%), {method}, mean of {first.models} models", 20
+        title += " [95 % t interval over these]" if first.inferred else ""
+    elif first.runs > 1:
+        title = f"accuracy (%), {method}, mean of {first.runs} runs"
     elif several:
         title = f"accuracy (%), {method}"
-    lines = [title, " " * width + "".join(f"{name:>12}" for name in POINTS)]
+    lines = [title, " " * width + "".join(f"{name:>{column}}" for name in POINTS)]
     for label, dataset in targets.items():
-        values = [cell(grid, dataset, method, alpha).mean for alpha in POINTS.values()]
-        lines.append(f"{label:<{width}}" + "".join(f"{100 * value:12.1f}" for value in values))
+        numbers = [cell(grid, dataset, method, alpha) for alpha in POINTS.values()]
+        lines.append(f"{label:<{width}}" + "".join(f"{_short(one):>{column}}" for one in numbers))
     return "\n".join(lines)
+
+
+def _short(number: Cell) -> str:
+    ends = f" [{percent(number.ci_low)}, {percent(number.ci_high)}]" if number.inferred else ""
+    return percent(number.mean) + ends
 
 
 def _baselines_text(grid: pd.DataFrame, targets: dict[str, str]) -> str:

@@ -9,13 +9,14 @@ standard deviation of a mean is at most the mean of the standard deviations.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from wiseft.config.base import SEED_SUFFIX_PATTERN
 from wiseft.errors import WiseftError
+from wiseft.tabulate.models import of_runs, without_seed
 from wiseft.tabulate.robustness import BASELINE_METHOD
 from wiseft.tabulate.schema import AVERAGE_PREFIX
 
@@ -99,12 +100,37 @@ def methods_of(table: pd.DataFrame, methods: list[str] | None, needed: bool = Tr
     return chosen
 
 
+def lines_to_draw(
+    grid: pd.DataFrame, methods: list[str] | None, needed: bool = True
+) -> tuple[list[str], dict[LineKey, str]]:
+    """Return the names of the lines of methods, in their order, and by line. As `methods_of`."""
+    order = {method: at for at, method in enumerate(methods_of(grid, methods, needed))}
+    names = line_names(grid[grid["method"].isin(list(order))])
+    ranked = sorted(names.items(), key=lambda item: (order[item[0][1]], item[1]))
+    return list(dict.fromkeys(name for _, name in ranked)), names
+
+
 def _end_to_end_first(method: str) -> tuple[bool, str]:
     return method.split(SEPARATOR)[0] != "end-to-end", method
 
 
 LineKey = tuple[str, str, str]
 """Model without its pre-training seed, method and variant: whose runs may be averaged."""
+
+
+def variant_names(variants: Iterable[str]) -> dict[str, str]:
+    """Return what tells variants of a method apart, in words.
+
+    It is empty for a variant whose name all others continue: of `digits` and `digits-lr-6e-3`, the
+    second is named `learning rate 6e-3`.
+    """
+    names = set(variants)
+    stem = min(names, key=len)
+    if all(name.startswith(f"{stem}-" if stem else "") for name in names - {stem}):
+        left = {name: name.removeprefix(stem).removeprefix("-") for name in names}
+    else:
+        left = {name: name or "default" for name in names}
+    return {name: re.sub(r"^lr-", "learning rate ", rest) for name, rest in left.items()}
 
 
 def line_names(grid: pd.DataFrame) -> dict[LineKey, str]:
@@ -118,12 +144,9 @@ def line_names(grid: pd.DataFrame) -> dict[LineKey, str]:
         same.setdefault(key[1], set()).add(key)
     names = {}
     for model, method, variant in dict.fromkeys(keys):
-        parts = [method]
-        if len({key[0] for key in same[method]}) > 1:
-            parts.append(model)
-        if len({key[2] for key in same[method]}) > 1:
-            parts.append(variant or "default")
-        names[model, method, variant] = SEPARATOR.join(parts)
+        models, variants = ({key[place] for key in same[method]} for place in (0, 2))
+        parts = [method, model if len(models) > 1 else "", variant_names(variants)[variant]]
+        names[model, method, variant] = SEPARATOR.join(part for part in parts if part)
     return names
 
 
@@ -135,24 +158,14 @@ def _line_keys(frame: pd.DataFrame) -> list[LineKey]:
 def by_line(frame: pd.DataFrame, names: dict[LineKey, str]) -> pd.DataFrame:
     """Return a table with the names of :func:`line_names` in the column `method`.
 
-    Baselines keep theirs; rows that summarise several models stay where these share a name.
+    Baselines keep theirs; rows of other methods than these are left out.
     """
-    of_all: dict[LineKey, str] = {}  # rows of all models: method and variant must have one name
-    for (_, method, variant), name in names.items():
-        key = ("all", method, variant)
-        of_all[key] = name if of_all.get(key, name) == name else ""
-    known = {**of_all, **names}
     named = [
-        method if method == BASELINE_METHOD else known.get((model, method, variant), "")
+        method if method == BASELINE_METHOD else names.get((model, method, variant), "")
         for model, method, variant in _line_keys(frame)
     ]
     renamed = frame.assign(method=named)
     return renamed[renamed["method"] != ""]
-
-
-def without_seed(model: str) -> str:
-    """Return a model's entry: its name without the pre-training seed."""
-    return re.sub(SEED_SUFFIX_PATTERN, "", model)
 
 
 def in_one_space(frame: pd.DataFrame) -> pd.DataFrame:
@@ -160,7 +173,9 @@ def in_one_space(frame: pd.DataFrame) -> pd.DataFrame:
     are not combined, as with a model that was trained independently.
     """
     of_weights = frame["combination"] == "weight"
-    swept = frame["run"].isin(frame.loc[of_weights, "run"])
+    # Of means over models, the run alone says nothing.
+    run = pd.MultiIndex.from_frame(frame[["run", "model", "method", "variant"]])
+    swept = run.isin(run[of_weights])
     return frame[of_weights | (~swept & (frame["combination"] == "output"))]
 
 
@@ -181,7 +196,7 @@ def curve(
     """
     space = {} if combination is None else {"combination": combination}
     key = [*RUN, "alpha"]
-    points = rows(grid, method=method, **space, dataset=dataset)[[*key, *VALUES]]
+    points = rows(of_runs(grid), method=method, **space, dataset=dataset)[[*key, *VALUES]]
     points = points.sort_values(key, ignore_index=True)
     if points.duplicated(key).any():
         raise WiseftError(

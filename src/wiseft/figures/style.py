@@ -10,6 +10,8 @@ from typing import Any
 
 import matplotlib as mpl
 
+from wiseft.figures.select import SEPARATOR
+
 COLUMN_WIDTH = 3.25
 """Inches: one column of a two-column paper."""
 PAGE_WIDTH = 6.75
@@ -97,6 +99,13 @@ SPARE = (
 """Looks of methods that have none of their own, in order of appearance."""
 
 
+def title(name: str) -> str:
+    """Return the title of a line: its method's label, and what else its name says."""
+    method, *rest = name.split(SEPARATOR)
+    label = METHODS[method].label if method in METHODS else method
+    return SEPARATOR.join([label, *rest])
+
+
 @dataclass(frozen=True)
 class Style:
     """What a drawing may use: widths in inches and the look of each method."""
@@ -110,7 +119,7 @@ class Style:
         looks = {}
         for method in methods:
             known = METHODS.get(method) or NAMED.get(method)
-            looks[method] = known or replace(next(spare), label=method)
+            looks[method] = known or replace(next(spare), label=title(method))
         return looks
 
 

@@ -15,7 +15,6 @@ import pandas as pd
 from wiseft.figures.headline import POINTS, Cell, cell
 from wiseft.figures.select import (
     FIXED_ALPHA,
-    SEPARATOR,
     by_line,
     grid_rows,
     has_output_space,
@@ -23,12 +22,13 @@ from wiseft.figures.select import (
     line_names,
     methods_of,
 )
-from wiseft.figures.style import METHODS
+from wiseft.figures.style import title
 from wiseft.tabulate.intervals import TOO_FEW
+from wiseft.tabulate.models import FEWEST_MODELS, of_models, of_runs
 from wiseft.tabulate.robustness import BASELINE_METHOD, average_name
-from wiseft.tabulate.schema import ALL, AVERAGE_PREFIX
+from wiseft.tabulate.schema import ALL, AVERAGE_PREFIX, CHOSEN
 from wiseft.tabulate.settings import TabulateSettings
-from wiseft.templates import render
+from wiseft.templates import percent, points, render
 
 SIGNIFICANCE = 0.05
 
@@ -60,7 +60,7 @@ def summary(experiment: str, tables: Tables, settings: TabulateSettings) -> str:
     names = line_names(grid)
     grid = by_line(grid, names)
     methods = methods_of(grid, None, needed=False)
-    swept = grid[grid["method"].isin(methods)] if methods else grid
+    swept = of_runs(grid[grid["method"].isin(methods)] if methods else grid)
     targets = {f"reference ({settings.reference})": settings.reference}
     targets |= {f"average of {name}": average_name(name) for name in settings.averages}
     comparisons = by_line(tables.comparisons, names)
@@ -70,18 +70,24 @@ def summary(experiment: str, tables: Tables, settings: TabulateSettings) -> str:
         experiment=experiment,
         settings=settings,
         models=sorted(swept["model"].unique()),
-        seeds=sorted(swept["seed"].unique()),
+        n_models=max(of_models(grid)["n"], default=1),
+        fewest=FEWEST_MODELS,
+        seeds=_seeds(swept, methods),
         methods=methods,
         targets=targets,
         points=POINTS,
         fixed_alpha=FIXED_ALPHA,
-        title=_title,
+        title=title,
+        as_percent=percent,
+        as_points=points,
+        as_regret=lambda value: points(value).removeprefix("+"),
+        as_alpha="{:.2f}".format,
         accuracies=list(_accuracies(grid, methods, targets)),
         baselines=_baselines(grid, targets),
         runs=list(_runs(comparisons)),
         datasets=list(_datasets(comparisons, settings)),
         clusters=list(_clusters(by_line(tables.table, names), methods, settings)),
-        choices=list(_choices(by_line(tables.selection, names))),
+        choices=list(_choices(by_line(tables.selection, names), methods)),
         effective=list(_effective(effective, methods)),
         fits=tables.fits.to_dict("records"),
         lines={"own" if line == BASELINE_METHOD else "other" for line in effective["line"]},
@@ -90,11 +96,15 @@ def summary(experiment: str, tables: Tables, settings: TabulateSettings) -> str:
     )
 
 
-def _title(name: str) -> str:
-    """Return the title of a line: its method's label, and what else its name says."""
-    method, *rest = name.split(SEPARATOR)
-    label = METHODS[method].label if method in METHODS else method
-    return SEPARATOR.join([label, *rest])
+def _seeds(swept: pd.DataFrame, methods: list[str]) -> dict[str, list[str]]:
+    """Return lists of seeds, as text, with the methods that have them; the first is the leading
+    method's.
+    """
+    found: dict[str, list[str]] = {}
+    for method in methods or swept["method"].unique():
+        seeds = swept[swept["method"] == method]["seed"].unique()
+        found.setdefault(", ".join(map(str, sorted(seeds))), []).append(title(str(method)))
+    return found
 
 
 def _ends(grid: pd.DataFrame, dataset: str, method: str) -> list[Cell | None]:
@@ -107,7 +117,7 @@ def _accuracies(grid: pd.DataFrame, methods: list[str], targets: dict[str, str])
     main, output = in_one_space(grid), grid[grid["combination"] == "output"]
     for method in methods:
         for label, dataset in targets.items():
-            yield [_title(method), label], _ends(main, dataset, method)
+            yield [title(method), label], _ends(main, dataset, method)
         if has_output_space(grid, method):
             for label, dataset in targets.items():
                 fixed = cell(output, dataset, method, FIXED_ALPHA)
@@ -141,22 +151,25 @@ def _datasets(
     comparisons: pd.DataFrame, settings: TabulateSettings
 ) -> Iterator[tuple[str, str, list[dict[str, Any]]]]:
     """Yield each method and contrast with its datasets: the difference over all runs, the tests."""
-    single = comparisons[
-        (comparisons["seed"] != ALL) & ~comparisons["dataset"].str.startswith(AVERAGE_PREFIX)
-    ]
     order = dict.fromkeys([settings.reference, *chain(*settings.averages.values())])
-    for (method, contrast), rows in single.groupby(["method", "contrast"], sort=True):
+    for (method, contrast), rows in comparisons.groupby(["method", "contrast"], sort=True):
         parts = {name: rows[rows["dataset"] == name] for name in order}
         tests = [{"dataset": name, **_tests(part)} for name, part in parts.items() if len(part)]
         yield str(method), str(contrast), tests
 
 
-def _tests(runs: pd.DataFrame) -> dict[str, Any]:
-    """Return the difference of the runs on one dataset, and their tests after Holm's correction."""
+def _tests(rows: pd.DataFrame) -> dict[str, Any]:
+    """Return the difference of the runs on one dataset, and their tests after Holm's correction;
+    of several models, the mean over them with its interval.
+    """
+    runs, means = rows[rows["seed"] != ALL], of_models(rows)
+    shown = means if len(means) else runs
     corrected = bool(runs["p_holm"].notna().all())
     p, difference = runs["p_holm" if corrected else "p_value"], runs["difference"]
     return {
-        "mean": difference.mean(),
+        "mean": shown["difference"].mean(),
+        "ci_low": means["ci_low"].mean(),
+        "ci_high": means["ci_high"].mean(),
         "low": difference.min(),
         "high": difference.max(),
         "p": p.max(),
@@ -172,27 +185,35 @@ def _clusters(table: pd.DataFrame, methods: list[str], settings: TabulateSetting
     rows = table[
         (table["split"] == settings.test_split)
         & (table["selection"] == "grid")
-        & (table["ci_method"] == TOO_FEW)
+        & (table["ci_method"].eq(TOO_FEW) | table["run"].eq(ALL))
         & table["view"].str.contains("/")
     ]
     for (dataset, view), part in in_one_space(rows).groupby(["dataset", "view"], sort=True):
-        name = f"{dataset}: {str(view).split('/', 1)[1]} ({part['n'].iloc[0]} images)"
+        n = of_runs(part)["n"].iloc[0]
+        name = f"{dataset}: {str(view).split('/', 1)[1]} ({n} images)"
         for method in methods:
             if (part["method"] == method).any():
-                yield [_title(method), name], _ends(part, str(dataset), method)
+                yield [title(method), name], _ends(part, str(dataset), method)
 
 
-def _choices(selection: pd.DataFrame) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield each method with, for each way to choose alpha: its range over runs (NaN where it
-    differs by dataset), and by dataset what it gives and loses; means over runs.
+def _choices(
+    selection: pd.DataFrame, methods: list[str]
+) -> Iterator[tuple[str, dict[tuple[str, str], dict[Any, Any]]]]:
+    """Yield each method with, by dataset and way to choose alpha, means of what it gives, and the
+    range of alpha over runs (NaN where it differs by dataset).
     """
-    for method, rows in in_one_space(selection).groupby("method", sort=True):
-        choices = {}
-        for name, chosen in rows.groupby("selection"):
-            alphas = chosen["alpha"].min(), chosen["alpha"].max()
-            means = chosen.groupby("dataset")[["value", "regret"]].mean()
-            choices[str(name)] = alphas, {str(d): (v, r) for d, v, r in means.itertuples()}
-        yield str(method), choices
+    one = in_one_space(selection)
+    columns = [*CHOSEN, *(f"{name}_ci_{end}" for name in CHOSEN for end in ("low", "high"))]
+    for method in methods:
+        found: dict[tuple[str, str], dict[Any, Any]] = {}
+        mine = one[one["method"] == method]
+        for (dataset, choice), rows in mine.groupby(["dataset", "selection"]):
+            runs, means = of_runs(rows), of_models(rows)
+            alphas = {"low": runs["alpha"].min(), "high": runs["alpha"].max()}
+            shown = (means if len(means) else runs)[columns].mean()
+            found[str(dataset), str(choice)] = {**shown.to_dict(), **alphas}
+        if found:
+            yield method, found
 
 
 def _measured(effective: pd.DataFrame, methods: list[str]) -> pd.DataFrame:
@@ -203,15 +224,16 @@ def _measured(effective: pd.DataFrame, methods: list[str]) -> pd.DataFrame:
 def _effective(
     effective: pd.DataFrame, methods: list[str]
 ) -> Iterator[tuple[list[str], dict[Any, Any]]]:
-    """Yield, for each shift and method, by alpha: mean over runs, whether extrapolated."""
+    """Yield, for each shift and method, by alpha: mean over runs or models and its interval (NaN
+    of runs), whether extrapolated.
+    """
     for dataset in effective["dataset"].unique():
         for method in methods:
             at = effective[(effective["dataset"] == dataset) & (effective["method"] == method)]
             if len(at):
+                shown = of_models(at) if (at["run"] == ALL).any() else at
+                columns = ["effective_robustness", "ci_low", "ci_high", "extrapolated"]
                 yield (
-                    [_title(method), str(dataset).removeprefix(AVERAGE_PREFIX)],
-                    {
-                        alpha: (part["effective_robustness"].mean(), part["extrapolated"].any())
-                        for alpha, part in at.groupby("alpha")
-                    },
+                    [title(method), str(dataset).removeprefix(AVERAGE_PREFIX)],
+                    dict(shown.groupby("alpha")[columns].mean().iterrows()),
                 )

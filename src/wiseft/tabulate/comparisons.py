@@ -2,7 +2,8 @@
 
 All models of a comparison saw the same samples, so its statistics are those of differences.
 Intervals and p values are conditional on the trained models; seeds are shown as such and never
-pooled into n: a summary over seeds is a mean with its smallest and largest value, and has no p.
+pooled into n: a summary over seeds is a mean with its smallest and largest value, and has no p;
+one over models (pre-training seeds) has their t interval too, and its n counts models.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from wiseft.alphas import format_alpha
 from wiseft.metrics import ACCURACY
 from wiseft.tabulate.inputs import Inputs
 from wiseft.tabulate.intervals import CLUSTER_BOOTSTRAP, TOO_FEW, Interval
+from wiseft.tabulate.models import over_models
 from wiseft.tabulate.paired import bootstrap_p, holm, mcnemar_exact
 from wiseft.tabulate.predictions import Point
 from wiseft.tabulate.schema import ALL, AVERAGE_PREFIX, COMPARISONS, conform
@@ -138,33 +140,26 @@ def summaries(frame: pd.DataFrame) -> list[pd.DataFrame]:
     """Return the summary rows of all comparisons.
 
     Rows with seed `all` give, per run, the mean over its seeds and their range (`low`, `high`).
-    Rows with model and run `all` as well give, per method, the mean over the models' means and
-    the range of these; they exist where there are two models or more.
+    Rows with run `all` as well give, per method and entry of models, the mean over the models'
+    means, their t interval and their range; they exist where there are two models or more.
     """
     shared = ["experiment", "method", "variant", "combination", "contrast", "dataset"]
-    by_run = _summarise(frame, [*shared, "model", "run"]).assign(seed=ALL)
-    by_method = _summarise(by_run, shared).assign(seed=ALL, model=ALL, run=ALL)
-    several = by_method.pop("count") > 1
-    return [
-        part.reindex(columns=list(COMPARISONS))
-        for part in (by_run.drop(columns="count"), by_method[several])
-    ]
-
-
-def _summarise(frame: pd.DataFrame, key: list[str]) -> pd.DataFrame:
-    grouped = frame.groupby(key, sort=True)["difference"].agg(["mean", "min", "max", "count"])
-    names = {"mean": "difference", "min": "low", "max": "high"}
-    return grouped.rename(columns=names).reset_index()
+    grouped = frame.groupby([*shared, "model", "run"], sort=True)["difference"]
+    by_run = grouped.agg(difference="mean", low="min", high="max").reset_index()
+    by_entry = over_models(frame, shared, ["difference"])
+    by_entry.columns = by_entry.columns.str.removeprefix("difference_")
+    return [part.assign(seed=ALL).reindex(columns=list(COMPARISONS)) for part in (by_run, by_entry)]
 
 
 def _sort(frame: pd.DataFrame) -> pd.DataFrame:
-    key = ["model", "method", "variant", "run", "seed", "contrast", "dataset"]
+    key = ["whole", "model", "method", "variant", "run", "seed", "contrast", "dataset"]
 
     def rank(column: pd.Series) -> pd.Series:
         # Summaries come after what they summarise, and seed 10 after seed 2.
-        if column.name in ("model", "run", "seed"):
-            return column.map(lambda text: (text == ALL, len(text) * (column.name == "seed"), text))
+        if column.name == "seed":
+            return column.map(lambda text: (text == ALL, len(text), text))
         return column
 
-    order = np.asarray(frame[key].apply(rank).sort_values(key, kind="stable").index)
+    ranked = frame.assign(whole=frame["run"] == ALL)[key].apply(rank)
+    order = np.asarray(ranked.sort_values(key, kind="stable").index)
     return frame.loc[order].reset_index(drop=True)

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from wiseft.published import lines
+from wiseft.tabulate.models import over_models
 from wiseft.tabulate.published import CLASS_VIEWS, STANDARD, line_kinds, model_line
 from wiseft.tabulate.robustness import BASELINE_METHOD, BaselineFit, average_name, baseline_fit
 from wiseft.tabulate.schema import EFFECTIVE, conform, frame_of
@@ -46,7 +47,8 @@ class _Line:
 def effective_rows(
     table: pd.DataFrame, settings: TabulateSettings, other_models: bool
 ) -> pd.DataFrame:
-    """Return the effective robustness of every point of the grid, in the columns of `EFFECTIVE`.
+    """Return the effective robustness of every point of the grid, in the columns of `EFFECTIVE`,
+    and its means over models, which have run `all`.
 
     A shift of ImageNet whose classes are a part of ImageNet's is seen over ImageNet's accuracy on
     these classes, where a run has it, and else over that on all of them (the paper's tables do not
@@ -73,7 +75,20 @@ def effective_rows(
     if not parts:
         return frame_of([], EFFECTIVE)
     key = ["line", "dataset", *_POINT]
-    return conform(pd.concat(parts).sort_values(key, kind="stable"), EFFECTIVE)
+    points = pd.concat(parts).sort_values(key, kind="stable")
+    points = points.assign(ci_low=np.nan, ci_high=np.nan, ci_method="", n=None)
+    both = [conform(part[list(EFFECTIVE)], EFFECTIVE) for part in (points, _means(points))]
+    return conform(pd.concat(both), EFFECTIVE)
+
+
+def _means(points: pd.DataFrame) -> pd.DataFrame:
+    """Return the means over models of points over a line, which is taken as given."""
+    key = ["source", "experiment", "reference", "method", "variant", "combination", "alpha"]
+    values = ["x", "y", "beta", "effective_robustness", "extrapolated"]
+    means = over_models(points, [*key, "line", "dataset", "x_view"], values)
+    means["extrapolated"] = np.ceil(means["extrapolated"])  # where any run is
+    means.columns = means.columns.str.replace("effective_robustness_ci", "ci")
+    return means.assign(seed=None)
 
 
 def _own_lines(grid: pd.DataFrame, settings: TabulateSettings) -> Iterator[_Line]:

@@ -41,7 +41,7 @@ and that of ResNet-50, against which the set was built and where they meet."""
 
 
 POINT = ["source", "run", "seed", "combination", "alpha", "dataset", "split", "view", "metric"]
-POINT += ["selection"]
+POINT += ["selection", "model", "method", "variant"]
 """Columns that tell a number from all others."""
 
 

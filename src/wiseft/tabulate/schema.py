@@ -74,6 +74,8 @@ COMPARISONS: Schema = {
     "low": FLOAT,
     "high": FLOAT,
 }
+CHOSEN = ("alpha", "value", "regret", "over_zero_shot", "over_fine_tuned")
+"""What a choice of alpha gives, of which there are means over models with intervals."""
 SELECTION: Schema = {
     "experiment": TEXT,
     "model": TEXT,
@@ -90,6 +92,11 @@ SELECTION: Schema = {
     "oracle_alpha": FLOAT,
     "oracle_value": FLOAT,
     "regret": FLOAT,
+    "over_zero_shot": FLOAT,
+    "over_fine_tuned": FLOAT,
+    **{f"{name}_ci_{end}": FLOAT for name in CHOSEN for end in ("low", "high")},
+    "ci_method": TEXT,
+    "n": INTEGER,
 }
 FITS: Schema = {
     "experiment": TEXT,
@@ -113,12 +120,17 @@ EFFECTIVE: Schema = {
     "beta": FLOAT,
     "effective_robustness": FLOAT,
     "extrapolated": INTEGER,
+    "ci_low": FLOAT,
+    "ci_high": FLOAT,
+    "ci_method": TEXT,
+    "n": INTEGER,
 }
 SELECTIONS = (
     *("grid", "fixed", "held-out", "held-out-1se", "unlabelled"),
     *("oracle-column", "oracle-table13"),
 )
-ALL = "all"  # `seed` and `model` of rows that summarise several
+ALL = "all"
+"""`seed` of a mean over seeds; `run` of one over models, which `wiseft.tabulate.models` makes."""
 
 
 def conform(frame: pd.DataFrame, schema: Schema) -> pd.DataFrame:
@@ -186,14 +198,18 @@ def read(path: Path | str, schema: Schema, what: str) -> pd.DataFrame:
         raise WiseftError(f"{what} {path}: {error}; rerun the stage tabulate") from None
 
 
-def read_table(path: Path | str) -> pd.DataFrame:
+def read_table(path: Path | str, means: bool = False) -> pd.DataFrame:
     """Read the tidy table. Raises as `read`.
 
     `alpha` is null for `oracle-table13`, whose columns have different alphas.
+
+    Args:
+        means: whether rows that are means over models are read as well, which must not be taken
+            for those of runs.
     """
     frame = read(path, TABLE, "table")
     frame["alpha"] = frame["alpha"].round(3)
-    return frame
+    return frame if means else frame[frame["run"] != ALL].reset_index(drop=True)
 
 
 def write_csv(path: Path | str, frame: pd.DataFrame, schema: Schema) -> None:

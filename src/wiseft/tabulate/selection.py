@@ -21,8 +21,16 @@ import pandas as pd
 from wiseft.alphas import format_alpha
 from wiseft.errors import WiseftError
 from wiseft.tabulate.inputs import Inputs
+from wiseft.tabulate.models import of_runs, over_models
 from wiseft.tabulate.predictions import Place, Point
-from wiseft.tabulate.schema import AVERAGE_PREFIX, SELECTION, TABLE, conform, frame_of
+from wiseft.tabulate.schema import (
+    AVERAGE_PREFIX,
+    CHOSEN,
+    SELECTION,
+    TABLE,
+    conform,
+    frame_of,
+)
 from wiseft.tabulate.settings import TabulateSettings
 from wiseft.tabulate.study import Study
 from wiseft.tabulate.table import average_row, run_fields
@@ -184,27 +192,46 @@ def _averages_at(
     return frame_of(averages, TABLE)
 
 
-def selection_frame(selected: pd.DataFrame, settings: TabulateSettings) -> pd.DataFrame:
-    """Return, for the reference and each average, the chosen alphas with their regret.
+def selection_frame(table: pd.DataFrame, settings: TabulateSettings) -> pd.DataFrame:
+    """Return, for the reference and each average, the chosen alphas and what they give.
 
     `regret` is the oracle-column value minus the selection's, on the same test samples: 0 for
     the oracle itself, never negative for a rule that chooses one alpha, and never positive for
     `oracle-table13`; `unlabelled` chooses one for each dataset, so it may be either. For
-    `oracle-column`, alpha is that column's own.
+    `oracle-column`, alpha is that column's own. `over_zero_shot` and `over_fine_tuned` are the
+    selection's value minus that of the end. Means over models, with intervals, have run `all`.
 
     Args:
-        selected: the table's rows of all selections but `grid`.
+        table: the tidy table.
     """
     averages = (AVERAGE_PREFIX + name for name in settings.averages)
-    rows = selected[
-        selected["dataset"].isin([settings.reference, *averages])
-        & (selected["split"] == settings.test_split)
-        & (selected["view"] == settings.view_of(settings.reference))
+    rows = of_runs(table)
+    rows = rows[
+        rows["dataset"].isin([settings.reference, *averages])
+        & (rows["split"] == settings.test_split)
+        & (rows["view"] == settings.view_of(settings.reference))
     ]
+    grid, key = rows[rows["selection"] == "grid"], [*SWEEP, "dataset"]
     oracle = rows[rows["selection"] == "oracle-column"]
-    oracle = oracle[[*SWEEP, "dataset", "alpha", "value"]].rename(
-        columns={"alpha": "oracle_alpha", "value": "oracle_value"}
-    )
-    joined = rows.merge(oracle, on=[*SWEEP, "dataset"], validate="many_to_one")
+    beside = [
+        oracle[[*key, "alpha", "value"]].rename(
+            columns={"alpha": "oracle_alpha", "value": "oracle_value"}
+        ),
+        *(
+            grid.loc[grid["alpha"] == alpha, [*key, "value"]].rename(columns={"value": name})
+            for name, alpha in (("zero_shot", 0.0), ("fine_tuned", 1.0))
+        ),
+    ]
+    joined = rows[~rows["selection"].isin(["grid", ""])]
+    for one in beside:
+        joined = joined.merge(one, on=key, how="left", validate="many_to_one")
     joined["regret"] = joined["oracle_value"] - joined["value"]
-    return conform(joined[list(SELECTION)], SELECTION)
+    for end in ("zero_shot", "fine_tuned"):
+        joined[f"over_{end}"] = joined["value"] - joined[end]
+    joined = joined.assign(ci_method="", n=None).reindex(columns=list(SELECTION))
+    means = over_models(
+        joined,
+        ["experiment", "reference", "method", "variant", "combination", "selection", "dataset"],
+        [*CHOSEN, "oracle_alpha", "oracle_value"],
+    ).reindex(columns=list(SELECTION))
+    return conform(pd.concat([conform(p, SELECTION) for p in (joined, means)]), SELECTION)

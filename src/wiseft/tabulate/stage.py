@@ -12,12 +12,12 @@ from wiseft.errors import WiseftError
 from wiseft.tabulate.comparisons import comparison_rows
 from wiseft.tabulate.diversity import diversity_rows
 from wiseft.tabulate.inputs import read_inputs
+from wiseft.tabulate.models import model_rows
 from wiseft.tabulate.robustness import fits_frame
 from wiseft.tabulate.schema import (
     COMPARISONS,
     FITS,
     SELECTION,
-    SELECTIONS,
     TABLE,
     conform,
     write_csv,
@@ -27,8 +27,6 @@ from wiseft.tabulate.selection import selection_frame, selection_rows
 from wiseft.tabulate.settings import TabulateSettings
 from wiseft.tabulate.study import Study
 from wiseft.tabulate.table import average_rows, cluster_rows, grid_rows, sort_table
-
-CHOICES = [name for name in SELECTIONS if name != "grid"]
 
 
 @dataclass(frozen=True)
@@ -61,15 +59,16 @@ def tabulate(
     averages = average_rows(inputs, study, settings, experiment)
     grid = pd.concat([rows, averages], ignore_index=True)
     selected = selection_rows(grid, inputs, study, settings)
-    parts = [grid, cluster_rows(rows, inputs), selected]
+    single = pd.concat([grid, cluster_rows(rows, inputs)], ignore_index=True)
+    parts = [single, model_rows(single), selected]
     if diversity:
         parts.append(diversity_rows(diversity, experiment))
     table = sort_table(conform(pd.concat(parts, ignore_index=True), TABLE))
     return Tables(
         table=table,
         comparisons=comparison_rows(inputs, study, settings, experiment),
-        selection=selection_frame(table[table["selection"].isin(CHOICES)], settings),
-        fits=fits_frame(table, list(settings.averages), settings.fit_exclude),
+        selection=selection_frame(table, settings),
+        fits=fits_frame(single, list(settings.averages), settings.fit_exclude),
     )
 
 

@@ -12,7 +12,7 @@ from wiseft.metrics import ACCURACY
 from wiseft.tabulate.inputs import RUN_FIELDS, Inputs
 from wiseft.tabulate.intervals import CLOPPER_PEARSON, TOO_FEW, Interval, clopper_pearson
 from wiseft.tabulate.predictions import Place, Point
-from wiseft.tabulate.schema import AVERAGE_PREFIX, SELECTIONS, TABLE, conform, frame_of
+from wiseft.tabulate.schema import ALL, AVERAGE_PREFIX, SELECTIONS, TABLE, conform, frame_of
 from wiseft.tabulate.settings import TabulateSettings
 from wiseft.tabulate.study import Floats, Study
 
@@ -130,10 +130,12 @@ def run_fields(inputs: Inputs, experiment: str) -> dict[str, dict[str, Any]]:
 def sort_table(frame: pd.DataFrame) -> pd.DataFrame:
     """Return the rows in the one order of the table: runs, then selections, then datasets."""
     rank = {name: place for place, name in enumerate(SELECTIONS)}
-    key = ["source", "run", "seed", "combination", "selection", "split", "dataset", "view"]
-    return frame.sort_values(
-        [*key, "metric", "alpha"],
-        key=lambda column: column.map(rank) if column.name == "selection" else column,
-        kind="stable",
-        ignore_index=True,
-    )
+
+    def order(column: pd.Series) -> pd.Series:
+        if column.name == "run":  # means over models stand behind the runs
+            return column.map(lambda run: (run == ALL, run))
+        return column.map(rank) if column.name == "selection" else column
+
+    key = ["source", "run", "model", "method", "variant", "seed", "combination", "selection"]
+    key += ["split", "dataset", "view", "metric", "alpha"]
+    return frame.sort_values(key, key=order, kind="stable", ignore_index=True)

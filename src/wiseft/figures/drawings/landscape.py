@@ -25,12 +25,13 @@ from wiseft.figures.axes import percent_axis
 from wiseft.figures.marks import legend_line
 from wiseft.figures.select import (
     FIXED_ALPHA,
+    by_line,
     curve,
     each_run,
     grid_rows,
     has_output_space,
+    lines_to_draw,
     mean_over_runs,
-    methods_of,
     reference_of,
     rows,
     shifts_of,
@@ -83,7 +84,8 @@ def draw(
         labels: panel titles that differ from the dataset's name.
         methods: methods to draw; by default all of the table. Chord, better end and output-space
             ensemble belong to the first.
-        models, variants: only rows of these; by default of all, as a mean over them.
+        models, variants: only rows of these; by default of all, each entry of models and each
+            variant as a line of its own.
         output_space: whether the output-space ensemble is drawn.
         chord: whether the chord between the ends and the better end are drawn.
         gain: whether what the first method gains over its fine-tuned end at alpha 0.5 is written.
@@ -99,8 +101,9 @@ def draw(
     wanted = {"model": models, "variant": variants}
     chosen_rows = rows(table, **{name: v for name, v in wanted.items() if v is not None})
     grids = _grids(chosen_rows, source, split, view)
-    grid = next(iter(grids.values()))
-    chosen = methods_of(grid, methods)
+    chosen, lines = lines_to_draw(next(iter(grids.values())), methods)
+    grids = {name: by_line(part, lines) for name, part in grids.items()}
+    chosen_rows, grid = by_line(chosen_rows, lines), next(iter(grids.values()))
     looks = style.looks(chosen)
     members = [name for group in (groups or {}).values() for name in group]
     names = datasets or [reference_of(grid), *(members or shifts_of(grid))]

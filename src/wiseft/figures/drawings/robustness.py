@@ -7,9 +7,10 @@ mean.
 
 Error bars are 95 % intervals of single runs (reference: Clopper-Pearson; average: cluster
 bootstrap) with their ends averaged over the runs, which is no narrower than an interval of the mean
-of these models. The green line is a least-squares fit in logit space through models trained from
-scratch on the reference alone. It is drawn with its 95 % band in the range of these models and
-nowhere else. An open triangle was trained from scratch too, but is not part of the fit.
+of these models; they are conditional on these. The green line is a least-squares fit in logit space
+through models trained from scratch on the reference alone. It is drawn with its 95 % band in the
+range of these models and nowhere else. An open triangle was trained from scratch too, but is not
+part of the fit.
 """
 
 from __future__ import annotations
@@ -27,10 +28,11 @@ from wiseft.errors import WiseftError
 from wiseft.figures.axes import IDENTITY, accuracy_axes, draw_fit, draw_identity, logit_limits
 from wiseft.figures.marks import draw_curve, draw_star, legend_line, plot
 from wiseft.figures.select import (
+    by_line,
     grid_rows,
     has_output_space,
+    lines_to_draw,
     mean_over_runs,
-    methods_of,
     paired_curve,
     reference_of,
 )
@@ -86,7 +88,7 @@ def draw(
         style: looks and widths.
         average: the average of shifts on the y axis, e.g. `natural`.
         methods: methods to draw; by default all of the table.
-        variants: only these of the methods; by default all, as a mean over them.
+        variants: only these of the methods; by default all, each as a line of its own.
         output_space: whether the first method's output-space ensemble is drawn.
         baselines: whether from-scratch models and their fit are drawn.
         fit_exclude: method ids of baselines outside the fit, drawn with a marker of their own.
@@ -100,7 +102,8 @@ def draw(
     grid = grid_rows(table, source, split, view)
     if variants is not None:
         grid = grid[grid["variant"].isin(variants) | (grid["method"] == BASELINE_METHOD)]
-    chosen = methods_of(grid, methods, needed=not baselines)
+    chosen, names = lines_to_draw(grid, methods, needed=not baselines)
+    grid = by_line(grid, names)
     content = _content(grid, average, chosen, output_space, baselines, fit_exclude or [])
     looks = style.looks(chosen)
     figure = Figure(figsize=(style.page_width, 3.5), layout="constrained")

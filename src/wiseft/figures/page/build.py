@@ -28,7 +28,8 @@ from wiseft.figures.page.content import (
     table_data,
 )
 from wiseft.figures.select import FIXED_ALPHA
-from wiseft.figures.series import PUBLISHED
+from wiseft.figures.series import MEASURED, PUBLISHED
+from wiseft.tabulate.models import FEWEST_MODELS
 from wiseft.tabulate.schema import AVERAGE_PREFIX
 
 
@@ -85,6 +86,7 @@ def build_page(
         reference=escape(name_of(reference, titles)),
         model_hidden="" if len(models) > 1 else " hidden",
         note=escape(_note(lines, settings.further_methods)),
+        intervals=escape(_intervals(lines)),
         files=_files(links, settings.captions, output),
         data=_embedded(data),
         spec=_embedded(compiled(spec)),
@@ -115,6 +117,17 @@ def _note(lines: list[Line], further: int) -> str:
             "experiment's file chooses."
         )
     return note
+
+
+def _intervals(lines: list[Line]) -> str:
+    """Return what the brackets are, and what they are not."""
+    if (n := max(line.models for line in lines)) >= FEWEST_MODELS:
+        return f"In brackets: 95 % t interval of the mean over {n} models (pre-training seeds)."
+    text = "In brackets: 95 % interval, where it is known (published: of the rounded number)."
+    if any(line.source == MEASURED for line in lines):
+        text += " It is conditional on the models: nothing here says what another pre-training"
+        text += " would give."
+    return text
 
 
 def _files(links: Sequence[Path], captions: Mapping[str, str], output: Path) -> str:

@@ -12,9 +12,10 @@ import pandas as pd
 from wiseft.errors import WiseftError
 from wiseft.figures.axes import logit
 from wiseft.figures.labels import name_of
-from wiseft.figures.select import each_run, mean_over_runs, without_seed
+from wiseft.figures.select import VALUES, each_run, mean_over_runs, variant_names
 from wiseft.figures.series import FEW, MEASURED, PUBLISHED, with_intervals
 from wiseft.figures.style import FAMILIES, METHODS, SPARE
+from wiseft.tabulate.models import of_models, of_runs, without_seed
 from wiseft.tabulate.published import SEARCHES
 from wiseft.tabulate.robustness import BASELINE_METHOD
 from wiseft.tabulate.schema import AVERAGE_PREFIX
@@ -32,6 +33,7 @@ class Line:
         label: what the legend says.
         color: of the marks.
         runs: how many runs each number is the mean of.
+        models: how many models they belong to; intervals of three or more are over these.
         values: by dataset, one row an alpha: alpha, value, ci_low, ci_high (fractions).
     """
 
@@ -42,6 +44,7 @@ class Line:
     label: str
     color: str
     runs: int
+    models: int
     values: dict[str, pd.DataFrame]
 
     @property
@@ -78,8 +81,9 @@ def lines_of(
         values = {name: _values(by_dataset[name]) for name in names}
         if len(values.get(reference, ())) < LEAST_ALPHAS or len(values) == 1:
             continue
-        runs = len(each_run(by_dataset[reference]))
-        lines.append(Line(model, method, variant, source, "", "", runs, values))
+        runs = len(each_run(of_runs(by_dataset[reference])))
+        models = int(max(of_models(by_dataset[reference])["n"], default=1))
+        lines.append(Line(model, method, variant, source, "", "", runs, models, values))
     if not lines:
         raise WiseftError(
             f"the page needs a run with several alphas on {reference} and on a shift, but the "
@@ -143,14 +147,16 @@ def _looks(lines: list[Line]) -> dict[tuple[str, str], dict[str, Any]]:
         known = METHODS.get(method)
         first = known is not None and variant == variants[method][0]
         label = known.label if known else method
-        if len(variants[method]) > 1:
-            label += f" ({variant or 'default'})"
+        if words := variant_names(variants[method])[variant]:
+            label += f", {words}"
         color = known.color if known and first else next(spare)
         looks[method, variant] = {"label": label, "color": color}
     return looks
 
 
 def _values(rows: pd.DataFrame) -> pd.DataFrame:
+    if len(means := of_models(rows)):
+        return means[["alpha", *VALUES]].sort_values("alpha", ignore_index=True)
     unique = rows.drop_duplicates(["run", "model", "variant", "seed", "alpha", "value"])
     return mean_over_runs(unique[["alpha", "value", "ci_low", "ci_high"]])
 
@@ -225,6 +231,7 @@ def table_data(
                 "color": line.color,
                 "source": line.source,
                 "runs": line.runs,
+                "models": line.models,
                 "pair": f"{line.model}/{line.method}/{line.variant}",
                 "values": {
                     dataset: {

@@ -17,6 +17,8 @@
     const all = linesOf(model).flatMap((line) => Object.keys(line.values[data.reference]));
     return [...new Set(all)].sort();
   };
+  const count = (line) => line.models > 1 ? `, mean of ${line.models} models (${line.runs} runs)`
+    : line.runs > 1 ? `, mean of ${line.runs} runs` : "";
   const short = (alpha) => String(Number(alpha));
   const signed = (number) => {
     const text = Math.abs(number).toFixed(1);
@@ -51,7 +53,7 @@
       const both = group.measured && group.published;
       const cell = make("th", undefined, { scope: "colgroup", colspan: both ? 5 : 3, class: "group" });
       cell.append(make("span", undefined, { class: "swatch", style: "background:" + line.color }));
-      cell.append(line.label + (both ? "" : ", " + line.source) + (line.runs > 1 ? `, mean of ${line.runs} runs` : ""));
+      cell.append(line.label + (both ? "" : ", " + line.source) + count(line));
       top.append(cell);
       const names = [both ? "measured (%)" : "accuracy (%)", "vs α = 0", "vs α = 1"];
       if (both) names.push("published (%)", "difference");

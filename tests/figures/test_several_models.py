@@ -1,0 +1,202 @@
+"""Five pre-training seeds, three methods, of one of them fewer seeds: what a reader is told."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pandas as pd
+import pytest
+from tests.figures.conftest import AVERAGES, HOT, PRETRAINED, SETTINGS, make_table, make_tables
+from tests.figures.test_figures import assert_legible
+
+from wiseft.figures.headline import headline, headline_metrics
+from wiseft.figures.page import PageSettings, build_page
+from wiseft.figures.page.content import lines_of
+from wiseft.figures.registry import draw_figure
+from wiseft.figures.select import variant_names
+from wiseft.figures.style import Style, paper_style
+from wiseft.figures.summary import Tables, summary
+from wiseft.tabulate.settings import TabulateSettings
+from wiseft.templates import percent, points
+
+METHODS = ["end-to-end", "end-to-end, learning rate 6e-3", "linear-classifier"]
+TITLES = ["WiSE-FT, end-to-end", "WiSE-FT, end-to-end, learning rate 6e-3"]
+TITLES += ["WiSE-FT, linear classifier"]
+KNOWN = TabulateSettings.model_validate(SETTINGS)
+
+
+@pytest.fixture(scope="module")
+def tables(several: pd.DataFrame) -> Tables:
+    return make_tables(several)
+
+
+@pytest.fixture(scope="module")
+def text(tables: Tables) -> str:
+    return summary("synthetic", tables, KNOWN)
+
+
+@pytest.fixture
+def style() -> Iterator[Style]:
+    with paper_style() as active:
+        yield active
+
+
+def mean_row(frame: pd.DataFrame, **wanted: Any) -> Any:
+    for name, value in {"run": "all", "combination": "weight", **wanted}.items():
+        frame = frame[frame[name] == value]
+    assert len(frame) == 1, frame
+    return frame.iloc[0]
+
+
+def ends(row: Any, show: Any, name: str = "ci") -> str:
+    return f"[{show(row[f'{name}_low'])}, {show(row[f'{name}_high'])}]"
+
+
+def accuracy(table: pd.DataFrame, dataset: str, alpha: float, variant: str = "digits") -> Any:
+    wanted = {"dataset": dataset, "alpha": alpha, "variant": variant, "split": "test"}
+    return mean_row(table, method="end-to-end", **wanted)
+
+
+@pytest.mark.parametrize("average", AVERAGES)
+@pytest.mark.parametrize(("title", "variant"), [(TITLES[0], "digits"), (TITLES[1], HOT)])
+def test_accuracies_have_the_tables_t_intervals(several, text, title, variant, average) -> None:
+    (line,) = re.findall(rf"^\| {title} \| average of {average} \|.*\] \(.*$", text, re.M)
+    for found, alpha in zip(line.split("|")[3:6], (0.0, 0.5, 1.0), strict=True):
+        row = accuracy(several, f"avg:{average}", alpha, variant)
+        runs = several[
+            (several["dataset"] == row["dataset"])
+            & (several["alpha"] == alpha)
+            & (several["combination"] == "weight")
+            & (several["method"] == "end-to-end")
+            & (several["variant"] == variant)
+            & (several["run"] != "all")
+        ]["value"]
+        assert len(runs) == (15 if variant == "digits" else 5)
+        shown = f"({percent(runs.min())} to {percent(runs.max())})"
+        assert found.strip() == f"{percent(row['value'])} {ends(row, percent)} {shown}"
+
+
+def test_differences_of_all_models_have_their_t_interval(tables: Tables, text: str) -> None:
+    wanted = {"method": "end-to-end", "variant": "digits", "contrast": "0.500-vs-1.000"}
+    row = mean_row(tables.comparisons, dataset="avg:natural", **wanted)
+    assert f"{points(row['difference'])} {ends(row, points)} ({points(row['low'])} to" in text
+    assert text.count("| **all 5 models: mean [t interval] (range of their means)** |") == 8
+    mfeat = mean_row(tables.comparisons, dataset="mfeat", **wanted)
+    assert f"| mfeat | {points(mfeat['difference'])} {ends(mfeat, points)} (" in text
+
+
+def test_each_method_has_its_choices_with_gains_against_both_ends(tables, text) -> None:
+    section = text[text.index("## Choosing α") : text.index("## Effective robustness")]
+    assert re.findall(r"^### (.*)$", section, re.M) == TITLES
+    last = section[section.index(f"### {TITLES[2]}") :]
+    for dataset in ("mnist", *(f"avg:{name}" for name in AVERAGES)):
+        for choice in ("fixed", "held-out", "oracle-column"):
+            row = mean_row(
+                tables.selection, method="linear-classifier", dataset=dataset, selection=choice
+            )
+            cells = [
+                f"{show(row[name])} {ends(row, show, f'{name}_ci')}"
+                for name, show in (
+                    ("value", percent),
+                    ("over_zero_shot", points),
+                    ("over_fine_tuned", points),
+                )
+            ]
+            assert f"| {' | '.join(cells)} |" in last
+
+
+def test_words_of_several_models(text: str, tables: Tables) -> None:
+    assert "Fine-tuning seeds: 0, 1, 2; of WiSE-FT, end-to-end, learning rate 6e-3: 0." in text
+    assert "**t intervals over 5 models**" in text
+    assert "Nothing about pre-training can be inferred" not in text
+    row = mean_row(
+        tables.selection,
+        method="end-to-end",
+        variant="digits",
+        dataset="avg:natural",
+        selection="fixed",
+    )
+    assert (
+        f"α = 0.5 is {percent(-row['over_zero_shot'])} points below zero-shot "
+        f"{ends(row, points, 'over_zero_shot_ci')}"
+    ) in text
+
+
+@pytest.mark.parametrize(("models", "count"), [(PRETRAINED[:1], "one"), (PRETRAINED[:2], "two")])
+def test_words_of_too_few_models(models: tuple[str, ...], count: str) -> None:
+    table = make_table(seeds=(0, 1), models=models)
+    text = summary("synthetic", make_tables(table), KNOWN)
+    assert "Nothing about pre-training can be inferred" in text
+    assert f"from {count} pre-training" in text
+    assert "t interval over" not in text and "t intervals over" in text  # from three on, it says
+    natural = re.findall(r"^\| WiSE-FT, end-to-end \| average of natural \|(.*)\|$", text, re.M)[0]
+    assert ("[" in natural) == (count == "one")  # of two models, no interval is printed
+
+
+def test_effective_robustness_of_several_models(tables: Tables, text: str) -> None:
+    wanted = {"method": "end-to-end", "variant": "digits", "dataset": "avg:natural"}
+    row = mean_row(tables.effective, alpha=0.0, **wanted)
+    assert f"{points(row['effective_robustness'])} {ends(row, points)} |" in text
+
+
+def test_headline_has_the_t_intervals(several: pd.DataFrame) -> None:
+    lines = headline(several).splitlines()
+    title = "accuracy (%), end-to-end, mean of 5 models [95 % t interval over these]"
+    assert lines[0] == title
+    row = accuracy(several, "avg:natural", 0.5)
+    assert f" {percent(row['value'])} {ends(row, percent)} " in lines[4]
+    found = headline_metrics(several)
+    assert list(found) == METHODS
+    leaves = found["end-to-end"]["avg:natural"]
+    assert leaves["0.500"] == pytest.approx(row["value"], abs=1e-6)
+    assert leaves["0.500 t-low"] == pytest.approx(row["ci_low"], abs=1e-6)
+    assert leaves["0.500 t-high"] == pytest.approx(row["ci_high"], abs=1e-6)
+
+
+def test_page_shows_means_over_models(several: pd.DataFrame, tmp_path) -> None:
+    names = ["avg:natural", "mfeat"]
+    lines = lines_of(several, "mnist", names, "all")
+    assert [line.label for line in lines] == TITLES
+    assert [(line.runs, line.models) for line in lines] == [(15, 5), (5, 5), (15, 5)]
+    shown = lines[0].values["avg:natural"].set_index("alpha").loc[0.5]
+    row = accuracy(several, "avg:natural", 0.5)
+    for name in ("value", "ci_low", "ci_high"):
+        assert shown[name] == row[name]
+    settings = PageSettings(experiment="synthetic", title="t", reference="mnist", datasets=names)
+    over = "95 % t interval of the mean over 5 models"
+    assert over in build_page(several, settings, tmp_path / "index.html")
+    one = build_page(make_table(seeds=(0,)), settings, tmp_path / "index.html")
+    assert over not in one and "nothing here says what another pre-training would give" in one
+
+
+@pytest.mark.parametrize(
+    ("draw", "options"), [("robustness", {"average": "natural"}), ("landscape", {})]
+)
+def test_figures_have_a_line_for_each_method(several, style, draw, options) -> None:
+    runs = several[several["run"] != "all"]
+    figure = draw_figure("f", draw, runs, style, options)
+    legend = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert [text for text in legend if text in TITLES] == TITLES
+    dataset = "mnist" if draw == "landscape" else "avg:natural"
+    for method, variant in zip(METHODS[:2], ("digits", HOT), strict=True):
+        (line,) = [x for x in figure.axes[0].lines if x.get_gid() == f"mean:{method}"]
+        expected = [accuracy(several, dataset, alpha, variant)["value"] for alpha in (0.0, 0.5, 1)]
+        assert list(line.get_ydata()[[0, 5, 10]]) == pytest.approx(expected)
+    assert_legible(figure)
+
+
+def test_names_of_variants_say_what_differs() -> None:
+    digits = ["digits", HOT, "digits-epochs-1"]
+    assert variant_names(digits) == {
+        "digits": "",
+        HOT: "learning rate 6e-3",
+        "digits-epochs-1": "epochs-1",
+    }
+    assert variant_names(["digits-half-1", "digits-half-2"]) == {
+        "digits-half-1": "digits-half-1",
+        "digits-half-2": "digits-half-2",
+    }
+    assert variant_names(["", "coop"]) == {"": "", "coop": "coop"}
+    assert variant_names(["anything"]) == {"anything": ""}

@@ -1,0 +1,99 @@
+"""What the reported predictions were, and what made them, as sums that a test compares.
+
+    .venv/bin/python -m tools.predictions         # after an experiment of EXPERIMENTS was run anew
+
+Written to `docs/predictions.csv`: for each experiment one line for its recipe (stage versions, data
+and settings of whatever is trained and evaluated), and for each run one for its predictions, on
+every dataset at every alpha. No change of the code may alter one of them (docs/digits.md, Protocol).
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pyarrow.parquet as pq
+
+from wiseft.config import paths
+from wiseft.io import sha256_json
+from wiseft.stages import VERSION
+from wiseft.targets import Targets
+from wiseft.targets.runs import Run
+
+EXPERIMENTS = ("digits", "digits-seeds", "photos")
+SUMS = Path("docs/predictions.csv")
+STAGES = ("data", "pretrain", "weights", "zeroshot", "finetune", "combine", "evaluate")
+
+
+class Sum(NamedTuple):
+    """A line of the file: of a recipe, where `run` is empty, or of a run's predictions."""
+
+    experiment: str
+    run: str
+    seed: str
+    sha256: str
+
+
+def recipe(targets: Targets) -> str:
+    """Return the sum of all that an experiment's predictions depend on besides the code."""
+    runs, told, data = targets.runs, targets.told, targets.data
+    methods = sorted({run.method_id for run in runs})
+    names = sorted(targets.experiment.datasets)
+    return sha256_json(
+        {
+            "versions": {stage: VERSION[stage] for stage in STAGES},
+            "data": [data.content(name) for name in names],
+            "evaluation": told.evaluation(names),
+            "templates": told.templates(),
+            "models": {
+                model: [told.weights(model), told.pretrain(model), told.preprocessing(model)]
+                for model in sorted(targets.all_models)
+            },
+            "methods": {method: told.training(method) for method in methods},
+            "alphas": {method: targets.alphas(method) for method in methods},
+            "runs": sorted([run.name, run.seed] for run in runs),
+        }
+    )
+
+
+def predictions(targets: Targets, run: Run) -> str | None:
+    """Return the sum of a run's predicted classes, or None where they are not there."""
+    digest = hashlib.sha256()
+    for dataset in sorted(targets.experiment.datasets):
+        path = paths.predictions_path(run.name, run.seed, dataset)
+        if not path.exists():
+            return None
+        table = pq.read_table(path)
+        grid = {f"/{alpha}/" for alpha in targets.alphas(run.method_id)}
+        for name in sorted(table.column_names):
+            predicted = name.endswith("/prediction") and any(alpha in name for alpha in grid)
+            if predicted or name == "label":
+                digest.update(f"{dataset} {name}".encode())
+                digest.update(table[name].to_numpy().astype("<i4").tobytes())
+    return digest.hexdigest()
+
+
+def sums(name: str) -> Iterator[Sum]:
+    """Yield the sums of an experiment; runs without predictions are left out."""
+    targets = Targets.read(".", {"experiment": name})
+    yield Sum(name, "", "", recipe(targets))
+    for run in targets.runs:
+        if found := predictions(targets, run):
+            yield Sum(name, run.name, str(run.seed), found)
+
+
+def main() -> None:
+    """Write the sums of every experiment, each of which must have been run."""
+    lines = [line for name in EXPERIMENTS for line in sums(name)]
+    with SUMS.open("w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerows([Sum._fields, *lines])
+    print(f"wrote: {SUMS} ({len(lines)} lines)", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()
