@@ -176,6 +176,15 @@ def conditioned_tensors(seed: int) -> dict[str, torch.Tensor]:
         return classifier_tensors(model)
 
 
+def test_a_pass_on_a_cpu_has_the_pixels_of_500_digits_at_most(request_for: Build) -> None:
+    """Those of the digits, 32 pixels each, are what they were."""
+    sizes = {size: suite.usual_batch_size("cpu", size) for size in (16, 32, 96, 224, 800)}
+    assert sizes == {16: 500, 32: 500, 96: 55, 224: 10, 800: 1}
+    assert suite.usual_batch_size("cuda", 336) == 500
+    metrics, _ = run(dataclasses.replace(request_for(), batch_size=None))
+    assert metrics["how"]["batch_size"] == 500
+
+
 def test_the_batch_size_changes_predictions_by_rounding_alone(
     request_for: Build, tmp_path: Path
 ) -> None:

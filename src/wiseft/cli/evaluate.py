@@ -63,7 +63,12 @@ def evaluate(
         ),
     ] = "",
     variant: Annotated[str, typer.Option(help="Variant of the method, if any.")] = "",
-    batch_size: Annotated[int, typer.Option(min=1, help="Images in a forward pass.")] = 500,
+    batch_size: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Images in a forward pass. Default: 500; fewer of large images on a CPU."
+        ),
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 1,
 ) -> None:
