@@ -148,7 +148,8 @@ def campaign(
 
 def _tell(name: str, number: int, seed: int, outcome: Found) -> None:
     again = f'python -m tests.faults --only "{name}" --case {number} --seed {seed}'
-    why = outcome.why.strip().replace("\n", "\n    ")
+    shown = "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in outcome.why)
+    why = shown.strip().replace("\n", "\n    ")
     print(f"{outcome.verdict.upper()}: {outcome.what}\n    {why}\n    again: {again}", flush=True)
 
 

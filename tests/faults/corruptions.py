@@ -97,8 +97,8 @@ def attack(ground: Ground, rng: Random, number: int) -> Found:
             if world.same(name, folder):
                 return Found(what)
             return Found(what, Verdict.SILENT, ended.output[-600:])
-        if written := [each for each in steps()[name].outputs if (folder / each).exists()]:
-            return Found(what, Verdict.UNCLEAR, f"an error, but {written} was written")
+        if other := world.others(name, folder):
+            return Found(what, Verdict.SILENT, f"an error, but {other} was written")
         if not again:  # what was fetched or brought
             return _names_it(what, path, ended.output)
         return _mended(ground, what, path, name, folder) or _names_it(what, path, ended.output)

@@ -83,9 +83,8 @@ def attack(ground: Ground, rng: Random, number: int) -> Found:
         (disk / "filler").unlink(missing_ok=True)
         found = ground.common(what, ended) or _after(what, ended.code, ended.output)
         if found is None and ended.code:
-            half = [path for path in step.outputs if (folder / path).exists()]
-            if any((folder / p).read_bytes() != (world.folder / p).read_bytes() for p in half):
-                found = Found(what, Verdict.SILENT, f"half-written: {half}")
+            half = world.others(name, folder)
+            found = Found(what, Verdict.SILENT, f"half-written: {half}") if half else None
         if found is None:
             found = _again(ground, what, name, folder)
         return found if mounted else replace(found, note=LIMITED)

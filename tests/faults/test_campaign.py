@@ -124,7 +124,7 @@ def test_one_failure_is_counted_and_fails_the_campaign(monkeypatch, capsys, tmp_
 
     kind = campaign.Kind("corruptions", 3, 9)
     monkeypatch.setattr(campaign, "KINDS", {"made up": kind})
-    monkeypatch.setattr(campaign.Kind, "attack", attack)
+    monkeypatch.setattr(campaign.Kind, "attack", property(lambda kind: attack))
     ground = Ground(World(tmp_path, tmp_path), tmp_path)
     assert not campaign.campaign(ground, ["made up"], "small", 7, None, 1)
     said = capsys.readouterr().out

@@ -477,13 +477,15 @@ class World:
         """Run a command of the project in a folder."""
         return run(command(*steps()[name].arguments), folder, **how)
 
+    def others(self, step: str, folder: Path) -> list[str]:
+        """Return the outputs of a command that are there and are not those of the world."""
+        there = [path for path in steps()[step].outputs if (folder / path).is_file()]
+        return [p for p in there if (folder / p).read_bytes() != (self.folder / p).read_bytes()]
+
     def same(self, step: str, folder: Path) -> bool:
-        """Whether the outputs of a command are those of the world."""
-        return all(
-            (folder / path).is_file()
-            and (folder / path).read_bytes() == (self.folder / path).read_bytes()
-            for path in steps()[step].outputs
-        )
+        """Whether all outputs of a command are those of the world."""
+        there = all((folder / path).is_file() for path in steps()[step].outputs)
+        return there and not self.others(step, folder)
 
 
 def replace(path: Path, content: bytes) -> None:
