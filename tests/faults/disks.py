@@ -25,8 +25,9 @@ from tests.faults.kills import NAMES, unpacked_again
 from tests.faults.verdicts import Found, Ground, Verdict
 from tests.faults.world import leftovers, steps
 
-NEW_NAMESPACE, PRIVATE = 0x00020000, (1 << 18) | 0x4000
-SIZE = 64 * 2**20
+NEW_NAMESPACE, PRIVATE, REMOUNT = 0x00020000, (1 << 18) | 0x4000, 32
+SIZE = 2**30
+"""Bytes that a disk with room has, of which only those that are used take memory."""
 SPACE = re.compile(r"space|disk|full|free|too large", re.IGNORECASE)
 FETCHED = Random(0).randbytes(3_000_000)
 LIMITED = "full disks: only root may mount a file system; a limit on the size of files instead"
@@ -34,26 +35,34 @@ LIMITED = "full disks: only root may mount a file system; a limit on the size of
 
 @contextlib.contextmanager
 def small_disk(folder: Path) -> Iterator[bool]:
-    """Mount a small file system on a folder while the block runs; whether that is allowed."""
-    libc = ctypes.CDLL(None, use_errno=True)
+    """Mount a file system on a folder while the block runs; whether that is allowed."""
     folder.mkdir()
-    allowed = os.geteuid() == 0 and libc.unshare(NEW_NAMESPACE) == 0
-    allowed = allowed and not libc.mount(None, b"/", None, PRIVATE, None)
-    options = f"size={SIZE}".encode()
-    allowed = allowed and not libc.mount(b"tmpfs", os.fsencode(folder), b"tmpfs", 0, options)
+    allowed = os.geteuid() == 0 and _libc().unshare(NEW_NAMESPACE) == 0
+    allowed = allowed and not _libc().mount(None, b"/", None, PRIVATE, None)
+    allowed = allowed and _mount(folder, 0, SIZE)
     try:
         yield allowed
     finally:
         if allowed:
-            libc.umount2(os.fsencode(folder), 2)
+            _libc().umount2(os.fsencode(folder), 2)
         shutil.rmtree(folder)
 
 
-def _fill(folder: Path, free: int) -> None:
-    """Leave so many bytes free."""
-    room = os.statvfs(folder).f_bavail * os.statvfs(folder).f_frsize
-    with (folder / "filler").open("wb") as file:
-        os.posix_fallocate(file.fileno(), 0, max(1, room - free))
+def _libc() -> ctypes.CDLL:
+    return ctypes.CDLL(None, use_errno=True)
+
+
+def _mount(folder: Path, flags: int, size: int) -> bool:
+    options = f"size={size}".encode()
+    failed: int = _libc().mount(b"tmpfs", os.fsencode(folder), b"tmpfs", flags, options)
+    return failed == 0
+
+
+def _leave(folder: Path, free: int | None) -> None:
+    """Give the file system so many free bytes, or plenty."""
+    status = os.statvfs(folder)
+    used = (status.f_blocks - status.f_bfree) * status.f_frsize
+    assert _mount(folder, REMOUNT, SIZE if free is None else max(4096, used + free))
 
 
 def attack(ground: Ground, rng: Random, number: int) -> Found:
@@ -78,9 +87,10 @@ def attack(ground: Ground, rng: Random, number: int) -> Found:
                 resource.setrlimit(resource.RLIMIT_FSIZE, (max(1, free), max(1, free)))
 
         if mounted:
-            _fill(disk, free)
+            _leave(disk, free)
         ended = world.do(name, folder, before=before)
-        (disk / "filler").unlink(missing_ok=True)
+        if mounted:
+            _leave(disk, None)
         found = ground.common(what, ended) or _after(what, ended.code, ended.output)
         if found is None and ended.code:
             half = world.others(name, folder)
@@ -122,9 +132,10 @@ def _fetch(ground: Ground, rng: Random, number: int) -> Found:
 
         _entry(folder, "http://127.0.0.1:9/big.npy")  # before the disk is full
         if mounted:
-            _fill(disk, free)
+            _leave(disk, free)
         ended = run(lambda: _serve(folder), folder, before=before, loopback=True)
-        (disk / "filler").unlink(missing_ok=True)
+        if mounted:
+            _leave(disk, None)
         found = ground.common(what, ended) or _after(what, ended.code, ended.output)
         if found is None:
             ended = run(lambda: _serve(folder), folder, loopback=True)

@@ -38,7 +38,7 @@ def folder_there(path: Path, output: Path) -> None:
 
 def file_above(path: Path, output: Path) -> None:
     """A file where the output's folder belongs."""
-    if path.parent != output.parent:
+    if path.parent != output.parent and not (output.parent / "config").exists():
         shutil.rmtree(output.parent)
         output.parent.write_bytes(b"in the way")
 

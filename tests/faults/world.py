@@ -480,12 +480,17 @@ class World:
     def others(self, step: str, folder: Path) -> list[str]:
         """Return the outputs of a command that are there and are not those of the world."""
         there = [path for path in steps()[step].outputs if (folder / path).is_file()]
-        return [p for p in there if (folder / p).read_bytes() != (self.folder / p).read_bytes()]
+        return [p for p in there if _content(folder, p) != _content(self.folder, p)]
 
     def same(self, step: str, folder: Path) -> bool:
         """Whether all outputs of a command are those of the world."""
         there = all((folder / path).is_file() for path in steps()[step].outputs)
         return there and not self.others(step, folder)
+
+
+def _content(folder: Path, path: str) -> bytes:
+    """Return a file's content; a manifest has the project's own place in it."""
+    return (folder / path).read_bytes().replace(os.fsencode(folder.resolve()), b".")
 
 
 def replace(path: Path, content: bytes) -> None:

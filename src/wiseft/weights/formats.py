@@ -121,8 +121,10 @@ def write_checkpoint(like: Checkpoint, tensors: Mapping[str, Tensor], path: Path
         if like.kind == "safetensors":
             save_file(ready, temporary, metadata=like.metadata or None)
         else:
-            # torch's own format, which its weights-only loader reads: what A's program expects.
-            torch.save(_wrapped(like, ready), temporary)
+            # torch's own format, which its weights-only loader reads: what A's program expects. By
+            # a stream, because by a path the temporary name would stand in the file.
+            with temporary.open("wb") as file:
+                torch.save(_wrapped(like, ready), file)
 
 
 def is_torchscript(path: Path) -> bool:
