@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import sys
+import tempfile
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -32,6 +35,7 @@ from wiseft.cli import (
     zeroshot,
 )
 from wiseft.errors import WiseftError
+from wiseft.io import full_disks
 
 app = typer.Typer(
     name="wiseft",
@@ -128,7 +132,8 @@ def main(arguments: list[str] | None = None) -> None:
     except Exception as error:
         if _options.debug:
             traceback.print_exc()
-        print(f"error: {_message(error)}", file=sys.stderr)
+        with contextlib.suppress(OSError):  # a log on a full disk
+            print(f"error: {_message(error)}", file=sys.stderr, flush=True)
         sys.exit(1)
 
 
@@ -143,6 +148,9 @@ def _message(error: Exception) -> str:
 
 def _os_message(error: OSError) -> str:
     path = error.filename or "a file"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT) and error.filename is None:
+        full = full_disks([Path.cwd(), Path(tempfile.gettempdir())])
+        path = f"a file in {' or '.join(map(str, full))}" if full else path
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return f"no permission for {path}; make it accessible, or choose another folder"
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
