@@ -195,6 +195,7 @@ def _end_processes(processes: dict[int, str]) -> None:
         for pid in running:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)
+                os.kill(pid, signal.SIGCONT)  # one that was suspended hears nothing before
         limit = time.monotonic() + patience
         while any(started(pid) == start for pid, start in running.items()):
             if time.monotonic() > limit:
