@@ -15,7 +15,7 @@ import signal
 import socket
 import time
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -60,13 +60,10 @@ class Owner:
         """The file that says so."""
         return RECORDS / f"{self.name}.json"
 
+    @property
     def here(self) -> bool:
         """Whether it ran on this machine, so that its process can be looked for."""
         return (self.host, self.space) == _place()
-
-    def dead(self) -> bool:
-        """Whether it is known to have ended without removing its record."""
-        return self.here() and started(self.pid) != self.started
 
     def __str__(self) -> str:
         return f"the run of process {self.pid} on {self.host}, begun {self.since},"
@@ -128,21 +125,21 @@ def _place() -> tuple[str, int]:
 
 def _clear(say: Say) -> None:
     owners = _read()
-    dead = [owner for owner in owners if owner.dead()]
+    dead = [owner for owner in owners if owner.here and started(owner.pid) != owner.started]
     others = [owner for owner in owners if owner not in dead]
     known = {name for owner in owners for name in owner.locks or ()}
     unclaimed = [lock for lock in _locks() if lock.name not in known]
     for owner in dead:
         if owner.locks is not None:
-            mine = [LOCKS / name for name in owner.locks]
+            own = [LOCKS / name for name in owner.locks if (LOCKS / name).exists()]
         elif all(other.locks is not None for other in others):
             # Killed between locking and telling which locks are its own: those that nobody else
             # can have made since it wrote its record.
             began = owner.record.stat().st_mtime
-            mine = [lock for lock in unclaimed if lock.exists() and lock.stat().st_mtime >= began]
+            own = [lock for lock in unclaimed if lock.exists() and lock.stat().st_mtime >= began]
         else:
             continue  # another run that begins may have made them: next time
-        _settle(owner, mine, say)
+        _settle(owner, own, say)
     _respect(others, say)
 
 
@@ -162,70 +159,64 @@ def _locks() -> list[Path]:
     return sorted(LOCKS.glob("*.lock"))
 
 
-def _settle(owner: Owner, locks: Iterable[Path], say: Say) -> None:
-    """Remove the locks of a dead run, end what it left running, then drop its record."""
-    orphans = _orphans(owner)
-    if orphans:
+def _settle(owner: Owner, locks: Sequence[Path], say: Say) -> None:
+    """End what a dead run left running, remove its locks, then its record."""
+    if orphans := _orphans(owner):
         pids = some([str(pid) for pid in orphans])
         say(f"{owner} was killed; the commands that it left running are ended (processes {pids})")
         _end_processes(orphans)
-    there = [lock for lock in locks if lock.exists()]
-    for lock in there:
+    for lock in locks:
         lock.unlink(missing_ok=True)
-    if there:
-        names = some([lock.name for lock in there])
+    if locks:
+        names = some([lock.name for lock in locks])
         say(f"{owner} was killed; its locks are removed ({names}), and this run goes on from there")
-    owner.record.unlink(missing_ok=True)
+    owner.record.unlink()
 
 
-def _orphans(owner: Owner) -> dict[int, str]:
+def _orphans(owner: Owner) -> dict[int, str | None]:
     """Return the processes that a run's commands are, and when each began."""
     mark, found = f"{VARIABLE}={owner.name}".encode(), {}
     for environment in Path("/proc").glob("[0-9]*/environ"):
         with contextlib.suppress(OSError):  # somebody else's, or over by now
             if mark in environment.read_bytes().split(b"\0"):
                 pid = int(environment.parent.name)
-                found[pid] = started(pid) or ""
+                found[pid] = started(pid)
     return found
 
 
-def _end_processes(processes: dict[int, str]) -> None:
+def _end_processes(processes: dict[int, str | None]) -> None:
     for number, patience in ((signal.SIGTERM, PATIENCE), (signal.SIGKILL, 5.0)):
-        running = {pid: start for pid, start in processes.items() if started(pid) == start}
-        for pid in running:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, number)
-                os.kill(pid, signal.SIGCONT)  # one that was suspended hears nothing before
         limit = time.monotonic() + patience
-        while any(started(pid) == start for pid, start in running.items()):
-            if time.monotonic() > limit:
-                break
+        told: set[int] = set()
+        while time.monotonic() < limit:
+            running = {pid for pid, start in processes.items() if start and started(pid) == start}
+            if not running:
+                return
+            for pid in running - told:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, number)
+                    os.kill(pid, signal.SIGCONT)  # one that was suspended hears nothing before
+            told |= running
             time.sleep(0.1)
 
 
-def _respect(others: list[Owner], say: Say) -> None:
+def _respect(others: Sequence[Owner], say: Say) -> None:
     """Say whose locks stay."""
     known: set[str] = set()
     for owner in others:
-        held = [name for name in owner.locks or () if (LOCKS / name).exists()]
-        known |= set(held)
-        if held and owner.here():
+        held = {name for name in owner.locks or () if (LOCKS / name).exists()}
+        known |= held
+        if held and owner.here:
             say(f"{owner} goes on: its locks are respected, and what both would make is refused")
         elif held:
             say(
                 f"{owner} has locks here, and only there can be seen whether it still runs. If it "
                 "does not, run `snakemake --unlock`."
             )
-        elif owner.locks and not owner.here():
+        elif owner.locks and not owner.here:
             owner.record.unlink(missing_ok=True)  # unlocked by hand
     if strange := [lock.name for lock in _locks() if lock.name not in known]:
-        beginning = any(owner.locks is None for owner in others)
         say(
             f"{LOCKS} holds locks that no run on record has made ({some(strange)}); they are "
-            "respected. "
-            + (
-                "Another run begins just now: try again in a minute."
-                if beginning
-                else "If nothing runs in this folder, run `snakemake --unlock`."
-            )
+            "respected. Unless another run begins just now, run `snakemake --unlock`."
         )
