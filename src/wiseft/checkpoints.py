@@ -34,6 +34,7 @@ def alone(folder: Path, log: Callable[[str], None]) -> Iterator[None]:
     """
     with contextlib.ExitStack() as stack:
         try:
+            folder = folder.absolute()
             stack.enter_context(exclusive(folder.with_name(f".{folder.name}.lock"), log))
         except NoLocks as error:
             log(f"{error} It is for you to run no two trainings with the state {folder}.")

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from wiseft.io import full_disks
+from wiseft.io import is_full
 
 
 def failure_summary(failed: Iterable[Any], shown: int = 8) -> str:
@@ -27,9 +26,8 @@ def failure_summary(failed: Iterable[Any], shown: int = 8) -> str:
             for log in member.log:
                 lines += [f"  last lines of {log}:", *_last_lines(log, shown)]
         lines += _slurm_messages(job)
-    if full := full_disks([Path.cwd(), Path(tempfile.gettempdir())]):
-        # What the jobs said of it may not have found room in their logs.
-        lines += ["", f"The disk of {full[0]} is full: make room there, then run the same again."]
+    if is_full(Path.cwd()):  # what the jobs said of it may not have found room in their logs
+        lines += ["", f"The disk of {Path.cwd()} is full: make room, then run the same again."]
     return "\n".join(lines)
 
 

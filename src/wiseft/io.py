@@ -9,7 +9,7 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -99,9 +99,9 @@ def room(folder: Path, needed: int | None = None) -> str:
     return f"{amount(free)} are free in {folder}{missing}"
 
 
-def full_disks(folders: Iterable[Path]) -> list[Path]:
-    """Return those of some folders that lie on a disk without room."""
-    return [folder for folder in folders if shutil.disk_usage(folder).free < _NOTHING]
+def is_full(folder: Path) -> bool:
+    """Whether a folder lies on a disk without room."""
+    return shutil.disk_usage(folder).free < _NOTHING
 
 
 def _why_full(error: Exception, temporary: Path) -> str | None:

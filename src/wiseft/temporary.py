@@ -16,6 +16,8 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from wiseft.errors import WiseftError
+
 _MARK = ".tmp-"
 """In every name, so that nothing else is ever removed; tempfile adds eight letters."""
 
@@ -44,8 +46,16 @@ def temporary_folder(stem: str, folder: Path | None = None) -> Iterator[Path]:
 
     Args:
         folder: that it lies in; None: the system's for temporary files.
+
+    Raises:
+        WiseftError: the system's cannot be written, as on a full disk.
     """
-    folder = Path(tempfile.gettempdir()) if folder is None else folder
+    try:
+        folder = Path(tempfile.gettempdir()) if folder is None else folder
+    except FileNotFoundError as error:
+        raise WiseftError(
+            f"{error.strerror}: make room there, or name a folder by TMPDIR"
+        ) from None
     remove_leftovers(folder, stem)
     path, lock = _held(lambda: Path(tempfile.mkdtemp(dir=folder, prefix=stem + _MARK)))
     try:

@@ -165,13 +165,13 @@ def test_commands_name_the_full_disk_where_the_system_names_no_file(monkeypatch,
     monkeypatch.setattr("wiseft.io.shutil.disk_usage", lambda _: type("Usage", (), {"free": 0}))
     with pytest.raises(SystemExit):
         main([])
-    assert f"no space left for a file in {Path.cwd()} or " in capsys.readouterr().err
+    assert f"no space left for a file in {Path.cwd()}; free" in capsys.readouterr().err
 
 
 def test_the_end_of_a_run_names_the_full_disk_that_logs_had_no_room_to_name(monkeypatch):
     assert "full" not in failure_summary([])
     monkeypatch.setattr("wiseft.io.shutil.disk_usage", lambda _: type("Usage", (), {"free": 0}))
-    assert f"The disk of {Path.cwd()} is full: make room there" in failure_summary([])
+    assert f"The disk of {Path.cwd()} is full: make room" in failure_summary([])
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from tests.processes import environment
 
+from wiseft.errors import WiseftError
 from wiseft.io import atomic_path, write_text
 from wiseft.temporary import remove_leftovers, temporary_folder
 
@@ -121,3 +122,12 @@ def test_without_locks_files_are_written_and_nothing_is_removed(tmp_path: Path, 
     write_text(tmp_path / "table.csv", "x")
     assert leftover.exists()
     assert (tmp_path / "table.csv").read_text() == "x"
+
+
+def test_where_no_temporary_folder_can_be_written_it_is_said(monkeypatch):
+    def nowhere() -> None:
+        raise FileNotFoundError(2, "No usable temporary directory found in ['/tmp']")
+
+    monkeypatch.setattr("wiseft.temporary.tempfile.gettempdir", nowhere)
+    with pytest.raises(WiseftError, match="TMPDIR"), temporary_folder("work"):
+        pass

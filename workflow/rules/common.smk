@@ -30,7 +30,7 @@ if workflow.is_main_process and not workflow.output_settings.dryrun:
 
 
 onstart:
-    owner.claim(OWNER, workflow.persistence._lockfile.values())
+    owner.claim(OWNER, getattr(workflow.persistence, "_lockfile", {}).values())
 
 
 NAME = TARGETS.name

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import sys
-import tempfile
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -35,7 +34,7 @@ from wiseft.cli import (
     zeroshot,
 )
 from wiseft.errors import WiseftError
-from wiseft.io import full_disks
+from wiseft.io import is_full
 
 app = typer.Typer(
     name="wiseft",
@@ -147,10 +146,7 @@ def _message(error: Exception) -> str:
 
 
 def _os_message(error: OSError) -> str:
-    path = error.filename or "a file"
-    if error.errno in (errno.ENOSPC, errno.EDQUOT) and error.filename is None:
-        full = full_disks([Path.cwd(), Path(tempfile.gettempdir())])
-        path = f"a file in {' or '.join(map(str, full))}" if full else path
+    path = error.filename or (f"a file in {Path.cwd()}" if is_full(Path.cwd()) else "a file")
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return f"no permission for {path}; make it accessible, or choose another folder"
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
