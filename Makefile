@@ -55,10 +55,7 @@ run: $(STAMP) ## run an experiment, from the data to the figures and the report
 
 .PHONY: report
 report: $(STAMP) ## write the HTML report of a finished experiment, if its results changed
-	@if [ ! -e $(RESULTS)/report.html ] || [ -n "$$(find $(RESULTS) $(TABLES).csv -type f -newer $(RESULTS)/report.html)" ]; then \
-		echo "Writing $(RESULTS)/report.html"; \
-		set -o pipefail; $(SNAKEMAKE) --report $(RESULTS)/report.html --quiet all $(CONDENSED); \
-	fi
+	@$(BIN)/python -m tools.report $(RESULTS) $(TABLES).csv -- $(SNAKEMAKE)
 
 .PHONY: figures
 figures: $(STAMP) ## draw the figures again, from data/tables alone (after `dvc pull data/tables`)

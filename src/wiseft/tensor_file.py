@@ -289,7 +289,8 @@ def tensor_writer(
     Raises:
         WiseftError: as `TensorWriter` does, or if not all was written.
     """
-    with atomic_path(path) as temporary, temporary.open("wb") as file:
+    size = sum(tensor.nbytes for tensor in shapes.values())
+    with atomic_path(path, size) as temporary, temporary.open("wb") as file:
         writer = TensorWriter(file, shapes, header)
         yield writer
         writer.finish()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import difflib
 import re
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,6 +23,7 @@ from wiseft.evaluate.suite import Request, evaluate_suite
 from wiseft.evaluate.views import SuiteEvaluation
 from wiseft.io import read_json
 from wiseft.progress import print_line
+from wiseft.temporary import temporary_folder
 from wiseft.tensor_file import read_file_header
 from wiseft.weights.fetch import fetch_weights
 from wiseft.weights.sources import from_tag
@@ -101,8 +101,7 @@ def score_folder(
     given = {"architecture": architecture, "preprocessing": preprocessing, "prompts": templates}
     if ready and (unused := [f"--{name}" for name, value in given.items() if value is not None]):
         raise WiseftError(f"{checkpoint} is a theta, which says it itself: leave out {unused[0]}")
-    with tempfile.TemporaryDirectory(prefix="wiseft-") as name:
-        work = Path(name)
+    with temporary_folder("wiseft-score") as work:
         names = _names(data, class_names or {})
         manifest = index_folder(data, work / "data" / "manifest.json", "folder", [_SPLIT], names)
         if ready:

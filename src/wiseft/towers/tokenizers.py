@@ -7,7 +7,6 @@ from __future__ import annotations
 import base64
 import binascii
 import contextlib
-import tempfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 from torch import Tensor
 
 from wiseft.errors import WiseftError
+from wiseft.temporary import temporary_folder
 
 NEEDS_TRANSFORMERS = (
     "needs the package transformers, which is not installed; install the extra `align`: "
@@ -38,8 +38,7 @@ def unpacked(files: Mapping[str, str]) -> Iterator[Path]:
     Raises:
         WiseftError: if a name leads out of the folder or a text is damaged.
     """
-    with tempfile.TemporaryDirectory(prefix="wiseft-tokenizer-") as name:
-        folder = Path(name)
+    with temporary_folder("wiseft-tokenizer") as folder:
         for file, text in files.items():
             if Path(file).name != file:
                 raise WiseftError(f"the tokenizer has a file {file!r}, which is no plain name")

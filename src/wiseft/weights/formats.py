@@ -22,7 +22,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from wiseft.errors import WiseftError
-from wiseft.io import atomic_path, read_json, require_file
+from wiseft.io import atomic_folder, atomic_path, read_json, require_file
 from wiseft.tensor_file import KEY, check_tensors, read_file_header
 
 WRAPPERS = ("state_dict", "model_state_dict", "model", "module")
@@ -117,7 +117,7 @@ def write_checkpoint(like: Checkpoint, tensors: Mapping[str, Tensor], path: Path
     if like.kind == "folder":
         _write_folder(like, ready, path)
         return
-    with atomic_path(path) as temporary:
+    with atomic_path(path, _size(ready)) as temporary:
         if like.kind == "safetensors":
             save_file(ready, temporary, metadata=like.metadata or None)
         else:
@@ -280,12 +280,7 @@ def weight_files(folder: Path) -> list[str]:
 
 
 def _write_folder(like: Checkpoint, tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Write the folder under another name beside its own, then rename it."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    if temporary.exists():
-        raise WiseftError(f"{temporary} is left over from a run that was killed; remove it")
-    temporary.mkdir(parents=True)
-    try:
+    with atomic_folder(path, _size(tensors)) as temporary:
         names: dict[str, str] = {}
         for old, keys in like.files.items():
             name = Path(old).with_suffix(".safetensors").name
@@ -295,16 +290,15 @@ def _write_folder(like: Checkpoint, tensors: Mapping[str, Tensor], path: Path) -
             save_file(chosen, temporary / name, metadata=like.metadata or {"format": "pt"})
             names |= dict.fromkeys(chosen, name)
         if len(like.files) > 1:
-            size = sum(tensor.nbytes for tensor in tensors.values())
-            index = {"metadata": {"total_size": size}, "weight_map": names}
+            index = {"metadata": {"total_size": _size(tensors)}, "weight_map": names}
             (temporary / INDEX).write_text(json.dumps(index, indent=2))
         for file in sorted(like.path.iterdir()):
             if file.is_file() and not _holds_weights(file, like):
                 shutil.copyfile(file, temporary / file.name)
-        temporary.replace(path)
-    except BaseException:
-        shutil.rmtree(temporary)
-        raise
+
+
+def _size(tensors: Mapping[str, Tensor]) -> int:
+    return sum(tensor.nbytes for tensor in tensors.values())
 
 
 def _holds_weights(file: Path, like: Checkpoint) -> bool:

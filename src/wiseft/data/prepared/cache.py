@@ -140,12 +140,17 @@ def _decode_all(
 ) -> None:
     shape = len(paths), transform.size, transform.size, 3
     what = f"{target.parent.parent.name}: decoding {len(paths):,} images"
-    with atomic_path(target) as part, Meter(what, math.prod(shape), say=say) as meter:
-        images = np.lib.format.open_memmap(part, mode="w+", dtype=np.uint8, shape=shape)
-        for row, image in enumerate(_decoded(paths, transform, border, threads)):
-            images[row] = image
+    size = math.prod(shape)
+    header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+    with (
+        atomic_path(target, size) as part,
+        part.open("wb") as stream,  # not mapped: a full disk would kill the process
+        Meter(what, size, say=say) as meter,
+    ):
+        np.lib.format.write_array_header_1_0(stream, header)
+        for image in _decoded(paths, transform, border, threads):
+            stream.write(np.ascontiguousarray(image).data)
             meter.add(image.nbytes)
-        images.flush()
 
 
 def _decoded(

@@ -125,7 +125,7 @@ def write_arrays(
 ) -> dict[str, Any]:
     """Write the images and the index of a split; return what the manifest says of it."""
     relative = f"{split}/images.npy"
-    with atomic_path(folder / relative) as part, part.open("wb") as stream:
+    with atomic_path(folder / relative, images.nbytes) as part, part.open("wb") as stream:
         np.save(stream, np.ascontiguousarray(images), allow_pickle=False)
     files = write_index(folder, split, columns) | {"images": relative}
     files["sha256"]["images"] = sha256_file(folder / relative)
