@@ -31,7 +31,7 @@ from wiseft.cli import (
     weights,
     zeroshot,
 )
-from wiseft.errors import WiseftError
+from wiseft.errors import DamagedFile, WiseftError
 
 app = typer.Typer(
     name="wiseft",
@@ -133,6 +133,10 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _message(error: Exception) -> str:
+    if isinstance(error, DamagedFile):
+        from wiseft.damage import set_aside
+
+        return set_aside(error)
     if isinstance(error, WiseftError):
         return str(error)
     if isinstance(error, OSError) and error.errno is not None:

@@ -105,7 +105,7 @@ def test_a_changed_file_is_found(manifest, file):
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
-    with pytest.raises(WiseftError, match=rf"{file} differs from its manifest: expected sha256"):
+    with pytest.raises(WiseftError, match=rf"{file} differs from its manifest: expected SHA-256"):
         open_split(manifest, "test")
     with pytest.raises(WiseftError, match="differs from its manifest"):
         verify(manifest)
