@@ -138,6 +138,8 @@ def test_a_table_with_another_number_of_rows_than_its_sum_says(full, make_settin
         ("clopper-pearson", {"value": 0.999}, r"not n_correct / n in row \d+ .*: 0\.999 \["),
         ("clopper-pearson", {"ci_low": 0.99, "ci_high": 0.995}, "outside of its exact interval"),
         ("clopper-pearson", {"ci_low": None}, "no ends in order"),
+        ("", {"value": None}, "not n_correct / n"),
+        ("", {"n": 41}, "not n_correct / n"),
         ("cluster-bootstrap", {"ci_low": 0.7, "ci_high": 0.6}, "no ends in order between 0 and 1"),
         ("cluster-bootstrap", {"ci_high": None}, "no ends in order"),
         ("cluster-bootstrap", {"ci_low": -0.1}, "no ends in order"),

@@ -203,8 +203,7 @@ def _parse(path: Path, schema: Schema, what: str) -> pd.DataFrame:
 
 
 def read_table(path: Path | str) -> pd.DataFrame:
-    """Read the tidy table. Raises as `read`; DamagedFile, too, if its numbers contradict each
-    other.
+    """Read the tidy table. Raises as `read`, and DamagedFile if numbers contradict each other.
 
     `alpha` is null for `oracle-table13`, whose columns have different alphas.
     """
@@ -219,11 +218,12 @@ def _check_numbers(frame: pd.DataFrame, where: str) -> None:
     """Raise WiseftError unless values are their counts, and intervals are intervals."""
     value, low, high = frame["value"], frame["ci_low"], frame["ci_high"]
     method = frame["ci_method"]
-    counts = frame[["n_correct", "n"]].astype(float)
+    n_correct, n = frame["n_correct"].astype(float), frame["n"].astype(float)
     exact, resampled = method == CLOPPER_PEARSON, method.isin([CLUSTER_BOOTSTRAP, CONDITIONAL])
     ordered = (low >= -ROUNDING) & (low <= high) & (high <= 1 + ROUNDING)  # not of a NaN
     inside = (low <= value + ROUNDING) & (value <= high + ROUNDING)
-    apart = (value - counts["n_correct"] / counts["n"]).abs() > ROUNDING
+    counted = n_correct.notna() & (n > 0)
+    apart = counted & ~((value - n_correct / n).abs() <= ROUNDING)
     for wrong, what in (
         (apart, "value is not n_correct / n"),
         ((exact | resampled) & ~ordered, "interval has no ends in order between 0 and 1"),
