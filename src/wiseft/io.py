@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from wiseft.errors import WiseftError
+from wiseft.errors import DamagedFile, WiseftError
 from wiseft.temporary import remove_leftovers, temporary_file, temporary_folder
 
 _FULL = {
@@ -143,13 +143,13 @@ def read_json(path: Path | str, what: str = "file") -> Any:
     """Read JSON.
 
     Raises:
-        WiseftError: if the file is missing or is not valid JSON.
+        WiseftError: if the file is missing; DamagedFile, if it is not valid JSON.
     """
     path = require_file(path, what)
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise WiseftError(f"{path} is not valid JSON ({error}); delete it and rerun") from None
+        raise DamagedFile(f"{path} is not valid JSON ({error})", path) from None
 
 
 def require_file(path: Path | str, what: str = "file") -> Path:

@@ -21,6 +21,7 @@ from wiseft.figures.context import page_context
 from wiseft.figures.page import PageSettings, build, build_page
 from wiseft.figures.page.chart import chart
 from wiseft.figures.page.content import lines_of, models_of, records, table_data
+from wiseft.tabulate.schema import TABLE, write_parquet
 
 SHIFTS = ["avg:shifts", *paper_table.SHIFTS]
 SETTINGS = PageSettings(
@@ -260,7 +261,7 @@ def test_a_missing_library_is_named(monkeypatch):
 
 def test_the_command_writes_the_same_page_twice(tmp_path):
     table = tmp_path / "table.parquet"
-    both().to_parquet(table)
+    write_parquet(table, both(), TABLE)
     settings = SETTINGS.model_dump_json()
     texts = []
     for name in ("a", "b"):

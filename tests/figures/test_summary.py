@@ -245,13 +245,12 @@ def test_commands_write_figure_report_and_headline(
 
 
 def test_headline_of_an_experiment_finds_its_table(
-    files: dict[str, Path],
+    tables: Tables,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    (tmp_path / "data" / "tables").mkdir(parents=True)
-    files["table"].rename(tmp_path / "data" / "tables" / "synthetic.parquet")
+    write_parquet(tmp_path / "data" / "tables" / "synthetic.parquet", tables.table, TABLE)
     monkeypatch.chdir(tmp_path)
     _run("headline", "--experiment", "synthetic")
     assert "reference (mnist)" in capsys.readouterr().out

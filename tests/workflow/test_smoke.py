@@ -35,6 +35,7 @@ def test_everything_is_there(finished: Path):
     tables = finished / "data" / "tables"
     suffixes = {"csv", "parquet", "comparisons.csv", "selection.csv", "fits.csv", "metrics.json"}
     suffixes |= {"effective-robustness.csv"}
+    suffixes |= {f"{suffix}.sha256" for suffix in suffixes - {"metrics.json"}}
     assert {path.name.removeprefix(f"{SMOKE}.") for path in tables.iterdir()} == suffixes
     results = finished / "results" / SMOKE
     assert (results / "summary.md").stat().st_size > 0

@@ -33,8 +33,8 @@ from wiseft.cli import (
     weights,
     zeroshot,
 )
-from wiseft.errors import WiseftError
-from wiseft.io import is_full
+from wiseft.errors import DamagedFile, WiseftError
+from wiseft.io import full_disks
 
 app = typer.Typer(
     name="wiseft",
@@ -137,6 +137,10 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _message(error: Exception) -> str:
+    if isinstance(error, DamagedFile):
+        from wiseft.damage import set_aside
+
+        return set_aside(error)
     if isinstance(error, WiseftError):
         return str(error)
     if isinstance(error, OSError) and error.errno is not None:

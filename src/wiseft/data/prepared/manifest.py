@@ -12,8 +12,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from wiseft.errors import StaleArtifact, WiseftError
-from wiseft.io import read_json, require_file, sha256_file, sha256_json, write_json
+from wiseft.errors import DamagedFile, StaleArtifact, WiseftError
+from wiseft.io import read_json, sha256_file, sha256_json, write_json
 from wiseft.stages import VERSION
 
 FORMAT = 1
@@ -144,14 +144,13 @@ def open_manifest(path: Path) -> Manifest:
     """Read a manifest.
 
     Raises:
-        WiseftError: the file is missing, is not a manifest or has another format.
+        WiseftError: the file is missing.
+        DamagedFile: it is not a manifest or has another format.
         StaleArtifact: it was written by another version of the data stage.
     """
-    record = read_json(require_file(path, "the dataset manifest"))
+    record = read_json(path, "the dataset manifest")
     if not isinstance(record, dict) or record.get("format") != FORMAT:
-        raise WiseftError(
-            f"{path}: expected a dataset manifest of format {FORMAT}. Prepare it again."
-        )
+        raise DamagedFile(f"{path}: expected a dataset manifest of format {FORMAT}", path)
     if record.get("stage_version") != VERSION["data"]:
         raise StaleArtifact(
             f"{path} was written by version {record.get('stage_version')} of the data stage, "
@@ -175,7 +174,5 @@ def open_manifest(path: Path) -> Manifest:
             border=record.get("border", 0),
             limit=record.get("limit"),
         )
-    except (KeyError, TypeError) as error:
-        raise WiseftError(
-            f"{path}: a field of the manifest is wrong ({error}). Prepare it again."
-        ) from error
+    except (AttributeError, KeyError, TypeError) as error:
+        raise DamagedFile(f"{path}: a field of the manifest is wrong ({error})", path) from error
