@@ -58,6 +58,17 @@ def test_mistyped_key_is_one_sentence(project, snakemake, edit):
     assert "Traceback" not in done.stdout
 
 
+def test_a_value_that_yaml_cannot_read_is_one_sentence(project, snakemake, edit):
+    edit(project, "\ntitle:", "\ntitle: 2020-99-99 #")
+    done = snakemake(project, "-n")
+    assert done.returncode == 1
+    expected = (
+        r"digits-smoke\.yaml is not valid YAML: line \d+, column 8: \"2020-99-99\" is no time"
+    )
+    assert re.search(expected, done.stdout)
+    assert "Traceback" not in done.stdout and "constructor.py" not in done.stdout
+
+
 def test_batches_that_cannot_be_shared_out_are_known_before_anything_runs(project, snakemake):
     config = project / "config" / "config.yaml"
     config.write_text(config.read_text() + "\ntraining: {how: {gpus: 2}}\n")
