@@ -306,7 +306,7 @@ def test_missing_parts_are_named(archive: Path) -> None:
     with pytest.raises(WiseftError, match="holds no tensors"):
         read_checkpoint(rewritten(archive, without_code))
     torchscript({"a": torch.ones(2)}, archive)
-    with pytest.raises(WiseftError, match="not a whole TorchScript archive .*exhausted"):
+    with pytest.raises(WiseftError, match=r"not a whole TorchScript archive .*exhausted"):
         read_checkpoint(with_pickle(archive, (b"bq\x0c.", b"b")))
 
 

@@ -62,10 +62,8 @@ def test_a_value_that_yaml_cannot_read_is_one_sentence(project, snakemake, edit)
     edit(project, "\ntitle:", "\ntitle: 2020-99-99 #")
     done = snakemake(project, "-n")
     assert done.returncode == 1
-    expected = (
-        r"digits-smoke\.yaml is not valid YAML: line \d+, column 8: \"2020-99-99\" is no time"
-    )
-    assert re.search(expected, done.stdout)
+    assert "digits-smoke.yaml is not valid YAML: line " in done.stdout
+    assert ', column 8: "2020-99-99" is no timestamp (month must be in 1..12)' in done.stdout
     assert "Traceback" not in done.stdout and "constructor.py" not in done.stdout
 
 

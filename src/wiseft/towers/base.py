@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -126,14 +127,11 @@ def for_weights(
         WiseftError: the description has a number that no model has, the model is too large, or
             nothing can be built from it.
     """
-    _refuse_numbers(architecture)
-    unreadable = explained("the architecture cannot be built", "compare it with one of its family")
-    if weights is None:
-        with unreadable:
-            yield
-        return
-    tensors = 4 * len(weights) + _SPARE_TENSORS
-    parameters = 4 * sum(each.numel() for each in weights.values()) + _SPARE_PARAMETERS
+    known = (weights or {}).values()
+    tensors = math.inf if weights is None else 4 * len(known) + _SPARE_TENSORS
+    parameters = (
+        math.inf if weights is None else 4 * sum(map(torch.numel, known)) + _SPARE_PARAMETERS
+    )
 
     def count(module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
         nonlocal tensors, parameters
@@ -141,13 +139,14 @@ def for_weights(
         parameters -= 0 if parameter is None else parameter.numel()
         if tensors < 0 or parameters < 0:
             raise WiseftError(
-                f"the architecture is of a far larger model than the {len(weights)} tensors that "
-                "it is given with; one of the two is not what it was"
+                f"the architecture is of a far larger model than the {len(known)} tensors that it "
+                "is given with; one of the two is not what it was"
             )
 
     hook = register_module_parameter_registration_hook(count)
     try:
-        with unreadable:
+        with explained("the architecture cannot be built", "compare it with one of its family"):
+            _refuse_numbers(architecture)
             yield
     finally:
         hook.remove()
