@@ -148,7 +148,7 @@ def read_json(path: Path | str, what: str = "file") -> Any:
     path = require_file(path, what)
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # of text, numbers and nesting
         raise DamagedFile(f"{path} is not valid JSON ({error})", path) from None
 
 

@@ -79,13 +79,25 @@ def read_file_header(path: Path | str, what: str) -> dict[str, Any]:
     if (HEADER_SUM in metadata) != (TENSORS_SUM in metadata):
         raise DamagedFile(f"{path} is damaged: it has one of its two sums only", path)
     # Files of format 1 had no sums.
-    header: dict[str, Any] = json.loads(metadata[KEY]) if HEADER_SUM in metadata else {"format": 1}
+    header: dict[str, Any] = (
+        _header(path, metadata[KEY]) if HEADER_SUM in metadata else {"format": 1}
+    )
     if header.get("format") != FORMAT:
         raise StaleArtifact(
             f"{path} has format {header.get('format')}, expected {FORMAT}; delete it and make it "
             "again, or check out the older code"
         )
     return header | {TENSORS_SUM: metadata.get(TENSORS_SUM)}
+
+
+def _header(path: Path | str, text: str) -> dict[str, Any]:
+    try:
+        header = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise WiseftError(f"the header of {path} is not valid JSON ({error})") from None
+    if not isinstance(header, dict):
+        raise WiseftError(f"the header of {path} is {type(header).__name__}, not a JSON object")
+    return header
 
 
 def read_tensors(path: Path | str, what: str) -> tuple[dict[str, Tensor], dict[str, Any]]:

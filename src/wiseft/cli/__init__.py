@@ -34,7 +34,7 @@ from wiseft.cli import (
     zeroshot,
 )
 from wiseft.errors import DamagedFile, WiseftError
-from wiseft.io import full_disks
+from wiseft.io import is_full
 
 app = typer.Typer(
     name="wiseft",

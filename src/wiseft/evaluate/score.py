@@ -25,6 +25,7 @@ from wiseft.io import read_json
 from wiseft.progress import print_line
 from wiseft.temporary import temporary_folder
 from wiseft.tensor_file import read_file_header
+from wiseft.theta import read_header
 from wiseft.weights.fetch import fetch_weights
 from wiseft.weights.sources import from_tag
 from wiseft.zeroshot.theta_0 import make_theta_0
@@ -172,7 +173,7 @@ def _weights(
 def _map_classes(manifest: Path, names: list[str], theta: Path, data: Path) -> None:
     """Write into the manifest which classes of a theta those of the folder are."""
     folder = open_manifest(manifest)
-    own = read_file_header(theta, "theta")["class_names"]
+    own = read_header(theta).class_names
     places = _places(subfolders(data), names, own, str(theta))
     members = [] if places == list(range(len(own))) else [[place] for place in places]
     splits = {
@@ -245,7 +246,7 @@ def _score(
     (metrics,) = evaluate_suite(request, say=say)
     (row,) = read_json(metrics)["rows"]
     classes = _by_class(manifest, metrics)
-    head = len(read_file_header(theta, "theta")["class_names"])
+    head = len(read_header(theta).class_names)
     return Score(row["n"], row["n_correct"], classes, head - len(classes))
 
 

@@ -245,6 +245,7 @@ def open_clip_model(architecture: Mapping[str, Any], seed: int | None = None) ->
     config = _config(architecture)
     with temporary_folder("wiseft-architecture") as folder:
         if (hf_config := config["text_cfg"].pop("hf_config", None)) is not None:
+            hf_config.pop("auto_map", None)  # names code that transformers would offer to run
             (folder / "config.json").write_text(json.dumps(hf_config))
             config["text_cfg"]["hf_model_name"] = str(folder)
         (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": config}))
@@ -300,7 +301,7 @@ def _tokenizer(architecture: Mapping[str, Any]) -> Any:
                 str(folder),
                 context_length=context,
                 tokenizer_mode=text.get("tokenizer_mode"),
-                **options,
+                **options | {"trust_remote_code": False},  # they are from a file
             )
     if text.get("hf_tokenizer_name"):
         raise WiseftError(
