@@ -253,7 +253,7 @@ def _tables() -> Iterator[Step]:
         **made,
         diversity=diversity,
         inputs=[*measured, *diversity],
-        outputs=list(made.values()),
+        outputs=[*made.values(), *(f"{path}.sha256" for path in made.values())],
     )
     for kind in ("parquet", "csv"):
         table = f"{TABLES}.{kind}"
@@ -265,14 +265,14 @@ def _tables() -> Iterator[Step]:
             experiment="mini",
             config=json.dumps(STATISTICS),
             output=f"results/mini/summary-{kind}.md",
-            inputs=[table, *parts.values()],
+            inputs=[each for path in (table, *parts.values()) for each in (path, f"{path}.sha256")],
             outputs=[f"results/mini/summary-{kind}.md"],
         )
         yield _step(
             *(f"headline-{kind}", "headline"),
             table=table,
             json=f"{TABLES}.{kind}.metrics.json",
-            inputs=[table],
+            inputs=[table, f"{table}.sha256"],
             outputs=[f"{TABLES}.{kind}.metrics.json"],
         )
     about = {"experiment": "mini", "title": "Mini", "reference": "pets", "datasets": ["boxes"]}

@@ -12,8 +12,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from wiseft.damage import read_checked, with_sum
 from wiseft.errors import DamagedFile, StaleArtifact, WiseftError
-from wiseft.io import read_json, sha256_file, sha256_json, write_json
+from wiseft.io import sha256_file, sha256_json, write_json
 from wiseft.stages import VERSION
 
 FORMAT = 1
@@ -136,7 +137,7 @@ def write_manifest(
         "root": root,
         **{key: value for key, value in (optional or {}).items() if value},
     }
-    write_json(path, record)
+    write_json(path, with_sum(record))
     return path
 
 
@@ -148,8 +149,8 @@ def open_manifest(path: Path) -> Manifest:
         DamagedFile: it is not a manifest or has another format.
         StaleArtifact: it was written by another version of the data stage.
     """
-    record = read_json(path, "the dataset manifest")
-    if not isinstance(record, dict) or record.get("format") != FORMAT:
+    record = read_checked(path, "the dataset manifest")
+    if record.get("format") != FORMAT:
         raise DamagedFile(f"{path}: expected a dataset manifest of format {FORMAT}", path)
     if record.get("stage_version") != VERSION["data"]:
         raise StaleArtifact(
