@@ -488,9 +488,14 @@ class World:
         return there and not self.others(step, folder)
 
 
-def _content(folder: Path, path: str) -> bytes:
-    """Return a file's content; a manifest has the project's own place in it."""
-    return (folder / path).read_bytes().replace(os.fsencode(folder.resolve()), b".")
+def _content(folder: Path, path: str) -> object:
+    """Return a file's content; of a manifest without the project's own place and, with it, its
+    sum.
+    """
+    content = (folder / path).read_bytes()
+    if not path.endswith("manifest.json"):
+        return content
+    return {key: each for key, each in json.loads(content).items() if key not in ("root", "sha256")}
 
 
 def replace(path: Path, content: bytes) -> None:
