@@ -291,6 +291,18 @@ def test_a_module_that_holds_itself_is_refused(archive: Path) -> None:
         read_checkpoint(with_pickle(archive, remembered, flag))
 
 
+def test_tuples_that_hold_each_other_twice_are_neither_shown_nor_hashed(archive: Path) -> None:
+    """Sixty of them would be a text of 2 ** 60 letters, and as many hashes."""
+    nested = b")" + b"qchc\x86" * 60
+    changes: list[tuple[bytes, bytes]] = [(b"K\x06tQ", nested + b"tQ")]
+    changes += [(SIZES, nested), (b"trainingq\n\x88", b"trainingq\n}" + nested + b"Ns")]
+    content = archive.read_bytes()
+    for change in changes:
+        archive.write_bytes(content)
+        with pytest.raises(WiseftError, match=r"unknown kind|beyond its storage|by other keys"):
+            read_checkpoint(with_pickle(archive, change))
+
+
 def test_a_flipped_bit_is_found(archive: Path) -> None:
     content = bytearray(archive.read_bytes())
     content[content.index(torch.arange(6.0).numpy().tobytes()) + 5] ^= 1

@@ -13,7 +13,7 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -155,8 +155,8 @@ class _Archive:
         match description:
             case ("storage", _Name(text=kind), str(key), str(), int(count)) if kind in _DTYPES:
                 dtype = _DTYPES[kind]
-            case _:
-                raise _Refused(f"has a storage of an unknown kind, {str(description)[:100]}")
+            case _:  # not shown: tuples that hold each other twice would be as long as 2 ** n
+                raise _Refused("has a storage of an unknown kind")
         if key not in self._storages:
             self._storages[key] = self._bytes(f"data/{key}")
         content = self._storages[key]
@@ -225,11 +225,11 @@ class _Pickle:
                 self._stack = self._below.pop()
                 self._stack[-1].extend(stack)
             case "SETITEM":
-                value, key = stack.pop(), stack.pop()
-                stack[-1][key] = value
+                _set_items(stack[-3], stack[-2:])
+                del stack[-2:]
             case "SETITEMS":
                 self._stack = self._below.pop()
-                self._stack[-1].update(zip(stack[::2], stack[1::2], strict=True))
+                _set_items(self._stack[-1], stack)
             case "BINPERSID":
                 stack.append(self._load(stack.pop()))
             case "NEWOBJ" | "REDUCE":
@@ -237,9 +237,20 @@ class _Pickle:
                 stack.append(_made(stack.pop(), arguments))
             case "BUILD":
                 state = stack.pop()
-                _set_state(stack[-1], state)
+                if not isinstance(stack[-1], _Record):
+                    raise _Refused(f"sets the state of {type(stack[-1]).__name__}")
+                stack[-1].state = state
             case _:
                 raise _Refused(f"uses the pickle's opcode {name}, which TorchScript does not write")
+
+
+def _set_items(mapping: dict[Any, Any], flat: list[Any]) -> None:
+    """Set keys and values, which follow each other; keys of other kinds are not even hashed."""
+    if not isinstance(mapping, dict) or not all(
+        isinstance(k, str | int | float) for k in flat[::2]
+    ):
+        raise _Refused("has a mapping by other keys than texts and numbers")
+    mapping.update(zip(flat[::2], flat[1::2], strict=True))
 
 
 def _made(name: Any, arguments: Any) -> Any:
@@ -247,14 +258,8 @@ def _made(name: Any, arguments: Any) -> Any:
     match name, arguments:
         case _Name(text=text), tuple() if re.match(r"__torch__[. ]", text):
             return _Record(text)
-        case _Name(text="torch._utils _rebuild_tensor_v2"), (
-            Tensor() as flat,
-            at,
-            sizes,
-            steps,
-            *_,
-        ):
-            return _view(flat, at, sizes, steps)
+        case _Name(text="torch._utils _rebuild_tensor_v2"), (Tensor() as flat, *where):
+            return _view(flat, *where[:3])
         case _Name(text="collections OrderedDict"), ():
             return {}
         case _Name(text=text), (value, *_) if text in _THEIR_ARGUMENT:
@@ -263,24 +268,14 @@ def _made(name: Any, arguments: Any) -> Any:
     raise _Refused(f"wants {wanted} called")
 
 
-def _set_state(record: Any, state: Any) -> None:
-    if not isinstance(record, _Record):
-        raise _Refused(f"sets the state of {type(record).__name__}")
-    record.state = state
-
-
 def _view(flat: Tensor, offset: Any, sizes: Any, strides: Any) -> Tensor:
     """Return the tensor of these sizes and strides in a storage (n,), checked to lie within it."""
     numbers = (offset, *sizes, *strides)
-    if len(sizes) != len(strides) or not all(type(n) is int and n >= 0 for n in numbers):
-        _outside(flat, numbers)
-    reach = sum((n - 1) * step for n, step in zip(sizes, strides, strict=True)) + 1
-    if offset + (0 if 0 in sizes else reach) > len(flat):
-        _outside(flat, numbers)
+    valid = len(sizes) == len(strides) and all(type(n) is int and n >= 0 for n in numbers)
+    reach = 0
+    if valid and 0 not in sizes:
+        reach = 1 + sum((n - 1) * step for n, step in zip(sizes, strides, strict=True))
+    if not valid or offset + reach > len(flat):
+        where = f": offset, sizes and strides are {numbers}" if valid else ""
+        raise ValueError(f"a tensor reaches beyond its storage of {len(flat)}{where}")
     return flat.as_strided(sizes, strides, offset)
-
-
-def _outside(flat: Tensor, numbers: tuple[Any, ...]) -> NoReturn:
-    raise ValueError(
-        f"a tensor reaches beyond its storage of {len(flat)}: offset, sizes, strides are {numbers}"
-    )
