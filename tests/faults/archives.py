@@ -98,7 +98,7 @@ def deep(rng: Random, canary: str) -> bytes:
 def many(rng: Random, canary: str) -> bytes:
     """Very many members, or one name very often."""
     name = rng.choice(["f{}", "test/cat/0.png", "d{}/x"])
-    return _tar(rng, [(_info(name.format(n)), b"") for n in range(rng.choice([1000, 5000]))])
+    return _tar(rng, [(_info(name.format(n)), b"") for n in range(rng.choice([500, 2000]))])
 
 
 def modes(rng: Random, canary: str) -> bytes:

@@ -489,13 +489,19 @@ class World:
 
 
 def _content(folder: Path, path: str) -> object:
-    """Return a file's content; of a manifest without the project's own place and, with it, its
-    sum.
+    """Return a file's content, but for the project's own place: it stands in a manifest, whose sum
+    stands in the headers of what follows from it.
     """
     content = (folder / path).read_bytes()
-    if not path.endswith("manifest.json"):
-        return content
-    return {key: each for key, each in json.loads(content).items() if key not in ("root", "sha256")}
+    if path.endswith(".safetensors"):
+        start = 8 + int.from_bytes(content[:8], "little")
+        tensors = json.loads(content[8:start])
+        tensors.pop("__metadata__", None)
+        return tensors, content[start:]
+    if path.endswith("manifest.json"):
+        kept = json.loads(content)
+        return {key: each for key, each in kept.items() if key not in ("root", "sha256")}
+    return content
 
 
 def replace(path: Path, content: bytes) -> None:
