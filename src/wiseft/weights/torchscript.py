@@ -13,7 +13,7 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -169,7 +169,7 @@ class _Archive:
         info = self._archive.getinfo(self._root + name)
         content = torch.empty(info.file_size, dtype=torch.uint8)
         with self._archive.open(info) as member:
-            if member.readinto(memoryview(content.numpy())) != info.file_size:
+            if cast(zipfile.ZipExtFile, member).readinto(content.numpy().data) != info.file_size:
                 raise EOFError(f"{name} is cut short")
         return content
 
