@@ -11,6 +11,9 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 # Tests run side by side: one worker a core, unless WORKERS is a number (0: no workers).
 WORKERS ?= logical
+# Of the campaign of faults: large or small, and what all of it is drawn from.
+SIZE ?= large
+SEED ?= 13
 # GPUs to use; counted when a target needs the number. CUDA_VISIBLE_DEVICES limits them.
 GPUS ?= $(shell $(BIN)/python -m wiseft.gpus 2>/dev/null)
 
@@ -52,10 +55,7 @@ run: $(STAMP) ## run an experiment, from the data to the figures and the report
 
 .PHONY: report
 report: $(STAMP) ## write the HTML report of a finished experiment, if its results changed
-	@if [ ! -e $(RESULTS)/report.html ] || [ -n "$$(find $(RESULTS) $(TABLES).csv -type f -newer $(RESULTS)/report.html)" ]; then \
-		echo "Writing $(RESULTS)/report.html"; \
-		set -o pipefail; $(SNAKEMAKE) --report $(RESULTS)/report.html --quiet all $(CONDENSED); \
-	fi
+	@$(BIN)/python -m tools.report $(RESULTS) $(TABLES).csv -- $(SNAKEMAKE)
 
 .PHONY: figures
 figures: $(STAMP) ## draw the figures again, from data/tables alone (after `dvc pull data/tables`)
@@ -92,6 +92,10 @@ test-cluster: $(STAMP) ## test the Slurm profile on a Slurm that is installed an
 test-page: $(STAMP) ## test the interactive page in Chromium, which is installed if it is missing (root, Debian)
 	@tools/browser.sh
 	@$(BIN)/python -m pytest tests/figures/test_page_browser.py
+
+.PHONY: test-faults
+test-faults: $(STAMP) ## attack it: kills, damage, hostile files, full disks (SIZE=small: 3 minutes; SEED=n)
+	@$(BIN)/python -m tests.faults --size $(SIZE) --seed $(SEED)
 
 .PHONY: lint
 lint: $(STAMP) ## check style, types, rules and who imports whom

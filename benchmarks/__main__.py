@@ -15,7 +15,10 @@ import sys
 from benchmarks.common import Options
 from wiseft.errors import WiseftError
 
-BENCHMARKS = ("startup", "heads", "digits", "photos", "indexing", "cache", "training", "planning")
+BENCHMARKS = (
+    *("startup", "heads", "digits", "photos", "indexing", "cache", "training", "memory"),
+    "planning",
+)
 
 
 def main() -> int:

@@ -4,7 +4,7 @@
 
 Written to `docs/predictions.csv`: for each experiment one line for its recipe (stage versions, data
 and settings of whatever is trained and evaluated), and for each run one for its predictions, on
-every dataset at every alpha. No change of the code may alter one of them (docs/digits.md, Protocol).
+every dataset at every alpha. No change of the code may alter one (docs/digits.md, Protocol).
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ with its SHA-256: without the latter, or with another sum, it does not count.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import torch
@@ -17,9 +17,28 @@ from torch import Tensor
 
 from wiseft.errors import WiseftError
 from wiseft.io import atomic_path, read_json, sha256_file, write_json
+from wiseft.locks import NoLocks, exclusive
 
 GENERATIONS = 2
 _FORMAT = 1
+
+
+@contextlib.contextmanager
+def alone(folder: Path, log: Callable[[str], None]) -> Iterator[None]:
+    """Keep every other process out of a state folder while the block runs; wait for it first.
+
+    Two trainings in one folder would remove each other's states, and start each from the other's.
+
+    Raises:
+        WiseftError: the folder cannot be written.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            folder = folder.absolute()
+            stack.enter_context(exclusive(folder.with_name(f".{folder.name}.lock"), log))
+        except NoLocks as error:
+            log(f"{error} It is for you to run no two trainings with the state {folder}.")
+        yield
 
 
 class Checkpoints:
@@ -39,7 +58,7 @@ class Checkpoints:
     def save(self, step: int, tensors: Mapping[str, Tensor]) -> None:
         """Save the state after `step` steps and drop all but the newest generations."""
         file = self.folder / f"step-{step:09d}.safetensors"
-        with atomic_path(file) as temporary:
+        with atomic_path(file, sum(value.nbytes for value in tensors.values())) as temporary:
             save_file({key: value.contiguous() for key, value in tensors.items()}, temporary)
         record = {"format": _FORMAT, "key": self.key, "step": step, "sha256": sha256_file(file)}
         write_json(file.with_suffix(".json"), record)

@@ -106,9 +106,10 @@ def build_classifier(
         WiseftError: if the tensors don't fit the architecture, naming the first that does not.
     """
     architecture = header.architecture
-    image = towers.build_image(architecture, seed)
-    with seeded(seed):
-        head = nn.Linear(towers.embed_dim(architecture), len(header.class_names))
+    with towers.for_weights(architecture, tensors):
+        image = towers.build_image(architecture, seed)
+        with seeded(seed):
+            head = nn.Linear(towers.embed_dim(architecture), len(header.class_names))
     classifier = ImageClassifier(
         image,
         head,

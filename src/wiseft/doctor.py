@@ -39,10 +39,10 @@ def examine(root: Path, experiment: str | None = None) -> dict[str, Any]:
         config = load_config(catalogue.folder / "config.yaml", overrides)
     except WiseftError as error:
         problems += str(error).split("\n")
-        config = Config.model_validate({"experiment": experiment} if experiment else {})
+        config = Config()
     entry: ExperimentEntry | None = None
     try:
-        entry = catalogue.experiment(config.experiment)
+        entry = catalogue.experiment(experiment or config.experiment)
     except WiseftError as error:
         problems += str(error).split("\n")
     return {

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from wiseft.io import is_full
+
 
 def failure_summary(failed: Iterable[Any], shown: int = 8) -> str:
     """Return a summary of the jobs that failed for good, with the last lines of their logs.
@@ -24,6 +26,8 @@ def failure_summary(failed: Iterable[Any], shown: int = 8) -> str:
             for log in member.log:
                 lines += [f"  last lines of {log}:", *_last_lines(log, shown)]
         lines += _slurm_messages(job)
+    if is_full(Path.cwd()):  # what the jobs said of it may not have found room in their logs
+        lines += ["", f"The disk of {Path.cwd()} is full: make room, then run the same again."]
     return "\n".join(lines)
 
 

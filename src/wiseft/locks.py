@@ -12,6 +12,11 @@ from pathlib import Path
 from wiseft.errors import WiseftError
 from wiseft.progress import Say, print_line
 
+
+class NoLocks(WiseftError):
+    """A file system has none."""
+
+
 NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
 
 
@@ -27,7 +32,7 @@ def exclusive(path: Path, say: Say = print_line) -> Iterator[None]:
         say: called once, if there is somebody to wait for.
 
     Raises:
-        WiseftError: the folder cannot be written, or its file system has no locks.
+        WiseftError: the folder cannot be written, or its file system has no locks (NoLocks).
     """
     handle = _acquire(path, say)
     try:
@@ -75,7 +80,7 @@ def _lock(path: Path, handle: int, wait: bool) -> bool:
     except OSError as error:
         if error.errno not in NO_LOCKS:
             raise
-        raise WiseftError(
+        raise NoLocks(
             f"{path.parent} lies on a file system without file locks ({error.strerror}), so two "
             "runs could write the same file. Use a folder on another file system."
         ) from error

@@ -14,6 +14,7 @@ import torch
 
 from wiseft.errors import WiseftError
 from wiseft.gpus import choose
+from wiseft.io import remove_leftovers_of
 
 
 def start_torch(
@@ -65,6 +66,8 @@ def _keep_freed_memory() -> None:
 def check_writable(path: Path) -> None:
     """Check that a file can be written, before the work whose result it is.
 
+    What killed processes left of earlier attempts is removed.
+
     Raises:
         WiseftError: if the folder can't be made or written to, or the path is a folder.
     """
@@ -72,6 +75,7 @@ def check_writable(path: Path) -> None:
         raise WiseftError(f"cannot write {path}: it is a folder; give the name of a file")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        remove_leftovers_of(path)
         with tempfile.TemporaryFile(dir=path.parent):
             pass
     except OSError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable
+from html import escape
 from typing import Any
 
 
@@ -33,6 +34,15 @@ def cell(text: object) -> str:
     """Return text as it may stand in a cell of a table: on one line, its bars escaped."""
     # Space that does not break stays what it is.
     return re.sub(r"[ \n]+", " ", str(text).strip()).replace("|", "\\|")
+
+
+def plain(text: str) -> str:
+    """Return text such that Markdown shows it as it is: on one line, neither markup nor HTML.
+
+    A bar is left to `cell`, and an underscore within a word is none of Markdown's.
+    """
+    line = escape(re.sub(r"[ \t\n\r\f\v]+", " ", text), quote=False)
+    return re.sub(r"[\\`*\[\]~]|(?<!\w)_|_(?!\w)", r"\\\g<0>", line)
 
 
 def row(cells: Iterable[object]) -> str:

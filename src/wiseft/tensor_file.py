@@ -19,7 +19,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from wiseft.errors import StaleArtifact, WiseftError
+from wiseft.errors import DamagedFile, StaleArtifact, WiseftError
 from wiseft.io import atomic_path, require_file, sha256_json
 
 FORMAT = 2
@@ -68,7 +68,7 @@ def read_file_header(path: Path | str, what: str) -> dict[str, Any]:
         what: names the file in messages.
 
     Raises:
-        WiseftError: if the file is missing, broken, damaged or not ours.
+        WiseftError: if the file is missing or not ours; DamagedFile, if it is broken or damaged.
         StaleArtifact: if it is of another format.
     """
     metadata, _ = _open(path, what)
@@ -76,14 +76,28 @@ def read_file_header(path: Path | str, what: str) -> dict[str, Any]:
         raise WiseftError(f"{path} is a safetensors file, but was not written by wiseft")
     actual = hashlib.sha256(metadata[KEY].encode()).hexdigest()
     _check_sum(path, "header", actual, metadata.get(HEADER_SUM, actual))
+    if (HEADER_SUM in metadata) != (TENSORS_SUM in metadata):
+        raise DamagedFile(f"{path} is damaged: it has one of its two sums only", path)
     # Files of format 1 had no sums.
-    header: dict[str, Any] = json.loads(metadata[KEY]) if HEADER_SUM in metadata else {"format": 1}
+    header: dict[str, Any] = (
+        _header(path, metadata[KEY]) if HEADER_SUM in metadata else {"format": 1}
+    )
     if header.get("format") != FORMAT:
         raise StaleArtifact(
             f"{path} has format {header.get('format')}, expected {FORMAT}; delete it and make it "
             "again, or check out the older code"
         )
     return header | {TENSORS_SUM: metadata.get(TENSORS_SUM)}
+
+
+def _header(path: Path | str, text: str) -> dict[str, Any]:
+    try:
+        header = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise WiseftError(f"the header of {path} is not valid JSON ({error})") from None
+    if not isinstance(header, dict):
+        raise WiseftError(f"the header of {path} is {type(header).__name__}, not a JSON object")
+    return header
 
 
 def read_tensors(path: Path | str, what: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -106,16 +120,15 @@ def check_tensors(
     """Check that the tensors of a file are those that its header has the sum of.
 
     Raises:
-        WiseftError: if they are not, naming both sums.
+        DamagedFile: if they are not, naming both sums.
     """
     _check_sum(path, "tensors", tensors_sha256(tensors), header[TENSORS_SUM])
 
 
 def _check_sum(path: Path | str, what: str, actual: str, expected: str | None) -> None:
     if actual != expected:
-        raise WiseftError(
-            f"{path} is damaged: expected {what} with SHA-256 {expected}, found {actual}; delete "
-            "the file and make it again, or get it again from where it came from"
+        raise DamagedFile(
+            f"{path} is damaged: expected {what} with SHA-256 {expected}, found {actual}", path
         )
 
 
@@ -125,8 +138,10 @@ def _open(path: Path | str, what: str) -> tuple[dict[str, str], list[str]]:
     try:
         with safe_open(str(path), framework="pt") as file:
             return file.metadata() or {}, list(file.keys())
-    except (SafetensorError, OSError) as error:
-        raise WiseftError(f"{path} is not a whole safetensors file ({error})") from None
+    except SafetensorError as error:
+        raise DamagedFile(f"{path} is not a whole safetensors file ({error})", path) from None
+    except OSError as error:
+        raise WiseftError(f"{path} cannot be read ({error})") from None
 
 
 class LazyTensors(Mapping[str, Tensor]):
@@ -154,7 +169,7 @@ class StoredTensors(LazyTensors):
     They are not checked; `open_tensors` does that.
 
     Raises:
-        WiseftError: if the file is missing or is not a whole safetensors file.
+        WiseftError: if the file is missing; DamagedFile, if it is not a whole safetensors file.
     """
 
     def __init__(self, path: Path | str):
@@ -289,7 +304,8 @@ def tensor_writer(
     Raises:
         WiseftError: as `TensorWriter` does, or if not all was written.
     """
-    with atomic_path(path) as temporary, temporary.open("wb") as file:
+    size = sum(tensor.nbytes for tensor in shapes.values())
+    with atomic_path(path, size) as temporary, temporary.open("wb") as file:
         writer = TensorWriter(file, shapes, header)
         yield writer
         writer.finish()

@@ -13,12 +13,15 @@ import dataclasses
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import pydantic.dataclasses
 import torch
+from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from wiseft.config import Transform, parse_preprocessing
+from wiseft.config.loading import validate
 from wiseft.errors import StaleArtifact, WiseftError, some
 from wiseft.io import sha256_json
 from wiseft.provenance import git_commit, versions
@@ -28,6 +31,7 @@ from wiseft.tensor_file import (
     StoredTensors,
     examples,
     open_tensors,
+    read_file_header,
     read_tensors,
     tensor_writer,
 )
@@ -35,7 +39,7 @@ from wiseft.tensor_file import (
 KINDS = ("zero-shot", "fine-tuned", "from-scratch", "combined")
 
 
-@dataclass(frozen=True)
+@pydantic.dataclasses.dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class ThetaHeader:
     """What a theta file says of itself.
 
@@ -63,6 +67,19 @@ class ThetaHeader:
     def transform(self) -> Transform:
         """What is done to an image before it is normalised. Raises WiseftError."""
         return parse_preprocessing(self.preprocessing).transform
+
+
+class _WeightsHeader(BaseModel):
+    """What the header of weights must say; what else stands there is for the record."""
+
+    kind: Literal["weights"]
+    stage: str
+    stage_version: int
+    architecture: dict[str, Any]
+    preprocessing: dict[str, Any]
+    settings: dict[str, Any] = {}
+    source: dict[str, Any] = {}
+    seed: int | None = None
 
 
 @dataclass(frozen=True)
@@ -95,9 +112,9 @@ def identity(header: Mapping[str, Any]) -> str:
     names = (TENSORS_SUM, "architecture", "preprocessing", "class_names", "never_predicted")
     settings = header.get("settings", {})
     prompts = settings.get("prompts", settings)  # of a head that follows from a text tower
+    prompted = isinstance(prompts, dict) and "templates" in prompts
     return sha256_json(
-        {name: header.get(name) for name in names}
-        | {"prompts": prompts if "templates" in prompts else None}
+        {name: header.get(name) for name in names} | {"prompts": prompts if prompted else None}
     )
 
 
@@ -164,6 +181,15 @@ def load_theta(path: Path | str, check_version: bool = True) -> Theta:
     return Theta(tensors, header, identity(raw))
 
 
+def read_header(path: Path | str) -> ThetaHeader:
+    """Return the header of a theta, without a look at its tensors.
+
+    Raises:
+        WiseftError: if the file is missing, broken or no theta.
+    """
+    return _theta_header(read_file_header(path, "theta"), path, check_version=False)
+
+
 def open_theta(path: Path | str, check_version: bool = True) -> StoredTheta:
     """Return a theta that stays in its file.
 
@@ -205,6 +231,7 @@ def load_weights(path: Path | str) -> tuple[dict[str, Tensor], dict[str, Any]]:
     tensors, raw = read_tensors(path, "zero-shot weights")
     if raw.get("kind") != "weights":
         raise WiseftError(f"{path} is a {raw.get('kind')} theta, not the weights of both towers")
+    validate(_WeightsHeader, raw, f"the header of {path}")
     _check_stage(raw["stage"], raw["stage_version"], path)
     check_finite(tensors, str(path))
     return tensors, raw
@@ -317,13 +344,16 @@ def _save(path: Path | str, tensors: Mapping[str, Tensor], header: dict[str, Any
 def _theta_header(raw: dict[str, Any], path: Path | str, check_version: bool) -> ThetaHeader:
     if raw.get("kind") not in KINDS:
         raise WiseftError(f"{path} holds {raw.get('kind')}, not a theta ({', '.join(KINDS)})")
-    header = ThetaHeader(**{k: v for k, v in raw.items() if k not in ("format", TENSORS_SUM)})
+    own = {key: value for key, value in raw.items() if key not in ("format", TENSORS_SUM)}
+    header = validate(ThetaHeader, own, f"the header of {path}")
     if check_version:
         _check_stage(header.stage, header.stage_version, path)
     return header
 
 
 def _check_stage(stage: str, version: int, path: Path | str) -> None:
+    if stage not in VERSION:
+        raise WiseftError(f"the header of {path} names the stage {stage}, which does not exist")
     if version != VERSION[stage]:
         raise StaleArtifact(
             f"{path} was written by version {version} of the {stage} stage, this is version "

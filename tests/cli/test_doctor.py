@@ -117,6 +117,15 @@ def test_an_unknown_experiment_is_reported(
     assert "Software" in text
 
 
+def test_a_name_that_no_experiment_can_have_is_reported(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = run(capsys, "--experiment", "digits_smoke", "--root", str(project))
+    assert 'key `experiment` is "digits_smoke", but must be text of the form' in text
+    assert "unknown experiment digits_smoke; did you mean digits-smoke" in text
+    assert "pydantic" not in text and "Experiment digits" not in text
+
+
 def test_an_empty_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = json.loads(run(capsys, "--json", "--root", str(tmp_path / "absent")))
     assert found["experiment"] is None

@@ -7,10 +7,11 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import pytest
 import yaml
 from tests.cluster.conftest import Submission, edit, edit_site, new_project
 from tests.cluster.loopback import Loopback
-from tests.workflow.conftest import SMOKE
+from tests.workflow.conftest import SMOKE, copy_project, job_counts, run_snakemake
 
 MODEL = "digits-rn-smoke"
 RUN = f"{MODEL}__mnist__from-scratch__n60-smoke"
@@ -73,6 +74,17 @@ def test_a_thousand_evaluations_become_fifty_submissions(slurm: Loopback, tmp_pa
     assert not waiting(), "an interrupted Snakemake cancels what it submitted"
 
 
+@pytest.mark.slow
+def test_of_the_grid_nothing_but_evaluations_and_tables_is_made(tmp_path: Path):
+    """In a clean clone too: its packages are empty files, which no job may read."""
+    folder = copy_project(tmp_path / "project")
+    give_datasets_their_own_suites(folder)
+    make_grid(folder, seeds=1, previews=2)
+    planned = run_snakemake(folder, "-n", "tables", experiment="many").stdout
+    kinds = {rule.partition("_")[0] for rule in job_counts(planned)}
+    assert kinds == {"evaluate", "tabulate", "effective", "tables"}
+
+
 def make_grid(folder: Path, seeds: int, previews: int) -> list[str]:
     """Write an experiment of `seeds` + 1 runs on mnist and previews; all its inputs are empty.
 
@@ -102,6 +114,7 @@ def make_grid(folder: Path, seeds: int, previews: int) -> list[str]:
         [datasets / ".packages" / package["file"] for package in packages.values()],
         [datasets / name / "manifest.json" for name in ("mnist", "optdigits", "mfeat")],
         [datasets / name / "manifest.json" for name in names],
+        [datasets / "glyphs" / MODEL / "glyphs.safetensors"],
         [data / "models" / model / "weights.safetensors"],
         [data / "models" / model / "mnist" / "theta_0.safetensors"],
         [data / "runs" / run / "theta_1.safetensors" for run in runs],

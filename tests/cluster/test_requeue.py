@@ -18,28 +18,66 @@ THETA = f"data/runs/{RUN}/seed-0/theta_1.safetensors"
 STATE = f".wiseft/state/baseline/{RUN}/seed-0"
 LOG = f"logs/baseline/{RUN}/seed-0.log"
 EVERY = 10  # steps between two saved states
-# Long enough for half a minute at any speed: so often Slurm looks at time limits.
-LONGER = f"{{train_samples: 500, epochs: 200, batch_size: 256, checkpoint_every: {EVERY}}}"
+SETTINGS = (
+    f"{{train_samples: 500, epochs: 50, batch_size: 256, checkpoint_every: {EVERY}, loss: held}}"
+)
+# A loss of these projects alone: however fast the machine, a training is there to be killed.
+HELD = f'''
+"""The cross-entropy, which after some steps waits for a signal, while there is a file `hold`."""
+
+import itertools
+import signal
+import time
+from pathlib import Path
+
+from wiseft.config.base import ObjectiveOptions
+from wiseft.finetune.objectives import cross_entropy
+
+
+class Options(ObjectiveOptions):
+    """None."""
+
+
+def make(settings, model, start):
+    plain, steps = cross_entropy.make(settings, model, start), itertools.count()
+
+    def loss(model, batch):
+        step = next(steps)
+        while step > {EVERY} and Path("hold").exists():
+            if signal.getsignal(signal.SIGTERM).signum:
+                break
+            time.sleep(0.05)
+        return plain(model, batch)
+
+    return loss
+'''
 
 
 @pytest.fixture(scope="module")
 def uninterrupted(slurm: Loopback, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project in which a training of 400 steps has run on this machine, without Slurm."""
+    """A project in which a training of 100 steps has run on this machine, without Slurm."""
     folder = new_project(tmp_path_factory.mktemp("local") / "project")
     method = folder / "config" / "methods" / "from-scratch.yaml"
-    edit(method, {r"^  n500-smoke: .*$": f"  n500-smoke: {LONGER}"})
+    edit(method, {r"^  n500-smoke: .*$": f"  n500-smoke: {SETTINGS}"})
+    (folder / "src" / "wiseft" / "finetune" / "objectives" / "held.py").write_text(HELD)
     command = [sys.executable, "-m", "snakemake", "--cores", "2", THETA]
     subprocess.run(
-        [*command, "--config", "experiment=digits-smoke"], cwd=folder, env=environment(), check=True
+        [*command, "--config", "experiment=digits-smoke"],
+        cwd=folder,
+        env={**environment(), "PYTHONPATH": str(folder / "src")},
+        check=True,
     )
     return folder
 
 
 def test_killed_in_four_ways_a_training_ends_with_the_same_weights(
-    slurm: Loopback, uninterrupted: Path, tmp_path: Path
+    slurm: Loopback, uninterrupted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     folder = Path(shutil.copytree(uninterrupted, tmp_path / "project"))
     shutil.rmtree(folder / "data")
+    monkeypatch.setenv("PYTHONPATH", str(folder / "src"))
+    hold = folder / "hold"
+    hold.touch()
     with Submission(folder, THETA) as submission:
         training = Training(slurm, submission, folder)
 
@@ -64,6 +102,7 @@ def test_killed_in_four_ways_a_training_ends_with_the_same_weights(
 
         third = training.running()
         assert third["JobId"] != second["JobId"], "out of time, so submitted again"
+        hold.unlink()
         assert submission.wait() == 0, submission.output[-6000:] + slurm.logs()
     states = [job["JobState"] for job in slurm.jobs() if rule_of(job) == "baseline"]
     assert states == ["CANCELLED", "FAILED", "COMPLETED"], "ended ahead of its limit: FAILED"

@@ -98,6 +98,18 @@ def test_a_clip_model_of_transformers_stays_one(clip_folders, tmp_path):
     assert json.loads((tmp_path / "c" / "vocab.json").read_text()) == {"of": "a"}
 
 
+def test_a_folder_whose_merge_was_killed_is_merged_by_the_same_command(clip_folders, tmp_path):
+    a, b = clip_folders
+    left = tmp_path / ".c.tmp-aaaaaaaa"
+    left.mkdir()
+    (left / "model.safetensors").write_bytes(b"half")
+    merge(a, b, tmp_path / "c")
+    assert not left.exists()
+    names = {path.name for path in (tmp_path / "c").iterdir()}
+    assert names == {path.name for path in a.iterdir()}
+    assert (tmp_path / "c").stat().st_mode == a.stat().st_mode
+
+
 def test_open_clip_and_transformers_can_be_mixed(clip_folders, pair, tmp_path):
     """In both directions, into the first one's format."""
     folder, weights = clip_folders[0], pair[1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -149,11 +150,37 @@ def test_an_unknown_experiment_lists_the_nearest(project: Path) -> None:
         ("a: {b: 1, b: 2}", "key `b` occurs twice"),
         ("- a\n- b\n", 'is ["a", "b"], but must be a mapping'),
         ("", "key `experiment` is missing"),
+        ("a: 1\ntitle: 2020-99-99", 'line 2, column 8: "2020-99-99" is no timestamp (month must'),
+        ("a: !!int abc", 'line 1, column 4: "abc" is no int (invalid literal'),
+        ("a: !!bool maybe", '"maybe" is no bool'),
+        ("a: !!timestamp soon", '"soon" is no timestamp'),
+        ("a: " + "9" * 5000, "is no int (Exceeds the limit"),
+        ("a: !!float ''", '"" is no float'),
+        ("a: 1\n? [b]\n: 2", "line 2: a list or mapping is no key"),
+        ("a: 1\nb: *a", "line 2, column 4: found undefined alias 'a'"),
+        ("a: 1\nb: &b [*b]", "line 2: the value that begins here contains itself"),
+        ("a: 1\nb: \0", "line 2: character #x0000 is not allowed"),
+        ("[" * 2000, "mini.yaml is nested too deeply"),
+        ("a: !!python/object/apply:os.getcwd []", "could not determine a constructor for the tag"),
     ],
 )
 def test_broken_files(project: Path, text: str, expected: str) -> None:
     (project / "config/experiments/mini.yaml").write_text(text)
-    assert expected in message(project)
+    said = message(project)
+    assert expected in said
+    assert str(project / "config/experiments/mini.yaml") in said
+
+
+@pytest.mark.parametrize("value", ["[{0}, {0}, {0}, {0}]", "{{<<: [{0}, {0}, {0}, {0}]}}"])
+def test_aliases_that_stand_for_more_than_memory_holds(project: Path, value: str) -> None:
+    """Each line is four times the one before it: 4 ** 30 values in the last."""
+    lines = ["a0: &a0 {x: 1}"]
+    lines += [f"a{n}: &a{n} {value.format(f'*a{n - 1}')}" for n in range(1, 31)]
+    (project / "config/experiments/mini.yaml").write_text("\n".join(lines))
+    expected = (
+        r"mini\.yaml: line 1\d: the aliases in what begins here stand for more than 1,000,000"
+    )
+    assert re.search(expected, message(project))
 
 
 def test_a_file_that_is_absent_or_no_text(tmp_path: Path) -> None:
@@ -170,8 +197,9 @@ def test_settings_from_the_command_line(tmp_path: Path) -> None:
     file = tmp_path / "settings.yaml"
     file.write_text("epochs: 3\n")
     assert parse_settings(FinetuneSettings, f"@{file}").epochs == 3
-    with pytest.raises(WiseftError, match="--settings is not valid JSON"):
-        parse_settings(FinetuneSettings, "epochs: 3")
+    for text in ("epochs: 3", "[" * 10**5, "9" * 5000):
+        with pytest.raises(WiseftError, match="--settings is not valid JSON"):
+            parse_settings(FinetuneSettings, text)
     with pytest.raises(WiseftError, match="--settings: unknown key `epoch`; did you mean epochs"):
         parse_settings(FinetuneSettings, '{"epoch": 3}')
     with pytest.raises(WiseftError, match=r"the file of --settings .*absent\.yaml does not exist"):

@@ -16,10 +16,12 @@ import torch
 from tests.evaluate.conftest import METADATA, N, prepared_split
 
 from wiseft.cli import main
+from wiseft.damage import with_sum
 from wiseft.data.prepared.store import write_prepared
 from wiseft.diversity import Pair, measure_pair, measures
-from wiseft.errors import WiseftError
+from wiseft.errors import DamagedFile, WiseftError
 from wiseft.evaluate import Request, evaluate_suite
+from wiseft.io import sha256_file
 from wiseft.tabulate.diversity import diversity_rows
 from wiseft.tensor_file import StoredTensors
 
@@ -177,7 +179,8 @@ def test_what_is_missing_is_said(
 def _other_identity(path: Path) -> None:
     content = json.loads(path.read_text())
     content["identity"]["theta_1"] = "0" * 64
-    path.write_text(json.dumps(content))
+    del content["sha256"]
+    path.write_text(json.dumps(with_sum(content)))
 
 
 def test_alpha_of_the_ensemble_must_have_been_evaluated(
@@ -196,8 +199,25 @@ def test_other_samples_are_refused(linear: Path, manifest: Path, tmp_path: Path)
     table = pd.read_parquet(path)
     table["sample_id"] = "x" + table["sample_id"]
     table.to_parquet(path)
-    with pytest.raises(WiseftError, match="other samples of shapes"):
+    with pytest.raises(DamagedFile, match=r"predictions\.parquet is damaged: expected SHA-256"):
         measured(Pair(linear, other), manifest, tmp_path)
+    metrics = json.loads(path.with_name("metrics.json").read_text())
+    del metrics["sha256"]
+    whole = with_sum(metrics, predictions_sha256=sha256_file(path))
+    path.with_name("metrics.json").write_text(json.dumps(whole))
+    with pytest.raises(DamagedFile, match="other samples of shapes") as found:
+        measured(Pair(linear, other), manifest, tmp_path)
+    assert len(found.value.files) == 4
+
+
+def test_damaged_logits_are_made_again(linear: Path, manifest: Path, tmp_path: Path) -> None:
+    path = linear / "shapes" / "logits.safetensors"
+    whole = path.read_bytes()
+    for place, what in ((len(whole) - 3, "tensors"), (whole.index(b"shapes"), "header")):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        with pytest.raises(DamagedFile, match=f"is damaged: expected {what}") as found:
+            measured(Pair(linear), manifest, tmp_path)
+        assert found.value.files == [path]
 
 
 def test_command(linear: Path, manifest: Path, tmp_path: Path) -> None:

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-
 from tools.predictions import EXPERIMENTS, Sum, predictions, recipe
+
 from wiseft.config import paths
 from wiseft.targets import Targets
 

@@ -10,6 +10,7 @@ import pytest
 
 from wiseft.cli import main
 from wiseft.figures.headline import headline_metrics
+from wiseft.tabulate.schema import TABLE, write_parquet
 
 
 def test_metrics_are_means_over_the_runs(table: pd.DataFrame) -> None:
@@ -30,7 +31,7 @@ def test_metrics_are_means_over_the_runs(table: pd.DataFrame) -> None:
 
 def test_command_writes_them(table: pd.DataFrame, tmp_path: Path) -> None:
     path, output = tmp_path / "table.parquet", tmp_path / "metrics.json"
-    table.to_parquet(path)
+    write_parquet(path, table, TABLE)
     with pytest.raises(SystemExit) as left:
         main(["headline", "--table", str(path), "--json", str(output)])
     assert left.value.code == 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import re
 from pathlib import Path
@@ -19,6 +21,7 @@ from wiseft.figures.context import page_context
 from wiseft.figures.page import PageSettings, build, build_page
 from wiseft.figures.page.chart import chart
 from wiseft.figures.page.content import lines_of, models_of, records, table_data
+from wiseft.tabulate.schema import TABLE, write_parquet
 
 SHIFTS = ["avg:shifts", *paper_table.SHIFTS]
 SETTINGS = PageSettings(
@@ -198,7 +201,23 @@ def test_the_page_asks_for_nothing(page):
 def test_texts_are_escaped(page):
     assert "<h1>Made up &lt;numbers&gt;</h1>" in page
     assert "A &amp; B" in page
-    assert build._embedded({"a": "</script><b>"}) == '{"a":"<\\/script><b>"}'
+    data = {"a": "</script><b>", "b": "<!--<script>"}
+    assert "<" not in build._embedded(data) and json.loads(build._embedded(data)) == data
+
+
+def test_the_policy_names_every_script_and_style_by_its_sum(page):
+    policy = re.search(r'Content-Security-Policy" content="(.*?)"', page, re.S)[1]
+    assert "unsafe" not in policy and "default-src 'none'" in policy
+    for kind, texts in (
+        ("script-src", re.findall(r"<script>(.*?)</script>", page, re.S)),
+        ("style-src", re.findall(r"<style>(.*?)</style>", page, re.S)),
+    ):
+        allowed = re.search(f"{kind} ([^;]*)", policy)[1].split()
+        sums = [base64.b64encode(hashlib.sha256(text.encode()).digest()) for text in texts]
+        assert allowed == [f"'sha256-{each.decode()}'" for each in sums], kind
+    assert not re.search(
+        r"<[^>]* (?:style|on\w+)=", re.sub(r"<script.*?</script>", "", page, flags=re.S)
+    )
 
 
 def test_what_the_page_is_about_comes_from_the_experiment():
@@ -242,7 +261,7 @@ def test_a_missing_library_is_named(monkeypatch):
 
 def test_the_command_writes_the_same_page_twice(tmp_path):
     table = tmp_path / "table.parquet"
-    both().to_parquet(table)
+    write_parquet(table, both(), TABLE)
     settings = SETTINGS.model_dump_json()
     texts = []
     for name in ("a", "b"):

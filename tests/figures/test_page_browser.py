@@ -24,6 +24,14 @@ READY = "document.documentElement.dataset.ready === 'yes'"
 RINGED = """[...document.querySelectorAll('#chart path[aria-label]')]
   .filter((mark) => mark.getAttribute('fill') === 'transparent')
   .map((mark) => [mark.getAttribute('aria-label'), mark.getAttribute('transform')])"""
+EVIL = "document.documentElement.dataset.evil = 'yes'"
+HOSTILE = {
+    "clip-vit-l-14-336": f"<!--<script>{EVIL}</script>",
+    "imagenet-a": f"</script><script>{EVIL}</script>",
+    "imagenet-r": f"'] || ({EVIL}) || ['\"\\",
+    "imagenet-sketch": f'<img src=x onerror="{EVIL}">',
+}
+"""Names of somebody else's table."""
 
 
 class Reader:
@@ -81,10 +89,12 @@ def browser(tmp_path_factory) -> Iterator[Browser]:
     found.close()
 
 
-def write_page(folder: Path, experiment: str, table: pd.DataFrame) -> str:
+def write_page(folder: Path, experiment: str, table: pd.DataFrame, name: str = "") -> str:
     catalogue = Catalogue(paper_table.ROOT)
     about = page_context(catalogue.experiment(experiment), catalogue)
-    page = folder / f"{experiment}.html"
+    if name:
+        about["datasets"] = [HOSTILE.get(one, one) for one in about["datasets"]]
+    page = folder / f"{name or experiment}.html"
     page.write_text(build_page(table, PageSettings.model_validate(about), page))
     return page.resolve().as_uri()
 
@@ -98,6 +108,7 @@ def pages(tmp_path_factory) -> dict[str, str]:
     return {
         "paper": write_page(folder, "paper", published),
         "imagenet": write_page(folder, "imagenet", beside),
+        "hostile": write_page(folder, "paper", published.replace(HOSTILE), "hostile"),
     }
 
 
@@ -273,3 +284,33 @@ def test_the_numbers_can_be_saved(reader, tmp_path):
     chosen = chosen[(chosen["alpha"] == 0.5) & chosen["method"].str.endswith("end-to-end")]
     assert chosen["percent"].tolist() == [86.8]
     assert set(table["source"]) == {"published"}
+
+
+def test_names_are_text_whatever_they_hold(browser, pages):
+    reader = Reader(browser, pages["hostile"])
+    reader.reload()
+    reader.choose(HOSTILE["clip-vit-l-14-336"])
+    for name in HOSTILE.values():
+        if name != HOSTILE["clip-vit-l-14-336"]:
+            assert reader.cells(name)[0].endswith("]"), name
+    assert len(reader.ringed()) == 14
+    reader.slide(20)
+    assert reader.cells("ImageNet")[0].startswith("86.2 [")
+    assert browser.evaluate("document.documentElement.dataset.evil") is None
+
+
+def test_the_policy_keeps_other_code_and_styles_out(reader):
+    """What the page's own scripts and style are is said by their sums; nothing else runs."""
+    for put in (
+        "Object.assign(document.createElement('script'), {textContent: \"EVIL\"})",
+        "Object.assign(document.createElement('img'), {src: 'x', onerror: \"EVIL\"})",
+        "Object.assign(document.createElement('style'), {textContent: 'body {color: red}'})",
+    ):
+        code = put.replace("EVIL", EVIL)
+        reader.browser.evaluate(f"void document.body.append({code})")
+    assert reader.browser.evaluate("document.documentElement.dataset.evil") is None
+    assert reader.browser.evaluate("getComputedStyle(document.body).color") != "rgb(255, 0, 0)"
+    refused = [text for text in reader.browser.problems if "Content Security Policy" in text]
+    assert len(refused) >= 3
+    reader.browser.problems.clear()
+    reader.browser.requests.clear()

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from wiseft.cli import app
 from wiseft.figures.provenance import provenance_page
 from wiseft.io import sha256_file
+from wiseft.tabulate.schema import TABLE, write_parquet
 
 
 def both() -> pd.DataFrame:
@@ -35,7 +36,7 @@ def test_every_run_of_the_table_says_where_its_numbers_are_from():
 
 def test_settings_versions_and_checksum_are_there_and_escaped(tmp_path):
     table = tmp_path / "table.parquet"
-    both().to_parquet(table)
+    write_parquet(table, both(), TABLE)
     output = tmp_path / "provenance.html"
     settings = json.dumps({"experiment": {"title": "a < b", "alphas": [0.0, 0.5]}})
     command = ["provenance", "--table", table, "--settings", settings, "--output", output]

@@ -130,6 +130,36 @@ def test_names_do_not_break_the_tables(tables: Tables) -> None:
     assert shapes[0] == shapes[1]
 
 
+def test_names_are_neither_markup_nor_html(tables: Tables) -> None:
+    """Of a table that was pulled, a name may be anything; it is shown as it is."""
+    evil = {
+        "natural": "<script>alert(1)</script>",
+        "mnist-m": "[link](javascript:x) `code` _a_",
+        "digits-rn-s10": "**x** ![i](http://h/i.png)\n# head",
+    }
+
+    def changed(part: pd.DataFrame) -> pd.DataFrame:
+        names = [c for c in ("dataset", "average", "model", "run") if c in part]
+        return part.assign(
+            **{
+                c: part[c].replace(evil | {f"avg:{k}": f"avg:{v}" for k, v in evil.items()})
+                for c in names
+            }
+        )
+
+    averages = {
+        evil.get(name, name): [evil.get(each, each) for each in members]
+        for name, members in SETTINGS["averages"].items()
+    }
+    settings = TabulateSettings.model_validate(SETTINGS | {"averages": averages})
+    text = summary("<b>x</b>", Tables(*map(changed, vars(tables).values())), settings)
+    assert "average of &lt;script&gt;alert(1)&lt;/script&gt;" in text
+    assert "\\[link\\](javascript:x) \\`code\\` \\_a\\_" in text
+    assert "\\*\\*x\\*\\* !\\[i\\](http://h/i.png) # head" in text
+    assert not re.search(r"<(?!=)[a-z/]|(?<!\\)\]\(", text)
+    assert "# &lt;b&gt;x&lt;/b&gt;: summary" in text
+
+
 def test_summary_labels_the_oracle_and_flags_extrapolation(tables: Tables, text: str) -> None:
     assert "| **oracle**: best on each column's own test labels |" in text
     assert "conditional on the trained models" in text
@@ -215,13 +245,12 @@ def test_commands_write_figure_report_and_headline(
 
 
 def test_headline_of_an_experiment_finds_its_table(
-    files: dict[str, Path],
+    tables: Tables,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    (tmp_path / "data" / "tables").mkdir(parents=True)
-    files["table"].rename(tmp_path / "data" / "tables" / "synthetic.parquet")
+    write_parquet(tmp_path / "data" / "tables" / "synthetic.parquet", tables.table, TABLE)
     monkeypatch.chdir(tmp_path)
     _run("headline", "--experiment", "synthetic")
     assert "reference (mnist)" in capsys.readouterr().out

@@ -1,14 +1,17 @@
+import errno
 import os
 import random
 import signal
 import subprocess
 import sys
+import threading
+import time
 
 import numpy as np
 import pytest
 import torch
 
-from wiseft.checkpoints import Checkpoints, load_optimiser, optimiser_tensors
+from wiseft.checkpoints import Checkpoints, alone, load_optimiser, optimiser_tensors
 from wiseft.cli import main
 from wiseft.config import FinetuneSettings, Preprocessing
 from wiseft.config.machine import HowSettings
@@ -54,6 +57,45 @@ def assert_same_results(a, b):
     for key in left:
         assert torch.equal(left[key], right[key]), key
     assert a.curve.read_bytes() == b.curve.read_bytes()
+
+
+def test_a_second_training_with_the_same_state_waits_for_the_first(train, settings):
+    """It would take the first one's temporary file for a leftover, and its state for its own."""
+    outputs, said = train.outputs(), threading.Event()
+    half = outputs.state / ".step-000000002.tmp-aaaaaaaa.safetensors"
+    alone_in = threading.Event()
+
+    def first():
+        with alone(outputs.state, print):
+            half.parent.mkdir(parents=True)
+            half.touch()
+            alone_in.set()
+            while not any("another process works on" in line for line in train.log):
+                time.sleep(0.01)
+            time.sleep(0.3)  # in which the second could do its harm
+            if half.exists():
+                said.set()
+
+    thread = threading.Thread(target=first)
+    thread.start()
+    alone_in.wait()
+    train(settings())
+    thread.join()
+    assert said.is_set(), "the second one touched the first one's state"
+    assert f"another process works on {outputs.state}; waiting for it" in train.log
+    assert not outputs.state.exists()
+    assert not list(outputs.state.parent.glob(".*.lock"))
+
+
+def test_where_there_are_no_locks_a_training_says_what_is_up_to_the_user(
+    train, settings, monkeypatch
+):
+    def no_locks(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("wiseft.locks.fcntl.flock", no_locks)
+    train(settings())
+    assert any("run no two trainings with the state" in line for line in train.log)
 
 
 KINDS = {

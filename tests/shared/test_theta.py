@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +17,12 @@ from torch.nn import functional
 from wiseft.classifier import build_classifier, classifier_tensors
 from wiseft.errors import StaleArtifact, WiseftError
 from wiseft.stages import VERSION
-from wiseft.tensor_file import read_file_header
+from wiseft.tensor_file import read_file_header, tensors_sha256
 from wiseft.theta import (
     Theta,
     ThetaHeader,
     check_compatible,
+    header_dict,
     identity,
     is_finite,
     load_theta,
@@ -278,3 +281,74 @@ def test_is_finite_of_a_scalar_and_of_nothing() -> None:
     assert is_finite(torch.tensor(1.0))
     assert not is_finite(torch.tensor(float("nan")))
     assert is_finite(torch.zeros(0, 3))
+
+
+def damaged_header(path: Path, tensors, text: str) -> Path:
+    """Write a theta with sums that are right, and this text as its header."""
+    tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
+    save_file(
+        tensors,
+        path,
+        metadata={
+            "wiseft": text,
+            "wiseft_sha256": hashlib.sha256(text.encode()).hexdigest(),
+            "tensors_sha256": tensors_sha256(tensors),
+        },
+    )
+    return path
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda h: h.update(stage_vevsion=h.pop("stage_version")), "key `stage_vevsion`; did you"),
+        (lambda h: h.pop("stage_version"), "key `stage_version` is missing"),
+        (lambda h: h.update(stage="x"), "names the stage x, which does not exist"),
+        (lambda h: h.update(class_names=3), "key `class_names` is 3, but must be a list"),
+        (lambda h: h.update(class_names=[1, 2, 3]), "key `class_names.0` is 1, but must be text"),
+        (lambda h: h.update(architecture=None), "key `architecture` is null, but must be a mapp"),
+        (lambda h: h.update(settings=[]), r"key `settings` is \[\], but must be a mapping"),
+        (lambda h: h.update(seed="x"), "key `seed` is "),
+        (lambda h: h.update(never_predicted=["a"]), "key `never_predicted.0` is "),
+    ],
+)
+@pytest.mark.parametrize("read", [load_theta, open_theta])
+def test_a_header_that_is_no_theta_s_is_one_sentence(
+    tmp_path: Path, header, tensors, read, change, message
+):
+    plain = {"format": 2, **header_dict(header)}
+    path = damaged_header(tmp_path / "x.safetensors", tensors, json.dumps(plain))
+    assert read(path).header == header  # as it is written
+    change(plain)
+    damaged_header(path, tensors, json.dumps(plain))
+    with pytest.raises(WiseftError, match=rf"header of .*x\.safetensors.* {message}"):
+        read(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", r"header of .*x\.safetensors is not valid JSON \(Expecting"),
+        ("[" * 10**5, r"header of .*x\.safetensors is not valid JSON \(maximum recursion"),
+        ('{"seed": ' + "9" * 5000 + "}", "is not valid JSON"),
+        ("[1]", r"header of .*x\.safetensors is list, not a JSON object"),
+    ],
+    ids=["cut", "deep", "digits", "list"],
+)
+def test_a_header_that_is_no_json_is_one_sentence(tmp_path: Path, tensors, text, message):
+    path = damaged_header(tmp_path / "x.safetensors", tensors, text)
+    for read in (load_theta, open_theta, load_weights, read_checkpoint):
+        with pytest.raises(WiseftError, match=message):
+            read(path)
+
+
+@pytest.mark.parametrize("lost", ["stage", "stage_version", "architecture", "preprocessing"])
+def test_weights_whose_header_lacks_a_key_are_refused(tmp_path: Path, lost: str):
+    tensors = {"x": torch.ones(3)}
+    about = {"stage": "pretrain", "architecture": ARCHITECTURE, "preprocessing": PREPROCESSING}
+    save_weights(tmp_path / "w.safetensors", tensors, about)
+    header = load_weights(tmp_path / "w.safetensors")[1]
+    del header["tensors_sha256"], header[lost]
+    damaged_header(tmp_path / "w.safetensors", tensors, json.dumps(header))
+    with pytest.raises(WiseftError, match=rf"header of .*w\.safetensors: key `{lost}` is missing"):
+        load_weights(tmp_path / "w.safetensors")

@@ -7,14 +7,17 @@ from pathlib import Path
 
 import pytest
 import torch
-from tools.sharing.complete import artifact_problems, missing_files
+from tools.sharing.complete import artifact_problems, check_content, missing_files
 
 from wiseft.config import Catalogue, paths
-from wiseft.io import write_json
+from wiseft.damage import with_sum
+from wiseft.errors import DamagedFile
+from wiseft.io import sha256_file, write_json
 from wiseft.stages import VERSION
+from wiseft.tabulate.schema import EFFECTIVE, TABLE, frame_of, write_csv, write_parquet
 from wiseft.targets import Targets
 from wiseft.tensor_file import read_file_header
-from wiseft.theta import identity, make_header, save_theta
+from wiseft.theta import identity, make_header, save_theta, save_weights
 
 from .conftest import ROOT
 
@@ -105,6 +108,8 @@ def test_an_evaluation_of_other_weights_is_named(project: Path) -> None:
     theta = identity(read_file_header(write_theta_1(project, settings_of(project)), "theta"))
     metrics = project / paths.metrics_path(RUN, 0, "mnist")
     recorded = {"stage_version": VERSION["evaluate"], "theta_1": theta}
+    metrics.parent.mkdir(parents=True)
+    metrics.with_name("predictions.parquet").write_bytes(b"predictions")
     write_json(metrics, {"identity": recorded})
     assert artifact_problems(smoke(project)) == []
     write_json(metrics, {"identity": recorded | {"theta_1": "a" * 64}})
@@ -125,3 +130,79 @@ def test_missing_files_are_those_of_runs_and_of_models_that_are_only_combined(
     assert len(runs) == 2 * 6 * 2, "metrics and predictions of two runs on six datasets"
     for model in ("clip-vit-l-14-336", "ns-efficientnet-b6", "ns-efficientnet-l2"):
         assert f"{paths.theta_0_path(model, 'imagenet')} is missing" in found
+
+
+def write_theta(path: Path, value: float, parents: dict[str, str], kind: str = "combined") -> str:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    header = make_header(
+        kind,
+        "combine",
+        architecture={},
+        preprocessing={"size": 32, "mean": [0.5] * 3, "std": [0.5] * 3},
+        class_names=["0", "1"],
+        parents=parents,
+    )
+    tensors = {"head.weight": torch.full((2, 3), value), "head.bias": torch.zeros(2)}
+    return save_theta(path, tensors | {"image.a": torch.zeros(1)}, header)
+
+
+def test_the_zero_shot_end_that_an_evaluation_is_about_is_compared_too(project: Path) -> None:
+    zero_shot = project / paths.theta_0_path("digits-rn-smoke-s0", "mnist")
+    theta_1 = project / paths.theta_1_path(RUN, 0)
+    end = identity(read_file_header(write_theta_1(project, settings_of(project)), "theta"))
+    start = write_theta(zero_shot, 1.0, {"weights": "w"})
+    combined = project / paths.theta_path(RUN, 0, "0.500")
+    write_theta(combined, 0.5, {"theta_0": start, "theta_1": end})
+    metrics = project / paths.metrics_path(RUN, 0, "mnist")
+    metrics.parent.mkdir(parents=True)
+    metrics.with_name("predictions.parquet").write_bytes(b"predictions")
+    recorded = {"stage_version": VERSION["evaluate"], "theta_0": start, "theta_1": end}
+    write_json(metrics, {"identity": recorded})
+    assert artifact_problems(smoke(project)) == []
+    other = write_theta(zero_shot, 2.0, {"weights": "w"})  # whole, but not the one that was used
+    problems = artifact_problems(smoke(project))
+    assert len(problems) == 2
+    assert f"is about weights with identity {start}" in problems[0]
+    assert problems[0].endswith(f"has {other}")
+    assert f"theta_0.500.safetensors was made from theta_0 {start}" in problems[1]
+    assert theta_1.is_file()
+
+
+def test_weights_that_the_zero_shot_model_was_not_made_from_are_named(project: Path) -> None:
+    weights = project / paths.weights_path("digits-rn-smoke-s0")
+    settings = smoke(project).entry("digits-rn-smoke-s0").pretrain.model_dump(mode="json")
+    header = {"architecture": {}, "preprocessing": {}, "settings": settings}
+    made = save_weights(weights, {"visual.a": torch.ones(3)}, header)
+    zero_shot = project / paths.theta_0_path("digits-rn-smoke-s0", "mnist")
+    write_theta(zero_shot, 1.0, {"weights": made})
+    assert artifact_problems(smoke(project)) == []
+    write_theta(zero_shot, 1.0, {"weights": "0" * 64})
+    (problem,) = artifact_problems(smoke(project))
+    assert f"was made from weights {'0' * 64}, but" in problem and problem.endswith(f"has {made}")
+
+
+@pytest.mark.parametrize("name", ["theta_0.safetensors", "metrics.json", "predictions.parquet"])
+def test_every_file_that_is_published_is_read_whole(project: Path, name: str) -> None:
+    """Of whatever experiment it is: all of data/ is published."""
+    folder = project / "data" / "runs" / "other"
+    write_theta(folder / "theta_0.safetensors", 1.0, {})
+    (folder / "predictions.parquet").write_bytes(b"predictions")
+    of_predictions = sha256_file(folder / "predictions.parquet")
+    write_json(folder / "metrics.json", with_sum({"a": "b"}, predictions_sha256=of_predictions))
+    table = project / paths.table_path("paper", "parquet")
+    write_parquet(table, frame_of([], TABLE), TABLE)
+    write_csv(table.with_suffix(".csv"), frame_of([], TABLE), TABLE)
+    files = [path for path in (project / "data").rglob("*") if path.is_file()]
+    targets = Targets.read(project, {"experiment": "paper"})
+    effective = [project / path for path in targets.files.effective()]
+    for path in effective:
+        write_csv(path, frame_of([], EFFECTIVE), EFFECTIVE)
+    check_content(targets, files)
+    whole = (folder / name).read_bytes()
+    (folder / name).write_bytes(whole[:-9] + bytes([whole[-9] ^ 1]) + whole[-8:])
+    with pytest.raises(DamagedFile, match=f"{name} is damaged"):
+        check_content(targets, files)
+    (folder / name).write_bytes(whole)
+    table.with_suffix(".csv").write_text("cut")
+    with pytest.raises(DamagedFile, match=r"paper\.csv is damaged"):
+        check_content(targets, files)

@@ -7,8 +7,18 @@ import pytest
 from typer.testing import CliRunner
 
 from wiseft.cli import app
-from wiseft.errors import WiseftError
-from wiseft.tabulate.schema import COMPARISONS, FITS, SELECTION, read, read_table
+from wiseft.damage import write_sum
+from wiseft.errors import DamagedFile, WiseftError
+from wiseft.tabulate.schema import (
+    COMPARISONS,
+    FITS,
+    SELECTION,
+    TABLE,
+    read,
+    read_table,
+    write_csv,
+    write_parquet,
+)
 from wiseft.tabulate.stage import tabulate, write_tables
 
 NAMES = {
@@ -82,16 +92,78 @@ def test_reading_what_is_no_table(full, make_settings, tmp_path):
     write(tmp_path, make_settings(), full.metrics, full.predictions)
     frame = pd.read_csv(tmp_path / "t.csv")
     frame.drop(columns="ci_low").assign(extra=1).to_csv(tmp_path / "bad.csv", index=False)
+    write_sum(tmp_path / "bad.csv", len(frame))
     with pytest.raises(WiseftError, match=r"bad\.csv.*missing: ci_low, unknown: extra"):
         read_table(tmp_path / "bad.csv")
     frame.assign(value="much").to_csv(tmp_path / "text.csv", index=False)
+    write_sum(tmp_path / "text.csv", len(frame))
     with pytest.raises(WiseftError, match="column value must hold float64"):
         read_table(tmp_path / "text.csv")
     (tmp_path / "broken.parquet").write_bytes(b"nothing")
+    write_sum(tmp_path / "broken.parquet", 0)
     with pytest.raises(WiseftError, match=r"broken\.parquet cannot be read"):
         read_table(tmp_path / "broken.parquet")
     with pytest.raises(WiseftError, match="does not exist"):
         read_table(tmp_path / "absent.csv")
+
+
+def test_a_table_that_is_not_what_was_written_is_refused(full, make_settings, tmp_path):
+    write(tmp_path, make_settings(), full.metrics, full.predictions)
+    comparisons = tmp_path / "c.csv"
+    whole = comparisons.read_text()
+    lines = whole.splitlines(keepends=True)
+    comparisons.write_text("".join(lines[: len(lines) // 2]))
+    with pytest.raises(DamagedFile, match=rf"c\.csv is damaged.*{len(lines) - 1} rows") as found:
+        read(comparisons, COMPARISONS, "comparisons")
+    assert found.value.files == [comparisons, tmp_path / "c.csv.sha256"]
+    comparisons.write_text(whole)
+    assert len(read(comparisons, COMPARISONS, "comparisons")) == len(lines) - 1
+    for spoil in (lambda p: p.write_bytes(b"\xff" * 80), lambda p: p.unlink()):
+        spoil(tmp_path / "c.csv.sha256")
+        with pytest.raises(DamagedFile, match=r"c\.csv cannot be checked: c\.csv\.sha256 beside"):
+            read(comparisons, COMPARISONS, "comparisons")
+
+
+def test_a_table_with_another_number_of_rows_than_its_sum_says(full, make_settings, tmp_path):
+    write(tmp_path, make_settings(), full.metrics, full.predictions)
+    rows = len(read_table(tmp_path / "t.csv"))
+    write_sum(tmp_path / "t.csv", rows + 1)
+    with pytest.raises(DamagedFile, match=f"has {rows} rows; {rows + 1} were written"):
+        read_table(tmp_path / "t.csv")
+
+
+@pytest.mark.parametrize(
+    ("method", "numbers", "sentence"),
+    [
+        ("clopper-pearson", {"value": 0.999}, r"not n_correct / n in row \d+ .*: 0\.999 \["),
+        ("clopper-pearson", {"ci_low": 0.99, "ci_high": 0.995}, "outside of its exact interval"),
+        ("clopper-pearson", {"ci_low": None}, "no ends in order"),
+        ("", {"value": None}, "not n_correct / n"),
+        ("", {"n": 41}, "not n_correct / n"),
+        ("cluster-bootstrap", {"ci_low": 0.7, "ci_high": 0.6}, "no ends in order between 0 and 1"),
+        ("cluster-bootstrap", {"ci_high": None}, "no ends in order"),
+        ("cluster-bootstrap", {"ci_low": -0.1}, "no ends in order"),
+        ("cluster-bootstrap-conditional", {"ci_high": 1.1}, "no ends in order"),
+    ],
+)
+@pytest.mark.parametrize("name", ["t.parquet", "t.csv"])
+def test_numbers_that_contradict_each_other_are_refused(
+    full, make_settings, tmp_path, method, numbers, sentence, name
+):
+    tables = tabulate("demo", make_settings(), full.metrics, full.predictions)
+    frame = tables.table
+    place = frame.index[(frame["ci_method"] == "clopper-pearson") & (frame["n"] == 40)][0]
+    frame.loc[place, "ci_method"] = method
+    sound = tmp_path / "sound.parquet"
+    write_parquet(sound, frame, TABLE)
+    assert len(read_table(sound)) == len(frame)
+    for column, value in numbers.items():
+        frame.loc[place, column] = value
+    {".csv": write_csv, ".parquet": write_parquet}[(tmp_path / name).suffix](
+        tmp_path / name, frame, TABLE
+    )
+    with pytest.raises(DamagedFile, match=sentence):
+        read_table(tmp_path / name)
 
 
 def command(full, settings, folder):

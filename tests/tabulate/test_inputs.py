@@ -5,7 +5,9 @@ import json
 import pandas as pd
 import pytest
 
-from wiseft.errors import WiseftError
+from wiseft.damage import with_sum
+from wiseft.errors import DamagedFile, WiseftError
+from wiseft.io import sha256_file
 from wiseft.tabulate.stage import tabulate
 
 
@@ -103,6 +105,39 @@ def test_a_prediction_that_changed(small, make_settings):
         run(small, make_settings())
 
 
+def test_what_contradicts_each_other_is_made_again_together(small, make_settings):
+    edit_metrics(small, lambda content: content["rows"][0].update(n_correct=31))
+    with pytest.raises(DamagedFile) as found:
+        run(small, make_settings())
+    folder = small.metrics[1].parent
+    assert found.value.files == [folder / "metrics.json", folder / "predictions.parquet"]
+
+
+@pytest.mark.parametrize("name", ["metrics.json", "predictions.parquet"])
+def test_every_byte_of_metrics_and_predictions_counts(small, make_settings, name):
+    """Also those that no number is recounted from: names, settings, entropies."""
+    for metrics in small.metrics:
+        content = json.loads(metrics.read_text())
+        of_predictions = sha256_file(metrics.with_name("predictions.parquet"))
+        metrics.write_text(json.dumps(with_sum(content, predictions_sha256=of_predictions)))
+    sound = run(small, make_settings())
+    path = small.metrics[1].with_name(name)
+    whole = path.read_bytes()
+    place = whole.index(b"tiny-s0") if name == "metrics.json" else len(whole) // 2
+    path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+    with pytest.raises(DamagedFile, match=rf"{name} is damaged: expected SHA-256"):
+        run(small, make_settings())
+    path.write_bytes(whole)
+    pd.testing.assert_frame_equal(run(small, make_settings()).table, sound.table)
+
+
+@pytest.mark.parametrize("rows", [["x"], [7], {"a": 1}, "text"])
+def test_metrics_of_another_form(small, make_settings, rows):
+    edit_metrics(small, lambda content: content.update(rows=rows))
+    with pytest.raises(DamagedFile, match=r"metrics\.json"):
+        run(small, make_settings())
+
+
 def test_missing_prediction_columns(small, make_settings):
     name = "weight/all/0.250/prediction"
     edit_predictions(small, lambda frame: frame.drop(columns=name))
@@ -148,8 +183,10 @@ def test_runs_that_saw_other_samples(bench, make_settings):
 
     path = bench.predictions[-1]
     rename(pd.read_parquet(path)).to_parquet(path, index=False)
-    with pytest.raises(WiseftError, match="other samples or labels of two"):
+    with pytest.raises(DamagedFile, match="about other samples or labels of two") as found:
         run(bench.files, make_settings())
+    # Nothing says which of the two is wrong, so both evaluations are made again.
+    assert {*found.value.files} == {*bench.metrics[2::3], *bench.predictions[2::3]}
 
 
 def test_a_sample_that_occurs_twice(small, make_settings):

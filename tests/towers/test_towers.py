@@ -1,6 +1,9 @@
 """The interface of every family, on tiny random models."""
 
+import base64
 import copy
+import json
+import zlib
 
 import pytest
 import timm
@@ -223,23 +226,86 @@ def test_an_unknown_timm_model_is_named_with_the_nearest():
 
 
 def test_a_tokenizer_survives_packing(tmp_path):
-    (tmp_path / "a.json").write_text('{"x": 1}')
-    (tmp_path / "b.model").write_bytes(bytes(range(256)))
+    (tmp_path / "vocab.json").write_text('{"x": 1}')
+    (tmp_path / "spiece.model").write_bytes(bytes(range(256)))
     (tmp_path / "folder").mkdir()
     packed = tokenizers.pack(path for path in tmp_path.iterdir() if path.is_file())
-    assert packed.keys() == {"a.json", "b.model"}
+    assert packed.keys() == {"vocab.json", "spiece.model"}
     with tokenizers.unpacked(packed) as folder:
-        assert (folder / "b.model").read_bytes() == bytes(range(256))
+        assert (folder / "spiece.model").read_bytes() == bytes(range(256))
     assert not folder.exists()
 
 
 def test_a_damaged_or_hostile_tokenizer_is_refused():
-    hostile = pytest.raises(WiseftError, match=r"'\.\./x', which is no plain name")
-    with hostile, tokenizers.unpacked({"../x": ""}):
-        pass
-    damaged = pytest.raises(WiseftError, match=r"file a\.json is damaged")
-    with damaged, tokenizers.unpacked({"a.json": "AAAA"}):
-        pass
+    for name in ("../vocab.txt", "evil.py"):
+        hostile = pytest.raises(WiseftError, match=rf"file '{name}', but may have tokenizer\.json")
+        with hostile, tokenizers.unpacked({name: ""}):
+            pass
+    for text in ("AAAA", None, packed_zeros(2**28 + 2**20)):
+        damaged = pytest.raises(WiseftError, match=r"file vocab\.txt is damaged")
+        with damaged, tokenizers.unpacked({"vocab.txt": text}):
+            pass
+
+
+def packed_zeros(n: int) -> str:
+    """Return n zero bytes as a packed file."""
+    packer, part = zlib.compressobj(1), bytes(2**20)
+    packed = b"".join(packer.compress(part) for _ in range(n // 2**20)) + packer.flush()
+    return base64.b64encode(packed).decode()
+
+
+@pytest.mark.parametrize("kind", ["siglip", "hf-text", "align"])
+def test_code_beside_a_tokenizer_or_named_by_a_configuration_is_never_run(kind, tmp_path):
+    """transformers runs it where `trust_remote_code` is set, and asks where it is not."""
+    architecture = copy.deepcopy(EVERY[kind]())
+    module = tmp_path / "evil.py"
+    module.write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\nclass Evil: pass\n")
+    files = architecture["tokenizer"]["files"]
+    with tokenizers.unpacked(files) as folder:
+        config = json.loads((folder / "tokenizer_config.json").read_text())
+        config["auto_map"] = {"AutoTokenizer": ["evil.Evil", None]}
+        (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
+    files |= tokenizers.pack([tmp_path / "tokenizer_config.json"])
+    if kind != "align":
+        text = architecture["text_cfg"]
+        text["tokenizer_kwargs"] = text.get("tokenizer_kwargs", {}) | {"trust_remote_code": True}
+    if kind == "hf-text":
+        text["hf_config"] |= {"auto_map": {"AutoConfig": "evil.Evil", "AutoModel": "evil.Evil"}}
+    tokens = towers.build(architecture, seed=0).tokenize(["A photo of a bird."])
+    assert (tokens[0] != 0).sum() == (7 if kind == "siglip" else 8)
+    architecture["tokenizer"]["files"] = files | tokenizers.pack([module])
+    with pytest.raises(WiseftError, match=r"has a file 'evil\.py'"):
+        towers.build(architecture, seed=0).tokenize(["A photo of a bird."])
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("kind", "path", "value", "message"),
+    [
+        ("clip", ("vision_cfg", "layers"), 10**9, "has layers 1000000000, which no model has"),
+        ("clip", ("vision_cfg", "layers"), 10**7, r"of a far larger model than the \d+ tensors"),
+        ("clip", ("vision_cfg", "width"), 10**5, "of a far larger model|can't allocate"),
+        ("clip", ("vision_cfg", "image_size"), 10**5, "has image_size 100000, which no model has"),
+        ("clip", ("text_cfg", "context_length"), 10**5, "has context_length 100000"),
+        ("clip", ("embed_dim",), 2**200, "has embed_dim 16069"),
+        ("clip", ("vision_cfg",), None, "cannot build the architecture: TypeError"),
+        ("clip", ("text_cfg",), [], "cannot be built"),
+        ("resnet", ("vision_cfg", "layers"), [10**7, 1, 1, 1], "of a far larger model"),
+        ("align", ("config", "text_config", "num_hidden_layers"), 10**7, "of a far larger model"),
+        ("timm", ("options",), {"depth": 10**5}, "of a far larger model"),
+        ("timm", ("options",), {"checkpoint_path": "x.pt"}, "name a checkpoint_path"),
+        ("timm", ("model",), 3, "cannot be built: AttributeError"),
+    ],
+)
+def test_no_model_far_larger_than_its_weights_is_built(kind, path, value, message):
+    architecture = copy.deepcopy(EVERY[kind]())
+    weights = towers.build(architecture, seed=0).tensors()
+    described = architecture
+    for key in path[:-1]:
+        described = described[key]
+    described[path[-1]] = value
+    with pytest.raises(WiseftError, match=message):
+        towers.load(architecture, weights, "weights")
 
 
 def test_a_tokenizer_is_read_without_a_hub(monkeypatch):

@@ -1,6 +1,7 @@
 """Reading the checkpoints of other programs, refusing what is none, and writing them back."""
 
 import json
+import zipfile
 
 import pytest
 import torch
@@ -104,6 +105,44 @@ def test_pickled_objects_are_refused_without_running_them(tmp_path, capsys):
 def test_a_file_without_tensors_is_refused(tmp_path, content, message):
     with pytest.raises(WiseftError, match=message):
         read_checkpoint(written(tmp_path, content))
+
+
+@pytest.mark.parametrize(
+    ("tensor", "message"),
+    [
+        (torch.zeros(1).expand(10**9), r"its tensors expand to 4\.00 GB; it was made to fill"),
+        (torch.empty(10**9, device="meta"), "tensor a is sparse, quantized, nested or without val"),
+        (torch.eye(3).to_sparse(), "tensor a is sparse"),
+        (torch.quantize_per_tensor(torch.ones(3), 0.1, 0, torch.qint8), "tensor a is sparse, quan"),
+    ],
+    ids=["expanded", "meta", "sparse", "quantized"],
+)
+def test_a_tensor_that_is_more_than_its_file_is_refused(tmp_path, tensor, message):
+    with pytest.raises(WiseftError, match=message):
+        read_checkpoint(written(tmp_path, {"a": tensor}))
+
+
+def test_shared_tensors_are_no_bomb(tmp_path):
+    shared = torch.zeros(1000)
+    content = {"a": shared, "b": shared, "c": shared[:10], "d": torch.zeros(1).expand(1000)}
+    assert same(read_checkpoint(written(tmp_path, content)).tensors, content)
+
+
+def test_an_archive_bomb_is_refused(tmp_path):
+    path = written(tmp_path, TENSORS)
+    with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("x/data/9", bytes(2**29))
+    with pytest.raises(WiseftError, match=r"but unpacks to 0\.54 GB; it was made to fill"):
+        read_checkpoint(path)
+
+
+def test_a_flipped_bit_of_a_torch_file_is_found(tmp_path):
+    path = written(tmp_path, TENSORS)
+    content = bytearray(path.read_bytes())
+    content[content.index(TENSORS["a.weight"].numpy().tobytes()) + 5] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(WiseftError, match="in it has not the checksum that it was written with"):
+        read_checkpoint(path)
 
 
 def test_a_damaged_file_is_refused(tmp_path):

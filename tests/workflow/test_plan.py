@@ -58,6 +58,15 @@ def test_mistyped_key_is_one_sentence(project, snakemake, edit):
     assert "Traceback" not in done.stdout
 
 
+def test_a_value_that_yaml_cannot_read_is_one_sentence(project, snakemake, edit):
+    edit(project, "\ntitle:", "\ntitle: 2020-99-99 #")
+    done = snakemake(project, "-n")
+    assert done.returncode == 1
+    assert "digits-smoke.yaml is not valid YAML: line " in done.stdout
+    assert ', column 8: "2020-99-99" is no timestamp (month must be in 1..12)' in done.stdout
+    assert "Traceback" not in done.stdout and "constructor.py" not in done.stdout
+
+
 def test_batches_that_cannot_be_shared_out_are_known_before_anything_runs(project, snakemake):
     config = project / "config" / "config.yaml"
     config.write_text(config.read_text() + "\ntraining: {how: {gpus: 2}}\n")

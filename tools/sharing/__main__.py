@@ -8,7 +8,8 @@ from pathlib import Path
 
 from tools.sharing import publish, pull
 
-from wiseft.errors import WiseftError
+from wiseft.damage import set_aside
+from wiseft.errors import DamagedFile, WiseftError
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -29,7 +30,8 @@ def main(arguments: list[str] | None = None) -> int:
         else:
             pull.pull(Path(), chosen.experiment, chosen.cores)
     except WiseftError as error:
-        print(f"error: {error}", file=sys.stderr)
+        text = set_aside(error) if isinstance(error, DamagedFile) else error
+        print(f"error: {text}", file=sys.stderr)
         return 1
     return 0
 

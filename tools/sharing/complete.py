@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from wiseft.config import FinetuneSettings, paths
-from wiseft.io import read_json
+from wiseft.config import FinetuneSettings, parse_settings, paths
+from wiseft.damage import SUM, check_sum, read_metrics
 from wiseft.stages import VERSION
 from wiseft.targets import Run, Targets
 
@@ -68,6 +68,9 @@ def artifact_problems(targets: Targets) -> list[str]:
     """
     root, catalogue = targets.catalogue.root, targets.catalogue
     problems = [text for model in targets.models for text in _weights(targets, model)]
+    for model in targets.models:
+        zero_shot = paths.theta_0_path(model, targets.reference)
+        problems += _descent(root, zero_shot, {"weights": paths.weights_path(model)})
     for run in targets.runs:
         trained = root / paths.theta_1_path(run.name, run.seed)
         if trained.is_file() and run.method_id not in targets.checkpoints:
@@ -75,6 +78,9 @@ def artifact_problems(targets: Targets) -> list[str]:
             wanted = {} if settings.search else settings.model_dump(mode="json")
             problems += _header(trained, "finetune", wanted)
         problems += _evaluations(targets, run)
+        for alpha in targets.experiment.interpolate_names:
+            combined = paths.theta_path(run.name, run.seed, alpha)
+            problems += _descent(root, combined, _ends(targets, run))
     return problems
 
 
@@ -110,25 +116,84 @@ def _header(path: Path, stage: str, wanted: dict[str, Any]) -> list[str]:
 
 def _evaluations(targets: Targets, run: Run) -> Iterator[str]:
     """Yield what is wrong with the metrics of a run."""
-    from wiseft.tensor_file import read_file_header
-    from wiseft.theta import identity
-
-    root = targets.catalogue.root
-    theta = targets.theta_1(run.model, run.method_id, run.seed)
-    there = (root / theta).is_file()
-    present = identity(read_file_header(root / theta, "weights")) if there else None
+    root, ends = targets.catalogue.root, _ends(targets, run)
+    present = {end: _identity(root / path) for end, path in ends.items()}
     for dataset in targets.experiment.datasets:
         path = root / paths.metrics_path(run.name, run.seed, dataset)
         if not path.is_file():
             continue
-        recorded = read_json(path, "metrics")["identity"]
+        recorded = read_metrics(path, path.with_name("predictions.parquet"))["identity"]
         if recorded["stage_version"] != VERSION["evaluate"]:
             yield (
                 f"{path} is of version {recorded['stage_version']} of the stage evaluate, "
                 f"expected {VERSION['evaluate']}"
             )
-        elif there and recorded["theta_1"] != present:
-            yield (
-                f"{path} is about weights with identity {recorded['theta_1']}, but {theta} has "
-                f"{present}"
-            )
+            continue
+        for end, found in present.items():
+            if found is not None and recorded.get(end) != found:
+                yield (
+                    f"{path} is about weights with identity {recorded.get(end)}, but {ends[end]} "
+                    f"has {found}"
+                )
+
+
+def _ends(targets: Targets, run: Run) -> dict[str, Path]:
+    ends = {"theta_1": targets.theta_1(run.model, run.method_id, run.seed)}
+    start = targets.files.theta_0(run.model, run.method_id)  # a baseline has none
+    return {**ends, "theta_0": start[0]} if start else ends
+
+
+def _descent(root: Path, theta: Path, parents: dict[str, Path]) -> Iterator[str]:
+    """Yield which parents of a theta are not those that are there."""
+    from wiseft.tensor_file import read_file_header
+
+    if not (root / theta).is_file():
+        return
+    recorded = read_file_header(root / theta, "theta")["parents"]
+    for role, path in parents.items():
+        found = _identity(root / path)
+        if found is not None and recorded.get(role) != found:
+            yield f"{theta} was made from {role} {recorded.get(role)}, but {path} has {found}"
+
+
+def _identity(path: Path) -> str | None:
+    from wiseft.tensor_file import read_file_header
+    from wiseft.theta import identity
+
+    return identity(read_file_header(path, "weights")) if path.is_file() else None
+
+
+def check_content(targets: Targets, files: list[Path]) -> None:
+    """Check every file that is to be published against the sums and numbers that others have of it.
+
+    Tensors are read whole; predictions are counted again and held against their metrics, and the
+    tables are read as figures read them.
+
+    Args:
+        targets: the experiment, whose predictions and tables are checked.
+        files: all that is published.
+
+    Raises:
+        DamagedFile: naming the first file that is not what was written.
+    """
+    from wiseft.tabulate.inputs import read_inputs
+    from wiseft.tabulate.schema import read_table
+    from wiseft.tabulate.settings import TabulateSettings
+    from wiseft.tensor_file import open_tensors
+
+    for path in files:
+        if path.suffix == ".safetensors":
+            open_tensors(path, "weights")
+        elif path.name == "metrics.json":
+            read_metrics(path, path.with_name("predictions.parquet"))
+        elif path.suffix == f".{SUM}" and path.with_suffix("").is_file():
+            check_sum(path.with_suffix(""), "table")
+    root = targets.catalogue.root
+    if targets.runs:
+        kinds = (paths.metrics_path, paths.predictions_path)
+        metrics, predictions = ([root / f for f in targets.files.evaluated(k)] for k in kinds)
+        settings = parse_settings(TabulateSettings, targets.told.statistics())
+        read_inputs(metrics, predictions, settings)
+    for table in targets.files.table_files():
+        check_sum(root / table, "table")
+    read_table(root / paths.table_path(targets.name, "parquet"))

@@ -16,7 +16,12 @@ from tools.sharing.commands import (
     planned,
     some,
 )
-from tools.sharing.complete import artifact_problems, missing_files, table_problems
+from tools.sharing.complete import (
+    artifact_problems,
+    check_content,
+    missing_files,
+    table_problems,
+)
 from tools.sharing.guard import check_shareable, check_tracked
 from tools.sharing.manifest import NAME, shared_files, write_manifest
 
@@ -50,8 +55,9 @@ def publish(root: Path, experiment: str, cores: str, *, replace: bool = False) -
     check_shareable(files, data, dataset_folders(root, targets.settings))
     changes = _changes(root, replace)
     _check_finished(root, targets)
-    write_manifest(data, files)
     _refuse(experiment, artifact_problems(targets))
+    check_content(targets, files)
+    write_manifest(data, files)
     print(changes)
     _list_metrics(root, experiment)
     for arguments in (("add", "--quiet", "data"), ("push", OUTS)):

@@ -11,6 +11,7 @@ from wiseft.alphas import ALPHA_REGEX
 from wiseft.config import paths
 from wiseft.errors import WiseftError
 from wiseft.failures import failure_summary
+from wiseft import owner
 from wiseft.stages import VERSION
 from wiseft.targets import Targets, repeat
 
@@ -21,6 +22,16 @@ try:
     TARGETS.check()
 except WiseftError as error:
     raise WorkflowError(str(error)) from None
+
+# Before anything is locked, so that a run that is killed at any time holds up no later one.
+OWNER = None
+if workflow.is_main_process and not workflow.output_settings.dryrun:
+    OWNER = owner.begin(logger.warning)
+
+
+onstart:
+    owner.claim(OWNER, getattr(workflow.persistence, "_lockfile", {}).values())
+
 
 NAME = TARGETS.name
 EXPERIMENT = TARGETS.experiment

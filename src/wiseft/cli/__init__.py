@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import sys
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -31,7 +33,8 @@ from wiseft.cli import (
     weights,
     zeroshot,
 )
-from wiseft.errors import WiseftError
+from wiseft.errors import DamagedFile, WiseftError
+from wiseft.io import is_full
 
 app = typer.Typer(
     name="wiseft",
@@ -128,11 +131,16 @@ def main(arguments: list[str] | None = None) -> None:
     except Exception as error:
         if _options.debug:
             traceback.print_exc()
-        print(f"error: {_message(error)}", file=sys.stderr)
+        with contextlib.suppress(OSError):  # a log on a full disk
+            print(f"error: {_message(error)}", file=sys.stderr, flush=True)
         sys.exit(1)
 
 
 def _message(error: Exception) -> str:
+    if isinstance(error, DamagedFile):
+        from wiseft.damage import set_aside
+
+        return set_aside(error)
     if isinstance(error, WiseftError):
         return str(error)
     if isinstance(error, OSError) and error.errno is not None:
@@ -142,7 +150,7 @@ def _message(error: Exception) -> str:
 
 
 def _os_message(error: OSError) -> str:
-    path = error.filename or "a file"
+    path = error.filename or (f"a file in {Path.cwd()}" if is_full(Path.cwd()) else "a file")
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return f"no permission for {path}; make it accessible, or choose another folder"
     if error.errno in (errno.ENOSPC, errno.EDQUOT):

@@ -178,17 +178,12 @@ def headline(
 
 def _mapping(what: str, text: str) -> dict[str, Any]:
     """Return a mapping given as JSON or YAML, or in a file behind an @."""
-    import yaml
-
+    from wiseft.config.loading import parse_yaml, read_yaml
     from wiseft.errors import WiseftError
-    from wiseft.io import require_file
 
-    if text.startswith("@"):
-        text = require_file(text[1:], "options").read_text(encoding="utf-8")
-    try:
-        options = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise WiseftError(f"{what} is neither JSON nor YAML ({error})") from None
+    options = (
+        read_yaml(Path(text[1:]), "options") if text.startswith("@") else parse_yaml(text, what)
+    )
     if not isinstance(options, dict):
         raise WiseftError(
             f'{what} must be a JSON object such as {{"average": "natural"}}, but is {text!r}'

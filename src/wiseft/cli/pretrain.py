@@ -59,7 +59,7 @@ def pretrain(
 ) -> None:
     """Pre-train a small zero-shot model on rendered digits with captions."""
     from wiseft import config
-    from wiseft.checkpoints import Checkpoints
+    from wiseft.checkpoints import Checkpoints, alone
     from wiseft.config import PretrainSettings, parse_settings
     from wiseft.io import sha256_json
     from wiseft.pretrain.glyphs import load_glyphs
@@ -86,9 +86,10 @@ def pretrain(
     parents = {"glyphs": read_file_header(glyphs, "glyph file")[TENSORS_SUM]}
     identity = header | parents | {"version": VERSION["pretrain"]}
     checkpoints = Checkpoints(state, sha256_json(identity), print_line)
-    tensors, rows = train(
-        load_glyphs(glyphs), model, pixels, chosen, seed, checkpoints, overlap=threads > 1
-    )
-    write_curve(curve, rows)
-    save_weights(weights, tensors, header | {"stage": "pretrain", "parents": parents})
-    checkpoints.clear()
+    with alone(state, print_line):
+        tensors, rows = train(
+            load_glyphs(glyphs), model, pixels, chosen, seed, checkpoints, overlap=threads > 1
+        )
+        write_curve(curve, rows)
+        save_weights(weights, tensors, header | {"stage": "pretrain", "parents": parents})
+        checkpoints.clear()

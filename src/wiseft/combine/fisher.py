@@ -197,9 +197,9 @@ def open_fisher(path: Path, theta: str) -> StoredTensors:
             f"{path} holds {header.get('kind')}, not Fisher information; make it with "
             "`wiseft fisher`"
         )
-    if header["theta"] != theta:
+    if (own := str(header.get("theta"))) != theta:
         raise WiseftError(
-            f"{path} is of the theta with identity {header['theta'][:12]}, but the theta in its "
+            f"{path} is of the theta with identity {own[:12]}, but the theta in its "
             f"place has {theta[:12]}; give thetas and Fisher files in one order, or estimate it "
             "again"
         )

@@ -35,6 +35,7 @@ NonNegative = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Beta = Annotated[float, Field(ge=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
+Edge = Annotated[int, Field(ge=1, le=8192)]
 Sha256 = Annotated[str, Field(pattern=SHA256_PATTERN)]
 Channels = tuple[float, float, float]
 

@@ -11,12 +11,16 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from wiseft.errors import WiseftError
 
-M = TypeVar("M", bound=BaseModel)
+M = TypeVar("M")
+
+MOST_VALUES = 1_000_000
+"""Values of a YAML text, aliases written out; far more than an entry has."""
 
 _UNION_TAGS = {
     "str": "text",
@@ -38,6 +42,7 @@ _ALLOWED = {
     "list_type": "a list",
     "tuple_type": "a list",
     "dict_type": "a mapping of names to values",
+    "dataclass_type": "a mapping of keys to values",
     "model_type": "a mapping of keys to values",
     "model_attributes_type": "a mapping of keys to values",
     "literal_error": "one of {expected}",
@@ -56,7 +61,7 @@ def read_yaml(path: Path, what: str = "file") -> Any:
     """Return the content of a YAML file.
 
     Raises:
-        WiseftError: if the file is missing, is not valid YAML or holds a key twice.
+        WiseftError: if the file is missing, or as `parse_yaml` does.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -64,40 +69,103 @@ def read_yaml(path: Path, what: str = "file") -> Any:
         raise WiseftError(f"{what} {path} does not exist") from None
     except UnicodeDecodeError as error:
         raise WiseftError(f"{path} is not UTF-8 text ({error}); save it as UTF-8") from None
+    return parse_yaml(text, str(path))
+
+
+class _Loader(yaml.SafeLoader):
+    """Says the line of a value that YAML gives a type that it can't have, such as a 32nd of May."""
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep)
+        except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError) as error:
+            kind = node.tag.rpartition(":")[2]
+            problem = f"{_show(node.value)} is no {kind} ({error}); put a text between quotes"
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark) from None
+
+
+def parse_yaml(text: str, source: str) -> Any:
+    """Return what a text of YAML says.
+
+    Args:
+        source: file or option the text is from, for messages.
+
+    Raises:
+        WiseftError: if it is not valid YAML, holds a key twice, contains itself, or is nested or
+            grown by aliases beyond what an entry can be.
+    """
     try:
-        _refuse_duplicate_keys(yaml.compose(text, Loader=yaml.SafeLoader), path)
-        return yaml.safe_load(text)
+        loader = _Loader(text)
+        node = loader.get_single_node()
+        _Nodes(source).count(node)
+        return None if node is None else loader.construct_document(node)
+    except RecursionError:
+        raise WiseftError(f"{source} is nested too deeply; write it flat") from None
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise WiseftError(
+            f"{source} is not valid YAML: line {line}: character #x{error.character:04x} is not "
+            "allowed; remove it"
+        ) from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
         problem = getattr(error, "problem", None) or str(error)
-        raise WiseftError(f"{path} is not valid YAML: {where}{problem}") from None
+        raise WiseftError(f"{source} is not valid YAML: {where}{problem}") from None
 
 
-def _refuse_duplicate_keys(node: yaml.Node | None, path: Path) -> None:
-    """Raise WiseftError where a mapping holds a key twice, of which YAML would silently keep the
-    last.
-    """
-    if isinstance(node, yaml.MappingNode):
+class _Nodes:
+    """Checks of the nodes of a YAML text, each once, however many aliases there are of it."""
+
+    def __init__(self, source: str):
+        self._source = source
+        self._sizes: dict[int, int] = {}
+
+    def count(self, node: yaml.Node | None) -> int:
+        """Return how many values a node stands for, its aliases written out.
+
+        Raises:
+            WiseftError: if there are more than `MOST_VALUES`, a mapping holds a key twice, of which
+                YAML would silently keep the last, or a node holds itself.
+        """
+        if not isinstance(node, yaml.CollectionNode):
+            return 1
+        if id(node) in self._sizes:
+            if (size := self._sizes[id(node)]) == 0:
+                raise self._refusal(node, "the value that begins here contains itself by an alias")
+            return size
+        self._sizes[id(node)] = 0
+        children = node.value
+        if isinstance(node, yaml.MappingNode):
+            self._refuse_duplicate_keys(node)
+            children = [each for pair in node.value for each in pair]
+        self._sizes[id(node)] = size = 1 + sum(map(self.count, children))
+        if size > MOST_VALUES:
+            problem = f"the aliases in what begins here stand for more than {MOST_VALUES:,} values"
+            raise self._refusal(node, problem)
+        return size
+
+    def _refuse_duplicate_keys(self, node: yaml.MappingNode) -> None:
         seen: set[str] = set()
-        for key, value in node.value:
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise self._refusal(key, "a list or mapping is no key")
             if key.value in seen:
                 raise WiseftError(
-                    f"{path}: key `{key.value}` occurs twice, again in line "
+                    f"{self._source}: key `{key.value}` occurs twice, again in line "
                     f"{key.start_mark.line + 1}; keep one of them"
                 )
             seen.add(key.value)
-            _refuse_duplicate_keys(value, path)
-    elif isinstance(node, yaml.SequenceNode):
-        for item in node.value:
-            _refuse_duplicate_keys(item, path)
+
+    def _refusal(self, node: yaml.Node, problem: str) -> WiseftError:
+        return WiseftError(f"{self._source}: line {node.start_mark.line + 1}: {problem}")
 
 
 def validate(model: type[M], data: Any, source: str) -> M:
     """Return `data` as a `model`.
 
     Args:
-        model: the pydantic model.
+        model: the pydantic model or dataclass.
         data: what a file holds; an empty file (None) counts as an empty mapping.
         source: file or option the data comes from, for messages.
 
@@ -105,7 +173,7 @@ def validate(model: type[M], data: Any, source: str) -> M:
         WiseftError: a line for every problem, each naming source, key, value and what is allowed.
     """
     try:
-        return model.model_validate({} if data is None else data)
+        return TypeAdapter(model).validate_python({} if data is None else data)
     except ValidationError as error:
         raise WiseftError("\n".join(_sentences(error, model, source))) from None
 
@@ -126,7 +194,7 @@ def parse_settings(model: type[M], text: str, source: str = "--settings") -> M:
         return load_entry(model, path, f"the file of {source}")
     try:
         data = json.loads(text)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise WiseftError(
             f"{source} is not valid JSON ({error}); give JSON, or @ and the name of a file"
         ) from None
@@ -142,7 +210,7 @@ def suggest(name: str, valid: Iterable[str]) -> str:
     return f"valid: {', '.join(names)}" if names else "there are none"
 
 
-def _sentences(error: ValidationError, model: type[BaseModel], source: str) -> list[str]:
+def _sentences(error: ValidationError, model: type[Any], source: str) -> list[str]:
     sentences: dict[str, None] = {}  # a dict, because members of a union give the same sentence
     for details, others in _once(error.errors(include_url=False)):
         for sentence in _explain(details, model):
@@ -164,17 +232,17 @@ def _once(errors: list[ErrorDetails]) -> list[tuple[ErrorDetails, int]]:
     return [(same[0], len(same) - 1) for same in slips.values()]
 
 
-def _explain(details: ErrorDetails, model: type[BaseModel]) -> list[str]:
+def _explain(details: ErrorDetails, model: type[Any]) -> list[str]:
     location = [part for part in details["loc"] if part not in _UNION_TAGS]
     key = ".".join(str(part) for part in location)
     kind, context = details["type"], details.get("ctx", {})
-    if kind == "extra_forbidden":
+    if kind in ("extra_forbidden", "unexpected_keyword_argument"):  # of a model, of a dataclass
         parent = _model_at(model, location[:-1])
-        valid = list(parent.model_fields) if parent else []
+        valid = list(_fields(parent)) if parent else []
         return [f"unknown key `{key}`; {suggest(str(location[-1]), valid)}"]
     if kind == "missing":
         parent = _model_at(model, location[:-1])
-        field = parent.model_fields.get(str(location[-1])) if parent else None
+        field = _fields(parent).get(str(location[-1])) if parent else None
         meaning = f" ({field.description.rstrip('.')})" if field and field.description else ""
         return [f"key `{key}` is missing, but must be given{meaning}"]
     if kind == "value_error":
@@ -199,11 +267,16 @@ def _show(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def _model_at(model: type[BaseModel], location: list[int | str]) -> type[BaseModel] | None:
+def _fields(model: type[Any]) -> dict[str, FieldInfo]:
+    fields: dict[str, FieldInfo] = model.__pydantic_fields__
+    return fields
+
+
+def _model_at(model: type[Any], location: list[int | str]) -> type[Any] | None:
     """Return the model that holds the key behind `location`, or None where there is none."""
     if not location:
         return model
-    field = model.model_fields.get(str(location[0]))
+    field = _fields(model).get(str(location[0]))
     nested, suffix = nested_model(field.annotation) if field else (None, "")
     return _model_at(nested, location[2 if suffix else 1 :]) if nested else None
 

@@ -14,7 +14,7 @@ from pydantic import (
     model_serializer,
 )
 
-from wiseft.config.base import Channels, Count, Entry, Positive
+from wiseft.config.base import Channels, Edge, Entry, Positive
 from wiseft.config.loading import validate
 from wiseft.errors import WiseftError
 
@@ -30,7 +30,7 @@ class Transform(Entry):
     What a key says that is not `size` is left out of dumps where it is CLIP's.
     """
 
-    size: Count = Field(description="Edge of the square image in pixels.")
+    size: Edge = Field(description="Edge of the square image in pixels.")
     resize_mode: Literal["shortest", "longest", "squash"] = Field(
         "shortest",
         description="`shortest`: the shortest side is resized and the centre is cropped; "
@@ -40,7 +40,7 @@ class Transform(Entry):
     interpolation: Literal["bicubic", "bilinear"] = Field(
         "bicubic", description="Filter of resizing (Pillow's, which is antialiased)."
     )
-    resize_size: Count | None = Field(
+    resize_size: Edge | None = Field(
         None,
         description="Edge in pixels that images are resized to before the centre of `size` is "
         "cropped; null: `size`. Of timm's `crop_pct` it is floor(size / crop_pct).",

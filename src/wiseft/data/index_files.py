@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from wiseft.config import DatasetEntry, SourceFile
 from wiseft.config.layouts import check_options
+from wiseft.damage import read_checked, with_sum
 from wiseft.data.builders.common import draw_indices
 from wiseft.data.fetching.sources import Fetched
 from wiseft.data.layouts import Indexed, LayoutInputs, reader
@@ -26,8 +27,8 @@ from wiseft.data.prepared.manifest import write_manifest
 from wiseft.data.prepared.split import FolderSplit, PreparedSplit
 from wiseft.data.prepared.store import write_prepared
 from wiseft.data.unpacking.unpack import unpack, unpack_nested_tars
-from wiseft.errors import WiseftError
-from wiseft.io import read_json, sha256_file, sha256_json, write_json
+from wiseft.errors import DamagedFile, WiseftError
+from wiseft.io import sha256_file, sha256_json, write_json
 from wiseft.progress import Say, print_line
 from wiseft.stages import VERSION
 
@@ -285,7 +286,10 @@ class _Records:
         path, index = self._folder / split / "index.json", self._folder / split / "index.parquet"
         if not path.is_file() or not index.is_file():
             return None
-        record: dict[str, Any] = read_json(path, "record of an index")
+        try:
+            record = read_checked(path, "record of an index")
+        except DamagedFile:
+            return None
         if record.get("recipe") != self._hash(split):
             return None
         return record if sha256_file(index) == record["files"]["sha256"]["index"] else None
@@ -295,7 +299,7 @@ class _Records:
     ) -> dict[str, Any]:
         """Record a split that was indexed; return the record."""
         record = {"recipe": self._hash(split), "files": files, "about": classes}
-        write_json(self._folder / split / "index.json", record)
+        write_json(self._folder / split / "index.json", with_sum(record))
         return record
 
     def _hash(self, split: str) -> str:

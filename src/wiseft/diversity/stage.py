@@ -15,23 +15,25 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from numpy.typing import NDArray
 
 from wiseft.alphas import format_alpha
+from wiseft.damage import read_metrics, with_sum
 from wiseft.data.prepared.store import Manifest, open_manifest
 from wiseft.diversity import measures
 from wiseft.diversity.measures import Share
-from wiseft.errors import WiseftError
+from wiseft.errors import DamagedFile, WiseftError
 from wiseft.evaluate.logits import NAME as LOGITS
 from wiseft.evaluate.logits import stored_alphas
 from wiseft.evaluate.spaces import Head, Projection, own_projection
 from wiseft.evaluate.sweep import FIRST, LAST, OUTPUT, WEIGHT
-from wiseft.io import read_json, require_file, write_json
+from wiseft.io import write_json
 from wiseft.metrics import OUTSIDE, Truth, pairs_of
 from wiseft.stages import VERSION
-from wiseft.tensor_file import open_tensors
+from wiseft.tensor_file import open_tensors, read_file_header
 
 FORMAT = 1
 ZERO_SHOT = "zero-shot"
@@ -93,8 +95,9 @@ def measure_pair(
         reference: manifest of the dataset whose classes the heads predict.
 
     Raises:
-        WiseftError: if files are missing or broken, logits were not stored or are of another
-            evaluation than the predictions, or the two saw other samples.
+        WiseftError: if files are missing, or logits were not stored or are of another evaluation
+            than the predictions.
+        DamagedFile: if files are damaged, or the two saw other samples.
     """
     known = open_manifest(reference)
     head = Head(known.class_names, known.dataset)
@@ -103,7 +106,7 @@ def measure_pair(
         view = views.get(manifest.dataset, "all")
         content = _measure(pair, manifest, head, view, split)
         written.append(output_dir / f"{manifest.dataset}.json")
-        write_json(written[-1], content)
+        write_json(written[-1], with_sum(content))
         texts = [f"{row['metric']} {row['value']:.4f}" for row in content["rows"] if row["value"]]
         say(f"diversity: {manifest.dataset}: {', '.join(texts)}")
     return written
@@ -116,17 +119,18 @@ def _measure(pair: Pair, manifest: Manifest, head: Head, view: str, split: str) 
     other = folder if pair.first is None else pair.first / manifest.dataset
     alphas = (FIRST if pair.first is None else LAST, LAST)
     ensemble = format_alpha(pair.alpha) if pair.first is None else None
-    f = _read(other, alphas[0], ensemble, view, split, projection)
-    g = _read(folder, alphas[1], None, view, split, projection)
+    files = [(here / "metrics.json", here / "predictions.parquet") for here in (other, folder)]
+    firsts, metrics = (read_metrics(*both) for both in files)
+    f = _read(other, firsts, alphas[0], ensemble, view, split, projection)
+    g = _read(folder, metrics, alphas[1], None, view, split, projection)
     if not np.array_equal(f.samples, g.samples):
-        raise WiseftError(
-            f"{other} and {folder} are about other samples of {manifest.dataset}; run the stage "
-            "evaluate again for both"
+        raise DamagedFile(
+            f"{other} and {folder} are about other samples of {manifest.dataset}",
+            *files[0],
+            *files[1],
         )
-    metrics = read_json(folder / "metrics.json", "metrics file")
     first = ZERO_SHOT
     if pair.first is not None:
-        firsts = read_json(other / "metrics.json", "metrics file")
         first = "__".join(filter(None, (firsts["method"], firsts["variant"])))
     return {
         "format": FORMAT,
@@ -169,6 +173,7 @@ def _share(metric: str, share: Share) -> dict[str, Any]:
 
 def _read(
     folder: Path,
+    metrics: dict[str, Any],
     alpha: str,
     ensemble: str | None,
     view: str,
@@ -176,7 +181,7 @@ def _read(
     projection: Projection | None,
 ) -> _Side:
     """Return one classifier's side of a dataset, sorted by sample id."""
-    path = require_file(folder / "predictions.parquet", "predictions file")
+    path = folder / "predictions.parquet"
     space = _space(path)
     names = {what: f"{space}/{view}/{alpha}/{what}" for what in ("prediction", "top1", "top2")}
     if ensemble is not None:
@@ -197,19 +202,28 @@ def _read(
         top1=here[names["top1"]].to_numpy(np.float32),
         top2=here[names["top2"]].to_numpy(np.float32),
         both=here[names["both"]].to_numpy(np.int32) if ensemble is not None else None,
-        logits=_logits(folder, alpha, rows, len(frame), projection),
+        logits=_logits(folder, metrics, f"{space}/{alpha}", rows, len(frame), projection),
     )
 
 
 def _space(predictions: Path) -> str:
     """Return the combination that is looked at: outputs only where weights were not combined."""
-    columns = pq.read_schema(predictions).names
+    columns = _columns(predictions)
     spaces = {name.partition("/")[0] for name in columns if "/" in name}
     return OUTPUT if OUTPUT in spaces and WEIGHT not in spaces else WEIGHT
 
 
+def _columns(predictions: Path) -> list[str]:
+    try:
+        names: list[str] = pq.read_schema(predictions).names
+    except pa.ArrowException as error:
+        metrics = predictions.with_name("metrics.json")
+        raise DamagedFile(f"{predictions} cannot be read ({error})", metrics, predictions) from None
+    return names
+
+
 def _frame(path: Path, needed: list[str]) -> pd.DataFrame:
-    there = pq.read_schema(path).names
+    there = _columns(path)
     samples = ["split", "sample_id", "base_id", "label"]
     missing = [name for name in [*samples, *needed] if name not in there]
     if missing:
@@ -222,13 +236,18 @@ def _frame(path: Path, needed: list[str]) -> pd.DataFrame:
 
 
 def _logits(
-    folder: Path, alpha: str, rows: NDArray[np.int64], n: int, projection: Projection | None
+    folder: Path,
+    metrics: dict[str, Any],
+    name: str,
+    rows: NDArray[np.int64],
+    n: int,
+    projection: Projection | None,
 ) -> NDArray[np.float32]:
     """Return the stored logits of some rows of the predictions, in the view's classes."""
-    path = folder / LOGITS
-    metrics = read_json(folder / "metrics.json", "metrics file")
+    path, alpha = folder / LOGITS, name.partition("/")[2]
     evaluation = {"dataset": metrics["dataset"], "identity": metrics["identity"]}
-    name = f"{_space(folder / 'predictions.parquet')}/{alpha}"
+    if path.is_file():
+        read_file_header(path, "logits")  # says what is damaged; below, that nothing is stored
     if alpha not in stored_alphas(path, evaluation):
         raise WiseftError(
             f"{path} has no logits at alpha {alpha} of the evaluation beside it; evaluate the run "
@@ -236,9 +255,9 @@ def _logits(
         )
     stored = open_tensors(path, "logits")[0][name]
     if len(stored) != n:
-        raise WiseftError(
-            f"{path} has logits of {len(stored)} samples, but the predictions beside it are of "
-            f"{n}; run the stage evaluate again"
+        raise DamagedFile(
+            f"{path} has logits of {len(stored)} samples, but the predictions beside it are of {n}",
+            path,
         )
     chosen = stored[torch.from_numpy(rows)].float()
     return np.asarray((projection(chosen) if projection else chosen).numpy())

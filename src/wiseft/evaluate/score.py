@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import difflib
 import re
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,7 +23,9 @@ from wiseft.evaluate.suite import Request, evaluate_suite
 from wiseft.evaluate.views import SuiteEvaluation
 from wiseft.io import read_json
 from wiseft.progress import print_line
+from wiseft.temporary import temporary_folder
 from wiseft.tensor_file import read_file_header
+from wiseft.theta import read_header
 from wiseft.weights.fetch import fetch_weights
 from wiseft.weights.sources import from_tag
 from wiseft.zeroshot.theta_0 import make_theta_0
@@ -101,8 +102,7 @@ def score_folder(
     given = {"architecture": architecture, "preprocessing": preprocessing, "prompts": templates}
     if ready and (unused := [f"--{name}" for name, value in given.items() if value is not None]):
         raise WiseftError(f"{checkpoint} is a theta, which says it itself: leave out {unused[0]}")
-    with tempfile.TemporaryDirectory(prefix="wiseft-") as name:
-        work = Path(name)
+    with temporary_folder("wiseft-score") as work:
         names = _names(data, class_names or {})
         manifest = index_folder(data, work / "data" / "manifest.json", "folder", [_SPLIT], names)
         if ready:
@@ -173,7 +173,7 @@ def _weights(
 def _map_classes(manifest: Path, names: list[str], theta: Path, data: Path) -> None:
     """Write into the manifest which classes of a theta those of the folder are."""
     folder = open_manifest(manifest)
-    own = read_file_header(theta, "theta")["class_names"]
+    own = read_header(theta).class_names
     places = _places(subfolders(data), names, own, str(theta))
     members = [] if places == list(range(len(own))) else [[place] for place in places]
     splits = {
@@ -246,7 +246,7 @@ def _score(
     (metrics,) = evaluate_suite(request, say=say)
     (row,) = read_json(metrics)["rows"]
     classes = _by_class(manifest, metrics)
-    head = len(read_file_header(theta, "theta")["class_names"])
+    head = len(read_header(theta).class_names)
     return Score(row["n"], row["n_correct"], classes, head - len(classes))
 
 

@@ -16,9 +16,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from wiseft.errors import WiseftError
+from wiseft.damage import read_metrics, with_sum
+from wiseft.errors import DamagedFile, WiseftError
 from wiseft.evaluate.views import Predictions
-from wiseft.io import atomic_path, read_json, write_json
+from wiseft.io import atomic_path, sha256_file, write_json
 
 FORMAT = 1
 _KEY = b"wiseft"
@@ -77,7 +78,7 @@ class Record:
 
 
 def write_record(folder: Path, record: Record, metadata: dict[str, Any]) -> None:
-    """Write `predictions.parquet`, then `metrics.json`, each atomically.
+    """Write `predictions.parquet`, then `metrics.json` with both sums, each atomically.
 
     Args:
         metadata: dataset, model, reference, method, variant, run and seed.
@@ -90,13 +91,16 @@ def write_record(folder: Path, record: Record, metadata: dict[str, Any]) -> None
             columns[f"{'/'.join(column)}/{name}"] = pa.array(values)
     definition = json.dumps({"identity": record.identity, "views": views}).encode()
     table = pa.table(columns).replace_schema_metadata({_KEY: definition})
-    with atomic_path(folder / "predictions.parquet") as temporary:
+    predictions = folder / "predictions.parquet"
+    with atomic_path(predictions) as temporary:
         pq.write_table(table, temporary, compression="zstd")
     splits = list(dict.fromkeys(record.samples["split"].to_pylist()))
     order = sorted(record.rows, key=lambda key: (splits.index(key[0]), *_column_order(key[1:])))
     rows = [record.rows[key] for key in order]
     kept = {"identity": record.identity, "how": record.how, "views": views, "rows": rows}
-    write_json(folder / "metrics.json", {"format": FORMAT, **metadata, **kept})
+    content = {"format": FORMAT, **metadata, **kept}
+    of_predictions = sha256_file(predictions)
+    write_json(folder / "metrics.json", with_sum(content, predictions_sha256=of_predictions))
 
 
 def read_record(
@@ -115,7 +119,8 @@ def read_record(
         try:
             record = _stored(folder, wanted, metadata, say)
         except _UNUSABLE as error:
-            say(f"{metadata['dataset']}: can't use the files in {folder} ({error}); recomputing")
+            why = error.found if isinstance(error, DamagedFile) else error
+            say(f"{metadata['dataset']}: can't use the files in {folder} ({why}); recomputing")
     record.views |= wanted.views
     record.labels |= wanted.labels
     return record
@@ -124,8 +129,9 @@ def read_record(
 def _stored(
     folder: Path, wanted: Record, metadata: dict[str, Any], say: Callable[[str], None]
 ) -> Record:
-    metrics = read_json(folder / "metrics.json", "metrics file")
-    table = pq.read_table(folder / "predictions.parquet", memory_map=False)
+    predictions = folder / "predictions.parquet"
+    metrics = read_metrics(folder / "metrics.json", predictions)
+    table = pq.read_table(predictions, memory_map=False)
     in_table = json.loads((table.schema.metadata or {}).get(_KEY, b"{}"))
     if _is_other(metrics, table, in_table.get("identity"), wanted, metadata):
         say(f"{metadata['dataset']}: {folder} is of other weights, data or settings; recomputing")

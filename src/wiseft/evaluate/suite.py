@@ -264,6 +264,7 @@ class _Dataset:
                 for_random = None if numbers is None else numbers[here]
                 chunk = sweep.logits(pixels, alphas, for_random)
                 self._reduce(chunk, sweep, predictions, here, logits)
+                del pixels, chunk  # before the next chunk is read: two would be held at once
                 done += n
             expected = self._manifest.splits[split.name].n
             if done != expected:

@@ -6,7 +6,7 @@ The words are in `summary.md.j2`; the functions here compute what its tables hol
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import chain
 from typing import Any
 
@@ -28,7 +28,7 @@ from wiseft.tabulate.models import FEWEST_MODELS, of_models, of_runs
 from wiseft.tabulate.robustness import BASELINE_METHOD, average_name
 from wiseft.tabulate.schema import ALL, AVERAGE_PREFIX, CHOSEN
 from wiseft.tabulate.settings import TabulateSettings
-from wiseft.templates import percent, points, render
+from wiseft.templates import percent, plain, points, render
 
 SIGNIFICANCE = 0.05
 
@@ -54,6 +54,7 @@ def summary(experiment: str, tables: Tables, settings: TabulateSettings) -> str:
     Raises:
         WiseftError: if the table lacks what the settings name.
     """
+    tables, settings = _plain_tables(tables), _plain_settings(settings)
     grid = grid_rows(
         tables.table, "measured", settings.test_split, settings.view_of(settings.reference)
     )
@@ -67,7 +68,7 @@ def summary(experiment: str, tables: Tables, settings: TabulateSettings) -> str:
     effective = _measured(by_line(tables.effective, names), methods)
     return render(
         "figures/summary.md.j2",
-        experiment=experiment,
+        experiment=plain(experiment),
         settings=settings,
         models=sorted(swept["model"].unique()),
         n_models=max(of_models(grid)["n"], default=1),
@@ -105,6 +106,26 @@ def _seeds(swept: pd.DataFrame, methods: list[str]) -> dict[str, list[str]]:
         seeds = swept[swept["method"] == method]["seed"].unique()
         found.setdefault(", ".join(map(str, sorted(seeds))), []).append(title(str(method)))
     return found
+
+
+def _plain_tables(tables: Tables) -> Tables:
+    """Return the tables with every text as Markdown shows it, so that no place of the template can
+    forget a name of somebody else's.
+    """
+
+    def shown(column: pd.Series) -> pd.Series:
+        if not pd.api.types.is_string_dtype(column):
+            return column
+        return column.map({name: plain(name) for name in column.unique()}).astype(column.dtype)
+
+    return Tables(*(getattr(tables, field.name).apply(shown) for field in fields(tables)))
+
+
+def _plain_settings(settings: TabulateSettings) -> TabulateSettings:
+    averages = {plain(n): [*map(plain, names)] for n, names in settings.averages.items()}
+    views = {plain(dataset): plain(view) for dataset, view in settings.views.items()}
+    names = {"reference": plain(settings.reference), "test_split": plain(settings.test_split)}
+    return settings.model_copy(update={"averages": averages, "views": views, **names})
 
 
 def _ends(grid: pd.DataFrame, dataset: str, method: str) -> list[Cell | None]:

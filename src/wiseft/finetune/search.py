@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from wiseft.checkpoints import Checkpoints
+from wiseft.checkpoints import Checkpoints, alone
 from wiseft.config import FinetuneSettings
 from wiseft.config.methods import Search
 from wiseft.errors import WiseftError
@@ -140,22 +140,23 @@ def run_search(
     material = stage.open_material(theta_0, manifest, settings, seed, device)
     indices = stage.training_samples(material)
     key = stage.identity(material.header)
-    finished = read_trials(outputs.state / TRIALS, key, log)
-    runner = _Runner(material, indices, outputs, key, log)
-    for number in range(wanted.trials):
-        if number not in finished:
-            finished[number] = runner.run(number)
-            _write_lines(outputs.state / TRIALS, key, finished)
-        _tell(finished, number, wanted.trials, log)
-    best = winner(finished)
-    write_trials(outputs.trials, finished, best)
-    chosen = with_trial(settings, best.settings)
-    final = stage.Outputs(
-        outputs.theta_1, outputs.curve, outputs.state / "winner", features=outputs.features
-    )
-    made = stage.finetune(theta_0, manifest, chosen, seed, final, device=device, log=log)
-    (outputs.state / TRIALS).unlink(missing_ok=True)
-    return made
+    with alone(outputs.state, log):
+        finished = read_trials(outputs.state / TRIALS, key, log)
+        runner = _Runner(material, indices, outputs, key, log)
+        for number in range(wanted.trials):
+            if number not in finished:
+                finished[number] = runner.run(number)
+                _write_lines(outputs.state / TRIALS, key, finished)
+            _tell(finished, number, wanted.trials, log)
+        best = winner(finished)
+        write_trials(outputs.trials, finished, best)
+        chosen = with_trial(settings, best.settings)
+        final = stage.Outputs(
+            outputs.theta_1, outputs.curve, outputs.state / "winner", features=outputs.features
+        )
+        made = stage.finetune(theta_0, manifest, chosen, seed, final, device=device, log=log)
+        (outputs.state / TRIALS).unlink(missing_ok=True)
+        return made
 
 
 class _Runner:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from wiseft.checkpoints import Checkpoints
+from wiseft.checkpoints import Checkpoints, alone
 from wiseft.classifier import build_classifier
 from wiseft.config import FinetuneSettings, Preprocessing
 from wiseft.data.prepared.store import open_manifest
@@ -178,7 +178,15 @@ def training_samples(material: Material) -> NDArray[np.int64]:
 
 
 def _train(material: Material, outputs: Outputs, execution: Execution, log: Log) -> str | None:
-    log = log if execution.team.leads else lambda text: None
+    if not execution.team.leads:  # the states are the leader's
+        return _train_alone(material, outputs, execution, lambda text: None)
+    with alone(outputs.state, log):
+        return _train_alone(material, outputs, execution, log)
+
+
+def _train_alone(
+    material: Material, outputs: Outputs, execution: Execution, log: Log
+) -> str | None:
     settings, features = material.settings, outputs.features
     indices = training_samples(material)
     task = make_task(material, indices, execution, features, log)

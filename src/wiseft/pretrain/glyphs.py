@@ -120,7 +120,7 @@ def load_glyphs(path: Path) -> Glyphs:
     tensors, header = read_tensors(path, "glyph file")
     if header.get("kind") != KIND:
         raise WiseftError(f"{path} holds {header.get('kind')}, no glyphs; delete it and rerun")
-    if header["stage_version"] != VERSION["pretrain"]:
+    if header.get("stage_version") != VERSION["pretrain"]:
         raise StaleArtifact(f"{path} is of an older version of pretrain; delete it and rerun")
     return Glyphs(
         **{name: tensor.numpy() for name, tensor in tensors.items()}, names=tuple(header["names"])

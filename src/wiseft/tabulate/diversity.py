@@ -13,8 +13,8 @@ from typing import Any
 
 import pandas as pd
 
-from wiseft.errors import WiseftError
-from wiseft.io import read_json
+from wiseft.damage import read_checked
+from wiseft.errors import DamagedFile
 from wiseft.tabulate.inputs import RUN_FIELDS
 from wiseft.tabulate.intervals import CLOPPER_PEARSON, clopper_pearson
 from wiseft.tabulate.schema import TABLE, conform
@@ -30,7 +30,8 @@ def diversity_rows(files: Sequence[Path], experiment: str) -> pd.DataFrame:
     Shares of samples get Clopper and Pearson's interval, the other measures none.
 
     Raises:
-        WiseftError: if a file is missing, broken or of another format.
+        WiseftError: if a file is missing.
+        DamagedFile: if one is broken, damaged or of another format.
     """
     rows = [row for path in files for row in _rows_of(path)]
     frame = pd.DataFrame(rows).reindex(columns=list(TABLE))
@@ -47,13 +48,12 @@ def diversity_rows(files: Sequence[Path], experiment: str) -> pd.DataFrame:
 
 
 def _rows_of(path: Path) -> list[dict[str, Any]]:
-    content = read_json(path, "measures of diversity")
-    advice = "run `wiseft diversity` again"
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise WiseftError(f"{path} is no file of measures of diversity, format {FORMAT}; {advice}")
+    content = read_checked(path, "measures of diversity")
+    if content.get("format") != FORMAT:
+        raise DamagedFile(f"{path} is no file of measures of diversity, format {FORMAT}", path)
     missing = [name for name in (*_FIELDS, "first", "rows") if name not in content]
     if missing:
-        raise WiseftError(f"{path} lacks {', '.join(missing)}; {advice}")
+        raise DamagedFile(f"{path} lacks {', '.join(missing)}", path)
     shared = {name: content[name] for name in _FIELDS}
     shared["combination"] = PAIR_PREFIX + str(content["first"])
     return [shared | row for row in content["rows"]]

@@ -12,8 +12,9 @@ import numpy.typing as npt
 import pandas as pd
 
 from wiseft.alphas import format_alpha
+from wiseft.damage import damage_of, read_metrics
 from wiseft.errors import WiseftError
-from wiseft.io import read_json
+from wiseft.io import require_file
 from wiseft.tabulate.predictions import Cell, Place, ViewDefinition, read_predictions
 from wiseft.tabulate.settings import TabulateSettings
 
@@ -44,21 +45,22 @@ def read_inputs(
     Rows of alphas outside the experiment's grid, and of views outside of it, are left out.
 
     Raises:
-        WiseftError: if a file is missing, broken or given twice; a metrics file has no
-            predictions beside it or the other way round; two metrics files cover the same run,
-            seed and dataset; a number differs from the one recomputed from the predictions; two
-            runs saw other samples of a dataset.
+        WiseftError: if a file is missing or given twice; a metrics file has no predictions beside
+            it or the other way round; two metrics files cover the same run, seed and dataset.
+        DamagedFile: if a file is broken or damaged, or a number differs from the one recomputed
+            from the predictions: of both files; of four, if two runs saw other samples.
     """
     beside = _pair(metrics, predictions)
     frames: list[pd.DataFrame] = []
     cells: dict[Place, Cell] = {}
     covered: set[tuple[str, int, str]] = set()
+    first_of: dict[Place, Path] = {}
     for path in sorted(beside):
-        head, rows, definitions = _read_metrics(path)
+        require_file(beside[path], "predictions file")
+        require_file(path, "metrics file")
+        with damage_of(path, beside[path]):
+            head, rows, here = _read_pair(path, beside[path], settings)
         dataset, run, seed = head["dataset"], head["run"], head["seed"]
-        if settings.grid is not None:
-            rows = rows[rows["alpha"].isin(settings.grid)]
-        rows = rows[[settings.has_view(dataset, view) for view in rows["view"]]]
         frames.append(rows)
         if (run, seed, dataset) in covered:
             raise WiseftError(
@@ -66,18 +68,37 @@ def read_inputs(
                 "metrics file does; give one metrics file for each"
             )
         covered.add((run, seed, dataset))
-        cluster = settings.clusters.get(dataset)
-        for place, cell in read_predictions(
-            beside[path], rows, definitions, cluster, settings.unlabelled
-        ).items():
-            _check_numbers(path, beside[path], rows, place, cell)
+        for place, cell in here.items():
             counted = cell.counted()
             primary = (settings.test_split, settings.view_of(dataset))
             if place[1:] == primary or not counted.exact:
-                _check_same(beside[path], place, cells.setdefault(place, counted), counted)
+                first = first_of.setdefault(place, path)
+                # Nothing says which of the two is wrong.
+                with damage_of(path, beside[path], first, beside[first]):
+                    _check_same(path, first, place, cells.setdefault(place, counted), counted)
                 cells[place].predictions.update(counted.predictions)
                 cells[place].certainty.update(counted.certainty)
     return Inputs(pd.concat(frames, ignore_index=True), cells)
+
+
+def _read_pair(
+    path: Path, predictions: Path, settings: TabulateSettings
+) -> tuple[dict[str, Any], pd.DataFrame, dict[Place, Cell]]:
+    """Return what one metrics file is about, its rows that are asked for, and their samples."""
+    content = read_metrics(path, predictions)
+    try:
+        head, rows, definitions = _parse_metrics(path, content)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise WiseftError(f"{path} has not the form of metrics ({error!r})") from None
+    dataset = head["dataset"]
+    if settings.grid is not None:
+        rows = rows[rows["alpha"].isin(settings.grid)]
+    rows = rows[[settings.has_view(dataset, view) for view in rows["view"]]]
+    cluster = settings.clusters.get(dataset)
+    cells = read_predictions(predictions, rows, definitions, cluster, settings.unlabelled)
+    for place, cell in cells.items():
+        _check_numbers(path, predictions, rows, place, cell)
+    return head, rows, cells
 
 
 def _pair(metrics: Sequence[Path], predictions: Sequence[Path]) -> dict[Path, Path]:
@@ -99,20 +120,20 @@ def _pair(metrics: Sequence[Path], predictions: Sequence[Path]) -> dict[Path, Pa
     return {path: folders[path.parent] for path in metrics}
 
 
-def _read_metrics(path: Path) -> tuple[dict[str, Any], pd.DataFrame, dict[str, ViewDefinition]]:
-    content = read_json(path, "metrics file")
-    advice = "run the stage evaluate again"
-    if not isinstance(content, dict) or content.get("format") != METRICS_FORMAT:
-        raise WiseftError(f"{path} is not a metrics file of format {METRICS_FORMAT}; {advice}")
+def _parse_metrics(
+    path: Path, content: dict[str, Any]
+) -> tuple[dict[str, Any], pd.DataFrame, dict[str, ViewDefinition]]:
+    if content.get("format") != METRICS_FORMAT:
+        raise WiseftError(f"{path} is not a metrics file of format {METRICS_FORMAT}")
     missing = [name for name in ("dataset", *RUN_FIELDS, "rows") if name not in content]
     if missing:
-        raise WiseftError(f"{path} lacks {', '.join(missing)}; {advice}")
+        raise WiseftError(f"{path} lacks {', '.join(missing)}")
     rows = content["rows"]
     if not rows:
-        raise WiseftError(f"{path} has no rows; {advice}")
+        raise WiseftError(f"{path} has no rows")
     lacking = sorted({name for row in rows for name in ROW_FIELDS if name not in row})
     if lacking:
-        raise WiseftError(f"rows of {path} lack {', '.join(lacking)}; {advice}")
+        raise WiseftError(f"rows of {path} lack {', '.join(lacking)}")
     head = {name: content[name] for name in ("dataset", *RUN_FIELDS)}
     head["variant"] = head["variant"] or ""
     head["seed"] = int(head["seed"])
@@ -121,7 +142,7 @@ def _read_metrics(path: Path) -> tuple[dict[str, Any], pd.DataFrame, dict[str, V
     key = ["split", "view", "combination", "alpha"]
     if frame.duplicated(key).any():
         double = frame.loc[frame.duplicated(key), key].iloc[0]
-        raise WiseftError(f"{path} has two rows for {', '.join(double)}; {advice}")
+        raise WiseftError(f"{path} has two rows for {', '.join(double)}")
     for place, (name, value) in enumerate(head.items()):
         frame.insert(place, name, value)
     return head, frame, _definitions(path, frame, content.get("views", {}))
@@ -137,7 +158,7 @@ def _definitions(path: Path, rows: pd.DataFrame, stored: Any) -> dict[str, ViewD
         if used != [definition.get("metric")]:
             raise WiseftError(
                 f"{path}: view {view} is of metric {definition.get('metric')}, but its rows are of "
-                f"{', '.join(used)}; run the stage evaluate again"
+                f"{', '.join(used)}"
             )
         definitions[view] = ViewDefinition(
             metric=used[0],
@@ -160,13 +181,12 @@ def _check_numbers(
         if (n_correct, row["n"]) != (counted.n_correct, counted.n):
             raise WiseftError(
                 f"{path} says {_share(n_correct, row['n'])} {where}, but {predictions} has "
-                f"{_share(counted.n_correct, counted.n)}; run the stage evaluate again"
+                f"{_share(counted.n_correct, counted.n)}"
             )
         if not abs(row["value"] - counted.value) <= 1e-9:
             raise WiseftError(
                 f"{path} says value {row['value']} {where}, but {predictions} gives "
-                f"{counted.value}, {_share(counted.n_correct, counted.n)}; "
-                "run the stage evaluate again"
+                f"{counted.value}, {_share(counted.n_correct, counted.n)}"
             )
 
 
@@ -174,13 +194,12 @@ def _share(n_correct: int | None, n: int) -> str:
     return f"{n} samples" if n_correct is None else f"{n_correct} of {n} right"
 
 
-def _check_same(path: Path, place: Place, first: Cell, other: Cell) -> None:
+def _check_same(path: Path, before: Path, place: Place, first: Cell, other: Cell) -> None:
     """Raise WiseftError if two runs were evaluated on other samples: nothing would be paired."""
     if (first.metric, first.ignore) != (other.metric, other.ignore):
         raise WiseftError(
-            f"{path}: view {place.view} of {place.dataset} is of metric {other.metric}, in the "
-            f"runs before it of {first.metric}, or it ignores other groups; run the stage evaluate "
-            "again for all runs"
+            f"{path}: view {place.view} of {place.dataset} is of metric {other.metric}, in "
+            f"{before} of {first.metric}, or it ignores other groups"
         )
     pairs = [
         (getattr(first.truth, name), getattr(other.truth, name))
@@ -189,8 +208,7 @@ def _check_same(path: Path, place: Place, first: Cell, other: Cell) -> None:
     pairs += [(getattr(first, name), getattr(other, name)) for name in ("sample_ids", "clusters")]
     if not all(_equal(*pair) for pair in pairs):
         raise WiseftError(
-            f"{path} has other samples or labels of {place.dataset} than the runs before it; "
-            "run the stage evaluate again for all runs"
+            f"{path} is about other samples or labels of {place.dataset} than {before}"
         )
 
 

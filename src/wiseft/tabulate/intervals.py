@@ -8,11 +8,11 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import beta
 
+from wiseft.tabulate.schema import CLOPPER_PEARSON as CLOPPER_PEARSON
+from wiseft.tabulate.schema import CLUSTER_BOOTSTRAP as CLUSTER_BOOTSTRAP
+from wiseft.tabulate.schema import CONDITIONAL as CONDITIONAL
+
 LEVEL = 0.95
-CLOPPER_PEARSON = "clopper-pearson"
-CLUSTER_BOOTSTRAP = "cluster-bootstrap"
-CONDITIONAL = "cluster-bootstrap-conditional"
-"""Of an average: on the clusters of the datasets that have too few of them."""
 TOO_FEW = "too-few-clusters"
 """There is no interval: what a handful of clusters varies says little about others."""
 FEWEST_CLUSTERS = 10

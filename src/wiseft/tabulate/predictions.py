@@ -172,18 +172,18 @@ def _read(path: Path, needed: list[str]) -> pd.DataFrame:
     require_file(path, "predictions file")
     try:
         names = pq.read_schema(path).names
-    except (pa.ArrowException, OSError) as error:
-        raise WiseftError(
-            f"{path} cannot be read ({error}); delete it and run the stage evaluate again"
-        ) from None
-    missing = [name for name in needed if name not in names]
-    if missing:
-        raise WiseftError(
-            f"{path} lacks {missing[0]} ({len(missing)} missing columns), which the metrics "
-            "beside it name; run the stage evaluate again"
-        )
-    more = [name for name in (OTHER_LABELS,) if name in names]
-    frame = pq.read_table(path, columns=[*needed, *more]).to_pandas()
+        missing = [name for name in needed if name not in names]
+        if missing:
+            raise WiseftError(
+                f"{path} lacks {missing[0]} ({len(missing)} missing columns), which the metrics "
+                "beside it name"
+            )
+        more = [name for name in (OTHER_LABELS,) if name in names]
+        frame = pq.read_table(path, columns=[*needed, *more]).to_pandas()
+    except PermissionError:
+        raise
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise WiseftError(f"{path} cannot be read ({error})") from None
     frame = frame.sort_values(["split", "sample_id"], kind="stable", ignore_index=True)
     double = frame.duplicated(["split", "sample_id"])
     if double.any():
@@ -206,8 +206,7 @@ def _cell(
     masks = [values != OUTSIDE for values in predictions.values()]
     if any(not np.array_equal(mask, masks[0]) for mask in masks) or not masks[0].any():
         raise WiseftError(
-            f"{path}: view {view} covers no sample of a split, or not the same at every alpha; "
-            "run the stage evaluate again"
+            f"{path}: view {view} covers no sample of a split, or not the same at every alpha"
         )
     labels = part["label" if definition.own_labels else f"{view}/label"].to_numpy(np.int64)
     others: Any = part[OTHER_LABELS] if OTHER_LABELS in part.columns else None

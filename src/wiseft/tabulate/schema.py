@@ -1,7 +1,8 @@
 """Columns of the tables that this stage writes, and their only reader and writer.
 
 Values and interval ends are fractions in [0, 1]; differences and regrets are differences of
-fractions. Nothing here depends on host or time: equal frames give equal bytes.
+fractions. Nothing here depends on host or time: equal frames give equal bytes. Beside every table
+lies a file with its sum and its number of rows, without which it is not read.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any, Literal
 import pandas as pd
 
 from wiseft.config.experiment import AVERAGE_PREFIX as AVERAGE_PREFIX
+from wiseft.damage import check_sum, damage_of, sum_path, write_sum
 from wiseft.errors import WiseftError
 from wiseft.io import atomic_path, require_file
 
@@ -129,6 +131,12 @@ SELECTIONS = (
     *("grid", "fixed", "held-out", "held-out-1se", "unlabelled"),
     *("oracle-column", "oracle-table13"),
 )
+CLOPPER_PEARSON = "clopper-pearson"
+CLUSTER_BOOTSTRAP = "cluster-bootstrap"
+CONDITIONAL = "cluster-bootstrap-conditional"
+"""Of an average: on the clusters of the datasets that have too few of them."""
+ROUNDING = 1e-6
+"""What six decimals may take from a number."""
 ALL = "all"
 """`seed` of a mean over seeds; `run` of one over models, which `wiseft.tabulate.models` makes."""
 
@@ -172,10 +180,20 @@ def read(path: Path | str, schema: Schema, what: str) -> pd.DataFrame:
         what: names the table in messages.
 
     Raises:
-        WiseftError: if the file is absent or broken, or a column is missing, unknown or of
-            another type.
+        WiseftError: if the file is absent.
+        DamagedFile: if it differs from its sum or has none, is broken, or a column is missing,
+            unknown or of another type.
     """
     path = require_file(path, what)
+    rows = check_sum(path, what)
+    with damage_of(path, sum_path(path)):
+        frame = _parse(path, schema, what)
+        if len(frame) != rows:
+            raise WiseftError(f"{what} {path} has {len(frame)} rows; {rows} were written")
+    return frame
+
+
+def _parse(path: Path, schema: Schema, what: str) -> pd.DataFrame:
     try:
         if path.suffix == ".parquet":
             frame = pd.read_parquet(path)
@@ -189,17 +207,15 @@ def read(path: Path | str, schema: Schema, what: str) -> pd.DataFrame:
                 na_values={name: [""] for name in numbers},
             )
     except (ValueError, OSError) as error:
-        raise WiseftError(
-            f"{what} {path} cannot be read ({error}); delete it and rerun the stage tabulate"
-        ) from None
+        raise WiseftError(f"{what} {path} cannot be read ({error})") from None
     try:
         return conform(frame, schema)
     except WiseftError as error:
-        raise WiseftError(f"{what} {path}: {error}; rerun the stage tabulate") from None
+        raise WiseftError(f"{what} {path}: {error}") from None
 
 
 def read_table(path: Path | str, means: bool = False) -> pd.DataFrame:
-    """Read the tidy table. Raises as `read`.
+    """Read the tidy table. Raises as `read`, and DamagedFile if numbers contradict each other.
 
     `alpha` is null for `oracle-table13`, whose columns have different alphas.
 
@@ -208,19 +224,47 @@ def read_table(path: Path | str, means: bool = False) -> pd.DataFrame:
             for those of runs.
     """
     frame = read(path, TABLE, "table")
+    with damage_of(Path(path), sum_path(Path(path))):
+        _check_numbers(frame, f"table {path}")
     frame["alpha"] = frame["alpha"].round(3)
     return frame if means else frame[frame["run"] != ALL].reset_index(drop=True)
 
 
+def _check_numbers(frame: pd.DataFrame, where: str) -> None:
+    """Raise WiseftError unless values are their counts, and intervals are intervals."""
+    value, low, high = frame["value"], frame["ci_low"], frame["ci_high"]
+    method = frame["ci_method"]
+    n_correct, n = frame["n_correct"].astype(float), frame["n"].astype(float)
+    exact, resampled = method == CLOPPER_PEARSON, method.isin([CLUSTER_BOOTSTRAP, CONDITIONAL])
+    ordered = (low >= -ROUNDING) & (low <= high) & (high <= 1 + ROUNDING)  # not of a NaN
+    inside = (low <= value + ROUNDING) & (value <= high + ROUNDING)
+    counted = n_correct.notna() & (n > 0)
+    apart = counted & ~((value - n_correct / n).abs() <= ROUNDING)
+    for wrong, what in (
+        (apart, "value is not n_correct / n"),
+        ((exact | resampled) & ~ordered, "interval has no ends in order between 0 and 1"),
+        (exact & ~inside, "value lies outside of its exact interval"),
+    ):
+        if wrong.any():
+            row = frame[wrong].iloc[0]
+            name = "/".join(str(row[key]) for key in ("run", "dataset", "view", "alpha"))
+            raise WiseftError(
+                f"{where}: the {what} in row {frame.index[wrong][0] + 1} ({name}): {row['value']} "
+                f"[{row['ci_low']}, {row['ci_high']}], {row['n_correct']} of {row['n']}"
+            )
+
+
 def write_csv(path: Path | str, frame: pd.DataFrame, schema: Schema) -> None:
-    """Write a CSV atomically: six decimals, Unix line ends, null as empty."""
+    """Write a CSV and its sum, each atomically: six decimals, Unix line ends, null as empty."""
     with atomic_path(path) as temporary:
         conform(frame, schema).to_csv(
             temporary, index=False, float_format="%.6f", lineterminator="\n"
         )
+    write_sum(Path(path), len(frame))
 
 
 def write_parquet(path: Path | str, frame: pd.DataFrame, schema: Schema) -> None:
-    """Write a Parquet file atomically, in full precision."""
+    """Write a Parquet file and its sum, each atomically, in full precision."""
     with atomic_path(path) as temporary:
         conform(frame, schema).to_parquet(temporary, index=False)
+    write_sum(Path(path), len(frame))

@@ -18,7 +18,9 @@ from wiseft.towers.base import IMAGE as IMAGE
 from wiseft.towers.base import TEXT as TEXT
 from wiseft.towers.base import ZeroShotModel as ZeroShotModel
 from wiseft.towers.base import check_fit as check_fit
+from wiseft.towers.base import explained
 from wiseft.towers.base import floating as floating
+from wiseft.towers.base import for_weights as for_weights
 from wiseft.towers.base import prefixed as prefixed
 from wiseft.towers.base import with_prefix as with_prefix
 
@@ -63,7 +65,8 @@ def load(
     Raises:
         WiseftError: if the architecture cannot be built or the weights are not exactly its own.
     """
-    model = build(architecture, seed=0)
+    with for_weights(architecture, weights):
+        model = build(architecture, seed=0)
     model.load(weights, where)
     return model
 
@@ -86,8 +89,13 @@ def embed_dim(architecture: Mapping[str, Any]) -> int:
 
 
 def image_size(architecture: Mapping[str, Any]) -> int | None:
-    """Return the edge in pixels of the images that the tower reads; None for any."""
-    size: int | None = _module(architecture).image_size(architecture)
+    """Return the edge in pixels of the images that the tower reads; None for any.
+
+    Raises:
+        WiseftError: if the architecture has no such edge.
+    """
+    with explained("the architecture has no image size", "compare it with one of its family"):
+        size: int | None = _module(architecture).image_size(architecture)
     return size
 
 

@@ -12,7 +12,6 @@ import contextlib
 import copy
 import json
 import logging
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -22,6 +21,7 @@ from torch.func import functional_call
 
 from wiseft.errors import WiseftError
 from wiseft.io import read_json
+from wiseft.temporary import temporary_folder
 from wiseft.towers import tokenizers
 from wiseft.towers.base import IMAGE, TEXT, ZeroShotModel, explained, prefixed, seeded, with_prefix
 
@@ -243,11 +243,11 @@ def open_clip_model(architecture: Mapping[str, Any], seed: int | None = None) ->
     import open_clip
 
     config = _config(architecture)
-    with tempfile.TemporaryDirectory(prefix="wiseft-architecture-") as name:
-        folder = Path(name)
+    with temporary_folder("wiseft-architecture") as folder:
         if (hf_config := config["text_cfg"].pop("hf_config", None)) is not None:
+            hf_config.pop("auto_map", None)  # names code that transformers would offer to run
             (folder / "config.json").write_text(json.dumps(hf_config))
-            config["text_cfg"]["hf_model_name"] = name
+            config["text_cfg"]["hf_model_name"] = str(folder)
         (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": config}))
         quiet = _without_warnings("initialized randomly", "no CLIP weights found")
         with quiet, seeded(seed), _explained():
@@ -301,7 +301,7 @@ def _tokenizer(architecture: Mapping[str, Any]) -> Any:
                 str(folder),
                 context_length=context,
                 tokenizer_mode=text.get("tokenizer_mode"),
-                **options,
+                **options | {"trust_remote_code": False},  # they are from a file
             )
     if text.get("hf_tokenizer_name"):
         raise WiseftError(

@@ -210,6 +210,8 @@ def _create(architecture: Mapping[str, Any]) -> nn.Module:
         near = difflib.get_close_matches(name, timm.list_models(), n=3, cutoff=0.5)
         raise WiseftError(f"timm has no model {name}; near: {', '.join(near) or 'none'}")
     options = architecture.get("options", {})
+    if "checkpoint_path" in options:
+        raise WiseftError(f"the options of {name} name a checkpoint_path; weights come from a file")
     with explained(f"timm cannot build {name}", "check its options"):
         return timm.create_model(name, pretrained=False, num_classes=0, **options)
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 import base64
 import binascii
 import contextlib
-import tempfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -16,7 +15,22 @@ from typing import Any
 from torch import Tensor
 
 from wiseft.errors import WiseftError
+from wiseft.temporary import temporary_folder
 
+FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "vocab.txt",
+    "vocab.json",
+    "merges.txt",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+    "tokenizer.model",
+)
+"""Names that a tokenizer's files may have; none is code."""
+_MOST_BYTES = 256 * 1024**2
+"""Of one of them, unpacked."""
 NEEDS_TRANSFORMERS = (
     "needs the package transformers, which is not installed; install the extra `align`: "
     "pip install 'wiseft[align]'"
@@ -36,16 +50,20 @@ def unpacked(files: Mapping[str, str]) -> Iterator[Path]:
     """Yield a temporary folder with the files that `pack` made texts of.
 
     Raises:
-        WiseftError: if a name leads out of the folder or a text is damaged.
+        WiseftError: if a name is none of a tokenizer's, or a text is damaged or grows too large.
     """
-    with tempfile.TemporaryDirectory(prefix="wiseft-tokenizer-") as name:
-        folder = Path(name)
+    with temporary_folder("wiseft-tokenizer") as folder:
         for file, text in files.items():
-            if Path(file).name != file:
-                raise WiseftError(f"the tokenizer has a file {file!r}, which is no plain name")
+            if file not in FILES:
+                raise WiseftError(
+                    f"the tokenizer has a file {file!r}, but may have {', '.join(FILES)} alone"
+                )
             try:
-                content = zlib.decompress(base64.b64decode(text, validate=True))
-            except (binascii.Error, zlib.error) as error:
+                inflate = zlib.decompressobj()
+                content = inflate.decompress(base64.b64decode(text, validate=True), _MOST_BYTES)
+                if not inflate.eof:
+                    raise ValueError("it is cut short, or unpacks to more than 256 MiB")
+            except (binascii.Error, zlib.error, ValueError, TypeError) as error:
                 raise WiseftError(
                     f"the tokenizer's file {file} is damaged ({error}); fetch the model again"
                 ) from None
@@ -64,7 +82,7 @@ def load_hf(folder: Path | str, **options: Any) -> Any:
     except ImportError:
         raise WiseftError(f"the tokenizer {folder} {NEEDS_TRANSFORMERS}") from None
     try:
-        return AutoTokenizer.from_pretrained(str(folder), **options)
+        return AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False, **options)
     except (OSError, ValueError) as error:
         raise WiseftError(
             f"the tokenizer {folder} cannot be loaded: {str(error).splitlines()[0]}"

@@ -16,17 +16,6 @@ from wiseft.towers import align_models, open_clip_models, timm_models, tokenizer
 from wiseft.weights import huggingface
 from wiseft.weights.formats import Checkpoint, read_checkpoint
 
-TOKENIZER_FILES = (
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "vocab.txt",
-    "vocab.json",
-    "merges.txt",
-    "spiece.model",
-    "sentencepiece.bpe.model",
-    "tokenizer.model",
-)
 _CLIP_VOCABULARY = 49408
 
 
@@ -44,7 +33,8 @@ def family_tensors(checkpoint: Checkpoint, architecture: Mapping[str, Any]) -> d
     if towers.family(architecture) == "open_clip":
         tensors = _open_clip_names(tensors, architecture)
     tensors = {key: value.float() for key, value in towers.floating(tensors).items()}
-    expected = towers.build(architecture, seed=0).tensors()
+    with towers.for_weights(architecture, tensors):
+        expected = towers.build(architecture, seed=0).tensors()
     for name in ("logit_scale", "logit_bias", "temperature"):
         if name in tensors and name in expected and tensors[name].numel() == 1:
             tensors[name] = tensors[name].reshape(expected[name].shape)
@@ -159,7 +149,7 @@ def with_tokenizer(architecture: dict[str, Any], files: Mapping[str, Path]) -> d
 
 def pack_tokenizer(files: Mapping[str, Path]) -> dict[str, str]:
     """Return the packed files of a tokenizer; nothing if there is none."""
-    return tokenizers.pack(files[name] for name in TOKENIZER_FILES if name in files)
+    return tokenizers.pack(files[name] for name in tokenizers.FILES if name in files)
 
 
 def read_folder(folder: Path) -> tuple[Checkpoint, dict[str, Any], dict[str, Any]]:

@@ -199,7 +199,7 @@ def _side_files(
 ) -> dict[str, Path]:
     """Return the files of tokenizer and preprocessing that a repository has."""
     files = {}
-    for name in (*convert.TOKENIZER_FILES, "preprocessor_config.json"):
+    for name in (*tokenizers.FILES, "preprocessor_config.json"):
         with contextlib.suppress(hub.Missing):
             files[name] = hub.fetch(repository, [name], revision, folder, lambda _: None).path
     say(f"{repository}: {', '.join(files) or 'no tokenizer'}")

@@ -6,10 +6,11 @@ configuration beside its weights (a model of transformers, open_clip or timm).
 
 from __future__ import annotations
 
+import contextlib
 import json
+import math
 import pickle
 import shutil
-import warnings
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -22,8 +23,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from wiseft.errors import WiseftError
-from wiseft.io import atomic_path, read_json, require_file
+from wiseft.io import atomic_folder, atomic_path, gigabytes, read_json, require_file
 from wiseft.tensor_file import KEY, check_tensors, read_file_header
+from wiseft.weights.torchscript import read_torchscript
 
 WRAPPERS = ("state_dict", "model_state_dict", "model", "module")
 """Keys under which training programs put the weights, the likeliest first."""
@@ -41,6 +43,9 @@ WEIGHT_FILES = (
     "pytorch_model.bin",
 )
 INDEX = "model.safetensors.index.json"
+GROWTH, GRACE = 8, 256 * 1024**2
+"""Tensors that take more than this many times their file's size, and more bytes than this beside,
+were made to fill the memory: a tensor may repeat what is stored once, and an archive unpack."""
 
 
 @dataclass(frozen=True)
@@ -87,10 +92,11 @@ def read_checkpoint(path: Path) -> Checkpoint:
     if _is_safetensors(path):
         tensors, metadata = _read_safetensors(path)
         checkpoint = Checkpoint(path, "safetensors", tensors, metadata=metadata)
-    elif is_torchscript(path):
-        checkpoint = Checkpoint(path, "torchscript", _read_torchscript(path))
+    elif (names := _zip_names(path)) and any(name.endswith("/constants.pkl") for name in names):
+        checkpoint = Checkpoint(path, "torchscript", read_torchscript(path))
     else:
         checkpoint = _unwrap(path, _torch_load(path))
+    _check_dense(checkpoint)
     return _without_prefix(checkpoint)
 
 
@@ -117,20 +123,14 @@ def write_checkpoint(like: Checkpoint, tensors: Mapping[str, Tensor], path: Path
     if like.kind == "folder":
         _write_folder(like, ready, path)
         return
-    with atomic_path(path) as temporary:
+    with atomic_path(path, _size(ready)) as temporary:
         if like.kind == "safetensors":
             save_file(ready, temporary, metadata=like.metadata or None)
         else:
-            # torch's own format, which its weights-only loader reads: what A's program expects.
-            torch.save(_wrapped(like, ready), temporary)
-
-
-def is_torchscript(path: Path) -> bool:
-    """Whether a file is an archive of TorchScript, as OpenAI's CLIPs are."""
-    if not zipfile.is_zipfile(path):
-        return False
-    with zipfile.ZipFile(path) as archive:
-        return any(name.endswith("/constants.pkl") for name in archive.namelist())
+            # torch's own format, which its weights-only loader reads: what A's program expects. By
+            # a stream, because by a path the temporary name would stand in the file.
+            with temporary.open("wb") as file:
+                torch.save(_wrapped(like, ready), file)
 
 
 # ------------------------------------------------------------------------------------------ files
@@ -156,13 +156,54 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     return tensors, metadata
 
 
-def _read_torchscript(path: Path) -> dict[str, Tensor]:
+def _zip_names(path: Path) -> list[str]:
+    """Return the members of a zip archive, as both of torch's formats are; none: it is no archive.
+
+    Raises:
+        WiseftError: if it unpacks to far more than its size, or a member is damaged.
+    """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)
-            return dict(torch.jit.load(str(path), map_location="cpu").state_dict())
-    except RuntimeError as error:
-        raise WiseftError(f"{path} is not a whole TorchScript archive ({error})") from None
+        if not zipfile.is_zipfile(path):
+            return []
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+            _require_small(path, sum(member.file_size for member in members), "unpacks to")
+            damaged = archive.testzip()  # torch itself compares no checksum
+    except WiseftError:
+        raise
+    except Exception as error:  # of a damaged archive, almost anything
+        reason = str(error) or type(error).__name__
+        raise WiseftError(
+            f"{path} is a damaged archive ({reason}); copy or download it again"
+        ) from None
+    if damaged is not None:
+        raise WiseftError(
+            f"{path} is damaged: {damaged} in it has not the checksum that it was written with; "
+            "copy or download it again"
+        )
+    return [member.filename for member in members]
+
+
+def _require_small(path: Path, size: int, what: str) -> None:
+    if size > GROWTH * path.stat().st_size + GRACE:
+        raise WiseftError(
+            f"{path} has {path.stat().st_size} bytes, but {what} {gigabytes(size)}; it was made to "
+            "fill the memory and is not read"
+        )
+
+
+def _check_dense(checkpoint: Checkpoint) -> None:
+    """Refuse tensors that are more than numbers that stand in the file."""
+    size = 0
+    for name, tensor in checkpoint.tensors.items():
+        other = tensor.layout != torch.strided or tensor.is_quantized or tensor.is_nested
+        if other or tensor.device.type != "cpu":
+            raise WiseftError(
+                f"{checkpoint.path}: tensor {name} is sparse, quantized, nested or without values; "
+                "dense tensors are expected"
+            )
+        size += math.prod(tensor.shape) * tensor.element_size()
+    _require_small(checkpoint.path, size, "its tensors expand to")
 
 
 def _torch_load(path: Path) -> Any:
@@ -170,9 +211,10 @@ def _torch_load(path: Path) -> Any:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         raise _pickled(path) from None
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+    except Exception as error:  # a damaged file may raise almost anything
+        reason = str(error) or type(error).__name__
         raise WiseftError(
-            f"{path} is neither safetensors nor a whole file of torch ({error}); copy or download "
+            f"{path} is neither safetensors nor a whole file of torch ({reason}); copy or download "
             "it again"
         ) from None
 
@@ -180,7 +222,7 @@ def _torch_load(path: Path) -> Any:
 def _pickled(path: Path) -> WiseftError:
     """Return why a file of Python objects is not loaded, and what to do instead."""
     names: list[str] = []
-    if zipfile.is_zipfile(path):
+    with contextlib.suppress(Exception):  # of a damaged pickle
         names = sorted(torch.serialization.get_unsafe_globals_in_checkpoint(path))
     if not names:
         # torch's own message would send the user to weights_only=False, which runs the file's code.
@@ -278,12 +320,7 @@ def weight_files(folder: Path) -> list[str]:
 
 
 def _write_folder(like: Checkpoint, tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Write the folder under another name beside its own, then rename it."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    if temporary.exists():
-        raise WiseftError(f"{temporary} is left over from a run that was killed; remove it")
-    temporary.mkdir(parents=True)
-    try:
+    with atomic_folder(path, _size(tensors)) as temporary:
         names: dict[str, str] = {}
         for old, keys in like.files.items():
             name = Path(old).with_suffix(".safetensors").name
@@ -293,16 +330,15 @@ def _write_folder(like: Checkpoint, tensors: Mapping[str, Tensor], path: Path) -
             save_file(chosen, temporary / name, metadata=like.metadata or {"format": "pt"})
             names |= dict.fromkeys(chosen, name)
         if len(like.files) > 1:
-            size = sum(tensor.nbytes for tensor in tensors.values())
-            index = {"metadata": {"total_size": size}, "weight_map": names}
+            index = {"metadata": {"total_size": _size(tensors)}, "weight_map": names}
             (temporary / INDEX).write_text(json.dumps(index, indent=2))
         for file in sorted(like.path.iterdir()):
             if file.is_file() and not _holds_weights(file, like):
                 shutil.copyfile(file, temporary / file.name)
-        temporary.replace(path)
-    except BaseException:
-        shutil.rmtree(temporary)
-        raise
+
+
+def _size(tensors: Mapping[str, Tensor]) -> int:
+    return sum(tensor.nbytes for tensor in tensors.values())
 
 
 def _holds_weights(file: Path, like: Checkpoint) -> bool:

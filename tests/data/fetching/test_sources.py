@@ -241,3 +241,20 @@ def test_classes_by_their_ids_are_mapped_to_the_reference(capsys, tmp_path, serv
     assert found.label_map.members == [[2], [1]]
     assert found.class_ids == ["n02", "n09"]
     assert Catalogue(root).dataset("base").ids == ["n01", "n09", "n02"]
+
+
+def test_a_file_that_changed_after_it_was_fetched_is_refused(capsys, tmp_path):
+    """Between the two commands a disk or a person may have changed it."""
+    root = make(tmp_path, None)
+    path = tmp_path / "datasets" / ".archives" / "pets" / "pets.tar.gz"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(ARCHIVE)
+    assert fetch(capsys, root)[0] == 0
+    changed = bytearray(ARCHIVE)
+    changed[len(changed) // 2] ^= 1
+    path.write_bytes(changed)
+    _, (code, _, error) = prepare(capsys, root)
+    assert code == 1 and "pets.tar.gz" in error and "expected sha256" in error
+    path.write_bytes(ARCHIVE)
+    _, (code, _, error) = prepare(capsys, root)
+    assert code == 0, error

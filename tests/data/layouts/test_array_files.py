@@ -101,6 +101,25 @@ def test_pickled_npy_is_refused_without_being_loaded(tmp_path, option):
     assert mark.exists(), "the pickle would not have written anything, so the test shows nothing"
 
 
+@pytest.mark.parametrize(
+    "header",
+    [
+        "{'descr': '|u1', 'fortran_order': False, 'shape': (-1, 32, 32, 3), }",
+        "{'descr': '|u1', 'fortran_order': False, 'shape': (10000000000, 32, 32, 3), }",
+        "{'descr': '|O', 'fortran_order': False, 'shape': (3,), }",
+        "{" * 50,
+    ],
+)
+def test_header_that_is_none_is_refused(tmp_path, header):
+    cifar10_1(tmp_path)
+    text = header.encode().ljust(117) + b"\n"
+    content = b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text + bytes(9216)
+    (tmp_path / "cifar10.1_v6_data.npy").write_bytes(content)
+    with pytest.raises(WiseftError, match=r"cifar10\.1_v6_data\.npy is not an array") as error:
+        read("cifar10.1", tmp_path)
+    assert "allow_pickle" not in str(error.value)
+
+
 def test_bare_pickle_is_refused_without_being_loaded(tmp_path):
     cifar10_1(tmp_path)
     mark = tmp_path / "mark"

@@ -112,6 +112,23 @@ def test_wrong_metadata_is_named(tmp_path):
         read(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("metadata.jsonl", b"[" * 100_000),
+        ("metadata.jsonl", b'{"file_name": "0.jpg", "label": 1}\n7\n'),
+        ("metadata.parquet", b"PAR1" + bytes(40) + b"PAR1"),
+        ("metadata.parquet", b"no parquet"),
+        ("metadata.csv", b"file_name,label\n" + b"x" * 200_000 + b",1\n"),
+    ],
+)
+def test_a_table_that_is_none_is_named(tmp_path, name, content):
+    (tmp_path / "test").mkdir()
+    (tmp_path / "test" / name).write_bytes(content)
+    with pytest.raises(WiseftError, match=f"{name} is not a readable table"):
+        read(tmp_path, "test")
+
+
 def test_a_split_without_anything_is_named(tmp_path):
     (tmp_path / "test").mkdir()
     with pytest.raises(WiseftError, match=r"test holds neither class folders nor metadata\.csv"):

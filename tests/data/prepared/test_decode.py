@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import struct
+import zlib
+
 import numpy as np
 import pytest
 import torch
@@ -201,3 +205,49 @@ def test_another_name_is_refused(name):
 def test_what_is_not_modelled_is_refused(key, value, message):
     with pytest.raises(WiseftError, match=message):
         parse_preprocessing({"size": 224, **CLIP, key: value})
+
+
+def png_of(path, width, height):
+    """Write a PNG whose header declares a size, with no more than its first row behind it."""
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    with path.open("wb") as file:
+        file.write(b"\x89PNG\r\n\x1a\n")
+        for kind, data in ((b"IHDR", header), (b"IDAT", zlib.compress(bytes(3 * width + 1)))):
+            file.write(struct.pack(">I", len(data)) + kind + data)
+            file.write(struct.pack(">I", zlib.crc32(kind + data)))
+    return path
+
+
+def test_an_image_of_900_megapixels_is_refused(tmp_path):
+    path = png_of(tmp_path / "large.png", 30_000, 30_000)
+    with pytest.raises(
+        WiseftError, match=r"large\.png is not a readable image \(Image size \(9000"
+    ):
+        decode(path, Transform(size=224))
+
+
+@pytest.mark.parametrize("size", [(1, 100_000), (100_000, 1)])
+def test_a_long_thin_image_is_not_grown_beyond_memory(tmp_path, size):
+    path = tmp_path / "thin.png"
+    Image.new("RGB", size).save(path)
+    with pytest.raises(WiseftError, match=r"thin\.png has .* and would be resized to .*22400000"):
+        decode(path, Transform(size=224))
+    for mode in ("squash", "longest"):
+        assert decode(path, Transform(size=224, resize_mode=mode)).shape == (224, 224, 3)
+
+
+def test_a_format_that_pillow_hands_to_another_program_is_not_opened(tmp_path, monkeypatch):
+    """By its content this is PostScript, which Ghostscript would run."""
+    (tmp_path / "gs").write_text(f"#!/bin/sh\ntouch {tmp_path / 'ran'}\n")
+    (tmp_path / "gs").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    monkeypatch.setattr("PIL.EpsImagePlugin.gs_binary", None)
+    path = tmp_path / "x.jpg"
+    path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\n%%EOF\n")
+    with contextlib.suppress(OSError), Image.open(path) as opened:
+        opened.load()
+    assert (tmp_path / "ran").exists()  # it works where any format is opened
+    (tmp_path / "ran").unlink()
+    with pytest.raises(WiseftError, match=r"x\.jpg is not a readable image"):
+        decode(path, Transform(size=224))
+    assert not (tmp_path / "ran").exists()

@@ -15,8 +15,8 @@ from wiseft.data.prepared.manifest import open_manifest
 from wiseft.data.prepared.split import PreparedSplit
 from wiseft.data.prepared.store import batches, open_split, write_prepared
 from wiseft.data.prepared.verify import verify
-from wiseft.errors import StaleArtifact, WiseftError
-from wiseft.io import sha256_file
+from wiseft.errors import DamagedFile, StaleArtifact, WiseftError
+from wiseft.io import read_json, sha256_file, write_json
 from wiseft.stages import VERSION
 
 
@@ -55,7 +55,10 @@ def test_what_was_written_is_read(manifest):
     assert record.class_names == ["a", "b", "c"]
     assert record.prompt_names[1] == ["b", "bee"]
     assert record.image_size == 4
-    assert record.sha256 == sha256_file(manifest)
+    content = read_json(manifest)
+    del content["sha256"]
+    write_json(manifest, content)  # as before manifests carried their sum
+    assert record.sha256 == sha256_file(manifest) == open_manifest(manifest).sha256
 
 
 def test_base_ids_default_to_sample_ids(tmp_path):
@@ -110,8 +113,10 @@ def test_a_changed_file_is_found(manifest, file):
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
-    with pytest.raises(WiseftError, match=rf"{file} differs from its manifest: expected sha256"):
+    sentence = rf"{file} differs from its manifest: expected SHA-256"
+    with pytest.raises(DamagedFile, match=sentence) as found:
         open_split(manifest, "test")
+    assert found.value.files == [path, manifest]  # the manifest is what rules ask for
     with pytest.raises(WiseftError, match="differs from its manifest"):
         verify(manifest)
     open_split(manifest, "train")
@@ -119,8 +124,9 @@ def test_a_changed_file_is_found(manifest, file):
 
 def test_a_missing_file_is_named(manifest):
     (manifest.parent / "train" / "images.npy").unlink()
-    with pytest.raises(WiseftError, match=r"train/images\.npy"):
+    with pytest.raises(DamagedFile, match=r"train/images\.npy, does not exist") as found:
         verify(manifest)
+    assert found.value.files == [manifest]
 
 
 def test_an_unknown_split_lists_the_known(manifest):

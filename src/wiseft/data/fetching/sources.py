@@ -128,7 +128,7 @@ def read_fetched(path: Path) -> Fetched:
     """Read the record of a dataset's files.
 
     Raises:
-        WiseftError: it is missing or broken, or a file it names is gone.
+        WiseftError: it is missing or broken, or a file it names is gone or not what was fetched.
     """
     if not path.is_file():
         raise WiseftError(f"{path} is missing; run `wiseft data fetch {path.stem}` first")
@@ -141,6 +141,10 @@ def read_fetched(path: Path) -> Fetched:
             raise WiseftError(
                 f"{name} of dataset {fetched.dataset} is gone; put it back, or fetch again"
             )
+    for name, file in fetched.files.items():
+        own = not Path(file).parent.is_relative_to(path.parent)  # the user's, never written into
+        hashes = _VerifiedHashes(path.with_suffix("") if own else Path(file).parent)
+        hashes.check(Path(file), fetched.sha256.get(name, "none"))
     return fetched
 
 
@@ -257,3 +261,11 @@ class _VerifiedHashes:
         self._stored[key] = {"state": state, "sha256": digest}
         write_json(self._path, self._stored)
         return digest
+
+    def check(self, path: Path, sha256: str) -> None:
+        """Raise WiseftError if a file that was verified has another hash since."""
+        kept, status = self._stored.get(str(path.resolve())), path.stat()
+        known = kept if isinstance(kept, dict) else {}
+        unchanged = known.get("state", [])[:2] == [status.st_size, status.st_mtime_ns]
+        if not unchanged or known.get("sha256") != sha256:
+            verify_file(path, Checksums(sha256=sha256))

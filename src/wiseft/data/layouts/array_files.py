@@ -10,6 +10,7 @@ from __future__ import annotations
 import zipfile
 import zlib
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
@@ -99,8 +100,17 @@ def _load(inputs: LayoutInputs, source: str) -> NDArray[Any]:
                 keys = getattr(archive, "files", [])
                 raise WiseftError(f"{path}: expected an array `{key}`, found {keys or 'no keys'}.")
             return np.asarray(archive[key])
-    except ValueError as error:
-        raise _refused(path, str(error)) from error
+    # What numpy makes of a header that is no header, or of one that wants all of the memory.
+    except (
+        ValueError,
+        OverflowError,
+        SyntaxError,
+        TokenError,
+        RecursionError,
+        MemoryError,
+    ) as error:
+        objects = "allow_pickle" in str(error)
+        raise _refused(path, "it holds Python objects" if objects else str(error)) from error
     except (OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise WiseftError(
             f"{path} is truncated or broken ({error}). Delete it and fetch it again."

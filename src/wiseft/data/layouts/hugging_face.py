@@ -14,7 +14,7 @@ from wiseft.data.layouts.classes import ClassLabels, class_labels
 from wiseft.data.layouts.common import Indexed, LayoutInputs
 from wiseft.data.layouts.image_folder import check_one_each, index_class_folders
 from wiseft.data.layouts.scan import subfolders
-from wiseft.data.layouts.tables import Rows, column, listed_split, read_table
+from wiseft.data.layouts.tables import Rows, column, listed_split, read_table, readable
 from wiseft.data.prepared.split import FolderSplit
 from wiseft.errors import WiseftError
 
@@ -122,7 +122,8 @@ def _rows(table: Path) -> Rows:
         import pyarrow.parquet as parquet
 
         # Seen in the schema, so that gigabytes of images are not read first.
-        columns = parquet.read_schema(table)
+        with readable(table):
+            columns = parquet.read_schema(table)
         nested = [str(kind) for kind in columns.types if str(kind).startswith("struct")]
         if FILE_NAME not in columns.names and any("bytes: binary" in kind for kind in nested):
             raise _inside_parquet(table)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -24,17 +25,30 @@ def read_table(path: Path) -> Rows:
     Raises:
         WiseftError: the file cannot be read as a table.
     """
-    try:
+    with readable(path):
         if path.suffix == ".parquet":
             import pyarrow.parquet as parquet
 
             return cast(Rows, parquet.read_table(path).to_pylist())
         with path.open(encoding="utf-8-sig", newline="") as file:
             if path.suffix == ".jsonl":
-                return [json.loads(line) for line in file if line.strip()]
+                rows = [json.loads(line) for line in file if line.strip()]
+                if any(not isinstance(row, dict) for row in rows):
+                    raise ValueError("a line is no JSON object")
+                return rows
             return [dict(row) for row in csv.DictReader(file, strict=True)]
-    except (csv.Error, ValueError, OSError) as error:
-        raise WiseftError(f"{path} is not a readable table ({error}). Fetch it again.") from None
+
+
+@contextlib.contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """Turn what the libraries raise on a table that is none into a sentence."""
+    try:
+        yield
+    # Arrow raises all but recursion; JSON that is thousands deep recurses.
+    except (csv.Error, ValueError, OSError, NotImplementedError, RecursionError) as error:
+        raise WiseftError(
+            f"{path} is not a readable table ({str(error).strip()}). Fetch it again."
+        ) from None
 
 
 def column(path: Path, rows: Sequence[Mapping[str, Any]], name: str) -> list[str]:

@@ -1,8 +1,10 @@
 """A decoded cache of image files: uint8 arrays as a model takes them, memory-mapped.
 
 It holds exactly what decoding gives, so whatever is computed from it is the same. It lies beside
-the manifest, in ``cache-<transform>/``, and is used wherever it is there and belongs to the
-manifest.
+the manifest, in ``cache-<transform>/``, and is used wherever it is there, belongs to the manifest
+and has its sum, which every job that opens a split computes once: what that costs is in
+docs/design.md, "Sums". A damaged cache is set aside, the job decodes the images itself, and the
+next run of the workflow, which misses the cache, makes it again.
 """
 
 from __future__ import annotations
@@ -19,11 +21,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wiseft.config import Transform
+from wiseft.damage import read_checked, set_aside, with_sum
 from wiseft.data.prepared.decode import decode
 from wiseft.data.prepared.index import read_index
 from wiseft.data.prepared.manifest import Manifest, open_manifest
-from wiseft.errors import WiseftError
-from wiseft.io import atomic_path, read_json, sha256_file, write_json
+from wiseft.errors import DamagedFile, WiseftError
+from wiseft.io import atomic_path, sha256_file, write_json
 from wiseft.progress import Meter, Say
 from wiseft.stages import VERSION
 
@@ -47,7 +50,7 @@ def write_cache(
 ) -> Path:
     """Decode splits of a dataset of image files once; return `cache.json`, which is written last.
 
-    A split that is there already and belongs to the manifest is kept.
+    A split that is there already, whole and of the manifest, is kept.
 
     Args:
         transform: the model's.
@@ -72,14 +75,15 @@ def write_cache(
             _decode_all(paths, target, transform, manifest.border, threads, say)
             kept = _belongs_to(manifest, split) | {"sha256": sha256_file(target)}
         record["splits"][split] = kept
-    write_json(folder / "cache.json", record)
+    write_json(folder / "cache.json", with_sum(record))
     return folder / "cache.json"
 
 
 def open_cache(manifest: Manifest, split: str, transform: Transform) -> NDArray[np.uint8] | None:
     """Return the cached images of a split, memory-mapped uint8 (n, size, size, 3).
 
-    None where there is no such cache, or one of other files: the images are then decoded.
+    None where there is no such cache, a damaged one, or one of other files: the images are then
+    decoded.
     """
     if _valid(manifest, split, transform) is None:
         return None
@@ -89,13 +93,31 @@ def open_cache(manifest: Manifest, split: str, transform: Transform) -> NDArray[
 
 
 def verify_cache(manifest: Manifest, folder: Path) -> None:
-    """Check every file of a cache against its hash. Raises WiseftError."""
-    for split, stored in read_json(folder / "cache.json")["splits"].items():
-        path = folder / f"{split}.npy"
-        if not path.is_file() or sha256_file(path) != stored["sha256"]:
-            raise WiseftError(
-                f"{path} is not what was cached; delete {folder}, it is then decoded again."
-            )
+    """Check every file of a cache against its hash. Raises DamagedFile."""
+    for split, stored in _read_record(folder).items():
+        _check(folder, split, stored)
+
+
+def _read_record(folder: Path) -> dict[str, Any]:
+    """Return what `cache.json` says of each split. Raises DamagedFile."""
+    path = folder / "cache.json"
+    try:
+        record = read_checked(path, "cache")
+        splits: dict[str, Any] = record["splits"] if record["format"] == FORMAT else {}
+        return {name: dict(stored) for name, stored in splits.items()}
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise DamagedFile(f"{path} is no record of a cache ({error!r})", path) from None
+
+
+def _check(folder: Path, split: str, stored: dict[str, Any]) -> None:
+    path, expected = folder / f"{split}.npy", stored.get("sha256")
+    actual = sha256_file(path) if path.is_file() else "no file"
+    if actual != expected:
+        raise DamagedFile(
+            f"{path} is not what was cached: expected SHA-256 {expected}, found {actual}",
+            path,
+            folder / "cache.json",
+        )
 
 
 def _belongs_to(manifest: Manifest, split: str) -> dict[str, Any]:
@@ -109,25 +131,25 @@ def _belongs_to(manifest: Manifest, split: str) -> dict[str, Any]:
 
 
 def _valid(manifest: Manifest, split: str, transform: Transform) -> dict[str, Any] | None:
-    """Return what `cache.json` says of a split, if its file is whole and of these images."""
+    """Return what `cache.json` says of a split, if its file is whole and of these images.
+
+    What is damaged is set aside, and it is said.
+    """
     folder = cache_folder(manifest.path, transform)
-    path = folder / f"{split}.npy"
-    if not (folder / "cache.json").is_file() or not path.is_file():
+    if not (folder / "cache.json").is_file():
         return None
-    record = read_json(folder / "cache.json", "cache")
-    stored = record.get("splits", {}).get(split, {})
-    expected = _belongs_to(manifest, split)
-    bytes_expected = expected["n"] * transform.size**2 * 3
-    if record.get("format") != FORMAT or any(
-        stored.get(key) != value for key, value in expected.items()
-    ):
-        log.warning("%s is of other images than %s; it is not used", folder, manifest.path)
+    try:
+        stored = _read_record(folder).get(split)
+        if stored is None:
+            return None
+        if any(stored.get(key) != value for key, value in _belongs_to(manifest, split).items()):
+            log.warning("%s is of other images than %s; it is not used", folder, manifest.path)
+            return None
+        _check(folder, split, stored)
+    except DamagedFile as error:
+        log.warning("%s; until then images are decoded", set_aside(error))
         return None
-    # The header of an .npy file has 128 bytes for a shape like this one.
-    if path.stat().st_size != bytes_expected + 128:
-        log.warning("%s is not whole; it is not used", path)
-        return None
-    return dict(stored)
+    return stored
 
 
 def _decode_all(
@@ -140,12 +162,17 @@ def _decode_all(
 ) -> None:
     shape = len(paths), transform.size, transform.size, 3
     what = f"{target.parent.parent.name}: decoding {len(paths):,} images"
-    with atomic_path(target) as part, Meter(what, math.prod(shape), say=say) as meter:
-        images = np.lib.format.open_memmap(part, mode="w+", dtype=np.uint8, shape=shape)
-        for row, image in enumerate(_decoded(paths, transform, border, threads)):
-            images[row] = image
+    size = math.prod(shape)
+    header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+    with (
+        atomic_path(target, size) as part,
+        part.open("wb") as stream,  # not mapped: a full disk would kill the process
+        Meter(what, size, say=say) as meter,
+    ):
+        np.lib.format.write_array_header_1_0(stream, header)
+        for image in _decoded(paths, transform, border, threads):
+            stream.write(np.ascontiguousarray(image).data)
             meter.add(image.nbytes)
-        images.flush()
 
 
 def _decoded(

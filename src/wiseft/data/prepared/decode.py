@@ -12,11 +12,16 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from wiseft.config import Transform
 from wiseft.errors import WiseftError
 
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "MPO")
+"""Those whose files an index takes. Pillow tells a format by the content, and has one (EPS) that it
+hands to another program."""
+MOST_PIXELS = 2 * (Image.MAX_IMAGE_PIXELS or 0)
+"""Of an image that is resized: Pillow opens none that is larger, and a long thin one may grow."""
 _FILTERS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
 
 
@@ -78,9 +83,17 @@ def decode(path: Path, transform: Transform, border: int = 0) -> NDArray[np.uint
         border: pixels that are cropped off every side before that (ObjectNet's red frame).
 
     Raises:
-        WiseftError: the file is missing or is not a readable image.
+        WiseftError: the file is missing, is not a readable image, or is so long and thin that it
+            would be resized to more pixels than an image may have.
     """
-    return fit(whole_image(path, border), transform)
+    image = whole_image(path, border)
+    width, height = _resized(image, transform)
+    if width * height > MOST_PIXELS:
+        raise WiseftError(
+            f"{path} has {image.width} x {image.height} pixels and would be resized to {width} x "
+            f"{height}. Crop or remove it, then index the folder again."
+        )
+    return fit(image, transform)
 
 
 def whole_image(path: Path, border: int = 0) -> Image.Image:
@@ -90,7 +103,7 @@ def whole_image(path: Path, border: int = 0) -> Image.Image:
         WiseftError: the file is missing or is not a readable image.
     """
     try:
-        with Image.open(path) as file:
+        with Image.open(path, formats=FORMATS) as file:
             image = file.convert("RGB")
         width, height = image.size
         if border and min(width, height) <= 2 * border:
@@ -100,7 +113,7 @@ def whole_image(path: Path, border: int = 0) -> Image.Image:
         raise WiseftError(
             f"{path} is in the index but not on disk. Index the folder again."
         ) from error
-    except (OSError, SyntaxError, ValueError, UnidentifiedImageError) as error:
+    except Exception as error:  # of a damaged or hostile file almost anything
         raise WiseftError(
             f"{path} is not a readable image ({error}). Replace or remove it, then index the "
             "folder again."
@@ -109,21 +122,25 @@ def whole_image(path: Path, border: int = 0) -> Image.Image:
 
 def fit(image: Image.Image, transform: Transform) -> NDArray[np.uint8]:
     """Return an RGB image as uint8 (size, size, 3)."""
-    width, height = image.size
-    size, edge = transform.size, transform.edge
-    if transform.resize_mode == "squash":
-        resized = edge, edge
-    elif transform.resize_mode == "longest":
-        ratio = max(width, height) / edge
-        resized = max(1, round(width / ratio)), max(1, round(height / ratio))
-    else:
-        short = min(width, height)
-        resized = int(edge * width / short), int(edge * height / short)
+    size, resized = transform.size, _resized(image, transform)
     if resized != image.size:
         image = image.resize(resized, _FILTERS[transform.interpolation])
     left, top = _offset(image.width, size), _offset(image.height, size)
     # Where the image is smaller than the crop, Pillow puts black around it.
     return np.asarray(image.crop((left, top, left + size, top + size)), dtype=np.uint8)
+
+
+def _resized(image: Image.Image, transform: Transform) -> tuple[int, int]:
+    """Return width and height before the centre is cropped."""
+    width, height = image.size
+    edge = transform.edge
+    if transform.resize_mode == "squash":
+        return edge, edge
+    if transform.resize_mode == "longest":
+        ratio = max(width, height) / edge
+        return max(1, round(width / ratio)), max(1, round(height / ratio))
+    short = min(width, height)
+    return int(edge * width / short), int(edge * height / short)
 
 
 def _offset(edge: int, size: int) -> int:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from wiseft.data.prepared.manifest import Manifest, SplitFiles
 from wiseft.data.prepared.split import FolderSplit, PreparedSplit
-from wiseft.errors import WiseftError
-from wiseft.io import atomic_path, require_file, sha256_file
+from wiseft.errors import DamagedFile, WiseftError
+from wiseft.io import atomic_path, sha256_file
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -55,13 +55,20 @@ def write_index(folder: Path, split: str, columns: Mapping[str, Any]) -> dict[st
 
 
 def check_hash(manifest: Manifest, files: SplitFiles, part: str, path: Path) -> None:
-    """Raise WiseftError unless a stored file is there with the hash in the manifest."""
-    require_file(path, f"a file of the prepared dataset {manifest.dataset}")
+    """Check that a stored file has the hash in the manifest.
+
+    Raises:
+        DamagedFile: if it is missing or differs: of the manifest too, which is what is asked for.
+    """
+    name = f"a file of the prepared dataset {manifest.dataset}"
+    if not path.is_file():
+        raise DamagedFile(f"{name}, {path}, does not exist", manifest.path)
     actual, expected = sha256_file(path), files.sha256.get(part)
     if actual != expected:
-        raise WiseftError(
-            f"{path} differs from its manifest: expected sha256 {expected}, found {actual}. "
-            f"Delete {manifest.path.parent} and prepare {manifest.dataset} again."
+        raise DamagedFile(
+            f"{path} differs from its manifest: expected SHA-256 {expected}, found {actual}",
+            path,
+            manifest.path,
         )
 
 
@@ -69,7 +76,8 @@ def read_index(manifest: Manifest, split: str) -> pd.DataFrame:
     """Return the index of a split: one row a sample, in the order of its images.
 
     Raises:
-        WiseftError: unknown split; the file is missing, changed or of the wrong length.
+        WiseftError: unknown split, or a file of the wrong length.
+        DamagedFile: the file is missing or changed.
     """
     import pandas as pd
 

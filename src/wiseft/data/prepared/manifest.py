@@ -7,13 +7,15 @@ without them keeps its manifest, and its identity, byte for byte.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from wiseft.errors import StaleArtifact, WiseftError
-from wiseft.io import read_json, require_file, sha256_file, sha256_json, write_json
+from wiseft.damage import read_checked, with_sum
+from wiseft.errors import DamagedFile, StaleArtifact, WiseftError
+from wiseft.io import json_text, sha256_json, write_json
 from wiseft.stages import VERSION
 
 FORMAT = 1
@@ -53,7 +55,8 @@ class Manifest:
         prompt_names: for each class every name that is prompted, the display name first.
         image_size: side in pixels of stored images; None for image folders.
         root: folder of an image folder's files; None for arrays.
-        sha256: of the manifest file.
+        sha256: of the manifest file as it is without the sum in it: trained weights name it, and
+            manifests of before have none.
         class_ids: ids of the classes, such as wnids; None for none.
         label_map: how a reference's classes make up the dataset's; None for the same classes.
         border: pixels to crop off every side of an image file before anything else.
@@ -136,7 +139,7 @@ def write_manifest(
         "root": root,
         **{key: value for key, value in (optional or {}).items() if value},
     }
-    write_json(path, record)
+    write_json(path, with_sum(record))
     return path
 
 
@@ -144,14 +147,13 @@ def open_manifest(path: Path) -> Manifest:
     """Read a manifest.
 
     Raises:
-        WiseftError: the file is missing, is not a manifest or has another format.
+        WiseftError: the file is missing.
+        DamagedFile: it is not a manifest or has another format.
         StaleArtifact: it was written by another version of the data stage.
     """
-    record = read_json(require_file(path, "the dataset manifest"))
-    if not isinstance(record, dict) or record.get("format") != FORMAT:
-        raise WiseftError(
-            f"{path}: expected a dataset manifest of format {FORMAT}. Prepare it again."
-        )
+    record = read_checked(path, "the dataset manifest")
+    if record.get("format") != FORMAT:
+        raise DamagedFile(f"{path}: expected a dataset manifest of format {FORMAT}", path)
     if record.get("stage_version") != VERSION["data"]:
         raise StaleArtifact(
             f"{path} was written by version {record.get('stage_version')} of the data stage, "
@@ -169,13 +171,11 @@ def open_manifest(path: Path) -> Manifest:
             splits={name: SplitFiles(**files) for name, files in record["splits"].items()},
             sources=record["sources"],
             root=Path(record["root"]) if record["root"] else None,
-            sha256=sha256_file(path),
+            sha256=hashlib.sha256(json_text(record).encode()).hexdigest(),
             class_ids=record.get("class_ids"),
             label_map=LabelMapping(**mapping) if mapping else None,
             border=record.get("border", 0),
             limit=record.get("limit"),
         )
-    except (KeyError, TypeError) as error:
-        raise WiseftError(
-            f"{path}: a field of the manifest is wrong ({error}). Prepare it again."
-        ) from error
+    except (AttributeError, KeyError, TypeError) as error:
+        raise DamagedFile(f"{path}: a field of the manifest is wrong ({error})", path) from error

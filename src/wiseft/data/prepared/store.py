@@ -7,6 +7,7 @@ A prepared dataset is a folder with ``manifest.json`` (written last) and, for ea
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -124,7 +125,7 @@ def write_arrays(
 ) -> dict[str, Any]:
     """Write the images and the index of a split; return what the manifest says of it."""
     relative = f"{split}/images.npy"
-    with atomic_path(folder / relative) as part, part.open("wb") as stream:
+    with atomic_path(folder / relative, images.nbytes) as part, part.open("wb") as stream:
         np.save(stream, np.ascontiguousarray(images), allow_pickle=False)
     files = write_index(folder, split, columns) | {"images": relative}
     files["sha256"]["images"] = sha256_file(folder / relative)
@@ -181,7 +182,17 @@ def batches(
         chosen = order[start : start + batch_size]
         # (n, H, W, 3) in memory is (n, 3, H, W) in channels_last: a view, no copy.
         images = torch.from_numpy(split.read(chosen)).permute(0, 3, 1, 2)
+        _release(split.images)
         yield images, torch.from_numpy(split.labels[chosen])
+
+
+def _release(images: object) -> None:
+    """Give back the pages of a memory map that were read: they would count as this process's
+    memory, 3 kB an image of 32 pixels, until all of the file were in it.
+    """
+    mapped = getattr(images, "base", None)
+    if isinstance(mapped, mmap.mmap):
+        mapped.madvise(mmap.MADV_DONTNEED)
 
 
 def open_arrays(manifest: Manifest, files: SplitFiles) -> NDArray[np.uint8]:

@@ -6,9 +6,8 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from PIL import Image
-
 from wiseft.data.prepared.cache import verify_cache
+from wiseft.data.prepared.decode import whole_image
 from wiseft.data.prepared.index import read_index
 from wiseft.data.prepared.manifest import Manifest, open_manifest
 from wiseft.data.prepared.store import open_arrays
@@ -69,8 +68,7 @@ def _problems(manifest: Manifest, split: str, deep: bool, threads: int) -> Itera
 
 def _undecodable(path: Path) -> str | None:
     try:
-        with Image.open(path) as image:
-            image.convert("RGB")
-    except (OSError, SyntaxError, ValueError) as error:
-        return f"{path} is not a readable image ({error})"
+        whole_image(path)
+    except WiseftError as error:
+        return str(error)
     return None

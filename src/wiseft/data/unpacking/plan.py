@@ -18,6 +18,9 @@ GRACE = 1024**3
 
 MOST_MEMBERS = 10_000_000
 
+DEEPEST = 64
+"""Folders in folders, and links that lead to links; more are made to exhaust what walks them."""
+
 BLOCK = 4096
 """Bytes that the smallest file takes up on a disk."""
 
@@ -83,9 +86,10 @@ class Plan:
         seen = [name]
         while seen[-1] in self.links:
             following = self.links[seen[-1]]
-            if following in seen:
+            if following in seen or len(seen) > DEEPEST:
+                where = "itself" if following in seen else f"more than {DEEPEST} other links"
                 raise WiseftError(
-                    f"{self.archive}: the link {name!r} leads to itself. Nothing was unpacked."
+                    f"{self.archive}: the link {name!r} leads to {where}. Nothing was unpacked."
                 )
             seen.append(following)
         if seen[-1] not in self.files:
@@ -143,12 +147,14 @@ def safe_parts(archive: Path, member: Member) -> list[str]:
     """Return a member's folders and name; ``.`` and doubled slashes are left out.
 
     Raises:
-        WiseftError: the name is absolute, holds ``..``, a backslash or NUL.
+        WiseftError: the name is absolute, holds ``..``, a backslash or NUL, or is too deep.
     """
     _require_relative(archive, member, member.name)
     parts = [part for part in member.name.split("/") if part not in ("", ".")]
     if ".." in parts:
         raise refusal(archive, member, "leads out of the archive by '..'")
+    if len(parts) > DEEPEST:
+        raise refusal(archive, member, f"lies {len(parts)} folders deep, over {DEEPEST}")
     return parts
 
 
@@ -181,4 +187,5 @@ def _require_relative(archive: Path, member: Member, name: str) -> None:
 
 def refusal(archive: Path, member: Member, fault: str) -> WiseftError:
     """Return the error that says why an archive is not unpacked."""
-    return WiseftError(f"{archive}: {member.name!r} {fault}. Nothing was unpacked.")
+    name = member.name if len(member.name) <= 200 else f"{member.name[:200]}..."
+    return WiseftError(f"{archive}: {name!r} {fault}. Nothing was unpacked.")

@@ -15,7 +15,7 @@ from typing import Any
 from wiseft.data.unpacking.members import Member, Members, members, nested_members
 from wiseft.data.unpacking.plan import MARKER, Plan, refusal, safe_parts
 from wiseft.errors import WiseftError
-from wiseft.io import read_json, require_space, write_json
+from wiseft.io import read_json, require_space, room, write_json
 from wiseft.locks import exclusive
 from wiseft.progress import Meter, Say, print_line
 
@@ -160,8 +160,9 @@ def _writing(folder: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise WiseftError(
-            f"{error.filename or folder} cannot be written ({error.strerror}). Nothing was "
-            "unpacked; mend that and run the same command again."
+            f"{error.filename or folder} cannot be written ({error.strerror}); "
+            f"{room(folder.parent)}. Nothing was unpacked; mend that and run the same command "
+            "again."
         ) from error
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -80,6 +82,7 @@ def build_page(
     data = table_data(lines, reference, names, titles)
     data |= {"experiment": settings.experiment, "start": {"model": model, "alpha": f"{alpha:.3f}"}}
     data |= {"columns": COLUMNS, "panel": PANEL}
+    scripts, style = [library(), _part("page.js")], _part("page.css")
     return Template(_part("template.html")).substitute(
         title=escape(settings.title),
         about=escape(settings.about),
@@ -90,9 +93,11 @@ def build_page(
         files=_files(links, settings.captions, output),
         data=_embedded(data),
         spec=_embedded(compiled(spec)),
-        library=library(),
-        style=_part("page.css"),
-        script=_part("page.js"),
+        library=scripts[0],
+        script=scripts[1],
+        style=style,
+        script_hashes=" ".join(map(_hash, scripts)),
+        style_hash=_hash(style),
     )
 
 
@@ -145,9 +150,16 @@ def _files(links: Sequence[Path], captions: Mapping[str, str], output: Path) -> 
 
 
 def _embedded(data: Any) -> str:
-    """Return JSON that cannot end the script element that it stands in."""
+    """Return JSON that cannot end the script element that it stands in, nor (by `<!--<script`)
+    keep it from ending.
+    """
     text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    return text.replace("</", "<\\/")
+    return text.replace("<", "\\u003c")
+
+
+def _hash(text: str) -> str:
+    """Return how a content-security policy names the one text that it allows."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
 def compiled(spec: dict[str, Any]) -> dict[str, Any]:

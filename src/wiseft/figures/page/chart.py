@@ -6,6 +6,7 @@ text and axes are `currentColor`, so that the chart follows the page between lig
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from wiseft.figures.axes import expit, logit, logit_ticks
@@ -85,7 +86,7 @@ def _panel(
         "title": {"text": title, "anchor": "start"},
         "width": WIDTH,
         "height": HEIGHT,
-        "transform": [{"filter": f"datum.dataset == {name!r}"}],
+        "transform": [{"filter": f"datum.dataset == {json.dumps(name)}"}],
         "layer": [
             _identity(here),
             _absent(name),
@@ -140,7 +141,7 @@ def _view(values: list[float]) -> dict[str, list[float]]:
 
 
 def _position(axis: str, title: str, dataset: str) -> dict[str, Any]:
-    here = f"{VIEW_PARAMETER}[{MODEL_PARAMETER}][{dataset!r}]"
+    here = f"{VIEW_PARAMETER}[{MODEL_PARAMETER}][{json.dumps(dataset)}]"
     # A model without the dataset has an empty panel, which still needs ends.
     ends = f"{here} ? {here}.{axis}.ends : [-1, 1]"
     ticks = f"{here} ? {here}.{axis}.ticks : []"
@@ -167,7 +168,7 @@ def _dashes(points: list[dict[str, Any]]) -> dict[str, Any]:
 
 def _absent(name: str) -> dict[str, Any]:
     """Return words for the panel of a dataset for which the chosen model has no numbers."""
-    known = f"{VIEW_PARAMETER}[{MODEL_PARAMETER}][{name!r}]"
+    known = f"{VIEW_PARAMETER}[{MODEL_PARAMETER}][{json.dumps(name)}]"
     return {
         "data": {"values": [{}]},
         "mark": {

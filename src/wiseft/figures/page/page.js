@@ -31,9 +31,10 @@
   chooser.value = data.start.model;
   let alphas = alphasOf(chooser.value);
 
+  // The page's policy allows no code from text and no other styles: expressions are interpreted.
   const chart = await vegaEmbed("#chart", read("chart-spec"), {
-    mode: "vega", renderer: "svg", actions: false,
-    tooltip: { theme: matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light" },
+    mode: "vega", renderer: "svg", actions: false, ast: true, defaultStyle: false,
+    tooltip: { disableDefaultStyle: true },
   });
 
   function columns(lines) {
@@ -52,7 +53,9 @@
       const line = group.measured || group.published;
       const both = group.measured && group.published;
       const cell = make("th", undefined, { scope: "colgroup", colspan: both ? 5 : 3, class: "group" });
-      cell.append(make("span", undefined, { class: "swatch", style: "background:" + line.color }));
+      const swatch = make("span", undefined, { class: "swatch" });
+      swatch.style.background = line.color;
+      cell.append(swatch);
       cell.append(line.label + (both ? "" : ", " + line.source) + count(line));
       top.append(cell);
       const names = [both ? "measured (%)" : "accuracy (%)", "vs α = 0", "vs α = 1"];
@@ -147,7 +150,7 @@
         }
       }
     }
-    return rows.map((row) => row.map((x) => (/[",]/.test(x) ? `"${x}"` : x)).join(",")).join("\n") + "\n";
+    return rows.map((row) => row.map((x) => (/[",\r\n]/.test(x) ? `"${x.replaceAll('"', '""')}"` : x)).join(",")).join("\n") + "\n";
   }
 
   slider.max = alphas.length - 1;
