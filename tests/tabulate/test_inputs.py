@@ -83,6 +83,19 @@ def test_metrics_that_lack_a_field(small, make_settings):
         run(small, make_settings())
 
 
+def test_what_the_experiment_does_not_name_is_left_out(bench, make_settings):
+    """Files are shared: another experiment may have combined the same ends in further ways."""
+    counts = (30, 36, 34, 20, 10)
+    bench.add("ref", {"test": bench.curve(40, counts), "held-out": bench.curve(40, counts)})
+    both = bench.curve(40, counts) | bench.curve(40, counts, combination="random")
+    bench.add("one", {"test": both})
+    averages = {"shifts": ["one"]}
+    with pytest.raises(WiseftError, match="ref is the reference, but .* has no predictions"):
+        run(bench, make_settings(averages=averages))
+    named = run(bench, make_settings(averages=averages, combinations=["weight", "output"])).table
+    assert set(named["combination"]) == {"weight"}
+
+
 def test_counts_that_the_predictions_do_not_confirm(small, make_settings):
     edit_metrics(small, lambda content: content["rows"][0].update(n_correct=31))
     with pytest.raises(WiseftError, match=r"says 31 of 40 right .* has 30 of 40"):

@@ -42,7 +42,7 @@ def read_inputs(
 ) -> Inputs:
     """Read and check metrics and predictions; a metrics file's predictions lie beside it.
 
-    Rows of alphas outside the experiment's grid, and of views outside of it, are left out.
+    Rows of alphas, combinations and views that the experiment does not name are left out.
 
     Raises:
         WiseftError: if a file is missing or given twice; a metrics file has no predictions beside
@@ -93,6 +93,8 @@ def _read_pair(
     dataset = head["dataset"]
     if settings.grid is not None:
         rows = rows[rows["alpha"].isin(settings.grid)]
+    if settings.combinations is not None:
+        rows = rows[rows["combination"].isin(settings.combinations)]
     rows = rows[[settings.has_view(dataset, view) for view in rows["view"]]]
     cluster = settings.clusters.get(dataset)
     cells = read_predictions(predictions, rows, definitions, cluster, settings.unlabelled)

@@ -23,6 +23,7 @@ class TabulateSettings(BaseModel):
         bootstrap: resamples and seed.
         alphas: the experiment's grid; null: every alpha in the files. Files are shared between
             experiments, so they may hold more than one experiment asks for.
+        combinations: how the experiment combines the two ends; null: in all ways in the files.
         fixed_alpha: the alpha of the selection `fixed` (paper, section 4: 0.5).
         unlabelled: what the selection `unlabelled` goes by: the lowest mean entropy of the
             predictions, or the highest mean confidence, which was better on held-out images of the
@@ -44,6 +45,7 @@ class TabulateSettings(BaseModel):
     reference: str
     bootstrap: Bootstrap
     alphas: list[float] | None = None
+    combinations: list[str] | None = None
     fixed_alpha: float = 0.5
     unlabelled: Literal["entropy", "confidence"] = "confidence"
     fit_exclude: list[str] = []

@@ -19,7 +19,9 @@ from wiseft.targets.runs import Runs
 
 _GLYPH_KEYS = {"glyph_size", "pen_glyphs"}  # what rendering depends on, of all pre-training
 _NOT_OF_WEIGHTS = {"title", "calibrate", "label_map", "names_of", "pretrain"}
-_STATISTICS = {"averages", "held_out", "test_split", "reference", "bootstrap", "alphas"}
+_STATISTICS = {
+    *("averages", "held_out", "test_split", "reference", "bootstrap", "alphas", "combinations")
+}
 
 
 def repeat(option: str, values: Iterable[object]) -> str:

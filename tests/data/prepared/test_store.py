@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from wiseft.config import Transform
+from wiseft.damage import with_sum
 from wiseft.data.prepared import store
 from wiseft.data.prepared.decode import fit
 from wiseft.data.prepared.manifest import open_manifest
@@ -136,8 +137,9 @@ def test_an_unknown_split_lists_the_known(manifest):
 
 def test_an_older_stage_version_is_refused(manifest):
     record = json.loads(manifest.read_text())
+    del record["sha256"]
     record["stage_version"] -= 1
-    manifest.write_text(json.dumps(record))
+    write_json(manifest, with_sum(record))
     with pytest.raises(StaleArtifact, match="Delete it and prepare the dataset again"):
         open_manifest(manifest)
 
