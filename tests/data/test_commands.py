@@ -54,7 +54,7 @@ def test_from_package_to_panel(capsys, project, mnist_wheel):
     inverted, (code, _, err) = prepare(capsys, project, "inverted", "--depends", mnist)
     assert code == 0, err
     sources = open_manifest(inverted).sources
-    assert {"dataset": "mnist", "manifest_sha256": sha256_file(mnist)} in sources
+    assert {"dataset": "mnist", "manifest_sha256": open_manifest(mnist).sha256} in sources
 
     panels = [project / "figures" / f"samples.{suffix}" for suffix in ("pdf", "png", "svg")]
     options = [word for panel in panels for word in ("--output", panel)]

@@ -90,7 +90,7 @@ def test_what_the_experiment_does_not_name_is_left_out(bench, make_settings):
     both = bench.curve(40, counts) | bench.curve(40, counts, combination="random")
     bench.add("one", {"test": both})
     averages = {"shifts": ["one"]}
-    with pytest.raises(WiseftError, match="ref is the reference, but .* has no predictions"):
+    with pytest.raises(WiseftError, match=r"ref is the reference, but .* has no predictions"):
         run(bench, make_settings(averages=averages))
     named = run(bench, make_settings(averages=averages, combinations=["weight", "output"])).table
     assert set(named["combination"]) == {"weight"}

@@ -147,7 +147,8 @@ def test_the_builder_asks_for_what_is_missing_and_for_enough_images(base):
 
 def test_a_set_that_does_not_fit_into_memory_is_refused_with_its_size(base, tmp_path, monkeypatch):
     small = open_split(base, "test")
-    huge = replace(small, images=FolderImages(tmp_path, small.sample_ids, Transform(size=10**7)))
+    transform = Transform.model_construct(size=10**7)  # no entry may have so large an edge
+    huge = replace(small, images=FolderImages(tmp_path, small.sample_ids, transform))
     monkeypatch.setattr("wiseft.data.builders.corruptions.open_split", lambda *arguments: huge)
     message = r"75 x 3 images of 10000000 x 10000000 pixels need 67500000\.0 GB of memory"
     with pytest.raises(WiseftError, match=message):
