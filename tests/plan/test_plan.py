@@ -142,8 +142,8 @@ def test_disk_space_is_that_of_the_files():
     assert disk["zero-shot weights"] == pytest.approx(bytes_of(weights) / 1e9, rel=0.02)
     head = 10 * (towers.embed_dim(architecture) + 1) * 4
     assert disk["theta_0"] == pytest.approx((bytes_of(image) + head) / 1e9, rel=0.02)
-    assert disk["theta_1"] == pytest.approx(14 * disk["theta_0"])
-    assert disk["interpolated"] == pytest.approx(6 * disk["theta_0"])
+    assert disk["theta_1"] == pytest.approx(15 * disk["theta_0"])
+    assert disk["interpolated"] == pytest.approx(7 * disk["theta_0"])
 
 
 def test_a_model_that_is_only_combined_sees_each_image_once(catalogue):

@@ -12,7 +12,7 @@ Plan = Callable[..., dict[str, int]]
 
 
 def test_jobs_of_the_default_experiment(project, plan: Plan):
-    """One pre-training seed, three seeds of two methods, eight baselines, one suite."""
+    """One pre-training seed, three seeds of two methods and one of a third, eight baselines."""
     assert plan(project, experiment="digits") == {
         "data_fetch": 15,
         "data_prepare": 9,
@@ -21,10 +21,10 @@ def test_jobs_of_the_default_experiment(project, plan: Plan):
         "pretrain": 1,
         "pretrain_samples": 1,
         "zeroshot": 1,
-        "finetune": 3 * 2,
+        "finetune": 3 * 2 + 1,
         "baseline": 8,
-        "interpolate": 3 * 2,
-        "evaluate_digits": 3 * 2 + 8,
+        "interpolate": 3 * 2 + 1,
+        "evaluate_digits": 3 * 2 + 1 + 8,
         "tabulate": 1,
         "effective_robustness": 1,
         "headline": 1,
