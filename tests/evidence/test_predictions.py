@@ -42,7 +42,7 @@ def test_predictions_that_are_here_are_the_reported_ones(targets: Targets) -> No
     here = {(run.name, str(run.seed)): predictions(targets, run) for run in targets.runs}
     here = {run: found for run, found in here.items() if found}
     if not here:
-        pytest.skip(f"the predictions of {targets.name} are not here; make run or make pull")
+        pytest.skip(f"what {targets.name} made is not here")
     assert here == {run: reported[run] for run in here}
 
 
@@ -58,8 +58,8 @@ def test_today_s_code_predicts_what_was_reported(targets: Targets, dataset, tmp_
         targets.theta_0(run.model, run.method_id),
         targets.theta_1(run.model, run.method_id, run.seed),
     ]
-    if missing := [path for path in (stored, manifest, *ends) if not Path(path).exists()]:
-        pytest.skip(f"{missing[0]} is not here; make run or make pull EXPERIMENT={targets.name}")
+    if not all(Path(path).exists() for path in (stored, manifest, *ends)):
+        pytest.skip(f"what {targets.name} made is not here")
     command = ["wiseft", "evaluate", "--theta-0", *ends[:1], "--theta-1", *ends[1:]]
     command += ["--alphas", "0.000,0.500,1.000", "--dataset", manifest]
     command += ["--evaluate", targets.told.evaluation([dataset]), "--output-dir", tmp_path]
