@@ -21,7 +21,6 @@ from wiseft.combine.recipes import groups
 from wiseft.combine.recipes.patching import patched
 from wiseft.data.prepared.store import open_manifest
 from wiseft.errors import WiseftError
-from wiseft.io import sha256_file
 from wiseft.tensor_file import FORMAT, StoredTensors, read_file_header, tensors_sha256
 from wiseft.theta import Theta, identity, load_theta, save_theta
 
@@ -135,7 +134,7 @@ def test_greedy_soup(files: list[Path], manifest: Path, tmp_path: Path) -> None:
         "identity": open_manifest(manifest).identity([HELD_OUT]),
     }
     assert found["accuracy"] >= max(found["accuracies"])
-    assert theta.header.parents["dataset"] == sha256_file(manifest)
+    assert theta.header.parents["dataset"] == open_manifest(manifest).sha256
     chosen = [random_tensors(seed) for seed in found["ingredients"]]
     wanted = combine(chosen, [1 / len(chosen)] * len(chosen))
     torch.testing.assert_close(theta.tensors, wanted, rtol=1e-5, atol=1e-6)

@@ -222,7 +222,8 @@ def test_the_batch_size_changes_predictions_by_rounding_alone(
 
 def test_metrics_against_counts_by_hand(request_for: Build, ends: Ends, manifest: Path) -> None:
     metrics, table = run(request_for())
-    assert list(metrics) == ["format", "dataset", *METADATA, "identity", "how", "views", "rows"]
+    of_content = ["format", "dataset", *METADATA, "identity", "how", "views", "rows"]
+    assert list(metrics) == [*of_content, "predictions_sha256", "sha256"]
     assert metrics["format"] == 1
     assert metrics["dataset"] == "shapes"
     assert {name: metrics[name] for name in METADATA} == METADATA

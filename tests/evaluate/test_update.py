@@ -22,9 +22,11 @@ from tests.evaluate.conftest import (
     write_dataset,
 )
 
+from wiseft.damage import with_sum
 from wiseft.data.prepared.store import write_prepared
 from wiseft.evaluate import Request, evaluate_suite, suite
 from wiseft.evaluate.sweep import WeightSweep
+from wiseft.io import write_json
 from wiseft.stages import VERSION
 from wiseft.theta import save_theta
 
@@ -277,8 +279,8 @@ def test_the_manifests_place_and_other_splits_change_nothing(
     before, _, _ = run(request_for(**wanted))
     moved = Path(shutil.copytree(manifest.parent, tmp_path / "moved")) / "manifest.json"
     record = json.loads(moved.read_text())
-    del record["splits"]["held-out"]
-    moved.write_text(json.dumps(record | {"sources": [{"url": "elsewhere"}]}))
+    del record["splits"]["held-out"], record["sha256"]
+    write_json(moved, with_sum(record, sources=[{"url": "elsewhere"}]))
     computed.clear()
     after, _, _ = run(request_for(manifests=[moved], **wanted))
     assert (computed, after) == ([], before)

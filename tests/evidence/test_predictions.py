@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import subprocess
+import sys
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -60,7 +61,16 @@ def test_today_s_code_predicts_what_was_reported(targets: Targets, dataset, tmp_
     ]
     if not all(Path(path).exists() for path in (stored, manifest, *ends)):
         pytest.skip(f"what {targets.name} made is not here")
-    command = ["wiseft", "evaluate", "--theta-0", *ends[:1], "--theta-1", *ends[1:]]
+    command = [
+        sys.executable,
+        "-m",
+        "wiseft.cli",
+        "evaluate",
+        "--theta-0",
+        *ends[:1],
+        "--theta-1",
+        *ends[1:],
+    ]
     command += ["--alphas", "0.000,0.500,1.000", "--dataset", manifest]
     command += ["--evaluate", targets.told.evaluation([dataset]), "--output-dir", tmp_path]
     command += ["--model", run.model, "--reference", run.reference, "--method", "m"]

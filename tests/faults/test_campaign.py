@@ -69,7 +69,7 @@ def test_a_hang_and_a_greedy_process_are_ended(tmp_path, monkeypatch) -> None:
         held = [os.urandom(2**20) for _ in range(300)]
         time.sleep(60 + len(held))
 
-    assert run(greedy, tmp_path).exceeded == "memory"
+    assert run(greedy, tmp_path, seconds=60).exceeded == "memory"
 
 
 def test_what_no_command_does_is_seen(tmp_path: Path, tmp_path_factory) -> None:

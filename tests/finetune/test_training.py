@@ -9,7 +9,7 @@ from torch.nn import functional
 from wiseft.classifier import ImageClassifier, build_classifier, classifier_tensors
 from wiseft.config import Preprocessing
 from wiseft.config.machine import HowSettings
-from wiseft.data.prepared.store import open_split
+from wiseft.data.prepared.store import open_manifest, open_split
 from wiseft.data.subset import draw_subset
 from wiseft.finetune import stage, tasks
 from wiseft.finetune.loader import Loader
@@ -17,7 +17,6 @@ from wiseft.finetune.parallel import Team
 from wiseft.finetune.sampling import epoch_order, random_half
 from wiseft.finetune.stage import train_from_scratch
 from wiseft.finetune.trainer import Execution
-from wiseft.io import sha256_file
 from wiseft.theta import load_theta
 
 
@@ -103,7 +102,7 @@ def test_header_names_parents_settings_and_seed(train, settings):
     assert (header.kind, header.stage, header.seed) == ("fine-tuned", "finetune", 4)
     assert header.parents == {
         "theta_0": load_theta(train.theta_0).identity,
-        "dataset": sha256_file(train.manifest),
+        "dataset": open_manifest(train.manifest).sha256,
     }
     assert header.settings["learning_rate"] == 3e-3
     assert header.class_names == ["red", "green", "blue"]
@@ -213,7 +212,7 @@ def test_from_scratch_draws_weights_by_the_seed(train, settings, manifest, theta
         found[name] = outputs
     theta = load_theta(found["a"].theta_1)
     assert (theta.header.kind, theta.header.seed) == ("from-scratch", 0)
-    assert theta.header.parents == {"dataset": sha256_file(manifest)}
+    assert theta.header.parents == {"dataset": open_manifest(manifest).sha256}
     assert_same(theta.tensors, tensors(found["b"]))
     other = tensors(found["c"])
     assert not torch.equal(theta.tensors["image.conv1.weight"], other["image.conv1.weight"])
