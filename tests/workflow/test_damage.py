@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -29,7 +28,7 @@ def zero(path: Path) -> None:
 def change_one(path: Path) -> None:
     table = pq.read_table(path)
     place = table.column_names.index("weight/all/0.500/prediction")
-    values = np.array(table.column(place))
+    values = table.column(place).to_numpy().copy()
     values[0] = (values[0] + 1) % 10
     pq.write_table(table.set_column(place, table.column_names[place], pa.array(values)), path)
 
