@@ -19,7 +19,8 @@ from typing import NamedTuple
 import pyarrow.parquet as pq
 
 from wiseft.config import paths
-from wiseft.io import sha256_json
+from wiseft.errors import WiseftError
+from wiseft.io import sha256_file, sha256_json
 from wiseft.stages import VERSION
 from wiseft.targets import Targets
 from wiseft.targets.runs import Run
@@ -50,14 +51,26 @@ def recipe(targets: Targets) -> str:
             "evaluation": told.evaluation(names),
             "templates": told.templates(),
             "models": {
-                model: [told.weights(model), told.pretrain(model), told.preprocessing(model)]
+                model: [
+                    *(told.weights(model), told.pretrain(model), told.preprocessing(model)),
+                    *map(sha256_file, _files(targets, model)),
+                    *(targets.catalogue.package(key).sha256 for key in data.model_packages(model)),
+                ]
                 for model in sorted(targets.all_models)
             },
+            "combinations": {method: told.combinations(method) for method in methods},
             "methods": {method: told.training(method) for method in methods},
             "alphas": {method: targets.alphas(method) for method in methods},
             "runs": sorted([run.name, run.seed] for run in runs),
         }
     )
+
+
+def _files(targets: Targets, model: str) -> list[Path]:
+    """Return the files of the catalogue that a model is described by."""
+    files = targets.files
+    trained_here = model in (*targets.pretrained, *targets.baseline_models)
+    return [*([files.architecture(model)] if trained_here else []), *files.label_map(model)]
 
 
 def predictions(targets: Targets, run: Run) -> str | None:
@@ -78,16 +91,17 @@ def predictions(targets: Targets, run: Run) -> str | None:
 
 
 def sums(name: str) -> Iterator[Sum]:
-    """Yield the sums of an experiment; runs without predictions are left out."""
+    """Yield the sums of an experiment. Raises WiseftError if a run has no predictions."""
     targets = Targets.read(".", {"experiment": name})
     yield Sum(name, "", "", recipe(targets))
     for run in targets.runs:
-        if found := predictions(targets, run):
-            yield Sum(name, run.name, str(run.seed), found)
+        if (found := predictions(targets, run)) is None:
+            raise WiseftError(f"{run.name}, seed {run.seed} has no predictions; run {name} first")
+        yield Sum(name, run.name, str(run.seed), found)
 
 
 def main() -> None:
-    """Write the sums of every experiment, each of which must have been run."""
+    """Write the sums of every experiment."""
     lines = [line for name in EXPERIMENTS for line in sums(name)]
     with SUMS.open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")

@@ -8,6 +8,8 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
+from wiseft.cli.options import BatchSize
+
 
 class Evaluate(TyperCommand):
     """Tells those who score a folder as it was once spelled how it is spelled now."""
@@ -63,12 +65,7 @@ def evaluate(
         ),
     ] = "",
     variant: Annotated[str, typer.Option(help="Variant of the method, if any.")] = "",
-    batch_size: Annotated[
-        int | None,
-        typer.Option(
-            min=1, help="Images in a forward pass. Default: 500; fewer of large images on a CPU."
-        ),
-    ] = None,
+    batch_size: BatchSize = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 1,
 ) -> None:

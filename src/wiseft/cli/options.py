@@ -21,3 +21,9 @@ Features = Annotated[
         help="Folder that keeps features of frozen image towers for other runs.",
     ),
 ]
+BatchSize = Annotated[
+    int | None,
+    typer.Option(
+        min=1, help="Images in a forward pass. Default: 500; fewer of large images on a CPU."
+    ),
+]

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from wiseft.cli.options import BatchSize
+
 
 def score(
     checkpoint: Annotated[
@@ -48,7 +50,7 @@ def score(
             "are called otherwise."
         ),
     ] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Images in a forward pass.")] = 500,
+    batch_size: BatchSize = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 1,
 ) -> None:

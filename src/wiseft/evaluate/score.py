@@ -72,7 +72,7 @@ def score_folder(
     preprocessing: Preprocessing | None = None,
     templates: Sequence[str] | None = None,
     class_names: Mapping[str, str] | None = None,
-    batch_size: int = 500,
+    batch_size: int | None = None,
     device: str = "cpu",
     say: Callable[[str], None] = print_line,
 ) -> Score:
@@ -91,6 +91,7 @@ def score_folder(
         preprocessing: of such a file; None: that of OpenAI's CLIPs.
         templates: prompts of a zero-shot model; None: `TEMPLATES`.
         class_names: name of the class by name of its folder, where the folder's won't do.
+        batch_size: images in a forward pass; None: as many as an evaluation takes.
         say: called with progress.
 
     Raises:
@@ -226,7 +227,7 @@ def _score(
     theta: Path,
     manifest: Path,
     output: Path,
-    batch_size: int,
+    batch_size: int | None,
     device: str,
     say: Callable[[str], None],
 ) -> Score:

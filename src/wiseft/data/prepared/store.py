@@ -190,7 +190,7 @@ def _release(images: object) -> None:
     """Give back the pages of a memory map that were read: they would count as this process's
     memory, 3 kB an image of 32 pixels, until all of the file were in it.
     """
-    mapped = getattr(images, "base", None)
+    mapped = getattr(getattr(images, "stored", images), "base", None)
     if isinstance(mapped, mmap.mmap):
         mapped.madvise(mmap.MADV_DONTNEED)
 
