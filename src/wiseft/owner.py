@@ -15,13 +15,14 @@ import signal
 import socket
 import time
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from wiseft.errors import WiseftError, some
 from wiseft.io import read_json, write_json
 from wiseft.locks import exclusive
+from wiseft.progress import Say
 
 RECORDS = Path(".wiseft/owners")
 LOCKS = Path(".snakemake/locks")
@@ -29,8 +30,6 @@ VARIABLE = "WISEFT_OWNER"
 """In the environment of all commands of a run: which one it is."""
 PATIENCE = 60.0
 """Seconds that a command which was told to end has for that: trainings save their state."""
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ import numpy as np
 import yaml
 from PIL import Image
 from tests.faults.harness import Ended, command, run
+from tests.finetune.conftest import SETTINGS
 
 CLASSES = ["cat", "dog"]
 PIXELS = {"size": 32, "mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25]}
@@ -78,14 +79,6 @@ WEIGHTS, THETA_0 = (
     "data/models/tiny/pets/theta_0.safetensors",
 )
 THETA_1, HEAD = f"{RUN}/theta_1.safetensors", f"{HEADS}/theta_1.safetensors"
-TRAINING = {
-    "train_samples": 20,
-    "epochs": 3,
-    "batch_size": 8,
-    "learning_rate": 3e-3,
-    "warmup_steps": 2,
-    "checkpoint_every": 2,
-}
 
 
 @cache
@@ -144,7 +137,7 @@ def _models() -> Iterator[Step]:
             *(name, "finetune"),
             theta_0=THETA_0,
             dataset=PETS_MANIFEST,
-            settings=json.dumps(TRAINING | more),
+            settings=json.dumps(SETTINGS | more),
             seed=0,
             state=f".wiseft/state/{name}",
             theta_1=f"{folder}/theta_1.safetensors",
@@ -353,7 +346,7 @@ def _write_config(folder: Path, files: dict[str, bytes]) -> None:
             "name": "end-to-end",
             "title": "End to end",
             "paper": "2",
-            "settings": TRAINING,
+            "settings": SETTINGS,
             "variants": {"short": {"epochs": 1}},
         },
         "experiments/mini": {
