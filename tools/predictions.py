@@ -74,17 +74,22 @@ def _files(targets: Targets, model: str) -> list[Path]:
 
 
 def predictions(targets: Targets, run: Run) -> str | None:
-    """Return the sum of a run's predicted classes, or None where they are not there."""
+    """Return the sum of a run's predicted classes, or None where they are not there.
+
+    Files are shared: what another experiment evaluates of the same run is left out.
+    """
     digest = hashlib.sha256()
+    combinations = set(targets.told.combinations(run.method_id).split(","))
+    grid = set(targets.alphas(run.method_id))
     for dataset in sorted(targets.experiment.datasets):
         path = paths.predictions_path(run.name, run.seed, dataset)
         if not path.exists():
             return None
         table = pq.read_table(path)
-        grid = {f"/{alpha}/" for alpha in targets.alphas(run.method_id)}
         for name in sorted(table.column_names):
-            predicted = name.endswith("/prediction") and any(alpha in name for alpha in grid)
-            if predicted or name == "label":
+            combination, *rest = name.split("/")  # then view, alpha, and what it is
+            predicted = rest[2:] == ["prediction"] and combination in combinations
+            if name == "label" or (predicted and rest[1] in grid):
                 digest.update(f"{dataset} {name}".encode())
                 digest.update(table[name].to_numpy().astype("<i4").tobytes())
     return digest.hexdigest()
