@@ -22,6 +22,7 @@ from matplotlib.lines import Line2D
 
 from wiseft.errors import WiseftError
 from wiseft.figures.axes import percent_axis
+from wiseft.figures.legend import fixed_marks, legend_settings, small_marks
 from wiseft.figures.marks import legend_line
 from wiseft.figures.select import (
     FIXED_ALPHA,
@@ -121,7 +122,7 @@ def draw(
     _span_alike(list(panels.flat[: len(names)]))
     _label_axes(panels, len(names))
     handles = _legend(looks, parts, list(grids))
-    figure.legend(handles=handles, loc="outside lower center", ncols=3)
+    figure.legend(**legend_settings(handles), ncols=3)
     return figure
 
 
@@ -310,9 +311,8 @@ def _legend(looks: dict[str, Look], parts: _Parts, sources: list[str]) -> list[A
         return legend_line(label or look.label, look, **(settings | more))
 
     name, first = next(iter(looks.items()))
-    handles = [line(look) for look in looks.values()]
-    highlighted = {"linestyle": "none", "markersize": 5.2, "markerfacecolor": "white"}
-    handles.append(line(first, f"α = {FIXED_ALPHA}", **highlighted))
+    handles: list[Any] = [line(look) for look in looks.values()]
+    handles.append(fixed_marks(looks.values()))
     if parts.output_space:
         handles.append(line(OUTPUT_SPACE, f"{OUTPUT_SPACE.label}, {name}"))
     if parts.chord:
@@ -322,7 +322,7 @@ def _legend(looks: dict[str, Look], parts: _Parts, sources: list[str]) -> list[A
     if parts.gain:
         handles.append(line(GAIN, color=first.color))
     if len(sources) > 1:
-        handles.append(line(Look(f"{PUBLISHED} (small marks)", GREY, "", FADED_LINE)))
+        handles.append(small_marks(replace(look, linestyle=FADED_LINE) for look in looks.values()))
     elif sources == [PUBLISHED]:
         handles.append(line(Look(f"all numbers {PUBLISHED}", GREY, "", "none")))
     return handles
