@@ -6,6 +6,7 @@ that were fitted through them stand in (:mod:`wiseft.published`), and the legend
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -20,7 +21,6 @@ from wiseft.tabulate.robustness import BaselineFit, fit_points
 
 FITTED = ("standard", "zero-shot")
 """Families that a line goes through. The others are drawn and never fitted (Taori et al. 2020)."""
-NAMES = tuple(FAMILIES)
 Limits = tuple[float, float]
 
 
@@ -48,7 +48,9 @@ class Family:
         return FAMILIES[self.name]
 
 
-def families_of(table: pd.DataFrame, names: list[str], x: Quantity, y: Quantity) -> list[Family]:
+def families_of(
+    table: pd.DataFrame, names: Sequence[str], x: Quantity, y: Quantity
+) -> list[Family]:
     """Return the families of these names that have points or a line on a pair of axes."""
     families = []
     for name in names:

@@ -28,6 +28,17 @@ HANDLE, MARK = 2.4, 0.8
 """Length of a handle, and of a mark among several of one entry, in font sizes."""
 SERIES, FIXED, TUNED, MODELS, LINES, SMALL, SOURCE = range(7)
 """Kinds of entries."""
+SHARED: dict[int, tuple[str, dict[str, Any]]] = {
+    FIXED: (
+        f"α = {FIXED_ALPHA}",
+        {"linestyle": "none", "markersize": 5.2, "markerfacecolor": "white"},
+    ),
+    TUNED: ("fine-tuned (α = 1)", {"linestyle": "none", "markersize": 5.2}),
+    SMALL: (f"{PUBLISHED} (small marks)", {"linewidth": 0.9, "markersize": 2.5}),
+}
+"""Text and style of the entries that hold for several series; small marks stand behind measured
+ones.
+"""
 TWO_STARS = f"{ZERO_SHOT.label} (two: the paper's tables differ)"
 
 
@@ -41,28 +52,13 @@ class Together(tuple[Line2D, ...]):
         return self.label
 
 
-def _together(label: str, looks: Iterable[Look], **settings: Any) -> Together:
-    """Return an entry that shows each of the looks once."""
+def together(kind: int, looks: Iterable[Look]) -> Together:
+    """Return the entry of a kind in `SHARED`, with its mark in each of the looks once."""
+    label, style = SHARED[kind]
     different = dict.fromkeys(replace(look, label="") for look in looks)
-    entry = Together(legend_line("", look, **settings) for look in different)
+    entry = Together(legend_line("", look, **style) for look in different)
     entry.label = label
     return entry
-
-
-def fixed_marks(looks: Iterable[Look]) -> Together:
-    """Return the entry of alpha 0.5, the large open mark of each look."""
-    style = {"linestyle": "none", "markersize": 5.2, "markerfacecolor": "white"}
-    return _together(f"α = {FIXED_ALPHA}", looks, **style)
-
-
-def tuned_marks(looks: Iterable[Look]) -> Together:
-    """Return the entry of the fine-tuned ends."""
-    return _together("fine-tuned (α = 1)", looks, linestyle="none", markersize=5.2)
-
-
-def small_marks(looks: Iterable[Look]) -> Together:
-    """Return the entry of published numbers that stand behind measured ones."""
-    return _together(f"{PUBLISHED} (small marks)", looks, linewidth=0.9, markersize=2.5)
 
 
 def place_legend(figure: Figure, handles: Sequence[Artist | Together], columns: int) -> None:
@@ -99,7 +95,7 @@ class Keys:
 
     def __init__(self) -> None:
         self._entries: dict[tuple[int, str], Line2D] = {}
-        self._shared: dict[int, list[Look]] = {FIXED: [], TUNED: [], SMALL: []}
+        self._shared: dict[int, list[Look]] = {kind: [] for kind in SHARED}
         self._labels: dict[str, list[str]] = {MEASURED: [], PUBLISHED: []}
         self._fitted: dict[str, list[int]] = {}
         self._at_hand: set[str] = set()
@@ -181,10 +177,14 @@ class Keys:
         star = legend_line(self._star, ZERO_SHOT, linestyle="none", markersize=8)
         ranked = sorted(self._entries.items(), key=lambda entry: entry[0][0])
         at = {rank: [line for (of, _), line in ranked if of == rank] for rank in range(SOURCE)}
-        shared: dict[int, list[Any]] = {
-            rank: [make(self._shared[rank])] if self._shared[rank] else []
-            for rank, make in ((FIXED, fixed_marks), (TUNED, tuned_marks), (SMALL, small_marks))
+        shared = {
+            kind: [together(kind, looks)] if looks else [] for kind, looks in self._shared.items()
         }
-        parts = [[star] if self._star else [], at[SERIES], shared[FIXED], shared[TUNED]]
+        parts: list[Sequence[Any]] = [
+            [star] if self._star else [],
+            at[SERIES],
+            shared[FIXED],
+            shared[TUNED],
+        ]
         parts += [at[MODELS], self._fits(), at[LINES], shared[SMALL], self._source()]
         return [entry for part in parts for entry in part]

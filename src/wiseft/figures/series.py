@@ -141,7 +141,7 @@ def sources_of(table: pd.DataFrame, series: Series, on: Quantity | None = None) 
         WiseftError: if no row of the series is left.
     """
     sources = [series.source] if series.source is not None else [PUBLISHED, MEASURED]
-    there = [source for source in sources if _has_rows(table, series, source)]
+    there = [source for source in sources if _has(table, series, source)]
     if not there:  # say which condition leaves no row
         rows(table, **series.conditions)
         raise WiseftError(
@@ -150,11 +150,14 @@ def sources_of(table: pd.DataFrame, series: Series, on: Quantity | None = None) 
         )
     if on is None or not on.otherwise:
         return there
-    return [source for source in there if _has_view(table, series, source, on)]
+    return [source for source in there if _has(table, series, source, on)]
 
 
-def _has_rows(table: pd.DataFrame, series: Series, source: str) -> bool:
+def _has(table: pd.DataFrame, series: Series, source: str, of: Quantity | None = None) -> bool:
+    """Whether a source has rows of a series; with a quantity, values of it."""
     try:
+        if of is not None:
+            values(table, series, source, of)
         rows(table, source=source, **chosen(table, series, source).conditions)
     except WiseftError:
         return False
@@ -230,14 +233,6 @@ def paired(
             f"{y.split}); rerun the stages evaluate and tabulate"
         )
     return joined
-
-
-def _has_view(table: pd.DataFrame, series: Series, source: str, of: Quantity) -> bool:
-    try:
-        values(table, series, source, of)
-    except WiseftError:
-        return False
-    return True
 
 
 def with_intervals(rows: pd.DataFrame) -> pd.DataFrame:

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from importlib.resources import files
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib as mpl
 
@@ -62,6 +62,9 @@ OUTPUT_SPACE = Look("output-space ensemble", BLUE, "", DOTTED)
 ZERO_SHOT = Look("zero-shot", BLACK, "*")
 FROM_SCRATCH = Look("trained from scratch", GREEN, "o", "-")
 AUGMENTED = Look("trained from scratch", GREEN, "^")
+FamilyName = Literal[
+    "standard", "zero-shot", "more-data", "robustness-intervention", "lp-adversarial"
+]
 FAMILIES: dict[str, Look] = {
     "standard": Look("standard ImageNet models", GREEN, "o", "-"),
     "zero-shot": Look("zero-shot CLIP models", PURPLE, "v", (0, (6, 1.4))),

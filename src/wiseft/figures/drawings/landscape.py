@@ -22,7 +22,7 @@ from matplotlib.lines import Line2D
 
 from wiseft.errors import WiseftError
 from wiseft.figures.axes import percent_axis
-from wiseft.figures.legend import fixed_marks, legend_settings, small_marks
+from wiseft.figures.legend import FIXED, SMALL, legend_settings, together
 from wiseft.figures.marks import legend_line
 from wiseft.figures.select import (
     FIXED_ALPHA,
@@ -312,7 +312,7 @@ def _legend(looks: dict[str, Look], parts: _Parts, sources: list[str]) -> list[A
 
     name, first = next(iter(looks.items()))
     handles: list[Any] = [line(look) for look in looks.values()]
-    handles.append(fixed_marks(looks.values()))
+    handles.append(together(FIXED, looks.values()))
     if parts.output_space:
         handles.append(line(OUTPUT_SPACE, f"{OUTPUT_SPACE.label}, {name}"))
     if parts.chord:
@@ -322,7 +322,8 @@ def _legend(looks: dict[str, Look], parts: _Parts, sources: list[str]) -> list[A
     if parts.gain:
         handles.append(line(GAIN, color=first.color))
     if len(sources) > 1:
-        handles.append(small_marks(replace(look, linestyle=FADED_LINE) for look in looks.values()))
+        faded = [replace(look, linestyle=FADED_LINE) for look in looks.values()]
+        handles.append(together(SMALL, faded))
     elif sources == [PUBLISHED]:
         handles.append(line(Look(f"all numbers {PUBLISHED}", GREY, "", "none")))
     return handles

@@ -26,7 +26,7 @@ from matplotlib.patches import Patch, Rectangle
 
 from wiseft.errors import WiseftError
 from wiseft.figures.axes import IDENTITY, accuracy_axes, draw_fit, draw_identity, logit_limits
-from wiseft.figures.legend import fixed_marks, legend_settings, tuned_marks
+from wiseft.figures.legend import FIXED, TUNED, legend_settings, together
 from wiseft.figures.marks import draw_curve, draw_star, legend_line, plot
 from wiseft.figures.select import (
     by_line,
@@ -210,8 +210,8 @@ def _legend(content: _Content, looks: dict[str, Look], identity: bool, zoom: boo
         handles = [
             legend_line(ZERO_SHOT.label, ZERO_SHOT, linestyle="none", markersize=8),
             *(legend_line(look.label, look) for look in looks.values()),
-            fixed_marks(looks.values()),
-            tuned_marks(looks.values()),
+            together(FIXED, looks.values()),
+            together(TUNED, looks.values()),
         ]
     if content.output is not None:
         handles.append(legend_line(f"{OUTPUT_SPACE.label}, {next(iter(looks))}", OUTPUT_SPACE))

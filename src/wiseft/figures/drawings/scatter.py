@@ -25,7 +25,7 @@ from pydantic import Field
 from wiseft.config.base import Entry
 from wiseft.errors import WiseftError
 from wiseft.figures.axes import accuracy_axes, draw_identity, logit_limits, panel_grid
-from wiseft.figures.baselines import FITTED, NAMES, Family, draw_families, families_of, visible
+from wiseft.figures.baselines import FITTED, Family, draw_families, families_of, visible
 from wiseft.figures.labels import axis_label
 from wiseft.figures.legend import Keys, place_legend
 from wiseft.figures.marks import draw_curve, draw_interval, draw_star, plot
@@ -40,7 +40,7 @@ from wiseft.figures.series import (
     quantity,
     sources_of,
 )
-from wiseft.figures.style import FADED_LINE, FAMILIES, Look, Style
+from wiseft.figures.style import FADED_LINE, FAMILIES, FamilyName, Look, Style
 
 Limits = tuple[float, float]
 TICKS_AN_INCH = 2.9
@@ -62,7 +62,7 @@ class Panel(Entry):
     )
     xlim: Limits | None = Field(None, description="Ends of the x axis in percent.")
     ylim: Limits | None = Field(None, description="Ends of the y axis in percent.")
-    families: list[str] | None = Field(
+    families: list[FamilyName] | None = Field(
         None, description="Other people's models; null: the figure's."
     )
     arrows: list[Arrow] = Field([], description="Arrows from one point to another.")
@@ -75,7 +75,7 @@ def draw(
     *,
     panels: list[Panel],
     series: list[Series] | None = None,
-    families: list[str] | None = None,
+    families: list[FamilyName] | None = None,
     columns: int = 3,
     height: float = 2.35,
     titles: dict[str, str] | None = None,
@@ -96,7 +96,6 @@ def draw(
     Raises:
         WiseftError: if a series has no row on a panel's axes, or a column or family is unknown.
     """
-    _check_families([*(families or []), *(name for p in panels for name in p.families or [])])
     figure, axes = panel_grid(style, len(panels), columns, height)
     n_columns = min(columns, len(panels))
     every = [each for panel in panels for each in (panel.series or series or [])]
@@ -113,7 +112,7 @@ def draw(
     return figure
 
 
-def _looks(style: Style, series: list[Series], families: set[str]) -> dict[str, Look]:
+def _looks(style: Style, series: list[Series], families: set[FamilyName]) -> dict[str, Look]:
     """Return the look of each series by its key; each label has one, and each look one label.
 
     Raises:
@@ -132,20 +131,12 @@ def _looks(style: Style, series: list[Series], families: set[str]) -> dict[str, 
     return looks
 
 
-def _check_families(names: list[str]) -> None:
-    unknown = sorted(set(names) - set(NAMES))
-    if unknown:
-        raise WiseftError(
-            f"option families lists {', '.join(unknown)}, but may list {', '.join(NAMES)}"
-        )
-
-
 def _draw_panel(
     ax: Axes,
     table: pd.DataFrame,
     panel: Panel,
     series: list[Series],
-    wanted: list[str],
+    wanted: list[FamilyName],
     looks: dict[str, Look],
     titles: dict[str, str],
     ticks: tuple[int, int],
