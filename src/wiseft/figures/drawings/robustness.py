@@ -224,7 +224,7 @@ def _legend(content: _Content, looks: dict[str, Look], identity: bool, zoom: boo
         white = {"linestyle": "none", "markerfacecolor": "white", "markersize": 4.6}
         handles.append(legend_line("from scratch, not in the fit", AUGMENTED, **white))
     if zoom:
-        frame = {"facecolor": "none", "edgecolor": GREY, "linewidth": 0.6}
+        frame: dict[str, Any] = {"facecolor": "none", "edgecolor": GREY, "linewidth": 0.6}
         handles.append(Patch(**frame, label="enlarged on the right"))
     if identity:
         handles.append(Line2D([], [], **IDENTITY, label="y = x"))
