@@ -15,6 +15,8 @@ from tests.cluster.conftest import NO_PLUGIN, edit_site, whole_batches_not_neede
 from tests.processes import environment
 from tests.workflow.conftest import ROOT, SMOKE, copy_project
 
+from wiseft.targets.jobs import FEEDING
+
 KEPT = "echo 'MinJobAge               = {} sec'"
 TRAININGS = ["finetune", "baseline"]
 RULES = ["zeroshot", "zeroshot_calibrated", "search", *TRAININGS, "evaluate_digits"]
@@ -124,19 +126,22 @@ def test_requests_are_tried_as_the_jobs_will_make_them(cluster, tmp_path: Path):
     ],
 )
 def test_what_a_rule_with_a_gpu_asks_for(cluster, site: dict, expected: dict):
-    assert cluster(site=site).set_resources == dict.fromkeys(RULES, expected)
+    asked = cluster(site=site).set_resources
+    assert asked.pop("zeroshot") == expected  # it reads no images
+    fed = {**expected, "cpus_per_task": FEEDING}
+    assert asked == dict.fromkeys([rule for rule in RULES if rule != "zeroshot"], fed)
 
 
 @pytest.mark.parametrize(
     ("how", "site", "expected"),
     [
-        ("gpus: 4", {}, {"gpu": 4, "nodes": 1, "cpus_per_task": 4}),
+        ("gpus: 4", {}, {"gpu": 4, "nodes": 1, "cpus_per_task": 4 * FEEDING}),
         ("gpus: 2, workers: 7", {}, {"gpu": 2, "nodes": 1, "cpus_per_task": 16}),
         ("workers: 3", {}, {"gpu": 1, "cpus_per_task": 4}),
         (
             "gpus: 2",
             {"gpu_request": "gres"},
-            {"gpu": 0, "gres": "'gpu:2'", "nodes": 1, "cpus_per_task": 2},
+            {"gpu": 0, "gres": "'gpu:2'", "nodes": 1, "cpus_per_task": 2 * FEEDING},
         ),
         ("gpus: 2", {"gpu_request": "none"}, {"cpus_per_task": 2}),
     ],
@@ -147,13 +152,14 @@ def test_a_training_on_several_gpus_is_one_task_with_all_of_them(
     asked = cluster(f"training={{how: {{{how}}}}}", site=site).set_resources
     assert [asked[rule] for rule in TRAININGS] == [expected, expected]
     others = [asked[rule] for rule in RULES if rule in asked and rule not in TRAININGS]
-    assert all("cpus_per_task" not in other and "nodes" not in other for other in others)
+    assert all(other.get("cpus_per_task") in (None, FEEDING) for other in others)
+    assert all("nodes" not in other for other in others)
 
 
 def test_several_gpus_are_tried_as_the_jobs_will_ask_for_them(cluster, tmp_path: Path):
     cluster("training={how: {gpus: 4}}")
     tried = [call for call in calls(tmp_path) if call.startswith("sbatch")]
-    assert "--gpus=4 --nodes=1" in tried[-1]
+    assert f"--gpus=4 --nodes=1 --cpus-per-task={4 * FEEDING}" in tried[-1]
 
 
 def test_settings_of_a_file_count_too(cluster, tmp_path: Path):
@@ -190,8 +196,8 @@ def test_evaluations_form_groups_only_where_that_is_asked_for(cluster):
 def test_resources_of_the_site_block_add_to_what_a_rule_asks_for(cluster):
     more = {"finetune": {"mem_mb": 9000}, "evaluate": {"runtime": 7}, "pretrain": {"runtime": 9}}
     asked = cluster(site={"resources": more}).set_resources
-    assert asked["finetune"] == {"gpu": 1, "mem_mb": 9000}
-    assert asked["evaluate_digits"] == {"gpu": 1, "runtime": 7}
+    assert asked["finetune"] == {"gpu": 1, "cpus_per_task": FEEDING, "mem_mb": 9000}
+    assert asked["evaluate_digits"] == {"gpu": 1, "cpus_per_task": FEEDING, "runtime": 7}
     assert asked["pretrain"] == {"runtime": 9}
     assert cluster("device=cpu", site={"resources": more}).set_resources == {
         "finetune": {"mem_mb": 9000},

@@ -17,7 +17,7 @@ rule finetune:
     priority: 50  # the evaluations, which take longest, wait for it
     conda:
         "../../environment.yml"
-    threads: 1
+    threads: JOBS.threads("finetune")
     resources:
         mem_mb=2000,
         runtime=120,
@@ -56,7 +56,7 @@ rule search:
     priority: 50
     conda:
         "../../environment.yml"
-    threads: 1
+    threads: JOBS.threads("search")
     resources:
         mem_mb=4000,
         runtime=600,
@@ -122,7 +122,7 @@ rule baseline:
         method=one_of(TARGETS.baselines),
     conda:
         "../../environment.yml"
-    threads: 1
+    threads: JOBS.threads("baseline")
     resources:
         mem_mb=2000,
         runtime=120,

@@ -74,7 +74,7 @@ rule zeroshot_calibrated:
         model=one_of(TARGETS.calibrated),
     conda:
         "../../environment.yml"
-    threads: 1
+    threads: JOBS.threads("zeroshot_calibrated")
     resources:
         mem_mb=8000,
         runtime=600,

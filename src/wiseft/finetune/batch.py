@@ -43,6 +43,13 @@ class Samples(Protocol):
         """int64 (n,), on the CPU."""
         ...
 
+    @property
+    def image_shape(self) -> tuple[int, int, int] | None:
+        """(H, W, 3) of inputs that are images, which are worth reading beside the device; None for
+        inputs that lie in memory as they are.
+        """
+        ...
+
     def read(self, epoch: int, positions: NDArray[np.int64]) -> Tensor:
         """Return the inputs of these samples as an epoch (counted from 0) shows them.
 

@@ -165,8 +165,8 @@ def _calibrated(
     samples = open_split(dataset.path, split, parse_preprocessing(preprocessing).transform)
     logits, labels = [], []
     with torch.inference_mode():
-        for images, right in batches(samples, _IMAGES):
-            logits.append(classifier(images.to(model.device)).float().cpu())
+        for images, right in batches(samples, _IMAGES, device=model.device):
+            logits.append(classifier(images).float().cpu())
             labels.append(right)
     all_logits, all_labels = torch.cat(logits), torch.cat(labels)
     told = ~torch.isin(all_labels, torch.tensor(head.never_predicted, dtype=torch.int64))
