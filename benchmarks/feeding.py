@@ -42,6 +42,7 @@ MODEL = "ViT-B-32"
 SIZE = 224
 BATCH_SIZE = 16
 CLASSES = [f"class {index}" for index in range(10)]
+DRAFTS = ((500, 375), (1000, 750), (2000, 1500))  # width and height of the images
 SPEED = 0.8  # of the pretend device, over that of decoding
 
 
@@ -57,7 +58,7 @@ def run(options: Options) -> None:
         speed = SPEED * n / seconds["threads_2"]["median"]
         idle = _idle(split, root, speed, options.repeats)
         seconds |= _model(folder, some, some_root, options)
-        drafts = {f"{w} x {h}": _draft(folder, crops, w, h) for w, h in ((500, 375), (2000, 1500))}
+        drafts = {f"{w} x {h}": _draft(folder, crops, w, h) for w, h in DRAFTS}
     write_record(
         "feeding",
         options,
