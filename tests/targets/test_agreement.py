@@ -12,7 +12,8 @@ from tests.workflow.conftest import copy_project
 from wiseft.config import Catalogue
 from wiseft.doctor import examine
 from wiseft.plan import PEAKS, Assumptions, estimate
-from wiseft.targets import Targets
+from wiseft.targets import Targets, jobs
+from wiseft.targets.jobs import FEEDING
 
 ROOT = Path(__file__).parents[2]
 EXPERIMENTS = Catalogue(ROOT).names("experiments")
@@ -74,6 +75,17 @@ def test_what_figures_need_from_elsewhere_is_said_before_anything_runs(
     (figure,) = (job for job in jobs if job.rule.name == "figure")
     assert "config/pretraining-hours.csv" in map(str, figure.input)
     assert targets.jobs.by_rule() == rules_of(jobs)
+
+
+@pytest.mark.parametrize(
+    ("gpus", "cores", "threads"), [(0, 16, 1), (1, 2, 2), (1, 64, FEEDING), (4, 16, 4), (4, 2, 1)]
+)
+def test_a_job_on_a_gpu_has_threads_that_feed_it(project, monkeypatch, gpus, cores, threads):
+    monkeypatch.setattr(jobs, "devices", lambda: [str(gpu) for gpu in range(gpus)])
+    monkeypatch.setattr(jobs, "cores", lambda: cores)
+    targets = targets_of(project, "imagenet")
+    assert {targets.jobs.threads(rule) for rule in ("evaluate", "finetune", "search")} == {threads}
+    assert targets_of(project, "imagenet", device="cpu").jobs.threads("evaluate") == 1
 
 
 def test_caches_are_counted_at_the_size_of_each_model(project: Path) -> None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 import threading
 import time
 from itertools import islice
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from PIL import Image
@@ -130,6 +134,32 @@ def test_whoever_stops_early_waits_for_nothing_but_what_is_being_read():
     assert not readers()
 
 
+READING = """
+import time, numpy as np, torch
+from wiseft.data.prepared.feed import Reading, in_order
+
+def read(key, chosen):
+    time.sleep(0.05)
+    return torch.zeros(len(chosen), 3, 2, 2, dtype=torch.uint8)
+
+plan = [(n, np.arange(1)) for n in range(10_000)]
+for n, _ in in_order(plan, read, (2, 2, 3), torch.device("cpu"), Reading(2, 1000)):
+    if n == 0:
+        print("reading", flush=True)
+"""
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_a_job_that_is_told_to_end_ends_and_leaves_nothing(signum):
+    with subprocess.Popen(
+        [sys.executable, "-c", READING], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    ) as job:
+        assert job.stdout.readline() == b"reading\n"
+        assert psutil.Process(job.pid).children() == []
+        job.send_signal(signum)
+        assert job.wait(timeout=20) == -signum  # reading all that was asked for takes 25 s
+
+
 def test_a_device_is_not_kept_waiting():
     """Reading and computing only wait here, so that a busy machine changes little."""
 
@@ -151,6 +181,6 @@ def test_a_job_reads_with_its_threads(monkeypatch):
     for threads, on_cpu in ((1, Reading(0, 0)), (8, Reading(8, 0))):
         monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
         assert feed.usual_reading(CPU) == on_cpu
-        for size, ahead in ((500, 2), (10, 44)):
+        for size, ahead in ((500, 1), (10, 44)):
             beside = feed.usual_reading(torch.device("cuda"), size * 3 * 224**2)
             assert beside == Reading(threads, ahead)

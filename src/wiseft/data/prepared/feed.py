@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 AHEAD_BYTES = 64 * 2**20
-"""Of images that are read ahead, or two batches if these are more: twice what an evaluation has on
-the device at once (`suite.CHUNK_BYTES`, in fp32), so that the next chunk is there in time."""
+"""Of images that are read ahead, or one batch if that is more: twice what an evaluation has on the
+device at once (`suite.CHUNK_BYTES`, in fp32), so that the next chunk is there in time."""
 
 _PART = 8  # images that a thread reads at a time; more, and the others wait for it at the end
 
@@ -40,7 +40,7 @@ class Reading:
     ahead: int
 
 
-def usual_reading(device: torch.device, batch_bytes: int = AHEAD_BYTES) -> Reading:
+def usual_reading(device: torch.device, batch_bytes: int = AHEAD_BYTES // 2) -> Reading:
     """Return how batches are read for a device: by as many threads as the job has.
 
     On a CPU the cores that read are those that compute. There, all of a job's threads read in
@@ -52,7 +52,7 @@ def usual_reading(device: torch.device, batch_bytes: int = AHEAD_BYTES) -> Readi
     threads = torch.get_num_threads()
     if device.type == "cpu":
         return Reading(threads if threads > 1 else 0, 0)
-    return Reading(threads, max(2, AHEAD_BYTES // batch_bytes))
+    return Reading(threads, max(1, AHEAD_BYTES // batch_bytes))
 
 
 def in_order(
