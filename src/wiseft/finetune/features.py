@@ -158,7 +158,7 @@ class FeatureStore:
         done = 0
         for batch, _ in batches(images, BATCH_SIZE, chosen, self._device):
             with self._precision.autocast(), self._precision.kernels(deterministic=True):
-                features = self._classifier.features(batch)
+                features = self._classifier.features(batch.to(self._device))
             yield features.float().cpu()
             done += len(batch)
             if (now := time.monotonic()) - shown > _INTERVAL:

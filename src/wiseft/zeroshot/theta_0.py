@@ -166,7 +166,7 @@ def _calibrated(
     logits, labels = [], []
     with torch.inference_mode():
         for images, right in batches(samples, _IMAGES, device=model.device):
-            logits.append(classifier(images).float().cpu())
+            logits.append(classifier(images.to(model.device)).float().cpu())
             labels.append(right)
     all_logits, all_labels = torch.cat(logits), torch.cat(labels)
     told = ~torch.isin(all_labels, torch.tensor(head.never_predicted, dtype=torch.int64))
