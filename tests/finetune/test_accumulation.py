@@ -13,7 +13,7 @@ from wiseft.config.machine import HowSettings
 from wiseft.data.prepared.store import open_split
 from wiseft.data.subset import draw_subset
 from wiseft.errors import WiseftError
-from wiseft.finetune.batch import Batch
+from wiseft.finetune.batch import Batch, joined
 from wiseft.finetune.loader import Loader
 from wiseft.finetune.optimiser import make_optimiser
 from wiseft.finetune.parallel import Team
@@ -273,6 +273,17 @@ def test_batches_carry_labels_and_positions_of_their_inputs(workers):
         assert torch.equal(batch.inputs[:, 0, 0, 0], batch.positions.to(torch.uint8))
         assert (batch.inputs[:, 1] == part.epoch).all()
         assert torch.equal(batch.labels, Images.labels[batch.positions])
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_images_of_two_splits_are_read_as_one(workers):
+    how = HowSettings(workers=workers)
+    both = Loader(joined([Images(), Images()]), 8, 7, torch.device("cpu"), how, ALONE)
+    seen = [batch for _, batch in both.parts(0, 5)]
+    positions = torch.cat([batch.positions for batch in seen])
+    assert sorted(positions.tolist()) == list(range(40))
+    read = torch.cat([batch.inputs[:, 0, 0, 0] for batch in seen])
+    assert torch.equal(read, (positions % 20).to(torch.uint8))
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 5, 11])

@@ -69,6 +69,7 @@ class _Joined:
         self._parts = parts
         self._ends = np.cumsum([len(part.labels) for part in parts])
         self.labels = torch.cat([part.labels for part in parts])
+        self.image_shape = parts[0].image_shape
 
     def read(self, epoch: int, positions: NDArray[np.int64]) -> Tensor:
         owner = np.searchsorted(self._ends, positions, side="right")
@@ -77,7 +78,12 @@ class _Joined:
             part.read(epoch, positions[owner == index] - (end - len(part.labels)))
             for index, (part, end) in enumerate(zip(self._parts, self._ends, strict=True))
         ]
-        return torch.cat(inputs)[torch.from_numpy(np.argsort(order))]
+        back = np.argsort(order)
+        if self.image_shape is None:
+            return torch.cat(inputs)[torch.from_numpy(back)]
+        # Threads that read images leave torch alone: `feed`.
+        images = np.concatenate([each.permute(0, 2, 3, 1).numpy() for each in inputs])
+        return torch.from_numpy(images[back]).permute(0, 3, 1, 2)
 
 
 class Follower(Protocol):
