@@ -18,6 +18,7 @@ MODEL_RULES = (
     *("finetune", "search", "baseline"),
 )
 """Rules that run a model where `device` says, besides those of the evaluation."""
+_WITHOUT_IMAGES = {"zeroshot", "zeroshot_own_head"}
 FEEDING = 8
 """Threads that read images for a GPU, where there are cores for them: docs/scaling.md says how many
 images that is, and for which models it is enough."""
@@ -54,7 +55,7 @@ class Jobs:
         Args:
             gpu_rules: those that run on a GPU.
         """
-        workers, fed = self._how.workers, set(gpu_rules) - {"zeroshot"}  # it reads no image
+        workers, fed = self._how.workers, set(gpu_rules) - _WITHOUT_IMAGES
         cpus = {rule: FEEDING * self.processes(rule) for rule in fed}
         for rule in TRAININGS:
             if workers is not None or rule not in fed:
