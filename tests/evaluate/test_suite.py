@@ -342,8 +342,8 @@ def test_misfits(request_for: Build, manifest: Path, tmp_path: Path) -> None:
 
 
 def test_short_split_is_an_error(request_for: Build, monkeypatch: pytest.MonkeyPatch) -> None:
-    def short(split, batch_size):
-        yield from list(batches(split, batch_size))[:-1]
+    def short(*arguments):
+        yield from list(batches(*arguments))[:-1]
 
     monkeypatch.setattr(suite, "batches", short)
     request = request_for()
