@@ -64,8 +64,8 @@ def _keep_freed_memory() -> None:
 
 
 def release_memory() -> None:
-    """Give what was freed back to the system (glibc). Once a chunk of images: what one leaves behind
-    does not quite fit the next, and a process grew by half over its first chunks.
+    """Give what was freed back to the system (glibc), once a chunk of images: what one leaves does
+    not quite fit the next, and a process grew by half over its first chunks.
     """
     if platform.libc_ver()[0] == "glibc":
         ctypes.CDLL(None).malloc_trim(0)

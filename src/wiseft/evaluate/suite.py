@@ -45,12 +45,15 @@ from wiseft.evaluate.views import (
 from wiseft.partial_tensors import PartialTensors, discard, partial_tensors
 from wiseft.runtime import check_writable, device_names, release_memory
 from wiseft.stages import VERSION
-from wiseft.temporary import temporary_folder
+from wiseft.temporary import remove_leftovers, temporary_folder
 from wiseft.theta import load_theta
 
 CHUNK_BYTES = 128 * 2**20
 """Normalised pixels that are held at once, if more than one batch fits. Within a chunk the outer
 loop is over alpha, so that weights are set once a chunk and images decoded once in all."""
+
+PARTIAL = ".partial"
+"""Suffix of what is put together, and name of its folder where there is no state."""
 
 PRECISION = "fp32"
 """Arithmetic of the forward passes; there is no other."""
@@ -144,7 +147,7 @@ def _clear(state: Path, datasets: list[str]) -> None:
 
 
 def _partial(folder: Path, dataset: str) -> Path:
-    return folder / f"{dataset}.partial"
+    return folder / f"{dataset}{PARTIAL}"
 
 
 def usual_batch_size(device: str, size: int) -> int:
@@ -241,6 +244,7 @@ class _Dataset:
     ) -> Path:
         """Compute what is missing and write both files."""
         check_writable(self._folder / "metrics.json")
+        remove_leftovers(self._folder, PARTIAL)
         record = read_record(self._folder, self._wanted, self._metadata, say)
         names = [split.name for split in self._splits]
         unknown = [a for a in alphas if not record.has(self._columns(sweep, a), names)]
@@ -296,7 +300,7 @@ class _Dataset:
         with contextlib.ExitStack() as stack:
             folder = request.state
             if folder is None:
-                folder = stack.enter_context(temporary_folder(".partial", self._folder))
+                folder = stack.enter_context(temporary_folder(PARTIAL, self._folder))
             path = _partial(folder, self._manifest.dataset)
             yield stack.enter_context(partial_tensors(path, shapes | logits, header, say))
 

@@ -1,0 +1,41 @@
+"""Experiments that share runs: what one evaluates besides makes nothing of another stale."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tests.workflow.conftest import SMOKE, Run
+
+pytestmark = pytest.mark.slow
+
+Plan = Callable[..., dict[str, int]]
+OTHER = "digits-other"
+
+
+def run(folder: Path, snakemake: Run, experiment: str) -> None:
+    done = snakemake(folder, "--cores", "2", experiment=experiment)
+    assert done.returncode == 0, done.stdout[-5000:]
+
+
+@pytest.mark.parametrize("combinations", ["[weight, output]", "[weight, output, softmax, random]"])
+def test_two_experiments_of_the_same_runs(
+    continued: Path, snakemake: Run, plan: Plan, combinations: str
+):
+    """Each has an alpha that the other has not."""
+    experiments = continued / "config" / "experiments"
+    text = (experiments / f"{SMOKE}.yaml").read_text()
+    text = text.replace(f"experiment: {SMOKE}", f"experiment: {OTHER}")
+    text = text.replace("[0.0, 0.25, 0.5, 0.75, 1.0]", "[0.0, 0.4, 0.5, 1.0]")
+    text += f"combinations: {combinations}\n"
+    (experiments / f"{OTHER}.yaml").write_text(text)
+
+    assert plan(continued, experiment=OTHER)["evaluate_digits"] == 2 * 2
+    run(continued, snakemake, OTHER)
+    assert plan(continued, experiment=OTHER) == {}
+    # The files that its tables are made from are others, with all that it asks for.
+    first = plan(continued)
+    assert not [rule for rule in first if rule.startswith("evaluate")]
+    run(continued, snakemake, SMOKE)
+    assert plan(continued) == plan(continued, experiment=OTHER) == {}
