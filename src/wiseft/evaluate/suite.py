@@ -306,6 +306,7 @@ class _Dataset:
 
     def _predict(self, sweep: Sweep, alphas: list[str], partial: PartialTensors) -> None:
         numbers = self._numbers() if RANDOM in sweep.combinations else None
+        pa.default_memory_pool().release_unused()  # what reading the index took
         offset = 0
         for split, same in zip(self._splits, self._transformed, strict=True):
             done = min(max(partial.rows - offset, 0), len(split))
