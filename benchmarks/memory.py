@@ -45,7 +45,9 @@ def _peak(folder: Path, n: int) -> int:
     """Return the peak resident memory in bytes of an evaluation of n images."""
     from wiseft.evaluate import Request, evaluate_suite
     from wiseft.evaluate.views import SuiteEvaluation
+    from wiseft.runtime import start_torch
 
+    start_torch(1, "cpu")  # as the command does, which also sets how memory is kept
     view = {"name": "all", "metric": "accuracy"}
     evaluate = {"noise": {"splits": ["test"], "views": [view]}}
     about = {"model": "tiny", "reference": "noise", "method": "none", "variant": "", "run": "one"}

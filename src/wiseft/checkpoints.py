@@ -27,7 +27,7 @@ _FORMAT = 1
 def alone(folder: Path, log: Callable[[str], None]) -> Iterator[None]:
     """Keep every other process out of a state folder while the block runs; wait for it first.
 
-    Two trainings in one folder would remove each other's states, and start each from the other's.
+    Two jobs in one folder would remove each other's states, and start each from the other's.
 
     Raises:
         WiseftError: the folder cannot be written.
@@ -37,7 +37,7 @@ def alone(folder: Path, log: Callable[[str], None]) -> Iterator[None]:
             folder = folder.absolute()
             stack.enter_context(exclusive(folder.with_name(f".{folder.name}.lock"), log))
         except NoLocks as error:
-            log(f"{error} It is for you to run no two trainings with the state {folder}.")
+            log(f"{error} It is for you to run no two jobs with the state {folder}.")
         yield
 
 

@@ -43,7 +43,7 @@ def atomic_path(path: Path | str, size: int | None = None) -> Iterator[Path]:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with temporary_file(path.parent, *_stem_and_suffix(path)) as temporary:
-        with _told_when_full(path, temporary, size):
+        with told_when_full(path, temporary, size):
             yield temporary
             with temporary.open("rb") as file:
                 os.fsync(file.fileno())
@@ -57,7 +57,7 @@ def atomic_folder(path: Path, size: int | None = None) -> Iterator[Path]:
     """Yield a temporary folder beside `path`, which does not exist, as `atomic_path` a file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with temporary_folder(f".{path.name[:80]}", path.parent) as temporary:
-        with _told_when_full(path, temporary, size):
+        with told_when_full(path, temporary, size):
             yield temporary
         # mkdtemp's, too, are their owner's alone.
         temporary.chmod(0o777 & ~_umask())
@@ -74,8 +74,14 @@ def _stem_and_suffix(path: Path) -> tuple[str, str]:
 
 
 @contextlib.contextmanager
-def _told_when_full(path: Path, temporary: Path, size: int | None) -> Iterator[None]:
-    """Turn a full disk into a sentence: writers say it in many ways, and some not at all."""
+def told_when_full(path: Path, temporary: Path, size: int | None) -> Iterator[None]:
+    """Turn a full disk into a sentence: writers say it in many ways, and some not at all.
+
+    Args:
+        path: as the sentence names it.
+        temporary: the file or folder that is written; a file may grow by what the disk is asked.
+        size: bytes that will be written, where they are known.
+    """
     try:
         yield
     except WiseftError:

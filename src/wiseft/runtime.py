@@ -63,6 +63,14 @@ def _keep_freed_memory() -> None:
         mallopt(-3, 32 << 20)  # M_MMAP_THRESHOLD, the largest that it takes
 
 
+def release_memory() -> None:
+    """Give what was freed back to the system (glibc), once a chunk of images: what one leaves does
+    not quite fit the next, and a process grew by half over its first chunks.
+    """
+    if platform.libc_ver()[0] == "glibc":
+        ctypes.CDLL(None).malloc_trim(0)
+
+
 def check_writable(path: Path) -> None:
     """Check that a file can be written, before the work whose result it is.
 

@@ -39,6 +39,7 @@ _NAMES = {
 # a fixed length and place, first in the file's own header, where it is put last.
 _BEFORE_SUM = f'{{"__metadata__":{{"{TENSORS_SUM}":"'.encode()
 _NO_SUM = "0" * 64
+AFTER_SUM = 8 + len(_BEFORE_SUM) + len(_NO_SUM)
 
 
 def tensors_sha256(tensors: Mapping[str, Tensor]) -> str:
@@ -226,9 +227,13 @@ class TensorWriter:
         self._sums = {name: hashlib.sha256() for name in shapes}
         self._begin: dict[str, int] = {}
         text = self._describe(header)
-        file.write(struct.pack("<Q", len(text)) + text)
-        self._base = 8 + len(text)
-        file.truncate(self._base + sum(tensor.nbytes for tensor in shapes.values()))
+        self._front = struct.pack("<Q", len(text)) + text
+        self._base = len(self._front)
+        self._start()
+
+    def _start(self) -> None:
+        self._file.write(self._front)
+        self._file.truncate(self._base + sum(tensor.nbytes for tensor in self._shapes.values()))
 
     def _describe(self, header: Mapping[str, Any]) -> bytes:
         own = json.dumps({"format": FORMAT, **header}, sort_keys=True)
@@ -287,10 +292,13 @@ class TensorWriter:
         for name, written in self._written.items():
             if missing := self._shapes[name].nbytes - written:
                 raise WiseftError(f"tensor {name} is not whole: {missing} bytes are missing")
-        sums = {name: each.hexdigest() for name, each in self._sums.items()}
-        self.tensors_sha256 = _sum_of_sums(self._shapes, sums)
+        self.tensors_sha256 = self._sum()
         self._file.seek(8 + len(_BEFORE_SUM))
         self._file.write(self.tensors_sha256.encode())
+
+    def _sum(self) -> str:
+        """Return the sum of what was written so far."""
+        return _sum_of_sums(self._shapes, {n: each.hexdigest() for n, each in self._sums.items()})
 
 
 @contextlib.contextmanager

@@ -354,8 +354,8 @@ def test_images_that_are_read_ahead_change_no_byte(
 
 
 def test_short_split_is_an_error(request_for: Build, monkeypatch: pytest.MonkeyPatch) -> None:
-    def short(split, batch_size, device):
-        yield from list(batches(split, batch_size, device=device))[:-1]
+    def short(*arguments):
+        yield from list(batches(*arguments))[:-1]
 
     monkeypatch.setattr(suite, "batches", short)
     request = request_for()

@@ -95,7 +95,7 @@ def test_where_there_are_no_locks_a_training_says_what_is_up_to_the_user(
 
     monkeypatch.setattr("wiseft.locks.fcntl.flock", no_locks)
     train(settings())
-    assert any("run no two trainings with the state" in line for line in train.log)
+    assert any("run no two jobs with the state" in line for line in train.log)
 
 
 KINDS = {

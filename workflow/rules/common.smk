@@ -36,7 +36,7 @@ onstart:
 NAME = TARGETS.name
 EXPERIMENT = TARGETS.experiment
 DATA, FILES, TOLD = TARGETS.data, TARGETS.files, TARGETS.told
-JOBS, CODE = TARGETS.jobs, TARGETS.code
+STORED, JOBS, CODE = TARGETS.stored, TARGETS.jobs, TARGETS.code
 ROOT = DATA.folder
 DEVICE = TARGETS.settings.device
 RUN = "{model}__{reference}__{method}"

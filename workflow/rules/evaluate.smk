@@ -1,5 +1,7 @@
 # One job evaluates one run on one suite of datasets, all alphas in one pass over the images.
-# The outputs are updated: when the grid grows, only the new alphas are computed.
+# The outputs are updated: when the grid grows, only the new alphas are computed. Experiments share
+# them: what an evaluation is told is not compared with the last run's (such parameters take inputs
+# or outputs), but what the files hold when it is done.
 for suite, members in DATA.suites.items():
 
     rule:
@@ -36,15 +38,29 @@ for suite, members in DATA.suites.items():
             version=VERSION["evaluate"],
             content=DATA.content(*members),
             evaluation=TOLD.evaluation(members),
-            alphas=lambda w: ",".join(TARGETS.alphas(w.method)),
-            start=lambda w, input: repeat("--theta-0", input.theta_0),
+            alphas=lambda w, input: ",".join(TARGETS.alphas(w.method)),
+            start=lambda w, input, suite=suite: " ".join(
+                [
+                    repeat("--theta-0", input.theta_0),
+                    TOLD.evaluation_state(w.model, w.method, w.seed, suite),
+                ]
+            ),
             manifests=lambda w, input: " ".join(
                 filter(None, [repeat("--dataset", input.manifests), repeat("--like", input.likes)])
             ),
             folder=str(paths.run_folder(RUN, "{seed}") / "evaluate"),
             about=lambda w: TOLD.identity(w.model, w.method, w.seed),
-            logits=lambda w: TOLD.logits(w.method),
-            combinations=lambda w: TOLD.combinations(w.method),
+            logits=lambda w, input: TOLD.logits(w.method),
+            combinations=lambda w, input: TOLD.combinations(w.method),
+            stored_alphas=lambda w, members=members: STORED.alphas(
+                w.model, w.method, w.seed, members
+            ),
+            stored_logits=lambda w, members=members: STORED.logits(
+                w.model, w.method, w.seed, members
+            ),
+            stored_combinations=lambda w, members=members: STORED.combinations(
+                w.model, w.method, w.seed, members
+            ),
         message:
             "evaluate: {wildcards.model}, {wildcards.method}, seed {wildcards.seed}"
         shell:

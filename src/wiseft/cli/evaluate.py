@@ -64,6 +64,12 @@ def evaluate(
             "the predictions, e.g. 0.000,1.000."
         ),
     ] = "",
+    state: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for the state that a killed evaluation goes on from; removed at the end."
+        ),
+    ] = None,
     variant: Annotated[str, typer.Option(help="Variant of the method, if any.")] = "",
     batch_size: BatchSize = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
@@ -99,5 +105,6 @@ def evaluate(
         like=like or [],
         combinations=[name.strip() for name in combinations.split(",")],
         logits=parse_alphas(logits) if logits else [],
+        state=state,
     )
     evaluate_suite(request, say=lambda line: typer.echo(line, err=True))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, get_args
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -30,6 +30,9 @@ else:
 
 ZERO_SHOT = "zero-shot"
 """Stands for the zero-shot model where methods are named."""
+
+Combination = Literal["weight", "output", "softmax", "random"]
+COMBINATIONS: tuple[str, ...] = get_args(Combination)
 
 AVERAGE_PREFIX = "avg:"
 """Stands before the name of an average where datasets are named."""
@@ -192,7 +195,7 @@ class ExperimentEntry(Entry):
         description="Grid of the sweep: 0 is the zero-shot model, 1 the fine-tuned one. Needed "
         "where a model is trained.",
     )
-    combinations: list[Literal["weight", "output", "softmax", "random"]] = Field(
+    combinations: list[Combination] = Field(
         ["weight", "output"],
         min_length=1,
         description="How the two ends are combined at each alpha: their weights, logits or "

@@ -7,8 +7,7 @@ where both are the same, are all that ensembles in the space of outputs need.
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +15,11 @@ import torch
 from torch import Tensor
 
 from wiseft.errors import WiseftError
-from wiseft.evaluate.sweep import WEIGHT
+from wiseft.partial_tensors import PartialTensors
 from wiseft.tensor_file import (
     FORMAT,
     TENSORS_SUM,
     StoredTensors,
-    TensorWriter,
     read_file_header,
     tensor_writer,
 )
@@ -30,63 +28,46 @@ NAME = "logits.safetensors"
 KIND = "logits"
 
 
-class LogitsWriter:
-    """Takes logits chunk by chunk; without a file it takes none.
-
-    Attributes:
-        alphas: those that are stored.
-        combination: the one that is stored.
-    """
-
-    def __init__(
-        self,
-        alphas: Sequence[str],
-        combination: str = WEIGHT,
-        file: TensorWriter | None = None,
-    ):
-        self.alphas = list(alphas)
-        self.combination = combination
-        self._file = file
-
-    def put(self, combination: str, alpha: str, logits: Tensor, start: int) -> None:
-        """Store the logits (n, classes) of the samples from `start` on, where they are wanted.
-
-        Raises:
-            WiseftError: if a logit is beyond what fp16 holds.
-        """
-        if self._file is None or combination != self.combination or alpha not in self.alphas:
-            return
-        half = logits.to(torch.float16)
-        if bool((half.isinf() & logits.isfinite()).any()):
-            raise WiseftError(
-                f"a logit is beyond the {torch.finfo(torch.float16).max:g} that fp16 holds; leave "
-                "out --logits"
-            )
-        self._file.write(f"{combination}/{alpha}", half, start)
+BLOCK = 1024
+"""Rows that are copied at once."""
 
 
-@contextlib.contextmanager
-def logits_writer(
-    path: Path,
-    shape: tuple[int, int],
-    alphas: Sequence[str],
-    evaluation: Mapping[str, Any],
-    combination: str = WEIGHT,
-) -> Iterator[LogitsWriter]:
-    """Yield a writer of the logits at some alphas; without alphas there is no file.
+def logits_shapes(
+    alphas: Sequence[str], combination: str, shape: tuple[int, int]
+) -> dict[str, Tensor]:
+    """Return an example of each tensor, by name.
 
     Args:
         shape: samples and classes.
-        evaluation: what the logits are of: `dataset` and `identity`.
-        combination: the one that is stored.
     """
-    if not alphas:
-        yield LogitsWriter([])
-        return
     example = torch.empty(shape, dtype=torch.float16, device="meta")
-    shapes = {f"{combination}/{alpha}": example for alpha in alphas}
+    return {f"{combination}/{alpha}": example for alpha in alphas}
+
+
+def as_stored(logits: Tensor) -> Tensor:
+    """Return logits as fp16; raise WiseftError if one is beyond what that holds."""
+    half = logits.to(torch.float16)
+    if bool((half.isinf() & logits.isfinite()).any()):
+        raise WiseftError(
+            f"a logit is beyond the {torch.finfo(torch.float16).max:g} that fp16 holds; leave "
+            "out --logits"
+        )
+    return half
+
+
+def write_logits(
+    path: Path, shapes: Mapping[str, Tensor], evaluation: Mapping[str, Any], partial: PartialTensors
+) -> None:
+    """Write the logits that an evaluation has put together.
+
+    Args:
+        shapes: as `logits_shapes` returns them.
+        evaluation: what the logits are of: `dataset` and `identity`.
+    """
     with tensor_writer(path, shapes, {"kind": KIND, **evaluation}) as file:
-        yield LogitsWriter(alphas, combination, file)
+        for name, like in shapes.items():
+            for start in range(0, len(like), BLOCK):
+                file.write(name, partial.read(name, start, start + BLOCK), start)
 
 
 def stored_alphas(path: Path, evaluation: Mapping[str, Any]) -> list[str]:

@@ -5,8 +5,10 @@ Formats: docs/design.md, "Metrics" and "Predictions".
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,11 +20,14 @@ from numpy.typing import NDArray
 
 from wiseft.damage import read_metrics, with_sum
 from wiseft.errors import DamagedFile, WiseftError
-from wiseft.evaluate.views import Predictions
+from wiseft.evaluate.views import COLUMNS
 from wiseft.io import atomic_path, sha256_file, write_json
+from wiseft.partial_tensors import PartialTensors
 
 FORMAT = 1
 _KEY = b"wiseft"
+ROW_GROUP_BYTES = 16 * 2**20
+"""Predictions of a row group: what is held at once when the file is written."""
 
 _UNUSABLE = (
     WiseftError,
@@ -50,7 +55,7 @@ class Record:
         views: for each view what its numbers depend on besides the identity.
         labels: for each view with labels of its own int32 (samples,).
         rows: metrics by (split, combination, view, alpha).
-        predictions: by (combination, view, alpha), over all samples.
+        stored: the columns whose predictions an earlier file holds.
         how: batch size, threads and device of the pass that computed last; information only.
     """
 
@@ -59,13 +64,13 @@ class Record:
     views: dict[str, dict[str, Any]] = field(default_factory=dict)
     labels: dict[str, NDArray[np.int32]] = field(default_factory=dict)
     rows: dict[tuple[str, str, str, str], dict[str, Any]] = field(default_factory=dict)
-    predictions: dict[Column, Predictions] = field(default_factory=dict)
+    stored: set[Column] = field(default_factory=set)
     how: dict[str, Any] = field(default_factory=dict)
 
     def has(self, columns: list[Column], splits: list[str]) -> bool:
         """Whether predictions and metrics of all these columns are there."""
         return all(
-            column in self.predictions and all((split, *column) in self.rows for split in splits)
+            column in self.stored and all((split, *column) in self.rows for split in splits)
             for column in columns
         )
 
@@ -74,26 +79,34 @@ class Record:
         self.views.pop(view, None)
         self.labels.pop(view, None)
         self.rows = {key: row for key, row in self.rows.items() if key[2] != view}
-        self.predictions = {key: p for key, p in self.predictions.items() if key[1] != view}
+        self.stored = {column for column in self.stored if column[1] != view}
 
 
-def write_record(folder: Path, record: Record, metadata: dict[str, Any]) -> None:
+def write_record(
+    folder: Path,
+    record: Record,
+    metadata: dict[str, Any],
+    new: Sequence[Column] = (),
+    computed: PartialTensors | None = None,
+) -> None:
     """Write `predictions.parquet`, then `metrics.json` with both sums, each atomically.
 
     Args:
         metadata: dataset, model, reference, method, variant, run and seed.
+        new: columns that were computed now; what else is stored is taken from the earlier file.
+        computed: their predictions.
     """
     views = {name: record.views[name] for name in sorted(record.views)}
-    columns = dict(record.samples)
-    columns |= {f"{name}/label": pa.array(record.labels[name]) for name in sorted(record.labels)}
-    for column in sorted(record.predictions, key=_column_order):
-        for name, values in record.predictions[column].columns().items():
-            columns[f"{'/'.join(column)}/{name}"] = pa.array(values)
     definition = json.dumps({"identity": record.identity, "views": views}).encode()
-    table = pa.table(columns).replace_schema_metadata({_KEY: definition})
     predictions = folder / "predictions.parquet"
-    with atomic_path(predictions) as temporary:
-        pq.write_table(table, temporary, compression="zstd")
+    with atomic_path(predictions) as temporary, contextlib.ExitStack() as stack:
+        writer = None
+        for group in _row_groups(predictions, record, new, computed):
+            table = group.replace_schema_metadata({_KEY: definition})
+            if writer is None:
+                writer = pq.ParquetWriter(temporary, table.schema, compression="zstd")
+                stack.enter_context(writer)
+            writer.write_table(table)
     splits = list(dict.fromkeys(record.samples["split"].to_pylist()))
     order = sorted(record.rows, key=lambda key: (splits.index(key[0]), *_column_order(key[1:])))
     rows = [record.rows[key] for key in order]
@@ -101,6 +114,37 @@ def write_record(folder: Path, record: Record, metadata: dict[str, Any]) -> None
     content = {"format": FORMAT, **metadata, **kept}
     of_predictions = sha256_file(predictions)
     write_json(folder / "metrics.json", with_sum(content, predictions_sha256=of_predictions))
+
+
+def _row_groups(
+    earlier: Path, record: Record, new: Sequence[Column], computed: PartialTensors | None
+) -> Iterator[pa.Table]:
+    """Yield all columns, as many rows at a time as `ROW_GROUP_BYTES` holds of predictions."""
+    whole = record.samples | {
+        f"{n}/label": pa.array(record.labels[n]) for n in sorted(record.labels)
+    }
+    columns = sorted(record.stored | set(new), key=_column_order)
+    kept = [name for column in columns if column not in new for name in names_of(column)]
+    rows = max(1, ROW_GROUP_BYTES // (4 * len(COLUMNS) * max(len(columns), 1)))
+    batches: Iterator[Any] = itertools.repeat({})
+    if kept:
+        batches = pq.ParquetFile(earlier).iter_batches(rows, columns=kept)
+    for start in range(0, len(whole["split"]), rows):
+        values = {name: each.slice(start, rows) for name, each in whole.items()}
+        batch = next(batches)
+        for column in columns:
+            for name in names_of(column):
+                if column in new:
+                    assert computed is not None
+                    values[name] = pa.array(computed.read(name, start, start + rows).numpy())
+                else:
+                    values[name] = batch[name]
+        yield pa.table(values)
+
+
+def names_of(column: Column) -> list[str]:
+    """Return the names of a column's predictions in the file."""
+    return [f"{'/'.join(column)}/{name}" for name in COLUMNS]
 
 
 def read_record(
@@ -131,12 +175,14 @@ def _stored(
 ) -> Record:
     predictions = folder / "predictions.parquet"
     metrics = read_metrics(folder / "metrics.json", predictions)
-    table = pq.read_table(predictions, memory_map=False)
+    names = pq.read_schema(predictions).names
+    few = [name for name in names if name.count("/") < 2]  # samples and labels
+    table = pq.read_table(predictions, columns=few, memory_map=False)
     in_table = json.loads((table.schema.metadata or {}).get(_KEY, b"{}"))
     if _is_other(metrics, table, in_table.get("identity"), wanted, metadata):
         say(f"{metadata['dataset']}: {folder} is of other weights, data or settings; recomputing")
         return Record(wanted.identity, wanted.samples)
-    record = _record_of(metrics, table, wanted)
+    record = _record_of(metrics, table, names, wanted)
     for name in _changed(record, in_table["views"], wanted):
         say(f"{metadata['dataset']}: view {name} is another than in {folder}; recomputing it")
         record.drop(name)
@@ -160,22 +206,25 @@ def _is_other(
     )
 
 
-def _record_of(metrics: dict[str, Any], table: pa.Table, wanted: Record) -> Record:
-    """Return the content of two files of the wanted identity and samples."""
+def _record_of(
+    metrics: dict[str, Any], table: pa.Table, names: Sequence[str], wanted: Record
+) -> Record:
+    """Return the content of two files of the wanted identity and samples.
+
+    Args:
+        table: sample columns and labels.
+        names: of all columns of the file.
+    """
     record = Record(wanted.identity, wanted.samples, dict(metrics["views"]), how=metrics["how"])
     key = ("split", "combination", "view", "alpha")
     record.rows = {tuple(row[name] for name in key): row for row in metrics["rows"]}
-    parts: dict[Column, dict[str, NDArray[Any]]] = {}
     for name in table.column_names:
-        keys = name.split("/")
-        if len(keys) not in (2, 4):
-            continue
-        values = np.array(table.column(name).to_numpy())
-        if len(keys) == 2:
-            record.labels[keys[0]] = values
-        else:
-            parts.setdefault((keys[0], keys[1], keys[2]), {})[keys[3]] = values
-    record.predictions = {column: Predictions(**values) for column, values in parts.items()}
+        if "/" in name:
+            record.labels[name.partition("/")[0]] = np.array(table.column(name).to_numpy())
+    keys = [tuple(name.split("/")[:3]) for name in names if name.count("/") == 3]
+    record.stored = {(combination, view, alpha) for combination, view, alpha in keys}
+    if absent := {name for column in record.stored for name in names_of(column)} - set(names):
+        raise ValueError(f"column {min(absent)} is missing")
     return record
 
 
@@ -184,7 +233,7 @@ def _changed(record: Record, in_table: Mapping[str, Any], wanted: Record) -> lis
 
     A job that is killed between the two files leaves new predictions and old metrics.
     """
-    in_files = {view for _, view, _ in record.predictions} | {key[2] for key in record.rows}
+    in_files = {view for _, view, _ in record.stored} | {key[2] for key in record.rows}
     names = sorted(in_files | set(record.views) | set(in_table))
     return [
         name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -14,13 +15,14 @@ import torch
 from torch import Tensor
 
 from wiseft.alphas import parse_alphas
+from wiseft.checkpoints import alone
 from wiseft.combine.ensembles import uniforms
 from wiseft.data.prepared.index import OTHER_LABELS
 from wiseft.data.prepared.store import Manifest, Split, batches, open_manifest, open_split
 from wiseft.errors import WiseftError
-from wiseft.evaluate.logits import NAME, LogitsWriter, logits_writer, stored_alphas
+from wiseft.evaluate.logits import NAME, as_stored, logits_shapes, stored_alphas, write_logits
 from wiseft.evaluate.spaces import Head, Projection
-from wiseft.evaluate.store import Column, Record, read_record, write_record
+from wiseft.evaluate.store import Column, Record, names_of, read_record, write_record
 from wiseft.evaluate.sweep import (
     LAST,
     OUTPUT,
@@ -32,21 +34,26 @@ from wiseft.evaluate.sweep import (
     make_sweep,
 )
 from wiseft.evaluate.views import (
+    COLUMNS,
     Evaluation,
-    Predictions,
     ResolvedView,
     SuiteEvaluation,
     check_logits,
     predict,
     resolve_views,
 )
-from wiseft.runtime import check_writable, device_names
+from wiseft.partial_tensors import PartialTensors, discard, partial_tensors
+from wiseft.runtime import check_writable, device_names, release_memory
 from wiseft.stages import VERSION
+from wiseft.temporary import remove_leftovers, temporary_folder
 from wiseft.theta import load_theta
 
 CHUNK_BYTES = 128 * 2**20
 """Normalised pixels that are held at once, if more than one batch fits. Within a chunk the outer
 loop is over alpha, so that weights are set once a chunk and images decoded once in all."""
+
+PARTIAL = ".partial"
+"""Suffix of what is put together, and name of its folder where there is no state."""
 
 PRECISION = "fp32"
 """Arithmetic of the forward passes; there is no other."""
@@ -67,6 +74,7 @@ class Request:
         batch_size: images in a forward pass; None: `usual_batch_size`.
         combinations: how the two ends are combined; see `sweep.COMBINATIONS`.
         logits: the alphas whose logits are stored in full.
+        state: folder from which a killed evaluation goes on, emptied at the end; None: it does not.
     """
 
     theta_0: Path | None
@@ -81,6 +89,7 @@ class Request:
     like: Sequence[Path] = ()
     combinations: Sequence[str] = STANDARD
     logits: Sequence[str] = ()
+    state: Path | None = None
 
 
 def evaluate_suite(request: Request, say: Callable[[str], None] = print) -> list[Path]:
@@ -111,16 +120,34 @@ def evaluate_suite(request: Request, say: Callable[[str], None] = print) -> list
     likes = {manifest.dataset: manifest for manifest in map(open_manifest, request.like)}
     del theta_0, theta_1  # the sweep holds what it needs
     written = []
-    for number, (manifest, evaluation) in enumerate(suite, start=1):
-        transformed = [
-            [open_split(manifest.path, name, transform) for transform in sweep.transforms]
-            for name in evaluation.splits
-        ]
-        views = resolve_views(evaluation.views, manifest, [s[0] for s in transformed], likes, head)
-        identity = thetas | _identity(manifest, evaluation)
-        job = _Dataset(manifest, transformed, views, len(header.class_names), identity, request)
-        written.append(job.run(sweep, alphas, say, f"evaluate {number}/{len(suite)}"))
+    with alone(request.state, say) if request.state else contextlib.nullcontext():
+        for number, (manifest, evaluation) in enumerate(suite, start=1):
+            transformed = [
+                [open_split(manifest.path, name, transform) for transform in sweep.transforms]
+                for name in evaluation.splits
+            ]
+            splits = [same[0] for same in transformed]
+            views = resolve_views(evaluation.views, manifest, splits, likes, head)
+            identity = thetas | _identity(manifest, evaluation)
+            job = _Dataset(manifest, transformed, views, len(header.class_names), identity, request)
+            written.append(job.run(sweep, alphas, say, f"evaluate {number}/{len(suite)}"))
+        if request.state:
+            _clear(request.state, [manifest.dataset for manifest, _ in suite])
     return written
+
+
+def _clear(state: Path, datasets: list[str]) -> None:
+    """Remove the state of a suite, all of which is written: a workflow that runs a failed job again
+    begins it without the files of the datasets that were done.
+    """
+    for name in datasets:
+        discard(_partial(state, name))
+    with contextlib.suppress(OSError):  # absent, or holds files of others
+        state.rmdir()
+
+
+def _partial(folder: Path, dataset: str) -> Path:
+    return folder / f"{dataset}{PARTIAL}"
 
 
 def usual_batch_size(device: str, size: int) -> int:
@@ -217,6 +244,7 @@ class _Dataset:
     ) -> Path:
         """Compute what is missing and write both files."""
         check_writable(self._folder / "metrics.json")
+        remove_leftovers(self._folder, PARTIAL)
         record = read_record(self._folder, self._wanted, self._metadata, say)
         names = [split.name for split in self._splits]
         unknown = [a for a in alphas if not record.has(self._columns(sweep, a), names)]
@@ -228,15 +256,19 @@ class _Dataset:
         new = [alpha for alpha in alphas if alpha in unknown or alpha in stored]
         start = time.perf_counter()
         if new:
+            columns = [column for alpha in new for column in self._columns(sweep, alpha)]
             combination = WEIGHT if WEIGHT in sweep.combinations else OUTPUT
-            shape = self._n, self._classes
-            with logits_writer(file, shape, stored, evaluation, combination) as logits:
-                computed = self._predict(sweep, new, logits)
-            record.how = _how(self._request)
-            record.predictions.update(computed)
-            for column in computed:
-                record.rows.update(self._measure(column, computed[column]))
-        write_record(self._folder, record, self._metadata)
+            of_logits = logits_shapes(stored, combination, (self._n, self._classes))
+            with self._partial(columns, of_logits, say) as partial:
+                self._predict(sweep, new, partial)
+                record.how = _how(self._request)
+                for column in columns:
+                    record.rows.update(self._measure(column, partial))
+                write_record(self._folder, record, self._metadata, columns, partial)
+                if of_logits:
+                    write_logits(file, of_logits, evaluation, partial)
+        else:
+            write_record(self._folder, record, self._metadata)
         n, seconds = self._n, time.perf_counter() - start
         say(
             f"{progress} {self._manifest.dataset}: {n:,} images x {len(new)} alphas in "
@@ -248,24 +280,47 @@ class _Dataset:
     def _columns(self, sweep: Sweep, alpha: str) -> list[Column]:
         return [(c, view, alpha) for c in sweep.combinations for view in self._views]
 
-    def _predict(
-        self, sweep: Sweep, alphas: list[str], logits: LogitsWriter
-    ) -> dict[Column, Predictions]:
-        columns = [column for alpha in alphas for column in self._columns(sweep, alpha)]
-        predictions = {column: Predictions.empty(self._n) for column in columns}
+    @contextlib.contextmanager
+    def _partial(
+        self, columns: list[Column], logits: dict[str, Tensor], say: Callable[[str], None]
+    ) -> Iterator[PartialTensors]:
+        """Yield what takes predictions and logits: on a disk, not in memory, so that memory does
+        not grow with the images, and a killed evaluation goes on.
+
+        What it goes on with must be the same but for nothing, rounding included: `how`, too.
+        """
+        n, request = self._n, self._request
+        shapes = {
+            name: torch.empty(n, dtype=dtype, device="meta")
+            for column in columns
+            for name, dtype in zip(names_of(column), COLUMNS.values(), strict=True)
+        }
+        header = {"kind": "partial evaluation", **self._metadata, "how": _how(request)}
+        header |= {"identity": self._wanted.identity, "views": self._wanted.views}
+        with contextlib.ExitStack() as stack:
+            folder = request.state
+            if folder is None:
+                folder = stack.enter_context(temporary_folder(PARTIAL, self._folder))
+            path = _partial(folder, self._manifest.dataset)
+            yield stack.enter_context(partial_tensors(path, shapes | logits, header, say))
+
+    def _predict(self, sweep: Sweep, alphas: list[str], partial: PartialTensors) -> None:
         numbers = self._numbers() if RANDOM in sweep.combinations else None
+        pa.default_memory_pool().release_unused()  # what reading the index took
         offset = 0
         for split, same in zip(self._splits, self._transformed, strict=True):
-            done = 0
-            assert self._request.batch_size is not None
-            for pixels in _chunks(sweep, same, self._request.batch_size, self._request.device):
+            done = min(max(partial.rows - offset, 0), len(split))
+            batch_size = self._request.batch_size
+            assert batch_size is not None
+            for pixels in _chunks(sweep, same, batch_size, self._request.device, done):
                 n = sum(len(batch[0]) for batch in pixels)
                 here = slice(offset + done, offset + done + n)
                 for_random = None if numbers is None else numbers[here]
-                chunk = sweep.logits(pixels, alphas, for_random)
-                self._reduce(chunk, sweep, predictions, here, logits)
-                del pixels, chunk  # before the next chunk is read: two would be held at once
+                self._reduce(sweep.logits(pixels, alphas, for_random), sweep, here, partial)
+                del pixels  # before the next chunk is read: two would be held at once
+                release_memory()
                 done += n
+                partial.save(offset + done)
             expected = self._manifest.splits[split.name].n
             if done != expected:
                 raise WiseftError(
@@ -273,7 +328,6 @@ class _Dataset:
                     f"but the manifest has {expected}; prepare the dataset again"
                 )
             offset += done
-        return predictions
 
     def _numbers(self) -> Tensor:
         """Return a random number for every sample, which the seed of the run draws."""
@@ -289,29 +343,33 @@ class _Dataset:
         self,
         chunk: Iterable[tuple[str, str, Tensor]],
         sweep: Sweep,
-        predictions: dict[Column, Predictions],
         here: slice,
-        stored: LogitsWriter,
+        partial: PartialTensors,
     ) -> None:
         """Put the predictions of one chunk, given as the sweep yields it, in their place."""
         # TensorFloat-32 is off, so that numbers on a GPU are those of fp32.
         with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
             for combination, alpha, logits in chunk:
                 check_logits(logits, sweep.never_predicted)
-                stored.put(combination, alpha, logits, here.start)
+                if (name := f"{combination}/{alpha}") in partial:
+                    partial.write(name, as_stored(logits).cpu(), here.start)
                 for projection, views in self._spaces.items():
                     part = predict(projection(logits) if projection else logits)
-                    for name, view in views.items():
-                        predictions[combination, name, alpha].put(here, part, view.covered[here])
+                    for view_name, view in views.items():
+                        values = part.where(view.covered[here]).columns().values()
+                        names = names_of((combination, view_name, alpha))
+                        for name, column in zip(names, values, strict=True):
+                            partial.write(name, torch.from_numpy(column), here.start)
 
     def _measure(
-        self, column: Column, predictions: Predictions
+        self, column: Column, partial: PartialTensors
     ) -> dict[tuple[str, str, str, str], dict[str, Any]]:
+        prediction = partial.read(names_of(column)[0]).numpy()
         combination, name, alpha = column
         view = self._views[name]
         rows, offset = {}, 0
         for split in self._splits:
-            here = predictions.prediction[offset : offset + len(split)]
+            here = prediction[offset : offset + len(split)]
             outcome = view.measure(split.name, here)
             rows[split.name, *column] = {
                 "split": split.name,
@@ -351,19 +409,27 @@ def sample_columns(splits: list[Split]) -> dict[str, pa.Array]:
 
 
 def _chunks(
-    sweep: Sweep, splits: Sequence[Split], batch_size: int, device: str
+    sweep: Sweep, splits: Sequence[Split], batch_size: int, device: str, start: int = 0
 ) -> Iterator[list[Pixels]]:
     """Yield normalised batches on the device, as many as `CHUNK_BYTES` holds.
 
     Args:
         splits: one split, after each transform of the sweep.
+        start: the first sample; where chunks end, those to come are the same as from 0 on.
     """
     held: list[Pixels] = []
-    read = (batches(split, batch_size, device=device) for split in splits)
+    order = np.arange(start, len(splits[0]))
+    read = (batches(split, batch_size, order, device) for split in splits)
     for same in zip(*read, strict=True):
         held.append(sweep.pixels([images for images, _ in same]))
         if (len(held) + 1) * sum(pixels.nbytes for pixels in held[0]) > CHUNK_BYTES:
-            yield held
-            held = []
+            yield _taken(held)
     if held:
         yield held
+
+
+def _taken(held: list[Pixels]) -> list[Pixels]:
+    """Empty a list and return what was in it, which only who asked for it holds then."""
+    taken = held.copy()
+    held.clear()
+    return taken

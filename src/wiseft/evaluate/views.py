@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Annotated, Any
 
 import numpy as np
@@ -65,21 +65,19 @@ class Predictions:
     entropy: NDArray[np.float32]
     confidence: NDArray[np.float32]
 
-    @classmethod
-    def empty(cls, n: int) -> Predictions:
-        """Return predictions of n samples, none of them covered."""
-        outside = np.full(n, OUTSIDE, dtype=np.int32)
-        return cls(outside, *np.full((4, n), np.nan, dtype=np.float32))
-
     def columns(self) -> dict[str, NDArray[np.generic]]:
         """Return the five columns by name."""
         return dict(vars(self))
 
-    def put(self, here: slice, part: Predictions, covered: NDArray[np.bool_]) -> None:
-        """Store the predictions of the samples `here` where they are covered, bool."""
-        values = part.columns()
-        for name, column in self.columns().items():
-            column[here][covered] = values[name][covered]
+    def where(self, covered: NDArray[np.bool_]) -> Predictions:
+        """Return them with none where a sample is not covered, bool (n,)."""
+        prediction, *values = self.columns().values()
+        outside = [np.where(covered, each, np.nan).astype(np.float32) for each in values]
+        return Predictions(np.where(covered, prediction, OUTSIDE).astype(np.int32), *outside)
+
+
+COLUMNS = {each.name: torch.float32 for each in fields(Predictions)} | {"prediction": torch.int32}
+"""What is kept of a view's logits, in the order of the predictions."""
 
 
 def check_logits(logits: Tensor, never_predicted: Sequence[int] = ()) -> None:
@@ -196,7 +194,7 @@ def _see(
             "preview, a larger limit"
         )
     groups = None if view.group is None else _group(split, view.group, where)
-    truth = Truth(labels, np.asarray(split.base_ids, dtype=str), others, groups).take(covered)
+    truth = Truth(labels, np.asarray(split.base_ids, dtype=object), others, groups).take(covered)
     try:  # of the labels themselves: what cannot be measured is found before the work
         measure(view.metric, truth.labels, truth, view.ignore)
     except WiseftError as error:

@@ -2,7 +2,8 @@
 
 They are kept under a hash of all that they depend on: the tower's weights and architecture, the
 preprocessing, the dataset, the samples. So another model, or another preparation of the dataset,
-never meets them, and the seeds and trials of one model share them.
+never meets them, and the seeds and trials of one model share them. Of jobs that want the same at a
+time one computes and the others wait; killed, it goes on where it was.
 """
 
 from __future__ import annotations
@@ -19,13 +20,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from wiseft.checkpoints import alone
 from wiseft.classifier import ImageClassifier, classifier_tensors
 from wiseft.data.prepared.manifest import Manifest
 from wiseft.data.prepared.store import Split, batches, open_split
 from wiseft.errors import WiseftError
 from wiseft.finetune.precision import Precision
 from wiseft.io import sha256_json
-from wiseft.tensor_file import read_tensors, tensor_writer, tensors_sha256
+from wiseft.partial_tensors import partial_tensors
+from wiseft.tensor_file import read_tensors, tensors_sha256
 from wiseft.theta import ThetaHeader
 from wiseft.towers import IMAGE
 
@@ -113,8 +116,10 @@ class FeatureStore:
             return kept[torch.from_numpy(indices)]
         wanted = self._describe(manifest, split, indices)
         if (kept := self._load(wanted)) is None:
-            self._save(wanted, images, chosen)
-            kept = self._load(wanted)
+            with alone(self._file(wanted), self._log):
+                if (kept := self._load(wanted)) is None:  # nobody made them while we waited
+                    self._save(wanted, images, chosen)
+                    kept = self._load(wanted)
         if kept is None:
             raise WiseftError(f"{self._file(wanted)} vanished; is its folder cleaned by another?")
         return kept
@@ -145,11 +150,14 @@ class FeatureStore:
         shape = (len(chosen), self._classifier.head.in_features)
         example = {_NAME: torch.empty(shape, dtype=torch.float32, device="meta")}
         header = {"kind": "features", "of": dict(described)}
-        with tensor_writer(self._file(described), example, header) as file:
-            row = 0
-            for batch in self._compute(images, chosen):
+        path = self._file(described)
+        with partial_tensors(path.with_suffix(".partial"), example, header, self._log) as file:
+            row = file.rows  # a whole number of batches, so that those to come are the same
+            for batch in self._compute(images, chosen[row:]):
                 file.write(_NAME, batch, row)
                 row += len(batch)
+                file.save(row)
+            file.become(path)
 
     @torch.no_grad()
     def _compute(self, images: Split, chosen: NDArray[np.int64]) -> Iterator[Tensor]:

@@ -18,6 +18,7 @@ from wiseft.targets.files import Files, Kind
 from wiseft.targets.how import how_problems
 from wiseft.targets.jobs import Jobs
 from wiseft.targets.runs import Run, Runs, experiment_runs
+from wiseft.targets.stored import Stored
 from wiseft.targets.told import Told, repeat
 
 __all__ = ["Kind", "Run", "Targets", "experiment_runs", "repeat"]
@@ -30,6 +31,7 @@ class Targets(Runs):
         data: which datasets and splits are needed, what of them is missing, what identifies them.
         files: the files that are made, by kind and stage.
         told: the JSON and the options that each command gets.
+        stored: what evaluations hold besides what this experiment asks for.
         jobs: the jobs by rule, their GPUs and processes.
         code: the source files behind a command.
     """
@@ -39,6 +41,7 @@ class Targets(Runs):
         self.data = Data(self)
         self.files = Files(self, self.data)
         self.told = Told(self, self.data, self.files)
+        self.stored = Stored(self, self.data, self.told)
         self.jobs = Jobs(self, self.data, self.files)
         self.code = Code(catalogue.root / "src" / "wiseft")
 

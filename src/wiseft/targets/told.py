@@ -124,9 +124,16 @@ class Told:
 
     def logits(self, method: str) -> str:
         """The alphas whose logits are stored: the ends, where pairs of models are compared."""
-        if not self._experiment.pairs:
-            return ""
+        return self.all_logits(method) if self._experiment.pairs else ""
+
+    def all_logits(self, method: str) -> str:
+        """The alphas whose logits are stored, if any are."""
         return "--logits 0.000,1.000" if method in self._runs.methods else "--logits 1.000"
+
+    def evaluation_state(self, model: str, method: str, seed: str, suite: str) -> str:
+        """Where a killed evaluation goes on from."""
+        run = paths.run_name(model, self._runs.reference, method)
+        return repeat("--state", [paths.state_path("evaluate", run, f"seed-{seed}", suite)])
 
     def identity(self, model: str, method: str, seed: str) -> str:
         """Which run a metrics file is about."""

@@ -151,13 +151,15 @@ def open_split(manifest_path: Path, split: str, transform: Transform | None = No
         images = fitted(open_arrays(manifest, files), transform)
     else:
         images = _open_folder(manifest, split, index["path"].tolist(), transform)
+    sample_ids = index["sample_id"].tolist()
+    own = index["base_id"].equals(index["sample_id"])  # then the text is held once
     return Split(
         dataset=manifest.dataset,
         name=split,
         images=images,
         labels=index["label"].to_numpy(dtype=np.int64),
-        sample_ids=index["sample_id"].tolist(),
-        base_ids=index["base_id"].tolist(),
+        sample_ids=sample_ids,
+        base_ids=sample_ids if own else index["base_id"].tolist(),
         groups=index[[name for name in index.columns if name.startswith(GROUP_PREFIX)]],
         other_labels=(
             [[int(label) for label in labels] for labels in index[OTHER_LABELS]]

@@ -1,0 +1,44 @@
+"""Experiments that share runs: what one evaluates besides makes nothing of another stale."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tests.workflow.conftest import SMOKE, Run
+
+pytestmark = pytest.mark.slow
+
+Plan = Callable[..., dict[str, int]]
+OTHER = "digits-other"
+
+
+def table(experiment: str) -> str:
+    return f"data/tables/{experiment}.csv"
+
+
+def run(folder: Path, snakemake: Run, experiment: str) -> None:
+    done = snakemake(folder, "--cores", "2", table(experiment), experiment=experiment)
+    assert done.returncode == 0, done.stdout[-5000:]
+
+
+def test_two_experiments_of_the_same_runs(continued: Path, snakemake: Run, plan: Plan):
+    """Each has an alpha that the other has not, and one has combinations of its own."""
+    experiments = continued / "config" / "experiments"
+    text = (experiments / f"{SMOKE}.yaml").read_text()
+    text = text.replace(f"experiment: {SMOKE}", f"experiment: {OTHER}", 1)
+    text = text.replace("[0.0, 0.25, 0.5, 0.75, 1.0]", "[0.0, 0.4, 0.5, 1.0]")
+    text = text.partition("\nfigures:")[0] + "\ncombinations: [weight, output, softmax, random]\n"
+    (experiments / f"{OTHER}.yaml").write_text(text)
+
+    def planned(experiment: str) -> dict[str, int]:
+        return plan(continued, table(experiment), experiment=experiment)
+
+    assert planned(OTHER) == {"evaluate_digits": 2 * 2, "tabulate": 1}
+    run(continued, snakemake, OTHER)
+    assert planned(OTHER) == {}
+    # The files that its table is made from are others, with all that it asks for.
+    assert planned(SMOKE) == {"tabulate": 1}
+    run(continued, snakemake, SMOKE)
+    assert planned(SMOKE) == planned(OTHER) == {}
