@@ -21,8 +21,6 @@ from PIL import Image
 from scipy.io import savemat
 
 from wiseft.config import library
-from wiseft.config.layouts import LAYOUTS
-from wiseft.data.layouts import Indexed, LayoutInputs, reader
 
 TEXTURES = ("banded", "blotchy", "braided", "polka-dotted")
 DISHES = ("apple_pie", "baby_back_ribs", "baklava", "beef_carpaccio")
@@ -339,32 +337,3 @@ def imagenet_train_tar(root: Path, written: Written) -> Path:
             buffer.seek(0)
             outer.addfile(member, buffer)
     return path
-
-
-def read(
-    layout: str,
-    root: Path,
-    splits: Sequence[str],
-    options: Mapping[str, Any] | None = None,
-    **inputs: Any,
-) -> Indexed:
-    """Read a root with the reader of a layout, as the data stage does."""
-    typed = LAYOUTS[layout].model_validate(dict(options or {}))
-    given = {"dataset": "made-up", "files": {}, **inputs}
-    return reader(layout)(LayoutInputs(root=root, splits=splits, options=typed, **given))
-
-
-def check(indexed: Indexed, written: Written, split: str, top: str = "") -> None:
-    """Assert that a split has exactly the written images, in order, with labels and sizes.
-
-    Args:
-        top: the folder that was read, relative to the written root; empty: the root.
-    """
-    found = indexed.splits[split]
-    expected = written.splits[split]
-    prefix = f"{top}/" if top else ""
-    assert [f"{prefix}{path}" for path in found.paths] == list(expected)
-    assert found.labels.tolist() == list(expected.values())
-    assert found.labels.dtype == np.int64
-    sizes = [(written.root / path).stat().st_size for path in expected]
-    assert found.bytes.tolist() == sizes
