@@ -13,6 +13,7 @@ import tarfile
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -47,11 +48,21 @@ def wnids(count: int = 12, name: str = "imagenet") -> list[str]:
     return list(library.class_ids(name)[:count])
 
 
-def picture(path: Path, label: int, size: tuple[int, int] = (10, 8)) -> None:
-    """Write an image whose colour tells its label; its format follows the file's name."""
+SIZE = (64, 48)
+"""Width and height of a generated image in pixels."""
+
+
+def picture(path: Path, label: int, size: tuple[int, int] = SIZE) -> None:
+    """Write an image whose pattern tells its label; its format follows the file's name."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    colour = (label * 37 % 256, label * 101 % 256, 120)
-    Image.new("RGB", size, colour).save(path)
+    pattern(label).resize(size, Image.Resampling.BILINEAR).save(path)
+
+
+@cache
+def pattern(label: int) -> Image.Image:
+    """Return the pattern of a class: 4x3 colours."""
+    colours = np.random.default_rng(label).integers(0, 256, (3, 4, 3), dtype=np.uint8)
+    return Image.fromarray(colours)
 
 
 def imagenet_train(root: Path, classes: int = 12, per_class: int = 3) -> Written:
@@ -60,7 +71,7 @@ def imagenet_train(root: Path, classes: int = 12, per_class: int = 3) -> Written
     for label, wnid in enumerate(wnids(classes)):
         for number in range(per_class):
             path = f"train/{wnid}/{wnid}_{100 + 7 * number}.JPEG"
-            picture(root / path, label, (10 + number, 8))
+            picture(root / path, label, (SIZE[0] + number, SIZE[1]))
             written.splits["train"][path] = label
     return written
 

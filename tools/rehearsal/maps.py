@@ -8,13 +8,15 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
+
+from wiseft.config import library
 
 RED = (255, 0, 0)
 
@@ -48,27 +50,29 @@ class Video:
 
 
 def write_image(path: Path, colour: tuple[int, int, int] = (90, 120, 60), border: int = 0) -> None:
-    """An image of 16x12 pixels in one colour, red at its border."""
+    """An image of 64x48 pixels in one colour, red at its border."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(_encoded("PNG" if path.suffix == ".png" else "JPEG", colour, border))
 
 
 @cache
 def _encoded(form: str, colour: tuple[int, int, int], border: int) -> bytes:
-    pixels = np.empty((12, 16, 3), np.uint8)
+    pixels = np.empty((48, 64, 3), np.uint8)
     pixels[:] = RED if border else colour
-    pixels[border : 12 - border, border : 16 - border] = colour
+    pixels[border : 48 - border, border : 64 - border] = colour
     stream = io.BytesIO()
     Image.fromarray(pixels).save(stream, form)
     return stream.getvalue()
 
 
 def write_object(path: Path, content: object) -> None:
+    """Write JSON."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(content, indent=1), encoding="utf-8")
 
 
 def write_rows(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Write a CSV file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", newline="", encoding="utf-8") as stream:
         csv.writer(stream).writerows([header, *rows])
@@ -104,25 +108,64 @@ IMAGENET_LABELS = [4, 0, 9, 2, 7, 5, 1, 8, 3, 6]
 
 def objectnet(root: Path, images: int = 3) -> Written:
     """`objectnet-1.0/` with six class folders, four of which overlap with a ten-class ImageNet."""
-    top = root / "objectnet-1.0"
-    labels = {}
-    chosen = ["alarm_clock", "bench", "t-shirt", "winter_glove"]
-    for folder in OBJECTNET_FOLDERS:
-        for number in range(images):
-            name = f"{folder}/{number}c0ffee.png"
-            write_image(top / "images" / name, border=2)
-            if folder in chosen:
-                labels[name] = chosen.index(folder)
-    mappings = top / "mappings"
-    write_object(mappings / "folder_to_objectnet_label.json", OBJECTNET_FOLDERS)
-    write_object(mappings / "objectnet_to_imagenet_1k.json", OBJECTNET_OVERLAP)
     lines = {str(label): line for line, label in enumerate(IMAGENET_LABELS)}
-    write_object(mappings / "pytorch_to_imagenet_2012_id.json", lines)
-    text = "".join(f"{name}\n" for name in ILSVRC_LINES)
-    (mappings / "imagenet_to_label_2012_v2").write_text(text, encoding="utf-8")
-    (top / "README").write_text("ObjectNet\n", encoding="utf-8")
+    chosen = ["alarm_clock", "bench", "t-shirt", "winter_glove"]
+    labels = _objectnet(root, OBJECTNET_FOLDERS, OBJECTNET_OVERLAP, ILSVRC_LINES, lines, images)
+    labels = {
+        name: chosen.index(folder)
+        for name in labels
+        if (folder := name.partition("/")[0]) in chosen
+    }
     names = ["alarm clock", "bench", "t-shirt", "winter glove"]
     return Written(root, names, {"test": labels}, [[3, 2], [0], [1], [5]], 10)
+
+
+def objectnet_of(root: Path, class_names: Sequence[str], images: int = 1) -> Written:
+    """`objectnet-1.0/` with these classes and one folder more; which classes of ImageNet each is
+    made of is made up: one, of the first 12 two, so that 113 take 125, as the official ones do.
+    """
+    folders = {f"class_{label:03d}": name.capitalize() for label, name in enumerate(class_names)}
+    references = [f"{name}, {wnid}" for name, wnid in zip(*_imagenet_names(), strict=True)]
+    members, overlap = [], {}
+    for label, name in enumerate(folders.values()):
+        members.append([8 * label, 8 * label + 1] if label < 12 else [8 * label])
+        overlap[name] = "; ".join(references[item] for item in members[-1])
+    lines = {str(label): label for label in range(len(references))}
+    labels = _objectnet(
+        root, {**folders, "unmapped": "Unmapped"}, overlap, references, lines, images
+    )
+    known = {folder: label for label, folder in enumerate(folders)}
+    test = {name: known[folder] for name in labels if (folder := name.partition("/")[0]) in known}
+    return Written(root, list(class_names), {"test": test}, members, len(references))
+
+
+def _imagenet_names() -> tuple[Sequence[str], Sequence[str]]:
+    return library.class_names("imagenet"), library.class_ids("imagenet")
+
+
+def _objectnet(
+    root: Path,
+    folders: Mapping[str, str],
+    overlap: Mapping[str, str],
+    names: Sequence[str],
+    lines: Mapping[str, int],
+    images: int,
+) -> list[str]:
+    """Write images of every folder and the mapping files; return the images' names."""
+    top = root / "objectnet-1.0"
+    written = []
+    for label, folder in enumerate(folders):
+        for number in range(images):
+            written.append(f"{folder}/{number}c0ffee.png")
+            write_image(top / "images" / written[-1], (37 * label % 256, 101 * label % 256, 60), 2)
+    mappings = top / "mappings"
+    write_object(mappings / "folder_to_objectnet_label.json", folders)
+    write_object(mappings / "objectnet_to_imagenet_1k.json", overlap)
+    write_object(mappings / "pytorch_to_imagenet_2012_id.json", lines)
+    text = "".join(f"{name}\n" for name in names)
+    (mappings / "imagenet_to_label_2012_v2").write_text(text, encoding="utf-8")
+    (top / "README").write_text("ObjectNet\n", encoding="utf-8")
+    return written
 
 
 # WILDS ------------------------------------------------------------------------------------------

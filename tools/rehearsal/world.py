@@ -1,0 +1,146 @@
+"""All that an experiment fetches, made up: its datasets, models and prompt sets, and a catalogue
+that pins them.
+
+The catalogue is a copy of the project's in which checksums, sizes and numbers of images are those
+of the made-up files, and architectures are tiny. Nothing in the code that fetches, checks, unpacks
+and converts knows of a rehearsal.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from tools.rehearsal.datasets import write_files
+
+from wiseft.config import DatasetEntry
+from wiseft.config.paths import archives_folder, package_path
+from wiseft.data.builders.common import draw_indices
+from wiseft.io import read_json, sha256_file, write_json, write_text
+from wiseft.published.sources import SOURCES, source_path
+from wiseft.targets import Targets
+
+SHOTS = 2
+"""Images of every class that a train split has at least, when held-out images are drawn from it."""
+TRAIN_SAMPLES = 40
+"""Images that a train split has at least."""
+HELD_OUT = 64
+"""Images that are held out at most."""
+TEMPLATES = 2
+"""Templates of a prompt set: of 80, each would be read for each of 1,000 classes."""
+RECORD = "world.json"
+
+Entry = dict[str, Any]
+
+
+def build(targets: Targets, root: Path, say: Callable[[str], None] = print) -> dict[str, str]:
+    """Make up what an experiment fetches, below a rehearsal's root; what is there is kept.
+
+    Args:
+        targets: the experiment, of the project's own catalogue.
+        root: has a copy of that catalogue in `config`, whose entries of datasets, models, prompt
+            sets and packages are written anew; `datasets` and `outside` get the files.
+        say: called with what is made.
+
+    Returns:
+        Environment variables that the commands need.
+    """
+    world = _World(targets, root, say)
+    for name in targets.data.prepared:
+        world.make("datasets", name, world.dataset)
+        world.make("prompts", targets.data.entries[name].prompts, world.prompts)
+    for model in targets.fetched:
+        world.make("models", targets.entry(model).name, world.model)
+    world.link_what_is_there()
+    return {}
+
+
+class _World:
+    def __init__(self, targets: Targets, root: Path, say: Callable[[str], None]) -> None:
+        self._targets, self._root, self._say = targets, root, say
+        self._catalogue = targets.catalogue
+        self._folder = root / "datasets"
+        self._record = root / RECORD
+        self._made: dict[str, list[str]] = read_json(self._record) if self._record.is_file() else {}
+
+    def make(self, kind: str, name: str, how: Callable[[str], Entry]) -> None:
+        """Make what an entry is about and write its entry, once."""
+        made = self._made.setdefault(kind, [])
+        if name in made:
+            return
+        path = Path(kind) / f"{name}.yaml"
+        entry = yaml.safe_load((self._catalogue.folder / path).read_text(encoding="utf-8"))
+        changed = {k: v for k, v in {**entry, **how(name)}.items() if v is not None}
+        target = self._root / "config" / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write_text(target, yaml.safe_dump(changed, sort_keys=False, allow_unicode=True))
+        made.append(name)
+        write_json(self._record, self._made)
+        self._say(f"{path.with_suffix('')}: made up")
+
+    def dataset(self, name: str) -> Entry:
+        """Write a dataset's files; return what its entry says instead."""
+        entry = self._targets.data.entries[name]
+        if entry.layout == "arrays":
+            return {}
+        archives = archives_folder(entry.archives or name, self._folder)
+        labels = write_files(entry, archives)
+        files = [self._pinned(file.model_dump(), archives) for file in entry.files]
+        return {"files": files, "disk_gb": 0.01, **_counts(entry, labels)}
+
+    def prompts(self, name: str) -> Entry:
+        """Return what the entry of a prompt set says instead."""
+        entry = self._catalogue.prompts(name)
+        if entry.library:
+            return {"library": None, "templates": (entry.ready or [])[:TEMPLATES]}
+        return {"templates": entry.templates[:TEMPLATES]} if entry.templates else {}
+
+    def model(self, name: str) -> Entry:
+        """Write a model's weights; return what its entry says instead."""
+        from tools.rehearsal.models import write_model
+
+        return write_model(self._catalogue.model(name)[0], self._root)
+
+    def link_what_is_there(self) -> None:
+        """Link packages, and other models' accuracies, that the project has fetched."""
+        data = self._targets.data
+        places = [package_path(file, "") for file in data.package_keys]
+        places += [source_path(file, "") for file in SOURCES]
+        for place in places:
+            there, link = self._catalogue.root / data.folder / place, self._folder / place
+            if there.is_file() and not link.exists():
+                link.parent.mkdir(parents=True, exist_ok=True)
+                link.symlink_to(there.resolve())
+
+    def _pinned(self, file: Entry, archives: Path) -> Entry:
+        """Return a file of an entry with the checksum and size of the one that was made."""
+        path = archives / file["file"]
+        known = {"sha256": sha256_file(path), "size": path.stat().st_size}
+        gone = ("md5", "git_blob", "unpinned", "stand_in")
+        return {k: v for k, v in {**file, **known}.items() if v is not None and k not in gone}
+
+
+def _counts(entry: DatasetEntry, labels: dict[str, Sequence[int]]) -> Entry:
+    """Return the numbers of images of an entry's splits, and how its held-out images are drawn."""
+    splits = {split: len(labels[split]) for split in entry.splits if split in labels}
+    if (draw := entry.held_out) is None:
+        return {"splits": splits}
+    whole = np.asarray(labels[draw.of])
+    count = min(HELD_OUT, len(whole) // 8)
+    held_out = draw.model_dump() | {"count": count, "seed": _seed(whole, count)}
+    counts = splits | {draw.of: len(whole) - count, "held-out": count}
+    return {"splits": {split: counts[split] for split in entry.splits}, "held_out": held_out}
+
+
+def _seed(labels: np.ndarray, count: int) -> int:
+    """Return the first seed of a draw that leaves enough images of every class."""
+    counts = np.bincount(labels)
+    for seed in itertools.count():
+        drawn = np.bincount(labels[draw_indices(len(labels), count, seed)], minlength=len(counts))
+        if (counts - drawn).min() >= SHOTS:
+            return seed
+    raise AssertionError
