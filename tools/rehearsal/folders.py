@@ -185,12 +185,12 @@ def imagenet_sketch(root: Path, classes: int = 12, per_class: int = 3) -> Writte
     return written
 
 
-def dtd(root: Path, per_class: int = 2) -> Written:
+def dtd(root: Path, per_class: int = 2, classes: Sequence[str] = TEXTURES) -> Written:
     """dtd-r1.0.1.tar.gz: ten partitions, of which two are written."""
     splits = {"train": "train1", "held-out": "val1", "test": "test1"}
-    written = Written(root, {split: {} for split in splits}, list(TEXTURES))
+    written = Written(root, {split: {} for split in splits}, list(classes))
     lists: dict[str, list[str]] = {name: [] for name in splits.values()}
-    for label, texture in enumerate(TEXTURES):
+    for label, texture in enumerate(classes):
         for number in range(len(splits) * per_class):
             split = list(splits)[number % len(splits)]
             name = f"{texture}/{texture}_{number + 1:04d}.jpg"
@@ -205,11 +205,11 @@ def dtd(root: Path, per_class: int = 2) -> Written:
     return written
 
 
-def food101(root: Path, train: int = 3, test: int = 1) -> Written:
+def food101(root: Path, train: int = 3, test: int = 1, classes: Sequence[str] = DISHES) -> Written:
     """food-101.tar.gz: lists without the suffix of the images."""
-    written = Written(root, {"train": {}, "test": {}}, [name.replace("_", " ") for name in DISHES])
+    written = Written(root, {"train": {}, "test": {}}, [name.replace("_", " ") for name in classes])
     lists: dict[str, list[str]] = {"train": [], "test": []}
-    for label, dish in enumerate(DISHES):
+    for label, dish in enumerate(classes):
         for number in range(train + test):
             split = "train" if number < train else "test"
             name = f"{dish}/{1005649 + 13 * number + label}"
@@ -218,9 +218,9 @@ def food101(root: Path, train: int = 3, test: int = 1) -> Written:
             written.splits[split][f"food-101/images/{name}.jpg"] = label
     meta = root / "food-101" / "meta"
     meta.mkdir()
-    (meta / "classes.txt").write_text("\n".join(DISHES) + "\n")
+    (meta / "classes.txt").write_text("\n".join(classes) + "\n")
     (meta / "labels.txt").write_text(
-        "\n".join(name.replace("_", " ").capitalize() for name in DISHES) + "\n"
+        "\n".join(name.replace("_", " ").capitalize() for name in classes) + "\n"
     )
     for split, lines in lists.items():
         (meta / f"{split}.txt").write_text("\n".join(lines) + "\n")
@@ -228,17 +228,22 @@ def food101(root: Path, train: int = 3, test: int = 1) -> Written:
 
 
 def sun397(
-    root: Path, train: int = 2, test: int = 2, unused: int = 1, images: str = "SUN397"
+    root: Path,
+    train: int = 2,
+    test: int = 2,
+    unused: int = 1,
+    images: str = "SUN397",
+    classes: Sequence[str] = SCENES,
 ) -> Written:
     """SUN397.tar.gz and Partitions.zip: listed paths begin with a slash; some images are in no
     list.
     """
-    names = ["abbey", "apartment building outdoor", "bakery shop", "zoo"]
+    names = [scene.partition("/")[2].replace("/", " ").replace("_", " ") for scene in classes]
     written = Written(root, {"train": {}, "test": {}}, names)
     lists: dict[str, list[str]] = {"train": [], "test": []}
-    for label, scene in enumerate(SCENES):
+    for label, scene in enumerate(classes):
         for number in range(train + test + unused):
-            name = f"{scene}/sun_{'abcdefgh'[number]}{'xyzw'[label]}.jpg"
+            name = f"{scene}/sun_{'abcdefgh'[number]}{label:04d}.jpg"
             picture(root / images / name, label)
             if number < train + test:
                 split = "train" if number < train else "test"
@@ -246,7 +251,7 @@ def sun397(
                 written.splits[split][f"{images}/{name}"] = label
     partitions = root / "Partitions"
     partitions.mkdir()
-    (partitions / "ClassName.txt").write_text("\n".join(f"/{scene}" for scene in SCENES) + "\n")
+    (partitions / "ClassName.txt").write_text("\n".join(f"/{scene}" for scene in classes) + "\n")
     for split, name in (("train", "Training"), ("test", "Testing")):
         (partitions / f"{name}_01.txt").write_bytes("\r\n".join(lists[split]).encode() + b"\r\n")
         (partitions / f"{name}_02.txt").write_text("\n".join(reversed(lists[split])))

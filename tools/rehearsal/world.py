@@ -9,6 +9,7 @@ and converts knows of a rehearsal.
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ import yaml
 from tools.rehearsal.datasets import write_files
 
 from wiseft.config import DatasetEntry
-from wiseft.config.paths import archives_folder, package_path
+from wiseft.config.paths import archives_folder, package_path, prompts_path
 from wiseft.data.builders.common import draw_indices
 from wiseft.io import read_json, sha256_file, write_json, write_text
 from wiseft.published.sources import SOURCES, source_path
@@ -88,16 +89,22 @@ class _World:
         if entry.layout == "arrays":
             return {}
         archives = archives_folder(entry.archives or name, self._folder)
-        labels = write_files(entry, archives)
+        made = write_files(entry, archives)
         files = [self._pinned(file.model_dump(), archives) for file in entry.files]
-        return {"files": files, "disk_gb": 0.01, **_counts(entry, labels)}
+        options = entry.options | made.options
+        return {"files": files, "disk_gb": 0.01, "options": options, **_counts(entry, made.labels)}
 
     def prompts(self, name: str) -> Entry:
-        """Return what the entry of a prompt set says instead."""
+        """Write the file of a prompt set that is fetched; return what its entry says instead."""
         entry = self._catalogue.prompts(name)
-        if entry.library:
+        if entry.file is None:
             return {"library": None, "templates": (entry.ready or [])[:TEMPLATES]}
-        return {"templates": entry.templates[:TEMPLATES]} if entry.templates else {}
+        path = prompts_path(name, self._folder).with_name(entry.file.file)
+        others = map(self._catalogue.prompts, self._catalogue.names("prompts"))
+        keys = [each.key for each in others if each.file and each.file.file == entry.file.file]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_text(path, _templates(path, [key for key in keys if key]))
+        return {"file": self._pinned(entry.file.model_dump(), path.parent)}
 
     def model(self, name: str) -> Entry:
         """Write a model's weights; return what its entry says instead."""
@@ -122,6 +129,15 @@ class _World:
         known = {"sha256": sha256_file(path), "size": path.stat().st_size}
         gone = ("md5", "git_blob", "unpinned", "stand_in")
         return {k: v for k, v in {**file, **known}.items() if v is not None and k not in gone}
+
+
+def _templates(path: Path, keys: Sequence[str]) -> str:
+    """Return a file of templates in the form of its name: a mapping, or lists of lambdas."""
+    templates = ["a photo of {c}.", "a picture of {c}."][:TEMPLATES]
+    if path.suffix == ".json":
+        return json.dumps(dict.fromkeys(keys, templates), indent=1)
+    lines = "".join(f'    lambda c : f"{template}",\n' for template in templates)
+    return "".join(f"{key} = [\n{lines}]\n" for key in keys)
 
 
 def _counts(entry: DatasetEntry, labels: dict[str, Sequence[int]]) -> Entry:
