@@ -178,7 +178,7 @@ FORMS: dict[str, Write] = {
     "objectnet": _objectnet,
     "imagenet-vid-robust": _videos,
     "ytbb-robust": _videos,
-    "cifar10": _cifar(lambda root: arrays.cifar10_binary(root, 20), "cifar-10-batches-bin"),
+    "cifar10": _cifar(lambda root: arrays.cifar10_binary(root, 40), "cifar-10-batches-bin"),
     "cifar100": _cifar(lambda root: arrays.cifar100_binary(root, 200), "cifar-100-binary"),
     "cifar10.1": _plain(arrays.cifar10_1),
     "cifar10.1-v4": _plain(lambda root: arrays.cifar10_1(root, "v4")),

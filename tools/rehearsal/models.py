@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import json
+import zipfile
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import open_clip
+import torch
 from safetensors.torch import save_file
 from tools.rehearsal import tiny
 from tools.rehearsal.checkpoints import torchscript, weights_of
@@ -99,16 +102,35 @@ def _align(folder: Path, seed: int) -> None:
 
 
 def _timm(entry: ModelEntry, root: Path) -> Changes:
-    """Put the weights where timm's are put by hand; the architecture is timm's tiny one."""
-    assert entry.architecture is not None
-    name = next(TIMM[prefix] for prefix in TIMM if entry.architecture.startswith(prefix))
-    architecture = timm_models.at_size(timm_models.describe(name), SIZE)
+    """Put the weights where timm's are put by hand."""
+    name, architecture = _tiny_timm(entry)
     folder = root / ".wiseft" / "fetched" / entry.name
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "model.safetensors"
     _save(weights_of(architecture, _seed(entry)), path)
-    size = towers.image_size(architecture) or SIZE
-    return _resized(entry, size) | {"architecture": name, "sha256": sha256_file(path)}
+    return _sized(entry, architecture) | {"architecture": name, "sha256": sha256_file(path)}
+
+
+def write_packaged(entry: ModelEntry, path: Path) -> Changes:
+    """Write a package with the weights of an entry; return what its entry says instead."""
+    assert entry.package is not None
+    name, architecture = _tiny_timm(entry)
+    stream = io.BytesIO()
+    torch.save(weights_of(architecture, _seed(entry)), stream)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(entry.package.member, stream.getvalue())
+    return _sized(entry, architecture) | {"architecture": name}
+
+
+def _tiny_timm(entry: ModelEntry) -> tuple[str, dict[str, Any]]:
+    """Return the name of timm's tiny architecture of an entry's family, and its description."""
+    assert entry.architecture is not None
+    name = next(TIMM[prefix] for prefix in TIMM if entry.architecture.startswith(prefix))
+    return name, timm_models.at_size(timm_models.describe(name), SIZE)
+
+
+def _sized(entry: ModelEntry, architecture: Mapping[str, Any]) -> Changes:
+    return _resized(entry, towers.image_size(architecture) or SIZE)
 
 
 def _save(tensors: Mapping[str, Any], path: Path) -> None:

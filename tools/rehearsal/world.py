@@ -18,9 +18,10 @@ import numpy as np
 import yaml
 from tools.rehearsal.datasets import write_files
 
-from wiseft.config import DatasetEntry
+from wiseft.config import Catalogue, DatasetEntry, ModelEntry
 from wiseft.config.paths import archives_folder, package_path, prompts_path
-from wiseft.data.builders.common import draw_indices
+from wiseft.data.builders.common import draw_indices, sample_ids
+from wiseft.data.builders.sides import side_record
 from wiseft.io import read_json, sha256_file, write_json, write_text
 from wiseft.published.sources import SOURCES, source_path
 from wiseft.targets import Targets
@@ -31,6 +32,11 @@ TRAIN_SAMPLES = 40
 """Images that a train split has at least."""
 HELD_OUT = 64
 """Images that are held out at most."""
+IMAGES = 120
+"""Of a split of a dataset that is made by code, at most: whole numbers of digits, typefaces and
+corruptions."""
+CORRUPTED = 20
+"""Images of a corrupted dataset, about: two at least for every corruption and severity."""
 TEMPLATES = 2
 """Templates of a prompt set: of 80, each would be read for each of 1,000 classes."""
 RECORD = "world.json"
@@ -87,12 +93,51 @@ class _World:
         """Write a dataset's files; return what its entry says instead."""
         entry = self._targets.data.entries[name]
         if entry.layout == "arrays":
-            return {}
+            return self._built(entry)
         archives = archives_folder(entry.archives or name, self._folder)
         made = write_files(entry, archives)
         files = [self._pinned(file.model_dump(), archives) for file in entry.files]
         options = entry.options | made.options
         return {"files": files, "disk_gb": 0.01, "options": options, **_counts(entry, made.labels)}
+
+    def _built(self, entry: DatasetEntry) -> Entry:
+        """Return the entry of a dataset that is made by code, of fewer images."""
+        if entry.builder == "sides":
+            return self._side(entry)
+        if entry.builder != "corruptions":
+            return {"splits": {split: min(n, IMAGES) for split, n in entry.splits.items()}}
+        cells = entry.splits["test"] // entry.options["samples"]
+        samples = max(2, CORRUPTED // cells)
+        return {
+            "splits": {"test": samples * cells},
+            "options": entry.options | {"samples": samples},
+        }
+
+    def _side(self, entry: DatasetEntry) -> Entry:
+        """Put every other image of the base on each side, in a file beside the entry."""
+        base = Catalogue(self._root).dataset(entry.options["base"])
+        draw = base.held_out
+        assert draw is not None
+        n = base.splits[draw.of] + draw.count
+        chosen = draw_indices(n, draw.count, draw.seed)
+        rows = {
+            draw.of: np.setdiff1d(np.arange(n), chosen),
+            "held-out": chosen,
+            "test": np.arange(base.splits["test"]),
+        }
+        ids = {
+            split: sample_ids(f"{base.name}/{'test' if split == 'test' else draw.of}", of)
+            for split, of in rows.items()
+        }
+        upper = {split: np.arange(len(of)) % 2 == 0 for split, of in rows.items()}
+        path = self._root / "config" / "datasets" / entry.options["sides"]
+        write_json(path, {split: side_record(ids[split], upper[split]) for split in rows})
+        is_upper = entry.options["side"] == "upper"
+        there = {split: int((above == is_upper).sum()) for split, above in upper.items()}
+        return {
+            "splits": {split: min(n, there[split]) for split, n in entry.splits.items()},
+            "options": entry.options | {"sha256": sha256_file(path)},
+        }
 
     def prompts(self, name: str) -> Entry:
         """Write the file of a prompt set that is fetched; return what its entry says instead."""
@@ -110,15 +155,42 @@ class _World:
         """Write a model's weights; return what its entry says instead."""
         from tools.rehearsal.models import write_model
 
-        return write_model(self._catalogue.model(name)[0], self._root)
+        entry = self._catalogue.model(name)[0]
+        if entry.package:
+            return self._packaged(entry)
+        return write_model(entry, self._root)
+
+    def _packaged(self, entry: ModelEntry) -> Entry:
+        """Write a package with a tiny checkpoint, and its pin."""
+        from tools.rehearsal.models import write_packaged
+
+        assert entry.package is not None
+        file = self._catalogue.package(entry.package.key).file
+        path = package_path(file, self._folder)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.unlink(missing_ok=True)  # never through a link to the project's
+        changes = write_packaged(entry, path)
+        pins = self._root / "config" / "packages.yaml"
+        packages = yaml.safe_load(pins.read_text(encoding="utf-8"))
+        known = {"sha256": sha256_file(path), "size": path.stat().st_size}
+        packages["packages"][entry.package.key] |= known
+        write_text(pins, yaml.safe_dump(packages, sort_keys=False, allow_unicode=True))
+        return changes
 
     def link_what_is_there(self) -> None:
-        """Link packages, and other models' accuracies, that the project has fetched."""
-        data = self._targets.data
-        places = [package_path(file, "") for file in data.package_keys]
+        """Link what the project has fetched already: packages of digits and typefaces, which are
+        taken as they are, and other models' accuracies.
+        """
+        targets = self._targets
+        keys = {
+            key for name in targets.data.prepared for key in targets.data.entries[name].packages
+        }
+        for model in targets.pretrained:
+            keys |= set(targets.data.model_packages(model))
+        places = [package_path(self._catalogue.package(key).file, "") for key in sorted(keys)]
         places += [source_path(file, "") for file in SOURCES]
         for place in places:
-            there, link = self._catalogue.root / data.folder / place, self._folder / place
+            there, link = self._catalogue.root / targets.data.folder / place, self._folder / place
             if there.is_file() and not link.exists():
                 link.parent.mkdir(parents=True, exist_ok=True)
                 link.symlink_to(there.resolve())

@@ -33,6 +33,7 @@ class Inputs:
         depends: manifests of prepared datasets by name.
         splits: expected number of images of every split.
         options: the entry's ``options``.
+        folder: that the entry lies in, beside files that its options name.
     """
 
     dataset: str
@@ -40,6 +41,7 @@ class Inputs:
     depends: Mapping[str, Path]
     splits: Mapping[str, int]
     options: Mapping[str, Any]
+    folder: Path = Path("config/datasets")
 
     def package(self, key: str) -> Path:
         """Return a fetched package. Raises WiseftError if it was not given."""
