@@ -53,16 +53,20 @@ SIZE = (64, 48)
 
 
 def picture(path: Path, label: int, size: tuple[int, int] = SIZE) -> None:
-    """Write an image whose pattern tells its label; its format follows the file's name."""
+    """Write an image whose pattern of 4x3 colours tells its label; its format follows the file's
+    name.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    pattern(label).resize(size, Image.Resampling.BILINEAR).save(path)
+    path.write_bytes(_encoded(label, size, path.suffix.lower()))
 
 
 @cache
-def pattern(label: int) -> Image.Image:
-    """Return the pattern of a class: 4x3 colours."""
+def _encoded(label: int, size: tuple[int, int], suffix: str) -> bytes:
     colours = np.random.default_rng(label).integers(0, 256, (3, 4, 3), dtype=np.uint8)
-    return Image.fromarray(colours)
+    stream = io.BytesIO()
+    image = Image.fromarray(colours).resize(size, Image.Resampling.BILINEAR)
+    image.save(stream, Image.registered_extensions()[suffix])
+    return stream.getvalue()
 
 
 def imagenet_train(root: Path, classes: int = 12, per_class: int = 3) -> Written:
