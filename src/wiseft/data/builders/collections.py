@@ -15,7 +15,7 @@ from wiseft.data.builders.common import (
     Floats,
     Images,
     Inputs,
-    draw_indices,
+    all_or_drawn,
     grey_to_rgb,
     sample_ids,
     to_uint8,
@@ -59,7 +59,7 @@ def build_mfeat(inputs: Inputs) -> dict[str, PreparedSplit]:
 
 def _collection(inputs: Inputs, ink: Floats, labels: np.typing.NDArray[np.int64]) -> PreparedSplit:
     """Return all bitmaps or, where the entry has fewer, a draw of them."""
-    chosen = draw_indices(len(labels), inputs.count("test"), seed=0)
+    chosen = all_or_drawn(len(labels), inputs.count("test"), seed=0)
     return PreparedSplit(
         images=grey_to_rgb(np.stack([upscale(bitmap) for bitmap in ink[chosen]])),
         labels=labels[chosen],

@@ -88,6 +88,11 @@ def to_uint8(values: NDArray[np.floating]) -> Images:
     return np.clip(np.rint(values), 0, 255).astype(np.uint8)
 
 
+def all_or_drawn(total: int, n: int, seed: int) -> NDArray[np.int64]:
+    """Return all indices or, where an entry has fewer images than there are, a draw of ``n``."""
+    return draw_indices(total, min(n, total), seed)
+
+
 def draw_indices(total: int, n: int, seed: int) -> NDArray[np.int64]:
     """Draw ``n`` of ``total`` indices without replacement, sorted.
 

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from wiseft.data.builders.common import Inputs, draw_indices, grey_to_rgb, pad_to_side, sample_ids
+from wiseft.data.builders.common import (
+    Inputs,
+    all_or_drawn,
+    draw_indices,
+    grey_to_rgb,
+    pad_to_side,
+    sample_ids,
+)
 from wiseft.data.fetching.mnist_idx import PACKAGE, read_mnist
 from wiseft.data.prepared.split import PreparedSplit
 
@@ -23,8 +30,8 @@ def build(inputs: Inputs) -> dict[str, PreparedSplit]:
     seed = inputs.option("held_out_seed")
     held_out = draw_indices(len(labels), inputs.count("held-out"), seed)
     train = np.setdiff1d(np.arange(len(labels)), held_out)
-    train = train[draw_indices(len(train), inputs.count("train"), seed)]
-    test = draw_indices(len(arrays["t10k-labels-idx1-ubyte"]), inputs.count("test"), seed)
+    train = train[all_or_drawn(len(train), inputs.count("train"), seed)]
+    test = all_or_drawn(len(arrays["t10k-labels-idx1-ubyte"]), inputs.count("test"), seed)
     return {
         "train": _split("mnist/train", images, labels, train),
         "held-out": _split("mnist/train", images, labels, held_out),
