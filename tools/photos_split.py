@@ -5,7 +5,7 @@
 For every class, the first principal component of the features of EfficientNet-Lite1, another
 network than the one that is fine-tuned: an image is above or below the median of its class along
 it. Component and median are fitted on training images alone, and applied unchanged to held-out and
-test images. Written to `src/wiseft/data/builders/cifar10-sides.json`, whose hash stands in the
+test images. Written to `config/datasets/cifar10-sides.json`, whose hash stands in the
 entries of the datasets. CIFAR-10 must be prepared (`wiseft data fetch`, `wiseft data prepare`).
 """
 
@@ -38,7 +38,7 @@ MODEL = "efficientnet-lite1"
 MANIFEST = Path("datasets/cifar10/manifest.json")
 WORK = Path(".wiseft/photos")
 WEIGHTS = WORK / MODEL / "weights.safetensors"
-OUTPUT = Path("src/wiseft/data/builders/cifar10-sides.json")
+OUTPUT = Path("config/datasets/cifar10-sides.json")
 FITTED, SPLITS = "train", ("train", "held-out", "test")
 CHUNK, BATCH = 1000, 32
 

@@ -8,8 +8,9 @@ import timm
 import torch
 import transformers
 from safetensors.torch import load_file, save_file
-from tests.towers import tiny
-from tests.weights.conftest import Holder, same, torchscript, weights_of
+from tests.weights.conftest import same
+from tools.rehearsal import tiny
+from tools.rehearsal.checkpoints import Holder, torchscript, weights_of
 
 from wiseft import towers
 from wiseft.cli import main

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from tests.data.layouts import generate_folders as folders
-from tests.data.layouts import generate_maps as maps
+from tools.rehearsal import folders as folders
+from tools.rehearsal import maps as maps
 
 from wiseft.config import Catalogue, DatasetEntry, Transform, library
 from wiseft.data.fetching.sources import Fetched

@@ -13,8 +13,8 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 from tests.evaluate.conftest import CLASSES, blobs, tiny_header, tiny_tensors
-from tests.towers import tiny
 from tests.weights.conftest import OPENAI_MEAN, OPENAI_STD, weights_of
+from tools.rehearsal import tiny
 from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Resize
 
 from wiseft import towers

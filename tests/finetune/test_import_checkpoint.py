@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
-from tests.towers import tiny
 from tests.weights.conftest import clip_weights, same, weights_of
+from tools.rehearsal import tiny
 
 from wiseft import towers
 from wiseft.classifier import build_classifier

@@ -8,7 +8,7 @@ import zlib
 import pytest
 import timm
 import torch
-from tests.towers import tiny
+from tools.rehearsal import tiny
 
 from wiseft import towers
 from wiseft.classifier import build_classifier

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import warnings
 from collections.abc import Mapping
-from pathlib import Path
 
 import huggingface_hub.constants
 import open_clip.factory
@@ -15,11 +13,9 @@ import pytest
 import torch
 from safetensors.torch import save
 from tests.data.fetching import http_server
-from tests.towers import tiny
 from tests.weights import hub_server
-from torch import nn
-
-from wiseft import towers
+from tools.rehearsal import tiny
+from tools.rehearsal.checkpoints import weights_of
 
 COMMIT = "c" * 40
 OPENAI_MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -67,45 +63,12 @@ def said():
     return []
 
 
-def weights_of(architecture, seed=1) -> dict[str, torch.Tensor]:
-    """Return random weights in the family's names, integers included."""
-    model = towers.build(architecture, seed)
-    with torch.no_grad():
-        for parameter in model.module.parameters():
-            parameter.add_(0.01)  # some start at zero, where a mistake would not show
-    integers = {k: v for k, v in model.module.state_dict().items() if not v.is_floating_point()}
-    return model.tensors() | integers
-
-
 def safetensors_of(tensors: Mapping[str, torch.Tensor]) -> bytes:
     return save({key: value.contiguous() for key, value in tensors.items()}, {"format": "pt"})
 
 
 def clip_weights(seed=1) -> dict[str, torch.Tensor]:
     return weights_of(tiny.clip(), seed)
-
-
-class Holder(nn.Module):
-    """Tensors under nested names, as a module that TorchScript takes."""
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x
-
-
-def torchscript(tensors: Mapping[str, torch.Tensor], path: Path) -> None:
-    """Write an archive as OpenAI's CLIPs are: a scripted module with the tensors."""
-    root = Holder()
-    for name, tensor in tensors.items():
-        *folders, last = name.split(".")
-        at: nn.Module = root
-        for folder in folders:
-            if not hasattr(at, folder):
-                at.add_module(folder, Holder())
-            at = getattr(at, folder)
-        at.register_buffer(last, tensor)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        torch.jit.script(root).save(str(path))
 
 
 def same(a, b) -> bool:

@@ -9,16 +9,15 @@ import timm
 import torch
 from PIL import Image
 from tests.data.fetching.http_server import Fault
-from tests.towers import tiny
 from tests.weights.conftest import (
     COMMIT,
     OPENAI_MEAN,
     clip_weights,
     safetensors_of,
     same,
-    torchscript,
-    weights_of,
 )
+from tools.rehearsal import tiny
+from tools.rehearsal.checkpoints import torchscript, weights_of
 
 from wiseft import towers
 from wiseft.classifier import ImageClassifier

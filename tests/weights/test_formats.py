@@ -7,8 +7,9 @@ import pytest
 import torch
 import transformers
 from safetensors.torch import load_file, save_file
-from tests.towers import tiny
-from tests.weights.conftest import clip_weights, same, torchscript, weights_of
+from tests.weights.conftest import clip_weights, same
+from tools.rehearsal import tiny
+from tools.rehearsal.checkpoints import torchscript, weights_of
 
 from wiseft import towers
 from wiseft.errors import WiseftError

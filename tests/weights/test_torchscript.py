@@ -15,8 +15,9 @@ import pytest
 import torch
 from PIL import Image
 from tests.evaluate.conftest import tiny_header, tiny_tensors
-from tests.towers import tiny
-from tests.weights.conftest import OPENAI_MEAN, OPENAI_STD, same, torchscript
+from tests.weights.conftest import OPENAI_MEAN, OPENAI_STD, same
+from tools.rehearsal import tiny
+from tools.rehearsal.checkpoints import torchscript
 from torch import Tensor, nn
 
 from wiseft.cli import main

@@ -3,7 +3,7 @@ import math
 import open_clip
 import pytest
 import torch
-from tests.towers import tiny
+from tools.rehearsal import tiny
 
 from wiseft import towers
 from wiseft.errors import WiseftError

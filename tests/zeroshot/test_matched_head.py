@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from tests.towers import tiny
+from tools.rehearsal import tiny
 
 from wiseft import towers
 from wiseft.classifier import build_classifier, mask_logits

@@ -5,7 +5,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.towers import tiny
+from tools.rehearsal import tiny
 
 from wiseft import towers
 from wiseft.classifier import build_classifier

@@ -61,7 +61,8 @@ def prepare_dataset(
     files = {path.name: path for path in packages}
     _check_names(dataset, "package", [pin.file for pin in pins.values()], files)
     inputs = {key: files[pin.file] for key, pin in pins.items()}
-    return _build(entry, manifest, inputs, pins, _by_name(depends))
+    folder = catalogue.folder / "datasets"
+    return _build(entry, manifest, inputs, pins, _by_name(depends), folder)
 
 
 def _by_name(manifests: Sequence[Path]) -> dict[str, Path]:
@@ -74,6 +75,7 @@ def _build(
     packages: Mapping[str, Path],
     pins: Mapping[str, PackageEntry],
     depends: Mapping[str, Path],
+    folder: Path,
 ) -> Path:
     """Build a dataset of layout `arrays` and write its manifest last.
 
@@ -81,6 +83,7 @@ def _build(
         packages: fetched files of the entry's packages by the keys of config/packages.yaml.
         pins: what config/packages.yaml says of them.
         depends: manifests of the prepared datasets that the entry depends on, by name.
+        folder: that the entry lies in.
 
     Raises:
         WiseftError: an input is missing or superfluous, a package has the wrong hash, or the images
@@ -99,7 +102,7 @@ def _build(
         raise WiseftError(
             f"dataset {entry.name}: unknown builder '{entry.builder}'; there are: {known}."
         )
-    inputs = Inputs(entry.name, packages, depends, entry.splits, entry.options)
+    inputs = Inputs(entry.name, packages, depends, entry.splits, entry.options, folder)
     return write_prepared(
         manifest.parent,
         entry.name,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,7 +11,7 @@ from tests.data.conftest import ROOT
 from tools.photos_split import fit, is_above
 
 from wiseft.config import Catalogue
-from wiseft.data.builders import BUILDERS, Inputs, sides
+from wiseft.data.builders import BUILDERS, Inputs
 from wiseft.data.builders.sides import above, read_sides, side_record
 from wiseft.data.prepared.split import PreparedSplit
 from wiseft.data.prepared.store import open_split, write_prepared
@@ -31,19 +30,19 @@ def base(tmp_path):
 
 
 @pytest.fixture
-def entry(base, tmp_path, monkeypatch):
+def entry(base, tmp_path):
     """Return the options of an entry whose file says that the images above 9 are above."""
     ids = open_split(base, "test").sample_ids
     records = {split: side_record(ids, np.arange(N) > 9) for split in ("train", "test")}
     content = json.dumps(records).encode()
     (tmp_path / "sides.json").write_bytes(content)
-    monkeypatch.setattr(sides, "resources", SimpleNamespace(files=lambda package: tmp_path))
     digest = hashlib.sha256(content).hexdigest()
     return {"base": "base", "sides": "sides.json", "sha256": digest, "side": "upper", "seed": 0}
 
 
 def make(base, options, **counts):
-    return BUILDERS["sides"](Inputs("up", {}, {"base": base}, counts, options))
+    folder = base.parents[1]
+    return BUILDERS["sides"](Inputs("up", {}, {"base": base}, counts, options, folder))
 
 
 def pixels(split):
@@ -70,7 +69,7 @@ def test_fewer_images_are_drawn_by_the_seed(base, entry):
 def test_what_does_not_belong_together_is_refused(base, entry, tmp_path):
     with pytest.raises(WiseftError, match=r"expected sha256 0000.*Restore it"):
         make(base, entry | {"sha256": "0" * 64}, test=4)
-    with pytest.raises(WiseftError, match=r"no file of sides other\.json"):
+    with pytest.raises(WiseftError, match=r"no file of sides .*/other\.json"):
         make(base, entry | {"sides": "other.json"}, test=4)
     with pytest.raises(WiseftError, match="`side` is"):
         make(base, entry | {"side": "left"}, test=4)
@@ -88,7 +87,8 @@ SIDED = [n for n in ENTRIES if Catalogue(ROOT).dataset(n).builder == "sides"]
 @pytest.mark.parametrize("name", SIDED)
 def test_the_file_of_the_repository_is_that_of_the_entry_and_has_enough_images(name):
     entry = Catalogue(ROOT).dataset(name)
-    records = read_sides(entry.options["sides"], entry.options["sha256"])
+    folder = ROOT / "config" / "datasets"
+    records = read_sides(folder / entry.options["sides"], entry.options["sha256"])
     cifar10 = Catalogue(ROOT).dataset(entry.options["base"])
     for split, count in entry.splits.items():
         assert records[split]["n"] == cifar10.splits[split]

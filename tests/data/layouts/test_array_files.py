@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.data.layouts.generate_arrays import (
+from tools.rehearsal.arrays import (
     CIFAR10,
     cifar10_1,
     cifar10_2,

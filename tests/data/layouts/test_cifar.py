@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from pydantic import ValidationError
-from tests.data.layouts.generate_arrays import (
+from tools.rehearsal.arrays import (
     CIFAR10,
     cifar10_binary,
     cifar10_npm,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import csv
 
 import pytest
-from tests.data.layouts import generate_folders as generate
-from tests.data.layouts.generate_folders import picture
+from tests.data.layouts import reading
+from tools.rehearsal.folders import picture
 
 from wiseft.errors import WiseftError
 
@@ -57,7 +57,7 @@ def save(root, rows):
 def read(root, *splits, changes=None, **inputs):
     options = {**OPTIONS, **(changes or {})}
     given = {"class_names": SPECIES, "class_ids": ["n3", "n1", "n2"], **inputs}
-    return generate.read("csv", root, splits or ["train", "held-out", "test"], options, **given)
+    return reading.read("csv", root, splits or ["train", "held-out", "test"], options, **given)
 
 
 @pytest.mark.parametrize("called", CALLED)

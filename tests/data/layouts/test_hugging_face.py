@@ -6,8 +6,9 @@ import shutil
 
 import pandas as pd
 import pytest
-from tests.data.layouts import generate_folders as generate
-from tests.data.layouts.generate_folders import check
+from tests.data.layouts import reading
+from tests.data.layouts.reading import check
+from tools.rehearsal import folders as generate
 
 from wiseft.errors import WiseftError
 
@@ -16,7 +17,7 @@ NAMES = [name.replace("_", " ") for name in generate.PETS]
 
 def read(root, *splits, options=None, **inputs):
     given = {"class_names": NAMES, **inputs}
-    return generate.read("hugging-face", root, splits or ["train", "test"], options, **given)
+    return reading.read("hugging-face", root, splits or ["train", "test"], options, **given)
 
 
 @pytest.mark.parametrize("form", ["folders", "csv", "jsonl", "parquet"])

@@ -8,8 +8,9 @@ import time
 
 import numpy as np
 import pytest
-from tests.data.layouts import generate_folders as generate
-from tests.data.layouts.generate_folders import check, picture, read
+from tests.data.layouts.reading import check, read
+from tools.rehearsal import folders as generate
+from tools.rehearsal.folders import picture
 
 from wiseft.config import library
 from wiseft.data.layouts import scan

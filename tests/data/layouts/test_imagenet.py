@@ -7,8 +7,10 @@ import shutil
 from pathlib import Path
 
 import pytest
-from tests.data.layouts import generate_folders as generate
-from tests.data.layouts.generate_folders import check, pack, wnids
+from tests.data.layouts import reading
+from tests.data.layouts.reading import check
+from tools.rehearsal import folders as generate
+from tools.rehearsal.folders import pack, wnids
 
 from wiseft.config import Catalogue
 from wiseft.errors import WiseftError
@@ -20,7 +22,7 @@ ENTRY = Catalogue(Path(__file__).parents[3]).dataset("imagenet")
 
 
 def read(root, *splits, **inputs):
-    return generate.read("imagenet", root, splits or ["test"], **{"class_ids": wnids(), **inputs})
+    return reading.read("imagenet", root, splits or ["test"], **{"class_ids": wnids(), **inputs})
 
 
 def flat(root, **where):

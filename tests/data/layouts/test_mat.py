@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scipy.io import savemat
-from tests.data.layouts.generate_arrays import cars, save_annotations
+from tools.rehearsal.arrays import cars, save_annotations
 
 from wiseft.config import Catalogue
 from wiseft.config.layouts import check_options

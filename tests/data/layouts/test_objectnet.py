@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.data.layouts.generate_maps import Written, objectnet, write_image, write_object
+from tools.rehearsal.maps import Written, objectnet, write_image, write_object
 
 from wiseft.config import Catalogue, Transform
 from wiseft.config.layouts import check_options

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests.data.layouts import generate_folders as generate
-from tests.data.layouts.generate_folders import check
+from tests.data.layouts import reading
+from tests.data.layouts.reading import check
+from tools.rehearsal import folders as generate
 
 from wiseft.config import Catalogue
 from wiseft.errors import WiseftError
@@ -31,7 +32,7 @@ def generated(name, root):
 def read(name, root, splits=("test",), **inputs):
     """Read what `generated` wrote below a root with the options of the entry."""
     typed = inputs.pop("options", None) or options(name)
-    return generate.read("path-list", root / TOP[name], list(splits), typed, **inputs)
+    return reading.read("path-list", root / TOP[name], list(splits), typed, **inputs)
 
 
 @pytest.mark.parametrize(
@@ -178,4 +179,4 @@ def test_folders_that_mean_one_class_need_names(tmp_path):
         generate.picture(tmp_path / scene / "1.jpg", 0)
     (tmp_path / "test.txt").write_text("a/bar/1.jpg\nb/bar/1.jpg\n")
     with pytest.raises(WiseftError, match="several folders mean the class bar"):
-        generate.read("path-list", tmp_path, ["test"], {"lists": {"test": ["test.txt"]}})
+        reading.read("path-list", tmp_path, ["test"], {"lists": {"test": ["test.txt"]}})

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.data.layouts.generate_maps import (
+from tools.rehearsal.maps import (
     ANCHOR_MARKS,
     PAIR_LABELS,
     YTBB_CLASSES,

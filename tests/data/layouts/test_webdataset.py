@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from tests.data.layouts import generate_folders as generate
-from tests.data.layouts.generate_folders import check, picture
+from tests.data.layouts import reading
+from tests.data.layouts.reading import check
+from tools.rehearsal import folders as generate
+from tools.rehearsal.folders import picture
 
 from wiseft.errors import WiseftError
 
@@ -13,7 +15,7 @@ NAMES = [name.replace("_", " ") for name in generate.PETS]
 
 
 def read(root, *splits, options=None, **inputs):
-    return generate.read("webdataset", root, splits or ["test"], options or OPTIONS, **inputs)
+    return reading.read("webdataset", root, splits or ["test"], options or OPTIONS, **inputs)
 
 
 def test_unpacked_shards_in_order_of_their_numbers(tmp_path):

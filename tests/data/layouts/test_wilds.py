@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.data.layouts.generate_maps import (
+from tools.rehearsal.maps import (
     COUNTRIES,
     SPECIES,
     Written,

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from tests.data.unpacking.archives import assert_refused, content, said
-from tests.data.unpacking.encrypted_zip import write_encrypted_zip
+from tools.rehearsal.encrypted_zip import write_encrypted_zip
 
 from wiseft.data.unpacking import zip_encryption
 from wiseft.data.unpacking.unpack import unpack

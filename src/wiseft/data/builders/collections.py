@@ -15,6 +15,7 @@ from wiseft.data.builders.common import (
     Floats,
     Images,
     Inputs,
+    all_or_drawn,
     grey_to_rgb,
     sample_ids,
     to_uint8,
@@ -57,10 +58,12 @@ def build_mfeat(inputs: Inputs) -> dict[str, PreparedSplit]:
 
 
 def _collection(inputs: Inputs, ink: Floats, labels: np.typing.NDArray[np.int64]) -> PreparedSplit:
+    """Return all bitmaps or, where the entry has fewer, a draw of them."""
+    chosen = all_or_drawn(len(labels), inputs.count("test"), seed=0)
     return PreparedSplit(
-        images=grey_to_rgb(np.stack([upscale(bitmap) for bitmap in ink])),
-        labels=labels,
-        sample_ids=sample_ids(f"{inputs.dataset}/test", np.arange(len(labels))),
+        images=grey_to_rgb(np.stack([upscale(bitmap) for bitmap in ink[chosen]])),
+        labels=labels[chosen],
+        sample_ids=sample_ids(f"{inputs.dataset}/test", chosen),
     )
 
 

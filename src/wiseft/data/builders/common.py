@@ -33,6 +33,7 @@ class Inputs:
         depends: manifests of prepared datasets by name.
         splits: expected number of images of every split.
         options: the entry's ``options``.
+        folder: that the entry lies in, beside files that its options name.
     """
 
     dataset: str
@@ -40,6 +41,7 @@ class Inputs:
     depends: Mapping[str, Path]
     splits: Mapping[str, int]
     options: Mapping[str, Any]
+    folder: Path = Path("config/datasets")
 
     def package(self, key: str) -> Path:
         """Return a fetched package. Raises WiseftError if it was not given."""
@@ -84,6 +86,11 @@ def grey_to_rgb(grey: Images) -> Images:
 def to_uint8(values: NDArray[np.floating]) -> Images:
     """Round and clips pixel values on the scale 0..255."""
     return np.clip(np.rint(values), 0, 255).astype(np.uint8)
+
+
+def all_or_drawn(total: int, n: int, seed: int) -> NDArray[np.int64]:
+    """Return all indices or, where an entry has fewer images than there are, a draw of ``n``."""
+    return draw_indices(total, min(n, total), seed)
 
 
 def draw_indices(total: int, n: int, seed: int) -> NDArray[np.int64]:

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from wiseft.data.builders.common import Inputs, draw_indices, grey_to_rgb, pad_to_side, sample_ids
+from wiseft.data.builders.common import (
+    Inputs,
+    all_or_drawn,
+    draw_indices,
+    grey_to_rgb,
+    pad_to_side,
+    sample_ids,
+)
 from wiseft.data.fetching.mnist_idx import PACKAGE, read_mnist
 from wiseft.data.prepared.split import PreparedSplit
 
@@ -15,13 +22,16 @@ def build(inputs: Inputs) -> dict[str, PreparedSplit]:
 
     Pixels are untouched: 28x28 is padded with 2 black pixels on each side. Sample ids are
     ``mnist/train/<index>`` and ``mnist/test/<index>`` with the index in the official files;
-    held-out images are training images and so named.
+    held-out images are training images and so named. Where the entry has fewer images than there
+    are, they are drawn by that seed.
     """
     arrays = read_mnist(inputs.package(PACKAGE))
     images, labels = arrays["train-images-idx3-ubyte"], arrays["train-labels-idx1-ubyte"]
-    held_out = draw_indices(len(labels), inputs.count("held-out"), inputs.option("held_out_seed"))
+    seed = inputs.option("held_out_seed")
+    held_out = draw_indices(len(labels), inputs.count("held-out"), seed)
     train = np.setdiff1d(np.arange(len(labels)), held_out)
-    test = np.arange(len(arrays["t10k-labels-idx1-ubyte"]))
+    train = train[all_or_drawn(len(train), inputs.count("train"), seed)]
+    test = all_or_drawn(len(arrays["t10k-labels-idx1-ubyte"]), inputs.count("test"), seed)
     return {
         "train": _split("mnist/train", images, labels, train),
         "held-out": _split("mnist/train", images, labels, held_out),

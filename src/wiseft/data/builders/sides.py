@@ -1,7 +1,7 @@
 """One side of a dataset: of every class the images above, or those below, a median.
 
 Which image is on which side was computed once, with a network of its own (docs/photos.md), and
-stands in a file beside this module: nobody who prepares the dataset needs that network, and
+stands in a file beside the entry: nobody who prepares the dataset needs that network, and
 rounding on another machine moves no image across.
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from importlib import resources
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -30,7 +30,7 @@ class Options(Entry):
 
     Attributes:
         base: the dataset whose images these are.
-        sides: the file that says where each image is, see `side_record`.
+        sides: the file in `config/datasets` that says where each image is, see `side_record`.
         sha256: of that file.
         side: `upper`: the images above the median of their class; `lower`: the others.
         seed: of the draw, where the entry has fewer images than there are on that side.
@@ -53,7 +53,7 @@ def build(inputs: Inputs) -> dict[str, PreparedSplit]:
             about other images than the base has, or has fewer of that side than the entry.
     """
     options = validate(Options, dict(inputs.options), f"options of dataset {inputs.dataset}")
-    records = read_sides(options.sides, options.sha256)
+    records = read_sides(inputs.folder / options.sides, options.sha256)
     manifest = inputs.depend(options.base)
     splits = {}
     for name, count in inputs.splits.items():
@@ -74,19 +74,18 @@ def side_record(sample_ids: Sequence[str], is_above: NDArray[np.bool_]) -> dict[
     return {"n": len(is_above), "sample_ids": _ids_hash(sample_ids), "above": bits}
 
 
-def read_sides(file: str, sha256: str) -> Mapping[str, Any]:
+def read_sides(path: Path, sha256: str) -> Mapping[str, Any]:
     """Return a file of sides: a record of every split.
 
     Raises:
         WiseftError: there is no such file, or its hash is another.
     """
-    path = resources.files(__package__) / file
     if not path.is_file():
-        raise WiseftError(f"there is no file of sides {file} in {__package__}; correct `sides`.")
+        raise WiseftError(f"there is no file of sides {path}; correct `sides`.")
     content = path.read_bytes()
     if (found := hashlib.sha256(content).hexdigest()) != sha256:
         raise WiseftError(
-            f"{file} is not the file that the dataset is made by: expected sha256 {sha256}, found "
+            f"{path} is not the file that the dataset is made by: expected sha256 {sha256}, found "
             f"{found}. Restore it, or correct the entry."
         )
     records: Mapping[str, Any] = json.loads(content)

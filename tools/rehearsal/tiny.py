@@ -21,18 +21,20 @@ WORDS += ["eight", "with", "tail", "bird", ".", ",", "7"]
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
 
 
-@cache
-def _word_pieces() -> tuple[tuple[str, str], ...]:
-    """Return a packed BERT tokenizer of a few words."""
+def write_word_pieces(folder: Path) -> None:
+    """Write the files of a BERT tokenizer of a few words into a folder."""
     letters = [f"##{letter}" for letter in "abcdefghijklmnopqrstuvwxyz"]
     letters += list("abcdefghijklmnopqrstuvwxyz0123456789")
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        (folder / "vocab.txt").write_text("\n".join([*SPECIAL, *WORDS, *letters]) + "\n")
-        tokenizer = transformers.BertTokenizerFast.from_pretrained(name)
-        (folder / "out").mkdir()
-        tokenizer.save_pretrained(folder / "out")
-        return tuple(tokenizers.pack((folder / "out").iterdir()).items())
+        (Path(name) / "vocab.txt").write_text("\n".join([*SPECIAL, *WORDS, *letters]) + "\n")
+        transformers.BertTokenizerFast.from_pretrained(name).save_pretrained(folder)
+
+
+@cache
+def _word_pieces() -> tuple[tuple[str, str], ...]:
+    with tempfile.TemporaryDirectory() as name:
+        write_word_pieces(Path(name))
+        return tuple(tokenizers.pack(Path(name).iterdir()).items())
 
 
 def word_pieces() -> dict[str, str]:

@@ -8,13 +8,15 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
+
+from wiseft.config import library
 
 RED = (255, 0, 0)
 
@@ -47,6 +49,11 @@ class Video:
     labels: dict[str, list[int]] = field(default_factory=dict)
 
 
+def colour(label: int) -> tuple[int, int, int]:
+    """Return a colour that tells a label."""
+    return 37 * label % 256, 101 * label % 256, 60
+
+
 def write_image(path: Path, colour: tuple[int, int, int] = (90, 120, 60), border: int = 0) -> None:
     """An image of 16x12 pixels in one colour, red at its border."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -64,11 +71,13 @@ def _encoded(form: str, colour: tuple[int, int, int], border: int) -> bytes:
 
 
 def write_object(path: Path, content: object) -> None:
+    """Write JSON."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(content, indent=1), encoding="utf-8")
 
 
 def write_rows(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Write a CSV file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", newline="", encoding="utf-8") as stream:
         csv.writer(stream).writerows([header, *rows])
@@ -104,30 +113,71 @@ IMAGENET_LABELS = [4, 0, 9, 2, 7, 5, 1, 8, 3, 6]
 
 def objectnet(root: Path, images: int = 3) -> Written:
     """`objectnet-1.0/` with six class folders, four of which overlap with a ten-class ImageNet."""
-    top = root / "objectnet-1.0"
-    labels = {}
-    chosen = ["alarm_clock", "bench", "t-shirt", "winter_glove"]
-    for folder in OBJECTNET_FOLDERS:
-        for number in range(images):
-            name = f"{folder}/{number}c0ffee.png"
-            write_image(top / "images" / name, border=2)
-            if folder in chosen:
-                labels[name] = chosen.index(folder)
-    mappings = top / "mappings"
-    write_object(mappings / "folder_to_objectnet_label.json", OBJECTNET_FOLDERS)
-    write_object(mappings / "objectnet_to_imagenet_1k.json", OBJECTNET_OVERLAP)
     lines = {str(label): line for line, label in enumerate(IMAGENET_LABELS)}
-    write_object(mappings / "pytorch_to_imagenet_2012_id.json", lines)
-    text = "".join(f"{name}\n" for name in ILSVRC_LINES)
-    (mappings / "imagenet_to_label_2012_v2").write_text(text, encoding="utf-8")
-    (top / "README").write_text("ObjectNet\n", encoding="utf-8")
+    chosen = ["alarm_clock", "bench", "t-shirt", "winter_glove"]
+    labels = _objectnet(root, OBJECTNET_FOLDERS, OBJECTNET_OVERLAP, ILSVRC_LINES, lines, images)
+    labels = {
+        name: chosen.index(folder)
+        for name in labels
+        if (folder := name.partition("/")[0]) in chosen
+    }
     names = ["alarm clock", "bench", "t-shirt", "winter glove"]
     return Written(root, names, {"test": labels}, [[3, 2], [0], [1], [5]], 10)
 
 
+def objectnet_of(root: Path, class_names: Sequence[str], images: int = 1) -> Written:
+    """`objectnet-1.0/` with these classes and one folder more; which classes of ImageNet each is
+    made of is made up: one, of the first 12 two, so that 113 take 125, as the official ones do.
+    """
+    folders = {f"class_{label:03d}": name.capitalize() for label, name in enumerate(class_names)}
+    references = [f"{name}, {wnid}" for name, wnid in zip(*_imagenet_names(), strict=True)]
+    members, overlap = [], {}
+    for label, name in enumerate(folders.values()):
+        members.append([8 * label, 8 * label + 1] if label < 12 else [8 * label])
+        overlap[name] = "; ".join(references[item] for item in members[-1])
+    lines = {str(label): label for label in range(len(references))}
+    labels = _objectnet(
+        root, {**folders, "unmapped": "Unmapped"}, overlap, references, lines, images
+    )
+    known = {folder: label for label, folder in enumerate(folders)}
+    test = {name: known[folder] for name in labels if (folder := name.partition("/")[0]) in known}
+    return Written(root, list(class_names), {"test": test}, members, len(references))
+
+
+def _imagenet_names() -> tuple[Sequence[str], Sequence[str]]:
+    return library.class_names("imagenet"), library.class_ids("imagenet")
+
+
+def _objectnet(
+    root: Path,
+    folders: Mapping[str, str],
+    overlap: Mapping[str, str],
+    names: Sequence[str],
+    lines: Mapping[str, int],
+    images: int,
+) -> list[str]:
+    """Write images of every folder and the mapping files; return the images' names."""
+    top = root / "objectnet-1.0"
+    written = []
+    for label, folder in enumerate(folders):
+        for number in range(images):
+            written.append(f"{folder}/{number}c0ffee.png")
+            write_image(top / "images" / written[-1], colour(label), 2)
+    mappings = top / "mappings"
+    write_object(mappings / "folder_to_objectnet_label.json", folders)
+    write_object(mappings / "objectnet_to_imagenet_1k.json", overlap)
+    write_object(mappings / "pytorch_to_imagenet_2012_id.json", lines)
+    text = "".join(f"{name}\n" for name in names)
+    (mappings / "imagenet_to_label_2012_v2").write_text(text, encoding="utf-8")
+    (top / "README").write_text("ObjectNet\n", encoding="utf-8")
+    return written
+
+
 # WILDS ------------------------------------------------------------------------------------------
 
-FMOW_ROWS = [  # split, category, country, time, and the split it belongs to
+FmowRow = tuple[str, str, str, str, str | None]
+"""Split, category, country, time, and the split it belongs to."""
+FMOW_ROWS: list[FmowRow] = [
     ("train", "airport", "USA", "2005-03-01T10:00:00Z", "train"),
     ("seq", "zoo", "FRA", "2016-05-01T10:00:00Z", None),
     ("train", "zoo", "FRA", "2013-01-01T00:00:00Z", None),
@@ -156,15 +206,15 @@ COUNTRIES = [  # name, alpha-2, alpha-3, region
 ]
 
 
-def fmow(root: Path, class_names: Sequence[str]) -> Written:
+def fmow(root: Path, class_names: Sequence[str], rows_of: Sequence[FmowRow] = FMOW_ROWS) -> Written:
     """`fmow_v1.1/` with a row for every rule of its splits; sequestered rows lie in between."""
     top = root / "fmow_v1.1"
     header = ["split", "img_filename", "img_path", "category", "country_code", "timestamp"]
     rows, labels = [], {}
-    for number, (split, category, country, time, ours) in enumerate(FMOW_ROWS):
+    for number, (split, category, country, time, ours) in enumerate(rows_of):
         name = f"{category}_{number}_0_rgb.tif"
         rows.append([split, name, f"{split}/{category}/{name}", category, country, time])
-        write_image(top / f"images/rgb_img_{number}.png")
+        write_image(top / f"images/rgb_img_{number}.png", colour(class_names.index(category)))
         if ours:
             label = list(class_names).index(category)
             labels.setdefault(ours, {})[f"images/rgb_img_{number}.png"] = label
@@ -174,6 +224,25 @@ def fmow(root: Path, class_names: Sequence[str]) -> Written:
     )
     (top / "RELEASE_v1.1.txt").write_text("", encoding="utf-8")
     return Written(root, list(class_names), labels)
+
+
+def fmow_rows(class_names: Sequence[str], train: int) -> list[FmowRow]:
+    """Rows of every class for each split: so many for training, one for each other."""
+    times = {"train": 2005, "held-out": 2012, "val": 2014, "id-test": 2012, "test": 2017}
+    official = {"train": "train", "held-out": "val", "val": "val", "id-test": "test"}
+    countries = [alpha3 for _, _, alpha3, _ in COUNTRIES]
+    return [
+        (
+            official.get(ours, "test"),
+            category,
+            countries[(label + number) % len(countries)],
+            f"{year}-05-01T10:00:00Z",
+            ours,
+        )
+        for label, category in enumerate(class_names)
+        for ours, year in times.items()
+        for number in range(train if ours == "train" else 1)
+    ]
 
 
 SPECIES = [  # y, category_id, name, english
@@ -196,26 +265,44 @@ IWILDCAM_ROWS = [  # split, location, sequence, y, and the split it belongs to
 ]
 
 
-def iwildcam(root: Path) -> Written:
+def iwildcam(
+    root: Path,
+    species: Sequence[tuple[int, int, str, str]] = SPECIES,
+    rows_of: Sequence[tuple[str, int, int, int, str]] = IWILDCAM_ROWS,
+) -> Written:
     """`iwildcam_v2.0/`, and the paper's names of the classes as `labels.csv` beside it."""
     top = root / "iwildcam_v2.0"
     header = ["", "split", "location_remapped", "location", "sequence_remapped", "seq_id"]
     header += ["y", "category_id", "datetime", "filename", "image_id"]
     rows, labels = [], {}
-    for number, (split, location, sequence, y, ours) in enumerate(IWILDCAM_ROWS):
+    for number, (split, location, sequence, y, ours) in enumerate(rows_of):
         name = f"8b31d3be-21bc-11ea-a13a-{number:012}"
-        time = f"2013-06-02 10:25:{number:02}.000"
-        category = SPECIES[y][1]
+        time = f"2013-06-02 10:{25 + number // 60 % 30}:{number % 60:02}.000"
+        category = species[y][1]
         row = [split, location, 40 + location, sequence, f"s{sequence}", y, category, time]
         rows.append([number, *row, f"{name}.jpg", name])
-        write_image(top / f"train/{name}.jpg")
+        write_image(top / f"train/{name}.jpg", colour(y))
         labels.setdefault(ours, {})[f"train/{name}.jpg"] = y
     write_rows(top / "metadata.csv", header, rows)
-    write_rows(top / "categories.csv", ["y", "category_id", "name"], [row[:3] for row in SPECIES])
-    write_rows(root / "labels.csv", ["y", "category_id", "name", "english"], SPECIES)
+    write_rows(top / "categories.csv", ["y", "category_id", "name"], [row[:3] for row in species])
+    write_rows(root / "labels.csv", ["y", "category_id", "name", "english"], species)
     (top / "RELEASE_v2.0.txt").write_text("", encoding="utf-8")
-    names = ["empty", "white-lipped peccary", "günther's dik-dik", "lowland paca", "lowland paca"]
+    names = [english.lower() for y, _, _, english in species if y != 99999]
     return Written(root, names, labels)
+
+
+def iwildcam_of(root: Path, classes: int, train: int) -> Written:
+    """iWildCam with made-up species: so many images of each for training, one for each other
+    split."""
+    species = [(y, y + 2, f"species {y:03d}", f"Species {y:03d}") for y in range(classes)]
+    ours = {"train": "train", "id_val": "held-out", "id_test": "id-test", "val": "val"}
+    rows = [
+        (split, location, y, y, ours.get(split, "test"))
+        for location, split in enumerate([*ours, "test"])
+        for y in range(classes)
+        for _ in range(train if split == "train" else 1)
+    ]
+    return iwildcam(root, species, rows)
 
 
 # Video anchors ----------------------------------------------------------------------------------
@@ -229,17 +316,41 @@ def vid_robust(root: Path) -> tuple[Written, list[Video]]:
     second = {f"{folders[1]}/{frame:06}.JPEG": [0, 2] for frame in (5, 4, 6)}
     third = {f"{folders[2]}/000100.JPEG": [2]}
     videos = [Video(next(iter(item)), list(item)[1:], item) for item in (second, first, third)]
-    images = root / "imagenet_vid_ytbb_robust/imagenet-vid-robust"
-    for video in videos:
-        for frame in video.labels:
-            write_image(images / frame)
-    labels = {frame: value for video in videos for frame, value in video.labels.items()}
-    write_object(root / "labels.json", {**labels, f"{folders[2]}/000777.JPEG": [0]})
-    write_object(root / "pmsets.json", {video.anchor: video.neighbours for video in videos})
+    expected = _write_vid(root, videos, {f"{folders[2]}/000777.JPEG": [0]})
     members = _write_class_maps(root, "vid", {0: [7, 8], 1: [3], 2: [1, 9]}, 3)
-    expected = {frame: value[0] for frame, value in labels.items()}
     names = ["bird", "dog", "zebra"]
     return Written(root, names, {"test": expected}, members, 10), videos
+
+
+FRAMES = 3
+"""Of a set in the following two: an anchor and its two neighbours."""
+
+
+def vid_robust_of(root: Path, classes: int = 30) -> Written:
+    """The same with so many classes, a set each; which of ImageNet's 1,000 classes each is made of
+    is made up.
+    """
+    videos = []
+    for label in range(classes):
+        names = [f"val/ILSVRC2015_val_{label:08d}/{frame:06}.JPEG" for frame in (5, 4, 6)]
+        videos.append(Video(names[0], names[1:], {name: [label] for name in names}))
+    expected = _write_vid(root, videos, {})
+    wanted = {label: list(range(label, 288, classes)) for label in range(classes)}
+    members = _write_class_maps(root, "vid", wanted, classes)  # 288 are officially mapped, too
+    return Written(root, [], {"test": expected}, members, 1000)
+
+
+def _write_vid(
+    root: Path, videos: Sequence[Video], more: Mapping[str, list[int]]
+) -> dict[str, int]:
+    """Write frames and metadata, with the labels of more frames; return the first labels."""
+    images = root / "imagenet_vid_ytbb_robust/imagenet-vid-robust"
+    labels = {frame: value for video in videos for frame, value in video.labels.items()}
+    for frame, value in labels.items():
+        write_image(images / frame, colour(value[0]))
+    write_object(root / "labels.json", {**labels, **more})
+    write_object(root / "pmsets.json", {video.anchor: video.neighbours for video in videos})
+    return {frame: value[0] for frame, value in labels.items()}
 
 
 YTBB_CLASSES = ["person", "bird", "bicycle", "boat", "bus", "bear", "cow", "cat", "giraffe"]
@@ -283,23 +394,9 @@ PAIR_MARKS = [  # pair, marks of the reviewer
 
 def ytbb_robust(root: Path) -> tuple[Written, list[Video]]:
     """`imagenet_vid_ytbb_robust/ytbb-robust/` with five anchors that count among nine."""
-    images = root / "imagenet_vid_ytbb_robust/ytbb-robust/ytbb_videos"
     shorts = {anchor.removeprefix(ANNOTATORS): number for anchor, number, _ in ANCHOR_MARKS}
-    for anchor in shorts:  # the archive has all frames around all anchors
-        folder, number = anchor.removesuffix(".jpg").split("/frame-")
-        for frame in range(max(0, int(number) - 12), int(number) + 13):
-            write_image(images / f"{folder}/frame-{frame}.jpg")
-    names = ["good", "unsure", "bad", *YTBB_CLASSES]
     marks = [(anchor, values) for anchor, _, values in ANCHOR_MARKS]
-    write_annotations(root / "anchor_labels.json", names, marks)
-    write_annotations(root / "pmk_labels.json", PAIR_LABELS, PAIR_MARKS)
-    rows = [(*anchor.split("/")[0].rsplit("_", 1), number) for anchor, number in shorts.items()]
-    table = root / "ytbb_robustness_test_anchors_full.csv"
-    write_rows(table, ["ytid", "time_ms", "label"], rows)
-    write_object(root / "ytbb_class_index.json", dict(enumerate(YTBB_CLASSES)))
-    mapped = [name for name in YTBB_CLASSES if name not in YTBB_UNMAPPED]
-    reverse = {YTBB_CLASSES.index(name): [2 * n, 2 * n + 1] for n, name in enumerate(mapped)}
-    members = _write_class_maps(root, "ytbb", reverse, len(YTBB_CLASSES))
+    members = _write_ytbb(root, shorts, marks, PAIR_MARKS)
     videos = [
         _video("aaa_1000", [30, 29, 32], ["bird"]),
         _video("b_b_2000", [60, 50, 70], ["cat", "dog"]),
@@ -308,7 +405,53 @@ def ytbb_robust(root: Path) -> tuple[Written, list[Video]]:
         _video("iii_9000", [5], ["dog", "cat", "none"]),
     ]
     expected = {frame: value[0] for video in videos for frame, value in video.labels.items()}
-    return Written(root, YTBB_CLASSES, {"test": expected}, members, 2 * len(mapped)), videos
+    references = sum(map(len, members))
+    return Written(root, YTBB_CLASSES, {"test": expected}, members, references), videos
+
+
+def ytbb_robust_of(root: Path) -> Written:
+    """The same with a set of every class."""
+    shorts = {f"v{label:02d}_1000/frame-30.jpg": label for label in range(len(YTBB_CLASSES))}
+    videos = [
+        _video(anchor.partition("/")[0], [30, 29, 31], [YTBB_CLASSES[label]])
+        for anchor, label in shorts.items()
+    ]
+    pairs = [(f"{v.anchor},{other}", ["similar"]) for v in videos for other in v.neighbours]
+    swapped = {22: 23, 23: 22}  # of `none` and `car`, as in the official table
+    numbers = {anchor: swapped.get(label, label) for anchor, label in shorts.items()}
+    members = _write_ytbb(root, numbers, [(anchor, ["good"]) for anchor in shorts], pairs)
+    expected = {frame: value[0] for video in videos for frame, value in video.labels.items()}
+    return Written(root, YTBB_CLASSES, {"test": expected}, members, 1000)
+
+
+def _write_ytbb(
+    root: Path,
+    numbers: Mapping[str, int],
+    anchors: Sequence[tuple[str, list[str]]],
+    pairs: Sequence[tuple[str, list[str]]],
+) -> list[list[int]]:
+    """Write all frames around the anchors, and the metadata; return the classes' members.
+
+    Args:
+        numbers: of the anchors in their table.
+        anchors: with the reviewer's marks.
+        pairs: likewise.
+    """
+    images = root / "imagenet_vid_ytbb_robust/ytbb-robust/ytbb_videos"
+    for anchor, label in numbers.items():
+        folder, number = anchor.removesuffix(".jpg").split("/frame-")
+        for frame in range(max(0, int(number) - 12), int(number) + 13):
+            write_image(images / f"{folder}/frame-{frame}.jpg", colour(label))
+    names = ["good", "unsure", "bad", *YTBB_CLASSES]
+    write_annotations(root / "anchor_labels.json", names, anchors)
+    write_annotations(root / "pmk_labels.json", PAIR_LABELS, pairs)
+    rows = [(*anchor.split("/")[0].rsplit("_", 1), number) for anchor, number in numbers.items()]
+    table = root / "ytbb_robustness_test_anchors_full.csv"
+    write_rows(table, ["ytid", "time_ms", "label"], rows)
+    write_object(root / "ytbb_class_index.json", dict(enumerate(YTBB_CLASSES)))
+    mapped = [name for name in YTBB_CLASSES if name not in YTBB_UNMAPPED]
+    reverse = {YTBB_CLASSES.index(name): [2 * n, 2 * n + 1] for n, name in enumerate(mapped)}
+    return _write_class_maps(root, "ytbb", reverse, len(YTBB_CLASSES))
 
 
 def write_annotations(path: Path, names: list[str], marks: Sequence[tuple[str, list[str]]]) -> None:

@@ -13,6 +13,7 @@ import tarfile
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,6 @@ from PIL import Image
 from scipy.io import savemat
 
 from wiseft.config import library
-from wiseft.config.layouts import LAYOUTS
-from wiseft.data.layouts import Indexed, LayoutInputs, reader
 
 TEXTURES = ("banded", "blotchy", "braided", "polka-dotted")
 DISHES = ("apple_pie", "baby_back_ribs", "baklava", "beef_carpaccio")
@@ -49,11 +48,25 @@ def wnids(count: int = 12, name: str = "imagenet") -> list[str]:
     return list(library.class_ids(name)[:count])
 
 
-def picture(path: Path, label: int, size: tuple[int, int] = (10, 8)) -> None:
-    """Write an image whose colour tells its label; its format follows the file's name."""
+SIZE = (64, 48)
+"""Width and height of a generated image in pixels."""
+
+
+def picture(path: Path, label: int, size: tuple[int, int] = SIZE) -> None:
+    """Write an image whose pattern of 4x3 colours tells its label; its format follows the file's
+    name.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    colour = (label * 37 % 256, label * 101 % 256, 120)
-    Image.new("RGB", size, colour).save(path)
+    path.write_bytes(_encoded(label, size, path.suffix.lower()))
+
+
+@cache
+def _encoded(label: int, size: tuple[int, int], suffix: str) -> bytes:
+    colours = np.random.default_rng(label).integers(0, 256, (3, 4, 3), dtype=np.uint8)
+    stream = io.BytesIO()
+    image = Image.fromarray(colours).resize(size, Image.Resampling.BILINEAR)
+    image.save(stream, Image.registered_extensions()[suffix])
+    return stream.getvalue()
 
 
 def imagenet_train(root: Path, classes: int = 12, per_class: int = 3) -> Written:
@@ -62,7 +75,7 @@ def imagenet_train(root: Path, classes: int = 12, per_class: int = 3) -> Written
     for label, wnid in enumerate(wnids(classes)):
         for number in range(per_class):
             path = f"train/{wnid}/{wnid}_{100 + 7 * number}.JPEG"
-            picture(root / path, label, (10 + number, 8))
+            picture(root / path, label, (SIZE[0] + number, SIZE[1]))
             written.splits["train"][path] = label
     return written
 
@@ -176,12 +189,12 @@ def imagenet_sketch(root: Path, classes: int = 12, per_class: int = 3) -> Writte
     return written
 
 
-def dtd(root: Path, per_class: int = 2) -> Written:
+def dtd(root: Path, per_class: int = 2, classes: Sequence[str] = TEXTURES) -> Written:
     """dtd-r1.0.1.tar.gz: ten partitions, of which two are written."""
     splits = {"train": "train1", "held-out": "val1", "test": "test1"}
-    written = Written(root, {split: {} for split in splits}, list(TEXTURES))
+    written = Written(root, {split: {} for split in splits}, list(classes))
     lists: dict[str, list[str]] = {name: [] for name in splits.values()}
-    for label, texture in enumerate(TEXTURES):
+    for label, texture in enumerate(classes):
         for number in range(len(splits) * per_class):
             split = list(splits)[number % len(splits)]
             name = f"{texture}/{texture}_{number + 1:04d}.jpg"
@@ -196,11 +209,11 @@ def dtd(root: Path, per_class: int = 2) -> Written:
     return written
 
 
-def food101(root: Path, train: int = 3, test: int = 1) -> Written:
+def food101(root: Path, train: int = 3, test: int = 1, classes: Sequence[str] = DISHES) -> Written:
     """food-101.tar.gz: lists without the suffix of the images."""
-    written = Written(root, {"train": {}, "test": {}}, [name.replace("_", " ") for name in DISHES])
+    written = Written(root, {"train": {}, "test": {}}, [name.replace("_", " ") for name in classes])
     lists: dict[str, list[str]] = {"train": [], "test": []}
-    for label, dish in enumerate(DISHES):
+    for label, dish in enumerate(classes):
         for number in range(train + test):
             split = "train" if number < train else "test"
             name = f"{dish}/{1005649 + 13 * number + label}"
@@ -209,9 +222,9 @@ def food101(root: Path, train: int = 3, test: int = 1) -> Written:
             written.splits[split][f"food-101/images/{name}.jpg"] = label
     meta = root / "food-101" / "meta"
     meta.mkdir()
-    (meta / "classes.txt").write_text("\n".join(DISHES) + "\n")
+    (meta / "classes.txt").write_text("\n".join(classes) + "\n")
     (meta / "labels.txt").write_text(
-        "\n".join(name.replace("_", " ").capitalize() for name in DISHES) + "\n"
+        "\n".join(name.replace("_", " ").capitalize() for name in classes) + "\n"
     )
     for split, lines in lists.items():
         (meta / f"{split}.txt").write_text("\n".join(lines) + "\n")
@@ -219,17 +232,22 @@ def food101(root: Path, train: int = 3, test: int = 1) -> Written:
 
 
 def sun397(
-    root: Path, train: int = 2, test: int = 2, unused: int = 1, images: str = "SUN397"
+    root: Path,
+    train: int = 2,
+    test: int = 2,
+    unused: int = 1,
+    images: str = "SUN397",
+    classes: Sequence[str] = SCENES,
 ) -> Written:
     """SUN397.tar.gz and Partitions.zip: listed paths begin with a slash; some images are in no
     list.
     """
-    names = ["abbey", "apartment building outdoor", "bakery shop", "zoo"]
+    names = [scene.partition("/")[2].replace("/", " ").replace("_", " ") for scene in classes]
     written = Written(root, {"train": {}, "test": {}}, names)
     lists: dict[str, list[str]] = {"train": [], "test": []}
-    for label, scene in enumerate(SCENES):
+    for label, scene in enumerate(classes):
         for number in range(train + test + unused):
-            name = f"{scene}/sun_{'abcdefgh'[number]}{'xyzw'[label]}.jpg"
+            name = f"{scene}/sun_{'abcdefgh'[number]}{label:04d}.jpg"
             picture(root / images / name, label)
             if number < train + test:
                 split = "train" if number < train else "test"
@@ -237,7 +255,7 @@ def sun397(
                 written.splits[split][f"{images}/{name}"] = label
     partitions = root / "Partitions"
     partitions.mkdir()
-    (partitions / "ClassName.txt").write_text("\n".join(f"/{scene}" for scene in SCENES) + "\n")
+    (partitions / "ClassName.txt").write_text("\n".join(f"/{scene}" for scene in classes) + "\n")
     for split, name in (("train", "Training"), ("test", "Testing")):
         (partitions / f"{name}_01.txt").write_bytes("\r\n".join(lists[split]).encode() + b"\r\n")
         (partitions / f"{name}_02.txt").write_text("\n".join(reversed(lists[split])))
@@ -339,32 +357,3 @@ def imagenet_train_tar(root: Path, written: Written) -> Path:
             buffer.seek(0)
             outer.addfile(member, buffer)
     return path
-
-
-def read(
-    layout: str,
-    root: Path,
-    splits: Sequence[str],
-    options: Mapping[str, Any] | None = None,
-    **inputs: Any,
-) -> Indexed:
-    """Read a root with the reader of a layout, as the data stage does."""
-    typed = LAYOUTS[layout].model_validate(dict(options or {}))
-    given = {"dataset": "made-up", "files": {}, **inputs}
-    return reader(layout)(LayoutInputs(root=root, splits=splits, options=typed, **given))
-
-
-def check(indexed: Indexed, written: Written, split: str, top: str = "") -> None:
-    """Assert that a split has exactly the written images, in order, with labels and sizes.
-
-    Args:
-        top: the folder that was read, relative to the written root; empty: the root.
-    """
-    found = indexed.splits[split]
-    expected = written.splits[split]
-    prefix = f"{top}/" if top else ""
-    assert [f"{prefix}{path}" for path in found.paths] == list(expected)
-    assert found.labels.tolist() == list(expected.values())
-    assert found.labels.dtype == np.int64
-    sizes = [(written.root / path).stat().st_size for path in expected]
-    assert found.bytes.tolist() == sizes

@@ -1,0 +1,1 @@
+"""The rehearsal of an experiment: its own rules in a made-up world."""
