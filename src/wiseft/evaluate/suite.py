@@ -40,7 +40,7 @@ from wiseft.evaluate.views import (
     predict,
     resolve_views,
 )
-from wiseft.footprint import CHUNK_BYTES
+from wiseft.footprint import CHUNK_BYTES, usual_batch_size
 from wiseft.runtime import check_writable, device_names
 from wiseft.stages import VERSION
 from wiseft.theta import load_theta
@@ -118,17 +118,6 @@ def evaluate_suite(request: Request, say: Callable[[str], None] = print) -> list
         job = _Dataset(manifest, transformed, views, len(header.class_names), identity, request)
         written.append(job.run(sweep, alphas, say, f"evaluate {number}/{len(suite)}"))
     return written
-
-
-def usual_batch_size(device: str, size: int) -> int:
-    """Return the images of a forward pass: 500 or, on a CPU, as many as have the pixels of 500
-    digits. Of more, what a layer makes does not stay in its cache: 96 pixels take twice the time.
-
-    Args:
-        device: `cpu` or `cuda`.
-        size: edge of an image in pixels.
-    """
-    return 500 if device != "cpu" else max(1, min(500, 500 * 32**2 // size**2))
 
 
 def _checked_alphas(request: Request) -> list[str]:
