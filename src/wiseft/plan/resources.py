@@ -12,6 +12,7 @@ from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 from wiseft.config import FinetuneSettings, paths
 from wiseft.errors import WiseftError
@@ -59,8 +60,9 @@ START_MINUTES = 20
 DECODE_SECONDS = 0.0044 / 224**2
 """To decode and resize an image on one thread, by pixels of the result (measured, 224 pixels)."""
 
-PROCESS = {"cpu": 700_000_000, "cuda": 4_000_000_000}
-"""Bytes of a process with torch and without a model; with CUDA its libraries are loaded too."""
+PROCESS = {"cpu": 900_000_000, "cuda": 4_000_000_000}
+"""Bytes of a process with torch and without a model (CPU: jobs of digits took 0.69 to 0.96 GB in
+all); with CUDA its libraries are loaded too."""
 COPIES = {"zeroshot": 3, "evaluate": 3, "train": 8}
 """Copies of the weights in the machine's memory: read, in the model, and written; an evaluation has
 two ends, a training what is kept of it and the state that it saves."""
@@ -90,12 +92,17 @@ class Need:
 
 
 class Resources:
-    """What the jobs of an experiment ask for, by rule and wildcards."""
+    """What the jobs of an experiment ask for, by rule and wildcards.
 
-    def __init__(self, targets: Targets):
+    Args:
+        assume_gpu: models run on a GPU of another machine, unless the configuration says `cpu`.
+    """
+
+    def __init__(self, targets: Targets, *, assume_gpu: bool = False):
         self._targets = targets
         settings = targets.settings
-        on_cluster = bool(os.environ.get(CLUSTER_GPUS)) and settings.device != "cpu"
+        on_cluster = assume_gpu or bool(os.environ.get(CLUSTER_GPUS))
+        on_cluster = on_cluster and settings.device != "cpu"
         self.device_type = "cuda" if on_cluster or targets.jobs.gpus("zeroshot") else "cpu"
         given = settings.device_memory_gb
         here = 0 if on_cluster else memory_bytes()
@@ -143,6 +150,24 @@ class Resources:
             rules = ["baseline"] if baseline else [rule for rule, has in kinds.items() if has]
             found += [(rule, model, method) for rule in [*rules, *t.jobs.evaluations]]
         return found
+
+    def largest(self) -> list[dict[str, Any]]:
+        """Return what jobs ask for as plain data, of all suites of an evaluation the most."""
+        rows: dict[tuple[str, ...], dict[str, Any]] = {}
+        for rule, *of in self.jobs():
+            need = self.need(rule, *of)
+            suite = rule in self._targets.jobs.evaluations
+            asked = {
+                "images_a_pass": need.batch if need else 0,
+                "gpu_memory_mb": self.gpu_mem_mb(rule, *of),
+                "memory_mb": self.mem_mb(rule, *of),
+                "minutes": self.runtime(rule, *of),
+            }
+            row = rows.setdefault(("evaluate" if suite else rule, *of), asked)
+            row.update({key: max(value, row[key]) for key, value in asked.items()})
+        return [
+            dict(zip(("rule", "model", "method"), job, strict=False)) | rows[job] for job in rows
+        ]
 
     def notes(self) -> list[str]:
         """Return sentences about models that were not counted, and what does not fit a device."""
