@@ -18,9 +18,9 @@ rule finetune:
         "../../environment.yml"
     threads: 1
     resources:
-        mem_mb=asked("mem_mb", "finetune"),
-        gpu_mem_mb=asked("gpu_mem_mb", "finetune"),
-        runtime=asked("runtime", "finetune"),
+        mem_mb=RESOURCES.asked("mem_mb", "finetune"),
+        gpu_mem_mb=RESOURCES.asked("gpu_mem_mb", "finetune"),
+        runtime=RESOURCES.asked("runtime", "finetune"),
         gpu=JOBS.gpus("finetune"),
         device=DEVICE,
     params:
@@ -58,9 +58,9 @@ rule search:
         "../../environment.yml"
     threads: 1
     resources:
-        mem_mb=asked("mem_mb", "search"),
-        gpu_mem_mb=asked("gpu_mem_mb", "search"),
-        runtime=asked("runtime", "search"),
+        mem_mb=RESOURCES.asked("mem_mb", "search"),
+        gpu_mem_mb=RESOURCES.asked("gpu_mem_mb", "search"),
+        runtime=RESOURCES.asked("runtime", "search"),
         gpu=JOBS.gpus("search"),
         device=DEVICE,
     params:
@@ -94,8 +94,8 @@ rule import_checkpoint:
     conda:
         "../../environment.yml"
     resources:
-        mem_mb=asked("mem_mb", "import_checkpoint"),
-        runtime=asked("runtime", "import_checkpoint"),
+        mem_mb=RESOURCES.asked("mem_mb", "import_checkpoint"),
+        runtime=RESOURCES.asked("runtime", "import_checkpoint"),
     params:
         version=VERSION["finetune"],
     message:
@@ -125,9 +125,9 @@ rule baseline:
         "../../environment.yml"
     threads: 1
     resources:
-        mem_mb=asked("mem_mb", "baseline"),
-        gpu_mem_mb=asked("gpu_mem_mb", "baseline"),
-        runtime=asked("runtime", "baseline"),
+        mem_mb=RESOURCES.asked("mem_mb", "baseline"),
+        gpu_mem_mb=RESOURCES.asked("gpu_mem_mb", "baseline"),
+        runtime=RESOURCES.asked("runtime", "baseline"),
         gpu=JOBS.gpus("baseline"),
         device=DEVICE,
     params:

@@ -16,9 +16,9 @@ rule zeroshot:
         "../../environment.yml"
     threads: 1
     resources:
-        mem_mb=asked("mem_mb", "zeroshot"),
-        gpu_mem_mb=asked("gpu_mem_mb", "zeroshot"),
-        runtime=asked("runtime", "zeroshot"),
+        mem_mb=RESOURCES.asked("mem_mb", "zeroshot"),
+        gpu_mem_mb=RESOURCES.asked("gpu_mem_mb", "zeroshot"),
+        runtime=RESOURCES.asked("runtime", "zeroshot"),
         gpu=JOBS.gpus("zeroshot"),
         device=DEVICE,
     params:
@@ -52,9 +52,9 @@ rule zeroshot_calibrated:
         "../../environment.yml"
     threads: 1
     resources:
-        mem_mb=asked("mem_mb", "zeroshot_calibrated"),
-        gpu_mem_mb=asked("gpu_mem_mb", "zeroshot_calibrated"),
-        runtime=asked("runtime", "zeroshot_calibrated"),
+        mem_mb=RESOURCES.asked("mem_mb", "zeroshot_calibrated"),
+        gpu_mem_mb=RESOURCES.asked("gpu_mem_mb", "zeroshot_calibrated"),
+        runtime=RESOURCES.asked("runtime", "zeroshot_calibrated"),
         gpu=JOBS.gpus("zeroshot_calibrated"),
         device=DEVICE,
     params:
@@ -89,8 +89,8 @@ rule zeroshot_supervised:
         "../../environment.yml"
     threads: 1
     resources:
-        mem_mb=asked("mem_mb", "zeroshot_supervised"),
-        runtime=asked("runtime", "zeroshot_supervised"),
+        mem_mb=RESOURCES.asked("mem_mb", "zeroshot_supervised"),
+        runtime=RESOURCES.asked("runtime", "zeroshot_supervised"),
     params:
         version=VERSION["zeroshot"],
         content=DATA.content(TARGETS.reference),
@@ -119,8 +119,8 @@ rule text_tower:
     conda:
         "../../environment.yml"
     resources:
-        mem_mb=asked("mem_mb", "text_tower"),
-        runtime=asked("runtime", "text_tower"),
+        mem_mb=RESOURCES.asked("mem_mb", "text_tower"),
+        runtime=RESOURCES.asked("runtime", "text_tower"),
     params:
         version=VERSION["zeroshot"],
     message:

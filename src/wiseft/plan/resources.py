@@ -114,6 +114,20 @@ class Resources:
         self._rates = read_json(rates, "rates") if rates.is_file() else {}
         self.need: Callable[..., Need | None] = cache(self._need)
 
+    def asked(self, resource: str, rule: str) -> Callable[..., int]:
+        """Return what a rule gives as a resource: a function of a job's wildcards and attempt.
+
+        Args:
+            resource: `mem_mb`, `gpu_mem_mb` or `runtime`.
+        """
+
+        def of_job(wildcards: Any, attempt: int) -> int:
+            of = [wildcards.model, *filter(None, [getattr(wildcards, "method", None)])]
+            asked: int = getattr(self, resource)(rule, *of, attempt=attempt)
+            return asked
+
+        return of_job
+
     def mem_mb(self, rule: str, *of: str, attempt: int = 1) -> int:
         """Return the memory that a job asks for, in MB; more at each attempt.
 
@@ -178,8 +192,8 @@ class Resources:
         )
         large = [
             f"{rule} of {' '.join(of)} needs {self.gpu_mem_mb(rule, *of) / 1e3:.0f} GB of GPU "
-            f"memory at {need.batch} images a pass, which is the fewest that it can have; the GPU "
-            f"has {self.device_memory / 1e9:.0f} GB: set its precision to bf16, or "
+            f"memory at {need.batch or 'no'} images a pass, as few as it can have, and there are "
+            f"{self.device_memory / 1e9:g} GB: set its precision to bf16, or "
             "training.how.activation_checkpointing"
             for rule, *of in self.jobs()
             if (need := self.need(rule, *of))
