@@ -294,7 +294,7 @@ class Resources:
         share = -(-min(settings.batch_size, samples) // how.gpus)
         copies = sum(map(bool, (settings.ema, settings.l2_to_start, settings.distillation)))
         of_weights = {"moments": _MOMENTS[settings.optimiser], "copies": copies}
-        batch = min(share, how.micro_batch or share)
+        batch = min(share, how.micro_batch) if isinstance(how.micro_batch, int) else share
         if (
             self.device_type == "cuda"
             and settings.objective.separable
