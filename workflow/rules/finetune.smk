@@ -2,6 +2,7 @@ rule finetune:
     input:
         theta_0=lambda w: TARGETS.theta_0(w.model, w.method),
         manifest=DATA.manifests([TARGETS.reference]),
+        trials=lambda w: FILES.trials(w.model, w.method, w.seed),
     output:
         theta_1=paths.theta_1_path(RUN, "{seed}"),
         curve=paths.training_curve_path(RUN, "{seed}"),
@@ -26,7 +27,7 @@ rule finetune:
     params:
         version=VERSION["finetune"],
         content=DATA.content(TARGETS.reference),
-        settings=lambda w: TOLD.training(w.method),
+        settings=lambda w: TOLD.training(w.method, FILES.trials(w.model, w.method, w.seed)),
         state=str(paths.state_path("finetune", RUN, "seed-{seed}")),
     message:
         "finetune: {wildcards.model}, {wildcards.method}, seed {wildcards.seed}"

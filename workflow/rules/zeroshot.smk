@@ -34,6 +34,31 @@ rule zeroshot:
         " --device {resources.device} --threads {threads} > {log:q} 2>&1"
 
 
+# As zeroshot, with the class names of a dataset that is mapped from the reference.
+use rule zeroshot as zeroshot_own_head with:
+    input:
+        weights=paths.weights_path("{model}"),
+        manifest=lambda w: DATA.manifests([w.dataset]),
+        prompts=DATA.prompts(TARGETS.reference),
+        spread_over=DATA.manifests([TARGETS.reference]),
+    output:
+        theta_0=paths.theta_0_own_head_path("{model}", "{reference}", "{dataset}"),
+    log:
+        "logs/zeroshot_own_head/{model}/{reference}/{dataset}.log",
+    benchmark:
+        "logs/benchmarks/zeroshot_own_head/{model}/{reference}/{dataset}.tsv"
+    wildcard_constraints:
+        model=one_of(model for model, _ in FILES.own_heads),
+        dataset=one_of(dataset for _, dataset in FILES.own_heads),
+    params:
+        version=VERSION["zeroshot"],
+        content=lambda w: DATA.content(TARGETS.reference, w.dataset),
+        templates=lambda w: TOLD.templates(),
+        names_of=lambda w, input: repeat("--spread-over", input.spread_over),
+    message:
+        "zeroshot_own_head: {wildcards.model}, head of the class names of {wildcards.dataset}"
+
+
 # As zeroshot, with a temperature fitted on images of the reference (the paper does so for ALIGN).
 rule zeroshot_calibrated:
     input:
