@@ -90,7 +90,7 @@ def ours(task: Task, folder: Path) -> Path:
         manifests=task.manifests,
         evaluate=SuiteEvaluation.model_validate(dict.fromkeys(names, one)),
         output_dir=folder,
-        about=ABOUT,
+        metadata=ABOUT,
         batch_size=task.batch_size,
         device=task.device,
     )

@@ -62,9 +62,8 @@ class Cluster:
 
     def __init__(self, choices: Choices, arguments: Sequence[str]):
         self.choices = choices
-        self._evaluations, self._gpus, self._cpus = _rules(arguments)
-        if choices.gpu_request == "none":
-            self._gpus = {}
+        with_gpus = choices.gpu_request != "none"
+        self._evaluations, self._gpus, self._cpus = _rules(arguments, with_gpus)
         # The rules ask this process what their jobs take (wiseft.plan.resources).
         os.environ[CLUSTER_GPUS] = "1" if self._gpus else ""
         os.environ[LONGEST] = str(choices.longest_minutes or "")
@@ -163,7 +162,8 @@ class Cluster:
             gpu = f"--gres={_plain(asked['gres'])}" if "gres" in asked else f"--gpus={asked['gpu']}"
             if "gpu_model" in asked:
                 gpu = f"--gpus={self.choices.gpu_model}:{asked['gpu']}"
-            gpu = [gpu, *_options(nodes=asked.get("nodes"))]
+            cpus = f"--cpus-per-task={max(self._cpus.values())}"
+            gpu = [gpu, *_options(nodes=asked.get("nodes")), cpus]
             requests.append(("with a GPU", [*common, *_options(partition=partition), *gpu]))
         for kind, options in requests:
             command = ["sbatch", "--test-only", *options, "--time=10", "--wrap=true"]
@@ -181,8 +181,11 @@ def cluster(site: dict[str, Any], arguments: Sequence[str] | None = None) -> Clu
         sys.exit(f"error: profiles/slurm: {error}")
 
 
-def _rules(arguments: Sequence[str]) -> tuple[list[str], dict[str, int], dict[str, int]]:
-    """Return the rules of the evaluation, the GPUs of rules that need any, the CPUs of trainings.
+def _rules(
+    arguments: Sequence[str], with_gpus: bool
+) -> tuple[list[str], dict[str, int], dict[str, int]]:
+    """Return the rules of the evaluation, the GPUs of rules that need any, the CPUs of rules that
+    need several.
 
     They follow from the same settings that the workflow reads; where those are wrong, the workflow
     says so, and not the profile.
@@ -191,7 +194,8 @@ def _rules(arguments: Sequence[str]) -> tuple[list[str], dict[str, int], dict[st
         jobs = Targets.read(".", _overrides(arguments)).jobs
     except WiseftError:
         return [], {}, {}
-    return jobs.evaluations, jobs.gpus_of_cluster(), jobs.several_threads()
+    gpus = jobs.gpus_of_cluster() if with_gpus else {}
+    return jobs.evaluations, gpus, jobs.cpus_of_cluster(gpus)
 
 
 def _overrides(arguments: Sequence[str]) -> dict[str, Any]:

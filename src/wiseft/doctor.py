@@ -14,6 +14,7 @@ from typing import Any
 
 from wiseft.config import Catalogue, Config, ExperimentEntry, load_config, paths
 from wiseft.errors import WiseftError
+from wiseft.gpus import cores
 from wiseft.plan.resources import Resources
 from wiseft.provenance import git_commit, versions
 from wiseft.targets import Targets
@@ -70,9 +71,8 @@ def _software() -> dict[str, str]:
 
 def _machine(root: Path) -> dict[str, Any]:
     gpus, note = _gpus()
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {
-        "cores": cores,
+        "cores": cores(),
         "memory_gb": _memory_gb(),
         "free_disk_gb": _free_disk_gb(root),
         "gpus": gpus,

@@ -16,10 +16,18 @@ from tests.processes import environment
 from tests.workflow.conftest import ROOT, SMOKE, copy_project
 
 from wiseft.plan.resources import CLUSTER_GPUS, LONGEST
+from wiseft.targets.jobs import FEEDING
 
 KEPT = "echo 'MinJobAge               = {} sec'"
 TRAININGS = ["finetune", "baseline"]
-RULES = ["zeroshot", "zeroshot_calibrated", "search", *TRAININGS, "evaluate_digits"]
+RULES = [
+    "zeroshot",
+    "zeroshot_own_head",
+    "zeroshot_calibrated",
+    "search",
+    *TRAININGS,
+    "evaluate_digits",
+]
 
 Keys = Callable[..., dict]
 
@@ -128,19 +136,21 @@ def test_requests_are_tried_as_the_jobs_will_make_them(cluster, tmp_path: Path):
     ],
 )
 def test_what_a_rule_with_a_gpu_asks_for(cluster, site: dict, expected: dict):
-    assert cluster(site=site).set_resources == dict.fromkeys(RULES, expected)
+    fed = {**expected, "cpus_per_task": FEEDING}
+    without_images = dict.fromkeys(["zeroshot", "zeroshot_own_head"], expected)
+    assert cluster(site=site).set_resources == dict.fromkeys(RULES, fed) | without_images
 
 
 @pytest.mark.parametrize(
     ("how", "site", "expected"),
     [
-        ("gpus: 4", {}, {"gpu": 4, "nodes": 1, "cpus_per_task": 4}),
+        ("gpus: 4", {}, {"gpu": 4, "nodes": 1, "cpus_per_task": 4 * FEEDING}),
         ("gpus: 2, workers: 7", {}, {"gpu": 2, "nodes": 1, "cpus_per_task": 16}),
         ("workers: 3", {}, {"gpu": 1, "cpus_per_task": 4}),
         (
             "gpus: 2",
             {"gpu_request": "gres"},
-            {"gpu": 0, "gres": "'gpu:2'", "nodes": 1, "cpus_per_task": 2},
+            {"gpu": 0, "gres": "'gpu:2'", "nodes": 1, "cpus_per_task": 2 * FEEDING},
         ),
         ("gpus: 2", {"gpu_request": "none"}, {"cpus_per_task": 2}),
     ],
@@ -151,13 +161,14 @@ def test_a_training_on_several_gpus_is_one_task_with_all_of_them(
     asked = cluster(f"training={{how: {{{how}}}}}", site=site).set_resources
     assert [asked[rule] for rule in TRAININGS] == [expected, expected]
     others = [asked[rule] for rule in RULES if rule in asked and rule not in TRAININGS]
-    assert all("cpus_per_task" not in other and "nodes" not in other for other in others)
+    assert all(other.get("cpus_per_task") in (None, FEEDING) for other in others)
+    assert all("nodes" not in other for other in others)
 
 
 def test_several_gpus_are_tried_as_the_jobs_will_ask_for_them(cluster, tmp_path: Path):
     cluster("training={how: {gpus: 4}}")
     tried = [call for call in calls(tmp_path) if call.startswith("sbatch")]
-    assert "--gpus=4 --nodes=1" in tried[-1]
+    assert f"--gpus=4 --nodes=1 --cpus-per-task={4 * FEEDING}" in tried[-1]
 
 
 def test_settings_of_a_file_count_too(cluster, tmp_path: Path):
@@ -194,8 +205,8 @@ def test_evaluations_form_groups_only_where_that_is_asked_for(cluster):
 def test_resources_of_the_site_block_add_to_what_a_rule_asks_for(cluster):
     more = {"finetune": {"mem_mb": 9000}, "evaluate": {"runtime": 7}, "pretrain": {"runtime": 9}}
     asked = cluster(site={"resources": more}).set_resources
-    assert asked["finetune"] == {"gpu": 1, "mem_mb": 9000}
-    assert asked["evaluate_digits"] == {"gpu": 1, "runtime": 7}
+    assert asked["finetune"] == {"gpu": 1, "cpus_per_task": FEEDING, "mem_mb": 9000}
+    assert asked["evaluate_digits"] == {"gpu": 1, "cpus_per_task": FEEDING, "runtime": 7}
     assert asked["pretrain"] == {"runtime": 9}
     assert cluster("device=cpu", site={"resources": more}).set_resources == {
         "finetune": {"mem_mb": 9000},
@@ -259,6 +270,10 @@ def test_every_rule_that_runs_a_model_on_the_device_gets_a_gpu(cluster):
                 assert asked[1] == rule.removesuffix("_digits"), "each asks for itself"
             if "--device {resources.device}" in block:
                 passing.add(rule)
+        for of, name in re.findall(r"^use rule (\w+) as (\w+)", path.read_text(), re.M):
+            for rules in (asking, passing):
+                if of in rules:
+                    rules.add(name)
     assert asking == passing == set(cluster().set_resources) == set(RULES)
 
 

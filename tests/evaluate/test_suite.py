@@ -32,6 +32,7 @@ from wiseft.classifier import build_classifier, classifier_tensors
 from wiseft.cli import app
 from wiseft.combine.files import interpolate_files
 from wiseft.config import Transform
+from wiseft.data.prepared import feed
 from wiseft.data.prepared.store import batches, open_manifest, open_split, write_prepared
 from wiseft.errors import WiseftError
 from wiseft.evaluate import Request, evaluate_suite, suite
@@ -341,9 +342,20 @@ def test_misfits(request_for: Build, manifest: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "evaluate").exists()
 
 
+def test_images_that_are_read_ahead_change_no_byte(
+    request_for: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(request_for(output_dir=tmp_path / "plain"))
+    monkeypatch.setattr(feed, "usual_reading", lambda *_: feed.Reading(3, 2))
+    run(request_for(output_dir=tmp_path / "ahead"))
+    for file in ("metrics.json", "predictions.parquet"):
+        plain, ahead = (tmp_path / way / "shapes" / file for way in ("plain", "ahead"))
+        assert plain.read_bytes() == ahead.read_bytes()
+
+
 def test_short_split_is_an_error(request_for: Build, monkeypatch: pytest.MonkeyPatch) -> None:
-    def short(split, batch_size):
-        yield from list(batches(split, batch_size))[:-1]
+    def short(split, batch_size, device):
+        yield from list(batches(split, batch_size, device=device))[:-1]
 
     monkeypatch.setattr(suite, "batches", short)
     request = request_for()

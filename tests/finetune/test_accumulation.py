@@ -13,7 +13,7 @@ from wiseft.config.machine import HowSettings
 from wiseft.data.prepared.store import open_split
 from wiseft.data.subset import draw_subset
 from wiseft.errors import WiseftError
-from wiseft.finetune.batch import Batch
+from wiseft.finetune.batch import Batch, joined
 from wiseft.finetune.loader import Loader
 from wiseft.finetune.optimiser import make_optimiser
 from wiseft.finetune.parallel import Team
@@ -52,12 +52,14 @@ ALONE = Team()
 
 
 class Images:
-    """Samples whose input is the position, so that a batch shows what was read."""
+    """Samples whose input shows position and epoch, so that a batch shows what was read."""
 
     labels = torch.arange(20) % 3
+    image_shape = (1, 1, 3)
 
     def read(self, epoch, positions):
-        return torch.from_numpy(positions * 100 + epoch)
+        shown = np.stack([positions, 0 * positions + epoch, 0 * positions], axis=-1)
+        return torch.from_numpy(shown[:, None, None].astype(np.uint8)).permute(0, 3, 1, 2)
 
 
 def loader(team=ALONE, batch_size=8, **keys):
@@ -264,11 +266,24 @@ def test_a_plan_covers_every_sample_once_an_epoch():
     assert shares[6:] == [3 / 4, 1 / 4]
 
 
-def test_batches_carry_labels_and_positions_of_their_inputs():
-    for part, batch in loader(workers=2).parts(2, 5):
+@pytest.mark.parametrize("workers", [None, 0, 2])
+def test_batches_carry_labels_and_positions_of_their_inputs(workers):
+    for part, batch in loader(workers=workers).parts(2, 5):
         assert isinstance(batch, Batch)
-        assert torch.equal(batch.inputs, batch.positions * 100 + part.epoch)
+        assert torch.equal(batch.inputs[:, 0, 0, 0], batch.positions.to(torch.uint8))
+        assert (batch.inputs[:, 1] == part.epoch).all()
         assert torch.equal(batch.labels, Images.labels[batch.positions])
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_images_of_two_splits_are_read_as_one(workers):
+    how = HowSettings(workers=workers)
+    both = Loader(joined([Images(), Images()]), 8, 7, torch.device("cpu"), how, ALONE)
+    seen = [batch for _, batch in both.parts(0, 5)]
+    positions = torch.cat([batch.positions for batch in seen])
+    assert sorted(positions.tolist()) == list(range(40))
+    read = torch.cat([batch.inputs[:, 0, 0, 0] for batch in seen])
+    assert torch.equal(read, (positions % 20).to(torch.uint8))
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 5, 11])

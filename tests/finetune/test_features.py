@@ -6,6 +6,7 @@ import torch
 from safetensors.torch import save_file
 
 from wiseft.classifier import ImageClassifier, build_classifier
+from wiseft.data.prepared import feed
 from wiseft.data.prepared.store import open_manifest, open_split
 from wiseft.finetune.features import FeatureSamples, FeatureStore
 from wiseft.finetune.stage import finetune
@@ -61,6 +62,13 @@ def test_features_are_the_towers_and_computed_once(theta, manifest, store, passe
     assert torch.equal(first, again)
     torch.testing.assert_close(first, expected(theta, manifest, SOME))
     assert first.dtype == torch.float32
+
+
+def test_images_that_are_read_ahead_change_no_feature(manifest, store, monkeypatch):
+    dataset = open_manifest(manifest)
+    plain = store(folder=None).features(dataset, "train")
+    monkeypatch.setattr(feed, "usual_reading", lambda *_: feed.Reading(3, 2))
+    assert torch.equal(store(folder=None).features(dataset, "train"), plain)
 
 
 def test_a_subset_is_taken_from_the_whole_where_that_is_kept(manifest, store, passes):

@@ -26,7 +26,7 @@ for suite, members in DATA.suites.items():
             method=one_of(TARGETS.two_ended + TARGETS.baselines),
         conda:
             "../../environment.yml"
-        threads: 1
+        threads: JOBS.threads("evaluate")
         resources:
             mem_mb=RESOURCES.asked("mem_mb", f"evaluate_{suite}"),
             gpu_mem_mb=RESOURCES.asked("gpu_mem_mb", f"evaluate_{suite}"),

@@ -17,7 +17,7 @@ rule finetune:
     priority: 50  # the evaluations, which take longest, wait for it
     conda:
         "../../environment.yml"
-    threads: 1
+    threads: JOBS.threads("finetune")
     resources:
         mem_mb=RESOURCES.asked("mem_mb", "finetune"),
         gpu_mem_mb=RESOURCES.asked("gpu_mem_mb", "finetune"),
@@ -57,7 +57,7 @@ rule search:
     priority: 50
     conda:
         "../../environment.yml"
-    threads: 1
+    threads: JOBS.threads("search")
     resources:
         mem_mb=RESOURCES.asked("mem_mb", "search"),
         gpu_mem_mb=RESOURCES.asked("gpu_mem_mb", "search"),
@@ -124,7 +124,7 @@ rule baseline:
         method=one_of(TARGETS.baselines),
     conda:
         "../../environment.yml"
-    threads: 1
+    threads: JOBS.threads("baseline")
     resources:
         mem_mb=RESOURCES.asked("mem_mb", "baseline"),
         gpu_mem_mb=RESOURCES.asked("gpu_mem_mb", "baseline"),

@@ -75,7 +75,7 @@ rule zeroshot_calibrated:
         model=one_of(TARGETS.calibrated),
     conda:
         "../../environment.yml"
-    threads: 1
+    threads: JOBS.threads("zeroshot_calibrated")
     resources:
         mem_mb=RESOURCES.asked("mem_mb", "zeroshot_calibrated"),
         gpu_mem_mb=RESOURCES.asked("gpu_mem_mb", "zeroshot_calibrated"),

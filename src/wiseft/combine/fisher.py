@@ -145,9 +145,9 @@ def estimate_fisher(
     size = max(1, min(batch_size, memory // squares.bytes_a_sample))
     numbers = uniforms(seed, f"{split.dataset}/{split.name}", split.sample_ids)[chosen]
     for start, (images, true) in zip(
-        range(0, len(chosen), size), batches(split, size, chosen), strict=True
+        range(0, len(chosen), size), batches(split, size, chosen, squares.device), strict=True
     ):
-        pixels = classifier.pixels(images.to(squares.device))
+        pixels = classifier.pixels(images)
         if labels == SAMPLED:
             drawn = torch.from_numpy(numbers[start : start + size])
             y = draw_labels(squares.logits(pixels), drawn)

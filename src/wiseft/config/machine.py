@@ -29,8 +29,11 @@ class HowSettings(Entry):
     )
     compile: bool = Field(False, description="Compile the image tower with torch.compile.")
     channels_last: bool = Field(True, description="Keep images and weights in channels_last.")
-    workers: Annotated[int, Field(ge=0)] = Field(
-        0, description="Threads that read and augment images ahead; 0: in between the steps."
+    workers: Annotated[int, Field(ge=0)] | None = Field(
+        None,
+        description="Threads of a process that read and augment images ahead of the steps; 0: they "
+        "are read in between. null: as many as the job's threads, ahead of a GPU; on a CPU in "
+        "between the steps, since the cores that read are those that compute.",
     )
     deterministic: bool = Field(
         False,

@@ -244,7 +244,7 @@ class _Dataset:
         for split, same in zip(self._splits, self._transformed, strict=True):
             done = 0
             assert self._request.batch_size is not None
-            for pixels in _chunks(sweep, same, self._request.batch_size):
+            for pixels in _chunks(sweep, same, self._request.batch_size, self._request.device):
                 n = sum(len(batch[0]) for batch in pixels)
                 here = slice(offset + done, offset + done + n)
                 for_random = None if numbers is None else numbers[here]
@@ -336,7 +336,9 @@ def sample_columns(splits: list[Split]) -> dict[str, pa.Array]:
     return arrays
 
 
-def _chunks(sweep: Sweep, splits: Sequence[Split], batch_size: int) -> Iterator[list[Pixels]]:
+def _chunks(
+    sweep: Sweep, splits: Sequence[Split], batch_size: int, device: str
+) -> Iterator[list[Pixels]]:
     """Yield normalised batches on the device, as many as `CHUNK_BYTES` holds.
 
     Within such a chunk the outer loop is over alpha, so that weights are set once a chunk and
@@ -346,7 +348,8 @@ def _chunks(sweep: Sweep, splits: Sequence[Split], batch_size: int) -> Iterator[
         splits: one split, after each transform of the sweep.
     """
     held: list[Pixels] = []
-    for same in zip(*(batches(split, batch_size) for split in splits), strict=True):
+    read = (batches(split, batch_size, device=device) for split in splits)
+    for same in zip(*read, strict=True):
         held.append(sweep.pixels([images for images, _ in same]))
         if (len(held) + 1) * sum(pixels.nbytes for pixels in held[0]) > CHUNK_BYTES:
             yield held

@@ -159,6 +159,11 @@ class TrainingImages:
     def __len__(self) -> int:
         return len(self._indices)
 
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(size, size, 3)."""
+        return self._size, self._size, 3
+
     def read(self, epoch: int, positions: NDArray[np.int64]) -> Tensor:
         """Return the images of samples in an epoch, uint8 (n, 3, size, size), channels_last.
 

@@ -43,6 +43,13 @@ class Samples(Protocol):
         """int64 (n,), on the CPU."""
         ...
 
+    @property
+    def image_shape(self) -> tuple[int, int, int] | None:
+        """(H, W, 3) of inputs that are images, which are worth reading beside the device; None for
+        inputs that lie in memory as they are.
+        """
+        ...
+
     def read(self, epoch: int, positions: NDArray[np.int64]) -> Tensor:
         """Return the inputs of these samples as an epoch (counted from 0) shows them.
 
@@ -62,6 +69,7 @@ class _Joined:
         self._parts = parts
         self._ends = np.cumsum([len(part.labels) for part in parts])
         self.labels = torch.cat([part.labels for part in parts])
+        self.image_shape = parts[0].image_shape
 
     def read(self, epoch: int, positions: NDArray[np.int64]) -> Tensor:
         owner = np.searchsorted(self._ends, positions, side="right")
@@ -70,7 +78,12 @@ class _Joined:
             part.read(epoch, positions[owner == index] - (end - len(part.labels)))
             for index, (part, end) in enumerate(zip(self._parts, self._ends, strict=True))
         ]
-        return torch.cat(inputs)[torch.from_numpy(np.argsort(order))]
+        back = np.argsort(order)
+        if self.image_shape is None:
+            return torch.cat(inputs)[torch.from_numpy(back)]
+        # Threads that read images leave torch alone: `feed`.
+        images = np.concatenate([each.permute(0, 2, 3, 1).numpy() for each in inputs])
+        return torch.from_numpy(images[back]).permute(0, 3, 1, 2)
 
 
 class Follower(Protocol):

@@ -47,6 +47,7 @@ class FeatureSamples:
 
     features: Tensor
     labels: Tensor
+    image_shape: None = None
 
     def read(self, epoch: int, positions: NDArray[np.int64]) -> Tensor:
         """Return the features of samples, (n, width); every epoch shows the same."""
@@ -155,7 +156,7 @@ class FeatureStore:
         self._log(f"features of {len(chosen)} images of {images.dataset}, split {images.name}")
         began = shown = time.monotonic()
         done = 0
-        for batch, _ in batches(images, BATCH_SIZE, chosen):
+        for batch, _ in batches(images, BATCH_SIZE, chosen, self._device):
             with self._precision.autocast(), self._precision.kernels(deterministic=True):
                 features = self._classifier.features(batch.to(self._device))
             yield features.float().cpu()

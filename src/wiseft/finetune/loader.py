@@ -1,4 +1,4 @@
-"""Reads the batches of a training: in between the steps, or ahead of them in threads.
+"""Reads the batches of a training: in between the steps, or beside them in threads.
 
 Which samples are in a batch follows from seed and step; threads change when a sample is read, not
 what is read.
@@ -6,9 +6,7 @@ what is read.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from wiseft.config.machine import HowSettings
+from wiseft.data.prepared import feed
 from wiseft.finetune.batch import Batch, Samples
 from wiseft.finetune.parallel import Team
 from wiseft.finetune.sampling import epoch_order
@@ -52,7 +51,8 @@ class Loader:
         batch_size: samples of an optimiser step; the last one of an epoch may have fewer.
         seed: of the run, which orders them.
         device: that batches are put on.
-        how: `micro_batch` bounds the samples of a part, `workers` read ahead.
+        how: `micro_batch` bounds the samples of a part, `workers` read beside the steps; null:
+            as `feed.usual_reading` does.
         team: of whose batches this process reads its part.
     """
 
@@ -70,7 +70,8 @@ class Loader:
         self._seed = seed
         self._device = device
         self._micro_batch = how.micro_batch
-        self._workers = how.workers
+        workers = how.workers
+        self._reading = None if workers is None else feed.Reading(workers, _AHEAD)
         self._team = team
 
     def length(self, step: int) -> int:
@@ -84,15 +85,8 @@ class Loader:
         A step in which this process has no samples has one part without any.
         """
         plan = self._plan(first, last)
-        if self._workers == 0:
-            for part in plan:
-                yield part, self._batch(part, [self.samples.read(part.epoch, part.positions)])
-            return
-        with ThreadPoolExecutor(self._workers) as pool:
-            try:
-                yield from self._ahead(plan, pool)
-            finally:
-                pool.shutdown(cancel_futures=True)
+        for part, inputs in read_parts(self.samples, plan, self._device, self._reading):
+            yield part, self._batch(part, inputs)
 
     @property
     def _per_epoch(self) -> int:
@@ -113,35 +107,32 @@ class Loader:
                 share = (stop - start) / len(batch)
                 yield Part(step, epoch, batch[start:stop], start, share)
 
-    def _ahead(
-        self, plan: Iterable[Part], pool: ThreadPoolExecutor
-    ) -> Iterator[tuple[Part, Batch]]:
-        waiting: deque[tuple[Part, list[Future[Tensor]]]] = deque()
-        for part in plan:
-            size = max(1, -(-len(part.positions) // self._workers))
-            chunks = [
-                part.positions[start : start + size]
-                for start in range(0, max(1, len(part.positions)), size)
-            ]
-            waiting.append((part, [pool.submit(self.samples.read, part.epoch, c) for c in chunks]))
-            if len(waiting) > _AHEAD:
-                yield self._collect(*waiting.popleft())
-        while waiting:
-            yield self._collect(*waiting.popleft())
-
-    def _collect(self, part: Part, coming: list[Future[Tensor]]) -> tuple[Part, Batch]:
-        return part, self._batch(part, [future.result() for future in coming])
-
-    def _batch(self, part: Part, inputs: list[Tensor]) -> Batch:
+    def _batch(self, part: Part, inputs: Tensor) -> Batch:
         positions = torch.from_numpy(np.ascontiguousarray(part.positions))
-        whole = inputs[0] if len(inputs) == 1 else torch.cat(inputs)
-        return Batch(
-            self._to_device(whole),
-            self.samples.labels[positions].to(self._device),
-            positions.to(self._device),
-        )
+        labels = self.samples.labels[positions].to(self._device)
+        return Batch(inputs, labels, positions.to(self._device))
 
-    def _to_device(self, inputs: Tensor) -> Tensor:
-        if self._device.type != "cuda" or inputs.is_cuda:
-            return inputs.to(self._device)
-        return inputs.pin_memory().to(self._device, non_blocking=True)
+
+def read_parts(
+    samples: Samples,
+    plan: Iterable[Part],
+    device: torch.device,
+    reading: feed.Reading | None = None,
+) -> Iterator[tuple[Part, Tensor]]:
+    """Yield the parts of a plan, in order, with their inputs on the device.
+
+    Args:
+        reading: of images; None: as is usual for the device. Inputs that lie in memory are looked
+            up in between.
+    """
+    if samples.image_shape is None:
+        for part in plan:
+            yield part, samples.read(part.epoch, part.positions).to(device)
+        return
+    yield from feed.in_order(
+        ((part, part.positions) for part in plan),
+        lambda part, positions: samples.read(part.epoch, positions),
+        samples.image_shape,
+        device,
+        reading or feed.usual_reading(device),
+    )

@@ -22,6 +22,7 @@ from wiseft.finetune.batch import Samples, joined
 from wiseft.finetune.ema import make_follower
 from wiseft.finetune.features import FeatureSamples, FeatureStore
 from wiseft.finetune.how import prepare_model
+from wiseft.finetune.loader import Part, read_parts
 from wiseft.finetune.objective import make_objective, tensors_of
 from wiseft.finetune.precision import Precision
 from wiseft.finetune.trainer import Execution, Task
@@ -209,12 +210,13 @@ def _held_out_accuracy(
 
     def accuracy() -> float:
         right, n, model = 0, len(samples.labels), model_now().eval()
-        for first in range(0, n, EVALUATION_BATCH):
-            chosen = np.arange(first, min(first + EVALUATION_BATCH, n))
+        batches = np.split(np.arange(n), range(EVALUATION_BATCH, n, EVALUATION_BATCH))
+        plan = (Part(0, 0, chosen, int(chosen[0]), 1.0) for chosen in batches)
+        for part, inputs in read_parts(samples, plan, material.device):
             with precision.autocast():
-                logits = model(samples.read(0, chosen).to(material.device))
+                logits = model(inputs)
             logits = mask_logits(logits.float(), material.header.never_predicted)
-            right += int((logits.argmax(dim=-1).cpu() == samples.labels[chosen]).sum())
+            right += int((logits.argmax(dim=-1).cpu() == samples.labels[part.positions]).sum())
         return right / n
 
     return accuracy

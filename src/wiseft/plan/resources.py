@@ -43,6 +43,7 @@ from wiseft.plan.work import (
     training_work,
 )
 from wiseft.targets import Run, Targets
+from wiseft.targets.jobs import FEEDING
 
 CLUSTER_GPUS, LONGEST = "WISEFT_CLUSTER_GPUS", "WISEFT_LONGEST_MINUTES"
 """Environment variables that the profile of a cluster sets: its nodes have GPUs, whatever this
@@ -104,6 +105,8 @@ class Resources:
         on_cluster = assume_gpu or bool(os.environ.get(CLUSTER_GPUS))
         on_cluster = on_cluster and settings.device != "cpu"
         self.device_type = "cuda" if on_cluster or targets.jobs.gpus("zeroshot") else "cpu"
+        # Threads that read images: a cluster is asked for as many as feed a GPU.
+        self._readers = FEEDING if on_cluster else targets.jobs.threads("zeroshot")
         given = settings.device_memory_gb
         here = 0 if on_cluster else memory_bytes()
         self.device_memory = int(given * 1e9) if given else here or ASSUMED_MEMORY
@@ -310,7 +313,7 @@ class Resources:
             hours = work.trained_images / rate / 3600 / how.gpus
         else:
             hours = self._assumptions.hours(model, work, settings.precision) / how.gpus
-            hours += self._decoding(model, work.trained_images) / how.gpus / max(1, how.workers)
+            hours += self._decoding(model, work.trained_images, how.workers) / how.gpus
         memory = PROCESS[self.device_type] * how.gpus + COPIES["train"] * footprint.weights
         return self._placed(memory, taken, batch, hours, measured=rate is not None)
 
@@ -351,11 +354,13 @@ class Resources:
             return work.seen_images / float(rate) / 3600
         return self._assumptions.hours(model, work) + self._decoding(model, images)
 
-    def _decoding(self, model: str, images: float) -> float:
-        """Return the hours in which one thread decodes images."""
+    def _decoding(self, model: str, images: float, readers: int | None = None) -> float:
+        """Return the hours in which images are decoded, by the threads of a job by default."""
         if self._targets.data.entries[self._targets.reference].builder:
             return 0.0  # its images are stored as they are
-        return images * DECODE_SECONDS * self._targets.entry(model).preprocessing.size ** 2 / 3600
+        pixels = images * self._targets.entry(model).preprocessing.size ** 2
+        threads = self._readers if readers is None else max(1, readers)
+        return pixels * DECODE_SECONDS / threads / 3600
 
     def _measured_rate(self, model: str, method: str) -> float | None:
         """Return images/s of one process: of another seed's training, or of the file of rates."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 
 from wiseft.finetune.schedule import long_warmup, training_samples
-from wiseft.gpus import devices
+from wiseft.gpus import cores, devices
 from wiseft.targets.data import Data
 from wiseft.targets.files import Files
 from wiseft.targets.runs import Runs
@@ -17,6 +18,10 @@ MODEL_RULES = (
     *("finetune", "search", "baseline"),
 )
 """Rules that run a model where `device` says, besides those of the evaluation."""
+_WITHOUT_IMAGES = {"zeroshot", "zeroshot_own_head"}
+FEEDING = 8
+"""Threads that read images for a GPU, where there are cores for them: docs/scaling.md says how many
+images that is, and for which models it is enough."""
 
 
 class Jobs:
@@ -37,12 +42,25 @@ class Jobs:
         """Return the processes that share a job of a rule, each of which takes a GPU."""
         return self._how.gpus if rule in TRAININGS else 1
 
-    def several_threads(self) -> dict[str, int]:
-        """Return the threads of a job by rule, of rules that have several: of each process one that
-        computes, and those that read ahead of it.
+    def threads(self, rule: str) -> int:
+        """Return the threads of each process of a job on this machine: as many as feed its GPU, or
+        one on a CPU, so that jobs run side by side.
         """
-        threads = self._how.gpus * (1 + self._how.workers)
-        return dict.fromkeys(TRAININGS, threads) if threads > 1 else {}
+        return max(1, min(FEEDING, cores() // max(1, len(devices())))) if self.gpus(rule) else 1
+
+    def cpus_of_cluster(self, gpu_rules: Iterable[str]) -> dict[str, int]:
+        """Return the CPUs of a job by rule, of rules that need several: of each process those that
+        feed its GPU or, where `workers` says how many read, these and one that computes.
+
+        Args:
+            gpu_rules: those that run on a GPU.
+        """
+        workers, fed = self._how.workers, set(gpu_rules) - _WITHOUT_IMAGES
+        cpus = {rule: FEEDING * self.processes(rule) for rule in fed}
+        for rule in TRAININGS:
+            if workers is not None or rule not in fed:
+                cpus[rule] = self.processes(rule) * (1 + (workers or 0))
+        return {rule: count for rule, count in cpus.items() if count > 1}
 
     def gpus(self, rule: str) -> int:
         """Return the GPUs that a job asks for on this machine: none on a CPU, so that CPU jobs run
@@ -61,7 +79,8 @@ class Jobs:
         """Return what a user should know before anything runs."""
         on_cpu = self._runs.runs and self._runs.settings.device == "auto" and not devices()
         here = ["There is no GPU on this machine: what runs here runs on the CPU."]
-        return [*(here if on_cpu else []), *self._data.missing(), *self.long_warmups()]
+        told = [*self._data.missing(), *self.long_warmups(), *self._missing_for_figures()]
+        return [*(here if on_cpu else []), *told]
 
     def long_warmups(self) -> list[str]:
         """Return a sentence for every method that is warmed up for more than a third of its steps;
@@ -78,6 +97,24 @@ class Jobs:
             if told := long_warmup(samples, settings):
                 sentences.append(f"{method} on {runs.reference} {told}.")
         return sentences
+
+    def _missing_for_figures(self) -> list[str]:
+        """Return what is said of tables and files that figures take from elsewhere."""
+        files, experiment = self._files, self._runs.experiment
+        said = [
+            f"The figure {name} is left out until {file} is there, a file that you write: "
+            "docs/paper.md says what stands in it."
+            for name in experiment.figures
+            if name not in files.drawn()
+            for file in files.figure_files(name)
+        ]
+        if names := files.missing_tables():
+            said.append(
+                f"Figures of {experiment.experiment} also show numbers of {', '.join(names)}, of "
+                "which no table is here: to have them drawn, first run each, e.g. "
+                f"snakemake --cores all --config experiment={names[0]}"
+            )
+        return said
 
     def by_rule(self) -> dict[str, int]:
         """Return the jobs of each rule where nothing is there yet; `all` is left out."""
@@ -149,7 +186,7 @@ class Jobs:
             "published": int(self._runs.published_only),
             "effective_robustness": len(files.effective()),
             "headline": len(files.headline()),
-            "figure": len(self._runs.experiment.figures),
+            "figure": len(files.drawn()),
             "page": len(files.page()),
             "provenance": len(files.provenance()),
             "report": len(files.summary()),

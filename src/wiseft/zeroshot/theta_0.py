@@ -165,7 +165,7 @@ def _calibrated(
     samples = open_split(dataset.path, split, parse_preprocessing(preprocessing).transform)
     logits, labels = [], []
     with torch.inference_mode():
-        for images, right in batches(samples, _IMAGES):
+        for images, right in batches(samples, _IMAGES, device=model.device):
             logits.append(classifier(images.to(model.device)).float().cpu())
             labels.append(right)
     all_logits, all_labels = torch.cat(logits), torch.cat(labels)

@@ -7,6 +7,7 @@ A prepared dataset is a folder with ``manifest.json`` (written last) and, for ea
 
 from __future__ import annotations
 
+import math
 import mmap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -167,23 +168,42 @@ def open_split(manifest_path: Path, split: str, transform: Transform | None = No
 
 
 def batches(
-    split: Split, batch_size: int, indices: Sequence[int] | NDArray[np.integer] | None = None
+    split: Split,
+    batch_size: int,
+    indices: Sequence[int] | NDArray[np.integer] | None = None,
+    device: torch.device | str = "cpu",
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Yield uint8 images (n, 3, H, W), channels_last, and int64 labels (n,), in the order of
     ``indices``.
 
+    They are read by the threads that the job has: beside a GPU, in between on a CPU.
+
     Args:
         indices: which samples; None: all, in stored order.
+        device: that images are put on; labels stay on the CPU.
+
+    Raises:
+        WiseftError: an image can't be read.
     """
     import torch
 
+    from wiseft.data.prepared import feed
+
+    device = torch.device(device)
+    shape = split.images.shape[1:]
+    reading = feed.usual_reading(device, max(1, batch_size * math.prod(shape)))
+    if isinstance(split.images, np.ndarray) and not reading.ahead:
+        reading = feed.Reading(0, 0)  # a mere copy: threads only cost
     order = np.arange(len(split)) if indices is None else np.asarray(indices, dtype=np.int64)
-    for start in range(0, len(order), batch_size):
-        chosen = order[start : start + batch_size]
+    chosen = (order[start : start + batch_size] for start in range(0, len(order), batch_size))
+
+    def read(_: object, part: NDArray[np.int64]) -> torch.Tensor:
         # (n, H, W, 3) in memory is (n, 3, H, W) in channels_last: a view, no copy.
-        images = torch.from_numpy(split.read(chosen)).permute(0, 3, 1, 2)
+        return torch.from_numpy(split.read(part)).permute(0, 3, 1, 2)
+
+    for batch, images in feed.in_order(((c, c) for c in chosen), read, shape, device, reading):
         _release(split.images)
-        yield images, torch.from_numpy(split.labels[chosen])
+        yield images, torch.from_numpy(split.labels[batch])
 
 
 def _release(images: object) -> None:
