@@ -12,6 +12,7 @@ from wiseft.config import paths
 from wiseft.errors import WiseftError
 from wiseft.failures import failure_summary
 from wiseft import owner
+from wiseft.plan import resources as plan_resources
 from wiseft.stages import VERSION
 from wiseft.targets import Targets, repeat
 
@@ -37,8 +38,8 @@ NAME = TARGETS.name
 EXPERIMENT = TARGETS.experiment
 DATA, FILES, TOLD = TARGETS.data, TARGETS.files, TARGETS.told
 STORED, JOBS, CODE = TARGETS.stored, TARGETS.jobs, TARGETS.code
-ROOT = DATA.folder
-DEVICE = TARGETS.settings.device
+RESOURCES = plan_resources.Resources(TARGETS)
+ROOT, DEVICE = DATA.folder, TARGETS.settings.device
 RUN = "{model}__{reference}__{method}"
 
 

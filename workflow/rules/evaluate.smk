@@ -30,8 +30,9 @@ for suite, members in DATA.suites.items():
             "../../environment.yml"
         threads: JOBS.threads("evaluate")
         resources:
-            mem_mb=2000,
-            runtime=120,
+            mem_mb=RESOURCES.asked("mem_mb", f"evaluate_{suite}"),
+            gpu_mem_mb=RESOURCES.asked("gpu_mem_mb", f"evaluate_{suite}"),
+            runtime=RESOURCES.asked("runtime", f"evaluate_{suite}"),
             gpu=JOBS.gpus("evaluate"),
             device=DEVICE,
         params:

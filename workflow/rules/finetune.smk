@@ -19,8 +19,9 @@ rule finetune:
         "../../environment.yml"
     threads: JOBS.threads("finetune")
     resources:
-        mem_mb=2000,
-        runtime=120,
+        mem_mb=RESOURCES.asked("mem_mb", "finetune"),
+        gpu_mem_mb=RESOURCES.asked("gpu_mem_mb", "finetune"),
+        runtime=RESOURCES.asked("runtime", "finetune"),
         gpu=JOBS.gpus("finetune"),
         device=DEVICE,
     params:
@@ -58,8 +59,9 @@ rule search:
         "../../environment.yml"
     threads: JOBS.threads("search")
     resources:
-        mem_mb=4000,
-        runtime=600,
+        mem_mb=RESOURCES.asked("mem_mb", "search"),
+        gpu_mem_mb=RESOURCES.asked("gpu_mem_mb", "search"),
+        runtime=RESOURCES.asked("runtime", "search"),
         gpu=JOBS.gpus("search"),
         device=DEVICE,
     params:
@@ -93,8 +95,8 @@ rule import_checkpoint:
     conda:
         "../../environment.yml"
     resources:
-        mem_mb=8000,
-        runtime=30,
+        mem_mb=RESOURCES.asked("mem_mb", "import_checkpoint"),
+        runtime=RESOURCES.asked("runtime", "import_checkpoint"),
     params:
         version=VERSION["finetune"],
     message:
@@ -124,8 +126,9 @@ rule baseline:
         "../../environment.yml"
     threads: JOBS.threads("baseline")
     resources:
-        mem_mb=2000,
-        runtime=120,
+        mem_mb=RESOURCES.asked("mem_mb", "baseline"),
+        gpu_mem_mb=RESOURCES.asked("gpu_mem_mb", "baseline"),
+        runtime=RESOURCES.asked("runtime", "baseline"),
         gpu=JOBS.gpus("baseline"),
         device=DEVICE,
     params:

@@ -42,15 +42,12 @@ from wiseft.evaluate.views import (
     predict,
     resolve_views,
 )
+from wiseft.footprint import CHUNK_BYTES, usual_batch_size
 from wiseft.partial_tensors import PartialTensors, discard, partial_tensors
 from wiseft.runtime import check_writable, device_names, release_memory
 from wiseft.stages import VERSION
 from wiseft.temporary import remove_leftovers, temporary_folder
 from wiseft.theta import load_theta
-
-CHUNK_BYTES = 128 * 2**20
-"""Normalised pixels that are held at once, if more than one batch fits. Within a chunk the outer
-loop is over alpha, so that weights are set once a chunk and images decoded once in all."""
 
 PARTIAL = ".partial"
 """Suffix of what is put together, and name of its folder where there is no state."""
@@ -148,17 +145,6 @@ def _clear(state: Path, datasets: list[str]) -> None:
 
 def _partial(folder: Path, dataset: str) -> Path:
     return folder / f"{dataset}{PARTIAL}"
-
-
-def usual_batch_size(device: str, size: int) -> int:
-    """Return the images of a forward pass: 500 or, on a CPU, as many as have the pixels of 500
-    digits. Of more, what a layer makes does not stay in its cache: 96 pixels take twice the time.
-
-    Args:
-        device: `cpu` or `cuda`.
-        size: edge of an image in pixels.
-    """
-    return 500 if device != "cpu" else max(1, min(500, 500 * 32**2 // size**2))
 
 
 def _checked_alphas(request: Request) -> list[str]:
@@ -412,6 +398,9 @@ def _chunks(
     sweep: Sweep, splits: Sequence[Split], batch_size: int, device: str, start: int = 0
 ) -> Iterator[list[Pixels]]:
     """Yield normalised batches on the device, as many as `CHUNK_BYTES` holds.
+
+    Within such a chunk the outer loop is over alpha, so that weights are set once a chunk and
+    images decoded once in all.
 
     Args:
         splits: one split, after each transform of the sweep.
