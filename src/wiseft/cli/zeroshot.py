@@ -50,7 +50,7 @@ def zeroshot(
             "is divided by it, as the paper does for ALIGN."
         ),
     ] = None,
-    precision: Annotated[str, typer.Option(help="Of the text tower: fp32 or bf16.")] = "fp32",
+    precision: Annotated[str, typer.Option(help="Of the text tower: fp32, bf16, fp16, tf32.")] = "fp32",
     device: Device = "auto",
     threads: Threads = 1,
 ) -> None:

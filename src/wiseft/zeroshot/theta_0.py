@@ -62,7 +62,7 @@ def make_theta_0(
             prompts of the classes that its own are made of.
         label_map: JSON object of a supervised model's counterparts, see `counterparts`.
         calibrate: split of the dataset that a temperature is fitted on (paper C.7.1).
-        precision: of the text tower, `fp32` or `bf16`.
+        precision: of the text tower, one of `wiseft.precision`.
         say: called with what was matched and fitted.
 
     Raises:
