@@ -36,6 +36,10 @@ class Arithmetic:
                 "fp16 or fp32"
             )
 
+    def __str__(self) -> str:
+        on_gpu = self._device == "cuda" and self.name == "fp32"
+        return f"{self.name}{', TensorFloat-32 off' if on_gpu else ''}"
+
     def autocast(self) -> contextlib.AbstractContextManager[Any]:
         """Return the context of a forward pass; nothing changes in fp32."""
         if self.name not in _HALF:

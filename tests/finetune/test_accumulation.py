@@ -61,7 +61,8 @@ class Images:
 
 
 def loader(team=ALONE, batch_size=8, **keys):
-    return Loader(Images(), batch_size, 7, torch.device("cpu"), HowSettings(**keys), team)
+    how = HowSettings(**{"micro_batch": None} | keys)
+    return Loader(Images(), batch_size, 7, torch.device("cpu"), how, team)
 
 
 def test_plain_loop_in_bare_torch_gives_the_same_bits(train, settings, any_theta_0):

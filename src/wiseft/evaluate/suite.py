@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,12 @@ import torch
 from torch import Tensor
 
 from wiseft.alphas import parse_alphas
+from wiseft.batch_size import BatchSize, usual_batch_size
 from wiseft.combine.ensembles import uniforms
 from wiseft.data.prepared.index import OTHER_LABELS
 from wiseft.data.prepared.store import Manifest, Split, batches, open_manifest, open_split
 from wiseft.errors import WiseftError
+from wiseft.evaluate.changed import changed_predictions
 from wiseft.evaluate.logits import NAME, LogitsWriter, logits_writer, stored_alphas
 from wiseft.evaluate.spaces import Head, Projection
 from wiseft.evaluate.store import Column, Record, read_record, write_record
@@ -27,6 +29,7 @@ from wiseft.evaluate.sweep import (
     RANDOM,
     STANDARD,
     WEIGHT,
+    Inference,
     Pixels,
     Sweep,
     make_sweep,
@@ -40,6 +43,7 @@ from wiseft.evaluate.views import (
     predict,
     resolve_views,
 )
+from wiseft.precision import Arithmetic
 from wiseft.runtime import check_writable, device_names
 from wiseft.stages import VERSION
 from wiseft.theta import load_theta
@@ -47,9 +51,6 @@ from wiseft.theta import load_theta
 CHUNK_BYTES = 128 * 2**20
 """Normalised pixels that are held at once, if more than one batch fits. Within a chunk the outer
 loop is over alpha, so that weights are set once a chunk and images decoded once in all."""
-
-PRECISION = "fp32"
-"""Arithmetic of the forward passes; there is no other."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,9 @@ class Request:
         metadata: model, reference, method, variant, run and seed, as they stand in the metrics; the
             heads predict the classes of that reference.
         like: manifests of the datasets that views are like; nothing but the JSON is read.
-        batch_size: images in a forward pass; None: `usual_batch_size`.
+        batch_size: images in a forward pass; None: `usual_batch_size`, or as many as fit a GPU.
+        precision: arithmetic of the forward passes, one of `wiseft.precision`.
+        compile: whether image towers are compiled; no identity goes by it.
         combinations: how the two ends are combined; see `sweep.COMBINATIONS`.
         logits: the alphas whose logits are stored in full.
     """
@@ -77,6 +80,8 @@ class Request:
     output_dir: Path
     metadata: dict[str, Any]
     batch_size: int | None = None
+    precision: str = "fp32"
+    compile: bool = False
     device: str = "cpu"
     like: Sequence[Path] = ()
     combinations: Sequence[str] = STANDARD
@@ -96,15 +101,15 @@ def evaluate_suite(request: Request, say: Callable[[str], None] = print) -> list
     suite = _pair(request)
     theta_0 = load_theta(request.theta_0) if request.theta_0 else None
     theta_1 = load_theta(request.theta_1)
-    sweep = make_sweep(theta_0, theta_1, torch.device(request.device), request.combinations)
+    inference = _inference(request, say)
+    sweep = make_sweep(theta_0, theta_1, inference, request.combinations)
     if request.logits and not {WEIGHT, OUTPUT} & set(sweep.combinations):
         raise WiseftError(
             f"stored logits are those of the combination {WEIGHT} or {OUTPUT}, but only "
             f"{', '.join(sweep.combinations)} is evaluated; add one to the combinations"
         )
     if request.batch_size is None:
-        size = max(transform.size for transform in sweep.transforms)
-        request = replace(request, batch_size=usual_batch_size(request.device, size))
+        inference.batch_size.size = _batch_size(sweep, say)
     thetas = {"theta_0": theta_0.identity if theta_0 else None, "theta_1": theta_1.identity}
     header = theta_1.header
     head = Head(header.class_names, request.metadata["reference"])
@@ -117,21 +122,31 @@ def evaluate_suite(request: Request, say: Callable[[str], None] = print) -> list
             for name in evaluation.splits
         ]
         views = resolve_views(evaluation.views, manifest, [s[0] for s in transformed], likes, head)
-        identity = thetas | _identity(manifest, evaluation)
+        identity = thetas | _identity(manifest, evaluation, request.precision)
         job = _Dataset(manifest, transformed, views, len(header.class_names), identity, request)
         written.append(job.run(sweep, alphas, say, f"evaluate {number}/{len(suite)}"))
     return written
 
 
-def usual_batch_size(device: str, size: int) -> int:
-    """Return the images of a forward pass: 500 or, on a CPU, as many as have the pixels of 500
-    digits. Of more, what a layer makes does not stay in its cache: 96 pixels take twice the time.
+def _inference(request: Request, say: Callable[[str], None]) -> Inference:
+    device = torch.device(request.device)
+    advice = "evaluate on a device with more memory, or set the model's precision to bf16"
+    batch_size = BatchSize(request.batch_size or 1, say, advice=advice)
+    arithmetic = Arithmetic(request.precision, device)
+    if str(arithmetic) != "fp32":
+        say(f"arithmetic of the image tower: {arithmetic}")
+    return Inference(device, arithmetic, batch_size, request.compile)
 
-    Args:
-        device: `cpu` or `cuda`.
-        size: edge of an image in pixels.
-    """
-    return 500 if device != "cpu" else max(1, min(500, 500 * 32**2 // size**2))
+
+def _batch_size(sweep: Sweep, say: Callable[[str], None]) -> int:
+    """Return the usual images of a pass or, on a GPU, as many as its memory has room for."""
+    device = sweep.inference.device.type
+    usual = usual_batch_size(device, max(transform.size for transform in sweep.transforms))
+    fits = None if device == "cpu" else sweep.images_that_fit()
+    if fits is None or fits >= usual:
+        return usual
+    say(f"{max(1, fits)} images at a time, as many as the memory of the device has room for")
+    return max(1, fits)
 
 
 def _checked_alphas(request: Request) -> list[str]:
@@ -165,19 +180,19 @@ def _pair(request: Request) -> list[tuple[Manifest, Evaluation]]:
     return [(manifest, wanted[manifest.dataset]) for manifest in manifests]
 
 
-def _identity(manifest: Manifest, evaluation: Evaluation) -> dict[str, Any]:
+def _identity(manifest: Manifest, evaluation: Evaluation, precision: str) -> dict[str, Any]:
     return {
         "manifest": manifest.identity(evaluation.splits),
         "stage_version": VERSION["evaluate"],
-        "precision": PRECISION,
+        "precision": precision,
         "splits": evaluation.splits,
     }
 
 
-def _how(request: Request) -> dict[str, Any]:
+def _how(inference: Inference) -> dict[str, Any]:
     """Return what changes numbers by rounding at most, so that it is told and no identity."""
-    threads = torch.get_num_threads()
-    return {"batch_size": request.batch_size, "threads": threads, **device_names(request.device)}
+    how = {"batch_size": inference.batch_size.size, "threads": torch.get_num_threads()}
+    return how | device_names(inference.device) | ({"compile": True} if inference.compile else {})
 
 
 class _Dataset:
@@ -232,7 +247,11 @@ class _Dataset:
             shape = self._n, self._classes
             with logits_writer(file, shape, stored, evaluation, combination) as logits:
                 computed = self._predict(sweep, new, logits)
-            record.how = _how(self._request)
+            record.how = _how(sweep.inference)
+            if sweep.inference.arithmetic.name != "fp32":
+                projection = next(iter(self._views.values())).projection
+                changed = changed_predictions(sweep, self._transformed, projection, new, say)
+                record.how["changed_predictions"] = changed
             record.predictions.update(computed)
             for column in computed:
                 record.rows.update(self._measure(column, computed[column]))
@@ -257,8 +276,7 @@ class _Dataset:
         offset = 0
         for split, same in zip(self._splits, self._transformed, strict=True):
             done = 0
-            assert self._request.batch_size is not None
-            for pixels in _chunks(sweep, same, self._request.batch_size):
+            for pixels in _chunks(sweep, same):
                 n = sum(len(batch[0]) for batch in pixels)
                 here = slice(offset + done, offset + done + n)
                 for_random = None if numbers is None else numbers[here]
@@ -294,8 +312,7 @@ class _Dataset:
         stored: LogitsWriter,
     ) -> None:
         """Put the predictions of one chunk, given as the sweep yields it, in their place."""
-        # TensorFloat-32 is off, so that numbers on a GPU are those of fp32.
-        with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
+        with sweep.inference.arithmetic.kernels(deterministic=True):
             for combination, alpha, logits in chunk:
                 check_logits(logits, sweep.never_predicted)
                 stored.put(combination, alpha, logits, here.start)
@@ -350,15 +367,17 @@ def sample_columns(splits: list[Split]) -> dict[str, pa.Array]:
     return arrays
 
 
-def _chunks(sweep: Sweep, splits: Sequence[Split], batch_size: int) -> Iterator[list[Pixels]]:
+def _chunks(sweep: Sweep, splits: Sequence[Split]) -> Iterator[list[Pixels]]:
     """Yield normalised batches on the device, as many as `CHUNK_BYTES` holds.
 
     Args:
         splits: one split, after each transform of the sweep.
     """
     held: list[Pixels] = []
+    batch_size = sweep.inference.batch_size.size
     for same in zip(*(batches(split, batch_size) for split in splits), strict=True):
-        held.append(sweep.pixels([images for images, _ in same]))
+        images = (batch for batch, _ in same)
+        held += sweep.inference.batch_size.each(lambda *parts: sweep.pixels(parts), *images)
         if (len(held) + 1) * sum(pixels.nbytes for pixels in held[0]) > CHUNK_BYTES:
             yield held
             held = []

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from wiseft.batch_size import BatchSize
 from wiseft.classifier import ImageClassifier, classifier_tensors, mask_logits
 from wiseft.config import FinetuneSettings
 from wiseft.data.prepared.index import read_index
@@ -188,13 +189,15 @@ def _held_out_accuracy(
         return None
     samples = samples_of(stopping.split)
     precision = Precision(material.settings.precision, material.device)
+    size = BatchSize(EVALUATION_BATCH)
 
     def accuracy() -> float:
         right, n, model = 0, len(samples.labels), model_now().eval()
         for first in range(0, n, EVALUATION_BATCH):
             chosen = np.arange(first, min(first + EVALUATION_BATCH, n))
             with precision.autocast():
-                logits = model(samples.read(0, chosen).to(material.device))
+                parts = size.each(lambda p: model(p.to(material.device)), samples.read(0, chosen))
+            logits = torch.cat(parts)
             logits = mask_logits(logits.float(), material.header.never_predicted)
             right += int((logits.argmax(dim=-1).cpu() == samples.labels[chosen]).sum())
         return right / n

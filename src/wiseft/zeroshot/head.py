@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from wiseft.batch_size import BatchSize
 from wiseft.precision import Arithmetic
 from wiseft.towers import ZeroShotModel
 from wiseft.zeroshot.prompts import fill_templates
@@ -86,12 +87,13 @@ def encode_prompts(
         lengths = torch.full((len(tokens),), tokens.shape[1])
     arithmetic = Arithmetic(precision, model.device)
     order = torch.argsort(lengths, stable=True)
-    encoded = []
-    for chosen in order.split(batch_size):
+
+    def encode(chosen: Tensor) -> Tensor:
         batch = tokens[chosen].to(model.device)
         length = int(lengths[chosen].max()) if cut else tokens.shape[1]
         with arithmetic.kernels(deterministic=True), arithmetic.autocast():
             features = model.encode_text(batch[:, :length])
-        encoded.append(functional.normalize(features.float(), dim=-1).cpu())
-    features = torch.cat(encoded)
+        return functional.normalize(features.float(), dim=-1).cpu()
+
+    features = torch.cat(BatchSize(batch_size, unit="prompts").each(encode, order))
     return torch.empty_like(features).index_copy_(0, order, features)
