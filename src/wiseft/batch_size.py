@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
+import wiseft.footprint
 from wiseft.errors import WiseftError
 from wiseft.progress import print_line
 
@@ -131,17 +132,17 @@ def images_that_fit(
     Args:
         model: on uint8 images (n, 3, S, S).
         size: edge of an image in pixels.
-        of_weights: `training`, `moments` and `copies` of `towers.memory.images_that_fit`.
+        of_weights: `training`, `moments` and `copies` of `wiseft.footprint.images_that_fit`.
     """
-    from wiseft.towers import memory  # what counts takes a second to import
+    from wiseft.towers.memory import footprint  # what counts takes a second to import
 
     available = available_bytes(device)
     if available is None:
         return None
     half = precision in ("bf16", "fp16")
     kind = "cpu" if device.type == "cpu" else "cuda"
-    counted = memory.footprint(model, size, precision if half else "fp32", device_type=kind)
-    return memory.images_that_fit(counted, available, **of_weights)
+    counted = footprint(model, size, precision if half else "fp32", device_type=kind)
+    return wiseft.footprint.images_that_fit(counted, available, **of_weights)
 
 
 def available_bytes(device: torch.device) -> int | None:

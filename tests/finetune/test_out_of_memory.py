@@ -110,7 +110,7 @@ def test_auto_is_as_much_as_fits(train, settings, counted, memory_for):
     parts = tensors(train(chosen, name="auto", execution=how(micro_batch="auto")))
     assert max(n for n in seen if n < 32) == 2  # those of 32 and 64 are counted on fake tensors
     assert distance(whole, parts) < 1e-6
-    assert any(f"micro-batches of 2 at most, fp32)" in line for line in train.log)
+    assert any("micro-batches of 2 at most, fp32)" in line for line in train.log)
 
 
 def test_a_batch_that_is_not_divided_is_said(train, settings, counted):

@@ -104,6 +104,11 @@ class Config(Entry):
     device: Literal["auto", "cpu", "cuda"] = Field(
         "auto", description="Where models run; `auto` takes a GPU where there is one."
     )
+    device_memory_gb: Annotated[float, Field(gt=0)] | None = Field(
+        None,
+        description="Memory of the device that models run on, in GB of 10^9 bytes, which batches "
+        "are made to fit; null: that of the GPU that is there.",
+    )
     training: Training = Field(Training(), description="How trainings are carried out here.")
     evaluation: Evaluation = Field(
         Evaluation(), description="How evaluations are carried out here."

@@ -43,14 +43,11 @@ from wiseft.evaluate.views import (
     predict,
     resolve_views,
 )
+from wiseft.footprint import CHUNK_BYTES
 from wiseft.precision import Arithmetic
 from wiseft.runtime import check_writable, device_names
 from wiseft.stages import VERSION
 from wiseft.theta import load_theta
-
-CHUNK_BYTES = 128 * 2**20
-"""Normalised pixels that are held at once, if more than one batch fits. Within a chunk the outer
-loop is over alpha, so that weights are set once a chunk and images decoded once in all."""
 
 
 @dataclass(frozen=True)
@@ -369,6 +366,9 @@ def sample_columns(splits: list[Split]) -> dict[str, pa.Array]:
 
 def _chunks(sweep: Sweep, splits: Sequence[Split]) -> Iterator[list[Pixels]]:
     """Yield normalised batches on the device, as many as `CHUNK_BYTES` holds.
+
+    Within such a chunk the outer loop is over alpha, so that weights are set once a chunk and
+    images decoded once in all.
 
     Args:
         splits: one split, after each transform of the sweep.

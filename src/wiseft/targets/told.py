@@ -46,11 +46,13 @@ class Told:
         how = shlex.quote(self._runs.settings.training.how.model_dump_json())
         features = paths.state_path("features")
         text = f"WISEFT_HOW={how} WISEFT_FEATURES={features}"
-        evaluation = self._runs.settings.evaluation.how
-        if evaluation.batch_size is not None:
-            text += f" WISEFT_BATCH_SIZE={evaluation.batch_size}"
-        if evaluation.compile:
-            text += " WISEFT_COMPILE=1"
+        settings = self._runs.settings
+        given = {
+            "DEVICE_MEMORY_GB": settings.device_memory_gb,
+            "BATCH_SIZE": settings.evaluation.how.batch_size,
+            "COMPILE": settings.evaluation.how.compile or None,
+        }
+        text += "".join(f" WISEFT_{k}={v}" for k, v in given.items() if v is not None)
         return text.replace("{", "{{").replace("}", "}}")
 
     def places(self) -> str:
