@@ -234,7 +234,10 @@ def test_command_baseline(command, train, settings, tmp_path, capsys):
         ({"settings": '{"learning_rate": -1e-3}'}, "learning_rate"),
         ({"settings": '{"learnin_rate": 1}'}, "learning_rate"),
         ({"settings": "{"}, "not valid JSON"),
-        ({"how": '{"micro_batch": 0}'}, "key `micro_batch` is 0, but must be at least 1"),
+        (
+            {"how": '{"micro_batch": 0}'},
+            "key `micro_batch` is 0, but must be an integer from 1 on, or auto",
+        ),
         ({"how": '{"micro_batches": 8}'}, "did you mean micro_batch?"),
         ({"theta_0": "absent.safetensors"}, "absent.safetensors does not exist"),
         ({"dataset": "absent.json"}, "absent.json does not exist"),
