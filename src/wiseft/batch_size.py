@@ -141,7 +141,8 @@ def images_that_fit(
         return None
     half = precision in ("bf16", "fp16")
     kind = "cpu" if device.type == "cpu" else "cuda"
-    counted = footprint(model, size, precision if half else "fp32", device_type=kind)
+    with torch.compiler.set_stance("force_eager"):
+        counted = footprint(model, size, precision if half else "fp32", device_type=kind)
     return wiseft.footprint.images_that_fit(counted, available, **of_weights)
 
 

@@ -13,15 +13,16 @@ from tests.evaluate.conftest import METADATA, Ends, N, evaluation, inference, ti
 from tests.evaluate.test_suite import conditioned_tensors, run
 from typer.testing import CliRunner
 
-from wiseft import batch_size
+from wiseft.batch_size import DEVICE_MEMORY, BatchSize
 from wiseft.cli import app
 from wiseft.errors import WiseftError
 from wiseft.evaluate import Request, evaluate_suite, suite
-from wiseft.evaluate.sweep import make_sweep
+from wiseft.evaluate.sweep import Inference, make_sweep
 from wiseft.precision import Arithmetic
 from wiseft.theta import load_theta, save_theta
 
 Build = Callable[..., Request]
+CPU = torch.device("cpu")
 
 
 @pytest.fixture
@@ -82,9 +83,9 @@ def test_a_gpu_takes_what_its_memory_has_room_for(
     ends: Ends, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sweep = make_sweep(load_theta(ends.theta_0), load_theta(ends.theta_1), inference())
-    monkeypatch.setenv(batch_size.DEVICE_MEMORY, "0.8")
+    monkeypatch.setenv(DEVICE_MEMORY, "0.8")
     assert (fits := sweep.images_that_fit()) is not None
-    monkeypatch.setenv(batch_size.DEVICE_MEMORY, "0.82")
+    monkeypatch.setenv(DEVICE_MEMORY, "0.82")
     more = sweep.images_that_fit()
     assert more is not None
     assert 0 < fits < more
@@ -92,7 +93,7 @@ def test_a_gpu_takes_what_its_memory_has_room_for(
     assert suite._batch_size(sweep, lines.append) == 500  # on a CPU memory is not asked
     assert not lines
     sweep.inference.device = torch.device("mps")
-    monkeypatch.setenv(batch_size.DEVICE_MEMORY, "0.71")
+    monkeypatch.setenv(DEVICE_MEMORY, "0.71")
     found = suite._batch_size(sweep, lines.append)
     assert found == max(1, sweep.images_that_fit()) < 500
     assert lines == [f"{found} images at a time, as many as the memory of the device has room for"]
@@ -164,6 +165,11 @@ def test_compilation_is_no_identity(
     plain, table = run(request_for())
     monkeypatch.setattr(torch.nn.Module, "compile", eager)
     metrics, fast = run(request_for(compile=True, output_dir=tmp_path / "fast"))
+    made = Inference(CPU, Arithmetic("fp32", CPU), BatchSize(9), compile=True)
+    monkeypatch.setenv(DEVICE_MEMORY, "1")
+    sweep = make_sweep(None, load_theta(request_for().theta_1), made)
+    assert sweep.images_that_fit() > 9  # what is compiled is counted as it was before
+    compiled.pop()
     assert compiled == [{"dynamic": False}]
     assert metrics["identity"] == plain["identity"]
     assert metrics["how"]["compile"] is True
