@@ -23,7 +23,12 @@ DEVICE_MEMORY = "WISEFT_DEVICE_MEMORY_GB"
 """Environment variable: GB of the device that may be used, `device_memory_gb` of the
 configuration; without it, what is free."""
 
-_EXHAUSTED = ("DefaultCPUAllocator", "MPS backend out of memory", "STATUS_ALLOC_FAILED")
+_EXHAUSTED = (
+    "DefaultCPUAllocator",
+    "could not create a primitive",  # all that oneDNN says of it, on a CPU
+    "MPS backend out of memory",
+    "STATUS_ALLOC_FAILED",  # of cuDNN and cuBLAS
+)
 _Result = TypeVar("_Result")
 
 
@@ -100,8 +105,8 @@ class BatchSize:
                 raise
             if n <= self._least:
                 raise WiseftError(
-                    f"out of memory with {n} {self._unit} at a time, and fewer are not possible; "
-                    f"{self._advice}"
+                    f"out of memory with {n} {self._unit} at a time, and fewer are not possible "
+                    f"({str(error).splitlines()[0][:100]}); {self._advice}"
                 ) from error
             self._failed = self._failed or n
             self.size = max(self._least, -(-n // 2))

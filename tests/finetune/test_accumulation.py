@@ -61,8 +61,7 @@ class Images:
 
 
 def loader(team=ALONE, batch_size=8, **keys):
-    how = HowSettings(**{"micro_batch": None} | keys)
-    return Loader(Images(), batch_size, 7, torch.device("cpu"), how, team)
+    return Loader(Images(), batch_size, 7, torch.device("cpu"), HowSettings(**keys), team)
 
 
 def test_plain_loop_in_bare_torch_gives_the_same_bits(train, settings, any_theta_0):

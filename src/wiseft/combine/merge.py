@@ -64,8 +64,8 @@ def merge_files(
     start = towers.floating(first.tensors)
     end = towers.floating(_named_like(first, second))
     towers.check_fit(start, end, f"{b}, beside {a},")
-    there = [{name: each.to(device) for name, each in of.items()} for of in (start, end)]
-    mixed = interpolate(*there, alpha)
+    start, end = ({k: each.to(device) for k, each in of.items()} for of in (start, end))
+    mixed = interpolate(start, end, alpha)
     ready = {
         name: mixed[name].to("cpu", tensor.dtype) if name in mixed else tensor
         for name, tensor in first.tensors.items()
