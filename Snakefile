@@ -60,5 +60,5 @@ localrules:
 
 # Once, and also in a dry run: what only the user can bring, and where models run.
 if workflow.is_main_process:
-    for sentence in JOBS.notes():
+    for sentence in [*JOBS.notes(), *RESOURCES.notes()]:
         logger.warning(sentence)

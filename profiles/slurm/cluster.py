@@ -6,6 +6,7 @@ on the cluster, from here. Nothing here submits a job.
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -20,6 +21,7 @@ from pydantic import Field
 from wiseft.config.base import Count, Entry
 from wiseft.config.loading import validate
 from wiseft.errors import WiseftError
+from wiseft.plan.resources import CLUSTER_GPUS, LONGEST
 from wiseft.targets import Targets
 
 # The executor plugin looks at its jobs every 180 s at the latest, so that Slurm must keep a
@@ -43,6 +45,7 @@ class Choices(Entry):
     warning_seconds: Annotated[int, Field(ge=0)] = 120
     evaluations_per_job: Count = 1
     status_command: Literal["auto", "sacct", "squeue"] = "auto"
+    longest_minutes: Count | None = None
     resources: dict[str, dict[str, Any]] = Field({})
 
 
@@ -62,6 +65,9 @@ class Cluster:
         self._evaluations, self._gpus, self._cpus = _rules(arguments)
         if choices.gpu_request == "none":
             self._gpus = {}
+        # The rules ask this process what their jobs take (wiseft.plan.resources).
+        os.environ[CLUSTER_GPUS] = "1" if self._gpus else ""
+        os.environ[LONGEST] = str(choices.longest_minutes or "")
         self.status_command = "squeue"
         self.first_status_check = FIRST_WAIT_S
         if shutil.which("sbatch") is None:

@@ -32,18 +32,6 @@ _EXHAUSTED = (
 _Result = TypeVar("_Result")
 
 
-def usual_batch_size(device: str, size: int) -> int:
-    """Return the images of a forward pass where memory is no matter: 500 or, on a CPU, as many as
-    have the pixels of 500 digits. Of more, what a layer makes does not stay in its cache: 96 pixels
-    take twice the time.
-
-    Args:
-        device: `cpu`, `cuda` or `mps`.
-        size: edge of an image in pixels.
-    """
-    return 500 if device != "cpu" else max(1, min(500, 500 * 32**2 // size**2))
-
-
 class BatchSize:
     """The images that are computed on at once, halved where memory runs out.
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from wiseft.config import Catalogue, Config, ExperimentEntry, load_config, paths
 from wiseft.errors import WiseftError
+from wiseft.plan.resources import Resources
 from wiseft.provenance import git_commit, versions
 from wiseft.targets import Targets
 
@@ -49,7 +50,7 @@ def examine(root: Path, experiment: str | None = None) -> dict[str, Any]:
         "software": _software(),
         "machine": _machine(root),
         "present": _present(catalogue, config, problems),
-        "experiment": _experiment(Targets(config, catalogue, entry)) if entry else None,
+        "experiment": _experiment(Targets(config, catalogue, entry), root) if entry else None,
         "problems": list(dict.fromkeys(problems)),
     }
 
@@ -129,7 +130,7 @@ def _present(catalogue: Catalogue, config: Config, problems: list[str]) -> dict[
     }
 
 
-def _experiment(targets: Targets) -> dict[str, Any]:
+def _experiment(targets: Targets, root: Path) -> dict[str, Any]:
     entry, data = targets.experiment, targets.data
     kinds = {kind.name: kind.files for kind in targets.files.kinds}
     absent = {name: [f for f in files if not data.there(f)] for name, files in kinds.items()}
@@ -152,7 +153,31 @@ def _experiment(targets: Targets) -> dict[str, Any]:
         "files": [file.file for file in files],
         "bring": data.missing(),
         "needs": {"download_mb": round(size / MB, 1), **entry.estimate.model_dump()},
+        "lacks": _lacking(targets, root),
     }
+
+
+def _lacking(targets: Targets, root: Path) -> list[str]:
+    """Return sentences about what the largest jobs need and this machine has not, and disk."""
+    resources = Resources(targets)
+    jobs = [job for job in resources.jobs() if resources.need(*job)]
+    lacks = resources.notes()
+    memory, disk = _memory_gb(), _free_disk_gb(root)
+    if jobs and memory:
+        largest = max(jobs, key=lambda job: resources.mem_mb(*job))
+        needed = resources.mem_mb(*largest) / 1000
+        if needed > memory:
+            lacks.append(
+                f"{' '.join(largest)} needs {needed:.1f} GB of memory, and this machine has "
+                f"{memory:g} GB: run it where there is more, such as a cluster (profiles/slurm)"
+            )
+    needed = targets.experiment.estimate.disk_gb
+    if disk is not None and needed > disk:
+        lacks.append(
+            f"a whole run needs {needed:g} GB of disk, and {disk:g} GB are free here: set "
+            "datasets.folder to another disk, or datasets.root to where datasets lie already"
+        )
+    return lacks
 
 
 # ------------------------------------------------------------------------------------ the text
@@ -217,6 +242,7 @@ def _experiment_rows(experiment: dict[str, Any]) -> list[tuple[str, Any]]:
         if count["of"]
     ]
     rows += [("to bring", sentence) for sentence in experiment["bring"]]
+    rows += [("too little", sentence) for sentence in experiment["lacks"]]
     absent = [file for count in missing.values() for file in count["files"]]
     if not absent:
         return [*rows, ("missing", "nothing")]

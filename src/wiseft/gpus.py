@@ -60,6 +60,20 @@ def _listed() -> tuple[str, ...]:
     return tuple(map(str, range(count))) if done.returncode == 0 else ()
 
 
+@functools.cache
+def memory_bytes() -> int:
+    """Return the memory of the smallest GPU of this machine, in bytes; 0 without one."""
+    program = shutil.which("nvidia-smi")
+    if program is None or not devices():
+        return 0
+    query = [program, "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
+    try:
+        done = subprocess.run(query, capture_output=True, text=True, timeout=60, check=False)
+        return min(int(line) for line in done.stdout.split()) * 2**20
+    except (OSError, subprocess.TimeoutExpired, ValueError):
+        return 0
+
+
 _own: list[str] | None = None
 
 

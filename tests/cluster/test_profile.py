@@ -15,6 +15,8 @@ from tests.cluster.conftest import NO_PLUGIN, edit_site, whole_batches_not_neede
 from tests.processes import environment
 from tests.workflow.conftest import ROOT, SMOKE, copy_project
 
+from wiseft.plan.resources import CLUSTER_GPUS, LONGEST
+
 KEPT = "echo 'MinJobAge               = {} sec'"
 TRAININGS = ["finetune", "baseline"]
 RULES = ["zeroshot", "zeroshot_calibrated", "search", *TRAININGS, "evaluate_digits"]
@@ -45,6 +47,8 @@ def cluster(
 ) -> Callable[..., object]:
     """What the profile's Python finds, for a site block and made-up commands."""
     monkeypatch.chdir(ROOT)
+    for name in (CLUSTER_GPUS, LONGEST):  # they are put back
+        monkeypatch.setenv(name, "")
     found = runpy.run_path("profiles/slurm/cluster.py")["cluster"]
 
     def make(*arguments: str, site: dict | None = None, **bodies: str):

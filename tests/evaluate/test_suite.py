@@ -28,7 +28,6 @@ from tests.evaluate.conftest import (
 )
 from typer.testing import CliRunner
 
-from wiseft.batch_size import usual_batch_size
 from wiseft.classifier import build_classifier, classifier_tensors
 from wiseft.cli import app
 from wiseft.combine.files import interpolate_files
@@ -36,6 +35,7 @@ from wiseft.config import Transform
 from wiseft.data.prepared.store import batches, open_manifest, open_split, write_prepared
 from wiseft.errors import WiseftError
 from wiseft.evaluate import Request, evaluate_suite, suite
+from wiseft.footprint import usual_batch_size
 from wiseft.stages import VERSION
 from wiseft.theta import load_theta, save_theta
 

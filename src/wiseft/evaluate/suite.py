@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from wiseft.alphas import parse_alphas
-from wiseft.batch_size import BatchSize, usual_batch_size
+from wiseft.batch_size import BatchSize
 from wiseft.combine.ensembles import uniforms
 from wiseft.data.prepared.index import OTHER_LABELS
 from wiseft.data.prepared.store import Manifest, Split, batches, open_manifest, open_split
@@ -43,7 +43,7 @@ from wiseft.evaluate.views import (
     predict,
     resolve_views,
 )
-from wiseft.footprint import CHUNK_BYTES
+from wiseft.footprint import CHUNK_BYTES, usual_batch_size
 from wiseft.precision import Arithmetic
 from wiseft.runtime import check_writable, device_names
 from wiseft.stages import VERSION

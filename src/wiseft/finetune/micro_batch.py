@@ -8,14 +8,13 @@ from dataclasses import replace
 import numpy as np
 from torch import nn
 
-from wiseft.batch_size import images_that_fit, usual_batch_size
+from wiseft.batch_size import images_that_fit
 from wiseft.config import FinetuneSettings
 from wiseft.finetune.batch import Batch, Samples
 from wiseft.finetune.how import follows_batches
 from wiseft.finetune.loader import Part
 from wiseft.finetune.objective import Objective
-
-_MOMENTS = {"adamw": 2, "adam": 2, "sgd": 1}
+from wiseft.footprint import usual_batch_size
 
 
 def share_of_batch(settings: FinetuneSettings, samples: int, processes: int) -> int:
@@ -66,9 +65,7 @@ def fitting_micro_batch(
             f"a batch of this training can't be divided: all {share} images are computed on at once"
         )
         return share
-    copies = (settings.ema is not None) + (settings.l2_to_start > 0) + (settings.distillation > 0)
-    of_weights = {"moments": _MOMENTS[settings.optimiser], "copies": copies}
-    fits = images_that_fit(model, size, settings.precision, device, training=True, **of_weights)
+    fits = images_that_fit(model, size, settings.precision, device, training=True, **settings.kept)
     micro_batch = share
     while fits is not None and micro_batch > max(1, fits):
         micro_batch = -(-micro_batch // 2)

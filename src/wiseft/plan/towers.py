@@ -14,13 +14,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
+from pathlib import Path
 from typing import Any
 
 from wiseft.config import Catalogue, ModelEntry, paths
 from wiseft.errors import WiseftError
-from wiseft.io import sha256_json
+from wiseft.io import read_json, sha256_json
 
-_CONTEXT = 77
+CONTEXT = 77
+"""Tokens of a prompt that CLIP reads."""
 
 
 @dataclass(frozen=True)
@@ -52,18 +54,25 @@ def tower_cost(catalogue: Catalogue, model: str) -> TowerCost:
         WiseftError: if its architecture comes with weights that are not here yet.
     """
     entry, _ = catalogue.model(model)
-    known = _known().get((_plain(entry), entry.preprocessing.size))
-    if known is not None:
+    if (known := known_cost(catalogue, model)) is not None:
         return known
-    architecture = _architecture(catalogue, entry, model)
+    architecture = architecture_of(catalogue, entry, model)
     key = sha256_json([architecture, entry.preprocessing.size])
     if key not in _counted:
         _counted[key] = count(architecture, entry.preprocessing.size)
     return _counted[key]
 
 
+def known_cost(catalogue: Catalogue, model: str) -> TowerCost | None:
+    """Return the cost of a model that is in the table; None of others."""
+    entry, _ = catalogue.model(model)
+    # The activation changes no FLOPs that are counted.
+    name = architecture_name(catalogue, entry).removesuffix("-quickgelu")
+    return _known().get((name, entry.preprocessing.size))
+
+
 @cache
-def _known() -> dict[tuple[str | None, int], TowerCost]:
+def _known() -> dict[tuple[str, int], TowerCost]:
     text = resources.files("wiseft.plan").joinpath("models.csv").read_text(encoding="utf-8")
     return {
         (row["architecture"], int(row["image_size"])): TowerCost(
@@ -77,16 +86,22 @@ def _known() -> dict[tuple[str | None, int], TowerCost]:
     }
 
 
-def _plain(entry: ModelEntry) -> str | None:
-    """Return the name in open_clip; the activation changes no FLOPs that are counted."""
-    if entry.source == "align":
-        return entry.repository
-    if entry.source != "open_clip" or entry.architecture is None:
-        return None
-    return entry.architecture.removesuffix("-quickgelu")
+def architecture_name(catalogue: Catalogue, entry: ModelEntry) -> str:
+    """Return what tables name an architecture by: its name in open_clip or timm, or the file that
+    describes it with a sum of what it says.
+    """
+    name = entry.architecture or entry.repository or entry.name
+    if name.endswith(".json"):
+        return f"{name}:{_sum(catalogue.architecture_path(entry))}"
+    return name.partition(".")[0] if entry.source == "timm" else name
 
 
-def _architecture(catalogue: Catalogue, entry: ModelEntry, model: str) -> dict[str, Any]:
+@cache
+def _sum(path: Path) -> str:
+    return sha256_json(read_json(path, "architecture"))[:12]
+
+
+def architecture_of(catalogue: Catalogue, entry: ModelEntry, model: str) -> dict[str, Any]:
     """Return what the towers are built from."""
     if entry.architecture is not None and entry.architecture.endswith(".json"):
         from wiseft.towers.open_clip_models import architecture_from_json
@@ -147,7 +162,7 @@ def count(architecture: dict[str, Any], size: int) -> TowerCost:
             model.image(torch.zeros(1, 3, size, size))
         with FlopCounterMode(display=False) as text:
             if not is_timm:
-                context = architecture.get("text_cfg", {}).get("context_length", _CONTEXT)
+                context = architecture.get("text_cfg", {}).get("context_length", CONTEXT)
                 model.encode_text(torch.zeros(1, context, dtype=torch.long))
     in_image = sum(p.numel() for p in model.image.parameters())
     return TowerCost(

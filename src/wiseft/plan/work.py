@@ -56,7 +56,7 @@ def training_work(settings: FinetuneSettings, reference: DatasetEntry, cost: Tow
     samples = training_samples(settings, reference)
     stopping = settings.early_stopping
     if settings.trainable == "head":
-        held_out = _held_out(settings, reference) if settings.search or stopping else 0
+        held_out = held_out_images(settings, reference) if settings.search or stopping else 0
         features = samples + held_out
         return forward_work(features, cost)
     steps = training_steps(settings, samples)
@@ -69,11 +69,12 @@ def training_work(settings: FinetuneSettings, reference: DatasetEntry, cost: Tow
         flops += images * (1 + BACKWARD) * cost.text_flops
     seen = samples if settings.linear_probe and settings.linear_probe.epochs else 0
     if stopping and stopping.every:
-        seen += (steps // stopping.every) * _held_out(settings, reference)
+        seen += (steps // stopping.every) * held_out_images(settings, reference)
     return Work(images, flops, seen, seen * cost.image_flops)
 
 
-def _held_out(settings: FinetuneSettings, reference: DatasetEntry) -> int:
+def held_out_images(settings: FinetuneSettings, reference: DatasetEntry) -> int:
+    """Return the images that choose among settings or steps; 0 where nothing is chosen."""
     chosen = settings.search or settings.early_stopping
     return reference.splits.get(chosen.split, 0) if chosen else 0
 

@@ -67,7 +67,7 @@ def footprint(
     Raises:
         WiseftError: if the architecture can't be built, or a model does what can't be counted.
     """
-    module = model if isinstance(model, nn.Module) else _of(model, classes, tokens)
+    module = model if isinstance(model, nn.Module) else built(model, classes, tokens)
     modes = {each: each.training for each in module.modules()}
     count = functools.partial(_count, module, image_size, tokens, precision, device_type)
     advice = "set training.how.micro_batch by hand"
@@ -289,7 +289,8 @@ def _pixels(images: Tensor) -> Tensor:
     return scaled.contiguous(memory_format=torch.channels_last)
 
 
-def _of(architecture: Mapping[str, Any], classes: int, tokens: int) -> nn.Module:
+def built(architecture: Mapping[str, Any], classes: int = 1000, tokens: int = 0) -> nn.Module:
+    """Return what `footprint` counts of an architecture, for several counts of it."""
     from torch._subclasses.fake_tensor import FakeTensorMode
 
     # timm's models read numbers that fake tensors have not; open_clip moves a whole model, which
