@@ -105,6 +105,7 @@ lint: $(STAMP) ## check style, types, rules and who imports whom
 	$(BIN)/snakemake --lint
 	$(BIN)/snakemake -s workflow/figures.smk --lint
 	$(BIN)/lint-imports
+	$(BIN)/hadolint Dockerfile
 	$(BIN)/mypy
 
 .PHONY: format

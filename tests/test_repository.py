@@ -48,6 +48,14 @@ def test_environment_file_names_what_the_package_requires():
     assert listed == by_name(PROJECT["dependencies"])
 
 
+def test_the_version_is_one():
+    import wiseft
+
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert PROJECT["version"] == wiseft.__version__ == citation["version"]
+    assert PROJECT["version"] in (ROOT / "CHANGELOG.md").read_text()
+
+
 def test_lock_satisfies_the_package_and_its_tools():
     locked = by_name(LOCK)
     wanted = PROJECT["dependencies"] + PROJECT["optional-dependencies"]["dev"]

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tests.combine.conftest import deciding_tensors, random_tensors, tiny_header
+from tests.combine.conftest import ARCHITECTURE, deciding_tensors, random_tensors, tiny_header
 from torch import Tensor
 
 from wiseft.classifier import build_classifier
@@ -75,10 +75,10 @@ def test_greedy_soup_is_never_worse_than_its_best_ingredient() -> None:
 @pytest.mark.parametrize("keep", [0, 2**30])
 def test_held_out_accuracy_is_that_of_the_classifier(manifest: Path, keep: int) -> None:
     header = tiny_header()
-    accuracy = HeldOutAccuracy(open_manifest(manifest), header, batch_size=16, keep=keep)
     split = open_split(manifest, "held-out")
     images = torch.from_numpy(split.read(slice(None))).permute(0, 3, 1, 2)
     first, second = deciding_tensors(0, images), deciding_tensors(1, images)
+    accuracy = HeldOutAccuracy(open_manifest(manifest), header, first, batch_size=16, keep=keep)
     head = {name: second[name] for name in ("head.weight", "head.bias")}
     # The third has the image tower of the one before it, whose features are used again.
     found = []
@@ -94,4 +94,11 @@ def test_held_out_accuracy_is_that_of_the_classifier(manifest: Path, keep: int) 
 
 def test_held_out_samples_must_be_of_the_reference(manifest: Path) -> None:
     with pytest.raises(WiseftError, match="choose by their reference"):
-        HeldOutAccuracy(open_manifest(manifest), tiny_header(class_names=["a", "b", "c"]))
+        HeldOutAccuracy(open_manifest(manifest), tiny_header(class_names=["a", "b", "c"]), {})
+
+
+def test_a_header_of_a_far_larger_model_is_refused_before_it_is_built(manifest: Path) -> None:
+    vision = {**ARCHITECTURE["vision_cfg"], "layers": [5000, 1, 1, 1]}
+    header = tiny_header(architecture={**ARCHITECTURE, "vision_cfg": vision})
+    with pytest.raises(WiseftError, match="far larger model"):
+        HeldOutAccuracy(open_manifest(manifest), header, random_tensors(0))

@@ -45,7 +45,7 @@ def header() -> ThetaHeader:
 def theta(seed: int) -> dict[str, Tensor]:
     weights = towers.build(ARCHITECTURE, seed).tensors()
     both = towers.image_tensors(ARCHITECTURE, weights) | towers.text_tensors(ARCHITECTURE, weights)
-    return both | HeadBuilder(header()).head(both)
+    return both | HeadBuilder(header(), both).head(both)
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +58,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 def wanted(alpha: str) -> dict[str, Tensor]:
     mixed = interpolate(theta(0), theta(1), alpha)
-    return mixed | HeadBuilder(header()).head(mixed)
+    return mixed | HeadBuilder(header(), mixed).head(mixed)
 
 
 def test_interpolated_file(files: list[Path], tmp_path: Path) -> None:

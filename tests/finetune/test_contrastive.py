@@ -98,21 +98,21 @@ def test_command_text_tower(without_text, weights, with_text, tmp_path):
 
 
 def test_at_theta_0_the_rebuilt_head_is_its_own(start):
-    rebuilt = start.tensors | HeadBuilder(start.header).head(start.tensors)
+    rebuilt = start.tensors | HeadBuilder(start.header, start.tensors).head(start.tensors)
     assert all(torch.equal(rebuilt[key], start.tensors[key]) for key in start.tensors)
 
 
 def test_a_calibrated_head_is_rebuilt_with_its_temperature(start):
     calibrated = {**start.header.settings, "calibration": {"temperature": 2.0}}
     header = dataclasses.replace(start.header, settings=calibrated)
-    rebuilt = start.tensors | HeadBuilder(header).head(start.tensors)
+    rebuilt = start.tensors | HeadBuilder(header, start.tensors).head(start.tensors)
     assert torch.equal(rebuilt["head.weight"], start.tensors["head.weight"] / 2.0)
 
 
 def test_a_head_that_does_not_follow_from_prompts_is_refused(start):
     bare = dataclasses.replace(start.header, settings={})
     with pytest.raises(WiseftError, match="says nothing of the prompts"):
-        HeadBuilder(bare)
+        HeadBuilder(bare, start.tensors)
     spread = {**start.header.settings, "spread": {"from": "a", "over": "b"}}
     with pytest.raises(WiseftError, match="spread over the classes of b"):
         Prompts.of(dataclasses.replace(start.header, settings=spread))
@@ -186,7 +186,7 @@ def test_theta_1_holds_both_towers_and_the_head_that_follows(tuned, start):
     assert theta.tensors.keys() == start.tensors.keys()
     for key in ("image.conv1.weight", "text.text_projection", "text.logit_scale", "head.weight"):
         assert not torch.equal(theta.tensors[key], start.tensors[key]), key
-    rebuilt = theta.tensors | HeadBuilder(theta.header).head(theta.tensors)
+    rebuilt = theta.tensors | HeadBuilder(theta.header, theta.tensors).head(theta.tensors)
     assert torch.equal(rebuilt["head.weight"], theta.tensors["head.weight"])
     assert not theta.tensors["head.bias"].any()
     assert Prompts.of(theta.header) == Prompts.of(start.header)
@@ -195,7 +195,7 @@ def test_theta_1_holds_both_towers_and_the_head_that_follows(tuned, start):
 def test_between_the_ends_the_head_is_that_of_the_mixed_text_tower(tuned, start):
     theta = tuned()
     mixed = combine([start.tensors, theta.tensors], [0.5, 0.5])
-    builder = HeadBuilder(start.header)
+    builder = HeadBuilder(start.header, start.tensors)
     head = builder.head(mixed)["head.weight"]
     model = towers.load(ARCHITECTURE, towers.whole_tensors(ARCHITECTURE, mixed), "mixed")
     prompts = fill_templates(start.header.settings["prompt_names"], TEMPLATES)
@@ -251,7 +251,9 @@ def test_averages_and_distances_are_of_both_towers(tuned, start):
     assert not torch.equal(
         averaged.tensors["text.text_projection"], start.tensors["text.text_projection"]
     )
-    rebuilt = averaged.tensors | HeadBuilder(averaged.header).head(averaged.tensors)
+    rebuilt = averaged.tensors | HeadBuilder(averaged.header, averaged.tensors).head(
+        averaged.tensors
+    )
     assert torch.equal(rebuilt["head.weight"], averaged.tensors["head.weight"])
     free, held = tuned(name="free"), tuned(name="held", l2_to_start=1e3, weight_decay=0.0)
 

@@ -36,6 +36,12 @@ def test_jobs_of_the_default_experiment(project, plan: Plan):
     }
 
 
+def test_the_catalogues_entry_plans_the_same(project, plan: Plan):
+    entry = plan(project, "-s", "workflow/Snakefile")
+    assert entry.pop("default") == 1
+    assert entry | {"all": 1} == plan(project)
+
+
 def test_models_that_are_only_combined_are_fetched_and_not_trained(project, plan: Plan):
     jobs = plan(project, experiment="independent-ensembles")
     wanted = {"weights": 3, "zeroshot": 1, "zeroshot_supervised": 2, "finetune": 1}

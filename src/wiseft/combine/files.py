@@ -106,7 +106,7 @@ def mixture(
     like = thetas[-1].header
     mixed = Combination([theta.tensors for theta in thetas], coefficients)
     follows = mixed.copied is None and has_text(mixed)
-    tensors = Overlaid(mixed, HeadBuilder(like).head(mixed)) if follows else mixed
+    tensors = Overlaid(mixed, HeadBuilder(like, mixed).head(mixed)) if follows else mixed
     return Mixture(tensors, thetas, like, parents=dict(parents or {}))
 
 

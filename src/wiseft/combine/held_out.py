@@ -14,8 +14,9 @@ from wiseft.data.prepared.manifest import Manifest
 from wiseft.data.prepared.store import batches, open_split
 from wiseft.errors import WiseftError
 from wiseft.metrics import Truth, pairs_of
+from wiseft.tensor_file import examples
 from wiseft.theta import ThetaHeader
-from wiseft.towers import IMAGE
+from wiseft.towers import IMAGE, for_weights
 
 HELD_OUT = "held-out"
 """The split that ingredients are chosen by: training samples of the reference that no training
@@ -31,16 +32,19 @@ class HeldOutAccuracy:
     Args:
         manifest: of the reference.
         header: of one of the thetas.
+        like: the tensors of one, or only their shapes (meta tensors).
         keep: bytes of images that may be held.
 
     Raises:
-        WiseftError: if the reference has other classes, or no held-out split.
+        WiseftError: if the reference has other classes or no held-out split, or the header is of a
+            far larger model than the tensors.
     """
 
     def __init__(
         self,
         manifest: Manifest,
         header: ThetaHeader,
+        like: Mapping[str, Tensor],
         device: torch.device | str = "cpu",
         batch_size: int = 256,
         keep: int = 2 * 2**30,
@@ -55,7 +59,9 @@ class HeldOutAccuracy:
         base_ids = np.asarray(self._split.base_ids, dtype=str)
         self._truth = Truth(labels, base_ids, pairs_of(self._split.other_labels))
         self._device = torch.device(device)
-        self._model = build_classifier(header, seed=0).to(self._device)
+        with for_weights(header.architecture, examples(like)):
+            model = build_classifier(header, seed=0)
+        self._model = model.to(self._device)
         self._live = classifier_tensors(self._model)
         self._size = BatchSize(batch_size)
         self._images: list[Tensor] | None = None

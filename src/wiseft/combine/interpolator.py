@@ -87,7 +87,7 @@ class _Heads:
             raise WiseftError("thetas with a text tower need a header: their heads are built anew")
         self._head = model.head
         self._ends = theta_0, theta_1
-        self._builder = HeadBuilder(header, model.head.weight.device)
+        self._builder = HeadBuilder(header, theta_0, model.head.weight.device)
         self._known: dict[str, dict[str, Tensor]] = {}
 
     def set(self, alpha: str) -> None:

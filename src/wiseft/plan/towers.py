@@ -157,7 +157,8 @@ def count(architecture: dict[str, Any], size: int) -> TowerCost:
 
     is_timm = towers.family(architecture) == "timm"
     with torch.device("meta" if is_timm else "cpu"), torch.no_grad(), _countable():
-        model = towers.build(architecture)
+        with towers.for_weights(architecture, None):
+            model = towers.build(architecture)
         with FlopCounterMode(display=False) as image:
             model.image(torch.zeros(1, 3, size, size))
         with FlopCounterMode(display=False) as text:

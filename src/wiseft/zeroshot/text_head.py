@@ -15,6 +15,7 @@ from torch import Tensor
 
 from wiseft import towers
 from wiseft.errors import WiseftError
+from wiseft.tensor_file import examples
 from wiseft.theta import ThetaHeader
 from wiseft.towers import ZeroShotModel
 from wiseft.zeroshot.head import build_head
@@ -92,15 +93,24 @@ class HeadBuilder:
 
     Args:
         header: of a theta whose head follows from its text tower.
+        like: such a theta's tensors, or only their shapes (meta tensors).
         device: that encodes the prompts.
 
     Raises:
-        WiseftError: as `Prompts.of` does, or if the architecture has no text tower.
+        WiseftError: as `Prompts.of` does, or if the architecture has no text tower or is of a far
+            larger model than the tensors.
     """
 
-    def __init__(self, header: ThetaHeader, device: torch.device | str = "cpu"):
+    def __init__(
+        self,
+        header: ThetaHeader,
+        like: Mapping[str, Tensor],
+        device: torch.device | str = "cpu",
+    ):
         self._prompts = Prompts.of(header)
-        self._model = towers.build(header.architecture, seed=0).to(device)
+        with towers.for_weights(header.architecture, examples(like)):
+            model = towers.build(header.architecture, seed=0)
+        self._model = model.to(device)
 
     def head(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return `head.weight` and `head.bias` of a theta with `text.*`, in fp32 on the CPU.

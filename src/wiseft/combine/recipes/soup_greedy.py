@@ -39,8 +39,8 @@ def apply(
 
     thetas, manifest = open_thetas(inputs.thetas), open_manifest(inputs.dataset)
     like, stored = thetas[-1].header, [theta.tensors for theta in thetas]
-    accuracy = HeldOutAccuracy(manifest, like, device)
-    builder = HeadBuilder(like, device) if has_text(stored[0]) else None
+    accuracy = HeldOutAccuracy(manifest, like, stored[0], device)
+    builder = HeadBuilder(like, stored[0], device) if has_text(stored[0]) else None
     soup = greedy_soup(
         stored,
         accuracy,
