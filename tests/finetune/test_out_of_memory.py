@@ -31,14 +31,14 @@ def memory_for(monkeypatch):
     """Let no more than n images through the first layer, forwards or backwards; list passes."""
     forward = torch.nn.Conv2d.forward
 
-    def limit(n, backward=False):
+    def limit(n, backward=False, always=False):
         seen = []
 
         def full(*_):
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
 
         def limited(self, images):
-            first = images.shape[1] == 3 and torch.is_grad_enabled()
+            first = images.shape[1] == 3 and (always or torch.is_grad_enabled())
             if first:
                 seen.append(len(images))
             if first and len(images) > n and not backward:
@@ -76,11 +76,19 @@ def test_no_image_fits(train, settings, memory_for):
         train(settings())
 
 
-@pytest.mark.parametrize("changes", [{"batch_norm": "train"}])
-def test_a_batch_that_can_t_be_divided_is_not(train, settings, memory_for, changes):
+def test_a_batch_that_can_t_be_divided_is_not(train, settings, memory_for):
     memory_for(7)
-    with pytest.raises(WiseftError, match=r"with 8 images .*not possible; lower batch_size, or"):
-        train(settings(**changes))
+    with pytest.raises(WiseftError, match=r"with 8 images .*not possible .*; lower batch_size, or"):
+        train(settings(batch_norm="train"))
+
+
+def test_features_that_do_not_fit_are_computed_in_parts(train, settings, memory_for):
+    chosen = settings(trainable="head", optimiser="sgd", learning_rate=0.1)
+    whole = tensors(train(chosen))
+    seen = memory_for(3, always=True)
+    assert distance(whole, tensors(train(chosen, name="parts"))) < 1e-6
+    assert [n for n in seen if n > 3] == [20, 10, 5]
+    assert any("out of memory with 20 images at a time; going on with 3" in x for x in train.log)
 
 
 @pytest.fixture
