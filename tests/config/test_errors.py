@@ -120,6 +120,27 @@ def test_a_pair_needs_the_seeds_of_its_second_model_of_the_first_too(project: Pa
     )
 
 
+def test_settings_that_a_search_finds_need_the_search_with_their_seeds(project: Path, edit) -> None:
+    head = {"trainable": "head", "search": {"regulariser": "none"}}
+    edit("methods/tune", "variants.looked", head)
+    edit("methods/tune", "variants.takes", {"trainable": "head", "from_search": ["looked"]})
+    edit(MINI, "methods", ["tune__takes"])
+    assert "tune__takes, whose settings are those that tune__looked found; list" in message(project)
+    edit(MINI, "methods", ["tune__takes", "tune__looked"])
+    Catalogue(project).experiment("mini")
+    edit(MINI, "method_seeds", {"tune__looked": [0]})
+    assert "list that too, with the same seeds" in message(project)
+
+
+def test_training_on_held_out_images_needs_some(project: Path, edit) -> None:
+    edit("methods/tune", "variants.short", {"train_on_held_out": True})
+    Catalogue(project).experiment("mini")
+    edit("datasets/toy", "splits", {"train": 100, "test": 50})
+    edit("datasets/toy", "evaluate", ["test"])
+    edit(MINI, "held_out", {"dataset": "shift", "split": "test"})
+    assert "tune__short, which has train_on_held_out, but toy has no split" in message(project)
+
+
 def test_all_problems_are_named_at_once(project: Path, edit) -> None:
     edit(MINI, "datasets", ["toy", "shift", "shfit"])
     edit(MINI, "methods", ["tuen"])

@@ -112,6 +112,18 @@ def test_a_variant_that_makes_no_sense_is_refused_by_name():
         ({"loss": "sigmoid", "distillation": 0.1}, "distillation is given and loss is sigmoid"),
         ({"loss": "contrastive", "trainable": "head"}, "trainable is given and loss is contrast"),
         ({"loss": "contrastive", "head_init": "random"}, "head_init is given and loss is contrast"),
+        (
+            {"trainable": "head", "search": {"regulariser": "l1"}, "train_on_held_out": True},
+            "train_on_held_out is given with search",
+        ),
+        ({"early_stopping": {"every": 5}, "train_on_held_out": True}, "train_on_held_out is given"),
+        ({"from_search": ["search-none"]}, "from_search is given with search or trainable: all"),
+        ({"optimiser": "lbfgs", "steps": 9}, "it is for trainable: head with a number of `steps`"),
+        ({"optimiser": "lbfgs", "trainable": "head"}, "with a number of `steps`"),
+        (
+            {"optimiser": "lbfgs", "trainable": "head", "steps": 9, "l1": 1.0},
+            "l1 is given and optimiser is lbfgs",
+        ),
         ({"early_stopping": {}}, "give one of them"),
         ({"early_stopping": {"every": 2, "after": 3}}, "give one of them"),
         ({"ema": {"decay": 1.0}}, "less than 1"),
@@ -153,8 +165,14 @@ def test_the_named_variants_of_the_linear_classifier_are_what_their_names_say(ca
             assert settings.l2_to_start == float(name.removeprefix("l2-to-start-"))
         if settings.samples_per_class:
             assert str(settings.samples_per_class) in name or name == "coop"
+        assert ("all-images" in name) == settings.train_on_held_out
+        for variant in settings.from_search:
+            assert entry.resolve(variant).search
         assert ("random-init" in name) == (settings.head_init == "random")
-        assert ("search" in name) == (settings.search is not None) or name.startswith("shots-")
+        search = bool(settings.search or (settings.from_search and settings.train_on_held_out))
+        assert ("search" in name) == search or name.startswith("shots-")
+        if name.startswith(("distill-", "l2-to-start-")):
+            assert len(settings.from_search) == 4, "the best of all searches, as in the paper"
     assert sum(name.startswith("distill-") for name in entry.variants) == 20
     assert sum(name.startswith("l2-to-start-") for name in entry.variants) == 22
 

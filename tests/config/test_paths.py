@@ -15,6 +15,8 @@ def test_paths_of_the_design() -> None:
         paths.weights_path("digits-rn-s10"): "data/models/digits-rn-s10/weights.safetensors",
         paths.pretrain_curve_path("digits-rn-s10"): "data/models/digits-rn-s10/pretrain.csv",
         paths.theta_0_path("m-s1", "mnist"): "data/models/m-s1/mnist/theta_0.safetensors",
+        paths.theta_0_own_head_path("m", "imagenet", "v"): "data/models/m/imagenet/theta_0_for_v"
+        ".safetensors",
         paths.theta_1_path(run, 0): f"{folder}/theta_1.safetensors",
         paths.training_curve_path(run, 0): f"{folder}/training.csv",
         paths.theta_path(run, 0, "0.500"): f"{folder}/combine/theta_0.500.safetensors",

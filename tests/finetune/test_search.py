@@ -16,6 +16,7 @@ from wiseft.finetune.search import (
     SearchOutputs,
     Trial,
     draw_trial,
+    found_settings,
     run_search,
     winner,
     with_trial,
@@ -245,3 +246,49 @@ def test_command(tmp_path, theta_0, held_out_manifest, capsys):
     assert (folder / "trials.csv").read_text().startswith("trial,batch_size,learning_rate")
     assert load_theta(folder / "theta_1.safetensors").header.kind == "fine-tuned"
     assert "trial 2/2: batch_size" in capsys.readouterr().err
+
+
+def test_a_training_takes_what_the_best_of_several_searches_found(run, train, held_out_manifest):
+    searches = [run(searching(name), name=name) for name in ("none", "l1")]
+    found = [row for search in searches for row in rows(search) if row["chosen"] == "1"]
+    best = max(found, key=lambda row: float(row["held_out_accuracy"]))
+    files = [str(search.trials) for search in searches]
+    base = searching(search=None, distillation=0.3)
+    chosen = found_settings(base.model_copy(update={"from_search": files}))
+    assert {key: float(getattr(chosen, key)) for key in SEARCHED} == {
+        key: float(best[key]) for key in SEARCHED
+    }
+    assert chosen.distillation == 0.3
+    assert chosen.from_search == []
+    assert found_settings(base) is base
+    # By the command, and without distillation, it is the very classifier of that search.
+    plain = searching(search=None).model_copy(update={"from_search": files})
+    train.manifest = held_out_manifest
+    with pytest.raises(SystemExit, match="0"):
+        main(train.command(plain))
+    theta = load_theta(train.outputs().theta_1)
+    winner = load_theta(searches[found.index(best)].theta_1)
+    assert theta.identity == winner.identity
+    assert theta.header.settings == winner.header.settings
+    with pytest.raises(WiseftError, match=r"none\.csv has no trial that was chosen"):
+        found_settings(plain.model_copy(update={"from_search": ["none.csv"]}))
+
+
+@pytest.mark.parametrize("trainable", ["head", "all"])
+def test_held_out_images_are_trained_on_behind_the_others(
+    train, held_out_manifest, tmp_path, colours, settings, trainable
+):
+    images, labels = colours
+    both = np.concatenate([images, np.flip(images, axis=2)])
+    ids = [f"s{i}" for i in range(60)]
+    split = PreparedSplit(both, np.concatenate([labels, labels]), ids)
+    whole = write_prepared(tmp_path / "whole", "whole", {"train": split}, ["red", "green", "blue"])
+    plain = settings(trainable=trainable, train_samples=None, epochs=2, batch_size=16)
+    expected = train(plain, manifest=whole, name="whole")
+    joined = plain.model_copy(update={"train_on_held_out": True})
+    made = train(joined, manifest=held_out_manifest, name="joined")
+    one, two = load_theta(expected.theta_1).tensors, load_theta(made.theta_1).tensors
+    assert all(torch.equal(one[name], two[name]) for name in one)
+    assert expected.curve.read_bytes() == made.curve.read_bytes()
+    without = train(plain, manifest=held_out_manifest, name="without")
+    assert not torch.equal(load_theta(without.theta_1).tensors["head.weight"], one["head.weight"])

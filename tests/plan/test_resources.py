@@ -61,18 +61,16 @@ def _least(resources: Resources, job: tuple[str, ...], batch: int) -> float:
 
 def test_batches_become_smaller_where_memory_is():
     l_14 = resources_of("imagenet", device="cuda").need("finetune", *END_TO_END)
-    assert l_14.batch == 64, "a half of a half of ... of 512"
+    assert l_14.batch == 32, "512, halved until it fits"
     small = resources_of("imagenet", device="cuda", device_memory_gb=24)
-    assert small.need("finetune", *END_TO_END).batch == 16
+    assert small.need("finetune", *END_TO_END).batch == 8
     assert small.gpu_mem_mb("finetune", *END_TO_END) <= 24_000
     b6 = resources_of("independent-ensembles", device="cuda")
     passes = {job: b6.need(*job).batch for job in b6.jobs() if job[0] == "evaluate_imagenet"}
     assert min(passes.values()) < 500
-    assert (
-        resources_of("imagenet", device="cuda", device_memory_gb=8)
-        .notes()[0]
-        .startswith("finetune of clip-vit-l-14-336 end-to-end needs")
-    )
+    notes = resources_of("imagenet", device="cuda", device_memory_gb=4).notes()
+    assert any(n.startswith("finetune of clip-vit-l-14-336 end-to-end needs 7 GB") for n in notes)
+    assert all("there are 4 GB" in note for note in notes)
 
 
 def test_the_workflow_asks_for_what_is_counted(project: Path):  # noqa: F811
@@ -82,7 +80,8 @@ def test_the_workflow_asks_for_what_is_counted(project: Path):  # noqa: F811
     seen = [job for job in jobs if job.rule.name in kinds]
     assert {job.rule.name for job in seen} == kinds
     for job in seen:
-        of = [job.wildcards[key] for key in ("model", "method") if key in job.wildcards.keys()]
+        of = [job.wildcards.get(key) for key in ("model", "method")]
+        of = [each for each in of if each is not None]
         asked = {key: job.resources[key] for key in ("mem_mb", "runtime")}
         name = job.rule.name
         assert asked == {
@@ -170,11 +169,11 @@ def test_the_table_is_what_is_counted(monkeypatch: pytest.MonkeyPatch, capsys):
 
 def test_doctor_compares_with_what_is_there(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "torch", None)
-    monkeypatch.setattr(doctor, "_memory_gb", lambda: 1.0)
+    monkeypatch.setattr(doctor, "_memory_gb", lambda: 0.5)
     monkeypatch.setattr(doctor, "_free_disk_gb", lambda root: 0.1)
     found = doctor.examine(ROOT, "digits")
     memory, disk = found["experiment"]["lacks"]
-    assert "GB of memory, and this machine has 1 GB" in memory
+    assert "GB of memory, and this machine has 0.5 GB" in memory
     assert "GB of disk, and 0.1 GB are free here" in disk
     assert memory in doctor.render(found)
     monkeypatch.setattr(doctor, "_memory_gb", lambda: 1000.0)

@@ -192,6 +192,20 @@ def test_the_best_of_the_searches_on_held_out_images_stands_for_the_papers() -> 
     assert alone["run"] == "clip-vit-l-14-336__imagenet__linear-classifier"
 
 
+def test_a_transfer_on_all_training_images_stands_for_the_papers() -> None:
+    parts = []
+    for place, variant in enumerate(["short-warmup", "short-warmup-all-images", ""]):
+        values = {alpha: [of_each[0] + place] for alpha, of_each in SWEEP.items()}
+        parts.append(measured(values, variant=variant))
+    found = [_stand_in(parts), _stand_in(parts[::2]), _stand_in(parts[:1])]
+    run = "clip-vit-l-14-336__imagenet__end-to-end"
+    assert found == [f"{run}__short-warmup-all-images", run, f"{run}__short-warmup"]
+
+
+def _stand_in(parts: list[pd.DataFrame]) -> str:
+    return str(pick(cells(parts), 1, "Fine-tuned E2E", "ImageNet")["run"])
+
+
 def test_a_zero_shot_cell_is_the_same_in_every_run_of_the_model() -> None:
     alone = measured({0.0: SWEEP[0.0]}, "zero-shot")
     found = cells([alone])

@@ -7,11 +7,18 @@ from pathlib import Path
 
 import pytest
 import torch
-from tools.sharing.complete import artifact_problems, check_content, missing_files
+from tools.sharing.complete import (
+    _ends,
+    _settings,
+    artifact_problems,
+    check_content,
+    missing_files,
+)
 
 from wiseft.config import Catalogue, paths
 from wiseft.damage import with_sum
 from wiseft.errors import DamagedFile
+from wiseft.finetune.search import Trial, draw_trial, write_trials
 from wiseft.io import sha256_file, write_json
 from wiseft.stages import VERSION
 from wiseft.tabulate.schema import EFFECTIVE, TABLE, frame_of, write_csv, write_parquet
@@ -206,3 +213,25 @@ def test_every_file_that_is_published_is_read_whole(project: Path, name: str) ->
     table.with_suffix(".csv").write_text("cut")
     with pytest.raises(DamagedFile, match=r"paper\.csv is damaged"):
         check_content(targets, files)
+
+
+def test_each_video_set_is_about_the_end_with_a_head_of_its_own_names(project: Path) -> None:
+    targets = Targets.read(project, {"experiment": "further-shifts-video"})
+    (run,) = targets.runs
+    ends = {n: _ends(targets, run, n)["theta_0"] for n in targets.experiment.datasets}
+    assert ends.pop("imagenet") == paths.theta_0_path(run.model, "imagenet")
+    assert ends == {n: paths.theta_0_own_head_path(run.model, "imagenet", n) for n in ends}
+
+
+def test_settings_that_a_search_found_are_those_that_a_training_must_have(project: Path) -> None:
+    targets = Targets.read(project, {"experiment": "few-shot-cars"})
+    taking = next(run for run in targets.runs if run.method_id.endswith("-all-images"))
+    assert _settings(targets, taking) == {}, "no search has run"
+    (trials,) = targets.files.trials(taking.model, taking.method_id, "0")
+    trial = Trial(0, draw_trial(targets.catalogue.method_settings(targets.searched[-1]), 0, 0), 0.5)
+    write_trials(project / trials, {0: trial}, trial)
+    found = _settings(targets, taking)
+    for key, value in trial.settings.items():
+        assert found.get(key, 0.0) == value
+    assert found["train_on_held_out"]
+    assert "from_search" not in found

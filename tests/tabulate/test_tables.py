@@ -297,3 +297,15 @@ def test_alpha_must_not_be_chosen_on_test_samples(make_settings):
 def test_a_held_out_split_that_was_not_evaluated(small, make_settings):
     with pytest.raises(WiseftError, match="alpha is chosen in ref, split spare, but run tiny-s0"):
         run(small, make_settings(held_out={"dataset": "ref", "split": "spare"}))
+
+
+def test_of_a_run_that_was_trained_on_held_out_images_alpha_is_only_fixed(small, make_settings):
+    before = run(small, make_settings())
+    (name,) = set(before.table["run"])
+    method = "__".join(name.split("__")[2:])
+    after = run(small, make_settings(trained_on_held_out=[method]))
+    gone = {"held-out", "held-out-1se"}
+    assert set(before.table["selection"]) - set(after.table["selection"]) == gone
+    assert set(before.selection["selection"]) - set(after.selection["selection"]) == gone
+    kept = before.table[~before.table["selection"].isin(gone)].reset_index(drop=True)
+    pd.testing.assert_frame_equal(after.table.reset_index(drop=True), kept)

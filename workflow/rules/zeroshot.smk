@@ -16,9 +16,9 @@ rule zeroshot:
         "../../environment.yml"
     threads: 1
     resources:
-        mem_mb=asked("mem_mb", "zeroshot"),
-        gpu_mem_mb=asked("gpu_mem_mb", "zeroshot"),
-        runtime=asked("runtime", "zeroshot"),
+        mem_mb=RESOURCES.asked("mem_mb", "zeroshot"),
+        gpu_mem_mb=RESOURCES.asked("gpu_mem_mb", "zeroshot"),
+        runtime=RESOURCES.asked("runtime", "zeroshot"),
         gpu=JOBS.gpus("zeroshot"),
         device=DEVICE,
     params:
@@ -32,6 +32,31 @@ rule zeroshot:
         "wiseft zeroshot --weights {input.weights:q} --dataset {input.manifest:q}"
         " --prompts {params.templates:q} {params.names_of} --theta-0 {output.theta_0:q}"
         " --device {resources.device} --threads {threads} > {log:q} 2>&1"
+
+
+# As zeroshot, with the class names of a dataset that is mapped from the reference.
+use rule zeroshot as zeroshot_own_head with:
+    input:
+        weights=paths.weights_path("{model}"),
+        manifest=lambda w: DATA.manifests([w.dataset]),
+        prompts=DATA.prompts(TARGETS.reference),
+        spread_over=DATA.manifests([TARGETS.reference]),
+    output:
+        theta_0=paths.theta_0_own_head_path("{model}", "{reference}", "{dataset}"),
+    log:
+        "logs/zeroshot_own_head/{model}/{reference}/{dataset}.log",
+    benchmark:
+        "logs/benchmarks/zeroshot_own_head/{model}/{reference}/{dataset}.tsv"
+    wildcard_constraints:
+        model=one_of(model for model, _ in FILES.own_heads),
+        dataset=one_of(dataset for _, dataset in FILES.own_heads),
+    params:
+        version=VERSION["zeroshot"],
+        content=lambda w: DATA.content(TARGETS.reference, w.dataset),
+        templates=lambda w: TOLD.templates(),
+        names_of=lambda w, input: repeat("--spread-over", input.spread_over),
+    message:
+        "zeroshot_own_head: {wildcards.model}, head of the class names of {wildcards.dataset}"
 
 
 # As zeroshot, with a temperature fitted on images of the reference (the paper does so for ALIGN).
@@ -52,9 +77,9 @@ rule zeroshot_calibrated:
         "../../environment.yml"
     threads: 1
     resources:
-        mem_mb=asked("mem_mb", "zeroshot_calibrated"),
-        gpu_mem_mb=asked("gpu_mem_mb", "zeroshot_calibrated"),
-        runtime=asked("runtime", "zeroshot_calibrated"),
+        mem_mb=RESOURCES.asked("mem_mb", "zeroshot_calibrated"),
+        gpu_mem_mb=RESOURCES.asked("gpu_mem_mb", "zeroshot_calibrated"),
+        runtime=RESOURCES.asked("runtime", "zeroshot_calibrated"),
         gpu=JOBS.gpus("zeroshot_calibrated"),
         device=DEVICE,
     params:
@@ -89,8 +114,8 @@ rule zeroshot_supervised:
         "../../environment.yml"
     threads: 1
     resources:
-        mem_mb=asked("mem_mb", "zeroshot_supervised"),
-        runtime=asked("runtime", "zeroshot_supervised"),
+        mem_mb=RESOURCES.asked("mem_mb", "zeroshot_supervised"),
+        runtime=RESOURCES.asked("runtime", "zeroshot_supervised"),
     params:
         version=VERSION["zeroshot"],
         content=DATA.content(TARGETS.reference),
@@ -119,8 +144,8 @@ rule text_tower:
     conda:
         "../../environment.yml"
     resources:
-        mem_mb=asked("mem_mb", "text_tower"),
-        runtime=asked("runtime", "text_tower"),
+        mem_mb=RESOURCES.asked("mem_mb", "text_tower"),
+        runtime=RESOURCES.asked("runtime", "text_tower"),
     params:
         version=VERSION["zeroshot"],
     message:

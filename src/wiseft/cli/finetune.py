@@ -77,8 +77,9 @@ def finetune(
     from wiseft.config import FinetuneSettings, parse_settings
     from wiseft.config.machine import HowSettings
     from wiseft.finetune import stage
+    from wiseft.finetune.search import found_settings
 
-    chosen = parse_settings(FinetuneSettings, settings)
+    chosen = found_settings(parse_settings(FinetuneSettings, settings))
     outputs = stage.Outputs(theta_1, curve, state, record, tensorboard_dir, features)
 
     def train(execution: Execution, where: torch.device) -> None:

@@ -40,12 +40,14 @@ def plan(
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     root: Root = Path(),
 ) -> None:
-    """Estimate an experiment's jobs, GPU hours and disk space from its configuration.
+    """Estimate an experiment's jobs, GPU hours and disk space, and count the memory of its jobs.
 
     Images x passes x FLOPs over peak x utilisation: an estimate, within a factor of two or so.
     """
     from wiseft.plan import Assumptions, as_json, estimate, render
     from wiseft.plan.hardware import peak_of
+    from wiseft.plan.render import render_asked
+    from wiseft.plan.resources import Resources
     from wiseft.targets import Targets
 
     assumptions = Assumptions(
@@ -57,12 +59,16 @@ def plan(
     )
     targets = Targets.read(root, {"experiment": experiment} if experiment else None)
     costs = estimate(targets, assumptions)
+    resources = Resources(targets, assume_gpu=True)
+    asked, notes = resources.largest(), resources.notes()
     if json:
         import json as encoder
 
-        typer.echo(encoder.dumps(as_json(costs), indent=2))
+        found = {**as_json(costs), "asked": asked, "notes": [*costs.notes, *notes]}
+        typer.echo(encoder.dumps(found, indent=2))
     else:
-        typer.echo(render(costs))
+        jobs = ["", "What jobs ask for", "", render_asked(asked)] if asked else []
+        typer.echo("\n".join([render(costs), *(f"Note: {note}" for note in notes), *jobs]))
 
 
 def _rates(given: list[str] | None, option: str) -> dict[str, float]:

@@ -135,6 +135,7 @@ class _Check:
         for method_id in self.experiment.methods:
             if self._method("methods", method_id, "zero-shot"):
                 self._independent(method_id)
+                self._searches(method_id)
         for method_id in self.experiment.baselines.methods if self.experiment.baselines else []:
             self._method("baselines.methods", method_id, "random")
 
@@ -151,12 +152,30 @@ class _Check:
         reference = self.experiment.reference
         entry = self.entries.get(reference)  # an unknown one is reported already
         available = entry.splits.get("train") if entry else None
+        if entry and settings.train_on_held_out and "held-out" not in entry.splits:
+            self._add(
+                f"{key} lists {method_id}, which has train_on_held_out, but {reference} has no "
+                "split held-out"
+            )
         if available and settings.train_samples and settings.train_samples > available:
             self._add(
                 f"{key} lists {method_id}, which has train_samples: {settings.train_samples}, but "
                 f"the train split of {reference} holds only {available}"
             )
         return True
+
+    def _searches(self, method_id: str) -> None:
+        """Check that the searches are run whose settings a method takes."""
+        experiment = self.experiment
+        for variant in self.catalogue.method_settings(method_id).from_search:
+            search = f"{method_id.partition('__')[0]}__{variant}"
+            seeds = set(experiment.seeds_of(method_id)) - set(experiment.seeds_of(search))
+            listed = search in experiment.methods and self.catalogue.method_settings(search).search
+            if not listed or seeds:
+                self._add(
+                    f"methods lists {method_id}, whose settings are those that {search} found; "
+                    "list that too, with the same seeds"
+                )
 
     def _independent(self, method_id: str) -> None:
         """Check that a model that is only combined, not trained from, is there to be combined."""

@@ -58,6 +58,11 @@ class LabelMap(Entry):
         description="`class-ids`: each class is the reference's class of the same id; `files`: "
         "mapping files of the dataset, read by its layout."
     )
+    borrowed: dict[str, Annotated[int, Field(ge=0)]] = Field(
+        {},
+        description="Label of the reference that stands for a class that has none there, by the "
+        "class's name: the row of `own_head` for it. Others see the reference without them.",
+    )
 
 
 class HeldOutDraw(Entry):
@@ -127,6 +132,11 @@ class DatasetEntry(Entry):
     )
     label_map: LabelMap | None = Field(
         None, description="How the classes follow from a reference's; null: they are the same."
+    )
+    own_head: bool = Field(
+        False,
+        description="Evaluated on it, a zero-shot model has a head of the dataset's own class "
+        "names, spread over the classes of the label map's reference (paper, section 3).",
     )
     prompts: Name = Field(description="Prompt set: a file in `config/prompts`.")
     splits: dict[Name, Count] = Field(
@@ -249,6 +259,10 @@ class DatasetEntry(Entry):
             problems.append(
                 f"class_ids lists {len(self.class_ids)}, but there are {self.class_count} classes"
             )
+        if self.own_head and (self.label_map is None or self.suite is not None):
+            problems.append("own_head is true, but needs a label_map, and a suite of its own")
+        if self.label_map and (foreign := self.label_map.borrowed.keys() - {*self.display_names}):
+            problems.append(f"label_map.borrowed names {min(foreign)}, which is no class of it")
         if self.label_map and self.label_map.by == "class-ids" and not self.ids:
             problems.append("label_map goes by class-ids, but the dataset has none")
         return problems

@@ -174,8 +174,11 @@ class FinetuneSettings(Entry):
         description="Only this half of the training samples is used; the run's seed draws both, "
         "and they are disjoint (paper Figure 5). Null: not so.",
     )
-    optimiser: Literal["adamw", "adam", "sgd"] = Field(
-        "adamw", description="`sgd` has a momentum of 0.9."
+    optimiser: Literal["adamw", "adam", "sgd", "lbfgs"] = Field(
+        "adamw",
+        description="`sgd` has a momentum of 0.9. `lbfgs`, for a linear classifier: at most "
+        "`steps` iterations on all samples at once, each with a line search in place of a learning "
+        "rate; warm-up, clipping and batch size have no meaning for it.",
     )
     loss: Loss = Field(
         "cross-entropy",
@@ -211,6 +214,18 @@ class FinetuneSettings(Entry):
     )
     search: Search | None = Field(
         None, description="Settings of a linear classifier are searched; null: they are as given."
+    )
+    from_search: list[str] = Field(
+        [],
+        description="Variants of the same method with `search`: batch size, learning rate, "
+        "regulariser and epochs are those of the trial that was best on held-out images, of all of "
+        "theirs of the same seed (paper appendix D.3). In `--settings` of a command: files that "
+        "`wiseft search --trials` wrote.",
+    )
+    train_on_held_out: bool = Field(
+        False,
+        description="The split `held-out` is trained on too, so that alpha must be fixed "
+        "beforehand: with its draw put back, these are all training images, as in the paper.",
     )
 
     @model_serializer(mode="wrap")
@@ -278,10 +293,31 @@ def _conflicts(settings: FinetuneSettings) -> Iterator[str]:
         yield "search is given and trainable is all, but it is for trainable: head"
     if settings.search and (settings.ema or settings.early_stopping):
         yield "search is given with ema or early_stopping, but its trials are trained to their end"
+    chosen = settings.search or (settings.early_stopping and settings.early_stopping.every)
+    if settings.train_on_held_out and chosen:
+        yield (
+            "train_on_held_out is given with search or early_stopping.every, but these choose on "
+            "images that are not trained on"
+        )
+    if settings.from_search and (settings.search or not head):
+        yield (
+            "from_search is given with search or trainable: all, but it takes what the searches of "
+            "other variants found for a linear classifier"
+        )
+    if settings.optimiser == "lbfgs":
+        yield from _lbfgs_conflicts(settings)
     if settings.ema and settings.early_stopping:
         yield "ema and early_stopping are both given, but each says which weights theta_1 has"
     for key in _changed(settings, objective.refused):
         yield f"{key} is given and loss is {settings.loss}, {objective.refused[key]}"
+
+
+def _lbfgs_conflicts(settings: FinetuneSettings) -> Iterator[str]:
+    if settings.trainable != "head" or settings.steps is None:
+        yield "optimiser is lbfgs, but it is for trainable: head with a number of `steps`"
+    keys = ("l1", "ema", "early_stopping", "search", "from_search")
+    for key in _changed(settings, keys):
+        yield f"{key} is given and optimiser is lbfgs, which has one smooth function to minimise"
 
 
 def _changed(settings: FinetuneSettings, keys: Iterable[str]) -> list[str]:

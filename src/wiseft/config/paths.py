@@ -102,6 +102,11 @@ def theta_0_path(model: str, reference: str) -> Path:
     return model_folder(model) / reference / "theta_0.safetensors"
 
 
+def theta_0_own_head_path(model: str, reference: str, dataset: str) -> Path:
+    """Return theta_0 with a head of a dataset's class names, spread over the reference's."""
+    return model_folder(model) / reference / f"theta_0_for_{dataset}.safetensors"
+
+
 def theta_0_with_text_path(model: str, reference: str) -> Path:
     """Return theta_0 with the text tower, for methods that train that one too."""
     return model_folder(model) / reference / "theta_0_with_text.safetensors"

@@ -234,7 +234,9 @@ def _optional(entry: DatasetEntry, members: list[list[int]] | None) -> dict[str,
     mapping = (
         {"reference": entry.label_map.reference, "members": members} if entry.label_map else None
     )
-    return {"class_ids": entry.ids, "label_map": mapping, "border": entry.border}
+    borrowed = entry.label_map.borrowed if entry.label_map else {}
+    optional = {"class_ids": entry.ids, "label_map": mapping, "border": entry.border}
+    return {**optional, "borrowed": borrowed}
 
 
 def _write_arrays(

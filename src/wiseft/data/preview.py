@@ -53,6 +53,7 @@ def prepare_preview(entry: DatasetEntry, manifest: Path, whole: Path) -> Path:
             "label_map": vars(mapping) if mapping else None,
             "border": base.border,
             "limit": entry.limit,
+            "borrowed": base.borrowed,
         },
     )
 

@@ -127,7 +127,7 @@ def own_projection(manifest: Manifest, head: Head) -> Projection | None:
             f"{theirs} and a label map to {manifest.label_map.reference}, but {ours}; evaluate a "
             f"head of {manifest.label_map.reference} or of the dataset's own classes"
         )
-    return Projection(manifest.label_map.members, len(head.class_names), _map_of(manifest))
+    return Projection(manifest.members, len(head.class_names), _map_of(manifest))
 
 
 def like_projection(

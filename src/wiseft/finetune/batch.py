@@ -6,11 +6,12 @@ random generator, so that a killed training can go on exactly.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -49,6 +50,27 @@ class Samples(Protocol):
         it. May be called from several threads at once.
         """
         ...
+
+
+def joined(parts: Sequence[Samples]) -> Samples:
+    """Return the samples of several parts, one after the other; of one part, itself."""
+    return parts[0] if len(parts) == 1 else _Joined(parts)
+
+
+class _Joined:
+    def __init__(self, parts: Sequence[Samples]):
+        self._parts = parts
+        self._ends = np.cumsum([len(part.labels) for part in parts])
+        self.labels = torch.cat([part.labels for part in parts])
+
+    def read(self, epoch: int, positions: NDArray[np.int64]) -> Tensor:
+        owner = np.searchsorted(self._ends, positions, side="right")
+        order = np.argsort(owner, kind="stable")
+        inputs = [
+            part.read(epoch, positions[owner == index] - (end - len(part.labels)))
+            for index, (part, end) in enumerate(zip(self._parts, self._ends, strict=True))
+        ]
+        return torch.cat(inputs)[torch.from_numpy(np.argsort(order))]
 
 
 class Follower(Protocol):

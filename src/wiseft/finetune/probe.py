@@ -12,8 +12,9 @@ from torch import nn
 
 from wiseft.checkpoints import Checkpoints
 from wiseft.config import FinetuneSettings
+from wiseft.finetune.schedule import training_steps
 from wiseft.finetune.tasks import Log, Material, head_task
-from wiseft.finetune.trainer import Execution, Step, fit, training_steps
+from wiseft.finetune.trainer import Execution, Step, fit
 from wiseft.progress import Progress
 from wiseft.towers.base import seeded
 

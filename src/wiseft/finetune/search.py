@@ -222,6 +222,31 @@ def winner(trials: Mapping[int, Trial]) -> Trial:
     return max(able, key=lambda trial: (trial.accuracy or 0.0, -trial.number))
 
 
+def found_settings(settings: FinetuneSettings) -> FinetuneSettings:
+    """Return settings with those that searches found: of the most accurate trial of all of them,
+    of equals the first. Others are returned as they are.
+
+    Args:
+        settings: where `from_search` lists, in place of variants, the trials that they wrote, CSV.
+
+    Raises:
+        WiseftError: if a file is not that of a search.
+    """
+    if not settings.from_search:
+        return settings
+    best: tuple[float, dict[str, Any]] = (-1.0, {})
+    for path in map(Path, settings.from_search):
+        try:
+            with path.open(newline="", encoding="utf-8") as file:
+                chosen = next(row for row in csv.DictReader(file) if row["chosen"] == "1")
+            found = {name: json.loads(chosen[name]) for name in SEARCHED}
+            accuracy = float(chosen["held_out_accuracy"])
+        except (OSError, ValueError, KeyError, StopIteration) as error:
+            raise WiseftError(f"{path} has no trial that was chosen ({error!r})") from None
+        best = max(best, (accuracy, found), key=lambda pair: pair[0])
+    return with_trial(settings, {**best[1], "from_search": []})
+
+
 def read_trials(path: Path, key: str, log: Log) -> dict[int, Trial]:
     """Return the finished trials by number, from a file of JSON lines.
 

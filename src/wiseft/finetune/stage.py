@@ -17,12 +17,14 @@ from wiseft.classifier import build_classifier
 from wiseft.config import FinetuneSettings, Preprocessing
 from wiseft.data.prepared.store import open_manifest
 from wiseft.errors import WiseftError, some
+from wiseft.finetune.lbfgs import fit_lbfgs
 from wiseft.finetune.micro_batch import fitting_micro_batch, share_of_batch
 from wiseft.finetune.probe import start_head
 from wiseft.finetune.record import Board, run_record, write_curve
 from wiseft.finetune.sampling import check_classes, draw_samples
-from wiseft.finetune.tasks import TRAIN_SPLIT, Log, Material, make_task, trained_tensors
-from wiseft.finetune.trainer import Execution, Report, fit, training_steps
+from wiseft.finetune.schedule import training_steps
+from wiseft.finetune.tasks import Log, Material, make_task, trained_tensors
+from wiseft.finetune.trainer import Execution, Report, fit
 from wiseft.io import sha256_json, write_json
 from wiseft.precision import Arithmetic
 from wiseft.progress import Progress, print_line
@@ -88,6 +90,8 @@ def finetune(
         raise WiseftError(
             "the settings ask for a search over settings; that is what `wiseft search` does"
         )
+    if settings.from_search:
+        raise WiseftError("from_search is left in the settings; `found_settings` resolves it")
     _check_outputs(outputs, execution)
     material = open_material(theta_0, manifest, settings, seed, device)
     return _train(material, outputs, execution, log)
@@ -168,12 +172,12 @@ def train_from_scratch(
 
 
 def training_samples(material: Material) -> NDArray[np.int64]:
-    """Return the sorted indices of the samples of the train split that a run trains on.
+    """Return the sorted indices, among the splits that are trained on, of a run's samples.
 
     Raises:
         WiseftError: if there are fewer than the settings ask for, or none of a class.
     """
-    labels = material.labels(TRAIN_SPLIT)
+    labels = np.concatenate([material.labels(split) for split in material.train_splits])
     indices = draw_samples(labels, material.settings, material.seed)
     check_classes(labels[indices], material.dataset.class_names)
     return indices
@@ -210,7 +214,8 @@ def _train_alone(
 
     progress = Progress(steps, log=log)  # those of processes that don't lead are not shown
     with _told(progress, outputs, execution) as report:
-        curve = fit(task, settings, material.seed, checkpoints, report, execution, begin)
+        train = fit_lbfgs if settings.optimiser == "lbfgs" else fit
+        curve = train(task, settings, material.seed, checkpoints, report, execution, begin)
     record = run_record(settings, execution, progress, material.device, len(curve))
     if not execution.team.leads:
         return None

@@ -19,7 +19,7 @@ from wiseft.data.prepared.index import read_index
 from wiseft.data.prepared.store import Manifest
 from wiseft.errors import WiseftError
 from wiseft.finetune.augment import TrainingImages
-from wiseft.finetune.batch import Samples
+from wiseft.finetune.batch import Samples, joined
 from wiseft.finetune.ema import make_follower
 from wiseft.finetune.features import FeatureSamples, FeatureStore
 from wiseft.finetune.how import prepare_model
@@ -30,7 +30,7 @@ from wiseft.finetune.two_towers import TwoTowers
 from wiseft.theta import Theta, ThetaHeader
 from wiseft.towers import prefixed
 
-TRAIN_SPLIT = "train"
+TRAIN_SPLIT, HELD_OUT_SPLIT = "train", "held-out"
 
 EVALUATION_BATCH = 128
 """Held-out images in a forward pass; fixed, so that no setting of the machine changes a choice."""
@@ -64,6 +64,22 @@ class Material:
         """The device that trains."""
         return self.classifier.head.weight.device
 
+    @property
+    def train_splits(self) -> list[str]:
+        """The splits whose samples, one after the other, are the training samples."""
+        held_out = [HELD_OUT_SPLIT] if self.settings.train_on_held_out else []
+        return [TRAIN_SPLIT, *held_out]
+
+    def parts(self, indices: NDArray[np.int64]) -> list[tuple[str, NDArray[np.int64]]]:
+        """Return the places in each split of sorted training samples, by the split's name."""
+        parts, first = [], 0
+        for split in self.train_splits:
+            n = self.dataset.split_files(split).n
+            low, high = np.searchsorted(indices, [first, first + n])
+            parts.append((split, indices[low:high] - first))
+            first += n
+        return parts
+
     def labels(self, split: str) -> NDArray[np.int64]:
         """Return the labels of a split."""
         return read_index(self.dataset, split)["label"].to_numpy(dtype=np.int64, copy=True)
@@ -79,7 +95,7 @@ def make_task(
     """Return the task that the settings ask for.
 
     Args:
-        indices: of the samples in the train split.
+        indices: of the training samples (`Material.train_splits`), sorted.
         features: folder in which features are kept for other trainings; None: they are not kept.
 
     Raises:
@@ -96,7 +112,9 @@ def image_task(
 ) -> Task:
     """Return the task of training everything on images: the classifier, or both towers."""
     settings = material.settings
-    samples = _images(material, TRAIN_SPLIT, indices, settings)
+    samples = joined(
+        [_images(material, split, part, settings) for split, part in material.parts(indices)]
+    )
     model: ImageClassifier | TwoTowers = material.classifier
     start = tensors_of(model, material.start)
     if settings.objective.trains_text and material.start is not None:
@@ -141,7 +159,7 @@ def head_task(
             inputs, torch.from_numpy(labels if chosen is None else labels[chosen])
         )
 
-    samples = of_split(TRAIN_SPLIT, indices)
+    samples = joined([of_split(split, part) for split, part in material.parts(indices)])
     objective = make_objective(settings, head, material.start)
     accuracy = _held_out_accuracy(material, lambda: head, of_split)
     follower = make_follower(settings, head, tensors_of(head, material.start), accuracy, log)

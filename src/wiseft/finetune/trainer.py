@@ -33,7 +33,12 @@ from wiseft.finetune.parallel import Team, handled
 from wiseft.finetune.precision import Precision
 from wiseft.finetune.resume import Interrupted, State, Watch
 from wiseft.finetune.sampling import step_seed
-from wiseft.finetune.schedule import learning_rate, steps_per_epoch, warmup_length
+from wiseft.finetune.schedule import (
+    learning_rate,
+    steps_per_epoch,
+    training_steps,
+    warmup_length,
+)
 
 
 @dataclass(frozen=True)
@@ -86,13 +91,6 @@ class Step:
     epoch: int
     loss: float
     learning_rate: float
-
-
-def training_steps(samples: int, settings: FinetuneSettings) -> int:
-    """Return the optimiser steps of a training: `steps` where it is given, else whole epochs."""
-    if settings.steps is not None:
-        return settings.steps
-    return steps_per_epoch(samples, settings.batch_size) * settings.epochs
 
 
 def fit(

@@ -209,7 +209,7 @@ def _disk(targets: Targets, costs: Mapping[str, TowerCost]) -> dict[str, float]:
             (costs[model].image_parameters + costs[model].text_parameters) * FLOAT / GB
             for model in targets.models
         ),
-        "theta_0": sum(theta(model) for model in targets.models),
+        "theta_0": sum(map(theta, [*targets.models, *(m for m, _ in targets.files.own_heads)])),
         "theta_1": sum(theta(run.model) for run in trained),
         "interpolated": sum(theta(run.model) for run in targets.combined) * grid,
         "predictions": sum(_predictions(targets, run) for run in targets.runs) / GB,
@@ -231,7 +231,7 @@ def _predictions(targets: Targets, run: Run) -> float:
 
 
 def _notes(targets: Targets) -> list[str]:
-    notes = []
+    notes = targets.jobs.long_warmups()
     reference = targets.data.entries[targets.reference]
     if targets.experiment.models and _prompts(targets, reference) is None:
         notes.append(

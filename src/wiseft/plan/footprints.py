@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -20,12 +20,19 @@ from wiseft.footprint import FLOAT, HALF, Footprint
 from wiseft.io import atomic_path
 from wiseft.plan.towers import CONTEXT, architecture_name, architecture_of
 
-Key = tuple[str, int, int, str, str]
-"""Architecture, image size, tokens of a prompt beside every image, device, precision."""
+Key = tuple[str, int, str, str, str]
+"""Architecture, image size, towers that are trained (image, both), device, precision."""
 
-_COLUMNS = ("architecture", "image_size", "tokens", "device", "precision")
+_COLUMNS = ("architecture", "image_size", "towers", "device", "precision")
 _COUNTED = ("weights", "parameters", "saved", "peak")
-_ALIGN = {"family": "align", "embed_dim": 640, "config": {"model_type": "align"}}
+_WAYS = (
+    ("image", "cuda", "fp32"),
+    ("image", "cuda", "bf16"),
+    ("image", "cpu", "fp32"),
+    ("both", "cuda", "fp32"),
+    ("both", "cuda", "bf16"),
+)
+_ALIGN: dict[str, Any] = {"family": "align", "embed_dim": 640, "config": {"model_type": "align"}}
 """ALIGN's replica has the configuration that transformers has by default."""
 
 
@@ -39,13 +46,13 @@ def footprint_of(
         device_type: `cuda` or `cpu`.
     """
     entry, _ = catalogue.model(model)
-    tokens = CONTEXT if settings and settings.objective.trains_text else 0
+    trained = "both" if settings and settings.objective.trains_text else "image"
     precision = "fp32" if settings is None or settings.precision == "fp32" else "half"
     size, name = entry.preprocessing.size, architecture_name(catalogue, entry)
     rows = _rows()
     # Both towers, and half precision, are only counted as they are on a GPU.
     for device in (device_type, "cuda"):
-        if found := rows.get((name, size, tokens, device, precision)):
+        if found := rows.get((name, size, trained, device, precision)):
             return found
     return None
 
@@ -54,7 +61,7 @@ def footprint_of(
 def _rows() -> dict[Key, Footprint]:
     file = resources.files("wiseft.plan").joinpath("footprints.csv")
     return {
-        (row["architecture"], int(row["image_size"]), int(row["tokens"]), row["device"], kind): (
+        (row["architecture"], int(row["image_size"]), row["towers"], row["device"], kind): (
             Footprint(
                 **{key: int(row[key]) for key in _COUNTED},
                 attention=row["attention"] or None,
@@ -78,19 +85,16 @@ def count(catalogue: Catalogue, model: str) -> dict[Key, Footprint]:
     entry, _ = catalogue.model(model)
     architecture = _ALIGN if entry.source == "align" else architecture_of(catalogue, entry, model)
     size, found = entry.preprocessing.size, {}
-    for tokens, device, precision in _ways(architecture):
+    text = architecture.get("text_cfg", {})
+    for trained, device, precision in _WAYS:
+        if trained == "both" and (not text or "hf_tokenizer_name" in text):
+            continue
+        tokens = text.get("context_length", CONTEXT) if trained == "both" else 0
         module = built(architecture, tokens=tokens)
         counted = footprint(module, size, precision, device_type=device, tokens=tokens)
         kind = "fp32" if precision == "fp32" else "half"
-        found[architecture_name(catalogue, entry), size, tokens, device, kind] = counted
+        found[architecture_name(catalogue, entry), size, trained, device, kind] = counted
     return found
-
-
-def _ways(architecture: Mapping[str, Any]) -> Iterator[tuple[int, str, str]]:
-    yield from ((0, "cuda", "fp32"), (0, "cuda", "bf16"), (0, "cpu", "fp32"))
-    text = architecture.get("text_cfg", {})
-    if text and "hf_tokenizer_name" not in text:  # those of contrastive training
-        yield from ((CONTEXT, "cuda", "fp32"), (CONTEXT, "cuda", "bf16"))
 
 
 def _write(path: Path, rows: Mapping[Key, Footprint]) -> None:

@@ -63,6 +63,20 @@ def render(plan: Plan) -> str:
     return "\n".join([*lines, *(f"Note: {note}" for note in plan.notes)])
 
 
+def render_asked(asked: list[dict[str, Any]]) -> str:
+    """Return what jobs ask for (`Resources.largest`) as a Markdown table."""
+    lines = [
+        "| job | model | method | images a pass | GPU memory, GB | memory, GB | minutes at most |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for job in asked:
+        gb = [_number(job[key] / 1000) for key in ("gpu_memory_mb", "memory_mb")]
+        names = [job["rule"], job["model"], job.get("method", "")]
+        cells = [*names, job["images_a_pass"] or "", *gb, job["minutes"]]
+        lines.append(f"| {' | '.join(map(str, cells))} |")
+    return "\n".join(lines)
+
+
 def _basis(given: Assumptions) -> str:
     text = (
         f"one {given.gpu}, of whose peak {given.share('fp32'):.0%} is reached in fp32 (of "

@@ -12,6 +12,7 @@ from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 from wiseft.config import FinetuneSettings, paths
 from wiseft.errors import WiseftError
@@ -59,8 +60,9 @@ START_MINUTES = 20
 DECODE_SECONDS = 0.0044 / 224**2
 """To decode and resize an image on one thread, by pixels of the result (measured, 224 pixels)."""
 
-PROCESS = {"cpu": 700_000_000, "cuda": 4_000_000_000}
-"""Bytes of a process with torch and without a model; with CUDA its libraries are loaded too."""
+PROCESS = {"cpu": 900_000_000, "cuda": 4_000_000_000}
+"""Bytes of a process with torch and without a model (CPU: jobs of digits took 0.69 to 0.96 GB in
+all); with CUDA its libraries are loaded too."""
 COPIES = {"zeroshot": 3, "evaluate": 3, "train": 8}
 """Copies of the weights in the machine's memory: read, in the model, and written; an evaluation has
 two ends, a training what is kept of it and the state that it saves."""
@@ -89,12 +91,17 @@ class Need:
 
 
 class Resources:
-    """What the jobs of an experiment ask for, by rule and wildcards."""
+    """What the jobs of an experiment ask for, by rule and wildcards.
 
-    def __init__(self, targets: Targets):
+    Args:
+        assume_gpu: models run on a GPU of another machine, unless the configuration says `cpu`.
+    """
+
+    def __init__(self, targets: Targets, *, assume_gpu: bool = False):
         self._targets = targets
         settings = targets.settings
-        on_cluster = bool(os.environ.get(CLUSTER_GPUS)) and settings.device != "cpu"
+        on_cluster = assume_gpu or bool(os.environ.get(CLUSTER_GPUS))
+        on_cluster = on_cluster and settings.device != "cpu"
         self.device_type = "cuda" if on_cluster or targets.jobs.gpus("zeroshot") else "cpu"
         given = settings.device_memory_gb
         here = 0 if on_cluster else memory_bytes()
@@ -105,6 +112,20 @@ class Resources:
         rates = targets.catalogue.root / RATES
         self._rates = read_json(rates, "rates") if rates.is_file() else {}
         self.need: Callable[..., Need | None] = cache(self._need)
+
+    def asked(self, resource: str, rule: str) -> Callable[..., int]:
+        """Return what a rule gives as a resource: a function of a job's wildcards and attempt.
+
+        Args:
+            resource: `mem_mb`, `gpu_mem_mb` or `runtime`.
+        """
+
+        def of_job(wildcards: Any, attempt: int) -> int:
+            of = [wildcards.model, *filter(None, [getattr(wildcards, "method", None)])]
+            asked: int = getattr(self, resource)(rule, *of, attempt=attempt)
+            return asked
+
+        return of_job
 
     def mem_mb(self, rule: str, *of: str, attempt: int = 1) -> int:
         """Return the memory that a job asks for, in MB; more at each attempt.
@@ -143,6 +164,24 @@ class Resources:
             found += [(rule, model, method) for rule in [*rules, *t.jobs.evaluations]]
         return found
 
+    def largest(self) -> list[dict[str, Any]]:
+        """Return what jobs ask for as plain data, of all suites of an evaluation the most."""
+        rows: dict[tuple[str, ...], dict[str, Any]] = {}
+        for rule, *of in self.jobs():
+            need = self.need(rule, *of)
+            suite = rule in self._targets.jobs.evaluations
+            asked = {
+                "images_a_pass": need.batch if need else 0,
+                "gpu_memory_mb": self.gpu_mem_mb(rule, *of),
+                "memory_mb": self.mem_mb(rule, *of),
+                "minutes": self.runtime(rule, *of),
+            }
+            row = rows.setdefault(("evaluate" if suite else rule, *of), asked)
+            row.update({key: max(value, row[key]) for key, value in asked.items()})
+        return [
+            dict(zip(("rule", "model", "method"), job, strict=False)) | rows[job] for job in rows
+        ]
+
     def notes(self) -> list[str]:
         """Return sentences about models that were not counted, and what does not fit a device."""
         models = [m for m in self._targets.all_models if self._parts(m) is None]
@@ -152,8 +191,8 @@ class Resources:
         )
         large = [
             f"{rule} of {' '.join(of)} needs {self.gpu_mem_mb(rule, *of) / 1e3:.0f} GB of GPU "
-            f"memory at {need.batch} images a pass, which is the fewest that it can have; the GPU "
-            f"has {self.device_memory / 1e9:.0f} GB: set its precision to bf16, or "
+            f"memory at {need.batch or 'no'} images a pass, as few as it can have, and there are "
+            f"{self.device_memory / 1e9:g} GB: set its precision to bf16, or "
             "training.how.activation_checkpointing"
             for rule, *of in self.jobs()
             if (need := self.need(rule, *of))

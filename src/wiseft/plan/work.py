@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from wiseft.config import DatasetEntry, FinetuneSettings
-from wiseft.finetune.schedule import steps_per_epoch
+from wiseft.finetune.schedule import made_steps, training_samples
 from wiseft.plan.towers import TowerCost
 from wiseft.targets import Run, Targets
 
@@ -30,23 +30,6 @@ class Work:
     forward_flops: float = 0.0
 
 
-def training_samples(settings: FinetuneSettings, reference: DatasetEntry) -> int:
-    """Return how many images a run trains on."""
-    if settings.samples_per_class is not None:
-        samples = settings.samples_per_class * reference.class_count
-    else:
-        samples = settings.train_samples or reference.splits["train"]
-    return samples // 2 if settings.half else samples
-
-
-def training_steps(settings: FinetuneSettings, samples: int) -> int:
-    """Return the optimiser steps of a run, up to where it stops for sure."""
-    in_epochs = steps_per_epoch(samples, settings.batch_size) * settings.epochs
-    steps = in_epochs if settings.steps is None else settings.steps
-    stopping = settings.early_stopping
-    return min(steps, stopping.after) if stopping and stopping.after else steps
-
-
 def training_work(settings: FinetuneSettings, reference: DatasetEntry, cost: TowerCost) -> Work:
     """Return the work of one training.
 
@@ -59,7 +42,7 @@ def training_work(settings: FinetuneSettings, reference: DatasetEntry, cost: Tow
         held_out = held_out_images(settings, reference) if settings.search or stopping else 0
         features = samples + held_out
         return forward_work(features, cost)
-    steps = training_steps(settings, samples)
+    steps = made_steps(samples, settings)
     images = steps * min(settings.batch_size, samples)
     if settings.steps is None and not (stopping and stopping.after):
         images = settings.epochs * samples

@@ -19,7 +19,7 @@ from wiseft.config.experiment import ZERO_SHOT
 from wiseft.errors import WiseftError
 from wiseft.published import TABLES, numbers
 from wiseft.published.numbers import COLUMNS, DIFFERENCE, FIXED_ALPHA, QUOTED, contradictions
-from wiseft.tabulate.published import SEARCHES, without_repeats
+from wiseft.tabulate.published import SEARCHES, TRANSFERS, without_repeats
 
 SHIFTS_AVERAGE, BOTH_AVERAGE = "avg:shifts", "avg:reference-and-shifts"
 SHIFTS = ("imagenet-v2", "imagenet-r", "imagenet-sketch", "objectnet", "imagenet-a")
@@ -229,6 +229,8 @@ def _stand_ins(curves: Curves, line: Mapping[str, Any]) -> list[Run]:
     if variant == QUOTED:
         return []
     variants = [variant]
+    if method == "end-to-end" and variant == "":
+        variants = list(TRANSFERS)
     if method == "linear-classifier" and variant == "":
         runs = [(model, reference, method, each, combination) for each in SEARCHES]
         scores = [_held_out(curves, run) for run in runs]

@@ -49,6 +49,10 @@ SEARCHES = ("search-none", "search-weight-decay", "search-l1", "search-label-smo
 """Variants of the linear classifier whose best stands for the paper's, which is the best of a
 random search over all of them (appendix D.3); without any of them the plain one stands for it."""
 
+TRANSFERS = ("all-images", "short-warmup-all-images", "", "short-warmup")
+"""Variants of end-to-end fine-tuning that stand for the paper's, the first that there is: as it
+does, on all training images; on small sets with a warm-up that ends before the training."""
+
 
 def join(
     measured: Sequence[pd.DataFrame],

@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 
 from wiseft.alphas import format_alpha
+from wiseft.config.paths import split_run_name
 from wiseft.errors import WiseftError
 from wiseft.tabulate.inputs import Inputs
 from wiseft.tabulate.models import of_runs, over_models
@@ -118,6 +119,8 @@ def _held_out_alphas(
     key: tuple[str, int, str], rows: pd.DataFrame, study: Study, settings: TabulateSettings
 ) -> dict[str, float]:
     chosen = settings.held_out
+    if "__".join(filter(None, split_run_name(key[0])[2:])) in settings.trained_on_held_out:
+        return {}
     if chosen is None:
         raise WiseftError(
             f"run {key[0]} has a sweep, but held_out is null; name the dataset and split in which "

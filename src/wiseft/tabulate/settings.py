@@ -29,6 +29,7 @@ class TabulateSettings(BaseModel):
             predictions, or the highest mean confidence, which was better on held-out images of the
             digits (docs/digits.md, Protocol).
         fit_exclude: method ids of baselines that are not part of the robustness fit.
+        trained_on_held_out: method ids whose runs saw the held-out images: alpha is `fixed` there.
         views: the primary view of a dataset, which averages, comparisons and selections use;
             `all` for a dataset that is not listed.
         clusters: the group metadata of a dataset whose values were drawn independently; base ids
@@ -49,6 +50,7 @@ class TabulateSettings(BaseModel):
     fixed_alpha: float = 0.5
     unlabelled: Literal["entropy", "confidence"] = "confidence"
     fit_exclude: list[str] = []
+    trained_on_held_out: list[str] = []
     views: dict[str, str] = {}
     clusters: dict[str, str] = {}
     other_views: dict[str, list[str]] | None = None

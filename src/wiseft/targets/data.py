@@ -76,7 +76,7 @@ class Data:
         if dataset in self._experiment.datasets:
             needed |= set(self.evaluated_splits(entry))
         if dataset == self._runs.reference and not self._experiment.zero_shot_only:
-            needed.add("train")
+            needed |= {"train", *(["held-out"] if self._runs.trained_on_held_out else [])}
         return [split for split in entry.splits if split in needed]
 
     def manifests(self, names: Iterable[str]) -> list[Path]:

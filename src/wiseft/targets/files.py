@@ -72,7 +72,10 @@ class Files:
             (
                 "zeroshot",
                 "zero-shot models (theta_0)",
-                [paths.theta_0_path(model, reference) for model in runs.models],
+                [
+                    *(paths.theta_0_path(model, reference) for model in runs.models),
+                    *(paths.theta_0_own_head_path(m, reference, n) for m, n in self.own_heads),
+                ],
             ),
             ("finetune", "fine-tuned models (theta_1)", _theta_1(runs.combined)),
             ("finetune", "from-scratch baselines", _theta_1(scratch)),
@@ -149,10 +152,34 @@ class Files:
         name = self._runs.entry(model).label_map
         return [self._runs.catalogue.folder / "models" / name] if name else []
 
-    def theta_0(self, model: str, method: str) -> list[Path]:
-        """Return the zero-shot end of a run, which a baseline has not."""
-        known = method in self._runs.two_ended
-        return [self._runs.theta_0(model, method)] if known else []
+    def theta_0(self, model: str, method: str, suite: str = "") -> list[Path]:
+        """Return the zero-shot end of a run, which a baseline has not, as a suite sees it."""
+        if method not in self._runs.two_ended:
+            return []
+        if (model, suite) in self.own_heads and method not in self._runs.contrastive:
+            return [paths.theta_0_own_head_path(model, self._runs.reference, suite)]
+        return [self._runs.theta_0(model, method)]
+
+    def theta_1(self, model: str, method: str, seed: int | str, suite: str) -> Path:
+        """Return the other end of a run as a suite sees it."""
+        if method == ZERO_SHOT:
+            return self.theta_0(model, method, suite)[0]
+        return self._runs.theta_1(model, method, seed)
+
+    @cached_property
+    def own_heads(self) -> list[tuple[str, str]]:
+        """The models that get a head of a dataset's own class names, with that dataset."""
+        runs, entries = self._runs, self._data.entries
+        named = [name for name in self._experiment.datasets if entries[name].own_head]
+        models = [m for m in runs.prompted if m in self._experiment.models]
+        return [(m, name) for m in models for name in named if not runs.entry(m).names_of]
+
+    def trials(self, model: str, method: str, seed: str) -> list[Path]:
+        """Return what searches wrote whose settings a training takes, if it does."""
+        searches = self._runs.catalogue.method_settings(method).from_search
+        ids = [f"{method.partition('__')[0]}__{variant}" for variant in searches]
+        runs = [paths.run_name(model, self._runs.reference, each) for each in ids]
+        return [paths.trials_path(run, seed) for run in runs]
 
     def interpolated(self) -> list[Path]:
         """Return the interpolated weights that are kept as files."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+from wiseft.finetune.schedule import long_warmup, training_samples
 from wiseft.gpus import devices
 from wiseft.targets.data import Data
 from wiseft.targets.files import Files
@@ -11,7 +12,10 @@ from wiseft.targets.runs import Runs
 
 TRAININGS = ("finetune", "baseline")
 """Rules that `training.how` is about: several processes may share a training."""
-MODEL_RULES = ("zeroshot", "zeroshot_calibrated", "finetune", "search", "baseline")
+MODEL_RULES = (
+    *("zeroshot", "zeroshot_own_head", "zeroshot_calibrated"),
+    *("finetune", "search", "baseline"),
+)
 """Rules that run a model where `device` says, besides those of the evaluation."""
 
 
@@ -57,7 +61,23 @@ class Jobs:
         """Return what a user should know before anything runs."""
         on_cpu = self._runs.runs and self._runs.settings.device == "auto" and not devices()
         here = ["There is no GPU on this machine: what runs here runs on the CPU."]
-        return [*(here if on_cpu else []), *self._data.missing()]
+        return [*(here if on_cpu else []), *self._data.missing(), *self.long_warmups()]
+
+    def long_warmups(self) -> list[str]:
+        """Return a sentence for every method that is warmed up for more than a third of its steps;
+        of a search, for its longest trial.
+        """
+        runs, sentences = self._runs, []
+        for method in dict.fromkeys(run.method_id for run in runs.runs if runs.trains(run)):
+            if method in runs.checkpoints:
+                continue
+            settings = runs.catalogue.method_settings(method)
+            if settings.search and settings.search.max_epochs:
+                settings = settings.model_copy(update={"epochs": settings.search.max_epochs})
+            samples = training_samples(settings, self._data.entries[runs.reference])
+            if told := long_warmup(samples, settings):
+                sentences.append(f"{method} on {runs.reference} {told}.")
+        return sentences
 
     def by_rule(self) -> dict[str, int]:
         """Return the jobs of each rule where nothing is there yet; `all` is left out."""
@@ -100,6 +120,7 @@ class Jobs:
             "pretrain_samples": int(bool(self._files.pretrain_samples())),
             "weights": len(runs.fetched),
             "zeroshot": len(runs.prompted),
+            "zeroshot_own_head": len(self._files.own_heads),
             "zeroshot_calibrated": len(runs.calibrated),
             "zeroshot_supervised": len(runs.supervised),
             "text_tower": len(runs.experiment.models) if runs.contrastive else 0,

@@ -66,6 +66,7 @@ class Runs:
         searched: those whose settings are searched for.
         finetuned: those that are trained with the settings as they stand.
         contrastive: those that train the text tower too.
+        trained_on_held_out: methods that see the held-out images, so that alpha can't be chosen.
         two_ended: methods of runs that have a zero-shot end: all but baselines.
         baselines: methods of the models from scratch.
         models: models that are made into a theta_0: those that are fine-tuned, and those that were
@@ -100,6 +101,7 @@ class Runs:
         apart = {*self.independent, *self.checkpoints, *self.searched}
         self.finetuned = [m for m in methods if m not in apart]
         self.contrastive = [m for m in methods if trainings[m].objective.trains_text]
+        self.trained_on_held_out = [m for m in methods if trainings[m].train_on_held_out]
         self.two_ended = [ZERO_SHOT] if experiment.zero_shot_only else methods
         scratch = [run for run in self.runs if run.baseline]
         self.baselines = list(dict.fromkeys(run.method_id for run in scratch))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from wiseft.config import paths
@@ -101,9 +102,10 @@ class Told:
         """The dataset whose class names stand in a model's prompts, if there is one."""
         return [name] if (name := self._runs.entry(model).names_of) else []
 
-    def training(self, method: str) -> str:
-        """The settings of a training."""
-        return self._catalogue.method_settings(method).model_dump_json()
+    def training(self, method: str, trials: Iterable[Path] = ()) -> str:
+        """The settings of a training; where searches found them, with the files of their trials."""
+        settings, files = self._catalogue.method_settings(method), [str(path) for path in trials]
+        return settings.model_copy(update={"from_search": files}).model_dump_json()
 
     def evaluation(self, datasets: Iterable[str]) -> str:
         """What is evaluated of each dataset."""
@@ -153,7 +155,9 @@ class Told:
         chosen = self._experiment.model_dump(mode="json", include=_STATISTICS)
         exclude = figure_context(self._experiment, self._catalogue)["fit_exclude"]
         clusters = {name: e.clusters for name, e in self._data.entries.items() if e.clusters}
-        grouped = {"clusters": clusters} if clusters else {}
+        grouped: dict[str, Any] = {"clusters": clusters} if clusters else {}
+        if fixed := self._runs.trained_on_held_out:
+            grouped["trained_on_held_out"] = fixed
         return json.dumps({**chosen, "fit_exclude": exclude, **self._views(), **grouped})
 
     def _views(self) -> dict[str, Any]:

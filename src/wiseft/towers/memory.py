@@ -293,14 +293,10 @@ def built(architecture: Mapping[str, Any], classes: int = 1000, tokens: int = 0)
     """Return what `footprint` counts of an architecture, for several counts of it."""
     from torch._subclasses.fake_tensor import FakeTensorMode
 
-    # timm's models read numbers that fake tensors have not; open_clip moves a whole model, which
-    # tensors without bytes can't be.
-    family = towers.family(architecture)
-    without_bytes: contextlib.AbstractContextManager[Any] = contextlib.nullcontext()
-    if family == "timm":
-        without_bytes = torch.device("meta")
-    elif family == "align" or not tokens:
-        without_bytes = FakeTensorMode(allow_non_fake_inputs=True)
-    with without_bytes:
+    # Without bytes: timm's models read numbers that fake tensors have not, so they are meta; those
+    # of transformers move meta ones, which can't be. open_clip moves a whole model of any kind.
+    align = towers.family(architecture) == "align"
+    without_bytes = FakeTensorMode(allow_non_fake_inputs=True) if align else torch.device("meta")
+    with without_bytes if align or not tokens else contextlib.nullcontext():
         model = (towers.build if tokens else towers.build_image)(architecture)
         return _Built(model, nn.Linear(towers.embed_dim(architecture), classes))

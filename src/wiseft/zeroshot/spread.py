@@ -30,7 +30,7 @@ def check_spread(dataset: Manifest, reference: Manifest) -> None:
             f"{reference.dataset}: its label map is to "
             f"{mapping.reference if mapping else 'nothing'}; give the manifest of that dataset"
         )
-    places = [place for members in mapping.members for place in members]
+    places = [place for members in dataset.members for place in members]
     n = len(reference.class_names)
     wrong = [place for place in places if not 0 <= place < n or places.count(place) > 1]
     if wrong:
@@ -55,9 +55,8 @@ def spread_head(weight: Tensor, dataset: Manifest, reference: Manifest) -> Tenso
         WiseftError: as `check_spread`.
     """
     check_spread(dataset, reference)
-    assert dataset.label_map is not None
     spread = torch.zeros(len(reference.class_names), weight.shape[1], dtype=weight.dtype)
-    for row, members in zip(weight, dataset.label_map.members, strict=True):
+    for row, members in zip(weight, dataset.members, strict=True):
         spread[members] = row
     return spread
 

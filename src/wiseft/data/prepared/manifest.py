@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +61,8 @@ class Manifest:
         label_map: how a reference's classes make up the dataset's; None for the same classes.
         border: pixels to crop off every side of an image file before anything else.
         limit: samples a split of a preview; None for a whole dataset.
+        borrowed: labels of the label map's reference that stand for classes without any there, by
+            name: only images of the dataset itself are seen so.
     """
 
     path: Path
@@ -77,6 +79,14 @@ class Manifest:
     label_map: LabelMapping | None = None
     border: int = 0
     limit: int | None = None
+    borrowed: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def members(self) -> list[list[int]]:
+        """For each class its classes in the label map's reference, a borrowed one included."""
+        own = self.label_map.members if self.label_map else []
+        lent = ([self.borrowed[n]] if n in self.borrowed else [] for n in self.class_names)
+        return [[*places, *more] for places, more in zip(own, lent, strict=False)]
 
     def identity(self, splits: Iterable[str]) -> str:
         """Return a hash of all that results on these splits depend on, save a model's own settings.
@@ -92,6 +102,7 @@ class Manifest:
             "class_names": self.class_names,
             "label_map": asdict(self.label_map) if self.label_map else None,
             "border": self.border,
+            **({"borrowed": self.borrowed} if self.borrowed else {}),
             "splits": {name: dict(self.split_files(name).sha256) for name in sorted(splits)},
         }
         return sha256_json(content)
@@ -123,7 +134,7 @@ def write_manifest(
 
     Args:
         prompt_names: None: the class names.
-        optional: `class_ids`, `label_map`, `border`, `limit`; empty values are left out.
+        optional: `class_ids`, `label_map`, `border`, `limit`, `borrowed`; without empty values.
     """
     prompted = prompt_names if prompt_names is not None else [[name] for name in class_names]
     record = {
@@ -176,6 +187,7 @@ def open_manifest(path: Path) -> Manifest:
             label_map=LabelMapping(**mapping) if mapping else None,
             border=record.get("border", 0),
             limit=record.get("limit"),
+            borrowed=record.get("borrowed", {}),
         )
     except (AttributeError, KeyError, TypeError) as error:
         raise DamagedFile(f"{path}: a field of the manifest is wrong ({error})", path) from error
