@@ -1,4 +1,6 @@
-"""Every figure of every experiment can be drawn from a table of that experiment's runs."""
+"""Every figure of every experiment can be drawn from a table of that experiment's runs, and its
+legend is true: every mark stands in it with its look, and every entry is drawn.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from tests.figures import paper_table
-from tests.published.test_experiments import pairs_of
+from tests.figures.legends import problems
+from tests.published.test_experiments import pairs_of, with_file
 
 from wiseft.config import Catalogue
 from wiseft.figures.context import figure_context
@@ -40,5 +43,7 @@ def test_figures_of_an_experiment_can_be_drawn(name: str, tmp_path: Path) -> Non
     context = figure_context(entry, CATALOGUE)
     with paper_style() as style:
         for figure, settings in entry.figures.items():
-            drawn = draw_figure(figure, settings.draw, table, style, settings.options, context)
+            options = with_file(entry, settings.options, tmp_path)
+            drawn = draw_figure(figure, settings.draw, table, style, options, context)
             assert any(ax.lines or ax.patches for ax in drawn.axes)
+            assert problems(drawn) == [], figure

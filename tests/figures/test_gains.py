@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 from tests.figures import paper_table
+from tests.figures.legends import problems
 
 from wiseft.errors import WiseftError
 from wiseft.figures.drawings.gains import gains_over
@@ -127,7 +129,7 @@ def test_tradeoff_draws_a_point_a_model_and_tolerance(style: Style) -> None:
     ]
     table = paper_table.table(*sweeps)
     figure = draw_figure("f", "tradeoff", table, style, {"hours": hours})
-    found = {line.get_gid(): line for line in figure.axes[0].lines if line.get_gid()}
+    found = {line.get_gid(): line for line in figure.axes[0].lines if line.get_gid() != "zero"}
     assert list(found) == ["tolerance:0", "tolerance:0.1", "tolerance:1"]
     assert list(found["tolerance:0"].get_xdata()) == list(hours.values())
     gains = np.array([line.get_ydata() for line in found.values()])
@@ -137,6 +139,50 @@ def test_tradeoff_draws_a_point_a_model_and_tolerance(style: Style) -> None:
     assert names == list(hours)
     with pytest.raises(WiseftError, match=r"figure f: .*clip-rn101"):
         draw_figure("f", "tradeoff", table, style, {"hours": {"clip-rn101": 1.0}})
+
+
+def test_tradeoff_takes_hours_from_a_file(style: Style, tmp_path: Path) -> None:
+    file = tmp_path / "hours.csv"
+    file.write_text("# by hand\nmodel, gpu_hours, source\nclip-vit-b-16, 3e3, a guess\n")
+    sweep = paper_table.sweep(model="clip-vit-b-16", method="linear-classifier")
+    options = {"file": str(file), "labels": {"clip-vit-b-16": "ViT-B/16"}}
+    figure = draw_figure("f", "tradeoff", paper_table.table(sweep), style, options)
+    assert [text.get_text() for text in figure.axes[0].texts] == ["ViT-B/16"]
+    assert list(figure.axes[0].lines[0].get_xdata()) == [3000.0]
+    assert problems(figure) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        (None, "hours.csv, which must be a CSV with the columns model and gpu_hours"),
+        ("", "which must be a CSV with the columns"),
+        ("model,hours\na,1\n", "but has 1 rows of model, hours"),
+        ("model,gpu_hours\n", "but has 0 rows"),
+        ("model,gpu_hours\na,0\n", "gpu_hours '0' of model 'a'"),
+        ("model,gpu_hours\na,many\n", "gpu_hours 'many' of model 'a'"),
+        ("model,gpu_hours\na,1\na,2\n", "gpu_hours '2' of model 'a'"),
+        ("model,gpu_hours\nclip-rn101,5\n", "clip-rn101"),
+    ],
+)
+def test_a_file_of_hours_that_is_wrong_is_a_sentence(
+    style: Style, tmp_path: Path, text: str | None, part: str
+) -> None:
+    file = tmp_path / "hours.csv"
+    if text is not None:
+        file.write_text(text)
+    table = paper_table.table(paper_table.sweep(method="linear-classifier"))
+    with pytest.raises(WiseftError, match=f"figure f: .*{part}"):
+        draw_figure("f", "tradeoff", table, style, {"file": str(file)})
+    for options in ({}, {"file": str(file), "hours": {"a": 1.0}}):
+        with pytest.raises(WiseftError, match="either the option hours or the option file"):
+            draw_figure("f", "tradeoff", table, style, options)
+
+
+def test_gains_refuse_alphas_that_would_look_alike(style: Style) -> None:
+    options = {"columns": {"ImageNet": ["imagenet"]}, "x": {"": 1}, "alphas": [0.4, 0.5]}
+    with pytest.raises(WiseftError, match=r"0.4, 0.5, of which two look alike"):
+        draw_figure("f", "gains", paper_table.measured(), style, options)
 
 
 def test_names_are_spread_and_keep_their_order() -> None:

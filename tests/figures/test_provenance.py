@@ -34,6 +34,35 @@ def test_every_run_of_the_table_says_where_its_numbers_are_from():
     assert "&lt;NA&gt;" not in page
 
 
+def test_numbers_of_others_are_said_to_be_theirs():
+    about = {"source": "published", "method": "standard", "dataset": "imagenet", "value": 0.7}
+    rows = [
+        paper_table.row(**about, model=f"made-up-{name}", experiment=name)
+        for name in ("testbed", "open-clip")
+    ]
+    page = provenance_page(paper_table.table(rows), {}, {})
+    assert "<td>ImageNet test bed, Taori et al. 2020: wiseft testbed</td>" in page
+    assert "<td>open_clip, docs/openclip_results.csv: wiseft testbed</td>" in page
+    assert "arXiv" not in page
+
+
+def test_measured_zero_shot_models_of_another_experiment_are_named(tmp_path):
+    """A line goes through them that are in no row of the experiment's own table."""
+    about = {"model": "clip-rn50", "method": "linear-classifier", "experiment": "others"}
+    paths = [tmp_path / "table.parquet", tmp_path / "others.parquet"]
+    for path, rows in zip(
+        paths, ([paper_table.row(value=0.8)], paper_table.sweep(**about)), strict=True
+    ):
+        write_parquet(path, paper_table.table(rows), TABLE)
+    command = ["provenance", "--table", paths[0], "--zero-shot", paths[1], "--settings", "{}"]
+    output = tmp_path / "page.html"
+    done = CliRunner().invoke(app, list(map(str, [*command, "--output", output])))
+    assert done.exit_code == 0, done.output
+    page = output.read_text()
+    assert sha256_file(paths[1]) in page
+    assert "data/runs/clip-rn50__imagenet__linear-classifier/seed-0/evaluate/*/metrics" in page
+
+
 def test_settings_versions_and_checksum_are_there_and_escaped(tmp_path):
     table = tmp_path / "table.parquet"
     write_parquet(table, both(), TABLE)

@@ -13,12 +13,14 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 from tests.figures import paper_table
+from tests.figures.legends import problems
 
 from wiseft.errors import WiseftError
 from wiseft.figures.registry import draw_figure
-from wiseft.figures.style import Style, paper_style
+from wiseft.figures.style import FAMILIES, ZERO_SHOT, Style, paper_style
 from wiseft.published import lines
 from wiseft.tabulate.intervals import clopper_pearson
+from wiseft.tabulate.published import with_zero_shot
 
 E2E = {"method": "end-to-end", "model": "clip-vit-l-14-336", "variant": ""}
 LC = {"method": "linear-classifier", "model": "clip-vit-l-14-336", "variant": ""}
@@ -92,7 +94,7 @@ def test_measured_stands_before_published_and_the_legend_says_which_is_which(
     )
     assert old.get_linewidth() < new.get_linewidth()
     assert old.get_linestyle() != new.get_linestyle()
-    assert {"published (small marks)", "measured"} <= set(_legend(figure))
+    assert _legend(figure)[-2:] == ["published (small marks)", "all else measured"]
 
 
 def test_one_source_can_be_chosen(both: pd.DataFrame, style: Style) -> None:
@@ -101,19 +103,21 @@ def test_one_source_can_be_chosen(both: pd.DataFrame, style: Style) -> None:
     assert _legend(figure)[-1] == "all numbers measured"
 
 
-def test_the_x_axis_is_class_subsampled_only_where_all_series_are(
+def test_the_x_axis_is_class_subsampled_where_all_series_are_published_or_measured(
     both: pd.DataFrame, style: Style
 ) -> None:
     panel = {"x": CLASSES, "y": "imagenet-r"}
-    figure = _draw(both, style, series=[E2E, LC], panels=[panel])
+    plain = {**LC, "source": "published", "look": "old", "label": "old"}
+    figure = _draw(both, style, series=[E2E, plain], panels=[panel])
     assert "classes of" not in figure.axes[0].get_xlabel()
     (curve,) = _marks(figure, "mean:end-to-end:measured")
     assert curve.get_xdata()[0] == pytest.approx(0.76)
-    measured = [{**series, "source": "measured"} for series in (E2E, LC)]
-    figure = _draw(both, style, series=measured, panels=[panel])
+    figure = _draw(both, style, series=[E2E, LC], panels=[panel])
     assert figure.axes[0].get_xlabel() == "imagenet accuracy (%),\nclasses of imagenet-r"
     (curve,) = _marks(figure, "mean:end-to-end:measured")
     assert curve.get_xdata()[0] == pytest.approx(0.90)
+    assert _marks(figure, "mean:end-to-end:published") == []  # the paper's tables lack that axis
+    assert _legend(figure)[-1] == "all numbers measured"
 
 
 def test_few_points_are_not_joined(published: pd.DataFrame, style: Style) -> None:
@@ -161,6 +165,79 @@ def test_other_models_are_drawn_where_the_table_has_them(
     (fit,) = _marks(figure, "fit:standard")
     assert fit.get_xdata()[[0, -1]] == pytest.approx([0.60, 0.82])
     assert "fit of 4 standard ImageNet models" in _legend(figure)
+
+
+def _zero_shot_models() -> pd.DataFrame:
+    """Return the table of an experiment with three zero-shot models of different strength."""
+    found = []
+    for model, strength in (("clip-rn50", 0.2), ("clip-vit-b-16", 0.6), ("clip-vit-l-14", 0.9)):
+        for method in ("end-to-end", "linear-classifier"):  # both start from one zero-shot model
+            rows = paper_table.sweep(alphas=[0.0, 1.0], model=model, method=method)
+            found += [{**row, "value": strength * row["value"]} for row in rows]
+    return paper_table.table(found)
+
+
+def test_a_line_goes_through_measured_zero_shot_models_on_the_classes_of_a_shift(
+    published: pd.DataFrame, style: Style
+) -> None:
+    """open_clip publishes nothing there, and other people's models are said to be theirs."""
+    measured = with_zero_shot(paper_table.measured(), [_zero_shot_models()])
+    table = pd.concat([published, measured], ignore_index=True)
+    panel = {"x": CLASSES, "y": "imagenet-r", "limits": "everything"}
+    options = {"series": [{**E2E, "source": "measured"}], "panels": [panel]}
+    figure = _draw(table, style, families=["standard", "zero-shot"], **options)
+    (points,) = _marks(figure, "family:zero-shot")
+    assert sorted(points.get_ydata()) == pytest.approx([0.176, 0.528, 0.792])
+    assert sorted(points.get_xdata()) == pytest.approx([0.18, 0.54, 0.81])
+    (line,) = _marks(figure, "fit:zero-shot")
+    assert line.get_xdata()[[0, -1]] == pytest.approx([0.18, 0.81])
+    said = _legend(figure)
+    assert "fit of 3 zero-shot CLIP models" in said
+    assert said[-1] == "all numbers measured but for\nstandard ImageNet models"
+    assert problems(figure) == []
+    without = _draw(published, style, series=[E2E], families=["zero-shot"], panels=[panel])
+    assert _marks(without, "family:zero-shot") == []
+
+
+def test_a_second_star_is_explained(published: pd.DataFrame, style: Style) -> None:
+    """Of ObjectNet the paper's tables of both methods have different zero-shot numbers."""
+    for y, stars, text in (
+        ("objectnet", [0.685, 0.691], "zero-shot (two: the paper's tables differ)"),
+        ("imagenet-sketch", [0.609, 0.609], "zero-shot"),
+    ):
+        figure = _draw(published, style, series=[E2E, LC], panels=[{"x": "imagenet", "y": y}])
+        marks = _marks(figure, "zero-shot")
+        assert sorted(mark.get_ydata()[0] for mark in marks) == pytest.approx(stars)
+        assert _legend(figure)[0] == text
+
+
+def test_a_line_that_is_continued_is_explained(published: pd.DataFrame, style: Style) -> None:
+    panel = {**SHIFTS, "limits": "everything", "robustness": [{"of": [0, 0.5]}]}
+    figure = _draw(published, style, series=[E2E], families=["standard"], panels=[panel])
+    assert "* line continued beyond its models" in _legend(figure)
+    assert problems(figure) == []
+
+
+def test_a_label_has_one_look_and_a_look_one_label(both: pd.DataFrame, style: Style) -> None:
+    for first, second in (
+        ({"look": "one", "label": "a"}, {"look": "two", "label": "a"}),
+        ({"look": "one", "label": "a"}, {"look": "one", "label": "b"}),
+    ):
+        panels = [
+            {**SHIFTS, "series": [{**E2E, **first}]},
+            {**SHIFTS, "series": [{**LC, **second}]},
+        ]
+        with pytest.raises(WiseftError, match=r"figure f: .*one label and one look"):
+            _draw(both, style, panels=panels)
+
+
+def test_spare_looks_differ_from_each_other_and_from_what_stands_beside_them() -> None:
+    names = [f"method-{number}" for number in range(40)]
+    beside = list(FAMILIES.values())
+    looks = Style().looks(names, beside)
+    assert len({(look.color, look.marker) for look in looks.values()}) == len(names)
+    assert not {look.color for look in looks.values()} & {look.color for look in beside}
+    assert not any(look.marker == ZERO_SHOT.marker for look in looks.values())
 
 
 def test_the_line_for_imagenet_a_has_a_knee(published: pd.DataFrame, style: Style) -> None:

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from tests.figures.legends import problems
 
 from wiseft.config import Catalogue
 from wiseft.config.experiment import ExperimentEntry
 from wiseft.config.paths import split_run_name
+from wiseft.errors import WiseftError
 from wiseft.figures.drawings.diversity import MEASURES
 from wiseft.figures.registry import draw_figure
 from wiseft.figures.style import paper_style
 from wiseft.tabulate.paper_tables import cells
-from wiseft.tabulate.published import join
+from wiseft.tabulate.published import join, with_zero_shot
 from wiseft.tabulate.schema import TABLE, conform
 from wiseft.targets import Run, experiment_runs
 
@@ -102,6 +105,15 @@ def _places(entry: ExperimentEntry) -> Iterator[tuple[str, str, str, bool, str]]
                 yield name, split, view, first, metric
 
 
+def with_file(entry: ExperimentEntry, options: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Return the options of a figure; one that needs a file of the user's gets GPU hours."""
+    if "file" not in options:
+        return options
+    path = folder / "hours.csv"
+    path.write_text("".join(["model,gpu_hours\n", *(f"{m},{len(m)}\n" for m in entry.models)]))
+    return {**options, "file": str(path)}
+
+
 def table_of(name: str) -> pd.DataFrame:
     entry = CATALOGUE.experiment(name)
     parts = [made_up(entry)] if experiment_runs(entry) else []
@@ -112,12 +124,44 @@ def table_of(name: str) -> pd.DataFrame:
 
 
 @pytest.mark.parametrize("name", [name for name in PAPER if name != "samples"])  # has no table
-def test_every_figure_can_be_drawn_once_there_are_results(name: str) -> None:
-    entry, table = CATALOGUE.experiment(name), table_of(name)
+def test_every_figure_can_be_drawn_once_there_are_results(name: str, tmp_path: Path) -> None:
+    check_figures(name, table_of(name), tmp_path)
+
+
+def check_figures(name: str, table: pd.DataFrame, folder: Path) -> None:
+    """Draw all figures: every mark stands in the legend with its look, every entry is drawn."""
+    entry = CATALOGUE.experiment(name)
     with paper_style() as style:
         for figure, settings in entry.figures.items():
-            drawn = draw_figure(figure, settings.draw, table, style, settings.options)
-            assert drawn.axes, figure
+            options = with_file(entry, settings.options, folder)
+            assert problems(draw_figure(figure, settings.draw, table, style, options)) == [], figure
+
+
+@pytest.mark.parametrize("others", [False, True], ids=["alone", "with other models"])
+def test_legends_of_published_numbers_are_true(others: bool, tmp_path: Path, testbed: Path) -> None:
+    published = CATALOGUE.experiment("paper").published
+    assert published is not None
+    table = join([], published, CATALOGUE, testbed if others else tmp_path)
+    check_figures("paper", table, tmp_path)
+
+
+def test_legends_beside_other_models_are_true(tmp_path: Path, testbed: Path) -> None:
+    entry = CATALOGUE.experiment("imagenet")
+    assert entry.published is not None and entry.published.zero_shot == "pretraining-compute"
+    table = join([made_up(entry)], entry.published, CATALOGUE, testbed)
+    others = made_up(CATALOGUE.experiment(entry.published.zero_shot))
+    check_figures("imagenet", with_zero_shot(table, [others]), tmp_path)
+
+
+def test_an_experiment_of_other_tables_says_which_to_run(tmp_path: Path) -> None:
+    entry = CATALOGUE.experiment("few-shot")
+    assert entry.published is not None
+    there = made_up(CATALOGUE.experiment("few-shot-cars"))
+    with pytest.raises(WiseftError, match=r"few-shot-imagenet, .*first run each") as error:
+        join([there], entry.published, CATALOGUE, tmp_path)
+    assert "no table of few-shot-imagenet, few-shot-cifar10" in str(error.value)
+    assert str(error.value).count("few-shot-cars") == 1  # which is here
+    assert str(error.value).endswith("--config experiment=few-shot-imagenet")
 
 
 def test_the_main_experiments_fill_the_papers_tables() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from tests.targets.planning import dry_run, rules_of
+from tests.workflow.conftest import copy_project
 
 from wiseft.config import Catalogue
 from wiseft.doctor import examine
@@ -48,6 +49,31 @@ def test_plan_counts_the_datasets_that_are_prepared(project: Path, experiment: s
     assert plan.disk_gb.get("datasets", 0) == pytest.approx(gigabytes)
     if experiment in ("paper", "few-shot"):
         assert prepared == [], "published and measured numbers need no images"
+
+
+def test_what_figures_need_from_elsewhere_is_said_before_anything_runs(
+    project: Path, tmp_path: Path
+) -> None:
+    def said(experiment: str, root: Path = project) -> str:
+        return "\n".join(targets_of(root, experiment).jobs.notes())
+
+    needed = said("few-shot")
+    assert "no table is here" in needed and "few-shot-imagenet, few-shot-cifar10" in needed
+    assert "experiment=pretraining-compute" in said("imagenet")
+    assert "no table is here" not in said("coop")
+
+    folder = copy_project(tmp_path / "project")
+    compute = "pretraining-compute"
+    assert "figure-20 is left out until config/pretraining-hours.csv is there" in said(compute)
+    assert not [file for file in targets_of(folder, compute).files.wanted() if "figure-20" in file]
+    (folder / "config" / "pretraining-hours.csv").write_text("model,gpu_hours\n")
+    assert "figure-20" not in said(compute, folder)
+    targets = targets_of(folder, compute)
+    assert "results/pretraining-compute/figures/figure-20.png" in targets.files.wanted()
+    jobs = dry_run(folder, compute)
+    (figure,) = (job for job in jobs if job.rule.name == "figure")
+    assert "config/pretraining-hours.csv" in map(str, figure.input)
+    assert targets.jobs.by_rule() == rules_of(jobs)
 
 
 def test_caches_are_counted_at_the_size_of_each_model(project: Path) -> None:

@@ -2,6 +2,8 @@
 rule figure:
     input:
         table=FILES.tables["table_parquet"],
+        zero_shot=FILES.zero_shot_tables(),
+        file=lambda w: FILES.figure_files(w.figure) if w.figure in FILES.drawn() else [],
         code=lambda w: CODE.behind("figure", EXPERIMENT.figures[w.figure].draw),
     output:
         pdf=paths.figure_path(NAME, "{figure}", "pdf"),
@@ -29,12 +31,13 @@ rule figure:
         about=lambda w: TOLD.drawing_text(w.figure),
         options=lambda w: TOLD.figure(w.figure),
         context=TOLD.figure_context(),
+        zero_shot=repeat("--zero-shot", FILES.zero_shot_tables()),
         caption=lambda w: EXPERIMENT.figures[w.figure].caption,
     message:
         "figure: {wildcards.figure}"
     shell:
         "wiseft figure {wildcards.figure:q} --draw {params.draw:q} --table {input.table:q}"
-        " --options {params.options:q} --context {params.context:q} --output {output.pdf:q}"
+        " {params.zero_shot} --options {params.options:q} --context {params.context:q} --output {output.pdf:q}"
         " --output {output.png:q} --output {output.svg:q} > {log:q} 2>&1"
 
 
@@ -73,6 +76,7 @@ rule page:
 rule provenance:
     input:
         table=FILES.tables["table_parquet"],
+        zero_shot=FILES.zero_shot_tables(),
         code=CODE.behind("provenance"),
     output:
         page=report(
@@ -92,11 +96,12 @@ rule provenance:
     params:
         version=VERSION["figures"],
         settings=TOLD.record(),
+        zero_shot=repeat("--zero-shot", FILES.zero_shot_tables()),
     message:
         "provenance: {NAME}"
     shell:
         "wiseft provenance --table {input.table:q} --settings {params.settings:q}"
-        " --output {output.page:q} > {log:q} 2>&1"
+        " {params.zero_shot} --output {output.page:q} > {log:q} 2>&1"
 
 
 rule report:

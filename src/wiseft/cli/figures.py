@@ -8,6 +8,12 @@ from typing import Annotated, Any
 import typer
 
 Table = Annotated[Path, typer.Option(help="The tidy table (.parquet or .csv).")]
+ZeroShot = Annotated[
+    list[Path] | None,
+    typer.Option(
+        help="A tidy table of another experiment, through whose zero-shot models the line goes."
+    ),
+]
 
 
 def figure(
@@ -26,14 +32,17 @@ def figure(
             help="What is known of the experiment, likewise; drawings take what they have use for."
         ),
     ] = "{}",
+    zero_shot: ZeroShot = None,
 ) -> None:
     """Draw one figure from the tidy table."""
     from wiseft.figures.registry import make_figure
+    from wiseft.tabulate.published import with_zero_shot
     from wiseft.tabulate.schema import read_table
 
     settings = _mapping(f"figure {name}: --options", options)
     known = _mapping(f"figure {name}: --context", context)
-    make_figure(name, draw, read_table(table), settings, output, known)
+    numbers = with_zero_shot(read_table(table), [read_table(path) for path in zero_shot or []])
+    make_figure(name, draw, numbers, settings, output, known)
 
 
 def paper_figures(
@@ -62,9 +71,10 @@ def paper_figures(
     targets = Targets.read(root, {"experiment": experiment})
     there = [root / path for path in targets.files.measured_tables()]
     measured = [read_table(path) for path in table or there]
+    ends = [read_table(root / path) for path in targets.files.zero_shot_tables()]
     folder = root / targets.data.folder
     entry, catalogue = targets.experiment, targets.catalogue
-    drawn = draw_all(entry, catalogue, measured, folder, output_dir, figure, page)
+    drawn = draw_all(entry, catalogue, measured, folder, output_dir, figure, page, ends)
     typer.echo(f"paper-figures: drew {len(drawn)} figures in {output_dir}", err=True)
 
 
@@ -98,15 +108,18 @@ def provenance(
         str, typer.Option(help="The experiment's settings as JSON or YAML, or @ and a file.")
     ],
     output: Annotated[Path, typer.Option(help="The HTML file to write.")],
+    zero_shot: ZeroShot = None,
 ) -> None:
     """Write what an experiment's numbers come from: settings, versions, and each run's files."""
     from wiseft.figures.provenance import provenance_page
     from wiseft.io import sha256_file, write_text
+    from wiseft.tabulate.published import with_zero_shot
     from wiseft.tabulate.schema import read_table
 
     chosen = _mapping("provenance: --settings", settings)
-    files = {table.as_posix(): sha256_file(table)}
-    write_text(output, provenance_page(read_table(table), chosen, files))
+    files = {path.as_posix(): sha256_file(path) for path in (table, *(zero_shot or []))}
+    numbers = with_zero_shot(read_table(table), [read_table(path) for path in zero_shot or []])
+    write_text(output, provenance_page(numbers, chosen, files))
 
 
 def report(

@@ -84,7 +84,8 @@ class FigureSettings(Entry):
     options: dict[str, Any] = Field(
         {},
         description="Options of the drawing, such as `average`: one of the experiment's "
-        "`averages`.",
+        "`averages`. `file` is a file of yours that the drawing needs, relative to the project's "
+        "root; until it is there, the figure is left out, and the run says so.",
     )
 
 
@@ -101,6 +102,12 @@ class PublishedSettings(Entry):
         [],
         description="Experiments whose tables are joined where they are there, so that measured "
         "numbers stand in the pictures of an experiment without runs.",
+    )
+    zero_shot: Name | None = Field(
+        None,
+        description="Experiment whose zero-shot models, as measured, the figures draw their line "
+        "through, once its table is there: on the classes of each shift as well, where open_clip "
+        "publishes nothing.",
     )
     other_models: bool = Field(
         False,

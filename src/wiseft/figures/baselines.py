@@ -6,6 +6,7 @@ that were fitted through them stand in (:mod:`wiseft.published`), and the legend
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -13,14 +14,13 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from wiseft.figures.axes import draw_fit
-from wiseft.figures.series import Quantity
+from wiseft.figures.series import MEASURED, PUBLISHED, Quantity
 from wiseft.figures.style import FAMILIES, Look
-from wiseft.tabulate.published import line_kinds, model_line, model_points
-from wiseft.tabulate.robustness import BaselineFit
+from wiseft.tabulate.published import line_kinds, model_line, model_points, other_source
+from wiseft.tabulate.robustness import BaselineFit, fit_points
 
 FITTED = ("standard", "zero-shot")
 """Families that a line goes through. The others are drawn and never fitted (Taori et al. 2020)."""
-NAMES = tuple(FAMILIES)
 Limits = tuple[float, float]
 
 
@@ -33,12 +33,14 @@ class Family:
         points: x, y (fractions) of each model; empty where the accuracies are not at hand.
         fits: lines in logit space: none, one, or the two pieces of a line with a knee.
         at_hand: whether the table has the models.
+        source: whether their accuracies are measured or published.
     """
 
     name: str
     points: pd.DataFrame
     fits: list[BaselineFit] = field(default_factory=list)
     at_hand: bool = False
+    source: str = PUBLISHED
 
     @property
     def look(self) -> Look:
@@ -46,19 +48,27 @@ class Family:
         return FAMILIES[self.name]
 
 
-def families_of(table: pd.DataFrame, names: list[str], x: Quantity, y: Quantity) -> list[Family]:
+def families_of(
+    table: pd.DataFrame, names: Sequence[str], x: Quantity, y: Quantity
+) -> list[Family]:
     """Return the families of these names that have points or a line on a pair of axes."""
     families = []
     for name in names:
         points = model_points(table, y.dataset, name, x.view)
-        fits = _fits(table, name, x, y) if name in FITTED else []
+        fits = _fits(table, name, x, y, points) if name in FITTED else []
         if len(points) or fits:
-            families.append(Family(name, points, fits, at_hand=len(points) > 0))
+            source = other_source(table, name)
+            families.append(Family(name, points, fits, at_hand=len(points) > 0, source=source))
     return families
 
 
-def _fits(table: pd.DataFrame, name: str, x: Quantity, y: Quantity) -> list[BaselineFit]:
+def _fits(
+    table: pd.DataFrame, name: str, x: Quantity, y: Quantity, points: pd.DataFrame
+) -> list[BaselineFit]:
     """Return the lines of a family on a pair of axes; two where the line has a knee."""
+    if other_source(table, name) == MEASURED:  # on any axes, also where there is no published line
+        fit = fit_points(y.dataset, points)
+        return [] if fit is None else [fit]
     kinds = line_kinds(name, y.dataset, x.view)
     return [model_line(table, y.dataset, kind, x.view) for kind in kinds]
 

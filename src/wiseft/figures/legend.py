@@ -1,28 +1,67 @@
-"""The legend of a figure with several panels: every entry once, in the order of reading."""
+"""The legend of a figure with several panels: every entry once, in the order of reading.
+
+Whatever is drawn stands in it with its look: what is true of several series (alpha 0.5, published
+numbers) as their marks side by side.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from matplotlib.artist import Artist
 from matplotlib.figure import Figure
+from matplotlib.legend_handler import HandlerTuple
 from matplotlib.lines import Line2D
 
 from wiseft.figures.axes import IDENTITY
 from wiseft.figures.baselines import Family
 from wiseft.figures.marks import legend_line
 from wiseft.figures.select import FIXED_ALPHA
-from wiseft.figures.series import MEASURED, PUBLISHED, Series
-from wiseft.figures.style import BLACK, FADED_LINE, FAMILIES, GREY, ZERO_SHOT, Look
+from wiseft.figures.series import MEASURED, PUBLISHED, Drawn
+from wiseft.figures.style import BEYOND, FADED_LINE, FAMILIES, ZERO_SHOT, Look
 
 GAP = 0.08
 """Inches between panels and legend."""
-AFTER_FITS = 5
-"""Rank of what follows the lines through other people's models."""
+HANDLE, MARK = 2.4, 0.8
+"""Length of a handle, and of a mark among several of one entry, in font sizes."""
+SERIES, FIXED, TUNED, MODELS, LINES, SMALL, SOURCE = range(7)
+"""Kinds of entries."""
+SHARED: dict[int, tuple[str, dict[str, Any]]] = {
+    FIXED: (
+        f"α = {FIXED_ALPHA}",
+        {"linestyle": "none", "markersize": 5.2, "markerfacecolor": "white"},
+    ),
+    TUNED: ("fine-tuned (α = 1)", {"linestyle": "none", "markersize": 5.2}),
+    SMALL: (f"{PUBLISHED} (small marks)", {"linewidth": 0.9, "markersize": 2.5}),
+}
+"""Text and style of the entries that hold for several series; small marks stand behind measured
+ones.
+"""
+TWO_STARS = f"{ZERO_SHOT.label} (two: the paper's tables differ)"
 
 
-def place_legend(figure: Figure, handles: Sequence[Artist], columns: int) -> None:
+class Together(tuple[Line2D, ...]):
+    """Marks of several looks side by side: one entry of a legend."""
+
+    label: str
+
+    def get_label(self) -> str:
+        """The entry's text, where matplotlib looks for it."""
+        return self.label
+
+
+def together(kind: int, looks: Iterable[Look]) -> Together:
+    """Return the entry of a kind in `SHARED`, with its mark in each of the looks once."""
+    label, style = SHARED[kind]
+    different = dict.fromkeys(replace(look, label="") for look in looks)
+    entry = Together(legend_line("", look, **style) for look in different)
+    entry.label = label
+    return entry
+
+
+def place_legend(figure: Figure, handles: Sequence[Artist | Together], columns: int) -> None:
     """Put the legend below the panels, and add the height that it needs to theirs.
 
     Args:
@@ -31,7 +70,7 @@ def place_legend(figure: Figure, handles: Sequence[Artist], columns: int) -> Non
         columns: at most so many, and fewer where the figure is too narrow for their texts.
     """
     for count in range(columns, 0, -1):
-        legend = figure.legend(handles=list(handles), loc="outside lower center", ncols=count)
+        legend = figure.legend(**legend_settings(handles), ncols=count)
         extent = legend.get_window_extent()
         if count == 1 or extent.width <= figure.bbox.width:
             break
@@ -40,52 +79,77 @@ def place_legend(figure: Figure, handles: Sequence[Artist], columns: int) -> Non
     figure.set_size_inches(width, height + extent.height / figure.dpi + GAP)
 
 
+def legend_settings(handles: Sequence[Artist | Together]) -> dict[str, Any]:
+    """Return what matplotlib is told of a legend below the panels; marks side by side have room."""
+    most = max((len(handle) for handle in handles if isinstance(handle, Together)), default=1)
+    return {
+        "handles": list(handles),
+        "loc": "outside lower center",
+        "handler_map": {Together: HandlerTuple(ndivide=None, pad=0.0)},
+        "handlelength": max(HANDLE, MARK * most),
+    }
+
+
 class Keys:
     """Collects the legend's entries while panels are drawn."""
 
     def __init__(self) -> None:
         self._entries: dict[tuple[int, str], Line2D] = {}
-        self._sources: dict[str, bool] = {}
+        self._shared: dict[int, list[Look]] = {kind: [] for kind in SHARED}
+        self._labels: dict[str, list[str]] = {MEASURED: [], PUBLISHED: []}
         self._fitted: dict[str, list[int]] = {}
         self._at_hand: set[str] = set()
+        self._star = ""
 
-    def _add(self, rank: int, handle: Line2D) -> None:
-        self._entries.setdefault((rank, str(handle.get_label())), handle)
+    def add_series(self, drawn: Drawn) -> None:
+        """Add a series, the marks of its end and of the fixed alpha, and its source."""
+        look, label = drawn.look, drawn.label
+        if drawn.joined and not drawn.faded:
+            self._entries[SERIES, label] = legend_line(label, look)
+        self._entries.setdefault((SERIES, label), legend_line(label, look, linestyle="none"))
+        if drawn.faded:
+            line = FADED_LINE if drawn.joined else "none"
+            self._shared[SMALL].append(replace(look, linestyle=line))
+        else:
+            self._labels[drawn.source].append(label)
+        for rank, alpha in ((FIXED, FIXED_ALPHA), (TUNED, 1.0)):
+            if drawn.series.along != "runs" and (drawn.points["alpha"] == alpha).any():
+                self._shared[rank].append(look)
 
-    def add_series(
-        self, series: Series, look: Look, source: str, alphas: Iterable[float], faded: bool
-    ) -> None:
-        """Add a series, the marks of its ends and of the fixed alpha, and its source."""
-        self._add(1, legend_line(series.label or look.label, look, linestyle="none"))
-        self._sources[source] = self._sources.get(source, False) or faded
-        if series.along == "runs":
-            return
-        at = {round(float(alpha), 3) for alpha in alphas}
-        alone: dict[str, Any] = {"linestyle": "none", "color": BLACK}
-        if 0.0 in at:
-            self._add(0, legend_line(ZERO_SHOT.label, ZERO_SHOT, **alone, markersize=8))
-        if FIXED_ALPHA in at:
-            white = {"markersize": 6, "markerfacecolor": "white"}
-            self._add(2, legend_line(f"α = {FIXED_ALPHA}", Look("", BLACK, "s"), **alone, **white))
-        if 1.0 in at:
-            tuned = legend_line("fine-tuned (α = 1)", Look("", BLACK, "s"), **alone, markersize=6)
-            self._add(3, tuned)
-
-    def add_line(self, series: Series, look: Look) -> None:
-        """Say that a line joins the points of a series somewhere."""
-        label = series.label or look.label
-        self._entries[1, label] = legend_line(label, look)
+    def add_stars(self, drawn: list[Drawn]) -> None:
+        """Add the zero-shot models of a panel, and say why there are several of them."""
+        models = {str(each.series.model) for each in drawn}
+        published = [each for each in drawn if each.source == PUBLISHED]
+        places = {(str(each.series.model), each.start) for each in published}
+        if len(places) > len({model for model, _ in places}):
+            self._star = TWO_STARS
+        elif len(models) > 1 and self._star != TWO_STARS:
+            self._star = f"{ZERO_SHOT.label}, each model's own"
+        elif models:
+            self._star = self._star or ZERO_SHOT.label
 
     def add_families(self, families: list[Family]) -> None:
         """Add other people's models and their lines."""
         for family in families:
+            label = family.look.label
+            self._labels[family.source].append(label)
             if len(family.points):
-                self._add(4, legend_line(family.look.label, family.look, linestyle="none"))
+                handle = legend_line(label, family.look, linestyle="none")
+                self._entries.setdefault((MODELS, label), handle)
             if family.at_hand:
                 self._at_hand.add(family.name)
             if family.fits:
                 n = sum(fit.n for fit in family.fits)
                 self._fitted.setdefault(family.name, []).append(n)
+
+    def add_identity(self) -> None:
+        """Add y = x."""
+        self._entries[LINES, "y = x"] = Line2D([], [], **IDENTITY, label="y = x")
+
+    def add_beyond(self) -> None:
+        """Add the dotted part of a line, and the star of a distance to it."""
+        text = "* line continued beyond its models"
+        self._entries[LINES, text] = Line2D([], [], **BEYOND, label=text)
 
     def _fits(self) -> list[Line2D]:
         """Return an entry for each line: how many models it goes through, and where they are."""
@@ -97,24 +161,30 @@ class Keys:
             entries.append(legend_line(f"fit of {n} {look.label}{absent}", look, marker=""))
         return entries
 
-    def add_identity(self) -> None:
-        """Add y = x."""
-        self._add(AFTER_FITS, Line2D([], [], **IDENTITY, label="y = x"))
+    def _source(self) -> list[Line2D]:
+        """Return a line of text: which numbers are measured, and which are published."""
+        kinds = {name: list(dict.fromkeys(labels)) for name, labels in self._labels.items()}
+        first = MEASURED if kinds[MEASURED] else PUBLISHED
+        others = kinds[PUBLISHED] if first == MEASURED else []
+        if not kinds[first]:
+            return []
+        text = f"all {'else' if self._shared[SMALL] else 'numbers'} {first}"
+        text += "".join([" but for", *(f"\n{name}" for name in others)]) if others else ""
+        return [Line2D([], [], linestyle="none", label=text)]
 
-    def handles(self) -> list[Line2D]:
+    def handles(self) -> list[Line2D | Together]:
         """Return the entries, and at the end what is published and what is measured."""
-        keys = sorted(self._entries, key=lambda key: key[0])
-        before = [self._entries[key] for key in keys if key[0] < AFTER_FITS]
-        after = [self._entries[key] for key in keys if key[0] >= AFTER_FITS]
-        ordered = [*before, *self._fits(), *after]
-        if any(self._sources.values()):
-            text = f"{PUBLISHED} (small marks)"
-            return [
-                *ordered,
-                Line2D([], [], color=GREY, linestyle=FADED_LINE, linewidth=0.9, label=text),
-                Line2D([], [], color=GREY, linewidth=1.6, label=MEASURED),
-            ]
-        if not self._sources:
-            return ordered
-        text = " and ".join(sorted(self._sources))
-        return [*ordered, Line2D([], [], linestyle="none", label=f"all numbers {text}")]
+        star = legend_line(self._star, ZERO_SHOT, linestyle="none", markersize=8)
+        ranked = sorted(self._entries.items(), key=lambda entry: entry[0][0])
+        at = {rank: [line for (of, _), line in ranked if of == rank] for rank in range(SOURCE)}
+        shared = {
+            kind: [together(kind, looks)] if looks else [] for kind, looks in self._shared.items()
+        }
+        parts: list[Sequence[Any]] = [
+            [star] if self._star else [],
+            at[SERIES],
+            shared[FIXED],
+            shared[TUNED],
+        ]
+        parts += [at[MODELS], self._fits(), at[LINES], shared[SMALL], self._source()]
+        return [entry for part in parts for entry in part]

@@ -47,7 +47,7 @@ def draw_curve(
     runs = each_run(curve)
     if each and join and len(runs) > 1:
         for run in runs:
-            plot(ax, run, f"run:{name}", 2, color=look.color, linewidth=0.5, alpha=0.4)
+            plot(ax, run, f"run:{name}", 2, **look.line, linewidth=0.5, alpha=0.4)
     mean = mean_over_runs(curve)
     if join:
         plot(ax, mean, f"mean:{name}", 4, **look.line, linewidth=1.3 * scale)

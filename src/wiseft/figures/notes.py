@@ -13,7 +13,7 @@ from wiseft.config.base import Entry
 from wiseft.errors import WiseftError
 from wiseft.figures.baselines import Family
 from wiseft.figures.series import Series
-from wiseft.figures.style import BLACK, DOTTED, GREY, Look
+from wiseft.figures.style import BEYOND, BLACK, GREY, Look
 
 Point = tuple[float, float]
 Place = tuple[int, float]
@@ -83,11 +83,11 @@ def _between(ax: Axes, start: Point, end: Point, share: float) -> Point:
     return float(x), float(y)
 
 
-def draw_robustness(ax: Axes, settings: Robustness, point: Point, families: list[Family]) -> None:
+def draw_robustness(ax: Axes, settings: Robustness, point: Point, families: list[Family]) -> bool:
     """Draw an arrow from the family's line up to a point, with its length beside it.
 
-    A star marks a value for which the line had to be continued beyond the models it fits; that
-    part of it is dotted.
+    Return whether the line had to be continued beyond the models it fits: a star marks the value
+    then, and that part of the line is dotted.
 
     Raises:
         WiseftError: if the panel has no line of that family.
@@ -104,7 +104,7 @@ def draw_robustness(ax: Axes, settings: Robustness, point: Point, families: list
     outside = bool(fit.extrapolated(x))
     if outside:
         rest = np.array([fit.x_max if x > fit.x_max else fit.x_min, x])
-        ax.plot(rest, fit.predict(rest), color=GREY, linestyle=DOTTED, linewidth=0.8, zorder=2)
+        ax.plot(rest, fit.predict(rest), **BEYOND, zorder=2, gid="beyond")
     left = settings.side == "left"
     style = {"arrowstyle": "<|-|>", "color": GREY, "linewidth": 0.8, "shrinkA": 0, "shrinkB": 4}
     ax.annotate("", xy=(x, y), xytext=(x, base), arrowprops=style, zorder=3).set_gid("robustness")
@@ -121,6 +121,7 @@ def draw_robustness(ax: Axes, settings: Robustness, point: Point, families: list
         bbox=BEHIND,
         zorder=9,
     ).set_gid("robustness-text")
+    return outside
 
 
 def draw_tags(ax: Axes, points: pd.DataFrame, series: Series, look: Look) -> None:

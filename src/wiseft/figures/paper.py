@@ -20,7 +20,7 @@ from wiseft.figures.context import figure_context, page_context
 from wiseft.figures.page import PageSettings, build_page
 from wiseft.figures.registry import METADATA, make_figure
 from wiseft.io import write_text
-from wiseft.tabulate.published import join
+from wiseft.tabulate.published import join, with_zero_shot
 
 CAPTIONS = "captions.md"
 PROCESSES = 2
@@ -34,6 +34,7 @@ def draw_all(
     folder: Path,
     only: Sequence[str] | None = None,
     page: Path | None = None,
+    zero_shot: Sequence[pd.DataFrame] = (),
 ) -> list[Path]:
     """Draw the figures of an experiment as PDF, PNG and SVG, and write their captions.
 
@@ -45,6 +46,7 @@ def draw_all(
         folder: where the figures are written.
         only: names of figures; None for all.
         page: where the interactive page is written; None for none.
+        zero_shot: tidy tables through whose zero-shot models the line in figures goes.
 
     Returns:
         The PNG files.
@@ -60,10 +62,10 @@ def draw_all(
         )
     chosen = _chosen(experiment, only)
     table = join(measured, experiment.published, catalogue, datasets_root)
-    context = figure_context(experiment, catalogue)
+    context, numbers = figure_context(experiment, catalogue), with_zero_shot(table, zero_shot)
     with ProcessPoolExecutor(max_workers=PROCESSES) as pool:
         jobs = [
-            pool.submit(_draw, name, settings, table, context, folder)
+            pool.submit(_draw, name, settings, numbers, context, folder)
             for name, settings in chosen.items()
         ]
         drawn = [job.result() for job in jobs]

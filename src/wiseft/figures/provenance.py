@@ -12,11 +12,17 @@ import yaml
 from wiseft.config.paths import metrics_path
 from wiseft.figures.series import MEASURED
 from wiseft.provenance import LIBRARIES, git_commit, versions
+from wiseft.published.sources import ZERO_SHOT
+from wiseft.published.testbed import CLIP_EXPERIMENT, EXPERIMENT
 
 TOOLS = ("pandas", "scipy", "matplotlib", "vl-convert-python", "snakemake")
 """Libraries that tables and figures are made with, beside those of the numbers."""
 KEYS = ["source", "experiment", "model", "method", "variant", "run", "seed"]
-TESTBED = "testbed"
+OTHERS = {
+    EXPERIMENT: "ImageNet test bed, Taori et al. 2020",
+    CLIP_EXPERIMENT: f"open_clip, docs/{ZERO_SHOT.file}",
+}
+"""Where other people's numbers are from, by the experiment of their rows."""
 STYLE = """:root { color-scheme: light dark; }
 body { font: 15px/1.5 system-ui, sans-serif; margin: 1rem; }
 table { border-collapse: collapse; }
@@ -64,8 +70,8 @@ def _runs(table: pd.DataFrame) -> list[list[str]]:
 def _origin(key: Mapping[str, str]) -> str:
     if key["source"] == MEASURED:
         return metrics_path(key["run"], key["seed"], "*").as_posix()
-    if key["experiment"] == TESTBED:
-        return "other people's models: wiseft testbed"
+    if key["experiment"] in OTHERS:
+        return f"{OTHERS[key['experiment']]}: wiseft testbed"
     return f"arXiv 2109.01903 v3, {key['experiment']}"
 
 

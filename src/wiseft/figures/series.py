@@ -7,6 +7,7 @@ series, both are returned, so that both stand in the same picture.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import pandas as pd
@@ -14,7 +15,8 @@ from pydantic import Field
 
 from wiseft.config.base import Entry
 from wiseft.errors import WiseftError
-from wiseft.figures.select import RUN, VALUES, rows
+from wiseft.figures.select import RUN, VALUES, mean_over_runs, rows
+from wiseft.figures.style import Look
 from wiseft.metrics import ACCURACY, ALL_FRAMES
 from wiseft.tabulate.intervals import clopper_pearson
 
@@ -84,30 +86,78 @@ class Series(Entry):
         return {**given, "combination": self.combination, "selection": "grid", **self.where}
 
 
+@dataclass(frozen=True)
+class Drawn:
+    """One series of one source on the axes of a panel."""
+
+    series: Series
+    source: str
+    look: Look
+    points: pd.DataFrame
+    beside: bool  # whether another source of the series stands in the same panel
+
+    @property
+    def name(self) -> str:
+        """What marks are called in an SVG, after the source where there are two."""
+        return f"{self.series.key}:{self.source}"
+
+    @property
+    def label(self) -> str:
+        """Text in the legend."""
+        return self.series.label or self.look.label
+
+    @property
+    def joined(self) -> bool:
+        """Whether a line joins the points."""
+        if self.series.along == "alpha":
+            return self.points["alpha"].nunique() > FEW
+        return self.series.along == "runs" and self.points["variant"].nunique() > 1
+
+    @property
+    def faded(self) -> bool:
+        """Whether published numbers stand back behind measured ones."""
+        return self.beside and self.source == PUBLISHED
+
+    @property
+    def start(self) -> tuple[float, float] | None:
+        """Where the zero-shot model stands, if the series goes out from one."""
+        first = mean_over_runs(self.points).iloc[0]
+        if self.series.along == "runs" or first["alpha"] > 0:
+            return None
+        return float(first["value_x"]), float(first["value_y"])
+
+
 def quantity(given: str | Quantity) -> Quantity:
     """Return a quantity, of which a bare name is the dataset."""
     return Quantity(dataset=given) if isinstance(given, str) else given
 
 
-def sources_of(table: pd.DataFrame, series: Series) -> list[str]:
+def sources_of(table: pd.DataFrame, series: Series, on: Quantity | None = None) -> list[str]:
     """Return the sources that have rows of a series, measured ones last and so on top.
 
+    With a quantity that has an `otherwise`, only those that have its view, which may be none.
+
     Raises:
-        WiseftError: if no row is left.
+        WiseftError: if no row of the series is left.
     """
     sources = [series.source] if series.source is not None else [PUBLISHED, MEASURED]
-    there = [source for source in sources if _has_rows(table, series, source)]
+    there = [source for source in sources if _has(table, series, source)]
     if not there:  # say which condition leaves no row
         rows(table, **series.conditions)
         raise WiseftError(
             f"no row of {series.key or 'a series'} is left with source {' or '.join(sources)}; "
             "change the figure's options or the experiment"
         )
-    return there
+    if on is None or not on.otherwise:
+        return there
+    return [source for source in there if _has(table, series, source, on)]
 
 
-def _has_rows(table: pd.DataFrame, series: Series, source: str) -> bool:
+def _has(table: pd.DataFrame, series: Series, source: str, of: Quantity | None = None) -> bool:
+    """Whether a source has rows of a series; with a quantity, values of it."""
     try:
+        if of is not None:
+            values(table, series, source, of)
         rows(table, source=source, **chosen(table, series, source).conditions)
     except WiseftError:
         return False
@@ -183,16 +233,6 @@ def paired(
             f"{y.split}); rerun the stages evaluate and tabulate"
         )
     return joined
-
-
-def has_view(table: pd.DataFrame, series: Series, of: Quantity) -> bool:
-    """Whether all sources of a series have the view of a quantity."""
-    for source in sources_of(table, series):
-        try:
-            values(table, series, source, of)
-        except WiseftError:
-            return False
-    return True
 
 
 def with_intervals(rows: pd.DataFrame) -> pd.DataFrame:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from importlib.resources import files
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib as mpl
 
@@ -28,8 +28,8 @@ BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY = (
     "#56B4E9",
 )
 DASHED, DOTTED, DASHDOT = (0, (4, 1.4)), (0, (1, 1.3)), (0, (5, 1.4, 1, 1.4))
-
-
+BEYOND: dict[str, Any] = {"color": GREY, "linestyle": DOTTED, "linewidth": 0.8}
+"""A line continued beyond the models that it goes through."""
 FADED_LINE = (0, (1, 1.2))
 """Of published numbers, where measured ones stand beside them."""
 
@@ -62,13 +62,9 @@ OUTPUT_SPACE = Look("output-space ensemble", BLUE, "", DOTTED)
 ZERO_SHOT = Look("zero-shot", BLACK, "*")
 FROM_SCRATCH = Look("trained from scratch", GREEN, "o", "-")
 AUGMENTED = Look("trained from scratch", GREEN, "^")
-NAMED: dict[str, Look] = {
-    "ns-efficientnet-l2": Look("with NS EfficientNet-L2", PURPLE, "v", DASHDOT),
-    "ns-efficientnet-b6": Look("with NS EfficientNet-B6", ORANGE, "P", (0, (2, 1.2))),
-    "coop": Look("CoOp", GREEN, "o", ""),
-    "output-space": Look("output-space ensemble", SKY, "o", DOTTED),
-}
-"""Further looks that a series may name, or whose name is a method's."""
+FamilyName = Literal[
+    "standard", "zero-shot", "more-data", "robustness-intervention", "lp-adversarial"
+]
 FAMILIES: dict[str, Look] = {
     "standard": Look("standard ImageNet models", GREEN, "o", "-"),
     "zero-shot": Look("zero-shot CLIP models", PURPLE, "v", (0, (6, 1.4))),
@@ -95,8 +91,23 @@ SPARE = (
     Look("", "#b5475d", ">", "-"),
     Look("", "#00796b", "d", DASHED),
     Look("", "#a65628", "^", DASHDOT),
+    Look("", "#7cb518", "H", (0, (2, 1.2))),
+    Look("", "#8b0000", "8", (0, (7, 1.5))),
 )
 """Looks of methods that have none of their own, in order of appearance."""
+
+
+def spare_looks(beside: Iterable[Look]) -> Iterator[Look]:
+    """Yield looks that differ from each other and, in colour, from what is drawn beside them.
+
+    When the colours are used up they come again, each with the marker and line of another one.
+    """
+    taken = {look.color for look in beside}
+    free = [look for look in SPARE if look.color not in taken]
+    for turn in range(len(free)):
+        for place, look in enumerate(free):
+            other = free[(place + turn) % len(free)]
+            yield replace(look, marker=other.marker, linestyle=other.linestyle)
 
 
 def title(name: str) -> str:
@@ -113,14 +124,16 @@ class Style:
     column_width: float = COLUMN_WIDTH
     page_width: float = PAGE_WIDTH
 
-    def looks(self, methods: list[str]) -> dict[str, Look]:
-        """Return a look for each method; the same list always gets the same looks."""
-        spare = iter(SPARE * len(methods))
-        looks = {}
-        for method in methods:
-            known = METHODS.get(method) or NAMED.get(method)
-            looks[method] = known or replace(next(spare), label=title(method))
-        return looks
+    def looks(self, methods: list[str], beside: Iterable[Look] = ()) -> dict[str, Look]:
+        """Return a look for each method, unlike all others and unlike what is drawn beside them.
+
+        The same methods in the same order always get the same looks.
+        """
+        spare = spare_looks(beside)
+        return {
+            method: METHODS.get(method) or replace(next(spare), label=title(method))
+            for method in methods
+        }
 
 
 @contextlib.contextmanager

@@ -70,10 +70,18 @@ def join(
         root: the folder of the datasets; other models are joined if their files lie there.
 
     Raises:
-        WiseftError: if the paper has no such numbers, a file of the test bed is broken, or
-            measured tables contradict each other.
+        WiseftError: if the paper has no such numbers, a file of the test bed is broken, measured
+            tables contradict each other, or there are no other numbers and one is missing.
     """
     parts = [table[table["source"] == "measured"] for table in measured]
+    there = {name for part in parts for name in part["experiment"].unique()}
+    missing = [name for name in settings.measured if name not in there]
+    if missing and not settings.tables:  # all numbers are those of other experiments
+        raise WiseftError(
+            f"there are only numbers of {', '.join(settings.measured)} to show, but no table of "
+            f"{', '.join(missing)} is here; first run each of these, e.g. snakemake --cores all "
+            f"--config experiment={missing[0]}"
+        )
     if settings.tables:
         parts.append(conform(rows(settings.tables, settings.models, catalogue), TABLE))
     if settings.other_models and at_hand(root):
@@ -81,6 +89,22 @@ def join(
     if not parts:
         return frame_of([], TABLE)
     return sort_table(without_repeats(pd.concat(parts, ignore_index=True)))
+
+
+def with_zero_shot(table: pd.DataFrame, measured: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Return a table with the zero-shot models of other experiments as rows of method `zero-shot`.
+
+    A model, which several methods start from, is there once. Through these models a line goes on
+    the classes of each shift as well, where open_clip publishes nothing.
+    """
+    if not measured:
+        return table
+    ends = pd.concat(measured, ignore_index=True)
+    ends = ends[(ends["alpha"] == 0) & (ends["combination"] == "weight")]
+    ends = ends[(ends["source"] == "measured") & (ends["selection"] == "grid")]
+    place = ["model", "reference", "dataset", "split", "view", "metric"]
+    ends = ends.drop_duplicates(place).assign(method=ZERO_SHOT, variant="")
+    return pd.concat([table, ends], ignore_index=True)
 
 
 def without_repeats(rows: pd.DataFrame) -> pd.DataFrame:
@@ -109,11 +133,12 @@ def model_points(
     Args:
         table: the tidy table.
         dataset: what is on the y axis; `avg:shifts` is the average of the five shifts.
-        method: `standard`, `robustness-intervention`, `lp-adversarial`, `more-data`, `zero-shot`.
+        method: `standard`, `robustness-intervention`, `lp-adversarial`, `more-data`, `zero-shot`,
+            of which measured ones take the place of published ones (:func:`other_source`).
         x_view: view of ImageNet on the x axis; see `CLASS_VIEWS`.
     """
     other = table[
-        (table["source"] == "published")
+        (table["source"] == other_source(table, method))
         & (table["method"] == method)
         & (table["reference"] == "imagenet")
         & (table["split"] == "test")
@@ -122,6 +147,12 @@ def model_points(
     y = other[(other["dataset"] == dataset) & (other["view"] == "all")]
     joined = x[["model", "value"]].merge(y[["model", "value"]], on="model", suffixes=("_x", "_y"))
     return joined.rename(columns={"value_x": "x", "value_y": "y"})
+
+
+def other_source(table: pd.DataFrame, method: str) -> str:
+    """Return whether models of a method are measured (:func:`with_zero_shot`) or published."""
+    measured = (table["source"] == "measured") & (table["method"] == ZERO_SHOT)
+    return "measured" if method == ZERO_SHOT and measured.any() else "published"
 
 
 def line_kinds(method: str, dataset: str, x_view: str = "all") -> list[str]:

@@ -85,7 +85,7 @@ class Files:
             ("diversity", "diversity", self.diversity()),
             ("tabulate", "tables", self.table_files()),
             ("tabulate", "headline", self.headline()),
-            ("figures", "figures", self.figures(*self._experiment.figures)),
+            ("figures", "figures", self.figures(*self.drawn())),
             ("figures", "summary", self.summary()),
             ("figures", "interactive page", self.page()),
             ("figures", "provenance", self.provenance()),
@@ -259,6 +259,31 @@ class Files:
         names = published.measured if published else []
         tables = [paths.table_path(name, "parquet") for name in names if name != self._runs.name]
         return [path for path in tables if self._data.there(path)]
+
+    def zero_shot_tables(self) -> list[Path]:
+        """Return the table whose zero-shot models a line in figures goes through, if it is here."""
+        published = self._experiment.published
+        name = published.zero_shot if published else None
+        path = paths.table_path(name, "parquet") if name else None
+        return [path] if path and self._data.there(path) else []
+
+    def missing_tables(self) -> list[str]:
+        """Return the experiments whose tables this one shows and which are not here."""
+        published = self._experiment.published
+        names = [*published.measured, published.zero_shot] if published else []
+        here = {*self.measured_tables(), *self.zero_shot_tables()}
+        others = [name for name in names if name and name != self._runs.name]
+        return [name for name in others if paths.table_path(name, "parquet") not in here]
+
+    def figure_files(self, name: str) -> list[Path]:
+        """Return the file of the user that a figure needs, if any."""
+        file = self._experiment.figures[name].options.get("file")
+        return [Path(file)] if file else []
+
+    def drawn(self) -> list[str]:
+        """Return the figures that can be drawn: those whose file is there, if they need one."""
+        figures = self._experiment.figures
+        return [name for name in figures if all(map(self._data.there, self.figure_files(name)))]
 
     def headline(self) -> list[Path]:
         """Return the numbers for `dvc metrics`, which are about models that were trained."""

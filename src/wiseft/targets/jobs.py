@@ -61,7 +61,8 @@ class Jobs:
         """Return what a user should know before anything runs."""
         on_cpu = self._runs.runs and self._runs.settings.device == "auto" and not devices()
         here = ["There is no GPU on this machine: what runs here runs on the CPU."]
-        return [*(here if on_cpu else []), *self._data.missing(), *self.long_warmups()]
+        told = [*self._data.missing(), *self.long_warmups(), *self._missing_for_figures()]
+        return [*(here if on_cpu else []), *told]
 
     def long_warmups(self) -> list[str]:
         """Return a sentence for every method that is warmed up for more than a third of its steps;
@@ -78,6 +79,24 @@ class Jobs:
             if told := long_warmup(samples, settings):
                 sentences.append(f"{method} on {runs.reference} {told}.")
         return sentences
+
+    def _missing_for_figures(self) -> list[str]:
+        """Return what is said of tables and files that figures take from elsewhere."""
+        files, experiment = self._files, self._runs.experiment
+        said = [
+            f"The figure {name} is left out until {file} is there, a file that you write: "
+            "docs/paper.md says what stands in it."
+            for name in experiment.figures
+            if name not in files.drawn()
+            for file in files.figure_files(name)
+        ]
+        if names := files.missing_tables():
+            said.append(
+                f"Figures of {experiment.experiment} also show numbers of {', '.join(names)}, of "
+                "which no table is here: to have them drawn, first run each, e.g. "
+                f"snakemake --cores all --config experiment={names[0]}"
+            )
+        return said
 
     def by_rule(self) -> dict[str, int]:
         """Return the jobs of each rule where nothing is there yet; `all` is left out."""
@@ -149,7 +168,7 @@ class Jobs:
             "published": int(self._runs.published_only),
             "effective_robustness": len(files.effective()),
             "headline": len(files.headline()),
-            "figure": len(self._runs.experiment.figures),
+            "figure": len(files.drawn()),
             "page": len(files.page()),
             "provenance": len(files.provenance()),
             "report": len(files.summary()),

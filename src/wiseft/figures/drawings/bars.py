@@ -86,7 +86,7 @@ def draw(
             conditions = {**panel.where, **each.where}
             heights = [bar(table, {**conditions, across: name}) for name in names]
             draw_bars(ax, heights, place, len(series), each.label)
-        ax.axhline(0, color=BLACK, linewidth=0.6, zorder=3)
+        ax.axhline(0, color=BLACK, linewidth=0.6, zorder=3, gid="zero")
         name_bars(ax, texts)
         ax.set_title(panel.title, loc="left", fontweight="bold")
         ax.set_ylabel(panel.ylabel)

@@ -29,7 +29,7 @@ AGAINST: dict[Base, str] = {
 }
 PANEL_HEIGHT = 1.55
 """Inches of a row."""
-OPTIMAL = Look("best α of each dataset (oracle)", BLACK, "*", (0, (1, 1.3)))
+OPTIMAL = Look("best α of each dataset (oracle)", BLACK, "X", (0, (1, 1.3)))
 
 
 def draw(
@@ -72,6 +72,11 @@ def draw(
     grid = grid_rows(table, source, split, view)
     grid = grid if model is None else rows(grid, model=model)
     lines = [0.0, 0.25, 0.5, 0.75, 1.0] if alphas is None else alphas
+    if len({_look(alpha) for alpha in lines}) < len(lines):
+        raise WiseftError(
+            f"option alphas lists {', '.join(f'{a:g}' for a in lines)}, of which two look alike; "
+            "lines are told apart by the nearest of 0, 0.25, 0.5, 0.75 and 1"
+        )
     width = style.page_width if len(columns) > 1 else style.column_width
     figure = Figure(figsize=(width, PANEL_HEIGHT * len(bases)), layout="constrained")
     labels = max(4, round(9 / len(columns)))

@@ -22,6 +22,7 @@ from matplotlib.lines import Line2D
 
 from wiseft.errors import WiseftError
 from wiseft.figures.axes import percent_axis
+from wiseft.figures.legend import FIXED, SMALL, legend_settings, together
 from wiseft.figures.marks import legend_line
 from wiseft.figures.select import (
     FIXED_ALPHA,
@@ -120,8 +121,12 @@ def draw(
         ax.set_title(corners[name], loc="right", color="#555555")
     _span_alike(list(panels.flat[: len(names)]))
     _label_axes(panels, len(names))
-    handles = _legend(looks, parts, list(grids))
-    figure.legend(handles=handles, loc="outside lower center", ncols=3)
+    curves = [
+        (str(line.get_gid()), line.get_linestyle()) for ax in panels.flat for line in ax.lines
+    ]
+    joined = {name for name, linestyle in curves if linestyle != "None"}
+    handles = _legend(looks, parts, list(grids), {name for name, _ in curves}, joined)
+    figure.legend(**legend_settings(handles), ncols=3)
     return figure
 
 
@@ -304,15 +309,22 @@ def _span_alike(panels: list[Axes]) -> None:
         ax.set_yticks([tick for tick in ticks if -1e-9 <= tick <= 1 + 1e-9])
 
 
-def _legend(looks: dict[str, Look], parts: _Parts, sources: list[str]) -> list[Any]:
+def _legend(
+    looks: dict[str, Look], parts: _Parts, sources: list[str], drawn: set[str], joined: set[str]
+) -> list[Any]:
+    """Return the entries; `drawn` and `joined` name the curves, and those with a line."""
+
+    def shown(look: Look, curve: str, linestyle: Any) -> Look:
+        return replace(look, linestyle=linestyle if curve in joined else "none")
+
     def line(look: Look, label: str | None = None, **more: Any) -> Line2D:
         settings: dict[str, Any] = {"markersize": 3.2, "linewidth": 1.0}
         return legend_line(label or look.label, look, **(settings | more))
 
     name, first = next(iter(looks.items()))
-    handles = [line(look) for look in looks.values()]
-    highlighted = {"linestyle": "none", "markersize": 5.2, "markerfacecolor": "white"}
-    handles.append(line(first, f"α = {FIXED_ALPHA}", **highlighted))
+    curves = [shown(look, f"mean:{method}", look.linestyle) for method, look in looks.items()]
+    handles: list[Any] = [line(look) for look in curves]
+    handles.append(together(FIXED, looks.values()))
     if parts.output_space:
         handles.append(line(OUTPUT_SPACE, f"{OUTPUT_SPACE.label}, {name}"))
     if parts.chord:
@@ -322,7 +334,9 @@ def _legend(looks: dict[str, Look], parts: _Parts, sources: list[str]) -> list[A
     if parts.gain:
         handles.append(line(GAIN, color=first.color))
     if len(sources) > 1:
-        handles.append(line(Look(f"{PUBLISHED} (small marks)", GREY, "", FADED_LINE)))
+        small = {f"mean:{method}:{PUBLISHED}": look for method, look in looks.items()}
+        faded = [shown(small[gid], gid, FADED_LINE) for gid in small if gid in drawn]
+        handles.append(together(SMALL, faded))
     elif sources == [PUBLISHED]:
         handles.append(line(Look(f"all numbers {PUBLISHED}", GREY, "", "none")))
     return handles

@@ -16,7 +16,7 @@ from wiseft.figures.style import BLACK, Style
 from wiseft.tabulate.diversity import PAIR_PREFIX
 
 SHARES = {"overrides": "zero-shot overrides", "overridden": "zero-shot is overridden"}
-MARGIN = "margin-difference"
+MARGIN, DIFFERENCE = "margin-difference", "δ zero-shot − δ fine-tuned"
 HEIGHT = 2.1
 """Inches of the panels."""
 
@@ -58,11 +58,11 @@ def draw(
     }
     for place, (metric, label) in enumerate(SHARES.items()):
         draw_bars(left, bars[metric], place, len(SHARES), label)
-    draw_bars(right, bars[MARGIN], 0, 1, MARGIN, FILLS[2])
-    right.axhline(0, color=BLACK, linewidth=0.6, zorder=3)
+    draw_bars(right, bars[MARGIN], 0, 1, MARGIN, FILLS[len(SHARES)])
+    right.axhline(0, color=BLACK, linewidth=0.6, zorder=3, gid="zero")
     for ax in (left, right):
         name_bars(ax, texts)
     left.set_ylabel("Share of disagreements")
-    right.set_ylabel("δ zero-shot − δ fine-tuned")
-    place_bar_legend(figure, SHARES.values())
+    right.set_ylabel(DIFFERENCE)
+    place_bar_legend(figure, [*SHARES.values(), DIFFERENCE])
     return figure

@@ -26,6 +26,7 @@ from matplotlib.patches import Patch, Rectangle
 
 from wiseft.errors import WiseftError
 from wiseft.figures.axes import IDENTITY, accuracy_axes, draw_fit, draw_identity, logit_limits
+from wiseft.figures.legend import FIXED, TUNED, legend_settings, together
 from wiseft.figures.marks import draw_curve, draw_star, legend_line, plot
 from wiseft.figures.select import (
     by_line,
@@ -122,7 +123,8 @@ def draw(
     panels[0].set_ylabel(ylabel or f"Accuracy on {average} (average, %)")
     if len(views) > 1:
         _mark_zoom(panels[0], *views[1])
-    figure.legend(handles=_legend(content, looks, identity), loc="outside lower center", ncols=3)
+    handles = _legend(content, looks, identity, zoom=len(views) > 1)
+    figure.legend(**legend_settings(handles), ncols=3)
     return figure
 
 
@@ -201,15 +203,15 @@ def _mark_zoom(ax: Axes, xlim: tuple[float, float], ylim: tuple[float, float]) -
     )
 
 
-def _legend(content: _Content, looks: dict[str, Look], identity: bool) -> list[Any]:
+def _legend(content: _Content, looks: dict[str, Look], identity: bool, zoom: bool) -> list[Any]:
     """Return the legend's handles, in the order in which the figure is read."""
     handles: list[Any] = []
-    for first in list(looks.values())[:1]:
+    if looks:
         handles = [
             legend_line(ZERO_SHOT.label, ZERO_SHOT, linestyle="none", markersize=8),
             *(legend_line(look.label, look) for look in looks.values()),
-            legend_line("α = 0.5", first, linestyle="none", markersize=6, markerfacecolor="white"),
-            legend_line("fine-tuned (α = 1)", first, linestyle="none", markersize=6),
+            together(FIXED, looks.values()),
+            together(TUNED, looks.values()),
         ]
     if content.output is not None:
         handles.append(legend_line(f"{OUTPUT_SPACE.label}, {next(iter(looks))}", OUTPUT_SPACE))
@@ -217,10 +219,13 @@ def _legend(content: _Content, looks: dict[str, Look], identity: bool) -> list[A
         handles.append(legend_line(FROM_SCRATCH.label, FROM_SCRATCH, linestyle="none"))
     if content.fit is not None:
         label = f"logit-linear fit (R² = {content.fit.r2:.2f}), 95% band"
-        handles.append(Patch(color=FROM_SCRATCH.color, alpha=0.15, linewidth=0, label=label))
+        handles.append(legend_line(label, FROM_SCRATCH, marker="", linewidth=1.0))
     if len(content.others):
         white = {"linestyle": "none", "markerfacecolor": "white", "markersize": 4.6}
         handles.append(legend_line("from scratch, not in the fit", AUGMENTED, **white))
+    if zoom:
+        frame: dict[str, Any] = {"facecolor": "none", "edgecolor": GREY, "linewidth": 0.6}
+        handles.append(Patch(**frame, label="enlarged on the right"))
     if identity:
         handles.append(Line2D([], [], **IDENTITY, label="y = x"))
     return handles

@@ -9,12 +9,12 @@ Lines of other models are least-squares fits in logit space, drawn with their 95
 models that they go through and nowhere else; the legend says where the models themselves are not at
 hand. ρ is effective robustness: how far a point lies above the line of the standard models. An x
 axis is restricted to the classes of the shifted dataset, as its label says, where all curves of the
-panel have such numbers.
+panel have such numbers, published or measured; those without are then left out of it.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Literal
 
 import pandas as pd
@@ -25,24 +25,22 @@ from pydantic import Field
 from wiseft.config.base import Entry
 from wiseft.errors import WiseftError
 from wiseft.figures.axes import accuracy_axes, draw_identity, logit_limits, panel_grid
-from wiseft.figures.baselines import FITTED, NAMES, Family, draw_families, families_of, visible
+from wiseft.figures.baselines import FITTED, Family, draw_families, families_of, visible
 from wiseft.figures.labels import axis_label
 from wiseft.figures.legend import Keys, place_legend
 from wiseft.figures.marks import draw_curve, draw_interval, draw_star, plot
 from wiseft.figures.notes import Arrow, Robustness, draw_arrow, draw_robustness, draw_tags
 from wiseft.figures.select import mean_over_runs
 from wiseft.figures.series import (
-    FEW,
     MEASURED,
-    PUBLISHED,
+    Drawn,
     Quantity,
     Series,
-    has_view,
     paired,
     quantity,
     sources_of,
 )
-from wiseft.figures.style import FADED_LINE, Look, Style
+from wiseft.figures.style import FADED_LINE, FAMILIES, FamilyName, Look, Style
 
 Limits = tuple[float, float]
 TICKS_AN_INCH = 2.9
@@ -64,39 +62,11 @@ class Panel(Entry):
     )
     xlim: Limits | None = Field(None, description="Ends of the x axis in percent.")
     ylim: Limits | None = Field(None, description="Ends of the y axis in percent.")
-    families: list[str] | None = Field(
+    families: list[FamilyName] | None = Field(
         None, description="Other people's models; null: the figure's."
     )
     arrows: list[Arrow] = Field([], description="Arrows from one point to another.")
     robustness: list[Robustness] = Field([], description="Points whose effective robustness shows.")
-
-
-@dataclass(frozen=True)
-class Drawn:
-    """One series of one source on the axes of a panel."""
-
-    series: Series
-    source: str
-    look: Look
-    points: pd.DataFrame
-    beside: bool  # whether another source of the series stands in the same panel
-
-    @property
-    def name(self) -> str:
-        """What marks are called in an SVG, after the source where there are two."""
-        return f"{self.series.key}:{self.source}"
-
-    @property
-    def joined(self) -> bool:
-        """Whether a line joins the points."""
-        if self.series.along == "alpha":
-            return self.points["alpha"].nunique() > FEW
-        return self.series.along == "runs" and self.points["variant"].nunique() > 1
-
-    @property
-    def faded(self) -> bool:
-        """Whether published numbers stand back behind measured ones."""
-        return self.beside and self.source == PUBLISHED
 
 
 def draw(
@@ -105,7 +75,7 @@ def draw(
     *,
     panels: list[Panel],
     series: list[Series] | None = None,
-    families: list[str] | None = None,
+    families: list[FamilyName] | None = None,
     columns: int = 3,
     height: float = 2.35,
     titles: dict[str, str] | None = None,
@@ -126,11 +96,12 @@ def draw(
     Raises:
         WiseftError: if a series has no row on a panel's axes, or a column or family is unknown.
     """
-    _check_families([*(families or []), *(name for p in panels for name in p.families or [])])
     figure, axes = panel_grid(style, len(panels), columns, height)
     n_columns = min(columns, len(panels))
     every = [each for panel in panels for each in (panel.series or series or [])]
-    looks = style.looks(list(dict.fromkeys(each.key for each in every)))
+    looks = _looks(
+        style, every, {*(families or []), *(f for p in panels for f in p.families or [])}
+    )
     keys = Keys()
     width = figure.get_figwidth() / n_columns
     ticks = (round(TICKS_AN_INCH * width), round(TICKS_AN_INCH * height))
@@ -141,12 +112,23 @@ def draw(
     return figure
 
 
-def _check_families(names: list[str]) -> None:
-    unknown = sorted(set(names) - set(NAMES))
-    if unknown:
-        raise WiseftError(
-            f"option families lists {', '.join(unknown)}, but may list {', '.join(NAMES)}"
-        )
+def _looks(style: Style, series: list[Series], families: set[FamilyName]) -> dict[str, Look]:
+    """Return the look of each series by its key; each label has one, and each look one label.
+
+    Raises:
+        WiseftError: if a label stands for two looks, or a look for two labels.
+    """
+    beside = [FAMILIES[name] for name in sorted(families)]
+    looks = style.looks(list(dict.fromkeys(each.key for each in series)), beside)
+    labels = {(each.label or looks[each.key].label, each.key) for each in series}
+    for label, look in sorted(labels):
+        if clash := sorted(pair for pair in labels if (pair[0] == label) != (pair[1] == look)):
+            raise WiseftError(
+                f"a series has label {label!r} and look {look!r}, another one label "
+                f"{clash[0][0]!r} and look {clash[0][1]!r}; one thing has one label and one look "
+                "in all panels of a figure"
+            )
+    return looks
 
 
 def _draw_panel(
@@ -154,7 +136,7 @@ def _draw_panel(
     table: pd.DataFrame,
     panel: Panel,
     series: list[Series],
-    wanted: list[str],
+    wanted: list[FamilyName],
     looks: dict[str, Look],
     titles: dict[str, str],
     ticks: tuple[int, int],
@@ -167,23 +149,24 @@ def _draw_panel(
     accuracy_axes(ax, *_limits(panel, drawn, others), most=ticks)
     identity = draw_identity(ax)
     enlarged = panel.limits == "series"
-    draw_families(ax, others, enlarged)
+    shown = visible(others, ax.get_xlim(), ax.get_ylim())
+    draw_families(ax, shown, enlarged)
     scale = 1.0 if enlarged else 0.7
     for each in sorted(drawn, key=lambda one: one.source == MEASURED):
         _draw_series(ax, each, scale)
     for arrow in panel.arrows:
         draw_arrow(ax, arrow, *(_point(drawn, series, end) for end in (arrow.start, arrow.end)))
     for arrow_up in panel.robustness:
-        draw_robustness(ax, arrow_up, _point(drawn, series, arrow_up.of), others)
+        if draw_robustness(ax, arrow_up, _point(drawn, series, arrow_up.of), others):
+            keys.add_beyond()
     if panel.title:
         ax.set_title(panel.title, loc="left", fontweight="bold")
     ax.set_xlabel(axis_label(x, titles))
     ax.set_ylabel(axis_label(y, titles))
     for each in drawn:
-        keys.add_series(each.series, each.look, each.source, each.points["alpha"], each.faded)
-        if each.joined:
-            keys.add_line(each.series, each.look)
-    keys.add_families(visible(others, ax.get_xlim(), ax.get_ylim()))
+        keys.add_series(each)
+    keys.add_stars([each for each in drawn if each.start])
+    keys.add_families(shown)
     if identity:
         keys.add_identity()
 
@@ -191,9 +174,10 @@ def _draw_panel(
 def common_view(table: pd.DataFrame, series: list[Series], x: Quantity) -> Quantity:
     """Return the x axis in the view that all series have: the wished one, or `otherwise`.
 
-    A panel has one x axis; the paper's class-subsampled one is drawn where all have it.
+    A panel has one x axis; the paper's class-subsampled one is drawn where all have it, published
+    or measured: numbers of the other source, which lack it, are then left out.
     """
-    if not x.otherwise or all(has_view(table, each, x) for each in series):
+    if not x.otherwise or all(sources_of(table, each, x) for each in series):
         return x
     return x.model_copy(update={"view": x.otherwise, "otherwise": "", "label": ""})
 
@@ -205,7 +189,7 @@ def _drawn(
         raise WiseftError(f"the panel of {y.dataset} has no series; name some in `series`")
     drawn = []
     for each in series:
-        sources = sources_of(table, each)
+        sources = sources_of(table, each, x)
         for source in sources:
             points = paired(table, each, source, x, y)
             drawn.append(Drawn(each, source, looks[each.key], points, len(sources) > 1))
@@ -234,22 +218,23 @@ def _draw_series(ax: Axes, each: Drawn, scale: float) -> None:
     if each.faded:
         look = replace(look, linestyle=FADED_LINE)
         scale *= FADED
-    along = each.series.along
-    if along == "runs":
+    if each.series.along == "runs":
         _draw_path(ax, each, look, scale)
     else:
         draw_curve(ax, points, look, each.name, scale, join=each.joined)
-    start = mean_over_runs(points).iloc[0]
-    if along != "runs" and start["alpha"] == 0:
-        draw_star(ax, start["value_x"], start["value_y"], scale)
+    if each.start:
+        draw_star(ax, *each.start, scale)
     draw_tags(ax, points, each.series, look)
 
 
 def _draw_path(ax: Axes, each: Drawn, look: Look, scale: float) -> None:
     """Draw one point a variant, joined in the order in which the series names the variants."""
     mean = path_points(each.points, each.series)
-    marks = {"marker": look.marker, "markersize": 4.2 * scale, "linewidth": 1.0 * scale}
-    plot(ax, mean, f"path:{each.name}", 4, **look.line, **marks)
+    if each.joined:
+        plot(ax, mean, f"line:{each.name}", 4, **look.line, linewidth=1.0 * scale)
+    # Above the ends of curves, which are larger: a variant may end where another one does.
+    edge = {"markersize": 4.8 * scale, "markeredgecolor": "white", "markeredgewidth": 0.4}
+    plot(ax, mean, f"path:{each.name}", 8, **look.points, **edge)
     for record in mean.to_dict("records"):
         point = {str(name): float(n) for name, n in record.items() if name != "variant"}
         draw_interval(ax, point, look.color, scale * 0.8)

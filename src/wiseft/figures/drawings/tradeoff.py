@@ -6,6 +6,8 @@ tolerance of zero α = 1 is always allowed, so no point lies below zero.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -20,10 +22,11 @@ from wiseft.figures.style import BLUE, GREEN, GREY, VERMILLION, Look, Style
 from wiseft.tabulate.robustness import average_name
 
 LOOKS = (
-    Look("", GREEN, "o", "none"),
-    Look("", BLUE, "s", "none"),
-    Look("", VERMILLION, "D", "none"),
+    (Look("", GREEN, "o", "none"), 7.0),
+    (Look("", BLUE, "s", "none"), 4.5),
+    (Look("", VERMILLION, "D", "none"), 2.5),
 )
+"""By tolerance, with a size: gains grow with what may be lost, and equal ones stay visible."""
 NAME_GAP = 0.05
 """Least distance of the models' names, as a share of the axis."""
 
@@ -32,7 +35,8 @@ def draw(
     table: pd.DataFrame,
     style: Style,
     *,
-    hours: dict[str, float],
+    hours: dict[str, float] | None = None,
+    file: str | None = None,
     average: str = "shifts",
     tolerances: list[float] | None = None,
     method: str = "linear-classifier",
@@ -48,6 +52,7 @@ def draw(
         table: the tidy table.
         style: looks and widths.
         hours: estimated GPU hours of pre-training by model: which models are drawn, and where.
+        file: in its place a CSV with the columns `model` and `gpu_hours`, and any others.
         average: the average whose gain over the fine-tuned model is on the y axis.
         tolerances: percentage points that the reference may lose; by default 0, 0.1 and 1.
         method, variant: rows that are drawn.
@@ -55,8 +60,12 @@ def draw(
         source, split, view: which rows of the table.
 
     Raises:
-        WiseftError: if a model is not in the table, or there are more than three tolerances.
+        WiseftError: if a model is not in the table, there are more than three tolerances, or there
+            are no hours, or the file is missing or wrong.
     """
+    if (hours is None) == (file is None):
+        raise WiseftError("give either the option hours or the option file, and not both")
+    hours = read_hours(Path(file)) if file is not None else hours or {}
     chosen = [0.0, 0.1, 1.0] if tolerances is None else tolerances
     if len(chosen) > len(LOOKS):
         raise WiseftError(f"option tolerances has {len(chosen)} values, but may have three")
@@ -68,14 +77,14 @@ def draw(
         {t: {m: 100 * gain_within(c, t / 100) for m, c in curves.items()} for t in chosen}
     )
     handles = []
-    for tolerance, look in zip(chosen, LOOKS, strict=False):
+    for tolerance, (look, size) in zip(chosen, LOOKS, strict=False):
         text = f"reference loses at most {tolerance:g} pp"
-        handles.append(legend_line(text, look, markersize=4.5))
+        handles.append(legend_line(text, look, markersize=size))
         ax.plot(
             list(hours.values()),
             gains.loc[list(hours), tolerance],
             **look.points,
-            markersize=4.5,
+            markersize=size,
             gid=f"tolerance:{tolerance:g}",
         )
     _set_axes(ax)
@@ -86,9 +95,35 @@ def draw(
     return figure
 
 
+def read_hours(path: Path) -> dict[str, float]:
+    """Return GPU hours by model from a CSV with the columns `model` and `gpu_hours`.
+
+    Raises:
+        WiseftError: if there is no such file, or it lacks a column or has no row, or a model twice
+            or with hours that are no positive number.
+    """
+    what = "a CSV with the columns model and gpu_hours (docs/paper.md, GPU hours of pre-training)"
+    try:
+        lines = pd.read_csv(path, comment="#", skipinitialspace=True, dtype=str)
+    except (OSError, ValueError) as error:
+        raise WiseftError(f"option file is {path}, which must be {what}: {error}") from None
+    if not {"model", "gpu_hours"} <= set(lines.columns) or lines.empty:
+        found = ", ".join(map(str, lines.columns))
+        raise WiseftError(f"{path} must be {what}, but has {len(lines)} rows of {found}")
+    hours = pd.to_numeric(lines["gpu_hours"], errors="coerce")
+    wrong = lines[lines["model"].duplicated() | ~(hours.gt(0) & hours.lt(np.inf))]
+    if len(wrong):
+        model, text = wrong[["model", "gpu_hours"]].iloc[0]
+        raise WiseftError(
+            f"{path} has gpu_hours {text!r} of model {model!r}, but every model must stand there "
+            "once, with a number above 0"
+        )
+    return dict(zip(lines["model"], hours.astype(float), strict=True))
+
+
 def _set_axes(ax: Axes) -> None:
     """Draw the line of no gain, and put hours on a log scale."""
-    ax.axhline(0, color=GREY, linewidth=0.8, zorder=1)
+    ax.axhline(0, color=GREY, linewidth=0.8, zorder=1, gid="zero")
     ax.set_xscale("log")
     ax.xaxis.set_minor_locator(NullLocator())
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short_number(value)))
