@@ -62,8 +62,16 @@ def recipe(targets: Targets) -> str:
             "methods": {method: told.training(method) for method in methods},
             "alphas": {method: targets.alphas(method) for method in methods},
             "runs": sorted([run.name, run.seed] for run in runs),
+            **_precisions(targets),
         }
     )
+
+
+def _precisions(targets: Targets) -> dict[str, dict[str, str]]:
+    """Return what models are evaluated in, of those that are not in fp32."""
+    known = {model: targets.entry(model).precision for model in sorted(targets.all_models)}
+    other = {model: precision for model, precision in known.items() if precision != "fp32"}
+    return {"precisions": other} if other else {}
 
 
 def _files(targets: Targets, model: str) -> list[Path]:

@@ -69,7 +69,10 @@ class ImageClassifier(PixelModule):
 
     def encode(self, pixels: Tensor) -> Tensor:
         """Map normalised fp32 (N, 3, S, S) to the features (N, width) that the head takes."""
-        features = cast(Tensor, self.image(pixels))
+        return self.scaled(cast(Tensor, self.image(pixels)))
+
+    def scaled(self, features: Tensor) -> Tensor:
+        """Map what the image tower gives to the features that the head takes."""
         return functional.normalize(features, dim=-1) if self.normalise else features
 
     def logits(self, features: Tensor) -> Tensor:
@@ -80,6 +83,20 @@ class ImageClassifier(PixelModule):
     def forward(self, images: Tensor) -> Tensor:
         """Map uint8 (N, 3, S, S) to logits (N, classes)."""
         return self.logits(self.features(images))
+
+
+def compile_tower(model: nn.Module) -> None:
+    """Have the image tower compiled when it is first used; a head alone has nothing to compile."""
+    tower = getattr(model, "image", None)
+    if tower is not None:
+        # A second shape, the last batch of an epoch, is compiled too rather than made dynamic.
+        tower.compile(dynamic=False)
+
+
+def compilation_failed(error: BaseException) -> str:
+    """Return what torch.compile says in an error; nothing where it is not one of its own."""
+    own = type(error).__module__.startswith(("torch._dynamo", "torch._inductor"))
+    return str(error).strip().splitlines()[0] if own else ""
 
 
 def mask_logits(logits: Tensor, never_predicted: Sequence[int]) -> Tensor:

@@ -15,10 +15,11 @@ import torch
 from wiseft.errors import WiseftError
 from wiseft.gpus import choose
 from wiseft.io import remove_leftovers_of
+from wiseft.progress import print_line
 
 
 def start_torch(
-    threads: int, device: str, deterministic: bool = False, gpus: int = 1
+    threads: int, device: str, deterministic: bool = False, gpus: int = 1, mps: bool = False
 ) -> torch.device:
     """Set the number of threads, ask for deterministic algorithms on a CPU, return the device.
 
@@ -28,15 +29,21 @@ def start_torch(
         deterministic: ask for deterministic algorithms on a GPU as well.
         gpus: that this process gets for itself, of those that are free (`wiseft.gpus`); 0: it
             takes those that it sees, which somebody chose for it.
+        mps: whether the command takes the GPU of a Mac too, on which nothing was ever tested.
 
     Raises:
         WiseftError: if the number or the device makes no sense, or there is no such device.
     """
     if threads < 1:
         raise WiseftError(f"threads is {threads}; give at least 1")
-    if device not in ("auto", "cpu", "cuda"):
-        raise WiseftError(f"device {device!r} is not one of auto, cpu, cuda")
-    if device != "cpu" and torch.version.cuda:
+    known = ("auto", "cpu", "cuda", *(["mps"] if mps else []))
+    if device not in known:
+        raise WiseftError(f"device {device!r} is not one of {', '.join(known)}")
+    if device == "mps":
+        if not torch.backends.mps.is_available():
+            raise WiseftError("device is mps, but torch finds no GPU of a Mac; use cpu or auto")
+        print_line("device mps is untested: compare with --device cpu before you rely on it")
+    elif device != "cpu" and torch.version.cuda:
         choose(gpus)  # before torch asks CUDA for its devices
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"

@@ -246,3 +246,16 @@ def test_command(pair, tmp_path, capsys):
     assert "wiseft merge zeroshot.pt finetuned.pt --alpha 0.5 -o wise.pt" in " ".join(
         capsys.readouterr().out.split()
     )
+
+
+def test_a_device_that_is_not_there_is_told(tmp_path, capsys):
+    for name in ("a", "b"):
+        save_file({"weight": torch.ones(2)}, tmp_path / f"{name}.safetensors")
+    given = ["merge", *(str(tmp_path / f"{name}.safetensors") for name in ("a", "b"))]
+    given += ["-o", str(tmp_path / "c.safetensors"), "--device"]
+    with pytest.raises(SystemExit, match="1"):
+        main([*given, "mps"])
+    assert "device is mps, but torch finds no GPU of a Mac" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="0"):
+        main([*given, "auto"])
+    assert torch.equal(load_file(tmp_path / "c.safetensors")["weight"], torch.ones(2))

@@ -13,11 +13,14 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from wiseft.batch_size import BatchSize
 from wiseft.classifier import build_classifier, classifier_tensors
 from wiseft.data.prepared.split import PreparedSplit
 from wiseft.data.prepared.store import write_prepared
 from wiseft.evaluate import Request
+from wiseft.evaluate.sweep import Inference
 from wiseft.evaluate.views import SuiteEvaluation
+from wiseft.precision import Arithmetic
 from wiseft.theta import make_header, save_theta
 
 ARCHITECTURE = {
@@ -114,6 +117,12 @@ def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def evaluation(names: tuple[str, ...] = ("shapes",), **changes: Any) -> SuiteEvaluation:
     one = {"splits": list(N), "views": [{"name": "all", "metric": "accuracy"}]} | changes
     return SuiteEvaluation.model_validate(dict.fromkeys(names, one))
+
+
+def inference(size: int = 500) -> Inference:
+    """Plain passes on the CPU."""
+    cpu = torch.device("cpu")
+    return Inference(cpu, Arithmetic("fp32", cpu), BatchSize(size))
 
 
 @pytest.fixture

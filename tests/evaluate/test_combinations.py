@@ -12,7 +12,15 @@ import pandas as pd
 import pytest
 import torch
 from numpy.typing import NDArray
-from tests.evaluate.conftest import CLASSES, METADATA, Ends, N, tiny_header, tiny_tensors
+from tests.evaluate.conftest import (
+    CLASSES,
+    METADATA,
+    Ends,
+    N,
+    inference,
+    tiny_header,
+    tiny_tensors,
+)
 
 from wiseft.classifier import build_classifier, classifier_tensors
 from wiseft.combine.ensembles import softmax_ensemble, uniforms
@@ -317,4 +325,4 @@ def test_equal_tensors_of_another_activation_are_not_mixed(
         run(request_for(theta_1=tmp_path / "other"))
     sides = load_theta(ends.theta_0), load_theta(tmp_path / "other")
     # Each is run as the model that it is, where outputs alone are combined.
-    assert isinstance(make_sweep(*sides, torch.device("cpu"), ("output",)), EnsembleSweep)
+    assert isinstance(make_sweep(*sides, inference(), ("output",)), EnsembleSweep)

@@ -26,7 +26,7 @@ from wiseft.evaluate.views import SuiteEvaluation
 from wiseft.io import read_json
 from wiseft.theta import save_theta
 
-from .conftest import METADATA, tiny_header, tiny_tensors
+from .conftest import METADATA, inference, tiny_header, tiny_tensors
 
 CATALOGUE = Catalogue(Path(__file__).parents[2])
 Logits = NDArray[np.float32]
@@ -52,6 +52,7 @@ class FixedSweep:
     combinations = ("weight",)
     never_predicted = ()
     transforms = (tiny_header().transform,)
+    inference = inference(7)
 
     def __init__(self, logits: Logits):
         self._rest = torch.from_numpy(logits)

@@ -36,6 +36,7 @@ from wiseft.data.prepared import feed
 from wiseft.data.prepared.store import batches, open_manifest, open_split, write_prepared
 from wiseft.errors import WiseftError
 from wiseft.evaluate import Request, evaluate_suite, suite
+from wiseft.footprint import usual_batch_size
 from wiseft.stages import VERSION
 from wiseft.theta import load_theta, save_theta
 
@@ -179,9 +180,9 @@ def conditioned_tensors(seed: int) -> dict[str, torch.Tensor]:
 
 def test_a_pass_on_a_cpu_has_the_pixels_of_500_digits_at_most(request_for: Build) -> None:
     """Those of the digits, 32 pixels each, are what they were."""
-    sizes = {size: suite.usual_batch_size("cpu", size) for size in (16, 32, 96, 224, 800)}
+    sizes = {size: usual_batch_size("cpu", size) for size in (16, 32, 96, 224, 800)}
     assert sizes == {16: 500, 32: 500, 96: 55, 224: 10, 800: 1}
-    assert suite.usual_batch_size("cuda", 336) == 500
+    assert usual_batch_size("cuda", 336) == 500
     metrics, _ = run(dataclasses.replace(request_for(), batch_size=None))
     assert metrics["how"]["batch_size"] == 500
 

@@ -5,6 +5,10 @@ import subprocess
 import sys
 
 import pytest
+import torch
+
+from wiseft.errors import WiseftError
+from wiseft.runtime import start_torch
 
 PROGRAM = """
 import resource, torch
@@ -23,3 +27,17 @@ print(pages[0], max(pages[1:]))
 def test_memory_of_a_freed_tensor_is_used_again() -> None:
     first, later = map(int, subprocess.check_output([sys.executable, "-c", PROGRAM]).split())
     assert later < first / 10  # 16 MB are some 4,000 pages, fewer where they are huge ones
+
+
+def test_the_gpu_of_a_mac_is_taken_where_a_command_does_and_said(monkeypatch, capsys) -> None:
+    with pytest.raises(WiseftError, match="device 'mps' is not one of auto, cpu, cuda"):
+        start_torch(1, "mps")
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    with pytest.raises(WiseftError, match="device is mps, but torch finds no GPU of a Mac"):
+        start_torch(1, "mps", mps=True)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    try:
+        assert start_torch(1, "mps", mps=True) == torch.device("mps")
+    finally:
+        start_torch(1, "cpu")
+    assert "device mps is untested" in capsys.readouterr().err

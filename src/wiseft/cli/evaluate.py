@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from wiseft.cli.options import BatchSize
+from wiseft.cli.options import BatchSize, Precision
 
 
 class Evaluate(TyperCommand):
@@ -72,6 +72,10 @@ def evaluate(
     ] = None,
     variant: Annotated[str, typer.Option(help="Variant of the method, if any.")] = "",
     batch_size: BatchSize = None,
+    precision: Precision = "fp32",
+    compile: Annotated[
+        bool, typer.Option("--compile", envvar="WISEFT_COMPILE", help="Compile the image tower.")
+    ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 1,
 ) -> None:
@@ -101,6 +105,8 @@ def evaluate(
             "seed": seed,
         },
         batch_size=batch_size,
+        precision=precision,
+        compile=compile,
         device=str(start_torch(threads, device)),
         like=like or [],
         combinations=[name.strip() for name in combinations.split(",")],

@@ -26,6 +26,7 @@ def merge(
     alpha: Annotated[
         str, typer.Option(help="From 0 (A) to 1 (B); the paper recommends 0.5.")
     ] = "0.500",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, or mps (untested).")] = "cpu",
 ) -> None:
     """Write (1 - alpha) A + alpha B, in A's format and under A's names.
 
@@ -36,5 +37,7 @@ def merge(
     Example: wiseft merge zeroshot.pt finetuned.pt --alpha 0.5 -o wise.pt
     """
     from wiseft.combine.merge import merge_files
+    from wiseft.runtime import start_torch
 
-    merge_files(a, b, alpha, output)
+    where = "cpu" if device == "cpu" else start_torch(1, device, mps=True)
+    merge_files(a, b, alpha, output, device=where)

@@ -9,6 +9,10 @@ import typer
 
 Root = Annotated[Path, typer.Option(help="The project's root, the folder that holds config/.")]
 Device = Annotated[str, typer.Option(help="cpu, cuda, or auto.")]
+Precision = Annotated[
+    str,
+    typer.Option(help="Arithmetic of the tower: fp32, bf16, fp16, or tf32 (fp32 elsewhere)."),
+]
 Threads = Annotated[int, typer.Option(help="CPU threads; of a team, of each process.")]
 ThetaZero = Annotated[Path, typer.Option("--theta-0", help="The zero-shot theta.")]
 ThetaOne = Annotated[Path, typer.Option("--theta-1", help="Output: the trained theta.")]
@@ -24,6 +28,9 @@ Features = Annotated[
 BatchSize = Annotated[
     int | None,
     typer.Option(
-        min=1, help="Images in a forward pass. Default: 500; fewer of large images on a CPU."
+        min=1,
+        envvar="WISEFT_BATCH_SIZE",
+        help="Images in a forward pass. Default: 500; fewer of large images on a CPU, and where a "
+        "GPU has no memory for them.",
     ),
 ]

@@ -51,7 +51,7 @@ def score(
         ),
     ] = None,
     batch_size: BatchSize = None,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, or mps (untested).")] = "auto",
     threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 1,
 ) -> None:
     """Score a model on a folder of images; the result is printed and not kept.
@@ -78,7 +78,7 @@ def score(
         if class_names
         else None,
         batch_size=batch_size,
-        device=str(start_torch(threads, device)),
+        device=str(start_torch(threads, device, mps=True)),
         say=lambda line: typer.echo(line, err=True),
     )
     low, high = clopper_pearson(result.n_correct, result.n)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from wiseft.cli.options import Device, Threads
+from wiseft.cli.options import Device, Precision, Threads
 
 
 def zeroshot(
@@ -50,7 +50,7 @@ def zeroshot(
             "is divided by it, as the paper does for ALIGN."
         ),
     ] = None,
-    precision: Annotated[str, typer.Option(help="Of the text tower: fp32 or bf16.")] = "fp32",
+    precision: Precision = "fp32",
     device: Device = "auto",
     threads: Threads = 1,
 ) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from wiseft.batch_size import BatchSize
 from wiseft.classifier import build_classifier, classifier_tensors
 from wiseft.data.prepared.manifest import Manifest
 from wiseft.data.prepared.store import batches, open_split
@@ -62,7 +63,7 @@ class HeldOutAccuracy:
             model = build_classifier(header, seed=0)
         self._model = model.to(self._device)
         self._live = classifier_tensors(self._model)
-        self._batch_size = batch_size
+        self._size = BatchSize(batch_size)
         self._images: list[Tensor] | None = None
         self._fits = len(self._split) * 3 * header.transform.size**2 <= keep
         self._features: list[Tensor] = []
@@ -79,7 +80,11 @@ class HeldOutAccuracy:
             live.copy_(tensor)
         if new_tower or not self._features:
             self._features = [
-                self._model.features(images.to(self._device)) for images in self._batches()
+                features
+                for images in self._batches()
+                for features in self._size.each(
+                    lambda part: self._model.features(part.to(self._device)), images
+                )
             ]
         logits = [self._model.logits(features) for features in self._features]
         prediction = torch.cat([each.argmax(dim=-1) for each in logits]).cpu().numpy()
@@ -88,7 +93,7 @@ class HeldOutAccuracy:
     def _batches(self) -> Iterable[Tensor]:
         if self._images is not None:
             return self._images
-        read = (images for images, _ in batches(self._split, self._batch_size))
+        read = (images for images, _ in batches(self._split, self._size.size))
         if not self._fits:
             return read
         self._images = list(read)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from wiseft import towers
@@ -27,6 +28,7 @@ def merge_files(
     alpha: float | str,
     output: Path,
     say: Callable[[str], None] = print_line,
+    device: torch.device | str = "cpu",
 ) -> None:
     """Write (1 - alpha) a + alpha b in the format of `a`.
 
@@ -40,6 +42,7 @@ def merge_files(
         alpha: three decimals in [0, 1].
         output: a new file, or folder where `a` is one.
         say: called with what was done.
+        device: that mixes; two thetas of wiseft are mixed tensor by tensor on the CPU.
 
     Raises:
         WiseftError: if alpha is none, a checkpoint is refused, the two are of different
@@ -61,9 +64,10 @@ def merge_files(
     start = towers.floating(first.tensors)
     end = towers.floating(_named_like(first, second))
     towers.check_fit(start, end, f"{b}, beside {a},")
+    start, end = ({k: each.to(device) for k, each in of.items()} for of in (start, end))
     mixed = interpolate(start, end, alpha)
     ready = {
-        name: mixed[name].to(tensor.dtype) if name in mixed else tensor
+        name: mixed[name].to("cpu", tensor.dtype) if name in mixed else tensor
         for name, tensor in first.tensors.items()
     }
     write_checkpoint(first, ready, output)

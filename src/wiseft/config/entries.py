@@ -257,6 +257,14 @@ class ModelEntry(Entry):
         "prompts of the classes that its own are made of (paper D.4: ObjectNet's); null: the "
         "reference's own names.",
     )
+    precision: Literal["fp32", "tf32", "bf16", "fp16"] = Field(
+        "fp32",
+        exclude_if=lambda value: value == "fp32",  # likewise
+        description="Arithmetic in which the image tower is evaluated, whatever trained it; "
+        "features, heads and logits stay fp32. `tf32`: fp32 whose products are TensorFloat-32 on a "
+        "GPU. Part of an evaluation's identity: of weights that are evaluated in two, make two "
+        "entries.",
+    )
     pretrain: PretrainSettings | None = Field(
         None, description="Settings of `source: pretrain`; otherwise null."
     )

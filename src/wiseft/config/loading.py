@@ -22,12 +22,13 @@ M = TypeVar("M")
 MOST_VALUES = 1_000_000
 """Values of a YAML text, aliases written out; far more than an entry has."""
 
+_TEXTS, _COUNT = "text or a list of texts or a list", "an integer from 1 on, or auto"
 _UNION_TAGS = {
-    "str": "text",
-    "list[str]": "a list of texts",
-    "list[union[str,list[str]]]": "a list",
+    **dict.fromkeys(("str", "list[str]", "list[union[str,list[str]]]"), _TEXTS),
+    **dict.fromkeys(("constrained-int", "literal['auto']"), _COUNT),
 }
-"""Location parts that pydantic adds for the members of a union; they are no keys of a file."""
+"""Location parts that pydantic adds for the members of a union, with what the union allows; they
+are no keys of a file."""
 
 _ALLOWED = {
     "string_type": "text",
@@ -250,7 +251,7 @@ def _explain(details: ErrorDetails, model: type[Any]) -> list[str]:
         return [f"key `{key}`: {problem}" if key else problem for problem in problems]
     value = _show(details["input"])
     if len(location) < len(details["loc"]):
-        allowed = " or ".join(_UNION_TAGS.values())
+        allowed = next(_UNION_TAGS[part] for part in details["loc"] if part in _UNION_TAGS)
     elif kind in _ALLOWED:
         allowed = _ALLOWED[kind].format(**context)
     else:

@@ -18,10 +18,11 @@ class HowSettings(Entry):
     gpus: Count = Field(
         1, description="Processes that share every batch, one on each GPU; on a CPU: processes."
     )
-    micro_batch: Count | None = Field(
-        None,
+    micro_batch: Count | Literal["auto"] | None = Field(
+        "auto",
         description="Images at a time in a process: gradients are accumulated until the batch is "
-        "whole. Lower it where memory runs out; null: the whole batch at once.",
+        "whole. `auto`: the whole batch if it fits the memory of the device, else a half, a "
+        "quarter, ... of it; null: the whole batch. Where memory runs out, it is halved.",
     )
     activation_checkpointing: bool = Field(
         False,
@@ -77,6 +78,25 @@ class Training(Entry):
     )
 
 
+class EvaluationHow(Entry):
+    """How an evaluation is carried out on a machine; no identity goes by it either."""
+
+    batch_size: Count | None = Field(
+        None,
+        description="Images in a forward pass; null: 500, fewer of large images on a CPU and where "
+        "they do not fit the memory of the GPU. Where memory runs out, it is halved.",
+    )
+    compile: bool = Field(False, description="Compile the image tower with torch.compile.")
+
+
+class Evaluation(Entry):
+    """How evaluations are carried out here."""
+
+    how: EvaluationHow = Field(
+        EvaluationHow(), description="Changes no result but by rounding, and makes nothing again."
+    )
+
+
 class Config(Entry):
     """What runs by default, and where."""
 
@@ -93,3 +113,6 @@ class Config(Entry):
         "are made to fit; null: that of the GPU that is there.",
     )
     training: Training = Field(Training(), description="How trainings are carried out here.")
+    evaluation: Evaluation = Field(
+        Evaluation(), description="How evaluations are carried out here."
+    )

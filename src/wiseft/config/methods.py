@@ -256,6 +256,14 @@ class FinetuneSettings(Entry):
         model: type[ObjectiveOptions] = plugins.load(plugins.OBJECTIVES, self.loss).Options
         return validate(model, self.loss_options, "loss_options")
 
+    @property
+    def kept(self) -> dict[str, int]:
+        """What lies beside model and gradients, for `wiseft.footprint`: `moments` of the optimiser
+        for each parameter, `copies` of the weights.
+        """
+        copies = sum(map(bool, (self.ema, self.l2_to_start, self.distillation)))
+        return {"moments": 1 if self.optimiser == "sgd" else 2, "copies": copies}
+
 
 _names = list(FinetuneSettings.model_fields)
 FIRST_KEYS = frozenset(_names[: _names.index("steps")])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,13 @@ import torch
 from torch import Tensor
 
 from wiseft.alphas import parse_alphas
+from wiseft.batch_size import BatchSize
 from wiseft.checkpoints import alone
 from wiseft.combine.ensembles import uniforms
 from wiseft.data.prepared.index import OTHER_LABELS
 from wiseft.data.prepared.store import Manifest, Split, batches, open_manifest, open_split
 from wiseft.errors import WiseftError
+from wiseft.evaluate.changed import changed_predictions
 from wiseft.evaluate.logits import NAME, as_stored, logits_shapes, stored_alphas, write_logits
 from wiseft.evaluate.spaces import Head, Projection
 from wiseft.evaluate.store import Column, Record, names_of, read_record, write_record
@@ -29,6 +31,7 @@ from wiseft.evaluate.sweep import (
     RANDOM,
     STANDARD,
     WEIGHT,
+    Inference,
     Pixels,
     Sweep,
     make_sweep,
@@ -44,6 +47,7 @@ from wiseft.evaluate.views import (
 )
 from wiseft.footprint import CHUNK_BYTES, usual_batch_size
 from wiseft.partial_tensors import PartialTensors, discard, partial_tensors
+from wiseft.precision import Arithmetic
 from wiseft.runtime import check_writable, device_names, release_memory
 from wiseft.stages import VERSION
 from wiseft.temporary import remove_leftovers, temporary_folder
@@ -51,9 +55,6 @@ from wiseft.theta import load_theta
 
 PARTIAL = ".partial"
 """Suffix of what is put together, and name of its folder where there is no state."""
-
-PRECISION = "fp32"
-"""Arithmetic of the forward passes; there is no other."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,9 @@ class Request:
         metadata: model, reference, method, variant, run and seed, as they stand in the metrics; the
             heads predict the classes of that reference.
         like: manifests of the datasets that views are like; nothing but the JSON is read.
-        batch_size: images in a forward pass; None: `usual_batch_size`.
+        batch_size: images in a forward pass; None: `usual_batch_size`, or as many as fit a GPU.
+        precision: arithmetic of the forward passes, one of `wiseft.precision`.
+        compile: whether image towers are compiled; no identity goes by it.
         combinations: how the two ends are combined; see `sweep.COMBINATIONS`.
         logits: the alphas whose logits are stored in full.
         state: folder from which a killed evaluation goes on, emptied at the end; None: it does not.
@@ -82,6 +85,8 @@ class Request:
     output_dir: Path
     metadata: dict[str, Any]
     batch_size: int | None = None
+    precision: str = "fp32"
+    compile: bool = False
     device: str = "cpu"
     like: Sequence[Path] = ()
     combinations: Sequence[str] = STANDARD
@@ -102,15 +107,15 @@ def evaluate_suite(request: Request, say: Callable[[str], None] = print) -> list
     suite = _pair(request)
     theta_0 = load_theta(request.theta_0) if request.theta_0 else None
     theta_1 = load_theta(request.theta_1)
-    sweep = make_sweep(theta_0, theta_1, torch.device(request.device), request.combinations)
+    inference = _inference(request, say)
+    sweep = make_sweep(theta_0, theta_1, inference, request.combinations)
     if request.logits and not {WEIGHT, OUTPUT} & set(sweep.combinations):
         raise WiseftError(
             f"stored logits are those of the combination {WEIGHT} or {OUTPUT}, but only "
             f"{', '.join(sweep.combinations)} is evaluated; add one to the combinations"
         )
     if request.batch_size is None:
-        size = max(transform.size for transform in sweep.transforms)
-        request = replace(request, batch_size=usual_batch_size(request.device, size))
+        inference.batch_size.size = _batch_size(sweep, say)
     thetas = {"theta_0": theta_0.identity if theta_0 else None, "theta_1": theta_1.identity}
     header = theta_1.header
     head = Head(header.class_names, request.metadata["reference"])
@@ -125,12 +130,33 @@ def evaluate_suite(request: Request, say: Callable[[str], None] = print) -> list
             ]
             splits = [same[0] for same in transformed]
             views = resolve_views(evaluation.views, manifest, splits, likes, head)
-            identity = thetas | _identity(manifest, evaluation)
+            identity = thetas | _identity(manifest, evaluation, request.precision)
             job = _Dataset(manifest, transformed, views, len(header.class_names), identity, request)
             written.append(job.run(sweep, alphas, say, f"evaluate {number}/{len(suite)}"))
         if request.state:
             _clear(request.state, [manifest.dataset for manifest, _ in suite])
     return written
+
+
+def _inference(request: Request, say: Callable[[str], None]) -> Inference:
+    device = torch.device(request.device)
+    advice = "evaluate on a device with more memory, or set the model's precision to bf16"
+    batch_size = BatchSize(request.batch_size or 1, say, advice=advice)
+    arithmetic = Arithmetic(request.precision, device)
+    if str(arithmetic) != "fp32":
+        say(f"arithmetic of the image tower: {arithmetic}")
+    return Inference(device, arithmetic, batch_size, request.compile)
+
+
+def _batch_size(sweep: Sweep, say: Callable[[str], None]) -> int:
+    """Return the usual images of a pass or, on a GPU, as many as its memory has room for."""
+    device = sweep.inference.device.type
+    usual = usual_batch_size(device, max(transform.size for transform in sweep.transforms))
+    fits = None if device == "cpu" else sweep.images_that_fit()
+    if fits is None or fits >= usual:
+        return usual
+    say(f"{max(1, fits)} images at a time, as many as the memory of the device has room for")
+    return max(1, fits)
 
 
 def _clear(state: Path, datasets: list[str]) -> None:
@@ -178,19 +204,19 @@ def _pair(request: Request) -> list[tuple[Manifest, Evaluation]]:
     return [(manifest, wanted[manifest.dataset]) for manifest in manifests]
 
 
-def _identity(manifest: Manifest, evaluation: Evaluation) -> dict[str, Any]:
+def _identity(manifest: Manifest, evaluation: Evaluation, precision: str) -> dict[str, Any]:
     return {
         "manifest": manifest.identity(evaluation.splits),
         "stage_version": VERSION["evaluate"],
-        "precision": PRECISION,
+        "precision": precision,
         "splits": evaluation.splits,
     }
 
 
-def _how(request: Request) -> dict[str, Any]:
+def _how(inference: Inference) -> dict[str, Any]:
     """Return what changes numbers by rounding at most, so that it is told and no identity."""
-    threads = torch.get_num_threads()
-    return {"batch_size": request.batch_size, "threads": threads, **device_names(request.device)}
+    how = {"batch_size": inference.batch_size.size, "threads": torch.get_num_threads()}
+    return how | device_names(inference.device) | ({"compile": True} if inference.compile else {})
 
 
 class _Dataset:
@@ -245,9 +271,13 @@ class _Dataset:
             columns = [column for alpha in new for column in self._columns(sweep, alpha)]
             combination = WEIGHT if WEIGHT in sweep.combinations else OUTPUT
             of_logits = logits_shapes(stored, combination, (self._n, self._classes))
-            with self._partial(columns, of_logits, say) as partial:
+            with self._partial(sweep.inference, columns, of_logits, say) as partial:
                 self._predict(sweep, new, partial)
-                record.how = _how(self._request)
+                record.how = _how(sweep.inference)
+                if sweep.inference.arithmetic.name != "fp32":
+                    projection = next(iter(self._views.values())).projection
+                    changed = changed_predictions(sweep, self._transformed, projection, new, say)
+                    record.how["changed_predictions"] = changed
                 for column in columns:
                     record.rows.update(self._measure(column, partial))
                 write_record(self._folder, record, self._metadata, columns, partial)
@@ -268,7 +298,11 @@ class _Dataset:
 
     @contextlib.contextmanager
     def _partial(
-        self, columns: list[Column], logits: dict[str, Tensor], say: Callable[[str], None]
+        self,
+        inference: Inference,
+        columns: list[Column],
+        logits: dict[str, Tensor],
+        say: Callable[[str], None],
     ) -> Iterator[PartialTensors]:
         """Yield what takes predictions and logits: on a disk, not in memory, so that memory does
         not grow with the images, and a killed evaluation goes on.
@@ -281,7 +315,7 @@ class _Dataset:
             for column in columns
             for name, dtype in zip(names_of(column), COLUMNS.values(), strict=True)
         }
-        header = {"kind": "partial evaluation", **self._metadata, "how": _how(request)}
+        header = {"kind": "partial evaluation", **self._metadata, "how": _how(inference)}
         header |= {"identity": self._wanted.identity, "views": self._wanted.views}
         with contextlib.ExitStack() as stack:
             folder = request.state
@@ -296,9 +330,7 @@ class _Dataset:
         offset = 0
         for split, same in zip(self._splits, self._transformed, strict=True):
             done = min(max(partial.rows - offset, 0), len(split))
-            batch_size = self._request.batch_size
-            assert batch_size is not None
-            for pixels in _chunks(sweep, same, batch_size, self._request.device, done):
+            for pixels in _chunks(sweep, same, done):
                 n = sum(len(batch[0]) for batch in pixels)
                 here = slice(offset + done, offset + done + n)
                 for_random = None if numbers is None else numbers[here]
@@ -333,8 +365,7 @@ class _Dataset:
         partial: PartialTensors,
     ) -> None:
         """Put the predictions of one chunk, given as the sweep yields it, in their place."""
-        # TensorFloat-32 is off, so that numbers on a GPU are those of fp32.
-        with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
+        with sweep.inference.arithmetic.kernels(deterministic=True):
             for combination, alpha, logits in chunk:
                 check_logits(logits, sweep.never_predicted)
                 if (name := f"{combination}/{alpha}") in partial:
@@ -394,9 +425,7 @@ def sample_columns(splits: list[Split]) -> dict[str, pa.Array]:
     return arrays
 
 
-def _chunks(
-    sweep: Sweep, splits: Sequence[Split], batch_size: int, device: str, start: int = 0
-) -> Iterator[list[Pixels]]:
+def _chunks(sweep: Sweep, splits: Sequence[Split], start: int = 0) -> Iterator[list[Pixels]]:
     """Yield normalised batches on the device, as many as `CHUNK_BYTES` holds.
 
     Within such a chunk the outer loop is over alpha, so that weights are set once a chunk and
@@ -407,10 +436,11 @@ def _chunks(
         start: the first sample; where chunks end, those to come are the same as from 0 on.
     """
     held: list[Pixels] = []
-    order = np.arange(start, len(splits[0]))
-    read = (batches(split, batch_size, order, device) for split in splits)
+    size, order = sweep.inference.batch_size, np.arange(start, len(splits[0]))
+    read = (batches(split, size.size, order, sweep.inference.device) for split in splits)
     for same in zip(*read, strict=True):
-        held.append(sweep.pixels([images for images, _ in same]))
+        images = (batch for batch, _ in same)
+        held += size.each(lambda *parts: sweep.pixels(parts), *images)
         if (len(held) + 1) * sum(pixels.nbytes for pixels in held[0]) > CHUNK_BYTES:
             yield _taken(held)
     if held:

@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from wiseft.classifier import ImageClassifier, build_classifier, mask_logits
+from wiseft.batch_size import BatchSize, images_that_fit
+from wiseft.classifier import (
+    ImageClassifier,
+    build_classifier,
+    compilation_failed,
+    compile_tower,
+    mask_logits,
+)
 from wiseft.combine.ensembles import random_ensemble, softmax_ensemble
 from wiseft.combine.interpolator import Interpolator
 from wiseft.combine.linear import combine_logits, ends
 from wiseft.config import Transform
 from wiseft.errors import WiseftError
+from wiseft.precision import Arithmetic
 from wiseft.theta import Theta, check_compatible
 from wiseft.zeroshot.text_head import has_text
 
@@ -30,18 +39,40 @@ Pixels = tuple[Tensor, ...]
 """A batch as models take it, normalised: once, or once for each of two that take it otherwise."""
 
 
+@dataclass
+class Inference:
+    """How forward passes are made; it is shared by the classifiers of a sweep.
+
+    Attributes:
+        device: where they are made.
+        arithmetic: of the image towers; features, heads and logits are fp32.
+        batch_size: images of a pass.
+        compile: whether image towers are compiled.
+    """
+
+    device: torch.device
+    arithmetic: Arithmetic
+    batch_size: BatchSize
+    compile: bool = False
+
+
 class Sweep(Protocol):
     """A classifier, or two and everything in between, as a function of alpha.
 
     Attributes:
+        inference: how its passes are made.
         combinations: those that are yielded.
         never_predicted: classes whose logit may be minus infinity.
         transforms: those after which `pixels` takes a batch.
     """
 
+    inference: Inference
     combinations: tuple[str, ...]
     never_predicted: Sequence[int]
     transforms: tuple[Transform, ...]
+
+    def images_that_fit(self) -> int | None:
+        """Return the images of the largest pass that fits the device; None: it is not known."""
 
     def pixels(self, images: Sequence[Tensor]) -> Pixels:
         """Bring a batch of images to the device and normalise it.
@@ -63,7 +94,7 @@ class Sweep(Protocol):
 def make_sweep(
     theta_0: Theta | None,
     theta_1: Theta,
-    device: torch.device,
+    inference: Inference,
     combinations: Sequence[str] = STANDARD,
 ) -> Sweep:
     """Choose the cheapest exact way to cover the grid between two thetas.
@@ -83,13 +114,13 @@ def make_sweep(
             f"{', '.join(COMBINATIONS)}; give some of these"
         )
     if theta_0 is None:
-        return SingleSweep(theta_1, device)
+        return SingleSweep(theta_1, inference)
     if WEIGHT not in combinations and not _compatible(theta_0, theta_1):
-        return EnsembleSweep(theta_0, theta_1, device, combinations)
+        return EnsembleSweep(theta_0, theta_1, inference, combinations)
     check_compatible(theta_0, theta_1)
     # With a text tower a head follows from its weights and is not linear in alpha.
     linear = share_image_tower(theta_0.tensors, theta_1.tensors) and not has_text(theta_1.tensors)
-    return (HeadSweep if linear else WeightSweep)(theta_0, theta_1, device, combinations)
+    return (HeadSweep if linear else WeightSweep)(theta_0, theta_1, inference, combinations)
 
 
 def _compatible(theta_0: Theta, theta_1: Theta) -> bool:
@@ -109,18 +140,48 @@ def share_image_tower(theta_0: Mapping[str, Tensor], theta_1: Mapping[str, Tenso
 class _Resident:
     """One model on the device."""
 
-    def __init__(self, theta: Theta, device: torch.device):
+    copies = 1
+    """Of the weights, that are on the device."""
+
+    def __init__(self, theta: Theta, inference: Inference):
+        device = inference.device
         self.model: ImageClassifier = build_classifier(theta.header, theta.tensors).to(device)
-        self.device = device
+        self.inference = inference
+        if inference.compile:
+            compile_tower(self.model)
         self.never_predicted: Sequence[int] = self.model.never_predicted
         self.transforms: tuple[Transform, ...] = (theta.header.transform,)
 
     def pixels(self, images: Sequence[Tensor]) -> Pixels:
         (batch,) = images
-        return (self.model.pixels(batch.to(self.device)),)
+        return (self.model.pixels(batch.to(self.inference.device)),)
+
+    def images_that_fit(self) -> int | None:
+        size, name = self.transforms[0].size, self.inference.arithmetic.name
+        kept = {"training": False, "copies": self.copies}
+        return images_that_fit(self.model, size, name, self.inference.device, **kept)
 
     def features(self, pixels: Tensor) -> Tensor:
-        return self.model.encode(pixels)
+        """Return fp32 features, computed on as many images at once as there is memory for."""
+        try:
+            return torch.cat(self.inference.batch_size.each(self._encode, pixels))
+        except RuntimeError as error:
+            if why := compilation_failed(error):
+                raise WiseftError(
+                    f"the image tower cannot be compiled ({why}); leave out --compile, or switch "
+                    "evaluation.how.compile off"
+                ) from error
+            raise
+
+    def _encode(self, pixels: Tensor) -> Tensor:
+        with self.inference.arithmetic.autocast():
+            features = self.model.image(pixels)
+        if self.inference.arithmetic.name == "fp16" and not bool(features.isfinite().all()):
+            raise WiseftError(
+                "precision is fp16, whose numbers end at 65,504, and these weights make larger "
+                "ones; evaluate in bf16 or fp32"
+            )
+        return self.model.scaled(features.float())
 
     def run(self, batches: Sequence[Pixels]) -> Tensor:
         """Return logits before those of classes that are never predicted are masked."""
@@ -156,9 +217,9 @@ class _TwoEnds(_Resident):
     available: tuple[str, ...]
 
     def __init__(
-        self, theta_0: Theta, theta_1: Theta, device: torch.device, combinations: Sequence[str]
+        self, theta_0: Theta, theta_1: Theta, inference: Inference, combinations: Sequence[str]
     ):
-        super().__init__(theta_1, device)
+        super().__init__(theta_1, inference)
         self.combinations = tuple(name for name in self.available if name in combinations)
         if not self.combinations:
             raise WiseftError(
@@ -184,11 +245,12 @@ class WeightSweep(_TwoEnds):
     """
 
     available = COMBINATIONS
+    copies = 3
 
     def __init__(
-        self, theta_0: Theta, theta_1: Theta, device: torch.device, combinations: Sequence[str]
+        self, theta_0: Theta, theta_1: Theta, inference: Inference, combinations: Sequence[str]
     ):
-        super().__init__(theta_0, theta_1, device, combinations)
+        super().__init__(theta_0, theta_1, inference, combinations)
         self._interpolator = Interpolator(
             self.model, theta_0.tensors, theta_1.tensors, theta_1.header
         )
@@ -220,11 +282,11 @@ class HeadSweep(_TwoEnds):
     available = (WEIGHT, SOFTMAX, RANDOM)
 
     def __init__(
-        self, theta_0: Theta, theta_1: Theta, device: torch.device, combinations: Sequence[str]
+        self, theta_0: Theta, theta_1: Theta, inference: Inference, combinations: Sequence[str]
     ):
-        super().__init__(theta_0, theta_1, device, combinations)
+        super().__init__(theta_0, theta_1, inference, combinations)
         self._heads = [
-            (theta.tensors["head.weight"].to(device), theta.tensors["head.bias"].to(device))
+            tuple(theta.tensors[f"head.{name}"].to(inference.device) for name in ("weight", "bias"))
             for theta in (theta_0, theta_1)
         ]
 
@@ -252,7 +314,7 @@ class EnsembleSweep:
     available = (OUTPUT, SOFTMAX, RANDOM)
 
     def __init__(
-        self, theta_0: Theta, theta_1: Theta, device: torch.device, combinations: Sequence[str]
+        self, theta_0: Theta, theta_1: Theta, inference: Inference, combinations: Sequence[str]
     ):
         names = theta_0.header.class_names, theta_1.header.class_names
         if names[0] != names[1]:
@@ -261,10 +323,15 @@ class EnsembleSweep:
                 "heads for the same reference"
             )
         self.combinations = tuple(name for name in self.available if name in combinations)
-        self._sides = [_Resident(theta, device) for theta in (theta_0, theta_1)]
+        self.inference = inference
+        self._sides = [_Resident(theta, inference) for theta in (theta_0, theta_1)]
         never = [side.never_predicted for side in self._sides]
         self.never_predicted: Sequence[int] = sorted(set().union(*never))
         self.transforms = tuple(dict.fromkeys(side.transforms[0] for side in self._sides))
+
+    def images_that_fit(self) -> int | None:
+        fits = [n for side in self._sides if (n := side.images_that_fit()) is not None]
+        return min(fits, default=None)
 
     def pixels(self, images: Sequence[Tensor]) -> Pixels:
         """Normalise a batch for each of the two, whose transforms may be the same."""

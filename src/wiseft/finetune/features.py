@@ -20,6 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from wiseft.batch_size import BatchSize
 from wiseft.checkpoints import alone
 from wiseft.classifier import ImageClassifier, classifier_tensors
 from wiseft.data.prepared.manifest import Manifest
@@ -162,11 +163,13 @@ class FeatureStore:
     @torch.no_grad()
     def _compute(self, images: Split, chosen: NDArray[np.int64]) -> Iterator[Tensor]:
         self._log(f"features of {len(chosen)} images of {images.dataset}, split {images.name}")
+        size = BatchSize(BATCH_SIZE, self._log)
         began = shown = time.monotonic()
         done = 0
         for batch, _ in batches(images, BATCH_SIZE, chosen, self._device):
             with self._precision.autocast(), self._precision.kernels(deterministic=True):
-                features = self._classifier.features(batch.to(self._device))
+                parts = size.each(lambda p: self._classifier.features(p.to(self._device)), batch)
+                features = torch.cat(parts)
             yield features.float().cpu()
             done += len(batch)
             if (now := time.monotonic()) - shown > _INTERVAL:

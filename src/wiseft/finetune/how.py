@@ -25,14 +25,6 @@ def prepare_model(model: ImageClassifier | TwoTowers, how: HowSettings) -> None:
         _checkpoint_activations(model.image)
 
 
-def compile_tower(model: nn.Module) -> None:
-    """Have the image tower compiled when it is first used; a head alone has nothing to compile."""
-    tower = getattr(model, "image", None)
-    if tower is not None:
-        # A second shape, the last batch of an epoch, is compiled too rather than made dynamic.
-        tower.compile(dynamic=False)
-
-
 def set_train_mode(model: nn.Module, batch_norm: str) -> None:
     """Switch to training; with `batch_norm: eval` running statistics stay those of theta_0.
 
@@ -45,9 +37,9 @@ def set_train_mode(model: nn.Module, batch_norm: str) -> None:
                 module.eval()
 
 
-def follows_batches(model: nn.Module) -> bool:
-    """Return whether a model in train mode normalises with the statistics of its batches."""
-    return any(isinstance(module, _BatchNorm) and module.training for module in model.modules())
+def follows_batches(model: nn.Module, batch_norm: str) -> bool:
+    """Return whether a model in training normalises with the statistics of its batches."""
+    return batch_norm == "train" and any(isinstance(m, _BatchNorm) for m in model.modules())
 
 
 def _checkpoint_activations(tower: nn.Module) -> None:

@@ -69,7 +69,7 @@ class Loader:
         self.batch_size = batch_size
         self._seed = seed
         self._device = device
-        self._micro_batch = how.micro_batch
+        self._micro_batch = None if how.micro_batch == "auto" else how.micro_batch
         workers = how.workers
         self._reading = None if workers is None else feed.Reading(workers, _AHEAD)
         self._team = team

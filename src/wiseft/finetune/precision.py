@@ -2,62 +2,29 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
 from wiseft.errors import WiseftError
+from wiseft.precision import Arithmetic
 
-_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 _SCALER_STATE = ("scale", "_growth_tracker")  # what changes; the rest are constants
 _STATE_NAME = "loss_scale"
 _LEAST_SCALE = 2.0**-10
 
 
-class Precision:
+class Precision(Arithmetic):
     """Runs forward passes in an arithmetic and makes optimiser steps that fit it.
 
     In fp16 the loss is scaled, so that small gradients don't vanish; a step whose gradients
     overflow is left out and the scale is halved.
-
-    Args:
-        name: `fp32`, `bf16` or `fp16`.
-        device: that the model is on.
-
-    Raises:
-        WiseftError: if the device has no such arithmetic.
     """
 
     def __init__(self, name: str, device: torch.device):
-        self.name = name
-        self._device = device.type
-        if name == "bf16" and device.type == "cuda" and not torch.cuda.is_bf16_supported():
-            raise WiseftError(
-                f"precision is bf16, but {torch.cuda.get_device_name(device)} has no bf16; use "
-                "fp16 or fp32"
-            )
+        super().__init__(name, device)
         self._scaler = torch.amp.GradScaler(device.type, enabled=name == "fp16")
-
-    def autocast(self) -> contextlib.AbstractContextManager[Any]:
-        """Return the context of a forward pass; nothing changes in fp32."""
-        if self.name == "fp32":
-            return contextlib.nullcontext()
-        return torch.autocast(self._device, dtype=_DTYPES[self.name])
-
-    @contextlib.contextmanager
-    def kernels(self, deterministic: bool) -> Iterator[None]:
-        """Within this context fp32 convolutions on a GPU are fp32, not TF32."""
-        flags = torch.backends.cudnn.flags(
-            enabled=True,
-            benchmark=False,
-            deterministic=deterministic,
-            allow_tf32=self.name != "fp32",
-        )
-        with flags:
-            yield
 
     def backward(self, loss: Tensor) -> None:
         """Add the gradients of a loss, scaled as the precision needs."""

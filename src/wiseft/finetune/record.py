@@ -58,6 +58,7 @@ def run_record(
         "processes": execution.team.size,
         "threads": torch.get_num_threads(),
         "batch_size": settings.batch_size,
+        "micro_batch": execution.micro_batch,
         "precision": settings.precision,
         "how": execution.how.model_dump(mode="json"),
         "torch": torch.__version__,

@@ -13,11 +13,14 @@ from types import FrameType
 import torch
 from torch import Tensor, nn
 
+from wiseft.batch_size import BatchSize
 from wiseft.checkpoints import Checkpoints, load_optimiser, optimiser_tensors
 from wiseft.finetune.batch import Follower
 from wiseft.finetune.parallel import Team
 from wiseft.finetune.precision import Precision
 from wiseft.towers.base import prefixed
+
+_BATCH_SIZE = "batch_size"
 
 
 class Interrupted(Exception):
@@ -58,6 +61,8 @@ class State:
     """All that changes in a training.
 
     Attributes:
+        batch_size: images that are computed on at once, where it follows from the memory that was
+            free: a resumed training takes no more, so that it ends with the very same weights.
         losses: of the steps so far.
     """
 
@@ -65,6 +70,7 @@ class State:
     optimiser: torch.optim.Optimizer
     precision: Precision
     followers: Sequence[Follower] = ()
+    batch_size: BatchSize | None = None
     losses: list[float] = field(default_factory=list)
 
     def save(self, checkpoints: Checkpoints) -> None:
@@ -85,6 +91,8 @@ class State:
         self.precision.load(tensors)
         for index, follower in enumerate(self.followers):
             follower.load_extra_state(prefixed(tensors, f"extra.{index}."))
+        if self.batch_size is not None and _BATCH_SIZE in tensors:
+            self.batch_size.size = min(self.batch_size.size, int(tensors[_BATCH_SIZE]))
         self.losses = tensors["losses"].tolist()
         checkpoints.log(f"resuming after step {len(self.losses)}")
         return True
@@ -94,4 +102,6 @@ class State:
         tensors |= optimiser_tensors(self.optimiser) | self.precision.tensors()
         for index, follower in enumerate(self.followers):
             tensors |= {f"extra.{index}.{k}": v for k, v in follower.extra_state().items()}
+        if self.batch_size is not None:
+            tensors[_BATCH_SIZE] = torch.tensor(self.batch_size.size)
         return tensors | {"losses": torch.tensor(self.losses, dtype=torch.float64)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from wiseft.config import FinetuneSettings, Preprocessing
 from wiseft.data.prepared.store import open_manifest
 from wiseft.errors import WiseftError, some
 from wiseft.finetune.lbfgs import fit_lbfgs
+from wiseft.finetune.micro_batch import fitting_micro_batch, share_of_batch
 from wiseft.finetune.probe import start_head
 from wiseft.finetune.record import Board, run_record, write_curve
 from wiseft.finetune.sampling import check_classes, draw_samples
@@ -25,6 +26,7 @@ from wiseft.finetune.schedule import training_steps
 from wiseft.finetune.tasks import Log, Material, make_task, trained_tensors
 from wiseft.finetune.trainer import Execution, Report, fit
 from wiseft.io import sha256_json, write_json
+from wiseft.precision import Arithmetic
 from wiseft.progress import Progress, print_line
 from wiseft.runtime import check_writable
 from wiseft.stages import VERSION
@@ -194,9 +196,15 @@ def _train_alone(
     settings, features = material.settings, outputs.features
     indices = training_samples(material)
     task = make_task(material, indices, execution, features, log)
+    share = share_of_batch(settings, len(indices), execution.team.size)
+    if execution.how.micro_batch == "auto":
+        fitting = fitting_micro_batch(
+            task.model, task.objective, task.samples, settings, share, log
+        )
+        execution = replace(execution, fitting=fitting)
     steps = training_steps(len(indices), settings)
     log(f"training on {len(indices)} images of {material.dataset.dataset}: {steps} steps")
-    log(_batch_sentence(settings, execution, len(indices)))
+    log(_batch_sentence(settings, execution, len(indices), material.device))
     key = identity(material.header)
     checkpoints = Checkpoints(outputs.state, key, log)
     of_probing = Checkpoints(outputs.state / "probing", key, log)
@@ -240,15 +248,18 @@ def _told(progress: Progress, outputs: Outputs, execution: Execution) -> Iterato
             board.close()
 
 
-def _batch_sentence(settings: FinetuneSettings, execution: Execution, samples: int) -> str:
+def _batch_sentence(
+    settings: FinetuneSettings, execution: Execution, samples: int, device: torch.device
+) -> str:
     """Say how many images an optimiser step takes, and how they are computed on."""
     size, team = min(settings.batch_size, samples), execution.team.size
-    share = -(-size // team)
-    parts = -(-share // (execution.how.micro_batch or share))
+    share = share_of_batch(settings, samples, team)
+    parts = -(-share // (execution.micro_batch or share))
     ways = [f"{team} processes of {share} each"] if team > 1 else []
     if parts > 1:
-        ways.append(f"{parts} micro-batches of {execution.how.micro_batch} at most")
-    return f"an optimiser step takes {size} images ({', '.join([*ways, settings.precision])})"
+        ways.append(f"{parts} micro-batches of {execution.micro_batch} at most")
+    arithmetic = str(Arithmetic(settings.precision, device))
+    return f"an optimiser step takes {size} images ({', '.join([*ways, arithmetic])})"
 
 
 def identity(header: ThetaHeader) -> str:

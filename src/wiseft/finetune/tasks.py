@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from wiseft.batch_size import BatchSize
 from wiseft.classifier import ImageClassifier, classifier_tensors, mask_logits
 from wiseft.config import FinetuneSettings
 from wiseft.data.prepared.index import read_index
@@ -207,6 +208,7 @@ def _held_out_accuracy(
         return None
     samples = samples_of(stopping.split)
     precision = Precision(material.settings.precision, material.device)
+    size = BatchSize(EVALUATION_BATCH)
 
     def accuracy() -> float:
         right, n, model = 0, len(samples.labels), model_now().eval()
@@ -214,7 +216,7 @@ def _held_out_accuracy(
         plan = (Part(0, 0, chosen, int(chosen[0]), 1.0) for chosen in batches)
         for part, inputs in read_parts(samples, plan, material.device):
             with precision.autocast():
-                logits = model(inputs)
+                logits = torch.cat(size.each(model, inputs))
             logits = mask_logits(logits.float(), material.header.never_predicted)
             right += int((logits.argmax(dim=-1).cpu() == samples.labels[part.positions]).sum())
         return right / n

@@ -17,13 +17,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from wiseft.batch_size import BatchSize, out_of_memory
 from wiseft.checkpoints import Checkpoints
+from wiseft.classifier import compilation_failed, compile_tower
 from wiseft.config import FinetuneSettings
 from wiseft.config.machine import HowSettings
 from wiseft.errors import WiseftError
 from wiseft.finetune.batch import Batch, Follower, Samples
-from wiseft.finetune.how import compile_tower, follows_batches, set_train_mode
+from wiseft.finetune.how import follows_batches, set_train_mode
 from wiseft.finetune.loader import Loader, Part
+from wiseft.finetune.micro_batch import divided, divisible, share_of_batch
 from wiseft.finetune.objective import Objective
 from wiseft.finetune.optimiser import make_optimiser, trained_parameters
 from wiseft.finetune.parallel import Team, handled
@@ -62,10 +65,18 @@ class Execution:
     Attributes:
         how: settings of the machine.
         team: the processes that share it.
+        fitting: images at a time that `micro_batch: auto` is; None: a whole batch.
     """
 
     how: HowSettings = field(default_factory=HowSettings)
     team: Team = field(default_factory=Team)
+    fitting: int | None = None
+
+    @property
+    def micro_batch(self) -> int | None:
+        """Images at a time in a process; None for all that it has of a batch."""
+        given = self.how.micro_batch
+        return self.fitting if given == "auto" else given
 
 
 Report = Callable[[int, float, float, int], None]
@@ -104,7 +115,7 @@ def fit(
         WiseftError: if the loss is not finite, memory runs out, or the task cannot be executed so.
         Interrupted: if SIGTERM or SIGUSR1 asked for an end; the state is saved then.
     """
-    loop = _Loop(task, settings, seed, execution or Execution())
+    loop = _Loop(task, settings, seed, execution or Execution(), checkpoints.log)
     if not loop.state.load(checkpoints, loop.team) and begin is not None:
         begin()
     watch = Watch()
@@ -133,7 +144,14 @@ class _Loop:
         interrupted: the signal that asks for an end, in any of the processes; 0 for none.
     """
 
-    def __init__(self, task: Task, settings: FinetuneSettings, seed: int, execution: Execution):
+    def __init__(
+        self,
+        task: Task,
+        settings: FinetuneSettings,
+        seed: int,
+        execution: Execution,
+        log: Callable[[str], None],
+    ):
         self.team, self._how = execution.team, execution.how
         self._task, self._settings, self._seed = task, settings, seed
         self._parameters = trained_parameters(task.model)
@@ -145,10 +163,17 @@ class _Loop:
         self.rates = [learning_rate(step, self.total, warmup, peak) for step in range(self.total)]
         self._precision = Precision(settings.precision, device)
         optimiser = make_optimiser(task.model, settings)
-        self.state = State(task.model, optimiser, self._precision, task.followers)
-        self.loader = Loader(
-            task.samples, settings.batch_size, seed, device, execution.how, execution.team
+        share = share_of_batch(settings, self._samples, self.team.size)
+        self._micro_batch = BatchSize(
+            execution.micro_batch or share,
+            log,
+            least=1 if divisible(task.model, task.objective, settings) else share,
+            advice=self._advice(),
         )
+        own = self._micro_batch if self._how.micro_batch == "auto" else None
+        self.state = State(task.model, optimiser, self._precision, task.followers, own)
+        how = self._how.model_copy(update={"micro_batch": execution.micro_batch})
+        self.loader = Loader(task.samples, settings.batch_size, seed, device, how, self.team)
         self.finished, self.interrupted = False, 0
 
     @contextlib.contextmanager
@@ -194,7 +219,7 @@ class _Loop:
         """Make one optimiser step; return the loss of the whole batch."""
         optimiser, settings = self.state.optimiser, self._settings
         optimiser.zero_grad()
-        losses = [self._gradients(part, batch) for part, batch in parts if len(batch)]
+        losses = self._losses(parts)
         own = torch.stack(losses).sum().item() if losses else 0.0
         signum = watch.signum
         # Before the gradients are: a process that died is noticed here, and not on the GPU.
@@ -211,6 +236,30 @@ class _Loop:
             group["lr"] = self.rates[step]
         self._precision.step(optimiser)
         return loss
+
+    def _losses(self, parts: Iterable[tuple[Part, Batch]]) -> list[Tensor]:
+        """Add the gradients of all parts; return their shares of the loss.
+
+        Where memory runs out, those that were added are of no use: some layers have them, others
+        not. The parts so far are divided and begun with anew.
+        """
+        held: list[tuple[Part, Batch]] = []
+        losses: list[Tensor] = []
+        for part, batch in parts:
+            if not len(batch):
+                continue
+            held.append((part, batch))
+            due = held[-1:]
+            while due:
+                largest = min(self._micro_batch.size, max(len(batch) for _, batch in due))
+                with self._micro_batch.attempt(largest):
+                    parted = divided(due, self._micro_batch.size)
+                    losses += [self._gradients(*each) for each in parted]
+                    due = []
+                if due:
+                    self.state.optimiser.zero_grad()
+                    due, losses = list(held), []
+        return losses
 
     def _gradients(self, part: Part, batch: Batch) -> Tensor:
         """Add the gradients of a part; return its share of the loss."""
@@ -240,18 +289,18 @@ class _Loop:
 
     def _check(self) -> None:
         n, size = self._samples, self._settings.batch_size
-        bound = min(size, self._how.micro_batch or size)
-        divided = self.team.size > 1 or bound < min(size, n)
+        bound = min(size, self._micro_batch.size)
+        parted = self.team.size > 1 or bound < min(size, n)
         keys = f"training.how.micro_batch is {self._how.micro_batch} and gpus is {self.team.size}"
-        if divided and not self._task.objective.separable:
+        if parted and not self._task.objective.separable:
             raise WiseftError(
                 f"{keys}, but the {self._settings.loss} loss compares all samples of a batch with "
                 "each other; set micro_batch to null and gpus to 1 (activation_checkpointing "
                 "saves memory too)"
             )
-        if not follows_batches(self._task.model):
+        if not follows_batches(self._task.model, self._settings.batch_norm):
             return
-        if divided:
+        if parted:
             raise WiseftError(
                 f"{keys}, but with batch_norm: train the statistics are those of a whole batch; "
                 "set micro_batch to null and gpus to 1, or batch_norm to eval"
@@ -264,28 +313,23 @@ class _Loop:
             )
 
     def _explained(self, error: RuntimeError) -> WiseftError | None:
-        # On a CPU it is a RuntimeError of the allocator.
-        if isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error):
-            return self._too_large()
-        compiling = type(error).__module__.startswith(("torch._dynamo", "torch._inductor"))
-        if self._how.compile and compiling:
+        if out_of_memory(error):  # not while images were computed on, where it is seen to
             return WiseftError(
-                f"the image tower cannot be compiled ({str(error).strip().splitlines()[0]}); "
-                "switch training.how.compile off"
+                f"out of memory for weights, gradients and the optimiser; {self._advice()}"
+            )
+        if self._how.compile and (why := compilation_failed(error)):
+            return WiseftError(
+                f"the image tower cannot be compiled ({why}); switch training.how.compile off"
             )
         return None
 
-    def _too_large(self) -> WiseftError:
-        size, how = self._settings.batch_size, self._how
-        share = -(-min(size, self._samples) // self.team.size)
-        now = min(share, how.micro_batch or share)
-        advice = f"set training.how.micro_batch to {max(1, now // 2)} or less"
-        if not self._task.objective.separable or follows_batches(self._task.model):
-            advice = "lower batch_size"
-        return WiseftError(
-            f"out of memory with {now} images at a time (batch_size {size}, training.how.gpus "
-            f"{self.team.size}, training.how.micro_batch {how.micro_batch or 'null'}); {advice}, "
-            "or switch training.how.activation_checkpointing on"
+    def _advice(self) -> str:
+        whole = not divisible(self._task.model, self._task.objective, self._settings)
+        lower = "lower batch_size, or " if whole else ""
+        return (
+            f"{lower}switch training.how.activation_checkpointing on, or train on a device with "
+            f"more memory (batch_size {self._settings.batch_size}, training.how.gpus "
+            f"{self.team.size}, training.how.micro_batch {self._how.micro_batch or 'null'})"
         )
 
 

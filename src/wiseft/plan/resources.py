@@ -70,7 +70,6 @@ two ends, a training what is kept of it and the state that it saves."""
 FEATURE_BATCH = 128
 UNKNOWN_MB, UNKNOWN_MINUTES = 16_000, 1440
 """What jobs of a model ask for that has not been counted."""
-_MOMENTS = {"adamw": 2, "adam": 2, "sgd": 1}
 
 
 @dataclass(frozen=True)
@@ -295,9 +294,8 @@ class Resources:
         reference, how = t.data.entries[t.reference], t.settings.training.how
         samples = training_samples(settings, reference)
         share = -(-min(settings.batch_size, samples) // how.gpus)
-        copies = sum(map(bool, (settings.ema, settings.l2_to_start, settings.distillation)))
-        of_weights = {"moments": _MOMENTS[settings.optimiser], "copies": copies}
-        batch = min(share, how.micro_batch) if isinstance(how.micro_batch, int) else share
+        of_weights = settings.kept
+        batch = min(share, how.micro_batch if isinstance(how.micro_batch, int) else share)
         if (
             self.device_type == "cuda"
             and settings.objective.separable

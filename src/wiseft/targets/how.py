@@ -34,7 +34,7 @@ def _divides(how: HowSettings, settings: FinetuneSettings) -> str:
     if how.gpus > 1:
         return f"gpus is {how.gpus}"
     samples = min(settings.batch_size, settings.train_samples or settings.batch_size)
-    if how.micro_batch is not None and how.micro_batch < samples:
+    if isinstance(how.micro_batch, int) and how.micro_batch < samples:
         return f"micro_batch is {how.micro_batch}"
     return ""
 

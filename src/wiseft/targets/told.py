@@ -19,7 +19,7 @@ from wiseft.targets.files import Files
 from wiseft.targets.runs import Runs
 
 _GLYPH_KEYS = {"glyph_size", "pen_glyphs"}  # what rendering depends on, of all pre-training
-_NOT_OF_WEIGHTS = {"title", "calibrate", "label_map", "names_of", "pretrain"}
+_NOT_OF_WEIGHTS = {"title", "calibrate", "label_map", "names_of", "pretrain", "precision"}
 _STATISTICS = {
     *("averages", "held_out", "test_split", "reference", "bootstrap", "alphas", "combinations")
 }
@@ -42,11 +42,18 @@ class Told:
 
     def environment(self) -> str:
         """Variables of every command, as a shell sets them, with braces doubled for Snakemake: how
-        trainings are carried out here, and where features of frozen towers are kept.
+        trainings and evaluations are carried out, and where features of frozen towers are kept.
         """
         how = shlex.quote(self._runs.settings.training.how.model_dump_json())
         features = paths.state_path("features")
         text = f"WISEFT_HOW={how} WISEFT_FEATURES={features}"
+        settings = self._runs.settings
+        given = {
+            "DEVICE_MEMORY_GB": settings.device_memory_gb,
+            "BATCH_SIZE": settings.evaluation.how.batch_size,
+            "COMPILE": settings.evaluation.how.compile or None,
+        }
+        text += "".join(f" WISEFT_{k}={v}" for k, v in given.items() if v is not None)
         return text.replace("{", "{{").replace("}", "}}")
 
     def places(self) -> str:
@@ -136,12 +143,14 @@ class Told:
         return repeat("--state", [paths.state_path("evaluate", run, f"seed-{seed}", suite)])
 
     def identity(self, model: str, method: str, seed: str) -> str:
-        """Which run a metrics file is about."""
+        """Which run a metrics file is about, and in which arithmetic if not in fp32."""
         run = paths.run_name(model, self._runs.reference, method)
         parts = zip(
             ("model", "reference", "method", "variant"), paths.split_run_name(run), strict=True
         )
         options = {**dict(parts), "run": run, "seed": seed}
+        if (precision := self._runs.entry(model).precision) != "fp32":
+            options["precision"] = precision
         return " ".join(repeat(f"--{key}", [value]) for key, value in options.items())
 
     def primary_views(self, datasets: Iterable[str]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,12 +10,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from wiseft.errors import WiseftError
+from wiseft.batch_size import BatchSize
+from wiseft.precision import Arithmetic
 from wiseft.towers import ZeroShotModel
 from wiseft.zeroshot.prompts import fill_templates
 
 BATCH_SIZE = 256
-PRECISIONS = ("fp32", "bf16")
 
 
 @dataclass(frozen=True)
@@ -53,7 +52,7 @@ def build_head(
         prompt_names: the names of every class; each is put into every template.
         templates: sentences with `{c}` where the name goes.
         batch_size: prompts a pass through the text tower.
-        precision: of the text tower, `fp32` or `bf16`; averages are in fp32.
+        precision: of the text tower, one of `wiseft.precision`; averages are in fp32.
 
     Raises:
         WiseftError: if a prompt is longer than the model's context, or there is no text tower.
@@ -80,27 +79,21 @@ def encode_prompts(
         model: in eval mode.
         tokens: int64 (n, context length).
         batch_size: prompts a pass.
-        precision: `fp32` or `bf16`.
+        precision: one of `wiseft.precision`.
     """
     lengths = model.lengths(tokens)
     cut = lengths is not None
     if lengths is None:
         lengths = torch.full((len(tokens),), tokens.shape[1])
+    arithmetic = Arithmetic(precision, model.device)
     order = torch.argsort(lengths, stable=True)
-    encoded = []
-    for chosen in order.split(batch_size):
+
+    def encode(chosen: Tensor) -> Tensor:
         batch = tokens[chosen].to(model.device)
         length = int(lengths[chosen].max()) if cut else tokens.shape[1]
-        with _arithmetic(precision, model.device):
+        with arithmetic.kernels(deterministic=True), arithmetic.autocast():
             features = model.encode_text(batch[:, :length])
-        encoded.append(functional.normalize(features.float(), dim=-1).cpu())
-    features = torch.cat(encoded)
+        return functional.normalize(features.float(), dim=-1).cpu()
+
+    features = torch.cat(BatchSize(batch_size, unit="prompts").each(encode, order))
     return torch.empty_like(features).index_copy_(0, order, features)
-
-
-def _arithmetic(precision: str, device: torch.device) -> contextlib.AbstractContextManager[Any]:
-    if precision not in PRECISIONS:
-        raise WiseftError(f"precision is {precision}, but must be one of {', '.join(PRECISIONS)}")
-    if precision == "fp32":
-        return contextlib.nullcontext()
-    return torch.autocast(device.type, dtype=torch.bfloat16)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from wiseft import towers
+from wiseft.batch_size import BatchSize
 from wiseft.classifier import ImageClassifier
 from wiseft.config import parse_preprocessing
 from wiseft.data.prepared.manifest import Manifest
@@ -62,7 +63,7 @@ def make_theta_0(
             prompts of the classes that its own are made of.
         label_map: JSON object of a supervised model's counterparts, see `counterparts`.
         calibrate: split of the dataset that a temperature is fitted on (paper C.7.1).
-        precision: of the text tower, `fp32` or `bf16`.
+        precision: of the text tower, one of `wiseft.precision`.
         say: called with what was matched and fitted.
 
     Raises:
@@ -163,10 +164,10 @@ def _calibrated(
     classifier = ImageClassifier(model.image, linear, preprocessing, model.normalise)
     classifier.to(model.device).to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
     samples = open_split(dataset.path, split, parse_preprocessing(preprocessing).transform)
-    logits, labels = [], []
+    size, logits, labels = BatchSize(_IMAGES, say), [], []
     with torch.inference_mode():
         for images, right in batches(samples, _IMAGES, device=model.device):
-            logits.append(classifier(images.to(model.device)).float().cpu())
+            logits += size.each(lambda p: classifier(p.to(model.device)).float().cpu(), images)
             labels.append(right)
     all_logits, all_labels = torch.cat(logits), torch.cat(labels)
     told = ~torch.isin(all_labels, torch.tensor(head.never_predicted, dtype=torch.int64))
