@@ -19,7 +19,8 @@ from wiseft.footprint import training_bytes
 from wiseft.io import write_json
 from wiseft.plan import footprints
 from wiseft.plan.footprints import footprint_of
-from wiseft.plan.resources import CLUSTER_GPUS, LONGEST, RATES, Resources
+from wiseft.plan.rates import RATES, of_towers, read_rates
+from wiseft.plan.resources import CLUSTER_GPUS, LONGEST, Resources
 from wiseft.targets import Targets
 
 ROOT = Path(__file__).parents[2]
@@ -119,10 +120,15 @@ def test_what_was_measured_replaces_the_estimate(project: Path, tmp_path: Path):
     root = shutil.copytree(project, tmp_path / "project")
     job = ("finetune", *END_TO_END)
     before = resources_of("imagenet", root, device="cuda").need(*job)
-    write_json(root / RATES, {"training": {END_TO_END[0]: 1000.0}, "evaluation": {}})
+    row = {"rule": "finetune", "device": "NVIDIA A100", "images_per_second": 1000.0}
+    row |= dict(zip(("model", "method"), END_TO_END, strict=True))
+    others = [row | {"device": "cpu"}, row | {"method": "linear-classifier"}]
+    write_json(root / RATES, {"format": 1, "rates": [row, *others]})
     rated = resources_of("imagenet", root, device="cuda").need(*job)
     assert rated.hours == pytest.approx(10 * 1_271_167 / 1000 / 3600, rel=0.01)
     assert rated.safety < before.safety and rated.device == before.device
+    targets = Targets.read(root, {"experiment": "imagenet"})
+    assert of_towers(read_rates(root, "cuda"), "training", targets) == {END_TO_END[0]: 1000.0}
     run = root / "data/runs/clip-vit-l-14-336__imagenet__end-to-end/seed-7/training.json"
     record = {"images_per_second": 4000.0, "processes": 8, "device_type": "cuda"}
     write_json(run, record)

@@ -23,9 +23,12 @@ def plan(
         str | None, typer.Argument(help="Experiment; default: the configuration's.")
     ] = None,
     gpu: Annotated[
-        str,
-        typer.Option(help="t4, v100, a100, l40s, h100, h200, or FP32,HALF: peaks in TFLOP/s."),
-    ] = "a100",
+        str | None,
+        typer.Option(
+            help="t4, v100, a100, l40s, h100, h200, or FP32,HALF: peaks in TFLOP/s. Default: a100, "
+            "and the rates that were measured here (make rehearse REAL=1), if any."
+        ),
+    ] = None,
     utilisation: Annotated[
         float | None,
         typer.Option(
@@ -46,18 +49,22 @@ def plan(
     """
     from wiseft.plan import Assumptions, as_json, estimate, render
     from wiseft.plan.hardware import peak_of
+    from wiseft.plan.rates import of_towers, read_rates
     from wiseft.plan.render import render_asked
-    from wiseft.plan.resources import Resources
+    from wiseft.plan.resources import ASSUMED_GPU, Resources
     from wiseft.targets import Targets
 
-    assumptions = Assumptions(
-        gpu=gpu,
-        peak=peak_of(gpu),
-        utilisation=utilisation,
-        training_rates=_rates(training_rate, "--training-rate"),
-        evaluation_rates=_rates(evaluation_rate, "--evaluation-rate"),
-    )
     targets = Targets.read(root, {"experiment": experiment} if experiment else None)
+    measured = {} if gpu else read_rates(root, "cuda")
+    assumptions = Assumptions(
+        gpu=gpu or ASSUMED_GPU,
+        peak=peak_of(gpu or ASSUMED_GPU),
+        utilisation=utilisation,
+        training_rates=of_towers(measured, "training", targets)
+        | _rates(training_rate, "--training-rate"),
+        evaluation_rates=of_towers(measured, "evaluation", targets)
+        | _rates(evaluation_rate, "--evaluation-rate"),
+    )
     costs = estimate(targets, assumptions)
     resources = Resources(targets, assume_gpu=True)
     asked, notes = resources.largest(), resources.notes()

@@ -32,6 +32,7 @@ from wiseft.io import read_json
 from wiseft.plan.estimate import Assumptions
 from wiseft.plan.footprints import footprint_of
 from wiseft.plan.hardware import PEAKS, Peak
+from wiseft.plan.rates import of_towers, read_rates
 from wiseft.plan.towers import TowerCost, known_cost
 from wiseft.plan.work import (
     Work,
@@ -48,9 +49,6 @@ from wiseft.targets.jobs import FEEDING
 CLUSTER_GPUS, LONGEST = "WISEFT_CLUSTER_GPUS", "WISEFT_LONGEST_MINUTES"
 """Environment variables that the profile of a cluster sets: its nodes have GPUs, whatever this
 machine has; minutes that a job may ask for."""
-RATES = paths.DATA / "rates.json"
-"""Measured images/s on one device: `{"training": {model: rate}, "evaluation": {model: rate}}`."""
-
 ASSUMED_GPU, ASSUMED_MEMORY = "a100", 80 * 10**9
 """The GPU where none is seen from here and `device_memory_gb` does not say its memory."""
 CPU = Peak(0.05, 0.05)
@@ -112,8 +110,8 @@ class Resources:
         self._longest = float(os.environ.get(LONGEST) or "inf")
         peak = PEAKS[ASSUMED_GPU] if self.device_type == "cuda" else CPU
         self._assumptions = Assumptions(ASSUMED_GPU, peak)
-        rates = targets.catalogue.root / RATES
-        self._rates = read_json(rates, "rates") if rates.is_file() else {}
+        self._rates = read_rates(targets.catalogue.root, self.device_type)
+        self._evaluated = of_towers(self._rates, "evaluation", targets)
         self.need: Callable[..., Need | None] = cache(self._need)
 
     def asked(self, resource: str, rule: str) -> Callable[..., int]:
@@ -282,7 +280,7 @@ class Resources:
             self._hours(name, forward_work((passes if copies == 3 else 1) * images, cost), images)
             for name, (cost, _) in zip(resident, parts, strict=True)
         )
-        measured = model in self._rates.get("evaluation", {})
+        measured = model in self._evaluated
         return self._placed(memory, taken(batch), batch, hours, measured)
 
     def _training(self, model: str, method: str, settings: FinetuneSettings) -> Need | None:
@@ -347,9 +345,8 @@ class Resources:
 
     def _hours(self, model: str, work: Work, images: int) -> float:
         """Return the hours of forward passes, each image read once."""
-        rate = self._rates.get("evaluation", {}).get(model)
-        if rate:
-            return work.seen_images / float(rate) / 3600
+        if rate := self._evaluated.get(model):
+            return work.seen_images / rate / 3600
         return self._assumptions.hours(model, work) + self._decoding(model, images)
 
     def _decoding(self, model: str, images: float, readers: int | None = None) -> float:
@@ -371,8 +368,7 @@ class Resources:
                     return float(record["images_per_second"]) / int(record["processes"])
             except (WiseftError, KeyError, TypeError, ValueError):
                 continue
-        rate = self._rates.get("training", {}).get(model)
-        return float(rate) if rate else None
+        return self._rates.get(("training", model, method))
 
 
 def _mb(size: float) -> int:
