@@ -67,6 +67,10 @@ paper-figures: $(STAMP) ## draw the figures of the paper from published numbers,
 	@$(BIN)/wiseft paper-figures --output-dir results/paper/figures
 	@echo "Figures: results/paper/figures    The page with the slider, the tables and these: make figures EXPERIMENT=paper"
 
+.PHONY: rehearse
+rehearse: $(STAMP) ## run EXPERIMENT (or all, few) on made-up data, in minutes; REAL=1: measure speed with your own data
+	@$(BIN)/python -m tools.rehearsal $(EXPERIMENT) $(if $(filter-out all,$(CORES)),--cores $(CORES)) $(if $(REAL),--real)
+
 .PHONY: test
 test: $(STAMP) ## run all tests, the small experiment end to end included
 	@$(PYTEST)

@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from html import escape
 from typing import Any
 
+from wiseft.rehearsal import noted, rehearsed
+
 
 def render(template: str, **given: Any) -> str:
     """Return a template filled in.
@@ -27,7 +29,8 @@ def render(template: str, **given: Any) -> str:
     )
     environment.filters |= {one.__name__: one for one in (cell, row, percent, points, p_text)}
     environment.tests["nan"] = math.isnan
-    return environment.get_template(template).render(given)
+    text = environment.get_template(template).render(given)
+    return f"**{noted('')}**\n\n{text}" if rehearsed() else text
 
 
 def cell(text: object) -> str:

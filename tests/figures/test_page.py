@@ -151,6 +151,15 @@ def test_an_accuracy_of_one_is_in_the_table_and_not_in_the_chart():
     assert numbers["lines"][0]["values"]["objectnet"]["0.500"][0] == 100.0
 
 
+@pytest.mark.parametrize("dataset", ["objectnet", "imagenet"])
+def test_a_panel_without_a_point_is_empty(dataset: str):
+    """A logit axis has no place for 0 or 1: the page must come out, whatever the accuracies are."""
+    table = paper_table.measured()
+    table.loc[table["dataset"] == dataset, ["value", "ci_low", "n_correct"]] = 0
+    text = build_page(table, SETTINGS, Path("results/made-up/index.html"))
+    assert "Infinity" not in json.dumps(embedded(text, "chart-spec"))
+
+
 def test_few_points_are_not_joined():
     """Of the video sets the paper has three alphas: a line would pretend to know the rest."""
     names = ["imagenet-vid-robust", "objectnet"]

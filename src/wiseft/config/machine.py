@@ -112,6 +112,11 @@ class Config(Entry):
         description="Memory of the device that models run on, in GB of 10^9 bytes, which batches "
         "are made to fit; null: that of the GPU that is there.",
     )
+    rehearsal: bool = Field(
+        False,
+        description="Whether this is the configuration of a rehearsal (`make rehearse` writes it): "
+        "figures and pages are then marked, because their numbers mean nothing.",
+    )
     training: Training = Field(Training(), description="How trainings are carried out here.")
     evaluation: Evaluation = Field(
         Evaluation(), description="How evaluations are carried out here."

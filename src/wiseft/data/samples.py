@@ -16,6 +16,7 @@ from wiseft.config.base import LIMIT_SUFFIX_PATTERN
 from wiseft.data.prepared.store import Manifest, Split, open_manifest, open_split
 from wiseft.errors import WiseftError
 from wiseft.io import atomic_path
+from wiseft.rehearsal import mark
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -190,6 +191,7 @@ def draw_panel(
             for ax in axes[row, len(images) :]:
                 ax.set_visible(False)
             axes[row, 0].set_ylabel(label, rotation=0, ha="right", va="center", labelpad=4)
+        mark(figure)
         for path in outputs:
             with atomic_path(path) as part:
                 # No date inside, so that the same panel is the same file.

@@ -14,6 +14,7 @@ from wiseft.figures.series import MEASURED
 from wiseft.provenance import LIBRARIES, git_commit, versions
 from wiseft.published.sources import ZERO_SHOT
 from wiseft.published.testbed import CLIP_EXPERIMENT, EXPERIMENT
+from wiseft.rehearsal import noted
 
 TOOLS = ("pandas", "scipy", "matplotlib", "vl-convert-python", "snakemake")
 """Libraries that tables and figures are made with, beside those of the numbers."""
@@ -42,6 +43,7 @@ def provenance_page(
     """
     software = {"commit": git_commit(), **versions(LIBRARIES + TOOLS)}
     parts = [
+        f"<p>{noted('')}</p>",
         "<h2>Files</h2>",
         _rows(["file", "sha256"], files.items()),
         "<h2>Software</h2><p>Of tables and figures. What trained a model is in the header of its "

@@ -16,6 +16,7 @@ from wiseft.config.loading import validate
 from wiseft.errors import WiseftError
 from wiseft.figures.style import Style, paper_style
 from wiseft.io import atomic_path
+from wiseft.rehearsal import mark
 
 # No format may hold a date: the same table gives the same bytes.
 METADATA: dict[str, dict[str, Any]] = {
@@ -87,6 +88,7 @@ def save_figure(figure: Figure, paths: Iterable[Path]) -> None:
             raise WiseftError(
                 f"a figure is written as {', '.join(METADATA)}, but the output is {path}"
             )
+    mark(figure)
     for path in targets:
         with atomic_path(path) as temporary:
             figure.savefig(temporary, metadata=METADATA[path.suffix])

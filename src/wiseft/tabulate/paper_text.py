@@ -9,6 +9,7 @@ import pandas as pd
 
 from wiseft.io import atomic_path, write_text
 from wiseft.published import TABLES
+from wiseft.rehearsal import titled
 from wiseft.tabulate.paper_tables import CELLS, FLAG, TOLERANCES, layout
 from wiseft.templates import render
 
@@ -55,11 +56,12 @@ def markdown(wide: pd.DataFrame, table: int) -> str:
 
 def latex(wide: pd.DataFrame, table: int) -> str:
     """Return a table as LaTeX; it needs the package booktabs."""
+    title = titled(TABLES.get(table, ZERO_SHOT_TITLE))
     head, *rows = map(_latex_row, _texts(wide))
     lines = [
         r"\begin{table}",
         r"  \centering",
-        rf"  \caption{{{_escape(TABLES.get(table, ZERO_SHOT_TITLE))}. {_escape(legend())}}}",
+        rf"  \caption{{{_escape(title)}. {_escape(legend())}}}",
         rf"  \label{{tab:{file_stem(table)}}}",
         rf"  \begin{{tabular}}{{l{'r' * len(wide.columns)}}}",
         r"    \toprule",

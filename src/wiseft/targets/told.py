@@ -52,6 +52,7 @@ class Told:
             "DEVICE_MEMORY_GB": settings.device_memory_gb,
             "BATCH_SIZE": settings.evaluation.how.batch_size,
             "COMPILE": settings.evaluation.how.compile or None,
+            "REHEARSAL": 1 if settings.rehearsal else None,
         }
         text += "".join(f" WISEFT_{k}={v}" for k, v in given.items() if v is not None)
         return text.replace("{", "{{").replace("}", "}}")

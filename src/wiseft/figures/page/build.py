@@ -31,6 +31,7 @@ from wiseft.figures.page.content import (
 )
 from wiseft.figures.select import FIXED_ALPHA
 from wiseft.figures.series import MEASURED, PUBLISHED
+from wiseft.rehearsal import noted, titled
 from wiseft.tabulate.models import FEWEST_MODELS
 from wiseft.tabulate.schema import AVERAGE_PREFIX
 
@@ -84,8 +85,8 @@ def build_page(
     data |= {"columns": COLUMNS, "panel": PANEL}
     scripts, style = [library(), _part("page.js")], _part("page.css")
     return Template(_part("template.html")).substitute(
-        title=escape(settings.title),
-        about=escape(settings.about),
+        title=escape(titled(settings.title)),
+        about=escape(noted(settings.about)),
         reference=escape(name_of(reference, titles)),
         model_hidden="" if len(models) > 1 else " hidden",
         note=escape(_note(lines, settings.further_methods)),

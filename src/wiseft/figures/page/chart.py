@@ -48,7 +48,7 @@ def chart(
         "params": [
             {"name": ALPHA_PARAMETER, "value": start[1]},
             {"name": MODEL_PARAMETER, "value": start[0]},
-            {"name": VIEW_PARAMETER, "value": _views(points)},
+            {"name": VIEW_PARAMETER, "value": _views(points, lines)},
         ],
         "data": {"name": "points", "values": points},
         "transform": [{"filter": f"datum.model == {MODEL_PARAMETER}"}],
@@ -116,11 +116,11 @@ def _points(encoding: dict[str, Any], **mark: Any) -> dict[str, Any]:
     }
 
 
-def _views(points: list[dict[str, Any]]) -> dict[str, Any]:
+def _views(points: list[dict[str, Any]], lines: list[Line]) -> dict[str, Any]:
     """Return ends and ticks (logits) of each axis, by model (one shows at a time) and dataset."""
-    values: dict[str, Any] = {}
+    values: dict[str, Any] = {line.model: {} for line in lines}
     for point in points:
-        here = values.setdefault(point["model"], {}).setdefault(point["dataset"], {})
+        here = values[point["model"]].setdefault(point["dataset"], {})
         for axis in ("x", "y"):
             here.setdefault(axis, []).append(point[axis])
     return {
@@ -183,7 +183,7 @@ def _absent(name: str) -> dict[str, Any]:
 
 def _identity(here: list[dict[str, Any]]) -> dict[str, Any]:
     """Return y = x, clipped to the panel."""
-    values = [point[axis] for point in here for axis in ("x", "y")]
+    values = [point[axis] for point in here for axis in ("x", "y")] or [0.0]
     ends = [{"x": end, "y": end} for end in (min(values) - 1, max(values) + 1)]
     return {
         "data": {"values": ends},

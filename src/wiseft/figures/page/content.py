@@ -188,9 +188,11 @@ def records(
             joined = len(line.values[dataset]) > FEW
             for row in line.values[dataset].to_dict("records"):
                 alpha, value = float(row["alpha"]), float(row["value"])
-                if alpha not in x.index or not 0 < value < 1:
+                if alpha not in x.index:
                     continue
                 at = x.loc[alpha]
+                if not (0 < value < 1 and 0 < at["value"] < 1):
+                    continue
                 points.append(
                     {
                         **shared,

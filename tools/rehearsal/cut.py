@@ -1,0 +1,118 @@
+"""What a rehearsal cuts of the configuration: seeds, trials, steps; never a variant.
+
+Methods, alphas, datasets, models and figures stay, so that rules, rows and points are those of the
+real plan.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import yaml
+from tools.rehearsal.world import SHOTS, TRAIN_SAMPLES
+
+from wiseft.config import ExperimentEntry
+from wiseft.config.loading import read_yaml
+from wiseft.config.methods import FinetuneSettings
+
+LINKED = ("Snakefile", "workflow", "src", "profiles", "environment.yml")
+STEPS = 3
+TRIALS = 2
+BATCH = 16
+PRETRAIN = {
+    "steps": 3,
+    "batch_size": 16,
+    "pen_glyphs": 60,
+    "min_held_out_accuracy": 0.0,
+    "checkpoint_every": 2,
+}
+
+
+def link_project(project: Path, root: Path) -> None:
+    """Make a folder that looks like a project: its code by links, its configuration a copy."""
+    root.mkdir(parents=True)
+    for name in LINKED:
+        (root / name).symlink_to(project / name)
+    shutil.copytree(project / "config", root / "config")
+
+
+def write_config(root: Path) -> None:
+    """Cut the configuration that lies in `root`."""
+    target = root / "config"
+    cuts: list[tuple[str, Callable[[dict[str, Any]], dict[str, Any]]]] = [
+        ("experiments", cut_experiment),
+        ("methods", cut_method),
+        ("models", cut_model),
+    ]
+    for kind, cut in cuts:
+        for path in (target / kind).glob("*.yaml"):
+            write_yaml(path, cut(read_yaml(path)))
+    write_yaml(target / "config.yaml", {"rehearsal": True, "device": "cpu"})
+
+
+def write_yaml(path: Path, content: dict[str, Any]) -> None:
+    """Write an entry."""
+    path.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=1000))
+
+
+def cut_experiment(entry: dict[str, Any]) -> dict[str, Any]:
+    """Return an experiment with one seed of everything, and as few resamples as there may be."""
+    cut = {**entry, "seeds": entry.get("seeds", [0])[:1], "bootstrap": {"resamples": 100}}
+    cut.pop("method_seeds", None)
+    if baselines := entry.get("baselines"):
+        cut["baselines"] = {**baselines, "seeds": baselines.get("seeds", [0])[:1]}
+    return cut
+
+
+def one_seed(experiment: ExperimentEntry) -> ExperimentEntry:
+    """Return an experiment of the real plan with one seed: what a rehearsal is compared with."""
+    entry = experiment.model_dump(mode="json", exclude_unset=True)
+    return ExperimentEntry.model_validate(cut_experiment(entry))
+
+
+def cut_method(entry: dict[str, Any]) -> dict[str, Any]:
+    """Return a method whose trainings, those of all variants, have few steps and images."""
+    cut, trains_text = dict(entry), False
+    if "settings" in entry:
+        trains_text = FinetuneSettings.model_validate(entry["settings"]).objective.trains_text
+        cut["settings"] = {**_training(entry["settings"]), "steps": STEPS, "batch_size": BATCH}
+    if "variants" in entry:
+        cut["variants"] = {name: _training(v or {}) for name, v in entry["variants"].items()}
+        if trains_text:  # images of every class are needed, and there are few of each
+            for variant in cut["variants"].values():
+                variant.pop("train_samples", None)
+    return cut
+
+
+def _training(settings: dict[str, Any]) -> dict[str, Any]:
+    cut = {**settings}
+    for key, most in (
+        ("steps", STEPS),
+        ("batch_size", BATCH),
+        ("train_samples", TRAIN_SAMPLES),
+        ("samples_per_class", SHOTS),
+        ("warmup_steps", 1),
+        ("checkpoint_every", 2),
+    ):
+        if cut.get(key):
+            cut[key] = min(cut[key], most)
+    if stopping := cut.get("early_stopping"):
+        cut["early_stopping"] = {
+            k: min(v, 2) if isinstance(v, int) else v for k, v in stopping.items()
+        }
+    if cut.get("linear_probe"):
+        cut["linear_probe"] = {**cut["linear_probe"], "epochs": 1}
+    if search := cut.get("search"):
+        epochs = {"max_epochs": STEPS} if search.get("max_epochs") else {}
+        cut["search"] = {**search, "trials": TRIALS, **epochs}
+    return cut
+
+
+def cut_model(entry: dict[str, Any]) -> dict[str, Any]:
+    """Return a model whose pre-training, if it is pre-trained here, has few steps."""
+    if not entry.get("pretrain"):
+        return entry
+    return {**entry, "pretrain": {**entry["pretrain"], **PRETRAIN}}
