@@ -78,6 +78,8 @@ def run(names: list[str], root: Path, cores: int, keep: bool) -> list[Outcome]:
         state = {"format": 1, "project": fingerprint()}
         if made is None or (made != state and not keep):
             prepare(root)
+        elif made != state:
+            cut.copy_again(PROJECT, root)
         write_json(root / STAMP, state)
         with serving(root / "logs") as variables:
             outcomes = []

@@ -7,7 +7,7 @@ real plan.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,15 @@ def link_project(project: Path, root: Path) -> None:
     shutil.copytree(project / "config", root / "config")
 
 
-def write_config(root: Path) -> None:
+def copy_again(project: Path, root: Path) -> None:
+    """Cut experiments and methods as they are now; what was made up stays."""
+    for kind in ("experiments", "methods"):
+        shutil.rmtree(root / "config" / kind)
+        shutil.copytree(project / "config" / kind, root / "config" / kind)
+    write_config(root, ("experiments", "methods"))
+
+
+def write_config(root: Path, kinds: Sequence[str] = ("experiments", "methods", "models")) -> None:
     """Cut the configuration that lies in `root`."""
     target = root / "config"
     cuts: list[tuple[str, Callable[[dict[str, Any]], dict[str, Any]]]] = [
@@ -47,7 +55,7 @@ def write_config(root: Path) -> None:
         ("methods", cut_method),
         ("models", cut_model),
     ]
-    for kind, cut in cuts:
+    for kind, cut in [each for each in cuts if each[0] in kinds]:
         for path in (target / kind).glob("*.yaml"):
             write_yaml(path, cut(read_yaml(path)))
     write_yaml(target / "config.yaml", {"rehearsal": True, "device": "cpu"})

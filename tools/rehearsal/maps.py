@@ -128,12 +128,17 @@ def objectnet(root: Path, images: int = 3) -> Written:
 def objectnet_of(root: Path, class_names: Sequence[str], images: int = 1) -> Written:
     """`objectnet-1.0/` with these classes and one folder more; which classes of ImageNet each is
     made of is made up: one, of the first 12 two, so that 113 take 125, as the official ones do.
+    One of the same name is among them, where there is one (a lemon is a lemon).
     """
     folders = {f"class_{label:03d}": name.capitalize() for label, name in enumerate(class_names)}
     references = [f"{name}, {wnid}" for name, wnid in zip(*_imagenet_names(), strict=True)]
+    index = {name.lower(): item for item, name in enumerate(_imagenet_names()[0])}
+    same = [index.get(name.lower()) for name in class_names]
+    free = (item for item in range(len(references)) if item not in same)
     members, overlap = [], {}
     for label, name in enumerate(folders.values()):
-        members.append([8 * label, 8 * label + 1] if label < 12 else [8 * label])
+        first = next(free) if same[label] is None else same[label]
+        members.append([first, next(free)] if label < 12 else [first])
         overlap[name] = "; ".join(references[item] for item in members[-1])
     lines = {str(label): label for label in range(len(references))}
     labels = _objectnet(
