@@ -35,8 +35,6 @@ HELD_OUT = 64
 IMAGES = 120
 """Of a split of a dataset that is made by code, at most: whole numbers of digits, typefaces and
 corruptions."""
-CORRUPTED = 60
-"""Images that are drawn for every corruption and severity, at most: enough for all classes."""
 TEMPLATES = 2
 """Templates of a prompt set: of 80, each would be read for each of 1,000 classes."""
 RECORD = "world.json"
@@ -107,7 +105,8 @@ class _World:
         if entry.builder != "corruptions":
             return {"splits": {split: min(n, IMAGES) for split, n in entry.splits.items()}}
         cells = entry.splits["test"] // entry.options["samples"]
-        samples = min(CORRUPTED, entry.options["samples"])
+        base = Catalogue(self._root).dataset(entry.depends[0])
+        samples = min(entry.options["samples"], base.splits["test"])
         return {
             "splits": {"test": samples * cells},
             "options": entry.options | {"samples": samples},
