@@ -124,6 +124,10 @@ def convert(targets: Targets, made: Catalogue, model: str) -> None:
 def test_the_sharing_entry_has_the_same_weights(root):
     """ObjectNet's names stand in the prompts of a model, whose weights are another entry's."""
     models = ("clip-vit-l-14-336", "clip-vit-l-14-336-objectnet-names")
+    targets = Targets.read(PROJECT, {"experiment": "objectnet-names"})
+    build(targets, root, lambda _: None)
+    for model in models:
+        convert(targets, Catalogue(root), model)
     one, other = (load_weights(paths.weights_path(model))[0] for model in models)
     assert all(torch.equal(one[key], other[key]) for key in one)
 
