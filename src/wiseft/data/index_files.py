@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,7 @@ from wiseft.data.builders.common import draw_indices
 from wiseft.data.fetching.sources import Fetched
 from wiseft.data.layouts import Indexed, LayoutInputs, reader
 from wiseft.data.layouts.image_folder import describe_counts
+from wiseft.data.layouts.scan import scan_folders
 from wiseft.data.prepared.checks import check_columns, check_counts
 from wiseft.data.prepared.index import index_columns, write_index
 from wiseft.data.prepared.manifest import write_manifest
@@ -314,6 +315,8 @@ def index_folder(
     dataset: str,
     splits: Sequence[str] = ("test",),
     class_names: Sequence[Sequence[str]] | None = None,
+    places: Mapping[str, str] | None = None,
+    halve: int | None = None,
 ) -> Path:
     """Index images of a folder without an entry: ``<class>/`` or ``<split>/<class>/``.
 
@@ -321,6 +324,9 @@ def index_folder(
 
     Args:
         class_names: for each class the names to prompt; None: the names of the folders.
+        places: folder of a split where it is called otherwise.
+        halve: seed by which the one split becomes two halves, `held-out` and itself, class by
+            class; None: it stays whole.
 
     Raises:
         WiseftError: the folder, a split or images are missing, class folders differ between
@@ -329,8 +335,13 @@ def index_folder(
     if not folder.is_dir():
         raise WiseftError(f"expected a folder of class folders, found nothing at {folder}.")
     indexed = reader("image-folder")(
-        LayoutInputs(dataset, folder, {}, splits, check_options("image-folder", {}))
+        LayoutInputs(
+            dataset, folder, {}, splits, check_options("image-folder", {"folders": places or {}})
+        )
     )
+    found = cast(Mapping[str, FolderSplit], indexed.splits)
+    if halve is not None:
+        found = _halves(found[splits[0]], splits[0], halve)
     folders = indexed.class_names or []
     names = class_names or folders
     if len(names) != len(folders):
@@ -343,8 +354,46 @@ def index_folder(
         prompt_names=names,
         splits={
             name: _write_checked(manifest.parent, dataset, name, split, len(names))
-            for name, split in indexed.splits.items()
+            for name, split in found.items()
         },
+        sources=[],
+        root=str(folder.resolve()),
+    )
+
+
+def _halves(split: FolderSplit, name: str, seed: int) -> dict[str, FolderSplit]:
+    """Return two halves of a split, class by class; of an odd number the larger is `name`."""
+    rng = np.random.default_rng(seed)
+    drawn = [rng.permutation(np.flatnonzero(split.labels == k)) for k in np.unique(split.labels)]
+    held_out = np.concatenate([rows[: len(rows) // 2] for rows in drawn])
+    rest = np.concatenate([rows[len(rows) // 2 :] for rows in drawn])
+    return {HELD_OUT: _take(split, np.sort(held_out)), name: _take(split, np.sort(rest))}
+
+
+def index_images(
+    folder: Path, manifest: Path, dataset: str, class_names: Sequence[str], split: str = "test"
+) -> Path:
+    """Index images without labels, wherever they lie in a folder; every label is 0 and means none.
+
+    Args:
+        class_names: of the head that sees them.
+
+    Raises:
+        WiseftError: there is no image.
+    """
+    (images,) = scan_folders(folder, ["."])
+    files = FolderSplit(
+        paths=[path for path, _ in images],
+        labels=np.zeros(len(images), np.int64),
+        bytes=np.array([size for _, size in images], np.int64),
+    )
+    return write_manifest(
+        manifest,
+        dataset=dataset,
+        layout="image-folder",
+        class_names=class_names,
+        prompt_names=None,
+        splits={split: _write_checked(manifest.parent, dataset, split, files, len(class_names))},
         sources=[],
         root=str(folder.resolve()),
     )

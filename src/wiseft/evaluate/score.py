@@ -98,17 +98,17 @@ def score_folder(
         WiseftError: if the model can't be read or has neither a head nor a text tower, the folder
             has no images, or a class of the folder is none of the model's.
     """
-    header = _own_header(checkpoint)
+    header = own_header(checkpoint)
     ready = header is not None and "class_names" in header
     given = {"architecture": architecture, "preprocessing": preprocessing, "prompts": templates}
     if ready and (unused := [f"--{name}" for name, value in given.items() if value is not None]):
         raise WiseftError(f"{checkpoint} is a theta, which says it itself: leave out {unused[0]}")
     with temporary_folder("wiseft-score") as work:
-        names = _names(data, class_names or {})
+        names = class_names_of(data, class_names or {})
         manifest = index_folder(data, work / "data" / "manifest.json", "folder", [_SPLIT], names)
         if ready:
             theta = checkpoint
-            _map_classes(manifest, [item[0] for item in names], theta, data)
+            map_classes(manifest, [item[0] for item in names], theta, data)
         else:
             weights = _weights(checkpoint, work, architecture, preprocessing, say)
             theta = work / "theta_0.safetensors"
@@ -116,7 +116,7 @@ def score_folder(
         return _score(theta, manifest, work / "scores", batch_size, device, say)
 
 
-def _own_header(path: Path) -> dict[str, Any] | None:
+def own_header(path: Path) -> dict[str, Any] | None:
     """Return the header of a file that wiseft wrote: of a theta, or of weights; else None."""
     if not path.is_file():
         return None
@@ -126,8 +126,15 @@ def _own_header(path: Path) -> dict[str, Any] | None:
         return None
 
 
-def _names(data: Path, given: Mapping[str, str]) -> list[list[str]]:
-    """Return the names of the folder's classes in the order of the folders."""
+def class_names_of(data: Path, given: Mapping[str, str]) -> list[list[str]]:
+    """Return the names of the folder's classes in the order of the folders.
+
+    Args:
+        given: names by folder, for some of them.
+
+    Raises:
+        WiseftError: if there are no folders, or none of a name that is given.
+    """
     folders = subfolders(data) if data.is_dir() else []
     if not folders:
         raise WiseftError(
@@ -157,7 +164,7 @@ def _weights(
     source = from_tag(str(checkpoint), architecture)
     if preprocessing is not None:
         source = replace(source, given=preprocessing.given())
-    elif checkpoint.is_file() and _own_header(checkpoint) is None:
+    elif checkpoint.is_file() and own_header(checkpoint) is None:
         source = replace(source, preprocessing=CLIP_PIXELS)
         say("images are normalised as OpenAI's CLIPs want it; --preprocessing says otherwise")
     output = work / "weights.safetensors"
@@ -171,8 +178,18 @@ def _weights(
     return output
 
 
-def _map_classes(manifest: Path, names: list[str], theta: Path, data: Path) -> None:
-    """Write into the manifest which classes of a theta those of the folder are."""
+def map_classes(
+    manifest: Path, names: list[str], theta: Path, data: Path, reference: str = "head"
+) -> None:
+    """Write into the manifest which classes of a theta those of the folder are.
+
+    Args:
+        names: of the classes, in the order of the folders of `data`.
+        reference: what the metadata of an evaluation call the theta's classes.
+
+    Raises:
+        WiseftError: if a class of the folder is none of the theta's.
+    """
     folder = open_manifest(manifest)
     own = read_header(theta).class_names
     places = _places(subfolders(data), names, own, str(theta))
@@ -191,7 +208,7 @@ def _map_classes(manifest: Path, names: list[str], theta: Path, data: Path) -> N
         splits=splits,
         sources=[],
         root=str(folder.root),
-        optional={"label_map": {"reference": "head", "members": members} if members else None},
+        optional={"label_map": {"reference": reference, "members": members} if members else None},
     )
 
 

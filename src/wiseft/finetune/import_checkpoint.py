@@ -21,14 +21,14 @@ from wiseft.progress import print_line
 from wiseft.runtime import check_writable
 from wiseft.theta import Theta, check_finite, load_theta, make_header, save_theta
 from wiseft.weights import huggingface
-from wiseft.weights.formats import read_checkpoint, weight_files
+from wiseft.weights.formats import Checkpoint, read_checkpoint, weight_files
 from wiseft.zeroshot.head import build_head
 
 _HEADS = re.compile(r"(?:^|\.)(?:classification_head|classifier|head|fc|linear)\.weight$")
 
 
 @dataclass(frozen=True)
-class _Checkpoint:
+class FoundTower:
     """A checkpoint in which the image tower was found.
 
     Attributes:
@@ -72,9 +72,8 @@ def import_theta_1(
     """
     check_writable(output)
     start = load_theta(theta_0)
-    checkpoint = _read(
-        file, start.header.architecture, towers.prefixed(start.tensors, towers.IMAGE)
-    )
+    expected = towers.prefixed(start.tensors, towers.IMAGE)
+    checkpoint = find_image_tower(read_checkpoint(file), start.header.architecture, expected)
     classes, width = start.tensors["head.weight"].shape
     theta, settings = _classifier(checkpoint, (classes, width), head, head_factor, start)
     _compare(start.tensors, theta, say)
@@ -84,7 +83,7 @@ def import_theta_1(
         architecture=start.header.architecture,
         preprocessing=start.header.preprocessing,
         class_names=start.header.class_names,
-        parents={"theta_0": str(start.identity), "file": _digest(file)},
+        parents={"theta_0": str(start.identity), "file": digest_of(file)},
         settings=settings,
         never_predicted=start.header.never_predicted,
     )
@@ -121,7 +120,7 @@ def import_theta_0(
     check_writable(output)
     names = open_manifest(manifest).class_names
     expected = towers.floating(towers.build_image(architecture, seed=0).state_dict())
-    checkpoint = _read(file, architecture, expected)
+    checkpoint = find_image_tower(read_checkpoint(file), architecture, expected)
     shape = (len(names), towers.embed_dim(architecture))
     theta, settings = _classifier(checkpoint, shape, head, head_factor)
     header = make_header(
@@ -130,14 +129,14 @@ def import_theta_0(
         architecture=dict(architecture),
         preprocessing=dict(preprocessing),
         class_names=names,
-        parents={"file": _digest(file)},
+        parents={"file": digest_of(file)},
         settings=settings,
     )
     return save_theta(output, theta, header)
 
 
 def _classifier(
-    checkpoint: _Checkpoint,
+    checkpoint: FoundTower,
     shape: tuple[int, int],
     head: Path | None,
     head_factor: float,
@@ -154,15 +153,19 @@ def _classifier(
 # ------------------------------------------------------------------------------------ image tower
 
 
-def _read(
-    file: Path, architecture: Mapping[str, Any], expected: Mapping[str, Tensor]
-) -> _Checkpoint:
-    """Read a checkpoint in fp32 and find the tensors that are expected of its image tower.
+def find_image_tower(
+    checkpoint: Checkpoint, architecture: Mapping[str, Any], expected: Mapping[str, Tensor]
+) -> FoundTower:
+    """Find the tensors that are expected of an image tower in a checkpoint, in fp32.
 
     It is behind the prefix that most of its tensors' names have. Programs call it `visual.`,
-    `model.visual.`, `image_encoder.model.visual.`, `image.` or nothing.
+    `model.visual.`, `image_encoder.model.visual.`, `image.` or nothing. A CLIPModel of
+    transformers is brought under open_clip's names.
+
+    Raises:
+        WiseftError: listing the tensors that are missing, unexpected and of another shape.
     """
-    tensors = read_checkpoint(file).tensors
+    tensors, file = checkpoint.tensors, checkpoint.path
     if towers.family(architecture) == "open_clip" and huggingface.is_clip(tensors):
         tensors = huggingface.to_open_clip(tensors)
     tensors = {key: value.float() for key, value in towers.floating(tensors).items()}
@@ -180,22 +183,22 @@ def _read(
     towers.check_fit(expected, image | unexpected, f"{file} (image tower, names behind '{best}')")
     own = {best + key for key in image}
     rest = {key: value for key, value in tensors.items() if key not in own}
-    return _Checkpoint(file, image, best, rest)
+    return FoundTower(file, image, best, rest)
 
 
 # ------------------------------------------------------------------------------------------- head
 
 
 def _head(
-    head: Path | None, checkpoint: _Checkpoint, start: Theta | None, shape: tuple[int, int]
+    head: Path | None, checkpoint: FoundTower, start: Theta | None, shape: tuple[int, int]
 ) -> tuple[Tensor, Tensor, str]:
     """Return weight, bias and where they are from."""
     if head is not None:
-        pair = _head_in(towers.floating(read_checkpoint(head).tensors), shape, str(head))
+        pair = head_in(towers.floating(read_checkpoint(head).tensors), shape, str(head))
         if pair is None:
             raise WiseftError(f"{head} has no head: a tensor `weight` of shape {shape} is expected")
-        return *pair, f"file {_digest(head)}"
-    pair = _head_in(checkpoint.rest, shape, str(checkpoint.path))
+        return *pair, f"file {digest_of(head)}"
+    pair = head_in(checkpoint.rest, shape, str(checkpoint.path))
     if pair is not None:
         return *pair, "checkpoint"
     if start is None:
@@ -208,17 +211,36 @@ def _head(
     return weight, torch.zeros(len(weight)), "text tower"
 
 
-def _head_in(
+def head_in(
     tensors: Mapping[str, Tensor], shape: tuple[int, int], where: str
 ) -> tuple[Tensor, Tensor] | None:
-    named = {
-        k: v for k, v in tensors.items() if v.ndim == 2 and (_HEADS.search(k) or k == "weight")
-    }
+    """Return weight and bias of the one head, fp32; None if there is none. As `head_name`."""
+    key = head_name(tensors, shape, where)
+    if key is None:
+        return None
+    bias = tensors.get(key.removesuffix("weight") + "bias", torch.zeros(shape[0]))
+    return tensors[key].float(), bias.float()
+
+
+def heads_in(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the matrices that are named as the weight of a head is."""
+    return {k: v for k, v in tensors.items() if v.ndim == 2 and (_HEADS.search(k) or k == "weight")}
+
+
+def head_name(tensors: Mapping[str, Tensor], shape: tuple[int, int], where: str) -> str | None:
+    """Return the name of the one head's weight; None if there is no head.
+
+    Args:
+        shape: of the weight, (classes, width).
+        where: names the tensors in messages.
+
+    Raises:
+        WiseftError: if there are several of that shape, or none of it but others.
+    """
+    named = heads_in(tensors)
     fitting = [key for key, value in named.items() if tuple(value.shape) == shape]
     if len(fitting) == 1:
-        key = fitting[0]
-        bias = tensors.get(key.removesuffix("weight") + "bias", torch.zeros(shape[0]))
-        return tensors[key].float(), bias.float()
+        return fitting[0]
     if fitting:
         raise WiseftError(f"{where} has several heads: {', '.join(fitting)}; give one with --head")
     if named:
@@ -230,7 +252,7 @@ def _head_in(
     return None
 
 
-def _from_text(checkpoint: _Checkpoint, start: Theta) -> Tensor:
+def _from_text(checkpoint: FoundTower, start: Theta) -> Tensor:
     """Build the head from the checkpoint's own text tower and theta_0's prompts."""
     header, file = start.header, checkpoint.path
     names, templates = (header.settings.get(key) for key in ("prompt_names", "templates"))
@@ -281,7 +303,7 @@ def _compare(
         )
 
 
-def _digest(path: Path) -> str:
+def digest_of(path: Path) -> str:
     """Return the SHA-256 of a file, or of the list of those of a folder's weights."""
     if path.is_file():
         return sha256_file(path)

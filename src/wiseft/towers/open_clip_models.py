@@ -25,7 +25,7 @@ from wiseft.temporary import temporary_folder
 from wiseft.towers import tokenizers
 from wiseft.towers.base import IMAGE, TEXT, ZeroShotModel, explained, prefixed, seeded, with_prefix
 
-_VISUAL = "visual."
+VISUAL = "visual."
 _CLIP_TOKENS = 49408
 
 
@@ -205,18 +205,18 @@ def image_tensors(
     architecture: Mapping[str, Any], weights: Mapping[str, Tensor]
 ) -> dict[str, Tensor]:
     """Return the image tower of whole weights, by its names in a theta."""
-    return with_prefix(prefixed(weights, _VISUAL), IMAGE)
+    return with_prefix(prefixed(weights, VISUAL), IMAGE)
 
 
 def text_tensors(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return the text tower, scale and bias of whole weights, by their names in a theta."""
-    rest = {key: value for key, value in weights.items() if not key.startswith(_VISUAL)}
+    rest = {key: value for key, value in weights.items() if not key.startswith(VISUAL)}
     return with_prefix(rest, TEXT)
 
 
 def whole_tensors(theta: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return what `image_tensors` and `text_tensors` made names of, by the family's names."""
-    return with_prefix(prefixed(theta, IMAGE), _VISUAL) | prefixed(theta, TEXT)
+    return with_prefix(prefixed(theta, IMAGE), VISUAL) | prefixed(theta, TEXT)
 
 
 def architecture_from_json(path: Path | str) -> dict[str, Any]:

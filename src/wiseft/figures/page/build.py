@@ -50,6 +50,9 @@ class PageSettings(Entry):
     view: str = Field("all", description="View that is shown of every dataset.")
     methods: list[str] = Field([], description="Measured methods that are shown; none: all.")
     further_methods: int = Field(0, description="Methods of the experiment that are not shown.")
+    recommended: float | None = Field(
+        None, description="Alpha that the page opens with and has a button for; null: 0.5."
+    )
 
 
 def build_page(
@@ -72,7 +75,7 @@ def build_page(
     lines = lines_of(table, reference, wanted, settings.view, settings.methods)
     names = [name for name in wanted if any(name in line.values for line in lines)]
     models = models_of(lines)
-    model, alpha = _start(lines, models, reference)
+    model, alpha = _start(lines, models, reference, settings.recommended)
     spec = chart(
         records(lines, reference, names, titles),
         lines,
@@ -89,6 +92,8 @@ def build_page(
         about=escape(noted(settings.about)),
         reference=escape(name_of(reference, titles)),
         model_hidden="" if len(models) > 1 else " hidden",
+        recommended="" if settings.recommended is None else f"{settings.recommended:g}",
+        recommended_hidden=" hidden" if settings.recommended is None else "",
         note=escape(_note(lines, settings.further_methods)),
         intervals=escape(_intervals(lines)),
         files=_files(links, settings.captions, output),
@@ -102,12 +107,15 @@ def build_page(
     )
 
 
-def _start(lines: list[Line], models: list[str], reference: str) -> tuple[str, float]:
+def _start(
+    lines: list[Line], models: list[str], reference: str, recommended: float | None
+) -> tuple[str, float]:
     """Return what a page opens with: the model with numbers on the most datasets, and an alpha."""
     by_model = {name: [line for line in lines if line.model == name] for name in models}
     model = max(models, key=lambda name: len(set().union(*(one.values for one in by_model[name]))))
     alphas = pd.concat([line.values[reference]["alpha"] for line in by_model[model]])
-    return model, FIXED_ALPHA if FIXED_ALPHA in alphas.to_numpy() else float(alphas.min())
+    wanted = FIXED_ALPHA if recommended is None else recommended
+    return model, wanted if wanted in alphas.to_numpy() else float(alphas.min())
 
 
 def _note(lines: list[Line], further: int) -> str:

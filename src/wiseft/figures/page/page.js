@@ -157,6 +157,11 @@
   slider.value = Math.max(0, alphas.indexOf(data.start.alpha));
   slider.addEventListener("input", show);
   chooser.addEventListener("change", reset);
+  const recommended = document.getElementById("recommended");
+  recommended.addEventListener("click", () => {
+    const place = alphas.findIndex((alpha) => Number(alpha) === Number(recommended.value));
+    if (place >= 0) { slider.value = place; show(); }
+  });
   document.getElementById("half").addEventListener("click", () => {
     const half = alphas.indexOf("0.500");
     if (half >= 0) { slider.value = half; show(); }

@@ -1,0 +1,128 @@
+"""`wiseft sweep` and `wiseft export`: from two checkpoints to the model between them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from wiseft.cli.options import BatchSize
+
+
+def sweep(
+    zero_shot: Annotated[
+        Path,
+        typer.Argument(
+            metavar="Z",
+            help="The zero-shot model: a file or folder of open_clip, transformers (CLIPModel) or "
+            "timm, a classifier of your own program, or a theta.",
+        ),
+    ],
+    fine_tuned: Annotated[Path, typer.Argument(metavar="F", help="The fine-tuned one, likewise.")],
+    reference: Annotated[
+        Path,
+        typer.Option(
+            help="Folder of images that F was made for but not trained on: a folder for every "
+            "class, or held-out/ and test/ with these."
+        ),
+    ],
+    shift: Annotated[
+        list[Path],
+        typer.Option(
+            help="Folder of images from elsewhere; repeat. Without class folders it has no labels."
+        ),
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="A new folder.")],
+    alphas: Annotated[
+        str | None, typer.Option(help="The grid, with commas. Default: 0 to 1 by 0.05.")
+    ] = None,
+    alpha: Annotated[
+        str | None, typer.Option(help="Write the model at this alpha, whatever is recommended.")
+    ] = None,
+    architecture: Annotated[
+        str | None,
+        typer.Option(help="Of files that do not say it: a name of open_clip or timm, or JSON."),
+    ] = None,
+    preprocessing: Annotated[
+        str | None,
+        typer.Option(help="As in config/models, JSON or @file.yaml, for both models."),
+    ] = None,
+    templates: Annotated[
+        str | None,
+        typer.Option(help='Prompts as JSON, or @ and a file. Default: ["a photo of a {c}."].'),
+    ] = None,
+    classes: Annotated[
+        str | None,
+        typer.Option(
+            help="Names of a head's classes in its order, JSON or @ and a file. Default: sorted, "
+            "as the reference's folders."
+        ),
+    ] = None,
+    class_names: Annotated[
+        str | None,
+        typer.Option(help="JSON object of folder names to class names, or @ and a file."),
+    ] = None,
+    head: Annotated[
+        Path | None, typer.Option(help="File with F's head, where it is not in F.")
+    ] = None,
+    batch_size: BatchSize = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="Of the split of a reference without one.")] = 0,
+) -> None:
+    """Find the best model between a zero-shot and a fine-tuned one, and write it in F's format.
+
+    Example: wiseft sweep zeroshot.pt finetuned.pt --reference photos --shift sketches -o out
+    """
+    from pydantic import RootModel
+
+    from wiseft.config import Preprocessing, parse_settings
+    from wiseft.sweep.run import ALPHAS
+    from wiseft.sweep.run import sweep as run_sweep
+    from wiseft.sweep.show import summary
+    from wiseft.zeroshot.prompts import parse_templates
+
+    result = run_sweep(
+        zero_shot,
+        fine_tuned,
+        reference,
+        shift,
+        output,
+        alphas=alphas.split(",") if alphas else ALPHAS,
+        alpha=alpha,
+        architecture=architecture,
+        preprocessing=parse_settings(Preprocessing, preprocessing, "--preprocessing")
+        if preprocessing
+        else None,
+        templates=parse_templates(templates) if templates else None,
+        classes=parse_settings(RootModel[list[str]], classes, "--classes").root
+        if classes
+        else None,
+        class_names=parse_settings(RootModel[dict[str, str]], class_names, "--class-names").root
+        if class_names
+        else None,
+        head=head,
+        batch_size=batch_size,
+        device=device,
+        threads=threads,
+        seed=seed,
+        say=lambda line: typer.echo(line, err=True),
+    )
+    typer.echo(summary(result))
+
+
+def export(
+    theta: Annotated[Path, typer.Argument(help="A theta of this program.")],
+    like: Annotated[Path, typer.Option(help="The checkpoint whose format it gets.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="A new file, or folder where LIKE is one.")
+    ],
+) -> None:
+    """Write a theta in the format of a checkpoint of open_clip, transformers, timm or your own.
+
+    Example: wiseft export theta.safetensors --like finetuned.pt -o wise/wise.pt
+    """
+    from wiseft.sweep.export import export_theta
+
+    export_theta(theta, like, output)

@@ -1,0 +1,53 @@
+"""Accuracy at every α, from the zero-shot model (0) to the fine-tuned one (1), with 95 % intervals.
+Dotted lines are choices of α.
+"""
+
+from __future__ import annotations
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from wiseft.figures.select import curve, grid_rows, mean_over_runs, methods_of
+from wiseft.figures.style import GREY, Style
+
+
+def draw(
+    table: pd.DataFrame,
+    style: Style,
+    *,
+    marks: dict[str, float] | None = None,
+    datasets: list[str] | None = None,
+    source: str = "measured",
+    split: str = "test",
+    view: str = "all",
+) -> Figure:
+    """Draw a line for each dataset.
+
+    Args:
+        table: the tidy table, with one method.
+        style: looks and widths.
+        marks: alphas that a dotted line stands at, by what is written there.
+        datasets: by default all of the table.
+        source, split, view: which rows of the table.
+
+    Raises:
+        WiseftError: if the table lacks what is drawn.
+    """
+    grid = grid_rows(table, source, split, view)
+    (method, *_) = methods_of(grid, None)
+    names = datasets or grid["dataset"].unique().tolist()
+    figure = Figure(figsize=(style.column_width, 2.6), layout="constrained")
+    ax = figure.subplots()
+    for name, look in style.looks(names).items():
+        points = 100 * mean_over_runs(curve(grid, name, method)).set_index("alpha")
+        ax.fill_between(
+            points.index, points["ci_low"], points["ci_high"], alpha=0.2, color=look.color
+        )
+        ax.plot(points.index, points["value"], label=name, gid=name, **look.line)
+    for text, alpha in (marks or {}).items():
+        ax.axvline(alpha, color=GREY, linestyle=":", linewidth=0.8)
+        ax.annotate(text, (alpha, 1), xycoords=("data", "axes fraction"), rotation=90, fontsize=6)
+    ax.set_xlabel("α (0: zero-shot, 1: fine-tuned)")
+    ax.set_ylabel("Accuracy (%)")
+    figure.legend(loc="outside lower center", ncols=3)
+    return figure

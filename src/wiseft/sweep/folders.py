@@ -1,0 +1,134 @@
+"""Folders of images as prepared datasets: the reference with two splits, shifts with or without
+labels.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from wiseft.data.index_files import index_folder, index_images
+from wiseft.data.layouts.scan import subfolders
+from wiseft.data.prepared.manifest import open_manifest
+from wiseft.errors import WiseftError
+from wiseft.evaluate.score import class_names_of, map_classes
+from wiseft.sweep.record import HELD_OUT, REFERENCE, TEST, ImageSet
+
+_HELD_OUT = (HELD_OUT, "held_out", "val", "validation")
+_SPLITS = {*_HELD_OUT, TEST, "train"}
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A folder of images.
+
+    Attributes:
+        base: the folder whose folders are the classes.
+        splits: where each split's classes are, relative to `path`; of several.
+        classes: the names of each class; None without labels.
+        split: how the reference was split, in words.
+    """
+
+    name: str
+    path: Path
+    base: Path
+    splits: Mapping[str, str]
+    classes: list[list[str]] | None
+    split: str = ""
+
+    @property
+    def labelled(self) -> bool:
+        """Whether it has a folder for every class."""
+        return self.classes is not None
+
+
+def find_folders(
+    reference: Path, shifts: Sequence[Path], class_names: Mapping[str, str], seed: int
+) -> list[Folder]:
+    """Return the reference and the shifts, with the names of their classes.
+
+    Args:
+        class_names: name of the class by name of its folder, where the folder's won't do.
+
+    Raises:
+        WiseftError: if a folder is missing, the reference has no class folders, or a class name is
+            given for no folder.
+    """
+    found = [_reference(reference, seed)]
+    names = {REFERENCE}
+    for path in shifts:
+        if not path.is_dir():
+            raise WiseftError(f"expected a folder of images, found nothing at {path}")
+        stem = re.sub(r"[^A-Za-z0-9]+", "-", path.resolve().name).strip("-") or "shift"
+        name = next(n for n in (stem, *(f"{stem}-{k}" for k in range(2, 1000))) if n not in names)
+        names.add(name)
+        base = path / TEST if (path / TEST).is_dir() else path
+        found.append(Folder(name, path, base, {}, None))
+    known = [set(subfolders(folder.base)) for folder in found]
+    if unknown := sorted(class_names.keys() - set().union(*known)):
+        raise WiseftError(f"a class name is given for {unknown[0]}, but no folder has that name")
+    return [
+        replace(folder, classes=class_names_of(folder.base, _of(class_names, classes)))
+        if classes or folder is found[0]
+        else folder
+        for folder, classes in zip(found, known, strict=True)
+    ]
+
+
+def _of(class_names: Mapping[str, str], classes: set[str]) -> dict[str, str]:
+    return {name: text for name, text in class_names.items() if name in classes}
+
+
+def _reference(path: Path, seed: int) -> Folder:
+    if not path.is_dir():
+        raise WiseftError(f"expected a folder of class folders, found nothing at {path}")
+    there = set(subfolders(path))
+    held = next((name for name in _HELD_OUT if name in there), None)
+    if not there or not there <= _SPLITS or there == {"train"}:
+        how = f"split half and half, class by class, by seed {seed}"
+        return Folder(REFERENCE, path, path, {}, None, how)
+    if held is not None and TEST in there:
+        how = f"alpha is chosen on {held}/, accuracies are those of {TEST}/"
+        return Folder(REFERENCE, path, path / TEST, {HELD_OUT: held, TEST: TEST}, None, how)
+    one = TEST if TEST in there else held
+    assert one is not None
+    how = f"{one}/ split half and half, class by class, by seed {seed}"
+    return Folder(REFERENCE, path, path / one, {}, None, how)
+
+
+def index(folder: Folder, work: Path, theta: Path, class_names: list[str], seed: int) -> Path:
+    """Write the manifest of a folder, seen by a head, and return its path.
+
+    Args:
+        theta: of that head.
+        class_names: that the head predicts.
+        seed: of the split of a reference without one.
+
+    Raises:
+        WiseftError: if there are no images, or a class is none of the head's.
+    """
+    manifest = work / folder.name / "manifest.json"
+    if folder.classes is None:
+        return index_images(folder.base, manifest, folder.name, class_names)
+    at = folder.path if folder.splits else folder.base
+    splits = list(folder.splits) or [TEST]
+    halve = seed if folder.name == REFERENCE and not folder.splits else None
+    index_folder(at, manifest, folder.name, splits, folder.classes, folder.splits, halve)
+    map_classes(manifest, [item[0] for item in folder.classes], theta, folder.base, REFERENCE)
+    return manifest
+
+
+def image_set(folder: Folder, manifest: Path) -> ImageSet:
+    """Return what the record says of a folder."""
+    opened = open_manifest(manifest)
+    return ImageSet(
+        name=folder.name,
+        path=str(folder.path),
+        role="reference" if folder.name == REFERENCE else "shift",
+        labelled=folder.labelled,
+        n={name: files.n for name, files in opened.splits.items()},
+        split=folder.split,
+        sha256=opened.identity(list(opened.splits)),
+    )

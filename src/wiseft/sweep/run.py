@@ -1,0 +1,354 @@
+"""The sweep itself: two checkpoints and folders of images in, tables, page and model out."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from wiseft.alphas import FIXED_ALPHA, format_alpha, parse_alphas
+from wiseft.combine.files import interpolate_files
+from wiseft.config import Preprocessing
+from wiseft.config.experiment import Bootstrap, HeldOut
+from wiseft.errors import WiseftError
+from wiseft.evaluate.suite import Request, evaluate_suite
+from wiseft.evaluate.views import SuiteEvaluation
+from wiseft.finetune.import_checkpoint import digest_of
+from wiseft.io import read_json, sha256_file, sha256_json, write_json
+from wiseft.progress import print_line
+from wiseft.provenance import git_commit, versions
+from wiseft.runtime import start_torch
+from wiseft.sweep.architecture import architecture_name
+from wiseft.sweep.ends import Ends, Given, Opened, make_ends, open_end
+from wiseft.sweep.export import export_theta
+from wiseft.sweep.folders import Folder, find_folders, image_set, index
+from wiseft.sweep.record import (
+    BEST,
+    FIXED,
+    GIVEN,
+    HELD_OUT,
+    MODEL,
+    ONE_ERROR,
+    REFERENCE,
+    TEST,
+    UNLABELLED,
+    Accuracy,
+    End,
+    ImageSet,
+    Model,
+    Recommended,
+    Result,
+    Sweep,
+    write_record,
+)
+from wiseft.sweep.show import write_files
+from wiseft.tabulate.schema import AVERAGE_PREFIX
+from wiseft.tabulate.selection import best_alpha
+from wiseft.tabulate.settings import TabulateSettings
+from wiseft.tabulate.stage import Tables, tabulate
+from wiseft.weights.formats import weight_files
+
+ALPHAS = tuple(f"{step * 0.05:.3f}" for step in range(21))
+WORK = ".work"
+"""Inside the sweep's folder: what was evaluated, so that another call continues."""
+SHIFTS = "shifts"
+"""Name of the average of two labelled shifts or more."""
+RESAMPLES = 1000
+_VIEW = {"name": "all", "metric": "accuracy"}
+_ENDS = ("0.000", FIXED_ALPHA, "1.000")
+
+
+def sweep(
+    zero_shot: Path | str,
+    fine_tuned: Path | str,
+    reference: Path | str,
+    shifts: Sequence[Path | str],
+    output: Path | str,
+    *,
+    alphas: Iterable[float | str] = ALPHAS,
+    alpha: float | str | None = None,
+    architecture: str | None = None,
+    preprocessing: Preprocessing | None = None,
+    templates: Sequence[str] | None = None,
+    classes: Sequence[str] | None = None,
+    class_names: Mapping[str, str] | None = None,
+    head: Path | None = None,
+    batch_size: int | None = None,
+    device: str = "auto",
+    threads: int = 1,
+    seed: int = 0,
+    say: Callable[[str], None] = print_line,
+) -> Result:
+    """Find the model between a zero-shot and a fine-tuned one, and write it as the second is.
+
+    Alpha is chosen on held-out images of the reference; of shifts, labels are never used to
+    choose. A folder without class folders has no labels: no accuracy is told of it.
+
+    Args:
+        zero_shot: file or folder of a checkpoint, in any form that `wiseft merge` takes, or a
+            theta; with both towers or a head.
+        fine_tuned: likewise, of the same architecture.
+        reference: folder of the classes that the model was fine-tuned on, `<class>/<image>`, or of
+            `held-out/` and `test/`; none of its images may have been trained on.
+        shifts: folders of images from elsewhere, of the same classes or some of them.
+        output: a new folder, or that of a sweep of the same inputs, which is continued.
+        alphas: the grid; 0, 0.5 and 1 join it.
+        alpha: writes the model at this alpha, in place of the recommended one.
+        architecture: of files that do not say it: a name of open_clip or timm, or a JSON file.
+        preprocessing: of both models; None: what a checkpoint says, else that of OpenAI's CLIPs.
+        templates: prompts of a zero-shot head; None: "a photo of a {c}."
+        classes: names of a head's classes in its order; None: those of the checkpoint or, sorted,
+            the reference's folders.
+        class_names: name of a class by name of its folder, where the folder's won't do.
+        head: file with the head of the fine-tuned model, where it is not in the checkpoint.
+        batch_size: images in a forward pass; None: as many as an evaluation takes.
+        device: auto, cpu or cuda.
+        seed: of the split of a reference without one, and of the bootstrap.
+        say: called with progress.
+
+    Returns:
+        The result; its files lie in `output`.
+
+    Raises:
+        WiseftError: if a checkpoint or folder is refused, the two do not fit, or `output` is
+            something else.
+    """
+    output, chosen = Path(output), None if alpha is None else format_alpha(alpha)
+    grid = parse_alphas(
+        dict.fromkeys(map(format_alpha, [*alphas, *_ENDS, *filter(None, [chosen])]))
+    )
+    paths = Path(zero_shot), Path(fine_tuned)
+    named = class_names or {}
+    folders = find_folders(Path(reference), [Path(each) for each in shifts], named, seed)
+    given = Given(architecture, preprocessing, templates, classes, head)
+    inputs = _claim(output, paths, folders, given, named, seed)
+    how = {"batch_size": batch_size, "device": str(start_torch(threads, device))}
+    work = output / WORK
+    say("sweep: reading the two checkpoints")
+    opened = [open_end(path) for path in paths]
+    about = [_about(end) for end in opened]
+    ends = make_ends(opened[0], opened[1], folders[0].classes or [], given, work, say)
+    del opened  # both are in files now
+    say(f"sweep: {REFERENCE}: {folders[0].split}; head: {ends.head}")
+    measured = _evaluate(ends, folders, grid, seed, work, how, say)
+    choices = _choices(measured, chosen)
+    recommended = _recommend(choices, measured.sets[0])
+    model = _write_model(ends, paths[1], format_alpha(recommended.alpha), output, say)
+    record = Sweep(
+        versions=versions(),
+        commit=git_commit(),
+        inputs=inputs,
+        zero_shot=about[0],
+        fine_tuned=about[1],
+        architecture=architecture or architecture_name(ends.architecture),
+        class_names=ends.class_names,
+        templates=ends.templates,
+        head=ends.head,
+        sets=measured.sets,
+        alphas=[float(each) for each in grid],
+        choices=choices,
+        unlabelled=measured.most_certain(),
+        recommended=recommended,
+        accuracy=_accuracies(measured.table),
+        model=model,
+    )
+    gains = measured.tabulate(recommended.alpha).comparisons
+    write_files(output, record, measured.table, gains)
+    write_record(output, record)
+    return Result(output, record)
+
+
+def _claim(
+    output: Path,
+    ends: Sequence[Path],
+    folders: Sequence[Folder],
+    given: Given,
+    class_names: Mapping[str, str],
+    seed: int,
+) -> str:
+    """Take the folder for these inputs and return their sum.
+
+    Raises:
+        WiseftError: if a checkpoint is missing, or the folder is something else or of others.
+    """
+    for path in ends:
+        if not path.exists():
+            raise WiseftError(f"the checkpoint {path} is not there")
+    inputs = {
+        "ends": [digest_of(path) for path in ends],
+        "folders": [str(folder.path.resolve()) for folder in folders],
+        "given": repr(given),
+        "class_names": dict(class_names),
+        "seed": seed,
+    }
+    file = output / WORK / "inputs.json"
+    if output.exists() and (not file.is_file() or read_json(file) != inputs):
+        raise WiseftError(
+            f"{output} exists and is no sweep of these checkpoints, folders and options; name "
+            "another folder, or remove it"
+        )
+    write_json(file, inputs)
+    return sha256_json(inputs)
+
+
+def _about(end: Opened) -> End:
+    path, config = end.path, end.checkpoint.config
+    files = [path / name for name in weight_files(path)] if path.is_dir() else [path]
+    name = config.get("_name_or_path") or config.get("hf_hub_id")
+    return End(
+        path=str(path),
+        kind=end.checkpoint.kind,
+        sha256={file.name: sha256_file(file) for file in files},
+        base_model=name if isinstance(name, str) and name else None,
+    )
+
+
+# ------------------------------------------------------------------------------------- evaluation
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """The evaluation of all folders; `table` is the tidy table of those with labels."""
+
+    metrics: dict[str, Path]
+    sets: list[ImageSet]
+    grid: list[str]
+    seed: int
+    table: pd.DataFrame
+
+    def tabulate(self, fixed: float) -> Tables:
+        """Return the tables of the labelled folders, with comparisons of an alpha to the ends."""
+        return _tabulate(self.metrics, self.sets, self.grid, self.seed, fixed)
+
+    def confidences(self) -> dict[str, pd.Series]:
+        """Return the mean confidence on the test images of each shift, by alpha."""
+        columns = {f"weight/all/{alpha}/confidence": float(alpha) for alpha in self.grid}
+        means = {}
+        for each in self.sets[1:]:
+            file = self.metrics[each.name].with_name("predictions.parquet")
+            means[each.name] = (
+                pd.read_parquet(file, columns=list(columns)).rename(columns=columns).mean()
+            )
+        return means
+
+    def most_certain(self) -> dict[str, float]:
+        """Return the alpha of the highest mean confidence on each shift."""
+        return {name: best_alpha(means) for name, means in self.confidences().items()}
+
+
+def _evaluate(
+    ends: Ends,
+    folders: Sequence[Folder],
+    grid: list[str],
+    seed: int,
+    work: Path,
+    how: Mapping[str, Any],
+    say: Callable[[str], None],
+) -> _Measured:
+    manifests = [
+        index(each, work / "data", ends.theta_0, ends.class_names, seed) for each in folders
+    ]
+    sets = [image_set(each, path) for each, path in zip(folders, manifests, strict=True)]
+    wanted = {each.name: {"splits": list(each.n), "views": [_VIEW]} for each in sets}
+    request = Request(
+        theta_0=ends.theta_0,
+        theta_1=ends.theta_1,
+        alphas=grid,
+        manifests=manifests,
+        evaluate=SuiteEvaluation.model_validate(wanted),
+        output_dir=work / "evaluation",
+        metadata={
+            "model": "model",
+            "reference": REFERENCE,
+            "method": ends.method,
+            "variant": "",
+            "run": f"model__{REFERENCE}__{ends.method}",
+            "seed": seed,
+        },
+        combinations=("weight",),
+        **how,
+    )
+    written = dict(zip(wanted, evaluate_suite(request, say), strict=True))
+    table = _tabulate(written, sets, grid, seed, float(FIXED_ALPHA)).table
+    return _Measured(written, sets, grid, seed, table)
+
+
+def _tabulate(
+    metrics: Mapping[str, Path], sets: Sequence[ImageSet], grid: list[str], seed: int, fixed: float
+) -> Tables:
+    labelled = [each.name for each in sets if each.labelled]
+    shifts = labelled[1:]
+    settings = TabulateSettings(
+        averages={SHIFTS: shifts} if len(shifts) > 1 else {},
+        held_out=HeldOut(dataset=REFERENCE, split=HELD_OUT),
+        test_split=TEST,
+        reference=REFERENCE,
+        bootstrap=Bootstrap(resamples=RESAMPLES, seed=seed),
+        alphas=[float(alpha) for alpha in grid],
+        fixed_alpha=fixed,
+    )
+    files = [metrics[name] for name in labelled]
+    return tabulate("sweep", settings, files, [f.with_name("predictions.parquet") for f in files])
+
+
+# ----------------------------------------------------------------------------------------- choice
+
+
+def _choices(measured: _Measured, given: str | None) -> dict[str, float]:
+    """Return alpha by the way of choosing it; `unlabelled` is of all shifts together."""
+    choices = {} if given is None else {GIVEN: float(given)}
+    rows = measured.table[measured.table["dataset"] == REFERENCE].set_index("selection")["alpha"]
+    choices |= {name: float(rows[name].iloc[0]) for name in (FIXED, BEST, ONE_ERROR)}
+    confidences = measured.confidences()
+    if confidences:
+        mean = pd.concat(confidences.values(), axis=1).mean(axis=1)
+        choices[UNLABELLED] = best_alpha(mean)
+    return choices
+
+
+def _recommend(choices: Mapping[str, float], reference: ImageSet) -> Recommended:
+    if GIVEN in choices:
+        return Recommended(choice=GIVEN, alpha=choices[GIVEN], why="It was given.")
+    why = (
+        f"It is the smallest alpha whose accuracy on the {reference.n[HELD_OUT]:,} held-out images "
+        "of the reference is within one standard error of the best: the reference loses nothing "
+        "that these images can show, and the model stays as near to the zero-shot one as that "
+        "allows. No image of a shift had a part in it."
+    )
+    return Recommended(choice=ONE_ERROR, alpha=choices[ONE_ERROR], why=why)
+
+
+def _accuracies(table: pd.DataFrame) -> list[Accuracy]:
+    own = ~table["dataset"].str.startswith(AVERAGE_PREFIX) & (table["selection"] == "grid")
+    names = ["split", "alpha", "value", "n", "n_correct", "ci_low", "ci_high"]
+    rows = table[own].rename(columns={"dataset": "set"})[["set", *names]]
+    return [Accuracy(**row) for row in rows.to_dict("records")]
+
+
+def _write_model(
+    ends: Ends, like: Path, alpha: str, output: Path, say: Callable[[str], None]
+) -> Model:
+    """Write the model at an alpha in the format of `like`; a folder that was there is replaced."""
+    work, folder = output / WORK, output / MODEL
+    theta, made = work / f"alpha-{alpha}.safetensors", work / MODEL
+    interpolate_files(ends.theta_0, ends.theta_1, alpha, theta)
+    shutil.rmtree(made, ignore_errors=True)
+    target = made if like.is_dir() else made / like.name
+    done = export_theta(theta, like, target, say=lambda line: None)
+    shutil.rmtree(folder, ignore_errors=True)
+    made.replace(folder)
+    for file in work.glob("*.safetensors"):
+        file.unlink()  # as large as the checkpoints; another call makes them again
+    say(f"sweep: wrote {folder} at alpha {alpha}, in the format of {like}")
+    return Model(
+        loads_with=done.loads_with,
+        file=MODEL if like.is_dir() else f"{MODEL}/{like.name}",
+        head=done.head_beside,
+        sha256={
+            file.name: sha256_file(file) for file in sorted(folder.iterdir()) if file.is_file()
+        },
+    )

@@ -1,0 +1,172 @@
+"""What a sweep shows: tables and the curve in files, the page, and the lines on the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+
+import pandas as pd
+
+from wiseft.alphas import format_alpha
+from wiseft.figures.page import PageSettings, build_page
+from wiseft.figures.page.content import percent_interval
+from wiseft.figures.registry import make_figure
+from wiseft.io import write_json, write_text
+from wiseft.sweep.loading import loading_example
+from wiseft.sweep.record import HELD_OUT, PAGE, REFERENCE, TABLE, TEST, Result, Sweep
+from wiseft.tabulate.schema import ALL, AVERAGE_PREFIX, COMPARISONS, read, write_csv, write_parquet
+from wiseft.tabulate.schema import TABLE as COLUMNS
+
+CURVE, KINDS = "curve", ("png", "pdf", "svg")
+GAINS = "gains.csv"
+"""Paired differences of the recommended alpha to both ends."""
+_MAIN = f"{AVERAGE_PREFIX}shifts"
+
+
+def write_files(
+    folder: Path, record: Sweep, table: pd.DataFrame, comparisons: pd.DataFrame
+) -> None:
+    """Write tables, gains over both ends, curve and page.
+
+    Args:
+        table: the tidy table of the labelled sets.
+        comparisons: of the recommended alpha with both ends.
+    """
+    write_parquet(folder / f"{TABLE}.parquet", table, COLUMNS)
+    write_csv(folder / f"{TABLE}.csv", table, COLUMNS)
+    rows = table.astype(object).where(table.notna(), None).to_dict("records")
+    write_json(folder / f"{TABLE}.json", rows)
+    write_csv(folder / GAINS, comparisons[comparisons["seed"] != ALL], COMPARISONS)
+    shown = _shown(table)[1:]
+    alpha = record.recommended.alpha
+    if shown:
+        method = str(table["method"].iloc[0])
+        tags = {"0.000": "zero-shot", "1.000": "fine-tuned"}
+        tags |= {format_alpha(alpha): f"{alpha:g}"} if 0 < alpha < 1 else {}
+        draw, options = (
+            "scatter",
+            {
+                "panels": [{"x": REFERENCE, "y": name} for name in shown],
+                "series": [
+                    {"method": method, "label": "between the two checkpoints", "tags": tags}
+                ],
+                "titles": _titles(record),
+            },
+        )
+    else:
+        draw, options = "alphas", {"marks": record.choices}
+    paths = [folder / f"{CURVE}.{kind}" for kind in KINDS]
+    make_figure(CURVE, draw, table, options, paths)
+    links = [folder / f"{TABLE}.{kind}" for kind in ("csv", "parquet", "json")]
+    links += [folder / GAINS, *paths]
+    write_text(folder / PAGE, _page(folder, record, table, shown, links))
+
+
+def summary(result: Result) -> str:
+    """Return what is printed: accuracies, choices, the recommended alpha and the files."""
+    record, table = result.record, result.table
+    sets = _shown(table)
+    grid = table[table["selection"] == "grid"]
+    columns = [(REFERENCE, HELD_OUT), *((name, TEST) for name in sets)]
+    cells: dict[str, list[str]] = {}
+    titles = _titles(record)
+    for name, split in columns:
+        part = grid[(grid["dataset"] == name) & (grid["split"] == split)].sort_values("alpha")
+        head = f"{titles.get(name, name)}, {split}" if name == REFERENCE else titles.get(name, name)
+        cells[head] = [percent_interval(row) for row in part.to_dict("records")]
+    marks: dict[float, list[str]] = {}
+    for choice, alpha in record.choices.items():
+        marks.setdefault(alpha, []).append(choice)
+    notes = [", ".join(marks.get(alpha, [])) for alpha in record.alphas]
+    rows = {"alpha": [f"{alpha:g}" for alpha in record.alphas], **cells, "chosen by": notes}
+    lines = _table(rows)
+    for name, alpha in record.unlabelled.items():
+        lines.append(f"most certain on {name}, without labels: alpha {alpha:g}")
+    lines += ["", f"recommended: alpha {record.recommended.alpha:g}. {record.recommended.why}"]
+    lines += _gains(read(result.folder / GAINS, COMPARISONS, "gains"), titles)
+    lines += ["", f"page:  {result.page}", f"model: {result.model_path}; to load it:", ""]
+    return "\n".join([*lines, *(f"    {x}" for x in loading_example(result).splitlines())])
+
+
+def _shown(table: pd.DataFrame) -> list[str]:
+    """Return the reference, the average of the shifts if there is one, and the shifts."""
+    names = table["dataset"].unique().tolist()
+    first = [name for name in (REFERENCE, _MAIN) if name in names]
+    return [*first, *(name for name in names if name not in first)]
+
+
+def _titles(record: Sweep) -> dict[str, str]:
+    labelled = sum(each.role == "shift" and each.labelled for each in record.sets)
+    return {_MAIN: f"{labelled} shifts"}
+
+
+def _table(rows: dict[str, list[str]]) -> list[str]:
+    columns = [[head, *cells] for head, cells in rows.items()]
+    widths = [max(map(len, column)) for column in columns]
+    return [
+        "  ".join(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in zip(*columns, strict=True)
+    ]
+
+
+def _gains(rows: pd.DataFrame, titles: dict[str, str]) -> list[str]:
+    """Return a line for each end: what the alpha gains over it, in percentage points."""
+    lines = []
+    for end, name in (("1.000", "fine-tuned"), ("0.000", "zero-shot")):
+        part = rows[rows["contrast"].str.endswith(f"-vs-{end}")]
+        texts = [
+            f"{titles.get(row['dataset'], row['dataset'])} {100 * row['difference']:+.1f} "
+            f"[{100 * row['ci_low']:+.1f}, {100 * row['ci_high']:+.1f}]"
+            for row in part.to_dict("records")
+        ]
+        if texts:
+            lines.append(f"  points over {name} (95 % interval): " + "; ".join(texts))
+    return lines
+
+
+def _about(record: Sweep) -> str:
+    unlabelled = [each.name for each in record.sets if not each.labelled]
+    text = (
+        f"Recommended: α = {record.recommended.alpha:g}. {record.recommended.why} Zero-shot: "
+        f"{record.zero_shot.path}; fine-tuned: {record.fine_tuned.path}; the head: {record.head}."
+    )
+    if unlabelled:
+        text += f" Without labels, so without accuracies: {', '.join(unlabelled)}."
+    return text
+
+
+def _page(
+    folder: Path, record: Sweep, table: pd.DataFrame, shown: Sequence[str], links: list[Path]
+) -> str:
+    title = f"{Path(record.fine_tuned.path).name}, from zero-shot to fine-tuned"
+    if not shown:
+        return _plain_page(title, record, table, links)
+    settings = PageSettings(
+        experiment="sweep",
+        title=title,
+        about=_about(record),
+        reference=REFERENCE,
+        datasets=[name for name in shown if not name.startswith(AVERAGE_PREFIX)],
+        averages=["shifts"] if _MAIN in shown else [],
+        titles=_titles(record),
+        recommended=record.recommended.alpha,
+    )
+    return build_page(table, settings, folder / PAGE, links)
+
+
+def _plain_page(title: str, record: Sweep, table: pd.DataFrame, links: list[Path]) -> str:
+    """Return a page without a chart: nothing but the reference has labels."""
+    grid = table[(table["selection"] == "grid") & (table["split"] == TEST)]
+    rows = "".join(
+        f"<tr><td>{row['alpha']:g}</td><td>{percent_interval(row)}</td></tr>"
+        for row in grid.to_dict("records")
+    )
+    files = "".join(f'<li><a href="{path.name}">{path.name}</a></li>' for path in links)
+    return (
+        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
+        f"<title>{escape(title)}</title></head><body>\n<h1>{escape(title)}</h1>\n"
+        f'<p>{escape(_about(record))}</p>\n<img src="{CURVE}.svg" alt="Accuracy over alpha">\n'
+        f"<table><tr><th>α</th><th>Accuracy on the reference</th></tr>{rows}</table>\n"
+        f"<ul>{files}</ul>\n</body></html>\n"
+    )
