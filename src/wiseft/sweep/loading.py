@@ -18,7 +18,8 @@ _EXAMPLES = {
     "transformers": (
         "model, processor = (transformers.AutoModel.from_pretrained({file}), "
         "transformers.AutoImageProcessor.from_pretrained({file}))",
-        'model.get_image_features(**processor(Image.open("photo.jpg"), return_tensors="pt"))',
+        "model.visual_projection(model.vision_model("
+        '**processor(Image.open("photo.jpg"), return_tensors="pt")).pooler_output)',
     ),
 }
 _TIMM = """import json, timm; from PIL import Image
