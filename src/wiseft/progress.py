@@ -112,7 +112,7 @@ class Meter:
 
     Args:
         what: is under way, for example ``sun397.tar.gz: downloading``.
-        total: bytes of the whole; None where nobody knows.
+        total: bytes of the whole, or other things by name of `unit`; None where nobody knows.
         done: bytes that were there before.
         say: called with a line where stderr is not a terminal.
         interval: seconds between two lines; None: ten.
@@ -128,8 +128,10 @@ class Meter:
         say: Callable[[str], None] = print_line,
         interval: float | None = None,
         delay: float = 1.0,
+        unit: str = "B",
     ):
         self.what = what
+        self.unit = unit
         self.total = total
         self.say = say
         self.interval = INTERVAL if interval is None else interval
@@ -140,11 +142,11 @@ class Meter:
             from tqdm import tqdm
 
             self._bar = tqdm(
-                desc=what, total=total, initial=done, unit="B", unit_scale=True, delay=delay
+                desc=what, total=total, initial=done, unit=unit, unit_scale=True, delay=delay
             )
 
     def add(self, n: int) -> None:
-        """Count `n` more bytes."""
+        """Count `n` more."""
         self.done += n
         if self._bar is not None:
             self._bar.update(n)
@@ -160,6 +162,8 @@ class Meter:
         if self.total is None:
             return f"{self.what}, {self.done / 1e6:.0f} MB, {speed / 1e6:.1f} MB/s"
         left = f"{(self.total - self.done) / speed:.0f} s left" if speed else "no end in sight"
+        if self.unit != "B":
+            return f"{self.what}, {self.done:,} of {self.total:,} {self.unit.strip()}, {left}"
         return (
             f"{self.what}, {self.done / 1e6:.0f} of {self.total / 1e6:.0f} MB, "
             f"{speed / 1e6:.1f} MB/s, {left}"

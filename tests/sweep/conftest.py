@@ -13,8 +13,8 @@ import torch
 import transformers
 from PIL import Image
 from tests.evaluate.conftest import blobs
-from tests.towers import tiny
-from tests.weights.conftest import weights_of
+from tools.rehearsal import tiny
+from tools.rehearsal.checkpoints import weights_of
 
 CLASSES = ["bird", "number", "paper", "tail"]
 HEAD = {"weight": torch.randn(4, 16, generator=torch.Generator().manual_seed(1)) * 40}

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 from pathlib import Path
 
+import numpy as np
 import open_clip
 import pandas as pd
+import pytest
 import timm
 import torch
 import transformers
@@ -21,14 +24,23 @@ from tests.sweep.conftest import (
     save_timm_folder,
     timm_model,
     tuned,
+    write_images,
 )
-from tests.towers import tiny
-from tests.weights.conftest import Holder, torchscript
+from tests.weights.conftest import same
+from tools.rehearsal import tiny
+from tools.rehearsal.checkpoints import Holder, torchscript, weights_of
 
+from wiseft import towers
+from wiseft.cli import main
+from wiseft.combine.files import interpolate_files
+from wiseft.errors import WiseftError
 from wiseft.evaluate.score import score_folder
+from wiseft.sweep.export import export_theta
 from wiseft.sweep.loading import loading_example
 from wiseft.sweep.record import Result, read_record
 from wiseft.sweep.run import sweep
+from wiseft.theta import load_theta, load_weights, make_header, save_theta, save_weights
+from wiseft.zeroshot.text_head import Prompts
 
 __all__ = ["Holder"]  # TorchScript reads the source of the class
 
@@ -72,7 +84,9 @@ def test_open_clip(clips, photos, tmp_path, monkeypatch):
     """Two towers with one text tower: the image tower is interpolated, a head lies beside."""
     for name, weights in zip(("z.pt", "f.pt"), clips, strict=True):
         torch.save({"state_dict": weights, "epoch": 3}, tmp_path / name)
-    result = run(tmp_path / "z.pt", tmp_path / "f.pt", photos, tmp_path / "out", alpha=0.35)
+    options = {"alpha": 0.35, "architecture": None}  # found by the tensors
+    result = run(tmp_path / "z.pt", tmp_path / "f.pt", photos, tmp_path / "out", **options)
+    assert result.record.architecture == "Tiny"
     model = open_clip.create_model("Tiny")
     open_clip.load_checkpoint(model, str(result.model_path), strict=True)
     close(model.state_dict(), mixed(*clips, 0.35))
@@ -100,8 +114,22 @@ def test_the_example_classifies_as_the_sweep_did(clips, photos, tmp_path, monkey
         assert printed.getvalue().strip() == names[place]
 
 
+def test_the_example_of_the_document_is_the_one_that_is_printed(
+    clips, photos, tmp_path, monkeypatch
+):
+    text = (Path(__file__).parents[2] / "docs" / "sweep.md").read_text()
+    lines = text.split("```python\n")[1].split("```")[0]
+    for name, weights in zip(("z.pt", "finetuned.pt"), clips, strict=True):
+        torch.save(weights, tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    options = {"alphas": [0.5]}
+    result = run(Path("z.pt"), Path("finetuned.pt"), photos, Path("out"), **options)
+    assert lines.replace("ViT-B-32-quickgelu", "Tiny").strip() == loading_example(result)
+    assert classified(result, tmp_path, monkeypatch) in CLASSES
+
+
 def test_text_towers_that_differ_are_interpolated_too(clips, photos, tmp_path):
-    """A model that was fine-tuned contrastively: the head is that of the interpolated text tower."""
+    """Of contrastive fine-tuning: the head is that of the interpolated text tower."""
     f = tuned(clips[0])
     save_file(clips[0], tmp_path / "z.safetensors")
     save_file(f, tmp_path / "f.safetensors")
@@ -181,7 +209,7 @@ def test_the_papers_own(clips, photos, tmp_path):
         {k: v for k, v in found.items() if "head" not in k},
         {k: v for k, v in encoder_and_head(middle).items() if "head" not in k},
     )
-    zero_shot = load_head(z, photos, tmp_path)
+    zero_shot = zero_shot_head(z)
     close(
         {"weight": found["classification_head.weight"], "bias": found["classification_head.bias"]},
         mixed(zero_shot, HEAD, 0.5),
@@ -189,10 +217,238 @@ def test_the_papers_own(clips, photos, tmp_path):
     assert result.record.templates == ["a photo of a {c}."]
 
 
-def load_head(weights, photos, folder):
-    from wiseft import towers
-    from wiseft.zeroshot.text_head import Prompts
-
+def zero_shot_head(weights):
     model = towers.load(tiny.clip(), weights, "test")
     head = Prompts([[name] for name in CLASSES], ["a photo of a {c}."]).head(model)
     return {"weight": head["head.weight"], "bias": head["head.bias"]}
+
+
+def test_thetas_and_weights_of_this_program(photos, tmp_path):
+    """A theta is an end as it is; its classes are the head's, in its order."""
+    weights = weights_of(tiny.clip(), 1)
+    classes = [*reversed(CLASSES), "bird number"]
+    paths = []
+    for name, image in (("z", weights), ("f", tuned(weights))):
+        theta = towers.image_tensors(tiny.clip(), image)
+        theta |= {"head.weight": torch.randn(5, 16), "head.bias": torch.zeros(5)}
+        about = {"architecture": tiny.clip(), "preprocessing": tiny.PREPROCESSING}
+        header = make_header("zero-shot", "zeroshot", class_names=classes, parents={}, **about)
+        paths.append(tmp_path / f"{name}.safetensors")
+        save_theta(paths[-1], theta, header)
+    result = run(*paths, photos, tmp_path / "out", alpha=0.25, architecture=None)
+    interpolate_files(*paths, 0.25, tmp_path / "expected.safetensors")
+    expected = load_theta(tmp_path / "expected.safetensors").tensors
+    assert same(load_theta(result.model_path).tensors, expected)
+    score = score_folder(result.model_path, photos / "paintings", say=lambda _: None)
+    assert score.n_correct == correct(result, "paintings", 0.25)
+    assert result.record.model.loads_with == "wiseft"
+
+
+def test_weights_of_this_program(clips, photos, tmp_path):
+    paths = [tmp_path / "z.safetensors", tmp_path / "f.safetensors"]
+    about = {"architecture": tiny.clip(), "preprocessing": tiny.PREPROCESSING}
+    for path, weights in zip(paths, clips, strict=True):
+        save_weights(path, weights, about)
+    result = run(*paths, photos, tmp_path / "out", alpha=0.25, architecture=None)
+    close(load_weights(result.model_path)[0], mixed(*clips, 0.25))
+    score = score_folder(result.model_path, photos / "paintings", say=lambda _: None)
+    assert score.n_correct == correct(result, "paintings", 0.25)
+
+
+def test_an_encoder_without_a_head_gets_the_zero_shot_one(clips, photos, tmp_path):
+    z, f = clips
+    torch.save(z, tmp_path / "z.pt")
+    torch.save({k: v for k, v in f.items() if k.startswith("visual.")}, tmp_path / "f.pt")
+    save_file(HEAD, tmp_path / "head.safetensors")
+    first = run(tmp_path / "z.pt", tmp_path / "f.pt", photos, tmp_path / "out", alpha=1)
+    head = load_file(tmp_path / "out" / "model" / "head.safetensors")
+    close(head, zero_shot_head(z))
+    assert "both ends have that of the zero-shot model" in first.record.head
+    given = {"alpha": 1, "head": tmp_path / "head.safetensors"}
+    run(tmp_path / "z.pt", tmp_path / "f.pt", photos, tmp_path / "other", **given)
+    close(load_file(tmp_path / "other" / "model" / "head.safetensors"), HEAD)
+
+
+# --------------------------------------------------------------------- numbers, choices and files
+
+
+@pytest.fixture(scope="session")
+def whole(photos, tmp_path_factory):
+    """A sweep over 21 alphas, by the command."""
+    folder = tmp_path_factory.mktemp("whole")
+    z = weights_of(tiny.clip(), 1)
+    (folder / "tiny.json").write_text(json.dumps(tiny.clip()))
+    torch.save(z, folder / "z.pt")
+    torch.save(encoder_and_head(tuned(z, only="visual.")), folder / "f.pt")
+    return folder
+
+
+def command(folder: Path, photos: Path, *more: str, out: str = "out", code: int = 0) -> None:
+    arguments = ["sweep", str(folder / "z.pt"), str(folder / "f.pt"), "-o", str(folder / out)]
+    arguments += ["--reference", str(photos / "photos")]
+    with pytest.raises(SystemExit) as left:
+        main([*arguments, "--architecture", str(folder / "tiny.json"), *more])
+    assert left.value.code == code
+
+
+def shifts_of(photos: Path, *names: str) -> list[str]:
+    return [part for name in names for part in ("--shift", str(photos / name))]
+
+
+def test_the_command(whole, photos, capsys):
+    """Tables, page, curve and model; the printed accuracies are those of `score` on the model."""
+    command(whole, photos, *shifts_of(photos, "sketches", "paintings", "camera"))
+    printed = capsys.readouterr()
+    out = whole / "out"
+    names = {path.name for path in out.iterdir()}
+    assert names >= {"index.html", "sweep.json", "gains.csv", "model"}
+    assert names >= {f"curve.{kind}" for kind in ("png", "pdf", "svg")}
+    assert names >= {f"table.{kind}" for kind in ("csv", "parquet", "json")}
+    result = Result.read(out)
+    assert len(result.record.alphas) == 21
+    assert result.choices.keys() == {"fixed", "held-out", "held-out-1se", "unlabelled"}
+    assert result.recommended == result.choices["held-out-1se"]
+    grid = result.table[result.table["selection"] == "grid"]
+    held_out = grid[(grid["dataset"] == "reference") & (grid["split"] == "held-out")]
+    best = held_out.loc[held_out["value"].idxmax()]
+    error = np.sqrt(best["value"] * (1 - best["value"]) / best["n"])
+    near = held_out[held_out["value"] >= best["value"] - error]
+    assert result.recommended == near["alpha"].min()
+    assert f"recommended: alpha {result.recommended:g}." in printed.out
+    assert "camera" not in set(result.table["dataset"]), "nothing is told of what has no labels"
+    assert {each.set for each in result.record.accuracy} == {"reference", "sketches", "paintings"}
+    page = (out / "index.html").read_text()
+    assert f"recommended: α = {result.recommended:g}" in page
+    assert not list((out / ".work").glob("*.safetensors")), "as large as the checkpoints"
+    assert len([line for line in printed.err.splitlines() if "evaluat" in line]) <= 1
+
+
+def test_unlabelled_is_the_surest_alpha_of_all_shifts_together(whole, photos):
+    command(whole, photos, *shifts_of(photos, "camera", "paintings"), out="surest")
+    record = read_record(whole / "surest")
+    means = {}
+    for name in ("camera", "paintings"):
+        file = whole / "surest" / ".work" / "evaluation" / name / "predictions.parquet"
+        frame = pd.read_parquet(file)
+        means[name] = [frame[f"weight/all/{a:.3f}/confidence"].mean() for a in record.alphas]
+        assert record.unlabelled[name] == record.alphas[int(np.argmax(means[name]))]
+    together = np.mean(list(means.values()), axis=0)
+    assert record.choices["unlabelled"] == record.alphas[int(np.argmax(together))]
+
+
+def test_without_any_labelled_shift(whole, photos):
+    command(whole, photos, *shifts_of(photos, "camera"), "--alphas", "0.2,0.8", out="none")
+    record = read_record(whole / "none")
+    assert {each.set for each in record.accuracy} == {"reference"}
+    assert "camera" in record.unlabelled
+    assert "Without labels, so without accuracies: camera" in (
+        (whole / "none" / "index.html").read_text()
+    )
+
+
+def test_it_continues_and_refuses_what_is_something_else(whole, photos, capsys):
+    few = [*shifts_of(photos, "paintings"), "--alphas", "0.2,0.8"]
+    command(whole, photos, *few, out="again")
+    before = read_record(whole / "again")
+    written = whole / "again" / ".work" / "evaluation" / "paintings" / "metrics.json"
+    time = written.stat().st_mtime_ns
+    command(whole, photos, *few, "--alpha", "0.8", out="again")
+    after = read_record(whole / "again")
+    assert (after.recommended.alpha, after.recommended.choice) == (0.8, "given")
+    assert after.accuracy == before.accuracy
+    assert written.stat().st_mtime_ns >= time
+    capsys.readouterr()
+    for changed in (["--seed", "3"], shifts_of(photos, "sketches")):
+        command(whole, photos, *few, *changed, out="again", code=1)
+        assert "is no sweep of these checkpoints" in capsys.readouterr().err
+
+
+def test_a_reference_with_splits_keeps_them(clips, photos, tmp_path):
+    for name, weights in zip(("z.pt", "f.pt"), clips, strict=True):
+        torch.save(weights, tmp_path / name)
+    write_images(tmp_path / "both" / "val", 5, 1, CLASSES)
+    write_images(tmp_path / "both" / "test", 7, 2, CLASSES)
+    result = sweep(
+        tmp_path / "z.pt",
+        tmp_path / "f.pt",
+        tmp_path / "both",
+        [photos / "paintings"],
+        tmp_path / "out",
+        architecture="Tiny",
+        alphas=[0.5],
+        say=lambda _: None,
+    )
+    (reference,) = (each for each in result.record.sets if each.role == "reference")
+    assert reference.n == {"held-out": 20, "test": 28}
+    half = run(tmp_path / "z.pt", tmp_path / "f.pt", photos, tmp_path / "half", alphas=[0.5])
+    assert half.record.sets[0].n == {"held-out": 32, "test": 32}
+    assert "by seed 0" in half.record.sets[0].split
+
+
+# ---------------------------------------------------------------------------------------- refusals
+
+
+def refused(z, f, photos, tmp_path, match, **options):
+    with pytest.raises(WiseftError, match=match):
+        run(z, f, photos, tmp_path / "refused", **options)
+
+
+def test_refusals(clips, photos, tmp_path, monkeypatch):
+    z, f = clips
+    torch.save(z, tmp_path / "z.pt")
+    torch.save(f, tmp_path / "f.pt")
+    ends = tmp_path / "z.pt", tmp_path / "f.pt"
+    monkeypatch.setitem(open_clip.factory._MODEL_CONFIGS, "Tiny-q", tiny.clip(quick_gelu=True))
+    both = r"its tensors fit Tiny, Tiny-q.*--architecture"
+    refused(*ends, photos, tmp_path, both, architecture=None)
+    refused(*ends, photos, tmp_path, "nothing at", shifts=["nowhere"])
+    refused(tmp_path / "no.pt", ends[1], photos, tmp_path, "is not there")
+    refused(*ends, photos, tmp_path, "no folder has that name", class_names={"eins": "x"})
+    visual = {key: value for key, value in z.items() if key.startswith("visual.")}
+    torch.save(visual, tmp_path / "encoder.pt")
+    refused(tmp_path / "encoder.pt", ends[1], photos, tmp_path, "neither a head nor both towers")
+    torch.save(encoder_and_head(f) | {"classification_head.weight": torch.zeros(7, 16)}, ends[1])
+    refused(*ends, photos, tmp_path, "head of 7 classes, but the reference folder names 4.*--class")
+    torch.save(torch.nn.Linear(2, 2), tmp_path / "pickled.pt")
+    refused(ends[0], tmp_path / "pickled.pt", photos, tmp_path, r"weights_only=False.*state_dict")
+
+
+def test_a_class_that_the_head_lacks_is_named(clips, photos, tmp_path):
+    for name, weights in zip(("z.pt", "f.pt"), clips, strict=True):
+        torch.save(weights, tmp_path / name)
+    write_images(tmp_path / "odd", 3, 1, ["bird", "vogel"])
+    ends = tmp_path / "z.pt", tmp_path / "f.pt"
+    refused(*ends, photos, tmp_path, "vogel is none of the 4 classes", shifts=[tmp_path / "odd"])
+
+
+# ------------------------------------------------------------------------------------------ export
+
+
+def test_export(clips, tmp_path):
+    """A theta of the workflow in the format of a checkpoint, back and forth without a change."""
+    z, f = clips
+    theta = towers.image_tensors(tiny.clip(), f)
+    theta |= {"head.weight": HEAD["weight"], "head.bias": HEAD["bias"]}
+    about = {"architecture": tiny.clip(), "preprocessing": tiny.PREPROCESSING}
+    header = make_header("zero-shot", "zeroshot", class_names=CLASSES, parents={}, **about)
+    save_theta(tmp_path / "theta.safetensors", theta, header)
+    half = {f"module.{key}": value.half() for key, value in encoder_and_head(z).items()}
+    torch.save({"model": half, "epoch": 1}, tmp_path / "like.pt")
+    arguments = ["export", str(tmp_path / "theta.safetensors"), "--like", str(tmp_path / "like.pt")]
+    with pytest.raises(SystemExit) as left:
+        main([*arguments, "-o", str(tmp_path / "out" / "wise.pt")])
+    assert left.value.code == 0
+    found = torch.load(tmp_path / "out" / "wise.pt", weights_only=True)["model"]
+    assert same(found, {f"module.{k}": v.half() for k, v in encoder_and_head(f).items()})
+    assert json.loads((tmp_path / "out" / "classes.json").read_text()) == CLASSES
+    with pytest.raises(WiseftError, match="exists and is not touched"):
+        export_theta(
+            tmp_path / "theta.safetensors", tmp_path / "like.pt", tmp_path / "out" / "wise.pt"
+        )
+    torch.save(z, tmp_path / "clip.pt")
+    export_theta(
+        tmp_path / "theta.safetensors", tmp_path / "clip.pt", tmp_path / "clip" / "wise.pt"
+    )
+    assert same(load_file(tmp_path / "clip" / "head.safetensors"), HEAD)
+    expected = {k: f[k] if k.startswith("visual.") else v for k, v in z.items()}
+    assert same(torch.load(tmp_path / "clip" / "wise.pt", weights_only=True), expected)

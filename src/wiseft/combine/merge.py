@@ -58,12 +58,19 @@ def merge_files(
     if first.own:
         raise WiseftError(
             f"{a} was written by wiseft, and its header says what it was made of; give the other "
-            "checkpoint first, or bring that one in with `wiseft import`"
+            "checkpoint first, bring that one in with `wiseft import`, or let `wiseft sweep` make "
+            "both alike; `wiseft export` writes a theta as another checkpoint is"
         )
     _compare_configs(first, second)
     start = towers.floating(first.tensors)
     end = towers.floating(_named_like(first, second))
-    towers.check_fit(start, end, f"{b}, beside {a},")
+    try:
+        towers.check_fit(start, end, f"{b}, beside {a},")
+    except WiseftError as error:
+        raise WiseftError(
+            f"{error}\nOf an encoder with a head and a zero-shot model, `wiseft sweep` makes two "
+            "classifiers, and writes the one in between as the second checkpoint is."
+        ) from None
     start, end = ({k: each.to(device) for k, each in of.items()} for of in (start, end))
     mixed = interpolate(start, end, alpha)
     ready = {

@@ -336,7 +336,11 @@ def index_folder(
         raise WiseftError(f"expected a folder of class folders, found nothing at {folder}.")
     indexed = reader("image-folder")(
         LayoutInputs(
-            dataset, folder, {}, splits, check_options("image-folder", {"folders": places or {}})
+            dataset,
+            folder,
+            {},
+            splits,
+            check_options("image-folder", {"folders": {k: [v] for k, v in (places or {}).items()}}),
         )
     )
     found = cast(Mapping[str, FolderSplit], indexed.splits)

@@ -75,6 +75,7 @@ class Request:
         combinations: how the two ends are combined; see `sweep.COMBINATIONS`.
         logits: the alphas whose logits are stored in full.
         state: folder from which a killed evaluation goes on, emptied at the end; None: it does not.
+        progress: called with how many images at one alpha, of one combination, were computed.
     """
 
     theta_0: Path | None
@@ -92,6 +93,7 @@ class Request:
     combinations: Sequence[str] = STANDARD
     logits: Sequence[str] = ()
     state: Path | None = None
+    progress: Callable[[int], None] | None = None
 
 
 def evaluate_suite(request: Request, say: Callable[[str], None] = print) -> list[Path]:
@@ -377,6 +379,8 @@ class _Dataset:
                         names = names_of((combination, view_name, alpha))
                         for name, column in zip(names, values, strict=True):
                             partial.write(name, torch.from_numpy(column), here.start)
+                if self._request.progress is not None:
+                    self._request.progress(len(logits))
 
     def _measure(
         self, column: Column, partial: PartialTensors

@@ -88,8 +88,8 @@ def _write_like(
         for name, tensor in new.items()
     }
     if header is not None:
-        kept = {key: header[key] for key in ("architecture", "preprocessing", "source", "stage")}
-        save_weights(output, ready, {k: v for k, v in kept.items() if v is not None})
+        kept = ("architecture", "preprocessing", "source", "stage", "settings")
+        save_weights(output, ready, {key: header[key] for key in kept if key in header})
         return Exported("wiseft", head is None)
     write_checkpoint(like, ready, output)
     return Exported(_library(like, found, architecture), head is None)

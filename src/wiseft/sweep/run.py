@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from wiseft.evaluate.suite import Request, evaluate_suite
 from wiseft.evaluate.views import SuiteEvaluation
 from wiseft.finetune.import_checkpoint import digest_of
 from wiseft.io import read_json, sha256_file, sha256_json, write_json
-from wiseft.progress import print_line
+from wiseft.progress import Meter, print_line
 from wiseft.provenance import git_commit, versions
 from wiseft.runtime import start_torch
 from wiseft.sweep.architecture import architecture_name
@@ -270,9 +270,14 @@ def _evaluate(
             "seed": seed,
         },
         combinations=("weight",),
+        state=work / "state",
         **how,
     )
-    written = dict(zip(wanted, evaluate_suite(request, say), strict=True))
+    total = len(grid) * sum(sum(each.n.values()) for each in sets)
+    with Meter("sweep: evaluating", total, unit=" images x alphas", say=say) as meter:
+        request = replace(request, progress=meter.add)
+        paths = evaluate_suite(request, lambda line: None if line[:9] == "evaluate " else say(line))
+    written = dict(zip(wanted, paths, strict=True))
     table = _tabulate(written, sets, grid, seed, float(FIXED_ALPHA)).table
     return _Measured(written, sets, grid, seed, table)
 

@@ -39,23 +39,14 @@ def write_files(
     write_json(folder / f"{TABLE}.json", rows)
     write_csv(folder / GAINS, comparisons[comparisons["seed"] != ALL], COMPARISONS)
     shown = _shown(table)[1:]
-    alpha = record.recommended.alpha
+    draw, options = "alphas", {"marks": record.choices}
     if shown:
-        method = str(table["method"].iloc[0])
-        tags = {"0.000": "zero-shot", "1.000": "fine-tuned"}
-        tags |= {format_alpha(alpha): f"{alpha:g}"} if 0 < alpha < 1 else {}
-        draw, options = (
-            "scatter",
-            {
-                "panels": [{"x": REFERENCE, "y": name} for name in shown],
-                "series": [
-                    {"method": method, "label": "between the two checkpoints", "tags": tags}
-                ],
-                "titles": _titles(record),
-            },
-        )
-    else:
-        draw, options = "alphas", {"marks": record.choices}
+        alpha = record.recommended.alpha
+        series = {"method": str(table["method"].iloc[0]), "label": "between the two checkpoints"}
+        series |= {"tags": {format_alpha(alpha): f"α = {alpha:g}"}, "tag_side": "left"}
+        panels = [{"x": REFERENCE, "y": name} for name in shown]
+        draw = "scatter"
+        options = {"panels": panels, "series": [series], "titles": _titles(record)}
     paths = [folder / f"{CURVE}.{kind}" for kind in KINDS]
     make_figure(CURVE, draw, table, options, paths)
     links = [folder / f"{TABLE}.{kind}" for kind in ("csv", "parquet", "json")]
@@ -91,7 +82,10 @@ def summary(result: Result) -> str:
 
 def _shown(table: pd.DataFrame) -> list[str]:
     """Return the reference, the average of the shifts if there is one, and the shifts."""
-    names = table["dataset"].unique().tolist()
+    return _ordered(table["dataset"].unique().tolist())
+
+
+def _ordered(names: list[str]) -> list[str]:
     first = [name for name in (REFERENCE, _MAIN) if name in names]
     return [*first, *(name for name in names if name not in first)]
 
@@ -114,7 +108,8 @@ def _gains(rows: pd.DataFrame, titles: dict[str, str]) -> list[str]:
     """Return a line for each end: what the alpha gains over it, in percentage points."""
     lines = []
     for end, name in (("1.000", "fine-tuned"), ("0.000", "zero-shot")):
-        part = rows[rows["contrast"].str.endswith(f"-vs-{end}")]
+        part = rows[rows["contrast"].str.endswith(f"-vs-{end}")].set_index("dataset", drop=False)
+        part = part.loc[_ordered(part["dataset"].tolist())]
         texts = [
             f"{titles.get(row['dataset'], row['dataset'])} {100 * row['difference']:+.1f} "
             f"[{100 * row['ci_low']:+.1f}, {100 * row['ci_high']:+.1f}]"
