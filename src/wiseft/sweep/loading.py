@@ -4,29 +4,32 @@ from __future__ import annotations
 
 from wiseft.sweep.record import Result
 
-_IMPORTS = (
-    "import json, torch, {library}; from PIL import Image; from safetensors.torch import load_file"
-)
-_HEAD = """head, names = load_file("{folder}/head.safetensors"), open("{folder}/classes.json")
-features = torch.nn.functional.normalize({features}, dim=-1)
-print(json.load(names)[(features @ head["weight"].T + head["bias"]).argmax()])"""
-_EXAMPLES = {
-    "open_clip": (
-        "model, _, preprocess = open_clip.create_model_and_transforms({arguments})",
-        'model.eval().encode_image(preprocess(Image.open("photo.jpg"))[None])',
-    ),
-    "transformers": (
-        "model, processor = (transformers.AutoModel.from_pretrained({file}), "
-        "transformers.AutoImageProcessor.from_pretrained({file}))",
-        "model.visual_projection(model.vision_model("
-        '**processor(Image.open("photo.jpg"), return_tensors="pt")).pooler_output)',
-    ),
+_WITH_HEAD = """import json, {library}, torch
+from PIL import Image
+from safetensors.torch import load_file
+
+{model}
+head = load_file("{folder}/head.safetensors")
+{features}
+logits = torch.nn.functional.normalize(features, dim=-1) @ head["weight"].T + head["bias"]
+print(json.load(open("{folder}/classes.json"))[logits.argmax()])"""
+_MODELS = {
+    "open_clip": "model, _, preprocess = open_clip.create_model_and_transforms({arguments})",
+    "transformers": "model = transformers.CLIPModel.from_pretrained({arguments})\n"
+    "preprocess = transformers.AutoImageProcessor.from_pretrained({arguments})",
 }
-_TIMM = """import json, timm; from PIL import Image
+_FEATURES = {
+    "open_clip": 'features = model.eval().encode_image(preprocess(Image.open("photo.jpg"))[None])',
+    "transformers": 'image = preprocess(Image.open("photo.jpg"), return_tensors="pt")\n'
+    "features = model.visual_projection(model.vision_model(**image).pooler_output)",
+}
+_TIMM = """import json, timm
+from PIL import Image
+
 model = timm.create_model({arguments}).eval()
 preprocess = timm.data.create_transform(**timm.data.resolve_model_data_config(model))
-classes = json.load(open("{folder}/classes.json"))
-print(classes[model(preprocess(Image.open("photo.jpg"))[None]).argmax()])"""
+logits = model(preprocess(Image.open("photo.jpg"))[None])
+print(json.load(open("{folder}/classes.json"))[logits.argmax()])"""
 _PLAIN = """# The names are those of the fine-tuned checkpoint: load it where that was loaded, as in
 import torch
 model.load_state_dict(torch.load("{file}", weights_only=True))"""
@@ -45,14 +48,11 @@ def loading_example(result: Result) -> str:
             classes = len(record.class_names)
             arguments = f'"{name}", num_classes={classes}, checkpoint_path="{file}"'
         return _TIMM.format(arguments=arguments, folder=folder)
-    if library not in _EXAMPLES or not record.model.head:
+    if library not in _MODELS or not record.model.head:
         return _PLAIN.format(file=file)
-    model, features = _EXAMPLES[library]
-    arguments = f'"local-dir:{file}"' if path.is_dir() else f'"{name}", pretrained="{file}"'
-    return "\n".join(
-        [
-            _IMPORTS.format(library=library),
-            model.format(arguments=arguments, file=f'"{file}"'),
-            _HEAD.format(folder=folder, features=features),
-        ]
-    )
+    arguments = f'"{file}"'
+    if library == "open_clip":
+        arguments = f'"local-dir:{file}"' if path.is_dir() else f'"{name}", pretrained="{file}"'
+    model = _MODELS[library].format(arguments=arguments)
+    features = _FEATURES[library]
+    return _WITH_HEAD.format(library=library, model=model, features=features, folder=folder)

@@ -53,7 +53,7 @@ from wiseft.tabulate.stage import Tables, tabulate
 from wiseft.weights.formats import weight_files
 
 ALPHAS = tuple(f"{step * 0.05:.3f}" for step in range(21))
-WORK = ".work"
+WORK, INPUTS = ".work", "inputs.json"
 """Inside the sweep's folder: what was evaluated, so that another call continues."""
 SHIFTS = "shifts"
 """Name of the average of two labelled shifts or more."""
@@ -134,6 +134,7 @@ def sweep(
     ends = make_ends(opened[0], opened[1], folders[0].classes or [], given, work, say)
     del opened  # both are in files now
     say(f"sweep: {REFERENCE}: {folders[0].split}; head: {ends.head}")
+    write_json(work / INPUTS, inputs)
     measured = _evaluate(ends, folders, grid, seed, work, how, say)
     choices = _choices(measured, chosen)
     recommended = _recommend(choices, measured.sets[0])
@@ -141,7 +142,7 @@ def sweep(
     record = Sweep(
         versions=versions(),
         commit=git_commit(),
-        inputs=inputs,
+        inputs=sha256_json(inputs),
         zero_shot=about[0],
         fine_tuned=about[1],
         architecture=architecture or architecture_name(ends.architecture),
@@ -169,8 +170,8 @@ def _claim(
     given: Given,
     class_names: Mapping[str, str],
     seed: int,
-) -> str:
-    """Take the folder for these inputs and return their sum.
+) -> dict[str, Any]:
+    """Return the inputs of a sweep if the folder is free for them.
 
     Raises:
         WiseftError: if a checkpoint is missing, or the folder is something else or of others.
@@ -185,14 +186,15 @@ def _claim(
         "class_names": dict(class_names),
         "seed": seed,
     }
-    file = output / WORK / "inputs.json"
-    if output.exists() and (not file.is_file() or read_json(file) != inputs):
+    file = output / WORK / INPUTS
+    there = {path.name for path in output.iterdir()} if output.is_dir() else set()
+    # A sweep that was refused leaves its work behind, but claims nothing.
+    if output.is_file() or (read_json(file) != inputs if file.is_file() else there - {WORK}):
         raise WiseftError(
             f"{output} exists and is no sweep of these checkpoints, folders and options; name "
             "another folder, or remove it"
         )
-    write_json(file, inputs)
-    return sha256_json(inputs)
+    return inputs
 
 
 def _about(end: Opened) -> End:
@@ -331,7 +333,7 @@ def _accuracies(table: pd.DataFrame) -> list[Accuracy]:
     own = ~table["dataset"].str.startswith(AVERAGE_PREFIX) & (table["selection"] == "grid")
     names = ["split", "alpha", "value", "n", "n_correct", "ci_low", "ci_high"]
     rows = table[own].rename(columns={"dataset": "set"})[["set", *names]]
-    return [Accuracy(**row) for row in rows.to_dict("records")]
+    return [Accuracy.model_validate(row) for row in rows.to_dict("records")]
 
 
 def _write_model(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -39,10 +40,14 @@ def write_files(
     write_json(folder / f"{TABLE}.json", rows)
     write_csv(folder / GAINS, comparisons[comparisons["seed"] != ALL], COMPARISONS)
     shown = _shown(table)[1:]
-    draw, options = "alphas", {"marks": record.choices}
+    draw = "alphas"
+    options: dict[str, Any] = {"marks": record.choices}
     if shown:
         alpha = record.recommended.alpha
-        series = {"method": str(table["method"].iloc[0]), "label": "between the two checkpoints"}
+        series: dict[str, Any] = {
+            "method": str(table["method"].iloc[0]),
+            "label": "between the two checkpoints",
+        }
         series |= {"tags": {format_alpha(alpha): f"α = {alpha:g}"}, "tag_side": "left"}
         panels = [{"x": REFERENCE, "y": name} for name in shown]
         draw = "scatter"
