@@ -61,7 +61,7 @@ def merge_files(
             "checkpoint first, bring that one in with `wiseft import`, or let `wiseft sweep` make "
             "both alike; `wiseft export` writes a theta as another checkpoint is"
         )
-    _compare_configs(first, second)
+    compare_configs(first, second)
     start = towers.floating(first.tensors)
     end = towers.floating(_named_like(first, second))
     try:
@@ -107,7 +107,7 @@ def _custom_like(first: Checkpoint, tensors: dict[str, Tensor]) -> dict[str, Ten
     return {k if k.startswith(outside) else f"text.{k}": v for k, v in tensors.items()}
 
 
-def _compare_configs(first: Checkpoint, second: Checkpoint) -> None:
+def compare_configs(first: Checkpoint, second: Checkpoint) -> None:
     """Refuse folders whose architectures differ in what no tensor shows.
 
     Raises:

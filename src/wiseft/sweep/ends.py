@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from wiseft import towers
+from wiseft.combine.merge import compare_configs
 from wiseft.config import Preprocessing, library, parse_preprocessing
 from wiseft.errors import WiseftError
 from wiseft.evaluate.score import CLIP_PIXELS, TEMPLATES, own_header
@@ -135,37 +136,41 @@ def make_ends(
     names = _names(zero, fine, parts, reference, given)
     prompts = Prompts(names, list(given.templates or _templates(zero, fine)))
     heads, text, head = _heads(zero, fine, parts, prompts, architecture, given, say)
-    paths, tensors = [], []
-    for kind, end, part, own in zip(
-        ("zero-shot", "fine-tuned"), (zero, fine), parts, heads, strict=True
-    ):
-        theta = towers.with_prefix(part.found.image, towers.IMAGE) | own
-        if text and part.whole is not None:
-            theta |= towers.text_tensors(architecture, part.whole)
-        tensors.append(theta)
-        if end.header is not None:
-            paths.append(end.path)
-            continue
-        header = make_header(
-            kind,
-            "weights",
-            architecture=architecture,
-            preprocessing=preprocessing,
-            class_names=[item[0] for item in names],
-            parents={},
-            settings={"source": "file"} | prompts.settings(),
-        )
-        paths.append(work / f"{kind}.safetensors")
-        save_theta(paths[-1], theta, header)
-    linear = share_image_tower(*tensors) and not text
+    thetas = [
+        towers.with_prefix(part.found.image, towers.IMAGE)
+        | own
+        | (towers.text_tensors(architecture, part.whole) if text and part.whole else {})
+        for part, own in zip(parts, heads, strict=True)
+    ]
+    paths = []
+    for kind, end, theta in zip(("zero-shot", "fine-tuned"), (zero, fine), thetas, strict=True):
+        paths.append(end.path if end.header else work / f"{kind}.safetensors")
+        if end.header is None:
+            about = _header(kind, architecture, preprocessing, prompts)
+            save_theta(paths[-1], theta, about)
+    linear = share_image_tower(thetas[0], thetas[1]) and not text
     return Ends(
-        paths[0],
-        paths[1],
-        architecture,
-        [item[0] for item in names],
-        prompts.templates if any(part.head is None for part in parts) else [],
-        head,
-        "linear-classifier" if linear else "end-to-end",
+        theta_0=paths[0],
+        theta_1=paths[1],
+        architecture=architecture,
+        class_names=[item[0] for item in names],
+        templates=prompts.templates if any(part.head is None for part in parts) else [],
+        head=head,
+        method="linear-classifier" if linear else "end-to-end",
+    )
+
+
+def _header(
+    kind: str, architecture: dict[str, Any], preprocessing: dict[str, Any], prompts: Prompts
+) -> ThetaHeader:
+    return make_header(
+        kind,
+        "weights",
+        architecture=architecture,
+        preprocessing=preprocessing,
+        class_names=[item[0] for item in prompts.names],
+        parents={},
+        settings={"source": "file"} | prompts.settings(),
     )
 
 
@@ -173,6 +178,7 @@ def _architecture(zero: Opened, fine: Opened, given: Given) -> dict[str, Any]:
     if given.architecture is not None:
         architecture = named_architecture(given.architecture, Path())
     else:
+        compare_configs(zero.checkpoint, fine.checkpoint)
         described = [end.architecture for end in (zero, fine) if end.architecture is not None]
         if len({bool(each.get("quick_gelu")) for each in described}) > 1:
             raise WiseftError(
