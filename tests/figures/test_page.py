@@ -281,3 +281,12 @@ def test_the_command_writes_the_same_page_twice(tmp_path):
         texts.append(output.read_text())
     assert texts[0] == texts[1]
     assert 'href="../table.csv"' in texts[0]
+
+
+def test_a_recommended_alpha_is_what_the_page_opens_with():
+    output = Path("results/made-up/index.html")
+    settings = SETTINGS.model_copy(update={"recommended": 0.3})
+    page = build_page(both(), settings, output)
+    assert embedded(page, "data")["start"]["alpha"] == "0.300"
+    assert '<button type="button" id="recommended" value="0.3">recommended: α = 0.3<' in page
+    assert 'id="recommended" value="" hidden>' in build_page(both(), SETTINGS, output)

@@ -31,6 +31,7 @@ from tests.weights.conftest import same
 from tools.rehearsal import tiny
 from tools.rehearsal.checkpoints import Holder, torchscript, weights_of
 
+import wiseft.sweep
 from wiseft import towers
 from wiseft.cli import main
 from wiseft.combine.files import interpolate_files
@@ -385,6 +386,17 @@ def test_a_reference_with_splits_keeps_them(clips, photos, tmp_path):
     half = run(tmp_path / "z.pt", tmp_path / "f.pt", photos, tmp_path / "half", alphas=[0.5])
     assert half.record.sets[0].n == {"held-out": 32, "test": 32}
     assert "by seed 0" in half.record.sets[0].split
+
+
+def test_the_package_is_what_it_does(clips, photos, tmp_path):
+    """`wiseft.sweep(...)` and `wiseft.sweep.Result`, whatever was imported before."""
+    for name, weights in zip(("z.pt", "f.pt"), clips, strict=True):
+        torch.save(weights, tmp_path / name)
+    paths = [str(tmp_path / name) for name in ("z.pt", "f.pt")]
+    folders = [str(photos / "photos"), [str(photos / "camera")], str(tmp_path / "out")]
+    result = wiseft.sweep(*paths, *folders, alphas=[0.5], say=lambda _: None)
+    assert isinstance(result, wiseft.sweep.Result)
+    assert wiseft.sweep.Result.read(tmp_path / "out").record == result.record
 
 
 # ---------------------------------------------------------------------------------------- refusals
