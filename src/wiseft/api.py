@@ -32,6 +32,9 @@ from wiseft.tensor_file import TENSORS_SUM, tensors_sha256
 from wiseft.theta import Theta, check_compatible, header_dict, identity, load_theta, save_theta
 from wiseft.towers import floating
 
+Picture = Path | str | Image.Image
+"""A file, or an image of Pillow; it is resized and cropped as the model wants it."""
+
 
 class Classifier:
     """A classifier of images (paper section 3), which `load` and `interpolate` make.
@@ -55,12 +58,8 @@ class Classifier:
         return build_classifier(self.theta.header, self.theta.tensors, seed=0).to(self.device)
 
     @torch.inference_mode()
-    def logits(self, images: Sequence[Path | str | Image.Image], batch_size: int = 64) -> Tensor:
-        """Return the logits of images, fp32 (n, classes), on the CPU.
-
-        Args:
-            images: files, or images of Pillow; they are resized and cropped as the model wants it.
-            batch_size: images in a forward pass.
+    def logits(self, images: Sequence[Picture], batch_size: int = 64) -> Tensor:
+        """Return the logits of images, fp32 (n, classes), on the CPU; `batch_size` go at once.
 
         Raises:
             WiseftError: if a file is missing or no image.
@@ -68,13 +67,11 @@ class Classifier:
         logits = [torch.empty(0, len(self.class_names))]
         for start in range(0, len(images), batch_size):
             pixels = np.stack([self._pixels(each) for each in images[start : start + batch_size]])
-            batch = torch.from_numpy(pixels).permute(0, 3, 1, 2)
-            logits.append(self.module(batch.to(self.device)).cpu())
+            batch = torch.from_numpy(pixels).permute(0, 3, 1, 2).to(self.device)
+            logits.append(self.module(batch).cpu())
         return torch.cat(logits)
 
-    def predict(
-        self, images: Sequence[Path | str | Image.Image], batch_size: int = 64
-    ) -> list[str]:
+    def predict(self, images: Sequence[Picture], batch_size: int = 64) -> list[str]:
         """Return the name of the likeliest class of each image. Raises as `logits`."""
         names = self.class_names
         return [names[place] for place in self.logits(images, batch_size).argmax(dim=1).tolist()]
@@ -83,7 +80,7 @@ class Classifier:
         """Write it as a theta, which every command of wiseft reads."""
         save_theta(path, self.theta.tensors, self.theta.header)
 
-    def _pixels(self, image: Path | str | Image.Image) -> np.ndarray:
+    def _pixels(self, image: Picture) -> np.ndarray:
         transform = self.theta.header.transform
         if isinstance(image, Image.Image):
             return fit(image.convert("RGB"), transform)

@@ -19,9 +19,7 @@ from wiseft.plan.resources import Resources
 from wiseft.provenance import git_commit, versions
 from wiseft.targets import Targets
 
-WORKFLOW = ("snakemake", "dvc")
-"""Libraries of the extra `workflow`."""
-LIBRARIES = (*WORKFLOW, "pandas", "pyarrow", "scipy", "scikit-learn", "matplotlib")
+LIBRARIES = ("snakemake", "dvc", "pandas", "pyarrow", "scipy", "scikit-learn", "matplotlib")
 """Libraries shown beside those that the provenance of every artifact names."""
 
 MB, GB = 1_000_000, 1_000_000_000
@@ -70,8 +68,8 @@ def _software() -> dict[str, str]:
         try:
             installed[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
-            how = " (pip install 'wiseft[workflow]')" if name in WORKFLOW else ""
-            installed[name] = f"absent{how}"
+            extra = "; pip install 'wiseft[workflow]'" if name in ("snakemake", "dvc") else ""
+            installed[name] = f"absent{extra}"
     return {**installed, "commit": git_commit()}
 
 

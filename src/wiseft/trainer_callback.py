@@ -16,19 +16,16 @@ from wiseft.alphas import parse_alphas
 from wiseft.combine.linear import interpolate
 from wiseft.errors import WiseftError
 from wiseft.io import atomic_path, write_json, write_text
+from wiseft.sweep.record import HELD_OUT
+from wiseft.sweep.run import ALPHAS
 from wiseft.tabulate.intervals import clopper_pearson
 from wiseft.tabulate.selection import choose_alpha
 from wiseft.towers import floating
 
 try:
     from transformers import Trainer, TrainerCallback
-except ImportError as error:
-    raise WiseftError(
-        f"the callback needs transformers and accelerate ({error}): pip install 'wiseft[trainer]'"
-    ) from None
-
-ALPHAS = tuple(f"{step * 0.05:.3f}" for step in range(21))
-HELD_OUT = "held-out"
+except ImportError:
+    raise WiseftError("transformers is missing: pip install 'wiseft[trainer]'") from None
 
 
 class WiseftCallback(TrainerCallback):  # type: ignore[misc]  # transformers is not typed
@@ -39,11 +36,10 @@ class WiseftCallback(TrainerCallback):  # type: ignore[misc]  # transformers is 
     trainer's own model is left as it was trained.
 
     Args:
-        trainer: of an image or text classifier; then `trainer.add_callback(callback)`.
-        output: a new folder, or that of the training that is resumed; every process must see it.
-        held_out: data of the fine-tuning's distribution that alpha is chosen on.
-        shifts: other data by name, which is measured and has no part in the choice.
-        rule: as in `wiseft.choose_alpha`.
+        trainer: of a classifier; then `trainer.add_callback(callback)`.
+        output: a new folder, or that of the training that is resumed; all processes see it.
+        held_out: data of the fine-tuning's distribution; alpha is chosen by one standard error.
+        shifts: other data by name, which has no part in the choice.
 
     Raises:
         WiseftError: in training, if `output` is of another one, or the weights are those of an
@@ -57,34 +53,27 @@ class WiseftCallback(TrainerCallback):  # type: ignore[misc]  # transformers is 
         held_out: Any,
         shifts: Mapping[str, Any] | None = None,
         alphas: Iterable[float | str] = ALPHAS,
-        rule: str = "held-out-1se",
     ) -> None:
-        self.trainer, self.output, self.rule = trainer, Path(output), rule
+        self.trainer, self.output, self.alphas = trainer, Path(output), parse_alphas(alphas)
         self.sets = {HELD_OUT: held_out, **(shifts or {})}
-        self.alphas = parse_alphas(alphas)
         self.start = self.output / "theta_0.safetensors"
-        choose_alpha({0.0: 1.0}, 1, rule)  # a wrong rule is told now, not after the training
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
         """Write the weights that the training starts from; of a resumed one they are there."""
         weights = self._weights()
+        if not state.is_world_process_zero:
+            return
         if self.start.exists() != bool(state.global_step):
-            raise WiseftError(
-                f"{self.start} is there, but this training is new; name another output"
-                if self.start.exists()
-                else f"{self.start} is missing: this training began without the callback"
-            )
-        if not state.global_step and state.is_world_process_zero:
+            what = "has no" if state.global_step else "belongs to another training: it has a"
+            raise WiseftError(f"{self.output} {what} {self.start.name}; name another output")
+        if not state.global_step:
             with atomic_path(self.start) as temporary:
-                save_file(
-                    {name: tensor.cpu().clone() for name, tensor in weights.items()}, temporary
-                )
+                save_file(_copies(weights), temporary)
 
     def on_train_end(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
         """Measure every alpha, choose one and write its model."""
         weights, theta_0 = self._weights(), load_file(self.start)
-        theta_1 = {name: tensor.cpu().clone() for name, tensor in weights.items()}
-        rows = []
+        theta_1, rows = _copies(weights), []
         try:
             for alpha in self.alphas:
                 _put(weights, interpolate(theta_0, theta_1, alpha))
@@ -92,16 +81,14 @@ class WiseftCallback(TrainerCallback):  # type: ignore[misc]  # transformers is 
             curve = pd.DataFrame(rows)
             curve["accuracy"] = curve["n_correct"] / curve["n"]
             curve["ci_low"], curve["ci_high"] = clopper_pearson(curve["n_correct"], curve["n"])
-            own = curve[curve["set"] == HELD_OUT]
-            accuracy = dict(zip(own["alpha"], own["accuracy"], strict=True))
-            alpha = choose_alpha(accuracy, n := int(own["n"].iloc[0]), self.rule)
-            _put(weights, interpolate(theta_0, theta_1, alpha))
+            own = curve[curve["set"] == HELD_OUT].set_index("alpha")
+            chosen = choose_alpha(own["accuracy"].to_dict(), int(own["n"].iloc[0]))
+            _put(weights, interpolate(theta_0, theta_1, chosen))
             if state.is_world_process_zero:
-                self._model().save_pretrained(self.output / "model")
-                if self.trainer.processing_class is not None:
-                    self.trainer.processing_class.save_pretrained(self.output / "model")
+                for each in filter(None, (self._model(), self.trainer.processing_class)):
+                    each.save_pretrained(self.output / "model")
                 write_text(self.output / "curve.csv", curve.to_csv(index=False))
-                write_json(self.output / "choice.json", {"alpha": alpha, "rule": self.rule, "n": n})
+                write_json(self.output / "choice.json", {"alpha": chosen, "rule": "held-out-1se"})
         finally:
             _put(weights, theta_1)
 
@@ -110,24 +97,25 @@ class WiseftCallback(TrainerCallback):  # type: ignore[misc]  # transformers is 
 
     def _weights(self) -> dict[str, Tensor]:
         """Return the floating tensors of the model itself, not copies."""
-        if self.trainer.is_fsdp_enabled or self.trainer.is_deepspeed_enabled:
-            raise WiseftError("the weights are in parts (FSDP, DeepSpeed); train without, or merge")
-        if hasattr(model := self._model(), "peft_config"):
+        parts = self.trainer.is_fsdp_enabled or self.trainer.is_deepspeed_enabled
+        if parts or hasattr(self._model(), "peft_config"):
             raise WiseftError(
-                "the model is an adapter of PEFT, whose factors can't be interpolated; save it, "
-                "then run `wiseft merge` on its merged weights"
+                "whole weights are needed, not those of an adapter of PEFT, of FSDP or DeepSpeed; "
+                "train without the callback, save the whole model and use `wiseft merge`"
             )
-        return floating(model.state_dict())
+        return floating(self._model().state_dict())
 
     def _counts(self, name: str) -> dict[str, int]:
         found = self.trainer.predict(self.sets[name])
         logits = found.predictions[0] if isinstance(found.predictions, tuple) else found.predictions
         if logits is None or found.label_ids is None:
-            raise WiseftError(
-                f"set {name} has no labels, or the trainer keeps no predictions of it"
-            )
+            raise WiseftError(f"set {name} has no labels, or the trainer keeps no predictions")
         right = np.argmax(logits, axis=-1) == found.label_ids
         return {"n": int(right.size), "n_correct": int(right.sum())}
+
+
+def _copies(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.cpu().clone() for name, tensor in tensors.items()}
 
 
 @torch.no_grad()
