@@ -25,7 +25,9 @@ def main() -> int:
     """Run what the command line asks for; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="tiny inputs, one repeat")
-    parser.add_argument("--only", nargs="+", choices=[*BENCHMARKS, "workflow"], default=BENCHMARKS)
+    parser.add_argument(
+        "--only", nargs="+", choices=[*BENCHMARKS, "workflow", "installing"], default=BENCHMARKS
+    )
     parser.add_argument("--workflow", action="store_true", help="time the whole workflow as well")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")

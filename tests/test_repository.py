@@ -17,6 +17,7 @@ ROOT = Path(__file__).parents[1]
 RANGES = {"torch", "torchvision"}  # a CPU and a CUDA build must both serve
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+EXTRAS = PROJECT["optional-dependencies"]
 LOCK = [
     line
     for line in (ROOT / "requirements.lock").read_text().splitlines()
@@ -43,9 +44,9 @@ def test_environment_file_names_what_the_package_requires():
     from_conda = [item for item in dependencies if isinstance(item, str)]
     from_pip = next(item["pip"] for item in dependencies if isinstance(item, dict))
     assert f"python{PROJECT['requires-python']}" in from_conda
-    assert from_pip[-1] == "--editable ."
+    assert from_pip[-1] == "--editable .[workflow]"
     listed = by_name([item for item in from_conda if not item.startswith("python")] + from_pip[:-1])
-    assert listed == by_name(PROJECT["dependencies"])
+    assert listed == by_name(PROJECT["dependencies"] + EXTRAS["workflow"])
 
 
 def test_the_version_is_one():
@@ -58,7 +59,8 @@ def test_the_version_is_one():
 
 def test_lock_satisfies_the_package_and_its_tools():
     locked = by_name(LOCK)
-    wanted = PROJECT["dependencies"] + PROJECT["optional-dependencies"]["dev"]
+    dev = [text for text in EXTRAS["dev"] if not text.startswith("wiseft[")]
+    wanted = PROJECT["dependencies"] + EXTRAS["workflow"] + EXTRAS["trainer"] + dev
     for name, requirement in by_name(wanted).items():
         assert name in locked, f"{name} is missing from requirements.lock"
         if name not in RANGES:

@@ -1,3 +1,28 @@
-"""Robust fine-tuning of zero-shot models (WiSE-FT), as a reproducible pipeline."""
+"""Robust fine-tuning of zero-shot models (WiSE-FT): a library, commands, a reproducible pipeline.
+
+What `__all__` lists is imported when it is first used: `import wiseft` takes no library along.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from wiseft.api import Classifier, interpolate, load, merge
+    from wiseft.sweep.run import sweep
+    from wiseft.tabulate.selection import choose_alpha
 
 __version__ = "0.1.0"
+__all__ = ["Classifier", "choose_alpha", "interpolate", "load", "merge", "sweep"]
+_ELSEWHERE = {"choose_alpha": "wiseft.tabulate.selection"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module 'wiseft' has no attribute {name!r}")
+    if name == "sweep":
+        return import_module("wiseft.sweep")  # a package that can be called
+    return getattr(import_module(_ELSEWHERE.get(name, "wiseft.api")), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

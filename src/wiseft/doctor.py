@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from wiseft.config import Catalogue, Config, ExperimentEntry, load_config, paths
+from wiseft.config import Catalogue, Config, ExperimentEntry, load_config, paths, require_clone
 from wiseft.errors import WiseftError
 from wiseft.gpus import cores
 from wiseft.plan.resources import Resources
@@ -34,8 +34,12 @@ def examine(root: Path, experiment: str | None = None) -> dict[str, Any]:
         root: the project's root, which holds `config/`.
         experiment: name of the experiment; None for the configuration's.
     """
+    about = {"software": _software(), "machine": _machine(root)}
     problems: list[str] = []
-    catalogue = Catalogue(root)
+    try:
+        catalogue = Catalogue(require_clone(root))
+    except WiseftError as error:
+        return {**about, "present": None, "experiment": None, "problems": [str(error)]}
     try:
         overrides = {"experiment": experiment} if experiment else None
         config = load_config(catalogue.folder / "config.yaml", overrides)
@@ -48,8 +52,7 @@ def examine(root: Path, experiment: str | None = None) -> dict[str, Any]:
     except WiseftError as error:
         problems += str(error).split("\n")
     return {
-        "software": _software(),
-        "machine": _machine(root),
+        **about,
         "present": _present(catalogue, config, problems),
         "experiment": _experiment(Targets(config, catalogue, entry), root) if entry else None,
         "problems": list(dict.fromkeys(problems)),
@@ -65,7 +68,8 @@ def _software() -> dict[str, str]:
         try:
             installed[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
-            installed[name] = "absent"
+            extra = "; pip install 'wiseft[workflow]'" if name in ("snakemake", "dvc") else ""
+            installed[name] = f"absent{extra}"
     return {**installed, "commit": git_commit()}
 
 
@@ -188,8 +192,9 @@ def render(findings: dict[str, Any]) -> str:
     parts = [
         _section("Software", findings["software"].items()),
         _section("Machine", _machine_rows(findings["machine"])),
-        _section("There", _present_rows(findings["present"])),
     ]
+    if findings["present"]:
+        parts.append(_section("There", _present_rows(findings["present"])))
     experiment = findings["experiment"]
     if experiment:
         title = f"Experiment {experiment['name']}: {experiment['title']}"

@@ -7,11 +7,11 @@ from typing import Annotated
 
 import typer
 
+from wiseft.cli.options import Root
+
 Experiment = Annotated[
     str | None, typer.Option("--experiment", help="Experiment; default: the configuration's.")
 ]
-Root = Annotated[Path, typer.Option("--root", help="The project's root, which holds config/.")]
-
 config = typer.Typer(
     help="Show or check the configuration.", no_args_is_help=True, rich_markup_mode=None
 )

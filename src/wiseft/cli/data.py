@@ -7,15 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from wiseft.cli.options import AnyRoot, Datasets, Root, datasets_folder
+
 if TYPE_CHECKING:
     from wiseft.config import Catalogue
     from wiseft.config.machine import DatasetPlaces
 
-Root = Annotated[Path, typer.Option(help="The project's root, the folder that holds config/.")]
-Folder = Annotated[
-    Path | None,
-    typer.Option("--datasets", help="Folder of the datasets; default: that of config/config.yaml."),
-]
 Places = Annotated[
     str | None,
     typer.Option(help="Where datasets lie, as JSON; default: `datasets` of config/config.yaml."),
@@ -79,7 +76,7 @@ def prepare(
     from wiseft.config import Catalogue, paths
     from wiseft.data.prepare import prepare_dataset
 
-    catalogue, folder = Catalogue(root), _folder(root, None)
+    catalogue, folder = Catalogue(root), datasets_folder(root, None)
     entry = catalogue.dataset(dataset)
     if package is None and manifest is None:
         files = [catalogue.package(key).file for key in entry.packages]
@@ -147,15 +144,15 @@ def verify(
     name: Annotated[list[str] | None, typer.Argument(help="Datasets.")] = None,
     every: Annotated[bool, typer.Option("--all", help="All that are prepared.")] = False,
     deep: Annotated[bool, typer.Option("--deep", help="Decode every image.")] = False,
-    datasets: Folder = None,
+    datasets: Datasets = None,
     threads: Threads = 1,
-    root: Root = Path(),
+    root: AnyRoot = Path(),
 ) -> None:
     """Check prepared datasets against their manifests; `--deep` decodes every image."""
     from wiseft.data.prepared.verify import verify as verify_manifest
     from wiseft.errors import WiseftError
 
-    folder = _folder(root, datasets)
+    folder = datasets_folder(root, datasets)
     names = name or []
     if every:
         names = sorted(path.parent.name for path in folder.glob("*/manifest.json"))
@@ -175,7 +172,7 @@ def verify(
 @data.command()
 def info(
     name: Annotated[str, typer.Argument(help="A dataset entry.")],
-    datasets: Folder = None,
+    datasets: Datasets = None,
     root: Root = Path(),
 ) -> None:
     """Say what a dataset is, what is there of it, and what is missing."""
@@ -192,7 +189,7 @@ def info(
             typer.echo(f"{key + ':':<11}{', '.join(names)}")
     expected = ", ".join(f"{split} {n:,}" for split, n in entry.splits.items())
     typer.echo(f"{'expected:':<11}{expected}; {entry.class_count} classes")
-    manifest = _folder(root, datasets) / name / "manifest.json"
+    manifest = datasets_folder(root, datasets) / name / "manifest.json"
     if manifest.is_file():
         _describe(manifest)
         return
@@ -232,15 +229,6 @@ def _places(catalogue: Catalogue, text: str | None) -> DatasetPlaces:
     if text is not None:
         return parse_settings(DatasetPlaces, text, "--places")
     return load_config(catalogue.folder / "config.yaml").datasets
-
-
-def _folder(root: Path, datasets: Path | None) -> Path:
-    from wiseft.config import load_config
-
-    if datasets is not None:
-        return datasets
-    config = root / "config" / "config.yaml"
-    return root / (load_config(config).datasets.folder if config.is_file() else "datasets")
 
 
 def _describe(manifest_path: Path) -> None:

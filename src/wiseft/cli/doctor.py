@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from wiseft.cli.config import Experiment, Root
+from wiseft.cli.config import Experiment
+from wiseft.cli.options import AnyRoot
 
 
 def doctor(
@@ -15,7 +16,7 @@ def doctor(
     json_output: Annotated[
         bool, typer.Option("--json", help="Print JSON instead of text.")
     ] = False,
-    root: Root = Path(),
+    root: AnyRoot = Path(),
 ) -> None:
     """Say what is installed and there, and what an experiment still misses and roughly needs."""
     import json

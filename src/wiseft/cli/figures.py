@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
+from wiseft.cli.options import Root
+
 Table = Annotated[Path, typer.Option(help="The tidy table (.parquet or .csv).")]
 ZeroShot = Annotated[
     list[Path] | None,
@@ -61,7 +63,7 @@ def paper_figures(
         list[str] | None, typer.Option(help="Only this figure; repeat. Default: all.")
     ] = None,
     page: Annotated[Path | None, typer.Option(help="An HTML file to write as well.")] = None,
-    root: Annotated[Path, typer.Option(help="The project's root, that holds config/.")] = Path(),
+    root: Root = Path(),
 ) -> None:
     """Draw the paper's figures from published numbers, with measured ones where there are any."""
     from wiseft.figures.paper import draw_all

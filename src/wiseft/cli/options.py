@@ -7,7 +7,28 @@ from typing import Annotated
 
 import typer
 
-Root = Annotated[Path, typer.Option(help="The project's root, the folder that holds config/.")]
+
+def _clone(root: Path) -> Path:
+    from wiseft.config import require_clone
+
+    return require_clone(root)
+
+
+Root = Annotated[
+    Path,
+    typer.Option(
+        "--root",
+        help="A clone of the repository, whose config/ this command needs.",
+        callback=_clone,
+    ),
+]
+AnyRoot = Annotated[
+    Path, typer.Option("--root", help="A clone of the repository, if its config/ is meant.")
+]
+Datasets = Annotated[
+    Path | None,
+    typer.Option("--datasets", help="Folder of the datasets; default: that of config/config.yaml."),
+]
 Device = Annotated[str, typer.Option(help="cpu, cuda, or auto.")]
 Precision = Annotated[
     str,
@@ -34,3 +55,17 @@ BatchSize = Annotated[
         "GPU has no memory for them.",
     ),
 ]
+
+
+def datasets_folder(root: Path, datasets: Path | None) -> Path:
+    """Return the folder of the datasets: the given one, else the configuration's, if it is there.
+
+    Raises:
+        WiseftError: if the configuration is wrong.
+    """
+    from wiseft.config import load_config
+
+    if datasets is not None:
+        return datasets
+    config = root / "config" / "config.yaml"
+    return root / (load_config(config).datasets.folder if config.is_file() else "datasets")

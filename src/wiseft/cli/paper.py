@@ -7,20 +7,16 @@ from typing import Annotated
 
 import typer
 
-Root = Annotated[Path, typer.Option(help="The project's root, the folder that holds config/.")]
-Folder = Annotated[
-    Path | None,
-    typer.Option("--datasets", help="Folder of the datasets; default: that of config/config.yaml."),
-]
+from wiseft.cli.options import AnyRoot, Datasets, Root, datasets_folder
 
 
-def testbed(datasets: Folder = None, root: Root = Path()) -> None:
+def testbed(datasets: Datasets = None, root: AnyRoot = Path()) -> None:
     """Download the accuracies of other models, through which the figures' fits go (1 MB)."""
     from wiseft.data.fetching.http import download
     from wiseft.data.fetching.sources import checksums, mirrored
     from wiseft.published.sources import NAME, SOURCES, source_path
 
-    folder = _folder(datasets, root)
+    folder = datasets_folder(root, datasets)
     for file in SOURCES:
         path = source_path(file, folder)
         source = download(mirrored(NAME, file), path, checksums(file))
@@ -38,7 +34,7 @@ def published_table(
         list[Path] | None,
         typer.Option(help="A tidy table whose measured rows stand beside them; repeat."),
     ] = None,
-    datasets: Folder = None,
+    datasets: Datasets = None,
     root: Root = Path(),
 ) -> None:
     """Write numbers of the paper, and of other models, as a tidy table."""
@@ -49,7 +45,7 @@ def published_table(
 
     wanted = parse_settings(PublishedSettings, published, "--published")
     measured = [read_table(path) for path in table or []]
-    rows = join(measured, wanted, Catalogue(root), _folder(datasets, root))
+    rows = join(measured, wanted, Catalogue(root), datasets_folder(root, datasets))
     write_parquet(table_parquet, rows, TABLE)
     write_csv(table_csv, rows, TABLE)
     typer.echo(f"published: wrote {table_csv} ({len(rows)} rows)", err=True)
@@ -82,11 +78,3 @@ def paper_tables(
         f"{len(compared)} cells are measured, {flagged} of them differ too much",
         err=True,
     )
-
-
-def _folder(datasets: Path | None, root: Path) -> Path:
-    if datasets is not None:
-        return datasets
-    from wiseft.config import load_config
-
-    return root / load_config(root / "config" / "config.yaml").datasets.folder

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from wiseft.cli.config import Root
+from wiseft.cli.options import Root
 
 Rates = Annotated[
     list[str] | None,

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from wiseft.cli.options import Root
+from wiseft.cli.options import AnyRoot
 
 
 def weights(
@@ -45,7 +45,7 @@ def weights(
             "puts it; fetched if it is not there."
         ),
     ] = None,
-    root: Root = Path(),
+    root: AnyRoot = Path(),
 ) -> None:
     """Bring a zero-shot model once, check it and write it as safetensors.
 
@@ -118,7 +118,7 @@ def import_checkpoint(
         Path | None,
         typer.Option(help="Without --theta-0: manifest of the dataset that names the classes."),
     ] = None,
-    root: Root = Path(),
+    root: AnyRoot = Path(),
 ) -> None:
     """Take in a classifier that was trained elsewhere, as theta_1 or as theta_0.
 

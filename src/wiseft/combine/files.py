@@ -17,7 +17,14 @@ from wiseft.combine.recipe import Mixture, Recipe
 from wiseft.errors import WiseftError
 from wiseft.runtime import check_writable
 from wiseft.tensor_file import LazyTensors, examples
-from wiseft.theta import StoredTheta, check_compatible, make_header, open_theta, save_theta
+from wiseft.theta import (
+    StoredTheta,
+    ThetaHeader,
+    check_compatible,
+    make_header,
+    open_theta,
+    save_theta,
+)
 from wiseft.zeroshot.text_head import HeadBuilder, Prompts, has_text
 
 
@@ -139,13 +146,18 @@ class Part(LazyTensors):
 
 
 def _write(output: Path, mixed: Mixture, settings: dict[str, Any], seed: int | None) -> str:
+    return save_theta(output, mixed.tensors, mixed_header(mixed, settings, seed))
+
+
+def mixed_header(mixed: Mixture, settings: dict[str, Any], seed: int | None) -> ThetaHeader:
+    """Return the header of a mixture: of kind `combined`, with the identities of its thetas."""
     like = mixed.like
     settings = {"combination": "weight", **settings}
     if has_text(mixed.tensors):
         with contextlib.suppress(WiseftError):  # a header that says nothing of prompts
             settings["prompts"] = Prompts.of(like).settings()
     parents = {f"theta_{place}": theta.identity for place, theta in enumerate(mixed.thetas)}
-    header = make_header(
+    return make_header(
         "combined",
         "combine",
         architecture=like.architecture,
@@ -156,4 +168,3 @@ def _write(output: Path, mixed: Mixture, settings: dict[str, Any], seed: int | N
         settings=settings,
         never_predicted=like.never_predicted,
     )
-    return save_theta(output, mixed.tensors, header)

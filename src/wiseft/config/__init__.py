@@ -5,6 +5,7 @@ from wiseft.config.datasets import DatasetEntry
 from wiseft.config.entries import ModelEntry, PackageEntry, PretrainSettings, PromptsEntry
 from wiseft.config.experiment import ExperimentEntry
 from wiseft.config.files import SourceFile
+from wiseft.config.folder import require_clone
 from wiseft.config.loading import parse_settings
 from wiseft.config.machine import Config
 from wiseft.config.methods import FinetuneSettings
@@ -26,4 +27,5 @@ __all__ = [
     "load_config",
     "parse_preprocessing",
     "parse_settings",
+    "require_clone",
 ]

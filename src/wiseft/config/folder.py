@@ -24,6 +24,21 @@ class UnknownName(WiseftError):
     """A name that no entry has."""
 
 
+def require_clone(root: Path) -> Path:
+    """Return a project's root.
+
+    Raises:
+        WiseftError: if it holds no configuration, which the installed package does not bring.
+    """
+    if not (root / "config").is_dir():
+        raise WiseftError(
+            f"{root.resolve()} has no folder config. What this reads (experiments, datasets, "
+            "models) is in a clone of the repository, not in the installed package: run it in a "
+            "clone, or name one by --root"
+        )
+    return root
+
+
 class ConfigFolder:
     """Entries by name, read lazily and kept.
 

@@ -82,6 +82,26 @@ def binomial_error(share: float, n: int) -> float:
     return float(np.sqrt(share * (1 - share) / n))
 
 
+def choose_alpha(accuracy: Mapping[float, float], n: int, rule: str = "held-out-1se") -> float:
+    """Choose alpha by accuracies on held-out images of the reference, never on reported ones.
+
+    Args:
+        accuracy: in [0, 1], by alpha.
+        n: number of those images.
+        rule: `held-out` or `held-out-1se`, as above.
+
+    Raises:
+        WiseftError: if there are no accuracies or images, one is no fraction, or the rule is none.
+    """
+    values = pd.Series({float(format_alpha(alpha)): value for alpha, value in accuracy.items()})
+    if values.empty or n < 1 or not values.between(0, 1).all():
+        raise WiseftError(f"accuracies in [0, 1] on n > 0 images are needed, not {accuracy}, {n}")
+    if rule not in ("held-out", "held-out-1se"):
+        raise WiseftError(f"rule is {rule!r}, but must be held-out or held-out-1se")
+    error = binomial_error(float(values.max()), n) if rule == "held-out-1se" else 0.0
+    return one_standard_error_alpha(values, error)
+
+
 def selection_rows(
     grid: pd.DataFrame, inputs: Inputs, study: Study, settings: TabulateSettings
 ) -> pd.DataFrame:

@@ -16,6 +16,8 @@ from pathlib import Path
 from wiseft import plugins
 from wiseft.errors import WiseftError
 
+CLI = "wiseft.cli"
+
 
 class Code:
     """The modules of the package, read when they are asked for; what they import is kept.
@@ -64,7 +66,7 @@ class Code:
     def _commands(self) -> dict[str, tuple[str, str]]:
         """The module and the function of every command, by its name."""
         commands = {}
-        for node in ast.walk(self._tree("wiseft.cli")):
+        for node in ast.walk(self._tree(CLI)):
             match node:
                 case ast.Dict(keys=names, values=[ast.Attribute(), *_] as functions):  # COMMANDS
                     for name, function in zip(names, functions, strict=True):
@@ -103,15 +105,20 @@ class Code:
                 for alias in node.names:  # a name in a module, or a module in a package
                     yield from self._loaded(f"{node.module}.{alias.name}")
             else:
-                for part in ("body", "orelse", "handlers", "finalbody", "cases"):
+                typing = isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+                for part in (
+                    ("orelse",) if typing else ("body", "orelse", "handlers", "finalbody", "cases")
+                ):
                     yield from self._imported(getattr(node, part, ()))
 
     def _loaded(self, name: str) -> Iterator[str]:
-        """Yield a module with the packages around it, which Python loads before it."""
+        """Yield a module with the packages around it, which Python loads before it; but for `cli`,
+        which lists all commands: they are none of each other's business.
+        """
         parts = name.split(".")
         if parts[0] == "wiseft":
             modules = (".".join(parts[:length]) for length in range(1, len(parts) + 1))
-            yield from (module for module in modules if self._path(module))
+            yield from (module for module in modules if module != CLI and self._path(module))
 
     def _path(self, module: str) -> Path | None:
         if module not in self._paths:
