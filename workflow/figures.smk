@@ -11,12 +11,7 @@ include: "rules/common.smk"
 
 
 # Of a clone without data/, the copies of published tables that git holds.
-try:
-    SOURCE = FILES.take_copies()
-except WiseftError as error:
-    raise WorkflowError(str(error)) from None
-if SOURCE and workflow.is_main_process:
-    logger.warning(SOURCE)
+logger.warning(FILES.take_copies())
 
 
 rule all:

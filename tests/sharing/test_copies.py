@@ -1,4 +1,4 @@
-"""Copies of the published tables in git: they are those that were published, and figures take them."""
+"""Copies of the published tables in git are those that were published, and figures take them."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def test_figures_take_the_copies_only_where_there_are_no_tables(published: Path)
 
     assert source() == (
         f"The figures of {SMOKE} are drawn from the tables in data/tables.",
-        {paths.TABLES},
+        {paths.DATA / "tables"},
     )
     shutil.rmtree(published / "data")
     said, folders = source()
@@ -134,4 +134,4 @@ def test_figures_take_the_copies_only_where_there_are_no_tables(published: Path)
 def test_the_workflow_itself_never_takes_copies(published: Path):
     shutil.rmtree(published / "data")
     files = Targets.read(published, {"experiment": SMOKE}).files
-    assert {path.parent for path in files.table_files()} == {paths.TABLES}
+    assert {path.parent for path in files.table_files()} == {paths.DATA / "tables"}

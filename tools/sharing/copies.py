@@ -81,7 +81,7 @@ def _sum(copy: Path) -> str:
 
 def _copied(root: Path) -> Iterator[tuple[Path, Path]]:
     """Yield the places of all copies with their tables, from the root."""
-    for found in sorted((root / paths.TABLES).glob("*.parquet")):
+    for found in sorted((root / paths.DATA / "tables").glob("*.parquet")):
         name = found.stem
         try:
             files = Targets.read(root, {"experiment": name}).files

@@ -12,7 +12,6 @@ from wiseft.errors import WiseftError
 
 DATASETS_ROOT = "datasets"
 DATA = Path("data")
-TABLES = DATA / "tables"
 PUBLISHED = Path("published/tables")
 RESULTS = Path("results")
 STATE = Path(".wiseft/state")
@@ -177,22 +176,22 @@ def diversity_path(run: str, seed: int | str, first: str, dataset: str) -> Path:
 
 def table_path(experiment: str, suffix: str = "csv") -> Path:
     """Return the tidy table; `suffix` is `csv` or `parquet`."""
-    return TABLES / f"{experiment}.{suffix}"
+    return DATA / "tables" / f"{experiment}.{suffix}"
 
 
 def comparisons_path(experiment: str) -> Path:
     """Return the table of paired comparisons."""
-    return TABLES / f"{experiment}.comparisons.csv"
+    return DATA / "tables" / f"{experiment}.comparisons.csv"
 
 
 def selection_path(experiment: str) -> Path:
     """Return the table of chosen alphas with their regret."""
-    return TABLES / f"{experiment}.selection.csv"
+    return DATA / "tables" / f"{experiment}.selection.csv"
 
 
 def effective_path(experiment: str) -> Path:
     """Return the table of effective robustness."""
-    return TABLES / f"{experiment}.effective-robustness.csv"
+    return DATA / "tables" / f"{experiment}.effective-robustness.csv"
 
 
 def published_path(experiment: str, table: Path) -> Path:

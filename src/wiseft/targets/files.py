@@ -58,24 +58,17 @@ class Files:
         self.tabulated = {name: self.tables[name] for name in made if tabulated}
 
     def take_copies(self) -> str:
-        """Take copies of published tables where data/ has none: for figures, which only read them.
+        """Read copies of published tables where data/ has none, in a workflow of figures alone.
 
-        Returns:
-            A sentence that says which tables are read; empty where they are made on the spot.
-
-        Raises:
-            WiseftError: if there are neither, with what to do.
+        Returns which tables are read, in a sentence. Raises WiseftError if there are neither.
         """
-        name = self._runs.name
-        self._copies = True
-        self.tables = {key: self._place(name, path) for key, path in self.tables.items()}
+        self._copies, name = True, self._runs.name
+        self.tables = {key: self._read(name, path) for key, path in self.tables.items()}
         self.tabulated = {key: self.tables[key] for key in self.tabulated}
         table = self.tables["table_parquet"]
-        if self._runs.published_only:
-            return ""
-        if table.parent != paths.TABLES:
-            self.tabulated.pop("table_csv", None)  # has no copy, and the page would link to it
-        if self._data.there(table):
+        if not table.is_relative_to(paths.DATA):
+            self.tabulated.pop("table_csv")  # has no copy, and the page would link to it
+        if self._runs.published_only or self._data.there(table):
             return f"The figures of {name} are drawn from the tables in {table.parent}."
         raise WiseftError(
             f"there are no tables of {name} to draw from, neither {table} nor copies in "
@@ -83,15 +76,12 @@ class Files:
             "them from who did (dvc pull data/tables; docs/sharing-results.md)"
         )
 
-    def _place(self, experiment: str, path: Path) -> Path:
-        """Return where a table is read: in data/, or the copy if the experiment's are not there."""
-        copy = paths.published_path(experiment, path)
-        there = self._data.there
-        here = not self._copies or there(paths.table_path(experiment, "parquet"))
-        return path if here or not there(copy) else copy
-
-    def _parquet(self, experiment: str) -> Path:
-        return self._place(experiment, paths.table_path(experiment, "parquet"))
+    def _read(self, experiment: str, path: Path | None = None) -> Path:
+        """Return where a table is read: in data/, or its copy if the experiment's are not there."""
+        table = paths.table_path(experiment, "parquet")
+        copy = paths.published_path(experiment, path or table)
+        copied = self._copies and not self._data.there(table) and self._data.there(copy)
+        return copy if copied else path or table
 
     @cached_property
     def kinds(self) -> list[Kind]:
@@ -277,7 +267,7 @@ class Files:
     def effective(self) -> list[Path]:
         """Return the table of effective robustness, where there is a line to be above."""
         own = self._experiment.baselines is not None and self._experiment.averages
-        path = self._place(self._runs.name, paths.effective_path(self._runs.name))
+        path = self._read(self._runs.name, paths.effective_path(self._runs.name))
         return [path] if own or self.has_other_models else []
 
     @property
@@ -296,14 +286,14 @@ class Files:
         """Return the tables of other experiments that are here, of those that this one shows."""
         published = self._experiment.published
         names = published.measured if published else []
-        tables = [self._parquet(name) for name in names if name != self._runs.name]
+        tables = [self._read(name) for name in names if name != self._runs.name]
         return [path for path in tables if self._data.there(path)]
 
     def zero_shot_tables(self) -> list[Path]:
         """Return the table whose zero-shot models a line in figures goes through, if it is here."""
         published = self._experiment.published
         name = published.zero_shot if published else None
-        path = self._parquet(name) if name else None
+        path = self._read(name) if name else None
         return [path] if path and self._data.there(path) else []
 
     def missing_tables(self) -> list[str]:
@@ -312,7 +302,7 @@ class Files:
         names = [*published.measured, published.zero_shot] if published else []
         here = {*self.measured_tables(), *self.zero_shot_tables()}
         others = [name for name in names if name and name != self._runs.name]
-        return [name for name in others if self._parquet(name) not in here]
+        return [name for name in others if self._read(name) not in here]
 
     def figure_files(self, name: str) -> list[Path]:
         """Return the file of the user that a figure needs, if any."""
