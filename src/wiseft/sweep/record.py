@@ -1,4 +1,4 @@
-"""What a sweep leaves: `sweep.json`, from which a model card can be written, and the result in Python.
+"""What a sweep leaves: `sweep.json`, of which a model card can be written, and a result in Python.
 
 Accuracies are fractions. Nothing here imports torch, and pandas only where a table is read.
 """
