@@ -58,7 +58,7 @@ report: $(STAMP) ## write the HTML report of a finished experiment, if its resul
 	@$(BIN)/python -m tools.report $(RESULTS) $(TABLES).csv -- $(SNAKEMAKE)
 
 .PHONY: figures
-figures: $(STAMP) ## draw the figures again, from data/tables alone (after `dvc pull data/tables`)
+figures: $(STAMP) ## draw the figures again, from tables alone: those in data/tables, or else in published/tables
 	@set -o pipefail; $(BIN)/snakemake -s workflow/figures.smk --cores $(CORES) --config experiment=$(EXPERIMENT) $(CONDENSED)
 	@echo "Figures: $(RESULTS)/figures"
 

@@ -1,4 +1,4 @@
-# Figures and summary from data/tables alone: after `dvc pull data/tables`, in a fresh clone,
+# Figures and summary from tables alone, those in data/tables or else in published/tables:
 # snakemake -s workflow/figures.smk --cores 1
 # No rule here makes a table, so nothing else can run; but numbers of the paper alone
 # (--config experiment=paper) come with the package, and become a table here.
@@ -8,6 +8,10 @@ report: "report/workflow.rst"
 
 
 include: "rules/common.smk"
+
+
+# Of a clone without data/, the copies of published tables that git holds.
+logger.warning(FILES.take_copies())
 
 
 rule all:

@@ -44,7 +44,7 @@ def share(folder: Path, what: str, *options: str) -> subprocess.CompletedProcess
 def publish_and_commit(folder: Path) -> str:
     done = share(folder, "publish")
     assert done.returncode == 0, done.stdout
-    git(folder, "add", "data.dvc", "dvc.yaml")
+    git(folder, "add", "data.dvc", "dvc.yaml", "published")
     git(folder, "commit", "--quiet", "--file", ".wiseft/publish-message")
     return done.stdout
 
@@ -120,17 +120,19 @@ def test_manifest_is_what_sha256sum_reads(author: Path, published: str):
 
 def test_tables_are_enough_for_the_figures(author: Path, published: str, plan: Plan, snakemake):
     folder = clone_of(author, "figures", published)
-    dvc(folder, "pull", "data/tables")
-    assert not (folder / "data" / "runs").exists()
-    assert plan(folder, *ALONE) == DRAWN
-    done = snakemake(folder, *ALONE, "--cores", "1")
-    assert done.returncode == 0, done.stdout[-5000:]
-    for name in FIGURES:
-        for suffix in ("pdf", "png", "svg"):
-            drawn = folder / "results" / SMOKE / "figures" / f"{name}.{suffix}"
+    for place in (f"published/tables/{SMOKE}", "data/tables"):
+        if place.startswith("data"):
+            dvc(folder, "pull", place)
+            assert not (folder / "data" / "runs").exists()
+        assert plan(folder, *ALONE) == DRAWN
+        done = snakemake(folder, *ALONE, "--cores", "1")
+        assert done.returncode == 0, done.stdout[-5000:]
+        assert f"drawn from the tables in {place}." in done.stdout
+        files = [f"figures/{name}.{suffix}" for name in FIGURES for suffix in ("pdf", "png", "svg")]
+        for name in [*files, "summary.md"]:
+            drawn = folder / "results" / SMOKE / name
             original = author / drawn.relative_to(folder)
-            assert drawn.read_bytes() == original.read_bytes(), f"{drawn.name} differs"
-    assert (folder / "results" / SMOKE / "summary.md").is_file()
+            assert drawn.read_bytes() == original.read_bytes(), f"{name} differs"
     # Publishing from here would lose all that was not pulled.
     refused = share(folder, "publish")
     assert refused.returncode == 1

@@ -115,5 +115,7 @@ def test_graph_can_be_drawn(project, snakemake):
 def test_figures_alone_have_no_producer_of_tables(project, snakemake):
     done = snakemake(project, "-n", "-s", "workflow/figures.smk")
     assert done.returncode == 1
-    assert "Missing input files" in done.stdout
-    assert f"data/tables/{'digits-smoke'}.parquet" in done.stdout
+    assert (
+        "no tables of digits-smoke to draw from, neither data/tables/digits-smoke.p" in done.stdout
+    )
+    assert "run the experiment (make run EXPERIMENT=digits-smoke)" in done.stdout

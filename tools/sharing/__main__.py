@@ -1,4 +1,4 @@
-"""`python -m tools.sharing publish|pull`, run in the project's root."""
+"""`python -m tools.sharing publish|copies|pull`, run in the project's root."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from tools.sharing import publish, pull
+from tools.sharing import copies, publish, pull
 
 from wiseft.damage import set_aside
 from wiseft.errors import DamagedFile, WiseftError
@@ -20,6 +20,7 @@ def main(arguments: list[str] | None = None) -> int:
         command = commands.add_parser(name, help=(text or "").splitlines()[0])
         command.add_argument("--experiment", required=True)
         command.add_argument("--cores", default="all", help="of Snakemake")
+    commands.add_parser("copies", help=(copies.write_copies.__doc__ or "").splitlines()[0])
     commands.choices["publish"].add_argument(
         "--replace", action="store_true", help="even if files that were published are missing here"
     )
@@ -27,6 +28,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if chosen.command == "publish":
             publish.publish(Path(), chosen.experiment, chosen.cores, replace=chosen.replace)
+        elif chosen.command == "copies":
+            copies.write_copies(Path())
         else:
             pull.pull(Path(), chosen.experiment, chosen.cores)
     except WiseftError as error:

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from wiseft.config import paths
 from wiseft.errors import WiseftError
 
 OUTS = "data.dvc"
@@ -83,7 +84,8 @@ def git_state(root: Path) -> str:
         return "unknown"
     changed = run(root, "git", "status", "--porcelain", "--untracked-files=no")
     # What publishing itself changes says nothing about the code.
-    lines = [line for line in changed.stdout.splitlines() if line[3:] not in (OUTS, "dvc.yaml")]
+    own = (OUTS, "dvc.yaml", f"{paths.PUBLISHED}/")
+    lines = [line for line in changed.stdout.splitlines() if not line[3:].startswith(own)]
     return commit.stdout.strip() + ("-dirty" if lines else "")
 
 

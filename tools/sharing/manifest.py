@@ -1,6 +1,7 @@
 """data/MANIFEST.sha256: the SHA-256 of every shared file, in the form that `sha256sum` reads.
 
-DVC's own list is not in git and holds MD5 sums of what was added, not of what arrived.
+DVC's own list is not in git and holds MD5 sums of what was added, not of what arrived. The copies
+in published/tables have a list of the same form.
 """
 
 from __future__ import annotations
@@ -34,10 +35,10 @@ def shared_files(folder: Path) -> list[Path]:
     return [path for path in here if path != folder / NAME]
 
 
-def write_manifest(folder: Path, files: list[Path]) -> dict[str, str]:
-    """Write the manifest and return the sums by path, relative to the folder."""
+def write_manifest(folder: Path, files: list[Path], comment: str = _COMMENT) -> dict[str, str]:
+    """Write the manifest, below a comment, and return the sums by path, relative to the folder."""
     sums = {path.relative_to(folder).as_posix(): sha256_file(path) for path in files}
-    text = _COMMENT + "".join(f"{sums[name]}  {name}\n" for name in sorted(sums))
+    text = comment + "".join(f"{sums[name]}  {name}\n" for name in sorted(sums))
     target = folder / NAME
     # An equal file stays, so that publishing twice is publishing once.
     if not target.is_file() or target.read_text(encoding="utf-8") != text:

@@ -22,6 +22,7 @@ from tools.sharing.complete import (
     missing_files,
     table_problems,
 )
+from tools.sharing.copies import write_copies
 from tools.sharing.guard import check_shareable, check_tracked
 from tools.sharing.manifest import NAME, shared_files, write_manifest
 
@@ -65,6 +66,7 @@ def publish(root: Path, experiment: str, cores: str, *, replace: bool = False) -
             raise WiseftError(
                 f"dvc {' '.join(arguments)} failed, as it says above; nothing else was changed"
             )
+    write_copies(root)
     _say(root, experiment, files)
 
 
@@ -160,7 +162,8 @@ def _say(root: Path, experiment: str, files: list[Path]) -> None:
         f"Data: {len(files)} files, {size / 1e6:.0f} MB, listed in data/{NAME}\n"
     )
     write_text(root / MESSAGE, message)
-    print(f"\nPublished. Now commit it:\n  git add {OUTS} dvc.yaml && git commit -F {MESSAGE}\n")
+    add = f"{OUTS} dvc.yaml {paths.PUBLISHED}"
+    print(f"\nPublished. Now commit it:\n  git add {add} && git commit -F {MESSAGE}\n")
     print("\n".join(f"    {line}".rstrip() for line in message.splitlines()))
     if commit.endswith("-dirty"):
         print("\nnote: there are uncommitted changes, so that commit is not all that made them")

@@ -63,11 +63,32 @@ def _get(root: Path) -> None:
             f"data/ holds files that were never published, and pulling would remove them:\n{text}\n"
             "Move them away, or publish them first (make publish)."
         )
+    if absent := absent_remote(root):
+        raise WiseftError(
+            f"{absent}, so nothing can be pulled: name the place that was published to (dvc remote "
+            "modify --local default url PLACE), or draw the figures of published experiments "
+            "without data/ (make figures EXPERIMENT=...)"
+        )
     raise WiseftError(
         f"dvc pull failed:\n{text}\nIs the remote the one that was published to? `dvc remote list` "
         "shows it; `dvc remote modify --local default url PLACE` names another "
         "(docs/sharing-results.md)."
     )
+
+
+def absent_remote(root: Path) -> str:
+    """Return what is missing of the remote, in words; empty if it is there or on a server."""
+    from dvc.repo import Repo
+
+    with Repo(str(root)) as repo:
+        name = repo.config["core"].get("remote")
+        remotes = repo.config["remote"]
+    if name not in remotes:
+        return "DVC has no remote"
+    place = str(remotes[name]["url"])
+    if "://" in place or Path(place).is_dir():
+        return ""
+    return f"DVC's remote, the folder {place}, does not exist"
 
 
 def _verify(data: Path) -> None:

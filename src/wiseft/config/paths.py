@@ -12,6 +12,7 @@ from wiseft.errors import WiseftError
 
 DATASETS_ROOT = "datasets"
 DATA = Path("data")
+PUBLISHED = Path("published/tables")
 RESULTS = Path("results")
 STATE = Path(".wiseft/state")
 
@@ -191,6 +192,11 @@ def selection_path(experiment: str) -> Path:
 def effective_path(experiment: str) -> Path:
     """Return the table of effective robustness."""
     return DATA / "tables" / f"{experiment}.effective-robustness.csv"
+
+
+def published_path(experiment: str, table: Path) -> Path:
+    """Return the copy in git of a published table: a CSV is compressed."""
+    return PUBLISHED / experiment / (table.name + (".gz" if table.suffix == ".csv" else ""))
 
 
 def results_folder(experiment: str) -> Path:

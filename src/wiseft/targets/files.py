@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from wiseft.config import paths
 from wiseft.config.experiment import ZERO_SHOT
+from wiseft.errors import WiseftError
 from wiseft.targets.data import Data
 from wiseft.targets.runs import Run, Runs
 
@@ -44,6 +45,7 @@ class Files:
         self._data = data
         self._experiment = runs.experiment
         self._evaluated: dict[Callable[..., Path], list[str]] = {}
+        self._copies = False
         self.tables = {
             "table_csv": paths.table_path(runs.name, "csv"),
             "table_parquet": paths.table_path(runs.name, "parquet"),
@@ -54,6 +56,32 @@ class Files:
         made = self.tables if runs.runs else ["table_csv", "table_parquet"]
         tabulated = runs.runs or runs.published_only
         self.tabulated = {name: self.tables[name] for name in made if tabulated}
+
+    def take_copies(self) -> str:
+        """Read copies of published tables where data/ has none, in a workflow of figures alone.
+
+        Returns which tables are read, in a sentence. Raises WiseftError if there are neither.
+        """
+        self._copies, name = True, self._runs.name
+        self.tables = {key: self._read(name, path) for key, path in self.tables.items()}
+        self.tabulated = {key: self.tables[key] for key in self.tabulated}
+        table = self.tables["table_parquet"]
+        if not table.is_relative_to(paths.DATA):
+            self.tabulated.pop("table_csv")  # has no copy, and the page would link to it
+        if self._runs.published_only or self._data.there(table):
+            return f"The figures of {name} are drawn from the tables in {table.parent}."
+        raise WiseftError(
+            f"there are no tables of {name} to draw from, neither {table} nor copies in "
+            f"{paths.PUBLISHED / name}; run the experiment (make run EXPERIMENT={name}), or get "
+            "them from who did (dvc pull data/tables; docs/sharing-results.md)"
+        )
+
+    def _read(self, experiment: str, path: Path | None = None) -> Path:
+        """Return where a table is read: in data/, or its copy if the experiment's are not there."""
+        table = paths.table_path(experiment, "parquet")
+        copy = paths.published_path(experiment, path or table)
+        copied = self._copies and not self._data.there(table) and self._data.there(copy)
+        return copy if copied else path or table
 
     @cached_property
     def kinds(self) -> list[Kind]:
@@ -239,7 +267,8 @@ class Files:
     def effective(self) -> list[Path]:
         """Return the table of effective robustness, where there is a line to be above."""
         own = self._experiment.baselines is not None and self._experiment.averages
-        return [paths.effective_path(self._runs.name)] if own or self.has_other_models else []
+        path = self._read(self._runs.name, paths.effective_path(self._runs.name))
+        return [path] if own or self.has_other_models else []
 
     @property
     def has_other_models(self) -> bool:
@@ -257,14 +286,14 @@ class Files:
         """Return the tables of other experiments that are here, of those that this one shows."""
         published = self._experiment.published
         names = published.measured if published else []
-        tables = [paths.table_path(name, "parquet") for name in names if name != self._runs.name]
+        tables = [self._read(name) for name in names if name != self._runs.name]
         return [path for path in tables if self._data.there(path)]
 
     def zero_shot_tables(self) -> list[Path]:
         """Return the table whose zero-shot models a line in figures goes through, if it is here."""
         published = self._experiment.published
         name = published.zero_shot if published else None
-        path = paths.table_path(name, "parquet") if name else None
+        path = self._read(name) if name else None
         return [path] if path and self._data.there(path) else []
 
     def missing_tables(self) -> list[str]:
@@ -273,7 +302,7 @@ class Files:
         names = [*published.measured, published.zero_shot] if published else []
         here = {*self.measured_tables(), *self.zero_shot_tables()}
         others = [name for name in names if name and name != self._runs.name]
-        return [name for name in others if paths.table_path(name, "parquet") not in here]
+        return [name for name in others if self._read(name) not in here]
 
     def figure_files(self, name: str) -> list[Path]:
         """Return the file of the user that a figure needs, if any."""

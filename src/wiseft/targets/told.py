@@ -208,7 +208,7 @@ class Told:
     def links(self) -> str:
         """The tables that the page links to."""
         files = self._files.table_files()
-        return repeat("--link", [path for path in files if path.suffix == ".csv"])
+        return repeat("--link", [path for path in files if ".csv" in path.suffixes])
 
     def record(self) -> str:
         """The experiment's settings with those of its methods and models, for the record.
