@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from html import escape
 
 from wiseft.figures.series import Quantity
 from wiseft.metrics import ALL_FRAMES, MACRO_F1, WORST_GROUP
@@ -17,9 +18,30 @@ THROUGH = "-classes"
 """Ends the name of a view through another dataset's classes."""
 
 
+BESIDE = {
+    "index.html": "page",
+    "summary.md": "summary",
+    "provenance.html": "provenance",
+    "report.html": "report",
+}
+"""What the files in an experiment's folder of results are called, that link to each other."""
+
+
+def links_beside(files: Iterable[str]) -> str:
+    """Return links to files in the same folder, as HTML; nothing of none."""
+    links = [f'<a href="{escape(name)}">{escape(BESIDE.get(name, name))}</a>' for name in files]
+    return f"<nav>See also: {' · '.join(links)}</nav>" if links else ""
+
+
 def name_of(dataset: str, titles: Mapping[str, str]) -> str:
     """Return a dataset's name as readers know it, or that of an average without its prefix."""
     return titles.get(dataset, dataset.removeprefix(AVERAGE_PREFIX))
+
+
+def is_average(dataset: str, titles: Mapping[str, str]) -> bool:
+    """Return whether a name is that of an average; one of a single dataset has that one's title."""
+    alone = {title for name, title in titles.items() if not name.startswith(AVERAGE_PREFIX)}
+    return dataset.startswith(AVERAGE_PREFIX) and titles.get(dataset) not in alone
 
 
 def axis_label(of: Quantity, titles: Mapping[str, str]) -> str:
@@ -28,7 +50,7 @@ def axis_label(of: Quantity, titles: Mapping[str, str]) -> str:
         return of.label
     metric = METRICS.get(of.metric or "", "accuracy")
     name = name_of(of.dataset, titles)
-    if of.dataset.startswith(AVERAGE_PREFIX):
+    if is_average(of.dataset, titles):
         return f"Average {metric} on {name} (%)"
     if of.view.endswith(THROUGH):
         through = name_of(of.view.removesuffix(THROUGH), titles)

@@ -210,6 +210,10 @@ class Told:
         files = self._files.table_files()
         return repeat("--link", [path for path in files if path.suffix == ".csv"])
 
+    def beside(self, kind: str) -> str:
+        """The results that one of them links to."""
+        return repeat("--beside", self._files.beside(kind))
+
     def record(self) -> str:
         """The experiment's settings with those of its methods and models, for the record.
 

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from html import escape
 from importlib.resources import files
@@ -19,7 +20,7 @@ from pydantic import Field
 
 from wiseft.config.base import Entry
 from wiseft.errors import WiseftError
-from wiseft.figures.labels import name_of
+from wiseft.figures.labels import links_beside, name_of
 from wiseft.figures.page.chart import COLUMNS, COLUMNS_SIGNAL, PANEL, chart
 from wiseft.figures.page.content import (
     Line,
@@ -50,10 +51,19 @@ class PageSettings(Entry):
     view: str = Field("all", description="View that is shown of every dataset.")
     methods: list[str] = Field([], description="Measured methods that are shown; none: all.")
     further_methods: int = Field(0, description="Methods of the experiment that are not shown.")
+    recommended: float | None = Field(
+        None,
+        description="Alpha that the page opens with and recommends of every line; null: it opens "
+        "with 0.5 and recommends what the table's held-out images chose, if they did.",
+    )
 
 
 def build_page(
-    table: pd.DataFrame, settings: PageSettings, output: Path, links: Sequence[Path] = ()
+    table: pd.DataFrame,
+    settings: PageSettings,
+    output: Path,
+    links: Sequence[Path] = (),
+    beside: Sequence[str] = (),
 ) -> str:
     """Return the page as HTML.
 
@@ -62,6 +72,7 @@ def build_page(
         settings: what the page says and shows.
         output: where the page will lie; figures lie in the folder `figures` beside it.
         links: files to link to.
+        beside: names of further results in its folder, linked to at the top.
 
     Raises:
         WiseftError: if the table has nothing to show, or the library is not installed.
@@ -70,9 +81,11 @@ def build_page(
     wanted = [*(AVERAGE_PREFIX + name for name in settings.averages), *settings.datasets]
     wanted = [name for name in dict.fromkeys(wanted) if name != reference]
     lines = lines_of(table, reference, wanted, settings.view, settings.methods)
+    if settings.recommended is not None:
+        lines = [replace(line, recommended=settings.recommended) for line in lines]
     names = [name for name in wanted if any(name in line.values for line in lines)]
     models = models_of(lines)
-    model, alpha = _start(lines, models, reference)
+    model, alpha = _start(lines, models, reference, settings.recommended)
     spec = chart(
         records(lines, reference, names, titles),
         lines,
@@ -89,7 +102,8 @@ def build_page(
         about=escape(noted(settings.about)),
         reference=escape(name_of(reference, titles)),
         model_hidden="" if len(models) > 1 else " hidden",
-        note=escape(_note(lines, settings.further_methods)),
+        beside=links_beside(beside),
+        note=escape(_note(lines, settings.further_methods) + _recommendation(lines)),
         intervals=escape(_intervals(lines)),
         files=_files(links, settings.captions, output),
         data=_embedded(data),
@@ -102,12 +116,15 @@ def build_page(
     )
 
 
-def _start(lines: list[Line], models: list[str], reference: str) -> tuple[str, float]:
+def _start(
+    lines: list[Line], models: list[str], reference: str, recommended: float | None
+) -> tuple[str, float]:
     """Return what a page opens with: the model with numbers on the most datasets, and an alpha."""
     by_model = {name: [line for line in lines if line.model == name] for name in models}
     model = max(models, key=lambda name: len(set().union(*(one.values for one in by_model[name]))))
     alphas = pd.concat([line.values[reference]["alpha"] for line in by_model[model]])
-    return model, FIXED_ALPHA if FIXED_ALPHA in alphas.to_numpy() else float(alphas.min())
+    wanted = FIXED_ALPHA if recommended is None else recommended
+    return model, wanted if wanted in alphas.to_numpy() else float(alphas.min())
 
 
 def _note(lines: list[Line], further: int) -> str:
@@ -123,6 +140,17 @@ def _note(lines: list[Line], further: int) -> str:
             "experiment's file chooses."
         )
     return note
+
+
+def _recommendation(lines: list[Line]) -> str:
+    """Return what diamonds are, and why these alphas are recommended."""
+    if not any(line.recommended is not None for line in lines):
+        return ""
+    return (
+        " Diamonds: the recommended α, the smallest that held-out images of the reference cannot "
+        "tell from the best (within one standard error; of several runs the lower median). No "
+        "image of a shift had a part in it, so under shift another can be better."
+    )
 
 
 def _intervals(lines: list[Line]) -> str:

@@ -5,6 +5,7 @@
   const slider = document.getElementById("alpha");
   const chooser = document.getElementById("model");
   const table = document.getElementById("table");
+  const recommended = document.getElementById("recommended");
 
   const make = (name, text, attributes) => {
     const node = document.createElement(name);
@@ -106,6 +107,7 @@
     return section;
   }
 
+  let across = Infinity;
   function show() {
     const alpha = alphas[Number(slider.value)], model = chooser.value;
     const groups = columns(linesOf(model));
@@ -113,7 +115,18 @@
     const where = `α = ${short(alpha)}` + (chooser.length > 1 ? `, ${model}` : "");
     for (const id of ["table-alpha", "ringed"]) document.getElementById(id).textContent = where;
     slider.setAttribute("aria-valuetext", `alpha ${short(alpha)}`);
-    table.replaceChildren(make("caption", `Accuracy in percent at ${where}`), head(groups), body(groups, alpha));
+    // As many methods side by side as there is room for, the others below.
+    const draw = (most) => {
+      const parts = [];
+      for (let at = 0; at < groups.length; at += most) {
+        const shown = groups.slice(at, at + most), part = make("table");
+        part.append(make("caption", `Accuracy in percent at ${where}`), head(shown), body(shown, alpha));
+        parts.push(part);
+      }
+      table.replaceChildren(...parts);
+    };
+    across = Math.min(across, groups.length);
+    for (draw(across); across > 1 && table.scrollWidth > table.clientWidth;) draw(across -= 1);
     document.getElementById("status").textContent = said(groups[0].measured || groups[0].published, alpha);
     chart.view.signal("alpha", Number(alpha)).signal("model", model).runAsync();
   }
@@ -131,6 +144,8 @@
       : Math.floor(document.getElementById("chart").clientWidth / data.panel);
     const columns = Math.max(1, Math.min(data.columns, room));
     if (columns !== chart.view.signal("columns")) chart.view.signal("columns", columns).resize().runAsync();
+    across = Infinity;
+    show();
   }
 
   function reset() {
@@ -138,7 +153,19 @@
     alphas = alphasOf(chooser.value);
     slider.max = alphas.length - 1;
     slider.value = Math.max(0, alphas.indexOf(alphas.includes(before) ? before : data.start.alpha));
+    across = Infinity;
+    recommend();
     show();
+  }
+
+  function recommend() {
+    // What is recommended of the model's first method; each line has its own diamond.
+    const chosen = linesOf(chooser.value)[0].recommended;
+    recommended.hidden = chosen === null;
+    recommended.value = chosen === null ? -1 : alphas.findIndex((alpha) => Number(alpha) === chosen);
+    recommended.textContent = `recommended: α = ${chosen}`;
+    const marks = chosen === null ? [] : [make("option", undefined, { value: recommended.value })];
+    document.getElementById("recommended-mark").replaceChildren(...marks);
   }
 
   function csv() {
@@ -157,6 +184,7 @@
   slider.value = Math.max(0, alphas.indexOf(data.start.alpha));
   slider.addEventListener("input", show);
   chooser.addEventListener("change", reset);
+  recommended.addEventListener("click", () => { slider.value = recommended.value; show(); });
   document.getElementById("half").addEventListener("click", () => {
     const half = alphas.indexOf("0.500");
     if (half >= 0) { slider.value = half; show(); }
@@ -168,7 +196,7 @@
     URL.revokeObjectURL(link.href);
   });
   for (const event of ["resize", "beforeprint", "afterprint"]) addEventListener(event, fit);
+  recommend();
   fit();
-  show();
   document.documentElement.dataset.ready = "yes";
 })();
