@@ -38,19 +38,13 @@ def name_of(dataset: str, titles: Mapping[str, str]) -> str:
     return titles.get(dataset, dataset.removeprefix(AVERAGE_PREFIX))
 
 
-def is_average(dataset: str, titles: Mapping[str, str]) -> bool:
-    """Return whether a name is that of an average; one of a single dataset has that one's title."""
-    alone = {title for name, title in titles.items() if not name.startswith(AVERAGE_PREFIX)}
-    return dataset.startswith(AVERAGE_PREFIX) and titles.get(dataset) not in alone
-
-
 def axis_label(of: Quantity, titles: Mapping[str, str]) -> str:
     """Return the label of an axis: dataset, metric, and the classes that it is restricted to."""
     if of.label:
         return of.label
     metric = METRICS.get(of.metric or "", "accuracy")
     name = name_of(of.dataset, titles)
-    if is_average(of.dataset, titles):
+    if of.dataset.startswith(AVERAGE_PREFIX):
         return f"Average {metric} on {name} (%)"
     if of.view.endswith(THROUGH):
         through = name_of(of.view.removesuffix(THROUGH), titles)

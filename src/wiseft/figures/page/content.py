@@ -11,7 +11,7 @@ import pandas as pd
 
 from wiseft.errors import WiseftError
 from wiseft.figures.axes import logit
-from wiseft.figures.labels import is_average, name_of
+from wiseft.figures.labels import name_of
 from wiseft.figures.select import VALUES, each_run, mean_over_runs, variant_names
 from wiseft.figures.series import FEW, MEASURED, PUBLISHED, with_intervals
 from wiseft.figures.style import FAMILIES, METHODS, SPARE
@@ -273,7 +273,7 @@ def table_data(
 
 def panel_title(dataset: str, titles: dict[str, str]) -> str:
     """Return a dataset's name as readers know it; of an average, that it is one."""
-    average = "Average of " if is_average(dataset, titles) else ""
+    average = "Average of " if dataset.startswith(AVERAGE_PREFIX) else ""
     return average + name_of(dataset, titles)
 
 

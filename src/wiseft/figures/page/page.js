@@ -162,10 +162,8 @@
     // What is recommended of the model's first method; each line has its own diamond.
     const chosen = linesOf(chooser.value)[0].recommended;
     recommended.hidden = chosen === null;
-    recommended.value = chosen === null ? -1 : alphas.findIndex((alpha) => Number(alpha) === chosen);
+    recommended.value = alphas.findIndex((alpha) => Number(alpha) === chosen);
     recommended.textContent = `recommended: α = ${chosen}`;
-    const marks = chosen === null ? [] : [make("option", undefined, { value: recommended.value })];
-    document.getElementById("recommended-mark").replaceChildren(...marks);
   }
 
   function csv() {
