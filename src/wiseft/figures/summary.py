@@ -72,7 +72,7 @@ def summary(
     return render(
         "figures/summary.md.j2",
         experiment=plain(experiment),
-        beside={name: BESIDE.get(name, plain(name)) for name in beside},
+        results={name: BESIDE.get(name, plain(name)) for name in beside},
         settings=settings,
         models=sorted(swept["model"].unique()),
         n_models=max(of_models(grid)["n"], default=1),
