@@ -65,7 +65,7 @@ rule page:
         version=VERSION["figures"],
         settings=TOLD.page(),
         links=TOLD.links(),
-        beside=TOLD.beside("page"),
+        beside=TOLD.beside("index.html"),
     message:
         "page: {NAME}"
     shell:
@@ -98,7 +98,7 @@ rule provenance:
         version=VERSION["figures"],
         settings=TOLD.record(),
         zero_shot=repeat("--zero-shot", FILES.zero_shot_tables()),
-        beside=TOLD.beside("provenance"),
+        beside=TOLD.beside("provenance.html"),
     message:
         "provenance: {NAME}"
     shell:
@@ -134,7 +134,7 @@ rule report:
         settings=TOLD.statistics(),
         experiment=NAME,
         effective=repeat("--effective-robustness", FILES.effective()),
-        beside=TOLD.beside("summary"),
+        beside=TOLD.beside("summary.md"),
     message:
         "report: the summary of {NAME}"
     shell:

@@ -315,7 +315,10 @@ class ExperimentEntry(Entry):
 
     def _figure_problems(self) -> list[str]:
         """Find options that a drawing does not have, or needs; it checks their values itself."""
-        problems = []
+        parts, problems = [method.partition("__") for method in self.methods], []
+        names, variants = ([part[at] for part in parts] for at in (0, 2))
+        listed = {"datasets": self.datasets, "methods": names, "variants": variants}
+        listed = {} if self.published else listed  # whose models join the table
         for name, figure in self.figures.items():
             known, given = plugins.drawing_options(figure.draw), figure.options
             problems += [
@@ -331,19 +334,11 @@ class ExperimentEntry(Entry):
             ]
             problems += [
                 f"figures.{name}.options.{key} lists {one}, but the experiment has {', '.join(its)}"
-                for key, its in self._drawable.items()
+                for key, its in listed.items()
                 for one in (given[key] if isinstance(given.get(key), list) else [])
                 if one not in its
             ]
         return problems
-
-    @property
-    def _drawable(self) -> dict[str, list[str]]:
-        """What options of drawings may list, unless published numbers join the table."""
-        parts = [method.partition("__") for method in self.methods]
-        names, variants = ([part[at] for part in parts] for at in (0, 2))
-        known = {"datasets": self.datasets, "methods": names, "variants": variants}
-        return {} if self.published else known
 
     def _alpha_problems(self) -> list[str]:
         if self.methods and not {"0.000", "0.500", "1.000"} <= set(self.alpha_names):

@@ -203,11 +203,6 @@ def figure_path(experiment: str, figure: str, suffix: str) -> Path:
     return results_folder(experiment) / "figures" / f"{figure}.{suffix}"
 
 
-def report_path(experiment: str) -> Path:
-    """Return the HTML report, which `make report` writes when all else is there."""
-    return results_folder(experiment) / "report.html"
-
-
 def page_path(experiment: str) -> Path:
     """Return the interactive page."""
     return results_folder(experiment) / "index.html"

@@ -18,18 +18,14 @@ THROUGH = "-classes"
 """Ends the name of a view through another dataset's classes."""
 
 
-BESIDE = {
-    "index.html": "page",
-    "summary.md": "summary",
-    "provenance.html": "provenance",
-    "report.html": "report",
-}
-"""What the files in an experiment's folder of results are called, that link to each other."""
+def result_name(file: str) -> str:
+    """Return what a result of an experiment is called, whose file is named so."""
+    return file.partition(".")[0].replace("index", "page")
 
 
 def links_beside(files: Iterable[str]) -> str:
-    """Return links to files in the same folder, as HTML; nothing of none."""
-    links = [f'<a href="{escape(name)}">{escape(BESIDE.get(name, name))}</a>' for name in files]
+    """Return links to results in the same folder, as HTML; nothing of none."""
+    links = [f'<a href="{escape(file)}">{escape(result_name(file))}</a>' for file in files]
     return f"<nav>See also: {' · '.join(links)}</nav>" if links else ""
 
 

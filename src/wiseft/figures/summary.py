@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from wiseft.figures.headline import POINTS, Cell, cell
-from wiseft.figures.labels import BESIDE
+from wiseft.figures.labels import result_name
 from wiseft.figures.select import (
     FIXED_ALPHA,
     by_line,
@@ -72,7 +72,7 @@ def summary(
     return render(
         "figures/summary.md.j2",
         experiment=plain(experiment),
-        results={name: BESIDE.get(name, plain(name)) for name in beside},
+        results={plain(file): plain(result_name(file)) for file in beside},
         settings=settings,
         models=sorted(swept["model"].unique()),
         n_models=max(of_models(grid)["n"], default=1),

@@ -312,12 +312,6 @@ class Files:
         """Return the page that says where each number is from."""
         return [paths.provenance_path(self._runs.name)] if self.tabulated else []
 
-    def beside(self, kind: str) -> list[str]:
-        """Return the names of the results that one of them (`page`, ...) links to."""
-        found = {"page": self.page(), "summary": self.summary(), "provenance": self.provenance()}
-        found["report"] = [paths.report_path(self._runs.name)]
-        return [path.name for name, files in found.items() for path in files if name != kind]
-
     def paper_tables(self) -> list[Path]:
         """Return the report of the paper's tables, beside which they lie."""
         published = self._experiment.published

@@ -36,6 +36,12 @@ from wiseft.rehearsal import noted, titled
 from wiseft.tabulate.models import FEWEST_MODELS
 from wiseft.tabulate.schema import AVERAGE_PREFIX
 
+RECOMMENDATION = (
+    " Diamonds: the recommended α, the smallest that held-out images of the reference cannot tell "
+    "from the best (within one standard error; of several runs the lower median). No image of a "
+    "shift had a part in it, so under shift another can be better."
+)
+
 
 class PageSettings(Entry):
     """What the page says and shows; from the experiment."""
@@ -103,7 +109,7 @@ def build_page(
         reference=escape(name_of(reference, titles)),
         model_hidden="" if len(models) > 1 else " hidden",
         beside=links_beside(beside),
-        note=escape(_note(lines, settings.further_methods) + _recommendation(lines)),
+        note=escape(_note(lines, settings.further_methods)),
         intervals=escape(_intervals(lines)),
         files=_files(links, settings.captions, output),
         data=_embedded(data),
@@ -139,18 +145,7 @@ def _note(lines: list[Line], further: int) -> str:
             f" {further} further methods are in the tables and not shown; the key page of the "
             "experiment's file chooses."
         )
-    return note
-
-
-def _recommendation(lines: list[Line]) -> str:
-    """Return what diamonds are, and why these alphas are recommended."""
-    if not any(line.recommended is not None for line in lines):
-        return ""
-    return (
-        " Diamonds: the recommended α, the smallest that held-out images of the reference cannot "
-        "tell from the best (within one standard error; of several runs the lower median). No "
-        "image of a shift had a part in it, so under shift another can be better."
-    )
+    return note + (RECOMMENDATION if any(line.recommended is not None for line in lines) else "")
 
 
 def _intervals(lines: list[Line]) -> str:

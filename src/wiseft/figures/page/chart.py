@@ -116,7 +116,6 @@ def _ends(position: dict[str, Any]) -> dict[str, Any]:
             "dx": {"expr": "datum.alpha ? -7 : 5"},
             "dy": {"expr": "datum.alpha ? 0 : 13"},
             "color": "currentColor",
-            "fontSize": 11,
             "aria": False,
         },
         "encoding": position,

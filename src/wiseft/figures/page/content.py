@@ -115,9 +115,7 @@ def lines_of(
 def _shown_rows(
     table: pd.DataFrame, selection: str, reference: str, view: str, methods: Sequence[str]
 ) -> pd.DataFrame:
-    """Return the sweeps of weights, or what was selected of them, with intervals and without the
-    models' seeds.
-    """
+    """Return the sweeps of weights, or what was selected of them, without the models' seeds."""
     grid = table[
         (table["selection"] == selection)
         & (table["combination"] == "weight")

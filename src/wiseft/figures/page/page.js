@@ -107,7 +107,6 @@
     return section;
   }
 
-  let across = Infinity;
   function show() {
     const alpha = alphas[Number(slider.value)], model = chooser.value;
     const groups = columns(linesOf(model));
@@ -116,17 +115,13 @@
     for (const id of ["table-alpha", "ringed"]) document.getElementById(id).textContent = where;
     slider.setAttribute("aria-valuetext", `alpha ${short(alpha)}`);
     // As many methods side by side as there is room for, the others below.
-    const draw = (most) => {
-      const parts = [];
+    for (let most = 5; most === 5 || (most && table.scrollWidth > table.clientWidth); most--) {
+      table.replaceChildren();
       for (let at = 0; at < groups.length; at += most) {
-        const shown = groups.slice(at, at + most), part = make("table");
+        const shown = groups.slice(at, at + most), part = table.appendChild(make("table"));
         part.append(make("caption", `Accuracy in percent at ${where}`), head(shown), body(shown, alpha));
-        parts.push(part);
       }
-      table.replaceChildren(...parts);
-    };
-    across = Math.min(across, groups.length);
-    for (draw(across); across > 1 && table.scrollWidth > table.clientWidth;) draw(across -= 1);
+    }
     document.getElementById("status").textContent = said(groups[0].measured || groups[0].published, alpha);
     chart.view.signal("alpha", Number(alpha)).signal("model", model).runAsync();
   }
@@ -144,7 +139,6 @@
       : Math.floor(document.getElementById("chart").clientWidth / data.panel);
     const columns = Math.max(1, Math.min(data.columns, room));
     if (columns !== chart.view.signal("columns")) chart.view.signal("columns", columns).resize().runAsync();
-    across = Infinity;
     show();
   }
 
@@ -153,7 +147,6 @@
     alphas = alphasOf(chooser.value);
     slider.max = alphas.length - 1;
     slider.value = Math.max(0, alphas.indexOf(alphas.includes(before) ? before : data.start.alpha));
-    across = Infinity;
     recommend();
     show();
   }
