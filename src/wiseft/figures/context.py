@@ -44,7 +44,6 @@ def page_context(experiment: ExperimentEntry, catalogue: Catalogue) -> dict[str,
         "about": experiment.about,
         "reference": experiment.reference,
         "datasets": experiment.datasets,
-        # An average of one is that one dataset, which has a panel.
         "averages": [name for name, sets in experiment.averages.items() if len(sets) > 1],
         "titles": figure_context(experiment, catalogue)["titles"],
         "captions": {name: figure.caption for name, figure in experiment.figures.items()},

@@ -72,8 +72,6 @@ class JsonLines:
     killed or whose training was another, wrote from that step on.
     """
 
-    _LINE = re.compile(r'{"step": (\d+),.*}\n')
-
     def __init__(self, path: Path):
         self._path = path
         self._file: TextIO | None = None
@@ -82,7 +80,7 @@ class JsonLines:
         """Write a step, counted from 1."""
         if self._file is None:
             there = self._path.read_text(errors="replace") if self._path.is_file() else ""
-            found = [self._LINE.fullmatch(line) for line in there.splitlines(keepends=True)]
+            found = [re.match(r'{"step": (\d+),.*}\n', line) for line in there.splitlines(True)]
             write_text(self._path, "".join(one[0] for one in found if one and int(one[1]) < step))
             self._file = self._path.open("a", encoding="utf-8")
         values = {"loss": loss, "learning_rate": learning_rate}

@@ -59,8 +59,7 @@ class PageSettings(Entry):
     further_methods: int = Field(0, description="Methods of the experiment that are not shown.")
     recommended: float | None = Field(
         None,
-        description="Alpha that the page opens with and recommends of every line; null: it opens "
-        "with 0.5 and recommends what the table's held-out images chose, if they did.",
+        description="Alpha to open with and to recommend; null: 0.5, and what was held out chose.",
     )
 
 

@@ -24,8 +24,6 @@ KEY = ["source", "model", "method", "variant"]
 """Tells lines apart."""
 RECOMMENDED = "held-out-1se"
 """The choice that the page recommends, as `wiseft sweep` does: it looks at no shifted image."""
-ENDS = {0.0: "zero-shot", 1.0: "fine-tuned"}
-"""What stands at the ends of a panel's first line."""
 LEAST_ALPHAS = 3
 """A series with fewer alphas has nothing to slide along."""
 
@@ -41,8 +39,7 @@ class Line:
         runs: how many runs each number is the mean of.
         models: how many models they belong to; intervals of three or more are over these.
         values: by dataset, one row an alpha: alpha, value, ci_low, ci_high (fractions).
-        recommended: alpha that held-out images of the reference chose (`held-out-1se`), the lower
-            median of the runs'; None where they chose none.
+        recommended: alpha that held-out images chose, the lower median of the runs'; None: none.
     """
 
     model: str
@@ -187,7 +184,7 @@ def records(
 
     Points at 0 or 1, where the logit is infinite, are left out of the chart; the table has them.
     """
-    points = []
+    points, names = [], {0.0: "zero-shot", 1.0: "fine-tuned"}
     first = {line.model: line for line in reversed(lines)}
     for line in lines:
         x = line.values[reference].set_index("alpha")
@@ -214,7 +211,7 @@ def records(
                         "alpha": alpha,
                         "joined": joined,
                         "recommended": alpha == line.recommended,
-                        "end": ENDS.get(alpha, "") if line is first[line.model] else "",
+                        "end": names.get(alpha, "") if line is first[line.model] else "",
                         "x": round(float(logit(at["value"])), 5),
                         "y": round(float(logit(value)), 5),
                         "reference accuracy": percent_interval(at),
