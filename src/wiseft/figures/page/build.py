@@ -59,7 +59,7 @@ class PageSettings(Entry):
     further_methods: int = Field(0, description="Methods of the experiment that are not shown.")
     recommended: float | None = Field(
         None,
-        description="Alpha to open with and to recommend; null: 0.5, and what was held out chose.",
+        description="Alpha to open with and recommend; null: 0.5, and what held-out images chose.",
     )
 
 
