@@ -131,10 +131,11 @@ def test_a_terminal_has_one_line_that_is_written_over(tmp_path: Path):
         assert process.stdin
         process.stdin.write(OUTPUT)
         process.stdin.flush()
-        time.sleep(2.5)
+        shown = b""
+        while b"0/10  finetune" not in shown:
+            shown += os.read(ours, 65536)
         process.stdin.write(FINISHED)
         process.stdin.close()
-        shown = b""
         while True:
             try:
                 shown += os.read(ours, 65536)
