@@ -47,11 +47,12 @@ $(STAMP): requirements.lock pyproject.toml
 .PHONY: run
 run: $(STAMP) ## run an experiment, from the data to the figures and the report
 	@echo "Experiment $(EXPERIMENT): data -> models -> runs -> tables -> figures (cores: $(CORES))."
-	@set -o pipefail; $(SNAKEMAKE) $(CONDENSED)
+	@set -o pipefail; $(SNAKEMAKE) $(CONDENSED) $(EXPERIMENT)
 	@$(MAKE) --no-print-directory report
 	@echo
 	@$(BIN)/wiseft headline --experiment $(EXPERIMENT)
 	@echo "Figures: $(RESULTS)/figures    Summary: $(RESULTS)/summary.md    Report: $(RESULTS)/report.html"
+	@test ! -f $(RESULTS)/index.html || echo "The page, to begin with: $(RESULTS)/index.html"
 
 .PHONY: report
 report: $(STAMP) ## write the HTML report of a finished experiment, if its results changed

@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pandas as pd
@@ -72,6 +73,10 @@ def test_a_drawing(copy: Path, tmp_path: Path) -> None:
     shutil.copytree(ROOT / "config", copy / "config", dirs_exist_ok=True)
     path = copy / "config" / "experiments" / "digits-smoke.yaml"
     text = path.read_text()
+    (block,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "CONTRIBUTING.md").read_text(), re.DOTALL)
+    recipe = textwrap.dedent("   " + block.strip())
+    path.write_text(re.sub(r"^figures:$", lambda _: recipe, text, flags=re.MULTILINE))
+    run(copy, "config", "check", "--experiment", "digits-smoke")
     for options, problem in (
         ("{alpha: 0.5}", None),
         ("{alpha: 0.5, sourse: all}", "spread has no option `sourse`; did you mean source"),

@@ -1,6 +1,6 @@
 """The rates of the experiment `photos`, chosen again (docs/photos.md, Protocol).
 
-    .venv/bin/python -m tools.photos_protocol      # about 20 CPU minutes; a killed run goes on
+    python -m tools.photos_protocol      # about 20 CPU minutes; a killed run goes on
 
 Fine-tuning seed 10, which is never reported; held-out photographs of the reference side, never a
 test image. The dataset and the weights must be there (`make run EXPERIMENT=photos` makes them; the

@@ -1,6 +1,6 @@
 """The two sides of CIFAR-10 that the experiment `photos` is about, computed again.
 
-    .venv/bin/python -m tools.photos_split     # about 4 CPU minutes; a killed run goes on
+    python -m tools.photos_split     # about 4 CPU minutes; a killed run goes on
 
 For every class, the first principal component of the features of EfficientNet-Lite1, another
 network than the one that is fine-tuned: an image is above or below the median of its class along

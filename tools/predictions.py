@@ -1,6 +1,6 @@
 """What the reported predictions were, and what made them, as sums that a test compares.
 
-    .venv/bin/python -m tools.predictions         # after an experiment of EXPERIMENTS was run anew
+    python -m tools.predictions         # after an experiment of EXPERIMENTS was run anew
 
 Written to `docs/predictions.csv`: for each experiment one line for its recipe (stage versions, data
 and settings of whatever is trained and evaluated), and for each run one for its predictions, on

@@ -1,6 +1,6 @@
 """The choices that the experiment `digits` rests on, made again (docs/digits.md, Protocol).
 
-    .venv/bin/python -m tools.protocol            # about 100 CPU minutes; a killed run goes on
+    python -m tools.protocol            # about 100 CPU minutes; a killed run goes on
 
 Pre-training seeds 0 to 4, which are never reported; held-out MNIST training images, renditions of
 these, and held-out typefaces, never a test image. Datasets and glyphs must be there (`make run`

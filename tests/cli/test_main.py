@@ -45,6 +45,26 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
         assert f"\n  {command} " in text
 
 
+def test_help_stands_under_the_headings_of_the_stages(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["--help"]) == 0
+    text = capsys.readouterr().out
+    places = [text.index(f"\n{heading}:\n") for heading in cli.STAGES.values()]
+    assert places == sorted(places)
+    assert text.index("Between them:") < text.index("\n  merge ") < text.index("Evaluation:")
+    assert set(cli.STAGES) <= set(cli.COMMANDS)
+    listed = [line.split()[0] for line in text.splitlines() if line.startswith("  ")]
+    assert all(listed.count(name) == 1 for name in (*cli.COMMANDS, "config", "data"))
+
+
+def test_a_shell_completes_commands(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    monkeypatch.setenv("_WISEFT_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", "wiseft effec")
+    monkeypatch.setenv("COMP_CWORD", "1")
+    with pytest.raises(SystemExit):
+        cli.app(args=[], prog_name="wiseft")
+    assert capsys.readouterr().out.split() == ["effective-robustness"]
+
+
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["--version"]) == 0
     assert capsys.readouterr().out.startswith("wiseft 0.")

@@ -30,7 +30,16 @@ def message(project: Path, experiment: str = "mini") -> str:
         (MINI, "seeds", [-1], "`seeds.0` is -1, but must be at least 0"),
         (MINI, "seeds", ["x"], '`seeds.0` is "x", but must be an integer'),
         (MINI, "seeds", [], "`seeds` is [], but must be a collection of at least 1"),
-        (MINI, "alphas", [0, 0.5], "alphas is 0.000, 0.500, but must contain 0 and 1"),
+        (MINI, "alphas", [0, 0.5], "alphas is 0.000, 0.500, but must contain 0, 0.5 and 1"),
+        (MINI, "alphas", [0, 1], "alphas is 0.000, 1.000, but must contain 0, 0.5 and 1"),
+        (MINI, "held_out.split", "test", "held_out.split is test, which is test_split too, but"),
+        (MINI, "test_split", "held-out", "held_out.split is held-out, which is test_split too"),
+        (
+            MINI,
+            "figures.robustness.options.variants",
+            ["long"],
+            "figures.robustness.options.variants lists long, but the experiment has short",
+        ),
         (MINI, "alphas", [0, 1.5], "outside [0, 1]"),
         (MINI, "alphas", [0, 0.1234, 1], "more than three decimals"),
         (MINI, "alphas", [0, 0.5, 0.5, 1], "0.500 more than once"),
@@ -137,7 +146,9 @@ def test_training_on_held_out_images_needs_some(project: Path, edit) -> None:
     Catalogue(project).experiment("mini")
     edit("datasets/toy", "splits", {"train": 100, "test": 50})
     edit("datasets/toy", "evaluate", ["test"])
-    edit(MINI, "held_out", {"dataset": "shift", "split": "test"})
+    edit("datasets/shift", "splits", {"val": 50, "test": 50})
+    edit("datasets/shift", "evaluate", ["val", "test"])
+    edit(MINI, "held_out", {"dataset": "shift", "split": "val"})
     assert "tune__short, which has train_on_held_out, but toy has no split" in message(project)
 
 

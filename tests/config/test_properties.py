@@ -99,7 +99,7 @@ def test_a_slip_of_one_letter_finds_the_key(key: str, position: int) -> None:
 
 @given(st.sets(st.integers(1, 999), max_size=20), st.randoms())
 def test_any_grid_of_thousandths_is_an_alpha_list(inner: set[int], random) -> None:
-    grid = [n / 1000 for n in {0, 1000, *inner}]
+    grid = [n / 1000 for n in {0, 500, 1000, *inner}]
     random.shuffle(grid)
     entry = validate(ExperimentEntry, {**DIGITS, "alphas": grid}, "file.yaml")
     assert entry.alpha_names == sorted(f"{alpha:.3f}" for alpha in grid)
@@ -110,8 +110,8 @@ def test_any_grid_of_thousandths_is_an_alpha_list(inner: set[int], random) -> No
 @given(st.floats(allow_nan=False, allow_infinity=False))
 def test_other_numbers_are_no_alphas(number: float) -> None:
     is_alpha = 0 <= number <= 1 and round(number, 3) == number
-    data = {**DIGITS, "alphas": [0, number, 1]}
-    if is_alpha and number not in (0, 1):
+    data = {**DIGITS, "alphas": [0, 0.5, number, 1]}
+    if is_alpha and number not in (0, 0.5, 1):
         assert f"{number:.3f}" in validate(ExperimentEntry, data, "file.yaml").alpha_names
     else:
         with pytest.raises(WiseftError, match=r"file\.yaml: key `alphas`"):

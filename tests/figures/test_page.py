@@ -130,6 +130,41 @@ def test_several_seeds_are_one_line_of_their_mean():
     assert at[0.5] == pytest.approx(sum(each) / 2, abs=1e-4)
 
 
+def test_the_recommended_alpha_is_the_lower_median_of_what_held_out_images_chose():
+    parts = []
+    for seed, alpha in ((0, 0.8), (1, 0.6)):
+        swept = paper_table.table(paper_table.sweep(seed=seed))
+        picked = swept[(swept["alpha"] == alpha) & (swept["dataset"] == "imagenet")]
+        parts += [swept, picked.assign(selection="held-out-1se")]
+    (line,) = lines_of(pd.concat(parts), "imagenet", SHIFTS, "all")
+    assert line.recommended == 0.6
+    marked = [p for p in records([line], "imagenet", ["objectnet"], {}) if p["recommended"]]
+    assert [point["alpha"] for point in marked] == [0.6]
+    (without,) = lines_of(parts[0], "imagenet", SHIFTS, "all")
+    assert without.recommended is None
+    given = embedded(
+        build_page(parts[0], SETTINGS.model_copy(update={"recommended": 0.3}), Path("i")), "data"
+    )
+    assert given["start"]["alpha"] == "0.300"
+    assert {line["recommended"] for line in given["lines"]} == {0.3}
+
+
+def test_an_average_is_called_by_what_it_is_and_one_of_a_single_set_by_that():
+    catalogue = Catalogue(paper_table.ROOT)
+    digits = page_context(catalogue.experiment("digits"), catalogue)
+    assert digits["titles"]["avg:shifts"] == "8 shifts"
+    assert digits["titles"]["avg:natural"] == "3 natural sets"
+    photos = page_context(catalogue.experiment("photos"), catalogue)
+    assert photos["averages"] == ["shifts", "corruptions"]
+    assert photos["titles"]["avg:other-side"] == photos["titles"]["cifar10-lower"]
+
+
+def test_results_link_to_each_other():
+    page = build_page(both(), SETTINGS, Path("index.html"), beside=["summary.md", "report.html"])
+    assert '<a href="summary.md">summary</a> · <a href="report.html">report</a>' in page
+    assert "<nav>" not in build_page(both(), SETTINGS, Path("index.html"))
+
+
 def test_points_are_logits_with_texts_in_percent():
     lines = lines_of(paper_table.measured(), "imagenet", SHIFTS, "all")
     points = records(lines, "imagenet", ["objectnet"], {})

@@ -77,3 +77,5 @@ def test_settings_versions_and_checksum_are_there_and_escaped(tmp_path):
     for name in ("commit", "python", "matplotlib", "snakemake"):
         assert re.search(rf"<td>{name}</td><td>[^<]+</td>", page), name
     assert "href" not in page and "src=" not in page
+    CliRunner().invoke(app, [*map(str, command), "--beside", "index.html"])
+    assert re.findall(r"href=.*?</a>", output.read_text()) == ['href="index.html">page</a>']

@@ -239,6 +239,14 @@ def test_commands_write_figure_report_and_headline(
     assert len(written.splitlines()) == len(text.splitlines())
     accuracy = text[: text.index("## Differences")]
     assert written.startswith(accuracy)
+    beside = [item for name in ("index.html", "report.html") for item in ("--beside", name)]
+    _run(
+        *("report", *arguments, "--experiment", "synthetic"),
+        *("--config", json.dumps(SETTINGS), "--output", target, *beside),
+    )
+    head, links, rest = target.read_text(encoding="utf-8").split("\n\n", 2)
+    assert links == "See also: [page](index.html) · [report](report.html)"
+    assert f"{head}\n\n{rest}" == written
     capsys.readouterr()
     _run("headline", "--table", files["table"])
     assert "average of natural" in capsys.readouterr().out

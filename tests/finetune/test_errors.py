@@ -8,6 +8,7 @@ from wiseft.cli import main
 from wiseft.config import Preprocessing
 from wiseft.config.machine import HowSettings
 from wiseft.errors import StaleArtifact, WiseftError
+from wiseft.finetune.record import JsonLines
 from wiseft.finetune.stage import Outputs, finetune, train_from_scratch
 from wiseft.finetune.trainer import Execution
 from wiseft.stages import VERSION
@@ -96,6 +97,37 @@ def test_tensorboard_gets_the_curve(train, settings):
     losses = events.Scalars("loss")
     assert [event.step for event in losses] == list(range(1, 10))
     assert [event.value for event in losses] == pytest.approx([float(row[2]) for row in rows])
+
+
+def test_json_lines_continue_after_a_kill(train, settings, monkeypatch):
+    execution, chosen = Execution(HowSettings(json_lines=True)), settings(checkpoint_every=4)
+    whole = train(chosen, execution=execution, name="whole")
+    rows = [line.split(",") for line in whole.curve.read_text().splitlines()[1:]]
+    there = whole.curve.with_suffix(".jsonl").read_text().splitlines()
+    lines = [json.loads(line) for line in there]
+    assert [line["step"] for line in lines] == list(range(1, 10))
+    assert [line["loss"] for line in lines] == pytest.approx([float(row[2]) for row in rows])
+    add = JsonLines.add
+
+    def killed(self: JsonLines, step: int, *values: float) -> None:
+        add(self, step, *values)
+        if step == 6:
+            self._file.write('{"step": 7, "lo')
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(JsonLines, "add", killed)
+        with pytest.raises(KeyboardInterrupt):
+            train(chosen, execution=execution)
+    file = train.outputs().curve.with_suffix(".jsonl")
+    assert file.read_text().endswith('{"step": 7, "lo')
+    train(chosen, execution=execution)
+    assert "resuming after step 4" in train.log
+    again = [json.loads(line) for line in file.read_text().splitlines()]
+    wanted = [(line["step"], line["loss"], line["learning_rate"]) for line in lines]
+    assert [(line["step"], line["loss"], line["learning_rate"]) for line in again] == wanted
+    train(chosen, execution=execution)
+    assert len(file.read_text().splitlines()) == 9, "another training begins the file anew"
 
 
 def test_a_class_without_samples_is_named(train, settings, write_dataset, tmp_path):

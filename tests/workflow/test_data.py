@@ -105,7 +105,7 @@ def mapped(project: Path) -> Path:
         models=["digits-rn-s0"],
         methods=["end-to-end"],
         seeds=[0],
-        alphas=[0.0, 1.0],
+        alphas=[0.0, 0.5, 1.0],
         held_out={"dataset": "base", "split": "held-out"},
         averages={"shifts": ["shift"]},
     )

@@ -65,10 +65,11 @@ rule page:
         version=VERSION["figures"],
         settings=TOLD.page(),
         links=TOLD.links(),
+        beside=TOLD.beside("index.html"),
     message:
         "page: {NAME}"
     shell:
-        "wiseft page --table {input.table:q} --settings {params.settings:q} {params.links}"
+        "wiseft page --table {input.table:q} --settings {params.settings:q} {params.links} {params.beside}"
         " --output {output.page:q} > {log:q} 2>&1"
 
 
@@ -97,11 +98,12 @@ rule provenance:
         version=VERSION["figures"],
         settings=TOLD.record(),
         zero_shot=repeat("--zero-shot", FILES.zero_shot_tables()),
+        beside=TOLD.beside("provenance.html"),
     message:
         "provenance: {NAME}"
     shell:
         "wiseft provenance --table {input.table:q} --settings {params.settings:q}"
-        " {params.zero_shot} --output {output.page:q} > {log:q} 2>&1"
+        " {params.zero_shot} {params.beside} --output {output.page:q} > {log:q} 2>&1"
 
 
 rule report:
@@ -132,13 +134,14 @@ rule report:
         settings=TOLD.statistics(),
         experiment=NAME,
         effective=repeat("--effective-robustness", FILES.effective()),
+        beside=TOLD.beside("summary.md"),
     message:
         "report: the summary of {NAME}"
     shell:
         "wiseft report --table {input.table:q} --comparisons {input.comparisons:q}"
         " --selection {input.selection:q} --fits {input.fits:q} {params.effective}"
         " --config {params.settings:q}"
-        " --experiment {params.experiment:q} --output {output.summary:q} > {log:q} 2>&1"
+        " --experiment {params.experiment:q} {params.beside} --output {output.summary:q} > {log:q} 2>&1"
 
 
 localrules:

@@ -9,9 +9,10 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from wiseft.cli import (
     combine,
@@ -38,11 +39,26 @@ from wiseft.cli import (
 from wiseft.errors import DamagedFile, WiseftError
 from wiseft.io import is_full
 
+
+class _ByStage(TyperGroup):
+    """Lists the commands under the headings of their stages."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        headings: dict[str, list[tuple[str, str]]] = {}
+        width = formatter.width - 6 - max(map(len, self.commands))
+        for name, command in self.commands.items():
+            row = (name, command.get_short_help_str(width))
+            headings.setdefault(getattr(command, "rich_help_panel", ""), []).append(row)
+        for heading, rows in headings.items():
+            with formatter.section(heading):
+                formatter.write_dl(rows)
+
+
 app = typer.Typer(
     name="wiseft",
+    cls=_ByStage,
     help="Robust fine-tuning of zero-shot models: the steps of the workflow, one command a step.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -120,10 +136,25 @@ COMMANDS: dict[str, Callable[..., None]] = {
 }
 """Every command by its name, in the order of the help; groups hold their own."""
 
+STAGES = {
+    "doctor": "Before a run",
+    "glyphs": "Models from elsewhere, and small ones made here",
+    "zeroshot": "The zero-shot end",
+    "finetune": "The fine-tuned end",
+    "interpolate": "Between them",
+    "evaluate": "Evaluation",
+    "tabulate": "Tables",
+    "figure": "Figures, page and summary",
+}
+"""What stands in the help above each of these commands and those that follow it."""
+
+_stage = ""
 for _name, _command in COMMANDS.items():
-    app.command(_name, cls=evaluate.Evaluate if _name == "evaluate" else None)(_command)
-app.add_typer(config.config, name="config")
-app.add_typer(data.data, name="data")
+    _stage = STAGES.get(_name, _stage)
+    _own = evaluate.Evaluate if _name == "evaluate" else None
+    app.command(_name, cls=_own, rich_help_panel=_stage)(_command)
+app.add_typer(config.config, name="config", rich_help_panel="Configuration and data")
+app.add_typer(data.data, name="data", rich_help_panel="Configuration and data")
 
 
 def main(arguments: list[str] | None = None) -> None:

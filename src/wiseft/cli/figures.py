@@ -17,6 +17,10 @@ ZeroShot = Annotated[
     ),
 ]
 
+Beside = Annotated[
+    list[str] | None, typer.Option(help="Name of a result in the same folder to link to; repeat.")
+]
+
 
 def figure(
     name: Annotated[str, typer.Argument(help="Name of the figure, e.g. robustness-natural.")],
@@ -93,6 +97,7 @@ def page(
     link: Annotated[
         list[Path] | None, typer.Option(help="A file, such as a CSV, to link to; repeat.")
     ] = None,
+    beside: Beside = None,
 ) -> None:
     """Write the interactive page of an experiment: one HTML file that needs no network."""
     from wiseft.config import parse_settings
@@ -101,7 +106,8 @@ def page(
     from wiseft.tabulate.schema import read_table
 
     page_settings = parse_settings(PageSettings, settings, "--settings")
-    write_text(output, build_page(read_table(table, means=True), page_settings, output, link or []))
+    rows = read_table(table, means=True)
+    write_text(output, build_page(rows, page_settings, output, link or [], beside or []))
 
 
 def provenance(
@@ -111,6 +117,7 @@ def provenance(
     ],
     output: Annotated[Path, typer.Option(help="The HTML file to write.")],
     zero_shot: ZeroShot = None,
+    beside: Beside = None,
 ) -> None:
     """Write what an experiment's numbers come from: settings, versions, and each run's files."""
     from wiseft.figures.provenance import provenance_page
@@ -121,7 +128,7 @@ def provenance(
     chosen = _mapping("provenance: --settings", settings)
     files = {path.as_posix(): sha256_file(path) for path in (table, *(zero_shot or []))}
     numbers = with_zero_shot(read_table(table), [read_table(path) for path in zero_shot or []])
-    write_text(output, provenance_page(numbers, chosen, files))
+    write_text(output, provenance_page(numbers, chosen, files, beside or []))
 
 
 def report(
@@ -138,6 +145,7 @@ def report(
     effective_robustness: Annotated[
         Path | None, typer.Option(help="CSV of effective robustness, where there is a line.")
     ] = None,
+    beside: Beside = None,
 ) -> None:
     """Write the summary of an experiment."""
     from wiseft.config import parse_settings
@@ -157,7 +165,7 @@ def report(
         effective,
     )
     settings = parse_settings(TabulateSettings, config, "--config")
-    write_text(output, summary(experiment, tables, settings))
+    write_text(output, summary(experiment, tables, settings, beside or []))
 
 
 def headline(

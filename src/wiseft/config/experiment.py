@@ -288,6 +288,11 @@ class ExperimentEntry(Entry):
                 f"held_out.dataset is {self.held_out.dataset}, but must be one of datasets: "
                 f"{selected}"
             )
+        if self.held_out and self.held_out.split == self.test_split:
+            problems.append(
+                f"held_out.split is {self.test_split}, which is test_split too, but alpha must not "
+                "be chosen on images that are reported; name a split of held-out training images"
+            )
         return problems
 
     def _average_problems(self) -> list[str]:
@@ -310,7 +315,10 @@ class ExperimentEntry(Entry):
 
     def _figure_problems(self) -> list[str]:
         """Find options that a drawing does not have, or needs; it checks their values itself."""
-        problems = []
+        parts, problems = [method.partition("__") for method in self.methods], []
+        names, variants = ([part[at] for part in parts] for at in (0, 2))
+        listed = {"datasets": self.datasets, "methods": names, "variants": variants}
+        listed = {} if self.published else listed  # whose models join the table
         for name, figure in self.figures.items():
             known, given = plugins.drawing_options(figure.draw), figure.options
             problems += [
@@ -324,13 +332,19 @@ class ExperimentEntry(Entry):
                 for key, needed in known.items()
                 if needed and key not in given
             ]
+            problems += [
+                f"figures.{name}.options.{key} lists {one}, but the experiment has {', '.join(its)}"
+                for key, its in listed.items()
+                for one in (given[key] if isinstance(given.get(key), list) else [])
+                if one not in its
+            ]
         return problems
 
     def _alpha_problems(self) -> list[str]:
-        if self.methods and not {"0.000", "1.000"} <= set(self.alpha_names):
+        if self.methods and not {"0.000", "0.500", "1.000"} <= set(self.alpha_names):
             return [
-                f"alphas is {', '.join(self.alpha_names)}, but must contain 0 and 1, "
-                "because both ends are needed to interpolate"
+                f"alphas is {', '.join(self.alpha_names)}, but must contain 0, 0.5 and 1, because "
+                "both ends are needed to interpolate, and tables hold 0.5 against them"
             ]
         return []
 
@@ -355,11 +369,6 @@ class ExperimentEntry(Entry):
                 problems.append(
                     f"pairs has {first} and {second}, but must have two models, with "
                     f"{ZERO_SHOT} as the first of them if at all"
-                )
-            elif first == ZERO_SHOT and "0.500" not in self.alpha_names:
-                problems.append(
-                    f"pairs has {first} and {second}, whose ensemble at 0.5 is looked at, but "
-                    f"alphas is {', '.join(self.alpha_names)}; add 0.5"
                 )
             elif first != ZERO_SHOT and set(self.seeds_of(second)) - set(self.seeds_of(first)):
                 problems.append(

@@ -44,6 +44,9 @@ class HowSettings(Entry):
     tensorboard: bool = Field(
         False, description="Write curves for TensorBoard too; needs the extra `tensorboard`."
     )
+    json_lines: bool = Field(
+        False, description="Write every step at once as a line of JSON, to training.jsonl."
+    )
 
 
 class DatasetPlaces(Entry):

@@ -24,7 +24,9 @@ def figure_context(experiment: ExperimentEntry, catalogue: Catalogue) -> dict[st
     augmented = [m for m in baselines if catalogue.method_settings(m).augment != "none"]
     titles = {name: catalogue.dataset(name).title for name in experiment.datasets}
     for name, members in experiment.averages.items():
-        titles[AVERAGE_PREFIX + name] = f"{len(members)} {name}" if name.endswith("s") else name
+        of_sets = name if name.endswith("s") else f"{name} sets"
+        several = f"{len(members)} {of_sets}"
+        titles[AVERAGE_PREFIX + name] = several if len(members) > 1 else titles[members[0]]
     return {"fit_exclude": augmented, "titles": titles}
 
 
@@ -42,7 +44,7 @@ def page_context(experiment: ExperimentEntry, catalogue: Catalogue) -> dict[str,
         "about": experiment.about,
         "reference": experiment.reference,
         "datasets": experiment.datasets,
-        "averages": list(experiment.averages),
+        "averages": [name for name, sets in experiment.averages.items() if len(sets) > 1],
         "titles": figure_context(experiment, catalogue)["titles"],
         "captions": {name: figure.caption for name, figure in experiment.figures.items()},
         "view": catalogue.dataset(experiment.reference).primary_view,

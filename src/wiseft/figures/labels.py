@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from html import escape
 
 from wiseft.figures.series import Quantity
 from wiseft.metrics import ALL_FRAMES, MACRO_F1, WORST_GROUP
@@ -15,6 +16,17 @@ METRICS = {
 }
 THROUGH = "-classes"
 """Ends the name of a view through another dataset's classes."""
+
+
+def result_name(file: str) -> str:
+    """Return what a result of an experiment is called, whose file is named so."""
+    return file.partition(".")[0].replace("index", "page")
+
+
+def links_beside(files: Iterable[str]) -> str:
+    """Return links to results in the same folder, as HTML; nothing of none."""
+    links = [f'<a href="{escape(file)}">{escape(result_name(file))}</a>' for file in files]
+    return f"<nav>See also: {' · '.join(links)}</nav>" if links else ""
 
 
 def name_of(dataset: str, titles: Mapping[str, str]) -> str:

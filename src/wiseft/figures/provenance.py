@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -10,6 +10,7 @@ import pandas as pd
 import yaml
 
 from wiseft.config.paths import metrics_path
+from wiseft.figures.labels import links_beside
 from wiseft.figures.series import MEASURED
 from wiseft.provenance import LIBRARIES, git_commit, versions
 from wiseft.published.sources import ZERO_SHOT
@@ -32,18 +33,23 @@ pre, .scroll { overflow-x: auto; }"""
 
 
 def provenance_page(
-    table: pd.DataFrame, settings: Mapping[str, Any], files: Mapping[str, str]
+    table: pd.DataFrame,
+    settings: Mapping[str, Any],
+    files: Mapping[str, str],
+    beside: Sequence[str] = (),
 ) -> str:
-    """Return an HTML page without links to anything.
+    """Return an HTML page that links to nothing but the results beside it.
 
     Args:
         table: the tidy table.
         settings: of the experiment, shown as they are.
         files: sha256 of the tables that all else is made from, by path.
+        beside: names of the results in its folder.
     """
     software = {"commit": git_commit(), **versions(LIBRARIES + TOOLS)}
     parts = [
         f"<p>{noted('')}</p>",
+        links_beside(beside),
         "<h2>Files</h2>",
         _rows(["file", "sha256"], files.items()),
         "<h2>Software</h2><p>Of tables and figures. What trained a model is in the header of its "

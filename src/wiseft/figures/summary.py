@@ -5,7 +5,7 @@ The words are in `summary.md.j2`; the functions here compute what its tables hol
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from itertools import chain
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 
 from wiseft.figures.headline import POINTS, Cell, cell
+from wiseft.figures.labels import result_name
 from wiseft.figures.select import (
     FIXED_ALPHA,
     by_line,
@@ -48,8 +49,10 @@ Row = tuple[list[str], list[Cell | None]]
 """A row of a table: its texts, then the accuracy for each further column."""
 
 
-def summary(experiment: str, tables: Tables, settings: TabulateSettings) -> str:
-    """Return the summary as Markdown.
+def summary(
+    experiment: str, tables: Tables, settings: TabulateSettings, beside: Sequence[str] = ()
+) -> str:
+    """Return the summary as Markdown, with links to results beside it.
 
     Raises:
         WiseftError: if the table lacks what the settings name.
@@ -69,6 +72,7 @@ def summary(experiment: str, tables: Tables, settings: TabulateSettings) -> str:
     return render(
         "figures/summary.md.j2",
         experiment=plain(experiment),
+        results={plain(file): plain(result_name(file)) for file in beside},
         settings=settings,
         models=sorted(swept["model"].unique()),
         n_models=max(of_models(grid)["n"], default=1),

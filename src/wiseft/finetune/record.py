@@ -1,17 +1,19 @@
-"""What a training leaves besides theta_1: its curve, curves for TensorBoard, and how it went."""
+"""What a training leaves besides theta_1: its curve, in other forms too, and how it went."""
 
 from __future__ import annotations
 
 import csv
+import json
+import re
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import torch
 
 from wiseft.config import FinetuneSettings
 from wiseft.errors import WiseftError
 from wiseft.finetune.trainer import Execution, Step
-from wiseft.io import atomic_path
+from wiseft.io import atomic_path, write_text
 from wiseft.progress import Progress
 from wiseft.runtime import device_names, peak_memory_mb
 
@@ -63,6 +65,33 @@ def run_record(
         "how": execution.how.model_dump(mode="json"),
         "torch": torch.__version__,
     }
+
+
+class JsonLines:
+    """Writes each step at once, as a line; the first replaces what an earlier process, which was
+    killed or whose training was another, wrote from that step on.
+    """
+
+    def __init__(self, path: Path):
+        self._path = path
+        self._file: TextIO | None = None
+
+    def add(self, step: int, loss: float, learning_rate: float, images_per_second: float) -> None:
+        """Write a step, counted from 1."""
+        if self._file is None:
+            there = self._path.read_text(errors="replace") if self._path.is_file() else ""
+            found = [re.match(r'{"step": (\d+),.*}\n', line) for line in there.splitlines(True)]
+            write_text(self._path, "".join(one[0] for one in found if one and int(one[1]) < step))
+            self._file = self._path.open("a", encoding="utf-8")
+        values = {"loss": loss, "learning_rate": learning_rate}
+        line = {"step": step, **values, "images_per_second": round(images_per_second, 2)}
+        self._file.write(json.dumps(line) + "\n")
+        self._file.flush()
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._file is not None:
+            self._file.close()
 
 
 class Board:

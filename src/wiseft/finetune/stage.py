@@ -20,7 +20,7 @@ from wiseft.errors import WiseftError, some
 from wiseft.finetune.lbfgs import fit_lbfgs
 from wiseft.finetune.micro_batch import fitting_micro_batch, share_of_batch
 from wiseft.finetune.probe import start_head
-from wiseft.finetune.record import Board, run_record, write_curve
+from wiseft.finetune.record import Board, JsonLines, run_record, write_curve
 from wiseft.finetune.sampling import check_classes, draw_samples
 from wiseft.finetune.schedule import training_steps
 from wiseft.finetune.tasks import Log, Material, make_task, trained_tensors
@@ -230,21 +230,23 @@ def _train_alone(
 
 @contextlib.contextmanager
 def _told(progress: Progress, outputs: Outputs, execution: Execution) -> Iterator[Report]:
-    """Yield what is told of every step: the progress, and TensorBoard where it is wanted."""
-    board = None
+    """Yield what is told of every step: the progress, and TensorBoard or JSON where wanted."""
+    boards: list[Board | JsonLines] = []
     if execution.how.tensorboard and execution.team.leads:
-        board = Board(outputs.tensorboard or outputs.curve.parent / "tensorboard")
+        boards.append(Board(outputs.tensorboard or outputs.curve.parent / "tensorboard"))
+    if execution.how.json_lines and execution.team.leads:
+        boards.append(JsonLines(outputs.curve.with_suffix(".jsonl")))
 
     def report(step: int, loss: float, learning_rate: float, images: int) -> None:
         progress(step, loss, learning_rate, images)
-        if board is not None:
+        for board in boards:
             board.add(step, loss, learning_rate, progress.images_per_second)
 
     try:
         yield report
     finally:
         progress.close()
-        if board is not None:
+        for board in boards:
             board.close()
 
 

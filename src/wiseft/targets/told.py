@@ -210,6 +210,12 @@ class Told:
         files = self._files.table_files()
         return repeat("--link", [path for path in files if ".csv" in path.suffixes])
 
+    def beside(self, own: str) -> str:
+        """The results that one of them links to; `make report` writes the last."""
+        files = [*self._files.page(), *self._files.summary(), *self._files.provenance()]
+        names = [*(path.name for path in files), "report.html"]
+        return repeat("--beside", [name for name in names if name != own])
+
     def record(self) -> str:
         """The experiment's settings with those of its methods and models, for the record.
 

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from html import escape
 from importlib.resources import files
@@ -19,7 +20,7 @@ from pydantic import Field
 
 from wiseft.config.base import Entry
 from wiseft.errors import WiseftError
-from wiseft.figures.labels import name_of
+from wiseft.figures.labels import links_beside, name_of
 from wiseft.figures.page.chart import COLUMNS, COLUMNS_SIGNAL, PANEL, chart
 from wiseft.figures.page.content import (
     Line,
@@ -34,6 +35,12 @@ from wiseft.figures.series import MEASURED, PUBLISHED
 from wiseft.rehearsal import noted, titled
 from wiseft.tabulate.models import FEWEST_MODELS
 from wiseft.tabulate.schema import AVERAGE_PREFIX
+
+RECOMMENDATION = (
+    " Diamonds: the recommended α, the smallest that held-out images of the reference cannot tell "
+    "from the best (within one standard error; of several runs the lower median). No image of a "
+    "shift had a part in it, so under shift another can be better."
+)
 
 
 class PageSettings(Entry):
@@ -51,12 +58,17 @@ class PageSettings(Entry):
     methods: list[str] = Field([], description="Measured methods that are shown; none: all.")
     further_methods: int = Field(0, description="Methods of the experiment that are not shown.")
     recommended: float | None = Field(
-        None, description="Alpha that the page opens with and has a button for; null: 0.5."
+        None,
+        description="Alpha to open with and recommend; null: 0.5, and what held-out images chose.",
     )
 
 
 def build_page(
-    table: pd.DataFrame, settings: PageSettings, output: Path, links: Sequence[Path] = ()
+    table: pd.DataFrame,
+    settings: PageSettings,
+    output: Path,
+    links: Sequence[Path] = (),
+    beside: Sequence[str] = (),
 ) -> str:
     """Return the page as HTML.
 
@@ -65,6 +77,7 @@ def build_page(
         settings: what the page says and shows.
         output: where the page will lie; figures lie in the folder `figures` beside it.
         links: files to link to.
+        beside: names of further results in its folder, linked to at the top.
 
     Raises:
         WiseftError: if the table has nothing to show, or the library is not installed.
@@ -73,6 +86,8 @@ def build_page(
     wanted = [*(AVERAGE_PREFIX + name for name in settings.averages), *settings.datasets]
     wanted = [name for name in dict.fromkeys(wanted) if name != reference]
     lines = lines_of(table, reference, wanted, settings.view, settings.methods)
+    if settings.recommended is not None:
+        lines = [replace(line, recommended=settings.recommended) for line in lines]
     names = [name for name in wanted if any(name in line.values for line in lines)]
     models = models_of(lines)
     model, alpha = _start(lines, models, reference, settings.recommended)
@@ -92,8 +107,7 @@ def build_page(
         about=escape(noted(settings.about)),
         reference=escape(name_of(reference, titles)),
         model_hidden="" if len(models) > 1 else " hidden",
-        recommended="" if settings.recommended is None else f"{settings.recommended:g}",
-        recommended_hidden=" hidden" if settings.recommended is None else "",
+        beside=links_beside(beside),
         note=escape(_note(lines, settings.further_methods)),
         intervals=escape(_intervals(lines)),
         files=_files(links, settings.captions, output),
@@ -130,7 +144,7 @@ def _note(lines: list[Line], further: int) -> str:
             f" {further} further methods are in the tables and not shown; the key page of the "
             "experiment's file chooses."
         )
-    return note
+    return note + (RECOMMENDATION if any(line.recommended is not None for line in lines) else "")
 
 
 def _intervals(lines: list[Line]) -> str:

@@ -93,10 +93,32 @@ def _panel(
             line,
             _points(encoding, filled=True, opacity=1, size=26),
             {
+                "transform": [{"filter": "datum.recommended"}],
+                **_points(encoding, shape="diamond", filled=True, opacity=1, size=110),
+            },
+            _ends(position),
+            {
                 "transform": [marked],
                 **_points(encoding, filled=False, size=190, strokeWidth=2.6),
             },
         ],
+    }
+
+
+def _ends(position: dict[str, Any]) -> dict[str, Any]:
+    """Return the names of the ends of a panel's first line, towards its middle."""
+    return {
+        "transform": [{"filter": "datum.end"}],
+        "mark": {
+            "type": "text",
+            "text": {"expr": "datum.end"},
+            "align": {"expr": "datum.alpha ? 'right' : 'left'"},
+            "dx": {"expr": "datum.alpha ? -7 : 5"},
+            "dy": {"expr": "datum.alpha ? 0 : 13"},
+            "color": "currentColor",
+            "aria": False,
+        },
+        "encoding": position,
     }
 
 
@@ -133,7 +155,7 @@ def _views(points: list[dict[str, Any]], lines: list[Line]) -> dict[str, Any]:
 
 
 def _view(values: list[float]) -> dict[str, list[float]]:
-    pad = 0.07 * max(max(values) - min(values), 0.2)
+    pad = 0.1 * max(max(values) - min(values), 0.2)
     low, high = min(values) - pad, max(values) + pad
     inside = 0.3 * pad  # a label at the very end would push the panel out of its row
     ticks = logit_ticks(float(expit(low + inside)), float(expit(high - inside)), most=TICKS)
@@ -204,7 +226,7 @@ def _identity(here: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _legend(title: str) -> dict[str, Any]:
-    return {"orient": "bottom", "title": title, "direction": "horizontal", "columns": 3}
+    return {"orient": "top", "title": title, "direction": "horizontal", "columns": 3}
 
 
 def _config() -> dict[str, Any]:

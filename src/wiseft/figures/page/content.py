@@ -20,6 +20,10 @@ from wiseft.tabulate.published import SEARCHES
 from wiseft.tabulate.robustness import BASELINE_METHOD
 from wiseft.tabulate.schema import AVERAGE_PREFIX
 
+KEY = ["source", "model", "method", "variant"]
+"""Tells lines apart."""
+RECOMMENDED = "held-out-1se"
+"""The choice that the page recommends, as `wiseft sweep` does: it looks at no shifted image."""
 LEAST_ALPHAS = 3
 """A series with fewer alphas has nothing to slide along."""
 
@@ -35,6 +39,7 @@ class Line:
         runs: how many runs each number is the mean of.
         models: how many models they belong to; intervals of three or more are over these.
         values: by dataset, one row an alpha: alpha, value, ci_low, ci_high (fractions).
+        recommended: alpha that held-out images chose, the lower median of the runs'; None: none.
     """
 
     model: str
@@ -46,6 +51,7 @@ class Line:
     runs: int
     models: int
     values: dict[str, pd.DataFrame]
+    recommended: float | None = None
 
     @property
     def key(self) -> str:
@@ -72,9 +78,13 @@ def lines_of(
     Raises:
         WiseftError: if there is none.
     """
-    grid = _shown_rows(table, reference, view, methods)
+    grid = _shown_rows(table, "grid", reference, view, methods)
+    chosen = _shown_rows(table, RECOMMENDED, reference, view, methods)
+    medians = (
+        chosen[chosen["dataset"] == reference].groupby(KEY)["alpha"].quantile(interpolation="lower")
+    )
     lines = []
-    for key, part in grid.groupby(["source", "model", "method", "variant"], sort=True):
+    for key, part in grid.groupby(KEY, sort=True):
         source, model, method, variant = map(str, key)
         by_dataset = dict(iter(part.groupby("dataset")))
         names = [name for name in [reference, *datasets] if name in by_dataset]
@@ -83,7 +93,8 @@ def lines_of(
             continue
         runs = len(each_run(of_runs(by_dataset[reference])))
         models = int(max(of_models(by_dataset[reference])["n"], default=1))
-        lines.append(Line(model, method, variant, source, "", "", runs, models, values))
+        best = float(medians[key]) if key in medians.index else None
+        lines.append(Line(model, method, variant, source, "", "", runs, models, values, best))
     if not lines:
         raise WiseftError(
             f"the page needs a run with several alphas on {reference} and on a shift, but the "
@@ -99,11 +110,11 @@ def lines_of(
 
 
 def _shown_rows(
-    table: pd.DataFrame, reference: str, view: str, methods: Sequence[str]
+    table: pd.DataFrame, selection: str, reference: str, view: str, methods: Sequence[str]
 ) -> pd.DataFrame:
-    """Return the sweeps of weights, with intervals and without the models' seeds."""
+    """Return the sweeps of weights, or what was selected of them, without the models' seeds."""
     grid = table[
-        (table["selection"] == "grid")
+        (table["selection"] == selection)
         & (table["combination"] == "weight")
         & (table["reference"] == reference)
         & (table["view"] == view)
@@ -173,7 +184,8 @@ def records(
 
     Points at 0 or 1, where the logit is infinite, are left out of the chart; the table has them.
     """
-    points = []
+    points, names = [], {0.0: "zero-shot", 1.0: "fine-tuned"}
+    first = {line.model: line for line in reversed(lines)}
     for line in lines:
         x = line.values[reference].set_index("alpha")
         for dataset in [name for name in datasets if name in line.values]:
@@ -198,6 +210,8 @@ def records(
                         **shared,
                         "alpha": alpha,
                         "joined": joined,
+                        "recommended": alpha == line.recommended,
+                        "end": names.get(alpha, "") if line is first[line.model] else "",
                         "x": round(float(logit(at["value"])), 5),
                         "y": round(float(logit(value)), 5),
                         "reference accuracy": percent_interval(at),
@@ -234,6 +248,7 @@ def table_data(
                 "source": line.source,
                 "runs": line.runs,
                 "models": line.models,
+                "recommended": line.recommended,
                 "pair": f"{line.model}/{line.method}/{line.variant}",
                 "values": {
                     dataset: {

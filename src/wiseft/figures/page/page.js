@@ -5,6 +5,7 @@
   const slider = document.getElementById("alpha");
   const chooser = document.getElementById("model");
   const table = document.getElementById("table");
+  const recommended = document.getElementById("recommended");
 
   const make = (name, text, attributes) => {
     const node = document.createElement(name);
@@ -113,7 +114,14 @@
     const where = `α = ${short(alpha)}` + (chooser.length > 1 ? `, ${model}` : "");
     for (const id of ["table-alpha", "ringed"]) document.getElementById(id).textContent = where;
     slider.setAttribute("aria-valuetext", `alpha ${short(alpha)}`);
-    table.replaceChildren(make("caption", `Accuracy in percent at ${where}`), head(groups), body(groups, alpha));
+    // As many methods side by side as there is room for, the others below.
+    for (let most = 5; most === 5 || (most && table.scrollWidth > table.clientWidth); most--) {
+      table.replaceChildren();
+      for (let at = 0; at < groups.length; at += most) {
+        const shown = groups.slice(at, at + most), part = table.appendChild(make("table"));
+        part.append(make("caption", `Accuracy in percent at ${where}`), head(shown), body(shown, alpha));
+      }
+    }
     document.getElementById("status").textContent = said(groups[0].measured || groups[0].published, alpha);
     chart.view.signal("alpha", Number(alpha)).signal("model", model).runAsync();
   }
@@ -131,6 +139,7 @@
       : Math.floor(document.getElementById("chart").clientWidth / data.panel);
     const columns = Math.max(1, Math.min(data.columns, room));
     if (columns !== chart.view.signal("columns")) chart.view.signal("columns", columns).resize().runAsync();
+    show();
   }
 
   function reset() {
@@ -138,7 +147,16 @@
     alphas = alphasOf(chooser.value);
     slider.max = alphas.length - 1;
     slider.value = Math.max(0, alphas.indexOf(alphas.includes(before) ? before : data.start.alpha));
+    recommend();
     show();
+  }
+
+  function recommend() {
+    // What is recommended of the model's first method; each line has its own diamond.
+    const chosen = linesOf(chooser.value)[0].recommended;
+    recommended.hidden = chosen === null;
+    recommended.value = alphas.findIndex((alpha) => Number(alpha) === chosen);
+    recommended.textContent = `recommended: α = ${chosen}`;
   }
 
   function csv() {
@@ -157,11 +175,7 @@
   slider.value = Math.max(0, alphas.indexOf(data.start.alpha));
   slider.addEventListener("input", show);
   chooser.addEventListener("change", reset);
-  const recommended = document.getElementById("recommended");
-  recommended.addEventListener("click", () => {
-    const place = alphas.findIndex((alpha) => Number(alpha) === Number(recommended.value));
-    if (place >= 0) { slider.value = place; show(); }
-  });
+  recommended.addEventListener("click", () => { slider.value = recommended.value; show(); });
   document.getElementById("half").addEventListener("click", () => {
     const half = alphas.indexOf("0.500");
     if (half >= 0) { slider.value = half; show(); }
@@ -173,7 +187,7 @@
     URL.revokeObjectURL(link.href);
   });
   for (const event of ["resize", "beforeprint", "afterprint"]) addEventListener(event, fit);
+  recommend();
   fit();
-  show();
   document.documentElement.dataset.ready = "yes";
 })();
