@@ -89,6 +89,11 @@ test-remotes: $(STAMP) ## test DVC remotes of S3 and SSH against servers on this
 	@tools/remotes.sh $(VENV)
 	@$(BIN)/python -m pytest tests/sharing/test_remotes.py
 
+.PHONY: test-peers
+test-peers: $(STAMP) ## compare with other programs (PEFT), in an environment of their own
+	@tools/peers.sh $(VENV)
+	@PYTHONPATH=$(CURDIR)/src build/peers/bin/python -m pytest tests/peers
+
 .PHONY: test-cluster
 test-cluster: $(STAMP) ## test the Slurm profile on a Slurm that is installed and started here (root, Debian)
 	@WISEFT_TEST_CLUSTER=1 $(BIN)/python -m pytest tests/cluster

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import safetensors.torch
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
@@ -34,6 +35,13 @@ _NAMES = {
     torch.float16: "F16",
     torch.uint8: "U8",
 }
+
+_FOREIGN = {
+    dtype: name
+    for name, dtype in safetensors.torch._TYPES.items()
+    if isinstance(dtype, torch.dtype)
+}
+"""What files of others hold, ours too."""
 
 # The sum of the tensors is known when they are written, and they may be computed only then. It has
 # a fixed length and place, first in the file's own header, where it is put last.
@@ -163,6 +171,10 @@ class LazyTensors(Mapping[str, Tensor]):
     def __len__(self) -> int:
         return len(self.shapes)
 
+    def pieces(self, name: str) -> Iterator[Tensor]:
+        """Yield a tensor's values in their order, in as many tensors as is good for memory."""
+        yield self[name]
+
 
 class StoredTensors(LazyTensors):
     """The tensors of a safetensors file, each mapped from it when asked for and not kept.
@@ -204,6 +216,57 @@ def examples(tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
     return tensors.shapes if isinstance(tensors, LazyTensors) else tensors
 
 
+def _layout(
+    shapes: Mapping[str, Tensor], metadata: Mapping[str, str], types: Mapping[torch.dtype, str]
+) -> tuple[bytes, dict[str, int]]:
+    """Return what a file begins with, and where behind that each tensor begins, in that order."""
+    for name, like in shapes.items():
+        if like.dtype not in types:
+            raise WiseftError(
+                f"tensor {name} is {like.dtype}, not one of {', '.join(map(str, types))}"
+            )
+    ranks = {dtype: (-dtype.itemsize, place) for place, dtype in enumerate(types)}
+    entries: dict[str, Any] = {"__metadata__": metadata} if metadata else {}
+    begin, offset = {}, 0
+    for name in sorted(shapes, key=lambda name: (ranks[shapes[name].dtype], name.encode())):
+        like = shapes[name]
+        begin[name], end = offset, offset + like.nbytes
+        entries[name] = {
+            "dtype": types[like.dtype],
+            "shape": list(like.shape),
+            "data_offsets": [offset, end],
+        }
+        offset = end
+    text = json.dumps(entries, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)  # the data begins at a multiple of eight bytes
+    return struct.pack("<Q", len(text)) + text, begin
+
+
+def write_safetensors(
+    path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]
+) -> None:
+    """Write a file as the safetensors library does, of `LazyTensors` one in memory at a time.
+
+    Raises:
+        WiseftError: if a dtype is none that such files hold.
+    """
+    text, begin = _layout(examples(tensors), metadata, _FOREIGN)
+    with path.open("wb") as file:
+        file.write(text)
+        for name in begin:
+            file.writelines(pieces(tensors, name))
+
+
+def pieces(tensors: Mapping[str, Tensor], name: str) -> Iterator[memoryview]:
+    """Yield the bytes of a tensor, of `LazyTensors` piece by piece."""
+    return map(_bytes, pieces_of(tensors, name))
+
+
+def pieces_of(tensors: Mapping[str, Tensor], name: str) -> Iterator[Tensor]:
+    """Yield a tensor, of `LazyTensors` piece by piece."""
+    return tensors.pieces(name) if isinstance(tensors, LazyTensors) else iter([tensors[name]])
+
+
 class TensorWriter:
     """Writes tensors of known shapes into a file, in any order, each from its first row on.
 
@@ -225,9 +288,7 @@ class TensorWriter:
         self._shapes = shapes
         self._written = dict.fromkeys(shapes, 0)
         self._sums = {name: hashlib.sha256() for name in shapes}
-        self._begin: dict[str, int] = {}
-        text = self._describe(header)
-        self._front = struct.pack("<Q", len(text)) + text
+        self._front, self._begin = _layout(shapes, self._describe(header), _NAMES)
         self._base = len(self._front)
         self._start()
 
@@ -235,29 +296,10 @@ class TensorWriter:
         self._file.write(self._front)
         self._file.truncate(self._base + sum(tensor.nbytes for tensor in self._shapes.values()))
 
-    def _describe(self, header: Mapping[str, Any]) -> bytes:
+    def _describe(self, header: Mapping[str, Any]) -> dict[str, str]:
         own = json.dumps({"format": FORMAT, **header}, sort_keys=True)
         own_sum = hashlib.sha256(own.encode()).hexdigest()
-        metadata = {TENSORS_SUM: _NO_SUM, KEY: own, HEADER_SUM: own_sum}
-        entries: dict[str, Any] = {"__metadata__": metadata}
-        offset = 0
-        for name in sorted(self._shapes, key=self._order):
-            tensor = self._shapes[name]
-            self._begin[name], end = offset, offset + tensor.nbytes
-            entries[name] = {
-                "dtype": _NAMES[tensor.dtype],
-                "shape": list(tensor.shape),
-                "data_offsets": [offset, end],
-            }
-            offset = end
-        text = json.dumps(entries, separators=(",", ":"), ensure_ascii=False).encode()
-        return text + b" " * (-len(text) % 8)  # the data begins at a multiple of eight bytes
-
-    def _order(self, name: str) -> tuple[int, bytes]:
-        dtype = self._shapes[name].dtype
-        if dtype not in _NAMES:
-            raise WiseftError(f"tensor {name} is {dtype}, not one of {', '.join(map(str, _NAMES))}")
-        return list(_NAMES).index(dtype), name.encode()
+        return {TENSORS_SUM: _NO_SUM, KEY: own, HEADER_SUM: own_sum}
 
     def write(self, name: str, values: Tensor, start: int = 0) -> None:
         """Write a tensor, or its next rows, which are those from `start` on.

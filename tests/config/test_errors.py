@@ -95,7 +95,12 @@ def message(project: Path, experiment: str = "mini") -> str:
         ("models/tiny", "pretrain.step", 3, "unknown key `pretrain.step`; did you mean steps"),
         ("models/tiny", "architecture", "none.json", "whose architecture"),
         ("models/tiny", "preprocessing.std", [0, 1, 1], "`preprocessing.std.0` is 0, but must be"),
-        ("methods/tune", "settings.trainable", "some", "but must be one of 'all' or 'head'"),
+        (
+            "methods/tune",
+            "settings.trainable",
+            "some",
+            "but must be one of 'all', 'head' or 'lora'",
+        ),
         ("methods/tune", "variants.short", {"epoch": 1}, "did you mean epochs"),
         (
             "methods/scratch",

@@ -115,7 +115,7 @@ def test_a_clip_model_folder_is_a_theta_1(theta_0, tuned, tmp_path):
 
     folder = tmp_path / "clip"
     folder.mkdir()
-    save_file(from_open_clip(tuned), folder / "model.safetensors")
+    save_file(dict(from_open_clip(tuned)), folder / "model.safetensors")
     (folder / "config.json").write_text('{"model_type": "clip"}')
     output = tmp_path / "theta_1.safetensors"
     import_theta_1(folder, theta_0, output, say=lambda _: None)

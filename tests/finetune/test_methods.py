@@ -203,6 +203,7 @@ KILLED = {
     "biased average": {"ema": {"decay": 0.9, "start": "theta_0"}},
     "early stopping": {"early_stopping": {"every": 2, "split": "train"}},
     "few shots, crops": {"train_samples": None, "samples_per_class": 7, "augment": "crop"},
+    "lora": {"trainable": "lora", "lora": {"rank": 2}, "learning_rate": 1e-2},
     "linear classifier": {"trainable": "head", "head_init": "random", "l1": 1e-4},
 }
 

@@ -393,3 +393,15 @@ def test_text_is_no_weights_and_nobody_is_sent_to_unsafe_loading(tmp_path):
     with pytest.raises(WiseftError, match="is not a file of weights") as error:
         read_checkpoint(tmp_path / "README.md")
     assert "weights_only" not in str(error.value)
+
+
+def test_a_clip_folder_without_preprocessor_gets_clips_and_says_so(clip_folder, tmp_path):
+    (clip_folder / "preprocessor_config.json").unlink()
+    said = []
+    output = tmp_path / "weights.safetensors"
+    fetch_weights(from_tag(str(clip_folder)), output, tmp_path / "fetched", said.append)
+    preprocessing = load_weights(output)[1]["preprocessing"]
+    assert preprocessing["size"] == 32
+    assert preprocessing["mean"] == [0.48145466, 0.4578275, 0.40821073]
+    assert preprocessing["std"] == [0.26862954, 0.26130258, 0.27577711]
+    assert any("no preprocessor_config.json; images are prepared as for OpenAI" in s for s in said)

@@ -18,7 +18,10 @@ def merge(
     ],
     b: Annotated[
         Path,
-        typer.Argument(help="The fine-tuned model, alpha 1, of the same architecture."),
+        typer.Argument(
+            help="The fine-tuned model, alpha 1, of the same architecture, or a LoRA folder of "
+            "PEFT for A."
+        ),
     ],
     output: Annotated[
         Path, typer.Option("--output", "-o", help="A new file, or folder where A is one.")

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from wiseft import plugins
 from wiseft.alphas import format_alpha
@@ -16,7 +15,7 @@ from wiseft.combine.linear import Coefficients, Combination, ends
 from wiseft.combine.recipe import Mixture, Recipe
 from wiseft.errors import WiseftError
 from wiseft.runtime import check_writable
-from wiseft.tensor_file import LazyTensors, examples
+from wiseft.tensor_views import joined
 from wiseft.theta import (
     StoredTheta,
     ThetaHeader,
@@ -113,36 +112,8 @@ def mixture(
     like = thetas[-1].header
     mixed = Combination([theta.tensors for theta in thetas], coefficients)
     follows = mixed.copied is None and has_text(mixed)
-    tensors = Overlaid(mixed, HeadBuilder(like, mixed).head(mixed)) if follows else mixed
+    tensors = joined(mixed, HeadBuilder(like, mixed).head(mixed)) if follows else mixed
     return Mixture(tensors, thetas, like, parents=dict(parents or {}))
-
-
-class Overlaid(LazyTensors):
-    """Tensors of which some are replaced by others, and to which others are added."""
-
-    def __init__(self, below: LazyTensors, above: Mapping[str, Tensor]):
-        self._below, self._above = below, above
-        self.shapes = {**below.shapes, **examples(above)}
-
-    def __getitem__(self, name: str) -> Tensor:
-        return self._above[name] if name in self._above else self._below[name]
-
-
-class Part(LazyTensors):
-    """The tensors whose names begin with a prefix, or those whose names do not."""
-
-    def __init__(self, tensors: Mapping[str, Tensor], prefix: str, without: bool = False):
-        self._tensors = tensors
-        self.shapes = {
-            name: tensor
-            for name, tensor in examples(tensors).items()
-            if name.startswith(prefix) != without
-        }
-
-    def __getitem__(self, name: str) -> Tensor:
-        if name not in self.shapes:
-            raise KeyError(name)
-        return self._tensors[name]
 
 
 def _write(output: Path, mixed: Mixture, settings: dict[str, Any], seed: int | None) -> str:

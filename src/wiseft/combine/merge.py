@@ -6,7 +6,7 @@ configuration and tokenizer are kept.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import torch
@@ -18,8 +18,14 @@ from wiseft.combine.files import interpolate_files
 from wiseft.combine.linear import interpolate
 from wiseft.errors import WiseftError
 from wiseft.progress import print_line
+from wiseft.tensor_file import LazyTensors, examples
+from wiseft.tensor_views import renamed
 from wiseft.weights import huggingface
+from wiseft.weights.adapters import adapted, is_adapter
 from wiseft.weights.formats import Checkpoint, read_checkpoint, write_checkpoint
+
+_PIECE = 2**22
+"""Elements that are mixed at a time."""
 
 
 def merge_files(
@@ -38,7 +44,7 @@ def merge_files(
 
     Args:
         a: a file or a folder with a configuration.
-        b: likewise.
+        b: likewise; or an adapter of PEFT for `a`, so that b is `a` with it merged.
         alpha: three decimals in [0, 1].
         output: a new file, or folder where `a` is one.
         say: called with what was done.
@@ -51,7 +57,8 @@ def merge_files(
     alpha = format_alpha(alpha)
     if output.exists() or output.is_symlink():
         raise WiseftError(f"{output} exists and is not touched; name another file or folder")
-    first, second = read_checkpoint(a), read_checkpoint(b)
+    first = read_checkpoint(a)
+    second = adapted(b, first) if is_adapter(b) else read_checkpoint(b)
     if all(each.own and "head.weight" in each.tensors for each in (first, second)):
         interpolate_files(a, b, alpha, output)
         return
@@ -62,49 +69,71 @@ def merge_files(
             "both alike; `wiseft export` writes a theta as another checkpoint is"
         )
     compare_configs(first, second)
-    start = towers.floating(first.tensors)
-    end = towers.floating(_named_like(first, second))
+    end = _named_like(first, second)
+    start, other = (towers.floating(examples(each)) for each in (first.tensors, end))
     try:
-        towers.check_fit(start, end, f"{b}, beside {a},")
+        towers.check_fit(start, other, f"{b}, beside {a},")
     except WiseftError as error:
         raise WiseftError(
             f"{error}\nOf an encoder with a head and a zero-shot model, `wiseft sweep` makes two "
             "classifiers, and writes the one in between as the second checkpoint is."
         ) from None
-    start, end = ({k: each.to(device) for k, each in of.items()} for of in (start, end))
-    mixed = interpolate(start, end, alpha)
-    ready = {
-        name: mixed[name].to("cpu", tensor.dtype) if name in mixed else tensor
-        for name, tensor in first.tensors.items()
-    }
-    write_checkpoint(first, ready, output)
+    write_checkpoint(first, _Mixed(first.tensors, end, alpha, device), output)
     if first.kind == "torchscript":
         say(f"{a} is a TorchScript archive; {output} is a plain state dict with its tensors")
-    integers = len(ready) - len(mixed)
+    integers = len(first.tensors) - len(start)
     say(
-        f"{output}: {len(mixed)} tensors between {a} and {b} at alpha {alpha}"
+        f"{output}: {len(start)} tensors between {a} and {b} at alpha {alpha}"
         + (f", {integers} integer tensors of {a}" if integers else "")
     )
 
 
-def _named_like(first: Checkpoint, second: Checkpoint) -> dict[str, Tensor]:
+class _Mixed(LazyTensors):
+    """The first's tensors, of which the floating ones are between it and the other."""
+
+    def __init__(
+        self,
+        first: Mapping[str, Tensor],
+        other: Mapping[str, Tensor],
+        alpha: str,
+        device: torch.device | str,
+    ):
+        self._both, self._alpha, self._device = (first, other), alpha, device
+        self.shapes = examples(first)
+
+    def __getitem__(self, name: str) -> Tensor:
+        return torch.cat(list(self.pieces(name))).view(self.shapes[name].shape)
+
+    def pieces(self, name: str) -> Iterator[Tensor]:
+        """Yield what is mixed, so that no tensor is in fp32 as a whole."""
+        dtype = self.shapes[name].dtype
+        if not dtype.is_floating_point:
+            yield self._both[0][name].flatten()
+            return
+        both = (of[name].flatten().split(_PIECE) for of in self._both)
+        for pair in zip(*both, strict=True):
+            one, other = ({name: piece.to(self._device)} for piece in pair)
+            yield interpolate(one, other, self._alpha)[name].to("cpu", dtype)
+
+
+def _named_like(first: Checkpoint, second: Checkpoint) -> Mapping[str, Tensor]:
     """Return the second's tensors under the first's names."""
     tensors = second.tensors
     first_is_hf, second_is_hf = huggingface.is_clip(first.tensors), huggingface.is_clip(tensors)
     if second_is_hf and not first_is_hf:
         return _custom_like(first, huggingface.to_open_clip(tensors))
     if first_is_hf and not second_is_hf:
-        flat = {key.removeprefix("text."): value for key, value in tensors.items()}
-        return huggingface.from_open_clip(towers.floating(flat))
+        flat = {name.removeprefix("text."): name for name in towers.floating(examples(tensors))}
+        return huggingface.from_open_clip(renamed(tensors, flat))
     return tensors
 
 
-def _custom_like(first: Checkpoint, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+def _custom_like(first: Checkpoint, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
     """Return flat names of open_clip with `text.` before the text tower's, if the first has it."""
     if not any(key.startswith("text.") for key in first.tensors):
         return tensors
     outside = ("visual.", "logit_")
-    return {k if k.startswith(outside) else f"text.{k}": v for k, v in tensors.items()}
+    return renamed(tensors, {k if k.startswith(outside) else f"text.{k}": k for k in tensors})
 
 
 def compare_configs(first: Checkpoint, second: Checkpoint) -> None:

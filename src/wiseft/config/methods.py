@@ -85,6 +85,15 @@ class LinearProbe(Entry):
     learning_rate: Positive = Field(description="Peak learning rate of these passes.")
 
 
+class Lora(Entry):
+    """Low-rank changes B A of the image tower's matrices, which are merged into theta_1."""
+
+    rank: Count = Field(8, description="Rank of every change.")
+    lora_alpha: Positive = Field(
+        8.0, description="A change is lora_alpha / rank times B A, as in PEFT; no mixing alpha."
+    )
+
+
 class Search(Entry):
     """A random search over the settings of a linear classifier (paper appendix D.3)."""
 
@@ -108,8 +117,10 @@ class FinetuneSettings(Entry):
     (appendix D.2), but for `augment`, which that recipe sets to `crop`.
     """
 
-    trainable: Literal["all", "head"] = Field(
-        "all", description="`all`: end to end; `head`: a linear classifier on frozen features."
+    trainable: Literal["all", "head", "lora"] = Field(
+        "all",
+        description="`all`: end to end; `head`: a linear classifier on frozen features; `lora`: "
+        "the head, and low-rank changes of the image tower's matrices.",
     )
     init: Literal["zero-shot", "random"] = Field(
         "zero-shot", description="Where training starts; `random` makes a from-scratch baseline."
@@ -222,6 +233,7 @@ class FinetuneSettings(Entry):
         "theirs of the same seed (paper appendix D.3). In `--settings` of a command: files that "
         "`wiseft search --trials` wrote.",
     )
+    lora: Lora | None = Field(None, description="What the low-rank changes are; null: none.")
     train_on_held_out: bool = Field(
         False,
         description="The split `held-out` is trained on too, so that alpha must be fixed "
@@ -282,6 +294,15 @@ def _conflicts(settings: FinetuneSettings) -> Iterator[str]:
         needed = _changed(settings, ("l2_to_start", "distillation", "head_init", "linear_probe"))
         for key in [*needed, "loss"] if objective.trains_text else needed:
             yield f"{key} is given and init is random, but {key} needs a zero-shot model"
+    if (settings.trainable == "lora") != (settings.lora is not None):
+        yield (
+            f"trainable is {settings.trainable} and lora is {settings.lora}, but trainable: lora "
+            "and `lora: {rank: 8, lora_alpha: 8}` go together"
+        )
+    for key in _changed(settings, ("ema", "l2_to_start", "linear_probe")) if settings.lora else ():
+        yield f"{key} is given and trainable is lora, but it is for trainable: all"
+    if settings.lora and settings.init == "random":
+        yield "trainable is lora and init is random, but random weights are not to be kept"
     if settings.train_samples and settings.samples_per_class:
         yield (
             f"train_samples is {settings.train_samples} and samples_per_class is "
@@ -290,7 +311,7 @@ def _conflicts(settings: FinetuneSettings) -> Iterator[str]:
     if head and settings.linear_probe:
         yield "linear_probe is given and trainable is head, but it is for trainable: all"
     if settings.search and not head:
-        yield "search is given and trainable is all, but it is for trainable: head"
+        yield f"search is given and trainable is {settings.trainable}, but it is for a head alone"
     if settings.search and (settings.ema or settings.early_stopping):
         yield "search is given with ema or early_stopping, but its trials are trained to their end"
     chosen = settings.search or (settings.early_stopping and settings.early_stopping.every)

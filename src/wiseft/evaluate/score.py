@@ -27,16 +27,12 @@ from wiseft.temporary import temporary_folder
 from wiseft.tensor_file import read_file_header
 from wiseft.theta import read_header
 from wiseft.weights.fetch import fetch_weights
+from wiseft.weights.huggingface import CLIP_PIXELS as CLIP_PIXELS
 from wiseft.weights.sources import from_tag
 from wiseft.zeroshot.theta_0 import make_theta_0
 
 TEMPLATES = ("a photo of a {c}.",)
 """Prompts of a head where none are given."""
-CLIP_PIXELS = {
-    "mean": [0.48145466, 0.4578275, 0.40821073],
-    "std": [0.26862954, 0.26130258, 0.27577711],
-}
-"""How OpenAI's CLIPs normalise images; open_clip assumes it of a file that doesn't say."""
 _WNID = re.compile(r"n\d{8}")
 _SPLIT, _ALPHA = "test", "1.000"
 

@@ -24,6 +24,7 @@ from wiseft.finetune.ema import make_follower
 from wiseft.finetune.features import FeatureSamples, FeatureStore
 from wiseft.finetune.how import prepare_model
 from wiseft.finetune.loader import Part, read_parts
+from wiseft.finetune.lora import add_lora, merge_lora
 from wiseft.finetune.objective import make_objective, tensors_of
 from wiseft.finetune.precision import Precision
 from wiseft.finetune.trainer import Execution, Task
@@ -123,6 +124,8 @@ def image_task(
         start = model.own_names(material.start.tensors)
     # Before the model is prepared: its frozen copy has no activations to save.
     objective = make_objective(settings, model, material.start)
+    if settings.lora is not None:
+        add_lora(material.classifier, settings.lora, material.seed)
     prepare_model(model, execution.how)
 
     def held_out(split: str) -> Samples:
@@ -174,6 +177,8 @@ def trained_tensors(material: Material, task: Task) -> dict[str, Tensor]:
     """
     if isinstance(task.model, TwoTowers):
         return task.model.theta()
+    if material.settings.lora is not None:
+        merge_lora(material.classifier)
     trained = classifier_tensors(material.classifier)
     if material.settings.trainable == "head" and material.start is not None:
         frozen = [name for name in trained if not name.startswith("head.")]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from torch import Tensor
 from wiseft import towers
 from wiseft.errors import WiseftError
 from wiseft.io import read_json
+from wiseft.progress import print_line
 from wiseft.towers import align_models, open_clip_models, timm_models, tokenizers
 from wiseft.weights import huggingface
 from wiseft.weights.formats import Checkpoint, read_checkpoint
@@ -70,8 +71,8 @@ def in_order(checkpoint: Checkpoint, architecture: Mapping[str, Any]) -> Checkpo
 
 
 def _open_clip_names(
-    tensors: dict[str, Tensor], architecture: Mapping[str, Any]
-) -> dict[str, Tensor]:
+    tensors: Mapping[str, Tensor], architecture: Mapping[str, Any]
+) -> Mapping[str, Tensor]:
     from open_clip.convert import convert_state_dict
     from open_clip.model import convert_to_custom_text_state_dict
 
@@ -79,11 +80,11 @@ def _open_clip_names(
         tensors = huggingface.to_open_clip(tensors)
     if any(key.startswith("image_encoder.model.patch_e") for key in tensors):  # MobileCLIP's own
         tensors = convert_state_dict(
-            open_clip_models.open_clip_model(architecture, seed=0), tensors
+            open_clip_models.open_clip_model(architecture, seed=0), dict(tensors)
         )
     custom = architecture.get("custom_text") or architecture["text_cfg"].get("hf_model_name")
     if custom and "positional_embedding" in tensors:
-        tensors = convert_to_custom_text_state_dict(tensors)
+        tensors = convert_to_custom_text_state_dict(dict(tensors))
     return tensors
 
 
@@ -121,8 +122,14 @@ def described_architecture(
     )
 
 
-def described_preprocessing(config: Mapping[str, Any], files: Mapping[str, Path]) -> dict[str, Any]:
+def described_preprocessing(
+    config: Mapping[str, Any],
+    files: Mapping[str, Path],
+    say: Callable[[str], None] = print_line,
+) -> dict[str, Any]:
     """Return the keys of `wiseft.config.Preprocessing` that a model's files say.
+
+    A CLIPModel without a `preprocessor_config.json` gets CLIP's mean and std, which is said.
 
     Raises:
         WiseftError: if they say what is not modelled.
@@ -132,6 +139,9 @@ def described_preprocessing(config: Mapping[str, Any], files: Mapping[str, Path]
     if "pretrained_cfg" in config:
         return timm_models.preprocessing(config["pretrained_cfg"])
     file = files.get("preprocessor_config.json")
+    if file is None and config.get("model_type") == "clip":
+        say("note: there is no preprocessor_config.json; images are prepared as for OpenAI's CLIP")
+        return dict(huggingface.CLIP_PIXELS)
     return huggingface.preprocessing(read_json(file)) if file else {}
 
 
@@ -152,7 +162,9 @@ def pack_tokenizer(files: Mapping[str, Path]) -> dict[str, str]:
     return tokenizers.pack(files[name] for name in tokenizers.FILES if name in files)
 
 
-def read_folder(folder: Path) -> tuple[Checkpoint, dict[str, Any], dict[str, Any]]:
+def read_folder(
+    folder: Path, say: Callable[[str], None] = print_line
+) -> tuple[Checkpoint, dict[str, Any], dict[str, Any]]:
     """Return checkpoint, architecture and preprocessing of a folder.
 
     Raises:
@@ -161,4 +173,4 @@ def read_folder(folder: Path) -> tuple[Checkpoint, dict[str, Any], dict[str, Any
     checkpoint = read_checkpoint(folder)
     files = {path.name: path for path in folder.iterdir() if path.is_file()}
     architecture = described_architecture(str(folder), checkpoint.config, files)
-    return checkpoint, architecture, described_preprocessing(checkpoint.config, files)
+    return checkpoint, architecture, described_preprocessing(checkpoint.config, files, say)

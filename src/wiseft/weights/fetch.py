@@ -127,7 +127,7 @@ def _fetch(source: Source, folder: Path, say: Callable[[str], None]) -> _Model:
     if source.member is not None:
         return _packaged(source, folder)
     if source.path is not None:
-        return _local(source)
+        return _local(source, say)
     if source.spec.startswith((HUB, ALIGN)):
         return _repository(source, folder, say)
     path, origin = _weights_file(source, folder, say)
@@ -142,12 +142,12 @@ def _fetch(source: Source, folder: Path, say: Callable[[str], None]) -> _Model:
     return _Model(read_checkpoint(path), architecture, source.preprocessing, origin)
 
 
-def _local(source: Source) -> _Model:
+def _local(source: Source, say: Callable[[str], None]) -> _Model:
     """Return a model of the user's own: a folder, or a file with its architecture."""
     assert source.path is not None
     path = source.path
     if path.is_dir():
-        checkpoint, architecture, preprocessing = convert.read_folder(path)
+        checkpoint, architecture, preprocessing = convert.read_folder(path, say)
         architecture = source.architecture or architecture
         digests = {name: sha256_file(path / name) for name in checkpoint.files}
         return _Model(checkpoint, architecture, preprocessing, {"sha256": digests})
@@ -190,7 +190,7 @@ def _repository(source: Source, folder: Path, say: Callable[[str], None]) -> _Mo
     config: dict[str, Any] = read_json(described.path, "configuration")
     files = _side_files(source.repository, revision, folder, say)
     architecture = convert.described_architecture(source.repository, config, files)
-    preprocessing = convert.described_preprocessing(config, files)
+    preprocessing = convert.described_preprocessing(config, files, say)
     return _Model(read_checkpoint(weights), architecture, preprocessing, origin)
 
 

@@ -6,25 +6,32 @@ configuration beside its weights (a model of transformers, open_clip or timm).
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
-import pickle
 import shutil
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from wiseft.errors import WiseftError
 from wiseft.io import atomic_folder, atomic_path, gigabytes, read_json, require_file
-from wiseft.tensor_file import KEY, check_tensors, read_file_header
+from wiseft.tensor_file import (
+    KEY,
+    StoredTensors,
+    check_tensors,
+    examples,
+    read_file_header,
+    write_safetensors,
+)
+from wiseft.tensor_views import Mapped, joined, renamed
+from wiseft.weights.torch_file import load_torch, stand_ins, write_torch
 from wiseft.weights.torchscript import read_torchscript
 
 WRAPPERS = ("state_dict", "model_state_dict", "model", "module")
@@ -55,7 +62,8 @@ class Checkpoint:
     Attributes:
         path: the file or folder.
         kind: `safetensors`, `torch`, `torchscript` or `folder`.
-        tensors: by name, without the prefixes that wrappers of modules put before.
+        tensors: by name, without the prefixes that wrappers of modules put before; they lie in
+            the file, and each is read when it is asked for.
         prefix: what was before every name.
         config: content of a folder's configuration; empty for a file.
         metadata: of a safetensors file.
@@ -66,7 +74,7 @@ class Checkpoint:
 
     path: Path
     kind: str
-    tensors: dict[str, Tensor]
+    tensors: Mapping[str, Tensor]
     prefix: str = ""
     config: dict[str, Any] = field(default_factory=dict)
     metadata: dict[str, str] = field(default_factory=dict)
@@ -81,7 +89,7 @@ class Checkpoint:
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
-    """Read a checkpoint of any format.
+    """Open a checkpoint of any format.
 
     Raises:
         WiseftError: if there is none, it is damaged, it holds pickled objects, or no tensors.
@@ -90,13 +98,19 @@ def read_checkpoint(path: Path) -> Checkpoint:
         return _read_folder(path)
     require_file(path, "checkpoint")
     if _is_safetensors(path):
-        tensors, metadata = _read_safetensors(path)
-        checkpoint = Checkpoint(path, "safetensors", tensors, metadata=metadata)
-    elif (names := _zip_names(path)) and any(name.endswith("/constants.pkl") for name in names):
-        checkpoint = Checkpoint(path, "torchscript", read_torchscript(path))
+        return _without_prefix(_open_safetensors(path))
+    members = _members(path)
+    if any(member.filename.endswith("/constants.pkl") for member in members):
+        load = partial(read_torchscript, path)
+        checkpoint = Checkpoint(path, "torchscript", load())
     else:
-        checkpoint = _unwrap(path, _torch_load(path))
+        # Of what is compressed there is nothing to map.
+        mapped = {member.compress_type for member in members} == {zipfile.ZIP_STORED}
+        checkpoint = _unwrap(path, load_torch(path, mapped))
+        load = partial(_weights, path, checkpoint.wrapper, mapped)
     _check_dense(checkpoint)
+    if members:
+        checkpoint = replace(checkpoint, tensors=Mapped(load))
     return _without_prefix(checkpoint)
 
 
@@ -115,22 +129,17 @@ def write_checkpoint(like: Checkpoint, tensors: Mapping[str, Tensor], path: Path
     """
     if path.exists() or path.is_symlink():
         raise WiseftError(f"{path} exists and is not touched; name another file or folder")
-    # Safetensors refuses tensors that share memory; a copy of each is right for every format.
-    ready = {
-        like.prefix + name: tensor.detach().clone(memory_format=torch.contiguous_format)
-        for name, tensor in tensors.items()
-    }
+    ready = renamed(tensors, {like.prefix + name: name for name in tensors})
     if like.kind == "folder":
         _write_folder(like, ready, path)
         return
     with atomic_path(path, _size(ready)) as temporary:
         if like.kind == "safetensors":
-            save_file(ready, temporary, metadata=like.metadata or None)
+            write_safetensors(temporary, ready, like.metadata)
         else:
-            # torch's own format, which its weights-only loader reads: what A's program expects. By
-            # a stream, because by a path the temporary name would stand in the file.
-            with temporary.open("wb") as file:
-                torch.save(_wrapped(like, ready), file)
+            # torch's own format, which its weights-only loader reads: what A's program expects.
+            standing = stand_ins(ready)
+            write_torch(temporary, _wrapped(like, standing), standing, ready)
 
 
 # ------------------------------------------------------------------------------------------ files
@@ -144,19 +153,19 @@ def _is_safetensors(path: Path) -> bool:
     return len(start) == 9 and start[8:] == b"{" and not start.startswith(b"PK")
 
 
-def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+def _open_safetensors(path: Path) -> Checkpoint:
     try:
         with safe_open(str(path), framework="pt") as file:
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
             metadata = dict(file.metadata() or {})
     except (SafetensorError, OSError) as error:
         raise WiseftError(f"{path} is not a whole safetensors file ({error})") from None
+    tensors = StoredTensors(path)
     if KEY in metadata:
         check_tensors(path, tensors, read_file_header(path, "checkpoint"))
-    return tensors, metadata
+    return Checkpoint(path, "safetensors", tensors, metadata=metadata)
 
 
-def _zip_names(path: Path) -> list[str]:
+def _members(path: Path) -> list[zipfile.ZipInfo]:
     """Return the members of a zip archive, as both of torch's formats are; none: it is no archive.
 
     Raises:
@@ -181,7 +190,7 @@ def _zip_names(path: Path) -> list[str]:
             f"{path} is damaged: {damaged} in it has not the checksum that it was written with; "
             "copy or download it again"
         )
-    return [member.filename for member in members]
+    return members
 
 
 def _require_small(path: Path, size: int, what: str) -> None:
@@ -206,46 +215,11 @@ def _check_dense(checkpoint: Checkpoint) -> None:
     _require_small(checkpoint.path, size, "its tensors expand to")
 
 
-def _torch_load(path: Path) -> Any:
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError:
-        raise _pickled(path) from None
-    except Exception as error:  # a damaged file may raise almost anything
-        reason = str(error) or type(error).__name__
-        raise WiseftError(
-            f"{path} is neither safetensors nor a whole file of torch ({reason}); copy or download "
-            "it again"
-        ) from None
-
-
-def _pickled(path: Path) -> WiseftError:
-    """Return why a file of Python objects is not loaded, and what to do instead."""
-    names: list[str] = []
-    with contextlib.suppress(Exception):  # of a damaged pickle
-        names = sorted(torch.serialization.get_unsafe_globals_in_checkpoint(path))
-    if not names:
-        # torch's own message would send the user to weights_only=False, which runs the file's code.
-        return WiseftError(
-            f"{path} is not a file of weights, or an old pickle of more than tensors, which is not "
-            "loaded because that could run code. A state dict saved by torch.save, safetensors or "
-            "a folder of transformers is expected"
-        )
-    return WiseftError(
-        f"{path} holds pickled objects of {', '.join(names[:3])}: loading it would run code that "
-        "the file chooses, so it is refused. Where that code is installed and trusted, save the "
-        "weights alone:\n"
-        "  torch.save(torch.load(FILE, weights_only=False).state_dict(), 'weights.pt')\n"
-        "and give that file."
-    )
-
-
 def _unwrap(path: Path, content: Any) -> Checkpoint:
     """Find the weights in what a torch file holds."""
     if not isinstance(content, Mapping):
         raise WiseftError(f"{path} holds {type(content).__name__}, expected tensors by name")
     wrapper: str | None = None
-    weights: Mapping[Any, Any] = content
     if not _has_tensors(content):
         held = [key for key in WRAPPERS if _has_tensors(content.get(key))]
         if not held:
@@ -254,30 +228,40 @@ def _unwrap(path: Path, content: Any) -> Checkpoint:
                 f"{path} holds {keys}, but no tensors by name, neither at the top nor under "
                 f"{', '.join(WRAPPERS)}"
             )
-        wrapper, weights = held[0], content[held[0]]
-    tensors = {str(key): value for key, value in weights.items() if isinstance(value, Tensor)}
-    around = {k: v for k, v in content.items() if k != wrapper} if wrapper else {}
+        wrapper = held[0]
+    tensors = _tensors_in(content, wrapper)
+    around = {k: v for k, v in content.items() if k != wrapper and k not in tensors}
     return Checkpoint(path, "torch", tensors, wrapper=wrapper, around=around)
+
+
+def _weights(path: Path, wrapper: str | None, mapped: bool) -> dict[str, Tensor]:
+    return _tensors_in(load_torch(path, mapped), wrapper)
+
+
+def _tensors_in(content: Mapping[Any, Any], wrapper: str | None) -> dict[str, Tensor]:
+    weights = content if wrapper is None else content[wrapper]
+    return {str(key): value for key, value in weights.items() if isinstance(value, Tensor)}
 
 
 def _has_tensors(content: Any) -> bool:
     return isinstance(content, Mapping) and any(isinstance(v, Tensor) for v in content.values())
 
 
-def _wrapped(like: Checkpoint, tensors: dict[str, Tensor]) -> dict[str, Any]:
-    if like.wrapper is None:
-        return tensors
+def _wrapped(like: Checkpoint, tensors: Mapping[str, Any]) -> dict[str, Any]:
     kept = {key: value for key, value in like.around.items() if key not in TRAINING_STATE}
-    return kept | {like.wrapper: tensors}
+    return {**kept, **(tensors if like.wrapper is None else {like.wrapper: tensors})}
 
 
 def _without_prefix(checkpoint: Checkpoint) -> Checkpoint:
-    tensors, prefix = checkpoint.tensors, ""
-    if not tensors:
+    names, prefix = list(checkpoint.tensors), ""
+    if not names:
         raise WiseftError(f"{checkpoint.path} holds no tensors")
-    while shared := next((p for p in PREFIXES if all(k.startswith(p) for k in tensors)), None):
-        tensors = {key[len(shared) :]: value for key, value in tensors.items()}
+    while shared := next((p for p in PREFIXES if all(name.startswith(p) for name in names)), None):
+        names = [name[len(shared) :] for name in names]
         prefix += shared
+    if not prefix:
+        return checkpoint
+    tensors = renamed(checkpoint.tensors, {name: prefix + name for name in names})
     return replace(checkpoint, tensors=tensors, prefix=prefix)
 
 
@@ -291,14 +275,10 @@ def _read_folder(path: Path) -> Checkpoint:
             f"{path} is a folder without {' or '.join(CONFIGS)}; give the folder of a model, or a "
             "file of weights"
         )
-    tensors: dict[str, Tensor] = {}
-    files: dict[str, list[str]] = {}
-    metadata: dict[str, str] = {}
-    for name in weight_files(path):
-        part = read_checkpoint(path / name)
-        tensors |= part.tensors
-        files[name] = list(part.tensors)
-        metadata |= part.metadata
+    parts = {name: read_checkpoint(path / name) for name in weight_files(path)}
+    tensors = joined(*(part.tensors for part in parts.values()))
+    files = {name: list(part.tensors) for name, part in parts.items()}
+    metadata = {key: value for part in parts.values() for key, value in part.metadata.items()}
     content: dict[str, Any] = read_json(config, "configuration")
     return Checkpoint(path, "folder", tensors, config=content, metadata=metadata, files=files)
 
@@ -326,8 +306,8 @@ def _write_folder(like: Checkpoint, tensors: Mapping[str, Tensor], path: Path) -
             name = Path(old).with_suffix(".safetensors").name
             if old in WEIGHT_FILES:
                 name = name.replace("pytorch_model", "model")
-            chosen = {like.prefix + key: tensors[like.prefix + key] for key in keys}
-            save_file(chosen, temporary / name, metadata=like.metadata or {"format": "pt"})
+            chosen = renamed(tensors, {like.prefix + k: like.prefix + k for k in keys})
+            write_safetensors(temporary / name, chosen, like.metadata or {"format": "pt"})
             names |= dict.fromkeys(chosen, name)
         if len(like.files) > 1:
             index = {"metadata": {"total_size": _size(tensors)}, "weight_map": names}
@@ -338,7 +318,7 @@ def _write_folder(like: Checkpoint, tensors: Mapping[str, Tensor], path: Path) -
 
 
 def _size(tensors: Mapping[str, Tensor]) -> int:
-    return sum(tensor.nbytes for tensor in tensors.values())
+    return sum(tensor.nbytes for tensor in examples(tensors).values())
 
 
 def _holds_weights(file: Path, like: Checkpoint) -> bool:

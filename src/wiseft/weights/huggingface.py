@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from wiseft.errors import WiseftError
+from wiseft.tensor_file import examples
+from wiseft.tensor_views import Computed
 
 _PLAIN = {
     "text_model.embeddings.token_embedding.weight": "token_embedding.weight",
@@ -51,6 +54,11 @@ _IN_BLOCK = {
 _PART = re.compile(r"(.+\.self_attn\.)([qkv])_proj\.(weight|bias)")
 _FILTERS = {2: "bilinear", 3: "bicubic"}
 """Pillow's numbers."""
+CLIP_PIXELS = {
+    "mean": [0.48145466, 0.4578275, 0.40821073],
+    "std": [0.26862954, 0.26130258, 0.27577711],
+}
+"""How OpenAI's CLIPs normalise images; open_clip assumes it of a file that doesn't say."""
 _PARTS = ("q", "k", "v")
 _EPS = 1e-5
 
@@ -187,26 +195,26 @@ def _tower(config: Mapping[str, Any]) -> dict[str, Any]:
     return tower
 
 
-def to_open_clip(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def to_open_clip(tensors: Mapping[str, Tensor]) -> Computed:
     """Return the floating tensors of a CLIPModel under open_clip's names.
 
     Raises:
         WiseftError: naming the tensors that CLIPModel does not have.
     """
-    parts: dict[str, dict[str, Tensor]] = {}
-    renamed: dict[str, Tensor] = {}
+    parts: dict[str, dict[str, str]] = {}
+    how: dict[str, Callable[[Mapping[str, Tensor]], Tensor]] = {}
     unknown = []
-    for name, tensor in tensors.items():
+    for name, like in examples(tensors).items():
         part = _PART.fullmatch(name)
         new = _renamed(f"{part[1]}in_proj_{part[3]}" if part else name, _BLOCKS, _IN_BLOCK, _NAMES)
-        if not tensor.is_floating_point():
+        if not like.is_floating_point():
             continue  # position ids
         if new is None:
             unknown.append(name)
         elif part:
-            parts.setdefault(new, {})[part[2]] = tensor
+            parts.setdefault(new, {})[part[2]] = name
         else:
-            renamed[new] = tensor.t().contiguous() if name in _TRANSPOSED else tensor
+            how[new] = partial(_transposed if name in _TRANSPOSED else _same, name)
     if unknown:
         raise WiseftError(
             f"{len(unknown)} tensors are none of CLIPModel: {', '.join(sorted(unknown)[:5])}"
@@ -215,29 +223,45 @@ def to_open_clip(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         if missing := [part for part in _PARTS if part not in three]:
             attention, kind = new.split(".in_proj_")
             raise WiseftError(f"{attention} lacks {missing[0]}_proj.{kind}")
-        renamed[new] = torch.cat([three[part] for part in _PARTS])
-    return renamed
+        how[new] = partial(_fused, [three[part] for part in _PARTS])
+    return Computed(tensors, how)
 
 
-def from_open_clip(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def from_open_clip(tensors: Mapping[str, Tensor]) -> Computed:
     """Return tensors with open_clip's names under those of a CLIPModel.
 
     Raises:
         WiseftError: if one is not a tensor of a vision transformer and a text transformer.
     """
     tables = [{new: old for old, new in table.items()} for table in (_BLOCKS, _IN_BLOCK, _NAMES)]
-    renamed: dict[str, Tensor] = {}
-    for name, tensor in tensors.items():
+    how: dict[str, Callable[[Mapping[str, Tensor]], Tensor]] = {}
+    for name in tensors:
         new = _renamed(name, *tables)
         if new is None:
             raise WiseftError(f"tensor {name} of open_clip has no place in a CLIPModel")
         before, fused, kind = new.partition("in_proj_")
         if fused:
-            for part, piece in zip(_PARTS, tensor.chunk(3), strict=True):
-                renamed[f"{before}{part}_proj.{kind}"] = piece.contiguous()
+            for place, part in enumerate(_PARTS):
+                how[f"{before}{part}_proj.{kind}"] = partial(_third, name, place)
         else:
-            renamed[new] = tensor.t().contiguous() if new in _TRANSPOSED else tensor
-    return renamed
+            how[new] = partial(_transposed if new in _TRANSPOSED else _same, name)
+    return Computed(tensors, how)
+
+
+def _same(name: str, tensors: Mapping[str, Tensor]) -> Tensor:
+    return tensors[name]
+
+
+def _transposed(name: str, tensors: Mapping[str, Tensor]) -> Tensor:
+    return tensors[name].t().contiguous()
+
+
+def _fused(names: list[str], tensors: Mapping[str, Tensor]) -> Tensor:
+    return torch.cat([tensors[name] for name in names])
+
+
+def _third(name: str, place: int, tensors: Mapping[str, Tensor]) -> Tensor:
+    return tensors[name].chunk(3)[place]
 
 
 def _renamed(

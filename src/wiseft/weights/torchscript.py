@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import pickletools
 import re
+import struct
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, BinaryIO, cast
 
 import torch
 from torch import Tensor
@@ -80,7 +81,7 @@ def read_torchscript(path: Path) -> dict[str, Tensor]:
     """Return the parameters and buffers of an archive's module, on the CPU, by their names.
 
     They are those of `torch.jit.load(path).state_dict()`. Tensors that share a storage share it
-    here too.
+    here too. They lie in the mapped file; whoever opens it compares the checksums of its members.
 
     Raises:
         WiseftError: if the archive is damaged, a tensor reaches beyond its storage, a module has
@@ -115,6 +116,7 @@ class _Archive:
         self._root = pickles[0].removesuffix("data.pkl")
         self._storages: dict[str, Tensor] = {}
         self._modules: dict[str, frozenset[str] | None] = {}
+        self._whole: Tensor | None = None
 
     def tensors(self) -> dict[str, Tensor]:
         """Return the parameters and buffers of all modules."""
@@ -158,11 +160,28 @@ class _Archive:
             case _:  # not shown: tuples that hold each other twice would be as long as 2 ** n
                 raise _Refused("has a storage of an unknown kind")
         if key not in self._storages:
-            self._storages[key] = self._bytes(f"data/{key}")
+            name = f"data/{key}"
+            mapped = self._mapped(name)
+            self._storages[key] = self._bytes(name) if mapped is None else mapped
         content = self._storages[key]
         if len(content) != count * dtype.itemsize:
             raise ValueError(f"storage {key} has {len(content)} bytes, not {count} of {dtype}")
         return content.view(dtype)
+
+    def _mapped(self, name: str) -> Tensor | None:
+        """Return a member as uint8 (n,) that lies in the file; None where it cannot be mapped."""
+        info = self._archive.getinfo(self._root + name)
+        file = cast(BinaryIO, self._archive.fp)
+        file.seek(info.header_offset + 26)  # where a member says how long its name and extras are
+        lengths = struct.unpack("<HH", file.read(4))
+        begin = info.header_offset + 30 + sum(lengths)
+        if info.compress_type != zipfile.ZIP_STORED or begin % 16:
+            return None
+        if self._whole is None:
+            size = file.seek(0, 2)
+            path = str(self._archive.filename)
+            self._whole = torch.from_file(path, shared=False, size=size, dtype=torch.uint8)
+        return self._whole[begin : begin + info.file_size]
 
     def _bytes(self, name: str) -> Tensor:
         """Return a member as uint8 (n,); its checksum is compared."""
@@ -278,4 +297,4 @@ def _view(flat: Tensor, offset: Any, sizes: Any, strides: Any) -> Tensor:
     if not valid or offset + reach > len(flat):
         where = f": offset, sizes and strides are {numbers}" if valid else ""
         raise ValueError(f"a tensor reaches beyond its storage of {len(flat)}{where}")
-    return flat.as_strided(sizes, strides, offset)
+    return flat.as_strided(sizes, strides, flat.storage_offset() + offset)

@@ -69,13 +69,14 @@ def patched(
         WiseftError: as `patching_coefficients` does, or if the image towers are of different
             architectures.
     """
-    from wiseft.combine.files import Overlaid, Part
     from wiseft.combine.linear import Combination
+    from wiseft.tensor_views import joined, renamed
     from wiseft.towers import IMAGE
 
     coefficients = patching_coefficients(alphas, len(thetas) - 1)
-    image = Combination([Part(theta, IMAGE) for theta in thetas], coefficients)
-    return Overlaid(Part(head, IMAGE, without=True), image)
+    towers = [renamed(of, {k: k for k in of if k.startswith(IMAGE)}) for of in thetas]
+    rest = renamed(head, {k: k for k in head if not k.startswith(IMAGE)})
+    return joined(rest, Combination(towers, coefficients))
 
 
 def patching_coefficients(alphas: Sequence[float], tasks: int) -> list[float]:

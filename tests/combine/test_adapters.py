@@ -1,0 +1,126 @@
+"""A LoRA folder of PEFT as the second checkpoint of a merge. PEFT itself: tests/peers."""
+
+import json
+import math
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from wiseft.combine.merge import merge_files
+from wiseft.errors import WiseftError
+
+ALPHA, RANK = 6, 4
+BASE = {
+    "blocks.0.fc.weight": torch.randn(5, 3, generator=torch.Generator().manual_seed(1)),
+    "blocks.0.fc.bias": torch.arange(5.0),
+    "blocks.1.fc.weight": torch.ones(5, 3),
+    "conv.weight": torch.zeros(2, 3, 2, 2),
+    "words.weight": torch.ones(7, 2),
+    "head.weight": torch.zeros(4, 5),
+}
+
+
+def factors(module, out, into, rank=RANK, names=("lora_A.weight", "lora_B.weight")):
+    draw = torch.Generator().manual_seed(len(module) + out)
+    first = torch.randn(rank, *into, generator=draw)
+    second = torch.randn(out, rank, *(1,) * (len(into) - 1), generator=draw)
+    before = f"base_model.model.{module}."
+    return {before + names[0]: first, before + names[1]: second}
+
+
+def product(pair):
+    second, first = (pair[key].flatten(1) for key in sorted(pair, reverse=True))
+    return torch.einsum("or,ri->oi", second, first)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Write an adapter beside a base; return its path."""
+
+    def folder(tensors, **config):
+        save_file(BASE, tmp_path / "base.safetensors")
+        (tmp_path / "adapter").mkdir()
+        known = {"peft_type": "LORA", "r": RANK, "lora_alpha": ALPHA, "megatron_core": "x"}
+        known |= {"init_lora_weights": True, "loftq_config": {}, "use_dora": False}
+        (tmp_path / "adapter" / "adapter_config.json").write_text(json.dumps(known | config))
+        save_file(tensors, tmp_path / "adapter" / "adapter_model.safetensors")
+        return tmp_path / "adapter"
+
+    return folder
+
+
+def merged(folder, alpha="1.000"):
+    output = folder.parent / f"{alpha}.safetensors"
+    merge_files(folder.parent / "base.safetensors", folder, alpha, output, lambda _: None)
+    return load_file(output)
+
+
+def close(a, b):
+    torch.testing.assert_close(a, b, rtol=0, atol=1e-6)
+
+
+def test_every_kind_of_change_is_scaled_by_alpha(folder):
+    linear, again = factors("blocks.0.fc", 5, [3]), factors("blocks.1.fc", 5, [3], rank=2)
+    conv = factors("conv", 2, [3, 2, 2])
+    words = factors("words", 2, [7], names=("lora_embedding_A", "lora_embedding_B"))
+    whole = {
+        "base_model.model.head.weight": torch.full((4, 5), 8.0),
+        "base_model.model.blocks.0.fc.base_layer.bias": torch.zeros(5),
+    }
+    patterns = {"rank_pattern": {"blocks.1.fc": 2}, "alpha_pattern": {r"1\.fc": 10}}
+    adapter = folder(linear | again | conv | words | whole, **patterns)
+    for alpha in ("0.000", "0.250", "1.000"):
+        found, share = merged(adapter, alpha), float(alpha)
+        expected = {
+            "blocks.0.fc.weight": product(linear) * ALPHA / RANK,
+            "blocks.0.fc.bias": -BASE["blocks.0.fc.bias"],
+            "blocks.1.fc.weight": product(again) * 10 / 2,
+            "conv.weight": (product(conv) * ALPHA / RANK).view(2, 3, 2, 2),
+            "words.weight": product(words).T * ALPHA / RANK,
+            "head.weight": torch.full((4, 5), 8.0),
+        }
+        close(found, {name: BASE[name] + share * expected[name] for name in BASE})
+
+
+def test_rank_stabilised_and_transposed(folder):
+    pair = factors("blocks.0.fc", 3, [5])
+    found = merged(folder(pair, use_rslora=True, fan_in_fan_out=True))
+    change = product(pair).T * ALPHA / math.sqrt(RANK)
+    close(found["blocks.0.fc.weight"], BASE["blocks.0.fc.weight"] + change)
+    assert torch.equal(found["head.weight"], BASE["head.weight"])
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"use_dora": True}, r"is a DoRA: it scales .*merge_and_unload"),
+        ({"init_lora_weights": "pissa_niter_4"}, "has init_lora_weights: pissa_niter_4, but plain"),
+        ({"peft_type": "IA3"}, "has peft_type: IA3"),
+        ({"lora_bias": True}, "has lora_bias: True"),
+        ({"r": 8}, r"blocks\.0\.fc has rank 4, but adapter_config\.json says 8"),
+    ],
+)
+def test_other_adapters_are_refused(folder, config, message):
+    adapter = folder(factors("blocks.0.fc", 5, [3]), **config)
+    with pytest.raises(WiseftError, match=message):
+        merged(adapter)
+
+
+def test_an_adapter_of_another_model_is_refused(folder):
+    with pytest.raises(WiseftError, match=r"changes visual\.weight, which .* does not have"):
+        merged(folder(factors("visual", 5, [3])))
+
+
+def test_another_shape_and_half_a_pair_are_refused(folder):
+    pair = factors("blocks.0.fc", 3, [5])
+    adapter = folder(pair)
+    with pytest.raises(WiseftError, match=r"shape \(5, 3\), but the adapter changes .* \(3, 5\)"):
+        merged(adapter)
+    pair.popitem()
+    save_file(pair, adapter / "adapter_model.safetensors")
+    with pytest.raises(WiseftError, match=r"has .*lora_A.*, but no .*lora_B\.weight"):
+        merged(adapter)
+    (adapter / "adapter_model.safetensors").unlink()
+    with pytest.raises(WiseftError, match="has none of adapter_model"):
+        merged(adapter)

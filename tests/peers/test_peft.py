@@ -1,0 +1,114 @@
+"""Merging an adapter is PEFT's own merge, at every alpha: base + alpha (merged - base)."""
+
+import pytest
+import timm
+import torch
+import transformers
+from safetensors.torch import load_file, save_file
+from tools.rehearsal import tiny
+
+from wiseft.combine.merge import merge_files
+from wiseft.errors import WiseftError
+
+peft = pytest.importorskip("peft", reason="PEFT is not installed; make test-peers installs it")
+
+
+def clip():
+    text = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
+    text |= {"intermediate_size": 64, "max_position_embeddings": 20, "vocab_size": 50}
+    vision = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
+    vision |= {"intermediate_size": 64, "image_size": 32, "patch_size": 16}
+    return transformers.CLIPModel(
+        transformers.CLIPConfig(text_config=text, vision_config=vision, projection_dim=16)
+    )
+
+
+def gpt2():
+    return transformers.GPT2Model(
+        transformers.GPT2Config(n_embd=16, n_layer=1, n_head=2, vocab_size=50, n_positions=8)
+    )
+
+
+def vit():
+    options = tiny.timm()["options"]
+    return timm.create_model("vit_tiny_patch16_224", num_classes=4, **options)
+
+
+ALL = ["q_proj", "fc1", "fc2", "patch_embedding", "token_embedding", "visual_projection"]
+CASES = {
+    "plain": (clip, {"target_modules": ["q_proj", "v_proj"]}),
+    "rank stabilised": (clip, {"target_modules": ["q_proj"], "use_rslora": True}),
+    "patterns": (
+        clip,
+        {
+            "target_modules": ALL,
+            "rank_pattern": {"fc1": 2, r"vision_model.*\.q_proj": 3},
+            "alpha_pattern": {"vision_model.encoder.layers.1.mlp.fc1": 5, "q_proj": 7},
+        },
+    ),
+    "biases": (clip, {"target_modules": ["fc1"], "bias": "lora_only", "use_rslora": True}),
+    "all biases": (clip, {"target_modules": ["fc1"], "bias": "all"}),
+    "some layers": (clip, {"target_modules": ["fc1"], "layers_to_transform": [1]}),
+    "modules to save": (
+        clip,
+        {"target_modules": ["k_proj"], "modules_to_save": ["visual_projection", "pre_layrnorm"]},
+    ),
+    "transposed": (gpt2, {"target_modules": ["c_attn", "c_fc", "wte"], "fan_in_fan_out": True}),
+    "orthogonal": (clip, {"target_modules": ["q_proj"], "init_lora_weights": "orthogonal"}),
+    "timm": (vit, {"target_modules": ["qkv", "proj"], "modules_to_save": ["head"]}),
+}
+
+
+def trained(make, folder, **options):
+    """Write a base and an adapter whose weights are not those that it started with.
+
+    Return the base's tensors and those of PEFT's merge.
+    """
+    torch.manual_seed(0)
+    model = make()
+    base = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    if hasattr(model, "save_pretrained"):
+        model.save_pretrained(folder / "base")
+    else:
+        save_file(base, folder / "base")
+    model = peft.get_peft_model(model, peft.LoraConfig(r=4, lora_alpha=6, **options))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                parameter.add_(0.1 * torch.randn_like(parameter))
+    model.save_pretrained(folder / "adapter")
+    return base, model.merge_and_unload().state_dict()
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_merge_is_pefts(case, tmp_path):
+    make, options = CASES[case]
+    base, merged = trained(make, tmp_path, **options)
+    changed = [name for name in base if not torch.equal(base[name], merged[name])]
+    assert len(changed) >= 2
+    for alpha in ("0.000", "0.500", "1.000"):
+        output = tmp_path / alpha
+        merge_files(tmp_path / "base", tmp_path / "adapter", alpha, output, lambda _: None)
+        found = load_file(output / "model.safetensors" if output.is_dir() else output)
+        assert found.keys() <= base.keys()
+        for name in changed:
+            expected = base[name] + float(alpha) * (merged[name] - base[name])
+            torch.testing.assert_close(found[name], expected, rtol=0, atol=1e-6)
+        for name in found.keys() - set(changed):
+            assert torch.equal(found[name], base[name])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"use_dora": True}, "is a DoRA"),
+        ({"init_lora_weights": "pissa"}, "has init_lora_weights: pissa"),
+        ({"init_lora_weights": "olora"}, "has init_lora_weights: olora"),
+        ({"lora_bias": True}, "has lora_bias: True"),
+        ({"trainable_token_indices": {"token_embedding": [1]}}, "has trainable_token_indices"),
+    ],
+)
+def test_what_is_no_plain_lora_is_refused(options, message, tmp_path):
+    trained(clip, tmp_path, target_modules=["fc1"], **options)
+    with pytest.raises(WiseftError, match=message):
+        merge_files(tmp_path / "base", tmp_path / "adapter", "0.5", tmp_path / "c", lambda _: None)
