@@ -1,4 +1,4 @@
-"""The reference of the modules: a page for each package, filled from the docstrings by mkdocstrings."""
+"""The reference of the modules: a page for each package, which mkdocstrings fills."""
 
 from __future__ import annotations
 
@@ -15,20 +15,31 @@ def api_pages(root: Path) -> dict[str, str]:
     entries = []
     for name in _packages(root):
         modules = [
-            module for module in _modules(root / "src" / "wiseft", name) if _documented(root, module)
+            module
+            for module in _modules(root / "src" / "wiseft", name)
+            if _documented(root, module)
         ]
         if name in HIDDEN or not modules:
             continue
         pages[name] = "\n\n".join([f"# wiseft.{name}", *(f"::: {module}" for module in modules)])
         entries.append(f"| [wiseft.{name}]({name}.md) | {_first_line(root, modules, name)} |")
-    head = ["# Modules", "", "A module imports only what stands below it.", "", "| | |", "|---|---|"]
+    head = [
+        "# Modules",
+        "",
+        "A module imports only what stands below it.",
+        "",
+        "| | |",
+        "|---|---|",
+    ]
     library = "\n\n::: wiseft\n" if _documented(root, "wiseft") else ""
     return {"index": "\n".join([*head, *entries]) + library, **pages}
 
 
 def _packages(root: Path) -> list[str]:
     """Return the rooms of the package in the order that import-linter holds."""
-    contracts = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    contracts = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["importlinter"][
+        "contracts"
+    ]
     layers = next(one["layers"] for one in contracts if one.get("containers") == ["wiseft"])
     return [name.strip() for layer in layers for name in layer.split("|")]
 
@@ -38,7 +49,9 @@ def _modules(package: Path, name: str) -> list[str]:
     found = []
     for file in files:
         parts = file.relative_to(package.parent).with_suffix("").parts
-        if file.is_file() and not any(part.startswith("_") and part != "__init__" for part in parts):
+        if file.is_file() and not any(
+            part.startswith("_") and part != "__init__" for part in parts
+        ):
             found.append(".".join(part for part in parts if part != "__init__"))
     return found
 
@@ -57,7 +70,10 @@ def _documented(root: Path, module: str) -> bool:
         for node in tree.body
     ):
         return True
-    return any(isinstance(node, ast.Assign | ast.AnnAssign) and "__all__" in ast.unparse(node) for node in tree.body)
+    return any(
+        isinstance(node, ast.Assign | ast.AnnAssign) and "__all__" in ast.unparse(node)
+        for node in tree.body
+    )
 
 
 def _first_line(root: Path, modules: list[str], name: str) -> str:

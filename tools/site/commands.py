@@ -1,4 +1,4 @@
-"""The reference of the commands, from the command line itself; it imports Typer and nothing heavy."""
+"""The reference of the commands, from the command line itself; nothing heavy is imported."""
 
 from __future__ import annotations
 
@@ -25,7 +25,12 @@ def commands_page() -> str:
         if isinstance(group, str) and group != panel:
             lines += [f"## {group}", ""]
             panel = group
-        lines += [f"### {name} {{#{name.replace(' ', '-')}}}", "", *_help(command), *_table(command)]
+        lines += [
+            f"### {name} {{#{name.replace(' ', '-')}}}",
+            "",
+            *_help(command),
+            *_table(command),
+        ]
     return "\n".join(lines)
 
 
@@ -64,7 +69,9 @@ def _markdown(text: str, *, cell: bool = False) -> str:
     """Return plain help as Markdown: what is no code is text, whatever signs it has."""
     parts = re.split(r"(`[^`]*`)", " ".join(text.split()))
     text = "".join(
-        part if part.startswith("`") else re.sub(r"([*_\[\]])", r"\\\1", html.escape(part, quote=False))
+        part
+        if part.startswith("`")
+        else re.sub(r"([*_\[\]])", r"\\\1", html.escape(part, quote=False))
         for part in parts
     )
     return text.replace("|", "\\|") if cell else text

@@ -18,10 +18,17 @@ from mkdocs.structure.files import File, Files, InclusionLevel  # noqa: E402
 from tools.site.api import api_pages  # noqa: E402
 from tools.site.commands import commands_page  # noqa: E402
 
-OUTSIDE = ["README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "config/README.md", "benchmarks/README.md"]
+OUTSIDE = [
+    "README.md",
+    "CONTRIBUTING.md",
+    "SECURITY.md",
+    "CHANGELOG.md",
+    "config/README.md",
+    "benchmarks/README.md",
+]
 """Pages that do not lie in docs/."""
 MODULES = {"Modules": "reference/api/index.md"}
-UNLISTED = "---\nsearch:\n  exclude: true\n---\n"
+UNLISTED = "---\nsearch: {exclude: true}\nhide: [navigation, toc]\n---\n"
 LANGUAGES = {".yaml": "yaml", ".yml": "yaml", ".json": "json", ".py": "python", ".toml": "toml"}
 LINK = re.compile(r"(?<=\]\()(?!\w+:|#|/)([^)#\s]+)(?=[)#])")
 shown: dict[str, str] = {}
@@ -31,7 +38,10 @@ shown: dict[str, str] = {}
 def on_config(config: Any) -> Any:
     """Put the pages of the modules where the navigation says `MODULES`."""
     names = [name for name in api_pages(ROOT) if name != "index"]
-    modules = ["reference/api/index.md", *({f"wiseft.{name}": f"reference/api/{name}.md"} for name in names)]
+    modules = [
+        "reference/api/index.md",
+        *({f"wiseft.{name}": f"reference/api/{name}.md"} for name in names),
+    ]
     for section in config.nav:
         for pages in section.values():
             if isinstance(pages, list):
@@ -46,8 +56,13 @@ def on_files(files: Files, config: Any) -> Files:
         if file.src_dir == config.docs_dir:
             result.append(_file(f"docs/{file.src_uri}", file.src_uri, config))
     for name in OUTSIDE:
-        place = {"README.md": "index.md", "config/README.md": "config/index.md", "benchmarks/README.md": "benchmarks.md"}
+        place = {
+            "README.md": "index.md",
+            "config/README.md": "config/index.md",
+            "benchmarks/README.md": "benchmarks.md",
+        }
         result.append(_file(name, place.get(name, name.lower()), config))
+    result.append(_file("tools/site/site.css", "site.css", config))
     generated = {"reference/commands.md": commands_page()}
     generated |= {f"reference/api/{name}.md": text for name, text in api_pages(ROOT).items()}
     for name, text in generated.items():
@@ -90,7 +105,7 @@ def _show_targets(page: str, files: Files, config: Any) -> None:
 
 
 def _show(path: str, files: Files, config: Any) -> None:
-    """Add the page that shows a file or a folder of the repository, if it is there and not there yet."""
+    """Add the page that shows a file or a folder, if there is such a file and no page yet."""
     target = ROOT / path
     if path in shown or files.get_file_from_path(path) or not target.exists() or not path:
         return
@@ -103,5 +118,7 @@ def _show(path: str, files: Files, config: Any) -> None:
     else:
         language = LANGUAGES.get(target.suffix, "text")
         text = f"# {path}\n\n````{language}\n{target.read_text(encoding='utf-8')}\n````\n"
-    page = File.generated(config, path + shown[path], content=UNLISTED + text, inclusion=InclusionLevel.NOT_IN_NAV)
+    page = File.generated(
+        config, path + shown[path], content=UNLISTED + text, inclusion=InclusionLevel.NOT_IN_NAV
+    )
     files.append(page)
