@@ -11,14 +11,12 @@ HIDDEN = {"cli", "style"}  # the commands have a page of their own; the style fi
 
 def api_pages(root: Path) -> dict[str, str]:
     """Return Markdown by name of the page: `index`, then one for each package, topmost first."""
-    pages = {}
-    entries = []
+    pages, entries = {}, []
+    if _documented(root, "wiseft"):
+        pages["library"] = "# import wiseft\n\n::: wiseft\n"
+        entries.append("| [import wiseft](library.md) | What the package itself exports. |")
     for name in _packages(root):
-        modules = [
-            module
-            for module in _modules(root / "src" / "wiseft", name)
-            if _documented(root, module)
-        ]
+        modules = [one for one in _modules(root / "src" / "wiseft", name) if _documented(root, one)]
         if name in HIDDEN or not modules:
             continue
         pages[name] = "\n\n".join([f"# wiseft.{name}", *(f"::: {module}" for module in modules)])
@@ -31,8 +29,7 @@ def api_pages(root: Path) -> dict[str, str]:
         "| | |",
         "|---|---|",
     ]
-    library = "\n\n::: wiseft\n" if _documented(root, "wiseft") else ""
-    return {"index": "\n".join([*head, *entries]) + library, **pages}
+    return {"index": "\n".join([*head, *entries]), **pages}
 
 
 def _packages(root: Path) -> list[str]:

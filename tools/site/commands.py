@@ -19,28 +19,25 @@ def commands_page() -> str:
     """Return the page as Markdown: every command with its help, arguments and options."""
     program = get_command(app)
     lines = [f"# {TITLE}", "", "`wiseft COMMAND --help` says the same.", ""]
-    panel = None
-    for name, command in _leaves("wiseft", program):
-        group = getattr(command, "rich_help_panel", None)
-        if isinstance(group, str) and group != panel:
+    heading = None
+    for name, command, group in _leaves("wiseft", program):
+        if group and group != heading:
             lines += [f"## {group}", ""]
-            panel = group
-        lines += [
-            f"### {name} {{#{name.replace(' ', '-')}}}",
-            "",
-            *_help(command),
-            *_table(command),
-        ]
+            heading = group
+        lines += [f"### {name} {{#{name.replace(' ', '-')}}}", ""]
+        lines += [*_help(command), *_table(command)]
     return "\n".join(lines)
 
 
-def _leaves(name: str, command: Any) -> Iterator[tuple[str, Any]]:
-    """Yield the commands that do something, with their full names, in the order of the help."""
+def _leaves(name: str, command: Any) -> Iterator[tuple[str, Any, str | None]]:
+    """Yield the commands that do something: full name, command, heading in the help."""
     for word, below in command.commands.items():
+        panel = getattr(below, "rich_help_panel", None)
+        group = panel if isinstance(panel, str) else None
         if hasattr(below, "commands"):
-            yield from _leaves(f"{name} {word}", below)
+            yield from ((full, leaf, group) for full, leaf, _ in _leaves(f"{name} {word}", below))
         else:
-            yield f"{name} {word}", below
+            yield f"{name} {word}", below, group
 
 
 def _help(command: Any) -> list[str]:

@@ -18,15 +18,15 @@ from mkdocs.structure.files import File, Files, InclusionLevel  # noqa: E402
 from tools.site.api import api_pages  # noqa: E402
 from tools.site.commands import commands_page  # noqa: E402
 
-OUTSIDE = [
-    "README.md",
-    "CONTRIBUTING.md",
-    "SECURITY.md",
-    "CHANGELOG.md",
-    "config/README.md",
-    "benchmarks/README.md",
-]
-"""Pages that do not lie in docs/."""
+OUTSIDE = {
+    "README.md": "index.md",
+    "CONTRIBUTING.md": "contributing.md",
+    "SECURITY.md": "security.md",
+    "CHANGELOG.md": "changelog.md",
+    "config/README.md": "config/index.md",
+    "benchmarks/README.md": "benchmarks.md",
+}
+"""Pages that do not lie in docs/, and their places on the site."""
 MODULES = {"Modules": "reference/api/index.md"}
 UNLISTED = "---\nsearch: {exclude: true}\nhide: [navigation, toc]\n---\n"
 LANGUAGES = {".yaml": "yaml", ".yml": "yaml", ".json": "json", ".py": "python", ".toml": "toml"}
@@ -36,11 +36,18 @@ shown: dict[str, str] = {}
 
 
 def on_config(config: Any) -> Any:
-    """Put the pages of the modules where the navigation says `MODULES`."""
+    """Complete the navigation: pages of the modules, and pages of docs that it does not list."""
+    listed = set(re.findall(r"docs/[\w/.-]+\.md", str(config.nav)))
+    for path in sorted((ROOT / "docs").rglob("*.md")):
+        if (name := path.relative_to(ROOT).as_posix()) not in listed:
+            next(section["Guides"] for section in config.nav if "Guides" in section).append(name)
     names = [name for name in api_pages(ROOT) if name != "index"]
     modules = [
-        "reference/api/index.md",
-        *({f"wiseft.{name}": f"reference/api/{name}.md"} for name in names),
+        {"Overview": "reference/api/index.md"},
+        *(
+            {"import wiseft" if name == "library" else f"wiseft.{name}": f"reference/api/{name}.md"}
+            for name in names
+        ),
     ]
     for section in config.nav:
         for pages in section.values():
@@ -55,13 +62,8 @@ def on_files(files: Files, config: Any) -> Files:
     for file in files:
         if file.src_dir == config.docs_dir:
             result.append(_file(f"docs/{file.src_uri}", file.src_uri, config))
-    for name in OUTSIDE:
-        place = {
-            "README.md": "index.md",
-            "config/README.md": "config/index.md",
-            "benchmarks/README.md": "benchmarks.md",
-        }
-        result.append(_file(name, place.get(name, name.lower()), config))
+    for name, place in OUTSIDE.items():
+        result.append(_file(name, place, config))
     result.append(_file("tools/site/site.css", "site.css", config))
     generated = {"reference/commands.md": commands_page()}
     generated |= {f"reference/api/{name}.md": text for name, text in api_pages(ROOT).items()}
@@ -80,7 +82,30 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str
         target = shown.get(_path(page.file.src_uri, match[1]))
         return match[1].rstrip("/") + target if target else match[1]
 
-    return LINK.sub(replace, markdown)
+    return _four_blanks(LINK.sub(replace, markdown))
+
+
+def _four_blanks(markdown: str) -> str:
+    """Indent what belongs to an item of a list by four, which the file view does not need.
+
+    Where an item has paragraphs, the next one gets the empty line before it that it needs.
+    """
+    lines, width, fenced, paragraphs = [""], 0, False, False
+    for line in markdown.split("\n"):
+        item = re.match(r"(- |\d\. )", line)
+        fenced ^= line.startswith("```")
+        if fenced or (line and not line.startswith(" ") and not item):
+            width = 0
+        elif item:
+            if width and paragraphs and lines[-1]:
+                lines.append("")
+            paragraphs = paragraphs and width > 0
+            width = len(item[1])
+        elif width and line.startswith(" " * width):
+            paragraphs |= not lines[-1]
+            line = " " * (4 - width) + line
+        lines.append(line)
+    return "\n".join(lines[1:])
 
 
 def _file(path: str, place: str, config: Any) -> File:
