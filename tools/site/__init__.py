@@ -1,0 +1,1 @@
+"""The documentation site: the repository's Markdown files and a generated reference, by mkdocs."""
