@@ -28,7 +28,7 @@ except ImportError:
     raise WiseftError("transformers is missing: pip install 'wiseft[trainer]'") from None
 
 
-class WiseftCallback(TrainerCallback):  # type: ignore[misc]  # transformers is not typed
+class WiseftCallback(TrainerCallback):
     """Keeps theta_0, and at the end writes the curve and the model at the alpha that it chose.
 
     In `output`: `theta_0.safetensors`, the weights before the first step; `curve.csv`, accuracy by
@@ -82,7 +82,7 @@ class WiseftCallback(TrainerCallback):  # type: ignore[misc]  # transformers is 
             curve["accuracy"] = curve["n_correct"] / curve["n"]
             curve["ci_low"], curve["ci_high"] = clopper_pearson(curve["n_correct"], curve["n"])
             own = curve[curve["set"] == HELD_OUT].set_index("alpha")
-            chosen = choose_alpha(own["accuracy"].to_dict(), int(own["n"].iloc[0]))
+            chosen = choose_alpha(dict(zip(own.index, own["accuracy"], strict=True)), int(own["n"].iloc[0]))
             _put(weights, interpolate(theta_0, theta_1, chosen))
             if state.is_world_process_zero:
                 for each in filter(None, (self._model(), self.trainer.processing_class)):

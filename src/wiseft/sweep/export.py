@@ -16,6 +16,8 @@ from wiseft.evaluate.score import own_header
 from wiseft.finetune.import_checkpoint import FoundTower, find_image_tower, head_name
 from wiseft.io import atomic_path, write_json
 from wiseft.progress import print_line
+from wiseft.tensor_file import examples
+from wiseft.tensor_views import joined
 from wiseft.theta import Theta, load_theta, save_theta, save_weights
 from wiseft.towers import IMAGE, TEXT, open_clip_models
 from wiseft.weights import huggingface
@@ -83,10 +85,9 @@ def _write_like(
         new |= _head(theta, like, head)
     if absent := sorted(new.keys() - like.tensors.keys()):
         raise WiseftError(f"{like.path} has no tensor {absent[0]}, which the theta has")
-    ready = like.tensors | {
-        name: tensor.reshape(like.tensors[name].shape).to(like.tensors[name].dtype)
-        for name, tensor in new.items()
-    }
+    shapes = examples(like.tensors)
+    made = {n: each.reshape(shapes[n].shape).to(shapes[n].dtype) for n, each in new.items()}
+    ready = joined(like.tensors, made)
     if header is not None:
         kept = ("architecture", "preprocessing", "source", "stage", "settings")
         save_weights(output, ready, {key: header[key] for key in kept if key in header})
@@ -103,7 +104,7 @@ def _towers(theta: Theta, like: Checkpoint, found: FoundTower) -> dict[str, Tens
         like.tensors
     ):
         flat = {name.removeprefix("text."): tensor for name, tensor in text.items()}
-        return huggingface.from_open_clip(towers.with_prefix(values, "visual.") | flat)
+        return dict(huggingface.from_open_clip(towers.with_prefix(values, "visual.") | flat))
     new = towers.with_prefix(values, found.prefix)
     before = found.prefix.removesuffix(open_clip_models.VISUAL)
     for name, tensor in text.items():

@@ -93,7 +93,7 @@ def lines_of(
             continue
         runs = len(each_run(of_runs(by_dataset[reference])))
         models = int(max(of_models(by_dataset[reference])["n"], default=1))
-        best = float(medians[key]) if key in medians.index else None
+        best = medians.get((source, model, method, variant))
         lines.append(Line(model, method, variant, source, "", "", runs, models, values, best))
     if not lines:
         raise WiseftError(
