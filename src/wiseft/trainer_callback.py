@@ -81,8 +81,9 @@ class WiseftCallback(TrainerCallback):
             curve = pd.DataFrame(rows)
             curve["accuracy"] = curve["n_correct"] / curve["n"]
             curve["ci_low"], curve["ci_high"] = clopper_pearson(curve["n_correct"], curve["n"])
-            own = curve[curve["set"] == HELD_OUT].set_index("alpha")
-            chosen = choose_alpha(dict(zip(own.index, own["accuracy"], strict=True)), int(own["n"].iloc[0]))
+            own = curve[curve["set"] == HELD_OUT]
+            accuracy = dict(zip(self.alphas, own["accuracy"].tolist(), strict=True))
+            chosen = choose_alpha(accuracy, int(own["n"].iloc[0]))
             _put(weights, interpolate(theta_0, theta_1, chosen))
             if state.is_world_process_zero:
                 for each in filter(None, (self._model(), self.trainer.processing_class)):

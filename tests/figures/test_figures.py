@@ -238,7 +238,7 @@ def test_a_users_own_matplotlib_settings_change_nothing(
         ("robustness", {"average": "natural", "split": "val"}, ["figure f", "split", "'val'"]),
         ("landscape", {"datasets": ["svhn"]}, ["figure f", "dataset", "svhn"]),
         ("landscape", {"datasets": ["mnist"], "groups": {"a": ["fonts"]}}, ["figure f", "fonts"]),
-        ("pie", {}, ["figure f", "pie", "choose one of bars, diversity"]),
+        ("pie", {}, ["figure f", "pie", "choose one of alphas, bars, diversity"]),
         ("scatter", {}, ["figure f", "panels"]),
     ],
 )

@@ -321,7 +321,7 @@ def test_the_command(whole, photos, capsys):
     assert "camera" not in set(result.table["dataset"]), "nothing is told of what has no labels"
     assert {each.set for each in result.record.accuracy} == {"reference", "sketches", "paintings"}
     page = (out / "index.html").read_text()
-    assert f"recommended: α = {result.recommended:g}" in page
+    assert f'"recommended":{result.recommended:g}' in page
     assert not list((out / ".work").glob("*.safetensors")), "as large as the checkpoints"
     assert len([line for line in printed.err.splitlines() if "evaluat" in line]) <= 1
 

@@ -82,7 +82,9 @@ def binomial_error(share: float, n: int) -> float:
     return float(np.sqrt(share * (1 - share) / n))
 
 
-def choose_alpha(accuracy: Mapping[float, float], n: int, rule: str = "held-out-1se") -> float:
+def choose_alpha(
+    accuracy: Mapping[float, float] | Mapping[str, float], n: int, rule: str = "held-out-1se"
+) -> float:
     """Choose alpha by accuracies on held-out images of the reference, never on reported ones.
 
     Args:

@@ -1,4 +1,5 @@
-"""Accuracy at every α, from the zero-shot model (0) to the fine-tuned one (1), with 95 % intervals.
+"""Accuracy at every α, from the zero-shot model (0) to the fine-tuned one (1), one line a dataset,
+with 95 % intervals that hold for these models: other test images, not other trainings.
 Dotted lines are choices of α.
 """
 

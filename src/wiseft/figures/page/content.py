@@ -93,7 +93,8 @@ def lines_of(
             continue
         runs = len(each_run(of_runs(by_dataset[reference])))
         models = int(max(of_models(by_dataset[reference])["n"], default=1))
-        best = medians.get((source, model, method, variant))
+        chosen = medians.get((source, model, method, variant))
+        best = None if chosen is None else float(chosen)
         lines.append(Line(model, method, variant, source, "", "", runs, models, values, best))
     if not lines:
         raise WiseftError(
