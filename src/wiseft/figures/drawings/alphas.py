@@ -1,6 +1,7 @@
-"""Accuracy at every α, from the zero-shot model (0) to the fine-tuned one (1), one line a dataset,
-with 95 % intervals that hold for these models: other test images, not other trainings.
-Dotted lines are choices of α.
+"""Accuracy at every α, from the zero-shot model (0) to the fine-tuned one (1), a line a dataset.
+Bands are the 95 % intervals of the table, with their ends averaged over runs where there are
+several; they are of each α by itself, so that neighbouring ones, which see the same images, may
+differ less than the bands suggest. Dotted lines are choices of α.
 """
 
 from __future__ import annotations
