@@ -89,6 +89,7 @@ def score(
         say=lambda line: typer.echo(line, err=True),
     )
     low, high = map(float, clopper_pearson(result.n_correct, result.n))
+    list_broken(result.broken)
     if as_json:
         typer.echo(json.dumps(result.numbers() | {"interval": [low, high]}, indent=2))
         return
@@ -106,4 +107,3 @@ def score(
     width = max(map(len, result.classes))
     for name, (n, right) in result.classes.items():
         typer.echo(f"  {name:<{width}} {100 * right / n:6.1f} %  {right:,} of {n:,}")
-    list_broken(result.broken)

@@ -33,42 +33,21 @@ _IMAGES = 256
 
 
 def make_theta_0(
-    weights: Path,
-    manifest: Path,
-    templates: Sequence[str] | None,
-    output: Path,
-    *,
-    spread_over: Path | None = None,
-    names_of: Path | None = None,
-    label_map: Path | None = None,
-    calibrate: str | None = None,
-    precision: str = "fp32",
-    device: str | torch.device = "cpu",
-    say: Callable[[str], None] = print_line,
+    weights: Path, manifest: Path, templates: Sequence[str] | None, output: Path, **how: Any
 ) -> str:
     """Write theta_0 for the classes of a dataset and return its identity; see `theta_0_of`.
 
     Args:
         weights: the whole model.
         output: the theta file.
+        how: the other arguments of `theta_0_of`.
 
     Raises:
         WiseftError: as `theta_0_of`, or if a file is missing, broken or can't be written.
     """
     check_writable(output)
     tensors, raw = load_weights(weights)
-    theta = theta_0_of(
-        (tensors, raw, str(weights)),
-        manifest,
-        templates,
-        spread_over=spread_over,
-        names_of=names_of,
-        label_map=label_map,
-        calibrate=calibrate,
-        precision=precision,
-        device=device,
-        say=say,
-    )
+    theta = theta_0_of((tensors, raw, str(weights)), manifest, templates, **how)
     return save_theta(output, theta.tensors, theta.header)
 
 

@@ -150,17 +150,14 @@ def _scan(root: Path, folder: str, refuse: Refuse) -> tuple[Images, int]:
     prefix = "" if folder == "." else f"{folder}/"
     skipped = _walk(str(start), prefix, frozenset({os.path.realpath(start)}), images, refuse)
     images.sort()
-    for image in images.copy():
+    for path, _ in images:
         try:
-            image[0].encode()
+            path.encode()
         except UnicodeEncodeError:
-            images.remove(image)
-            refuse(
-                WiseftError(
-                    f"{os.fsencode(root / image[0])!r}: the name is not valid UTF-8, so that it "
-                    "cannot be indexed. Rename the file."
-                )
-            )
+            raise WiseftError(
+                f"{os.fsencode(root / path)!r}: the name is not valid UTF-8, so that it cannot be "
+                "indexed. Rename the file."
+            ) from None
     return images, skipped
 
 
