@@ -9,6 +9,7 @@ from PIL import Image
 from wiseft.config import Transform
 from wiseft.data.index_files import index_folder
 from wiseft.data.prepared.decode import decode
+from wiseft.data.prepared.index import read_index
 from wiseft.data.prepared.manifest import open_manifest
 from wiseft.data.prepared.store import open_split
 from wiseft.data.prepared.verify import verify
@@ -112,3 +113,30 @@ def test_empty_folders_are_errors(tmp_path, folder):
         (tmp_path / "empty").mkdir()
         index_folder(tmp_path / "empty", path, "a")
     assert not path.exists()
+
+
+def test_files_that_are_no_images_are_named_or_left_out_and_listed(tmp_path):
+    root, path = tmp_path / "images", tmp_path / "out" / "manifest.json"
+    for name in ("cat", "dog"):
+        (root / name).mkdir(parents=True)
+        for number in range(3):
+            Image.new("RGB", (9, 9), (number, 0, 0)).save(root / name / f"{number}.png")
+    photo = root / "cat" / "photo.HEIC"
+    photo.write_bytes(b"x")
+    with pytest.raises(WiseftError, match=r"photo\.HEIC is of a format that is not read; convert"):
+        index_folder(root, path, "a")
+    cut = root / "cat" / "1.png"
+    cut.write_bytes(cut.read_bytes()[:40])
+    (root / "dog" / "0.png").write_bytes(b"")
+    (root / "dog" / "3.png").symlink_to(root / "nowhere.png")
+    broken: list[str] = []
+    manifest = index_folder(root, path, "a", broken=broken)
+    index = read_index(open_manifest(manifest), "test")
+    assert index["path"].tolist() == ["cat/0.png", "cat/2.png", "dog/1.png", "dog/2.png"]
+    expected = ("photo.HEIC", "1.png", "0.png", "3.png")
+    assert len(broken) == 4
+    assert all(any(f"/{name} " in line for line in broken) for name in expected), broken
+    for image in (root / "cat").glob("*.png"):
+        image.write_bytes(b"no image")
+    with pytest.raises(WiseftError, match=r"no image of the class of .*cat/.*png can be read"):
+        index_folder(root, path, "a", broken=[])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
 from pathlib import Path
 
@@ -162,19 +163,26 @@ def merged(tmp_path, monkeypatch) -> Path:
 
 @pytest.mark.parametrize("templates", [None, ["a drawing of a {c}", "my {c}"]])
 def test_a_zero_shot_model_gets_a_head_of_prompts(tmp_path, merged, templates):
-    names = ["red fox", "tabby cat", "zebra"]
+    names = ["ant", "bee", "cow", "dog", "red fox", "tabby cat", "zebra"]
     data = write_folder(tmp_path / "photos", [name.replace(" ", "_") for name in names])
-    found = score(merged, data, architecture="Tiny", templates=templates)
     model = open_clip.create_model("Tiny", pretrained=str(merged))
     ours = towers.load(tiny.clip(), dict(model.state_dict()), "merged")
     head = build_head(ours, [[name] for name in names], templates or TEMPLATES)
     mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (OPENAI_MEAN, OPENAI_STD))
+    (data / "zebra" / "00.png").unlink()
+    found = score(merged, data, architecture="Tiny", templates=templates)
+    recalls, top5 = [], 0
     for place, name in enumerate(names):
+        shown = images(place)[1 if name == "zebra" else 0 :]
         with torch.no_grad():
-            features = model.encode_image((images(place) / 255 - mean) / std, normalize=True)
-        hits = int((features @ head.T).argmax(dim=1).eq(place).sum())
-        assert found.classes[name] == (PER_CLASS, hits)
-    assert found.accuracy == found.n_correct / (3 * PER_CLASS)
+            features = model.encode_image((shown / 255 - mean) / std, normalize=True)
+        top = (features @ head.T).topk(5, dim=1).indices == place
+        hits, top5 = int(top[:, 0].sum()), top5 + int(top.sum())
+        assert found.classes[name] == (len(shown), hits)
+        recalls.append(hits / len(shown))
+    assert found.accuracy == found.n_correct / (7 * PER_CLASS - 1)
+    assert found.n_top5 == top5 < found.n
+    assert found.mean_recall == pytest.approx(sum(recalls) / 7)
 
 
 def test_the_command_prints_and_keeps_nothing(tmp_path, theta, capsys, monkeypatch):
@@ -191,6 +199,35 @@ def test_the_command_prints_and_keeps_nothing(tmp_path, theta, capsys, monkeypat
     assert f"{found.n_correct} of 100 images" in output
     assert all(name in output for name in CLASSES)
     assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before
+
+
+def test_json_and_what_was_left_out(tmp_path, theta, capsys):
+    data = write_folder(tmp_path / "photos", CLASSES)
+    (data / "one" / "00.png").write_bytes(b"no image")
+    with pytest.raises(SystemExit) as end:
+        main(["score", str(theta), str(data), "--json", "--skip-broken"])
+    assert not end.value.code
+    output = capsys.readouterr()
+    found, numbers = score(theta, data, skip_broken=True), json.loads(output.out)
+    assert (found.n, len(found.broken)) == (4 * PER_CLASS - 1, 1)
+    assert "00.png is not a readable image" in found.broken[0]
+    assert f"left out 1:\n  {found.broken[0]}" in output.err
+    low, high = numbers.pop("interval")
+    assert low < numbers["accuracy"] < high
+    assert numbers == found.numbers()
+    assert numbers["top5"] is None
+    assert numbers["classes"]["one"]["n"] == PER_CLASS - 1
+    with pytest.raises(WiseftError, match=r"00\.png is not a readable image"):
+        score(theta, data)
+
+
+def test_some_of_imagenets_folders_get_their_names(tmp_path, merged):
+    data = write_folder(tmp_path / "photos", ["n01440764", "other_fish"])
+    found = score(merged, data, architecture="Tiny")
+    assert list(found.classes) == ["tench", "other fish"]
+    (data / "n00000001").mkdir()
+    with pytest.raises(WiseftError, match="n00000001 is called as a wnid, which is no class"):
+        score(merged, write_folder(tmp_path / "more", ["n00000001"]), architecture="Tiny")
 
 
 @pytest.mark.parametrize(

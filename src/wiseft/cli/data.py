@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from wiseft.cli.options import AnyRoot, Datasets, Root, datasets_folder
+from wiseft.cli.options import (
+    AnyRoot,
+    Datasets,
+    Root,
+    SkipBroken,
+    datasets_folder,
+    list_broken,
+)
 
 if TYPE_CHECKING:
     from wiseft.config import Catalogue
@@ -113,11 +120,14 @@ def index(
     name: Annotated[str, typer.Option(help="Name of the dataset.")],
     manifest: Annotated[Path, typer.Option(help="The manifest to write.")],
     split: Annotated[list[str] | None, typer.Option(help="A split; repeat. Default: test.")] = None,
+    skip_broken: SkipBroken = False,
 ) -> None:
     """Index images that stay in a folder of their own."""
     from wiseft.data.index_files import index_folder
 
-    _describe(index_folder(folder, manifest, name, split or ["test"]))
+    broken: list[str] | None = [] if skip_broken else None
+    _describe(index_folder(folder, manifest, name, split or ["test"], broken=broken))
+    list_broken(broken or [])
 
 
 @data.command()

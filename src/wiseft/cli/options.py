@@ -55,6 +55,12 @@ BatchSize = Annotated[
         "GPU has no memory for them.",
     ),
 ]
+SkipBroken = Annotated[
+    bool,
+    typer.Option(
+        "--skip-broken", help="Leave out files that can't be read as images, and list them."
+    ),
+]
 
 
 def datasets_folder(root: Path, datasets: Path | None) -> Path:
@@ -69,3 +75,9 @@ def datasets_folder(root: Path, datasets: Path | None) -> Path:
         return datasets
     config = root / "config" / "config.yaml"
     return root / (load_config(config).datasets.folder if config.is_file() else "datasets")
+
+
+def list_broken(files: list[str]) -> None:
+    """Print which files were left out, and why."""
+    if files:
+        typer.echo("\n  ".join([f"left out {len(files):,}:", *files]), err=True)

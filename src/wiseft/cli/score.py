@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from wiseft.cli.options import BatchSize
+from wiseft.cli.options import BatchSize, SkipBroken, list_broken
 
 
 def score(
@@ -52,7 +53,11 @@ def score(
     ] = None,
     batch_size: BatchSize = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, or mps (untested).")] = "auto",
-    threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 1,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="CPU threads. Default: all cores.")
+    ] = None,
+    skip_broken: SkipBroken = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else.")] = False,
 ) -> None:
     """Score a model on a folder of images; the result is printed and not kept.
 
@@ -62,6 +67,7 @@ def score(
 
     from wiseft.config import Preprocessing, parse_settings
     from wiseft.evaluate.score import score_folder
+    from wiseft.gpus import cores
     from wiseft.runtime import start_torch
     from wiseft.tabulate.intervals import clopper_pearson
     from wiseft.zeroshot.prompts import parse_templates
@@ -78,14 +84,22 @@ def score(
         if class_names
         else None,
         batch_size=batch_size,
-        device=str(start_torch(threads, device, mps=True)),
+        device=str(start_torch(threads or cores(), device, mps=True)),
+        skip_broken=skip_broken,
         say=lambda line: typer.echo(line, err=True),
     )
-    low, high = clopper_pearson(result.n_correct, result.n)
+    low, high = map(float, clopper_pearson(result.n_correct, result.n))
+    list_broken(result.broken)
+    if as_json:
+        typer.echo(json.dumps(result.numbers() | {"interval": [low, high]}, indent=2))
+        return
     typer.echo(
         f"accuracy {100 * result.accuracy:.2f} % [{100 * low:.2f}, {100 * high:.2f}], "
         f"{result.n_correct:,} of {result.n:,} images"
     )
+    if result.top5 is not None:
+        typer.echo(f"top-5 accuracy {100 * result.top5:.2f} %")
+    typer.echo(f"mean per-class recall {100 * result.mean_recall:.2f} %")
     if result.restricted:
         typer.echo(
             f"predictions are among the folder's classes; the head has {result.restricted} more"

@@ -7,6 +7,7 @@ adding a split, or naming another experiment, reads what is there.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -27,8 +28,10 @@ from wiseft.data.prepared.index import index_columns, write_index
 from wiseft.data.prepared.manifest import write_manifest
 from wiseft.data.prepared.split import FolderSplit, PreparedSplit
 from wiseft.data.prepared.store import write_prepared
+from wiseft.data.prepared.verify import undecodable
 from wiseft.data.unpacking.unpack import unpack, unpack_nested_tars
 from wiseft.errors import DamagedFile, WiseftError
+from wiseft.gpus import cores
 from wiseft.io import sha256_file, sha256_json, write_json
 from wiseft.progress import Say, print_line
 from wiseft.stages import VERSION
@@ -317,6 +320,8 @@ def index_folder(
     class_names: Sequence[Sequence[str]] | None = None,
     places: Mapping[str, str] | None = None,
     halve: int | None = None,
+    *,
+    broken: list[str] | None = None,
 ) -> Path:
     """Index images of a folder without an entry: ``<class>/`` or ``<split>/<class>/``.
 
@@ -327,6 +332,8 @@ def index_folder(
         places: folder of a split where it is called otherwise.
         halve: seed by which the one split becomes two halves, `held-out` and itself, class by
             class; None: it stays whole.
+        broken: takes a sentence for every file that can't be read as an image, which is then left
+            out; to find them every image is decoded. None: nothing is decoded.
 
     Raises:
         WiseftError: the folder, a split or images are missing, class folders differ between
@@ -341,9 +348,12 @@ def index_folder(
             {},
             splits,
             check_options("image-folder", {"folders": {k: [v] for k, v in (places or {}).items()}}),
+            broken=broken,
         )
     )
     found = cast(Mapping[str, FolderSplit], indexed.splits)
+    if broken is not None:
+        found = {name: _readable(split, folder, broken) for name, split in found.items()}
     if halve is not None:
         found = _halves(found[splits[0]], splits[0], halve)
     folders = indexed.class_names or []
@@ -401,3 +411,18 @@ def index_images(
         sources=[],
         root=str(folder.resolve()),
     )
+
+
+def _readable(split: FolderSplit, folder: Path, broken: list[str]) -> FolderSplit:
+    """Return a split without the images that can't be read."""
+    with ThreadPoolExecutor(cores()) as pool:
+        faults = list(pool.map(undecodable, [folder / path for path in split.paths]))
+    whole = np.flatnonzero([fault is None for fault in faults])
+    broken += filter(None, faults)
+    if lost := sorted(set(split.labels.tolist()) - set(split.labels[whole].tolist())):
+        first = split.paths[int(np.flatnonzero(split.labels == lost[0])[0])]
+        raise WiseftError(
+            f"no image of the class of {folder / first} can be read; replace them, or move the "
+            "class's folder away"
+        )
+    return _take(split, whole)

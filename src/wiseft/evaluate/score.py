@@ -1,17 +1,21 @@
 """A model of the user's on a folder of the user's: no catalogue entry, no manifest, nothing kept.
 
-The folder is indexed, the head is built where the model has none, and the suite's own evaluation
-does the rest, all in a temporary folder.
+The folder is indexed in a temporary folder, the head is built where the model has none, and the
+suite's own passes do the rest; no weights are written.
 """
 
 from __future__ import annotations
 
 import difflib
 import re
+import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
+
+import torch
+from torch import Tensor
 
 from wiseft.config import Preprocessing, library
 from wiseft.data.index_files import index_folder
@@ -19,22 +23,20 @@ from wiseft.data.layouts.scan import subfolders
 from wiseft.data.prepared.index import read_index
 from wiseft.data.prepared.manifest import open_manifest, write_manifest
 from wiseft.errors import WiseftError
-from wiseft.evaluate.suite import Request, evaluate_suite
-from wiseft.evaluate.views import SuiteEvaluation
-from wiseft.io import read_json
+from wiseft.evaluate.suite import logits_of
 from wiseft.progress import print_line
 from wiseft.temporary import temporary_folder
 from wiseft.tensor_file import read_file_header
-from wiseft.theta import read_header
-from wiseft.weights.fetch import fetch_weights
+from wiseft.theta import Theta, load_theta, read_header
+from wiseft.weights.fetch import read_weights
 from wiseft.weights.huggingface import CLIP_PIXELS as CLIP_PIXELS
 from wiseft.weights.sources import from_tag
-from wiseft.zeroshot.theta_0 import make_theta_0
+from wiseft.zeroshot.theta_0 import theta_0_of
 
 TEMPLATES = ("a photo of a {c}.",)
 """Prompts of a head where none are given."""
 _WNID = re.compile(r"n\d{8}")
-_SPLIT, _ALPHA = "test", "1.000"
+_SPLIT = "test"
 
 
 @dataclass(frozen=True)
@@ -44,20 +46,40 @@ class Score:
     Attributes:
         n: images.
         n_correct: of them, those whose first class is their folder's.
+        n_top5: of them, those of whose first five classes one is; None of up to five classes.
         classes: by name of the class: images, right ones.
         restricted: classes of the head that no prediction was allowed to be, since the folder has
             none of them.
+        broken: files that were left out, and why.
     """
 
     n: int
     n_correct: int
+    n_top5: int | None
     classes: dict[str, tuple[int, int]]
     restricted: int
+    broken: list[str]
 
     @property
     def accuracy(self) -> float:
         """Share of right predictions."""
         return self.n_correct / self.n
+
+    @property
+    def top5(self) -> float | None:
+        """Share of images one of whose first five classes is right; None of up to five classes."""
+        return None if self.n_top5 is None else self.n_top5 / self.n
+
+    @property
+    def mean_recall(self) -> float:
+        """Mean over the classes of the share of their images that are right."""
+        return sum(right / n for n, right in self.classes.values()) / len(self.classes)
+
+    def numbers(self) -> dict[str, Any]:
+        """Return all of it as plain data; shares are fractions."""
+        shares = {"accuracy": self.accuracy, "top5": self.top5, "mean_recall": self.mean_recall}
+        classes = {name: {"n": n, "n_correct": k} for name, (n, k) in self.classes.items()}
+        return shares | asdict(self) | {"classes": classes}
 
 
 def score_folder(
@@ -70,6 +92,7 @@ def score_folder(
     class_names: Mapping[str, str] | None = None,
     batch_size: int | None = None,
     device: str = "cpu",
+    skip_broken: bool = False,
     say: Callable[[str], None] = print_line,
 ) -> Score:
     """Score a model on a folder that has a folder of images for every class.
@@ -88,6 +111,7 @@ def score_folder(
         templates: prompts of a zero-shot model; None: `TEMPLATES`.
         class_names: name of the class by name of its folder, where the folder's won't do.
         batch_size: images in a forward pass; None: as many as an evaluation takes.
+        skip_broken: leave out what can't be read as an image, and list it; else it is an error.
         say: called with progress.
 
     Raises:
@@ -99,17 +123,27 @@ def score_folder(
     given = {"architecture": architecture, "preprocessing": preprocessing, "prompts": templates}
     if ready and (unused := [f"--{name}" for name, value in given.items() if value is not None]):
         raise WiseftError(f"{checkpoint} is a theta, which says it itself: leave out {unused[0]}")
+    broken: list[str] | None = [] if skip_broken else None
     with temporary_folder("wiseft-score") as work:
         names = class_names_of(data, class_names or {})
-        manifest = index_folder(data, work / "data" / "manifest.json", "folder", [_SPLIT], names)
+        manifest = index_folder(
+            data, work / "manifest.json", "folder", [_SPLIT], names, broken=broken
+        )
         if ready:
-            theta = checkpoint
-            map_classes(manifest, [item[0] for item in names], theta, data)
+            theta = load_theta(checkpoint)
+            map_classes(manifest, [item[0] for item in names], checkpoint, data)
         else:
-            weights = _weights(checkpoint, work, architecture, preprocessing, say)
-            theta = work / "theta_0.safetensors"
-            make_theta_0(weights, manifest, templates or TEMPLATES, theta, device=device, say=say)
-        return _score(theta, manifest, work / "scores", batch_size, device, say)
+            if wnids := [name for (name,) in names if _WNID.fullmatch(name)]:
+                raise WiseftError(
+                    f"{data / wnids[0]} is called as a wnid, which is no class of ImageNet-1k; say "
+                    "with --class-names what it is"
+                )
+            weights = _weights(checkpoint, architecture, preprocessing, say)
+            theta = theta_0_of(weights, manifest, templates or TEMPLATES, device=device, say=say)
+            del weights  # both towers; the image tower goes on in theta
+            prompt = (templates or TEMPLATES)[0].replace("{c}", names[0][0])
+            say(f"{len(names)} classes, the first prompt: {prompt}")
+        return _score(theta, manifest, batch_size, device, broken or [], say)
 
 
 def own_header(path: Path) -> dict[str, Any] | None:
@@ -140,21 +174,18 @@ def class_names_of(data: Path, given: Mapping[str, str]) -> list[list[str]]:
         raise WiseftError(
             f"a class name is given for {unknown[0]}, but {data} has no folder of that name"
         )
-    known: dict[str, str] = {}
-    if all(_WNID.fullmatch(folder) for folder in folders):
-        ids = library.class_ids("imagenet")
-        known = dict(zip(ids, library.class_names("imagenet"), strict=True))
+    ids = library.class_ids("imagenet")
+    known = dict(zip(ids, library.class_names("imagenet"), strict=True))
     return [[given.get(name) or known.get(name) or name.replace("_", " ")] for name in folders]
 
 
 def _weights(
     checkpoint: Path,
-    work: Path,
     architecture: str | None,
     preprocessing: Preprocessing | None,
     say: Callable[[str], None],
-) -> Path:
-    """Write a zero-shot model as weights and return their file."""
+) -> tuple[dict[str, Tensor], dict[str, Any], str]:
+    """Return a zero-shot model as `theta_0_of` takes it."""
     if not checkpoint.exists():
         raise WiseftError(f"the model {checkpoint} is not there")
     source = from_tag(str(checkpoint), architecture)
@@ -163,15 +194,13 @@ def _weights(
     elif checkpoint.is_file() and own_header(checkpoint) is None:
         source = replace(source, preprocessing=CLIP_PIXELS)
         say("images are normalised as OpenAI's CLIPs want it; --preprocessing says otherwise")
-    output = work / "weights.safetensors"
     try:
-        fetch_weights(source, output, say=lambda line: None)
+        return *read_weights(source, say=lambda line: None, sums=False), str(checkpoint)
     except WiseftError as error:
         raise WiseftError(
             f"{error}\nA zero-shot model has both towers; of a classifier without a text tower "
             "make a theta first: wiseft import --help"
         ) from None
-    return output
 
 
 def map_classes(
@@ -237,42 +266,30 @@ def _plain(name: str) -> str:
 
 
 def _score(
-    theta: Path,
+    theta: Theta,
     manifest: Path,
-    output: Path,
     batch_size: int | None,
     device: str,
+    broken: list[str],
     say: Callable[[str], None],
 ) -> Score:
-    metadata = {"model": "file", "method": "file", "variant": "", "run": "file", "seed": 0}
-    view = {"name": "all", "metric": "accuracy"}
-    request = Request(
-        theta_0=None,
-        theta_1=theta,
-        alphas=[_ALPHA],
-        manifests=[manifest],
-        evaluate=SuiteEvaluation({"folder": {"splits": [_SPLIT], "views": [view]}}),
-        output_dir=output,
-        metadata={**metadata, "reference": "head"},
-        batch_size=batch_size,
-        device=device,
-    )
-    (metrics,) = evaluate_suite(request, say=say)
-    (row,) = read_json(metrics)["rows"]
-    classes = _by_class(manifest, metrics)
-    head = len(read_header(theta).class_names)
-    return Score(row["n"], row["n_correct"], classes, head - len(classes))
-
-
-def _by_class(manifest: Path, metrics: Path) -> dict[str, tuple[int, int]]:
-    import pandas as pd
-
     folder = open_manifest(manifest)
-    labels = read_index(folder, _SPLIT)["label"].to_numpy()
-    predictions = pd.read_parquet(metrics.with_name("predictions.parquet"))
-    (column,) = (name for name in predictions if str(name).endswith("/prediction"))
-    right = predictions[column].to_numpy() == labels
-    return {
-        name: (int((labels == label).sum()), int(right[labels == label].sum()))
-        for label, name in enumerate(folder.class_names)
-    }
+    labels = torch.tensor(read_index(folder, _SPLIT)["label"].tolist())
+    names, start = folder.class_names, time.perf_counter()
+    parts = logits_of(theta, folder, _SPLIT, batch_size, device, say)
+    top = torch.cat([part.topk(min(5, len(names)), dim=1).indices.cpu() for part in parts])
+    n = len(labels)
+    say(f"{n:,} images in {time.perf_counter() - start:.1f} s")
+    found = top == labels[:, None]
+    classes = {}
+    for label, name in enumerate(names):
+        own = found[labels == label, 0]
+        classes[name] = (len(own), int(own.sum()))
+    return Score(
+        n,
+        int(found[:, 0].sum()),
+        int(found.any(dim=1).sum()) if len(names) > 5 else None,
+        classes,
+        len(theta.header.class_names) - len(names),
+        broken,
+    )

@@ -23,7 +23,7 @@ from wiseft.data.prepared.store import Manifest, Split, batches, open_manifest, 
 from wiseft.errors import WiseftError
 from wiseft.evaluate.changed import changed_predictions
 from wiseft.evaluate.logits import NAME, as_stored, logits_shapes, stored_alphas, write_logits
-from wiseft.evaluate.spaces import Head, Projection
+from wiseft.evaluate.spaces import Head, Projection, own_projection
 from wiseft.evaluate.store import Column, Record, names_of, read_record, write_record
 from wiseft.evaluate.sweep import (
     LAST,
@@ -51,7 +51,7 @@ from wiseft.precision import Arithmetic
 from wiseft.runtime import check_writable, device_names, release_memory
 from wiseft.stages import VERSION
 from wiseft.temporary import remove_leftovers, temporary_folder
-from wiseft.theta import load_theta
+from wiseft.theta import Theta, load_theta
 
 PARTIAL = ".partial"
 """Suffix of what is put together, and name of its folder where there is no state."""
@@ -138,6 +138,35 @@ def evaluate_suite(request: Request, say: Callable[[str], None] = print) -> list
         if request.state:
             _clear(request.state, [manifest.dataset for manifest, _ in suite])
     return written
+
+
+@torch.inference_mode()
+def logits_of(
+    theta: Theta,
+    manifest: Manifest,
+    split: str,
+    batch_size: int | None,
+    device: str,
+    say: Callable[[str], None],
+) -> Iterator[Tensor]:
+    """Yield the logits of one theta on one split, fp32 (n, classes of the dataset), in order, as an
+    evaluation computes them; nothing is written.
+
+    Raises:
+        WiseftError: as `evaluate_suite`.
+    """
+    target = torch.device(device)
+    inference = Inference(target, Arithmetic("fp32", target), BatchSize(batch_size or 1, say))
+    sweep = make_sweep(None, theta, inference)
+    if batch_size is None:
+        inference.batch_size.size = _batch_size(sweep, say)
+    images = open_split(manifest.path, split, *sweep.transforms)
+    projection = own_projection(manifest, Head(theta.header.class_names, "head"))
+    with inference.arithmetic.kernels(deterministic=True):
+        for pixels in _chunks(sweep, [images]):
+            for _, _, logits in sweep.logits(pixels, [LAST]):
+                check_logits(logits, sweep.never_predicted)
+                yield projection(logits) if projection else logits
 
 
 def _inference(request: Request, say: Callable[[str], None]) -> Inference:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import beta
+from scipy.special import betaincinv  # its quantile of beta; `scipy.stats` takes half a second
 
 from wiseft.tabulate.schema import CLOPPER_PEARSON as CLOPPER_PEARSON
 from wiseft.tabulate.schema import CLUSTER_BOOTSTRAP as CLUSTER_BOOTSTRAP
@@ -33,8 +33,8 @@ def clopper_pearson(
     k, total = np.broadcast_arrays(np.asarray(n_correct, dtype=float), np.asarray(n, dtype=float))
     tail = (1 - level) / 2
     # The beta quantile is undefined at the two ends, where the interval touches 0 or 1.
-    low = np.where(k == 0, 0.0, beta.ppf(tail, np.maximum(k, 0.5), total - k + 1))
-    high = np.where(k == total, 1.0, beta.ppf(1 - tail, k + 1, np.maximum(total - k, 0.5)))
+    low = np.where(k == 0, 0.0, betaincinv(np.maximum(k, 0.5), total - k + 1, tail))
+    high = np.where(k == total, 1.0, betaincinv(k + 1, np.maximum(total - k, 0.5), 1 - tail))
     return low, high
 
 

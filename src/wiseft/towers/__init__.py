@@ -54,20 +54,24 @@ def build(architecture: Mapping[str, Any], seed: int | None = None) -> ZeroShotM
 
 
 def load(
-    architecture: Mapping[str, Any], weights: Mapping[str, Tensor], where: str
+    architecture: Mapping[str, Any],
+    weights: Mapping[str, Tensor],
+    where: str,
+    share: bool = False,
 ) -> ZeroShotModel:
     """Return a model in eval mode with these weights.
 
     Args:
         weights: floating tensors of the whole model, in its family's names.
         where: names the weights in messages.
+        share: as `ZeroShotModel.load` takes it.
 
     Raises:
         WiseftError: if the architecture cannot be built or the weights are not exactly its own.
     """
     with for_weights(architecture, weights):
         model = build(architecture, seed=0)
-    model.load(weights, where)
+    model.load(weights, where, share)
     return model
 
 

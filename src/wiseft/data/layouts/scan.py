@@ -5,14 +5,14 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from wiseft.data.layouts.common import EXTENSIONS
+from wiseft.data.layouts.common import EXTENSIONS, UNREAD
 from wiseft.errors import WiseftError
 
 log = logging.getLogger(__name__)
@@ -29,6 +29,8 @@ IGNORED_FOLDERS = {"__MACOSX", "@eaDir"}
 
 Images = list[tuple[str, int]]
 """Path relative to the root with forward slashes, and size in bytes, of each image."""
+
+Refuse = Callable[[WiseftError], None]
 
 
 def is_image(name: str) -> bool:
@@ -49,7 +51,9 @@ def image_names(folder: Path) -> list[str]:
     return sorted(name for name in names if is_image(name) and _visible(name))
 
 
-def scan_folders(root: Path, folders: Sequence[str]) -> list[Images]:
+def scan_folders(
+    root: Path, folders: Sequence[str], broken: list[str] | None = None
+) -> list[Images]:
     """Return the images below each of several folders of the root, sorted by path.
 
     Hidden files, and files that are no images, are left out; the latter are counted in the log.
@@ -57,16 +61,24 @@ def scan_folders(root: Path, folders: Sequence[str]) -> list[Images]:
 
     Args:
         folders: relative to the root, with forward slashes; `.` is the root itself.
+        broken: takes a sentence for every image that is left out, in place of an error.
 
     Raises:
-        WiseftError: an image is empty or a link to nothing, or a name is not valid text.
+        WiseftError: an image is empty, a link to nothing or of a format that is not read, or a
+            name is not valid text.
     """
+
+    def refuse(error: WiseftError) -> None:
+        if broken is None:
+            raise error from None
+        broken.append(str(error))
+
     start = time.perf_counter()
-    results = [_scan(root, folder) for folder in folders[:PROBED]]
+    results = [_scan(root, folder, refuse) for folder in folders[:PROBED]]
     files = sum(len(images) + skipped for images, skipped in results)
     slow = time.perf_counter() - start > SLOW * max(files, 1)
     with ThreadPoolExecutor(THREADS if slow else 1) as pool:
-        results += pool.map(lambda folder: _scan(root, folder), folders[PROBED:])
+        results += pool.map(lambda folder: _scan(root, folder, refuse), folders[PROBED:])
     others = sum(skipped for _, skipped in results)
     if others:
         log.info("%s: %d files that are no images are left out", root, others)
@@ -132,11 +144,11 @@ def _visible(name: str) -> bool:
     return not name.startswith(".") and name not in IGNORED_FOLDERS
 
 
-def _scan(root: Path, folder: str) -> tuple[Images, int]:
+def _scan(root: Path, folder: str, refuse: Refuse) -> tuple[Images, int]:
     start = root / folder
     images: Images = []
     prefix = "" if folder == "." else f"{folder}/"
-    skipped = _walk(str(start), prefix, frozenset({os.path.realpath(start)}), images)
+    skipped = _walk(str(start), prefix, frozenset({os.path.realpath(start)}), images, refuse)
     images.sort()
     for path, _ in images:
         try:
@@ -149,7 +161,7 @@ def _scan(root: Path, folder: str) -> tuple[Images, int]:
     return images, skipped
 
 
-def _walk(folder: str, prefix: str, around: frozenset[str], images: Images) -> int:
+def _walk(folder: str, prefix: str, around: frozenset[str], images: Images, refuse: Refuse) -> int:
     """Append the images below a folder; return how many other files there are.
 
     Args:
@@ -163,13 +175,18 @@ def _walk(folder: str, prefix: str, around: frozenset[str], images: Images) -> i
                 continue
             if not _is_folder(entry):
                 if is_image(name):
-                    images.append((prefix + name, _size(entry)))
+                    try:
+                        images.append((prefix + name, _size(entry)))
+                    except WiseftError as error:
+                        refuse(error)
+                elif Path(name).suffix.lower() in UNREAD:
+                    refuse(_unread(entry.path))
                 else:
                     others += 1
             elif not entry.is_symlink():
-                others += _walk(entry.path, f"{prefix}{name}/", around, images)
+                others += _walk(entry.path, f"{prefix}{name}/", around, images, refuse)
             elif not _leads_back(real := os.path.realpath(entry.path), folder, around):
-                others += _walk(entry.path, f"{prefix}{name}/", around | {real}, images)
+                others += _walk(entry.path, f"{prefix}{name}/", around | {real}, images, refuse)
     return others
 
 
@@ -194,6 +211,12 @@ def _size(entry: os.DirEntry[str]) -> int:
     if size == 0:
         raise _empty(entry.path)
     return size
+
+
+def _unread(path: str) -> WiseftError:
+    return WiseftError(
+        f"{path} is of a format that is not read; convert it to PNG or JPEG, or move it away."
+    )
 
 
 def _empty(path: str) -> WiseftError:

@@ -1,18 +1,24 @@
 """Decoding of image files to squares of uint8: the evaluation transform, up to normalisation.
 
-An image is opened as torchvision's ImageFolder does, RGB first. Edges and offsets are those of
+An image is opened as torchvision's ImageFolder does, RGB first; a camera's note that it is to be
+turned (EXIF) is not followed, as it is not there, nor by open_clip and timm. Two things differ: 16
+bits a pixel become their higher eight, where Pillow makes them white; and what Pillow holds for an
+attack by its size is read up to three times as large. Edges and offsets are those of
 torchvision (`Resize`, `CenterCrop`) and, of `longest`, of open_clip (`ResizeKeepRatio`,
 `CenterCropOrPad`), which timm and the authors' code call too: tests compare the pixels.
 """
 
 from __future__ import annotations
 
+import contextlib
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from PIL.ImageFile import ImageFile
 
 from wiseft.config import Transform
 from wiseft.errors import WiseftError
@@ -20,8 +26,13 @@ from wiseft.errors import WiseftError
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "MPO")
 """Those whose files an index takes. Pillow tells a format by the content, and has one (EPS) that it
 hands to another program."""
-MOST_PIXELS = 2 * (Image.MAX_IMAGE_PIXELS or 0)
-"""Of an image that is resized: Pillow opens none that is larger, and a long thin one may grow."""
+MOST_PIXELS = 178_956_970
+"""Of an image that is resized, since a long thin one may grow; and of one that the reference
+transform opens (Pillow's own limit)."""
+Image.MAX_IMAGE_PIXELS = 2**28
+"""Pillow opens up to twice as many: 2 GB in memory, 23,000 x 23,000."""
+_LARGE, _ONE_AT_A_TIME = 2**26, threading.Lock()
+"""Pixels from which on an image is decoded while no other such is."""
 _FILTERS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
 
 
@@ -104,7 +115,11 @@ def whole_image(path: Path, border: int = 0) -> Image.Image:
     """
     try:
         with Image.open(path, formats=FORMATS) as file:
-            image = file.convert("RGB")
+            pixels = file.width * file.height
+            if pixels > MOST_PIXELS and not border:
+                file.draft("RGB", (file.width // 4, file.height // 4))  # of a JPEG, a sixteenth
+            with _ONE_AT_A_TIME if pixels > _LARGE else contextlib.nullcontext():
+                image = _rgb(file)
         width, height = image.size
         if border and min(width, height) <= 2 * border:
             raise ValueError(f"{width}x{height} pixels leave nothing inside a border of {border}")
@@ -118,6 +133,18 @@ def whole_image(path: Path, border: int = 0) -> Image.Image:
             f"{path} is not a readable image ({error}). Replace or remove it, then index the "
             "folder again."
         ) from error
+
+
+def _rgb(file: ImageFile) -> Image.Image:
+    """Return the pixels of an opened file as RGB."""
+    if file.mode.startswith("I;16") or (file.mode == "I" and file.format == "PPM"):
+        return Image.fromarray((np.asarray(file) >> 8).astype(np.uint8)).convert("RGB")
+    if file.mode in ("I", "F"):
+        raise ValueError("32 bits a pixel, of which nothing says what is white; save it with 8")
+    if file.mode != "RGB":
+        return file.convert("RGB")
+    file.load()  # a copy, which `convert` makes, would be a second large image
+    return file
 
 
 def fit(image: Image.Image, transform: Transform) -> NDArray[np.uint8]:

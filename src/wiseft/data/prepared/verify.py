@@ -63,10 +63,11 @@ def _problems(manifest: Manifest, split: str, deep: bool, threads: int) -> Itera
             yield f"{file} was indexed with {expected} bytes and is now {now}"
     if deep:
         with ThreadPoolExecutor(threads) as pool:
-            yield from (problem for problem in pool.map(_undecodable, whole) if problem)
+            yield from (problem for problem in pool.map(undecodable, whole) if problem)
 
 
-def _undecodable(path: Path) -> str | None:
+def undecodable(path: Path) -> str | None:
+    """Return why a file can't be read as an image, in a sentence; None: it can."""
     try:
         whole_image(path)
     except WiseftError as error:
