@@ -80,9 +80,8 @@ def lines_of(
     """
     grid = _shown_rows(table, "grid", reference, view, methods)
     chosen = _shown_rows(table, RECOMMENDED, reference, view, methods)
-    medians = (
-        chosen[chosen["dataset"] == reference].groupby(KEY)["alpha"].quantile(interpolation="lower")
-    )
+    of_reference = chosen[chosen["dataset"] == reference].groupby(KEY)["alpha"]
+    medians = of_reference.quantile(interpolation="lower").to_dict()
     lines = []
     for key, part in grid.groupby(KEY, sort=True):
         source, model, method, variant = map(str, key)
@@ -93,8 +92,7 @@ def lines_of(
             continue
         runs = len(each_run(of_runs(by_dataset[reference])))
         models = int(max(of_models(by_dataset[reference])["n"], default=1))
-        chosen = medians.get((source, model, method, variant))
-        best = None if chosen is None else float(chosen)
+        best = medians.get(key)
         lines.append(Line(model, method, variant, source, "", "", runs, models, values, best))
     if not lines:
         raise WiseftError(
