@@ -53,9 +53,9 @@ class TimmModel(ZeroShotModel):
         name = self.architecture["classifier"]
         return super().tensors() | with_prefix(own, f"{name}.")
 
-    def load(self, weights: Mapping[str, Tensor], where: str) -> None:
+    def load(self, weights: Mapping[str, Tensor], where: str, share: bool = False) -> None:
         """Put weights in place, the classifier's included. Raises as every family does."""
-        super().load(weights, where)
+        super().load(weights, where, share)
         own = prefixed(weights, f"{self.architecture['classifier']}.")
         self.classifier.load_state_dict(own)
 
