@@ -25,12 +25,16 @@ from pathlib import Path
 
 from wiseft.errors import WiseftError
 
-# What reads its variables when it is imported (huggingface_hub, transformers) is not among them.
+# Libraries that build models are most of a short job. huggingface_hub and transformers, which read
+# their variables when they are imported, find those of the rehearsal itself.
 PRELOADED = (
-    *("torch", "torchvision", "pandas", "pyarrow.parquet", "scipy.stats"),
+    *("torch", "torchvision", "pandas", "pyarrow.parquet", "scipy.stats", "scipy.optimize"),
+    *("open_clip.model", "timm", "transformers.models.align.modeling_align"),
+    *("transformers.models.auto.tokenization_auto", "torch.utils.flop_counter"),
     *("matplotlib.figure", "matplotlib.backends.backend_agg", "matplotlib.backends.backend_pdf"),
     *("matplotlib.backends.backend_svg", "PIL.Image", "safetensors.torch", "wiseft.cli"),
     *("wiseft.evaluate.suite", "wiseft.finetune.stage", "wiseft.finetune.search"),
+    *("wiseft.towers.align_models", "wiseft.towers.open_clip_models", "wiseft.towers.timm_models"),
     *("wiseft.figures.registry", "wiseft.figures.page", "wiseft.tabulate.stage", "wiseft.targets"),
     *("wiseft.diversity.stage", "wiseft.zeroshot.theta_0"),
 )
