@@ -97,6 +97,8 @@ def cut_method(entry: dict[str, Any]) -> dict[str, Any]:
 
 def _training(settings: dict[str, Any]) -> dict[str, Any]:
     cut = {**settings}
+    if cut.get("half"):  # of few images a half may lack a class
+        cut.pop("train_samples", None)
     for key, most in (
         ("steps", STEPS),
         ("batch_size", BATCH),

@@ -7,20 +7,28 @@ Where the class names are published with the images (`class_names: files`), they
 
 from __future__ import annotations
 
+import itertools
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from tools.rehearsal import arrays, folders, maps
 from tools.rehearsal.encrypted_zip import write_encrypted_zip
 
 from wiseft.config import DatasetEntry
+from wiseft.data.builders.common import draw_indices
+from wiseft.finetune.sampling import draw_half
 from wiseft.io import sha256_file
 
 TRAIN_IMAGES = 3
 """Images a class of a train split, held-out ones included."""
+SHOTS = 2
+"""Images of every class that a train split has at least, when held-out images are drawn from it."""
+HELD_OUT = 64
+"""Images that are held out at most."""
 
 Labels = dict[str, Sequence[int]]
 
@@ -66,9 +74,29 @@ def _names(count: int, form: str) -> list[str]:
     return [form.format(f"{label:03d}") for label in range(count)]
 
 
+def halved(classes: int) -> list[int]:
+    """Return how many images each class of a train split has, so that, when held-out images are
+    drawn (seed 0), either half of the rest that runs of seed 0 train on has some of each class.
+    """
+    for total in itertools.count(classes * TRAIN_IMAGES):
+        kept = np.setdiff1d(np.arange(total), draw_indices(total, HELD_OUT, 0))
+        half = np.full(total, 0)  # of each image in the order of the files; 0: held out
+        half[kept] = 2
+        half[draw_half(kept, 1, 0)] = 1
+        ends = [0]
+        while len(ends) <= classes and ends[-1] < total:
+            end = ends[-1] + SHOTS
+            while end < total and not {1, 2} <= {*half[ends[-1] : end].tolist()}:
+                end += 1
+            ends.append(end)
+        if len(ends) > classes and {1, 2} <= {*half[ends[-2] : total].tolist()}:
+            return np.diff([*ends[:-1], total]).tolist()
+    raise AssertionError
+
+
 def _imagenet(entry: DatasetEntry, work: Path) -> Made:
     classes = entry.class_count
-    train = folders.imagenet_train(work, classes, TRAIN_IMAGES)
+    train = folders.imagenet_train(work, halved(classes))
     folders.imagenet_train_tar(work.parent, train)
     test = folders.imagenet_val_flat(work, classes, 1)
     folders.pack(work / "val", work.parent / "ILSVRC2012_img_val.tar")

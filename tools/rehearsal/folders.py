@@ -69,11 +69,11 @@ def _encoded(label: int, size: tuple[int, int], suffix: str) -> bytes:
     return stream.getvalue()
 
 
-def imagenet_train(root: Path, classes: int = 12, per_class: int = 3) -> Written:
-    """ILSVRC2012_img_train.tar after both levels: train/<wnid>/<wnid>_<n>.JPEG."""
+def imagenet_train(root: Path, counts: Sequence[int] = (3,) * 12) -> Written:
+    """ILSVRC2012_img_train.tar after both levels: train/<wnid>/<wnid>_<n>.JPEG, so many a class."""
     written = Written(root, {"train": {}})
-    for label, wnid in enumerate(wnids(classes)):
-        for number in range(per_class):
+    for label, wnid in enumerate(wnids(len(counts))):
+        for number in range(counts[label]):
             path = f"train/{wnid}/{wnid}_{100 + 7 * number}.JPEG"
             picture(root / path, label, (SIZE[0] + number, SIZE[1]))
             written.splits["train"][path] = label

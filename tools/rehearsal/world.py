@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import yaml
-from tools.rehearsal.datasets import write_files
+from tools.rehearsal.datasets import HELD_OUT, SHOTS, write_files
 
 from wiseft.config import Catalogue, DatasetEntry, ModelEntry
 from wiseft.config.paths import archives_folder, package_path, prompts_path
@@ -26,12 +26,8 @@ from wiseft.io import read_json, sha256_file, write_json, write_text
 from wiseft.published.sources import SOURCES, source_path
 from wiseft.targets import Targets
 
-SHOTS = 2
-"""Images of every class that a train split has at least, when held-out images are drawn from it."""
 TRAIN_SAMPLES = 40
 """Images that a train split has at least."""
-HELD_OUT = 64
-"""Images that are held out at most."""
 IMAGES = 120
 """Of a split of a dataset that is made by code, at most: whole numbers of digits, typefaces and
 corruptions."""
