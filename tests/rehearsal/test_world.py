@@ -11,14 +11,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tools.rehearsal.datasets import FORMS
+from tools.rehearsal.datasets import FORMS, HELD_OUT, halved
 from tools.rehearsal.world import SHOTS, TRAIN_SAMPLES, build
 
 from wiseft import towers
 from wiseft.cli import main
 from wiseft.config import Catalogue, Transform, paths
+from wiseft.data.builders.common import draw_indices
 from wiseft.data.prepared.manifest import open_manifest
 from wiseft.data.prepared.store import Split, open_split
+from wiseft.finetune.sampling import draw_half
 from wiseft.io import sha256_file
 from wiseft.targets import Targets
 from wiseft.theta import load_weights
@@ -135,6 +137,14 @@ def test_the_sharing_entry_has_the_same_weights(root):
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_every_dataset_of_files_has_a_generator(name):
     assert set(Targets.read(PROJECT, {"experiment": name}).data.filed) <= FORMS.keys()
+
+
+def test_either_half_of_a_train_split_has_every_class():
+    labels = np.repeat(np.arange(1000), halved(1000))
+    train = np.delete(labels, draw_indices(len(labels), HELD_OUT, 0))
+    for half in (1, 2):
+        assert len(np.unique(train[draw_half(np.arange(len(train)), half, 0)])) == 1000
+    assert np.bincount(train).min() >= SHOTS
 
 
 def test_what_the_project_fetched_is_linked_and_never_written(tmp_path):

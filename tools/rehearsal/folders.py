@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 from scipy.io import savemat
 
@@ -60,11 +61,15 @@ def picture(path: Path, label: int, size: tuple[int, int] = SIZE) -> None:
     path.write_bytes(_encoded(label, size, path.suffix.lower()))
 
 
+def colours(label: int) -> NDArray[np.uint8]:
+    """Return the pattern of a label, (3, 4, 3)."""
+    return np.random.default_rng(label).integers(0, 256, (3, 4, 3), dtype=np.uint8)
+
+
 @cache
 def _encoded(label: int, size: tuple[int, int], suffix: str) -> bytes:
-    colours = np.random.default_rng(label).integers(0, 256, (3, 4, 3), dtype=np.uint8)
     stream = io.BytesIO()
-    image = Image.fromarray(colours).resize(size, Image.Resampling.BILINEAR)
+    image = Image.fromarray(colours(label)).resize(size, Image.Resampling.BILINEAR)
     image.save(stream, Image.registered_extensions()[suffix])
     return stream.getvalue()
 

@@ -10,14 +10,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import open_clip
 import torch
 from safetensors.torch import save_file
-from tools.rehearsal import tiny
+from tools.rehearsal import folders, tiny
 from tools.rehearsal.checkpoints import torchscript, weights_of
+from torch import Tensor
+from torch.nn.functional import interpolate
 
 from wiseft import towers
-from wiseft.config import ModelEntry
+from wiseft.config import ModelEntry, library
 from wiseft.io import sha256_file
 from wiseft.towers import timm_models
 
@@ -26,7 +29,7 @@ SIZE = 32
 TIMM = {"tf_efficientnet": "test_efficientnet.r160_in1k", "vit": "test_vit.r160_in1k"}
 """timm's own tiny architectures, by what the names of their families begin with."""
 
-ALIGN_SEED, ALIGN_SCALE = 6, 10.0
+ALIGN_SCALE = 10.0
 
 Changes = dict[str, Any]
 
@@ -98,17 +101,33 @@ def _open_clip(architecture: Mapping[str, Any], entry: ModelEntry, folder: Path,
 def _align(folder: Path) -> None:
     """Write the files of a repository of AlignModel: its tokenizer's, and its processor's.
 
-    Its temperature is fitted, for which it has to be better than chance, if by a hair: a tiny
-    random BERT tells hardly any prompts apart, so its matrices are made larger, and of some seeds
-    one is taken that is better on the made-up images of ImageNet.
+    Its temperature is fitted, for which it has to be better than chance, if by a hair.
     """
     architecture = tiny.align()
     (folder / "config.json").write_text(json.dumps(architecture["config"], indent=2))
     tiny.write_word_pieces(folder)
-    weights = weights_of(architecture, ALIGN_SEED)
+    weights = weights_of(architecture, seed=6)
+    # A tiny random BERT tells hardly any prompts apart.
     weights = {k: v * ALIGN_SCALE if v.ndim > 1 else v for k, v in weights.items()}
-    weights |= {k: -v for k, v in weights.items() if k.startswith("text_projection")}
+    change = _towards_pictures(architecture, weights)
+    weights |= {k: change @ v for k, v in weights.items() if k.startswith("text_projection")}
     _save(weights, folder / "model.safetensors")
+
+
+def _towards_pictures(architecture: Mapping[str, Any], weights: Mapping[str, Tensor]) -> Tensor:
+    """Return the matrix (d, d) whose product with text features is nearest to what tells the
+    made-up pictures of ImageNet's classes apart.
+    """
+    model = towers.build(architecture)
+    model.load({k: v for k, v in weights.items() if v.is_floating_point()}, "a made-up model")
+    prompts = [f"a photo of {name}." for name in library.class_names("imagenet")]
+    colours = np.stack([folders.colours(label) for label in range(len(prompts))])
+    pixels = torch.tensor(colours / 127.5 - 1.0, dtype=torch.float32).permute(0, 3, 1, 2)
+    with torch.no_grad():
+        images = model.image(interpolate(pixels, (SIZE, SIZE), mode="bilinear")).double()
+        texts = model.encode_text(model.tokenize(prompts)).double()
+    difference = images - images.mean(dim=0)
+    return torch.linalg.lstsq(texts, difference, driver="gelsd").solution.T.float()
 
 
 def _timm(entry: ModelEntry, root: Path) -> Changes:
