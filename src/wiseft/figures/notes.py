@@ -107,10 +107,11 @@ def draw_robustness(ax: Axes, settings: Robustness, point: Point, families: list
         ax.plot(rest, fit.predict(rest), **BEYOND, zorder=2, gid="beyond")
     left = settings.side == "left"
     style = {"arrowstyle": "<|-|>", "color": GREY, "linewidth": 0.8, "shrinkA": 0, "shrinkB": 4}
-    ax.annotate("", xy=(x, y), xytext=(x, base), arrowprops=style, zorder=3).set_gid("robustness")
+    foot = float(np.clip(base, *sorted(ax.get_ylim())))  # the line may run below the panel
+    ax.annotate("", xy=(x, y), xytext=(x, foot), arrowprops=style, zorder=3).set_gid("robustness")
     ax.annotate(
         f"ρ = {points_text(y - base)} pp{'*' if outside else ''}",
-        xy=_between(ax, (x, base), (x, y), 0.08),
+        xy=_between(ax, (x, foot), (x, y), 0.08),
         xytext=(-3 if left else 3, 0),
         textcoords="offset points",
         rotation=90,
