@@ -29,7 +29,7 @@ SIZE = 32
 TIMM = {"tf_efficientnet": "test_efficientnet.r160_in1k", "vit": "test_vit.r160_in1k"}
 """timm's own tiny architectures, by what the names of their families begin with."""
 
-ALIGN_SCALE = 10.0
+ALIGN_SCALE, RELATIVE = 10.0, 1e-4
 
 Changes = dict[str, Any]
 
@@ -116,7 +116,7 @@ def _align(folder: Path) -> None:
 
 def _towards_pictures(architecture: Mapping[str, Any], weights: Mapping[str, Tensor]) -> Tensor:
     """Return the matrix (d, d) whose product with text features is nearest to what tells the
-    made-up pictures of ImageNet's classes apart.
+    made-up pictures of ImageNet's classes apart, and has nothing of what all pictures share.
     """
     model = towers.build(architecture)
     model.load({k: v for k, v in weights.items() if v.is_floating_point()}, "a made-up model")
@@ -126,8 +126,11 @@ def _towards_pictures(architecture: Mapping[str, Any], weights: Mapping[str, Ten
     with torch.no_grad():
         images = model.image(interpolate(pixels, (SIZE, SIZE), mode="bilinear")).double()
         texts = model.encode_text(model.tokenize(prompts)).double()
-    difference = images - images.mean(dim=0)
-    return torch.linalg.lstsq(texts, difference, driver="gelsd").solution.T.float()
+    mean = images.mean(dim=0)
+    # Of texts that hardly differ, what is below rounding would be enlarged else.
+    fit = torch.linalg.lstsq(texts, images - mean, rcond=RELATIVE, driver="gelsd").solution
+    shared = mean / mean.norm()
+    return (fit - torch.outer(fit @ shared, shared)).T.float()
 
 
 def _timm(entry: ModelEntry, root: Path) -> Changes:

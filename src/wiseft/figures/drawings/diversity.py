@@ -25,7 +25,7 @@ from wiseft.tabulate.diversity import PAIR_PREFIX
 MEASURES = {
     "prediction-diversity": ("PD", "Prediction diversity"),
     "cka-complement": ("CKAC", "CKA complement"),
-    "kappa-complement": ("CC", "Cohen's kappa complement"),
+    "kappa-complement": ("CC", "Kappa complement"),
     "kl-divergence": ("KL", "KL divergence (nats)"),
 }
 """Short and long name of each measure, in the order of panels."""
