@@ -455,7 +455,8 @@ def _write_ytbb(
     write_rows(table, ["ytid", "time_ms", "label"], rows)
     write_object(root / "ytbb_class_index.json", dict(enumerate(YTBB_CLASSES)))
     mapped = [name for name in YTBB_CLASSES if name not in YTBB_UNMAPPED]
-    reverse = {YTBB_CLASSES.index(name): [2 * n, 2 * n + 1] for n, name in enumerate(mapped)}
+    # The first four lend their places to classes that ImageNet lacks.
+    reverse = {YTBB_CLASSES.index(each): [4 + 2 * n, 5 + 2 * n] for n, each in enumerate(mapped)}
     return _write_class_maps(root, "ytbb", reverse, len(YTBB_CLASSES))
 
 
