@@ -133,7 +133,8 @@ def _unmarked(targets: Targets, root: Path) -> list[str]:
     """Return a sentence for every figure and page that does not say that it is a rehearsal."""
     pages = [*targets.files.summary(), *targets.files.page(), *targets.files.provenance()]
     figures = targets.files.figures(*targets.experiment.figures)
-    pages += [path for path in figures if path.suffix == ".svg"]
+    wanted = {*map(str, targets.files.wanted())}  # a figure of what only a user has is not
+    pages += [path for path in figures if path.suffix == ".svg" and str(path) in wanted]
     texts = {path: (root / path).read_text(errors="replace") for path in pages}
     return [f"{path} is not marked" for path, text in texts.items() if "ehearsal" not in text]
 
