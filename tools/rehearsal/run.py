@@ -19,7 +19,7 @@ from wiseft.errors import WiseftError
 from wiseft.io import read_json, write_json
 from wiseft.targets import Targets
 
-FEW = ("digits-smoke", "align", "photos", "transfer-dtd", "few-shot-cars", "paper")
+FEW = ("digits-smoke", "align", "photos", "transfer-dtd", "few-shot-cars")
 """Experiments that have every family of models and every kind of rule once."""
 
 
