@@ -84,7 +84,7 @@ def test_what_is_dropped_is_seen(root: Path, tmp_path: Path):
 
 
 def test_names_of_experiments():
-    assert rehearsal.experiments(["few"])[-1] == "paper"
+    assert rehearsal.experiments(["paper", "align"]) == ["align", "paper"]
     assert set(rehearsal.experiments(["all"])) == set(EXPERIMENTS)
     assert set(FEW) <= set(EXPERIMENTS)
     with pytest.raises(WiseftError, match="unknown experiment imagenett; did you mean imagenet"):
