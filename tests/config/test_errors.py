@@ -66,7 +66,12 @@ def message(project: Path, experiment: str = "mini") -> str:
         (MINI, "methods", ["a__b__c"], '`methods.0` is "a__b__c", but must be text of the form'),
         (MINI, "baselines.methods", ["tune"], "baselines.methods lists tune, which has init: zero"),
         (MINI, "baselines.model", "tiny-s3", "must be the bare entry tiny"),
-        (MINI, "figures.robustness.draw", "pie", "but must be one of 'bars', 'diversity'"),
+        (
+            MINI,
+            "figures.robustness.draw",
+            "pie",
+            "but must be one of 'alphas', 'bars', 'diversity'",
+        ),
         (MINI, "figures.robustness.options", {"average": "al"}, "options.average is al, but must"),
         (MINI, "experiment", "maxi", "key `experiment` is maxi, but must be mini"),
         (MINI, "estimate.minutes", 0, "`estimate.minutes` is 0, but must be greater than 0"),

@@ -46,13 +46,12 @@ def make_theta_0(
         WiseftError: as `theta_0_of`, or if a file is missing, broken or can't be written.
     """
     check_writable(output)
-    tensors, raw = load_weights(weights)
-    theta = theta_0_of((tensors, raw, str(weights)), manifest, templates, **how)
+    theta = theta_0_of(weights, manifest, templates, **how)
     return save_theta(output, theta.tensors, theta.header)
 
 
 def theta_0_of(
-    weights: tuple[Mapping[str, Tensor], Mapping[str, Any], str],
+    weights: Path | tuple[Mapping[str, Tensor], Mapping[str, Any], str],
     manifest: Path,
     templates: Sequence[str] | None,
     *,
@@ -71,7 +70,8 @@ def theta_0_of(
     supervised model's head is made of its classifier's rows.
 
     Args:
-        weights: the whole model: tensors, header, and what messages call it.
+        weights: the whole model: its file, which is read when all else fits, or tensors, header and
+            what messages call it.
         manifest: of a prepared dataset; only its classes and label map are used, and its images
             where a temperature is fitted.
         templates: sentences with `{c}` where the class name goes; None for a supervised model.
@@ -94,7 +94,9 @@ def theta_0_of(
     if reference:
         check_spread(dataset, reference)
     names = renamed(dataset, open_manifest(names_of)) if names_of else dataset.prompt_names
-    tensors, raw, where = weights
+    tensors, raw, where = (
+        (*load_weights(weights), str(weights)) if isinstance(weights, Path) else weights
+    )
     architecture: dict[str, Any] = raw["architecture"]
     model = towers.load(architecture, tensors, where, share=True).to(device)
     if towers.family(architecture) == "timm":
