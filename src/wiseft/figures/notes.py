@@ -107,7 +107,8 @@ def draw_robustness(ax: Axes, settings: Robustness, point: Point, families: list
         ax.plot(rest, fit.predict(rest), **BEYOND, zorder=2, gid="beyond")
     left = settings.side == "left"
     style = {"arrowstyle": "<|-|>", "color": GREY, "linewidth": 0.8, "shrinkA": 0, "shrinkB": 4}
-    foot = float(np.clip(base, *sorted(ax.get_ylim())))  # the line may run below the panel
+    low, high = sorted(ax.get_ylim())
+    foot = min(max(base, low), high)  # the line may run below the panel
     ax.annotate("", xy=(x, y), xytext=(x, foot), arrowprops=style, zorder=3).set_gid("robustness")
     ax.annotate(
         f"ρ = {points_text(y - base)} pp{'*' if outside else ''}",
