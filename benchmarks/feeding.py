@@ -34,7 +34,7 @@ from wiseft.data.prepared import feed
 from wiseft.data.prepared.decode import decode, fit
 from wiseft.data.prepared.store import Split, batches, open_split
 from wiseft.errors import WiseftError
-from wiseft.evaluate.suite import _chunks
+from wiseft.evaluate.chunks import chunks
 from wiseft.evaluate.sweep import LAST, make_sweep
 from wiseft.theta import load_theta
 
@@ -223,7 +223,7 @@ def _model(folder: Path, split: Split, root: Path, options: Options) -> dict[str
     def ours() -> list[int]:
         return [
             int(prediction)
-            for pixels in _chunks(sweep, [split], BATCH_SIZE, device)
+            for pixels in chunks(sweep, [split], BATCH_SIZE, device)
             for _, _, logits in sweep.logits(pixels, [LAST])
             for prediction in logits.argmax(dim=1)
         ]

@@ -29,7 +29,7 @@ from tests.processes import environment
 from wiseft.cli import main
 from wiseft.data.prepared.store import write_prepared
 from wiseft.errors import WiseftError
-from wiseft.evaluate import Request, evaluate_suite, store, suite
+from wiseft.evaluate import Request, chunks, evaluate_suite, store
 from wiseft.partial_tensors import PartialTensors
 from wiseft.theta import save_theta
 
@@ -39,8 +39,8 @@ FILES = ("predictions.parquet", "metrics.json", "logits.safetensors")
 COMMAND = """
 import sys
 from wiseft.cli import main
-from wiseft.evaluate import suite
-suite.CHUNK_BYTES = 1
+from wiseft.evaluate import chunks
+chunks.CHUNK_BYTES = 1
 main(sys.argv[1:])
 """
 
@@ -48,21 +48,21 @@ main(sys.argv[1:])
 @pytest.fixture(autouse=True)
 def often(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WISEFT_SAVE_SECONDS", "0")
-    monkeypatch.setattr(suite, "CHUNK_BYTES", 1)
+    monkeypatch.setattr(chunks, "CHUNK_BYTES", 1)
 
 
 @pytest.fixture
 def seen(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The images of every batch that was decoded."""
     sizes: list[int] = []
-    read = suite.batches
+    read = chunks.batches
 
     def counted(*arguments):
         for images, labels in read(*arguments):
             sizes.append(len(images))
             yield images, labels
 
-    monkeypatch.setattr(suite, "batches", counted)
+    monkeypatch.setattr(chunks, "batches", counted)
     return sizes
 
 

@@ -35,7 +35,7 @@ from wiseft.config import Transform
 from wiseft.data.prepared import feed
 from wiseft.data.prepared.store import batches, open_manifest, open_split, write_prepared
 from wiseft.errors import WiseftError
-from wiseft.evaluate import Request, evaluate_suite, suite
+from wiseft.evaluate import Request, chunks, evaluate_suite, suite
 from wiseft.footprint import usual_batch_size
 from wiseft.stages import VERSION
 from wiseft.theta import load_theta, save_theta
@@ -91,7 +91,7 @@ def test_sweep_equals_evaluating_the_written_file(
     monkeypatch: pytest.MonkeyPatch,
     chunk_bytes: int,
 ) -> None:
-    monkeypatch.setattr(suite, "CHUNK_BYTES", chunk_bytes)
+    monkeypatch.setattr(chunks, "CHUNK_BYTES", chunk_bytes)
     grid = ["0.000", "0.100", "0.500", "1.000"]
     metrics, table = run(request_for(alphas=grid))
     distinct = set()
@@ -358,7 +358,7 @@ def test_short_split_is_an_error(request_for: Build, monkeypatch: pytest.MonkeyP
     def short(*arguments):
         yield from list(batches(*arguments))[:-1]
 
-    monkeypatch.setattr(suite, "batches", short)
+    monkeypatch.setattr(chunks, "batches", short)
     request = request_for()
     with pytest.raises(
         WiseftError, match="held-out: evaluated 10 samples, but the manifest has 17"
@@ -407,7 +407,7 @@ def test_command(ends: Ends, manifest: Path, tmp_path: Path) -> None:
 def test_unwritable_output_is_found_before_the_work(
     request_for: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(suite, "batches", lambda *_: pytest.fail("it worked before it looked"))
+    monkeypatch.setattr(chunks, "batches", lambda *_: pytest.fail("it worked before it looked"))
     (tmp_path / "file").write_text("")
     with pytest.raises(WiseftError, match="cannot write"):
         run(request_for(output_dir=tmp_path / "file" / "evaluate"))

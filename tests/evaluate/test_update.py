@@ -24,7 +24,7 @@ from tests.evaluate.conftest import (
 
 from wiseft.damage import with_sum
 from wiseft.data.prepared.store import write_prepared
-from wiseft.evaluate import Request, evaluate_suite, suite
+from wiseft.evaluate import Request, chunks, evaluate_suite, suite
 from wiseft.evaluate.sweep import WeightSweep
 from wiseft.io import write_json
 from wiseft.stages import VERSION
@@ -345,7 +345,7 @@ def test_a_failed_job_leaves_the_old_files(
     def broken(*arguments):
         raise OSError("the disk is gone")
 
-    monkeypatch.setattr(suite, "batches", broken)
+    monkeypatch.setattr(chunks, "batches", broken)
     with pytest.raises(OSError, match="disk"):
         run(request_for(alphas=["0.700"]))
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before

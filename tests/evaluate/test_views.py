@@ -32,7 +32,7 @@ from wiseft.damage import with_sum
 from wiseft.data.prepared.split import PreparedSplit
 from wiseft.data.prepared.store import batches, open_split, write_prepared
 from wiseft.errors import WiseftError
-from wiseft.evaluate import Request, evaluate_suite, suite
+from wiseft.evaluate import Request, chunks, evaluate_suite
 from wiseft.evaluate.views import SuiteEvaluation, predict
 from wiseft.io import sha256_file, write_json
 from wiseft.tabulate.settings import TabulateSettings
@@ -314,7 +314,7 @@ def test_views_that_do_not_fit(
     groups: dict[str, Sequence[Any]],
     message: str,
 ) -> None:
-    monkeypatch.setattr(suite, "batches", lambda *_: pytest.fail("it worked before it looked"))
+    monkeypatch.setattr(chunks, "batches", lambda *_: pytest.fail("it worked before it looked"))
     request = mapped_request(views, groups=groups)
     with pytest.raises(WiseftError, match=message):
         run(request)

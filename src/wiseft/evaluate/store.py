@@ -19,6 +19,8 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from wiseft.damage import read_metrics, with_sum
+from wiseft.data.prepared.index import OTHER_LABELS
+from wiseft.data.prepared.store import Split
 from wiseft.errors import DamagedFile, WiseftError
 from wiseft.evaluate.views import COLUMNS
 from wiseft.io import atomic_path, sha256_file, write_json
@@ -248,3 +250,25 @@ def _column_order(column: tuple[str, ...]) -> tuple[str, str, str]:
     """Sort by view, then weight before output, then alpha."""
     combination, view, alpha = column
     return view, "0" if combination == "weight" else combination, alpha
+
+
+def sample_columns(splits: list[Split]) -> dict[str, pa.Array]:
+    """Return `split`, `sample_id`, `base_id`, `label`, the groups and, where there are any, further
+    right labels over all splits, in order.
+    """
+    columns: dict[str, list[Any]] = {"split": [], "sample_id": [], "base_id": [], "label": []}
+    groups = list(dict.fromkeys(name for split in splits for name in split.groups.columns))
+    columns |= {name: [] for name in groups}
+    for split in splits:
+        columns["split"] += [split.name] * len(split)
+        columns["sample_id"] += split.sample_ids
+        columns["base_id"] += split.base_ids
+        columns["label"] += split.labels.tolist()
+        for name in groups:
+            there = name in split.groups.columns
+            columns[name] += split.groups[name].tolist() if there else [None] * len(split)
+    arrays = {name: pa.array(values, from_pandas=True) for name, values in columns.items()}
+    if any(split.other_labels is not None for split in splits):
+        others = [each for s in splits for each in s.other_labels or [[]] * len(s)]
+        arrays[OTHER_LABELS] = pa.array(others, type=pa.list_(pa.int64()))
+    return arrays

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,21 +17,27 @@ from wiseft.alphas import parse_alphas
 from wiseft.batch_size import BatchSize
 from wiseft.checkpoints import alone
 from wiseft.combine.ensembles import uniforms
-from wiseft.data.prepared.index import OTHER_LABELS
-from wiseft.data.prepared.store import Manifest, Split, batches, open_manifest, open_split
+from wiseft.data.prepared.store import Manifest, Split, open_manifest, open_split
 from wiseft.errors import WiseftError
 from wiseft.evaluate.changed import changed_predictions
+from wiseft.evaluate.chunks import chunks
 from wiseft.evaluate.logits import NAME, as_stored, logits_shapes, stored_alphas, write_logits
+from wiseft.evaluate.request import Request as Request
 from wiseft.evaluate.spaces import Head, Projection, own_projection
-from wiseft.evaluate.store import Column, Record, names_of, read_record, write_record
+from wiseft.evaluate.store import (
+    Column,
+    Record,
+    names_of,
+    read_record,
+    sample_columns,
+    write_record,
+)
 from wiseft.evaluate.sweep import (
     LAST,
     OUTPUT,
     RANDOM,
-    STANDARD,
     WEIGHT,
     Inference,
-    Pixels,
     Sweep,
     make_sweep,
 )
@@ -40,12 +45,11 @@ from wiseft.evaluate.views import (
     COLUMNS,
     Evaluation,
     ResolvedView,
-    SuiteEvaluation,
     check_logits,
     predict,
     resolve_views,
 )
-from wiseft.footprint import CHUNK_BYTES, usual_batch_size
+from wiseft.footprint import usual_batch_size
 from wiseft.partial_tensors import PartialTensors, discard, partial_tensors
 from wiseft.precision import Arithmetic
 from wiseft.runtime import check_writable, device_names, release_memory
@@ -55,45 +59,6 @@ from wiseft.theta import Theta, load_theta
 
 PARTIAL = ".partial"
 """Suffix of what is put together, and name of its folder where there is no state."""
-
-
-@dataclass(frozen=True)
-class Request:
-    """What to evaluate.
-
-    Attributes:
-        theta_0: the zero-shot end; None to evaluate `theta_1` alone.
-        manifests: the datasets of the suite.
-        evaluate: what to evaluate of each of them, by name.
-        output_dir: files go to `<output_dir>/<dataset>/`.
-        metadata: model, reference, method, variant, run and seed, as they stand in the metrics; the
-            heads predict the classes of that reference.
-        like: manifests of the datasets that views are like; nothing but the JSON is read.
-        batch_size: images in a forward pass; None: `usual_batch_size`, or as many as fit a GPU.
-        precision: arithmetic of the forward passes, one of `wiseft.precision`.
-        compile: whether image towers are compiled; no identity goes by it.
-        combinations: how the two ends are combined; see `sweep.COMBINATIONS`.
-        logits: the alphas whose logits are stored in full.
-        state: folder from which a killed evaluation goes on, emptied at the end; None: it does not.
-        progress: called with how many images at one alpha, of one combination, were computed.
-    """
-
-    theta_0: Path | None
-    theta_1: Path
-    alphas: list[str]
-    manifests: list[Path]
-    evaluate: SuiteEvaluation
-    output_dir: Path
-    metadata: dict[str, Any]
-    batch_size: int | None = None
-    precision: str = "fp32"
-    compile: bool = False
-    device: str = "cpu"
-    like: Sequence[Path] = ()
-    combinations: Sequence[str] = STANDARD
-    logits: Sequence[str] = ()
-    state: Path | None = None
-    progress: Callable[[int], None] | None = None
 
 
 def evaluate_suite(request: Request, say: Callable[[str], None] = print) -> list[Path]:
@@ -163,7 +128,7 @@ def logits_of(
     images = open_split(manifest.path, split, *sweep.transforms)
     projection = own_projection(manifest, Head(theta.header.class_names, "head"))
     with inference.arithmetic.kernels(deterministic=True):
-        for pixels in _chunks(sweep, [images]):
+        for pixels in chunks(sweep, [images]):
             for _, _, logits in sweep.logits(pixels, [LAST]):
                 check_logits(logits, sweep.never_predicted)
                 yield projection(logits) if projection else logits
@@ -361,7 +326,7 @@ class _Dataset:
         offset = 0
         for split, same in zip(self._splits, self._transformed, strict=True):
             done = min(max(partial.rows - offset, 0), len(split))
-            for pixels in _chunks(sweep, same, done):
+            for pixels in chunks(sweep, same, done):
                 n = sum(len(batch[0]) for batch in pixels)
                 here = slice(offset + done, offset + done + n)
                 for_random = None if numbers is None else numbers[here]
@@ -434,54 +399,3 @@ class _Dataset:
             }
             offset += len(split)
         return rows
-
-
-def sample_columns(splits: list[Split]) -> dict[str, pa.Array]:
-    """Return `split`, `sample_id`, `base_id`, `label`, the groups and, where there are any, further
-    right labels over all splits, in order.
-    """
-    columns: dict[str, list[Any]] = {"split": [], "sample_id": [], "base_id": [], "label": []}
-    groups = list(dict.fromkeys(name for split in splits for name in split.groups.columns))
-    columns |= {name: [] for name in groups}
-    for split in splits:
-        columns["split"] += [split.name] * len(split)
-        columns["sample_id"] += split.sample_ids
-        columns["base_id"] += split.base_ids
-        columns["label"] += split.labels.tolist()
-        for name in groups:
-            there = name in split.groups.columns
-            columns[name] += split.groups[name].tolist() if there else [None] * len(split)
-    arrays = {name: pa.array(values, from_pandas=True) for name, values in columns.items()}
-    if any(split.other_labels is not None for split in splits):
-        others = [each for s in splits for each in s.other_labels or [[]] * len(s)]
-        arrays[OTHER_LABELS] = pa.array(others, type=pa.list_(pa.int64()))
-    return arrays
-
-
-def _chunks(sweep: Sweep, splits: Sequence[Split], start: int = 0) -> Iterator[list[Pixels]]:
-    """Yield normalised batches on the device, as many as `CHUNK_BYTES` holds.
-
-    Within such a chunk the outer loop is over alpha, so that weights are set once a chunk and
-    images decoded once in all.
-
-    Args:
-        splits: one split, after each transform of the sweep.
-        start: the first sample; where chunks end, those to come are the same as from 0 on.
-    """
-    held: list[Pixels] = []
-    size, order = sweep.inference.batch_size, np.arange(start, len(splits[0]))
-    read = (batches(split, size.size, order, sweep.inference.device) for split in splits)
-    for same in zip(*read, strict=True):
-        images = (batch for batch, _ in same)
-        held += size.each(lambda *parts: sweep.pixels(parts), *images)
-        if (len(held) + 1) * sum(pixels.nbytes for pixels in held[0]) > CHUNK_BYTES:
-            yield _taken(held)
-    if held:
-        yield held
-
-
-def _taken(held: list[Pixels]) -> list[Pixels]:
-    """Empty a list and return what was in it, which only who asked for it holds then."""
-    taken = held.copy()
-    held.clear()
-    return taken

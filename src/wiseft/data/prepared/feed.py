@@ -20,7 +20,7 @@ from torch import Tensor
 
 AHEAD_BYTES = 64 * 2**20
 """Of images that are read ahead, or one batch if that is more: twice what an evaluation has on the
-device at once (`suite.CHUNK_BYTES`, in fp32), so that the next chunk is there in time."""
+device at once (`footprint.CHUNK_BYTES`, in fp32), so that the next chunk is there in time."""
 
 _PART = 8  # images that a thread reads at a time; more, and the others wait for it at the end
 

@@ -1,0 +1,50 @@
+"""What an evaluation is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from wiseft.evaluate.sweep import STANDARD
+from wiseft.evaluate.views import SuiteEvaluation
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to evaluate.
+
+    Attributes:
+        theta_0: the zero-shot end; None to evaluate `theta_1` alone.
+        manifests: the datasets of the suite.
+        evaluate: what to evaluate of each of them, by name.
+        output_dir: files go to `<output_dir>/<dataset>/`.
+        metadata: model, reference, method, variant, run and seed, as they stand in the metrics; the
+            heads predict the classes of that reference.
+        like: manifests of the datasets that views are like; nothing but the JSON is read.
+        batch_size: images in a forward pass; None: `usual_batch_size`, or as many as fit a GPU.
+        precision: arithmetic of the forward passes, one of `wiseft.precision`.
+        compile: whether image towers are compiled; no identity goes by it.
+        combinations: how the two ends are combined; see `sweep.COMBINATIONS`.
+        logits: the alphas whose logits are stored in full.
+        state: folder from which a killed evaluation goes on, emptied at the end; None: it does not.
+        progress: called with how many images at one alpha, of one combination, were computed.
+    """
+
+    theta_0: Path | None
+    theta_1: Path
+    alphas: list[str]
+    manifests: list[Path]
+    evaluate: SuiteEvaluation
+    output_dir: Path
+    metadata: dict[str, Any]
+    batch_size: int | None = None
+    precision: str = "fp32"
+    compile: bool = False
+    device: str = "cpu"
+    like: Sequence[Path] = ()
+    combinations: Sequence[str] = STANDARD
+    logits: Sequence[str] = ()
+    state: Path | None = None
+    progress: Callable[[int], None] | None = None
