@@ -424,7 +424,9 @@ def ytbb_robust_of(root: Path) -> Written:
     pairs = [(f"{v.anchor},{other}", ["similar"]) for v in videos for other in v.neighbours]
     swapped = {22: 23, 23: 22}  # of `none` and `car`, as in the official table
     numbers = {anchor: swapped.get(label, label) for anchor, label in shorts.items()}
-    members = _write_ytbb(root, numbers, [(anchor, ["good"]) for anchor in shorts], pairs)
+    # The first four classes of ImageNet lend their places to those that it lacks.
+    good = [(anchor, ["good"]) for anchor in shorts]
+    members = _write_ytbb(root, numbers, good, pairs, first=4)
     expected = {frame: value[0] for video in videos for frame, value in video.labels.items()}
     return Written(root, YTBB_CLASSES, {"test": expected}, members, 1000)
 
@@ -434,8 +436,10 @@ def _write_ytbb(
     numbers: Mapping[str, int],
     anchors: Sequence[tuple[str, list[str]]],
     pairs: Sequence[tuple[str, list[str]]],
+    first: int = 0,
 ) -> list[list[int]]:
-    """Write all frames around the anchors, and the metadata; return the classes' members.
+    """Write all frames around the anchors, and the metadata; return the classes' members, which
+    are counted from `first` on.
 
     Args:
         numbers: of the anchors in their table.
@@ -455,8 +459,8 @@ def _write_ytbb(
     write_rows(table, ["ytid", "time_ms", "label"], rows)
     write_object(root / "ytbb_class_index.json", dict(enumerate(YTBB_CLASSES)))
     mapped = [name for name in YTBB_CLASSES if name not in YTBB_UNMAPPED]
-    # The first four lend their places to classes that ImageNet lacks.
-    reverse = {YTBB_CLASSES.index(each): [4 + 2 * n, 5 + 2 * n] for n, each in enumerate(mapped)}
+    places = ((name, first + 2 * n) for n, name in enumerate(mapped))
+    reverse = {YTBB_CLASSES.index(name): [place, place + 1] for name, place in places}
     return _write_class_maps(root, "ytbb", reverse, len(YTBB_CLASSES))
 
 
