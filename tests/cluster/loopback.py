@@ -58,7 +58,7 @@ SlurmdParameters=config_overrides
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
 {extra}
-NodeName=DEFAULT CPUs=16 RealMemory=8000 Gres=gpu:{gpus}
+NodeName=DEFAULT CPUs=16 RealMemory=32000 Gres=gpu:{gpus}
 NodeName=n1 NodeHostname={host} NodeAddr=127.0.0.1 Port={port_1}
 NodeName=n2 NodeHostname={host} NodeAddr=127.0.0.1 Port={port_2}
 PartitionName=cpu Nodes=n[1-2] Default={default} MaxTime=600 State=UP
@@ -206,7 +206,7 @@ def started(
     files: Mapping[str, str] | None = None,
     gpus: int = 1,
 ) -> Iterator[Loopback]:
-    """Run a Slurm of two nodes, each with 16 CPUs, 8 GB and GPUs that are none.
+    """Run a Slurm of two nodes, each with 16 CPUs, 32 GB and GPUs that are none.
 
     Args:
         folder: an empty folder.

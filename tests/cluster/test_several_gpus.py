@@ -35,7 +35,7 @@ def test_two_gpus_of_one_node_share_every_batch(start_slurm: Start, tmp_path: Pa
         assert submission.wait(280) == 0, submission.output[-6000:] + slurm.logs()
         (job,) = [job for job in slurm.jobs() if rule_of(job) == "baseline"]
     assert job["TresPerJob"] == "gres/gpu:2"
-    assert (job["NumNodes"], job["NumTasks"], job["NumCPUs"]) == ("1", "1", "2")
+    assert (job["NumNodes"], job["NumTasks"], job["NumCPUs"]) == ("1", "1", "16")
     record = read_json(folder / BASELINE.replace("theta_1.safetensors", "training.json"), "record")
     assert record["processes"] == 2, "the processes that the task started"
     together = load_theta(folder / BASELINE).tensors
