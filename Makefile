@@ -87,12 +87,12 @@ test-slow: $(STAMP) ## run the tests that run the workflow, and no other
 
 .PHONY: test-remotes
 test-remotes: $(STAMP) ## test DVC remotes of S3 and SSH against servers on this machine
-	@tools/remotes.sh $(VENV)
+	@tools/on_top.sh $(VENV) remotes 'dvc-s3>=3' 'dvc-ssh>=4' 'moto[server]>=5'
 	@$(BIN)/python -m pytest tests/sharing/test_remotes.py
 
 .PHONY: test-peers
 test-peers: $(STAMP) ## compare with other programs (PEFT), in an environment of their own
-	@tools/peers.sh $(VENV)
+	@tools/on_top.sh $(VENV) peers 'peft>=0.17'
 	@PYTHONPATH=$(CURDIR)/src build/peers/bin/python -m pytest tests/peers
 
 .PHONY: test-cluster

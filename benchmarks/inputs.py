@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from wiseft.classifier import build_classifier, classifier_tensors
-from wiseft.data.index_files import index_folder
+from wiseft.data.index_folder import index_folder
 from wiseft.theta import make_header, save_theta
 
 CLIP_PREPROCESSING = {

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from wiseft.config import Transform
-from wiseft.data.index_files import index_folder
+from wiseft.data.index_folder import index_folder
 from wiseft.data.prepared.decode import decode
 from wiseft.data.prepared.index import read_index
 from wiseft.data.prepared.manifest import open_manifest

@@ -6,7 +6,7 @@ from torchvision.transforms import InterpolationMode, RandomResizedCrop
 from torchvision.transforms import functional as reference
 
 from wiseft.config import FinetuneSettings, Transform
-from wiseft.data.index_files import index_folder
+from wiseft.data.index_folder import index_folder
 from wiseft.data.prepared.cache import write_cache
 from wiseft.data.prepared.decode import whole_image
 from wiseft.data.prepared.index import read_index

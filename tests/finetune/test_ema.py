@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from wiseft.combine.linear import combine
-from wiseft.config.methods import EarlyStopping, MovingAverage
+from wiseft.config.training_parts import EarlyStopping, MovingAverage
 from wiseft.errors import WiseftError
 from wiseft.finetune.ema import Averager, BestWeights, make_follower
 from wiseft.theta import load_theta

@@ -5,7 +5,7 @@ import torch
 from tools.rehearsal import tiny
 
 from wiseft.classifier import build_classifier, classifier_tensors
-from wiseft.config.methods import Lora
+from wiseft.config.training_parts import Lora
 from wiseft.errors import WiseftError
 from wiseft.finetune.lora import add_lora, merge_lora
 from wiseft.theta import load_theta, make_header

@@ -11,11 +11,11 @@ import base64
 import contextlib
 import hashlib
 import json
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 
 import yaml
+from tests.loopback import serving
 
 TOKEN = "hf_secret"
 LARGE = 10_000
@@ -36,17 +36,9 @@ class UploadHub:
 @contextlib.contextmanager
 def running() -> Iterator[UploadHub]:
     """Run a hub on a free port while the block lasts."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    server.hub = UploadHub(f"http://127.0.0.1:{server.server_port}")
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
+    with serving(Handler) as (server, url):
+        server.hub = UploadHub(url)
         yield server.hub
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 class Handler(BaseHTTPRequestHandler):

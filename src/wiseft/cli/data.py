@@ -123,7 +123,7 @@ def index(
     skip_broken: SkipBroken = False,
 ) -> None:
     """Index images that stay in a folder of their own."""
-    from wiseft.data.index_files import index_folder
+    from wiseft.data.index_folder import index_folder
 
     broken: list[str] | None = [] if skip_broken else None
     _describe(index_folder(folder, manifest, name, split or ["test"], broken=broken))

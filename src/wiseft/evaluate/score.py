@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from wiseft.config import Preprocessing, library
-from wiseft.data.index_files import index_folder
+from wiseft.data.index_folder import index_folder
 from wiseft.data.layouts.scan import subfolders
 from wiseft.data.prepared.index import read_index
 from wiseft.data.prepared.manifest import open_manifest, write_manifest

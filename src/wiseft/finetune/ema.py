@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from wiseft.config import FinetuneSettings
-from wiseft.config.methods import EarlyStopping, MovingAverage
+from wiseft.config.training_parts import EarlyStopping, MovingAverage
 from wiseft.errors import WiseftError
 from wiseft.finetune.batch import Follower
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from wiseft.classifier import ImageClassifier
-from wiseft.config.methods import Lora
+from wiseft.config.training_parts import Lora
 from wiseft.towers.base import seeded
 
 _MATRICES = ("weight", "in_proj_weight")

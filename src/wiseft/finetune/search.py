@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from wiseft.checkpoints import Checkpoints, alone
 from wiseft.config import FinetuneSettings
-from wiseft.config.methods import Search
+from wiseft.config.training_parts import Search
 from wiseft.errors import WiseftError
 from wiseft.finetune import stage
 from wiseft.finetune.features import FeatureSamples, FeatureStore

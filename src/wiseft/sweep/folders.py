@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from wiseft.data.index_files import index_folder, index_images
+from wiseft.data.index_folder import index_folder, index_images
 from wiseft.data.layouts.scan import subfolders
 from wiseft.data.prepared.manifest import open_manifest
 from wiseft.errors import WiseftError

@@ -14,7 +14,9 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
+
+from tests.loopback import serving
 
 
 @dataclass(frozen=True)
@@ -92,17 +94,9 @@ class Server:
 @contextlib.contextmanager
 def running() -> Iterator[Server]:
     """Run a server on a free port while the block lasts."""
-    http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    http.daemon_threads = True
-    http.files = Server(f"http://127.0.0.1:{http.server_port}")
-    thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
-        yield http.files
-    finally:
-        http.shutdown()
-        http.server_close()
-        thread.join()
+    with serving(Handler) as (server, url):
+        server.files = Server(url)
+        yield server.files
 
 
 class Handler(BaseHTTPRequestHandler):

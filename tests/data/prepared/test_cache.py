@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from wiseft.config import Transform
-from wiseft.data.index_files import index_folder
+from wiseft.data.index_folder import index_folder
 from wiseft.data.prepared.cache import cache_folder, write_cache
 from wiseft.data.prepared.store import open_split
 from wiseft.data.prepared.verify import verify

@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 
 from wiseft.config import Transform
-from wiseft.data.index_files import index_folder
+from wiseft.data.index_folder import index_folder
 from wiseft.data.prepared import feed
 from wiseft.data.prepared.feed import Reading, in_order
 from wiseft.data.prepared.store import batches, open_split, write_prepared

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from PIL import Image
 
-from wiseft.data.index_files import index_folder
+from wiseft.data.index_folder import index_folder
 from wiseft.data.prepared.verify import verify
 from wiseft.errors import WiseftError
 
