@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import struct
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from torchvision.transforms import Compose
 from wiseft.classifier import ImageClassifier
 from wiseft.config import Preprocessing, Transform, parse_preprocessing
 from wiseft.config.preprocessing import parse_transform
-from wiseft.data.prepared.decode import decode
+from wiseft.data.prepared.decode import decode, whole_image
 from wiseft.errors import WiseftError
 from wiseft.towers import timm_models
 from wiseft.weights import huggingface
@@ -287,3 +288,12 @@ def test_a_format_that_pillow_hands_to_another_program_is_not_opened(tmp_path, m
     with pytest.raises(WiseftError, match=r"x\.jpg is not a readable image"):
         decode(path, Transform(size=224))
     assert not (tmp_path / "ran").exists()
+
+
+def test_what_is_no_image_is_said_and_a_camera_s_two_pictures_are_one(tmp_path: Path) -> None:
+    (tmp_path / "no.png").write_bytes(b"no image")
+    with pytest.raises(WiseftError, match=r"no\.png is not a readable image .cannot identify"):
+        whole_image(tmp_path / "no.png")
+    pictures = [Image.new("RGB", (40, 30), colour) for colour in ("red", "blue")]
+    pictures[0].save(tmp_path / "two.jpg", "MPO", save_all=True, append_images=pictures[1:])
+    assert whole_image(tmp_path / "two.jpg").getpixel((5, 5))[0] > 200

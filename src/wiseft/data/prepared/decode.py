@@ -23,9 +23,9 @@ from PIL.ImageFile import ImageFile
 from wiseft.config import Transform
 from wiseft.errors import WiseftError
 
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "MPO")
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 """Those whose files an index takes. Pillow tells a format by the content, and has one (EPS) that it
-hands to another program."""
+hands to another program. Several pictures in one (MPO, of cameras) open as JPEG."""
 MOST_PIXELS = 178_956_970
 """Of an image that is resized, since a long thin one may grow; and of one that the reference
 transform opens (Pillow's own limit)."""
