@@ -208,3 +208,12 @@ def test_a_rate_of_another_form_is_one_sentence(rate):
     )
     assert isinstance(done.exception, WiseftError)
     assert "--training-rate is" in str(done.exception)
+
+
+@pytest.mark.parametrize("experiment", ["linear-alternatives", "objectnet-names"])
+def test_features_that_linear_classifiers_share_are_computed_once(experiment):
+    """Of one image tower, whatever names are in the prompts: one pass over the training images."""
+    targets = Targets.read(ROOT, {"experiment": experiment})
+    plan = estimate(targets, Assumptions("a100", PEAKS["a100"]))
+    linear = [row.training_hours for row in plan.rows if row.method.startswith("linear-classifier")]
+    assert len(linear) > 1 and sum(map(bool, linear)) == 1

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from wiseft.config import DatasetEntry, FinetuneSettings
 from wiseft.errors import WiseftError
 from wiseft.plan.hardware import UTILISATION, Peak
 from wiseft.plan.towers import TowerCost, tower_cost
-from wiseft.plan.work import Work, evaluated_images, evaluation_passes, forward_work, training_work
+from wiseft.plan.work import (
+    Work,
+    evaluated_images,
+    evaluation_passes,
+    forward_work,
+    kept_features,
+    training_work,
+)
 from wiseft.targets import Run, Targets
 
 FLOAT = 4  # bytes of a weight
@@ -137,7 +145,6 @@ def _settings(targets: Targets, run: Run) -> FinetuneSettings:
 
 
 def _rows(targets: Targets, costs: Mapping[str, TowerCost], assumptions: Assumptions) -> list[Row]:
-    reference = targets.data.entries[targets.reference]
     images = sum(
         evaluated_images(targets, targets.data.entries[name])
         for name in targets.experiment.datasets
@@ -145,12 +152,9 @@ def _rows(targets: Targets, costs: Mapping[str, TowerCost], assumptions: Assumpt
     groups: dict[tuple[str, str], list[Run]] = {}
     for run in targets.runs:
         groups.setdefault((run.model, run.method_id), []).append(run)
-    rows = []
+    rows, kept = [], set[tuple[Any, ...]]()
     for (model, method), members in groups.items():
         settings = _settings(targets, members[0])
-        training = Work()
-        if targets.trains(members[0]):
-            training = training_work(settings, reference, costs[model])
         evaluation = forward_work(evaluation_passes(targets, members[0]) * images, costs[model])
         hours = assumptions.hours(model, evaluation)
         for other in targets.resident(model, method)[1:]:
@@ -162,13 +166,42 @@ def _rows(targets: Targets, costs: Mapping[str, TowerCost], assumptions: Assumpt
                 method=method,
                 runs=len(members),
                 precision=settings.precision,
-                training_hours=len(members)
-                * assumptions.hours(model, training, settings.precision),
+                training_hours=_training_hours(
+                    targets, members, settings, costs[model], kept, assumptions
+                ),
                 evaluation_hours=len(members) * hours,
                 measured=model in rates,
             )
         )
     return rows
+
+
+def _training_hours(
+    targets: Targets,
+    members: list[Run],
+    settings: FinetuneSettings,
+    cost: TowerCost,
+    kept: set[tuple[Any, ...]],
+    assumptions: Assumptions,
+) -> float:
+    """Return the hours of runs of one model and method.
+
+    Args:
+        kept: features that linear classifiers before them have left; theirs join them.
+    """
+    reference, hours = targets.data.entries[targets.reference], 0.0
+    for run in filter(targets.trains, members):
+        work = training_work(settings, reference, cost)
+        if settings.trainable == "head":
+            features = kept_features(settings, reference, run.seed).items()
+            # A model that differs in the names in its prompts has the same image tower.
+            same = {"name": "", "title": "", "names_of": None}
+            tower = targets.entry(run.model).model_copy(update=same).model_dump_json()
+            new = {(tower, *key): n for key, n in features if (tower, *key) not in kept}
+            kept.update(new)
+            work = forward_work(sum(new.values()), cost)
+        hours += assumptions.hours(run.model, work, settings.precision)
+    return hours
 
 
 def _head_hours(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from wiseft.config import DatasetEntry, FinetuneSettings
 from wiseft.finetune.schedule import made_steps, training_samples
@@ -39,9 +40,7 @@ def training_work(settings: FinetuneSettings, reference: DatasetEntry, cost: Tow
     samples = training_samples(settings, reference)
     stopping = settings.early_stopping
     if settings.trainable == "head":
-        held_out = held_out_images(settings, reference) if settings.search or stopping else 0
-        features = samples + held_out
-        return forward_work(features, cost)
+        return forward_work(sum(kept_features(settings, reference).values()), cost)
     steps = made_steps(samples, settings)
     images = steps * min(settings.batch_size, samples)
     if settings.steps is None and not (stopping and stopping.after):
@@ -54,6 +53,20 @@ def training_work(settings: FinetuneSettings, reference: DatasetEntry, cost: Tow
     if stopping and stopping.every:
         seen += (steps // stopping.every) * held_out_images(settings, reference)
     return Work(images, flops, seen, seen * cost.image_flops)
+
+
+def kept_features(
+    settings: FinetuneSettings, reference: DatasetEntry, seed: int = 0
+) -> dict[tuple[Any, ...], int]:
+    """Return the images whose features a linear classifier takes, by what tells them apart: those
+    of a model are kept, and computed once for all of its linear classifiers.
+    """
+    drawn = settings.samples_per_class, settings.train_samples, settings.half
+    samples = training_samples(settings, reference)
+    whole = settings.model_copy(update={"train_on_held_out": False})
+    train = training_samples(whole, reference)
+    held_out = held_out_images(settings, reference) + samples - train
+    return {("train", *drawn, seed if any(drawn) else None): train, ("held-out",): held_out}
 
 
 def held_out_images(settings: FinetuneSettings, reference: DatasetEntry) -> int:

@@ -1,0 +1,36 @@
+"""The first table of docs/scaling.md: what the experiments of the paper cost, by `wiseft plan`.
+
+python -m tools.cost_table
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from wiseft.config import Catalogue
+from wiseft.plan import PEAKS, Assumptions, estimate
+from wiseft.targets import Targets
+
+HEADER = "| experiment | trainings | jobs | GPU-hours | datasets, GB | weights and results, GB |"
+
+
+def main() -> None:
+    """Print a row for each experiment of the paper that runs models."""
+    print(HEADER, "|---" * 6 + "|", sep="\n")
+    for name in Catalogue(Path()).names("experiments"):
+        targets = Targets.read(Path(), {"experiment": name})
+        if not targets.fetched or targets.data.entries[targets.reference].builder:
+            continue
+        plan = estimate(targets, Assumptions("a100", PEAKS["a100"]))
+        halves = {row.precision for row in plan.rows} == {"bf16"}
+        trained = sum(map(targets.trains, targets.runs))
+        data = plan.disk_gb.get("datasets", 0)
+        rest = sum(plan.disk_gb.values()) - data
+        print(
+            f"| `{name}`{' (bf16)' if halves else ''} | {trained} | {sum(plan.jobs.values())} "
+            f"| {plan.hours:.1f} | {data:.0f} | {rest:.1f} |"
+        )
+
+
+if __name__ == "__main__":
+    main()
