@@ -28,6 +28,7 @@ from torchvision.datasets import ImageFolder
 
 from benchmarks.common import Options, ratio, summary, timed, write_record
 from benchmarks.inputs import CLIP_PREPROCESSING, photo_crops, random_thetas, write_image_folder
+from wiseft.batch_size import BatchSize
 from wiseft.classifier import build_classifier
 from wiseft.config import Transform
 from wiseft.data.prepared import feed
@@ -35,7 +36,8 @@ from wiseft.data.prepared.decode import decode, fit
 from wiseft.data.prepared.store import Split, batches, open_split
 from wiseft.errors import WiseftError
 from wiseft.evaluate.chunks import chunks
-from wiseft.evaluate.sweep import LAST, make_sweep
+from wiseft.evaluate.sweep import LAST, Inference, make_sweep
+from wiseft.precision import Arithmetic
 from wiseft.theta import load_theta
 
 MODEL = "ViT-B-32"
@@ -214,8 +216,10 @@ def _model(folder: Path, split: Split, root: Path, options: Options) -> dict[str
     """Return the seconds of an evaluation, models and weights being loaded before."""
     architecture = open_clip.get_model_config(MODEL)
     thetas = random_thetas(folder, architecture, CLIP_PREPROCESSING, CLASSES)
-    sweep = make_sweep(None, load_theta(thetas["theta_1"]), torch.device(options.device))
     device = options.device
+    target = torch.device(device)
+    inference = Inference(target, Arithmetic("fp32", target), BatchSize(BATCH_SIZE))
+    sweep = make_sweep(None, load_theta(thetas["theta_1"]), inference)
     zoo = Zoo(thetas["theta_1"], device).eval()
     workers = max(options.threads, 1)
 
@@ -223,7 +227,7 @@ def _model(folder: Path, split: Split, root: Path, options: Options) -> dict[str
     def ours() -> list[int]:
         return [
             int(prediction)
-            for pixels in chunks(sweep, [split], BATCH_SIZE, device)
+            for pixels in chunks(sweep, [split])
             for _, _, logits in sweep.logits(pixels, [LAST])
             for prediction in logits.argmax(dim=1)
         ]
