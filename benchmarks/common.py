@@ -11,7 +11,7 @@ import shutil
 import statistics
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,7 +42,7 @@ class Options:
 
 
 def timed(
-    ways: dict[str, Callable[[], Any]], repeats: int
+    ways: Mapping[str, Callable[[], Any]], repeats: int
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Run every way `repeats` times, in turns so that a change of load meets all of them.
 
@@ -58,7 +58,7 @@ def timed(
     return {name: summary(values) for name, values in runs.items()}, results
 
 
-def summary(values: list[float]) -> dict[str, Any]:
+def summary(values: Sequence[float]) -> dict[str, Any]:
     """Return the median and all values, rounded to four digits behind the point."""
     return {"median": round(statistics.median(values), 4), "runs": [round(v, 4) for v in values]}
 

@@ -38,7 +38,7 @@ def write_image_folder(
         (root / "test" / f"{label:04d}").mkdir(parents=True, exist_ok=True)
     for index, (image, label) in enumerate(zip(images, labels, strict=True)):
         path = root / "test" / f"{label:04d}" / f"{index:05d}{suffix}"
-        Image.fromarray(image).save(path, **({"quality": 90} if suffix == ".jpg" else {}))
+        Image.fromarray(image).save(path, quality=90)  # PNG has none, and does not mind
     manifest = folder / "manifests" / name / "manifest.json"
     return index_folder(root, manifest, name, ["test"], [[c] for c in class_names])
 
@@ -50,7 +50,7 @@ def random_thetas(
 
     The weights are those of an untrained model: time does not depend on their values.
     """
-    shared = {
+    shared: dict[str, Any] = {
         "architecture": architecture,
         "preprocessing": preprocessing,
         "class_names": classes,

@@ -186,7 +186,7 @@ def _bare_loop(
             loss = functional.cross_entropy(forward(inputs), labels)
             optimiser.zero_grad()
             loss.backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), settings.clip_norm)
+            torch.nn.utils.clip_grad_norm_(model.parameters(), settings.clip_norm or float("inf"))
             for group in optimiser.param_groups:
                 group["lr"] = learning_rate(step, case.steps, 0, PEAK)
             optimiser.step()

@@ -113,7 +113,7 @@ def open_classifier() -> tuple[ImageClassifier, Any]:
     width = towers.embed_dim(header["architecture"])
     pixels = header["preprocessing"]
     classifier = ImageClassifier(model.image, nn.Linear(width, 1), pixels, model.normalise)
-    classifier.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    classifier.to(memory_format=torch.channels_last)
     return classifier.eval(), parse_preprocessing(pixels).transform
 
 

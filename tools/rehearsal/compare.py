@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -115,7 +116,9 @@ def points(figure: Figure) -> list[tuple[str, int]]:
     drawn = []
     for ax in figure.axes:
         drawn += [(str(line.get_label()), np.size(line.get_xdata())) for line in ax.lines]
-        drawn += [(str(each.get_label()), len(each.get_offsets())) for each in ax.collections]
+        drawn += [
+            (str(each.get_label()), len(np.asarray(each.get_offsets()))) for each in ax.collections
+        ]
         drawn += [(str(patch.get_label()), 1) for patch in ax.patches]
     return drawn
 
@@ -139,7 +142,7 @@ def _unmarked(targets: Targets, root: Path) -> list[str]:
     return [f"{path} is not marked" for path, text in texts.items() if "ehearsal" not in text]
 
 
-def _missing(what: str, wanted: set[object], there: set[object]) -> list[str]:
+def _missing(what: str, wanted: Set[Any], there: Set[Any]) -> list[str]:
     """Return sentences for what one set has and the other has not."""
     found = []
     for difference, where in ((wanted - there, "rehearsal"), (there - wanted, "plan")):

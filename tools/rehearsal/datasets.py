@@ -65,7 +65,7 @@ def _made(*written: folders.Written) -> Made:
 
 
 def _mapped(written: maps.Written, **options: Any) -> Made:
-    labels = {split: list(of.values()) for split, of in written.labels.items()}
+    labels: Labels = {split: list(of.values()) for split, of in written.labels.items()}
     return Made(labels, options)
 
 

@@ -137,7 +137,8 @@ def objectnet_of(root: Path, class_names: Sequence[str], images: int = 1) -> Wri
     free = (item for item in range(len(references)) if item not in same)
     members, overlap = [], {}
     for label, name in enumerate(folders.values()):
-        first = next(free) if same[label] is None else same[label]
+        known_at = same[label]
+        first = next(free) if known_at is None else known_at
         members.append([first, next(free)] if label < 12 else [first])
         overlap[name] = "; ".join(references[item] for item in members[-1])
     lines = {str(label): label for label in range(len(references))}

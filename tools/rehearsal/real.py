@@ -113,8 +113,8 @@ def _few_steps(entry: dict[str, Any]) -> dict[str, Any]:
 
 def _whole(settings: dict[str, Any]) -> dict[str, Any]:
     """Return what must change where there are few images and steps."""
-    changed = {key: None for key in ("train_samples", "samples_per_class") if key in settings}
-    changed |= {key: None for key in ("early_stopping", "half") if key in settings}
+    whole = ("train_samples", "samples_per_class", "early_stopping", "half")
+    changed: dict[str, Any] = {key: None for key in whole if key in settings}
     if search := settings.get("search"):
         changed["search"] = {**search, "trials": TRIALS}
     return changed
@@ -136,17 +136,18 @@ def _rates(targets: Targets, run: Run, root: Path) -> Iterator[dict[str, Any]]:
         }
     for suite, members in targets.data.suites.items():
         log = root / "logs" / "evaluate" / run.name / f"seed-{run.seed}" / f"{suite}.log"
-        speeds = [float(text.replace(",", "")) for text in EVALUATED.findall(log.read_text())]
+        found = EVALUATED.findall(log.read_text())
+        speed = max((float(text.replace(",", "")) for text in found), default=0.0)
         metrics = read_json(root / paths.metrics_path(run.name, run.seed, members[0]))
         benchmark = root / "logs" / "benchmarks" / log.relative_to(root / "logs")
         with benchmark.with_suffix(".tsv").open() as file:
             used = next(csv.DictReader(file, delimiter="\t"))
-        if speeds and max(speeds):
+        if speed:
             yield {
                 "rule": "evaluate",
                 "device": metrics["how"]["device"],
                 "precision": metrics["identity"].get("precision", "fp32"),
-                "images_per_second": max(speeds),
+                "images_per_second": speed,
                 "memory_mb": _number(used["max_rss"]),
                 "gpu_memory_mb": None,
                 **about,

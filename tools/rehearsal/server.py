@@ -22,6 +22,7 @@ import time
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from wiseft.errors import WiseftError
 
@@ -141,7 +142,7 @@ class Server:
                 client.close()
 
 
-def _received(client: socket.socket) -> tuple[dict[str, object], list[int]]:
+def _received(client: socket.socket) -> tuple[dict[str, Any], list[int]]:
     """Return what a client asks for, and its standard input, output and error."""
     data, files, _, _ = socket.recv_fds(client, 8, 3)
     length = int.from_bytes(data, "big")
@@ -151,7 +152,7 @@ def _received(client: socket.socket) -> tuple[dict[str, object], list[int]]:
     return json.loads(text), files
 
 
-def _run(request: dict[str, object], files: list[int]) -> None:
+def _run(request: dict[str, Any], files: list[int]) -> None:
     """Be the command, in a fork; never returns."""
     code = 1
     try:

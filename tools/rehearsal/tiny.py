@@ -27,7 +27,7 @@ def write_word_pieces(folder: Path) -> None:
     letters += list("abcdefghijklmnopqrstuvwxyz0123456789")
     with tempfile.TemporaryDirectory() as name:
         (Path(name) / "vocab.txt").write_text("\n".join([*SPECIAL, *WORDS, *letters]) + "\n")
-        transformers.BertTokenizerFast.from_pretrained(name).save_pretrained(folder)
+        transformers.BertTokenizer.from_pretrained(name).save_pretrained(folder)
 
 
 @cache

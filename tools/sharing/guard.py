@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -132,7 +133,7 @@ def _table_problem(path: Path) -> str | None:
     return None
 
 
-def _holds_bytes(kind: object) -> bool:
+def _holds_bytes(kind: Any) -> bool:
     import pyarrow as pa
 
     if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
