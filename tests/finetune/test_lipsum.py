@@ -196,7 +196,7 @@ def test_a_killed_training_ends_with_the_same_weights(train, tuned, monkeypatch)
 
 
 def test_theta_0_needs_its_text_tower(train, settings, without_text):
-    with pytest.raises(WiseftError, match="no text tower; make it with the text tower"):
+    with pytest.raises(WiseftError, match="lipsum needs a text tower, but theta_0 has none"):
         train(settings(**SETTINGS), theta_0=without_text)
 
 

@@ -12,16 +12,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from wiseft import towers
+from wiseft.classifier import ImageClassifier
+from wiseft.config.training_parts import Lipsum
 from wiseft.errors import WiseftError
+from wiseft.finetune.batch import Batch
+from wiseft.finetune.two_towers import zero_shot_model
 from wiseft.theta import Theta
 from wiseft.towers import ZeroShotModel
-from wiseft.zeroshot.text_head import has_text
 
 if TYPE_CHECKING:
-    from wiseft.classifier import ImageClassifier
-    from wiseft.config.training_parts import Lipsum
-    from wiseft.finetune.batch import Batch
     from wiseft.finetune.objective import LossFunction
 
 FIRST, LAST = 49406, 49407
@@ -39,7 +38,8 @@ def with_energy_gap(
     Raises:
         WiseftError: if theta_0 has no text tower, or not CLIP's tokens, or the texts are too long.
     """
-    zero_shot = _zero_shot(start).to(classifier.head.weight.device)
+    zero_shot = zero_shot_model(start, "lipsum needs a text tower")
+    zero_shot.to(classifier.head.weight.device).module.requires_grad_(False)
     framed = _framed(zero_shot, settings)
     scale = zero_shot.logit_scale.exp()
 
@@ -56,33 +56,17 @@ def with_energy_gap(
             texts = normalize(zero_shot.encode_text(tokens).float(), dim=-1)
         with torch.autocast(before.device.type, enabled=False):
             gap = scale * (seen[0].float() - before) @ texts.t()
-        return of_batch + settings.coefficient * gap.square().mean(dim=1).mean() / 2
+        return of_batch + settings.coefficient * gap.square().mean() / 2
 
     return regularised
 
 
 def random_texts(framed: Tensor, length: int, seed: int) -> Tensor:
-    """Return random tokens between the first and the last one, int64 of the shape of `framed`.
-
-    They are a function of the seed, the same for all parts of a batch.
-    """
+    """Return random tokens between the first and the last one, int64 of the shape of `framed`."""
     drawn = torch.Generator().manual_seed(seed)
     tokens = framed.clone()
     tokens[:, 1 : 1 + length] = torch.randint(FIRST, (len(framed), length), generator=drawn)
     return tokens
-
-
-def _zero_shot(start: Theta) -> ZeroShotModel:
-    if not has_text(start.tensors):
-        raise WiseftError(
-            "lipsum compares images with random texts, but theta_0 has no text tower; make it with "
-            "the text tower: `wiseft text-tower`"
-        )
-    architecture = start.header.architecture
-    whole = towers.whole_tensors(architecture, start.tensors)
-    model = towers.load(architecture, whole, "theta_0 with its text tower")
-    model.module.requires_grad_(False)
-    return model
 
 
 def _framed(model: ZeroShotModel, settings: Lipsum) -> Tensor:
