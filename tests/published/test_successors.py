@@ -137,15 +137,15 @@ def test_the_figure_joins_quoted_points_and_leaves_out_what_lacks_a_shift(
     ]
     assert "Model Stock [T2]" not in names[0] and "Model Stock [T2]" in names[1]
     assert "R-Adapter [A]" in names[0] & names[1]
-    (curve,) = (line for line in five.lines if line.get_gid() == "")
+    (curve,) = (line for line in five.lines if line.get_gid() == "WiSE-FT, published, all α")
     assert len(curve.get_xdata()) == 21
-    joins = [line for line in five.lines if line.get_gid() == "join"]
+    joins = [line for line in five.lines if line.get_gid() == "to the curve at that accuracy"]
     ends = {tuple(round(100 * float(v), 1) for v in line.get_xdata()): line for line in joins}
     assert set(ends) == {(82.5, 82.6), (82.4, 82.4), (81.7, 81.7)}
     assert 100 * float(ends[82.4, 82.4].get_ydata()[1]) == pytest.approx(61.94, abs=0.01)
     hollow = [line for line in five.lines if line.get_markerfacecolor() == "white"]
     assert {line.get_gid() for line in hollow} == {
-        "α",
+        "α = 0.5",
         "trained otherwise, not confirmed",
         "WiSE-FT as others quote it, not confirmed",
     }

@@ -65,28 +65,10 @@ def draw(table: pd.DataFrame, style: Style, *, panels: list[FrontierPanel]) -> F
     sweep = rows(here, method="end-to-end", variant="", selection="grid", reference="imagenet")
     others = rows(here, experiment=[SUCCESSORS, SECOND_HAND])
     figure, axes = panel_grid(style, len(panels), 2, 3.6)
-    keys: Keys = {"": legend_line("WiSE-FT, published, all α", CURVE)}
+    keys: Keys = {}
     for ax, panel in zip(axes, panels, strict=True):
         curve, points = _means(sweep, panel.shifts), _means(others, panel.shifts)
-        points = points[~points["variant"].isin(panel.without)]
-        (left, right), (low, high) = panel.xlim, panel.ylim
-        accuracy_axes(ax, (left / 100, right / 100), (low / 100, high / 100), most=(7, 8))
-        whole = ax.inset_axes((0.7, 0.06, 0.27, 0.23))
-        ends = [logit_limits([curve[axis], points[axis]]) for axis in "xy"]
-        accuracy_axes(whole, ends[0], ends[1], most=(3, 3))
-        whole.tick_params(labelsize=5, pad=1)
-        _draw_marks(ax, curve, points, 1.0, keys)
-        _draw_marks(whole, curve, points, 0.5, keys)
-        for name, x, y in points[["variant", "x", "y"]].itertuples(index=False):
-            place = panel.offsets.get(name, (6, 0))
-            leader = LEADER if hypot(*place) > 12 else None
-            text: Keys = {"va": "center", "ha": "right" if place[0] < 0 else "left", "fontsize": 6}
-            ax.annotate(
-                name, (x, y), place, textcoords="offset points", arrowprops=leader, **text
-            ).set_gid("name")
-        ax.set_title(panel.title, loc="left", fontweight="bold")
-        ax.set_xlabel("ImageNet accuracy (%)")
-        ax.set_ylabel(f"Mean accuracy on {len(panel.shifts)} shifts (%)")
+        _draw_panel(ax, panel, curve, points[~points["variant"].isin(panel.without)], keys)
     place_legend(figure, list(keys.values()), 3)
     return figure
 
@@ -100,25 +82,46 @@ def _means(cells: pd.DataFrame, shifts: list[str]) -> pd.DataFrame:
     return wide[[]].assign(x=wide["imagenet"], y=wide[shifts].mean(axis=1)).reset_index()
 
 
+def _draw_panel(
+    ax: Axes, panel: FrontierPanel, curve: pd.DataFrame, points: pd.DataFrame, keys: Keys
+) -> None:
+    """Draw what lies within the panel's ends with its names, and all of it in a small panel."""
+    (left, right), (low, high) = panel.xlim, panel.ylim
+    accuracy_axes(ax, (left / 100, right / 100), (low / 100, high / 100), most=(7, 8))
+    whole = ax.inset_axes((0.7, 0.06, 0.27, 0.23))
+    ends = [logit_limits([curve[axis], points[axis]]) for axis in "xy"]
+    accuracy_axes(whole, ends[0], ends[1], most=(3, 3))
+    whole.tick_params(labelsize=5, pad=1)
+    _draw_marks(ax, curve, points, 1.0, keys)
+    _draw_marks(whole, curve, points, 0.5, keys)
+    for name, x, y in points[["variant", "x", "y"]].itertuples(index=False):
+        place = panel.offsets.get(name, (6, 0))
+        text: Keys = {"va": "center", "ha": "right" if place[0] < 0 else "left", "fontsize": 6}
+        text["arrowprops"] = LEADER if hypot(*place) > 12 else None
+        ax.annotate(name, (x, y), place, textcoords="offset points", **text).set_gid("name")
+    ax.set_title(panel.title, loc="left", fontweight="bold")
+    ax.set_xlabel("ImageNet accuracy (%)")
+    ax.set_ylabel(f"Mean accuracy on {len(panel.shifts)} shifts (%)")
+
+
 def _draw_marks(
     ax: Axes, curve: pd.DataFrame, points: pd.DataFrame, scale: float, keys: Keys
 ) -> None:
-    """Draw the curve, the points, and the lines from quoted ones; each look gets its key."""
+    """Draw the curve, the points, and the lines from quoted ones; each label gets its key."""
 
-    def plot(key: str, label: str, look: Look, x: Any, y: Any, size: float, **how: Any) -> None:
-        keys.setdefault(key, legend_line(label, look, markersize=size, **how))
+    def plot(label: str, look: Look, x: Any, y: Any, size: float, **how: Any) -> None:
+        keys.setdefault(label, legend_line(label, look, markersize=size, **how))
         sizes = {"markersize": size * scale, "linewidth": 1.3 * scale}
-        ax.plot(x, y, **{**look.line, "marker": look.marker, **sizes, **how}, gid=key)
+        ax.plot(x, y, **{**look.line, "marker": look.marker, **sizes, **how}, gid=label)
 
-    plot("", "", CURVE, curve["x"], curve["y"], 3.4)
+    plot("WiSE-FT, published, all α", CURVE, curve["x"], curve["y"], 3.4)
     fixed, hollow = curve[curve["alpha"] == FIXED_ALPHA], {"markerfacecolor": "white"}
-    alone = {"linestyle": "none"}
-    plot("α", f"α = {FIXED_ALPHA}", CURVE, fixed["x"], fixed["y"], 6, **hollow, **alone)
+    plot(f"α = {FIXED_ALPHA}", CURVE, fixed["x"], fixed["y"], 6, **hollow, linestyle="none")
     for kind, _, experiment, _, x, y in points.itertuples(index=False):
         look, unsure = KINDS[kind], experiment == SECOND_HAND
         label = look.label + (", not confirmed" if unsure else "")
-        plot(label, label, look, [x], [y], 4.2, **(hollow if unsure else {}), **alone)
+        plot(label, look, [x], [y], 4.2, **(hollow if unsure else {}), linestyle="none")
         best = curve[curve["x"] >= x - 1e-9].nlargest(1, "y")
         if kind == "quoted" and scale == 1.0:
             ends = [x, *best["x"]], [y, *best["y"]]
-            plot("join", "to the curve at that accuracy", look, *ends, 0, marker="", **JOIN)
+            plot("to the curve at that accuracy", look, *ends, 0, marker="", **JOIN)
