@@ -136,10 +136,11 @@ def distance(a, b):
     return sum((a.tensors[k] - b.tensors[k]).double().square().sum() for k in a.tensors) ** 0.5
 
 
-def test_theta_1_is_a_classifier_that_stays_nearer(tuned, start, without_text, colours):
+@pytest.mark.parametrize("more", [{}, {"trainable": "lora", "lora": {"rank": 4}}])
+def test_theta_1_is_a_classifier_that_stays_nearer(tuned, start, without_text, colours, more):
     plain_theta_0 = load_theta(without_text)
-    held = tuned("held", changes={"lipsum": LIPSUM | {"coefficient": 100.0}})
-    free = tuned("free", changes={"lipsum": None})
+    held = tuned("held", changes={"lipsum": LIPSUM | {"coefficient": 100.0}, **more})
+    free = tuned("free", changes={"lipsum": None, **more})
     assert held.tensors.keys() == plain_theta_0.tensors.keys()  # no text tower
     pixels = torch.from_numpy(colours[0]).permute(0, 3, 1, 2)
 
