@@ -277,6 +277,35 @@ def test_trainings_that_need_whole_batches_are_known_ahead(
         assert found == []
 
 
+@pytest.mark.parametrize("source", ["align", "timm", "file"])
+def test_random_texts_need_a_text_tower_of_clips_tokens(
+    project: Path, edit: Edit, source: str
+) -> None:
+    about = {"align": {"repository": "a/b", "architecture": None}, "timm": {"architecture": "x.y"}}
+    for key, value in {"source": source, **about.get(source, {})}.items():
+        edit("models/brought", key, value)
+    edit("methods/tune", "settings", {"train_samples": 60, "lipsum": {}})
+    if source == "file":  # its tokens are known once the checkpoint is read
+        Catalogue(project).experiment("mini")
+        return
+    with pytest.raises(WiseftError) as caught:
+        Catalogue(project).experiment("mini")
+    assert "methods lists tune__short, which has lipsum, but brought has no text" in str(
+        caught.value
+    )
+    assert "tiny-s3" not in str(caught.value)
+
+
+def test_random_texts_are_read_in_training_alone(project: Path, edit: Edit) -> None:
+    plain = Targets.read(project)
+    assert plain.start("tiny-s3", "tune__short") == plain.theta_0("tiny-s3", "tune__short")
+    edit("methods/tune", "settings", {"train_samples": 60, "lipsum": {}})
+    targets = Targets.read(project)
+    assert targets.start("tiny-s3", "tune__short").name == "theta_0_with_text.safetensors"
+    assert targets.theta_0("tiny-s3", "tune__short").name == "theta_0.safetensors"
+    assert targets.jobs.by_rule()["text_tower"] == 2
+
+
 def test_transformers_have_no_statistics_of_batches(project: Path, edit: Edit) -> None:
     (project / "config/models/tiny.json").write_text('{"vision_cfg": {"layers": 12}}')
     edit("methods/tune", "settings", {"train_samples": 60, "batch_norm": "train"})

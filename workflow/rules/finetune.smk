@@ -1,6 +1,6 @@
 rule finetune:
     input:
-        theta_0=lambda w: TARGETS.theta_0(w.model, w.method),
+        theta_0=lambda w: TARGETS.start(w.model, w.method),
         manifest=DATA.manifests([TARGETS.reference]),
         trials=lambda w: FILES.trials(w.model, w.method, w.seed),
     output:

@@ -128,7 +128,7 @@ rule zeroshot_supervised:
         " --threads {threads} > {log:q} 2>&1"
 
 
-# Contrastive fine-tuning trains the text tower too, so both ends must carry it.
+# Contrastive fine-tuning trains the text tower too, so both ends must carry it; Lipsum-FT reads it.
 rule text_tower:
     input:
         theta_0=paths.theta_0_path("{model}", "{reference}"),

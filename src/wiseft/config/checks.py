@@ -149,6 +149,8 @@ class _Check:
                 f"{key} lists {method_id}, which has init: {settings.init}, but must list only "
                 f"methods with init: {init}"
             )
+        if settings.lipsum:
+            self._clip_text(key, method_id)
         reference = self.experiment.reference
         entry = self.entries.get(reference)  # an unknown one is reported already
         available = entry.splits.get("train") if entry else None
@@ -163,6 +165,16 @@ class _Check:
                 f"the train split of {reference} holds only {available}"
             )
         return True
+
+    def _clip_text(self, key: str, method_id: str) -> None:
+        """Check that the models have a text tower that reads CLIP's tokens."""
+        for name in self.experiment.models:
+            model = self._get("models", partial(self.catalogue.model, name))
+            if model and model[0].source in ("align", "timm"):
+                self._add(
+                    f"{key} lists {method_id}, which has lipsum, but {name} has no text tower that "
+                    "reads CLIP's tokens; leave one of them out"
+                )
 
     def _searches(self, method_id: str) -> None:
         """Check that the searches are run whose settings a method takes."""

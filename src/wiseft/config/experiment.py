@@ -117,6 +117,11 @@ class PublishedSettings(Entry):
         description="Whether models of other authors are drawn, through which the fits go: those "
         "of `wiseft testbed` or, until it was run, their fitted lines.",
     )
+    successors: bool = Field(
+        False,
+        exclude_if=lambda value: not value,  # dumps of other experiments stay as they were
+        description="Whether numbers of later papers are joined (docs/successors.md).",
+    )
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -28,7 +28,14 @@ from wiseft.config.base import (
     Positive,
 )
 from wiseft.config.loading import validate
-from wiseft.config.training_parts import EarlyStopping, LinearProbe, Lora, MovingAverage, Search
+from wiseft.config.training_parts import (
+    EarlyStopping,
+    LinearProbe,
+    Lipsum,
+    Lora,
+    MovingAverage,
+    Search,
+)
 from wiseft.errors import WiseftError
 
 if TYPE_CHECKING:
@@ -159,6 +166,9 @@ class FinetuneSettings(Entry):
         "`wiseft search --trials` wrote.",
     )
     lora: Lora | None = Field(None, description="What the low-rank changes are; null: none.")
+    lipsum: Lipsum | None = Field(
+        None, description="Random texts, by which training stays near theta_0; null: none."
+    )
     train_on_held_out: bool = Field(
         False,
         description="The split `held-out` is trained on too, so that alpha must be fixed "
@@ -194,11 +204,17 @@ class FinetuneSettings(Entry):
         return validate(model, self.loss_options, "loss_options")
 
     @property
+    def reads_text(self) -> bool:
+        """Whether training needs the text tower of theta_0."""
+        return self.objective.trains_text or self.lipsum is not None
+
+    @property
     def kept(self) -> dict[str, int]:
         """What lies beside model and gradients, for `wiseft.footprint`: `moments` of the optimiser
         for each parameter, `copies` of the weights.
         """
-        copies = sum(map(bool, (self.ema, self.l2_to_start, self.distillation)))
+        kept = (self.ema, self.l2_to_start, self.distillation, self.lipsum, self.lipsum)
+        copies = sum(map(bool, kept))  # of Lipsum-FT both towers of theta_0
         return {"moments": 1 if self.optimiser == "sgd" else 2, "copies": copies}
 
 
@@ -216,7 +232,9 @@ def _conflicts(settings: FinetuneSettings) -> Iterator[str]:
             "zero-shot features"
         )
     if settings.init == "random":
-        needed = _changed(settings, ("l2_to_start", "distillation", "head_init", "linear_probe"))
+        needed = _changed(
+            settings, ("l2_to_start", "distillation", "lipsum", "head_init", "linear_probe")
+        )
         for key in [*needed, "loss"] if objective.trains_text else needed:
             yield f"{key} is given and init is random, but {key} needs a zero-shot model"
     if (settings.trainable == "lora") != (settings.lora is not None):
@@ -228,6 +246,8 @@ def _conflicts(settings: FinetuneSettings) -> Iterator[str]:
         yield f"{key} is given and trainable is lora, but it is for trainable: all"
     if settings.lora and settings.init == "random":
         yield "trainable is lora and init is random, but random weights are not to be kept"
+    if settings.lipsum and (head or objective.trains_text):
+        yield "lipsum is given, but it is for an image tower that is trained beside a head"
     if settings.train_samples and settings.samples_per_class:
         yield (
             f"train_samples is {settings.train_samples} and samples_per_class is "

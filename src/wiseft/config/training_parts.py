@@ -67,6 +67,14 @@ class Lora(Entry):
     )
 
 
+class Lipsum(Entry):
+    """Lipsum-FT (Nam et al. 2024): energies of images with random texts stay near theta_0's."""
+
+    coefficient: Positive = Field(1.0, description="Of the squared gap of energies.")
+    texts: Count = Field(80, description="Random texts, drawn anew in every step.")
+    length: Count = Field(8, description="Random tokens of a text.")
+
+
 class Search(Entry):
     """A random search over the settings of a linear classifier (paper appendix D.3)."""
 

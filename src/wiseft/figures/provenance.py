@@ -13,6 +13,7 @@ from wiseft.config.paths import metrics_path
 from wiseft.figures.labels import links_beside
 from wiseft.figures.series import MEASURED
 from wiseft.provenance import LIBRARIES, git_commit, versions
+from wiseft.published import SECOND_HAND, SUCCESSORS
 from wiseft.published.sources import ZERO_SHOT
 from wiseft.published.testbed import CLIP_EXPERIMENT, EXPERIMENT
 from wiseft.rehearsal import noted
@@ -21,8 +22,10 @@ TOOLS = ("pandas", "scipy", "matplotlib", "vl-convert-python", "snakemake")
 """Libraries that tables and figures are made with, beside those of the numbers."""
 KEYS = ["source", "experiment", "model", "method", "variant", "run", "seed"]
 OTHERS = {
-    EXPERIMENT: "ImageNet test bed, Taori et al. 2020",
-    CLIP_EXPERIMENT: f"open_clip, docs/{ZERO_SHOT.file}",
+    EXPERIMENT: "ImageNet test bed, Taori et al. 2020: wiseft testbed",
+    CLIP_EXPERIMENT: f"open_clip, docs/{ZERO_SHOT.file}: wiseft testbed",
+    SUCCESSORS: "a later paper, by its letter: docs/successors.md",
+    SECOND_HAND: "a summary of a later paper: docs/successors.md",
 }
 """Where other people's numbers are from, by the experiment of their rows."""
 STYLE = """:root { color-scheme: light dark; }
@@ -79,7 +82,7 @@ def _origin(key: Mapping[str, str]) -> str:
     if key["source"] == MEASURED:
         return metrics_path(key["run"], key["seed"], "*").as_posix()
     if key["experiment"] in OTHERS:
-        return f"{OTHERS[key['experiment']]}: wiseft testbed"
+        return OTHERS[key["experiment"]]
     return f"arXiv 2109.01903 v3, {key['experiment']}"
 
 

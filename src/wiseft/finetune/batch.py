@@ -25,11 +25,13 @@ class Batch:
         labels: int64 (n,).
         positions: int64 (n,), the index of each sample among the training samples, which is the
             row of a table kept for them (zero-shot logits, say); on the device of the labels.
+        seed: of what is drawn once a step, the same for all parts of a batch.
     """
 
     inputs: Tensor
     labels: Tensor
     positions: Tensor
+    seed: int = 0
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -18,7 +18,7 @@ from wiseft.config.machine import HowSettings
 from wiseft.data.prepared import feed
 from wiseft.finetune.batch import Batch, Samples
 from wiseft.finetune.parallel import Team
-from wiseft.finetune.sampling import epoch_order
+from wiseft.finetune.sampling import epoch_order, step_seed
 from wiseft.finetune.schedule import steps_per_epoch
 
 _AHEAD = 2  # parts that are read while one is computed on
@@ -110,7 +110,8 @@ class Loader:
     def _batch(self, part: Part, inputs: Tensor) -> Batch:
         positions = torch.from_numpy(np.ascontiguousarray(part.positions))
         labels = self.samples.labels[positions].to(self._device)
-        return Batch(inputs, labels, positions.to(self._device))
+        seed = step_seed(self._seed, part.step)
+        return Batch(inputs, labels, positions.to(self._device), seed)
 
 
 def read_parts(

@@ -35,7 +35,8 @@ def divided(parts: Iterable[tuple[Part, Batch]], size: int) -> Iterator[tuple[Pa
             continue
         for start in range(0, len(batch), size):
             here = slice(start, start + size)
-            smaller = Batch(batch.inputs[here], batch.labels[here], batch.positions[here])
+            inputs, labels, rows = batch.inputs[here], batch.labels[here], batch.positions[here]
+            smaller = replace(batch, inputs=inputs, labels=labels, positions=rows)
             share = part.share * len(smaller) / len(batch)
             first, positions = part.first + start, part.positions[here]
             yield replace(part, positions=positions, first=first, share=share), smaller

@@ -10,8 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from wiseft import plugins
+from wiseft.classifier import ImageClassifier
 from wiseft.config import FinetuneSettings
 from wiseft.finetune.batch import Batch
+from wiseft.finetune.lipsum import with_energy_gap
 from wiseft.finetune.two_towers import TwoTowers
 from wiseft.theta import Theta
 
@@ -48,6 +50,8 @@ def make_objective(settings: FinetuneSettings, model: nn.Module, start: Theta | 
     """
     penalties = Penalties(settings, model, tensors_of(model, start))
     loss = plugins.load(plugins.OBJECTIVES, settings.loss).make(settings, model, start)
+    if settings.lipsum and start is not None:
+        loss = with_energy_gap(loss, settings.lipsum, cast(ImageClassifier, model), start)
     return Objective(loss, penalties, settings.objective.separable)
 
 

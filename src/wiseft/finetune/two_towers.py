@@ -16,8 +16,24 @@ from wiseft import towers
 from wiseft.classifier import PixelModule
 from wiseft.errors import WiseftError
 from wiseft.theta import Theta
+from wiseft.towers import ZeroShotModel
 from wiseft.zeroshot.prompts import fill_templates
 from wiseft.zeroshot.text_head import Prompts, has_text
+
+
+def zero_shot_model(start: Theta, why: str) -> ZeroShotModel:
+    """Return both towers of theta_0.
+
+    Raises:
+        WiseftError: if there is no text tower in it; `why` says what needs one.
+    """
+    if not has_text(start.tensors):
+        raise WiseftError(
+            f"{why}, but theta_0 has none; make it with the text tower: `wiseft text-tower`"
+        )
+    architecture = start.header.architecture
+    whole = towers.whole_tensors(architecture, start.tensors)
+    return towers.load(architecture, whole, "theta_0 with its text tower")
 
 
 class TwoTowers(PixelModule):
@@ -35,17 +51,8 @@ class TwoTowers(PixelModule):
     def __init__(self, start: Theta):
         header = start.header
         super().__init__(header.preprocessing)
-        if not has_text(start.tensors):
-            raise WiseftError(
-                "loss is contrastive, which trains the text tower too, but theta_0 has none; make "
-                "it with the text tower: `wiseft text-tower`"
-            )
         self._header = header
-        self._model = towers.load(
-            header.architecture,
-            towers.whole_tensors(header.architecture, start.tensors),
-            "theta_0 with its text tower",
-        )
+        self._model = zero_shot_model(start, "loss is contrastive, which trains the text tower too")
         self.whole = self._model.module
         self._prompts = Prompts.of(header)
         prompts = fill_templates(self._prompts.names, self._prompts.templates)

@@ -205,7 +205,7 @@ class Resources:
 
     def _of_heads(self) -> list[tuple[str, list[str]]]:
         t = self._targets
-        text = t.experiment.models if t.contrastive else []
+        text = t.experiment.models if t.reading_text else []
         heads = {"zeroshot": t.prompted, "zeroshot_calibrated": t.calibrated, "text_tower": text}
         return [*heads.items(), ("zeroshot_supervised", t.supervised), ("weights", t.fetched)]
 

@@ -45,10 +45,12 @@ def training_work(settings: FinetuneSettings, reference: DatasetEntry, cost: Tow
     images = steps * min(settings.batch_size, samples)
     if settings.steps is None and not (stopping and stopping.after):
         images = settings.epochs * samples
-    passes = 1 + BACKWARD + (1 if settings.distillation else 0)
+    passes = 1 + BACKWARD + bool(settings.distillation) + bool(settings.lipsum)
     flops = images * passes * cost.image_flops
     if settings.objective.trains_text:  # a prompt an image, both towers trained
         flops += images * (1 + BACKWARD) * cost.text_flops
+    if settings.lipsum:  # an upper bound: the texts are shorter than the context
+        flops += steps * settings.lipsum.texts * cost.text_flops
     seen = samples if settings.linear_probe and settings.linear_probe.epochs else 0
     if stopping and stopping.every:
         seen += (steps // stopping.every) * held_out_images(settings, reference)

@@ -1,20 +1,25 @@
 """Published: the numbers of the paper's tables and of the test bed, as rows of the tidy table.
 
-Numbers of arXiv 2109.01903 v3 stand in two files of this package, a line of a table a line there;
-the accuracies of other models are downloaded, pinned, and until then their fitted lines stand in.
+Numbers of arXiv 2109.01903 v3 stand in two files of this package, a line of a table a line there,
+and those of papers after it in a third; the accuracies of other models are downloaded, pinned, and
+until then their fitted lines stand in.
 """
 
 from wiseft.published.lines import lines
 from wiseft.published.numbers import TABLES, numbers, rows
 from wiseft.published.sources import SOURCES
+from wiseft.published.successors import SECOND_HAND, SUCCESSORS, successor_rows
 from wiseft.published.testbed import at_hand, testbed_rows
 
 __all__ = [
+    "SECOND_HAND",
     "SOURCES",
+    "SUCCESSORS",
     "TABLES",
     "at_hand",
     "lines",
     "numbers",
     "rows",
+    "successor_rows",
     "testbed_rows",
 ]

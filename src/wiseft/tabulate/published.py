@@ -16,7 +16,7 @@ from wiseft.config import Catalogue
 from wiseft.config.experiment import PublishedSettings
 from wiseft.config.paths import DATASETS_ROOT
 from wiseft.errors import WiseftError
-from wiseft.published import at_hand, lines, rows, testbed_rows
+from wiseft.published import at_hand, lines, rows, successor_rows, testbed_rows
 from wiseft.tabulate.robustness import BaselineFit, fit_points
 from wiseft.tabulate.schema import TABLE, conform, frame_of
 from wiseft.tabulate.table import sort_table
@@ -84,6 +84,8 @@ def join(
         )
     if settings.tables:
         parts.append(conform(rows(settings.tables, settings.models, catalogue), TABLE))
+    if settings.successors:
+        parts.append(conform(successor_rows(), TABLE))
     if settings.other_models and at_hand(root):
         parts.append(conform(testbed_rows(root, catalogue), TABLE))
     if not parts:

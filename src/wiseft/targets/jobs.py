@@ -160,7 +160,7 @@ class Jobs:
             "zeroshot_own_head": len(self._files.own_heads),
             "zeroshot_calibrated": len(runs.calibrated),
             "zeroshot_supervised": len(runs.supervised),
-            "text_tower": len(runs.experiment.models) if runs.contrastive else 0,
+            "text_tower": len(runs.experiment.models) if runs.reading_text else 0,
         }
 
     def _of_runs(self) -> dict[str, int]:

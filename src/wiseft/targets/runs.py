@@ -66,6 +66,7 @@ class Runs:
         searched: those whose settings are searched for.
         finetuned: those that are trained with the settings as they stand.
         contrastive: those that train the text tower too.
+        reading_text: those whose training needs the text tower.
         trained_on_held_out: methods that see the held-out images, so that alpha can't be chosen.
         two_ended: methods of runs that have a zero-shot end: all but baselines.
         baselines: methods of the models from scratch.
@@ -101,6 +102,7 @@ class Runs:
         apart = {*self.independent, *self.checkpoints, *self.searched}
         self.finetuned = [m for m in methods if m not in apart]
         self.contrastive = [m for m in methods if trainings[m].objective.trains_text]
+        self.reading_text = [m for m in methods if trainings[m].reads_text]
         self.trained_on_held_out = [m for m in methods if trainings[m].train_on_held_out]
         self.two_ended = [ZERO_SHOT] if experiment.zero_shot_only else methods
         scratch = [run for run in self.runs if run.baseline]
@@ -144,6 +146,13 @@ class Runs:
     def theta_0(self, model: str, method: str) -> Path:
         """Return the zero-shot end of a run; where the text tower is trained, with that tower."""
         path = paths.theta_0_with_text_path if method in self.contrastive else paths.theta_0_path
+        return path(model, self.reference)
+
+    def start(self, model: str, method: str) -> Path:
+        """Return the zero-shot model that a training starts from, with the text tower if it needs
+        that one.
+        """
+        path = paths.theta_0_with_text_path if method in self.reading_text else paths.theta_0_path
         return path(model, self.reference)
 
     def theta_1(self, model: str, method: str, seed: int | str) -> Path:
