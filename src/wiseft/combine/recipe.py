@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
@@ -73,6 +73,9 @@ class RecipeOptions(Entry):
 class RecipeInputs(Entry):
     """The files that a recipe takes."""
 
+    from_zero_shot: ClassVar[bool] = True
+    """Whether the first theta is the zero-shot model, where the others were fine-tuned from it."""
+
     thetas: Annotated[list[Path], Field(min_length=2)] = Field(
         description="In the order that the coefficients have."
     )
@@ -125,6 +128,12 @@ class Mixture:
     like: ThetaHeader
     settings: dict[str, Any] = field(default_factory=dict)
     parents: dict[str, str] = field(default_factory=dict)
+
+
+class SoupInputs(RecipeInputs):
+    """The files that a recipe takes which treats all thetas alike."""
+
+    from_zero_shot: ClassVar[bool] = False
 
 
 class Recipe(NamedTuple):

@@ -14,7 +14,7 @@ from wiseft.config.datasets import DatasetEntry
 from wiseft.config.entries import ModelEntry, PackageEntry, Packages, PromptsEntry
 from wiseft.config.experiment import ExperimentEntry
 from wiseft.config.loading import load_entry, suggest
-from wiseft.config.methods import FinetuneSettings, IndependentModel, MethodEntry
+from wiseft.config.methods import FinetuneSettings, IndependentModel, MergedModel, MethodEntry
 from wiseft.errors import WiseftError
 
 E = TypeVar("E", bound=BaseModel)
@@ -133,7 +133,8 @@ class ConfigFolder:
         return self.folder / "models" / entry.architecture
 
     def method_settings(self, method_id: str) -> FinetuneSettings:
-        """Return the settings behind `<method>` or `<method>__<variant>`.
+        """Return the settings behind `<method>` or `<method>__<variant>`; those of the models that
+        are merged where it trains nothing.
 
         Raises:
             WiseftError: if there is no such method or variant; names the nearest.
@@ -142,15 +143,19 @@ class ConfigFolder:
             return self._settings[method_id]
         name, separator, variant = method_id.partition("__")
         entry = self.method(name)
-        known = [*entry.variants, *entry.independent]
+        apart = [*entry.independent, *entry.merged]
+        known = [*entry.variants, *apart]
         if separator and variant not in known:
             raise UnknownName(f"method {name} has no variant {variant}; {suggest(variant, known)}")
-        if entry.independent and not separator:
+        if apart and not separator:
             raise UnknownName(
                 f"method {name} trains nothing; say which model it combines: "
-                f"{', '.join(f'{name}__{other}' for other in entry.independent)}"
+                f"{', '.join(f'{name}__{other}' for other in apart)}"
             )
-        self._settings[method_id] = entry.resolve(variant if separator else None)
+        if merged := entry.merged.get(variant):
+            self._settings[method_id] = self._ingredients(method_id, merged)
+        else:
+            self._settings[method_id] = entry.resolve(variant if separator else None)
         return self._settings[method_id]
 
     def checkpoint(self, method_id: str) -> str | None:
@@ -161,6 +166,24 @@ class ConfigFolder:
         """Return the classifier that a method combines in place of training; None for training."""
         name, _, variant = method_id.partition("__")
         return self.method(name).independent.get(variant)
+
+    def merged(self, method_id: str) -> MergedModel | None:
+        """Return what a method makes of fine-tuned models in place of training; None for none."""
+        name, _, variant = method_id.partition("__")
+        return self.method(name).merged.get(variant)
+
+    def _ingredients(self, method_id: str, merged: MergedModel) -> FinetuneSettings:
+        """Return the settings of the models that are merged."""
+        other = self.method(merged.of.partition("__")[0])
+        if other.independent or other.merged:
+            raise UnknownName(
+                f"method {method_id} is made of models of {merged.of}, but they must be trained or "
+                "a checkpoint"
+            )
+        try:
+            return self.method_settings(merged.of)
+        except UnknownName as error:
+            raise UnknownName(f"method {method_id} is made of others: {error}") from None
 
     def packages(self) -> dict[str, PackageEntry]:
         """Return the packages that carry data, by their key."""

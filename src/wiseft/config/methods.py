@@ -26,6 +26,7 @@ from wiseft.config.base import (
     NonNegative,
     ObjectiveOptions,
     Positive,
+    Seeds,
 )
 from wiseft.config.loading import validate
 from wiseft.config.training_parts import EarlyStopping, LinearProbe, Lora, MovingAverage, Search
@@ -311,6 +312,55 @@ class IndependentModel(Entry):
     )
 
 
+class MergedModel(Entry):
+    """A model that a recipe of `wiseft combine` makes of fine-tuned ones, in place of training."""
+
+    of: str = Field(
+        min_length=1,
+        description="Method that trains these models, which need not be runs of the experiment.",
+    )
+    seeds: Seeds | None = Field(
+        None,
+        description="Seeds of these models, of which one is made then, so that an experiment gives "
+        "it one seed; null: each run combines the model of its own seed.",
+    )
+    recipe: dict[str, Any] = Field(
+        description="How they are combined: `kind`, and the options of that recipe. Of one that "
+        "starts from the zero-shot model, that is the first theta."
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        try:
+            self._check_recipe()
+        except WiseftError as error:
+            raise ValueError(str(error)) from None
+        return self
+
+    def _check_recipe(self) -> None:
+        module = plugins.load(plugins.RECIPES, self.options.kind)
+        others = [key for key, field in module.Inputs.model_fields.items() if field.is_required()]
+        if missing := set(others) - {"thetas"}:
+            raise WiseftError(
+                f"recipe is {self.options.kind}, which also takes {', '.join(sorted(missing))}, "
+                "but an experiment has only models for it; run wiseft combine, and name what it "
+                "writes as the `checkpoint` of a method"
+            )
+        thetas = ["theta"] * (len(self.seeds or [0]) + self.from_zero_shot)
+        validate(module.Inputs, {"thetas": thetas}, f"recipe of {len(thetas)} models")
+
+    @property
+    def options(self) -> Any:
+        """The recipe with all of its options. Raises WiseftError if they are not its own."""
+        kind = str(self.recipe.get("kind"))
+        return validate(plugins.load(plugins.RECIPES, kind).Options, self.recipe, "recipe")
+
+    @property
+    def from_zero_shot(self) -> bool:
+        """Whether the first of the recipe's thetas is the zero-shot model."""
+        return bool(plugins.load(plugins.RECIPES, self.options.kind).Inputs.from_zero_shot)
+
+
 class MethodEntry(Entry):
     """A fine-tuning method with its named variants."""
 
@@ -328,6 +378,11 @@ class MethodEntry(Entry):
         description="Classifiers that were trained independently of the zero-shot model, by the "
         "variant's name, in place of training: only outputs are combined with theirs.",
     )
+    merged: dict[Name, MergedModel] = Field(
+        {},
+        description="Models that are made of fine-tuned ones, by the variant's name, in place of "
+        "training.",
+    )
     settings: FinetuneSettings = Field(
         FinetuneSettings(), description="Settings of the method itself."
     )
@@ -339,16 +394,14 @@ class MethodEntry(Entry):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
+        keys = ("checkpoint", "independent", "merged")
+        given = [key for key in keys if getattr(self, key)]
         trained = self.variants or self.settings != FinetuneSettings()
-        if self.checkpoint and (trained or self.independent):
+        if given and (trained or given[1:]):
+            beside = given[1:] or ["settings or variants"]
             raise ValueError(
-                f"checkpoint is {self.checkpoint}, with settings, variants or independent, but "
-                "nothing is trained then; leave them out"
-            )
-        if self.independent and trained:
-            raise ValueError(
-                "independent is given with settings or variants, but nothing is trained then; "
-                "leave them out"
+                f"{given[0]} is given with {', '.join(beside)}, but nothing is trained then; leave "
+                "them out"
             )
         for variant in self.variants:
             try:
