@@ -93,7 +93,7 @@ def _merged(targets: Targets, run: Run) -> list[str]:
     parents = {f"theta_{place}": path for place, path in enumerate(made_of)}
     problems = list(_descent(targets.catalogue.root, theta, parents))
     if targets.data.there(theta):
-        recipe = targets.merged[run.method_id].options.model_dump(mode="json")
+        recipe = targets.merged[run.method_id].checked().options.model_dump(mode="json")
         problems += _header(targets.catalogue.root / theta, "combine", {"recipe": recipe})
     return problems
 

@@ -29,6 +29,7 @@ from wiseft.config.base import (
     Seeds,
 )
 from wiseft.config.loading import validate
+from wiseft.config.recipes import CheckedRecipe, checked_recipe
 from wiseft.config.training_parts import EarlyStopping, LinearProbe, Lora, MovingAverage, Search
 from wiseft.errors import WiseftError
 
@@ -332,33 +333,14 @@ class MergedModel(Entry):
     @model_validator(mode="after")
     def _check(self) -> Self:
         try:
-            self._check_recipe()
+            self.checked()
         except WiseftError as error:
             raise ValueError(str(error)) from None
         return self
 
-    def _check_recipe(self) -> None:
-        module = plugins.load(plugins.RECIPES, self.options.kind)
-        others = [key for key, field in module.Inputs.model_fields.items() if field.is_required()]
-        if missing := set(others) - {"thetas"}:
-            raise WiseftError(
-                f"recipe is {self.options.kind}, which also takes {', '.join(sorted(missing))}, "
-                "but an experiment has only models for it; run wiseft combine, and name what it "
-                "writes as the `checkpoint` of a method"
-            )
-        thetas = ["theta"] * (len(self.seeds or [0]) + self.from_zero_shot)
-        validate(module.Inputs, {"thetas": thetas}, f"recipe of {len(thetas)} models")
-
-    @property
-    def options(self) -> Any:
-        """The recipe with all of its options. Raises WiseftError if they are not its own."""
-        kind = str(self.recipe.get("kind"))
-        return validate(plugins.load(plugins.RECIPES, kind).Options, self.recipe, "recipe")
-
-    @property
-    def from_zero_shot(self) -> bool:
-        """Whether the first of the recipe's thetas is the zero-shot model."""
-        return bool(plugins.load(plugins.RECIPES, self.options.kind).Inputs.from_zero_shot)
+    def checked(self) -> CheckedRecipe:
+        """Return the recipe. Raises WiseftError if it can't be followed with these models."""
+        return checked_recipe(self.recipe, len(self.seeds or [0]))
 
 
 class MethodEntry(Entry):

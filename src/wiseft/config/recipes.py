@@ -1,0 +1,44 @@
+"""Recipes of `wiseft combine` where models are all that there is to combine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from wiseft import plugins
+from wiseft.config.base import Entry
+from wiseft.config.loading import validate
+from wiseft.errors import WiseftError
+
+
+class CheckedRecipe(NamedTuple):
+    """A recipe that can be followed.
+
+    Attributes:
+        options: all of its options, `kind` among them.
+        from_zero_shot: whether its first theta is the zero-shot model.
+    """
+
+    options: Entry
+    from_zero_shot: bool
+
+
+def checked_recipe(recipe: Mapping[str, Any], models: int) -> CheckedRecipe:
+    """Return a recipe for so many fine-tuned models.
+
+    Raises:
+        WiseftError: if there is no such recipe, an option is not its own or wrong, it takes more or
+            fewer models, or it needs other files than models.
+    """
+    kind = str(recipe.get("kind"))
+    module = plugins.load(plugins.RECIPES, kind)
+    fields, start = module.Inputs.model_fields, bool(module.Inputs.from_zero_shot)
+    others = [key for key, field in fields.items() if field.is_required() and key != "thetas"]
+    if others:
+        raise WiseftError(
+            f"recipe is {kind}, which also takes {', '.join(others)}, but there are only models "
+            "for it; run `wiseft combine`, and bring what that writes as a fine-tuned model"
+        )
+    thetas = ["zero-shot"] * start + ["fine-tuned"] * models
+    validate(module.Inputs, {"thetas": thetas}, f"recipe {kind}")
+    return CheckedRecipe(validate(module.Options, recipe, "recipe"), start)
