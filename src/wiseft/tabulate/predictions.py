@@ -175,7 +175,7 @@ def dawin(
     """Return what each sweep predicts where every sample has an alpha of its own.
 
     That is exp(-H_1) / (exp(-H_0) + exp(-H_1)), of the entropies at the two ends: the surer end
-    counts for more (DaWin: Oh et al. 2024, section 3.2), here without a fitted temperature, offset
+    counts for more (DaWin: Oh et al. 2024, section 3), here without a fitted temperature, offset
     or clusters. It is rounded to the sweep's grid, so that no sample needs another forward pass.
 
     Args:
