@@ -324,7 +324,7 @@ def test_a_merged_method_is_swept_as_what_it_is_made_of(merged: Path, edit: Edit
         (
             "methods",
             ["merged__soup", "merged__again"],
-            "models of merged__soup, but they must be trained or a che",
+            "made of others: merged__soup trains nothing; name a method that does",
         ),
         (
             "methods",
@@ -352,7 +352,7 @@ def test_what_a_merged_model_is_made_of_must_be_there(
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        ({"recipe": {"kind": "soup"}}, "there is no recipe 'soup'; choose one of fisher"),
+        ({"recipe": {"kind": "soup"}}, "there is no recipe 'soup'; choose one of dare"),
         ({"recipe": {}}, "there is no recipe 'None'"),
         ({"recipe": {"kind": "patching"}}, "key `alpha`"),
         ({"recipe": {"kind": "patching", "alpha": 2}}, "at most 1"),

@@ -14,7 +14,8 @@ from wiseft.config.datasets import DatasetEntry
 from wiseft.config.entries import ModelEntry, PackageEntry, Packages, PromptsEntry
 from wiseft.config.experiment import ExperimentEntry
 from wiseft.config.loading import load_entry, suggest
-from wiseft.config.methods import FinetuneSettings, IndependentModel, MergedModel, MethodEntry
+from wiseft.config.methods import FinetuneSettings, IndependentModel, MethodEntry
+from wiseft.config.recipes import MergedModel
 from wiseft.errors import WiseftError
 
 E = TypeVar("E", bound=BaseModel)
@@ -174,13 +175,9 @@ class ConfigFolder:
 
     def _ingredients(self, method_id: str, merged: MergedModel) -> FinetuneSettings:
         """Return the settings of the models that are merged."""
-        other = self.method(merged.of.partition("__")[0])
-        if other.independent or other.merged:
-            raise UnknownName(
-                f"method {method_id} is made of models of {merged.of}, but they must be trained or "
-                "a checkpoint"
-            )
         try:
+            if self.merged(merged.of) or self.independent(merged.of):
+                raise UnknownName(f"{merged.of} trains nothing; name a method that does")
             return self.method_settings(merged.of)
         except UnknownName as error:
             raise UnknownName(f"method {method_id} is made of others: {error}") from None

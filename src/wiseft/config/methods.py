@@ -26,10 +26,9 @@ from wiseft.config.base import (
     NonNegative,
     ObjectiveOptions,
     Positive,
-    Seeds,
 )
 from wiseft.config.loading import validate
-from wiseft.config.recipes import CheckedRecipe, checked_recipe
+from wiseft.config.recipes import MergedModel
 from wiseft.config.training_parts import EarlyStopping, LinearProbe, Lora, MovingAverage, Search
 from wiseft.errors import WiseftError
 
@@ -311,36 +310,6 @@ class IndependentModel(Entry):
         description="From-scratch baseline of the experiment, by its method and with the run's "
         "seed, in place of a model's own head.",
     )
-
-
-class MergedModel(Entry):
-    """A model that a recipe of `wiseft combine` makes of fine-tuned ones, in place of training."""
-
-    of: str = Field(
-        min_length=1,
-        description="Method that trains these models, which need not be runs of the experiment.",
-    )
-    seeds: Seeds | None = Field(
-        None,
-        description="Seeds of these models, of which one is made then, so that an experiment gives "
-        "it one seed; null: each run combines the model of its own seed.",
-    )
-    recipe: dict[str, Any] = Field(
-        description="How they are combined: `kind`, and the options of that recipe. Of one that "
-        "starts from the zero-shot model, that is the first theta."
-    )
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        try:
-            self.checked()
-        except WiseftError as error:
-            raise ValueError(str(error)) from None
-        return self
-
-    def checked(self) -> CheckedRecipe:
-        """Return the recipe. Raises WiseftError if it can't be followed with these models."""
-        return checked_recipe(self.recipe, len(self.seeds or [0]))
 
 
 class MethodEntry(Entry):

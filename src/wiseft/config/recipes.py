@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
+
+from pydantic import Field, model_validator
 
 from wiseft import plugins
-from wiseft.config.base import Entry
+from wiseft.config.base import Entry, Seeds
 from wiseft.config.loading import validate
 from wiseft.errors import WiseftError
 
@@ -42,3 +44,33 @@ def checked_recipe(recipe: Mapping[str, Any], models: int) -> CheckedRecipe:
     thetas = ["zero-shot"] * start + ["fine-tuned"] * models
     validate(module.Inputs, {"thetas": thetas}, f"recipe {kind}")
     return CheckedRecipe(validate(module.Options, recipe, "recipe"), start)
+
+
+class MergedModel(Entry):
+    """A model that a recipe of `wiseft combine` makes of fine-tuned ones, in place of training."""
+
+    of: str = Field(
+        min_length=1,
+        description="Method that trains these models, which need not be runs of the experiment.",
+    )
+    seeds: Seeds | None = Field(
+        None,
+        description="Seeds of these models, of which one is made then, so that an experiment gives "
+        "it one seed; null: each run combines the model of its own seed.",
+    )
+    recipe: dict[str, Any] = Field(
+        description="How they are combined: `kind`, and the options of that recipe. Of one that "
+        "starts from the zero-shot model, that is the first theta."
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        try:
+            self.checked()
+        except WiseftError as error:
+            raise ValueError(str(error)) from None
+        return self
+
+    def checked(self) -> CheckedRecipe:
+        """Return the recipe. Raises WiseftError if it can't be followed with these models."""
+        return checked_recipe(self.recipe, len(self.seeds or [0]))

@@ -145,10 +145,7 @@ def read_predictions(
     cells = {}
     for key, here in rows.groupby(["dataset", "split", "view"], sort=False):
         place, part = Place(*map(str, key)), table[table["split"] == str(key[1])]
-        points = {
-            Point(row["run"], row["seed"], row["combination"], row["alpha"]): row
-            for row in here.to_dict("records")
-        }
+        points = {_point(row): row for row in here.to_dict("records")}
         columns = {point: _column_name(row) for point, row in points.items()}
         cell = _cell(path, part, place.view, columns, views[place.view], cluster)
         if certainty is not None:
@@ -157,12 +154,11 @@ def read_predictions(
                 for point, row in points.items()
             }
             cell = replace(cell, certainty=means)
-        inside = part["sample_id"].isin(cell.sample_ids)
-        entropies = {
-            point: part.loc[inside, _column_name(row, "entropy")].to_numpy(float)
-            for point, row in points.items()
-            if _is_end(row)
+        inside = part[part["sample_id"].isin(cell.sample_ids)]
+        ends = {
+            point: _column_name(row, "entropy") for point, row in points.items() if _is_end(row)
         }
+        entropies = {point: inside[name].to_numpy(float) for point, name in ends.items()}
         cell.predictions.update(dawin(cell.predictions, entropies))
         cells[place] = cell
     return cells
@@ -194,6 +190,10 @@ def dawin(
         rows = np.stack([predictions[point] for point in grid])
         mixed[first._replace(alpha=PER_SAMPLE)] = rows[place, np.arange(len(place))]
     return mixed
+
+
+def _point(row: Mapping[Any, Any]) -> Point:
+    return Point(row["run"], row["seed"], row["combination"], row["alpha"])
 
 
 def _is_end(row: Mapping[Any, Any]) -> bool:

@@ -206,11 +206,9 @@ class Files:
 
     def ingredients(self, model: str, method: str, seed: str) -> list[Path]:
         """Return the thetas that a merged model is made of, in the order that its recipe takes."""
-        runs = self._runs
+        runs, recipe = self._runs, self._runs.merged[method].checked()
         run = Run(model, runs.reference, method, int(seed), baseline=False)
-        start = (
-            [runs.theta_0(model, method)] if runs.merged[method].checked().from_zero_shot else []
-        )
+        start = [runs.theta_0(model, method)] if recipe.from_zero_shot else []
         return [*start, *_theta_1(runs.ingredients(run))]
 
     def trials(self, model: str, method: str, seed: str) -> list[Path]:
