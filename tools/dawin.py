@@ -117,18 +117,18 @@ def on_grid(
     predictions: Mapping[str, NDArray[np.int32]], entropies: Mapping[str, NDArray[np.float64]]
 ) -> NDArray[np.int32]:
     """Return what the tables take of predictions on a grid."""
-    points = (
-        {Point("", 0, WEIGHT, alpha): each for alpha, each in of.items()}
-        for of in (predictions, entropies)
-    )
-    return dawin(*points)[Point("", 0, WEIGHT, PER_SAMPLE)]
+    sweep = {Point("", 0, WEIGHT, alpha): each for alpha, each in predictions.items()}
+    ends = {Point("", 0, WEIGHT, alpha): each for alpha, each in entropies.items()}
+    return dawin(sweep, ends)[Point("", 0, WEIGHT, PER_SAMPLE)]
 
 
 def shown(rows: Sequence[Counted]) -> Iterator[str]:
     """Yield a line for each grid."""
     for grid in GRIDS:
         mine = [row for row in rows if row.grid == grid]
-        n, exact, rounded, differ = (sum(row[place] for row in mine) for place in range(2, 6))
+        n, exact, rounded, differ = (
+            sum(getattr(row, name) for row in mine) for name in ("n", "exact", "rounded", "differ")
+        )
         errors = np.array([100 * (row.rounded - row.exact) / row.n for row in mine])
         yield (
             f"grid of {grid}: {n} images x models, exact {100 * exact / n:.2f} %, rounded "

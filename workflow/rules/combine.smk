@@ -11,7 +11,7 @@ rule combine:
     wildcard_constraints:
         model=one_of(EXPERIMENT.models),
         method=one_of(TARGETS.merged),
-    priority: 50 # the evaluations, which take longest, wait for it
+    priority: 50  # the evaluations, which take longest, wait for it
     conda:
         "../../environment.yml"
     resources:

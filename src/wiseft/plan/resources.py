@@ -220,7 +220,7 @@ class Resources:
             return self._zeroshot(rule, model)
         if rule in ("finetune", "baseline", "search"):
             settings = self._targets.catalogue.method_settings(method)
-            whole = settings.trainable == "all"
+            whole = settings.trainable != "head"
             return (self._training if whole else self._head)(model, method, settings)
         return self._zeroshot(rule, model)
 
