@@ -26,7 +26,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="tiny inputs, one repeat")
     parser.add_argument(
-        "--only", nargs="+", choices=[*BENCHMARKS, "workflow", "installing"], default=BENCHMARKS
+        "--only",
+        nargs="+",
+        choices=[*BENCHMARKS, "workflow", "installing", "combining"],
+        default=BENCHMARKS,
     )
     parser.add_argument("--workflow", action="store_true", help="time the whole workflow as well")
     parser.add_argument("--repeats", type=int, default=5)

@@ -49,19 +49,19 @@ def run(copy: Path, *arguments: object) -> None:
 
 
 def test_a_recipe(copy: Path, tmp_path: Path) -> None:
-    files = [tmp_path / f"{seed}.safetensors" for seed in range(3)]
+    files = [tmp_path / f"{seed}.safetensors" for seed in range(2)]
     for seed, file in enumerate(files):
         save_theta(file, random_tensors(seed), tiny_header())
-    recipe = {"kind": "task-arithmetic", "scale": 0.25}
+    recipe = {"kind": "expo", "beyond": 0.25}
     output = ["--output", tmp_path / "theta", "--device", "cpu"]
     run(copy, "combine", *files, "--recipe", json.dumps(recipe), *output)
-    found, tensors = load_theta(tmp_path / "theta"), [random_tensors(seed) for seed in range(3)]
+    found, tensors = load_theta(tmp_path / "theta"), [random_tensors(seed) for seed in range(2)]
     assert found.header.settings["recipe"] == recipe
     for name, start in tensors[0].items():
-        wanted = start + 0.25 * (tensors[1][name] - start) + 0.25 * (tensors[2][name] - start)
+        wanted = start + 1.25 * (tensors[1][name] - start)
         torch.testing.assert_close(found.tensors[name], wanted, rtol=1e-5, atol=1e-6)
-    with pytest.raises(WiseftError, match="unknown key `scal`; did you mean scale"):
-        run(copy, "combine", *files, "--recipe", json.dumps({**recipe, "scal": 1}), *output)
+    with pytest.raises(WiseftError, match="unknown key `beyon`; did you mean beyond"):
+        run(copy, "combine", *files, "--recipe", json.dumps({**recipe, "beyon": 1}), *output)
 
 
 def test_a_drawing(copy: Path, tmp_path: Path) -> None:
@@ -126,7 +126,7 @@ print(*[m for m in ("torch", "numpy", "pandas", "matplotlib") if m in sys.module
 
 
 def test_an_unknown_name_lists_those_there_are() -> None:
-    with pytest.raises(WiseftError, match="there is no recipe 'mean'; choose one of fisher, grou"):
+    with pytest.raises(WiseftError, match="there is no recipe 'mean'; choose one of dare, fisher"):
         plugins.load(plugins.RECIPES, "mean")
 
 

@@ -23,7 +23,7 @@ def main() -> None:
             continue
         plan = estimate(targets, Assumptions("a100", PEAKS["a100"]))
         halves = {row.precision for row in plan.rows} == {"bf16"}
-        trained = sum(map(targets.trains, targets.runs))
+        trained = len(targets.trainings)
         data = plan.disk_gb.get("datasets", 0)
         rest = sum(plan.disk_gb.values()) - data
         print(

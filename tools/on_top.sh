@@ -8,9 +8,9 @@ base=$1 target=build/$2
 shift 2
 packages() { "$1/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))'; }
 
-[ ! -e "$target/.installed" ] || exit 0
+[ "$(cat "$target/.installed" 2> /dev/null)" != "$*" ] || exit 0
 echo "Installing $* into $target ..."
 "$base/bin/python" -m venv --clear "$target"
 packages "$base" > "$(packages "$target")/base.pth"
 "$target/bin/python" -m pip install --quiet --disable-pip-version-check "$@"
-touch "$target/.installed"
+echo "$*" > "$target/.installed"

@@ -14,7 +14,7 @@ import hashlib
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pyarrow.parquet as pq
 
@@ -63,6 +63,7 @@ def recipe(targets: Targets) -> str:
             "alphas": {method: targets.alphas(method) for method in methods},
             "runs": sorted([run.name, run.seed] for run in runs),
             **_precisions(targets),
+            **_merged(targets),
         }
     )
 
@@ -72,6 +73,12 @@ def _precisions(targets: Targets) -> dict[str, dict[str, str]]:
     known = {model: targets.entry(model).precision for model in sorted(targets.all_models)}
     other = {model: precision for model, precision in known.items() if precision != "fp32"}
     return {"precisions": other} if other else {}
+
+
+def _merged(targets: Targets) -> dict[str, Any]:
+    """Return what merged models are made of, where there are any."""
+    merged = {name: each.model_dump(mode="json") for name, each in targets.merged.items()}
+    return {"merged": merged} if merged else {}
 
 
 def _files(targets: Targets, model: str) -> list[Path]:

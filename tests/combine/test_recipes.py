@@ -213,7 +213,7 @@ def test_theta_that_does_not_fit_is_named(files: list[Path], tmp_path: Path) -> 
     [
         ("{", "--recipe is not valid JSON"),
         ("{}", "--recipe: key `kind` is missing"),
-        ('{"kind": "average"}', "there is no recipe 'average'; choose one of fisher, groups, lin"),
+        ('{"kind": "average"}', "there is no recipe 'average'; choose one of dare, fisher, groups"),
         ('{"kind": "linear"}', "key `coefficients` is missing"),
         ('{"kind": "linear", "coefficients": [0.5, 0.4]}', "sum to 0.9, but must sum to 1"),
         ('{"kind": "linear", "coefficients": []}', "must sum to 1"),
@@ -244,15 +244,21 @@ def test_recipes() -> None:
 
 
 @pytest.mark.parametrize(
-    "recipe",
+    ("recipe", "n"),
     [
-        {"kind": "soup-uniform"},
-        {"kind": "groups", "alphas": {"re:.*": 0.3}},
-        {"kind": "patching", "alpha": 0.3},
+        ({"kind": "soup-uniform"}, 3),
+        ({"kind": "groups", "alphas": {"re:.*": 0.3}}, 2),
+        ({"kind": "patching", "alpha": 0.3}, 2),
+        ({"kind": "lines"}, 2),
+        ({"kind": "slerp", "alpha": 0.3}, 2),
+        ({"kind": "task-arithmetic", "scale": 0.3}, 3),
+        ({"kind": "model-stock"}, 3),
+        ({"kind": "ties", "trim": "tensor"}, 3),
+        ({"kind": "dare", "density": 0.3}, 3),
     ],
 )
 def test_every_tensor_is_read_once_and_checked_before(
-    files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recipe: dict
+    files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recipe: dict, n: int
 ) -> None:
     """So that memory is one tensor of every theta, and no file is read more than twice over."""
     reads: list[tuple[Path, str]] = []
@@ -263,8 +269,8 @@ def test_every_tensor_is_read_once_and_checked_before(
         return original(self, name)
 
     monkeypatch.setattr(StoredTensors, "__getitem__", counting)
-    run("combine", "--recipe", json.dumps(recipe), *files[:2], "--output", tmp_path / "theta")
+    run("combine", "--recipe", json.dumps(recipe), *files[:n], "--output", tmp_path / "theta")
     of_heads = {"head.weight", "head.bias"} if recipe["kind"] == "patching" else set()
     names = set(random_tensors(0)) - of_heads
     images = [read for read in reads if read[1] not in of_heads]
-    assert sorted(images) == sorted(2 * [(path, name) for path in files[:2] for name in names])
+    assert sorted(images) == sorted(2 * [(path, name) for path in files[:n] for name in names])

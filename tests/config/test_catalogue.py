@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from wiseft.config import Catalogue, load_config
+from wiseft.config import Catalogue, load_config, paths
 from wiseft.config.catalogue_checks import check_catalogue
 from wiseft.config.paths import run_name, split_run_name
 from wiseft.errors import WiseftError
@@ -207,7 +207,7 @@ def test_a_model_that_is_only_combined_stands_in_for_theta_1(apart: Path) -> Non
     assert targets.models == ["tiny-s3", "brought"]
     found = {
         (run.method_id, run.seed): (
-            targets.trains(run),
+            targets.has_theta_1(run),
             targets.theta_1(run.model, run.method_id, run.seed).as_posix(),
         )
         for run in targets.runs
@@ -246,6 +246,133 @@ def test_a_method_trains_or_combines(apart: Path, more: dict[str, object]) -> No
     (apart / "config/methods/apart.yaml").write_text(yaml.safe_dump(APART | more))
     with pytest.raises(WiseftError, match="nothing is trained then; leave them out"):
         Catalogue(apart).method("apart")
+
+
+# ---------------------------------------------------------------- models that are made of others
+
+MERGED = {
+    "soup": {"of": "tune", "seeds": [0, 4], "recipe": {"kind": "soup-uniform"}},
+    "patch": {"of": "tune__short", "recipe": {"kind": "patching", "alpha": 0.5}},
+    "lost": {"of": "tune__shrt", "recipe": {"kind": "patching", "alpha": 0.5}},
+    "again": {"of": "merged__soup", "recipe": {"kind": "patching", "alpha": 0.5}},
+}
+
+
+def write_merged(project: Path, merged: dict[str, object], **more: object) -> None:
+    entry = {"name": "merged", "title": "Merged", "paper": "none", "merged": merged, **more}
+    (project / "config/methods/merged.yaml").write_text(yaml.safe_dump(entry))
+
+
+@pytest.fixture
+def merged(project: Path, edit: Edit) -> Path:
+    """The project, with a model of two seeds that are no runs, and one of each run's own seed."""
+    write_merged(project, MERGED)
+    edit("experiments/mini", "models", ["tiny-s3"])
+    edit("experiments/mini", "methods", ["tune__short", "merged__soup", "merged__patch"])
+    edit("experiments/mini", "method_seeds", {"merged__soup": [7]})
+    return project
+
+
+def test_merged_models_are_runs_and_what_they_are_made_of_is_trained(merged: Path) -> None:
+    targets = Targets.read(merged)
+    runs = [(run.method_id, run.seed) for run in targets.runs if not run.baseline]
+    assert ("merged__soup", 7) in runs and ("tune", 0) not in runs
+    trained = [(run.method_id, run.seed) for run in targets.fine_tuned]
+    assert trained == [("tune__short", 0), ("tune__short", 1), ("tune", 0), ("tune", 4)]
+    soup, patch = (
+        targets.files.ingredients("tiny-s3", f"merged__{name}", seed)
+        for name, seed in (("soup", "7"), ("patch", "1"))
+    )
+    folder = "data/runs/tiny-s3__toy__"
+    assert [str(path) for path in soup] == [
+        f"{folder}tune/seed-{seed}/theta_1.safetensors" for seed in (0, 4)
+    ]
+    assert [str(path) for path in patch] == [
+        "data/models/tiny-s3/toy/theta_0.safetensors",
+        f"{folder}tune__short/seed-1/theta_1.safetensors",
+    ]
+    made = {kind.name: kind.files for kind in targets.files.kinds}
+    assert made["merged models (theta_1)"] == [
+        f"{folder}merged__soup/seed-7/theta_1.safetensors",
+        *(f"{folder}merged__patch/seed-{seed}/theta_1.safetensors" for seed in (0, 1)),
+    ]
+    jobs = targets.jobs.by_rule()
+    assert (jobs["finetune"], jobs["combine"], jobs["baseline"]) == (4, 3, 1)
+    assert targets.methods_in_full()["merged__soup"] == MERGED["soup"]
+
+
+def test_a_merged_method_is_swept_as_what_it_is_made_of(merged: Path, edit: Edit) -> None:
+    """Which towers and held-out images it has seen follows from the ingredients."""
+    edit("methods/tune", "settings", {"train_on_held_out": True, "loss": "contrastive"})
+    edit("methods/tune", "variants", {"short": {"epochs": 1}})
+    targets = Targets.read(merged)
+    assert "merged__soup" in targets.trained_on_held_out
+    assert {"tune", "merged__soup"} <= set(targets.contrastive)
+    (start, _) = targets.files.ingredients("tiny-s3", "merged__patch", "0")
+    assert start == paths.theta_0_with_text_path("tiny-s3", "toy")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "expected"),
+    [
+        ("method_seeds", {}, "which is one model, made of the seeds 0, 4, but it would be made 2"),
+        (
+            "methods",
+            ["merged__soup", "merged__lost"],
+            "method merged__lost is made of others: method tune has no",
+        ),
+        (
+            "methods",
+            ["merged__soup", "merged__again"],
+            "made of others: merged__soup trains nothing; name a method that does",
+        ),
+        (
+            "methods",
+            ["merged__soup", "merged__sup"],
+            "method merged has no variant sup; did you mean soup",
+        ),
+        (
+            "methods",
+            ["merged__soup", "merged"],
+            "method merged trains nothing; say which model it combines: merge",
+        ),
+        ("reference", "shift", "lists merged__patch, which has train_samples: 60, but the train"),
+    ],
+)
+def test_what_a_merged_model_is_made_of_must_be_there(
+    merged: Path, edit: Edit, key: str, value: object, expected: str
+) -> None:
+    edit("experiments/mini", key, value)
+    edit("datasets/shift", "splits", {"train": 10, "test": 50})
+    with pytest.raises(WiseftError) as caught:
+        Catalogue(merged).experiment("mini")
+    assert expected in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"recipe": {"kind": "soup"}}, "there is no recipe 'soup'; choose one of dare"),
+        ({"recipe": {}}, "there is no recipe 'None'"),
+        ({"recipe": {"kind": "patching"}}, "key `alpha`"),
+        ({"recipe": {"kind": "patching", "alpha": 2}}, "at most 1"),
+        ({"seeds": None}, "recipe soup-uniform: key `thetas`"),
+        ({"recipe": {"kind": "groups", "alphas": {"head": 1}}}, "recipe groups: key `thetas`"),
+        ({"recipe": {"kind": "soup-greedy"}}, "also takes dataset, but there are only models for"),
+        ({"recipe": {"kind": "fisher"}}, "also takes fisher, but there are only models for"),
+        ({"of": ""}, "at least 1 character"),
+    ],
+)
+def test_a_recipe_is_checked_before_anything_runs(
+    merged: Path, change: dict[str, object], expected: str
+) -> None:
+    write_merged(merged, {"soup": {**MERGED["soup"], **change}})
+    with pytest.raises(WiseftError) as caught:
+        Catalogue(merged).method("merged")
+    assert expected in str(caught.value)
+    write_merged(merged, {"soup": MERGED["soup"]}, checkpoint="a.pt")
+    with pytest.raises(WiseftError, match="checkpoint is given with merged, but nothing is train"):
+        Catalogue(merged).method("merged")
 
 
 # ---------------------------------------------------- how trainings are carried out, and which can

@@ -161,6 +161,24 @@ def test_a_model_that_is_only_combined_sees_each_image_once(catalogue):
     assert {rule: plan.jobs[rule] for rule in wanted} == wanted
 
 
+def test_a_merged_model_is_swept_and_what_it_is_made_of_is_trained():
+    """One seed of the recipe is a run of digits-studies; those of two more are merged alone."""
+    targets = targets_of("digits-studies")
+    plan = estimate(targets, A100)
+    rows = {row.method: row for row in plan.rows}
+    merged, recipe, other = (
+        rows[name]
+        for name in ("merged__digits-ties", "end-to-end__digits", "end-to-end__digits-lr-6e-4")
+    )
+    assert merged.training_hours == 0
+    assert merged.evaluation_hours == recipe.evaluation_hours == other.evaluation_hours > 0
+    assert recipe.training_hours == pytest.approx(3 * other.training_hours)
+    disk = plan.disk_gb
+    thetas = len(targets.combined) + 2 + sum(run.baseline for run in targets.runs)
+    assert disk["theta_1"] == pytest.approx(thetas * disk["theta_0"])
+    assert plan.jobs["combine"] == len(targets.merged) == 7
+
+
 def bytes_of(tensors: dict) -> int:
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
 

@@ -47,6 +47,29 @@ def test_no_job_needs_more_than_80_gb_of_a_gpu_or_asks_less_than_is_counted(expe
             assert need.device >= _least(resources, job, need.batch), job
 
 
+def test_what_is_merged_alone_has_jobs_and_so_has_merging():
+    resources = resources_of("digits-studies", device="cuda")
+    model = "digits-rn-s20"
+    one = [
+        ("finetune", model, "end-to-end__digits"),
+        ("evaluate_digits", model, "merged__digits-ties"),
+    ]
+    assert all(resources.jobs().count(job) == 1 for job in one)
+    assert ("finetune", model, "merged__digits-ties") not in resources.jobs()
+    heads = resources.mem_mb("import_checkpoint", model)
+    assert resources.mem_mb("combine", model, "merged__digits-ties") == heads
+    assert resources.gpu_mem_mb("combine", model, "merged__digits-ties") == 0
+
+
+def test_low_rank_changes_are_trained_through_the_whole_tower():
+    resources = resources_of("digits-studies", device="cuda")
+    lora, whole, head = (
+        resources.need("finetune", "digits-rn-s20", f"{name}__digits").device
+        for name in ("lora", "end-to-end", "linear-classifier")
+    )
+    assert head < lora == whole
+
+
 def _least(resources: Resources, job: tuple[str, ...], batch: int) -> float:
     """Return weights and activations at a batch, from the table of footprints alone."""
     rule, model, *_ = job

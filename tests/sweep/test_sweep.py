@@ -38,6 +38,7 @@ from wiseft.combine.files import interpolate_files
 from wiseft.errors import WiseftError
 from wiseft.evaluate.score import score_folder
 from wiseft.sweep.export import export_theta
+from wiseft.sweep.hub import write_card
 from wiseft.sweep.loading import loading_example
 from wiseft.sweep.record import Result, read_record
 from wiseft.sweep.run import sweep
@@ -270,6 +271,78 @@ def test_an_encoder_without_a_head_gets_the_zero_shot_one(clips, photos, tmp_pat
     given = {"alpha": 1, "head": tmp_path / "head.safetensors"}
     run(tmp_path / "z.pt", tmp_path / "f.pt", photos, tmp_path / "other", **given)
     close(load_file(tmp_path / "other" / "model" / "head.safetensors"), HEAD)
+
+
+# --------------------------------------------------------------- a fine-tuned end that is merged
+
+
+def test_the_fine_tuned_end_is_what_a_recipe_makes(clips, photos, tmp_path):
+    """Z is (1 - a) Z + a mean(F, F'): the mean of the two has F's place, in F's format."""
+    z, f = clips
+    other = tuned(z, seed=6, only="visual.")
+    for name, weights in {"z": z, "f": encoder_and_head(f), "other": other}.items():
+        torch.save(weights, tmp_path / f"{name}.pt")
+    save_file(HEAD, tmp_path / "head.safetensors")
+    paths = [tmp_path / f"{name}.pt" for name in "zf"]
+    given = {"alpha": 0.25, "more": [tmp_path / "other.pt"], "head": tmp_path / "head.safetensors"}
+    given |= {"recipe": {"kind": "soup-uniform"}}
+    result = run(*paths, photos, tmp_path / "out", **given)
+    mean = mixed(f, other, 0.5)
+    expected = encoder_and_head(mixed(z, mean, 0.25))
+    head = {name: torch.lerp(zero_shot_head(z)[name], HEAD[name], 0.25) for name in HEAD}
+    expected |= {f"classification_head.{name}": tensor for name, tensor in head.items()}
+    close(torch.load(result.model_path, weights_only=True), expected)
+    record = read_record(tmp_path / "out")
+    assert record.recipe == given["recipe"]
+    assert [Path(end.path).name for end in record.more] == ["other.pt"]
+    page = (tmp_path / "out" / "index.html").read_text()
+    assert "soup-uniform" in page and "other.pt" in page
+    text = write_card(tmp_path / "out", None, None).read_text()
+    assert 'of 2 fine-tuned models by `{"kind": "soup-uniform"}`' in text
+    assert text.count("\n| fine-tuned |") == 2 and "other.pt: other.pt" in text
+    assert not (tmp_path / "out" / ".work" / "more").exists()
+    run(*paths, photos, tmp_path / "out", **given)  # continues
+    with pytest.raises(WiseftError, match="is no sweep of these checkpoints"):
+        run(*paths, photos, tmp_path / "out", **given | {"more": [tmp_path / "f.pt"]})
+
+
+def test_a_recipe_that_starts_from_zero_shot_takes_it_first(clips, photos, tmp_path, capsys):
+    """Patching with alpha 0.5: what stands at alpha 1 is halfway."""
+    for name, weights in zip("zf", clips, strict=True):
+        torch.save(weights, tmp_path / f"{name}.pt")
+    recipe = json.dumps({"kind": "patching", "alpha": 0.5})
+    (tmp_path / "tiny.json").write_text(json.dumps(tiny.clip()))
+    options = ["--recipe", recipe, "--alphas", "0.5", "--alpha", "1"]
+    command(tmp_path, photos, *shifts_of(photos, "paintings"), *options)
+    close(torch.load(tmp_path / "out" / "model" / "f.pt", weights_only=True), mixed(*clips, 0.5))
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("by image")]
+    assert len(lines) == 1 and lines[0].endswith("dawin")
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"more": ["f.pt"]}, "f.pt is a further model, but no recipe says what it is for"),
+        ({"recipe": {"kind": "soup-uniform"}}, "recipe soup-uniform: key `thetas`"),
+        ({"recipe": {"kind": "soups"}}, "there is no recipe 'soups'"),
+        ({"recipe": {"kind": "patching"}}, "key `alpha`"),
+        ({"recipe": {"kind": "fisher"}, "more": ["f.pt"]}, "which also takes fisher"),
+        (
+            {"recipe": {"kind": "soup-uniform"}, "more": ["lost.pt"]},
+            "checkpoint lost.pt is not there",
+        ),
+    ],
+)
+def test_a_recipe_is_refused_before_checkpoints_are_read(
+    clips, photos, tmp_path, monkeypatch, options, sentence
+):
+    monkeypatch.chdir(tmp_path)
+    for name, weights in zip("zf", clips, strict=True):
+        torch.save(weights, f"{name}.pt")
+    monkeypatch.setattr(wiseft.sweep.run, "open_end", None)
+    with pytest.raises(WiseftError, match=sentence):
+        run(Path("z.pt"), Path("f.pt"), photos, tmp_path / "out", **options)
+    assert not (tmp_path / "out").exists()
 
 
 # --------------------------------------------------------------------- numbers, choices and files

@@ -6,6 +6,7 @@ import pytest
 from scipy.stats import binomtest
 
 from wiseft.errors import WiseftError
+from wiseft.tabulate.predictions import ENDS, Point, dawin
 from wiseft.tabulate.schema import COMPARISONS, FITS, SELECTION, SELECTIONS, TABLE
 from wiseft.tabulate.selection import best_alpha, binomial_error, one_standard_error_alpha
 from wiseft.tabulate.stage import tabulate
@@ -117,6 +118,58 @@ def test_without_labels_alpha_is_chosen_for_each_dataset(bench, make_settings, c
     assert "three" in rows.index, "every dataset, of an average or not"
 
 
+SWEEP = ("run", 0, "weight")
+
+
+def points(values, alphas):
+    return {
+        Point(*SWEEP, alpha): np.array(each) for alpha, each in zip(alphas, values, strict=True)
+    }
+
+
+def test_the_surer_end_counts_for_more_in_each_sample():
+    grid = ("0.000", "0.250", "0.500", "0.750", "1.000")
+    predictions = points([[place] * 6 for place in range(5)], grid)
+    # sigmoid(H_0 - H_1): 0.5, 0.73, 0.12, 0.85, and on either side of 0.625, halfway.
+    half = np.log(0.625 / 0.375)
+    ends = points([[1, 1, 0, 2, half - 1e-9, half + 1e-9], [1, 0, 2, 0.25, 0, 0]], ENDS)
+    found = dawin(predictions, ends)
+    assert found.keys() == {Point(*SWEEP, "per-sample")}
+    assert found[Point(*SWEEP, "per-sample")].tolist() == [2, 3, 0, 3, 2, 3]
+    assert dawin(predictions, dict(list(ends.items())[:1])) == {}, "a model without another end"
+    coarse = {point: values for point, values in predictions.items() if point.alpha in ENDS}
+    equal = points([[0.5] * 6] * 2, ENDS)
+    assert set(*dawin(coarse, equal).values()) == {0}, "of two alphas as near the smaller"
+
+
+def test_an_alpha_for_each_sample_adds_rows_and_changes_none(bench, make_settings):
+    """Zero-shot is right of the first 30 of `one`, alpha 1 of the first 10, 0.5 of 34."""
+    bench.add_small()
+    before = run(bench.files, make_settings()).table
+    file = bench.predictions[1]
+    frame = pd.read_parquet(file)
+    index = np.arange(len(frame))
+    sure = np.select([index < 20, index < 30], [0.0, 3.0], 9.0)  # 0: its own end; 3: alpha 0.5
+    frame["weight/all/0.000/entropy"] = sure.astype(np.float32)
+    frame["weight/all/1.000/entropy"] = np.where(index < 20, 9, 3).astype(np.float32)
+    frame.to_parquet(file, index=False)
+    table = run(bench.files, make_settings()).table
+    rest = [each[each["selection"] != "dawin"].reset_index(drop=True) for each in (before, table)]
+    pd.testing.assert_frame_equal(*rest, check_exact=True)
+    rows = table[table["selection"] == "dawin"].set_index("dataset")
+    assert sorted(rows.index) == ["avg:shifts", "one", "ref", "two"]
+    assert set(rows["split"]) == {"test"} and rows["alpha"].isna().all()
+    # 20 by alpha 0, all right; 10 by 0.5, all right; 10 by alpha 1, all wrong.
+    one = rows.loc["one"]
+    assert (one["n_correct"], one["n"], one["value"]) == (30, 40, 0.75)
+    interval = binomtest(30, 40).proportion_ci(0.95, "exact")
+    assert (one["ci_low"], one["ci_high"]) == pytest.approx((interval.low, interval.high))
+    average = rows.loc["avg:shifts"]
+    assert average["value"] == pytest.approx((30 / 40 + 16 / 20) / 2)
+    assert average["ci_method"] == "cluster-bootstrap"
+    assert average["ci_low"] < average["value"] < average["ci_high"]
+
+
 def test_regret(tables):
     regret = {
         (row["selection"], row["dataset"]): row["regret"] for _, row in tables.selection.iterrows()
@@ -130,6 +183,8 @@ def test_regret(tables):
         ("held-out-1se", "avg:shifts"): pytest.approx(0),
         ("unlabelled", "ref"): pytest.approx(0),
         ("unlabelled", "avg:shifts"): pytest.approx(0.825 - 0.7),
+        ("dawin", "ref"): pytest.approx(0.04),
+        ("dawin", "avg:shifts"): pytest.approx(0),
         ("oracle-column", "ref"): 0,
         ("oracle-column", "avg:shifts"): 0,
         ("oracle-table13", "avg:shifts"): pytest.approx(0.825 - 0.9),

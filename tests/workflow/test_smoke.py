@@ -11,6 +11,11 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
+from tools.sharing.complete import artifact_problems, missing_files
+
+from wiseft.targets import Targets
+from wiseft.theta import load_theta
 
 pytestmark = pytest.mark.slow
 
@@ -116,6 +121,46 @@ def test_one_more_seed(continued: Path, plan: Plan, edit):
     edit(continued, "\nseeds: [0, 1]\n", "\nseeds: [0, 1, 2]\n")
     new = {"finetune": 2, "interpolate": 2, "evaluate_digits": 2}
     assert plan(continued) == {**new, **AFTER_EVALUATION}
+
+
+def test_merged_models(continued: Path, snakemake, plan: Plan, edit):
+    """Of what they are made of only the seed is trained that is no run of the experiment."""
+    edit(
+        continued,
+        "linear-classifier__digits-smoke]",
+        "linear-classifier__digits-smoke, merged__digits-smoke-lines, "
+        "merged__digits-smoke-model-stock]\nmethod_seeds: {merged__digits-smoke-model-stock: [1]}",
+    )
+    merged = {"combine": 3, "interpolate": 3, "evaluate_digits": 3}
+    assert plan(continued) == {"finetune": 1, **merged, **AFTER_EVALUATION}
+    done = snakemake(continued, "--cores", "all")
+    assert done.returncode == 0, done.stdout[-5000:]
+    assert plan(continued) == {}
+    targets = Targets.read(continued, {"experiment": SMOKE})
+    assert artifact_problems(targets) == [] == missing_files(targets)
+
+    ends = [continued / f"data/runs/{RUN}/seed-{seed}/theta_1.safetensors" for seed in (1, 2)]
+    run = RUN.replace("end-to-end__digits-smoke", "merged__digits-smoke-lines")
+    lines = load_theta(continued / f"data/runs/{run}/seed-1/theta_1.safetensors").tensors
+    start = load_theta(continued / f"data/models/{MODEL}/mnist/theta_0.safetensors").tensors
+    assert torch.equal(lines["head.weight"], load_theta(ends[0]).tensors["head.weight"])
+    stem = next(name for name in start if "conv1" in name)
+    assert torch.equal(lines[stem], start[stem])
+    table = pd.read_csv(continued / "data" / "tables" / f"{SMOKE}.csv")
+    rows = table[(table["method"] == "merged") & (table["dataset"] == "avg:shifts")]
+    assert set(rows["variant"]) == {"digits-smoke-lines", "digits-smoke-model-stock"}
+    assert set(rows["selection"]) >= {"grid", "fixed", "held-out", "dawin"}
+    start_value = rows[(rows["selection"] == "grid") & (rows["alpha"] == 0)]["value"]
+    assert start_value.nunique() == 1, "all are swept from the zero-shot model on"
+
+    method = continued / "config" / "methods" / "merged.yaml"
+    method.write_text(method.read_text().replace("{kind: lines}", "{kind: lines, first: 0.1}"))
+    again = {"combine": 2, "interpolate": 2, "evaluate_digits": 2}
+    assert plan(continued) == {**again, **AFTER_EVALUATION}
+    (found, _) = artifact_problems(Targets.read(continued, {"experiment": SMOKE}))
+    assert "was made with recipe: {'kind': 'lines', 'first': 0.0" in found
+    ends[1].unlink()
+    assert plan(continued)["finetune"] == 1, "an ingredient that is gone is made again"
 
 
 def test_one_more_figure(continued: Path, snakemake, plan: Plan, edit):

@@ -71,14 +71,30 @@ def artifact_problems(targets: Targets) -> list[str]:
     for model in targets.models:
         zero_shot = paths.theta_0_path(model, targets.reference)
         problems += _descent(root, zero_shot, {"weights": paths.weights_path(model)})
-    for run in targets.runs:
+    for run in targets.trainings:
         trained = root / paths.theta_1_path(run.name, run.seed)
-        if trained.is_file() and run.method_id not in targets.checkpoints:
+        if trained.is_file():
             problems += _header(trained, "finetune", _settings(targets, run))
+    for run in targets.combined:
+        if run.method_id in targets.merged:
+            problems += _merged(targets, run)
+    for run in targets.runs:
         problems += _evaluations(targets, run)
         for alpha in targets.experiment.interpolate_names:
             combined = paths.theta_path(run.name, run.seed, alpha)
             problems += _descent(root, combined, _ends(targets, run))
+    return problems
+
+
+def _merged(targets: Targets, run: Run) -> list[str]:
+    """Return what is wrong with a model that is made of others."""
+    theta = paths.theta_1_path(run.name, run.seed)
+    made_of = targets.files.ingredients(run.model, run.method_id, str(run.seed))
+    parents = {f"theta_{place}": path for place, path in enumerate(made_of)}
+    problems = list(_descent(targets.catalogue.root, theta, parents))
+    if targets.data.there(theta):
+        recipe = targets.merged[run.method_id].checked().options.model_dump(mode="json")
+        problems += _header(targets.catalogue.root / theta, "combine", {"recipe": recipe})
     return problems
 
 

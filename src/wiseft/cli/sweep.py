@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -66,6 +66,16 @@ def sweep(
     head: Annotated[
         Path | None, typer.Option(help="File with F's head, where it is not in F.")
     ] = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option(
+            help="Of `wiseft combine`, as JSON or @ and a file: what it makes of Z, F and --more "
+            'takes the place of F, e.g. {"kind": "lines"}.'
+        ),
+    ] = None,
+    more: Annotated[
+        list[Path] | None, typer.Option(help="A further fine-tuned model for --recipe; repeat.")
+    ] = None,
     batch_size: BatchSize = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 1,
@@ -103,6 +113,10 @@ def sweep(
         if class_names
         else None,
         head=head,
+        recipe=parse_settings(RootModel[dict[str, Any]], recipe, "--recipe").root
+        if recipe
+        else None,
+        more=more or (),
         batch_size=batch_size,
         device=device,
         threads=threads,

@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from wiseft import plugins
 from wiseft.alphas import format_alpha
 from wiseft.combine.linear import Coefficients, Combination, ends
 from wiseft.combine.recipe import Mixture, Recipe
+from wiseft.combine.task_vectors import Merge, Merged
 from wiseft.errors import WiseftError
 from wiseft.runtime import check_writable
 from wiseft.tensor_views import joined
@@ -111,9 +113,18 @@ def mixture(
     """
     like = thetas[-1].header
     mixed = Combination([theta.tensors for theta in thetas], coefficients)
-    follows = mixed.copied is None and has_text(mixed)
-    tensors = joined(mixed, HeadBuilder(like, mixed).head(mixed)) if follows else mixed
+    tensors = mixed if mixed.copied is not None else _with_head(mixed, like)
     return Mixture(tensors, thetas, like, parents=dict(parents or {}))
+
+
+def merged(thetas: list[StoredTheta], merge: Merge, scales: Sequence[float] = ()) -> Mixture:
+    """Return what `Merged` makes of thetas, with the head that follows from its text tower."""
+    mixed = Merged([theta.tensors for theta in thetas], merge, scales)
+    return Mixture(_with_head(mixed, thetas[-1].header), thetas, thetas[-1].header)
+
+
+def _with_head(mixed: Mapping[str, Tensor], like: ThetaHeader) -> Mapping[str, Tensor]:
+    return joined(mixed, HeadBuilder(like, mixed).head(mixed)) if has_text(mixed) else mixed
 
 
 def _write(output: Path, mixed: Mixture, settings: dict[str, Any], seed: int | None) -> str:

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
 from wiseft import plugins
 from wiseft.alphas import format_alpha
@@ -52,11 +52,16 @@ def _the_one(value: Any) -> Any:
     return value[0]
 
 
+def _listed(value: Any) -> Any:
+    return value if isinstance(value, list) else [value]
+
+
 SumToOne = AfterValidator(_sum_to_one)
 Coefficients = Annotated[list[float], SumToOne]
 Alpha = Annotated[Fraction, AfterValidator(_three_decimals)]
 File = Annotated[Path, BeforeValidator(_the_one)]
-Two = Annotated[list[Path], Field(min_length=2, max_length=2)]
+Listed = BeforeValidator(_listed)
+Density = Annotated[float, Field(gt=0, le=1)]
 
 
 class RecipeOptions(Entry):
@@ -68,9 +73,42 @@ class RecipeOptions(Entry):
 class RecipeInputs(Entry):
     """The files that a recipe takes."""
 
+    from_zero_shot: ClassVar[bool] = True
+    """Whether the first theta is the zero-shot model, where the others were fine-tuned from it."""
+
     thetas: Annotated[list[Path], Field(min_length=2)] = Field(
         description="In the order that the coefficients have."
     )
+
+
+class TwoThetas(RecipeInputs):
+    """Two thetas."""
+
+    thetas: Annotated[list[Path], Field(min_length=2, max_length=2)] = Field(
+        description="The ends at alpha 0 and 1."
+    )
+
+
+class Tuned(RecipeInputs):
+    """theta_0 and models that were fine-tuned from it."""
+
+    thetas: Annotated[list[Path], Field(min_length=2)] = Field(
+        description="theta_0, then the models that were fine-tuned from it."
+    )
+
+
+class SeveralTuned(Tuned):
+    """theta_0 and at least two models that were fine-tuned from it."""
+
+    @field_validator("thetas")
+    @classmethod
+    def _several(cls, thetas: list[Path]) -> list[Path]:
+        if len(thetas) < 3:
+            raise ValueError(
+                f"only {len(thetas)} were given; give theta_0 and, after it, at least two models "
+                "that were fine-tuned from it"
+            )
+        return thetas
 
 
 @dataclass(frozen=True)
@@ -90,6 +128,12 @@ class Mixture:
     like: ThetaHeader
     settings: dict[str, Any] = field(default_factory=dict)
     parents: dict[str, str] = field(default_factory=dict)
+
+
+class SoupInputs(RecipeInputs):
+    """The files that a recipe takes which treats all thetas alike."""
+
+    from_zero_shot: ClassVar[bool] = False
 
 
 class Recipe(NamedTuple):

@@ -135,6 +135,7 @@ class _Check:
         for method_id in self.experiment.methods:
             if self._method("methods", method_id, "zero-shot"):
                 self._independent(method_id)
+                self._merged(method_id)
                 self._searches(method_id)
         for method_id in self.experiment.baselines.methods if self.experiment.baselines else []:
             self._method("baselines.methods", method_id, "random")
@@ -178,10 +179,12 @@ class _Check:
 
     def _searches(self, method_id: str) -> None:
         """Check that the searches are run whose settings a method takes."""
-        experiment = self.experiment
+        experiment, merged = self.experiment, self.catalogue.merged(method_id)
+        trained = merged.of if merged else method_id
+        needed = (merged and merged.seeds) or experiment.seeds_of(method_id)
         for variant in self.catalogue.method_settings(method_id).from_search:
-            search = f"{method_id.partition('__')[0]}__{variant}"
-            seeds = set(experiment.seeds_of(method_id)) - set(experiment.seeds_of(search))
+            search = f"{trained.partition('__')[0]}__{variant}"
+            seeds = set(needed) - set(experiment.seeds_of(search))
             listed = search in experiment.methods and self.catalogue.method_settings(search).search
             if not listed or seeds:
                 self._add(
@@ -217,6 +220,16 @@ class _Check:
             self._add(
                 f"{says}, which is the baseline {other.baseline} of {other.model}, but baselines "
                 f"must then list it, with every seed of {method_id}"
+            )
+
+    def _merged(self, method_id: str) -> None:
+        """Check that a model that is made of several seeds is one run."""
+        merged, seeds = self.catalogue.merged(method_id), self.experiment.seeds_of(method_id)
+        if merged and merged.seeds and len(seeds) > 1:
+            self._add(
+                f"methods lists {method_id}, which is one model, made of the seeds "
+                f"{', '.join(map(str, merged.seeds))}, but it would be made {len(seeds)} times; "
+                f"write method_seeds: {{{method_id}: [{seeds[0]}]}}"
             )
 
     def _names_of(self, model: str, dataset: str) -> None:

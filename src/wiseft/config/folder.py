@@ -15,6 +15,7 @@ from wiseft.config.entries import ModelEntry, PackageEntry, Packages, PromptsEnt
 from wiseft.config.experiment import ExperimentEntry
 from wiseft.config.loading import load_entry, suggest
 from wiseft.config.methods import FinetuneSettings, IndependentModel, MethodEntry
+from wiseft.config.recipes import MergedModel
 from wiseft.errors import WiseftError
 
 E = TypeVar("E", bound=BaseModel)
@@ -133,7 +134,8 @@ class ConfigFolder:
         return self.folder / "models" / entry.architecture
 
     def method_settings(self, method_id: str) -> FinetuneSettings:
-        """Return the settings behind `<method>` or `<method>__<variant>`.
+        """Return the settings behind `<method>` or `<method>__<variant>`; those of the models that
+        are merged where it trains nothing.
 
         Raises:
             WiseftError: if there is no such method or variant; names the nearest.
@@ -142,15 +144,19 @@ class ConfigFolder:
             return self._settings[method_id]
         name, separator, variant = method_id.partition("__")
         entry = self.method(name)
-        known = [*entry.variants, *entry.independent]
+        apart = [*entry.independent, *entry.merged]
+        known = [*entry.variants, *apart]
         if separator and variant not in known:
             raise UnknownName(f"method {name} has no variant {variant}; {suggest(variant, known)}")
-        if entry.independent and not separator:
+        if apart and not separator:
             raise UnknownName(
                 f"method {name} trains nothing; say which model it combines: "
-                f"{', '.join(f'{name}__{other}' for other in entry.independent)}"
+                f"{', '.join(f'{name}__{other}' for other in apart)}"
             )
-        self._settings[method_id] = entry.resolve(variant if separator else None)
+        if merged := entry.merged.get(variant):
+            self._settings[method_id] = self._ingredients(method_id, merged)
+        else:
+            self._settings[method_id] = entry.resolve(variant if separator else None)
         return self._settings[method_id]
 
     def checkpoint(self, method_id: str) -> str | None:
@@ -161,6 +167,20 @@ class ConfigFolder:
         """Return the classifier that a method combines in place of training; None for training."""
         name, _, variant = method_id.partition("__")
         return self.method(name).independent.get(variant)
+
+    def merged(self, method_id: str) -> MergedModel | None:
+        """Return what a method makes of fine-tuned models in place of training; None for none."""
+        name, _, variant = method_id.partition("__")
+        return self.method(name).merged.get(variant)
+
+    def _ingredients(self, method_id: str, merged: MergedModel) -> FinetuneSettings:
+        """Return the settings of the models that are merged."""
+        try:
+            if self.merged(merged.of) or self.independent(merged.of):
+                raise UnknownName(f"{merged.of} trains nothing; name a method that does")
+            return self.method_settings(merged.of)
+        except UnknownName as error:
+            raise UnknownName(f"method {method_id} is made of others: {error}") from None
 
     def packages(self) -> dict[str, PackageEntry]:
         """Return the packages that carry data, by their key."""

@@ -28,6 +28,7 @@ from wiseft.config.base import (
     Positive,
 )
 from wiseft.config.loading import validate
+from wiseft.config.recipes import MergedModel
 from wiseft.config.training_parts import (
     EarlyStopping,
     LinearProbe,
@@ -348,6 +349,11 @@ class MethodEntry(Entry):
         description="Classifiers that were trained independently of the zero-shot model, by the "
         "variant's name, in place of training: only outputs are combined with theirs.",
     )
+    merged: dict[Name, MergedModel] = Field(
+        {},
+        description="Models that are made of fine-tuned ones, by the variant's name, in place of "
+        "training.",
+    )
     settings: FinetuneSettings = Field(
         FinetuneSettings(), description="Settings of the method itself."
     )
@@ -359,16 +365,14 @@ class MethodEntry(Entry):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
+        keys = ("checkpoint", "independent", "merged")
+        given = [key for key in keys if getattr(self, key)]
         trained = self.variants or self.settings != FinetuneSettings()
-        if self.checkpoint and (trained or self.independent):
+        if given and (trained or given[1:]):
+            beside = given[1:] or ["settings or variants"]
             raise ValueError(
-                f"checkpoint is {self.checkpoint}, with settings, variants or independent, but "
-                "nothing is trained then; leave them out"
-            )
-        if self.independent and trained:
-            raise ValueError(
-                "independent is given with settings or variants, but nothing is trained then; "
-                "leave them out"
+                f"{given[0]} is given with {', '.join(beside)}, but nothing is trained then; leave "
+                "them out"
             )
         for variant in self.variants:
             try:

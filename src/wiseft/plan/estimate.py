@@ -150,11 +150,12 @@ def _rows(targets: Targets, costs: Mapping[str, TowerCost], assumptions: Assumpt
         for name in targets.experiment.datasets
     )
     groups: dict[tuple[str, str], list[Run]] = {}
-    for run in targets.runs:
+    runs, trained = set(targets.runs), set(targets.trainings)
+    for run in dict.fromkeys([*targets.runs, *targets.trainings]):
         groups.setdefault((run.model, run.method_id), []).append(run)
     rows, kept = [], set[tuple[Any, ...]]()
     for (model, method), members in groups.items():
-        settings = _settings(targets, members[0])
+        settings, here = _settings(targets, members[0]), [run for run in members if run in trained]
         evaluation = forward_work(evaluation_passes(targets, members[0]) * images, costs[model])
         hours = assumptions.hours(model, evaluation)
         for other in targets.resident(model, method)[1:]:
@@ -167,9 +168,9 @@ def _rows(targets: Targets, costs: Mapping[str, TowerCost], assumptions: Assumpt
                 runs=len(members),
                 precision=settings.precision,
                 training_hours=_training_hours(
-                    targets, members, settings, costs[model], kept, assumptions
+                    targets, here, settings, costs[model], kept, assumptions
                 ),
-                evaluation_hours=len(members) * hours,
+                evaluation_hours=sum(run in runs for run in members) * hours,
                 measured=model in rates,
             )
         )
@@ -184,13 +185,13 @@ def _training_hours(
     kept: set[tuple[Any, ...]],
     assumptions: Assumptions,
 ) -> float:
-    """Return the hours of runs of one model and method.
+    """Return the hours of trainings of one model and method.
 
     Args:
         kept: features that linear classifiers before them have left; theirs join them.
     """
     reference, hours = targets.data.entries[targets.reference], 0.0
-    for run in filter(targets.trains, members):
+    for run in members:
         work = training_work(settings, reference, cost)
         if settings.trainable == "head":
             features = kept_features(settings, reference, run.seed).items()
@@ -234,7 +235,7 @@ def _disk(targets: Targets, costs: Mapping[str, TowerCost]) -> dict[str, float]:
         cost = costs[model]
         return (cost.image_parameters + classes * (cost.width + 1)) * FLOAT / GB
 
-    trained = [run for run in targets.runs if targets.trains(run)]
+    kept = dict.fromkeys([*targets.combined, *targets.fine_tuned, *targets.trainings])
     grid = len(targets.experiment.interpolate_names)
     disk = {
         "datasets": sum(entry.disk_gb or 0 for entry in entries if entry.limit is None),
@@ -243,10 +244,10 @@ def _disk(targets: Targets, costs: Mapping[str, TowerCost]) -> dict[str, float]:
             for model in targets.models
         ),
         "theta_0": sum(map(theta, [*targets.models, *(m for m, _ in targets.files.own_heads)])),
-        "theta_1": sum(theta(run.model) for run in trained),
+        "theta_1": sum(theta(run.model) for run in kept),
         "interpolated": sum(theta(run.model) for run in targets.combined) * grid,
         "predictions": sum(_predictions(targets, run) for run in targets.runs) / GB,
-        "resume state": STATE * max((theta(run.model) for run in trained), default=0.0),
+        "resume state": STATE * max((theta(r.model) for r in targets.trainings), default=0.0),
     }
     return {kind: size for kind, size in disk.items() if size}
 

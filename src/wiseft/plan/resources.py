@@ -158,11 +158,13 @@ class Resources:
         found: list[tuple[str, ...]] = []
         for rule, models in self._of_heads():
             found += [(rule, model) for model in models]
-        runs = dict.fromkeys((run.model, run.method_id, run.baseline) for run in t.runs)
-        for model, method, baseline in runs:
+        evaluated = {(run.model, run.method_id, run.baseline) for run in t.runs}
+        trained = ((run.model, run.method_id, run.baseline) for run in [*t.runs, *t.trainings])
+        for model, method, baseline in dict.fromkeys(trained):
             kinds = {"search": method in t.searched, "finetune": method in t.finetuned}
             rules = ["baseline"] if baseline else [rule for rule, has in kinds.items() if has]
-            found += [(rule, model, method) for rule in [*rules, *t.jobs.evaluations]]
+            rules += t.jobs.evaluations if (model, method, baseline) in evaluated else []
+            found += [(rule, model, method) for rule in rules]
         return found
 
     def largest(self) -> list[dict[str, Any]]:
@@ -214,11 +216,11 @@ class Resources:
             return None
         if rule.startswith("evaluate_"):
             return self._evaluation(model, method, rule.removeprefix("evaluate_"))
-        if rule == "import_checkpoint":  # as heads, whatever trained it
+        if rule in ("import_checkpoint", "combine"):  # as heads, whatever trained it
             return self._zeroshot(rule, model)
         if rule in ("finetune", "baseline", "search"):
             settings = self._targets.catalogue.method_settings(method)
-            whole = settings.trainable == "all"
+            whole = settings.trainable != "head"
             return (self._training if whole else self._head)(model, method, settings)
         return self._zeroshot(rule, model)
 

@@ -86,7 +86,7 @@ def evaluation_passes(targets: Targets, run: Run) -> int:
     """Return how often an image goes through the image tower of a run: once an alpha, or once in
     all where the tower is the same at every alpha.
     """
-    if run.baseline or not targets.trains(run):
+    if run.baseline or not targets.has_theta_1(run):
         return 1
     if targets.catalogue.method_settings(run.method_id).trainable == "head":
         return 1

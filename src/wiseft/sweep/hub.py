@@ -34,7 +34,7 @@ def write_card(
     record, path, name = read_record(folder), folder / MODEL / CARD, folder.resolve().name
     alpha = record.recommended.alpha
     # A checkpoint may also say the folder that it was loaded from, which is nobody else's business.
-    said = [end.base_model or "" for end in (record.zero_shot, record.fine_tuned)]
+    said = [end.base_model or "" for end in (record.zero_shot, record.fine_tuned, *record.more)]
     bases = base_models or [each for each in dict.fromkeys(said) if _HUB_NAME.fullmatch(each)]
     data = ModelCardData(
         model_name=name,
@@ -67,7 +67,8 @@ def _result(row: Accuracy) -> EvalResult:
 
 
 def _body(record: Sweep, name: str, licence: str | None, bases: list[str]) -> str:
-    ends = {"zero-shot": record.zero_shot, "fine-tuned": record.fine_tuned}
+    tuned = [record.fine_tuned, *record.more]
+    ends = [("zero-shot", record.zero_shot), *(("fine-tuned", end) for end in tuned)]
     heads = {0.0: "zero-shot", record.recommended.alpha: "this model", 1.0: "fine-tuned"}
     cells = {(r.set, r.split, r.alpha): percent_interval(dict(r)) for r in record.accuracy}
     return render(
@@ -84,7 +85,7 @@ def _body(record: Sweep, name: str, licence: str | None, bases: list[str]) -> st
         ],
         files=[
             (role, plain(f"{PurePath(end.path).name}: {file}"), digest)
-            for role, end in ends.items()
+            for role, end in ends
             for file, digest in end.sha256.items()
         ],
         file=PurePath(record.model.file).relative_to(MODEL).as_posix(),

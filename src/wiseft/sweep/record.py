@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
@@ -98,6 +98,10 @@ class Sweep(Entry):
     inputs: Sha256 = Field(description="Of all that the numbers depend on.")
     zero_shot: End
     fine_tuned: End
+    recipe: dict[str, Any] | None = Field(
+        None, description="What made the fine-tuned end of it and of `more`; null: nothing did."
+    )
+    more: list[End] = Field([], description="The further fine-tuned models.")
     architecture: str = Field(description="Its name, or family and width.")
     class_names: list[str]
     templates: list[str] = Field(description="Prompts of the zero-shot head; none: it had a head.")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from wiseft.alphas import FIXED_ALPHA, format_alpha, parse_alphas
 from wiseft.combine.files import interpolate_files
 from wiseft.config import Preprocessing
 from wiseft.config.experiment import Bootstrap, HeldOut
+from wiseft.config.recipes import checked_recipe
 from wiseft.errors import WiseftError
 from wiseft.evaluate.suite import Request, evaluate_suite
 from wiseft.evaluate.views import SuiteEvaluation
@@ -26,6 +28,7 @@ from wiseft.sweep.architecture import architecture_name
 from wiseft.sweep.ends import Ends, Given, Opened, make_ends, open_end
 from wiseft.sweep.export import export_theta
 from wiseft.sweep.folders import Folder, find_folders, image_set, index
+from wiseft.sweep.merged import merged_end
 from wiseft.sweep.record import (
     BEST,
     FIXED,
@@ -77,6 +80,8 @@ def sweep(
     classes: Sequence[str] | None = None,
     class_names: Mapping[str, str] | None = None,
     head: Path | None = None,
+    recipe: Mapping[str, Any] | None = None,
+    more: Sequence[Path | str] = (),
     batch_size: int | None = None,
     device: str = "auto",
     threads: int = 1,
@@ -105,6 +110,9 @@ def sweep(
             the reference's folders.
         class_names: name of a class by name of its folder, where the folder's won't do.
         head: file with the head of the fine-tuned model, where it is not in the checkpoint.
+        recipe: what makes the fine-tuned end of the fine-tuned model and `more`, such as
+            `{"kind": "lines"}`: a recipe of `wiseft combine`. None: it is the model itself.
+        more: further fine-tuned models that the recipe takes, in its order.
         batch_size: images in a forward pass; None: as many as an evaluation takes.
         device: auto, cpu or cuda.
         seed: of the split of a reference without one, and of the bootstrap.
@@ -125,14 +133,22 @@ def sweep(
     named = class_names or {}
     folders = find_folders(Path(reference), [Path(each) for each in shifts], named, seed)
     given = Given(architecture, preprocessing, templates, classes, head)
-    inputs = _claim(output, paths, folders, given, named, seed)
+    others = [Path(each) for each in more]
+    if others and recipe is None:
+        raise WiseftError(f"{others[0]} is a further model, but no recipe says what it is for")
+    checked = checked_recipe(recipe, 1 + len(others)) if recipe else None
+    inputs = _claim(output, [*paths, *others], folders, given, named, seed, recipe)
     how = {"batch_size": batch_size, "device": str(start_torch(threads, device))}
     work = output / WORK
-    say("sweep: reading the two checkpoints")
+    say("sweep: reading the checkpoints")
     opened = [open_end(path) for path in paths]
     about = [_about(end) for end in opened]
-    ends = make_ends(opened[0], opened[1], folders[0].classes or [], given, work, say)
-    del opened  # both are in files now
+    make = partial(make_ends, opened[0], reference=folders[0].classes or [], given=given, say=say)
+    ends = make(opened[1], work=work)
+    if checked is not None:
+        further = _opened(others, about)
+        ends = merged_end(checked, ends, further, make, work, str(how["device"]), say)
+    del opened, make  # all are in files now
     say(f"sweep: {REFERENCE}: {folders[0].split}; head: {ends.head}")
     write_json(work / INPUTS, inputs)
     measured = _evaluate(ends, folders, grid, seed, work, how, say)
@@ -145,6 +161,8 @@ def sweep(
         inputs=sha256_json(inputs),
         zero_shot=about[0],
         fine_tuned=about[1],
+        recipe=dict(recipe) if recipe else None,
+        more=about[2:],
         architecture=architecture or architecture_name(ends.architecture),
         class_names=ends.class_names,
         templates=ends.templates,
@@ -170,6 +188,7 @@ def _claim(
     given: Given,
     class_names: Mapping[str, str],
     seed: int,
+    recipe: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
     """Return the inputs of a sweep if the folder is free for them.
 
@@ -185,7 +204,7 @@ def _claim(
         "given": repr(given),
         "class_names": dict(class_names),
         "seed": seed,
-    }
+    } | ({"recipe": dict(recipe)} if recipe else {})
     file = output / WORK / INPUTS
     there = {path.name for path in output.iterdir()} if output.is_dir() else set()
     # A sweep that was refused leaves its work behind, but claims nothing.
@@ -195,6 +214,14 @@ def _claim(
             "another folder, or remove it"
         )
     return inputs
+
+
+def _opened(paths: Iterable[Path], about: list[End]) -> Iterator[Opened]:
+    """Yield one checkpoint at a time; what is known of it joins `about`."""
+    for path in paths:
+        end = open_end(path)
+        about.append(_about(end))
+        yield end
 
 
 def _about(end: Opened) -> End:

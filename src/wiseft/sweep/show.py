@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
@@ -63,20 +64,22 @@ def summary(result: Result) -> str:
     """Return what is printed: accuracies, choices, the recommended alpha and the files."""
     record, table = result.record, result.table
     sets = _shown(table)
-    grid = table[table["selection"] == "grid"]
+    grid, by_image = (table[table["selection"] == name] for name in ("grid", "dawin"))
     columns = [(REFERENCE, HELD_OUT), *((name, TEST) for name in sets)]
     cells: dict[str, list[str]] = {}
     titles = _titles(record)
     for name, split in columns:
-        part = grid[(grid["dataset"] == name) & (grid["split"] == split)].sort_values("alpha")
+        parts = (of[(of["dataset"] == name) & (of["split"] == split)] for of in (grid, by_image))
+        part = pd.concat([each.sort_values("alpha") for each in parts])
         head = f"{titles.get(name, name)}, {split}" if name == REFERENCE else titles.get(name, name)
         cells[head] = [percent_interval(row) for row in part.to_dict("records")]
     marks: dict[float, list[str]] = {}
     for choice, alpha in record.choices.items():
         marks.setdefault(alpha, []).append(choice)
     notes = [", ".join(marks.get(alpha, [])) for alpha in record.alphas]
-    rows = {"alpha": [f"{alpha:g}" for alpha in record.alphas], **cells, "chosen by": notes}
-    lines = _table(rows)
+    alphas = [*(f"{alpha:g}" for alpha in record.alphas), "by image"]
+    cells[f"{REFERENCE}, {HELD_OUT}"].append("")
+    lines = _table({"alpha": alphas, **cells, "chosen by": [*notes, "dawin"]})
     for name, alpha in record.unlabelled.items():
         lines.append(f"most certain on {name}, without labels: alpha {alpha:g}")
     lines += ["", f"recommended: alpha {record.recommended.alpha:g}. {record.recommended.why}"]
@@ -131,6 +134,10 @@ def _about(record: Sweep) -> str:
         f"Recommended: α = {record.recommended.alpha:g}. {record.recommended.why} Zero-shot: "
         f"{record.zero_shot.path}; fine-tuned: {record.fine_tuned.path}; the head: {record.head}."
     )
+    if record.recipe:
+        made_of = [record.fine_tuned, *record.more]
+        text += f" The fine-tuned end is what {json.dumps(record.recipe)} makes of "
+        text += f"{', '.join(end.path for end in made_of)}."
     if unlabelled:
         text += f" Without labels, so without accuracies: {', '.join(unlabelled)}."
     return text

@@ -21,9 +21,9 @@ from wiseft.tabulate.inputs import Inputs
 from wiseft.tabulate.intervals import CLUSTER_BOOTSTRAP, TOO_FEW, Interval
 from wiseft.tabulate.models import over_models
 from wiseft.tabulate.paired import bootstrap_p, holm, mcnemar_exact
-from wiseft.tabulate.predictions import Point
+from wiseft.tabulate.predictions import ENDS, WEIGHT, Point
 from wiseft.tabulate.schema import ALL, AVERAGE_PREFIX, COMPARISONS, conform
-from wiseft.tabulate.selection import ENDS, OUTPUT, WEIGHT, sweeps
+from wiseft.tabulate.selection import OUTPUT, sweeps
 from wiseft.tabulate.settings import TabulateSettings
 from wiseft.tabulate.study import Study
 from wiseft.tabulate.table import run_fields

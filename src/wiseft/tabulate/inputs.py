@@ -15,7 +15,13 @@ from wiseft.alphas import format_alpha
 from wiseft.damage import damage_of, read_metrics
 from wiseft.errors import WiseftError
 from wiseft.io import require_file
-from wiseft.tabulate.predictions import Cell, Place, ViewDefinition, read_predictions
+from wiseft.tabulate.predictions import (
+    PER_SAMPLE,
+    Cell,
+    Place,
+    ViewDefinition,
+    read_predictions,
+)
 from wiseft.tabulate.settings import TabulateSettings
 
 RUN_FIELDS = ("model", "reference", "method", "variant", "run", "seed")
@@ -176,7 +182,8 @@ def _check_numbers(
 ) -> None:
     """Raise WiseftError where a metric differs from the one of the predictions."""
     here = rows[(rows["split"] == place.split) & (rows["view"] == place.view)]
-    for row, point in zip(here.to_dict("records"), cell.predictions, strict=True):
+    points = [point for point in cell.predictions if point.alpha != PER_SAMPLE]
+    for row, point in zip(here.to_dict("records"), points, strict=True):
         counted = cell.measure(point)
         n_correct = None if pd.isna(row["n_correct"]) else int(row["n_correct"])
         where = f"in split {row['split']} for {point.combination}/{row['view']}/{point.alpha}"

@@ -58,12 +58,17 @@ class Place(NamedTuple):
 
 
 class Point(NamedTuple):
-    """One model of the sweep: all that a metric at a place depends on."""
+    """One model of the sweep, or `PER_SAMPLE` several: all that a metric at a place depends on."""
 
     run: str
     seed: int
     combination: str
     alpha: str
+
+
+PER_SAMPLE = "per-sample"
+"""Stands for alpha where every sample has one of its own."""
+WEIGHT, ENDS = "weight", ("0.000", "1.000")
 
 
 @dataclass(frozen=True)
@@ -74,7 +79,8 @@ class Cell:
         ignore: groups that the metric leaves out.
         sample_ids: text (n,).
         clusters: text (n,): what each sample was drawn with, base ids where nothing else is said.
-        predictions: int32 (n,) for each point.
+        predictions: int32 (n,) for each point and, behind them, for each sweep of weights with
+            both ends at `PER_SAMPLE` (`dawin`).
         certainty: for each point the mean entropy or confidence of the predictions.
     """
 
@@ -134,26 +140,64 @@ def read_predictions(
     cluster = "base_id" if clusters is None else f"group_{clusters}"
     needed = [*_columns(rows, views), cluster]
     needed += [_column_name(row, certainty) for row in rows.to_dict("records") if certainty]
+    needed += [_column_name(row, "entropy") for row in rows.to_dict("records") if _is_end(row)]
     table = _read(path, list(dict.fromkeys(needed)))
     cells = {}
     for key, here in rows.groupby(["dataset", "split", "view"], sort=False):
-        place = Place(*map(str, key))
-        columns = {
-            Point(row["run"], row["seed"], row["combination"], row["alpha"]): _column_name(row)
-            for row in here.to_dict("records")
-        }
-        part = table[table["split"] == place.split]
+        place, part = Place(*map(str, key)), table[table["split"] == str(key[1])]
+        points = {_point(row): row for row in here.to_dict("records")}
+        columns = {point: _column_name(row) for point, row in points.items()}
         cell = _cell(path, part, place.view, columns, views[place.view], cluster)
         if certainty is not None:
             means = {
-                Point(row["run"], row["seed"], row["combination"], row["alpha"]): float(
-                    part[_column_name(row, certainty)].mean()  # NaN outside of the view
-                )
-                for row in here.to_dict("records")
+                point: float(part[_column_name(row, certainty)].mean())  # NaN outside of the view
+                for point, row in points.items()
             }
             cell = replace(cell, certainty=means)
+        inside = part[part["sample_id"].isin(cell.sample_ids)]
+        ends = {
+            point: _column_name(row, "entropy") for point, row in points.items() if _is_end(row)
+        }
+        entropies = {point: inside[name].to_numpy(float) for point, name in ends.items()}
+        cell.predictions.update(dawin(cell.predictions, entropies))
         cells[place] = cell
     return cells
+
+
+def dawin(
+    predictions: Mapping[Point, npt.NDArray[np.int32]],
+    entropies: Mapping[Point, npt.NDArray[np.float64]],
+) -> dict[Point, npt.NDArray[np.int32]]:
+    """Return what each sweep predicts where every sample has an alpha of its own.
+
+    That is exp(-H_1) / (exp(-H_0) + exp(-H_1)), of the entropies at the two ends: the surer end
+    counts for more (DaWin: Oh et al. 2024, section 3), here without a fitted temperature, offset
+    or clusters. It is rounded to the sweep's grid, so that no sample needs another forward pass.
+
+    Args:
+        predictions: int32 (n,) for each point.
+        entropies: in nats, (n,), for the ends of sweeps; one without both is left out.
+    """
+    mixed = {}
+    for first in [point for point in entropies if point.alpha == ENDS[0]]:
+        last = first._replace(alpha=ENDS[1])
+        if last not in entropies:
+            continue
+        wanted = 1 / (1 + np.exp(entropies[last] - entropies[first]))
+        grid = sorted(point for point in predictions if point[:3] == first[:3])
+        alphas = np.array([float(point.alpha) for point in grid])
+        place = np.abs(wanted[:, None] - alphas).argmin(axis=1)  # of two as near the smaller
+        rows = np.stack([predictions[point] for point in grid])
+        mixed[first._replace(alpha=PER_SAMPLE)] = rows[place, np.arange(len(place))]
+    return mixed
+
+
+def _point(row: Mapping[Any, Any]) -> Point:
+    return Point(row["run"], row["seed"], row["combination"], row["alpha"])
+
+
+def _is_end(row: Mapping[Any, Any]) -> bool:
+    return row["combination"] == WEIGHT and row["alpha"] in ENDS
 
 
 def _column_name(row: Mapping[Any, Any], of: str = "prediction") -> str:

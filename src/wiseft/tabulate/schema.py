@@ -128,7 +128,7 @@ EFFECTIVE: Schema = {
     "n": INTEGER,
 }
 SELECTIONS = (
-    *("grid", "fixed", "held-out", "held-out-1se", "unlabelled"),
+    *("grid", "fixed", "held-out", "held-out-1se", "unlabelled", "dawin"),
     *("oracle-column", "oracle-table13"),
 )
 CLOPPER_PEARSON = "clopper-pearson"

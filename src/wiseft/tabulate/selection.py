@@ -6,7 +6,9 @@ error of that best. `oracle-column` is the paper's "optimal alpha": the best on 
 for each dataset and each average separately. `unlabelled` is, for each dataset by itself, the alpha
 whose predictions on the test images are most certain, by entropy or confidence: it is transductive
 (the images that are reported are looked at, not their labels), and a head that training shrinks
-makes it prefer alpha 0 (docs/digits.md, Protocol). `oracle-table13` is the mean of the
+makes it prefer alpha 0 (docs/digits.md, Protocol). `dawin` gives every image an alpha of its own,
+by how sure both ends are of it, and has no single one: it is transductive too, and takes several
+models at inference (`wiseft.tabulate.predictions.dawin`). `oracle-table13` is the mean of the
 per-dataset optima, which only the paper's table 13 uses. Oracles look at test labels: they are no
 way to choose. Ties go to the smallest alpha everywhere.
 """
@@ -14,6 +16,7 @@ way to choose. Ties go to the smallest alpha everywhere.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -22,8 +25,9 @@ from wiseft.alphas import format_alpha
 from wiseft.config.paths import split_run_name
 from wiseft.errors import WiseftError
 from wiseft.tabulate.inputs import Inputs
+from wiseft.tabulate.intervals import CLOPPER_PEARSON, Interval, clopper_pearson
 from wiseft.tabulate.models import of_runs, over_models
-from wiseft.tabulate.predictions import Place, Point
+from wiseft.tabulate.predictions import ENDS, PER_SAMPLE, WEIGHT, Place, Point
 from wiseft.tabulate.schema import (
     AVERAGE_PREFIX,
     CHOSEN,
@@ -34,12 +38,11 @@ from wiseft.tabulate.schema import (
 )
 from wiseft.tabulate.settings import TabulateSettings
 from wiseft.tabulate.study import Study
-from wiseft.tabulate.table import average_row, run_fields
+from wiseft.tabulate.table import average_row, bootstrapped, run_fields
 
 SWEEP = ["run", "seed", "combination"]
-ENDS = ("0.000", "1.000")
 _ROUNDING = 1e-12  # equal averages of fractions may differ in their last bit
-WEIGHT, OUTPUT = "weight", "output"
+OUTPUT = "output"
 
 
 def sweeps(study: Study, settings: TabulateSettings) -> dict[tuple[str, int, str], list[str]]:
@@ -128,9 +131,14 @@ def selection_rows(
         certain = _unlabelled_alphas(key, inputs, settings)
         picked = primary["alpha"] == primary["dataset"].map(certain)
         parts.append(primary[picked].assign(selection="unlabelled"))
+        each = {"unlabelled": certain, "oracle-table13": optimal}
+        at = {name: {d: format_alpha(a) for d, a in of.items()} for name, of in each.items()}
+        if key[2] == WEIGHT:
+            parts.append(_dawin_rows(key, primary[primary["alpha"] == 0], inputs, study))
+            at["dawin"] = dict.fromkeys(study.datasets, PER_SAMPLE)
         parts += [
             _averages_at(key, alphas, name, rows, inputs, study, settings)
-            for name, alphas in (("unlabelled", certain), ("oracle-table13", optimal))
+            for name, alphas in at.items()
         ]
     if not parts:
         return grid.iloc[:0]
@@ -196,9 +204,35 @@ def _unlabelled_alphas(
     return chosen
 
 
+def _dawin_rows(
+    key: tuple[str, int, str], at_start: pd.DataFrame, inputs: Inputs, study: Study
+) -> pd.DataFrame:
+    """Return a row for each dataset of a sweep whose samples have an alpha each.
+
+    Args:
+        at_start: the primary rows of its zero-shot end.
+    """
+    rows: list[dict[Any, Any]] = []
+    point = Point(*key, PER_SAMPLE)
+    for row in at_start.to_dict("records"):
+        if not study.has(point, row["dataset"]):
+            continue  # an average
+        place = Place(row["dataset"], row["split"], row["view"])
+        found = inputs.cells[place].measure(point)
+        row |= {"alpha": PER_SAMPLE, "value": found.value, "n_correct": found.n_correct}
+        if study.bootstrapped(place):
+            interval = bootstrapped(row, study)
+        else:
+            ends = clopper_pearson(np.array([found.n_correct]), np.array([found.n]))
+            interval = Interval(float(ends[0][0]), float(ends[1][0]), CLOPPER_PEARSON)
+        ci = {"ci_low": interval.low, "ci_high": interval.high, "ci_method": interval.method}
+        rows.append(row | ci | {"alpha": None, "selection": "dawin"})
+    return frame_of(rows, TABLE)
+
+
 def _averages_at(
     key: tuple[str, int, str],
-    alphas: Mapping[str, float],
+    alphas: Mapping[str, str],
     selection: str,
     rows: pd.DataFrame,
     inputs: Inputs,
@@ -209,7 +243,7 @@ def _averages_at(
     fields = run_fields(inputs, str(rows["experiment"].iloc[0]))[key[0]]
     averages = []
     for name, members in study.averages.items():
-        points = {member: Point(*key, format_alpha(alphas[member])) for member in members}
+        points = {member: Point(*key, alphas[member]) for member in members}
         draws = np.mean([study.draws(points[member], member) for member in members], axis=0)
         value = float(np.mean([study.value(points[member], member) for member in members]))
         row = fields | average_row(Point(*key, ""), name, draws, study, settings)
@@ -222,7 +256,8 @@ def selection_frame(table: pd.DataFrame, settings: TabulateSettings) -> pd.DataF
 
     `regret` is the oracle-column value minus the selection's, on the same test samples: 0 for
     the oracle itself, never negative for a rule that chooses one alpha, and never positive for
-    `oracle-table13`; `unlabelled` chooses one for each dataset, so it may be either. For
+    `oracle-table13`; `unlabelled` chooses one for each dataset and `dawin` one for each sample, so
+    theirs may be either. For
     `oracle-column`, alpha is that column's own. `over_zero_shot` and `over_fine_tuned` are the
     selection's value minus that of the end. Means over models, with intervals, have run `all`.
 

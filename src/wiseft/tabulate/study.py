@@ -18,7 +18,7 @@ from wiseft.tabulate.intervals import (
     Interval,
     percentile_interval,
 )
-from wiseft.tabulate.predictions import Place, Point
+from wiseft.tabulate.predictions import PER_SAMPLE, Place, Point
 from wiseft.tabulate.settings import TabulateSettings
 from wiseft.tabulate.statistics import Statistic, statistic
 
@@ -29,7 +29,8 @@ Correct = npt.NDArray[np.bool_]
 
 
 class Study:
-    """Per dataset its primary metric at every point, with common resamples for all.
+    """Per dataset its primary metric at every point, with common resamples for all. `points` are
+    those of one model each.
 
     Args:
         inputs: what was read.
@@ -51,7 +52,8 @@ class Study:
             place: statistic(cell) for place, cell in inputs.cells.items()
         }
         primary = {name: self._statistics[place] for name, place in self._place.items()}
-        self.points = sorted({point for each in primary.values() for point in each.column})
+        found = {point for each in primary.values() for point in each.column}
+        self.points = sorted(point for point in found if point.alpha != PER_SAMPLE)
         self._check_complete(settings)
         resamples = settings.bootstrap.resamples, settings.bootstrap.seed
         self.bootstrap = ClusterBootstrap({n: s.resampled for n, s in primary.items()}, *resamples)

@@ -34,14 +34,15 @@ def grid_rows(inputs: Inputs, study: Study, experiment: str) -> pd.DataFrame:
     frame.loc[~resampled, columns[:2]] = np.column_stack([low, high])
     frame.loc[~resampled, "ci_method"] = CLOPPER_PEARSON
     rows = frame[resampled].to_dict("records")
-    intervals = [_bootstrapped(row, study) for row in rows]
+    intervals = [bootstrapped(row, study) for row in rows]
     for name, values in zip(columns, zip(*intervals, strict=True), strict=bool(intervals)):
         frame.loc[resampled, name] = list(values)
     frame["alpha"] = frame["alpha"].astype(float)
     return conform(frame, TABLE)
 
 
-def _bootstrapped(row: dict[Any, Any], study: Study) -> Interval:
+def bootstrapped(row: dict[Any, Any], study: Study) -> Interval:
+    """Return the bootstrap's interval of a row, whose alpha is text."""
     point = Point(row["run"], row["seed"], row["combination"], row["alpha"])
     place = Place(row["dataset"], row["split"], row["view"])
     return study.interval(study.draws_at(point, place), place)

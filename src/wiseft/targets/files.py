@@ -92,6 +92,7 @@ class Files:
         """
         runs, reference = self._runs, self._runs.reference
         scratch = [run for run in runs.runs if run.baseline]
+        merged = [run for run in runs.combined if run.method_id in runs.merged]
         kinds: list[tuple[str, str, Iterable[Path | str]]] = [
             ("data", "datasets", self.datasets() if self._experiment.data_only else []),
             ("data", "sample images", self.samples()),
@@ -105,8 +106,9 @@ class Files:
                     *(paths.theta_0_own_head_path(m, reference, n) for m, n in self.own_heads),
                 ],
             ),
-            ("finetune", "fine-tuned models (theta_1)", _theta_1(runs.combined)),
+            ("finetune", "fine-tuned models (theta_1)", _theta_1(runs.fine_tuned)),
             ("finetune", "from-scratch baselines", _theta_1(scratch)),
+            ("combine", "merged models (theta_1)", _theta_1(merged)),
             ("combine", "interpolated models", self.interpolated()),
             ("evaluate", "metrics", self.evaluated(paths.metrics_path)),
             ("evaluate", "predictions", self.evaluated(paths.predictions_path)),
@@ -201,6 +203,13 @@ class Files:
         named = [name for name in self._experiment.datasets if entries[name].own_head]
         models = [m for m in runs.prompted if m in self._experiment.models]
         return [(m, name) for m in models for name in named if not runs.entry(m).names_of]
+
+    def ingredients(self, model: str, method: str, seed: str) -> list[Path]:
+        """Return the thetas that a merged model is made of, in the order that its recipe takes."""
+        runs, recipe = self._runs, self._runs.merged[method].checked()
+        run = Run(model, runs.reference, method, int(seed), baseline=False)
+        start = [runs.theta_0(model, method)] if recipe.from_zero_shot else []
+        return [*start, *_theta_1(runs.ingredients(run))]
 
     def trials(self, model: str, method: str, seed: str) -> list[Path]:
         """Return what searches wrote whose settings a training takes, if it does."""

@@ -16,8 +16,7 @@ def how_problems(runs: Runs) -> list[str]:
     """
     how, catalogue = runs.settings.training.how, runs.catalogue
     problems = []
-    trained = [run for run in runs.runs if runs.trains(run)]
-    for model, method_id in dict.fromkeys((run.model, run.method_id) for run in trained):
+    for model, method_id in dict.fromkeys((run.model, run.method_id) for run in runs.trainings):
         settings = catalogue.method_settings(method_id)
         reason = _whole_batches(settings, model, catalogue)
         if reason and (key := _divides(how, settings)):

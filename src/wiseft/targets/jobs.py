@@ -87,9 +87,7 @@ class Jobs:
         of a search, for its longest trial.
         """
         runs, sentences = self._runs, []
-        for method in dict.fromkeys(run.method_id for run in runs.runs if runs.trains(run)):
-            if method in runs.checkpoints:
-                continue
+        for method in dict.fromkeys(run.method_id for run in runs.trainings):
             settings = runs.catalogue.method_settings(method)
             if settings.search and settings.search.max_epochs:
                 settings = settings.model_copy(update={"epochs": settings.search.max_epochs})
@@ -166,7 +164,7 @@ class Jobs:
     def _of_runs(self) -> dict[str, int]:
         runs = self._runs
         suites = self._data.suites
-        made = Counter(run.method_id for run in runs.runs if not run.baseline)
+        made = Counter(run.method_id for run in runs.fine_tuned)
         evaluated = len(runs.runs)
         compared = len(set(self._files.pairs()))
         return {
@@ -174,6 +172,7 @@ class Jobs:
             "search": sum(made[method] for method in runs.searched),
             "import_checkpoint": sum(made[method] for method in runs.checkpoints),
             "baseline": sum(run.baseline for run in runs.runs),
+            "combine": sum(run.method_id in runs.merged for run in runs.combined),
             "interpolate": len(self._files.interpolated()),
             **{f"evaluate_{suite}": evaluated for suite in suites},
             **{f"diversity_{suite}": compared for suite in suites},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +62,9 @@ class Runs:
         runs: all runs.
         methods: fine-tuning methods, those included that only combine models.
         independent: of these, those that combine a model with one that was trained independently.
-        checkpoints: those whose fine-tuned model is brought along, with its file.
+        merged: those that make a model of others, with how; methods that train only those others
+            are among the four that follow.
+        checkpoints: methods whose fine-tuned model is brought along, with its file.
         searched: those whose settings are searched for.
         finetuned: those that are trained with the settings as they stand.
         contrastive: those that train the text tower too.
@@ -80,6 +82,9 @@ class Runs:
         supervised: models whose zero-shot head takes no prompts, but a label set of their own.
         prompted: models whose zero-shot head is made of prompts alone.
         combined: runs whose two ends may be mixed into one theta.
+        fine_tuned: fine-tuned models, trained here or brought along, as runs; those that are only
+            merged are no runs of the experiment.
+        trainings: of these, those that are trained here, and baselines.
         published_only: whether there are no runs, and numbers of the paper are shown; the datasets
             are only named then.
     """
@@ -93,24 +98,11 @@ class Runs:
         self.runs = experiment_runs(experiment)
         self.published_only = not self.runs and experiment.published is not None
 
-        self.methods = methods = experiment.methods
-        trainings = {m: catalogue.method_settings(m) for m in methods}
-        others = {m: other for m in methods if (other := catalogue.independent(m))}
-        self.independent = list(others)
-        self.checkpoints = {m: path for m in methods if (path := catalogue.checkpoint(m))}
-        self.searched = [m for m in methods if trainings[m].search]
-        apart = {*self.independent, *self.checkpoints, *self.searched}
-        self.finetuned = [m for m in methods if m not in apart]
-        self.contrastive = [m for m in methods if trainings[m].objective.trains_text]
-        self.reading_text = [m for m in methods if trainings[m].reads_text]
-        self.trained_on_held_out = [m for m in methods if trainings[m].train_on_held_out]
-        self.two_ended = [ZERO_SHOT] if experiment.zero_shot_only else methods
-        scratch = [run for run in self.runs if run.baseline]
-        self.baselines = list(dict.fromkeys(run.method_id for run in scratch))
-        self.baseline_models = sorted({run.model for run in scratch})
-        self.combined = [run for run in self.runs if not run.baseline and self.trains(run)]
-
-        combined = [other.model for other in others.values() if other.baseline is None]
+        self.methods = experiment.methods
+        self._sort_methods()
+        self._sort_runs()
+        others = [other for m in self.independent if (other := catalogue.independent(m))]
+        combined = [other.model for other in others if other.baseline is None]
         self.models = models = list(dict.fromkeys([*experiment.models, *combined]))
         self.all_models = list(dict.fromkeys([*(run.model for run in self.runs), *models]))
         self.pretrained = [m for m in models if self.entry(m).source == "pretrain"]
@@ -119,14 +111,42 @@ class Runs:
         self.supervised = [m for m in models if self.entry(m).source == "timm"]
         self.prompted = [m for m in models if m not in {*self.calibrated, *self.supervised}]
 
+    def _sort_methods(self) -> None:
+        methods, catalogue = self.methods, self.catalogue
+        self.independent = [m for m in methods if catalogue.independent(m)]
+        self.merged = {m: merged for m in methods if (merged := catalogue.merged(m))}
+        listed = dict.fromkeys([*methods, *(merged.of for merged in self.merged.values())])
+        tuned = [m for m in listed if m not in {*self.independent, *self.merged}]
+        settings = {m: catalogue.method_settings(m) for m in listed}
+        self.checkpoints = {m: path for m in tuned if (path := catalogue.checkpoint(m))}
+        self.searched = [m for m in tuned if settings[m].search]
+        apart = {*self.checkpoints, *self.searched}
+        self.finetuned = [m for m in tuned if m not in apart]
+        self.contrastive = [m for m in listed if settings[m].objective.trains_text]
+        self.reading_text = [m for m in tuned if settings[m].reads_text]
+        self.trained_on_held_out = [m for m in methods if settings[m].train_on_held_out]
+        self.two_ended = [ZERO_SHOT] if self.experiment.zero_shot_only else methods
+
+    def _sort_runs(self) -> None:
+        scratch = [run for run in self.runs if run.baseline]
+        self.baselines = list(dict.fromkeys(run.method_id for run in scratch))
+        self.baseline_models = sorted({run.model for run in scratch})
+        self.combined = [run for run in self.runs if not run.baseline and self.has_theta_1(run)]
+        own = [run for run in self.combined if run.method_id not in self.merged]
+        ingredients = (each for run in self.combined for each in self.ingredients(run))
+        self.fine_tuned = list(dict.fromkeys([*own, *ingredients]))
+        here = [run for run in self.fine_tuned if run.method_id not in self.checkpoints]
+        self.trainings = [*here, *scratch]
+
     def entry(self, model: str) -> ModelEntry:
         """Return the entry of a model such as `digits-rn-s10`."""
         return self.catalogue.model(model)[0]
 
     def methods_in_full(self) -> dict[str, Any]:
         """Return how each method trains, or which other model it combines, as plain data."""
-        methods = dict.fromkeys([*self.methods, *self.baselines])
-        combined = {m: self.catalogue.independent(m) for m in methods}
+        methods = dict.fromkeys([*self.methods, *(m.of for m in self.merged.values())])
+        methods |= dict.fromkeys(self.baselines)
+        combined = {m: self.catalogue.independent(m) or self.merged.get(m) for m in methods}
         entries = {m: combined[m] or self.catalogue.method_settings(m) for m in methods}
         return {m: entry.model_dump(mode="json") for m, entry in entries.items()}
 
@@ -135,8 +155,15 @@ class Runs:
         other = self.catalogue.independent(method) if method in self.independent else None
         return [model, other.model] if other else [model]
 
-    def trains(self, run: Run) -> bool:
-        """Whether a run has a theta_1 of its own, trained here or imported."""
+    def ingredients(self, run: Run) -> list[Run]:
+        """Return the fine-tuned models that a merged one is made of; none of other runs."""
+        merged = self.merged.get(run.method_id)
+        seeds = (merged.seeds or [run.seed]) if merged else []
+        of = merged.of if merged else ""
+        return [replace(run, method_id=of, seed=seed) for seed in seeds]
+
+    def has_theta_1(self, run: Run) -> bool:
+        """Whether a run has a theta_1 of its own: trained here, imported or merged."""
         return run.method_id not in (ZERO_SHOT, *self.independent)
 
     def alphas(self, method: str) -> list[str]:

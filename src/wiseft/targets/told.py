@@ -108,6 +108,10 @@ class Told:
         settings, files = self._catalogue.method_settings(method), [str(path) for path in trials]
         return settings.model_copy(update={"from_search": files}).model_dump_json()
 
+    def recipe(self, method: str) -> str:
+        """How a merged model is combined."""
+        return json.dumps(self._runs.merged[method].recipe)
+
     def evaluation(self, datasets: Iterable[str]) -> str:
         """What is evaluated of each dataset."""
         chosen = {}

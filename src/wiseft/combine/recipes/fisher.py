@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from pydantic import Field, model_validator
 
-from wiseft.combine.recipe import Mixture, RecipeInputs, RecipeOptions, SumToOne
+from wiseft.combine.recipe import Mixture, RecipeOptions, SoupInputs, SumToOne
 from wiseft.config.base import NonNegative
 from wiseft.errors import WiseftError
 
@@ -36,7 +36,7 @@ class Options(RecipeOptions):
     )
 
 
-class Inputs(RecipeInputs):
+class Inputs(SoupInputs):
     """Thetas and their Fisher information."""
 
     fisher: list[Path] = Field(

@@ -22,25 +22,14 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from wiseft.alphas import format_alpha
-from wiseft.combine.recipe import Alpha, Mixture, RecipeInputs, RecipeOptions, Two
+from wiseft.combine.parts import parts_of
+from wiseft.combine.recipe import Alpha, Mixture, RecipeOptions, TwoThetas
 from wiseft.errors import WiseftError
 
-Depth = tuple[int, int]
-
-_WRAPPERS = {"trunk", "transformer", "encoder", "vision_model", "model"}
-_CONTAINERS = {"resblocks", "blocks", "layers", "stages"}
-# Components of the names of open_clip's, timm's and ALIGN's image towers.
-_STEM = {
-    *("conv1", "conv2", "conv3", "bn1", "bn2", "bn3", "stem", "conv_stem", "embeddings"),
-    *("class_embedding", "positional_embedding", "ln_pre", "patchnorm_pre_ln"),
-    *("patch_embed", "pos_embed", "cls_token", "reg_token", "norm_pre"),
-}
-_TAIL = {
-    *("ln_post", "proj", "attnpool", "attn_pool"),
-    *("norm", "fc_norm", "head", "top_conv", "top_bn"),
-}
 _PARTS = ("stem", "blocks", "tail", "head", "text")
 _RANGE = re.compile(r"blocks\.(\d+)(-(\d*))?")
+
+Inputs = TwoThetas
 
 
 class Options(RecipeOptions):
@@ -51,13 +40,7 @@ class Options(RecipeOptions):
     )
 
 
-class Inputs(RecipeInputs):
-    """Two thetas."""
-
-    thetas: Two = Field(description="The ends at alpha 0 and 1.")
-
-
-def apply(options: Options, inputs: Inputs, *_: Any) -> Mixture:
+def apply(options: Options, inputs: TwoThetas, *_: Any) -> Mixture:
     """Return the interpolation."""
     from wiseft.combine.files import mixture, open_thetas
     from wiseft.combine.linear import ends
@@ -80,12 +63,8 @@ def group_alphas(names: Iterable[str], alphas: Mapping[str, float | str]) -> dic
     """
     names = list(names)
     checked = {selector: format_alpha(alpha) for selector, alpha in alphas.items()}
-    places = {name: _place(name) for name in names}
-    depths = sorted({place for place in places.values() if isinstance(place, tuple)})
-    parts = {
-        n: f"blocks.{depths.index(p)}" if isinstance(p, tuple) else p for n, p in places.items()
-    }
-    members = {selector: _members(selector, parts, len(depths)) for selector in checked}
+    parts, blocks = parts_of(names)
+    members = {selector: _members(selector, parts, blocks) for selector in checked}
     chosen = {}
     for name in names:
         groups = [selector for selector, matched in members.items() if name in matched]
@@ -93,36 +72,6 @@ def group_alphas(names: Iterable[str], alphas: Mapping[str, float | str]) -> dic
             raise WiseftError(_misplaced(name, parts[name], groups, list(checked)))
         chosen[name] = checked[groups[0]]
     return chosen
-
-
-def _place(name: str) -> str | Depth | None:
-    """Return the part that a tensor is in, the depth of its block, or None if neither is known."""
-    root, *components = name.split(".")
-    if root in ("head", "text"):
-        return root
-    for index, component in enumerate(components):
-        if component in _STEM:
-            return "stem"
-        if component in _TAIL:
-            return "tail"
-        # The stages of a ResNet are layer1 to layer4.
-        stage = re.fullmatch(r"layer(\d+)", component)
-        if stage or component in _CONTAINERS:
-            rest = [stage[1]] if stage else []
-            return _depth(rest + [c for c in components[index + 1 :] if c != "blocks"])
-        if component not in _WRAPPERS:
-            return None
-    return None
-
-
-def _depth(components: list[str]) -> Depth | None:
-    """Return (stage or block, block of the stage) from the numbers that a list begins with."""
-    numbers = []
-    for component in components[:2]:
-        if not component.isdecimal():
-            break
-        numbers.append(int(component))
-    return (numbers[0], numbers[1] if numbers[1:] else 0) if numbers else None
 
 
 def _members(selector: str, parts: Mapping[str, str | None], blocks: int) -> set[str]:
@@ -133,7 +82,7 @@ def _members(selector: str, parts: Mapping[str, str | None], blocks: int) -> set
             raise WiseftError(f"group {selector!r} is no regular expression: {error}") from None
         members = {name for name in parts if pattern.fullmatch(name)}
     else:
-        wanted = _parts_of(selector, blocks)
+        wanted = _selected(selector, blocks)
         members = {name for name, part in parts.items() if part in wanted}
     if not members:
         there = [part for part in ("stem", "tail", "head", "text") if part in parts.values()]
@@ -144,7 +93,7 @@ def _members(selector: str, parts: Mapping[str, str | None], blocks: int) -> set
     return members
 
 
-def _parts_of(selector: str, blocks: int) -> set[str]:
+def _selected(selector: str, blocks: int) -> set[str]:
     if selector == "blocks":
         return {f"blocks.{index}" for index in range(blocks)}
     if selector in _PARTS:

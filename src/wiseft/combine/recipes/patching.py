@@ -15,23 +15,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 
-from wiseft.combine.recipe import Alpha, File, Mixture, RecipeInputs, RecipeOptions
+from wiseft.combine.recipe import Alpha, File, Listed, Mixture, RecipeInputs, RecipeOptions
 from wiseft.errors import WiseftError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-def _listed(value: Any) -> Any:
-    return value if isinstance(value, list) else [value]
-
-
 class Options(RecipeOptions):
     """An alpha for every task."""
 
-    alpha: Annotated[list[Alpha], Field(min_length=1), BeforeValidator(_listed)] = Field(
+    alpha: Annotated[list[Alpha], Field(min_length=1), Listed] = Field(
         description="A number for every task, or a list of one for each."
     )
 

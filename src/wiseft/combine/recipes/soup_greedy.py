@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from wiseft.combine.recipe import File, Mixture, RecipeInputs, RecipeOptions
+from wiseft.combine.recipe import File, Mixture, RecipeOptions, SoupInputs
 
 if TYPE_CHECKING:
     import torch
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 Options = RecipeOptions
 
 
-class Inputs(RecipeInputs):
+class Inputs(SoupInputs):
     """Thetas, and the samples that choose among them."""
 
     dataset: File = Field(

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from wiseft.combine.recipe import Mixture, RecipeInputs, RecipeOptions
+from wiseft.combine.recipe import Mixture, RecipeInputs, RecipeOptions, SoupInputs
 
-Options, Inputs = RecipeOptions, RecipeInputs
+Options, Inputs = RecipeOptions, SoupInputs
 
 
 def apply(options: RecipeOptions, inputs: RecipeInputs, *_: Any) -> Mixture:

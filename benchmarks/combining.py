@@ -1,0 +1,176 @@
+"""`wiseft combine` beside `mergekit-pytorch`: whole commands on the same files, in turns.
+
+Of a ViT-B-32 and three models that differ from it at random, as thetas. mergekit is installed
+into `build/peers`, on top of this environment. Not among the benchmarks of `make bench`:
+`python -m benchmarks --only combining`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from benchmarks.common import ROOT, Options, summary, write_record
+
+MERGEKIT = "mergekit>=0.1.5"
+GOALS = {"wall_seconds": 0.8, "cpu_seconds": 0.8, "peak_mb": 0.5}
+"""What ours may take of what mergekit takes."""
+
+# Our recipe, mergekit's method and its parameters, of the method and of each model.
+METHODS: dict[str, tuple[dict[str, Any], str, dict[str, Any], dict[str, Any]]] = {
+    "linear": ({"kind": "soup-uniform"}, "linear", {}, {"weight": 1.0}),
+    "task-arithmetic": (
+        {"kind": "task-arithmetic", "scale": 0.3},
+        "task_arithmetic",
+        {},
+        {"weight": 0.3},
+    ),
+    "model-stock": ({"kind": "model-stock"}, "model_stock", {}, {}),
+    "ties": (
+        {"kind": "ties", "trim": "tensor", "density": 0.2},
+        "ties",
+        {},
+        {"weight": 1.0, "density": 0.2},
+    ),
+    "dare": (
+        {"kind": "dare", "density": 0.2, "scale": 0.3},
+        "dare_linear",
+        {"rescale": False},
+        {"weight": 1.5, "density": 0.2},
+    ),
+}
+WHOLE = {"kind": "ties", "trim": "model", "density": 0.2}
+# What a process was before it began to run counts in its peak: that of this small one.
+MEASURED = """
+import json, os, sys, time
+began = time.perf_counter()
+child = os.posix_spawn(sys.argv[1], sys.argv[1:], os.environ)
+_, status, used = os.wait4(child, 0)
+print(json.dumps({"wall_seconds": time.perf_counter() - began,
+    "cpu_seconds": used.ru_utime + used.ru_stime, "peak_mb": used.ru_maxrss / 976.56}))
+sys.exit(os.waitstatus_to_exitcode(status))
+"""
+
+
+def run(options: Options) -> None:
+    """Write `combining.json`."""
+    arguments = [str(ROOT / "tools" / "on_top.sh"), sys.prefix, "peers", "peft>=0.17", MERGEKIT]
+    subprocess.run(arguments, check=True)
+    with tempfile.TemporaryDirectory() as name:
+        files = _write(Path(name), options.quick)
+        runs: dict[str, list[dict[str, float]]] = {}
+        for _ in range(options.repeats):
+            for method in METHODS:
+                for program, command in _commands(method, files).items():
+                    used = _measured(command, options.threads)
+                    runs.setdefault(f"{method}, {program}", []).append(used)
+            used = _measured(_ours(WHOLE, files), options.threads)
+            runs.setdefault("ties of whole models, wiseft", []).append(used)
+        differences = {method: _difference(method, files) for method in METHODS if method != "dare"}
+        size = files[0].stat().st_size
+    used = {name: {k: summary([r[k] for r in each]) for k in GOALS} for name, each in runs.items()}
+    ratios = {
+        method: {
+            key: round(of(f"{method}, wiseft", key) / of(f"{method}, mergekit", key), 3)
+            for key in GOALS
+        }
+        for of in [lambda name, key: used[name][key]["median"]]
+        for method in METHODS
+    }
+    write_record(
+        "combining",
+        options,
+        settings={"files": len(files), "file_mb": round(size / 1e6, 1), "methods": METHODS},
+        used=used,
+        ratios=ratios,
+        goals=GOALS,
+        measured={"differences": differences},
+    )
+
+
+def _write(folder: Path, quick: bool) -> list[Path]:
+    """Write theta_0 and three others, each with a change of its own and one in common."""
+    import open_clip
+    import torch
+
+    from benchmarks.merging import TINY
+    from wiseft.classifier import build_classifier, classifier_tensors
+    from wiseft.theta import make_header, save_theta
+
+    header = make_header(
+        "zero-shot",
+        "zeroshot",
+        architecture=TINY if quick else open_clip.get_model_config("ViT-B-32"),
+        preprocessing={"size": 224, "mean": [0.5] * 3, "std": [0.25] * 3},
+        class_names=[f"class {index}" for index in range(1000)],
+        parents={},
+    )
+    theta_0 = classifier_tensors(build_classifier(header, seed=0))
+    paths = [folder / f"{place}.safetensors" for place in range(4)]
+    for place, path in enumerate(paths):
+        own, shared = (torch.Generator().manual_seed(seed) for seed in (place, 9))
+        tensors = {}
+        for name, value in theta_0.items():
+            noise = sum(torch.randn(value.shape, generator=of) for of in (own, shared))
+            tensors[name] = (value.detach() + (1e-3 if place else 0.0) * noise).contiguous()
+        save_theta(path, tensors, header)
+    return paths
+
+
+def _ours(recipe: dict[str, Any], files: list[Path]) -> list[str]:
+    output = files[0].with_name("ours")
+    command = [Path(sys.executable).with_name("wiseft"), "combine", *files, "--output", output]
+    return [*map(str, command), "--recipe", json.dumps(recipe), "--device", "cpu"]
+
+
+def _commands(method: str, files: list[Path]) -> dict[str, list[str]]:
+    recipe, name, parameters, of_each = METHODS[method]
+    config = files[0].with_name(f"{method}.json")  # JSON is YAML
+    models = files if name == "linear" else files[1:]
+    plan = {
+        "merge_method": name,
+        "models": [{"model": str(each), "parameters": of_each} for each in models],
+        "parameters": parameters,
+        "dtype": "float32",
+    }
+    base = {} if name == "linear" else {"base_model": str(files[0])}
+    config.write_text(json.dumps(plan | base))
+    program = ROOT / "build" / "peers" / "bin" / "mergekit-pytorch"
+    theirs = [str(program), str(config), str(files[0].with_name("theirs"))]
+    return {"wiseft": _ours(recipe, files), "mergekit": theirs}
+
+
+def _measured(command: list[str], threads: int) -> dict[str, float]:
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+    environment["PYTHONPATH"] = str(ROOT / "src")
+    arguments = [sys.executable, "-S", "-c", MEASURED, *command]
+    done = subprocess.run(arguments, env=environment, check=True, capture_output=True, text=True)
+    used: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return used
+
+
+def _difference(method: str, files: list[Path]) -> dict[str, float]:
+    """Return the largest difference, in parts of a tensor's largest entry, and how many of the
+    elements differ by more than a millionth of it.
+    """
+    from safetensors.torch import load_file
+
+    from wiseft.tensor_file import StoredTensors
+
+    for command in _commands(method, files).values():
+        _measured(command, threads=1)
+    ours = StoredTensors(files[0].with_name("ours"))
+    theirs = load_file(files[0].with_name("theirs") / "model.safetensors")
+    assert ours.keys() == theirs.keys()
+    largest, differing, elements = 0.0, 0, 0
+    for name, value in theirs.items():
+        parts = (ours[name] - value).abs() / value.abs().max()
+        largest = max(largest, float(parts.max()))
+        differing += int((parts > 1e-6).sum())
+        elements += value.numel()
+    return {"largest": largest, "differing_share": differing / elements}

@@ -1,0 +1,62 @@
+"""DARE (Yu et al. 2024): drop elements of task vectors at random and rescale the others.
+
+An element is kept with probability `density` (1 - p for the paper's drop rate p) and divided by it.
+What is left is summed, or merged as TIES does after trimming:
+
+    theta_0 + scale * sum of m_i (theta_i - theta_0) / density
+
+What is dropped follows from the seed, the model's place and the tensor's name alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field
+
+from wiseft.combine.recipe import Density, Mixture, RecipeOptions, Tuned
+from wiseft.config.base import Seed
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Inputs = Tuned
+
+
+class Options(RecipeOptions):
+    """How much is kept, the seed, and what is done with it."""
+
+    density: Density = Field(description="The probability that an element is kept.")
+    scale: float = Field(1.0, description="Of the merged task vector.")
+    merge: Literal["sum", "ties"] = Field(
+        "sum", description="Sum over the models, or mean of those that have the elected sign."
+    )
+    seed: Seed = Field(0, description="Decides what is dropped.")
+
+
+def apply(options: Options, inputs: Tuned, *_: Any) -> Mixture:
+    """Return the merged theta."""
+    from wiseft.combine.files import merged, open_thetas
+    from wiseft.combine.task_vectors import elected_mean
+
+    summed, density = options.merge == "sum", options.density
+
+    def merge(name: str, theta_0: Tensor, vectors: Tensor) -> Tensor:
+        for place, vector in enumerate(vectors, start=1):
+            vector.mul_(mask(options.seed, place, name, vector.shape, density)).div_(density)
+        return (vectors.sum(dim=0) if summed else elected_mean(vectors)) * options.scale
+
+    models = len(inputs.thetas) - 1
+    scale = options.scale if summed else options.scale / models
+    return merged(open_thetas(inputs.thetas), merge, [scale] * models)
+
+
+def mask(seed: int, place: int, name: str, shape: Sequence[int], density: float) -> Tensor:
+    """Return which elements of a tensor are kept (bool) of the model at a place, from 1 on."""
+    import torch
+
+    digest = hashlib.blake2b(f"{seed}\0{place}\0{name}".encode(), digest_size=8).digest()
+    generator = torch.Generator().manual_seed(int.from_bytes(digest, "little"))
+    return torch.rand(shape, generator=generator) < density

@@ -1,0 +1,44 @@
+"""A fine-tuned end that a recipe of `wiseft combine` makes of several fine-tuned models."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from pathlib import Path
+
+from wiseft.combine.files import combine_files
+from wiseft.combine.recipe import parse_recipe
+from wiseft.config.recipes import CheckedRecipe
+from wiseft.sweep.ends import Ends, Opened
+
+
+def merged_end(
+    recipe: CheckedRecipe,
+    ends: Ends,
+    more: Iterable[Opened],
+    make: Callable[..., Ends],
+    work: Path,
+    device: str,
+    say: Callable[[str], None],
+) -> Ends:
+    """Return ends of which the fine-tuned one is what a recipe makes of it and of further models.
+
+    Args:
+        more: further fine-tuned models, which are taken one at a time.
+        make: makes ends of the zero-shot model and an opened checkpoint, in the folder `work`.
+        work: folder for the merged theta.
+
+    Raises:
+        WiseftError: if a checkpoint is refused or does not fit, or the recipe refuses the models.
+    """
+    folder, output = work / "more", work / "merged.safetensors"
+    others = [make(end, work=folder / str(place)) for place, end in enumerate(more)]
+    tuned = [each.theta_1 for each in (ends, *others)]
+    thetas = [ends.theta_0, *tuned] if recipe.from_zero_shot else tuned
+    text = recipe.options.model_dump_json()
+    combine_files(parse_recipe(text, {"thetas": thetas}), output, device, say)
+    shutil.rmtree(folder, ignore_errors=True)
+    methods = {each.method for each in (ends, *others)}
+    method = ends.method if len(methods) == 1 else "end-to-end"
+    return replace(ends, theta_1=output, method=method)
