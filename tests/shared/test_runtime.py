@@ -29,6 +29,15 @@ def test_memory_of_a_freed_tensor_is_used_again() -> None:
     assert later < first / 10  # 16 MB are some 4,000 pages, fewer where they are huge ones
 
 
+def test_the_compiler_of_torch_is_not_imported() -> None:
+    code = "import sys, torch; from wiseft.runtime import start_torch; start_torch(1, 'cpu'); "
+    code += "print(torch.are_deterministic_algorithms_enabled(), 'torch._inductor' in sys.modules)"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).split() == [
+        "True",
+        "False",
+    ]
+
+
 def test_the_gpu_of_a_mac_is_taken_where_a_command_does_and_said(monkeypatch, capsys) -> None:
     with pytest.raises(WiseftError, match="device 'mps' is not one of auto, cpu, cuda"):
         start_torch(1, "mps")

@@ -45,7 +45,7 @@ def combine(
     device: Device = "auto",
     threads: Threads = 1,
 ) -> None:
-    """Make one theta of several: soups, Fisher-weighted merging, patching, alphas by layer."""
+    """Make one theta of several: soups, Fisher-weighted merging, alphas by layer, task vectors."""
     from wiseft.combine.files import combine_files
     from wiseft.combine.recipe import parse_recipe
     from wiseft.runtime import start_torch
