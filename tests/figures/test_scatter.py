@@ -378,3 +378,14 @@ def test_contradicting_rows_of_one_alpha_are_refused(published: pd.DataFrame, st
     table = pd.concat([published, other], ignore_index=True)
     with pytest.raises(WiseftError, match=r"figure f: .*several values.*table-99"):
         _draw(table, style, series=[E2E], panels=[SHIFTS])
+
+
+def test_published_curves_are_drawn_where_zero_shot_models_alone_are_measured(
+    published: pd.DataFrame, style: Style
+) -> None:
+    table = with_zero_shot(published, [_zero_shot_models()])
+    options = {"source": "all", "models": ["clip-vit-b-16"], "methods": ["end-to-end"]}
+    options["datasets"] = ["imagenet", "imagenet-v2"]
+    alone, both = (draw_figure("f", "landscape", of, style, options) for of in (published, table))
+    drawn = [[line.get_xydata().tolist() for line in each.axes[0].lines] for each in (alone, both)]
+    assert drawn[0] == drawn[1] != []

@@ -101,7 +101,7 @@ def draw(
     """
     wanted = {"model": models, "variant": variants}
     chosen_rows = rows(table, **{name: v for name, v in wanted.items() if v is not None})
-    grids = _grids(chosen_rows, source, split, view)
+    grids = _grids(chosen_rows, source, split, view, methods)
     chosen, lines = lines_to_draw(next(iter(grids.values())), methods)
     grids = {name: by_line(part, lines) for name, part in grids.items()}
     chosen_rows, grid = by_line(chosen_rows, lines), next(iter(grids.values()))
@@ -151,11 +151,18 @@ class _Parts:
     optimum: bool
 
 
-def _grids(table: pd.DataFrame, source: str, split: str, view: str) -> dict[str, pd.DataFrame]:
-    """Return the sweep of each source, the leading one first: measured if there is any."""
+def _grids(
+    table: pd.DataFrame, source: str, split: str, view: str, methods: list[str] | None
+) -> dict[str, pd.DataFrame]:
+    """Return the sweep of each source, the leading one first: measured if there is any.
+
+    Where zero-shot models alone are measured, there is none of a method.
+    """
     names = [source]
     if source == "all":
-        names = [name for name in (MEASURED, PUBLISHED) if (table["source"] == name).any()]
+        of_methods = table[table["method"].isin(methods)] if methods else table
+        there = set((of_methods if len(of_methods) else table)["source"])
+        names = [name for name in (MEASURED, PUBLISHED) if name in there]
     return {name: with_intervals(grid_rows(table, name, split, view)) for name in names}
 
 
