@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -183,7 +183,7 @@ class _Resident:
             )
         return self.model.scaled(features.float())
 
-    def run(self, batches: Sequence[Pixels]) -> Tensor:
+    def run(self, batches: Iterable[Pixels]) -> Tensor:
         """Return logits before those of classes that are never predicted are masked."""
         return torch.cat([self.model.head(self.features(pixels)) for (pixels,) in batches])
 
@@ -259,15 +259,16 @@ class WeightSweep(_TwoEnds):
         self, batches: Sequence[Pixels], alphas: list[str], numbers: Tensor | None = None
     ) -> Iterator[tuple[str, str, Tensor]]:
         """Yield logits of every combination; the ends are run even if not asked for."""
-        end_logits = [self._at(FIRST, batches), self._at(LAST, batches)]
+        end_logits = [self.at(FIRST, batches), self.at(LAST, batches)]
         for alpha in alphas:
             yield from self.ensembles(end_logits, alpha, numbers)
             if WEIGHT in self.combinations:
                 # At the ends all combinations are the same classifier.
                 known = {FIRST: end_logits[0], LAST: end_logits[1]}.get(alpha)
-                yield WEIGHT, alpha, self.mask(self._at(alpha, batches) if known is None else known)
+                yield WEIGHT, alpha, self.mask(self.at(alpha, batches) if known is None else known)
 
-    def _at(self, alpha: str, batches: Sequence[Pixels]) -> Tensor:
+    def at(self, alpha: str, batches: Iterable[Pixels]) -> Tensor:
+        """Return logits at an alpha, as `run` does."""
         self._interpolator.set(alpha)
         return self.run(batches)
 
