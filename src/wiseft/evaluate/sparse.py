@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from wiseft.alphas import ALWAYS_RUN
 from wiseft.combine.ensembles import uniforms
 from wiseft.evaluate.spaces import Projection
 from wiseft.evaluate.store import Record
@@ -27,8 +28,6 @@ from wiseft.metrics import ACCURACY, OUTSIDE
 
 AUDITED = 0.02
 """Share of the inferred predictions that are run all the same."""
-ALWAYS = (FIRST, "0.500", LAST)
-"""Alphas at which every sample is run."""
 
 
 class Part(NamedTuple):
@@ -53,7 +52,7 @@ class Plan:
     """What is run, and what inferred.
 
     Attributes:
-        full: alphas at which every sample is run, `ALWAYS` among them.
+        full: alphas at which every sample is run, `ALWAYS_RUN` among them.
         spaces: of the views.
     """
 
@@ -81,7 +80,7 @@ def plan_of(
     """
     views = {view for names in spaces.values() for view in names}
     exact = {a for c, view, a in record.stored - record.inferred if c == WEIGHT and view in views}
-    return Plan(frozenset(ALWAYS) | set(stored) | exact.intersection(new), list(spaces))
+    return Plan(frozenset(ALWAYS_RUN) | set(stored) | exact.intersection(new), list(spaces))
 
 
 def drawn(seed: int, where: str, sample_ids: Sequence[str], alpha: str) -> NDArray[np.bool_]:
