@@ -1,15 +1,17 @@
-"""Sparse sweeps of the digits against exact ones: passes, errors, and if the audit covers them.
+"""Sparse sweeps of the digits: passes, errors against exact ones, and if the audit covers these.
 
-Real thetas and images of a finished `make run`, at 21 alphas, every seed.
+Real thetas and images of a finished `make run`, at 21 alphas, every seed. Exact accuracies are
+those of its own sweeps, at the alphas that these have.
 """
 
 from __future__ import annotations
 
-import itertools
 import json
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from wiseft.config import paths
 from wiseft.errors import WiseftError
 from wiseft.evaluate import Request, evaluate_suite
 from wiseft.evaluate.views import SuiteEvaluation
+from wiseft.io import read_json
 from wiseft.targets import Targets
 
 ALPHAS = [f"{step / 20:.3f}" for step in range(21)]
@@ -32,34 +35,34 @@ def run(options: Options) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         cases = [_quick(folder)] if options.quick else _real(options)
-        seconds: dict[str, list[float]] = {"exact": [], "sparse": []}
         rows: list[dict[str, Any]] = []
         passes: list[tuple[int, float]] = []
+        seconds: list[float] = []
         for case in cases:
-            found = {}
-            for kind, times in seconds.items():
-                start = time.perf_counter()
-                found[kind] = _evaluate(case(folder / kind, kind == "sparse"))
-                times.append(time.perf_counter() - start)
-            passes += [(each["n"], each["how"]["passes"]) for each in found["sparse"]]
-            rows += itertools.chain(*map(_compared, found["exact"], found["sparse"]))
+            request, exact = case(folder)
+            start = time.perf_counter()
+            found = _evaluate(request)
+            seconds.append(time.perf_counter() - start)
+            passes += [(each["n"], each["how"]["passes"]) for each in found.values()]
+            for name, sparse in found.items():
+                rows += _compared(exact(name), sparse)
     write_record(
         "sparse",
         options,
         settings={"alphas": ALPHAS, "seeds": len(cases), "images": sum(n for n, _ in passes)},
-        seconds={kind: summary(times) for kind, times in seconds.items()},
+        seconds={"sparse": summary(seconds)},
         measured=_measured(rows, passes),
         goals={"passes": 5.2, "covered": 0.95},
     )
 
 
-def _evaluate(request: Request) -> list[dict[str, Any]]:
+def _evaluate(request: Request) -> dict[str, dict[str, Any]]:
     """Return the metrics of every dataset, with its number of images."""
-    found = []
+    found = {}
     for path in evaluate_suite(request, lambda line: None):
         content = json.loads(path.read_text())
         splits = {row["split"]: row["n"] for row in content["rows"]}
-        found.append(content | {"n": sum(splits.values())})
+        found[content["dataset"]] = content | {"n": sum(splits.values())}
     return found
 
 
@@ -70,7 +73,7 @@ def _compared(exact: dict[str, Any], sparse: dict[str, Any]) -> list[dict[str, A
     return [
         row["audit"] | {"off": value[tuple(row[name] for name in key)] - row["value"]}
         for row in sparse["rows"]
-        if "audit" in row
+        if "audit" in row and tuple(row[name] for name in key) in value
     ]
 
 
@@ -93,7 +96,11 @@ def _measured(rows: list[dict[str, Any]], passes: list[tuple[int, float]]) -> di
     return {name: round(number, 4) for name, number in numbers.items()}
 
 
-def _real(options: Options) -> list[Callable[[Path, bool], Request]]:
+Case = Callable[[Path], tuple[Request, Callable[[str], dict[str, Any]]]]
+"""From a folder to what is evaluated there, and the exact metrics of a dataset."""
+
+
+def _real(options: Options) -> list[Case]:
     targets = Targets.read(ROOT, {"experiment": EXPERIMENT})
     experiment = targets.experiment
     model, method = experiment.models[0], experiment.methods[0]
@@ -108,35 +115,39 @@ def _real(options: Options) -> list[Callable[[Path, bool], Request]]:
         )
     evaluate = SuiteEvaluation.model_validate_json(targets.told.evaluation(experiment.datasets))
 
-    def case(seed: int) -> Callable[[Path, bool], Request]:
-        about = ABOUT | {"reference": experiment.reference, "seed": seed}
-        return lambda folder, sparse: Request(
+    def case(folder: Path, seed: int) -> tuple[Request, Callable[[str], dict[str, Any]]]:
+        request = Request(
             theta_0=theta_0,
             theta_1=thetas[seed],
             alphas=ALPHAS,
             manifests=manifests,
             evaluate=evaluate,
             output_dir=folder / str(seed),
-            metadata=about,
+            metadata=ABOUT | {"reference": experiment.reference, "seed": seed},
             device=options.device,
             combinations=("weight",),
-            sparse=sparse,
+            sparse=True,
+        )
+        return request, lambda name: read_json(
+            ROOT / paths.metrics_path(run, seed, name), "metrics"
         )
 
-    return [case(seed) for seed in experiment.seeds]
+    return [partial(case, seed=seed) for seed in experiment.seeds]
 
 
-def _quick(folder: Path) -> Callable[[Path, bool], Request]:
+def _quick(folder: Path) -> Case:
     thetas, manifests, _ = quick_inputs(folder)
     one = {"splits": [SPLIT], "views": [{"name": "all", "metric": "accuracy"}]}
-    return lambda output, sparse: Request(
+    request = Request(
         theta_0=thetas["theta_0"],
         theta_1=thetas["theta_1"],
         alphas=ALPHAS,
         manifests=manifests,
         evaluate=SuiteEvaluation.model_validate({path.parent.name: one for path in manifests}),
-        output_dir=output,
+        output_dir=folder / "sparse",
         metadata=ABOUT,
         combinations=("weight",),
-        sparse=sparse,
+        sparse=True,
     )
+    exact = _evaluate(replace(request, output_dir=folder / "exact", sparse=False))
+    return lambda _: (request, exact.__getitem__)

@@ -8,14 +8,18 @@ found is tried out first, and left alone where the features are not the same bit
 from __future__ import annotations
 
 import contextlib
+import functools
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
-_BLOCK = re.compile(r"(?:.*\.)?(?:layer\d+|resblocks|blocks|layers|stages)(?:\.(?:\d+|blocks))*\.\d+")
+_BLOCK = re.compile(
+    r"(?:.*?\.)??(?:layer\d+|resblocks|blocks|layers|stages)(?:\.(?:\d+|blocks))*\.\d+(?=\.|$)"
+)
+"""A block at the beginning of the name of a tensor or module, of open_clip, timm or ALIGN."""
 _LAST = {"proj"}
 """Parameters of a tower itself that it takes at its end; others of its own come first."""
 
@@ -82,7 +86,7 @@ def frozen_layers(
     tower: nn.Module,
     ends: tuple[Mapping[str, Tensor], Mapping[str, Tensor]],
     size: int,
-    at: Callable[[str], object],
+    at: Callable[[float], object],
 ) -> FrozenLayers | None:
     """Return the tower in two parts, or None where its first block is another at each end.
 
@@ -93,36 +97,42 @@ def frozen_layers(
     """
     names = [name.removeprefix("image.") for name in ends[0] if name.startswith("image.")]
     changed = [n for n in names if not torch.equal(*(each[f"image.{n}"] for each in ends))]
-    if not {m[0] for n in names if (m := _BLOCK.match(n))} - {m[0] for n in changed if (m := _BLOCK.match(n))}:
+    if _blocks(names) <= _blocks(changed):
         return None
     device = next(tower.parameters()).device
     pixels = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(0)).to(device)
     pixels = pixels.contiguous(memory_format=torch.channels_last)
-    try:
-        blocks = _in_front(tower, changed, pixels)
-        parts = FrozenLayers(tower, blocks, pixels[:1]) if blocks else None
-        for alpha in ("1.000", "0.500", "0.000") if parts else ():
-            at(alpha)
-            if alpha == "1.000":
-                output = parts.first(pixels)
-            if not torch.equal(parts.second(output), tower(pixels)):
-                return None
-    except Exception:
-        return None
-    return parts
+    # Of a tower of another form, a pass in two parts may fail in any way: then it is not made.
+    with contextlib.suppress(Exception):
+        if blocks := _in_front(tower, changed, pixels):
+            parts = FrozenLayers(tower, blocks, pixels[:1])
+            output = parts.first(pixels)
+            for alpha in (0, 1):
+                at(alpha)
+                if not torch.equal(parts.second(output), tower(pixels)):
+                    return None
+            return parts
+    return None
+
+
+def _blocks(names: Iterable[str]) -> set[str]:
+    """Return the blocks that tensors or modules of these names are in."""
+    return {match[0] for name in names if (match := _BLOCK.match(name))}
 
 
 def _in_front(tower: nn.Module, changed: list[str], pixels: Tensor) -> list[nn.Module]:
     """Return the blocks that run before anything whose tensors changed, themselves included."""
     modules = dict(tower.named_modules())
     order: dict[str, int] = {}
-    handles = [
-        module.register_forward_pre_hook(lambda *_, name=name: order.setdefault(name, len(order)))
-        for name, module in modules.items()
-    ]
-    tower(pixels)
-    for handle in handles:
-        handle.remove()
+
+    def note(name: str, *_: Any) -> None:
+        order.setdefault(name, len(order))
+
+    with contextlib.ExitStack() as stack:
+        for name, module in modules.items():
+            handle = module.register_forward_pre_hook(functools.partial(note, name))
+            stack.callback(handle.remove)
+        tower(pixels)
 
     def start(name: str) -> int:
         owner = name.rpartition(".")[0]
@@ -130,11 +140,16 @@ def _in_front(tower: nn.Module, changed: list[str], pixels: Tensor) -> list[nn.M
             owner = owner.rpartition(".")[0]
         return order[owner]
 
-    first = min((start(n) for n in changed if n not in _LAST), default=len(order))
+    first = min((start(name) for name in changed if name not in _LAST), default=len(order))
+    inside = {
+        name: [f"{other}." for other in order if f"{other}.".startswith(f"{name}.")]
+        for name in _blocks(order)
+    }
     found = []
-    for name in order:
-        if _BLOCK.fullmatch(name):
-            if max(order[each] for each in order if f"{each}.".startswith(f"{name}.")) >= first:
-                break
-            found.append(name)
-    return [modules[name] for name in found if not any(o.startswith(f"{name}.") for o in found)]
+    for name in sorted(inside, key=order.__getitem__):
+        if _blocks(each[:-1] for each in inside[name]) != {name}:
+            continue  # a stage, which has blocks of its own
+        if max(order[each[:-1]] for each in inside[name]) >= first:
+            break
+        found.append(modules[name])
+    return found

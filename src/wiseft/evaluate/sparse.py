@@ -178,5 +178,6 @@ def _taken(sweep: WeightSweep, batches: Sequence[Pixels], rows: Tensor) -> Itera
         start += len(pixels)
         while (n := sum(map(len, held))) >= size or (n and start > int(rows[-1])):
             whole = torch.cat(held)
-            yield (whole[:size].contiguous(memory_format=sweep.model.memory_format),)
-            held = [whole[size:]]
+            part, held = whole[:size], [whole[size:]]
+            image = part.dim() == 4  # what frozen layers give may be tokens
+            yield (part.contiguous(memory_format=torch.channels_last) if image else part,)
