@@ -123,7 +123,7 @@ def _real(options: Options) -> list[Case]:
             manifests=manifests,
             evaluate=evaluate,
             output_dir=folder / str(seed),
-            metadata=ABOUT | {"reference": experiment.reference, "seed": seed},
+            metadata=ABOUT | {"reference": experiment.reference, "run": run, "seed": seed},
             device=options.device,
             combinations=("weight",),
             sparse=True,

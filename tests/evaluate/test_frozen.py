@@ -96,7 +96,8 @@ def test_frozen_blocks_run_once_a_batch(case) -> None:
     swept = make_sweep(start, end, inference(BATCH))
     calls = dict.fromkeys(("first", "second"), 0)
     parts = swept._frozen
-    parts._blocks[0].register_forward_hook(lambda *_: calls.update(first=calls["first"] + 1))
+    leaf = next(each for each in parts._blocks[0].modules() if not list(each.children()))
+    leaf.register_forward_hook(lambda *_: calls.update(first=calls["first"] + 1))
     swept.model.image.register_forward_hook(lambda *_: calls.update(second=calls["second"] + 1))
     logits(swept, ["0.000", "0.250", "0.500", "1.000"])
     assert calls == {"first": 3, "second": 3 * 4}  # the last of three batches is smaller
@@ -142,5 +143,7 @@ def test_an_evaluation_makes_the_same_files(
         pd.read_parquet(each.output_dir / "shapes" / "predictions.parquet")
         for each in (asked, plain)
     )
-    pd.testing.assert_frame_equal(found, expected, check_exact=True)
+    # What is left open goes through the first part with its batch, not with others left open.
+    exact = {"check_exact": False, "rtol": 1e-3} if sparse else {"check_exact": True}
+    pd.testing.assert_frame_equal(found, expected, **exact)
     assert found["weight/all/0.500/prediction"].nunique() <= len(CLASSES)

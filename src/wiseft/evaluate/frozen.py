@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, cast
 
 import torch
@@ -25,11 +25,7 @@ _LAST = {"proj"}
 
 
 class _Stop(Exception):
-    """Ends a pass behind the frozen layers."""
-
-    def __init__(self, output: Any):
-        super().__init__()
-        self.output = output
+    """Ends a pass behind the frozen layers; its argument is what they give."""
 
 
 class FrozenLayers:
@@ -54,32 +50,24 @@ class FrozenLayers:
         try:
             self._tower(pixels)
         except _Stop as stopped:
-            if isinstance(stopped.output, Tensor) and len(stopped.output) == len(pixels):
-                return stopped.output
+            (output,) = stopped.args
+            if isinstance(output, Tensor) and len(output) == len(pixels):
+                return output
         finally:
             handle.remove()
         raise ValueError("the frozen layers do not give one tensor, a row an image")
 
     def second(self, output: Tensor) -> Tensor:
         """Return the features of what the first part gave."""
-        with self._replaced(output):
-            # One image goes through what comes before the blocks; nothing of it is used.
-            return cast(Tensor, self._tower(self._pixels))
-
-    @contextlib.contextmanager
-    def _replaced(self, output: Tensor) -> Iterator[None]:
         try:
             for block in self._blocks:
-                block.forward = _identity
+                block.forward = lambda given, *_, **__: given
             self._blocks[-1].forward = lambda *_, **__: output
-            yield
+            # One image goes through what comes before the blocks; nothing of it is used.
+            return cast(Tensor, self._tower(self._pixels))
         finally:
             for block in self._blocks:
                 block.__dict__.pop("forward", None)
-
-
-def _identity(first: Any, *_: Any, **__: Any) -> Any:
-    return first
 
 
 def frozen_layers(
@@ -141,15 +129,12 @@ def _in_front(tower: nn.Module, changed: list[str], pixels: Tensor) -> list[nn.M
         return order[owner]
 
     first = min((start(name) for name in changed if name not in _LAST), default=len(order))
-    inside = {
-        name: [f"{other}." for other in order if f"{other}.".startswith(f"{name}.")]
-        for name in _blocks(order)
-    }
     found = []
-    for name in sorted(inside, key=order.__getitem__):
-        if _blocks(each[:-1] for each in inside[name]) != {name}:
+    for name in sorted(_blocks(order), key=order.__getitem__):
+        inside = [other for other in order if f"{other}.".startswith(f"{name}.")]
+        if _blocks(inside) != {name}:
             continue  # a stage, which has blocks of its own
-        if max(order[each[:-1]] for each in inside[name]) >= first:
+        if max(order[other] for other in inside) >= first:
             break
         found.append(modules[name])
     return found
