@@ -10,7 +10,7 @@ on the average over the alphas, and its interval.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -70,8 +70,8 @@ def _audited(column: Column, partial: PartialTensors) -> tuple[NDArray[Any], NDA
     return ~np.isnan(partial.read(names[1]).numpy()), partial.read(names[-1]).numpy()
 
 
-def passes(columns: Sequence[Column], partial: PartialTensors) -> float:
-    """Return how many passes over all samples were made for columns, of which some are inferred."""
+def passes(columns: Iterable[Column], partial: PartialTensors) -> float:
+    """Return how many passes over all samples some columns took that are inferred in part."""
     run: dict[str, Any] = {}
     for column in columns:
         ran, inferred = _audited(column, partial)

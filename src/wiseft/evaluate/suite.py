@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import starmap
 from pathlib import Path
 from typing import Any
@@ -248,6 +248,7 @@ class _Dataset:
             views={name: view.definition for name, view in views.items()},
             labels={n: view.labels for n, view in views.items() if view.labels is not None},
         )
+        self._evaluation = {"dataset": manifest.dataset, "identity": identity}
         # Logits are projected and reduced once for all views of one label space.
         self._spaces: dict[Projection | None, dict[str, ResolvedView]] = {}
         for name, view in views.items():
@@ -264,38 +265,14 @@ class _Dataset:
         sparse = self._request.sparse and may_infer(sweep, self._views, say)
         unknown = [a for a in alphas if not record.has(self._columns(sweep, a), names, sparse)]
         file = self._folder / NAME
-        evaluation = {"dataset": self._manifest.dataset, "identity": self._wanted.identity}
-        known = set(stored_alphas(file, evaluation)) if self._request.logits else set()
+        known = set(stored_alphas(file, self._evaluation)) if self._request.logits else set()
         # Either all that are wanted are there, or the file is written anew.
         stored = [] if known >= set(self._request.logits) else self._request.logits
         new = [alpha for alpha in alphas if alpha in unknown or alpha in stored]
         start = time.perf_counter()
         if new:
-            columns = [column for alpha in new for column in self._columns(sweep, alpha)]
             plan = plan_of(record, self._spaces, new, stored) if sparse else None
-            inferred = {c for c in columns if plan and c[0] == WEIGHT and c[2] not in plan.full}
-            record.inferred = record.inferred - set(columns) | inferred
-            combination = WEIGHT if WEIGHT in sweep.combinations else OUTPUT
-            of_logits = logits_shapes(stored, combination, (self._n, self._classes))
-            shapes = prediction_shapes(columns, inferred, self._n) | of_logits
-            with self._partial(sweep.inference, shapes, say) as partial:
-                self._predict(sweep, new, plan if inferred else None, partial)
-                record.how = _how(sweep.inference)
-                if sweep.inference.arithmetic.name != "fp32":
-                    projection = next(iter(self._views.values())).projection
-                    changed = changed_predictions(sweep, self._transformed, projection, new, say)
-                    record.how["changed_predictions"] = changed
-                for column in columns:
-                    view, few = self._views[column[1]], column in inferred
-                    record.rows.update(metric_rows(column, view, self._splits, partial, few))
-                if plan and inferred:
-                    made = len(plan.full) + passes(sorted(inferred), partial)
-                    record.how["passes"] = round(made, 4)
-                    say(f"{self._manifest.dataset}: {made:.2f} passes for {len(new)} alphas")
-                    conclude(record, say)
-                write_record(self._folder, record, self._metadata, columns, partial)
-                if of_logits:
-                    write_logits(file, of_logits, evaluation, partial)
+            self._compute(sweep, new, stored, plan, record, say)
         else:
             write_record(self._folder, record, self._metadata)
         n, seconds = self._n, time.perf_counter() - start
@@ -305,6 +282,45 @@ class _Dataset:
             f"{len(alphas) - len(new)} kept"
         )
         return self._folder / "metrics.json"
+
+    def _compute(
+        self,
+        sweep: Sweep,
+        new: list[str],
+        stored: Sequence[str],
+        plan: Plan | None,
+        record: Record,
+        say: Callable[[str], None],
+    ) -> None:
+        """Compute alphas, put them into the record and write all files.
+
+        Args:
+            stored: alphas whose logits are written.
+            plan: of a sparse sweep.
+        """
+        columns = [column for alpha in new for column in self._columns(sweep, alpha)]
+        inferred = {c for c in columns if plan and c[0] == WEIGHT and c[2] not in plan.full}
+        record.inferred = record.inferred - set(columns) | inferred
+        combination = WEIGHT if WEIGHT in sweep.combinations else OUTPUT
+        of_logits = logits_shapes(stored, combination, (self._n, self._classes))
+        shapes = prediction_shapes(columns, inferred, self._n) | of_logits
+        with self._partial(sweep.inference, shapes, say) as partial:
+            self._predict(sweep, new, plan if inferred else None, partial)
+            record.how = _how(sweep.inference)
+            if sweep.inference.arithmetic.name != "fp32":
+                projection = next(iter(self._views.values())).projection
+                changed = changed_predictions(sweep, self._transformed, projection, new, say)
+                record.how["changed_predictions"] = changed
+            for column in columns:
+                view, some = self._views[column[1]], column in inferred
+                record.rows.update(metric_rows(column, view, self._splits, partial, some))
+            if plan and inferred:
+                record.how["passes"] = round(len(plan.full) + passes(inferred, partial), 4)
+                say(f"{record.how['passes']:.2f} passes for {len(new)} alphas")
+                conclude(record, say)
+            write_record(self._folder, record, self._metadata, columns, partial)
+            if of_logits:
+                write_logits(self._folder / NAME, of_logits, self._evaluation, partial)
 
     def _columns(self, sweep: Sweep, alpha: str) -> list[Column]:
         return [(c, view, alpha) for c in sweep.combinations for view in self._views]
