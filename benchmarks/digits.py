@@ -31,7 +31,7 @@ def run(options: Options) -> None:
     """Write `sweep-digits.json`."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        thetas, prepared, alphas = _quick(folder) if options.quick else _real()
+        thetas, prepared, alphas = quick_inputs(folder) if options.quick else _real()
         n = 40 if options.quick else IMAGES
         folders, arrays = zip(*(_copies(folder, path, n) for path in prepared), strict=True)
         task = Task(
@@ -141,7 +141,7 @@ def _real() -> tuple[dict[str, Path], list[Path], list[str]]:
     return thetas, manifests, experiment.alpha_names
 
 
-def _quick(folder: Path) -> tuple[dict[str, Path], list[Path], list[str]]:
+def quick_inputs(folder: Path) -> tuple[dict[str, Path], list[Path], list[str]]:
     classes = [str(digit) for digit in range(10)]
     architecture = architecture_from_json(ROOT / "config" / "models" / "digits-rn.json")
     preprocessing = {"size": 32, "mean": [0.5] * 3, "std": [0.25] * 3}

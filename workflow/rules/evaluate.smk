@@ -43,6 +43,7 @@ for suite, members in DATA.suites.items():
             start=lambda w, input, suite=suite: " ".join(
                 [
                     repeat("--theta-0", input.theta_0),
+                    TOLD.sparse,
                     TOLD.evaluation_state(w.model, w.method, w.seed, suite),
                 ]
             ),

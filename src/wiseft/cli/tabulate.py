@@ -46,6 +46,7 @@ def tabulate(
     from wiseft.config.experiment import PublishedSettings
     from wiseft.errors import WiseftError
     from wiseft.tabulate.published import join
+    from wiseft.tabulate.schema import AUDITED
     from wiseft.tabulate.settings import TabulateSettings
     from wiseft.tabulate.stage import tabulate as make_tables
     from wiseft.tabulate.stage import write_tables
@@ -62,6 +63,12 @@ def tabulate(
     if published is not None:
         wanted = parse_settings(PublishedSettings, published, "--published")
         tables = replace(tables, table=join([tables.table], wanted, Catalogue(), datasets))
+    if tables.table["ci_method"].str.endswith(AUDITED).any():
+        typer.echo(
+            "tabulate: a sweep is sparse: its intervals include the error that its audit leaves "
+            "open, and no alpha is chosen as `unlabelled`, which needs what was not run",
+            err=True,
+        )
     write_tables(
         tables,
         parquet=table_parquet,

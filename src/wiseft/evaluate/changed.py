@@ -42,10 +42,10 @@ def changed_predictions(
         images += len(rows)
         size = sweep.inference.batch_size.size
         for read in zip(*(batches(split, size, rows) for split in same), strict=True):
-            pixels = sweep.pixels([batch for batch, _ in read])
             found = []
             for arithmetic in (own, Arithmetic("fp32", device)):
                 sweep.inference.arithmetic = arithmetic
+                pixels = sweep.pixels([batch for batch, _ in read])
                 half = torch.full((len(pixels[0]),), 0.5, dtype=torch.float64)
                 with arithmetic.kernels(deterministic=True):
                     logits = {

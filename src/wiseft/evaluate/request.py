@@ -28,6 +28,7 @@ class Request:
         compile: whether image towers are compiled; no identity goes by it.
         combinations: how the two ends are combined; see `sweep.COMBINATIONS`.
         logits: the alphas whose logits are stored in full.
+        sparse: whether predictions at inner alphas may be inferred; see `wiseft.evaluate.sparse`.
         state: folder from which a killed evaluation goes on, emptied at the end; None: it does not.
         progress: called with how many images at one alpha, of one combination, were computed.
     """
@@ -46,5 +47,6 @@ class Request:
     like: Sequence[Path] = ()
     combinations: Sequence[str] = STANDARD
     logits: Sequence[str] = ()
+    sparse: bool = False
     state: Path | None = None
     progress: Callable[[int], None] | None = None

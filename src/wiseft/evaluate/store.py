@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from wiseft.damage import read_metrics, with_sum
 from wiseft.data.prepared.index import OTHER_LABELS
@@ -27,6 +29,7 @@ from wiseft.io import atomic_path, sha256_file, write_json
 from wiseft.partial_tensors import PartialTensors
 
 FORMAT = 1
+INFERRED = "inferred"
 _KEY = b"wiseft"
 ROW_GROUP_BYTES = 16 * 2**20
 """Predictions of a row group: what is held at once when the file is written."""
@@ -58,6 +61,7 @@ class Record:
         labels: for each view with labels of its own int32 (samples,).
         rows: metrics by (split, combination, view, alpha).
         stored: the columns whose predictions an earlier file holds.
+        inferred: those columns, stored or new, of which predictions are inferred.
         how: batch size, threads and device of the pass that computed last; information only.
     """
 
@@ -67,12 +71,18 @@ class Record:
     labels: dict[str, NDArray[np.int32]] = field(default_factory=dict)
     rows: dict[tuple[str, str, str, str], dict[str, Any]] = field(default_factory=dict)
     stored: set[Column] = field(default_factory=set)
+    inferred: set[Column] = field(default_factory=set)
     how: dict[str, Any] = field(default_factory=dict)
 
-    def has(self, columns: list[Column], splits: list[str]) -> bool:
-        """Whether predictions and metrics of all these columns are there."""
+    def has(self, columns: list[Column], splits: list[str], sparse: bool = False) -> bool:
+        """Whether predictions and metrics of all these columns are there.
+
+        Args:
+            sparse: whether predictions may be inferred.
+        """
+        there = self.stored if sparse else self.stored - self.inferred
         return all(
-            column in self.stored and all((split, *column) in self.rows for split in splits)
+            column in there and all((split, *column) in self.rows for split in splits)
             for column in columns
         )
 
@@ -82,6 +92,7 @@ class Record:
         self.labels.pop(view, None)
         self.rows = {key: row for key, row in self.rows.items() if key[2] != view}
         self.stored = {column for column in self.stored if column[1] != view}
+        self.inferred &= self.stored
 
 
 def write_record(
@@ -126,7 +137,8 @@ def _row_groups(
         f"{n}/label": pa.array(record.labels[n]) for n in sorted(record.labels)
     }
     columns = sorted(record.stored | set(new), key=_column_order)
-    kept = [name for column in columns if column not in new for name in names_of(column)]
+    names = {column: names_of(column, column in record.inferred) for column in columns}
+    kept = [name for column in columns if column not in new for name in names[column]]
     rows = max(1, ROW_GROUP_BYTES // (4 * len(COLUMNS) * max(len(columns), 1)))
     batches: Iterator[Any] = itertools.repeat({})
     if kept:
@@ -135,18 +147,33 @@ def _row_groups(
         values = {name: each.slice(start, rows) for name, each in whole.items()}
         batch = next(batches)
         for column in columns:
-            for name in names_of(column):
+            for name in names[column]:
                 if column in new:
                     assert computed is not None
-                    values[name] = pa.array(computed.read(name, start, start + rows).numpy())
+                    part = computed.read(name, start, start + rows).numpy()
+                    # NaN of what was not run; in exact columns it is where a view does not cover.
+                    values[name] = pa.array(part, from_pandas=column in record.inferred)
                 else:
                     values[name] = batch[name]
         yield pa.table(values)
 
 
-def names_of(column: Column) -> list[str]:
-    """Return the names of a column's predictions in the file."""
-    return [f"{'/'.join(column)}/{name}" for name in COLUMNS]
+def names_of(column: Column, inferred: bool = False) -> list[str]:
+    """Return the names of a column's predictions in the file; the last of what was inferred."""
+    names = [*COLUMNS, INFERRED] if inferred else COLUMNS
+    return [f"{'/'.join(column)}/{name}" for name in names]
+
+
+def prediction_shapes(
+    columns: Sequence[Column], inferred: Collection[Column], n: int
+) -> dict[str, Tensor]:
+    """Return an example of each tensor of the predictions of n samples, by name."""
+    types = [*COLUMNS.values(), torch.int32]
+    return {
+        name: torch.empty(n, dtype=dtype, device="meta")
+        for column in columns
+        for name, dtype in zip(names_of(column, column in inferred), types, strict=False)
+    }
 
 
 def read_record(
@@ -225,6 +252,7 @@ def _record_of(
             record.labels[name.partition("/")[0]] = np.array(table.column(name).to_numpy())
     keys = [tuple(name.split("/")[:3]) for name in names if name.count("/") == 3]
     record.stored = {(combination, view, alpha) for combination, view, alpha in keys}
+    record.inferred = {column for column in record.stored if names_of(column, True)[-1] in names}
     if absent := {name for column in record.stored for name in names_of(column)} - set(names):
         raise ValueError(f"column {min(absent)} is missing")
     return record

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import starmap
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +21,18 @@ from wiseft.checkpoints import alone
 from wiseft.combine.ensembles import uniforms
 from wiseft.data.prepared.store import Manifest, Split, open_manifest, open_split
 from wiseft.errors import WiseftError
+from wiseft.evaluate.audit import conclude, metric_rows, passes
 from wiseft.evaluate.changed import changed_predictions
 from wiseft.evaluate.chunks import chunks
 from wiseft.evaluate.logits import NAME, as_stored, logits_shapes, stored_alphas, write_logits
 from wiseft.evaluate.request import Request as Request
 from wiseft.evaluate.spaces import Head, Projection, own_projection
+from wiseft.evaluate.sparse import Part, Plan, drawn, may_infer, plan_of, sparse_logits
 from wiseft.evaluate.store import (
     Column,
     Record,
     names_of,
+    prediction_shapes,
     read_record,
     sample_columns,
     write_record,
@@ -39,10 +44,10 @@ from wiseft.evaluate.sweep import (
     WEIGHT,
     Inference,
     Sweep,
+    WeightSweep,
     make_sweep,
 )
 from wiseft.evaluate.views import (
-    COLUMNS,
     Evaluation,
     ResolvedView,
     check_logits,
@@ -50,6 +55,7 @@ from wiseft.evaluate.views import (
     resolve_views,
 )
 from wiseft.footprint import usual_batch_size
+from wiseft.metrics import OUTSIDE
 from wiseft.partial_tensors import PartialTensors, discard, partial_tensors
 from wiseft.precision import Arithmetic
 from wiseft.runtime import check_writable, device_names, release_memory
@@ -242,6 +248,7 @@ class _Dataset:
             views={name: view.definition for name, view in views.items()},
             labels={n: view.labels for n, view in views.items() if view.labels is not None},
         )
+        self._evaluation = {"dataset": manifest.dataset, "identity": identity}
         # Logits are projected and reduced once for all views of one label space.
         self._spaces: dict[Projection | None, dict[str, ResolvedView]] = {}
         for name, view in views.items():
@@ -255,30 +262,17 @@ class _Dataset:
         remove_leftovers(self._folder, PARTIAL)
         record = read_record(self._folder, self._wanted, self._metadata, say)
         names = [split.name for split in self._splits]
-        unknown = [a for a in alphas if not record.has(self._columns(sweep, a), names)]
+        sparse = self._request.sparse and may_infer(sweep, self._views, say)
+        unknown = [a for a in alphas if not record.has(self._columns(sweep, a), names, sparse)]
         file = self._folder / NAME
-        evaluation = {"dataset": self._manifest.dataset, "identity": self._wanted.identity}
-        known = set(stored_alphas(file, evaluation)) if self._request.logits else set()
+        known = set(stored_alphas(file, self._evaluation)) if self._request.logits else set()
         # Either all that are wanted are there, or the file is written anew.
         stored = [] if known >= set(self._request.logits) else self._request.logits
         new = [alpha for alpha in alphas if alpha in unknown or alpha in stored]
         start = time.perf_counter()
         if new:
-            columns = [column for alpha in new for column in self._columns(sweep, alpha)]
-            combination = WEIGHT if WEIGHT in sweep.combinations else OUTPUT
-            of_logits = logits_shapes(stored, combination, (self._n, self._classes))
-            with self._partial(sweep.inference, columns, of_logits, say) as partial:
-                self._predict(sweep, new, partial)
-                record.how = _how(sweep.inference)
-                if sweep.inference.arithmetic.name != "fp32":
-                    projection = next(iter(self._views.values())).projection
-                    changed = changed_predictions(sweep, self._transformed, projection, new, say)
-                    record.how["changed_predictions"] = changed
-                for column in columns:
-                    record.rows.update(self._measure(column, partial))
-                write_record(self._folder, record, self._metadata, columns, partial)
-                if of_logits:
-                    write_logits(file, of_logits, evaluation, partial)
+            plan = plan_of(record, self._spaces, new, stored) if sparse else None
+            self._compute(sweep, new, stored, plan, record, say)
         else:
             write_record(self._folder, record, self._metadata)
         n, seconds = self._n, time.perf_counter() - start
@@ -289,28 +283,58 @@ class _Dataset:
         )
         return self._folder / "metrics.json"
 
+    def _compute(
+        self,
+        sweep: Sweep,
+        new: list[str],
+        stored: Sequence[str],
+        plan: Plan | None,
+        record: Record,
+        say: Callable[[str], None],
+    ) -> None:
+        """Compute alphas, put them into the record and write all files.
+
+        Args:
+            stored: alphas whose logits are written.
+            plan: of a sparse sweep.
+        """
+        columns = [column for alpha in new for column in self._columns(sweep, alpha)]
+        inferred = {c for c in columns if plan and c[0] == WEIGHT and c[2] not in plan.full}
+        record.inferred = record.inferred - set(columns) | inferred
+        combination = WEIGHT if WEIGHT in sweep.combinations else OUTPUT
+        of_logits = logits_shapes(stored, combination, (self._n, self._classes))
+        shapes = prediction_shapes(columns, inferred, self._n) | of_logits
+        with self._partial(sweep.inference, shapes, say) as partial:
+            self._predict(sweep, new, plan if inferred else None, partial)
+            record.how = _how(sweep.inference)
+            if sweep.inference.arithmetic.name != "fp32":
+                projection = next(iter(self._views.values())).projection
+                changed = changed_predictions(sweep, self._transformed, projection, new, say)
+                record.how["changed_predictions"] = changed
+            for column in columns:
+                view, some = self._views[column[1]], column in inferred
+                record.rows.update(metric_rows(column, view, self._splits, partial, some))
+            if plan and inferred:
+                record.how["passes"] = round(len(plan.full) + passes(inferred, partial), 4)
+                say(f"{record.how['passes']:.2f} passes for {len(new)} alphas")
+                conclude(record, say)
+            write_record(self._folder, record, self._metadata, columns, partial)
+            if of_logits:
+                write_logits(self._folder / NAME, of_logits, self._evaluation, partial)
+
     def _columns(self, sweep: Sweep, alpha: str) -> list[Column]:
         return [(c, view, alpha) for c in sweep.combinations for view in self._views]
 
     @contextlib.contextmanager
     def _partial(
-        self,
-        inference: Inference,
-        columns: list[Column],
-        logits: dict[str, Tensor],
-        say: Callable[[str], None],
+        self, inference: Inference, shapes: dict[str, Tensor], say: Callable[[str], None]
     ) -> Iterator[PartialTensors]:
         """Yield what takes predictions and logits: on a disk, not in memory, so that memory does
         not grow with the images, and a killed evaluation goes on.
 
         What it goes on with must be the same but for nothing, rounding included: `how`, too.
         """
-        n, request = self._n, self._request
-        shapes = {
-            name: torch.empty(n, dtype=dtype, device="meta")
-            for column in columns
-            for name, dtype in zip(names_of(column), COLUMNS.values(), strict=True)
-        }
+        request = self._request
         header = {"kind": "partial evaluation", **self._metadata, "how": _how(inference)}
         header |= {"identity": self._wanted.identity, "views": self._wanted.views}
         with contextlib.ExitStack() as stack:
@@ -318,9 +342,11 @@ class _Dataset:
             if folder is None:
                 folder = stack.enter_context(temporary_folder(PARTIAL, self._folder))
             path = _partial(folder, self._manifest.dataset)
-            yield stack.enter_context(partial_tensors(path, shapes | logits, header, say))
+            yield stack.enter_context(partial_tensors(path, shapes, header, say))
 
-    def _predict(self, sweep: Sweep, alphas: list[str], partial: PartialTensors) -> None:
+    def _predict(
+        self, sweep: Sweep, alphas: list[str], plan: Plan | None, partial: PartialTensors
+    ) -> None:
         numbers = self._numbers() if RANDOM in sweep.combinations else None
         pa.default_memory_pool().release_unused()  # what reading the index took
         offset = 0
@@ -330,7 +356,12 @@ class _Dataset:
                 n = sum(len(batch[0]) for batch in pixels)
                 here = slice(offset + done, offset + done + n)
                 for_random = None if numbers is None else numbers[here]
-                self._reduce(sweep.logits(pixels, alphas, for_random), sweep, here, partial)
+                parts: Iterator[Part] = starmap(Part, sweep.logits(pixels, alphas, for_random))
+                if plan is not None and isinstance(sweep, WeightSweep):
+                    ids, seed = split.sample_ids[done : done + n], self._request.metadata["seed"]
+                    audited = functools.partial(drawn, seed, f"{split.dataset}/{split.name}", ids)
+                    parts = sparse_logits(sweep, pixels, alphas, for_random, plan, audited)
+                self._reduce(parts, sweep, here, partial)
                 del pixels  # before the next chunk is read: two would be held at once
                 release_memory()
                 done += n
@@ -355,47 +386,31 @@ class _Dataset:
     @torch.inference_mode()
     def _reduce(
         self,
-        chunk: Iterable[tuple[str, str, Tensor]],
+        chunk: Iterable[Part],
         sweep: Sweep,
         here: slice,
         partial: PartialTensors,
     ) -> None:
         """Put the predictions of one chunk, given as the sweep yields it, in their place."""
         with sweep.inference.arithmetic.kernels(deterministic=True):
-            for combination, alpha, logits in chunk:
-                check_logits(logits, sweep.never_predicted)
+            for combination, alpha, logits, rows, inferred in chunk:
+                if len(logits):
+                    check_logits(logits, sweep.never_predicted)
                 if (name := f"{combination}/{alpha}") in partial:
                     partial.write(name, as_stored(logits).cpu(), here.start)
-                for projection, views in self._spaces.items():
+                for space, (projection, views) in enumerate(self._spaces.items()):
                     part = predict(projection(logits) if projection else logits)
+                    claimed = None
+                    if rows is not None and inferred is not None:
+                        claimed = inferred[:, space].cpu().numpy()
+                        part = part.among(claimed, rows.cpu().numpy())
                     for view_name, view in views.items():
-                        values = part.where(view.covered[here]).columns().values()
-                        names = names_of((combination, view_name, alpha))
+                        covered = view.covered[here]
+                        values = list(part.where(covered).columns().values())
+                        if claimed is not None:
+                            values.append(np.where(covered, claimed, OUTSIDE))
+                        names = names_of((combination, view_name, alpha), claimed is not None)
                         for name, column in zip(names, values, strict=True):
                             partial.write(name, torch.from_numpy(column), here.start)
                 if self._request.progress is not None:
-                    self._request.progress(len(logits))
-
-    def _measure(
-        self, column: Column, partial: PartialTensors
-    ) -> dict[tuple[str, str, str, str], dict[str, Any]]:
-        prediction = partial.read(names_of(column)[0]).numpy()
-        combination, name, alpha = column
-        view = self._views[name]
-        rows, offset = {}, 0
-        for split in self._splits:
-            here = prediction[offset : offset + len(split)]
-            outcome = view.measure(split.name, here)
-            rows[split.name, *column] = {
-                "split": split.name,
-                "view": name,
-                "combination": combination,
-                "alpha": alpha,
-                "metric": view.settings.metric,
-                "value": outcome.value,
-                "n": outcome.n,
-                "n_correct": outcome.n_correct,
-                "groups": outcome.groups,
-            }
-            offset += len(split)
-        return rows
+                    self._request.progress(here.stop - here.start)

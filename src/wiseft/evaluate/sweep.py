@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -23,6 +24,7 @@ from wiseft.combine.interpolator import Interpolator
 from wiseft.combine.linear import combine_logits, ends
 from wiseft.config import Transform
 from wiseft.errors import WiseftError
+from wiseft.evaluate.frozen import frozen_layers
 from wiseft.precision import Arithmetic
 from wiseft.theta import Theta, check_compatible
 from wiseft.zeroshot.text_head import has_text
@@ -36,7 +38,8 @@ STANDARD = (WEIGHT, OUTPUT)
 FIRST, LAST = "0.000", "1.000"
 
 Pixels = tuple[Tensor, ...]
-"""A batch as models take it, normalised: once, or once for each of two that take it otherwise."""
+"""A batch as models take it, normalised: once, or once for each of two that take it otherwise. What
+frozen layers in front give of it may take its place."""
 
 
 @dataclass
@@ -147,6 +150,7 @@ class _Resident:
         device = inference.device
         self.model: ImageClassifier = build_classifier(theta.header, theta.tensors).to(device)
         self.inference = inference
+        self._tower: Callable[[Tensor], Tensor] = self.model.image
         if inference.compile:
             compile_tower(self.model)
         self.never_predicted: Sequence[int] = self.model.never_predicted
@@ -175,7 +179,7 @@ class _Resident:
 
     def _encode(self, pixels: Tensor) -> Tensor:
         with self.inference.arithmetic.autocast():
-            features = self.model.image(pixels)
+            features = self._tower(pixels)
         if self.inference.arithmetic.name == "fp16" and not bool(features.isfinite().all()):
             raise WiseftError(
                 "precision is fp16, whose numbers end at 65,504, and these weights make larger "
@@ -183,7 +187,7 @@ class _Resident:
             )
         return self.model.scaled(features.float())
 
-    def run(self, batches: Sequence[Pixels]) -> Tensor:
+    def run(self, batches: Iterable[Pixels]) -> Tensor:
         """Return logits before those of classes that are never predicted are masked."""
         return torch.cat([self.model.head(self.features(pixels)) for (pixels,) in batches])
 
@@ -254,20 +258,43 @@ class WeightSweep(_TwoEnds):
         self._interpolator = Interpolator(
             self.model, theta_0.tensors, theta_1.tensors, theta_1.header
         )
+        self._frozen = None
+        if not inference.compile:  # a compiled tower is one piece
+            ends, size = (theta_0.tensors, theta_1.tensors), theta_1.header.transform.size
+            with self._passes():
+                tower, at = self.model.image, self._interpolator.set
+                self._frozen = frozen_layers(tower, ends, size, at)
+        if self._frozen is not None:
+            self._tower = self._frozen.second
+
+    @contextlib.contextmanager
+    def _passes(self) -> Iterator[None]:
+        arithmetic = self.inference.arithmetic
+        with torch.inference_mode(), arithmetic.kernels(deterministic=True), arithmetic.autocast():
+            yield
+
+    def pixels(self, images: Sequence[Tensor]) -> Pixels:
+        """Return normalised pixels or, where layers in front are frozen, what these give."""
+        (pixels,) = super().pixels(images)
+        if self._frozen is None:
+            return (pixels,)
+        with self._passes():
+            return (self._frozen.first(pixels),)
 
     def logits(
         self, batches: Sequence[Pixels], alphas: list[str], numbers: Tensor | None = None
     ) -> Iterator[tuple[str, str, Tensor]]:
         """Yield logits of every combination; the ends are run even if not asked for."""
-        end_logits = [self._at(FIRST, batches), self._at(LAST, batches)]
+        end_logits = [self.at(FIRST, batches), self.at(LAST, batches)]
         for alpha in alphas:
             yield from self.ensembles(end_logits, alpha, numbers)
             if WEIGHT in self.combinations:
                 # At the ends all combinations are the same classifier.
                 known = {FIRST: end_logits[0], LAST: end_logits[1]}.get(alpha)
-                yield WEIGHT, alpha, self.mask(self._at(alpha, batches) if known is None else known)
+                yield WEIGHT, alpha, self.mask(self.at(alpha, batches) if known is None else known)
 
-    def _at(self, alpha: str, batches: Sequence[Pixels]) -> Tensor:
+    def at(self, alpha: str, batches: Iterable[Pixels]) -> Tensor:
+        """Return logits at an alpha, as `run` does."""
         self._interpolator.set(alpha)
         return self.run(batches)
 

@@ -26,6 +26,7 @@ from wiseft.tabulate.settings import TabulateSettings
 
 RUN_FIELDS = ("model", "reference", "method", "variant", "run", "seed")
 ROW_FIELDS = ("split", "view", "combination", "alpha", "metric", "value", "n", "n_correct")
+AUDIT_FIELDS = ("ci_low", "ci_high")
 METRICS_FORMAT = 1
 
 
@@ -34,7 +35,8 @@ class Inputs:
     """All that the tables are made from.
 
     Attributes:
-        metrics: one row a metrics row; RUN_FIELDS, `dataset` and ROW_FIELDS (alpha as text).
+        metrics: one row a metrics row; RUN_FIELDS, `dataset`, ROW_FIELDS (alpha as text), and of a
+            sparse sweep what the exact metric may be below and above: `audit_ci_low` and `_high`.
         cells: the primary view of every dataset's test split, and every place whose intervals
             are no exact ones.
     """
@@ -146,6 +148,8 @@ def _parse_metrics(
     head["variant"] = head["variant"] or ""
     head["seed"] = int(head["seed"])
     frame = pd.DataFrame([{name: row[name] for name in ROW_FIELDS} for row in rows])
+    for name in AUDIT_FIELDS:
+        frame[f"audit_{name}"] = [row["audit"][name] if "audit" in row else np.nan for row in rows]
     frame["alpha"] = [format_alpha(alpha) for alpha in frame["alpha"]]
     key = ["split", "view", "combination", "alpha"]
     if frame.duplicated(key).any():

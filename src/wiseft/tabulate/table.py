@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -9,21 +10,31 @@ import pandas as pd
 
 from wiseft.alphas import format_alpha
 from wiseft.metrics import ACCURACY
-from wiseft.tabulate.inputs import RUN_FIELDS, Inputs
-from wiseft.tabulate.intervals import CLOPPER_PEARSON, TOO_FEW, Interval, clopper_pearson
+from wiseft.tabulate.inputs import AUDIT_FIELDS, RUN_FIELDS, Inputs
+from wiseft.tabulate.intervals import (
+    CLOPPER_PEARSON,
+    TOO_FEW,
+    Interval,
+    clopper_pearson,
+    with_audits,
+)
 from wiseft.tabulate.predictions import Place, Point
 from wiseft.tabulate.schema import ALL, AVERAGE_PREFIX, SELECTIONS, TABLE, conform, frame_of
 from wiseft.tabulate.settings import TabulateSettings
-from wiseft.tabulate.study import Floats, Study
+from wiseft.tabulate.study import Study
 
 
 def grid_rows(inputs: Inputs, study: Study, experiment: str) -> pd.DataFrame:
     """Return one row a metrics row with its interval.
 
     It is Clopper-Pearson's for shares of independent samples or base ids, and else the cluster
-    bootstrap's; where there are too few clusters there is none.
+    bootstrap's; where there are too few clusters there is none. Of a sparse sweep it includes what
+    its audit leaves open.
     """
-    frame = inputs.metrics.assign(source="measured", experiment=experiment, selection="grid")
+    audits = [f"audit_{name}" for name in AUDIT_FIELDS]
+    sparse = inputs.metrics[audits].notna().all(axis=1)
+    frame = inputs.metrics.drop(columns=audits)
+    frame = frame.assign(source="measured", experiment=experiment, selection="grid")
     frame["n_correct"] = frame["n_correct"].astype("Int64")
     frame = frame.assign(ci_low=float("nan"), ci_high=float("nan"), ci_method="")
     places = [Place(*key) for key in frame[["dataset", "split", "view"]].itertuples(index=False)]
@@ -37,14 +48,26 @@ def grid_rows(inputs: Inputs, study: Study, experiment: str) -> pd.DataFrame:
     intervals = [bootstrapped(row, study) for row in rows]
     for name, values in zip(columns, zip(*intervals, strict=True), strict=bool(intervals)):
         frame.loc[resampled, name] = list(values)
+    intervals = [_with_audit(row, study) for row in frame[sparse].to_dict("records")]
+    for name, values in zip(columns, zip(*intervals, strict=True), strict=bool(intervals)):
+        frame.loc[sparse, name] = list(values)
     frame["alpha"] = frame["alpha"].astype(float)
     return conform(frame, TABLE)
 
 
+def _where(row: dict[Any, Any]) -> tuple[Point, Place]:
+    point = Point(row["run"], row["seed"], row["combination"], row["alpha"])
+    return point, Place(row["dataset"], row["split"], row["view"])
+
+
+def _with_audit(row: dict[Any, Any], study: Study) -> Interval:
+    interval = Interval(row["ci_low"], row["ci_high"], row["ci_method"])
+    return with_audits(interval, row["value"], [study.audit(*_where(row))])
+
+
 def bootstrapped(row: dict[Any, Any], study: Study) -> Interval:
     """Return the bootstrap's interval of a row, whose alpha is text."""
-    point = Point(row["run"], row["seed"], row["combination"], row["alpha"])
-    place = Place(row["dataset"], row["split"], row["view"])
+    point, place = _where(row)
     return study.interval(study.draws_at(point, place), place)
 
 
@@ -81,28 +104,28 @@ def average_rows(
     rows = []
     for point in study.points:
         for name in study.averages:
-            draws = study.average_draws(point, name)
-            numbers = {"alpha": float(point.alpha), "value": study.average(point, name)}
-            rows.append(average_row(point, name, draws, study, settings) | numbers)
+            points = dict.fromkeys(study.averages[name], point)
+            row = average_row(name, points, study, settings)
+            rows.append(row | {"alpha": float(point.alpha)})
     return frame_of([fields[row["run"]] | row for row in rows], TABLE)
 
 
 def average_row(
-    point: Point,
-    name: str,
-    draws: Floats,
-    study: Study,
-    settings: TabulateSettings,
+    name: str, points: Mapping[str, Point], study: Study, settings: TabulateSettings
 ) -> dict[str, Any]:
-    """Return a row of an average without its value.
+    """Return a row of an average without its alpha.
 
     An average is over the primary views of its datasets, whose names may differ; its rows stand
     in the view that the reference, which it is held against, has.
 
     Args:
-        draws: the average in each resample, shape (resamples,).
+        points: the point of each of its datasets, of one sweep; intervals take them as given.
     """
-    low, high, method = study.average_interval(draws, name)
+    draws = np.mean([study.draws(point, member) for member, point in points.items()], axis=0)
+    value = float(np.mean([study.value(point, member) for member, point in points.items()]))
+    interval = study.average_interval(draws, name)
+    low, high, method = with_audits(interval, value, study.audits(points))
+    point = next(iter(points.values()))
     return {
         "source": "measured",
         "run": point.run,
@@ -112,6 +135,7 @@ def average_row(
         "view": settings.view_of(settings.reference),
         "split": settings.test_split,
         "metric": study.average_metric(name),
+        "value": value,
         "n": study.n_samples(*study.averages[name]),
         "n_correct": None,
         "ci_low": low,

@@ -134,6 +134,11 @@ class Told:
         outputs = [name for name in names if name != "weight"]
         return ",".join(outputs if method in self._runs.independent else names)
 
+    @property
+    def sparse(self) -> str:
+        """The option of a sparse sweep, if it is one."""
+        return "--sparse" if self._experiment.sweep == "sparse" else ""
+
     def logits(self, method: str) -> str:
         """The alphas whose logits are stored: the ends, where pairs of models are compared."""
         return self.all_logits(method) if self._experiment.pairs else ""
@@ -226,8 +231,10 @@ class Told:
         Figures are not among them, because they change no number.
         """
         models = {m: self._runs.entry(m) for m in self._runs.models}
+        # A key of later is left out where it says nothing, so that old records stay as they are.
+        left_out = {"figures", "page", *([] if self.sparse else ["sweep"])}
         content = {
-            "experiment": self._experiment.model_dump(mode="json", exclude={"figures", "page"}),
+            "experiment": self._experiment.model_dump(mode="json", exclude=left_out),
             "methods": self._runs.methods_in_full(),
             "models": {
                 m: e.model_dump(mode="json", exclude_defaults=True) for m, e in models.items()
