@@ -64,6 +64,13 @@ def evaluate(
             "the predictions, e.g. 0.000,1.000."
         ),
     ] = "",
+    head: Annotated[
+        Path | None,
+        typer.Option(
+            help="A theta whose head and classes take the place of those of both ends, to see what "
+            "their image towers retain of what it predicts."
+        ),
+    ] = None,
     state: Annotated[
         Path | None,
         typer.Option(
@@ -111,6 +118,7 @@ def evaluate(
         like=like or [],
         combinations=[name.strip() for name in combinations.split(",")],
         logits=parse_alphas(logits) if logits else [],
+        head=head,
         state=state,
     )
     evaluate_suite(request, say=lambda line: typer.echo(line, err=True))

@@ -28,6 +28,8 @@ class Request:
         compile: whether image towers are compiled; no identity goes by it.
         combinations: how the two ends are combined; see `sweep.COMBINATIONS`.
         logits: the alphas whose logits are stored in full.
+        head: a theta whose head and classes take the place of those of both ends: what is seen is
+            what their image towers retain; None: their own.
         state: folder from which a killed evaluation goes on, emptied at the end; None: it does not.
         progress: called with how many images at one alpha, of one combination, were computed.
     """
@@ -46,5 +48,6 @@ class Request:
     like: Sequence[Path] = ()
     combinations: Sequence[str] = STANDARD
     logits: Sequence[str] = ()
+    head: Path | None = None
     state: Path | None = None
     progress: Callable[[int], None] | None = None
