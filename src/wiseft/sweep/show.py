@@ -100,7 +100,8 @@ def _ordered(names: list[str]) -> list[str]:
 
 def _titles(record: Sweep) -> dict[str, str]:
     labelled = sum(each.role == "shift" and each.labelled for each in record.sets)
-    return {_MAIN: f"{labelled} shifts"}
+    kept = {each.name: f"{each.name}, retained" for each in record.sets if each.role == "kept"}
+    return {_MAIN: f"{labelled} shifts"} | kept
 
 
 def _table(rows: dict[str, list[str]]) -> list[str]:
