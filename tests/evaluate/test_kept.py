@@ -22,9 +22,7 @@ COLOURS = ["red", "green", "blue", "grey", "pink"]
 
 def kept(folder: Path, classes: list[str]) -> Path:
     """A dataset of other classes than the thetas'."""
-    splits = {
-        name: prepared_split(n, 50 + n, np.arange(n) % len(classes)) for name, n in N.items()
-    }
+    splits = {name: prepared_split(n, 50 + n, np.arange(n) % len(classes)) for name, n in N.items()}
     return write_prepared(folder / "kept", "kept", splits, classes)
 
 
@@ -72,9 +70,7 @@ def test_a_linear_classifier_loses_nothing(
         assert columns[0].equals(columns[1]) and columns[0].equals(columns[2])
 
 
-def test_another_head_is_another_evaluation(
-    request_for: Build, head: Path, tmp_path: Path
-) -> None:
+def test_another_head_is_another_evaluation(request_for: Build, head: Path, tmp_path: Path) -> None:
     seen = {"manifests": [kept(tmp_path, COLOURS)], "evaluate": evaluation(("kept",))}
     first, before = run(request_for(**seen, head=head))
     theta = load_theta(head)

@@ -9,6 +9,8 @@ from typing import Any
 
 from wiseft.evaluate.sweep import STANDARD
 from wiseft.evaluate.views import SuiteEvaluation
+from wiseft.theta import Theta, load_theta
+from wiseft.zeroshot.text_head import with_head_of
 
 
 @dataclass(frozen=True)
@@ -51,3 +53,19 @@ class Request:
     head: Path | None = None
     state: Path | None = None
     progress: Callable[[int], None] | None = None
+
+    def load(self) -> tuple[Theta | None, Theta, dict[str, str | None]]:
+        """Return both ends as they are seen, and the identities of the thetas behind them.
+
+        Raises:
+            WiseftError: if a theta is missing or damaged, or the head is of another architecture.
+        """
+        theta_0 = load_theta(self.theta_0) if self.theta_0 else None
+        theta_1 = load_theta(self.theta_1)
+        thetas = {"theta_0": theta_0.identity if theta_0 else None, "theta_1": theta_1.identity}
+        if self.head is not None:
+            other = load_theta(self.head)
+            thetas["head"] = other.identity
+            theta_0 = with_head_of(other, theta_0) if theta_0 else None
+            theta_1 = with_head_of(other, theta_1)
+        return theta_0, theta_1, thetas

@@ -55,8 +55,7 @@ from wiseft.precision import Arithmetic
 from wiseft.runtime import check_writable, device_names, release_memory
 from wiseft.stages import VERSION
 from wiseft.temporary import remove_leftovers, temporary_folder
-from wiseft.theta import Theta, load_theta
-from wiseft.zeroshot.text_head import with_head_of
+from wiseft.theta import Theta
 
 PARTIAL = ".partial"
 """Suffix of what is put together, and name of its folder where there is no state."""
@@ -73,14 +72,7 @@ def evaluate_suite(request: Request, say: Callable[[str], None] = print) -> list
     """
     alphas = _checked_alphas(request)
     suite = _pair(request)
-    theta_0 = load_theta(request.theta_0) if request.theta_0 else None
-    theta_1 = load_theta(request.theta_1)
-    thetas = {"theta_0": theta_0.identity if theta_0 else None, "theta_1": theta_1.identity}
-    if request.head:
-        other = load_theta(request.head)
-        thetas["head"] = other.identity
-        theta_0 = with_head_of(other, theta_0) if theta_0 else None
-        theta_1 = with_head_of(other, theta_1)
+    theta_0, theta_1, thetas = request.load()
     inference = _inference(request, say)
     sweep = make_sweep(theta_0, theta_1, inference, request.combinations)
     if request.logits and not {WEIGHT, OUTPUT} & set(sweep.combinations):
