@@ -254,7 +254,7 @@ class Files:
 
     def datasets_of(self, run: Run) -> list[str]:
         """Return what a run is evaluated on; kept datasets only where it is fine-tuned."""
-        fine_tuned = not run.baseline and self._runs.trains(run)
+        fine_tuned = not run.baseline and self._runs.has_theta_1(run)
         return [*self._experiment.datasets, *(self._experiment.keep if fine_tuned else [])]
 
     def of_evaluation(
