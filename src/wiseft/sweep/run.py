@@ -43,12 +43,11 @@ from wiseft.sweep.record import (
     End,
     ImageSet,
     Model,
-    Recommended,
     Result,
     Sweep,
     write_record,
 )
-from wiseft.sweep.show import write_files
+from wiseft.sweep.show import recommend, write_files
 from wiseft.tabulate.schema import AVERAGE_PREFIX
 from wiseft.tabulate.selection import best_alpha
 from wiseft.tabulate.settings import TabulateSettings
@@ -159,7 +158,7 @@ def sweep(
     write_json(work / INPUTS, inputs)
     measured = _evaluate(ends, folders, grid, seed, work, how, say)
     choices = _choices(measured, chosen)
-    recommended = _recommend(choices, measured)
+    recommended = recommend(choices, measured.sets, measured.table)
     model = _write_model(ends, paths[1], format_alpha(recommended.alpha), output, say)
     record = Sweep(
         versions=versions(),
@@ -357,28 +356,6 @@ def _choices(measured: _Measured, given: str | None) -> dict[str, float]:
         mean = pd.concat(confidences.values(), axis=1).mean(axis=1)
         choices[UNLABELLED] = best_alpha(mean)
     return choices
-
-
-def _recommend(choices: Mapping[str, float], measured: _Measured) -> Recommended:
-    choice, why = GIVEN, "It was given."
-    if GIVEN not in choices:
-        choice, n = ONE_ERROR, measured.sets[0].n[HELD_OUT]
-        why = (
-            f"It is the smallest alpha whose accuracy on the {n:,} held-out images of the "
-            "reference is within one standard error of the best: the reference loses nothing that "
-            "these images can show, and the model stays as near to the zero-shot one as that "
-            "allows. No image of a shift had a part in it."
-        )
-    kept = [each.name for each in measured.sets if each.role == "kept"]
-    why += "".join(_retained(measured.table, name, choices[choice]) for name in kept)
-    return Recommended(choice=choice, alpha=choices[choice], why=why)
-
-
-def _retained(table: pd.DataFrame, kept: str, alpha: float) -> str:
-    """Return a sentence on what is retained at an alpha."""
-    rows = table[(table["dataset"] == kept) & (table["selection"] == "grid")]
-    at, start, end = (100 * rows.loc[rows["alpha"] == a, "value"].iloc[0] for a in (alpha, 0, 1))
-    return f" Retained on {kept}: {at:.1f} % (zero-shot {start:.1f}, fine-tuned {end:.1f})."
 
 
 def _accuracies(table: pd.DataFrame) -> list[Accuracy]:

@@ -62,6 +62,10 @@ class Data:
         references = [self.entries[name].bare_name for name in names]
         return [n for of in references for n, to in mapped.items() if to and to.reference == of]
 
+    def keeps(self, dataset: str) -> bool:
+        """Whether a dataset is a kept one."""
+        return dataset in self._experiment.keep
+
     def evaluated_splits(self, entry: DatasetEntry) -> list[str]:
         """Return the splits that are evaluated: the reported one alone where nothing is trained."""
         alone = self._experiment.zero_shot_only

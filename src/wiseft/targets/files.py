@@ -220,11 +220,7 @@ class Files:
 
     def head(self, model: str, datasets: Iterable[str]) -> list[Path]:
         """Return the theta whose head an evaluation takes, if its datasets are kept ones."""
-        return [paths.theta_0_path(model, name) for name in datasets if self.keeps(name)]
-
-    def keeps(self, dataset: str) -> bool:
-        """Whether a dataset is a kept one."""
-        return dataset in self._experiment.keep
+        return [paths.theta_0_path(model, name) for name in datasets if self._data.keeps(name)]
 
     def trials(self, model: str, method: str, seed: str) -> list[Path]:
         """Return what searches wrote whose settings a training takes, if it does."""
@@ -261,7 +257,7 @@ class Files:
         self, path: Callable[..., Path], run: str, seed: int | str, datasets: Iterable[str]
     ) -> list[Path]:
         """Return a file of a run for each dataset; `path` is as in `evaluated`."""
-        return [path(run, seed, name, kept=self.keeps(name)) for name in datasets]
+        return [path(run, seed, name, kept=self._data.keeps(name)) for name in datasets]
 
     def all_logits(self) -> list[Path]:
         """Return the stored logits of all runs."""
@@ -269,10 +265,10 @@ class Files:
         return [file for run in self._runs.runs for file in self.logits(run.name, run.seed, names)]
 
     def logits(self, run: str, seed: int | str, datasets: Iterable[str]) -> list[Path]:
-        """Return the stored logits of a run, in an experiment that compares pairs of models; of
-        kept datasets there are none.
-        """
-        stored = [name for name in datasets if self._experiment.pairs and not self.keeps(name)]
+        """Return the stored logits of a run, where pairs of models are compared; not of kept datasets."""
+        stored = [
+            name for name in datasets if self._experiment.pairs and not self._data.keeps(name)
+        ]
         return [paths.logits_path(run, seed, name) for name in stored]
 
     def pairs(self) -> list[tuple[str, Run]]:

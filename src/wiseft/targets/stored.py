@@ -55,7 +55,7 @@ class Stored:
     def logits(self, model: str, method: str, seed: str, datasets: Sequence[str]) -> str:
         """Logits that are stored."""
         run = paths.run_name(model, self._runs.reference, method)
-        if any(map(self._files.keeps, datasets)):
+        if any(map(self._data.keeps, datasets)):
             return ""
         there = all(self._data.there(paths.logits_path(run, seed, name)) for name in datasets)
         return self._told.logits(method) if there or self._runs.experiment.pairs else ""

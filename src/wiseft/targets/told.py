@@ -127,7 +127,7 @@ class Told:
                 {"name": _class_view(like), "metric": "accuracy", "like": like}
                 for like in self._data.likes([entry.name])
             ]
-            if self._files.keeps(name):
+            if self._data.keeps(name):
                 views = [{**views[0], "name": KEPT}]
             chosen[name] = {"splits": self._data.evaluated_splits(entry), "views": views}
         return json.dumps(chosen)
