@@ -265,11 +265,9 @@ class Files:
         return [file for run in self._runs.runs for file in self.logits(run.name, run.seed, names)]
 
     def logits(self, run: str, seed: int | str, datasets: Iterable[str]) -> list[Path]:
-        """Return the stored logits of a run, where pairs of models are compared; not of kept datasets."""
-        stored = [
-            name for name in datasets if self._experiment.pairs and not self._data.keeps(name)
-        ]
-        return [paths.logits_path(run, seed, name) for name in stored]
+        """Return a run's stored logits, where pairs of models are compared; kept sets have none."""
+        stored = datasets if self._experiment.pairs else []
+        return [paths.logits_path(run, seed, name) for name in stored if not self._data.keeps(name)]
 
     def pairs(self) -> list[tuple[str, Run]]:
         """Return the first model of every pair, with each run that is its second."""
