@@ -49,7 +49,7 @@ def recipe(targets: Targets) -> str:
             "versions": {stage: VERSION[stage] for stage in STAGES},
             "data": [data.content(name) for name in names],
             "evaluation": told.evaluation(names),
-            "templates": told.templates(),
+            "templates": told.templates(targets.reference),
             "models": {
                 model: [
                     *(told.weights(model), told.pretrain(model), told.preprocessing(model)),

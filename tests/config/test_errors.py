@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 
 from wiseft.config import Catalogue, FinetuneSettings, parse_settings
 from wiseft.config.loading import read_yaml
@@ -75,6 +76,8 @@ def message(project: Path, experiment: str = "mini") -> str:
         (MINI, "figures.robustness.options", {"average": "al"}, "options.average is al, but must"),
         (MINI, "experiment", "maxi", "key `experiment` is maxi, but must be mini"),
         (MINI, "estimate.minutes", 0, "`estimate.minutes` is 0, but must be greater than 0"),
+        (MINI, "keep", ["shift"], "keep lists shift, which datasets lists too"),
+        (MINI, "keep", ["shfit"], "key `keep`: unknown dataset shfit; did you mean shift?"),
         ("datasets/toy", "evaluate", ["val"], "evaluate lists val, but the splits are train"),
         ("datasets/toy", "class_names", [3, "x"], "`class_names.0` is 3, but must be text or a l"),
         ("datasets/toy", "class_names", ["x", "x"], "x occurs twice"),
@@ -126,6 +129,25 @@ def test_each_problem_is_one_sentence(
     assert line is not None, text
     assert f"config/{entry}.yaml: " in line or "config/experiments/mini.yaml: " in line
     assert "pydantic" not in text
+
+
+def test_what_is_kept_needs_prompts_and_fine_tuning(project: Path, edit) -> None:
+    other = yaml.safe_load((project / "config/datasets/shift.yaml").read_text())
+    other |= {"name": "other", "class_names": ["cat", "dog", "owl"], "depends": []}
+    (project / "config/datasets/other.yaml").write_text(yaml.safe_dump(other))
+    edit(MINI, "keep", ["other"])
+    Catalogue(project).experiment("mini")
+    edit("models/brought", "names_of", "shift")
+    assert "keep lists other, whose heads are made of prompts alone, but" in message(project)
+    edit("models/brought", "names_of", None)
+    edit("datasets/other", "prompts", "plian")
+    assert "unknown prompt set plian" in message(project)
+    edit("datasets/other", "prompts", "plain")
+    edit(MINI, "test_split", "final")
+    assert "but dataset other evaluates only test" in message(project)
+    edit(MINI, "test_split", "test")
+    edit(MINI, "methods", [])
+    assert "keep is about models that are fine-tuned, but methods is empty" in message(project)
 
 
 def test_a_pair_needs_the_seeds_of_its_second_model_of_the_first_too(project: Path, edit) -> None:

@@ -130,6 +130,7 @@ def of_experiment(name: str) -> pd.DataFrame:
     catalogue = Catalogue(ROOT)
     entry = catalogue.experiment(name)
     places = [place for dataset in entry.datasets for place in _places(catalogue, entry, dataset)]
+    kept = [(name, "test", "kept", "accuracy") for name in entry.keep]
     found = []
     for number, run in enumerate(experiment_runs(entry)):
         model, reference, method, variant = split_run_name(run.name)
@@ -142,7 +143,8 @@ def of_experiment(name: str) -> pd.DataFrame:
         for combination in [name for name in there if name not in hidden]:
             for alpha in grid:
                 about |= {"combination": combination, "alpha": round(alpha, 3)}
-                found += _rows_of(entry, places, number, about)
+                seen = [*places, *([] if run.baseline else kept)]
+                found += _rows_of(entry, seen, number, about)
     return conform(pd.DataFrame(found), TABLE)
 
 

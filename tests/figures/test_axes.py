@@ -14,6 +14,7 @@ from wiseft.figures.axes import (
     logit_ticks,
     percent_text,
 )
+from wiseft.figures.marks import draw_interval
 
 
 def test_logit_by_hand() -> None:
@@ -86,3 +87,15 @@ def test_a_panel_of_a_wide_figure_has_at_least_three_ticks_with_room(ends: tuple
     gaps = np.diff(logit(ticks)) / float(logit(ends[1]) - logit(ends[0]))
     assert len(ticks) >= 3
     assert gaps.min() > 0.1  # of an axis of 1.6 in, more than two digits of 7 pt take
+
+
+def test_an_interval_up_to_1_goes_to_the_edge_of_a_logit_axis() -> None:
+    """It has no end there: neither bar nor lower cap would be where it belongs."""
+    ax = Figure().subplots()
+    accuracy_axes(ax, (0.9, 0.999), (0.8, 0.99))
+    point = {"value_x": 0.99, "ci_low_x": 0.97, "ci_high_x": 1.0}
+    point |= {"value_y": 0.9, "ci_low_y": 0.85, "ci_high_y": 0.95}
+    draw_interval(ax, point, "black")
+    across, up = (each.get_segments()[0] for each in ax.containers[0].lines[2])
+    assert across[:, 0] == pytest.approx([0.97, 0.999])
+    assert up[:, 1] == pytest.approx([0.85, 0.95])

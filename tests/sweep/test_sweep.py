@@ -439,6 +439,59 @@ def test_it_continues_and_refuses_what_is_something_else(whole, photos, capsys):
         assert "is no sweep of these checkpoints" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("only", ["visual.", ""])  # one text tower, or two that differ
+def test_what_is_retained_is_what_the_merged_model_knows(clips, photos, tmp_path, only):
+    """The model between, as written, with prompts of the kept classes: `score` on its file."""
+    z, f = clips[0], tuned(clips[0], only=only)
+    for name, weights in (("z.pt", z), ("f.pt", f)):
+        torch.save(weights, tmp_path / name)
+    words = ["cat", "dog", "horse", "kite", "owl"]
+    kept = write_images(tmp_path / "animals", 9, 8, words)
+    result = run(
+        *(tmp_path / name for name in ("z.pt", "f.pt")),
+        photos,
+        tmp_path / "out",
+        alpha=0.4,
+        keep=[kept],
+    )
+    score = score_folder(result.model_path, kept, architecture="Tiny", say=lambda _: None)
+    assert score.n_correct == correct(result, "animals", 0.4)
+    ends = [correct(result, "animals", alpha) for alpha in (0.0, 1.0)]
+    assert ends[0] != ends[1], "or a number of one model would pass for that of another"
+    (about,) = (each for each in result.record.sets if each.role == "kept")
+    assert (about.name, about.n) == ("animals", {"test": 45})
+    share = [f"{100 * n / 45:.1f}" for n in (score.n_correct, *ends)]
+    said = f"Retained on animals: {share[0]} % (zero-shot {share[1]}, fine-tuned {share[2]})."
+    assert result.record.recommended.why == f"It was given. {said}"
+    average = result.table[result.table["dataset"] == "avg:shifts"]
+    assert set(average["n"]) == {30 + 44}, "what is kept is no shift"
+
+
+def test_keep_by_the_command(whole, photos, tmp_path, capsys):
+    """No choice looks at what is kept, which joins a sweep that was there; and it is shown."""
+    few = [*shifts_of(photos, "paintings"), "--alphas", "0.2,0.8"]
+    command(whole, photos, *few, out="keeps")
+    before = read_record(whole / "keeps")
+    capsys.readouterr()
+    kept = write_images(tmp_path / "birds", 7, 8, ["owl", "wren", "swan"])
+    command(whole, photos, *few, "--keep", str(kept), out="keeps")
+    printed, record = capsys.readouterr().out, read_record(whole / "keeps")
+    assert record.choices == before.choices
+    others = [each for each in record.accuracy if each.set != "birds"]
+    assert others == before.accuracy and len(others) < len(record.accuracy)
+    header = next(line for line in printed.splitlines() if line.startswith("alpha"))
+    assert "birds, retained" in header
+    assert "Retained on birds: " in printed.split("recommended: alpha")[1]
+    assert "birds, retained" in (whole / "keeps" / "index.html").read_text()
+    torch.save(encoder_and_head(torch.load(whole / "z.pt")), tmp_path / "z.pt")
+    (tmp_path / "f.pt").write_bytes((whole / "f.pt").read_bytes())
+    (tmp_path / "tiny.json").write_bytes((whole / "tiny.json").read_bytes())
+    command(tmp_path, photos, *few, "--keep", str(kept), code=1)
+    assert "z.pt has not both towers; give the whole zero-shot model" in capsys.readouterr().err
+    command(whole, photos, *few, "--keep", str(photos / "camera"), out="keeps", code=1)
+    assert "must be a folder with a folder of images for every class" in capsys.readouterr().err
+
+
 def test_a_reference_with_splits_keeps_them(clips, photos, tmp_path):
     for name, weights in zip(("z.pt", "f.pt"), clips, strict=True):
         torch.save(weights, tmp_path / name)

@@ -215,6 +215,19 @@ def test_comparison_with_zero_shot_by_hand(tables):
     assert pd.isna(ref["p_holm"])
 
 
+def test_a_kept_dataset_is_no_shift_and_leaves_other_rows_alone(bench, tables, make_settings):
+    """Its own base ids, so the resamples of the others stay; Holm is over the two shifts."""
+    bench.add("kept", {"test": bench.curve(30, (30, 29, 20, 10, 2))})
+    more = run(bench.files, make_settings(kept=["kept"]))
+    for name in ("table", "comparisons", "selection", "fits"):
+        frame = getattr(more, name)
+        rest = frame[frame["dataset"] != "kept"] if "dataset" in frame else frame
+        pd.testing.assert_frame_equal(rest.reset_index(drop=True), getattr(tables, name))
+    row = only(more.comparisons, seed="0", contrast="0.500-vs-0.000", dataset="kept")
+    assert row["difference"] == pytest.approx(-1 / 3) and pd.isna(row["p_holm"])
+    assert only(more.table, dataset="kept", selection="held-out-1se")["alpha"] == 0.5
+
+
 def test_comparison_of_averages(tables):
     row = only(tables.comparisons, seed="0", contrast="0.500-vs-1.000", dataset="avg:shifts")
     assert row["difference"] == pytest.approx((24 / 40 + 2 / 20) / 2)

@@ -58,20 +58,24 @@ def expected_rows(targets: Targets) -> set[tuple[object, ...]]:
     Single clusters, in which a dataset's images were drawn, are known with the images only.
     """
     experiment, rows = targets.experiment, set[tuple[object, ...]]()
-    seen = [
-        (name, split, view["name"])
-        for name, chosen in json.loads(targets.told.evaluation(experiment.datasets)).items()
-        for split in chosen["splits"]
-        for view in chosen["views"] or [{"name": "all"}]
-    ]
+    seen, kept = (
+        [
+            (name, split, view["name"])
+            for name, chosen in json.loads(targets.told.evaluation(names)).items()
+            for split in chosen["splits"]
+            for view in chosen["views"] or [{"name": "all"}]
+        ]
+        for names in (experiment.datasets, experiment.keep)
+    )
     view = targets.data.entries[targets.reference].primary_view
     seen += [
         (f"{AVERAGE_PREFIX}{name}", experiment.test_split, view) for name in experiment.averages
     ]
     for run in targets.runs:
+        places = [*seen, *(kept if run in targets.combined else [])]
         for combination in _combinations(targets, run):
             for alpha in map(float, targets.alphas(run.method_id)):
-                rows |= {(run.name, run.seed, *where, combination, alpha) for where in seen}
+                rows |= {(run.name, run.seed, *where, combination, alpha) for where in places}
     return rows
 
 

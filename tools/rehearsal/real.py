@@ -74,7 +74,8 @@ def write_rates(path: Path, rates: list[dict[str, Any]]) -> None:
 
 def _write_config(real: Targets, project: Path, root: Path) -> None:
     """Write the project's configuration, with previews of datasets and few steps."""
-    names = {name: f"{name}-limit{IMAGES}" for name in real.experiment.datasets}
+    seen = [*real.experiment.datasets, *real.experiment.keep]
+    names = {name: f"{name}-limit{IMAGES}" for name in seen}
     target = root / "config"
     experiment = target / "experiments" / f"{real.name}.yaml"
     entry = _renamed(cut_experiment(read_yaml(experiment)), names)

@@ -29,7 +29,7 @@ from wiseft.targets import Targets
 TRAIN_SAMPLES = 40
 """Images that a train split has at least."""
 IMAGES = 120
-"""Of a split of a dataset that is made by code, at most: whole numbers of digits, typefaces and
+"""Of a split of a dataset that is made by code, at most: a whole number of digits and
 corruptions."""
 TEMPLATES = 2
 """Templates of a prompt set: of 80, each would be read for each of 1,000 classes."""
@@ -99,7 +99,9 @@ class _World:
         if entry.builder == "sides":
             return self._side(entry)
         if entry.builder != "corruptions":
-            return {"splits": {split: min(n, IMAGES) for split, n in entry.splits.items()}}
+            each = 10 * len(entry.packages) if entry.builder == "fonts" else 1  # digits of a family
+            few = IMAGES // each * each
+            return {"splits": {split: min(n, few) for split, n in entry.splits.items()}}
         cells = entry.splits["test"] // entry.options["samples"]
         base = Catalogue(self._root).dataset(entry.depends[0])
         samples = min(entry.options["samples"], base.splits["test"])

@@ -50,7 +50,7 @@ def table_problems(targets: Targets) -> list[str]:
 def _wanted_rows(targets: Targets) -> Iterator[tuple[str, int, str, str]]:
     for run in targets.runs:
         for alpha in targets.alphas(run.method_id):
-            for dataset in targets.experiment.datasets:
+            for dataset in targets.files.datasets_of(run):
                 yield run.name, run.seed, dataset, alpha
 
 
@@ -146,13 +146,15 @@ def _header(path: Path, stage: str, wanted: dict[str, Any]) -> list[str]:
 def _evaluations(targets: Targets, run: Run) -> Iterator[str]:
     """Yield what is wrong with the metrics of a run."""
     root, identities = targets.catalogue.root, dict[Path, str | None]()
-    for dataset in targets.experiment.datasets:
+    for dataset in targets.files.datasets_of(run):
         ends = _ends(targets, run, targets.data.entries[dataset].suite_name)
+        ends |= dict(zip(["head"], targets.files.head(run.model, [dataset]), strict=False))
         for end in ends.values():
             if end not in identities:
                 identities[end] = _identity(root / end)
         present = {end: identities[path] for end, path in ends.items()}
-        path = root / paths.metrics_path(run.name, run.seed, dataset)
+        files = targets.files.of_evaluation(paths.metrics_path, run.name, run.seed, [dataset])
+        path = root / files[0]
         if not path.is_file():
             continue
         recorded = read_metrics(path, path.with_name("predictions.parquet"))["identity"]

@@ -2,7 +2,7 @@
 # The outputs are updated: when the grid grows, only the new alphas are computed. Experiments share
 # them: what an evaluation is told is not compared with the last run's (such parameters take inputs
 # or outputs), but what the files hold when it is done.
-for suite, members in DATA.suites.items():
+for suite, members in DATA.evaluations.items():
 
     rule:
         name:
@@ -10,14 +10,15 @@ for suite, members in DATA.suites.items():
         input:
             theta_0=lambda w, suite=suite: FILES.theta_0(w.model, w.method, suite),
             theta_1=lambda w, suite=suite: FILES.theta_1(w.model, w.method, w.seed, suite),
+            head=lambda w, members=members: FILES.head(w.model, members),
             manifests=DATA.manifests(members),
             likes=DATA.manifests(DATA.likes(members)),
             caches=lambda w, members=members: DATA.caches(
                 TARGETS.resident(w.model, w.method), members
             ),
         output:
-            metrics=update([paths.metrics_path(RUN, "{seed}", name) for name in members]),
-            predictions=update([paths.predictions_path(RUN, "{seed}", name) for name in members]),
+            metrics=update(FILES.of_evaluation(paths.metrics_path, RUN, "{seed}", members)),
+            predictions=update(FILES.of_evaluation(paths.predictions_path, RUN, "{seed}", members)),
             logits=update(FILES.logits(RUN, "{seed}", members)),
         log:
             f"logs/evaluate/{RUN}/seed-{{seed}}/{suite}.log",
@@ -44,15 +45,16 @@ for suite, members in DATA.suites.items():
                 [
                     repeat("--theta-0", input.theta_0),
                     TOLD.sparse,
+                    repeat("--head", input.head),
                     TOLD.evaluation_state(w.model, w.method, w.seed, suite),
                 ]
             ),
             manifests=lambda w, input: " ".join(
                 filter(None, [repeat("--dataset", input.manifests), repeat("--like", input.likes)])
             ),
-            folder=str(paths.run_folder(RUN, "{seed}") / "evaluate"),
+            folder=str(paths.evaluations_folder(RUN, "{seed}", suite not in DATA.suites)),
             about=lambda w: TOLD.identity(w.model, w.method, w.seed),
-            logits=lambda w, input: TOLD.logits(w.method),
+            logits=lambda w, output: TOLD.logits(w.method) if output.logits else "",
             combinations=lambda w, input: TOLD.combinations(w.method),
             stored_alphas=lambda w, members=members: STORED.alphas(
                 w.model, w.method, w.seed, members

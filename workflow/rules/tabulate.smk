@@ -4,7 +4,7 @@ rule tabulate:
         predictions=FILES.evaluated(paths.predictions_path),
         # Not read. Of a job that lacks one of its outputs, Snakemake does not see what else is new:
         # an evaluation by an experiment without pairs would be left without what this one adds.
-        logits=FILES.evaluated(paths.logits_path) if EXPERIMENT.pairs else [],
+        logits=FILES.all_logits(),
         diversity=FILES.diversity(),
         others=FILES.other_models(),
         code=CODE.behind("tabulate"),

@@ -1,8 +1,9 @@
+# The reference's head, or that of a kept dataset.
 rule zeroshot:
     input:
         weights=paths.weights_path("{model}"),
-        manifest=DATA.manifests([TARGETS.reference]),
-        prompts=DATA.prompts(TARGETS.reference),
+        manifest=lambda w: DATA.manifests([w.reference]),
+        prompts=lambda w: DATA.prompts(w.reference),
         names_of=lambda w: DATA.manifests(TOLD.names_of(w.model)),
     output:
         theta_0=paths.theta_0_path("{model}", "{reference}"),
@@ -12,6 +13,7 @@ rule zeroshot:
         "logs/benchmarks/zeroshot/{model}/{reference}.tsv"
     wildcard_constraints:
         model=one_of(TARGETS.prompted),
+        reference=one_of([TARGETS.reference, *EXPERIMENT.keep]),
     conda:
         "../../environment.yml"
     threads: 1
@@ -23,8 +25,8 @@ rule zeroshot:
         device=DEVICE,
     params:
         version=VERSION["zeroshot"],
-        content=lambda w: DATA.content(TARGETS.reference, *TOLD.names_of(w.model)),
-        templates=lambda w: TOLD.templates(),
+        content=lambda w: DATA.content(w.reference, *TOLD.names_of(w.model)),
+        templates=lambda w: TOLD.templates(w.reference),
         names_of=lambda w, input: repeat("--names-of", input.names_of),
     message:
         "zeroshot: {wildcards.model}, head for {wildcards.reference}"
@@ -53,7 +55,7 @@ use rule zeroshot as zeroshot_own_head with:
     params:
         version=VERSION["zeroshot"],
         content=lambda w: DATA.content(TARGETS.reference, w.dataset),
-        templates=lambda w: TOLD.templates(),
+        templates=lambda w: TOLD.templates(TARGETS.reference),
         names_of=lambda w, input: repeat("--spread-over", input.spread_over),
     message:
         "zeroshot_own_head: {wildcards.model}, head of the class names of {wildcards.dataset}"
@@ -85,7 +87,7 @@ rule zeroshot_calibrated:
     params:
         version=VERSION["zeroshot"],
         content=DATA.content(TARGETS.reference),
-        templates=lambda w: TOLD.templates(),
+        templates=lambda w: TOLD.templates(TARGETS.reference),
         calibrate=lambda w: TARGETS.entry(w.model).calibrate,
     message:
         "zeroshot_calibrated: {wildcards.model}, head for {wildcards.reference}"

@@ -72,6 +72,13 @@ def evaluate(
             "differ at the ends of an interval; 2 % of what is inferred is run as an audit.",
         ),
     ] = False,
+    head: Annotated[
+        Path | None,
+        typer.Option(
+            help="A theta whose head and classes take the place of those of both ends, to see what "
+            "their image towers retain of what it predicts."
+        ),
+    ] = None,
     state: Annotated[
         Path | None,
         typer.Option(
@@ -120,6 +127,7 @@ def evaluate(
         combinations=[name.strip() for name in combinations.split(",")],
         logits=parse_alphas(logits) if logits else [],
         sparse=sparse,
+        head=head,
         state=state,
     )
     evaluate_suite(request, say=lambda line: typer.echo(line, err=True))

@@ -34,6 +34,13 @@ def sweep(
         ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="A new folder.")],
+    keep: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Folder of class folders of other classes, to see what the model between retains "
+            "of them; repeat. Heads are made of prompts, so Z must have its text tower."
+        ),
+    ] = None,
     alphas: Annotated[
         str | None, typer.Option(help="The grid, with commas. Default: 0 to 1 by 0.05.")
     ] = None,
@@ -99,6 +106,7 @@ def sweep(
         reference,
         shift,
         output,
+        keep=keep or (),
         alphas=alphas.split(",") if alphas else ALPHAS,
         alpha=alpha,
         architecture=architecture,

@@ -38,6 +38,11 @@ class _Check:
             for name in experiment.datasets
             if (entry := self._get("datasets", partial(catalogue.dataset, name)))
         }
+        self.kept = {
+            name: entry
+            for name in experiment.keep
+            if (entry := self._get("keep", partial(catalogue.dataset, name)))
+        }
 
     def datasets(self) -> None:
         """Check that the datasets exist, are evaluated on the splits, and have classes that the
@@ -45,7 +50,7 @@ class _Check:
         """
         experiment = self.experiment
         reference = self.entries.get(experiment.reference)
-        for name, entry in self.entries.items():
+        for name, entry in {**self.entries, **self.kept}.items():
             for problem in dataset_problems(entry, self.catalogue):
                 self._append(problem)
             if experiment.test_split not in entry.evaluate:
@@ -53,7 +58,7 @@ class _Check:
                     f"test_split is {experiment.test_split}, but dataset {name} evaluates only "
                     f"{', '.join(entry.evaluate)}"
                 )
-            if reference and not experiment.data_only:
+            if reference and not experiment.data_only and name not in self.kept:
                 self._classes(entry, reference)
         if reference and not experiment.data_only and "train" not in reference.splits:
             self._add(
@@ -100,6 +105,7 @@ class _Check:
         """
         for name in self.experiment.models:
             self._model("models", name, f"models lists {name}")
+            self._keeps(name)
         if baselines := self.experiment.baselines:
             model = self._get("baselines.model", partial(self.catalogue.model, baselines.model))
             if model and model[1] is not None:
@@ -129,6 +135,17 @@ class _Check:
         for referring, key in needed:
             where = f"models ({entry.name}: {referring})"
             self._get(where, partial(self.catalogue.package, key))
+
+    def _keeps(self, name: str) -> None:
+        """Check that a model's text tower can make the heads of kept datasets."""
+        model = self._get("models", partial(self.catalogue.model, name))
+        entry = model[0] if self.kept and model else None
+        if entry and (entry.source == "timm" or entry.calibrate or entry.names_of):
+            self._add(
+                f"keep lists {', '.join(self.kept)}, whose heads are made of prompts alone, but "
+                f"models lists {name}, which has no text tower, or takes images or names of "
+                "another dataset for its head; remove one of them"
+            )
 
     def methods(self) -> None:
         """Check that methods exist, and start where their place in the experiment demands."""

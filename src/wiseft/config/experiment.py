@@ -219,6 +219,11 @@ class ExperimentEntry(Entry):
     )
     test_split: Name = Field("test", description="Split that is reported, in every dataset.")
     averages: dict[Name, SomeNames] = Field({}, description="Named averages over datasets.")
+    keep: Names = Field(
+        [],
+        description="Further datasets, of other classes, that every fine-tuned model is evaluated "
+        "on at every alpha by a head of their own prompts: what its image tower retains.",
+    )
     bootstrap: Bootstrap = Field(Bootstrap(), description="Resampling of intervals.")
     pairs: list[tuple[str, str]] = Field(
         [],
@@ -303,6 +308,13 @@ class ExperimentEntry(Entry):
                 f"held_out.split is {self.test_split}, which is test_split too, but alpha must not "
                 "be chosen on images that are reported; name a split of held-out training images"
             )
+        if self.keep and not self.methods:
+            problems.append("keep is about models that are fine-tuned, but methods is empty")
+        problems += [
+            f"keep lists {name}, which datasets lists too; what is kept is another dataset"
+            for name in self.keep
+            if name in self.datasets
+        ]
         return problems
 
     def _average_problems(self) -> list[str]:

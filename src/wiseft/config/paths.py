@@ -146,24 +146,24 @@ def theta_path(run: str, seed: int | str, alpha: str) -> Path:
     return run_folder(run, seed) / "combine" / f"theta_{alpha}.safetensors"
 
 
-def evaluate_folder(run: str, seed: int | str, dataset: str) -> Path:
-    """Return the folder of a run's evaluation on one dataset."""
-    return run_folder(run, seed) / "evaluate" / dataset
+def evaluations_folder(run: str, seed: int | str, kept: bool = False) -> Path:
+    """Return the folder of a run's evaluations, by its own head or, `kept`, by the datasets'."""
+    return run_folder(run, seed) / ("kept" if kept else "evaluate")
 
 
-def metrics_path(run: str, seed: int | str, dataset: str) -> Path:
+def metrics_path(run: str, seed: int | str, dataset: str, kept: bool = False) -> Path:
     """Return the metrics of a run on one dataset."""
-    return evaluate_folder(run, seed, dataset) / "metrics.json"
+    return evaluations_folder(run, seed, kept) / dataset / "metrics.json"
 
 
-def predictions_path(run: str, seed: int | str, dataset: str) -> Path:
+def predictions_path(run: str, seed: int | str, dataset: str, kept: bool = False) -> Path:
     """Return the predictions of a run on one dataset."""
-    return evaluate_folder(run, seed, dataset) / "predictions.parquet"
+    return evaluations_folder(run, seed, kept) / dataset / "predictions.parquet"
 
 
 def logits_path(run: str, seed: int | str, dataset: str) -> Path:
     """Return the stored logits of a run on one dataset."""
-    return evaluate_folder(run, seed, dataset) / "logits.safetensors"
+    return evaluations_folder(run, seed) / dataset / "logits.safetensors"
 
 
 def diversity_path(run: str, seed: int | str, first: str, dataset: str) -> Path:

@@ -9,6 +9,8 @@ from typing import Any
 
 from wiseft.evaluate.sweep import STANDARD
 from wiseft.evaluate.views import SuiteEvaluation
+from wiseft.theta import Theta, load_theta
+from wiseft.zeroshot.text_head import with_head_of
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,8 @@ class Request:
         combinations: how the two ends are combined; see `sweep.COMBINATIONS`.
         logits: the alphas whose logits are stored in full.
         sparse: whether predictions at inner alphas may be inferred; see `wiseft.evaluate.sparse`.
+        head: a theta whose head and classes take the place of those of both ends: what is seen is
+            what their image towers retain; None: their own.
         state: folder from which a killed evaluation goes on, emptied at the end; None: it does not.
         progress: called with how many images at one alpha, of one combination, were computed.
     """
@@ -48,5 +52,22 @@ class Request:
     combinations: Sequence[str] = STANDARD
     logits: Sequence[str] = ()
     sparse: bool = False
+    head: Path | None = None
     state: Path | None = None
     progress: Callable[[int], None] | None = None
+
+    def load(self) -> tuple[Theta | None, Theta, dict[str, str | None]]:
+        """Return both ends as they are seen, and the identities of the thetas behind them.
+
+        Raises:
+            WiseftError: if a theta is missing or damaged, or the head is of another architecture.
+        """
+        theta_0 = load_theta(self.theta_0) if self.theta_0 else None
+        theta_1 = load_theta(self.theta_1)
+        thetas = {"theta_0": theta_0.identity if theta_0 else None, "theta_1": theta_1.identity}
+        if self.head is not None:
+            other = load_theta(self.head)
+            thetas["head"] = other.identity
+            theta_0 = with_head_of(other, theta_0) if theta_0 else None
+            theta_1 = with_head_of(other, theta_1)
+        return theta_0, theta_1, thetas

@@ -61,7 +61,7 @@ from wiseft.precision import Arithmetic
 from wiseft.runtime import check_writable, device_names, release_memory
 from wiseft.stages import VERSION
 from wiseft.temporary import remove_leftovers, temporary_folder
-from wiseft.theta import Theta, load_theta
+from wiseft.theta import Theta
 
 PARTIAL = ".partial"
 """Suffix of what is put together, and name of its folder where there is no state."""
@@ -78,8 +78,7 @@ def evaluate_suite(request: Request, say: Callable[[str], None] = print) -> list
     """
     alphas = _checked_alphas(request)
     suite = _pair(request)
-    theta_0 = load_theta(request.theta_0) if request.theta_0 else None
-    theta_1 = load_theta(request.theta_1)
+    theta_0, theta_1, thetas = request.load()
     inference = _inference(request, say)
     sweep = make_sweep(theta_0, theta_1, inference, request.combinations)
     if request.logits and not {WEIGHT, OUTPUT} & set(sweep.combinations):
@@ -89,7 +88,6 @@ def evaluate_suite(request: Request, say: Callable[[str], None] = print) -> list
         )
     if request.batch_size is None:
         inference.batch_size.size = _batch_size(sweep, say)
-    thetas = {"theta_0": theta_0.identity if theta_0 else None, "theta_1": theta_1.identity}
     header = theta_1.header
     head = Head(header.class_names, request.metadata["reference"])
     likes = {manifest.dataset: manifest for manifest in map(open_manifest, request.like)}

@@ -22,7 +22,8 @@ def figure_context(experiment: ExperimentEntry, catalogue: Catalogue) -> dict[st
     """
     baselines = [] if experiment.baselines is None else experiment.baselines.methods
     augmented = [m for m in baselines if catalogue.method_settings(m).augment != "none"]
-    titles = {name: catalogue.dataset(name).title for name in experiment.datasets}
+    seen = [*experiment.datasets, *experiment.keep]
+    titles = {name: catalogue.dataset(name).title for name in seen}
     for name, members in experiment.averages.items():
         of_sets = name if name.endswith("s") else f"{name} sets"
         several = f"{len(members)} {of_sets}"

@@ -79,11 +79,17 @@ def _draw_selected(ax: Axes, mean: pd.DataFrame, look: Look, name: str, scale: f
 
 
 def draw_interval(ax: Axes, point: dict[str, float], color: str, scale: float = 1.0) -> None:
-    """Draw the intervals of a point on both axes, each where it is known."""
+    """Draw the intervals of a point on both axes, each where it is known; one that ends at 0 or 1
+    goes to the edge of a logit axis.
+    """
     ends: dict[str, Any] = {}
     for axis in ("x", "y"):
         low, value, high = (point[f"{name}_{axis}"] for name in ("ci_low", "value", "ci_high"))
         if not np.isnan(low):
+            if getattr(ax, f"get_{axis}scale")() == "logit":  # where 0 and 1 are infinitely far
+                view = getattr(ax, f"get_{axis}lim")()
+                low = low if low > 0 else min(view[0], value)
+                high = high if high < 1 else max(view[1], value)
             ends[f"{axis}err"] = [[value - low], [high - value]]
     if ends:
         ax.errorbar(

@@ -138,6 +138,11 @@ def estimate(targets: Targets, assumptions: Assumptions) -> Plan:
     )
 
 
+def _seen(targets: Targets, run: Run) -> list[DatasetEntry]:
+    """Return the datasets that a run is evaluated on."""
+    return [targets.data.entries[name] for name in targets.files.datasets_of(run)]
+
+
 def _settings(targets: Targets, run: Run) -> FinetuneSettings:
     if targets.experiment.zero_shot_only:
         return FinetuneSettings()
@@ -145,10 +150,6 @@ def _settings(targets: Targets, run: Run) -> FinetuneSettings:
 
 
 def _rows(targets: Targets, costs: Mapping[str, TowerCost], assumptions: Assumptions) -> list[Row]:
-    images = sum(
-        evaluated_images(targets, targets.data.entries[name])
-        for name in targets.experiment.datasets
-    )
     groups: dict[tuple[str, str], list[Run]] = {}
     runs, trained = set(targets.runs), set(targets.trainings)
     for run in dict.fromkeys([*targets.runs, *targets.trainings]):
@@ -156,6 +157,7 @@ def _rows(targets: Targets, costs: Mapping[str, TowerCost], assumptions: Assumpt
     rows, kept = [], set[tuple[Any, ...]]()
     for (model, method), members in groups.items():
         settings, here = _settings(targets, members[0]), [run for run in members if run in trained]
+        images = sum(evaluated_images(targets, entry) for entry in _seen(targets, members[0]))
         evaluation = forward_work(evaluation_passes(targets, members[0]) * images, costs[model])
         hours = assumptions.hours(model, evaluation)
         for other in targets.resident(model, method)[1:]:
@@ -209,11 +211,12 @@ def _head_hours(
     targets: Targets, costs: Mapping[str, TowerCost], assumptions: Assumptions
 ) -> float:
     """Return the GPU hours of all zero-shot heads, temperatures of their logits included."""
-    reference = targets.data.entries[targets.reference]
-    prompts = _prompts(targets, reference) or 0
-    hours = 0.0
-    for model in targets.models:
+    reference, hours = targets.data.entries[targets.reference], 0.0
+    heads = [*((model, reference.name) for model in targets.models), *targets.files.kept_heads]
+    for model, name in heads:
+        prompts = _prompts(targets, targets.data.entries[name]) or 0
         hours += assumptions.hours(model, Work(forward_flops=prompts * costs[model].text_flops))
+    for model in targets.models:
         if split := targets.entry(model).calibrate:
             seen = reference.splits.get(split, 0)
             hours += assumptions.hours(model, forward_work(seen, costs[model]))
@@ -236,6 +239,7 @@ def _disk(targets: Targets, costs: Mapping[str, TowerCost]) -> dict[str, float]:
         return (cost.image_parameters + classes * (cost.width + 1)) * FLOAT / GB
 
     kept = dict.fromkeys([*targets.combined, *targets.fine_tuned, *targets.trainings])
+    further = [*targets.files.own_heads, *targets.files.kept_heads]
     grid = len(targets.experiment.interpolate_names)
     disk = {
         "datasets": sum(entry.disk_gb or 0 for entry in entries if entry.limit is None),
@@ -243,7 +247,7 @@ def _disk(targets: Targets, costs: Mapping[str, TowerCost]) -> dict[str, float]:
             (costs[model].image_parameters + costs[model].text_parameters) * FLOAT / GB
             for model in targets.models
         ),
-        "theta_0": sum(map(theta, [*targets.models, *(m for m, _ in targets.files.own_heads)])),
+        "theta_0": sum(theta(m) for m in [*targets.models, *(m for m, _ in further)]),
         "theta_1": sum(theta(run.model) for run in kept),
         "interpolated": sum(theta(run.model) for run in targets.combined) * grid,
         "predictions": sum(_predictions(targets, run) for run in targets.runs) / GB,
@@ -258,8 +262,7 @@ def _predictions(targets: Targets, run: Run) -> float:
     spaces = 2 if evaluation_passes(targets, run) > 1 else 1
     columns = len(targets.alphas(run.method_id)) * spaces
     images = 0
-    for name in targets.experiment.datasets:
-        entry = targets.data.entries[name]
+    for entry in _seen(targets, run):
         images += evaluated_images(targets, entry) * max(1, len(entry.views))
     return images * columns * PREDICTION
 

@@ -245,8 +245,11 @@ class Resources:
             return Need(memory)
         t = self._targets
         reference = t.data.entries[t.reference]
-        prompts = len(t.catalogue.prompts(reference.prompts).ready or [1] * 100)
-        work = Work(forward_flops=prompts * reference.class_count * cost.text_flops)
+        prompts = max(
+            len(t.catalogue.prompts(entry.prompts).ready or [1] * 100) * entry.class_count
+            for entry in (t.data.entries[name] for name in (t.reference, *t.experiment.keep))
+        )
+        work = Work(forward_flops=prompts * cost.text_flops)
         split = t.entry(model).calibrate
         images = reference.splits.get(split, 0) if split else 0
         batch = FEATURE_BATCH if images else 0
@@ -260,7 +263,7 @@ class Resources:
         resident = t.resident(model, method)
         run = Run(model, t.reference, method, 0, baseline=method not in t.two_ended)
         passes = evaluation_passes(t, run)
-        members = [t.data.entries[name] for name in t.data.suites[suite]]
+        members = [t.data.entries[name] for name in t.data.evaluations[suite]]
         images = sum(evaluated_images(t, entry) for entry in members)
         parts = [self._known(name) for name in resident]
         copies = 3 if passes > 1 else 1

@@ -70,6 +70,7 @@ class Ends:
         templates: prompts that a head was made of; empty: none was.
         head: where the heads are from, a sentence.
         method: `linear-classifier` where the image towers are equal, else `end-to-end`.
+        kept: thetas with the heads of kept folders, by name.
     """
 
     theta_0: Path
@@ -79,6 +80,7 @@ class Ends:
     templates: list[str]
     head: str
     method: str
+    kept: dict[str, Path]
 
 
 @dataclass(frozen=True)
@@ -116,16 +118,19 @@ def make_ends(
     given: Given,
     work: Path,
     say: Say,
+    keep: Mapping[str, list[list[str]]] | None = None,
 ) -> Ends:
     """Write both checkpoints as thetas that can be interpolated.
 
     Args:
         reference: the names of each class of the reference folder, in the order of its folders.
         work: folder for the thetas; one that is a theta stays where it is.
+        keep: the names of each class of kept folders, by the folder's name.
 
     Raises:
         WiseftError: if the two are of different architectures or classes, a checkpoint lacks what
-            it needs, or a head has another number of classes than there are names.
+            it needs (for kept folders: the zero-shot model's text tower), or a head has another
+            number of classes than there are names.
     """
     architecture = _architecture(zero, fine, given)
     preprocessing = _preprocessing(zero, fine, architecture, given, say)
@@ -148,6 +153,17 @@ def make_ends(
         if end.header is None:
             about = _header(kind, architecture, preprocessing, prompts)
             save_theta(paths[-1], theta, about)
+    kept: dict[str, Path] = {}
+    for name, classes in (keep or {}).items():
+        kept[name] = work / f"kept-{name}.safetensors"
+        own_prompts = Prompts(classes, prompts.templates)
+        if (own := _prompted(parts[0], own_prompts, architecture)) is None:
+            raise WiseftError(
+                f"heads of what is kept are made of prompts, but {zero.path} has not both towers; "
+                "give the whole zero-shot model, or leave out --keep"
+            )
+        about = _header("zero-shot", architecture, preprocessing, own_prompts)
+        save_theta(kept[name], thetas[0] | own, about)
     linear = share_image_tower(thetas[0], thetas[1]) and not text
     return Ends(
         theta_0=paths[0],
@@ -157,6 +173,7 @@ def make_ends(
         templates=prompts.templates if any(part.head is None for part in parts) else [],
         head=head,
         method="linear-classifier" if linear else "end-to-end",
+        kept=kept,
     )
 
 

@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 from wiseft.data.index_folder import index_folder, index_images
 from wiseft.data.layouts.scan import subfolders
@@ -16,6 +17,7 @@ from wiseft.errors import WiseftError
 from wiseft.evaluate.score import class_names_of, map_classes
 from wiseft.sweep.record import HELD_OUT, REFERENCE, TEST, ImageSet
 
+Role = Literal["reference", "shift", "kept"]
 _HELD_OUT = (HELD_OUT, "held_out", "val", "validation")
 _SPLITS = {*_HELD_OUT, TEST, "train"}
 
@@ -26,17 +28,24 @@ class Folder:
 
     Attributes:
         base: the folder whose folders are the classes.
+        role: `reference`, `shift` or `kept`.
         splits: where each split's classes are, relative to `path`; of several.
         classes: the names of each class; None without labels.
         split: how the reference was split, in words.
     """
 
     name: str
+    role: Role
     path: Path
     base: Path
     splits: Mapping[str, str]
     classes: list[list[str]] | None
     split: str = ""
+
+    @property
+    def kept(self) -> bool:
+        """Whether it has classes of its own, which no choice looks at."""
+        return self.role == "kept"
 
     @property
     def labelled(self) -> bool:
@@ -45,33 +54,38 @@ class Folder:
 
 
 def find_folders(
-    reference: Path, shifts: Sequence[Path], class_names: Mapping[str, str], seed: int
+    reference: Path,
+    shifts: Sequence[Path],
+    keep: Sequence[Path],
+    class_names: Mapping[str, str],
+    seed: int,
 ) -> list[Folder]:
-    """Return the reference and the shifts, with the names of their classes.
+    """Return the reference, the shifts and what is kept, with the names of their classes.
 
     Args:
         class_names: name of the class by name of its folder, where the folder's won't do.
 
     Raises:
-        WiseftError: if a folder is missing, the reference has no class folders, or a class name is
-            given for no folder.
+        WiseftError: if a folder is missing, the reference or a kept one has no class folders, or a
+            class name is given for no folder.
     """
     found = [_reference(reference, seed)]
     names = {REFERENCE}
-    for path in shifts:
+    given: list[tuple[Role, Path]] = [("shift", path) for path in shifts]
+    for role, path in [*given, *(("kept", path) for path in keep)]:
         if not path.is_dir():
             raise WiseftError(f"expected a folder of images, found nothing at {path}")
-        stem = re.sub(r"[^A-Za-z0-9]+", "-", path.resolve().name).strip("-") or "shift"
+        stem = re.sub(r"[^A-Za-z0-9]+", "-", path.resolve().name).strip("-") or role
         name = next(n for n in (stem, *(f"{stem}-{k}" for k in range(2, 1000))) if n not in names)
         names.add(name)
         base = path / TEST if (path / TEST).is_dir() else path
-        found.append(Folder(name, path, base, {}, None))
+        found.append(Folder(name, role, path, base, {}, None))
     known = [set(subfolders(folder.base)) for folder in found]
     if unknown := sorted(class_names.keys() - set().union(*known)):
         raise WiseftError(f"a class name is given for {unknown[0]}, but no folder has that name")
     return [
         replace(folder, classes=class_names_of(folder.base, _of(class_names, classes)))
-        if classes or folder is found[0]
+        if classes or folder.role != "shift"
         else folder
         for folder, classes in zip(found, known, strict=True)
     ]
@@ -88,18 +102,19 @@ def _reference(path: Path, seed: int) -> Folder:
     held = next((name for name in _HELD_OUT if name in there), None)
     if not there or not there <= _SPLITS or there == {"train"}:
         how = f"split half and half, class by class, by seed {seed}"
-        return Folder(REFERENCE, path, path, {}, None, how)
+        return Folder(REFERENCE, "reference", path, path, {}, None, how)
     if held is not None and TEST in there:
         how = f"alpha is chosen on {held}/, accuracies are those of {TEST}/"
-        return Folder(REFERENCE, path, path / TEST, {HELD_OUT: held, TEST: TEST}, None, how)
+        splits = {HELD_OUT: held, TEST: TEST}
+        return Folder(REFERENCE, "reference", path, path / TEST, splits, None, how)
     one = TEST if TEST in there else held
     assert one is not None
     how = f"{one}/ split half and half, class by class, by seed {seed}"
-    return Folder(REFERENCE, path, path / one, {}, None, how)
+    return Folder(REFERENCE, "reference", path, path / one, {}, None, how)
 
 
 def index(folder: Folder, work: Path, theta: Path, class_names: list[str], seed: int) -> Path:
-    """Write the manifest of a folder, seen by a head, and return its path.
+    """Write the manifest of a folder, seen by a head, and return its path; a kept one has its own.
 
     Args:
         theta: of that head.
@@ -116,7 +131,8 @@ def index(folder: Folder, work: Path, theta: Path, class_names: list[str], seed:
     splits = list(folder.splits) or [TEST]
     halve = seed if folder.name == REFERENCE and not folder.splits else None
     index_folder(at, manifest, folder.name, splits, folder.classes, folder.splits, halve)
-    map_classes(manifest, [item[0] for item in folder.classes], theta, folder.base, REFERENCE)
+    if not folder.kept:
+        map_classes(manifest, [item[0] for item in folder.classes], theta, folder.base, REFERENCE)
     return manifest
 
 
@@ -126,7 +142,7 @@ def image_set(folder: Folder, manifest: Path) -> ImageSet:
     return ImageSet(
         name=folder.name,
         path=str(folder.path),
-        role="reference" if folder.name == REFERENCE else "shift",
+        role=folder.role,
         labelled=folder.labelled,
         n={name: files.n for name, files in opened.splits.items()},
         split=folder.split,

@@ -52,7 +52,9 @@ class ImageSet(Entry):
 
     name: str = Field(description="`reference`, or the name of the folder.")
     path: str
-    role: Literal["reference", "shift"]
+    role: Literal["reference", "shift", "kept"] = Field(
+        description="`kept`: of other classes, seen by a head of their own prompts."
+    )
     labelled: bool = Field(description="Whether it has a folder for every class.")
     n: dict[str, int] = Field(description="Images by split: `held-out` and `test`, or `test`.")
     split: str = Field("", description="How the reference was split, in words; else empty.")

@@ -43,12 +43,11 @@ from wiseft.sweep.record import (
     End,
     ImageSet,
     Model,
-    Recommended,
     Result,
     Sweep,
     write_record,
 )
-from wiseft.sweep.show import write_files
+from wiseft.sweep.show import recommend, write_files
 from wiseft.tabulate.schema import AVERAGE_PREFIX
 from wiseft.tabulate.selection import best_alpha
 from wiseft.tabulate.settings import TabulateSettings
@@ -72,6 +71,7 @@ def sweep(
     shifts: Sequence[Path | str],
     output: Path | str,
     *,
+    keep: Sequence[Path | str] = (),
     alphas: Iterable[float | str] = ALPHAS,
     alpha: float | str | None = None,
     architecture: str | None = None,
@@ -101,6 +101,9 @@ def sweep(
             `held-out/` and `test/`; none of its images may have been trained on.
         shifts: folders of images from elsewhere, of the same classes or some of them.
         output: a new folder, or that of a sweep of the same inputs, which is continued.
+        keep: folders of class folders of other classes: what the image towers retain of them, by
+            heads of their prompts (the zero-shot model's text tower or, where the two differ, the
+            interpolated one), is measured and has no part in any choice.
         alphas: the grid; 0, 0.5 and 1 join it.
         alpha: writes the model at this alpha, in place of the recommended one.
         architecture: of files that do not say it: a name of open_clip or timm, or a JSON file.
@@ -131,7 +134,8 @@ def sweep(
     )
     paths = Path(zero_shot), Path(fine_tuned)
     named = class_names or {}
-    folders = find_folders(Path(reference), [Path(each) for each in shifts], named, seed)
+    shifted, kept = ([Path(each) for each in given] for given in (shifts, keep))
+    folders = find_folders(Path(reference), shifted, kept, named, seed)
     given = Given(architecture, preprocessing, templates, classes, head)
     others = [Path(each) for each in more]
     if others and recipe is None:
@@ -144,7 +148,8 @@ def sweep(
     opened = [open_end(path) for path in paths]
     about = [_about(end) for end in opened]
     make = partial(make_ends, opened[0], reference=folders[0].classes or [], given=given, say=say)
-    ends = make(opened[1], work=work)
+    other_classes = {each.name: each.classes or [] for each in folders if each.kept}
+    ends = make(opened[1], work=work, keep=other_classes)
     if checked is not None:
         further = _opened(others, about)
         ends = merged_end(checked, ends, further, make, work, str(how["device"]), say)
@@ -153,7 +158,7 @@ def sweep(
     write_json(work / INPUTS, inputs)
     measured = _evaluate(ends, folders, grid, seed, work, how, say)
     choices = _choices(measured, chosen)
-    recommended = _recommend(choices, measured.sets[0])
+    recommended = recommend(choices, measured.sets, measured.table)
     model = _write_model(ends, paths[1], format_alpha(recommended.alpha), output, say)
     record = Sweep(
         versions=versions(),
@@ -200,7 +205,7 @@ def _claim(
             raise WiseftError(f"the checkpoint {path} is not there")
     inputs = {
         "ends": [digest_of(path) for path in ends],
-        "folders": [str(folder.path.resolve()) for folder in folders],
+        "folders": [str(folder.path.resolve()) for folder in folders if not folder.kept],
         "given": repr(given),
         "class_names": dict(class_names),
         "seed": seed,
@@ -257,7 +262,7 @@ class _Measured:
         """Return the mean confidence on the test images of each shift, by alpha."""
         columns = {f"weight/all/{alpha}/confidence": float(alpha) for alpha in self.grid}
         means = {}
-        for each in self.sets[1:]:
+        for each in (one for one in self.sets if one.role == "shift"):
             file = self.metrics[each.name].with_name("predictions.parquet")
             means[each.name] = (
                 pd.read_parquet(file, columns=list(columns)).rename(columns=columns).mean()
@@ -283,12 +288,15 @@ def _evaluate(
     ]
     sets = [image_set(each, path) for each, path in zip(folders, manifests, strict=True)]
     wanted = {each.name: {"splits": list(each.n), "views": [_VIEW]} for each in sets}
+    by_head: dict[Path | None, dict[str, Path]] = {}  # one pass for each head
+    for name, manifest in zip(wanted, manifests, strict=True):
+        by_head.setdefault(ends.kept.get(name), {})[name] = manifest
     request = Request(
         theta_0=ends.theta_0,
         theta_1=ends.theta_1,
         alphas=grid,
-        manifests=manifests,
-        evaluate=SuiteEvaluation.model_validate(wanted),
+        manifests=[],
+        evaluate=SuiteEvaluation({}),
         output_dir=work / "evaluation",
         metadata={
             "model": "model",
@@ -304,9 +312,14 @@ def _evaluate(
     )
     total = len(grid) * sum(sum(each.n.values()) for each in sets)
     with Meter("sweep: evaluating", total, unit=" images x alphas", say=say) as meter:
-        request = replace(request, progress=meter.add)
-        paths = evaluate_suite(request, lambda line: None if line[:9] == "evaluate " else say(line))
-    written = dict(zip(wanted, paths, strict=True))
+        request, written = replace(request, progress=meter.add), dict[str, Path]()
+        for head, members in by_head.items():
+            seen = SuiteEvaluation.model_validate({name: wanted[name] for name in members})
+            part = replace(request, head=head, manifests=list(members.values()), evaluate=seen)
+            paths = evaluate_suite(
+                part, lambda line: None if line[:9] == "evaluate " else say(line)
+            )
+            written |= zip(members, paths, strict=True)
     table = _tabulate(written, sets, grid, seed, float(FIXED_ALPHA)).table
     return _Measured(written, sets, grid, seed, table)
 
@@ -315,7 +328,7 @@ def _tabulate(
     metrics: Mapping[str, Path], sets: Sequence[ImageSet], grid: list[str], seed: int, fixed: float
 ) -> Tables:
     labelled = [each.name for each in sets if each.labelled]
-    shifts = labelled[1:]
+    shifts = [each.name for each in sets if each.labelled and each.role == "shift"]
     settings = TabulateSettings(
         averages={SHIFTS: shifts} if len(shifts) > 1 else {},
         held_out=HeldOut(dataset=REFERENCE, split=HELD_OUT),
@@ -324,6 +337,7 @@ def _tabulate(
         bootstrap=Bootstrap(resamples=RESAMPLES, seed=seed),
         alphas=[float(alpha) for alpha in grid],
         fixed_alpha=fixed,
+        kept=[each.name for each in sets if each.role == "kept"],
     )
     files = [metrics[name] for name in labelled]
     return tabulate("sweep", settings, files, [f.with_name("predictions.parquet") for f in files])
@@ -342,18 +356,6 @@ def _choices(measured: _Measured, given: str | None) -> dict[str, float]:
         mean = pd.concat(confidences.values(), axis=1).mean(axis=1)
         choices[UNLABELLED] = best_alpha(mean)
     return choices
-
-
-def _recommend(choices: Mapping[str, float], reference: ImageSet) -> Recommended:
-    if GIVEN in choices:
-        return Recommended(choice=GIVEN, alpha=choices[GIVEN], why="It was given.")
-    why = (
-        f"It is the smallest alpha whose accuracy on the {reference.n[HELD_OUT]:,} held-out images "
-        "of the reference is within one standard error of the best: the reference loses nothing "
-        "that these images can show, and the model stays as near to the zero-shot one as that "
-        "allows. No image of a shift had a part in it."
-    )
-    return Recommended(choice=ONE_ERROR, alpha=choices[ONE_ERROR], why=why)
 
 
 def _accuracies(table: pd.DataFrame) -> list[Accuracy]:

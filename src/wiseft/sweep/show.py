@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,19 @@ from wiseft.figures.page.content import percent_interval
 from wiseft.figures.registry import make_figure
 from wiseft.io import write_json, write_text
 from wiseft.sweep.loading import loading_example
-from wiseft.sweep.record import HELD_OUT, PAGE, REFERENCE, TABLE, TEST, Result, Sweep
+from wiseft.sweep.record import (
+    GIVEN,
+    HELD_OUT,
+    ONE_ERROR,
+    PAGE,
+    REFERENCE,
+    TABLE,
+    TEST,
+    ImageSet,
+    Recommended,
+    Result,
+    Sweep,
+)
 from wiseft.tabulate.schema import ALL, AVERAGE_PREFIX, COMPARISONS, read, write_csv, write_parquet
 from wiseft.tabulate.schema import TABLE as COLUMNS
 
@@ -60,6 +72,36 @@ def write_files(
     write_text(folder / PAGE, _page(folder, record, table, shown, links))
 
 
+def recommend(
+    choices: Mapping[str, float], sets: Sequence[ImageSet], table: pd.DataFrame
+) -> Recommended:
+    """Return the given alpha or else the recommended one, with why and with what is retained.
+
+    Args:
+        sets: the reference first.
+        table: the tidy table.
+    """
+    choice, why = GIVEN, "It was given."
+    if GIVEN not in choices:
+        choice, n = ONE_ERROR, sets[0].n[HELD_OUT]
+        why = (
+            f"It is the smallest alpha whose accuracy on the {n:,} held-out images of the "
+            "reference is within one standard error of the best: the reference loses nothing that "
+            "these images can show, and the model stays as near to the zero-shot one as that "
+            "allows. No image of a shift had a part in it."
+        )
+    kept = [each.name for each in sets if each.role == "kept"]
+    why += "".join(_retained(table, name, choices[choice]) for name in kept)
+    return Recommended(choice=choice, alpha=choices[choice], why=why)
+
+
+def _retained(table: pd.DataFrame, kept: str, alpha: float) -> str:
+    """Return a sentence on what is retained at an alpha."""
+    rows = table[(table["dataset"] == kept) & (table["selection"] == "grid")]
+    at, start, end = (100 * rows.loc[rows["alpha"] == a, "value"].iloc[0] for a in (alpha, 0, 1))
+    return f" Retained on {kept}: {at:.1f} % (zero-shot {start:.1f}, fine-tuned {end:.1f})."
+
+
 def summary(result: Result) -> str:
     """Return what is printed: accuracies, choices, the recommended alpha and the files."""
     record, table = result.record, result.table
@@ -100,7 +142,8 @@ def _ordered(names: list[str]) -> list[str]:
 
 def _titles(record: Sweep) -> dict[str, str]:
     labelled = sum(each.role == "shift" and each.labelled for each in record.sets)
-    return {_MAIN: f"{labelled} shifts"}
+    kept = {each.name: f"{each.name}, retained" for each in record.sets if each.role == "kept"}
+    return {_MAIN: f"{labelled} shifts"} | kept
 
 
 def _table(rows: dict[str, list[str]]) -> list[str]:

@@ -62,8 +62,8 @@ def comparison_rows(
 
     The p value of a dataset is McNemar's exact one, or the cluster bootstrap's where its own
     samples are not independent, or its metric is no accuracy; of too few clusters there is none.
-    Holm's correction covers the shifts (all datasets but the reference) of one run, seed and
-    contrast; averages stand outside.
+    Holm's correction covers the shifts (all datasets but the reference and kept ones) of one run,
+    seed and contrast; averages stand outside.
     """
     fields = run_fields(inputs, experiment)
     rows = []
@@ -71,7 +71,8 @@ def comparison_rows(
         run, seed = contrast.first.run, str(contrast.first.seed)
         head = {"run": run, "seed": seed, "combination": WEIGHT, "contrast": contrast.name}
         rows += [
-            fields[run] | head | row for row in _contrast_rows(study, contrast, settings.reference)
+            fields[run] | head | row
+            for row in _contrast_rows(study, contrast, {settings.reference, *settings.kept})
         ]
     frame = pd.DataFrame(rows, columns=list(COMPARISONS))
     parts = [frame, *summaries(frame)]
@@ -79,13 +80,15 @@ def comparison_rows(
     return _sort(whole)
 
 
-def _contrast_rows(study: Study, contrast: Contrast, reference: str) -> list[dict[str, object]]:
+def _contrast_rows(
+    study: Study, contrast: Contrast, no_shifts: set[str]
+) -> list[dict[str, object]]:
     rows = [
         _dataset_row(study, contrast, name)
         for name in study.datasets
         if study.has(contrast.first, name) and study.has(contrast.second, name)
     ]
-    tested = [row for row in rows if row["dataset"] != reference and row["ci_method"] != TOO_FEW]
+    tested = [r for r in rows if r["dataset"] not in no_shifts and r["ci_method"] != TOO_FEW]
     adjusted = holm([row["p_value"] for row in tested])  # type: ignore[arg-type]
     for row, value in zip(tested, adjusted, strict=True):
         row["p_holm"] = float(value)

@@ -69,7 +69,7 @@ def effective_rows(
     parts = [_over(grid, line) for line in _own_lines(grid, settings)]
     if other_models:
         known = set(lines()["dataset"])
-        shifts = [name for name in grid["dataset"].unique() if name in known]
+        shifts = [name for name in grid["dataset"].unique() if name in known - {*settings.kept}]
         parts += [part for name in shifts for part in _over_other_models(grid, name)]
     parts = [part for part in parts if len(part)]
     if not parts:

@@ -36,6 +36,7 @@ class TabulateSettings(BaseModel):
             for a dataset that is not listed.
         other_views: further views of each dataset that stand in the table; null: all that are in
             the files, which are shared between experiments.
+        kept: datasets that are no shifts: what fine-tuned image towers retain.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -54,6 +55,7 @@ class TabulateSettings(BaseModel):
     views: dict[str, str] = {}
     clusters: dict[str, str] = {}
     other_views: dict[str, list[str]] | None = None
+    kept: list[str] = []
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -41,7 +41,7 @@ class Targets(Runs):
         self.data = Data(self)
         self.files = Files(self, self.data)
         self.told = Told(self, self.data, self.files)
-        self.stored = Stored(self, self.data, self.told)
+        self.stored = Stored(self, self.data, self.files, self.told)
         self.jobs = Jobs(self, self.data, self.files)
         self.code = Code(catalogue.root / "src" / "wiseft")
 

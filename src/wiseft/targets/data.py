@@ -29,6 +29,7 @@ class Data:
         filed: of these, those that are read from files of their own.
         built: those that are built from packages or cut from other datasets.
         suites: the evaluated ones by the suite that one job covers.
+        evaluations: the same with every kept dataset by itself.
         fetched_prompts: prompt sets that are downloaded, by name.
     """
 
@@ -38,13 +39,15 @@ class Data:
         self._experiment = runs.experiment
         self.places = runs.settings.datasets
         self.folder = self.places.folder
-        names = catalogue.dataset_closure(self._experiment.datasets)
+        keep = self._experiment.keep
+        names = catalogue.dataset_closure([*self._experiment.datasets, *keep])
         self.entries = {name: catalogue.dataset(name) for name in names}
         self.prepared = [] if runs.published_only else names
         entries = [self.entries[name] for name in self.prepared]
         self.filed = [e.name for e in entries if e.layout != "arrays" and e.limit is None]
         self.built = [name for name in self.prepared if name not in self.filed]
         self.suites = catalogue.suites(self._experiment.datasets)
+        self.evaluations = {**self.suites, **{f"kept-{name}": [name] for name in keep}}
         prompts = [catalogue.prompts(entry.prompts) for entry in entries]
         self.fetched_prompts = {p.name: p for p in prompts if p.file is not None}
 
@@ -58,6 +61,10 @@ class Data:
         mapped = {name: self.entries[name].label_map for name in self._experiment.datasets}
         references = [self.entries[name].bare_name for name in names]
         return [n for of in references for n, to in mapped.items() if to and to.reference == of]
+
+    def keeps(self, dataset: str) -> bool:
+        """Whether a dataset is a kept one."""
+        return dataset in self._experiment.keep
 
     def evaluated_splits(self, entry: DatasetEntry) -> list[str]:
         """Return the splits that are evaluated: the reported one alone where nothing is trained."""
@@ -73,7 +80,7 @@ class Data:
         if not runs or any(child.limit is None for child in children):
             return list(entry.splits)
         needed = {split for child in children for split in self.splits(child.name)}
-        if dataset in self._experiment.datasets:
+        if dataset in [*self._experiment.datasets, *self._experiment.keep]:
             needed |= set(self.evaluated_splits(entry))
         if dataset == self._runs.reference and not self._experiment.zero_shot_only:
             needed |= {"train", *(["held-out"] if self._runs.trained_on_held_out else [])}

@@ -103,6 +103,7 @@ class Files:
                 "zero-shot models (theta_0)",
                 [
                     *(paths.theta_0_path(model, reference) for model in runs.models),
+                    *(paths.theta_0_path(model, name) for model, name in self.kept_heads),
                     *(paths.theta_0_own_head_path(m, reference, n) for m, n in self.own_heads),
                 ],
             ),
@@ -142,13 +143,14 @@ class Files:
         return [*packages, *records, *self.prompts(), *weights]
 
     def prompts(self) -> list[Path]:
-        """Return the prompt sets that are fetched: with models, that of the reference alone, and
-        only if a head is made of prompts.
+        """Return the prompt sets that are fetched: with models, those of the reference and of kept
+        datasets, and only if a head is made of prompts.
         """
         if not self._runs.runs:
             return self._data.prompt_files()
         prompted = len(self._runs.models) > len(self._runs.supervised)
-        return self._data.prompts(self._runs.reference) if prompted else []
+        of = [self._runs.reference, *self._experiment.keep] if prompted else []
+        return list(dict.fromkeys(path for name in of for path in self._data.prompts(name)))
 
     def package_keys(self) -> list[str]:
         """Return the packages that datasets, typefaces and weights are made from."""
@@ -211,6 +213,15 @@ class Files:
         start = [runs.theta_0(model, method)] if recipe.from_zero_shot else []
         return [*start, *_theta_1(runs.ingredients(run))]
 
+    @property
+    def kept_heads(self) -> list[tuple[str, str]]:
+        """The models that get a head of a kept dataset, with that dataset."""
+        return [(m, name) for m in self._experiment.models for name in self._experiment.keep]
+
+    def head(self, model: str, datasets: Iterable[str]) -> list[Path]:
+        """Return the theta whose head an evaluation takes, if its datasets are kept ones."""
+        return [paths.theta_0_path(model, name) for name in datasets if self._data.keeps(name)]
+
     def trials(self, model: str, method: str, seed: str) -> list[Path]:
         """Return what searches wrote whose settings a training takes, if it does."""
         searches = self._runs.catalogue.method_settings(method).from_search
@@ -224,22 +235,39 @@ class Files:
         runs = self._runs.combined
         return [paths.theta_path(run.name, run.seed, alpha) for run in runs for alpha in grid]
 
-    def evaluated(self, path: Callable[[str, int, str], Path]) -> list[str]:
+    def evaluated(self, path: Callable[..., Path]) -> list[str]:
         """Return a file of every run and dataset; `path` is a function of `wiseft.config.paths`.
 
         Several rules ask for all of them, and a grid has tens of thousands, so they are kept.
         """
         if path not in self._evaluated:
             self._evaluated[path] = [
-                str(path(run.name, run.seed, name))
+                str(file)
                 for run in self._runs.runs
-                for name in self._experiment.datasets
+                for file in self.of_evaluation(path, run.name, run.seed, self.datasets_of(run))
             ]
         return self._evaluated[path]
 
-    def logits(self, run: str, seed: str, datasets: Iterable[str]) -> list[Path]:
-        """Return the stored logits of a run, in an experiment that compares pairs of models."""
-        return [paths.logits_path(run, seed, name) for name in datasets if self._experiment.pairs]
+    def datasets_of(self, run: Run) -> list[str]:
+        """Return what a run is evaluated on; kept datasets only where it is fine-tuned."""
+        fine_tuned = not run.baseline and self._runs.has_theta_1(run)
+        return [*self._experiment.datasets, *(self._experiment.keep if fine_tuned else [])]
+
+    def of_evaluation(
+        self, path: Callable[..., Path], run: str, seed: int | str, datasets: Iterable[str]
+    ) -> list[Path]:
+        """Return a file of a run for each dataset; `path` is as in `evaluated`."""
+        return [path(run, seed, name, kept=self._data.keeps(name)) for name in datasets]
+
+    def all_logits(self) -> list[Path]:
+        """Return the stored logits of all runs."""
+        names = self._experiment.datasets
+        return [file for run in self._runs.runs for file in self.logits(run.name, run.seed, names)]
+
+    def logits(self, run: str, seed: int | str, datasets: Iterable[str]) -> list[Path]:
+        """Return a run's stored logits, where pairs of models are compared; kept sets have none."""
+        stored = datasets if self._experiment.pairs else []
+        return [paths.logits_path(run, seed, name) for name in stored if not self._data.keeps(name)]
 
     def pairs(self) -> list[tuple[str, Run]]:
         """Return the first model of every pair, with each run that is its second."""

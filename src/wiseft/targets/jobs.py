@@ -36,7 +36,7 @@ class Jobs:
     @property
     def evaluations(self) -> list[str]:
         """The rules of the evaluation."""
-        return [f"evaluate_{suite}" for suite in self._data.suites]
+        return [f"evaluate_{suite}" for suite in self._data.evaluations]
 
     def processes(self, rule: str) -> int:
         """Return the processes that share a job of a rule, each of which takes a GPU."""
@@ -129,14 +129,13 @@ class Jobs:
         counts: Counter[str] = Counter()
         for rule, count in self.by_rule().items():
             stage, _, suite = rule.partition("_")
-            counts[stage if suite in self._data.suites else rule] += count
+            counts[stage if suite in self._data.evaluations else rule] += count
         return dict(counts)
 
     def _of_data(self) -> dict[str, int]:
         runs, data = self._runs, self._data
-        evaluated = runs.experiment.datasets
-        pairs = {(run.model, run.method_id) for run in runs.runs}
-        caches = {path for pair in pairs for path in data.caches(runs.resident(*pair), evaluated)}
+        of = {(run.model, run.method_id): self._files.datasets_of(run) for run in runs.runs}
+        caches = {p for pair, names in of.items() for p in data.caches(runs.resident(*pair), names)}
         return {
             "data_fetch": len(self._files.package_keys()),
             "data_prepare": len(data.built),
@@ -154,7 +153,7 @@ class Jobs:
             "pretrain": len(runs.pretrained),
             "pretrain_samples": int(bool(self._files.pretrain_samples())),
             "weights": len(runs.fetched),
-            "zeroshot": len(runs.prompted),
+            "zeroshot": len(runs.prompted) + len(self._files.kept_heads),
             "zeroshot_own_head": len(self._files.own_heads),
             "zeroshot_calibrated": len(runs.calibrated),
             "zeroshot_supervised": len(runs.supervised),
@@ -166,6 +165,7 @@ class Jobs:
         suites = self._data.suites
         made = Counter(run.method_id for run in runs.fine_tuned)
         evaluated = len(runs.runs)
+        keep = [suite for suite in self._data.evaluations if suite not in suites]
         compared = len(set(self._files.pairs()))
         return {
             "finetune": sum(made[method] for method in runs.finetuned),
@@ -175,6 +175,7 @@ class Jobs:
             "combine": sum(run.method_id in runs.merged for run in runs.combined),
             "interpolate": len(self._files.interpolated()),
             **{f"evaluate_{suite}": evaluated for suite in suites},
+            **{f"evaluate_{suite}": len(runs.combined) for suite in keep},
             **{f"diversity_{suite}": compared for suite in suites},
         }
 

@@ -20,6 +20,7 @@ from wiseft.config import paths
 from wiseft.config.experiment import COMBINATIONS, ZERO_SHOT
 from wiseft.io import sha256_json
 from wiseft.targets.data import Data
+from wiseft.targets.files import Files
 from wiseft.targets.runs import Runs
 from wiseft.targets.told import Told
 
@@ -34,8 +35,9 @@ def _sum(grid: Grid) -> str:
 class Stored:
     """Parameters of an evaluation, by model, method, seed and datasets of its suite."""
 
-    def __init__(self, runs: Runs, data: Data, told: Told) -> None:
+    def __init__(self, runs: Runs, data: Data, files: Files, told: Told) -> None:
         self._runs = runs
+        self._files = files
         self._data = data
         self._told = told
         self._grids: dict[Any, Grid] = {}
@@ -62,20 +64,23 @@ class Stored:
     def logits(self, model: str, method: str, seed: str, datasets: Sequence[str]) -> str:
         """Logits that are stored."""
         run = paths.run_name(model, self._runs.reference, method)
+        if any(map(self._data.keeps, datasets)):
+            return ""
         there = all(self._data.there(paths.logits_path(run, seed, name)) for name in datasets)
-        return self._told.all_logits(method) if there else self._told.logits(method)
+        return self._told.logits(method) if there or self._runs.experiment.pairs else ""
 
     def _grid(self, model: str, method: str, seed: str, datasets: Sequence[str]) -> Grid:
         key = model, method, seed, datasets[0]
         if key not in self._grids:
             run = paths.run_name(model, self._runs.reference, method)
+            metrics = self._files.of_evaluation(paths.metrics_path, run, seed, datasets)
             grid: dict[Any, set[str]] = defaultdict(set)
             inferred: dict[Any, set[str]] = {}
-            for name in datasets:
+            for name, file in zip(datasets, metrics, strict=True):
                 for view in self._views[name]:
                     for combination in self._wanted(method):
                         grid[name, view, combination].update(self._runs.alphas(method))
-                rows = self._rows(paths.metrics_path(run, seed, name))
+                rows = self._rows(file)
                 for row in rows:
                     grid[name, row["view"], row["combination"]].add(row["alpha"])
                 inferred |= self._to_be_inferred(name, method, rows)
@@ -103,7 +108,8 @@ class Stored:
     @cached_property
     def _views(self) -> dict[str, dict[str, str]]:
         """Metrics by dataset and view."""
-        evaluation = json.loads(self._told.evaluation(self._runs.experiment.datasets))
+        experiment = self._runs.experiment
+        evaluation = json.loads(self._told.evaluation([*experiment.datasets, *experiment.keep]))
         return {
             name: {view["name"]: view["metric"] for view in of["views"]}
             for name, of in evaluation.items()

@@ -18,6 +18,8 @@ from wiseft.targets.data import Data
 from wiseft.targets.files import Files
 from wiseft.targets.runs import Runs
 
+KEPT = "kept"
+"""The view of a kept dataset: through a head of its own prompts."""
 _GLYPH_KEYS = {"glyph_size", "pen_glyphs"}  # what rendering depends on, of all pre-training
 _NOT_OF_WEIGHTS = {"title", "calibrate", "label_map", "names_of", "pretrain", "precision"}
 _STATISTICS = {
@@ -92,11 +94,11 @@ class Told:
         """A model's preprocessing."""
         return self._runs.entry(model).preprocessing.model_dump_json()
 
-    def templates(self) -> str:
-        """The prompt templates of the reference, or behind an @ where they are fetched to."""
-        if fetched := self._data.prompts(self._runs.reference):
+    def templates(self, dataset: str) -> str:
+        """The prompt templates of a dataset, or behind an @ where they are fetched to."""
+        if fetched := self._data.prompts(dataset):
             return f"@{fetched[0]}"
-        entry = self._data.entries[self._runs.reference]
+        entry = self._data.entries[dataset]
         return json.dumps(self._catalogue.prompts(entry.prompts).ready)
 
     def names_of(self, model: str) -> list[str]:
@@ -125,6 +127,8 @@ class Told:
                 {"name": _class_view(like), "metric": "accuracy", "like": like}
                 for like in self._data.likes([entry.name])
             ]
+            if self._data.keeps(name):
+                views = [{**views[0], "name": KEPT}]
             chosen[name] = {"splits": self._data.evaluated_splits(entry), "views": views}
         return json.dumps(chosen)
 
@@ -140,11 +144,7 @@ class Told:
         return "--sparse" if self._experiment.sweep == "sparse" else ""
 
     def logits(self, method: str) -> str:
-        """The alphas whose logits are stored: the ends, where pairs of models are compared."""
-        return self.all_logits(method) if self._experiment.pairs else ""
-
-    def all_logits(self, method: str) -> str:
-        """The alphas whose logits are stored, if any are."""
+        """The alphas whose logits are stored, where pairs of models are compared: the ends."""
         return "--logits 0.000,1.000" if method in self._runs.methods else "--logits 1.000"
 
     def evaluation_state(self, model: str, method: str, seed: str, suite: str) -> str:
@@ -175,12 +175,15 @@ class Told:
         grouped: dict[str, Any] = {"clusters": clusters} if clusters else {}
         if fixed := self._runs.trained_on_held_out:
             grouped["trained_on_held_out"] = fixed
+        if self._experiment.keep:
+            grouped["kept"] = self._experiment.keep
         return json.dumps({**chosen, "fit_exclude": exclude, **self._views(), **grouped})
 
     def _views(self) -> dict[str, Any]:
         """Return which views the tables use: each dataset's first, and the others beside it."""
         entries = [self._data.entries[name] for name in self._experiment.datasets]
         primary = {e.name: e.primary_view for e in entries if e.primary_view != "all"}
+        primary |= dict.fromkeys(self._experiment.keep, KEPT)
         others = {
             entry.name: [
                 *(view.name for view in entry.views[1:]),
@@ -232,7 +235,8 @@ class Told:
         """
         models = {m: self._runs.entry(m) for m in self._runs.models}
         # A key of later is left out where it says nothing, so that old records stay as they are.
-        left_out = {"figures", "page", *([] if self.sparse else ["sweep"])}
+        later = {"sweep": self.sparse, "keep": self._experiment.keep}
+        left_out = {"figures", "page", *(key for key, said in later.items() if not said)}
         content = {
             "experiment": self._experiment.model_dump(mode="json", exclude=left_out),
             "methods": self._runs.methods_in_full(),

@@ -7,7 +7,7 @@ fine-tuning trains the tower, and whatever mixes thetas mixes it too.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -16,7 +16,7 @@ from torch import Tensor
 from wiseft import towers
 from wiseft.errors import WiseftError
 from wiseft.tensor_file import examples
-from wiseft.theta import ThetaHeader
+from wiseft.theta import Theta, ThetaHeader, check_same_headers
 from wiseft.towers import ZeroShotModel
 from wiseft.zeroshot.head import build_head
 
@@ -24,6 +24,26 @@ from wiseft.zeroshot.head import build_head
 def has_text(tensors: Mapping[str, Tensor]) -> bool:
     """Return whether tensors hold a text tower, so that their head follows from it."""
     return any(name.startswith(towers.TEXT) for name in tensors)
+
+
+def with_head_of(other: Theta, theta: Theta) -> Theta:
+    """Return a theta that predicts the classes of another one, by the image tower that it has.
+
+    The head is the other's; that of a theta with a text tower follows from that tower and the
+    other's prompts.
+
+    Raises:
+        WiseftError: if the two are of different architectures or preprocessing, or the head is to
+            follow from a text tower and the other's says nothing of its prompts.
+    """
+    check_same_headers(theta.header, other.header, ("architecture", "preprocessing"))
+    names = ("class_names", "settings", "never_predicted")
+    header = replace(theta.header, **{name: getattr(other.header, name) for name in names})
+    rest = {name: each for name, each in theta.tensors.items() if not name.startswith("head.")}
+    if has_text(rest):
+        return Theta(rest | HeadBuilder(header, rest).head(rest), header)
+    head = {name: other.tensors[name] for name in ("head.weight", "head.bias")}
+    return Theta(rest | head, header)
 
 
 @dataclass(frozen=True)
