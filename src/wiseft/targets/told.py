@@ -180,7 +180,10 @@ class Told:
         return json.dumps({**chosen, "fit_exclude": exclude, **self._views(), **grouped})
 
     def _views(self) -> dict[str, Any]:
-        """Return which views the tables use: each dataset's first, and the others beside it."""
+        """Return which views the tables use: each dataset's first, and the others beside it.
+
+        That there are no others is said, too: what experiments share may have them.
+        """
         entries = [self._data.entries[name] for name in self._experiment.datasets]
         primary = {e.name: e.primary_view for e in entries if e.primary_view != "all"}
         primary |= dict.fromkeys(self._experiment.keep, KEPT)
@@ -191,7 +194,7 @@ class Told:
             ]
             for entry in entries
         }
-        return {"views": primary, "other_views": others} if primary or any(others.values()) else {}
+        return {"views": primary, "other_views": {name: of for name, of in others.items() if of}}
 
     def published(self) -> str:
         """Which numbers of the paper stand in the tables, and where the test bed's are."""
