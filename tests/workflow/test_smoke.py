@@ -158,7 +158,7 @@ def test_merged_models(continued: Path, snakemake, plan: Plan, edit):
     again = {"combine": 2, "interpolate": 2, "evaluate_digits": 2}
     assert plan(continued) == {**again, **AFTER_EVALUATION}
     (found, _) = artifact_problems(Targets.read(continued, {"experiment": SMOKE}))
-    assert "was made with recipe: {'kind': 'lines', 'first': 0.0" in found
+    assert "was made with recipe: " in found and "'first': 0.0" in found
     ends[1].unlink()
     assert plan(continued)["finetune"] == 1, "an ingredient that is gone is made again"
 
