@@ -175,8 +175,9 @@ def test_a_merged_model_is_swept_and_what_it_is_made_of_is_trained():
     assert recipe.training_hours == pytest.approx(3 * other.training_hours)
     disk = plan.disk_gb
     thetas = len(targets.combined) + 2 + sum(run.baseline for run in targets.runs)
-    assert disk["theta_1"] == pytest.approx(thetas * disk["theta_0"])
-    assert plan.jobs["combine"] == len(targets.merged) == 7
+    heads = 1 + len(targets.experiment.keep)  # theta_0 of the reference, and of what is kept
+    assert disk["theta_1"] == pytest.approx(thetas * disk["theta_0"] / heads)
+    assert plan.jobs["combine"] == len(targets.merged) == 8
 
 
 def bytes_of(tensors: dict) -> int:
