@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
+import timm
 import torch
 from tests.combine.conftest import random_tensors
 
 from wiseft import towers
 from wiseft.combine.linear import combine, ends, interpolate
+from wiseft.combine.parts import parts_of
 from wiseft.combine.recipes.groups import group_alphas
 from wiseft.errors import WiseftError
 
@@ -126,3 +130,24 @@ def test_equal_alphas_are_the_interpolation() -> None:
     found = combine([start, end], {name: ends(alpha) for name, alpha in alphas.items()})
     wanted = interpolate(start, end, 0.3)
     assert all(torch.equal(found[name], wanted[name]) for name in wanted)
+
+
+@pytest.mark.parametrize(
+    ("model", "stem", "tail", "blocks"),
+    [
+        ("tf_efficientnet_lite0", 6, 6, 16),  # conv_head and its bn2 come after the blocks
+        ("vit_base_patch16_224", 4, 2, 12),
+        ("convnext_tiny", 4, 2, 18),
+        ("resnet50", 6, 0, 16),
+        ("vit_base_patch16_siglip_224", 3, 15, 12),
+    ],
+)
+def test_every_tensor_of_timms_models_has_a_part(
+    model: str, stem: int, tail: int, blocks: int
+) -> None:
+    with torch.device("meta"):
+        names = timm.create_model(model, num_classes=0).state_dict()
+    parts, found = parts_of(f"image.{name}" for name in names)
+    counts = Counter(parts.values())
+    assert (counts["stem"], counts["tail"], found) == (stem, tail, blocks)
+    assert None not in counts

@@ -17,8 +17,10 @@ _STEM = {
 }
 _TAIL = {
     *("ln_post", "proj", "attnpool", "attn_pool"),
-    *("norm", "fc_norm", "head", "top_conv", "top_bn"),
+    *("norm", "fc_norm", "head", "top_conv", "top_bn", "conv_head"),
 }
+_AFTER_HEAD_CONVOLUTION = "bn2"
+"""In timm's EfficientNets; in open_clip's ResNets it is in the stem."""
 
 
 def parts_of(names: Iterable[str]) -> tuple[dict[str, str | None], int]:
@@ -31,6 +33,9 @@ def parts_of(names: Iterable[str]) -> tuple[dict[str, str | None], int]:
         names: of all tensors of a theta.
     """
     places = {name: _place(name) for name in names}
+    if "image.conv_head.weight" in places:
+        last = f"image.{_AFTER_HEAD_CONVOLUTION}."
+        places |= {name: "tail" for name in places if name.startswith(last)}
     depths = sorted({place for place in places.values() if isinstance(place, tuple)})
     parts = {
         n: f"blocks.{depths.index(p)}" if isinstance(p, tuple) else p for n, p in places.items()
