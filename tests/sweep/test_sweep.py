@@ -6,6 +6,7 @@ import ast
 import contextlib
 import io
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -490,6 +491,45 @@ def test_keep_by_the_command(whole, photos, tmp_path, capsys):
     assert "z.pt has not both towers; give the whole zero-shot model" in capsys.readouterr().err
     command(whole, photos, *few, "--keep", str(photos / "camera"), out="keeps", code=1)
     assert "must be a folder with a folder of images for every class" in capsys.readouterr().err
+
+
+def test_an_adapter_changes_the_zero_shot_model_and_the_result_is_like_it(clips, photos, tmp_path):
+    z, _ = clips
+    torch.save(z, tmp_path / "z.pt")
+    name = next(key for key in z if key.startswith("visual.") and key.endswith("c_fc.weight"))
+    out, into = z[name].shape
+    low, up = torch.randn(2, into), torch.randn(out, 2)
+    (tmp_path / "lora").mkdir()
+    config = {"peft_type": "LORA", "r": 2, "lora_alpha": 1, "init_lora_weights": True}
+    (tmp_path / "lora" / "adapter_config.json").write_text(json.dumps(config))
+    module = f"base_model.model.{name.removesuffix('.weight')}"
+    tensors = {f"{module}.lora_A.weight": low, f"{module}.lora_B.weight": up}
+    save_file(tensors, tmp_path / "lora" / "adapter_model.safetensors")
+    result = run(tmp_path / "z.pt", tmp_path / "lora", photos, tmp_path / "out", alpha=0.5)
+    made = torch.load(tmp_path / "out" / result.record.model.file, weights_only=True)
+    close(made, {**z, name: z[name] + 0.5 * (up @ low) / 2})
+    assert result.record.fine_tuned.sha256.keys() == {"adapter_model.safetensors"}
+    refused(tmp_path / "lora", tmp_path / "z.pt", photos, tmp_path, "lora is an adapter")
+
+
+def test_broken_images_are_left_out_and_listed(clips, photos, tmp_path):
+    (z, f), mine = clips, tmp_path / "photos"
+    shutil.copytree(photos, mine)
+    torch.save(z, tmp_path / "z.pt")
+    torch.save(f, tmp_path / "f.pt")
+    broken = [next((mine / name).rglob("*.png")) for name in ("photos", "sketches", "camera")]
+    for path in broken:
+        path.write_bytes(path.read_bytes()[:60])
+    ends = tmp_path / "z.pt", tmp_path / "f.pt"
+    refused(*ends, mine, tmp_path, broken[0].name)
+    said: list[str] = []
+    shifts = ("sketches", "camera")
+    result = run(*ends, mine, tmp_path / "o", shifts, skip_broken=True, say=said.append)
+    left_out = [line for line in said if "left out" in line]
+    assert len(left_out) == 3
+    assert all(any(str(path) in line for line in left_out) for path in broken)
+    n = {each.name: sum(each.n.values()) for each in result.record.sets}
+    assert n == {"reference": 63, "sketches": 29, "camera": 20}
 
 
 def test_a_reference_with_splits_keeps_them(clips, photos, tmp_path):

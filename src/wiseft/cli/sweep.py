@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from wiseft.cli.options import BatchSize
+from wiseft.cli.options import BatchSize, SkipBroken
 
 
 def sweep(
@@ -19,7 +19,13 @@ def sweep(
             "timm, a classifier of your own program, or a theta.",
         ),
     ],
-    fine_tuned: Annotated[Path, typer.Argument(metavar="F", help="The fine-tuned one, likewise.")],
+    fine_tuned: Annotated[
+        Path,
+        typer.Argument(
+            metavar="F",
+            help="The fine-tuned one, likewise; or an adapter of PEFT (LoRA) for Z.",
+        ),
+    ],
     reference: Annotated[
         Path,
         typer.Option(
@@ -87,6 +93,7 @@ def sweep(
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 1,
     seed: Annotated[int, typer.Option(min=0, help="Of the split of a reference without one.")] = 0,
+    skip_broken: SkipBroken = False,
 ) -> None:
     """Find the best model between a zero-shot and a fine-tuned one, and write it in F's format.
 
@@ -129,6 +136,7 @@ def sweep(
         device=device,
         threads=threads,
         seed=seed,
+        skip_broken=skip_broken,
         say=lambda line: typer.echo(line, err=True),
     )
     typer.echo(summary(result))

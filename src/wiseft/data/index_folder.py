@@ -93,12 +93,19 @@ def _halves(split: FolderSplit, name: str, seed: int) -> dict[str, FolderSplit]:
 
 
 def index_images(
-    folder: Path, manifest: Path, dataset: str, class_names: Sequence[str], split: str = "test"
+    folder: Path,
+    manifest: Path,
+    dataset: str,
+    class_names: Sequence[str],
+    split: str = "test",
+    *,
+    broken: list[str] | None = None,
 ) -> Path:
     """Index images without labels, wherever they lie in a folder; every label is 0 and means none.
 
     Args:
         class_names: of the head that sees them.
+        broken: as in `index_folder`.
 
     Raises:
         WiseftError: there is no image.
@@ -109,6 +116,8 @@ def index_images(
         labels=np.zeros(len(images), np.int64),
         bytes=np.array([size for _, size in images], np.int64),
     )
+    if broken is not None:
+        files = _readable(files, folder, broken)
     return write_manifest(
         manifest,
         dataset=dataset,

@@ -21,7 +21,8 @@ from wiseft.progress import print_line
 from wiseft.runtime import check_writable
 from wiseft.theta import Theta, check_finite, load_theta, make_header, save_theta
 from wiseft.weights import huggingface
-from wiseft.weights.formats import Checkpoint, read_checkpoint, weight_files
+from wiseft.weights.adapters import files_of
+from wiseft.weights.formats import Checkpoint, read_checkpoint
 from wiseft.zeroshot.head import build_head
 
 _HEADS = re.compile(r"(?:^|\.)(?:classification_head|classifier|head|fc|linear)\.weight$")
@@ -307,4 +308,4 @@ def digest_of(path: Path) -> str:
     """Return the SHA-256 of a file, or of the list of those of a folder's weights."""
     if path.is_file():
         return sha256_file(path)
-    return sha256_json({name: sha256_file(path / name) for name in weight_files(path)})
+    return sha256_json({file.name: sha256_file(file) for file in files_of(path)})

@@ -24,6 +24,7 @@ from wiseft.evaluate.sweep import share_image_tower
 from wiseft.finetune.import_checkpoint import FoundTower, find_image_tower, head_in, heads_in
 from wiseft.sweep.architecture import architecture_of
 from wiseft.theta import ThetaHeader, load_theta, make_header, read_header, save_theta
+from wiseft.weights.adapters import adapted, is_adapter
 from wiseft.weights.convert import family_tensors, read_folder
 from wiseft.weights.formats import Checkpoint, read_checkpoint
 from wiseft.weights.sources import named_architecture
@@ -92,12 +93,19 @@ class _Parts:
     whole: dict[str, Tensor] | None
 
 
-def open_end(path: Path) -> Opened:
+def open_end(path: Path, base: Opened | None = None) -> Opened:
     """Read a checkpoint of any form that `wiseft merge` takes, or a theta.
 
+    Args:
+        base: what an adapter of PEFT changes.
+
     Raises:
-        WiseftError: if it is missing or refused.
+        WiseftError: if it is missing or refused, or an adapter has no base.
     """
+    if is_adapter(path):
+        if base is None:
+            raise WiseftError(f"{path} is an adapter, not a model; give the model that it changes")
+        return replace(base, path=path, checkpoint=adapted(path, base.checkpoint), header=None)
     header = own_header(path)
     if header is not None and "class_names" in header:
         theta, own = load_theta(path), read_header(path)

@@ -113,24 +113,34 @@ def _reference(path: Path, seed: int) -> Folder:
     return Folder(REFERENCE, "reference", path, path / one, {}, None, how)
 
 
-def index(folder: Folder, work: Path, theta: Path, class_names: list[str], seed: int) -> Path:
+def index(
+    folder: Folder,
+    work: Path,
+    theta: Path,
+    class_names: list[str],
+    seed: int,
+    broken: list[str] | None,
+) -> Path:
     """Write the manifest of a folder, seen by a head, and return its path; a kept one has its own.
 
     Args:
         theta: of that head.
         class_names: that the head predicts.
         seed: of the split of a reference without one.
+        broken: takes a sentence for every file that can't be read as an image, and is left out;
+            None: it is an error when it is read.
 
     Raises:
         WiseftError: if there are no images, or a class is none of the head's.
     """
     manifest = work / folder.name / "manifest.json"
     if folder.classes is None:
-        return index_images(folder.base, manifest, folder.name, class_names)
+        return index_images(folder.base, manifest, folder.name, class_names, broken=broken)
     at = folder.path if folder.splits else folder.base
     splits = list(folder.splits) or [TEST]
     halve = seed if folder.name == REFERENCE and not folder.splits else None
-    index_folder(at, manifest, folder.name, splits, folder.classes, folder.splits, halve)
+    given = folder.classes, folder.splits, halve
+    index_folder(at, manifest, folder.name, splits, *given, broken=broken)
     if not folder.kept:
         map_classes(manifest, [item[0] for item in folder.classes], theta, folder.base, REFERENCE)
     return manifest

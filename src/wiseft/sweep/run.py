@@ -52,7 +52,7 @@ from wiseft.tabulate.schema import AVERAGE_PREFIX
 from wiseft.tabulate.selection import best_alpha
 from wiseft.tabulate.settings import TabulateSettings
 from wiseft.tabulate.stage import Tables, tabulate
-from wiseft.weights.formats import weight_files
+from wiseft.weights.adapters import files_of, is_adapter
 
 ALPHAS = tuple(f"{step * 0.05:.3f}" for step in range(21))
 WORK, INPUTS = ".work", "inputs.json"
@@ -86,6 +86,7 @@ def sweep(
     device: str = "auto",
     threads: int = 1,
     seed: int = 0,
+    skip_broken: bool = False,
     say: Callable[[str], None] = print_line,
 ) -> Result:
     """Find the model between a zero-shot and a fine-tuned one, and write it as the second is.
@@ -96,7 +97,8 @@ def sweep(
     Args:
         zero_shot: file or folder of a checkpoint, in any form that `wiseft merge` takes, or a
             theta; with both towers or a head.
-        fine_tuned: likewise, of the same architecture.
+        fine_tuned: likewise, of the same architecture; or an adapter of PEFT (LoRA) for the
+            zero-shot model, whose format the result then has.
         reference: folder of the classes that the model was fine-tuned on, `<class>/<image>`, or of
             `held-out/` and `test/`; none of its images may have been trained on.
         shifts: folders of images from elsewhere, of the same classes or some of them.
@@ -119,6 +121,7 @@ def sweep(
         batch_size: images in a forward pass; None: as many as an evaluation takes.
         device: auto, cpu or cuda.
         seed: of the split of a reference without one, and of the bootstrap.
+        skip_broken: leave out what can't be read as an image, and list it; else it is an error.
         say: called with progress.
 
     Returns:
@@ -145,21 +148,23 @@ def sweep(
     how = {"batch_size": batch_size, "device": str(start_torch(threads, device))}
     work = output / WORK
     say("sweep: reading the checkpoints")
-    opened = [open_end(path) for path in paths]
+    opened = [open_end(paths[0])]
+    opened.append(open_end(paths[1], opened[0]))
     about = [_about(end) for end in opened]
     make = partial(make_ends, opened[0], reference=folders[0].classes or [], given=given, say=say)
     other_classes = {each.name: each.classes or [] for each in folders if each.kept}
     ends = make(opened[1], work=work, keep=other_classes)
     if checked is not None:
-        further = _opened(others, about)
+        further = _opened(others, opened[0], about)
         ends = merged_end(checked, ends, further, make, work, str(how["device"]), say)
     del opened, make  # all are in files now
     say(f"sweep: {REFERENCE}: {folders[0].split}; head: {ends.head}")
     write_json(work / INPUTS, inputs)
-    measured = _evaluate(ends, folders, grid, seed, work, how, say)
+    measured = _evaluate(ends, folders, grid, seed, work, how, skip_broken, say)
     choices = _choices(measured, chosen)
     recommended = recommend(choices, measured.sets, measured.table)
-    model = _write_model(ends, paths[1], format_alpha(recommended.alpha), output, say)
+    like = paths[0] if is_adapter(paths[1]) else paths[1]
+    model = _write_model(ends, like, format_alpha(recommended.alpha), output, say)
     record = Sweep(
         versions=versions(),
         commit=git_commit(),
@@ -221,22 +226,21 @@ def _claim(
     return inputs
 
 
-def _opened(paths: Iterable[Path], about: list[End]) -> Iterator[Opened]:
+def _opened(paths: Iterable[Path], base: Opened, about: list[End]) -> Iterator[Opened]:
     """Yield one checkpoint at a time; what is known of it joins `about`."""
     for path in paths:
-        end = open_end(path)
+        end = open_end(path, base)
         about.append(_about(end))
         yield end
 
 
 def _about(end: Opened) -> End:
     path, config = end.path, end.checkpoint.config
-    files = [path / name for name in weight_files(path)] if path.is_dir() else [path]
     name = config.get("_name_or_path") or config.get("hf_hub_id")
     return End(
         path=str(path),
         kind=end.checkpoint.kind,
-        sha256={file.name: sha256_file(file) for file in files},
+        sha256={file.name: sha256_file(file) for file in files_of(path)},
         base_model=name if isinstance(name, str) and name else None,
     )
 
@@ -281,11 +285,15 @@ def _evaluate(
     seed: int,
     work: Path,
     how: Mapping[str, Any],
+    skip_broken: bool,
     say: Callable[[str], None],
 ) -> _Measured:
+    broken: list[str] | None = [] if skip_broken else None
     manifests = [
-        index(each, work / "data", ends.theta_0, ends.class_names, seed) for each in folders
+        index(each, work / "data", ends.theta_0, ends.class_names, seed, broken) for each in folders
     ]
+    for fault in broken or []:
+        say(f"sweep: left out: {fault}")
     sets = [image_set(each, path) for each, path in zip(folders, manifests, strict=True)]
     wanted = {each.name: {"splits": list(each.n), "views": [_VIEW]} for each in sets}
     by_head: dict[Path | None, dict[str, Path]] = {}  # one pass for each head

@@ -16,7 +16,7 @@ from wiseft.errors import WiseftError, some
 from wiseft.io import read_json
 from wiseft.tensor_file import examples
 from wiseft.tensor_views import Computed, joined
-from wiseft.weights.formats import Checkpoint, read_checkpoint
+from wiseft.weights.formats import Checkpoint, read_checkpoint, weight_files
 
 _CONFIG = "adapter_config.json"
 _FILES = ("adapter_model.safetensors", "adapter_model.bin")
@@ -38,6 +38,22 @@ def is_adapter(path: Path) -> bool:
     return (path / _CONFIG).is_file()
 
 
+def files_of(path: Path) -> list[Path]:
+    """Return the files of weights of a checkpoint, a file or a folder, or of an adapter.
+
+    Raises:
+        WiseftError: if there are none.
+    """
+    if not path.is_dir():
+        return [path]
+    if not is_adapter(path):
+        return [path / name for name in weight_files(path)]
+    found = [path / name for name in _FILES if (path / name).is_file()]
+    if not found:
+        raise WiseftError(f"{path} has none of {', '.join(_FILES)}")
+    return found[:1]
+
+
 def adapted(folder: Path, base: Checkpoint) -> Checkpoint:
     """Return a base with an adapter merged into it, as PEFT's `merge_and_unload` does in fp32.
 
@@ -52,9 +68,7 @@ def adapted(folder: Path, base: Checkpoint) -> Checkpoint:
             tensors do not fit those of the base.
     """
     config = _config(folder)
-    file = next((folder / name for name in _FILES if (folder / name).is_file()), None)
-    if file is None:
-        raise WiseftError(f"{folder} has none of {', '.join(_FILES)}")
+    (file,) = files_of(folder)
     adapter = read_checkpoint(file).tensors
     shapes = examples(adapter)
     how = {name: partial(_same, name) for name in base.tensors}
