@@ -134,13 +134,13 @@ def test_without_weights_only_the_ends_are_run(
     request_for: Build, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[str] = []
-    original = WeightSweep._at
+    original = WeightSweep.at
 
     def recording(self, alpha, batches):
         asked.append(alpha)
         return original(self, alpha, batches)
 
-    monkeypatch.setattr(WeightSweep, "_at", recording)
+    monkeypatch.setattr(WeightSweep, "at", recording)
     run(request_for(alphas=GRID, combinations=("output", "softmax", "random")))
     assert set(asked) == {"0.000", "1.000"}
 
@@ -183,7 +183,7 @@ def test_stored_logits_are_written_once(
         raise AssertionError("nothing is left to compute")
 
     with monkeypatch.context() as patch:
-        patch.setattr(WeightSweep, "_at", forbidden)
+        patch.setattr(WeightSweep, "at", forbidden)
         run(request_for(alphas=GRID, logits=["1.000"]))
         assert path.read_bytes() == first
     path.write_bytes(first[:1000])

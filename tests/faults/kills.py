@@ -44,6 +44,8 @@ def attack(ground: Ground, rng: Random, number: int) -> Found:
         ended = world.do(name, folder)
         if found := ground.common(what, ended):
             return found
+        if ended.code and name.startswith("merge") and world.same(name, folder):
+            return Found(f"{what}, when it had written all")  # what is there it never touches
         if ended.code:
             return Found(what, Verdict.HAND, ended.output[-600:])
         if not world.same(name, folder):
