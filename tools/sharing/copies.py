@@ -23,7 +23,7 @@ from wiseft.io import atomic_path, require_file, sha256_file
 from wiseft.targets import Targets
 
 LIMIT = 1_000_000
-"""Bytes of a file above which an experiment's tables are left to DVC: git keeps all versions."""
+"""Bytes of a copy from which on an experiment's tables are left to DVC: git keeps all versions."""
 AGAIN = "write them again: make publish, or python -m tools.sharing copies where data/ is published"
 _VERSION = f"# Published with {OUTS} of SHA-256 "
 
@@ -99,7 +99,8 @@ def _copied(root: Path) -> Iterator[tuple[Path, Path]]:
 
 
 def _large(path: Path) -> bool:
-    return path.stat().st_size >= LIMIT
+    content = path.read_bytes()
+    return len(gzip.compress(content) if path.suffix == ".csv" else content) >= LIMIT
 
 
 def _present(folder: Path) -> list[Path]:
