@@ -38,9 +38,12 @@ def atomic_path(path: Path | str, size: int | None = None) -> Iterator[Path]:
         size: bytes that will be written, where they are known: for the message of a full disk.
 
     Raises:
-        WiseftError: if the disk is full, whatever error the writer makes of that.
+        WiseftError: if the path is a folder, or the disk is full, whatever error the writer makes
+            of that.
     """
     path = Path(path)
+    if path.is_dir():
+        raise WiseftError(f"cannot write {path}: it is a folder; give the name of a file")
     path.parent.mkdir(parents=True, exist_ok=True)
     with temporary_file(path.parent, *_stem_and_suffix(path)) as temporary:
         with told_when_full(path, temporary, size):
@@ -161,6 +164,19 @@ def read_json(path: Path | str, what: str = "file") -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:  # of text, numbers and nesting
         raise DamagedFile(f"{path} is not valid JSON ({error})", path) from None
+
+
+def read_object(path: Path | str, what: str = "file") -> dict[str, Any]:
+    """Read JSON that is an object.
+
+    Raises:
+        WiseftError: as `read_json`, or if it is something else.
+    """
+    content = read_json(path, what)
+    if not isinstance(content, dict):
+        kind = type(content).__name__
+        raise DamagedFile(f"{path}, the {what}, is no JSON object but a {kind}", Path(path))
+    return content
 
 
 def require_file(path: Path | str, what: str = "file") -> Path:

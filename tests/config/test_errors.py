@@ -282,3 +282,12 @@ def test_a_slip_in_an_anchor_is_said_once(project: Path) -> None:
         "(1 more of `variants` have it too)",
         "unknown key `variants.other.epochz`; did you mean epochs?",
     ]
+
+
+def test_of_very_many_problems_the_first_are_told() -> None:
+    text = "{" + ", ".join(f'"slip{n}": 1' for n in range(500)) + "}"
+    with pytest.raises(WiseftError) as caught:
+        parse_settings(FinetuneSettings, text)
+    lines = str(caught.value).split("\n")
+    assert "slip0" in lines[0]
+    assert lines[-1] == f"--settings: and {500 - len(lines) + 1} problems more" and len(lines) < 60

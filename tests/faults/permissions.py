@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import codecs
+import importlib
 import os
 import shutil
 from collections.abc import Callable
@@ -108,6 +110,9 @@ OUTPUTS = (read_only, folder_there, file_above)
 
 def _nobody() -> None:
     if os.geteuid() == 0:
+        # Read when they are needed, which an interpreter in root's own folder then can't be.
+        importlib.import_module("importlib.readers")
+        codecs.lookup("unicode-escape")
         os.setgroups([])
         os.setresgid(NOBODY, NOBODY, NOBODY)
         os.setresuid(NOBODY, NOBODY, NOBODY)

@@ -12,6 +12,7 @@ from wiseft.errors import WiseftError
 from wiseft.io import (
     atomic_path,
     read_json,
+    read_object,
     require_file,
     sha256_file,
     sha256_json,
@@ -77,3 +78,18 @@ def test_checksums(tmp_path: Path):
 def test_a_folder_is_no_file(tmp_path: Path):
     with pytest.raises(WiseftError, match="theta"):
         require_file(tmp_path, "theta")
+
+
+@pytest.mark.parametrize("text", ["[]", "null", '"a"', "3"])
+def test_json_of_another_kind_is_no_object(tmp_path: Path, text: str):
+    path = tmp_path / "config.json"
+    path.write_text(text)
+    with pytest.raises(WiseftError, match=r"config\.json, the configuration, is no JSON object"):
+        read_object(path, "configuration")
+
+
+def test_a_folder_is_not_written_over_and_nothing_lies_beside_it(tmp_path: Path):
+    (tmp_path / "out").mkdir()
+    with pytest.raises(WiseftError, match="it is a folder"), atomic_path(tmp_path / "out"):
+        raise AssertionError("nothing is to be written")
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]

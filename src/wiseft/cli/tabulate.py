@@ -52,7 +52,8 @@ def tabulate(
     from wiseft.tabulate.stage import write_tables
 
     if other := [path for path in files if path.suffix not in (".json", ".parquet")]:
-        raise WiseftError(f"{other[0]} is neither metrics (.json) nor predictions (.parquet)")
+        shown = str(other[0])[:200]
+        raise WiseftError(f"{shown!r} is neither metrics (.json) nor predictions (.parquet)")
     tables = make_tables(
         experiment,
         parse_settings(TabulateSettings, settings),

@@ -211,13 +211,18 @@ def suggest(name: str, valid: Iterable[str]) -> str:
     return f"valid: {', '.join(names)}" if names else "there are none"
 
 
+_MOST_SENTENCES = 50
+
+
 def _sentences(error: ValidationError, model: type[Any], source: str) -> list[str]:
     sentences: dict[str, None] = {}  # a dict, because members of a union give the same sentence
     for details, others in _once(error.errors(include_url=False)):
         for sentence in _explain(details, model):
             more = f" ({others} more of `{details['loc'][0]}` have it too)" if others else ""
             sentences[f"{source}: {sentence}{more}"] = None
-    return list(sentences)
+    left = len(sentences) - _MOST_SENTENCES
+    shown = list(sentences)[:_MOST_SENTENCES]
+    return [*shown, f"{source}: and {left} problems more"] if left > 0 else shown
 
 
 def _once(errors: list[ErrorDetails]) -> list[tuple[ErrorDetails, int]]:

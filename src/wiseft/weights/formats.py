@@ -21,7 +21,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from wiseft.errors import WiseftError
-from wiseft.io import atomic_folder, atomic_path, gigabytes, read_json, require_file
+from wiseft.io import atomic_folder, atomic_path, gigabytes, read_json, read_object, require_file
 from wiseft.tensor_file import (
     KEY,
     StoredTensors,
@@ -279,7 +279,7 @@ def _read_folder(path: Path) -> Checkpoint:
     tensors = joined(*(part.tensors for part in parts.values()))
     files = {name: list(part.tensors) for name, part in parts.items()}
     metadata = {key: value for part in parts.values() for key, value in part.metadata.items()}
-    content: dict[str, Any] = read_json(config, "configuration")
+    content = read_object(config, "configuration")
     return Checkpoint(path, "folder", tensors, config=content, metadata=metadata, files=files)
 
 

@@ -186,7 +186,7 @@ def test_a_broken_development_kit_is_named(tmp_path):
     with pytest.raises(WiseftError, match=r"line 5: expected the id of one of 12 .*, found `13`"):
         read(tmp_path)
     (kit / "data" / "meta.mat").write_bytes(b"nothing")
-    with pytest.raises(WiseftError, match=r"meta\.mat is not the list of classes"):
+    with pytest.raises(WiseftError, match=r"meta\.mat is not a readable MATLAB file"):
         read(tmp_path)
     (kit / "data" / "meta.mat").unlink()
     with pytest.raises(WiseftError, match=r"meta\.mat is missing"):

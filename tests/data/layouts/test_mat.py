@@ -11,7 +11,8 @@ from tools.rehearsal.arrays import cars, save_annotations
 
 from wiseft.config import Catalogue
 from wiseft.config.layouts import check_options
-from wiseft.data.layouts import LayoutInputs, reader
+from wiseft.data.layouts import LayoutInputs, matlab, reader
+from wiseft.data.layouts.matlab import read_variable
 from wiseft.errors import WiseftError
 
 ROOT = Path(__file__).parents[3]
@@ -178,3 +179,12 @@ def test_split_without_annotations_is_refused(tmp_path):
         WiseftError, match="split validation, but `annotations` in its options only"
     ):
         read(tmp_path, splits=["validation"])
+
+
+def test_a_crash_of_the_reader_is_told(tmp_path, monkeypatch):
+    path = tmp_path / "x.mat"
+    savemat(path, {"x": [1, 2]})
+    assert read_variable(path.read_bytes(), "x", path).tolist() == [1, 2]
+    monkeypatch.setattr(matlab, "_READ", "import os; os.kill(os.getpid(), 11)")
+    with pytest.raises(WiseftError, match=r"x\.mat is damaged: reading it crashes scipy"):
+        read_variable(path.read_bytes(), "x", path)

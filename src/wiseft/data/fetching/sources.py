@@ -138,9 +138,7 @@ def read_fetched(path: Path) -> Fetched:
         raise WiseftError(f"{path} is no record of fetched files ({error}); fetch again") from None
     for name in (*fetched.files.values(), *([fetched.root] if fetched.root else [])):
         if not Path(name).exists():
-            raise WiseftError(
-                f"{name} of dataset {fetched.dataset} is gone; put it back, or fetch again"
-            )
+            raise WiseftError(f"{name}, which {path} names, is gone; put it back, or fetch again")
     for name, file in fetched.files.items():
         own = not Path(file).parent.is_relative_to(path.parent)  # the user's, never written into
         hashes = _VerifiedHashes(path.with_suffix("") if own else Path(file).parent)

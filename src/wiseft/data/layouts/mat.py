@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from wiseft.config.layouts import MatOptions
 from wiseft.data.layouts.common import Indexed, LayoutInputs
+from wiseft.data.layouts.matlab import read_variable
 from wiseft.data.layouts.scan import file_sizes, image_names
 from wiseft.data.prepared.split import FolderSplit
 from wiseft.errors import WiseftError
@@ -53,19 +54,7 @@ def _read_split(inputs: LayoutInputs, split: str, classes: int) -> FolderSplit:
 
 def _load(path: Path, variable: str) -> NDArray[Any]:
     """Return a variable of a MATLAB file as an array (n,); of structs, as a record array."""
-    from scipy.io import loadmat
-
-    try:
-        # Only this variable is read: it is made of structs, cells, text and numbers, nothing that
-        # could run.
-        variables = loadmat(path, squeeze_me=True, variable_names=[variable])
-    except Exception as error:  # a broken file may raise almost anything in scipy's reader
-        raise WiseftError(
-            f"{path} is not a readable MATLAB file of version 7 or older ({error}). Fetch it again."
-        ) from error
-    if variable not in variables:
-        raise WiseftError(f"{path}: expected a variable `{variable}`, which is not there.")
-    return np.atleast_1d(variables[variable])
+    return np.atleast_1d(read_variable(path.read_bytes(), variable, path))
 
 
 def _class_names(path: Path) -> list[str]:

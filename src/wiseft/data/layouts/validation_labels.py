@@ -7,16 +7,15 @@ the sorted wnids that everybody's labels follow; its `meta.mat` tells the wnid o
 from __future__ import annotations
 
 import csv
-import io
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from wiseft.data.layouts.classes import key, table
 from wiseft.data.layouts.common import LayoutInputs
+from wiseft.data.layouts.matlab import read_variable
 from wiseft.data.unpacking.packages import read_members
 from wiseft.errors import WiseftError
 
@@ -93,22 +92,11 @@ def _of_kit(
 
 def _wnids_of_ids(meta: bytes, path: Path) -> dict[int, str]:
     """Return the wnid of each low-level class of `meta.mat` by its ILSVRC2012 id."""
-    from scipy.io import loadmat
-    from scipy.io.matlab import MatReadError
-
-    file: Any = io.BytesIO(meta)
+    synsets = read_variable(meta, "synsets", path / META)
     try:
-        synsets = loadmat(file, squeeze_me=True)["synsets"]
         columns = [np.atleast_1d(synsets[name]) for name in ("ILSVRC2012_ID", "WNID")]
         children = np.atleast_1d(synsets["num_children"])
-    except (
-        MatReadError,
-        KeyError,
-        ValueError,
-        TypeError,
-        IndexError,
-        NotImplementedError,
-    ) as error:
+    except (KeyError, ValueError, TypeError, IndexError) as error:
         raise WiseftError(
             f"{path / META} is not the list of classes of ILSVRC2012: {error}. Fetch the "
             "development kit again."

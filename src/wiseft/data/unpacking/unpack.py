@@ -97,7 +97,7 @@ class _Unpacking:
             require_space(self.target.parent, plan.on_disk, f"unpacking {self.archive.name}")
             what = f"{self.archive.name}: unpacking"
             try:
-                with _writing(folder), Meter(what, plan.total, say=self.say) as meter:
+                with _writing(self.archive, folder), Meter(what, plan.total, say=self.say) as meter:
                     folder.mkdir(mode=0o755)
                     n = extract(self, plan, folder, meter)
                     write_json(folder / MARKER, {**self.identity(), "files": n})
@@ -155,12 +155,13 @@ class _Unpacking:
 
 
 @contextlib.contextmanager
-def _writing(folder: Path) -> Iterator[None]:
+def _writing(archive: Path, folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        where = str(error.filename or folder)[:200]
         raise WiseftError(
-            f"{error.filename or folder} cannot be written ({error.strerror}); "
+            f"{archive}: {where} cannot be written ({error.strerror}); "
             f"{room(folder.parent)}. Nothing was unpacked; mend that and run the same command "
             "again."
         ) from error
