@@ -112,7 +112,7 @@ def test_how_long_a_job_like_it_took_is_said_where_its_log_says_nothing(condense
 
 def test_the_expected_time_of_an_experiment_is_said():
     assert progress.estimate("photos") == (
-        "About 40 minutes on two CPU cores where nothing is there yet."
+        "About 60 minutes on two CPU cores where nothing is there yet."
     )
     assert progress.estimate("there-is-none") == ""
 
