@@ -23,6 +23,7 @@ from wiseft.errors import WiseftError, some
 from wiseft.io import read_json, write_json
 from wiseft.locks import exclusive
 from wiseft.progress import Say
+from wiseft.temporary import remove_leftovers
 
 RECORDS = Path(".wiseft/owners")
 LOCKS = Path(".snakemake/locks")
@@ -134,7 +135,10 @@ def _clear(say: Say) -> None:
         elif all(other.locks is not None for other in others):
             # Killed between locking and telling which locks are its own: those that nobody else
             # can have made since it wrote its record.
-            began = owner.record.stat().st_mtime
+            try:
+                began = owner.record.stat().st_mtime
+            except FileNotFoundError:
+                continue  # it was ending when it was looked for: its record went with it
             own = [lock for lock in unclaimed if lock.exists() and lock.stat().st_mtime >= began]
         else:
             continue  # another run that begins may have made them: next time
@@ -144,7 +148,9 @@ def _clear(say: Say) -> None:
 
 def _read() -> list[Owner]:
     owners = []
-    for path in sorted(RECORDS.glob("*.json")):
+    for path in RECORDS.glob(".*.json"):  # killed while it wrote its record: it had no locks yet
+        remove_leftovers(RECORDS, path.name[: 1 + len(uuid.uuid4().hex)], ".json")
+    for path in sorted(RECORDS.glob("[!.]*.json")):
         try:
             record = read_json(path)
             locks = record.pop("locks")
@@ -169,7 +175,7 @@ def _settle(owner: Owner, locks: Sequence[Path], say: Say) -> None:
     if locks:
         names = some([lock.name for lock in locks])
         say(f"{owner} was killed; its locks are removed ({names}), and this run goes on from there")
-    owner.record.unlink()
+    owner.record.unlink(missing_ok=True)
 
 
 def _orphans(owner: Owner) -> dict[int, str | None]:

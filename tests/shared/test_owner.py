@@ -160,6 +160,18 @@ def test_a_run_that_is_killed_before_it_has_claimed_its_locks(run):
     assert "run `snakemake --unlock`" in said[-1]
 
 
+@pytest.mark.parametrize("claimed", [None, ("0.input.lock",)])
+def test_a_run_that_is_killed_while_it_writes_its_record(claimed):
+    other = make(("0.input.lock",), claimed, started="another boot 1")
+    half = other.record.with_name(f".{other.name}.tmp-abcdefgh.json")
+    half.write_bytes(other.record.read_bytes())
+    if claimed is None:
+        other.record.unlink()
+    begin()
+    assert [path.name for path in RECORDS.glob("*.json")] == []
+    assert locks() == ({"0.input.lock"} if claimed is None else set())
+
+
 def test_where_another_run_may_have_made_them_unclaimed_locks_stay(run):
     dead, begins = run("0.input.lock", claims=False), run(claims=False)
     dead.kill()
