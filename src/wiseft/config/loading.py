@@ -211,7 +211,7 @@ def suggest(name: str, valid: Iterable[str]) -> str:
     return f"valid: {', '.join(names)}" if names else "there are none"
 
 
-_MOST_SENTENCES = 50
+_MOST_SENTENCES = 20
 
 
 def _sentences(error: ValidationError, model: type[Any], source: str) -> list[str]:
