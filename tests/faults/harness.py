@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from wiseft.data.layouts.matlab import READ
+
 SECONDS = 20.0
 """Of the processor, after which a command hangs: each of these takes one or two."""
 PATIENCE = 15
@@ -167,7 +169,8 @@ def _guard(folder: Path, seen: int, loopback: bool) -> None:
 
     def hook(event: str, arguments: tuple[Any, ...]) -> None:
         if event in PROCESSES:
-            if "git" not in str(arguments[0]):  # the commit that stands in headers
+            # The commit that stands in headers, and what tries a MATLAB file.
+            if "git" not in str(arguments[0]) and READ not in str(arguments):
                 os.write(seen, f"{event} {arguments!r}\n"[:300].encode())
         elif event in ("socket.connect", "socket.getaddrinfo"):
             if not (loopback and "127.0.0.1" in str(arguments)):

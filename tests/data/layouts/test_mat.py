@@ -185,6 +185,6 @@ def test_a_crash_of_the_reader_is_told(tmp_path, monkeypatch):
     path = tmp_path / "x.mat"
     savemat(path, {"x": [1, 2]})
     assert read_variable(path.read_bytes(), "x", path).tolist() == [1, 2]
-    monkeypatch.setattr(matlab, "_READ", "import os; os.kill(os.getpid(), 11)")
+    monkeypatch.setattr(matlab, "READ", "import os; os.kill(os.getpid(), 11)")
     with pytest.raises(WiseftError, match=r"x\.mat is damaged: reading it crashes scipy"):
         read_variable(path.read_bytes(), "x", path)

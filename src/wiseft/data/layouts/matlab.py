@@ -10,7 +10,7 @@ from typing import Any
 
 from wiseft.errors import WiseftError
 
-_READ = (
+READ = (
     "import io, sys; from scipy.io import loadmat; "
     "loadmat(io.BytesIO(sys.stdin.buffer.read()), squeeze_me=True, variable_names=[sys.argv[1]])"
 )
@@ -34,7 +34,7 @@ def read_variable(content: bytes, variable: str, path: Path) -> Any:
 
     advice = "Fetch it again."
     tried = subprocess.run(
-        [sys.executable, "-c", _READ, variable], input=content, capture_output=True, check=False
+        [sys.executable, "-c", READ, variable], input=content, capture_output=True, check=False
     )
     if tried.returncode < 0:
         raise WiseftError(f"{path} is damaged: reading it crashes scipy. {advice}")
