@@ -130,7 +130,8 @@ def _rates(targets: Targets, run: Run, root: Path) -> Iterator[dict[str, Any]]:
         made = read_json(record)
         yield {
             "rule": "baseline" if run.baseline else "finetune",
-            **{key: made[key] for key in ("device", "precision", "images_per_second")},
+            "device": _device(made),
+            **{key: made[key] for key in ("precision", "images_per_second")},
             "memory_mb": made["peak_memory_mb"]["rss"],
             "gpu_memory_mb": made["peak_memory_mb"]["cuda"],
             **about,
@@ -146,13 +147,18 @@ def _rates(targets: Targets, run: Run, root: Path) -> Iterator[dict[str, Any]]:
         if speed:
             yield {
                 "rule": "evaluate",
-                "device": metrics["how"]["device"],
+                "device": _device(metrics["how"]),
                 "precision": metrics["identity"].get("precision", "fp32"),
                 "images_per_second": speed,
                 "memory_mb": _number(used["max_rss"]),
                 "gpu_memory_mb": None,
                 **about,
             }
+
+
+def _device(how: dict[str, Any]) -> str:
+    """Return the name of a GPU, or `cpu`, which the plan tells from those."""
+    return "cpu" if how["device_type"] == "cpu" else str(how["device"])
 
 
 def _number(text: str) -> float | None:

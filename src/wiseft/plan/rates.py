@@ -52,7 +52,7 @@ def of_towers(rates: Rates, work: str, targets: Targets) -> dict[str, float]:
     """
     found = {}
     for run in targets.runs if rates else ():
-        rate = rates.get((work, run.model, run.method_id))
+        rate = rates.get((work, targets.entry(run.model).name, run.method_id))
         if rate and targets.catalogue.method_settings(run.method_id).trainable == "all":
             found[run.model] = rate
     return found

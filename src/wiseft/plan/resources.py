@@ -373,7 +373,7 @@ class Resources:
                     return float(record["images_per_second"]) / int(record["processes"])
             except (WiseftError, KeyError, TypeError, ValueError):
                 continue
-        return self._rates.get(("training", model, method))
+        return self._rates.get(("training", self._targets.entry(model).name, method))
 
 
 def _mb(size: float) -> int:
