@@ -10,7 +10,8 @@ import pytest
 
 from wiseft.cli import main
 from wiseft.config import Catalogue
-from wiseft.config.experiment import ExperimentEntry, PublishedSettings
+from wiseft.config.experiment import ExperimentEntry
+from wiseft.config.experiment_parts import PublishedSettings
 from wiseft.config.loading import validate
 from wiseft.errors import WiseftError
 from wiseft.published.sources import SOURCES, source_path

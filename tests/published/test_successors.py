@@ -11,7 +11,7 @@ import pytest
 
 from wiseft import published
 from wiseft.config import Catalogue
-from wiseft.config.experiment import PublishedSettings
+from wiseft.config.experiment_parts import PublishedSettings
 from wiseft.figures.drawings.frontier import KINDS
 from wiseft.figures.registry import draw_figure
 from wiseft.figures.style import paper_style

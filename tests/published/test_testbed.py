@@ -12,7 +12,7 @@ from scipy.special import logit
 
 from wiseft import published
 from wiseft.config import Catalogue
-from wiseft.config.experiment import PublishedSettings
+from wiseft.config.experiment_parts import PublishedSettings
 from wiseft.errors import WiseftError
 from wiseft.published.sources import ACCURACIES, MODEL_TYPES, SOURCES, ZERO_SHOT, source_path
 from wiseft.published.testbed import CONDITIONS, model_types

@@ -39,7 +39,7 @@ def published_table(
 ) -> None:
     """Write numbers of the paper, and of other models, as a tidy table."""
     from wiseft.config import Catalogue, parse_settings
-    from wiseft.config.experiment import PublishedSettings
+    from wiseft.config.experiment_parts import PublishedSettings
     from wiseft.tabulate.published import join
     from wiseft.tabulate.schema import TABLE, read_table, write_csv, write_parquet
 

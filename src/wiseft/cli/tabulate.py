@@ -43,7 +43,7 @@ def tabulate(
     from dataclasses import replace
 
     from wiseft.config import Catalogue, parse_settings
-    from wiseft.config.experiment import PublishedSettings
+    from wiseft.config.experiment_parts import PublishedSettings
     from wiseft.errors import WiseftError
     from wiseft.tabulate.published import join
     from wiseft.tabulate.schema import AUDITED
@@ -66,8 +66,9 @@ def tabulate(
         tables = replace(tables, table=join([tables.table], wanted, Catalogue(), datasets))
     if tables.table["ci_method"].str.endswith(AUDITED).any():
         typer.echo(
-            "tabulate: a sweep is sparse: its intervals include the error that its audit leaves "
-            "open, and no alpha is chosen as `unlabelled`, which needs what was not run",
+            "tabulate: some sweeps are sparse: their intervals include the error that the audit "
+            "leaves open, and none of their alphas is chosen as `unlabelled`, which needs what was "
+            "not run",
             err=True,
         )
     write_tables(

@@ -16,9 +16,10 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-_BLOCK = re.compile(
-    r"(?:.*?\.)??(?:layer\d+|resblocks|blocks|layers|stages)(?:\.(?:\d+|blocks))*\.\d+(?=\.|$)"
-)
+from wiseft.combine.parts import CONTAINERS
+
+_LISTS = "|".join([r"layer\d+", *sorted(CONTAINERS)])
+_BLOCK = re.compile(rf"(?:.*?\.)??(?:{_LISTS})(?:\.(?:\d+|blocks))*\.\d+(?=\.|$)")
 """A block at the beginning of the name of a tensor or module, of open_clip, timm or ALIGN."""
 _LAST = {"proj"}
 """Parameters of a tower itself that it takes at its end; others of its own come first."""

@@ -7,8 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from wiseft.evaluate.sweep import STANDARD
-from wiseft.evaluate.views import SuiteEvaluation
+from wiseft.alphas import parse_alphas
+from wiseft.data.prepared.store import Manifest, open_manifest
+from wiseft.errors import WiseftError
+from wiseft.evaluate.sweep import LAST, STANDARD
+from wiseft.evaluate.views import Evaluation, SuiteEvaluation
 from wiseft.theta import Theta, load_theta
 from wiseft.zeroshot.text_head import with_head_of
 
@@ -71,3 +74,40 @@ class Request:
             theta_0 = with_head_of(other, theta_0) if theta_0 else None
             theta_1 = with_head_of(other, theta_1)
         return theta_0, theta_1, thetas
+
+    def grid(self) -> list[str]:
+        """Return the sorted alphas.
+
+        Raises:
+            WiseftError: if an alpha is malformed, or parts of the request do not fit together.
+        """
+        alphas = parse_alphas(self.alphas)
+        if self.theta_0 is None and alphas != [LAST]:
+            raise WiseftError(
+                f"without theta_0 only alpha {LAST} can be evaluated, found {', '.join(alphas)}; "
+                "give theta_0 too"
+            )
+        if absent := [alpha for alpha in self.logits if alpha not in alphas]:
+            raise WiseftError(
+                f"logits are to be stored at alpha {', '.join(absent)}, but the grid is "
+                f"{', '.join(alphas)}; add it there"
+            )
+        if self.batch_size is not None and self.batch_size < 1:
+            raise WiseftError(f"batch size must be at least 1, found {self.batch_size}")
+        return alphas
+
+    def suite(self) -> list[tuple[Manifest, Evaluation]]:
+        """Return every dataset with what to evaluate of it.
+
+        Raises:
+            WiseftError: if a manifest is missing or broken, or other datasets are to be evaluated.
+        """
+        manifests = [open_manifest(path) for path in self.manifests]
+        names = [manifest.dataset for manifest in manifests]
+        wanted = self.evaluate.root
+        if not names or len(set(names)) != len(names) or set(names) != set(wanted):
+            raise WiseftError(
+                "the datasets and what to evaluate must name the same datasets, each once; found "
+                f"{', '.join(names) or 'none'} and {', '.join(wanted) or 'none'}"
+            )
+        return [(manifest, wanted[manifest.dataset]) for manifest in manifests]

@@ -15,7 +15,6 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from wiseft.alphas import parse_alphas
 from wiseft.batch_size import BatchSize
 from wiseft.checkpoints import alone
 from wiseft.combine.ensembles import uniforms
@@ -76,8 +75,8 @@ def evaluate_suite(request: Request, say: Callable[[str], None] = print) -> list
         WiseftError: if the alphas, a theta, a dataset or a view does not fit, or if the number
             of evaluated samples is not that of the manifest.
     """
-    alphas = _checked_alphas(request)
-    suite = _pair(request)
+    alphas = request.grid()
+    suite = request.suite()
     theta_0, theta_1, thetas = request.load()
     inference = _inference(request, say)
     sweep = make_sweep(theta_0, theta_1, inference, request.combinations)
@@ -171,37 +170,6 @@ def _clear(state: Path, datasets: list[str]) -> None:
 
 def _partial(folder: Path, dataset: str) -> Path:
     return folder / f"{dataset}{PARTIAL}"
-
-
-def _checked_alphas(request: Request) -> list[str]:
-    """Return the sorted grid of a request whose parts fit together."""
-    alphas = parse_alphas(request.alphas)
-    if request.theta_0 is None and alphas != [LAST]:
-        raise WiseftError(
-            f"without theta_0 only alpha {LAST} can be evaluated, found {', '.join(alphas)}; "
-            "give theta_0 too"
-        )
-    if absent := [alpha for alpha in request.logits if alpha not in alphas]:
-        raise WiseftError(
-            f"logits are to be stored at alpha {', '.join(absent)}, but the grid is "
-            f"{', '.join(alphas)}; add it there"
-        )
-    if request.batch_size is not None and request.batch_size < 1:
-        raise WiseftError(f"batch size must be at least 1, found {request.batch_size}")
-    return alphas
-
-
-def _pair(request: Request) -> list[tuple[Manifest, Evaluation]]:
-    """Return every dataset with what to evaluate of it."""
-    manifests = [open_manifest(path) for path in request.manifests]
-    names = [manifest.dataset for manifest in manifests]
-    wanted = request.evaluate.root
-    if not names or len(set(names)) != len(names) or set(names) != set(wanted):
-        raise WiseftError(
-            "the datasets and what to evaluate must name the same datasets, each once; found "
-            f"{', '.join(names) or 'none'} and {', '.join(wanted) or 'none'}"
-        )
-    return [(manifest, wanted[manifest.dataset]) for manifest in manifests]
 
 
 def _identity(manifest: Manifest, evaluation: Evaluation, precision: str) -> dict[str, Any]:

@@ -14,7 +14,8 @@ from typing import Any
 import pandas as pd
 
 from wiseft.config import Catalogue
-from wiseft.config.experiment import ExperimentEntry, FigureSettings
+from wiseft.config.experiment import ExperimentEntry
+from wiseft.config.experiment_parts import FigureSettings
 from wiseft.errors import WiseftError
 from wiseft.figures.context import figure_context, page_context
 from wiseft.figures.page import PageSettings, build_page

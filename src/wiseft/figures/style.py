@@ -17,7 +17,7 @@ COLUMN_WIDTH = 3.25
 PAGE_WIDTH = 6.75
 """Inches: both columns."""
 
-BLACK, GREY = "#000000", "#8a8a8a"
+BLACK, GREY, OLIVE = "#000000", "#8a8a8a", "#6b6b00"
 # Okabe and Ito's palette, which stays distinct under the common colour-vision deficiencies.
 BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY = (
     "#0072B2",
@@ -86,7 +86,7 @@ SPARE = (
     Look("", ORANGE, "P", (0, (2, 1.2))),
     Look("", SKY, "X", (0, (7, 1.5))),
     Look("", "#7a5195", "<", "-"),
-    Look("", "#6b6b00", "p", DASHED),
+    Look("", OLIVE, "p", DASHED),
     Look("", "#444444", "h", DASHDOT),
     Look("", "#b5475d", ">", "-"),
     Look("", "#00796b", "d", DASHED),

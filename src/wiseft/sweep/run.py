@@ -14,7 +14,7 @@ import pandas as pd
 from wiseft.alphas import FIXED_ALPHA, format_alpha, parse_alphas
 from wiseft.combine.files import interpolate_files
 from wiseft.config import Preprocessing
-from wiseft.config.experiment import Bootstrap, HeldOut
+from wiseft.config.experiment_parts import Bootstrap, HeldOut
 from wiseft.config.recipes import checked_recipe
 from wiseft.errors import WiseftError
 from wiseft.evaluate.suite import Request, evaluate_suite

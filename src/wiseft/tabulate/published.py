@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 
 from wiseft.config import Catalogue
-from wiseft.config.experiment import PublishedSettings
+from wiseft.config.experiment_parts import PublishedSettings
 from wiseft.config.paths import DATASETS_ROOT
 from wiseft.errors import WiseftError
 from wiseft.published import at_hand, lines, rows, successor_rows, testbed_rows

@@ -21,7 +21,7 @@ from wiseft.figures.axes import accuracy_axes, logit_limits, panel_grid
 from wiseft.figures.legend import place_legend
 from wiseft.figures.marks import legend_line
 from wiseft.figures.select import FIXED_ALPHA, rows
-from wiseft.figures.style import BLACK, GREEN, GREY, METHODS, ORANGE, PURPLE, Look, Style
+from wiseft.figures.style import BLACK, GREEN, GREY, METHODS, OLIVE, ORANGE, PURPLE, Look, Style
 from wiseft.published import SECOND_HAND, SUCCESSORS
 
 CURVE = METHODS["end-to-end"]
@@ -29,7 +29,7 @@ KINDS = {
     "post-hoc": Look("combined after training", GREEN, "D"),
     "training": Look("trained otherwise", ORANGE, "o"),
     "quoted": Look("WiSE-FT as others quote it", PURPLE, "v"),
-    "baseline": Look("plain fine-tuning as others quote it", "#6b6b00", "P"),
+    "baseline": Look("plain fine-tuning as others quote it", OLIVE, "P"),
     "zero-shot": Look("zero-shot as others quote it", BLACK, "*"),
 }
 JOIN: dict[str, Any] = {"color": BLACK, "linewidth": 0.7, "linestyle": (0, (2, 1))}
