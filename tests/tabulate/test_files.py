@@ -203,4 +203,4 @@ def test_command_with_a_file_of_another_kind(full, make_settings, tmp_path):
     arguments = command(full, json.dumps(make_settings().model_dump(mode="json")), tmp_path / "b")
     result = CliRunner().invoke(app, [*arguments, "notes.txt"])
     assert isinstance(result.exception, WiseftError)
-    assert "notes.txt is neither metrics" in str(result.exception)
+    assert "'notes.txt' is neither metrics" in str(result.exception)
