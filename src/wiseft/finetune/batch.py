@@ -6,14 +6,14 @@ random generator, so that a killed training can go on exactly.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,10 @@ class Batch:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+
+LossFunction = Callable[[nn.Module, Batch], Tensor]
+"""The mean loss of a batch; the module is what is trained, maybe wrapped."""
 
 
 class Samples(Protocol):

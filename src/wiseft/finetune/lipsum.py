@@ -6,8 +6,6 @@ scripts/Lipsum-FT.py): the energies of an image with random texts stay near thos
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
@@ -15,13 +13,10 @@ from torch.nn.functional import normalize
 from wiseft.classifier import ImageClassifier
 from wiseft.config.training_parts import Lipsum
 from wiseft.errors import WiseftError
-from wiseft.finetune.batch import Batch
+from wiseft.finetune.batch import Batch, LossFunction
 from wiseft.finetune.two_towers import zero_shot_model
 from wiseft.theta import Theta
 from wiseft.towers import ZeroShotModel
-
-if TYPE_CHECKING:
-    from wiseft.finetune.objective import LossFunction
 
 FIRST, LAST = 49406, 49407
 """CLIP's tokens around a text; those below them are drawn."""

@@ -12,16 +12,13 @@ from torch import Tensor, nn
 from wiseft import plugins
 from wiseft.classifier import ImageClassifier
 from wiseft.config import FinetuneSettings
-from wiseft.finetune.batch import Batch
+from wiseft.finetune.batch import LossFunction
 from wiseft.finetune.lipsum import with_energy_gap
 from wiseft.finetune.two_towers import TwoTowers
 from wiseft.theta import Theta
 
 IGNORED = -100
 """Label of samples whose class is never predicted, as cross_entropy has it by default."""
-
-LossFunction = Callable[[nn.Module, Batch], Tensor]
-"""The mean loss of a batch; the module is what is trained, maybe wrapped."""
 
 
 @dataclass(frozen=True)

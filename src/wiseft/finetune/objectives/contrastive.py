@@ -14,8 +14,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from wiseft.config import FinetuneSettings
-    from wiseft.finetune.batch import Batch
-    from wiseft.finetune.objective import LossFunction
+    from wiseft.finetune.batch import Batch, LossFunction
     from wiseft.finetune.two_towers import TwoTowers
     from wiseft.theta import Theta
 

@@ -10,8 +10,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from wiseft.config import FinetuneSettings
-    from wiseft.finetune.batch import Batch
-    from wiseft.finetune.objective import LossFunction
+    from wiseft.finetune.batch import Batch, LossFunction
     from wiseft.theta import Theta
 
 
