@@ -11,12 +11,15 @@ from wiseft.config import Catalogue
 from wiseft.plan import PEAKS, Assumptions, estimate
 from wiseft.targets import Targets
 
-HEADER = "| experiment | trainings | jobs | GPU-hours | datasets, GB | weights and results, GB |"
+HEADER = (
+    "| experiment | trainings | jobs | GPU-hours | images, GB | archives, GB "
+    "| weights and results, GB |"
+)
 
 
 def main() -> None:
     """Print a row for each experiment of the paper that runs models."""
-    print(HEADER, "|---" * 6 + "|", sep="\n")
+    print(HEADER, "|---" * 7 + "|", sep="\n")
     for name in Catalogue(Path()).names("experiments"):
         targets = Targets.read(Path(), {"experiment": name})
         if not targets.fetched or targets.data.entries[targets.reference].builder:
@@ -24,11 +27,11 @@ def main() -> None:
         plan = estimate(targets, Assumptions("a100", PEAKS["a100"]))
         halves = {row.precision for row in plan.rows} == {"bf16"}
         trained = len(targets.trainings)
-        data = plan.disk_gb.get("datasets", 0)
-        rest = sum(plan.disk_gb.values()) - data
+        images, archives = (plan.disk_gb.get(kind, 0) for kind in ("datasets", "archives"))
+        rest = sum(plan.disk_gb.values()) - images - archives
         print(
             f"| `{name}`{' (bf16)' if halves else ''} | {trained} | {sum(plan.jobs.values())} "
-            f"| {plan.hours:.1f} | {data:.0f} | {rest:.1f} |"
+            f"| {plan.hours:.1f} | {images:.0f} | {archives:.0f} | {rest:.1f} |"
         )
 
 

@@ -15,7 +15,9 @@ from typing import Any
 from wiseft.config import Catalogue, Config, ExperimentEntry, load_config, paths, require_clone
 from wiseft.errors import WiseftError
 from wiseft.gpus import cores
-from wiseft.plan.resources import Resources
+from wiseft.plan import PEAKS, Assumptions, estimate
+from wiseft.plan.estimate import of_datasets
+from wiseft.plan.resources import ASSUMED_GPU, Resources
 from wiseft.provenance import git_commit, versions
 from wiseft.targets import Targets
 
@@ -173,15 +175,29 @@ def _lacking(targets: Targets, root: Path) -> list[str]:
         if needed > memory:
             lacks.append(
                 f"{' '.join(largest)} needs {needed:.1f} GB of memory, and this machine has "
-                f"{memory:g} GB: run it where there is more, such as a cluster (profiles/slurm)"
+                f"{memory:g} GB: run it where there is more, such as a cluster (profiles/slurm), "
+                "or set device_memory_gb, which batches of trainings are then made to fit"
             )
-    needed = targets.experiment.estimate.disk_gb
+    needed = _disk_to_come(targets)
     if disk is not None and needed > disk:
         lacks.append(
-            f"a whole run needs {needed:g} GB of disk, and {disk:g} GB are free here: set "
-            "datasets.folder to another disk, or datasets.root to where datasets lie already"
+            f"a run needs {needed:.1f} GB of disk beside what is there, and {disk:g} GB are free: "
+            "set datasets.folder to another disk, or datasets.root to where datasets lie already"
         )
     return lacks
+
+
+def _disk_to_come(targets: Targets) -> float:
+    """Return the GB that a run writes, without datasets and archives that are there."""
+    data = targets.data
+    absent = [file for files in data.absent_files().values() for file in files if file.unpack]
+    try:
+        disk = estimate(targets, Assumptions(ASSUMED_GPU, PEAKS[ASSUMED_GPU])).disk_gb
+    except WiseftError:  # what a model costs is not known before its weights are there
+        return targets.experiment.estimate.disk_gb
+    images = of_datasets(data, data.images_to_come())["datasets"]
+    archives = sum({file.file: file.size or 0 for file in absent}.values()) / GB
+    return sum((disk | {"datasets": images, "archives": archives}).values())
 
 
 # ------------------------------------------------------------------------------------ the text

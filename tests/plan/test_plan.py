@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -180,6 +181,20 @@ def test_a_merged_model_is_swept_and_what_it_is_made_of_is_trained():
     assert plan.jobs["combine"] == len(targets.merged) == 8
 
 
+def test_disk_space_has_archives_and_features_and_of_a_linear_classifier_no_state_of_the_tower():
+    few_shot = estimate(targets_of("few-shot-imagenet"), A100).disk_gb
+    width, classes = 768, 1000
+    drawn = [n * classes for n in (1, 5, 10, 25, 50)]
+    images = 1_271_167 + 10_000 + sum(drawn)
+    assert few_shot["kept features"] == pytest.approx(4 * width * images / 1e9)
+    assert "resume state" not in few_shot
+    assert few_shot["archives"] == pytest.approx(154.64, abs=0.01)
+    check = estimate(targets_of("zeroshot-check"), A100).disk_gb  # validation images alone
+    assert few_shot["datasets"] == 155 and check["datasets"] < 155 + 197
+    diversity = estimate(targets_of("diversity"), A100).disk_gb
+    assert diversity["logits"] > diversity["predictions"]
+
+
 def bytes_of(tensors: dict) -> int:
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
 
@@ -201,9 +216,15 @@ def test_a_rate_for_another_model_is_one_sentence():
     "experiment", sorted(path.stem for path in (ROOT / "config" / "experiments").glob("*.yaml"))
 )
 def test_every_experiment_can_be_estimated(experiment):
-    plan = estimate(targets_of(experiment), A100)
+    targets = targets_of(experiment)
+    plan = estimate(targets, Assumptions("a100", PEAKS["a100"]))
     assert plan.hours >= 0
-    assert sum(plan.disk_gb.values()) >= 0
+    disk = sum(plan.disk_gb.values())
+    header = (ROOT / "config" / "experiments" / f"{experiment}.yaml").read_text()
+    for said, counted in ((r"Disk: about (\d+) GB", disk), (r"GPU-hours: about (\d+)", plan.hours)):
+        if found := re.search(said, header):
+            assert float(found[1]) == pytest.approx(counted, rel=0.1, abs=1), found[0]
+    assert targets.experiment.estimate.disk_gb >= disk
     assert f"Estimate for {experiment}: one a100" in render(plan)
     assert json.dumps(as_json(plan))
 

@@ -20,7 +20,7 @@ from wiseft.io import write_json
 from wiseft.plan import footprints
 from wiseft.plan.footprints import footprint_of
 from wiseft.plan.rates import RATES, of_towers, read_rates
-from wiseft.plan.resources import CLUSTER_GPUS, LONGEST, Resources
+from wiseft.plan.resources import CLUSTER_GPUS, LONGEST, Need, Resources
 from wiseft.targets import Targets
 
 ROOT = Path(__file__).parents[2]
@@ -116,6 +116,17 @@ def test_the_workflow_asks_for_what_is_counted(project: Path):  # noqa: F811
             assert job.resources["gpu_mem_mb"] == resources.gpu_mem_mb(name, *of)
 
 
+def test_on_a_cpu_batches_fit_the_memory_that_is_given():
+    def trained(**settings: object) -> Need:
+        found = resources_of("imagenet", device="cpu", **settings).need("finetune", *END_TO_END)
+        assert found is not None
+        return found
+
+    whole, given = trained(), trained(device_memory_gb=32)
+    assert whole.batch == 512 and given.batch == 16
+    assert whole.memory > 500e9 > 50e9 > given.memory
+
+
 def test_digits_stay_small():
     resources = resources_of("digits", device="cpu")
     assert max(resources.mem_mb(*job) for job in resources.jobs()) <= 2000
@@ -203,8 +214,25 @@ def test_doctor_compares_with_what_is_there(monkeypatch: pytest.MonkeyPatch):
     found = doctor.examine(ROOT, "digits")
     memory, disk = found["experiment"]["lacks"]
     assert "GB of memory, and this machine has 0.5 GB" in memory
-    assert "GB of disk, and 0.1 GB are free here" in disk
+    assert "GB of disk beside what is there, and 0.1 GB are free: set" in disk
     assert memory in doctor.render(found)
     monkeypatch.setattr(doctor, "_memory_gb", lambda: 1000.0)
     monkeypatch.setattr(doctor, "_free_disk_gb", lambda root: 1000.0)
     assert doctor.examine(ROOT, "digits")["experiment"]["lacks"] == []
+
+
+def test_doctor_asks_for_no_room_for_what_is_there(tmp_path: Path):
+    def to_come(**paths: str) -> float:
+        places = {"folder": str(tmp_path), "paths": paths}
+        given = {"experiment": "few-shot-food101", "datasets": places}
+        return doctor._disk_to_come(Targets.read(ROOT, given))
+
+    archive = tmp_path / ".archives" / "food101" / "food-101.tar.gz"
+    whole, (archive_gb, images_gb) = to_come(), (4.996278331, 5.1)
+    archive.parent.mkdir(parents=True)
+    archive.touch()
+    assert to_come() == pytest.approx(whole - archive_gb)
+    archive.unlink()
+    own = tmp_path / "food-101"
+    own.mkdir()
+    assert to_come(food101=str(own)) == pytest.approx(whole - archive_gb - images_gb)

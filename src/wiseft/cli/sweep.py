@@ -90,7 +90,7 @@ def sweep(
         list[Path] | None, typer.Option(help="A further fine-tuned model for --recipe; repeat.")
     ] = None,
     batch_size: BatchSize = None,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, or mps (untested).")] = "auto",
     threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 1,
     seed: Annotated[int, typer.Option(min=0, help="Of the split of a reference without one.")] = 0,
     skip_broken: SkipBroken = False,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,13 +19,16 @@ from wiseft.plan.work import (
     training_work,
 )
 from wiseft.targets import Run, Targets
+from wiseft.targets.data import Data
 
-FLOAT = 4  # bytes of a weight
+FLOAT, HALF = 4, 2  # bytes of a weight, and of a stored logit
 PREDICTION = 12
 """Bytes of one prediction with its two logits in a predictions file (11.2 measured, digits)."""
 STATE = 2 * 3
 """A resume state has two generations of weights and two moments each."""
 GB = 1e9
+Features = dict[tuple[Any, ...], float]
+"""GB of the features that linear classifiers keep, by what tells them apart."""
 
 
 @dataclass(frozen=True)
@@ -127,13 +130,14 @@ def estimate(targets: Targets, assumptions: Assumptions) -> Plan:
                 f"{', '.join(models) or 'no models'}"
             )
     costs = {model: tower_cost(targets.catalogue, model) for model in models}
+    features: Features = {}
     return Plan(
         experiment=targets.name,
         assumptions=assumptions,
         jobs=targets.jobs.by_stage(),
-        rows=_rows(targets, costs, assumptions),
+        rows=_rows(targets, costs, assumptions, features),
         head_hours=_head_hours(targets, costs, assumptions),
-        disk_gb=_disk(targets, costs),
+        disk_gb=_disk(targets, costs, features),
         notes=_notes(targets),
     )
 
@@ -149,12 +153,17 @@ def _settings(targets: Targets, run: Run) -> FinetuneSettings:
     return targets.catalogue.method_settings(run.method_id)
 
 
-def _rows(targets: Targets, costs: Mapping[str, TowerCost], assumptions: Assumptions) -> list[Row]:
+def _rows(
+    targets: Targets,
+    costs: Mapping[str, TowerCost],
+    assumptions: Assumptions,
+    features: Features,
+) -> list[Row]:
     groups: dict[tuple[str, str], list[Run]] = {}
     runs, trained = set(targets.runs), set(targets.trainings)
     for run in dict.fromkeys([*targets.runs, *targets.trainings]):
         groups.setdefault((run.model, run.method_id), []).append(run)
-    rows, kept = [], set[tuple[Any, ...]]()
+    rows = []
     for (model, method), members in groups.items():
         settings, here = _settings(targets, members[0]), [run for run in members if run in trained]
         images = sum(evaluated_images(targets, entry) for entry in _seen(targets, members[0]))
@@ -170,7 +179,7 @@ def _rows(targets: Targets, costs: Mapping[str, TowerCost], assumptions: Assumpt
                 runs=len(members),
                 precision=settings.precision,
                 training_hours=_training_hours(
-                    targets, here, settings, costs[model], kept, assumptions
+                    targets, here, settings, costs[model], features, assumptions
                 ),
                 evaluation_hours=sum(run in runs for run in members) * hours,
                 measured=model in rates,
@@ -184,24 +193,24 @@ def _training_hours(
     members: list[Run],
     settings: FinetuneSettings,
     cost: TowerCost,
-    kept: set[tuple[Any, ...]],
+    features: Features,
     assumptions: Assumptions,
 ) -> float:
     """Return the hours of trainings of one model and method.
 
     Args:
-        kept: features that linear classifiers before them have left; theirs join them.
+        features: what linear classifiers before them have kept; theirs join it.
     """
     reference, hours = targets.data.entries[targets.reference], 0.0
     for run in members:
         work = training_work(settings, reference, cost)
         if settings.trainable == "head":
-            features = kept_features(settings, reference, run.seed).items()
             # A model that differs in the names in its prompts has the same image tower.
             same = {"name": "", "title": "", "names_of": None}
             tower = targets.entry(run.model).model_copy(update=same).model_dump_json()
-            new = {(tower, *key): n for key, n in features if (tower, *key) not in kept}
-            kept.update(new)
+            kept = kept_features(settings, reference, run.seed).items()
+            new = {(tower, *key): n for key, n in kept if (tower, *key) not in features}
+            features.update({key: n * cost.width * FLOAT / GB for key, n in new.items()})
             work = forward_work(sum(new.values()), cost)
         hours += assumptions.hours(run.model, work, settings.precision)
     return hours
@@ -229,10 +238,9 @@ def _prompts(targets: Targets, reference: DatasetEntry) -> int | None:
     return None if templates is None else len(templates) * reference.class_count
 
 
-def _disk(targets: Targets, costs: Mapping[str, TowerCost]) -> dict[str, float]:
+def _disk(targets: Targets, costs: Mapping[str, TowerCost], features: Features) -> dict[str, float]:
     """Return GB by kind of file."""
     classes = targets.data.entries[targets.reference].class_count
-    entries = [targets.data.entries[name] for name in targets.data.prepared]
 
     def theta(model: str) -> float:
         cost = costs[model]
@@ -241,8 +249,10 @@ def _disk(targets: Targets, costs: Mapping[str, TowerCost]) -> dict[str, float]:
     kept = dict.fromkeys([*targets.combined, *targets.fine_tuned, *targets.trainings])
     further = [*targets.files.own_heads, *targets.files.kept_heads]
     grid = len(targets.experiment.interpolate_names)
+    # Of a linear classifier the state is that of a head.
+    whole = [r.model for r in targets.trainings if _settings(targets, r).trainable != "head"]
     disk = {
-        "datasets": sum(entry.disk_gb or 0 for entry in entries if entry.limit is None),
+        **of_datasets(targets.data, targets.data.prepared),
         "zero-shot weights": sum(
             (costs[model].image_parameters + costs[model].text_parameters) * FLOAT / GB
             for model in targets.models
@@ -251,9 +261,30 @@ def _disk(targets: Targets, costs: Mapping[str, TowerCost]) -> dict[str, float]:
         "theta_1": sum(theta(run.model) for run in kept),
         "interpolated": sum(theta(run.model) for run in targets.combined) * grid,
         "predictions": sum(_predictions(targets, run) for run in targets.runs) / GB,
-        "resume state": STATE * max((theta(r.model) for r in targets.trainings), default=0.0),
+        "logits": sum(_logits(targets, run) for run in targets.runs) / GB,
+        "kept features": sum(features.values()),
+        "resume state": STATE * max(map(theta, whole), default=0.0),
     }
     return {kind: size for kind, size in disk.items() if size}
+
+
+def of_datasets(data: Data, names: Iterable[str]) -> dict[str, float]:
+    """Return GB of the images of datasets, of what splits are needed, and of the archives that they
+    are unpacked from, which stay until somebody deletes them.
+    """
+    images, archives = 0.0, dict[str, int]()
+    for entry in (data.entries[name] for name in names):
+        packed = [file for file in entry.files if file.unpack]
+        # An archive whose size is not published is taken to be as large as its images.
+        unknown = 0 if any(file.size for file in packed) else int((entry.disk_gb or 0) * GB)
+        sizes = {file.file: file.size or unknown for file in packed}
+        needed = {file.file for split in data.splits(entry.name) for file in entry.files_of(split)}
+        wanted = {file: size for file, size in sizes.items() if file in needed}
+        if entry.limit is None:
+            archives |= wanted
+            whole = sum(sizes.values())
+            images += (entry.disk_gb or 0) * (sum(wanted.values()) / whole if whole else 1)
+    return {"datasets": images, "archives": sum(archives.values()) / GB}
 
 
 def _predictions(targets: Targets, run: Run) -> float:
@@ -265,6 +296,16 @@ def _predictions(targets: Targets, run: Run) -> float:
     for entry in _seen(targets, run):
         images += evaluated_images(targets, entry) * max(1, len(entry.views))
     return images * columns * PREDICTION
+
+
+def _logits(targets: Targets, run: Run) -> float:
+    """Return the bytes of the logits that are stored of a run, where pairs are compared: fp16."""
+    if not targets.experiment.pairs:
+        return 0
+    seen = [entry for entry in _seen(targets, run) if not targets.data.keeps(entry.name)]
+    images = sum(evaluated_images(targets, entry) for entry in seen)
+    ends = 1 if run.baseline else 2
+    return ends * HALF * images * targets.data.entries[targets.reference].class_count
 
 
 def _notes(targets: Targets) -> list[str]:

@@ -194,12 +194,11 @@ class Resources:
         )
         large = [
             f"{rule} of {' '.join(of)} needs {self.gpu_mem_mb(rule, *of) / 1e3:.0f} GB of GPU "
-            f"memory at {need.batch or 'no'} images a pass, as few as it can have, and there are "
-            f"{self.device_memory / 1e9:g} GB: set its precision to bf16, or "
-            "training.how.activation_checkpointing"
+            f"memory however small its batches, and there are {self.device_memory / 1e9:g} GB"
+            + (rule in ("finetune", "baseline"))
+            * "; bf16 or activation_checkpointing take less"
             for rule, *of in self.jobs()
-            if (need := self.need(rule, *of))
-            and self.gpu_mem_mb(rule, *of) > self.device_memory / 1e6
+            if self.gpu_mem_mb(rule, *of) > self.device_memory / 1e6
         ]
         return [*([uncounted] if models else []), *large]
 
@@ -299,11 +298,8 @@ class Resources:
         share = -(-min(settings.batch_size, samples) // how.gpus)
         of_weights = settings.kept
         batch = min(share, how.micro_batch if isinstance(how.micro_batch, int) else share)
-        if (
-            self.device_type == "cuda"
-            and settings.objective.separable
-            and settings.batch_norm == "eval"
-        ):
+        bounded = self.device_type == "cuda" or t.settings.device_memory_gb is not None
+        if bounded and settings.objective.separable and settings.batch_norm == "eval":
             fits = images_that_fit(footprint, self.device_memory, training=True, **of_weights)
             while batch > max(1, fits):
                 batch = -(-batch // 2)

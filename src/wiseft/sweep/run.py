@@ -119,7 +119,7 @@ def sweep(
             `{"kind": "lines"}`: a recipe of `wiseft combine`. None: it is the model itself.
         more: further fine-tuned models that the recipe takes, in its order.
         batch_size: images in a forward pass; None: as many as an evaluation takes.
-        device: auto, cpu or cuda.
+        device: auto, cpu, cuda, or mps (untested; without a recipe).
         seed: of the split of a reference without one, and of the bootstrap.
         skip_broken: leave out what can't be read as an image, and list it; else it is an error.
         say: called with progress.
@@ -145,7 +145,8 @@ def sweep(
         raise WiseftError(f"{others[0]} is a further model, but no recipe says what it is for")
     checked = checked_recipe(recipe, 1 + len(others)) if recipe else None
     inputs = _claim(output, [*paths, *others], folders, given, named, seed, recipe)
-    how = {"batch_size": batch_size, "device": str(start_torch(threads, device))}
+    where = start_torch(threads, device, mps=recipe is None)  # merging takes fp64, which MPS lacks
+    how = {"batch_size": batch_size, "device": str(where)}
     work = output / WORK
     say("sweep: reading the checkpoints")
     opened = [open_end(paths[0])]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 
 from wiseft.config import DatasetEntry, SourceFile, paths
 from wiseft.config.machine import DatasetPlaces
-from wiseft.data.fetching.sources import absent_files, mirrored, missing_files
+from wiseft.data.fetching.sources import absent_files, mirrored, missing_files, user_root
 from wiseft.errors import WiseftError
 from wiseft.io import sha256_json
 from wiseft.stages import VERSION
@@ -146,16 +147,27 @@ class Data:
             for sentence in missing_files(self.entries[name], self._here(), self.splits(name))
         ]
 
+    def absent_files(self) -> dict[str, list[SourceFile]]:
+        """Return the files that are not there, by the missing dataset that needs them."""
+        absent = {}
+        for name in self._unprepared(self.filed):
+            with contextlib.suppress(WiseftError):  # no folder there, which `missing` names
+                absent[name] = absent_files(self.entries[name], self._here(), self.splits(name))
+        return absent
+
     def files_to_fetch(self) -> list[SourceFile]:
         """Return the files that have an address, are not there, and something missing needs."""
-        files: list[SourceFile] = []
-        for name in self._unprepared(self.filed):
-            try:
-                absent = absent_files(self.entries[name], self._here(), self.splits(name))
-            except WiseftError:  # a folder that is not there, which `missing` names
-                continue
-            files += [file for file in absent if mirrored(name, file)]
-        return files
+        absent = self.absent_files().items()
+        return [file for name, files in absent for file in files if mirrored(name, file)]
+
+    def images_to_come(self) -> list[str]:
+        """Return the datasets that are neither prepared nor in a folder of the user's own."""
+        found = []
+        for name in self._unprepared(self.prepared):
+            with contextlib.suppress(WiseftError):
+                if user_root(self.entries[name], self._here()) is None:
+                    found.append(name)
+        return found
 
     def packages_to_fetch(self) -> list[str]:
         """Return the keys of the packages that are not there and that something missing needs."""
