@@ -581,6 +581,10 @@ def test_refusals(clips, photos, tmp_path, monkeypatch):
     monkeypatch.setitem(open_clip.factory._MODEL_CONFIGS, "Tiny-q", tiny.clip(quick_gelu=True))
     both = r"its tensors fit Tiny, Tiny-q.*--architecture"
     refused(*ends, photos, tmp_path, both, architecture=None)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    refused(*ends, photos, tmp_path, "device is mps, but torch finds no GPU of a Mac", device="mps")
+    merging = {"device": "mps", "recipe": {"kind": "lines"}}  # takes fp64, which MPS lacks
+    refused(*ends, photos, tmp_path, "device .mps. is not one of auto, cpu, cuda", **merging)
     refused(*ends, photos, tmp_path, "nothing at", shifts=["nowhere"])
     refused(tmp_path / "no.pt", ends[1], photos, tmp_path, "is not there")
     refused(*ends, photos, tmp_path, "no folder has that name", class_names={"eins": "x"})
