@@ -130,7 +130,7 @@ def estimate(targets: Targets, assumptions: Assumptions) -> Plan:
                 f"{', '.join(models) or 'no models'}"
             )
     costs = {model: tower_cost(targets.catalogue, model) for model in models}
-    features: Features = {}
+    features: Features = {}  # `_rows` fills it
     return Plan(
         experiment=targets.name,
         assumptions=assumptions,
