@@ -6,12 +6,9 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     SerializerFunctionWrapHandler,
     ValidationError,
-    create_model,
     model_serializer,
     model_validator,
 )
@@ -292,29 +289,12 @@ def _changed(settings: FinetuneSettings, keys: Iterable[str]) -> list[str]:
     return [key for key in keys if getattr(settings, key) != fields[key].default]
 
 
-def _drop_defaults(schema: dict[str, Any]) -> None:
-    """Remove the defaults from a schema: what is not overridden is the method's own setting."""
-    for field in schema["properties"].values():
-        field.pop("default", None)
+class FinetuneOverrides(FinetuneSettings):
+    """Settings of a variant that differ from its method's."""
 
-
-class _Overrides(Entry):
-    model_config = ConfigDict(json_schema_extra=_drop_defaults)
-
-
-_optional: dict[str, Any] = {
-    name: (
-        field.rebuild_annotation(),
-        Field(default=field.get_default(), description=field.description),
-    )
-    for name, field in FinetuneSettings.model_fields.items()
-}
-FinetuneOverrides = create_model(
-    "FinetuneOverrides",
-    __base__=_Overrides,
-    __doc__="Settings of a variant that differ from its method's.",
-    **_optional,
-)
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        return self  # it is the two together that must make sense: `MethodEntry.resolve`
 
 
 class IndependentModel(Entry):
@@ -391,7 +371,6 @@ class MethodEntry(Entry):
         """
         if variant is None or variant in self.independent:
             return self.settings
-        overrides: BaseModel = self.variants[variant]
-        return FinetuneSettings.model_validate(
-            {**self.settings.model_dump(), **overrides.model_dump(exclude_unset=True)}
-        )
+        overrides = self.variants[variant]
+        given = {key: getattr(overrides, key) for key in overrides.model_fields_set}
+        return FinetuneSettings.model_validate({**self.settings.model_dump(), **given})

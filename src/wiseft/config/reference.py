@@ -18,6 +18,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic.json_schema import GenerateJsonSchema
+from pydantic_core.core_schema import ModelSchema, WithDefaultSchema
 
 from wiseft import plugins
 from wiseft.config.catalogue import Catalogue
@@ -28,7 +29,7 @@ from wiseft.config.experiment import ExperimentEntry
 from wiseft.config.layouts import LAYOUTS
 from wiseft.config.loading import nested_model
 from wiseft.config.machine import Config
-from wiseft.config.methods import FinetuneOverrides, MethodEntry
+from wiseft.config.methods import FinetuneOverrides, FinetuneSettings, MethodEntry
 from wiseft.errors import WiseftError
 from wiseft.io import write_text
 from wiseft.templates import render
@@ -45,18 +46,31 @@ SECTIONS: list[tuple[str, type[BaseModel], str, str]] = [
 """Name of the schema, its model, the file below `config/` that it describes, and the heading."""
 
 
-class _Untitled(GenerateJsonSchema):
-    """Leaves out the titles that pydantic makes of field names: they say nothing."""
+class _Brief(GenerateJsonSchema):
+    """Leaves out what says nothing: titles that pydantic makes of names, and defaults of whole
+    models, whose keys have their own.
+    """
 
     def field_title_should_be_set(self, schema: Any) -> bool:
         return False
 
+    def model_schema(self, schema: ModelSchema) -> dict[str, Any]:
+        return {key: each for key, each in super().model_schema(schema).items() if key != "title"}
+
+    def default_schema(self, schema: WithDefaultSchema) -> dict[str, Any]:
+        if isinstance(schema.get("default"), BaseModel):
+            return self.generate_inner(schema["schema"])
+        return super().default_schema(schema)
+
 
 def json_schema(model: type[BaseModel]) -> str:
     """Return the JSON schema of a model as text."""
-    schema = model.model_json_schema(schema_generator=_Untitled)
+    schema = model.model_json_schema(schema_generator=_Brief, union_format="primitive_type_array")
     schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
-    return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
+    overrides, settings = FinetuneOverrides.__name__, FinetuneSettings.__name__
+    schema.get("$defs", {}).pop(overrides, None)  # has the keys of the settings, none needed
+    text = json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
+    return text.replace(f"#/$defs/{overrides}", f"#/$defs/{settings}")
 
 
 def readme(catalogue: Catalogue) -> str:
