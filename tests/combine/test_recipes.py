@@ -122,6 +122,33 @@ def test_patching_with_one_alpha_for_all(files: list[Path], tmp_path: Path) -> N
     assert theta.header.settings["recipe"] == {"kind": "patching", "alpha": [0.3]}
 
 
+@pytest.mark.parametrize(
+    ("recipe", "variances", "way_out"),
+    [
+        ({"kind": "linear", "coefficients": [2.0, -1.0]}, [0.1, 1.0], -1.0),
+        ({"kind": "patching", "alpha": 0.9}, [1.0, 0.1, 0.1], 0.9),
+    ],
+)
+def test_variances_below_zero_are_refused(
+    recipe: dict[str, Any], variances: list[float], way_out: float, tmp_path: Path
+) -> None:
+    name, paths = "image.bn1.running_var", []
+    for seed, variance in enumerate(variances):
+        paths.append(tmp_path / f"{seed}.safetensors")
+        tensors = random_tensors(seed)
+        tensors[name] = torch.full_like(tensors[name], variance)
+        save_theta(paths[-1], tensors, tiny_header())
+    output = tmp_path / "made"
+    with pytest.raises(WiseftError) as refused:
+        combined(recipe, paths, output)
+    assert f"combination of tensor {name} is negative, but it holds variances" in str(refused.value)
+    assert "none is negative (of patching, alphas that sum to at most 1)" in str(refused.value)
+    assert not output.exists()
+    # The way out that the message names.
+    found = combined({"kind": "task-arithmetic", "scale": way_out}, paths, output).tensors[name]
+    assert 0.1 - 1e-6 <= float(found.min()) and float(found.max()) <= 1.0
+
+
 def test_greedy_soup(files: list[Path], manifest: Path, tmp_path: Path) -> None:
     theta = combined(
         {"kind": "soup-greedy"}, files, tmp_path / "theta", "--input", f"dataset={manifest}"

@@ -42,7 +42,8 @@ class Combination(LazyTensors):
 
     Raises:
         WiseftError: if names, shapes or numbers of coefficients disagree, or (when asked for) if
-            a tensor or a coefficient is not finite; the message names the tensor.
+            a tensor or a coefficient is not finite, or a variance of BatchNorm would be negative;
+            the message names the tensor.
     """
 
     def __init__(self, thetas: Sequence[Mapping[str, Tensor]], coefficients: Coefficients):
@@ -56,7 +57,15 @@ class Combination(LazyTensors):
 
     def __getitem__(self, name: str) -> Tensor:
         tensors = [theta[name] for theta in self._thetas]
-        return _mix(tensors, self._coefficients[name], f"tensor {name}")
+        mixed = _mix(tensors, self._coefficients[name], f"tensor {name}")
+        if name.endswith(".running_var") and bool((mixed < 0).any()):
+            raise WiseftError(
+                f"the combination of tensor {name} is negative, but it holds variances of "
+                "BatchNorm: give coefficients of which none is negative (of patching, alphas that "
+                "sum to at most 1) or, for models of the same classes, the recipe task-arithmetic, "
+                "whose variances lie between those of the models"
+            )
+        return mixed
 
     @cached_property
     def shapes(self) -> Mapping[str, Tensor]:  # type: ignore[override]  # once asked for
