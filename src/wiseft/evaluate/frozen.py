@@ -8,21 +8,19 @@ found is tried out first, and left alone where the features are not the same bit
 from __future__ import annotations
 
 import contextlib
-import functools
+import itertools
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
-from wiseft.combine.parts import CONTAINERS
+from wiseft.combine.parts import CONTAINERS, parts_of
 
 _LISTS = "|".join([r"layer\d+", *sorted(CONTAINERS)])
 _BLOCK = re.compile(rf"(?:.*?\.)??(?:{_LISTS})(?:\.(?:\d+|blocks))*\.\d+(?=\.|$)")
-"""A block at the beginning of the name of a tensor or module, of open_clip, timm or ALIGN."""
-_LAST = {"proj"}
-"""Parameters of a tower itself that it takes at its end; others of its own come first."""
+"""A block at the beginning of a module's name, of open_clip, timm or ALIGN."""
 
 
 class _Stop(Exception):
@@ -84,58 +82,37 @@ def frozen_layers(
         size: edge of an image in pixels.
         at: sets the weights of the tower to those at an alpha.
     """
-    names = [name.removeprefix("image.") for name in ends[0] if name.startswith("image.")]
-    changed = [n for n in names if not torch.equal(*(each[f"image.{n}"] for each in ends))]
-    if _blocks(names) <= _blocks(changed):
+    parts, _ = parts_of(ends[0])
+    changed = [
+        name
+        for name in parts
+        if name.startswith("image.") and not torch.equal(*(theta[name] for theta in ends))
+    ]
+    blocks = _in_front(tower, changed)
+    if not blocks or {"stem", None} & {parts[name] for name in changed}:
         return None
     device = next(tower.parameters()).device
     pixels = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(0)).to(device)
     pixels = pixels.contiguous(memory_format=torch.channels_last)
     # Of a tower of another form, a pass in two parts may fail in any way: then it is not made.
     with contextlib.suppress(Exception):
-        if blocks := _in_front(tower, changed, pixels):
-            parts = FrozenLayers(tower, blocks, pixels[:1])
-            output = parts.first(pixels)
-            for alpha in (0, 1):
-                at(alpha)
-                if not torch.equal(parts.second(output), tower(pixels)):
-                    return None
-            return parts
+        layers = FrozenLayers(tower, blocks, pixels[:1])
+        output = layers.first(pixels)
+        for alpha in (0, 1):
+            at(alpha)
+            if not torch.equal(layers.second(output), tower(pixels)):
+                return None
+        return layers
     return None
 
 
-def _blocks(names: Iterable[str]) -> set[str]:
-    """Return the blocks that tensors or modules of these names are in."""
-    return {match[0] for name in names if (match := _BLOCK.match(name))}
-
-
-def _in_front(tower: nn.Module, changed: list[str], pixels: Tensor) -> list[nn.Module]:
-    """Return the blocks that run before anything whose tensors changed, themselves included."""
+def _in_front(tower: nn.Module, changed: Sequence[str]) -> list[nn.Module]:
+    """Return the blocks before the first one that holds a tensor that changed, in their order."""
     modules = dict(tower.named_modules())
-    order: dict[str, int] = {}
-
-    def note(name: str, *_: Any) -> None:
-        order.setdefault(name, len(order))
-
-    with contextlib.ExitStack() as stack:
-        for name, module in modules.items():
-            handle = module.register_forward_pre_hook(functools.partial(note, name))
-            stack.callback(handle.remove)
-        tower(pixels)
-
-    def start(name: str) -> int:
-        owner = name.rpartition(".")[0]
-        while owner not in order:  # as of a projection that attention takes the weights of
-            owner = owner.rpartition(".")[0]
-        return order[owner]
-
-    first = min((start(name) for name in changed if name not in _LAST), default=len(order))
-    found = []
-    for name in sorted(_blocks(order), key=order.__getitem__):
-        inside = [other for other in order if f"{other}.".startswith(f"{name}.")]
-        if _blocks(inside) != {name}:
-            continue  # a stage, which has blocks of its own
-        if max(order[other] for other in inside) >= first:
-            break
-        found.append(modules[name])
-    return found
+    named = [n for n in modules if (match := _BLOCK.match(n)) and match[0] == n]
+    # A stage has blocks of its own.
+    blocks = [n for n in named if not any(other.startswith(f"{n}.") for other in named)]
+    front = itertools.takewhile(
+        lambda n: not any(name.startswith(f"image.{n}.") for name in changed), blocks
+    )
+    return [modules[n] for n in front]
