@@ -13,8 +13,9 @@ from torch import Tensor
 from wiseft import plugins
 from wiseft.alphas import format_alpha
 from wiseft.combine.linear import Coefficients, Combination, ends
-from wiseft.combine.recipe import Mixture, Recipe
+from wiseft.combine.recipe import Mixture
 from wiseft.combine.task_vectors import Merge, Merged
+from wiseft.config.recipes import Recipe
 from wiseft.errors import WiseftError
 from wiseft.runtime import check_writable
 from wiseft.tensor_views import joined

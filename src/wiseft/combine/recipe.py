@@ -8,15 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, BeforeValidator, Field, RootModel, field_validator
 
-from wiseft import plugins
 from wiseft.alphas import format_alpha
 from wiseft.config import parse_settings
 from wiseft.config.base import Entry, Fraction
-from wiseft.config.loading import validate
+from wiseft.config.recipes import Recipe, make_recipe
 from wiseft.errors import WiseftError
 
 if TYPE_CHECKING:
@@ -77,7 +76,7 @@ class RecipeInputs(Entry):
     """Whether the first theta is the zero-shot model, where the others were fine-tuned from it."""
 
     thetas: Annotated[list[Path], Field(min_length=2)] = Field(
-        description="In the order that the coefficients have."
+        description="In the order of the recipe: theta_0 first if it starts there, then the others."
     )
 
 
@@ -89,15 +88,7 @@ class TwoThetas(RecipeInputs):
     )
 
 
-class Tuned(RecipeInputs):
-    """theta_0 and models that were fine-tuned from it."""
-
-    thetas: Annotated[list[Path], Field(min_length=2)] = Field(
-        description="theta_0, then the models that were fine-tuned from it."
-    )
-
-
-class SeveralTuned(Tuned):
+class SeveralTuned(RecipeInputs):
     """theta_0 and at least two models that were fine-tuned from it."""
 
     @field_validator("thetas")
@@ -136,19 +127,6 @@ class SoupInputs(RecipeInputs):
     from_zero_shot: ClassVar[bool] = False
 
 
-class Recipe(NamedTuple):
-    """A recipe with all that it is followed with."""
-
-    options: RecipeOptions
-    inputs: RecipeInputs
-
-
-class _Kind(BaseModel):
-    model_config = ConfigDict(extra="ignore")
-
-    kind: str
-
-
 def parse_recipe(text: str, inputs: Mapping[str, list[Path]], source: str = "--recipe") -> Recipe:
     """Return a recipe given as JSON, or as `@` and the name of a YAML or JSON file.
 
@@ -158,6 +136,5 @@ def parse_recipe(text: str, inputs: Mapping[str, list[Path]], source: str = "--r
     Raises:
         WiseftError: a sentence for every key or input that is unknown, missing or wrong.
     """
-    module = plugins.load(plugins.RECIPES, parse_settings(_Kind, text, source).kind)
-    options = parse_settings(module.Options, text, source)
-    return Recipe(options, validate(module.Inputs, inputs, f"{options.kind}, --input"))
+    recipe = parse_settings(RootModel[dict[str, Any]], text, source).root
+    return make_recipe(recipe, inputs, source, f"{recipe.get('kind')}, --input")

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Self
 
-from pydantic import Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from wiseft import plugins
 from wiseft.config.base import Entry, Seeds
@@ -13,37 +13,64 @@ from wiseft.config.loading import validate
 from wiseft.errors import WiseftError
 
 
-class CheckedRecipe(NamedTuple):
-    """A recipe that can be followed.
+class _Kind(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+
+    kind: str
+
+
+class Recipe(NamedTuple):
+    """A recipe with all that it is followed with.
 
     Attributes:
-        options: all of its options, `kind` among them.
-        from_zero_shot: whether its first theta is the zero-shot model.
+        options: `RecipeOptions` of its kind.
+        inputs: `RecipeInputs` of its kind.
     """
 
-    options: Entry
-    from_zero_shot: bool
+    options: Any
+    inputs: Any
 
 
-def checked_recipe(recipe: Mapping[str, Any], models: int) -> CheckedRecipe:
-    """Return a recipe for so many fine-tuned models.
+def make_recipe(
+    recipe: Mapping[str, Any],
+    inputs: Mapping[str, Sequence[Any]],
+    source: str = "recipe",
+    beside: str = "",
+) -> Recipe:
+    """Return a recipe.
+
+    Args:
+        recipe: its options, `kind` among them.
+        inputs: files by the name of the input, `thetas` among them.
+        source: where the options come from, for messages.
+        beside: where the inputs do.
 
     Raises:
-        WiseftError: if there is no such recipe, an option is not its own or wrong, it takes more or
-            fewer models, or it needs other files than models.
+        WiseftError: a sentence for every key or input that is unknown, missing or wrong.
     """
-    kind = str(recipe.get("kind"))
+    kind = validate(_Kind, recipe, source).kind
     module = plugins.load(plugins.RECIPES, kind)
-    fields, start = module.Inputs.model_fields, bool(module.Inputs.from_zero_shot)
+    options = validate(module.Options, recipe, source)
+    return Recipe(options, validate(module.Inputs, inputs, beside or f"recipe {kind}"))
+
+
+def checked_recipe(recipe: Mapping[str, Any], models: int) -> Recipe:
+    """Return a recipe for so many fine-tuned models, whose files are not known yet.
+
+    Raises:
+        WiseftError: as `make_recipe`, and if it needs other files than models.
+    """
+    kind = validate(_Kind, recipe, "recipe").kind
+    takes: type[Any] = plugins.load(plugins.RECIPES, kind).Inputs
+    fields = takes.model_fields
     others = [key for key, field in fields.items() if field.is_required() and key != "thetas"]
     if others:
         raise WiseftError(
             f"recipe is {kind}, which also takes {', '.join(others)}, but there are only models "
             "for it; run `wiseft combine`, and bring what that writes as a fine-tuned model"
         )
-    thetas = ["zero-shot"] * start + ["fine-tuned"] * models
-    validate(module.Inputs, {"thetas": thetas}, f"recipe {kind}")
-    return CheckedRecipe(validate(module.Options, recipe, "recipe"), start)
+    thetas = ["zero-shot"] * takes.from_zero_shot + ["fine-tuned"] * models
+    return make_recipe(recipe, {"thetas": thetas})
 
 
 class MergedModel(Entry):
@@ -71,6 +98,6 @@ class MergedModel(Entry):
             raise ValueError(str(error)) from None
         return self
 
-    def checked(self) -> CheckedRecipe:
+    def checked(self) -> Recipe:
         """Return the recipe. Raises WiseftError if it can't be followed with these models."""
         return checked_recipe(self.recipe, len(self.seeds or [0]))

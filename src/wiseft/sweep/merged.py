@@ -8,13 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from wiseft.combine.files import combine_files
-from wiseft.combine.recipe import parse_recipe
-from wiseft.config.recipes import CheckedRecipe
+from wiseft.config.recipes import Recipe, make_recipe
 from wiseft.sweep.ends import Ends, Opened
 
 
 def merged_end(
-    recipe: CheckedRecipe,
+    recipe: Recipe,
     ends: Ends,
     more: Iterable[Opened],
     make: Callable[..., Ends],
@@ -35,9 +34,9 @@ def merged_end(
     folder, output = work / "more", work / "merged.safetensors"
     others = [make(end, work=folder / str(place)) for place, end in enumerate(more)]
     tuned = [each.theta_1 for each in (ends, *others)]
-    thetas = [ends.theta_0, *tuned] if recipe.from_zero_shot else tuned
-    text = recipe.options.model_dump_json()
-    combine_files(parse_recipe(text, {"thetas": thetas}), output, device, say)
+    thetas = [ends.theta_0, *tuned] if recipe.inputs.from_zero_shot else tuned
+    options = recipe.options.model_dump()
+    combine_files(make_recipe(options, {"thetas": thetas}), output, device, say)
     shutil.rmtree(folder, ignore_errors=True)
     methods = {each.method for each in (ends, *others)}
     method = ends.method if len(methods) == 1 else "end-to-end"

@@ -210,7 +210,7 @@ class Files:
         """Return the thetas that a merged model is made of, in the order that its recipe takes."""
         runs, recipe = self._runs, self._runs.merged[method].checked()
         run = Run(model, runs.reference, method, int(seed), baseline=False)
-        start = [runs.theta_0(model, method)] if recipe.from_zero_shot else []
+        start = [runs.theta_0(model, method)] if recipe.inputs.from_zero_shot else []
         return [*start, *_theta_1(runs.ingredients(run))]
 
     @property

@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from wiseft.combine.recipe import Density, Mixture, RecipeOptions, Tuned
+from wiseft.combine.recipe import Density, Mixture, RecipeInputs, RecipeOptions
 from wiseft.config.base import Seed
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-Inputs = Tuned
+Inputs = RecipeInputs
 
 
 class Options(RecipeOptions):
@@ -36,7 +36,7 @@ class Options(RecipeOptions):
     seed: Seed = Field(0, description="Decides what is dropped.")
 
 
-def apply(options: Options, inputs: Tuned, *_: Any) -> Mixture:
+def apply(options: Options, inputs: RecipeInputs, *_: Any) -> Mixture:
     """Return the merged theta."""
     from wiseft.combine.files import merged, open_thetas
     from wiseft.combine.task_vectors import elected_mean

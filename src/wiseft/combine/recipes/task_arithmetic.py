@@ -10,10 +10,10 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from wiseft.combine.recipe import Listed, Mixture, RecipeOptions, Tuned
+from wiseft.combine.recipe import Listed, Mixture, RecipeInputs, RecipeOptions
 from wiseft.errors import WiseftError
 
-Inputs = Tuned
+Inputs = RecipeInputs
 
 
 class Options(RecipeOptions):
@@ -24,7 +24,7 @@ class Options(RecipeOptions):
     )
 
 
-def apply(options: Options, inputs: Tuned, *_: Any) -> Mixture:
+def apply(options: Options, inputs: RecipeInputs, *_: Any) -> Mixture:
     """Return the sum."""
     from wiseft.combine.files import mixture, open_thetas
     from wiseft.combine.task_vectors import convex, is_statistic
