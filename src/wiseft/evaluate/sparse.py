@@ -9,7 +9,6 @@ the accuracies may be from those of the exact sweep.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -47,40 +46,17 @@ class Part(NamedTuple):
     inferred: Tensor | None = None
 
 
-@dataclass(frozen=True)
-class Plan:
-    """What is run, and what inferred.
-
-    Attributes:
-        full: alphas at which every sample is run, `ALWAYS_RUN` among them.
-        spaces: of the views.
-    """
-
-    full: frozenset[str]
-    spaces: Sequence[Projection | None]
-
-    def classes(self, logits: Tensor) -> Tensor:
-        """Return the predictions of logits (n, classes), int32 (n, label spaces)."""
-        seen = [space(logits) if space else logits for space in self.spaces]
-        return torch.stack([each.argmax(dim=1).to(torch.int32) for each in seen], dim=1)
-
-
-def plan_of(
-    record: Record,
-    spaces: Mapping[Projection | None, Collection[str]],
-    new: Sequence[str],
-    stored: Sequence[str],
-) -> Plan:
-    """Return what is run of new alphas.
+def full_alphas(
+    record: Record, views: Collection[str], new: Sequence[str], stored: Sequence[str]
+) -> frozenset[str]:
+    """Return the alphas, of those that are new, at which every sample is run.
 
     Args:
         record: where a view has exact predictions at an alpha, inferred ones are no substitute.
-        spaces: the names of the views by label space.
         stored: alphas whose logits are stored, of all samples.
     """
-    views = {view for names in spaces.values() for view in names}
     exact = {a for c, view, a in record.stored - record.inferred if c == WEIGHT and view in views}
-    return Plan(frozenset(ALWAYS_RUN) | set(stored) | exact.intersection(new), list(spaces))
+    return frozenset(ALWAYS_RUN) | set(stored) | exact.intersection(new)
 
 
 def drawn(seed: int, where: str, sample_ids: Sequence[str], alpha: str) -> NDArray[np.bool_]:
@@ -109,25 +85,33 @@ def sparse_logits(
     batches: Sequence[Pixels],
     alphas: Sequence[str],
     numbers: Tensor | None,
-    plan: Plan,
+    full: Collection[str],
+    spaces: Sequence[Projection | None],
     audited: Callable[[str], NDArray[np.bool_]],
 ) -> Iterator[Part]:
     """Yield what `WeightSweep.logits` does, of the combination of weights only what is run.
 
     Args:
+        full: the alphas at which every sample is run.
+        spaces: of the views.
         audited: whether each sample is run at an alpha even where its prediction is inferred.
     """
+
+    def predicted(logits: Tensor) -> Tensor:
+        seen = [space(logits) if space else logits for space in spaces]
+        return torch.stack([each.argmax(dim=1).to(torch.int32) for each in seen], dim=1)
+
     end_logits = [sweep.at(FIRST, batches), sweep.at(LAST, batches)]
     for alpha in alphas:
         yield from (Part(*each) for each in sweep.ensembles(end_logits, alpha, numbers))
     raw = dict(zip((FIRST, LAST), end_logits, strict=True))
-    classes: dict[str, Tensor] = {}
-    for alpha in sorted(plan.full):
+    classes: dict[str, Tensor] = {}  # int32 (samples, label spaces)
+    for alpha in sorted(full):
         logits = sweep.mask(raw[alpha] if alpha in raw else sweep.at(alpha, batches))
-        classes[alpha] = plan.classes(logits)
+        classes[alpha] = predicted(logits)
         if alpha in alphas:
             yield Part(WEIGHT, alpha, logits)
-    for low, middle, high in bisected(alphas, sorted(plan.full)):
+    for low, middle, high in bisected(alphas, sorted(full)):
         # What was inferred is the same at both ends of every interval inside, so it stays so.
         left_open = (classes[low] != classes[high]).any(dim=1)
         also = torch.from_numpy(audited(middle)).to(left_open.device)
@@ -140,7 +124,7 @@ def sparse_logits(
         # Of audited samples neighbours are told what was inferred: the audit changes nothing else.
         classes[middle] = classes[low].clone()
         run = left_open[rows]
-        classes[middle][rows[run]] = plan.classes(logits)[run]
+        classes[middle][rows[run]] = predicted(logits)[run]
         yield Part(WEIGHT, middle, logits, rows, inferred)
 
 

@@ -26,7 +26,7 @@ from wiseft.evaluate.chunks import chunks
 from wiseft.evaluate.logits import NAME, as_stored, logits_shapes, stored_alphas, write_logits
 from wiseft.evaluate.request import Request as Request
 from wiseft.evaluate.spaces import Head, Projection, own_projection
-from wiseft.evaluate.sparse import Part, Plan, drawn, may_infer, plan_of, sparse_logits
+from wiseft.evaluate.sparse import Part, drawn, full_alphas, may_infer, sparse_logits
 from wiseft.evaluate.store import (
     Column,
     Record,
@@ -237,8 +237,8 @@ class _Dataset:
         new = [alpha for alpha in alphas if alpha in unknown or alpha in stored]
         start = time.perf_counter()
         if new:
-            plan = plan_of(record, self._spaces, new, stored) if sparse else None
-            self._compute(sweep, new, stored, plan, record, say)
+            full = full_alphas(record, self._views, new, stored) if sparse else frozenset(new)
+            self._compute(sweep, new, stored, full, record, say)
         else:
             write_record(self._folder, record, self._metadata)
         n, seconds = self._n, time.perf_counter() - start
@@ -254,7 +254,7 @@ class _Dataset:
         sweep: Sweep,
         new: list[str],
         stored: Sequence[str],
-        plan: Plan | None,
+        full: frozenset[str],
         record: Record,
         say: Callable[[str], None],
     ) -> None:
@@ -262,16 +262,16 @@ class _Dataset:
 
         Args:
             stored: alphas whose logits are written.
-            plan: of a sparse sweep.
+            full: alphas at which every sample is run; at others predictions are inferred.
         """
         columns = [column for alpha in new for column in self._columns(sweep, alpha)]
-        inferred = {c for c in columns if plan and c[0] == WEIGHT and c[2] not in plan.full}
+        inferred = {c for c in columns if c[0] == WEIGHT and c[2] not in full}
         record.inferred = record.inferred - set(columns) | inferred
         combination = WEIGHT if WEIGHT in sweep.combinations else OUTPUT
         of_logits = logits_shapes(stored, combination, (self._n, self._classes))
         shapes = prediction_shapes(columns, inferred, self._n) | of_logits
         with self._partial(sweep.inference, shapes, say) as partial:
-            self._predict(sweep, new, plan if inferred else None, partial)
+            self._predict(sweep, new, full, partial)
             record.how = _how(sweep.inference)
             if sweep.inference.arithmetic.name != "fp32":
                 projection = next(iter(self._views.values())).projection
@@ -280,8 +280,8 @@ class _Dataset:
             for column in columns:
                 view, some = self._views[column[1]], column in inferred
                 record.rows.update(metric_rows(column, view, self._splits, partial, some))
-            if plan and inferred:
-                record.how["passes"] = round(len(plan.full) + passes(inferred, partial), 4)
+            if inferred:
+                record.how["passes"] = round(len(full) + passes(inferred, partial), 4)
                 say(f"{record.how['passes']:.2f} passes for {len(new)} alphas")
                 conclude(record, say)
             write_record(self._folder, record, self._metadata, columns, partial)
@@ -311,7 +311,7 @@ class _Dataset:
             yield stack.enter_context(partial_tensors(path, shapes, header, say))
 
     def _predict(
-        self, sweep: Sweep, alphas: list[str], plan: Plan | None, partial: PartialTensors
+        self, sweep: Sweep, alphas: list[str], full: frozenset[str], partial: PartialTensors
     ) -> None:
         numbers = self._numbers() if RANDOM in sweep.combinations else None
         pa.default_memory_pool().release_unused()  # what reading the index took
@@ -323,10 +323,11 @@ class _Dataset:
                 here = slice(offset + done, offset + done + n)
                 for_random = None if numbers is None else numbers[here]
                 parts: Iterator[Part] = starmap(Part, sweep.logits(pixels, alphas, for_random))
-                if plan is not None and isinstance(sweep, WeightSweep):
+                if isinstance(sweep, WeightSweep) and not full.issuperset(alphas):
                     ids, seed = split.sample_ids[done : done + n], self._request.metadata["seed"]
                     audited = functools.partial(drawn, seed, f"{split.dataset}/{split.name}", ids)
-                    parts = sparse_logits(sweep, pixels, alphas, for_random, plan, audited)
+                    known = for_random, full, list(self._spaces)
+                    parts = sparse_logits(sweep, pixels, alphas, *known, audited)
                 self._reduce(parts, sweep, here, partial)
                 del pixels  # before the next chunk is read: two would be held at once
                 release_memory()
