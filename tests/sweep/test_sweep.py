@@ -317,7 +317,7 @@ def test_a_recipe_that_starts_from_zero_shot_takes_it_first(clips, photos, tmp_p
     command(tmp_path, photos, *shifts_of(photos, "paintings"), *options)
     close(torch.load(tmp_path / "out" / "model" / "f.pt", weights_only=True), mixed(*clips, 0.5))
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("by image")]
-    assert len(lines) == 1 and lines[0].endswith("dawin")
+    assert len(lines) == 1 and lines[0].endswith("dawin (transductive, several models)")
 
 
 @pytest.mark.parametrize(

@@ -121,7 +121,8 @@ def summary(result: Result) -> str:
     notes = [", ".join(marks.get(alpha, [])) for alpha in record.alphas]
     alphas = [*(f"{alpha:g}" for alpha in record.alphas), "by image"]
     cells[f"{REFERENCE}, {HELD_OUT}"].append("")
-    lines = _table({"alpha": alphas, **cells, "chosen by": [*notes, "dawin"]})
+    notes.append("dawin (transductive, several models)")
+    lines = _table({"alpha": alphas, **cells, "chosen by": notes})
     for name, alpha in record.unlabelled.items():
         lines.append(f"most certain on {name}, without labels: alpha {alpha:g}")
     lines += ["", f"recommended: alpha {record.recommended.alpha:g}. {record.recommended.why}"]
