@@ -33,16 +33,10 @@ class _Check:
         self.catalogue = catalogue
         self.source = source
         self.problems: list[str] = []
-        self.entries = {
-            name: entry
-            for name in experiment.datasets
-            if (entry := self._get("datasets", partial(catalogue.dataset, name)))
-        }
-        self.kept = {
-            name: entry
-            for name in experiment.keep
-            if (entry := self._get("keep", partial(catalogue.dataset, name)))
-        }
+        self.entries, self.kept = (
+            {n: entry for n in names if (entry := self._get(key, partial(catalogue.dataset, n)))}
+            for key, names in (("datasets", experiment.datasets), ("keep", experiment.keep))
+        )
 
     def datasets(self) -> None:
         """Check that the datasets exist, are evaluated on the splits, and have classes that the

@@ -8,16 +8,14 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 from wiseft.data.index_folder import index_folder, index_images
 from wiseft.data.layouts.scan import subfolders
 from wiseft.data.prepared.manifest import open_manifest
 from wiseft.errors import WiseftError
 from wiseft.evaluate.score import class_names_of, map_classes
-from wiseft.sweep.record import HELD_OUT, REFERENCE, TEST, ImageSet
+from wiseft.sweep.record import HELD_OUT, REFERENCE, TEST, ImageSet, Role
 
-Role = Literal["reference", "shift", "kept"]
 _HELD_OUT = (HELD_OUT, "held_out", "val", "validation")
 _SPLITS = {*_HELD_OUT, TEST, "train"}
 

@@ -47,14 +47,15 @@ class End(Entry):
     )
 
 
+Role = Literal["reference", "shift", "kept"]
+
+
 class ImageSet(Entry):
     """A folder of images."""
 
     name: str = Field(description="`reference`, or the name of the folder.")
     path: str
-    role: Literal["reference", "shift", "kept"] = Field(
-        description="`kept`: of other classes, seen by a head of their own prompts."
-    )
+    role: Role = Field(description="`kept`: of other classes, seen by a head of their own prompts.")
     labelled: bool = Field(description="Whether it has a folder for every class.")
     n: dict[str, int] = Field(description="Images by split: `held-out` and `test`, or `test`.")
     split: str = Field("", description="How the reference was split, in words; else empty.")
