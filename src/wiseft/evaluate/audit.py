@@ -136,12 +136,13 @@ def _add_errors(rows: Sequence[dict[str, Any]]) -> None:
     audited, better, worse = (
         sum(row["audit"][name] for row in rows) for name in ("audited", "better", "worse")
     )
+    low, high = (_upper(count, audited) for count in (worse, better))
     for row in rows:
         share = row["audit"]["skipped"] / row["n"]
         row["audit"] |= {
             "error": share * (better - worse) / max(audited, 1),
-            "ci_low": -share * _upper(worse, audited),
-            "ci_high": share * _upper(better, audited),
+            "ci_low": -share * low,
+            "ci_high": share * high,
         }
 
 
