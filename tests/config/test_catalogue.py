@@ -354,7 +354,7 @@ def test_what_a_merged_model_is_made_of_must_be_there(
     ("change", "expected"),
     [
         ({"recipe": {"kind": "soup"}}, "there is no recipe 'soup'; choose one of dare"),
-        ({"recipe": {}}, "there is no recipe 'None'"),
+        ({"recipe": {}}, "recipe: key `kind` is missing"),
         ({"recipe": {"kind": "patching"}}, "key `alpha`"),
         ({"recipe": {"kind": "patching", "alpha": 2}}, "at most 1"),
         ({"seeds": None}, "recipe soup-uniform: key `thetas`"),
