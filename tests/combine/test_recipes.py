@@ -146,7 +146,7 @@ def test_variances_below_zero_are_refused(
     assert not output.exists()
     # The way out that the message names.
     found = combined({"kind": "task-arithmetic", "scale": way_out}, paths, output).tensors[name]
-    assert 0.1 - 1e-6 <= float(found.min()) and float(found.max()) <= 1.0
+    assert float(found.min()) >= 0.1 - 1e-6 and float(found.max()) <= 1.0
 
 
 def test_greedy_soup(files: list[Path], manifest: Path, tmp_path: Path) -> None:
