@@ -17,9 +17,9 @@ from tools.rehearsal.world import SHOTS, TRAIN_SAMPLES, build
 from wiseft import towers
 from wiseft.cli import main
 from wiseft.config import Catalogue, Transform, paths
-from wiseft.data.builders.common import draw_indices
 from wiseft.data.prepared.manifest import open_manifest
 from wiseft.data.prepared.store import Split, open_split
+from wiseft.data.subset import draw_indices
 from wiseft.finetune.sampling import draw_half
 from wiseft.io import sha256_file
 from wiseft.targets import Targets

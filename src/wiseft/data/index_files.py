@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from wiseft.config import DatasetEntry, SourceFile
 from wiseft.config.layouts import check_options
 from wiseft.damage import read_checked, with_sum
-from wiseft.data.builders.common import draw_indices
 from wiseft.data.fetching.sources import Fetched
 from wiseft.data.layouts import Indexed, LayoutInputs, reader
 from wiseft.data.layouts.image_folder import describe_counts
@@ -26,6 +25,7 @@ from wiseft.data.prepared.index import index_columns, write_index
 from wiseft.data.prepared.manifest import write_manifest
 from wiseft.data.prepared.split import FolderSplit, PreparedSplit
 from wiseft.data.prepared.store import write_prepared
+from wiseft.data.subset import draw_indices
 from wiseft.data.unpacking.unpack import unpack, unpack_nested_tars
 from wiseft.errors import DamagedFile, WiseftError
 from wiseft.io import sha256_file, sha256_json, write_json

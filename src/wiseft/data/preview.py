@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from wiseft.config import DatasetEntry
-from wiseft.data.builders.common import draw_indices
 from wiseft.data.prepared.index import write_index
 from wiseft.data.prepared.manifest import Manifest, open_manifest, write_manifest
 from wiseft.data.prepared.store import open_arrays, read_index, write_arrays
+from wiseft.data.subset import draw_indices
 from wiseft.errors import WiseftError
 
 SEED = 0

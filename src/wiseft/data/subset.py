@@ -1,4 +1,4 @@
-"""A random subset of a split, the same wherever it is drawn."""
+"""Random subsets, the same wherever they are drawn."""
 
 from __future__ import annotations
 
@@ -33,3 +33,14 @@ def draw_subset(n: int, size: int | None, seed: int) -> NDArray[np.int64]:
         )
     chosen = np.random.default_rng([_STREAM, seed]).choice(n, size, replace=False)
     return np.sort(chosen).astype(np.int64)
+
+
+def draw_indices(total: int, n: int, seed: int) -> NDArray[np.int64]:
+    """Draw ``n`` of ``total`` indices without replacement, sorted.
+
+    Raises:
+        WiseftError: fewer than ``n`` are there.
+    """
+    if n > total:
+        raise WiseftError(f"expected at least {n} images to draw from, found {total}.")
+    return np.sort(np.random.default_rng(seed).choice(total, n, replace=False)).astype(np.int64)

@@ -11,8 +11,10 @@ from wiseft.evaluate.sweep import Pixels, Sweep
 from wiseft.footprint import CHUNK_BYTES
 
 
-def chunks(sweep: Sweep, splits: Sequence[Split], start: int = 0) -> Iterator[list[Pixels]]:
-    """Yield normalised batches on the device, as many as `CHUNK_BYTES` holds.
+def chunks(
+    sweep: Sweep, splits: Sequence[Split], start: int = 0, most: int = CHUNK_BYTES
+) -> Iterator[list[Pixels]]:
+    """Yield normalised batches on the device, one or as many as `most` bytes hold.
 
     Within such a chunk the outer loop is over alpha, so that weights are set once a chunk and
     images decoded once in all.
@@ -27,7 +29,7 @@ def chunks(sweep: Sweep, splits: Sequence[Split], start: int = 0) -> Iterator[li
     for same in zip(*read, strict=True):
         images = (batch for batch, _ in same)
         held += size.each(lambda *parts: sweep.pixels(parts), *images)
-        if (len(held) + 1) * sum(pixels.nbytes for pixels in held[0]) > CHUNK_BYTES:
+        if (len(held) + 1) * sum(pixels.nbytes for pixels in held[0]) > most:
             yield _taken(held)
     if held:
         yield held

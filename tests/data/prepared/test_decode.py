@@ -98,6 +98,16 @@ def assert_same_pixels(files, preprocessing, library):
         torch.testing.assert_close(head.pixels(batch)[0], library(image), rtol=0, atol=1e-6)
 
 
+def test_normalising_in_place_changes_no_bit_and_no_image():
+    mean, std = [0.48, 0.45, 0.4], [0.26, 0.27, 0.28]
+    head = ImageClassifier(nn.Identity(), nn.Linear(1, 1), {"mean": mean, "std": std})
+    images = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16).expand(2, 3, 16, 16)
+    for given in (images, images.to(torch.float32)):
+        kept = given.clone()
+        expected = (images.to(torch.float32) / 255.0 - head.mean) / head.std
+        assert torch.equal(head.pixels(given), expected) and torch.equal(given, kept)
+
+
 @pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])
 @pytest.mark.parametrize("mode", ["shortest", "longest", "squash"])
 @pytest.mark.parametrize("size", [224, 155])

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from wiseft.data.subset import draw_indices
 from wiseft.errors import WiseftError
 
 SIDE = 32
@@ -91,14 +92,3 @@ def to_uint8(values: NDArray[np.floating]) -> Images:
 def all_or_drawn(total: int, n: int, seed: int) -> NDArray[np.int64]:
     """Return all indices or, where an entry has fewer images than there are, a draw of ``n``."""
     return draw_indices(total, min(n, total), seed)
-
-
-def draw_indices(total: int, n: int, seed: int) -> NDArray[np.int64]:
-    """Draw ``n`` of ``total`` indices without replacement, sorted.
-
-    Raises:
-        WiseftError: fewer than ``n`` are there.
-    """
-    if n > total:
-        raise WiseftError(f"expected at least {n} images to draw from, found {total}.")
-    return np.sort(np.random.default_rng(seed).choice(total, n, replace=False)).astype(np.int64)

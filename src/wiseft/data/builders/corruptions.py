@@ -11,7 +11,7 @@ from pydantic import AfterValidator, Field
 from wiseft.config import Transform
 from wiseft.config.base import Entry, distinct
 from wiseft.config.loading import validate
-from wiseft.data.builders.common import Images, Inputs, draw_indices
+from wiseft.data.builders.common import Images, Inputs
 from wiseft.data.corruptions import (
     BENCHMARK,
     CORRUPTIONS,
@@ -22,6 +22,7 @@ from wiseft.data.corruptions import (
 )
 from wiseft.data.prepared.split import PreparedSplit
 from wiseft.data.prepared.store import Split, open_split
+from wiseft.data.subset import draw_indices
 from wiseft.errors import WiseftError
 
 SPLIT = "test"

@@ -7,13 +7,13 @@ import numpy as np
 from wiseft.data.builders.common import (
     Inputs,
     all_or_drawn,
-    draw_indices,
     grey_to_rgb,
     pad_to_side,
     sample_ids,
 )
 from wiseft.data.fetching.mnist_idx import PACKAGE, read_mnist
 from wiseft.data.prepared.split import PreparedSplit
+from wiseft.data.subset import draw_indices
 
 
 def build(inputs: Inputs) -> dict[str, PreparedSplit]:

@@ -17,13 +17,13 @@ from wiseft.data.builders.common import (
     Floats,
     Images,
     Inputs,
-    draw_indices,
     grey_to_rgb,
     to_uint8,
 )
 from wiseft.data.corruptions.filters import LUMA
 from wiseft.data.prepared.split import PreparedSplit
 from wiseft.data.prepared.store import Split, open_split
+from wiseft.data.subset import draw_indices
 from wiseft.errors import WiseftError
 
 Render = Callable[[Images, np.random.Generator], tuple[Images, dict[str, list[str]]]]

@@ -19,9 +19,10 @@ from pydantic import Field
 
 from wiseft.config.base import Entry, Sha256
 from wiseft.config.loading import validate
-from wiseft.data.builders.common import Inputs, draw_indices
+from wiseft.data.builders.common import Inputs
 from wiseft.data.prepared.split import PreparedSplit
 from wiseft.data.prepared.store import Split, open_split
+from wiseft.data.subset import draw_indices
 from wiseft.errors import WiseftError
 
 
