@@ -77,6 +77,15 @@ def test_a_dataset_is_one_file_and_nothing_else(project: Path, edit) -> None:
     assert resolved["runs"][0] == "tiny-s3__birds__tune__short/seed-0"
 
 
+def test_a_subset_of_imagenet_is_its_wnids(project: Path) -> None:
+    few = ["n02165105", "n01440764"]
+    add(project, "datasets", "few", birds(name="few", class_names="imagenet", class_ids=few))
+    entry = Catalogue(project).dataset("few")
+    assert (entry.display_names, entry.ids) == (["tiger beetle", "tench"], few)
+    add(project, "datasets", "few", birds(name="few", class_names="imagenet-a", class_ids=few))
+    assert "class_ids lists n02165105, no class of imagenet-a" in problems(project)[0]
+
+
 # --------------------------------------------------------------------------------- classes that fit
 
 

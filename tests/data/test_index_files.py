@@ -46,6 +46,14 @@ def test_labels_follow_the_sorted_folders(manifest):
     assert images[1, 8, 8].tolist() == [120, 80, 40]
 
 
+def test_wnids_are_called_as_they_are_prompted(tmp_path, folder):
+    for name, wnid in zip(COLOURS, ("n02165105", "n01440764", "n99999999"), strict=True):
+        (folder / name).rename(folder / wnid)
+    record = open_manifest(index_folder(folder, tmp_path / "manifest.json", "few"))
+    assert record.class_names == ["tench", "tiger beetle", "n99999999"]
+    assert record.prompt_names == [[name] for name in record.class_names]
+
+
 def test_splits_and_class_names_of_an_entry(tmp_path, folder):
     root = tmp_path / "split"
     for split in ("train", "val"):

@@ -122,7 +122,8 @@ class DatasetEntry(Entry):
     class_names: list[str | list[str]] | str = Field(
         description="One item a class, in label order: a name, or a list of names. All are put "
         "into the prompts, the first is displayed. Or one word: `imagenet`, `imagenet-r`, "
-        "`imagenet-a` (OpenAI's names, from open_clip), `files` (from the dataset's files)."
+        "`imagenet-a` (OpenAI's names, from open_clip; with `class_ids`, of these alone), `files` "
+        "(from the dataset's files)."
     )
     classes: Annotated[int, Field(ge=2)] | None = Field(
         None, description="Number of classes; needed where the names come from `files`."
@@ -255,6 +256,11 @@ class DatasetEntry(Entry):
             )
         if known:
             distinct(self.display_names)
+        if self.class_names in library.CLASS_SETS:
+            of_set = library.names_by_id(str(self.class_names))
+            if unknown := [wnid for wnid in self.class_ids or () if wnid not in of_set]:
+                problems.append(f"class_ids lists {unknown[0]}, no class of {self.class_names}")
+                return problems
         if self.class_ids is not None and len(self.class_ids) != self.class_count:
             problems.append(
                 f"class_ids lists {len(self.class_ids)}, but there are {self.class_count} classes"
@@ -298,7 +304,8 @@ class DatasetEntry(Entry):
             return [[item] if isinstance(item, str) else list(item) for item in self.class_names]
         if self.names_from_files:
             return []
-        return [[name] for name in library.class_names(self.class_names)]
+        of_set = library.names_by_id(self.class_names)
+        return [[of_set[wnid]] for wnid in self.class_ids or of_set]
 
     @property
     def display_names(self) -> list[str]:

@@ -38,6 +38,12 @@ def class_names(name: str) -> tuple[str, ...]:
 
 
 @cache
+def names_by_id(name: str) -> dict[str, str]:
+    """Return OpenAI's names of a class set by wnid, in label order."""
+    return dict(zip(class_ids(name), class_names(name), strict=True))
+
+
+@cache
 def class_indices(name: str) -> tuple[int, ...]:
     """Return the labels that the classes of a set have in ImageNet, sorted."""
     if name == "imagenet":

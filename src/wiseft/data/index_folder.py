@@ -9,6 +9,7 @@ from typing import cast
 
 import numpy as np
 
+from wiseft.config import library
 from wiseft.config.layouts import check_options
 from wiseft.data.index_files import HELD_OUT, take, write_checked
 from wiseft.data.layouts import LayoutInputs, reader
@@ -36,7 +37,8 @@ def index_folder(
     Labels follow the sorted names of the class folders.
 
     Args:
-        class_names: for each class the names to prompt; None: the names of the folders.
+        class_names: for each class the names to prompt; None: the names of the folders, of wnids
+            OpenAI's.
         places: folder of a split where it is called otherwise.
         halve: seed by which the one split becomes two halves, `held-out` and itself, class by
             class; None: it stays whole.
@@ -65,7 +67,8 @@ def index_folder(
     if halve is not None:
         found = _halves(found[splits[0]], splits[0], halve)
     folders = indexed.class_names or []
-    names = class_names or folders
+    wnids = library.names_by_id("imagenet")
+    names = class_names or [[wnids.get(own[0], own[0])] for own in folders]
     if len(names) != len(folders):
         raise WiseftError(f"{folder}: expected {len(names)} class folders, found {len(folders)}.")
     return write_manifest(

@@ -174,8 +174,7 @@ def class_names_of(data: Path, given: Mapping[str, str]) -> list[list[str]]:
         raise WiseftError(
             f"a class name is given for {unknown[0]}, but {data} has no folder of that name"
         )
-    ids = library.class_ids("imagenet")
-    known = dict(zip(ids, library.class_names("imagenet"), strict=True))
+    known = library.names_by_id("imagenet")
     return [[given.get(name) or known.get(name) or name.replace("_", " ")] for name in folders]
 
 

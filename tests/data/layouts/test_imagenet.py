@@ -207,6 +207,8 @@ def test_other_names_and_missing_classes_are_named(tmp_path):
     shutil.rmtree(tmp_path / "train" / wnids()[2])
     with pytest.raises(WiseftError, match=f"the first missing one is that of {wnids()[2]}"):
         read(tmp_path, "train")
+    with pytest.raises(WiseftError, match="If they are a subset, they are another dataset: give"):
+        read(tmp_path, "train")
     (tmp_path / "train" / "n00000000").mkdir()
     with pytest.raises(WiseftError, match="`n00000000` is no class"):
         read(tmp_path, "train")

@@ -125,8 +125,9 @@ def check_one_each(base: Path, labels: Mapping[str, int], classes: Sequence[str]
     if missing:
         raise WiseftError(
             f"{base}: expected a folder for each of {len(classes)} classes, found {len(folders)}; "
-            f"the first missing one is that of {missing[0]}. The images are incomplete; unpack "
-            "them again."
+            f"the first missing one is that of {missing[0]}. The images are incomplete: unpack "
+            "them again. If they are a subset, they are another dataset: give it an entry of these "
+            "classes alone (docs/datasets.md#a-subset-of-a-dataset)."
         )
 
 
