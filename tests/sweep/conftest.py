@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -83,19 +82,10 @@ def save_clip_folder(model: transformers.CLIPModel, folder: Path) -> Path:
 
 
 def save_timm_folder(model, folder: Path, classes: list[str]) -> Path:
-    """Save a model of timm as its hub keeps them."""
-    folder.mkdir()
-    from safetensors.torch import save_file
-
-    save_file(
-        {k: v.contiguous() for k, v in model.state_dict().items()}, folder / "model.safetensors"
-    )
-    pretrained = {"input_size": [3, 32, 32], "interpolation": "bicubic", "crop_pct": 1.0}
-    pretrained |= {"mean": [0.5] * 3, "std": [0.5] * 3, "num_classes": len(classes)}
-    pretrained |= {"crop_mode": "center", "classifier": "head", "first_conv": "patch_embed.proj"}
-    config = {"architecture": "vit_tiny_patch16_224", "num_classes": len(classes)}
-    config |= {"label_names": classes, "pretrained_cfg": pretrained, "model_args": timm_options()}
-    (folder / "config.json").write_text(json.dumps(config))
+    """Save a model of timm as timm does for its hub."""
+    pretrained = {"mean": [0.5] * 3, "std": [0.5] * 3, "crop_pct": 1.0}
+    about = {"label_names": classes, "pretrained_cfg": pretrained}
+    timm.models.save_for_hf(model, folder, model_config=about, safe_serialization=True)
     return folder
 
 

@@ -32,6 +32,7 @@ from tests.weights.conftest import same
 from tools.rehearsal import tiny
 from tools.rehearsal.checkpoints import Holder, torchscript, weights_of
 
+import wiseft
 import wiseft.sweep
 from wiseft import towers
 from wiseft.cli import main
@@ -63,6 +64,11 @@ def classified(result: Result, folder: Path, monkeypatch) -> str:
     with contextlib.redirect_stdout(printed), torch.no_grad():
         exec(loading_example(result), {})
     return printed.getvalue().strip()
+
+
+def loaded(result: Result, **options) -> list[str]:
+    """Return what the library predicts of the photo with the model of a sweep."""
+    return wiseft.load(result.model_path, say=lambda _: None, **options).predict(["photo.jpg"])
 
 
 def mixed(a, b, alpha):
@@ -131,6 +137,37 @@ def test_the_example_of_the_document_is_the_one_that_is_printed(
     same_code = [ast.dump(ast.parse(text)) for text in (lines, loading_example(result))]
     assert same_code[0].replace("ViT-B-32-quickgelu", "Tiny") == same_code[1]
     assert classified(result, tmp_path, monkeypatch) in CLASSES
+
+
+def test_examples_of_what_no_name_or_file_describes(clips, photos, tmp_path, monkeypatch):
+    """An architecture in a file, or in the other checkpoint alone; a CLIPModel without processor;
+    an image tower alone, whose head lies beside it.
+    """
+    monkeypatch.chdir(tmp_path)
+    Path("own.json").write_text(json.dumps(tiny.clip()))
+    z, f = clips
+    torch.save(z, "z.pt")
+    torch.save(f, "f.pt")
+    torch.save({key: value for key, value in f.items() if key[:7] == "visual."}, "tower.pt")
+    own = {"alphas": [0.5], "architecture": "own.json"}
+    result = run("z.pt", "f.pt", photos, Path("named"), **own)
+    assert "add_model_config(" in loading_example(result)
+    assert [classified(result, tmp_path, monkeypatch)] == loaded(result, architecture="own.json")
+    result = run("z.pt", "tower.pt", photos, Path("tower"), **own)
+    assert loaded(result, architecture="own.json")[0] in CLASSES
+    Path("folder").mkdir()
+    config = {"model_cfg": tiny.clip(), "preprocess_cfg": {}}
+    Path("folder", "open_clip_config.json").write_text(json.dumps(config))
+    save_file(z, "folder/open_clip_model.safetensors")
+    with monkeypatch.context() as patch:
+        patch.setattr(open_clip, "list_models", list)
+        result = run("folder", "f.pt", photos, Path("unnamed"), alphas=[0.5], architecture=None)
+    assert "load it where that was loaded" in loading_example(result)
+    for name, seed in (("zero", 0), ("fine", 1)):
+        torch.manual_seed(seed)
+        transformers.CLIPModel(clip_config()).save_pretrained(name)
+    result = run("zero", "fine", photos, Path("bare"), alphas=[0.5], architecture=None)
+    assert [classified(result, tmp_path, monkeypatch)] == loaded(result)
 
 
 def test_text_towers_that_differ_are_interpolated_too(clips, photos, tmp_path):
@@ -508,7 +545,11 @@ def test_an_adapter_changes_the_zero_shot_model_and_the_result_is_like_it(clips,
     result = run(tmp_path / "z.pt", tmp_path / "lora", photos, tmp_path / "out", alpha=0.5)
     made = torch.load(tmp_path / "out" / result.record.model.file, weights_only=True)
     close(made, {**z, name: z[name] + 0.5 * (up @ low) / 2})
-    assert result.record.fine_tuned.sha256.keys() == {"adapter_model.safetensors"}
+    files = {"adapter_model.safetensors", "adapter_config.json"}
+    assert result.record.fine_tuned.sha256.keys() == files
+    (tmp_path / "lora" / "adapter_config.json").write_text(json.dumps(config | {"lora_alpha": 2}))
+    with pytest.raises(WiseftError, match="is no sweep of these checkpoints"):
+        run(tmp_path / "z.pt", tmp_path / "lora", photos, tmp_path / "out", alpha=0.5)
     refused(tmp_path / "lora", tmp_path / "z.pt", photos, tmp_path, "lora is an adapter")
 
 

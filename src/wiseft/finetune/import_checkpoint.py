@@ -305,7 +305,7 @@ def _compare(
 
 
 def digest_of(path: Path) -> str:
-    """Return the SHA-256 of a file, or of the list of those of a folder's weights."""
+    """Return the SHA-256 of a file, or of the list of those of a folder (`files_of`)."""
     if path.is_file():
         return sha256_file(path)
     return sha256_json({file.name: sha256_file(file) for file in files_of(path)})

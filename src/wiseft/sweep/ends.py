@@ -312,18 +312,21 @@ def _heads(
 ) -> tuple[list[dict[str, Tensor]], bool, str]:
     """Return the heads of both ends, whether they follow from text towers, and a sentence."""
     z, f = parts
+    own = f.head
+    if given.head is not None:
+        shape = (len(prompts.names), towers.embed_dim(architecture))
+        own = head_in(towers.floating(read_checkpoint(given.head).tensors), shape, str(given.head))
+    last = _as_head(own)
     first = _as_head(z.head) or _prompted(z, prompts, architecture)
+    if first is None and zero is fine:  # one model, with a head that lies beside it
+        first = last
     if first is None:
         raise WiseftError(
             f"{zero.path} has neither a head nor both towers, so that it predicts no classes; give "
             "the whole zero-shot model, or a classifier"
         )
     origin = "a head of prompts" if z.head is None else "its own head"
-    own = f.head
-    if given.head is not None:
-        shape = (len(prompts.names), towers.embed_dim(architecture))
-        own = head_in(towers.floating(read_checkpoint(given.head).tensors), shape, str(given.head))
-    if (last := _as_head(own)) is not None:
+    if last is not None:
         return [first, last], False, f"the zero-shot model has {origin}, the fine-tuned one its own"
     if f.whole is None:
         say(f"{fine.path} has neither a head nor a whole text tower: it gets the zero-shot head")

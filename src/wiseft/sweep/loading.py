@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from wiseft.sweep.record import Result
 
 _WITH_HEAD = """import json, {library}, torch
@@ -17,7 +19,13 @@ _MODELS = {
     "open_clip": "model, _, preprocess = open_clip.create_model_and_transforms({arguments})",
     "transformers": "model = transformers.CLIPModel.from_pretrained({arguments})\n"
     "preprocess = transformers.AutoImageProcessor.from_pretrained({arguments})",
+    "clip": "model = transformers.CLIPModel.from_pretrained({arguments})\n"
+    "size = model.config.vision_config.image_size\n"
+    'square = {{"height": size, "width": size}}\n'
+    'edge = {{"shortest_edge": size}}\n'
+    "preprocess = transformers.CLIPImageProcessor(size=edge, crop_size=square)",
 }
+"""`clip`: a folder of transformers that does not say how images are prepared."""
 _FEATURES = {
     "open_clip": 'features = model.eval().encode_image(preprocess(Image.open("photo.jpg"))[None])',
     "transformers": 'image = preprocess(Image.open("photo.jpg"), return_tensors="pt")\n'
@@ -48,11 +56,17 @@ def loading_example(result: Result) -> str:
             classes = len(record.class_names)
             arguments = f'"{name}", num_classes={classes}, checkpoint_path="{file}"'
         return _TIMM.format(arguments=arguments, folder=folder)
-    if library not in _MODELS or not record.model.head:
+    unnamed = library == "open_clip" and not path.is_dir() and " " in name
+    if library not in _MODELS or not record.model.head or unnamed:
         return _PLAIN.format(file=file)
-    arguments = f'"{file}"'
+    arguments, before = f'"{file}"', ""
+    kind: str = library
     if library == "open_clip":
+        if name.endswith(".json"):
+            before, name = f'open_clip.add_model_config("{name}")\n', Path(name).stem
         arguments = f'"local-dir:{file}"' if path.is_dir() else f'"{name}", pretrained="{file}"'
-    model = _MODELS[library].format(arguments=arguments)
+    elif not (path / "preprocessor_config.json").is_file():
+        kind = "clip"
+    model = before + _MODELS[kind].format(arguments=arguments)
     features = _FEATURES[library]
     return _WITH_HEAD.format(library=library, model=model, features=features, folder=folder)

@@ -149,13 +149,13 @@ def describe(
             "one linear classifier is needed"
         )
     usual = config.input_size if config else model.default_cfg["input_size"]  # that of the tag
-    size = draft["options"].get("img_size") or usual[-1]
+    size = draft["options"].get("img_size") or usual
     described = {
         "family": "timm",
         "model": name.split(".")[0],
         "embed_dim": int(model.head_hidden_size),
         "normalise": False,
-        "image_size": int(size),
+        "image_size": int(size if isinstance(size, int) else size[-1]),
         "classifier": classifier,
         "num_classes": int(classes),
         "options": draft["options"],

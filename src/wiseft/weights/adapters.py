@@ -39,7 +39,8 @@ def is_adapter(path: Path) -> bool:
 
 
 def files_of(path: Path) -> list[Path]:
-    """Return the files of weights of a checkpoint, a file or a folder, or of an adapter.
+    """Return the files of weights of a checkpoint, a file or a folder; of an adapter its weights
+    and its configuration, without which these say nothing of the model (`lora_alpha`).
 
     Raises:
         WiseftError: if there are none.
@@ -51,7 +52,7 @@ def files_of(path: Path) -> list[Path]:
     found = [path / name for name in _FILES if (path / name).is_file()]
     if not found:
         raise WiseftError(f"{path} has none of {', '.join(_FILES)}")
-    return found[:1]
+    return [found[0], path / _CONFIG]
 
 
 def adapted(folder: Path, base: Checkpoint) -> Checkpoint:
@@ -68,7 +69,7 @@ def adapted(folder: Path, base: Checkpoint) -> Checkpoint:
             tensors do not fit those of the base.
     """
     config = _config(folder)
-    (file,) = files_of(folder)
+    file = files_of(folder)[0]
     adapter = read_checkpoint(file).tensors
     shapes = examples(adapter)
     how = {name: partial(_same, name) for name in base.tensors}

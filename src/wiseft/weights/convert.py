@@ -110,11 +110,12 @@ def described_architecture(
         return with_tokenizer(huggingface.architecture_of(config), files)
     if "pretrained_cfg" in config and "architecture" in config:
         pretrained = config["pretrained_cfg"]
+        options = {k: v for k, v in (config.get("model_args") or {}).items() if k != "num_classes"}
         return timm_models.describe(
             str(config["architecture"]),
             num_classes=config.get("num_classes") or pretrained.get("num_classes"),
             ids=config.get("label_names") or pretrained.get("label_names"),
-            options=config.get("model_args") or {},
+            options=options,
         )
     raise WiseftError(
         f"{where}: its configuration is none of CLIPModel or AlignModel of transformers, of "
