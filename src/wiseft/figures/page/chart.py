@@ -189,13 +189,13 @@ def _dashes(points: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _absent(name: str) -> dict[str, Any]:
-    """Return words for the panel of a dataset for which the chosen model has no numbers."""
+    """Return words for the panel of a dataset for which the chosen model has no points."""
     known = f"{VIEW_PARAMETER}[{MODEL_PARAMETER}][{json.dumps(name)}]"
     return {
         "data": {"values": [{}]},
         "mark": {
             "type": "text",
-            "text": {"expr": f"{known} ? '' : 'no numbers of this model'"},
+            "text": {"expr": f"{known} ? '' : 'no numbers of this model between 0 and 100 %'"},
             "color": "currentColor",
             "fontSize": 12,
         },
