@@ -69,7 +69,7 @@ def _check(output: Path, inputs: Mapping[str, Any]) -> None:
 
 
 def _is_of(output: Path, inputs: Mapping[str, Any]) -> bool:
-    """Whether a folder is of these inputs: its claim says so or, where it is damaged, the record."""
+    """Whether a folder's claim says these inputs or, where that is damaged, its record does."""
     with suppress(WiseftError):
         if read_json(output / WORK / INPUTS) == inputs:
             return True

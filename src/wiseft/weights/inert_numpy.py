@@ -43,8 +43,8 @@ class Array:
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
         _, shape, dtype, by_columns, content = state
-        order = "F" if by_columns else "C"
-        self.values = np.frombuffer(content, dtype.type).reshape(shape, order=order)
+        flat = np.frombuffer(content, dtype.type)
+        self.values = flat.reshape(shape, order="F" if by_columns else "C")
 
     def __reduce__(self) -> Any:
         return self.values.__reduce__()

@@ -100,7 +100,7 @@ def _check_calls(path: Path) -> None:
 def _check_pickle(file: IO[bytes]) -> None:
     """Go through a pickle with a stack of names, texts and tuples; of all else there is None."""
     stack: list[Any] = []
-    memo: dict[int, Any] = {}
+    memo: dict[Any, Any] = {}
     for code, argument, _ in pickletools.genops(file):
         begin = len(stack) - len(code.stack_before)
         if pickletools.stackslice in code.stack_before:
@@ -115,7 +115,7 @@ def _check_pickle(file: IO[bytes]) -> None:
             case "BINGET" | "LONG_BINGET":
                 made = memo[argument]
             case "GLOBAL":
-                made = _Name(argument)
+                made = _Name(str(argument))
             case "BINUNICODE":
                 made = argument
             case "MARK":
