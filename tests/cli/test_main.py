@@ -101,6 +101,17 @@ def test_an_error_is_one_line_and_exit_code_1(
     assert captured.out == ""
 
 
+def test_a_message_has_a_length_and_nothing_that_a_terminal_obeys(
+    failing: Callable[[Exception], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    failing(WiseftError(f"begin \x1b]0;title\x07 \x9b2J {'x' * 10**6} end\nof two lines"))
+    assert run(["boom"]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith(r"error: begin \x1b]0;title\x07 \x9b2J xxx")
+    assert said.endswith("xxx end\nof two lines\n")
+    assert len(said) < 2_500
+
+
 def test_debug_shows_the_traceback(
     failing: Callable[[Exception], None], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -99,6 +99,13 @@ def test_rank_stabilised_and_transposed(folder):
         ({"peft_type": "IA3"}, "has peft_type: IA3"),
         ({"lora_bias": True}, "has lora_bias: True"),
         ({"r": 8}, r"blocks\.0\.fc has rank 4, but adapter_config\.json says 8"),
+        ({"r": 0}, r"adapter_config\.json: key `r` is 0, but must be at least 1"),
+        ({"lora_alpha": "x"}, 'key `lora_alpha` is "x", but must be a number'),
+        ({"alpha_pattern": [1]}, "key `alpha_pattern` is"),
+        ({"alpha_pattern": {"(": 1}}, "it is no name of modules"),
+        # These would be tried for longer than anybody lives, on a name of thirty letters.
+        ({"rank_pattern": {r"([a-z0-9.]+)+!": 1}}, "it is no name of modules"),
+        ({"rank_pattern": {".*" * 20 + "!": 1}}, "it is no name of modules"),
     ],
 )
 def test_other_adapters_are_refused(folder, config, message):
@@ -117,10 +124,24 @@ def test_another_shape_and_half_a_pair_are_refused(folder):
     adapter = folder(pair)
     with pytest.raises(WiseftError, match=r"shape \(5, 3\), but the adapter changes .* \(3, 5\)"):
         merged(adapter)
-    pair.popitem()
-    save_file(pair, adapter / "adapter_model.safetensors")
-    with pytest.raises(WiseftError, match=r"has .*lora_A.*, but no .*lora_B\.weight"):
-        merged(adapter)
+    for there, missing in (("lora_A", "lora_B"), ("lora_B", "lora_A")):
+        half = {name: factor for name, factor in pair.items() if there in name}
+        save_file(half, adapter / "adapter_model.safetensors")
+        with pytest.raises(WiseftError, match=rf"has .*{there}.*, but no .*{missing}\.weight"):
+            merged(adapter)
     (adapter / "adapter_model.safetensors").unlink()
     with pytest.raises(WiseftError, match="has none of adapter_model"):
         merged(adapter)
+
+
+def test_a_change_is_one_and_its_factors_fit(folder):
+    pair = factors("blocks.0.fc", 5, [3])
+    again = {name.removeprefix("base_model.model."): pair[name].clone() for name in pair}
+    adapter = folder(pair | again)
+    with pytest.raises(WiseftError, match=r"changes blocks\.0\.fc\.weight twice, the second time"):
+        merged(adapter)
+    (_, second) = pair
+    for other in (torch.ones(5, RANK + 1), torch.tensor(1.0)):
+        save_file(pair | {second: other}, adapter / "adapter_model.safetensors")
+        with pytest.raises(WiseftError, match="the factors of its change have shapes"):
+            merged(adapter)

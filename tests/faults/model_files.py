@@ -99,6 +99,59 @@ def _scripted(rng: Random, canary: str, path: Path, call: str) -> None:
     module.unlink()
 
 
+def asks(rng: Random, canary: str, path: Path) -> None:
+    """A file of torch that wants memory made of a number, or bytes that grow."""
+    import codecs
+
+    import numpy as np
+    import torch
+
+    grown: Any = _Payload(codecs.encode, "x" * 64, "latin1")
+    for _ in range(25):
+        grown = _Payload(codecs.encode, grown, "hex")
+    many = rng.choice([1000, 10**8])
+    calls = [torch.Tensor, torch.FloatTensor, torch.UntypedStorage, bytearray, np.ndarray]
+    asked = rng.choice([grown, *(_Payload(call, many) for call in calls)])
+    place = rng.choice(["state_dict", "epoch"])
+    content: dict[str, Any] = {"state_dict": {"weight": torch.ones(2)}}
+    content[place] = {"weight": asked} if place == "state_dict" else asked
+    torch.save(content, path, _use_new_zipfile_serialization=rng.random() < 0.7)
+
+
+def adapter(rng: Random, canary: str, path: Path) -> None:
+    """A folder of PEFT whose numbers, patterns or factors say what none does."""
+    import torch
+    from safetensors.torch import save_file
+
+    module = "base_model.model.transformer.resblocks.0.mlp.c_fc"
+    first, second = torch.ones(2, 16), torch.ones(64, 2)
+    config: dict[str, Any] = {"peft_type": "LORA", "r": 2, "lora_alpha": 4}
+    slow = {rng.choice(["([a-z0-9_.]+)+!", "(.*)*!", "(", ".*" * 30 + "!"]): 1}
+    config |= rng.choice(
+        [
+            *({"r": value} for value in (0, -1, "x", None, [], 10**400, True)),
+            *({"lora_alpha": value} for value in ("x", None, [], 10**400, float("nan"))),
+            *({key: slow} for key in ("alpha_pattern", "rank_pattern")),
+            *({"alpha_pattern": value} for value in ([1], "x", 7, {"a": []}, {"": 1})),
+            *({"peft_type": ["LORA"]}, {"init_lora_weights": {}}, {"x" * 10**5: "y" * 10**5}, {}),
+        ]
+    )
+    shapes = [(first, second)] * 3 + [
+        (torch.tensor(1.0), second),
+        (first, torch.ones(64, 3)),
+        (torch.ones(2, 10**5), torch.ones(10**5, 2)),
+        (first[:0], second[:, :0]),
+    ]
+    factors = dict(zip("AB", rng.choice(shapes), strict=True))
+    if rng.random() < 0.2:
+        factors.pop(rng.choice("AB"))
+    path.mkdir()
+    text = json.dumps(config)
+    (path / "adapter_config.json").write_text(rng.choice([text] * 6 + [text[:-1], "[" * 50_000]))
+    tensors = {f"{module}.lora_{key}.weight": each.contiguous() for key, each in factors.items()}
+    save_file(tensors, path / "adapter_model.safetensors")
+
+
 def header(rng: Random, canary: str, path: Path) -> None:
     """A safetensors file whose header lies."""
     huge = 10**9
@@ -273,12 +326,14 @@ def _edit(path: Path, member: str, change: Callable[[bytes], bytes]) -> None:
 
 FORMS: list[Write] = [
     *(pickled, from_file, script_calls, header, own_header, own_header, expands, members, damaged),
-    folder,
+    *(folder, asks, adapter),
 ]
 
 
-def _readers(rng: Random, path: str) -> tuple[str, ...]:
+def _readers(rng: Random, path: str, form: Write) -> tuple[str, ...]:
     """Return a command that reads a model, in one of the places where it may be given."""
+    if form is adapter:
+        return ("merge", "source/a.pt", path, "-o", "out.pt")
     pixels = json.dumps(PIXELS)
     weights = ("weights", path, "--output", "out.safetensors")
     known = ("--architecture", "source/tiny.json", "--preprocessing", pixels)
@@ -324,13 +379,15 @@ def attack(ground: Ground, rng: Random, number: int) -> Found:
     place = ground.world.copy(f"models-{number}")
     rng.world = ground.world.folder  # type: ignore[attr-defined]
     try:
-        suffix = {header: ".safetensors", own_header: ".safetensors", folder: ""}.get(form, ".pt")
+        suffix = {header: ".safetensors", own_header: ".safetensors", folder: "", adapter: ""}.get(
+            form, ".pt"
+        )
         path = place / f"model{suffix}"
 
         canary = str(ground.canary)  # of this worker, not of the process that writes the file
         made = run(lambda: form(rng, canary, path), place)
         assert made.code == 0, made.output
-        asked = _readers(rng, path.name)
+        asked = _readers(rng, path.name, form)
         what = f"{form.__name__}: {(form.__doc__ or '').strip()} wiseft {' '.join(asked)[:90]}"
         for left in ground.canary.iterdir():  # of the saver
             left.unlink()

@@ -282,6 +282,10 @@ def test_a_folder_without_weights_or_configuration_is_named(tmp_path):
     (tmp_path / "empty" / "model.safetensors.index.json").write_text(json.dumps(index))
     with pytest.raises(WiseftError, match=r"'\.\./outside\.safetensors', which is no plain name"):
         read_checkpoint(tmp_path / "empty")
+    for odd in ([], {}, {"weight_map": []}, {"weight_map": {"a": 7}}, {"weight_map": {"a": []}}):
+        (tmp_path / "empty" / "model.safetensors.index.json").write_text(json.dumps(odd))
+        with pytest.raises(WiseftError, match=r"index\.json.* (must be|is missing)"):
+            read_checkpoint(tmp_path / "empty")
 
 
 # ------------------------------------------------------------------------------------ your own

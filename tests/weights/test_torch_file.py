@@ -1,7 +1,9 @@
 """Files of torch: what stands beside tensors, and files that are written tensor by tensor."""
 
 import argparse
+import codecs
 import random
+import struct
 import zipfile
 from collections import OrderedDict
 
@@ -146,3 +148,79 @@ def test_a_mapped_file_is_mapped_anew_when_much_of_it_was_read(tmp_path, monkeyp
         assert torch.equal(tensors["w"], WEIGHTS["w"])
         assert torch.equal(tensors["b"], torch.ones(4))
     assert 1 < len(loads) < 6
+
+
+class Asks:
+    """Is pickled as a call that nobody has to allow for."""
+
+    def __init__(self, function, *arguments):
+        self.call = function, arguments
+
+    def __reduce__(self):
+        return self.call
+
+
+@pytest.mark.parametrize("old", [False, True], ids=["zip", "pickle"])
+@pytest.mark.parametrize(
+    "asked",
+    [
+        Asks(torch.Tensor, 1000),
+        Asks(torch.FloatTensor, 1000),
+        Asks(torch.UntypedStorage, 1000),
+        Asks(bytearray, 2**34),
+        Asks(codecs.encode, Asks(codecs.encode, "x", "latin1"), "hex"),
+        Asks(torch._tensor._rebuild_from_type_v2, torch.Tensor, torch.Tensor, (9,), {}),
+    ],
+    ids=["tensor", "float-tensor", "storage", "bytearray", "hex", "through-another"],
+)
+def test_nothing_is_made_of_a_number_alone(tmp_path, asked, old):
+    """Memory that nobody cleared would stand in the merged file, or there would be none left."""
+    content = {"state_dict": WEIGHTS, "x": asked}
+    torch.save(content, tmp_path / "x.pt", _use_new_zipfile_serialization=not old)
+    with pytest.raises(WiseftError, match="is not a file of weights"):
+        read_checkpoint(tmp_path / "x.pt")
+
+
+def test_a_second_pickle_of_the_name_is_looked_at_too(tmp_path):
+    torch.save({"state_dict": WEIGHTS, "x": Asks(torch.Tensor, 1000)}, tmp_path / "x.pt")
+    torch.save({"state_dict": WEIGHTS}, tmp_path / "y.pt")
+    with (
+        zipfile.ZipFile(tmp_path / "y.pt") as good,
+        zipfile.ZipFile(tmp_path / "x.pt", "a") as archive,
+    ):
+        archive.writestr("x/DATA.pkl", good.read("y/data.pkl"))
+    with pytest.raises(WiseftError, match="is not a file of weights"):
+        read_checkpoint(tmp_path / "x.pt")
+
+
+def test_an_array_says_nothing_of_the_memory_around_it(tmp_path):
+    """Its type is made larger after the array was made, which NumPy itself believes."""
+
+    def text(value):
+        return b"X" + struct.pack("<I", len(value)) + value.encode()
+
+    def number(value):
+        return b"J" + struct.pack("<i", value)
+
+    state = b"(" + number(3) + text("|") + b"NNN%s" + number(1) + number(0) + b"tb"
+    bytes_of = b"c_codecs\nencode\n(%s" + text("latin1") + b"tR"
+    array = b"(cnumpy\ndtype\n(" + text("S8") + b"\x89\x88tRqP"
+    array += b"cnumpy._core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(" + number(0) + b"t"
+    array += bytes_of % text("b") + b"tR(" + number(1) + b"(" + number(1) + b"thP\x89"
+    array += bytes_of % text("secretly") + b"tb" + b"hP" + state % number(100_000) + b"t"
+    torch.save({"state_dict": WEIGHTS}, tmp_path / "x.pt")
+    with (
+        zipfile.ZipFile(tmp_path / "x.pt") as source,
+        zipfile.ZipFile(tmp_path / "y.pt", "w") as target,
+    ):
+        for name in source.namelist():
+            content = source.read(name)
+            if name.endswith("data.pkl"):
+                content = content[:-1] + text("x") + array + b"s."
+            target.writestr(name, content)
+    shown = torch.load(tmp_path / "y.pt", weights_only=False)["x"][1]  # NumPy's own functions
+    assert shown.nbytes == 100_000
+    found = read_checkpoint(tmp_path / "y.pt")
+    write_checkpoint(found, found.tensors, tmp_path / "z.pt")
+    dtype, again, _ = torch.load(tmp_path / "z.pt", weights_only=False)["x"]
+    assert (dtype, again.tobytes()) == (np.dtype("S8"), b"secretly")

@@ -292,6 +292,38 @@ def test_a_module_that_holds_itself_is_refused(archive: Path) -> None:
         read_checkpoint(with_pickle(archive, remembered, flag))
 
 
+def test_names_without_end_are_refused_at_once(archive: Path) -> None:
+    """A module of 20,000 names, all of them itself: at every depth there are as many again."""
+    itself = b"".join(text(f"m{number}") + b"hc" for number in range(20_000))
+    changes = (b")\x81}", b")\x81qc}"), (b"trainingq\n\x88", b"trainingq\nhc" + itself)
+    with pytest.raises(WiseftError, match="holds names without end"):
+        read_checkpoint(with_pickle(archive, *changes))
+
+
+def test_code_is_read_once_for_all_its_classes(
+    archive: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be long where it is compressed, and be asked for by very many classes."""
+    classes = b"".join(
+        text(f"m{number}") + b"c__torch__.tools.rehearsal.checkpoints\nC%d\n)\x81" % number
+        for number in range(500)
+    )
+    path = with_pickle(archive, (b"trainingq\n\x88", b"trainingq\n\x88" + classes))
+    opened: list[str] = []
+    really = zipfile.ZipFile.open
+
+    def count(self: zipfile.ZipFile, name: zipfile.ZipInfo, *rest: str) -> object:
+        opened.append(name.filename)
+        return really(self, name, *rest)
+
+    monkeypatch.setattr(
+        "wiseft.weights.formats._members", lambda path: zipfile.ZipFile(path).infolist()
+    )
+    monkeypatch.setattr(zipfile.ZipFile, "open", count)
+    assert list(read_checkpoint(path).tensors) == ["a"]
+    assert sum(name.endswith(".py") for name in opened) == 2  # once when opened, once when mapped
+
+
 def test_tuples_that_hold_each_other_twice_are_neither_shown_nor_hashed(archive: Path) -> None:
     """Sixty of them would be a text of 2 ** 60 letters, and as many hashes."""
     nested = b")" + b"qchc\x86" * 60

@@ -65,6 +65,10 @@ app = typer.Typer(
 )
 
 
+_LONGEST = 2_000
+"""Characters of a message."""
+
+
 @dataclass
 class _Options:
     """Options that stand before the command."""
@@ -169,8 +173,19 @@ def main(arguments: list[str] | None = None) -> None:
         if _options.debug:
             traceback.print_exc()
         with contextlib.suppress(OSError):  # a log on a full disk
-            print(f"error: {_message(error)}", file=sys.stderr, flush=True)
+            print(f"error: {_shown(_message(error))}", file=sys.stderr, flush=True)
         sys.exit(1)
+
+
+def _shown(text: str) -> str:
+    """Return a message with its begin and end, whatever names from files are in between, and
+    without characters that a terminal obeys.
+    """
+    if len(text) > _LONGEST:
+        text = f"{text[: _LONGEST // 2]} [...] {text[-_LONGEST // 2 :]}"
+    return "".join(
+        c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text
+    )
 
 
 def _message(error: Exception) -> str:

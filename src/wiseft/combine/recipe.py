@@ -61,6 +61,7 @@ Alpha = Annotated[Fraction, AfterValidator(_three_decimals)]
 File = Annotated[Path, BeforeValidator(_the_one)]
 Listed = BeforeValidator(_listed)
 Density = Annotated[float, Field(gt=0, le=1)]
+Scale = Annotated[float, Field(ge=-100, le=100)]
 
 
 class RecipeOptions(Entry):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 from pathlib import Path
 
 from wiseft.sweep.record import Result
@@ -11,10 +13,10 @@ from PIL import Image
 from safetensors.torch import load_file
 
 {model}
-head = load_file("{folder}/head.safetensors")
+head = load_file({head})
 {features}
 logits = torch.nn.functional.normalize(features, dim=-1) @ head["weight"].T + head["bias"]
-print(json.load(open("{folder}/classes.json"))[logits.argmax()])"""
+print(json.load(open({classes}))[logits.argmax()])"""
 _MODELS = {
     "open_clip": "model, _, preprocess = open_clip.create_model_and_transforms({arguments})",
     "transformers": "model = transformers.CLIPModel.from_pretrained({arguments})\n"
@@ -37,36 +39,51 @@ from PIL import Image
 model = timm.create_model({arguments}).eval()
 preprocess = timm.data.create_transform(**timm.data.resolve_model_data_config(model))
 logits = model(preprocess(Image.open("photo.jpg"))[None])
-print(json.load(open("{folder}/classes.json"))[logits.argmax()])"""
+print(json.load(open({classes}))[logits.argmax()])"""
 _PLAIN = """# The names are those of the fine-tuned checkpoint: load it where that was loaded, as in
 import torch
-model.load_state_dict(torch.load("{file}", weights_only=True))"""
+model.load_state_dict(torch.load({file}, weights_only=True))"""
 
 
 def loading_example(result: Result) -> str:
-    """Return Python that loads the model and, of the three libraries, classifies `photo.jpg`."""
+    """Return Python that loads the model and, of the three libraries, classifies `photo.jpg`.
+
+    Names of files, whoever chose them, stand in it as texts of Python.
+    """
     record, path = result.record, result.model_path
-    file, name, library = path.as_posix(), record.architecture, record.model.loads_with
-    folder = (path if path.is_dir() else path.parent).as_posix()
+    file, library = path.as_posix(), record.model.loads_with
+    name = _text(record.architecture)
+    folder = path if path.is_dir() else path.parent
+    beside = {
+        key: _text((folder / f"{key}.{kind}").as_posix())
+        for key, kind in (("head", "safetensors"), ("classes", "json"))
+    }
     if library == "wiseft":
-        return f"# a theta: wiseft score {file} FOLDER"
+        return f"# a theta: wiseft score {shlex.quote(file)} FOLDER"
     if library == "timm":
-        arguments = f'"local-dir:{file}", pretrained=True'
+        arguments = f"{_text(f'local-dir:{file}')}, pretrained=True"
         if not path.is_dir():
             classes = len(record.class_names)
-            arguments = f'"{name}", num_classes={classes}, checkpoint_path="{file}"'
-        return _TIMM.format(arguments=arguments, folder=folder)
-    unnamed = library == "open_clip" and not path.is_dir() and " " in name
+            arguments = f"{name}, num_classes={classes}, checkpoint_path={_text(file)}"
+        return _TIMM.format(arguments=arguments, **beside)
+    unnamed = library == "open_clip" and not path.is_dir() and " " in record.architecture
     if library not in _MODELS or not record.model.head or unnamed:
-        return _PLAIN.format(file=file)
-    arguments, before = f'"{file}"', ""
+        return _PLAIN.format(file=_text(file))
+    arguments, before = _text(file), ""
     kind: str = library
     if library == "open_clip":
-        if name.endswith(".json"):
-            before, name = f'open_clip.add_model_config("{name}")\n', Path(name).stem
-        arguments = f'"local-dir:{file}"' if path.is_dir() else f'"{name}", pretrained="{file}"'
+        if record.architecture.endswith(".json"):
+            before = f"open_clip.add_model_config({name})\n"
+            name = _text(Path(record.architecture).stem)
+        arguments = f"{name}, pretrained={_text(file)}"
+        if path.is_dir():
+            arguments = _text(f"local-dir:{file}")
     elif not (path / "preprocessor_config.json").is_file():
         kind = "clip"
     model = before + _MODELS[kind].format(arguments=arguments)
     features = _FEATURES[library]
-    return _WITH_HEAD.format(library=library, model=model, features=features, folder=folder)
+    return _WITH_HEAD.format(library=library, model=model, features=features, **beside)
+
+
+def _text(value: str) -> str:
+    return json.dumps(value)  # in double quotes, as the lines around it

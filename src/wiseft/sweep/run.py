@@ -19,12 +19,12 @@ from wiseft.config.recipes import checked_recipe
 from wiseft.errors import WiseftError
 from wiseft.evaluate.suite import Request, evaluate_suite
 from wiseft.evaluate.views import SuiteEvaluation
-from wiseft.finetune.import_checkpoint import digest_of
-from wiseft.io import read_json, sha256_file, sha256_json, write_json
+from wiseft.io import sha256_file, sha256_json, write_json
 from wiseft.progress import Meter, print_line
 from wiseft.provenance import git_commit, versions
 from wiseft.runtime import start_torch
 from wiseft.sweep.architecture import architecture_name
+from wiseft.sweep.claim import INPUTS, WORK, claimed, inputs_of
 from wiseft.sweep.ends import Ends, Given, Opened, make_ends, open_end
 from wiseft.sweep.export import export_theta
 from wiseft.sweep.folders import Folder, find_folders, image_set, index
@@ -55,8 +55,6 @@ from wiseft.tabulate.stage import Tables, tabulate
 from wiseft.weights.adapters import files_of, is_adapter
 
 ALPHAS = tuple(f"{step * 0.05:.3f}" for step in range(21))
-WORK, INPUTS = ".work", "inputs.json"
-"""Inside the sweep's folder: what was evaluated, so that another call continues."""
 SHIFTS = "shifts"
 """Name of the average of two labelled shifts or more."""
 RESAMPLES = 1000
@@ -144,87 +142,55 @@ def sweep(
     if others and recipe is None:
         raise WiseftError(f"{others[0]} is a further model, but no recipe says what it is for")
     checked = checked_recipe(recipe, 1 + len(others)) if recipe else None
-    inputs = _claim(output, [*paths, *others], folders, given, named, seed, recipe)
+    inputs = inputs_of([*paths, *others], folders, given, named, seed, recipe)
     where = start_torch(threads, device, mps=recipe is None)  # merging takes fp64, which MPS lacks
     how = {"batch_size": batch_size, "device": str(where)}
-    work = output / WORK
-    say("sweep: reading the checkpoints")
-    opened = [open_end(paths[0])]
-    opened.append(open_end(paths[1], opened[0]))
-    about = [_about(end) for end in opened]
-    make = partial(make_ends, opened[0], reference=folders[0].classes or [], given=given, say=say)
-    other_classes = {each.name: each.classes or [] for each in folders if each.kept}
-    ends = make(opened[1], work=work, keep=other_classes)
-    if checked is not None:
-        further = _opened(others, opened[0], about)
-        ends = merged_end(checked, ends, further, make, work, str(how["device"]), say)
-    del opened, make  # all are in files now
-    say(f"sweep: {REFERENCE}: {folders[0].split}; head: {ends.head}")
-    write_json(work / INPUTS, inputs)
-    measured = _evaluate(ends, folders, grid, seed, work, how, skip_broken, say)
-    choices = _choices(measured, chosen)
-    recommended = recommend(choices, measured.sets, measured.table)
-    like = paths[0] if is_adapter(paths[1]) else paths[1]
-    model = _write_model(ends, like, format_alpha(recommended.alpha), output, say)
-    record = Sweep(
-        versions=versions(),
-        commit=git_commit(),
-        inputs=sha256_json(inputs),
-        zero_shot=about[0],
-        fine_tuned=about[1],
-        recipe=dict(recipe) if recipe else None,
-        more=about[2:],
-        architecture=architecture or architecture_name(ends.architecture),
-        class_names=ends.class_names,
-        templates=ends.templates,
-        head=ends.head,
-        sets=measured.sets,
-        alphas=[float(each) for each in grid],
-        choices=choices,
-        unlabelled=measured.most_certain(),
-        recommended=recommended,
-        accuracy=_accuracies(measured.table),
-        model=model,
-    )
-    gains = measured.tabulate(recommended.alpha).comparisons
-    write_files(output, record, measured.table, gains)
-    write_record(output, record)
-    return Result(output, record)
-
-
-def _claim(
-    output: Path,
-    ends: Sequence[Path],
-    folders: Sequence[Folder],
-    given: Given,
-    class_names: Mapping[str, str],
-    seed: int,
-    recipe: Mapping[str, Any] | None,
-) -> dict[str, Any]:
-    """Return the inputs of a sweep if the folder is free for them.
-
-    Raises:
-        WiseftError: if a checkpoint is missing, or the folder is something else or of others.
-    """
-    for path in ends:
-        if not path.exists():
-            raise WiseftError(f"the checkpoint {path} is not there")
-    inputs = {
-        "ends": [digest_of(path) for path in ends],
-        "folders": [str(folder.path.resolve()) for folder in folders if not folder.kept],
-        "given": repr(given),
-        "class_names": dict(class_names),
-        "seed": seed,
-    } | ({"recipe": dict(recipe)} if recipe else {})
-    file = output / WORK / INPUTS
-    there = {path.name for path in output.iterdir()} if output.is_dir() else set()
-    # A sweep that was refused leaves its work behind, but claims nothing.
-    if output.is_file() or (read_json(file) != inputs if file.is_file() else there - {WORK}):
-        raise WiseftError(
-            f"{output} exists and is no sweep of these checkpoints, folders and options; name "
-            "another folder, or remove it"
+    with claimed(output, inputs, say):
+        work = output / WORK
+        say("sweep: reading the checkpoints")
+        opened = [open_end(paths[0])]
+        opened.append(open_end(paths[1], opened[0]))
+        about = [_about(end) for end in opened]
+        make = partial(
+            make_ends, opened[0], reference=folders[0].classes or [], given=given, say=say
         )
-    return inputs
+        other_classes = {each.name: each.classes or [] for each in folders if each.kept}
+        ends = make(opened[1], work=work, keep=other_classes)
+        if checked is not None:
+            further = _opened(others, opened[0], about)
+            ends = merged_end(checked, ends, further, make, work, str(how["device"]), say)
+        del opened, make  # all are in files now
+        say(f"sweep: {REFERENCE}: {folders[0].split}; head: {ends.head}")
+        write_json(work / INPUTS, inputs)
+        measured = _evaluate(ends, folders, grid, seed, work, how, skip_broken, say)
+        choices = _choices(measured, chosen)
+        recommended = recommend(choices, measured.sets, measured.table)
+        like = paths[0] if is_adapter(paths[1]) else paths[1]
+        model = _write_model(ends, like, format_alpha(recommended.alpha), output, say)
+        record = Sweep(
+            versions=versions(),
+            commit=git_commit(),
+            inputs=sha256_json(inputs),
+            zero_shot=about[0],
+            fine_tuned=about[1],
+            recipe=dict(recipe) if recipe else None,
+            more=about[2:],
+            architecture=architecture or architecture_name(ends.architecture),
+            class_names=ends.class_names,
+            templates=ends.templates,
+            head=ends.head,
+            sets=measured.sets,
+            alphas=[float(each) for each in grid],
+            choices=choices,
+            unlabelled=measured.most_certain(),
+            recommended=recommended,
+            accuracy=_accuracies(measured.table),
+            model=model,
+        )
+        gains = measured.tabulate(recommended.alpha).comparisons
+        write_files(output, record, measured.table, gains)
+        write_record(output, record)
+        return Result(output, record)
 
 
 def _opened(paths: Iterable[Path], base: Opened, about: list[End]) -> Iterator[Opened]:

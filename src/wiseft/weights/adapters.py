@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
+from pydantic import AfterValidator, BaseModel, ConfigDict
 from torch import Tensor
 
+from wiseft.config.base import Count
+from wiseft.config.loading import validate
 from wiseft.errors import WiseftError, some
 from wiseft.io import read_object
-from wiseft.tensor_file import examples
 from wiseft.tensor_views import Computed, joined
 from wiseft.weights.formats import Checkpoint, read_checkpoint, weight_files
 
 _CONFIG = "adapter_config.json"
 _FILES = ("adapter_model.safetensors", "adapter_model.bin")
-_FACTORS = {".lora_A.weight": ".lora_B.weight", ".lora_embedding_A": ".lora_embedding_B"}
+_FIRSTS = {".lora_A.weight": ".lora_B.weight", ".lora_embedding_A": ".lora_embedding_B"}
+_SECONDS = {second: first for first, second in _FIRSTS.items()}
+_FACTORS = _FIRSTS | _SECONDS
+"""Endings of the factors of a change, each with that of the other."""
 _PLAIN_STARTS = (True, False, "gaussian", "orthogonal", "eva")
 """Values of `init_lora_weights` with which PEFT leaves the base as it is."""
 _KNOWN = {
@@ -31,6 +36,32 @@ _KNOWN = {
     *("target_modules", "task_type", "use_rslora"),
 }
 """Keys that are followed here, or say nothing of the merged weights; others must be off."""
+_PATTERN = re.compile(r"([\w^$|-]|\\[.d]|\.\*?)*")
+_MOST_STARS = 3
+_ADVICE = "merge it with PEFT (`merge_and_unload`), save the model, and give that one"
+
+
+def _bounded(pattern: str) -> str:
+    """Refuse what a matcher may need for ever for: repeated groups, many repetitions."""
+    if _PATTERN.fullmatch(pattern) is None or pattern.count("*") > _MOST_STARS:
+        raise ValueError(f"it is no name of modules, perhaps with `.*`; {_ADVICE}")
+    return pattern
+
+
+_Modules = Annotated[str, AfterValidator(_bounded)]
+
+
+class _Lora(BaseModel):
+    """What an adapter says of itself that its merged weights depend on."""
+
+    model_config = ConfigDict(allow_inf_nan=False)
+
+    r: Count
+    lora_alpha: float
+    rank_pattern: dict[_Modules, Count] | None = None
+    alpha_pattern: dict[_Modules, float] | None = None
+    use_rslora: bool = False
+    fan_in_fan_out: bool | None = False
 
 
 def is_adapter(path: Path) -> bool:
@@ -68,40 +99,39 @@ def adapted(folder: Path, base: Checkpoint) -> Checkpoint:
         WiseftError: if it is no LoRA, or a kind that is not a sum of weights (DoRA); if its
             tensors do not fit those of the base.
     """
-    config = _config(folder)
-    file = files_of(folder)[0]
+    lora, file = _config(folder), files_of(folder)[0]
     adapter = read_checkpoint(file).tensors
-    shapes = examples(adapter)
-    how = {name: partial(_same, name) for name in base.tensors}
-    seconds = set(_FACTORS.values())
+    how: dict[str, Callable[[Mapping[str, Tensor]], Tensor]] = {}
     for key in adapter:
         module, end = _split(key)
-        if end in seconds:
-            continue
         name = module + ".weight" if end else module
-        if name not in how:
+        if name not in base.tensors:
             raise WiseftError(
                 f"{folder} changes {name}, which {base.path} does not have, but "
                 f"{some(list(base.tensors), 2)}; give the model that the adapter was trained on"
             )
+        if end and (other := key.removesuffix(end) + _FACTORS[end]) not in adapter:
+            raise WiseftError(f"{file} has {key}, but no {other}; copy it again")
+        if end in _SECONDS:
+            continue
+        if name in how:
+            raise WiseftError(f"{file} changes {name} twice, the second time by {key}")
         how[name] = partial(_same, key)
         if end:
-            other = key.removesuffix(end) + _FACTORS[end]
-            flip = bool(config.get("fan_in_fan_out")) or end == ".lora_embedding_A"
-            if other not in adapter:
-                raise WiseftError(f"{file} has {key}, but no {other}; copy it again")
-            scale = _scale(config, module, shapes[key].shape[0])
-            how[name] = partial(_changed, name, (key, other), scale, flip)
-    return replace(base, path=folder, tensors=Computed(joined(base.tensors, adapter), how))
+            flip = bool(lora.fan_in_fan_out) or end == ".lora_embedding_A"
+            how[name] = partial(_changed, name, (key, other), lora, flip)
+    unchanged = {name: partial(_same, name) for name in base.tensors}
+    return replace(
+        base, path=folder, tensors=Computed(joined(base.tensors, adapter), unchanged | how)
+    )
 
 
-def _config(folder: Path) -> dict[str, Any]:
+def _config(folder: Path) -> _Lora:
     config = read_object(folder / _CONFIG, "configuration of an adapter")
-    advice = "merge it with PEFT (`merge_and_unload`), save the model, and give that one"
     if config.get("use_dora"):
         raise WiseftError(
             f"{folder} is a DoRA: it scales the columns of the changed weights anew, which is no "
-            f"sum of weights and low-rank matrices; {advice}"
+            f"sum of weights and low-rank matrices; {_ADVICE}"
         )
     odd = [key for key, value in config.items() if value and key not in _KNOWN]
     if config.get("peft_type") != "LORA":
@@ -111,30 +141,26 @@ def _config(folder: Path) -> dict[str, Any]:
     if odd:
         raise WiseftError(
             f"{folder} / {_CONFIG} has {odd[0]}: {config.get(odd[0])}, but plain LoRA is read; "
-            + advice
+            + _ADVICE
         )
-    return config
+    return validate(_Lora, config, str(folder / _CONFIG))
 
 
 def _split(key: str) -> tuple[str, str]:
     """Return the module that a factor changes and its ending; no ending: a whole tensor."""
     name = key.removeprefix("base_model.model.").replace(".base_layer.", ".")
-    ends = (*_FACTORS, *_FACTORS.values())
-    end = next((end for end in ends if name.endswith(end)), "")
+    end = next((end for end in _FACTORS if name.endswith(end)), "")
     return name.removesuffix(end), end
 
 
-def _scale(config: Mapping[str, Any], module: str, rank: int) -> float:
+def _scale(lora: _Lora, module: str, rank: int) -> float:
     alpha, given = (
-        next((v for k, v in of.items() if re.match(rf"(.*\.)?({k})$", module)), config[default])
-        for of, default in (
-            (config.get("alpha_pattern") or {}, "lora_alpha"),
-            (config.get("rank_pattern") or {}, "r"),
-        )
+        next((v for k, v in (of or {}).items() if re.match(rf"(.*\.)?({k})$", module)), default)
+        for of, default in ((lora.alpha_pattern, lora.lora_alpha), (lora.rank_pattern, lora.r))
     )
     if given != rank:
         raise WiseftError(f"{module} has rank {rank}, but {_CONFIG} says {given}; copy both again")
-    return float(alpha) / (math.sqrt(rank) if config.get("use_rslora") else rank)
+    return alpha / (math.sqrt(rank) if lora.use_rslora else rank)
 
 
 def _same(name: str, tensors: Mapping[str, Tensor]) -> Tensor:
@@ -142,10 +168,21 @@ def _same(name: str, tensors: Mapping[str, Tensor]) -> Tensor:
 
 
 def _changed(
-    name: str, factors: tuple[str, str], scale: float, flip: bool, tensors: Mapping[str, Tensor]
+    name: str,
+    factors: tuple[str, str],
+    lora: _Lora,
+    flip: bool,
+    tensors: Mapping[str, Tensor],
 ) -> Tensor:
-    weight, (first, second) = tensors[name], (tensors[key].float().flatten(1) for key in factors)
-    change = scale * (second @ first)
+    weight, (first, second) = tensors[name], (tensors[key].float() for key in factors)
+    if min(first.ndim, second.ndim) < 2 or len(first) != second.shape[1]:
+        shapes = " and ".join(str(tuple(each.shape)) for each in (first, second))
+        raise WiseftError(
+            f"{name}: the factors of its change have shapes {shapes}; copy them again"
+        )
+    change = _scale(lora, name.removesuffix(".weight"), len(first)) * (
+        second.flatten(1) @ first.flatten(1)
+    )
     change = change.t() if flip else change
     if change.shape != weight.flatten(1).shape:
         raise WiseftError(

@@ -17,9 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import BaseModel
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from wiseft.config.loading import validate
 from wiseft.errors import WiseftError
 from wiseft.io import atomic_folder, atomic_path, gigabytes, read_json, read_object, require_file
 from wiseft.tensor_file import (
@@ -86,6 +88,12 @@ class Checkpoint:
     def own(self) -> bool:
         """Whether wiseft wrote it (weights or a theta)."""
         return KEY in self.metadata
+
+
+class _Index(BaseModel):
+    """What says which file each tensor of a folder is in."""
+
+    weight_map: dict[str, str]
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
@@ -290,7 +298,8 @@ def weight_files(folder: Path) -> list[str]:
             return [name]
     for index in (INDEX, "pytorch_model.bin.index.json"):
         if (folder / index).is_file():
-            parts = sorted(set(read_json(folder / index)["weight_map"].values()))
+            content = validate(_Index, read_json(folder / index), str(folder / index))
+            parts = sorted(set(content.weight_map.values()))
             for part in parts:
                 if Path(part).name != part:
                     raise WiseftError(f"{folder / index} names {part!r}, which is no plain name")

@@ -9,32 +9,37 @@ import argparse
 import contextlib
 import io
 import pickle
+import pickletools
+import re
 import sys
 import zipfile
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from wiseft.errors import WiseftError
 from wiseft.tensor_file import examples, pieces
+from wiseft.weights import inert_numpy
 
-_HARMLESS: list[Any] = [
-    argparse.Namespace,
-    np.dtype,
-    np.ndarray,
-    *{type(np.dtype(code)) for code in "?SU" + np.typecodes["AllInteger"] + np.typecodes["Float"]},
-    *(
-        (example.__reduce__()[0], f"numpy.{core}.multiarray.{name}")
-        for core in ("core", "_core")
-        for example, name in ((np.float64(), "scalar"), (np.zeros(0), "_reconstruct"))
-    ),
-]
+_SAFE = [argparse.Namespace, *inert_numpy.SAFE]
 """What else stands beside tensors: numbers and arrays of NumPy, the arguments of a program. torch
 allows containers and an optimiser's state itself, and calls nothing that is not on a list."""
+_CALLED = re.compile(
+    r"torch\._utils _rebuild_(tensor(_v[23])?|parameter(_with_state)?|qtensor|nested_tensor"
+    r"|sparse_tensor|meta_tensor_no_storage)|torch\.serialization _get_layout"
+    r"|torch (Size|device)|torch\.nn\.parameter Parameter"
+    r"|collections (OrderedDict|Counter)|(builtins|__builtin__) (set|complex)"
+    r"|argparse Namespace|numpy (dtype|ndarray)|numpy\._?core\.multiarray (scalar|_reconstruct)"
+)
+"""What is called. torch would also call what makes memory of a number, which it does not clear: the
+types of tensors and storages, and `bytearray`."""
+_MARK = object()
+_OLD_PICKLES = 5
+"""That a file begins with which is no archive; storages follow them."""
 _ALIGNMENT = 64
 """Of a storage in a file, as torch aligns it; 0x4246 marks what fills the gap."""
 
@@ -49,8 +54,9 @@ def load_torch(path: Path, mapped: bool) -> Any:
         WiseftError: if it is damaged, or names anything that is not on the list of what is
             harmless.
     """
-    with torch.serialization.safe_globals(_HARMLESS):
+    with torch.serialization.safe_globals(_SAFE):
         try:
+            _check_calls(path)
             return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
         except pickle.UnpicklingError:
             raise _pickled(path) from None
@@ -60,6 +66,76 @@ def load_torch(path: Path, mapped: bool) -> Any:
                 f"{path} is neither safetensors nor a whole file of torch ({reason}); copy or "
                 "download it again"
             ) from None
+
+
+@dataclass(frozen=True)
+class _Name:
+    """A name in a pickle, module and class with a space between; only a name."""
+
+    text: str
+
+    @property
+    def called(self) -> bool:
+        """Whether it may be."""
+        return _CALLED.fullmatch(self.text) is not None
+
+
+def _check_calls(path: Path) -> None:
+    """Raise UnpicklingError if a pickle of the file wants anything else called. Nothing is."""
+    with path.open("rb") as file:
+        begin = file.read(4)
+        if begin != b"PK\x03\x04":  # as torch tells them apart
+            if begin[:1] != pickle.PROTO:
+                raise pickle.UnpicklingError("it begins as no pickle does")
+            file.seek(0)
+            for _ in range(_OLD_PICKLES):
+                _check_pickle(file)
+            return
+        with zipfile.ZipFile(file) as archive:
+            for info in archive.infolist():  # of one name there may be several
+                if info.filename.lower().endswith("data.pkl"):
+                    _check_pickle(io.BytesIO(archive.read(info)))
+
+
+def _check_pickle(file: IO[bytes]) -> None:
+    """Go through a pickle with a stack of names, texts and tuples; of all else there is None."""
+    stack: list[Any] = []
+    memo: dict[Any, Any] = {}
+    for code, argument, _ in pickletools.genops(file):
+        begin = len(stack) - len(code.stack_before)
+        if pickletools.stackslice in code.stack_before:
+            mark = len(stack) - 1 - stack[::-1].index(_MARK)
+            begin = mark - code.stack_before.index(pickletools.markobject)
+        taken = stack[begin:]
+        del stack[begin:]
+        made: Any = None
+        match code.name:
+            case "BINPUT" | "LONG_BINPUT":
+                memo[argument] = stack[-1]
+            case "BINGET" | "LONG_BINGET":
+                made = memo[argument]
+            case "GLOBAL":
+                made = _Name(str(argument))
+            case "BINUNICODE":
+                made = argument
+            case "MARK":
+                made = _MARK
+            case "TUPLE" | "TUPLE1" | "TUPLE2" | "TUPLE3":
+                made = tuple(taken[code.name == "TUPLE" :])
+            case "REDUCE" | "NEWOBJ":
+                _check_call(*taken)
+        stack += [made] * len(code.stack_after)
+
+
+def _check_call(name: Any, arguments: Any) -> None:
+    match name, arguments:
+        case _Name(called=True), _:
+            return
+        case _Name(text="_codecs encode"), (str(), "latin1"):  # bytes; other codes make them grow
+            return
+        case _Name(text="torch._tensor _rebuild_from_type_v2"), (_Name(called=True), *_):
+            return
+    raise pickle.UnpicklingError(f"{name} is not called")
 
 
 def _pickled(path: Path) -> WiseftError:

@@ -21,8 +21,9 @@ from torch import Tensor
 
 from wiseft.errors import WiseftError
 
-_MOST_MODULES, _DEEPEST = 100_000, 100
-"""Modules may be shared, so that a few of them may stand for any number of names."""
+_LONGEST, _DEEPEST = 10_000_000, 100
+"""Modules may be shared, so that a few of them may stand for names without end: characters of all
+names together, and modules within each other."""
 _DTYPES = {
     f"torch {name}Storage": dtype
     for name, dtype in {
@@ -116,22 +117,23 @@ class _Archive:
         self._root = pickles[0].removesuffix("data.pkl")
         self._storages: dict[str, Tensor] = {}
         self._modules: dict[str, frozenset[str] | None] = {}
+        self._code: dict[str, dict[str, str]] = {}
         self._whole: Tensor | None = None
 
     def tensors(self) -> dict[str, Tensor]:
         """Return the parameters and buffers of all modules."""
         found: dict[str, Tensor] = {}
         root = _Pickle(self._storage).read(self._bytes("data.pkl").numpy().tobytes())
-        todo, seen = [("", root)], 0
+        todo, length = [("", root)], 0
         while todo:
             prefix, value = todo.pop()
             if not isinstance(value, _Record) or (own := self._declared(value.of)) is None:
                 continue
-            seen += 1
-            if seen > _MOST_MODULES or prefix.count(".") > _DEEPEST:
-                raise _Refused(f"holds more than {_MOST_MODULES} modules, or itself")
             if not isinstance(value.state, dict):
                 raise ValueError(f"{prefix or 'the module'} has no attributes by name")
+            length += sum(len(f"{prefix}{name}.") for name in value.state)
+            if length > _LONGEST or prefix.count(".") > _DEEPEST:
+                raise _Refused("holds names without end: very many modules, or itself")
             tensors = {k: v for k, v in value.state.items() if isinstance(v, Tensor) and k in own}
             found |= {prefix + name: tensor for name, tensor in tensors.items()}
             todo += [(f"{prefix}{name}.", each) for name, each in value.state.items()]
@@ -141,16 +143,22 @@ class _Archive:
         """Return the parameters and buffers that a class declares; None: it is no module."""
         if of not in self._modules:
             folders, _, name = of.partition(" ")
-            text = bytes(self._bytes(f"code/{folders.replace('.', '/')}.py").numpy()).decode()
-            self._modules[of] = None
-            for body in re.split(r"^(?=class )", text, flags=re.MULTILINE):
-                if (found := _CLASS.match(body)) is None or found[1] != name:
-                    continue
-                if "\n  def __setstate__(" in body:
-                    raise _Refused(f"rebuilds {name} by code of its own (`__setstate__`)")
-                lists = "".join(_DECLARED.findall(body))
-                self._modules[of] = frozenset(re.findall(r'"([^"]*)"', lists))
+            body = self._classes_in(f"code/{folders.replace('.', '/')}.py").get(name)
+            if body is not None and "\n  def __setstate__(" in body:
+                raise _Refused(f"rebuilds {name} by code of its own (`__setstate__`)")
+            lists = None if body is None else "".join(_DECLARED.findall(body))
+            self._modules[of] = (
+                None if lists is None else frozenset(re.findall(r'"([^"]*)"', lists))
+            )
         return self._modules[of]
+
+    def _classes_in(self, member: str) -> dict[str, str]:
+        """Return the code of a file's modules by name; it is read once, whatever is in it."""
+        if member not in self._code:
+            text = bytes(self._bytes(member).numpy()).decode()
+            bodies = re.split(r"^(?=class )", text, flags=re.MULTILINE)
+            self._code[member] = {m[1]: body for body in bodies if (m := _CLASS.match(body))}
+        return self._code[member]
 
     def _storage(self, description: Any) -> Tensor:
         """Return a storage as a tensor (n,), whatever device it was on."""

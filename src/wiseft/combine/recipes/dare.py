@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from wiseft.combine.recipe import Density, Mixture, RecipeInputs, RecipeOptions
+from wiseft.combine.recipe import Density, Mixture, RecipeInputs, RecipeOptions, Scale
 from wiseft.config.base import Seed
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ class Options(RecipeOptions):
     """How much is kept, the seed, and what is done with it."""
 
     density: Density = Field(description="The probability that an element is kept.")
-    scale: float = Field(1.0, description="Of the merged task vector.")
+    scale: Scale = Field(1.0, description="Of the merged task vector.")
     merge: Literal["sum", "ties"] = Field(
         "sum", description="Sum over the models, or mean of those that have the elected sign."
     )

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from wiseft.combine.recipe import Listed, Mixture, RecipeInputs, RecipeOptions
+from wiseft.combine.recipe import Listed, Mixture, RecipeInputs, RecipeOptions, Scale
 from wiseft.errors import WiseftError
 
 Inputs = RecipeInputs
@@ -19,7 +19,7 @@ Inputs = RecipeInputs
 class Options(RecipeOptions):
     """A scale for every model."""
 
-    scale: Annotated[list[float], Field(min_length=1), Listed] = Field(
+    scale: Annotated[list[Scale], Field(min_length=1), Listed] = Field(
         description="Of every task vector, or a list of one for each; negative to forget."
     )
 

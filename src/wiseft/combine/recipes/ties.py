@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from wiseft.combine.recipe import Density, Mixture, RecipeOptions, SeveralTuned
+from wiseft.combine.recipe import Density, Mixture, RecipeOptions, Scale, SeveralTuned
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -31,7 +31,7 @@ class Options(RecipeOptions):
     trim: Literal["model", "tensor"] = Field(
         "model", description="Whether that is of a whole task vector or of each of its tensors."
     )
-    scale: float = Field(1.0, description="Of the merged task vector.")
+    scale: Scale = Field(1.0, description="Of the merged task vector.")
 
 
 def apply(options: Options, inputs: SeveralTuned, *_: Any) -> Mixture:

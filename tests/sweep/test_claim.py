@@ -1,0 +1,77 @@
+"""Whose a sweep's folder is, and what its printed lines hold."""
+
+from __future__ import annotations
+
+import ast
+import threading
+from pathlib import Path
+
+import pytest
+from tests.sweep.records import make_sweep
+
+from wiseft.errors import WiseftError
+from wiseft.io import sha256_json, write_json
+from wiseft.sweep.claim import INPUTS, WORK, claimed
+from wiseft.sweep.loading import loading_example
+from wiseft.sweep.record import Result, write_record
+
+MINE = {"ends": ["a", "b"], "seed": 0}
+
+
+def enter(folder: Path) -> None:
+    with claimed(folder, MINE, print):
+        pass
+
+
+@pytest.mark.parametrize("content", [b"", b'{"ends": [', b'{"ends": ["a", "c"], "seed": 0}'])
+def test_a_damaged_claim_needs_no_hand_where_the_record_is_whole(tmp_path: Path, content: bytes):
+    record = make_sweep(tmp_path / "out")
+    write_json(tmp_path / "out" / WORK / INPUTS, MINE)
+    enter(tmp_path / "out")
+    (tmp_path / "out" / WORK / INPUTS).write_bytes(content)
+    with pytest.raises(
+        WiseftError, match=r"is no sweep of these .*; name another folder, or remove"
+    ):
+        enter(tmp_path / "out")
+    ours = record.model_copy(update={"inputs": sha256_json(MINE)})
+    write_record(tmp_path / "out", ours)
+    enter(tmp_path / "out")
+
+
+def test_a_folder_of_something_else_is_not_touched(tmp_path: Path):
+    (tmp_path / "mine.txt").touch()
+    with pytest.raises(WiseftError, match="is no sweep of these"):
+        enter(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_one_process_at_a_time_works_in_a_folder(tmp_path: Path):
+    entered, said = threading.Event(), threading.Event()
+
+    def other() -> None:
+        with claimed(tmp_path / "out", MINE, lambda line: said.set()):
+            entered.set()
+
+    with claimed(tmp_path / "out", MINE, print):
+        thread = threading.Thread(target=other)
+        thread.start()
+        assert said.wait(60), "nothing was said of the one that is waited for"
+        assert not entered.is_set()
+    thread.join(60)
+    assert entered.is_set()
+    assert not list((tmp_path / "out" / WORK).iterdir())
+
+
+@pytest.mark.parametrize("library", ["open_clip", "transformers", "timm", "torch"])
+def test_a_files_name_is_a_text_in_the_lines_that_load_it(tmp_path: Path, library: str):
+    name = 'x"); import os\nos.system("touch y") #\\.pt'
+    record = make_sweep(tmp_path / "out")
+    model = record.model.model_copy(update={"file": f"model/{name}", "loads_with": library})
+    lines = ast.parse(
+        loading_example(Result(tmp_path / "out", record.model_copy(update={"model": model})))
+    )
+    texts = [node.value for node in ast.walk(lines) if isinstance(node, ast.Constant)]
+    assert (tmp_path / "out" / "model" / name).as_posix() in texts
+    assert not any(
+        isinstance(node, ast.Attribute) and node.attr == "system" for node in ast.walk(lines)
+    )
