@@ -218,10 +218,10 @@ def test_unfinished_experiment_cannot_be_published(author: Path, edit):
     assert "Run it first: make run EXPERIMENT=digits-smoke" in done.stdout
 
 
-def test_metrics_are_compared_between_commits(author: Path, published: str, snakemake, edit):
+def test_metrics_are_compared_between_commits(author: Path, published: str, rerun, edit):
     """The author narrows the experiment to one seed: no training, other tables."""
     edit(author, "\nseeds: [0, 1]\n", "\nseeds: [1]\n")
-    done = snakemake(author, "--cores", "all")
+    done = rerun(author, "--cores", "all")
     assert done.returncode == 0, done.stdout[-5000:]
     told = publish_and_commit(author)
     assert "Since the last time: " in told
