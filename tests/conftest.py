@@ -1,9 +1,15 @@
-"""What holds for all tests: how workers share them, and that every skip is justified."""
+"""What holds for all tests: how workers share them, that every skip is justified, and forks."""
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import os
 import re
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -16,12 +22,66 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Files whose tests share something costly by a fixture of the module: each goes to one worker.
 # (pytest-xdist 3.8 does not see its mark `xdist_group` under pytest 9.2.)
 TOGETHER = (
+    "tests/figures/test_page.py",
     "tests/figures/test_page_browser.py",
+    "tests/figures/test_several_models.py",
+    "tests/rehearsal/test_runner.py",
+    "tests/rehearsal/test_world.py",
     "tests/workflow/test_dvc.py",
     "tests/workflow/test_paper.py",
 )
 CONTRIBUTING = Path(__file__).parents[1] / "CONTRIBUTING.md"
 UNKNOWN = pytest.StashKey[list[str]]()
+
+
+@pytest.hookimpl
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Where slow tests alone are asked for, import no file that has none."""
+    if config.option.markexpr != "slow" or not collection_path.match("test_*.py"):
+        return None
+    return True if "pytest.mark.slow" not in collection_path.read_text() else None
+
+
+def pytest_collection_finish() -> None:
+    """Spare every later garbage collection the million objects that were imported by now."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture
+def fork() -> Iterator[Callable[[Callable[[], object]], int]]:
+    """Run a function in a copy of this process; returns its id. Leftover copies are killed.
+
+    For what is about a process that ends: the copy has imported all it needs.
+    """
+    started = []
+
+    def run(work: Callable[[], object]) -> int:
+        process = os.fork()
+        if process:
+            started.append(process)
+            return process
+        code = 1
+        try:
+            work()
+            code = 0
+        except BaseException:
+            traceback.print_exc()
+            sys.stderr.flush()
+        finally:
+            os._exit(code)
+
+    yield run
+    for process in started:
+        with contextlib.suppress(ProcessLookupError, ChildProcessError):
+            os.kill(process, signal.SIGKILL)
+            os.waitpid(process, 0)
+
+
+@pytest.fixture
+def wait() -> Callable[[int], int]:
+    """Waits for a forked process and returns its exit code, negative for a signal."""
+    return lambda process: os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
 
 
 def justified_skips() -> list[str]:

@@ -12,6 +12,7 @@ import runpy
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
@@ -26,16 +27,28 @@ def environment() -> dict[str, str]:
 
 
 def run_module(
-    folder: Path, module: str, *arguments: str, limit: float = 900
+    folder: Path,
+    module: str,
+    *arguments: str,
+    limit: float = 900,
+    variables: Mapping[str, str] | None = None,
 ) -> subprocess.CompletedProcess[str]:
     """Run `python -m MODULE ARGUMENTS` in a folder; its output and errors come in `stdout`.
+
+    Args:
+        folder: to run in.
+        module: of a program.
+        arguments: of it.
+        limit: seconds.
+        variables: of the environment, besides those of `environment`.
 
     Raises:
         subprocess.TimeoutExpired: if it runs longer than `limit` seconds; it is killed.
     """
     with tempfile.NamedTemporaryFile("r", errors="replace") as output:
+        shell = {**environment(), **(variables or {})}
         process = SERVER.Process(
-            target=_main, args=(str(folder), module, arguments, output.name, environment())
+            target=_main, args=(str(folder), module, arguments, output.name, shell)
         )
         process.start()
         _wait(process, [module, *arguments], limit)

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import re
 import runpy
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import yaml
 from tests.cluster.conftest import NO_PLUGIN, edit_site, whole_batches_not_needed
-from tests.processes import environment
+from tests.processes import environment, run_module
 from tests.workflow.conftest import ROOT, SMOKE, copy_project
 
 from wiseft.plan.resources import CLUSTER_GPUS, LONGEST
@@ -289,16 +287,10 @@ def test_the_plan_asks_for_gpus_where_the_workflow_does(
 
     def gpus(*options: str) -> dict[str, int]:
         given = ["--config", f"experiment={SMOKE}", "training={how: {gpus: 2}}"]
-        done = subprocess.run(
-            [sys.executable, "-m", "snakemake", "-n", "--quiet", "host", *given, *options],
-            cwd=folder,
-            env={**environment(), **path},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-        blocks = re.split(r"^(?:local)?rule ", done.stdout + done.stderr, flags=re.MULTILINE)
+        command = ("snakemake", "-n", "--quiet", "host", *given, *options)
+        done = run_module(folder, *command, variables=path)
+        assert done.returncode == 0, done.stdout
+        blocks = re.split(r"^(?:local)?rule ", done.stdout, flags=re.MULTILINE)
         asked = {block.partition(":")[0]: re.search(r"\bgpu=(\d+)\b", block) for block in blocks}
         return {rule: int(count[1]) for rule, count in asked.items() if count}
 

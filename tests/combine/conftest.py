@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,11 @@ def tiny_header(kind: str = "zero-shot", stage: str = "zeroshot", **changes: obj
 
 
 def random_tensors(seed: int) -> dict[str, torch.Tensor]:
+    return {name: tensor.clone() for name, tensor in _random_tensors(seed).items()}
+
+
+@functools.cache  # a model is built for them
+def _random_tensors(seed: int) -> dict[str, torch.Tensor]:
     tensors = classifier_tensors(build_classifier(tiny_header(), seed=seed))
     generator = torch.Generator().manual_seed(seed)
     # Running statistics and zero-initialised weights differ as well, as after training.

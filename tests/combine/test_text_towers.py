@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from pathlib import Path
 
@@ -43,6 +44,11 @@ def header() -> ThetaHeader:
 
 
 def theta(seed: int) -> dict[str, Tensor]:
+    return {name: tensor.clone() for name, tensor in _theta(seed).items()}
+
+
+@functools.cache  # two towers are built for it, and a head
+def _theta(seed: int) -> dict[str, Tensor]:
     weights = towers.build(ARCHITECTURE, seed).tensors()
     both = towers.image_tensors(ARCHITECTURE, weights) | towers.text_tensors(ARCHITECTURE, weights)
     return both | HeadBuilder(header(), both).head(both)

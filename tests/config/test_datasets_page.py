@@ -141,22 +141,6 @@ def test_datasets_stand_with_the_reference_that_scores_them(project: Path, edit)
     assert "those of Birds with the same ids; the logits of all others are left out" in text
 
 
-def test_every_link_of_the_page_leads_somewhere() -> None:
-    text = (REPOSITORY / "docs/datasets.md").read_text()
-    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
-    anchors = {anchor(heading) for heading in headings} | set(re.findall(r'<a id="([^"]+)"', text))
-    for target in re.findall(r"\]\(([^)]+)\)", text):
-        if target.startswith("#"):
-            assert target[1:] in anchors, target
-        elif not target.startswith("http"):
-            file, _, part = target.partition("#")
-            path = REPOSITORY / "docs" / file
-            assert path.exists(), target
-            if part:
-                known = re.findall(r"^#+ (.+)$", path.read_text(), re.MULTILINE)
-                assert part in {anchor(heading) for heading in known}, target
-
-
 def test_the_example_of_a_new_dataset_is_accepted(project: Path) -> None:
     text = (REPOSITORY / "docs/datasets.md").read_text()
     (project / "config/prompts/imagenet.yaml").write_text("name: imagenet\nlibrary: imagenet\n")
@@ -165,11 +149,6 @@ def test_the_example_of_a_new_dataset_is_accepted(project: Path) -> None:
     )
     check_dataset("birds", Catalogue(project))
     assert Catalogue(project).dataset("birds").display_names == ["jay", "robin", "wren"]
-
-
-def anchor(heading: str) -> str:
-    """Return the anchor that GitHub makes of a heading."""
-    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
 
 
 def test_the_page_has_every_dataset_and_prompt_set_of_this_project() -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-import subprocess
-import sys
+import os
+import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -24,7 +24,6 @@ from tests.evaluate.conftest import (
     tiny_tensors,
     write_dataset,
 )
-from tests.processes import environment
 
 from wiseft.cli import main
 from wiseft.data.prepared.store import write_prepared
@@ -35,18 +34,11 @@ from wiseft.theta import save_theta
 
 Build = Callable[..., Request]
 FILES = ("predictions.parquet", "metrics.json", "logits.safetensors")
-# Many short chunks, of which every one is noted.
-COMMAND = """
-import sys
-from wiseft.cli import main
-from wiseft.evaluate import chunks
-chunks.CHUNK_BYTES = 1
-main(sys.argv[1:])
-"""
 
 
 @pytest.fixture(autouse=True)
 def often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many short chunks, of which every one is noted."""
     monkeypatch.setenv("WISEFT_SAVE_SECONDS", "0")
     monkeypatch.setattr(chunks, "CHUNK_BYTES", 1)
 
@@ -72,7 +64,7 @@ def contents(folder: Path, dataset: str = "shapes") -> dict[str, bytes]:
 
 
 def test_killed_at_60_percent_it_ends_with_the_same_bytes(
-    ends, tmp_path: Path, seen: list[int], capfd
+    ends, tmp_path: Path, seen: list[int], capfd, fork, wait
 ) -> None:
     n = 900
     split = prepared_split(n, 0)
@@ -88,16 +80,13 @@ def test_killed_at_60_percent_it_ends_with_the_same_bytes(
         folders = ["--output-dir", tmp_path / name, "--state", tmp_path / "state" / name]
         return ["evaluate", *map(str, [*options, *folders])]
 
-    process = subprocess.Popen(
-        [sys.executable, "-c", COMMAND, *command("killed")],
-        env=environment() | {"WISEFT_SAVE_SECONDS": "0"},
-    )
+    process = fork(lambda: main(command("killed")))
     note = tmp_path / "state" / "killed" / "shapes.partial.json"
     while not note.exists() or json.loads(note.read_text())["rows"] < 0.6 * n:
-        assert process.poll() is None
+        assert os.waitpid(process, os.WNOHANG) == (0, 0)
         time.sleep(0.002)
-    process.kill()
-    assert process.wait() == -9
+    os.kill(process, signal.SIGKILL)
+    assert wait(process) == -signal.SIGKILL
     rows = json.loads(note.read_text())["rows"]
     assert 0.6 * n <= rows < n
     assert contents(tmp_path / "killed") == {}

@@ -5,6 +5,8 @@ Every number here is invented by a formula; nothing was measured.
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -41,6 +43,7 @@ GROUPS = {"natural": NATURAL, "rendition": RENDITIONS}
 POLARITY = "from-scratch__n5000-polarity"
 
 
+@functools.cache
 def _interval(correct: int, n: int) -> tuple[float, float]:
     low = beta.ppf(0.025, correct, n - correct + 1) if correct else 0.0
     high = beta.ppf(0.975, correct + 1, n - correct) if correct < n else 1.0

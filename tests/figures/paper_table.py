@@ -5,6 +5,7 @@ Every measured number here is invented by a formula; nothing was measured.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -45,7 +46,18 @@ START = {
 
 def published(tables: Iterable[int] | None = None) -> pd.DataFrame:
     """Return the paper's numbers as rows of the tidy table."""
+    return _published(None if tables is None else tuple(tables)).copy()
+
+
+@functools.cache
+def _published(tables: tuple[int, ...] | None) -> pd.DataFrame:
     return conform(rows(tables, catalogue=Catalogue(ROOT)), TABLE)
+
+
+@functools.cache  # of which a curve has hundreds
+def interval(k: int, n: int) -> tuple[float, float]:
+    """Return the ends of the Clopper-Pearson interval of k of n, neither none nor all."""
+    return float(beta.ppf(0.025, k, n - k + 1)), float(beta.ppf(0.975, k + 1, n - k))
 
 
 def accuracy(dataset: str, alpha: float, strength: float = 1.0) -> float:
@@ -84,8 +96,7 @@ def row(**values: Any) -> dict[str, Any]:
     if n is not None and found["ci_low"] is None:
         k = round(found["value"] * n)
         found["n_correct"], found["value"] = k, k / n
-        found["ci_low"] = float(beta.ppf(0.025, k, n - k + 1))
-        found["ci_high"] = float(beta.ppf(0.975, k + 1, n - k))
+        found["ci_low"], found["ci_high"] = interval(k, n)
         found["ci_method"] = "clopper-pearson"
     return found
 

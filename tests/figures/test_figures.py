@@ -192,7 +192,7 @@ def test_nothing_important_is_drawn_in_colour_alone(table: pd.DataFrame, style: 
     assert len(set(without_colour)) == len(without_colour)
 
 
-@pytest.mark.parametrize("case", ["robustness-natural", "landscape"])
+@pytest.mark.parametrize("case", ["robustness-natural", "landscape-four"])
 def test_the_same_table_gives_the_same_bytes(
     table: pd.DataFrame, tmp_path: Path, case: str
 ) -> None:

@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
-import os
-import signal
-import sys
-import traceback
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -166,44 +161,6 @@ class Trainings:
 @pytest.fixture
 def train(tmp_path, theta_0, manifest) -> Trainings:
     return Trainings(tmp_path, theta_0, manifest, [])
-
-
-@pytest.fixture
-def fork():
-    """Run a function in a copy of this process; returns its id. Leftover copies are killed."""
-    started = []
-
-    def run(work) -> int:
-        process = os.fork()
-        if process:
-            started.append(process)
-            return process
-        code = 1
-        try:
-            work()
-            code = 0
-        except BaseException:
-            traceback.print_exc()
-            sys.stderr.flush()
-        finally:
-            os._exit(code)
-
-    yield run
-    for process in started:
-        with contextlib.suppress(ProcessLookupError, ChildProcessError):
-            os.kill(process, signal.SIGKILL)
-            os.waitpid(process, 0)
-
-
-def exit_code(process: int) -> int:
-    """Wait for a forked process; return its exit code, negative for a signal."""
-    return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
-
-
-@pytest.fixture
-def wait():
-    """Waits for a forked process and returns its exit code, negative for a signal."""
-    return exit_code
 
 
 @pytest.fixture(scope="session")

@@ -1,13 +1,11 @@
 import dataclasses
+import os
 import signal
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
-from tests.processes import environment
 
 from wiseft.classifier import ImageClassifier, build_classifier
 from wiseft.data.prepared import feed
@@ -15,6 +13,7 @@ from wiseft.data.prepared.store import open_manifest, open_split
 from wiseft.finetune import features
 from wiseft.finetune.features import FeatureSamples, FeatureStore
 from wiseft.finetune.stage import finetune
+from wiseft.partial_tensors import PartialTensors
 from wiseft.tensor_file import read_file_header, tensors_sha256
 from wiseft.theta import load_theta
 
@@ -210,43 +209,23 @@ def test_seeds_and_methods_share_features(train, settings, passes, tmp_path):
     assert run("c", 1, linear_probe={"epochs": 1, "learning_rate": 1e-2}) == [10, 10, 10]
 
 
-KILLED = """
-import os, signal, sys
-import numpy as np
-from pathlib import Path
-from wiseft.classifier import build_classifier
-from wiseft.data.prepared.store import open_manifest
-from wiseft.finetune import features
-from wiseft.partial_tensors import PartialTensors
-from wiseft.theta import load_theta
-
-features.BATCH_SIZE = 4
-save = PartialTensors.save
-
-def save_or_die(self, rows):
-    if rows > 20:  # after two batches that nothing notes
-        os.kill(os.getpid(), signal.SIGKILL)
-    if rows <= 12:
-        save(self, rows)
-
-PartialTensors.save = save_or_die
-theta, manifest, folder = map(Path, sys.argv[1:])
-theta = load_theta(theta)
-classifier = build_classifier(theta.header, theta.tensors)
-store = features.FeatureStore(classifier, theta.header, folder, "fp32", print)
-store.features(open_manifest(manifest), "train")
-"""
-
-
 def test_a_killed_pass_goes_on_and_ends_with_the_same_bytes(
-    theta_0, manifest, store, passes, tmp_path, monkeypatch
+    theta_0, manifest, store, passes, tmp_path, monkeypatch, fork, wait
 ):
     monkeypatch.setattr(features, "BATCH_SIZE", 4)
-    command = [sys.executable, "-c", KILLED, theta_0, manifest, tmp_path / "features"]
-    killed = subprocess.run(
-        list(map(str, command)), env=environment() | {"WISEFT_SAVE_SECONDS": "0"}, check=False
-    )
-    assert killed.returncode == -signal.SIGKILL
+    monkeypatch.setenv("WISEFT_SAVE_SECONDS", "0")
+    save = PartialTensors.save
+
+    def save_or_die(self, rows):
+        if rows > 20:  # after two batches that nothing notes
+            os.kill(os.getpid(), signal.SIGKILL)
+        if rows <= 12:
+            save(self, rows)
+
+    with monkeypatch.context() as deadly:
+        deadly.setattr(PartialTensors, "save", save_or_die)
+        process = fork(lambda: store().features(open_manifest(manifest), "train"))
+    assert wait(process) == -signal.SIGKILL
     dataset, log = open_manifest(manifest), []
     continued = store(log=log).features(dataset, "train").clone()
     assert passes == [4, 4, 4, 4, 2]

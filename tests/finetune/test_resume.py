@@ -2,7 +2,6 @@ import errno
 import os
 import random
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -23,6 +22,7 @@ from wiseft.finetune.resume import Interrupted
 from wiseft.finetune.stage import train_from_scratch
 from wiseft.finetune.trainer import Execution
 from wiseft.io import read_json
+from wiseft.progress import Progress
 from wiseft.theta import load_theta
 
 
@@ -464,26 +464,21 @@ def test_checkpoints_without_a_folder_are_none(tmp_path):
     assert log == []
 
 
-SCRIPT = """
-import os, signal, sys
-from pathlib import Path
-from wiseft.cli import main
-from wiseft import progress
-told = progress.Progress.__call__
-def deadly(self, step, *rest):
-    told(self, step, *rest)
-    if step == 5:
-        os.kill(os.getpid(), signal.SIGKILL)
-progress.Progress.__call__ = deadly
-main(sys.argv[1:])
-"""
+def test_sigkill_and_the_command_again(
+    train, settings, capsys, uninterrupted, monkeypatch, fork, wait
+):
+    arguments, told = train.command(settings()), Progress.__call__
 
+    def deadly(self, step, *rest):
+        told(self, step, *rest)
+        if step == 5:
+            os.kill(os.getpid(), signal.SIGKILL)
 
-def test_sigkill_and_the_command_again(train, settings, capsys, uninterrupted):
-    arguments = train.command(settings())
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    process = subprocess.run([sys.executable, "-c", SCRIPT, *arguments], env=environment)
-    assert process.returncode == -signal.SIGKILL
+    with monkeypatch.context() as deadly_command:
+        deadly_command.setattr(Progress, "__call__", deadly)
+        process = fork(lambda: main(arguments))
+    assert wait(process) == -signal.SIGKILL
+    capsys.readouterr()
     assert not train.outputs().theta_1.exists()
     with pytest.raises(SystemExit) as left:
         main(arguments)

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import fcntl
+import functools
 import json
 import os
 import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
 from tests.processes import environment, run_module
+from tools.rehearsal.server import serving
 
 ROOT = Path(__file__).parents[2]
 SOURCES = ("Snakefile", "workflow", "config", "profiles", "environment.yml", "src", "tools")
@@ -36,10 +38,14 @@ def copy_project(target: Path) -> Path:
 
 
 def run_snakemake(
-    folder: Path, *arguments: str, experiment: str = SMOKE
+    folder: Path,
+    *arguments: str,
+    experiment: str = SMOKE,
+    variables: Mapping[str, str] | None = None,
 ) -> subprocess.CompletedProcess[str]:
     """Run Snakemake in a folder; standard output and error come together in `stdout`."""
-    return run_module(folder, "snakemake", *arguments, "--config", f"experiment={experiment}")
+    command = (*arguments, "--config", f"experiment={experiment}")
+    return run_module(folder, "snakemake", *command, variables=variables)
 
 
 def job_counts(output: str) -> dict[str, int]:
@@ -55,6 +61,16 @@ def job_counts(output: str) -> dict[str, int]:
 @pytest.fixture(scope="session")
 def snakemake() -> Run:
     return run_snakemake
+
+
+@pytest.fixture(scope="session")
+def rerun(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
+    """Run Snakemake with commands that are forks of one process, as those of a rehearsal are.
+
+    For what is run again in a copy of what real processes made: imports are most of such a run.
+    """
+    with serving(tmp_path_factory.mktemp("commands")) as variables:
+        yield functools.partial(run_snakemake, variables=variables)
 
 
 @pytest.fixture(scope="session")

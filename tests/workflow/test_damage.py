@@ -49,7 +49,7 @@ def numbers(folder: Path, experiment: str) -> dict[str, bytes | str]:
 )
 def test_the_rerun_that_is_named_heals(
     continued: Path,
-    snakemake: Run,
+    rerun: Run,
     damage: Callable[[Path], None],
     damaged: str,
     set_aside: list[str],
@@ -59,13 +59,13 @@ def test_the_rerun_that_is_named_heals(
     command = ("--cores", "1", THETA, "tables", f"data/tables/{experiment}.metrics.json")
     before = numbers(continued, experiment)
     damage(continued / damaged)
-    done = snakemake(continued, *command, experiment=experiment)
+    done = rerun(continued, *command, experiment=experiment)
     assert done.returncode == 1
     assert f"error: {damaged} is damaged: expected" in done.stdout
     assert "Run the experiment again (make run EXPERIMENT=...)" in done.stdout
     for name in set_aside:
         assert f"{name}.damaged" in done.stdout
         assert not (continued / name).exists() and (continued / f"{name}.damaged").is_file()
-    done = snakemake(continued, *command, experiment=experiment)
+    done = rerun(continued, *command, experiment=experiment)
     assert done.returncode == 0, done.stdout[-3000:]
     assert numbers(continued, experiment) == before

@@ -63,10 +63,10 @@ def test_measured_tables_that_are_there_are_joined(project, snakemake):
 
 
 @pytest.fixture(scope="module")
-def paper(tmp_path_factory: pytest.TempPathFactory, snakemake) -> Path:
+def paper(tmp_path_factory: pytest.TempPathFactory, rerun) -> Path:
     """A copy of the project in which the paper's figures are drawn. Read it, don't change it."""
     folder = copy_project(tmp_path_factory.mktemp("paper") / "project")
-    done = snakemake(folder, *ALONE, "--cores", "all", experiment="paper")
+    done = rerun(folder, *ALONE, "--cores", "all", experiment="paper")
     assert done.returncode == 0, done.stdout[-5000:]
     return folder
 

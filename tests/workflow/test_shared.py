@@ -18,8 +18,8 @@ def table(experiment: str) -> str:
     return f"data/tables/{experiment}.csv"
 
 
-def run(folder: Path, snakemake: Run, experiment: str) -> None:
-    done = snakemake(folder, "--cores", "2", table(experiment), experiment=experiment)
+def run(folder: Path, rerun: Run, experiment: str) -> None:
+    done = rerun(folder, "--cores", "2", table(experiment), experiment=experiment)
     assert done.returncode == 0, done.stdout[-5000:]
 
 
@@ -33,7 +33,7 @@ def other(folder: Path, more: str = "") -> None:
     (experiments / f"{OTHER}.yaml").write_text(text + more)
 
 
-def test_two_experiments_of_the_same_runs(continued: Path, snakemake: Run, plan: Plan):
+def test_two_experiments_of_the_same_runs(continued: Path, rerun: Run, plan: Plan):
     """Each has an alpha that the other has not, and one has combinations of its own."""
     other(continued)
 
@@ -41,11 +41,11 @@ def test_two_experiments_of_the_same_runs(continued: Path, snakemake: Run, plan:
         return plan(continued, table(experiment), experiment=experiment)
 
     assert planned(OTHER) == {"evaluate_digits": 2 * 2, "tabulate": 1}
-    run(continued, snakemake, OTHER)
+    run(continued, rerun, OTHER)
     assert planned(OTHER) == {}
     # The files that its table is made from are others, with all that it asks for.
     assert planned(SMOKE) == {"tabulate": 1}
-    run(continued, snakemake, SMOKE)
+    run(continued, rerun, SMOKE)
     assert planned(SMOKE) == planned(OTHER) == {}
 
 

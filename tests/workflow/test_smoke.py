@@ -101,12 +101,12 @@ def test_numbers_stay_in_their_band(finished: Path, dataset, alpha, value, toler
     assert rows["value"].mean() == pytest.approx(value, abs=tolerance)
 
 
-def test_one_more_alpha(continued: Path, snakemake, plan: Plan, edit):
+def test_one_more_alpha(continued: Path, rerun, plan: Plan, edit):
     """Only evaluation of interpolated models reruns, and in it only the new alpha is computed."""
     before = metrics_rows(continued)
     edit(continued, "alphas: [0.0, 0.25, 0.5,", "alphas: [0.0, 0.25, 0.4, 0.5,")
     assert plan(continued) == {"evaluate_digits": 2 * 2, **AFTER_EVALUATION}
-    done = snakemake(continued, "--cores", "all")
+    done = rerun(continued, "--cores", "all")
     assert done.returncode == 0, done.stdout[-5000:]
     after = metrics_rows(continued)
     assert {alpha for _, _, alpha in after.keys() - before.keys()} == {"0.400"}
@@ -123,7 +123,7 @@ def test_one_more_seed(continued: Path, plan: Plan, edit):
     assert plan(continued) == {**new, **AFTER_EVALUATION}
 
 
-def test_merged_models(continued: Path, snakemake, plan: Plan, edit):
+def test_merged_models(continued: Path, rerun, plan: Plan, edit):
     """Of what they are made of only the seed is trained that is no run of the experiment."""
     edit(
         continued,
@@ -133,7 +133,7 @@ def test_merged_models(continued: Path, snakemake, plan: Plan, edit):
     )
     merged = {"combine": 3, "interpolate": 3, "evaluate_digits": 3}
     assert plan(continued) == {"finetune": 1, **merged, **AFTER_EVALUATION}
-    done = snakemake(continued, "--cores", "all")
+    done = rerun(continued, "--cores", "all")
     assert done.returncode == 0, done.stdout[-5000:]
     assert plan(continued) == {}
     targets = Targets.read(continued, {"experiment": SMOKE})
@@ -163,14 +163,14 @@ def test_merged_models(continued: Path, snakemake, plan: Plan, edit):
     assert plan(continued)["finetune"] == 1, "an ingredient that is gone is made again"
 
 
-def test_one_more_figure(continued: Path, snakemake, plan: Plan, edit):
+def test_one_more_figure(continued: Path, rerun, plan: Plan, edit):
     edit(
         continued,
         "\nfigures:\n",
         "\nfigures:\n  robustness-all: {draw: robustness, options: {average: shifts}}\n",
     )
     assert plan(continued) == {"figure": 1, "page": 1, "all": 1}  # the page lists the figures
-    done = snakemake(continued, "--cores", "1")
+    done = rerun(continued, "--cores", "1")
     assert done.returncode == 0, done.stdout[-5000:]
     assert (continued / "results" / SMOKE / "figures" / "robustness-all.png").is_file()
 

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import io
+import os
+import subprocess
+import sys
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -27,7 +32,27 @@ def read(root, files=None, splits=("train", "test"), **options):
         splits=splits,
         options=check_options("mat", {**entry.options, **options}),
     )
-    return reader("mat")(inputs)
+    with mock.patch.object(matlab.subprocess, "run", forked):
+        return reader("mat")(inputs)
+
+
+def forked(command, *, input, **_):
+    """Run `python -c PROGRAM ARGUMENT...` as a fork, which has scipy already: ten times as fast.
+
+    The last test and those of the command have the process itself.
+    """
+    program, *arguments = command[2:]
+    process = os.fork()
+    if not process:
+        code = 1
+        try:
+            sys.argv, sys.stdin = ["-c", *arguments], io.TextIOWrapper(io.BytesIO(input))
+            exec(program, {})
+            code = 0
+        finally:
+            os._exit(code)
+    code = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+    return subprocess.CompletedProcess(command, code)
 
 
 def test_labels_count_from_0_though_the_files_count_from_1(tmp_path):
