@@ -40,7 +40,10 @@ def test_a_partition_that_must_be_given_is_asked_for(start_slurm: Start, project
         assert "Set `partition`" in said
         edit_site(project, partition="cpu", gpu_partition="misspelt")
         said = refusal(project)
-        assert "refuses a job with a GPU (sbatch --partition=misspelt --gpus=1)" in said
+        assert (
+            "refuses a job with a GPU (sbatch --partition=misspelt --gpus=1 --cpus-per-task="
+            in said
+        )
         edit_site(project, gpu_partition="gpu")
         with Submission(project, TARGET) as submission:
             assert submission.wait() == 0, submission.output[-6000:]
