@@ -41,8 +41,9 @@ def devices() -> list[str]:
     if given is None:
         return list(_listed())
     names = (name.strip() for name in given.split(","))
-    # CUDA reads up to the first that is no device.
-    return list(itertools.takewhile(lambda name: name not in ("", "-1"), names))
+    # CUDA reads up to the first that is no device; a job that asks Slurm for none is told so.
+    none = ("", "-1", "NoDevFiles")
+    return list(itertools.takewhile(lambda name: name not in none, names))
 
 
 def cores() -> int:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from safetensors.numpy import load_file
-from tests.cluster.conftest import Submission, edit, new_project
+from tests.cluster.conftest import Submission, edit, edit_site, new_project
 from tests.cluster.loopback import Loopback, rule_of
 from tests.processes import environment
 
@@ -55,8 +55,12 @@ def make(settings, model, start):
 
 @pytest.fixture(scope="module")
 def uninterrupted(slurm: Loopback, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project in which a training of 100 steps has run on this machine, without Slurm."""
+    """A project in which a training of 100 steps has run on this machine, without Slurm.
+
+    On a CPU both there and here: where Slurm gives a GPU, more threads compute, and bits differ.
+    """
     folder = new_project(tmp_path_factory.mktemp("local") / "project")
+    edit_site(folder, gpu_request="none")
     method = folder / "config" / "methods" / "from-scratch.yaml"
     edit(method, {r"^  n500-smoke: .*$": f"  n500-smoke: {SETTINGS}"})
     (folder / "src" / "wiseft" / "finetune" / "objectives" / "held.py").write_text(HELD)
