@@ -137,6 +137,7 @@ def test_more_than_there_are_is_one_sentence(started):
         ("GPU-3f, MIG-7", ["GPU-3f", "MIG-7"]),
         ("", []),
         ("-1", []),
+        ("NoDevFiles", []),
         ("2,-1,3", ["2"]),
     ],
 )
