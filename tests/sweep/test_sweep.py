@@ -143,6 +143,8 @@ def test_examples_of_what_no_name_or_file_describes(clips, photos, tmp_path, mon
     """An architecture in a file, or in the other checkpoint alone; a CLIPModel without processor;
     an image tower alone, whose head lies beside it.
     """
+    for name in ("_MODEL_CONFIGS", "_MODEL_CONFIG_PATHS"):  # which `add_model_config` changes
+        monkeypatch.setattr(open_clip.factory, name, getattr(open_clip.factory, name).copy())
     monkeypatch.chdir(tmp_path)
     Path("own.json").write_text(json.dumps(tiny.clip()))
     z, f = clips
@@ -671,9 +673,17 @@ def test_export(clips, tmp_path):
             tmp_path / "theta.safetensors", tmp_path / "like.pt", tmp_path / "out" / "wise.pt"
         )
     torch.save(z, tmp_path / "clip.pt")
-    export_theta(
-        tmp_path / "theta.safetensors", tmp_path / "clip.pt", tmp_path / "clip" / "wise.pt"
-    )
+    exported = (tmp_path / name for name in ("theta.safetensors", "clip.pt", "clip/wise.pt"))
+    theta_file, like, output = exported
+    export_theta(theta_file, like, output)
+    output.unlink()  # as after a kill: head and classes are there, the model is not
+    export_theta(theta_file, like, output)
+    output.unlink()
+    (tmp_path / "clip" / "classes.json").write_text("[]")
+    with pytest.raises(WiseftError, match=r"classes\.json exists and is not touched"):
+        export_theta(theta_file, like, output)
+    (tmp_path / "clip" / "classes.json").unlink()
+    export_theta(theta_file, like, output)
     assert same(load_file(tmp_path / "clip" / "head.safetensors"), HEAD)
     expected = {k: f[k] if k.startswith("visual.") else v for k, v in z.items()}
     assert same(torch.load(tmp_path / "clip" / "wise.pt", weights_only=True), expected)

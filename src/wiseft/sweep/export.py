@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from wiseft import towers
 from wiseft.errors import WiseftError
 from wiseft.evaluate.score import own_header
 from wiseft.finetune.import_checkpoint import FoundTower, find_image_tower, head_name
-from wiseft.io import atomic_path, write_json
+from wiseft.io import atomic_path, json_text
 from wiseft.progress import print_line
 from wiseft.tensor_file import examples
 from wiseft.tensor_views import joined
@@ -50,24 +51,22 @@ def export_theta(
         output: a new file, or folder where `like` is one.
         say: called with what was done.
 
+    The model gets its name last, so that the same command goes on after a kill.
+
     Raises:
-        WiseftError: if the two are of different architectures or heads, or `output` exists.
+        WiseftError: if the two are of different architectures or heads, or `output` exists, or
+            another head or other names of classes lie where it goes.
     """
+    if output.exists() or output.is_symlink():
+        raise WiseftError(f"{output} exists and is not touched; name another folder")
     read = load_theta(theta)
-    beside = output if like.is_dir() else output.parent
-    for path in (output, beside / HEAD, beside / CLASSES):
-        if path.exists() or path.is_symlink():
-            raise WiseftError(f"{path} exists and is not touched; name another folder")
     header = own_header(like)
     if header is not None and "class_names" in header:
+        _write_beside(read, False, output.parent)
         save_theta(output, read.tensors, read.header)
         done = Exported("wiseft", head_beside=False)
     else:
         done = _write_like(read, read_checkpoint(like), header, output)
-    if done.head_beside:
-        with atomic_path(beside / HEAD) as temporary:
-            save_file({n: read.tensors[f"head.{n}"] for n in ("weight", "bias")}, temporary)
-    write_json(beside / CLASSES, read.header.class_names)
     where = f"its head in {HEAD} beside it" if done.head_beside else "its head in it"
     say(f"{output}: {theta.name} in the format of {like}, {where}")
     return done
@@ -89,11 +88,28 @@ def _write_like(
     made = {n: each.reshape(shapes[n].shape).to(shapes[n].dtype) for n, each in new.items()}
     ready = joined(like.tensors, made)
     if header is not None:
+        _write_beside(theta, head is None, output.parent)
         kept = ("architecture", "preprocessing", "source", "stage", "settings")
         save_weights(output, ready, {key: header[key] for key in kept if key in header})
         return Exported("wiseft", head is None)
-    write_checkpoint(like, ready, output)
+    write_checkpoint(like, ready, output, partial(_write_beside, theta, head is None))
     return Exported(_library(like, found, architecture), head is None)
+
+
+def _write_beside(theta: Theta, head: bool, folder: Path) -> None:
+    """Write the names of the classes, and maybe the head, into the folder of a model."""
+    contents = {CLASSES: json_text(theta.header.class_names).encode()}
+    if head:
+        contents[HEAD] = save({name: theta.tensors[f"head.{name}"] for name in ("weight", "bias")})
+    for name in (HEAD, CLASSES):
+        path, content = folder / name, contents.get(name)
+        if path.is_file() and path.read_bytes() == content:
+            continue  # of the same command, which was killed
+        if path.exists() or path.is_symlink():
+            raise WiseftError(f"{path} exists and is not touched; name another folder")
+        if content is not None:
+            with atomic_path(path) as temporary:
+                temporary.write_bytes(content)
 
 
 def _towers(theta: Theta, like: Checkpoint, found: FoundTower) -> dict[str, Tensor]:

@@ -10,7 +10,7 @@ import json
 import math
 import shutil
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -122,7 +122,12 @@ def read_checkpoint(path: Path) -> Checkpoint:
     return _without_prefix(checkpoint)
 
 
-def write_checkpoint(like: Checkpoint, tensors: Mapping[str, Tensor], path: Path) -> None:
+def write_checkpoint(
+    like: Checkpoint,
+    tensors: Mapping[str, Tensor],
+    path: Path,
+    beside: Callable[[Path], None] = lambda folder: None,
+) -> None:
     """Write tensors in the format of another checkpoint, under its names, atomically.
 
     A TorchScript archive is written as a plain state dict, which programs that load such archives
@@ -131,6 +136,8 @@ def write_checkpoint(like: Checkpoint, tensors: Mapping[str, Tensor], path: Path
     Args:
         tensors: by the names of `like.tensors`, all of them.
         path: a new file or folder.
+        beside: writes what lies beside the weights, into the folder that it is given; it is called
+            before there is anything at `path`.
 
     Raises:
         WiseftError: if there is something at `path`.
@@ -139,8 +146,11 @@ def write_checkpoint(like: Checkpoint, tensors: Mapping[str, Tensor], path: Path
         raise WiseftError(f"{path} exists and is not touched; name another file or folder")
     ready = renamed(tensors, {like.prefix + name: name for name in tensors})
     if like.kind == "folder":
-        _write_folder(like, ready, path)
+        with atomic_folder(path, _size(ready)) as temporary:
+            beside(temporary)
+            _write_folder(like, ready, temporary)
         return
+    beside(path.parent)
     with atomic_path(path, _size(ready)) as temporary:
         if like.kind == "safetensors":
             write_safetensors(temporary, ready, like.metadata)
@@ -308,22 +318,22 @@ def weight_files(folder: Path) -> list[str]:
     raise WiseftError(f"{folder} has none of {', '.join((*WEIGHT_FILES, INDEX))}")
 
 
-def _write_folder(like: Checkpoint, tensors: Mapping[str, Tensor], path: Path) -> None:
-    with atomic_folder(path, _size(tensors)) as temporary:
-        names: dict[str, str] = {}
-        for old, keys in like.files.items():
-            name = Path(old).with_suffix(".safetensors").name
-            if old in WEIGHT_FILES:
-                name = name.replace("pytorch_model", "model")
-            chosen = renamed(tensors, {like.prefix + k: like.prefix + k for k in keys})
-            write_safetensors(temporary / name, chosen, like.metadata or {"format": "pt"})
-            names |= dict.fromkeys(chosen, name)
-        if len(like.files) > 1:
-            index = {"metadata": {"total_size": _size(tensors)}, "weight_map": names}
-            (temporary / INDEX).write_text(json.dumps(index, indent=2))
-        for file in sorted(like.path.iterdir()):
-            if file.is_file() and not _holds_weights(file, like):
-                shutil.copyfile(file, temporary / file.name)
+def _write_folder(like: Checkpoint, tensors: Mapping[str, Tensor], folder: Path) -> None:
+    names: dict[str, str] = {}
+    for old, keys in like.files.items():
+        name = Path(old).with_suffix(".safetensors").name
+        if old in WEIGHT_FILES:
+            name = name.replace("pytorch_model", "model")
+        chosen = renamed(tensors, {like.prefix + k: like.prefix + k for k in keys})
+        write_safetensors(folder / name, chosen, like.metadata or {"format": "pt"})
+        names |= dict.fromkeys(chosen, name)
+    if len(like.files) > 1:
+        index = {"metadata": {"total_size": _size(tensors)}, "weight_map": names}
+        (folder / INDEX).write_text(json.dumps(index, indent=2))
+    for file in sorted(like.path.iterdir()):
+        new = folder / file.name
+        if file.is_file() and not _holds_weights(file, like) and not new.exists():
+            shutil.copyfile(file, new)
 
 
 def _size(tensors: Mapping[str, Tensor]) -> int:
