@@ -12,9 +12,9 @@ from wiseft.footprint import CHUNK_BYTES
 
 
 def chunks(
-    sweep: Sweep, splits: Sequence[Split], start: int = 0, most: int = CHUNK_BYTES
+    sweep: Sweep, splits: Sequence[Split], start: int = 0, together: bool = True
 ) -> Iterator[list[Pixels]]:
-    """Yield normalised batches on the device, one or as many as `most` bytes hold.
+    """Yield normalised batches on the device, as many as `CHUNK_BYTES` holds.
 
     Within such a chunk the outer loop is over alpha, so that weights are set once a chunk and
     images decoded once in all.
@@ -22,8 +22,10 @@ def chunks(
     Args:
         splits: one split, after each transform of the sweep.
         start: the first sample; where chunks end, those to come are the same as from 0 on.
+        together: False: one at a time, for a sweep of one alpha.
     """
     held: list[Pixels] = []
+    most = CHUNK_BYTES if together else 0
     size, order = sweep.inference.batch_size, np.arange(start, len(splits[0]))
     read = (batches(split, size.size, order, sweep.inference.device) for split in splits)
     for same in zip(*read, strict=True):

@@ -131,7 +131,7 @@ def logits_of(
     images = open_split(manifest.path, split, *sweep.transforms)
     projection = own_projection(manifest, Head(theta.header.class_names, "head"))
     with inference.arithmetic.kernels(deterministic=True):
-        for pixels in chunks(sweep, [images], most=0):  # for one alpha no weights are set
+        for pixels in chunks(sweep, [images], together=False):
             for _, _, logits in sweep.logits(pixels, [LAST]):
                 check_logits(logits, sweep.never_predicted)
                 yield projection(logits) if projection else logits
