@@ -346,6 +346,12 @@ def _theta_header(raw: dict[str, Any], path: Path | str, check_version: bool) ->
         raise WiseftError(f"{path} holds {raw.get('kind')}, not a theta ({', '.join(KINDS)})")
     own = {key: value for key, value in raw.items() if key not in ("format", TENSORS_SUM)}
     header = validate(ThetaHeader, own, f"the header of {path}")
+    classes = len(header.class_names)
+    if beyond := [index for index in header.never_predicted if not 0 <= index < classes]:
+        raise WiseftError(
+            f"the header of {path} has {beyond[0]} in never_predicted, but there are {classes} "
+            "classes, from 0 on"
+        )
     if check_version:
         _check_stage(header.stage, header.stage_version, path)
     return header

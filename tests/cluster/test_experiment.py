@@ -12,6 +12,8 @@ from tests.cluster.loopback import Loopback, rule_of
 from tests.processes import environment
 from tests.workflow.conftest import SMOKE
 
+from wiseft.gpus import VISIBLE
+
 TABLES = [f"data/tables/{SMOKE}.{suffix}" for suffix in ("csv", "comparisons.csv", "selection.csv")]
 LEFT_OUT = "font_fjallaone-0.1.7-py3-none-any.whl"  # so that something is fetched
 GPU_RULES = {"zeroshot", "finetune", "baseline", "evaluate_digits"}
@@ -20,11 +22,17 @@ CPU_RULES = {"data_prepare", "glyphs", "pretrain", "interpolate"}
 
 @pytest.fixture(scope="module")
 def local(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project in which the experiment's tables were made on this machine, without Slurm."""
+    """A project in which the experiment's tables were made on this machine, without Slurm.
+
+    It is told of a GPU as Slurm tells its jobs: as many threads compute, which bits depend on.
+    """
     folder = new_project(tmp_path_factory.mktemp("local") / "project")
     command = [sys.executable, "-m", "snakemake", "--cores", "2", *TABLES]
     subprocess.run(
-        [*command, "--config", f"experiment={SMOKE}"], cwd=folder, env=environment(), check=True
+        [*command, "--config", f"experiment={SMOKE}"],
+        cwd=folder,
+        env=environment() | {VISIBLE: "0"},
+        check=True,
     )
     return folder
 

@@ -65,7 +65,8 @@ class Ended:
             return found[0]
         if self.code == 1 and not re.search(r"^error: \S", self.output, re.MULTILINE):
             return "exit code 1 without an error"
-        if self.code and len(self.output) > LONGEST:
+        # Wrong usage (2) repeats what was typed, however long that was.
+        if self.code == 1 and len(self.output) > LONGEST:
             return f"{len(self.output)} characters are no sentence"
         return ""
 
@@ -170,7 +171,7 @@ def _guard(folder: Path, seen: int, loopback: bool) -> None:
     def hook(event: str, arguments: tuple[Any, ...]) -> None:
         if event in PROCESSES:
             # The commit that stands in headers, and what tries a MATLAB file.
-            if "git" not in str(arguments[0]) and READ not in str(arguments):
+            if "git" not in str(arguments[0]) and repr(READ) not in str(arguments):
                 os.write(seen, f"{event} {arguments!r}\n"[:300].encode())
         elif event in ("socket.connect", "socket.getaddrinfo"):
             if not (loopback and "127.0.0.1" in str(arguments)):

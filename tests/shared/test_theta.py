@@ -310,6 +310,7 @@ def damaged_header(path: Path, tensors, text: str) -> Path:
         (lambda h: h.update(settings=[]), r"key `settings` is \[\], but must be a mapping"),
         (lambda h: h.update(seed="x"), "key `seed` is "),
         (lambda h: h.update(never_predicted=["a"]), "key `never_predicted.0` is "),
+        (lambda h: h.update(never_predicted=[3]), "has 3 in never_predicted, but there are 3 cla"),
     ],
 )
 @pytest.mark.parametrize("read", [load_theta, open_theta])

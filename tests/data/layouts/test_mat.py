@@ -47,7 +47,8 @@ def forked(command, *, input, **_):
         code = 1
         try:
             sys.argv, sys.stdin = ["-c", *arguments], io.TextIOWrapper(io.BytesIO(input))
-            exec(program, {})
+            with mock.patch("resource.setrlimit"):  # this process is larger
+                exec(program, {})
             code = 0
         finally:
             os._exit(code)
@@ -210,6 +211,10 @@ def test_a_crash_of_the_reader_is_told(tmp_path, monkeypatch):
     path = tmp_path / "x.mat"
     savemat(path, {"x": [1, 2]})
     assert read_variable(path.read_bytes(), "x", path).tolist() == [1, 2]
+    huge = matlab.READ.replace("loadmat(io", "bytes(2**40) + loadmat(io")
+    monkeypatch.setattr(matlab, "READ", huge)
+    with pytest.raises(WiseftError, match=r"x\.mat is damaged: it asks for far more memory"):
+        read_variable(path.read_bytes(), "x", path)
     monkeypatch.setattr(matlab, "READ", "import os; os.kill(os.getpid(), 11)")
     with pytest.raises(WiseftError, match=r"x\.mat is damaged: reading it crashes scipy"):
         read_variable(path.read_bytes(), "x", path)
