@@ -143,7 +143,7 @@ def read(key, chosen):
     return torch.zeros(len(chosen), 3, 2, 2, dtype=torch.uint8)
 
 plan = [(n, np.arange(1)) for n in range(10_000)]
-for n, _ in in_order(plan, read, (2, 2, 3), torch.device("cpu"), Reading(2, 1000)):
+for n, _ in in_order(plan, read, (2, 2, 3), torch.device("cpu"), Reading(2, 9000)):
     if n == 0:
         print("reading", flush=True)
 """
@@ -157,7 +157,7 @@ def test_a_job_that_is_told_to_end_ends_and_leaves_nothing(signum):
         assert job.stdout.readline() == b"reading\n"
         assert psutil.Process(job.pid).children() == []
         job.send_signal(signum)
-        assert job.wait(timeout=120) == -signum  # reading all that was asked for takes 25 s
+        assert job.wait(timeout=120) == -signum  # reading all that was asked for takes 225 s
 
 
 def test_a_device_is_not_kept_waiting():
