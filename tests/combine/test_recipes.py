@@ -249,6 +249,11 @@ def test_theta_that_does_not_fit_is_named(files: list[Path], tmp_path: Path) -> 
         ('{"kind": "fisher", "coefficients": [-0.5, 1.5]}', "must be at least 0"),
         ('{"kind": "patching", "alpha": 1.5}', "key `alpha.0` is 1.5, but must be at most 1"),
         ('{"kind": "patching", "alpha": 0.1234}', "more than three decimals"),
+        (
+            '{"kind": "task-arithmetic", "scale": 1e308}',
+            "`scale.0` is 1e.308, but must be at",
+        ),
+        ('{"kind": "ties", "scale": -101}', "key `scale` is -101, but must be at least -100"),
         ('{"kind": "groups", "alphas": {}}', "key `alphas` is {}, but must be a collection"),
         (
             '{"kind": "groups", "alphas": {"head": 2}}',

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import open_clip
 import pytest
+import timm
 import torch
 from PIL import Image
 from safetensors.torch import save_file
@@ -260,3 +261,8 @@ def test_a_classifier_without_a_text_tower_is_imported_first(tmp_path, merged):
     data = write_folder(tmp_path / "photos", CLASSES)
     with pytest.raises(WiseftError, match="of a classifier without a text tower make a theta"):
         score(tmp_path / "image.safetensors", data, architecture="Tiny")
+    model = timm.create_model("test_vit", num_classes=2)
+    about = {"label_names": CLASSES[:2], "pretrained_cfg": {"mean": [0.5] * 3, "std": [0.5] * 3}}
+    timm.models.save_for_hf(model, tmp_path / "timm", model_config=about, safe_serialization=True)
+    with pytest.raises(WiseftError, match=r"no text tower that reads prompts\. .*wiseft\.load"):
+        score(tmp_path / "timm", data)

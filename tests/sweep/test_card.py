@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from wiseft.cli import app, main
 from wiseft.errors import WiseftError
 from wiseft.sweep.hub import write_card
+from wiseft.sweep.record import write_record
 
 
 def test_metadata_are_read_by_the_hubs_library(tmp_path: Path):
@@ -52,6 +53,20 @@ def test_the_text_has_ends_recipe_and_accuracies_with_intervals(tmp_path: Path):
     assert "\n\n\n" not in text
     table = text[text.index("| images") :].partition("\n\n")[0].splitlines()
     assert len(table) == 6 and {line.replace("\\|", "").count("|") for line in table} == {7}
+
+
+def test_names_from_checkpoints_stay_words(tmp_path: Path):
+    record = make_sweep(tmp_path / "birds")
+    name = "a`<b>[c](d).pt"
+    (tmp_path / "birds" / "model" / "wise.pt").rename(tmp_path / "birds" / "model" / name)
+    sums = record.model.sha256 | {name: record.model.sha256["wise.pt"]}
+    del sums["wise.pt"]
+    model = record.model.model_copy(update={"file": f"model/{name}", "sha256": sums})
+    changes = {"model": model, "commit": "<script>", "versions": {"`x`": "<i>"}}
+    write_record(tmp_path / "birds", record.model_copy(update=changes))
+    text = write_card(tmp_path / "birds", None, None).read_text()
+    assert "<script>" not in text and "<i>" not in text and "<b>" not in text
+    assert "[c](d)" not in text
 
 
 def test_without_a_base_model_and_with_a_classifier(tmp_path: Path):

@@ -346,6 +346,16 @@ def test_the_fine_tuned_end_is_what_a_recipe_makes(clips, photos, tmp_path):
         run(*paths, photos, tmp_path / "out", **given | {"more": [tmp_path / "f.pt"]})
 
 
+def test_a_recipe_takes_no_models_of_which_some_trained_the_text_tower(clips, photos, tmp_path):
+    z, _ = clips
+    for name, only in (("z", None), ("f", ""), ("other", "visual.")):
+        weights = z if only is None else tuned(z, seed=6, only=only)
+        torch.save(weights, tmp_path / f"{name}.pt")
+    ends = (tmp_path / f"{name}.pt" for name in "zf")
+    given = {"recipe": {"kind": "soup-uniform"}, "more": [tmp_path / "other.pt"]}
+    refused(*ends, photos, tmp_path, r"other\.pt has no text tower of its own, unlike", **given)
+
+
 def test_a_recipe_that_starts_from_zero_shot_takes_it_first(clips, photos, tmp_path, capsys):
     """Patching with alpha 0.5: what stands at alpha 1 is halfway."""
     for name, weights in zip("zf", clips, strict=True):

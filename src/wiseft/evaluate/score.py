@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from wiseft import towers
 from wiseft.config import Preprocessing, library
 from wiseft.data.index_folder import index_folder
 from wiseft.data.layouts.scan import subfolders
@@ -193,13 +194,17 @@ def _weights(
     elif checkpoint.is_file() and own_header(checkpoint) is None:
         source = replace(source, preprocessing=CLIP_PIXELS)
         say("images are normalised as OpenAI's CLIPs want it; --preprocessing says otherwise")
+    advice = (
+        "A zero-shot model has both towers; of a classifier without a text tower make a theta "
+        "first, in Python: wiseft.load(MODEL, classes=[...]).save(THETA)"
+    )
     try:
-        return *read_weights(source, say=lambda line: None, sums=False), str(checkpoint)
+        tensors, header = read_weights(source, say=lambda line: None, sums=False)
     except WiseftError as error:
-        raise WiseftError(
-            f"{error}\nA zero-shot model has both towers; of a classifier without a text tower "
-            "make a theta first: wiseft import --help"
-        ) from None
+        raise WiseftError(f"{error}\n{advice}") from None
+    if towers.family(header["architecture"]) == "timm":
+        raise WiseftError(f"{checkpoint} has no text tower that reads prompts. {advice}")
+    return tensors, header, str(checkpoint)
 
 
 def map_classes(

@@ -7,9 +7,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
+from wiseft import towers
 from wiseft.combine.files import combine_files
 from wiseft.config.recipes import Recipe, make_recipe
+from wiseft.errors import WiseftError
 from wiseft.sweep.ends import Ends, Opened
+from wiseft.theta import open_theta
 
 
 def merged_end(
@@ -32,7 +35,14 @@ def merged_end(
         WiseftError: if a checkpoint is refused or does not fit, or the recipe refuses the models.
     """
     folder, output = work / "more", work / "merged.safetensors"
-    others = [make(end, work=folder / str(place)) for place, end in enumerate(more)]
+    others: list[Ends] = []
+    for place, end in enumerate(more):
+        others.append(make(end, work=folder / str(place)))
+        if (own := _has_text(others[-1])) != _has_text(ends):
+            raise WiseftError(
+                f"{end.path} has {'a' if own else 'no'} text tower of its own, unlike the first "
+                "fine-tuned model; a recipe takes models of which all trained it, or none"
+            )
     tuned = [each.theta_1 for each in (ends, *others)]
     thetas = [ends.theta_0, *tuned] if recipe.inputs.from_zero_shot else tuned
     options = recipe.options.model_dump()
@@ -41,3 +51,8 @@ def merged_end(
     methods = {each.method for each in (ends, *others)}
     method = ends.method if len(methods) == 1 else "end-to-end"
     return replace(ends, theta_1=output, method=method)
+
+
+def _has_text(ends: Ends) -> bool:
+    """Whether the fine-tuned end has a text tower that differs from the zero-shot model's."""
+    return any(name.startswith(towers.TEXT) for name in open_theta(ends.theta_1).tensors)

@@ -15,7 +15,7 @@ from wiseft.alphas import FIXED_ALPHA, format_alpha, parse_alphas
 from wiseft.combine.files import interpolate_files
 from wiseft.config import Preprocessing
 from wiseft.config.experiment_parts import Bootstrap, HeldOut
-from wiseft.config.recipes import checked_recipe
+from wiseft.config.recipes import Recipe, checked_recipe
 from wiseft.errors import WiseftError
 from wiseft.evaluate.suite import Request, evaluate_suite
 from wiseft.evaluate.views import SuiteEvaluation
@@ -147,19 +147,7 @@ def sweep(
     how = {"batch_size": batch_size, "device": str(where)}
     with claimed(output, inputs, say):
         work = output / WORK
-        say("sweep: reading the checkpoints")
-        opened = [open_end(paths[0])]
-        opened.append(open_end(paths[1], opened[0]))
-        about = [_about(end) for end in opened]
-        make = partial(
-            make_ends, opened[0], reference=folders[0].classes or [], given=given, say=say
-        )
-        other_classes = {each.name: each.classes or [] for each in folders if each.kept}
-        ends = make(opened[1], work=work, keep=other_classes)
-        if checked is not None:
-            further = _opened(others, opened[0], about)
-            ends = merged_end(checked, ends, further, make, work, str(how["device"]), say)
-        del opened, make  # all are in files now
+        ends, about = _ends([*paths, *others], checked, folders, given, work, str(where), say)
         say(f"sweep: {REFERENCE}: {folders[0].split}; head: {ends.head}")
         write_json(work / INPUTS, inputs)
         measured = _evaluate(ends, folders, grid, seed, work, how, skip_broken, say)
@@ -191,6 +179,33 @@ def sweep(
         write_files(output, record, measured.table, gains)
         write_record(output, record)
         return Result(output, record)
+
+
+def _ends(
+    paths: Sequence[Path],
+    recipe: Recipe | None,
+    folders: Sequence[Folder],
+    given: Given,
+    work: Path,
+    device: str,
+    say: Callable[[str], None],
+) -> tuple[Ends, list[End]]:
+    """Return both ends, which are files then, and what is known of every checkpoint.
+
+    Args:
+        paths: the zero-shot model, the fine-tuned one, and those that a recipe takes besides.
+    """
+    say("sweep: reading the checkpoints")
+    opened = [open_end(paths[0])]
+    opened.append(open_end(paths[1], opened[0]))
+    about = [_about(end) for end in opened]
+    make = partial(make_ends, opened[0], reference=folders[0].classes or [], given=given, say=say)
+    other_classes = {each.name: each.classes or [] for each in folders if each.kept}
+    ends = make(opened[1], work=work, keep=other_classes)
+    if recipe is not None:
+        further = _opened(paths[2:], opened[0], about)
+        ends = merged_end(recipe, ends, further, make, work, device, say)
+    return ends, about
 
 
 def _opened(paths: Iterable[Path], base: Opened, about: list[End]) -> Iterator[Opened]:
