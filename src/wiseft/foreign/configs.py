@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
+
+from wiseft.errors import WiseftError
 
 _HARMLESS = {
     *("_name_or_path", "name_or_path", "_commit_hash", "transformers_version", "auto_map"),
@@ -38,7 +41,7 @@ def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
         return []
     first, second = (dict(_flat(config)) for config in _filled(kinds[0], one, other))
     differ = sorted(key for key in first.keys() | second if first.get(key) != second.get(key))
-    found = [f"{key} is {first.get(key)} and {second.get(key)}" for key in differ]
+    found = [f"{key} is {first.get(key)!s:.60} and {second.get(key)!s:.60}" for key in differ]
     names = [class_names(config) for config in (one, other)]
     if names[0] != names[1] and sorted(names[0]) == sorted(names[1]):
         found.append("the classes are in another order")
@@ -48,10 +51,10 @@ def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
 def class_names(config: Mapping[str, Any]) -> list[str]:
     """Return the names of the classes that a configuration gives, in their order."""
     given = config.get("id2label") or config.get("label_names")
-    given = given or (config.get("pretrained_cfg") or {}).get("label_names") or []
+    given = given or _object(config, "pretrained_cfg").get("label_names")
     if isinstance(given, Mapping):
         given = [given[key] for key in sorted(given, key=lambda key: (len(str(key)), str(key)))]
-    names = [str(name) for name in given]
+    names = [str(name) for name in given] if isinstance(given, list) else []
     return [] if all(_GENERIC.fullmatch(name) for name in names) else names
 
 
@@ -77,7 +80,7 @@ def _of_transformers(config: Mapping[str, Any]) -> dict[str, Any]:
     from transformers import CONFIG_MAPPING
 
     kind = CONFIG_MAPPING[config["model_type"]]  # never code that comes with the model
-    return dict(kind.from_dict(dict(config)).to_dict())
+    return dict(kind.from_dict(copy.deepcopy(dict(config))).to_dict())
 
 
 def _of_open_clip(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -90,14 +93,19 @@ def _of_open_clip(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _of_timm(config: Mapping[str, Any]) -> dict[str, Any]:
-    pretrained = config.get("pretrained_cfg") or {}
-    options = dict(config.get("model_args") or {})
+    options = _object(config, "model_args")
     options.pop("num_classes", None)  # the head's shape shows it
+    pool = config.get("global_pool") or _object(config, "pretrained_cfg").get("global_pool")
     return {
         "architecture": str(config["architecture"]).split(".")[0],
-        "global_pool": config.get("global_pool") or pretrained.get("global_pool"),
+        "global_pool": pool,
         "model_args": options,
     }
+
+
+def _object(config: Mapping[str, Any], key: str) -> dict[str, Any]:
+    value = config.get(key)
+    return dict(value) if isinstance(value, Mapping) else {}
 
 
 def _flat(config: Mapping[str, Any], above: str = "", depth: int = 0) -> Iterator[tuple[str, Any]]:
@@ -105,7 +113,9 @@ def _flat(config: Mapping[str, Any], above: str = "", depth: int = 0) -> Iterato
     for key, value in config.items():
         if key in _HARMLESS or _TRAINING.search(str(key)):
             continue
-        if isinstance(value, Mapping) and depth < _DEEPEST:
+        if isinstance(value, Mapping) and value:
+            if depth == _DEEPEST:
+                raise WiseftError(f"a configuration nests deeper than others at {above:.60}")
             yield from _flat(value, f"{above}{key}.", depth + 1)
         else:
             yield f"{above}{key}", list(value) if isinstance(value, tuple) else value

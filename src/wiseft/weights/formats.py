@@ -361,10 +361,10 @@ def _check_index(file: Path, weight_map: Mapping[str, str], parts: Mapping[str, 
     held = {(name, part) for part, names in parts.items() for name in names}
     if odd := sorted(held ^ weight_map.items()):
         name, part = odd[0]
-        which = "does not name" if odd[0] in held else "names, but the file lacks,"
+        what = "the index does not name" if odd[0] in held else "the file lacks"
         raise WiseftError(
-            f"{file} {which} {name} in {part} ({len(odd)} such tensors); copy or download the "
-            "folder again"
+            f"{file} is not the index of these files: {what} {name} of {part} ({len(odd)} such "
+            "tensors); copy or download the folder again"
         )
 
 
