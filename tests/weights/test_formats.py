@@ -115,7 +115,7 @@ def test_a_file_without_tensors_is_refused(tmp_path, content, message):
         (torch.zeros(1).expand(10**9), r"its tensors expand to 4\.00 GB; it was made to fill"),
         (torch.empty(10**9, device="meta"), "tensor a is sparse, nested or without val"),
         (torch.eye(3).to_sparse(), "tensor a is sparse"),
-        (torch.quantize_per_tensor(torch.ones(3), 0.1, 0, torch.qint8), "is quantised .*dequantise it"),
+        (torch.quantize_per_tensor(torch.ones(3), 0.1, 0, torch.qint8), "is quantised .*dequantis"),
     ],
     ids=["expanded", "meta", "sparse", "quantized"],
 )

@@ -30,11 +30,7 @@ def merge(
         str, typer.Option(help="From 0 (A) to 1 (B); the paper recommends 0.5.")
     ] = "0.500",
     weights: Annotated[
-        str | None,
-        typer.Option(
-            help="Key of the weights in a .pt file that holds several mappings of tensors, e.g. "
-            "state_dict_ema; with dots where they are nested, and a dot alone for the top."
-        ),
+        str | None, typer.Option(help="Key of the weights in a .pt, e.g. state_dict_ema.")
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, or mps (untested).")] = "cpu",
 ) -> None:

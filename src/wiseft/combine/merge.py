@@ -63,8 +63,8 @@ def merge_files(
     alpha = format_alpha(alpha)
     if output.exists() or output.is_symlink():
         raise WiseftError(f"{output} exists and is not touched; name another file or folder")
-    first = read_checkpoint(a, weights, averaged=True)
-    second = adapted(b, first) if is_adapter(b) else read_checkpoint(b, weights, averaged=True)
+    first = read_checkpoint(a, weights, also=True)
+    second = adapted(b, first) if is_adapter(b) else read_checkpoint(b, weights, also=True)
     if all(each.own and "head.weight" in each.tensors for each in (first, second)):
         interpolate_files(a, b, alpha, output)
         return
@@ -76,12 +76,11 @@ def merge_files(
         )
     _check_keys(first, second, weights)
     compare_configs(first, second, say)
-    averages = {
-        key: _between(each, second.averages[key], alpha, device)
-        for key, each in first.averages.items()
+    also = {
+        key: _between(each, second.also[key], alpha, device) for key, each in first.also.items()
     }
     mixed = _between(first, second, alpha, device)
-    write_checkpoint(first, mixed, output, averages=averages)
+    write_checkpoint(first, mixed, output, also=also)
     for each in (first, second):
         if each.left:
             say(f"{each.path}: not merged, and not in {output}: {some(each.left, 12)}")
@@ -89,23 +88,21 @@ def merge_files(
         say(f"{a} is a TorchScript archive; {output} is a plain state dict with its tensors")
     integers = len(first.tensors) - len(towers.floating(examples(first.tensors)))
     kept = f", {integers} that are no floating-point numbers kept" if integers else ""
-    also = "".join(f"; and its average {key_of(key)}" for key in averages)
+    beside = f"; and those of {', '.join(map(key_of, also))}" if also else ""
     n = len(first.tensors) - integers
-    say(f"{output}: {n} tensors between {a} and {b} at alpha {alpha}{kept}{also}")
+    say(f"{output}: {n} tensors between {a} and {b} at alpha {alpha}{kept}{beside}")
 
 
 def _check_keys(first: Checkpoint, second: Checkpoint, weights: str | None) -> None:
-    """Refuse a key that neither file has, and moving averages that only one has."""
+    """Refuse a key that neither file has, and averages that only one has."""
     both = (first, second)
     if weights is not None and weights not in [key_of(each.wrapper) for each in both]:
         raise WiseftError(f"neither {first.path} nor {second.path} has weights under {weights}")
-    for each, other in (both, both[::-1]):
-        if odd := [key_of(key) for key in each.averages if key not in other.averages]:
-            raise WiseftError(
-                f"{each.path} holds {key_of(each.wrapper)} and its moving average {odd[0]}, which "
-                f"some programs load first, but {other.path} has no {odd[0]}; say with --weights "
-                "which of the two to merge"
-            )
+    if odd := [key_of(key) for key in first.also.keys() ^ second.also.keys()]:
+        raise WiseftError(
+            f"of {first.path} and {second.path} one alone holds {odd[0]} beside the weights, which "
+            "programs may load in their place; say with --weights which to merge"
+        )
 
 
 def _between(

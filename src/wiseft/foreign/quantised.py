@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from wiseft.errors import WiseftError
+from wiseft.errors import WiseftError, some
 
 _PACKED = (torch.int8, torch.uint8, torch.int16, torch.int32)
 _CONFIGS = ("quantization_config", "compression_config")
@@ -18,7 +18,7 @@ _CONFIGS = ("quantization_config", "compression_config")
 def check_not_quantised(
     path: Path, tensors: Mapping[str, Tensor], config: Mapping[str, Any]
 ) -> None:
-    """Refuse weights in fp8, or packed in integers (GPTQ, AWQ, bitsandbytes).
+    """Refuse weights that torch quantised, in fp8, or packed in integers (GPTQ, bitsandbytes).
 
     Args:
         tensors: with or without values.
@@ -27,24 +27,16 @@ def check_not_quantised(
     Raises:
         WiseftError: naming what shows it, and the way out.
     """
-    for key in _CONFIGS:
-        if config.get(key):
-            refuse_quantised(path, f"{key} in its configuration")
-    for name, tensor in tensors.items():
-        packed = tensor.dtype in _PACKED and tensor.ndim > 1 and "weight" in name
-        small = tensor.dtype.is_floating_point and tensor.dtype.itemsize == 1
-        if packed or small:
-            refuse_quantised(path, f"{name} is {str(tensor.dtype).removeprefix('torch.')}")
+    odd = [key for key in _CONFIGS if config.get(key)]
+    odd += [name for name, tensor in tensors.items() if _is_quantised(name, tensor)]
+    if odd:
+        raise WiseftError(
+            f"{path} is quantised ({some(odd)}), and its numbers are no weights; load it with its "
+            "own library, dequantise it (in transformers: `model.dequantize()`), and save that"
+        )
 
 
-def refuse_quantised(path: Path, what: str) -> NoReturn:
-    """Refuse a quantised checkpoint.
-
-    Args:
-        what: shows that it is quantised.
-    """
-    raise WiseftError(
-        f"{path} is quantised ({what}), and its stored numbers cannot be averaged or loaded as "
-        "weights; load it with its own library, dequantise it (in transformers: "
-        "`model.dequantize()`), and save it in bf16 or fp32"
-    )
+def _is_quantised(name: str, tensor: Tensor) -> bool:
+    packed = tensor.dtype in _PACKED and tensor.ndim > 1 and "weight" in name
+    small = tensor.dtype.is_floating_point and tensor.dtype.itemsize == 1
+    return packed or small or tensor.is_quantized

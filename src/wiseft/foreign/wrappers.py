@@ -1,11 +1,9 @@
-"""Which mapping in a file of torch holds the weights, and what lies beside them."""
+"""Which mapping in a file of torch holds the weights, and what lies beside it."""
 
 from __future__ import annotations
 
-import contextlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,54 +11,37 @@ import torch
 from torch import Tensor
 
 from wiseft.errors import WiseftError, some
-from wiseft.foreign.quantised import refuse_quantised
+from wiseft.foreign.quantised import check_not_quantised
 
 Place = tuple[Any, ...]
 """The keys that lead to a mapping; none: the file's own."""
 
-_STATE = {
-    *("amp", "callbacks", "loops", "optim", "optimiser", "optimisers", "optimizer", "optimizers"),
-    *("rng", "sampler", "scaler", "scheduler", "schedulers"),
-}
+_STATE = re.compile("amp|callbacks?|loops|opt|optim|optimi[sz]ers?|rng|sampler|scaler|schedulers?")
 """Words in keys of a training's state, which means nothing for other weights."""
-_SETTINGS = {"arguments", "args", "cfg", "config", "hparams", "hyper", "opt", "options"}
+_SETTINGS = re.compile("arguments|args|cfg|config|hparams|hyper|options")
 """Words in keys of settings, which stay as they are."""
-_MEASURED = {
-    *("acc", "accuracy", "best", "epoch", "epochs", "iter", "iteration", "iterations", "loss"),
-    *("losses", "metric", "metrics", "perplexity", "prec", "score", "step", "steps"),
-}
+_MEASURED = re.compile(
+    "acc|accuracy|best|epochs?|iter|iterations?|loss|losses|lr|metrics?|perplexity|prec|score|steps?"
+)
 """Words in keys of single numbers that a training measured."""
-_AVERAGE = {"ema"}
-"""Words in keys of moving averages of the weights."""
+_AVERAGE = re.compile("ema")
+"""The word in keys of moving averages of the weights."""
 _DEEPEST, _MOST = 8, 10**7
 """Levels and entries of a file that are looked at."""
 
 
-@dataclass(frozen=True)
-class Found:
-    """Where a file of torch holds what.
-
-    Attributes:
-        weights: place of the weights.
-        copies: places of the same tensors.
-        averages: places of moving averages of the weights.
-        left: keys of tensors and of a training's state that a result does not get.
-        around: all else that the file holds.
-    """
-
-    weights: Place
-    copies: list[Place]
-    averages: list[Place]
-    left: list[str]
-    around: dict[Any, Any]
-
-
-def find_weights(path: Path, content: Any, chosen: str | None = None) -> Found:
+def find_weights(
+    path: Path, content: Any, chosen: str | None = None
+) -> tuple[list[Place], list[str], dict[Any, Any]]:
     """Find the one mapping of weights in what a file of torch holds.
 
     Args:
         chosen: the key of the weights, with dots where mappings are nested. It decides where the
             file has that key.
+
+    Returns:
+        The place of the weights, and behind it those of moving averages of them or of the same
+        tensors again; the keys of measurements and of a training's state; and all else.
 
     Raises:
         WiseftError: if there are no weights, several mappings that could be the weights, or
@@ -69,33 +50,26 @@ def find_weights(path: Path, content: Any, chosen: str | None = None) -> Found:
     if not isinstance(content, Mapping):
         raise WiseftError(f"{path} holds {type(content).__name__}, expected tensors by name")
     holders = dict(_holders(path, content))
-    if any(t.is_quantized for holder in holders.values() for _, t in _tensors(holder)):
-        refuse_quantised(path, "tensors that torch quantised")
-    candidates = [place for place, holder in holders.items() if not _measured(place, holder)]
-    plain = [place for place in candidates if key_of(place) == chosen]
-    averages: list[Place] = []
-    if not plain:
-        averages = [place for place in candidates if _has(place, _AVERAGE)]
-        plain = [place for place in candidates if place not in averages]
-        if not plain:
-            plain, averages = averages, []
-    if not plain:
+    every = {key_of((*p, key)): t for p, holder in holders.items() for key, t in _tensors(holder)}
+    check_not_quantised(path, every, {})
+    found = [place for place, holder in holders.items() if not _measured(place, holder)]
+    if not found:
         keys = some([str(key) for key in content]) or "nothing"
         raise WiseftError(f"{path} holds {keys}, but no tensors by name")
-    first, *others = plain
-    mappings = all(isinstance(holders[place], Mapping) for place in plain + averages)
-    if not mappings or not all(_same(holders[first], holders[place]) for place in others):
-        raise several(path, candidates)
+    named = [place for place in found if key_of(place) == chosen]
+    places = named or sorted(found, key=lambda place: _has(_AVERAGE, *place))
+    known = (_has(_AVERAGE, *p) or _same(holders[places[0]], holders[p]) for p in places[1:])
+    if not (all(isinstance(holders[p], Mapping) for p in places) and all(known)):
+        raise several(path, found)
     left: list[str] = []
-    around = _around(path, content, plain, averages, left)
-    return Found(first, others, averages, left, around)
+    return places, left, _beside(path, content, places, left)
 
 
 def several(path: Path, places: Sequence[Place]) -> WiseftError:
     """Return the refusal of a file that could be read in several ways."""
     return WiseftError(
-        f"{path} holds tensors under {some([key_of(place) for place in places])}, and only one "
-        "mapping can be the weights; name it with --weights KEY, or save it alone"
+        f"{path} holds tensors under {some([key_of(place) for place in places])}, but only one "
+        "mapping can be the weights; save it alone, or give `wiseft merge` its key: --weights KEY"
     )
 
 
@@ -117,8 +91,7 @@ def placed(around: Mapping[Any, Any], new: Mapping[Place, Mapping[str, Any]]) ->
     for place, mapping in new.items():
         inner = whole
         for key in place:
-            inner[key] = dict(inner.get(key, {}))
-            inner = inner[key]
+            inner[key] = inner = dict(inner.get(key, {}))
         inner.update(mapping)
     return whole
 
@@ -132,17 +105,11 @@ def _holders(path: Path, content: Any) -> Iterator[tuple[Place, Any]]:
         items = _items(content)
         entries += len(items)
         if len(place) > _DEEPEST or entries > _MOST:
-            raise WiseftError(
-                f"{path} nests more than a checkpoint does; save the weights alone, by their names"
-            )
-        if any(isinstance(value, Tensor) for _, value in items):
+            raise WiseftError(f"{path} nests more than a checkpoint does; save the weights alone")
+        if any(_tensors(content)):
             yield place, content
-        stack += [
-            ((*place, key), value)
-            for key, value in reversed(items)
-            if isinstance(value, Mapping | list | tuple | set)
-            and not _has((key,), _STATE | _SETTINGS)
-        ]
+        inner = [item for item in items if _items(item[1]) and not _has(_STATE, item[0])]
+        stack += [((*place, k), v) for k, v in reversed(inner) if not _has(_SETTINGS, k)]
 
 
 def _items(content: Any) -> list[tuple[Any, Any]]:
@@ -152,51 +119,42 @@ def _items(content: Any) -> list[tuple[Any, Any]]:
 
 
 def _tensors(content: Any) -> Iterator[tuple[Any, Tensor]]:
-    return ((key, value) for key, value in _items(content) if isinstance(value, Tensor))
+    return (item for item in _items(content) if isinstance(item[1], Tensor))
 
 
-def _has(place: Place, words: set[str]) -> bool:
-    return any(not words.isdisjoint(re.findall("[a-z]+", str(key).lower())) for key in place)
+def _has(word: re.Pattern[str], *keys: Any) -> bool:
+    return any(
+        word.fullmatch(each) for key in keys for each in re.findall("[a-z]+", str(key).lower())
+    )
 
 
 def _measured(place: Place, holder: Any) -> bool:
-    return all(t.numel() == 1 and _has((*place, key), _MEASURED) for key, t in _tensors(holder))
+    return all(t.numel() == 1 and _has(_MEASURED, *place, key) for key, t in _tensors(holder))
 
 
 def _same(one: Any, other: Any) -> bool:
-    first, second = dict(_tensors(one)), dict(_tensors(other))
-    with contextlib.suppress(RuntimeError):  # of tensors without values, which cannot be compared
-        return first.keys() == second.keys() and all(
-            t.dtype == second[name].dtype
-            and t.nbytes <= t.untyped_storage().nbytes()  # none that is expanded
-            and torch.equal(t, second[name])
-            for name, t in first.items()
-        )
-    return False
+    """Whether two mappings are of the same memory, as a file has it that was written of one."""
+    first, second = (
+        {k: t.layout == torch.strided and (t.data_ptr(), t.shape, t.stride()) for k, t in each}
+        for each in map(_tensors, (one, other))
+    )
+    return first == second
 
 
-def _around(
-    path: Path,
-    content: Mapping[Any, Any],
-    weights: Sequence[Place],
-    averages: Sequence[Place],
-    left: list[str],
-    above: Place = (),
+def _beside(
+    path: Path, content: Any, places: Sequence[Place], left: list[str], above: Place = ()
 ) -> dict[Any, Any]:
     """Return what is neither a tensor nor state of a training; `left` gets the other keys."""
     kept: dict[Any, Any] = {}
     for key, value in content.items():
         place = (*above, key)
-        if any(each[: len(place)] == place for each in weights):
-            kept[key] = _around(path, value, weights, averages, left, place)
-        elif isinstance(value, Tensor) and above in weights:
-            continue  # of the weights
-        elif _has((key,), _SETTINGS) or not (_has((key,), _STATE) or _holds(path, value)):
+        tensor = isinstance(value, Tensor)
+        if any(each[: len(place)] == place for each in places):
+            kept[key] = _beside(path, value, places, left, place)
+        elif _has(_SETTINGS, key) and not tensor:
             kept[key] = value
-        elif not any(each[: len(place)] == place for each in averages):
-            left.append(key_of(place))
+        elif tensor or _has(_STATE, key) or any(_holders(path, value)):
+            left += [] if tensor and above in places else [key_of(place)]
+        else:
+            kept[key] = value
     return kept
-
-
-def _holds(path: Path, value: Any) -> bool:
-    return isinstance(value, Tensor) or next(_holders(path, value), None) is not None

@@ -122,7 +122,7 @@ def adapted(folder: Path, base: Checkpoint) -> Checkpoint:
             how[name] = partial(_changed, name, (key, other), lora, flip)
     unchanged = {name: partial(_same, name) for name in base.tensors}
     tensors = Computed(joined(base.tensors, adapter), unchanged | how)
-    return replace(base, path=folder, tensors=tensors, averages={}, left=[])
+    return replace(base, path=folder, tensors=tensors, also={}, left=[])
 
 
 def _config(folder: Path) -> _Lora:

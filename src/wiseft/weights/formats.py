@@ -23,7 +23,7 @@ from torch import Tensor
 
 from wiseft.config.loading import validate
 from wiseft.errors import WiseftError
-from wiseft.foreign.quantised import check_not_quantised, refuse_quantised
+from wiseft.foreign.quantised import check_not_quantised
 from wiseft.foreign.wrappers import Place, at, find_weights, placed, several
 from wiseft.io import atomic_folder, atomic_path, gigabytes, read_json, read_object, require_file
 from wiseft.tensor_file import (
@@ -68,8 +68,7 @@ class Checkpoint:
         config: content of a folder's configuration; empty for a file.
         metadata: of a safetensors file.
         wrapper: the keys that lead to the weights in a torch file; none: they are at the top.
-        copies: the keys of the same tensors again.
-        averages: moving averages of the weights, by their keys.
+        also: moving averages of the weights, or the same tensors again, by their keys.
         left: keys that a result lacks: measurements, and state of a training.
         around: what else a torch file holds.
         files: weight files of a folder, with the names of their tensors.
@@ -82,8 +81,7 @@ class Checkpoint:
     config: dict[str, Any] = field(default_factory=dict)
     metadata: dict[str, str] = field(default_factory=dict)
     wrapper: Place = ()
-    copies: list[Place] = field(default_factory=list)
-    averages: dict[Place, Checkpoint] = field(default_factory=dict)
+    also: dict[Place, Checkpoint] = field(default_factory=dict)
     left: list[str] = field(default_factory=list)
     around: dict[Any, Any] = field(default_factory=dict)
     files: dict[str, list[str]] = field(default_factory=dict)
@@ -100,23 +98,23 @@ class _Index(BaseModel):
     weight_map: dict[str, str]
 
 
-def read_checkpoint(path: Path, weights: str | None = None, averaged: bool = False) -> Checkpoint:
+def read_checkpoint(path: Path, weights: str | None = None, also: bool = False) -> Checkpoint:
     """Open a checkpoint of any format.
 
     Args:
         weights: the key of the weights in a file of torch, where there are several mappings.
-        averaged: the caller takes moving averages beside the weights, too.
+        also: the caller takes moving averages beside the weights, too.
 
     Raises:
         WiseftError: if there is none, it is damaged or quantised, it holds pickled objects, no
             tensors, or tensors of which nothing says what they are.
     """
     checkpoint = _read_folder(path, weights) if path.is_dir() else _read_file(path, weights)
-    if checkpoint.averages and not averaged:
-        raise several(path, [checkpoint.wrapper, *checkpoint.averages])
+    if checkpoint.also and not also:
+        raise several(path, [checkpoint.wrapper, *checkpoint.also])
     check_not_quantised(path, examples(checkpoint.tensors), checkpoint.config)
-    averages = {key: _without_prefix(each) for key, each in checkpoint.averages.items()}
-    return replace(_without_prefix(checkpoint), averages=averages)
+    beside = {key: _without_prefix(each) for key, each in checkpoint.also.items()}
+    return replace(_without_prefix(checkpoint), also=beside)
 
 
 def _read_file(path: Path, weights: str | None) -> Checkpoint:
@@ -129,20 +127,16 @@ def _read_file(path: Path, weights: str | None) -> Checkpoint:
         return _mapped(Checkpoint(path, "torchscript", load()), load, archive=True)
     # Of what is compressed there is nothing to map.
     mapped = {member.compress_type for member in members} == {zipfile.ZIP_STORED}
-    content = load_torch(path, mapped)
-    found = find_weights(path, content, weights)
-    of = {}
-    for place in (found.weights, *found.averages):
-        checkpoint = Checkpoint(path, "torch", at(content, place), wrapper=place)
-        load = partial(_weights, path, place, mapped)
-        of[place] = _mapped(checkpoint, load, archive=bool(members))
-    return replace(
-        of.pop(found.weights),
-        copies=found.copies,
-        averages=of,
-        left=found.left,
-        around=found.around,
+    places, left, around = find_weights(path, content := load_torch(path, mapped), weights)
+    checkpoint, *also = (
+        _mapped(
+            Checkpoint(path, "torch", at(content, place), wrapper=place),
+            partial(_weights, path, place, mapped),
+            archive=bool(members),
+        )
+        for place in places
     )
+    return replace(checkpoint, also={each.wrapper: each for each in also}, left=left, around=around)
 
 
 def _weights(path: Path, place: Place, mapped: bool) -> dict[str, Tensor]:
@@ -161,7 +155,7 @@ def write_checkpoint(
     tensors: Mapping[str, Tensor],
     path: Path,
     beside: Callable[[Path], None] = lambda folder: None,
-    averages: Mapping[Place, Mapping[str, Tensor]] | None = None,
+    also: Mapping[Place, Mapping[str, Tensor]] | None = None,
 ) -> None:
     """Write tensors in the format of another checkpoint, under its names, atomically.
 
@@ -173,7 +167,7 @@ def write_checkpoint(
         path: a new file or folder.
         beside: writes what lies beside the weights, into the folder that it is given; it is called
             before there is anything at `path`.
-        averages: by the keys of `like.averages`; a result has none without.
+        also: by the keys of `like.also`, all of them.
 
     Raises:
         WiseftError: if there is something at `path`.
@@ -192,27 +186,20 @@ def write_checkpoint(
             write_safetensors(temporary, ready, like.metadata)
         else:
             # torch's own format, which its weights-only loader reads: what A's program expects.
-            _write_torch(like, ready, averages or {}, temporary)
+            _write_torch(like, {like.wrapper: tensors} | dict(also or {}), temporary)
 
 
 def _prefixed(like: Checkpoint, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
     return renamed(tensors, {like.prefix + name: name for name in tensors})
 
 
-def _write_torch(
-    like: Checkpoint,
-    ready: Mapping[str, Tensor],
-    averages: Mapping[Place, Mapping[str, Tensor]],
-    path: Path,
-) -> None:
-    of = {place: _prefixed(like.averages[place], each) for place, each in averages.items()}
-    of[like.wrapper] = ready
-    standing = {place: stand_ins(each) for place, each in of.items()}
-    content = placed(like.around, standing | dict.fromkeys(like.copies, standing[like.wrapper]))
-    names = [(place, name) for place, each in standing.items() for name in each]
-    flat = {str(n): standing[place][name] for n, (place, name) in enumerate(names)}
-    values = Chosen({str(n): (of[place], name) for n, (place, name) in enumerate(names)})
-    write_torch(path, content, flat, values)
+def _write_torch(like: Checkpoint, of: Mapping[Place, Mapping[str, Tensor]], path: Path) -> None:
+    ready = {place: _prefixed(like.also.get(place, like), each) for place, each in of.items()}
+    names = {p: {key: f"{n} {key}" for key in ready[p]} for n, p in enumerate(ready)}
+    values = Chosen({new: (ready[p], name) for p in names for name, new in names[p].items()})
+    standing = stand_ins(values)
+    new = {place: {n: standing[own[n]] for n in own} for place, own in names.items()}
+    write_torch(path, placed(like.around, new), standing, values)
 
 
 # ------------------------------------------------------------------------------------------ files
@@ -278,8 +265,6 @@ def _check_dense(checkpoint: Checkpoint) -> None:
     """Refuse tensors that are more than numbers that stand in the file."""
     size = 0
     for name, tensor in checkpoint.tensors.items():
-        if tensor.is_quantized:
-            refuse_quantised(checkpoint.path, f"{name} is {tensor.dtype}")
         other = tensor.layout != torch.strided or tensor.is_nested
         if other or tensor.device.type != "cpu":
             raise WiseftError(
@@ -314,10 +299,10 @@ def _read_folder(path: Path, weights: str | None) -> Checkpoint:
             "file of weights"
         )
     content = read_object(config, "configuration")
-    check_not_quantised(path, {}, content)
     parts = {name: _read_file(path / name, weights) for name in weight_files(path)}
-    if averaged := next((part for part in parts.values() if part.averages), None):
-        raise several(averaged.path, [averaged.wrapper, *averaged.averages])
+    for part in parts.values():
+        if part.also:
+            raise several(part.path, [part.wrapper, *part.also])
     files = {name: list(part.tensors) for name, part in parts.items()}
     if index := _index(path):
         _check_index(*index, files)
