@@ -229,3 +229,9 @@ def test_a_deep_configuration_ends_in_an_answer():
         config = {"x": config}
     config["model_type"] = "mine"
     assert not differences(config, config)
+
+
+@pytest.mark.parametrize("key", ["num_labels", "num_hidden_layers"])
+def test_a_number_fills_no_memory(key):
+    config = {"model_type": "dinov2", key: 10**12}
+    assert not differences(config, config)

@@ -180,6 +180,7 @@ LAYOUTS = {
     "two-wrappers": (lambda w: {"model": w, "state_dict": WEIGHTS}, r"model, state_dict", "model"),
     "a-tensor-beside": (lambda w: {"model": w, "logit_scale": torch.ones(())}, r"\., model", None),
     "a-second-model": (lambda w: {"net": w, "queue": [torch.ones(9)]}, r"net, queue", "net"),
+    "a-list": (lambda w: {"net": w, "others": [WEIGHTS]}, r"net, others\.0", "net"),
     "a-head": (lambda w: {"net": {"head": w, "body": WEIGHTS}}, r"net\.head, net\.body", None),
     "beside-the-top": (lambda w: {**w, "extra": {"x": torch.ones(2)}}, r"\., extra", "."),
 }
@@ -337,3 +338,8 @@ def test_an_index_that_is_not_that_of_the_files_is_refused(tmp_path):
                 merge(folder, folder, tmp_path / "c")
     merge(folder, folder, tmp_path / "c")
     equal(load_file(tmp_path / "c" / "one.safetensors"), {"w": WEIGHTS["w"]})
+
+
+def test_weights_in_a_list_are_refused(tmp_path):
+    for content in ({"model": [WEIGHTS]}, {"model": [WEIGHTS["w"]]}):
+        refused(tmp_path, content, content, r"holds tensors under model")

@@ -17,6 +17,7 @@ _HARMLESS = re.compile(
 )
 """Keys that change nothing that the trained model computes; the last line is of training: dropout,
 first values, losses, masks of spectrograms. Names of tensors show `custom_text`."""
+_MOST_LAYERS = 10_000
 _GENERIC = re.compile(r"LABEL_\d+")
 
 
@@ -57,8 +58,11 @@ def class_names(config: Mapping[str, Any]) -> list[str]:
 def _of_transformers(config: Mapping[str, Any]) -> dict[str, Any]:
     from transformers import CONFIG_MAPPING
 
+    if any(key.endswith("layers") and each > _MOST_LAYERS for key, each in _flat(config).items()):
+        raise ValueError("transformers makes a list of the layers")
     kind = CONFIG_MAPPING[config["model_type"]]  # never code that comes with the model
-    return dict(kind.from_dict(copy.deepcopy(dict(config))).to_dict())
+    own = {key: value for key, value in config.items() if key != "num_labels"}  # a list, too
+    return dict(kind.from_dict(copy.deepcopy(own)).to_dict())
 
 
 def _of_open_clip(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -59,7 +59,7 @@ def find_weights(
     named = [place for place in found if key_of(place) == chosen]
     places = named or sorted(found, key=lambda place: _has(_AVERAGE, *place))
     known = (_has(_AVERAGE, *p) or _same(holders[places[0]], holders[p]) for p in places[1:])
-    if not (all(isinstance(holders[p], Mapping) for p in places) and all(known)):
+    if not (all(_is_mapping(content, place) for place in places) and all(known)):
         raise several(path, found)
     left: list[str] = []
     return places, left, _beside(path, content, places, left)
@@ -110,6 +110,15 @@ def _holders(path: Path, content: Any) -> Iterator[tuple[Place, Any]]:
             yield place, content
         inner = [item for item in items if _items(item[1]) and not _has(_STATE, item[0])]
         stack += [((*place, k), v) for k, v in reversed(inner) if not _has(_SETTINGS, k)]
+
+
+def _is_mapping(content: Any, place: Place) -> bool:
+    """Whether mappings alone lead to a place, and it is one."""
+    for key in place:
+        if not isinstance(content, Mapping):
+            return False
+        content = content[key]
+    return isinstance(content, Mapping)
 
 
 def _items(content: Any) -> list[tuple[Any, Any]]:
