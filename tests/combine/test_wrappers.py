@@ -136,7 +136,7 @@ def test_an_average_is_merged_too(timm_files, tmp_path):
 def test_an_average_in_one_alone_must_be_named(timm_files, tmp_path, averaged, chosen):
     (a, a_ema), (b, b_ema) = (timm_files(x, n, x == averaged) for n, x in enumerate("ab"))
     paths = tmp_path / "a.pt", tmp_path / "b.pt", tmp_path / "c.pt"
-    with pytest.raises(WiseftError, match=r"one alone holds state_dict_ema.*; say with --weights"):
+    with pytest.raises(WiseftError, match=r"one alone holds state_dict_ema.*--weights"):
         merge(*paths)
     merge(*paths, weights=chosen)
     ends = (a, b) if chosen == "state_dict" else (a_ema or a, b_ema or b)

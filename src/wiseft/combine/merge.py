@@ -101,7 +101,7 @@ def _check_keys(first: Checkpoint, second: Checkpoint, weights: str | None) -> N
     if odd := [key_of(key) for key in first.also.keys() ^ second.also.keys()]:
         raise WiseftError(
             f"of {first.path} and {second.path} one alone holds {odd[0]} beside the weights, which "
-            "programs may load in their place; say with --weights which to merge, or save that alone"
+            "programs may load in their place; name what to merge with --weights, or save it alone"
         )
 
 
