@@ -45,7 +45,8 @@ def written(tmp_path, content, name="x.pt"):
 def test_a_state_dict_is_found_in_its_wrapper(tmp_path, content, wrapper, prefix):
     found = read_checkpoint(written(tmp_path, content))
     assert same(found.tensors, TENSORS)
-    assert (found.kind, found.wrapper, found.prefix) == ("torch", wrapper, prefix)
+    assert (found.kind, found.prefix) == ("torch", prefix)
+    assert found.wrapper == ((wrapper,) if wrapper else ())
     write_checkpoint(found, {k: v + 1 for k, v in found.tensors.items()}, tmp_path / "y.pt")
     again = torch.load(tmp_path / "y.pt", weights_only=True)
     inner = again[wrapper] if wrapper else again
@@ -112,9 +113,9 @@ def test_a_file_without_tensors_is_refused(tmp_path, content, message):
     ("tensor", "message"),
     [
         (torch.zeros(1).expand(10**9), r"its tensors expand to 4\.00 GB; it was made to fill"),
-        (torch.empty(10**9, device="meta"), "tensor a is sparse, quantized, nested or without val"),
+        (torch.empty(10**9, device="meta"), "tensor a is sparse, nested or without val"),
         (torch.eye(3).to_sparse(), "tensor a is sparse"),
-        (torch.quantize_per_tensor(torch.ones(3), 0.1, 0, torch.qint8), "tensor a is sparse, quan"),
+        (torch.quantize_per_tensor(torch.ones(3), 0.1, 0, torch.qint8), "is quantised .*dequantis"),
     ],
     ids=["expanded", "meta", "sparse", "quantized"],
 )

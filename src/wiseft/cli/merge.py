@@ -29,6 +29,9 @@ def merge(
     alpha: Annotated[
         str, typer.Option(help="From 0 (A) to 1 (B); the paper recommends 0.5.")
     ] = "0.500",
+    weights: Annotated[
+        str | None, typer.Option(help="Key of the weights in a .pt, e.g. state_dict_ema.")
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, or mps (untested).")] = "cpu",
 ) -> None:
     """Write (1 - alpha) A + alpha B, in A's format and under A's names.
@@ -43,4 +46,4 @@ def merge(
     from wiseft.runtime import start_torch
 
     where = "cpu" if device == "cpu" else start_torch(1, device, mps=True)
-    merge_files(a, b, alpha, output, device=where)
+    merge_files(a, b, alpha, output, device=where, weights=weights)

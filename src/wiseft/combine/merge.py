@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,7 +17,9 @@ from wiseft import towers
 from wiseft.alphas import format_alpha
 from wiseft.combine.files import interpolate_files
 from wiseft.combine.linear import interpolate
-from wiseft.errors import WiseftError
+from wiseft.errors import WiseftError, some
+from wiseft.foreign.configs import class_names, differences
+from wiseft.foreign.wrappers import key_of
 from wiseft.progress import print_line
 from wiseft.tensor_file import LazyTensors, examples
 from wiseft.tensor_views import renamed
@@ -35,12 +38,14 @@ def merge_files(
     output: Path,
     say: Callable[[str], None] = print_line,
     device: torch.device | str = "cpu",
+    weights: str | None = None,
 ) -> None:
     """Write (1 - alpha) a + alpha b in the format of `a`.
 
     The two may be in different formats of one architecture: open_clip and a CLIPModel of
-    transformers, a `.pt` file and safetensors. Integer tensors are those of `a`; floating ones are
-    computed in fp32 and get the dtype that they have in `a`; at alpha 0 the tensors are `a`'s.
+    transformers, a `.pt` file and safetensors. Floating tensors are computed in fp32 and get the
+    dtype that they have in `a`; at alpha 0 the tensors are `a`'s. All others must be equal, except
+    counters of batches, which are those of `b`. Moving averages that both have are merged, too.
 
     Args:
         a: a file or a folder with a configuration.
@@ -49,6 +54,7 @@ def merge_files(
         output: a new file, or folder where `a` is one.
         say: called with what was done.
         device: that mixes; two thetas of wiseft are mixed tensor by tensor on the CPU.
+        weights: the key of the weights in `.pt` files that hold several mappings of tensors.
 
     Raises:
         WiseftError: if alpha is none, a checkpoint is refused, the two are of different
@@ -57,8 +63,8 @@ def merge_files(
     alpha = format_alpha(alpha)
     if output.exists() or output.is_symlink():
         raise WiseftError(f"{output} exists and is not touched; name another file or folder")
-    first = read_checkpoint(a)
-    second = adapted(b, first) if is_adapter(b) else read_checkpoint(b)
+    first = read_checkpoint(a, weights, also=True)
+    second = adapted(b, first) if is_adapter(b) else read_checkpoint(b, weights, also=True)
     if all(each.own and "head.weight" in each.tensors for each in (first, second)):
         interpolate_files(a, b, alpha, output)
         return
@@ -68,24 +74,65 @@ def merge_files(
             "checkpoint first, bring that one in with `wiseft import`, or let `wiseft sweep` make "
             "both alike; `wiseft export` writes a theta as another checkpoint is"
         )
-    compare_configs(first, second)
+    _check_keys(first, second, weights)
+    compare_configs(first, second, say)
+    also = {
+        key: _between(each, second.also[key], alpha, device) for key, each in first.also.items()
+    }
+    mixed = _between(first, second, alpha, device)
+    write_checkpoint(first, mixed, output, also=also)
+    for each in (first, second):
+        if each.left:
+            say(f"{each.path}: not merged, and not in {output}: {some(each.left, 12)}")
+    if first.kind == "torchscript":
+        say(f"{a} is a TorchScript archive; {output} is a plain state dict with its tensors")
+    integers = len(first.tensors) - len(towers.floating(examples(first.tensors)))
+    kept = f", {integers} that are no floating-point numbers kept" if integers else ""
+    beside = f"; and those of {', '.join(map(key_of, also))}" if also else ""
+    n = len(first.tensors) - integers
+    say(f"{output}: {n} tensors between {a} and {b} at alpha {alpha}{kept}{beside}")
+
+
+def _check_keys(first: Checkpoint, second: Checkpoint, weights: str | None) -> None:
+    """Refuse a key that neither file has, and averages that only one has."""
+    both = (first, second)
+    if weights is not None and weights not in [key_of(each.wrapper) for each in both]:
+        raise WiseftError(f"neither {first.path} nor {second.path} has weights under {weights}")
+    if odd := [key_of(key) for key in first.also.keys() ^ second.also.keys()]:
+        raise WiseftError(
+            f"of {first.path} and {second.path} one alone holds {odd[0]} beside the weights, which "
+            "programs may load in their place; name what to merge with --weights, or save it alone"
+        )
+
+
+def _between(
+    first: Checkpoint, second: Checkpoint, alpha: str, device: torch.device | str
+) -> _Mixed:
+    """Return the tensors between two checkpoints that fit."""
     end = _named_like(first, second)
     start, other = (towers.floating(examples(each)) for each in (first.tensors, end))
     try:
-        towers.check_fit(start, other, f"{b}, beside {a},")
+        towers.check_fit(start, other, f"{second.path}, beside {first.path},")
     except WiseftError as error:
         raise WiseftError(
             f"{error}\nOf an encoder with a head and a zero-shot model, `wiseft sweep` makes two "
             "classifiers, and writes the one in between as the second checkpoint is."
         ) from None
-    write_checkpoint(first, _Mixed(first.tensors, end, alpha, device), output)
-    if first.kind == "torchscript":
-        say(f"{a} is a TorchScript archive; {output} is a plain state dict with its tensors")
-    integers = len(first.tensors) - len(start)
-    say(
-        f"{output}: {len(start)} tensors between {a} and {b} at alpha {alpha}"
-        + (f", {integers} integer tensors of {a}" if integers else "")
-    )
+    for name in (first.tensors.keys() & end.keys()) - start.keys():
+        one, two = first.tensors[name], end[name]
+        same = one.shape == two.shape and (_is_counter(name) or bool((one == two).all()))
+        if not same:
+            raise WiseftError(
+                f"{name} differs between {first.path} and {second.path}, but is {one.dtype}, and "
+                "only real floating-point numbers are averaged; save both models with real "
+                "floating-point weights (complex ones by torch.view_as_real)"
+            )
+    return _Mixed(first.tensors, end, alpha, device)
+
+
+def _is_counter(name: str) -> bool:
+    """Whether a tensor counts batches that were trained on, which no prediction depends on."""
+    return name.split(".")[-1] in ("num_batches_tracked", "n_averaged")
 
 
 class _Mixed(LazyTensors):
@@ -108,7 +155,8 @@ class _Mixed(LazyTensors):
         """Yield what is mixed, so that no tensor is in fp32 as a whole."""
         dtype = self.shapes[name].dtype
         if not dtype.is_floating_point:
-            yield self._both[0][name].flatten()
+            counted = _is_counter(name) and name in self._both[1] and float(self._alpha) > 0
+            yield self._both[counted][name].flatten().to(dtype)
             return
         both = (of[name].flatten().split(_PIECE) for of in self._both)
         for pair in zip(*both, strict=True):
@@ -136,18 +184,30 @@ def _custom_like(first: Checkpoint, tensors: Mapping[str, Tensor]) -> Mapping[st
     return renamed(tensors, {k if k.startswith(outside) else f"text.{k}": k for k in tensors})
 
 
-def compare_configs(first: Checkpoint, second: Checkpoint) -> None:
+def compare_configs(
+    first: Checkpoint, second: Checkpoint, say: Callable[[str], None] = lambda line: None
+) -> None:
     """Refuse folders whose architectures differ in what no tensor shows.
+
+    Args:
+        say: called with what differs and is harmless: the names of classes.
 
     Raises:
         WiseftError: naming the keys, e.g. the activation or the number of heads.
     """
-    if any(each.config.get("model_type") != "clip" for each in (first, second)):
-        return  # only those of a CLIPModel can be compared
-    one, other = (huggingface.architecture_of(each.config) for each in (first, second))
-    differ = sorted(key for key in one.keys() | other.keys() if one.get(key) != other.get(key))
-    if differ:
+    one, other = (_described(each.config) for each in (first, second))
+    if differ := differences(one, other):
         raise WiseftError(
-            f"{first.path} and {second.path} are of different architectures: "
-            + "; ".join(f"{key} is {one.get(key)} and {other.get(key)}" for key in differ)
+            f"{first.path} and {second.path} describe different models: {some(differ)}. If this "
+            "changes nothing that the models compute, make the configurations equal"
         )
+    names = [class_names(each.config) for each in (first, second)]
+    if all(names) and names[0] != names[1]:
+        say(f"{first.path} and {second.path} name other classes; the result has those of the first")
+
+
+def _described(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a configuration, that of a CLIPModel in open_clip's terms."""
+    if config.get("model_type") != "clip":
+        return config
+    return {"model_cfg": huggingface.architecture_of(config)}

@@ -121,9 +121,8 @@ def adapted(folder: Path, base: Checkpoint) -> Checkpoint:
             flip = bool(lora.fan_in_fan_out) or end == ".lora_embedding_A"
             how[name] = partial(_changed, name, (key, other), lora, flip)
     unchanged = {name: partial(_same, name) for name in base.tensors}
-    return replace(
-        base, path=folder, tensors=Computed(joined(base.tensors, adapter), unchanged | how)
-    )
+    tensors = Computed(joined(base.tensors, adapter), unchanged | how)
+    return replace(base, path=folder, tensors=tensors, also={}, left=[])
 
 
 def _config(folder: Path) -> _Lora:

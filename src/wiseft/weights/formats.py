@@ -23,6 +23,8 @@ from torch import Tensor
 
 from wiseft.config.loading import validate
 from wiseft.errors import WiseftError
+from wiseft.foreign.quantised import check_not_quantised
+from wiseft.foreign.wrappers import Place, at, find_weights, placed, several
 from wiseft.io import atomic_folder, atomic_path, gigabytes, read_json, read_object, require_file
 from wiseft.tensor_file import (
     KEY,
@@ -32,16 +34,12 @@ from wiseft.tensor_file import (
     read_file_header,
     write_safetensors,
 )
-from wiseft.tensor_views import Mapped, joined, renamed
+from wiseft.tensor_views import Chosen, Mapped, joined, renamed
 from wiseft.weights.torch_file import load_torch, stand_ins, write_torch
 from wiseft.weights.torchscript import read_torchscript
 
-WRAPPERS = ("state_dict", "model_state_dict", "model", "module")
-"""Keys under which training programs put the weights, the likeliest first."""
 PREFIXES = ("module.", "_orig_mod.")
 """What DistributedDataParallel and torch.compile put before names."""
-TRAINING_STATE = ("optimizer", "optimizer_state_dict", "optimiser", "scaler", "lr_scheduler")
-"""Of a training program; has no meaning for other weights."""
 CONFIGS = ("open_clip_config.json", "config.json")
 """Of open_clip; of transformers and timm. A folder with both is taken as one of open_clip."""
 WEIGHT_FILES = (
@@ -69,7 +67,9 @@ class Checkpoint:
         prefix: what was before every name.
         config: content of a folder's configuration; empty for a file.
         metadata: of a safetensors file.
-        wrapper: key that the weights stand under in a torch file; None: at the top.
+        wrapper: the keys that lead to the weights in a torch file; none: they are at the top.
+        also: moving averages of the weights, or the same tensors again, by their keys.
+        left: keys that a result lacks: measurements, and state of a training.
         around: what else a torch file holds.
         files: weight files of a folder, with the names of their tensors.
     """
@@ -80,8 +80,10 @@ class Checkpoint:
     prefix: str = ""
     config: dict[str, Any] = field(default_factory=dict)
     metadata: dict[str, str] = field(default_factory=dict)
-    wrapper: str | None = None
-    around: dict[str, Any] = field(default_factory=dict)
+    wrapper: Place = ()
+    also: dict[Place, Checkpoint] = field(default_factory=dict)
+    left: list[str] = field(default_factory=list)
+    around: dict[Any, Any] = field(default_factory=dict)
     files: dict[str, list[str]] = field(default_factory=dict)
 
     @property
@@ -96,30 +98,56 @@ class _Index(BaseModel):
     weight_map: dict[str, str]
 
 
-def read_checkpoint(path: Path) -> Checkpoint:
+def read_checkpoint(path: Path, weights: str | None = None, also: bool = False) -> Checkpoint:
     """Open a checkpoint of any format.
 
+    Args:
+        weights: the key of the weights in a file of torch, where there are several mappings.
+        also: the caller takes moving averages beside the weights, too.
+
     Raises:
-        WiseftError: if there is none, it is damaged, it holds pickled objects, or no tensors.
+        WiseftError: if there is none, it is damaged or quantised, it holds pickled objects, no
+            tensors, or tensors of which nothing says what they are.
     """
-    if path.is_dir():
-        return _read_folder(path)
+    checkpoint = _read_folder(path, weights) if path.is_dir() else _read_file(path, weights)
+    if checkpoint.also and not also:
+        raise several(path, [checkpoint.wrapper, *checkpoint.also])
+    check_not_quantised(path, examples(checkpoint.tensors), checkpoint.config)
+    beside = {key: _without_prefix(each) for key, each in checkpoint.also.items()}
+    return replace(_without_prefix(checkpoint), also=beside)
+
+
+def _read_file(path: Path, weights: str | None) -> Checkpoint:
     require_file(path, "checkpoint")
     if _is_safetensors(path):
-        return _without_prefix(_open_safetensors(path))
+        return _open_safetensors(path)
     members = _members(path)
     if any(member.filename.endswith("/constants.pkl") for member in members):
         load = partial(read_torchscript, path)
-        checkpoint = Checkpoint(path, "torchscript", load())
-    else:
-        # Of what is compressed there is nothing to map.
-        mapped = {member.compress_type for member in members} == {zipfile.ZIP_STORED}
-        checkpoint = _unwrap(path, load_torch(path, mapped))
-        load = partial(_weights, path, checkpoint.wrapper, mapped)
+        return _mapped(Checkpoint(path, "torchscript", load()), load, archive=True)
+    # Of what is compressed there is nothing to map.
+    mapped = {member.compress_type for member in members} == {zipfile.ZIP_STORED}
+    places, left, around = find_weights(path, content := load_torch(path, mapped), weights)
+    checkpoint, *also = (
+        _mapped(
+            Checkpoint(path, "torch", at(content, place), wrapper=place),
+            partial(_weights, path, place, mapped),
+            archive=bool(members),
+        )
+        for place in places
+    )
+    return replace(checkpoint, also={each.wrapper: each for each in also}, left=left, around=around)
+
+
+def _weights(path: Path, place: Place, mapped: bool) -> dict[str, Tensor]:
+    return at(load_torch(path, mapped), place)
+
+
+def _mapped(
+    checkpoint: Checkpoint, load: Callable[[], Mapping[str, Tensor]], archive: bool
+) -> Checkpoint:
     _check_dense(checkpoint)
-    if members:
-        checkpoint = replace(checkpoint, tensors=Mapped(load))
-    return _without_prefix(checkpoint)
+    return replace(checkpoint, tensors=Mapped(load)) if archive else checkpoint
 
 
 def write_checkpoint(
@@ -127,6 +155,7 @@ def write_checkpoint(
     tensors: Mapping[str, Tensor],
     path: Path,
     beside: Callable[[Path], None] = lambda folder: None,
+    also: Mapping[Place, Mapping[str, Tensor]] | None = None,
 ) -> None:
     """Write tensors in the format of another checkpoint, under its names, atomically.
 
@@ -138,13 +167,14 @@ def write_checkpoint(
         path: a new file or folder.
         beside: writes what lies beside the weights, into the folder that it is given; it is called
             before there is anything at `path`.
+        also: by the keys of `like.also`, all of them.
 
     Raises:
         WiseftError: if there is something at `path`.
     """
     if path.exists() or path.is_symlink():
         raise WiseftError(f"{path} exists and is not touched; name another file or folder")
-    ready = renamed(tensors, {like.prefix + name: name for name in tensors})
+    ready = _prefixed(like, tensors)
     if like.kind == "folder":
         with atomic_folder(path, _size(ready)) as temporary:
             beside(temporary)
@@ -156,8 +186,20 @@ def write_checkpoint(
             write_safetensors(temporary, ready, like.metadata)
         else:
             # torch's own format, which its weights-only loader reads: what A's program expects.
-            standing = stand_ins(ready)
-            write_torch(temporary, _wrapped(like, standing), standing, ready)
+            _write_torch(like, {like.wrapper: tensors} | dict(also or {}), temporary)
+
+
+def _prefixed(like: Checkpoint, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    return renamed(tensors, {like.prefix + name: name for name in tensors})
+
+
+def _write_torch(like: Checkpoint, of: Mapping[Place, Mapping[str, Tensor]], path: Path) -> None:
+    ready = {place: _prefixed(like.also.get(place, like), each) for place, each in of.items()}
+    names = {p: {key: f"{n} {key}" for key in ready[p]} for n, p in enumerate(ready)}
+    values = Chosen({new: (ready[p], name) for p in names for name, new in names[p].items()})
+    standing = stand_ins(values)
+    new = {place: {n: standing[own[n]] for n in own} for place, own in names.items()}
+    write_torch(path, placed(like.around, new), standing, values)
 
 
 # ------------------------------------------------------------------------------------------ files
@@ -223,51 +265,14 @@ def _check_dense(checkpoint: Checkpoint) -> None:
     """Refuse tensors that are more than numbers that stand in the file."""
     size = 0
     for name, tensor in checkpoint.tensors.items():
-        other = tensor.layout != torch.strided or tensor.is_quantized or tensor.is_nested
+        other = tensor.layout != torch.strided or tensor.is_nested
         if other or tensor.device.type != "cpu":
             raise WiseftError(
-                f"{checkpoint.path}: tensor {name} is sparse, quantized, nested or without values; "
+                f"{checkpoint.path}: tensor {name} is sparse, nested or without values; "
                 "dense tensors are expected"
             )
         size += math.prod(tensor.shape) * tensor.element_size()
     _require_small(checkpoint.path, size, "its tensors expand to")
-
-
-def _unwrap(path: Path, content: Any) -> Checkpoint:
-    """Find the weights in what a torch file holds."""
-    if not isinstance(content, Mapping):
-        raise WiseftError(f"{path} holds {type(content).__name__}, expected tensors by name")
-    wrapper: str | None = None
-    if not _has_tensors(content):
-        held = [key for key in WRAPPERS if _has_tensors(content.get(key))]
-        if not held:
-            keys = ", ".join(map(str, list(content)[:8])) or "nothing"
-            raise WiseftError(
-                f"{path} holds {keys}, but no tensors by name, neither at the top nor under "
-                f"{', '.join(WRAPPERS)}"
-            )
-        wrapper = held[0]
-    tensors = _tensors_in(content, wrapper)
-    around = {k: v for k, v in content.items() if k != wrapper and k not in tensors}
-    return Checkpoint(path, "torch", tensors, wrapper=wrapper, around=around)
-
-
-def _weights(path: Path, wrapper: str | None, mapped: bool) -> dict[str, Tensor]:
-    return _tensors_in(load_torch(path, mapped), wrapper)
-
-
-def _tensors_in(content: Mapping[Any, Any], wrapper: str | None) -> dict[str, Tensor]:
-    weights = content if wrapper is None else content[wrapper]
-    return {str(key): value for key, value in weights.items() if isinstance(value, Tensor)}
-
-
-def _has_tensors(content: Any) -> bool:
-    return isinstance(content, Mapping) and any(isinstance(v, Tensor) for v in content.values())
-
-
-def _wrapped(like: Checkpoint, tensors: Mapping[str, Any]) -> dict[str, Any]:
-    kept = {key: value for key, value in like.around.items() if key not in TRAINING_STATE}
-    return {**kept, **(tensors if like.wrapper is None else {like.wrapper: tensors})}
 
 
 def _without_prefix(checkpoint: Checkpoint) -> Checkpoint:
@@ -286,36 +291,66 @@ def _without_prefix(checkpoint: Checkpoint) -> Checkpoint:
 # ---------------------------------------------------------------------------------------- folders
 
 
-def _read_folder(path: Path) -> Checkpoint:
+def _read_folder(path: Path, weights: str | None) -> Checkpoint:
     config = next((path / name for name in CONFIGS if (path / name).is_file()), None)
     if config is None:
         raise WiseftError(
             f"{path} is a folder without {' or '.join(CONFIGS)}; give the folder of a model, or a "
             "file of weights"
         )
-    parts = {name: read_checkpoint(path / name) for name in weight_files(path)}
-    tensors = joined(*(part.tensors for part in parts.values()))
-    files = {name: list(part.tensors) for name, part in parts.items()}
-    metadata = {key: value for part in parts.values() for key, value in part.metadata.items()}
     content = read_object(config, "configuration")
-    return Checkpoint(path, "folder", tensors, config=content, metadata=metadata, files=files)
+    parts = {name: _read_file(path / name, weights) for name in weight_files(path)}
+    for part in parts.values():
+        if part.also:
+            raise several(part.path, [part.wrapper, *part.also])
+    files = {name: list(part.tensors) for name, part in parts.items()}
+    if index := _index(path):
+        _check_index(*index, files)
+    return Checkpoint(
+        path,
+        "folder",
+        joined(*(part.tensors for part in parts.values())),
+        config=content,
+        metadata={key: value for part in parts.values() for key, value in part.metadata.items()},
+        wrapper=next(part.wrapper for part in parts.values()),
+        files=files,
+    )
 
 
 def weight_files(folder: Path) -> list[str]:
     """Return the names of the weight files of a folder: one, or several with an index."""
-    for name in WEIGHT_FILES:
-        if (folder / name).is_file():
-            return [name]
-    for index in (INDEX, "pytorch_model.bin.index.json"):
-        if (folder / index).is_file():
-            content = validate(_Index, read_json(folder / index), str(folder / index))
-            parts = sorted(set(content.weight_map.values()))
-            for part in parts:
-                if Path(part).name != part:
-                    raise WiseftError(f"{folder / index} names {part!r}, which is no plain name")
-                require_file(folder / part, "part of the weights")
-            return parts
+    if (index := _index(folder)) is None:
+        return [next(name for name in WEIGHT_FILES if (folder / name).is_file())]
+    file, weight_map = index
+    parts = sorted(set(weight_map.values()))
+    if not parts:
+        raise WiseftError(f"{file} names no tensors; copy or download the folder again")
+    for part in parts:
+        if Path(part).name != part:
+            raise WiseftError(f"{file} names {part!r}, which is no plain name")
+        require_file(folder / part, "part of the weights")
+    return parts
+
+
+def _index(folder: Path) -> tuple[Path, dict[str, str]] | None:
+    """Return the index of a folder and the file of every tensor in it; None of one file alone."""
+    if any((folder / name).is_file() for name in WEIGHT_FILES):
+        return None
+    for file in (folder / INDEX, folder / "pytorch_model.bin.index.json"):
+        if file.is_file():
+            return file, validate(_Index, read_json(file), str(file)).weight_map
     raise WiseftError(f"{folder} has none of {', '.join((*WEIGHT_FILES, INDEX))}")
+
+
+def _check_index(file: Path, weight_map: Mapping[str, str], parts: Mapping[str, list[str]]) -> None:
+    held = {(name, part) for part, names in parts.items() for name in names}
+    if odd := sorted(held ^ weight_map.items()):
+        name, part = odd[0]
+        what = "the index does not name" if odd[0] in held else "the file lacks"
+        raise WiseftError(
+            f"{file} is not the index of these files: {what} {name} of {part} ({len(odd)} such "
+            "tensors); copy or download the folder again"
+        )
 
 
 def _write_folder(like: Checkpoint, tensors: Mapping[str, Tensor], folder: Path) -> None:
@@ -324,7 +359,7 @@ def _write_folder(like: Checkpoint, tensors: Mapping[str, Tensor], folder: Path)
         name = Path(old).with_suffix(".safetensors").name
         if old in WEIGHT_FILES:
             name = name.replace("pytorch_model", "model")
-        chosen = renamed(tensors, {like.prefix + k: like.prefix + k for k in keys})
+        chosen = renamed(tensors, {key: key for key in keys})
         write_safetensors(folder / name, chosen, like.metadata or {"format": "pt"})
         names |= dict.fromkeys(chosen, name)
     if len(like.files) > 1:

@@ -1,0 +1,1 @@
+"""Models of strangers: what their files hold and what their configurations describe."""

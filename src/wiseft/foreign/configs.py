@@ -1,0 +1,103 @@
+"""Configurations of two models: whether what no tensor shows is the same in both."""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+_HARMLESS = re.compile(
+    "_?name_or_path|_commit_hash|transformers_version|auto_map|(torch_)?dtype|cast_dtype|num_labels"
+    "|use_bfloat16|torchscript|output_(dict|attentions|hidden_states)|id2label|label2id|use_cache"
+    "|(use_)?(return_dict|gradient_checkpointing)|problem_type|finetuning_task|label_smoothing"
+    "|task_specific_params|_?attn_implementation.*|layerscale_value|custom_text"
+    "|.*(drop|init_|_init|initializer|loss|mask_time|mask_feature).*"
+)
+"""Keys that change nothing that the trained model computes; the last line is of training: dropout,
+first values, losses, masks of spectrograms. Names of tensors show `custom_text`."""
+_MOST_LAYERS = 10_000
+_GENERIC = re.compile(r"LABEL_\d+")
+
+
+def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+    """Return the keys in which two configurations describe other models, with both values.
+
+    Both are filled with the defaults of transformers, open_clip or timm first.
+
+    Args:
+        one: the content of a `config.json` or `open_clip_config.json`; empty: nothing is known.
+        other: likewise.
+    """
+    if not one or not other:
+        return []
+    fill = next((how for key, how in _FILLED.items() if key in one and key in other), dict)
+    try:
+        first, second = _flat(fill(one)), _flat(fill(other))
+    except Exception:  # of a library that is not there, or does not know the model or its keys
+        first, second = _flat(one), _flat(other)
+    differ = sorted(key for key in first.keys() | second if first.get(key) != second.get(key))
+    found = [f"{key} is {first.get(key)!s:.60} and {second.get(key)!s:.60}" for key in differ]
+    names = [class_names(config) for config in (one, other)]
+    if names[0] != names[1] and sorted(names[0]) == sorted(names[1]):
+        found.append("the classes are in another order")
+    return found
+
+
+def class_names(config: Mapping[str, Any]) -> list[str]:
+    """Return the names of the classes that a configuration gives, in their order."""
+    given = config.get("id2label") or config.get("label_names")
+    given = given or _object(config, "pretrained_cfg").get("label_names")
+    if isinstance(given, Mapping):
+        given = [given[key] for key in sorted(given, key=lambda key: (len(str(key)), str(key)))]
+    names = [str(name) for name in given] if isinstance(given, list) else []
+    return [] if all(_GENERIC.fullmatch(name) for name in names) else names
+
+
+def _of_transformers(config: Mapping[str, Any]) -> dict[str, Any]:
+    from transformers import CONFIG_MAPPING
+
+    if any(key.endswith("layers") and each > _MOST_LAYERS for key, each in _flat(config).items()):
+        raise ValueError("transformers makes a list of the layers")
+    kind = CONFIG_MAPPING[config["model_type"]]  # never code that comes with the model
+    own = {key: value for key, value in config.items() if key != "num_labels"}  # a list, too
+    return dict(kind.from_dict(copy.deepcopy(own)).to_dict())
+
+
+def _of_open_clip(config: Mapping[str, Any]) -> dict[str, Any]:
+    from open_clip.model import CLIPTextCfg, CLIPVisionCfg
+
+    model: dict[str, Any] = {"quick_gelu": False} | dict(config["model_cfg"])
+    vision, text = CLIPVisionCfg(**model["vision_cfg"]), CLIPTextCfg(**model["text_cfg"])
+    return model | {"vision_cfg": asdict(vision), "text_cfg": asdict(text)}
+
+
+def _of_timm(config: Mapping[str, Any]) -> dict[str, Any]:
+    pool = config.get("global_pool") or _object(config, "pretrained_cfg").get("global_pool")
+    options = _object(config, "model_args") | {"num_classes": None}  # the head's shape shows it
+    name = str(config["architecture"]).split(".")[0]
+    return {"architecture": name, "global_pool": pool, "model_args": options}
+
+
+_FILLED = {"model_type": _of_transformers, "model_cfg": _of_open_clip, "architecture": _of_timm}
+
+
+def _object(config: Mapping[str, Any], key: str) -> dict[str, Any]:
+    value = config.get(key)
+    return dict(value) if isinstance(value, Mapping) else {}
+
+
+def _flat(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the keys that matter, with dots where objects are nested, and their values."""
+    flat, stack = {}, [("", config)]
+    while stack:
+        above, part = stack.pop()
+        for key, value in part.items():
+            if _HARMLESS.fullmatch(str(key)):
+                continue
+            if isinstance(value, Mapping) and value:
+                stack.append((f"{above}{key}.", value))
+            else:
+                flat[f"{above}{key}"] = list(value) if isinstance(value, tuple) else value
+    return flat

@@ -1,0 +1,237 @@
+"""Folders whose tensors fit, but whose configurations may describe other models."""
+
+import json
+
+import open_clip
+import pytest
+import timm
+import torch
+import transformers
+from safetensors.torch import save_file
+from tools.rehearsal import tiny
+from tools.rehearsal.checkpoints import weights_of
+
+from wiseft.combine.merge import merge_files
+from wiseft.errors import WiseftError
+from wiseft.foreign.configs import differences
+
+
+def save(kind, path, seed, **config):
+    torch.manual_seed(seed)
+    model = kind(kind.config_class(**config))
+    model.save_pretrained(path)
+    return model
+
+
+def change(folder, **changes):
+    file = folder / "config.json"
+    config = json.loads(file.read_text()) | changes
+    file.write_text(json.dumps({key: value for key, value in config.items() if value != "gone"}))
+
+
+def merge(tmp_path):
+    said = []
+    merge_files(tmp_path / "a", tmp_path / "b", "0.500", tmp_path / "c", say=said.append)
+    return " ".join(said)
+
+
+DINO = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "image_size": 28}
+LLAMA = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "vocab_size": 32}
+LLAMA |= {"intermediate_size": 16, "num_key_value_heads": 2}
+ROPE = {"rope_type": "default"}
+PAIRS = {
+    "dinov2-heads": (
+        transformers.Dinov2Model,
+        DINO,
+        {"num_attention_heads": 4},
+        "num_attention_heads is 2 and 4",
+    ),
+    "dinov2-activation": (
+        transformers.Dinov2Model,
+        DINO,
+        {"hidden_act": "relu"},
+        "hidden_act is gelu and relu",
+    ),
+    "llama-rope": (
+        transformers.LlamaForCausalLM,
+        LLAMA | {"rope_parameters": ROPE | {"rope_theta": 1e4}},
+        {"rope_parameters": ROPE | {"rope_theta": 1e6}},
+        "rope_parameters.rope_theta is 10000.0 and 1000000.0",
+    ),
+    "siglip-nested": (
+        transformers.SiglipVisionModel,
+        {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "image_size": 32},
+        {"layer_norm_eps": 1e-3},
+        "layer_norm_eps is 1e-06 and 0.001",
+    ),
+}
+
+
+@pytest.mark.parametrize("pair", PAIRS)
+def test_models_that_compute_otherwise_are_refused(tmp_path, pair):
+    kind, config, other, message = PAIRS[pair]
+    save(kind, tmp_path / "a", 1, **config)
+    save(kind, tmp_path / "b", 2, **config | other)
+    with pytest.raises(WiseftError, match=f"describe different models: .*{message}"):
+        merge(tmp_path)
+    assert not (tmp_path / "c").exists()
+
+
+def test_a_default_that_is_not_written_is_a_default(tmp_path):
+    """As other versions of the library write it; and rope theta in its older place."""
+    for seed, name in enumerate("ab"):
+        save(transformers.LlamaForCausalLM, tmp_path / name, seed, **LLAMA)
+    change(tmp_path / "b", rms_norm_eps="gone", hidden_act="gone", rope_parameters="gone")
+    merge(tmp_path)
+    (tmp_path / "c").rename(tmp_path / "first")
+    change(tmp_path / "b", rope_theta=1e4)
+    merge(tmp_path)
+    change(tmp_path / "b", rope_theta=5e5)
+    (tmp_path / "c").rename(tmp_path / "second")
+    with pytest.raises(WiseftError, match=r"rope_theta is 10000\.0 and 500000\.0"):
+        merge(tmp_path)
+
+
+def test_what_a_training_alone_does_may_differ(tmp_path):
+    """The result is transformers' own mean."""
+    more = {"hidden_dropout_prob": 0.3, "drop_path_rate": 0.1, "initializer_range": 0.5}
+    one = save(transformers.Dinov2ForImageClassification, tmp_path / "a", 1, num_labels=2, **DINO)
+    other = save(
+        transformers.Dinov2ForImageClassification, tmp_path / "b", 2, num_labels=2, **DINO | more
+    )
+    change(
+        tmp_path / "b",
+        dtype="bfloat16",
+        transformers_version="4.1",
+        _name_or_path="x/y",
+        use_cache=False,
+        problem_type="single_label_classification",
+    )
+    merge(tmp_path)
+    found = type(one).from_pretrained(tmp_path / "c")
+    second = dict(other.named_parameters())
+    for (name, parameter), first in zip(found.named_parameters(), one.parameters(), strict=True):
+        torch.testing.assert_close(parameter, (first + second[name]) / 2, rtol=0, atol=1e-6)
+
+
+def test_the_order_of_classes_is_compared(tmp_path):
+    for name in "ab":
+        save(transformers.Dinov2ForImageClassification, tmp_path / name, 1, num_labels=2, **DINO)
+    merge(tmp_path)
+    change(tmp_path / "a", id2label={"0": "cat", "1": "dog"}, label2id={"cat": 0, "dog": 1})
+    (tmp_path / "c").rename(tmp_path / "generic")
+    assert "name other classes" not in merge(tmp_path)  # b says none
+    change(tmp_path / "b", id2label={"0": "dog", "1": "cat"}, label2id={"dog": 0, "cat": 1})
+    (tmp_path / "c").rename(tmp_path / "one")
+    with pytest.raises(WiseftError, match="the classes are in another order"):
+        merge(tmp_path)
+    change(tmp_path / "b", id2label={"0": "a cat", "1": "a dog"}, label2id={})
+    assert "name other classes; the result has those of the first" in merge(tmp_path)
+
+
+def test_folders_of_timm_are_compared(tmp_path):
+    """As timm writes them: with the arguments of the model, and names of classes."""
+
+    def write(name, labels=("x", "y"), **args):
+        model = timm.create_model("test_vit", num_classes=2, **args)
+        timm.models.save_for_hf(
+            model,
+            tmp_path / name,
+            model_config={"label_names": list(labels)},
+            model_args=args or None,
+            safe_serialization=True,
+        )
+
+    write("a")
+    write("b", drop_path_rate=0.2)
+    merge(tmp_path)
+    assert timm.create_model(f"local-dir:{tmp_path / 'c'}", pretrained=True)
+    write("b", num_heads=4)
+    (tmp_path / "c").rename(tmp_path / "one")
+    with pytest.raises(WiseftError, match=r"model_args\.num_heads is None and 4"):
+        merge(tmp_path)
+    write("b", global_pool="avg")
+    with pytest.raises(WiseftError, match="global_pool is token and avg"):
+        merge(tmp_path)
+    write("b", ("y", "x"))
+    with pytest.raises(WiseftError, match="the classes are in another order"):
+        merge(tmp_path)
+
+
+def open_clip_folder(path, architecture, seed):
+    path.mkdir()
+    config = {"model_cfg": architecture, "preprocess_cfg": {"size": 32}}
+    (path / "open_clip_config.json").write_text(json.dumps(config))
+    save_file(weights_of(architecture, seed), path / "open_clip_model.safetensors")
+
+
+def test_folders_of_open_clip_are_compared(tmp_path):
+    open_clip_folder(tmp_path / "a", tiny.clip(), 1)
+    heads = tiny.clip(text_cfg=tiny.TEXT | {"heads": 4})
+    open_clip_folder(tmp_path / "b", heads, 2)
+    with pytest.raises(WiseftError, match=r"text_cfg\.heads is 2 and 4"):
+        merge(tmp_path)
+
+
+def test_a_clip_of_transformers_is_compared_with_one_of_open_clip(tmp_path):
+    """The activation is the default of the one, and not of the other."""
+    open_clip_folder(tmp_path / "a", tiny.clip(), 1)
+    text = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
+    text |= {"intermediate_size": 64, "max_position_embeddings": 20}
+    vision = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    vision |= {"intermediate_size": 64, "image_size": 32, "patch_size": 16}
+    towers = {"text_config": text, "vision_config": vision}
+    save(transformers.CLIPModel, tmp_path / "b", 2, projection_dim=16, **towers)
+    with pytest.raises(WiseftError, match="quick_gelu is False and True"):
+        merge(tmp_path)
+    for tower in towers.values():
+        tower["hidden_act"] = "gelu"
+    save(transformers.CLIPModel, tmp_path / "b", 2, projection_dim=16, **towers)
+    merge(tmp_path)
+
+
+def test_every_model_of_open_clip_is_itself_with_its_defaults():
+    for name in ("ViT-B-32", "RN50", "ViT-B-16-SigLIP", "convnext_base", "coca_ViT-B-32"):
+        config = open_clip.get_model_config(name)
+        assert not differences({"model_cfg": config}, {"model_cfg": config | {"quick_gelu": False}})
+        other = {"model_cfg": config | {"quick_gelu": True}}
+        assert differences({"model_cfg": config}, other) == ["quick_gelu is False and True"]
+
+
+def test_configurations_of_models_that_no_library_knows_are_compared_as_they_are(tmp_path):
+    one = {"model_type": "mine", "heads": 2, "dropout": 0.1, "auto_map": {"AutoModel": "x.Y"}}
+    assert not differences(one, one | {"dropout": 0.2, "auto_map": {}})
+    assert differences(one, one | {"heads": 3, "more": 1}) == [
+        "heads is 2 and 3",
+        "more is None and 1",
+    ]
+
+
+@pytest.mark.parametrize("odd", [[], 7, None, "x", {"a": [{}]}, {"0": None}])
+@pytest.mark.parametrize(
+    "key",
+    [
+        *("model_type", "model_cfg", "architecture", "id2label", "label_names", "pretrained_cfg"),
+        *("model_args", "text_config"),
+    ],
+)
+def test_odd_configurations_end_in_a_sentence(key, odd):
+    """Whatever stands in it, there is an answer."""
+    config = {"model_type": "clip_vision_model", "hidden_size": 16}
+    for base in (config, {"architecture": "vit"}, {"model_cfg": tiny.clip()}):
+        assert isinstance(differences(base | {key: odd}, base), list)
+        assert isinstance(differences(base | {key: odd}, base | {key: odd}), list)
+
+
+def test_a_deep_configuration_ends_in_an_answer():
+    config = {"heads": 2}
+    for _ in range(900):
+        config = {"x": config}
+    config["model_type"] = "mine"
+    assert not differences(config, config)
+
+
+@pytest.mark.parametrize("key", ["num_labels", "num_hidden_layers"])
+def test_a_number_fills_no_memory(key):
+    config = {"model_type": "dinov2", key: 10**12}
+    assert not differences(config, config)
