@@ -85,6 +85,14 @@ test-fast: $(STAMP) ## run the tests that do not run the workflow
 test-slow: $(STAMP) ## run the tests that run the workflow, and no other
 	@$(PYTEST) -m slow
 
+# Other CPUs, as far as this one can pass for them: without a vector extension of torch, with AVX2.
+AVX2 := ATEN_CPU_CAPABILITY=avx2 MKL_ENABLE_INSTRUCTIONS=AVX2 ONEDNN_MAX_CPU_ISA=AVX2
+.PHONY: test-cpus
+test-cpus: $(STAMP) ## run all tests three times: as on older CPUs (no vector extension, AVX2), and as here (TESTS="..." for some)
+	@ATEN_CPU_CAPABILITY=default $(PYTEST) $(TESTS)
+	@$(AVX2) $(PYTEST) $(TESTS)
+	@$(PYTEST) $(TESTS)
+
 .PHONY: test-remotes
 test-remotes: $(STAMP) ## test DVC remotes of S3 and SSH against servers on this machine
 	@tools/on_top.sh $(VENV) remotes 'dvc-s3>=3' 'dvc-ssh>=4' 'moto[server]>=5'

@@ -126,3 +126,9 @@ def pytest_terminal_summary(
         terminalreporter.section("skips that CONTRIBUTING.md does not justify", red=True)
         for line in unknown:
             terminalreporter.write_line(line)
+    reports = terminalreporter.stats.get("passed", [])
+    said = [text for each in reports for name, text in each.user_properties if name == "said"]
+    if said:
+        terminalreporter.section("what tests compared here")
+        for line in said:
+            terminalreporter.write_line(line)

@@ -1,16 +1,26 @@
 """What the reported predictions were, and what made them, as sums that a test compares.
 
-    python -m tools.predictions         # after an experiment of EXPERIMENTS was run anew
+    python -m tools.predictions                 # after an experiment of EXPERIMENTS was run anew
+    python -m tools.predictions --guard FOLDER  # a clone that ran some of them, on this machine
 
-Written to `docs/predictions.csv`: for each experiment one line for its recipe (stage versions, data
-and settings of whatever is trained and evaluated), and for each run one for its predictions, on
-every dataset at every alpha. No change of the code may alter one (docs/digits.md, Protocol).
+The first writes `docs/predictions.csv`: for each experiment one line for its recipe (stage
+versions, data and settings of whatever is trained and evaluated), and for each run one for its
+predictions, on every dataset at every alpha. No change of the code may alter one (docs/digits.md,
+Protocol).
+
+The second adds to `tests/evidence/guard.json` the machine, the commit and the sums of predictions
+of each experiment that is finished in FOLDER. The same seed gives another model on another CPU, so
+a test compares sums only where CPU, vector extension, torch build and threads are the same.
 """
 
 from __future__ import annotations
 
+import argparse
+import contextlib
 import csv
 import hashlib
+import platform
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,13 +30,15 @@ import pyarrow.parquet as pq
 
 from wiseft.config import paths
 from wiseft.errors import WiseftError
-from wiseft.io import sha256_file, sha256_json
+from wiseft.io import read_json, sha256_file, sha256_json, write_json
+from wiseft.provenance import machine
 from wiseft.stages import VERSION
 from wiseft.targets import Targets
 from wiseft.targets.runs import Run
 
 EXPERIMENTS = ("digits", "digits-seeds", "photos")
 SUMS = Path("docs/predictions.csv")
+GUARD = Path(__file__).parents[1] / "tests" / "evidence" / "guard.json"
 STAGES = ("data", "pretrain", "weights", "zeroshot", "finetune", "combine", "evaluate")
 
 
@@ -120,13 +132,59 @@ def sums(name: str) -> Iterator[Sum]:
         yield Sum(name, run.name, str(run.seed), found)
 
 
+def here() -> dict[str, Any]:
+    """Return this machine, as evaluations on its CPU describe it."""
+    return machine() | {"threads": 1, "device": platform.machine()}
+
+
+def made_on(targets: Targets, run: Run) -> dict[str, Any] | None:
+    """Return the machine that evaluated a run; None if files do not say, or name several."""
+    files = [paths.metrics_path(run.name, run.seed, name) for name in targets.experiment.datasets]
+    known = [how.get("machine", {}) | {"device": how["device"]} for how in map(_how, files)]
+    return known[0] if "cpu" in known[0] and all(each == known[0] for each in known) else None
+
+
+def _how(metrics: Path) -> dict[str, Any]:
+    return dict(read_json(metrics)["how"])
+
+
+def add_guard(folder: Path) -> None:
+    """Add what is finished in a clone to the guard, in place of what the same machine gave before.
+
+    Evaluations of before do not name their machine: it is taken to be this one.
+    """
+    guards = read_json(GUARD) if GUARD.exists() else []
+    commit = subprocess.run(
+        ["git", "-C", folder, "rev-parse", "HEAD"], capture_output=True, text=True, check=True
+    ).stdout.strip()
+    with contextlib.chdir(folder):
+        for name in EXPERIMENTS:
+            try:
+                _, *found = sums(name)
+            except WiseftError as error:
+                print(f"{name}: left out: {error}", file=sys.stderr)
+                continue
+            targets = Targets.read(".", {"experiment": name})
+            made = {"experiment": name, "machine": made_on(targets, targets.runs[0]) or here()}
+            guards = [each for each in guards if not made.items() <= each.items()]
+            by_run = {f"{each.run} seed {each.seed}": each.sha256 for each in found}
+            guards.append(made | {"commit": commit, "predictions": by_run})
+            print(f"{name}: {len(by_run)} runs", file=sys.stderr)
+    write_json(GUARD, guards)
+
+
 def main() -> None:
-    """Write the sums of every experiment."""
+    """Write the sums of every experiment, or add those of a clone to the guard."""
+    parser = argparse.ArgumentParser(description="Write sums of predictions.")
+    parser.add_argument("--guard", type=Path, metavar="FOLDER", help="a clone that was run here")
+    if folder := parser.parse_args().guard:
+        return add_guard(folder)
     lines = [line for name in EXPERIMENTS for line in sums(name)]
     with SUMS.open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerows([Sum._fields, *lines])
     print(f"wrote: {SUMS} ({len(lines)} lines)", file=sys.stderr)
+    return None
 
 
 if __name__ == "__main__":

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tests.random_models import blobs, deciding_head, telling_tensors
 
-from wiseft.classifier import build_classifier, classifier_tensors
+from wiseft.classifier import build_classifier
 from wiseft.data.prepared.split import PreparedSplit
 from wiseft.data.prepared.store import write_prepared
 from wiseft.theta import ThetaHeader, make_header, save_theta
@@ -38,13 +39,7 @@ def random_tensors(seed: int) -> dict[str, torch.Tensor]:
 
 @functools.cache  # a model is built for them
 def _random_tensors(seed: int) -> dict[str, torch.Tensor]:
-    tensors = classifier_tensors(build_classifier(tiny_header(), seed=seed))
-    generator = torch.Generator().manual_seed(seed)
-    # Running statistics and zero-initialised weights differ as well, as after training.
-    return {
-        name: (tensor.detach() + 0.1 * torch.rand(tensor.shape, generator=generator)).contiguous()
-        for name, tensor in tensors.items()
-    }
+    return telling_tensors(tiny_header(), seed)
 
 
 @pytest.fixture(scope="session")
@@ -59,12 +54,7 @@ def theta_files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 def deciding_tensors(seed: int, images: torch.Tensor) -> dict[str, torch.Tensor]:
     """Random weights that predict every class for some of the images, uint8 (n, 3, 32, 32)."""
     tensors = random_tensors(seed)
-    with torch.no_grad():
-        features = build_classifier(tiny_header(), tensors).features(images)
-    # Without this the common part of the features decides, and one class always wins.
-    centred = features - features.mean(dim=0)
-    weight = centred[seed : seed + 3] / features.var(dim=0)
-    return tensors | {"head.weight": weight, "head.bias": -weight @ features.mean(dim=0)}
+    return tensors | deciding_head(build_classifier(tiny_header(), tensors), images, seed)
 
 
 CLASSES = ["zero", "one", "two"]
@@ -76,10 +66,8 @@ def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
     splits = {}
     for seed, (name, n) in enumerate({"train": 24, "held-out": 40, "test": 6}.items()):
         rng = np.random.default_rng(seed)
-        # Squares of random colours: features of noise are nearly all the same.
-        colours = rng.integers(0, 256, (n, 4, 4, 3))
         splits[name] = PreparedSplit(
-            images=np.kron(colours, np.ones((1, 8, 8, 1))).astype(np.uint8),
+            images=blobs(n, seed),
             labels=rng.integers(0, len(CLASSES), n),
             sample_ids=[f"{name}-{i}" for i in range(n)],
         )

@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from tests.random_models import batch, blobs, deciding_head, telling_tensors
 
 from wiseft.batch_size import BatchSize
-from wiseft.classifier import build_classifier, classifier_tensors
+from wiseft.classifier import build_classifier
 from wiseft.data.prepared.split import PreparedSplit
 from wiseft.data.prepared.store import write_prepared
 from wiseft.evaluate import Request
@@ -44,18 +45,9 @@ METADATA = {
 @functools.cache
 def tiny_tensors(seed: int) -> dict[str, torch.Tensor]:
     """Random weights, running statistics included, that predict every class now and then."""
-    model = build_classifier(tiny_header(), seed=seed)
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        tensors = classifier_tensors(model)
-        for tensor in tensors.values():
-            tensor += 0.1 * torch.rand(tensor.shape, generator=generator)
-        features = model.features(torch.from_numpy(blobs(200, seed)).permute(0, 3, 1, 2))
-        centred = features - features.mean(dim=0)
-        # Without this the common part of the features decides, and one class always wins.
-        model.head.weight.copy_(centred[: len(CLASSES)] / features.var(dim=0))
-        model.head.bias.copy_(-model.head.weight @ features.mean(dim=0))
-    return {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
+    tensors = telling_tensors(tiny_header(), seed)
+    model = build_classifier(tiny_header(), tensors)
+    return tensors | deciding_head(model, batch(blobs(200, seed)))
 
 
 def tiny_header(kind: str = "zero-shot", stage: str = "zeroshot", **changes: Any):
@@ -85,12 +77,6 @@ def ends(tmp_path_factory: pytest.TempPathFactory) -> Ends:
     head = {name: tensor for name, tensor in end.items() if name.startswith("head.")}
     save_theta(paths.linear, start | head, tiny_header("fine-tuned", "finetune"))
     return paths
-
-
-def blobs(n: int, seed: int) -> NDArray[np.uint8]:
-    """Images of 4 x 4 squares of random colours, uint8 (n, 32, 32, 3)."""
-    colours = np.random.default_rng(seed).integers(0, 256, (n, 4, 4, 3))
-    return np.kron(colours, np.ones((1, 8, 8, 1))).astype(np.uint8)
 
 
 def prepared_split(n: int, seed: int, labels: NDArray[np.int64] | None = None) -> PreparedSplit:

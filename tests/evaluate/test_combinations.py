@@ -166,8 +166,8 @@ def test_stored_logits(request_for: Build, ends: Ends, manifest: Path, tmp_path:
     # An ensemble without another pass.
     mixed = combine_logits([each.float() for each in stored.values()], [0.7, 0.3])
     np.testing.assert_allclose(
-        column(table, "output", "0.300", "top1"), mixed.max(dim=1).values, rtol=2e-3
-    )
+        column(table, "output", "0.300", "top1"), mixed.max(dim=1).values, rtol=2e-3, atol=8e-3
+    )  # logits up to 16, in fp16
 
 
 def test_stored_logits_are_written_once(

@@ -9,8 +9,16 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from tests.evaluate.conftest import METADATA, Ends, N, evaluation, inference, tiny_header
-from tests.evaluate.test_suite import conditioned_tensors, run
+from tests.evaluate.conftest import (
+    METADATA,
+    Ends,
+    N,
+    evaluation,
+    inference,
+    tiny_header,
+    tiny_tensors,
+)
+from tests.evaluate.test_suite import run
 from typer.testing import CliRunner
 
 from wiseft.batch_size import DEVICE_MEMORY, BatchSize
@@ -50,7 +58,7 @@ def memory_for(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], list[int]]:
 def test_out_of_memory_makes_smaller_passes_and_the_same_predictions(
     request_for: Build, memory_for, tmp_path: Path, end: str
 ) -> None:
-    first, last = conditioned_tensors(0), conditioned_tensors(1)
+    first, last = tiny_tensors(0), tiny_tensors(1)
     head = {name: tensor for name, tensor in last.items() if name.startswith("head.")}
     save_theta(tmp_path / "theta_0", first, tiny_header())
     save_theta(tmp_path / "theta_1", last, tiny_header())
@@ -125,9 +133,12 @@ def test_another_precision_is_another_evaluation_with_its_changes_beside(
     assert f"arithmetic of the image tower: {precision}" in lines
 
 
-def test_numbers_beyond_fp16_are_told(request_for: Build) -> None:
+def test_numbers_beyond_fp16_are_told(request_for: Build, ends: Ends, tmp_path: Path) -> None:
+    name, tensors = "image.attnpool.c_proj.weight", tiny_tensors(1)
+    path = tmp_path / "large.safetensors"
+    save_theta(path, tensors | {name: 1e5 * tensors[name]}, tiny_header())
     with pytest.raises(WiseftError, match="precision is fp16, whose numbers end at 65,504, and"):
-        run(request_for(precision="fp16"))
+        run(request_for(theta_1=path, precision="fp16"))
 
 
 def test_features_and_logits_are_fp32_in_every_precision(ends: Ends) -> None:

@@ -19,7 +19,6 @@ from tests.evaluate.conftest import (
     METADATA,
     Ends,
     N,
-    blobs,
     evaluation,
     prepared_split,
     tiny_header,
@@ -28,7 +27,7 @@ from tests.evaluate.conftest import (
 )
 from typer.testing import CliRunner
 
-from wiseft.classifier import build_classifier, classifier_tensors
+from wiseft.classifier import build_classifier
 from wiseft.cli import app
 from wiseft.combine.files import interpolate_files
 from wiseft.config import Transform
@@ -164,20 +163,6 @@ def test_linear_classifier_takes_one_feature_pass(
     assert compared > sum(N.values())
 
 
-def conditioned_tensors(seed: int) -> dict[str, torch.Tensor]:
-    """A model whose features differ between images by far more than by rounding."""
-    model = build_classifier(tiny_header(), seed=seed)
-    images = torch.from_numpy(blobs(100, seed)).permute(0, 3, 1, 2)
-    for module in model.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):
-            module.momentum = None  # the statistics of the images that follow
-    with torch.no_grad():
-        model.train().image(model.pixels(images))
-        features = model.eval().features(images)
-        model.head.weight.copy_(10 * (features[: len(CLASSES)] - features.mean(dim=0)))
-        return classifier_tensors(model)
-
-
 def test_a_pass_on_a_cpu_has_the_pixels_of_500_digits_at_most(request_for: Build) -> None:
     """Those of the digits, 32 pixels each, are what they were."""
     sizes = {size: usual_batch_size("cpu", size) for size in (16, 32, 96, 224, 800)}
@@ -193,7 +178,7 @@ def test_the_batch_size_changes_predictions_by_rounding_alone(
     large = write_prepared(tmp_path / "d", "shapes", {"test": prepared_split(520, 3)}, CLASSES)
     ends = [tmp_path / "theta_0", tmp_path / "theta_1"]
     for seed, path in enumerate(ends):
-        save_theta(path, conditioned_tensors(seed), tiny_header())
+        save_theta(path, tiny_tensors(seed), tiny_header())
     request = request_for(
         theta_0=ends[0],
         theta_1=ends[1],
