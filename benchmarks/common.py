@@ -19,7 +19,7 @@ from typing import Any
 import psutil
 
 from wiseft.io import write_json
-from wiseft.provenance import git_commit, versions
+from wiseft.provenance import cpu, git_commit, versions
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
@@ -103,7 +103,7 @@ def copy_tree(folder: Path) -> None:
 def machine() -> dict[str, Any]:
     """Return the CPU, its cores, the memory and how busy it was."""
     return {
-        "cpu": _cpu_model(),
+        "cpu": cpu(),
         "cores": len(psutil.Process().cpu_affinity() or [])
         if hasattr(psutil.Process, "cpu_affinity")
         else os.cpu_count(),
@@ -111,13 +111,6 @@ def machine() -> dict[str, Any]:
         "system": f"{platform.system()} {platform.machine()}",
         "load_average": [round(value, 2) for value in os.getloadavg()],
     }
-
-
-def _cpu_model() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or "unknown"
 
 
 def _device_name(device: str) -> str:

@@ -1,4 +1,4 @@
-"""What made an artifact: versions of the libraries and the commit of the code."""
+"""What made an artifact: versions of the libraries, commit of the code, and machine."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import importlib.metadata
 import platform
 import subprocess
 from pathlib import Path
+from typing import Any
 
 LIBRARIES = ("wiseft", "torch", "torchvision", "open_clip_torch", "numpy", "safetensors")
 
@@ -38,3 +39,28 @@ def git_commit() -> str:
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
     return f"{commit}-dirty" if changed else commit
+
+
+@functools.cache
+def cpu() -> str:
+    """Return the name of the CPU and, on Linux, its maker and model, by which libraries choose."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().partition("\n\n")[0].splitlines() if info.exists() else []
+    pairs = (line.partition(":") for line in lines)
+    found = {key.strip(): value.strip() for key, _, value in pairs}
+    names = [found[key] for key in ("model name", "vendor_id") if key in found]
+    numbered = ("cpu family", "model", "CPU implementer", "CPU part")
+    names += [f"{key} {found[key]}" for key in numbered if key in found]
+    return ", ".join(names) or platform.processor() or platform.machine()
+
+
+def machine() -> dict[str, Any]:
+    """Return what rounding depends on besides the code. Imports torch."""
+    import torch
+
+    return {
+        "cpu": cpu(),
+        "vector_extension": torch.backends.cpu.get_cpu_capability(),
+        "torch": str(torch.__version__),
+        "threads": torch.get_num_threads(),
+    }
