@@ -6,10 +6,16 @@ import functools
 import importlib.metadata
 import platform
 import subprocess
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from wiseft.io import read_json
+
 LIBRARIES = ("wiseft", "torch", "torchvision", "open_clip_torch", "numpy", "safetensors")
+EVALUATION = (*LIBRARIES, "Pillow", "timm", "transformers")
+"""Those that images and models of an evaluation go through."""
 
 
 @functools.cache
@@ -64,3 +70,30 @@ def machine() -> dict[str, Any]:
         "torch": str(torch.__version__),
         "threads": torch.get_num_threads(),
     }
+
+
+def made_with() -> dict[str, Any]:
+    """Return versions, commit and machine, which stand under `how` in metrics. Imports torch."""
+    return {"versions": versions(EVALUATION), "commit": git_commit(), "machine": machine()}
+
+
+def evaluated_with(metrics: Iterable[Path]) -> list[dict[str, str]]:
+    """Return each way in which evaluations were made, once: names, values and `evaluations`.
+
+    Args:
+        metrics: their files; those of before say neither versions nor commit nor machine.
+    """
+    counts: Counter[tuple[tuple[str, str], ...]] = Counter()
+    for path in metrics:
+        how = read_json(path).get("how", {})
+        found = {"commit": how.get("commit", "unknown"), **how.get("versions", {})}
+        found |= {key: value for key, value in how.get("machine", {}).items() if key != "threads"}
+        counts[tuple(found.items())] += 1
+    return [{"evaluations": str(n), **dict(each)} for each, n in counts.items()]
+
+
+def upgrades(groups: Sequence[Mapping[str, str]]) -> list[str]:
+    """Return a sentence for each library, and part of a machine, in which evaluations differ."""
+    found = {name: sorted({g[name] for g in groups if name in g}) for g in groups for name in g}
+    differ = {k: v for k, v in found.items() if len(v) > 1 and k not in ("evaluations", "commit")}
+    return [f"Evaluations differ in {k}: {', '.join(v)}." for k, v in differ.items()]

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import PIL
 import pytest
 import torch
 from scipy import special
@@ -36,6 +37,7 @@ from wiseft.data.prepared.store import batches, open_manifest, open_split, write
 from wiseft.errors import WiseftError
 from wiseft.evaluate import Request, chunks, evaluate_suite, suite
 from wiseft.footprint import usual_batch_size
+from wiseft.provenance import made_with
 from wiseft.stages import VERSION
 from wiseft.theta import load_theta, save_theta
 
@@ -248,7 +250,11 @@ def test_identity_and_predictions_format(request_for: Build, ends: Ends, manifes
     assert identity["stage_version"] == VERSION["evaluate"]
     assert len(identity) == 6
     how = {"batch_size": 10, "threads": torch.get_num_threads(), "device_type": "cpu"}
-    assert metrics["how"] == how | {"device": platform.machine()}
+    assert metrics["how"] == how | {"device": platform.machine()} | made_with()
+    libraries = {"torch", "Pillow", "timm", "transformers", "open_clip_torch"}
+    assert libraries < metrics["how"]["versions"].keys()
+    assert metrics["how"]["versions"]["Pillow"] == PIL.__version__
+    assert metrics["how"]["machine"]["cpu"]
     first = ["split", "sample_id", "base_id", "label", "group_writer"]
     assert list(table.columns[:5]) == first
     wanted = [

@@ -10,8 +10,9 @@ from tests.figures import paper_table
 from typer.testing import CliRunner
 
 from wiseft.cli import app
+from wiseft.config.paths import metrics_path
 from wiseft.figures.provenance import provenance_page
-from wiseft.io import sha256_file
+from wiseft.io import sha256_file, write_json
 from wiseft.tabulate.schema import TABLE, write_parquet
 
 
@@ -81,3 +82,30 @@ def test_settings_versions_and_checksum_are_there_and_escaped(tmp_path):
     assert "href" not in page and "src=" not in page
     CliRunner().invoke(app, [*map(str, command), "--beside", "index.html"])
     assert re.findall(r"href=.*?</a>", output.read_text()) == ['href="index.html">page</a>']
+
+
+def test_what_evaluations_were_made_with_is_there_and_an_upgrade_is_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rows = [paper_table.row(value=0.8, seed=seed) for seed in (0, 1, 2, 3)]
+    table = paper_table.table(rows)
+    write_parquet(tmp_path / "table.parquet", table, TABLE)
+    for row, torch in zip(table.to_dict("records"), ("2.8", "2.8", "2.9", None), strict=True):
+        how = {"batch_size": 500}
+        if torch:
+            how |= {"versions": {"torch": torch, "Pillow": "11"}, "commit": "c" * 40}
+            how |= {"machine": {"cpu": "A <CPU>", "threads": 2}}
+        path = metrics_path(row["run"], row["seed"], row["dataset"])
+        write_json(path, {"how": how})
+    command = ["provenance", "--table", "table.parquet", "--settings", "{}", "--output", "x.html"]
+    done = CliRunner().invoke(app, command)
+    assert done.exit_code == 0, done.output
+    page = (tmp_path / "x.html").read_text()
+    part = page.split("<h2>Evaluations</h2>")[1].split("<h2>")[0]
+    cells = [line.split("</td><td>") for line in re.findall(r"<tr><td>(.*?)</td></tr>", part)]
+    cpu = "A &lt;CPU&gt;"
+    assert cells == [
+        ["2", "c" * 40, "2.8", "11", cpu],
+        ["1", "c" * 40, "2.9", "11", cpu],
+        ["1", "unknown", "", "", ""],  # of before
+    ]
+    assert "<p>Evaluations differ in torch: 2.8, 2.9.</p>" in part

@@ -7,8 +7,9 @@ import pytest
 from typer.testing import CliRunner
 
 from wiseft.cli import app
-from wiseft.damage import write_sum
+from wiseft.damage import with_sum, write_sum
 from wiseft.errors import DamagedFile, WiseftError
+from wiseft.io import write_json
 from wiseft.tabulate.schema import (
     COMPARISONS,
     FITS,
@@ -187,6 +188,24 @@ def test_command(full, make_settings, tmp_path):
     text = json.dumps(settings.model_dump(mode="json"))
     result = CliRunner().invoke(app, command(full, text, tmp_path / "b"))
     assert result.exit_code == 0, result.output
+    assert {name: (tmp_path / "b" / name).read_bytes() for name in NAMES.values()} == expected
+
+
+def test_an_upgrade_between_two_evaluations_is_named_and_changes_no_table(
+    full, make_settings, tmp_path
+):
+    settings = make_settings()
+    text = json.dumps(settings.model_dump(mode="json"))
+    expected = write(tmp_path / "a", settings, full.metrics, full.predictions)
+    for place, path in enumerate(full.metrics[:-1]):  # the last is of before
+        how = {"versions": {"torch": f"2.{8 + place % 2}"}, "commit": str(place)}
+        content = json.loads(path.read_text()) | {"how": how}
+        content.pop("sha256", None)
+        write_json(path, with_sum(content))
+    result = CliRunner().invoke(app, command(full, text, tmp_path / "b"))
+    assert result.exit_code == 0, result.output
+    assert "tabulate: Evaluations differ in torch: 2.8, 2.9." in result.output
+    assert "commit" not in result.output
     assert {name: (tmp_path / "b" / name).read_bytes() for name in NAMES.values()} == expected
 
 

@@ -153,12 +153,12 @@ def cache(
 def verify(
     name: Annotated[list[str] | None, typer.Argument(help="Datasets.")] = None,
     every: Annotated[bool, typer.Option("--all", help="All that are prepared.")] = False,
-    deep: Annotated[bool, typer.Option("--deep", help="Decode every image.")] = False,
+    deep: Annotated[bool, typer.Option("--deep", help="Decode and hash every image.")] = False,
     datasets: Datasets = None,
     threads: Threads = 1,
     root: AnyRoot = Path(),
 ) -> None:
-    """Check prepared datasets against their manifests; `--deep` decodes every image."""
+    """Check prepared datasets against their manifests; `--deep` decodes and hashes every image."""
     from wiseft.data.prepared.verify import verify as verify_manifest
     from wiseft.errors import WiseftError
 

@@ -120,15 +120,22 @@ def provenance(
     beside: Beside = None,
 ) -> None:
     """Write what an experiment's numbers come from: settings, versions, and each run's files."""
+    from wiseft.config.paths import metrics_path
     from wiseft.figures.provenance import provenance_page
+    from wiseft.figures.series import MEASURED
     from wiseft.io import sha256_file, write_text
+    from wiseft.provenance import evaluated_with
     from wiseft.tabulate.published import with_zero_shot
     from wiseft.tabulate.schema import read_table
 
     chosen = _mapping("provenance: --settings", settings)
     files = {path.as_posix(): sha256_file(path) for path in (table, *(zero_shot or []))}
     numbers = with_zero_shot(read_table(table), [read_table(path) for path in zero_shot or []])
-    write_text(output, provenance_page(numbers, chosen, files, beside or []))
+    own = numbers[(numbers["source"] == MEASURED) & numbers["seed"].notna()]
+    keys = own[["run", "seed", "dataset", "view"]].drop_duplicates().itertuples(index=False)
+    metrics = {metrics_path(run, int(seed), name, view == "kept") for run, seed, name, view in keys}
+    made = evaluated_with(sorted(filter(Path.is_file, metrics)))
+    write_text(output, provenance_page(numbers, chosen, files, beside or [], made))
 
 
 def report(

@@ -45,6 +45,7 @@ def tabulate(
     from wiseft.config import Catalogue, parse_settings
     from wiseft.config.experiment_parts import PublishedSettings
     from wiseft.errors import WiseftError
+    from wiseft.provenance import evaluated_with, upgrades
     from wiseft.tabulate.published import join
     from wiseft.tabulate.schema import AUDITED
     from wiseft.tabulate.settings import TabulateSettings
@@ -71,6 +72,8 @@ def tabulate(
             "not run",
             err=True,
         )
+    for sentence in upgrades(evaluated_with(path for path in files if path.suffix == ".json")):
+        typer.echo(f"tabulate: {sentence}", err=True)
     write_tables(
         tables,
         parquet=table_parquet,

@@ -29,6 +29,8 @@ from wiseft.io import atomic_path, sha256_file, write_json
 from wiseft.partial_tensors import PartialTensors
 
 FORMAT = 1
+IMAGES = "images"
+"""Key of `how`: the digest of the image files that were decoded, by split."""
 INFERRED = "inferred"
 _KEY = b"wiseft"
 ROW_GROUP_BYTES = 16 * 2**20
@@ -62,7 +64,8 @@ class Record:
         rows: metrics by (split, combination, view, alpha).
         stored: the columns whose predictions an earlier file holds.
         inferred: those columns, stored or new, of which predictions are inferred.
-        how: batch size, threads and device of the pass that computed last; information only.
+        how: batch size, threads, device and software of the pass that computed last, which are
+            information only; and the digest of its image files, by split.
     """
 
     identity: dict[str, Any]
@@ -300,3 +303,31 @@ def sample_columns(splits: list[Split]) -> dict[str, pa.Array]:
         others = [each for s in splits for each in s.other_labels or [[]] * len(s)]
         arrays[OTHER_LABELS] = pa.array(others, type=pa.list_(pa.int64()))
     return arrays
+
+
+def changed_images(splits: Sequence[Split], how: Mapping[str, Any]) -> str | None:
+    """Return a split, by name, whose image files are others than `how` says; None: none is."""
+    for split in splits:
+        before = how.get(IMAGES, {}).get(split.name)
+        if before and split.seen and split.seen.look() not in ("", before):
+            return f"{split.dataset}, split {split.name}"
+    return None
+
+
+def image_digests(splits: Sequence[Split], kept: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what `how` says of the images that were decoded: their digest, where it is known.
+
+    Args:
+        kept: `how` of an earlier pass of which columns are kept; empty for none.
+
+    Raises:
+        WiseftError: if that pass saw other images.
+    """
+    found = {s.name: digest for s in splits if s.seen and (digest := s.seen.finish())}
+    before = kept.get(IMAGES, {})
+    if changed := [name for name in found if before.get(name, found[name]) != found[name]]:
+        raise WiseftError(
+            f"images of {splits[0].dataset}, split {changed[0]}, changed while they were "
+            "evaluated; run the evaluation again"
+        )
+    return {IMAGES: found} if found else {}

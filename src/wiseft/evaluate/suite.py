@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import hashlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import starmap
@@ -30,6 +31,8 @@ from wiseft.evaluate.sparse import Part, drawn, full_alphas, may_infer, sparse_l
 from wiseft.evaluate.store import (
     Column,
     Record,
+    changed_images,
+    image_digests,
     names_of,
     prediction_shapes,
     read_record,
@@ -57,6 +60,7 @@ from wiseft.footprint import usual_batch_size
 from wiseft.metrics import OUTSIDE
 from wiseft.partial_tensors import PartialTensors, discard, partial_tensors
 from wiseft.precision import Arithmetic
+from wiseft.provenance import made_with
 from wiseft.runtime import check_writable, device_names, release_memory
 from wiseft.stages import VERSION
 from wiseft.temporary import remove_leftovers, temporary_folder
@@ -226,7 +230,7 @@ class _Dataset:
         """Compute what is missing and write both files."""
         check_writable(self._folder / "metrics.json")
         remove_leftovers(self._folder, PARTIAL)
-        record = read_record(self._folder, self._wanted, self._metadata, say)
+        record = self._earlier(say)
         names = [split.name for split in self._splits]
         sparse = self._request.sparse and may_infer(sweep, self._views, say)
         unknown = [a for a in alphas if not record.has(self._columns(sweep, a), names, sparse)]
@@ -248,6 +252,16 @@ class _Dataset:
             f"{len(alphas) - len(new)} kept"
         )
         return self._folder / "metrics.json"
+
+    def _earlier(self, say: Callable[[str], None]) -> Record:
+        """Return what earlier files hold of the same identity and of the same images."""
+        record = read_record(self._folder, self._wanted, self._metadata, say)
+        if (changed := changed_images(self._splits, record.how)) is None:
+            return record
+        say(f"{changed}: images have changed; recomputing")
+        (self._folder / NAME).unlink(missing_ok=True)
+        wanted = self._wanted
+        return Record(wanted.identity, wanted.samples, wanted.views, wanted.labels)
 
     def _compute(
         self,
@@ -272,7 +286,8 @@ class _Dataset:
         shapes = prediction_shapes(columns, inferred, self._n) | of_logits
         with self._partial(sweep.inference, shapes, say) as partial:
             self._predict(sweep, new, full, partial)
-            record.how = _how(sweep.inference)
+            kept = record.how if record.stored - set(columns) else {}
+            record.how = _how(sweep.inference) | made_with() | image_digests(self._splits, kept)
             if sweep.inference.arithmetic.name != "fp32":
                 projection = next(iter(self._views.values())).projection
                 changed = changed_predictions(sweep, self._transformed, projection, new, say)
@@ -303,6 +318,8 @@ class _Dataset:
         request = self._request
         header = {"kind": "partial evaluation", **self._metadata, "how": _how(inference)}
         header |= {"identity": self._wanted.identity, "views": self._wanted.views}
+        stamps = b"".join(each.seen.stamps().tobytes() for each in self._splits if each.seen)
+        header["images"] = hashlib.sha256(stamps).hexdigest()
         with contextlib.ExitStack() as stack:
             folder = request.state
             if folder is None:

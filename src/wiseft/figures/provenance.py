@@ -12,7 +12,7 @@ import yaml
 from wiseft.config.paths import metrics_path
 from wiseft.figures.labels import links_beside
 from wiseft.figures.series import MEASURED
-from wiseft.provenance import LIBRARIES, git_commit, versions
+from wiseft.provenance import LIBRARIES, git_commit, upgrades, versions
 from wiseft.published import SECOND_HAND, SUCCESSORS
 from wiseft.published.sources import ZERO_SHOT
 from wiseft.published.testbed import CLIP_EXPERIMENT, EXPERIMENT
@@ -40,6 +40,7 @@ def provenance_page(
     settings: Mapping[str, Any],
     files: Mapping[str, str],
     beside: Sequence[str] = (),
+    evaluations: Sequence[Mapping[str, str]] = (),
 ) -> str:
     """Return an HTML page that links to nothing but the results beside it.
 
@@ -48,8 +49,10 @@ def provenance_page(
         settings: of the experiment, shown as they are.
         files: sha256 of the tables that all else is made from, by path.
         beside: names of the results in its folder.
+        evaluations: what they were made with, as `evaluated_with` returns it.
     """
     software = {"commit": git_commit(), **versions(LIBRARIES + TOOLS)}
+    names = list(dict.fromkeys(name for each in evaluations for name in each))
     parts = [
         f"<p>{noted('')}</p>",
         links_beside(beside),
@@ -58,6 +61,9 @@ def provenance_page(
         "<h2>Software</h2><p>Of tables and figures. What trained a model is in the header of its "
         "weights (<code>wiseft</code> in the safetensors metadata).</p>",
         _rows(["name", "version"], software.items()),
+        "<h2>Evaluations</h2><p>What the metrics of this table say, where they are there.</p>",
+        _rows(names, ([each.get(name, "") for name in names] for each in evaluations)),
+        f"<p>{escape(' '.join(upgrades(evaluations)))}</p>",
         "<h2>Numbers</h2>",
         _rows([*KEYS, "rows", "from"], _runs(table)),
         "<h2>Settings</h2>",

@@ -98,6 +98,9 @@ class Sweep(Entry):
     format: Literal[1] = 1
     versions: dict[str, str] = Field(description="Of Python and libraries.")
     commit: str = Field(description="Of this program.")
+    evaluations: list[dict[str, str]] = Field(
+        [], description="What they were made with: several ways where some are of an earlier call."
+    )
     inputs: Sha256 = Field(description="Of all that the numbers depend on.")
     zero_shot: End
     fine_tuned: End

@@ -21,7 +21,7 @@ from wiseft.evaluate.suite import Request, evaluate_suite
 from wiseft.evaluate.views import SuiteEvaluation
 from wiseft.io import sha256_file, sha256_json, write_json
 from wiseft.progress import Meter, print_line
-from wiseft.provenance import git_commit, versions
+from wiseft.provenance import evaluated_with, git_commit, versions
 from wiseft.runtime import start_torch
 from wiseft.sweep.architecture import architecture_name
 from wiseft.sweep.claim import INPUTS, WORK, claimed, inputs_of
@@ -158,6 +158,7 @@ def sweep(
         record = Sweep(
             versions=versions(),
             commit=git_commit(),
+            evaluations=evaluated_with(measured.metrics.values()),
             inputs=sha256_json(inputs),
             zero_shot=about[0],
             fine_tuned=about[1],

@@ -15,6 +15,7 @@ from wiseft.figures.page import PageSettings, build_page
 from wiseft.figures.page.content import percent_interval
 from wiseft.figures.registry import make_figure
 from wiseft.io import write_json, write_text
+from wiseft.provenance import upgrades
 from wiseft.sweep.loading import loading_example
 from wiseft.sweep.record import (
     GIVEN,
@@ -184,7 +185,9 @@ def _about(record: Sweep) -> str:
         text += f"{', '.join(end.path for end in made_of)}."
     if unlabelled:
         text += f" Without labels, so without accuracies: {', '.join(unlabelled)}."
-    return text
+    for each in record.evaluations:
+        text += " Made with " + ", ".join(f"{name} {value}" for name, value in each.items()) + "."
+    return " ".join([text, *upgrades(record.evaluations)])
 
 
 def _page(

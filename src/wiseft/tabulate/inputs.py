@@ -13,7 +13,7 @@ import pandas as pd
 
 from wiseft.alphas import format_alpha
 from wiseft.damage import damage_of, read_metrics
-from wiseft.errors import WiseftError
+from wiseft.errors import DamagedFile, WiseftError
 from wiseft.io import require_file
 from wiseft.tabulate.predictions import (
     PER_SAMPLE,
@@ -56,13 +56,14 @@ def read_inputs(
         WiseftError: if a file is missing or given twice; a metrics file has no predictions beside
             it or the other way round; two metrics files cover the same run, seed and dataset.
         DamagedFile: if a file is broken or damaged, or a number differs from the one recomputed
-            from the predictions: of both files; of four, if two runs saw other samples.
+            from the predictions: of both files; of four, if two runs saw other samples or images.
     """
     beside = _pair(metrics, predictions)
     frames: list[pd.DataFrame] = []
     cells: dict[Place, Cell] = {}
     covered: set[tuple[str, int, str]] = set()
     first_of: dict[Place, Path] = {}
+    images: dict[tuple[str, str], tuple[str, Path]] = {}
     for path in sorted(beside):
         require_file(beside[path], "predictions file")
         require_file(path, "metrics file")
@@ -70,6 +71,11 @@ def read_inputs(
             head, rows, here = _read_pair(path, beside[path], settings)
         dataset, run, seed = head["dataset"], head["run"], head["seed"]
         frames.append(rows)
+        for split, digest in head["images"].items():
+            expected, first = images.setdefault((dataset, split), (digest, path))
+            if digest != expected:
+                found = f"{path} is of other images of {dataset}, split {split}, than {first}"
+                raise DamagedFile(found, path, beside[path], first, beside[first])
         if (run, seed, dataset) in covered:
             raise WiseftError(
                 f"{path} covers run {run}, seed {seed}, dataset {dataset}, as another "
@@ -157,6 +163,7 @@ def _parse_metrics(
         raise WiseftError(f"{path} has two rows for {', '.join(double)}")
     for place, (name, value) in enumerate(head.items()):
         frame.insert(place, name, value)
+    head["images"] = dict(content.get("how", {}).get("images", {}))
     return head, frame, _definitions(path, frame, content.get("views", {}))
 
 

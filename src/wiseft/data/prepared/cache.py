@@ -22,9 +22,10 @@ from numpy.typing import NDArray
 
 from wiseft.config import Transform
 from wiseft.damage import read_checked, set_aside, with_sum
-from wiseft.data.prepared.decode import decode
+from wiseft.data.prepared.decode import FolderImages
 from wiseft.data.prepared.index import read_index
 from wiseft.data.prepared.manifest import Manifest, open_manifest
+from wiseft.data.prepared.seen import Seen
 from wiseft.errors import DamagedFile, WiseftError
 from wiseft.io import atomic_path, sha256_file, write_json
 from wiseft.progress import Meter, Say
@@ -50,7 +51,7 @@ def write_cache(
 ) -> Path:
     """Decode splits of a dataset of image files once; return `cache.json`, which is written last.
 
-    A split that is there already, whole and of the manifest, is kept.
+    A split that is there already, whole, of the manifest and of the same bytes, is kept.
 
     Args:
         transform: the model's.
@@ -68,34 +69,50 @@ def write_cache(
     folder = cache_folder(manifest_path, transform)
     record: dict[str, Any] = {"format": FORMAT, **transform.model_dump(), "splits": {}}
     for split in splits:
-        kept = _valid(manifest, split, transform)
+        paths = read_index(manifest, split)["path"].tolist()
+        seen = Seen(manifest, split, paths)
+        kept = _valid(manifest, split, transform, seen)
         if kept is None:
-            paths = [manifest.root / path for path in read_index(manifest, split)["path"]]
             target = folder / f"{split}.npy"
-            _decode_all(paths, target, transform, manifest.border, threads, say)
+            images = FolderImages(manifest.root, paths, transform, manifest.border, seen)
+            _decode_all(images, target, threads, say)
             kept = _belongs_to(manifest, split) | {"sha256": sha256_file(target)}
+            kept["images"] = seen.finish()
         record["splits"][split] = kept
     write_json(folder / "cache.json", with_sum(record))
     return folder / "cache.json"
 
 
-def open_cache(manifest: Manifest, split: str, transform: Transform) -> NDArray[np.uint8] | None:
+def open_cache(
+    manifest: Manifest, split: str, transform: Transform, seen: Seen
+) -> NDArray[np.uint8] | None:
     """Return the cached images of a split, memory-mapped uint8 (n, size, size, 3).
 
-    None where there is no such cache, a damaged one, or one of other files: the images are then
-    decoded.
+    None where there is no such cache, a damaged one, or one of other files or other bytes: the
+    images are then decoded.
+
+    Args:
+        seen: is told the digest of the files that were cached.
     """
-    if _valid(manifest, split, transform) is None:
+    if (stored := _valid(manifest, split, transform, seen)) is None:
         return None
+    seen.cached = stored.get("images", "")
     path = cache_folder(manifest.path, transform) / f"{split}.npy"
     images: NDArray[np.uint8] = np.load(path, mmap_mode="r", allow_pickle=False)
     return images
 
 
 def verify_cache(manifest: Manifest, folder: Path) -> None:
-    """Check every file of a cache against its hash. Raises DamagedFile."""
+    """Check a cache against its hashes and, of splits of the manifest, against the images'.
+
+    Raises:
+        DamagedFile: it is not what was written, or images have changed since.
+    """
     for split, stored in _read_record(folder).items():
-        _check(folder, split, stored)
+        seen = None
+        if split in manifest.splits:
+            seen = Seen(manifest, split, read_index(manifest, split)["path"].tolist())
+        _check(folder, split, stored, seen)
 
 
 def _read_record(folder: Path) -> dict[str, Any]:
@@ -109,8 +126,12 @@ def _read_record(folder: Path) -> dict[str, Any]:
         raise DamagedFile(f"{path} is no record of a cache ({error!r})", path) from None
 
 
-def _check(folder: Path, split: str, stored: dict[str, Any]) -> None:
+def _check(folder: Path, split: str, stored: dict[str, Any], seen: Seen | None) -> None:
     path, expected = folder / f"{split}.npy", stored.get("sha256")
+    images = stored.get("images")  # caches of before have none
+    if images and seen and seen.look() not in (None, images):
+        found = f"{path} is of images that have changed since"
+        raise DamagedFile(found, path, folder / "cache.json")
     actual = sha256_file(path) if path.is_file() else "no file"
     if actual != expected:
         raise DamagedFile(
@@ -130,7 +151,9 @@ def _belongs_to(manifest: Manifest, split: str) -> dict[str, Any]:
     }
 
 
-def _valid(manifest: Manifest, split: str, transform: Transform) -> dict[str, Any] | None:
+def _valid(
+    manifest: Manifest, split: str, transform: Transform, seen: Seen
+) -> dict[str, Any] | None:
     """Return what `cache.json` says of a split, if its file is whole and of these images.
 
     What is damaged is set aside, and it is said.
@@ -145,42 +168,31 @@ def _valid(manifest: Manifest, split: str, transform: Transform) -> dict[str, An
         if any(stored.get(key) != value for key, value in _belongs_to(manifest, split).items()):
             log.warning("%s is of other images than %s; it is not used", folder, manifest.path)
             return None
-        _check(folder, split, stored)
+        _check(folder, split, stored, seen)
     except DamagedFile as error:
         log.warning("%s; until then images are decoded", set_aside(error))
         return None
     return stored
 
 
-def _decode_all(
-    paths: list[Path],
-    target: Path,
-    transform: Transform,
-    border: int,
-    threads: int,
-    say: Say,
-) -> None:
-    shape = len(paths), transform.size, transform.size, 3
-    what = f"{target.parent.parent.name}: decoding {len(paths):,} images"
-    size = math.prod(shape)
-    header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+def _decode_all(images: FolderImages, target: Path, threads: int, say: Say) -> None:
+    what = f"{target.parent.parent.name}: decoding {len(images):,} images"
+    size = math.prod(images.shape)
+    header = {"descr": "|u1", "fortran_order": False, "shape": images.shape}
     with (
         atomic_path(target, size) as part,
         part.open("wb") as stream,  # not mapped: a full disk would kill the process
         Meter(what, size, say=say) as meter,
     ):
         np.lib.format.write_array_header_1_0(stream, header)
-        for image in _decoded(paths, transform, border, threads):
+        for image in _decoded(images, threads):
             stream.write(np.ascontiguousarray(image).data)
             meter.add(image.nbytes)
 
 
-def _decoded(
-    paths: list[Path], transform: Transform, border: int, threads: int
-) -> Iterator[NDArray[np.uint8]]:
+def _decoded(images: FolderImages, threads: int) -> Iterator[NDArray[np.uint8]]:
     """Yield the images in order, a chunk at a time: JPEG decoding releases the interpreter."""
     with ThreadPoolExecutor(max(1, min(threads, os.cpu_count() or 1))) as pool:
-        for start in range(0, len(paths), _CHUNK):
-            yield from pool.map(
-                lambda path: decode(path, transform, border), paths[start : start + _CHUNK]
-            )
+        for start in range(0, len(images), _CHUNK):
+            chosen = range(start, min(start + _CHUNK, len(images)))
+            yield from pool.map(lambda index: images[index : index + 1], chosen)

@@ -12,7 +12,10 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from io import BufferedReader
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +24,7 @@ from PIL import Image
 from PIL.ImageFile import ImageFile
 
 from wiseft.config import Transform
+from wiseft.data.prepared.seen import Seen
 from wiseft.errors import WiseftError
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
@@ -36,17 +40,26 @@ _LARGE, _ONE_AT_A_TIME = 2**26, threading.Lock()
 _FILTERS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
 
 
+Note = Callable[[BufferedReader], None] | None
+"""Takes the hash of an open file before it is decoded; None: nothing is hashed."""
+
+
+@dataclass
 class FolderImages:
     """An image folder seen as a uint8 array (n, size, size, 3), decoded when indexed.
+
+    Attributes:
+        seen: takes the hash of each file that is decoded; None: nothing is hashed.
 
     Raises (when indexed):
         WiseftError: a file is missing or is not an image; the message names it.
     """
 
-    def __init__(
-        self, root: Path, paths: Sequence[str], transform: Transform, border: int = 0
-    ) -> None:
-        self.root, self.paths, self.transform, self.border = root, list(paths), transform, border
+    root: Path
+    paths: Sequence[str]
+    transform: Transform
+    border: int = 0
+    seen: Seen | None = None
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -60,7 +73,8 @@ class FolderImages:
         chosen = np.arange(len(self.paths))[indices]
         images = np.empty((len(chosen), *self.shape[1:]), np.uint8)
         for row, index in enumerate(chosen):
-            images[row] = decode(self.root / self.paths[index], self.transform, self.border)
+            note = partial(self.seen.note, index) if self.seen else None
+            images[row] = decode(self.root / self.paths[index], self.transform, self.border, note)
         return images
 
 
@@ -87,7 +101,9 @@ class FittedImages:
         return images
 
 
-def decode(path: Path, transform: Transform, border: int = 0) -> NDArray[np.uint8]:
+def decode(
+    path: Path, transform: Transform, border: int = 0, note: Note = None
+) -> NDArray[np.uint8]:
     """Read one image as uint8 RGB (size, size, 3).
 
     Args:
@@ -97,7 +113,7 @@ def decode(path: Path, transform: Transform, border: int = 0) -> NDArray[np.uint
         WiseftError: the file is missing, is not a readable image, or is so long and thin that it
             would be resized to more pixels than an image may have.
     """
-    image = whole_image(path, border)
+    image = whole_image(path, border, note)
     width, height = _resized(image, transform)
     if width * height > MOST_PIXELS:
         raise WiseftError(
@@ -107,14 +123,17 @@ def decode(path: Path, transform: Transform, border: int = 0) -> NDArray[np.uint
     return fit(image, transform)
 
 
-def whole_image(path: Path, border: int = 0) -> Image.Image:
+def whole_image(path: Path, border: int = 0, note: Note = None) -> Image.Image:
     """Read an image file as RGB, without `border` pixels on every side.
 
     Raises:
         WiseftError: the file is missing or is not a readable image.
     """
     try:
-        with Image.open(path, formats=FORMATS) as file:
+        with path.open("rb") as stream:
+            if note is not None:
+                note(stream)
+            file = Image.open(stream, formats=FORMATS)
             pixels = file.width * file.height
             if pixels > MOST_PIXELS and not border:
                 file.draft("RGB", (file.width // 4, file.height // 4))  # of a JPEG, a sixteenth

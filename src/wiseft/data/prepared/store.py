@@ -29,6 +29,7 @@ from wiseft.data.prepared.index import (
     write_index,
 )
 from wiseft.data.prepared.manifest import NAME, Manifest, SplitFiles, open_manifest, write_manifest
+from wiseft.data.prepared.seen import Seen
 from wiseft.data.prepared.split import PreparedSplit
 from wiseft.errors import WiseftError
 from wiseft.io import atomic_path, sha256_file
@@ -50,6 +51,7 @@ class Split:
         labels: int64 (n,).
         groups: the ``group_*`` columns, n rows; no columns for a dataset without groups.
         other_labels: further labels that count as right, a list a sample; None for none anywhere.
+        seen: what was read of image files; None for stored arrays, which the manifest has sums of.
     """
 
     dataset: str
@@ -60,6 +62,7 @@ class Split:
     base_ids: list[str]
     groups: pd.DataFrame
     other_labels: list[list[int]] | None = None
+    seen: Seen | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -147,10 +150,13 @@ def open_split(manifest_path: Path, split: str, transform: Transform | None = No
     files = manifest.split_files(split)
     index = read_index(manifest, split)
     images: NDArray[np.uint8] | FolderImages | FittedImages
+    seen = None
     if manifest.layout == "arrays":
         images = fitted(open_arrays(manifest, files), transform)
     else:
-        images = _open_folder(manifest, split, index["path"].tolist(), transform)
+        paths = index["path"].tolist()
+        seen = Seen(manifest, split, paths)
+        images = _open_folder(manifest, split, paths, transform, seen)
     sample_ids = index["sample_id"].tolist()
     own = index["base_id"].equals(index["sample_id"])  # then the text is held once
     return Split(
@@ -166,6 +172,7 @@ def open_split(manifest_path: Path, split: str, transform: Transform | None = No
             if OTHER_LABELS in index.columns
             else None
         ),
+        seen=seen,
     )
 
 
@@ -245,7 +252,7 @@ def fitted(
 
 
 def _open_folder(
-    manifest: Manifest, split: str, paths: list[str], transform: Transform | None
+    manifest: Manifest, split: str, paths: list[str], transform: Transform | None, seen: Seen
 ) -> NDArray[np.uint8] | FolderImages:
     from wiseft.data.prepared.decode import FolderImages
 
@@ -253,11 +260,11 @@ def _open_folder(
         raise WiseftError(
             f"dataset {manifest.dataset} is an image folder: say at which size to read it."
         )
-    if (cached := open_cache(manifest, split, transform)) is not None:
+    if (cached := open_cache(manifest, split, transform, seen)) is not None:
         return cached
     if manifest.root is None or not manifest.root.is_dir():
         raise WiseftError(
             f"the images of {manifest.dataset} were indexed in {manifest.root}, which is not "
             "there. Mount that folder, or index the images again."
         )
-    return FolderImages(manifest.root, paths, transform, manifest.border)
+    return FolderImages(manifest.root, paths, transform, manifest.border, seen)

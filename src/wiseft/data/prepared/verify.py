@@ -10,6 +10,7 @@ from wiseft.data.prepared.cache import verify_cache
 from wiseft.data.prepared.decode import whole_image
 from wiseft.data.prepared.index import read_index
 from wiseft.data.prepared.manifest import Manifest, open_manifest
+from wiseft.data.prepared.seen import Seen
 from wiseft.data.prepared.store import open_arrays
 from wiseft.errors import WiseftError
 
@@ -22,7 +23,7 @@ def verify(path: Path, deep: bool = False, threads: int = 1) -> None:
 
     Args:
         path: the manifest.
-        deep: decode every image file too.
+        deep: decode every image file too, and compare its hash with that of the last reading.
         threads: images decoded side by side.
 
     Raises:
@@ -64,6 +65,12 @@ def _problems(manifest: Manifest, split: str, deep: bool, threads: int) -> Itera
     if deep:
         with ThreadPoolExecutor(threads) as pool:
             yield from (problem for problem in pool.map(undecodable, whole) if problem)
+        seen = Seen(manifest, split, index["path"].tolist())
+        before, _ = seen.stored()["sha256"], seen.finish(keep=False)
+        changed = before.any(axis=1) & (before != seen.rows["sha256"]).any(axis=1)
+        for name in index["path"][changed]:
+            known = f"(noted in {seen.path}; remove that to take the files as they are)"
+            yield f"{manifest.root / name} has other bytes than when it was last read {known}"
 
 
 def undecodable(path: Path) -> str | None:
