@@ -51,6 +51,7 @@ KINDS = {
     "tables and arrays": Kind("foreign_tables", 30, 120),
     "full disks": Kind("disks", 10, 70),
     "permissions": Kind("permissions", 12, 60),
+    "foreign checkpoints": Kind("foreign_checkpoints", 48, 640),
 }
 
 
@@ -63,10 +64,12 @@ def preload() -> None:
         if not module.name.endswith("__main__"):
             importlib.import_module(module.name)
     import torch
+    from tests.faults.foreign_models import import_libraries
 
     from wiseft.provenance import git_commit, versions
 
     torch.set_num_threads(1)
+    import_libraries()
     git_commit()
     versions()
 
