@@ -52,6 +52,7 @@ KINDS = {
     "full disks": Kind("disks", 10, 70),
     "permissions": Kind("permissions", 12, 60),
     "foreign checkpoints": Kind("foreign_checkpoints", 48, 640),
+    "changed images": Kind("changed_images", 7, 63),
 }
 
 
