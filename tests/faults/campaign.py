@@ -53,6 +53,8 @@ KINDS = {
     "permissions": Kind("permissions", 12, 60),
     "foreign checkpoints": Kind("foreign_checkpoints", 48, 640),
     "changed images": Kind("changed_images", 7, 63),
+    "links": Kind("outside_links", 24, 240),
+    "mirrors": Kind("mirrors", 18, 180),
 }
 
 
