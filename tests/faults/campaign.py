@@ -51,10 +51,10 @@ KINDS = {
     "tables and arrays": Kind("foreign_tables", 30, 120),
     "full disks": Kind("disks", 10, 70),
     "permissions": Kind("permissions", 12, 60),
-    "foreign checkpoints": Kind("foreign_checkpoints", 48, 640),
+    "foreign checkpoints": Kind("foreign_checkpoints", 48, 480),
     "changed images": Kind("changed_images", 7, 63),
-    "links": Kind("outside_links", 24, 240),
-    "mirrors": Kind("mirrors", 18, 180),
+    "links": Kind("outside_links", 18, 180),
+    "mirrors": Kind("mirrors", 18, 120),
 }
 
 

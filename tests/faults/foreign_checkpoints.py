@@ -108,9 +108,11 @@ def library(rng: Random, folder: Path) -> Case:
             if end in whose:
                 change_config(folder / end / family.config, changes)
 
-    said = ", ".join(f"{key}: {value if type(value) is not object else 'absent'}" for key, value in changes)
+    said = ", ".join(
+        f"{key}: {value if type(value) is not object else 'absent'}" for key, value in changes
+    )
     what = f"{name} {how} {f'with {said} in {whose}' if said else 'as it is'}"
-    judge = partial(_judge_models, family, folder, COARSE.get(how, 1e-5))
+    judge = partial(judge_models, family, folder, COARSE.get(how, 1e-5))
     return Case(what, make, ("a", "b"), judge, plain=not whose)
 
 
@@ -135,7 +137,7 @@ def _stored_as(how: str, folder: Path, family: Family) -> None:
         change_config(folder / family.config, [("dtype", how)])
 
 
-def _judge_models(family: Family, folder: Path, coarse: float, out: Path) -> str:
+def judge_models(family: Family, folder: Path, coarse: float, out: Path) -> str:
     """Return how what the library loads differs from the mean of both, empty if it does not."""
     try:
         a, b, b_by_a = (family.load(folder / name) for name in "aba"[:2] + "a")
@@ -299,7 +301,7 @@ def shards(rng: Random, folder: Path) -> Case:
             family.save(folder / end, seed + 1)
             foreign_wrappers.shards(Random(key), folder / end)
 
-    judge = partial(_judge_models, family, folder, 1e-5)
+    judge = partial(judge_models, family, folder, 1e-5)
     return Case("shards with an index that lies, or a part missing", make, ("a", "b"), judge)
 
 

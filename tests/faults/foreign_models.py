@@ -162,7 +162,10 @@ def _clip(transformers: Any) -> Any:
 
 
 def _labels() -> Config:
-    return {"id2label": {0: "dog", 1: "cat", 2: "bird"}, "label2id": {"dog": 0, "cat": 1, "bird": 2}}
+    return {
+        "id2label": {0: "dog", 1: "cat", 2: "bird"},
+        "label2id": {"dog": 0, "cat": 1, "bird": 2},
+    }
 
 
 def _llama(transformers: Any) -> Any:

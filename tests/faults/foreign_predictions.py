@@ -50,7 +50,10 @@ PROCESSOR: list[Change] = [
     *(("do_center_crop", False), ("do_resize", False), ("do_convert_rgb", False)),
     *(("resample", 2), ("resample", 0), ("resample", 1), ("resample", 5), ("resample", ABSENT)),
     *(("image_mean", ABSENT), ("image_std", ABSENT), ("do_pad", True), ("pad_size", 48)),
-    *(("image_processor_type", "ViTImageProcessor"), ("image_processor_type", "ConvNextImageProcessor")),
+    *(
+        ("image_processor_type", "ViTImageProcessor"),
+        ("image_processor_type", "ConvNextImageProcessor"),
+    ),
     ("processor_config.json", True),
 ]
 """The last: the whole stands in the file of a processor, as transformers 5 writes it."""
@@ -162,7 +165,7 @@ def _clip(rng: Random, model: Path) -> tuple[str, Truth]:
 def _classifier(rng: Random, model: Path) -> tuple[str, Truth]:
     import transformers
 
-    labels = {place: name for place, name in enumerate(rng.sample(CLASSES, 3))}
+    labels = dict(enumerate(rng.sample(CLASSES, 3)))
     if rng.random() < 0.5:
         config = transformers.ViTConfig(**VISION, id2label=labels)
         module = transformers.ViTForImageClassification(config)
@@ -181,7 +184,10 @@ def _process(rng: Random, model: Path) -> str:
     file = model / "preprocessor_config.json"
     change_config(file, [each for each in changes if each[0] != "processor_config.json"])
     if any(key == "processor_config.json" for key, _ in changes):
-        content = {"image_processor": json.loads(file.read_text()), "processor_class": "CLIPProcessor"}
+        content = {
+            "image_processor": json.loads(file.read_text()),
+            "processor_class": "CLIPProcessor",
+        }
         (model / "processor_config.json").write_text(json.dumps(content))
         file.unlink()
     return _words(changes)
@@ -276,11 +282,11 @@ def _judge_logits(truth: Truth, model: Path, images: list[Path], file: Path) -> 
     expected = _logits(truth, model, images)
     if isinstance(expected, str):
         return expected
-    faults = [_far(names, np.array(found), own, logits.numpy()) for own, logits in expected]
+    faults = [far(names, np.array(found), own, logits.numpy()) for own, logits in expected]
     return "" if "" in faults else faults[0]
 
 
-def _far(names: list[str], found: Any, own: list[str], logits: Any) -> str:
+def far(names: list[str], found: Any, own: list[str], logits: Any) -> str:
     if sorted(names) != sorted(own):
         return f"the classes are {names}, those of the library {own}"
     logits = logits[:, [own.index(name) for name in names]]

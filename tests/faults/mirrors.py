@@ -155,10 +155,10 @@ class _Spoils:
             handler.connection.shutdown(socket.SHUT_RDWR)
 
 
-class _Files(hub_server.Handler, _Spoils):
+class Files(hub_server.Handler, _Spoils):
     """Files of a repository, of which one is spoilt when it is read (a HEAD tells the truth)."""
 
-    def do_GET(self) -> None:
+    def do_GET(self) -> None:  # noqa: N802
         name = self.path.split("?")[0].rpartition("/")[2]
         if SERVER.fault is None or not name.endswith(SERVER.part):
             return super().do_GET()
@@ -169,7 +169,7 @@ class _Files(hub_server.Handler, _Spoils):
         return self.spoil(content, {"X-Repo-Commit": COMMIT, "ETag": f'"{digest}"'})
 
 
-class _Uploads(upload_server.Handler, _Spoils):
+class Uploads(upload_server.Handler, _Spoils):
     """A hub that takes files, some of whose answers are spoilt."""
 
     def send(self, content: dict[str, Any], status: int = 200) -> None:
@@ -216,7 +216,9 @@ def _hub_is(url: str, folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def _serving(handler: type[Any], folder: Path, fault: Fault | None, part: str) -> Iterator[Any]:
+def serving_spoilt(
+    handler: type[Any], folder: Path, fault: Fault | None, part: str
+) -> Iterator[Any]:
     """Run a server for a command in this process; afterwards it is written down what it sent."""
     with serving(handler) as (server, url):
         SERVER.fault, SERVER.part = fault, part
@@ -236,7 +238,7 @@ def _main(*arguments: object) -> None:
 
 
 def _fetch_data(folder: Path, fault: Fault | None, part: str) -> None:
-    with _serving(_Files, folder, fault, part) as (server, url):
+    with serving_spoilt(Files, folder, fault, part) as (server, url):
         server.hub = hub_server.Hub(url)
         server.hub.add(REPOSITORY, {"big.npy": DATA}, COMMIT)
         os.environ["WISEFT_MIRROR_BIG"] = f"{url}/{REPOSITORY}/resolve/main"
@@ -246,14 +248,14 @@ def _fetch_data(folder: Path, fault: Fault | None, part: str) -> None:
 def _fetch_model(
     folder: Path, files: dict[str, bytes], fault: Fault | None, part: str, out: str
 ) -> None:
-    with _serving(_Files, folder, fault, part) as (server, url):
+    with serving_spoilt(Files, folder, fault, part) as (server, url):
         server.hub = hub_server.Hub(url)
         server.hub.add(REPOSITORY, files, COMMIT)
         _main("weights", "hubbed", "--output", out)
 
 
 def _push(folder: Path, fault: Fault | None, part: str) -> None:
-    with _serving(_Uploads, folder, fault, part) as (server, url):
+    with serving_spoilt(Uploads, folder, fault, part) as (server, url):
         server.hub = upload_server.UploadHub(url)
         _main("push", "out", "me/model")
 
@@ -274,7 +276,7 @@ def a_dataset(ground: Ground, rng: Random, folder: Path) -> Found:
     what = f"{a_dataset.__doc__} The mirror gives {fault.kind}"
     ended = _run(lambda: _fetch_data(folder, fault, "big.npy"), folder)
     path = folder / "datasets" / ".archives" / "big" / "big.npy"
-    return _judge(ground, what, ended, folder, lambda: path.read_bytes() == DATA)
+    return judge(ground, what, ended, folder, lambda: path.read_bytes() == DATA)
 
 
 def _entry(folder: Path, **pins: str) -> None:
@@ -300,7 +302,7 @@ def a_model(ground: Ground, rng: Random, folder: Path) -> Found:
     what = f"{a_model.__doc__} For {part} the hub gives {fault.kind}"
     work = _run(lambda: _fetch_model(folder, files, fault, part, "out.safetensors"), folder)
     right = files == _model(ground) and (fault.body is None and fault is not OTHER)
-    return _judge(ground, what, work, folder, lambda: right)
+    return judge(ground, what, work, folder, lambda: right)
 
 
 def _other(content: bytes) -> bytes:
@@ -322,23 +324,23 @@ def changed_later(ground: Ground, rng: Random, folder: Path) -> Found:
     what = f"{changed_later.__doc__} The second time it is another"
     what += ", and nothing that was downloaded is there any more" if fetched else ""
     ended = _run(lambda: _fetch_model(folder, files, None, "", "two.safetensors"), folder)
-    return _judge(ground, what, ended, folder, lambda: False)
+    return judge(ground, what, ended, folder, lambda: False)
 
 
 def an_upload(ground: Ground, rng: Random, folder: Path) -> Found:
     """A sweep that is pushed."""
-    from tests.faults.outside_links import _sweep
+    from tests.faults.outside_links import sweep
 
     work = folder / "work"
     photos(work / "reference", 1, 4)
     photos(work / "shift", 2, 2)
-    assert _sweep(ground, work).code == 0
+    assert sweep(ground, work).code == 0
     assert run(lambda: _main("card", "out", "--license", "mit"), work).code == 0
     fault = rng.choice(ANSWERS)
     part = rng.choice(["/api/repos/create", "/preupload/", "/commit/", "/batch", "validate-yaml"])
     what = f"{an_upload.__doc__} On {part} the hub answers with {fault.kind}"
     ended = _run(lambda: _push(work, fault, part), work)
-    if found := _judge(ground, what, ended, work, lambda: True):
+    if found := judge(ground, what, ended, work, lambda: True):
         return found
     if ended.code and "mend the name" in ended.output and "html" in str(fault.headers):
         return Found(what, Verdict.UNCLEAR, f"blames the name\n{ended.output[-400:]}")
@@ -349,7 +351,7 @@ def _run(work: Callable[[], None], folder: Path) -> Ended:
     return run(work, folder, seconds=SECONDS, loopback=True)
 
 
-def _judge(
+def judge(
     ground: Ground, what: str, ended: Ended, folder: Path, right: Callable[[], bool]
 ) -> Found:
     if found := ground.common(what, ended):

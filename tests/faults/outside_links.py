@@ -46,7 +46,7 @@ def contents(folder: Path) -> dict[str, str | bytes]:
     for path in sorted(folder.rglob("*")):
         name = str(path.relative_to(folder))
         if path.is_symlink():
-            found[name] = f"link to {os.readlink(path)}"
+            found[name] = f"link to {path.readlink()}"
         else:
             found[name] = path.read_bytes() if path.is_file() else "other"
     return found
@@ -154,7 +154,7 @@ def stranger(ground: Ground, rng: Random, folder: Path, number: int, secret: str
         photos(work / "shift", 2, 2)
     there = contents(work)
     ended = run(command(*asked), work, seconds=SECONDS)
-    if found := _judge(ground, what, ended, folder, before, secret, there):
+    if found := judge(ground, what, ended, folder, before, secret, there):
         return found
     if ended.code == 0 and not usable:
         return Found(what, Verdict.CODE, f"the link is followed\n{ended.output[-300:]}")
@@ -177,7 +177,7 @@ def _readers(rng: Random, world: World, given: str) -> tuple[object, ...]:
     return rng.choice(choices)
 
 
-def _judge(
+def judge(
     ground: Ground,
     what: str,
     ended: Ended,
@@ -218,10 +218,12 @@ def sweeps_folder(ground: Ground, rng: Random, folder: Path, number: int, secret
     work, outside = folder / "work", folder / "outside"
     photos(work / "reference", 1, 4)
     photos(work / "shift", 2, 2)
-    place = rng.choice([".work", ".work", ".work/model", "model", ".", ".work/evaluation", ".work/.lock"])
+    place = rng.choice(
+        [".work", ".work", ".work/model", "model", ".", ".work/evaluation", ".work/.lock"]
+    )
     # The second time, a sweep has been there, which may be continued.
     if again := rng.random() < 0.5:
-        assert _sweep(ground, work).code == 0
+        assert sweep(ground, work).code == 0
     path = work / "out" / place
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.is_dir():
@@ -231,10 +233,10 @@ def sweeps_folder(ground: Ground, rng: Random, folder: Path, number: int, secret
     path.symlink_to(target)
     before, there = contents(outside), contents(work)
     what = f"out/{place} as a link, {'of a sweep' if again else 'in a new folder'}; wiseft sweep"
-    return _judge(ground, what, _sweep(ground, work), folder, before, secret, there) or Found(what)
+    return judge(ground, what, sweep(ground, work), folder, before, secret, there) or Found(what)
 
 
-def _sweep(ground: Ground, work: Path) -> Ended:
+def sweep(ground: Ground, work: Path) -> Ended:
     source = ground.world.folder / "source"
     ends = (source / "a.pt", source / "clip")
     images = ("--reference", "reference", "--shift", "shift", "--alphas", "0,1", "-o", "out")
@@ -255,7 +257,7 @@ def an_output(ground: Ground, rng: Random, folder: Path, number: int, secret: st
     before, there = contents(outside), contents(work)
     what = f"{name}: {path.relative_to(work)} as a link to {target.name}"
     ended = run(command(*step.arguments), work)
-    return _judge(ground, what, ended, folder, before, secret, there) or Found(what)
+    return judge(ground, what, ended, folder, before, secret, there) or Found(what)
 
 
 def pushed(ground: Ground, rng: Random, folder: Path, number: int, secret: str) -> Found:
@@ -263,7 +265,7 @@ def pushed(ground: Ground, rng: Random, folder: Path, number: int, secret: str) 
     work, outside = folder / "work", folder / "outside"
     photos(work / "reference", 1, 4)
     photos(work / "shift", 2, 2)
-    ended = _sweep(ground, work)
+    ended = sweep(ground, work)
     assert ended.code == 0, ended.output
     model = work / "out" / "model"
     names = [name for name in BESIDE if name != "README.md"]  # the card, without which nothing goes
@@ -284,7 +286,7 @@ def pushed(ground: Ground, rng: Random, folder: Path, number: int, secret: str) 
     what = f"push, with something that no sweep wrote: {kind}"
     card = run(command("card", "out", "--license", "mit"), work)
     ended = run(lambda: _push(work), work, loopback=True)
-    return _judge(ground, what, ended, folder, before, secret, there) or (
+    return judge(ground, what, ended, folder, before, secret, there) or (
         Found(what)
         if card.code == 0 or kind == "recorded"
         else Found(what, Verdict.UNCLEAR, card.output)
