@@ -35,7 +35,7 @@ FASTER = 60.0
 SECONDS = 3.0
 """Of the processor; by the true clock, 15 times as long is waited."""
 MOST = 64 * 2**20
-"""Bytes that a server gets rid of, where the right file has a few hundred thousand."""
+"""Bytes that a server may get rid of, where the right files have less than 5 MB."""
 REPOSITORY, COMMIT = "org/tiny", "c" * 40
 WEIGHTS, CONFIG = "open_clip_model.safetensors", "open_clip_config.json"
 DATA = Random(0).randbytes(300_000)
@@ -200,7 +200,7 @@ def _hurry() -> None:
                 if getattr(module, attribute, None) is old:
                     setattr(module, attribute, new)
         if name.startswith("wiseft.") and isinstance(getattr(module, "LARGEST", None), int):
-            module.LARGEST = min(module.LARGEST, MOST // 4)  # type: ignore[attr-defined]
+            module.LARGEST = min(module.LARGEST, MOST // 8)  # type: ignore[attr-defined]
 
 
 def _hub_is(url: str, folder: Path) -> None:
