@@ -113,7 +113,7 @@ test-page: $(STAMP) ## test the interactive page in Chromium, which is installed
 	@$(BIN)/python -m pytest tests/figures/test_page_browser.py
 
 .PHONY: test-faults
-test-faults: $(STAMP) ## attack it: kills, damage, hostile files, full disks (SIZE=small: 3 minutes; SEED=n)
+test-faults: $(STAMP) ## attack it: kills, damage, hostile files, full disks, mirrors (SIZE=small: 4 minutes; SEED=n)
 	@$(BIN)/python -m tests.faults --size $(SIZE) --seed $(SEED)
 
 .PHONY: lint

@@ -51,6 +51,10 @@ KINDS = {
     "tables and arrays": Kind("foreign_tables", 30, 120),
     "full disks": Kind("disks", 10, 70),
     "permissions": Kind("permissions", 12, 60),
+    "foreign checkpoints": Kind("foreign_checkpoints", 48, 480),
+    "changed images": Kind("changed_images", 7, 63),
+    "links": Kind("outside_links", 18, 180),
+    "mirrors": Kind("mirrors", 18, 120),
 }
 
 
@@ -63,10 +67,12 @@ def preload() -> None:
         if not module.name.endswith("__main__"):
             importlib.import_module(module.name)
     import torch
+    from tests.faults.foreign_models import import_libraries
 
     from wiseft.provenance import git_commit, versions
 
     torch.set_num_threads(1)
+    import_libraries()
     git_commit()
     versions()
 

@@ -20,7 +20,8 @@ class Verdict(StrEnum):
     SILENT = "silent"
     """A number was made from what is damaged, and nothing was said."""
     CODE = "code run"
-    """Something of the file's choice ran, or was written outside of the command's own files."""
+    """Something of the file's choice ran; or outside of the command's own files something was
+    written, deleted or, where a link led there, read."""
     HAND = "by hand"
     """Neither the same command again, nor those that made the file, mend it."""
     UNCLEAR = "unclear"
