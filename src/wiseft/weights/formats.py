@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import math
 import shutil
-import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -23,6 +22,9 @@ from torch import Tensor
 
 from wiseft.config.loading import validate
 from wiseft.errors import WiseftError
+from wiseft.foreign.archive import Archive
+from wiseft.foreign.torch_file import is_archive, load_torch, opened, stand_ins, write_torch
+from wiseft.foreign.torchscript import read_torchscript
 from wiseft.io import atomic_folder, atomic_path, gigabytes, read_json, read_object, require_file
 from wiseft.tensor_file import (
     KEY,
@@ -33,8 +35,6 @@ from wiseft.tensor_file import (
     write_safetensors,
 )
 from wiseft.tensor_views import Mapped, joined, renamed
-from wiseft.weights.torch_file import load_torch, stand_ins, write_torch
-from wiseft.weights.torchscript import read_torchscript
 
 WRAPPERS = ("state_dict", "model_state_dict", "model", "module")
 """Keys under which training programs put the weights, the likeliest first."""
@@ -107,17 +107,15 @@ def read_checkpoint(path: Path) -> Checkpoint:
     require_file(path, "checkpoint")
     if _is_safetensors(path):
         return _without_prefix(_open_safetensors(path))
-    members = _members(path)
-    if any(member.filename.endswith("/constants.pkl") for member in members):
+    archive = is_archive(path)
+    if archive and _is_scripted(path):
         load = partial(read_torchscript, path)
         checkpoint = Checkpoint(path, "torchscript", load())
     else:
-        # Of what is compressed there is nothing to map.
-        mapped = {member.compress_type for member in members} == {zipfile.ZIP_STORED}
-        checkpoint = _unwrap(path, load_torch(path, mapped))
-        load = partial(_weights, path, checkpoint.wrapper, mapped)
+        checkpoint = _unwrap(path, load_torch(path))
+        load = partial(_weights, path, checkpoint.wrapper)
     _check_dense(checkpoint)
-    if members:
+    if archive:
         checkpoint = replace(checkpoint, tensors=Mapped(load))
     return _without_prefix(checkpoint)
 
@@ -183,32 +181,21 @@ def _open_safetensors(path: Path) -> Checkpoint:
     return Checkpoint(path, "safetensors", tensors, metadata=metadata)
 
 
-def _members(path: Path) -> list[zipfile.ZipInfo]:
-    """Return the members of a zip archive, as both of torch's formats are; none: it is no archive.
+def _is_scripted(path: Path) -> bool:
+    """Whether a zip archive is one of TorchScript, rather than what `torch.save` writes.
 
     Raises:
-        WiseftError: if it unpacks to far more than its size, or a member is damaged.
+        WiseftError: if it unpacks to far more than its size, is ambiguous, or a member is damaged.
     """
-    try:
-        if not zipfile.is_zipfile(path):
-            return []
-        with zipfile.ZipFile(path) as archive:
-            members = archive.infolist()
-            _require_small(path, sum(member.file_size for member in members), "unpacks to")
-            damaged = archive.testzip()  # torch itself compares no checksum
-    except WiseftError:
-        raise
-    except Exception as error:  # of a damaged archive, almost anything
-        reason = str(error) or type(error).__name__
-        raise WiseftError(
-            f"{path} is a damaged archive ({reason}); copy or download it again"
-        ) from None
-    if damaged is not None:
-        raise WiseftError(
-            f"{path} is damaged: {damaged} in it has not the checksum that it was written with; "
-            "copy or download it again"
-        )
-    return members
+    with opened(path) as file:
+        archive = Archive(file)
+        _require_small(path, archive.unpacked, "unpacks to")
+        if damaged := archive.damaged():  # torch itself compares no checksum
+            raise WiseftError(
+                f"{path} is damaged: {damaged} in it has not the checksum that it was written "
+                "with; copy or download it again"
+            )
+        return archive.scripted
 
 
 def _require_small(path: Path, size: int, what: str) -> None:
@@ -252,8 +239,8 @@ def _unwrap(path: Path, content: Any) -> Checkpoint:
     return Checkpoint(path, "torch", tensors, wrapper=wrapper, around=around)
 
 
-def _weights(path: Path, wrapper: str | None, mapped: bool) -> dict[str, Tensor]:
-    return _tensors_in(load_torch(path, mapped), wrapper)
+def _weights(path: Path, wrapper: str | None) -> dict[str, Tensor]:
+    return _tensors_in(load_torch(path), wrapper)
 
 
 def _tensors_in(content: Mapping[Any, Any], wrapper: str | None) -> dict[str, Tensor]:

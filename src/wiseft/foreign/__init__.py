@@ -1,0 +1,1 @@
+"""Files that another program wrote: read as data, without running anything that they name."""
