@@ -23,14 +23,13 @@ _LARGE = 2**32 - 1
 
 
 class Archive:
-    """The members of an archive by name, read through one parse of its directory.
+    """The members of an archive, read through one parse of its directory.
 
     Args:
         file: open for reading; storages stay mapped when it is closed.
 
     Attributes:
-        members: what the directory says of each.
-        root: what stands before the names of torch's own members, up to a slash.
+        members: what the directory says of each, by its name in the folder of `data.pkl`.
 
     Raises:
         ValueError: if the archive is ambiguous or none of torch.
@@ -39,44 +38,30 @@ class Archive:
 
     def __init__(self, file: BinaryIO):
         self._file, self._zip = file, zipfile.ZipFile(file)
-        self.members = {info.filename: info for info in self._zip.infolist()}
-        if len({name.casefold() for name in self.members}) < len(self._zip.infolist()):
-            raise ValueError("two members have one name")
+        infos = self._zip.infolist()
+        roots = [i.filename[:-8] for i in infos if i.filename.endswith("/data.pkl")]
+        if len({info.filename.casefold() for info in infos}) < len(infos) or len(roots) != 1:
+            raise ValueError("two members have one name, or it has not one data.pkl")
+        self.members = {info.filename.removeprefix(roots[0]): info for info in infos}
         self._require_one_directory()
-        self._begin = self._places()
-        pickles = [name for name in self.members if name.endswith("/data.pkl")]
-        if len(pickles) != 1:
-            raise ValueError(f"it has {len(pickles)} data.pkl, not one")
-        self.root = pickles[0].removesuffix("data.pkl")
-        if self.read("byteorder", b"little").decode() != sys.byteorder:
+        self._begin = self._places(infos)
+        if "byteorder" in self.members and self.read("byteorder") != sys.byteorder.encode():
             raise ValueError("its numbers have the byte order of another kind of processor")
         self._map: mmap.mmap | None = None
         self._storages: dict[str, torch.UntypedStorage] = {}
-
-    @property
-    def unpacked(self) -> int:
-        """The bytes of all members."""
-        return sum(info.file_size for info in self.members.values())
-
-    @property
-    def scripted(self) -> bool:
-        """Whether it is one of TorchScript."""
-        return self.root + "constants.pkl" in self.members
 
     def damaged(self) -> str | None:
         """Return the name of a member whose checksum is wrong, if there is one."""
         return self._zip.testzip()
 
-    def read(self, name: str, default: bytes | None = None) -> bytes:
-        """Return a member, whose checksum is compared; `default` if there is none."""
-        if default is not None and self.root + name not in self.members:
-            return default
-        return self._zip.read(self.members[self.root + name])
+    def read(self, name: str) -> bytes:
+        """Return a member, whose checksum is compared."""
+        return self._zip.read(self.members[name])
 
     def storage(self, name: str) -> torch.UntypedStorage:
         """Return a member that lies in the mapped file; a copy where it cannot be mapped."""
         if name not in self._storages:
-            self._storages[name] = self._flat(self.members[self.root + name]).untyped_storage()
+            self._storages[name] = self._flat(self.members[name]).untyped_storage()
         return self._storages[name]
 
     def _flat(self, info: zipfile.ZipInfo) -> torch.Tensor:
@@ -99,11 +84,11 @@ class Archive:
         if not known or end[20:] != b"\0\0" or large != size - 98:
             raise ValueError("its directory is ambiguous")
 
-    def _places(self) -> dict[str, int]:
+    def _places(self, infos: list[zipfile.ZipInfo]) -> dict[str, int]:
         """Return where the content of each member begins; all follow each other without gaps."""
-        places, end = {}, 0
-        infos = sorted(self.members.values(), key=lambda info: info.header_offset)
-        for info in infos:
+        places: dict[str, int] = {}
+        end = 0
+        for info in sorted(infos, key=lambda info: info.header_offset):
             self._file.seek(info.header_offset)
             head = self._file.read(_LOCAL.size)
             sign, _, flags, method, _, _, *sizes, length, extra = _LOCAL.unpack(head)

@@ -90,15 +90,16 @@ class Machine:
         """Return the object of a pickle; the file is left behind it."""
         stack: list[Any] = []
         below: list[list[Any]] = []
-        memo: dict[int, Any] = {}
-        for code, argument, self._at in pickletools.genops(file):
+        memo: dict[Any, Any] = {}
+        for code, argument, at in pickletools.genops(file):
+            self._at = at or 0
             name, count, items = code.name, len(code.stack_before), []
             if name == "MARK":
                 below.append(stack)
                 stack = []
                 continue
             if name in ("BINPUT", "LONG_BINPUT", "MEMOIZE"):
-                memo[len(memo) if argument is None else argument] = stack[-1]
+                memo[len(memo) if name == "MEMOIZE" else argument] = stack[-1]
                 continue
             if pickletools.stackslice in code.stack_before:
                 items, stack = stack, below.pop()
@@ -258,9 +259,8 @@ def _tensor(of: TypedStorage, offset: Any, sizes: Any, strides: Any, *rest: Any)
     tensor = torch.empty(0, dtype=dtype)
     tensor.set_(storage, offset, sizes, strides)
     bits = {bit for each in rest[2:] if isinstance(each, dict) for bit in each if each[bit]}
-    for bit, change in (("conj", torch.conj_physical), ("neg", torch.neg)):
-        tensor = change(tensor) if bit in bits else tensor
-    return tensor
+    tensor = tensor.conj() if "conj" in bits else tensor  # a view: old files are not read so far
+    return torch._neg_view(tensor) if "neg" in bits else tensor
 
 
 def _encoded(text: str, code: str) -> bytes:

@@ -73,7 +73,8 @@ def opened(
     except Refused as error:
         raise WiseftError(
             f"{path} {kind}{error}. No code that a file names is run. If you trust it, save its "
-            f"weights alone, and give that file:\n  torch.save({trusted}.state_dict(), 'weights.pt')"
+            "weights alone, and give that file:\n"
+            f"  torch.save({trusted}.state_dict(), 'weights.pt')"
         ) from None
     except Exception as error:  # a damaged file may raise almost anything
         reason = " ".join(str(error).split())[:_LONGEST] or type(error).__name__

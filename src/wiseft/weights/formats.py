@@ -189,13 +189,14 @@ def _is_scripted(path: Path) -> bool:
     """
     with opened(path) as file:
         archive = Archive(file)
-        _require_small(path, archive.unpacked, "unpacks to")
+        unpacked = sum(member.file_size for member in archive.members.values())
+        _require_small(path, unpacked, "unpacks to")
         if damaged := archive.damaged():  # torch itself compares no checksum
             raise WiseftError(
                 f"{path} is damaged: {damaged} in it has not the checksum that it was written "
                 "with; copy or download it again"
             )
-        return archive.scripted
+        return "constants.pkl" in archive.members
 
 
 def _require_small(path: Path, size: int, what: str) -> None:
