@@ -126,3 +126,11 @@ def test_a_large_archive_and_one_of_the_zip_program_are_read(tmp_path):
             with target.open(name, "w", force_zip64=True) as member:
                 member.write(source.read(name))
     assert torch.equal(read_checkpoint(tmp_path / "y.pt").tensors["w"], GOOD["w"])
+
+
+def test_a_pickle_that_unpacks_to_very_much_is_refused(tmp_path):
+    """Its size is bounded before: each of its bytes may become an object."""
+    path = tmp_path / "x.pt"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("x/data.pkl", b"\x80\x02" + b"]" * 2**24 + b".")
+    refused(path, path.read_bytes(), "data.pkl in it was made to fill the memory")

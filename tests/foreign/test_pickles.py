@@ -273,6 +273,14 @@ def test_keys_whose_hash_is_dear_or_chosen_are_refused(key):
         machine(b"\x80\x02}" + key + b"Ns.")
 
 
+@pytest.mark.parametrize("name", [b"builtins\nset", b"collections\nCounter"])
+def test_tuples_without_end_are_not_hashed(name):
+    """Python would run out of the stack of its own process, which is a crash."""
+    deep = b"](N" + b"\x85" * 300_000 + b"N\x86e\x85"
+    with pytest.raises(Refused, match="other keys than texts and numbers"):
+        machine(b"\x80\x02c" + name + b"\n" + deep + b"R.")
+
+
 def test_tuples_may_be_keys_but_not_very_many():
     """Their hash is one that everybody can compute, and find others of."""
     few = {(number, "x"): number for number in range(500)}

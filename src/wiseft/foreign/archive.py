@@ -18,6 +18,8 @@ _LOCAL = struct.Struct("<4s5H3L2H")
 _DESCRIPTOR = 24
 """Bytes at most behind a member that repeat its sum and sizes."""
 _ALIGNMENT = 16
+_GROWTH, _GRACE = 20, 2**20
+"""How much larger than in the file a pickle or code may be: its objects are larger still."""
 _LARGE = 2**32 - 1
 """Stands for a number that is written elsewhere, with 64 bits."""
 
@@ -55,8 +57,11 @@ class Archive:
         return self._zip.testzip()
 
     def read(self, name: str) -> bytes:
-        """Return a member, whose checksum is compared."""
-        return self._zip.read(self.members[name])
+        """Return a member, whose checksum is compared; one that unpacks to very much is refused."""
+        info = self.members[name]
+        if info.file_size > _GROWTH * info.compress_size + _GRACE:
+            raise ValueError(f"{name} in it was made to fill the memory")
+        return self._zip.read(info)
 
     def storage(self, name: str) -> torch.UntypedStorage:
         """Return a member that lies in the mapped file; a copy where it cannot be mapped."""

@@ -177,7 +177,7 @@ class Machine:
                 return made(*arguments)
             case text, () | (list() | dict(),) if made := _HASHED.get(text):
                 of = arguments[0] if arguments else ()
-                pairs = "collections" in text and isinstance(of, list)
+                pairs = made is OrderedDict and isinstance(of, list)
                 self._keys((key for key, _ in of) if pairs else of)
                 return made(*arguments)
         raise Refused(f"wants {name} called")
