@@ -155,6 +155,10 @@ def test_every_protocol_is_read(tmp_path, protocol, old):
     assert all(same(again[name], content[name]) for name in rest)
 
 
+def test_texts_of_python_2_are_read():
+    assert machine(b"\x80\x02}U\x02" + "é".encode() + b"T\x01\0\0\0bs.") == {"é": "b"}
+
+
 def test_tensors_that_share_a_storage_share_it_in_the_copy(tmp_path):
     whole = torch.arange(100.0)
     content = {"state_dict": {"w": torch.ones(2)}, "ema": {"a": whole[10:20], "b": whole[15:30]}}
@@ -249,8 +253,9 @@ def text(length):
             b"}(" + b"".join(b"X\x04\0\0\0%04dN" % n for n in range(5000)) + b"u",
             b"cargparse\nNamespace\n)\x81h\x00b0",
         ),
+        (text(50_000)[:-6] + b"Tensor", b"X\x05\0\0\0torchh\x00\x930"),
     ],
-    ids=["bytes", "set", "mapping", "size", "key", "namespace"],
+    ids=["bytes", "set", "mapping", "size", "key", "namespace", "name"],
 )
 def test_one_long_value_is_not_copied_without_end(value, use):
     """The work that is done for a file of twice the size is at most twice as much."""

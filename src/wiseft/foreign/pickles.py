@@ -123,6 +123,7 @@ class Machine:
             case "GLOBAL", _:
                 return self._named(argument)
             case "STACK_GLOBAL", _:
+                self._charge(tuple(items))
                 return self._named(" ".join(items))
             case "FROZENSET", _:
                 return frozenset(self._keys(items))
@@ -156,7 +157,7 @@ class Machine:
         if text in _WORDS:
             return _WORDS[text]
         module = self._modules and re.match(r"__torch__[. ]", text)
-        if not module and text not in {**_CALLS, **_HASHED} and not _OTHER.fullmatch(text):
+        if not module and text not in _CALLS.keys() | _HASHED.keys() and not _OTHER.fullmatch(text):
             raise Refused(f"holds pickled objects of {Name(text)}")
         return Name(text)
 
@@ -166,13 +167,8 @@ class Machine:
         match name.text, arguments:
             case text, _ if text.startswith("__torch__"):
                 return Record(text)
-            case "torch._tensor _rebuild_from_type_v2", (
-                Name() as function,
-                Name(),
-                tuple() as of,
-                _,
-            ):
-                return self._called(function, of)
+            case "torch._tensor _rebuild_from_type_v2", (Name() as call, Name(), tuple() as of, _):
+                return self._called(call, of)
             case text, _ if made := _CALLS.get(text):
                 return made(*arguments)
             case text, () | (list() | dict(),) if made := _HASHED.get(text):
@@ -221,9 +217,9 @@ class Machine:
         """Return keys of a mapping or set, checked that their hashes are cheap and rarely equal."""
         checked = list(keys)
         for key in checked:
-            parts = key if type(key) is tuple else (key,)
-            self._charge(parts, _TUPLE_KEY if parts is key else 0)
-            for part in parts:
+            if type(key) is tuple:
+                self._charge(key, _TUPLE_KEY)
+            for part in key if type(key) is tuple else (key,):
                 if not isinstance(part, _KEYS) or (isinstance(part, int) and abs(part) >= 2**60):
                     raise Refused("has a mapping or set by other keys than texts and numbers")
         return checked
@@ -284,11 +280,9 @@ _CALLS: dict[str, Callable[..., Any]] = {
     **_all("torch.jit._pickle build_boollist build_tensorlist", lambda of, *_: of),
     # More than numbers in the file; what stands for them has no values.
     **_all(
-        "torch._utils _rebuild_qtensor _rebuild_nested_tensor _rebuild_sparse_tensor",
+        "torch._utils _rebuild_qtensor _rebuild_nested_tensor _rebuild_sparse_tensor "
+        "_rebuild_meta_tensor_no_storage",
         lambda *_: torch.empty(0, device="meta"),
-    ),
-    **_all(
-        "torch._utils _rebuild_meta_tensor_no_storage", lambda *_: torch.empty(0, device="meta")
     ),
     "torch Size": torch.Size,
     "torch device": torch.device,
