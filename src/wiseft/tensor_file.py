@@ -67,7 +67,8 @@ def _sum_of_sums(shapes: Mapping[str, Tensor], sums: Mapping[str, str]) -> str:
 
 
 def _bytes(tensor: Tensor) -> memoryview:
-    return tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().data
+    plain = tensor.detach().cpu().resolve_conj().resolve_neg()
+    return plain.reshape(-1).view(torch.uint8).numpy().data
 
 
 def read_file_header(path: Path | str, what: str) -> dict[str, Any]:

@@ -95,7 +95,7 @@ class Attack:
 def test_the_list_opens_no_way_to_others(tmp_path, call, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     torch.save({"state_dict": WEIGHTS, "x": Attack(call)}, tmp_path / "x.pt")
-    with pytest.raises(WiseftError, match=r"is not a file of weights|holds pickled objects"):
+    with pytest.raises(WiseftError, match=r"holds pickled objects of \w+|wants .* called"):
         read_checkpoint(tmp_path / "x.pt")
     assert "this was run" not in capsys.readouterr().out
     assert [path.name for path in tmp_path.iterdir()] == ["x.pt"]
@@ -177,11 +177,13 @@ def test_nothing_is_made_of_a_number_alone(tmp_path, asked, old):
     """Memory that nobody cleared would stand in the merged file, or there would be none left."""
     content = {"state_dict": WEIGHTS, "x": asked}
     torch.save(content, tmp_path / "x.pt", _use_new_zipfile_serialization=not old)
-    with pytest.raises(WiseftError, match="is not a file of weights"):
+    with pytest.raises(
+        WiseftError, match=r" wants torch[.\w]+ called| of builtins\.| bytes encoded"
+    ):
         read_checkpoint(tmp_path / "x.pt")
 
 
-def test_a_second_pickle_of_the_name_is_looked_at_too(tmp_path):
+def test_a_second_pickle_of_the_name_is_refused(tmp_path):
     torch.save({"state_dict": WEIGHTS, "x": Asks(torch.Tensor, 1000)}, tmp_path / "x.pt")
     torch.save({"state_dict": WEIGHTS}, tmp_path / "y.pt")
     with (
@@ -189,7 +191,7 @@ def test_a_second_pickle_of_the_name_is_looked_at_too(tmp_path):
         zipfile.ZipFile(tmp_path / "x.pt", "a") as archive,
     ):
         archive.writestr("x/DATA.pkl", good.read("y/data.pkl"))
-    with pytest.raises(WiseftError, match="is not a file of weights"):
+    with pytest.raises(WiseftError, match="two members have one name"):
         read_checkpoint(tmp_path / "x.pt")
 
 

@@ -1,1 +1,1 @@
-"""Models of strangers: what their files hold and what their configurations describe."""
+"""Checkpoints of other programs: read as data, without running anything that they name."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import math
 import shutil
-import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -23,7 +22,10 @@ from torch import Tensor
 
 from wiseft.config.loading import validate
 from wiseft.errors import WiseftError
+from wiseft.foreign.archive import Archive
 from wiseft.foreign.quantised import check_not_quantised
+from wiseft.foreign.torch_file import is_archive, load_torch, opened, stand_ins, write_torch
+from wiseft.foreign.torchscript import read_torchscript
 from wiseft.foreign.wrappers import Place, at, find_weights, placed, several
 from wiseft.io import atomic_folder, atomic_path, gigabytes, read_json, read_object, require_file
 from wiseft.tensor_file import (
@@ -35,8 +37,6 @@ from wiseft.tensor_file import (
     write_safetensors,
 )
 from wiseft.tensor_views import Chosen, Mapped, joined, renamed
-from wiseft.weights.torch_file import load_torch, stand_ins, write_torch
-from wiseft.weights.torchscript import read_torchscript
 
 PREFIXES = ("module.", "_orig_mod.")
 """What DistributedDataParallel and torch.compile put before names."""
@@ -121,26 +121,24 @@ def _read_file(path: Path, weights: str | None) -> Checkpoint:
     require_file(path, "checkpoint")
     if _is_safetensors(path):
         return _open_safetensors(path)
-    members = _members(path)
-    if any(member.filename.endswith("/constants.pkl") for member in members):
+    archive = is_archive(path)
+    if archive and _is_scripted(path):
         load = partial(read_torchscript, path)
-        return _mapped(Checkpoint(path, "torchscript", load()), load, archive=True)
-    # Of what is compressed there is nothing to map.
-    mapped = {member.compress_type for member in members} == {zipfile.ZIP_STORED}
-    places, left, around = find_weights(path, content := load_torch(path, mapped), weights)
+        return _mapped(Checkpoint(path, "torchscript", load()), load, archive)
+    places, left, around = find_weights(path, content := load_torch(path), weights)
     checkpoint, *also = (
         _mapped(
             Checkpoint(path, "torch", at(content, place), wrapper=place),
-            partial(_weights, path, place, mapped),
-            archive=bool(members),
+            partial(_weights, path, place),
+            archive,
         )
         for place in places
     )
     return replace(checkpoint, also={each.wrapper: each for each in also}, left=left, around=around)
 
 
-def _weights(path: Path, place: Place, mapped: bool) -> dict[str, Tensor]:
-    return at(load_torch(path, mapped), place)
+def _weights(path: Path, place: Place) -> dict[str, Tensor]:
+    return at(load_torch(path), place)
 
 
 def _mapped(
@@ -225,32 +223,22 @@ def _open_safetensors(path: Path) -> Checkpoint:
     return Checkpoint(path, "safetensors", tensors, metadata=metadata)
 
 
-def _members(path: Path) -> list[zipfile.ZipInfo]:
-    """Return the members of a zip archive, as both of torch's formats are; none: it is no archive.
+def _is_scripted(path: Path) -> bool:
+    """Whether a zip archive is one of TorchScript, rather than what `torch.save` writes.
 
     Raises:
-        WiseftError: if it unpacks to far more than its size, or a member is damaged.
+        WiseftError: if it unpacks to far more than its size, is ambiguous, or a member is damaged.
     """
-    try:
-        if not zipfile.is_zipfile(path):
-            return []
-        with zipfile.ZipFile(path) as archive:
-            members = archive.infolist()
-            _require_small(path, sum(member.file_size for member in members), "unpacks to")
-            damaged = archive.testzip()  # torch itself compares no checksum
-    except WiseftError:
-        raise
-    except Exception as error:  # of a damaged archive, almost anything
-        reason = str(error) or type(error).__name__
-        raise WiseftError(
-            f"{path} is a damaged archive ({reason}); copy or download it again"
-        ) from None
-    if damaged is not None:
-        raise WiseftError(
-            f"{path} is damaged: {damaged} in it has not the checksum that it was written with; "
-            "copy or download it again"
-        )
-    return members
+    with opened(path) as file:
+        archive = Archive(file)
+        unpacked = sum(member.file_size for member in archive.members.values())
+        _require_small(path, unpacked, "unpacks to")
+        if damaged := archive.damaged():  # torch itself compares no checksum
+            raise WiseftError(
+                f"{path} is damaged: {damaged} in it has not the checksum that it was written "
+                "with; copy or download it again"
+            )
+        return "constants.pkl" in archive.members
 
 
 def _require_small(path: Path, size: int, what: str) -> None:

@@ -23,10 +23,11 @@ class DType:
 
     def __init__(self, code: str, align: bool = False, copy: bool = True):
         if not _CODE.fullmatch(code):
-            raise ValueError(f"arrays of NumPy's type {code!r} are not read")
+            raise ValueError("an array of NumPy is of a type that is not read")
         self.type = np.dtype(code)
 
-    def __setstate__(self, state: tuple[Any, ...]) -> None:
+    def set_state(self, state: tuple[Any, ...]) -> None:
+        """Take what a pickle says of it."""
         self.type = self.type.newbyteorder(state[1])
 
     def __reduce__(self) -> Any:
@@ -41,9 +42,10 @@ class Array:
     def __init__(self, *of: Any):
         pass
 
-    def __setstate__(self, state: tuple[Any, ...]) -> None:
+    def set_state(self, state: tuple[Any, ...]) -> None:
+        """Take what a pickle says of it."""
         _, shape, dtype, by_columns, content = state
-        flat = np.frombuffer(content, dtype.type)
+        flat = np.frombuffer(content, dtype.type) if content else np.zeros(0, dtype.type)
         self.values = flat.reshape(shape, order="F" if by_columns else "C")
 
     def __reduce__(self) -> Any:
@@ -55,13 +57,8 @@ def scalar(dtype: DType, content: bytes) -> Any:
     return np.frombuffer(content, dtype.type, count=1)[0]
 
 
-SAFE: list[Any] = [
-    (DType, "numpy.dtype"),
-    (Array, "numpy.ndarray"),
-    *(
-        (made, f"numpy.{core}.multiarray.{name}")
-        for core in ("core", "_core")
-        for made, name in ((scalar, "scalar"), (Array, "_reconstruct"))
-    ),
-]
-"""What takes the place of names in a pickle, as `torch.serialization.safe_globals` wants it."""
+def frombuffer(content: bytes, dtype: DType, shape: tuple[int, ...], order: str) -> Array:
+    """Return an array as pickles of protocol 5 hold it."""
+    array = Array()
+    array.set_state((1, shape, dtype, order == "F", content))
+    return array
