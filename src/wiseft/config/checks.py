@@ -59,6 +59,12 @@ class _Check:
                 f"reference is {experiment.reference}, whose splits are "
                 f"{', '.join(reference.splits)}, but it must have a split train"
             )
+        role = experiment.reference_split
+        if reference and role and role.split not in reference.evaluate:
+            self._add(
+                f"reference_split.split is {role.split}, but must be one of the evaluated splits "
+                f"of {reference.name}: {', '.join(reference.evaluate)}"
+            )
         held_out = self.entries.get(experiment.held_out.dataset) if experiment.held_out else None
         if held_out and experiment.held_out and experiment.held_out.split not in held_out.evaluate:
             self._add(
