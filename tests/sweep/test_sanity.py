@@ -137,7 +137,7 @@ def judged(tmp_path: Path, labels, ends, alpha: float = 0.5, middle=None) -> str
     middle = ends[1] if middle is None else middle
     for name, found in (("0.000", ends[0]), ("0.500", middle), ("1.000", ends[1])):
         frame[f"weight/all/{name}/prediction"] = np.asarray(found, np.int32)
-        frame[f"weight/all/{name}/confidence"] = np.float32(0.5 + 0.1 * float(name))
+        frame[f"weight/all/{name}/top1"] = np.float32(0.5 + 0.1 * float(name))
     frame.to_parquet(tmp_path / "predictions.parquet")
     return doubts(tmp_path / "predictions.parquet", tmp_path, [], alpha, CLASSES)
 
@@ -177,7 +177,7 @@ def test_images_of_equal_size_are_told_apart_by_their_bytes(tmp_path):
     frame = pd.DataFrame({"split": "held-out", "label": labels})
     for place, name in enumerate(("0.000", "1.000")):
         frame[f"weight/all/{name}/prediction"] = labels
-        frame[f"weight/all/{name}/confidence"] = 0.5 + 0.1 * place
+        frame[f"weight/all/{name}/top1"] = 0.5 + 0.1 * place
     frame.to_parquet(tmp_path / "predictions.parquet")
     found = doubts(tmp_path / "predictions.parquet", tmp_path / "data", sets, 1.0, CLASSES)
     assert found == ""

@@ -56,8 +56,8 @@ def _of_predictions(held: pd.DataFrame, alpha: float, classes: Sequence[str]) ->
             f"At alpha {alpha:g} the model predicts {classes[named.index[0]]} for "
             f"{100 * named.iloc[0]:.1f} % of the held-out images; {100 * share:.1f} % are of it."
         )
-    if all(held[start + name].equals(held[end + name]) for name in ("prediction", "confidence")):
-        yield "Both ends are the same model: all predictions and confidences are equal."
+    if all(held[start + name].equals(held[end + name]) for name in ("prediction", "top1")):
+        yield "Both ends are the same model: all predictions and logits are equal."
 
 
 def _shared(data: Path, shift: str) -> Iterator[str]:
