@@ -54,6 +54,13 @@ def message(project: Path, experiment: str = "mini") -> str:
         (MINI, "averages", {"a": ["toys"]}, "averages.a lists toys, but must list only datasets"),
         (MINI, "held_out.dataset", "x", "held_out.dataset is x, but must be one of datasets"),
         (MINI, "held_out.split", "val", "held_out.split is val, but must be one of the evaluated"),
+        (
+            MINI,
+            "reference_split",
+            {"split": "val"},
+            "reference_split.split is val, but must be one",
+        ),
+        (MINI, "reference_split", {"split": "test"}, "is test, which has another role already"),
         (MINI, "held_out.split", "train", "held_out.split is train, but must be one of the eval"),
         (MINI, "test_split", "tset", "test_split is tset, but dataset toy evaluates only"),
         (MINI, "datasets", ["toy", "shift", "shfit"], "unknown dataset shfit; did you mean shift?"),

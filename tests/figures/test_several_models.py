@@ -143,7 +143,7 @@ def test_effective_robustness_of_several_models(tables: Tables, text: str) -> No
 
 def test_headline_has_the_t_intervals(several: pd.DataFrame) -> None:
     lines = headline(several).splitlines()
-    title = "accuracy (%), end-to-end, mean of 5 models [95 % t interval over these]"
+    title = "accuracy (%), test, end-to-end, mean of 5 models [95 % t interval over these]"
     assert lines[0] == title
     row = accuracy(several, "avg:natural", 0.5)
     assert f" {percent(row['value'])} {ends(row, percent)} " in lines[4]

@@ -157,7 +157,7 @@ def test_the_examples_of_the_documentation(tmp_path, monkeypatch):
         wiseft.load(p, classes=NAMES, architecture="ViT-B-32-quickgelu")
         for p in ("zeroshot.pt", "finetuned.pt")
     ]
-    expected = wiseft.interpolate(*ends, found.recommended)
+    expected = wiseft.interpolate(*ends, found.record.recommended.alpha)
     torch.testing.assert_close(model.logits(files), expected.logits(files), rtol=1e-4, atol=1e-3)
     assert model.class_names == NAMES
     exec(by_hand, known)

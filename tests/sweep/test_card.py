@@ -93,6 +93,9 @@ def test_the_command(tmp_path: Path, capsys):
     make_sweep(tmp_path / "birds")
     done = CliRunner().invoke(app, ["card", str(tmp_path / "birds")])
     assert done.exit_code == 0 and "name a licence in it" in done.output
+    named = ["card", str(tmp_path / "birds"), "--license", "mit", "--replace"]
+    done = CliRunner().invoke(app, named)
+    assert done.exit_code == 0 and "name a licence" not in done.output
     with pytest.raises(SystemExit):
         main(["card", str(tmp_path)])
     assert "has no sweep.json; give a folder that `wiseft sweep` wrote" in capsys.readouterr().err

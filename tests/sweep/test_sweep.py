@@ -433,18 +433,16 @@ def test_the_command(whole, photos, capsys):
     result = Result.read(out)
     assert len(result.record.alphas) == 21
     assert result.choices.keys() == {"fixed", "held-out", "held-out-1se", "unlabelled"}
-    assert result.recommended == result.choices["held-out-1se"]
     grid = result.table[result.table["selection"] == "grid"]
     held_out = grid[(grid["dataset"] == "reference") & (grid["split"] == "held-out")]
     best = held_out.loc[held_out["value"].idxmax()]
     error = np.sqrt(best["value"] * (1 - best["value"]) / best["n"])
     near = held_out[held_out["value"] >= best["value"] - error]
-    assert result.recommended == near["alpha"].min()
-    assert f"recommended: alpha {result.recommended:g}." in printed.out
+    assert result.choices["held-out-1se"] == near["alpha"].min()
+    assert result.recommended is None, "random models: see test_sanity.py"
+    assert "no alpha is recommended. Neither end is better than chance" in printed.out
     assert "camera" not in set(result.table["dataset"]), "nothing is told of what has no labels"
     assert {each.set for each in result.record.accuracy} == {"reference", "sketches", "paintings"}
-    page = (out / "index.html").read_text()
-    assert f'"recommended":{result.recommended:g}' in page
     assert not list((out / ".work").glob("*.safetensors")), "as large as the checkpoints"
     assert len([line for line in printed.err.splitlines() if "evaluat" in line]) <= 1
 
@@ -531,7 +529,7 @@ def test_keep_by_the_command(whole, photos, tmp_path, capsys):
     assert others == before.accuracy and len(others) < len(record.accuracy)
     header = next(line for line in printed.splitlines() if line.startswith("alpha"))
     assert "birds, retained" in header
-    assert "Retained on birds: " in printed.split("recommended: alpha")[1]
+    assert "Retained on birds: " in printed.split("alpha is recommended")[1]
     assert "birds, retained" in (whole / "keeps" / "index.html").read_text()
     torch.save(encoder_and_head(torch.load(whole / "z.pt")), tmp_path / "z.pt")
     (tmp_path / "f.pt").write_bytes((whole / "f.pt").read_bytes())

@@ -25,7 +25,8 @@ def card(
     from wiseft.sweep.hub import write_card
 
     path = write_card(folder, licence, base_model, replace)
-    typer.echo(f"{path}: read it, name a licence in it, then: wiseft push {folder} OWNER/NAME")
+    todo = "read it" if licence else "read it, name a licence in it"
+    typer.echo(f"{path}: {todo}, then: wiseft push {folder} OWNER/NAME")
 
 
 def push(

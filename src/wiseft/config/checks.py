@@ -59,12 +59,14 @@ class _Check:
                 f"reference is {experiment.reference}, whose splits are "
                 f"{', '.join(reference.splits)}, but it must have a split train"
             )
-        held_out = self.entries.get(experiment.held_out.dataset) if experiment.held_out else None
-        if held_out and experiment.held_out and experiment.held_out.split not in held_out.evaluate:
-            self._add(
-                f"held_out.split is {experiment.held_out.split}, but must be one of the evaluated "
-                f"splits of {held_out.name}: {', '.join(held_out.evaluate)}"
-            )
+        for key in ("held_out", "reference_split"):
+            role = getattr(experiment, key)
+            of = self.entries.get(getattr(role, "dataset", experiment.reference))
+            if role and of and role.split not in of.evaluate:
+                self._add(
+                    f"{key}.split is {role.split}, but must be one of the evaluated splits of "
+                    f"{of.name}: {', '.join(of.evaluate)}"
+                )
 
     def _classes(self, entry: DatasetEntry, reference: DatasetEntry) -> None:
         """Check that a head for the reference's classes can be evaluated on a dataset.

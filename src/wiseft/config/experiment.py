@@ -24,6 +24,7 @@ from wiseft.config.experiment_parts import (
     HeldOut,
     MethodIds,
     PublishedSettings,
+    ReferenceSplit,
     SamplesSettings,
 )
 from wiseft.config.loading import suggest
@@ -115,6 +116,12 @@ class ExperimentEntry(Entry):
         None, description="Where alpha may be chosen. Needed where a model is trained."
     )
     test_split: Name = Field("test", description="Split that is reported, in every dataset.")
+    reference_split: ReferenceSplit | None = Field(
+        None,
+        exclude_if=lambda value: value is None,  # dumps of other experiments stay as they were
+        description="Where the reference's own test split is a shift, as in WILDS: the split that "
+        "is in distribution. The test split is then reported, and tested, as a shift.",
+    )
     averages: dict[Name, SomeNames] = Field({}, description="Named averages over datasets.")
     keep: Names = Field(
         [],
@@ -205,6 +212,9 @@ class ExperimentEntry(Entry):
                 f"held_out.split is {self.test_split}, which is test_split too, but alpha must not "
                 "be chosen on images that are reported; name a split of held-out training images"
             )
+        near = self.reference_split and self.reference_split.split
+        if near in (self.test_split, self.held_out and self.held_out.split) and near:
+            problems.append(f"reference_split.split is {near}, which has another role already")
         if self.keep and not self.methods:
             problems.append("keep is about models that are fine-tuned, but methods is empty")
         problems += [

@@ -42,6 +42,13 @@ class HeldOut(Entry):
     split: Name = Field(description="Split of it, one that is evaluated.")
 
 
+class ReferenceSplit(Entry):
+    """Where the reference is itself, if its test split is a shift of it, as in WILDS."""
+
+    split: Name = Field(description="Split of the reference that is in distribution.")
+    shift_view: Name = Field("all", description="View of the test split that is reported.")
+
+
 class Bootstrap(Entry):
     """Intervals of averages and of paired differences."""
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from wiseft.alphas import format_alpha
+from wiseft.figures.labels import METRICS
 from wiseft.figures.select import (
     FIXED_ALPHA,
     SEPARATOR,
@@ -23,11 +24,14 @@ from wiseft.figures.select import (
 )
 from wiseft.tabulate.models import FEWEST_MODELS, of_models
 from wiseft.tabulate.robustness import average_name
+from wiseft.tabulate.roles import by_role, own_shift
 from wiseft.tabulate.schema import AVERAGE_PREFIX
+from wiseft.tabulate.study import MEAN
 from wiseft.templates import percent
 
 POINTS = {"zero-shot": 0.0, f"α = {FIXED_ALPHA}": FIXED_ALPHA, "fine-tuned": 1.0}
 DEFAULT_AVERAGES = ("shifts", "natural")
+_METRICS = METRICS | {MEAN: "mean of metrics"}
 
 
 class Cell(NamedTuple):
@@ -77,17 +81,41 @@ def averages_of(table: pd.DataFrame) -> list[str]:
     return [n.removeprefix(AVERAGE_PREFIX) for n in names if n.startswith(AVERAGE_PREFIX)]
 
 
+def targets_of(
+    grid: pd.DataFrame, reference: str, averages: Sequence[str], split: str, near: str
+) -> tuple[dict[str, str], str]:
+    """Return the datasets of the reference, its own shift and averages by label, and the metric.
+
+    Args:
+        grid: rows of primary views, by roles; where their metrics differ, labels have them.
+        split: the test split.
+        near: the reference's split in distribution; empty: the test split.
+    """
+    found = {f"reference ({reference}{f', {near}' if near else ''})": reference}
+    if near:
+        found[f"shift ({reference}, {split})"] = own_shift(reference, split)
+    found |= {f"average of {name}": average_name(name) for name in averages}
+    metrics = grid.drop_duplicates("dataset").set_index("dataset")["metric"]
+    words = {
+        label: _METRICS.get(str(metrics.get(name)), "accuracy") for label, name in found.items()
+    }
+    if len(set(words.values())) == 1:
+        return found, next(iter(words.values()))
+    return {f"{label}, {words[label]}": name for label, name in found.items()}, "metric"
+
+
 def headline_metrics(table: pd.DataFrame) -> dict[str, dict[str, dict[str, float]]]:
     """Return accuracies (fractions, means) by method, dataset and alpha 0, 0.5 and 1.
 
-    Datasets are the reference and the averages: few numbers, to be compared between versions. Of
-    three models or more, `<alpha> t-low` and `<alpha> t-high` are the ends of the t interval.
+    Datasets are the reference, its own shift and the averages: few numbers, to be compared between
+    versions. Of three models or more, `<alpha> t-low` and `<alpha> t-high` are the ends of the t
+    interval.
 
     Raises:
         WiseftError: if the table lacks the accuracies.
     """
-    grid = _lines(table)
-    datasets = [reference_of(grid), *(average_name(name) for name in averages_of(grid))]
+    grid, near = _lines(table)
+    datasets = targets_of(grid, reference_of(grid), averages_of(grid), "test", near)[0].values()
     return {
         method: {
             dataset: _leaves([cell(grid, dataset, method, alpha) for alpha in POINTS.values()])
@@ -106,14 +134,19 @@ def _leaves(cells: list[Cell]) -> dict[str, float]:
     return {name: round(number, 6) for name, number in found.items()}
 
 
-def _lines(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the test split's sweep, with a name for each model and variant of a method."""
+def _lines(table: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+    """Return the test split's sweep, with a name for each model and variant of a method, and the
+    reference's split in distribution, if another one.
+    """
+    table, near = by_role(table)
     grid = in_one_space(grid_rows(table, "measured", "test", "all"))
-    return by_line(grid, line_names(grid))
+    return by_line(grid, line_names(grid)), near
 
 
 def headline(table: pd.DataFrame, averages: Sequence[str] | None = None) -> str:
-    """Return three lines (reference, shifts, natural) under a line that names the columns.
+    """Return three lines (reference, shifts, natural) under a line that names metric and columns.
+
+    A reference whose test split is a shift of it has a line for each split.
 
     They are about the leading method, and stand there for each of its models and variants. Of
     models trained from scratch alone there are the accuracies at the one alpha that they have.
@@ -125,31 +158,32 @@ def headline(table: pd.DataFrame, averages: Sequence[str] | None = None) -> str:
     Raises:
         WiseftError: if the table lacks the accuracies.
     """
-    grid = _lines(table)
+    grid, near = _lines(table)
     methods = methods_of(grid, None, needed=False)
     there = averages_of(grid)
     chosen = averages or [name for name in DEFAULT_AVERAGES if name in there] or there
-    reference = reference_of(grid)
-    targets = {f"reference ({reference})": reference}
-    targets |= {f"average of {name}": average_name(name) for name in chosen}
+    targets, metric = targets_of(grid, reference_of(grid), chosen, "test", near)
     if not methods:
         return _baselines_text(grid, targets)
     leading = methods[0].split(SEPARATOR)[0]
     same = [name for name in methods if name.split(SEPARATOR)[0] == leading]
-    return "\n".join(_text(grid, method, targets, several=len(same) > 1) for method in same)
+    head = f"{metric} (%)" if near else f"{metric} (%), test"
+    return "\n".join(_text(grid, method, targets, head, len(same) > 1) for method in same)
 
 
-def _text(grid: pd.DataFrame, method: str, targets: dict[str, str], several: bool) -> str:
+def _text(
+    grid: pd.DataFrame, method: str, targets: dict[str, str], title: str, several: bool
+) -> str:
     width = max(map(len, targets))
     first = cell(grid, next(iter(targets.values())), method, FIXED_ALPHA)
-    title, column = "accuracy (%)", 12
+    column = 12
     if first.models > 1:
-        title, column = f"accuracy (%), {method}, mean of {first.models} models", 20
+        title, column = f"{title}, {method}, mean of {first.models} models", 20
         title += " [95 % t interval over these]" if first.inferred else ""
     elif first.runs > 1:
-        title = f"accuracy (%), {method}, mean of {first.runs} runs"
+        title = f"{title}, {method}, mean of {first.runs} runs"
     elif several:
-        title = f"accuracy (%), {method}"
+        title = f"{title}, {method}"
     lines = [title, " " * width + "".join(f"{name:>{column}}" for name in POINTS)]
     for label, dataset in targets.items():
         numbers = [cell(grid, dataset, method, alpha) for alpha in POINTS.values()]

@@ -6,13 +6,13 @@ The words are in `summary.md.j2`; the functions here compute what its tables hol
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from itertools import chain
 from typing import Any
 
 import pandas as pd
 
-from wiseft.figures.headline import POINTS, Cell, cell
+from wiseft.figures.headline import POINTS, Cell, cell, targets_of
 from wiseft.figures.labels import result_name
 from wiseft.figures.select import (
     FIXED_ALPHA,
@@ -26,7 +26,8 @@ from wiseft.figures.select import (
 from wiseft.figures.style import title
 from wiseft.tabulate.intervals import TOO_FEW
 from wiseft.tabulate.models import FEWEST_MODELS, of_models, of_runs
-from wiseft.tabulate.robustness import BASELINE_METHOD, average_name
+from wiseft.tabulate.robustness import BASELINE_METHOD
+from wiseft.tabulate.roles import by_role
 from wiseft.tabulate.schema import ALL, AVERAGE_PREFIX, CHOSEN
 from wiseft.tabulate.settings import TabulateSettings
 from wiseft.templates import percent, plain, points, render
@@ -57,16 +58,16 @@ def summary(
     Raises:
         WiseftError: if the table lacks what the settings name.
     """
-    tables, settings = _plain_tables(tables), _plain_settings(settings)
-    grid = grid_rows(
-        tables.table, "measured", settings.test_split, settings.view_of(settings.reference)
-    )
+    rows, near = by_role(tables.table, settings.test_split)
+    tables, settings = _plain_tables(replace(tables, table=rows)), _plain_settings(settings)
+    reference, near = settings.reference, plain(near)
+    grid = grid_rows(tables.table, "measured", settings.test_split, settings.view_of(reference))
     names = line_names(grid)
     grid = by_line(grid, names)
     methods = methods_of(grid, None, needed=False)
     swept = of_runs(grid[grid["method"].isin(methods)] if methods else grid)
-    targets = {f"reference ({settings.reference})": settings.reference}
-    targets |= {f"average of {name}": average_name(name) for name in settings.averages}
+    named = grid, reference, list(settings.averages), settings.test_split
+    targets, metric = targets_of(*named, near)
     comparisons = by_line(tables.comparisons, names)
     effective = _measured(by_line(tables.effective, names), methods)
     return render(
@@ -80,6 +81,8 @@ def summary(
         seeds=_seeds(swept, methods),
         methods=methods,
         targets=targets,
+        metric=metric,
+        near=near,
         points=POINTS,
         fixed_alpha=FIXED_ALPHA,
         title=title,
@@ -90,7 +93,7 @@ def summary(
         accuracies=list(_accuracies(grid, methods, targets)),
         baselines=_baselines(grid, targets),
         runs=list(_runs(comparisons)),
-        datasets=list(_datasets(comparisons, settings)),
+        datasets=list(_datasets(comparisons, [*targets.values()], settings)),
         clusters=list(_clusters(by_line(tables.table, names), methods, settings)),
         choices=list(_choices(by_line(tables.selection, names), methods)),
         effective=list(_effective(effective, methods)),
@@ -173,10 +176,11 @@ def _runs(comparisons: pd.DataFrame) -> Iterator[tuple[str, str, list[Any]]]:
 
 
 def _datasets(
-    comparisons: pd.DataFrame, settings: TabulateSettings
+    comparisons: pd.DataFrame, targets: Sequence[str], settings: TabulateSettings
 ) -> Iterator[tuple[str, str, list[dict[str, Any]]]]:
     """Yield each method and contrast with its datasets: the difference over all runs, the tests."""
-    order = dict.fromkeys([settings.reference, *chain(*settings.averages.values())])
+    single = [name for name in targets if not name.startswith(AVERAGE_PREFIX)]
+    order = dict.fromkeys([*single, *chain(*settings.averages.values())])
     for (method, contrast), rows in comparisons.groupby(["method", "contrast"], sort=True):
         parts = {name: rows[rows["dataset"] == name] for name in order}
         tests = [{"dataset": name, **_tests(part)} for name, part in parts.items() if len(part)]

@@ -73,11 +73,15 @@ def find_folders(
     for role, path in [*given, *(("kept", path) for path in keep)]:
         if not path.is_dir():
             raise WiseftError(f"expected a folder of images, found nothing at {path}")
+        if role == "shift" and _base(path).samefile(found[0].base):
+            raise WiseftError(
+                f"the shift {path} has the very images of the reference, so nothing shifts; name "
+                "a folder of images from elsewhere"
+            )
         stem = re.sub(r"[^A-Za-z0-9]+", "-", path.resolve().name).strip("-") or role
         name = next(n for n in (stem, *(f"{stem}-{k}" for k in range(2, 1000))) if n not in names)
         names.add(name)
-        base = path / TEST if (path / TEST).is_dir() else path
-        found.append(Folder(name, role, path, base, {}, None))
+        found.append(Folder(name, role, path, _base(path), {}, None))
     known = [set(subfolders(folder.base)) for folder in found]
     if unknown := sorted(class_names.keys() - set().union(*known)):
         raise WiseftError(f"a class name is given for {unknown[0]}, but no folder has that name")
@@ -87,6 +91,10 @@ def find_folders(
         else folder
         for folder, classes in zip(found, known, strict=True)
     ]
+
+
+def _base(path: Path) -> Path:
+    return path / TEST if (path / TEST).is_dir() else path
 
 
 def _of(class_names: Mapping[str, str], classes: set[str]) -> dict[str, str]:

@@ -81,6 +81,7 @@ class Recommended(Entry):
     choice: str = Field(description="A key of `choices`.")
     alpha: Fraction
     why: str = Field(description="A sentence.")
+    unsure: str = Field("", description="Why no alpha is recommended; empty: this one is.")
 
 
 class Model(Entry):
@@ -179,9 +180,13 @@ class Result:
         return dict(self.record.choices)
 
     @property
-    def recommended(self) -> float:
-        """The alpha that the model was written at."""
-        return self.record.recommended.alpha
+    def recommended(self) -> float | None:
+        """The alpha that the model was written at; None: `record.recommended.unsure` says why not.
+
+        What the model was written at all the same is `record.recommended.alpha`.
+        """
+        found = self.record.recommended
+        return None if found.unsure else found.alpha
 
     @property
     def model_path(self) -> Path:

@@ -47,6 +47,7 @@ from wiseft.sweep.record import (
     Sweep,
     write_record,
 )
+from wiseft.sweep.sanity import doubts
 from wiseft.sweep.show import recommend, write_files
 from wiseft.tabulate.schema import AVERAGE_PREFIX
 from wiseft.tabulate.selection import best_alpha
@@ -90,7 +91,9 @@ def sweep(
     """Find the model between a zero-shot and a fine-tuned one, and write it as the second is.
 
     Alpha is chosen on held-out images of the reference; of shifts, labels are never used to
-    choose. A folder without class folders has no labels: no accuracy is told of it.
+    choose. Where something speaks against any choice, such as accuracy at chance, none is
+    recommended, the reason is given, and the model is written at 0.5. A folder without class
+    folders has no labels: no accuracy is told of it.
 
     Args:
         zero_shot: file or folder of a checkpoint, in any form that `wiseft merge` takes, or a
@@ -152,7 +155,10 @@ def sweep(
         write_json(work / INPUTS, inputs)
         measured = _evaluate(ends, folders, grid, seed, work, how, skip_broken, say)
         choices = _choices(measured, chosen)
-        recommended = recommend(choices, measured.sets, measured.table)
+        file = measured.metrics[REFERENCE].with_name("predictions.parquet")
+        seen = file, work / "data", measured.sets
+        unsure = doubts(*seen, choices[ONE_ERROR], ends.class_names)
+        recommended = recommend(choices, measured.sets, measured.table, unsure)
         like = paths[0] if is_adapter(paths[1]) else paths[1]
         model = _write_model(ends, like, format_alpha(recommended.alpha), output, say)
         record = Sweep(

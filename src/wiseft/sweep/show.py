@@ -18,6 +18,7 @@ from wiseft.io import write_json, write_text
 from wiseft.provenance import upgrades
 from wiseft.sweep.loading import loading_example
 from wiseft.sweep.record import (
+    FIXED,
     GIVEN,
     HELD_OUT,
     ONE_ERROR,
@@ -74,16 +75,19 @@ def write_files(
 
 
 def recommend(
-    choices: Mapping[str, float], sets: Sequence[ImageSet], table: pd.DataFrame
+    choices: Mapping[str, float], sets: Sequence[ImageSet], table: pd.DataFrame, unsure: str
 ) -> Recommended:
     """Return the given alpha or else the recommended one, with why and with what is retained.
 
     Args:
         sets: the reference first.
         table: the tidy table.
+        unsure: why none is to be recommended; empty: nothing speaks against it.
     """
     choice, why = GIVEN, "It was given."
-    if GIVEN not in choices:
+    if GIVEN not in choices and unsure:
+        choice, why = FIXED, "This is the paper's advice without further knowledge."
+    elif GIVEN not in choices:
         choice, n = ONE_ERROR, sets[0].n[HELD_OUT]
         why = (
             f"It is the smallest alpha whose accuracy on the {n:,} held-out images of the "
@@ -93,7 +97,15 @@ def recommend(
         )
     kept = [each.name for each in sets if each.role == "kept"]
     why += "".join(_retained(table, name, choices[choice]) for name in kept)
-    return Recommended(choice=choice, alpha=choices[choice], why=why)
+    return Recommended(choice=choice, alpha=choices[choice], why=why, unsure=unsure)
+
+
+def _verdict(found: Recommended, alpha: str) -> str:
+    """Return what is recommended and why, or why nothing is and what was written instead."""
+    if not found.unsure:
+        return f"recommended: {alpha} {found.alpha:g}. {found.why}"
+    written = f"The model is written at {alpha} {found.alpha:g}. {found.why}"
+    return f"no alpha is recommended. {found.unsure} {written}"
 
 
 def _retained(table: pd.DataFrame, kept: str, alpha: float) -> str:
@@ -126,7 +138,7 @@ def summary(result: Result) -> str:
     lines = _table({"alpha": alphas, **cells, "chosen by": notes})
     for name, alpha in record.unlabelled.items():
         lines.append(f"most certain on {name}, without labels: alpha {alpha:g}")
-    lines += ["", f"recommended: alpha {record.recommended.alpha:g}. {record.recommended.why}"]
+    lines += ["", _verdict(record.recommended, "alpha")]
     lines += _gains(read(result.folder / GAINS, COMPARISONS, "gains"), titles)
     lines += ["", f"page:  {result.page}", f"model: {result.model_path}; to load it:", ""]
     return "\n".join([*lines, *(f"    {x}" for x in loading_example(result).splitlines())])
@@ -175,8 +187,9 @@ def _gains(rows: pd.DataFrame, titles: dict[str, str]) -> list[str]:
 
 def _about(record: Sweep) -> str:
     unlabelled = [each.name for each in record.sets if not each.labelled]
+    verdict = _verdict(record.recommended, "α =")
     text = (
-        f"Recommended: α = {record.recommended.alpha:g}. {record.recommended.why} Zero-shot: "
+        f"{verdict[0].upper()}{verdict[1:]} Zero-shot: "
         f"{record.zero_shot.path}; fine-tuned: {record.fine_tuned.path}; the head: {record.head}."
     )
     if record.recipe:
@@ -204,8 +217,10 @@ def _page(
         datasets=[name for name in shown if not name.startswith(AVERAGE_PREFIX)],
         averages=["shifts"] if _MAIN in shown else [],
         titles=_titles(record),
-        recommended=record.recommended.alpha,
+        recommended=None if record.recommended.unsure else record.recommended.alpha,
     )
+    if record.recommended.unsure:  # else the page marks what held-out images chose
+        table = table[table["selection"] != ONE_ERROR]
     return build_page(table, settings, folder / PAGE, links)
 
 

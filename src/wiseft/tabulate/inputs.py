@@ -22,6 +22,7 @@ from wiseft.tabulate.predictions import (
     ViewDefinition,
     read_predictions,
 )
+from wiseft.tabulate.roles import renamed
 from wiseft.tabulate.settings import TabulateSettings
 
 RUN_FIELDS = ("model", "reference", "method", "variant", "run", "seed")
@@ -50,7 +51,8 @@ def read_inputs(
 ) -> Inputs:
     """Read and check metrics and predictions; a metrics file's predictions lie beside it.
 
-    Rows of alphas, combinations and views that the experiment does not name are left out.
+    Rows of alphas, combinations and views that the experiment does not name are left out. The
+    reference's splits have the roles that the settings give them.
 
     Raises:
         WiseftError: if a file is missing or given twice; a metrics file has no predictions beside
@@ -84,7 +86,7 @@ def read_inputs(
         covered.add((run, seed, dataset))
         for place, cell in here.items():
             counted = cell.counted()
-            primary = (settings.test_split, settings.view_of(dataset))
+            primary = (settings.test_split, settings.view_of(place.dataset))
             if place[1:] == primary or not counted.exact:
                 first = first_of.setdefault(place, path)
                 # Nothing says which of the two is wrong.
@@ -114,7 +116,9 @@ def _read_pair(
     cells = read_predictions(predictions, rows, definitions, cluster, settings.unlabelled)
     for place, cell in cells.items():
         _check_numbers(path, predictions, rows, place, cell)
-    return head, rows, cells
+    roles = settings.roles
+    cells = {Place(*roles.get(at[:2], at[:2]), at.view): cell for at, cell in cells.items()}
+    return head, renamed(rows, roles), cells
 
 
 def _pair(metrics: Sequence[Path], predictions: Sequence[Path]) -> dict[Path, Path]:

@@ -253,7 +253,7 @@ def _averages_at(
 
 
 def selection_frame(table: pd.DataFrame, settings: TabulateSettings) -> pd.DataFrame:
-    """Return, for the reference and each average, the chosen alphas and what they give.
+    """Return the chosen alphas and what they give, for the reference, its own shift and averages.
 
     `regret` is the oracle-column value minus the selection's, on the same test samples: 0 for
     the oracle itself, never negative for a rule that chooses one alpha, and never positive for
@@ -265,12 +265,12 @@ def selection_frame(table: pd.DataFrame, settings: TabulateSettings) -> pd.DataF
     Args:
         table: the tidy table.
     """
-    averages = (AVERAGE_PREFIX + name for name in settings.averages)
+    named = [AVERAGE_PREFIX + name for name in settings.averages]
+    views = dict.fromkeys([settings.reference, *named], settings.view_of(settings.reference))
+    views |= {name: settings.view_of(name) for name, _ in settings.roles.values()}
     rows = of_runs(table)
     rows = rows[
-        rows["dataset"].isin([settings.reference, *averages])
-        & (rows["split"] == settings.test_split)
-        & (rows["view"] == settings.view_of(settings.reference))
+        (rows["split"] == settings.test_split) & (rows["view"] == rows["dataset"].map(views))
     ]
     grid, key = rows[rows["selection"] == "grid"], [*SWEEP, "dataset"]
     oracle = rows[rows["selection"] == "oracle-column"]

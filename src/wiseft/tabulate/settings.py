@@ -7,7 +7,8 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, model_validator
 
 from wiseft.alphas import parse_alphas
-from wiseft.config.experiment_parts import Bootstrap, HeldOut
+from wiseft.config.experiment_parts import Bootstrap, HeldOut, ReferenceSplit
+from wiseft.tabulate.roles import Roles, own_shift, split_roles
 
 PRIMARY = "all"  # the primary view of most datasets
 
@@ -20,6 +21,7 @@ class TabulateSettings(BaseModel):
         held_out: dataset and split in which alpha may be chosen; null where there are no sweeps.
         test_split: the split that all other statistics are about.
         reference: the reference dataset.
+        reference_split: where the reference is itself, if its test split is a shift, `own_shift`.
         bootstrap: resamples and seed.
         alphas: the experiment's grid; null: every alpha in the files. Files are shared between
             experiments, so they may hold more than one experiment asks for.
@@ -45,6 +47,7 @@ class TabulateSettings(BaseModel):
     held_out: HeldOut | None = None
     test_split: str
     reference: str
+    reference_split: ReferenceSplit | None = None
     bootstrap: Bootstrap
     alphas: list[float] | None = None
     combinations: list[str] | None = None
@@ -77,7 +80,9 @@ class TabulateSettings(BaseModel):
         return self
 
     def view_of(self, dataset: str) -> str:
-        """Return the primary view of a dataset."""
+        """Return the primary view of a dataset, or of the shift that is the reference's own."""
+        if self.reference_split and dataset == own_shift(self.reference, self.test_split):
+            return self.reference_split.shift_view
         return self.views.get(dataset, PRIMARY)
 
     def has_view(self, dataset: str, view: str) -> bool:
@@ -85,6 +90,13 @@ class TabulateSettings(BaseModel):
         if self.other_views is None or view == self.view_of(dataset):
             return True
         return view in self.other_views.get(dataset, [])
+
+    @property
+    def roles(self) -> Roles:
+        """What the statistics take the reference's splits for; empty: for what they are."""
+        if self.reference_split is None:
+            return {}
+        return split_roles(self.reference, self.reference_split.split, self.test_split)
 
     @property
     def grid(self) -> frozenset[str] | None:

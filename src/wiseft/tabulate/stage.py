@@ -14,6 +14,7 @@ from wiseft.tabulate.diversity import diversity_rows
 from wiseft.tabulate.inputs import read_inputs
 from wiseft.tabulate.models import model_rows
 from wiseft.tabulate.robustness import fits_frame
+from wiseft.tabulate.roles import renamed
 from wiseft.tabulate.schema import (
     COMPARISONS,
     FITS,
@@ -64,8 +65,9 @@ def tabulate(
     if diversity:
         parts.append(diversity_rows(diversity, experiment))
     table = sort_table(conform(pd.concat(parts, ignore_index=True), TABLE))
+    own_names = renamed(table, settings.roles, back=True)
     return Tables(
-        table=table,
+        table=sort_table(conform(own_names, TABLE)) if settings.roles else table,
         comparisons=comparison_rows(inputs, study, settings, experiment),
         selection=selection_frame(table, settings),
         fits=fits_frame(single, list(settings.averages), settings.fit_exclude),

@@ -23,7 +23,8 @@ KEPT = "kept"
 _GLYPH_KEYS = {"glyph_size", "pen_glyphs"}  # what rendering depends on, of all pre-training
 _NOT_OF_WEIGHTS = {"title", "calibrate", "label_map", "names_of", "pretrain", "precision"}
 _STATISTICS = {
-    *("averages", "held_out", "test_split", "reference", "bootstrap", "alphas", "combinations")
+    *("averages", "held_out", "test_split", "reference", "bootstrap", "alphas", "combinations"),
+    "reference_split",
 }
 
 
