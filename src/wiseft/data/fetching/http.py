@@ -21,6 +21,7 @@ import urllib3
 from urllib3 import BaseHTTPResponse, PoolManager, ProxyManager, Retry
 from urllib3.exceptions import HTTPError, InvalidHeader, LocationValueError, MaxRetryError
 
+from wiseft.data.fetching import speed
 from wiseft.data.fetching.checksums import CHUNK, Checksums, already_there, compare_file
 from wiseft.data.fetching.partial import Partial
 from wiseft.errors import WiseftError
@@ -78,7 +79,8 @@ def download(
         retries: further attempts per address in a row that bring less than 1 MiB.
         back_off: the second of them waits twice these seconds, each one after twice as long as the
             one before, with jitter.
-        timeout: seconds without a byte after which a connection counts as lost.
+        timeout: seconds without a byte after which a connection counts as lost; so does one that is
+            slower than `wiseft.data.fetching.speed` allows.
         say: called with what goes wrong, and with progress where stderr is not a terminal.
 
     Returns:
@@ -211,6 +213,8 @@ class _Address:
             total = self._accept(response)
             try:
                 self._append(response, total)
+            except speed.TooSlow as error:
+                raise Interrupted(f"the server is too slow: {error}") from error
             except HTTPError as error:
                 lost = f"the connection was lost after {self.part.size()} bytes"
                 raise Interrupted(f"{lost} ({_cause(error)})") from error
@@ -274,7 +278,7 @@ class _Address:
             raise Interrupted("the file at the server is shorter than what is here")
 
     def _append(self, response: BaseHTTPResponse, total: int | None) -> None:
-        part, done = self.part, self.part.size()
+        part, done, pace = self.part, self.part.size(), speed.Pace()
         name = part.file.name.removeprefix(".").removesuffix(".part")
         with part.writing():
             file = part.file.open("ab")
@@ -283,13 +287,16 @@ class _Address:
                 if not (data := response.read1(CHUNK)):
                     break
                 done += len(data)
-                if total is not None and done > total:
+                if done > (speed.LARGEST if total is None else total):
                     part.discard()
-                    raise Refused(f"sent more than the {total} bytes expected")
+                    unsaid = f"{gigabytes(speed.LARGEST)}, without saying the size of the file"
+                    known = f"the {total} bytes expected"
+                    raise Refused(f"sent more than {unsaid if total is None else known}")
                 with part.writing():
                     file.write(data)
                     file.flush()
                 meter.add(len(data))
+                pace.add(len(data))
         if total is not None and done < total:
             raise Interrupted(f"the connection ended after {done} of {total} bytes")
 
