@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from wiseft.cli.options import FollowLinks
+
 
 def merge(
     a: Annotated[
@@ -30,6 +32,7 @@ def merge(
         str, typer.Option(help="From 0 (A) to 1 (B); the paper recommends 0.5.")
     ] = "0.500",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, or mps (untested).")] = "cpu",
+    follow_links: FollowLinks = False,
 ) -> None:
     """Write (1 - alpha) A + alpha B, in A's format and under A's names.
 
@@ -41,6 +44,8 @@ def merge(
     """
     from wiseft.combine.merge import merge_files
     from wiseft.runtime import start_torch
+    from wiseft.weights.folders import following_links
 
     where = "cpu" if device == "cpu" else start_torch(1, device, mps=True)
-    merge_files(a, b, alpha, output, device=where)
+    with following_links(follow_links):
+        merge_files(a, b, alpha, output, device=where)

@@ -61,6 +61,10 @@ SkipBroken = Annotated[
         "--skip-broken", help="Leave out files that can't be read as images, and list them."
     ),
 ]
+FollowLinks = Annotated[
+    bool,
+    typer.Option("--follow-links", help="Follow links out of a model's folder that is your own."),
+]
 
 
 def datasets_folder(root: Path, datasets: Path | None) -> Path:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from wiseft.cli.options import BatchSize, SkipBroken
+from wiseft.cli.options import BatchSize, FollowLinks, SkipBroken
 
 
 def sweep(
@@ -94,6 +94,7 @@ def sweep(
     threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 1,
     seed: Annotated[int, typer.Option(min=0, help="Of the split of a reference without one.")] = 0,
     skip_broken: SkipBroken = False,
+    follow_links: FollowLinks = False,
 ) -> None:
     """Find the best model between a zero-shot and a fine-tuned one, and write it in F's format.
 
@@ -105,40 +106,42 @@ def sweep(
     from wiseft.sweep.run import ALPHAS
     from wiseft.sweep.run import sweep as run_sweep
     from wiseft.sweep.show import summary
+    from wiseft.weights.folders import following_links
     from wiseft.zeroshot.prompts import parse_templates
 
-    result = run_sweep(
-        zero_shot,
-        fine_tuned,
-        reference,
-        shift,
-        output,
-        keep=keep or (),
-        alphas=alphas.split(",") if alphas else ALPHAS,
-        alpha=alpha,
-        architecture=architecture,
-        preprocessing=parse_settings(Preprocessing, preprocessing, "--preprocessing")
-        if preprocessing
-        else None,
-        templates=parse_templates(templates) if templates else None,
-        classes=parse_settings(RootModel[list[str]], classes, "--classes").root
-        if classes
-        else None,
-        class_names=parse_settings(RootModel[dict[str, str]], class_names, "--class-names").root
-        if class_names
-        else None,
-        head=head,
-        recipe=parse_settings(RootModel[dict[str, Any]], recipe, "--recipe").root
-        if recipe
-        else None,
-        more=more or (),
-        batch_size=batch_size,
-        device=device,
-        threads=threads,
-        seed=seed,
-        skip_broken=skip_broken,
-        say=lambda line: typer.echo(line, err=True),
-    )
+    with following_links(follow_links):
+        result = run_sweep(
+            zero_shot,
+            fine_tuned,
+            reference,
+            shift,
+            output,
+            keep=keep or (),
+            alphas=alphas.split(",") if alphas else ALPHAS,
+            alpha=alpha,
+            architecture=architecture,
+            preprocessing=parse_settings(Preprocessing, preprocessing, "--preprocessing")
+            if preprocessing
+            else None,
+            templates=parse_templates(templates) if templates else None,
+            classes=parse_settings(RootModel[list[str]], classes, "--classes").root
+            if classes
+            else None,
+            class_names=parse_settings(RootModel[dict[str, str]], class_names, "--class-names").root
+            if class_names
+            else None,
+            head=head,
+            recipe=parse_settings(RootModel[dict[str, Any]], recipe, "--recipe").root
+            if recipe
+            else None,
+            more=more or (),
+            batch_size=batch_size,
+            device=device,
+            threads=threads,
+            seed=seed,
+            skip_broken=skip_broken,
+            say=lambda line: typer.echo(line, err=True),
+        )
     typer.echo(summary(result))
 
 
@@ -148,11 +151,14 @@ def export(
     output: Annotated[
         Path, typer.Option("--output", "-o", help="A new file, or folder where LIKE is one.")
     ],
+    follow_links: FollowLinks = False,
 ) -> None:
     """Write a theta in the format of a checkpoint of open_clip, transformers, timm or your own.
 
     Example: wiseft export theta.safetensors --like finetuned.pt -o wise/wise.pt
     """
     from wiseft.sweep.export import export_theta
+    from wiseft.weights.folders import following_links
 
-    export_theta(theta, like, output)
+    with following_links(follow_links):
+        export_theta(theta, like, output)

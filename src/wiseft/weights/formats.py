@@ -33,6 +33,7 @@ from wiseft.tensor_file import (
     write_safetensors,
 )
 from wiseft.tensor_views import Mapped, joined, renamed
+from wiseft.weights.folders import inside, needed_files
 from wiseft.weights.torch_file import load_torch, stand_ins, write_torch
 from wiseft.weights.torchscript import read_torchscript
 
@@ -287,7 +288,8 @@ def _without_prefix(checkpoint: Checkpoint) -> Checkpoint:
 
 
 def _read_folder(path: Path) -> Checkpoint:
-    config = next((path / name for name in CONFIGS if (path / name).is_file()), None)
+    there = needed_files(path)
+    config = next((there[name] for name in CONFIGS if name in there), None)
     if config is None:
         raise WiseftError(
             f"{path} is a folder without {' or '.join(CONFIGS)}; give the folder of a model, or a "
@@ -304,16 +306,16 @@ def _read_folder(path: Path) -> Checkpoint:
 def weight_files(folder: Path) -> list[str]:
     """Return the names of the weight files of a folder: one, or several with an index."""
     for name in WEIGHT_FILES:
-        if (folder / name).is_file():
+        if inside(folder / name).is_file():
             return [name]
     for index in (INDEX, "pytorch_model.bin.index.json"):
-        if (folder / index).is_file():
+        if inside(folder / index).is_file():
             content = validate(_Index, read_json(folder / index), str(folder / index))
             parts = sorted(set(content.weight_map.values()))
             for part in parts:
                 if Path(part).name != part:
                     raise WiseftError(f"{folder / index} names {part!r}, which is no plain name")
-                require_file(folder / part, "part of the weights")
+                require_file(inside(folder / part), "part of the weights")
             return parts
     raise WiseftError(f"{folder} has none of {', '.join((*WEIGHT_FILES, INDEX))}")
 
@@ -330,19 +332,10 @@ def _write_folder(like: Checkpoint, tensors: Mapping[str, Tensor], folder: Path)
     if len(like.files) > 1:
         index = {"metadata": {"total_size": _size(tensors)}, "weight_map": names}
         (folder / INDEX).write_text(json.dumps(index, indent=2))
-    for file in sorted(like.path.iterdir()):
-        new = folder / file.name
-        if file.is_file() and not _holds_weights(file, like) and not new.exists():
-            shutil.copyfile(file, new)
+    for name, file in needed_files(like.path).items():
+        if not (folder / name).exists():
+            shutil.copyfile(file, folder / name)
 
 
 def _size(tensors: Mapping[str, Tensor]) -> int:
     return sum(tensor.nbytes for tensor in examples(tensors).values())
-
-
-def _holds_weights(file: Path, like: Checkpoint) -> bool:
-    """Whether a file of a folder holds weights, which a copy would keep as they were."""
-    suffixes = (".safetensors", ".bin", ".pt", ".pth", ".h5", ".msgpack", ".onnx", ".npz")
-    return (
-        file.name in like.files or file.suffix in suffixes or file.name.endswith(".bin.index.json")
-    )
