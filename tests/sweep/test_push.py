@@ -146,13 +146,13 @@ BOMB = gzip.compress(bytes(50 * 1024**2))
     ("answer", "match"),
     [
         (Raw(PAGE, {"Content-Type": "text/html; charset=utf-8"}), "answered with a web page"),
-        (Raw(PAGE), r"answered what no hub does \(Expecting value.*check HF_ENDPOINT"),
-        (Raw(b'{"name": "birds"}'), r"answered what no hub does \('?url"),
-        (Raw(b"[]"), "answered what no hub does"),
+        (Raw(PAGE), r"cannot be reached from here, or is none \(Expecting value"),
+        (Raw(b'{"name": "birds"}'), r"or is none \('url'\)"),
+        (Raw(b"[]"), "or is none"),
         (Raw(BOMB, {"Content-Encoding": "gzip"}), "answered in gzip, but identity was asked"),
         (Raw(bytes(200_000)), "the answer has more than 100000 bytes"),
         (Raw(bytes(200_000), length=False), "the answer has more than 100000 bytes"),
-        (Raw(bytes(1_000), pause=0.02, piece=1), "too slow: only .* fewer than 10000 a second"),
+        (Raw(bytes(1_000), pause=0.02, piece=1), "too slow: .* fewer than 10000 a second"),
         (Raw(bytes(10), pause=1.0), "timed out"),
     ],
 )

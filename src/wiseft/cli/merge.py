@@ -44,8 +44,6 @@ def merge(
     """
     from wiseft.combine.merge import merge_files
     from wiseft.runtime import start_torch
-    from wiseft.weights.folders import following_links
 
     where = "cpu" if device == "cpu" else start_torch(1, device, mps=True)
-    with following_links(follow_links):
-        merge_files(a, b, alpha, output, device=where)
+    merge_files(a, b, alpha, output, device=where)

@@ -106,42 +106,40 @@ def sweep(
     from wiseft.sweep.run import ALPHAS
     from wiseft.sweep.run import sweep as run_sweep
     from wiseft.sweep.show import summary
-    from wiseft.weights.folders import following_links
     from wiseft.zeroshot.prompts import parse_templates
 
-    with following_links(follow_links):
-        result = run_sweep(
-            zero_shot,
-            fine_tuned,
-            reference,
-            shift,
-            output,
-            keep=keep or (),
-            alphas=alphas.split(",") if alphas else ALPHAS,
-            alpha=alpha,
-            architecture=architecture,
-            preprocessing=parse_settings(Preprocessing, preprocessing, "--preprocessing")
-            if preprocessing
-            else None,
-            templates=parse_templates(templates) if templates else None,
-            classes=parse_settings(RootModel[list[str]], classes, "--classes").root
-            if classes
-            else None,
-            class_names=parse_settings(RootModel[dict[str, str]], class_names, "--class-names").root
-            if class_names
-            else None,
-            head=head,
-            recipe=parse_settings(RootModel[dict[str, Any]], recipe, "--recipe").root
-            if recipe
-            else None,
-            more=more or (),
-            batch_size=batch_size,
-            device=device,
-            threads=threads,
-            seed=seed,
-            skip_broken=skip_broken,
-            say=lambda line: typer.echo(line, err=True),
-        )
+    result = run_sweep(
+        zero_shot,
+        fine_tuned,
+        reference,
+        shift,
+        output,
+        keep=keep or (),
+        alphas=alphas.split(",") if alphas else ALPHAS,
+        alpha=alpha,
+        architecture=architecture,
+        preprocessing=parse_settings(Preprocessing, preprocessing, "--preprocessing")
+        if preprocessing
+        else None,
+        templates=parse_templates(templates) if templates else None,
+        classes=parse_settings(RootModel[list[str]], classes, "--classes").root
+        if classes
+        else None,
+        class_names=parse_settings(RootModel[dict[str, str]], class_names, "--class-names").root
+        if class_names
+        else None,
+        head=head,
+        recipe=parse_settings(RootModel[dict[str, Any]], recipe, "--recipe").root
+        if recipe
+        else None,
+        more=more or (),
+        batch_size=batch_size,
+        device=device,
+        threads=threads,
+        seed=seed,
+        skip_broken=skip_broken,
+        say=lambda line: typer.echo(line, err=True),
+    )
     typer.echo(summary(result))
 
 
@@ -158,7 +156,5 @@ def export(
     Example: wiseft export theta.safetensors --like finetuned.pt -o wise/wise.pt
     """
     from wiseft.sweep.export import export_theta
-    from wiseft.weights.folders import following_links
 
-    with following_links(follow_links):
-        export_theta(theta, like, output)
+    export_theta(theta, like, output)

@@ -19,6 +19,9 @@ from wiseft.weights.folders import inside
 from wiseft.weights.hub_client import LARGEST_ANSWER, bounded
 
 CARD = "README.md"
+_MESSAGE = "By wiseft"
+_NO_HUB = (errors.HTTPError, JSONDecodeError, LookupError, OSError, RuntimeError, TypeError)
+"""What the hub's client raises where nothing answers, or something else than a hub."""
 _HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 
 
@@ -116,31 +119,27 @@ def push(folder: Path, repository: str, private: bool = False) -> str:
     try:
         with bounded(LARGEST_ANSWER):
             place = api.create_repo(repository, private=private or None, exist_ok=True)
+            sent = [glob.escape(name) for name in (*recorded, CARD)]
             api.upload_folder(
                 repo_id=place.repo_id,
                 folder_path=model,
-                commit_message="By wiseft",
-                allow_patterns=[glob.escape(name) for name in (*recorded, CARD)],
+                allow_patterns=sent,
+                commit_message=_MESSAGE,
             )
     except errors.HfHubHTTPError as error:
         advice = "the same command goes on from there"
         if error.response.status_code in (401, 403, 404):
             advice = "give a token that may write there: `hf auth login`, or HF_TOKEN"
         raise WiseftError(f"the hub refused {repository} ({_reason(error)}); {advice}") from None
-    except (JSONDecodeError, LookupError, TypeError) as error:
+    except _NO_HUB as error:
         raise WiseftError(
-            f"{api.endpoint} answered what no hub does ({_reason(error)}); check HF_ENDPOINT, or "
-            "try again later"
+            f"the hub cannot be reached from here, or is none ({_reason(error)}). On a machine "
+            f"with a network and a copy of {folder}, run: wiseft push {folder} {repository}; or without "
+            f"wiseft: hf upload {repository} {model} ."
         ) from None
     except ValueError as error:
         wrong = f"the name {repository} (owner/name) or the card {model / CARD}"
         raise WiseftError(f"mend {wrong}: {_reason(error)}") from None
-    except (errors.HTTPError, OSError, RuntimeError) as error:
-        raise WiseftError(
-            f"the hub cannot be reached from here ({_reason(error)}). On a machine with a network "
-            f"and a copy of {folder}, run: wiseft push {folder} {repository}; or without wiseft: "
-            f"hf upload {repository} {model} ."
-        ) from None
     return str(place)
 
 

@@ -28,7 +28,7 @@ from wiseft.theta import check_finite, identity, load_weights, save_weights
 from wiseft.towers import tokenizers
 from wiseft.weights import convert, hub
 from wiseft.weights.formats import CONFIGS, Checkpoint, read_checkpoint
-from wiseft.weights.pins import Pins
+from wiseft.weights.pins import hold, text_revision
 from wiseft.weights.sources import ALIGN, HUB, TRANSFORMERS, Source
 
 FETCHED = Path(".wiseft/fetched")
@@ -49,14 +49,11 @@ class _Model:
 
 @dataclass(frozen=True)
 class _Downloads:
-    """Where the files of a model go, and what they are held to."""
+    """Where the files of a model go, and the record of sums that they are held to."""
 
     folder: Path
-    pins: Pins
+    record: Path
     say: _Say
-
-    def below(self, name: str) -> _Downloads:
-        return replace(self, folder=self.folder / name)
 
     def hub(
         self, repository: str, names: Sequence[str], revision: str | None, pin: str | None = None
@@ -65,7 +62,7 @@ class _Downloads:
         file = hub.fetch(repository, names, revision, self.folder, self.say)
         if pin is None:
             at = f" at {revision}" if revision else ""
-            self.pins.hold(f"{repository}/{file.path.name}{at}", file.sha256)
+            hold(self.record, f"{repository}/{file.path.name}{at}", file.sha256, self.say)
         return file
 
 
@@ -119,7 +116,8 @@ def read_weights(
     """
     for note in source.notes:
         say(f"note: {note}")
-    model = _fetch(source, _Downloads(fetched / source.name, Pins(fetched, say), say), sums)
+    record = fetched.with_name(f"{fetched.name}-sums.json")
+    model = _fetch(source, _Downloads(fetched / source.name, record, say), sums)
     preprocessing = _preprocessing(source, model, say)
     tensors = convert.family_tensors(model.checkpoint, model.architecture)
     check_finite(tensors, str(model.checkpoint.path))
@@ -181,8 +179,8 @@ def _fetch(source: Source, downloads: _Downloads, sums: bool) -> _Model:
     if (name := (architecture.get("text_cfg") or {}).get("hf_tokenizer_name")) is not None:
         architecture["tokenizer"] = {"files": _hub_tokenizer(name, source, downloads)}
     if (name := (architecture.get("text_cfg") or {}).get("hf_model_name")) is not None:
-        text = downloads.below("text")
-        config = text.hub(name, ["config.json"], _text_revision(name, source, text))
+        text = replace(downloads, folder=downloads.folder / "text")
+        config = text.hub(name, ["config.json"], text_revision(name))
         architecture["text_cfg"] = architecture["text_cfg"] | {
             "hf_config": read_json(config.path, "configuration of the text tower")
         }
@@ -251,25 +249,11 @@ def _side_files(repository: str, revision: str | None, downloads: _Downloads) ->
     return files
 
 
-def _text_revision(name: str, source: Source, downloads: _Downloads) -> str | None:
-    """Return the commit at which a text tower's repository is asked: a pinned one, or that of the
-    first fetch."""
-    if name == source.repository:
-        return source.revision
-    if (revision := downloads.pins.revision(name)) is None:
-        with contextlib.suppress(hub.Missing):
-            wanted = ["config.json", *tokenizers.FILES]
-            revision = hub.fetch(name, wanted, None, downloads.folder, lambda _: None).revision
-        if revision is not None:
-            downloads.pins.hold(name, revision)
-    return revision
-
-
 def _hub_tokenizer(name: str, source: Source, downloads: _Downloads) -> dict[str, str]:
     """Return the packed tokenizer that an architecture of open_clip names."""
-    own = downloads.below("tokenizer")
-    files = _side_files(name, _text_revision(name, source, own), own)
-    packed = convert.pack_tokenizer(files)
+    revision = source.revision if name == source.repository else text_revision(name)
+    below = replace(downloads, folder=downloads.folder / "tokenizer")
+    packed = convert.pack_tokenizer(_side_files(name, revision, below))
     if not packed:
         raise WiseftError(f"{name} has no files of a tokenizer, but the model reads prompts by it")
     with tokenizers.unpacked(packed) as unpacked:
@@ -326,7 +310,7 @@ def _from_url(source: Source, downloads: _Downloads) -> tuple[Path, dict[str, An
             "and fetch it again"
         )
     if whole is None:
-        downloads.pins.hold(source.url, digest)
+        hold(downloads.record, source.url, digest, downloads.say)
     return path, {"url": source.url, "sha256": digest}
 
 

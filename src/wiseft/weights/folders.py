@@ -11,14 +11,12 @@ from pathlib import Path
 
 from wiseft.errors import WiseftError
 
-NEEDED = frozenset(
-    [
-        *("config.json", "open_clip_config.json", "generation_config.json"),
-        *("preprocessor_config.json", "processor_config.json", "video_preprocessor_config.json"),
-        *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "tekken.json"),
-        *("added_tokens.json", "vocab.json", "vocab.txt", "merges.txt", "tokenizer.model"),
-        *("spiece.model", "sentencepiece.bpe.model", "chat_template.json", "chat_template.jinja"),
-    ]
+NEEDED = (
+    *("config.json", "open_clip_config.json", "generation_config.json", "processor_config.json"),
+    *("preprocessor_config.json", "video_preprocessor_config.json", "tokenizer_config.json"),
+    *("tokenizer.json", "special_tokens_map.json", "added_tokens.json", "vocab.json", "vocab.txt"),
+    *("merges.txt", "tokenizer.model", "spiece.model", "sentencepiece.bpe.model", "tekken.json"),
+    *("chat_template.json", "chat_template.jinja"),
 )
 """Files beside the weights that a library loads the model with; no code, and nothing else."""
 _BLOB = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from importlib import import_module
 from typing import Any
 
 from huggingface_hub import errors, set_client_factory
@@ -17,8 +16,6 @@ TIMEOUT = 60.0
 """Seconds without a byte; by itself the hub's client waits for ever."""
 LARGEST_ANSWER = 16 * 1024**2
 """Bytes of an answer that is no file."""
-_httpx = import_module(errors.HTTPError.__module__.partition(".")[0])
-"""What the hub's client is made of: httpx or its successor."""
 
 
 @contextmanager
@@ -29,53 +26,37 @@ def bounded(largest: int | None = None) -> Iterator[None]:
         largest: bytes of an answer; None: as many as it declares, or `speed.LARGEST`.
     """
     before = _http._GLOBAL_CLIENT_FACTORY
-    set_client_factory(partial(_client, before, largest))
+    set_client_factory(lambda: _with_bounds(before(), largest))
     try:
         yield
     finally:
         set_client_factory(before)
 
 
-def _client(make: Callable[[], Any], largest: int | None) -> Any:
-    client = make()
+def _with_bounds(client: Any, largest: int | None) -> Any:
     client.timeout = TIMEOUT
     client.headers["Accept-Encoding"] = "identity"
-    hooks = client.event_hooks
-    client.event_hooks = {**hooks, "response": [*hooks["response"], partial(_watch, largest)]}
+    client.event_hooks["response"].append(partial(_watch, largest))
     return client
 
 
 def _watch(largest: int | None, response: Any) -> None:
     """Refuse an answer that is none of a hub, and bound the reading of others."""
-    kind = response.headers.get("Content-Type", "")
-    if response.status_code < 300 and kind.startswith("text/html"):
-        raise errors.HTTPError(
-            f"{response.url} answered with a web page, as a login or another site does; check "
-            "HF_ENDPOINT and the network"
-        )
+    headers, url = response.headers, response.url
+    if response.status_code < 300 and headers.get("Content-Type", "").startswith("text/html"):
+        what = "a web page, as a login or another site does; check HF_ENDPOINT and the network"
+        raise errors.HTTPError(f"{url} answered with {what}")
     # A small body may unpack to any size, and none was asked for.
-    if (coding := response.headers.get("Content-Encoding", "identity")) != "identity":
-        raise errors.HTTPError(f"{response.url} answered in {coding}, but identity was asked for")
-    declared = response.headers.get("Content-Length", "")
-    known = int(declared) if declared.isdecimal() else speed.LARGEST
-    response.stream = _Watched(response.stream, known if largest is None else largest)
+    if (coding := headers.get("Content-Encoding", "identity")) != "identity":
+        raise errors.HTTPError(f"{url} answered in {coding}, but identity was asked for")
+    most = largest or int(headers.get("Content-Length", speed.LARGEST))
+    response.iter_raw = partial(_read, response.iter_raw, most)
 
 
-class _Watched(_httpx.SyncByteStream):  # type: ignore[name-defined]
-    def __init__(self, stream: Any, largest: int):
-        self._stream, self._largest = stream, largest
-
-    def __iter__(self) -> Iterator[bytes]:
-        done, pace = 0, speed.Pace()
-        for data in self._stream:
-            done += len(data)
-            if done > self._largest:
-                raise errors.HTTPError(f"the answer has more than {self._largest} bytes")
-            try:
-                pace.add(len(data))
-            except speed.TooSlow as error:
-                raise errors.HTTPError(f"the answer is too slow: {error}") from None
-            yield data
-
-    def close(self) -> None:
-        self._stream.close()
+def _read(raw: Callable[..., Iterator[bytes]], most: int, *given: Any) -> Iterator[bytes]:
+    done, pace = 0, speed.Pace(errors.HTTPError)
+    for data in raw(*given):
+        if (done := done + len(data)) > most:
+            raise errors.HTTPError(f"the answer has more than {most} bytes")
+        pace.add(len(data))
+        yield data

@@ -213,8 +213,6 @@ class _Address:
             total = self._accept(response)
             try:
                 self._append(response, total)
-            except speed.TooSlow as error:
-                raise Interrupted(f"the server is too slow: {error}") from error
             except HTTPError as error:
                 lost = f"the connection was lost after {self.part.size()} bytes"
                 raise Interrupted(f"{lost} ({_cause(error)})") from error
@@ -278,7 +276,7 @@ class _Address:
             raise Interrupted("the file at the server is shorter than what is here")
 
     def _append(self, response: BaseHTTPResponse, total: int | None) -> None:
-        part, done, pace = self.part, self.part.size(), speed.Pace()
+        part, done, pace = self.part, self.part.size(), speed.Pace(Interrupted)
         name = part.file.name.removeprefix(".").removesuffix(".part")
         with part.writing():
             file = part.file.open("ab")
@@ -287,11 +285,10 @@ class _Address:
                 if not (data := response.read1(CHUNK)):
                     break
                 done += len(data)
-                if done > (speed.LARGEST if total is None else total):
+                if done > (most := speed.LARGEST if total is None else total):
                     part.discard()
-                    unsaid = f"{gigabytes(speed.LARGEST)}, without saying the size of the file"
-                    known = f"the {total} bytes expected"
-                    raise Refused(f"sent more than {unsaid if total is None else known}")
+                    why = "that are allowed without a size" if total is None else "expected"
+                    raise Refused(f"sent more than the {most} bytes {why}")
                 with part.writing():
                     file.write(data)
                     file.flush()

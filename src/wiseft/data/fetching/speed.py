@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from time import monotonic
 
 LEAST = 10_000
@@ -12,24 +13,22 @@ LARGEST = 2 * 1024**3
 """Bytes of an answer whose size nobody says."""
 
 
-class TooSlow(Exception):
-    """Fewer bytes came in a window than the least speed brings."""
-
-
 class Pace:
-    """Watches one transfer; every window counts by itself."""
+    """Watches one transfer; every window counts by itself.
 
-    def __init__(self) -> None:
-        self._since, self._bytes = monotonic(), 0
+    Args:
+        error: what `add` raises at the end of a window with too few bytes.
+    """
+
+    def __init__(self, error: Callable[[str], Exception]):
+        self._error, self._since, self._bytes = error, monotonic(), 0
 
     def add(self, n: int) -> None:
-        """Count bytes that came. Raises TooSlow at the end of a window with too few."""
+        """Count bytes that came."""
         self._bytes += n
-        seconds = monotonic() - self._since
-        if seconds < WINDOW:
+        if (seconds := monotonic() - self._since) < WINDOW:
             return
         if self._bytes < LEAST * seconds:
-            raise TooSlow(
-                f"only {self._bytes} bytes came in {seconds:.0f} s, fewer than {LEAST} a second"
-            )
+            came = f"{self._bytes} bytes came in {seconds:.0f} s"
+            raise self._error(f"the server is too slow: {came}, fewer than {LEAST} a second")
         self._since, self._bytes = monotonic(), 0
