@@ -19,7 +19,6 @@ from wiseft.weights.folders import inside
 from wiseft.weights.hub_client import LARGEST_ANSWER, bounded
 
 CARD = "README.md"
-_MESSAGE = "By wiseft"
 _NO_HUB = (errors.HTTPError, JSONDecodeError, LookupError, OSError, RuntimeError, TypeError)
 """What the hub's client raises where nothing answers, or something else than a hub."""
 _HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
@@ -124,7 +123,7 @@ def push(folder: Path, repository: str, private: bool = False) -> str:
                 repo_id=place.repo_id,
                 folder_path=model,
                 allow_patterns=sent,
-                commit_message=_MESSAGE,
+                commit_message="By wiseft",
             )
     except errors.HfHubHTTPError as error:
         advice = "the same command goes on from there"
@@ -134,8 +133,8 @@ def push(folder: Path, repository: str, private: bool = False) -> str:
     except _NO_HUB as error:
         raise WiseftError(
             f"the hub cannot be reached from here, or is none ({_reason(error)}). On a machine "
-            f"with a network and a copy of {folder}, run: wiseft push {folder} {repository}; or without "
-            f"wiseft: hf upload {repository} {model} ."
+            f"with a network and a copy of {folder}, run: wiseft push {folder} {repository}; or "
+            f"without wiseft: hf upload {repository} {model} ."
         ) from None
     except ValueError as error:
         wrong = f"the name {repository} (owner/name) or the card {model / CARD}"
