@@ -37,11 +37,13 @@ help: ## list the targets
 .PHONY: venv
 venv: $(STAMP) ## make the virtual environment and install the locked versions
 
-$(STAMP): requirements.lock pyproject.toml
+# The lock is whole and has hashes. torch comes second: what it needs is there by then, save what its CUDA build brings.
+$(STAMP): requirements.lock requirements-torch.txt pyproject.toml
 	@test -n "$(PYTHON)" || { echo "error: no Python 3.11 or newer was found; set PYTHON=/path/to/python3" >&2; exit 1; }
 	@echo "Installing the locked versions into $(VENV) (about 2 GB, a minute or two) ..."
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-torch.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
@@ -149,8 +151,8 @@ bench: $(STAMP) ## measure, and write benchmarks/results/*.json
 	@$(BIN)/python -m benchmarks
 
 .PHONY: lock
-lock: $(STAMP) ## write requirements.lock from the environment as it is
-	@tools/lock.sh $(VENV) > requirements.lock.tmp && mv requirements.lock.tmp requirements.lock
+lock: $(STAMP) ## write requirements.lock, with hashes, and requirements-torch.txt from the environment as it is
+	@tools/lock.sh $(VENV)
 	@touch $(STAMP)
 
 .PHONY: publish

@@ -14,15 +14,21 @@ from packaging.utils import canonicalize_name
 from tests.conftest import justified_skips
 
 ROOT = Path(__file__).parents[1]
-RANGES = {"torch", "torchvision"}  # a CPU and a CUDA build must both serve
+BUILDS = {"torch", "torchvision"}  # they differ by machine: a CPU and a CUDA build must both serve
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"]
-LOCK = [
-    line
-    for line in (ROOT / "requirements.lock").read_text().splitlines()
-    if line and not line.startswith("#")
-]
+
+
+def requirements(name: str) -> list[str]:
+    """Return the lines of a file of requirements, each with those that continue it."""
+    text = (ROOT / name).read_text().replace("\\\n", "")
+    return [line for line in text.splitlines() if line and not line.startswith("#")]
+
+
+HASHED = [line.split(" --hash=") for line in requirements("requirements.lock")]
+TORCH = requirements("requirements-torch.txt")
+LOCK = [line.split()[0] for line, *_ in HASHED] + TORCH
 
 
 def tracked() -> list[Path]:
@@ -63,20 +69,38 @@ def test_lock_satisfies_the_package_and_its_tools():
     wanted = PROJECT["dependencies"] + EXTRAS["workflow"] + EXTRAS["trainer"] + dev
     for name, requirement in by_name(wanted).items():
         assert name in locked, f"{name} is missing from requirements.lock"
-        if name not in RANGES:
-            (pin,) = locked[name].specifier
-            assert requirement.specifier.contains(pin.version), f"{name} is locked to {pin.version}"
+        (pin,) = locked[name].specifier
+        assert requirement.specifier.contains(pin.version), f"{name} is locked to {pin.version}"
 
 
 def test_lock_pins_exactly_and_serves_every_build():
     for line in LOCK:
-        requirement = Requirement(line)  # refuses options, hashes and index lines
+        requirement = Requirement(line)  # refuses options and index lines
         assert requirement.url is None, line
-        if requirement.name in RANGES:
-            assert "==" not in line, line
-        else:
-            assert re.fullmatch(r"[A-Za-z0-9._-]+==[0-9][A-Za-z0-9.]*", line), line
+        assert re.fullmatch(r"[A-Za-z0-9._-]+==[0-9][A-Za-z0-9.]*", line), line
         assert not re.match(r"(nvidia|cuda|triton)", requirement.name), line
+    assert {Requirement(line).name for line in TORCH} == BUILDS
+
+
+def test_everything_locked_has_hashes_but_the_builds_of_torch():
+    for line, *hashes in HASHED:
+        assert hashes, f"{line} has no hash"
+        assert all(re.fullmatch(r"sha256:[0-9a-f]{64}\s*", each) for each in hashes), line
+        assert Requirement(line.split()[0]).name not in BUILDS
+    install = (ROOT / "Makefile").read_text()
+    assert "--require-hashes --no-deps -r requirements.lock" in install
+
+
+def test_actions_and_the_base_image_are_named_by_what_they_are():
+    for path in (ROOT / ".github" / "workflows").iterdir():
+        used = re.findall(r"uses: *(\S+)", path.read_text())
+        assert used
+        assert all(re.fullmatch(r"[\w./-]+@[0-9a-f]{40}", each) for each in used), path.name
+    image = (ROOT / "Dockerfile").read_text()
+    assert re.search(r"^ARG BASE_DIGEST=sha256:[0-9a-f]{64}$", image, re.MULTILINE)
+    (base,) = re.findall(r"^FROM (\S+)", image, re.MULTILINE)
+    assert base.endswith("@${BASE_DIGEST}")
+    assert re.findall(r"^USER (\S+)", image, re.MULTILINE) == ["1000:1000"], "not root"
 
 
 def test_no_absolute_paths():

@@ -45,6 +45,20 @@ def test_a_folder_of_something_else_is_not_touched(tmp_path: Path):
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
 
 
+@pytest.mark.parametrize("name", [".", "model", WORK, f"{WORK}/model", f"{WORK}/evaluation"])
+def test_nothing_is_removed_or_replaced_through_a_link(tmp_path: Path, name: str):
+    theirs = tmp_path / "somewhere"
+    (theirs / "model").mkdir(parents=True)
+    (theirs / "model" / "weights.pt").write_bytes(b"mine")
+    link = tmp_path / "out" / name
+    link.parent.mkdir(parents=True, exist_ok=True)
+    link.symlink_to(theirs)
+    with pytest.raises(WiseftError, match=f"{link} is a link, .* name another folder"):
+        enter(tmp_path / "out")
+    assert (theirs / "model" / "weights.pt").read_bytes() == b"mine"
+    assert [path.name for path in theirs.rglob("*")] == ["model", "weights.pt"]
+
+
 def test_one_process_at_a_time_works_in_a_folder(tmp_path: Path):
     entered, said = threading.Event(), threading.Event()
 

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import gzip
 import socket
 from pathlib import Path
+from time import monotonic
 
 import huggingface_hub.constants
 import pytest
 from tests.sweep.records import WEIGHTS, make_sweep
-from tests.sweep.upload_server import LARGE, TOKEN, running
+from tests.sweep.upload_server import LARGE, TOKEN, Raw, running
 from typer.testing import CliRunner
 
 from wiseft.cli import app
+from wiseft.data.fetching import speed
 from wiseft.errors import WiseftError
 from wiseft.sweep.hub import push, write_card
+from wiseft.weights import hub_client
 
 NAME = "me/birds"
 
@@ -113,3 +117,53 @@ def test_without_network_it_says_what_to_run_where(birds: Path, monkeypatch):
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(WiseftError, match=expected):
         push(birds, NAME)
+
+
+def test_what_the_sweep_did_not_write_stays_here(hub, birds: Path, tmp_path: Path):
+    (tmp_path / "id_rsa").write_bytes(b"secret")
+    (birds / "model" / "notes.json").symlink_to(tmp_path / "id_rsa")
+    (birds / "model" / ".env").write_text("TOKEN=secret")
+    (birds / "model" / "sub").mkdir()
+    (birds / "model" / "sub" / "classes.json").write_text("secret")
+    push(birds, NAME)
+    assert hub.repositories[NAME].keys() == {"README.md", "classes.json", "wise.pt"}
+
+
+def test_a_card_that_is_a_link_is_not_sent(hub, birds: Path, tmp_path: Path):
+    (tmp_path / "id_rsa").write_text("secret")
+    (birds / "model" / "README.md").unlink()
+    (birds / "model" / "README.md").symlink_to(tmp_path / "id_rsa")
+    with pytest.raises(WiseftError, match=r"README\.md is a link out of its folder"):
+        push(birds, NAME)
+    assert hub.repositories == {}
+
+
+PAGE = b"<!DOCTYPE html><title>Sign in</title>"
+BOMB = gzip.compress(bytes(50 * 1024**2))
+
+
+@pytest.mark.parametrize(
+    ("answer", "match"),
+    [
+        (Raw(PAGE, {"Content-Type": "text/html; charset=utf-8"}), "answered with a web page"),
+        (Raw(PAGE), r"cannot be reached from here, or is none \(Expecting value"),
+        (Raw(b'{"name": "birds"}'), r"or is none \('url'\)"),
+        (Raw(b"[]"), "or is none"),
+        (Raw(BOMB, {"Content-Encoding": "gzip"}), "answered in gzip, but identity was asked"),
+        (Raw(bytes(200_000)), "the answer has more than 100000 bytes"),
+        (Raw(bytes(200_000), length=False), "the answer has more than 100000 bytes"),
+        (Raw(bytes(1_000), pause=0.02, piece=1), "too slow: .* fewer than 10000 a second"),
+        (Raw(bytes(10), pause=1.0), "timed out"),
+    ],
+)
+def test_a_hub_that_is_none_slow_or_huge_ends_in_a_sentence(
+    hub, birds: Path, monkeypatch, answer: Raw, match: str
+):
+    monkeypatch.setattr(speed, "WINDOW", 0.2)
+    monkeypatch.setattr(hub_client, "TIMEOUT", 0.5)
+    monkeypatch.setattr("wiseft.sweep.hub.LARGEST_ANSWER", 100_000)
+    hub.answers["/repos/create"] = answer
+    started = monotonic()
+    with pytest.raises(WiseftError, match=match):
+        push(birds, NAME)
+    assert monotonic() - started < 20

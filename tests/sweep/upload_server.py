@@ -11,7 +11,9 @@ import base64
 import contextlib
 import hashlib
 import json
+import time
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
 
 import yaml
@@ -19,6 +21,17 @@ from tests.loopback import serving
 
 TOKEN = "hf_secret"
 LARGE = 10_000
+
+
+@dataclass(frozen=True)
+class Raw:
+    """An answer of no hub: its body in pieces, with a pause before each."""
+
+    body: bytes
+    headers: dict[str, str] = field(default_factory=dict)
+    pause: float = 0.0
+    piece: int = 1 << 16
+    length: bool = True
 
 
 class UploadHub:
@@ -31,6 +44,8 @@ class UploadHub:
         self.objects: dict[str, bytes] = {}
         self.refuse: dict[str, int] = {}
         """Statuses by a part of the path, as often as it is asked for."""
+        self.answers: dict[str, Raw] = {}
+        """Likewise, instead of the hub's own answer."""
 
 
 @contextlib.contextmanager
@@ -62,6 +77,9 @@ class Handler(BaseHTTPRequestHandler):
         for part, status in hub.refuse.items():
             if part in path:
                 return self.send({"error": "refused"}, status)
+        for part, answer in hub.answers.items():
+            if part in path:
+                return self.send_raw(answer)
         if not path.startswith("/verify") and (
             self.headers.get("Authorization") != f"Bearer {TOKEN}"
         ):
@@ -144,3 +162,18 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(text)))
         self.end_headers()
         self.wfile.write(text)
+
+    def send_raw(self, answer: Raw) -> None:
+        self.close_connection = True
+        self.send_response(200)
+        for key, value in ({"Content-Type": "application/json"} | answer.headers).items():
+            self.send_header(key, value)
+        if answer.length:
+            self.send_header("Content-Length", str(len(answer.body)))
+        self.send_header("Connection", "close")
+        self.end_headers()
+        with contextlib.suppress(ConnectionError):
+            for at in range(0, len(answer.body), answer.piece):
+                time.sleep(answer.pause)
+                self.wfile.write(answer.body[at : at + answer.piece])
+                self.wfile.flush()

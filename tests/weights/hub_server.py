@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler
 from urllib.parse import unquote
@@ -19,6 +20,8 @@ class Hub:
         self.files: dict[str, dict[str, bytes]] = {}
         self.commits: dict[str, str] = {}
         self.asked: list[str] = []
+        self.pause, self.kind = 0.0, "application/octet-stream"
+        """Seconds after every hundred bytes, if any; type of the content."""
 
     def add(self, repository: str, files: dict[str, bytes], commit: str = "a" * 40) -> None:
         self.files[repository] = files
@@ -61,10 +64,12 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("X-Repo-Commit", commit)
         self.send_header("ETag", f'"{hashlib.sha256(content).hexdigest()}"')
         self.send_header("Content-Length", str(len(content)))
-        self.send_header("Content-Type", "application/octet-stream")
+        self.send_header("Content-Type", hub.kind)
         self.end_headers()
-        if body:
-            self.wfile.write(content)
+        with contextlib.suppress(ConnectionError):
+            for at in range(0, len(content) if body else 0, 100 if hub.pause else 1 << 20):
+                self.wfile.write(content[at : at + (100 if hub.pause else 1 << 20)])
+                time.sleep(hub.pause)
         return None
 
     def fail(self, code: str, status: int, commit: str | None = None) -> None:

@@ -2,8 +2,12 @@
 
 import json
 import os
+import re
+import shutil
+from pathlib import Path
 
 import numpy as np
+import open_clip
 import pytest
 import timm
 import torch
@@ -23,11 +27,13 @@ from wiseft import towers
 from wiseft.classifier import ImageClassifier
 from wiseft.cli import main
 from wiseft.config import Catalogue, parse_preprocessing
+from wiseft.data.fetching import speed
 from wiseft.data.prepared.decode import decode
 from wiseft.errors import WiseftError
 from wiseft.io import sha256_file
 from wiseft.theta import load_weights
 from wiseft.towers.tokenizers import unpacked
+from wiseft.weights import pins
 from wiseft.weights.fetch import fetch_weights
 from wiseft.weights.huggingface import from_open_clip
 from wiseft.weights.huggingface import preprocessing as processor_preprocessing
@@ -575,8 +581,6 @@ def test_every_entry_has_a_source_that_fits_it(project):
 
 @pytest.fixture
 def project():
-    from pathlib import Path
-
     return Path(__file__).parents[2]
 
 
@@ -600,3 +604,79 @@ def test_command_fetches_an_entry(tiny_tag, tmp_path, capsys, monkeypatch):
     assert left.value.code == 1
     assert "which says its architecture" in capsys.readouterr().err
     assert "HF_HUB_OFFLINE" not in os.environ
+
+
+# ------------------------------------------------------------------- sums that no entry has
+
+
+def sums(tmp_path):
+    return json.loads((tmp_path / "fetched-sums.json").read_text())
+
+
+def test_a_mirror_with_other_bytes_is_refused_after_the_first_fetch(
+    tiny_tag, fetch, hub, said, tmp_path
+):
+    """A commit is a name: whoever holds the mirror can answer it with anything."""
+    fetch(tiny_tag, revision=COMMIT)
+    name = f"{REPOSITORY}/{NAMES[0]} at {COMMIT}"
+    (line,) = [line for line in said if "recorded in" in line]
+    assert line.startswith(f"{name}: SHA-256 {sums(tmp_path)[name]}, recorded in ")
+    shutil.rmtree(tmp_path / "cache")
+    shutil.rmtree(tmp_path / "fetched", ignore_errors=True)
+    said.clear()
+    fetch(tiny_tag, "again.safetensors", revision=COMMIT)
+    assert not [line for line in said if "recorded in" in line], "it is said once"
+    shutil.rmtree(tmp_path / "cache")
+    hub.add(REPOSITORY, {NAMES[0]: safetensors_of(clip_weights(2))}, COMMIT)
+    with pytest.raises(WiseftError, match=r"sums\.json records [0-9a-f]{64} from the first fetch"):
+        fetch(tiny_tag, "other.safetensors", revision=COMMIT)
+    assert not (tmp_path / "out" / "other.safetensors").exists()
+    pin = sha256_file(next((tmp_path / "cache").rglob(f"snapshots/*/{NAMES[0]}")))
+    fetch(tiny_tag, "pinned.safetensors", revision=COMMIT, sha256=pin)
+
+
+def test_an_address_is_held_to_its_first_bytes(register, fetch, web, said, tmp_path):
+    for seed in (1, 2):
+        url = web.serve("tiny.pt", torch_bytes(clip_weights(seed), tmp_path))
+        register("Tiny", tiny.clip(), url=url)
+        if seed == 1:
+            fetch("Tiny/tag")
+            assert sums(tmp_path)[url] == sha256_file(tmp_path / "fetched" / "Tiny-tag" / "tiny.pt")
+            (tmp_path / "fetched" / "Tiny-tag" / "tiny.pt").unlink()
+    with pytest.raises(WiseftError, match=r"Ask its publisher which is right; delete the entry"):
+        fetch("Tiny/tag", "other.safetensors")
+
+
+def test_a_text_tower_is_asked_at_a_pinned_commit(fetch, hub, register, monkeypatch, tmp_path):
+    architecture = tiny.hf_text()
+    register("Tiny", architecture, hf_hub=f"{REPOSITORY}/")
+    hub.add(REPOSITORY, {NAMES[0]: safetensors_of(weights_of(architecture))}, COMMIT)
+    config = json.dumps(architecture["text_cfg"]["hf_config"]).encode()
+    hub.add("some/name", {"config.json": config, **tokenizer_files()}, "d" * 40)
+    monkeypatch.setattr("wiseft.weights.fetch.text_revision", {"some/name": "d" * 40}.get)
+    fetch("Tiny/tag")
+    asked = [path for path in hub.asked if path.startswith("some/name")]
+    assert asked
+    assert all(path.startswith(f"some/name/resolve/{'d' * 40}/") for path in asked)
+    shutil.rmtree(tmp_path / "cache")
+    hub.add("some/name", {"config.json": config + b" ", **tokenizer_files()}, "d" * 40)
+    with pytest.raises(WiseftError, match=r"some/name/config\.json at d+: .* from the first fetch"):
+        fetch("Tiny/tag", "other.safetensors")
+
+
+def test_the_text_towers_of_open_clip_have_commits():
+    configs = map(open_clip.get_model_config, open_clip.list_models())
+    names = {c["text_cfg"].get(f"hf_{w}_name") for c in configs for w in ("model", "tokenizer")}
+    known = {name for name in names if name and not name.startswith("timm/")}
+    commits = {name: pins.text_revision(name) for name in known}
+    assert len(commits) == 9, "a repository of timm's is that of the weights"
+    assert all(re.fullmatch("[0-9a-f]{40}", commit) for commit in commits.values()), commits
+
+
+@pytest.mark.parametrize("slow", [True, False])
+def test_a_hub_that_trickles_or_sends_a_page_is_told(tiny_tag, fetch, hub, monkeypatch, slow):
+    monkeypatch.setattr(speed, "WINDOW", 0.1)
+    hub.pause, hub.kind = (0.02, "application/octet-stream") if slow else (0.0, "text/html")
+    match = "the server is too slow: " if slow else "answered with a web page, as a login"
+    with pytest.raises(WiseftError, match=match):
+        fetch(tiny_tag)

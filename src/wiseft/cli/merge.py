@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from wiseft.cli.options import FollowLinks
+
 
 def merge(
     a: Annotated[
@@ -33,6 +35,7 @@ def merge(
         str | None, typer.Option(help="Key of the weights in a .pt, e.g. state_dict_ema.")
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, or mps (untested).")] = "cpu",
+    follow_links: FollowLinks = False,
 ) -> None:
     """Write (1 - alpha) A + alpha B, in A's format and under A's names.
 

@@ -14,6 +14,13 @@ def _clone(root: Path) -> Path:
     return require_clone(root)
 
 
+def _follow_links(context: typer.Context, follow: bool) -> bool:
+    from wiseft.weights.folders import following_links
+
+    context.with_resource(following_links(follow))  # until the command ends
+    return follow
+
+
 Root = Annotated[
     Path,
     typer.Option(
@@ -59,6 +66,14 @@ SkipBroken = Annotated[
     bool,
     typer.Option(
         "--skip-broken", help="Leave out files that can't be read as images, and list them."
+    ),
+]
+FollowLinks = Annotated[
+    bool,
+    typer.Option(
+        "--follow-links",
+        help="Follow links out of a model's folder that is your own.",
+        callback=_follow_links,
     ),
 ]
 

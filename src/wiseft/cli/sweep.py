@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from wiseft.cli.options import BatchSize, SkipBroken
+from wiseft.cli.options import BatchSize, FollowLinks, SkipBroken
 
 
 def sweep(
@@ -94,6 +94,7 @@ def sweep(
     threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 1,
     seed: Annotated[int, typer.Option(min=0, help="Of the split of a reference without one.")] = 0,
     skip_broken: SkipBroken = False,
+    follow_links: FollowLinks = False,
 ) -> None:
     """Find the best model between a zero-shot and a fine-tuned one, and write it in F's format.
 
@@ -148,6 +149,7 @@ def export(
     output: Annotated[
         Path, typer.Option("--output", "-o", help="A new file, or folder where LIKE is one.")
     ],
+    follow_links: FollowLinks = False,
 ) -> None:
     """Write a theta in the format of a checkpoint of open_clip, transformers, timm or your own.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from wiseft.io import read_json, sha256_json
 from wiseft.locks import exclusive
 from wiseft.sweep.ends import Given
 from wiseft.sweep.folders import Folder
-from wiseft.sweep.record import read_record
+from wiseft.sweep.record import MODEL, read_record
 
 WORK, INPUTS = ".work", "inputs.json"
 """Inside the sweep's folder: what was evaluated, so that another call continues."""
@@ -58,6 +59,13 @@ def claimed(output: Path, inputs: Mapping[str, Any], say: Callable[[str], None])
 
 
 def _check(output: Path, inputs: Mapping[str, Any]) -> None:
+    # A sweep replaces and removes files in these; a link would lead it to those of others.
+    places = chain((output, output / MODEL, output / WORK), (output / WORK).rglob("*"))
+    if link := next(filter(Path.is_symlink, places), None):
+        raise WiseftError(
+            f"{link} is a link, and a sweep would replace or remove files where it leads to; "
+            "remove the link, or name another folder"
+        )
     there = {path.name for path in output.iterdir()} if output.is_dir() else set()
     # A sweep that was refused leaves its work behind, but claims nothing.
     taken = there - {WORK} or (output / WORK / INPUTS).exists()

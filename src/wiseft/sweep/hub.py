@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import re
+from json import JSONDecodeError
 from pathlib import Path, PurePath
 
 from huggingface_hub import EvalResult, HfApi, ModelCardData, errors
@@ -13,8 +15,12 @@ from wiseft.figures.page.content import percent_interval
 from wiseft.io import sha256_file, write_text
 from wiseft.sweep.record import MODEL, TEST, Accuracy, Sweep, read_record
 from wiseft.templates import plain, render
+from wiseft.weights.folders import inside
+from wiseft.weights.hub_client import LARGEST_ANSWER, bounded
 
 CARD = "README.md"
+_NO_HUB = (errors.HTTPError, JSONDecodeError, LookupError, OSError, RuntimeError, TypeError)
+"""What the hub's client raises where nothing answers, or something else than a hub."""
 _HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 
 
@@ -96,34 +102,43 @@ def _body(record: Sweep, name: str, licence: str | None, bases: list[str]) -> st
 def push(folder: Path, repository: str, private: bool = False) -> str:
     """Upload a sweep's model and card to `owner/name`, made if new; return its address.
 
+    What else lies in the folder stays here.
+
     Raises:
         WiseftError: if a file is not as the sweep wrote it, or the hub refuses or cannot be
             reached: then it says which command to run where.
     """
-    model = folder / MODEL
-    for name, expected in read_record(folder).model.sha256.items():
-        if not (file := model / name).is_file() or sha256_file(file) != expected:
+    model, recorded = folder / MODEL, read_record(folder).model.sha256
+    for name, expected in recorded.items():
+        if not (file := inside(model / name)).is_file() or sha256_file(file) != expected:
             raise WiseftError(f"{file} is missing or was changed; run `wiseft sweep` as before")
-    if not (model / CARD).is_file():
+    if not inside(model / CARD).is_file():
         raise WiseftError(f"{model} has no {CARD}; write it first: wiseft card {folder}")
     api = HfApi(endpoint=os.environ.get("HF_ENDPOINT"), library_name="wiseft")
     try:
-        place = api.create_repo(repository, private=private or None, exist_ok=True)
-        api.upload_folder(repo_id=place.repo_id, folder_path=model, commit_message="By wiseft")
+        with bounded(LARGEST_ANSWER):
+            place = api.create_repo(repository, private=private or None, exist_ok=True)
+            sent = [glob.escape(name) for name in (*recorded, CARD)]
+            api.upload_folder(
+                repo_id=place.repo_id,
+                folder_path=model,
+                allow_patterns=sent,
+                commit_message="By wiseft",
+            )
     except errors.HfHubHTTPError as error:
         advice = "the same command goes on from there"
         if error.response.status_code in (401, 403, 404):
             advice = "give a token that may write there: `hf auth login`, or HF_TOKEN"
         raise WiseftError(f"the hub refused {repository} ({_reason(error)}); {advice}") from None
+    except _NO_HUB as error:
+        raise WiseftError(
+            f"the hub cannot be reached from here, or is none ({_reason(error)}). On a machine "
+            f"with a network and a copy of {folder}, run: wiseft push {folder} {repository}; or "
+            f"without wiseft: hf upload {repository} {model} ."
+        ) from None
     except ValueError as error:
         wrong = f"the name {repository} (owner/name) or the card {model / CARD}"
         raise WiseftError(f"mend {wrong}: {_reason(error)}") from None
-    except (errors.HTTPError, OSError, RuntimeError) as error:
-        raise WiseftError(
-            f"the hub cannot be reached from here ({_reason(error)}). On a machine with a network "
-            f"and a copy of {folder}, run: wiseft push {folder} {repository}; or without wiseft: "
-            f"hf upload {repository} {model} ."
-        ) from None
     return str(place)
 
 

@@ -18,6 +18,7 @@ from wiseft.config.loading import validate
 from wiseft.errors import WiseftError, some
 from wiseft.io import read_object
 from wiseft.tensor_views import Computed, joined
+from wiseft.weights.folders import inside
 from wiseft.weights.formats import Checkpoint, read_checkpoint, weight_files
 
 _CONFIG = "adapter_config.json"
@@ -80,10 +81,10 @@ def files_of(path: Path) -> list[Path]:
         return [path]
     if not is_adapter(path):
         return [path / name for name in weight_files(path)]
-    found = [path / name for name in _FILES if (path / name).is_file()]
+    found = [path / name for name in _FILES if inside(path / name).is_file()]
     if not found:
         raise WiseftError(f"{path} has none of {', '.join(_FILES)}")
-    return [found[0], path / _CONFIG]
+    return [found[0], inside(path / _CONFIG)]
 
 
 def adapted(folder: Path, base: Checkpoint) -> Checkpoint:
@@ -126,7 +127,7 @@ def adapted(folder: Path, base: Checkpoint) -> Checkpoint:
 
 
 def _config(folder: Path) -> _Lora:
-    config = read_object(folder / _CONFIG, "configuration of an adapter")
+    config = read_object(inside(folder / _CONFIG), "configuration of an adapter")
     if config.get("use_dora"):
         raise WiseftError(
             f"{folder} is a DoRA: it scales the columns of the changed weights anew, which is no "

@@ -15,6 +15,7 @@ from wiseft.io import read_json
 from wiseft.progress import print_line
 from wiseft.towers import align_models, open_clip_models, timm_models, tokenizers
 from wiseft.weights import huggingface
+from wiseft.weights.folders import needed_files
 from wiseft.weights.formats import Checkpoint, read_checkpoint
 
 _CLIP_VOCABULARY = 49408
@@ -172,6 +173,6 @@ def read_folder(
         WiseftError: as `read_checkpoint` and `described_architecture`.
     """
     checkpoint = read_checkpoint(folder)
-    files = {path.name: path for path in folder.iterdir() if path.is_file()}
+    files = needed_files(folder)
     architecture = described_architecture(str(folder), checkpoint.config, files)
     return checkpoint, architecture, described_preprocessing(checkpoint.config, files, say)

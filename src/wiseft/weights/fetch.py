@@ -6,7 +6,7 @@ Every later job reads that file alone: architecture, preprocessing and tokenizer
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -28,10 +28,13 @@ from wiseft.theta import check_finite, identity, load_weights, save_weights
 from wiseft.towers import tokenizers
 from wiseft.weights import convert, hub
 from wiseft.weights.formats import CONFIGS, Checkpoint, read_checkpoint
+from wiseft.weights.pins import hold, text_revision
 from wiseft.weights.sources import ALIGN, HUB, TRANSFORMERS, Source
 
 FETCHED = Path(".wiseft/fetched")
 """Where downloads lie, and where a file is put by hand: a folder for each model. Disposable."""
+
+_Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,25 @@ class _Model:
     architecture: dict[str, Any]
     preprocessing: dict[str, Any]
     origin: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class _Downloads:
+    """Where the files of a model go, and the record of sums that they are held to."""
+
+    folder: Path
+    record: Path
+    say: _Say
+
+    def hub(
+        self, repository: str, names: Sequence[str], revision: str | None, pin: str | None = None
+    ) -> hub.HubFile:
+        """Return `hub.fetch`'s file, held to what the first fetch got unless a pin says it."""
+        file = hub.fetch(repository, names, revision, self.folder, self.say)
+        if pin is None:
+            at = f" at {revision}" if revision else ""
+            hold(self.record, f"{repository}/{file.path.name}{at}", file.sha256, self.say)
+        return file
 
 
 def fetch_weights(
@@ -94,7 +116,8 @@ def read_weights(
     """
     for note in source.notes:
         say(f"note: {note}")
-    model = _fetch(source, fetched / source.name, say, sums)
+    record = fetched.with_name(f"{fetched.name}-sums.json")
+    model = _fetch(source, _Downloads(fetched / source.name, record, say), sums)
     preprocessing = _preprocessing(source, model, say)
     tensors = convert.family_tensors(model.checkpoint, model.architecture)
     check_finite(tensors, str(model.checkpoint.path))
@@ -144,19 +167,20 @@ def with_package(
 # ------------------------------------------------------------------------------------ the sources
 
 
-def _fetch(source: Source, folder: Path, say: Callable[[str], None], sums: bool) -> _Model:
+def _fetch(source: Source, downloads: _Downloads, sums: bool) -> _Model:
     if source.member is not None:
-        return _packaged(source, folder)
+        return _packaged(source, downloads.folder)
     if source.path is not None:
-        return _local(source, say, sums or source.sha256 is not None)
+        return _local(source, downloads.say, sums or source.sha256 is not None)
     if source.spec.startswith((HUB, ALIGN)):
-        return _repository(source, folder, say)
-    path, origin = _weights_file(source, folder, say)
+        return _repository(source, downloads)
+    path, origin = _weights_file(source, downloads)
     architecture = dict(source.architecture or {})
     if (name := (architecture.get("text_cfg") or {}).get("hf_tokenizer_name")) is not None:
-        architecture["tokenizer"] = {"files": _hub_tokenizer(name, source, folder, say)}
+        architecture["tokenizer"] = {"files": _hub_tokenizer(name, source, downloads)}
     if (name := (architecture.get("text_cfg") or {}).get("hf_model_name")) is not None:
-        config = hub.fetch(name, ["config.json"], None, folder / "text", say)
+        text = replace(downloads, folder=downloads.folder / "text")
+        config = text.hub(name, ["config.json"], text_revision(name))
         architecture["text_cfg"] = architecture["text_cfg"] | {
             "hf_config": read_json(config.path, "configuration of the text tower")
         }
@@ -199,40 +223,37 @@ def _packaged(source: Source, folder: Path) -> _Model:
     return _Model(checkpoint, source.architecture, source.preprocessing, origin)
 
 
-def _repository(source: Source, folder: Path, say: Callable[[str], None]) -> _Model:
+def _repository(source: Source, downloads: _Downloads) -> _Model:
     """Return a model whose repository describes it."""
     assert source.repository is not None
     configs = CONFIGS if source.spec.startswith(HUB) else CONFIGS[1:]
-    described = hub.fetch(source.repository, configs, source.revision, folder, say)
+    described = downloads.hub(source.repository, configs, source.revision)
     # All files are those of the commit that the first one was found in.
     revision = described.revision or source.revision
     names = source.files if described.path.name == CONFIGS[0] else TRANSFORMERS
-    weights, origin = _from_hub(replace(source, files=names), folder, say, revision)
+    weights, origin = _from_hub(replace(source, files=names), downloads, revision)
     config = read_object(described.path, "configuration")
-    files = _side_files(source.repository, revision, folder, say)
+    files = _side_files(source.repository, revision, downloads)
     architecture = convert.described_architecture(source.repository, config, files)
-    preprocessing = convert.described_preprocessing(config, files, say)
+    preprocessing = convert.described_preprocessing(config, files, downloads.say)
     return _Model(read_checkpoint(weights), architecture, preprocessing, origin)
 
 
-def _side_files(
-    repository: str, revision: str | None, folder: Path, say: Callable[[str], None]
-) -> dict[str, Path]:
+def _side_files(repository: str, revision: str | None, downloads: _Downloads) -> dict[str, Path]:
     """Return the files of tokenizer and preprocessing that a repository has."""
-    files = {}
+    files, quiet = {}, replace(downloads, say=lambda _: None)
     for name in (*tokenizers.FILES, "preprocessor_config.json"):
         with contextlib.suppress(hub.Missing):
-            files[name] = hub.fetch(repository, [name], revision, folder, lambda _: None).path
-    say(f"{repository}: {', '.join(files) or 'no tokenizer'}")
+            files[name] = quiet.hub(repository, [name], revision).path
+    downloads.say(f"{repository}: {', '.join(files) or 'no tokenizer'}")
     return files
 
 
-def _hub_tokenizer(
-    name: str, source: Source, folder: Path, say: Callable[[str], None]
-) -> dict[str, str]:
+def _hub_tokenizer(name: str, source: Source, downloads: _Downloads) -> dict[str, str]:
     """Return the packed tokenizer that an architecture of open_clip names."""
-    revision = source.revision if name == source.repository else None
-    packed = convert.pack_tokenizer(_side_files(name, revision, folder / "tokenizer", say))
+    revision = source.revision if name == source.repository else text_revision(name)
+    below = replace(downloads, folder=downloads.folder / "tokenizer")
+    packed = convert.pack_tokenizer(_side_files(name, revision, below))
     if not packed:
         raise WiseftError(f"{name} has no files of a tokenizer, but the model reads prompts by it")
     with tokenizers.unpacked(packed) as unpacked:
@@ -240,9 +261,7 @@ def _hub_tokenizer(
     return packed
 
 
-def _weights_file(
-    source: Source, folder: Path, say: Callable[[str], None]
-) -> tuple[Path, dict[str, Any]]:
+def _weights_file(source: Source, downloads: _Downloads) -> tuple[Path, dict[str, Any]]:
     """Return the file of weights and where it is from.
 
     An address that carries its checksum is pinned by itself; so it comes first, unless the
@@ -256,20 +275,20 @@ def _weights_file(
     errors: list[str] = []
     for fetch in sources:
         try:
-            return fetch(source, folder, say)
+            return fetch(source, downloads)
         except WiseftError as error:
             errors.append(str(error))
             if fetch is not sources[-1]:
-                say(f"{errors[-1].splitlines()[0]}; trying the other source")
+                downloads.say(f"{errors[-1].splitlines()[0]}; trying the other source")
     raise WiseftError("\n".join(errors))
 
 
 def _from_hub(
-    source: Source, folder: Path, say: Callable[[str], None], revision: str | None = None
+    source: Source, downloads: _Downloads, revision: str | None = None
 ) -> tuple[Path, dict[str, Any]]:
     assert source.repository is not None
     wanted = revision or source.revision
-    file = hub.fetch(source.repository, source.files, wanted, folder, say)
+    file = downloads.hub(source.repository, source.files, wanted, source.sha256)
     _compare(source, file.path, file.sha256)
     return file.path, {
         "repository": source.repository,
@@ -279,19 +298,19 @@ def _from_hub(
     }
 
 
-def _from_url(
-    source: Source, folder: Path, say: Callable[[str], None]
-) -> tuple[Path, dict[str, Any]]:
+def _from_url(source: Source, downloads: _Downloads) -> tuple[Path, dict[str, Any]]:
     assert source.url is not None
-    path = folder / source.url.rsplit("/", 1)[-1]
+    path = downloads.folder / source.url.rsplit("/", 1)[-1]
     whole = source.url_sha256 if len(source.url_sha256 or "") == 64 else None
-    download([source.url], path, Checksums(sha256=whole), say=say)
+    download([source.url], path, Checksums(sha256=whole), say=downloads.say)
     digest = sha256_file(path)
     if source.url_sha256 and not digest.startswith(source.url_sha256):
         raise WiseftError(
             f"{path} has SHA-256 {digest}, but its address says {source.url_sha256}...; delete it "
             "and fetch it again"
         )
+    if whole is None:
+        hold(downloads.record, source.url, digest, downloads.say)
     return path, {"url": source.url, "sha256": digest}
 
 

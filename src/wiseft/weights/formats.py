@@ -37,6 +37,7 @@ from wiseft.tensor_file import (
     write_safetensors,
 )
 from wiseft.tensor_views import Chosen, Mapped, joined, renamed
+from wiseft.weights.folders import inside, needed_files
 
 PREFIXES = ("module.", "_orig_mod.")
 """What DistributedDataParallel and torch.compile put before names."""
@@ -280,7 +281,8 @@ def _without_prefix(checkpoint: Checkpoint) -> Checkpoint:
 
 
 def _read_folder(path: Path, weights: str | None) -> Checkpoint:
-    config = next((path / name for name in CONFIGS if (path / name).is_file()), None)
+    there = needed_files(path)
+    config = next((there[name] for name in CONFIGS if name in there), None)
     if config is None:
         raise WiseftError(
             f"{path} is a folder without {' or '.join(CONFIGS)}; give the folder of a model, or a "
@@ -308,7 +310,7 @@ def _read_folder(path: Path, weights: str | None) -> Checkpoint:
 def weight_files(folder: Path) -> list[str]:
     """Return the names of the weight files of a folder: one, or several with an index."""
     if (index := _index(folder)) is None:
-        return [next(name for name in WEIGHT_FILES if (folder / name).is_file())]
+        return [next(name for name in WEIGHT_FILES if inside(folder / name).is_file())]
     file, weight_map = index
     parts = sorted(set(weight_map.values()))
     if not parts:
@@ -316,16 +318,16 @@ def weight_files(folder: Path) -> list[str]:
     for part in parts:
         if Path(part).name != part:
             raise WiseftError(f"{file} names {part!r}, which is no plain name")
-        require_file(folder / part, "part of the weights")
+        require_file(inside(folder / part), "part of the weights")
     return parts
 
 
 def _index(folder: Path) -> tuple[Path, dict[str, str]] | None:
     """Return the index of a folder and the file of every tensor in it; None of one file alone."""
-    if any((folder / name).is_file() for name in WEIGHT_FILES):
+    if any(inside(folder / name).is_file() for name in WEIGHT_FILES):
         return None
     for file in (folder / INDEX, folder / "pytorch_model.bin.index.json"):
-        if file.is_file():
+        if inside(file).is_file():
             return file, validate(_Index, read_json(file), str(file)).weight_map
     raise WiseftError(f"{folder} has none of {', '.join((*WEIGHT_FILES, INDEX))}")
 
@@ -353,19 +355,10 @@ def _write_folder(like: Checkpoint, tensors: Mapping[str, Tensor], folder: Path)
     if len(like.files) > 1:
         index = {"metadata": {"total_size": _size(tensors)}, "weight_map": names}
         (folder / INDEX).write_text(json.dumps(index, indent=2))
-    for file in sorted(like.path.iterdir()):
-        new = folder / file.name
-        if file.is_file() and not _holds_weights(file, like) and not new.exists():
-            shutil.copyfile(file, new)
+    for name, file in needed_files(like.path).items():
+        if not (folder / name).exists():
+            shutil.copyfile(file, folder / name)
 
 
 def _size(tensors: Mapping[str, Tensor]) -> int:
     return sum(tensor.nbytes for tensor in examples(tensors).values())
-
-
-def _holds_weights(file: Path, like: Checkpoint) -> bool:
-    """Whether a file of a folder holds weights, which a copy would keep as they were."""
-    suffixes = (".safetensors", ".bin", ".pt", ".pth", ".h5", ".msgpack", ".onnx", ".npz")
-    return (
-        file.name in like.files or file.suffix in suffixes or file.name.endswith(".bin.index.json")
-    )

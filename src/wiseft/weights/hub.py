@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from wiseft.errors import WiseftError
 from wiseft.io import sha256_file
@@ -72,17 +73,17 @@ def _download(
     """Return a file of the hub or of its cache; None if the repository has no such file."""
     from huggingface_hub import errors, hf_hub_download
 
+    from wiseft.weights.hub_client import bounded
+
+    options: dict[str, Any] = {
+        "revision": revision,
+        "endpoint": os.environ.get("HF_ENDPOINT"),
+        "local_files_only": os.environ.get(OFFLINE, "0").lower() in ("1", "true", "yes", "on"),
+        "library_name": "wiseft",
+    }
     try:
-        path = Path(
-            hf_hub_download(
-                repository,
-                name,
-                revision=revision,
-                endpoint=os.environ.get("HF_ENDPOINT"),
-                local_files_only=os.environ.get(OFFLINE, "0").lower() in ("1", "true", "yes", "on"),
-                library_name="wiseft",
-            )
-        )
+        with bounded():
+            path = Path(hf_hub_download(repository, name, **options))
     except errors.RevisionNotFoundError:
         raise WiseftError(f"{repository} has no revision {revision}; correct it") from None
     except errors.GatedRepoError:

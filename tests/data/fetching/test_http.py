@@ -20,6 +20,7 @@ from tests.data.fetching.http_server import Fault
 from wiseft import io as disk
 from wiseft import progress
 from wiseft.data.fetching import http as module
+from wiseft.data.fetching import speed
 from wiseft.data.fetching.checksums import Checksums, verify_file
 from wiseft.data.fetching.http import download
 from wiseft.errors import WiseftError
@@ -324,6 +325,30 @@ def test_a_stalled_connection_is_left_and_continued(server, path, fetch):
     fetch(server.serve("images.tar", CONTENT, [stall]), timeout=0.3)
     assert_whole(path)
     assert server.ranges() == [None, "bytes=100000-"]
+
+
+def test_a_server_that_trickles_is_left_and_continued(server, path, fetch, monkeypatch):
+    """Every byte is in time, but all of them would take hours."""
+    monkeypatch.setattr(speed, "WINDOW", 0.2)
+    trickle = Fault(pause=0.05, piece=100)
+    fetch(server.serve("images.tar", CONTENT, [trickle]))
+    assert_whole(path)
+    assert len(server.ranges()) == 2
+    assert int(re.fullmatch(r"bytes=(\d+)-", server.ranges()[1])[1]) >= 300, "the part was kept"
+    assert any("the server is too slow: " in line for line in fetch.said)
+    with pytest.raises(WiseftError, match=r"too slow: .* fewer than 10000 .*; given up"):
+        path.unlink()
+        fetch(server.serve("images.tar", CONTENT, always=trickle), retries=1)
+
+
+def test_a_body_without_a_size_ends(server, path, fetch, monkeypatch):
+    monkeypatch.setattr(speed, "LARGEST", 200_000)
+    expected = "sent more than the 200000 bytes that are allowed without a size"
+    with pytest.raises(WiseftError, match=expected):
+        fetch(server.serve("images.tar", CONTENT, chunked=True), expected=Checksums(sha256=SHA256))
+    assert list(path.parent.iterdir()) == []
+    fetch(server.serve("images.tar", CONTENT, chunked=True))
+    assert_whole(path)
 
 
 # ---------------------------------------------------------------------------- wrong bytes

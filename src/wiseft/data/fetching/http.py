@@ -21,6 +21,7 @@ import urllib3
 from urllib3 import BaseHTTPResponse, PoolManager, ProxyManager, Retry
 from urllib3.exceptions import HTTPError, InvalidHeader, LocationValueError, MaxRetryError
 
+from wiseft.data.fetching import speed
 from wiseft.data.fetching.checksums import CHUNK, Checksums, already_there, compare_file
 from wiseft.data.fetching.partial import Partial
 from wiseft.errors import WiseftError
@@ -78,7 +79,8 @@ def download(
         retries: further attempts per address in a row that bring less than 1 MiB.
         back_off: the second of them waits twice these seconds, each one after twice as long as the
             one before, with jitter.
-        timeout: seconds without a byte after which a connection counts as lost.
+        timeout: seconds without a byte after which a connection counts as lost; so does one that is
+            slower than `wiseft.data.fetching.speed` allows.
         say: called with what goes wrong, and with progress where stderr is not a terminal.
 
     Returns:
@@ -274,7 +276,7 @@ class _Address:
             raise Interrupted("the file at the server is shorter than what is here")
 
     def _append(self, response: BaseHTTPResponse, total: int | None) -> None:
-        part, done = self.part, self.part.size()
+        part, done, pace = self.part, self.part.size(), speed.Pace(Interrupted)
         name = part.file.name.removeprefix(".").removesuffix(".part")
         with part.writing():
             file = part.file.open("ab")
@@ -283,13 +285,15 @@ class _Address:
                 if not (data := response.read1(CHUNK)):
                     break
                 done += len(data)
-                if total is not None and done > total:
+                if done > (most := speed.LARGEST if total is None else total):
                     part.discard()
-                    raise Refused(f"sent more than the {total} bytes expected")
+                    why = "that are allowed without a size" if total is None else "expected"
+                    raise Refused(f"sent more than the {most} bytes {why}")
                 with part.writing():
                     file.write(data)
                     file.flush()
                 meter.add(len(data))
+                pace.add(len(data))
         if total is not None and done < total:
             raise Interrupted(f"the connection ended after {done} of {total} bytes")
 
