@@ -334,6 +334,6 @@ def quantised_folder(rng: Random, folder: Path) -> Case:
 
 FORMS: list[Callable[[Random, Path], Case] | None] = [
     *(library, None, wrapper, None, library, wrapper, None, doubtful_bytes, library, wrapper),
-    *(None, shards, library, wrapper, quantised_folder, None),
+    *(None, shards, library, doubtful_bytes, quantised_folder, None),
 ]
 """None: not a merge but a classification."""
