@@ -275,9 +275,8 @@ def _tensors(content: Any, before: str = "") -> Iterator[tuple[str, Any]]:
             yield from _tensors(value, f"{before}[{place}]")
 
 
-def doubtful_bytes(rng: Random, folder: Path) -> Case:
+def doubtful_bytes(form: Callable[[Random, Path], None], rng: Random, folder: Path) -> Case:
     """A file that torch reads with what lies in memory, or for ever."""
-    form = rng.choice(foreign_wrappers.BYTES)
 
     def judge(out: Path) -> str:
         if form is not foreign_wrappers.storage_that_grows:
@@ -332,8 +331,9 @@ def quantised_folder(rng: Random, folder: Path) -> Case:
     return Case(what, make, ("a", "b"), lambda out: "is merged, as if its numbers were weights")
 
 
+_BYTES = [partial(doubtful_bytes, form) for form in foreign_wrappers.BYTES]
 FORMS: list[Callable[[Random, Path], Case] | None] = [
-    *(library, None, wrapper, None, library, wrapper, None, doubtful_bytes, library, wrapper),
-    *(None, shards, library, wrapper, quantised_folder, None),
+    *(library, None, wrapper, None, library, wrapper, None, _BYTES[0], library, wrapper, None),
+    *(_BYTES[1], shards, library, _BYTES[2], quantised_folder, None, _BYTES[3]),
 ]
 """None: not a merge but a classification."""

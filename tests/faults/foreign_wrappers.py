@@ -207,7 +207,7 @@ def _legacy(content: Content) -> tuple[bytes, list[str], list[bytes]]:
 def absent_storages(rng: Random, path: Path) -> None:
     """The older format, in which some storages are named and never written."""
     head, keys, storages = _legacy(_numbers(rng))
-    kept = rng.randrange(len(keys))
+    kept = len(keys) - rng.choice([1, 1, 2])
     path.write_bytes(head + pickle.dumps(keys[:kept], 2) + b"".join(storages[:kept]))
 
 
@@ -269,7 +269,7 @@ def slow_stack(rng: Random, path: Path) -> None:
 def _numbers(rng: Random) -> Content:
     import torch
 
-    return {f"layer.{n}": torch.full((rng.choice([8, 600]),), float(n)) for n in range(4)}
+    return {f"layer.{n}": torch.full((rng.choice([2, 4, 8]),), float(n)) for n in range(4)}
 
 
 BYTES: list[Callable[[Random, Path], None]] = [
