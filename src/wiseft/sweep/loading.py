@@ -7,6 +7,7 @@ import shlex
 from pathlib import Path
 
 from wiseft.sweep.record import Result
+from wiseft.weights.huggingface import PROCESSORS
 
 _WITH_HEAD = """import json, {library}, torch
 from PIL import Image
@@ -78,7 +79,7 @@ def loading_example(result: Result) -> str:
         arguments = f"{name}, pretrained={_text(file)}"
         if path.is_dir():
             arguments = _text(f"local-dir:{file}")
-    elif not (path / "preprocessor_config.json").is_file():
+    elif not any((path / name).is_file() for name in PROCESSORS):
         kind = "clip"
     model = before + _MODELS[kind].format(arguments=arguments)
     features = _FEATURES[library]
