@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from wiseft.cli.options import BatchSize, SkipBroken, list_broken
+from wiseft.cli.options import BatchSize, HeadFeatures, SkipBroken, list_broken
+
+if TYPE_CHECKING:
+    from wiseft.config import Preprocessing
+    from wiseft.theta import Theta
 
 
 def score(
@@ -16,7 +21,8 @@ def score(
         Path,
         typer.Argument(
             metavar="MODEL",
-            help="A theta, or a zero-shot model in any format that `wiseft weights` reads.",
+            help="A theta, a classifier of another program, a model that `wiseft sweep` wrote, or "
+            "a zero-shot model in any format that `wiseft weights` reads.",
         ),
     ],
     folder: Annotated[
@@ -41,7 +47,7 @@ def score(
         str | None,
         typer.Option(
             help="Of a zero-shot model: templates as JSON, or @ and a file. Default: "
-            '["a photo of a {c}."].'
+            '["a photo of a {c}."]. Given, a head beside the model is not used.'
         ),
     ] = None,
     class_names: Annotated[
@@ -51,6 +57,14 @@ def score(
             "are called otherwise."
         ),
     ] = None,
+    classes: Annotated[
+        str | None,
+        typer.Option(
+            help="Names of the head's classes in its order, JSON or @ and a file. Default: those "
+            "that the model brings."
+        ),
+    ] = None,
+    features: HeadFeatures = None,
     batch_size: BatchSize = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, or mps (untested).")] = "auto",
     threads: Annotated[
@@ -69,25 +83,37 @@ def score(
     from wiseft.evaluate.score import score_folder
     from wiseft.gpus import cores
     from wiseft.runtime import start_torch
+    from wiseft.sweep.classifier import raw
     from wiseft.tabulate.intervals import clopper_pearson
     from wiseft.zeroshot.prompts import parse_templates
 
-    result = score_folder(
+    names = parse_settings(RootModel[list[str]], classes, "--classes").root if classes else None
+    pixels = (
+        parse_settings(Preprocessing, preprocessing, "--preprocessing") if preprocessing else None
+    )
+    templates = parse_templates(prompts) if prompts else None
+    own = _with_head(checkpoint, architecture, pixels, names, features, bool(prompts))
+    run = partial(
+        score_folder,
         checkpoint,
         folder,
         architecture=architecture,
-        preprocessing=parse_settings(Preprocessing, preprocessing, "--preprocessing")
-        if preprocessing
-        else None,
-        templates=parse_templates(prompts) if prompts else None,
+        preprocessing=pixels,
+        templates=templates,
         class_names=parse_settings(RootModel[dict[str, str]], class_names, "--class-names").root
         if class_names
         else None,
         batch_size=batch_size,
         device=str(start_torch(threads or cores(), device, mps=True)),
         skip_broken=skip_broken,
-        say=lambda line: typer.echo(line, err=True),
     )
+    result = run(theta=own and own[0], say=_say)
+    if own is not None and not own[1]:
+        other = run(theta=raw(own[0]), say=lambda line: None).accuracy
+        _say(
+            f"the model does not say what features its head takes: L2-normalised ones are used; "
+            f"with --features raw the accuracy is {100 * other:.2f} %"
+        )
     low, high = map(float, clopper_pearson(result.n_correct, result.n))
     list_broken(result.broken)
     if as_json:
@@ -107,3 +133,31 @@ def score(
     width = max(map(len, result.classes))
     for name, (n, right) in result.classes.items():
         typer.echo(f"  {name:<{width}} {100 * right / n:6.1f} %  {right:,} of {n:,}")
+
+
+def _with_head(
+    checkpoint: Path,
+    architecture: str | None,
+    preprocessing: Preprocessing | None,
+    classes: list[str] | None,
+    features: str | None,
+    prompted: bool,
+) -> tuple[Theta, bool] | None:
+    """Return the classifier that a checkpoint with a head is, and whether it says what features
+    that takes; None of a theta, and of a model without a head.
+    """
+    from wiseft.errors import WiseftError
+    from wiseft.sweep.classifier import classifier_of, has_head
+    from wiseft.sweep.opened import Given, open_end
+
+    given = Given(architecture, preprocessing, classes=classes, features=cast(Any, features))
+    opened = open_end(checkpoint) if checkpoint.exists() else None
+    if opened and not opened.header and has_head(opened) and not prompted:
+        return classifier_of(opened, given, _say, "--classes")
+    if unused := [f"--{k}" for k in ("classes", "features") if getattr(given, k) is not None]:
+        raise WiseftError(f"{unused[0]} is of a head, but {checkpoint} brings none that is used")
+    return None
+
+
+def _say(line: str) -> None:
+    typer.echo(line, err=True)

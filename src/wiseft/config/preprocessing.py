@@ -114,6 +114,7 @@ def parse_transform(name: str) -> Transform:
     if (match := _NAME.fullmatch(name)) is None:
         raise WiseftError(
             f"the transform is {name}, but must be a size in pixels, perhaps with -longest or "
-            "-squash, -bilinear, -of<pixels> and -floor, in this order: 224, 289-squash-bilinear-of346"
+            "-squash, -bilinear, -of<pixels> and -floor, in this order: 224, "
+            "289-squash-bilinear-of346"
         )
     return Transform.model_validate({k: v for k, v in match.groupdict().items() if v is not None})

@@ -74,7 +74,8 @@ _DEFAULTS: dict[str, dict[str, Any]] = {
     "CLIPImageProcessor": _CLIP | {"default_to_square": False},
     "BitImageProcessor": _CLIP | {"default_to_square": False},
     "ViTImageProcessor": _HALF | {"size": 224, "resample": 2},
-    "SiglipImageProcessor": _HALF | {"size": {"height": 224, "width": 224}}
+    "SiglipImageProcessor": _HALF
+    | {"size": {"height": 224, "width": 224}}
     | {"default_to_square": False},
     "EfficientNetImageProcessor": _HALF | {"size": 346, "crop_size": 289, "include_top": True},
 }
@@ -161,10 +162,13 @@ def _edge(key: str, size: Any, square: bool) -> tuple[str, int]:
 
 
 def _scaling(known: Mapping[str, Any]) -> dict[str, Any]:
-    """Return mean and std of pixels from 0 to 1 that do what a processor does to those up to 255."""
+    """Return the mean and std of pixels from 0 to 1 that do what the processor does."""
     for key in ("rescale_factor", "image_mean", "image_std"):
         values = known[key] if isinstance(known[key], list) else [known[key]]
-        if not all(isinstance(each, int | float) for each in values) or known["rescale_factor"] <= 0:
+        if (
+            not all(isinstance(each, int | float) for each in values)
+            or known["rescale_factor"] <= 0
+        ):
             raise _not_modelled(key, known[key], "a number, above 0 of a factor")
     white = 255 * known["rescale_factor"] if known["do_rescale"] else 255.0
     below = 1.0 if known["do_rescale"] and known["rescale_offset"] else 0.0
