@@ -19,7 +19,7 @@ from tools.rehearsal.checkpoints import weights_of
 import wiseft
 from wiseft.cli import main
 from wiseft.errors import WiseftError
-from wiseft.foreign.class_names import better_order, names_brought, places_of
+from wiseft.foreign.class_names import better_order, names_brought, order_in, places_of
 from wiseft.sweep.run import sweep
 
 COLOURS = {
@@ -181,6 +181,13 @@ def test_folders_are_found_by_every_name_of_a_class():
     assert places_of(["2", "0"], ["2", "0"], own, "it") == [2, 0]
     with pytest.raises(WiseftError, match="none of the 3 classes of it"):
         places_of(["crane"], ["crane"], own, "it")
+
+
+def test_rows_are_reordered_where_names_tell_them_apart():
+    assert order_in([["B"], ["a_b"]], [["a b"], ["b"]]) == [1, 0]
+    crane = [["crane"], ["crane"], ["b"]]
+    assert order_in(crane, crane) == [0, 1, 2]
+    assert order_in(crane, crane[::-1]) is order_in([["a"]], [["b"]]) is None
 
 
 def test_another_order_is_seen_and_chance_is_not():

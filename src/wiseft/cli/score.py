@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
@@ -12,7 +13,7 @@ import typer
 from wiseft.cli.options import BatchSize, HeadFeatures, SkipBroken, list_broken
 
 if TYPE_CHECKING:
-    from wiseft.config import Preprocessing
+    from wiseft.sweep.opened import Given
     from wiseft.theta import Theta
 
 
@@ -84,25 +85,29 @@ def score(
     from wiseft.gpus import cores
     from wiseft.runtime import start_torch
     from wiseft.sweep.classifier import raw
+    from wiseft.sweep.opened import Given
     from wiseft.tabulate.intervals import clopper_pearson
     from wiseft.zeroshot.prompts import parse_templates
 
-    names = parse_settings(RootModel[list[str]], classes, "--classes").root if classes else None
-    pixels = (
-        parse_settings(Preprocessing, preprocessing, "--preprocessing") if preprocessing else None
-    )
-    templates = parse_templates(prompts) if prompts else None
-    own = _with_head(checkpoint, architecture, pixels, names, features, bool(prompts))
+    parsed = {
+        name: text and parse_settings(form, text, f"--{name}")
+        for name, text, form in (
+            ("preprocessing", preprocessing, Preprocessing),
+            ("classes", classes, RootModel[list[str]]),
+            ("class-names", class_names, RootModel[dict[str, str]]),
+        )
+    }
+    values: dict[str, Any] = {key: getattr(each, "root", each) for key, each in parsed.items()}
+    given = Given(architecture, values["preprocessing"], None, values["classes"])
+    own = _with_head(checkpoint, replace(given, features=cast(Any, features)), bool(prompts))
     run = partial(
         score_folder,
         checkpoint,
         folder,
         architecture=architecture,
-        preprocessing=pixels,
-        templates=templates,
-        class_names=parse_settings(RootModel[dict[str, str]], class_names, "--class-names").root
-        if class_names
-        else None,
+        preprocessing=values["preprocessing"],
+        templates=parse_templates(prompts) if prompts else None,
+        class_names=values["class-names"],
         batch_size=batch_size,
         device=str(start_torch(threads or cores(), device, mps=True)),
         skip_broken=skip_broken,
@@ -135,27 +140,21 @@ def score(
         typer.echo(f"  {name:<{width}} {100 * right / n:6.1f} %  {right:,} of {n:,}")
 
 
-def _with_head(
-    checkpoint: Path,
-    architecture: str | None,
-    preprocessing: Preprocessing | None,
-    classes: list[str] | None,
-    features: str | None,
-    prompted: bool,
-) -> tuple[Theta, bool] | None:
+def _with_head(checkpoint: Path, given: Given, prompted: bool) -> tuple[Theta, bool] | None:
     """Return the classifier that a checkpoint with a head is, and whether it says what features
     that takes; None of a theta, and of a model without a head.
     """
     from wiseft.errors import WiseftError
     from wiseft.sweep.classifier import classifier_of, has_head
-    from wiseft.sweep.opened import Given, open_end
+    from wiseft.sweep.opened import open_end
 
-    given = Given(architecture, preprocessing, classes=classes, features=cast(Any, features))
     opened = open_end(checkpoint) if checkpoint.exists() else None
     if opened and not opened.header and has_head(opened) and not prompted:
         return classifier_of(opened, given, _say, "--classes")
-    if unused := [f"--{k}" for k in ("classes", "features") if getattr(given, k) is not None]:
-        raise WiseftError(f"{unused[0]} is of a head, but {checkpoint} brings none that is used")
+    if given.classes or given.features:
+        raise WiseftError(
+            f"--classes and --features are of a head, but {checkpoint} brings none that is used"
+        )
     return None
 
 

@@ -98,11 +98,11 @@ def names_in(header: ThetaHeader) -> Names:
 
 def order_in(wanted: Names, own: Names) -> list[int] | None:
     """Return the place of each wanted class among others; None if they are not the same."""
-    places = {plain(each[0]): place for place, each in enumerate(own)}
-    keys = [plain(each[0]) for each in wanted]
-    if len(places) < len(own) or places.keys() != set(keys) or len(keys) != len(own):
-        return None
-    return [places[key] for key in keys]
+    keys, places = ([plain(each[0]) for each in names] for names in (wanted, own))
+    if keys == places:
+        return list(range(len(keys)))
+    alike = sorted(keys) == sorted(places) and len(set(keys)) == len(keys)
+    return [places.index(key) for key in keys] if alike else None
 
 
 def places_of(

@@ -96,20 +96,17 @@ def _see(theta: Path, manifest: Path, device: str) -> _Seen:
     split = open_split(manifest, HELD_OUT, loaded.header.transform)
     mapping = open_manifest(manifest).label_map
     rows = [place for (place,) in mapping.members] if mapping else slice(None)
-    right: list[list[torch.Tensor]] = [[], []]
-    norms = []
+    parts = []
     with torch.inference_mode():
         for start in range(0, len(split.labels), _IMAGES):
             part = slice(start, start + _IMAGES)
             pixels = torch.from_numpy(np.asarray(split.images[part])).permute(0, 3, 1, 2)
             features = model.image(model.pixels(pixels.to(device)))
-            norms.append(features.norm(dim=-1).cpu())
             unit = torch.nn.functional.normalize(features, dim=-1)
-            for each, seen in zip((features, unit), right, strict=True):
-                best = model.head(each)[:, rows].argmax(dim=1).cpu()
-                seen.append(best == torch.tensor(split.labels[part]))
-    raw, normalised = (torch.cat(seen).numpy() for seen in right)
-    return _Seen(raw, normalised, float(torch.cat(norms).mean()))
+            best = [model.head(each)[:, rows].argmax(dim=1) for each in (features, unit)]
+            parts.append(torch.stack([*best, features.norm(dim=-1)]).cpu())
+    raw, normalised, norms = torch.cat(parts, dim=1).numpy()
+    return _Seen(raw == split.labels, normalised == split.labels, float(norms.mean()))
 
 
 def _chosen(seen: dict[int, _Seen], say: Say) -> Features | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 from torch import Tensor
 
@@ -14,16 +14,8 @@ from wiseft.config import Preprocessing, library
 from wiseft.errors import WiseftError, some
 from wiseft.evaluate.score import own_header
 from wiseft.finetune.import_checkpoint import FoundTower, find_image_tower, head_in, heads_in
-from wiseft.foreign.class_names import (
-    RENAME,
-    Names,
-    features_beside,
-    head_beside,
-    names_brought,
-    names_in,
-    order_in,
-    plain,
-)
+from wiseft.foreign import class_names
+from wiseft.foreign.class_names import RENAME, Names, names_in, order_in, plain
 from wiseft.theta import ThetaHeader, load_theta, read_header
 from wiseft.weights.adapters import adapted, is_adapter
 from wiseft.weights.convert import family_tensors, read_folder
@@ -116,8 +108,9 @@ def open_end(path: Path, base: Opened | None = None) -> Opened:
         opened = Opened(path, read_checkpoint(path), *about)
     else:
         opened = Opened(path, read_checkpoint(path))
-    head, names = head_beside(path), names_brought(path, opened.checkpoint.config)
-    return replace(opened, names=names, head=head, features=features_beside(path, head))
+    head = class_names.head_beside(path)
+    names = class_names.names_brought(path, opened.checkpoint.config)
+    return replace(opened, names=names, head=head, features=class_names.features_beside(path, head))
 
 
 def take_apart(
@@ -137,8 +130,8 @@ def take_apart(
     beside = None
     if end.head is not None:
         tensors = towers.floating(read_checkpoint(end.head).tensors)
-        rows, width = next((each.shape for each in heads_in(tensors).values()), (0, 0))
-        beside = head_in(tensors, (rows, width), str(end.head))
+        shape = next((tuple(each.shape) for each in heads_in(tensors).values()), ())
+        beside = head_in(tensors, cast(Any, shape), str(end.head))
     if towers.family(architecture) == "timm":
         return Parts(found, beside, None)
     before = found.prefix.removesuffix("visual.")
@@ -173,6 +166,8 @@ def names_of(
         (e.names for e, own in ((fine, has[1]), (zero, has[0])) if own and e.names), None
     )
     known, way = library.class_names("imagenet"), f"{RENAME}, or with --classes the head"
+    n_folders, known_plain = len(reference), set(map(plain, known))
+    meant = {plain(each[0]) for each in reference}
     assumed = False
     if theta is not None and theta.header is not None:
         names, source, way = names_in(theta.header), str(theta.path), RENAME
@@ -182,7 +177,7 @@ def names_of(
         names, source = [[name] for name in given.classes], "--classes"
     elif brought:
         names, source = brought
-    elif rows and rows[0][1] == len(known) and _are_some_of(reference, known):
+    elif rows and rows[0][1] == len(known) and (n_folders != len(known) or meant <= known_plain):
         names, source = [[name] for name in known], "ImageNet"
     else:
         names, source, assumed = reference, "the reference folder", any(has)
@@ -193,21 +188,27 @@ def names_of(
                 "names of its classes in their order with --classes, or a checkpoint of these "
                 "classes"
             )
-    orders: list[list[int] | None] = []
-    for end, head in zip((zero, fine), has, strict=True):
-        own = end.names if head and given.classes is None else None
-        orders.append(order_in(names, own[0]) if own else None)
-        moved = end is fine and orders[-1] not in (None, list(range(len(names))))
-        if own and (orders[-1] is None or moved):
-            raise WiseftError(
-                f"{own[1]} names the classes {some([each[0] for each in own[0]], 3)}, but {source} "
-                f"{some([each[0] for each in names], 3)}; give two models of the same classes in "
-                "one order, or the names of both heads with --classes"
-            )
+    chosen = given.classes is not None
+    orders = [
+        None if chosen or not own else _order(end, names, source, end is fine)
+        for end, own in zip((zero, fine), has, strict=True)
+    ]
     return names, (source, way), orders, assumed
 
 
-def _are_some_of(reference: Names, known: Sequence[str]) -> bool:
-    return len(reference) != len(known) or {plain(each[0]) for each in reference} <= set(
-        map(plain, known)
-    )
+def _order(end: Opened, names: Names, source: str, fixed: bool) -> list[int] | None:
+    """Return the rows of a head in the order of names; None as they are.
+
+    Args:
+        fixed: whether they must be so already.
+    """
+    if end.names is None:
+        return None
+    order = order_in(names, end.names[0])
+    if order is None or (fixed and order != list(range(len(names)))):
+        own, others = (some([each[0] for each in some_of], 3) for some_of in (end.names[0], names))
+        raise WiseftError(
+            f"{end.names[1]} names the classes {own}, but {source} {others}; give two models of "
+            "the same classes in one order, or the names of both heads with --classes"
+        )
+    return order
