@@ -22,14 +22,11 @@ from wiseft.combine.files import mixed_header, mixture
 from wiseft.combine.merge import merge_files
 from wiseft.config import Preprocessing
 from wiseft.data.prepared.decode import decode, fit
-from wiseft.errors import WiseftError
-from wiseft.io import read_json
 from wiseft.progress import print_line
-from wiseft.sweep.ends import Given, make_ends, open_end
-from wiseft.sweep.export import CLASSES, HEAD
-from wiseft.temporary import temporary_folder
+from wiseft.sweep.classifier import classifier_of
+from wiseft.sweep.opened import Features, Given, open_end
 from wiseft.tensor_file import TENSORS_SUM, tensors_sha256
-from wiseft.theta import Theta, check_compatible, header_dict, identity, load_theta, save_theta
+from wiseft.theta import Theta, check_compatible, header_dict, identity, save_theta
 from wiseft.towers import floating
 
 Picture = Path | str | Image.Image
@@ -98,6 +95,7 @@ def load(
     head: Path | None = None,
     architecture: str | None = None,
     preprocessing: Preprocessing | None = None,
+    features: Features | None = None,
     device: torch.device | str = "cpu",
     say: Callable[[str], None] = print_line,
 ) -> Classifier:
@@ -110,26 +108,16 @@ def load(
             head for; None: what lies with the model.
         templates: prompts of a zero-shot model; None: "a photo of a {c}."
         head, architecture, preprocessing: what a checkpoint does not say, as in `sweep`.
+        features: that its head takes, `raw` or `normalised`; None: what lies with the model says,
+            else L2-normalised ones.
         say: called with what was assumed.
 
     Raises:
         WiseftError: if the checkpoint is refused, or nothing names the classes.
     """
-    path = Path(path)
-    opened, beside = open_end(path), path if path.is_dir() else path.parent
-    if opened.header is not None:
-        return Classifier(load_theta(path), device)
-    classes = classes or opened.checkpoint.config.get("label_names")  # of timm
-    if classes is None and (beside / CLASSES).is_file():
-        classes = read_json(beside / CLASSES)
-    if not classes:
-        raise WiseftError(f"nothing names the classes of {path}; give them as `classes`")
-    if head is None and (beside / HEAD).is_file():
-        head = beside / HEAD
-    given = Given(architecture, preprocessing, templates, classes, head)
-    with temporary_folder("wiseft-load") as work:
-        ends = make_ends(opened, opened, [[name] for name in classes], given, work, say)
-        return Classifier(load_theta(ends.theta_1), device)
+    given = Given(architecture, preprocessing, templates, classes, head, features)
+    opened = open_end(Path(path))
+    return Classifier(classifier_of(opened, given, say, "`classes`")[0], device)
 
 
 def interpolate(theta_0: Weights, theta_1: Weights, alpha: float | str) -> Weights:

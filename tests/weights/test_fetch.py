@@ -279,13 +279,14 @@ def test_a_repository_of_a_clip_model_is_taken_too(fetch, hub):
     processor = {"crop_size": 32, "image_mean": [0.1, 0.2, 0.3], "image_std": [0.4, 0.5, 0.6]}
     files = {
         "config.json": json.dumps(config).encode(),
-        "preprocessor_config.json": json.dumps(processor).encode(),
+        "processor_config.json": json.dumps({"image_processor": processor}).encode(),
         "model.safetensors": safetensors_of(from_open_clip(clip_weights())),
     }
     hub.add(REPOSITORY, files, COMMIT)
     tensors, header = fetch(f"hf-hub:{REPOSITORY}")
     assert same(tensors, clip_weights())
-    assert header["preprocessing"]["std"] == [0.4, 0.5, 0.6]
+    how = {"size": 32, "resize_size": 224, "crop": "floor"}  # 224 is what transformers fills in
+    assert header["preprocessing"] == {"mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6]} | how
     assert header["source"]["file"] == "model.safetensors"
     pixels = torch.rand(1, 3, 32, 32)
     ours = towers.load(header["architecture"], tensors, "w").image(pixels)
@@ -334,6 +335,7 @@ def test_align_is_fetched_with_tokenizer_and_preprocessing(fetch, hub):
     architecture = tiny.align()
     processor = {"size": {"height": 40, "width": 40}, "crop_size": {"height": 32, "width": 32}}
     processor |= {"do_center_crop": True, "resample": 2, "rescale_offset": True}
+    processor |= {"rescale_factor": 1 / 127.5, "do_normalize": False, "include_top": False}
     files = {
         "config.json": json.dumps(architecture["config"]).encode(),
         "model.safetensors": safetensors_of(weights_of(architecture)),
@@ -416,11 +418,13 @@ PROCESSOR = {"size": {"shortest_edge": 40}, "crop_size": SIDES, "do_center_crop"
 @pytest.mark.parametrize(
     ("about", "name"),
     [
-        ({"size": 36, "crop_size": 32}, "32-of36"),
-        ({"crop_size": SIDES}, "32"),
-        (PROCESSOR, "32-of40"),
-        (PROCESSOR | {"resample": 2}, "32-bilinear-of40"),
+        ({"size": 36, "crop_size": 32}, "32-of36-floor"),
+        ({"crop_size": SIDES}, "32-of224-floor"),
+        ({"size": {"shortest_edge": 32, "longest_edge": None}, "crop_size": SIDES}, "32-floor"),
+        (PROCESSOR, "32-of40-floor"),
+        (PROCESSOR | {"resample": 2}, "32-bilinear-of40-floor"),
         ({"size": SIDES, "do_center_crop": False, "crop_size": SIDES}, "32-squash"),
+        ({"feature_extractor_type": "ViTFeatureExtractor", "size": 32}, "32-squash-bilinear"),
     ],
 )
 def test_the_processor_of_a_clip_model_says_how_it_resizes(about, name):
@@ -441,9 +445,18 @@ def test_the_processor_of_a_clip_model_says_how_it_resizes(about, name):
         ({"do_center_crop": False}, r"do_center_crop is false, but must be true where"),
         ({"do_resize": False}, r"do_resize is false, but must be true"),
         ({"resample": 0}, r"resample is 0, but must be one of 2 \(bilinear\), 3 \(bicubic\)"),
+        ({"rescale_offset": True, "include_top": True}, r"include_top is true, but must be false"),
+        ({"size": {"shortest_edge": 32, "longest_edge": 64}}, r"size is .*, but must be shortest_"),
+        ({"size": {"shortest_edge": "40"}}, r"size is .*, but must be a number of pixels"),
+        ({"rescale_factor": 0}, r"rescale_factor is 0, but must be a number, above 0"),
+        ({"image_mean": "half"}, r'image_mean is "half", but must be a number'),
+        ({"do_pad": True}, r"do_pad is true, but must be false, or left out"),
+        ({"crop_pct": 0.875}, r"crop_pct is 0.875, but must be false, or left out"),
+        ({"size_divisor": 32}, r"size_divisor is 32, but must be false, or left out"),
+        ({"crop_size": {"shortest_edge": 32}}, r"crop_size is .*, but must be height and width"),
         (
-            {"rescale_offset": True, "include_top": True},
-            r"include_top is true, but must be false beside rescale_offset",
+            {"image_processor_type": "ConvNextImageProcessorFast"},
+            r'type is "ConvNextImageProcessorFast", but must be one of CLIPImageProcessor, ',
         ),
     ],
 )

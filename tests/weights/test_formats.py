@@ -4,6 +4,7 @@ import json
 import zipfile
 
 import pytest
+import timm
 import torch
 import transformers
 from safetensors.torch import load_file, save_file
@@ -192,7 +193,7 @@ def clip_model():
 @pytest.fixture
 def clip_folder(clip_model, tmp_path):
     clip_model.save_pretrained(tmp_path / "clip")
-    processor = {"crop_size": {"height": 32, "width": 32}}
+    processor = {"crop_size": {"height": 32, "width": 32}, "size": {"shortest_edge": 32}}
     processor |= {"image_mean": [0.1, 0.2, 0.3], "image_std": [0.4, 0.5, 0.6]}
     (tmp_path / "clip" / "preprocessor_config.json").write_text(json.dumps(processor))
     return tmp_path / "clip"
@@ -202,7 +203,8 @@ def test_a_clip_model_of_transformers_is_taken_over(clip_model, clip_folder, tmp
     output = tmp_path / "weights.safetensors"
     fetch_weights(from_tag(str(clip_folder)), output, tmp_path / "fetched", lambda _: None)
     tensors, header = load_weights(output)
-    assert header["preprocessing"] == {"size": 32, "mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6]}
+    pixels = {"size": 32, "mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6], "crop": "floor"}
+    assert header["preprocessing"] == pixels
     assert header["architecture"]["quick_gelu"] is True
     model = towers.load(header["architecture"], tensors, "weights")
     pixels = torch.rand(2, 3, 32, 32)
@@ -365,7 +367,8 @@ def test_align_and_timm_folders_are_taken_over(tmp_path):
     (folder / "preprocessor_config.json").write_text(
         json.dumps(
             {"size": {"height": 40, "width": 40}, "crop_size": {"height": 32, "width": 32}}
-            | {"do_center_crop": True, "resample": 2, "rescale_offset": True}
+            | {"do_center_crop": True, "resample": 2, "rescale_offset": True, "include_top": False}
+            | {"rescale_factor": 1 / 127.5, "do_normalize": False}
         )
     )
     fetch_weights(from_tag(str(folder)), tmp_path / "a.safetensors")
@@ -391,6 +394,20 @@ def test_align_and_timm_folders_are_taken_over(tmp_path):
     tensors, header = load_weights(tmp_path / "t.safetensors")
     assert same(tensors, weights)
     assert header["architecture"] == described
+    config["pretrained_cfg"]["input_size"] = [3, 48, 48]  # where timm's own model has an assertion
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(WiseftError, match="input_size is 48, but the model reads images of 32"):
+        fetch_weights(from_tag(str(folder)), tmp_path / "no.safetensors")
+    config["model_args"] = described["options"] | {"dynamic_img_size": True}  # timm resizes places
+    (folder / "config.json").write_text(json.dumps(config))
+    fetch_weights(from_tag(str(folder)), tmp_path / "dynamic.safetensors")
+    tensors, header = load_weights(tmp_path / "dynamic.safetensors")
+    pixels = torch.rand(2, 3, 48, 48)
+    theirs = timm.create_model(f"local-dir:{folder}", pretrained=True)
+    with torch.no_grad():
+        found = towers.load(header["architecture"], tensors, "it").image(pixels)
+        expected = theirs.forward_head(theirs.forward_features(pixels), pre_logits=True)
+    torch.testing.assert_close(found, expected)
 
 
 def test_text_is_no_weights_and_nobody_is_sent_to_unsafe_loading(tmp_path):

@@ -53,6 +53,14 @@ Features = Annotated[
         help="Folder that keeps features of frozen image towers for other runs.",
     ),
 ]
+HeadFeatures = Annotated[
+    str | None,
+    typer.Option(
+        "--features",
+        help="What the head takes: raw, features as the image tower gives them, or normalised, "
+        "L2-normalised ones.",
+    ),
+]
 BatchSize = Annotated[
     int | None,
     typer.Option(

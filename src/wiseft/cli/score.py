@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from wiseft.cli.options import BatchSize, SkipBroken, list_broken
+from wiseft.cli.options import BatchSize, HeadFeatures, SkipBroken, list_broken
+
+if TYPE_CHECKING:
+    from wiseft.sweep.opened import Given
+    from wiseft.theta import Theta
 
 
 def score(
@@ -16,7 +22,8 @@ def score(
         Path,
         typer.Argument(
             metavar="MODEL",
-            help="A theta, or a zero-shot model in any format that `wiseft weights` reads.",
+            help="A theta, a classifier of another program, a model that `wiseft sweep` wrote, or "
+            "a zero-shot model in any format that `wiseft weights` reads.",
         ),
     ],
     folder: Annotated[
@@ -41,7 +48,7 @@ def score(
         str | None,
         typer.Option(
             help="Of a zero-shot model: templates as JSON, or @ and a file. Default: "
-            '["a photo of a {c}."].'
+            '["a photo of a {c}."]. Given, a head beside the model is not used.'
         ),
     ] = None,
     class_names: Annotated[
@@ -51,6 +58,14 @@ def score(
             "are called otherwise."
         ),
     ] = None,
+    classes: Annotated[
+        str | None,
+        typer.Option(
+            help="Names of the head's classes in its order, JSON or @ and a file. Default: those "
+            "that the model brings."
+        ),
+    ] = None,
+    features: HeadFeatures = None,
     batch_size: BatchSize = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, or mps (untested).")] = "auto",
     threads: Annotated[
@@ -69,25 +84,41 @@ def score(
     from wiseft.evaluate.score import score_folder
     from wiseft.gpus import cores
     from wiseft.runtime import start_torch
+    from wiseft.sweep.classifier import raw
+    from wiseft.sweep.opened import Given
     from wiseft.tabulate.intervals import clopper_pearson
     from wiseft.zeroshot.prompts import parse_templates
 
-    result = score_folder(
+    parsed = {
+        name: text and parse_settings(form, text, f"--{name}")
+        for name, text, form in (
+            ("preprocessing", preprocessing, Preprocessing),
+            ("classes", classes, RootModel[list[str]]),
+            ("class-names", class_names, RootModel[dict[str, str]]),
+        )
+    }
+    values: dict[str, Any] = {key: getattr(each, "root", each) for key, each in parsed.items()}
+    given = Given(architecture, values["preprocessing"], None, values["classes"])
+    own = _with_head(checkpoint, replace(given, features=cast(Any, features)), bool(prompts))
+    run = partial(
+        score_folder,
         checkpoint,
         folder,
         architecture=architecture,
-        preprocessing=parse_settings(Preprocessing, preprocessing, "--preprocessing")
-        if preprocessing
-        else None,
+        preprocessing=values["preprocessing"],
         templates=parse_templates(prompts) if prompts else None,
-        class_names=parse_settings(RootModel[dict[str, str]], class_names, "--class-names").root
-        if class_names
-        else None,
+        class_names=values["class-names"],
         batch_size=batch_size,
         device=str(start_torch(threads or cores(), device, mps=True)),
         skip_broken=skip_broken,
-        say=lambda line: typer.echo(line, err=True),
     )
+    result = run(theta=own and own[0], say=_say)
+    if own is not None and not own[1]:
+        other = run(theta=raw(own[0]), say=lambda line: None).accuracy
+        _say(
+            f"the model does not say what features its head takes: L2-normalised ones are used; "
+            f"with --features raw the accuracy is {100 * other:.2f} %"
+        )
     low, high = map(float, clopper_pearson(result.n_correct, result.n))
     list_broken(result.broken)
     if as_json:
@@ -107,3 +138,25 @@ def score(
     width = max(map(len, result.classes))
     for name, (n, right) in result.classes.items():
         typer.echo(f"  {name:<{width}} {100 * right / n:6.1f} %  {right:,} of {n:,}")
+
+
+def _with_head(checkpoint: Path, given: Given, prompted: bool) -> tuple[Theta, bool] | None:
+    """Return the classifier that a checkpoint with a head is, and whether it says what features
+    that takes; None of a theta, and of a model without a head.
+    """
+    from wiseft.errors import WiseftError
+    from wiseft.sweep.classifier import classifier_of, has_head
+    from wiseft.sweep.opened import open_end
+
+    opened = open_end(checkpoint) if checkpoint.exists() else None
+    if opened and not opened.header and has_head(opened) and not prompted:
+        return classifier_of(opened, given, _say, "--classes")
+    if given.classes or given.features:
+        raise WiseftError(
+            f"--classes and --features are of a head, but {checkpoint} brings none that is used"
+        )
+    return None
+
+
+def _say(line: str) -> None:
+    typer.echo(line, err=True)

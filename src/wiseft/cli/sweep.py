@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import typer
 
-from wiseft.cli.options import BatchSize, FollowLinks, SkipBroken
+from wiseft.cli.options import BatchSize, FollowLinks, HeadFeatures, SkipBroken
 
 
 def sweep(
@@ -68,8 +68,8 @@ def sweep(
     classes: Annotated[
         str | None,
         typer.Option(
-            help="Names of a head's classes in its order, JSON or @ and a file. Default: sorted, "
-            "as the reference's folders."
+            help="Names of the heads' classes in their order, JSON or @ and a file. Default: those "
+            "that a checkpoint brings, else the reference's folders, sorted."
         ),
     ] = None,
     class_names: Annotated[
@@ -79,6 +79,7 @@ def sweep(
     head: Annotated[
         Path | None, typer.Option(help="File with F's head, where it is not in F.")
     ] = None,
+    features: HeadFeatures = None,
     recipe: Annotated[
         str | None,
         typer.Option(
@@ -129,6 +130,7 @@ def sweep(
         if class_names
         else None,
         head=head,
+        features=cast(Any, features),
         recipe=parse_settings(RootModel[dict[str, Any]], recipe, "--recipe").root
         if recipe
         else None,

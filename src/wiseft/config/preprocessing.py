@@ -20,7 +20,7 @@ from wiseft.errors import WiseftError
 
 _NAME = re.compile(
     r"(?P<size>[1-9]\d*)(-(?P<resize_mode>longest|squash))?(-(?P<interpolation>bilinear))?"
-    r"(-of(?P<resize_size>[1-9]\d*))?"
+    r"(-of(?P<resize_size>[1-9]\d*))?(-(?P<crop>floor))?"
 )
 
 
@@ -45,6 +45,11 @@ class Transform(Entry):
         description="Edge in pixels that images are resized to before the centre of `size` is "
         "cropped; null: `size`. Of timm's `crop_pct` it is floor(size / crop_pct).",
     )
+    crop: Literal["round", "floor"] = Field(
+        "round",
+        description="Where the centre begins if that is between two pixels: `round`: at the even "
+        "one, as in torchvision; `floor`: at the first, as in transformers.",
+    )
 
     @field_validator("resize_size")
     @classmethod
@@ -61,6 +66,7 @@ class Transform(Entry):
         """What tells it from others in a path: `224`, `289-squash-bilinear-of346`."""
         how = self.model_dump(include={"resize_mode", "interpolation"}).values()
         crop = [f"of{self.resize_size}"] if self.resize_size else []
+        crop += ["floor"] if self.crop == "floor" else []
         return "-".join([str(self.size), *how, *crop])
 
     @model_serializer(mode="wrap")
@@ -108,6 +114,7 @@ def parse_transform(name: str) -> Transform:
     if (match := _NAME.fullmatch(name)) is None:
         raise WiseftError(
             f"the transform is {name}, but must be a size in pixels, perhaps with -longest or "
-            "-squash, -bilinear and -of<pixels>, in this order: 224, 289-squash-bilinear-of346"
+            "-squash, -bilinear, -of<pixels> and -floor, in this order: 224, "
+            "289-squash-bilinear-of346"
         )
     return Transform.model_validate({k: v for k, v in match.groupdict().items() if v is not None})

@@ -6,8 +6,6 @@ suite's own passes do the rest; no weights are written.
 
 from __future__ import annotations
 
-import difflib
-import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -25,10 +23,11 @@ from wiseft.data.prepared.index import read_index
 from wiseft.data.prepared.manifest import open_manifest, write_manifest
 from wiseft.errors import WiseftError
 from wiseft.evaluate.suite import logits_of
+from wiseft.foreign.class_names import RENAME, WNID, Names, names_in, places_of
 from wiseft.progress import print_line
 from wiseft.temporary import temporary_folder
 from wiseft.tensor_file import read_file_header
-from wiseft.theta import Theta, load_theta, read_header
+from wiseft.theta import Theta, load_theta
 from wiseft.weights.fetch import read_weights
 from wiseft.weights.huggingface import CLIP_PIXELS as CLIP_PIXELS
 from wiseft.weights.sources import from_tag
@@ -36,7 +35,8 @@ from wiseft.zeroshot.theta_0 import theta_0_of
 
 TEMPLATES = ("a photo of a {c}.",)
 """Prompts of a head where none are given."""
-_WNID = re.compile(r"n\d{8}")
+SPLITS = {"held-out", "held_out", "val", "validation", "test", "train"}
+"""Names of folders that are no classes, where nothing else stands beside them."""
 _SPLIT = "test"
 
 
@@ -91,6 +91,7 @@ def score_folder(
     preprocessing: Preprocessing | None = None,
     templates: Sequence[str] | None = None,
     class_names: Mapping[str, str] | None = None,
+    theta: Theta | None = None,
     batch_size: int | None = None,
     device: str = "cpu",
     skip_broken: bool = False,
@@ -106,11 +107,13 @@ def score_folder(
         checkpoint: a theta, or a zero-shot model with both towers in any format that `wiseft
             weights` reads.
         data: `<class>/<image>`; classes are called as the model's classes are, by wnids of
-            ImageNet, or by numbers from 0 in the order of the model's classes.
+            ImageNet, or by numbers from 0 in the order of the model's classes. Of `test/` beside
+            other splits, that.
         architecture: of a file without one: a name of open_clip, or a JSON file.
         preprocessing: of such a file; None: that of OpenAI's CLIPs.
         templates: prompts of a zero-shot model; None: `TEMPLATES`.
         class_names: name of the class by name of its folder, where the folder's won't do.
+        theta: the classifier that the checkpoint is with a head of its own.
         batch_size: images in a forward pass; None: as many as an evaluation takes.
         skip_broken: leave out what can't be read as an image, and list it; else it is an error.
         say: called with progress.
@@ -125,16 +128,19 @@ def score_folder(
     if ready and (unused := [f"--{name}" for name, value in given.items() if value is not None]):
         raise WiseftError(f"{checkpoint} is a theta, which says it itself: leave out {unused[0]}")
     broken: list[str] | None = [] if skip_broken else None
+    data = _test_of(data, say)
     with temporary_folder("wiseft-score") as work:
         names = class_names_of(data, class_names or {})
         manifest = index_folder(
             data, work / "manifest.json", "folder", [_SPLIT], names, broken=broken
         )
-        if ready:
-            theta = load_theta(checkpoint)
-            map_classes(manifest, [item[0] for item in names], checkpoint, data)
+        theta = load_theta(checkpoint) if ready else theta
+        if theta is not None:
+            where = (str(checkpoint), RENAME if ready else f"{RENAME}, or with --classes the head")
+            own = names_in(theta.header)
+            map_classes(manifest, [item[0] for item in names], own, where, data)
         else:
-            if wnids := [name for (name,) in names if _WNID.fullmatch(name)]:
+            if wnids := [name for (name,) in names if WNID.fullmatch(name)]:
                 raise WiseftError(
                     f"{data / wnids[0]} is called as a wnid, which is no class of ImageNet-1k; say "
                     "with --class-names what it is"
@@ -207,21 +213,41 @@ def _weights(
     return tensors, header, str(checkpoint)
 
 
+def _test_of(data: Path, say: Callable[[str], None]) -> Path:
+    """Return the folder of classes in one of splits."""
+    there = set(subfolders(data)) if data.is_dir() else set()
+    if not there or not there <= SPLITS or there == {"train"}:
+        return data
+    if _SPLIT not in there:
+        raise WiseftError(
+            f"{data} has no folders of classes but of splits: {', '.join(sorted(there))}; give one "
+            f"of them, such as {data / min(there)}"
+        )
+    say(f"{data} has folders of splits: {_SPLIT}/ is scored")
+    return data / _SPLIT
+
+
 def map_classes(
-    manifest: Path, names: list[str], theta: Path, data: Path, reference: str = "head"
+    manifest: Path,
+    names: list[str],
+    own: Names,
+    where: tuple[str, str],
+    data: Path,
+    reference: str = "head",
 ) -> None:
-    """Write into the manifest which classes of a theta those of the folder are.
+    """Write into the manifest which classes of a head those of the folder are.
 
     Args:
         names: of the classes, in the order of the folders of `data`.
-        reference: what the metadata of an evaluation call the theta's classes.
+        own: the head's classes.
+        where: what has the head, and what to do if a class is none of its, for messages.
+        reference: what the metadata of an evaluation call the head's classes.
 
     Raises:
-        WiseftError: if a class of the folder is none of the theta's.
+        WiseftError: if a class of the folder is none of the head's.
     """
     folder = open_manifest(manifest)
-    own = read_header(theta).class_names
-    places = _places(subfolders(data), names, own, str(theta))
+    places = places_of(subfolders(data), names, own, *where)
     members = [] if places == list(range(len(own))) else [[place] for place in places]
     splits = {
         name: {"n": files.n, "images": None, "index": files.index, "sha256": dict(files.sha256)}
@@ -231,7 +257,7 @@ def map_classes(
         manifest,
         dataset=folder.dataset,
         layout=folder.layout,
-        class_names=[own[place] for place in places],
+        class_names=[own[place][0] for place in places],
         prompt_names=None,
         image_size=None,
         splits=splits,
@@ -239,34 +265,6 @@ def map_classes(
         root=str(folder.root),
         optional={"label_map": {"reference": reference, "members": members} if members else None},
     )
-
-
-def _places(folders: list[str], names: list[str], own: list[str], where: str) -> list[int]:
-    """Return the place of each folder's class among the head's."""
-    ids = library.class_ids("imagenet")
-    if len(own) == len(ids) and all(_WNID.fullmatch(folder) for folder in folders):
-        rank = {wnid: place for place, wnid in enumerate(ids)}
-        if unknown := [folder for folder in folders if folder not in rank]:
-            raise WiseftError(f"{unknown[0]} is no class of ImageNet-1k, which {where} predicts")
-        return [rank[folder] for folder in folders]
-    plain = [_plain(name) for name in own]
-    if all(_plain(name) in plain for name in names):
-        wanted = [_plain(name) for name in names]
-        if twice := [name for name in wanted if plain.count(name) > 1 or wanted.count(name) > 1]:
-            raise WiseftError(f"several classes are called {twice[0]}; number the folders from 0")
-        return [plain.index(name) for name in wanted]
-    if all(folder.isdecimal() and int(folder) < len(own) for folder in folders):
-        return [int(folder) for folder in folders]
-    strange = next(name for name in names if _plain(name) not in plain)
-    near = difflib.get_close_matches(strange, own, n=3, cutoff=0.5) or own[:3]
-    raise WiseftError(
-        f"the folder's class {strange} is none of the {len(own)} classes of {where}, such as "
-        f"{', '.join(near)}; rename the folder, or say with --class-names what it is"
-    )
-
-
-def _plain(name: str) -> str:
-    return " ".join(name.replace("_", " ").casefold().split())
 
 
 def _score(

@@ -59,8 +59,9 @@ def architecture_name(architecture: Mapping[str, Any]) -> str:
 
     if "model" in architecture:
         return str(architecture["model"])
+    described = {key: value for key, value in architecture.items() if key != "normalise"}
     for name in open_clip.list_models():
-        if open_clip.get_model_config(name) == architecture:
+        if open_clip.get_model_config(name) == described:
             return str(name)
     return f"open_clip model of width {architecture['embed_dim']}"
 

@@ -12,8 +12,8 @@ from wiseft.errors import WiseftError
 from wiseft.finetune.import_checkpoint import digest_of
 from wiseft.io import read_json, sha256_json
 from wiseft.locks import exclusive
-from wiseft.sweep.ends import Given
 from wiseft.sweep.folders import Folder
+from wiseft.sweep.opened import Given
 from wiseft.sweep.record import MODEL, read_record
 
 WORK, INPUTS = ".work", "inputs.json"
@@ -42,7 +42,11 @@ def inputs_of(
         "given": repr(given),
         "class_names": dict(class_names),
         "seed": seed,
-    } | ({"recipe": dict(recipe)} if recipe else {})
+    } | {
+        key: value
+        for key, value in (("recipe", recipe and dict(recipe)), ("features", given.features))
+        if value
+    }
 
 
 @contextmanager

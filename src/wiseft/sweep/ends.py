@@ -7,7 +7,7 @@ head that follows from the interpolated text tower at every alpha.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,50 +17,17 @@ from torch import Tensor
 
 from wiseft import towers
 from wiseft.combine.merge import compare_configs
-from wiseft.config import Preprocessing, library, parse_preprocessing
+from wiseft.config import parse_preprocessing
 from wiseft.errors import WiseftError
-from wiseft.evaluate.score import CLIP_PIXELS, TEMPLATES, own_header
+from wiseft.evaluate.score import CLIP_PIXELS, TEMPLATES
 from wiseft.evaluate.sweep import share_image_tower
-from wiseft.finetune.import_checkpoint import FoundTower, find_image_tower, head_in, heads_in
+from wiseft.finetune.import_checkpoint import head_in
 from wiseft.sweep.architecture import architecture_of
-from wiseft.theta import ThetaHeader, load_theta, make_header, read_header, save_theta
-from wiseft.weights.adapters import adapted, is_adapter
-from wiseft.weights.convert import family_tensors, read_folder
-from wiseft.weights.formats import Checkpoint, read_checkpoint
+from wiseft.sweep.opened import Given, Opened, Parts, Say, names_of, take_apart
+from wiseft.theta import ThetaHeader, make_header, save_theta
+from wiseft.weights.formats import read_checkpoint
 from wiseft.weights.sources import named_architecture
 from wiseft.zeroshot.text_head import Prompts
-
-Say = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class Given:
-    """What the user says of the checkpoints.
-
-    Attributes:
-        architecture: a name of open_clip or timm, or a JSON file.
-        templates: prompts of a model without a head; None: `TEMPLATES`.
-        classes: names of the head's classes in its order; None: those of a checkpoint or the
-            reference folder.
-        head: a file with the head of the fine-tuned checkpoint.
-    """
-
-    architecture: str | None = None
-    preprocessing: Preprocessing | None = None
-    templates: Sequence[str] | None = None
-    classes: Sequence[str] | None = None
-    head: Path | None = None
-
-
-@dataclass(frozen=True)
-class Opened:
-    """A checkpoint with what it says of itself; `header` of a theta."""
-
-    path: Path
-    checkpoint: Checkpoint
-    architecture: dict[str, Any] | None = None
-    preprocessing: dict[str, Any] | None = None
-    header: ThetaHeader | None = None
 
 
 @dataclass(frozen=True)
@@ -72,6 +39,11 @@ class Ends:
         head: where the heads are from, a sentence.
         method: `linear-classifier` where the image towers are equal, else `end-to-end`.
         kept: thetas with the heads of kept folders, by name.
+        own: which of the two, 0 and 1, has a head of its own that was made elsewhere.
+        stated: whether it is known what features heads take.
+        assumed: whether the order of the classes of such a head is that of the folders for want of
+            names.
+        where: what names the classes, and what to do if a folder is none of them, for messages.
     """
 
     theta_0: Path
@@ -82,41 +54,10 @@ class Ends:
     head: str
     method: str
     kept: dict[str, Path]
-
-
-@dataclass(frozen=True)
-class _Parts:
-    """A checkpoint taken apart: a head, or both towers, or neither."""
-
-    found: FoundTower
-    head: tuple[Tensor, Tensor] | None
-    whole: dict[str, Tensor] | None
-
-
-def open_end(path: Path, base: Opened | None = None) -> Opened:
-    """Read a checkpoint of any form that `wiseft merge` takes, or a theta.
-
-    Args:
-        base: what an adapter of PEFT changes.
-
-    Raises:
-        WiseftError: if it is missing or refused, or an adapter has no base.
-    """
-    if is_adapter(path):
-        if base is None:
-            raise WiseftError(f"{path} is an adapter, not a model; give the model that it changes")
-        return replace(base, path=path, checkpoint=adapted(path, base.checkpoint), header=None)
-    header = own_header(path)
-    if header is not None and "class_names" in header:
-        theta, own = load_theta(path), read_header(path)
-        checkpoint = replace(read_checkpoint(path), tensors=theta.tensors)
-        return Opened(path, checkpoint, own.architecture, own.preprocessing, own)
-    if path.is_dir():
-        return Opened(path, *read_folder(path))
-    checkpoint = read_checkpoint(path)
-    if header is not None and "architecture" in header:
-        return Opened(path, checkpoint, header["architecture"], header["preprocessing"])
-    return Opened(path, checkpoint)
+    own: list[int]
+    stated: bool
+    assumed: bool
+    where: tuple[str, str]
 
 
 def make_ends(
@@ -145,15 +86,20 @@ def make_ends(
     with towers.for_weights(architecture, zero.checkpoint.tensors):
         image = towers.build_image(architecture, seed=0)
     expected = towers.floating(image.state_dict())
-    parts = [_parts(end, architecture, expected) for end in (zero, fine)]
-    names = _names(zero, fine, parts, reference, given)
+    parts = [take_apart(end, architecture, expected) for end in (zero, fine)]
+    names, where, orders, assumed = names_of(zero, fine, parts, reference, given)
+    parts = [
+        part if order is None or part.head is None else replace(part, head=_in_order(part, order))
+        for part, order in zip(parts, orders, strict=True)
+    ]
+    own = [k for k, p in enumerate(parts) if p.head or (k and given.head)]
     prompts = Prompts(names, list(given.templates or _templates(zero, fine)))
     heads, text, head = _heads(zero, fine, parts, prompts, architecture, given, say)
     thetas = [
         towers.with_prefix(part.found.image, towers.IMAGE)
-        | own
+        | each
         | (towers.text_tensors(architecture, part.whole) if text and part.whole else {})
-        for part, own in zip(parts, heads, strict=True)
+        for part, each in zip(parts, heads, strict=True)
     ]
     paths = []
     for kind, end, theta in zip(("zero-shot", "fine-tuned"), (zero, fine), thetas, strict=True):
@@ -165,13 +111,13 @@ def make_ends(
     for name, classes in (keep or {}).items():
         kept[name] = work / f"kept-{name}.safetensors"
         own_prompts = Prompts(classes, prompts.templates)
-        if (own := _prompted(parts[0], own_prompts, architecture)) is None:
+        if (made := _prompted(parts[0], own_prompts, architecture, given)) is None:
             raise WiseftError(
                 f"heads of what is kept are made of prompts, but {zero.path} has not both towers; "
                 "give the whole zero-shot model, or leave out --keep"
             )
         about = _header("zero-shot", architecture, preprocessing, own_prompts)
-        save_theta(kept[name], thetas[0] | own, about)
+        save_theta(kept[name], thetas[0] | made, about)
     linear = share_image_tower(thetas[0], thetas[1]) and not text
     return Ends(
         theta_0=paths[0],
@@ -179,10 +125,25 @@ def make_ends(
         architecture=architecture,
         class_names=[item[0] for item in names],
         templates=prompts.templates if any(part.head is None for part in parts) else [],
-        head=head,
+        head=head if towers.normalises(architecture) else f"{head}, of raw features",
         method="linear-classifier" if linear else "end-to-end",
         kept=kept,
+        own=own,
+        stated=_stated(zero, fine, architecture, given),
+        assumed=assumed,
+        where=where,
     )
+
+
+def _in_order(part: Parts, order: list[int]) -> tuple[Tensor, Tensor]:
+    assert part.head is not None
+    return part.head[0][order], part.head[1][order]
+
+
+def _stated(zero: Opened, fine: Opened, architecture: Mapping[str, Any], given: Given) -> bool:
+    """Whether it is known what features heads take."""
+    known = [end.header or end.features for end in (zero, fine)]
+    return any([given.features, *known, "normalise" in architecture])
 
 
 def _header(
@@ -216,6 +177,17 @@ def _architecture(zero: Opened, fine: Opened, given: Given) -> dict[str, Any]:
             "a sweep takes models of open_clip, transformers' CLIPModel and timm; ALIGN goes "
             "through `wiseft weights`, `wiseft zeroshot` and `wiseft evaluate`"
         )
+    said = {end.features for end in (zero, fine) if end.features}
+    theta = next((str(end.path) for end in (zero, fine) if end.header), None)
+    if given.features and theta:
+        raise WiseftError(f"{theta} is a theta, which says it itself: leave out --features")
+    if len(said) > 1 and not given.features:
+        raise WiseftError(
+            f"the heads of {zero.path} and {fine.path} take features otherwise, one raw and one "
+            "normalised; give two models of one kind, or say with --features which is right"
+        )
+    if features := given.features or ("raw" if "raw" in said else None):
+        return architecture | {"normalise": features == "normalised"}
     return architecture
 
 
@@ -225,72 +197,22 @@ def _preprocessing(
     """Return the one preprocessing: the user's, else what a checkpoint says, else CLIP's."""
     size = towers.image_size(architecture)
     own = {"size": size} if size is not None else {}
-    if given.preprocessing is not None:
-        return given.preprocessing.model_dump(mode="json")
     said = [own | end.preprocessing for end in (zero, fine) if end.preprocessing]
-    if not said:
+    if not said and given.preprocessing is None:
         say("images are normalised as OpenAI's CLIPs want it; --preprocessing says otherwise")
     ready = [parse_preprocessing(each) for each in said or [own | CLIP_PIXELS]]
+    ready = [given.preprocessing] if given.preprocessing is not None else ready
+    if size is not None and ready[0].size != size:
+        raise WiseftError(
+            f"preprocessing makes images of {ready[0].size} pixels, but the model reads {size}; "
+            "say with --preprocessing what is right"
+        )
     if ready[0] != ready[-1]:
         raise WiseftError(
             f"{zero.path} and {fine.path} want images otherwise: {ready[0]} and {ready[-1]}; say "
             "with --preprocessing which is right for both"
         )
     return ready[0].model_dump(mode="json")
-
-
-def _parts(end: Opened, architecture: Mapping[str, Any], expected: Mapping[str, Tensor]) -> _Parts:
-    found = find_image_tower(end.checkpoint, architecture, expected)
-    if named := heads_in(found.rest):
-        width = towers.embed_dim(architecture)
-        rows = [len(weight) for weight in named.values() if weight.shape[1] == width]
-        shape = (rows[0] if rows else 0, width)
-        return _Parts(found, head_in(found.rest, shape, str(end.path)), None)
-    if towers.family(architecture) == "timm":
-        return _Parts(found, None, None)
-    before = found.prefix.removesuffix("visual.")
-    tensors = towers.prefixed(end.checkpoint.tensors, before)
-    try:
-        return _Parts(
-            found, None, family_tensors(replace(end.checkpoint, tensors=tensors), architecture)
-        )
-    except WiseftError:
-        return _Parts(found, None, None)
-
-
-def _names(
-    zero: Opened,
-    fine: Opened,
-    parts: Sequence[_Parts],
-    reference: list[list[str]],
-    given: Given,
-) -> list[list[str]]:
-    """Return the names of the classes in the order of the heads.
-
-    Raises:
-        WiseftError: if there are more or fewer than a head has rows.
-    """
-    rows = [(end, len(p.head[0])) for end, p in zip((zero, fine), parts, strict=True) if p.head]
-    for header in (end.header for end in (zero, fine) if end.header is not None):
-        prompted = header.settings.get("prompts", header.settings).get("prompt_names")
-        names, source = prompted or [[name] for name in header.class_names], "the theta"
-        break
-    else:
-        known = library.class_names("imagenet")
-        if given.classes is not None:
-            names, source = [[name] for name in given.classes], "--classes"
-        elif rows and rows[0][1] == len(known) != len(reference):
-            names, source = [[name] for name in known], "ImageNet"
-        else:
-            names, source = reference, "the reference folder"
-    for end, n in rows:
-        if n != len(names):
-            raise WiseftError(
-                f"{end.path} has a head of {n} classes, but {source} names {len(names)}; give the "
-                "names of its classes in their order with --classes, or a checkpoint of these "
-                "classes"
-            )
-    return names
 
 
 def _templates(zero: Opened, fine: Opened) -> Sequence[str]:
@@ -304,7 +226,7 @@ def _templates(zero: Opened, fine: Opened) -> Sequence[str]:
 def _heads(
     zero: Opened,
     fine: Opened,
-    parts: Sequence[_Parts],
+    parts: Sequence[Parts],
     prompts: Prompts,
     architecture: Mapping[str, Any],
     given: Given,
@@ -317,7 +239,7 @@ def _heads(
         shape = (len(prompts.names), towers.embed_dim(architecture))
         own = head_in(towers.floating(read_checkpoint(given.head).tensors), shape, str(given.head))
     last = _as_head(own)
-    first = _as_head(z.head) or _prompted(z, prompts, architecture)
+    first = _as_head(z.head) or _prompted(z, prompts, architecture, given)
     if first is None and zero is fine:  # one model, with a head that lies beside it
         first = last
     if first is None:
@@ -338,7 +260,7 @@ def _heads(
             False,
             "both ends have one head of prompts: the text towers are equal",
         )
-    last = _prompted(f, prompts, architecture)
+    last = _prompted(f, prompts, architecture, given)
     assert last is not None
     if len(text) < 2:
         return [first, last], False, "the fine-tuned model has a head of its own text tower"
@@ -347,11 +269,12 @@ def _heads(
 
 
 def _prompted(
-    part: _Parts, prompts: Prompts, architecture: Mapping[str, Any]
+    part: Parts, prompts: Prompts, architecture: Mapping[str, Any], given: Given
 ) -> dict[str, Tensor] | None:
     if part.whole is None:
         return None
-    return prompts.head(towers.load(architecture, part.whole, str(part.found.path)))
+    head = prompts.head(towers.load(architecture, part.whole, str(part.found.path)))
+    return head | {"head.weight": head["head.weight"] / given.norm}
 
 
 def _as_head(pair: tuple[Tensor, Tensor] | None) -> dict[str, Tensor] | None:

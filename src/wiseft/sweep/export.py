@@ -15,6 +15,7 @@ from wiseft import towers
 from wiseft.errors import WiseftError
 from wiseft.evaluate.score import own_header
 from wiseft.finetune.import_checkpoint import FoundTower, find_image_tower, head_name
+from wiseft.foreign.class_names import CLASSES, FEATURES, HEAD
 from wiseft.io import atomic_path, json_text
 from wiseft.progress import print_line
 from wiseft.tensor_file import examples
@@ -23,8 +24,6 @@ from wiseft.theta import Theta, load_theta, save_theta, save_weights
 from wiseft.towers import IMAGE, TEXT, open_clip_models
 from wiseft.weights import huggingface
 from wiseft.weights.formats import Checkpoint, read_checkpoint, write_checkpoint
-
-HEAD, CLASSES = "head.safetensors", "classes.json"
 
 
 @dataclass(frozen=True)
@@ -97,11 +96,16 @@ def _write_like(
 
 
 def _write_beside(theta: Theta, head: bool, folder: Path) -> None:
-    """Write the names of the classes, and maybe the head, into the folder of a model."""
+    """Write the names of the classes, and maybe the head, into the folder of a model, and whether
+    the head takes features as they are.
+    """
+    of_timm = towers.family(theta.header.architecture) == "timm"  # by whose own heads they are raw
     contents = {CLASSES: json_text(theta.header.class_names).encode()}
     if head:
         contents[HEAD] = save({name: theta.tensors[f"head.{name}"] for name in ("weight", "bias")})
-    for name in (HEAD, CLASSES):
+    if not towers.normalises(theta.header.architecture) and not of_timm:
+        contents[FEATURES] = json_text("raw").encode()
+    for name in (HEAD, CLASSES, FEATURES):
         path, content = folder / name, contents.get(name)
         if path.is_file() and path.read_bytes() == content:
             continue  # of the same command, which was killed

@@ -13,11 +13,13 @@ from wiseft.data.index_folder import index_folder, index_images
 from wiseft.data.layouts.scan import subfolders
 from wiseft.data.prepared.manifest import open_manifest
 from wiseft.errors import WiseftError
-from wiseft.evaluate.score import class_names_of, map_classes
+from wiseft.evaluate.score import SPLITS, class_names_of, map_classes
+from wiseft.foreign.class_names import names_in
+from wiseft.sweep.ends import Ends
 from wiseft.sweep.record import HELD_OUT, REFERENCE, TEST, ImageSet, Role
+from wiseft.theta import read_header
 
 _HELD_OUT = (HELD_OUT, "held_out", "val", "validation")
-_SPLITS = {*_HELD_OUT, TEST, "train"}
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,7 @@ def _reference(path: Path, seed: int) -> Folder:
         raise WiseftError(f"expected a folder of class folders, found nothing at {path}")
     there = set(subfolders(path))
     held = next((name for name in _HELD_OUT if name in there), None)
-    if not there or not there <= _SPLITS or there == {"train"}:
+    if not there or not there <= SPLITS or there == {"train"}:
         how = f"split half and half, class by class, by seed {seed}"
         return Folder(REFERENCE, "reference", path, path, {}, None, how)
     if held is not None and TEST in there:
@@ -122,16 +124,14 @@ def _reference(path: Path, seed: int) -> Folder:
 def index(
     folder: Folder,
     work: Path,
-    theta: Path,
-    class_names: list[str],
+    ends: Ends,
     seed: int,
     broken: list[str] | None,
 ) -> Path:
     """Write the manifest of a folder, seen by a head, and return its path; a kept one has its own.
 
     Args:
-        theta: of that head.
-        class_names: that the head predicts.
+        ends: with that head.
         seed: of the split of a reference without one.
         broken: takes a sentence for every file that can't be read as an image, and is left out;
             None: it is an error when it is read.
@@ -141,14 +141,16 @@ def index(
     """
     manifest = work / folder.name / "manifest.json"
     if folder.classes is None:
-        return index_images(folder.base, manifest, folder.name, class_names, broken=broken)
+        return index_images(folder.base, manifest, folder.name, ends.class_names, broken=broken)
     at = folder.path if folder.splits else folder.base
     splits = list(folder.splits) or [TEST]
     halve = seed if folder.name == REFERENCE and not folder.splits else None
     given = folder.classes, folder.splits, halve
     index_folder(at, manifest, folder.name, splits, *given, broken=broken)
     if not folder.kept:
-        map_classes(manifest, [item[0] for item in folder.classes], theta, folder.base, REFERENCE)
+        names = [item[0] for item in folder.classes]
+        own = names_in(read_header(ends.theta_0))
+        map_classes(manifest, names, own, ends.where, folder.base, REFERENCE)
     return manifest
 
 

@@ -6,7 +6,9 @@ import json
 import shlex
 from pathlib import Path
 
+from wiseft.foreign.class_names import FEATURES
 from wiseft.sweep.record import Result
+from wiseft.weights.huggingface import PROCESSORS
 
 _WITH_HEAD = """import json, {library}, torch
 from PIL import Image
@@ -15,7 +17,7 @@ from safetensors.torch import load_file
 {model}
 head = load_file({head})
 {features}
-logits = torch.nn.functional.normalize(features, dim=-1) @ head["weight"].T + head["bias"]
+logits = {normalised} @ head["weight"].T + head["bias"]
 print(json.load(open({classes}))[logits.argmax()])"""
 _MODELS = {
     "open_clip": "model, _, preprocess = open_clip.create_model_and_transforms({arguments})",
@@ -78,8 +80,10 @@ def loading_example(result: Result) -> str:
         arguments = f"{name}, pretrained={_text(file)}"
         if path.is_dir():
             arguments = _text(f"local-dir:{file}")
-    elif not (path / "preprocessor_config.json").is_file():
+    elif not any((path / name).is_file() for name in PROCESSORS):
         kind = "clip"
+    raw = (folder / FEATURES).is_file()
+    beside["normalised"] = "features" if raw else "torch.nn.functional.normalize(features, dim=-1)"
     model = before + _MODELS[kind].format(arguments=arguments)
     features = _FEATURES[library]
     return _WITH_HEAD.format(library=library, model=model, features=features, **beside)

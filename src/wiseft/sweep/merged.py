@@ -11,7 +11,8 @@ from wiseft import towers
 from wiseft.combine.files import combine_files
 from wiseft.config.recipes import Recipe, make_recipe
 from wiseft.errors import WiseftError
-from wiseft.sweep.ends import Ends, Opened
+from wiseft.sweep.ends import Ends
+from wiseft.sweep.opened import Opened
 from wiseft.theta import open_theta
 
 

@@ -25,10 +25,12 @@ from wiseft.provenance import evaluated_with, git_commit, versions
 from wiseft.runtime import start_torch
 from wiseft.sweep.architecture import architecture_name
 from wiseft.sweep.claim import INPUTS, WORK, claimed, inputs_of
-from wiseft.sweep.ends import Ends, Given, Opened, make_ends, open_end
+from wiseft.sweep.ends import Ends, make_ends
 from wiseft.sweep.export import export_theta
 from wiseft.sweep.folders import Folder, find_folders, image_set, index
+from wiseft.sweep.held_out import order_warnings, settled
 from wiseft.sweep.merged import merged_end
+from wiseft.sweep.opened import Features, Given, Opened, open_end
 from wiseft.sweep.record import (
     BEST,
     FIXED,
@@ -58,7 +60,7 @@ from wiseft.weights.adapters import files_of, is_adapter
 ALPHAS = tuple(f"{step * 0.05:.3f}" for step in range(21))
 SHIFTS = "shifts"
 """Name of the average of two labelled shifts or more."""
-RESAMPLES = 1000
+RESAMPLES, PREDICTIONS = 1000, "predictions.parquet"
 _VIEW = {"name": "all", "metric": "accuracy"}
 _ENDS = ("0.000", FIXED_ALPHA, "1.000")
 
@@ -79,6 +81,7 @@ def sweep(
     classes: Sequence[str] | None = None,
     class_names: Mapping[str, str] | None = None,
     head: Path | None = None,
+    features: Features | None = None,
     recipe: Mapping[str, Any] | None = None,
     more: Sequence[Path | str] = (),
     batch_size: int | None = None,
@@ -112,10 +115,12 @@ def sweep(
         architecture: of files that do not say it: a name of open_clip or timm, or a JSON file.
         preprocessing: of both models; None: what a checkpoint says, else that of OpenAI's CLIPs.
         templates: prompts of a zero-shot head; None: "a photo of a {c}."
-        classes: names of a head's classes in its order; None: those of the checkpoint or, sorted,
-            the reference's folders.
+        classes: names of the heads' classes in their order; None: those that a checkpoint brings
+            or, sorted, the reference's folders.
         class_names: name of a class by name of its folder, where the folder's won't do.
         head: file with the head of the fine-tuned model, where it is not in the checkpoint.
+        features: that heads take, `raw` or `normalised`; None: what a checkpoint says, else those
+            with which its head does better on the held-out images.
         recipe: what makes the fine-tuned end of the fine-tuned model and `more`, such as
             `{"kind": "lines"}`: a recipe of `wiseft combine`. None: it is the model itself.
         more: further fine-tuned models that the recipe takes, in its order.
@@ -140,7 +145,7 @@ def sweep(
     named = class_names or {}
     shifted, kept = ([Path(each) for each in given] for given in (shifts, keep))
     folders = find_folders(Path(reference), shifted, kept, named, seed)
-    given = Given(architecture, preprocessing, templates, classes, head)
+    given = Given(architecture, preprocessing, templates, classes, head, features)
     others = [Path(each) for each in more]
     if others and recipe is None:
         raise WiseftError(f"{others[0]} is a further model, but no recipe says what it is for")
@@ -150,10 +155,14 @@ def sweep(
     how = {"batch_size": batch_size, "device": str(where)}
     with claimed(output, inputs, say):
         work = output / WORK
-        ends, about = _ends([*paths, *others], checked, folders, given, work, str(where), say)
+        options = (seed, str(where), skip_broken, say)
+        ends, about = _ends([*paths, *others], checked, folders, given, work, options)
         say(f"sweep: {REFERENCE}: {folders[0].split}; head: {ends.head}")
         write_json(work / INPUTS, inputs)
         measured = _evaluate(ends, folders, grid, seed, work, how, skip_broken, say)
+        warnings = order_warnings(ends, measured.metrics[REFERENCE].with_name(PREDICTIONS))
+        for warning in warnings:
+            say(f"sweep: {warning}")
         choices = _choices(measured, chosen)
         file = measured.metrics[REFERENCE].with_name("predictions.parquet")
         seen = file, work / "data", measured.sets
@@ -173,7 +182,7 @@ def sweep(
             architecture=architecture or architecture_name(ends.architecture),
             class_names=ends.class_names,
             templates=ends.templates,
-            head=ends.head,
+            head="; ".join([ends.head, *warnings]),
             sets=measured.sets,
             alphas=[float(each) for each in grid],
             choices=choices,
@@ -194,24 +203,26 @@ def _ends(
     folders: Sequence[Folder],
     given: Given,
     work: Path,
-    device: str,
-    say: Callable[[str], None],
+    options: tuple[int, str, bool, Callable[[str], None]],
 ) -> tuple[Ends, list[End]]:
     """Return both ends, which are files then, and what is known of every checkpoint.
 
     Args:
         paths: the zero-shot model, the fine-tuned one, and those that a recipe takes besides.
+        options: seed, device, skip_broken and say, of `sweep`.
     """
+    _, device, _, say = options
     say("sweep: reading the checkpoints")
     opened = [open_end(paths[0])]
     opened.append(open_end(paths[1], opened[0]))
     about = [_about(end) for end in opened]
-    make = partial(make_ends, opened[0], reference=folders[0].classes or [], given=given, say=say)
+    make = partial(make_ends, opened[0], reference=folders[0].classes or [], say=say)
     other_classes = {each.name: each.classes or [] for each in folders if each.kept}
-    ends = make(opened[1], work=work, keep=other_classes)
+    first = partial(make, opened[1], work=work, keep=other_classes)
+    ends, given = settled(first, given, folders[0], work / "data", *options)
     if recipe is not None:
         further = _opened(paths[2:], opened[0], about)
-        ends = merged_end(recipe, ends, further, make, work, device, say)
+        ends = merged_end(recipe, ends, further, partial(make, given=given), work, device, say)
     return ends, about
 
 
@@ -256,7 +267,7 @@ class _Measured:
         columns = {f"weight/all/{alpha}/confidence": float(alpha) for alpha in self.grid}
         means = {}
         for each in (one for one in self.sets if one.role == "shift"):
-            file = self.metrics[each.name].with_name("predictions.parquet")
+            file = self.metrics[each.name].with_name(PREDICTIONS)
             means[each.name] = (
                 pd.read_parquet(file, columns=list(columns)).rename(columns=columns).mean()
             )
@@ -278,9 +289,7 @@ def _evaluate(
     say: Callable[[str], None],
 ) -> _Measured:
     broken: list[str] | None = [] if skip_broken else None
-    manifests = [
-        index(each, work / "data", ends.theta_0, ends.class_names, seed, broken) for each in folders
-    ]
+    manifests = [index(each, work / "data", ends, seed, broken) for each in folders]
     for fault in broken or []:
         say(f"sweep: left out: {fault}")
     sets = [image_set(each, path) for each, path in zip(folders, manifests, strict=True)]
@@ -337,7 +346,7 @@ def _tabulate(
         kept=[each.name for each in sets if each.role == "kept"],
     )
     files = [metrics[name] for name in labelled]
-    return tabulate("sweep", settings, files, [f.with_name("predictions.parquet") for f in files])
+    return tabulate("sweep", settings, files, [f.with_name(PREDICTIONS) for f in files])
 
 
 # ----------------------------------------------------------------------------------------- choice

@@ -168,12 +168,13 @@ def describe(
 
 def at_size(architecture: Mapping[str, Any], size: int) -> dict[str, Any]:
     """Return an architecture for images of another edge, in pixels; where the tower takes one size
-    alone, as vision transformers do, as it is.
+    alone, as vision transformers do (but for `dynamic_img_size`), as it is.
     """
     from timm.models import get_pretrained_cfg
 
     config = get_pretrained_cfg(architecture["model"])
     fixed = config is None or config.fixed_input_size
+    fixed = fixed and not architecture["options"].get("dynamic_img_size")
     return {**architecture} if fixed else {**architecture, "image_size": size}
 
 

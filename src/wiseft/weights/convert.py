@@ -11,7 +11,6 @@ from torch import Tensor
 
 from wiseft import towers
 from wiseft.errors import WiseftError
-from wiseft.io import read_json
 from wiseft.progress import print_line
 from wiseft.towers import align_models, open_clip_models, timm_models, tokenizers
 from wiseft.weights import huggingface
@@ -112,12 +111,20 @@ def described_architecture(
     if "pretrained_cfg" in config and "architecture" in config:
         pretrained = config["pretrained_cfg"]
         options = {k: v for k, v in (config.get("model_args") or {}).items() if k != "num_classes"}
-        return timm_models.describe(
+        described = timm_models.describe(
             str(config["architecture"]),
             num_classes=config.get("num_classes") or pretrained.get("num_classes"),
             ids=config.get("label_names") or pretrained.get("label_names"),
             options=options,
         )
+        size = timm_models.preprocessing(pretrained)["size"]
+        sized = timm_models.at_size(described, size)
+        if sized["image_size"] != size:
+            raise WiseftError(
+                f"{where}: by its config.json the input_size is {size}, but the model reads images "
+                f"of {sized['image_size']} pixels; correct input_size, or img_size in model_args"
+            )
+        return sized
     raise WiseftError(
         f"{where}: its configuration is none of CLIPModel or AlignModel of transformers, of "
         "open_clip, or of timm; give a file of weights and its architecture instead"
@@ -140,11 +147,11 @@ def described_preprocessing(
         return open_clip_models.preprocessing(config["preprocess_cfg"])
     if "pretrained_cfg" in config:
         return timm_models.preprocessing(config["pretrained_cfg"])
-    file = files.get("preprocessor_config.json")
-    if file is None and config.get("model_type") == "clip":
+    kind, processor = str(config.get("model_type")), huggingface.processor_in(files)
+    if processor is None and kind == "clip":
         say("note: there is no preprocessor_config.json; images are prepared as for OpenAI's CLIP")
         return dict(huggingface.CLIP_PIXELS)
-    return huggingface.preprocessing(read_json(file)) if file else {}
+    return huggingface.preprocessing(processor, kind) if processor is not None else {}
 
 
 def with_tokenizer(architecture: dict[str, Any], files: Mapping[str, Path]) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from wiseft.progress import print_line
 from wiseft.runtime import check_writable
 from wiseft.theta import check_finite, identity, load_weights, save_weights
 from wiseft.towers import tokenizers
-from wiseft.weights import convert, hub
+from wiseft.weights import convert, hub, huggingface
 from wiseft.weights.formats import CONFIGS, Checkpoint, read_checkpoint
 from wiseft.weights.pins import hold, text_revision
 from wiseft.weights.sources import ALIGN, HUB, TRANSFORMERS, Source
@@ -242,7 +242,7 @@ def _repository(source: Source, downloads: _Downloads) -> _Model:
 def _side_files(repository: str, revision: str | None, downloads: _Downloads) -> dict[str, Path]:
     """Return the files of tokenizer and preprocessing that a repository has."""
     files, quiet = {}, replace(downloads, say=lambda _: None)
-    for name in (*tokenizers.FILES, "preprocessor_config.json"):
+    for name in (*tokenizers.FILES, *huggingface.PROCESSORS):
         with contextlib.suppress(hub.Missing):
             files[name] = quiet.hub(repository, [name], revision).path
     downloads.say(f"{repository}: {', '.join(files) or 'no tokenizer'}")

@@ -10,12 +10,14 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from wiseft.errors import WiseftError
+from wiseft.io import read_object
 from wiseft.tensor_file import examples
 from wiseft.tensor_views import Computed
 
@@ -59,53 +61,120 @@ CLIP_PIXELS = {
     "std": [0.26862954, 0.26130258, 0.27577711],
 }
 """How OpenAI's CLIPs normalise images; open_clip assumes it of a file that doesn't say."""
+PROCESSORS = ("preprocessor_config.json", "processor_config.json")
+"""Files that say how transformers prepares images; the second, by newer versions, goes first."""
 _PARTS = ("q", "k", "v")
 _EPS = 1e-5
 
 
-def preprocessing(config: Mapping[str, Any]) -> dict[str, Any]:
+_HALF = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}
+_CROP = {"size": {"shortest_edge": 224}, "crop_size": 224, "do_center_crop": True}
+_CLIP = {"image_mean": CLIP_PIXELS["mean"], "image_std": CLIP_PIXELS["std"], **_CROP}
+_DEFAULTS: dict[str, dict[str, Any]] = {
+    "CLIPImageProcessor": _CLIP | {"default_to_square": False},
+    "BitImageProcessor": _CLIP | {"default_to_square": False},
+    "ViTImageProcessor": _HALF | {"size": 224, "resample": 2},
+    "SiglipImageProcessor": _HALF
+    | {"size": {"height": 224, "width": 224}}
+    | {"default_to_square": False},
+    "EfficientNetImageProcessor": _HALF | {"size": 346, "crop_size": 289, "include_top": True},
+}
+_COMMON: dict[str, Any] = {"crop_size": None, "do_center_crop": False, "do_resize": True}
+_COMMON |= {"resample": 3, "do_rescale": True, "rescale_factor": 1 / 255, "rescale_offset": False}
+_COMMON |= {"do_normalize": True, "include_top": False, "default_to_square": True}
+"""What classes of transformers have where a file is silent; a test compares it with the library."""
+_TYPES = ("image_processor_type", "feature_extractor_type")
+_NO_PIXELS = {*_TYPES, "processor_class", "data_format", "input_data_format", "return_tensors"}
+_NO_PIXELS |= {"device", "disable_grouping", "_valid_processor_keys", "do_convert_rgb"}
+"""Keys that change nothing of an image in RGB, as every image here is."""
+
+
+def processor_in(files: Mapping[str, Path]) -> dict[str, Any] | None:
+    """Return how images are prepared, from the file that transformers reads it from; None: none.
+
+    Args:
+        files: of a model, by name.
+
+    Raises:
+        WiseftError: if a file is no JSON.
+    """
+    plain, nested = (files.get(name) for name in PROCESSORS)
+    if nested and (found := read_object(nested, "configuration").get("image_processor")):
+        return dict(found)
+    return read_object(plain, "configuration") if plain else None
+
+
+def preprocessing(config: Mapping[str, Any], model: str = "clip") -> dict[str, Any]:
     """Return the keys of `wiseft.config.Preprocessing` that a `preprocessor_config.json` says.
+
+    What it does not say is as the class of its processor has it in transformers.
+
+    Args:
+        model: its type, which has a class of its own where the file names none.
 
     Raises:
         WiseftError: if images are not made square by what is modelled; names key, value and what
             is allowed.
     """
-    crop = config.get("crop_size") if config.get("do_center_crop", "crop_size" in config) else None
-    cropped = crop["height"] if isinstance(crop, Mapping) else crop
-    size = config.get("size", cropped)
-    if size is None:
-        return _scaling(config)
-    if isinstance(size, int):
-        size = {"shortest_edge": size}
-    edge = size.get("shortest_edge", size.get("height"))
-    mode = "shortest" if "shortest_edge" in size else "squash"
-    if edge is None or (mode == "squash" and size.get("width") != edge):
-        raise _not_modelled("size", size, "shortest_edge, or height and width that are equal")
-    if crop is None and mode == "shortest":
-        raise _not_modelled("do_center_crop", False, "true where only the shortest edge is resized")
-    if not config.get("do_resize", True):
+    usual = "EfficientNetImageProcessor" if model == "align" else "CLIPImageProcessor"
+    named = next((str(config[key]) for key in _TYPES if config.get(key)), usual)
+    stem = re.sub(r"(ImageProcessor(Fast|Pil)?|FeatureExtractor)$", "ImageProcessor", named)
+    if stem not in _DEFAULTS:
+        raise _not_modelled(_TYPES[0], named, f"one of {', '.join(_DEFAULTS)}")
+    said = {key: value for key, value in config.items() if value is not None}
+    known = _COMMON | _DEFAULTS[stem] | said
+    allowed = _COMMON.keys() | _CLIP.keys() | _NO_PIXELS
+    for key in [*(key for key in said if key not in allowed), "include_top"]:
+        if known[key]:
+            raise _not_modelled(key, known[key], "false, or left out")
+    if not known["do_resize"]:
         raise _not_modelled("do_resize", False, "true")
-    if (filter_ := config.get("resample", 3)) not in _FILTERS:
-        allowed = ", ".join(f"{number} ({name})" for number, name in _FILTERS.items())
-        raise _not_modelled("resample", filter_, f"one of {allowed}")
-    return _scaling(config) | {
-        "size": edge if cropped is None else cropped,
-        "resize_mode": mode,
-        "interpolation": _FILTERS[filter_],
-        "resize_size": edge,
-    }
+    if (filter_ := known["resample"]) not in list(_FILTERS):
+        numbers = ", ".join(f"{number} ({name})" for number, name in _FILTERS.items())
+        raise _not_modelled("resample", filter_, f"one of {numbers}")
+    mode, edge = _edge("size", known["size"], known["default_to_square"])
+    how = {"size": edge, "resize_mode": mode, "interpolation": _FILTERS[filter_]}
+    if known["do_center_crop"]:
+        kind, cropped = _edge("crop_size", known["crop_size"], True)
+        if kind == "shortest":
+            raise _not_modelled("crop_size", known["crop_size"], "height and width that are equal")
+        how |= {"size": cropped, "resize_size": edge}
+        if mode == "shortest" or (edge - cropped) % 4 == 3:  # else both ways begin at one pixel
+            how["crop"] = "floor"
+    elif mode == "shortest":
+        raise _not_modelled("do_center_crop", False, "true where only the shortest edge is resized")
+    return _scaling(known) | how
 
 
-def _scaling(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return mean and std, if they are said."""
-    if config.get("rescale_offset"):
-        # Pixels become x / 127.5 - 1 (EfficientNet's processor, as ALIGN has it).
-        if (again := config.get("include_top")) or config.get("do_normalize"):
-            key = "include_top" if again else "do_normalize"
-            raise _not_modelled(key, True, "false beside rescale_offset")
-        return {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]}
-    names = {"mean": "image_mean", "std": "image_std"}
-    return {key: list(config[name]) for key, name in names.items() if name in config}
+def _edge(key: str, size: Any, square: bool) -> tuple[str, int]:
+    """Return how an image is resized, and to how many pixels."""
+    if isinstance(size, int):
+        return ("squash" if square else "shortest"), size
+    given = size.items() if isinstance(size, Mapping) else ()
+    said = {name: edge for name, edge in given if edge is not None}
+    if not all(isinstance(edge, int) for edge in said.values()):
+        raise _not_modelled(key, size, "a number of pixels")
+    if said.keys() == {"shortest_edge"}:
+        return "shortest", said["shortest_edge"]
+    if said.keys() != {"height", "width"} or said["height"] != said["width"]:
+        raise _not_modelled(key, size, "shortest_edge, or height and width that are equal")
+    return "squash", said["height"]
+
+
+def _scaling(known: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the mean and std of pixels from 0 to 1 that do what the processor does."""
+    for key in ("rescale_factor", "image_mean", "image_std"):
+        values = known[key] if isinstance(known[key], list) else [known[key]]
+        if (
+            not all(isinstance(each, int | float) for each in values)
+            or known["rescale_factor"] <= 0
+        ):
+            raise _not_modelled(key, known[key], "a number, above 0 of a factor")
+    white = 255 * known["rescale_factor"] if known["do_rescale"] else 255.0
+    below = 1.0 if known["do_rescale"] and known["rescale_offset"] else 0.0
+    pair = (known["image_mean"], known["image_std"]) if known["do_normalize"] else (0.0, 1.0)
+    mean, std = (each if isinstance(each, list) else [each] * 3 for each in pair)
+    return {"mean": [(below + m) / white for m in mean], "std": [s / white for s in std]}
 
 
 def _not_modelled(key: str, value: object, allowed: str) -> WiseftError:

@@ -18,7 +18,7 @@ from torchvision.transforms import Compose
 from wiseft.classifier import ImageClassifier
 from wiseft.config import Preprocessing, Transform, parse_preprocessing
 from wiseft.config.preprocessing import parse_transform
-from wiseft.data.prepared.decode import decode, whole_image
+from wiseft.data.prepared.decode import decode, fit, whole_image
 from wiseft.errors import WiseftError
 from wiseft.towers import timm_models
 from wiseft.weights import huggingface
@@ -162,6 +162,75 @@ def test_pixels_are_those_of_align(files):
         torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
 
 
+ODD = {"size": {"shortest_edge": 71}, "crop_size": {"height": 64, "width": 64}}
+
+
+@pytest.mark.parametrize(
+    ("name", "about"),
+    [
+        ("CLIPImageProcessor", {}),
+        ("CLIPImageProcessor", ODD),
+        ("CLIPImageProcessor", ODD | {"do_normalize": False}),
+        ("CLIPImageProcessor", ODD | {"do_rescale": False}),
+        ("CLIPImageProcessor", ODD | {"do_rescale": False, "do_normalize": False}),
+        ("CLIPImageProcessor", ODD | {"rescale_factor": 1 / 127, "image_std": [0.1, 0.5, 1]}),
+        ("CLIPImageProcessor", ODD | {"size": {"height": 71, "width": 71}, "resample": 2}),
+        ("CLIPImageProcessor", ODD | {"size": {"height": 67, "width": 67}}),
+        ("BitImageProcessor", {"size": 99, "crop_size": 64}),
+        ("ViTImageProcessor", {}),
+        ("ViTImageProcessor", {"size": 60}),
+        ("SiglipImageProcessor", {"do_convert_rgb": False}),
+        ("EfficientNetImageProcessor", {"include_top": False, "rescale_offset": True}),
+        ("EfficientNetImageProcessor", {"include_top": False, "do_center_crop": True}),
+    ],
+)
+def test_pixels_are_those_of_transformers(files, tmp_path, name, about):
+    """Of its processor on Pillow, read from what is said alone and from the file that it saves."""
+    transformers = pytest.importorskip("transformers")
+    processor = getattr(transformers, f"{name}Pil")(**about)
+    processor.save_pretrained(tmp_path)
+    saved = huggingface.processor_in({"preprocessor_config.json": next(tmp_path.iterdir())})
+    said = {"image_processor_type": name} | about
+    ours = parse_preprocessing(huggingface.preprocessing(said))
+    assert parse_preprocessing(huggingface.preprocessing(saved)) == ours
+    head = ImageClassifier(nn.Identity(), nn.Linear(1, 1), ours.model_dump())
+    for path in files:
+        image = Image.fromarray(np.asarray(loaded(path)))  # what is transparent it makes white
+        if min(ours.transform.edge, *image.size) < 3:
+            continue  # of a line, its processor takes one side for the channels
+        pixels = torch.from_numpy(np.array(decode(path, ours.transform)))
+        found = head.pixels(pixels.permute(2, 0, 1)[None])
+        expected = processor(image, return_tensors="pt")["pixel_values"].float()
+        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5, msg=str(path))
+
+
+def test_a_border_is_that_of_transformers():
+    """Of the class that it takes by itself; that on Pillow is a pixel off where the rest is odd."""
+    transformers = pytest.importorskip("transformers")
+    about = {"size": 37, "crop_size": 64, "do_normalize": False}
+    processor = transformers.CLIPImageProcessor(**about, do_rescale=False)
+    transform = parse_preprocessing(huggingface.preprocessing(about)).transform
+    for edges in ((37, 37), (37, 64), (37, 93), (84, 37)):  # nothing is resized
+        expected = processor(picture(*edges), return_tensors="pt")["pixel_values"][0]
+        assert np.array_equal(fit(picture(*edges), transform), expected.permute(1, 2, 0).numpy())
+
+
+def test_what_a_processor_leaves_out_is_as_transformers_has_it():
+    transformers = pytest.importorskip("transformers")
+    for name, own in huggingface._DEFAULTS.items():
+        library = getattr(transformers, f"{name}Pil")().to_dict()
+        known = huggingface._COMMON | own
+        for key in known.keys() - {"size", "crop_size", "default_to_square"}:
+            theirs = library.get(key)
+            theirs = list(theirs) if isinstance(theirs, tuple) else theirs or False
+            assert theirs == known[key], (name, key)
+        for key in {"size", "crop_size"} & {key for key in known if known[key]}:
+            theirs = {side: edge for side, edge in library[key].items() if edge}
+            assert huggingface._edge(key, theirs, True) == huggingface._edge(
+                key, known[key], known["default_to_square"] or key == "crop_size"
+            )
+
+
 def test_the_longest_side_leaves_at_least_a_line(tmp_path):
     """Where open_clip would resize to a width of 0 and fail."""
     Image.new("RGB", (1, 300), (9, 8, 7)).save(tmp_path / "line.png")
@@ -222,6 +291,7 @@ def test_what_is_clips_is_left_out():
         ("224-squash", {"resize_mode": "squash"}),
         ("224-longest-bilinear", {"resize_mode": "longest", "interpolation": "bilinear"}),
         ("224-of248", {"resize_size": 248}),
+        ("224-of248-floor", {"resize_size": 248, "crop": "floor"}),
         (
             "224-squash-bilinear-of256",
             {"resize_mode": "squash", "interpolation": "bilinear", "resize_size": 256},

@@ -5,7 +5,8 @@ turned (EXIF) is not followed, as it is not there, nor by open_clip and timm. Tw
 bits a pixel become their higher eight, where Pillow makes them white; and what Pillow holds for an
 attack by its size is read up to three times as large. Edges and offsets are those of
 torchvision (`Resize`, `CenterCrop`) and, of `longest`, of open_clip (`ResizeKeepRatio`,
-`CenterCropOrPad`), which timm and the authors' code call too: tests compare the pixels.
+`CenterCropOrPad`), which timm and the authors' code call too; with `crop: floor` offsets are
+those of transformers: tests compare the pixels.
 """
 
 from __future__ import annotations
@@ -171,7 +172,7 @@ def fit(image: Image.Image, transform: Transform) -> NDArray[np.uint8]:
     size, resized = transform.size, _resized(image, transform)
     if resized != image.size:
         image = image.resize(resized, _FILTERS[transform.interpolation])
-    left, top = _offset(image.width, size), _offset(image.height, size)
+    left, top = (_offset(edge, size, transform.crop) for edge in image.size)
     # Where the image is smaller than the crop, Pillow puts black around it.
     return np.asarray(image.crop((left, top, left + size, top + size)), dtype=np.uint8)
 
@@ -189,6 +190,8 @@ def _resized(image: Image.Image, transform: Transform) -> tuple[int, int]:
     return int(edge * width / short), int(edge * height / short)
 
 
-def _offset(edge: int, size: int) -> int:
+def _offset(edge: int, size: int, crop: str) -> int:
     """Return where the centre of `size` pixels begins, below zero where there are fewer."""
-    return round((edge - size) / 2.0) if edge >= size else -((size - edge) // 2)
+    if edge < size:
+        return -((size - edge) // 2)
+    return (edge - size) // 2 if crop == "floor" else round((edge - size) / 2.0)
