@@ -83,9 +83,16 @@ def head_beside(path: Path) -> Path | None:
 
 
 def features_beside(path: Path, head: Path | None) -> str | None:
-    """Return what an export says of the features that the head of a model takes; None: nothing."""
+    """Return what an export says of the features that the head of a model takes; None: nothing.
+
+    Raises:
+        WiseftError: if it is neither kind.
+    """
     file = _folder(path) / FEATURES
-    return str(read_json(file)) if file.is_file() else "normalised" if head else None
+    said = read_json(file) if file.is_file() else "normalised" if head else None
+    if said not in ("raw", "normalised", None):
+        raise WiseftError(f'{file} must be "raw" or "normalised"; mend it, or remove it')
+    return said
 
 
 def names_in(header: ThetaHeader) -> Names:

@@ -130,8 +130,8 @@ def take_apart(
     beside = None
     if end.head is not None:
         tensors = towers.floating(read_checkpoint(end.head).tensors)
-        shape = next((tuple(each.shape) for each in heads_in(tensors).values()), ())
-        beside = head_in(tensors, cast(Any, shape), str(end.head))
+        found_shape = next((tuple(each.shape) for each in heads_in(tensors).values()), (0, 0))
+        beside = head_in(tensors, cast(tuple[int, int], found_shape), str(end.head))
     if towers.family(architecture) == "timm":
         return Parts(found, beside, None)
     before = found.prefix.removesuffix("visual.")
