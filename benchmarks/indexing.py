@@ -10,9 +10,9 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.common import Options, ratio, timed, write_record
-from wiseft.config.layouts import ImageFolderOptions
 from wiseft.data.layouts import Indexed, LayoutInputs, reader
-from wiseft.data.layouts.common import EXTENSIONS
+from wiseft.data.layouts.scan import EXTENSIONS
+from wiseft.data.prepared.folder_options import ImageFolderOptions
 from wiseft.errors import WiseftError
 
 FILES = 100_000

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from wiseft.config import load_config, paths
-from wiseft.errors import DamagedFile, StaleArtifact, WiseftError, some
+from wiseft.errors import DamagedFile, StaleArtifact, WiseftError
 from wiseft.io import read_json, require_file, sha256_file, sha256_json, write_text
 
 ASIDE = ".damaged"
@@ -32,33 +31,15 @@ def damage_of(*files: Path) -> Iterator[None]:
         raise DamagedFile(str(error), *files) from None
 
 
-def set_aside(error: DamagedFile) -> str:
-    """Rename damaged files that rules make; return the sentence that says so, and what to do.
-
-    Files elsewhere are the user's own: they stay, and the sentence is the error's.
-    """
+def rename_damaged(files: Iterable[Path]) -> list[str]:
+    """Rename damaged files to `<name>.damaged`; return the new names of those that could be."""
     renamed = []
-    for path in filter(_made_by_a_rule, error.files):
+    for path in files:
         aside = path.with_name(path.name + ASIDE)
-        with contextlib.suppress(OSError):  # not there any more (another job met it), or no right
+        with contextlib.suppress(OSError):  # another job met it and renamed it, or no right
             path.replace(aside)
             renamed.append(str(aside))
-    if not renamed:
-        return str(error)
-    return (
-        f"{error.found}. Set aside: {some(renamed)}. Run the experiment again (make run "
-        "EXPERIMENT=...): what it needs of these is made anew; or pull again what was pulled"
-    )
-
-
-def _made_by_a_rule(path: Path) -> bool:
-    datasets = Path(paths.DATASETS_ROOT)
-    with contextlib.suppress(WiseftError):
-        datasets = Path(load_config("config/config.yaml").datasets.folder)
-    folder = path.parent.resolve()  # of a link, where the link is
-    if folder.parent.name == paths.archives_folder("", datasets).name:
-        return False  # what a user may have put there
-    return any(folder.is_relative_to(place.resolve()) for place in (paths.DATA, datasets))
+    return renamed
 
 
 def with_sum(content: Mapping[str, Any], **more: Any) -> dict[str, Any]:

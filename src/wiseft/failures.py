@@ -2,12 +2,40 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from wiseft.config import load_config, paths
+from wiseft.damage import rename_damaged
+from wiseft.errors import DamagedFile, WiseftError, some
 from wiseft.io import is_full
+
+
+def set_aside(error: DamagedFile) -> str:
+    """Rename damaged files that rules make; return the sentence that says so, and what to do.
+
+    Files elsewhere are the user's own: they stay, and the sentence is the error's.
+    """
+    renamed = rename_damaged(filter(_made_by_a_rule, error.files))
+    if not renamed:
+        return str(error)
+    return (
+        f"{error.found}. Set aside: {some(renamed)}. Run the experiment again (make run "
+        "EXPERIMENT=...): what it needs of these is made anew; or pull again what was pulled"
+    )
+
+
+def _made_by_a_rule(path: Path) -> bool:
+    datasets = Path(paths.DATASETS_ROOT)
+    with contextlib.suppress(WiseftError):
+        datasets = Path(load_config("config/config.yaml").datasets.folder)
+    folder = path.parent.resolve()  # of a link, where the link is
+    if folder.parent.name == paths.archives_folder("", datasets).name:
+        return False  # what a user may have put there
+    return any(folder.is_relative_to(place.resolve()) for place in (paths.DATA, datasets))
 
 
 def failure_summary(failed: Iterable[Any], shown: int = 8) -> str:

@@ -36,6 +36,13 @@ from wiseft.tensor_file import (
     tensor_writer,
 )
 
+
+def share_image_tower(theta_0: Mapping[str, Tensor], theta_1: Mapping[str, Tensor]) -> bool:
+    """Whether only the heads differ, as after fine-tuning a linear classifier."""
+    names = [name for name in theta_0 if name.startswith("image.")]
+    return all(torch.equal(theta_0[name], theta_1[name]) for name in names)
+
+
 KINDS = ("zero-shot", "fine-tuned", "from-scratch", "combined")
 
 

@@ -9,8 +9,9 @@ import yaml
 
 from wiseft.config import Catalogue, load_config, paths
 from wiseft.config.catalogue_checks import check_catalogue
-from wiseft.config.paths import run_name, split_run_name
+from wiseft.config.paths import run_name
 from wiseft.errors import WiseftError
+from wiseft.names import split_run_name
 from wiseft.targets import Targets, experiment_runs
 from wiseft.targets.how import how_problems
 from wiseft.targets.resolve import resolve

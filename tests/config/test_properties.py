@@ -22,6 +22,7 @@ from wiseft.config import (
 from wiseft.config.loading import load_entry, validate
 from wiseft.config.methods import MethodEntry
 from wiseft.errors import WiseftError
+from wiseft.names import split_run_name
 
 REPOSITORY = Path(__file__).parents[2]
 DIGITS = yaml.safe_load((REPOSITORY / "config/experiments/digits.yaml").read_text())
@@ -127,7 +128,7 @@ def test_run_names_are_unambiguous(
 ) -> None:
     method_id = f"{method}__{variant}" if variant else method
     run = paths.run_name(model, reference, method_id)
-    assert paths.split_run_name(run) == (model, reference, method, variant or "")
+    assert split_run_name(run) == (model, reference, method, variant or "")
 
 
 @settings(max_examples=20)

@@ -25,9 +25,10 @@ from wiseft.cli import main
 from wiseft.combine.merge import merge_files
 from wiseft.config import library
 from wiseft.errors import WiseftError
-from wiseft.evaluate.score import TEMPLATES, Score, score_folder
+from wiseft.evaluate.score import Score, score_folder
 from wiseft.theta import save_theta
 from wiseft.zeroshot.head import build_head
+from wiseft.zeroshot.prompts import TEMPLATES
 
 PER_CLASS = 25
 

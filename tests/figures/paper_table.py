@@ -15,7 +15,7 @@ import pandas as pd
 from scipy.stats import beta
 
 from wiseft.config import Catalogue
-from wiseft.config.paths import split_run_name
+from wiseft.names import split_run_name
 from wiseft.published import rows
 from wiseft.tabulate.schema import TABLE, conform
 from wiseft.targets import experiment_runs

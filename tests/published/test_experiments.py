@@ -13,11 +13,11 @@ from tests.figures.legends import problems
 
 from wiseft.config import Catalogue
 from wiseft.config.experiment import ExperimentEntry
-from wiseft.config.paths import split_run_name
 from wiseft.errors import WiseftError
 from wiseft.figures.drawings.diversity import MEASURES
 from wiseft.figures.registry import draw_figure
 from wiseft.figures.style import paper_style
+from wiseft.names import split_run_name
 from wiseft.tabulate.paper_tables import cells
 from wiseft.tabulate.published import join, with_zero_shot
 from wiseft.tabulate.schema import TABLE, conform

@@ -17,12 +17,12 @@ from wiseft.damage import (
     damage_of,
     read_checked,
     read_metrics,
-    set_aside,
     sum_path,
     with_sum,
     write_sum,
 )
 from wiseft.errors import DamagedFile, StaleArtifact, WiseftError
+from wiseft.failures import set_aside
 from wiseft.io import sha256_file, write_json
 from wiseft.theta import make_header, save_theta
 

@@ -12,8 +12,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 from tools.rehearsal.cut import one_seed
 
-from wiseft.config.experiment import AVERAGE_PREFIX, ZERO_SHOT
+from wiseft.config.experiment import ZERO_SHOT
 from wiseft.figures.context import figure_context
+from wiseft.names import AVERAGE_PREFIX
 from wiseft.tabulate.schema import read_table
 from wiseft.targets import Run, Targets
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from tools.sharing import copies, publish, pull
 
-from wiseft.damage import set_aside
 from wiseft.errors import DamagedFile, WiseftError
+from wiseft.failures import set_aside
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -14,7 +14,7 @@ from wiseft.failures import failure_summary
 from wiseft import owner
 from wiseft.plan import resources as plan_resources
 from wiseft.stages import VERSION
-from wiseft.targets import Targets, repeat
+from wiseft.targets import repeat, Targets
 
 min_version("9.19")
 

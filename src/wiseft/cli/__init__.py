@@ -190,7 +190,7 @@ def _shown(text: str) -> str:
 
 def _message(error: Exception) -> str:
     if isinstance(error, DamagedFile):
-        from wiseft.damage import set_aside
+        from wiseft.failures import set_aside
 
         return set_aside(error)
     if isinstance(error, WiseftError):

@@ -131,7 +131,7 @@ def import_checkpoint(
     from wiseft.config import Preprocessing, parse_settings
     from wiseft.errors import WiseftError
     from wiseft.finetune.import_checkpoint import import_theta_0, import_theta_1
-    from wiseft.weights.sources import named_architecture
+    from wiseft.sweep.architecture import named_architecture
 
     others = {"--architecture": architecture, "--preprocessing": preprocessing}
     others["--dataset"] = str(dataset) if dataset else None

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,7 +17,7 @@ from wiseft.alphas import format_alpha
 from wiseft.combine.files import interpolate_files
 from wiseft.combine.linear import interpolate
 from wiseft.errors import WiseftError, some
-from wiseft.foreign.configs import class_names, differences
+from wiseft.foreign.configs import compare_configs
 from wiseft.foreign.wrappers import key_of
 from wiseft.progress import print_line
 from wiseft.tensor_file import LazyTensors, examples
@@ -182,32 +181,3 @@ def _custom_like(first: Checkpoint, tensors: Mapping[str, Tensor]) -> Mapping[st
         return tensors
     outside = ("visual.", "logit_")
     return renamed(tensors, {k if k.startswith(outside) else f"text.{k}": k for k in tensors})
-
-
-def compare_configs(
-    first: Checkpoint, second: Checkpoint, say: Callable[[str], None] = lambda line: None
-) -> None:
-    """Refuse folders whose architectures differ in what no tensor shows.
-
-    Args:
-        say: called with what differs and is harmless: the names of classes.
-
-    Raises:
-        WiseftError: naming the keys, e.g. the activation or the number of heads.
-    """
-    one, other = (_described(each.config) for each in (first, second))
-    if differ := differences(one, other):
-        raise WiseftError(
-            f"{first.path} and {second.path} describe different models: {some(differ)}. If this "
-            "changes nothing that the models compute, make the configurations equal"
-        )
-    names = [class_names(each.config) for each in (first, second)]
-    if all(names) and names[0] != names[1]:
-        say(f"{first.path} and {second.path} name other classes; the result has those of the first")
-
-
-def _described(config: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return a configuration, that of a CLIPModel in open_clip's terms."""
-    if config.get("model_type") != "clip":
-        return config
-    return {"model_cfg": huggingface.architecture_of(config)}

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -46,14 +45,3 @@ class Entry(BaseModel):
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class ObjectiveOptions(Entry):
-    """Options of one loss, and what is to know of it before anything is trained."""
-
-    separable: ClassVar[bool] = True
-    """Whether the loss of a batch is the mean of the losses of its samples."""
-    trains_text: ClassVar[bool] = False
-    """Whether the text tower is trained too, so that the head follows from it."""
-    refused: ClassVar[Mapping[str, str]] = {}
-    """Settings that make no sense with it, and why: the end of a sentence."""

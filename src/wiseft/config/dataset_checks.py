@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from functools import partial
 
-from wiseft.config.datasets import DatasetEntry, ViewSettings
+from wiseft.config.datasets import DatasetEntry
 from wiseft.config.folder import ConfigFolder, UnknownName
 from wiseft.config.layouts import CsvOptions, check_options
 from wiseft.errors import WiseftError
+from wiseft.evaluate.view_settings import ViewSettings
 
 
 def dataset_problems(entry: DatasetEntry, catalogue: ConfigFolder) -> list[str]:

@@ -10,40 +10,12 @@ from wiseft.config import library
 from wiseft.config.base import Count, Entry, Name, Names, Seed, SomeNames, distinct
 from wiseft.config.files import SourceFile
 from wiseft.config.layouts import LAYOUTS, check_options
+from wiseft.evaluate.view_settings import ViewSettings
 
 if TYPE_CHECKING:
     Layout = str
 else:
     Layout = Literal[tuple(LAYOUTS)]
-Metric = Literal["accuracy", "worst-group-accuracy", "macro-f1", "all-frames-accuracy"]
-
-
-class ViewSettings(Entry):
-    """A dataset split seen through a metric."""
-
-    name: Name = Field("all", description="Name of the view in metrics, predictions and tables.")
-    metric: Metric = Field(
-        "accuracy",
-        description="`accuracy`; `worst-group-accuracy`: the lowest accuracy of a group; "
-        "`macro-f1`: mean F1 over the labels that occur; `all-frames-accuracy`: the share of base "
-        "ids whose samples are all right.",
-    )
-    group: Name | None = Field(
-        None, description="Group metadata that `worst-group-accuracy` goes by."
-    )
-    ignore: list[str] = Field([], description="Groups that the metric leaves out.")
-    where: Name | None = Field(
-        None, description="Group metadata, true or false: only samples where it is true count."
-    )
-
-    @model_validator(mode="after")
-    def _check_group(self) -> Self:
-        if (self.metric == "worst-group-accuracy") != (self.group is not None):
-            raise ValueError(
-                f"view {self.name} has metric {self.metric} and group {self.group}, but `group` "
-                "belongs to `worst-group-accuracy` and only there"
-            )
-        return self
 
 
 class LabelMap(Entry):

@@ -29,6 +29,7 @@ from wiseft.config.base import (
 )
 from wiseft.config.files import Package, SourceFile
 from wiseft.config.preprocessing import Preprocessing
+from wiseft.zeroshot.prompts import checked_template
 
 # ----------------------------------------------------------------------------- packages and prompts
 
@@ -46,21 +47,6 @@ class Packages(Entry):
     packages: dict[Name, PackageEntry] = Field(
         description="Packages by the key that entries refer to."
     )
-
-
-SLOTS = ("{c}", "{a_c}")
-"""Where a template takes the class name: as it is, or with its underscores as spaces and `a` or
-`an` before it.
-"""
-
-
-def checked_template(template: str) -> str:
-    """Return a template as it is. Raises ValueError if it has no place for the class name."""
-    if not any(slot in template for slot in SLOTS):
-        raise ValueError(
-            f"template {template!r} must be a sentence with {' or '.join(SLOTS)} for the class name"
-        )
-    return template
 
 
 Template = Annotated[str, AfterValidator(checked_template)]

@@ -18,26 +18,21 @@ from wiseft.config.base import (
 )
 from wiseft.config.experiment_parts import (
     Baselines,
-    Bootstrap,
     Estimate,
     FigureSettings,
-    HeldOut,
     MethodIds,
     PublishedSettings,
-    ReferenceSplit,
     SamplesSettings,
 )
 from wiseft.config.loading import suggest
 from wiseft.errors import WiseftError
+from wiseft.tabulate.options import Bootstrap, HeldOut, ReferenceSplit
 
 ZERO_SHOT = "zero-shot"
 """Stands for the zero-shot model where methods are named."""
 
 Combination = Literal["weight", "output", "softmax", "random"]
 COMBINATIONS: tuple[str, ...] = get_args(Combination)
-
-AVERAGE_PREFIX = "avg:"
-"""Stands before the name of an average where datasets are named."""
 
 
 def _alphas(values: list[float]) -> list[float]:

@@ -8,35 +8,18 @@ is there is taken, because the same dataset lies in folders of different names o
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
 from wiseft.config.base import Count, Entry, Name, Sha256
-
-Places = Annotated[list[str], Field(min_length=1)]
+from wiseft.data.prepared.folder_options import ImageFolderOptions, Places
 
 
 class BuilderOptions(Entry):
     """Options of a builder: each builder knows its own."""
 
     model_config = ConfigDict(extra="allow")
-
-
-class ImageFolderOptions(Entry):
-    """One folder a class."""
-
-    naming: Literal["name", "class-id", "index"] = Field(
-        "name",
-        description="What the folders are called: `name` (the class's name, underscores for "
-        "spaces), `class-id` (a class id, such as a wnid), `index` (the label itself, as a "
-        "number). With `class_names: files` and `name`, labels follow the sorted folder names.",
-    )
-    folders: dict[Name, Places] = Field(
-        {},
-        description="Where each split's class folders lie; default: `<split>`, or the root "
-        "itself where there is only one split.",
-    )
 
 
 class ImagenetOptions(Entry):

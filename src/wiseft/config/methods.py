@@ -14,16 +14,7 @@ from pydantic import (
 )
 
 from wiseft import plugins
-from wiseft.config.base import (
-    Beta,
-    Count,
-    Entry,
-    Fraction,
-    Name,
-    NonNegative,
-    ObjectiveOptions,
-    Positive,
-)
+from wiseft.config.base import Beta, Count, Entry, Fraction, Name, NonNegative, Positive
 from wiseft.config.loading import validate
 from wiseft.config.recipes import MergedModel
 from wiseft.config.training_parts import (
@@ -32,6 +23,7 @@ from wiseft.config.training_parts import (
     Lipsum,
     Lora,
     MovingAverage,
+    ObjectiveOptions,
     Search,
 )
 from wiseft.errors import WiseftError

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from wiseft.errors import WiseftError
-
 DATASETS_ROOT = "datasets"
 DATA = Path("data")
 PUBLISHED = Path("published/tables")
@@ -20,21 +18,6 @@ STATE = Path(".wiseft/state")
 def run_name(model: str, reference: str, method_id: str) -> str:
     """Return the name of a run: `<model>__<reference>__<method>[__<variant>]`."""
     return f"{model}__{reference}__{method_id}"
-
-
-def split_run_name(run: str) -> tuple[str, str, str, str]:
-    """Return model, reference, method and variant (empty for none) of a run's name.
-
-    Raises:
-        WiseftError: if the name has not three or four parts.
-    """
-    parts = run.split("__")
-    if len(parts) not in (3, 4) or not all(parts):
-        raise WiseftError(
-            f"run {run!r} is not of the form <model>__<reference>__<method>[__<variant>]"
-        )
-    model, reference, method, *variant = parts
-    return model, reference, method, variant[0] if variant else ""
 
 
 # ----------------------------------------------------------------------------------------- datasets

@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from collections.abc import Mapping
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
 from wiseft.config.base import Count, Entry, Name, Positive
+
+
+class ObjectiveOptions(Entry):
+    """Options of one loss, and what is to know of it before anything is trained."""
+
+    separable: ClassVar[bool] = True
+    """Whether the loss of a batch is the mean of the losses of its samples."""
+    trains_text: ClassVar[bool] = False
+    """Whether the text tower is trained too, so that the head follows from it."""
+    refused: ClassVar[Mapping[str, str]] = {}
+    """Settings that make no sense with it, and why: the end of a sentence."""
 
 
 class EarlyStopping(Entry):

@@ -7,12 +7,11 @@ adding a split, or naming another experiment, reads what is there.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from wiseft.config import DatasetEntry, SourceFile
 from wiseft.config.layouts import check_options
@@ -20,10 +19,9 @@ from wiseft.damage import read_checked, with_sum
 from wiseft.data.fetching.sources import Fetched
 from wiseft.data.layouts import Indexed, LayoutInputs, reader
 from wiseft.data.layouts.image_folder import describe_counts
-from wiseft.data.prepared.checks import check_columns, check_counts
-from wiseft.data.prepared.index import index_columns, write_index
+from wiseft.data.prepared.checks import check_counts, write_checked
 from wiseft.data.prepared.manifest import write_manifest
-from wiseft.data.prepared.split import FolderSplit, PreparedSplit
+from wiseft.data.prepared.split import HELD_OUT, FolderSplit, PreparedSplit, take
 from wiseft.data.prepared.store import write_prepared
 from wiseft.data.subset import draw_indices
 from wiseft.data.unpacking.unpack import unpack, unpack_nested_tars
@@ -31,10 +29,6 @@ from wiseft.errors import DamagedFile, WiseftError
 from wiseft.io import sha256_file, sha256_json, write_json
 from wiseft.progress import Say, print_line
 from wiseft.stages import VERSION
-
-HELD_OUT = "held-out"
-
-S = TypeVar("S", FolderSplit, PreparedSplit)
 
 
 def prepare_files(
@@ -114,15 +108,6 @@ def _index(
     )
 
 
-def write_checked(
-    folder: Path, dataset: str, name: str, split: FolderSplit | PreparedSplit, classes: int
-) -> dict[str, Any]:
-    """Check and write the index of a split; return what the manifest says of the split."""
-    columns = index_columns(split)
-    check_columns(f"{dataset}, split {name}", columns, classes)
-    return write_index(folder, name, columns)
-
-
 def _check_count(
     entry: DatasetEntry,
     name: str,
@@ -176,21 +161,6 @@ def _read(entry: DatasetEntry, inputs: LayoutInputs) -> Indexed:
         by_name[HELD_OUT] = take(whole, chosen)
     ordered = {name: by_name[name] for name in entry.splits if name in by_name}
     return Indexed(ordered, indexed.class_names, indexed.label_map)
-
-
-def take(split: S, rows: NDArray[np.integer]) -> S:
-    """Return some rows of a split: of every field that holds a value a sample."""
-
-    def take(value: Any) -> Any:
-        if value is None:
-            return None
-        if isinstance(value, np.ndarray):
-            return value[rows]
-        if isinstance(value, Mapping):
-            return {key: take(column) for key, column in value.items()}
-        return [value[row] for row in rows]
-
-    return type(split)(**{item.name: take(getattr(split, item.name)) for item in fields(split)})
 
 
 def _classes(entry: DatasetEntry, indexed: Indexed, inputs: LayoutInputs) -> dict[str, Any]:

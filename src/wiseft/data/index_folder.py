@@ -10,12 +10,13 @@ from typing import cast
 import numpy as np
 
 from wiseft.config import library
-from wiseft.config.layouts import check_options
-from wiseft.data.index_files import HELD_OUT, take, write_checked
-from wiseft.data.layouts import LayoutInputs, reader
+from wiseft.data.layouts.common import LayoutInputs
+from wiseft.data.layouts.image_folder import read
 from wiseft.data.layouts.scan import scan_folders
+from wiseft.data.prepared.checks import write_checked
+from wiseft.data.prepared.folder_options import ImageFolderOptions
 from wiseft.data.prepared.manifest import write_manifest
-from wiseft.data.prepared.split import FolderSplit
+from wiseft.data.prepared.split import HELD_OUT, FolderSplit, take
 from wiseft.data.prepared.verify import undecodable
 from wiseft.errors import WiseftError
 from wiseft.gpus import cores
@@ -51,13 +52,13 @@ def index_folder(
     """
     if not folder.is_dir():
         raise WiseftError(f"expected a folder of class folders, found nothing at {folder}.")
-    indexed = reader("image-folder")(
+    indexed = read(
         LayoutInputs(
             dataset,
             folder,
             {},
             splits,
-            check_options("image-folder", {"folders": {k: [v] for k, v in (places or {}).items()}}),
+            ImageFolderOptions(folders={k: [v] for k, v in (places or {}).items()}),
             broken=broken,
         )
     )

@@ -26,15 +26,14 @@ from wiseft.evaluate.suite import logits_of
 from wiseft.foreign.class_names import RENAME, WNID, Names, names_in, places_of
 from wiseft.progress import print_line
 from wiseft.temporary import temporary_folder
-from wiseft.tensor_file import read_file_header
+from wiseft.tensor_file import own_header
 from wiseft.theta import Theta, load_theta
 from wiseft.weights.fetch import read_weights
 from wiseft.weights.huggingface import CLIP_PIXELS as CLIP_PIXELS
 from wiseft.weights.sources import from_tag
+from wiseft.zeroshot.prompts import TEMPLATES
 from wiseft.zeroshot.theta_0 import theta_0_of
 
-TEMPLATES = ("a photo of a {c}.",)
-"""Prompts of a head where none are given."""
 SPLITS = {"held-out", "held_out", "val", "validation", "test", "train"}
 """Names of folders that are no classes, where nothing else stands beside them."""
 _SPLIT = "test"
@@ -151,16 +150,6 @@ def score_folder(
             prompt = (templates or TEMPLATES)[0].replace("{c}", names[0][0])
             say(f"{len(names)} classes, the first prompt: {prompt}")
         return _score(theta, manifest, batch_size, device, broken or [], say)
-
-
-def own_header(path: Path) -> dict[str, Any] | None:
-    """Return the header of a file that wiseft wrote: of a theta, or of weights; else None."""
-    if not path.is_file():
-        return None
-    try:
-        return read_file_header(path, "the model")
-    except WiseftError:
-        return None
 
 
 def class_names_of(data: Path, given: Mapping[str, str]) -> list[list[str]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -26,7 +26,7 @@ from wiseft.config import Transform
 from wiseft.errors import WiseftError
 from wiseft.evaluate.frozen import frozen_layers
 from wiseft.precision import Arithmetic
-from wiseft.theta import Theta, check_compatible
+from wiseft.theta import Theta, check_compatible, share_image_tower
 from wiseft.zeroshot.text_head import has_text
 
 WEIGHT, OUTPUT, SOFTMAX, RANDOM = "weight", "output", "softmax", "random"
@@ -132,12 +132,6 @@ def _compatible(theta_0: Theta, theta_1: Theta) -> bool:
     except WiseftError:
         return False
     return True
-
-
-def share_image_tower(theta_0: Mapping[str, Tensor], theta_1: Mapping[str, Tensor]) -> bool:
-    """Whether only the heads differ, as after fine-tuning a linear classifier."""
-    names = [name for name in theta_0 if name.startswith("image.")]
-    return all(torch.equal(theta_0[name], theta_1[name]) for name in names)
 
 
 class _Resident:

@@ -13,11 +13,11 @@ from pydantic import Field, RootModel
 from torch import Tensor
 
 from wiseft.config.base import Entry, Name
-from wiseft.config.datasets import ViewSettings
 from wiseft.data.prepared.index import GROUP_PREFIX
 from wiseft.data.prepared.store import Manifest, Split
 from wiseft.errors import WiseftError
 from wiseft.evaluate.spaces import Head, Projection, like_projection, own_projection
+from wiseft.evaluate.view_settings import ViewSettings
 from wiseft.metrics import OUTSIDE, Outcome, Truth, measure, pairs_of
 
 

@@ -7,45 +7,20 @@ that were fitted through them stand in (:mod:`wiseft.published`), and the legend
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
 from wiseft.figures.axes import draw_fit
-from wiseft.figures.series import MEASURED, PUBLISHED, Quantity
-from wiseft.figures.style import FAMILIES, Look
+from wiseft.figures.series import MEASURED, Family, Quantity
 from wiseft.tabulate.published import line_kinds, model_line, model_points, other_source
 from wiseft.tabulate.robustness import BaselineFit, fit_points
 
 FITTED = ("standard", "zero-shot")
 """Families that a line goes through. The others are drawn and never fitted (Taori et al. 2020)."""
 Limits = tuple[float, float]
-
-
-@dataclass(frozen=True)
-class Family:
-    """Models of one kind on one pair of axes.
-
-    Attributes:
-        name: the method of their rows.
-        points: x, y (fractions) of each model; empty where the accuracies are not at hand.
-        fits: lines in logit space: none, one, or the two pieces of a line with a knee.
-        at_hand: whether the table has the models.
-        source: whether their accuracies are measured or published.
-    """
-
-    name: str
-    points: pd.DataFrame
-    fits: list[BaselineFit] = field(default_factory=list)
-    at_hand: bool = False
-    source: str = PUBLISHED
-
-    @property
-    def look(self) -> Look:
-        """Colour, marker and line."""
-        return FAMILIES[self.name]
 
 
 def families_of(

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from wiseft.config import Catalogue
-from wiseft.config.experiment import AVERAGE_PREFIX, ExperimentEntry
+from wiseft.config.experiment import ExperimentEntry
+from wiseft.names import AVERAGE_PREFIX
 
 MOST_METHODS = 10
 """Methods that the page shows at most where an experiment does not choose."""

@@ -16,10 +16,9 @@ from matplotlib.legend_handler import HandlerTuple
 from matplotlib.lines import Line2D
 
 from wiseft.figures.axes import IDENTITY
-from wiseft.figures.baselines import Family
 from wiseft.figures.marks import legend_line
 from wiseft.figures.select import FIXED_ALPHA
-from wiseft.figures.series import MEASURED, PUBLISHED, Drawn
+from wiseft.figures.series import MEASURED, PUBLISHED, Drawn, Family
 from wiseft.figures.style import BEYOND, FADED_LINE, FAMILIES, ZERO_SHOT, Look
 
 GAP = 0.08

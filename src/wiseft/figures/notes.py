@@ -11,8 +11,7 @@ from pydantic import Field
 
 from wiseft.config.base import Entry
 from wiseft.errors import WiseftError
-from wiseft.figures.baselines import Family
-from wiseft.figures.series import Series
+from wiseft.figures.series import Family, Series
 from wiseft.figures.style import BEYOND, BLACK, GREY, Look
 
 Point = tuple[float, float]

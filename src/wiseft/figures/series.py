@@ -7,7 +7,7 @@ series, both are returned, so that both stand in the same picture.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import pandas as pd
@@ -16,9 +16,10 @@ from pydantic import Field
 from wiseft.config.base import Entry
 from wiseft.errors import WiseftError
 from wiseft.figures.select import RUN, VALUES, mean_over_runs, rows
-from wiseft.figures.style import Look
+from wiseft.figures.style import FAMILIES, Look
 from wiseft.metrics import ACCURACY, ALL_FRAMES
 from wiseft.tabulate.intervals import clopper_pearson
+from wiseft.tabulate.robustness import BaselineFit
 
 MEASURED, PUBLISHED = "measured", "published"
 HELD_OUT = "held-out"
@@ -249,3 +250,27 @@ def with_intervals(rows: pd.DataFrame) -> pd.DataFrame:
     low, high = clopper_pearson((rows.loc[blank, "value"].to_numpy(float) * n).round(), n)
     rows.loc[blank, "ci_low"], rows.loc[blank, "ci_high"] = low, high
     return rows
+
+
+@dataclass(frozen=True)
+class Family:
+    """Models of one kind on one pair of axes.
+
+    Attributes:
+        name: the method of their rows.
+        points: x, y (fractions) of each model; empty where the accuracies are not at hand.
+        fits: lines in logit space: none, one, or the two pieces of a line with a knee.
+        at_hand: whether the table has the models.
+        source: whether their accuracies are measured or published.
+    """
+
+    name: str
+    points: pd.DataFrame
+    fits: list[BaselineFit] = field(default_factory=list)
+    at_hand: bool = False
+    source: str = PUBLISHED
+
+    @property
+    def look(self) -> Look:
+        """Colour, marker and line."""
+        return FAMILIES[self.name]

@@ -4,9 +4,21 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
+
+from wiseft.errors import WiseftError, some
+from wiseft.weights import huggingface
+from wiseft.weights.formats import Checkpoint
+
+
+def _described(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a configuration, that of a CLIPModel in open_clip's terms."""
+    if config.get("model_type") != "clip":
+        return config
+    return {"model_cfg": huggingface.architecture_of(config)}
+
 
 _HARMLESS = re.compile(
     "_?name_or_path|_commit_hash|transformers_version|auto_map|(torch_)?dtype|cast_dtype|num_labels"
@@ -101,3 +113,25 @@ def _flat(config: Mapping[str, Any]) -> dict[str, Any]:
             else:
                 flat[f"{above}{key}"] = list(value) if isinstance(value, tuple) else value
     return flat
+
+
+def compare_configs(
+    first: Checkpoint, second: Checkpoint, say: Callable[[str], None] = lambda line: None
+) -> None:
+    """Refuse folders whose architectures differ in what no tensor shows.
+
+    Args:
+        say: called with what differs and is harmless: the names of classes.
+
+    Raises:
+        WiseftError: naming the keys, e.g. the activation or the number of heads.
+    """
+    one, other = (_described(each.config) for each in (first, second))
+    if differ := differences(one, other):
+        raise WiseftError(
+            f"{first.path} and {second.path} describe different models: {some(differ)}. If this "
+            "changes nothing that the models compute, make the configurations equal"
+        )
+    names = [class_names(each.config) for each in (first, second)]
+    if all(names) and names[0] != names[1]:
+        say(f"{first.path} and {second.path} name other classes; the result has those of the first")

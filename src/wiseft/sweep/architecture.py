@@ -2,14 +2,54 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
+from wiseft import towers
 from wiseft.errors import WiseftError
+from wiseft.io import read_json
+from wiseft.towers import timm_models
+from wiseft.towers.open_clip_models import architecture_from_json
 from wiseft.weights.formats import Checkpoint
+
+
+def _near(name: str, names: list[str]) -> str:
+    return ", ".join(difflib.get_close_matches(name, names, n=5, cutoff=0.3) or names[:5])
+
+
+def named_architecture(name: str, root: Path) -> dict[str, Any]:
+    """Return the architecture of a name of open_clip or timm, or of a JSON file.
+
+    Raises:
+        WiseftError: if there is none; names the nearest.
+    """
+    import open_clip
+    import timm
+
+    if name.endswith(".json"):
+        file = Path(name)
+        if not file.is_file():
+            file = root / "config" / "models" / name
+        content: Mapping[str, Any] = read_json(file, "architecture")
+        if "family" in content:
+            towers.family(content)
+            return dict(content)
+        return architecture_from_json(file)
+    if name in open_clip.list_models():
+        config: dict[str, Any] = open_clip.get_model_config(name)
+        return config
+    if timm.is_model(name.split(".")[0]):
+        return timm_models.describe(name)
+    raise WiseftError(
+        f"neither open_clip nor timm has an architecture {name}; near: "
+        f"{_near(name, [*open_clip.list_models(), *timm.list_models()])}"
+    )
+
 
 _PLAIN = {"image_size", "layers", "width", "patch_size", "head_width", "mlp_ratio"}
 """Of a vision transformer without further options, which no tensor would show."""

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from wiseft.errors import WiseftError
-from wiseft.finetune.import_checkpoint import digest_of
 from wiseft.io import read_json, sha256_json
 from wiseft.locks import exclusive
 from wiseft.sweep.folders import Folder
 from wiseft.sweep.opened import Given
 from wiseft.sweep.record import MODEL, read_record
+from wiseft.weights.adapters import digest_of
 
 WORK, INPUTS = ".work", "inputs.json"
 """Inside the sweep's folder: what was evaluated, so that another call continues."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from wiseft.errors import WiseftError
-from wiseft.finetune.import_checkpoint import heads_in
+from wiseft.foreign.towers import heads_in
 from wiseft.sweep.ends import make_ends
 from wiseft.sweep.opened import Given, Opened, Say
 from wiseft.temporary import temporary_folder

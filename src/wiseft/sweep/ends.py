@@ -16,17 +16,16 @@ import torch
 from torch import Tensor
 
 from wiseft import towers
-from wiseft.combine.merge import compare_configs
 from wiseft.config import parse_preprocessing
 from wiseft.errors import WiseftError
-from wiseft.evaluate.score import CLIP_PIXELS, TEMPLATES
-from wiseft.evaluate.sweep import share_image_tower
-from wiseft.finetune.import_checkpoint import head_in
-from wiseft.sweep.architecture import architecture_of
+from wiseft.foreign.configs import compare_configs
+from wiseft.foreign.towers import head_in
+from wiseft.sweep.architecture import architecture_of, named_architecture
 from wiseft.sweep.opened import Given, Opened, Parts, Say, names_of, take_apart
-from wiseft.theta import ThetaHeader, make_header, save_theta
+from wiseft.theta import ThetaHeader, make_header, save_theta, share_image_tower
 from wiseft.weights.formats import read_checkpoint
-from wiseft.weights.sources import named_architecture
+from wiseft.weights.huggingface import CLIP_PIXELS
+from wiseft.zeroshot.prompts import TEMPLATES
 from wiseft.zeroshot.text_head import Prompts
 
 

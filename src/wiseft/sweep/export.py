@@ -13,12 +13,11 @@ from torch import Tensor
 
 from wiseft import towers
 from wiseft.errors import WiseftError
-from wiseft.evaluate.score import own_header
-from wiseft.finetune.import_checkpoint import FoundTower, find_image_tower, head_name
 from wiseft.foreign.class_names import CLASSES, FEATURES, HEAD
+from wiseft.foreign.towers import FoundTower, find_image_tower, head_name
 from wiseft.io import atomic_path, json_text
 from wiseft.progress import print_line
-from wiseft.tensor_file import examples
+from wiseft.tensor_file import examples, own_header
 from wiseft.tensor_views import joined
 from wiseft.theta import Theta, load_theta, save_theta, save_weights
 from wiseft.towers import IMAGE, TEXT, open_clip_models

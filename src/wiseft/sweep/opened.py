@@ -12,10 +12,10 @@ from torch import Tensor
 from wiseft import towers
 from wiseft.config import Preprocessing, library
 from wiseft.errors import WiseftError, some
-from wiseft.evaluate.score import own_header
-from wiseft.finetune.import_checkpoint import FoundTower, find_image_tower, head_in, heads_in
 from wiseft.foreign import class_names
 from wiseft.foreign.class_names import RENAME, Names, names_in, order_in, plain
+from wiseft.foreign.towers import FoundTower, find_image_tower, head_in, heads_in
+from wiseft.tensor_file import own_header
 from wiseft.theta import ThetaHeader, load_theta, read_header
 from wiseft.weights.adapters import adapted, is_adapter
 from wiseft.weights.convert import family_tensors, read_folder

@@ -14,7 +14,6 @@ import pandas as pd
 from wiseft.alphas import FIXED_ALPHA, format_alpha, parse_alphas
 from wiseft.combine.files import interpolate_files
 from wiseft.config import Preprocessing
-from wiseft.config.experiment_parts import Bootstrap, HeldOut
 from wiseft.config.recipes import Recipe, checked_recipe
 from wiseft.errors import WiseftError
 from wiseft.evaluate.suite import Request, evaluate_suite
@@ -51,6 +50,7 @@ from wiseft.sweep.record import (
 )
 from wiseft.sweep.sanity import doubts
 from wiseft.sweep.show import recommend, write_files
+from wiseft.tabulate.options import Bootstrap, HeldOut
 from wiseft.tabulate.schema import AVERAGE_PREFIX
 from wiseft.tabulate.selection import best_alpha
 from wiseft.tabulate.settings import TabulateSettings

@@ -17,9 +17,10 @@ import pandas as pd
 
 from wiseft.config.experiment import ZERO_SHOT
 from wiseft.errors import WiseftError
+from wiseft.names import SEARCHES
 from wiseft.published import TABLES, numbers
 from wiseft.published.numbers import COLUMNS, DIFFERENCE, FIXED_ALPHA, QUOTED, contradictions
-from wiseft.tabulate.published import SEARCHES, TRANSFERS, without_repeats
+from wiseft.tabulate.published import TRANSFERS, without_repeats
 
 SHIFTS_AVERAGE, BOTH_AVERAGE = "avg:shifts", "avg:reference-and-shifts"
 SHIFTS = ("imagenet-v2", "imagenet-r", "imagenet-sketch", "objectnet", "imagenet-a")

@@ -45,10 +45,6 @@ POINT += ["selection", "model", "method", "variant"]
 """Columns that tell a number from all others."""
 
 
-SEARCHES = ("search-none", "search-weight-decay", "search-l1", "search-label-smoothing")
-"""Variants of the linear classifier whose best stands for the paper's, which is the best of a
-random search over all of them (appendix D.3); without any of them the plain one stands for it."""
-
 TRANSFERS = ("all-images", "short-warmup-all-images", "", "short-warmup")
 """Variants of end-to-end fine-tuning that stand for the paper's, the first that there is: as it
 does, on all training images; on small sets with a warm-up that ends before the training."""

@@ -13,10 +13,10 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from wiseft.config.experiment import AVERAGE_PREFIX as AVERAGE_PREFIX
 from wiseft.damage import check_sum, damage_of, sum_path, write_sum
 from wiseft.errors import WiseftError
 from wiseft.io import atomic_path, require_file
+from wiseft.names import AVERAGE_PREFIX as AVERAGE_PREFIX
 
 Kind = Literal["str", "Int64", "float64"]
 Schema = Mapping[str, Kind]

@@ -13,6 +13,7 @@ from typing import Any
 
 from wiseft.config import paths
 from wiseft.figures.context import figure_context, page_context
+from wiseft.names import split_run_name
 from wiseft.plugins import drawing_text
 from wiseft.targets.data import Data
 from wiseft.targets.files import Files
@@ -156,9 +157,7 @@ class Told:
     def identity(self, model: str, method: str, seed: str) -> str:
         """Which run a metrics file is about, and in which arithmetic if not in fp32."""
         run = paths.run_name(model, self._runs.reference, method)
-        parts = zip(
-            ("model", "reference", "method", "variant"), paths.split_run_name(run), strict=True
-        )
+        parts = zip(("model", "reference", "method", "variant"), split_run_name(run), strict=True)
         options = {**dict(parts), "run": run, "seed": seed}
         if (precision := self._runs.entry(model).precision) != "fp32":
             options["precision"] = precision

@@ -16,7 +16,7 @@ from torch import Tensor
 from wiseft.config.base import Count
 from wiseft.config.loading import validate
 from wiseft.errors import WiseftError, some
-from wiseft.io import read_object
+from wiseft.io import read_object, sha256_file, sha256_json
 from wiseft.tensor_views import Computed, joined
 from wiseft.weights.folders import inside
 from wiseft.weights.formats import Checkpoint, read_checkpoint, weight_files
@@ -190,3 +190,10 @@ def _changed(
             f"{tuple(change.shape)}; give the model that it was trained on"
         )
     return weight.float() + change.view_as(weight)
+
+
+def digest_of(path: Path) -> str:
+    """Return the SHA-256 of a file, or of the list of those of a folder (`files_of`)."""
+    if path.is_file():
+        return sha256_file(path)
+    return sha256_json({file.name: sha256_file(file) for file in files_of(path)})

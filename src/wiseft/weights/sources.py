@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from wiseft import towers
 from wiseft.config.entries import ModelEntry
 from wiseft.errors import WiseftError, some
-from wiseft.io import read_json
+from wiseft.sweep.architecture import _near, named_architecture
 from wiseft.towers import timm_models
-from wiseft.towers.open_clip_models import architecture_from_json, preprocessing
+from wiseft.towers.open_clip_models import preprocessing
 
 HUB, ALIGN, TIMM = "hf-hub:", "align:", "timm:"
 """What tags begin with that are no names of open_clip."""
@@ -212,10 +210,6 @@ def _no_tag(name: str, pretrained: str) -> str:
     return message
 
 
-def _near(name: str, names: list[str]) -> str:
-    return ", ".join(difflib.get_close_matches(name, names, n=5, cutoff=0.3) or names[:5])
-
-
 def _timm(name: str) -> Source:
     from timm.models import get_pretrained_cfg
 
@@ -246,35 +240,6 @@ def _local(entry: ModelEntry, root: Path) -> Source:
     path = root / entry.path
     described = named_architecture(entry.architecture, root) if entry.architecture else None
     return Source(entry.name, str(entry.path), architecture=described, path=path)
-
-
-def named_architecture(name: str, root: Path) -> dict[str, Any]:
-    """Return the architecture of a name of open_clip or timm, or of a JSON file.
-
-    Raises:
-        WiseftError: if there is none; names the nearest.
-    """
-    import open_clip
-    import timm
-
-    if name.endswith(".json"):
-        file = Path(name)
-        if not file.is_file():
-            file = root / "config" / "models" / name
-        content: Mapping[str, Any] = read_json(file, "architecture")
-        if "family" in content:
-            towers.family(content)
-            return dict(content)
-        return architecture_from_json(file)
-    if name in open_clip.list_models():
-        config: dict[str, Any] = open_clip.get_model_config(name)
-        return config
-    if timm.is_model(name.split(".")[0]):
-        return timm_models.describe(name)
-    raise WiseftError(
-        f"neither open_clip nor timm has an architecture {name}; near: "
-        f"{_near(name, [*open_clip.list_models(), *timm.list_models()])}"
-    )
 
 
 def _slug(text: str) -> str:

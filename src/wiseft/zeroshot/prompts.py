@@ -7,8 +7,26 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from wiseft.config.entries import SLOTS, checked_template
 from wiseft.errors import WiseftError
+
+TEMPLATES = ("a photo of a {c}.",)
+"""Prompts of a head where none are given."""
+
+
+SLOTS = ("{c}", "{a_c}")
+"""Where a template takes the class name: as it is, or with its underscores as spaces and `a` or
+`an` before it.
+"""
+
+
+def checked_template(template: str) -> str:
+    """Return a template as it is. Raises ValueError if it has no place for the class name."""
+    if not any(slot in template for slot in SLOTS):
+        raise ValueError(
+            f"template {template!r} must be a sentence with {' or '.join(SLOTS)} for the class name"
+        )
+    return template
+
 
 _SLOT = re.compile("|".join(re.escape(slot) for slot in SLOTS))
 

@@ -11,13 +11,14 @@ import json
 from pathlib import Path
 
 from wiseft.config import SourceFile
-from wiseft.config.entries import PromptsEntry, checked_template
+from wiseft.config.entries import PromptsEntry
 from wiseft.data.fetching.checksums import verify_file
 from wiseft.data.fetching.http import download
 from wiseft.data.fetching.sources import checksums, mirrored
 from wiseft.errors import WiseftError
 from wiseft.io import write_json
 from wiseft.progress import Say, print_line
+from wiseft.zeroshot.prompts import checked_template
 
 ARTICLE = "append_proper_article"
 """Function of the authors' templates that becomes the slot `{a_c}` (mlfoundations/wise-ft,

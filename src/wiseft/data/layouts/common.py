@@ -10,10 +10,6 @@ from typing import Any
 from wiseft.data.prepared.split import FolderSplit, PreparedSplit
 from wiseft.errors import WiseftError
 
-EXTENSIONS = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"}
-UNREAD = {".avif", ".heic", ".heif", ".jxl", ".jp2"}
-"""Of images that are not read: to leave them out unseen would be another set of images."""
-
 
 @dataclass(frozen=True)
 class LayoutInputs:

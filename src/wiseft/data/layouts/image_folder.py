@@ -14,10 +14,10 @@ from pathlib import Path
 
 import numpy as np
 
-from wiseft.config.layouts import ImageFolderOptions
 from wiseft.data.layouts.classes import humanise, key, no_class, table
 from wiseft.data.layouts.common import Indexed, LayoutInputs
 from wiseft.data.layouts.scan import scan_folders, subfolders
+from wiseft.data.prepared.folder_options import ImageFolderOptions
 from wiseft.data.prepared.split import FolderSplit
 from wiseft.errors import WiseftError
 

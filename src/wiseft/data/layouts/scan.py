@@ -12,8 +12,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from wiseft.data.layouts.common import EXTENSIONS, UNREAD
 from wiseft.errors import WiseftError
+
+EXTENSIONS = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"}
+UNREAD = {".avif", ".heic", ".heif", ".jxl", ".jp2"}
+"""Of images that are not read: to leave them out unseen would be another set of images."""
+
 
 log = logging.getLogger(__name__)
 

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wiseft.config import Transform
-from wiseft.damage import read_checked, set_aside, with_sum
+from wiseft.damage import read_checked, rename_damaged, with_sum
 from wiseft.data.prepared.decode import FolderImages
 from wiseft.data.prepared.index import read_index
 from wiseft.data.prepared.manifest import Manifest, open_manifest
@@ -170,7 +170,8 @@ def _valid(
             return None
         _check(folder, split, stored, seen)
     except DamagedFile as error:
-        log.warning("%s; until then images are decoded", set_aside(error))
+        rename_damaged(error.files)
+        log.warning("%s; until then images are decoded", error)
         return None
     return stored
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from wiseft.data.prepared.index import index_columns, write_index
+from wiseft.data.prepared.split import FolderSplit, PreparedSplit
 from wiseft.errors import WiseftError
 
 
@@ -71,3 +74,12 @@ def check_columns(where: str, columns: Mapping[str, Any], classes: int) -> None:
             f"{where}: sample {ids[wrong[0]]} has label {labels[wrong[0]]}, expected "
             f"0..{classes - 1}."
         )
+
+
+def write_checked(
+    folder: Path, dataset: str, name: str, split: FolderSplit | PreparedSplit, classes: int
+) -> dict[str, Any]:
+    """Check and write the index of a split; return what the manifest says of the split."""
+    columns = index_columns(split)
+    check_columns(f"{dataset}, split {name}", columns, classes)
+    return write_index(folder, name, columns)

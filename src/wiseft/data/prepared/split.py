@@ -3,11 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, fields
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+
+HELD_OUT = "held-out"
+
+
+def take(split: S, rows: NDArray[np.integer]) -> S:
+    """Return some rows of a split: of every field that holds a value a sample."""
+
+    def take(value: Any) -> Any:
+        if value is None:
+            return None
+        if isinstance(value, np.ndarray):
+            return value[rows]
+        if isinstance(value, Mapping):
+            return {key: take(column) for key, column in value.items()}
+        return [value[row] for row in rows]
+
+    return type(split)(**{item.name: take(getattr(split, item.name)) for item in fields(split)})
 
 
 @dataclass(frozen=True)
@@ -51,3 +68,6 @@ class FolderSplit:
     base_ids: Sequence[str] | None = None
     groups: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     other_labels: Sequence[Sequence[int]] | None = None
+
+
+S = TypeVar("S", FolderSplit, PreparedSplit)

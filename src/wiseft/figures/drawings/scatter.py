@@ -25,7 +25,7 @@ from pydantic import Field
 from wiseft.config.base import Entry
 from wiseft.errors import WiseftError
 from wiseft.figures.axes import accuracy_axes, draw_identity, logit_limits, panel_grid
-from wiseft.figures.baselines import FITTED, Family, draw_families, families_of, visible
+from wiseft.figures.baselines import FITTED, draw_families, families_of, visible
 from wiseft.figures.labels import axis_label
 from wiseft.figures.legend import Keys, place_legend
 from wiseft.figures.marks import draw_curve, draw_interval, draw_star, plot
@@ -34,6 +34,7 @@ from wiseft.figures.select import mean_over_runs
 from wiseft.figures.series import (
     MEASURED,
     Drawn,
+    Family,
     Quantity,
     Series,
     paired,

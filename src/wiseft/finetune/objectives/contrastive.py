@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, cast
 
-from wiseft.config.base import ObjectiveOptions
+from wiseft.config.training_parts import ObjectiveOptions
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

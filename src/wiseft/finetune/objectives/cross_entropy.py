@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from typing import TYPE_CHECKING
 
-from wiseft.config.base import ObjectiveOptions
+from wiseft.config.training_parts import ObjectiveOptions
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from wiseft.config.base import ObjectiveOptions
+from wiseft.config.training_parts import ObjectiveOptions
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
