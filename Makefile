@@ -15,7 +15,7 @@ WORKERS ?= logical
 SIZE ?= large
 SEED ?= 13
 # GPUs to use; counted when a target needs the number. CUDA_VISIBLE_DEVICES limits them.
-GPUS ?= $(shell $(BIN)/python -m wiseft.gpus 2>/dev/null)
+GPUS ?= $(shell $(BIN)/python -m wiseft.models.gpus 2>/dev/null)
 
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed

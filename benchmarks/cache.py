@@ -14,10 +14,10 @@ import numpy as np
 
 from benchmarks.common import Options, ratio, timed, write_record
 from benchmarks.inputs import photo_crops, write_image_folder
-from wiseft.config import Transform
-from wiseft.data.prepared.cache import cache_folder, write_cache
-from wiseft.data.prepared.store import batches, open_split
 from wiseft.errors import WiseftError
+from wiseft.images.cache import cache_folder, write_cache
+from wiseft.images.store import batches, open_split
+from wiseft.thetas.preprocessing import Transform
 
 SIZE = 224
 BATCH_SIZE = 250

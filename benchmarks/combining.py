@@ -99,8 +99,8 @@ def _write(folder: Path, quick: bool) -> list[Path]:
     import torch
 
     from benchmarks.merging import TINY
-    from wiseft.classifier import build_classifier, classifier_tensors
-    from wiseft.theta import make_header, save_theta
+    from wiseft.models.classifier import build_classifier, classifier_tensors
+    from wiseft.thetas.theta import make_header, save_theta
 
     header = make_header(
         "zero-shot",
@@ -160,7 +160,7 @@ def _difference(files: list[Path]) -> dict[str, float]:
     """
     from safetensors.torch import load_file
 
-    from wiseft.tensor_file import StoredTensors
+    from wiseft.thetas.tensor_file import StoredTensors
 
     ours = StoredTensors(files[0].with_name("ours"))
     theirs = load_file(files[0].with_name("theirs") / "model.safetensors")

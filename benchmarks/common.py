@@ -18,8 +18,8 @@ from typing import Any
 
 import psutil
 
-from wiseft.io import write_json
-from wiseft.provenance import cpu, git_commit, versions
+from wiseft.base.io import write_json
+from wiseft.base.provenance import cpu, git_commit, versions
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"

@@ -16,11 +16,12 @@ import numpy as np
 from benchmarks.common import ROOT, Options, ratio, summary, timed, write_record
 from benchmarks.inputs import random_thetas, write_image_folder
 from benchmarks.ways import SPLIT, Task, check_equal, forward_clock, naive, ours
-from wiseft.config import Catalogue, Transform, paths
-from wiseft.data.prepared.split import PreparedSplit
-from wiseft.data.prepared.store import open_manifest, open_split, write_prepared
 from wiseft.errors import WiseftError
-from wiseft.towers.open_clip_models import architecture_from_json
+from wiseft.images.split import PreparedSplit
+from wiseft.images.store import open_manifest, open_split, write_prepared
+from wiseft.models.towers.open_clip_models import architecture_from_json
+from wiseft.study.config import Catalogue, paths
+from wiseft.thetas.preprocessing import Transform
 
 EXPERIMENT = "digits"
 IMAGES = 1000  # of each set

@@ -28,17 +28,17 @@ from torchvision.datasets import ImageFolder
 
 from benchmarks.common import Options, ratio, summary, timed, write_record
 from benchmarks.inputs import CLIP_PREPROCESSING, photo_crops, random_thetas, write_image_folder
-from wiseft.batch_size import BatchSize
-from wiseft.classifier import build_classifier
-from wiseft.config import Transform
-from wiseft.data.prepared import feed
-from wiseft.data.prepared.decode import decode, fit
-from wiseft.data.prepared.store import Split, batches, open_split
 from wiseft.errors import WiseftError
 from wiseft.evaluate.chunks import chunks
-from wiseft.evaluate.sweep import LAST, Inference, make_sweep
-from wiseft.precision import Arithmetic
-from wiseft.theta import load_theta
+from wiseft.evaluate.passes import LAST, Inference, make_sweep
+from wiseft.images import feed
+from wiseft.images.decode import decode, fit
+from wiseft.images.store import Split, batches, open_split
+from wiseft.models.batch_size import BatchSize
+from wiseft.models.classifier import build_classifier
+from wiseft.models.precision import Arithmetic
+from wiseft.thetas.preprocessing import Transform
+from wiseft.thetas.theta import load_theta
 
 MODEL = "ViT-B-32"
 SIZE = 224

@@ -14,11 +14,11 @@ import torch
 
 from benchmarks.common import Options, ratio, summary, write_record
 from benchmarks.inputs import CLIP_PREPROCESSING
-from wiseft.batch_size import BatchSize
-from wiseft.classifier import build_classifier, classifier_tensors
-from wiseft.evaluate import sweep
-from wiseft.precision import Arithmetic
-from wiseft.theta import Theta, make_header
+from wiseft.evaluate import passes
+from wiseft.models.batch_size import BatchSize
+from wiseft.models.classifier import build_classifier, classifier_tensors
+from wiseft.models.precision import Arithmetic
+from wiseft.thetas.theta import Theta, make_header
 
 MODEL, FROZEN, IMAGES = "ViT-B-32", 9, 16
 ALPHAS = [f"{step / 10:.3f}" for step in range(11)]
@@ -28,20 +28,20 @@ def run(options: Options) -> None:
     """Write `frozen.json`."""
     alphas = ALPHAS[::5] if options.quick else ALPHAS
     device = torch.device(options.device)
-    inference = sweep.Inference(device, Arithmetic("fp32", device), BatchSize(IMAGES))
+    inference = passes.Inference(device, Arithmetic("fp32", device), BatchSize(IMAGES))
     ends = _ends()
-    cached = sweep.make_sweep(*ends, inference, ("weight",))
-    with patch.object(sweep, "frozen_layers", lambda *_: None):
-        plain = sweep.make_sweep(*ends, inference, ("weight",))
+    cached = passes.make_sweep(*ends, inference, ("weight",))
+    with patch.object(passes, "frozen_layers", lambda *_: None):
+        plain = passes.make_sweep(*ends, inference, ("weight",))
     images = torch.randint(0, 256, (IMAGES, 3, 224, 224), dtype=torch.uint8)
 
     @torch.inference_mode()
-    def way(swept: sweep.Sweep) -> torch.Tensor:
+    def way(swept: passes.Sweep) -> torch.Tensor:
         with inference.arithmetic.kernels(deterministic=True):
             batch = swept.pixels([images])
             return torch.stack([logits for _, _, logits in swept.logits([batch], alphas)])
 
-    def timed(swept: sweep.Sweep) -> float:
+    def timed(swept: passes.Sweep) -> float:
         start = time.process_time()
         way(swept)
         return time.process_time() - start

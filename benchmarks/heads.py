@@ -6,7 +6,7 @@ import open_clip
 import torch
 
 from benchmarks.common import Options, ratio, timed, write_record
-from wiseft import towers
+from wiseft.models import towers
 from wiseft.zeroshot.head import build_head
 
 MODEL = "ViT-B-32"

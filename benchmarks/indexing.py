@@ -10,10 +10,10 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.common import Options, ratio, timed, write_record
-from wiseft.data.layouts import Indexed, LayoutInputs, reader
-from wiseft.data.layouts.scan import EXTENSIONS
-from wiseft.data.prepared.folder_options import ImageFolderOptions
 from wiseft.errors import WiseftError
+from wiseft.images.folder_options import ImageFolderOptions
+from wiseft.images.scan import EXTENSIONS
+from wiseft.study.data.layouts import Indexed, LayoutInputs, reader
 
 FILES = 100_000
 CLASSES = 1000

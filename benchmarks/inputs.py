@@ -10,9 +10,9 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from wiseft.classifier import build_classifier, classifier_tensors
-from wiseft.data.index_folder import index_folder
-from wiseft.theta import make_header, save_theta
+from wiseft.images.index_folder import index_folder
+from wiseft.models.classifier import build_classifier, classifier_tensors
+from wiseft.thetas.theta import make_header, save_theta
 
 CLIP_PREPROCESSING = {
     "size": 224,

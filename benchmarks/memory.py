@@ -45,7 +45,7 @@ def _peak(folder: Path, n: int) -> int:
     """Return the peak resident memory in bytes of an evaluation of n images."""
     from wiseft.evaluate import Request, evaluate_suite
     from wiseft.evaluate.views import SuiteEvaluation
-    from wiseft.runtime import start_torch
+    from wiseft.models.runtime import start_torch
 
     start_torch(1, "cpu")  # as the command does, which also sets how memory is kept
     view = {"name": "all", "metric": "accuracy"}
@@ -66,8 +66,8 @@ def _peak(folder: Path, n: int) -> int:
 
 
 def _theta(path: Path, seed: int) -> Path:
-    from wiseft.classifier import build_classifier, classifier_tensors
-    from wiseft.theta import make_header, save_theta
+    from wiseft.models.classifier import build_classifier, classifier_tensors
+    from wiseft.thetas.theta import make_header, save_theta
 
     pixels: dict[str, Any] = {"size": 32, "mean": [0.5] * 3, "std": [0.25] * 3}
     header = make_header(
@@ -84,9 +84,9 @@ def _theta(path: Path, seed: int) -> Path:
 
 def _dataset(folder: Path, n: int) -> Path:
     """Write n images piece by piece, so that writing them takes less than evaluating them."""
-    from wiseft.data.prepared.index import write_index
-    from wiseft.data.prepared.manifest import write_manifest
-    from wiseft.io import sha256_file
+    from wiseft.base.io import sha256_file
+    from wiseft.images.index import write_index
+    from wiseft.images.manifest import write_manifest
 
     (folder / "test").mkdir(parents=True)
     images = folder / "test" / "images.npy"

@@ -50,7 +50,7 @@ def _write(folder: Path, kind: str, quick: bool) -> dict[str, float]:
     from safetensors.torch import save_file
     from tools.rehearsal.checkpoints import torchscript
 
-    from wiseft.weights.huggingface import from_open_clip
+    from wiseft.foreign.huggingface import from_open_clip
 
     model: Any = open_clip.CLIP(**TINY) if quick else open_clip.create_model(MODEL)
     if kind.endswith("fp16"):

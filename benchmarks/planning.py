@@ -22,10 +22,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.common import Options, copy_tree, ratio, summary, write_record
-from wiseft.config import Catalogue, paths
+from wiseft.base.io import write_text
 from wiseft.errors import WiseftError
-from wiseft.io import write_text
-from wiseft.targets import experiment_runs
+from wiseft.study.config import Catalogue, paths
+from wiseft.study.targets import experiment_runs
 
 MODELS = [
     *("clip-rn50", "clip-rn101", "clip-rn50x4", "clip-rn50x16", "clip-rn50x64"),

@@ -20,12 +20,12 @@ import numpy as np
 from benchmarks.common import ROOT, Options, summary, write_record
 from benchmarks.digits import EXPERIMENT, quick_inputs
 from benchmarks.ways import ABOUT, SPLIT
-from wiseft.config import paths
+from wiseft.base.io import read_json
 from wiseft.errors import WiseftError
 from wiseft.evaluate import Request, evaluate_suite
 from wiseft.evaluate.views import SuiteEvaluation
-from wiseft.io import read_json
-from wiseft.targets import Targets
+from wiseft.study.config import paths
+from wiseft.study.targets import Targets
 
 ALPHAS = [f"{step / 20:.3f}" for step in range(21)]
 

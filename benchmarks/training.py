@@ -21,20 +21,20 @@ from torch.nn import functional
 
 from benchmarks.common import ROOT, Options, ratio, timed, write_record
 from benchmarks.inputs import CLIP_PREPROCESSING, photo_crops, write_image_folder
-from wiseft.checkpoints import Checkpoints
-from wiseft.classifier import ImageClassifier, build_classifier
-from wiseft.config import FinetuneSettings
-from wiseft.config.machine import HowSettings
-from wiseft.data.prepared.split import PreparedSplit
-from wiseft.data.prepared.store import open_manifest, write_prepared
-from wiseft.finetune.augment import TrainingImages
-from wiseft.finetune.how import prepare_model
-from wiseft.finetune.objective import make_objective
-from wiseft.finetune.sampling import epoch_order
-from wiseft.finetune.schedule import learning_rate
-from wiseft.finetune.trainer import Execution, Task, fit
-from wiseft.theta import ThetaHeader, make_header
-from wiseft.towers.open_clip_models import architecture_from_json
+from wiseft.images.split import PreparedSplit
+from wiseft.images.store import open_manifest, write_prepared
+from wiseft.models.classifier import ImageClassifier, build_classifier
+from wiseft.models.towers.open_clip_models import architecture_from_json
+from wiseft.study.config import FinetuneSettings
+from wiseft.study.config.machine import HowSettings
+from wiseft.study.finetune.augment import TrainingImages
+from wiseft.study.finetune.how import prepare_model
+from wiseft.study.finetune.objective import make_objective
+from wiseft.study.finetune.sampling import epoch_order
+from wiseft.study.finetune.schedule import learning_rate
+from wiseft.study.finetune.trainer import Execution, Task, fit
+from wiseft.thetas.resume_state import Checkpoints
+from wiseft.thetas.theta import ThetaHeader, make_header
 
 SPLIT = "test"
 PEAK = 1e-4  # so large that losses show every step

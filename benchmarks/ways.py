@@ -15,13 +15,13 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 
-from wiseft.classifier import ImageClassifier, build_classifier
-from wiseft.combine.linear import interpolate
-from wiseft.config import Transform
-from wiseft.data.prepared.store import batches, open_manifest, open_split
-from wiseft.evaluate import Request, evaluate_suite, sweep
+from wiseft.combine.linear_combination import interpolate
+from wiseft.evaluate import Request, evaluate_suite, passes
 from wiseft.evaluate.views import SuiteEvaluation
-from wiseft.theta import open_theta
+from wiseft.images.store import batches, open_manifest, open_split
+from wiseft.models.classifier import ImageClassifier, build_classifier
+from wiseft.thetas.preprocessing import Transform
+from wiseft.thetas.theta import open_theta
 
 SPLIT = "test"
 ABOUT = {"model": "m", "reference": "r", "method": "m", "variant": "", "run": "r", "seed": 0}
@@ -152,9 +152,9 @@ class ForwardClock:
 def forward_clock(device: str) -> Iterator[ForwardClock]:
     """Watch every model that a sweep builds within this block."""
     clock = ForwardClock(device)
-    original = sweep.build_classifier
-    sweep.build_classifier = lambda *arguments: clock.watch(original(*arguments))
+    original = passes.build_classifier
+    passes.build_classifier = lambda *arguments: clock.watch(original(*arguments))
     try:
         yield clock
     finally:
-        sweep.build_classifier = original
+        passes.build_classifier = original

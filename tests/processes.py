@@ -17,7 +17,7 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload(["snakemake.cli", "dvc.cli", "wiseft.figures.context"])
+SERVER.set_forkserver_preload(["snakemake.cli", "dvc.cli", "wiseft.study.paper.context"])
 
 
 def environment() -> dict[str, str]:

@@ -7,8 +7,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from wiseft.classifier import ImageClassifier, build_classifier, classifier_tensors
-from wiseft.theta import ThetaHeader
+from wiseft.models.classifier import ImageClassifier, build_classifier, classifier_tensors
+from wiseft.thetas.theta import ThetaHeader
 
 
 def blobs(n: int, seed: int) -> NDArray[np.uint8]:

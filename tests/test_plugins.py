@@ -17,11 +17,11 @@ import torch
 from tests.combine.conftest import manifest, random_tensors, tiny_header  # noqa: F401
 from tests.figures.conftest import make_table
 
-from wiseft import plugins
-from wiseft.config.loading import validate
+from wiseft.base import plugins
+from wiseft.base.loading import validate
 from wiseft.errors import WiseftError
 from wiseft.tabulate.schema import TABLE, write_parquet
-from wiseft.theta import load_theta, save_theta
+from wiseft.thetas.theta import load_theta, save_theta
 
 ROOT = Path(__file__).parents[1]
 

@@ -8,7 +8,7 @@ from tests.combine import conftest as combine
 from tests.evaluate import conftest as evaluate
 from tests.random_models import batch, blobs
 
-from wiseft.classifier import build_classifier
+from wiseft.models.classifier import build_classifier
 
 FAR = 50
 """How many times what rounding moves a logit lies between the two largest ones."""

@@ -138,7 +138,7 @@ def test_rule_files_are_short_and_hold_only_rules():
         python = [line for line in lines if re.match(r"\s*(def|class|import|from) ", line)]
         functions += sum(line.lstrip().startswith("def ") for line in python)
         if path.stem != "common":
-            assert not python, f"{path.name}: Python belongs to wiseft.targets: {python[0]}"
+            assert not python, f"{path.name}: Python belongs to wiseft.study.targets: {python[0]}"
         block = re.search(r"^\s*run:", text, re.MULTILINE)
         assert not block, f"{path.name}: a run block takes seconds a job"
     assert functions <= 10

@@ -12,7 +12,7 @@ from jinja2 import UndefinedError
 from setuptools import Distribution
 from setuptools.config.pyprojecttoml import apply_configuration
 
-from wiseft.templates import cell, render, row
+from wiseft.base.templates import cell, render, row
 
 ROOT = Path(__file__).parents[1]
 TEMPLATES = sorted(path.relative_to(ROOT / "src/wiseft") for path in ROOT.glob("src/**/*.j2"))
@@ -28,7 +28,7 @@ def test_a_cell_stays_one_cell(text: str) -> None:
 
 def test_a_name_that_is_not_given_is_an_error() -> None:
     with pytest.raises(UndefinedError):
-        render("config/reference.md.j2")
+        render("study/config/reference.md.j2")
 
 
 def test_templates_are_data_of_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -42,6 +42,6 @@ def test_templates_are_data_of_the_package(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_configuration_is_parsed_without_the_template_engine() -> None:
-    code = "import sys, wiseft.config, wiseft.config.reference; print('jinja2' in sys.modules)"
+    code = "import sys, wiseft.study.config, wiseft.study.config.reference; print('jinja2' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

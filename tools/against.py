@@ -21,14 +21,14 @@ import pandas as pd
 import typer
 from numpy.typing import NDArray
 
-from wiseft.config import paths
+from wiseft.study.config import paths
+from wiseft.study.targets import Run, Targets
 from wiseft.tabulate.inputs import read_inputs
 from wiseft.tabulate.intervals import percentile_interval
 from wiseft.tabulate.predictions import Point
 from wiseft.tabulate.schema import AVERAGE_PREFIX, read_table
 from wiseft.tabulate.settings import TabulateSettings
 from wiseft.tabulate.study import Study
-from wiseft.targets import Run, Targets
 
 CHOICES = ("held-out", "fixed", "oracle-column")
 

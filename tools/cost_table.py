@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from wiseft.config import Catalogue
-from wiseft.plan import PEAKS, Assumptions, estimate
-from wiseft.targets import Targets
+from wiseft.study.config import Catalogue
+from wiseft.study.plan import PEAKS, Assumptions, estimate
+from wiseft.study.targets import Targets
 
 HEADER = (
     "| experiment | trainings | jobs | GPU-hours | images, GB | archives, GB "

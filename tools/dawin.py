@@ -22,12 +22,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.func import functional_call
 
-from wiseft.classifier import ImageClassifier, build_classifier
-from wiseft.data.prepared.store import open_split
 from wiseft.evaluate.views import predict
+from wiseft.images.store import open_split
+from wiseft.models.classifier import ImageClassifier, build_classifier
+from wiseft.study.targets import Run, Targets
 from wiseft.tabulate.predictions import ENDS, PER_SAMPLE, WEIGHT, Point, dawin
-from wiseft.targets import Run, Targets
-from wiseft.theta import load_theta
+from wiseft.thetas.theta import load_theta
 
 FINEST = 20
 GRIDS = {"0.2": 4, "0.1": 2, "0.05": 1}

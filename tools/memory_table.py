@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from wiseft.config import Catalogue, FinetuneSettings
-from wiseft.footprint import Footprint, images_that_fit
-from wiseft.plan.footprints import footprint_of
-from wiseft.plan.towers import architecture_name
+from wiseft.models.footprint import Footprint, images_that_fit
+from wiseft.study.config import Catalogue, FinetuneSettings
+from wiseft.study.plan.footprints import footprint_of
+from wiseft.study.plan.towers import architecture_name
 
 MEMORY = 80 * 10**9
 HEADER = (

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tools.protocol import WORK, Measured, Stages, accuracies, best, each, wiseft, write_results
 
-from wiseft.config.paths import manifest_path, weights_path
+from wiseft.study.config.paths import manifest_path, weights_path
 
 MODEL, REFERENCE = "efficientnet-lite0", "cifar10-upper"
 SEED = 10

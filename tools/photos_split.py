@@ -24,15 +24,15 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from wiseft import towers
-from wiseft.classifier import ImageClassifier
-from wiseft.config import parse_preprocessing
-from wiseft.data.builders.sides import side_record
-from wiseft.data.prepared.manifest import open_manifest
-from wiseft.data.prepared.store import batches, open_split
-from wiseft.io import atomic_path, sha256_file, write_text
-from wiseft.runtime import start_torch
-from wiseft.theta import load_weights
+from wiseft.base.io import atomic_path, sha256_file, write_text
+from wiseft.images.manifest import open_manifest
+from wiseft.images.store import batches, open_split
+from wiseft.models import towers
+from wiseft.models.classifier import ImageClassifier
+from wiseft.models.runtime import start_torch
+from wiseft.study.data.builders.sides import side_record
+from wiseft.thetas.preprocessing import parse_preprocessing
+from wiseft.thetas.theta import load_weights
 
 MODEL = "efficientnet-lite1"
 MANIFEST = Path("datasets/cifar10/manifest.json")

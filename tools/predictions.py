@@ -28,13 +28,13 @@ from typing import Any, NamedTuple
 
 import pyarrow.parquet as pq
 
-from wiseft.config import paths
+from wiseft.base.io import read_json, sha256_file, sha256_json, write_json
+from wiseft.base.provenance import machine
+from wiseft.base.stages import VERSION
 from wiseft.errors import WiseftError
-from wiseft.io import read_json, sha256_file, sha256_json, write_json
-from wiseft.provenance import machine
-from wiseft.stages import VERSION
-from wiseft.targets import Targets
-from wiseft.targets.runs import Run
+from wiseft.study.config import paths
+from wiseft.study.targets import Targets
+from wiseft.study.targets.runs import Run
 
 EXPERIMENTS = ("digits", "digits-seeds", "photos")
 SUMS = Path("docs/predictions.csv")

@@ -24,8 +24,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from wiseft.config import Catalogue
-from wiseft.config.paths import glyphs_folder, manifest_path
+from wiseft.study.config import Catalogue
+from wiseft.study.config.paths import glyphs_folder, manifest_path
 
 WORK = Path(".wiseft/protocol")
 RESULTS = Path("docs/digits-protocol.csv")

@@ -12,8 +12,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from wiseft.base.io import atomic_path
 from wiseft.errors import WiseftError
-from wiseft.io import atomic_path
 
 END = b"</html>"
 SHOWN = 12  # lines of what Snakemake says, where it fails

@@ -18,11 +18,11 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import Field
 
-from wiseft.config.base import Count, Entry
-from wiseft.config.loading import validate
+from wiseft.base.loading import validate
+from wiseft.base.typed import Count, Entry
 from wiseft.errors import WiseftError
-from wiseft.plan.resources import CLUSTER_GPUS, LONGEST
-from wiseft.targets import Targets
+from wiseft.study.plan.resources import CLUSTER_GPUS, LONGEST
+from wiseft.study.targets import Targets
 
 # The executor plugin looks at its jobs every 180 s at the latest, so that Slurm must keep a
 # finished job longer than that, or else one may never be seen as finished.
@@ -64,7 +64,7 @@ class Cluster:
         self.choices = choices
         with_gpus = choices.gpu_request != "none"
         self._evaluations, self._gpus, self._cpus = _rules(arguments, with_gpus)
-        # The rules ask this process what their jobs take (wiseft.plan.resources).
+        # The rules ask this process what their jobs take (wiseft.study.plan.resources).
         os.environ[CLUSTER_GPUS] = "1" if self._gpus else ""
         os.environ[LONGEST] = str(choices.longest_minutes or "")
         self.status_command = "squeue"

@@ -7,21 +7,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from wiseft.api import Classifier, interpolate, load, merge
-    from wiseft.sweep.run import sweep
     from wiseft.tabulate.selection import choose_alpha
+    from wiseft.tool.api import Classifier, interpolate, load, merge
+    from wiseft.tool.sweep import sweep
 
 __version__ = "0.1.0"
 __all__ = ["Classifier", "choose_alpha", "interpolate", "load", "merge", "sweep"]
-_ELSEWHERE = {"choose_alpha": "wiseft.tabulate.selection"}
+_ELSEWHERE = {"choose_alpha": "wiseft.tabulate.selection", "sweep": "wiseft.tool.sweep"}
 
 
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module 'wiseft' has no attribute {name!r}")
-    if name == "sweep":
-        return import_module("wiseft.sweep")  # a package that can be called
-    return getattr(import_module(_ELSEWHERE.get(name, "wiseft.api")), name)
+    return getattr(import_module(_ELSEWHERE.get(name, "wiseft.tool.api")), name)
 
 
 def __dir__() -> list[str]:

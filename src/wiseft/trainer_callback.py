@@ -12,15 +12,15 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from wiseft.alphas import parse_alphas
-from wiseft.combine.linear import interpolate
+from wiseft.base.alphas import parse_alphas
+from wiseft.base.io import atomic_path, write_json, write_text
+from wiseft.combine.linear_combination import interpolate
 from wiseft.errors import WiseftError
-from wiseft.io import atomic_path, write_json, write_text
-from wiseft.sweep.record import HELD_OUT
-from wiseft.sweep.run import ALPHAS
+from wiseft.models.towers import floating
 from wiseft.tabulate.intervals import clopper_pearson
 from wiseft.tabulate.selection import choose_alpha
-from wiseft.towers import floating
+from wiseft.tool.record import HELD_OUT
+from wiseft.tool.sweep import ALPHAS
 
 try:
     from transformers import Trainer, TrainerCallback

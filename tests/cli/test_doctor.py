@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from wiseft import doctor
 from wiseft.cli import main
-from wiseft.config import Catalogue, paths
-from wiseft.targets import Targets, experiment_runs
+from wiseft.study.config import Catalogue, paths
+from wiseft.study.plan import doctor
+from wiseft.study.targets import Targets, experiment_runs
 
 REPOSITORY = Path(__file__).parents[2]
 

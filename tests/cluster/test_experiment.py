@@ -12,7 +12,7 @@ from tests.cluster.loopback import Loopback, rule_of
 from tests.processes import environment
 from tests.workflow.conftest import SMOKE
 
-from wiseft.gpus import VISIBLE
+from wiseft.models.gpus import VISIBLE
 
 TABLES = [f"data/tables/{SMOKE}.{suffix}" for suffix in ("csv", "comparisons.csv", "selection.csv")]
 LEFT_OUT = "font_fjallaone-0.1.7-py3-none-any.whl"  # so that something is fetched

@@ -13,8 +13,8 @@ from tests.cluster.conftest import NO_PLUGIN, edit_site, whole_batches_not_neede
 from tests.processes import environment, run_module
 from tests.workflow.conftest import ROOT, SMOKE, copy_project
 
-from wiseft.plan.resources import CLUSTER_GPUS, LONGEST
-from wiseft.targets.jobs import FEEDING
+from wiseft.study.plan.resources import CLUSTER_GPUS, LONGEST
+from wiseft.study.targets.jobs import FEEDING
 
 KEPT = "echo 'MinJobAge               = {} sec'"
 TRAININGS = ["finetune", "baseline"]

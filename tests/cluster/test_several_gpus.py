@@ -18,8 +18,8 @@ from tests.cluster.loopback import rule_of
 from tests.processes import environment
 from tests.workflow.conftest import SMOKE
 
-from wiseft.io import read_json
-from wiseft.theta import load_theta
+from wiseft.base.io import read_json
+from wiseft.thetas.theta import load_theta
 
 BASELINE = "data/runs/digits-rn-smoke__mnist__from-scratch__n60-smoke/seed-0/theta_1.safetensors"
 

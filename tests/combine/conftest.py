@@ -10,10 +10,10 @@ import pytest
 import torch
 from tests.random_models import blobs, deciding_head, telling_tensors
 
-from wiseft.classifier import build_classifier
-from wiseft.data.prepared.split import PreparedSplit
-from wiseft.data.prepared.store import write_prepared
-from wiseft.theta import ThetaHeader, make_header, save_theta
+from wiseft.images.split import PreparedSplit
+from wiseft.images.store import write_prepared
+from wiseft.models.classifier import build_classifier
+from wiseft.thetas.theta import ThetaHeader, make_header, save_theta
 
 ARCHITECTURE = {
     "embed_dim": 8,

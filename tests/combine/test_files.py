@@ -9,12 +9,12 @@ import torch
 from tests.combine.conftest import random_tensors, tiny_header
 from typer.testing import CliRunner
 
+from wiseft.base.stages import VERSION
 from wiseft.cli import app
 from wiseft.combine.files import interpolate_files
-from wiseft.combine.linear import interpolate
+from wiseft.combine.linear_combination import interpolate
 from wiseft.errors import StaleArtifact, WiseftError
-from wiseft.stages import VERSION
-from wiseft.theta import load_theta, save_theta
+from wiseft.thetas.theta import load_theta, save_theta
 
 
 def test_file_holds_the_interpolation(theta_files: tuple[Path, Path], tmp_path: Path) -> None:

@@ -13,18 +13,13 @@ from tests.combine.conftest import random_tensors, tiny_header
 from torch import Tensor
 from torch.nn import functional
 
-from wiseft.classifier import ImageClassifier, build_classifier
-from wiseft.combine.fisher import (
-    draw_labels,
-    estimate_fisher,
-    open_fisher,
-    save_fisher,
-)
-from wiseft.combine.linear import combine, interpolate
+from wiseft.combine.fisher_information import draw_labels, estimate_fisher, open_fisher, save_fisher
+from wiseft.combine.linear_combination import combine, interpolate
 from wiseft.combine.recipes.fisher import FisherCoefficients
-from wiseft.data.prepared.store import Split, open_split
 from wiseft.errors import WiseftError
-from wiseft.theta import save_theta
+from wiseft.images.store import Split, open_split
+from wiseft.models.classifier import ImageClassifier, build_classifier
+from wiseft.thetas.theta import save_theta
 
 VIT = {
     "embed_dim": 8,

@@ -9,11 +9,11 @@ import timm
 import torch
 from tests.combine.conftest import random_tensors
 
-from wiseft import towers
-from wiseft.combine.linear import combine, ends, interpolate
+from wiseft.combine.linear_combination import combine, ends, interpolate
 from wiseft.combine.parts import parts_of
 from wiseft.combine.recipes.groups import group_alphas
 from wiseft.errors import WiseftError
+from wiseft.models import towers
 
 ALL = {"stem": 0.1, "blocks": 0.2, "tail": 0.3, "head": 0.4}
 TEXT = {"context_length": 8, "vocab_size": 50, "width": 8, "heads": 2, "layers": 1}

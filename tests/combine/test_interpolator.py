@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from wiseft.classifier import ImageClassifier, build_classifier, classifier_tensors
 from wiseft.combine.interpolator import Interpolator
-from wiseft.combine.linear import interpolate
+from wiseft.combine.linear_combination import interpolate
 from wiseft.errors import WiseftError
-from wiseft.theta import Theta, load_theta
+from wiseft.models.classifier import ImageClassifier, build_classifier, classifier_tensors
+from wiseft.thetas.theta import Theta, load_theta
 
 
 @pytest.fixture

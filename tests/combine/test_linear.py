@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from wiseft.combine.linear import combine, combine_logits, interpolate
+from wiseft.combine.linear_combination import combine, combine_logits, interpolate
 from wiseft.errors import WiseftError
 
 finite = st.floats(-(2.0**120), 2.0**120, width=32)

@@ -12,12 +12,12 @@ from tests.weights.conftest import same
 from tools.rehearsal import tiny
 from tools.rehearsal.checkpoints import Holder, torchscript, weights_of
 
-from wiseft import towers
 from wiseft.cli import main
 from wiseft.combine.merge import merge_files
 from wiseft.errors import WiseftError
-from wiseft.theta import load_theta, make_header, save_theta
-from wiseft.weights.huggingface import from_open_clip
+from wiseft.foreign.huggingface import from_open_clip
+from wiseft.models import towers
+from wiseft.thetas.theta import load_theta, make_header, save_theta
 
 __all__ = ["Holder"]  # TorchScript reads the source of the class
 

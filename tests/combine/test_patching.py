@@ -6,7 +6,7 @@ import pytest
 import torch
 from tests.combine.conftest import random_tensors
 
-from wiseft.combine.linear import interpolate
+from wiseft.combine.linear_combination import interpolate
 from wiseft.combine.recipes.patching import patched, patching_coefficients
 from wiseft.errors import WiseftError
 

@@ -15,14 +15,14 @@ from typer.testing import CliRunner
 from wiseft.cli import app
 from wiseft.combine.files import interpolate_files
 from wiseft.combine.held_out import HELD_OUT
-from wiseft.combine.linear import combine, interpolate
+from wiseft.combine.linear_combination import combine, interpolate
 from wiseft.combine.recipe import parse_recipe
 from wiseft.combine.recipes import groups
 from wiseft.combine.recipes.patching import patched
-from wiseft.data.prepared.store import open_manifest
 from wiseft.errors import WiseftError
-from wiseft.tensor_file import FORMAT, StoredTensors, read_file_header, tensors_sha256
-from wiseft.theta import Theta, identity, load_theta, save_theta
+from wiseft.images.store import open_manifest
+from wiseft.thetas.tensor_file import FORMAT, StoredTensors, read_file_header, tensors_sha256
+from wiseft.thetas.theta import Theta, identity, load_theta, save_theta
 
 
 @pytest.fixture(scope="module")

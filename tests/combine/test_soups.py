@@ -11,12 +11,12 @@ import torch
 from tests.combine.conftest import ARCHITECTURE, deciding_tensors, random_tensors, tiny_header
 from torch import Tensor
 
-from wiseft.classifier import build_classifier
 from wiseft.combine.held_out import HeldOutAccuracy
-from wiseft.combine.linear import combine, interpolate
+from wiseft.combine.linear_combination import combine, interpolate
 from wiseft.combine.recipes.soup_greedy import greedy_soup
-from wiseft.data.prepared.store import open_manifest, open_split
 from wiseft.errors import WiseftError
+from wiseft.images.store import open_manifest, open_split
+from wiseft.models.classifier import build_classifier
 
 
 def points(*values: float) -> list[dict[str, Tensor]]:

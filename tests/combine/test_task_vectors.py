@@ -15,12 +15,12 @@ from tests.combine.conftest import random_tensors, tiny_header
 from torch import Tensor, tensor
 
 from wiseft.combine.files import combine_files
-from wiseft.combine.linear import combine, interpolate
+from wiseft.combine.linear_combination import combine, interpolate
 from wiseft.combine.recipe import parse_recipe
 from wiseft.combine.recipes import dare, model_stock, slerp, ties
 from wiseft.combine.task_vectors import Merged, convex, elected_mean, is_statistic, kth_largest
 from wiseft.errors import WiseftError
-from wiseft.theta import Theta, load_theta, save_theta
+from wiseft.thetas.theta import Theta, load_theta, save_theta
 from wiseft.zeroshot.text_head import HeadBuilder
 
 Tensors = dict[str, Tensor]

@@ -12,14 +12,14 @@ from tests.combine.conftest import PREPROCESSING
 from torch import Tensor
 from typer.testing import CliRunner
 
-from wiseft import towers
-from wiseft.classifier import build_classifier, classifier_tensors
 from wiseft.cli import app
 from wiseft.combine.files import interpolate_files
 from wiseft.combine.interpolator import Interpolator
-from wiseft.combine.linear import interpolate
+from wiseft.combine.linear_combination import interpolate
 from wiseft.errors import WiseftError
-from wiseft.theta import ThetaHeader, load_theta, make_header, save_theta
+from wiseft.models import towers
+from wiseft.models.classifier import build_classifier, classifier_tensors
+from wiseft.thetas.theta import ThetaHeader, load_theta, make_header, save_theta
 from wiseft.zeroshot.text_head import HeadBuilder
 
 ARCHITECTURE = {

@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 import yaml
 
-from wiseft.config import Catalogue, load_config, paths
-from wiseft.config.catalogue_checks import check_catalogue
-from wiseft.config.paths import run_name
+from wiseft.base.names import split_run_name
 from wiseft.errors import WiseftError
-from wiseft.names import split_run_name
-from wiseft.targets import Targets, experiment_runs
-from wiseft.targets.how import how_problems
-from wiseft.targets.resolve import resolve
+from wiseft.study.config import Catalogue, load_config, paths
+from wiseft.study.config.catalogue_checks import check_catalogue
+from wiseft.study.config.paths import run_name
+from wiseft.study.targets import Targets, experiment_runs
+from wiseft.study.targets.resolve import resolve
+from wiseft.study.targets.training_how import how_problems
 
 from .conftest import Edit
 

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 import yaml
 
-from wiseft.config import Catalogue
-from wiseft.config.catalogue_checks import check_catalogue
-from wiseft.config.dataset_checks import check_dataset
-from wiseft.config.datasets import DatasetEntry
-from wiseft.config.layouts import LAYOUTS, check_options
 from wiseft.errors import WiseftError
-from wiseft.targets.resolve import resolve
+from wiseft.study.config import Catalogue
+from wiseft.study.config.catalogue_checks import check_catalogue
+from wiseft.study.config.dataset_checks import check_dataset
+from wiseft.study.config.datasets import DatasetEntry
+from wiseft.study.config.layouts import LAYOUTS, check_options
+from wiseft.study.targets.resolve import resolve
 
 REPOSITORY = Path(__file__).parents[2]
 MINI, TOY, SHIFT = "experiments/mini", "datasets/toy", "datasets/shift"

@@ -8,9 +8,9 @@ from typing import Any
 
 import yaml
 
-from wiseft.config import Catalogue
-from wiseft.config.dataset_checks import check_dataset
-from wiseft.config.datasets_page import datasets_page
+from wiseft.study.config import Catalogue
+from wiseft.study.config.dataset_checks import check_dataset
+from wiseft.study.config.datasets_page import datasets_page
 
 REPOSITORY = Path(__file__).parents[2]
 

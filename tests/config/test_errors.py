@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from wiseft.config import Catalogue, FinetuneSettings, parse_settings
-from wiseft.config.loading import read_yaml
+from wiseft.base.loading import parse_settings, read_yaml
 from wiseft.errors import WiseftError
+from wiseft.study.config import Catalogue, FinetuneSettings
 
 MINI = "experiments/mini"
 

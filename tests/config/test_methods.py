@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from wiseft.config import Catalogue, FinetuneSettings
-from wiseft.config.methods import FIRST_KEYS, MethodEntry
+from wiseft.study.config import Catalogue, FinetuneSettings
+from wiseft.study.config.methods import FIRST_KEYS, MethodEntry
 
 REPOSITORY = Path(__file__).parents[2]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from wiseft.config import Catalogue
-from wiseft.config.entries import ModelEntry
 from wiseft.errors import WiseftError
+from wiseft.study.config import Catalogue
+from wiseft.study.config.entries import ModelEntry
 
 PIXELS = {"size": 32, "mean": (0.5, 0.5, 0.5), "std": (0.25, 0.25, 0.25)}
 COMMIT = "a" * 40

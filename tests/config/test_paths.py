@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from wiseft.config import paths
+from wiseft.study.config import paths
 
 
 def test_paths_of_the_design() -> None:

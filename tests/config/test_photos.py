@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from wiseft.config import Catalogue, library
-from wiseft.targets import Targets
+from wiseft.base import library
+from wiseft.study.config import Catalogue
+from wiseft.study.targets import Targets
 
 ROOT = Path(__file__).parents[2]
 CATALOGUE = Catalogue(ROOT)

@@ -12,17 +12,11 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wiseft.config import (
-    Catalogue,
-    ExperimentEntry,
-    FinetuneSettings,
-    parse_settings,
-    paths,
-)
-from wiseft.config.loading import load_entry, validate
-from wiseft.config.methods import MethodEntry
+from wiseft.base.loading import load_entry, parse_settings, validate
+from wiseft.base.names import split_run_name
 from wiseft.errors import WiseftError
-from wiseft.names import split_run_name
+from wiseft.study.config import Catalogue, ExperimentEntry, FinetuneSettings, paths
+from wiseft.study.config.methods import MethodEntry
 
 REPOSITORY = Path(__file__).parents[2]
 DIGITS = yaml.safe_load((REPOSITORY / "config/experiments/digits.yaml").read_text())

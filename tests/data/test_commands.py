@@ -7,12 +7,12 @@ import pytest
 import yaml
 from PIL import Image
 
+from wiseft.base.io import sha256_file
 from wiseft.cli import main
-from wiseft.config import Catalogue
-from wiseft.data import samples
-from wiseft.data.prepared.split import PreparedSplit
-from wiseft.data.prepared.store import open_manifest, write_prepared
-from wiseft.io import sha256_file
+from wiseft.images.split import PreparedSplit
+from wiseft.images.store import open_manifest, write_prepared
+from wiseft.study.config import Catalogue
+from wiseft.study.data import samples
 
 from .conftest import COUNTS, ROOT
 

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from wiseft.config import Transform
-from wiseft.data.index_folder import index_folder
-from wiseft.data.prepared.decode import decode
-from wiseft.data.prepared.index import read_index
-from wiseft.data.prepared.manifest import open_manifest
-from wiseft.data.prepared.store import open_split
-from wiseft.data.prepared.verify import verify
 from wiseft.errors import WiseftError
+from wiseft.images.decode import decode
+from wiseft.images.index import read_index
+from wiseft.images.index_folder import index_folder
+from wiseft.images.manifest import open_manifest
+from wiseft.images.store import open_split
+from wiseft.images.verify import verify
+from wiseft.thetas.preprocessing import Transform
 
 COLOURS = {"bee": (250, 200, 0), "ant": (10, 10, 10), "cat": (120, 80, 40)}
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from wiseft.config import Catalogue
-from wiseft.data.prepare import prepare_dataset
-from wiseft.data.prepared.manifest import open_manifest
-from wiseft.data.prepared.store import open_split
 from wiseft.errors import WiseftError
+from wiseft.images.manifest import open_manifest
+from wiseft.images.store import open_split
+from wiseft.study.config import Catalogue
+from wiseft.study.data.prepare import prepare_dataset
 
 from .conftest import ROOT
 

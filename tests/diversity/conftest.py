@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from tests.evaluate.conftest import ends, manifest, request_for, tiny_header, tiny_tensors
 
-from wiseft.theta import save_theta
+from wiseft.thetas.theta import save_theta
 
 __all__ = ["ends", "manifest", "request_for"]
 

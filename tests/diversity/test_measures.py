@@ -9,8 +9,8 @@ import pytest
 from numpy.typing import NDArray
 from sklearn.metrics import cohen_kappa_score
 
-from wiseft.diversity import measures
-from wiseft.diversity.measures import Share
+from wiseft.study.diversity import measures
+from wiseft.study.diversity.measures import Share
 
 INF = float("inf")
 

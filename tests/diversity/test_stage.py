@@ -15,15 +15,15 @@ import pytest
 import torch
 from tests.evaluate.conftest import METADATA, N, prepared_split
 
+from wiseft.base.io import sha256_file
 from wiseft.cli import main
-from wiseft.damage import with_sum
-from wiseft.data.prepared.store import write_prepared
-from wiseft.diversity import Pair, measure_pair, measures
 from wiseft.errors import DamagedFile, WiseftError
 from wiseft.evaluate import Request, evaluate_suite
-from wiseft.io import sha256_file
+from wiseft.images.store import write_prepared
+from wiseft.study.diversity import Pair, measure_pair, measures
 from wiseft.tabulate.diversity import diversity_rows
-from wiseft.tensor_file import StoredTensors
+from wiseft.thetas.damage import with_sum
+from wiseft.thetas.tensor_file import StoredTensors
 
 Build = Callable[..., Request]
 GRID = ["0.000", "0.500", "1.000"]

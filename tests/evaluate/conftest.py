@@ -14,15 +14,15 @@ import torch
 from numpy.typing import NDArray
 from tests.random_models import batch, blobs, deciding_head, telling_tensors
 
-from wiseft.batch_size import BatchSize
-from wiseft.classifier import build_classifier
-from wiseft.data.prepared.split import PreparedSplit
-from wiseft.data.prepared.store import write_prepared
 from wiseft.evaluate import Request
-from wiseft.evaluate.sweep import Inference
+from wiseft.evaluate.passes import Inference
 from wiseft.evaluate.views import SuiteEvaluation
-from wiseft.precision import Arithmetic
-from wiseft.theta import make_header, save_theta
+from wiseft.images.split import PreparedSplit
+from wiseft.images.store import write_prepared
+from wiseft.models.batch_size import BatchSize
+from wiseft.models.classifier import build_classifier
+from wiseft.models.precision import Arithmetic
+from wiseft.thetas.theta import make_header, save_theta
 
 ARCHITECTURE = {
     "embed_dim": 8,

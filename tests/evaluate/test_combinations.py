@@ -22,15 +22,15 @@ from tests.evaluate.conftest import (
     tiny_tensors,
 )
 
-from wiseft.classifier import build_classifier, classifier_tensors
 from wiseft.combine.ensembles import softmax_ensemble, uniforms
-from wiseft.combine.linear import combine_logits
-from wiseft.data.prepared.store import open_split
+from wiseft.combine.linear_combination import combine_logits
 from wiseft.errors import WiseftError
 from wiseft.evaluate import Request, evaluate_suite
-from wiseft.evaluate.sweep import COMBINATIONS, EnsembleSweep, WeightSweep, make_sweep
-from wiseft.tensor_file import StoredTensors, read_file_header
-from wiseft.theta import load_theta, save_theta
+from wiseft.evaluate.passes import COMBINATIONS, EnsembleSweep, WeightSweep, make_sweep
+from wiseft.images.store import open_split
+from wiseft.models.classifier import build_classifier, classifier_tensors
+from wiseft.thetas.tensor_file import StoredTensors, read_file_header
+from wiseft.thetas.theta import load_theta, save_theta
 
 Build = Callable[..., Request]
 GRID = ["0.000", "0.300", "0.700", "1.000"]

@@ -10,10 +10,10 @@ import pytest
 import torch
 from tests.evaluate.conftest import ARCHITECTURE, BATCH, CLASSES, inference, tiny_header
 
-from wiseft.classifier import build_classifier, classifier_tensors
-from wiseft.evaluate import Request, evaluate_suite, frozen, sweep
-from wiseft.evaluate.sweep import Inference, WeightSweep, make_sweep
-from wiseft.theta import Theta, save_theta
+from wiseft.evaluate import Request, evaluate_suite, frozen, passes
+from wiseft.evaluate.passes import Inference, WeightSweep, make_sweep
+from wiseft.models.classifier import build_classifier, classifier_tensors
+from wiseft.thetas.theta import Theta, save_theta
 
 VIT = {
     "embed_dim": 8,
@@ -82,7 +82,7 @@ def test_logits_are_the_same_bit_for_bit(case, monkeypatch, name: str) -> None:
     assert isinstance(cached, WeightSweep) and cached._frozen is not None
     assert len(cached._frozen._blocks) == blocks
     found = logits(cached, alphas)
-    monkeypatch.setattr(sweep, "frozen_layers", lambda *_: None)
+    monkeypatch.setattr(passes, "frozen_layers", lambda *_: None)
     plain = make_sweep(start, end, how)
     assert plain._frozen is None
     expected = logits(plain, alphas)
@@ -118,7 +118,7 @@ def test_one_that_cannot_be_taken_apart_is_one_piece(monkeypatch) -> None:
 
 
 def test_compiled_towers_are_one_piece(monkeypatch) -> None:
-    monkeypatch.setattr(sweep, "compile_tower", lambda model: None)
+    monkeypatch.setattr(passes, "compile_tower", lambda model: None)
     how = inference(BATCH)
     compiled = Inference(how.device, how.arithmetic, how.batch_size, compile=True)
     assert make_sweep(*two(VIT, ("transformer.resblocks.3", "proj")), compiled)._frozen is None
@@ -136,7 +136,7 @@ def test_an_evaluation_makes_the_same_files(
         theta_0=paths[0], theta_1=paths[1], alphas=grid, sparse=sparse, batch_size=BATCH
     )
     evaluate_suite(asked)
-    monkeypatch.setattr(sweep, "frozen_layers", lambda *_: None)
+    monkeypatch.setattr(passes, "frozen_layers", lambda *_: None)
     plain = dataclasses.replace(asked, output_dir=tmp_path / "plain")
     evaluate_suite(plain)
     found, expected = (

@@ -14,17 +14,17 @@ import pytest
 from PIL import Image
 from tests.evaluate.conftest import CLASSES, METADATA, blobs, evaluation
 
-from wiseft.config import Transform
-from wiseft.data.index_folder import index_folder
-from wiseft.data.prepared.cache import write_cache
-from wiseft.data.prepared.seen import Seen
+from wiseft.base.io import sha256_json, write_json
 from wiseft.errors import DamagedFile, WiseftError
 from wiseft.evaluate import Request, chunks, evaluate_suite
 from wiseft.evaluate.logits import NAME
-from wiseft.io import sha256_json, write_json
-from wiseft.partial_tensors import PartialTensors
+from wiseft.images.cache import write_cache
+from wiseft.images.index_folder import index_folder
+from wiseft.images.seen import Seen
 from wiseft.tabulate.inputs import read_inputs
 from wiseft.tabulate.settings import TabulateSettings
+from wiseft.thetas.partial_tensors import PartialTensors
+from wiseft.thetas.preprocessing import Transform
 
 PER_CLASS = 4
 FOLDERS = [f"{place} {name}" for place, name in enumerate(CLASSES)]

@@ -26,11 +26,11 @@ from tests.evaluate.conftest import (
 )
 
 from wiseft.cli import main
-from wiseft.data.prepared.store import write_prepared
 from wiseft.errors import WiseftError
-from wiseft.evaluate import Request, chunks, evaluate_suite, store
-from wiseft.partial_tensors import PartialTensors
-from wiseft.theta import save_theta
+from wiseft.evaluate import Request, chunks, evaluate_suite, results
+from wiseft.images.store import write_prepared
+from wiseft.thetas.partial_tensors import PartialTensors
+from wiseft.thetas.theta import save_theta
 
 Build = Callable[..., Request]
 FILES = ("predictions.parquet", "metrics.json", "logits.safetensors")
@@ -219,13 +219,13 @@ def test_files_of_several_row_groups_grow(
 ) -> None:
     """What is written in pieces, and read again in others, is what one piece would be."""
     evaluate_suite(request_for(alphas=["0", "0.25", "0.5", "1"], output_dir=tmp_path / "whole"))
-    monkeypatch.setattr(store, "ROW_GROUP_BYTES", 20 * 2 * 3 * 13)  # 13 samples of three alphas
+    monkeypatch.setattr(results, "ROW_GROUP_BYTES", 20 * 2 * 3 * 13)  # 13 samples of three alphas
     request = request_for()
     evaluate_suite(request)
     path = request.output_dir / "shapes" / "predictions.parquet"
-    assert store.pq.read_metadata(path).num_row_groups == 5
+    assert results.pq.read_metadata(path).num_row_groups == 5
     evaluate_suite(request_for(alphas=["0.25"]))
-    assert store.pq.read_metadata(path).num_row_groups == 7
+    assert results.pq.read_metadata(path).num_row_groups == 7
     expected = pd.read_parquet(tmp_path / "whole" / "shapes" / "predictions.parquet")
     pd.testing.assert_frame_equal(pd.read_parquet(path), expected)
 

@@ -11,10 +11,10 @@ from tests.combine import test_text_towers as text
 from tests.evaluate.conftest import Ends, N, evaluation, prepared_split, tiny_header, tiny_tensors
 from tests.evaluate.test_suite import Build, assert_columns, direct_logits, run
 
-from wiseft.combine.linear import interpolate
-from wiseft.data.prepared.store import write_prepared
+from wiseft.combine.linear_combination import interpolate
 from wiseft.errors import WiseftError
-from wiseft.theta import load_theta, make_header, save_theta
+from wiseft.images.store import write_prepared
+from wiseft.thetas.theta import load_theta, make_header, save_theta
 from wiseft.zeroshot.text_head import HeadBuilder
 
 COLOURS = ["red", "green", "blue", "grey", "pink"]

@@ -15,16 +15,18 @@ from numpy.typing import NDArray
 from tools.rehearsal import folders as folders
 from tools.rehearsal import maps as maps
 
-from wiseft.config import Catalogue, DatasetEntry, Transform, library
-from wiseft.data.fetching.sources import Fetched
-from wiseft.data.index_files import prepare_files
-from wiseft.data.prepared.manifest import open_manifest
-from wiseft.data.prepared.store import Split, open_split
+from wiseft.base import library
+from wiseft.base.io import read_json
 from wiseft.evaluate import Request, evaluate_suite, suite
-from wiseft.evaluate.sweep import Pixels
+from wiseft.evaluate.passes import Pixels
 from wiseft.evaluate.views import SuiteEvaluation
-from wiseft.io import read_json
-from wiseft.theta import save_theta
+from wiseft.images.manifest import open_manifest
+from wiseft.images.store import Split, open_split
+from wiseft.study.config import Catalogue, DatasetEntry
+from wiseft.study.data.fetching.entry_files import Fetched
+from wiseft.study.data.index_files import prepare_files
+from wiseft.thetas.preprocessing import Transform
+from wiseft.thetas.theta import save_theta
 
 from .conftest import METADATA, inference, tiny_header, tiny_tensors
 

@@ -21,13 +21,13 @@ from tests.evaluate.conftest import (
 from tests.evaluate.test_suite import run
 from typer.testing import CliRunner
 
-from wiseft.batch_size import DEVICE_MEMORY, BatchSize
 from wiseft.cli import app
 from wiseft.errors import WiseftError
 from wiseft.evaluate import Request, evaluate_suite, suite
-from wiseft.evaluate.sweep import Inference, make_sweep
-from wiseft.precision import Arithmetic
-from wiseft.theta import load_theta, save_theta
+from wiseft.evaluate.passes import Inference, make_sweep
+from wiseft.models.batch_size import DEVICE_MEMORY, BatchSize
+from wiseft.models.precision import Arithmetic
+from wiseft.thetas.theta import load_theta, save_theta
 
 Build = Callable[..., Request]
 CPU = torch.device("cpu")

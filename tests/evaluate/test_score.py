@@ -19,14 +19,14 @@ from tests.weights.conftest import OPENAI_MEAN, OPENAI_STD, weights_of
 from tools.rehearsal import tiny
 from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Resize
 
-from wiseft import towers
-from wiseft.classifier import build_classifier
+from wiseft.base import library
 from wiseft.cli import main
 from wiseft.combine.merge import merge_files
-from wiseft.config import library
 from wiseft.errors import WiseftError
 from wiseft.evaluate.score import Score, score_folder
-from wiseft.theta import save_theta
+from wiseft.models import towers
+from wiseft.models.classifier import build_classifier
+from wiseft.thetas.theta import save_theta
 from wiseft.zeroshot.head import build_head
 from wiseft.zeroshot.prompts import TEMPLATES
 

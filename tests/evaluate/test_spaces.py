@@ -12,9 +12,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wiseft.data.prepared.manifest import LabelMapping, Manifest
 from wiseft.errors import WiseftError
 from wiseft.evaluate.spaces import Head, Projection, like_projection, own_projection
+from wiseft.images.manifest import LabelMapping, Manifest
 
 Members = Sequence[list[int]]
 HEAD = Head(["a", "b", "c", "d"], "alphabet")

@@ -12,10 +12,10 @@ import pandas as pd
 import pytest
 from tests.evaluate.conftest import CLASSES, evaluation, prepared_split
 
-from wiseft.data.prepared.store import write_prepared
+from wiseft.base.metrics import Truth
 from wiseft.evaluate import Request, audit, chunks, evaluate_suite, sparse, suite
-from wiseft.metrics import Truth
-from wiseft.partial_tensors import PartialTensors
+from wiseft.images.store import write_prepared
+from wiseft.thetas.partial_tensors import PartialTensors
 
 Build = Callable[..., Request]
 GRID = [f"{step / 16:.3f}" for step in range(17) if step % 2 == 0] + ["0.100", "0.900"]

@@ -28,18 +28,18 @@ from tests.evaluate.conftest import (
 )
 from typer.testing import CliRunner
 
-from wiseft.classifier import build_classifier
+from wiseft.base.provenance import made_with
+from wiseft.base.stages import VERSION
 from wiseft.cli import app
 from wiseft.combine.files import interpolate_files
-from wiseft.config import Transform
-from wiseft.data.prepared import feed
-from wiseft.data.prepared.store import batches, open_manifest, open_split, write_prepared
 from wiseft.errors import WiseftError
 from wiseft.evaluate import Request, chunks, evaluate_suite, suite
-from wiseft.footprint import usual_batch_size
-from wiseft.provenance import made_with
-from wiseft.stages import VERSION
-from wiseft.theta import load_theta, save_theta
+from wiseft.images import feed
+from wiseft.images.store import batches, open_manifest, open_split, write_prepared
+from wiseft.models.classifier import build_classifier
+from wiseft.models.footprint import usual_batch_size
+from wiseft.thetas.preprocessing import Transform
+from wiseft.thetas.theta import load_theta, save_theta
 
 Build = Callable[..., Request]
 PARTS = ("prediction", "top1", "top2", "entropy", "confidence")

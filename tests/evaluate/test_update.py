@@ -22,13 +22,13 @@ from tests.evaluate.conftest import (
     write_dataset,
 )
 
-from wiseft.damage import with_sum
-from wiseft.data.prepared.store import write_prepared
+from wiseft.base.io import write_json
+from wiseft.base.stages import VERSION
 from wiseft.evaluate import Request, chunks, evaluate_suite, suite
-from wiseft.evaluate.sweep import WeightSweep
-from wiseft.io import write_json
-from wiseft.stages import VERSION
-from wiseft.theta import save_theta
+from wiseft.evaluate.passes import WeightSweep
+from wiseft.images.store import write_prepared
+from wiseft.thetas.damage import with_sum
+from wiseft.thetas.theta import save_theta
 
 Build = Callable[..., Request]
 

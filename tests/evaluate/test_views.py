@@ -25,19 +25,19 @@ from tests.evaluate.conftest import (
 )
 from typer.testing import CliRunner
 
-from wiseft.classifier import build_classifier
+from wiseft.base.io import sha256_file, write_json
 from wiseft.cli import app
-from wiseft.config import Transform
-from wiseft.damage import with_sum
-from wiseft.data.prepared.split import PreparedSplit
-from wiseft.data.prepared.store import batches, open_split, write_prepared
 from wiseft.errors import WiseftError
 from wiseft.evaluate import Request, chunks, evaluate_suite
 from wiseft.evaluate.views import SuiteEvaluation, predict
-from wiseft.io import sha256_file, write_json
+from wiseft.images.split import PreparedSplit
+from wiseft.images.store import batches, open_split, write_prepared
+from wiseft.models.classifier import build_classifier
 from wiseft.tabulate.settings import TabulateSettings
 from wiseft.tabulate.stage import tabulate
-from wiseft.theta import load_theta, save_theta
+from wiseft.thetas.damage import with_sum
+from wiseft.thetas.preprocessing import Transform
+from wiseft.thetas.theta import load_theta, save_theta
 
 Build = Callable[..., Request]
 N_MAPPED = 40

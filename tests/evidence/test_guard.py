@@ -10,9 +10,9 @@ import pytest
 from tools import predictions
 from tools.predictions import EXPERIMENTS, Sum
 
-from wiseft.config import paths
+from wiseft.base.io import write_json
 from wiseft.errors import WiseftError
-from wiseft.io import write_json
+from wiseft.study.config import paths
 
 REPOSITORY = Path(__file__).parents[2]
 HERE = {"cpu": "A", "vector_extension": "AVX2", "torch": "2", "threads": 1, "device": "x86_64"}

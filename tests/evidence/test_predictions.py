@@ -22,11 +22,11 @@ import pyarrow.parquet as pq
 import pytest
 from tools.predictions import EXPERIMENTS, GUARD, Sum, here, made_on, predictions, recipe
 
-from wiseft.config import paths
+from wiseft.study.config import paths
+from wiseft.study.targets import Targets
+from wiseft.study.targets.runs import Run
 from wiseft.tabulate.inputs import read_inputs
 from wiseft.tabulate.settings import TabulateSettings
-from wiseft.targets import Targets
-from wiseft.targets.runs import Run
 
 REPOSITORY = Path(__file__).parents[2]
 METRICS_AND_PREDICTIONS = (paths.metrics_path, paths.predictions_path)

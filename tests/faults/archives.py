@@ -178,7 +178,7 @@ def attack(ground: Ground, rng: Random, number: int) -> Found:
 
 
 def _unpack(archive: Path) -> None:
-    from wiseft.data.unpacking.unpack import unpack
+    from wiseft.study.data.unpacking.unpack import unpack
 
     unpack(archive, archive.parent / "out" / "target", say=print)
 

@@ -69,7 +69,7 @@ def preload() -> None:
     import torch
     from tests.faults.foreign_models import import_libraries
 
-    from wiseft.provenance import git_commit, versions
+    from wiseft.base.provenance import git_commit, versions
 
     torch.set_num_threads(1)
     import_libraries()

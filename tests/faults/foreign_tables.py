@@ -200,8 +200,8 @@ FORMS: list[tuple[Form, str]] = [
 
 def _read(folder: Path, name: str) -> None:
     """Read the file as the layout that has such files does."""
-    from wiseft.config.layouts import check_options
-    from wiseft.data.layouts import LayoutInputs, reader
+    from wiseft.study.config.layouts import check_options
+    from wiseft.study.data.layouts import LayoutInputs, reader
 
     given: dict[str, tuple[str, dict[str, Any]]] = {
         ".mat": (

@@ -409,7 +409,7 @@ def write_models(folder: Path) -> None:
         import torch
         from safetensors.torch import save_file
 
-        from wiseft import towers
+        from wiseft.models import towers
 
         for seed, name in enumerate(("a", "b")):
             module = towers.build(ARCHITECTURE, seed).module

@@ -12,9 +12,9 @@ import pandas as pd
 import pytest
 from scipy.stats import beta
 
-from wiseft.figures.summary import Tables
+from wiseft.study.paper.effective import effective_rows
+from wiseft.study.paper.summary import Tables
 from wiseft.tabulate.comparisons import summaries
-from wiseft.tabulate.effective import effective_rows
 from wiseft.tabulate.models import model_rows, of_runs
 from wiseft.tabulate.robustness import fits_frame
 from wiseft.tabulate.schema import COMPARISONS, TABLE, conform

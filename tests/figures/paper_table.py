@@ -14,11 +14,11 @@ import numpy as np
 import pandas as pd
 from scipy.stats import beta
 
-from wiseft.config import Catalogue
-from wiseft.names import split_run_name
-from wiseft.published import rows
+from wiseft.base.names import split_run_name
+from wiseft.study.config import Catalogue
+from wiseft.study.published import rows
+from wiseft.study.targets import experiment_runs
 from wiseft.tabulate.schema import TABLE, conform
-from wiseft.targets import experiment_runs
 
 ROOT = Path(__file__).parents[2]
 COARSE = (0.1, 0.9)

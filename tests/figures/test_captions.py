@@ -7,8 +7,8 @@ import pytest
 from docutils.core import publish_parts
 from jinja2 import Environment, StrictUndefined
 
-from wiseft import plugins
-from wiseft.config import Catalogue
+from wiseft.base import plugins
+from wiseft.study.config import Catalogue
 
 CAPTIONS = Path(__file__).parents[2] / "workflow" / "report"
 

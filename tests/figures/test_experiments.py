@@ -12,11 +12,11 @@ from tests.figures import paper_table
 from tests.figures.legends import problems
 from tests.published.test_experiments import pairs_of, with_file
 
-from wiseft.config import Catalogue
-from wiseft.figures.context import figure_context
 from wiseft.figures.registry import draw_figure
 from wiseft.figures.style import paper_style
-from wiseft.tabulate.published import join
+from wiseft.study.config import Catalogue
+from wiseft.study.paper.context import figure_context
+from wiseft.study.paper.published import join
 
 ROOT = Path(__file__).parents[2]
 CATALOGUE = Catalogue(ROOT)

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from wiseft.cli import main
-from wiseft.figures.headline import headline_metrics
+from wiseft.study.paper.headline import headline_metrics
 from wiseft.tabulate.schema import TABLE, write_parquet
 
 

@@ -14,13 +14,13 @@ from tests.figures import paper_table
 from typer.testing import CliRunner
 
 from wiseft.cli import app
-from wiseft.config import Catalogue
 from wiseft.errors import WiseftError
 from wiseft.figures.axes import logit
-from wiseft.figures.context import page_context
 from wiseft.figures.page import PageSettings, build, build_page
 from wiseft.figures.page.chart import chart
 from wiseft.figures.page.content import lines_of, models_of, records, table_data
+from wiseft.study.config import Catalogue
+from wiseft.study.paper.context import page_context
 from wiseft.tabulate.schema import TABLE, write_parquet
 
 SHIFTS = ["avg:shifts", *paper_table.SHIFTS]

@@ -11,9 +11,9 @@ import pytest
 from tests.figures import paper_table
 from tests.figures.browser import Browser, find_browser
 
-from wiseft.config import Catalogue
-from wiseft.figures.context import page_context
 from wiseft.figures.page import PageSettings, build_page
+from wiseft.study.config import Catalogue
+from wiseft.study.paper.context import page_context
 
 pytestmark = pytest.mark.skipif(
     find_browser() is None,

@@ -9,10 +9,10 @@ import pandas as pd
 from tests.figures import paper_table
 from typer.testing import CliRunner
 
+from wiseft.base.io import sha256_file, write_json
 from wiseft.cli import app
-from wiseft.config.paths import metrics_path
-from wiseft.figures.provenance import provenance_page
-from wiseft.io import sha256_file, write_json
+from wiseft.study.config.paths import metrics_path
+from wiseft.study.paper.provenance import provenance_page
 from wiseft.tabulate.schema import TABLE, write_parquet
 
 

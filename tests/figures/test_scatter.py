@@ -18,9 +18,9 @@ from tests.figures.legends import problems
 from wiseft.errors import WiseftError
 from wiseft.figures.registry import draw_figure
 from wiseft.figures.style import FAMILIES, ZERO_SHOT, Style, paper_style
-from wiseft.published import lines
+from wiseft.study.paper.published import with_zero_shot
+from wiseft.study.published import lines
 from wiseft.tabulate.intervals import clopper_pearson
-from wiseft.tabulate.published import with_zero_shot
 
 E2E = {"method": "end-to-end", "model": "clip-vit-l-14-336", "variant": ""}
 LC = {"method": "linear-classifier", "model": "clip-vit-l-14-336", "variant": ""}

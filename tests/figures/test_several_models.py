@@ -11,15 +11,15 @@ import pytest
 from tests.figures.conftest import AVERAGES, HOT, PRETRAINED, SETTINGS, make_table, make_tables
 from tests.figures.test_figures import assert_legible
 
-from wiseft.figures.headline import headline, headline_metrics
+from wiseft.base.templates import percent, points
 from wiseft.figures.page import PageSettings, build_page
 from wiseft.figures.page.content import lines_of
 from wiseft.figures.registry import draw_figure
 from wiseft.figures.select import variant_names
 from wiseft.figures.style import Style, paper_style
-from wiseft.figures.summary import Tables, summary
+from wiseft.study.paper.headline import headline, headline_metrics
+from wiseft.study.paper.summary import Tables, summary
 from wiseft.tabulate.settings import TabulateSettings
-from wiseft.templates import percent, points
 
 METHODS = ["end-to-end", "end-to-end, learning rate 6e-3", "linear-classifier"]
 TITLES = ["WiSE-FT, end-to-end", "WiSE-FT, end-to-end, learning rate 6e-3"]

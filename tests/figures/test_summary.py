@@ -9,9 +9,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from wiseft.base.templates import p_text, percent, points
 from wiseft.cli import main
-from wiseft.figures.headline import headline
-from wiseft.figures.summary import Tables, summary
+from wiseft.study.paper.headline import headline
+from wiseft.study.paper.summary import Tables, summary
 from wiseft.tabulate.schema import (
     COMPARISONS,
     EFFECTIVE,
@@ -22,7 +23,6 @@ from wiseft.tabulate.schema import (
     write_parquet,
 )
 from wiseft.tabulate.settings import TabulateSettings
-from wiseft.templates import p_text, percent, points
 
 SETTINGS = {
     "averages": {

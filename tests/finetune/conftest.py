@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from wiseft.classifier import build_classifier, classifier_tensors
-from wiseft.config import FinetuneSettings
-from wiseft.data.prepared.split import PreparedSplit
-from wiseft.data.prepared.store import write_prepared
-from wiseft.finetune.stage import Outputs, finetune
-from wiseft.theta import make_header, save_theta
+from wiseft.images.split import PreparedSplit
+from wiseft.images.store import write_prepared
+from wiseft.models.classifier import build_classifier, classifier_tensors
+from wiseft.study.config import FinetuneSettings
+from wiseft.study.finetune.stage import Outputs, finetune
+from wiseft.thetas.theta import make_header, save_theta
 
 TEXT = {"context_length": 8, "vocab_size": 64, "width": 8, "heads": 2, "layers": 1}
 RESNET = {"image_size": 32, "layers": [1, 1, 1, 1], "width": 8, "head_width": 8}

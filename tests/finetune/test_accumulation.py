@@ -7,20 +7,20 @@ import pytest
 import torch
 from torch.nn import functional
 
-from wiseft.classifier import build_classifier, classifier_tensors
-from wiseft.config import FinetuneSettings
-from wiseft.config.machine import HowSettings
-from wiseft.data.prepared.store import open_split
-from wiseft.data.subset import draw_subset
+from wiseft.base.io import read_json
 from wiseft.errors import WiseftError
-from wiseft.finetune.batch import Batch, joined
-from wiseft.finetune.loader import Loader
-from wiseft.finetune.optimiser import make_optimiser
-from wiseft.finetune.parallel import Team
-from wiseft.finetune.sampling import epoch_order, step_seed
-from wiseft.finetune.trainer import Execution
-from wiseft.io import read_json
-from wiseft.theta import load_theta
+from wiseft.images.store import open_split
+from wiseft.images.subset import draw_subset
+from wiseft.models.classifier import build_classifier, classifier_tensors
+from wiseft.study.config import FinetuneSettings
+from wiseft.study.config.machine import HowSettings
+from wiseft.study.finetune.batch import Batch, joined
+from wiseft.study.finetune.loader import Loader
+from wiseft.study.finetune.optimiser import make_optimiser
+from wiseft.study.finetune.parallel import Team
+from wiseft.study.finetune.sampling import epoch_order, step_seed
+from wiseft.study.finetune.trainer import Execution
+from wiseft.thetas.theta import load_theta
 
 
 def how(**keys):
@@ -141,7 +141,7 @@ def test_threads_and_micro_batches_together(train, settings):
 
 
 def test_an_error_in_a_thread_is_told(train, settings, monkeypatch):
-    from wiseft.finetune.augment import TrainingImages
+    from wiseft.study.finetune.augment import TrainingImages
 
     def broken(self, epoch, positions):
         raise WiseftError("a.jpg is not a readable image")
@@ -231,7 +231,7 @@ def test_steps_in_place_of_epochs(train, settings):
 
 
 def test_record_tells_time_speed_and_memory(train, settings, tmp_path):
-    from wiseft.finetune.stage import Outputs, finetune
+    from wiseft.study.finetune.stage import Outputs, finetune
 
     outputs = train.outputs()
     outputs = Outputs(outputs.theta_1, outputs.curve, outputs.state, tmp_path / "training.json")

@@ -5,21 +5,16 @@ from PIL import Image
 from torchvision.transforms import InterpolationMode, RandomResizedCrop
 from torchvision.transforms import functional as reference
 
-from wiseft.config import FinetuneSettings, Transform
-from wiseft.data.index_folder import index_folder
-from wiseft.data.prepared.cache import write_cache
-from wiseft.data.prepared.decode import whole_image
-from wiseft.data.prepared.index import read_index
-from wiseft.data.prepared.store import open_manifest, open_split
 from wiseft.errors import WiseftError
-from wiseft.finetune.augment import (
-    RATIO,
-    RECIPES,
-    TrainingImages,
-    augmented,
-    draw_box,
-)
-from wiseft.finetune.sampling import random_half, sample_generator
+from wiseft.images.cache import write_cache
+from wiseft.images.decode import whole_image
+from wiseft.images.index import read_index
+from wiseft.images.index_folder import index_folder
+from wiseft.images.store import open_manifest, open_split
+from wiseft.study.config import FinetuneSettings
+from wiseft.study.finetune.augment import RATIO, RECIPES, TrainingImages, augmented, draw_box
+from wiseft.study.finetune.sampling import random_half, sample_generator
+from wiseft.thetas.preprocessing import Transform
 
 EVERYONE = np.arange(30)
 

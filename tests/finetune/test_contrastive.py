@@ -6,18 +6,18 @@ import pytest
 import torch
 from torch.nn import functional
 
-from wiseft import towers
-from wiseft.classifier import build_classifier
 from wiseft.cli import main
-from wiseft.combine.linear import combine
-from wiseft.config.machine import HowSettings
+from wiseft.combine.linear_combination import combine
 from wiseft.errors import WiseftError
-from wiseft.finetune import stage
-from wiseft.finetune.objectives import contrastive
-from wiseft.finetune.objectives.contrastive import clip_loss
-from wiseft.finetune.trainer import Execution
-from wiseft.finetune.two_towers import TwoTowers
-from wiseft.theta import Theta, load_theta, save_weights
+from wiseft.models import towers
+from wiseft.models.classifier import build_classifier
+from wiseft.study.config.machine import HowSettings
+from wiseft.study.finetune import stage
+from wiseft.study.finetune.objectives import contrastive
+from wiseft.study.finetune.objectives.contrastive import clip_loss
+from wiseft.study.finetune.trainer import Execution
+from wiseft.study.finetune.two_towers import TwoTowers
+from wiseft.thetas.theta import Theta, load_theta, save_weights
 from wiseft.zeroshot.prompts import fill_templates
 from wiseft.zeroshot.text_head import HeadBuilder, Prompts, has_text
 from wiseft.zeroshot.text_tower import add_text_tower

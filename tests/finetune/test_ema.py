@@ -3,11 +3,11 @@ import pytest
 import torch
 from torch import nn
 
-from wiseft.combine.linear import combine
-from wiseft.config.training_parts import EarlyStopping, MovingAverage
+from wiseft.combine.linear_combination import combine
 from wiseft.errors import WiseftError
-from wiseft.finetune.ema import Averager, BestWeights, make_follower
-from wiseft.theta import load_theta
+from wiseft.study.config.training_parts import EarlyStopping, MovingAverage
+from wiseft.study.finetune.ema import Averager, BestWeights, make_follower
+from wiseft.thetas.theta import load_theta
 
 
 def walk(model, steps):
@@ -171,8 +171,8 @@ def test_without_held_out_images_there_is_nothing_to_choose_by(settings):
 @pytest.fixture
 def held_out(tmp_path, write_dataset, colours):
     """The dataset with a split of other images that are held out."""
-    from wiseft.data.prepared.split import PreparedSplit
-    from wiseft.data.prepared.store import write_prepared
+    from wiseft.images.split import PreparedSplit
+    from wiseft.images.store import write_prepared
 
     images, labels = colours
     ids = [f"s{i}" for i in range(30)]

@@ -4,16 +4,16 @@ import sys
 import pytest
 import torch
 
+from wiseft.base.stages import VERSION
 from wiseft.cli import main
-from wiseft.config import Preprocessing
-from wiseft.config.machine import HowSettings
 from wiseft.errors import StaleArtifact, WiseftError
-from wiseft.finetune.record import JsonLines
-from wiseft.finetune.stage import Outputs, finetune, train_from_scratch
-from wiseft.finetune.trainer import Execution
-from wiseft.stages import VERSION
-from wiseft.tensor_file import read_tensors, tensor_writer
-from wiseft.theta import load_theta
+from wiseft.study.config.machine import HowSettings
+from wiseft.study.finetune.record import JsonLines
+from wiseft.study.finetune.stage import Outputs, finetune, train_from_scratch
+from wiseft.study.finetune.trainer import Execution
+from wiseft.thetas.preprocessing import Preprocessing
+from wiseft.thetas.tensor_file import read_tensors, tensor_writer
+from wiseft.thetas.theta import load_theta
 
 
 def nothing_written(outputs):

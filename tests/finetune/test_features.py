@@ -7,15 +7,15 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from wiseft.classifier import ImageClassifier, build_classifier
-from wiseft.data.prepared import feed
-from wiseft.data.prepared.store import open_manifest, open_split
-from wiseft.finetune import features
-from wiseft.finetune.features import FeatureSamples, FeatureStore
-from wiseft.finetune.stage import finetune
-from wiseft.partial_tensors import PartialTensors
-from wiseft.tensor_file import read_file_header, tensors_sha256
-from wiseft.theta import load_theta
+from wiseft.images import feed
+from wiseft.images.store import open_manifest, open_split
+from wiseft.models.classifier import ImageClassifier, build_classifier
+from wiseft.study.finetune import features
+from wiseft.study.finetune.features import FeatureSamples, FeatureStore
+from wiseft.study.finetune.stage import finetune
+from wiseft.thetas.partial_tensors import PartialTensors
+from wiseft.thetas.tensor_file import read_file_header, tensors_sha256
+from wiseft.thetas.theta import load_theta
 
 SOME = np.array([1, 4, 20])
 

@@ -10,17 +10,17 @@ from safetensors.torch import save_file
 from tests.weights.conftest import clip_weights, same, weights_of
 from tools.rehearsal import tiny
 
-from wiseft import towers
-from wiseft.classifier import build_classifier
+from wiseft.base.io import sha256_file
 from wiseft.cli import main
 from wiseft.combine.files import interpolate_files
-from wiseft.data.prepared.split import PreparedSplit
-from wiseft.data.prepared.store import write_prepared
 from wiseft.errors import WiseftError
-from wiseft.finetune.distance import distances, group_of
-from wiseft.finetune.import_checkpoint import import_theta_0, import_theta_1
-from wiseft.io import sha256_file
-from wiseft.theta import load_theta, save_weights
+from wiseft.images.split import PreparedSplit
+from wiseft.images.store import write_prepared
+from wiseft.models import towers
+from wiseft.models.classifier import build_classifier
+from wiseft.study.finetune.distance import distances, group_of
+from wiseft.study.finetune.import_checkpoint import import_theta_0, import_theta_1
+from wiseft.thetas.theta import load_theta, save_weights
 from wiseft.zeroshot.head import build_head
 from wiseft.zeroshot.theta_0 import make_theta_0
 
@@ -111,7 +111,7 @@ def test_the_head_comes_from_the_checkpoints_own_text_tower(theta_0, tuned, tmp_
 
 
 def test_a_clip_model_folder_is_a_theta_1(theta_0, tuned, tmp_path):
-    from wiseft.weights.huggingface import from_open_clip
+    from wiseft.foreign.huggingface import from_open_clip
 
     folder = tmp_path / "clip"
     folder.mkdir()

@@ -6,14 +6,14 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from torch import nn
 
-from wiseft.checkpoints import Checkpoints
-from wiseft.config import FinetuneSettings
-from wiseft.finetune import lbfgs as module
-from wiseft.finetune.features import FeatureSamples
-from wiseft.finetune.lbfgs import fit_lbfgs
-from wiseft.finetune.objective import make_objective
-from wiseft.finetune.trainer import Task
-from wiseft.theta import load_theta
+from wiseft.study.config import FinetuneSettings
+from wiseft.study.finetune import lbfgs as module
+from wiseft.study.finetune.features import FeatureSamples
+from wiseft.study.finetune.lbfgs import fit_lbfgs
+from wiseft.study.finetune.objective import make_objective
+from wiseft.study.finetune.trainer import Task
+from wiseft.thetas.resume_state import Checkpoints
+from wiseft.thetas.theta import load_theta
 
 N, WIDTH, CLASSES, DECAY = 300, 12, 4, 1e-2
 

@@ -14,19 +14,19 @@ from tests.finetune.test_contrastive import (
 )
 from torch.nn import functional
 
-from wiseft import towers
-from wiseft.classifier import build_classifier
-from wiseft.config import FinetuneSettings
-from wiseft.config.machine import HowSettings
 from wiseft.errors import WiseftError
-from wiseft.finetune import stage
-from wiseft.finetune.batch import Batch
-from wiseft.finetune.lipsum import random_texts
-from wiseft.finetune.loader import Part
-from wiseft.finetune.micro_batch import divided
-from wiseft.finetune.objective import make_objective
-from wiseft.finetune.trainer import Execution
-from wiseft.theta import load_theta
+from wiseft.models import towers
+from wiseft.models.classifier import build_classifier
+from wiseft.study.config import FinetuneSettings
+from wiseft.study.config.machine import HowSettings
+from wiseft.study.finetune import stage
+from wiseft.study.finetune.batch import Batch
+from wiseft.study.finetune.lipsum import random_texts
+from wiseft.study.finetune.loader import Part
+from wiseft.study.finetune.micro_batch import divided
+from wiseft.study.finetune.objective import make_objective
+from wiseft.study.finetune.trainer import Execution
+from wiseft.thetas.theta import load_theta
 
 __all__ = ["weights", "with_text", "without_text"]  # fixtures
 

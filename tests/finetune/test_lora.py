@@ -4,11 +4,11 @@ import pytest
 import torch
 from tools.rehearsal import tiny
 
-from wiseft.classifier import build_classifier, classifier_tensors
-from wiseft.config.training_parts import Lora
 from wiseft.errors import WiseftError
-from wiseft.finetune.lora import add_lora, merge_lora
-from wiseft.theta import load_theta, make_header
+from wiseft.models.classifier import build_classifier, classifier_tensors
+from wiseft.study.config.training_parts import Lora
+from wiseft.study.finetune.lora import add_lora, merge_lora
+from wiseft.thetas.theta import load_theta, make_header
 
 LORA = {"trainable": "lora", "lora": {"rank": 2, "lora_alpha": 4}}
 

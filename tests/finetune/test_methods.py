@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from wiseft.classifier import build_classifier
-from wiseft.combine.linear import combine_logits, interpolate
-from wiseft.config import FinetuneSettings
-from wiseft.data.prepared.store import open_split
-from wiseft.finetune import probe, stage
-from wiseft.finetune.probe import probe_settings
-from wiseft.theta import load_theta
+from wiseft.combine.linear_combination import combine_logits, interpolate
+from wiseft.images.store import open_split
+from wiseft.models.classifier import build_classifier
+from wiseft.study.config import FinetuneSettings
+from wiseft.study.finetune import probe, stage
+from wiseft.study.finetune.probe import probe_settings
+from wiseft.thetas.theta import load_theta
 
 PROBE = {"epochs": 2, "learning_rate": 1e-2}
 

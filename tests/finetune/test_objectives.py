@@ -4,12 +4,12 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from wiseft.classifier import build_classifier
-from wiseft.config import FinetuneSettings
-from wiseft.finetune.batch import Batch
-from wiseft.finetune.objective import PredictedClasses, make_objective, tensors_of
-from wiseft.finetune.objectives.sigmoid import sigmoid_loss
-from wiseft.theta import Theta, load_theta, make_header
+from wiseft.models.classifier import build_classifier
+from wiseft.study.config import FinetuneSettings
+from wiseft.study.finetune.batch import Batch
+from wiseft.study.finetune.objective import PredictedClasses, make_objective, tensors_of
+from wiseft.study.finetune.objectives.sigmoid import sigmoid_loss
+from wiseft.thetas.theta import Theta, load_theta, make_header
 
 
 @pytest.fixture

@@ -6,11 +6,11 @@ No GPU is needed: torch's own error is raised in a convolution's real forward or
 import pytest
 import torch
 
-from wiseft import batch_size
-from wiseft.config.machine import HowSettings
 from wiseft.errors import WiseftError
-from wiseft.finetune.trainer import Execution
-from wiseft.theta import load_theta
+from wiseft.models import batch_size
+from wiseft.study.config.machine import HowSettings
+from wiseft.study.finetune.trainer import Execution
+from wiseft.thetas.theta import load_theta
 
 
 def tensors(outputs):
@@ -96,7 +96,7 @@ def counted(monkeypatch):
     """Have batches counted that are small enough to fit everywhere, in a given memory."""
 
     def room(gigabytes):
-        monkeypatch.setattr("wiseft.finetune.micro_batch.usual_batch_size", lambda *_: 1)
+        monkeypatch.setattr("wiseft.study.finetune.micro_batch.usual_batch_size", lambda *_: 1)
         monkeypatch.setenv(batch_size.DEVICE_MEMORY, str(gigabytes))
 
     return room
@@ -134,16 +134,16 @@ def test_heads_are_trained_on_whole_batches(train, settings, counted):
 
 
 def test_a_resumed_training_takes_no_more_images_than_before(train, settings, memory_for, tmp_path):
-    from wiseft.checkpoints import Checkpoints
-    from wiseft.finetune.resume import State
+    from wiseft.study.finetune.resume import State
+    from wiseft.thetas.resume_state import Checkpoints
 
     model = torch.nn.Linear(2, 2)
     kept = Checkpoints(tmp_path / "state", "key", train.log.append)
 
     def state(size):
         optimiser = torch.optim.SGD(model.parameters())
-        from wiseft.finetune.parallel import Team
-        from wiseft.finetune.precision import Precision
+        from wiseft.study.finetune.parallel import Team
+        from wiseft.study.finetune.precision import Precision
 
         made = State(model, optimiser, Precision("fp32", torch.device("cpu")))
         made.batch_size = None if size is None else batch_size.BatchSize(size)

@@ -12,15 +12,15 @@ import pytest
 import torch
 from torch import nn
 
+from wiseft.base.io import read_json
 from wiseft.cli import main
-from wiseft.config.machine import HowSettings
 from wiseft.errors import WiseftError
-from wiseft.finetune import parallel, stage, trainer
-from wiseft.finetune.parallel import Team, team
-from wiseft.finetune.resume import Interrupted
-from wiseft.finetune.trainer import Execution
-from wiseft.io import read_json
-from wiseft.theta import load_theta
+from wiseft.study.config.machine import HowSettings
+from wiseft.study.finetune import parallel, stage, trainer
+from wiseft.study.finetune.parallel import Team, team
+from wiseft.study.finetune.resume import Interrupted
+from wiseft.study.finetune.trainer import Execution
+from wiseft.thetas.theta import load_theta
 
 CPU = torch.device("cpu")
 SGD = {"optimiser": "sgd", "learning_rate": 0.01}

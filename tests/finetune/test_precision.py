@@ -7,12 +7,12 @@ import pytest
 import torch
 from torch import nn
 
-from wiseft.config import FinetuneSettings
 from wiseft.errors import WiseftError
-from wiseft.finetune import trainer
-from wiseft.finetune.optimiser import make_optimiser
-from wiseft.finetune.precision import Precision
-from wiseft.theta import load_theta
+from wiseft.study.config import FinetuneSettings
+from wiseft.study.finetune import trainer
+from wiseft.study.finetune.optimiser import make_optimiser
+from wiseft.study.finetune.precision import Precision
+from wiseft.thetas.theta import load_theta
 
 CPU = torch.device("cpu")
 

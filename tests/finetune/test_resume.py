@@ -10,20 +10,21 @@ import numpy as np
 import pytest
 import torch
 
-from wiseft.checkpoints import Checkpoints, alone, load_optimiser, optimiser_tensors
+from wiseft.base.io import read_json
+from wiseft.base.progress import Progress
 from wiseft.cli import main
-from wiseft.config import FinetuneSettings, Preprocessing
-from wiseft.config.machine import HowSettings
-from wiseft.data.prepared.split import PreparedSplit
-from wiseft.data.prepared.store import write_prepared
-from wiseft.finetune import probe, stage
-from wiseft.finetune.optimiser import make_optimiser
-from wiseft.finetune.resume import Interrupted
-from wiseft.finetune.stage import train_from_scratch
-from wiseft.finetune.trainer import Execution
-from wiseft.io import read_json
-from wiseft.progress import Progress
-from wiseft.theta import load_theta
+from wiseft.images.split import PreparedSplit
+from wiseft.images.store import write_prepared
+from wiseft.study.config import FinetuneSettings
+from wiseft.study.config.machine import HowSettings
+from wiseft.study.finetune import probe, stage
+from wiseft.study.finetune.optimiser import make_optimiser
+from wiseft.study.finetune.resume import Interrupted
+from wiseft.study.finetune.stage import train_from_scratch
+from wiseft.study.finetune.trainer import Execution
+from wiseft.thetas.preprocessing import Preprocessing
+from wiseft.thetas.resume_state import Checkpoints, alone, load_optimiser, optimiser_tensors
+from wiseft.thetas.theta import load_theta
 
 
 class Killed(BaseException):
@@ -93,7 +94,7 @@ def test_where_there_are_no_locks_a_training_says_what_is_up_to_the_user(
     def no_locks(*_):
         raise OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr("wiseft.locks.fcntl.flock", no_locks)
+    monkeypatch.setattr("wiseft.base.locks.fcntl.flock", no_locks)
     train(settings())
     assert any("run no two jobs with the state" in line for line in train.log)
 

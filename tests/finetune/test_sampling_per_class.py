@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
-from wiseft.config import FinetuneSettings
-from wiseft.data.subset import draw_subset
 from wiseft.errors import WiseftError
-from wiseft.finetune.sampling import (
+from wiseft.images.subset import draw_subset
+from wiseft.study.config import FinetuneSettings
+from wiseft.study.finetune.sampling import (
     draw_half,
     draw_per_class,
     draw_samples,

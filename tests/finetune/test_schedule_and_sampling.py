@@ -3,15 +3,10 @@ import math
 import numpy as np
 import pytest
 
-from wiseft.data.subset import draw_subset
 from wiseft.errors import WiseftError
-from wiseft.finetune.sampling import (
-    check_classes,
-    epoch_order,
-    random_half,
-    step_seed,
-)
-from wiseft.finetune.schedule import learning_rate, warmup_length
+from wiseft.images.subset import draw_subset
+from wiseft.study.finetune.sampling import check_classes, epoch_order, random_half, step_seed
+from wiseft.study.finetune.schedule import learning_rate, warmup_length
 
 
 def test_learning_rate_rises_linearly_then_falls_as_a_cosine():

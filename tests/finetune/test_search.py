@@ -6,12 +6,12 @@ import pytest
 import torch
 
 from wiseft.cli import main
-from wiseft.config import FinetuneSettings
-from wiseft.data.prepared.split import PreparedSplit
-from wiseft.data.prepared.store import open_split, write_prepared
 from wiseft.errors import WiseftError
-from wiseft.finetune import search as module
-from wiseft.finetune.search import (
+from wiseft.images.split import PreparedSplit
+from wiseft.images.store import open_split, write_prepared
+from wiseft.study.config import FinetuneSettings
+from wiseft.study.finetune import search as module
+from wiseft.study.finetune.search import (
     SEARCHED,
     SearchOutputs,
     Trial,
@@ -21,7 +21,7 @@ from wiseft.finetune.search import (
     winner,
     with_trial,
 )
-from wiseft.theta import load_theta
+from wiseft.thetas.theta import load_theta
 
 REGULARISERS = ["none", "weight-decay", "l1", "label-smoothing"]
 
@@ -138,7 +138,7 @@ def test_theta_1_is_what_finetune_makes_with_the_settings_that_won(
 
 
 def test_the_accuracy_is_that_of_the_classifier_on_held_out_images(run, held_out_manifest):
-    from wiseft.classifier import build_classifier
+    from wiseft.models.classifier import build_classifier
 
     outputs = run(searching())
     best = next(row for row in rows(outputs) if row["chosen"] == "1")
@@ -204,7 +204,7 @@ def test_a_trial_that_diverges_is_noted_and_does_not_win(run, monkeypatch):
 
 
 def test_trials_share_one_pass_through_the_tower(run, monkeypatch, tmp_path):
-    from wiseft.classifier import ImageClassifier
+    from wiseft.models.classifier import ImageClassifier
 
     seen = []
     features = ImageClassifier.features

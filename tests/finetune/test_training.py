@@ -6,18 +6,18 @@ import pytest
 import torch
 from torch.nn import functional
 
-from wiseft.classifier import ImageClassifier, build_classifier, classifier_tensors
-from wiseft.config import Preprocessing
-from wiseft.config.machine import HowSettings
-from wiseft.data.prepared.store import open_manifest, open_split
-from wiseft.data.subset import draw_subset
-from wiseft.finetune import stage, tasks
-from wiseft.finetune.loader import Loader
-from wiseft.finetune.parallel import Team
-from wiseft.finetune.sampling import epoch_order, random_half
-from wiseft.finetune.stage import train_from_scratch
-from wiseft.finetune.trainer import Execution
-from wiseft.theta import load_theta
+from wiseft.images.store import open_manifest, open_split
+from wiseft.images.subset import draw_subset
+from wiseft.models.classifier import ImageClassifier, build_classifier, classifier_tensors
+from wiseft.study.config.machine import HowSettings
+from wiseft.study.finetune import stage, tasks
+from wiseft.study.finetune.loader import Loader
+from wiseft.study.finetune.parallel import Team
+from wiseft.study.finetune.sampling import epoch_order, random_half
+from wiseft.study.finetune.stage import train_from_scratch
+from wiseft.study.finetune.trainer import Execution
+from wiseft.thetas.preprocessing import Preprocessing
+from wiseft.thetas.theta import load_theta
 
 
 def tensors(outputs):

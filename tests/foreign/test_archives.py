@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from wiseft.errors import WiseftError
-from wiseft.weights.formats import read_checkpoint
+from wiseft.foreign.formats import read_checkpoint
 
 GOOD, OTHER = {"w": torch.arange(6.0)}, {"w": torch.arange(6.0) + 100}
 

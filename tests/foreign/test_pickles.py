@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from torch import nn
 
 from wiseft.errors import WiseftError
+from wiseft.foreign.formats import read_checkpoint, write_checkpoint
 from wiseft.foreign.pickles import Machine, Refused
 from wiseft.foreign.torch_file import load_torch, write_torch
-from wiseft.weights.formats import read_checkpoint, write_checkpoint
 
 DTYPES = [
     *(torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.bool, torch.uint8),

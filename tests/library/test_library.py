@@ -21,8 +21,8 @@ import wiseft
 from wiseft.combine.files import interpolate_files
 from wiseft.combine.merge import merge_files
 from wiseft.errors import WiseftError
-from wiseft.theta import load_theta, save_theta
-from wiseft.towers import load as load_tower
+from wiseft.models.towers import load as load_tower
+from wiseft.thetas.theta import load_theta, save_theta
 from wiseft.zeroshot.head import build_head
 
 DOCS = Path(__file__).parents[2] / "docs" / "library.md"
@@ -44,7 +44,7 @@ def test_the_import_takes_no_library_along():
 
 def test_every_name_is_there_whatever_was_imported_before():
     program = (
-        "import wiseft.sweep.record, wiseft\n"
+        "import wiseft.tool.record, wiseft\n"
         "assert set(wiseft.__all__) <= set(dir(wiseft))\n"
         "assert all(callable(getattr(wiseft, name)) for name in wiseft.__all__)\n"
         "print(wiseft.sweep.Result.__name__, hasattr(wiseft, 'absent'))"

@@ -10,12 +10,12 @@ from safetensors.torch import load_file
 from tests.combine.conftest import tiny_header
 from tests.combine.test_groups import VIT
 
-from wiseft.classifier import build_classifier, classifier_tensors
 from wiseft.combine.files import combine_files
 from wiseft.combine.recipe import parse_recipe
 from wiseft.combine.recipes import dare
 from wiseft.combine.recipes.model_stock import ratio
-from wiseft.theta import load_theta, save_theta
+from wiseft.models.classifier import build_classifier, classifier_tensors
+from wiseft.thetas.theta import load_theta, save_theta
 
 raw = pytest.importorskip(
     "mergekit.scripts.merge_raw_pytorch",

@@ -10,13 +10,13 @@ import pytest
 from typer.testing import CliRunner
 
 from wiseft.cli import app
-from wiseft.config import Catalogue, FinetuneSettings
 from wiseft.errors import WiseftError
-from wiseft.plan import PEAKS, Assumptions, as_json, estimate, render
-from wiseft.plan.hardware import peak_of
-from wiseft.plan.towers import count, tower_cost
-from wiseft.plan.work import forward_work, training_work
-from wiseft.targets import Targets
+from wiseft.study.config import Catalogue, FinetuneSettings
+from wiseft.study.plan import PEAKS, Assumptions, as_json, estimate, render
+from wiseft.study.plan.hardware import peak_of
+from wiseft.study.plan.towers import count, tower_cost
+from wiseft.study.plan.work import forward_work, training_work
+from wiseft.study.targets import Targets
 
 ROOT = Path(__file__).parents[2]
 A100 = Assumptions("a100", PEAKS["a100"], utilisation=0.5)
@@ -132,8 +132,8 @@ def test_half_precision_has_its_own_peak():
 
 def test_disk_space_is_that_of_the_files():
     """Against the tensors of a model that is built: parameters, and few buffers besides."""
-    from wiseft import towers
-    from wiseft.towers.open_clip_models import architecture_from_json
+    from wiseft.models import towers
+    from wiseft.models.towers.open_clip_models import architecture_from_json
 
     architecture = architecture_from_json(ROOT / "config" / "models" / "digits-rn.json")
     model = towers.build(architecture, seed=0)

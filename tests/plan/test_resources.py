@@ -13,15 +13,14 @@ from tests.processes import environment
 from tests.targets.conftest import project  # noqa: F401
 from tests.targets.planning import dry_run
 
-from wiseft import doctor
-from wiseft.config import Catalogue
-from wiseft.footprint import training_bytes
-from wiseft.io import write_json
-from wiseft.plan import footprints
-from wiseft.plan.footprints import footprint_of
-from wiseft.plan.rates import RATES, of_towers, read_rates
-from wiseft.plan.resources import CLUSTER_GPUS, LONGEST, Need, Resources
-from wiseft.targets import Targets
+from wiseft.base.io import write_json
+from wiseft.models.footprint import training_bytes
+from wiseft.study.config import Catalogue
+from wiseft.study.plan import doctor, footprints
+from wiseft.study.plan.footprints import footprint_of
+from wiseft.study.plan.rates import RATES, of_towers, read_rates
+from wiseft.study.plan.resources import CLUSTER_GPUS, LONGEST, Need, Resources
+from wiseft.study.targets import Targets
 
 ROOT = Path(__file__).parents[2]
 EXPERIMENTS = Catalogue(ROOT).names("experiments")
@@ -143,7 +142,7 @@ def test_a_further_attempt_asks_for_more_up_to_the_longest(monkeypatch: pytest.M
 
 
 def test_a_cluster_has_gpus_whatever_this_machine_has(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("wiseft.targets.jobs.devices", list)
+    monkeypatch.setattr("wiseft.study.targets.jobs.devices", list)
     assert resources_of("imagenet").device_type == "cpu"
     monkeypatch.setenv(CLUSTER_GPUS, "1")
     assert resources_of("imagenet").device_type == "cuda"
@@ -178,14 +177,14 @@ def test_a_model_that_was_not_counted_is_said_and_asks_for_much(project: Path, t
     file.write_text(file.read_text().replace('"width": 8', '"width": 24'))
     resources = resources_of("digits-smoke", root, device="cpu")
     (sentence,) = resources.notes()
-    assert "python -m wiseft.plan.footprints --write" in sentence
+    assert "python -m wiseft.study.plan.footprints --write" in sentence
     assert resources.mem_mb("pretrain", "digits-rn-smoke") == 16_000
 
 
 def test_planning_needs_no_torch():
     code = (
-        "import sys; from wiseft.targets import Targets; "
-        "from wiseft.plan.resources import Resources; "
+        "import sys; from wiseft.study.targets import Targets; "
+        "from wiseft.study.plan.resources import Resources; "
         "r = Resources(Targets.read('.', {'experiment': 'imagenet', 'device': 'cuda'})); "
         "[(r.mem_mb(*j), r.gpu_mem_mb(*j), r.runtime(*j)) for j in r.jobs()]; r.notes(); "
         "sys.exit('torch' in sys.modules)"

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from wiseft.config import PretrainSettings
-from wiseft.pretrain.glyphs import PEN_FAMILY, Glyphs
-from wiseft.pretrain.pens import draw_pen_glyph
+from wiseft.study.config import PretrainSettings
+from wiseft.study.pretrain.glyphs import PEN_FAMILY, Glyphs
+from wiseft.study.pretrain.pens import draw_pen_glyph
 
 
 @pytest.fixture(autouse=True)

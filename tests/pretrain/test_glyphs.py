@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from wiseft.base.stages import VERSION
 from wiseft.errors import StaleArtifact, WiseftError
-from wiseft.pretrain.glyphs import PEN_FAMILY, build_glyphs, load_glyphs, save_glyphs
-from wiseft.pretrain.pens import TEMPLATES, draw_pen_glyph
-from wiseft.pretrain.typefaces import typeface_glyphs
-from wiseft.stages import VERSION
-from wiseft.tensor_file import tensor_writer
+from wiseft.study.pretrain.glyphs import PEN_FAMILY, build_glyphs, load_glyphs, save_glyphs
+from wiseft.study.pretrain.pens import TEMPLATES, draw_pen_glyph
+from wiseft.study.pretrain.typefaces import typeface_glyphs
+from wiseft.thetas.tensor_file import tensor_writer
 
 
 def test_templates_cover_the_digits_with_several_allographs():

@@ -6,8 +6,8 @@ import open_clip
 import pytest
 import torch
 
-from wiseft.pretrain.captions import NAMES, CaptionTable
-from wiseft.pretrain.style import COLOURS, PHRASES, style
+from wiseft.study.pretrain.captions import NAMES, CaptionTable
+from wiseft.study.pretrain.style import COLOURS, PHRASES, style
 
 
 def _styled(glyphs, seed: int, n: int = 400):

@@ -13,12 +13,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from wiseft.checkpoints import Checkpoints
 from wiseft.errors import WiseftError
-from wiseft.pretrain import train as module
-from wiseft.pretrain.captions import NAMES, CaptionTable
-from wiseft.pretrain.samples import draw_pretrain_samples
-from wiseft.pretrain.train import Row, pretrain
+from wiseft.study.pretrain import train as module
+from wiseft.study.pretrain.captions import NAMES, CaptionTable
+from wiseft.study.pretrain.samples import draw_pretrain_samples
+from wiseft.study.pretrain.train import Row, pretrain
+from wiseft.thetas.resume_state import Checkpoints
 
 Run = Callable[..., tuple[dict[str, Tensor], list[Row]]]
 

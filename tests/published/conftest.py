@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from scipy.special import expit, logit
 
-from wiseft.published.sources import ACCURACIES, MODEL_TYPES, ZERO_SHOT, source_path
-from wiseft.published.testbed import CLIP_COLUMNS, CLIP_MODELS, CONDITIONS
+from wiseft.study.published.addresses import ACCURACIES, MODEL_TYPES, ZERO_SHOT, source_path
+from wiseft.study.published.testbed import CLIP_COLUMNS, CLIP_MODELS, CONDITIONS
 
 REFERENCE = "WISEFT_REFERENCE_DATA"
 """Environment variable: a folder with second copies, `paper_tables/` and `testbed/`."""

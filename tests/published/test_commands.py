@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
+from wiseft.base.loading import validate
 from wiseft.cli import main
-from wiseft.config import Catalogue
-from wiseft.config.experiment import ExperimentEntry
-from wiseft.config.experiment_parts import PublishedSettings
-from wiseft.config.loading import validate
 from wiseft.errors import WiseftError
-from wiseft.published.sources import SOURCES, source_path
+from wiseft.study.config import Catalogue
+from wiseft.study.config.experiment import ExperimentEntry
+from wiseft.study.config.experiment_parts import PublishedSettings
+from wiseft.study.published.addresses import SOURCES, source_path
+from wiseft.study.targets import experiment_runs
 from wiseft.tabulate.schema import read_table
-from wiseft.targets import experiment_runs
 
 REPOSITORY = Path(__file__).parents[2]
 

@@ -11,17 +11,17 @@ import pandas as pd
 import pytest
 from tests.figures.legends import problems
 
-from wiseft.config import Catalogue
-from wiseft.config.experiment import ExperimentEntry
+from wiseft.base.names import split_run_name
 from wiseft.errors import WiseftError
-from wiseft.figures.drawings.diversity import MEASURES
 from wiseft.figures.registry import draw_figure
 from wiseft.figures.style import paper_style
-from wiseft.names import split_run_name
-from wiseft.tabulate.paper_tables import cells
-from wiseft.tabulate.published import join, with_zero_shot
+from wiseft.study.config import Catalogue
+from wiseft.study.config.experiment import ExperimentEntry
+from wiseft.study.drawings.diversity import MEASURES
+from wiseft.study.paper.paper_tables import cells
+from wiseft.study.paper.published import join, with_zero_shot
+from wiseft.study.targets import Run, experiment_runs
 from wiseft.tabulate.schema import TABLE, conform
-from wiseft.targets import Run, experiment_runs
 
 REPOSITORY = Path(__file__).parents[2]
 CATALOGUE = Catalogue(REPOSITORY)

@@ -9,10 +9,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from wiseft import published
-from wiseft.config import Catalogue
 from wiseft.errors import WiseftError
-from wiseft.published.numbers import COLUMNS, ROW_COLUMNS, contradictions
+from wiseft.study import published
+from wiseft.study.config import Catalogue
+from wiseft.study.published.numbers import COLUMNS, ROW_COLUMNS, contradictions
 from wiseft.tabulate.schema import TABLE, conform
 
 REPOSITORY = Path(__file__).parents[2]

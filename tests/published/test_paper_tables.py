@@ -8,11 +8,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from wiseft import published
 from wiseft.cli import main
 from wiseft.errors import WiseftError
-from wiseft.tabulate.paper_tables import CELLS, cell_text, cells, layout, zero_shot_cells
-from wiseft.tabulate.paper_text import latex, markdown, report, write_paper_tables
+from wiseft.study import published
+from wiseft.study.paper.paper_tables import CELLS, cell_text, cells, layout, zero_shot_cells
+from wiseft.study.paper.paper_text import latex, markdown, report, write_paper_tables
 from wiseft.tabulate.schema import TABLE, conform, write_parquet
 
 DATASETS = ["imagenet", "imagenet-v2", "imagenet-r", "imagenet-sketch", "objectnet", "imagenet-a"]

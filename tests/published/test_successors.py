@@ -9,14 +9,14 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from wiseft import published
-from wiseft.config import Catalogue
-from wiseft.config.experiment_parts import PublishedSettings
-from wiseft.figures.drawings.frontier import KINDS
 from wiseft.figures.registry import draw_figure
 from wiseft.figures.style import paper_style
-from wiseft.published import SECOND_HAND, SUCCESSORS, successor_rows
-from wiseft.tabulate.published import join
+from wiseft.study import published
+from wiseft.study.config import Catalogue
+from wiseft.study.config.experiment_parts import PublishedSettings
+from wiseft.study.drawings.frontier import KINDS
+from wiseft.study.paper.published import join
+from wiseft.study.published import SECOND_HAND, SUCCESSORS, successor_rows
 
 REPOSITORY = Path(__file__).parents[2]
 SHIFTS = ["imagenet-v2", "imagenet-r", "imagenet-sketch", "objectnet", "imagenet-a"]
@@ -24,7 +24,7 @@ SHIFTS = ["imagenet-v2", "imagenet-r", "imagenet-sketch", "objectnet", "imagenet
 
 @pytest.fixture(scope="module")
 def printed() -> list[dict[str, str]]:
-    text = (files("wiseft.published") / "successors.csv").read_text(encoding="utf-8")
+    text = (files("wiseft.study.published") / "successors.csv").read_text(encoding="utf-8")
     return list(csv.DictReader(text.splitlines()))
 
 

@@ -10,13 +10,19 @@ import pandas as pd
 import pytest
 from scipy.special import logit
 
-from wiseft import published
-from wiseft.config import Catalogue
-from wiseft.config.experiment_parts import PublishedSettings
 from wiseft.errors import WiseftError
-from wiseft.published.sources import ACCURACIES, MODEL_TYPES, SOURCES, ZERO_SHOT, source_path
-from wiseft.published.testbed import CONDITIONS, model_types
-from wiseft.tabulate import published as joined
+from wiseft.study import published
+from wiseft.study.config import Catalogue
+from wiseft.study.config.experiment_parts import PublishedSettings
+from wiseft.study.paper import published as joined
+from wiseft.study.published.addresses import (
+    ACCURACIES,
+    MODEL_TYPES,
+    SOURCES,
+    ZERO_SHOT,
+    source_path,
+)
+from wiseft.study.published.testbed import CONDITIONS, model_types
 from wiseft.tabulate.schema import TABLE, conform
 
 REPOSITORY = Path(__file__).parents[2]

@@ -19,17 +19,17 @@ from tools.rehearsal import compare, cut, real
 from tools.rehearsal.run import FEW, Outcome, table
 from tools.rehearsal.server import FUNCTION, serving
 
-from wiseft.config import Catalogue
+from wiseft.base.io import read_json
+from wiseft.base.rehearsal import NOTE, VARIABLE, mark
+from wiseft.base.templates import render
 from wiseft.errors import WiseftError
-from wiseft.figures.context import figure_context
 from wiseft.figures.page import build
 from wiseft.figures.registry import draw_figure
 from wiseft.figures.style import paper_style
-from wiseft.io import read_json
-from wiseft.rehearsal import NOTE, VARIABLE, mark
+from wiseft.study.config import Catalogue
+from wiseft.study.paper.context import figure_context
+from wiseft.study.targets import Targets
 from wiseft.tabulate.schema import read_table
-from wiseft.targets import Targets
-from wiseft.templates import render
 
 PROJECT = Path(__file__).parents[2]
 EXPERIMENTS = Catalogue(PROJECT).names("experiments")
@@ -170,7 +170,7 @@ def test_figures_and_texts_are_marked_in_a_rehearsal_alone(monkeypatch: pytest.M
         figure = plt.figure()
         mark(figure)
         assert [text.get_text() for text in figure.texts] == ["rehearsal"] * marked
-        assert (NOTE in render("tabulate/paper_table.md.j2", **given)) == marked
+        assert (NOTE in render("study/paper/paper_table.md.j2", **given)) == marked
         assert build.titled("Digits") == ("Rehearsal: Digits" if marked else "Digits")
         plt.close(figure)
 

@@ -14,16 +14,17 @@ import torch
 from tools.rehearsal.datasets import FORMS, HELD_OUT, halved
 from tools.rehearsal.world import SHOTS, TRAIN_SAMPLES, build
 
-from wiseft import towers
+from wiseft.base.io import sha256_file
 from wiseft.cli import main
-from wiseft.config import Catalogue, Transform, paths
-from wiseft.data.prepared.manifest import open_manifest
-from wiseft.data.prepared.store import Split, open_split
-from wiseft.data.subset import draw_indices
-from wiseft.finetune.sampling import draw_half
-from wiseft.io import sha256_file
-from wiseft.targets import Targets
-from wiseft.theta import load_weights
+from wiseft.images.manifest import open_manifest
+from wiseft.images.store import Split, open_split
+from wiseft.images.subset import draw_indices
+from wiseft.models import towers
+from wiseft.study.config import Catalogue, paths
+from wiseft.study.finetune.sampling import draw_half
+from wiseft.study.targets import Targets
+from wiseft.thetas.preprocessing import Transform
+from wiseft.thetas.theta import load_weights
 
 PROJECT = Path(__file__).parents[2]
 EXPERIMENTS = Catalogue(PROJECT).names("experiments")

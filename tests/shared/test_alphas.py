@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wiseft.alphas import ALPHA_REGEX, format_alpha, parse_alphas
+from wiseft.base.alphas import ALPHA_REGEX, format_alpha, parse_alphas
 from wiseft.errors import WiseftError
 
 

@@ -5,9 +5,9 @@ import re
 import pytest
 import torch
 
-from wiseft import batch_size
-from wiseft.batch_size import DEVICE_MEMORY, BatchSize, available_bytes, out_of_memory
 from wiseft.errors import WiseftError
+from wiseft.models import batch_size
+from wiseft.models.batch_size import DEVICE_MEMORY, BatchSize, available_bytes, out_of_memory
 
 CPU = torch.device("cpu")
 

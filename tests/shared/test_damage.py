@@ -10,9 +10,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from wiseft.base.io import sha256_file, write_json
 from wiseft.cli import main
-from wiseft.config import paths
-from wiseft.damage import (
+from wiseft.errors import DamagedFile, StaleArtifact, WiseftError
+from wiseft.study.config import paths
+from wiseft.study.plan.failures import set_aside
+from wiseft.thetas.damage import (
     check_sum,
     damage_of,
     read_checked,
@@ -21,10 +24,7 @@ from wiseft.damage import (
     with_sum,
     write_sum,
 )
-from wiseft.errors import DamagedFile, StaleArtifact, WiseftError
-from wiseft.failures import set_aside
-from wiseft.io import sha256_file, write_json
-from wiseft.theta import make_header, save_theta
+from wiseft.thetas.theta import make_header, save_theta
 
 
 @pytest.fixture

@@ -18,14 +18,14 @@ import torch
 from safetensors.torch import save_file
 from tests.processes import environment
 
-from wiseft.checkpoints import Checkpoints
+from wiseft.base.io import atomic_path, room, write_text
 from wiseft.cli import main
-from wiseft.data.prepared.store import write_arrays
 from wiseft.errors import WiseftError
-from wiseft.failures import failure_summary
-from wiseft.io import atomic_path, room, write_text
-from wiseft.tensor_file import tensor_writer
-from wiseft.weights.formats import read_checkpoint, write_checkpoint
+from wiseft.foreign.formats import read_checkpoint, write_checkpoint
+from wiseft.images.store import write_arrays
+from wiseft.study.plan.failures import failure_summary
+from wiseft.thetas.resume_state import Checkpoints
+from wiseft.thetas.tensor_file import tensor_writer
 
 MB = 10**6
 TENSORS = {"a": torch.ones(MB), "b": torch.ones(MB // 2)}  # 6 MB
@@ -151,7 +151,7 @@ def test_an_error_of_another_kind_stays_what_it_is(tmp_path: Path):
 
 def test_the_space_that_is_missing(tmp_path: Path, monkeypatch):
     monkeypatch.setattr(
-        "wiseft.io.shutil.disk_usage", lambda _: type("Usage", (), {"free": 310_000})
+        "wiseft.base.io.shutil.disk_usage", lambda _: type("Usage", (), {"free": 310_000})
     )
     assert room(tmp_path) == f"0.4 MB are free in {tmp_path}"
     assert room(tmp_path, 2_400_000) == f"0.4 MB are free in {tmp_path}, 2.1 MB are missing"
@@ -162,7 +162,9 @@ def test_commands_name_the_full_disk_where_the_system_names_no_file(monkeypatch,
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr("wiseft.cli.app", command)
-    monkeypatch.setattr("wiseft.io.shutil.disk_usage", lambda _: type("Usage", (), {"free": 0}))
+    monkeypatch.setattr(
+        "wiseft.base.io.shutil.disk_usage", lambda _: type("Usage", (), {"free": 0})
+    )
     with pytest.raises(SystemExit):
         main([])
     assert f"no space left for a file in {Path.cwd()}; free" in capsys.readouterr().err
@@ -170,7 +172,9 @@ def test_commands_name_the_full_disk_where_the_system_names_no_file(monkeypatch,
 
 def test_the_end_of_a_run_names_the_full_disk_that_logs_had_no_room_to_name(monkeypatch):
     assert "full" not in failure_summary([])
-    monkeypatch.setattr("wiseft.io.shutil.disk_usage", lambda _: type("Usage", (), {"free": 0}))
+    monkeypatch.setattr(
+        "wiseft.base.io.shutil.disk_usage", lambda _: type("Usage", (), {"free": 0})
+    )
     assert f"The disk of {Path.cwd()} is full: make room" in failure_summary([])
 
 

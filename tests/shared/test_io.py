@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from wiseft.errors import WiseftError
-from wiseft.io import (
+from wiseft.base.io import (
     atomic_path,
     read_json,
     read_object,
@@ -19,6 +18,7 @@ from wiseft.io import (
     write_json,
     write_text,
 )
+from wiseft.errors import WiseftError
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path):

@@ -6,7 +6,7 @@ import os
 import threading
 import time
 
-from wiseft.locks import exclusive
+from wiseft.base.locks import exclusive
 
 
 def test_who_waits_for_a_lock_says_so_once_and_then_has_it_alone(tmp_path):

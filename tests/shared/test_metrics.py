@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import f1_score
 
+from wiseft.base.metrics import Outcome, Truth, all_right, group_places, measure, pairs_of
 from wiseft.errors import WiseftError
-from wiseft.metrics import Outcome, Truth, all_right, group_places, measure, pairs_of
 
 
 def truth(labels, base_ids=None, others=None, groups=None) -> Truth:

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 from tests.processes import environment
 
-from wiseft import owner
-from wiseft.io import write_json
-from wiseft.owner import LOCKS, RECORDS, VARIABLE, Owner
+from wiseft.base.io import write_json
+from wiseft.study.plan import owner
+from wiseft.study.plan.owner import LOCKS, RECORDS, VARIABLE, Owner
 
 RUN = """
 import subprocess, sys, time
@@ -60,7 +60,7 @@ class Process:
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv(VARIABLE, "")  # what `begin` sets goes with the test
-    monkeypatch.setattr("wiseft.owner.atexit.register", lambda *_: None)
+    monkeypatch.setattr("wiseft.study.plan.owner.atexit.register", lambda *_: None)
     return tmp_path
 
 
@@ -220,8 +220,8 @@ def test_commands_end_in_every_state(run, monkeypatch, state):
         os.kill(process.child, signal.SIGSTOP)
     else:
         # As one that does not end when told: no signal but SIGKILL arrives.
-        monkeypatch.setattr("wiseft.owner.PATIENCE", 0.2)
-        monkeypatch.setattr("wiseft.owner.signal.SIGTERM", 0)
+        monkeypatch.setattr("wiseft.study.plan.owner.PATIENCE", 0.2)
+        monkeypatch.setattr("wiseft.study.plan.owner.signal.SIGTERM", 0)
     process.kill()
     begin()
     assert not process.child_runs()
@@ -232,7 +232,7 @@ def test_where_nothing_can_be_recorded_it_is_said(tmp_path, monkeypatch):
     said: list[str] = []
     assert owner.begin(said.append) is None
     assert "snakemake --unlock" in said[0]
-    monkeypatch.setattr("wiseft.owner.started", lambda pid: None)  # no /proc
+    monkeypatch.setattr("wiseft.study.plan.owner.started", lambda pid: None)  # no /proc
     assert owner.begin(said.append) is None
     assert len(said) == 1
 

@@ -4,8 +4,8 @@ import sys
 
 import pytest
 
-from wiseft import progress
-from wiseft.progress import Meter, Progress, duration
+from wiseft.base import progress
+from wiseft.base.progress import Meter, Progress, duration
 
 
 class Terminal(io.StringIO):

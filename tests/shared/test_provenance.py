@@ -7,7 +7,7 @@ import sys
 
 import torch
 
-from wiseft.provenance import cpu, machine
+from wiseft.base.provenance import cpu, machine
 
 
 def test_the_machine_is_described_by_what_rounding_depends_on() -> None:
@@ -20,7 +20,7 @@ def test_the_machine_is_described_by_what_rounding_depends_on() -> None:
 
 
 def test_a_vector_extension_that_torch_was_told_not_to_use_is_not_recorded() -> None:
-    code = "import json; from wiseft.provenance import machine; print(json.dumps(machine()))"
+    code = "import json; from wiseft.base.provenance import machine; print(json.dumps(machine()))"
     told = {**os.environ, "ATEN_CPU_CAPABILITY": "default"}
     found = subprocess.run([sys.executable, "-c", code], env=told, capture_output=True, check=True)
     described = json.loads(found.stdout)

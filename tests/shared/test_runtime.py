@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from wiseft.errors import WiseftError
-from wiseft.runtime import start_torch
+from wiseft.models.runtime import start_torch
 
 PROGRAM = """
 import resource, torch
@@ -30,7 +30,9 @@ def test_memory_of_a_freed_tensor_is_used_again() -> None:
 
 
 def test_the_compiler_of_torch_is_not_imported() -> None:
-    code = "import sys, torch; from wiseft.runtime import start_torch; start_torch(1, 'cpu'); "
+    code = (
+        "import sys, torch; from wiseft.models.runtime import start_torch; start_torch(1, 'cpu'); "
+    )
     code += "print(torch.are_deterministic_algorithms_enabled(), 'torch._inductor' in sys.modules)"
     assert subprocess.check_output([sys.executable, "-c", code], text=True).split() == [
         "True",

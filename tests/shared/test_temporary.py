@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from tests.processes import environment
 
+from wiseft.base.io import atomic_path, write_text
+from wiseft.base.temporary import remove_leftovers, temporary_folder
 from wiseft.errors import WiseftError
-from wiseft.io import atomic_path, write_text
-from wiseft.temporary import remove_leftovers, temporary_folder
 
 HALF_WRITTEN = """
 import sys, time
@@ -116,7 +116,7 @@ def test_without_locks_files_are_written_and_nothing_is_removed(tmp_path: Path, 
     def no_locks(*_: object) -> None:
         raise OSError(38, "Function not implemented")
 
-    monkeypatch.setattr("wiseft.temporary.fcntl.flock", no_locks)
+    monkeypatch.setattr("wiseft.base.temporary.fcntl.flock", no_locks)
     leftover = tmp_path / ".table.tmp-aaaaaaaa.csv"
     leftover.touch()
     write_text(tmp_path / "table.csv", "x")
@@ -128,6 +128,6 @@ def test_where_no_temporary_folder_can_be_written_it_is_said(monkeypatch):
     def nowhere() -> None:
         raise FileNotFoundError(2, "No usable temporary directory found in ['/tmp']")
 
-    monkeypatch.setattr("wiseft.temporary.tempfile.gettempdir", nowhere)
+    monkeypatch.setattr("wiseft.base.temporary.tempfile.gettempdir", nowhere)
     with pytest.raises(WiseftError, match="TMPDIR"), temporary_folder("work"):
         pass

@@ -14,9 +14,9 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from wiseft.base.io import sha256_json
 from wiseft.errors import StaleArtifact, WiseftError
-from wiseft.io import sha256_json
-from wiseft.tensor_file import (
+from wiseft.thetas.tensor_file import (
     FORMAT,
     KEY,
     StoredTensors,

@@ -14,11 +14,13 @@ import torch
 from safetensors.torch import save_file
 from torch.nn import functional
 
-from wiseft.classifier import build_classifier, classifier_tensors
+from wiseft.base.stages import VERSION
 from wiseft.errors import StaleArtifact, WiseftError
-from wiseft.stages import VERSION
-from wiseft.tensor_file import read_file_header, tensors_sha256
-from wiseft.theta import (
+from wiseft.foreign.formats import read_checkpoint
+from wiseft.models.classifier import build_classifier, classifier_tensors
+from wiseft.models.towers.open_clip_models import architecture_from_json, open_clip_model
+from wiseft.thetas.tensor_file import read_file_header, tensors_sha256
+from wiseft.thetas.theta import (
     Theta,
     ThetaHeader,
     check_compatible,
@@ -32,8 +34,6 @@ from wiseft.theta import (
     save_theta,
     save_weights,
 )
-from wiseft.towers.open_clip_models import architecture_from_json, open_clip_model
-from wiseft.weights.formats import read_checkpoint
 
 ARCHITECTURE: dict[str, Any] = {
     "embed_dim": 16,

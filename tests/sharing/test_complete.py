@@ -15,16 +15,16 @@ from tools.sharing.complete import (
     missing_files,
 )
 
-from wiseft.config import Catalogue, paths
-from wiseft.damage import with_sum
+from wiseft.base.io import sha256_file, write_json
+from wiseft.base.stages import VERSION
 from wiseft.errors import DamagedFile
-from wiseft.finetune.search import Trial, draw_trial, write_trials
-from wiseft.io import sha256_file, write_json
-from wiseft.stages import VERSION
+from wiseft.study.config import Catalogue, paths
+from wiseft.study.finetune.search import Trial, draw_trial, write_trials
+from wiseft.study.targets import Targets
 from wiseft.tabulate.schema import EFFECTIVE, TABLE, frame_of, write_csv, write_parquet
-from wiseft.targets import Targets
-from wiseft.tensor_file import read_file_header
-from wiseft.theta import identity, make_header, save_theta, save_weights
+from wiseft.thetas.damage import with_sum
+from wiseft.thetas.tensor_file import read_file_header
+from wiseft.thetas.theta import identity, make_header, save_theta, save_weights
 
 from .conftest import ROOT
 

@@ -12,11 +12,11 @@ from tests.sharing.conftest import ROOT
 from tools.sharing.copies import copies_problems, write_copies
 from tools.sharing.manifest import NAME, write_manifest
 
-from wiseft.config import paths
+from wiseft.base.io import write_text
 from wiseft.errors import WiseftError
-from wiseft.io import write_text
+from wiseft.study.config import paths
+from wiseft.study.targets import Targets
 from wiseft.tabulate import schema
-from wiseft.targets import Targets
 
 SMOKE = "digits-smoke"
 

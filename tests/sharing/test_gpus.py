@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from wiseft import gpus
 from wiseft.errors import WiseftError
+from wiseft.models import gpus
 
 # A job: takes GPUs, says which and when, holds them for a while.
 JOB = """
@@ -195,7 +195,7 @@ def test_a_command_chooses_before_torch_asks_for_devices(monkeypatch):
     """CUDA reads the variable once, when it is first asked."""
     import torch
 
-    from wiseft import runtime
+    from wiseft.models import runtime
 
     calls: list[str] = []
     monkeypatch.setattr(torch.version, "cuda", "12.0")
@@ -212,7 +212,7 @@ def test_importing_the_stages_does_not_ask_cuda():
         "import torch\n"
         "def asked(*_): raise SystemExit('CUDA was asked at import')\n"
         "torch.cuda.is_available = torch.cuda.device_count = asked\n"
-        "import wiseft.finetune, wiseft.evaluate, wiseft.zeroshot, open_clip, timm\n"
+        "import wiseft.study.finetune, wiseft.evaluate, wiseft.zeroshot, open_clip, timm\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
@@ -228,7 +228,7 @@ def test_workflow_runs_as_many_jobs_as_there_are_gpus(tmp_path, monkeypatch):
     )
     environment = os.environ | {gpus.VISIBLE: "0,1,2", gpus.LOCKS: str(tmp_path / "locks")}
     counted = subprocess.run(
-        [sys.executable, "-m", "wiseft.gpus"],
+        [sys.executable, "-m", "wiseft.models.gpus"],
         env=environment,
         capture_output=True,
         text=True,

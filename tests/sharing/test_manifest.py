@@ -6,8 +6,8 @@ import pytest
 from tests.sharing.conftest import run_in
 from tools.sharing.manifest import NAME, read_manifest, shared_files, verify, write_manifest
 
+from wiseft.base.io import sha256_file
 from wiseft.errors import WiseftError
-from wiseft.io import sha256_file
 
 FILES = ["runs/a/metrics.json", "tables/x.csv"]
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from wiseft.io import sha256_file, write_json
-from wiseft.sweep.record import MODEL, Sweep, write_record
+from wiseft.base.io import sha256_file, write_json
 from wiseft.tabulate.intervals import clopper_pearson
+from wiseft.tool.record import MODEL, Sweep, write_record
 
 SUM = "ab" * 32
 WEIGHTS = bytes(range(256)) * 64

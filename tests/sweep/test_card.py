@@ -11,8 +11,8 @@ from typer.testing import CliRunner
 
 from wiseft.cli import app, main
 from wiseft.errors import WiseftError
-from wiseft.sweep.hub import write_card
-from wiseft.sweep.record import write_record
+from wiseft.tool.hub import write_card
+from wiseft.tool.record import write_record
 
 
 def test_metadata_are_read_by_the_hubs_library(tmp_path: Path):

@@ -13,8 +13,8 @@ from PIL import Image
 from tests.evaluate.conftest import blobs
 from tests.sweep.conftest import CLASSES
 
-from wiseft.sweep.record import Result
-from wiseft.sweep.run import sweep
+from wiseft.tool.record import Result
+from wiseft.tool.sweep import sweep
 
 ALPHAS = [0.25, 0.75]
 PADDED = 4096

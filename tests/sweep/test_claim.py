@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from tests.sweep.records import make_sweep
 
+from wiseft.base.io import sha256_json, write_json
 from wiseft.errors import WiseftError
-from wiseft.io import sha256_json, write_json
-from wiseft.sweep.claim import INPUTS, WORK, claimed
-from wiseft.sweep.loading import loading_example
-from wiseft.sweep.record import Result, write_record
+from wiseft.tool.claim import INPUTS, WORK, claimed
+from wiseft.tool.loading_lines import loading_example
+from wiseft.tool.record import Result, write_record
 
 MINE = {"ends": ["a", "b"], "seed": 0}
 

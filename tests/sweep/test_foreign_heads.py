@@ -20,7 +20,7 @@ import wiseft
 from wiseft.cli import main
 from wiseft.errors import WiseftError
 from wiseft.foreign.class_names import better_order, names_brought, order_in, places_of
-from wiseft.sweep.run import sweep
+from wiseft.tool.sweep import sweep
 
 COLOURS = {
     "blue": (40, 60, 200),

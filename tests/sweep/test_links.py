@@ -11,7 +11,7 @@ import transformers
 from tests.sweep.conftest import clip_config, save_clip_folder
 
 from wiseft.errors import WiseftError
-from wiseft.sweep.run import sweep
+from wiseft.tool.sweep import sweep
 
 
 def saved(folder: Path, seed: int) -> Path:

@@ -13,11 +13,11 @@ from tests.sweep.records import WEIGHTS, make_sweep
 from tests.sweep.upload_server import LARGE, TOKEN, Raw, running
 from typer.testing import CliRunner
 
+from wiseft.base import speed
 from wiseft.cli import app
-from wiseft.data.fetching import speed
 from wiseft.errors import WiseftError
-from wiseft.sweep.hub import push, write_card
-from wiseft.weights import hub_client
+from wiseft.foreign import hub_client
+from wiseft.tool.hub import push, write_card
 
 NAME = "me/birds"
 
@@ -161,7 +161,7 @@ def test_a_hub_that_is_none_slow_or_huge_ends_in_a_sentence(
 ):
     monkeypatch.setattr(speed, "WINDOW", 0.2)
     monkeypatch.setattr(hub_client, "TIMEOUT", 0.5)
-    monkeypatch.setattr("wiseft.sweep.hub.LARGEST_ANSWER", 100_000)
+    monkeypatch.setattr("wiseft.tool.hub.LARGEST_ANSWER", 100_000)
     hub.answers["/repos/create"] = answer
     started = monotonic()
     with pytest.raises(WiseftError, match=match):

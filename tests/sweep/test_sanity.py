@@ -16,12 +16,12 @@ from tools.rehearsal import tiny
 from tools.rehearsal.checkpoints import weights_of
 
 import wiseft
-from wiseft.data.index_folder import index_folder
 from wiseft.errors import WiseftError
-from wiseft.sweep.hub import write_card
-from wiseft.sweep.record import ImageSet, Result
-from wiseft.sweep.sanity import doubts
-from wiseft.sweep.show import summary
+from wiseft.images.index_folder import index_folder
+from wiseft.tool.hub import write_card
+from wiseft.tool.record import ImageSet, Result
+from wiseft.tool.sanity import doubts
+from wiseft.tool.show import summary
 
 
 @pytest.fixture

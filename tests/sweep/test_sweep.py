@@ -33,18 +33,18 @@ from tools.rehearsal import tiny
 from tools.rehearsal.checkpoints import Holder, torchscript, weights_of
 
 import wiseft
-import wiseft.sweep
-from wiseft import towers
+import wiseft.tool.sweep
 from wiseft.cli import main
 from wiseft.combine.files import interpolate_files
 from wiseft.errors import WiseftError
 from wiseft.evaluate.score import score_folder
-from wiseft.sweep.export import export_theta
-from wiseft.sweep.hub import write_card
-from wiseft.sweep.loading import loading_example
-from wiseft.sweep.record import Result, read_record
-from wiseft.sweep.run import sweep
-from wiseft.theta import load_theta, load_weights, make_header, save_theta, save_weights
+from wiseft.models import towers
+from wiseft.thetas.theta import load_theta, load_weights, make_header, save_theta, save_weights
+from wiseft.tool.export import export_theta
+from wiseft.tool.hub import write_card
+from wiseft.tool.loading_lines import loading_example
+from wiseft.tool.record import Result, read_record
+from wiseft.tool.sweep import sweep
 from wiseft.zeroshot.text_head import Prompts
 
 __all__ = ["Holder"]  # TorchScript reads the source of the class
@@ -389,7 +389,7 @@ def test_a_recipe_is_refused_before_checkpoints_are_read(
     monkeypatch.chdir(tmp_path)
     for name, weights in zip("zf", clips, strict=True):
         torch.save(weights, f"{name}.pt")
-    monkeypatch.setattr(wiseft.sweep.run, "open_end", None)
+    monkeypatch.setattr(wiseft.tool.sweep, "open_end", None)
     with pytest.raises(WiseftError, match=sentence):
         run(Path("z.pt"), Path("f.pt"), photos, tmp_path / "out", **options)
     assert not (tmp_path / "out").exists()

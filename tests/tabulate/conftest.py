@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pandas as pd
 import pytest
 
-from wiseft.metrics import Truth, measure, pairs_of
+from wiseft.base.metrics import Truth, measure, pairs_of
 from wiseft.tabulate.settings import TabulateSettings
 
 GRID = ("0.000", "0.250", "0.500", "0.750", "1.000")

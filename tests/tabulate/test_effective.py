@@ -10,10 +10,10 @@ import pandas as pd
 import pytest
 
 from wiseft.cli import main
-from wiseft.config import Catalogue
-from wiseft.published import lines
-from wiseft.tabulate.effective import effective_rows
-from wiseft.tabulate.published import join
+from wiseft.study.config import Catalogue
+from wiseft.study.paper.effective import effective_rows
+from wiseft.study.paper.published import join
+from wiseft.study.published import lines
 from wiseft.tabulate.schema import EFFECTIVE, TABLE, conform, read, write_parquet
 from wiseft.tabulate.settings import TabulateSettings
 

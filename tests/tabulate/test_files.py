@@ -6,10 +6,9 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
+from wiseft.base.io import write_json
 from wiseft.cli import app
-from wiseft.damage import with_sum, write_sum
 from wiseft.errors import DamagedFile, WiseftError
-from wiseft.io import write_json
 from wiseft.tabulate.schema import (
     COMPARISONS,
     FITS,
@@ -21,6 +20,7 @@ from wiseft.tabulate.schema import (
     write_parquet,
 )
 from wiseft.tabulate.stage import tabulate, write_tables
+from wiseft.thetas.damage import with_sum, write_sum
 
 NAMES = {
     "parquet": "t.parquet",

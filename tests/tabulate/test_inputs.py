@@ -5,10 +5,10 @@ import json
 import pandas as pd
 import pytest
 
-from wiseft.damage import with_sum
+from wiseft.base.io import sha256_file
 from wiseft.errors import DamagedFile, WiseftError
-from wiseft.io import sha256_file
 from wiseft.tabulate.stage import tabulate
+from wiseft.thetas.damage import with_sum
 
 
 def run(files, settings):

@@ -12,7 +12,7 @@ import pytest
 from scipy.stats import t
 from tests.tabulate.conftest import Bench
 
-from wiseft.tabulate.effective import effective_rows
+from wiseft.study.paper.effective import effective_rows
 from wiseft.tabulate.models import over_models
 from wiseft.tabulate.schema import TABLE, read_table, write_parquet
 from wiseft.tabulate.settings import TabulateSettings

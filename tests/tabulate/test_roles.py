@@ -9,12 +9,12 @@ import pandas as pd
 import pytest
 from tests.tabulate.test_views import ACCURACY, guesses, run
 
-from wiseft.figures.headline import headline, headline_metrics
-from wiseft.figures.summary import Tables, summary
-from wiseft.metrics import Truth, measure
+from wiseft.base.metrics import Truth, measure
+from wiseft.study.paper.headline import headline, headline_metrics
+from wiseft.study.paper.summary import Tables, summary
+from wiseft.study.targets import Targets
 from wiseft.tabulate.comparisons import MCNEMAR
 from wiseft.tabulate.schema import EFFECTIVE, frame_of
-from wiseft.targets import Targets
 
 N = 60
 SIZES = {"held-out": N, "id-test": N, "test": 2 * N}

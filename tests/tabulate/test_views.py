@@ -10,8 +10,8 @@ import pytest
 from scipy.stats import binomtest
 from sklearn.metrics import f1_score
 
+from wiseft.base.metrics import Truth, all_right, measure
 from wiseft.errors import WiseftError
-from wiseft.metrics import Truth, all_right, measure
 from wiseft.tabulate.bootstrap import ClusterBootstrap
 from wiseft.tabulate.predictions import Cell, Point
 from wiseft.tabulate.stage import tabulate

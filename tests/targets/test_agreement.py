@@ -9,11 +9,11 @@ import pytest
 from tests.targets.planning import dry_run, rules_of
 from tests.workflow.conftest import copy_project
 
-from wiseft.config import Catalogue
-from wiseft.doctor import examine
-from wiseft.plan import PEAKS, Assumptions, estimate
-from wiseft.targets import Targets, jobs
-from wiseft.targets.jobs import FEEDING
+from wiseft.study.config import Catalogue
+from wiseft.study.plan import PEAKS, Assumptions, estimate
+from wiseft.study.plan.doctor import examine
+from wiseft.study.targets import Targets, jobs
+from wiseft.study.targets.jobs import FEEDING
 
 ROOT = Path(__file__).parents[2]
 EXPERIMENTS = Catalogue(ROOT).names("experiments")

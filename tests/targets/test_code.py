@@ -10,14 +10,14 @@ import pytest
 from tests.targets.planning import dry_run, rules_of
 
 from wiseft.errors import WiseftError
-from wiseft.targets.code import Code
+from wiseft.study.targets.code import Code
 
 PACKAGE = Path(__file__).parents[2] / "src" / "wiseft"
 MODULES = {
-    "tabulate": ["wiseft.tabulate.stage", "wiseft.tabulate.published"],
-    "paper-tables": ["wiseft.tabulate.paper_tables", "wiseft.tabulate.paper_text"],
+    "tabulate": ["wiseft.tabulate.stage", "wiseft.study.paper.published"],
+    "paper-tables": ["wiseft.study.paper.paper_tables", "wiseft.study.paper.paper_text"],
     "page": ["wiseft.figures.page"],
-    "samples": ["wiseft.data.samples"],
+    "samples": ["wiseft.study.data.samples"],
 }
 
 
@@ -42,7 +42,7 @@ def test_whatever_python_loads_is_followed(command: str) -> None:
 
 def test_tables_depend_on_what_they_call_and_on_published_numbers() -> None:
     found = behind("tabulate")
-    assert {"metrics.py", "published/lines.py", "published/lines.csv"} <= found
+    assert {"metrics.py", "published/lines.py", "study/published/lines.csv"} <= found
     assert {"cli/tabulate.py", "tabulate/stage.py"} <= found
     assert not [path for path in found if path.startswith(("figures/", "evaluate/", "style/"))]
 
@@ -55,7 +55,7 @@ def test_a_figure_depends_on_its_drawing_and_on_no_other() -> None:
     assert drawings("landscape") == {"landscape"}
     # One that is made of another's parts depends on that one too.
     assert drawings("overrides") == {"overrides", "bars"}
-    assert "style/paper.mplstyle" in behind("figure", "landscape")
+    assert "figures/paper.mplstyle" in behind("figure", "landscape")
 
 
 def test_a_page_depends_on_its_template_and_not_on_the_other_commands_of_its_file() -> None:
@@ -77,11 +77,11 @@ TABLES = {"tabulate": 1, "effective_robustness": 1, "headline": 1}
     ("edited", "expected"),
     [
         ("metrics.py", {**TABLES, **FIGURES_OF_SMOKE, "report": 1}),
-        ("published/lines.csv", {**TABLES, **FIGURES_OF_SMOKE, "report": 1}),
+        ("study/published/lines.csv", {**TABLES, **FIGURES_OF_SMOKE, "report": 1}),
         ("published/numbers.py", {**TABLES, **FIGURES_OF_SMOKE, "report": 1}),
         ("tabulate/effective.py", {"effective_robustness": 1, "report": 1}),
         ("figures/drawings/landscape.py", {"figure": 1}),
-        ("figures/summary.md.j2", {"report": 1}),
+        ("study/paper/summary.md.j2", {"report": 1}),
         ("figures/page/page.js", {"page": 1}),
         ("finetune/trainer.py", {}),
         ("evaluate/sweep.py", {}),

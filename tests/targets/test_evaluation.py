@@ -5,7 +5,7 @@ from pathlib import Path
 
 from tools.predictions import recipe
 
-from wiseft.targets import Targets
+from wiseft.study.targets import Targets
 
 REPOSITORY = Path(__file__).parents[2]
 

@@ -11,8 +11,8 @@ from tests.targets.test_stored import ALL, LINEAR, MODEL, TUNED, experiment
 from tests.workflow.conftest import SMOKE, copy_project
 from tools.rehearsal.compare import expected_rows
 
-from wiseft.config import paths
-from wiseft.targets import Targets
+from wiseft.study.config import paths
+from wiseft.study.targets import Targets
 
 KEEP = "keep: [typefaces]\n"
 RUN = paths.run_name(MODEL, "mnist", TUNED)

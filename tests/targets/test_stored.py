@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from tests.workflow.conftest import SMOKE, copy_project
 
-from wiseft.config import paths
-from wiseft.targets import Targets
+from wiseft.study.config import paths
+from wiseft.study.targets import Targets
 
 MODEL = "digits-rn-smoke-s0"
 TUNED, LINEAR = f"end-to-end__{SMOKE}", f"linear-classifier__{SMOKE}"

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from wiseft.config import Catalogue, FinetuneSettings, paths
-from wiseft.finetune.schedule import long_warmup, training_samples
-from wiseft.plan import PEAKS, Assumptions, estimate
-from wiseft.targets import Targets
+from wiseft.study.config import Catalogue, FinetuneSettings, paths
+from wiseft.study.finetune.schedule import long_warmup, training_samples
+from wiseft.study.plan import PEAKS, Assumptions, estimate
+from wiseft.study.targets import Targets
 
 ROOT = Path(__file__).parents[2]
 RECIPE = Catalogue(ROOT).method_settings("end-to-end")

@@ -10,16 +10,16 @@ import pytest
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from wiseft import towers
-from wiseft.classifier import ImageClassifier
-from wiseft.finetune.precision import Precision
-from wiseft.towers.memory import (
+from wiseft.models import towers
+from wiseft.models.classifier import ImageClassifier
+from wiseft.models.towers.memory import (
     evaluation_bytes,
     footprint,
     images_that_fit,
     spared,
     training_bytes,
 )
+from wiseft.study.finetune.precision import Precision
 
 NORMALISED = {"mean": [0.5] * 3, "std": [0.5] * 3}
 EFFICIENTNET = {

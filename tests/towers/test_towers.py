@@ -10,12 +10,12 @@ import timm
 import torch
 from tools.rehearsal import tiny
 
-from wiseft import towers
-from wiseft.classifier import build_classifier
 from wiseft.errors import WiseftError
-from wiseft.theta import make_header
-from wiseft.towers import align_models, timm_models, tokenizers
-from wiseft.towers.open_clip_models import open_clip_model
+from wiseft.models import towers
+from wiseft.models.classifier import build_classifier
+from wiseft.models.towers import align_models, timm_models, tokenizers
+from wiseft.models.towers.open_clip_models import open_clip_model
+from wiseft.thetas.theta import make_header
 
 EVERY = tiny.WITH_TEXT | {"timm": tiny.timm}
 PIXELS = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))

@@ -23,21 +23,22 @@ from tests.weights.conftest import (
 from tools.rehearsal import tiny
 from tools.rehearsal.checkpoints import torchscript, weights_of
 
-from wiseft import towers
-from wiseft.classifier import ImageClassifier
+from wiseft.base import speed
+from wiseft.base.io import sha256_file
 from wiseft.cli import main
-from wiseft.config import Catalogue, parse_preprocessing
-from wiseft.data.fetching import speed
-from wiseft.data.prepared.decode import decode
 from wiseft.errors import WiseftError
-from wiseft.io import sha256_file
-from wiseft.theta import load_weights
-from wiseft.towers.tokenizers import unpacked
-from wiseft.weights import pins
-from wiseft.weights.fetch import fetch_weights
-from wiseft.weights.huggingface import from_open_clip
-from wiseft.weights.huggingface import preprocessing as processor_preprocessing
-from wiseft.weights.sources import from_entry, from_tag
+from wiseft.foreign.huggingface import from_open_clip
+from wiseft.foreign.huggingface import preprocessing as processor_preprocessing
+from wiseft.images.decode import decode
+from wiseft.models import towers
+from wiseft.models.classifier import ImageClassifier
+from wiseft.models.towers.tokenizers import unpacked
+from wiseft.study.config import Catalogue
+from wiseft.study.weights import pins
+from wiseft.study.weights.fetch import fetch_weights
+from wiseft.study.weights.sources import from_entry, from_tag
+from wiseft.thetas.preprocessing import parse_preprocessing
+from wiseft.thetas.theta import load_weights
 from wiseft.zeroshot.head import build_head
 
 REPOSITORY = "org/tiny"
@@ -666,7 +667,7 @@ def test_a_text_tower_is_asked_at_a_pinned_commit(fetch, hub, register, monkeypa
     hub.add(REPOSITORY, {NAMES[0]: safetensors_of(weights_of(architecture))}, COMMIT)
     config = json.dumps(architecture["text_cfg"]["hf_config"]).encode()
     hub.add("some/name", {"config.json": config, **tokenizer_files()}, "d" * 40)
-    monkeypatch.setattr("wiseft.weights.fetch.text_revision", {"some/name": "d" * 40}.get)
+    monkeypatch.setattr("wiseft.study.weights.fetch.text_revision", {"some/name": "d" * 40}.get)
     fetch("Tiny/tag")
     asked = [path for path in hub.asked if path.startswith("some/name")]
     assert asked

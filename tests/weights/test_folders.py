@@ -15,10 +15,10 @@ from tests.weights.conftest import COMMIT
 from wiseft.cli import main
 from wiseft.combine.merge import merge_files
 from wiseft.errors import WiseftError
-from wiseft.weights.adapters import files_of
-from wiseft.weights.convert import read_folder
-from wiseft.weights.folders import following_links
-from wiseft.weights.formats import read_checkpoint
+from wiseft.foreign.adapters import files_of
+from wiseft.foreign.convert import read_folder
+from wiseft.foreign.formats import read_checkpoint
+from wiseft.foreign.model_folder import following_links
 
 SECRET = b"-----BEGIN OPENSSH PRIVATE KEY-----"
 

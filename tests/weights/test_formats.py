@@ -12,14 +12,14 @@ from tests.weights.conftest import clip_weights, same
 from tools.rehearsal import tiny
 from tools.rehearsal.checkpoints import torchscript, weights_of
 
-from wiseft import towers
 from wiseft.errors import WiseftError
-from wiseft.theta import load_weights
-from wiseft.weights.convert import family_tensors
-from wiseft.weights.fetch import fetch_weights
-from wiseft.weights.formats import read_checkpoint, write_checkpoint
-from wiseft.weights.huggingface import architecture_of, from_open_clip, to_open_clip
-from wiseft.weights.sources import from_tag
+from wiseft.foreign.convert import family_tensors
+from wiseft.foreign.formats import read_checkpoint, write_checkpoint
+from wiseft.foreign.huggingface import architecture_of, from_open_clip, to_open_clip
+from wiseft.models import towers
+from wiseft.study.weights.fetch import fetch_weights
+from wiseft.study.weights.sources import from_tag
+from wiseft.thetas.theta import load_weights
 
 TENSORS = {"a.weight": torch.arange(6.0).view(2, 3), "a.steps": torch.tensor(7)}
 PREPROCESSING = {"size": 32, "mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25]}

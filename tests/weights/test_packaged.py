@@ -8,14 +8,14 @@ import pytest
 import timm
 import torch
 
-from wiseft.classifier import ImageClassifier
-from wiseft.config import Catalogue
-from wiseft.config.paths import package_path
 from wiseft.errors import WiseftError
-from wiseft.theta import load_weights
-from wiseft.towers import load
-from wiseft.weights.fetch import fetch_weights, with_package
-from wiseft.weights.sources import from_entry
+from wiseft.models.classifier import ImageClassifier
+from wiseft.models.towers import load
+from wiseft.study.config import Catalogue
+from wiseft.study.config.paths import package_path
+from wiseft.study.weights.fetch import fetch_weights, with_package
+from wiseft.study.weights.sources import from_entry
+from wiseft.thetas.theta import load_weights
 
 ROOT = Path(__file__).parents[2]
 CATALOGUE = Catalogue(ROOT)

@@ -13,8 +13,8 @@ import torch
 from torch import nn
 
 from wiseft.errors import WiseftError
-from wiseft.weights import formats
-from wiseft.weights.formats import read_checkpoint, write_checkpoint
+from wiseft.foreign import formats
+from wiseft.foreign.formats import read_checkpoint, write_checkpoint
 
 WEIGHTS = {"w": torch.arange(6.0).view(2, 3), "steps": torch.tensor(7)}
 
@@ -138,7 +138,7 @@ def test_a_compressed_archive_is_read_too(tmp_path):
 
 
 def test_a_mapped_file_is_mapped_anew_when_much_of_it_was_read(tmp_path, monkeypatch):
-    monkeypatch.setattr("wiseft.tensor_views._OPEN", 20)
+    monkeypatch.setattr("wiseft.thetas.tensor_views._OPEN", 20)
     torch.save(WEIGHTS | {"b": torch.ones(4)}, tmp_path / "x.pt")
     tensors = read_checkpoint(tmp_path / "x.pt").tensors
     loads = []

@@ -23,9 +23,9 @@ from torch import Tensor, nn
 from wiseft.cli import main
 from wiseft.combine.merge import merge_files
 from wiseft.errors import WiseftError
-from wiseft.theta import save_theta
-from wiseft.towers.open_clip_models import open_clip_model
-from wiseft.weights.formats import read_checkpoint
+from wiseft.foreign.formats import read_checkpoint
+from wiseft.models.towers.open_clip_models import open_clip_model
+from wiseft.thetas.theta import save_theta
 
 OPENAI = {"quick_gelu": True, "text_cfg": tiny.TEXT | {"context_length": 77}}
 PREPROCESSING = {"size": 32, "mean": OPENAI_MEAN, "std": OPENAI_STD}
@@ -318,7 +318,7 @@ def test_code_is_read_once_for_all_its_classes(
         opened.append(name.filename)
         return really(self, name, *rest)
 
-    monkeypatch.setattr("wiseft.weights.formats._is_scripted", lambda path: True)
+    monkeypatch.setattr("wiseft.foreign.formats._is_scripted", lambda path: True)
     monkeypatch.setattr(zipfile.ZipFile, "open", count)
     assert list(read_checkpoint(path).tensors) == ["a"]
     assert sum(name.endswith(".py") for name in opened) == 2  # once when opened, once when mapped

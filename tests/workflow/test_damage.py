@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from tests.workflow.conftest import SMOKE, Run
 
-from wiseft.tensor_file import read_file_header
+from wiseft.thetas.tensor_file import read_file_header
 
 pytestmark = pytest.mark.slow
 

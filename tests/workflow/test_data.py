@@ -13,7 +13,7 @@ import yaml
 from tests.data.fetching.http_server import running
 from tests.data.project import entry, pets, pinned, tar
 
-from wiseft.data.prepared.manifest import open_manifest
+from wiseft.images.manifest import open_manifest
 
 EXPERIMENT = "pets-data"
 

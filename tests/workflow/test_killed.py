@@ -15,7 +15,7 @@ import pytest
 from tests.processes import environment
 from tests.workflow.conftest import SMOKE, Run
 
-from wiseft.owner import LOCKS, RECORDS, VARIABLE
+from wiseft.study.plan.owner import LOCKS, RECORDS, VARIABLE
 
 pytestmark = pytest.mark.slow
 

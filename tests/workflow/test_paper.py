@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 from tests.workflow.conftest import copy_project
 
-from wiseft.config import paths
 from wiseft.figures.registry import METADATA
+from wiseft.study.config import paths
 
 pytestmark = pytest.mark.slow
 

@@ -14,8 +14,8 @@ import pytest
 import torch
 from tools.sharing.complete import artifact_problems, missing_files
 
-from wiseft.targets import Targets
-from wiseft.theta import load_theta
+from wiseft.study.targets import Targets
+from wiseft.thetas.theta import load_theta
 
 pytestmark = pytest.mark.slow
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from wiseft.data.prepared.split import PreparedSplit
-from wiseft.data.prepared.store import write_prepared
-from wiseft.theta import save_weights
-from wiseft.towers.open_clip_models import open_clip_model
+from wiseft.images.split import PreparedSplit
+from wiseft.images.store import write_prepared
+from wiseft.models.towers.open_clip_models import open_clip_model
+from wiseft.thetas.theta import save_weights
 
 TEXT = {"context_length": 20, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 2}
 RESNET = {"image_size": 32, "layers": [1, 1, 1, 1], "width": 8, "head_width": 8}

@@ -5,8 +5,8 @@ import pytest
 import torch
 from tools.rehearsal import tiny
 
-from wiseft import towers
 from wiseft.errors import WiseftError
+from wiseft.models import towers
 from wiseft.zeroshot.head import build_head, encode_prompts
 from wiseft.zeroshot.prompts import fill_templates, parse_templates
 

@@ -7,13 +7,13 @@ import pytest
 import torch
 from tools.rehearsal import tiny
 
-from wiseft import towers
-from wiseft.classifier import build_classifier, mask_logits
 from wiseft.cli import main
-from wiseft.data.prepared.split import PreparedSplit
-from wiseft.data.prepared.store import write_prepared
 from wiseft.errors import WiseftError
-from wiseft.theta import (
+from wiseft.images.split import PreparedSplit
+from wiseft.images.store import write_prepared
+from wiseft.models import towers
+from wiseft.models.classifier import build_classifier, mask_logits
+from wiseft.thetas.theta import (
     Theta,
     check_compatible,
     header_dict,

@@ -9,15 +9,15 @@ import pytest
 import torch
 
 from wiseft.cli import main
-from wiseft.damage import with_sum
-from wiseft.data.prepared.split import PreparedSplit
-from wiseft.data.prepared.store import open_manifest, write_prepared
 from wiseft.errors import WiseftError
 from wiseft.evaluate import Request, evaluate_suite
 from wiseft.evaluate.spaces import Head, like_projection, own_projection
 from wiseft.evaluate.views import SuiteEvaluation
-from wiseft.theta import load_theta
-from wiseft.towers.open_clip_models import open_clip_model
+from wiseft.images.split import PreparedSplit
+from wiseft.images.store import open_manifest, write_prepared
+from wiseft.models.towers.open_clip_models import open_clip_model
+from wiseft.thetas.damage import with_sum
+from wiseft.thetas.theta import load_theta
 from wiseft.zeroshot.spread import spread_head
 from wiseft.zeroshot.theta_0 import make_theta_0
 

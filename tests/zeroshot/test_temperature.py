@@ -7,13 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tools.rehearsal import tiny
 
-from wiseft import towers
-from wiseft.classifier import build_classifier
 from wiseft.cli import main
-from wiseft.data.prepared.split import PreparedSplit
-from wiseft.data.prepared.store import write_prepared
 from wiseft.errors import WiseftError
-from wiseft.theta import load_theta, save_weights
+from wiseft.images.split import PreparedSplit
+from wiseft.images.store import write_prepared
+from wiseft.models import towers
+from wiseft.models.classifier import build_classifier
+from wiseft.thetas.theta import load_theta, save_weights
 from wiseft.zeroshot.temperature import calibrate_temperature
 from wiseft.zeroshot.theta_0 import make_theta_0
 

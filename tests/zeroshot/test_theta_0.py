@@ -6,14 +6,14 @@ import open_clip
 import pytest
 import torch
 
-from wiseft.classifier import build_classifier
+from wiseft.base.stages import VERSION
 from wiseft.cli import main
 from wiseft.errors import StaleArtifact, WiseftError
-from wiseft.runtime import start_torch
-from wiseft.stages import VERSION
-from wiseft.tensor_file import tensor_writer
-from wiseft.theta import identity, load_theta, load_weights
-from wiseft.towers.open_clip_models import open_clip_model
+from wiseft.models.classifier import build_classifier
+from wiseft.models.runtime import start_torch
+from wiseft.models.towers.open_clip_models import open_clip_model
+from wiseft.thetas.tensor_file import tensor_writer
+from wiseft.thetas.theta import identity, load_theta, load_weights
 from wiseft.zeroshot.theta_0 import make_theta_0
 
 TEMPLATES = ["{c}", "a photo of the number {c}"]

@@ -19,11 +19,11 @@ from tools.rehearsal import cut, real
 from tools.rehearsal.run import FEW, Outcome, rehearse, table
 from tools.rehearsal.server import serving
 
-from wiseft.config import Catalogue
-from wiseft.config.loading import suggest
+from wiseft.base.io import read_json, sha256_file, sha256_json, write_json
+from wiseft.base.loading import suggest
+from wiseft.base.locks import exclusive
 from wiseft.errors import WiseftError
-from wiseft.io import read_json, sha256_file, sha256_json, write_json
-from wiseft.locks import exclusive
+from wiseft.study.config import Catalogue
 
 PROJECT = Path(__file__).parents[2]
 ROOT = Path(".wiseft/rehearsal")

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from wiseft import towers
+from wiseft.models import towers
 
 
 def weights_of(architecture: Mapping[str, Any], seed: int = 1) -> dict[str, torch.Tensor]:

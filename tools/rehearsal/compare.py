@@ -12,11 +12,11 @@ import pandas as pd
 from matplotlib.figure import Figure
 from tools.rehearsal.cut import one_seed
 
-from wiseft.config.experiment import ZERO_SHOT
-from wiseft.figures.context import figure_context
-from wiseft.names import AVERAGE_PREFIX
+from wiseft.base.names import AVERAGE_PREFIX
+from wiseft.study.config.experiment import ZERO_SHOT
+from wiseft.study.paper.context import figure_context
+from wiseft.study.targets import Run, Targets
 from wiseft.tabulate.schema import read_table
-from wiseft.targets import Run, Targets
 
 KEYS = ["run", "seed", "dataset", "split", "view", "combination", "alpha"]
 SHOWN = 3

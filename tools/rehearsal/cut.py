@@ -14,9 +14,9 @@ from typing import Any
 import yaml
 from tools.rehearsal.world import SHOTS, TRAIN_SAMPLES
 
-from wiseft.config import ExperimentEntry
-from wiseft.config.loading import read_yaml
-from wiseft.config.methods import FinetuneSettings
+from wiseft.base.loading import read_yaml
+from wiseft.study.config import ExperimentEntry
+from wiseft.study.config.methods import FinetuneSettings
 
 LINKED = ("Snakefile", "workflow", "src", "profiles", "environment.yml")
 STEPS = 3

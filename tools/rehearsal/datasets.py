@@ -18,10 +18,10 @@ import numpy as np
 from tools.rehearsal import arrays, folders, maps
 from tools.rehearsal.encrypted_zip import write_encrypted_zip
 
-from wiseft.config import DatasetEntry
-from wiseft.data.builders.common import draw_indices
-from wiseft.finetune.sampling import draw_half
-from wiseft.io import sha256_file
+from wiseft.base.io import sha256_file
+from wiseft.study.config import DatasetEntry
+from wiseft.study.data.builders.digit_images import draw_indices
+from wiseft.study.finetune.sampling import draw_half
 
 TRAIN_IMAGES = 3
 """Images a class of a train split, held-out ones included."""

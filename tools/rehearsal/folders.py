@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.io import savemat
 
-from wiseft.config import library
+from wiseft.base import library
 
 TEXTURES = ("banded", "blotchy", "braided", "polka-dotted")
 DISHES = ("apple_pie", "baby_back_ribs", "baklava", "beef_carpaccio")

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from wiseft.config import library
+from wiseft.base import library
 
 RED = (255, 0, 0)
 

@@ -19,10 +19,11 @@ from tools.rehearsal.checkpoints import torchscript, weights_of
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from wiseft import towers
-from wiseft.config import ModelEntry, library
-from wiseft.io import sha256_file
-from wiseft.towers import timm_models
+from wiseft.base import library
+from wiseft.base.io import sha256_file
+from wiseft.models import towers
+from wiseft.models.towers import timm_models
+from wiseft.study.config import ModelEntry
 
 SIZE = 32
 """Edge in pixels of the images of the tiny models, but for timm's vision transformers."""

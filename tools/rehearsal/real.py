@@ -18,12 +18,12 @@ from typing import Any
 
 from tools.rehearsal.cut import TRIALS, cut_experiment, link_project, write_yaml
 
-from wiseft.config import paths
-from wiseft.config.loading import read_yaml
+from wiseft.base.io import read_json, write_json
+from wiseft.base.loading import read_yaml
+from wiseft.base.provenance import git_commit
 from wiseft.errors import WiseftError
-from wiseft.io import read_json, write_json
-from wiseft.provenance import git_commit
-from wiseft.targets import Run, Targets
+from wiseft.study.config import paths
+from wiseft.study.targets import Run, Targets
 
 RATES = Path(".wiseft/rates.json")
 IMAGES = 2048

@@ -15,9 +15,9 @@ from pathlib import Path
 from tools.progress import JOB
 from tools.rehearsal import compare, world
 
+from wiseft.base.io import read_json, write_json
 from wiseft.errors import WiseftError
-from wiseft.io import read_json, write_json
-from wiseft.targets import Targets
+from wiseft.study.targets import Targets
 
 FEW = ("digits-smoke", "align", "photos", "transfer-dtd", "few-shot-cars")
 """Experiments that have every family of models and every kind of rule once."""

@@ -34,10 +34,19 @@ PRELOADED = (
     *("transformers.models.auto.tokenization_auto", "torch.utils.flop_counter"),
     *("matplotlib.figure", "matplotlib.backends.backend_agg", "matplotlib.backends.backend_pdf"),
     *("matplotlib.backends.backend_svg", "PIL.Image", "safetensors.torch", "wiseft.cli"),
-    *("wiseft.evaluate.suite", "wiseft.finetune.stage", "wiseft.finetune.search"),
-    *("wiseft.towers.align_models", "wiseft.towers.open_clip_models", "wiseft.towers.timm_models"),
-    *("wiseft.figures.registry", "wiseft.figures.page", "wiseft.tabulate.stage", "wiseft.targets"),
-    *("wiseft.diversity.stage", "wiseft.zeroshot.theta_0"),
+    *("wiseft.evaluate.suite", "wiseft.study.finetune.stage", "wiseft.study.finetune.search"),
+    *(
+        "wiseft.models.towers.align_models",
+        "wiseft.models.towers.open_clip_models",
+        "wiseft.models.towers.timm_models",
+    ),
+    *(
+        "wiseft.figures.registry",
+        "wiseft.figures.page",
+        "wiseft.tabulate.stage",
+        "wiseft.study.targets",
+    ),
+    *("wiseft.study.diversity.stage", "wiseft.zeroshot.theta_0"),
 )
 FUNCTION = "BASH_FUNC_wiseft%%"
 """An exported function of bash, which goes before any program on the path."""

@@ -10,7 +10,7 @@ from typing import Any
 
 import transformers
 
-from wiseft.towers import align_models, timm_models, tokenizers
+from wiseft.models.towers import align_models, timm_models, tokenizers
 
 TEXT = {"context_length": 20, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 2}
 VIT = {"image_size": 32, "patch_size": 16, "layers": 1, "width": 16, "head_width": 8}

@@ -18,13 +18,13 @@ import numpy as np
 import yaml
 from tools.rehearsal.datasets import HELD_OUT, SHOTS, write_files
 
-from wiseft.config import Catalogue, DatasetEntry, ModelEntry
-from wiseft.config.paths import archives_folder, package_path, prompts_path
-from wiseft.data.builders.common import draw_indices, sample_ids
-from wiseft.data.builders.sides import side_record
-from wiseft.io import read_json, sha256_file, write_json, write_text
-from wiseft.published.sources import SOURCES, source_path
-from wiseft.targets import Targets
+from wiseft.base.io import read_json, sha256_file, write_json, write_text
+from wiseft.study.config import Catalogue, DatasetEntry, ModelEntry
+from wiseft.study.config.paths import archives_folder, package_path, prompts_path
+from wiseft.study.data.builders.digit_images import draw_indices, sample_ids
+from wiseft.study.data.builders.sides import side_record
+from wiseft.study.published.addresses import SOURCES, source_path
+from wiseft.study.targets import Targets
 
 TRAIN_SAMPLES = 40
 """Images that a train split has at least."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from tools.sharing import copies, publish, pull
 
 from wiseft.errors import DamagedFile, WiseftError
-from wiseft.failures import set_aside
+from wiseft.study.plan.failures import set_aside
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -11,8 +11,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from wiseft.config import paths
 from wiseft.errors import WiseftError
+from wiseft.study.config import paths
 
 OUTS = "data.dvc"
 """What DVC tracks of this project, and all that it tracks."""

@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from wiseft.config import FinetuneSettings, parse_settings, paths
-from wiseft.damage import SUM, check_sum, read_metrics
-from wiseft.stages import VERSION
-from wiseft.targets import Run, Targets
+from wiseft.base.loading import parse_settings
+from wiseft.base.stages import VERSION
+from wiseft.study.config import FinetuneSettings, paths
+from wiseft.study.targets import Run, Targets
+from wiseft.thetas.damage import SUM, check_sum, read_metrics
 
 HOW = {"checkpoint_every"}
 """Settings in a header that no number depends on."""
@@ -102,7 +103,7 @@ def _settings(targets: Targets, run: Run) -> dict[str, Any]:
     """Return the settings of a training; none where only a search says what they are."""
     settings = targets.catalogue.method_settings(run.method_id)
     if settings.from_search:
-        from wiseft.finetune.search import found_settings
+        from wiseft.study.finetune.search import found_settings
 
         trials = targets.files.trials(run.model, run.method_id, str(run.seed))
         files = [targets.catalogue.root / path for path in trials]
@@ -122,7 +123,7 @@ def _weights(targets: Targets, model: str) -> list[str]:
 
 
 def _header(path: Path, stage: str, wanted: dict[str, Any]) -> list[str]:
-    from wiseft.tensor_file import read_file_header
+    from wiseft.thetas.tensor_file import read_file_header
 
     header = read_file_header(path, "weights")
     if header["stage_version"] != VERSION[stage]:
@@ -181,7 +182,7 @@ def _ends(targets: Targets, run: Run, suite: str = "") -> dict[str, Path]:
 
 def _descent(root: Path, theta: Path, parents: dict[str, Path]) -> Iterator[str]:
     """Yield which parents of a theta are not those that are there."""
-    from wiseft.tensor_file import read_file_header
+    from wiseft.thetas.tensor_file import read_file_header
 
     if not (root / theta).is_file():
         return
@@ -193,8 +194,8 @@ def _descent(root: Path, theta: Path, parents: dict[str, Path]) -> Iterator[str]
 
 
 def _identity(path: Path) -> str | None:
-    from wiseft.tensor_file import read_file_header
-    from wiseft.theta import identity
+    from wiseft.thetas.tensor_file import read_file_header
+    from wiseft.thetas.theta import identity
 
     return identity(read_file_header(path, "weights")) if path.is_file() else None
 
@@ -215,7 +216,7 @@ def check_content(targets: Targets, files: list[Path]) -> None:
     from wiseft.tabulate.inputs import read_inputs
     from wiseft.tabulate.schema import read_table
     from wiseft.tabulate.settings import TabulateSettings
-    from wiseft.tensor_file import open_tensors
+    from wiseft.thetas.tensor_file import open_tensors
 
     for path in files:
         if path.suffix == ".safetensors":

@@ -16,11 +16,11 @@ from pathlib import Path
 from tools.sharing.commands import OUTS
 from tools.sharing.manifest import NAME, read_manifest, write_manifest
 
-from wiseft.config import paths
-from wiseft.damage import SUM, check_sum, sum_path, write_sum
+from wiseft.base.io import atomic_path, require_file, sha256_file
 from wiseft.errors import WiseftError
-from wiseft.io import atomic_path, require_file, sha256_file
-from wiseft.targets import Targets
+from wiseft.study.config import paths
+from wiseft.study.targets import Targets
+from wiseft.thetas.damage import SUM, check_sum, sum_path, write_sum
 
 LIMIT = 1_000_000
 """Bytes of a copy from which on an experiment's tables are left to DVC: git keeps all versions."""

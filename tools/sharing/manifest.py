@@ -10,8 +10,8 @@ import os
 import re
 from pathlib import Path
 
+from wiseft.base.io import require_file, sha256_file, write_text
 from wiseft.errors import WiseftError
-from wiseft.io import require_file, sha256_file, write_text
 
 NAME = "MANIFEST.sha256"
 _COMMENT = f"# To check by hand: cd data && sha256sum --check --quiet {NAME}\n"

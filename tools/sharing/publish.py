@@ -26,10 +26,10 @@ from tools.sharing.copies import write_copies
 from tools.sharing.guard import check_shareable, check_tracked
 from tools.sharing.manifest import NAME, shared_files, write_manifest
 
-from wiseft.config import Config, paths
+from wiseft.base.io import write_text
 from wiseft.errors import WiseftError
-from wiseft.io import write_text
-from wiseft.targets import Targets
+from wiseft.study.config import Config, paths
+from wiseft.study.targets import Targets
 
 MESSAGE = Path(".wiseft/publish-message")
 

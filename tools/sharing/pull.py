@@ -11,9 +11,9 @@ from tools.sharing.commands import OUTS, dvc, last_lines, snakemake, some
 from tools.sharing.complete import artifact_problems, table_problems
 from tools.sharing.manifest import NAME, read_manifest, shared_files, verify
 
-from wiseft.config import paths
 from wiseft.errors import WiseftError
-from wiseft.targets import Targets
+from wiseft.study.config import paths
+from wiseft.study.targets import Targets
 
 
 def pull(root: Path, experiment: str, cores: str) -> None:

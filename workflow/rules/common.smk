@@ -7,14 +7,14 @@ from pathlib import Path
 
 from snakemake.logging import logger
 from snakemake.utils import min_version
-from wiseft.alphas import ALPHA_REGEX
-from wiseft.config import paths
+from wiseft.base.alphas import ALPHA_REGEX
+from wiseft.study.config import paths
 from wiseft.errors import WiseftError
-from wiseft.failures import failure_summary
-from wiseft import owner
-from wiseft.plan import resources as plan_resources
-from wiseft.stages import VERSION
-from wiseft.targets import repeat, Targets
+from wiseft.study.plan.failures import failure_summary
+from wiseft.study.plan import owner
+from wiseft.study.plan import resources as plan_resources
+from wiseft.base.stages import VERSION
+from wiseft.study.targets import repeat, Targets
 
 min_version("9.19")
 

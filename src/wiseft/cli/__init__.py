@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from wiseft.base.io import is_full
 from wiseft.cli import (
     combine,
     config,
@@ -37,7 +38,6 @@ from wiseft.cli import (
     zeroshot,
 )
 from wiseft.errors import DamagedFile, WiseftError
-from wiseft.io import is_full
 
 
 class _ByStage(TyperGroup):
@@ -83,7 +83,7 @@ def _print_version(wanted: bool) -> None:
     if wanted:
         from importlib.metadata import version
 
-        from wiseft.provenance import git_commit
+        from wiseft.base.provenance import git_commit
 
         typer.echo(f"wiseft {version('wiseft')} (commit {git_commit()})")
         raise typer.Exit
@@ -190,7 +190,7 @@ def _shown(text: str) -> str:
 
 def _message(error: Exception) -> str:
     if isinstance(error, DamagedFile):
-        from wiseft.failures import set_aside
+        from wiseft.study.plan.failures import set_aside
 
         return set_aside(error)
     if isinstance(error, WiseftError):

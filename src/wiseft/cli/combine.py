@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from wiseft import plugins
+from wiseft.base import plugins
 from wiseft.cli.options import Device, Threads
 
 KINDS = ", ".join(plugins.names(plugins.RECIPES))
@@ -48,7 +48,7 @@ def combine(
     """Make one theta of several: soups, Fisher-weighted merging, alphas by layer, task vectors."""
     from wiseft.combine.files import combine_files
     from wiseft.combine.recipe import parse_recipe
-    from wiseft.runtime import start_torch
+    from wiseft.models.runtime import start_torch
 
     files: dict[str, list[Path]] = {"thetas": thetas}
     for given in inputs or []:
@@ -85,8 +85,8 @@ def fisher(
     threads: Threads = 1,
 ) -> None:
     """Estimate the diagonal Fisher information of a theta, for `wiseft combine`."""
-    from wiseft.combine.fisher import FisherRequest, fisher_file
-    from wiseft.runtime import start_torch
+    from wiseft.combine.fisher_information import FisherRequest, fisher_file
+    from wiseft.models.runtime import start_torch
 
     request = FisherRequest(theta, dataset, split, samples, labels, seed, batch_size)
     where = start_torch(threads, device)

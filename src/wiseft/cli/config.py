@@ -22,7 +22,7 @@ def show(experiment: Experiment = None, root: Root = Path()) -> None:
     """Print an experiment with everything it refers to, as YAML."""
     import yaml
 
-    from wiseft.targets.resolve import resolve
+    from wiseft.study.targets.resolve import resolve
 
     resolved = resolve(root, experiment)
     typer.echo(yaml.safe_dump(resolved, sort_keys=False, allow_unicode=True, width=100), nl=False)
@@ -31,7 +31,7 @@ def show(experiment: Experiment = None, root: Root = Path()) -> None:
 @config.command()
 def check(experiment: Experiment = None, root: Root = Path()) -> None:
     """Check all entries and experiments, or one experiment and what it refers to."""
-    from wiseft.config.catalogue_checks import check_catalogue
+    from wiseft.study.config.catalogue_checks import check_catalogue
 
     checked = check_catalogue(root, experiment)
     typer.echo(f"ok: {checked}")

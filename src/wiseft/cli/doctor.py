@@ -21,7 +21,7 @@ def doctor(
     """Say what is installed and there, and what an experiment still misses and roughly needs."""
     import json
 
-    from wiseft.doctor import examine, render
+    from wiseft.study.plan.doctor import examine, render
 
     findings = examine(root, experiment)
     if json_output:

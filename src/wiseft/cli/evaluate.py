@@ -98,11 +98,11 @@ def evaluate(
 
     One model on a folder of images, without a manifest: `wiseft score`.
     """
-    from wiseft.alphas import parse_alphas
-    from wiseft.config import parse_settings
+    from wiseft.base.alphas import parse_alphas
+    from wiseft.base.loading import parse_settings
     from wiseft.evaluate import Request, evaluate_suite
     from wiseft.evaluate.views import SuiteEvaluation
-    from wiseft.runtime import start_torch
+    from wiseft.models.runtime import start_torch
 
     request = Request(
         theta_0=theta_0,

@@ -42,7 +42,7 @@ def figure(
 ) -> None:
     """Draw one figure from the tidy table."""
     from wiseft.figures.registry import make_figure
-    from wiseft.tabulate.published import with_zero_shot
+    from wiseft.study.paper.published import with_zero_shot
     from wiseft.tabulate.schema import read_table
 
     settings = _mapping(f"figure {name}: --options", options)
@@ -70,9 +70,9 @@ def paper_figures(
     root: Root = Path(),
 ) -> None:
     """Draw the paper's figures from published numbers, with measured ones where there are any."""
-    from wiseft.figures.paper import draw_all
+    from wiseft.study.paper.paper import draw_all
+    from wiseft.study.targets import Targets
     from wiseft.tabulate.schema import read_table
-    from wiseft.targets import Targets
 
     targets = Targets.read(root, {"experiment": experiment})
     there = [root / path for path in targets.files.measured_tables()]
@@ -100,9 +100,9 @@ def page(
     beside: Beside = None,
 ) -> None:
     """Write the interactive page of an experiment: one HTML file that needs no network."""
-    from wiseft.config import parse_settings
+    from wiseft.base.io import write_text
+    from wiseft.base.loading import parse_settings
     from wiseft.figures.page import PageSettings, build_page
-    from wiseft.io import write_text
     from wiseft.tabulate.schema import read_table
 
     page_settings = parse_settings(PageSettings, settings, "--settings")
@@ -120,12 +120,12 @@ def provenance(
     beside: Beside = None,
 ) -> None:
     """Write what an experiment's numbers come from: settings, versions, and each run's files."""
-    from wiseft.config.paths import metrics_path
-    from wiseft.figures.provenance import provenance_page
+    from wiseft.base.io import sha256_file, write_text
+    from wiseft.base.provenance import evaluated_with
     from wiseft.figures.series import MEASURED
-    from wiseft.io import sha256_file, write_text
-    from wiseft.provenance import evaluated_with
-    from wiseft.tabulate.published import with_zero_shot
+    from wiseft.study.config.paths import metrics_path
+    from wiseft.study.paper.provenance import provenance_page
+    from wiseft.study.paper.published import with_zero_shot
     from wiseft.tabulate.schema import read_table
 
     chosen = _mapping("provenance: --settings", settings)
@@ -155,9 +155,9 @@ def report(
     beside: Beside = None,
 ) -> None:
     """Write the summary of an experiment."""
-    from wiseft.config import parse_settings
-    from wiseft.figures.summary import Tables, summary
-    from wiseft.io import write_text
+    from wiseft.base.io import write_text
+    from wiseft.base.loading import parse_settings
+    from wiseft.study.paper.summary import Tables, summary
     from wiseft.tabulate import schema
     from wiseft.tabulate.settings import TabulateSettings
 
@@ -190,11 +190,11 @@ def headline(
     ] = None,
 ) -> None:
     """Print the numbers that matter: reference and shifts at zero-shot, 0.5 and fine-tuned."""
-    from wiseft.config.paths import table_path
+    from wiseft.base.io import write_json
     from wiseft.errors import WiseftError
-    from wiseft.figures.headline import headline as headline_text
-    from wiseft.figures.headline import headline_metrics
-    from wiseft.io import write_json
+    from wiseft.study.config.paths import table_path
+    from wiseft.study.paper.headline import headline as headline_text
+    from wiseft.study.paper.headline import headline_metrics
     from wiseft.tabulate.schema import read_table
 
     if (experiment is None) == (table is None):
@@ -208,7 +208,7 @@ def headline(
 
 def _mapping(what: str, text: str) -> dict[str, Any]:
     """Return a mapping given as JSON or YAML, or in a file behind an @."""
-    from wiseft.config.loading import parse_yaml, read_yaml
+    from wiseft.base.loading import parse_yaml, read_yaml
     from wiseft.errors import WiseftError
 
     options = (

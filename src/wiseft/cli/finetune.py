@@ -23,8 +23,8 @@ from wiseft.cli.options import (
 if TYPE_CHECKING:
     import torch
 
-    from wiseft.config.machine import HowSettings
-    from wiseft.finetune.trainer import Execution
+    from wiseft.study.config.machine import HowSettings
+    from wiseft.study.finetune.trainer import Execution
 
 Dataset = Annotated[Path, typer.Option(help="Manifest of the dataset whose train split is used.")]
 Settings = Annotated[str, typer.Option(help="Fine-tuning settings, as JSON or @file.yaml.")]
@@ -74,10 +74,11 @@ def finetune(
     A killed run goes on from its state where the same command is given again. Under torchrun, or
     with gpus in --how, several processes share every batch.
     """
-    from wiseft.config import FinetuneSettings, parse_settings
-    from wiseft.config.machine import HowSettings
-    from wiseft.finetune import stage
-    from wiseft.finetune.search import found_settings
+    from wiseft.base.loading import parse_settings
+    from wiseft.study.config import FinetuneSettings
+    from wiseft.study.config.machine import HowSettings
+    from wiseft.study.finetune import stage
+    from wiseft.study.finetune.search import found_settings
 
     chosen = found_settings(parse_settings(FinetuneSettings, settings))
     outputs = stage.Outputs(theta_1, curve, state, record, tensorboard_dir, features)
@@ -105,11 +106,12 @@ def baseline(
     threads: Threads = 1,
 ) -> None:
     """Train the image tower with a new head from scratch, without any zero-shot model."""
-    from wiseft import config
-    from wiseft.config import FinetuneSettings, parse_settings
-    from wiseft.config.machine import HowSettings
-    from wiseft.finetune import stage
-    from wiseft.towers.open_clip_models import architecture_from_json
+    from wiseft.base.loading import parse_settings
+    from wiseft.models.towers.open_clip_models import architecture_from_json
+    from wiseft.study import config
+    from wiseft.study.config import FinetuneSettings
+    from wiseft.study.config.machine import HowSettings
+    from wiseft.study.finetune import stage
 
     chosen = parse_settings(FinetuneSettings, settings)
     pixels = parse_settings(config.Preprocessing, preprocessing, "--preprocessing")
@@ -132,10 +134,10 @@ def _carry_out(
     threads: int,
 ) -> None:
     """Run a training in this process, in the team that torchrun started, or in a new team."""
-    from wiseft.finetune.parallel import launch, team, under_torchrun
-    from wiseft.finetune.resume import Interrupted
-    from wiseft.finetune.trainer import Execution
-    from wiseft.runtime import start_torch
+    from wiseft.models.runtime import start_torch
+    from wiseft.study.finetune.parallel import launch, team, under_torchrun
+    from wiseft.study.finetune.resume import Interrupted
+    from wiseft.study.finetune.trainer import Execution
 
     # Processes of a team share what the one that started them has taken.
     gpus = 0 if under_torchrun() else how.gpus
@@ -174,7 +176,7 @@ def _traced(train: Callable[..., None], shared: bool) -> Callable[..., None]:
     from torch.distributed.elastic.multiprocessing.errors import record
 
     from wiseft.errors import WiseftError
-    from wiseft.finetune.resume import Interrupted
+    from wiseft.study.finetune.resume import Interrupted
 
     def told(*arguments: Any) -> None:
         try:

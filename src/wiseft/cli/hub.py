@@ -22,7 +22,7 @@ def card(
 
     Example: wiseft card out --license mit
     """
-    from wiseft.sweep.hub import write_card
+    from wiseft.tool.hub import write_card
 
     path = write_card(folder, licence, base_model, replace)
     todo = "read it" if licence else "read it, name a licence in it"
@@ -38,6 +38,6 @@ def push(
 
     Example: wiseft push out me/robust-birds
     """
-    from wiseft.sweep.hub import push
+    from wiseft.tool.hub import push
 
     typer.echo(push(folder, repository, private))

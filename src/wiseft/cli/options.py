@@ -9,13 +9,13 @@ import typer
 
 
 def _clone(root: Path) -> Path:
-    from wiseft.config import require_clone
+    from wiseft.study.config import require_clone
 
     return require_clone(root)
 
 
 def _follow_links(context: typer.Context, follow: bool) -> bool:
-    from wiseft.weights.folders import following_links
+    from wiseft.foreign.model_folder import following_links
 
     context.with_resource(following_links(follow))  # until the command ends
     return follow
@@ -92,7 +92,7 @@ def datasets_folder(root: Path, datasets: Path | None) -> Path:
     Raises:
         WiseftError: if the configuration is wrong.
     """
-    from wiseft.config import load_config
+    from wiseft.study.config import load_config
 
     if datasets is not None:
         return datasets

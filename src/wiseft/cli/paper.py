@@ -12,9 +12,9 @@ from wiseft.cli.options import AnyRoot, Datasets, Root, datasets_folder
 
 def testbed(datasets: Datasets = None, root: AnyRoot = Path()) -> None:
     """Download the accuracies of other models, through which the figures' fits go (1 MB)."""
-    from wiseft.data.fetching.http import download
-    from wiseft.data.fetching.sources import checksums, mirrored
-    from wiseft.published.sources import NAME, SOURCES, source_path
+    from wiseft.study.data.fetching.entry_files import checksums, mirrored
+    from wiseft.study.data.fetching.http import download
+    from wiseft.study.published.addresses import NAME, SOURCES, source_path
 
     folder = datasets_folder(root, datasets)
     for file in SOURCES:
@@ -38,9 +38,10 @@ def published_table(
     root: Root = Path(),
 ) -> None:
     """Write numbers of the paper, and of other models, as a tidy table."""
-    from wiseft.config import Catalogue, parse_settings
-    from wiseft.config.experiment_parts import PublishedSettings
-    from wiseft.tabulate.published import join
+    from wiseft.base.loading import parse_settings
+    from wiseft.study.config import Catalogue
+    from wiseft.study.config.experiment_parts import PublishedSettings
+    from wiseft.study.paper.published import join
     from wiseft.tabulate.schema import TABLE, read_table, write_csv, write_parquet
 
     wanted = parse_settings(PublishedSettings, published, "--published")
@@ -64,8 +65,8 @@ def paper_tables(
     """Write tables 1 to 13 of the paper, measured and published numbers side by side."""
     import pandas as pd
 
-    from wiseft.tabulate.paper_tables import cells, zero_shot_cells
-    from wiseft.tabulate.paper_text import write_paper_tables
+    from wiseft.study.paper.paper_tables import cells, zero_shot_cells
+    from wiseft.study.paper.paper_text import write_paper_tables
     from wiseft.tabulate.schema import read_table
 
     tables = [read_table(path) for path in table or []]

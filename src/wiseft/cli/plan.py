@@ -47,12 +47,12 @@ def plan(
 
     Images x passes x FLOPs over peak x utilisation: an estimate, within a factor of two or so.
     """
-    from wiseft.plan import Assumptions, as_json, estimate, render
-    from wiseft.plan.hardware import peak_of
-    from wiseft.plan.rates import of_towers, read_rates
-    from wiseft.plan.render import render_asked
-    from wiseft.plan.resources import ASSUMED_GPU, Resources
-    from wiseft.targets import Targets
+    from wiseft.study.plan import Assumptions, as_json, estimate, render
+    from wiseft.study.plan.hardware import peak_of
+    from wiseft.study.plan.rates import of_towers, read_rates
+    from wiseft.study.plan.render import render_asked
+    from wiseft.study.plan.resources import ASSUMED_GPU, Resources
+    from wiseft.study.targets import Targets
 
     targets = Targets.read(root, {"experiment": experiment} if experiment else None)
     measured = {} if gpu else read_rates(root, "cuda")
@@ -80,8 +80,8 @@ def plan(
 
 def _rates(given: list[str] | None, option: str) -> dict[str, float]:
     """Return rates by model. Raises WiseftError if one is not of the form."""
+    from wiseft.base.io import read_json
     from wiseft.errors import WiseftError
-    from wiseft.io import read_json
 
     rates = {}
     for text in given or []:

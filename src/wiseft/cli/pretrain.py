@@ -21,8 +21,9 @@ def glyphs(
     ] = None,
 ) -> None:
     """Render typefaces and pen strokes into masks, once."""
-    from wiseft.config import PretrainSettings, parse_settings
-    from wiseft.pretrain.glyphs import build_glyphs, save_glyphs
+    from wiseft.base.loading import parse_settings
+    from wiseft.study.config import PretrainSettings
+    from wiseft.study.pretrain.glyphs import build_glyphs, save_glyphs
 
     chosen = parse_settings(PretrainSettings, settings)
     rendered = build_glyphs(package or [], chosen.glyph_size, chosen.pen_glyphs)
@@ -38,9 +39,10 @@ def pretrain_samples(
     seed: Annotated[int, typer.Option(min=0, help="Draws glyphs, styles and captions.")] = 0,
 ) -> None:
     """Draw what pre-training sees: rendered digits over their captions."""
-    from wiseft.config import PretrainSettings, parse_settings
-    from wiseft.pretrain.glyphs import load_glyphs
-    from wiseft.pretrain.samples import draw_pretrain_samples
+    from wiseft.base.loading import parse_settings
+    from wiseft.study.config import PretrainSettings
+    from wiseft.study.pretrain.glyphs import load_glyphs
+    from wiseft.study.pretrain.samples import draw_pretrain_samples
 
     chosen = parse_settings(PretrainSettings, settings)
     draw_pretrain_samples(load_glyphs(glyphs), chosen, size, seed, output)
@@ -58,19 +60,20 @@ def pretrain(
     threads: Annotated[int, typer.Option(min=1, help="With two, rendering overlaps.")] = 1,
 ) -> None:
     """Pre-train a small zero-shot model on rendered digits with captions."""
-    from wiseft import config
-    from wiseft.checkpoints import Checkpoints, alone
-    from wiseft.config import PretrainSettings, parse_settings
-    from wiseft.io import sha256_json
-    from wiseft.pretrain.glyphs import load_glyphs
-    from wiseft.pretrain.train import pretrain as train
-    from wiseft.pretrain.train import write_curve
-    from wiseft.progress import print_line
-    from wiseft.runtime import check_writable, start_torch
-    from wiseft.stages import VERSION
-    from wiseft.tensor_file import TENSORS_SUM, read_file_header
-    from wiseft.theta import save_weights
-    from wiseft.towers.open_clip_models import architecture_from_json
+    from wiseft.base.io import sha256_json
+    from wiseft.base.loading import parse_settings
+    from wiseft.base.progress import print_line
+    from wiseft.base.stages import VERSION
+    from wiseft.models.runtime import check_writable, start_torch
+    from wiseft.models.towers.open_clip_models import architecture_from_json
+    from wiseft.study import config
+    from wiseft.study.config import PretrainSettings
+    from wiseft.study.pretrain.glyphs import load_glyphs
+    from wiseft.study.pretrain.train import pretrain as train
+    from wiseft.study.pretrain.train import write_curve
+    from wiseft.thetas.resume_state import Checkpoints, alone
+    from wiseft.thetas.tensor_file import TENSORS_SUM, read_file_header
+    from wiseft.thetas.theta import save_weights
 
     start_torch(1, "cpu")  # a second thread gains nothing on a tower so small; rendering does
     check_writable(weights)

@@ -13,8 +13,8 @@ import typer
 from wiseft.cli.options import BatchSize, HeadFeatures, SkipBroken, list_broken
 
 if TYPE_CHECKING:
-    from wiseft.sweep.opened import Given
-    from wiseft.theta import Theta
+    from wiseft.foreign.opened import Given
+    from wiseft.thetas.theta import Theta
 
 
 def score(
@@ -80,13 +80,14 @@ def score(
     """
     from pydantic import RootModel
 
-    from wiseft.config import Preprocessing, parse_settings
+    from wiseft.base.loading import parse_settings
     from wiseft.evaluate.score import score_folder
-    from wiseft.gpus import cores
-    from wiseft.runtime import start_torch
-    from wiseft.sweep.classifier import raw
-    from wiseft.sweep.opened import Given
+    from wiseft.foreign.as_classifier import raw
+    from wiseft.foreign.opened import Given
+    from wiseft.models.gpus import cores
+    from wiseft.models.runtime import start_torch
     from wiseft.tabulate.intervals import clopper_pearson
+    from wiseft.thetas.preprocessing import Preprocessing
     from wiseft.zeroshot.prompts import parse_templates
 
     parsed = {
@@ -145,8 +146,8 @@ def _with_head(checkpoint: Path, given: Given, prompted: bool) -> tuple[Theta, b
     that takes; None of a theta, and of a model without a head.
     """
     from wiseft.errors import WiseftError
-    from wiseft.sweep.classifier import classifier_of, has_head
-    from wiseft.sweep.opened import open_end
+    from wiseft.foreign.as_classifier import classifier_of, has_head
+    from wiseft.foreign.opened import open_end
 
     opened = open_end(checkpoint) if checkpoint.exists() else None
     if opened and not opened.header and has_head(opened) and not prompted:

@@ -39,10 +39,11 @@ def search(
     Trials are chosen among by their accuracy on held-out images of the reference. A search that is
     interrupted goes on with the trials that are left.
     """
-    from wiseft.config import FinetuneSettings, parse_settings
-    from wiseft.finetune.resume import Interrupted
-    from wiseft.finetune.search import SearchOutputs, run_search
-    from wiseft.runtime import start_torch
+    from wiseft.base.loading import parse_settings
+    from wiseft.models.runtime import start_torch
+    from wiseft.study.config import FinetuneSettings
+    from wiseft.study.finetune.resume import Interrupted
+    from wiseft.study.finetune.search import SearchOutputs, run_search
 
     chosen = parse_settings(FinetuneSettings, settings)
     outputs = SearchOutputs(theta_1, curve, trials, state, features)

@@ -103,10 +103,11 @@ def sweep(
     """
     from pydantic import RootModel
 
-    from wiseft.config import Preprocessing, parse_settings
-    from wiseft.sweep.run import ALPHAS
-    from wiseft.sweep.run import sweep as run_sweep
-    from wiseft.sweep.show import summary
+    from wiseft.base.loading import parse_settings
+    from wiseft.thetas.preprocessing import Preprocessing
+    from wiseft.tool.show import summary
+    from wiseft.tool.sweep import ALPHAS
+    from wiseft.tool.sweep import sweep as run_sweep
     from wiseft.zeroshot.prompts import parse_templates
 
     result = run_sweep(
@@ -157,6 +158,6 @@ def export(
 
     Example: wiseft export theta.safetensors --like finetuned.pt -o wise/wise.pt
     """
-    from wiseft.sweep.export import export_theta
+    from wiseft.tool.export import export_theta
 
     export_theta(theta, like, output)

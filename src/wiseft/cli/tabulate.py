@@ -42,11 +42,12 @@ def tabulate(
     """Make the tidy table of an experiment, with intervals, comparisons and chosen alphas."""
     from dataclasses import replace
 
-    from wiseft.config import Catalogue, parse_settings
-    from wiseft.config.experiment_parts import PublishedSettings
+    from wiseft.base.loading import parse_settings
+    from wiseft.base.provenance import evaluated_with, upgrades
     from wiseft.errors import WiseftError
-    from wiseft.provenance import evaluated_with, upgrades
-    from wiseft.tabulate.published import join
+    from wiseft.study.config import Catalogue
+    from wiseft.study.config.experiment_parts import PublishedSettings
+    from wiseft.study.paper.published import join
     from wiseft.tabulate.schema import AUDITED
     from wiseft.tabulate.settings import TabulateSettings
     from wiseft.tabulate.stage import tabulate as make_tables
@@ -100,8 +101,8 @@ def effective(
     ] = False,
 ) -> None:
     """Write how far every point lies above the lines of models that saw the reference alone."""
-    from wiseft.config import parse_settings
-    from wiseft.tabulate.effective import effective_rows
+    from wiseft.base.loading import parse_settings
+    from wiseft.study.paper.effective import effective_rows
     from wiseft.tabulate.schema import EFFECTIVE, read_table, write_csv
     from wiseft.tabulate.settings import TabulateSettings
 

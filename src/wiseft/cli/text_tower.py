@@ -20,7 +20,7 @@ def text_tower(
     Both ends of an interpolation must have it: give the output as theta_0 wherever the fine-tuned
     end is of `loss: contrastive`.
     """
-    from wiseft.runtime import check_writable
+    from wiseft.models.runtime import check_writable
     from wiseft.zeroshot.text_tower import add_text_tower
 
     check_writable(output)

@@ -55,11 +55,13 @@ def weights(
     """
     import dataclasses
 
-    from wiseft.config import Catalogue, Preprocessing, load_config, parse_settings
-    from wiseft.config.paths import package_path
+    from wiseft.base.loading import parse_settings
     from wiseft.errors import WiseftError
-    from wiseft.weights.fetch import FETCHED, fetch_weights, with_package
-    from wiseft.weights.sources import from_entry, from_tag
+    from wiseft.study.config import Catalogue, load_config
+    from wiseft.study.config.paths import package_path
+    from wiseft.study.weights.fetch import FETCHED, fetch_weights, with_package
+    from wiseft.study.weights.sources import from_entry, from_tag
+    from wiseft.thetas.preprocessing import Preprocessing
 
     catalogue = Catalogue(root)
     if model in catalogue.names("models"):
@@ -128,10 +130,11 @@ def import_checkpoint(
     A wise-ft checkpoint is a pickled module, which is refused; where its code is installed, save
     `model.state_dict()` and give that.
     """
-    from wiseft.config import Preprocessing, parse_settings
+    from wiseft.base.loading import parse_settings
     from wiseft.errors import WiseftError
-    from wiseft.finetune.import_checkpoint import import_theta_0, import_theta_1
-    from wiseft.sweep.architecture import named_architecture
+    from wiseft.foreign.architecture import named_architecture
+    from wiseft.study.finetune.import_checkpoint import import_theta_0, import_theta_1
+    from wiseft.thetas.preprocessing import Preprocessing
 
     others = {"--architecture": architecture, "--preprocessing": preprocessing}
     others["--dataset"] = str(dataset) if dataset else None

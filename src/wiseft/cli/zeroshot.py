@@ -59,7 +59,7 @@ def zeroshot(
     The head of a supervised model (timm) is made of its classifier's rows, by the ids of the
     classes.
     """
-    from wiseft.runtime import start_torch
+    from wiseft.models.runtime import start_torch
     from wiseft.zeroshot.prompts import parse_templates
     from wiseft.zeroshot.theta_0 import make_theta_0
 

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from wiseft.alphas import format_alpha
+from wiseft.base.alphas import format_alpha
 from wiseft.errors import WiseftError
 
 

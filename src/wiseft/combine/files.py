@@ -10,16 +10,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from wiseft import plugins
-from wiseft.alphas import format_alpha
-from wiseft.combine.linear import Coefficients, Combination, ends
+from wiseft.base import plugins
+from wiseft.base.alphas import format_alpha
+from wiseft.combine.linear_combination import Coefficients, Combination, ends
 from wiseft.combine.recipe import Mixture
+from wiseft.combine.recipe_settings import Recipe
 from wiseft.combine.task_vectors import Merge, Merged
-from wiseft.config.recipes import Recipe
 from wiseft.errors import WiseftError
-from wiseft.runtime import check_writable
-from wiseft.tensor_views import joined
-from wiseft.theta import (
+from wiseft.models.runtime import check_writable
+from wiseft.thetas.tensor_views import joined
+from wiseft.thetas.theta import (
     StoredTheta,
     ThetaHeader,
     check_compatible,

@@ -8,15 +8,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wiseft.batch_size import BatchSize
-from wiseft.classifier import build_classifier, classifier_tensors
-from wiseft.data.prepared.manifest import Manifest
-from wiseft.data.prepared.store import batches, open_split
+from wiseft.base.metrics import Truth, pairs_of
 from wiseft.errors import WiseftError
-from wiseft.metrics import Truth, pairs_of
-from wiseft.tensor_file import examples
-from wiseft.theta import ThetaHeader
-from wiseft.towers import IMAGE, for_weights
+from wiseft.images.manifest import Manifest
+from wiseft.images.store import batches, open_split
+from wiseft.models.batch_size import BatchSize
+from wiseft.models.classifier import build_classifier, classifier_tensors
+from wiseft.models.towers import IMAGE, for_weights
+from wiseft.thetas.tensor_file import examples
+from wiseft.thetas.theta import ThetaHeader
 
 HELD_OUT = "held-out"
 """The split that ingredients are chosen by: training samples of the reference that no training

@@ -7,12 +7,12 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from wiseft.alphas import format_alpha
-from wiseft.classifier import ImageClassifier, classifier_tensors
-from wiseft.combine.linear import check_finite, ends, interpolate
+from wiseft.base.alphas import format_alpha
+from wiseft.combine.linear_combination import check_finite, ends, interpolate
 from wiseft.errors import WiseftError
-from wiseft.theta import ThetaHeader, check_same_tensors
-from wiseft.towers import TEXT
+from wiseft.models.classifier import ImageClassifier, classifier_tensors
+from wiseft.models.towers import TEXT
+from wiseft.thetas.theta import ThetaHeader, check_same_tensors
 from wiseft.zeroshot.text_head import HeadBuilder, has_text
 
 

@@ -12,19 +12,19 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from wiseft import towers
-from wiseft.alphas import format_alpha
+from wiseft.base.alphas import format_alpha
+from wiseft.base.progress import print_line
 from wiseft.combine.files import interpolate_files
-from wiseft.combine.linear import interpolate
+from wiseft.combine.linear_combination import interpolate
 from wiseft.errors import WiseftError, some
+from wiseft.foreign import huggingface
+from wiseft.foreign.adapters import adapted, is_adapter
 from wiseft.foreign.configs import compare_configs
+from wiseft.foreign.formats import Checkpoint, read_checkpoint, write_checkpoint
 from wiseft.foreign.wrappers import key_of
-from wiseft.progress import print_line
-from wiseft.tensor_file import LazyTensors, examples
-from wiseft.tensor_views import renamed
-from wiseft.weights import huggingface
-from wiseft.weights.adapters import adapted, is_adapter
-from wiseft.weights.formats import Checkpoint, read_checkpoint, write_checkpoint
+from wiseft.models import towers
+from wiseft.thetas.tensor_file import LazyTensors, examples
+from wiseft.thetas.tensor_views import renamed
 
 _PIECE = 2**22
 """Elements that are mixed at a time."""

@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, BeforeValidator, Field, RootModel, field_validator
 
-from wiseft.alphas import format_alpha
-from wiseft.config import parse_settings
-from wiseft.config.base import Entry, Fraction
-from wiseft.config.recipes import Recipe, make_recipe
+from wiseft.base.alphas import format_alpha
+from wiseft.base.loading import parse_settings
+from wiseft.base.typed import Entry, Fraction
+from wiseft.combine.recipe_settings import Recipe, make_recipe
 from wiseft.errors import WiseftError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from wiseft.theta import StoredTheta, ThetaHeader
+    from wiseft.thetas.theta import StoredTheta, ThetaHeader
 
 _TOLERANCE = 1e-6
 

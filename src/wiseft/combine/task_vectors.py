@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from wiseft.combine.linear import Combination, check_finite
-from wiseft.tensor_file import LazyTensors
+from wiseft.combine.linear_combination import Combination, check_finite
+from wiseft.thetas.tensor_file import LazyTensors
 
 Merge = Callable[[str, Tensor, Tensor], Tensor]
 """Gives what is added to a tensor of theta_0, of its name, itself and its task vectors.

@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wiseft.data.prepared.store import Split
-from wiseft.evaluate.store import Column, Record, names_of
+from wiseft.base.metrics import OUTSIDE, Truth
+from wiseft.evaluate.results import Column, Record, names_of
 from wiseft.evaluate.views import ResolvedView
-from wiseft.metrics import OUTSIDE, Truth
-from wiseft.partial_tensors import PartialTensors
+from wiseft.images.store import Split
+from wiseft.thetas.partial_tensors import PartialTensors
 
 
 def metric_rows(

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from wiseft.data.prepared.store import Split, batches
+from wiseft.evaluate.passes import Sweep
 from wiseft.evaluate.spaces import Projection
-from wiseft.evaluate.sweep import Sweep
-from wiseft.precision import Arithmetic
+from wiseft.images.store import Split, batches
+from wiseft.models.precision import Arithmetic
 
 SAMPLE = 512
 """Images of a split; all of a smaller one."""

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from wiseft.data.prepared.store import Split, batches
-from wiseft.evaluate.sweep import Pixels, Sweep
-from wiseft.footprint import CHUNK_BYTES
+from wiseft.evaluate.passes import Pixels, Sweep
+from wiseft.images.store import Split, batches
+from wiseft.models.footprint import CHUNK_BYTES
 
 
 def chunks(

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from wiseft.errors import WiseftError
-from wiseft.partial_tensors import PartialTensors
-from wiseft.tensor_file import (
+from wiseft.thetas.partial_tensors import PartialTensors
+from wiseft.thetas.tensor_file import (
     FORMAT,
     TENSORS_SUM,
     StoredTensors,

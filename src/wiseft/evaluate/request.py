@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from wiseft.alphas import parse_alphas
-from wiseft.data.prepared.store import Manifest, open_manifest
+from wiseft.base.alphas import parse_alphas
 from wiseft.errors import WiseftError
-from wiseft.evaluate.sweep import LAST, STANDARD
+from wiseft.evaluate.passes import LAST, STANDARD
 from wiseft.evaluate.views import Evaluation, SuiteEvaluation
-from wiseft.theta import Theta, load_theta
+from wiseft.images.store import Manifest, open_manifest
+from wiseft.thetas.theta import Theta, load_theta
 from wiseft.zeroshot.text_head import with_head_of
 
 
@@ -29,7 +29,7 @@ class Request:
             heads predict the classes of that reference.
         like: manifests of the datasets that views are like; nothing but the JSON is read.
         batch_size: images in a forward pass; None: `usual_batch_size`, or as many as fit a GPU.
-        precision: arithmetic of the forward passes, one of `wiseft.precision`.
+        precision: arithmetic of the forward passes, one of `wiseft.models.precision`.
         compile: whether image towers are compiled; no identity goes by it.
         combinations: how the two ends are combined; see `sweep.COMBINATIONS`.
         logits: the alphas whose logits are stored in full.

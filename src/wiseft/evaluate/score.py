@@ -15,22 +15,23 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from wiseft import towers
-from wiseft.config import Preprocessing, library
-from wiseft.data.index_folder import index_folder
-from wiseft.data.layouts.scan import subfolders
-from wiseft.data.prepared.index import read_index
-from wiseft.data.prepared.manifest import open_manifest, write_manifest
+from wiseft.base import library
+from wiseft.base.progress import print_line
+from wiseft.base.temporary import temporary_folder
 from wiseft.errors import WiseftError
 from wiseft.evaluate.suite import logits_of
 from wiseft.foreign.class_names import RENAME, WNID, Names, names_in, places_of
-from wiseft.progress import print_line
-from wiseft.temporary import temporary_folder
-from wiseft.tensor_file import own_header
-from wiseft.theta import Theta, load_theta
-from wiseft.weights.fetch import read_weights
-from wiseft.weights.huggingface import CLIP_PIXELS as CLIP_PIXELS
-from wiseft.weights.sources import from_tag
+from wiseft.foreign.huggingface import CLIP_PIXELS as CLIP_PIXELS
+from wiseft.images.index import read_index
+from wiseft.images.index_folder import index_folder
+from wiseft.images.manifest import open_manifest, write_manifest
+from wiseft.images.scan import subfolders
+from wiseft.models import towers
+from wiseft.study.weights.fetch import read_weights
+from wiseft.study.weights.sources import from_tag
+from wiseft.thetas.preprocessing import Preprocessing
+from wiseft.thetas.tensor_file import own_header
+from wiseft.thetas.theta import Theta, load_theta
 from wiseft.zeroshot.prompts import TEMPLATES
 from wiseft.zeroshot.theta_0 import theta_0_of
 

@@ -17,11 +17,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from wiseft.config.base import LIMIT_SUFFIX_PATTERN
-from wiseft.data.prepared.store import Manifest
+from wiseft.base.io import sha256_json
+from wiseft.base.metrics import OUTSIDE
+from wiseft.base.typed import LIMIT_SUFFIX_PATTERN
 from wiseft.errors import WiseftError
-from wiseft.io import sha256_json
-from wiseft.metrics import OUTSIDE
+from wiseft.images.store import Manifest
 
 
 @dataclass(frozen=True)

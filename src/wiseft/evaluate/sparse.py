@@ -17,13 +17,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from wiseft.alphas import ALWAYS_RUN
+from wiseft.base.alphas import ALWAYS_RUN
+from wiseft.base.metrics import ACCURACY, OUTSIDE
 from wiseft.combine.ensembles import uniforms
+from wiseft.evaluate.passes import FIRST, LAST, WEIGHT, Pixels, Sweep, WeightSweep
+from wiseft.evaluate.results import Record
 from wiseft.evaluate.spaces import Projection
-from wiseft.evaluate.store import Record
-from wiseft.evaluate.sweep import FIRST, LAST, WEIGHT, Pixels, Sweep, WeightSweep
 from wiseft.evaluate.views import ResolvedView
-from wiseft.metrics import ACCURACY, OUTSIDE
 
 AUDITED = 0.02
 """Share of the inferred predictions that are run all the same."""

@@ -16,19 +16,28 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from wiseft.batch_size import BatchSize
-from wiseft.checkpoints import alone
+from wiseft.base.metrics import OUTSIDE
+from wiseft.base.provenance import made_with
+from wiseft.base.stages import VERSION
+from wiseft.base.temporary import remove_leftovers, temporary_folder
 from wiseft.combine.ensembles import uniforms
-from wiseft.data.prepared.store import Manifest, Split, open_manifest, open_split
 from wiseft.errors import WiseftError
 from wiseft.evaluate.audit import conclude, metric_rows, passes
 from wiseft.evaluate.changed import changed_predictions
 from wiseft.evaluate.chunks import chunks
 from wiseft.evaluate.logits import NAME, as_stored, logits_shapes, stored_alphas, write_logits
+from wiseft.evaluate.passes import (
+    LAST,
+    OUTPUT,
+    RANDOM,
+    WEIGHT,
+    Inference,
+    Sweep,
+    WeightSweep,
+    make_sweep,
+)
 from wiseft.evaluate.request import Request as Request
-from wiseft.evaluate.spaces import Head, Projection, own_projection
-from wiseft.evaluate.sparse import Part, drawn, full_alphas, may_infer, sparse_logits
-from wiseft.evaluate.store import (
+from wiseft.evaluate.results import (
     Column,
     Record,
     changed_images,
@@ -39,16 +48,8 @@ from wiseft.evaluate.store import (
     sample_columns,
     write_record,
 )
-from wiseft.evaluate.sweep import (
-    LAST,
-    OUTPUT,
-    RANDOM,
-    WEIGHT,
-    Inference,
-    Sweep,
-    WeightSweep,
-    make_sweep,
-)
+from wiseft.evaluate.spaces import Head, Projection, own_projection
+from wiseft.evaluate.sparse import Part, drawn, full_alphas, may_infer, sparse_logits
 from wiseft.evaluate.views import (
     Evaluation,
     ResolvedView,
@@ -56,15 +57,14 @@ from wiseft.evaluate.views import (
     predict,
     resolve_views,
 )
-from wiseft.footprint import usual_batch_size
-from wiseft.metrics import OUTSIDE
-from wiseft.partial_tensors import PartialTensors, discard, partial_tensors
-from wiseft.precision import Arithmetic
-from wiseft.provenance import made_with
-from wiseft.runtime import check_writable, device_names, release_memory
-from wiseft.stages import VERSION
-from wiseft.temporary import remove_leftovers, temporary_folder
-from wiseft.theta import Theta
+from wiseft.images.store import Manifest, Split, open_manifest, open_split
+from wiseft.models.batch_size import BatchSize
+from wiseft.models.footprint import usual_batch_size
+from wiseft.models.precision import Arithmetic
+from wiseft.models.runtime import check_writable, device_names, release_memory
+from wiseft.thetas.partial_tensors import PartialTensors, discard, partial_tensors
+from wiseft.thetas.resume_state import alone
+from wiseft.thetas.theta import Theta
 
 PARTIAL = ".partial"
 """Suffix of what is put together, and name of its folder where there is no state."""

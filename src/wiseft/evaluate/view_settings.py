@@ -6,7 +6,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from wiseft.config.base import Entry, Name
+from wiseft.base.typed import Entry, Name
 
 Metric = Literal["accuracy", "worst-group-accuracy", "macro-f1", "all-frames-accuracy"]
 

@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from pydantic import Field, RootModel
 from torch import Tensor
 
-from wiseft.config.base import Entry, Name
-from wiseft.data.prepared.index import GROUP_PREFIX
-from wiseft.data.prepared.store import Manifest, Split
+from wiseft.base.metrics import OUTSIDE, Outcome, Truth, measure, pairs_of
+from wiseft.base.typed import Entry, Name
 from wiseft.errors import WiseftError
 from wiseft.evaluate.spaces import Head, Projection, like_projection, own_projection
 from wiseft.evaluate.view_settings import ViewSettings
-from wiseft.metrics import OUTSIDE, Outcome, Truth, measure, pairs_of
+from wiseft.images.index import GROUP_PREFIX
+from wiseft.images.store import Manifest, Split
 
 
 class View(ViewSettings):

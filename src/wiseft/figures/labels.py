@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from html import escape
 
+from wiseft.base.metrics import ALL_FRAMES, MACRO_F1, WORST_GROUP
 from wiseft.figures.series import Quantity
-from wiseft.metrics import ALL_FRAMES, MACRO_F1, WORST_GROUP
 from wiseft.tabulate.schema import AVERAGE_PREFIX
 
 METRICS = {

@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from pydantic import Field
 
-from wiseft.config.base import Entry
+from wiseft.base.typed import Entry
 from wiseft.errors import WiseftError
 from wiseft.figures.series import Family, Series
 from wiseft.figures.style import BEYOND, BLACK, GREY, Look

@@ -11,12 +11,12 @@ import pandas as pd
 from matplotlib.figure import Figure
 from pydantic import ConfigDict, create_model
 
-from wiseft import plugins
-from wiseft.config.loading import validate
+from wiseft.base import plugins
+from wiseft.base.io import atomic_path
+from wiseft.base.loading import validate
+from wiseft.base.rehearsal import mark
 from wiseft.errors import WiseftError
 from wiseft.figures.style import Style, paper_style
-from wiseft.io import atomic_path
-from wiseft.rehearsal import mark
 
 # No format may hold a date: the same table gives the same bytes.
 METADATA: dict[str, dict[str, Any]] = {
@@ -38,11 +38,11 @@ def draw_figure(
 
     Args:
         name: the figure's name, for messages, e.g. `robustness-natural`.
-        draw: the drawing, a file of `wiseft.figures.drawings`.
+        draw: the drawing, a file of `wiseft.study.drawings`.
         table: the tidy table.
         style: from :func:`wiseft.figures.style.paper_style`, which must be active.
         options: keyword arguments of the drawing.
-        context: what is known of the experiment (:mod:`wiseft.figures.context`): keyword arguments
+        context: what is known of the experiment (:mod:`wiseft.study.paper.context`): keyword arguments
             for the drawings that take them, and none that `options` gives.
 
     Raises:

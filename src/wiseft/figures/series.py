@@ -13,11 +13,11 @@ from typing import Any, Literal
 import pandas as pd
 from pydantic import Field
 
-from wiseft.config.base import Entry
+from wiseft.base.metrics import ACCURACY, ALL_FRAMES
+from wiseft.base.typed import Entry
 from wiseft.errors import WiseftError
 from wiseft.figures.select import RUN, VALUES, mean_over_runs, rows
 from wiseft.figures.style import FAMILIES, Look
-from wiseft.metrics import ACCURACY, ALL_FRAMES
 from wiseft.tabulate.intervals import clopper_pearson
 from wiseft.tabulate.robustness import BaselineFit
 

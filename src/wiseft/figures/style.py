@@ -138,8 +138,8 @@ class Style:
 
 @contextlib.contextmanager
 def paper_style() -> Iterator[Style]:
-    """Apply ``style/paper.mplstyle`` over matplotlib's defaults, whatever a user's own rc says."""
-    path = files("wiseft") / "style" / "paper.mplstyle"
+    """Apply ``figures/paper.mplstyle`` over matplotlib's defaults, whatever a user's own rc says."""
+    path = files("wiseft.figures") / "paper.mplstyle"
     with mpl.rc_context():
         mpl.rcdefaults()
         mpl.rcParams.update(mpl.rc_params_from_file(str(path), use_default_template=False))

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wiseft.config import library
+from wiseft.base import library
+from wiseft.base.io import read_json
 from wiseft.errors import WiseftError, some
-from wiseft.io import read_json
-from wiseft.theta import ThetaHeader
+from wiseft.thetas.theta import ThetaHeader
 
 HEAD, CLASSES, FEATURES = "head.safetensors", "classes.json", "features.json"
 """What `wiseft sweep` and `wiseft export` write beside a model."""

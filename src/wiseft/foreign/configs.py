@@ -9,8 +9,8 @@ from dataclasses import asdict
 from typing import Any
 
 from wiseft.errors import WiseftError, some
-from wiseft.weights import huggingface
-from wiseft.weights.formats import Checkpoint
+from wiseft.foreign import huggingface
+from wiseft.foreign.formats import Checkpoint
 
 
 def _described(config: Mapping[str, Any]) -> Mapping[str, Any]:

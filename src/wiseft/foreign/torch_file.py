@@ -20,7 +20,7 @@ from torch import Tensor
 from wiseft.errors import WiseftError
 from wiseft.foreign.archive import Archive
 from wiseft.foreign.pickles import Machine, Name, Refused
-from wiseft.tensor_file import examples, pieces
+from wiseft.thetas.tensor_file import examples, pieces
 
 _MAGIC, _PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
 """What the first two pickles of a file from before torch 1.6 hold."""

@@ -12,10 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from wiseft import towers
 from wiseft.errors import WiseftError
-from wiseft.weights import huggingface
-from wiseft.weights.formats import Checkpoint
+from wiseft.foreign import huggingface
+from wiseft.foreign.formats import Checkpoint
+from wiseft.models import towers
 
 _HEADS = re.compile(r"(?:^|\.)(?:classification_head|classifier|head|fc|linear)\.weight$")
 

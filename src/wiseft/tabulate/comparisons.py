@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from wiseft.alphas import format_alpha
-from wiseft.metrics import ACCURACY
+from wiseft.base.alphas import format_alpha
+from wiseft.base.metrics import ACCURACY
 from wiseft.tabulate.inputs import Inputs
 from wiseft.tabulate.intervals import CLUSTER_BOOTSTRAP, TOO_FEW, Interval
 from wiseft.tabulate.models import over_models

@@ -13,11 +13,11 @@ from typing import Any
 
 import pandas as pd
 
-from wiseft.damage import read_checked
 from wiseft.errors import DamagedFile
 from wiseft.tabulate.inputs import RUN_FIELDS
 from wiseft.tabulate.intervals import CLOPPER_PEARSON, clopper_pearson
 from wiseft.tabulate.schema import TABLE, conform
+from wiseft.thetas.damage import read_checked
 
 PAIR_PREFIX = "pair-with-"
 FORMAT = 1

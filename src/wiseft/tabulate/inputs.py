@@ -11,10 +11,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from wiseft.alphas import format_alpha
-from wiseft.damage import damage_of, read_metrics
+from wiseft.base.alphas import format_alpha
+from wiseft.base.io import require_file
 from wiseft.errors import DamagedFile, WiseftError
-from wiseft.io import require_file
 from wiseft.tabulate.predictions import (
     PER_SAMPLE,
     Cell,
@@ -24,6 +23,7 @@ from wiseft.tabulate.predictions import (
 )
 from wiseft.tabulate.roles import renamed
 from wiseft.tabulate.settings import TabulateSettings
+from wiseft.thetas.damage import damage_of, read_metrics
 
 RUN_FIELDS = ("model", "reference", "method", "variant", "run", "seed")
 ROW_FIELDS = ("split", "view", "combination", "alpha", "metric", "value", "n", "n_correct")

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import t as student_t
 
-from wiseft.config.base import SEED_SUFFIX_PATTERN
+from wiseft.base.typed import SEED_SUFFIX_PATTERN
 from wiseft.tabulate.intervals import LEVEL
 from wiseft.tabulate.schema import ALL, TABLE, conform
 

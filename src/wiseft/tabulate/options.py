@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from wiseft.config.base import Entry, Name, Seed
+from wiseft.base.typed import Entry, Name, Seed
 
 
 class HeldOut(Entry):

@@ -13,9 +13,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from wiseft.errors import WiseftError
-from wiseft.io import require_file
-from wiseft.metrics import (
+from wiseft.base.io import require_file
+from wiseft.base.metrics import (
     ALL_FRAMES,
     MACRO_F1,
     OUTSIDE,
@@ -26,6 +25,7 @@ from wiseft.metrics import (
     measure,
     pairs_of,
 )
+from wiseft.errors import WiseftError
 
 SAMPLE_COLUMNS = ["split", "sample_id", "base_id", "label"]
 OTHER_LABELS = "other_labels"

@@ -13,10 +13,10 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from wiseft.damage import check_sum, damage_of, sum_path, write_sum
+from wiseft.base.io import atomic_path, require_file
+from wiseft.base.names import AVERAGE_PREFIX as AVERAGE_PREFIX
 from wiseft.errors import WiseftError
-from wiseft.io import atomic_path, require_file
-from wiseft.names import AVERAGE_PREFIX as AVERAGE_PREFIX
+from wiseft.thetas.damage import check_sum, damage_of, sum_path, write_sum
 
 Kind = Literal["str", "Int64", "float64"]
 Schema = Mapping[str, Kind]

@@ -21,9 +21,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from wiseft.alphas import format_alpha
+from wiseft.base.alphas import format_alpha
+from wiseft.base.names import split_run_name
 from wiseft.errors import WiseftError
-from wiseft.names import split_run_name
 from wiseft.tabulate.inputs import Inputs
 from wiseft.tabulate.intervals import CLOPPER_PEARSON, Interval, clopper_pearson, with_audits
 from wiseft.tabulate.models import of_runs, over_models

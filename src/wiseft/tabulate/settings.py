@@ -6,7 +6,7 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
-from wiseft.alphas import parse_alphas
+from wiseft.base.alphas import parse_alphas
 from wiseft.tabulate.options import Bootstrap, HeldOut, ReferenceSplit
 from wiseft.tabulate.roles import Roles, own_shift, split_roles
 

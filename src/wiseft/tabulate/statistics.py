@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from wiseft.metrics import (
+from wiseft.base.metrics import (
     ACCURACY,
     ALL_FRAMES,
     MACRO_F1,

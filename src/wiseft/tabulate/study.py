@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
+from wiseft.base.metrics import ACCURACY
 from wiseft.errors import WiseftError
-from wiseft.metrics import ACCURACY
 from wiseft.tabulate.bootstrap import ClusterBootstrap
 from wiseft.tabulate.inputs import Inputs
 from wiseft.tabulate.intervals import (

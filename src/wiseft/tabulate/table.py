@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from wiseft.alphas import format_alpha
-from wiseft.metrics import ACCURACY
+from wiseft.base.alphas import format_alpha
+from wiseft.base.metrics import ACCURACY
 from wiseft.tabulate.inputs import AUDIT_FIELDS, RUN_FIELDS, Inputs
 from wiseft.tabulate.intervals import (
     CLOPPER_PEARSON,

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from wiseft.batch_size import BatchSize
-from wiseft.precision import Arithmetic
-from wiseft.towers import ZeroShotModel
+from wiseft.models.batch_size import BatchSize
+from wiseft.models.precision import Arithmetic
+from wiseft.models.towers import ZeroShotModel
 from wiseft.zeroshot.prompts import fill_templates
 
 BATCH_SIZE = 256
@@ -52,7 +52,7 @@ def build_head(
         prompt_names: the names of every class; each is put into every template.
         templates: sentences with `{c}` where the name goes.
         batch_size: prompts a pass through the text tower.
-        precision: of the text tower, one of `wiseft.precision`; averages are in fp32.
+        precision: of the text tower, one of `wiseft.models.precision`; averages are in fp32.
 
     Raises:
         WiseftError: if a prompt is longer than the model's context, or there is no text tower.
@@ -79,7 +79,7 @@ def encode_prompts(
         model: in eval mode.
         tokens: int64 (n, context length).
         batch_size: prompts a pass.
-        precision: one of `wiseft.precision`.
+        precision: one of `wiseft.models.precision`.
     """
     lengths = model.lengths(tokens)
     cut = lengths is not None

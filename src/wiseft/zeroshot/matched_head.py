@@ -13,9 +13,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from wiseft.data.prepared.manifest import Manifest
+from wiseft.base.io import read_json
 from wiseft.errors import WiseftError
-from wiseft.io import read_json
+from wiseft.images.manifest import Manifest
 from wiseft.zeroshot.head import Head
 
 Counterpart = str | list[str] | None

@@ -11,9 +11,9 @@ import re
 import torch
 from torch import Tensor
 
-from wiseft.config.base import LIMIT_SUFFIX_PATTERN
-from wiseft.data.prepared.store import Manifest
+from wiseft.base.typed import LIMIT_SUFFIX_PATTERN
 from wiseft.errors import WiseftError
+from wiseft.images.store import Manifest
 
 
 def check_spread(dataset: Manifest, reference: Manifest) -> None:

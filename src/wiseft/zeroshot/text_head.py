@@ -13,11 +13,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from wiseft import towers
 from wiseft.errors import WiseftError
-from wiseft.tensor_file import examples
-from wiseft.theta import Theta, ThetaHeader, check_same_headers
-from wiseft.towers import ZeroShotModel
+from wiseft.models import towers
+from wiseft.models.towers import ZeroShotModel
+from wiseft.thetas.tensor_file import examples
+from wiseft.thetas.theta import Theta, ThetaHeader, check_same_headers
 from wiseft.zeroshot.head import build_head
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from wiseft import towers
 from wiseft.errors import WiseftError
-from wiseft.theta import identity, load_theta, load_weights, save_theta
+from wiseft.models import towers
+from wiseft.thetas.theta import identity, load_theta, load_weights, save_theta
 
 
 def add_text_tower(theta_0: Path, weights: Path, output: Path) -> str:

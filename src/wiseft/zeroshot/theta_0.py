@@ -10,18 +10,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from wiseft import towers
-from wiseft.batch_size import BatchSize
-from wiseft.classifier import ImageClassifier
-from wiseft.config import parse_preprocessing
-from wiseft.data.prepared.manifest import Manifest
-from wiseft.data.prepared.store import batches, open_manifest, open_split
+from wiseft.base.progress import print_line
 from wiseft.errors import WiseftError, some
-from wiseft.progress import print_line
-from wiseft.runtime import check_writable
-from wiseft.tensor_file import TENSORS_SUM
-from wiseft.theta import Theta, identity, load_weights, make_header, save_theta
-from wiseft.towers import ZeroShotModel, timm_models
+from wiseft.images.manifest import Manifest
+from wiseft.images.store import batches, open_manifest, open_split
+from wiseft.models import towers
+from wiseft.models.batch_size import BatchSize
+from wiseft.models.classifier import ImageClassifier
+from wiseft.models.runtime import check_writable
+from wiseft.models.towers import ZeroShotModel, timm_models
+from wiseft.thetas.preprocessing import parse_preprocessing
+from wiseft.thetas.tensor_file import TENSORS_SUM
+from wiseft.thetas.theta import Theta, identity, load_weights, make_header, save_theta
 from wiseft.zeroshot.head import Head
 from wiseft.zeroshot.matched_head import counterparts, match_head
 from wiseft.zeroshot.spread import check_spread, renamed, spread_head
@@ -81,7 +81,7 @@ def theta_0_of(
             prompts of the classes that its own are made of.
         label_map: JSON object of a supervised model's counterparts, see `counterparts`.
         calibrate: split of the dataset that a temperature is fitted on (paper C.7.1).
-        precision: of the text tower, one of `wiseft.precision`.
+        precision: of the text tower, one of `wiseft.models.precision`.
         say: called with what was matched and fitted.
 
     Raises:

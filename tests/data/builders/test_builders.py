@@ -9,12 +9,12 @@ import pytest
 from matplotlib import font_manager
 from tests.data.conftest import COUNTS, ROOT, write_wheel
 
-from wiseft.config import Catalogue
-from wiseft.data.builders import BUILDERS, SIDE
-from wiseft.data.builders.collections import upscale
-from wiseft.data.builders.pendigits import draw_trajectory
-from wiseft.data.prepared.store import open_split
 from wiseft.errors import WiseftError
+from wiseft.images.store import open_split
+from wiseft.study.config import Catalogue
+from wiseft.study.data.builders import BUILDERS, SIDE
+from wiseft.study.data.builders.collections import upscale
+from wiseft.study.data.builders.pendigits import draw_trajectory
 
 RENDITIONS = ["inverted", "mnist-m", "colour", "corrupt"]
 
@@ -59,7 +59,7 @@ def test_mnist_splits_are_disjoint_and_complete(mnist):
 
 
 def test_mnist_pixels_are_padded_and_otherwise_untouched(mnist, idx):
-    from wiseft.data.fetching.mnist_idx import decode_idx
+    from wiseft.study.data.fetching.mnist_idx import decode_idx
 
     source = decode_idx(idx["t10k-images-idx3-ubyte"], "images")
     images = open_split(mnist, "test").read(slice(None))

@@ -11,13 +11,13 @@ from PIL import Image
 from tests.data.conftest import COUNTS
 from tests.data.corruptions.test_corruptions import photos
 
-from wiseft.config import Transform
-from wiseft.data.builders import BUILDERS, Inputs
-from wiseft.data.corruptions import BENCHMARK, SEVERITIES, corrupt, generator
-from wiseft.data.prepared.decode import FolderImages, decode
-from wiseft.data.prepared.split import PreparedSplit
-from wiseft.data.prepared.store import Split, open_split, write_prepared
 from wiseft.errors import WiseftError
+from wiseft.images.decode import FolderImages, decode
+from wiseft.images.split import PreparedSplit
+from wiseft.images.store import Split, open_split, write_prepared
+from wiseft.study.data.builders import BUILDERS, Inputs
+from wiseft.study.data.corruptions import BENCHMARK, SEVERITIES, corrupt, generator
+from wiseft.thetas.preprocessing import Transform
 
 OPTIONS = {"base": "photos", "split": "test", "samples": 3, "seed": 0}
 
@@ -99,7 +99,7 @@ def test_the_builder_reads_an_image_folder_at_the_size_of_its_option(tmp_path, m
         images = FolderImages(tmp_path, names, transform)
         return Split("own", split, images, np.array([0, 1]), names, names, pd.DataFrame())
 
-    monkeypatch.setattr("wiseft.data.builders.corruptions.open_split", open_folder)
+    monkeypatch.setattr("wiseft.study.data.builders.corruptions.open_split", open_folder)
     split = make(tmp_path, 2, samples=2, severities=[1], corruptions=["fog"], size=20)
     assert split.images.shape == (2, 20, 20, 3)
     image = decode(tmp_path / "1.png", Transform(size=20))
@@ -109,7 +109,9 @@ def test_the_builder_reads_an_image_folder_at_the_size_of_its_option(tmp_path, m
 
 def test_a_base_with_several_right_labels_is_refused(base, monkeypatch):
     split = replace(open_split(base, "test"), other_labels=[[1]] * 6)
-    monkeypatch.setattr("wiseft.data.builders.corruptions.open_split", lambda *arguments: split)
+    monkeypatch.setattr(
+        "wiseft.study.data.builders.corruptions.open_split", lambda *arguments: split
+    )
     with pytest.raises(WiseftError, match="images of photos may have several right labels"):
         make(base, 225)
 
@@ -149,7 +151,9 @@ def test_a_set_that_does_not_fit_into_memory_is_refused_with_its_size(base, tmp_
     small = open_split(base, "test")
     transform = Transform.model_construct(size=10**7)  # no entry may have so large an edge
     huge = replace(small, images=FolderImages(tmp_path, small.sample_ids, transform))
-    monkeypatch.setattr("wiseft.data.builders.corruptions.open_split", lambda *arguments: huge)
+    monkeypatch.setattr(
+        "wiseft.study.data.builders.corruptions.open_split", lambda *arguments: huge
+    )
     message = r"75 x 3 images of 10000000 x 10000000 pixels need 67500000\.0 GB of memory"
     with pytest.raises(WiseftError, match=message):
         make(base, 225)

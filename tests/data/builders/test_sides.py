@@ -10,12 +10,12 @@ import pytest
 from tests.data.conftest import ROOT
 from tools.photos_split import fit, is_above
 
-from wiseft.config import Catalogue
-from wiseft.data.builders import BUILDERS, Inputs
-from wiseft.data.builders.sides import above, read_sides, side_record
-from wiseft.data.prepared.split import PreparedSplit
-from wiseft.data.prepared.store import open_split, write_prepared
 from wiseft.errors import WiseftError
+from wiseft.images.split import PreparedSplit
+from wiseft.images.store import open_split, write_prepared
+from wiseft.study.config import Catalogue
+from wiseft.study.data.builders import BUILDERS, Inputs
+from wiseft.study.data.builders.sides import above, read_sides, side_record
 
 N = 21
 

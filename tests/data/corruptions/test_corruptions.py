@@ -11,10 +11,18 @@ from PIL import Image
 from scipy import ndimage
 from sklearn.datasets import load_sample_images
 
-from wiseft.data import corruptions
-from wiseft.data.corruptions import BENCHMARK, CORRUPTIONS, EXTRA, SEVERITIES, corrupt, generator
-from wiseft.data.corruptions.blurs import shuffled
-from wiseft.data.corruptions.filters import (
+from wiseft.errors import WiseftError
+from wiseft.study.data import corruptions
+from wiseft.study.data.corruptions import (
+    BENCHMARK,
+    CORRUPTIONS,
+    EXTRA,
+    SEVERITIES,
+    corrupt,
+    generator,
+)
+from wiseft.study.data.corruptions.blurs import shuffled
+from wiseft.study.data.corruptions.filters import (
     convolve,
     disk,
     magnify,
@@ -22,10 +30,9 @@ from wiseft.data.corruptions.filters import (
     smooth_field,
     streak,
 )
-from wiseft.data.corruptions.ice import crystals
-from wiseft.data.corruptions.parameters import PARAMETERS, select
-from wiseft.data.corruptions.spatter import edges
-from wiseft.errors import WiseftError
+from wiseft.study.data.corruptions.ice import crystals
+from wiseft.study.data.corruptions.parameters import PARAMETERS, select
+from wiseft.study.data.corruptions.spatter import edges
 
 RANDOM = {
     *("gaussian-noise", "shot-noise", "impulse-noise", "speckle-noise", "glass-blur"),

@@ -17,13 +17,12 @@ import pytest
 import urllib3
 from tests.data.fetching.http_server import Fault
 
-from wiseft import io as disk
-from wiseft import progress
-from wiseft.data.fetching import http as module
-from wiseft.data.fetching import speed
-from wiseft.data.fetching.checksums import Checksums, verify_file
-from wiseft.data.fetching.http import download
+from wiseft.base import io as disk
+from wiseft.base import progress, speed
 from wiseft.errors import WiseftError
+from wiseft.study.data.fetching import http as module
+from wiseft.study.data.fetching.checksums import Checksums, verify_file
+from wiseft.study.data.fetching.http import download
 
 CONTENT = random.Random(0).randbytes(300_000)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()

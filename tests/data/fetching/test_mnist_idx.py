@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from tests.data.conftest import write_wheel
 
-from wiseft.data.fetching import mnist_idx
-from wiseft.data.fetching.mnist_idx import ArrayUnpickler, decode_idx, encode_idx, read_mnist
 from wiseft.errors import WiseftError
+from wiseft.study.data.fetching import mnist_idx
+from wiseft.study.data.fetching.mnist_idx import ArrayUnpickler, decode_idx, encode_idx, read_mnist
 
 
 class Malicious:

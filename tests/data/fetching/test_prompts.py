@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from tests.data.fetching.http_server import Server
 
-from wiseft.config import Catalogue, PromptsEntry
-from wiseft.data.fetching.prompts import fetch_prompts, read_templates
 from wiseft.errors import WiseftError
+from wiseft.study.config import Catalogue, PromptsEntry
+from wiseft.study.data.fetching.prompts import fetch_prompts, read_templates
 
 REPOSITORY = Path(__file__).parents[3]
 FACTS = [

@@ -9,12 +9,13 @@ import pytest
 from tests.data.fetching.http_server import Fault
 from tests.data.project import entry, pets, pinned, tar, write_project
 
+from wiseft.base.io import read_json
 from wiseft.cli import main
-from wiseft.config import Catalogue, Transform
-from wiseft.data.fetching.sources import mirror_variable
-from wiseft.data.prepared.manifest import open_manifest
-from wiseft.data.prepared.store import open_split
-from wiseft.io import read_json
+from wiseft.images.manifest import open_manifest
+from wiseft.images.store import open_split
+from wiseft.study.config import Catalogue
+from wiseft.study.data.fetching.entry_files import mirror_variable
+from wiseft.thetas.preprocessing import Transform
 
 ARCHIVE = tar(pets())
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from tools.rehearsal.folders import Written
 
-from wiseft.config.layouts import LAYOUTS
-from wiseft.data.layouts import Indexed, LayoutInputs, reader
+from wiseft.study.config.layouts import LAYOUTS
+from wiseft.study.data.layouts import Indexed, LayoutInputs, reader
 
 
 def read(

@@ -15,10 +15,10 @@ from tools.rehearsal.arrays import (
     random_arrays,
 )
 
-from wiseft.config import Catalogue
-from wiseft.config.layouts import check_options
-from wiseft.data.layouts import LayoutInputs, reader
 from wiseft.errors import WiseftError
+from wiseft.study.config import Catalogue
+from wiseft.study.config.layouts import check_options
+from wiseft.study.data.layouts import LayoutInputs, reader
 
 ROOT = Path(__file__).parents[3]
 

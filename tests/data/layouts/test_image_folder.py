@@ -12,11 +12,11 @@ from tests.data.layouts.reading import check, read
 from tools.rehearsal import folders as generate
 from tools.rehearsal.folders import picture
 
-from wiseft.config import library
-from wiseft.data.layouts import scan
-from wiseft.data.layouts.image_folder import describe_counts
-from wiseft.data.prepared.split import FolderSplit
+from wiseft.base import library
 from wiseft.errors import WiseftError
+from wiseft.images import scan
+from wiseft.images.image_folder import describe_counts
+from wiseft.images.split import FolderSplit
 
 V2 = "imagenetv2-matched-frequency-format-val"
 WNIDS = {"naming": "class-id"}

@@ -12,8 +12,8 @@ from tests.data.layouts.reading import check
 from tools.rehearsal import folders as generate
 from tools.rehearsal.folders import pack, wnids
 
-from wiseft.config import Catalogue
 from wiseft.errors import WiseftError
+from wiseft.study.config import Catalogue
 
 LIST = "imagenet_2012_validation_synset_labels.txt"
 

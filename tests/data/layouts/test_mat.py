@@ -14,11 +14,11 @@ import pytest
 from scipy.io import savemat
 from tools.rehearsal.arrays import cars, save_annotations
 
-from wiseft.config import Catalogue
-from wiseft.config.layouts import check_options
-from wiseft.data.layouts import LayoutInputs, matlab, reader
-from wiseft.data.layouts.matlab import read_variable
 from wiseft.errors import WiseftError
+from wiseft.study.config import Catalogue
+from wiseft.study.config.layouts import check_options
+from wiseft.study.data.layouts import LayoutInputs, matlab, reader
+from wiseft.study.data.layouts.matlab import read_variable
 
 ROOT = Path(__file__).parents[3]
 

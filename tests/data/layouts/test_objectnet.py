@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 from tools.rehearsal.maps import Written, objectnet, write_image, write_object
 
-from wiseft.config import Catalogue, Transform
-from wiseft.config.layouts import check_options
-from wiseft.config.library import class_names
-from wiseft.data.layouts import Indexed, LayoutInputs, reader
-from wiseft.data.prepared.decode import decode
+from wiseft.base.library import class_names
 from wiseft.errors import WiseftError
+from wiseft.images.decode import decode
+from wiseft.study.config import Catalogue
+from wiseft.study.config.layouts import check_options
+from wiseft.study.data.layouts import Indexed, LayoutInputs, reader
+from wiseft.thetas.preprocessing import Transform
 
 ROOT = Path(__file__).parents[3]
 FACTS = [folder / "shared/data/objectnet" for folder in (ROOT, ROOT.parent)]

@@ -9,8 +9,8 @@ from tests.data.layouts import reading
 from tests.data.layouts.reading import check
 from tools.rehearsal import folders as generate
 
-from wiseft.config import Catalogue
 from wiseft.errors import WiseftError
+from wiseft.study.config import Catalogue
 
 CATALOGUE = Catalogue(Path(__file__).parents[3])
 TOP = {"dtd": "dtd", "food101": "food-101", "sun397": ""}

@@ -23,11 +23,11 @@ from tools.rehearsal.maps import (
     ytbb_robust,
 )
 
-from wiseft.config import Catalogue
-from wiseft.config.layouts import check_options
-from wiseft.data.layouts import Indexed, LayoutInputs, reader
-from wiseft.data.prepared.split import FolderSplit
 from wiseft.errors import WiseftError
+from wiseft.images.split import FolderSplit
+from wiseft.study.config import Catalogue
+from wiseft.study.config.layouts import check_options
+from wiseft.study.data.layouts import Indexed, LayoutInputs, reader
 
 ROOT = Path(__file__).parents[3]
 FACTS = [folder / "shared/data" for folder in (ROOT, ROOT.parent)]

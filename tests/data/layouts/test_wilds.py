@@ -17,11 +17,11 @@ from tools.rehearsal.maps import (
     write_rows,
 )
 
-from wiseft.config import Catalogue
-from wiseft.config.layouts import check_options
-from wiseft.data.layouts import Indexed, LayoutInputs, reader
-from wiseft.data.layouts.wilds import SPLITS
 from wiseft.errors import WiseftError
+from wiseft.study.config import Catalogue
+from wiseft.study.config.layouts import check_options
+from wiseft.study.data.layouts import Indexed, LayoutInputs, reader
+from wiseft.study.data.layouts.wilds import SPLITS
 
 ROOT = Path(__file__).parents[3]
 LABELS = [folder / "shared/data/iwildcam/labels.csv" for folder in (ROOT, ROOT.parent)]

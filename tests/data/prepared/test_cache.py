@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from wiseft.config import Transform
-from wiseft.data.index_folder import index_folder
-from wiseft.data.prepared.cache import cache_folder, write_cache
-from wiseft.data.prepared.store import open_split
-from wiseft.data.prepared.verify import verify
+from wiseft.base.stages import VERSION
 from wiseft.errors import DamagedFile, WiseftError
-from wiseft.stages import VERSION
+from wiseft.images.cache import cache_folder, write_cache
+from wiseft.images.index_folder import index_folder
+from wiseft.images.store import open_split
+from wiseft.images.verify import verify
+from wiseft.thetas.preprocessing import Transform
 
 SMALL = Transform(size=16)
 

@@ -15,13 +15,17 @@ from torch import nn
 from torchvision.datasets.folder import pil_loader
 from torchvision.transforms import Compose
 
-from wiseft.classifier import ImageClassifier
-from wiseft.config import Preprocessing, Transform, parse_preprocessing
-from wiseft.config.preprocessing import parse_transform
-from wiseft.data.prepared.decode import decode, fit, whole_image
 from wiseft.errors import WiseftError
-from wiseft.towers import timm_models
-from wiseft.weights import huggingface
+from wiseft.foreign import huggingface
+from wiseft.images.decode import decode, fit, whole_image
+from wiseft.models.classifier import ImageClassifier
+from wiseft.models.towers import timm_models
+from wiseft.thetas.preprocessing import (
+    Preprocessing,
+    Transform,
+    parse_preprocessing,
+    parse_transform,
+)
 
 SIZES = [
     (500, 375),

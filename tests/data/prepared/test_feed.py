@@ -15,12 +15,12 @@ import pytest
 import torch
 from PIL import Image
 
-from wiseft.config import Transform
-from wiseft.data.index_folder import index_folder
-from wiseft.data.prepared import feed
-from wiseft.data.prepared.feed import Reading, in_order
-from wiseft.data.prepared.store import batches, open_split, write_prepared
 from wiseft.errors import WiseftError
+from wiseft.images import feed
+from wiseft.images.feed import Reading, in_order
+from wiseft.images.index_folder import index_folder
+from wiseft.images.store import batches, open_split, write_prepared
+from wiseft.thetas.preprocessing import Transform
 
 SHAPE = (2, 2, 3)
 CPU = torch.device("cpu")

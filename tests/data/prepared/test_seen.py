@@ -13,17 +13,17 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from wiseft.cli import app
-from wiseft.config import Transform
-from wiseft.data.index_folder import index_folder
-from wiseft.data.prepared import seen as seen_module
-from wiseft.data.prepared.cache import cache_folder, open_cache, write_cache
-from wiseft.data.prepared.decode import decode
-from wiseft.data.prepared.index import read_index
-from wiseft.data.prepared.manifest import open_manifest
-from wiseft.data.prepared.seen import Seen
-from wiseft.data.prepared.store import open_split
-from wiseft.data.prepared.verify import verify
 from wiseft.errors import WiseftError
+from wiseft.images import seen as seen_module
+from wiseft.images.cache import cache_folder, open_cache, write_cache
+from wiseft.images.decode import decode
+from wiseft.images.index import read_index
+from wiseft.images.index_folder import index_folder
+from wiseft.images.manifest import open_manifest
+from wiseft.images.seen import Seen
+from wiseft.images.store import open_split
+from wiseft.images.verify import verify
+from wiseft.thetas.preprocessing import Transform
 
 SMALL = Transform(size=16)
 

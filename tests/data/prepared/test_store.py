@@ -8,17 +8,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from wiseft.config import Transform
-from wiseft.damage import with_sum
-from wiseft.data.prepared import store
-from wiseft.data.prepared.decode import fit
-from wiseft.data.prepared.manifest import open_manifest
-from wiseft.data.prepared.split import PreparedSplit
-from wiseft.data.prepared.store import batches, open_split, write_prepared
-from wiseft.data.prepared.verify import verify
+from wiseft.base.io import read_json, sha256_file, write_json
+from wiseft.base.stages import VERSION
 from wiseft.errors import DamagedFile, StaleArtifact, WiseftError
-from wiseft.io import read_json, sha256_file, write_json
-from wiseft.stages import VERSION
+from wiseft.images import store
+from wiseft.images.decode import fit
+from wiseft.images.manifest import open_manifest
+from wiseft.images.split import PreparedSplit
+from wiseft.images.store import batches, open_split, write_prepared
+from wiseft.images.verify import verify
+from wiseft.thetas.damage import with_sum
+from wiseft.thetas.preprocessing import Transform
 
 
 def split(n: int = 7, size: int = 4) -> PreparedSplit:

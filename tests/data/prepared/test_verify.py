@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from PIL import Image
 
-from wiseft.data.index_folder import index_folder
-from wiseft.data.prepared.verify import verify
 from wiseft.errors import WiseftError
+from wiseft.images.index_folder import index_folder
+from wiseft.images.verify import verify
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from wiseft.data.unpacking.plan import MARKER
-from wiseft.data.unpacking.unpack import unpack
 from wiseft.errors import WiseftError
+from wiseft.study.data.unpacking.plan import MARKER
+from wiseft.study.data.unpacking.unpack import unpack
 
 
 def said(line: str) -> None:

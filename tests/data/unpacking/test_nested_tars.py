@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from tests.data.unpacking.archives import content, said, special, tar_bytes, tar_of
 
-from wiseft.data.unpacking.unpack import unpack_nested_tars
 from wiseft.errors import WiseftError
+from wiseft.study.data.unpacking.unpack import unpack_nested_tars
 
 
 def nested(path: Path, classes: dict[str, bytes], mode: str = "w") -> Path:

@@ -21,12 +21,12 @@ from pathlib import Path
 import pytest
 from tests.data.unpacking.archives import archive_of, assert_refused, content, said, special, tar_of
 
-from wiseft import io as disk
-from wiseft.data.unpacking import plan
-from wiseft.data.unpacking import unpack as module
-from wiseft.data.unpacking.members import members
-from wiseft.data.unpacking.unpack import unpack
+from wiseft.base import io as disk
 from wiseft.errors import WiseftError
+from wiseft.study.data.unpacking import plan
+from wiseft.study.data.unpacking import unpack as module
+from wiseft.study.data.unpacking.members import members
+from wiseft.study.data.unpacking.unpack import unpack
 
 FILES = {
     "set/n01/a.jpg": b"the first",

@@ -14,8 +14,8 @@ import pytest
 from tests.data.unpacking.archives import assert_refused, content, said
 from tools.rehearsal.encrypted_zip import write_encrypted_zip
 
-from wiseft.data.unpacking import zip_encryption
-from wiseft.data.unpacking.unpack import unpack
+from wiseft.study.data.unpacking import zip_encryption
+from wiseft.study.data.unpacking.unpack import unpack
 
 PASSWORD = "objectnetisatestset"
 

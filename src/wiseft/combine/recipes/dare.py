@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
+from wiseft.base.typed import Seed
 from wiseft.combine.recipe import Density, Mixture, RecipeInputs, RecipeOptions, Scale
-from wiseft.config.base import Seed
 
 if TYPE_CHECKING:
     from torch import Tensor

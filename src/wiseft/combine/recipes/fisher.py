@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from pydantic import Field, model_validator
 
+from wiseft.base.typed import NonNegative
 from wiseft.combine.recipe import Mixture, RecipeOptions, SoupInputs, SumToOne
-from wiseft.config.base import NonNegative
 from wiseft.errors import WiseftError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from wiseft.combine.linear import Coefficient
+    from wiseft.combine.linear_combination import Coefficient
 
 FLOOR = 1e-8
 """The least that an element counts, so that one that no sample depends on has a mean too."""
@@ -57,8 +57,8 @@ class Inputs(SoupInputs):
 def apply(options: Options, inputs: Inputs, *_: Any) -> Mixture:
     """Return the mean."""
     from wiseft.combine.files import mixture, open_thetas
-    from wiseft.combine.fisher import open_fisher
-    from wiseft.tensor_file import TENSORS_SUM, read_file_header
+    from wiseft.combine.fisher_information import open_fisher
+    from wiseft.thetas.tensor_file import TENSORS_SUM, read_file_header
 
     thetas = open_thetas(inputs.thetas)
     pairs = zip(inputs.fisher, thetas, strict=True)
@@ -136,7 +136,7 @@ class FisherCoefficients(Mapping[str, "Sequence[Coefficient]"]):
         return [1.0 - shares[1], shares[1]] if len(shares) == 2 else shares
 
     def _floored(self, fisher: Tensor, name: str) -> Tensor:
-        from wiseft.combine.linear import check_finite
+        from wiseft.combine.linear_combination import check_finite
 
         check_finite(fisher, f"Fisher information of {name}")
         if bool((fisher < 0).any()):

@@ -21,7 +21,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from wiseft.alphas import format_alpha
+from wiseft.base.alphas import format_alpha
 from wiseft.combine.parts import parts_of
 from wiseft.combine.recipe import Alpha, Mixture, RecipeOptions, TwoThetas
 from wiseft.errors import WiseftError
@@ -43,7 +43,7 @@ class Options(RecipeOptions):
 def apply(options: Options, inputs: TwoThetas, *_: Any) -> Mixture:
     """Return the interpolation."""
     from wiseft.combine.files import mixture, open_thetas
-    from wiseft.combine.linear import ends
+    from wiseft.combine.linear_combination import ends
 
     thetas = open_thetas(inputs.thetas)
     alphas = group_alphas(thetas[0].tensors, options.alphas)

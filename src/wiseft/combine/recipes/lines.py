@@ -14,9 +14,9 @@ from typing import Any
 
 from pydantic import Field
 
+from wiseft.base.typed import Fraction
 from wiseft.combine.parts import parts_of
 from wiseft.combine.recipe import Mixture, RecipeOptions, TwoThetas
-from wiseft.config.base import Fraction
 from wiseft.errors import WiseftError
 
 Inputs = TwoThetas

@@ -43,7 +43,7 @@ class Inputs(RecipeInputs):
 def apply(options: Options, inputs: Inputs, *_: Any) -> Mixture:
     """Return the patched theta."""
     from wiseft.combine.files import naming
-    from wiseft.theta import check_same_headers, open_theta
+    from wiseft.thetas.theta import check_same_headers, open_theta
 
     thetas = [open_theta(path) for path in inputs.thetas]
     head = open_theta(inputs.head) if inputs.head else thetas[0]
@@ -65,9 +65,9 @@ def patched(
         WiseftError: as `patching_coefficients` does, or if the image towers are of different
             architectures.
     """
-    from wiseft.combine.linear import Combination
-    from wiseft.tensor_views import joined, renamed
-    from wiseft.towers import IMAGE
+    from wiseft.combine.linear_combination import Combination
+    from wiseft.models.towers import IMAGE
+    from wiseft.thetas.tensor_views import joined, renamed
 
     coefficients = patching_coefficients(alphas, len(thetas) - 1)
     towers = [renamed(of, {k: k for k in of if k.startswith(IMAGE)}) for of in thetas]

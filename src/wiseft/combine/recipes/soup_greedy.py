@@ -34,7 +34,7 @@ def apply(
     """Return the soup that was measured; in memory are two thetas and a model."""
     from wiseft.combine.files import open_thetas
     from wiseft.combine.held_out import HELD_OUT, HeldOutAccuracy
-    from wiseft.data.prepared.store import open_manifest
+    from wiseft.images.store import open_manifest
     from wiseft.zeroshot.text_head import HeadBuilder, has_text
 
     thetas, manifest = open_thetas(inputs.thetas), open_manifest(inputs.dataset)
@@ -98,7 +98,7 @@ def greedy_soup(
     Raises:
         WiseftError: as `combine` does.
     """
-    from wiseft.combine.linear import combine
+    from wiseft.combine.linear_combination import combine
 
     accuracies = []
     for place, theta in enumerate(thetas):

@@ -61,7 +61,7 @@ def threshold(theta_0: Mapping[str, Tensor], theta: Mapping[str, Tensor], densit
     BatchNorm's statistics, and a head that follows from a text tower, are not part of it.
     """
     from wiseft.combine.task_vectors import is_statistic, kth_largest
-    from wiseft.tensor_file import examples
+    from wiseft.thetas.tensor_file import examples
     from wiseft.zeroshot.text_head import has_text
 
     shapes = examples(theta_0)

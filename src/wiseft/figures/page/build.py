@@ -18,7 +18,8 @@ from typing import Any
 import pandas as pd
 from pydantic import Field
 
-from wiseft.config.base import Entry
+from wiseft.base.rehearsal import noted, titled
+from wiseft.base.typed import Entry
 from wiseft.errors import WiseftError
 from wiseft.figures.labels import links_beside, name_of
 from wiseft.figures.page.chart import COLUMNS, COLUMNS_SIGNAL, PANEL, chart
@@ -32,7 +33,6 @@ from wiseft.figures.page.content import (
 )
 from wiseft.figures.select import FIXED_ALPHA
 from wiseft.figures.series import MEASURED, PUBLISHED
-from wiseft.rehearsal import noted, titled
 from wiseft.tabulate.models import FEWEST_MODELS
 from wiseft.tabulate.schema import AVERAGE_PREFIX
 

@@ -9,13 +9,13 @@ from typing import Any
 
 import pandas as pd
 
+from wiseft.base.names import SEARCHES
 from wiseft.errors import WiseftError
 from wiseft.figures.axes import logit
 from wiseft.figures.labels import name_of
 from wiseft.figures.select import VALUES, each_run, mean_over_runs, variant_names
 from wiseft.figures.series import FEW, MEASURED, PUBLISHED, with_intervals
 from wiseft.figures.style import FAMILIES, METHODS, SPARE
-from wiseft.names import SEARCHES
 from wiseft.tabulate.models import of_models, of_runs, without_seed
 from wiseft.tabulate.robustness import BASELINE_METHOD
 from wiseft.tabulate.schema import AVERAGE_PREFIX

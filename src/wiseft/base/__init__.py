@@ -1,0 +1,1 @@
+"""What everything stands on: files, locks, progress, typed settings, metrics. No torch."""

@@ -1,0 +1,94 @@
+"""Exclusive locks between processes: who brings or unpacks a file does it alone."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from wiseft.base.progress import Say, print_line
+from wiseft.errors import WiseftError
+
+
+class NoLocks(WiseftError):
+    """A file system has none."""
+
+
+NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
+
+
+@contextlib.contextmanager
+def exclusive(path: Path, say: Say = print_line) -> Iterator[None]:
+    """Hold the lock file `path` while the block runs; wait for it where another process has it.
+
+    The operating system drops the lock of a killed process; the empty file that such a process
+    leaves behind is used again.
+
+    Args:
+        path: of the lock file; its folder is made.
+        say: called once, if there is somebody to wait for.
+
+    Raises:
+        WiseftError: the folder cannot be written, or its file system has no locks (NoLocks).
+    """
+    handle = _acquire(path, say)
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        os.close(handle)
+
+
+def _acquire(path: Path, say: Say) -> int:
+    waited = False
+    while True:
+        handle = _open(path)
+        try:
+            if not _lock(path, handle, wait=waited):
+                subject = path.with_name(path.name.removeprefix(".").removesuffix(".lock"))
+                say(f"another process works on {subject}; waiting for it")
+                waited = True
+                _lock(path, handle, wait=True)
+            # The one before may have removed the file between our opening and our locking of it.
+            if _same_file(path, handle):
+                return handle
+        except BaseException:
+            os.close(handle)
+            raise
+        os.close(handle)
+
+
+def _open(path: Path) -> int:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    except OSError as error:
+        raise WiseftError(
+            f"{path.parent} cannot be written ({error.strerror}). Name a folder that can be, or "
+            "change its permissions."
+        ) from error
+
+
+def _lock(path: Path, handle: int, wait: bool) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
+        raise NoLocks(
+            f"{path.parent} lies on a file system without file locks ({error.strerror}), so two "
+            "runs could write the same file. Use a folder on another file system."
+        ) from error
+    return True
+
+
+def _same_file(path: Path, handle: int) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(handle))
+    except FileNotFoundError:
+        return False

@@ -1,8 +1,0 @@
-"""Diversity: the stored predictions and logits of two classifiers -> measures of their difference.
-
-Figures 5 and 27 to 30 of the paper are drawn from them.
-"""
-
-from wiseft.diversity.stage import Pair, measure_pair
-
-__all__ = ["Pair", "measure_pair"]

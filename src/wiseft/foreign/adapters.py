@@ -1,0 +1,199 @@
+"""Adapters of PEFT (LoRA, Hu et al. 2022): a model's weights with their low-rank changes."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict
+from torch import Tensor
+
+from wiseft.base.io import read_object, sha256_file, sha256_json
+from wiseft.base.loading import validate
+from wiseft.base.typed import Count
+from wiseft.errors import WiseftError, some
+from wiseft.foreign.formats import Checkpoint, read_checkpoint, weight_files
+from wiseft.foreign.model_folder import inside
+from wiseft.thetas.tensor_views import Computed, joined
+
+_CONFIG = "adapter_config.json"
+_FILES = ("adapter_model.safetensors", "adapter_model.bin")
+_FIRSTS = {".lora_A.weight": ".lora_B.weight", ".lora_embedding_A": ".lora_embedding_B"}
+_SECONDS = {second: first for first, second in _FIRSTS.items()}
+_FACTORS = _FIRSTS | _SECONDS
+"""Endings of the factors of a change, each with that of the other."""
+_PLAIN_STARTS = (True, False, "gaussian", "orthogonal", "eva")
+"""Values of `init_lora_weights` with which PEFT leaves the base as it is."""
+_KNOWN = {
+    *("alpha_pattern", "auto_mapping", "base_model_name_or_path", "bias", "eva_config"),
+    *("exclude_modules", "fan_in_fan_out", "inference_mode", "init_lora_weights", "lora_alpha"),
+    *("layers_pattern", "layers_to_transform", "lora_dropout", "megatron_core", "modules_to_save"),
+    *("peft_type", "peft_version", "qalora_group_size", "r", "rank_pattern", "revision"),
+    *("target_modules", "task_type", "use_rslora"),
+}
+"""Keys that are followed here, or say nothing of the merged weights; others must be off."""
+_PATTERN = re.compile(r"([\w^$|-]|\\[.d]|\.\*?)*")
+_MOST_STARS = 3
+_ADVICE = "merge it with PEFT (`merge_and_unload`), save the model, and give that one"
+
+
+def _bounded(pattern: str) -> str:
+    """Refuse what a matcher may need for ever for: repeated groups, many repetitions."""
+    if _PATTERN.fullmatch(pattern) is None or pattern.count("*") > _MOST_STARS:
+        raise ValueError(f"it is no name of modules, perhaps with `.*`; {_ADVICE}")
+    return pattern
+
+
+_Modules = Annotated[str, AfterValidator(_bounded)]
+
+
+class _Lora(BaseModel):
+    """What an adapter says of itself that its merged weights depend on."""
+
+    model_config = ConfigDict(allow_inf_nan=False)
+
+    r: Count
+    lora_alpha: float
+    rank_pattern: dict[_Modules, Count] | None = None
+    alpha_pattern: dict[_Modules, float] | None = None
+    use_rslora: bool = False
+    fan_in_fan_out: bool | None = False
+
+
+def is_adapter(path: Path) -> bool:
+    """Whether a path is a folder of an adapter of PEFT."""
+    return (path / _CONFIG).is_file()
+
+
+def files_of(path: Path) -> list[Path]:
+    """Return the files of weights of a checkpoint, a file or a folder; of an adapter its weights
+    and its configuration, without which these say nothing of the model (`lora_alpha`).
+
+    Raises:
+        WiseftError: if there are none.
+    """
+    if not path.is_dir():
+        return [path]
+    if not is_adapter(path):
+        return [path / name for name in weight_files(path)]
+    found = [path / name for name in _FILES if inside(path / name).is_file()]
+    if not found:
+        raise WiseftError(f"{path} has none of {', '.join(_FILES)}")
+    return [found[0], inside(path / _CONFIG)]
+
+
+def adapted(folder: Path, base: Checkpoint) -> Checkpoint:
+    """Return a base with an adapter merged into it, as PEFT's `merge_and_unload` does in fp32.
+
+    A weight W becomes W + s B A with s = lora_alpha / r, or lora_alpha / sqrt(r) with
+    `use_rslora`. Whole tensors in the adapter (`modules_to_save`, biases) replace the base's.
+
+    Args:
+        base: with the names of the model that the adapter was trained on.
+
+    Raises:
+        WiseftError: if it is no LoRA, or a kind that is not a sum of weights (DoRA); if its
+            tensors do not fit those of the base.
+    """
+    lora, file = _config(folder), files_of(folder)[0]
+    adapter = read_checkpoint(file).tensors
+    how: dict[str, Callable[[Mapping[str, Tensor]], Tensor]] = {}
+    for key in adapter:
+        module, end = _split(key)
+        name = module + ".weight" if end else module
+        if name not in base.tensors:
+            raise WiseftError(
+                f"{folder} changes {name}, which {base.path} does not have, but "
+                f"{some(list(base.tensors), 2)}; give the model that the adapter was trained on"
+            )
+        if end and (other := key.removesuffix(end) + _FACTORS[end]) not in adapter:
+            raise WiseftError(f"{file} has {key}, but no {other}; copy it again")
+        if end in _SECONDS:
+            continue
+        if name in how:
+            raise WiseftError(f"{file} changes {name} twice, the second time by {key}")
+        how[name] = partial(_same, key)
+        if end:
+            flip = bool(lora.fan_in_fan_out) or end == ".lora_embedding_A"
+            how[name] = partial(_changed, name, (key, other), lora, flip)
+    unchanged = {name: partial(_same, name) for name in base.tensors}
+    tensors = Computed(joined(base.tensors, adapter), unchanged | how)
+    return replace(base, path=folder, tensors=tensors, also={}, left=[])
+
+
+def _config(folder: Path) -> _Lora:
+    config = read_object(inside(folder / _CONFIG), "configuration of an adapter")
+    if config.get("use_dora"):
+        raise WiseftError(
+            f"{folder} is a DoRA: it scales the columns of the changed weights anew, which is no "
+            f"sum of weights and low-rank matrices; {_ADVICE}"
+        )
+    odd = [key for key, value in config.items() if value and key not in _KNOWN]
+    if config.get("peft_type") != "LORA":
+        odd = ["peft_type"]
+    elif config.get("init_lora_weights", True) not in _PLAIN_STARTS:
+        odd = ["init_lora_weights"]  # PiSSA and others change the base, too
+    if odd:
+        raise WiseftError(
+            f"{folder} / {_CONFIG} has {odd[0]}: {config.get(odd[0])}, but plain LoRA is read; "
+            + _ADVICE
+        )
+    return validate(_Lora, config, str(folder / _CONFIG))
+
+
+def _split(key: str) -> tuple[str, str]:
+    """Return the module that a factor changes and its ending; no ending: a whole tensor."""
+    name = key.removeprefix("base_model.model.").replace(".base_layer.", ".")
+    end = next((end for end in _FACTORS if name.endswith(end)), "")
+    return name.removesuffix(end), end
+
+
+def _scale(lora: _Lora, module: str, rank: int) -> float:
+    alpha, given = (
+        next((v for k, v in (of or {}).items() if re.match(rf"(.*\.)?({k})$", module)), default)
+        for of, default in ((lora.alpha_pattern, lora.lora_alpha), (lora.rank_pattern, lora.r))
+    )
+    if given != rank:
+        raise WiseftError(f"{module} has rank {rank}, but {_CONFIG} says {given}; copy both again")
+    return alpha / (math.sqrt(rank) if lora.use_rslora else rank)
+
+
+def _same(name: str, tensors: Mapping[str, Tensor]) -> Tensor:
+    return tensors[name]
+
+
+def _changed(
+    name: str,
+    factors: tuple[str, str],
+    lora: _Lora,
+    flip: bool,
+    tensors: Mapping[str, Tensor],
+) -> Tensor:
+    weight, (first, second) = tensors[name], (tensors[key].float() for key in factors)
+    if min(first.ndim, second.ndim) < 2 or len(first) != second.shape[1]:
+        shapes = " and ".join(str(tuple(each.shape)) for each in (first, second))
+        raise WiseftError(
+            f"{name}: the factors of its change have shapes {shapes}; copy them again"
+        )
+    change = _scale(lora, name.removesuffix(".weight"), len(first)) * (
+        second.flatten(1) @ first.flatten(1)
+    )
+    change = change.t() if flip else change
+    if change.shape != weight.flatten(1).shape:
+        raise WiseftError(
+            f"{name} has shape {tuple(weight.shape)}, but the adapter changes one of "
+            f"{tuple(change.shape)}; give the model that it was trained on"
+        )
+    return weight.float() + change.view_as(weight)
+
+
+def digest_of(path: Path) -> str:
+    """Return the SHA-256 of a file, or of the list of those of a folder (`files_of`)."""
+    if path.is_file():
+        return sha256_file(path)
+    return sha256_json({file.name: sha256_file(file) for file in files_of(path)})

@@ -1,0 +1,139 @@
+"""The architecture of open_clip that a file's tensors are of, where there is one alone."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from wiseft.base.io import read_json
+from wiseft.errors import WiseftError
+from wiseft.foreign.formats import Checkpoint
+from wiseft.models import towers
+from wiseft.models.towers import timm_models
+from wiseft.models.towers.open_clip_models import architecture_from_json
+
+
+def _near(name: str, names: list[str]) -> str:
+    return ", ".join(difflib.get_close_matches(name, names, n=5, cutoff=0.3) or names[:5])
+
+
+def named_architecture(name: str, root: Path) -> dict[str, Any]:
+    """Return the architecture of a name of open_clip or timm, or of a JSON file.
+
+    Raises:
+        WiseftError: if there is none; names the nearest.
+    """
+    import open_clip
+    import timm
+
+    if name.endswith(".json"):
+        file = Path(name)
+        if not file.is_file():
+            file = root / "config" / "models" / name
+        content: Mapping[str, Any] = read_json(file, "architecture")
+        if "family" in content:
+            towers.family(content)
+            return dict(content)
+        return architecture_from_json(file)
+    if name in open_clip.list_models():
+        config: dict[str, Any] = open_clip.get_model_config(name)
+        return config
+    if timm.is_model(name.split(".")[0]):
+        return timm_models.describe(name)
+    raise WiseftError(
+        f"neither open_clip nor timm has an architecture {name}; near: "
+        f"{_near(name, [*open_clip.list_models(), *timm.list_models()])}"
+    )
+
+
+_PLAIN = {"image_size", "layers", "width", "patch_size", "head_width", "mlp_ratio"}
+"""Of a vision transformer without further options, which no tensor would show."""
+
+
+def architecture_of(checkpoint: Checkpoint) -> dict[str, Any]:
+    """Return the architecture of a vision transformer of open_clip by the shapes of its tensors.
+
+    OpenAI's archives have QuickGELU; of other files, tensors do not show whether they have.
+
+    Raises:
+        WiseftError: if none or several fit; names them.
+    """
+    import open_clip
+
+    seen = _shape_of(checkpoint.tensors)
+    fitting: dict[str, dict[str, Any]] = {}
+    for name in open_clip.list_models() if seen else []:
+        config: dict[str, Any] = open_clip.get_model_config(name)
+        vision, text = config["vision_cfg"], config["text_cfg"]
+        if config.get("custom_text") or not vision.keys() <= _PLAIN or "width" not in text:
+            continue
+        described = {
+            "embed_dim": config["embed_dim"],
+            **{f"vision {key}": vision.get(key) for key in ("image_size", "layers", "width")},
+            "vision patch_size": vision.get("patch_size"),
+            **{f"text {key}": text.get(key) for key in ("context_length", "vocab_size", "width")},
+            "text layers": text.get("layers"),
+        }
+        archive = checkpoint.kind == "torchscript" and not config.get("quick_gelu")
+        fits = not archive and all(described[key] == value for key, value in seen.items())
+        if fits and config not in fitting.values():
+            fitting[name] = config
+    if len(fitting) == 1:
+        return next(iter(fitting.values()))
+    found = ", ".join(fitting) or "no plain vision transformer of open_clip"
+    hint = ": OpenAI's weights and what was trained from them are quickgelu" if fitting else ""
+    raise WiseftError(
+        f"{checkpoint.path} does not say its architecture, and its tensors fit {found}{hint}; "
+        "give it with --architecture: a name of open_clip or timm, or a JSON file"
+    )
+
+
+def architecture_name(architecture: Mapping[str, Any]) -> str:
+    """Return the name that open_clip or timm has for an architecture; else its family and width."""
+    import open_clip
+
+    if "model" in architecture:
+        return str(architecture["model"])
+    described = {key: value for key, value in architecture.items() if key != "normalise"}
+    for name in open_clip.list_models():
+        if open_clip.get_model_config(name) == described:
+            return str(name)
+    return f"open_clip model of width {architecture['embed_dim']}"
+
+
+def _shape_of(tensors: Mapping[str, Tensor]) -> dict[str, int]:
+    """Return the sizes that the tensors of a CLIP with a vision transformer show; of an image
+    tower alone those of that; nothing where it is none.
+    """
+    stem = next((key for key in tensors if key.endswith("visual.conv1.weight")), None)
+    if stem is None:
+        return {}
+    visual = stem.removesuffix("conv1.weight")
+    before = visual.removesuffix("visual.")
+    places = tensors.get(f"{visual}positional_embedding")
+    projection = tensors.get(f"{visual}proj")
+    if places is None or projection is None:
+        return {}
+    width, patch = tensors[stem].shape[0], tensors[stem].shape[-1]
+    sizes = {
+        "embed_dim": projection.shape[1],
+        "vision image_size": patch * round((len(places) - 1) ** 0.5),
+        "vision layers": _blocks(tensors, f"{visual}transformer."),
+        "vision width": width,
+        "vision patch_size": patch,
+    }
+    if layers := _blocks(tensors, f"{before}transformer."):
+        vocabulary, width = tensors[f"{before}token_embedding.weight"].shape
+        sizes |= {"text layers": layers, "text width": width, "text vocab_size": vocabulary}
+        sizes |= {"text context_length": len(tensors[f"{before}positional_embedding"])}
+    return sizes
+
+
+def _blocks(tensors: Mapping[str, Tensor], prefix: str) -> int:
+    pattern = re.compile(re.escape(prefix) + r"resblocks\.(\d+)\.")
+    return len({match[1] for key in tensors if (match := pattern.match(key))})

@@ -1,0 +1,280 @@
+"""The two checkpoints as two thetas of one architecture over the same classes.
+
+A checkpoint with a head is a classifier as it is. One with two towers gets the head of its prompts:
+the paper's zero-shot head, and for a fine-tuned two-tower model whose text tower was trained too a
+head that follows from the interpolated text tower at every alpha.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from wiseft.errors import WiseftError
+from wiseft.foreign.architecture import architecture_of, named_architecture
+from wiseft.foreign.configs import compare_configs
+from wiseft.foreign.formats import read_checkpoint
+from wiseft.foreign.huggingface import CLIP_PIXELS
+from wiseft.foreign.opened import Given, Opened, Parts, Say, names_of, take_apart
+from wiseft.foreign.towers import head_in
+from wiseft.models import towers
+from wiseft.thetas.preprocessing import parse_preprocessing
+from wiseft.thetas.theta import ThetaHeader, make_header, save_theta, share_image_tower
+from wiseft.zeroshot.prompts import TEMPLATES
+from wiseft.zeroshot.text_head import Prompts
+
+
+@dataclass(frozen=True)
+class Ends:
+    """Both ends as files.
+
+    Attributes:
+        templates: prompts that a head was made of; empty: none was.
+        head: where the heads are from, a sentence.
+        method: `linear-classifier` where the image towers are equal, else `end-to-end`.
+        kept: thetas with the heads of kept folders, by name.
+        own: which of the two, 0 and 1, has a head of its own that was made elsewhere.
+        stated: whether it is known what features heads take.
+        assumed: whether the order of the classes of such a head is that of the folders for want of
+            names.
+        where: what names the classes, and what to do if a folder is none of them, for messages.
+    """
+
+    theta_0: Path
+    theta_1: Path
+    architecture: dict[str, Any]
+    class_names: list[str]
+    templates: list[str]
+    head: str
+    method: str
+    kept: dict[str, Path]
+    own: list[int]
+    stated: bool
+    assumed: bool
+    where: tuple[str, str]
+
+
+def make_ends(
+    zero: Opened,
+    fine: Opened,
+    reference: list[list[str]],
+    given: Given,
+    work: Path,
+    say: Say,
+    keep: Mapping[str, list[list[str]]] | None = None,
+) -> Ends:
+    """Write both checkpoints as thetas that can be interpolated.
+
+    Args:
+        reference: the names of each class of the reference folder, in the order of its folders.
+        work: folder for the thetas; one that is a theta stays where it is.
+        keep: the names of each class of kept folders, by the folder's name.
+
+    Raises:
+        WiseftError: if the two are of different architectures or classes, a checkpoint lacks what
+            it needs (for kept folders: the zero-shot model's text tower), or a head has another
+            number of classes than there are names.
+    """
+    architecture = _architecture(zero, fine, given)
+    preprocessing = _preprocessing(zero, fine, architecture, given, say)
+    with towers.for_weights(architecture, zero.checkpoint.tensors):
+        image = towers.build_image(architecture, seed=0)
+    expected = towers.floating(image.state_dict())
+    parts = [take_apart(end, architecture, expected) for end in (zero, fine)]
+    names, where, orders, assumed = names_of(zero, fine, parts, reference, given)
+    parts = [
+        part if order is None or part.head is None else replace(part, head=_in_order(part, order))
+        for part, order in zip(parts, orders, strict=True)
+    ]
+    own = [k for k, p in enumerate(parts) if p.head or (k and given.head)]
+    prompts = Prompts(names, list(given.templates or _templates(zero, fine)))
+    heads, text, head = _heads(zero, fine, parts, prompts, architecture, given, say)
+    thetas = [
+        towers.with_prefix(part.found.image, towers.IMAGE)
+        | each
+        | (towers.text_tensors(architecture, part.whole) if text and part.whole else {})
+        for part, each in zip(parts, heads, strict=True)
+    ]
+    paths = []
+    for kind, end, theta in zip(("zero-shot", "fine-tuned"), (zero, fine), thetas, strict=True):
+        paths.append(end.path if end.header else work / f"{kind}.safetensors")
+        if end.header is None:
+            about = _header(kind, architecture, preprocessing, prompts)
+            save_theta(paths[-1], theta, about)
+    kept: dict[str, Path] = {}
+    for name, classes in (keep or {}).items():
+        kept[name] = work / f"kept-{name}.safetensors"
+        own_prompts = Prompts(classes, prompts.templates)
+        if (made := _prompted(parts[0], own_prompts, architecture, given)) is None:
+            raise WiseftError(
+                f"heads of what is kept are made of prompts, but {zero.path} has not both towers; "
+                "give the whole zero-shot model, or leave out --keep"
+            )
+        about = _header("zero-shot", architecture, preprocessing, own_prompts)
+        save_theta(kept[name], thetas[0] | made, about)
+    linear = share_image_tower(thetas[0], thetas[1]) and not text
+    return Ends(
+        theta_0=paths[0],
+        theta_1=paths[1],
+        architecture=architecture,
+        class_names=[item[0] for item in names],
+        templates=prompts.templates if any(part.head is None for part in parts) else [],
+        head=head if towers.normalises(architecture) else f"{head}, of raw features",
+        method="linear-classifier" if linear else "end-to-end",
+        kept=kept,
+        own=own,
+        stated=_stated(zero, fine, architecture, given),
+        assumed=assumed,
+        where=where,
+    )
+
+
+def _in_order(part: Parts, order: list[int]) -> tuple[Tensor, Tensor]:
+    assert part.head is not None
+    return part.head[0][order], part.head[1][order]
+
+
+def _stated(zero: Opened, fine: Opened, architecture: Mapping[str, Any], given: Given) -> bool:
+    """Whether it is known what features heads take."""
+    known = [end.header or end.features for end in (zero, fine)]
+    return any([given.features, *known, "normalise" in architecture])
+
+
+def _header(
+    kind: str, architecture: dict[str, Any], preprocessing: dict[str, Any], prompts: Prompts
+) -> ThetaHeader:
+    return make_header(
+        kind,
+        "weights",
+        architecture=architecture,
+        preprocessing=preprocessing,
+        class_names=[item[0] for item in prompts.names],
+        parents={},
+        settings={"source": "file"} | prompts.settings(),
+    )
+
+
+def _architecture(zero: Opened, fine: Opened, given: Given) -> dict[str, Any]:
+    if given.architecture is not None:
+        architecture = named_architecture(given.architecture, Path())
+    else:
+        compare_configs(zero.checkpoint, fine.checkpoint)
+        described = [end.architecture for end in (zero, fine) if end.architecture is not None]
+        if len({bool(each.get("quick_gelu")) for each in described}) > 1:
+            raise WiseftError(
+                f"{zero.path} and {fine.path} are of different architectures: one has QuickGELU, "
+                "the other GELU; weights between them mean nothing"
+            )
+        architecture = described[0] if described else architecture_of(zero.checkpoint)
+    if towers.family(architecture) == "align":
+        raise WiseftError(
+            "a sweep takes models of open_clip, transformers' CLIPModel and timm; ALIGN goes "
+            "through `wiseft weights`, `wiseft zeroshot` and `wiseft evaluate`"
+        )
+    said = {end.features for end in (zero, fine) if end.features}
+    theta = next((str(end.path) for end in (zero, fine) if end.header), None)
+    if given.features and theta:
+        raise WiseftError(f"{theta} is a theta, which says it itself: leave out --features")
+    if len(said) > 1 and not given.features:
+        raise WiseftError(
+            f"the heads of {zero.path} and {fine.path} take features otherwise, one raw and one "
+            "normalised; give two models of one kind, or say with --features which is right"
+        )
+    if features := given.features or ("raw" if "raw" in said else None):
+        return architecture | {"normalise": features == "normalised"}
+    return architecture
+
+
+def _preprocessing(
+    zero: Opened, fine: Opened, architecture: Mapping[str, Any], given: Given, say: Say
+) -> dict[str, Any]:
+    """Return the one preprocessing: the user's, else what a checkpoint says, else CLIP's."""
+    size = towers.image_size(architecture)
+    own = {"size": size} if size is not None else {}
+    said = [own | end.preprocessing for end in (zero, fine) if end.preprocessing]
+    if not said and given.preprocessing is None:
+        say("images are normalised as OpenAI's CLIPs want it; --preprocessing says otherwise")
+    ready = [parse_preprocessing(each) for each in said or [own | CLIP_PIXELS]]
+    ready = [given.preprocessing] if given.preprocessing is not None else ready
+    if size is not None and ready[0].size != size:
+        raise WiseftError(
+            f"preprocessing makes images of {ready[0].size} pixels, but the model reads {size}; "
+            "say with --preprocessing what is right"
+        )
+    if ready[0] != ready[-1]:
+        raise WiseftError(
+            f"{zero.path} and {fine.path} want images otherwise: {ready[0]} and {ready[-1]}; say "
+            "with --preprocessing which is right for both"
+        )
+    return ready[0].model_dump(mode="json")
+
+
+def _templates(zero: Opened, fine: Opened) -> Sequence[str]:
+    for end in (zero, fine):
+        settings = end.header.settings if end.header else {}
+        if templates := settings.get("prompts", settings).get("templates"):
+            return list(templates)
+    return TEMPLATES
+
+
+def _heads(
+    zero: Opened,
+    fine: Opened,
+    parts: Sequence[Parts],
+    prompts: Prompts,
+    architecture: Mapping[str, Any],
+    given: Given,
+    say: Say,
+) -> tuple[list[dict[str, Tensor]], bool, str]:
+    """Return the heads of both ends, whether they follow from text towers, and a sentence."""
+    z, f = parts
+    own = f.head
+    if given.head is not None:
+        shape = (len(prompts.names), towers.embed_dim(architecture))
+        own = head_in(towers.floating(read_checkpoint(given.head).tensors), shape, str(given.head))
+    last = _as_head(own)
+    first = _as_head(z.head) or _prompted(z, prompts, architecture, given)
+    if first is None and zero is fine:  # one model, with a head that lies beside it
+        first = last
+    if first is None:
+        raise WiseftError(
+            f"{zero.path} has neither a head nor both towers, so that it predicts no classes; give "
+            "the whole zero-shot model, or a classifier"
+        )
+    origin = "a head of prompts" if z.head is None else "its own head"
+    if last is not None:
+        return [first, last], False, f"the zero-shot model has {origin}, the fine-tuned one its own"
+    if f.whole is None:
+        say(f"{fine.path} has neither a head nor a whole text tower: it gets the zero-shot head")
+        return [first, first], False, f"both ends have that of the zero-shot model, {origin}"
+    text = [towers.text_tensors(architecture, part.whole) for part in parts if part.whole]
+    if len(text) == 2 and all(torch.equal(text[0][name], text[1][name]) for name in text[0]):
+        return (
+            [first, first],
+            False,
+            "both ends have one head of prompts: the text towers are equal",
+        )
+    last = _prompted(f, prompts, architecture, given)
+    assert last is not None
+    if len(text) < 2:
+        return [first, last], False, "the fine-tuned model has a head of its own text tower"
+    say("the text towers differ: the head follows from the interpolated one at every alpha")
+    return [first, last], True, "it follows from the interpolated text tower and prompts"
+
+
+def _prompted(
+    part: Parts, prompts: Prompts, architecture: Mapping[str, Any], given: Given
+) -> dict[str, Tensor] | None:
+    if part.whole is None:
+        return None
+    head = prompts.head(towers.load(architecture, part.whole, str(part.found.path)))
+    return head | {"head.weight": head["head.weight"] / given.norm}
+
+
+def _as_head(pair: tuple[Tensor, Tensor] | None) -> dict[str, Tensor] | None:
+    return None if pair is None else {"head.weight": pair[0], "head.bias": pair[1]}

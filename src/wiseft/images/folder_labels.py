@@ -1,0 +1,118 @@
+"""From what files call a class (a name, an id, a number) to its label."""
+
+from __future__ import annotations
+
+import difflib
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from wiseft.errors import WiseftError
+from wiseft.images.layout import LayoutInputs
+
+FORMS = ("class-id", "name", "index")
+"""What a class may be called by, in the order in which it is tried."""
+
+
+@dataclass(frozen=True)
+class ClassLabels:
+    """Labels by what a class is called.
+
+    Attributes:
+        labels: label of every value that was found.
+        names: names of all classes in label order, where they come from the values; else None.
+    """
+
+    labels: Mapping[str, int]
+    names: Sequence[Sequence[str]] | None = None
+
+
+def humanise(folder: str) -> str:
+    """Return a class's name from the path of its folder: `a/apartment_building/outdoor` becomes
+    `apartment building outdoor`.
+
+    Underscores become spaces. Folders of one letter, which only sort the others (SUN397), are left
+    out.
+    """
+    parts = folder.strip("/").split("/")
+    while len(parts) > 1 and len(parts[0]) == 1:
+        parts = parts[1:]
+    return " ".join(" ".join(parts).replace("_", " ").split())
+
+
+def table(form: str, inputs: LayoutInputs) -> dict[str, int]:
+    """Return the label of each class by its key (see `key`) in one form; empty where the classes
+    have no such form.
+
+    Names that several classes share are left out, because they tell no label.
+    """
+    if form == "class-id":
+        return {key(form, value): label for label, value in enumerate(inputs.class_ids or ())}
+    if form == "index":
+        count = len(inputs.class_names) or len(inputs.class_ids or ())
+        return {str(label): label for label in range(count)}
+    keys = [key(form, name) for name in inputs.class_names]
+    counts = Counter(keys)
+    return {value: label for label, value in enumerate(keys) if counts[value] == 1}
+
+
+def key(form: str, value: str) -> str:
+    """Return a value as `table` has it: upper and lower case, underscores and zeros at the front of
+    a number make no difference.
+    """
+    if form == "name":
+        return humanise(value).casefold()
+    if form == "index" and value.strip().isascii() and value.strip().isdigit():
+        return str(int(value))
+    return value.strip().casefold()
+
+
+def class_labels(values: Iterable[str], inputs: LayoutInputs, source: str) -> ClassLabels:
+    """Return the labels of the values of a label column: class ids, class names or numbers.
+
+    All values must have one form. Where the class names come from the files, these are the values,
+    sorted (numbers by size), and labels follow.
+
+    Args:
+        source: what has the values, for messages.
+
+    Raises:
+        WiseftError: a value is no class in any form; it is named, with the nearest class.
+    """
+    distinct = sorted(set(values))
+    if not inputs.class_names and not inputs.class_ids:
+        return _from_values(distinct)
+    misses = []
+    for form in FORMS:
+        labels = table(form, inputs)
+        unknown = [value for value in distinct if key(form, value) not in labels]
+        if not unknown:
+            return ClassLabels({value: labels[key(form, value)] for value in distinct})
+        if labels:
+            misses.append((unknown, form))
+    unknown, form = min(misses, key=lambda miss: len(miss[0]))
+    raise WiseftError(f"{source}: {no_class(unknown[0], form, inputs)}")
+
+
+def no_class(value: str, form: str, inputs: LayoutInputs) -> str:
+    """Return a sentence that says that a value is no class, and which is the nearest."""
+    known = {
+        "class-id": list(inputs.class_ids or ()),
+        "name": list(inputs.class_names),
+        "index": [str(label) for label in table("index", inputs).values()],
+    }[form]
+    near = difflib.get_close_matches(value, known, 1)
+    hint = f", nearest {near[0]}" if near else ""
+    what = {"class-id": "class ids", "name": "class names", "index": "labels"}[form]
+    first, last = (known[0], known[-1]) if known else ("none", "none")
+    return (
+        f"`{value}` is no class of {inputs.dataset}: expected one of {len(known)} {what} "
+        f"({first} to {last}{hint})."
+    )
+
+
+def _from_values(distinct: Sequence[str]) -> ClassLabels:
+    numbers = all(value.strip().isascii() and value.strip().isdigit() for value in distinct)
+    ordered = sorted(distinct, key=lambda value: int(value)) if numbers else list(distinct)
+    labels = {value: label for label, value in enumerate(ordered)}
+    return ClassLabels(labels, [[humanise(value)] for value in ordered])

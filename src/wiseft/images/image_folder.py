@@ -1,0 +1,237 @@
+"""One folder a class: the layout of ImageNet-V2, -R, -A, -Sketch and of most people's own images.
+
+What the folders are called decides the label (option `naming`): a name of the class, a class id
+such as a wnid, or the label itself. Labels never follow the order of folders that were not checked
+against the classes: sorted as text, ImageNet-V2's folder `10` would come before `2`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from wiseft.errors import WiseftError
+from wiseft.images.folder_labels import humanise, key, no_class, table
+from wiseft.images.folder_options import ImageFolderOptions
+from wiseft.images.layout import Indexed, LayoutInputs
+from wiseft.images.scan import scan_folders, subfolders
+from wiseft.images.split import FolderSplit
+
+COPY = re.compile(r"( \(\d+\)| - copy( \(\d+\))?| copy( \d+)?)$", re.IGNORECASE)
+"""What file managers put behind the name of a copy."""
+SHOWN = 3
+"""Classes that a message names."""
+
+
+def read(inputs: LayoutInputs) -> Indexed:
+    """Index the class folders of each split; in label order, then sorted by path.
+
+    Images may lie in folders below the class folder. See `scan_folders` for what is left out.
+
+    Raises:
+        WiseftError: a split's folder is missing, a folder is no class's, or a class has no folder
+            or no images.
+    """
+    options: ImageFolderOptions = inputs.options
+    bases = {split: _base(inputs, options, split) for split in inputs.splits}
+    folders = {split: subfolders(base) for split, base in bases.items()}
+    labelled, names = _label(inputs, options.naming, bases, folders)
+    splits = {
+        split: index_class_folders(inputs, base, labelled[split]) for split, base in bases.items()
+    }
+    return Indexed(splits, class_names=names)
+
+
+def index_class_folders(inputs: LayoutInputs, base: Path, labels: Mapping[str, int]) -> FolderSplit:
+    """Index the images in class folders, in label order, then sorted by path.
+
+    Args:
+        base: the folder below the root that the class folders are in.
+        labels: label of each class folder by its name.
+
+    Raises:
+        WiseftError: a class folder holds no images, or an image is empty.
+    """
+    ordered = sorted(labels, key=lambda name: labels[name])
+    prefix = inputs.prefix(base)
+    folders = [f"{prefix}{name}" for name in ordered]
+    images_of = scan_folders(inputs.root, folders, inputs.broken)
+    for name, images in zip(ordered, images_of, strict=True):
+        if not images:
+            raise WiseftError(
+                f"{base / name} holds no images, expected those of class {name}; the folder is "
+                "incomplete. Unpack it again."
+            )
+    counts = [len(images) for images in images_of]
+    return FolderSplit(
+        paths=[path for images in images_of for path, _ in images],
+        labels=np.repeat(np.array([labels[name] for name in ordered], np.int64), counts),
+        bytes=np.array([size for images in images_of for _, size in images], np.int64),
+    )
+
+
+def match_folders(
+    base: Path, folders: Sequence[str], naming: str, inputs: LayoutInputs
+) -> dict[str, int]:
+    """Return the label of each class folder.
+
+    Args:
+        base: the folder that they are in, for messages.
+        naming: what they are called: `name`, `class-id` or `index`.
+
+    Raises:
+        WiseftError: a folder is no class's, two folders are one class's, or a class has none.
+    """
+    known = table(naming, inputs)
+    labels = {}
+    for folder in folders:
+        label = known.get(key(naming, folder))
+        if label is None:
+            raise WiseftError(
+                f"{base / folder}: {no_class(folder, naming, inputs)} Move the folder away, or "
+                f"set `naming` in the dataset's options (now {naming})."
+            )
+        labels[folder] = label
+    count = len(inputs.class_names) or len(inputs.class_ids or ())
+    forms = {"class-id": inputs.class_ids, "name": inputs.class_names, "index": range(count)}
+    check_one_each(base, labels, [str(form) for form in forms[naming] or ()])
+    return labels
+
+
+def check_one_each(base: Path, labels: Mapping[str, int], classes: Sequence[str]) -> None:
+    """Check that every class has one folder.
+
+    Args:
+        base: the folder that the class folders are in, for messages.
+        labels: label of each class folder by its name.
+        classes: what the folders of the classes are called, in label order.
+
+    Raises:
+        WiseftError: two folders are one class's, or a class has none.
+    """
+    folders: dict[int, str] = {}
+    for folder, label in labels.items():
+        if label in folders:
+            raise WiseftError(
+                f"{base}: expected one folder a class, found {folders[label]} and {folder} for the "
+                "same one. Move one of them away."
+            )
+        folders[label] = folder
+    missing = [name for label, name in enumerate(classes) if label not in folders]
+    if missing:
+        raise WiseftError(
+            f"{base}: expected a folder for each of {len(classes)} classes, found {len(folders)}; "
+            f"the first missing one is that of {missing[0]}. The images are incomplete: unpack "
+            "them again. If they are a subset, they are another dataset: give it an entry of these "
+            "classes alone (docs/datasets.md#a-subset-of-a-dataset)."
+        )
+
+
+def describe_counts(split: FolderSplit, class_names: Sequence[str]) -> str:
+    """Return where a split with a wrong number of images is probably wrong, in a sentence or two.
+
+    Names images that look like copies, and the classes whose number of images is not the median,
+    with the first path of each; where hardly any class has the median, the smallest and the
+    largest.
+
+    Args:
+        class_names: display names in label order.
+    """
+    sentences = []
+    copy = _first_copy(split)
+    if copy:
+        sentences.append(f"{copy[0]} looks like a copy of {copy[1]}.")
+    counts = np.bincount(split.labels, minlength=len(class_names))
+    median = int(np.median(counts))
+    odd = np.flatnonzero(counts != median)
+    if 0 < len(odd) <= len(counts) / 2:
+        shown = "; ".join(_class_count(split, class_names, label) for label in odd[:SHOWN])
+        more = f"; and {len(odd) - SHOWN} more" if len(odd) > SHOWN else ""
+        sentences.append(f"Most classes have {median} images, but: {shown}{more}.")
+    elif len(odd):
+        extremes = (int(counts.argmin()), int(counts.argmax()))
+        shown = " and ".join(_class_count(split, class_names, label) for label in extremes)
+        sentences.append(f"The smallest and the largest class: {shown}.")
+    else:
+        sentences.append(f"Every class has {median} images.")
+    return " ".join(sentences)
+
+
+def _base(inputs: LayoutInputs, options: ImageFolderOptions, split: str) -> Path:
+    if split in options.folders:
+        return inputs.place(options.folders[split])
+    return inputs.place([split, "."] if len(inputs.splits) == 1 else [split])
+
+
+def _label(
+    inputs: LayoutInputs,
+    naming: str,
+    bases: Mapping[str, Path],
+    folders: Mapping[str, Sequence[str]],
+) -> tuple[dict[str, dict[str, int]], list[list[str]] | None]:
+    """Return for each split the label of each folder, and the class names if they are theirs."""
+    for split, base in bases.items():
+        if not folders[split]:
+            raise WiseftError(
+                f"{base} holds no class folders: expected {base}/<class>/<image>. Unpack the "
+                "images there, or correct `folders` in the dataset's options."
+            )
+    if naming == "class-id" and not inputs.class_ids:
+        raise WiseftError(
+            f"dataset {inputs.dataset} says that folders are called by class ids, but has none; "
+            "list `class_ids` in its entry, or set `naming: name`"
+        )
+    names = None
+    if not inputs.class_names and naming != "class-id":
+        inputs, names = _with_names(inputs, naming, bases, folders)
+    elif not inputs.class_names:
+        names = [[value] for value in inputs.class_ids or ()]
+    labelled = {
+        split: match_folders(base, folders[split], naming, inputs) for split, base in bases.items()
+    }
+    return labelled, names
+
+
+def _with_names(
+    inputs: LayoutInputs,
+    naming: str,
+    bases: Mapping[str, Path],
+    folders: Mapping[str, Sequence[str]],
+) -> tuple[LayoutInputs, list[list[str]]]:
+    """Take the class names from the folders of the first split, which all others must share."""
+    first = next(iter(bases))
+    if naming == "index":
+        names = [str(label) for label in range(len(folders[first]))]
+    else:
+        names = [humanise(folder) for folder in folders[first]]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise WiseftError(
+            f"{bases[first]}: several folders mean the class {twice[0]}; move one of them away."
+        )
+    return replace(inputs, class_names=names), [[name] for name in names]
+
+
+def _first_copy(split: FolderSplit) -> tuple[str, str] | None:
+    """Return the first image that looks like a copy of another of its class, and that one."""
+    seen: dict[tuple[int, str], str] = {}
+    copies = []
+    for path, label in zip(split.paths, split.labels.tolist(), strict=True):
+        stem, dot, suffix = path.rpartition("/")[2].rpartition(".")
+        if match := COPY.search(stem):
+            copies.append((path, (label, f"{stem[: match.start()]}{dot}{suffix}")))
+        elif (label, f"{stem}{dot}{suffix}") in seen:
+            return path, seen[label, f"{stem}{dot}{suffix}"]
+        else:
+            seen[label, f"{stem}{dot}{suffix}"] = path
+    return next(((path, seen[name]) for path, name in copies if name in seen), None)
+
+
+def _class_count(split: FolderSplit, class_names: Sequence[str], label: int) -> str:
+    of_class = np.flatnonzero(split.labels == label)
+    first = f" ({split.paths[of_class[0]]})" if len(of_class) else ""
+    return f"{class_names[label]} has {len(of_class)}{first}"

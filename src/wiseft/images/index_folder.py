@@ -1,0 +1,149 @@
+"""Indexing of a user's own folder of images, without an entry of the catalogue."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+
+from wiseft.base import library
+from wiseft.errors import WiseftError
+from wiseft.images.checks import write_checked
+from wiseft.images.folder_options import ImageFolderOptions
+from wiseft.images.image_folder import read
+from wiseft.images.layout import LayoutInputs
+from wiseft.images.manifest import write_manifest
+from wiseft.images.scan import scan_folders
+from wiseft.images.split import HELD_OUT, FolderSplit, take
+from wiseft.images.verify import undecodable
+from wiseft.models.gpus import cores
+
+
+def index_folder(
+    folder: Path,
+    manifest: Path,
+    dataset: str,
+    splits: Sequence[str] = ("test",),
+    class_names: Sequence[Sequence[str]] | None = None,
+    places: Mapping[str, str] | None = None,
+    halve: int | None = None,
+    *,
+    broken: list[str] | None = None,
+) -> Path:
+    """Index images of a folder without an entry: ``<class>/`` or ``<split>/<class>/``.
+
+    Labels follow the sorted names of the class folders.
+
+    Args:
+        class_names: for each class the names to prompt; None: the names of the folders, of wnids
+            OpenAI's.
+        places: folder of a split where it is called otherwise.
+        halve: seed by which the one split becomes two halves, `held-out` and itself, class by
+            class; None: it stays whole.
+        broken: takes a sentence for every file that can't be read as an image, which is then left
+            out; to find them every image is decoded. None: nothing is decoded.
+
+    Raises:
+        WiseftError: the folder, a split or images are missing, class folders differ between
+            splits, or there are more or fewer than class names.
+    """
+    if not folder.is_dir():
+        raise WiseftError(f"expected a folder of class folders, found nothing at {folder}.")
+    indexed = read(
+        LayoutInputs(
+            dataset,
+            folder,
+            {},
+            splits,
+            ImageFolderOptions(folders={k: [v] for k, v in (places or {}).items()}),
+            broken=broken,
+        )
+    )
+    found = cast(Mapping[str, FolderSplit], indexed.splits)
+    if broken is not None:
+        found = {name: _readable(split, folder, broken) for name, split in found.items()}
+    if halve is not None:
+        found = _halves(found[splits[0]], splits[0], halve)
+    folders = indexed.class_names or []
+    wnids = library.names_by_id("imagenet")
+    names = class_names or [[wnids.get(own[0], own[0])] for own in folders]
+    if len(names) != len(folders):
+        raise WiseftError(f"{folder}: expected {len(names)} class folders, found {len(folders)}.")
+    return write_manifest(
+        manifest,
+        dataset=dataset,
+        layout="image-folder",
+        class_names=[item[0] for item in names],
+        prompt_names=names,
+        splits={
+            name: write_checked(manifest.parent, dataset, name, split, len(names))
+            for name, split in found.items()
+        },
+        sources=[],
+        root=str(folder.resolve()),
+    )
+
+
+def _halves(split: FolderSplit, name: str, seed: int) -> dict[str, FolderSplit]:
+    """Return two halves of a split, class by class; of an odd number the larger is `name`."""
+    rng = np.random.default_rng(seed)
+    drawn = [rng.permutation(np.flatnonzero(split.labels == k)) for k in np.unique(split.labels)]
+    held_out = np.concatenate([rows[: len(rows) // 2] for rows in drawn])
+    rest = np.concatenate([rows[len(rows) // 2 :] for rows in drawn])
+    return {HELD_OUT: take(split, np.sort(held_out)), name: take(split, np.sort(rest))}
+
+
+def index_images(
+    folder: Path,
+    manifest: Path,
+    dataset: str,
+    class_names: Sequence[str],
+    split: str = "test",
+    *,
+    broken: list[str] | None = None,
+) -> Path:
+    """Index images without labels, wherever they lie in a folder; every label is 0 and means none.
+
+    Args:
+        class_names: of the head that sees them.
+        broken: as in `index_folder`.
+
+    Raises:
+        WiseftError: there is no image.
+    """
+    (images,) = scan_folders(folder, ["."])
+    files = FolderSplit(
+        paths=[path for path, _ in images],
+        labels=np.zeros(len(images), np.int64),
+        bytes=np.array([size for _, size in images], np.int64),
+    )
+    if broken is not None:
+        files = _readable(files, folder, broken)
+    return write_manifest(
+        manifest,
+        dataset=dataset,
+        layout="image-folder",
+        class_names=class_names,
+        prompt_names=None,
+        splits={split: write_checked(manifest.parent, dataset, split, files, len(class_names))},
+        sources=[],
+        root=str(folder.resolve()),
+    )
+
+
+def _readable(split: FolderSplit, folder: Path, broken: list[str]) -> FolderSplit:
+    """Return a split without the images that can't be read."""
+    with ThreadPoolExecutor(cores()) as pool:
+        faults = list(pool.map(undecodable, [folder / path for path in split.paths]))
+    whole = np.flatnonzero([fault is None for fault in faults])
+    broken += filter(None, faults)
+    if lost := sorted(set(split.labels.tolist()) - set(split.labels[whole].tolist())):
+        first = split.paths[int(np.flatnonzero(split.labels == lost[0])[0])]
+        raise WiseftError(
+            f"no image of the class of {folder / first} can be read; replace them, or move the "
+            "class's folder away"
+        )
+    return take(split, whole)

@@ -1,0 +1,1 @@
+"""Models in memory: towers, the classifier, how many images fit, on which device."""

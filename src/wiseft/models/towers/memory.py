@@ -1,0 +1,302 @@
+"""What an image takes of memory in a model, counted on fake tensors: shapes without bytes.
+
+A forward pass, and one with its backward pass, run on tensors without storage; what is alive at any
+time is added up as torch would allocate it. Two batches give what an image takes and leave out what
+is there whatever the batch. Of attention the kernel is assumed that torch takes for a device:
+
+- CUDA: memory-efficient in fp32, flash in fp16 and bf16, so that no matrix of tokens x tokens is
+  ever in memory; without gradients in fp32 torch's own fused module, which does the same;
+- CPU: flash; without gradients in fp32 that fused module, which holds such a matrix.
+
+Held to what torch's profiler sees on a CPU; the kernels of CUDA are as torch documents them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import weakref
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+from unittest import mock
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn import functional
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.weak import WeakIdKeyDictionary
+
+from wiseft.models import towers
+from wiseft.models.footprint import FLOAT, HALF
+from wiseft.models.footprint import Footprint as Footprint
+from wiseft.models.footprint import evaluation_bytes as evaluation_bytes
+from wiseft.models.footprint import images_that_fit as images_that_fit
+from wiseft.models.footprint import spared as spared
+from wiseft.models.footprint import training_bytes as training_bytes
+from wiseft.models.towers.base import explained
+
+_BATCHES = 32, 64
+_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+_IN_FP32 = ("layer_norm", "group_norm")
+"""What autocast computes in fp32 on CUDA, but not on a CPU."""
+
+
+def footprint(
+    model: nn.Module | Mapping[str, Any],
+    image_size: int,
+    precision: str = "fp32",
+    *,
+    device_type: str = "cuda",
+    classes: int = 1000,
+    tokens: int = 0,
+) -> Footprint:
+    """Count what an image takes in a model; nothing is computed and no image is needed.
+
+    Args:
+        model: a module on uint8 images (n, 3, S, S), such as `ImageClassifier`, which is left as it
+            is; or an architecture, whose image tower is built without bytes.
+        image_size: edge of the images in pixels.
+        precision: `fp32`, or `bf16` and `fp16` by autocast.
+        device_type: `cuda` or `cpu`: whose attention and autocast are assumed. Nothing runs there.
+        classes: of the head, where an architecture is given.
+        tokens: of a prompt beside every image, where both towers are trained: a module is then
+            also given int64 (n, tokens), as `TwoTowers` is, and of an architecture both are built.
+
+    Raises:
+        WiseftError: if the architecture can't be built, or a model does what can't be counted.
+    """
+    module = model if isinstance(model, nn.Module) else built(model, classes, tokens)
+    modes = {each: each.training for each in module.modules()}
+    count = functools.partial(_count, module, image_size, tokens, precision, device_type)
+    advice = "set training.how.micro_batch by hand"
+    try:
+        with explained("the memory of the model can't be counted", advice):
+            saved, of_training = count(training=True)
+            peak, of_evaluation = count(training=False)
+    finally:
+        for each, training in modes.items():
+            each.training = training
+    parameters = sum(p.numel() for p in module.parameters())
+    floats = parameters + sum(b.numel() for b in module.buffers() if b.is_floating_point())
+    kernels = dict.fromkeys([*of_training, *of_evaluation])
+    return Footprint(
+        weights=FLOAT * floats,
+        parameters=parameters,
+        saved=saved,
+        peak=peak,
+        attention=", ".join(kernels) or None,
+        cast=0 if precision == "fp32" else HALF * parameters,
+        pixels=FLOAT * 3 * image_size**2,
+    )
+
+
+def _count(
+    module: nn.Module, size: int, tokens: int, precision: str, device_type: str, *, training: bool
+) -> tuple[int, list[str]]:
+    """Return the bytes that an image adds to the largest sum of tensors alive, and the kernels."""
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    module.train(training)
+    peaks = []
+    for batch in _BATCHES:
+        kernels = _Kernels(device_type, half=precision != "fp32")
+        with FakeTensorMode(allow_non_fake_inputs=True), torch.set_grad_enabled(training):
+            tensors = _fakes(module, training)
+            images = torch.empty(batch, 3, size, size, dtype=torch.uint8)
+            prompts = [torch.zeros(batch, tokens, dtype=torch.int64)] if tokens else []
+            with _Alive() as alive, kernels.assumed():
+                with _autocast(precision):
+                    output = functional_call(module, tensors, (images, *prompts))
+                loss = sum(each.float().sum() for each in tree_leaves(output))
+                if training:
+                    loss.backward()
+            peaks.append(alive.peak + images.untyped_storage().nbytes())
+    return round((peaks[1] - peaks[0]) / (_BATCHES[1] - _BATCHES[0])), kernels.seen
+
+
+def _autocast(precision: str) -> contextlib.AbstractContextManager[Any]:
+    # Fake tensors of CUDA need a torch with CUDA; `_Kernels` does what it does differently.
+    if precision == "fp32":
+        return contextlib.nullcontext()
+    return torch.autocast("cpu", dtype=_DTYPES[precision])
+
+
+def _fakes(module: nn.Module, training: bool) -> dict[str, Tensor]:
+    """Return parameters and buffers without bytes."""
+    parameters = {
+        name: torch.empty_like(each, device="cpu", requires_grad=training and each.requires_grad)
+        for name, each in module.named_parameters()
+    }
+    return parameters | {
+        name: torch.empty_like(each, device="cpu") for name, each in module.named_buffers()
+    }
+
+
+class _Alive(TorchDispatchMode):
+    """Adds up the bytes of tensors that operations made and somebody holds.
+
+    Attributes:
+        peak: the largest sum.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.peak = self._now = 0
+        self._known: WeakIdKeyDictionary = WeakIdKeyDictionary()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = func(*args, **(kwargs or {}))
+        for tensor in tree_leaves(made):
+            if isinstance(tensor, Tensor):
+                self._add(tensor.untyped_storage())
+        return made
+
+    def _add(self, storage: Any) -> None:
+        if storage in self._known:  # a view, or written in place
+            return
+        self._known[storage] = None
+        size = storage.nbytes()
+        self._now += size
+        self.peak = max(self.peak, self._now)
+        weakref.finalize(storage, self._free, size)
+
+    def _free(self, size: int) -> None:
+        self._now -= size
+
+
+class _Kernels:
+    """Puts what torch does on a device in place of what it does with fake tensors of a CPU.
+
+    Attributes:
+        seen: names of the attention kernels that were needed.
+    """
+
+    def __init__(self, device_type: str, half: bool):
+        self.seen: list[str] = []
+        self._cuda, self._half = device_type == "cuda", half
+
+    @contextlib.contextmanager
+    def assumed(self) -> Iterator[None]:
+        """Within this context functions of torch are replaced, in the whole process."""
+        with contextlib.ExitStack() as stack:
+            replace = functools.partial(mock.patch.object, functional)
+            stack.enter_context(replace("scaled_dot_product_attention", self._attention))
+            native = mock.patch.object(torch, "_native_multi_head_attention", self._module)
+            stack.enter_context(native)
+            if self._cuda and self._half:
+                for name in _IN_FP32:
+                    stack.enter_context(replace(name, _in_fp32(getattr(functional, name))))
+            yield
+
+    def _module(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        width: int,
+        heads: int,
+        weight: Tensor,
+        bias: Tensor,
+        out_weight: Tensor,
+        out_bias: Tensor,
+        mask: Tensor | None = None,
+        *_: Any,
+    ) -> tuple[Tensor, None]:
+        """Allocate what torch's own fused module does, for (n, length, width)."""
+
+        def of_heads(joined: Tensor) -> list[Tensor]:
+            return [each.unflatten(-1, (heads, -1)).transpose(1, 2) for each in joined.chunk(3, -1)]
+
+        qkv = functional.linear(query, weight, bias)
+        if self._cuda:
+            q, k, v = of_heads(qkv)
+            made = self._attention(q, k, v, mask)
+        else:
+            self._see("a fused module with the matrix of tokens x tokens")
+            q, k, v = of_heads(qkv + bias)  # scaled, in another order
+            del qkv
+            scores = torch.matmul(q, k.transpose(-1, -2)).softmax(-1)
+            made = torch.matmul(scores, v)
+            del scores
+        return functional.linear(made.transpose(1, 2).flatten(2), out_weight, out_bias), None
+
+    def _attention(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        attn_mask: Tensor | None = None,
+        dropout_p: float = 0.0,
+        is_causal: bool = False,
+        scale: float | None = None,
+        **_: Any,
+    ) -> Tensor:
+        given, aten = (query, key, value), torch.ops.aten
+        if not self._cuda:
+            self._see("flash on a CPU")
+            kernel = aten._scaled_dot_product_flash_attention_for_cpu
+            return kernel(*given, dropout_p, is_causal, attn_mask=attn_mask, scale=scale)[0]
+        if self._half and attn_mask is None:
+            self._see("flash")
+            kernel = aten._scaled_dot_product_flash_attention
+            return kernel(*given, dropout_p, is_causal, scale=scale)[0]
+        self._see("memory-efficient")
+        log_sums = torch.is_grad_enabled()
+        kernel = aten._scaled_dot_product_efficient_attention
+        return kernel(*given, attn_mask, log_sums, dropout_p, is_causal, scale=scale)[0]
+
+    def _see(self, kernel: str) -> None:
+        if kernel not in self.seen:
+            self.seen.append(kernel)
+
+
+def _in_fp32(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    def in_fp32(*args: Any, **kwargs: Any) -> Tensor:
+        return function(
+            *(each.float() if isinstance(each, Tensor) else each for each in args), **kwargs
+        )
+
+    return in_fp32
+
+
+class _Built(nn.Module):
+    """A model on uint8 images, as `wiseft.models.classifier` and contrastive training have them."""
+
+    def __init__(self, model: towers.ZeroShotModel | nn.Module, head: nn.Linear):
+        super().__init__()
+        self.head = head
+        self._text: Callable[[Tensor], Tensor] | None = None
+        if isinstance(model, towers.ZeroShotModel):
+            self.module, self._text = model.module, model.encode_text
+            self._image: Callable[[Tensor], Tensor] = model.image
+        else:
+            self.module = self._image = model
+
+    def forward(self, images: Tensor, *tokens: Tensor) -> tuple[Tensor, ...]:
+        """Map uint8 (n, 3, S, S) to logits (n, classes), or, with int64 (n, tokens) beside it, to
+        features of both, (n, width).
+        """
+        features = functional.normalize(self._image(_pixels(images)), dim=-1)
+        if self._text is None:
+            return (self.head(features),)
+        return features, *(functional.normalize(self._text(each), dim=-1) for each in tokens)
+
+
+def _pixels(images: Tensor) -> Tensor:
+    scaled = (images.to(torch.float32) / 255.0 - 0.5) / 0.5
+    return scaled.contiguous(memory_format=torch.channels_last)
+
+
+def built(architecture: Mapping[str, Any], classes: int = 1000, tokens: int = 0) -> nn.Module:
+    """Return what `footprint` counts of an architecture, for several counts of it."""
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    # Without bytes: timm's models read numbers that fake tensors have not, so they are meta; those
+    # of transformers move meta ones, which can't be. open_clip moves a whole model of any kind.
+    align = towers.family(architecture) == "align"
+    without_bytes = FakeTensorMode(allow_non_fake_inputs=True) if align else torch.device("meta")
+    with without_bytes if align or not tokens else contextlib.nullcontext():
+        model = (towers.build if tokens else towers.build_image)(architecture)
+        return _Built(model, nn.Linear(towers.embed_dim(architecture), classes))

@@ -1,0 +1,39 @@
+"""One function a dataset: packages and prepared datasets in, splits of uint8 RGB images out.
+
+A dataset entry names its function in ``builder:``. They make square images, those of digits
+of ``SIDE`` pixels, and need neither network nor torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from wiseft.images.split import PreparedSplit
+from wiseft.study.data.builders import (
+    collections,
+    corruptions,
+    fonts,
+    mnist,
+    pendigits,
+    renditions,
+    sides,
+)
+from wiseft.study.data.builders.digit_images import SIDE, Inputs
+
+Builder = Callable[[Inputs], dict[str, PreparedSplit]]
+
+BUILDERS: dict[str, Builder] = {
+    "mnist": mnist.build,
+    "optdigits": collections.build_optdigits,
+    "mfeat": collections.build_mfeat,
+    "pendigits": pendigits.build,
+    "fonts": fonts.build,
+    "inverted": renditions.build_inverted,
+    "mnist-m": renditions.build_mnist_m,
+    "colour": renditions.build_colour,
+    "corrupt": renditions.build_corrupt,
+    "corruptions": corruptions.build,
+    "sides": sides.build,
+}
+
+__all__ = ["BUILDERS", "SIDE", "Builder", "Inputs"]

@@ -1,0 +1,25 @@
+"""Readers of layouts: from the files of a dataset to its samples.
+
+A dataset entry names its reader in ``layout:``; `wiseft.study.config.layouts` types its options. All
+readers scan names, lists and metadata, and decode no image; none needs network or torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from typing import cast
+
+from wiseft.images.layout import Indexed, LayoutInputs
+from wiseft.study.config.layouts import LAYOUTS
+
+__all__ = ["Indexed", "LayoutInputs", "reader"]
+
+Reader = Callable[[LayoutInputs], Indexed]
+
+
+def reader(layout: str) -> Reader:
+    """Return the function `read` of a layout's module; the module carries the layout's name."""
+    assert layout in LAYOUTS, layout
+    module = importlib.import_module(f"wiseft.study.data.layouts.{layout.replace('-', '_')}")
+    return cast(Reader, module.read)

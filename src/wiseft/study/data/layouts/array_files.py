@@ -1,0 +1,139 @@
+"""Datasets published as NumPy arrays, such as CIFAR-10.1 and CIFAR-10.2.
+
+Pickled content is never loaded, because unpickling can run code. CIFAR-10.2 was first published
+as dictionaries pickled into ``.npy`` files and later as plain arrays in ``.npz`` files; the latter
+are what its entry pins.
+"""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from pathlib import Path
+from tokenize import TokenError
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wiseft.errors import WiseftError
+from wiseft.images.layout import Indexed, LayoutInputs
+from wiseft.images.split import PreparedSplit
+from wiseft.study.config.layouts import ArrayFilesOptions
+from wiseft.study.data.layouts.metadata import check_names
+
+NPY_MAGIC = b"\x93NUMPY"
+ZIP_MAGIC = b"PK\x03\x04"
+
+PLAIN_FORMS = {
+    "cifar102_test.npy": "cifar102_test.npz of modestyachts/cifar-10.2, commit 521467a5",
+    "cifar102_train.npy": "cifar102_train.npz of modestyachts/cifar-10.2, commit 521467a5",
+}
+"""Pickled files that were published again as plain arrays, and where those are."""
+
+
+def read(inputs: LayoutInputs) -> Indexed:
+    """Read the images and labels of the splits asked for.
+
+    Returns:
+        Arrays uint8 (n, H, W, 3), memory-mapped where they come from a ``.npy``, in stored order.
+        Sample ids are ``<dataset>/<split>/<index>``.
+
+    Raises:
+        WiseftError: a file is missing, pickled or broken, images and labels do not fit together, or
+            the class names in the files are not those of the entry.
+    """
+    options: ArrayFilesOptions = inputs.options
+    if options.classes is not None:
+        names = [str(name) for name in _load(inputs, options.classes).tolist()]
+        check_names(inputs, names, options.classes)
+    return Indexed({split: _read_split(inputs, split) for split in inputs.splits})
+
+
+def _read_split(inputs: LayoutInputs, split: str) -> PreparedSplit:
+    images_at, labels_at = inputs.of_split("images", split), inputs.of_split("labels", split)
+    images, labels = _load(inputs, images_at), _load(inputs, labels_at)
+    where = f"dataset {inputs.dataset}, split {split}"
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3:
+        raise WiseftError(
+            f"{where}: expected images uint8 (n, H, W, 3) in {images_at}, found {images.dtype} "
+            f"{images.shape}."
+        )
+    if labels.dtype.kind not in "iu" or labels.shape != images.shape[:1]:
+        raise WiseftError(
+            f"{where}: expected integer labels ({len(images)},) in {labels_at}, found "
+            f"{labels.dtype} {labels.shape}."
+        )
+    classes = len(inputs.class_names)
+    wrong = np.flatnonzero((labels < 0) | (labels >= classes))
+    if len(wrong):
+        raise WiseftError(
+            f"{where}: sample {wrong[0]} has label {labels[wrong[0]]} in {labels_at}, expected "
+            f"0..{classes - 1}."
+        )
+    return PreparedSplit(
+        images=images,
+        labels=np.asarray(labels, np.int64),
+        sample_ids=[f"{inputs.dataset}/{split}/{index:05d}" for index in range(len(labels))],
+    )
+
+
+def _load(inputs: LayoutInputs, source: str) -> NDArray[Any]:
+    """Return the array at ``file.npy`` or ``file.npz:key``, never unpickling anything."""
+    name, _, key = source.partition(":")
+    path = _find(inputs, name)
+    try:
+        with path.open("rb") as stream:
+            magic = stream.read(len(NPY_MAGIC))
+        if not magic.startswith((NPY_MAGIC, ZIP_MAGIC)):
+            raise _refused(path, "it is neither .npy nor .npz")
+        if not key:
+            loaded = np.load(path, mmap_mode="r", allow_pickle=False)
+            if isinstance(loaded, np.ndarray):
+                return loaded
+            loaded.close()
+            raise WiseftError(
+                f"{path} has several arrays: name one in the entry's options, as `{name}:key`."
+            )
+        with np.load(path, allow_pickle=False) as archive:
+            if isinstance(archive, np.ndarray) or key not in archive.files:
+                keys = getattr(archive, "files", [])
+                raise WiseftError(f"{path}: expected an array `{key}`, found {keys or 'no keys'}.")
+            return np.asarray(archive[key])
+    # What numpy makes of a header that is no header, or of one that wants all of the memory.
+    except (
+        ValueError,
+        OverflowError,
+        SyntaxError,
+        TokenError,
+        RecursionError,
+        MemoryError,
+    ) as error:
+        objects = "allow_pickle" in str(error)
+        raise _refused(path, "it holds Python objects" if objects else str(error)) from error
+    except (OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise WiseftError(
+            f"{path} is truncated or broken ({error}). Delete it and fetch it again."
+        ) from error
+
+
+def _find(inputs: LayoutInputs, name: str) -> Path:
+    try:
+        return inputs.file(name)
+    except WiseftError as error:
+        for pickled, plain in PLAIN_FORMS.items():
+            if plain.startswith(f"{name} ") and (inputs.root / pickled).is_file():
+                raise WiseftError(
+                    f"{error} {pickled} is there, but it is pickled and is never loaded, because "
+                    f"unpickling can run code; get {plain}."
+                ) from error
+        raise
+
+
+def _refused(path: Path, reason: str) -> WiseftError:
+    plain = PLAIN_FORMS.get(path.name)
+    return WiseftError(
+        f"{path} is not an array of numbers ({reason.rstrip('.')}). Pickled content is never "
+        "loaded, because unpickling can run code; "
+        + (f"use {plain}." if plain else "save the arrays with numpy.save or numpy.savez.")
+    )

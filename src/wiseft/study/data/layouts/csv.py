@@ -1,0 +1,77 @@
+"""A CSV file with a row an image: its path, its label and, where wanted, its split and groups."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from wiseft.errors import WiseftError
+from wiseft.images.folder_labels import class_labels
+from wiseft.images.layout import Indexed, LayoutInputs
+from wiseft.study.config.layouts import CsvOptions
+from wiseft.study.data.layouts.tables import column, listed_split, read_table
+
+
+def read(inputs: LayoutInputs) -> Indexed:
+    """Index the rows of each split, in the order of the table.
+
+    The label column holds class ids, class names or numbers, the same in all rows. Where the class
+    names come from the files, they are the values of that column in the whole table, sorted.
+
+    Raises:
+        WiseftError: the table, a column or an image is missing, a label is no class, or an image is
+            listed twice in a split.
+    """
+    options: CsvOptions = inputs.options
+    table = inputs.file(options.file)
+    images = inputs.place(options.images)
+    rows = read_table(table)
+    if not rows:
+        raise WiseftError(f"{table} has no rows, expected one for each image")
+    paths = column(table, rows, options.path)
+    values = column(table, rows, options.label)
+    classes = class_labels(values, inputs, f"{table}, column {options.label}")
+    groups = {name: _typed(column(table, rows, source)) for name, source in options.groups.items()}
+    splits = {}
+    for split, chosen in _chosen(inputs, options, rows).items():
+        splits[split] = listed_split(
+            inputs,
+            images,
+            table,
+            [paths[row] for row in chosen],
+            [row + 1 for row in chosen],
+            [classes.labels[values[row]] for row in chosen],
+            {name: [group[row] for row in chosen] for name, group in groups.items()},
+        )
+    return Indexed(splits, class_names=classes.names)
+
+
+def _chosen(
+    inputs: LayoutInputs, options: CsvOptions, rows: Sequence[dict[str, str]]
+) -> dict[str, list[int]]:
+    """Return the rows of each split, by their place in the table."""
+    if options.split is None:
+        if len(inputs.splits) != 1:
+            raise WiseftError(
+                f"dataset {inputs.dataset} has the splits {', '.join(inputs.splits)}, but its "
+                "options name no column `split`; name it"
+            )
+        return {inputs.splits[0]: list(range(len(rows)))}
+    table = inputs.file(options.file)
+    values = column(table, rows, options.split)
+    chosen = {}
+    for split in inputs.splits:
+        wanted = options.splits.get(split, [split])
+        chosen[split] = [row for row, value in enumerate(values) if value in wanted]
+        if not chosen[split]:
+            known = ", ".join(sorted(set(values))[:10])
+            raise WiseftError(
+                f"{table}, column {options.split}: expected rows of split {split} "
+                f"({', '.join(wanted)}), found only {known}. Set `splits` in the dataset's options."
+            )
+    return chosen
+
+
+def _typed(values: Sequence[str]) -> list[str] | list[bool]:
+    """Return a group column; one of true and false as booleans, for views with `where`."""
+    lower = [value.lower() for value in values]
+    return [value == "true" for value in lower] if {*lower} <= {"true", "false"} else [*values]

@@ -1,0 +1,136 @@
+"""Preparing of a dataset as its entry says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from wiseft.errors import WiseftError
+from wiseft.images.manifest import NAME, open_manifest
+from wiseft.images.store import write_prepared
+from wiseft.study.data.fetching.entry_files import read_fetched
+from wiseft.study.data.index_files import prepare_files
+from wiseft.study.data.preview import prepare_preview
+
+if TYPE_CHECKING:
+    from wiseft.study.config import Catalogue, DatasetEntry, PackageEntry
+
+
+def prepare_dataset(
+    catalogue: Catalogue,
+    dataset: str,
+    manifest: Path,
+    packages: Sequence[Path] = (),
+    depends: Sequence[Path] = (),
+    fetched: Path | None = None,
+    splits: Sequence[str] = (),
+) -> Path:
+    """Prepare a dataset of the catalogue.
+
+    Args:
+        packages: fetched packages, told apart by their names in config/packages.yaml.
+        depends: manifests of the datasets that it is rendered or cut from.
+        fetched: record of its files, for a dataset of files.
+        splits: splits that are wanted of a dataset of files; none: all.
+
+    Raises:
+        WiseftError: as `write_prepared`, `prepare_files` and `prepare_preview`.
+    """
+    if manifest.name != NAME:
+        raise WiseftError(f"a prepared dataset's manifest is called {NAME}, found {manifest.name}.")
+    entry = catalogue.dataset(dataset)
+    if entry.limit is not None:
+        _check_names(dataset, "dataset", entry.depends, _by_name(depends))
+        return prepare_preview(entry, manifest, depends[0])
+    if entry.layout != "arrays":
+        if fetched is None:
+            raise WiseftError(
+                f"dataset {dataset} is made from files: run `wiseft data fetch {dataset}` and give "
+                "its record with --fetched."
+            )
+        reference = entry.label_map and catalogue.dataset(entry.label_map.reference)
+        return prepare_files(
+            entry,
+            read_fetched(fetched),
+            manifest,
+            list(splits) or list(entry.splits),
+            reference.ids if reference else None,
+        )
+    pins = {key: catalogue.package(key) for key in entry.packages}
+    files = {path.name: path for path in packages}
+    _check_names(dataset, "package", [pin.file for pin in pins.values()], files)
+    inputs = {key: files[pin.file] for key, pin in pins.items()}
+    folder = catalogue.folder / "datasets"
+    return _build(entry, manifest, inputs, pins, _by_name(depends), folder)
+
+
+def _by_name(manifests: Sequence[Path]) -> dict[str, Path]:
+    return {open_manifest(path).dataset: path for path in manifests}
+
+
+def _build(
+    entry: DatasetEntry,
+    manifest: Path,
+    packages: Mapping[str, Path],
+    pins: Mapping[str, PackageEntry],
+    depends: Mapping[str, Path],
+    folder: Path,
+) -> Path:
+    """Build a dataset of layout `arrays` and write its manifest last.
+
+    Args:
+        packages: fetched files of the entry's packages by the keys of config/packages.yaml.
+        pins: what config/packages.yaml says of them.
+        depends: manifests of the prepared datasets that the entry depends on, by name.
+        folder: that the entry lies in.
+
+    Raises:
+        WiseftError: an input is missing or superfluous, a package has the wrong hash, or the images
+            are not those that the entry promises.
+    """
+    _check_names(entry.name, "dataset", entry.depends, depends)
+    sources = [_package_source(key, pin, packages[key]) for key, pin in pins.items()]
+    sources += [
+        {"dataset": name, "manifest_sha256": open_manifest(depends[name]).sha256}
+        for name in entry.depends
+    ]
+    from wiseft.study.data.builders import BUILDERS, Inputs
+
+    if entry.builder not in BUILDERS:
+        known = ", ".join(BUILDERS)
+        raise WiseftError(
+            f"dataset {entry.name}: unknown builder '{entry.builder}'; there are: {known}."
+        )
+    inputs = Inputs(entry.name, packages, depends, entry.splits, entry.options, folder)
+    return write_prepared(
+        manifest.parent,
+        entry.name,
+        BUILDERS[entry.builder](inputs),
+        entry.display_names,
+        prompt_names=entry.prompt_names,
+        sources=[*sources, {"options": entry.options}],
+        expected=entry.splits,
+    )
+
+
+def _check_names(dataset: str, what: str, expected: list[str], given: Mapping[str, Path]) -> None:
+    if set(expected) != set(given):
+        raise WiseftError(
+            f"dataset {dataset} is made from the {what}s {expected or 'none'}, found "
+            f"{sorted(given) or 'none'}."
+        )
+
+
+def _package_source(key: str, package: PackageEntry, path: Path) -> dict[str, Any]:
+    """Check a fetched file and say where its data is from.
+
+    MNIST may come from its official files; what is then recorded is the hash of those, the same for
+    both ways, so that the way leaves no trace in the dataset's identity.
+    """
+    from wiseft.study.data.fetching import mnist_idx, pip
+
+    pip.require_fetched(key, package, path)
+    if key == mnist_idx.PACKAGE:
+        return {"files": dict(mnist_idx.SHA256)}
+    return {"package": f"{package.project}=={package.version}", "sha256": package.sha256}

@@ -1,0 +1,310 @@
+"""Members of tar and zip archives, one after the other and in pieces: a reader for archives that
+nobody vouches for."""
+
+from __future__ import annotations
+
+import bz2
+import contextlib
+import gzip
+import lzma
+import stat
+import struct
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Protocol
+
+from wiseft.errors import WiseftError
+from wiseft.study.data.unpacking.zip_encryption import Decrypter
+
+PIECE = 1 << 20
+"""Most bytes read at once, of a member or of a header."""
+
+PADDING = 64 * 1024**2
+"""Most bytes between the last member of a tar archive and its end."""
+
+COMPRESSIONS: dict[bytes, Callable[..., Any]] = {
+    b"\x1f\x8b": gzip.open,
+    b"BZh": bz2.open,
+    b"\xfd7zXZ\0": lzma.open,
+}
+"""First bytes of a compressed tar archive, and what opens it."""
+
+FAULTS = (
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    lzma.LZMAError,
+    zlib.error,
+    struct.error,
+    EOFError,
+    OSError,
+    ValueError,
+)
+"""What the libraries raise on an archive that is damaged or cut short."""
+
+
+@dataclass(frozen=True)
+class Member:
+    """One member of an archive.
+
+    Args:
+        name: as it stands in the archive.
+        kind: ``file``, ``folder``, ``symlink``, ``hardlink``, or in words what else it is.
+        size: declared bytes of a file; 0 for the others.
+        link: what a link names, as it stands in the archive.
+        pieces: gives a file's content, at most 1 MiB at once and never more than `size` bytes in
+            all. Works until the next member is asked for.
+    """
+
+    name: str
+    kind: str
+    size: int
+    link: str
+    pieces: Callable[[], Iterator[bytes]]
+
+
+Members = Generator[Member, None, None]
+"""Members of an archive that is open until the last one was given, or until it is closed."""
+
+
+class Readable(Protocol):
+    """Whatever gives bytes."""
+
+    def read(self, n: int, /) -> bytes:
+        """Return at most `n` bytes; none at the end."""
+
+
+def members(archive: Path, password: str | None = None) -> Members:
+    """Yield the members of a .tar, .tar.gz, .tar.bz2, .tar.xz or .zip file in their order.
+
+    The format is told by the content, not by the name. At the end of a tar archive the rest of the
+    file is read too, so that a compressed archive's own checksum is compared.
+
+    Args:
+        password: of an encrypted zip archive.
+
+    Raises:
+        WiseftError: the file is of no known format, damaged, cut short, encrypted with another
+            password, or compressed in a way that is not read here.
+    """
+    with _reading(archive), archive.open("rb") as file:
+        start = file.read(512)
+    if start[:4] in (b"PK\3\4", b"PK\5\6"):
+        return _zip_members(archive, password)
+    for magic, opener in COMPRESSIONS.items():
+        if start.startswith(magic):
+            return _tar_members(archive, opener)
+    if start[257:262] == b"ustar" or _is_old_header(start):
+        return _tar_members(archive, None)
+    raise WiseftError(
+        f"{archive} is no tar or zip archive: it begins with {start[:16]!r}. Fetch it again."
+    )
+
+
+def nested_members(archive: Path, outer: Member) -> Members:
+    """Yield the members of a plain tar archive that is itself a member of `archive`.
+
+    Raises:
+        WiseftError: it is no tar archive, or is damaged.
+    """
+    label = f"{archive}: {outer.name}"
+    stream = _ForwardStream(_PieceStream(outer.pieces()))
+    with _reading(label):
+        yield from _walk(stream, label)
+
+
+@contextlib.contextmanager
+def _reading(archive: Path | str) -> Iterator[None]:
+    """Turn what the libraries raise into a sentence."""
+    try:
+        yield
+    except FAULTS as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise WiseftError(f"{archive} cannot be read ({error.strerror}).") from error
+        reason = str(error) or type(error).__name__
+        raise WiseftError(
+            f"{archive} is damaged or cut short ({reason}). Delete it and fetch it again."
+        ) from error
+
+
+def _is_old_header(start: bytes) -> bool:
+    """Whether a block is a tar header of the form before "ustar", which has no magic."""
+    try:
+        tarfile.TarInfo.frombuf(start, "utf-8", "surrogateescape")
+    except tarfile.HeaderError:
+        return False
+    return True
+
+
+class _ForwardStream:
+    """A stream as `tarfile` wants it, that never goes back: a compressed one would have to be
+    decompressed from its start. Refuses large reads, which only a forged header causes."""
+
+    def __init__(self, raw: Readable, jump: Callable[[int], object] | None = None):
+        self._raw = raw
+        self._jump = jump
+        self._at = 0
+        self.last = b""
+
+    def tell(self) -> int:
+        return self._at
+
+    def read(self, n: int) -> bytes:
+        if n > PIECE:
+            raise tarfile.ReadError(f"a header declares {n} bytes")
+        self.last = self._raw.read(n)
+        self._at += len(self.last)
+        return self.last
+
+    def seek(self, position: int, whence: int = 0) -> None:
+        if whence != 0 or position < self._at:
+            raise tarfile.ReadError("a header leads backwards")
+        if self._jump is not None:
+            self._jump(position)
+            self._at = position
+        while self._at < position:
+            if not self.read(min(PIECE, position - self._at)):
+                raise EOFError("it ends inside a member")
+
+
+class _PieceStream:
+    """Pieces of bytes as a stream."""
+
+    def __init__(self, pieces: Iterator[bytes]):
+        self._pieces = pieces
+        self._rest = memoryview(b"")
+
+    def read(self, n: int) -> bytes:
+        parts = []
+        while n:
+            if not self._rest:
+                self._rest = memoryview(next(self._pieces, b""))
+                if not self._rest:
+                    break
+            parts.append(self._rest[:n])
+            self._rest = self._rest[n:]
+            n -= len(parts[-1])
+        return b"".join(parts)
+
+
+# ---------------------------------------------------------------------------------------- tar
+
+
+def _tar_members(archive: Path, opener: Callable[..., Any] | None) -> Members:
+    with _reading(archive):
+        file: IO[bytes] = archive.open("rb") if opener is None else opener(archive, "rb")
+        with file:
+            yield from _walk(_ForwardStream(file, file.seek if opener is None else None), archive)
+
+
+def _walk(stream: _ForwardStream, archive: Path | str) -> Members:
+    tar = tarfile.TarFile(fileobj=stream)  # type: ignore[arg-type]
+    while (info := tar.next()) is not None:
+        tar.members.clear()  # type: ignore[attr-defined]  # or it would keep all of them
+        if info.size < 0 or info.issparse():
+            raise tarfile.ReadError(f"{info.name!r} has a forged size or holes")
+        yield Member(
+            info.name,
+            _tar_kind(info),
+            info.size if info.isreg() else 0,
+            info.linkname if info.issym() or info.islnk() else "",
+            lambda info=info: _tar_pieces(stream, info, archive),  # type: ignore[misc]
+        )
+    # tarfile takes any block that is no header for the end.
+    if stream.last.strip(b"\0"):
+        raise tarfile.ReadError(f"no header where one is due, at byte {tar.offset}")
+    left = PADDING
+    while data := stream.read(PIECE):
+        left -= len(data)
+        if left < 0:
+            raise tarfile.ReadError(f"more than {PADDING} bytes after the last member")
+
+
+def _tar_kind(info: tarfile.TarInfo) -> str:
+    kinds = [
+        (info.isreg(), "file"),
+        (info.isdir(), "folder"),
+        (info.issym(), "symlink"),
+        (info.islnk(), "hardlink"),
+        (info.isfifo(), "named pipe"),
+        (info.isdev(), "device file"),
+    ]
+    return next((kind for is_kind, kind in kinds if is_kind), f"member of type {info.type!r}")
+
+
+def _tar_pieces(
+    stream: _ForwardStream, info: tarfile.TarInfo, archive: Path | str
+) -> Iterator[bytes]:
+    with _reading(archive):
+        stream.seek(info.offset_data)
+        left = info.size
+        while left:
+            data = stream.read(min(PIECE, left))
+            if not data:
+                raise EOFError(f"it ends inside {info.name!r}")
+            left -= len(data)
+            yield data
+
+
+# ---------------------------------------------------------------------------------------- zip
+
+
+def _zip_members(archive: Path, password: str | None) -> Members:
+    with _reading(archive), zipfile.ZipFile(archive) as file, archive.open("rb") as raw:
+        opener: Callable[[zipfile.ZipInfo], IO[bytes]] = file.open
+        if password is not None:
+            opener = Decrypter(file, raw, password.encode()).open
+        for info in file.infolist():
+            kind = _zip_kind(info)
+            _require_readable(archive, info, password)
+
+            def pieces(info: zipfile.ZipInfo = info) -> Iterator[bytes]:
+                return _zip_pieces(archive, info, opener)
+
+            link = b"".join(pieces()).decode() if kind == "symlink" else ""
+            size = info.file_size if kind == "file" else 0
+            yield Member(info.filename, kind, size, link, pieces)
+
+
+def _zip_kind(info: zipfile.ZipInfo) -> str:
+    if info.is_dir():
+        return "folder"
+    mode = info.external_attr >> 16 if info.create_system == 3 else 0
+    kinds = {
+        0: "file",
+        stat.S_IFREG: "file",
+        stat.S_IFDIR: "folder",
+        stat.S_IFLNK: "symlink",
+        stat.S_IFIFO: "named pipe",
+    }
+    return kinds.get(stat.S_IFMT(mode), "device file")
+
+
+def _require_readable(archive: Path, info: zipfile.ZipInfo, password: str | None) -> None:
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise WiseftError(
+            f"{archive}: {info.filename!r} is stored by method {info.compress_type}; expected a "
+            "zip archive whose members are stored plainly (0) or deflated (8)."
+        )
+    if info.flag_bits & 1 and password is None:
+        raise WiseftError(f"{archive}: {info.filename!r} is encrypted, and no password is given.")
+
+
+def _zip_pieces(
+    archive: Path, info: zipfile.ZipInfo, opener: Callable[[zipfile.ZipInfo], IO[bytes]]
+) -> Iterator[bytes]:
+    with _reading(archive):
+        try:
+            opened = opener(info)
+        except (RuntimeError, NotImplementedError) as error:
+            raise WiseftError(f"{archive}: {info.filename!r} cannot be read: {error}.") from error
+        size = 0
+        with opened as member:
+            while data := member.read(PIECE):
+                size += len(data)
+                yield data
+        if size != info.file_size:
+            raise EOFError(f"{info.filename!r} has {size} bytes, declared {info.file_size}")

@@ -1,0 +1,123 @@
+"""How differently two classifiers predict the same samples (the form of the paper's Figures 5,
+left, and 27 to 30). PD: share of samples that exactly one gets right. CC: complement of Cohen's
+kappa. KL: mean divergence of the second one's probabilities from the first one's. CKAC: complement
+of the centred kernel alignment of the logits. Of one run bars have a 95 % interval where the
+measure is a share, of several runs they are their mean with the range of the runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import pandas as pd
+from matplotlib.figure import Figure
+from pydantic import Field
+
+from wiseft.base.typed import Entry
+from wiseft.errors import WiseftError
+from wiseft.figures.labels import name_of
+from wiseft.figures.style import Style
+from wiseft.study.drawings import bars
+from wiseft.study.drawings.bars import BarPanel, BarSeries
+from wiseft.tabulate.diversity import PAIR_PREFIX
+
+MEASURES = {
+    "prediction-diversity": ("PD", "Prediction diversity"),
+    "cka-complement": ("CKAC", "CKA complement"),
+    "kappa-complement": ("CC", "Kappa complement"),
+    "kl-divergence": ("KL", "KL divergence (nats)"),
+}
+"""Short and long name of each measure, in the order of panels."""
+
+
+class PairSeries(Entry):
+    """Bars of one pair of classifiers."""
+
+    label: str = Field(description="Text in the legend.")
+    first: str = Field("zero-shot", description="First model: `zero-shot`, or a method's id.")
+    second: str = Field(description="Second model: a method's id.")
+
+    @property
+    def bars(self) -> BarSeries:
+        """The series as bars of the tidy table."""
+        method, _, variant = self.second.partition("__")
+        where = {"method": method, "variant": variant, "combination": PAIR_PREFIX + self.first}
+        return BarSeries(label=self.label, where=where)
+
+
+def draw(
+    table: pd.DataFrame,
+    style: Style,
+    *,
+    pairs: list[PairSeries],
+    datasets: list[str],
+    measures: list[str] | None = None,
+    across: Literal["dataset", "model"] = "dataset",
+    models: list[str] | None = None,
+    labels: dict[str, str] | None = None,
+    titles: dict[str, str] | None = None,
+    columns: int = 2,
+) -> Figure:
+    """Draw a panel a measure with the datasets below its bars, or a panel a dataset with models.
+
+    Args:
+        table: the tidy table.
+        style: looks and widths.
+        pairs: a series of bars each.
+        datasets: in reading order.
+        measures: of `MEASURES`, by default all; one alone where models stand below the bars.
+        across: what stands below the bars.
+        models: in reading order; needed where they stand below the bars, else rows are of these.
+        labels: texts of datasets and models that differ from `titles` and names.
+        titles: names of the datasets as readers know them.
+        columns: panels in a row.
+
+    Raises:
+        WiseftError: if a measure is unknown, a bar has no row or several, or what stands below the
+            bars is not said.
+    """
+    chosen = list(MEASURES) if measures is None else measures
+    if unknown := [name for name in chosen if name not in MEASURES]:
+        raise WiseftError(f"measure {unknown[0]} is not one of {', '.join(MEASURES)}")
+    names = {**(titles or {}), **(labels or {})}
+    if across == "dataset":
+        below, panels = datasets, _measure_panels(chosen, models)
+    elif len(chosen) == 1 and models:
+        below, panels = models, _dataset_panels(chosen[0], datasets, names, columns)
+    else:
+        raise WiseftError(
+            "with `across: model` there is one panel a dataset: give one of `measures`, and "
+            "`models`"
+        )
+    return bars.draw(
+        table,
+        style,
+        across=across,
+        names=below,
+        panels=panels,
+        series=[pair.bars for pair in pairs],
+        labels={name: name_of(name, names) for name in below},
+        columns=columns,
+    )
+
+
+def _measure_panels(measures: list[str], models: list[str] | None) -> list[BarPanel]:
+    where: dict[str, Any] = {} if models is None else {"model": models}
+    return [
+        BarPanel(title=MEASURES[name][0], ylabel=MEASURES[name][1], where={"metric": name, **where})
+        for name in measures
+    ]
+
+
+def _dataset_panels(
+    measure: str, datasets: list[str], names: Mapping[str, str], columns: int
+) -> list[BarPanel]:
+    return [
+        BarPanel(
+            title=name_of(name, names),
+            ylabel=MEASURES[measure][1] if place % columns == 0 else "",
+            where={"metric": measure, "dataset": name},
+        )
+        for place, name in enumerate(datasets)
+    ]

@@ -1,0 +1,178 @@
+"""Features of a frozen image tower, computed once and kept.
+
+They are kept under a hash of all that they depend on: the tower's weights and architecture, the
+preprocessing, the dataset, the samples. So another model, or another preparation of the dataset,
+never meets them, and the seeds and trials of one model share them. Of jobs that want the same at a
+time one computes and the others wait; killed, it goes on where it was.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from wiseft.base.io import sha256_json
+from wiseft.errors import WiseftError
+from wiseft.images.manifest import Manifest
+from wiseft.images.store import Split, batches, open_split
+from wiseft.models.batch_size import BatchSize
+from wiseft.models.classifier import ImageClassifier, classifier_tensors
+from wiseft.models.towers import IMAGE
+from wiseft.study.finetune.precision import Precision
+from wiseft.thetas.partial_tensors import partial_tensors
+from wiseft.thetas.resume_state import alone
+from wiseft.thetas.tensor_file import read_tensors, tensors_sha256
+from wiseft.thetas.theta import ThetaHeader
+
+BATCH_SIZE = 128
+"""Images in a forward pass, whatever the training's batch size: all trainings share features."""
+
+_NAME = "features"
+_INTERVAL = 30.0  # seconds between two lines of progress
+
+
+@dataclass(frozen=True)
+class FeatureSamples:
+    """Training samples that are features (`Samples` of the training loop).
+
+    Attributes:
+        features: fp32 (n, width).
+        labels: int64 (n,), on the CPU.
+    """
+
+    features: Tensor
+    labels: Tensor
+    image_shape: None = None
+
+    def read(self, epoch: int, positions: NDArray[np.int64]) -> Tensor:
+        """Return the features of samples, (n, width); every epoch shows the same."""
+        return self.features[torch.from_numpy(positions).to(self.features.device)]
+
+
+class FeatureStore:
+    """The features of one image tower.
+
+    Args:
+        classifier: with the tower, on the device that computes.
+        header: of its theta.
+        folder: where features are kept; None: nowhere.
+        precision: `fp32`, `bf16` or `fp16`: the arithmetic of the forward pass.
+        log: called with a sentence.
+    """
+
+    def __init__(
+        self,
+        classifier: ImageClassifier,
+        header: ThetaHeader,
+        folder: Path | None,
+        precision: str,
+        log: Callable[[str], None],
+    ):
+        self._classifier = classifier
+        self._device = classifier.head.weight.device
+        self._folder = folder
+        self._precision = Precision(precision, self._device)
+        self._log = log
+        self._transform = header.transform
+        tensors = classifier_tensors(classifier)
+        tower = {name: each for name, each in tensors.items() if name.startswith(IMAGE)}
+        self._of_tower = {
+            "architecture": header.architecture,
+            "preprocessing": header.preprocessing,
+            "tower": tensors_sha256(tower) if folder else None,
+            "augment": "none",
+            "precision": precision,
+            "device": self._device.type,
+            "batch_size": BATCH_SIZE,
+        }
+
+    def features(
+        self, manifest: Manifest, split: str, indices: NDArray[np.int64] | None = None
+    ) -> Tensor:
+        """Return what the head gets of these images: fp32 (n, width), on the CPU.
+
+        Args:
+            indices: of the samples; None: the whole split.
+
+        Raises:
+            WiseftError: if the split is not there or an image can't be read.
+        """
+        images = open_split(manifest.path, split, self._transform)
+        chosen = np.arange(len(images)) if indices is None else indices
+        if len(chosen) == len(images) and np.array_equal(chosen, np.arange(len(images))):
+            indices = None
+        if self._folder is None:
+            return torch.cat(list(self._compute(images, chosen)))
+        whole = self._describe(manifest, split, None)
+        if indices is not None and (kept := self._load(whole)) is not None:
+            return kept[torch.from_numpy(indices)]
+        wanted = self._describe(manifest, split, indices)
+        if (kept := self._load(wanted)) is None:
+            with alone(self._file(wanted), self._log):
+                if (kept := self._load(wanted)) is None:  # nobody made them while we waited
+                    self._save(wanted, images, chosen)
+                    kept = self._load(wanted)
+        if kept is None:
+            raise WiseftError(f"{self._file(wanted)} vanished; is its folder cleaned by another?")
+        return kept
+
+    def _describe(
+        self, manifest: Manifest, split: str, indices: NDArray[np.int64] | None
+    ) -> dict[str, Any]:
+        samples = None if indices is None else hashlib.sha256(indices.tobytes()).hexdigest()
+        of_split = {"dataset": manifest.identity([split]), "split": split, "samples": samples}
+        return self._of_tower | of_split
+
+    def _file(self, described: Mapping[str, Any]) -> Path:
+        assert self._folder is not None
+        return self._folder / f"{sha256_json(described)}.safetensors"
+
+    def _load(self, described: Mapping[str, Any]) -> Tensor | None:
+        """Return features that are kept and whole, mapped from their file; None otherwise."""
+        file = self._file(described)
+        if not file.is_file():
+            return None
+        try:
+            return read_tensors(file, "features")[0][_NAME]
+        except WiseftError as error:
+            self._log(f"{error}; computing the features again")
+            return None
+
+    def _save(self, described: Mapping[str, Any], images: Split, chosen: NDArray[np.int64]) -> None:
+        shape = (len(chosen), self._classifier.head.in_features)
+        example = {_NAME: torch.empty(shape, dtype=torch.float32, device="meta")}
+        header = {"kind": "features", "of": dict(described)}
+        path = self._file(described)
+        with partial_tensors(path.with_suffix(".partial"), example, header, self._log) as file:
+            row = file.rows  # a whole number of batches, so that those to come are the same
+            for batch in self._compute(images, chosen[row:]):
+                file.write(_NAME, batch, row)
+                row += len(batch)
+                file.save(row)
+            file.become(path)
+
+    @torch.no_grad()
+    def _compute(self, images: Split, chosen: NDArray[np.int64]) -> Iterator[Tensor]:
+        self._log(f"features of {len(chosen)} images of {images.dataset}, split {images.name}")
+        size = BatchSize(BATCH_SIZE, self._log)
+        began = shown = time.monotonic()
+        done = 0
+        for batch, _ in batches(images, BATCH_SIZE, chosen, self._device):
+            with self._precision.autocast(), self._precision.kernels(deterministic=True):
+                parts = size.each(lambda p: self._classifier.features(p.to(self._device)), batch)
+                features = torch.cat(parts)
+            yield features.float().cpu()
+            done += len(batch)
+            if (now := time.monotonic()) - shown > _INTERVAL:
+                shown, rate = now, done / (now - began)
+                left = (len(chosen) - done) / rate
+                self._log(f"{done}/{len(chosen)} images  {rate:.0f} images/s  {left:.0f} s left")

@@ -1,0 +1,207 @@
+"""The user's own classifiers as theta_0 or theta_1."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from wiseft.base.progress import print_line
+from wiseft.errors import WiseftError, some
+from wiseft.foreign.adapters import digest_of
+from wiseft.foreign.formats import read_checkpoint
+from wiseft.foreign.towers import FoundTower, find_image_tower, head_in
+from wiseft.images.store import open_manifest
+from wiseft.models import towers
+from wiseft.models.runtime import check_writable
+from wiseft.study.finetune.distance import FAR, SCALES, distances, head_scale
+from wiseft.thetas.theta import Theta, check_finite, load_theta, make_header, save_theta
+from wiseft.zeroshot.head import build_head
+
+
+def import_theta_1(
+    file: Path,
+    theta_0: Path,
+    output: Path,
+    *,
+    head: Path | None = None,
+    head_factor: float = 1.0,
+    say: Callable[[str], None] = print_line,
+) -> str:
+    """Write a classifier of the user's as theta_1 for a theta_0, and return its identity.
+
+    Its image tower must be of theta_0's architecture. Its head is that of `head`, else its own,
+    else one built from its own text tower and the prompts of theta_0.
+
+    Args:
+        file: a checkpoint: state dict, safetensors, folder of a CLIPModel, a theta.
+        theta_0: the zero-shot end.
+        output: the theta file.
+        head: a file with the weight (classes, width) and perhaps the bias of a head.
+        head_factor: the head is multiplied by it, e.g. by exp(logit_scale) where it lacks that.
+        say: called with warnings: weights that are far from theta_0's, heads of another scale.
+
+    Raises:
+        WiseftError: if the checkpoint is refused or does not fit (lists the tensors that are
+            missing, unexpected and of another shape), there is no head, or a file can't be written.
+    """
+    check_writable(output)
+    start = load_theta(theta_0)
+    expected = towers.prefixed(start.tensors, towers.IMAGE)
+    checkpoint = find_image_tower(read_checkpoint(file), start.header.architecture, expected)
+    classes, width = start.tensors["head.weight"].shape
+    theta, settings = _classifier(checkpoint, (classes, width), head, head_factor, start)
+    _compare(start.tensors, theta, say)
+    header = make_header(
+        "fine-tuned",
+        "weights",
+        architecture=start.header.architecture,
+        preprocessing=start.header.preprocessing,
+        class_names=start.header.class_names,
+        parents={"theta_0": str(start.identity), "file": digest_of(file)},
+        settings=settings,
+        never_predicted=start.header.never_predicted,
+    )
+    return save_theta(output, theta, header)
+
+
+def import_theta_0(
+    file: Path,
+    architecture: Mapping[str, Any],
+    preprocessing: Mapping[str, Any],
+    manifest: Path,
+    output: Path,
+    *,
+    head: Path | None = None,
+    head_factor: float = 1.0,
+) -> str:
+    """Write a classifier of the user's as theta_0, and return its identity.
+
+    A model with a text tower and without a head is no classifier yet: `wiseft weights` and `wiseft
+    zeroshot` make one of it.
+
+    Args:
+        file: a checkpoint with an image tower and a head.
+        architecture: of the image tower.
+        preprocessing: a dump of `wiseft.study.config.Preprocessing`.
+        manifest: of the dataset that names the classes.
+        output: the theta file.
+        head: a file with a head, where the checkpoint has none.
+        head_factor: the head is multiplied by it.
+
+    Raises:
+        WiseftError: as `import_theta_1`.
+    """
+    check_writable(output)
+    names = open_manifest(manifest).class_names
+    expected = towers.floating(towers.build_image(architecture, seed=0).state_dict())
+    checkpoint = find_image_tower(read_checkpoint(file), architecture, expected)
+    shape = (len(names), towers.embed_dim(architecture))
+    theta, settings = _classifier(checkpoint, shape, head, head_factor)
+    header = make_header(
+        "zero-shot",
+        "weights",
+        architecture=dict(architecture),
+        preprocessing=dict(preprocessing),
+        class_names=names,
+        parents={"file": digest_of(file)},
+        settings=settings,
+    )
+    return save_theta(output, theta, header)
+
+
+def _classifier(
+    checkpoint: FoundTower,
+    shape: tuple[int, int],
+    head: Path | None,
+    head_factor: float,
+    start: Theta | None = None,
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return the tensors of the theta that a checkpoint is, and what its header says of them."""
+    weight, bias, origin = _head(head, checkpoint, start, shape)
+    theta = towers.with_prefix(checkpoint.image, towers.IMAGE)
+    theta |= {"head.weight": weight * head_factor, "head.bias": bias * head_factor}
+    check_finite(theta, str(checkpoint.path))
+    return theta, {"source": "file", "head": origin, "head_factor": head_factor}
+
+
+# ------------------------------------------------------------------------------------ image tower
+
+
+# ------------------------------------------------------------------------------------------- head
+
+
+def _head(
+    head: Path | None, checkpoint: FoundTower, start: Theta | None, shape: tuple[int, int]
+) -> tuple[Tensor, Tensor, str]:
+    """Return weight, bias and where they are from."""
+    if head is not None:
+        pair = head_in(towers.floating(read_checkpoint(head).tensors), shape, str(head))
+        if pair is None:
+            raise WiseftError(f"{head} has no head: a tensor `weight` of shape {shape} is expected")
+        return *pair, f"file {digest_of(head)}"
+    pair = head_in(checkpoint.rest, shape, str(checkpoint.path))
+    if pair is not None:
+        return *pair, "checkpoint"
+    if start is None:
+        raise WiseftError(
+            f"{checkpoint.path} has no head of shape {shape}; give one with --head. If it has a "
+            "text tower, make weights of it (`wiseft weights`) and the head from prompts (`wiseft "
+            "zeroshot`)"
+        )
+    weight = _from_text(checkpoint, start)
+    return weight, torch.zeros(len(weight)), "text tower"
+
+
+def _from_text(checkpoint: FoundTower, start: Theta) -> Tensor:
+    """Build the head from the checkpoint's own text tower and theta_0's prompts."""
+    header, file = start.header, checkpoint.path
+    names, templates = (header.settings.get(key) for key in ("prompt_names", "templates"))
+    if towers.family(header.architecture) == "timm" or not names or not templates:
+        raise WiseftError(f"{file} has no head; give one with --head")
+    prefix = checkpoint.prefix.removesuffix("visual.").removesuffix("vision_model.")
+    whole = towers.whole_tensors(
+        header.architecture, towers.with_prefix(checkpoint.image, towers.IMAGE)
+    ) | towers.prefixed(checkpoint.rest, prefix)
+    model = towers.build(header.architecture, seed=0)
+    known = model.tensors().keys()
+    try:
+        model.load({k: v for k, v in whole.items() if k in known}, f"{file} (text tower)")
+    except WiseftError as error:
+        raise WiseftError(
+            f"{file} has no head, and no whole text tower to build one from; give a head with "
+            f"--head.\n{error}"
+        ) from None
+    return build_head(model, names, templates)
+
+
+# ----------------------------------------------------------------------------------- the warnings
+
+
+def _compare(
+    start: Mapping[str, Tensor], theta: Mapping[str, Tensor], say: Callable[[str], None]
+) -> None:
+    """Say how far theta_1 is from theta_0, and what looks wrong."""
+    relative = distances({key: start[key] for key in theta}, theta)
+    groups = sorted(relative, key=lambda group: -relative[group])
+    largest = relative[groups[0]]
+    say(f"relative distance from theta_0: largest {largest:.3g}, of {groups[0]}")
+    # A linear classifier's head may be as far; what is wrong with a head shows in its scale.
+    far = [group for group in groups if group != "head" and relative[group] > FAR]
+    if far:
+        say(
+            "warning: theta_1 is far from theta_0 in "
+            f"{some([f'{group} {relative[group]:.2g}' for group in far])}: is it fine-tuned from "
+            "theta_0? Between unrelated weights nothing good lies"
+        )
+    if largest == 0.0:
+        say("warning: theta_1 is theta_0, bit for bit")
+    before, after = head_scale(start["head.weight"]), head_scale(theta["head.weight"])
+    if before > 0 and not SCALES[0] <= after / before <= SCALES[1]:
+        say(
+            f"warning: the rows of the head have a mean norm of {after:.3g}, those of theta_0 of "
+            f"{before:.3g}; if exp(logit_scale) is missing in it, give --head-factor {before:.4g}"
+        )

@@ -1,0 +1,301 @@
+"""The paper's random search over the settings of a linear classifier (appendix D.3).
+
+Trials are drawn from the seed and their number, so a killed search goes on with the same ones; the
+finished ones stand in a file of JSON lines in the state folder.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from wiseft.base.io import atomic_path, sha256_json, write_text
+from wiseft.base.progress import print_line
+from wiseft.errors import WiseftError
+from wiseft.models.runtime import check_writable
+from wiseft.study.config import FinetuneSettings
+from wiseft.study.config.training_parts import Search
+from wiseft.study.finetune import stage
+from wiseft.study.finetune.features import FeatureSamples, FeatureStore
+from wiseft.study.finetune.objective import make_objective
+from wiseft.study.finetune.probe import draw_head
+from wiseft.study.finetune.sampling import trial_generator
+from wiseft.study.finetune.tasks import TRAIN_SPLIT, Log, Material
+from wiseft.study.finetune.trainer import Task, fit
+from wiseft.thetas.resume_state import Checkpoints, alone
+
+BATCH_SIZES = (64, 128, 256)
+LEARNING_RATE = (0.0, 6.0)
+"""The learning rate is 10^-b with b uniform between these."""
+STRENGTH = {"weight_decay": (0.0, 4.0), "l1": (4.0, 8.0)}
+"""Weight decay and the coefficient of L1 are 10^-l with l uniform between these."""
+SMOOTHING = 0.25
+"""Label smoothing is uniform between 0 and this."""
+
+SEARCHED = ("batch_size", "learning_rate", "weight_decay", "l1", "label_smoothing", "epochs")
+TRIALS = "trials.jsonl"
+
+
+@dataclass(frozen=True)
+class SearchOutputs:
+    """Where a search writes.
+
+    Attributes:
+        theta_1: the linear classifier with the settings that won.
+        curve: its training curve, CSV.
+        trials: CSV with a row a trial: its settings, its held-out accuracy, whether it won.
+        state: folder of the finished trials and of the resume state, emptied at the end.
+        features: folder in which features are kept for other trainings; None: they are not kept.
+    """
+
+    theta_1: Path
+    curve: Path
+    trials: Path
+    state: Path
+    features: Path | None = None
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One trial.
+
+    Attributes:
+        number: from 0.
+        settings: those of `SEARCHED`.
+        accuracy: the share of held-out samples that is right; None where training diverged.
+    """
+
+    number: int
+    settings: dict[str, Any]
+    accuracy: float | None
+
+
+def draw_trial(settings: FinetuneSettings, seed: int, number: int) -> dict[str, Any]:
+    """Return the settings of a trial: those of `SEARCHED`.
+
+    Batch size and learning rate of a trial are the same for every regulariser.
+    """
+    search = _search(settings)
+    random = trial_generator(seed, number)
+    drawn: dict[str, Any] = {
+        "batch_size": int(random.choice(BATCH_SIZES)),
+        "learning_rate": float(10 ** -random.uniform(*LEARNING_RATE)),
+        "weight_decay": 0.0,
+        "l1": 0.0,
+        "label_smoothing": 0.0,
+        "epochs": settings.epochs,
+    }
+    share = random.random()
+    key = search.regulariser.replace("-", "_")
+    if key in STRENGTH:
+        low, high = STRENGTH[key]
+        drawn[key] = float(10 ** -(low + share * (high - low)))
+    elif key == "label_smoothing":
+        drawn[key] = SMOOTHING * share
+    if search.max_epochs is not None:
+        drawn["epochs"] = int(random.integers(1, search.max_epochs + 1))
+    return drawn
+
+
+def with_trial(settings: FinetuneSettings, drawn: Mapping[str, Any]) -> FinetuneSettings:
+    """Return the settings of a training with those of a trial."""
+    changes = {**drawn, "search": None}
+    return FinetuneSettings.model_validate(settings.model_dump() | changes)
+
+
+def run_search(
+    theta_0: Path,
+    manifest: Path,
+    settings: FinetuneSettings,
+    seed: int,
+    outputs: SearchOutputs,
+    *,
+    device: str | torch.device = "cpu",
+    log: Log = print_line,
+) -> str | None:
+    """Train every trial on the train split, choose by held-out accuracy, write the winner.
+
+    theta_1 is what `finetune` makes with the settings that won; of equals the earlier trial wins.
+
+    Returns:
+        the identity of theta_1.
+
+    Raises:
+        WiseftError: as `finetune` does, and if the settings ask for no search or no trial has
+            finite weights.
+        Interrupted: if a signal asked for an end; the state is saved then.
+    """
+    wanted = _search(settings)
+    for path in (outputs.theta_1, outputs.curve, outputs.trials, outputs.state / TRIALS):
+        check_writable(path)
+    material = stage.open_material(theta_0, manifest, settings, seed, device)
+    indices = stage.training_samples(material)
+    key = stage.identity(material.header)
+    with alone(outputs.state, log):
+        finished = read_trials(outputs.state / TRIALS, key, log)
+        runner = _Runner(material, indices, outputs, key, log)
+        for number in range(wanted.trials):
+            if number not in finished:
+                finished[number] = runner.run(number)
+                _write_lines(outputs.state / TRIALS, key, finished)
+            _tell(finished, number, wanted.trials, log)
+        best = winner(finished)
+        write_trials(outputs.trials, finished, best)
+        chosen = with_trial(settings, best.settings)
+        final = stage.Outputs(
+            outputs.theta_1, outputs.curve, outputs.state / "winner", features=outputs.features
+        )
+        made = stage.finetune(theta_0, manifest, chosen, seed, final, device=device, log=log)
+        (outputs.state / TRIALS).unlink(missing_ok=True)
+        return made
+
+
+class _Runner:
+    """Trains trials on features that are computed once."""
+
+    def __init__(
+        self,
+        material: Material,
+        indices: NDArray[np.int64],
+        outputs: SearchOutputs,
+        key: str,
+        log: Log,
+    ):
+        settings, dataset = material.settings, material.dataset
+        store = FeatureStore(
+            material.classifier, material.header, outputs.features, settings.precision, log
+        )
+        self._material, self._key, self._log = material, key, log
+        self._state = outputs.state / "trial"
+        split = _search(settings).split
+        features = store.features(dataset, TRAIN_SPLIT, indices).to(material.device)
+        self._samples = FeatureSamples(
+            features, torch.from_numpy(material.labels(TRAIN_SPLIT)[indices])
+        )
+        self._held_out = store.features(dataset, split).to(material.device)
+        self._labels = torch.from_numpy(material.labels(split)).to(material.device)
+        self._start = {k: v.clone() for k, v in material.classifier.head.state_dict().items()}
+
+    def run(self, number: int) -> Trial:
+        """Train one trial and return how good it is."""
+        material = self._material
+        drawn = draw_trial(material.settings, material.seed, number)
+        settings = with_trial(material.settings, drawn)
+        head = material.classifier.head
+        head.load_state_dict(self._start)
+        if settings.head_init == "random":
+            draw_head(head, material.seed)
+        task = Task(head, self._samples, make_objective(settings, head, material.start))
+        checkpoints = Checkpoints(self._state, sha256_json([self._key, number]), self._log)
+        try:
+            fit(task, settings, material.seed, checkpoints)
+        except WiseftError as error:
+            self._log(f"trial {number + 1}: {error}")
+            return Trial(number, drawn, None)
+        checkpoints.clear()
+        with torch.no_grad():
+            logits = material.classifier.eval().logits(self._held_out)
+        right = (logits.argmax(dim=-1) == self._labels).double().mean().item()
+        return Trial(number, drawn, right)
+
+
+def winner(trials: Mapping[int, Trial]) -> Trial:
+    """Return the most accurate trial, of equals the earlier one.
+
+    Raises:
+        WiseftError: if all diverged.
+    """
+    able = [trial for trial in trials.values() if trial.accuracy is not None]
+    if not able:
+        raise WiseftError(
+            f"all of the {len(trials)} trials diverged; lower clip_norm or raise warmup_steps"
+        )
+    return max(able, key=lambda trial: (trial.accuracy or 0.0, -trial.number))
+
+
+def found_settings(settings: FinetuneSettings) -> FinetuneSettings:
+    """Return settings with those that searches found: of the most accurate trial of all of them,
+    of equals the first. Others are returned as they are.
+
+    Args:
+        settings: where `from_search` lists, in place of variants, the trials that they wrote, CSV.
+
+    Raises:
+        WiseftError: if a file is not that of a search.
+    """
+    if not settings.from_search:
+        return settings
+    best: tuple[float, dict[str, Any]] = (-1.0, {})
+    for path in map(Path, settings.from_search):
+        try:
+            with path.open(newline="", encoding="utf-8") as file:
+                chosen = next(row for row in csv.DictReader(file) if row["chosen"] == "1")
+            found = {name: json.loads(chosen[name]) for name in SEARCHED}
+            accuracy = float(chosen["held_out_accuracy"])
+        except (OSError, ValueError, KeyError, StopIteration) as error:
+            raise WiseftError(f"{path} has no trial that was chosen ({error!r})") from None
+        best = max(best, (accuracy, found), key=lambda pair: pair[0])
+    return with_trial(settings, {**best[1], "from_search": []})
+
+
+def read_trials(path: Path, key: str, log: Log) -> dict[int, Trial]:
+    """Return the finished trials by number, from a file of JSON lines.
+
+    Lines of a search with other settings, seed or inputs, and damaged ones, are left out.
+
+    Args:
+        key: identity of the search.
+    """
+    finished = {}
+    if path.is_file():
+        for line in path.read_text(encoding="utf-8").splitlines():
+            try:
+                record = json.loads(line)
+                if record.pop("key") == key:
+                    finished[int(record["number"])] = Trial(**record)
+            except (ValueError, KeyError, TypeError, AttributeError):
+                log(f"{path} has a damaged line; that trial is made again")
+        log(f"{len(finished)} trials are finished already")
+    return finished
+
+
+def _write_lines(path: Path, key: str, trials: Mapping[int, Trial]) -> None:
+    records = [{"key": key} | dataclasses.asdict(trials[number]) for number in sorted(trials)]
+    write_text(path, "".join(json.dumps(record) + "\n" for record in records))
+
+
+def write_trials(path: Path, trials: Mapping[int, Trial], best: Trial) -> None:
+    """Write a row for every trial as CSV; an accuracy that is missing is of one that diverged."""
+    with atomic_path(path) as temporary, temporary.open("w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["trial", *SEARCHED, "held_out_accuracy", "chosen"])
+        for number in sorted(trials):
+            trial = trials[number]
+            accuracy = "" if trial.accuracy is None else f"{trial.accuracy:.9g}"
+            values = [trial.settings[name] for name in SEARCHED]
+            writer.writerow([number + 1, *values, accuracy, int(trial is best)])
+
+
+def _tell(trials: Mapping[int, Trial], number: int, of: int, log: Log) -> None:
+    trial = trials[number]
+    shown = {k: v for k, v in trial.settings.items() if v}
+    text = ", ".join(f"{k} {v:.3g}" for k, v in shown.items())
+    result = "diverged" if trial.accuracy is None else f"{trial.accuracy:.4f} right"
+    log(f"trial {number + 1}/{of}: {text}: {result}")
+
+
+def _search(settings: FinetuneSettings) -> Search:
+    if settings.search is None:
+        raise WiseftError(
+            "the settings ask for no search; give them a key `search`, or use `wiseft finetune`"
+        )
+    return settings.search

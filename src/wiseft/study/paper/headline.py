@@ -1,0 +1,206 @@
+"""The numbers that matter, as plain text: zero-shot, fixed alpha and fine-tuned side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import pandas as pd
+
+from wiseft.base.alphas import format_alpha
+from wiseft.base.templates import percent
+from wiseft.figures.labels import METRICS
+from wiseft.figures.select import (
+    FIXED_ALPHA,
+    SEPARATOR,
+    VALUES,
+    by_line,
+    curve,
+    each_run,
+    grid_rows,
+    in_one_space,
+    line_names,
+    methods_of,
+    reference_of,
+)
+from wiseft.tabulate.models import FEWEST_MODELS, of_models
+from wiseft.tabulate.robustness import average_name
+from wiseft.tabulate.roles import by_role, own_shift
+from wiseft.tabulate.schema import AVERAGE_PREFIX
+from wiseft.tabulate.study import MEAN
+
+POINTS = {"zero-shot": 0.0, f"α = {FIXED_ALPHA}": FIXED_ALPHA, "fine-tuned": 1.0}
+DEFAULT_AVERAGES = ("shifts", "natural")
+_METRICS = METRICS | {MEAN: "mean of metrics"}
+
+
+class Cell(NamedTuple):
+    """One accuracy (fractions): mean, smallest and largest of the runs; interval of the mean.
+
+    Of several models the mean and its t interval are over these (null of two), else the interval
+    is conditional on the model.
+    """
+
+    mean: float
+    low: float
+    high: float
+    ci_low: float
+    ci_high: float
+    runs: int
+    models: int
+
+    @property
+    def inferred(self) -> bool:
+        """Whether the interval says what other pre-trainings would give."""
+        return self.models >= FEWEST_MODELS
+
+
+def cell(grid: pd.DataFrame, dataset: str, method: str, alpha: float) -> Cell:
+    """Return a method's accuracy on a dataset at an alpha of the grid.
+
+    Args:
+        grid: rows of one source, split, view and space; of means over models too, if there are.
+
+    Raises:
+        WiseftError: if the table has no such row.
+    """
+    at = grid[grid["alpha"] == alpha]
+    runs = curve(at, dataset, method, combination=None)
+    means = of_models(at)
+    means = means[(means["dataset"] == dataset) & (means["method"] == method)]
+    shown = means if len(means) else runs
+    value, low, high = (float(shown[name].mean()) for name in VALUES)
+    models = int(means["n"].iloc[0]) if len(means) else 1
+    smallest, largest = float(runs["value"].min()), float(runs["value"].max())
+    return Cell(value, smallest, largest, low, high, len(each_run(runs)), models)
+
+
+def averages_of(table: pd.DataFrame) -> list[str]:
+    """Return the names of the averages in the table, without their prefix."""
+    names = table["dataset"].unique().tolist()
+    return [n.removeprefix(AVERAGE_PREFIX) for n in names if n.startswith(AVERAGE_PREFIX)]
+
+
+def targets_of(
+    grid: pd.DataFrame, reference: str, averages: Sequence[str], split: str, near: str
+) -> tuple[dict[str, str], str]:
+    """Return the datasets of the reference, its own shift and averages by label, and the metric.
+
+    Args:
+        grid: rows of primary views, by roles; where their metrics differ, labels have them.
+        split: the test split.
+        near: the reference's split in distribution; empty: the test split.
+    """
+    found = {f"reference ({reference}{f', {near}' if near else ''})": reference}
+    if near:
+        found[f"shift ({reference}, {split})"] = own_shift(reference, split)
+    found |= {f"average of {name}": average_name(name) for name in averages}
+    metrics = grid.drop_duplicates("dataset").set_index("dataset")["metric"]
+    words = {
+        label: _METRICS.get(str(metrics.get(name)), "accuracy") for label, name in found.items()
+    }
+    if len(set(words.values())) == 1:
+        return found, next(iter(words.values()))
+    return {f"{label}, {words[label]}": name for label, name in found.items()}, "metric"
+
+
+def headline_metrics(table: pd.DataFrame) -> dict[str, dict[str, dict[str, float]]]:
+    """Return accuracies (fractions, means) by method, dataset and alpha 0, 0.5 and 1.
+
+    Datasets are the reference, its own shift and the averages: few numbers, to be compared between
+    versions. Of three models or more, `<alpha> t-low` and `<alpha> t-high` are the ends of the t
+    interval.
+
+    Raises:
+        WiseftError: if the table lacks the accuracies.
+    """
+    grid, near = _lines(table)
+    datasets = targets_of(grid, reference_of(grid), averages_of(grid), "test", near)[0].values()
+    return {
+        method: {
+            dataset: _leaves([cell(grid, dataset, method, alpha) for alpha in POINTS.values()])
+            for dataset in datasets
+        }
+        for method in methods_of(grid, None, needed=False)
+    }
+
+
+def _leaves(cells: list[Cell]) -> dict[str, float]:
+    found = {}
+    for name, number in zip(map(format_alpha, POINTS.values()), cells, strict=True):
+        found[name] = number.mean
+        if number.inferred:
+            found |= {f"{name} t-low": number.ci_low, f"{name} t-high": number.ci_high}
+    return {name: round(number, 6) for name, number in found.items()}
+
+
+def _lines(table: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+    """Return the test split's sweep, with a name for each model and variant of a method, and the
+    reference's split in distribution, if another one.
+    """
+    table, near = by_role(table)
+    grid = in_one_space(grid_rows(table, "measured", "test", "all"))
+    return by_line(grid, line_names(grid)), near
+
+
+def headline(table: pd.DataFrame, averages: Sequence[str] | None = None) -> str:
+    """Return three lines (reference, shifts, natural) under a line that names metric and columns.
+
+    A reference whose test split is a shift of it has a line for each split.
+
+    They are about the leading method, and stand there for each of its models and variants. Of
+    models trained from scratch alone there are the accuracies at the one alpha that they have.
+
+    Args:
+        table: the tidy table.
+        averages: averages to show; by default `shifts` and `natural`, else all of the table.
+
+    Raises:
+        WiseftError: if the table lacks the accuracies.
+    """
+    grid, near = _lines(table)
+    methods = methods_of(grid, None, needed=False)
+    there = averages_of(grid)
+    chosen = averages or [name for name in DEFAULT_AVERAGES if name in there] or there
+    targets, metric = targets_of(grid, reference_of(grid), chosen, "test", near)
+    if not methods:
+        return _baselines_text(grid, targets)
+    leading = methods[0].split(SEPARATOR)[0]
+    same = [name for name in methods if name.split(SEPARATOR)[0] == leading]
+    head = f"{metric} (%)" if near else f"{metric} (%), test"
+    return "\n".join(_text(grid, method, targets, head, len(same) > 1) for method in same)
+
+
+def _text(
+    grid: pd.DataFrame, method: str, targets: dict[str, str], title: str, several: bool
+) -> str:
+    width = max(map(len, targets))
+    first = cell(grid, next(iter(targets.values())), method, FIXED_ALPHA)
+    column = 12
+    if first.models > 1:
+        title, column = f"{title}, {method}, mean of {first.models} models", 20
+        title += " [95 % t interval over these]" if first.inferred else ""
+    elif first.runs > 1:
+        title = f"{title}, {method}, mean of {first.runs} runs"
+    elif several:
+        title = f"{title}, {method}"
+    lines = [title, " " * width + "".join(f"{name:>{column}}" for name in POINTS)]
+    for label, dataset in targets.items():
+        numbers = [cell(grid, dataset, method, alpha) for alpha in POINTS.values()]
+        lines.append(f"{label:<{width}}" + "".join(f"{_short(one):>{column}}" for one in numbers))
+    return "\n".join(lines)
+
+
+def _short(number: Cell) -> str:
+    ends = f" [{percent(number.ci_low)}, {percent(number.ci_high)}]" if number.inferred else ""
+    return percent(number.mean) + ends
+
+
+def _baselines_text(grid: pd.DataFrame, targets: dict[str, str]) -> str:
+    """Return a line for each model trained from scratch."""
+    means = grid.groupby(["variant", "dataset"], sort=False)["value"].mean()
+    lines = ["accuracy (%), trained from scratch"]
+    for variant in grid["variant"].unique():
+        values = [f"{label} {100 * means[variant, d]:.1f}" for label, d in targets.items()]
+        lines.append(f"{variant or 'default'}: {', '.join(values)}")
+    return "\n".join(lines)

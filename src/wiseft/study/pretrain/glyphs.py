@@ -1,0 +1,127 @@
+"""The glyph file: every mask that pre-training draws from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
+from scipy.optimize import linear_sum_assignment
+
+from wiseft.base.stages import VERSION
+from wiseft.errors import StaleArtifact, WiseftError
+from wiseft.study.pretrain.pens import draw_pen_glyph
+from wiseft.study.pretrain.typefaces import typeface_glyphs
+from wiseft.thetas.tensor_file import read_tensors, tensor_writer
+
+KIND = "glyphs"
+PEN_FAMILY = "pen"
+_PEN_SEED = 20_241  # of the drawing; the pre-training seed decides what is drawn from the file
+
+
+@dataclass(frozen=True)
+class Glyphs:
+    """Masks uint8 (n, size, size), digits uint8 (n,), families: index into `names` (n,)."""
+
+    masks: NDArray[np.uint8]
+    digits: NDArray[np.uint8]
+    families: NDArray[np.int32]
+    names: tuple[str, ...]
+
+    def select(self, names: Sequence[str], *, invert: bool = False) -> NDArray[np.intp]:
+        """Return the indices of the glyphs of these families (or of all others).
+
+        Raises:
+            WiseftError: if a family is unknown.
+        """
+        unknown = sorted(set(names) - set(self.names))
+        if unknown:
+            raise WiseftError(
+                f"no glyphs of {', '.join(unknown)}; the families are {', '.join(self.names)}"
+            )
+        wanted = np.isin(self.families, [self.names.index(name) for name in names])
+        return np.flatnonzero(~wanted if invert else wanted)
+
+
+def build_glyphs(packages: list[Path], size: int, pen_glyphs: int) -> Glyphs:
+    """Render all typefaces, then `pen_glyphs` pen digits (the ten digits in turn).
+
+    Raises:
+        WiseftError: if a package holds no typeface, or the digits of one look like other digits.
+    """
+    rng = np.random.default_rng(_PEN_SEED)
+    masks, digits, families = [], [], []
+    for glyph in typeface_glyphs(packages, size):
+        masks.append(glyph.mask)
+        digits.append(glyph.digit)
+        families.append(glyph.family)
+    _check_labels(np.stack(masks), np.array(digits), np.array(families))
+    for index in range(pen_glyphs):
+        masks.append(draw_pen_glyph(index % 10, size, rng))
+        digits.append(index % 10)
+        families.append(PEN_FAMILY)
+    names = tuple(sorted(set(families)))
+    return Glyphs(
+        np.stack(masks),
+        np.array(digits, dtype=np.uint8),
+        np.array([names.index(family) for family in families], dtype=np.int32),
+        names,
+    )
+
+
+def _check_labels(
+    masks: NDArray[np.uint8], digits: NDArray[np.int64], families: NDArray[np.str_]
+) -> None:
+    """Compare every family with the first face, whose labels are right.
+
+    Blurred masks of a family are matched one to one with the ten digits of that face so that they
+    look most alike; a family whose labels are right has them matched with themselves. (A whole
+    file that is read one character off has none, a decorated face at least six.)
+    """
+    blurred = gaussian_filter(masks.astype(np.float32), (0, *[masks.shape[1] / 16] * 2))
+    flat = blurred.reshape(len(masks), -1)
+    flat -= flat.mean(1, keepdims=True)
+    flat /= np.linalg.norm(flat, axis=1, keepdims=True)
+    alike = flat @ flat[:10].T
+    for family in np.unique(families):
+        of_family = families == family
+        mean = np.stack([alike[of_family & (digits == digit)].mean(0) for digit in range(10)])
+        matched = linear_sum_assignment(mean, maximize=True)[1]
+        if (matched == np.arange(10)).sum() < 5:
+            raise WiseftError(
+                f"the digits 0 to 9 of the typeface {family} look like "
+                f"{', '.join(map(str, matched))} of {families[0]}: its labels are wrong, or it is "
+                "no typeface of digits; leave its package out of font_packages"
+            )
+
+
+def save_glyphs(path: Path, glyphs: Glyphs) -> None:
+    """Write the glyph file atomically."""
+    arrays = {
+        name: torch.from_numpy(getattr(glyphs, name)) for name in ("masks", "digits", "families")
+    }
+    header = {"kind": KIND, "names": glyphs.names, "stage_version": VERSION["pretrain"]}
+    with tensor_writer(path, arrays, header) as file:
+        for name, array in arrays.items():
+            file.write(name, array)
+
+
+def load_glyphs(path: Path) -> Glyphs:
+    """Read the glyph file.
+
+    Raises:
+        WiseftError: if it is missing, damaged or no glyph file.
+        StaleArtifact: if an older version of the stage wrote it.
+    """
+    tensors, header = read_tensors(path, "glyph file")
+    if header.get("kind") != KIND:
+        raise WiseftError(f"{path} holds {header.get('kind')}, no glyphs; delete it and rerun")
+    if header.get("stage_version") != VERSION["pretrain"]:
+        raise StaleArtifact(f"{path} is of an older version of pretrain; delete it and rerun")
+    return Glyphs(
+        **{name: tensor.numpy() for name, tensor in tensors.items()}, names=tuple(header["names"])
+    )

@@ -1,0 +1,321 @@
+"""Contrastive pre-training of a small CLIP on the rendered "web".
+
+The loss is image -> text over the distinct concepts of a batch, with one caption a concept: with
+ten concepts a plain batch-by-batch CLIP loss would call most true pairs negatives.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import math
+import warnings
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from wiseft.base.io import atomic_path
+from wiseft.base.progress import Progress, print_line
+from wiseft.errors import WiseftError
+from wiseft.models.towers.base import floating, prefixed
+from wiseft.models.towers.open_clip_models import open_clip_model
+from wiseft.study.config import PretrainSettings
+from wiseft.study.pretrain.captions import CaptionTable
+from wiseft.study.pretrain.glyphs import PEN_FAMILY, Glyphs
+from wiseft.study.pretrain.style import style
+from wiseft.thetas.resume_state import Checkpoints, load_optimiser, optimiser_tensors
+
+_VALIDATION_SEED = 7  # of the styles in which held-out typefaces are shown
+_VALIDATION_IMAGES = 1000
+_CURVE_EVERY = 50  # steps
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Images fp32 (n, 3, S, S) in [0, 1], digits int64 (n,), a caption of each (n, context)."""
+
+    images: Tensor
+    digits: Tensor
+    captions: Tensor
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of the training curve; the step is counted from 1."""
+
+    step: int
+    loss: float
+    accuracy: float
+    learning_rate: float
+    held_out_accuracy: float | None = None
+
+    def numbers(self) -> list[float]:
+        """Return what every row has."""
+        return [self.step, self.loss, self.accuracy, self.learning_rate]
+
+
+class Web:
+    """The source of batches: a batch is a function of (seed, step) alone."""
+
+    def __init__(
+        self, glyphs: Glyphs, settings: PretrainSettings, captions: CaptionTable, size: int
+    ):
+        held_out = glyphs.select(settings.held_out_families)
+        pens = glyphs.select([PEN_FAMILY])
+        self._faces = np.setdiff1d(glyphs.select([PEN_FAMILY], invert=True), held_out)
+        if not len(pens) or not len(self._faces):
+            raise WiseftError(
+                f"pre-training needs pen glyphs and typefaces, found {len(pens)} and "
+                f"{len(self._faces)}; see pen_glyphs and font_packages"
+            )
+        seen = {mask.tobytes() for mask in glyphs.masks[self._faces]}
+        twins = [index for index in held_out if glyphs.masks[index].tobytes() in seen]
+        if twins:
+            families = sorted({glyphs.names[glyphs.families[index]] for index in twins})
+            raise WiseftError(
+                "held-out typefaces have glyphs that other typefaces have too: "
+                f"{', '.join(families)}; name in held_out_families only typefaces that share none"
+            )
+        self._pens, self._held_out = pens, held_out
+        self._masks = torch.from_numpy(glyphs.masks)
+        self._digits = torch.from_numpy(glyphs.digits.astype(np.int64))
+        self._captions = captions
+        self._settings = settings
+        self._size = size
+
+    def batch(self, seed: int, step: int) -> Batch:
+        """Render the batch of a step."""
+        generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
+        n = self._settings.batch_size
+        n_pens = round(n * self._settings.pen_share)
+        parts = [(self._pens, n_pens), (self._faces, n - n_pens)]
+        index = torch.cat([_choice(pool, count, generator) for pool, count in parts])
+        return self._render(index, generator)
+
+    def validation(self) -> Batch | None:
+        """Render held-out typefaces in fixed styles; None where no family is held out."""
+        if not len(self._held_out):
+            return None
+        generator = torch.Generator().manual_seed(_VALIDATION_SEED)
+        return self._render(_choice(self._held_out, _VALIDATION_IMAGES, generator), generator)
+
+    def one_of_each(self, kind: str, seed: int) -> Batch:
+        """Render one glyph of each digit, 0 to 9, of one of `kinds`."""
+        pool = self._pools[kind]
+        generator = torch.Generator().manual_seed(seed)
+        digits = self._digits[pool]
+        chosen = [_choice(pool[digits == digit], 1, generator) for digit in range(10)]
+        return self._render(torch.cat(chosen), generator)
+
+    @property
+    def kinds(self) -> list[str]:
+        """Kinds of glyphs that there are; held-out type is shown, never trained on."""
+        return [kind for kind, pool in self._pools.items() if len(pool)]
+
+    @property
+    def _pools(self) -> dict[str, np.ndarray]:
+        return {"pens": self._pens, "type": self._faces, "held-out type": self._held_out}
+
+    def _render(self, index: Tensor, generator: torch.Generator) -> Batch:
+        digits = self._digits[index]
+        styled = style(self._masks[index], self._size, generator)
+        captions = self._captions.draw(digits, styled.attributes, generator)
+        return Batch(styled.images, digits, captions)
+
+
+def _choice(pool: np.ndarray, count: int, generator: torch.Generator) -> Tensor:
+    return torch.from_numpy(pool)[torch.randint(len(pool), (count,), generator=generator)]
+
+
+def pretrain(
+    glyphs: Glyphs,
+    architecture: dict[str, Any],
+    preprocessing: dict[str, Any],
+    settings: PretrainSettings,
+    seed: int,
+    checkpoints: Checkpoints,
+    *,
+    overlap: bool = False,
+    log: Callable[[str], None] = print_line,
+) -> tuple[dict[str, Tensor], list[Row]]:
+    """Train a model from random weights; continues from the last checkpoint if there is one.
+
+    Args:
+        architecture: open_clip model config with `text_cfg.context_length`.
+        preprocessing: of the image tower, a dump of `wiseft.study.config.Preprocessing`.
+        overlap: render batches in a second thread; the weights are the same either way.
+        log: called with a line.
+
+    Returns:
+        The floating tensors of the model by open_clip's names, and the training curve.
+
+    Raises:
+        WiseftError: if the loss is not finite, there is nothing to train on, or held-out typefaces
+            are read worse than `min_held_out_accuracy`.
+    """
+    import open_clip
+
+    context = int(architecture["text_cfg"]["context_length"])
+    captions = CaptionTable(open_clip.SimpleTokenizer(context_length=context))
+    web = Web(glyphs, settings, captions, int(preprocessing["size"]))
+    trainer = _Trainer(architecture, preprocessing, settings, seed)
+    curve = trainer.restore(checkpoints)
+    start = trainer.done
+    progress = Progress(settings.steps, log=log)
+    for batch in _batches(web, settings, seed, start, overlap):
+        row = trainer.step(batch)
+        progress(trainer.done, row.loss, row.learning_rate, len(batch.digits))
+        if trainer.done % _CURVE_EVERY == 0 or trainer.done == settings.steps:
+            curve.append(row)
+        if trainer.done % settings.checkpoint_every == 0 and trainer.done < settings.steps:
+            checkpoints.save(trainer.done, trainer.tensors(curve))
+    held_out = web.validation()
+    if held_out is not None:
+        accuracy = trainer.accuracy(held_out, captions.bare())
+        log(f"accuracy on held-out typefaces: {100 * accuracy:.1f} %")
+        if accuracy < settings.min_held_out_accuracy:
+            raise WiseftError(
+                f"the model reads {100 * accuracy:.1f} % of held-out typefaces, less than "
+                f"pretrain.min_held_out_accuracy, {100 * settings.min_held_out_accuracy:g} %: look "
+                "at the figure pretrain-samples for wrong captions, or train longer"
+            )
+        curve[-1] = dataclasses.replace(curve[-1], held_out_accuracy=accuracy)
+    return floating(trainer.model.state_dict()), curve
+
+
+def _batches(
+    web: Web, settings: PretrainSettings, seed: int, start: int, overlap: bool
+) -> Iterator[Batch]:
+    steps = range(start, settings.steps)
+    if not overlap:
+        for step in steps:
+            yield web.batch(seed, step)
+        return
+    with ThreadPoolExecutor(1) as pool:
+        coming = [pool.submit(web.batch, seed, step) for step in steps[:1]]
+        for step in steps:
+            batch = coming.pop().result()
+            if step + 1 in steps:
+                coming.append(pool.submit(web.batch, seed, step + 1))
+            yield batch
+
+
+class _Trainer:
+    """The model, its optimiser, and the number of steps done."""
+
+    def __init__(
+        self,
+        architecture: dict[str, Any],
+        preprocessing: dict[str, Any],
+        settings: PretrainSettings,
+        seed: int,
+    ):
+        self.settings = settings
+        self.done = 0
+        self.model = open_clip_model(architecture, seed)
+        self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.model.train()
+        self._mean = torch.tensor(preprocessing["mean"]).view(1, 3, 1, 1)
+        self._std = torch.tensor(preprocessing["std"]).view(1, 3, 1, 1)
+        parameters = [p for p in self.model.parameters() if p.requires_grad]
+        groups: list[dict[str, Any]] = [
+            {"params": [p for p in parameters if p.ndim >= 2]},
+            {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
+        ]
+        self.optimiser = torch.optim.AdamW(
+            groups,
+            lr=settings.learning_rate,
+            betas=settings.betas,
+            weight_decay=settings.weight_decay,
+            fused=True,
+        )
+        self.schedule = torch.optim.lr_scheduler.OneCycleLR(
+            self.optimiser,
+            max_lr=settings.learning_rate,
+            total_steps=settings.steps,
+            pct_start=settings.warmup_fraction,
+            cycle_momentum=False,
+        )
+
+    def step(self, batch: Batch) -> Row:
+        """Take one optimiser step."""
+        # The distinct digits, sorted, the first image of each, and the place of every image's.
+        _, first, places = np.unique(batch.digits, return_index=True, return_inverse=True)
+        clip = cast(Any, self.model)
+        image = clip.encode_image(self._pixels(batch.images), normalize=True)
+        text = clip.encode_text(batch.captions[first], normalize=True)
+        logits = clip.logit_scale.exp() * image @ text.T
+        target = torch.from_numpy(places)
+        loss = functional.cross_entropy(logits, target)
+        rate = float(self.schedule.get_last_lr()[0])
+        self._check(loss.item())
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip_norm)
+        self.optimiser.step()
+        self.schedule.step()
+        with torch.no_grad():
+            clip.logit_scale.clamp_(0, math.log(100))  # as CLIP does
+        self.done += 1
+        accuracy = float((logits.detach().argmax(1) == target).float().mean())
+        return Row(self.done, loss.item(), accuracy, rate)
+
+    def _check(self, loss: float) -> None:
+        if not math.isfinite(loss):
+            raise WiseftError(
+                f"the pre-training loss is {loss} in step {self.done + 1}; lower "
+                f"pretrain.learning_rate, which is {self.settings.learning_rate}"
+            )
+
+    def tensors(self, curve: list[Row]) -> dict[str, Tensor]:
+        """Return all that a resumption needs; the schedule follows from the step."""
+        tensors = {f"model.{key}": value for key, value in self.model.state_dict().items()}
+        rows = torch.tensor([row.numbers() for row in curve], dtype=torch.float64)
+        done = torch.tensor(self.done)
+        return tensors | optimiser_tensors(self.optimiser) | {"curve": rows, "done": done}
+
+    def restore(self, checkpoints: Checkpoints) -> list[Row]:
+        """Put back the last checkpoint, if there is one; return the curve so far."""
+        tensors = checkpoints.load()
+        if tensors is None:
+            return []
+        self.model.load_state_dict(prefixed(tensors, "model."))
+        load_optimiser(self.optimiser, tensors)
+        self.done = int(tensors["done"])
+        with warnings.catch_warnings():
+            # The schedule is stepped without the optimiser, which has been restored already.
+            warnings.filterwarnings("ignore", message="Detected call of")
+            for _ in range(self.done):
+                self.schedule.step()
+        checkpoints.log(f"resuming after step {self.done}")
+        return [Row(int(row[0]), *row[1:]) for row in tensors["curve"].tolist()]
+
+    @torch.inference_mode()
+    def accuracy(self, batch: Batch, captions: Tensor) -> float:
+        """Return the accuracy on a batch against one caption a digit, int64 (10, context)."""
+        clip = cast(Any, self.model.eval())
+        image = clip.encode_image(self._pixels(batch.images), normalize=True)
+        text = clip.encode_text(captions, normalize=True)
+        self.model.train()
+        return float(((image @ text.T).argmax(1) == batch.digits).float().mean())
+
+    def _pixels(self, images: Tensor) -> Tensor:
+        return ((images - self._mean) / self._std).contiguous(memory_format=torch.channels_last)
+
+
+def write_curve(path: Path, curve: list[Row]) -> None:
+    """Write the training curve as CSV."""
+    with atomic_path(path) as temporary, temporary.open("w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow([field.name for field in dataclasses.fields(Row)])
+        for row in curve:
+            held_out = row.held_out_accuracy
+            numbers = [f"{value:.6g}" for value in row.numbers()[1:]]
+            writer.writerow([row.step, *numbers, "" if held_out is None else f"{held_out:.6g}"])

@@ -1,0 +1,132 @@
+"""Files of a hub, by repository and commit: from a folder of the user's, the hub's cache, or the
+hub itself.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from wiseft.base.io import sha256_file
+from wiseft.errors import WiseftError
+
+OFFLINE = "HF_HUB_OFFLINE"
+"""Environment variable that switches the hub off."""
+
+
+@dataclass(frozen=True)
+class HubFile:
+    """A file of a repository, on this machine.
+
+    Attributes:
+        path: of the file.
+        revision: commit of the repository that it is from; None: it was put there by hand.
+        sha256: of the file.
+    """
+
+    path: Path
+    revision: str | None
+    sha256: str
+
+
+class Missing(WiseftError):
+    """A repository has none of the files."""
+
+
+def fetch(
+    repository: str,
+    names: Sequence[str],
+    revision: str | None,
+    folder: Path,
+    say: Callable[[str], None],
+) -> HubFile:
+    """Return the first of some files that a repository has.
+
+    Args:
+        names: of the files, the best first.
+        revision: commit or branch; None: the newest commit of the main branch.
+        folder: a file put there by hand is taken before any other.
+        say: called with where the file is from.
+
+    Raises:
+        Missing: if the repository has none of the files.
+        WiseftError: if the hub can't be reached, or refuses; says how to bring a file by hand.
+    """
+    for name in names:
+        if (path := folder / Path(name).name).is_file():
+            say(f"{path}: taken as it was put there")
+            return HubFile(path, None, sha256_file(path))
+    for name in names:
+        if (file := _download(repository, name, revision, folder, names)) is not None:
+            say(f"{repository}/{name}, revision {file.revision}")
+            return file
+    at = f" at revision {revision}" if revision else ""
+    raise Missing(f"{repository} has none of {', '.join(names)}{at}; check its name and revision")
+
+
+def _download(
+    repository: str, name: str, revision: str | None, folder: Path, names: Sequence[str]
+) -> HubFile | None:
+    """Return a file of the hub or of its cache; None if the repository has no such file."""
+    from huggingface_hub import errors, hf_hub_download
+
+    from wiseft.foreign.hub_client import bounded
+
+    options: dict[str, Any] = {
+        "revision": revision,
+        "endpoint": os.environ.get("HF_ENDPOINT"),
+        "local_files_only": os.environ.get(OFFLINE, "0").lower() in ("1", "true", "yes", "on"),
+        "library_name": "wiseft",
+    }
+    try:
+        with bounded():
+            path = Path(hf_hub_download(repository, name, **options))
+    except errors.RevisionNotFoundError:
+        raise WiseftError(f"{repository} has no revision {revision}; correct it") from None
+    except errors.GatedRepoError:
+        raise WiseftError(
+            f"{repository} is gated: accept its terms on the hub, then give a token in HF_TOKEN"
+        ) from None
+    except errors.RepositoryNotFoundError:
+        raise WiseftError(
+            f"the hub has no repository {repository}, or it is private: then give a token in "
+            "HF_TOKEN"
+        ) from None
+    except errors.LocalEntryNotFoundError as error:
+        if _was_asked_before(repository, name, revision):
+            return None
+        raise WiseftError(_by_hand(repository, names, revision, folder, error)) from None
+    except errors.EntryNotFoundError:
+        return None
+    except (errors.HfHubHTTPError, errors.HTTPError) as error:
+        raise WiseftError(_by_hand(repository, names, revision, folder, error)) from None
+    # The hub's cache has `.../snapshots/<commit>/<file>`.
+    commit = path.parts[path.parts.index("snapshots") + 1] if "snapshots" in path.parts else None
+    return HubFile(path, commit, sha256_file(path))
+
+
+def _was_asked_before(repository: str, name: str, revision: str | None) -> bool:
+    """Whether the hub's cache knows that the repository has no such file."""
+    from huggingface_hub import _CACHED_NO_EXIST, try_to_load_from_cache
+
+    return try_to_load_from_cache(repository, name, revision=revision) is _CACHED_NO_EXIST
+
+
+def _by_hand(
+    repository: str, names: Sequence[str], revision: str | None, folder: Path, error: Exception
+) -> str:
+    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    off = " (the hub is switched off by HF_HUB_OFFLINE)" if os.environ.get(OFFLINE) else ""
+    lines = [
+        f"{repository} could not be reached{off}: {reason}",
+        "On a machine with network run",
+        f"  hf download {repository} {names[0]}{f' --revision {revision}' if revision else ''} "
+        "--local-dir .",
+    ]
+    if len(names) > 1:
+        lines.append(f"(if the repository has no {names[0]}: {' or '.join(names[1:])})")
+    lines.append(f"and put the file into {folder}/; then run the same command again here.")
+    return "\n".join(lines)

@@ -1,0 +1,156 @@
+"""What `import wiseft` offers: classifiers in memory, and the weights between two models.
+
+Random state, number of threads and default device of the caller's torch are left alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from wiseft.base.alphas import FIXED_ALPHA, format_alpha
+from wiseft.base.progress import print_line
+from wiseft.combine import linear_combination
+from wiseft.combine.files import mixed_header, mixture
+from wiseft.combine.merge import merge_files
+from wiseft.foreign.as_classifier import classifier_of
+from wiseft.foreign.opened import Features, Given, open_end
+from wiseft.images.decode import decode, fit
+from wiseft.models.classifier import ImageClassifier, build_classifier
+from wiseft.models.towers import floating
+from wiseft.thetas.preprocessing import Preprocessing
+from wiseft.thetas.tensor_file import TENSORS_SUM, tensors_sha256
+from wiseft.thetas.theta import Theta, check_compatible, header_dict, identity, save_theta
+
+Picture = Path | str | Image.Image
+"""A file, or an image of Pillow; it is resized and cropped as the model wants it."""
+
+
+class Classifier:
+    """A classifier of images (paper section 3), which `load` and `interpolate` make.
+
+    Attributes:
+        theta: its tensors, on the CPU (`image.*`, `head.weight`, `head.bias`), and header.
+        device: that images are classified on.
+    """
+
+    def __init__(self, theta: Theta, device: torch.device | str = "cpu") -> None:
+        self.theta, self.device = theta, torch.device(device)
+
+    @property
+    def class_names(self) -> list[str]:
+        """Names of the classes, in the order of the logits."""
+        return list(self.theta.header.class_names)
+
+    @cached_property
+    def module(self) -> ImageClassifier:
+        """The torch module, in eval mode: uint8 (n, 3, size, size) to logits (n, classes)."""
+        return build_classifier(self.theta.header, self.theta.tensors, seed=0).to(self.device)
+
+    @torch.inference_mode()
+    def logits(self, images: Sequence[Picture], batch_size: int = 64) -> Tensor:
+        """Return the logits of images, fp32 (n, classes), on the CPU; `batch_size` go at once.
+
+        Raises:
+            WiseftError: if a file is missing or no image.
+        """
+        logits = [torch.empty(0, len(self.class_names))]
+        for start in range(0, len(images), batch_size):
+            pixels = np.stack([self._pixels(each) for each in images[start : start + batch_size]])
+            batch = torch.from_numpy(pixels).permute(0, 3, 1, 2).to(self.device)
+            logits.append(self.module(batch).cpu())
+        return torch.cat(logits)
+
+    def predict(self, images: Sequence[Picture], batch_size: int = 64) -> list[str]:
+        """Return the name of the likeliest class of each image. Raises as `logits`."""
+        names = self.class_names
+        return [names[place] for place in self.logits(images, batch_size).argmax(dim=1).tolist()]
+
+    def save(self, path: Path | str) -> None:
+        """Write it as a theta, which every command of wiseft reads."""
+        save_theta(path, self.theta.tensors, self.theta.header)
+
+    def _pixels(self, image: Picture) -> np.ndarray:
+        transform = self.theta.header.transform
+        if isinstance(image, Image.Image):
+            return fit(image.convert("RGB"), transform)
+        return decode(Path(image), transform)
+
+
+Weights = TypeVar("Weights", Classifier, Mapping[str, Tensor])
+
+
+def load(
+    path: Path | str,
+    *,
+    classes: Sequence[str] | None = None,
+    templates: Sequence[str] | None = None,
+    head: Path | None = None,
+    architecture: str | None = None,
+    preprocessing: Preprocessing | None = None,
+    features: Features | None = None,
+    device: torch.device | str = "cpu",
+    say: Callable[[str], None] = print_line,
+) -> Classifier:
+    """Read a classifier or a zero-shot model, in any form that `wiseft sweep` takes or writes.
+
+    Args:
+        path: a theta, or a file or folder of open_clip, transformers (CLIPModel) or timm, such as
+            the `model_path` of a sweep, with a head and names of classes beside it.
+        classes: names of a head's classes in its order, or of those that a zero-shot model gets a
+            head for; None: what lies with the model.
+        templates: prompts of a zero-shot model; None: "a photo of a {c}."
+        head, architecture, preprocessing: what a checkpoint does not say, as in `sweep`.
+        features: that its head takes, `raw` or `normalised`; None: what lies with the model says,
+            else L2-normalised ones.
+        say: called with what was assumed.
+
+    Raises:
+        WiseftError: if the checkpoint is refused, or nothing names the classes.
+    """
+    given = Given(architecture, preprocessing, templates, classes, head, features)
+    opened = open_end(Path(path))
+    return Classifier(classifier_of(opened, given, say, "`classes`")[0], device)
+
+
+def interpolate(theta_0: Weights, theta_1: Weights, alpha: float | str) -> Weights:
+    """Return (1 - alpha) theta_0 + alpha theta_1 (paper equation 1), in fp32; the ends are copies.
+
+    Args:
+        theta_0: the zero-shot classifier, or a state dict, whose integer tensors are kept.
+        theta_1: the fine-tuned one, likewise, of the same architecture and classes.
+        alpha: in [0, 1], of at most three decimals.
+
+    Raises:
+        WiseftError: if the two do not fit, a tensor is not finite, or alpha is none.
+    """
+    if not (isinstance(theta_0, Classifier) and isinstance(theta_1, Classifier)):
+        return {
+            **theta_0,
+            **linear_combination.interpolate(floating(theta_0), floating(theta_1), alpha),
+        }
+    check_compatible(theta_0.theta, theta_1.theta)
+    coefficients = dict(zip(("theta_0", "theta_1"), linear_combination.ends(alpha), strict=True))
+    mixed = mixture(cast(Any, [theta_0.theta, theta_1.theta]), linear_combination.ends(alpha))
+    settings = {"alpha": format_alpha(alpha), "coefficients": coefficients}
+    header, tensors = mixed_header(mixed, settings, mixed.like.seed), dict(mixed.tensors)
+    known = identity(header_dict(header) | {TENSORS_SUM: tensors_sha256(tensors)})
+    return cast(Any, Classifier(Theta(tensors, header, known), theta_0.device))
+
+
+def merge(
+    a: Path | str, b: Path | str, output: Path | str, alpha: float | str = FIXED_ALPHA
+) -> None:
+    """Write (1 - alpha) a + alpha b in the format of `a`, as `wiseft merge` does.
+
+    Raises:
+        WiseftError: if a checkpoint is refused, the two do not fit, or `output` exists.
+    """
+    merge_files(Path(a), Path(b), alpha, Path(output))

@@ -1,0 +1,90 @@
+"""A sweep's folder is that of one sweep, and of one process at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from wiseft.base.io import read_json, sha256_json
+from wiseft.base.locks import exclusive
+from wiseft.errors import WiseftError
+from wiseft.foreign.adapters import digest_of
+from wiseft.foreign.opened import Given
+from wiseft.tool.folders import Folder
+from wiseft.tool.record import MODEL, read_record
+
+WORK, INPUTS = ".work", "inputs.json"
+"""Inside the sweep's folder: what was evaluated, so that another call continues."""
+
+
+def inputs_of(
+    ends: Sequence[Path],
+    folders: Sequence[Folder],
+    given: Given,
+    class_names: Mapping[str, str],
+    seed: int,
+    recipe: Mapping[str, Any] | None,
+) -> dict[str, Any]:
+    """Return all that the numbers of a sweep depend on, as plain data.
+
+    Raises:
+        WiseftError: if a checkpoint is missing.
+    """
+    for path in ends:
+        if not path.exists():
+            raise WiseftError(f"the checkpoint {path} is not there")
+    return {
+        "ends": [digest_of(path) for path in ends],
+        "folders": [str(folder.path.resolve()) for folder in folders if not folder.kept],
+        "given": repr(given),
+        "class_names": dict(class_names),
+        "seed": seed,
+    } | {
+        key: value
+        for key, value in (("recipe", recipe and dict(recipe)), ("features", given.features))
+        if value
+    }
+
+
+@contextmanager
+def claimed(output: Path, inputs: Mapping[str, Any], say: Callable[[str], None]) -> Iterator[None]:
+    """Have a folder alone while the block runs; wait for another sweep in it.
+
+    Raises:
+        WiseftError: if it is something else or of other inputs.
+    """
+    _check(output, inputs)  # before anything is written
+    with exclusive(output / WORK / ".lock", say):
+        _check(output, inputs)
+        yield
+
+
+def _check(output: Path, inputs: Mapping[str, Any]) -> None:
+    # A sweep replaces and removes files in these; a link would lead it to those of others.
+    places = chain((output, output / MODEL, output / WORK), (output / WORK).rglob("*"))
+    if link := next(filter(Path.is_symlink, places), None):
+        raise WiseftError(
+            f"{link} is a link, and a sweep would replace or remove files where it leads to; "
+            "remove the link, or name another folder"
+        )
+    there = {path.name for path in output.iterdir()} if output.is_dir() else set()
+    # A sweep that was refused leaves its work behind, but claims nothing.
+    taken = there - {WORK} or (output / WORK / INPUTS).exists()
+    if output.is_file() or (taken and not _is_of(output, inputs)):
+        raise WiseftError(
+            f"{output} exists and is no sweep of these checkpoints, folders and options; name "
+            "another folder, or remove it"
+        )
+
+
+def _is_of(output: Path, inputs: Mapping[str, Any]) -> bool:
+    """Whether a folder's claim says these inputs or, where that is damaged, its record does."""
+    with suppress(WiseftError):
+        if read_json(output / WORK / INPUTS) == inputs:
+            return True
+    with suppress(WiseftError):
+        return read_record(output).inputs == sha256_json(inputs)
+    return False

@@ -1,0 +1,157 @@
+"""What held-out images tell of a head where its checkpoint is silent: the features that it takes,
+and the order of its classes.
+
+Whoever trains a head on features as the image tower gives them (`fc(visual(x))`, the linear probe
+of OpenAI's README) gets another classifier from L2-normalised ones. A theta has one kind of
+features for both ends. Where that is the raw kind, a head of prompts becomes one for it by a
+division by the mean norm of the zero-shot model's features: that changes none of its predictions.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from wiseft.errors import WiseftError
+from wiseft.foreign.class_names import better_order
+from wiseft.foreign.ends import Ends
+from wiseft.foreign.opened import Features, Given, Say
+from wiseft.images.manifest import open_manifest
+from wiseft.images.store import open_split
+from wiseft.models.classifier import build_classifier
+from wiseft.tabulate.paired import mcnemar_exact
+from wiseft.thetas.theta import load_theta
+from wiseft.tool.folders import Folder, index
+from wiseft.tool.record import HELD_OUT
+
+_LEVEL = 0.05
+_IMAGES = 64
+_MODEL = ("the zero-shot model", "the fine-tuned model")
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """Whether each held-out image is right with raw features and with normalised ones, bool (n,),
+    and the mean norm of the features.
+    """
+
+    raw: NDArray[np.bool_]
+    normalised: NDArray[np.bool_]
+    norm: float
+
+
+def settled(
+    make: Callable[..., Ends],
+    given: Given,
+    reference: Folder,
+    work: Path,
+    seed: int,
+    device: str,
+    skip_broken: bool,
+    say: Say,
+) -> tuple[Ends, Given]:
+    """Return both ends, and what is given with the features that their heads take.
+
+    Args:
+        make: makes the ends of what is given.
+        work: folder for the index of the reference.
+        seed: of its split.
+
+    Raises:
+        WiseftError: if --features is given and no checkpoint has a head, or the heads of both take
+            features otherwise.
+    """
+    ends = make(given=given)
+    if given.features and not ends.own:
+        raise WiseftError(
+            "--features is of a head, but neither checkpoint has one; leave it out, or give --head"
+        )
+    raw = ends.architecture.get("normalise", True) is False
+    prompted = raw and 0 not in ends.own and "family" not in ends.architecture
+    if not ends.own or (ends.stated and not prompted):
+        return ends, given
+    manifest = index(reference, work, ends, seed, [] if skip_broken else None)
+    paths = (ends.theta_0, ends.theta_1)
+    features: Features | None = "raw"
+    if not ends.stated:
+        features = _chosen({end: _see(paths[end], manifest, device) for end in ends.own}, say)
+    if features != "raw":
+        return ends, given
+    norm = 1.0 if 0 in ends.own else _see(ends.theta_0, manifest, device).norm
+    given = replace(given, features=features, norm=norm)
+    return make(given=given, say=lambda line: None), given
+
+
+def _see(theta: Path, manifest: Path, device: str) -> _Seen:
+    """Look at the held-out images through one end."""
+    loaded = load_theta(theta)
+    model = build_classifier(loaded.header, loaded.tensors, seed=0).to(device)
+    split = open_split(manifest, HELD_OUT, loaded.header.transform)
+    mapping = open_manifest(manifest).label_map
+    rows = [place for (place,) in mapping.members] if mapping else slice(None)
+    parts = []
+    with torch.inference_mode():
+        for start in range(0, len(split.labels), _IMAGES):
+            part = slice(start, start + _IMAGES)
+            pixels = torch.from_numpy(np.asarray(split.images[part])).permute(0, 3, 1, 2)
+            features = model.image(model.pixels(pixels.to(device)))
+            unit = torch.nn.functional.normalize(features, dim=-1)
+            best = [model.head(each)[:, rows].argmax(dim=1) for each in (features, unit)]
+            parts.append(torch.stack([*best, features.norm(dim=-1)]).cpu())
+    raw, normalised, norms = torch.cat(parts, dim=1).numpy()
+    return _Seen(raw == split.labels, normalised == split.labels, float(norms.mean()))
+
+
+def _chosen(seen: dict[int, _Seen], say: Say) -> Features | None:
+    """Return the features with which heads are more often right, beyond noise; None: no matter."""
+    votes: set[Features] = set()
+    for end, each in seen.items():
+        better, worse = (each.raw & ~each.normalised).sum(), (each.normalised & ~each.raw).sum()
+        if mcnemar_exact(int(better), int(worse)) >= _LEVEL:
+            continue
+        votes.add("raw" if better > worse else "normalised")
+        say(
+            f"the head of {_MODEL[end]} is right on {100 * each.raw.mean():.1f} % of the held-out "
+            f"images with raw features and on {100 * each.normalised.mean():.1f} % with "
+            "L2-normalised ones: the better is used; --features says otherwise"
+        )
+    if len(votes) > 1:
+        raise WiseftError(
+            "one head takes raw features and the other L2-normalised ones, so there is no model "
+            "between them; train both heads on one kind, or choose with --features"
+        )
+    return votes.pop() if votes else None
+
+
+def order_warnings(ends: Ends, predictions: Path) -> list[str]:
+    """Return a sentence for each head that fits the held-out images far better in another order of
+    the classes than in that of the folders, which was assumed.
+
+    Args:
+        predictions: the evaluation's file of the reference.
+    """
+    if not ends.assumed:
+        return []
+    columns = {end: f"weight/all/{end}.000/prediction" for end in ends.own}
+    table = pd.read_parquet(predictions, columns=["split", "label", *columns.values()])
+    table = table[table["split"] == HELD_OUT]
+    warnings = []
+    for end, column in columns.items():
+        names = ends.class_names
+        found = better_order(table["label"].to_numpy(), table[column].to_numpy(), len(names))
+        if found is not None:
+            order = json.dumps([names[place] for place in found[0]], ensure_ascii=False)
+            shown = order if len(order) <= 400 else "NAMES"
+            warnings.append(
+                f"warning: the head of {_MODEL[end]} is right on {100 * found[1]:.1f} % of the "
+                f"held-out images, but on {100 * found[2]:.1f} % with its classes in another "
+                f"order; if that is its own, give --classes '{shown}'"
+            )
+    return warnings

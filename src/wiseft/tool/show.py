@@ -1,0 +1,241 @@
+"""What a sweep shows: tables and the curve in files, the page, and the lines on the terminal."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from wiseft.base.alphas import format_alpha
+from wiseft.base.io import write_json, write_text
+from wiseft.base.provenance import upgrades
+from wiseft.figures.page import PageSettings, build_page
+from wiseft.figures.page.content import percent_interval
+from wiseft.figures.registry import make_figure
+from wiseft.tabulate.schema import ALL, AVERAGE_PREFIX, COMPARISONS, read, write_csv, write_parquet
+from wiseft.tabulate.schema import TABLE as COLUMNS
+from wiseft.tool.loading_lines import loading_example
+from wiseft.tool.record import (
+    FIXED,
+    GIVEN,
+    HELD_OUT,
+    ONE_ERROR,
+    PAGE,
+    REFERENCE,
+    TABLE,
+    TEST,
+    ImageSet,
+    Recommended,
+    Result,
+    Sweep,
+)
+
+CURVE, KINDS = "curve", ("png", "pdf", "svg")
+GAINS = "gains.csv"
+"""Paired differences of the recommended alpha to both ends."""
+_MAIN = f"{AVERAGE_PREFIX}shifts"
+
+
+def write_files(
+    folder: Path, record: Sweep, table: pd.DataFrame, comparisons: pd.DataFrame
+) -> None:
+    """Write tables, gains over both ends, curve and page.
+
+    Args:
+        table: the tidy table of the labelled sets.
+        comparisons: of the recommended alpha with both ends.
+    """
+    write_parquet(folder / f"{TABLE}.parquet", table, COLUMNS)
+    write_csv(folder / f"{TABLE}.csv", table, COLUMNS)
+    rows = table.astype(object).where(table.notna(), None).to_dict("records")
+    write_json(folder / f"{TABLE}.json", rows)
+    write_csv(folder / GAINS, comparisons[comparisons["seed"] != ALL], COMPARISONS)
+    shown = _shown(table)[1:]
+    draw = "alphas"
+    options: dict[str, Any] = {"marks": record.choices}
+    if shown:
+        alpha = record.recommended.alpha
+        series: dict[str, Any] = {
+            "method": str(table["method"].iloc[0]),
+            "label": "between the two checkpoints",
+        }
+        series |= {"tags": {format_alpha(alpha): f"α = {alpha:g}"}, "tag_side": "left"}
+        panels = [{"x": REFERENCE, "y": name} for name in shown]
+        draw = "scatter"
+        options = {"panels": panels, "series": [series], "titles": _titles(record)}
+    paths = [folder / f"{CURVE}.{kind}" for kind in KINDS]
+    make_figure(CURVE, draw, table, options, paths)
+    links = [folder / f"{TABLE}.{kind}" for kind in ("csv", "parquet", "json")]
+    links += [folder / GAINS, *paths]
+    write_text(folder / PAGE, _page(folder, record, table, shown, links))
+
+
+def recommend(
+    choices: Mapping[str, float], sets: Sequence[ImageSet], table: pd.DataFrame, unsure: str
+) -> Recommended:
+    """Return the given alpha or else the recommended one, with why and with what is retained.
+
+    Args:
+        sets: the reference first.
+        table: the tidy table.
+        unsure: why none is to be recommended; empty: nothing speaks against it.
+    """
+    choice, why = GIVEN, "It was given."
+    if GIVEN not in choices and unsure:
+        choice, why = FIXED, "This is the paper's advice without further knowledge."
+    elif GIVEN not in choices:
+        choice, n = ONE_ERROR, sets[0].n[HELD_OUT]
+        why = (
+            f"It is the smallest alpha whose accuracy on the {n:,} held-out images of the "
+            "reference is within one standard error of the best: the reference loses nothing that "
+            "these images can show, and the model stays as near to the zero-shot one as that "
+            "allows. No image of a shift had a part in it."
+        )
+    kept = [each.name for each in sets if each.role == "kept"]
+    why += "".join(_retained(table, name, choices[choice]) for name in kept)
+    return Recommended(choice=choice, alpha=choices[choice], why=why, unsure=unsure)
+
+
+def _verdict(found: Recommended, alpha: str) -> str:
+    """Return what is recommended and why, or why nothing is and what was written instead."""
+    if not found.unsure:
+        return f"recommended: {alpha} {found.alpha:g}. {found.why}"
+    written = f"The model is written at {alpha} {found.alpha:g}. {found.why}"
+    return f"no alpha is recommended. {found.unsure} {written}"
+
+
+def _retained(table: pd.DataFrame, kept: str, alpha: float) -> str:
+    """Return a sentence on what is retained at an alpha."""
+    rows = table[(table["dataset"] == kept) & (table["selection"] == "grid")]
+    at, start, end = (100 * rows.loc[rows["alpha"] == a, "value"].iloc[0] for a in (alpha, 0, 1))
+    return f" Retained on {kept}: {at:.1f} % (zero-shot {start:.1f}, fine-tuned {end:.1f})."
+
+
+def summary(result: Result) -> str:
+    """Return what is printed: accuracies, choices, the recommended alpha and the files."""
+    record, table = result.record, result.table
+    sets = _shown(table)
+    grid, by_image = (table[table["selection"] == name] for name in ("grid", "dawin"))
+    columns = [(REFERENCE, HELD_OUT), *((name, TEST) for name in sets)]
+    cells: dict[str, list[str]] = {}
+    titles = _titles(record)
+    for name, split in columns:
+        parts = (of[(of["dataset"] == name) & (of["split"] == split)] for of in (grid, by_image))
+        part = pd.concat([each.sort_values("alpha") for each in parts])
+        head = f"{titles.get(name, name)}, {split}" if name == REFERENCE else titles.get(name, name)
+        cells[head] = [percent_interval(row) for row in part.to_dict("records")]
+    marks: dict[float, list[str]] = {}
+    for choice, alpha in record.choices.items():
+        marks.setdefault(alpha, []).append(choice)
+    notes = [", ".join(marks.get(alpha, [])) for alpha in record.alphas]
+    alphas = [*(f"{alpha:g}" for alpha in record.alphas), "by image"]
+    cells[f"{REFERENCE}, {HELD_OUT}"].append("")
+    notes.append("dawin (transductive, several models)")
+    lines = _table({"alpha": alphas, **cells, "chosen by": notes})
+    for name, alpha in record.unlabelled.items():
+        lines.append(f"most certain on {name}, without labels: alpha {alpha:g}")
+    lines += ["", _verdict(record.recommended, "alpha")]
+    lines += _gains(read(result.folder / GAINS, COMPARISONS, "gains"), titles)
+    lines += ["", f"page:  {result.page}", f"model: {result.model_path}; to load it:", ""]
+    return "\n".join([*lines, *(f"    {x}" for x in loading_example(result).splitlines())])
+
+
+def _shown(table: pd.DataFrame) -> list[str]:
+    """Return the reference, the average of the shifts if there is one, and the shifts."""
+    return _ordered(table["dataset"].unique().tolist())
+
+
+def _ordered(names: list[str]) -> list[str]:
+    first = [name for name in (REFERENCE, _MAIN) if name in names]
+    return [*first, *(name for name in names if name not in first)]
+
+
+def _titles(record: Sweep) -> dict[str, str]:
+    labelled = sum(each.role == "shift" and each.labelled for each in record.sets)
+    kept = {each.name: f"{each.name}, retained" for each in record.sets if each.role == "kept"}
+    return {_MAIN: f"{labelled} shifts"} | kept
+
+
+def _table(rows: dict[str, list[str]]) -> list[str]:
+    columns = [[head, *cells] for head, cells in rows.items()]
+    widths = [max(map(len, column)) for column in columns]
+    return [
+        "  ".join(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in zip(*columns, strict=True)
+    ]
+
+
+def _gains(rows: pd.DataFrame, titles: dict[str, str]) -> list[str]:
+    """Return a line for each end: what the alpha gains over it, in percentage points."""
+    lines = []
+    for end, name in (("1.000", "fine-tuned"), ("0.000", "zero-shot")):
+        part = rows[rows["contrast"].str.endswith(f"-vs-{end}")].set_index("dataset", drop=False)
+        part = part.loc[_ordered(part["dataset"].tolist())]
+        texts = [
+            f"{titles.get(row['dataset'], row['dataset'])} {100 * row['difference']:+.1f} "
+            f"[{100 * row['ci_low']:+.1f}, {100 * row['ci_high']:+.1f}]"
+            for row in part.to_dict("records")
+        ]
+        if texts:
+            lines.append(f"  points over {name} (95 % interval): " + "; ".join(texts))
+    return lines
+
+
+def _about(record: Sweep) -> str:
+    unlabelled = [each.name for each in record.sets if not each.labelled]
+    verdict = _verdict(record.recommended, "α =")
+    text = (
+        f"{verdict[0].upper()}{verdict[1:]} Zero-shot: "
+        f"{record.zero_shot.path}; fine-tuned: {record.fine_tuned.path}; the head: {record.head}."
+    )
+    if record.recipe:
+        made_of = [record.fine_tuned, *record.more]
+        text += f" The fine-tuned end is what {json.dumps(record.recipe)} makes of "
+        text += f"{', '.join(end.path for end in made_of)}."
+    if unlabelled:
+        text += f" Without labels, so without accuracies: {', '.join(unlabelled)}."
+    for each in record.evaluations:
+        text += " Made with " + ", ".join(f"{name} {value}" for name, value in each.items()) + "."
+    return " ".join([text, *upgrades(record.evaluations)])
+
+
+def _page(
+    folder: Path, record: Sweep, table: pd.DataFrame, shown: Sequence[str], links: list[Path]
+) -> str:
+    title = f"{Path(record.fine_tuned.path).name}, from zero-shot to fine-tuned"
+    if not shown:
+        return _plain_page(title, record, table, links)
+    settings = PageSettings(
+        experiment="sweep",
+        title=title,
+        about=_about(record),
+        reference=REFERENCE,
+        datasets=[name for name in shown if not name.startswith(AVERAGE_PREFIX)],
+        averages=["shifts"] if _MAIN in shown else [],
+        titles=_titles(record),
+        recommended=None if record.recommended.unsure else record.recommended.alpha,
+    )
+    if record.recommended.unsure:  # else the page marks what held-out images chose
+        table = table[table["selection"] != ONE_ERROR]
+    return build_page(table, settings, folder / PAGE, links)
+
+
+def _plain_page(title: str, record: Sweep, table: pd.DataFrame, links: list[Path]) -> str:
+    """Return a page without a chart: nothing but the reference has labels."""
+    grid = table[(table["selection"] == "grid") & (table["split"] == TEST)]
+    rows = "".join(
+        f"<tr><td>{row['alpha']:g}</td><td>{percent_interval(row)}</td></tr>"
+        for row in grid.to_dict("records")
+    )
+    files = "".join(f'<li><a href="{path.name}">{path.name}</a></li>' for path in links)
+    return (
+        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
+        f"<title>{escape(title)}</title></head><body>\n<h1>{escape(title)}</h1>\n"
+        f'<p>{escape(_about(record))}</p>\n<img src="{CURVE}.svg" alt="Accuracy over alpha">\n'
+        f"<table><tr><th>α</th><th>Accuracy on the reference</th></tr>{rows}</table>\n"
+        f"<ul>{files}</ul>\n</body></html>\n"
+    )

@@ -1,0 +1,399 @@
+"""The sweep itself: two checkpoints and folders of images in, tables, page and model out."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from wiseft.base.alphas import FIXED_ALPHA, format_alpha, parse_alphas
+from wiseft.base.io import sha256_file, sha256_json, write_json
+from wiseft.base.progress import Meter, print_line
+from wiseft.base.provenance import evaluated_with, git_commit, versions
+from wiseft.combine.files import interpolate_files
+from wiseft.combine.recipe_settings import Recipe, checked_recipe
+from wiseft.errors import WiseftError
+from wiseft.evaluate.suite import Request, evaluate_suite
+from wiseft.evaluate.views import SuiteEvaluation
+from wiseft.foreign.adapters import files_of, is_adapter
+from wiseft.foreign.architecture import architecture_name
+from wiseft.foreign.ends import Ends, make_ends
+from wiseft.foreign.opened import Features, Given, Opened, open_end
+from wiseft.models.runtime import start_torch
+from wiseft.tabulate.options import Bootstrap, HeldOut
+from wiseft.tabulate.schema import AVERAGE_PREFIX
+from wiseft.tabulate.selection import best_alpha
+from wiseft.tabulate.settings import TabulateSettings
+from wiseft.tabulate.stage import Tables, tabulate
+from wiseft.thetas.preprocessing import Preprocessing
+from wiseft.tool.claim import INPUTS, WORK, claimed, inputs_of
+from wiseft.tool.export import export_theta
+from wiseft.tool.folders import Folder, find_folders, image_set, index
+from wiseft.tool.head_checks import order_warnings, settled
+from wiseft.tool.merged import merged_end
+from wiseft.tool.record import (
+    BEST,
+    FIXED,
+    GIVEN,
+    HELD_OUT,
+    MODEL,
+    ONE_ERROR,
+    REFERENCE,
+    TEST,
+    UNLABELLED,
+    Accuracy,
+    End,
+    ImageSet,
+    Model,
+    Result,
+    Sweep,
+    write_record,
+)
+from wiseft.tool.sanity import doubts
+from wiseft.tool.show import recommend, write_files
+
+ALPHAS = tuple(f"{step * 0.05:.3f}" for step in range(21))
+SHIFTS = "shifts"
+"""Name of the average of two labelled shifts or more."""
+RESAMPLES, PREDICTIONS = 1000, "predictions.parquet"
+_VIEW = {"name": "all", "metric": "accuracy"}
+_ENDS = ("0.000", FIXED_ALPHA, "1.000")
+
+
+def sweep(
+    zero_shot: Path | str,
+    fine_tuned: Path | str,
+    reference: Path | str,
+    shifts: Sequence[Path | str],
+    output: Path | str,
+    *,
+    keep: Sequence[Path | str] = (),
+    alphas: Iterable[float | str] = ALPHAS,
+    alpha: float | str | None = None,
+    architecture: str | None = None,
+    preprocessing: Preprocessing | None = None,
+    templates: Sequence[str] | None = None,
+    classes: Sequence[str] | None = None,
+    class_names: Mapping[str, str] | None = None,
+    head: Path | None = None,
+    features: Features | None = None,
+    recipe: Mapping[str, Any] | None = None,
+    more: Sequence[Path | str] = (),
+    batch_size: int | None = None,
+    device: str = "auto",
+    threads: int = 1,
+    seed: int = 0,
+    skip_broken: bool = False,
+    say: Callable[[str], None] = print_line,
+) -> Result:
+    """Find the model between a zero-shot and a fine-tuned one, and write it as the second is.
+
+    Alpha is chosen on held-out images of the reference; of shifts, labels are never used to
+    choose. Where something speaks against any choice, such as accuracy at chance, none is
+    recommended, the reason is given, and the model is written at 0.5. A folder without class
+    folders has no labels: no accuracy is told of it.
+
+    Args:
+        zero_shot: file or folder of a checkpoint, in any form that `wiseft merge` takes, or a
+            theta; with both towers or a head.
+        fine_tuned: likewise, of the same architecture; or an adapter of PEFT (LoRA) for the
+            zero-shot model, whose format the result then has.
+        reference: folder of the classes that the model was fine-tuned on, `<class>/<image>`, or of
+            `held-out/` and `test/`; none of its images may have been trained on.
+        shifts: folders of images from elsewhere, of the same classes or some of them.
+        output: a new folder, or that of a sweep of the same inputs, which is continued.
+        keep: folders of class folders of other classes: what the image towers retain of them, by
+            heads of their prompts (the zero-shot model's text tower or, where the two differ, the
+            interpolated one), is measured and has no part in any choice.
+        alphas: the grid; 0, 0.5 and 1 join it.
+        alpha: writes the model at this alpha, in place of the recommended one.
+        architecture: of files that do not say it: a name of open_clip or timm, or a JSON file.
+        preprocessing: of both models; None: what a checkpoint says, else that of OpenAI's CLIPs.
+        templates: prompts of a zero-shot head; None: "a photo of a {c}."
+        classes: names of the heads' classes in their order; None: those that a checkpoint brings
+            or, sorted, the reference's folders.
+        class_names: name of a class by name of its folder, where the folder's won't do.
+        head: file with the head of the fine-tuned model, where it is not in the checkpoint.
+        features: that heads take, `raw` or `normalised`; None: what a checkpoint says, else those
+            with which its head does better on the held-out images.
+        recipe: what makes the fine-tuned end of the fine-tuned model and `more`, such as
+            `{"kind": "lines"}`: a recipe of `wiseft combine`. None: it is the model itself.
+        more: further fine-tuned models that the recipe takes, in its order.
+        batch_size: images in a forward pass; None: as many as an evaluation takes.
+        device: auto, cpu, cuda, or mps (untested; without a recipe).
+        seed: of the split of a reference without one, and of the bootstrap.
+        skip_broken: leave out what can't be read as an image, and list it; else it is an error.
+        say: called with progress.
+
+    Returns:
+        The result; its files lie in `output`.
+
+    Raises:
+        WiseftError: if a checkpoint or folder is refused, the two do not fit, or `output` is
+            something else.
+    """
+    output, chosen = Path(output), None if alpha is None else format_alpha(alpha)
+    grid = parse_alphas(
+        dict.fromkeys(map(format_alpha, [*alphas, *_ENDS, *filter(None, [chosen])]))
+    )
+    paths = Path(zero_shot), Path(fine_tuned)
+    named = class_names or {}
+    shifted, kept = ([Path(each) for each in given] for given in (shifts, keep))
+    folders = find_folders(Path(reference), shifted, kept, named, seed)
+    given = Given(architecture, preprocessing, templates, classes, head, features)
+    others = [Path(each) for each in more]
+    if others and recipe is None:
+        raise WiseftError(f"{others[0]} is a further model, but no recipe says what it is for")
+    checked = checked_recipe(recipe, 1 + len(others)) if recipe else None
+    inputs = inputs_of([*paths, *others], folders, given, named, seed, recipe)
+    where = start_torch(threads, device, mps=recipe is None)  # merging takes fp64, which MPS lacks
+    how = {"batch_size": batch_size, "device": str(where)}
+    with claimed(output, inputs, say):
+        work = output / WORK
+        options = (seed, str(where), skip_broken, say)
+        ends, about = _ends([*paths, *others], checked, folders, given, work, options)
+        say(f"sweep: {REFERENCE}: {folders[0].split}; head: {ends.head}")
+        write_json(work / INPUTS, inputs)
+        measured = _evaluate(ends, folders, grid, seed, work, how, skip_broken, say)
+        warnings = order_warnings(ends, measured.metrics[REFERENCE].with_name(PREDICTIONS))
+        for warning in warnings:
+            say(f"sweep: {warning}")
+        choices = _choices(measured, chosen)
+        file = measured.metrics[REFERENCE].with_name("predictions.parquet")
+        seen = file, work / "data", measured.sets
+        unsure = doubts(*seen, choices[ONE_ERROR], ends.class_names)
+        recommended = recommend(choices, measured.sets, measured.table, unsure)
+        like = paths[0] if is_adapter(paths[1]) else paths[1]
+        model = _write_model(ends, like, format_alpha(recommended.alpha), output, say)
+        record = Sweep(
+            versions=versions(),
+            commit=git_commit(),
+            evaluations=evaluated_with(measured.metrics.values()),
+            inputs=sha256_json(inputs),
+            zero_shot=about[0],
+            fine_tuned=about[1],
+            recipe=dict(recipe) if recipe else None,
+            more=about[2:],
+            architecture=architecture or architecture_name(ends.architecture),
+            class_names=ends.class_names,
+            templates=ends.templates,
+            head="; ".join([ends.head, *warnings]),
+            sets=measured.sets,
+            alphas=[float(each) for each in grid],
+            choices=choices,
+            unlabelled=measured.most_certain(),
+            recommended=recommended,
+            accuracy=_accuracies(measured.table),
+            model=model,
+        )
+        gains = measured.tabulate(recommended.alpha).comparisons
+        write_files(output, record, measured.table, gains)
+        write_record(output, record)
+        return Result(output, record)
+
+
+sweep.Result = Result  # type: ignore[attr-defined]  # `wiseft.sweep.Result`, as the docs have it
+
+
+def _ends(
+    paths: Sequence[Path],
+    recipe: Recipe | None,
+    folders: Sequence[Folder],
+    given: Given,
+    work: Path,
+    options: tuple[int, str, bool, Callable[[str], None]],
+) -> tuple[Ends, list[End]]:
+    """Return both ends, which are files then, and what is known of every checkpoint.
+
+    Args:
+        paths: the zero-shot model, the fine-tuned one, and those that a recipe takes besides.
+        options: seed, device, skip_broken and say, of `sweep`.
+    """
+    _, device, _, say = options
+    say("sweep: reading the checkpoints")
+    opened = [open_end(paths[0])]
+    opened.append(open_end(paths[1], opened[0]))
+    about = [_about(end) for end in opened]
+    make = partial(make_ends, opened[0], reference=folders[0].classes or [], say=say)
+    other_classes = {each.name: each.classes or [] for each in folders if each.kept}
+    first = partial(make, opened[1], work=work, keep=other_classes)
+    ends, given = settled(first, given, folders[0], work / "data", *options)
+    if recipe is not None:
+        further = _opened(paths[2:], opened[0], about)
+        ends = merged_end(recipe, ends, further, partial(make, given=given), work, device, say)
+    return ends, about
+
+
+def _opened(paths: Iterable[Path], base: Opened, about: list[End]) -> Iterator[Opened]:
+    """Yield one checkpoint at a time; what is known of it joins `about`."""
+    for path in paths:
+        end = open_end(path, base)
+        about.append(_about(end))
+        yield end
+
+
+def _about(end: Opened) -> End:
+    path, config = end.path, end.checkpoint.config
+    name = config.get("_name_or_path") or config.get("hf_hub_id")
+    return End(
+        path=str(path),
+        kind=end.checkpoint.kind,
+        sha256={file.name: sha256_file(file) for file in files_of(path)},
+        base_model=name if isinstance(name, str) and name else None,
+    )
+
+
+# ------------------------------------------------------------------------------------- evaluation
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """The evaluation of all folders; `table` is the tidy table of those with labels."""
+
+    metrics: dict[str, Path]
+    sets: list[ImageSet]
+    grid: list[str]
+    seed: int
+    table: pd.DataFrame
+
+    def tabulate(self, fixed: float) -> Tables:
+        """Return the tables of the labelled folders, with comparisons of an alpha to the ends."""
+        return _tabulate(self.metrics, self.sets, self.grid, self.seed, fixed)
+
+    def confidences(self) -> dict[str, pd.Series]:
+        """Return the mean confidence on the test images of each shift, by alpha."""
+        columns = {f"weight/all/{alpha}/confidence": float(alpha) for alpha in self.grid}
+        means = {}
+        for each in (one for one in self.sets if one.role == "shift"):
+            file = self.metrics[each.name].with_name(PREDICTIONS)
+            means[each.name] = (
+                pd.read_parquet(file, columns=list(columns)).rename(columns=columns).mean()
+            )
+        return means
+
+    def most_certain(self) -> dict[str, float]:
+        """Return the alpha of the highest mean confidence on each shift."""
+        return {name: best_alpha(means) for name, means in self.confidences().items()}
+
+
+def _evaluate(
+    ends: Ends,
+    folders: Sequence[Folder],
+    grid: list[str],
+    seed: int,
+    work: Path,
+    how: Mapping[str, Any],
+    skip_broken: bool,
+    say: Callable[[str], None],
+) -> _Measured:
+    broken: list[str] | None = [] if skip_broken else None
+    manifests = [index(each, work / "data", ends, seed, broken) for each in folders]
+    for fault in broken or []:
+        say(f"sweep: left out: {fault}")
+    sets = [image_set(each, path) for each, path in zip(folders, manifests, strict=True)]
+    wanted = {each.name: {"splits": list(each.n), "views": [_VIEW]} for each in sets}
+    by_head: dict[Path | None, dict[str, Path]] = {}  # one pass for each head
+    for name, manifest in zip(wanted, manifests, strict=True):
+        by_head.setdefault(ends.kept.get(name), {})[name] = manifest
+    request = Request(
+        theta_0=ends.theta_0,
+        theta_1=ends.theta_1,
+        alphas=grid,
+        manifests=[],
+        evaluate=SuiteEvaluation({}),
+        output_dir=work / "evaluation",
+        metadata={
+            "model": "model",
+            "reference": REFERENCE,
+            "method": ends.method,
+            "variant": "",
+            "run": f"model__{REFERENCE}__{ends.method}",
+            "seed": seed,
+        },
+        combinations=("weight",),
+        state=work / "state",
+        **how,
+    )
+    total = len(grid) * sum(sum(each.n.values()) for each in sets)
+    with Meter("sweep: evaluating", total, unit=" images x alphas", say=say) as meter:
+        request, written = replace(request, progress=meter.add), dict[str, Path]()
+        for head, members in by_head.items():
+            seen = SuiteEvaluation.model_validate({name: wanted[name] for name in members})
+            part = replace(request, head=head, manifests=list(members.values()), evaluate=seen)
+            paths = evaluate_suite(
+                part, lambda line: None if line[:9] == "evaluate " else say(line)
+            )
+            written |= zip(members, paths, strict=True)
+    table = _tabulate(written, sets, grid, seed, float(FIXED_ALPHA)).table
+    return _Measured(written, sets, grid, seed, table)
+
+
+def _tabulate(
+    metrics: Mapping[str, Path], sets: Sequence[ImageSet], grid: list[str], seed: int, fixed: float
+) -> Tables:
+    labelled = [each.name for each in sets if each.labelled]
+    shifts = [each.name for each in sets if each.labelled and each.role == "shift"]
+    settings = TabulateSettings(
+        averages={SHIFTS: shifts} if len(shifts) > 1 else {},
+        held_out=HeldOut(dataset=REFERENCE, split=HELD_OUT),
+        test_split=TEST,
+        reference=REFERENCE,
+        bootstrap=Bootstrap(resamples=RESAMPLES, seed=seed),
+        alphas=[float(alpha) for alpha in grid],
+        fixed_alpha=fixed,
+        kept=[each.name for each in sets if each.role == "kept"],
+    )
+    files = [metrics[name] for name in labelled]
+    return tabulate("sweep", settings, files, [f.with_name(PREDICTIONS) for f in files])
+
+
+# ----------------------------------------------------------------------------------------- choice
+
+
+def _choices(measured: _Measured, given: str | None) -> dict[str, float]:
+    """Return alpha by the way of choosing it; `unlabelled` is of all shifts together."""
+    choices = {} if given is None else {GIVEN: float(given)}
+    rows = measured.table[measured.table["dataset"] == REFERENCE].set_index("selection")["alpha"]
+    choices |= {name: float(rows[name].iloc[0]) for name in (FIXED, BEST, ONE_ERROR)}
+    confidences = measured.confidences()
+    if confidences:
+        mean = pd.concat(confidences.values(), axis=1).mean(axis=1)
+        choices[UNLABELLED] = best_alpha(mean)
+    return choices
+
+
+def _accuracies(table: pd.DataFrame) -> list[Accuracy]:
+    own = ~table["dataset"].str.startswith(AVERAGE_PREFIX) & (table["selection"] == "grid")
+    names = ["split", "alpha", "value", "n", "n_correct", "ci_low", "ci_high"]
+    rows = table[own].rename(columns={"dataset": "set"})[["set", *names]]
+    return [Accuracy.model_validate(row) for row in rows.to_dict("records")]
+
+
+def _write_model(
+    ends: Ends, like: Path, alpha: str, output: Path, say: Callable[[str], None]
+) -> Model:
+    """Write the model at an alpha in the format of `like`; a folder that was there is replaced."""
+    work, folder = output / WORK, output / MODEL
+    theta, made = work / f"alpha-{alpha}.safetensors", work / MODEL
+    interpolate_files(ends.theta_0, ends.theta_1, alpha, theta)
+    shutil.rmtree(made, ignore_errors=True)
+    target = made if like.is_dir() else made / like.name
+    done = export_theta(theta, like, target, say=lambda line: None)
+    shutil.rmtree(folder, ignore_errors=True)
+    made.replace(folder)
+    for file in work.glob("*.safetensors"):
+        file.unlink()  # as large as the checkpoints; another call makes them again
+    say(f"sweep: wrote {folder} at alpha {alpha}, in the format of {like}")
+    return Model(
+        loads_with=done.loads_with,
+        file=MODEL if like.is_dir() else f"{MODEL}/{like.name}",
+        head=done.head_beside,
+        sha256={
+            file.name: sha256_file(file) for file in sorted(folder.iterdir()) if file.is_file()
+        },
+    )
