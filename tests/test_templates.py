@@ -42,6 +42,6 @@ def test_templates_are_data_of_the_package(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_configuration_is_parsed_without_the_template_engine() -> None:
-    code = "import sys, wiseft.study.config, wiseft.study.config.reference; print('jinja2' in sys.modules)"
+    code = "import sys, wiseft.study.config.reference; print('jinja2' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

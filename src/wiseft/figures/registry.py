@@ -42,8 +42,8 @@ def draw_figure(
         table: the tidy table.
         style: from :func:`wiseft.figures.style.paper_style`, which must be active.
         options: keyword arguments of the drawing.
-        context: what is known of the experiment (:mod:`wiseft.study.paper.context`): keyword arguments
-            for the drawings that take them, and none that `options` gives.
+        context: what is known of the experiment (:mod:`wiseft.study.paper.context`): keyword
+            arguments for the drawings that take them, and none that `options` gives.
 
     Raises:
         WiseftError: with the figure's name, if the drawing or an option is unknown or the table

@@ -138,7 +138,7 @@ class Style:
 
 @contextlib.contextmanager
 def paper_style() -> Iterator[Style]:
-    """Apply ``figures/paper.mplstyle`` over matplotlib's defaults, whatever a user's own rc says."""
+    """Apply ``figures/paper.mplstyle`` over matplotlib's defaults, whatever the user's rc says."""
     path = files("wiseft.figures") / "paper.mplstyle"
     with mpl.rc_context():
         mpl.rcdefaults()

@@ -136,7 +136,7 @@ def described_preprocessing(
     files: Mapping[str, Path],
     say: Callable[[str], None] = print_line,
 ) -> dict[str, Any]:
-    """Return the keys of `wiseft.study.config.Preprocessing` that a model's files say.
+    """Return the keys of `Preprocessing` that a model's files say.
 
     A CLIPModel without a `preprocessor_config.json` gets CLIP's mean and std, which is said.
 

@@ -105,7 +105,7 @@ def processor_in(files: Mapping[str, Path]) -> dict[str, Any] | None:
 
 
 def preprocessing(config: Mapping[str, Any], model: str = "clip") -> dict[str, Any]:
-    """Return the keys of `wiseft.study.config.Preprocessing` that a `preprocessor_config.json` says.
+    """Return the keys of `Preprocessing` that a `preprocessor_config.json` says.
 
     What it does not say is as the class of its processor has it in transformers.
 

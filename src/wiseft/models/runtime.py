@@ -27,8 +27,8 @@ def start_torch(
         threads: of one operation; results are bitwise reproducible for one number of threads.
         device: `cpu`, `cuda`, or `auto` for a GPU if there is one.
         deterministic: ask for deterministic algorithms on a GPU as well.
-        gpus: that this process gets for itself, of those that are free (`wiseft.models.gpus`); 0: it
-            takes those that it sees, which somebody chose for it.
+        gpus: that this process gets for itself, of those that are free (`wiseft.models.gpus`); 0:
+            it takes those that it sees, which somebody chose for it.
         mps: whether the command takes the GPU of a Mac too, on which nothing was ever tested.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What an experiment says of its statistics, without what computes them: the configuration checks it."""
+"""What an experiment says of its statistics; light, because the configuration reads it."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ class ThetaHeader:
     """What a theta file says of itself.
 
     `architecture` is what `wiseft.models.towers` builds a model from (an open_clip model config, or
-    another family's description), `preprocessing` is a dump of `wiseft.study.config.Preprocessing`,
+    another family's description), `preprocessing` is a dump of `Preprocessing`,
     `parents` maps a role (e.g. `theta_0`) to its identity or SHA-256, `never_predicted` lists
     classes that the head can't tell (they have no counterpart in a supervised pre-training); a
     file without such classes lacks the key.

@@ -189,7 +189,7 @@ def image_size(architecture: Mapping[str, Any]) -> int:
 
 
 def preprocessing(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the keys of `wiseft.study.config.Preprocessing` that open_clip evaluates a model with.
+    """Return the keys of `Preprocessing` that open_clip evaluates a model with.
 
     The size is the architecture's.
 

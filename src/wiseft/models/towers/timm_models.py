@@ -179,7 +179,7 @@ def at_size(architecture: Mapping[str, Any], size: int) -> dict[str, Any]:
 
 
 def preprocessing(pretrained_cfg: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the keys of `wiseft.study.config.Preprocessing` that timm evaluates a model with.
+    """Return the keys of `Preprocessing` that timm evaluates a model with.
 
     Args:
         pretrained_cfg: timm's configuration of the weights.

@@ -64,8 +64,8 @@ class DatasetEntry(Entry):
     )
     builder: str | None = Field(
         None,
-        description="Function of `wiseft.study.data.builders` that makes the arrays; null for every "
-        "other layout.",
+        description="Function of `wiseft.study.data.builders` that makes the arrays; null for "
+        "every other layout.",
     )
     root: str | None = Field(
         None,

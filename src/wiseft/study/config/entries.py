@@ -1,8 +1,8 @@
 """Typed models of the catalogue: packages, prompts and models.
 
 One YAML file is one entry. The JSON schemas in ``workflow/schemas/`` and ``config/README.md`` are
-generated from the classes here, in :mod:`wiseft.study.config.datasets`, in :mod:`wiseft.study.config.methods`
-and in :mod:`wiseft.study.config.experiment`, so a field's description is its documentation.
+generated from the classes here and in the modules `datasets`, `methods` and `experiment`, so a
+field's description is its documentation.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Layouts: in which form a dataset's files lie, and the options that each layout takes.
 
 `options` of a dataset entry is checked against the model of its layout. A layout is read by the
-module of the same name in `wiseft.study.data.layouts`. Paths are relative to the dataset's root, the
-folder its archives are unpacked to (or the user's own); where several are listed, the first that
-is there is taken, because the same dataset lies in folders of different names on different disks.
+module of the same name in `wiseft.study.data.layouts`. Paths are relative to the dataset's root,
+the folder its archives are unpacked to (or the user's own). Where several are listed, the first
+that is there is taken, because one dataset lies in folders of different names on different disks.
 """
 
 from __future__ import annotations

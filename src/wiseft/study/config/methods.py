@@ -200,8 +200,8 @@ class FinetuneSettings(Entry):
 
     @property
     def kept(self) -> dict[str, int]:
-        """What lies beside model and gradients, for `wiseft.models.footprint`: `moments` of the optimiser
-        for each parameter, `copies` of the weights.
+        """What lies beside model and gradients, for `wiseft.models.footprint`: `moments` of the
+        optimiser for each parameter, `copies` of the weights.
         """
         kept = (self.ema, self.l2_to_start, self.distillation, self.lipsum, self.lipsum)
         copies = sum(map(bool, kept))  # of Lipsum-FT both towers of theta_0

@@ -1,7 +1,8 @@
 """Writes the JSON schemas, the reference of the configuration and the page of datasets, from the
 typed models and the catalogue.
 
-``python -m wiseft.study.config.reference --write`` writes them, ``--check`` fails where a file differs.
+``python -m wiseft.study.config.reference --write`` writes them, ``--check`` fails where a file
+differs.
 """
 
 from __future__ import annotations

@@ -86,7 +86,7 @@ def import_theta_0(
     Args:
         file: a checkpoint with an image tower and a head.
         architecture: of the image tower.
-        preprocessing: a dump of `wiseft.study.config.Preprocessing`.
+        preprocessing: a dump of `Preprocessing`.
         manifest: of the dataset that names the classes.
         output: the theta file.
         head: a file with a head, where the checkpoint has none.

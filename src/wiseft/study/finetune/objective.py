@@ -38,7 +38,7 @@ class Objective:
 
 
 def make_objective(settings: FinetuneSettings, model: nn.Module, start: Theta | None) -> Objective:
-    """Return the objective of a training, whose loss is a file of `wiseft.study.finetune.objectives`.
+    """Return the objective of a training, whose loss is a file of `finetune.objectives`.
 
     Args:
         model: what is trained: an `ImageClassifier`, the head of one, or `TwoTowers` where the

@@ -1,7 +1,8 @@
 """What the models of the catalogue take of memory: `footprints.csv`, counted once and committed.
 
-A plan and a dry run of the workflow look it up and need no torch. `python -m wiseft.study.plan.footprints
---write` counts every model of the catalogue that is not in it, `--check MODEL` counts again.
+A plan and a dry run of the workflow look it up and need no torch.
+`python -m wiseft.study.plan.footprints --write` counts every model of the catalogue that is not in
+it, `--check MODEL` counts again.
 """
 
 from __future__ import annotations

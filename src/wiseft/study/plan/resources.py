@@ -1,7 +1,7 @@
 """What a job asks for: memory of the machine and of a GPU, and how long it may take.
 
-Memory is counted (`wiseft.study.plan.footprints`), time estimated from FLOPs or from a rate that was
-measured; neither imports torch. Rules, `wiseft doctor` and the Slurm profile ask this.
+Memory is counted (`wiseft.study.plan.footprints`), time estimated from FLOPs or from a rate that
+was measured; neither imports torch. Rules, `wiseft doctor` and the Slurm profile ask this.
 """
 
 from __future__ import annotations
@@ -190,7 +190,8 @@ class Resources:
         models = [m for m in self._targets.all_models if self._parts(m) is None]
         uncounted = (
             f"What {', '.join(models)} takes of memory is not counted yet, and its jobs ask for "
-            f"{UNKNOWN_MB // 1000} GB; count it once: python -m wiseft.study.plan.footprints --write"
+            f"{UNKNOWN_MB // 1000} GB; count it once: "
+            "python -m wiseft.study.plan.footprints --write"
         )
         large = [
             f"{rule} of {' '.join(of)} needs {self.gpu_mem_mb(rule, *of) / 1e3:.0f} GB of GPU "

@@ -149,7 +149,7 @@ def pretrain(
 
     Args:
         architecture: open_clip model config with `text_cfg.context_length`.
-        preprocessing: of the image tower, a dump of `wiseft.study.config.Preprocessing`.
+        preprocessing: of the image tower, a dump of `Preprocessing`.
         overlap: render batches in a second thread; the weights are the same either way.
         log: called with a line.
 

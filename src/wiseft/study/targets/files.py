@@ -236,7 +236,7 @@ class Files:
         return [paths.theta_path(run.name, run.seed, alpha) for run in runs for alpha in grid]
 
     def evaluated(self, path: Callable[..., Path]) -> list[str]:
-        """Return a file of every run and dataset; `path` is a function of `wiseft.study.config.paths`.
+        """Return a file of every run and dataset; `path` is a function of `config.paths`.
 
         Several rules ask for all of them, and a grid has tens of thousands, so they are kept.
         """

@@ -30,7 +30,7 @@ class Source:
         name: of the entry, or the tag; names the folder that files are kept in.
         spec: what was asked for, in full.
         architecture: None where a file of the repository or folder says it.
-        preprocessing: what the tag says of it, by keys of `wiseft.study.config.Preprocessing`.
+        preprocessing: what the tag says of it, by keys of `Preprocessing`.
         given: what the user says of it, which goes first.
         repository: of the hub, with the names that the weights may have there, the best first.
         files: these names.

@@ -1,7 +1,7 @@
 """Readers of layouts: from the files of a dataset to its samples.
 
-A dataset entry names its reader in ``layout:``; `wiseft.study.config.layouts` types its options. All
-readers scan names, lists and metadata, and decode no image; none needs network or torch.
+A dataset entry names its reader in ``layout:``; `wiseft.study.config.layouts` types its options.
+All readers scan names, lists and metadata, and decode no image; none needs network or torch.
 """
 
 from __future__ import annotations
