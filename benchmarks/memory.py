@@ -43,7 +43,8 @@ def run(options: Options) -> None:
 
 def _peak(folder: Path, n: int) -> int:
     """Return the peak resident memory in bytes of an evaluation of n images."""
-    from wiseft.evaluate import Request, evaluate_suite
+    from wiseft.evaluate.request import Request
+    from wiseft.evaluate.suite import evaluate_suite
     from wiseft.evaluate.views import SuiteEvaluation
     from wiseft.models.runtime import start_torch
 

@@ -22,7 +22,8 @@ from benchmarks.digits import EXPERIMENT, quick_inputs
 from benchmarks.ways import ABOUT, SPLIT
 from wiseft.base.io import read_json
 from wiseft.errors import WiseftError
-from wiseft.evaluate import Request, evaluate_suite
+from wiseft.evaluate.request import Request
+from wiseft.evaluate.suite import evaluate_suite
 from wiseft.evaluate.views import SuiteEvaluation
 from wiseft.study.config import paths
 from wiseft.study.targets import Targets

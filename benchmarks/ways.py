@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 
 from wiseft.combine.linear_combination import interpolate
-from wiseft.evaluate import Request, evaluate_suite, passes
+from wiseft.evaluate import passes
+from wiseft.evaluate.request import Request
+from wiseft.evaluate.suite import evaluate_suite
 from wiseft.evaluate.views import SuiteEvaluation
 from wiseft.images.store import batches, open_manifest, open_split
 from wiseft.models.classifier import ImageClassifier, build_classifier

@@ -30,8 +30,8 @@ import signal
 import time
 from pathlib import Path
 
-from wiseft.config.base import ObjectiveOptions
-from wiseft.finetune.objectives import cross_entropy
+from wiseft.study.config.training_parts import ObjectiveOptions
+from wiseft.study.finetune.objectives import cross_entropy
 
 
 class Options(ObjectiveOptions):
@@ -63,7 +63,7 @@ def uninterrupted(slurm: Loopback, tmp_path_factory: pytest.TempPathFactory) -> 
     edit_site(folder, gpu_request="none")
     method = folder / "config" / "methods" / "from-scratch.yaml"
     edit(method, {r"^  n500-smoke: .*$": f"  n500-smoke: {SETTINGS}"})
-    (folder / "src" / "wiseft" / "finetune" / "objectives" / "held.py").write_text(HELD)
+    (folder / "src" / "wiseft" / "study" / "finetune" / "objectives" / "held.py").write_text(HELD)
     command = [sys.executable, "-m", "snakemake", "--cores", "2", THETA]
     subprocess.run(
         [*command, "--config", "experiment=digits-smoke"],

@@ -18,7 +18,8 @@ from tests.evaluate.conftest import METADATA, N, prepared_split
 from wiseft.base.io import sha256_file
 from wiseft.cli import main
 from wiseft.errors import DamagedFile, WiseftError
-from wiseft.evaluate import Request, evaluate_suite
+from wiseft.evaluate.request import Request
+from wiseft.evaluate.suite import evaluate_suite
 from wiseft.images.store import write_prepared
 from wiseft.study.diversity import Pair, measure_pair, measures
 from wiseft.tabulate.diversity import diversity_rows

@@ -14,8 +14,8 @@ import torch
 from numpy.typing import NDArray
 from tests.random_models import batch, blobs, deciding_head, telling_tensors
 
-from wiseft.evaluate import Request
 from wiseft.evaluate.passes import Inference
+from wiseft.evaluate.request import Request
 from wiseft.evaluate.views import SuiteEvaluation
 from wiseft.images.split import PreparedSplit
 from wiseft.images.store import write_prepared

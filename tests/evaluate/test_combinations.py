@@ -25,8 +25,9 @@ from tests.evaluate.conftest import (
 from wiseft.combine.ensembles import softmax_ensemble, uniforms
 from wiseft.combine.linear_combination import combine_logits
 from wiseft.errors import WiseftError
-from wiseft.evaluate import Request, evaluate_suite
 from wiseft.evaluate.passes import COMBINATIONS, EnsembleSweep, WeightSweep, make_sweep
+from wiseft.evaluate.request import Request
+from wiseft.evaluate.suite import evaluate_suite
 from wiseft.images.store import open_split
 from wiseft.models.classifier import build_classifier, classifier_tensors
 from wiseft.thetas.tensor_file import StoredTensors, read_file_header

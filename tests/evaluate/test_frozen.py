@@ -10,8 +10,10 @@ import pytest
 import torch
 from tests.evaluate.conftest import ARCHITECTURE, BATCH, CLASSES, inference, tiny_header
 
-from wiseft.evaluate import Request, evaluate_suite, frozen, passes
+from wiseft.evaluate import frozen, passes
 from wiseft.evaluate.passes import Inference, WeightSweep, make_sweep
+from wiseft.evaluate.request import Request
+from wiseft.evaluate.suite import evaluate_suite
 from wiseft.models.classifier import build_classifier, classifier_tensors
 from wiseft.thetas.theta import Theta, save_theta
 

@@ -16,8 +16,10 @@ from tests.evaluate.conftest import CLASSES, METADATA, blobs, evaluation
 
 from wiseft.base.io import sha256_json, write_json
 from wiseft.errors import DamagedFile, WiseftError
-from wiseft.evaluate import Request, chunks, evaluate_suite
+from wiseft.evaluate import chunks
 from wiseft.evaluate.logits import NAME
+from wiseft.evaluate.request import Request
+from wiseft.evaluate.suite import evaluate_suite
 from wiseft.images.cache import write_cache
 from wiseft.images.index_folder import index_folder
 from wiseft.images.seen import Seen

@@ -27,7 +27,9 @@ from tests.evaluate.conftest import (
 
 from wiseft.cli import main
 from wiseft.errors import WiseftError
-from wiseft.evaluate import Request, chunks, evaluate_suite, results
+from wiseft.evaluate import chunks, results
+from wiseft.evaluate.request import Request
+from wiseft.evaluate.suite import evaluate_suite
 from wiseft.images.store import write_prepared
 from wiseft.thetas.partial_tensors import PartialTensors
 from wiseft.thetas.theta import save_theta

@@ -17,8 +17,10 @@ from tools.rehearsal import maps as maps
 
 from wiseft.base import library
 from wiseft.base.io import read_json
-from wiseft.evaluate import Request, evaluate_suite, suite
+from wiseft.evaluate import suite
 from wiseft.evaluate.passes import Pixels
+from wiseft.evaluate.request import Request
+from wiseft.evaluate.suite import evaluate_suite
 from wiseft.evaluate.views import SuiteEvaluation
 from wiseft.images.manifest import open_manifest
 from wiseft.images.store import Split, open_split

@@ -23,8 +23,10 @@ from typer.testing import CliRunner
 
 from wiseft.cli import app
 from wiseft.errors import WiseftError
-from wiseft.evaluate import Request, evaluate_suite, suite
+from wiseft.evaluate import suite
 from wiseft.evaluate.passes import Inference, make_sweep
+from wiseft.evaluate.request import Request
+from wiseft.evaluate.suite import evaluate_suite
 from wiseft.models.batch_size import DEVICE_MEMORY, BatchSize
 from wiseft.models.precision import Arithmetic
 from wiseft.thetas.theta import load_theta, save_theta
@@ -211,7 +213,7 @@ def test_command_takes_precision_and_environment(
     options += [part for name, value in METADATA.items() for part in (f"--{name}", value)]
     asked: list[Request] = []
     monkeypatch.setattr(
-        "wiseft.evaluate.evaluate_suite", lambda request, say: asked.append(request)
+        "wiseft.evaluate.suite.evaluate_suite", lambda request, say: asked.append(request)
     )
     monkeypatch.setenv("WISEFT_BATCH_SIZE", "6")
     monkeypatch.setenv("WISEFT_COMPILE", "1")

@@ -13,7 +13,9 @@ import pytest
 from tests.evaluate.conftest import CLASSES, evaluation, prepared_split
 
 from wiseft.base.metrics import Truth
-from wiseft.evaluate import Request, audit, chunks, evaluate_suite, sparse, suite
+from wiseft.evaluate import audit, chunks, sparse, suite
+from wiseft.evaluate.request import Request
+from wiseft.evaluate.suite import evaluate_suite
 from wiseft.images.store import write_prepared
 from wiseft.thetas.partial_tensors import PartialTensors
 

@@ -33,7 +33,9 @@ from wiseft.base.stages import VERSION
 from wiseft.cli import app
 from wiseft.combine.files import interpolate_files
 from wiseft.errors import WiseftError
-from wiseft.evaluate import Request, chunks, evaluate_suite, suite
+from wiseft.evaluate import chunks, suite
+from wiseft.evaluate.request import Request
+from wiseft.evaluate.suite import evaluate_suite
 from wiseft.images import feed
 from wiseft.images.store import batches, open_manifest, open_split, write_prepared
 from wiseft.models.classifier import build_classifier

@@ -24,8 +24,10 @@ from tests.evaluate.conftest import (
 
 from wiseft.base.io import write_json
 from wiseft.base.stages import VERSION
-from wiseft.evaluate import Request, chunks, evaluate_suite, suite
+from wiseft.evaluate import chunks, suite
 from wiseft.evaluate.passes import WeightSweep
+from wiseft.evaluate.request import Request
+from wiseft.evaluate.suite import evaluate_suite
 from wiseft.images.store import write_prepared
 from wiseft.thetas.damage import with_sum
 from wiseft.thetas.theta import save_theta

@@ -28,7 +28,9 @@ from typer.testing import CliRunner
 from wiseft.base.io import sha256_file, write_json
 from wiseft.cli import app
 from wiseft.errors import WiseftError
-from wiseft.evaluate import Request, chunks, evaluate_suite
+from wiseft.evaluate import chunks
+from wiseft.evaluate.request import Request
+from wiseft.evaluate.suite import evaluate_suite
 from wiseft.evaluate.views import SuiteEvaluation, predict
 from wiseft.images.split import PreparedSplit
 from wiseft.images.store import batches, open_split, write_prepared

@@ -277,7 +277,7 @@ def test_the_command_starts_its_processes(train, settings, tmp_path):
 
 SCRIPT = """
 import os, sys
-from wiseft.finetune import trainer
+from wiseft.study.finetune import trainer
 step = trainer._Loop._step
 def deadly(self, index, *rest):
     if index == 4 and os.environ["RANK"] == "1":

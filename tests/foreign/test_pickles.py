@@ -161,12 +161,12 @@ def test_texts_of_python_2_are_read():
 
 def test_tensors_that_share_a_storage_share_it_in_the_copy(tmp_path):
     whole = torch.arange(100.0)
-    content = {"state_dict": {"w": torch.ones(2)}, "ema": {"a": whole[10:20], "b": whole[15:30]}}
+    content = {"state_dict": {"w": torch.ones(2)}, "config": {"a": whole[10:20], "b": whole[15:30]}}
     torch.save(content, tmp_path / "x.pt")
     found = read_checkpoint(tmp_path / "x.pt")
     write_checkpoint(found, found.tensors, tmp_path / "y.pt")
-    again = torch.load(tmp_path / "y.pt", weights_only=True)["ema"]
-    assert same(again, content["ema"])
+    again = torch.load(tmp_path / "y.pt", weights_only=True)["config"]
+    assert same(again, content["config"])
     again["a"][5] = -1
     assert again["b"][0] == -1
     assert (tmp_path / "y.pt").stat().st_size < 4000  # nothing else of the mapped file
@@ -188,7 +188,7 @@ def test_signs_that_torch_keeps_beside_the_values_count(tmp_path, old):
 
 def test_what_cannot_be_written_back_is_said(tmp_path):
     for beside in (torch.eye(3).to_sparse(), torch.FloatTensor):
-        torch.save({"state_dict": {"w": torch.ones(2)}, "x": [beside]}, tmp_path / "x.pt")
+        torch.save({"state_dict": {"w": torch.ones(2)}, "config": [beside]}, tmp_path / "x.pt")
         found = read_checkpoint(tmp_path / "x.pt")
         with pytest.raises(WiseftError, match="stands beside the weights and cannot be written"):
             write_checkpoint(found, found.tensors, tmp_path / "y.pt")

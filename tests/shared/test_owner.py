@@ -21,7 +21,7 @@ from wiseft.study.plan.owner import LOCKS, RECORDS, VARIABLE, Owner
 RUN = """
 import subprocess, sys, time
 from pathlib import Path
-from wiseft import owner
+from wiseft.study.plan import owner
 
 mine = owner.begin(lambda line: None)
 locks = [owner.LOCKS / name for name in sys.argv[2:]]

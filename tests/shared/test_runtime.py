@@ -12,7 +12,7 @@ from wiseft.models.runtime import start_torch
 
 PROGRAM = """
 import resource, torch
-from wiseft.runtime import start_torch
+from wiseft.models.runtime import start_torch
 start_torch(1, "cpu")
 pages = []
 for _ in range(20):

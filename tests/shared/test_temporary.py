@@ -19,8 +19,8 @@ from wiseft.errors import WiseftError
 HALF_WRITTEN = """
 import sys, time
 from pathlib import Path
-from wiseft.io import atomic_path
-from wiseft.temporary import temporary_folder
+from wiseft.base.io import atomic_path
+from wiseft.base.temporary import temporary_folder
 
 target = Path(sys.argv[1])
 with atomic_path(target) as file, temporary_folder("work", target.parent) as folder:

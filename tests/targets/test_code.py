@@ -36,15 +36,15 @@ def test_whatever_python_loads_is_followed(command: str) -> None:
     )
     files = {Path(line).relative_to(PACKAGE).as_posix() for line in done.stdout.splitlines()}
     # The configuration loads losses by their names to check settings; no table depends on them.
-    by_name = {path for path in files if path.startswith("finetune/")}
+    by_name = {path for path in files if path.startswith("study/finetune/")}
     assert files - by_name <= behind(command)
 
 
 def test_tables_depend_on_what_they_call_and_on_published_numbers() -> None:
     found = behind("tabulate")
-    assert {"metrics.py", "published/lines.py", "study/published/lines.csv"} <= found
+    assert {"base/metrics.py", "study/published/lines.py", "study/published/lines.csv"} <= found
     assert {"cli/tabulate.py", "tabulate/stage.py"} <= found
-    assert not [path for path in found if path.startswith(("figures/", "evaluate/", "style/"))]
+    assert not [path for path in found if path.startswith(("figures/", "study/drawings/"))]
 
 
 def test_a_figure_depends_on_its_drawing_and_on_no_other() -> None:
@@ -61,7 +61,7 @@ def test_a_figure_depends_on_its_drawing_and_on_no_other() -> None:
 def test_a_page_depends_on_its_template_and_not_on_the_other_commands_of_its_file() -> None:
     found = behind("page")
     assert {"figures/page/page.js", "figures/page/page.css", "figures/page/template.html"} <= found
-    assert "figures/summary.py" not in found
+    assert "study/paper/summary.py" not in found
 
 
 def test_an_unknown_command_is_one_sentence() -> None:
@@ -76,15 +76,15 @@ TABLES = {"tabulate": 1, "effective_robustness": 1, "headline": 1}
 @pytest.mark.parametrize(
     ("edited", "expected"),
     [
-        ("metrics.py", {**TABLES, **FIGURES_OF_SMOKE, "report": 1}),
+        ("base/metrics.py", {**TABLES, **FIGURES_OF_SMOKE, "report": 1}),
         ("study/published/lines.csv", {**TABLES, **FIGURES_OF_SMOKE, "report": 1}),
-        ("published/numbers.py", {**TABLES, **FIGURES_OF_SMOKE, "report": 1}),
-        ("tabulate/effective.py", {"effective_robustness": 1, "report": 1}),
-        ("figures/drawings/landscape.py", {"figure": 1}),
+        ("study/published/numbers.py", {**TABLES, **FIGURES_OF_SMOKE, "report": 1}),
+        ("study/paper/effective.py", {"effective_robustness": 1, "report": 1}),
+        ("study/drawings/landscape.py", {"figure": 1}),
         ("study/paper/summary.md.j2", {"report": 1}),
         ("figures/page/page.js", {"page": 1}),
-        ("finetune/trainer.py", {}),
-        ("evaluate/sweep.py", {}),
+        ("study/finetune/trainer.py", {}),
+        ("evaluate/passes.py", {}),
     ],
 )
 def test_an_edit_makes_again_what_it_is_behind(

@@ -95,14 +95,14 @@ def test_every_figure_of_the_paper_is_drawn_without_data(paper: Path, plan):
         # The page lists the captions, so it is written again; nothing else is.
         (PAPER, "Figure 14: comparison", "Figure 14: a comparison", {"figure": 1, "page": 1}),
         (
-            "src/wiseft/figures/drawings/landscape.py",
+            "src/wiseft/study/drawings/landscape.py",
             "CHORD =",
             "\nCHORD =",
             {"figure": LANDSCAPES},
         ),
         # The page takes its colours from the module that reads the style.
         (
-            "src/wiseft/style/paper.mplstyle",
+            "src/wiseft/figures/paper.mplstyle",
             "font.size: 7",
             "font.size: 7.1",
             # The looks of series stand beside their names, which pages and provenance print.

@@ -181,9 +181,7 @@ def test_one_more_interpolated_file(continued: Path, plan: Plan, edit):
 
 
 def test_changed_drawing_draws_again(continued: Path, plan: Plan):
-    with (continued / "src" / "wiseft" / "figures" / "drawings" / "landscape.py").open(
-        "a"
-    ) as stream:
+    with (continued / "src" / "wiseft" / "study" / "drawings" / "landscape.py").open("a") as stream:
         stream.write("\n# changed\n")
     assert plan(continued) == {"figure": 1, "all": 1}
 

@@ -10,8 +10,9 @@ import torch
 
 from wiseft.cli import main
 from wiseft.errors import WiseftError
-from wiseft.evaluate import Request, evaluate_suite
+from wiseft.evaluate.request import Request
 from wiseft.evaluate.spaces import Head, like_projection, own_projection
+from wiseft.evaluate.suite import evaluate_suite
 from wiseft.evaluate.views import SuiteEvaluation
 from wiseft.images.split import PreparedSplit
 from wiseft.images.store import open_manifest, write_prepared

@@ -100,7 +100,8 @@ def evaluate(
     """
     from wiseft.base.alphas import parse_alphas
     from wiseft.base.loading import parse_settings
-    from wiseft.evaluate import Request, evaluate_suite
+    from wiseft.evaluate.request import Request
+    from wiseft.evaluate.suite import evaluate_suite
     from wiseft.evaluate.views import SuiteEvaluation
     from wiseft.models.runtime import start_torch
 

@@ -50,11 +50,7 @@ def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
     except Exception:  # of a library that is not there, or does not know the model or its keys
         first, second = _flat(one), _flat(other)
     differ = sorted(key for key in first.keys() | second if first.get(key) != second.get(key))
-    found = [f"{key} is {first.get(key)!s:.60} and {second.get(key)!s:.60}" for key in differ]
-    names = [class_names(config) for config in (one, other)]
-    if names[0] != names[1] and sorted(names[0]) == sorted(names[1]):
-        found.append("the classes are in another order")
-    return found
+    return [f"{key} is {first.get(key)!s:.60} and {second.get(key)!s:.60}" for key in differ]
 
 
 def class_names(config: Mapping[str, Any]) -> list[str]:
@@ -116,22 +112,28 @@ def _flat(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def compare_configs(
-    first: Checkpoint, second: Checkpoint, say: Callable[[str], None] = lambda line: None
+    first: Checkpoint,
+    second: Checkpoint,
+    say: Callable[[str], None] = lambda line: None,
+    ordered: bool = True,
 ) -> None:
     """Refuse folders whose architectures differ in what no tensor shows.
 
     Args:
         say: called with what differs and is harmless: the names of classes.
+        ordered: whether the classes must be in one order; a sweep brings heads into one.
 
     Raises:
         WiseftError: naming the keys, e.g. the activation or the number of heads.
     """
-    one, other = (_described(each.config) for each in (first, second))
-    if differ := differences(one, other):
+    names = [class_names(each.config) for each in (first, second)]
+    differ = differences(*(_described(each.config) for each in (first, second)))
+    if ordered and names[0] != names[1] and sorted(names[0]) == sorted(names[1]):
+        differ.append("the classes are in another order")
+    if differ:
         raise WiseftError(
             f"{first.path} and {second.path} describe different models: {some(differ)}. If this "
             "changes nothing that the models compute, make the configurations equal"
         )
-    names = [class_names(each.config) for each in (first, second)]
     if all(names) and names[0] != names[1]:
         say(f"{first.path} and {second.path} name other classes; the result has those of the first")

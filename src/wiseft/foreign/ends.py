@@ -163,7 +163,7 @@ def _architecture(zero: Opened, fine: Opened, given: Given) -> dict[str, Any]:
     if given.architecture is not None:
         architecture = named_architecture(given.architecture, Path())
     else:
-        compare_configs(zero.checkpoint, fine.checkpoint)
+        compare_configs(zero.checkpoint, fine.checkpoint, ordered=False)
         described = [end.architecture for end in (zero, fine) if end.architecture is not None]
         if len({bool(each.get("quick_gelu")) for each in described}) > 1:
             raise WiseftError(

@@ -164,7 +164,7 @@ def _edge(key: str, size: Any, square: bool) -> tuple[str, int]:
 def _scaling(known: Mapping[str, Any]) -> dict[str, Any]:
     """Return the mean and std of pixels from 0 to 1 that do what the processor does."""
     for key in ("rescale_factor", "image_mean", "image_std"):
-        values = known[key] if isinstance(known[key], list) else [known[key]]
+        values = known[key] if isinstance(known[key], list | tuple) else [known[key]]
         if (
             not all(isinstance(each, int | float) for each in values)
             or known["rescale_factor"] <= 0
@@ -173,7 +173,7 @@ def _scaling(known: Mapping[str, Any]) -> dict[str, Any]:
     white = 255 * known["rescale_factor"] if known["do_rescale"] else 255.0
     below = 1.0 if known["do_rescale"] and known["rescale_offset"] else 0.0
     pair = (known["image_mean"], known["image_std"]) if known["do_normalize"] else (0.0, 1.0)
-    mean, std = (each if isinstance(each, list) else [each] * 3 for each in pair)
+    mean, std = (each if isinstance(each, list | tuple) else [each] * 3 for each in pair)
     return {"mean": [(below + m) / white for m in mean], "std": [s / white for s in std]}
 
 

@@ -280,9 +280,13 @@ _CALLS: dict[str, Callable[..., Any]] = {
     **_all("torch.jit._pickle build_boollist build_tensorlist", lambda of, *_: of),
     # More than numbers in the file; what stands for them has no values.
     **_all(
-        "torch._utils _rebuild_qtensor _rebuild_nested_tensor _rebuild_sparse_tensor "
+        "torch._utils _rebuild_nested_tensor _rebuild_sparse_tensor "
         "_rebuild_meta_tensor_no_storage",
         lambda *_: torch.empty(0, device="meta"),
+    ),
+    # A type of one byte, as those of quantised numbers (`check_not_quantised`).
+    "torch._utils _rebuild_qtensor": lambda *_: torch.empty(
+        0, dtype=torch.float8_e4m3fn, device="meta"
     ),
     "torch Size": torch.Size,
     "torch device": torch.device,

@@ -536,8 +536,8 @@ def test_a_long_download_says_how_far_it_is(server, path, fetch, monkeypatch):
 CHILD = """
 import sys
 from pathlib import Path
-from wiseft.data.fetching.checksums import Checksums
-from wiseft.data.fetching.http import download
+from wiseft.study.data.fetching.checksums import Checksums
+from wiseft.study.data.fetching.http import download
 url, path, sha256, size = sys.argv[1:]
 print(download([url], Path(path), Checksums(sha256=sha256, size=int(size)), back_off=0.01))
 """

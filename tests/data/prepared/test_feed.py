@@ -136,7 +136,7 @@ def test_whoever_stops_early_waits_for_nothing_but_what_is_being_read():
 
 READING = """
 import time, numpy as np, torch
-from wiseft.data.prepared.feed import Reading, in_order
+from wiseft.images.feed import Reading, in_order
 
 def read(key, chosen):
     time.sleep(0.05)

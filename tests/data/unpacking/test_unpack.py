@@ -448,7 +448,7 @@ def test_a_full_disk_leaves_nothing(tmp_path, monkeypatch):
 CHILD = """
 import sys, time
 from pathlib import Path
-from wiseft.data.unpacking import unpack
+from wiseft.study.data.unpacking import unpack
 write = unpack._write
 def slowly(*arguments):
     write(*arguments)
