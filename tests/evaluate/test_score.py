@@ -265,5 +265,7 @@ def test_a_classifier_without_a_text_tower_is_imported_first(tmp_path, merged):
     model = timm.create_model("test_vit", num_classes=2)
     about = {"label_names": CLASSES[:2], "pretrained_cfg": {"mean": [0.5] * 3, "std": [0.5] * 3}}
     timm.models.save_for_hf(model, tmp_path / "timm", model_config=about, safe_serialization=True)
+    with pytest.raises(WiseftError, match=r"class three is none of the 2 classes of .*zero, one"):
+        score(tmp_path / "timm", data)  # it brings a head, and the names of its classes
     with pytest.raises(WiseftError, match=r"no text tower that reads prompts\. .*wiseft\.load"):
-        score(tmp_path / "timm", data)
+        score(tmp_path / "timm", data, templates=TEMPLATES)

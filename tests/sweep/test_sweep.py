@@ -45,6 +45,7 @@ from wiseft.tool.hub import write_card
 from wiseft.tool.loading_lines import loading_example
 from wiseft.tool.record import Result, read_record
 from wiseft.tool.sweep import sweep
+from wiseft.zeroshot.prompts import TEMPLATES
 from wiseft.zeroshot.text_head import Prompts
 
 __all__ = ["Holder"]  # TorchScript reads the source of the class
@@ -502,7 +503,9 @@ def test_what_is_retained_is_what_the_merged_model_knows(clips, photos, tmp_path
         alpha=0.4,
         keep=[kept],
     )
-    score = score_folder(result.model_path, kept, architecture="Tiny", say=lambda _: None)
+    score = score_folder(
+        result.model_path, kept, architecture="Tiny", templates=TEMPLATES, say=lambda _: None
+    )
     assert score.n_correct == correct(result, "animals", 0.4)
     ends = [correct(result, "animals", alpha) for alpha in (0.0, 1.0)]
     assert ends[0] != ends[1], "or a number of one model would pass for that of another"

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -13,8 +11,7 @@ import typer
 from wiseft.cli.options import BatchSize, HeadFeatures, SkipBroken, list_broken
 
 if TYPE_CHECKING:
-    from wiseft.foreign.opened import Given
-    from wiseft.thetas.theta import Theta
+    pass
 
 
 def score(
@@ -82,8 +79,6 @@ def score(
 
     from wiseft.base.loading import parse_settings
     from wiseft.evaluate.score import score_folder
-    from wiseft.foreign.as_classifier import raw
-    from wiseft.foreign.opened import Given
     from wiseft.models.gpus import cores
     from wiseft.models.runtime import start_torch
     from wiseft.tabulate.intervals import clopper_pearson
@@ -99,27 +94,20 @@ def score(
         )
     }
     values: dict[str, Any] = {key: getattr(each, "root", each) for key, each in parsed.items()}
-    given = Given(architecture, values["preprocessing"], None, values["classes"])
-    own = _with_head(checkpoint, replace(given, features=cast(Any, features)), bool(prompts))
-    run = partial(
-        score_folder,
+    result = score_folder(
         checkpoint,
         folder,
         architecture=architecture,
         preprocessing=values["preprocessing"],
         templates=parse_templates(prompts) if prompts else None,
+        classes=values["classes"],
+        features=cast(Any, features),
         class_names=values["class-names"],
         batch_size=batch_size,
         device=str(start_torch(threads or cores(), device, mps=True)),
         skip_broken=skip_broken,
+        say=lambda line: typer.echo(line, err=True),
     )
-    result = run(theta=own and own[0], say=_say)
-    if own is not None and not own[1]:
-        other = run(theta=raw(own[0]), say=lambda line: None).accuracy
-        _say(
-            f"the model does not say what features its head takes: L2-normalised ones are used; "
-            f"with --features raw the accuracy is {100 * other:.2f} %"
-        )
     low, high = map(float, clopper_pearson(result.n_correct, result.n))
     list_broken(result.broken)
     if as_json:
@@ -139,25 +127,3 @@ def score(
     width = max(map(len, result.classes))
     for name, (n, right) in result.classes.items():
         typer.echo(f"  {name:<{width}} {100 * right / n:6.1f} %  {right:,} of {n:,}")
-
-
-def _with_head(checkpoint: Path, given: Given, prompted: bool) -> tuple[Theta, bool] | None:
-    """Return the classifier that a checkpoint with a head is, and whether it says what features
-    that takes; None of a theta, and of a model without a head.
-    """
-    from wiseft.errors import WiseftError
-    from wiseft.foreign.as_classifier import classifier_of, has_head
-    from wiseft.foreign.opened import open_end
-
-    opened = open_end(checkpoint) if checkpoint.exists() else None
-    if opened and not opened.header and has_head(opened) and not prompted:
-        return classifier_of(opened, given, _say, "--classes")
-    if given.classes or given.features:
-        raise WiseftError(
-            f"--classes and --features are of a head, but {checkpoint} brings none that is used"
-        )
-    return None
-
-
-def _say(line: str) -> None:
-    typer.echo(line, err=True)

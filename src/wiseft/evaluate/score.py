@@ -8,30 +8,27 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from wiseft.base import library
 from wiseft.base.progress import print_line
 from wiseft.base.temporary import temporary_folder
 from wiseft.errors import WiseftError
 from wiseft.evaluate.suite import logits_of
+from wiseft.foreign.as_classifier import classifier_of, has_head, raw, zero_shot_of
 from wiseft.foreign.class_names import RENAME, WNID, Names, names_in, places_of
 from wiseft.foreign.huggingface import CLIP_PIXELS as CLIP_PIXELS
+from wiseft.foreign.opened import Features, Given, Opened, open_end
 from wiseft.images.index import read_index
 from wiseft.images.index_folder import index_folder
 from wiseft.images.manifest import open_manifest, write_manifest
 from wiseft.images.scan import subfolders
-from wiseft.models import towers
-from wiseft.study.weights.fetch import read_weights
-from wiseft.study.weights.sources import from_tag
 from wiseft.thetas.preprocessing import Preprocessing
-from wiseft.thetas.tensor_file import own_header
-from wiseft.thetas.theta import Theta, load_theta
+from wiseft.thetas.theta import Theta
 from wiseft.zeroshot.prompts import TEMPLATES
 from wiseft.zeroshot.theta_0 import theta_0_of
 
@@ -90,8 +87,9 @@ def score_folder(
     architecture: str | None = None,
     preprocessing: Preprocessing | None = None,
     templates: Sequence[str] | None = None,
+    classes: Sequence[str] | None = None,
+    features: Features | None = None,
     class_names: Mapping[str, str] | None = None,
-    theta: Theta | None = None,
     batch_size: int | None = None,
     device: str = "cpu",
     skip_broken: bool = False,
@@ -99,21 +97,23 @@ def score_folder(
 ) -> Score:
     """Score a model on a folder that has a folder of images for every class.
 
-    A theta predicts the classes that it was made for; only those that the folder has count, as the
-    paper does for ImageNet-R and -A. A zero-shot model gets a head of prompts over the folder's
-    classes.
+    A classifier predicts the classes that it was made for; only those that the folder has count,
+    as the paper does for ImageNet-R and -A. A zero-shot model gets a head of prompts over the
+    folder's classes.
 
     Args:
-        checkpoint: a theta, or a zero-shot model with both towers in any format that `wiseft
-            weights` reads.
+        checkpoint: a theta, a classifier or a zero-shot model, in any form that `wiseft sweep`
+            takes or writes.
         data: `<class>/<image>`; classes are called as the model's classes are, by wnids of
             ImageNet, or by numbers from 0 in the order of the model's classes. Of `test/` beside
             other splits, that.
         architecture: of a file without one: a name of open_clip, or a JSON file.
         preprocessing: of such a file; None: that of OpenAI's CLIPs.
-        templates: prompts of a zero-shot model; None: `TEMPLATES`.
+        templates: prompts of a zero-shot model; None: `TEMPLATES`. Given, no head is used.
+        classes: names of a head's classes in its order; None: those that the checkpoint brings.
+        features: that the head takes, `raw` or `normalised`; None: what the checkpoint says, else
+            L2-normalised ones, and it is said how raw ones would do.
         class_names: name of the class by name of its folder, where the folder's won't do.
-        theta: the classifier that the checkpoint is with a head of its own.
         batch_size: images in a forward pass; None: as many as an evaluation takes.
         skip_broken: leave out what can't be read as an image, and list it; else it is an error.
         say: called with progress.
@@ -122,11 +122,12 @@ def score_folder(
         WiseftError: if the model can't be read or has neither a head nor a text tower, the folder
             has no images, or a class of the folder is none of the model's.
     """
-    header = own_header(checkpoint)
-    ready = header is not None and "class_names" in header
-    given = {"architecture": architecture, "preprocessing": preprocessing, "prompts": templates}
-    if ready and (unused := [f"--{name}" for name, value in given.items() if value is not None]):
-        raise WiseftError(f"{checkpoint} is a theta, which says it itself: leave out {unused[0]}")
+    if not checkpoint.exists():
+        raise WiseftError(f"the model {checkpoint} is not there")
+    opened = open_end(checkpoint)
+    given = Given(architecture, preprocessing, templates, classes, None, features)
+    ready = opened.header is not None
+    _check_used(opened, given)
     broken: list[str] | None = [] if skip_broken else None
     data = _test_of(data, say)
     with temporary_folder("wiseft-score") as work:
@@ -134,23 +135,61 @@ def score_folder(
         manifest = index_folder(
             data, work / "manifest.json", "folder", [_SPLIT], names, broken=broken
         )
-        theta = load_theta(checkpoint) if ready else theta
-        if theta is not None:
+        stated = True
+        if ready or (has_head(opened) and not templates):
+            theta, stated = classifier_of(opened, given, say, "--classes")
             where = (str(checkpoint), RENAME if ready else f"{RENAME}, or with --classes the head")
-            own = names_in(theta.header)
-            map_classes(manifest, [item[0] for item in names], own, where, data)
+            map_classes(manifest, [item[0] for item in names], names_in(theta.header), where, data)
         else:
-            if wnids := [name for (name,) in names if WNID.fullmatch(name)]:
-                raise WiseftError(
-                    f"{data / wnids[0]} is called as a wnid, which is no class of ImageNet-1k; say "
-                    "with --class-names what it is"
-                )
-            weights = _weights(checkpoint, architecture, preprocessing, say)
-            theta = theta_0_of(weights, manifest, templates or TEMPLATES, device=device, say=say)
-            del weights  # both towers; the image tower goes on in theta
-            prompt = (templates or TEMPLATES)[0].replace("{c}", names[0][0])
-            say(f"{len(names)} classes, the first prompt: {prompt}")
-        return _score(theta, manifest, batch_size, device, broken or [], say)
+            theta = _prompted(opened, given, names, manifest, device, say)
+        result = _score(theta, manifest, batch_size, device, broken or [], say)
+        if not stated:
+            other = _score(raw(theta), manifest, batch_size, device, [], lambda line: None)
+            say(
+                "the model does not say what features its head takes: L2-normalised ones are used; "
+                f"with --features raw the accuracy is {100 * other.accuracy:.2f} %"
+            )
+        return result
+
+
+def _check_used(opened: Opened, given: Given) -> None:
+    """Refuse what is said of a checkpoint that has no use for it."""
+    said = {
+        "architecture": given.architecture,
+        "preprocessing": given.preprocessing,
+        "prompts": given.templates,
+    }
+    if opened.header and (unused := [name for name, value in said.items() if value is not None]):
+        raise WiseftError(
+            f"{opened.path} is a theta, which says it itself: leave out --{unused[0]}"
+        )
+    headless = opened.header or given.templates or not has_head(opened)
+    if headless and (given.classes or given.features):
+        raise WiseftError(
+            f"--classes and --features are of a head, but {opened.path} brings none that is used"
+        )
+
+
+def _prompted(
+    opened: Opened,
+    given: Given,
+    names: list[list[str]],
+    manifest: Path,
+    device: str,
+    say: Callable[[str], None],
+) -> Theta:
+    """Return a zero-shot model with a head of prompts over the classes of a folder."""
+    if wnids := [name for (name,) in names if WNID.fullmatch(name)]:
+        raise WiseftError(
+            f"the folder {wnids[0]} is called as a wnid, which is no class of ImageNet-1k; say "
+            "with --class-names what it is"
+        )
+    templates = given.templates or TEMPLATES
+    theta = theta_0_of(
+        zero_shot_of(opened, given, say), manifest, templates, device=device, say=say
+    )
+    say(f"{len(names)} classes, the first prompt: {templates[0].replace('{c}', names[0][0])}")
+    return theta
 
 
 def class_names_of(data: Path, given: Mapping[str, str]) -> list[list[str]]:
@@ -173,34 +212,6 @@ def class_names_of(data: Path, given: Mapping[str, str]) -> list[list[str]]:
         )
     known = library.names_by_id("imagenet")
     return [[given.get(name) or known.get(name) or name.replace("_", " ")] for name in folders]
-
-
-def _weights(
-    checkpoint: Path,
-    architecture: str | None,
-    preprocessing: Preprocessing | None,
-    say: Callable[[str], None],
-) -> tuple[dict[str, Tensor], dict[str, Any], str]:
-    """Return a zero-shot model as `theta_0_of` takes it."""
-    if not checkpoint.exists():
-        raise WiseftError(f"the model {checkpoint} is not there")
-    source = from_tag(str(checkpoint), architecture)
-    if preprocessing is not None:
-        source = replace(source, given=preprocessing.given())
-    elif checkpoint.is_file() and own_header(checkpoint) is None:
-        source = replace(source, preprocessing=CLIP_PIXELS)
-        say("images are normalised as OpenAI's CLIPs want it; --preprocessing says otherwise")
-    advice = (
-        "A zero-shot model has both towers; of a classifier without a text tower make a theta "
-        "first, in Python: wiseft.load(MODEL, classes=[...]).save(THETA)"
-    )
-    try:
-        tensors, header = read_weights(source, say=lambda line: None, sums=False)
-    except WiseftError as error:
-        raise WiseftError(f"{error}\n{advice}") from None
-    if towers.family(header["architecture"]) == "timm":
-        raise WiseftError(f"{checkpoint} has no text tower that reads prompts. {advice}")
-    return tensors, header, str(checkpoint)
 
 
 def _test_of(data: Path, say: Callable[[str], None]) -> Path:

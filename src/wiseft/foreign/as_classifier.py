@@ -1,14 +1,19 @@
-"""One checkpoint with a head, or a zero-shot model and classes, as a theta."""
+"""One checkpoint with a head, or a zero-shot model and classes, as a theta or as both towers."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
+
+from torch import Tensor
 
 from wiseft.base.temporary import temporary_folder
 from wiseft.errors import WiseftError
-from wiseft.foreign.ends import make_ends
-from wiseft.foreign.opened import Given, Opened, Say
+from wiseft.foreign.ends import architecture_for, make_ends, preprocessing_for
+from wiseft.foreign.opened import Given, Opened, Say, take_apart
 from wiseft.foreign.towers import heads_in
+from wiseft.models import towers
 from wiseft.thetas.tensor_file import examples
 from wiseft.thetas.theta import Theta, load_theta
 
@@ -39,6 +44,32 @@ def classifier_of(opened: Opened, given: Given, say: Say, option: str) -> tuple[
         if given.features and not ends.own:
             raise WiseftError(f"{opened.path} has no head, which features would be for")
         return load_theta(ends.theta_1), ends.stated or not ends.own
+
+
+def zero_shot_of(
+    opened: Opened, given: Given, say: Say
+) -> tuple[Mapping[str, Tensor], dict[str, Any], str]:
+    """Return both towers of a zero-shot model as `theta_0_of` takes them.
+
+    Raises:
+        WiseftError: if it is refused, or has not both towers.
+    """
+    where = str(opened.path)
+    architecture = architecture_for(opened, opened, given)
+    preprocessing = preprocessing_for(opened, opened, architecture, given, say)
+    about = {"architecture": architecture, "preprocessing": preprocessing}
+    whole: Mapping[str, Tensor] | None = towers.floating(opened.checkpoint.tensors)
+    if not opened.checkpoint.own:
+        with towers.for_weights(architecture, opened.checkpoint.tensors):
+            image = towers.build_image(architecture, seed=0)
+        whole = take_apart(opened, architecture, towers.floating(image.state_dict())).whole
+    if whole is None or towers.family(architecture) == "timm":
+        raise WiseftError(
+            f"{where} has no text tower that reads prompts. A zero-shot model has both towers; "
+            "of a classifier without a text tower make a theta first, in Python: "
+            "wiseft.load(MODEL, classes=[...]).save(THETA)"
+        )
+    return whole, about, where
 
 
 def raw(theta: Theta) -> Theta:

@@ -80,8 +80,13 @@ def make_ends(
             it needs (for kept folders: the zero-shot model's text tower), or a head has another
             number of classes than there are names.
     """
-    architecture = _architecture(zero, fine, given)
-    preprocessing = _preprocessing(zero, fine, architecture, given, say)
+    architecture = architecture_for(zero, fine, given)
+    if towers.family(architecture) == "align":
+        raise WiseftError(
+            "a sweep takes models of open_clip, transformers' CLIPModel and timm; ALIGN goes "
+            "through `wiseft weights`, `wiseft zeroshot` and `wiseft evaluate`"
+        )
+    preprocessing = preprocessing_for(zero, fine, architecture, given, say)
     with towers.for_weights(architecture, zero.checkpoint.tensors):
         image = towers.build_image(architecture, seed=0)
     expected = towers.floating(image.state_dict())
@@ -159,7 +164,12 @@ def _header(
     )
 
 
-def _architecture(zero: Opened, fine: Opened, given: Given) -> dict[str, Any]:
+def architecture_for(zero: Opened, fine: Opened, given: Given) -> dict[str, Any]:
+    """Return the one architecture: the user's, else what a checkpoint says, else what tensors show.
+
+    Raises:
+        WiseftError: if there are two, or none is known.
+    """
     if given.architecture is not None:
         architecture = named_architecture(given.architecture, Path())
     else:
@@ -171,11 +181,6 @@ def _architecture(zero: Opened, fine: Opened, given: Given) -> dict[str, Any]:
                 "the other GELU; weights between them mean nothing"
             )
         architecture = described[0] if described else architecture_of(zero.checkpoint)
-    if towers.family(architecture) == "align":
-        raise WiseftError(
-            "a sweep takes models of open_clip, transformers' CLIPModel and timm; ALIGN goes "
-            "through `wiseft weights`, `wiseft zeroshot` and `wiseft evaluate`"
-        )
     said = {end.features for end in (zero, fine) if end.features}
     theta = next((str(end.path) for end in (zero, fine) if end.header), None)
     if given.features and theta:
@@ -190,10 +195,14 @@ def _architecture(zero: Opened, fine: Opened, given: Given) -> dict[str, Any]:
     return architecture
 
 
-def _preprocessing(
+def preprocessing_for(
     zero: Opened, fine: Opened, architecture: Mapping[str, Any], given: Given, say: Say
 ) -> dict[str, Any]:
-    """Return the one preprocessing: the user's, else what a checkpoint says, else CLIP's."""
+    """Return the one preprocessing: the user's, else what a checkpoint says, else CLIP's.
+
+    Raises:
+        WiseftError: if there are two, or it makes images of another size than the model reads.
+    """
     size = towers.image_size(architecture)
     own = {"size": size} if size is not None else {}
     said = [own | end.preprocessing for end in (zero, fine) if end.preprocessing]
