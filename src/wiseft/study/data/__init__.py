@@ -2,7 +2,7 @@
 
 ``fetching``: where do the files come from? ``unpacking``: what is in an archive, and is it safe?
 ``layouts``: which samples do the files of a dataset hold? ``builders`` and ``corruptions``: which
-images are made by code? ``prepared``: how is a dataset stored, read and checked?
+images are made by code? How a dataset is stored, read and checked: :mod:`wiseft.images`.
 
 `prepare` prepares a dataset of the catalogue, of files by `index_files`; `preview` cuts one to a
 few samples a split; `samples` draws a panel of images.
