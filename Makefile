@@ -20,6 +20,8 @@ GPUS ?= $(shell $(BIN)/python -m wiseft.models.gpus 2>/dev/null)
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DOCS := $(VENV)-docs
+# The clone that VENV belongs to, if it is another one: nothing is installed there then, and this clone's code is run.
+OWNER := $(shell test ! -x $(BIN)/python || $(BIN)/python -I tools/owner_of_environment.py)
 RESULTS := results/$(EXPERIMENT)
 TABLES := data/tables/$(EXPERIMENT)
 SNAKEMAKE = $(BIN)/snakemake --cores $(CORES) --resources gpu=$(if $(filter-out 0,$(GPUS)),$(GPUS),1) \
@@ -37,6 +39,11 @@ help: ## list the targets
 .PHONY: venv
 venv: $(STAMP) ## make the virtual environment and install the locked versions
 
+ifneq ($(OWNER),)
+export PYTHONPATH := $(CURDIR)/src$(if $(PYTHONPATH),:$(PYTHONPATH))
+$(warning $(VENV) is the environment of $(OWNER): it is used as it is, with the code of $(CURDIR))
+$(STAMP): ;
+else
 # The lock is whole and has hashes. torch comes second: what it needs is there by then, save what its CUDA build brings.
 $(STAMP): requirements.lock requirements-torch.txt pyproject.toml
 	@test -n "$(PYTHON)" || { echo "error: no Python 3.11 or newer was found; set PYTHON=/path/to/python3" >&2; exit 1; }
@@ -46,6 +53,7 @@ $(STAMP): requirements.lock requirements-torch.txt pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-torch.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
+endif
 
 .PHONY: run
 run: $(STAMP) ## run an experiment, from the data to the figures and the report
@@ -153,7 +161,7 @@ bench: $(STAMP) ## measure, and write benchmarks/results/*.json
 .PHONY: lock
 lock: $(STAMP) ## write requirements.lock, with hashes, and requirements-torch.txt from the environment as it is
 	@tools/lock.sh $(VENV)
-	@touch $(STAMP)
+	@$(if $(OWNER),,touch $(STAMP))
 
 .PHONY: publish
 publish: $(STAMP) ## check the results, put data/ under DVC and push it (REPLACE=1: in place of what is missing here)
@@ -165,4 +173,5 @@ pull: $(STAMP) ## get published data/ to continue from: verify it, mark it as up
 
 .PHONY: clean-venv
 clean-venv: ## remove the virtual environments
+	@test -z "$(OWNER)" || { echo "error: $(VENV) is the environment of $(OWNER); remove it there" >&2; exit 1; }
 	@rm -rf $(VENV) $(DOCS)

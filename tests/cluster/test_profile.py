@@ -13,7 +13,8 @@ from tests.cluster.conftest import NO_PLUGIN, edit_site, whole_batches_not_neede
 from tests.processes import environment, run_module
 from tests.workflow.conftest import ROOT, SMOKE, copy_project
 
-from wiseft.study.plan.resources import CLUSTER_GPUS, LONGEST
+from wiseft.study.plan.resources import CLUSTER_GPUS, LONGEST, Resources
+from wiseft.study.targets import Targets
 from wiseft.study.targets.jobs import FEEDING
 
 KEPT = "echo 'MinJobAge               = {} sec'"
@@ -259,13 +260,15 @@ def test_it_repeats_the_default_profile():
 
 def test_every_rule_that_runs_a_model_on_the_device_gets_a_gpu(cluster):
     """Read from the rules themselves: no experiment plans all of them."""
+    resources = Resources(Targets.read(ROOT, {"experiment": "digits"}))
     asking, passing = set(), set()
     for path in (ROOT / "workflow" / "rules").glob("*.smk"):
         for name, block in re.findall(r"^ *rule ?(\w*):\n((?: .*\n|\n)+)", path.read_text(), re.M):
             rule = name or re.findall(r'f"(\w+_){suite}"', block)[0] + "digits"
-            if asked := re.search(r'\bgpu=JOBS\.gpus\("(\w+)"\),', block):
+            (asked,) = re.findall(r'\*\*RESOURCES\.of\(f?"([^"]+)"\),', block) or [""]
+            if asked and "gpu" in resources.of(asked.replace("{suite}", "digits")):
                 asking.add(rule)
-                assert asked[1] == rule.removesuffix("_digits"), "each asks for itself"
+                assert asked.replace("{suite}", "digits") == rule, "each asks for itself"
             if "--device {resources.device}" in block:
                 passing.add(rule)
         for of, name in re.findall(r"^use rule (\w+) as (\w+)", path.read_text(), re.M):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from wiseft.study.config import Catalogue
 from wiseft.study.plan import doctor, footprints
 from wiseft.study.plan.footprints import footprint_of
 from wiseft.study.plan.rates import RATES, of_towers, read_rates
-from wiseft.study.plan.resources import CLUSTER_GPUS, LONGEST, Need, Resources
+from wiseft.study.plan.resources import CLUSTER_GPUS, FIXED, LONGEST, Need, Resources
 from wiseft.study.targets import Targets
 
 ROOT = Path(__file__).parents[2]
@@ -113,6 +114,15 @@ def test_the_workflow_asks_for_what_is_counted(project: Path):  # noqa: F811
         }, job
         if job.resources.get("gpu"):
             assert job.resources["gpu_mem_mb"] == resources.gpu_mem_mb(name, *of)
+
+
+def test_rules_ask_by_their_own_names_and_what_is_fixed_is_of_rules():
+    rules = "".join(path.read_text() for path in ROOT.glob("workflow/rules/*.smk"))
+    names = re.findall(r'^rule (\w+):|^ +f"(\w+)_{suite}"$', rules, re.M)
+    asked = re.findall(r'resources:\n +\*\*RESOURCES\.of\(f?"(\w+?)(?:_{suite})?"\),\n', rules)
+    assert asked == [rule or of_suites for rule, of_suites in names]
+    assert set(FIXED) < set(asked)
+    assert resources_of("digits").of("tabulate") == {"mem_mb": 2000, "runtime": 30}
 
 
 def test_on_a_cpu_batches_fit_the_memory_that_is_given():

@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 from tests.sweep.records import make_sweep
 
-from wiseft.base.io import sha256_json, write_json
+from wiseft.base.io import read_json, sha256_json, write_json
 from wiseft.errors import WiseftError
-from wiseft.tool.claim import INPUTS, WORK, claimed
+from wiseft.foreign.opened import Given
+from wiseft.thetas.preprocessing import Preprocessing
+from wiseft.tool.claim import INPUTS, WORK, claimed, inputs_of
 from wiseft.tool.loading_lines import loading_example
 from wiseft.tool.record import Result, write_record
 
@@ -21,6 +23,33 @@ MINE = {"ends": ["a", "b"], "seed": 0}
 def enter(folder: Path) -> None:
     with claimed(folder, MINE, print):
         pass
+
+
+def test_the_identity_is_named_fields_that_a_file_keeps(tmp_path: Path):
+    (tmp_path / "end.pt").write_bytes(b"weights")
+
+    def inputs(**of_checkpoints: object) -> dict:
+        given = Given(**of_checkpoints)  # type: ignore[arg-type]
+        return inputs_of([tmp_path / "end.pt"], [], given, {"a": "bird"}, 3, {"kind": "lines"})
+
+    edges = {"size": 32, "mean": (0.5, 0.5, 0.5), "std": (0.25, 0.25, 0.25)}
+    fields = {
+        "architecture": "ViT-B-32",
+        "preprocessing": Preprocessing(**edges),
+        "templates": ("a {c}.",),
+        "classes": ("bird", "tail"),
+        "head": tmp_path / "head.pt",
+        "features": "raw",
+    }
+    nothing, every = inputs(), inputs(**fields)
+    write_json(tmp_path / "inputs.json", every)
+    assert read_json(tmp_path / "inputs.json") == every
+    assert every["templates"] == ["a {c}."] and every["preprocessing"]["std"] == [0.25] * 3
+    assert every == inputs(**fields, norm=2.0) == inputs(**fields | {"classes": ["bird", "tail"]})
+    of_one = [inputs(**{name: value}) for name, value in fields.items()]
+    assert [[key for key in one if one[key] != nothing[key]] for one in of_one] == [
+        [name] for name in fields
+    ]
 
 
 @pytest.mark.parametrize("content", [b"", b'{"ends": [', b'{"ends": ["a", "c"], "seed": 0}'])

@@ -107,6 +107,30 @@ def test_kernels_are_named_and_differ_as_they_do() -> None:
     assert both.parameters > cuda.parameters and both.saved > 1.5 * cuda.saved
 
 
+def test_counting_replaces_no_function_of_torch() -> None:
+    """Another thread may run a model meanwhile: it runs what torch has, and is not counted."""
+
+    class Looks(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.norm, self.seen = torch.nn.LayerNorm(8), []
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            functions = torch.nn.functional
+            known = functions.scaled_dot_product_attention, functions.layer_norm
+            self.seen += [*known, torch._native_multi_head_attention]
+            rows = images.float().flatten(1)[:, :8]
+            return functions.scaled_dot_product_attention(*[self.norm(rows)[:, None, None]] * 3)
+
+    before = (
+        *(torch.nn.functional.scaled_dot_product_attention, torch.nn.functional.layer_norm),
+        torch._native_multi_head_attention,
+    )
+    model = Looks()
+    assert footprint(model, 8, "bf16").attention == "flash"
+    assert all(one is other for one, other in zip(model.seen, before * 4, strict=True))
+
+
 @pytest.mark.parametrize("training", [True, False])
 def test_the_largest_batch_that_fits_and_no_larger_one(training: bool) -> None:
     counted = footprint(*CASES["RN50"][:2])

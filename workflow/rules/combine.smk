@@ -15,8 +15,7 @@ rule combine:
     conda:
         "../../environment.yml"
     resources:
-        mem_mb=RESOURCES.asked("mem_mb", "combine"),
-        runtime=RESOURCES.asked("runtime", "combine"),
+        **RESOURCES.of("combine"),
     params:
         version=VERSION["combine"],
         recipe=lambda w: TOLD.recipe(w.method),
@@ -45,8 +44,7 @@ rule interpolate:
     conda:
         "../../environment.yml"
     resources:
-        mem_mb=1500,
-        runtime=10,
+        **RESOURCES.of("interpolate"),
     params:
         version=VERSION["combine"],
     message:

@@ -39,7 +39,7 @@ EXPERIMENT = TARGETS.experiment
 DATA, FILES, TOLD = TARGETS.data, TARGETS.files, TARGETS.told
 STORED, JOBS, CODE = TARGETS.stored, TARGETS.jobs, TARGETS.code
 RESOURCES = plan_resources.Resources(TARGETS)
-ROOT, DEVICE = DATA.folder, TARGETS.settings.device
+ROOT = DATA.folder
 RUN = "{model}__{reference}__{method}"
 
 

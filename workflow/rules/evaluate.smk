@@ -31,11 +31,7 @@ for suite, members in DATA.evaluations.items():
             "../../environment.yml"
         threads: JOBS.threads("evaluate")
         resources:
-            mem_mb=RESOURCES.asked("mem_mb", f"evaluate_{suite}"),
-            gpu_mem_mb=RESOURCES.asked("gpu_mem_mb", f"evaluate_{suite}"),
-            runtime=RESOURCES.asked("runtime", f"evaluate_{suite}"),
-            gpu=JOBS.gpus("evaluate"),
-            device=DEVICE,
+            **RESOURCES.of(f"evaluate_{suite}"),
         params:
             version=VERSION["evaluate"],
             content=DATA.content(*members),

@@ -23,8 +23,7 @@ rule figure:
     conda:
         "../../environment.yml"
     resources:
-        mem_mb=1000,
-        runtime=10,
+        **RESOURCES.of("figure"),
     params:
         version=VERSION["figures"],
         draw=lambda w: EXPERIMENT.figures[w.figure].draw,
@@ -59,8 +58,7 @@ rule page:
     conda:
         "../../environment.yml"
     resources:
-        mem_mb=1000,
-        runtime=10,
+        **RESOURCES.of("page"),
     params:
         version=VERSION["figures"],
         settings=TOLD.page(),
@@ -92,8 +90,7 @@ rule provenance:
     conda:
         "../../environment.yml"
     resources:
-        mem_mb=1000,
-        runtime=10,
+        **RESOURCES.of("provenance"),
     params:
         version=VERSION["figures"],
         settings=TOLD.record(),
@@ -127,8 +124,7 @@ rule report:
     conda:
         "../../environment.yml"
     resources:
-        mem_mb=1000,
-        runtime=10,
+        **RESOURCES.of("report"),
     params:
         version=VERSION["figures"],
         settings=TOLD.statistics(),

@@ -19,11 +19,7 @@ rule finetune:
         "../../environment.yml"
     threads: JOBS.threads("finetune")
     resources:
-        mem_mb=RESOURCES.asked("mem_mb", "finetune"),
-        gpu_mem_mb=RESOURCES.asked("gpu_mem_mb", "finetune"),
-        runtime=RESOURCES.asked("runtime", "finetune"),
-        gpu=JOBS.gpus("finetune"),
-        device=DEVICE,
+        **RESOURCES.of("finetune"),
     params:
         version=VERSION["finetune"],
         content=DATA.content(TARGETS.reference),
@@ -59,11 +55,7 @@ rule search:
         "../../environment.yml"
     threads: JOBS.threads("search")
     resources:
-        mem_mb=RESOURCES.asked("mem_mb", "search"),
-        gpu_mem_mb=RESOURCES.asked("gpu_mem_mb", "search"),
-        runtime=RESOURCES.asked("runtime", "search"),
-        gpu=JOBS.gpus("search"),
-        device=DEVICE,
+        **RESOURCES.of("search"),
     params:
         version=VERSION["finetune"],
         content=DATA.content(TARGETS.reference),
@@ -95,8 +87,7 @@ rule import_checkpoint:
     conda:
         "../../environment.yml"
     resources:
-        mem_mb=RESOURCES.asked("mem_mb", "import_checkpoint"),
-        runtime=RESOURCES.asked("runtime", "import_checkpoint"),
+        **RESOURCES.of("import_checkpoint"),
     params:
         version=VERSION["finetune"],
     message:
@@ -126,11 +117,7 @@ rule baseline:
         "../../environment.yml"
     threads: JOBS.threads("baseline")
     resources:
-        mem_mb=RESOURCES.asked("mem_mb", "baseline"),
-        gpu_mem_mb=RESOURCES.asked("gpu_mem_mb", "baseline"),
-        runtime=RESOURCES.asked("runtime", "baseline"),
-        gpu=JOBS.gpus("baseline"),
-        device=DEVICE,
+        **RESOURCES.of("baseline"),
     params:
         version=VERSION["finetune"],
         content=DATA.content(TARGETS.reference),

@@ -28,8 +28,7 @@ rule paper_tables:
     conda:
         "../../environment.yml"
     resources:
-        mem_mb=1000,
-        runtime=10,
+        **RESOURCES.of("paper_tables"),
     params:
         version=VERSION["figures"],
         folder=lambda w, output: str(Path(output.report).parent),

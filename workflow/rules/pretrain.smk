@@ -13,8 +13,7 @@ rule glyphs:
     conda:
         "../../environment.yml"
     resources:
-        mem_mb=1000,
-        runtime=10,
+        **RESOURCES.of("glyphs"),
     params:
         version=VERSION["pretrain"],
         settings=lambda w: TOLD.glyphs(w.entry),
@@ -45,8 +44,7 @@ rule pretrain:
         "../../environment.yml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=120,
+        **RESOURCES.of("pretrain"),
     params:
         version=VERSION["pretrain"],
         settings=lambda w: TOLD.pretrain(w.model),
@@ -82,8 +80,7 @@ rule pretrain_samples:
     conda:
         "../../environment.yml"
     resources:
-        mem_mb=1000,
-        runtime=10,
+        **RESOURCES.of("pretrain_samples"),
     params:
         version=VERSION["pretrain"],
         settings=[TOLD.pretrain(m) for m in TARGETS.pretrained[:1]],

@@ -14,8 +14,7 @@ rule published:
     conda:
         "../../environment.yml"
     resources:
-        mem_mb=1000,
-        runtime=10,
+        **RESOURCES.of("published"),
     params:
         version=VERSION["tabulate"],
         published=TOLD.published(),

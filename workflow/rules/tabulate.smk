@@ -17,8 +17,7 @@ rule tabulate:
     conda:
         "../../environment.yml"
     resources:
-        mem_mb=2000,
-        runtime=30,
+        **RESOURCES.of("tabulate"),
     params:
         version=VERSION["tabulate"],
         settings=TOLD.statistics(),
@@ -48,8 +47,7 @@ rule headline:
     conda:
         "../../environment.yml"
     resources:
-        mem_mb=1000,
-        runtime=10,
+        **RESOURCES.of("headline"),
     params:
         version=VERSION["figures"],
     message:

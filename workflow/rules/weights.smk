@@ -15,8 +15,7 @@ rule weights:
     conda:
         "../../environment.yml"
     resources:
-        mem_mb=RESOURCES.asked("mem_mb", "weights"),
-        runtime=RESOURCES.asked("runtime", "weights"),
+        **RESOURCES.of("weights"),
     params:
         content=lambda w: TOLD.weights(w.model),
         package=lambda w, input: repeat("--package", input.package),

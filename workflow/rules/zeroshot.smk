@@ -18,11 +18,7 @@ rule zeroshot:
         "../../environment.yml"
     threads: 1
     resources:
-        mem_mb=RESOURCES.asked("mem_mb", "zeroshot"),
-        gpu_mem_mb=RESOURCES.asked("gpu_mem_mb", "zeroshot"),
-        runtime=RESOURCES.asked("runtime", "zeroshot"),
-        gpu=JOBS.gpus("zeroshot"),
-        device=DEVICE,
+        **RESOURCES.of("zeroshot"),
     params:
         version=VERSION["zeroshot"],
         content=lambda w: DATA.content(w.reference, *TOLD.names_of(w.model)),
@@ -79,11 +75,7 @@ rule zeroshot_calibrated:
         "../../environment.yml"
     threads: JOBS.threads("zeroshot_calibrated")
     resources:
-        mem_mb=RESOURCES.asked("mem_mb", "zeroshot_calibrated"),
-        gpu_mem_mb=RESOURCES.asked("gpu_mem_mb", "zeroshot_calibrated"),
-        runtime=RESOURCES.asked("runtime", "zeroshot_calibrated"),
-        gpu=JOBS.gpus("zeroshot_calibrated"),
-        device=DEVICE,
+        **RESOURCES.of("zeroshot_calibrated"),
     params:
         version=VERSION["zeroshot"],
         content=DATA.content(TARGETS.reference),
@@ -116,8 +108,7 @@ rule zeroshot_supervised:
         "../../environment.yml"
     threads: 1
     resources:
-        mem_mb=RESOURCES.asked("mem_mb", "zeroshot_supervised"),
-        runtime=RESOURCES.asked("runtime", "zeroshot_supervised"),
+        **RESOURCES.of("zeroshot_supervised"),
     params:
         version=VERSION["zeroshot"],
         content=DATA.content(TARGETS.reference),
@@ -146,8 +137,7 @@ rule text_tower:
     conda:
         "../../environment.yml"
     resources:
-        mem_mb=RESOURCES.asked("mem_mb", "text_tower"),
-        runtime=RESOURCES.asked("runtime", "text_tower"),
+        **RESOURCES.of("text_tower"),
     params:
         version=VERSION["zeroshot"],
     message:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
@@ -46,8 +46,8 @@ class Given:
     templates: Sequence[str] | None = None
     classes: Sequence[str] | None = None
     head: Path | None = None
-    features: Features | None = field(default=None, repr=False)
-    norm: float = field(default=1.0, repr=False)
+    features: Features | None = None
+    norm: float = 1.0
 
     def __post_init__(self) -> None:
         if self.features not in (None, *get_args(Features)):

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from wiseft.base.io import atomic_path, sha256_file, write_json
 from wiseft.base.progress import Meter, Say
 from wiseft.base.stages import VERSION
-from wiseft.errors import DamagedFile, WiseftError
+from wiseft.errors import DamagedFile, WiseftError, some
 from wiseft.images.decode import FolderImages
 from wiseft.images.index import read_index
 from wiseft.images.manifest import Manifest, open_manifest
@@ -170,8 +170,8 @@ def _valid(
             return None
         _check(folder, split, stored, seen)
     except DamagedFile as error:
-        rename_damaged(error.files)
-        log.warning("%s; until then images are decoded", error)
+        aside = some(rename_damaged(error.files)) or "nothing"
+        log.warning("%s. Set aside: %s; until then images are decoded", error.found, aside)
         return None
     return stored
 

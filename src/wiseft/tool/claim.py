@@ -36,16 +36,19 @@ def inputs_of(
     for path in ends:
         if not path.exists():
             raise WiseftError(f"the checkpoint {path} is not there")
+    preprocessing = given.preprocessing and given.preprocessing.model_dump(mode="json")
     return {
         "ends": [digest_of(path) for path in ends],
         "folders": [str(folder.path.resolve()) for folder in folders if not folder.kept],
-        "given": repr(given),
+        "architecture": given.architecture,
+        "preprocessing": preprocessing,
+        "templates": given.templates and list(given.templates),
+        "classes": given.classes and list(given.classes),
+        "head": given.head and str(given.head),
+        "features": given.features,
         "class_names": dict(class_names),
         "seed": seed,
-    } | {
-        key: value
-        for key, value in (("recipe", recipe and dict(recipe)), ("features", given.features))
-        if value
+        "recipe": recipe and dict(recipe),
     }
 
 

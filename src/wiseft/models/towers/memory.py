@@ -18,12 +18,12 @@ import functools
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
-from unittest import mock
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.weak import WeakIdKeyDictionary
@@ -39,8 +39,12 @@ from wiseft.models.towers.base import explained
 
 _BATCHES = 32, 64
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
-_IN_FP32 = ("layer_norm", "group_norm")
-"""What autocast computes in fp32 on CUDA, but not on a CPU."""
+_ATEN = torch.ops.aten
+_ATTENTION = _ATEN._scaled_dot_product_flash_attention_for_cpu.default
+"""What torch takes for attention on a CPU, where fake tensors are."""
+_MODULE = _ATEN._native_multi_head_attention.default
+_IN_PARTS = {_ATEN.linear.default, _ATEN.matmul.default}
+"""Operations that arrive whole where one of these stands for another."""
 
 
 def footprint(
@@ -101,26 +105,38 @@ def _count(
     module.train(training)
     peaks = []
     for batch in _BATCHES:
-        kernels = _Kernels(device_type, half=precision != "fp32")
         with FakeTensorMode(allow_non_fake_inputs=True), torch.set_grad_enabled(training):
             tensors = _fakes(module, training)
             images = torch.empty(batch, 3, size, size, dtype=torch.uint8)
             prompts = [torch.zeros(batch, tokens, dtype=torch.int64)] if tokens else []
-            with _Alive() as alive, kernels.assumed():
-                with _autocast(precision):
+            with _Alive(device_type, half=precision != "fp32") as alive:
+                with _autocast(precision, device_type):
                     output = functional_call(module, tensors, (images, *prompts))
                 loss = sum(each.float().sum() for each in tree_leaves(output))
                 if training:
                     loss.backward()
             peaks.append(alive.peak + images.untyped_storage().nbytes())
-    return round((peaks[1] - peaks[0]) / (_BATCHES[1] - _BATCHES[0])), kernels.seen
+    return round((peaks[1] - peaks[0]) / (_BATCHES[1] - _BATCHES[0])), alive.kernels
 
 
-def _autocast(precision: str) -> contextlib.AbstractContextManager[Any]:
-    # Fake tensors of CUDA need a torch with CUDA; `_Kernels` does what it does differently.
-    if precision == "fp32":
-        return contextlib.nullcontext()
-    return torch.autocast("cpu", dtype=_DTYPES[precision])
+@contextlib.contextmanager
+def _autocast(precision: str, device_type: str) -> Iterator[None]:
+    # Fake tensors of CUDA need a torch with CUDA: what it does differently comes on top.
+    with contextlib.ExitStack() as stack:
+        if precision != "fp32":
+            stack.enter_context(torch.autocast("cpu", dtype=_DTYPES[precision]))
+            if device_type == "cuda":
+                stack.enter_context(_NormsInFp32())
+        yield
+
+
+class _NormsInFp32(TorchFunctionMode):
+    """Casts what autocast computes in fp32 on CUDA, but not on a CPU."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func in (functional.layer_norm, functional.group_norm):
+            args = [each.float() if isinstance(each, Tensor) else each for each in args]
+        return func(*args, **(kwargs or {}))
 
 
 def _fakes(module: nn.Module, training: bool) -> dict[str, Tensor]:
@@ -137,17 +153,29 @@ def _fakes(module: nn.Module, training: bool) -> dict[str, Tensor]:
 class _Alive(TorchDispatchMode):
     """Adds up the bytes of tensors that operations made and somebody holds.
 
+    In place of the attention of a CPU it has that of a device.
+
     Attributes:
         peak: the largest sum.
+        kernels: names of the attention kernels that were needed.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, device_type: str, half: bool) -> None:
         super().__init__()
         self.peak = self._now = 0
+        self.kernels: list[str] = []
+        self._cuda, self._half = device_type == "cuda", half
         self._known: WeakIdKeyDictionary = WeakIdKeyDictionary()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        made = func(*args, **(kwargs or {}))
+        kwargs = kwargs or {}
+        if func is _MODULE:
+            with self:
+                return self._module(*args)
+        if func in _IN_PARTS:
+            with self:
+                return func.decompose(*args, **kwargs)
+        made = (self._attention if func is _ATTENTION else func)(*args, **kwargs)
         for tensor in tree_leaves(made):
             if isinstance(tensor, Tensor):
                 self._add(tensor.untyped_storage())
@@ -164,31 +192,6 @@ class _Alive(TorchDispatchMode):
 
     def _free(self, size: int) -> None:
         self._now -= size
-
-
-class _Kernels:
-    """Puts what torch does on a device in place of what it does with fake tensors of a CPU.
-
-    Attributes:
-        seen: names of the attention kernels that were needed.
-    """
-
-    def __init__(self, device_type: str, half: bool):
-        self.seen: list[str] = []
-        self._cuda, self._half = device_type == "cuda", half
-
-    @contextlib.contextmanager
-    def assumed(self) -> Iterator[None]:
-        """Within this context functions of torch are replaced, in the whole process."""
-        with contextlib.ExitStack() as stack:
-            replace = functools.partial(mock.patch.object, functional)
-            stack.enter_context(replace("scaled_dot_product_attention", self._attention))
-            native = mock.patch.object(torch, "_native_multi_head_attention", self._module)
-            stack.enter_context(native)
-            if self._cuda and self._half:
-                for name in _IN_FP32:
-                    stack.enter_context(replace(name, _in_fp32(getattr(functional, name))))
-            yield
 
     def _module(
         self,
@@ -212,7 +215,7 @@ class _Kernels:
         qkv = functional.linear(query, weight, bias)
         if self._cuda:
             q, k, v = of_heads(qkv)
-            made = self._attention(q, k, v, mask)
+            made = _ATTENTION(q, k, v, attn_mask=mask)[0]
         else:
             self._see("a fused module with the matrix of tokens x tokens")
             q, k, v = of_heads(qkv + bias)  # scaled, in another order
@@ -224,41 +227,30 @@ class _Kernels:
 
     def _attention(
         self,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
+        *given: Any,
         attn_mask: Tensor | None = None,
-        dropout_p: float = 0.0,
-        is_causal: bool = False,
         scale: float | None = None,
-        **_: Any,
-    ) -> Tensor:
-        given, aten = (query, key, value), torch.ops.aten
+    ) -> tuple[Tensor, Tensor]:
+        """Allocate what attention and its log-sums take; their gradients are as on a CPU."""
+        qkv, of_dropout = given[:3], given[3:]
         if not self._cuda:
             self._see("flash on a CPU")
-            kernel = aten._scaled_dot_product_flash_attention_for_cpu
-            return kernel(*given, dropout_p, is_causal, attn_mask=attn_mask, scale=scale)[0]
-        if self._half and attn_mask is None:
+            made = _ATTENTION(*given, attn_mask=attn_mask, scale=scale)
+        elif self._half and attn_mask is None:
             self._see("flash")
-            kernel = aten._scaled_dot_product_flash_attention
-            return kernel(*given, dropout_p, is_causal, scale=scale)[0]
-        self._see("memory-efficient")
-        log_sums = torch.is_grad_enabled()
-        kernel = aten._scaled_dot_product_efficient_attention
-        return kernel(*given, attn_mask, log_sums, dropout_p, is_causal, scale=scale)[0]
+            made = _ATEN._scaled_dot_product_flash_attention(*given, scale=scale)
+        else:
+            self._see("memory-efficient")
+            kernel, log_sums = (
+                _ATEN._scaled_dot_product_efficient_attention,
+                torch.is_grad_enabled(),
+            )
+            made = kernel(*qkv, attn_mask, log_sums, *of_dropout, scale=scale)
+        return made[0], made[1]
 
     def _see(self, kernel: str) -> None:
-        if kernel not in self.seen:
-            self.seen.append(kernel)
-
-
-def _in_fp32(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    def in_fp32(*args: Any, **kwargs: Any) -> Tensor:
-        return function(
-            *(each.float() if isinstance(each, Tensor) else each for each in args), **kwargs
-        )
-
-    return in_fp32
+        if kernel not in self.kernels:
+            self.kernels.append(kernel)
 
 
 class _Built(nn.Module):

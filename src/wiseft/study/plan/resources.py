@@ -44,7 +44,7 @@ from wiseft.study.plan.work import (
     training_work,
 )
 from wiseft.study.targets import Run, Targets
-from wiseft.study.targets.jobs import FEEDING
+from wiseft.study.targets.jobs import FEEDING, MODEL_RULES
 
 CLUSTER_GPUS, LONGEST = "WISEFT_CLUSTER_GPUS", "WISEFT_LONGEST_MINUTES"
 """Environment variables that the profile of a cluster sets: its nodes have GPUs, whatever this
@@ -68,6 +68,23 @@ two ends, a training what is kept of it and the state that it saves."""
 FEATURE_BATCH = 128
 UNKNOWN_MB, UNKNOWN_MINUTES = 16_000, 1440
 """What jobs of a model ask for that has not been counted."""
+_DRAWN = (
+    *("glyphs", "data_samples", "pretrain_samples", "published", "headline"),
+    *("effective_robustness", "figure", "page", "provenance", "report", "paper_tables"),
+)
+FIXED = dict.fromkeys(_DRAWN, (1000, 10)) | {
+    "data_fetch": (500, 30),
+    "data_prompts": (500, 30),
+    "data_fetch_files": (500, 1440),
+    "data_prepare": (2000, 60),
+    "data_prepare_files": (4000, 1440),
+    "data_cache": (2000, 600),
+    "pretrain": (2000, 120),
+    "interpolate": (1500, 10),
+    "diversity": (4000, 60),
+    "tabulate": (2000, 30),
+}
+"""MB and minutes of jobs that take the same for every model."""
 
 
 @dataclass(frozen=True)
@@ -114,19 +131,28 @@ class Resources:
         self._evaluated = of_towers(self._rates, "evaluation", targets)
         self.need: Callable[..., Need | None] = cache(self._need)
 
-    def asked(self, resource: str, rule: str) -> Callable[..., int]:
-        """Return what a rule gives as a resource: a function of a job's wildcards and attempt.
+    def of(self, rule: str) -> dict[str, Any]:
+        """Return what a rule of the workflow gives as its resources.
 
-        Args:
-            resource: `mem_mb`, `gpu_mem_mb` or `runtime`.
+        A rule that is in `FIXED` asks for the same whatever it makes. What others ask for depends
+        on wildcards and attempt of a job; a GPU, and the device, where they run a model.
         """
+        if rule in FIXED:
+            return dict(zip(("mem_mb", "runtime"), FIXED[rule], strict=True))
+        asked: dict[str, Any] = {"mem_mb": self._of_job(self.mem_mb, rule)}
+        if rule in (*MODEL_RULES, *self._targets.jobs.evaluations):
+            asked["gpu_mem_mb"] = self._of_job(self.gpu_mem_mb, rule)
+            asked["gpu"] = self._targets.jobs.gpus(rule)
+            asked["device"] = self._targets.settings.device
+        return asked | {"runtime": self._of_job(self.runtime, rule)}
 
-        def of_job(wildcards: Any, attempt: int) -> int:
+    @staticmethod
+    def _of_job(resource: Callable[..., int], rule: str) -> Callable[..., int]:
+        def asked(wildcards: Any, attempt: int) -> int:
             of = [wildcards.model, *filter(None, [getattr(wildcards, "method", None)])]
-            asked: int = getattr(self, resource)(rule, *of, attempt=attempt)
-            return asked
+            return resource(rule, *of, attempt=attempt)
 
-        return of_job
+        return asked
 
     def mem_mb(self, rule: str, *of: str, attempt: int = 1) -> int:
         """Return the memory that a job asks for, in MB; more at each attempt.

@@ -21,5 +21,7 @@ Reader = Callable[[LayoutInputs], Indexed]
 def reader(layout: str) -> Reader:
     """Return the function `read` of a layout's module; the module carries the layout's name."""
     assert layout in LAYOUTS, layout
-    module = importlib.import_module(f"wiseft.study.data.layouts.{layout.replace('-', '_')}")
+    # Class folders are those of the library, which reads a user's own.
+    room = "images" if layout == "image-folder" else "study.data.layouts"
+    module = importlib.import_module(f"wiseft.{room}.{layout.replace('-', '_')}")
     return cast(Reader, module.read)
