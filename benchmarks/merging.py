@@ -109,7 +109,7 @@ def _peak(folder: Path) -> dict[str, float]:
     a, b = sorted(path for path in folder.iterdir())
     before = _memory("VmRSS")
     started = time.process_time()
-    merge_files(a, b, "0.5", folder / f"c{a.suffix}", lambda _: None)
+    merge_files(a, b, "0.5", folder / f"c{a.suffix}")
     seconds = time.process_time() - started
     peak = _memory("VmHWM")
     used = {"peak_mb": peak, "imports_mb": before, "merge_mb": round(peak - before, 1)}

@@ -60,7 +60,7 @@ def run(options: Options) -> None:
 def _evaluate(request: Request) -> dict[str, dict[str, Any]]:
     """Return the metrics of every dataset, with its number of images."""
     found = {}
-    for path in evaluate_suite(request, lambda line: None):
+    for path in evaluate_suite(request):
         content = json.loads(path.read_text())
         splits = {row["split"]: row["n"] for row in content["rows"]}
         found[content["dataset"]] = content | {"n": sum(splits.values())}

@@ -204,7 +204,7 @@ def _ours(
     way = Execution(HowSettings(workers=case.workers, compile=compiled))
     task = Task(model, case.samples(), make_objective(settings, model, None))
     prepare_model(model, way.how)
-    checkpoints = Checkpoints(folder / "state", "benchmark", lambda line: None)
+    checkpoints = Checkpoints(folder / "state", "benchmark")
 
     def train() -> list[float]:
         curve = fit(task, settings, 0, checkpoints, lambda *row: None, way)

@@ -96,7 +96,7 @@ def ours(task: Task, folder: Path) -> Path:
         batch_size=task.batch_size,
         device=task.device,
     )
-    evaluate_suite(request, say=lambda line: None)
+    evaluate_suite(request)
     return folder
 
 

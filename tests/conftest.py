@@ -84,6 +84,16 @@ def wait() -> Callable[[int], int]:
     return lambda process: os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
 
 
+@pytest.fixture
+def said() -> Iterator[list[str]]:
+    """Messages of the library, as a command shows them."""
+    from wiseft.base.progress import shown
+
+    lines: list[str] = []
+    with shown(lines.append):
+        yield lines
+
+
 def justified_skips() -> list[str]:
     """Return the reasons of the table in CONTRIBUTING.md; a * stands for what varies."""
     text = CONTRIBUTING.read_text().partition("| a skip's reason |")[2].partition("\n\n")[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import subprocess
 import sys
 from collections.abc import Callable
@@ -36,6 +37,25 @@ def failing(monkeypatch: pytest.MonkeyPatch) -> Callable[[Exception], None]:
         monkeypatch.setattr(cli, "app", app)
 
     return register
+
+
+def test_messages_are_bare_lines_on_stderr(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    app = typer.Typer()
+    app.callback()(cli._before)
+
+    @app.command("tell")
+    def tell() -> None:
+        logging.getLogger("wiseft.any.module").info("100 % of it")
+        logging.getLogger("wiseft").debug("a detail")
+        logging.getLogger("wiseft.images").warning("mind %s", "that")
+        logging.getLogger("another").info("of a library")
+
+    monkeypatch.setattr(cli, "app", app)
+    for _ in range(2):
+        assert run(["tell"]) == 0
+        assert capsys.readouterr() == ("", "100 % of it\nmind that\n")
+    logging.getLogger("wiseft").info("after it")
+    assert capsys.readouterr().err == ""
 
 
 def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:

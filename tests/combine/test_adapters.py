@@ -52,7 +52,7 @@ def folder(tmp_path):
 
 def merged(folder, alpha="1.000"):
     output = folder.parent / f"{alpha}.safetensors"
-    merge_files(folder.parent / "base.safetensors", folder, alpha, output, lambda _: None)
+    merge_files(folder.parent / "base.safetensors", folder, alpha, output)
     return load_file(output)
 
 

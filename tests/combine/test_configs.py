@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 from tools.rehearsal import tiny
 from tools.rehearsal.checkpoints import weights_of
 
+from wiseft.base.progress import shown
 from wiseft.combine.merge import merge_files
 from wiseft.errors import WiseftError
 from wiseft.foreign.configs import differences
@@ -31,7 +32,8 @@ def change(folder, **changes):
 
 def merge(tmp_path):
     said = []
-    merge_files(tmp_path / "a", tmp_path / "b", "0.500", tmp_path / "c", say=said.append)
+    with shown(said.append):
+        merge_files(tmp_path / "a", tmp_path / "b", "0.500", tmp_path / "c")
     return " ".join(said)
 
 

@@ -81,7 +81,7 @@ FILES = {
 
 
 def merge(a, b, output):
-    merge_files(a, b, "0.500", output, say=lambda line: None)
+    merge_files(a, b, "0.500", output)
     return output
 
 

@@ -12,6 +12,7 @@ from tests.weights.conftest import same
 from tools.rehearsal import tiny
 from tools.rehearsal.checkpoints import Holder, torchscript, weights_of
 
+from wiseft.base.progress import shown
 from wiseft.cli import main
 from wiseft.combine.merge import merge_files
 from wiseft.errors import WiseftError
@@ -33,7 +34,7 @@ def mixed(a, b, alpha=0.5):
 
 
 def merge(a, b, output, alpha="0.500"):
-    merge_files(a, b, alpha, output, say=lambda _: None)
+    merge_files(a, b, alpha, output)
 
 
 def test_a_model_of_open_clip_stays_one(pair, tmp_path, monkeypatch):
@@ -154,7 +155,8 @@ def test_a_torchscript_archive_becomes_a_plain_state_dict(pair, tmp_path):
     torchscript({k: v.half() for k, v in pair[0].items()} | sizes, tmp_path / "a.pt")
     torch.save(pair[1], tmp_path / "b.pt")
     said = []
-    merge_files(tmp_path / "a.pt", tmp_path / "b.pt", "0.500", tmp_path / "c.pt", said.append)
+    with shown(said.append):
+        merge_files(tmp_path / "a.pt", tmp_path / "b.pt", "0.500", tmp_path / "c.pt")
     found = torch.load(tmp_path / "c.pt", weights_only=True)
     assert found.pop("input_resolution") == 32
     expected = mixed({k: v.half() for k, v in pair[0].items()}, pair[1])

@@ -11,6 +11,7 @@ import torchvision
 from safetensors.torch import load_file, save_file
 from timm.utils import CheckpointSaver, ModelEmaV2
 
+from wiseft.base.progress import shown
 from wiseft.cli import main
 from wiseft.combine.merge import merge_files
 from wiseft.errors import WiseftError
@@ -18,7 +19,8 @@ from wiseft.errors import WiseftError
 
 def merge(a, b, output, alpha="0.500", **more):
     said = []
-    merge_files(a, b, alpha, output, say=said.append, **more)
+    with shown(said.append):
+        merge_files(a, b, alpha, output, **more)
     return " ".join(said)
 
 

@@ -41,14 +41,12 @@ def linear(request_for: Build, head_only: Path, tmp_path: Path) -> Path:
     }
     folder = tmp_path / "linear"
     request = request_for(theta_1=head_only, alphas=GRID, logits=STORED, metadata=metadata)
-    evaluate_suite(replace(request, output_dir=folder), say=lambda _: None)
+    evaluate_suite(replace(request, output_dir=folder))
     return folder
 
 
 def measured(pair: Pair, manifest: Path, tmp_path: Path, **views: str) -> dict[str, Any]:
-    (path,) = measure_pair(
-        pair, [manifest], views, manifest, "test", tmp_path / "out", say=lambda _: None
-    )
+    (path,) = measure_pair(pair, [manifest], views, manifest, "test", tmp_path / "out")
     return json.loads(path.read_text())
 
 
@@ -103,7 +101,7 @@ def test_two_runs(
 ) -> None:
     tuned = tmp_path / "tuned"
     request = request_for(alphas=GRID, logits=STORED, metadata=METADATA | {"variant": "x"})
-    evaluate_suite(replace(request, output_dir=tuned), say=lambda _: None)
+    evaluate_suite(replace(request, output_dir=tuned))
     content = measured(Pair(linear, tuned), manifest, tmp_path)
     assert content["first"] == "end-to-end__x"
     rows = by_metric(content)
@@ -146,8 +144,8 @@ def test_logits_are_seen_through_the_label_map(
     view = {"splits": ["test"], "views": [{"name": "all", "metric": "accuracy"}]}
     evaluate = type(request.evaluate).model_validate({"ab": view})
     folder = tmp_path / "mapped"
-    evaluate_suite(replace(request, evaluate=evaluate, output_dir=folder), say=lambda _: None)
-    measure_pair(Pair(folder), [path], {}, manifest, "test", tmp_path / "out", say=lambda _: None)
+    evaluate_suite(replace(request, evaluate=evaluate, output_dir=folder))
+    measure_pair(Pair(folder), [path], {}, manifest, "test", tmp_path / "out")
     rows = by_metric(json.loads((tmp_path / "out" / "ab.json").read_text()))
     tensors = StoredTensors(folder / "ab" / "logits.safetensors")
     both = [tensors[f"weight/{alpha}"].float() for alpha in STORED]

@@ -38,7 +38,7 @@ GRID = ["0.000", "0.300", "0.700", "1.000"]
 
 
 def run(request: Request) -> tuple[dict, pd.DataFrame]:
-    (path,) = evaluate_suite(request, say=lambda _: None)
+    (path,) = evaluate_suite(request)
     return json.loads(path.read_text()), pd.read_parquet(path.with_name("predictions.parquet"))
 
 

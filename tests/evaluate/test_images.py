@@ -15,6 +15,7 @@ from PIL import Image
 from tests.evaluate.conftest import CLASSES, METADATA, blobs, evaluation
 
 from wiseft.base.io import sha256_json, write_json
+from wiseft.base.progress import shown
 from wiseft.errors import DamagedFile, WiseftError
 from wiseft.evaluate import chunks
 from wiseft.evaluate.logits import NAME
@@ -76,7 +77,8 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 def run(request: Request) -> tuple[dict, pd.DataFrame, list[str]]:
     said: list[str] = []
-    (path,) = evaluate_suite(request, said.append)
+    with shown(said.append):
+        (path,) = evaluate_suite(request)
     table = pd.read_parquet(path.with_name("predictions.parquet"))
     return json.loads(path.read_text()), table, said
 
@@ -146,7 +148,7 @@ def test_an_evaluation_from_a_cache_has_the_digest_of_its_files(build, folder, t
 
 def test_metrics_of_before_are_reused(build, folder, decoded):
     """They say nothing of images and software: that is unknown, not changed."""
-    (path,) = evaluate_suite(build(), lambda line: None)
+    (path,) = evaluate_suite(build())
     content = json.loads(path.read_text())
     for key in ("images", "versions", "commit", "machine"):
         del content["how"][key]
@@ -207,7 +209,7 @@ def test_a_table_of_evaluations_of_other_images_is_refused(build, folder, tmp_pa
     metrics = []
     for seed in (0, 1):
         request = build(output_dir=tmp_path / f"{seed}", metadata=METADATA | {"seed": seed})
-        metrics += evaluate_suite(request, lambda line: None)
+        metrics += evaluate_suite(request)
         render(folder, 2)
     settings = TabulateSettings.model_validate(
         {

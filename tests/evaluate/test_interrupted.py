@@ -25,6 +25,7 @@ from tests.evaluate.conftest import (
     write_dataset,
 )
 
+from wiseft.base.progress import shown
 from wiseft.cli import main
 from wiseft.errors import WiseftError
 from wiseft.evaluate import chunks, results
@@ -124,7 +125,7 @@ def interrupt(monkeypatch: pytest.MonkeyPatch) -> Callable[[Request, int], None]
 
         with monkeypatch.context() as patch, pytest.raises(Killed):
             patch.setattr(PartialTensors, "save", save)
-            evaluate_suite(request, lambda line: None)
+            evaluate_suite(request)
 
     return interrupted
 
@@ -163,7 +164,8 @@ def test_what_is_another_evaluation_begins_anew(
     interrupt(request, 37)
     seen.clear()
     other, lines = change(request, tmp_path), []
-    evaluate_suite(other, lines.append)
+    with shown(lines.append):
+        evaluate_suite(other)
     assert sum(seen) == sum(N.values())
     assert any("it is of other weights, data or settings" in line for line in lines)
     evaluate_suite(dataclasses.replace(other, output_dir=tmp_path / "whole", state=None))
@@ -187,7 +189,8 @@ def test_a_damaged_state_begins_anew(
         state.write_bytes(changed if damage == "changed" else content[: header + 1])
     seen.clear()
     lines: list[str] = []
-    evaluate_suite(request, lines.append)
+    with shown(lines.append):
+        evaluate_suite(request)
     assert sum(seen) == sum(N.values())
     assert any("it is begun anew" in line for line in lines)
     evaluate_suite(dataclasses.replace(request, output_dir=tmp_path / "whole", state=None))

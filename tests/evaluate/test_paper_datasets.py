@@ -47,7 +47,7 @@ def prepare(tmp_path: Path, name: str, root: Path, splits: Mapping[str, int], **
     fetched = Fetched(name, str(root), files, dict.fromkeys(files, "0" * 64))
     reference = entry.label_map and CATALOGUE.dataset(entry.label_map.reference).ids
     manifest = tmp_path / "prepared" / name / "manifest.json"
-    return prepare_files(entry, fetched, manifest, list(splits), reference, say=lambda _: None)
+    return prepare_files(entry, fetched, manifest, list(splits), reference)
 
 
 class FixedSweep:
@@ -107,7 +107,7 @@ def score(tmp_path, monkeypatch):
             like=like,
             batch_size=7,
         )
-        (metrics,) = evaluate_suite(request, say=lambda _: None)
+        (metrics,) = evaluate_suite(request)
         return {(row["split"], row["view"]): row for row in read_json(metrics)["rows"]}
 
     return run

@@ -21,6 +21,7 @@ from tests.evaluate.conftest import (
 from tests.evaluate.test_suite import run
 from typer.testing import CliRunner
 
+from wiseft.base.progress import shown
 from wiseft.cli import app
 from wiseft.errors import WiseftError
 from wiseft.evaluate import suite
@@ -69,7 +70,8 @@ def test_out_of_memory_makes_smaller_passes_and_the_same_predictions(
     _, whole = run(request_for(**thetas))
     seen, lines = memory_for(3), []
     again = request_for(**thetas, output_dir=tmp_path / "parts")
-    (path,) = evaluate_suite(again, lines.append)
+    with shown(lines.append):
+        (path,) = evaluate_suite(again)
     parts = pd.read_parquet(path.with_name("predictions.parquet"))
     assert [n for n in seen if n > 3] == [10, 5]
     (line,) = [line for line in lines if "out of memory" in line]
@@ -100,11 +102,13 @@ def test_a_gpu_takes_what_its_memory_has_room_for(
     assert more is not None
     assert 0 < fits < more
     lines: list[str] = []
-    assert suite._batch_size(sweep, lines.append) == 500  # on a CPU memory is not asked
+    with shown(lines.append):
+        assert suite._batch_size(sweep) == 500  # on a CPU memory is not asked
     assert not lines
     sweep.inference.device = torch.device("mps")
     monkeypatch.setenv(DEVICE_MEMORY, "0.71")
-    found = suite._batch_size(sweep, lines.append)
+    with shown(lines.append):
+        found = suite._batch_size(sweep)
     assert found == max(1, sweep.images_that_fit()) < 500
     assert lines == [f"{found} images at a time, as many as the memory of the device has room for"]
 
@@ -115,7 +119,8 @@ def test_another_precision_is_another_evaluation_with_its_changes_beside(
     precision, (plain, table) = "bf16", run(request_for())
     lines: list[str] = []
     request = request_for(precision=precision, output_dir=tmp_path / precision)
-    evaluate_suite(request, lines.append)
+    with shown(lines.append):
+        evaluate_suite(request)
     metrics, other = run(request)
     assert metrics["identity"] == plain["identity"] | {"precision": precision}
     assert "changed_predictions" not in plain["how"]
@@ -213,7 +218,7 @@ def test_command_takes_precision_and_environment(
     options += [part for name, value in METADATA.items() for part in (f"--{name}", value)]
     asked: list[Request] = []
     monkeypatch.setattr(
-        "wiseft.evaluate.suite.evaluate_suite", lambda request, say: asked.append(request)
+        "wiseft.evaluate.suite.evaluate_suite", lambda request: asked.append(request)
     )
     monkeypatch.setenv("WISEFT_BATCH_SIZE", "6")
     monkeypatch.setenv("WISEFT_COMPILE", "1")

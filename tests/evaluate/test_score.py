@@ -47,7 +47,7 @@ def images(place: int) -> torch.Tensor:
 
 
 def score(model: Path, data: Path, **options) -> Score:
-    return score_folder(model, data, say=lambda line: None, **options)
+    return score_folder(model, data, **options)
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ import pytest
 from tests.evaluate.conftest import CLASSES, evaluation, prepared_split
 
 from wiseft.base.metrics import Truth
+from wiseft.base.progress import shown
 from wiseft.evaluate import audit, chunks, sparse, suite
 from wiseft.evaluate.request import Request
 from wiseft.evaluate.suite import evaluate_suite
@@ -86,7 +87,7 @@ def inferred_by_hand(exact: pd.DataFrame) -> pd.DataFrame:
 def both(build: Build, tmp_path: Path) -> tuple[Request, Request]:
     requests = build(output_dir=tmp_path / "exact"), build(output_dir=tmp_path / "a", sparse=True)
     for request in requests:
-        evaluate_suite(request, say=lambda line: None)
+        evaluate_suite(request)
     return requests
 
 
@@ -222,7 +223,8 @@ def test_killed_it_ends_with_the_same_bytes(build: Build, tmp_path: Path, monkey
         with pytest.raises(KeyboardInterrupt):
             evaluate_suite(request)
     lines: list[str] = []
-    evaluate_suite(request, lines.append)
+    with shown(lines.append):
+        evaluate_suite(request)
     assert any("resuming after 128 samples" in line for line in lines)
     assert contents(request) == contents(whole)
 
@@ -236,7 +238,8 @@ def test_an_exact_one_does_not_go_on_from_a_sparse_one(build: Build, tmp_path: P
         with pytest.raises(ZeroDivisionError):
             evaluate_suite(request)
     lines: list[str] = []
-    evaluate_suite(dataclasses.replace(request, sparse=False), lines.append)
+    with shown(lines.append):
+        evaluate_suite(dataclasses.replace(request, sparse=False))
     assert any("begun anew" in line for line in lines)
     assert "audit" not in json.dumps(rows(request))
 
@@ -245,7 +248,8 @@ def test_progress_and_what_is_said(build: Build) -> None:
     counts: list[int] = []
     lines: list[str] = []
     request = build(sparse=True, progress=counts.append, combinations=("weight",))
-    evaluate_suite(request, lines.append)
+    with shown(lines.append):
+        evaluate_suite(request)
     assert sum(counts) == N * len(GRID)
     said = "\n".join(lines)
     assert f"passes for {len(GRID)} alphas" in said and "audit of test, view all: of" in said
@@ -261,7 +265,8 @@ def test_views_of_other_metrics_are_swept_exactly(build: Build) -> None:
     lines: list[str] = []
     wanted = evaluation(splits=["test"], views=[{"name": "all", "metric": "macro-f1"}])
     request = build(sparse=True, evaluate=wanted)
-    evaluate_suite(request, lines.append)
+    with shown(lines.append):
+        evaluate_suite(request)
     assert any("the sweep is exact: view all is of macro-f1" in line for line in lines)
     assert not [name for name in frame(request) if name.endswith("/inferred")]
 

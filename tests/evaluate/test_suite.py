@@ -28,6 +28,7 @@ from tests.evaluate.conftest import (
 )
 from typer.testing import CliRunner
 
+from wiseft.base.progress import shown
 from wiseft.base.provenance import made_with
 from wiseft.base.stages import VERSION
 from wiseft.cli import app
@@ -47,12 +48,8 @@ Build = Callable[..., Request]
 PARTS = ("prediction", "top1", "top2", "entropy", "confidence")
 
 
-def quiet(line: str) -> None:
-    pass
-
-
 def run(request: Request) -> tuple[dict, pd.DataFrame]:
-    (path,) = evaluate_suite(request, quiet)
+    (path,) = evaluate_suite(request)
     return json.loads(path.read_text()), pd.read_parquet(path.with_name("predictions.parquet"))
 
 
@@ -278,10 +275,10 @@ def test_identity_and_predictions_format(request_for: Build, ends: Ends, manifes
 def test_suite_of_two(request_for: Build, manifest: Path, tmp_path: Path) -> None:
     second = write_dataset(tmp_path / "datasets", "blobs", shift=5)
     lines: list[str] = []
-    paths = evaluate_suite(
-        request_for(manifests=[manifest, second], evaluate=evaluation(("blobs", "shapes"))),
-        lines.append,
-    )
+    with shown(lines.append):
+        paths = evaluate_suite(
+            request_for(manifests=[manifest, second], evaluate=evaluation(("blobs", "shapes"))),
+        )
     assert [path.parent.name for path in paths] == ["shapes", "blobs"]
     assert [line.split(":")[0] for line in lines] == ["evaluate 1/2 shapes", "evaluate 2/2 blobs"]
     assert all("63 images x 3 alphas" in line and "/s)" in line for line in lines)
@@ -303,7 +300,7 @@ def test_suite_of_two(request_for: Build, manifest: Path, tmp_path: Path) -> Non
 def test_bad_alphas(request_for: Build, alphas: list[str], message: str) -> None:
     request = request_for(alphas=alphas)
     with pytest.raises(WiseftError, match=message):
-        evaluate_suite(request, quiet)
+        evaluate_suite(request)
     assert not request.output_dir.exists()
 
 

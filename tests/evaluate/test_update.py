@@ -23,6 +23,7 @@ from tests.evaluate.conftest import (
 )
 
 from wiseft.base.io import write_json
+from wiseft.base.progress import shown
 from wiseft.base.stages import VERSION
 from wiseft.evaluate import chunks, suite
 from wiseft.evaluate.passes import WeightSweep
@@ -51,7 +52,8 @@ def computed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def run(request: Request) -> tuple[dict, pd.DataFrame, list[str]]:
     lines: list[str] = []
-    (path,) = evaluate_suite(request, lines.append)
+    with shown(lines.append):
+        (path,) = evaluate_suite(request)
     metrics = json.loads(path.read_text())
     return metrics, pd.read_parquet(path.with_name("predictions.parquet")), lines
 

@@ -46,10 +46,6 @@ N_MAPPED = 40
 MEMBERS = [[2, 0], [], [3]]  # one is of no class, and a class has none
 
 
-def quiet(line: str) -> None:
-    pass
-
-
 def write_mapped(
     folder: Path,
     name: str = "mapped",
@@ -85,7 +81,7 @@ def without_sum(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def run(request: Request) -> tuple[dict, pd.DataFrame]:
-    path = evaluate_suite(request, quiet)[0]
+    path = evaluate_suite(request)[0]
     return json.loads(path.read_text()), pd.read_parquet(path.with_name("predictions.parquet"))
 
 
@@ -397,7 +393,6 @@ def test_the_tables_confirm_every_metric(
             evaluate=SuiteEvaluation.model_validate(wanted),
             like=[mapped],
         ),
-        quiet,
     )
     settings = TabulateSettings.model_validate(
         {

@@ -180,7 +180,7 @@ def attack(ground: Ground, rng: Random, number: int) -> Found:
 def _unpack(archive: Path) -> None:
     from wiseft.study.data.unpacking.unpack import unpack
 
-    unpack(archive, archive.parent / "out" / "target", say=print)
+    unpack(archive, archive.parent / "out" / "target")
 
 
 def _left(what: str, folder: Path, code: int, said: str) -> Found:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from wiseft.base.progress import shown
 from wiseft.images.split import PreparedSplit
 from wiseft.images.store import write_prepared
 from wiseft.models.classifier import build_classifier, classifier_tensors
@@ -146,15 +147,15 @@ class Trainings:
         self, settings, seed=0, name="run", theta_0=None, manifest=None, execution=None
     ) -> Outputs:
         outputs = self.outputs(name)
-        finetune(
-            theta_0 or self.theta_0,
-            manifest or self.manifest,
-            settings,
-            seed,
-            outputs,
-            execution=execution,
-            log=self.log.append,
-        )
+        with shown(self.log.append):
+            finetune(
+                theta_0 or self.theta_0,
+                manifest or self.manifest,
+                settings,
+                seed,
+                outputs,
+                execution=execution,
+            )
         return outputs
 
 

@@ -8,6 +8,7 @@ import torch
 from torch.nn import functional
 
 from wiseft.base.io import read_json
+from wiseft.base.progress import shown
 from wiseft.errors import WiseftError
 from wiseft.images.store import open_split
 from wiseft.images.subset import draw_subset
@@ -236,15 +237,8 @@ def test_record_tells_time_speed_and_memory(train, settings, tmp_path):
     outputs = train.outputs()
     outputs = Outputs(outputs.theta_1, outputs.curve, outputs.state, tmp_path / "training.json")
     execution = how(micro_batch=4)
-    finetune(
-        train.theta_0,
-        train.manifest,
-        settings(),
-        0,
-        outputs,
-        execution=execution,
-        log=train.log.append,
-    )
+    with shown(train.log.append):
+        finetune(train.theta_0, train.manifest, settings(), 0, outputs, execution=execution)
     record = read_json(tmp_path / "training.json")
     assert (record["steps"], record["steps_before"], record["processes"]) == (9, 0, 1)
     assert record["seconds"] > 0

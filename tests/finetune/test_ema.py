@@ -97,23 +97,21 @@ def test_a_small_decay_is_training_without_an_average(train, settings, changes):
         torch.testing.assert_close(last[key], tensor, atol=1e-6, rtol=1e-6)
 
 
-def best(model, accuracies, log=None, **settings):
+def best(model, accuracies, **settings):
     values = iter(accuracies)
-    lines = [] if log is None else log
-    return BestWeights(model, EarlyStopping(**settings), lambda: next(values), lines.append)
+    return BestWeights(model, EarlyStopping(**settings), lambda: next(values))
 
 
-def test_the_most_accurate_weights_are_kept_the_earlier_of_equals():
+def test_the_most_accurate_weights_are_kept_the_earlier_of_equals(said):
     model, _ = model_and_start()
-    log = []
-    keeper = best(model, [0.2, 0.7, 0.7, 0.5], log, every=2)
+    keeper = best(model, [0.2, 0.7, 0.7, 0.5], every=2)
     weights = {}
     for step, theta in enumerate(walk(model, 8), start=1):
         assert keeper.update(step) is False
         weights[step] = theta
     assert torch.equal(keeper.result()["0.weight"].double(), weights[4]["0.weight"])
-    assert len(log) == 4
-    assert log[2] == "step 6: 0.7000 of the split held-out right; best: 0.7000, after step 4"
+    assert len(said) == 4
+    assert said[2] == "step 6: 0.7000 of the split held-out right; best: 0.7000, after step 4"
 
 
 def test_training_ends_after_as_many_evaluations_without_a_gain():
@@ -153,7 +151,6 @@ def test_every_module_is_back_in_its_mode_after_an_evaluation():
         model,
         EarlyStopping(every=1),
         lambda: modes.append((model[0].training, torch.is_grad_enabled())) or 0.5,
-        lambda line: None,
     )
     keeper.update(1)
     assert modes == [(False, False)]
@@ -164,8 +161,8 @@ def test_without_held_out_images_there_is_nothing_to_choose_by(settings):
     model, _ = model_and_start()
     chosen = settings(early_stopping={"every": 2})
     with pytest.raises(WiseftError, match="needs held-out images"):
-        make_follower(chosen, model, {}, None, print)
-    assert make_follower(settings(), model, {}, None, print) is None
+        make_follower(chosen, model, {}, None)
+    assert make_follower(settings(), model, {}, None) is None
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from wiseft.base.progress import shown
 from wiseft.images import feed
 from wiseft.images.store import open_manifest, open_split
 from wiseft.models.classifier import ImageClassifier, build_classifier
@@ -40,12 +41,11 @@ def passes(monkeypatch):
 
 @pytest.fixture
 def store(theta, tmp_path):
-    def make(tensors=None, header=None, folder="features", precision="fp32", log=None):
+    def make(tensors=None, header=None, folder="features", precision="fp32"):
         header = header or theta.header
         classifier = build_classifier(header, tensors or theta.tensors)
         where = None if folder is None else tmp_path / folder
-        say = (lambda line: None) if log is None else log.append
-        return FeatureStore(classifier, header, where, precision, say)
+        return FeatureStore(classifier, header, where, precision)
 
     return make
 
@@ -141,8 +141,8 @@ def test_a_dataset_that_moved_meets_them(manifest, store, passes, write_dataset,
 
 
 @pytest.mark.parametrize("damage", ["cut", "changed", "not ours"])
-def test_damaged_features_are_computed_again(manifest, store, passes, tmp_path, damage):
-    dataset, log = open_manifest(manifest), []
+def test_damaged_features_are_computed_again(manifest, store, passes, tmp_path, said, damage):
+    dataset = open_manifest(manifest)
     first = store().features(dataset, "train", SOME).clone()
     (file,) = (tmp_path / "features").iterdir()
     content = file.read_bytes()
@@ -152,9 +152,9 @@ def test_damaged_features_are_computed_again(manifest, store, passes, tmp_path, 
         file.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     else:
         save_file({"features": first}, file)
-    assert torch.equal(store(log=log).features(dataset, "train", SOME), first)
+    assert torch.equal(store().features(dataset, "train", SOME), first)
     assert passes == [3, 3]
-    assert any("computing the features again" in line for line in log)
+    assert any("computing the features again" in line for line in said)
     assert torch.equal(store().features(dataset, "train", SOME), first)
     assert passes == [3, 3]
 
@@ -200,7 +200,8 @@ def test_seeds_and_methods_share_features(train, settings, passes, tmp_path):
         passes.clear()
         outputs = dataclasses.replace(train.outputs(name), features=tmp_path / "features")
         chosen = settings(train_samples=None, batch_size=10, epochs=1, **changes)
-        finetune(train.theta_0, train.manifest, chosen, seed, outputs, log=train.log.append)
+        with shown(train.log.append):
+            finetune(train.theta_0, train.manifest, chosen, seed, outputs)
         return list(passes)
 
     assert run("a", 0, trainable="head") == [30]
@@ -210,7 +211,7 @@ def test_seeds_and_methods_share_features(train, settings, passes, tmp_path):
 
 
 def test_a_killed_pass_goes_on_and_ends_with_the_same_bytes(
-    theta_0, manifest, store, passes, tmp_path, monkeypatch, fork, wait
+    theta_0, manifest, store, passes, tmp_path, monkeypatch, fork, wait, said
 ):
     monkeypatch.setattr(features, "BATCH_SIZE", 4)
     monkeypatch.setenv("WISEFT_SAVE_SECONDS", "0")
@@ -226,10 +227,10 @@ def test_a_killed_pass_goes_on_and_ends_with_the_same_bytes(
         deadly.setattr(PartialTensors, "save", save_or_die)
         process = fork(lambda: store().features(open_manifest(manifest), "train"))
     assert wait(process) == -signal.SIGKILL
-    dataset, log = open_manifest(manifest), []
-    continued = store(log=log).features(dataset, "train").clone()
+    dataset = open_manifest(manifest)
+    continued = store().features(dataset, "train").clone()
     assert passes == [4, 4, 4, 4, 2]
-    assert "resuming after 12 samples" in log
+    assert "resuming after 12 samples" in said
     assert torch.equal(store(folder="whole").features(dataset, "train"), continued)
     (file,) = (tmp_path / "features").iterdir()
     assert file.read_bytes() == (tmp_path / "whole" / file.name).read_bytes()

@@ -11,6 +11,7 @@ from tests.weights.conftest import clip_weights, same, weights_of
 from tools.rehearsal import tiny
 
 from wiseft.base.io import sha256_file
+from wiseft.base.progress import shown
 from wiseft.cli import main
 from wiseft.combine.files import interpolate_files
 from wiseft.errors import WiseftError
@@ -67,7 +68,8 @@ def bring(tmp_path, theta_0, content, name="mine.pt", **options):
     else:
         torch.save(content, tmp_path / name)
     said, output = [], tmp_path / "theta_1.safetensors"
-    import_theta_1(tmp_path / name, theta_0, output, say=said.append, **options)
+    with shown(said.append):
+        import_theta_1(tmp_path / name, theta_0, output, **options)
     return load_theta(output), said
 
 
@@ -118,7 +120,7 @@ def test_a_clip_model_folder_is_a_theta_1(theta_0, tuned, tmp_path):
     save_file(dict(from_open_clip(tuned)), folder / "model.safetensors")
     (folder / "config.json").write_text('{"model_type": "clip"}')
     output = tmp_path / "theta_1.safetensors"
-    import_theta_1(folder, theta_0, output, say=lambda _: None)
+    import_theta_1(folder, theta_0, output)
     theta = load_theta(output)
     assert same(towers.prefixed(theta.tensors, "image."), image_of(tuned))
     model = towers.load(tiny.clip(), tuned, "tuned")

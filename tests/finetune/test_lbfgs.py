@@ -35,7 +35,7 @@ def fitted(samples, folder, settings, seed=0):
     torch.manual_seed(seed)
     head = nn.Linear(WIDTH, CLASSES)
     task = Task(head, samples, make_objective(settings, head, None))
-    curve = fit_lbfgs(task, settings, 0, Checkpoints(folder, "key", print))
+    curve = fit_lbfgs(task, settings, 0, Checkpoints(folder, "key"))
     return head, curve
 
 

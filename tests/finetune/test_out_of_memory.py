@@ -138,7 +138,7 @@ def test_a_resumed_training_takes_no_more_images_than_before(train, settings, me
     from wiseft.thetas.resume_state import Checkpoints
 
     model = torch.nn.Linear(2, 2)
-    kept = Checkpoints(tmp_path / "state", "key", train.log.append)
+    kept = Checkpoints(tmp_path / "state", "key")
 
     def state(size):
         optimiser = torch.optim.SGD(model.parameters())

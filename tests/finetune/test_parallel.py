@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from wiseft.base.io import read_json
+from wiseft.base.progress import shown
 from wiseft.cli import main
 from wiseft.errors import WiseftError
 from wiseft.study.config.machine import HowSettings
@@ -93,15 +94,15 @@ def test_only_the_leader_writes_and_speaks(train, settings, together, tmp_path):
 
     def work(of):
         log = tmp_path / f"log-{of.rank}"
-        found = stage.finetune(
-            train.theta_0,
-            train.manifest,
-            settings(),
-            0,
-            outputs[of.rank],
-            execution=Execution(HowSettings(), of),
-            log=lambda line: log.open("a").write(f"{line}\n"),
-        )
+        with shown(lambda line: log.open("a").write(f"{line}\n")):
+            found = stage.finetune(
+                train.theta_0,
+                train.manifest,
+                settings(),
+                0,
+                outputs[of.rank],
+                execution=Execution(HowSettings(), of),
+            )
         assert (found is None) == (of.rank == 1)
 
     assert together(2, work) == [0, 0]

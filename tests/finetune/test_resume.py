@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from wiseft.base.io import read_json
-from wiseft.base.progress import Progress
+from wiseft.base.progress import Progress, shown
 from wiseft.cli import main
 from wiseft.images.split import PreparedSplit
 from wiseft.images.store import write_prepared
@@ -67,7 +67,7 @@ def test_a_second_training_with_the_same_state_waits_for_the_first(train, settin
     alone_in = threading.Event()
 
     def first():
-        with alone(outputs.state, print):
+        with alone(outputs.state):
             half.parent.mkdir(parents=True)
             half.touch()
             alone_in.set()
@@ -326,9 +326,8 @@ def test_a_baseline_resumes(train, settings, kill_after, manifest, theta_0):
 
     def baseline(name):
         outputs = train.outputs(name)
-        train_from_scratch(
-            header.architecture, pixels, manifest, chosen, 0, outputs, log=train.log.append
-        )
+        with shown(train.log.append):
+            train_from_scratch(header.architecture, pixels, manifest, chosen, 0, outputs)
         return outputs
 
     whole = baseline("whole")
@@ -459,10 +458,9 @@ def test_state_holds_no_pickle(killed):
     assert len(record["key"]) == 64
 
 
-def test_checkpoints_without_a_folder_are_none(tmp_path):
-    log = []
-    assert Checkpoints(tmp_path / "absent", "key", log.append).load() is None
-    assert log == []
+def test_checkpoints_without_a_folder_are_none(tmp_path, said):
+    assert Checkpoints(tmp_path / "absent", "key").load() is None
+    assert said == []
 
 
 def test_sigkill_and_the_command_again(

@@ -52,7 +52,7 @@ def held_out_manifest(tmp_path_factory, colours):
 
 @pytest.fixture
 def run(tmp_path, theta_0, held_out_manifest):
-    def go(settings, name="run", seed=0, log=None, **changes) -> SearchOutputs:
+    def go(settings, name="run", seed=0, **changes) -> SearchOutputs:
         folder = tmp_path / name
         outputs = SearchOutputs(
             folder / "theta_1.safetensors",
@@ -61,8 +61,7 @@ def run(tmp_path, theta_0, held_out_manifest):
             folder / "state",
             **changes,
         )
-        say = (lambda line: None) if log is None else log.append
-        run_search(theta_0, held_out_manifest, settings, seed, outputs, log=say)
+        run_search(theta_0, held_out_manifest, settings, seed, outputs)
         return outputs
 
     return go
@@ -152,7 +151,7 @@ def test_the_accuracy_is_that_of_the_classifier_on_held_out_images(run, held_out
     assert float(best["held_out_accuracy"]) == pytest.approx(right)
 
 
-def test_a_killed_search_goes_on_with_the_trials_that_are_left(run, monkeypatch):
+def test_a_killed_search_goes_on_with_the_trials_that_are_left(run, monkeypatch, said):
     whole = run(searching(), name="whole")
     trained = []
     fit = module.fit
@@ -167,9 +166,8 @@ def test_a_killed_search_goes_on_with_the_trials_that_are_left(run, monkeypatch)
     with pytest.raises(KeyboardInterrupt):
         run(searching())
     monkeypatch.setattr(module, "fit", lambda *a: trained.append(a[3].key) or fit(*a))
-    log = []
-    outputs = run(searching(), log=log)
-    assert "2 trials are finished already" in log
+    outputs = run(searching())
+    assert "2 trials are finished already" in said
     assert len(trained) == len(set(trained)) == 4
     assert outputs.trials.read_bytes() == whole.trials.read_bytes()
     a, b = load_theta(whole.theta_1).tensors, load_theta(outputs.theta_1).tensors
@@ -177,15 +175,14 @@ def test_a_killed_search_goes_on_with_the_trials_that_are_left(run, monkeypatch)
     assert not outputs.state.exists() or list(outputs.state.iterdir()) == []
 
 
-def test_finished_trials_of_another_search_and_damaged_lines_do_not_count(run, tmp_path):
+def test_finished_trials_of_another_search_and_damaged_lines_do_not_count(run, tmp_path, said):
     state = tmp_path / "run" / "state"
     state.mkdir(parents=True)
     foreign = {"key": "another", "number": 0, "settings": {}, "accuracy": 1.0}
     (state / "trials.jsonl").write_text(json.dumps(foreign) + '\n{"key": "cut\n[]\n')
-    log = []
-    outputs = run(searching(trials=1), log=log)
-    assert "0 trials are finished already" in log
-    assert sum("damaged line" in line for line in log) == 2
+    outputs = run(searching(trials=1))
+    assert "0 trials are finished already" in said
+    assert sum("damaged line" in line for line in said) == 2
     assert float(rows(outputs)[0]["held_out_accuracy"]) < 1.0 or len(rows(outputs)) == 1
 
 

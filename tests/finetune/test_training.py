@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.nn import functional
 
+from wiseft.base.progress import shown
 from wiseft.images.store import open_manifest, open_split
 from wiseft.images.subset import draw_subset
 from wiseft.models.classifier import ImageClassifier, build_classifier, classifier_tensors
@@ -150,9 +151,9 @@ def test_linear_classifier_on_cached_features_is_training_with_a_frozen_tower(
     head = settings(trainable="head")
     cached = tensors(train(head))
 
-    def with_images(material, indices, execution, features, log):
+    def with_images(material, indices, execution, features):
         material.classifier.image.requires_grad_(False)
-        return tasks.image_task(material, indices, execution, log)
+        return tasks.image_task(material, indices, execution)
 
     monkeypatch.setattr(tasks, "head_task", with_images)
     frozen = tensors(train(head, name="frozen"))
@@ -184,7 +185,8 @@ def test_polarity_inverts_the_drawn_half(train, settings, manifest):
     split = open_split(manifest, "train")
     indices = draw_subset(len(split), 20, 0)
     material = stage.open_material(train.theta_0, manifest, settings(augment="polarity"), 0)
-    samples = tasks.image_task(material, indices, Execution(), train.log.append).samples
+    with shown(train.log.append):
+        samples = tasks.image_task(material, indices, Execution()).samples
     loader = Loader(samples, 8, 0, torch.device("cpu"), HowSettings(), Team())
     flips, order = random_half(len(split), 0, 1), epoch_order(indices, 0, 1)
     # From the second batch of epoch 1, as after a resumption.
@@ -206,9 +208,8 @@ def test_from_scratch_draws_weights_by_the_seed(train, settings, manifest, theta
         outputs = train.outputs(name)
         chosen = settings(init="random", batch_norm="train", epochs=8)
         pixels = Preprocessing.model_validate(header.preprocessing)
-        train_from_scratch(
-            header.architecture, pixels, manifest, chosen, seed, outputs, log=train.log.append
-        )
+        with shown(train.log.append):
+            train_from_scratch(header.architecture, pixels, manifest, chosen, seed, outputs)
         found[name] = outputs
     theta = load_theta(found["a"].theta_1)
     assert (theta.header.kind, theta.header.seed) == ("from-scratch", 0)

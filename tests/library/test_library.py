@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 import subprocess
 import sys
@@ -83,7 +84,7 @@ def test_a_zero_shot_model_gets_a_head_of_prompts(tmp_path):
     weights = weights_of(tiny.clip(), 1)
     torch.save(weights, tmp_path / "clip.pt")
     (tmp_path / "tiny.json").write_text(json.dumps(tiny.clip()))
-    given = {"architecture": str(tmp_path / "tiny.json"), "say": lambda line: None}
+    given = {"architecture": str(tmp_path / "tiny.json")}
     model = wiseft.load(tmp_path / "clip.pt", classes=NAMES, templates=["a {c}"], **given)
     wanted = build_head(load_tower(tiny.clip(), weights, "it"), [[n] for n in NAMES], ["a {c}"])
     torch.testing.assert_close(model.theta.tensors["head.weight"], wanted)
@@ -135,7 +136,7 @@ def test_merge_is_the_command(tmp_path):
     assert all(torch.equal(found[name], expected[name]) for name in found)
 
 
-def test_the_examples_of_the_documentation(tmp_path, monkeypatch):
+def test_the_examples_of_the_documentation(tmp_path, monkeypatch, capfd, caplog):
     """With a tiny CLIP, called by the name of the real one, whose head is made of prompts."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setitem(open_clip.factory._MODEL_CONFIGS, "ViT-B-32-quickgelu", tiny.clip())
@@ -151,7 +152,13 @@ def test_the_examples_of_the_documentation(tmp_path, monkeypatch):
     files = sorted((tmp_path / "photos").rglob("*.png"))
     known = {"images": files, "labels": [file.parent.name for file in files]}
     by_sweep, by_hand, _ = re.findall(r"```python\n(.*?)```", DOCS.read_text(), re.DOTALL)
+    capfd.readouterr()
     exec(by_sweep, known)
+    assert capfd.readouterr().err == "", "the library is silent"
+    with caplog.at_level(logging.INFO):
+        exec(by_sweep, known)
+    lines = [record.getMessage() for record in caplog.records if record.name.startswith("wiseft.")]
+    assert lines[0] == "sweep: reading the checkpoints", "as a program that asks gets it"
     found, model = known["found"], known["model"]
     ends = [
         wiseft.load(p, classes=NAMES, architecture="ViT-B-32-quickgelu")

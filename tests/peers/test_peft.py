@@ -88,7 +88,7 @@ def test_a_merge_is_pefts(case, tmp_path):
     assert len(changed) >= 2
     for alpha in ("0.000", "0.500", "1.000"):
         output = tmp_path / alpha
-        merge_files(tmp_path / "base", tmp_path / "adapter", alpha, output, lambda _: None)
+        merge_files(tmp_path / "base", tmp_path / "adapter", alpha, output)
         found = load_file(output / "model.safetensors" if output.is_dir() else output)
         assert found.keys() <= base.keys()
         for name in changed:
@@ -111,4 +111,4 @@ def test_a_merge_is_pefts(case, tmp_path):
 def test_what_is_no_plain_lora_is_refused(options, message, tmp_path):
     trained(clip, tmp_path, target_modules=["fc1"], **options)
     with pytest.raises(WiseftError, match=message):
-        merge_files(tmp_path / "base", tmp_path / "adapter", "0.5", tmp_path / "c", lambda _: None)
+        merge_files(tmp_path / "base", tmp_path / "adapter", "0.5", tmp_path / "c")

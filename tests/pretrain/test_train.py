@@ -29,7 +29,7 @@ def run(glyphs, architecture, preprocessing, settings, tmp_path: Path) -> Run:
 
     def run(seed: int = 3, overlap: bool = False, state: str = "state", **changes: Any):
         chosen = settings.model_copy(update=changes)
-        checkpoints = Checkpoints(tmp_path / state, chosen.model_dump_json(), print)
+        checkpoints = Checkpoints(tmp_path / state, chosen.model_dump_json())
         arguments = (glyphs, architecture, preprocessing, chosen, seed, checkpoints)
         return pretrain(*arguments, overlap=overlap)
 

@@ -24,18 +24,18 @@ def limited(n, seen):
     return run
 
 
-def test_halves_until_it_fits_and_says_so_once():
-    lines, seen = [], []
-    size = BatchSize(500, lines.append)
+def test_halves_until_it_fits_and_says_so_once(said):
+    seen = []
+    size = BatchSize(500)
     numbers = torch.arange(500)
     for _ in range(2):
         assert torch.equal(torch.cat(size.each(limited(70, seen), numbers)), 2 * numbers)
     assert size.size == 63
     assert max(seen) == 63
-    (line,) = lines
+    (line,) = said
     assert "out of memory with 500 images at a time; going on with 63 at a time" in line
     size.each(limited(40, seen), numbers)
-    assert "with 63 images at a time; going on with 32 at a time" in lines[1]
+    assert "with 63 images at a time; going on with 32 at a time" in said[1]
 
 
 def test_tensors_of_one_length_are_parted_alike():

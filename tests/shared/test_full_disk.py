@@ -58,9 +58,7 @@ WRITERS = {
     "theta_1.safetensors": write_tensors,
     "images.npy": write_images,
     "predictions.parquet": write_parquet,
-    "step-000000007.safetensors": lambda path: Checkpoints(path.parent, "k", print).save(
-        7, TENSORS
-    ),
+    "step-000000007.safetensors": lambda path: Checkpoints(path.parent, "k").save(7, TENSORS),
     "merged.safetensors": lambda path: write_like("safetensors", path),
     "merged.pt": lambda path: write_like("torch", path),
     "folder": lambda path: write_like("folder", path),

@@ -9,12 +9,11 @@ import time
 from wiseft.base.locks import exclusive
 
 
-def test_who_waits_for_a_lock_says_so_once_and_then_has_it_alone(tmp_path):
-    lock = tmp_path / ".a.lock"
-    said, order = [], []
+def test_who_waits_for_a_lock_says_so_once_and_then_has_it_alone(tmp_path, said):
+    lock, order = tmp_path / ".a.lock", []
 
     def second():
-        with exclusive(lock, said.append):
+        with exclusive(lock):
             order.append("second")
 
     with exclusive(lock):
@@ -35,7 +34,7 @@ def test_many_threads_never_hold_a_lock_together(tmp_path):
 
     def work():
         for _ in range(30):
-            with exclusive(lock, lambda line: None):
+            with exclusive(lock):
                 holders.append(1)
                 most.append(len(holders))
                 os.sched_yield()

@@ -15,6 +15,7 @@ import pytest
 from tests.processes import environment
 
 from wiseft.base.io import write_json
+from wiseft.base.progress import shown
 from wiseft.study.plan import owner
 from wiseft.study.plan.owner import LOCKS, RECORDS, VARIABLE, Owner
 
@@ -23,7 +24,7 @@ import subprocess, sys, time
 from pathlib import Path
 from wiseft.study.plan import owner
 
-mine = owner.begin(lambda line: None)
+mine = owner.begin()
 locks = [owner.LOCKS / name for name in sys.argv[2:]]
 owner.LOCKS.mkdir(parents=True, exist_ok=True)
 for lock in locks:
@@ -96,7 +97,8 @@ def run() -> Iterator[Callable[..., Process]]:
 def begin() -> list[str]:
     """Begin a run in this process; return what is said. Its record goes again."""
     said: list[str] = []
-    mine = owner.begin(said.append)
+    with shown(said.append):
+        mine = owner.begin()
     assert mine is not None
     assert os.environ[VARIABLE] == mine.name
     owner.end(mine)
@@ -114,7 +116,7 @@ def records() -> set[str]:
 def make(names: tuple[str, ...], locks: tuple[str, ...] | None = None, **changes: object) -> Owner:
     """Make lock files and the record of a run that is this process, but for what is changed."""
     LOCKS.mkdir(parents=True, exist_ok=True)
-    mine = owner.begin(lambda line: None)
+    mine = owner.begin()
     assert mine is not None
     owner.end(mine)
     other = dataclasses.replace(mine, locks=locks, **changes)
@@ -230,15 +232,17 @@ def test_commands_end_in_every_state(run, monkeypatch, state):
 def test_where_nothing_can_be_recorded_it_is_said(tmp_path, monkeypatch):
     (tmp_path / ".wiseft").touch()
     said: list[str] = []
-    assert owner.begin(said.append) is None
+    with shown(said.append):
+        assert owner.begin() is None
     assert "snakemake --unlock" in said[0]
     monkeypatch.setattr("wiseft.study.plan.owner.started", lambda pid: None)  # no /proc
-    assert owner.begin(said.append) is None
+    with shown(said.append):
+        assert owner.begin() is None
     assert len(said) == 1
 
 
 def test_a_fork_does_not_end_its_parents_run():
-    mine = owner.begin(print)
+    mine = owner.begin()
     assert mine is not None
     if (child := os.fork()) == 0:
         owner.end(mine)

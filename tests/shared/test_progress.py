@@ -1,11 +1,12 @@
 import io
+import logging
 import re
 import sys
 
 import pytest
 
 from wiseft.base import progress
-from wiseft.base.progress import Meter, Progress, duration
+from wiseft.base.progress import Meter, Progress, duration, quiet, shown
 
 
 class Terminal(io.StringIO):
@@ -21,19 +22,18 @@ def clock(monkeypatch):
     return now
 
 
-def test_a_line_every_interval_and_one_at_the_end(clock):
-    lines = []
-    shown = Progress(100, interval=10, log=lines.append)
+def test_a_line_every_interval_and_one_at_the_end(clock, said):
+    shown = Progress(100, interval=10)
     for step in range(1, 101):
         clock[0] += 1.0
         shown(step, 2.5 / step, 1e-3, 64)
-    assert len(lines) == 10
-    assert lines[0] == "step 10/100  loss 0.2500  lr 1.00e-03  64 images/s  1 min 30 s left"
-    assert lines[-1] == "step 100/100  loss 0.0250  lr 1.00e-03  64 images/s  0 s left"
+    assert len(said) == 10
+    assert said[0] == "step 10/100  loss 0.2500  lr 1.00e-03  64 images/s  1 min 30 s left"
+    assert said[-1] == "step 100/100  loss 0.0250  lr 1.00e-03  64 images/s  0 s left"
 
 
 def test_the_first_step_is_left_out_of_the_speed(clock):
-    shown = Progress(100, log=lambda line: None)
+    shown = Progress(100)
     clock[0] += 50.0  # finds memory, compiles
     shown(1, 1.0, 1e-3, 64)
     assert shown.images_per_second == pytest.approx(64 / 50)
@@ -43,17 +43,16 @@ def test_the_first_step_is_left_out_of_the_speed(clock):
     assert (shown.done, shown.seconds) == (2, 52.0)
 
 
-def test_a_resumed_training_counts_its_own_steps(clock):
-    lines = []
-    shown = Progress(100, interval=1, log=lines.append)
+def test_a_resumed_training_counts_its_own_steps(clock, said):
+    shown = Progress(100, interval=1)
     for step in (61, 62):
         clock[0] += 3.0
         shown(step, 1.0, 1e-3, 30)
     assert shown.done == 2
-    assert lines[-1] == "step 62/100  loss 1.0000  lr 1.00e-03  10 images/s  1 min 54 s left"
+    assert said[-1] == "step 62/100  loss 1.0000  lr 1.00e-03  10 images/s  1 min 54 s left"
 
 
-def test_a_terminal_shows_a_bar(monkeypatch):
+def test_a_terminal_shows_a_bar(monkeypatch, said):
     monkeypatch.setattr(sys, "stderr", Terminal())
     shown = Progress(4)
     for step in (3, 4):  # resumed after step 2
@@ -61,16 +60,51 @@ def test_a_terminal_shows_a_bar(monkeypatch):
     last = sys.stderr.getvalue().split("\r")[-1]
     assert re.match(r"100%\|.*4/4 .*loss 0\.5000  lr 1\.00e-03  \d+ images/s", last)
     assert "step 4/4" not in last
+    assert said == []
 
 
-def test_no_bar_where_lines_go_elsewhere_or_stderr_is_a_file(monkeypatch, capsys):
-    Progress(1)(1, 0.5, 1e-3, 8)
+def test_no_bar_where_nobody_listens_or_stderr_is_a_file(monkeypatch, capsys):
+    with shown():
+        Progress(1)(1, 0.5, 1e-3, 8)
     assert capsys.readouterr().err.startswith("step 1/1  loss 0.5000")
     monkeypatch.setattr(sys, "stderr", Terminal())
-    lines = []
-    Progress(1, log=lines.append)(1, 0.5, 1e-3, 8)
+    Progress(1)(1, 0.5, 1e-3, 8)
+    with shown(), quiet():
+        Progress(1)(1, 0.5, 1e-3, 8)
+        with Meter("a.tar: downloading", 1000, interval=0.0, delay=0.0) as gauge:
+            gauge.add(500)
     assert sys.stderr.getvalue() == ""
-    assert len(lines) == 1
+
+
+def test_messages_are_shown_inside_the_block_only(capsys):
+    log = logging.getLogger("wiseft.anything")
+    log.info("before")
+    with shown():
+        log.info("100 % of it")
+        log.debug("a detail")
+        log.warning("mind %s", "that")
+        with quiet():
+            log.info("not this")
+            log.warning("but this")
+        with pytest.raises(OSError, match="no space"), shown(full):
+            log.info("a line on a full disk")
+    log.info("after")
+    shown_lines = capsys.readouterr().err.splitlines()
+    assert shown_lines == ["100 % of it", "mind that", "but this", "a line on a full disk"]
+    logger = logging.getLogger("wiseft")
+    assert (logger.level, logger.propagate, logger.handlers) == (logging.NOTSET, True, [])
+
+
+def full(line):
+    raise OSError("no space")
+
+
+def test_a_program_that_asks_for_messages_gets_them(caplog):
+    with caplog.at_level(logging.INFO):
+        Progress(1)(1, 0.5, 1e-3, 8)
+    (record,) = caplog.records
+    assert (record.name, record.levelno) == ("wiseft.base.progress", logging.INFO)
+    assert record.getMessage().startswith("step 1/1")
 
 
 @pytest.mark.parametrize(
@@ -88,18 +122,16 @@ def test_durations(seconds, text):
     assert duration(seconds) == text
 
 
-def test_progress_has_amount_speed_and_time_left():
-    said = []
-    gauge = Meter("a: downloading", 300_000_000, 100_000_000, say=said.append, interval=0.0)
+def test_progress_has_amount_speed_and_time_left(said):
+    gauge = Meter("a: downloading", 300_000_000, 100_000_000, interval=0.0)
     gauge.add(50_000_000)
     assert gauge.line(5.0) == "a: downloading, 150 of 300 MB, 10.0 MB/s, 15 s left"
     assert len(said) == 1
 
 
-def test_on_a_terminal_there_is_a_bar_and_no_line(monkeypatch):
-    said = []
+def test_on_a_terminal_there_is_a_bar_and_no_line(monkeypatch, said):
     monkeypatch.setattr(sys, "stderr", Terminal())
-    gauge = Meter("a.tar: downloading", 1000, say=said.append, interval=0.0, delay=0.0)
+    gauge = Meter("a.tar: downloading", 1000, interval=0.0, delay=0.0)
     with gauge:
         gauge.add(500)
     assert re.search(r"a\.tar: downloading: +50%.*500/1\.00k", sys.stderr.getvalue())

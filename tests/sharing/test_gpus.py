@@ -19,9 +19,11 @@ from wiseft.models import gpus
 # A job: takes GPUs, says which and when, holds them for a while.
 JOB = """
 import json, os, sys, time
+from wiseft.base.progress import shown
 from wiseft.models import gpus
 count, hold = int(sys.argv[1]), float(sys.argv[2])
-gpus.choose(count)
+with shown():
+    gpus.choose(count)
 began = time.monotonic()
 time.sleep(hold)
 print(json.dumps([os.environ[gpus.VISIBLE], began, time.monotonic()]), flush=True)
@@ -188,7 +190,7 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     file = tmp_path / "file"
     file.write_text("")
     with pytest.raises(WiseftError, match=rf"{file}.*WISEFT_GPU_LOCKS"):
-        gpus.acquire(1, ["0"], file / "locks", print)
+        gpus.acquire(1, ["0"], file / "locks")
 
 
 def test_a_command_chooses_before_torch_asks_for_devices(monkeypatch):

@@ -13,6 +13,7 @@ from PIL import Image
 from tests.evaluate.conftest import blobs
 from tests.sweep.conftest import CLASSES
 
+from wiseft.base.progress import shown
 from wiseft.tool.record import Result
 from wiseft.tool.sweep import sweep
 
@@ -44,8 +45,9 @@ def call(clips, tmp_path):
         said: list[str] = []
         ends = tmp_path / "z.pt", tmp_path / "f.pt", images / "photos"
         shifts = [images / "sketches", images / "camera"]
-        options = {"architecture": "Tiny", "alphas": ALPHAS, "say": said.append}
-        return sweep(*ends, shifts, tmp_path / output, **options), said
+        options = {"architecture": "Tiny", "alphas": ALPHAS}
+        with shown(said.append):
+            return sweep(*ends, shifts, tmp_path / output, **options), said
 
     return of
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ MINE = {"ends": ["a", "b"], "seed": 0}
 
 
 def enter(folder: Path) -> None:
-    with claimed(folder, MINE, print):
+    with claimed(folder, MINE):
         pass
 
 
@@ -88,17 +89,19 @@ def test_nothing_is_removed_or_replaced_through_a_link(tmp_path: Path, name: str
     assert [path.name for path in theirs.rglob("*")] == ["model", "weights.pt"]
 
 
-def test_one_process_at_a_time_works_in_a_folder(tmp_path: Path):
-    entered, said = threading.Event(), threading.Event()
+def test_one_process_at_a_time_works_in_a_folder(tmp_path: Path, said: list[str]):
+    entered, end = threading.Event(), time.monotonic() + 60
 
     def other() -> None:
-        with claimed(tmp_path / "out", MINE, lambda line: said.set()):
+        with claimed(tmp_path / "out", MINE):
             entered.set()
 
-    with claimed(tmp_path / "out", MINE, print):
+    with claimed(tmp_path / "out", MINE):
         thread = threading.Thread(target=other)
         thread.start()
-        assert said.wait(60), "nothing was said of the one that is waited for"
+        while not said:
+            assert time.monotonic() < end, "nothing was said of the one that is waited for"
+            time.sleep(0.005)
         assert not entered.is_set()
     thread.join(60)
     assert entered.is_set()

@@ -17,6 +17,7 @@ from tools.rehearsal import tiny
 from tools.rehearsal.checkpoints import weights_of
 
 import wiseft
+from wiseft.base.progress import shown
 from wiseft.cli import main
 from wiseft.errors import WiseftError
 from wiseft.foreign.class_names import better_order, names_brought, order_in, places_of
@@ -52,7 +53,7 @@ def images(folder: Path) -> tuple[list[Path], list[str]]:
 
 
 def run(z, f, folders, output, **options):
-    options = {"say": lambda _: None, "alphas": [0.5]} | options
+    options = {"alphas": [0.5]} | options
     return sweep(z, f, folders / "photos", [folders / "sketches"], output, **options)
 
 
@@ -246,7 +247,8 @@ def test_features_are_those_that_the_head_was_trained_on(folders, program, tmp_p
     assert raw > normalised + 5, "or the test shows nothing"
     ends, said = (root / "z.pt", root / "f.pt"), []
     options = {"architecture": "Tiny"}
-    result = run(*ends, folders, tmp_path / "out", say=said.append, alpha=1, **options)
+    with shown(said.append):
+        result = run(*ends, folders, tmp_path / "out", alpha=1, **options)
     assert correct(result, 1.0) == raw
     assert any("fine-tuned model is right on" in s and "with raw features" in s for s in said)
     assert result.record.head.endswith("of raw features")
@@ -280,12 +282,14 @@ def test_an_order_that_is_not_the_folders_is_seen(folders, program, tmp_path):
     said: list[str] = []
     options = {"architecture": "Tiny", "features": "raw"}
     ends = root / "z.pt", root / "other.pt"
-    result = run(*ends, folders, tmp_path / "out", say=said.append, **options)
+    with shown(said.append):
+        result = run(*ends, folders, tmp_path / "out", **options)
     (warning,) = (line for line in said if "warning" in line)
     assert f"give --classes '{json.dumps(OTHER)}'" in warning
     assert "warning: the head of the fine-tuned model" in result.record.head
     said.clear()
-    right = run(*ends, folders, tmp_path / "n", classes=OTHER, say=said.append, **options)
+    with shown(said.append):
+        right = run(*ends, folders, tmp_path / "n", classes=OTHER, **options)
     assert correct(right, 1.0) == program[1][0] > correct(result, 1.0) + 10
     assert not [line for line in said if "warning" in line]
 

@@ -34,7 +34,7 @@ def as_snapshot(folder: Path) -> Path:
 
 def test_snapshots_are_swept_and_a_strangers_link_is_not(photos, tmp_path):
     z, f = (as_snapshot(saved(tmp_path / name, seed)) for seed, name in enumerate("zf"))
-    shifts, quiet = [photos / "sketches"], {"alphas": [], "say": lambda _: None}
+    shifts, quiet = [photos / "sketches"], {"alphas": []}
     result = sweep(z, f, photos / "photos", shifts, tmp_path / "out", **quiet)
     files = list(result.model_path.iterdir())
     assert "preprocessor_config.json" in {path.name for path in files}

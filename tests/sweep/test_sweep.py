@@ -34,6 +34,7 @@ from tools.rehearsal.checkpoints import Holder, torchscript, weights_of
 
 import wiseft
 import wiseft.tool.sweep
+from wiseft.base.progress import shown
 from wiseft.cli import main
 from wiseft.combine.files import interpolate_files
 from wiseft.errors import WiseftError
@@ -52,7 +53,7 @@ __all__ = ["Holder"]  # TorchScript reads the source of the class
 
 
 def run(z, f, photos, output, shifts=("sketches", "paintings"), **options) -> Result:
-    options = {"architecture": "Tiny", "say": lambda _: None, "alphas": [0.25, 0.75]} | options
+    options = {"architecture": "Tiny", "alphas": [0.25, 0.75]} | options
     folders = [photos / name for name in shifts]
     return sweep(z, f, photos / "photos", folders, output, **options)
 
@@ -69,7 +70,7 @@ def classified(result: Result, folder: Path, monkeypatch) -> str:
 
 def loaded(result: Result, **options) -> list[str]:
     """Return what the library predicts of the photo with the model of a sweep."""
-    return wiseft.load(result.model_path, say=lambda _: None, **options).predict(["photo.jpg"])
+    return wiseft.load(result.model_path, **options).predict(["photo.jpg"])
 
 
 def mixed(a, b, alpha):
@@ -179,20 +180,18 @@ def test_text_towers_that_differ_are_interpolated_too(clips, photos, tmp_path):
     save_file(clips[0], tmp_path / "z.safetensors")
     save_file(f, tmp_path / "f.safetensors")
     said = []
-    result = run(
-        tmp_path / "z.safetensors",
-        tmp_path / "f.safetensors",
-        photos,
-        tmp_path / "out",
-        alpha=0.4,
-        say=said.append,
-    )
+    with shown(said.append):
+        result = run(
+            tmp_path / "z.safetensors",
+            tmp_path / "f.safetensors",
+            photos,
+            tmp_path / "out",
+            alpha=0.4,
+        )
     found = load_file(result.model_path)
     close({k: v for k, v in found.items() if v.is_floating_point()}, mixed(clips[0], f, 0.4))
     assert any("text towers differ" in line for line in said)
-    score = score_folder(
-        result.model_path, photos / "paintings", architecture="Tiny", say=lambda _: None
-    )
+    score = score_folder(result.model_path, photos / "paintings", architecture="Tiny")
     assert score.n_correct == correct(result, "paintings", 0.4)
 
 
@@ -284,7 +283,7 @@ def test_thetas_and_weights_of_this_program(photos, tmp_path):
     interpolate_files(*paths, 0.25, tmp_path / "expected.safetensors")
     expected = load_theta(tmp_path / "expected.safetensors").tensors
     assert same(load_theta(result.model_path).tensors, expected)
-    score = score_folder(result.model_path, photos / "paintings", say=lambda _: None)
+    score = score_folder(result.model_path, photos / "paintings")
     assert score.n_correct == correct(result, "paintings", 0.25)
     assert result.record.model.loads_with == "wiseft"
 
@@ -296,7 +295,7 @@ def test_weights_of_this_program(clips, photos, tmp_path):
         save_weights(path, weights, about)
     result = run(*paths, photos, tmp_path / "out", alpha=0.25, architecture=None)
     close(load_weights(result.model_path)[0], mixed(*clips, 0.25))
-    score = score_folder(result.model_path, photos / "paintings", say=lambda _: None)
+    score = score_folder(result.model_path, photos / "paintings")
     assert score.n_correct == correct(result, "paintings", 0.25)
 
 
@@ -503,9 +502,7 @@ def test_what_is_retained_is_what_the_merged_model_knows(clips, photos, tmp_path
         alpha=0.4,
         keep=[kept],
     )
-    score = score_folder(
-        result.model_path, kept, architecture="Tiny", templates=TEMPLATES, say=lambda _: None
-    )
+    score = score_folder(result.model_path, kept, architecture="Tiny", templates=TEMPLATES)
     assert score.n_correct == correct(result, "animals", 0.4)
     ends = [correct(result, "animals", alpha) for alpha in (0.0, 1.0)]
     assert ends[0] != ends[1], "or a number of one model would pass for that of another"
@@ -578,7 +575,8 @@ def test_broken_images_are_left_out_and_listed(clips, photos, tmp_path):
     refused(*ends, mine, tmp_path, broken[0].name)
     said: list[str] = []
     shifts = ("sketches", "camera")
-    result = run(*ends, mine, tmp_path / "o", shifts, skip_broken=True, say=said.append)
+    with shown(said.append):
+        result = run(*ends, mine, tmp_path / "o", shifts, skip_broken=True)
     left_out = [line for line in said if "left out" in line]
     assert len(left_out) == 3
     assert all(any(str(path) in line for line in left_out) for path in broken)
@@ -599,7 +597,6 @@ def test_a_reference_with_splits_keeps_them(clips, photos, tmp_path):
         tmp_path / "out",
         architecture="Tiny",
         alphas=[0.5],
-        say=lambda _: None,
     )
     (reference,) = (each for each in result.record.sets if each.role == "reference")
     assert reference.n == {"held-out": 20, "test": 28}
@@ -614,7 +611,7 @@ def test_the_package_is_what_it_does(clips, photos, tmp_path):
         torch.save(weights, tmp_path / name)
     paths = [str(tmp_path / name) for name in ("z.pt", "f.pt")]
     folders = [str(photos / "photos"), [str(photos / "camera")], str(tmp_path / "out")]
-    result = wiseft.sweep(*paths, *folders, alphas=[0.5], say=lambda _: None)
+    result = wiseft.sweep(*paths, *folders, alphas=[0.5])
     assert isinstance(result, wiseft.sweep.Result)
     assert wiseft.sweep.Result.read(tmp_path / "out").record == result.record
 

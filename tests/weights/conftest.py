@@ -58,11 +58,6 @@ def register(monkeypatch):
     return register
 
 
-@pytest.fixture
-def said():
-    return []
-
-
 def safetensors_of(tensors: Mapping[str, torch.Tensor]) -> bytes:
     return save({key: value.contiguous() for key, value in tensors.items()}, {"format": "pt"})
 

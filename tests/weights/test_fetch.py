@@ -57,7 +57,7 @@ def fetch(tmp_path, said):
 
         source = dataclasses.replace(from_tag(tag) if isinstance(tag, str) else tag, **changes)
         output = tmp_path / "out" / name
-        fetch_weights(source, output, tmp_path / "fetched", said.append)
+        fetch_weights(source, output, tmp_path / "fetched")
         return load_weights(output)
 
     return fetch

@@ -98,7 +98,7 @@ def test_a_user_may_link_in_a_folder_of_their_own(model, tmp_path):
     assert copy.read_text() == shared.read_text()
     assert not copy.is_symlink()
     with pytest.raises(WiseftError, match="is a link out"):
-        merge_files(model, model, "0.5", tmp_path / "again", say=lambda _: None)
+        merge_files(model, model, "0.5", tmp_path / "again")
 
 
 def test_links_within_a_folder_and_to_a_folder_are_followed(model, tmp_path):
@@ -106,7 +106,7 @@ def test_links_within_a_folder_and_to_a_folder_are_followed(model, tmp_path):
     (model / "preprocessor_config.json").rename(model / "processor" / "a.json")
     (model / "preprocessor_config.json").symlink_to(Path("processor") / "a.json")
     (tmp_path / "here").symlink_to(model)
-    merge_files(tmp_path / "here", model, "0.5", tmp_path / "out", say=lambda _: None)
+    merge_files(tmp_path / "here", model, "0.5", tmp_path / "out")
     transformers.CLIPModel.from_pretrained(tmp_path / "out")
     copy = tmp_path / "out" / "preprocessor_config.json"
     assert copy.read_bytes() == (model / "processor" / "a.json").read_bytes()
@@ -121,7 +121,7 @@ def test_only_what_a_library_loads_is_copied(model, secret, tmp_path):
     os.mkfifo(model / "merges.txt")
     for name in ("vocab.json", "tokenizer_config.json", "chat_template.jinja", "spiece.model"):
         (model / name).write_text("{}")
-    merge_files(model, model, "0.5", tmp_path / "out", say=lambda _: None)
+    merge_files(model, model, "0.5", tmp_path / "out")
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
         *("config.json", "model.safetensors", "preprocessor_config.json"),
         *("vocab.json", "tokenizer_config.json", "chat_template.jinja", "spiece.model"),
@@ -146,7 +146,7 @@ def snapshot(hub, model, tmp_path) -> Path:
 
 
 def test_a_snapshot_of_the_hub_needs_no_option(snapshot, model, tmp_path):
-    merge_files(snapshot, model, "0.5", tmp_path / "out", say=lambda _: None)
+    merge_files(snapshot, model, "0.5", tmp_path / "out")
     found = transformers.CLIPModel.from_pretrained(tmp_path / "out").state_dict()
     expected = transformers.CLIPModel.from_pretrained(model).state_dict()
     assert all(torch.equal(found[name], value) for name, value in expected.items())

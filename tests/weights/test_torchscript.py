@@ -202,7 +202,7 @@ def test_the_tensors_of_a_clip_are_those_that_torch_finds(
 def test_a_merge_of_two_archives_interpolates_them(tmp_path: Path) -> None:
     for number in (0, 1):
         torchscript({"a.weight": torch.full((2,), number + 1.0)}, tmp_path / f"{number}.pt")
-    merge_files(tmp_path / "0.pt", tmp_path / "1.pt", 0.25, tmp_path / "out.pt", lambda _: None)
+    merge_files(tmp_path / "0.pt", tmp_path / "1.pt", 0.25, tmp_path / "out.pt")
     merged = torch.load(tmp_path / "out.pt", weights_only=True)
     assert same(merged, {"a.weight": torch.full((2,), 1.25)})
 

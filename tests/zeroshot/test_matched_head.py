@@ -81,10 +81,9 @@ def test_a_wrong_counterpart_is_named():
         match_head(WEIGHT, BIAS, LABELS, [None, None])
 
 
-def test_theta_0_is_the_classifier_over_the_matched_classes(weights, manifest, tmp_path):
+def test_theta_0_is_the_classifier_over_the_matched_classes(weights, manifest, tmp_path, said):
     path, architecture, tensors = weights
-    said = []
-    make_theta_0(path, manifest, None, tmp_path / "theta_0.safetensors", say=said.append)
+    make_theta_0(path, manifest, None, tmp_path / "theta_0.safetensors")
     theta = load_theta(tmp_path / "theta_0.safetensors")
     assert theta.header.never_predicted == [1]
     assert theta.header.settings == {"counterparts": ["n4", None, "n1"]}
@@ -102,7 +101,7 @@ def test_theta_0_is_the_classifier_over_the_matched_classes(weights, manifest, t
 
 def test_in_training_all_classes_have_finite_logits(weights, manifest, tmp_path):
     path, _, _ = weights
-    make_theta_0(path, manifest, None, tmp_path / "theta_0.safetensors", say=lambda _: None)
+    make_theta_0(path, manifest, None, tmp_path / "theta_0.safetensors")
     theta = load_theta(tmp_path / "theta_0.safetensors")
     model = build_classifier(theta.header, theta.tensors).train()
     logits = model(torch.from_numpy(images()).permute(0, 3, 1, 2))
@@ -116,7 +115,7 @@ def test_a_map_to_several_names_them_for_the_reader(weights, manifest, tmp_path)
     content = {"n4": {"n3": "a cat", "n5": "another"}, "x": "n0", "n1": {}}
     (tmp_path / "map.json").write_text(json.dumps(content))
     output = tmp_path / "theta_0.safetensors"
-    make_theta_0(path, manifest, None, output, label_map=tmp_path / "map.json", say=lambda _: None)
+    make_theta_0(path, manifest, None, output, label_map=tmp_path / "map.json")
     theta = load_theta(output)
     torch.testing.assert_close(
         theta.tensors["head.weight"][0], tensors["head.weight"][[3, 5]].mean(dim=0)
@@ -129,7 +128,7 @@ def test_a_map_replaces_the_ids(weights, manifest, tmp_path):
     path, _, tensors = weights
     (tmp_path / "map.json").write_text(json.dumps({"x": "n0", "n1": None, "n4": "n3"}))
     output = tmp_path / "theta_0.safetensors"
-    make_theta_0(path, manifest, None, output, label_map=tmp_path / "map.json", say=lambda _: None)
+    make_theta_0(path, manifest, None, output, label_map=tmp_path / "map.json")
     theta = load_theta(output)
     assert theta.header.never_predicted == [2]
     assert torch.equal(theta.tensors["head.weight"][1], tensors["head.weight"][0])

@@ -85,8 +85,7 @@ def evaluate(folder, theta, manifest, reference):
             ),
             output_dir=folder,
             metadata=METADATA | {"reference": reference},
-        ),
-        say=lambda line: None,
+        )
     )
     return pd.read_parquet(path.with_name("predictions.parquet"))
 

@@ -11,8 +11,8 @@ from wiseft.base.alphas import ALPHA_REGEX
 from wiseft.study.config import paths
 from wiseft.errors import WiseftError
 from wiseft.study.plan.failures import failure_summary
-from wiseft.study.plan import owner
-from wiseft.study.plan import resources as plan_resources
+from wiseft.study.plan import owner, resources as plan_resources
+from wiseft.base.progress import shown
 from wiseft.base.stages import VERSION
 from wiseft.study.targets import repeat, Targets
 
@@ -27,7 +27,7 @@ except WiseftError as error:
 # Before anything is locked, so that a run that is killed at any time holds up no later one.
 OWNER = None
 if workflow.is_main_process and not workflow.output_settings.dryrun:
-    OWNER = owner.begin(logger.warning)
+    OWNER = shown(logger.warning)(owner.begin)()
 
 
 onstart:

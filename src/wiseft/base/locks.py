@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from wiseft.base.progress import Say, print_line
 from wiseft.errors import WiseftError
+
+log = logging.getLogger(__name__)
 
 
 class NoLocks(WiseftError):
@@ -21,7 +23,7 @@ NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
 
 
 @contextlib.contextmanager
-def exclusive(path: Path, say: Say = print_line) -> Iterator[None]:
+def exclusive(path: Path) -> Iterator[None]:
     """Hold the lock file `path` while the block runs; wait for it where another process has it.
 
     The operating system drops the lock of a killed process; the empty file that such a process
@@ -29,12 +31,11 @@ def exclusive(path: Path, say: Say = print_line) -> Iterator[None]:
 
     Args:
         path: of the lock file; its folder is made.
-        say: called once, if there is somebody to wait for.
 
     Raises:
         WiseftError: the folder cannot be written, or its file system has no locks (NoLocks).
     """
-    handle = _acquire(path, say)
+    handle = _acquire(path)
     try:
         yield
     finally:
@@ -42,14 +43,14 @@ def exclusive(path: Path, say: Say = print_line) -> Iterator[None]:
         os.close(handle)
 
 
-def _acquire(path: Path, say: Say) -> int:
+def _acquire(path: Path) -> int:
     waited = False
     while True:
         handle = _open(path)
         try:
             if not _lock(path, handle, wait=waited):
                 subject = path.with_name(path.name.removeprefix(".").removesuffix(".lock"))
-                say(f"another process works on {subject}; waiting for it")
+                log.info(f"another process works on {subject}; waiting for it")
                 waited = True
                 _lock(path, handle, wait=True)
             # The one before may have removed the file between our opening and our locking of it.

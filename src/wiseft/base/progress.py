@@ -1,23 +1,74 @@
-"""Progress of a training, or of bytes: a bar on a terminal, else a line now and then."""
+"""Messages of the library, and progress: a bar on a terminal, else a line now and then.
+
+Messages go to the loggers below `wiseft`, which nobody hears unless a program asks for them.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Self
+
+log = logging.getLogger(__name__)
 
 INTERVAL = 10.0
 """Seconds between two lines."""
 
 
-Say = Callable[[str], None]
-"""Takes a line of progress."""
-
-
 def print_line(text: str) -> None:
     """Print a line to stderr at once, so that a log file shows how far a job is."""
     print(text, file=sys.stderr, flush=True)
+
+
+class _Lines(logging.Handler):
+    """Hands over bare messages; what that raises (a full disk) is not swallowed."""
+
+    def __init__(self, write: Callable[[str], None]):
+        super().__init__()
+        self._write = write
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._write(self.format(record))
+
+
+@contextlib.contextmanager
+def shown(write: Callable[[str], None] = print_line) -> Iterator[None]:
+    """Show the library's messages while the block runs, as the commands do.
+
+    Args:
+        write: called with every message.
+    """
+    logger, handler = logging.getLogger("wiseft"), _Lines(write)
+    before = logger.level, logger.propagate
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    logger.propagate = False  # what another library gave the root would show them twice
+    try:
+        yield
+    finally:
+        logger.setLevel(before[0])
+        logger.propagate = before[1]
+        logger.removeHandler(handler)
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Let nothing below a warning be heard while the block runs."""
+    logger = logging.getLogger("wiseft")
+    before = logger.level
+    logger.setLevel(max(logger.getEffectiveLevel(), logging.WARNING))
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
+
+
+def _bars() -> bool:
+    """Whether progress is a bar: where messages are heard, on a terminal."""
+    return log.isEnabledFor(logging.INFO) and sys.stderr.isatty()
 
 
 class Progress:
@@ -26,27 +77,19 @@ class Progress:
     Args:
         steps: of the whole training.
         interval: seconds between two lines; the last step always has one.
-        log: called with a line.
-            Where lines would go to stderr and that is a terminal, a bar is shown instead.
 
     Attributes:
         done: steps counted here, without those before a resumption.
     """
 
-    def __init__(
-        self,
-        steps: int,
-        interval: float = INTERVAL,
-        log: Say = print_line,
-    ):
+    def __init__(self, steps: int, interval: float = INTERVAL):
         self.steps = steps
         self.interval = interval
-        self.log = log
         self._began = self._shown = time.monotonic()
         self._first: tuple[float, int] | None = None
         self._images = self.done = 0
         self._bar: Any = None
-        if log is print_line and sys.stderr.isatty():
+        if _bars():
             from tqdm import tqdm
 
             self._bar = tqdm(
@@ -87,7 +130,7 @@ class Progress:
             return
         self._shown = now
         left = (self.steps - step) * (now - self._began) / self.done
-        self.log(
+        log.info(
             f"step {step}/{self.steps}  loss {loss:.4f}  lr {learning_rate:.2e}  "
             f"{self.images_per_second:.0f} images/s  {duration(left)} left"
         )
@@ -114,7 +157,6 @@ class Meter:
         what: is under way, for example ``sun397.tar.gz: downloading``.
         total: bytes of the whole, or other things by name of `unit`; None where nobody knows.
         done: bytes that were there before.
-        say: called with a line where stderr is not a terminal.
         interval: seconds between two lines; None: ten.
         delay: seconds before a bar appears.
     """
@@ -125,7 +167,6 @@ class Meter:
         total: int | None,
         done: int = 0,
         *,
-        say: Callable[[str], None] = print_line,
         interval: float | None = None,
         delay: float = 1.0,
         unit: str = "B",
@@ -133,12 +174,11 @@ class Meter:
         self.what = what
         self.unit = unit
         self.total = total
-        self.say = say
         self.interval = INTERVAL if interval is None else interval
         self.done = self._before = done
         self._began = self._shown = time.monotonic()
         self._bar: Any = None
-        if sys.stderr.isatty():
+        if _bars():
             from tqdm import tqdm
 
             self._bar = tqdm(
@@ -154,7 +194,7 @@ class Meter:
         now = time.monotonic()
         if now - self._shown >= self.interval:
             self._shown = now
-            self.say(self.line(now - self._began))
+            log.info(self.line(now - self._began))
 
     def line(self, elapsed: float) -> str:
         """Return what is done, of how much, how fast and the time left, after `elapsed` seconds."""

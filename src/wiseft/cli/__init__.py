@@ -15,6 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 from wiseft.base.io import is_full
+from wiseft.base.progress import shown
 from wiseft.cli import (
     combine,
     config,
@@ -168,7 +169,8 @@ def main(arguments: list[str] | None = None) -> None:
     """
     _options.debug = False
     try:
-        app(args=arguments)
+        with shown():
+            app(args=arguments)
     except Exception as error:
         if _options.debug:
             traceback.print_exc()

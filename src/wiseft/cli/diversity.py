@@ -41,12 +41,4 @@ def diversity(
     from wiseft.study.diversity import Pair, measure_pair
 
     chosen = parse_settings(RootModel[dict[str, str]], views, "--views").root
-    measure_pair(
-        Pair(second, first, alpha),
-        dataset,
-        chosen,
-        reference,
-        split,
-        output_dir,
-        say=lambda line: typer.echo(line, err=True),
-    )
+    measure_pair(Pair(second, first, alpha), dataset, chosen, reference, split, output_dir)

@@ -131,4 +131,4 @@ def evaluate(
         head=head,
         state=state,
     )
-    evaluate_suite(request, say=lambda line: typer.echo(line, err=True))
+    evaluate_suite(request)

@@ -62,7 +62,6 @@ def pretrain(
     """Pre-train a small zero-shot model on rendered digits with captions."""
     from wiseft.base.io import sha256_json
     from wiseft.base.loading import parse_settings
-    from wiseft.base.progress import print_line
     from wiseft.base.stages import VERSION
     from wiseft.models.runtime import check_writable, start_torch
     from wiseft.models.towers.open_clip_models import architecture_from_json
@@ -88,8 +87,8 @@ def pretrain(
     }
     parents = {"glyphs": read_file_header(glyphs, "glyph file")[TENSORS_SUM]}
     identity = header | parents | {"version": VERSION["pretrain"]}
-    checkpoints = Checkpoints(state, sha256_json(identity), print_line)
-    with alone(state, print_line):
+    checkpoints = Checkpoints(state, sha256_json(identity))
+    with alone(state):
         tensors, rows = train(
             load_glyphs(glyphs), model, pixels, chosen, seed, checkpoints, overlap=threads > 1
         )

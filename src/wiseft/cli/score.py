@@ -106,7 +106,6 @@ def score(
         batch_size=batch_size,
         device=str(start_torch(threads or cores(), device, mps=True)),
         skip_broken=skip_broken,
-        say=lambda line: typer.echo(line, err=True),
     )
     low, high = map(float, clopper_pearson(result.n_correct, result.n))
     list_broken(result.broken)

@@ -141,7 +141,6 @@ def sweep(
         threads=threads,
         seed=seed,
         skip_broken=skip_broken,
-        say=lambda line: typer.echo(line, err=True),
     )
     typer.echo(summary(result))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,12 +47,7 @@ def interpolate_files(theta_0: Path, theta_1: Path, alpha: float | str, output: 
     return _write(output, mixed, settings, seed=mixed.like.seed)
 
 
-def combine_files(
-    recipe: Recipe,
-    output: Path,
-    device: torch.device | str = "cpu",
-    say: Callable[[str], None] = lambda line: None,
-) -> str:
+def combine_files(recipe: Recipe, output: Path, device: torch.device | str = "cpu") -> str:
     """Write the theta that a recipe makes of others and return its identity.
 
     Memory is one tensor of every theta, unless the recipe says otherwise; for thetas with a text
@@ -61,7 +56,6 @@ def combine_files(
 
     Args:
         device: where a recipe that needs a model runs it.
-        say: takes lines about what is done.
 
     Raises:
         WiseftError: if an input is missing or broken, or the thetas are of different
@@ -69,7 +63,7 @@ def combine_files(
     """
     check_writable(output)
     options, inputs = recipe
-    mixed: Mixture = plugins.load(plugins.RECIPES, options.kind).apply(options, inputs, device, say)
+    mixed: Mixture = plugins.load(plugins.RECIPES, options.kind).apply(options, inputs, device)
     seeds = {theta.header.seed for theta in mixed.thetas} - {None}
     settings = {"recipe": options.model_dump(mode="json"), **mixed.settings}
     return _write(output, mixed, settings, seed=seeds.pop() if len(seeds) == 1 else None)

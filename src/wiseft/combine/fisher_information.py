@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -25,6 +26,8 @@ from wiseft.models.classifier import ImageClassifier, build_classifier
 from wiseft.models.runtime import check_writable
 from wiseft.thetas.tensor_file import StoredTensors, open_tensors, tensor_writer
 from wiseft.thetas.theta import ThetaHeader, load_theta
+
+log = logging.getLogger(__name__)
 
 SAMPLED, LABELS = "sampled", "labels"
 KIND = "fisher"
@@ -49,12 +52,7 @@ class FisherRequest:
     batch_size: int = 32
 
 
-def fisher_file(
-    request: FisherRequest,
-    output: Path,
-    device: torch.device | str = "cpu",
-    say: Callable[[str], None] = lambda line: None,
-) -> None:
+def fisher_file(request: FisherRequest, output: Path, device: torch.device | str = "cpu") -> None:
     """Estimate and write the Fisher information of a theta.
 
     The header holds the identities of the theta and of the dataset, and the samples.
@@ -87,7 +85,7 @@ def fisher_file(
     }
     save_fisher(output, fisher, header)
     rate = len(indices) / (time.perf_counter() - start)
-    say(f"fisher: wrote {output} ({len(indices)} samples, {rate:.1f} samples/s)")
+    log.info(f"fisher: wrote {output} ({len(indices)} samples, {rate:.1f} samples/s)")
 
 
 def _open_samples(request: FisherRequest, header: ThetaHeader) -> tuple[Manifest, Split]:

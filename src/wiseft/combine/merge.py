@@ -6,14 +6,14 @@ configuration and tokenizer are kept.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import logging
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from wiseft.base.alphas import format_alpha
-from wiseft.base.progress import print_line
 from wiseft.combine.files import interpolate_files
 from wiseft.combine.linear_combination import interpolate
 from wiseft.errors import WiseftError, some
@@ -26,6 +26,8 @@ from wiseft.models import towers
 from wiseft.thetas.tensor_file import LazyTensors, examples
 from wiseft.thetas.tensor_views import renamed
 
+log = logging.getLogger(__name__)
+
 _PIECE = 2**22
 """Elements that are mixed at a time."""
 
@@ -35,7 +37,6 @@ def merge_files(
     b: Path,
     alpha: float | str,
     output: Path,
-    say: Callable[[str], None] = print_line,
     device: torch.device | str = "cpu",
     weights: str | None = None,
 ) -> None:
@@ -51,7 +52,6 @@ def merge_files(
         b: likewise; or an adapter of PEFT for `a`, so that b is `a` with it merged.
         alpha: three decimals in [0, 1].
         output: a new file, or folder where `a` is one.
-        say: called with what was done.
         device: that mixes; two thetas of wiseft are mixed tensor by tensor on the CPU.
         weights: the key of the weights in `.pt` files that hold several mappings of tensors.
 
@@ -74,7 +74,7 @@ def merge_files(
             "both alike; `wiseft export` writes a theta as another checkpoint is"
         )
     _check_keys(first, second, weights)
-    compare_configs(first, second, say)
+    compare_configs(first, second)
     also = {
         key: _between(each, second.also[key], alpha, device) for key, each in first.also.items()
     }
@@ -82,14 +82,14 @@ def merge_files(
     write_checkpoint(first, mixed, output, also=also)
     for each in (first, second):
         if each.left:
-            say(f"{each.path}: not merged, and not in {output}: {some(each.left, 12)}")
+            log.info(f"{each.path}: not merged, and not in {output}: {some(each.left, 12)}")
     if first.kind == "torchscript":
-        say(f"{a} is a TorchScript archive; {output} is a plain state dict with its tensors")
+        log.info(f"{a} is a TorchScript archive; {output} is a plain state dict with its tensors")
     integers = len(first.tensors) - len(towers.floating(examples(first.tensors)))
     kept = f", {integers} that are no floating-point numbers kept" if integers else ""
     beside = f"; and those of {', '.join(map(key_of, also))}" if also else ""
     n = len(first.tensors) - integers
-    say(f"{output}: {n} tensors between {a} and {b} at alpha {alpha}{kept}{beside}")
+    log.info(f"{output}: {n} tensors between {a} and {b} at alpha {alpha}{kept}{beside}")
 
 
 def _check_keys(first: Checkpoint, second: Checkpoint, weights: str | None) -> None:

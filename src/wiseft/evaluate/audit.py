@@ -10,7 +10,8 @@ on the average over the alphas, and its interval.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import logging
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,8 @@ from wiseft.evaluate.results import Column, Record, names_of
 from wiseft.evaluate.views import ResolvedView
 from wiseft.images.store import Split
 from wiseft.thetas.partial_tensors import PartialTensors
+
+log = logging.getLogger(__name__)
 
 
 def metric_rows(
@@ -77,12 +80,8 @@ def passes(columns: Iterable[Column], partial: PartialTensors) -> float:
     return float(sum(each.mean() for each in run.values()))
 
 
-def conclude(record: Record, say: Callable[[str], None]) -> None:
-    """Complete the audits of all rows, and say what they say.
-
-    Args:
-        say: takes a line for every split and view.
-    """
+def conclude(record: Record) -> None:
+    """Complete the audits of all rows, and say what they say."""
     audits: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for (split, _, view, _), row in sorted(record.rows.items()):
         if "audit" in row:
@@ -93,7 +92,7 @@ def conclude(record: Record, say: Callable[[str], None]) -> None:
         mean = 100 * of["error"] / len(rows)
         low = 100 * min(row["audit"]["ci_low"] for row in rows)
         high = 100 * max(row["audit"]["ci_high"] for row in rows)
-        say(
+        log.info(
             f"audit of {split}, view {view}: of {of['skipped'] + of['audited']:,} predictions that "
             f"were inferred, {of['audited']:,} were run: {of['better']} became right and "
             f"{of['worse']} wrong. Exact accuracies are estimated to differ from these by "

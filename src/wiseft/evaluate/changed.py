@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,8 @@ from wiseft.evaluate.passes import Sweep
 from wiseft.evaluate.spaces import Projection
 from wiseft.images.store import Split, batches
 from wiseft.models.precision import Arithmetic
+
+log = logging.getLogger(__name__)
 
 SAMPLE = 512
 """Images of a split; all of a smaller one."""
@@ -23,7 +26,6 @@ def changed_predictions(
     splits: Sequence[Sequence[Split]],
     projection: Projection | None,
     alphas: Sequence[str],
-    say: Callable[[str], None],
 ) -> dict[str, Any]:
     """Return the share of predictions that are others than in fp32, and of how many images.
 
@@ -59,5 +61,5 @@ def changed_predictions(
                 changed[alpha] += int((found[0][alpha] != found[1][alpha]).sum())
     share = {alpha: count / images for alpha, count in changed.items()}
     told = ", ".join(f"{100 * value:.2f} % at alpha {alpha}" for alpha, value in share.items())
-    say(f"{own.name}: of {images} images, predicted otherwise than in fp32: {told}")
+    log.info(f"{own.name}: of {images} images, predicted otherwise than in fp32: {told}")
     return {"images": images, "combination": combination, "share": share}

@@ -8,7 +8,8 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+import logging
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,8 @@ from wiseft.images.index import OTHER_LABELS
 from wiseft.images.store import Split
 from wiseft.thetas.damage import read_metrics, with_sum
 from wiseft.thetas.partial_tensors import PartialTensors
+
+log = logging.getLogger(__name__)
 
 FORMAT = 1
 IMAGES = "images"
@@ -179,32 +182,27 @@ def prediction_shapes(
     }
 
 
-def read_record(
-    folder: Path, wanted: Record, metadata: dict[str, Any], say: Callable[[str], None]
-) -> Record:
+def read_record(folder: Path, wanted: Record, metadata: dict[str, Any]) -> Record:
     """Return the wanted record with what earlier files of the same identity hold.
 
     Views that are not wanted now are kept; one whose definition changed is not.
 
     Args:
         wanted: the identity, samples, views and labels that the files must have.
-        say: takes a line that tells why earlier files, or a view of them, are not used.
     """
     record = Record(wanted.identity, wanted.samples)
     if (folder / "metrics.json").exists() or (folder / "predictions.parquet").exists():
         try:
-            record = _stored(folder, wanted, metadata, say)
+            record = _stored(folder, wanted, metadata)
         except _UNUSABLE as error:
             why = error.found if isinstance(error, DamagedFile) else error
-            say(f"{metadata['dataset']}: can't use the files in {folder} ({why}); recomputing")
+            log.info(f"{metadata['dataset']}: can't use the files in {folder} ({why}); recomputing")
     record.views |= wanted.views
     record.labels |= wanted.labels
     return record
 
 
-def _stored(
-    folder: Path, wanted: Record, metadata: dict[str, Any], say: Callable[[str], None]
-) -> Record:
+def _stored(folder: Path, wanted: Record, metadata: dict[str, Any]) -> Record:
     predictions = folder / "predictions.parquet"
     metrics = read_metrics(folder / "metrics.json", predictions)
     names = pq.read_schema(predictions).names
@@ -212,11 +210,13 @@ def _stored(
     table = pq.read_table(predictions, columns=few, memory_map=False)
     in_table = json.loads((table.schema.metadata or {}).get(_KEY, b"{}"))
     if _is_other(metrics, table, in_table.get("identity"), wanted, metadata):
-        say(f"{metadata['dataset']}: {folder} is of other weights, data or settings; recomputing")
+        log.info(
+            f"{metadata['dataset']}: {folder} is of other weights, data or settings; recomputing"
+        )
         return Record(wanted.identity, wanted.samples)
     record = _record_of(metrics, table, names, wanted)
     for name in _changed(record, in_table["views"], wanted):
-        say(f"{metadata['dataset']}: view {name} is another than in {folder}; recomputing it")
+        log.info(f"{metadata['dataset']}: view {name} is another than in {folder}; recomputing it")
         record.drop(name)
     return record
 

@@ -6,8 +6,9 @@ suite's own passes do the rest; no weights are written.
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 import torch
 
 from wiseft.base import library
-from wiseft.base.progress import print_line
+from wiseft.base.progress import quiet
 from wiseft.base.temporary import temporary_folder
 from wiseft.errors import WiseftError
 from wiseft.evaluate.suite import logits_of
@@ -31,6 +32,8 @@ from wiseft.thetas.preprocessing import Preprocessing
 from wiseft.thetas.theta import Theta
 from wiseft.zeroshot.prompts import TEMPLATES
 from wiseft.zeroshot.theta_0 import theta_0_of
+
+log = logging.getLogger(__name__)
 
 SPLITS = {"held-out", "held_out", "val", "validation", "test", "train"}
 """Names of folders that are no classes, where nothing else stands beside them."""
@@ -93,7 +96,6 @@ def score_folder(
     batch_size: int | None = None,
     device: str = "cpu",
     skip_broken: bool = False,
-    say: Callable[[str], None] = print_line,
 ) -> Score:
     """Score a model on a folder that has a folder of images for every class.
 
@@ -116,7 +118,6 @@ def score_folder(
         class_names: name of the class by name of its folder, where the folder's won't do.
         batch_size: images in a forward pass; None: as many as an evaluation takes.
         skip_broken: leave out what can't be read as an image, and list it; else it is an error.
-        say: called with progress.
 
     Raises:
         WiseftError: if the model can't be read or has neither a head nor a text tower, the folder
@@ -129,7 +130,7 @@ def score_folder(
     ready = opened.header is not None
     _check_used(opened, given)
     broken: list[str] | None = [] if skip_broken else None
-    data = _test_of(data, say)
+    data = _test_of(data)
     with temporary_folder("wiseft-score") as work:
         names = class_names_of(data, class_names or {})
         manifest = index_folder(
@@ -137,15 +138,16 @@ def score_folder(
         )
         stated = True
         if ready or (has_head(opened) and not templates):
-            theta, stated = classifier_of(opened, given, say, "--classes")
+            theta, stated = classifier_of(opened, given, "--classes")
             where = (str(checkpoint), RENAME if ready else f"{RENAME}, or with --classes the head")
             map_classes(manifest, [item[0] for item in names], names_in(theta.header), where, data)
         else:
-            theta = _prompted(opened, given, names, manifest, device, say)
-        result = _score(theta, manifest, batch_size, device, broken or [], say)
+            theta = _prompted(opened, given, names, manifest, device)
+        result = _score(theta, manifest, batch_size, device, broken or [])
         if not stated:
-            other = _score(raw(theta), manifest, batch_size, device, [], lambda line: None)
-            say(
+            with quiet():
+                other = _score(raw(theta), manifest, batch_size, device, [])
+            log.info(
                 "the model does not say what features its head takes: L2-normalised ones are used; "
                 f"with --features raw the accuracy is {100 * other.accuracy:.2f} %"
             )
@@ -171,12 +173,7 @@ def _check_used(opened: Opened, given: Given) -> None:
 
 
 def _prompted(
-    opened: Opened,
-    given: Given,
-    names: list[list[str]],
-    manifest: Path,
-    device: str,
-    say: Callable[[str], None],
+    opened: Opened, given: Given, names: list[list[str]], manifest: Path, device: str
 ) -> Theta:
     """Return a zero-shot model with a head of prompts over the classes of a folder."""
     if wnids := [name for (name,) in names if WNID.fullmatch(name)]:
@@ -185,10 +182,8 @@ def _prompted(
             "with --class-names what it is"
         )
     templates = given.templates or TEMPLATES
-    theta = theta_0_of(
-        zero_shot_of(opened, given, say), manifest, templates, device=device, say=say
-    )
-    say(f"{len(names)} classes, the first prompt: {templates[0].replace('{c}', names[0][0])}")
+    theta = theta_0_of(zero_shot_of(opened, given), manifest, templates, device=device)
+    log.info(f"{len(names)} classes, the first prompt: {templates[0].replace('{c}', names[0][0])}")
     return theta
 
 
@@ -214,7 +209,7 @@ def class_names_of(data: Path, given: Mapping[str, str]) -> list[list[str]]:
     return [[given.get(name) or known.get(name) or name.replace("_", " ")] for name in folders]
 
 
-def _test_of(data: Path, say: Callable[[str], None]) -> Path:
+def _test_of(data: Path) -> Path:
     """Return the folder of classes in one of splits."""
     there = set(subfolders(data)) if data.is_dir() else set()
     if not there or not there <= SPLITS or there == {"train"}:
@@ -224,7 +219,7 @@ def _test_of(data: Path, say: Callable[[str], None]) -> Path:
             f"{data} has no folders of classes but of splits: {', '.join(sorted(there))}; give one "
             f"of them, such as {data / min(there)}"
         )
-    say(f"{data} has folders of splits: {_SPLIT}/ is scored")
+    log.info(f"{data} has folders of splits: {_SPLIT}/ is scored")
     return data / _SPLIT
 
 
@@ -269,20 +264,15 @@ def map_classes(
 
 
 def _score(
-    theta: Theta,
-    manifest: Path,
-    batch_size: int | None,
-    device: str,
-    broken: list[str],
-    say: Callable[[str], None],
+    theta: Theta, manifest: Path, batch_size: int | None, device: str, broken: list[str]
 ) -> Score:
     folder = open_manifest(manifest)
     labels = torch.tensor(read_index(folder, _SPLIT)["label"].tolist())
     names, start = folder.class_names, time.perf_counter()
-    parts = logits_of(theta, folder, _SPLIT, batch_size, device, say)
+    parts = logits_of(theta, folder, _SPLIT, batch_size, device)
     top = torch.cat([part.topk(min(5, len(names)), dim=1).indices.cpu() for part in parts])
     n = len(labels)
-    say(f"{n:,} images in {time.perf_counter() - start:.1f} s")
+    log.info(f"{n:,} images in {time.perf_counter() - start:.1f} s")
     found = top == labels[:, None]
     classes = {}
     for label, name in enumerate(names):

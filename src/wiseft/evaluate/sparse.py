@@ -8,6 +8,7 @@ the accuracies may be from those of the exact sweep.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import NamedTuple
@@ -24,6 +25,8 @@ from wiseft.evaluate.passes import FIRST, LAST, WEIGHT, Pixels, Sweep, WeightSwe
 from wiseft.evaluate.results import Record
 from wiseft.evaluate.spaces import Projection
 from wiseft.evaluate.views import ResolvedView
+
+log = logging.getLogger(__name__)
 
 AUDITED = 0.02
 """Share of the inferred predictions that are run all the same."""
@@ -64,7 +67,7 @@ def drawn(seed: int, where: str, sample_ids: Sequence[str], alpha: str) -> NDArr
     return uniforms(seed, f"audit/{where}/{alpha}", sample_ids) < AUDITED
 
 
-def may_infer(sweep: Sweep, views: Mapping[str, ResolvedView], say: Callable[[str], None]) -> bool:
+def may_infer(sweep: Sweep, views: Mapping[str, ResolvedView]) -> bool:
     """Whether a sweep has passes to save: others than of weights cost two, or one.
 
     An audit is of accuracies: a dataset with a view of another metric is swept exactly, and told.
@@ -73,7 +76,7 @@ def may_infer(sweep: Sweep, views: Mapping[str, ResolvedView], say: Callable[[st
         return False
     others = [name for name, view in views.items() if view.settings.metric != ACCURACY]
     if others:
-        say(
+        log.info(
             f"the sweep is exact: view {others[0]} is of {views[others[0]].settings.metric}, but "
             f"an audit says how far a sparse one is off in {ACCURACY} alone"
         )

@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
+import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import starmap
 from pathlib import Path
 from typing import Any
@@ -66,11 +67,13 @@ from wiseft.thetas.partial_tensors import PartialTensors, discard, partial_tenso
 from wiseft.thetas.resume_state import alone
 from wiseft.thetas.theta import Theta
 
+log = logging.getLogger(__name__)
+
 PARTIAL = ".partial"
 """Suffix of what is put together, and name of its folder where there is no state."""
 
 
-def evaluate_suite(request: Request, say: Callable[[str], None] = print) -> list[Path]:
+def evaluate_suite(request: Request) -> list[Path]:
     """Evaluate every dataset for every alpha and return the metrics files.
 
     Rows of the same identity that are there already are kept and not computed again.
@@ -82,7 +85,7 @@ def evaluate_suite(request: Request, say: Callable[[str], None] = print) -> list
     alphas = request.grid()
     suite = request.suite()
     theta_0, theta_1, thetas = request.load()
-    inference = _inference(request, say)
+    inference = _inference(request)
     sweep = make_sweep(theta_0, theta_1, inference, request.combinations)
     if request.logits and not {WEIGHT, OUTPUT} & set(sweep.combinations):
         raise WiseftError(
@@ -90,13 +93,13 @@ def evaluate_suite(request: Request, say: Callable[[str], None] = print) -> list
             f"{', '.join(sweep.combinations)} is evaluated; add one to the combinations"
         )
     if request.batch_size is None:
-        inference.batch_size.size = _batch_size(sweep, say)
+        inference.batch_size.size = _batch_size(sweep)
     header = theta_1.header
     head = Head(header.class_names, request.metadata["reference"])
     likes = {manifest.dataset: manifest for manifest in map(open_manifest, request.like)}
     del theta_0, theta_1  # the sweep holds what it needs
     written = []
-    with alone(request.state, say) if request.state else contextlib.nullcontext():
+    with alone(request.state) if request.state else contextlib.nullcontext():
         for number, (manifest, evaluation) in enumerate(suite, start=1):
             transformed = [
                 [open_split(manifest.path, name, transform) for transform in sweep.transforms]
@@ -106,7 +109,7 @@ def evaluate_suite(request: Request, say: Callable[[str], None] = print) -> list
             views = resolve_views(evaluation.views, manifest, splits, likes, head)
             identity = thetas | _identity(manifest, evaluation, request.precision)
             job = _Dataset(manifest, transformed, views, len(header.class_names), identity, request)
-            written.append(job.run(sweep, alphas, say, f"evaluate {number}/{len(suite)}"))
+            written.append(job.run(sweep, alphas, f"evaluate {number}/{len(suite)}"))
         if request.state:
             _clear(request.state, [manifest.dataset for manifest, _ in suite])
     return written
@@ -114,12 +117,7 @@ def evaluate_suite(request: Request, say: Callable[[str], None] = print) -> list
 
 @torch.inference_mode()
 def logits_of(
-    theta: Theta,
-    manifest: Manifest,
-    split: str,
-    batch_size: int | None,
-    device: str,
-    say: Callable[[str], None],
+    theta: Theta, manifest: Manifest, split: str, batch_size: int | None, device: str
 ) -> Iterator[Tensor]:
     """Yield the logits of one theta on one split, fp32 (n, classes of the dataset), in order, as an
     evaluation computes them; nothing is written.
@@ -128,10 +126,10 @@ def logits_of(
         WiseftError: as `evaluate_suite`.
     """
     target = torch.device(device)
-    inference = Inference(target, Arithmetic("fp32", target), BatchSize(batch_size or 1, say))
+    inference = Inference(target, Arithmetic("fp32", target), BatchSize(batch_size or 1))
     sweep = make_sweep(None, theta, inference)
     if batch_size is None:
-        inference.batch_size.size = _batch_size(sweep, say)
+        inference.batch_size.size = _batch_size(sweep)
     images = open_split(manifest.path, split, *sweep.transforms)
     projection = own_projection(manifest, Head(theta.header.class_names, "head"))
     with inference.arithmetic.kernels(deterministic=True):
@@ -141,24 +139,24 @@ def logits_of(
                 yield projection(logits) if projection else logits
 
 
-def _inference(request: Request, say: Callable[[str], None]) -> Inference:
+def _inference(request: Request) -> Inference:
     device = torch.device(request.device)
     advice = "evaluate on a device with more memory, or set the model's precision to bf16"
-    batch_size = BatchSize(request.batch_size or 1, say, advice=advice)
+    batch_size = BatchSize(request.batch_size or 1, advice=advice)
     arithmetic = Arithmetic(request.precision, device)
     if str(arithmetic) != "fp32":
-        say(f"arithmetic of the image tower: {arithmetic}")
+        log.info(f"arithmetic of the image tower: {arithmetic}")
     return Inference(device, arithmetic, batch_size, request.compile)
 
 
-def _batch_size(sweep: Sweep, say: Callable[[str], None]) -> int:
+def _batch_size(sweep: Sweep) -> int:
     """Return the usual images of a pass or, on a GPU, as many as its memory has room for."""
     device = sweep.inference.device.type
     usual = usual_batch_size(device, max(transform.size for transform in sweep.transforms))
     fits = None if device == "cpu" else sweep.images_that_fit()
     if fits is None or fits >= usual:
         return usual
-    say(f"{max(1, fits)} images at a time, as many as the memory of the device has room for")
+    log.info(f"{max(1, fits)} images at a time, as many as the memory of the device has room for")
     return max(1, fits)
 
 
@@ -224,15 +222,13 @@ class _Dataset:
         for name, view in views.items():
             self._spaces.setdefault(view.projection, {})[name] = view
 
-    def run(
-        self, sweep: Sweep, alphas: list[str], say: Callable[[str], None], progress: str
-    ) -> Path:
+    def run(self, sweep: Sweep, alphas: list[str], progress: str) -> Path:
         """Compute what is missing and write both files."""
         check_writable(self._folder / "metrics.json")
         remove_leftovers(self._folder, PARTIAL)
-        record = self._earlier(say)
+        record = self._earlier()
         names = [split.name for split in self._splits]
-        sparse = self._request.sparse and may_infer(sweep, self._views, say)
+        sparse = self._request.sparse and may_infer(sweep, self._views)
         unknown = [a for a in alphas if not record.has(self._columns(sweep, a), names, sparse)]
         file = self._folder / NAME
         known = set(stored_alphas(file, self._evaluation)) if self._request.logits else set()
@@ -242,23 +238,25 @@ class _Dataset:
         start = time.perf_counter()
         if new:
             full = full_alphas(record, self._views, new, stored) if sparse else frozenset(new)
-            self._compute(sweep, new, stored, full, record, say)
+            self._compute(sweep, new, stored, full, record)
         else:
             write_record(self._folder, record, self._metadata)
         n, seconds = self._n, time.perf_counter() - start
-        say(
+        level = logging.DEBUG if self._request.progress else logging.INFO  # it is shown otherwise
+        log.log(
+            level,
             f"{progress} {self._manifest.dataset}: {n:,} images x {len(new)} alphas in "
             f"{seconds:.1f} s ({n * len(new) / seconds:,.0f} images x alphas/s), "
-            f"{len(alphas) - len(new)} kept"
+            f"{len(alphas) - len(new)} kept",
         )
         return self._folder / "metrics.json"
 
-    def _earlier(self, say: Callable[[str], None]) -> Record:
+    def _earlier(self) -> Record:
         """Return what earlier files hold of the same identity and of the same images."""
-        record = read_record(self._folder, self._wanted, self._metadata, say)
+        record = read_record(self._folder, self._wanted, self._metadata)
         if (changed := changed_images(self._splits, record.how)) is None:
             return record
-        say(f"{changed}: images have changed; recomputing")
+        log.info(f"{changed}: images have changed; recomputing")
         (self._folder / NAME).unlink(missing_ok=True)
         wanted = self._wanted
         return Record(wanted.identity, wanted.samples, wanted.views, wanted.labels)
@@ -270,7 +268,6 @@ class _Dataset:
         stored: Sequence[str],
         full: frozenset[str],
         record: Record,
-        say: Callable[[str], None],
     ) -> None:
         """Compute alphas, put them into the record and write all files.
 
@@ -284,21 +281,21 @@ class _Dataset:
         combination = WEIGHT if WEIGHT in sweep.combinations else OUTPUT
         of_logits = logits_shapes(stored, combination, (self._n, self._classes))
         shapes = prediction_shapes(columns, inferred, self._n) | of_logits
-        with self._partial(sweep.inference, shapes, say) as partial:
+        with self._partial(sweep.inference, shapes) as partial:
             self._predict(sweep, new, full, partial)
             kept = record.how if record.stored - set(columns) else {}
             record.how = _how(sweep.inference) | made_with() | image_digests(self._splits, kept)
             if sweep.inference.arithmetic.name != "fp32":
                 projection = next(iter(self._views.values())).projection
-                changed = changed_predictions(sweep, self._transformed, projection, new, say)
+                changed = changed_predictions(sweep, self._transformed, projection, new)
                 record.how["changed_predictions"] = changed
             for column in columns:
                 view, some = self._views[column[1]], column in inferred
                 record.rows.update(metric_rows(column, view, self._splits, partial, some))
             if inferred:
                 record.how["passes"] = round(len(full) + passes(inferred, partial), 4)
-                say(f"{record.how['passes']:.2f} passes for {len(new)} alphas")
-                conclude(record, say)
+                log.info(f"{record.how['passes']:.2f} passes for {len(new)} alphas")
+                conclude(record)
             write_record(self._folder, record, self._metadata, columns, partial)
             if of_logits:
                 write_logits(self._folder / NAME, of_logits, self._evaluation, partial)
@@ -307,9 +304,7 @@ class _Dataset:
         return [(c, view, alpha) for c in sweep.combinations for view in self._views]
 
     @contextlib.contextmanager
-    def _partial(
-        self, inference: Inference, shapes: dict[str, Tensor], say: Callable[[str], None]
-    ) -> Iterator[PartialTensors]:
+    def _partial(self, inference: Inference, shapes: dict[str, Tensor]) -> Iterator[PartialTensors]:
         """Yield what takes predictions and logits: on a disk, not in memory, so that memory does
         not grow with the images, and a killed evaluation goes on.
 
@@ -325,7 +320,7 @@ class _Dataset:
             if folder is None:
                 folder = stack.enter_context(temporary_folder(PARTIAL, self._folder))
             path = _partial(folder, self._manifest.dataset)
-            yield stack.enter_context(partial_tensors(path, shapes, header, say))
+            yield stack.enter_context(partial_tensors(path, shapes, header))
 
     def _predict(
         self, sweep: Sweep, alphas: list[str], full: frozenset[str], partial: PartialTensors

@@ -11,7 +11,7 @@ from torch import Tensor
 from wiseft.base.temporary import temporary_folder
 from wiseft.errors import WiseftError
 from wiseft.foreign.ends import architecture_for, make_ends, preprocessing_for
-from wiseft.foreign.opened import Given, Opened, Say, take_apart
+from wiseft.foreign.opened import Given, Opened, take_apart
 from wiseft.foreign.towers import heads_in
 from wiseft.models import towers
 from wiseft.thetas.tensor_file import examples
@@ -23,7 +23,7 @@ def has_head(opened: Opened) -> bool:
     return opened.head is not None or bool(heads_in(examples(opened.checkpoint.tensors)))
 
 
-def classifier_of(opened: Opened, given: Given, say: Say, option: str) -> tuple[Theta, bool]:
+def classifier_of(opened: Opened, given: Given, option: str) -> tuple[Theta, bool]:
     """Return the classifier that a checkpoint is, and whether it says what features its head takes.
 
     Args:
@@ -40,15 +40,13 @@ def classifier_of(opened: Opened, given: Given, say: Say, option: str) -> tuple[
         raise WiseftError(f"nothing names the classes of {opened.path}; give them as {option}")
     given = replace(given, classes=classes)
     with temporary_folder("wiseft-load") as work:
-        ends = make_ends(opened, opened, [[name] for name in classes], given, work, say)
+        ends = make_ends(opened, opened, [[name] for name in classes], given, work)
         if given.features and not ends.own:
             raise WiseftError(f"{opened.path} has no head, which features would be for")
         return load_theta(ends.theta_1), ends.stated or not ends.own
 
 
-def zero_shot_of(
-    opened: Opened, given: Given, say: Say
-) -> tuple[Mapping[str, Tensor], dict[str, Any], str]:
+def zero_shot_of(opened: Opened, given: Given) -> tuple[Mapping[str, Tensor], dict[str, Any], str]:
     """Return both towers of a zero-shot model as `theta_0_of` takes them.
 
     Raises:
@@ -56,7 +54,7 @@ def zero_shot_of(
     """
     where = str(opened.path)
     architecture = architecture_for(opened, opened, given)
-    preprocessing = preprocessing_for(opened, opened, architecture, given, say)
+    preprocessing = preprocessing_for(opened, opened, architecture, given)
     about = {"architecture": architecture, "preprocessing": preprocessing}
     whole: Mapping[str, Tensor] | None = towers.floating(opened.checkpoint.tensors)
     if not opened.checkpoint.own:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import copy
+import logging
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
 from wiseft.errors import WiseftError, some
 from wiseft.foreign import huggingface
 from wiseft.foreign.formats import Checkpoint
+
+log = logging.getLogger(__name__)
 
 
 def _described(config: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -111,16 +114,10 @@ def _flat(config: Mapping[str, Any]) -> dict[str, Any]:
     return flat
 
 
-def compare_configs(
-    first: Checkpoint,
-    second: Checkpoint,
-    say: Callable[[str], None] = lambda line: None,
-    ordered: bool = True,
-) -> None:
+def compare_configs(first: Checkpoint, second: Checkpoint, ordered: bool = True) -> None:
     """Refuse folders whose architectures differ in what no tensor shows.
 
     Args:
-        say: called with what differs and is harmless: the names of classes.
         ordered: whether the classes must be in one order; a sweep brings heads into one.
 
     Raises:
@@ -135,5 +132,7 @@ def compare_configs(
             f"{first.path} and {second.path} describe different models: {some(differ)}. If this "
             "changes nothing that the models compute, make the configurations equal"
         )
-    if all(names) and names[0] != names[1]:
-        say(f"{first.path} and {second.path} name other classes; the result has those of the first")
+    if ordered and all(names) and names[0] != names[1]:
+        log.info(
+            f"{first.path} and {second.path} name other classes; the result has those of the first"
+        )

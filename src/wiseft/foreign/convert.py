@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import logging
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from wiseft.base.progress import print_line
 from wiseft.errors import WiseftError
 from wiseft.foreign import huggingface
 from wiseft.foreign.formats import Checkpoint, read_checkpoint
 from wiseft.foreign.model_folder import needed_files
 from wiseft.models import towers
 from wiseft.models.towers import align_models, open_clip_models, timm_models, tokenizers
+
+log = logging.getLogger(__name__)
 
 _CLIP_VOCABULARY = 49408
 
@@ -131,11 +133,7 @@ def described_architecture(
     )
 
 
-def described_preprocessing(
-    config: Mapping[str, Any],
-    files: Mapping[str, Path],
-    say: Callable[[str], None] = print_line,
-) -> dict[str, Any]:
+def described_preprocessing(config: Mapping[str, Any], files: Mapping[str, Path]) -> dict[str, Any]:
     """Return the keys of `Preprocessing` that a model's files say.
 
     A CLIPModel without a `preprocessor_config.json` gets CLIP's mean and std, which is said.
@@ -149,7 +147,9 @@ def described_preprocessing(
         return timm_models.preprocessing(config["pretrained_cfg"])
     kind, processor = str(config.get("model_type")), huggingface.processor_in(files)
     if processor is None and kind == "clip":
-        say("note: there is no preprocessor_config.json; images are prepared as for OpenAI's CLIP")
+        log.info(
+            "note: there is no preprocessor_config.json; images are prepared as for OpenAI's CLIP"
+        )
         return dict(huggingface.CLIP_PIXELS)
     return huggingface.preprocessing(processor, kind) if processor is not None else {}
 
@@ -171,9 +171,7 @@ def pack_tokenizer(files: Mapping[str, Path]) -> dict[str, str]:
     return tokenizers.pack(files[name] for name in tokenizers.FILES if name in files)
 
 
-def read_folder(
-    folder: Path, say: Callable[[str], None] = print_line
-) -> tuple[Checkpoint, dict[str, Any], dict[str, Any]]:
+def read_folder(folder: Path) -> tuple[Checkpoint, dict[str, Any], dict[str, Any]]:
     """Return checkpoint, architecture and preprocessing of a folder.
 
     Raises:
@@ -182,4 +180,4 @@ def read_folder(
     checkpoint = read_checkpoint(folder)
     files = needed_files(folder)
     architecture = described_architecture(str(folder), checkpoint.config, files)
-    return checkpoint, architecture, described_preprocessing(checkpoint.config, files, say)
+    return checkpoint, architecture, described_preprocessing(checkpoint.config, files)

@@ -7,6 +7,7 @@ head that follows from the interpolated text tower at every alpha.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,13 +21,15 @@ from wiseft.foreign.architecture import architecture_of, named_architecture
 from wiseft.foreign.configs import compare_configs
 from wiseft.foreign.formats import read_checkpoint
 from wiseft.foreign.huggingface import CLIP_PIXELS
-from wiseft.foreign.opened import Given, Opened, Parts, Say, names_of, take_apart
+from wiseft.foreign.opened import Given, Opened, Parts, names_of, take_apart
 from wiseft.foreign.towers import head_in
 from wiseft.models import towers
 from wiseft.thetas.preprocessing import parse_preprocessing
 from wiseft.thetas.theta import ThetaHeader, make_header, save_theta, share_image_tower
 from wiseft.zeroshot.prompts import TEMPLATES
 from wiseft.zeroshot.text_head import Prompts
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,6 @@ def make_ends(
     reference: list[list[str]],
     given: Given,
     work: Path,
-    say: Say,
     keep: Mapping[str, list[list[str]]] | None = None,
 ) -> Ends:
     """Write both checkpoints as thetas that can be interpolated.
@@ -86,7 +88,7 @@ def make_ends(
             "a sweep takes models of open_clip, transformers' CLIPModel and timm; ALIGN goes "
             "through `wiseft weights`, `wiseft zeroshot` and `wiseft evaluate`"
         )
-    preprocessing = preprocessing_for(zero, fine, architecture, given, say)
+    preprocessing = preprocessing_for(zero, fine, architecture, given)
     with towers.for_weights(architecture, zero.checkpoint.tensors):
         image = towers.build_image(architecture, seed=0)
     expected = towers.floating(image.state_dict())
@@ -98,7 +100,7 @@ def make_ends(
     ]
     own = [k for k, p in enumerate(parts) if p.head or (k and given.head)]
     prompts = Prompts(names, list(given.templates or _templates(zero, fine)))
-    heads, text, head = _heads(zero, fine, parts, prompts, architecture, given, say)
+    heads, text, head = _heads(zero, fine, parts, prompts, architecture, given)
     thetas = [
         towers.with_prefix(part.found.image, towers.IMAGE)
         | each
@@ -196,7 +198,7 @@ def architecture_for(zero: Opened, fine: Opened, given: Given) -> dict[str, Any]
 
 
 def preprocessing_for(
-    zero: Opened, fine: Opened, architecture: Mapping[str, Any], given: Given, say: Say
+    zero: Opened, fine: Opened, architecture: Mapping[str, Any], given: Given
 ) -> dict[str, Any]:
     """Return the one preprocessing: the user's, else what a checkpoint says, else CLIP's.
 
@@ -207,7 +209,7 @@ def preprocessing_for(
     own = {"size": size} if size is not None else {}
     said = [own | end.preprocessing for end in (zero, fine) if end.preprocessing]
     if not said and given.preprocessing is None:
-        say("images are normalised as OpenAI's CLIPs want it; --preprocessing says otherwise")
+        log.info("images are normalised as OpenAI's CLIPs want it; --preprocessing says otherwise")
     ready = [parse_preprocessing(each) for each in said or [own | CLIP_PIXELS]]
     ready = [given.preprocessing] if given.preprocessing is not None else ready
     if size is not None and ready[0].size != size:
@@ -238,7 +240,6 @@ def _heads(
     prompts: Prompts,
     architecture: Mapping[str, Any],
     given: Given,
-    say: Say,
 ) -> tuple[list[dict[str, Tensor]], bool, str]:
     """Return the heads of both ends, whether they follow from text towers, and a sentence."""
     z, f = parts
@@ -259,7 +260,9 @@ def _heads(
     if last is not None:
         return [first, last], False, f"the zero-shot model has {origin}, the fine-tuned one its own"
     if f.whole is None:
-        say(f"{fine.path} has neither a head nor a whole text tower: it gets the zero-shot head")
+        log.info(
+            f"{fine.path} has neither a head nor a whole text tower: it gets the zero-shot head"
+        )
         return [first, first], False, f"both ends have that of the zero-shot model, {origin}"
     text = [towers.text_tensors(architecture, part.whole) for part in parts if part.whole]
     if len(text) == 2 and all(torch.equal(text[0][name], text[1][name]) for name in text[0]):
@@ -272,7 +275,7 @@ def _heads(
     assert last is not None
     if len(text) < 2:
         return [first, last], False, "the fine-tuned model has a head of its own text tower"
-    say("the text towers differ: the head follows from the interpolated one at every alpha")
+    log.info("the text towers differ: the head follows from the interpolated one at every alpha")
     return [first, last], True, "it follows from the interpolated text tower and prompts"
 
 

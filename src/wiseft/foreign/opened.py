@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
@@ -22,7 +22,6 @@ from wiseft.thetas.preprocessing import Preprocessing
 from wiseft.thetas.tensor_file import own_header
 from wiseft.thetas.theta import ThetaHeader, load_theta, read_header
 
-Say = Callable[[str], None]
 Features = Literal["raw", "normalised"]
 """What a head takes: features as the image tower gives them, or L2-normalised."""
 

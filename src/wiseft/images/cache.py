@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wiseft.base.io import atomic_path, sha256_file, write_json
-from wiseft.base.progress import Meter, Say
+from wiseft.base.progress import Meter
 from wiseft.base.stages import VERSION
 from wiseft.errors import DamagedFile, WiseftError, some
 from wiseft.images.decode import FolderImages
@@ -43,11 +43,7 @@ def cache_folder(manifest: Path, transform: Transform) -> Path:
 
 
 def write_cache(
-    manifest_path: Path,
-    transform: Transform,
-    splits: Sequence[str],
-    threads: int = 1,
-    say: Say = log.info,
+    manifest_path: Path, transform: Transform, splits: Sequence[str], threads: int = 1
 ) -> Path:
     """Decode splits of a dataset of image files once; return `cache.json`, which is written last.
 
@@ -75,7 +71,7 @@ def write_cache(
         if kept is None:
             target = folder / f"{split}.npy"
             images = FolderImages(manifest.root, paths, transform, manifest.border, seen)
-            _decode_all(images, target, threads, say)
+            _decode_all(images, target, threads)
             kept = _belongs_to(manifest, split) | {"sha256": sha256_file(target)}
             kept["images"] = seen.finish()
         record["splits"][split] = kept
@@ -176,14 +172,14 @@ def _valid(
     return stored
 
 
-def _decode_all(images: FolderImages, target: Path, threads: int, say: Say) -> None:
+def _decode_all(images: FolderImages, target: Path, threads: int) -> None:
     what = f"{target.parent.parent.name}: decoding {len(images):,} images"
     size = math.prod(images.shape)
     header = {"descr": "|u1", "fortran_order": False, "shape": images.shape}
     with (
         atomic_path(target, size) as part,
         part.open("wb") as stream,  # not mapped: a full disk would kill the process
-        Meter(what, size, say=say) as meter,
+        Meter(what, size) as meter,
     ):
         np.lib.format.write_array_header_1_0(stream, header)
         for image in _decoded(images, threads):

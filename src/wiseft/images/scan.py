@@ -85,7 +85,7 @@ def scan_folders(
         results += pool.map(lambda folder: _scan(root, folder, refuse), folders[PROBED:])
     others = sum(skipped for _, skipped in results)
     if others:
-        log.info("%s: %d files that are no images are left out", root, others)
+        log.debug("%s: %d files that are no images are left out", root, others)
     return [images for images, _ in results]
 
 

@@ -7,6 +7,7 @@ these numbers.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,8 +17,9 @@ import torch
 from torch import Tensor, nn
 
 import wiseft.models.footprint
-from wiseft.base.progress import print_line
 from wiseft.errors import WiseftError
+
+log = logging.getLogger(__name__)
 
 DEVICE_MEMORY = "WISEFT_DEVICE_MEMORY_GB"
 """Environment variable: GB of the device that may be used, `device_memory_gb` of the
@@ -40,7 +42,6 @@ class BatchSize:
         unit: what they are called.
         least: fewer than that are not tried: a batch that can't be divided is its own least.
         advice: what else a user can do.
-        say: takes a line for every time that memory ran out, with the sizes before and after.
 
     Attributes:
         size: as it is now.
@@ -49,14 +50,13 @@ class BatchSize:
     def __init__(
         self,
         size: int,
-        say: Callable[[str], None] = print_line,
         *,
         unit: str = "images",
         least: int = 1,
         advice: str = "give it a device with more memory, or free what others hold of this one",
     ):
         self.size = size
-        self._say, self._unit, self._least, self._advice = say, unit, least, advice
+        self._unit, self._least, self._advice = unit, least, advice
         self._failed = 0
 
     def each(self, run: Callable[..., _Result], *images: Tensor) -> list[_Result]:
@@ -100,7 +100,7 @@ class BatchSize:
             self.size = max(self._least, -(-n // 2))
         else:
             if self._failed:
-                self._say(
+                log.info(
                     f"out of memory with {self._failed} {self._unit} at a time; going on with "
                     f"{self.size} at a time, results are the same but for rounding"
                 )

@@ -12,16 +12,18 @@ import errno
 import fcntl
 import functools
 import itertools
+import logging
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from wiseft.errors import WiseftError
+
+log = logging.getLogger(__name__)
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 LOCKS = "WISEFT_GPU_LOCKS"
@@ -84,11 +86,7 @@ def memory_bytes() -> int:
 _own: list[str] | None = None
 
 
-def _print(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
-
-
-def choose(count: int, say: Callable[[str], None] = _print) -> list[str]:
+def choose(count: int) -> list[str]:
     """Take free GPUs for the rest of this process and show torch no others; wait if need be.
 
     To be called before anything asks CUDA for its devices. Sets CUDA_VISIBLE_DEVICES, which the
@@ -96,7 +94,6 @@ def choose(count: int, say: Callable[[str], None] = _print) -> list[str]:
 
     Args:
         count: GPUs that the process wants; 0 leaves everything as it is.
-        say: called once, if there is something to wait for.
 
     Returns:
         The GPUs; none where this machine has none or locks are off.
@@ -109,7 +106,7 @@ def choose(count: int, say: Callable[[str], None] = _print) -> list[str]:
     if count < 1 or not there or os.environ.get(LOCKS) == "off":
         return []
     if _own is None:
-        _own = acquire(count, there, lock_folder(), say)
+        _own = acquire(count, there, lock_folder())
         os.environ[VISIBLE] = ",".join(_own)
     return list(_own)
 
@@ -121,13 +118,7 @@ def lock_folder() -> Path:
     return Path(base) / allocation.replace("/", "_")
 
 
-def acquire(
-    count: int,
-    names: Sequence[str],
-    folder: Path,
-    say: Callable[[str], None],
-    interval: float = 1.0,
-) -> list[str]:
+def acquire(count: int, names: Sequence[str], folder: Path, interval: float = 1.0) -> list[str]:
     """Lock GPUs, all or none, in the order of asking; wait until enough are free.
 
     Nobody else gets them until this process ends.
@@ -137,7 +128,6 @@ def acquire(
         count: GPUs that are wanted.
         names: of the GPUs there are.
         folder: of the lock files; it is made.
-        say: called once, if there is something to wait for.
         interval: seconds between two looks.
 
     Raises:
@@ -153,7 +143,7 @@ def acquire(
     def wait() -> None:
         nonlocal waited
         if not waited:
-            say(_waiting(count, names, folder))
+            log.info(_waiting(count, names, folder))
         waited = True
 
     with _turn(folder, wait):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import logging
 import os
 import platform
 import resource
@@ -13,9 +14,10 @@ from pathlib import Path
 import torch
 
 from wiseft.base.io import remove_leftovers_of
-from wiseft.base.progress import print_line
 from wiseft.errors import WiseftError
 from wiseft.models.gpus import choose
+
+log = logging.getLogger(__name__)
 
 
 def start_torch(
@@ -42,7 +44,7 @@ def start_torch(
     if device == "mps":
         if not torch.backends.mps.is_available():
             raise WiseftError("device is mps, but torch finds no GPU of a Mac; use cpu or auto")
-        print_line("device mps is untested: compare with --device cpu before you rely on it")
+        log.info("device mps is untested: compare with --device cpu before you rely on it")
     elif device != "cpu" and torch.version.cuda:
         choose(gpus)  # before torch asks CUDA for its devices
     if device == "auto":

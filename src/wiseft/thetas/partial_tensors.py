@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import logging
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -21,6 +22,8 @@ from torch import Tensor
 from wiseft.base.io import read_json, told_when_full, write_json
 from wiseft.errors import WiseftError
 from wiseft.thetas.tensor_file import AFTER_SUM, TensorWriter
+
+log = logging.getLogger(__name__)
 
 SAVE_SECONDS = 120.0
 """Between two notes; the environment's WISEFT_SAVE_SECONDS takes its place."""
@@ -37,14 +40,9 @@ class PartialTensors(TensorWriter):
     rows = 0
 
     def __init__(
-        self,
-        path: Path,
-        file: BinaryIO,
-        shapes: Mapping[str, Tensor],
-        header: Mapping[str, Any],
-        log: Callable[[str], None],
+        self, path: Path, file: BinaryIO, shapes: Mapping[str, Tensor], header: Mapping[str, Any]
     ):
-        self._path, self._log = path, log
+        self._path = path
         self._every = _save_seconds()
         self._saved = time.monotonic()
         super().__init__(file, shapes, header)
@@ -53,7 +51,7 @@ class PartialTensors(TensorWriter):
         try:
             self.rows = self._resume()
         except (WiseftError, KeyError, TypeError, ValueError) as error:
-            self._log(f"the state {self._path} cannot be gone on from ({error}): it is begun anew")
+            log.info(f"the state {self._path} cannot be gone on from ({error}): it is begun anew")
         if not self.rows:
             self._written = dict.fromkeys(self._shapes, 0)
             self._sums = {name: hashlib.sha256() for name in self._shapes}
@@ -106,7 +104,7 @@ class PartialTensors(TensorWriter):
                 left -= len(content)
         if self._sum() != note["sha256"]:
             raise WiseftError("its content is not what was written")
-        self._log(f"resuming after {note['rows']:,} samples")
+        log.info(f"resuming after {note['rows']:,} samples")
         return int(note["rows"])
 
 
@@ -136,10 +134,7 @@ def discard(path: Path) -> None:
 
 @contextlib.contextmanager
 def partial_tensors(
-    path: Path,
-    shapes: Mapping[str, Tensor],
-    header: Mapping[str, Any],
-    log: Callable[[str], None],
+    path: Path, shapes: Mapping[str, Tensor], header: Mapping[str, Any]
 ) -> Iterator[PartialTensors]:
     """Open a file in the making, or begin it. It stays until `become` or `discard`.
 
@@ -148,7 +143,6 @@ def partial_tensors(
     Args:
         shapes: as of a `TensorWriter`; all tensors have as many rows.
         header: what is made, and how, so far as a continuation must be of the same.
-        log: called with a sentence where there is something to go on from.
 
     Raises:
         WiseftError: as `TensorWriter` does, or if the disk is full.
@@ -156,4 +150,4 @@ def partial_tensors(
     path.parent.mkdir(parents=True, exist_ok=True)
     size = sum(tensor.nbytes for tensor in shapes.values())
     with told_when_full(path, path, size), path.open("r+b" if path.exists() else "w+b") as file:
-        yield PartialTensors(path, file, shapes, header, log)
+        yield PartialTensors(path, file, shapes, header)

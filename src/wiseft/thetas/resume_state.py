@@ -7,7 +7,8 @@ with its SHA-256: without the latter, or with another sum, it does not count.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+import logging
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import torch
@@ -19,12 +20,14 @@ from wiseft.base.io import atomic_path, read_json, sha256_file, write_json
 from wiseft.base.locks import NoLocks, exclusive
 from wiseft.errors import WiseftError
 
+log = logging.getLogger(__name__)
+
 GENERATIONS = 2
 _FORMAT = 1
 
 
 @contextlib.contextmanager
-def alone(folder: Path, log: Callable[[str], None]) -> Iterator[None]:
+def alone(folder: Path) -> Iterator[None]:
     """Keep every other process out of a state folder while the block runs; wait for it first.
 
     Two jobs in one folder would remove each other's states, and start each from the other's.
@@ -35,9 +38,9 @@ def alone(folder: Path, log: Callable[[str], None]) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         try:
             folder = folder.absolute()
-            stack.enter_context(exclusive(folder.with_name(f".{folder.name}.lock"), log))
+            stack.enter_context(exclusive(folder.with_name(f".{folder.name}.lock")))
         except NoLocks as error:
-            log(f"{error} It is for you to run no two jobs with the state {folder}.")
+            log.info(f"{error} It is for you to run no two jobs with the state {folder}.")
         yield
 
 
@@ -47,13 +50,11 @@ class Checkpoints:
     Args:
         folder: made when the first state is saved; other files in it are left alone.
         key: identity of the training; states of another key are discarded.
-        log: called with a sentence.
     """
 
-    def __init__(self, folder: Path, key: str, log: Callable[[str], None]):
+    def __init__(self, folder: Path, key: str):
         self.folder = folder
         self.key = key
-        self.log = log
 
     def save(self, step: int, tensors: Mapping[str, Tensor]) -> None:
         """Save the state after `step` steps and drop all but the newest generations."""
@@ -71,14 +72,14 @@ class Checkpoints:
             try:
                 tensors = self._read(marker)
             except (WiseftError, SafetensorError, OSError) as error:
-                self.log(f"resume state {marker.stem} is broken ({error}); trying the one before")
+                log.info(f"resume state {marker.stem} is broken ({error}); trying the one before")
                 continue
             if tensors is None:
-                self.log("the resume state is of other settings, inputs or code: discarded")
+                log.info("the resume state is of other settings, inputs or code: discarded")
                 break
             return tensors
         if markers:
-            self.log("training starts from the beginning")
+            log.info("training starts from the beginning")
         self.clear()
         return None
 

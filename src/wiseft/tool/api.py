@@ -5,7 +5,7 @@ Random state, number of threads and default device of the caller's torch are lef
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -16,7 +16,6 @@ from PIL import Image
 from torch import Tensor
 
 from wiseft.base.alphas import FIXED_ALPHA, format_alpha
-from wiseft.base.progress import print_line
 from wiseft.combine import linear_combination
 from wiseft.combine.files import mixed_header, mixture
 from wiseft.combine.merge import merge_files
@@ -97,7 +96,6 @@ def load(
     preprocessing: Preprocessing | None = None,
     features: Features | None = None,
     device: torch.device | str = "cpu",
-    say: Callable[[str], None] = print_line,
 ) -> Classifier:
     """Read a classifier or a zero-shot model, in any form that `wiseft sweep` takes or writes.
 
@@ -110,14 +108,13 @@ def load(
         head, architecture, preprocessing: what a checkpoint does not say, as in `sweep`.
         features: that its head takes, `raw` or `normalised`; None: what lies with the model says,
             else L2-normalised ones.
-        say: called with what was assumed.
 
     Raises:
         WiseftError: if the checkpoint is refused, or nothing names the classes.
     """
     given = Given(architecture, preprocessing, templates, classes, head, features)
     opened = open_end(Path(path))
-    return Classifier(classifier_of(opened, given, say, "`classes`")[0], device)
+    return Classifier(classifier_of(opened, given, "`classes`")[0], device)
 
 
 def interpolate(theta_0: Weights, theta_1: Weights, alpha: float | str) -> Weights:

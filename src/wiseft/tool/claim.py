@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from itertools import chain
 from pathlib import Path
@@ -53,14 +53,14 @@ def inputs_of(
 
 
 @contextmanager
-def claimed(output: Path, inputs: Mapping[str, Any], say: Callable[[str], None]) -> Iterator[None]:
+def claimed(output: Path, inputs: Mapping[str, Any]) -> Iterator[None]:
     """Have a folder alone while the block runs; wait for another sweep in it.
 
     Raises:
         WiseftError: if it is something else or of other inputs.
     """
     _check(output, inputs)  # before anything is written
-    with exclusive(output / WORK / ".lock", say):
+    with exclusive(output / WORK / ".lock"):
         _check(output, inputs)
         yield
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,7 +13,6 @@ from safetensors.torch import save
 from torch import Tensor
 
 from wiseft.base.io import atomic_path, json_text
-from wiseft.base.progress import print_line
 from wiseft.errors import WiseftError
 from wiseft.foreign import huggingface
 from wiseft.foreign.class_names import CLASSES, FEATURES, HEAD
@@ -24,6 +24,8 @@ from wiseft.thetas.tensor_file import examples, own_header
 from wiseft.thetas.tensor_views import joined
 from wiseft.thetas.theta import Theta, load_theta, save_theta, save_weights
 
+log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class Exported:
@@ -33,9 +35,7 @@ class Exported:
     head_beside: bool
 
 
-def export_theta(
-    theta: Path, like: Path, output: Path, say: Callable[[str], None] = print_line
-) -> Exported:
+def export_theta(theta: Path, like: Path, output: Path) -> Exported:
     """Write a theta in the format of the checkpoint that it was fine-tuned as.
 
     The image tower, the text tower where the theta has one, and the head where the checkpoint has
@@ -47,7 +47,6 @@ def export_theta(
         theta: of `wiseft interpolate`, `wiseft combine`, `wiseft finetune` or a sweep.
         like: file or folder of open_clip, transformers' CLIPModel, timm, or of another program.
         output: a new file, or folder where `like` is one.
-        say: called with what was done.
 
     The model gets its name last, so that the same command goes on after a kill.
 
@@ -66,7 +65,7 @@ def export_theta(
     else:
         done = _write_like(read, read_checkpoint(like), header, output)
     where = f"its head in {HEAD} beside it" if done.head_beside else "its head in it"
-    say(f"{output}: {theta.name} in the format of {like}, {where}")
+    log.info(f"{output}: {theta.name} in the format of {like}, {where}")
     return done
 
 

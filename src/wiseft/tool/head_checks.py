@@ -10,6 +10,7 @@ division by the mean norm of the zero-shot model's features: that changes none o
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,10 +20,11 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
+from wiseft.base.progress import quiet
 from wiseft.errors import WiseftError
 from wiseft.foreign.class_names import better_order
 from wiseft.foreign.ends import Ends
-from wiseft.foreign.opened import Features, Given, Say
+from wiseft.foreign.opened import Features, Given
 from wiseft.images.manifest import open_manifest
 from wiseft.images.store import open_split
 from wiseft.models.classifier import build_classifier
@@ -30,6 +32,8 @@ from wiseft.tabulate.paired import mcnemar_exact
 from wiseft.thetas.theta import load_theta
 from wiseft.tool.folders import Folder, index
 from wiseft.tool.record import HELD_OUT
+
+log = logging.getLogger(__name__)
 
 _LEVEL = 0.05
 _IMAGES = 64
@@ -55,7 +59,6 @@ def settled(
     seed: int,
     device: str,
     skip_broken: bool,
-    say: Say,
 ) -> tuple[Ends, Given]:
     """Return both ends, and what is given with the features that their heads take.
 
@@ -81,12 +84,13 @@ def settled(
     paths = (ends.theta_0, ends.theta_1)
     features: Features | None = "raw"
     if not ends.stated:
-        features = _chosen({end: _see(paths[end], manifest, device) for end in ends.own}, say)
+        features = _chosen({end: _see(paths[end], manifest, device) for end in ends.own})
     if features != "raw":
         return ends, given
     norm = 1.0 if 0 in ends.own else _see(ends.theta_0, manifest, device).norm
     given = replace(given, features=features, norm=norm)
-    return make(given=given, say=lambda line: None), given
+    with quiet():  # it was all said above
+        return make(given=given), given
 
 
 def _see(theta: Path, manifest: Path, device: str) -> _Seen:
@@ -109,7 +113,7 @@ def _see(theta: Path, manifest: Path, device: str) -> _Seen:
     return _Seen(raw == split.labels, normalised == split.labels, float(norms.mean()))
 
 
-def _chosen(seen: dict[int, _Seen], say: Say) -> Features | None:
+def _chosen(seen: dict[int, _Seen]) -> Features | None:
     """Return the features with which heads are more often right, beyond noise; None: no matter."""
     votes: set[Features] = set()
     for end, each in seen.items():
@@ -117,7 +121,7 @@ def _chosen(seen: dict[int, _Seen], say: Say) -> Features | None:
         if mcnemar_exact(int(better), int(worse)) >= _LEVEL:
             continue
         votes.add("raw" if better > worse else "normalised")
-        say(
+        log.info(
             f"the head of {_MODEL[end]} is right on {100 * each.raw.mean():.1f} % of the held-out "
             f"images with raw features and on {100 * each.normalised.mean():.1f} % with "
             "L2-normalised ones: the better is used; --features says otherwise"

@@ -23,7 +23,6 @@ def merged_end(
     make: Callable[..., Ends],
     work: Path,
     device: str,
-    say: Callable[[str], None],
 ) -> Ends:
     """Return ends of which the fine-tuned one is what a recipe makes of it and of further models.
 
@@ -47,7 +46,7 @@ def merged_end(
     tuned = [each.theta_1 for each in (ends, *others)]
     thetas = [ends.theta_0, *tuned] if recipe.inputs.from_zero_shot else tuned
     options = recipe.options.model_dump()
-    combine_files(make_recipe(options, {"thetas": thetas}), output, device, say)
+    combine_files(make_recipe(options, {"thetas": thetas}), output, device)
     shutil.rmtree(folder, ignore_errors=True)
     methods = {each.method for each in (ends, *others)}
     method = ends.method if len(methods) == 1 else "end-to-end"

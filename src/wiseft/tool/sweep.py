@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -13,7 +14,7 @@ import pandas as pd
 
 from wiseft.base.alphas import FIXED_ALPHA, format_alpha, parse_alphas
 from wiseft.base.io import sha256_file, sha256_json, write_json
-from wiseft.base.progress import Meter, print_line
+from wiseft.base.progress import Meter, quiet
 from wiseft.base.provenance import evaluated_with, git_commit, versions
 from wiseft.combine.files import interpolate_files
 from wiseft.combine.recipe_settings import Recipe, checked_recipe
@@ -57,6 +58,8 @@ from wiseft.tool.record import (
 from wiseft.tool.sanity import doubts
 from wiseft.tool.show import recommend, write_files
 
+log = logging.getLogger(__name__)
+
 ALPHAS = tuple(f"{step * 0.05:.3f}" for step in range(21))
 SHIFTS = "shifts"
 """Name of the average of two labelled shifts or more."""
@@ -89,7 +92,6 @@ def sweep(
     threads: int = 1,
     seed: int = 0,
     skip_broken: bool = False,
-    say: Callable[[str], None] = print_line,
 ) -> Result:
     """Find the model between a zero-shot and a fine-tuned one, and write it as the second is.
 
@@ -128,7 +130,6 @@ def sweep(
         device: auto, cpu, cuda, or mps (untested; without a recipe).
         seed: of the split of a reference without one, and of the bootstrap.
         skip_broken: leave out what can't be read as an image, and list it; else it is an error.
-        say: called with progress.
 
     Returns:
         The result; its files lie in `output`.
@@ -153,23 +154,23 @@ def sweep(
     inputs = inputs_of([*paths, *others], folders, given, named, seed, recipe)
     where = start_torch(threads, device, mps=recipe is None)  # merging takes fp64, which MPS lacks
     how = {"batch_size": batch_size, "device": str(where)}
-    with claimed(output, inputs, say):
+    with claimed(output, inputs):
         work = output / WORK
-        options = (seed, str(where), skip_broken, say)
+        options = (seed, str(where), skip_broken)
         ends, about = _ends([*paths, *others], checked, folders, given, work, options)
-        say(f"sweep: {REFERENCE}: {folders[0].split}; head: {ends.head}")
+        log.info(f"sweep: {REFERENCE}: {folders[0].split}; head: {ends.head}")
         write_json(work / INPUTS, inputs)
-        measured = _evaluate(ends, folders, grid, seed, work, how, skip_broken, say)
+        measured = _evaluate(ends, folders, grid, seed, work, how, skip_broken)
         warnings = order_warnings(ends, measured.metrics[REFERENCE].with_name(PREDICTIONS))
         for warning in warnings:
-            say(f"sweep: {warning}")
+            log.info(f"sweep: {warning}")
         choices = _choices(measured, chosen)
         file = measured.metrics[REFERENCE].with_name("predictions.parquet")
         seen = file, work / "data", measured.sets
         unsure = doubts(*seen, choices[ONE_ERROR], ends.class_names)
         recommended = recommend(choices, measured.sets, measured.table, unsure)
         like = paths[0] if is_adapter(paths[1]) else paths[1]
-        model = _write_model(ends, like, format_alpha(recommended.alpha), output, say)
+        model = _write_model(ends, like, format_alpha(recommended.alpha), output)
         record = Sweep(
             versions=versions(),
             commit=git_commit(),
@@ -206,26 +207,25 @@ def _ends(
     folders: Sequence[Folder],
     given: Given,
     work: Path,
-    options: tuple[int, str, bool, Callable[[str], None]],
+    options: tuple[int, str, bool],
 ) -> tuple[Ends, list[End]]:
     """Return both ends, which are files then, and what is known of every checkpoint.
 
     Args:
         paths: the zero-shot model, the fine-tuned one, and those that a recipe takes besides.
-        options: seed, device, skip_broken and say, of `sweep`.
+        options: seed, device and skip_broken, of `sweep`.
     """
-    _, device, _, say = options
-    say("sweep: reading the checkpoints")
+    log.info("sweep: reading the checkpoints")
     opened = [open_end(paths[0])]
     opened.append(open_end(paths[1], opened[0]))
     about = [_about(end) for end in opened]
-    make = partial(make_ends, opened[0], reference=folders[0].classes or [], say=say)
+    make = partial(make_ends, opened[0], reference=folders[0].classes or [])
     other_classes = {each.name: each.classes or [] for each in folders if each.kept}
     first = partial(make, opened[1], work=work, keep=other_classes)
     ends, given = settled(first, given, folders[0], work / "data", *options)
     if recipe is not None:
         further = _opened(paths[2:], opened[0], about)
-        ends = merged_end(recipe, ends, further, partial(make, given=given), work, device, say)
+        ends = merged_end(recipe, ends, further, partial(make, given=given), work, options[1])
     return ends, about
 
 
@@ -289,12 +289,11 @@ def _evaluate(
     work: Path,
     how: Mapping[str, Any],
     skip_broken: bool,
-    say: Callable[[str], None],
 ) -> _Measured:
     broken: list[str] | None = [] if skip_broken else None
     manifests = [index(each, work / "data", ends, seed, broken) for each in folders]
     for fault in broken or []:
-        say(f"sweep: left out: {fault}")
+        log.info(f"sweep: left out: {fault}")
     sets = [image_set(each, path) for each, path in zip(folders, manifests, strict=True)]
     wanted = {each.name: {"splits": list(each.n), "views": [_VIEW]} for each in sets}
     by_head: dict[Path | None, dict[str, Path]] = {}  # one pass for each head
@@ -320,15 +319,12 @@ def _evaluate(
         **how,
     )
     total = len(grid) * sum(sum(each.n.values()) for each in sets)
-    with Meter("sweep: evaluating", total, unit=" images x alphas", say=say) as meter:
+    with Meter("sweep: evaluating", total, unit=" images x alphas") as meter:
         request, written = replace(request, progress=meter.add), dict[str, Path]()
         for head, members in by_head.items():
             seen = SuiteEvaluation.model_validate({name: wanted[name] for name in members})
             part = replace(request, head=head, manifests=list(members.values()), evaluate=seen)
-            paths = evaluate_suite(
-                part, lambda line: None if line[:9] == "evaluate " else say(line)
-            )
-            written |= zip(members, paths, strict=True)
+            written |= zip(members, evaluate_suite(part), strict=True)
     table = _tabulate(written, sets, grid, seed, float(FIXED_ALPHA)).table
     return _Measured(written, sets, grid, seed, table)
 
@@ -374,21 +370,20 @@ def _accuracies(table: pd.DataFrame) -> list[Accuracy]:
     return [Accuracy.model_validate(row) for row in rows.to_dict("records")]
 
 
-def _write_model(
-    ends: Ends, like: Path, alpha: str, output: Path, say: Callable[[str], None]
-) -> Model:
+def _write_model(ends: Ends, like: Path, alpha: str, output: Path) -> Model:
     """Write the model at an alpha in the format of `like`; a folder that was there is replaced."""
     work, folder = output / WORK, output / MODEL
     theta, made = work / f"alpha-{alpha}.safetensors", work / MODEL
     interpolate_files(ends.theta_0, ends.theta_1, alpha, theta)
     shutil.rmtree(made, ignore_errors=True)
     target = made if like.is_dir() else made / like.name
-    done = export_theta(theta, like, target, say=lambda line: None)
+    with quiet():
+        done = export_theta(theta, like, target)
     shutil.rmtree(folder, ignore_errors=True)
     made.replace(folder)
     for file in work.glob("*.safetensors"):
         file.unlink()  # as large as the checkpoints; another call makes them again
-    say(f"sweep: wrote {folder} at alpha {alpha}, in the format of {like}")
+    log.info(f"sweep: wrote {folder} at alpha {alpha}, in the format of {like}")
     return Model(
         loads_with=done.loads_with,
         file=MODEL if like.is_dir() else f"{MODEL}/{like.name}",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from wiseft.base.progress import print_line
 from wiseft.errors import WiseftError, some
 from wiseft.images.manifest import Manifest
 from wiseft.images.store import batches, open_manifest, open_split
@@ -27,6 +27,8 @@ from wiseft.zeroshot.matched_head import counterparts, match_head
 from wiseft.zeroshot.spread import check_spread, renamed, spread_head
 from wiseft.zeroshot.temperature import calibrate_temperature
 from wiseft.zeroshot.text_head import Prompts
+
+log = logging.getLogger(__name__)
 
 _IMAGES = 256
 """Images a pass when a temperature is fitted."""
@@ -61,7 +63,6 @@ def theta_0_of(
     calibrate: str | None = None,
     precision: str = "fp32",
     device: str | torch.device = "cpu",
-    say: Callable[[str], None] = print_line,
 ) -> Theta:
     """Return theta_0 for the classes of a dataset.
 
@@ -82,7 +83,6 @@ def theta_0_of(
         label_map: JSON object of a supervised model's counterparts, see `counterparts`.
         calibrate: split of the dataset that a temperature is fitted on (paper C.7.1).
         precision: of the text tower, one of `wiseft.models.precision`.
-        say: called with what was matched and fitted.
 
     Raises:
         WiseftError: if the dataset has no label map to `spread_over`, the weights do not fit
@@ -100,11 +100,11 @@ def theta_0_of(
     architecture: dict[str, Any] = raw["architecture"]
     model = towers.load(architecture, tensors, where, share=True).to(device)
     if towers.family(architecture) == "timm":
-        head = _matched(architecture, tensors, dataset, templates, label_map, say)
+        head = _matched(architecture, tensors, dataset, templates, label_map)
     else:
         head = _prompted(model, names, templates, label_map, precision)
     if calibrate is not None:
-        head = _calibrated(model, raw["preprocessing"], head, dataset, calibrate, say)
+        head = _calibrated(model, raw["preprocessing"], head, dataset, calibrate)
     if reference:
         head = _spread(head, dataset, reference)
     header = make_header(
@@ -147,7 +147,6 @@ def _matched(
     dataset: Manifest,
     templates: Sequence[str] | None,
     label_map: Path | None,
-    say: Callable[[str], None],
 ) -> Head:
     if templates is not None:
         raise WiseftError(
@@ -160,7 +159,7 @@ def _matched(
     head = match_head(weight, bias, labels, wanted)
     never = head.never_predicted
     names = some([dataset.class_names[index] for index in never])
-    say(
+    log.info(
         f"{len(wanted) - len(never)} of {len(wanted)} classes of {dataset.dataset} have a "
         f"counterpart; {f'never predicted: {names}' if never else 'none is left out'}"
     )
@@ -173,7 +172,6 @@ def _calibrated(
     head: Head,
     dataset: Manifest,
     split: str,
-    say: Callable[[str], None],
 ) -> Head:
     """Divide a head by the temperature that fits a split of the dataset."""
     linear = nn.Linear(head.weight.shape[1], len(head.weight))
@@ -181,7 +179,7 @@ def _calibrated(
     classifier = ImageClassifier(model.image, linear, preprocessing, model.normalise)
     classifier.to(model.device).to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
     samples = open_split(dataset.path, split, parse_preprocessing(preprocessing).transform)
-    size, logits, labels = BatchSize(_IMAGES, say), [], []
+    size, logits, labels = BatchSize(_IMAGES), [], []
     with torch.inference_mode():
         for images, right in batches(samples, _IMAGES, device=model.device):
             logits += size.each(lambda p: classifier(p.to(model.device)).float().cpu(), images)
@@ -189,7 +187,7 @@ def _calibrated(
     all_logits, all_labels = torch.cat(logits), torch.cat(labels)
     told = ~torch.isin(all_labels, torch.tensor(head.never_predicted, dtype=torch.int64))
     temperature = calibrate_temperature(all_logits[told], all_labels[told])
-    say(f"temperature {temperature:.4f}, fitted on {int(told.sum())} images of {split}")
+    log.info(f"temperature {temperature:.4f}, fitted on {int(told.sum())} images of {split}")
     fitted = {"split": split, "n": int(told.sum()), "temperature": temperature}
     return replace(
         head,

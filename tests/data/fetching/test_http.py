@@ -19,6 +19,7 @@ from tests.data.fetching.http_server import Fault
 
 from wiseft.base import io as disk
 from wiseft.base import progress, speed
+from wiseft.base.progress import shown
 from wiseft.errors import WiseftError
 from wiseft.study.data.fetching import http as module
 from wiseft.study.data.fetching.checksums import Checksums, verify_file
@@ -41,7 +42,8 @@ def fetch(path):
 
     def run(*urls, expected=EXPECTED, **options):
         options = {"back_off": 0.001, "timeout": 5.0, **options}
-        return download(urls, path, expected, say=run.said.append, **options)
+        with shown(run.said.append):
+            return download(urls, path, expected, **options)
 
     run.said = []
     return run

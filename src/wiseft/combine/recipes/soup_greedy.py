@@ -5,6 +5,7 @@ Greedy soups (Wortsman et al. 2022).
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -12,6 +13,8 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from wiseft.combine.recipe import File, Mixture, RecipeOptions, SoupInputs
+
+log = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     import torch
@@ -28,9 +31,7 @@ class Inputs(SoupInputs):
     )
 
 
-def apply(
-    options: RecipeOptions, inputs: Inputs, device: torch.device | str, say: Callable[[str], None]
-) -> Mixture:
+def apply(options: RecipeOptions, inputs: Inputs, device: torch.device | str) -> Mixture:
     """Return the soup that was measured; in memory are two thetas and a model."""
     from wiseft.combine.files import open_thetas
     from wiseft.combine.held_out import HELD_OUT, HeldOutAccuracy
@@ -45,7 +46,6 @@ def apply(
         stored,
         accuracy,
         finish=(lambda mean: mean | builder.head(mean)) if builder else lambda mean: mean,
-        say=say,
     )
     settings = {
         "ingredients": soup.ingredients,
@@ -82,7 +82,6 @@ def greedy_soup(
     thetas: Sequence[Mapping[str, Tensor]],
     accuracy: Callable[[Mapping[str, Tensor]], float],
     finish: Callable[[dict[str, Tensor]], dict[str, Tensor]] = lambda soup: soup,
-    say: Callable[[str], None] = lambda line: None,
 ) -> GreedySoup:
     """Return the mean of those thetas that each did not make it worse.
 
@@ -93,7 +92,6 @@ def greedy_soup(
         thetas: at least one.
         accuracy: of a classifier on held-out samples of the reference.
         finish: makes a classifier of a mean (such as a head for its text tower).
-        say: takes a line for every theta.
 
     Raises:
         WiseftError: as `combine` does.
@@ -103,7 +101,7 @@ def greedy_soup(
     accuracies = []
     for place, theta in enumerate(thetas):
         accuracies.append(accuracy(theta))
-        say(f"theta {place}: held-out accuracy {accuracies[-1]:.4f}")
+        log.info(f"theta {place}: held-out accuracy {accuracies[-1]:.4f}")
     first, *others = sorted(range(len(thetas)), key=lambda place: -accuracies[place])
     soup, best, ingredients = combine([thetas[first]], [1.0]), accuracies[first], [first]
     for place in others:
@@ -111,7 +109,9 @@ def greedy_soup(
         mean = finish(combine([soup, thetas[place]], [1.0 - weight, weight]))
         reached = accuracy(mean)
         added = reached >= best
-        say(f"theta {place}: the soup with it {reached:.4f}, {'added' if added else 'left out'}")
+        log.info(
+            f"theta {place}: the soup with it {reached:.4f}, {'added' if added else 'left out'}"
+        )
         if added:
             soup, best = mean, reached
             ingredients.append(place)

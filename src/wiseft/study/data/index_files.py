@@ -6,6 +6,7 @@ adding a split, or naming another experiment, reads what is there.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,6 @@ from typing import Any
 import numpy as np
 
 from wiseft.base.io import sha256_file, sha256_json, write_json
-from wiseft.base.progress import Say, print_line
 from wiseft.base.stages import VERSION
 from wiseft.errors import DamagedFile, WiseftError
 from wiseft.images.checks import check_counts, write_checked
@@ -30,6 +30,8 @@ from wiseft.study.data.layouts import Indexed, LayoutInputs, reader
 from wiseft.study.data.unpacking.unpack import unpack, unpack_nested_tars
 from wiseft.thetas.damage import read_checked, with_sum
 
+log = logging.getLogger(__name__)
+
 
 def prepare_files(
     entry: DatasetEntry,
@@ -37,7 +39,6 @@ def prepare_files(
     manifest: Path,
     splits: Sequence[str],
     reference_ids: Sequence[str] | None = None,
-    say: Say = print_line,
 ) -> Path:
     """Unpack and index splits of a dataset and write its manifest.
 
@@ -53,7 +54,7 @@ def prepare_files(
     """
     inputs = LayoutInputs(
         dataset=entry.name,
-        root=_root(entry, fetched, manifest.parent / "files", say),
+        root=_root(entry, fetched, manifest.parent / "files"),
         files={name: Path(path) for name, path in fetched.files.items()},
         splits=splits,
         options=check_options(entry.layout, entry.options),
@@ -61,7 +62,7 @@ def prepare_files(
         class_ids=entry.ids,
         reference_ids=reference_ids,
     )
-    say(f"{entry.name}: reading {inputs.root}")
+    log.info(f"{entry.name}: reading {inputs.root}")
     return _index(entry, inputs, manifest, dict(sorted(fetched.sha256.items())))
 
 
@@ -127,23 +128,23 @@ def _check_count(
         raise WiseftError(f"{error} {hint}".strip()) from None
 
 
-def _root(entry: DatasetEntry, fetched: Fetched, target: Path, say: Say) -> Path:
+def _root(entry: DatasetEntry, fetched: Fetched, target: Path) -> Path:
     """Return the folder that the layout's paths are relative to, after unpacking."""
     base = Path(fetched.root) if fetched.root else target
     if fetched.root is None:
         for file in entry.files:
             if file.unpack and file.file in fetched.files:
-                _unpack(file, fetched, target / file.into if file.into else target, say)
+                _unpack(file, fetched, target / file.into if file.into else target)
     inner = base / entry.top if entry.top else base
     return inner if inner.is_dir() else base
 
 
-def _unpack(file: SourceFile, fetched: Fetched, target: Path, say: Say) -> None:
+def _unpack(file: SourceFile, fetched: Fetched, target: Path) -> None:
     archive, sha256 = Path(fetched.files[file.file]), fetched.sha256[file.file]
     if file.nested:
-        unpack_nested_tars(archive, target, sha256=sha256, say=say)
+        unpack_nested_tars(archive, target, sha256=sha256)
     else:
-        unpack(archive, target, sha256=sha256, password=file.password, say=say)
+        unpack(archive, target, sha256=sha256, password=file.password)
 
 
 def _read(entry: DatasetEntry, inputs: LayoutInputs) -> Indexed:

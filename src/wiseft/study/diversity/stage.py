@@ -7,8 +7,9 @@ so through its label map where it has one.
 
 from __future__ import annotations
 
+import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,8 @@ from wiseft.study.diversity import measures
 from wiseft.study.diversity.measures import Share
 from wiseft.thetas.damage import read_metrics, with_sum
 from wiseft.thetas.tensor_file import open_tensors, read_file_header
+
+log = logging.getLogger(__name__)
 
 FORMAT = 1
 ZERO_SHOT = "zero-shot"
@@ -85,7 +88,6 @@ def measure_pair(
     reference: Path,
     split: str,
     output_dir: Path,
-    say: Callable[[str], None] = print,
 ) -> list[Path]:
     """Write `<output_dir>/<dataset>.json` for every dataset and return the files.
 
@@ -108,7 +110,7 @@ def measure_pair(
         written.append(output_dir / f"{manifest.dataset}.json")
         write_json(written[-1], with_sum(content))
         texts = [f"{row['metric']} {row['value']:.4f}" for row in content["rows"] if row["value"]]
-        say(f"diversity: {manifest.dataset}: {', '.join(texts)}")
+        log.info(f"diversity: {manifest.dataset}: {', '.join(texts)}")
     return written
 
 

@@ -5,6 +5,7 @@ Both ride along with the steps as a `Follower` of the training loop.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 
 import torch
@@ -15,13 +16,14 @@ from wiseft.study.config import FinetuneSettings
 from wiseft.study.config.training_parts import EarlyStopping, MovingAverage
 from wiseft.study.finetune.batch import Follower
 
+log = logging.getLogger(__name__)
+
 
 def make_follower(
     settings: FinetuneSettings,
     model: nn.Module,
     start: Mapping[str, Tensor],
     accuracy: Callable[[], float] | None,
-    log: Callable[[str], None],
 ) -> Follower | None:
     """Return what rides along with the steps; None where theta_1 is simply the last weights.
 
@@ -30,7 +32,6 @@ def make_follower(
         start: tensors of theta_0 by the names of the model (`objectives.tensors_of`); those that
             are left out are taken from the model.
         accuracy: computes the model's accuracy on held-out images; for `early_stopping.every`.
-        log: called with a sentence.
 
     Raises:
         WiseftError: if there is no accuracy to choose by.
@@ -41,7 +42,7 @@ def make_follower(
         return None
     if settings.early_stopping.every and accuracy is None:
         raise WiseftError("early_stopping needs held-out images of the reference to choose by")
-    return BestWeights(model, settings.early_stopping, accuracy, log)
+    return BestWeights(model, settings.early_stopping, accuracy)
 
 
 class Averager:
@@ -99,17 +100,12 @@ class BestWeights:
     """
 
     def __init__(
-        self,
-        model: nn.Module,
-        settings: EarlyStopping,
-        accuracy: Callable[[], float] | None,
-        log: Callable[[str], None],
+        self, model: nn.Module, settings: EarlyStopping, accuracy: Callable[[], float] | None
     ):
         self._model = model
         self._live = _floating(model)
         self._settings = settings
         self._accuracy = accuracy
-        self._log = log
         self._best: dict[str, Tensor] = {}
         self._best_accuracy, self._best_step, self._waited = -1.0, 0, 0
 
@@ -125,7 +121,7 @@ class BestWeights:
             self._best = {name: live.detach().clone() for name, live in self._live.items()}
         else:
             self._waited += 1
-        self._log(
+        log.info(
             f"step {step}: {accuracy:.4f} of the split {self._settings.split} right; best: "
             f"{self._best_accuracy:.4f}, after step {self._best_step}"
         )

@@ -9,8 +9,9 @@ time one computes and the others wait; killed, it goes on where it was.
 from __future__ import annotations
 
 import hashlib
+import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,8 @@ from wiseft.thetas.partial_tensors import partial_tensors
 from wiseft.thetas.resume_state import alone
 from wiseft.thetas.tensor_file import read_tensors, tensors_sha256
 from wiseft.thetas.theta import ThetaHeader
+
+log = logging.getLogger(__name__)
 
 BATCH_SIZE = 128
 """Images in a forward pass, whatever the training's batch size: all trainings share features."""
@@ -66,22 +69,15 @@ class FeatureStore:
         header: of its theta.
         folder: where features are kept; None: nowhere.
         precision: `fp32`, `bf16` or `fp16`: the arithmetic of the forward pass.
-        log: called with a sentence.
     """
 
     def __init__(
-        self,
-        classifier: ImageClassifier,
-        header: ThetaHeader,
-        folder: Path | None,
-        precision: str,
-        log: Callable[[str], None],
+        self, classifier: ImageClassifier, header: ThetaHeader, folder: Path | None, precision: str
     ):
         self._classifier = classifier
         self._device = classifier.head.weight.device
         self._folder = folder
         self._precision = Precision(precision, self._device)
-        self._log = log
         self._transform = header.transform
         tensors = classifier_tensors(classifier)
         tower = {name: each for name, each in tensors.items() if name.startswith(IMAGE)}
@@ -117,7 +113,7 @@ class FeatureStore:
             return kept[torch.from_numpy(indices)]
         wanted = self._describe(manifest, split, indices)
         if (kept := self._load(wanted)) is None:
-            with alone(self._file(wanted), self._log):
+            with alone(self._file(wanted)):
                 if (kept := self._load(wanted)) is None:  # nobody made them while we waited
                     self._save(wanted, images, chosen)
                     kept = self._load(wanted)
@@ -144,7 +140,7 @@ class FeatureStore:
         try:
             return read_tensors(file, "features")[0][_NAME]
         except WiseftError as error:
-            self._log(f"{error}; computing the features again")
+            log.info(f"{error}; computing the features again")
             return None
 
     def _save(self, described: Mapping[str, Any], images: Split, chosen: NDArray[np.int64]) -> None:
@@ -152,7 +148,7 @@ class FeatureStore:
         example = {_NAME: torch.empty(shape, dtype=torch.float32, device="meta")}
         header = {"kind": "features", "of": dict(described)}
         path = self._file(described)
-        with partial_tensors(path.with_suffix(".partial"), example, header, self._log) as file:
+        with partial_tensors(path.with_suffix(".partial"), example, header) as file:
             row = file.rows  # a whole number of batches, so that those to come are the same
             for batch in self._compute(images, chosen[row:]):
                 file.write(_NAME, batch, row)
@@ -162,8 +158,8 @@ class FeatureStore:
 
     @torch.no_grad()
     def _compute(self, images: Split, chosen: NDArray[np.int64]) -> Iterator[Tensor]:
-        self._log(f"features of {len(chosen)} images of {images.dataset}, split {images.name}")
-        size = BatchSize(BATCH_SIZE, self._log)
+        log.info(f"features of {len(chosen)} images of {images.dataset}, split {images.name}")
+        size = BatchSize(BATCH_SIZE)
         began = shown = time.monotonic()
         done = 0
         for batch, _ in batches(images, BATCH_SIZE, chosen, self._device):
@@ -175,4 +171,4 @@ class FeatureStore:
             if (now := time.monotonic()) - shown > _INTERVAL:
                 shown, rate = now, done / (now - began)
                 left = (len(chosen) - done) / rate
-                self._log(f"{done}/{len(chosen)} images  {rate:.0f} images/s  {left:.0f} s left")
+                log.info(f"{done}/{len(chosen)} images  {rate:.0f} images/s  {left:.0f} s left")

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from wiseft.base.progress import print_line
 from wiseft.errors import WiseftError, some
 from wiseft.foreign.adapters import digest_of
 from wiseft.foreign.formats import read_checkpoint
@@ -21,15 +21,11 @@ from wiseft.study.finetune.distance import FAR, SCALES, distances, head_scale
 from wiseft.thetas.theta import Theta, check_finite, load_theta, make_header, save_theta
 from wiseft.zeroshot.head import build_head
 
+log = logging.getLogger(__name__)
+
 
 def import_theta_1(
-    file: Path,
-    theta_0: Path,
-    output: Path,
-    *,
-    head: Path | None = None,
-    head_factor: float = 1.0,
-    say: Callable[[str], None] = print_line,
+    file: Path, theta_0: Path, output: Path, *, head: Path | None = None, head_factor: float = 1.0
 ) -> str:
     """Write a classifier of the user's as theta_1 for a theta_0, and return its identity.
 
@@ -42,7 +38,6 @@ def import_theta_1(
         output: the theta file.
         head: a file with the weight (classes, width) and perhaps the bias of a head.
         head_factor: the head is multiplied by it, e.g. by exp(logit_scale) where it lacks that.
-        say: called with warnings: weights that are far from theta_0's, heads of another scale.
 
     Raises:
         WiseftError: if the checkpoint is refused or does not fit (lists the tensors that are
@@ -54,7 +49,7 @@ def import_theta_1(
     checkpoint = find_image_tower(read_checkpoint(file), start.header.architecture, expected)
     classes, width = start.tensors["head.weight"].shape
     theta, settings = _classifier(checkpoint, (classes, width), head, head_factor, start)
-    _compare(start.tensors, theta, say)
+    _compare(start.tensors, theta)
     header = make_header(
         "fine-tuned",
         "weights",
@@ -181,27 +176,25 @@ def _from_text(checkpoint: FoundTower, start: Theta) -> Tensor:
 # ----------------------------------------------------------------------------------- the warnings
 
 
-def _compare(
-    start: Mapping[str, Tensor], theta: Mapping[str, Tensor], say: Callable[[str], None]
-) -> None:
+def _compare(start: Mapping[str, Tensor], theta: Mapping[str, Tensor]) -> None:
     """Say how far theta_1 is from theta_0, and what looks wrong."""
     relative = distances({key: start[key] for key in theta}, theta)
     groups = sorted(relative, key=lambda group: -relative[group])
     largest = relative[groups[0]]
-    say(f"relative distance from theta_0: largest {largest:.3g}, of {groups[0]}")
+    log.info(f"relative distance from theta_0: largest {largest:.3g}, of {groups[0]}")
     # A linear classifier's head may be as far; what is wrong with a head shows in its scale.
     far = [group for group in groups if group != "head" and relative[group] > FAR]
     if far:
-        say(
+        log.info(
             "warning: theta_1 is far from theta_0 in "
             f"{some([f'{group} {relative[group]:.2g}' for group in far])}: is it fine-tuned from "
             "theta_0? Between unrelated weights nothing good lies"
         )
     if largest == 0.0:
-        say("warning: theta_1 is theta_0, bit for bit")
+        log.info("warning: theta_1 is theta_0, bit for bit")
     before, after = head_scale(start["head.weight"]), head_scale(theta["head.weight"])
     if before > 0 and not SCALES[0] <= after / before <= SCALES[1]:
-        say(
+        log.info(
             f"warning: the rows of the head have a mean norm of {after:.3g}, those of theta_0 of "
             f"{before:.3g}; if exp(logit_scale) is missing in it, give --head-factor {before:.4g}"
         )

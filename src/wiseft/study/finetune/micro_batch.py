@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+import logging
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -15,6 +16,8 @@ from wiseft.study.finetune.batch import Batch, Samples
 from wiseft.study.finetune.how import follows_batches
 from wiseft.study.finetune.loader import Part
 from wiseft.study.finetune.objective import Objective
+
+log = logging.getLogger(__name__)
 
 
 def share_of_batch(settings: FinetuneSettings, samples: int, processes: int) -> int:
@@ -43,12 +46,7 @@ def divided(parts: Iterable[tuple[Part, Batch]], size: int) -> Iterator[tuple[Pa
 
 
 def fitting_micro_batch(
-    model: nn.Module,
-    objective: Objective,
-    samples: Samples,
-    settings: FinetuneSettings,
-    share: int,
-    log: Callable[[str], None],
+    model: nn.Module, objective: Objective, samples: Samples, settings: FinetuneSettings, share: int
 ) -> int:
     """Return the whole share of a batch if it fits the device, else a half, a quarter, ... of it.
 
@@ -62,7 +60,7 @@ def fitting_micro_batch(
     if example.ndim != 4 or share <= usual_batch_size("cpu", size := example.shape[-1]):
         return share
     if not divisible(model, objective, settings):
-        log(
+        log.info(
             f"a batch of this training can't be divided: all {share} images are computed on at once"
         )
         return share

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +15,11 @@ from wiseft.base.progress import Progress
 from wiseft.models.towers.base import seeded
 from wiseft.study.config import FinetuneSettings
 from wiseft.study.finetune.schedule import training_steps
-from wiseft.study.finetune.tasks import Log, Material, head_task
+from wiseft.study.finetune.tasks import Material, head_task
 from wiseft.study.finetune.trainer import Execution, Step, fit
 from wiseft.thetas.resume_state import Checkpoints
+
+log = logging.getLogger(__name__)
 
 
 def start_head(
@@ -25,7 +28,6 @@ def start_head(
     execution: Execution,
     checkpoints: Checkpoints,
     features: Path | None,
-    log: Log,
 ) -> list[Step]:
     """Put the head of a training in its place, as `head_init` and `linear_probe` say.
 
@@ -49,10 +51,10 @@ def start_head(
     if settings.linear_probe is None or settings.linear_probe.epochs == 0:
         return []
     probing = dataclasses.replace(material, settings=probe_settings(settings))
-    task = head_task(probing, indices, execution, features, log)
+    task = head_task(probing, indices, execution, features)
     steps = training_steps(len(indices), probing.settings)
-    log(f"linear probing first: {steps} steps")
-    progress = Progress(steps, log=log)
+    log.info(f"linear probing first: {steps} steps")
+    progress = Progress(steps)
     curve = fit(task, probing.settings, material.seed, checkpoints, progress, execution)
     progress.close()
     if execution.team.leads:

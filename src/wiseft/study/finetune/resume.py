@@ -5,6 +5,7 @@ No random state is kept: every draw is a function of the seed and the step.
 
 from __future__ import annotations
 
+import logging
 import signal
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -19,6 +20,8 @@ from wiseft.study.finetune.batch import Follower
 from wiseft.study.finetune.parallel import Team
 from wiseft.study.finetune.precision import Precision
 from wiseft.thetas.resume_state import Checkpoints, load_optimiser, optimiser_tensors
+
+log = logging.getLogger(__name__)
 
 _BATCH_SIZE = "batch_size"
 
@@ -94,7 +97,7 @@ class State:
         if self.batch_size is not None and _BATCH_SIZE in tensors:
             self.batch_size.size = min(self.batch_size.size, int(tensors[_BATCH_SIZE]))
         self.losses = tensors["losses"].tolist()
-        checkpoints.log(f"resuming after step {len(self.losses)}")
+        log.info(f"resuming after step {len(self.losses)}")
         return True
 
     def _tensors(self) -> dict[str, Tensor]:

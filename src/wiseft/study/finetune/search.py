@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,6 @@ import torch
 from numpy.typing import NDArray
 
 from wiseft.base.io import atomic_path, sha256_json, write_text
-from wiseft.base.progress import print_line
 from wiseft.errors import WiseftError
 from wiseft.models.runtime import check_writable
 from wiseft.study.config import FinetuneSettings
@@ -29,9 +29,11 @@ from wiseft.study.finetune.features import FeatureSamples, FeatureStore
 from wiseft.study.finetune.objective import make_objective
 from wiseft.study.finetune.probe import draw_head
 from wiseft.study.finetune.sampling import trial_generator
-from wiseft.study.finetune.tasks import TRAIN_SPLIT, Log, Material
+from wiseft.study.finetune.tasks import TRAIN_SPLIT, Material
 from wiseft.study.finetune.trainer import Task, fit
 from wiseft.thetas.resume_state import Checkpoints, alone
+
+log = logging.getLogger(__name__)
 
 BATCH_SIZES = (64, 128, 256)
 LEARNING_RATE = (0.0, 6.0)
@@ -120,7 +122,6 @@ def run_search(
     outputs: SearchOutputs,
     *,
     device: str | torch.device = "cpu",
-    log: Log = print_line,
 ) -> str | None:
     """Train every trial on the train split, choose by held-out accuracy, write the winner.
 
@@ -140,21 +141,21 @@ def run_search(
     material = stage.open_material(theta_0, manifest, settings, seed, device)
     indices = stage.training_samples(material)
     key = stage.identity(material.header)
-    with alone(outputs.state, log):
-        finished = read_trials(outputs.state / TRIALS, key, log)
-        runner = _Runner(material, indices, outputs, key, log)
+    with alone(outputs.state):
+        finished = read_trials(outputs.state / TRIALS, key)
+        runner = _Runner(material, indices, outputs, key)
         for number in range(wanted.trials):
             if number not in finished:
                 finished[number] = runner.run(number)
                 _write_lines(outputs.state / TRIALS, key, finished)
-            _tell(finished, number, wanted.trials, log)
+            _tell(finished, number, wanted.trials)
         best = winner(finished)
         write_trials(outputs.trials, finished, best)
         chosen = with_trial(settings, best.settings)
         final = stage.Outputs(
             outputs.theta_1, outputs.curve, outputs.state / "winner", features=outputs.features
         )
-        made = stage.finetune(theta_0, manifest, chosen, seed, final, device=device, log=log)
+        made = stage.finetune(theta_0, manifest, chosen, seed, final, device=device)
         (outputs.state / TRIALS).unlink(missing_ok=True)
         return made
 
@@ -163,18 +164,13 @@ class _Runner:
     """Trains trials on features that are computed once."""
 
     def __init__(
-        self,
-        material: Material,
-        indices: NDArray[np.int64],
-        outputs: SearchOutputs,
-        key: str,
-        log: Log,
+        self, material: Material, indices: NDArray[np.int64], outputs: SearchOutputs, key: str
     ):
         settings, dataset = material.settings, material.dataset
         store = FeatureStore(
-            material.classifier, material.header, outputs.features, settings.precision, log
+            material.classifier, material.header, outputs.features, settings.precision
         )
-        self._material, self._key, self._log = material, key, log
+        self._material, self._key = material, key
         self._state = outputs.state / "trial"
         split = _search(settings).split
         features = store.features(dataset, TRAIN_SPLIT, indices).to(material.device)
@@ -195,11 +191,11 @@ class _Runner:
         if settings.head_init == "random":
             draw_head(head, material.seed)
         task = Task(head, self._samples, make_objective(settings, head, material.start))
-        checkpoints = Checkpoints(self._state, sha256_json([self._key, number]), self._log)
+        checkpoints = Checkpoints(self._state, sha256_json([self._key, number]))
         try:
             fit(task, settings, material.seed, checkpoints)
         except WiseftError as error:
-            self._log(f"trial {number + 1}: {error}")
+            log.info(f"trial {number + 1}: {error}")
             return Trial(number, drawn, None)
         checkpoints.clear()
         with torch.no_grad():
@@ -247,7 +243,7 @@ def found_settings(settings: FinetuneSettings) -> FinetuneSettings:
     return with_trial(settings, {**best[1], "from_search": []})
 
 
-def read_trials(path: Path, key: str, log: Log) -> dict[int, Trial]:
+def read_trials(path: Path, key: str) -> dict[int, Trial]:
     """Return the finished trials by number, from a file of JSON lines.
 
     Lines of a search with other settings, seed or inputs, and damaged ones, are left out.
@@ -263,8 +259,8 @@ def read_trials(path: Path, key: str, log: Log) -> dict[int, Trial]:
                 if record.pop("key") == key:
                     finished[int(record["number"])] = Trial(**record)
             except (ValueError, KeyError, TypeError, AttributeError):
-                log(f"{path} has a damaged line; that trial is made again")
-        log(f"{len(finished)} trials are finished already")
+                log.info(f"{path} has a damaged line; that trial is made again")
+        log.info(f"{len(finished)} trials are finished already")
     return finished
 
 
@@ -285,12 +281,12 @@ def write_trials(path: Path, trials: Mapping[int, Trial], best: Trial) -> None:
             writer.writerow([number + 1, *values, accuracy, int(trial is best)])
 
 
-def _tell(trials: Mapping[int, Trial], number: int, of: int, log: Log) -> None:
+def _tell(trials: Mapping[int, Trial], number: int, of: int) -> None:
     trial = trials[number]
     shown = {k: v for k, v in trial.settings.items() if v}
     text = ", ".join(f"{k} {v:.3g}" for k, v in shown.items())
     result = "diverged" if trial.accuracy is None else f"{trial.accuracy:.4f} right"
-    log(f"trial {number + 1}/{of}: {text}: {result}")
+    log.info(f"trial {number + 1}/{of}: {text}: {result}")
 
 
 def _search(settings: FinetuneSettings) -> Search:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from wiseft.base.io import sha256_json, write_json
-from wiseft.base.progress import Progress, print_line
+from wiseft.base.progress import Progress, quiet
 from wiseft.base.stages import VERSION
 from wiseft.errors import WiseftError, some
 from wiseft.images.store import open_manifest
@@ -28,12 +29,14 @@ from wiseft.study.finetune.probe import start_head
 from wiseft.study.finetune.record import Board, JsonLines, run_record, write_curve
 from wiseft.study.finetune.sampling import check_classes, draw_samples
 from wiseft.study.finetune.schedule import training_steps
-from wiseft.study.finetune.tasks import Log, Material, make_task, trained_tensors
+from wiseft.study.finetune.tasks import Material, make_task, trained_tensors
 from wiseft.study.finetune.trainer import Execution, Report, fit
 from wiseft.thetas.preprocessing import Preprocessing
 from wiseft.thetas.resume_state import Checkpoints, alone
 from wiseft.thetas.theta import ThetaHeader, load_theta, make_header, save_theta
 from wiseft.zeroshot.text_head import Prompts
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,6 @@ def finetune(
     *,
     device: str | torch.device = "cpu",
     execution: Execution | None = None,
-    log: Log = print_line,
 ) -> str | None:
     """Fine-tune theta_0 on the train split of a dataset.
 
@@ -95,7 +97,7 @@ def finetune(
         raise WiseftError("from_search is left in the settings; `found_settings` resolves it")
     _check_outputs(outputs, execution)
     material = open_material(theta_0, manifest, settings, seed, device)
-    return _train(material, outputs, execution, log)
+    return _train(material, outputs, execution)
 
 
 def open_material(
@@ -147,7 +149,6 @@ def train_from_scratch(
     *,
     device: str | torch.device = "cpu",
     execution: Execution | None = None,
-    log: Log = print_line,
 ) -> str | None:
     """Train the image tower of an architecture with a new head, both from random weights.
 
@@ -169,7 +170,7 @@ def train_from_scratch(
     )
     _check_size(header)
     classifier = build_classifier(header, seed=seed).to(device)
-    return _train(Material(classifier, header, None, dataset, settings), outputs, execution, log)
+    return _train(Material(classifier, header, None, dataset, settings), outputs, execution)
 
 
 def training_samples(material: Material) -> NDArray[np.int64]:
@@ -184,36 +185,33 @@ def training_samples(material: Material) -> NDArray[np.int64]:
     return indices
 
 
-def _train(material: Material, outputs: Outputs, execution: Execution, log: Log) -> str | None:
+def _train(material: Material, outputs: Outputs, execution: Execution) -> str | None:
     if not execution.team.leads:  # the states are the leader's
-        return _train_alone(material, outputs, execution, lambda text: None)
-    with alone(outputs.state, log):
-        return _train_alone(material, outputs, execution, log)
+        with quiet():
+            return _train_alone(material, outputs, execution)
+    with alone(outputs.state):
+        return _train_alone(material, outputs, execution)
 
 
-def _train_alone(
-    material: Material, outputs: Outputs, execution: Execution, log: Log
-) -> str | None:
+def _train_alone(material: Material, outputs: Outputs, execution: Execution) -> str | None:
     settings, features = material.settings, outputs.features
     indices = training_samples(material)
-    task = make_task(material, indices, execution, features, log)
+    task = make_task(material, indices, execution, features)
     share = share_of_batch(settings, len(indices), execution.team.size)
     if execution.how.micro_batch == "auto":
-        fitting = fitting_micro_batch(
-            task.model, task.objective, task.samples, settings, share, log
-        )
+        fitting = fitting_micro_batch(task.model, task.objective, task.samples, settings, share)
         execution = replace(execution, fitting=fitting)
     steps = training_steps(len(indices), settings)
-    log(f"training on {len(indices)} images of {material.dataset.dataset}: {steps} steps")
-    log(_batch_sentence(settings, execution, len(indices), material.device))
+    log.info(f"training on {len(indices)} images of {material.dataset.dataset}: {steps} steps")
+    log.info(_batch_sentence(settings, execution, len(indices), material.device))
     key = identity(material.header)
-    checkpoints = Checkpoints(outputs.state, key, log)
-    of_probing = Checkpoints(outputs.state / "probing", key, log)
+    checkpoints = Checkpoints(outputs.state, key)
+    of_probing = Checkpoints(outputs.state / "probing", key)
 
     def begin() -> None:
-        start_head(material, indices, execution, of_probing, features, log)
+        start_head(material, indices, execution, of_probing, features)
 
-    progress = Progress(steps, log=log)  # those of processes that don't lead are not shown
+    progress = Progress(steps)  # those of processes that don't lead are not shown
     with _told(progress, outputs, execution) as report:
         train = fit_lbfgs if settings.optimiser == "lbfgs" else fit
         curve = train(task, settings, material.seed, checkpoints, report, execution, begin)

@@ -37,8 +37,6 @@ TRAIN_SPLIT, HELD_OUT_SPLIT = "train", "held-out"
 EVALUATION_BATCH = 128
 """Held-out images in a forward pass; fixed, so that no setting of the machine changes a choice."""
 
-Log = Callable[[str], None]
-
 
 @dataclass(frozen=True)
 class Material:
@@ -88,11 +86,7 @@ class Material:
 
 
 def make_task(
-    material: Material,
-    indices: NDArray[np.int64],
-    execution: Execution,
-    features: Path | None,
-    log: Log,
+    material: Material, indices: NDArray[np.int64], execution: Execution, features: Path | None
 ) -> Task:
     """Return the task that the settings ask for.
 
@@ -105,13 +99,11 @@ def make_task(
             tower cannot do what `execution` asks for.
     """
     if material.settings.trainable == "head":
-        return head_task(material, indices, execution, features, log)
-    return image_task(material, indices, execution, log)
+        return head_task(material, indices, execution, features)
+    return image_task(material, indices, execution)
 
 
-def image_task(
-    material: Material, indices: NDArray[np.int64], execution: Execution, log: Log
-) -> Task:
+def image_task(material: Material, indices: NDArray[np.int64], execution: Execution) -> Task:
     """Return the task of training everything on images: the classifier, or both towers."""
     settings = material.settings
     samples = joined(
@@ -134,16 +126,12 @@ def image_task(
         return _images(material, split, everyone, plain)
 
     accuracy = _held_out_accuracy(material, lambda: _classifier(model, material), held_out)
-    follower = make_follower(settings, model, start, accuracy, log)
+    follower = make_follower(settings, model, start, accuracy)
     return Task(model, samples, objective, [follower] if follower else [])
 
 
 def head_task(
-    material: Material,
-    indices: NDArray[np.int64],
-    execution: Execution,
-    features: Path | None,
-    log: Log,
+    material: Material, indices: NDArray[np.int64], execution: Execution, features: Path | None
 ) -> Task:
     """Return the task of training the head on features that are computed once, here."""
     settings, head = material.settings, material.classifier.head
@@ -152,7 +140,7 @@ def head_task(
             f"augment is {settings.augment}, but a head is trained on features that are computed "
             "once; set augment to none, or trainable to all"
         )
-    store = FeatureStore(material.classifier, material.header, features, settings.precision, log)
+    store = FeatureStore(material.classifier, material.header, features, settings.precision)
 
     def of_split(split: str, chosen: NDArray[np.int64] | None = None) -> Samples:
         # What the leader keeps, the others find; otherwise each computes its own.
@@ -166,7 +154,7 @@ def head_task(
     samples = joined([of_split(split, part) for split, part in material.parts(indices)])
     objective = make_objective(settings, head, material.start)
     accuracy = _held_out_accuracy(material, lambda: head, of_split)
-    follower = make_follower(settings, head, tensors_of(head, material.start), accuracy, log)
+    follower = make_follower(settings, head, tensors_of(head, material.start), accuracy)
     return Task(head, samples, objective, [follower] if follower else [])
 
 

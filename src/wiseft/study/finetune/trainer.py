@@ -115,7 +115,7 @@ def fit(
         WiseftError: if the loss is not finite, memory runs out, or the task cannot be executed so.
         Interrupted: if SIGTERM or SIGUSR1 asked for an end; the state is saved then.
     """
-    loop = _Loop(task, settings, seed, execution or Execution(), checkpoints.log)
+    loop = _Loop(task, settings, seed, execution or Execution())
     if not loop.state.load(checkpoints, loop.team) and begin is not None:
         begin()
     watch = Watch()
@@ -144,14 +144,7 @@ class _Loop:
         interrupted: the signal that asks for an end, in any of the processes; 0 for none.
     """
 
-    def __init__(
-        self,
-        task: Task,
-        settings: FinetuneSettings,
-        seed: int,
-        execution: Execution,
-        log: Callable[[str], None],
-    ):
+    def __init__(self, task: Task, settings: FinetuneSettings, seed: int, execution: Execution):
         self.team, self._how = execution.team, execution.how
         self._task, self._settings, self._seed = task, settings, seed
         self._parameters = trained_parameters(task.model)
@@ -166,7 +159,6 @@ class _Loop:
         share = share_of_batch(settings, self._samples, self.team.size)
         self._micro_batch = BatchSize(
             execution.micro_batch or share,
-            log,
             least=1 if divisible(task.model, task.objective, settings) else share,
             advice=self._advice(),
         )

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import logging
 import os
 import signal
 import socket
@@ -21,9 +22,10 @@ from pathlib import Path
 
 from wiseft.base.io import read_json, write_json
 from wiseft.base.locks import exclusive
-from wiseft.base.progress import Say
 from wiseft.base.temporary import remove_leftovers
 from wiseft.errors import WiseftError, some
+
+log = logging.getLogger(__name__)
 
 RECORDS = Path(".wiseft/owners")
 LOCKS = Path(".snakemake/locks")
@@ -69,13 +71,10 @@ class Owner:
         return f"the run of process {self.pid} on {self.host}, begun {self.since},"
 
 
-def begin(say: Say) -> Owner | None:
+def begin() -> Owner | None:
     """Clear away what dead runs left in the current folder and record this process as a run.
 
     The record goes when the process ends, unless it is killed.
-
-    Args:
-        say: called with a sentence about everything that is removed, ended or respected.
 
     Returns:
         the record; None where there can be none: without /proc, or in a folder without file locks.
@@ -83,13 +82,13 @@ def begin(say: Say) -> Owner | None:
     if (start := started(os.getpid())) is None:
         return None
     try:
-        with exclusive(RECORDS / ".lock", say):  # two that begin at once would judge each other
-            _clear(say)
+        with exclusive(RECORDS / ".lock"):  # two that begin at once would judge each other
+            _clear()
             since = time.strftime("%Y-%m-%d %H:%M:%S")
             owner = Owner(uuid.uuid4().hex, *_place(), os.getpid(), start, since)
             write_json(owner.record, asdict(owner))
     except WiseftError as error:
-        say(f"{error} If this run is killed, `snakemake --unlock` must come before the next.")
+        log.info(f"{error} If this run is killed, `snakemake --unlock` must come before the next.")
         return None
     os.environ[VARIABLE] = owner.name
     atexit.register(end, owner)
@@ -123,7 +122,7 @@ def _place() -> tuple[str, int]:
     return socket.gethostname(), Path("/proc/self/ns/pid").stat().st_ino
 
 
-def _clear(say: Say) -> None:
+def _clear() -> None:
     owners = _read()
     dead = [owner for owner in owners if owner.here and started(owner.pid) != owner.started]
     others = [owner for owner in owners if owner not in dead]
@@ -142,8 +141,8 @@ def _clear(say: Say) -> None:
             own = [lock for lock in unclaimed if lock.exists() and lock.stat().st_mtime >= began]
         else:
             continue  # another run that begins may have made them: next time
-        _settle(owner, own, say)
-    _respect(others, say)
+        _settle(owner, own)
+    _respect(others)
 
 
 def _read() -> list[Owner]:
@@ -164,17 +163,21 @@ def _locks() -> list[Path]:
     return sorted(LOCKS.glob("*.lock"))
 
 
-def _settle(owner: Owner, locks: Sequence[Path], say: Say) -> None:
+def _settle(owner: Owner, locks: Sequence[Path]) -> None:
     """End what a dead run left running, remove its locks, then its record."""
     if orphans := _orphans(owner):
         pids = some([str(pid) for pid in orphans])
-        say(f"{owner} was killed; the commands that it left running are ended (processes {pids})")
+        log.info(
+            f"{owner} was killed; the commands that it left running are ended (processes {pids})"
+        )
         _end_processes(orphans)
     for lock in locks:
         lock.unlink(missing_ok=True)
     if locks:
         names = some([lock.name for lock in locks])
-        say(f"{owner} was killed; its locks are removed ({names}), and this run goes on from there")
+        log.info(
+            f"{owner} was killed; its locks are removed ({names}), and this run goes on from there"
+        )
     owner.record.unlink(missing_ok=True)
 
 
@@ -205,23 +208,25 @@ def _end_processes(processes: dict[int, str | None]) -> None:
             time.sleep(0.1)
 
 
-def _respect(others: Sequence[Owner], say: Say) -> None:
+def _respect(others: Sequence[Owner]) -> None:
     """Say whose locks stay."""
     known: set[str] = set()
     for owner in others:
         held = {name for name in owner.locks or () if (LOCKS / name).exists()}
         known |= held
         if held and owner.here:
-            say(f"{owner} goes on: its locks are respected, and what both would make is refused")
+            log.info(
+                f"{owner} goes on: its locks are respected, and what both would make is refused"
+            )
         elif held:
-            say(
+            log.info(
                 f"{owner} has locks here, and only there can be seen whether it still runs. If it "
                 "does not, run `snakemake --unlock`."
             )
         elif owner.locks and not owner.here:
             owner.record.unlink(missing_ok=True)  # unlocked by hand
     if strange := [lock.name for lock in _locks() if lock.name not in known]:
-        say(
+        log.info(
             f"{LOCKS} holds locks that no run on record has made ({some(strange)}); they are "
             "respected. Unless another run begins just now, run `snakemake --unlock`."
         )

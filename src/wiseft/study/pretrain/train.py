@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import logging
 import math
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from wiseft.base.io import atomic_path
-from wiseft.base.progress import Progress, print_line
+from wiseft.base.progress import Progress
 from wiseft.errors import WiseftError
 from wiseft.models.towers.base import floating, prefixed
 from wiseft.models.towers.open_clip_models import open_clip_model
@@ -31,6 +32,8 @@ from wiseft.study.pretrain.captions import CaptionTable
 from wiseft.study.pretrain.glyphs import PEN_FAMILY, Glyphs
 from wiseft.study.pretrain.style import style
 from wiseft.thetas.resume_state import Checkpoints, load_optimiser, optimiser_tensors
+
+log = logging.getLogger(__name__)
 
 _VALIDATION_SEED = 7  # of the styles in which held-out typefaces are shown
 _VALIDATION_IMAGES = 1000
@@ -143,7 +146,6 @@ def pretrain(
     checkpoints: Checkpoints,
     *,
     overlap: bool = False,
-    log: Callable[[str], None] = print_line,
 ) -> tuple[dict[str, Tensor], list[Row]]:
     """Train a model from random weights; continues from the last checkpoint if there is one.
 
@@ -151,7 +153,6 @@ def pretrain(
         architecture: open_clip model config with `text_cfg.context_length`.
         preprocessing: of the image tower, a dump of `Preprocessing`.
         overlap: render batches in a second thread; the weights are the same either way.
-        log: called with a line.
 
     Returns:
         The floating tensors of the model by open_clip's names, and the training curve.
@@ -168,7 +169,7 @@ def pretrain(
     trainer = _Trainer(architecture, preprocessing, settings, seed)
     curve = trainer.restore(checkpoints)
     start = trainer.done
-    progress = Progress(settings.steps, log=log)
+    progress = Progress(settings.steps)
     for batch in _batches(web, settings, seed, start, overlap):
         row = trainer.step(batch)
         progress(trainer.done, row.loss, row.learning_rate, len(batch.digits))
@@ -179,7 +180,7 @@ def pretrain(
     held_out = web.validation()
     if held_out is not None:
         accuracy = trainer.accuracy(held_out, captions.bare())
-        log(f"accuracy on held-out typefaces: {100 * accuracy:.1f} %")
+        log.info(f"accuracy on held-out typefaces: {100 * accuracy:.1f} %")
         if accuracy < settings.min_held_out_accuracy:
             raise WiseftError(
                 f"the model reads {100 * accuracy:.1f} % of held-out typefaces, less than "
@@ -294,7 +295,7 @@ class _Trainer:
             warnings.filterwarnings("ignore", message="Detected call of")
             for _ in range(self.done):
                 self.schedule.step()
-        checkpoints.log(f"resuming after step {self.done}")
+        log.info(f"resuming after step {self.done}")
         return [Row(int(row[0]), *row[1:]) for row in tensors["curve"].tolist()]
 
     @torch.inference_mode()

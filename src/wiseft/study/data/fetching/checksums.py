@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wiseft.base.io import require_file
-from wiseft.base.progress import Meter, Say, print_line
+from wiseft.base.progress import Meter
 from wiseft.errors import WiseftError
 
 CHUNK = 1 << 20
@@ -38,11 +38,8 @@ class Checksums:
         return {name: value for name, value in known.items() if value}
 
 
-def verify_file(path: Path, expected: Checksums, say: Say = print_line) -> str:
+def verify_file(path: Path, expected: Checksums) -> str:
     """Compare a file with what is known of it, in one read.
-
-    Args:
-        say: called with progress lines where reading takes longer than ten seconds.
 
     Returns:
         The file's SHA-256.
@@ -51,13 +48,13 @@ def verify_file(path: Path, expected: Checksums, say: Say = print_line) -> str:
         WiseftError: the file is missing, or names the first thing that differs: size, SHA-256,
             MD5, git blob.
     """
-    sha256, fault = compare_file(require_file(path), expected, say)
+    sha256, fault = compare_file(require_file(path), expected)
     if fault:
         raise WiseftError(f"{path}: {fault}.")
     return sha256
 
 
-def already_there(path: Path, expected: Checksums, say: Say = print_line) -> bool:
+def already_there(path: Path, expected: Checksums) -> bool:
     """Tell whether a file is there and right.
 
     Raises:
@@ -70,7 +67,7 @@ def already_there(path: Path, expected: Checksums, say: Say = print_line) -> boo
             f"{path}: expected a file, found a folder or a link that leads nowhere. It was not "
             "touched: move it away, and fetch the file again."
         )
-    _, fault = compare_file(path, expected, say)
+    _, fault = compare_file(path, expected)
     if fault:
         raise WiseftError(
             f"{path}: {fault}. It was not touched: delete it or move it away, and fetch it again."
@@ -78,7 +75,7 @@ def already_there(path: Path, expected: Checksums, say: Say = print_line) -> boo
     return True
 
 
-def compare_file(path: Path, expected: Checksums, say: Say) -> tuple[str, str | None]:
+def compare_file(path: Path, expected: Checksums) -> tuple[str, str | None]:
     """Return a file's SHA-256 and, if it is another file, what was expected and found."""
     size = path.stat().st_size
     if expected.size is not None and size != expected.size:
@@ -91,7 +88,7 @@ def compare_file(path: Path, expected: Checksums, say: Say) -> tuple[str, str | 
     wanted = expected.by_name
     used = [hashes[key] for key in hashes if key == "sha256" or key in wanted]
     name = path.name.removeprefix(".").removesuffix(".part")
-    with path.open("rb") as file, Meter(f"{name}: checking", size, say=say) as meter:
+    with path.open("rb") as file, Meter(f"{name}: checking", size) as meter:
         while data := file.read(CHUNK):
             for one in used:
                 one.update(data)

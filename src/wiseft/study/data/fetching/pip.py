@@ -88,7 +88,7 @@ def _pip_download(package: PackageEntry, folder: Path, path: Path) -> Path:
     if done.returncode == 0 and len(wheels := sorted(target.glob("*"))) == 1:
         return wheels[0]
     output = done.stdout + done.stderr
-    log.info("%s\n%s", shlex.join(command), output)
+    log.debug("%s\n%s", shlex.join(command), output)
     if "DO NOT MATCH THE HASHES" in output:
         got = [line.split()[-1] for line in output.splitlines() if line.strip().startswith("Got ")]
         raise _wrong_hash(package, got[-1] if got else "another")

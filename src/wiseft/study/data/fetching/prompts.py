@@ -11,7 +11,6 @@ import json
 from pathlib import Path
 
 from wiseft.base.io import write_json
-from wiseft.base.progress import Say, print_line
 from wiseft.errors import WiseftError
 from wiseft.study.config import SourceFile
 from wiseft.study.config.entries import PromptsEntry
@@ -25,7 +24,7 @@ ARTICLE = "append_proper_article"
 src/templates/utils.py)."""
 
 
-def fetch_prompts(entry: PromptsEntry, path: Path, *, say: Say = print_line) -> list[str]:
+def fetch_prompts(entry: PromptsEntry, path: Path) -> list[str]:
     """Write the templates of a prompt set to `path` as a JSON list, and return them.
 
     A file that they stand in is downloaded into the folder of `path`, or taken from there if it
@@ -34,7 +33,6 @@ def fetch_prompts(entry: PromptsEntry, path: Path, *, say: Say = print_line) -> 
     Args:
         entry: the prompt set.
         path: the JSON file to write.
-        say: called with progress and with what goes wrong on the way.
 
     Raises:
         WiseftError: if the file cannot be had, is not the pinned one, or holds no such templates.
@@ -48,7 +46,7 @@ def fetch_prompts(entry: PromptsEntry, path: Path, *, say: Say = print_line) -> 
                 f"{path} is the name of the file that the templates of {entry.name} are read "
                 "from; write them to another one"
             )
-        _fetch_file(entry, entry.file, source, say)
+        _fetch_file(entry, entry.file, source)
         templates = read_templates(source, entry.key)
     write_json(path, templates)
     return templates
@@ -80,7 +78,7 @@ def read_templates(path: Path, key: str) -> list[str]:
     return templates
 
 
-def _fetch_file(entry: PromptsEntry, file: SourceFile, path: Path, say: Say) -> None:
+def _fetch_file(entry: PromptsEntry, file: SourceFile, path: Path) -> None:
     expected = checksums(file)
     if path.exists():
         verify_file(path, expected)
@@ -91,7 +89,7 @@ def _fetch_file(entry: PromptsEntry, file: SourceFile, path: Path, say: Say) -> 
             f"the templates of {entry.name} stand in {file.file}, which is not at {path} and "
             f"cannot be downloaded: {file.how}"
         )
-    download(urls, path, expected, say=say)
+    download(urls, path, expected)
 
 
 def _json_list(path: Path, text: str, key: str) -> list[str]:

@@ -4,6 +4,7 @@ target and renamed."""
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -14,19 +15,16 @@ from typing import Any
 
 from wiseft.base.io import read_json, require_space, room, write_json
 from wiseft.base.locks import exclusive
-from wiseft.base.progress import Meter, Say, print_line
+from wiseft.base.progress import Meter
 from wiseft.errors import WiseftError
 from wiseft.study.data.unpacking.members import Member, Members, members, nested_members
 from wiseft.study.data.unpacking.plan import MARKER, Plan, refusal, safe_parts
 
+log = logging.getLogger(__name__)
+
 
 def unpack(
-    archive: Path,
-    target: Path,
-    *,
-    sha256: str | None = None,
-    password: str | None = None,
-    say: Say = print_line,
+    archive: Path, target: Path, *, sha256: str | None = None, password: str | None = None
 ) -> int:
     """Unpack a .tar, .tar.gz, .tar.bz2, .tar.xz or .zip archive into the new folder `target`.
 
@@ -42,7 +40,6 @@ def unpack(
     Args:
         sha256: of the archive, if the caller has checked it; kept in ``.unpacked.json``.
         password: of an encrypted zip archive.
-        say: called with progress lines.
 
     Returns:
         The number of files.
@@ -51,16 +48,10 @@ def unpack(
         WiseftError: the archive is refused, damaged or of another format, there is too little
             space, or `target` exists and is no whole copy of this archive (it is not touched).
     """
-    return _Unpacking(archive, target, sha256, password, say).run(_extract)
+    return _Unpacking(archive, target, sha256, password).run(_extract)
 
 
-def unpack_nested_tars(
-    archive: Path,
-    target: Path,
-    *,
-    sha256: str | None = None,
-    say: Say = print_line,
-) -> int:
+def unpack_nested_tars(archive: Path, target: Path, *, sha256: str | None = None) -> int:
     """Unpack an archive of ``<class>.tar`` files to ``target/<class>/``, as ImageNet's training
     images come.
 
@@ -73,7 +64,7 @@ def unpack_nested_tars(
     Raises:
         WiseftError: as :func:`unpack`; a member is no ``<class>.tar``.
     """
-    return _Unpacking(archive, target, sha256, None, say).run(_extract_nested)
+    return _Unpacking(archive, target, sha256, None).run(_extract_nested)
 
 
 @dataclass(frozen=True)
@@ -82,11 +73,10 @@ class _Unpacking:
     target: Path
     sha256: str | None
     password: str | None
-    say: Say
 
     def run(self, extract: Callable[[_Unpacking, Plan, Path, Meter], int]) -> int:
         """Plan, extract into a temporary folder and rename it, unless all that was done."""
-        with exclusive(self.target.with_name(f".{self.target.name}.lock"), self.say):
+        with exclusive(self.target.with_name(f".{self.target.name}.lock")):
             done = self.done()
             if done is not None:
                 return done
@@ -97,7 +87,7 @@ class _Unpacking:
             require_space(self.target.parent, plan.on_disk, f"unpacking {self.archive.name}")
             what = f"{self.archive.name}: unpacking"
             try:
-                with _writing(self.archive, folder), Meter(what, plan.total, say=self.say) as meter:
+                with _writing(self.archive, folder), Meter(what, plan.total) as meter:
                     folder.mkdir(mode=0o755)
                     n = extract(self, plan, folder, meter)
                     write_json(folder / MARKER, {**self.identity(), "files": n})
@@ -150,7 +140,7 @@ class _Unpacking:
         if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
             raise WiseftError(f"{folder} is in the way: expected a folder or nothing. Move it.")
         if folder.exists():
-            self.say(f"removing {folder}, which an interrupted run left")
+            log.info(f"removing {folder}, which an interrupted run left")
             shutil.rmtree(folder)
 
 
