@@ -202,6 +202,26 @@ def correct(result: Result, name: str, alpha: float) -> int:
     return row.n_correct
 
 
+def test_one_of_several_mappings_is_named(clips, photos, tmp_path):
+    """As a program saves its model beside the model that taught it."""
+    z, f = tmp_path / "z.pt", tmp_path / "f.pt"
+    for path, tensors in zip((z, f), clips, strict=True):
+        torch.save(tensors, path)
+    torch.save({"student": clips[1], "teacher": clips[0]}, tmp_path / "both.pt")
+    with pytest.raises(WiseftError, match=r"under student, teacher, but .* --weights KEY"):
+        run(z, tmp_path / "both.pt", photos, tmp_path / "refused")
+    found = run(z, tmp_path / "both.pt", photos, tmp_path / "chosen", weights="student")
+    plain = run(z, f, photos, tmp_path / "plain")
+    values = [result.table["value"].tolist() for result in (found, plain)]
+    assert values[0] == values[1]
+    how = {"architecture": "Tiny", "templates": TEMPLATES}
+    scores = [
+        score_folder(path, photos / "paintings", **how, weights=key).n_correct
+        for path, key in ((tmp_path / "both.pt", "student"), (f, None))
+    ]
+    assert scores[0] == scores[1]
+
+
 def test_transformers(photos, tmp_path, monkeypatch):
     torch.manual_seed(0)
     z = transformers.CLIPModel(clip_config())

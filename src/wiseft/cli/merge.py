@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from wiseft.cli.options import FollowLinks
+from wiseft.cli.options import FollowLinks, WeightsKey
 
 
 def merge(
@@ -31,9 +31,7 @@ def merge(
     alpha: Annotated[
         str, typer.Option(help="From 0 (A) to 1 (B); the paper recommends 0.5.")
     ] = "0.500",
-    weights: Annotated[
-        str | None, typer.Option(help="Key of the weights in a .pt, e.g. state_dict_ema.")
-    ] = None,
+    weights: WeightsKey = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, or mps (untested).")] = "cpu",
     follow_links: FollowLinks = False,
 ) -> None:

@@ -53,6 +53,10 @@ Features = Annotated[
         help="Folder that keeps features of frozen image towers for other runs.",
     ),
 ]
+WeightsKey = Annotated[
+    str | None,
+    typer.Option("--weights", help="Key of the weights in a .pt, e.g. state_dict_ema."),
+]
 HeadFeatures = Annotated[
     str | None,
     typer.Option(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from wiseft.cli.options import BatchSize, HeadFeatures, SkipBroken, list_broken
+from wiseft.cli.options import BatchSize, HeadFeatures, SkipBroken, WeightsKey, list_broken
 
 if TYPE_CHECKING:
     pass
@@ -63,6 +63,7 @@ def score(
         ),
     ] = None,
     features: HeadFeatures = None,
+    weights: WeightsKey = None,
     batch_size: BatchSize = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, or mps (untested).")] = "auto",
     threads: Annotated[
@@ -102,6 +103,7 @@ def score(
         templates=parse_templates(prompts) if prompts else None,
         classes=values["classes"],
         features=cast(Any, features),
+        weights=weights,
         class_names=values["class-names"],
         batch_size=batch_size,
         device=str(start_torch(threads or cores(), device, mps=True)),

@@ -7,7 +7,7 @@ from typing import Annotated, Any, cast
 
 import typer
 
-from wiseft.cli.options import BatchSize, FollowLinks, HeadFeatures, SkipBroken
+from wiseft.cli.options import BatchSize, FollowLinks, HeadFeatures, SkipBroken, WeightsKey
 
 
 def sweep(
@@ -80,6 +80,7 @@ def sweep(
         Path | None, typer.Option(help="File with F's head, where it is not in F.")
     ] = None,
     features: HeadFeatures = None,
+    weights: WeightsKey = None,
     recipe: Annotated[
         str | None,
         typer.Option(
@@ -132,6 +133,7 @@ def sweep(
         else None,
         head=head,
         features=cast(Any, features),
+        weights=weights,
         recipe=parse_settings(RootModel[dict[str, Any]], recipe, "--recipe").root
         if recipe
         else None,
@@ -151,6 +153,7 @@ def export(
     output: Annotated[
         Path, typer.Option("--output", "-o", help="A new file, or folder where LIKE is one.")
     ],
+    weights: WeightsKey = None,
     follow_links: FollowLinks = False,
 ) -> None:
     """Write a theta in the format of a checkpoint of open_clip, transformers, timm or your own.
@@ -159,4 +162,4 @@ def export(
     """
     from wiseft.tool.export import export_theta
 
-    export_theta(theta, like, output)
+    export_theta(theta, like, output, weights)

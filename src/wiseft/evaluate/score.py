@@ -92,6 +92,7 @@ def score_folder(
     templates: Sequence[str] | None = None,
     classes: Sequence[str] | None = None,
     features: Features | None = None,
+    weights: str | None = None,
     class_names: Mapping[str, str] | None = None,
     batch_size: int | None = None,
     device: str = "cpu",
@@ -115,6 +116,7 @@ def score_folder(
         classes: names of a head's classes in its order; None: those that the checkpoint brings.
         features: that the head takes, `raw` or `normalised`; None: what the checkpoint says, else
             L2-normalised ones, and it is said how raw ones would do.
+        weights: the key of the weights in a `.pt` that holds several mappings of tensors.
         class_names: name of the class by name of its folder, where the folder's won't do.
         batch_size: images in a forward pass; None: as many as an evaluation takes.
         skip_broken: leave out what can't be read as an image, and list it; else it is an error.
@@ -125,7 +127,7 @@ def score_folder(
     """
     if not checkpoint.exists():
         raise WiseftError(f"the model {checkpoint} is not there")
-    opened = open_end(checkpoint)
+    opened = open_end(checkpoint, weights=weights)
     given = Given(architecture, preprocessing, templates, classes, None, features)
     ready = opened.header is not None
     _check_used(opened, given)

@@ -38,6 +38,7 @@ class Given:
         head: a file with the head of the fine-tuned checkpoint.
         features: that heads take; None: what a checkpoint says, else L2-normalised ones.
         norm: of features: heads of prompts are divided by it where they take raw ones.
+        weights: the key of the weights, in files of torch that hold several mappings of tensors.
     """
 
     architecture: str | None = None
@@ -47,6 +48,7 @@ class Given:
     head: Path | None = None
     features: Features | None = None
     norm: float = 1.0
+    weights: str | None = None
 
     def __post_init__(self) -> None:
         if self.features not in (None, *get_args(Features)):
@@ -83,11 +85,12 @@ class Parts:
     whole: dict[str, Tensor] | None
 
 
-def open_end(path: Path, base: Opened | None = None) -> Opened:
+def open_end(path: Path, base: Opened | None = None, weights: str | None = None) -> Opened:
     """Read a checkpoint of any form that `wiseft merge` takes, or a theta.
 
     Args:
         base: what an adapter of PEFT changes.
+        weights: as in `Given`.
 
     Raises:
         WiseftError: if it is missing or refused, or an adapter has no base.
@@ -107,7 +110,7 @@ def open_end(path: Path, base: Opened | None = None) -> Opened:
         about = header["architecture"], header["preprocessing"]
         opened = Opened(path, read_checkpoint(path), *about)
     else:
-        opened = Opened(path, read_checkpoint(path))
+        opened = Opened(path, read_checkpoint(path, weights))
     head = class_names.head_beside(path)
     names = class_names.names_brought(path, opened.checkpoint.config)
     return replace(opened, names=names, head=head, features=class_names.features_beside(path, head))

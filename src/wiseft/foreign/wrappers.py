@@ -69,7 +69,7 @@ def several(path: Path, places: Sequence[Place]) -> WiseftError:
     """Return the refusal of a file that could be read in several ways."""
     return WiseftError(
         f"{path} holds tensors under {some([key_of(place) for place in places])}, but only one "
-        "mapping can be the weights; save it alone, or give `wiseft merge` its key: --weights KEY"
+        "mapping can be the weights; save it alone, or give its key: --weights KEY"
     )
 
 

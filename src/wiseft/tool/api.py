@@ -95,6 +95,7 @@ def load(
     architecture: str | None = None,
     preprocessing: Preprocessing | None = None,
     features: Features | None = None,
+    weights: str | None = None,
     device: torch.device | str = "cpu",
 ) -> Classifier:
     """Read a classifier or a zero-shot model, in any form that `wiseft sweep` takes or writes.
@@ -108,12 +109,13 @@ def load(
         head, architecture, preprocessing: what a checkpoint does not say, as in `sweep`.
         features: that its head takes, `raw` or `normalised`; None: what lies with the model says,
             else L2-normalised ones.
+        weights: the key of the weights in a `.pt` that holds several mappings of tensors.
 
     Raises:
         WiseftError: if the checkpoint is refused, or nothing names the classes.
     """
     given = Given(architecture, preprocessing, templates, classes, head, features)
-    opened = open_end(Path(path))
+    opened = open_end(Path(path), weights=weights)
     return Classifier(classifier_of(opened, given, "`classes`")[0], device)
 
 
@@ -143,11 +145,18 @@ def interpolate(theta_0: Weights, theta_1: Weights, alpha: float | str) -> Weigh
 
 
 def merge(
-    a: Path | str, b: Path | str, output: Path | str, alpha: float | str = FIXED_ALPHA
+    a: Path | str,
+    b: Path | str,
+    output: Path | str,
+    alpha: float | str = FIXED_ALPHA,
+    weights: str | None = None,
 ) -> None:
     """Write (1 - alpha) a + alpha b in the format of `a`, as `wiseft merge` does.
+
+    Args:
+        weights: the key of the weights in a `.pt` that holds several mappings of tensors.
 
     Raises:
         WiseftError: if a checkpoint is refused, the two do not fit, or `output` exists.
     """
-    merge_files(Path(a), Path(b), alpha, Path(output))
+    merge_files(Path(a), Path(b), alpha, Path(output), weights=weights)

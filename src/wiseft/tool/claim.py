@@ -46,6 +46,7 @@ def inputs_of(
         "classes": given.classes and list(given.classes),
         "head": given.head and str(given.head),
         "features": given.features,
+        "weights": given.weights,
         "class_names": dict(class_names),
         "seed": seed,
         "recipe": recipe and dict(recipe),

@@ -35,7 +35,7 @@ class Exported:
     head_beside: bool
 
 
-def export_theta(theta: Path, like: Path, output: Path) -> Exported:
+def export_theta(theta: Path, like: Path, output: Path, weights: str | None = None) -> Exported:
     """Write a theta in the format of the checkpoint that it was fine-tuned as.
 
     The image tower, the text tower where the theta has one, and the head where the checkpoint has
@@ -47,6 +47,7 @@ def export_theta(theta: Path, like: Path, output: Path) -> Exported:
         theta: of `wiseft interpolate`, `wiseft combine`, `wiseft finetune` or a sweep.
         like: file or folder of open_clip, transformers' CLIPModel, timm, or of another program.
         output: a new file, or folder where `like` is one.
+        weights: the key of the weights in a `.pt` that holds several mappings of tensors.
 
     The model gets its name last, so that the same command goes on after a kill.
 
@@ -63,7 +64,7 @@ def export_theta(theta: Path, like: Path, output: Path) -> Exported:
         save_theta(output, read.tensors, read.header)
         done = Exported("wiseft", head_beside=False)
     else:
-        done = _write_like(read, read_checkpoint(like), header, output)
+        done = _write_like(read, read_checkpoint(like, weights), header, output)
     where = f"its head in {HEAD} beside it" if done.head_beside else "its head in it"
     log.info(f"{output}: {theta.name} in the format of {like}, {where}")
     return done

@@ -85,6 +85,7 @@ def sweep(
     class_names: Mapping[str, str] | None = None,
     head: Path | None = None,
     features: Features | None = None,
+    weights: str | None = None,
     recipe: Mapping[str, Any] | None = None,
     more: Sequence[Path | str] = (),
     batch_size: int | None = None,
@@ -123,6 +124,7 @@ def sweep(
         head: file with the head of the fine-tuned model, where it is not in the checkpoint.
         features: that heads take, `raw` or `normalised`; None: what a checkpoint says, else those
             with which its head does better on the held-out images.
+        weights: the key of the weights in a `.pt` that holds several mappings of tensors.
         recipe: what makes the fine-tuned end of the fine-tuned model and `more`, such as
             `{"kind": "lines"}`: a recipe of `wiseft combine`. None: it is the model itself.
         more: further fine-tuned models that the recipe takes, in its order.
@@ -146,7 +148,7 @@ def sweep(
     named = class_names or {}
     shifted, kept = ([Path(each) for each in given] for given in (shifts, keep))
     folders = find_folders(Path(reference), shifted, kept, named, seed)
-    given = Given(architecture, preprocessing, templates, classes, head, features)
+    given = Given(architecture, preprocessing, templates, classes, head, features, weights=weights)
     others = [Path(each) for each in more]
     if others and recipe is None:
         raise WiseftError(f"{others[0]} is a further model, but no recipe says what it is for")
@@ -170,7 +172,7 @@ def sweep(
         unsure = doubts(*seen, choices[ONE_ERROR], ends.class_names)
         recommended = recommend(choices, measured.sets, measured.table, unsure)
         like = paths[0] if is_adapter(paths[1]) else paths[1]
-        model = _write_model(ends, like, format_alpha(recommended.alpha), output)
+        model = _write_model(ends, like, weights, format_alpha(recommended.alpha), output)
         record = Sweep(
             versions=versions(),
             commit=git_commit(),
@@ -216,23 +218,25 @@ def _ends(
         options: seed, device and skip_broken, of `sweep`.
     """
     log.info("sweep: reading the checkpoints")
-    opened = [open_end(paths[0])]
-    opened.append(open_end(paths[1], opened[0]))
+    opened = [open_end(paths[0], weights=given.weights)]
+    opened.append(open_end(paths[1], opened[0], given.weights))
     about = [_about(end) for end in opened]
     make = partial(make_ends, opened[0], reference=folders[0].classes or [])
     other_classes = {each.name: each.classes or [] for each in folders if each.kept}
     first = partial(make, opened[1], work=work, keep=other_classes)
     ends, given = settled(first, given, folders[0], work / "data", *options)
     if recipe is not None:
-        further = _opened(paths[2:], opened[0], about)
+        further = _opened(paths[2:], opened[0], about, given.weights)
         ends = merged_end(recipe, ends, further, partial(make, given=given), work, options[1])
     return ends, about
 
 
-def _opened(paths: Iterable[Path], base: Opened, about: list[End]) -> Iterator[Opened]:
+def _opened(
+    paths: Iterable[Path], base: Opened, about: list[End], weights: str | None
+) -> Iterator[Opened]:
     """Yield one checkpoint at a time; what is known of it joins `about`."""
     for path in paths:
-        end = open_end(path, base)
+        end = open_end(path, base, weights)
         about.append(_about(end))
         yield end
 
@@ -370,7 +374,7 @@ def _accuracies(table: pd.DataFrame) -> list[Accuracy]:
     return [Accuracy.model_validate(row) for row in rows.to_dict("records")]
 
 
-def _write_model(ends: Ends, like: Path, alpha: str, output: Path) -> Model:
+def _write_model(ends: Ends, like: Path, weights: str | None, alpha: str, output: Path) -> Model:
     """Write the model at an alpha in the format of `like`; a folder that was there is replaced."""
     work, folder = output / WORK, output / MODEL
     theta, made = work / f"alpha-{alpha}.safetensors", work / MODEL
@@ -378,7 +382,7 @@ def _write_model(ends: Ends, like: Path, alpha: str, output: Path) -> Model:
     shutil.rmtree(made, ignore_errors=True)
     target = made if like.is_dir() else made / like.name
     with quiet():
-        done = export_theta(theta, like, target)
+        done = export_theta(theta, like, target, weights)
     shutil.rmtree(folder, ignore_errors=True)
     made.replace(folder)
     for file in work.glob("*.safetensors"):
