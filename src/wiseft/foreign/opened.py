@@ -19,8 +19,19 @@ from wiseft.foreign.formats import Checkpoint, read_checkpoint
 from wiseft.foreign.towers import FoundTower, find_image_tower, head_in, heads_in
 from wiseft.models import towers
 from wiseft.thetas.preprocessing import Preprocessing
-from wiseft.thetas.tensor_file import own_header
+from wiseft.thetas.tensor_file import read_file_header
 from wiseft.thetas.theta import ThetaHeader, load_theta, read_header
+
+
+def own_header(path: Path) -> dict[str, Any] | None:
+    """Return the header of a file that wiseft wrote: of a theta, or of weights; else None."""
+    if not path.is_file():
+        return None
+    try:
+        return read_file_header(path, "the model")
+    except WiseftError:
+        return None
+
 
 Features = Literal["raw", "normalised"]
 """What a head takes: features as the image tower gives them, or L2-normalised."""

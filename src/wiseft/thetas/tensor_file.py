@@ -360,13 +360,3 @@ def tensor_writer(
         writer = TensorWriter(file, shapes, header)
         yield writer
         writer.finish()
-
-
-def own_header(path: Path) -> dict[str, Any] | None:
-    """Return the header of a file that wiseft wrote: of a theta, or of weights; else None."""
-    if not path.is_file():
-        return None
-    try:
-        return read_file_header(path, "the model")
-    except WiseftError:
-        return None

@@ -17,10 +17,11 @@ from wiseft.errors import WiseftError
 from wiseft.foreign import huggingface
 from wiseft.foreign.class_names import CLASSES, FEATURES, HEAD
 from wiseft.foreign.formats import Checkpoint, read_checkpoint, write_checkpoint
+from wiseft.foreign.opened import own_header
 from wiseft.foreign.towers import FoundTower, find_image_tower, head_name
 from wiseft.models import towers
 from wiseft.models.towers import IMAGE, TEXT, open_clip_models
-from wiseft.thetas.tensor_file import examples, own_header
+from wiseft.thetas.tensor_file import examples
 from wiseft.thetas.tensor_views import joined
 from wiseft.thetas.theta import Theta, load_theta, save_theta, save_weights
 
