@@ -47,20 +47,28 @@ def names_brought(path: Path, config: Mapping[str, Any]) -> tuple[Names, str] | 
                 "and give the names with --classes"
             )
         return [[name] for name in names], str(file)
-    pretrained = config.get("pretrained_cfg") or {}
+    names, key = names_described(config)
+    return (names, f"{key} of {path}") if names else None
+
+
+def names_described(config: Mapping[str, Any]) -> tuple[Names, str]:
+    """Return the names of classes in a configuration, in their order, and its key for them; no
+    names where they are those that transformers makes up.
+    """
+    both = [each for each in (config, config.get("pretrained_cfg")) if isinstance(each, Mapping)]
     labels, about = (
-        config.get(key) or pretrained.get(key) for key in ("label_names", "label_descriptions")
+        next((each[key] for each in both if each.get(key)), None)
+        for key in ("label_names", "label_descriptions")
     )
-    if labels:
+    if isinstance(labels, list):
         texts = about if isinstance(about, Mapping) else {}
         own = [(str(name), str(texts.get(name, name))) for name in labels]
-        each = [list(dict.fromkeys([name, text, *text.split(", ")])) for name, text in own]
-        return each, f"label_names of {path}"
-    by_number = {int(k): str(v) for k, v in (config.get("id2label") or {}).items()}
-    ordered = [by_number.get(place, "") for place in range(len(by_number))]
-    if all(re.fullmatch(r"(LABEL_\d+)?", name) for name in ordered):
-        return None
-    return [[name] for name in ordered], f"id2label of {path}"
+        return [list(dict.fromkeys([n, text, *text.split(", ")])) for n, text in own], "label_names"
+    given = config.get("id2label")
+    numbers = given if isinstance(given, Mapping) else {}
+    ordered = [str(numbers[k]) for k in sorted(numbers, key=lambda k: (len(str(k)), str(k)))]
+    made_up = all(re.fullmatch(r"(LABEL_\d+)?", name) for name in ordered)
+    return [] if made_up else [[name] for name in ordered], "id2label"
 
 
 def head_beside(path: Path) -> Path | None:

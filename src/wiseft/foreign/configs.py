@@ -11,6 +11,7 @@ from typing import Any
 
 from wiseft.errors import WiseftError, some
 from wiseft.foreign import huggingface
+from wiseft.foreign.class_names import names_described
 from wiseft.foreign.formats import Checkpoint
 
 log = logging.getLogger(__name__)
@@ -33,7 +34,6 @@ _HARMLESS = re.compile(
 """Keys that change nothing that the trained model computes; the last line is of training: dropout,
 first values, losses, masks of spectrograms. Names of tensors show `custom_text`."""
 _MOST_LAYERS = 10_000
-_GENERIC = re.compile(r"LABEL_\d+")
 
 
 def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
@@ -54,16 +54,6 @@ def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
         first, second = _flat(one), _flat(other)
     differ = sorted(key for key in first.keys() | second if first.get(key) != second.get(key))
     return [f"{key} is {first.get(key)!s:.60} and {second.get(key)!s:.60}" for key in differ]
-
-
-def class_names(config: Mapping[str, Any]) -> list[str]:
-    """Return the names of the classes that a configuration gives, in their order."""
-    given = config.get("id2label") or config.get("label_names")
-    given = given or _object(config, "pretrained_cfg").get("label_names")
-    if isinstance(given, Mapping):
-        given = [given[key] for key in sorted(given, key=lambda key: (len(str(key)), str(key)))]
-    names = [str(name) for name in given] if isinstance(given, list) else []
-    return [] if all(_GENERIC.fullmatch(name) for name in names) else names
 
 
 def _of_transformers(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -123,7 +113,7 @@ def compare_configs(first: Checkpoint, second: Checkpoint, ordered: bool = True)
     Raises:
         WiseftError: naming the keys, e.g. the activation or the number of heads.
     """
-    names = [class_names(each.config) for each in (first, second)]
+    names = [[name for name, *_ in names_described(each.config)[0]] for each in (first, second)]
     differ = differences(*(_described(each.config) for each in (first, second)))
     if ordered and names[0] != names[1] and sorted(names[0]) == sorted(names[1]):
         differ.append("the classes are in another order")
