@@ -16,7 +16,9 @@ NEEDED = ("Makefile", "pyproject.toml", "requirements.lock", "requirements-torch
 
 
 def make(clone: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    # Of `make test`, which may run this, and of a developer's shell.
+    around = {"PYTHONPATH", "MAKEFLAGS", "MAKELEVEL", "MFLAGS", "VENV"}
+    environment = {key: value for key, value in os.environ.items() if key not in around}
     command = ["make", *arguments]
     return subprocess.run(command, cwd=clone, env=environment, text=True, capture_output=True)
 
