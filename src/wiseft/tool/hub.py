@@ -136,6 +136,11 @@ def push(folder: Path, repository: str, private: bool = False) -> str:
             f"with a network and a copy of {folder}, run: wiseft push {folder} {repository}; or "
             f"without wiseft: hf upload {repository} {model} ."
         ) from None
+    except (AttributeError, KeyError, TypeError) as error:
+        raise WiseftError(
+            f"the hub's answer about {repository} is none that its client understands "
+            f"({_reason(error)}); check HF_ENDPOINT, then run the same command again"
+        ) from None
     except ValueError as error:
         wrong = f"the name {repository} (owner/name) or the card {model / CARD}"
         raise WiseftError(f"mend {wrong}: {_reason(error)}") from None

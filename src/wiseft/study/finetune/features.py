@@ -1,9 +1,9 @@
 """Features of a frozen image tower, computed once and kept.
 
 They are kept under a hash of all that they depend on: the tower's weights and architecture, the
-preprocessing, the dataset, the samples. So another model, or another preparation of the dataset,
-never meets them, and the seeds and trials of one model share them. Of jobs that want the same at a
-time one computes and the others wait; killed, it goes on where it was.
+preprocessing, the dataset, the bytes of its image files, the samples. So another model, or another
+preparation of the dataset, never meets them, and the seeds and trials of one model share them. Of
+jobs that want the same at a time one computes and the others wait; killed, it goes on where it was.
 """
 
 from __future__ import annotations
@@ -108,10 +108,11 @@ class FeatureStore:
             indices = None
         if self._folder is None:
             return torch.cat(list(self._compute(images, chosen)))
-        whole = self._describe(manifest, split, None)
+        content = images.seen.look() if images.seen else None
+        whole = self._describe(manifest, split, content, None)
         if indices is not None and (kept := self._load(whole)) is not None:
             return kept[torch.from_numpy(indices)]
-        wanted = self._describe(manifest, split, indices)
+        wanted = self._describe(manifest, split, content, indices)
         if (kept := self._load(wanted)) is None:
             with alone(self._file(wanted)):
                 if (kept := self._load(wanted)) is None:  # nobody made them while we waited
@@ -122,11 +123,16 @@ class FeatureStore:
         return kept
 
     def _describe(
-        self, manifest: Manifest, split: str, indices: NDArray[np.int64] | None
+        self,
+        manifest: Manifest,
+        split: str,
+        content: str | None,
+        indices: NDArray[np.int64] | None,
     ) -> dict[str, Any]:
         samples = None if indices is None else hashlib.sha256(indices.tobytes()).hexdigest()
         of_split = {"dataset": manifest.identity([split]), "split": split, "samples": samples}
-        return self._of_tower | of_split
+        # Of a user's own image files, which may change under the same names and sizes.
+        return self._of_tower | of_split | ({"images": content} if content else {})
 
     def _file(self, described: Mapping[str, Any]) -> Path:
         assert self._folder is not None

@@ -97,7 +97,10 @@ def _download(
         raise WiseftError(_by_hand(repository, names, revision, folder, error)) from None
     except errors.EntryNotFoundError:
         return None
-    except (errors.HfHubHTTPError, errors.HTTPError) as error:
+    except (errors.HfHubHTTPError, errors.HTTPError, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # of this machine, such as a full disk
+        # Without a number: the client's own, of a body that is cut short or too long.
         raise WiseftError(_by_hand(repository, names, revision, folder, error)) from None
     # The hub's cache has `.../snapshots/<commit>/<file>`.
     commit = path.parts[path.parts.index("snapshots") + 1] if "snapshots" in path.parts else None
