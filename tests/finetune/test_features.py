@@ -5,10 +5,12 @@ import signal
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import save_file
 
 from wiseft.base.progress import shown
 from wiseft.images import feed
+from wiseft.images.index_folder import index_folder
 from wiseft.images.store import open_manifest, open_split
 from wiseft.models.classifier import ImageClassifier, build_classifier
 from wiseft.study.finetune import features
@@ -66,6 +68,27 @@ def test_features_are_the_towers_and_computed_once(theta, manifest, store, passe
     assert torch.equal(first, again)
     torch.testing.assert_close(first, expected(theta, manifest, SOME))
     assert first.dtype == torch.float32
+
+
+def test_features_of_files_that_changed_are_computed_again(theta, store, passes, tmp_path):
+    """A user's own images: drawn again under the same names and sizes."""
+    folder = tmp_path / "mine" / "bird"
+    folder.mkdir(parents=True)
+
+    def draw(level: int) -> None:
+        for number in range(3):
+            pixels = np.full((32, 32, 3), level + number, np.uint8)
+            Image.fromarray(pixels).save(folder / f"{number}.bmp")  # always of one size
+
+    draw(0)
+    path = index_folder(folder.parent, tmp_path / "set" / "manifest.json", "mine", ["train"])
+    dataset = open_manifest(path)
+    first = store().features(dataset, "train")
+    assert torch.equal(store().features(dataset, "train"), first) and passes == [3]
+    draw(200)
+    assert not torch.equal(store().features(dataset, "train"), first) and passes == [3, 3]
+    draw(0)
+    assert torch.equal(store().features(dataset, "train"), first) and passes == [3, 3]
 
 
 def test_images_that_are_read_ahead_change_no_feature(manifest, store, monkeypatch):

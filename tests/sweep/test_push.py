@@ -167,3 +167,10 @@ def test_a_hub_that_is_none_slow_or_huge_ends_in_a_sentence(
     with pytest.raises(WiseftError, match=match):
         push(birds, NAME)
     assert monotonic() - started < 20
+
+
+def test_an_answer_of_another_kind_on_the_way_is_a_sentence(hub, birds: Path):
+    """Where a mapping is expected, the hub's client reads its keys without a look."""
+    hub.answers["/preupload/"] = Raw(b'"x"')
+    with pytest.raises(WiseftError, match="cannot be reached from here, or is none"):
+        push(birds, NAME)

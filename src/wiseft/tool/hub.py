@@ -19,7 +19,8 @@ from wiseft.foreign.model_folder import inside
 from wiseft.tool.record import MODEL, TEST, Accuracy, Sweep, read_record
 
 CARD = "README.md"
-_NO_HUB = (errors.HTTPError, JSONDecodeError, LookupError, OSError, RuntimeError, TypeError)
+_NO_HUB = (errors.HTTPError, JSONDecodeError, LookupError, OSError, RuntimeError)
+_NO_HUB += (AttributeError, TypeError)
 """What the hub's client raises where nothing answers, or something else than a hub."""
 _HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 
@@ -135,11 +136,6 @@ def push(folder: Path, repository: str, private: bool = False) -> str:
             f"the hub cannot be reached from here, or is none ({_reason(error)}). On a machine "
             f"with a network and a copy of {folder}, run: wiseft push {folder} {repository}; or "
             f"without wiseft: hf upload {repository} {model} ."
-        ) from None
-    except (AttributeError, KeyError, TypeError) as error:
-        raise WiseftError(
-            f"the hub's answer about {repository} is none that its client understands "
-            f"({_reason(error)}); check HF_ENDPOINT, then run the same command again"
         ) from None
     except ValueError as error:
         wrong = f"the name {repository} (owner/name) or the card {model / CARD}"
