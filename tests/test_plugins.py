@@ -18,7 +18,7 @@ from tests.combine.conftest import manifest, random_tensors, tiny_header  # noqa
 from tests.figures.conftest import make_table
 
 from wiseft.base import plugins
-from wiseft.base.loading import validate
+from wiseft.base.validation import validate
 from wiseft.errors import WiseftError
 from wiseft.tabulate.schema import TABLE, write_parquet
 from wiseft.thetas.theta import load_theta, save_theta

@@ -18,8 +18,8 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import Field
 
-from wiseft.base.loading import validate
 from wiseft.base.typed import Count, Entry
+from wiseft.base.validation import validate
 from wiseft.errors import WiseftError
 from wiseft.study.plan.resources import CLUSTER_GPUS, LONGEST
 from wiseft.study.targets import Targets

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from wiseft.base.loading import parse_settings, read_yaml, validate
+from wiseft.base.loading import parse_settings, read_yaml
+from wiseft.base.validation import validate
 from wiseft.errors import WiseftError
 from wiseft.study.config import Catalogue, ExperimentEntry, FinetuneSettings
 

@@ -12,8 +12,9 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wiseft.base.loading import load_entry, parse_settings, validate
+from wiseft.base.loading import load_entry, parse_settings
 from wiseft.base.names import split_run_name
+from wiseft.base.validation import validate
 from wiseft.errors import WiseftError
 from wiseft.study.config import Catalogue, ExperimentEntry, FinetuneSettings, paths
 from wiseft.study.config.methods import MethodEntry

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from wiseft.base.loading import validate
+from wiseft.base.validation import validate
 from wiseft.cli import main
 from wiseft.errors import WiseftError
 from wiseft.study.config import Catalogue

@@ -20,8 +20,8 @@ from tools.rehearsal.run import FEW, Outcome, rehearse, table
 from tools.rehearsal.server import serving
 
 from wiseft.base.io import read_json, sha256_file, sha256_json, write_json
-from wiseft.base.loading import suggest
 from wiseft.base.locks import exclusive
+from wiseft.base.validation import suggest
 from wiseft.errors import WiseftError
 from wiseft.study.config import Catalogue
 

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from wiseft.base import plugins
-from wiseft.base.loading import validate
 from wiseft.base.typed import Entry, Seeds
+from wiseft.base.validation import validate
 from wiseft.errors import WiseftError
 
 

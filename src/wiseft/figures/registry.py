@@ -13,8 +13,8 @@ from pydantic import ConfigDict, create_model
 
 from wiseft.base import plugins
 from wiseft.base.io import atomic_path
-from wiseft.base.loading import validate
 from wiseft.base.rehearsal import mark
+from wiseft.base.validation import validate
 from wiseft.errors import WiseftError
 from wiseft.figures.style import Style, paper_style
 

@@ -14,8 +14,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict
 from torch import Tensor
 
 from wiseft.base.io import read_object, sha256_file, sha256_json
-from wiseft.base.loading import validate
 from wiseft.base.typed import Count
+from wiseft.base.validation import validate
 from wiseft.errors import WiseftError, some
 from wiseft.foreign.formats import Checkpoint, read_checkpoint, weight_files
 from wiseft.foreign.model_folder import inside

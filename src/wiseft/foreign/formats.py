@@ -28,7 +28,7 @@ from wiseft.base.io import (
     read_object,
     require_file,
 )
-from wiseft.base.loading import validate
+from wiseft.base.validation import validate
 from wiseft.errors import WiseftError
 from wiseft.foreign.archive import Archive
 from wiseft.foreign.model_folder import inside, needed_files

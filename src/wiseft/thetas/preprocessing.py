@@ -14,8 +14,8 @@ from pydantic import (
     model_serializer,
 )
 
-from wiseft.base.loading import validate
 from wiseft.base.typed import Channels, Edge, Entry, Positive
+from wiseft.base.validation import validate
 from wiseft.errors import WiseftError
 
 _NAME = re.compile(

@@ -21,9 +21,9 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from wiseft.base.io import sha256_json
-from wiseft.base.loading import validate
 from wiseft.base.provenance import git_commit, versions
 from wiseft.base.stages import VERSION
+from wiseft.base.validation import validate
 from wiseft.errors import StaleArtifact, WiseftError, some
 from wiseft.thetas.preprocessing import Transform, parse_preprocessing
 from wiseft.thetas.tensor_file import (

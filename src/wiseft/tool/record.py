@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from wiseft.base.io import write_json
-from wiseft.base.loading import validate
 from wiseft.base.typed import Entry, Fraction, Sha256
+from wiseft.base.validation import validate
 from wiseft.errors import WiseftError
 from wiseft.thetas.damage import read_checked, with_sum
 

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from wiseft.base.loading import read_yaml, suggest, validate
+from wiseft.base.loading import read_yaml
 from wiseft.base.typed import LIMIT_SUFFIX_PATTERN
+from wiseft.base.validation import suggest, validate
 from wiseft.errors import WiseftError
 from wiseft.study.config.checks import experiment_problems
 from wiseft.study.config.experiment import ExperimentEntry

@@ -9,8 +9,8 @@ from pydantic import AfterValidator, Field, model_validator
 
 from wiseft.base import plugins
 from wiseft.base.alphas import format_alpha, parse_alphas
-from wiseft.base.loading import suggest
 from wiseft.base.typed import Entry, Name, Names, Seeds, SomeNames
+from wiseft.base.validation import suggest
 from wiseft.errors import WiseftError
 from wiseft.study.config.experiment_parts import (
     Baselines,

@@ -9,8 +9,9 @@ from typing import TypeVar
 
 from pydantic import BaseModel
 
-from wiseft.base.loading import load_entry, suggest
+from wiseft.base.loading import load_entry
 from wiseft.base.typed import LIMIT_SUFFIX_PATTERN, SEED_SUFFIX_PATTERN
+from wiseft.base.validation import suggest
 from wiseft.combine.recipe_settings import MergedModel
 from wiseft.errors import WiseftError
 from wiseft.study.config.datasets import DatasetEntry

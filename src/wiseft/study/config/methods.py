@@ -14,8 +14,8 @@ from pydantic import (
 )
 
 from wiseft.base import plugins
-from wiseft.base.loading import validate
 from wiseft.base.typed import Beta, Count, Entry, Fraction, Name, NonNegative, Positive
+from wiseft.base.validation import validate
 from wiseft.combine.recipe_settings import MergedModel
 from wiseft.errors import WiseftError
 from wiseft.study.config.training_parts import (

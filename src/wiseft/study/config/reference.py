@@ -23,8 +23,8 @@ from pydantic_core.core_schema import ModelSchema, WithDefaultSchema
 
 from wiseft.base import plugins
 from wiseft.base.io import write_text
-from wiseft.base.loading import nested_model
 from wiseft.base.templates import render
+from wiseft.base.validation import nested_model
 from wiseft.errors import WiseftError
 from wiseft.study.config.catalogue import Catalogue
 from wiseft.study.config.datasets import DatasetEntry

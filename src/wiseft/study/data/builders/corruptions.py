@@ -8,8 +8,8 @@ from typing import Annotated
 import numpy as np
 from pydantic import AfterValidator, Field
 
-from wiseft.base.loading import validate
 from wiseft.base.typed import Entry, distinct
+from wiseft.base.validation import validate
 from wiseft.errors import WiseftError
 from wiseft.images.split import PreparedSplit
 from wiseft.images.store import Split, open_split

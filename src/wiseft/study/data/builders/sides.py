@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from wiseft.base.loading import validate
 from wiseft.base.typed import Entry, Sha256
+from wiseft.base.validation import validate
 from wiseft.errors import WiseftError
 from wiseft.images.split import PreparedSplit
 from wiseft.images.store import Split, open_split
