@@ -31,7 +31,9 @@ for lock in locks:
     lock.write_text("data/x")
 if sys.argv[1] == "claims":
     owner.claim(mine, map(str, locks))
-child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+command = "import time; print(flush=True); time.sleep(600)"
+child = subprocess.Popen([sys.executable, "-c", command], stdout=subprocess.PIPE)
+child.stdout.readline()  # before a program has begun, /proc may not show its environment
 print(mine.name, child.pid, flush=True)
 sys.stdin.readline()  # an orderly end, when it is told so
 child.kill()
