@@ -19,8 +19,8 @@ from wiseft.models.footprint import training_bytes
 from wiseft.study.config import Catalogue
 from wiseft.study.plan import doctor, footprints
 from wiseft.study.plan.footprints import footprint_of
-from wiseft.study.plan.rates import RATES, of_towers, read_rates
-from wiseft.study.plan.resources import CLUSTER_GPUS, FIXED, LONGEST, Need, Resources
+from wiseft.study.plan.rates import FIXED, RATES, of_towers, read_rates
+from wiseft.study.plan.resources import CLUSTER_GPUS, LONGEST, Need, Resources
 from wiseft.study.targets import Targets
 
 ROOT = Path(__file__).parents[2]

@@ -1,7 +1,8 @@
 """Rates that were measured on this machine: `make rehearse EXPERIMENT=NAME REAL=1` writes them.
 
 The file is `{"format": 1, "rates": [{"rule", "model", "method", "device", "images_per_second",
-...}]}`. What an experiment takes, and what its jobs ask for, goes by them where there are any.
+...}]}`. What an experiment takes, and what its jobs ask for, goes by them where there are any. Jobs
+that take the same for every model ask for what stands in `FIXED`.
 """
 
 from __future__ import annotations
@@ -13,6 +14,23 @@ from wiseft.base.io import read_json
 from wiseft.errors import WiseftError
 from wiseft.study.targets import Targets
 
+_DRAWN = (
+    *("glyphs", "data_samples", "pretrain_samples", "published", "headline"),
+    *("effective_robustness", "figure", "page", "provenance", "report", "paper_tables"),
+)
+FIXED = dict.fromkeys(_DRAWN, (1000, 10)) | {
+    "data_fetch": (500, 30),
+    "data_prompts": (500, 30),
+    "data_fetch_files": (500, 1440),
+    "data_prepare": (2000, 60),
+    "data_prepare_files": (4000, 1440),
+    "data_cache": (2000, 600),
+    "pretrain": (2000, 120),
+    "interpolate": (1500, 10),
+    "diversity": (4000, 60),
+    "tabulate": (2000, 30),
+}
+"""MB and minutes, by rule."""
 RATES = Path(".wiseft") / "rates.json"
 _RULES = {"finetune": "training", "baseline": "training", "evaluate": "evaluation"}
 

@@ -32,7 +32,7 @@ from wiseft.study.config import FinetuneSettings, paths
 from wiseft.study.plan.estimate import Assumptions
 from wiseft.study.plan.footprints import footprint_of
 from wiseft.study.plan.hardware import PEAKS, Peak
-from wiseft.study.plan.rates import of_towers, read_rates
+from wiseft.study.plan.rates import FIXED, of_towers, read_rates
 from wiseft.study.plan.towers import TowerCost, known_cost
 from wiseft.study.plan.work import (
     Work,
@@ -68,23 +68,6 @@ two ends, a training what is kept of it and the state that it saves."""
 FEATURE_BATCH = 128
 UNKNOWN_MB, UNKNOWN_MINUTES = 16_000, 1440
 """What jobs of a model ask for that has not been counted."""
-_DRAWN = (
-    *("glyphs", "data_samples", "pretrain_samples", "published", "headline"),
-    *("effective_robustness", "figure", "page", "provenance", "report", "paper_tables"),
-)
-FIXED = dict.fromkeys(_DRAWN, (1000, 10)) | {
-    "data_fetch": (500, 30),
-    "data_prompts": (500, 30),
-    "data_fetch_files": (500, 1440),
-    "data_prepare": (2000, 60),
-    "data_prepare_files": (4000, 1440),
-    "data_cache": (2000, 600),
-    "pretrain": (2000, 120),
-    "interpolate": (1500, 10),
-    "diversity": (4000, 60),
-    "tabulate": (2000, 30),
-}
-"""MB and minutes of jobs that take the same for every model."""
 
 
 @dataclass(frozen=True)
