@@ -264,7 +264,7 @@ def _concluded(
     if found := ground.common(what, ended):
         return found
     if ended.code:
-        if "as it is" in what and "Classification" not in what:
+        if what.endswith("as it is") and "Classification" not in what:
             return Found(what, Verdict.UNCLEAR, f"is refused\n{ended.output[-600:]}")
         return Found(what)
     return judged(what, ended, folder, judge)

@@ -105,7 +105,8 @@ def described_architecture(
         WiseftError: if it describes none of these.
     """
     if "model_cfg" in config:
-        return with_tokenizer(dict(config["model_cfg"]), files)
+        described = open_clip_models.checked_config(config["model_cfg"], where)
+        return with_tokenizer(dict(described), files)
     if config.get("model_type") == "align":
         return align_models.describe(config, pack_tokenizer(files))
     if config.get("model_type") == "clip":

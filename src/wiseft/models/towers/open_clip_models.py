@@ -233,11 +233,20 @@ def architecture_from_json(path: Path | str) -> dict[str, Any]:
     Raises:
         WiseftError: if the file is missing or lacks one of the keys that open_clip needs.
     """
-    architecture: dict[str, Any] = read_json(path, "architecture")
-    missing = [k for k in ("embed_dim", "vision_cfg", "text_cfg") if k not in architecture]
-    if missing:
-        raise WiseftError(f"{path} is no open_clip model config: it lacks {', '.join(missing)}")
-    return architecture
+    return checked_config(read_json(path, "architecture"), path)
+
+
+def checked_config(architecture: Any, where: Path | str) -> dict[str, Any]:
+    """Return an open_clip model config as it is.
+
+    Raises:
+        WiseftError: if it lacks one of the keys that open_clip needs.
+    """
+    known = architecture if isinstance(architecture, dict) else {}
+    towers = [key for key in ("vision_cfg", "text_cfg") if not isinstance(known.get(key), dict)]
+    if missing := [*(["embed_dim"] if "embed_dim" not in known else []), *towers]:
+        raise WiseftError(f"{where} is no open_clip model config: it lacks {', '.join(missing)}")
+    return known
 
 
 def open_clip_model(architecture: Mapping[str, Any], seed: int | None = None) -> nn.Module:
