@@ -106,7 +106,7 @@ def false_cache(rng: Random, model: Path, outside: Path) -> bool:
     if rng.random() < 0.5:
         (snapshot / rng.choice(BESIDE)).symlink_to(Path("../../../../../outside/secret"))
     else:
-        blob = model / "models--a--b" / "blobs" / ("0" * 64)
+        blob = model / "models--a--b" / "blobs" / ("f" * 64)
         blob.symlink_to(outside / "secret")
         (snapshot / rng.choice(BESIDE)).symlink_to(Path("../../blobs") / blob.name)
     return True
@@ -205,7 +205,9 @@ def judge(
         path = folder / "work" / name
         if isinstance(content, bytes) and secret.encode() in content:
             return Found(what, Verdict.CODE, f"the secret is in {name}")
-        if path.is_symlink() and (folder / "outside") in path.resolve().parents:
+        # A user's own link in the place of a file of ours is set aside, which renames the link.
+        own = name.endswith(".damaged")
+        if not own and path.is_symlink() and (folder / "outside") in path.resolve().parents:
             return Found(what, Verdict.CODE, f"{name} leads outside")
     return None
 
