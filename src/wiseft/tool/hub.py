@@ -19,8 +19,8 @@ from wiseft.foreign.model_folder import inside
 from wiseft.tool.record import MODEL, TEST, Accuracy, Sweep, read_record
 
 CARD = "README.md"
-_NO_HUB = (errors.HTTPError, JSONDecodeError, LookupError, OSError, RuntimeError)
-_NO_HUB += (AttributeError, TypeError)
+_NO_HUB: tuple[type[Exception], ...] = (errors.HTTPError, JSONDecodeError, LookupError, OSError)
+_NO_HUB += (AttributeError, RuntimeError, TypeError)
 """What the hub's client raises where nothing answers, or something else than a hub."""
 _HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 
