@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
 
 import typer
 
-from wiseft.cli.options import Root
+from wiseft.cli.options import Experiment, Root
 
-Experiment = Annotated[
-    str | None, typer.Option("--experiment", help="Experiment; default: the configuration's.")
-]
 config = typer.Typer(
     help="Show or check the configuration.", no_args_is_help=True, rich_markup_mode=None
 )

@@ -36,6 +36,9 @@ Datasets = Annotated[
     Path | None,
     typer.Option("--datasets", help="Folder of the datasets; default: that of config/config.yaml."),
 ]
+Experiment = Annotated[
+    str | None, typer.Option("--experiment", help="Experiment; default: the configuration's.")
+]
 Device = Annotated[str, typer.Option(help="cpu, cuda, or auto.")]
 Precision = Annotated[
     str,

@@ -1,4 +1,4 @@
-"""`wiseft plan`: what an experiment costs, before it runs."""
+"""Before a run: `wiseft doctor`, what is there and missing; `wiseft plan`, what it costs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from wiseft.cli.options import Root
+from wiseft.cli.options import AnyRoot, Experiment, Root
 
 Rates = Annotated[
     list[str] | None,
@@ -16,6 +16,25 @@ Rates = Annotated[
         "--record` wrote; replaces the estimate. Repeatable.",
     ),
 ]
+
+
+def doctor(
+    experiment: Experiment = None,
+    json_output: Annotated[
+        bool, typer.Option("--json", help="Print JSON instead of text.")
+    ] = False,
+    root: AnyRoot = Path(),
+) -> None:
+    """Say what is installed and there, and what an experiment still misses and roughly needs."""
+    import json
+
+    from wiseft.study.plan.doctor import examine, render
+
+    findings = examine(root, experiment)
+    if json_output:
+        typer.echo(json.dumps(findings, indent=2, ensure_ascii=False))
+    else:
+        typer.echo(render(findings))
 
 
 def plan(
