@@ -85,9 +85,17 @@ def fisher(
     threads: Threads = 1,
 ) -> None:
     """Estimate the diagonal Fisher information of a theta, for `wiseft combine`."""
-    from wiseft.combine.fisher_information import FisherRequest, fisher_file
+    from wiseft.combine.fisher_information import fisher_file
     from wiseft.models.runtime import start_torch
 
-    request = FisherRequest(theta, dataset, split, samples, labels, seed, batch_size)
-    where = start_torch(threads, device)
-    fisher_file(request, output, where)
+    fisher_file(
+        theta,
+        dataset,
+        output,
+        split=split,
+        samples=samples,
+        labels=labels,
+        seed=seed,
+        batch_size=batch_size,
+        device=start_torch(threads, device),
+    )

@@ -35,10 +35,8 @@ def diversity(
     ] = "{}",
 ) -> None:
     """Measure how differently two classifiers predict the same samples."""
-    from pydantic import RootModel
-
     from wiseft.base.loading import parse_settings
     from wiseft.study.diversity import Pair, measure_pair
 
-    chosen = parse_settings(RootModel[dict[str, str]], views, "--views").root
+    chosen = parse_settings(dict[str, str], views, "--views")
     measure_pair(Pair(second, first, alpha), dataset, chosen, reference, split, output_dir)

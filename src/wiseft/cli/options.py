@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import typer
+
+M = TypeVar("M")
 
 
 def _clone(root: Path) -> Path:
@@ -105,6 +107,17 @@ def datasets_folder(root: Path, datasets: Path | None) -> Path:
         return datasets
     config = root / "config" / "config.yaml"
     return root / (load_config(config).datasets.folder if config.is_file() else "datasets")
+
+
+def parsed(form: type[M], text: str | None, option: str) -> M | None:
+    """Return what an option says, as JSON or in a file behind an @; None if it is not given.
+
+    Raises:
+        WiseftError: as `parse_settings` does.
+    """
+    from wiseft.base.loading import parse_settings
+
+    return parse_settings(form, text, option) if text else None
 
 
 def list_broken(files: list[str]) -> None:

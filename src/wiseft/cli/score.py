@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import Annotated, Any, cast
 
 import typer
 
-from wiseft.cli.options import BatchSize, HeadFeatures, SkipBroken, WeightsKey, list_broken
-
-if TYPE_CHECKING:
-    pass
+from wiseft.cli.options import BatchSize, HeadFeatures, SkipBroken, WeightsKey, list_broken, parsed
 
 
 def score(
@@ -76,9 +73,6 @@ def score(
 
     Example: wiseft score wise.pt my-photos --architecture ViT-B-32-quickgelu
     """
-    from pydantic import RootModel
-
-    from wiseft.base.loading import parse_settings
     from wiseft.evaluate.score import score_folder
     from wiseft.models.gpus import cores
     from wiseft.models.runtime import start_torch
@@ -86,25 +80,16 @@ def score(
     from wiseft.thetas.preprocessing import Preprocessing
     from wiseft.zeroshot.prompts import parse_templates
 
-    parsed = {
-        name: text and parse_settings(form, text, f"--{name}")
-        for name, text, form in (
-            ("preprocessing", preprocessing, Preprocessing),
-            ("classes", classes, RootModel[list[str]]),
-            ("class-names", class_names, RootModel[dict[str, str]]),
-        )
-    }
-    values: dict[str, Any] = {key: getattr(each, "root", each) for key, each in parsed.items()}
     result = score_folder(
         checkpoint,
         folder,
         architecture=architecture,
-        preprocessing=values["preprocessing"],
+        preprocessing=parsed(Preprocessing, preprocessing, "--preprocessing"),
         templates=parse_templates(prompts) if prompts else None,
-        classes=values["classes"],
+        classes=parsed(list[str], classes, "--classes"),
         features=cast(Any, features),
         weights=weights,
-        class_names=values["class-names"],
+        class_names=parsed(dict[str, str], class_names, "--class-names"),
         batch_size=batch_size,
         device=str(start_torch(threads or cores(), device, mps=True)),
         skip_broken=skip_broken,

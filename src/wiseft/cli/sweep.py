@@ -7,7 +7,7 @@ from typing import Annotated, Any, cast
 
 import typer
 
-from wiseft.cli.options import BatchSize, FollowLinks, HeadFeatures, SkipBroken, WeightsKey
+from wiseft.cli.options import BatchSize, FollowLinks, HeadFeatures, SkipBroken, WeightsKey, parsed
 
 Sweep = Annotated[Path, typer.Argument(metavar="OUT", help="A folder of `wiseft sweep`.")]
 Licence = typer.Option("--license", help="As the hub abbreviates it. Default: none is named.")
@@ -106,9 +106,6 @@ def sweep(
 
     Example: wiseft sweep zeroshot.pt finetuned.pt --reference photos --shift sketches -o out
     """
-    from pydantic import RootModel
-
-    from wiseft.base.loading import parse_settings
     from wiseft.thetas.preprocessing import Preprocessing
     from wiseft.tool.show import summary
     from wiseft.tool.sweep import ALPHAS
@@ -125,22 +122,14 @@ def sweep(
         alphas=alphas.split(",") if alphas else ALPHAS,
         alpha=alpha,
         architecture=architecture,
-        preprocessing=parse_settings(Preprocessing, preprocessing, "--preprocessing")
-        if preprocessing
-        else None,
+        preprocessing=parsed(Preprocessing, preprocessing, "--preprocessing"),
         templates=parse_templates(templates) if templates else None,
-        classes=parse_settings(RootModel[list[str]], classes, "--classes").root
-        if classes
-        else None,
-        class_names=parse_settings(RootModel[dict[str, str]], class_names, "--class-names").root
-        if class_names
-        else None,
+        classes=parsed(list[str], classes, "--classes"),
+        class_names=parsed(dict[str, str], class_names, "--class-names"),
         head=head,
         features=cast(Any, features),
         weights=weights,
-        recipe=parse_settings(RootModel[dict[str, Any]], recipe, "--recipe").root
-        if recipe
-        else None,
+        recipe=parsed(dict[str, Any], recipe, "--recipe"),
         more=more or (),
         batch_size=batch_size,
         device=device,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,13 +18,12 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from wiseft.combine.ensembles import uniforms
 from wiseft.combine.linear_combination import check_finite
 from wiseft.errors import WiseftError
-from wiseft.images.manifest import Manifest
 from wiseft.images.store import Split, batches, open_manifest, open_split
 from wiseft.images.subset import draw_subset
 from wiseft.models.classifier import ImageClassifier, build_classifier
 from wiseft.models.runtime import check_writable
 from wiseft.thetas.tensor_file import StoredTensors, open_tensors, tensor_writer
-from wiseft.thetas.theta import ThetaHeader, load_theta
+from wiseft.thetas.theta import load_theta
 
 log = logging.getLogger(__name__)
 
@@ -33,75 +31,63 @@ SAMPLED, LABELS = "sampled", "labels"
 KIND = "fisher"
 
 
-@dataclass(frozen=True)
-class FisherRequest:
-    """What Fisher information is estimated from.
-
-    Attributes:
-        samples: how many of the split, drawn by the seed; None: all.
-        labels: `sampled` or `labels`; see `estimate_fisher`.
-        batch_size: samples at once, as far as memory allows.
-    """
-
-    theta: Path
-    dataset: Path
-    split: str
-    samples: int | None
-    labels: str
-    seed: int
-    batch_size: int = 32
-
-
-def fisher_file(request: FisherRequest, output: Path, device: torch.device | str = "cpu") -> None:
+def fisher_file(
+    theta: Path,
+    dataset: Path,
+    output: Path,
+    *,
+    split: str = "train",
+    samples: int | None = None,
+    labels: str = SAMPLED,
+    seed: int = 0,
+    batch_size: int = 32,
+    device: torch.device | str = "cpu",
+) -> None:
     """Estimate and write the Fisher information of a theta.
 
     The header holds the identities of the theta and of the dataset, and the samples.
+
+    Args:
+        dataset: manifest of the reference that the theta's head is of.
+        samples: how many of the split, drawn by the seed; None: all.
+        labels: `sampled` or `labels`; see `estimate_fisher`.
+        batch_size: samples at once, as far as memory allows.
 
     Raises:
         WiseftError: if an input is missing or broken, the dataset has other classes than the
             theta, or there are fewer samples than are asked for.
     """
     check_writable(output)
-    theta = load_theta(request.theta)
-    manifest, split = _open_samples(request, theta.header)
-    indices = draw_subset(len(split), request.samples, request.seed)
+    model, manifest = load_theta(theta), open_manifest(dataset)
+    if manifest.class_names != model.header.class_names:
+        raise WiseftError(
+            f"dataset {manifest.dataset} has other classes than {theta}; give the "
+            "reference that its head is of"
+        )
+    images = open_split(manifest.path, split, model.header.transform)
+    if samples is not None and samples > len(images):
+        raise WiseftError(
+            f"{samples} samples are asked for, but {manifest.dataset}, split "
+            f"{split}, has {len(images)}; lower the number or leave it out"
+        )
+    indices = draw_subset(len(images), samples, seed)
     start = time.perf_counter()
+    classifier = build_classifier(model.header, model.tensors).to(device)
     fisher = estimate_fisher(
-        build_classifier(theta.header, theta.tensors).to(device),
-        split,
-        labels=request.labels,
-        seed=request.seed,
-        indices=indices,
-        batch_size=request.batch_size,
+        classifier, images, labels=labels, seed=seed, indices=indices, batch_size=batch_size
     )
     header = {
-        "theta": theta.identity,
+        "theta": model.identity,
         "dataset": manifest.dataset,
-        "manifest": manifest.identity([split.name]),
-        "split": split.name,
+        "manifest": manifest.identity([split]),
+        "split": split,
         "samples": len(indices),
-        "labels": request.labels,
-        "seed": request.seed,
+        "labels": labels,
+        "seed": seed,
     }
     save_fisher(output, fisher, header)
     rate = len(indices) / (time.perf_counter() - start)
     log.info(f"fisher: wrote {output} ({len(indices)} samples, {rate:.1f} samples/s)")
-
-
-def _open_samples(request: FisherRequest, header: ThetaHeader) -> tuple[Manifest, Split]:
-    manifest = open_manifest(request.dataset)
-    if manifest.class_names != header.class_names:
-        raise WiseftError(
-            f"dataset {manifest.dataset} has other classes than {request.theta}; give the "
-            "reference that its head is of"
-        )
-    split = open_split(manifest.path, request.split, header.transform)
-    if request.samples is not None and request.samples > len(split):
-        raise WiseftError(
-            f"{request.samples} samples are asked for, but {manifest.dataset}, split "
-            f"{split.name}, has {len(split)}; lower the number or leave it out"
-        )
-    return manifest, split
 
 
 def estimate_fisher(

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-from pydantic import AfterValidator, BeforeValidator, Field, RootModel, field_validator
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator
 
 from wiseft.base.alphas import format_alpha
 from wiseft.base.loading import parse_settings
@@ -137,5 +137,5 @@ def parse_recipe(text: str, inputs: Mapping[str, list[Path]], source: str = "--r
     Raises:
         WiseftError: a sentence for every key or input that is unknown, missing or wrong.
     """
-    recipe = parse_settings(RootModel[dict[str, Any]], text, source).root
+    recipe = parse_settings(dict[str, Any], text, source)
     return make_recipe(recipe, inputs, source, f"{recipe.get('kind')}, --input")
