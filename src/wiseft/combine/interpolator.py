@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -40,7 +41,15 @@ class Interpolator:
         header: ThetaHeader | None = None,
     ):
         check_same_tensors(theta_0, theta_1)
-        self._heads = _Heads(model, theta_0, theta_1, header) if has_text(theta_0) else None
+        self._head = model.head
+        self._head_at: Callable[[str], dict[str, Tensor]] | None = None
+        if has_text(theta_0):
+            if header is None:
+                raise WiseftError(
+                    "thetas with a text tower need a header: their heads are built anew"
+                )
+            builder = HeadBuilder(header, theta_0, model.head.weight.device)
+            self._head_at = cache(lambda alpha: builder.head(interpolate(theta_0, theta_1, alpha)))
         live = classifier_tensors(model)
         check_same_tensors(live, {k: v for k, v in theta_0.items() if not k.startswith(TEXT)})
         for name in live:
@@ -69,33 +78,10 @@ class Interpolator:
         # One pass over memory and no temporary; the foreach functions of torch need two.
         for live, start, end in zip(self._live, self._start, self._end, strict=True):
             torch.lerp(start, end, weight, out=live)
-        if self._heads is not None:
-            self._heads.set(format_alpha(alpha))
-
-
-class _Heads:
-    """The heads that follow from the text tower in between."""
-
-    def __init__(
-        self,
-        model: ImageClassifier,
-        theta_0: Mapping[str, Tensor],
-        theta_1: Mapping[str, Tensor],
-        header: ThetaHeader | None,
-    ):
-        if header is None:
-            raise WiseftError("thetas with a text tower need a header: their heads are built anew")
-        self._head = model.head
-        self._ends = theta_0, theta_1
-        self._builder = HeadBuilder(header, theta_0, model.head.weight.device)
-        self._known: dict[str, dict[str, Tensor]] = {}
-
-    def set(self, alpha: str) -> None:
-        """Put the head of an alpha in place."""
-        if alpha not in self._known:
-            self._known[alpha] = self._builder.head(interpolate(*self._ends, alpha))
-        self._head.weight.copy_(self._known[alpha]["head.weight"])
-        self._head.bias.copy_(self._known[alpha]["head.bias"])
+        if self._head_at is not None:
+            head = self._head_at(format_alpha(alpha))
+            self._head.weight.copy_(head["head.weight"])
+            self._head.bias.copy_(head["head.bias"])
 
 
 def _like(live: Tensor, tensor: Tensor) -> Tensor:
