@@ -66,9 +66,13 @@ def quiet() -> Iterator[None]:
         logger.setLevel(before)
 
 
-def _bars() -> bool:
-    """Whether progress is a bar: where messages are heard, on a terminal."""
-    return log.isEnabledFor(logging.INFO) and sys.stderr.isatty()
+def _new_bar(**look: Any) -> Any:
+    """Return a bar of tqdm; None where messages are not heard, or not on a terminal."""
+    if not (log.isEnabledFor(logging.INFO) and sys.stderr.isatty()):
+        return None
+    from tqdm import tqdm
+
+    return tqdm(file=sys.stderr, **look)
 
 
 class Progress:
@@ -88,13 +92,7 @@ class Progress:
         self._began = self._shown = time.monotonic()
         self._first: tuple[float, int] | None = None
         self._images = self.done = 0
-        self._bar: Any = None
-        if _bars():
-            from tqdm import tqdm
-
-            self._bar = tqdm(
-                total=steps, unit="step", file=sys.stderr, dynamic_ncols=True, mininterval=0.5
-            )
+        self._bar = _new_bar(total=steps, unit="step", dynamic_ncols=True, mininterval=0.5)
 
     @property
     def seconds(self) -> float:
@@ -177,13 +175,9 @@ class Meter:
         self.interval = INTERVAL if interval is None else interval
         self.done = self._before = done
         self._began = self._shown = time.monotonic()
-        self._bar: Any = None
-        if _bars():
-            from tqdm import tqdm
-
-            self._bar = tqdm(
-                desc=what, total=total, initial=done, unit=unit, unit_scale=True, delay=delay
-            )
+        self._bar = _new_bar(
+            desc=what, total=total, initial=done, unit=unit, unit_scale=True, delay=delay
+        )
 
     def add(self, n: int) -> None:
         """Count `n` more."""

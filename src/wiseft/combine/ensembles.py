@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from wiseft.base.alphas import format_alpha
+from wiseft.combine.linear_combination import check_fits
 from wiseft.errors import WiseftError
 
 
@@ -36,17 +37,12 @@ def softmax_ensemble(logits: Sequence[Tensor], coefficients: Sequence[float]) ->
         WiseftError: if shapes or numbers of coefficients disagree, the coefficients are no
             weights, or a value is a NaN or plus infinity.
     """
-    if not logits:
-        raise WiseftError("there is nothing to combine: give the logits of a classifier")
-    if len(coefficients) != len(logits):
-        raise WiseftError(f"logits: {len(logits)} inputs but {len(coefficients)} coefficients")
+    check_fits(logits, coefficients, "logits")
     if not all(c >= 0.0 for c in coefficients) or not math.isclose(sum(coefficients), 1.0):
         raise WiseftError(
             f"the coefficients {list(coefficients)} must be at least 0 and sum to 1, because "
             "probabilities are averaged"
         )
-    if len({tensor.shape for tensor in logits}) != 1:
-        raise WiseftError(f"logits: the shapes {[tuple(t.shape) for t in logits]} differ")
     for tensor in logits:
         if bool((tensor.isnan() | tensor.isposinf()).any()):
             raise WiseftError("logits hold a NaN or an infinity; they can't be combined")

@@ -64,8 +64,8 @@ class HeldOutAccuracy:
         self._model = model.to(self._device)
         self._live = classifier_tensors(self._model)
         self._size = BatchSize(batch_size)
-        self._images: list[Tensor] | None = None
-        self._fits = len(self._split) * 3 * header.transform.size**2 <= keep
+        fits = len(self._split) * 3 * header.transform.size**2 <= keep
+        self._images = list(self._batches()) if fits else None
         self._features: list[Tensor] = []
         self.samples = len(self._split)
 
@@ -81,7 +81,7 @@ class HeldOutAccuracy:
         if new_tower or not self._features:
             self._features = [
                 features
-                for images in self._batches()
+                for images in self._images or self._batches()
                 for features in self._size.each(
                     lambda part: self._model.features(part.to(self._device)), images
                 )
@@ -91,10 +91,4 @@ class HeldOutAccuracy:
         return float(self._truth.right(prediction).mean())
 
     def _batches(self) -> Iterable[Tensor]:
-        if self._images is not None:
-            return self._images
-        read = (images for images, _ in batches(self._split, self._size.size))
-        if not self._fits:
-            return read
-        self._images = list(read)
-        return self._images
+        return (images for images, _ in batches(self._split, self._size.size))

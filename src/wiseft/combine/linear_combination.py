@@ -115,8 +115,6 @@ def combine_logits(logits: Sequence[Tensor], coefficients: Sequence[float]) -> T
     Raises:
         WiseftError: if shapes or numbers of coefficients disagree or a value is not finite.
     """
-    if not logits:
-        raise WiseftError("there is nothing to combine: give the logits of a classifier")
     return _mix(logits, coefficients, "logits")
 
 
@@ -132,6 +130,17 @@ def check_finite(tensor: Tensor, what: str) -> None:
         raise WiseftError(f"{what} holds a NaN or an infinity; it can't be combined")
 
 
+def check_fits(tensors: Sequence[Tensor], coefficients: Sequence[Coefficient], what: str) -> None:
+    """Refuse tensors of different shapes, or another number of coefficients than of tensors."""
+    if not tensors:  # thetas have at least one
+        raise WiseftError("there is nothing to combine: give the logits of a classifier")
+    if len(coefficients) != len(tensors):
+        raise WiseftError(f"{what}: {len(tensors)} inputs but {len(coefficients)} coefficients")
+    if len({tensor.shape for tensor in tensors}) != 1:
+        shapes = [tuple(tensor.shape) for tensor in tensors]
+        raise WiseftError(f"{what}: the shapes {shapes} differ")
+
+
 def _by_name(names: list[str], coefficients: Coefficients) -> Mapping[str, Sequence[Coefficient]]:
     if not isinstance(coefficients, Mapping):
         return dict.fromkeys(names, coefficients)
@@ -145,11 +154,7 @@ def _by_name(names: list[str], coefficients: Coefficients) -> Mapping[str, Seque
 
 
 def _mix(tensors: Sequence[Tensor], coefficients: Sequence[Coefficient], what: str) -> Tensor:
-    if len(coefficients) != len(tensors):
-        raise WiseftError(f"{what}: {len(tensors)} inputs but {len(coefficients)} coefficients")
-    if len({tensor.shape for tensor in tensors}) != 1:
-        shapes = [tuple(tensor.shape) for tensor in tensors]
-        raise WiseftError(f"{what}: the shapes {shapes} differ")
+    check_fits(tensors, coefficients, what)
     for coefficient in coefficients:
         _check_coefficient(coefficient, tensors[0], what)
     for tensor in tensors:
