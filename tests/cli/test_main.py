@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import errno
 import logging
+import re
 import subprocess
 import sys
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import typer
+from typer.main import get_command
 
 import wiseft.cli as cli
 from wiseft.errors import WiseftError
@@ -158,3 +161,21 @@ print(*[name for name in {heavy.split()!r} if name in sys.modules])
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
     )
     assert done.stdout.strip() == ""
+
+
+def test_every_option_of_every_command_is_explained() -> None:
+    wrong: list[tuple[str, str]] = []
+
+    def visit(name: str, command: Any) -> None:
+        if below := getattr(command, "commands", None):
+            for word, each in below.items():
+                visit(f"{name} {word}", each)
+            return
+        assert "Args:" not in command.help
+        explained = re.findall(r"^ {8}(\w+): ", command.callback.__doc__, re.MULTILINE)
+        names = {parameter.name for parameter in command.params}
+        wrong.extend((name, word) for word in explained if word not in names)
+        wrong.extend((name, p.name) for p in command.params if not p.help)
+
+    visit("wiseft", get_command(cli.app))
+    assert wrong == []

@@ -14,12 +14,19 @@ KINDS = ", ".join(plugins.names(plugins.RECIPES))
 
 
 def interpolate(
-    theta_0: Annotated[Path, typer.Option(help="The zero-shot end, alpha 0.")],
-    theta_1: Annotated[Path, typer.Option(help="The fine-tuned end, alpha 1.")],
-    alpha: Annotated[str, typer.Option(help="Three decimals in [0, 1], e.g. 0.500.")],
-    output: Annotated[Path, typer.Option(help="The theta file to write.")],
+    theta_0: Annotated[Path, typer.Option()],
+    theta_1: Annotated[Path, typer.Option()],
+    alpha: Annotated[str, typer.Option()],
+    output: Annotated[Path, typer.Option()],
 ) -> None:
-    """Write the weights between two models: (1 - alpha) theta_0 + alpha theta_1."""
+    """Write the weights between two models: (1 - alpha) theta_0 + alpha theta_1.
+
+    Args:
+        theta_0: The zero-shot end, alpha 0.
+        theta_1: The fine-tuned end, alpha 1.
+        alpha: Three decimals in [0, 1], e.g. 0.500.
+        output: The theta file to write.
+    """
     from wiseft.combine.files import interpolate_files
 
     made = interpolate_files(theta_0, theta_1, alpha, output)
@@ -27,9 +34,7 @@ def interpolate(
 
 
 def combine(
-    thetas: Annotated[
-        list[Path], typer.Argument(help="The thetas, in the order of the recipe's coefficients.")
-    ],
+    thetas: list[Path],
     recipe: Annotated[
         str,
         typer.Option(
@@ -37,15 +42,18 @@ def combine(
             f"0.3, 0.2]}}. Kinds: {KINDS}; their options and inputs are in config/README.md."
         ),
     ],
-    output: Annotated[Path, typer.Option(help="The theta file to write.")],
-    inputs: Annotated[
-        list[str] | None,
-        typer.Option("--input", help="NAME=FILE, what else the recipe takes; repeat for several."),
-    ] = None,
+    output: Annotated[Path, typer.Option()],
+    inputs: Annotated[list[str] | None, typer.Option("--input")] = None,
     device: Device = "auto",
     threads: Threads = 1,
 ) -> None:
-    """Make one theta of several: soups, Fisher-weighted merging, alphas by layer, task vectors."""
+    """Make one theta of several: soups, Fisher-weighted merging, alphas by layer, task vectors.
+
+    Args:
+        thetas: The thetas, in the order of the recipe's coefficients.
+        output: The theta file to write.
+        inputs: NAME=FILE, what else the recipe takes; repeat for several.
+    """
     from wiseft.combine.files import combine_files
     from wiseft.combine.recipe import parse_recipe
     from wiseft.models.runtime import start_torch
@@ -64,27 +72,29 @@ def combine(
 
 
 def fisher(
-    theta: Annotated[Path, typer.Argument(help="The theta.")],
-    dataset: Annotated[Path, typer.Option(help="Manifest of the reference.")],
-    output: Annotated[Path, typer.Option(help="The file to write (.safetensors).")],
-    split: Annotated[str, typer.Option(help="Split whose samples are used.")] = "train",
-    samples: Annotated[
-        int | None, typer.Option(min=1, help="How many of them, drawn by the seed. [all]")
-    ] = None,
-    labels: Annotated[
-        str,
-        typer.Option(
-            help="sampled: y is drawn from the model's own p(y|x); labels: y is the sample's label."
-        ),
-    ] = "sampled",
-    seed: Annotated[int, typer.Option(min=0, help="Draws the samples and the labels.")] = 0,
-    batch_size: Annotated[
-        int, typer.Option(min=1, help="Samples at once, as far as 1 GiB of gradients allows.")
-    ] = 32,
+    theta: Path,
+    dataset: Annotated[Path, typer.Option()],
+    output: Annotated[Path, typer.Option()],
+    split: str = "train",
+    samples: Annotated[int | None, typer.Option(min=1)] = None,
+    labels: str = "sampled",
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    batch_size: Annotated[int, typer.Option(min=1)] = 32,
     device: Device = "auto",
     threads: Threads = 1,
 ) -> None:
-    """Estimate the diagonal Fisher information of a theta, for `wiseft combine`."""
+    """Estimate the diagonal Fisher information of a theta, for `wiseft combine`.
+
+    Args:
+        theta: The theta.
+        dataset: Manifest of the reference.
+        output: The file to write (.safetensors).
+        split: Split whose samples are used.
+        samples: How many of them, drawn by the seed. [all]
+        labels: sampled: y is drawn from the model's own p(y|x); labels: y is the sample's label.
+        seed: Draws the samples and the labels.
+        batch_size: Samples at once, as far as 1 GiB of gradients allows.
+    """
     from wiseft.combine.fisher_information import fisher_file
     from wiseft.models.runtime import start_torch
 

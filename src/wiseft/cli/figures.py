@@ -23,24 +23,23 @@ Beside = Annotated[
 
 
 def figure(
-    name: Annotated[str, typer.Argument(help="Name of the figure, e.g. robustness-natural.")],
-    draw: Annotated[str, typer.Option(help="What is drawn: robustness, landscape, scatter, ...")],
+    name: str,
+    draw: Annotated[str, typer.Option()],
     table: Table,
-    output: Annotated[
-        list[Path], typer.Option(help="A .pdf, .png or .svg file to write; repeat for several.")
-    ],
-    options: Annotated[
-        str, typer.Option(help="Options of the drawing as JSON, or @ and a YAML file.")
-    ] = "{}",
-    context: Annotated[
-        str,
-        typer.Option(
-            help="What is known of the experiment, likewise; drawings take what they have use for."
-        ),
-    ] = "{}",
+    output: Annotated[list[Path], typer.Option()],
+    options: str = "{}",
+    context: str = "{}",
     zero_shot: ZeroShot = None,
 ) -> None:
-    """Draw one figure from the tidy table."""
+    """Draw one figure from the tidy table.
+
+    Args:
+        name: Name of the figure, e.g. robustness-natural.
+        draw: What is drawn: robustness, landscape, scatter, ...
+        output: A .pdf, .png or .svg file to write; repeat for several.
+        options: Options of the drawing as JSON, or @ and a YAML file.
+        context: What is known of the experiment, likewise; drawings take what they have use for.
+    """
     from wiseft.figures.registry import make_figure
     from wiseft.study.paper.published import with_zero_shot
     from wiseft.tabulate.schema import read_table
@@ -52,24 +51,23 @@ def figure(
 
 
 def paper_figures(
-    output_dir: Annotated[Path, typer.Option(help="Folder for the figures.")],
-    experiment: Annotated[
-        str, typer.Option(help="An experiment with a key `published`.")
-    ] = "paper",
-    table: Annotated[
-        list[Path] | None,
-        typer.Option(
-            help="A tidy table with measured rows; repeat. Default: those of the experiments that "
-            "`published` names, where they are there."
-        ),
-    ] = None,
-    figure: Annotated[
-        list[str] | None, typer.Option(help="Only this figure; repeat. Default: all.")
-    ] = None,
-    page: Annotated[Path | None, typer.Option(help="An HTML file to write as well.")] = None,
+    output_dir: Annotated[Path, typer.Option()],
+    experiment: str = "paper",
+    table: list[Path] | None = None,
+    figure: list[str] | None = None,
+    page: Path | None = None,
     root: Root = Path(),
 ) -> None:
-    """Draw the paper's figures from published numbers, with measured ones where there are any."""
+    """Draw the paper's figures from published numbers, with measured ones where there are any.
+
+    Args:
+        output_dir: Folder for the figures.
+        experiment: An experiment with a key `published`.
+        table: A tidy table with measured rows; repeat. Default: those of the experiments that
+            `published` names, where they are there.
+        figure: Only this figure; repeat. Default: all.
+        page: An HTML file to write as well.
+    """
     from wiseft.study.paper.paper import draw_all
     from wiseft.study.targets import Targets
     from wiseft.tabulate.schema import read_table
@@ -86,20 +84,19 @@ def paper_figures(
 
 def page(
     table: Table,
-    settings: Annotated[
-        str,
-        typer.Option(
-            help="What the page is about, as JSON, or @ and a file: experiment, title, about, "
-            "reference, datasets, averages, titles, captions, view."
-        ),
-    ],
-    output: Annotated[Path, typer.Option(help="The HTML file to write.")],
-    link: Annotated[
-        list[Path] | None, typer.Option(help="A file, such as a CSV, to link to; repeat.")
-    ] = None,
+    settings: Annotated[str, typer.Option()],
+    output: Annotated[Path, typer.Option()],
+    link: list[Path] | None = None,
     beside: Beside = None,
 ) -> None:
-    """Write the interactive page of an experiment: one HTML file that needs no network."""
+    """Write the interactive page of an experiment: one HTML file that needs no network.
+
+    Args:
+        settings: What the page is about, as JSON, or @ and a file: experiment, title, about,
+            reference, datasets, averages, titles, captions, view.
+        output: The HTML file to write.
+        link: A file, such as a CSV, to link to; repeat.
+    """
     from wiseft.base.io import write_text
     from wiseft.base.loading import parse_settings
     from wiseft.figures.page import PageSettings, build_page
@@ -112,14 +109,17 @@ def page(
 
 def provenance(
     table: Table,
-    settings: Annotated[
-        str, typer.Option(help="The experiment's settings as JSON or YAML, or @ and a file.")
-    ],
-    output: Annotated[Path, typer.Option(help="The HTML file to write.")],
+    settings: Annotated[str, typer.Option()],
+    output: Annotated[Path, typer.Option()],
     zero_shot: ZeroShot = None,
     beside: Beside = None,
 ) -> None:
-    """Write what an experiment's numbers come from: settings, versions, and each run's files."""
+    """Write what an experiment's numbers come from: settings, versions, and each run's files.
+
+    Args:
+        settings: The experiment's settings as JSON or YAML, or @ and a file.
+        output: The HTML file to write.
+    """
     from wiseft.base.io import sha256_file, write_text
     from wiseft.base.provenance import evaluated_with
     from wiseft.figures.series import MEASURED
@@ -140,21 +140,26 @@ def provenance(
 
 def report(
     table: Table,
-    comparisons: Annotated[Path, typer.Option(help="CSV of paired comparisons.")],
-    selection: Annotated[Path, typer.Option(help="CSV of chosen alphas.")],
-    fits: Annotated[Path, typer.Option(help="CSV of the baselines' fits.")],
-    experiment: Annotated[str, typer.Option(help="Name of the experiment.")],
-    config: Annotated[
-        str,
-        typer.Option(help="The settings that `wiseft tabulate` got, as JSON, or @ and a file."),
-    ],
-    output: Annotated[Path, typer.Option(help="The Markdown file to write.")],
-    effective_robustness: Annotated[
-        Path | None, typer.Option(help="CSV of effective robustness, where there is a line.")
-    ] = None,
+    comparisons: Annotated[Path, typer.Option()],
+    selection: Annotated[Path, typer.Option()],
+    fits: Annotated[Path, typer.Option()],
+    experiment: Annotated[str, typer.Option()],
+    config: Annotated[str, typer.Option()],
+    output: Annotated[Path, typer.Option()],
+    effective_robustness: Path | None = None,
     beside: Beside = None,
 ) -> None:
-    """Write the summary of an experiment."""
+    """Write the summary of an experiment.
+
+    Args:
+        comparisons: CSV of paired comparisons.
+        selection: CSV of chosen alphas.
+        fits: CSV of the baselines' fits.
+        experiment: Name of the experiment.
+        config: The settings that `wiseft tabulate` got, as JSON, or @ and a file.
+        output: The Markdown file to write.
+        effective_robustness: CSV of effective robustness, where there is a line.
+    """
     from wiseft.base.io import write_text
     from wiseft.base.loading import parse_settings
     from wiseft.study.paper.summary import Tables, summary
@@ -176,20 +181,19 @@ def report(
 
 
 def headline(
-    experiment: Annotated[
-        str | None, typer.Option(help="An experiment whose table lies in data/tables.")
-    ] = None,
-    table: Annotated[
-        Path | None, typer.Option(help="The tidy table, in place of an experiment.")
-    ] = None,
-    average: Annotated[
-        list[str] | None, typer.Option(help="An average to show; repeat for several.")
-    ] = None,
-    json_output: Annotated[
-        Path | None, typer.Option("--json", help="Write those of every method to this file.")
-    ] = None,
+    experiment: str | None = None,
+    table: Path | None = None,
+    average: list[str] | None = None,
+    json_output: Annotated[Path | None, typer.Option("--json")] = None,
 ) -> None:
-    """Print the numbers that matter: reference and shifts at zero-shot, 0.5 and fine-tuned."""
+    """Print the numbers that matter: reference and shifts at zero-shot, 0.5 and fine-tuned.
+
+    Args:
+        experiment: An experiment whose table lies in data/tables.
+        table: The tidy table, in place of an experiment.
+        average: An average to show; repeat for several.
+        json_output: Write those of every method to this file.
+    """
     from wiseft.base.io import write_json
     from wiseft.errors import WiseftError
     from wiseft.study.config.paths import table_path

@@ -91,7 +91,7 @@ def finetune(
 
 def baseline(
     context: typer.Context,
-    architecture: Annotated[Path, typer.Option(help="open_clip model config, JSON.")],
+    architecture: Annotated[Path, typer.Option()],
     preprocessing: Preprocessing,
     dataset: Dataset,
     settings: Settings,
@@ -105,7 +105,11 @@ def baseline(
     device: Device = "auto",
     threads: Threads = 1,
 ) -> None:
-    """Train the image tower with a new head from scratch, without any zero-shot model."""
+    """Train the image tower with a new head from scratch, without any zero-shot model.
+
+    Args:
+        architecture: open_clip model config, JSON.
+    """
     from wiseft.base.loading import parse_settings
     from wiseft.models.towers.open_clip_models import architecture_from_json
     from wiseft.study import config
@@ -128,24 +132,13 @@ def baseline(
 
 def search(
     theta_0: ThetaZero,
-    dataset: Annotated[Path, typer.Option(help="Manifest of the reference dataset.")],
-    settings: Annotated[
-        str,
-        typer.Option(
-            help="Fine-tuning settings with `trainable: head` and `search`, as JSON or @file.yaml."
-        ),
-    ],
-    seed: Annotated[
-        int, typer.Option(min=0, help="Seed of the trials, the subset, the order, the head.")
-    ],
-    state: Annotated[Path, typer.Option(help="Folder of finished trials; emptied at the end.")],
-    theta_1: Annotated[
-        Path, typer.Option("--theta-1", help="Output: the classifier of the trial that won.")
-    ],
-    curve: Annotated[Path, typer.Option(help="Output: its training curve, CSV.")],
-    trials: Annotated[
-        Path, typer.Option(help="Output: every trial with its held-out accuracy, CSV.")
-    ],
+    dataset: Annotated[Path, typer.Option()],
+    settings: Annotated[str, typer.Option()],
+    seed: Annotated[int, typer.Option(min=0)],
+    state: Annotated[Path, typer.Option()],
+    theta_1: Annotated[Path, typer.Option()],
+    curve: Annotated[Path, typer.Option()],
+    trials: Annotated[Path, typer.Option()],
     features: Features = None,
     device: Device = "auto",
     threads: Threads = 1,
@@ -154,6 +147,15 @@ def search(
 
     Trials are chosen among by their accuracy on held-out images of the reference. A search that is
     interrupted goes on with the trials that are left.
+
+    Args:
+        dataset: Manifest of the reference dataset.
+        settings: Fine-tuning settings with `trainable: head` and `search`, as JSON or @file.yaml.
+        seed: Seed of the trials, the subset, the order, the head.
+        state: Folder of finished trials; emptied at the end.
+        theta_1: Output: the classifier of the trial that won.
+        curve: Output: its training curve, CSV.
+        trials: Output: every trial with its held-out accuracy, CSV.
     """
     from wiseft.base.loading import parse_settings
     from wiseft.models.runtime import start_torch

@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import typer
+from typer.core import TyperArgument, TyperCommand, TyperOption
 
 M = TypeVar("M")
+
+
+class Documented(TyperCommand):
+    """A command whose options are explained in its docstring, under `Args:`.
+
+    An option that several commands have is explained in its annotation, mostly in this file.
+    """
+
+    def __init__(self, *given: Any, help: str | None = None, **more: Any) -> None:
+        text, _, explained = (help or "").partition("\n\nArgs:\n")
+        super().__init__(*given, help=text, **more)
+        texts = dict(re.findall(r"^    (\w+): (.*(?:\n {8}.*)*)", explained, re.MULTILINE))
+        for parameter in self.params:
+            if isinstance(parameter, TyperArgument | TyperOption) and parameter.name in texts:
+                parameter.help = " ".join(texts[parameter.name].split())
 
 
 def _clone(root: Path) -> Path:

@@ -24,20 +24,21 @@ def testbed(datasets: Datasets = None, root: AnyRoot = Path()) -> None:
 
 
 def published_table(
-    published: Annotated[
-        str,
-        typer.Option(help="`published` of an experiment, as JSON, or @ and a YAML file."),
-    ],
-    table_parquet: Annotated[Path, typer.Option(help="The tidy table to write.")],
-    table_csv: Annotated[Path, typer.Option(help="The same as CSV.")],
-    table: Annotated[
-        list[Path] | None,
-        typer.Option(help="A tidy table whose measured rows stand beside them; repeat."),
-    ] = None,
+    published: Annotated[str, typer.Option()],
+    table_parquet: Annotated[Path, typer.Option()],
+    table_csv: Annotated[Path, typer.Option()],
+    table: list[Path] | None = None,
     datasets: Datasets = None,
     root: Root = Path(),
 ) -> None:
-    """Write numbers of the paper, and of other models, as a tidy table."""
+    """Write numbers of the paper, and of other models, as a tidy table.
+
+    Args:
+        published: `published` of an experiment, as JSON, or @ and a YAML file.
+        table_parquet: The tidy table to write.
+        table_csv: The same as CSV.
+        table: A tidy table whose measured rows stand beside them; repeat.
+    """
     from wiseft.base.loading import parse_settings
     from wiseft.study.config import Catalogue
     from wiseft.study.config.experiment_parts import PublishedSettings
@@ -53,16 +54,17 @@ def published_table(
 
 
 def paper_tables(
-    output_dir: Annotated[Path, typer.Option(help="Folder for the tables.")],
-    table: Annotated[
-        list[Path] | None,
-        typer.Option(help="A tidy table with measured rows; repeat. Default: published numbers."),
-    ] = None,
-    number: Annotated[
-        list[int] | None, typer.Option(help="Number of a table, 1 to 13; repeat. Default: all.")
-    ] = None,
+    output_dir: Annotated[Path, typer.Option()],
+    table: list[Path] | None = None,
+    number: list[int] | None = None,
 ) -> None:
-    """Write tables 1 to 13 of the paper, measured and published numbers side by side."""
+    """Write tables 1 to 13 of the paper, measured and published numbers side by side.
+
+    Args:
+        output_dir: Folder for the tables.
+        table: A tidy table with measured rows; repeat. Default: published numbers.
+        number: Number of a table, 1 to 13; repeat. Default: all.
+    """
     import pandas as pd
 
     from wiseft.study.paper.paper_tables import cells, zero_shot_cells

@@ -20,12 +20,14 @@ Rates = Annotated[
 
 def doctor(
     experiment: Experiment = None,
-    json_output: Annotated[
-        bool, typer.Option("--json", help="Print JSON instead of text.")
-    ] = False,
+    json_output: Annotated[bool, typer.Option("--json")] = False,
     root: AnyRoot = Path(),
 ) -> None:
-    """Say what is installed and there, and what an experiment still misses and roughly needs."""
+    """Say what is installed and there, and what an experiment still misses and roughly needs.
+
+    Args:
+        json_output: Print JSON instead of text.
+    """
     import json
 
     from wiseft.study.plan.doctor import examine, render
@@ -38,33 +40,25 @@ def doctor(
 
 
 def plan(
-    experiment: Annotated[
-        str | None, typer.Argument(help="Experiment; default: the configuration's.")
-    ] = None,
-    gpu: Annotated[
-        str | None,
-        typer.Option(
-            help="t4, v100, a100, l40s, h100, h200, or FP32,HALF: peaks in TFLOP/s. Default: a100, "
-            "and the rates that were measured here (make rehearse REAL=1), if any."
-        ),
-    ] = None,
-    utilisation: Annotated[
-        float | None,
-        typer.Option(
-            min=0.01,
-            max=1.0,
-            help="Share of the peak that is reached; default: two thirds in fp32, 0.4 in fp16 and "
-            "bf16.",
-        ),
-    ] = None,
+    experiment: Annotated[str | None, typer.Argument()] = None,
+    gpu: str | None = None,
+    utilisation: Annotated[float | None, typer.Option(min=0.01, max=1.0)] = None,
     training_rate: Rates = None,
     evaluation_rate: Rates = None,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    json: Annotated[bool, typer.Option("--json")] = False,
     root: Root = Path(),
 ) -> None:
     """Estimate an experiment's jobs, GPU hours and disk space, and count the memory of its jobs.
 
     Images x passes x FLOPs over peak x utilisation: an estimate, within a factor of two or so.
+
+    Args:
+        experiment: Experiment; default: the configuration's.
+        gpu: t4, v100, a100, l40s, h100, h200, or FP32,HALF: peaks in TFLOP/s. Default: a100, and
+            the rates that were measured here (make rehearse REAL=1), if any.
+        utilisation: Share of the peak that is reached; default: two thirds in fp32, 0.4 in fp16 and
+            bf16.
+        json: Print JSON.
     """
     from wiseft.study.plan import Assumptions, as_json, estimate, render
     from wiseft.study.plan.hardware import peak_of

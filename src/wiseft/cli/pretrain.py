@@ -15,12 +15,15 @@ GlyphFile = Annotated[Path, typer.Option("--glyphs", help="The glyph file.")]
 
 def glyphs(
     settings: Settings,
-    output: Annotated[Path, typer.Option(help="The glyph file to write.")],
-    package: Annotated[
-        list[Path] | None, typer.Option(help="A wheel that carries typefaces; repeatable.")
-    ] = None,
+    output: Annotated[Path, typer.Option()],
+    package: list[Path] | None = None,
 ) -> None:
-    """Render typefaces and pen strokes into masks, once."""
+    """Render typefaces and pen strokes into masks, once.
+
+    Args:
+        output: The glyph file to write.
+        package: A wheel that carries typefaces; repeatable.
+    """
     from wiseft.base.loading import parse_settings
     from wiseft.study.config import PretrainSettings
     from wiseft.study.pretrain.glyphs import build_glyphs, save_glyphs
@@ -34,11 +37,17 @@ def glyphs(
 def pretrain_samples(
     glyphs: GlyphFile,
     settings: Settings,
-    output: Annotated[list[Path], typer.Option(help="A .pdf, .png or .svg file; repeatable.")],
-    size: Annotated[int, typer.Option(min=8, help="Side of the images in pixels.")] = 32,
-    seed: Annotated[int, typer.Option(min=0, help="Draws glyphs, styles and captions.")] = 0,
+    output: Annotated[list[Path], typer.Option()],
+    size: Annotated[int, typer.Option(min=8)] = 32,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
 ) -> None:
-    """Draw what pre-training sees: rendered digits over their captions."""
+    """Draw what pre-training sees: rendered digits over their captions.
+
+    Args:
+        output: A .pdf, .png or .svg file; repeatable.
+        size: Side of the images in pixels.
+        seed: Draws glyphs, styles and captions.
+    """
     from wiseft.base.loading import parse_settings
     from wiseft.study.config import PretrainSettings
     from wiseft.study.pretrain.glyphs import load_glyphs
@@ -50,16 +59,25 @@ def pretrain_samples(
 
 def pretrain(
     glyphs: GlyphFile,
-    architecture: Annotated[Path, typer.Option(help="An open_clip model config (JSON).")],
+    architecture: Annotated[Path, typer.Option()],
     preprocessing: Preprocessing,
     settings: Settings,
-    seed: Annotated[int, typer.Option(min=0, help="Of the weights and of every batch.")],
-    state: Annotated[Path, typer.Option(help="Folder for the resume state.")],
-    weights: Annotated[Path, typer.Option(help="The zero-shot weights to write.")],
-    curve: Annotated[Path, typer.Option(help="The training curve (CSV) to write.")],
-    threads: Annotated[int, typer.Option(min=1, help="With two, rendering overlaps.")] = 1,
+    seed: Annotated[int, typer.Option(min=0)],
+    state: Annotated[Path, typer.Option()],
+    weights: Annotated[Path, typer.Option()],
+    curve: Annotated[Path, typer.Option()],
+    threads: Annotated[int, typer.Option(min=1)] = 1,
 ) -> None:
-    """Pre-train a small zero-shot model on rendered digits with captions."""
+    """Pre-train a small zero-shot model on rendered digits with captions.
+
+    Args:
+        architecture: An open_clip model config (JSON).
+        seed: Of the weights and of every batch.
+        state: Folder for the resume state.
+        weights: The zero-shot weights to write.
+        curve: The training curve (CSV) to write.
+        threads: With two, rendering overlaps.
+    """
     from wiseft.base.io import sha256_json
     from wiseft.base.loading import parse_settings
     from wiseft.base.stages import VERSION

@@ -12,66 +12,42 @@ from wiseft.cli.options import BatchSize, HeadFeatures, SkipBroken, WeightsKey, 
 
 
 def score(
-    checkpoint: Annotated[
-        Path,
-        typer.Argument(
-            metavar="MODEL",
-            help="A theta, a classifier of another program, a model that `wiseft sweep` wrote, or "
-            "a zero-shot model in any format that `wiseft weights` reads.",
-        ),
-    ],
-    folder: Annotated[
-        Path,
-        typer.Argument(
-            help="A folder with a folder of images for every class. Folders are called as the "
-            "classes are, by wnids of ImageNet, or by numbers from 0."
-        ),
-    ],
-    architecture: Annotated[
-        str | None,
-        typer.Option(help="Of a file that does not say it: a name of open_clip or a JSON file."),
-    ] = None,
-    preprocessing: Annotated[
-        str | None,
-        typer.Option(
-            help="Of such a file: as in config/models, JSON or @file.yaml. "
-            "Default: that of OpenAI's CLIPs."
-        ),
-    ] = None,
-    prompts: Annotated[
-        str | None,
-        typer.Option(
-            help="Of a zero-shot model: templates as JSON, or @ and a file. Default: "
-            '["a photo of a {c}."]. Given, a head beside the model is not used.'
-        ),
-    ] = None,
-    class_names: Annotated[
-        str | None,
-        typer.Option(
-            help="JSON object of folder names to class names, or @ and a file, for folders that "
-            "are called otherwise."
-        ),
-    ] = None,
-    classes: Annotated[
-        str | None,
-        typer.Option(
-            help="Names of the head's classes in its order, JSON or @ and a file. Default: those "
-            "that the model brings."
-        ),
-    ] = None,
+    checkpoint: Annotated[Path, typer.Argument(metavar="MODEL")],
+    folder: Path,
+    architecture: str | None = None,
+    preprocessing: str | None = None,
+    prompts: str | None = None,
+    class_names: str | None = None,
+    classes: str | None = None,
     features: HeadFeatures = None,
     weights: WeightsKey = None,
     batch_size: BatchSize = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, or mps (untested).")] = "auto",
-    threads: Annotated[
-        int | None, typer.Option(min=1, help="CPU threads. Default: all cores.")
-    ] = None,
+    device: str = "auto",
+    threads: Annotated[int | None, typer.Option(min=1)] = None,
     skip_broken: SkipBroken = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else.")] = False,
+    as_json: Annotated[bool, typer.Option("--json")] = False,
 ) -> None:
     """Score a model on a folder of images; the result is printed and not kept.
 
     Example: wiseft score wise.pt my-photos --architecture ViT-B-32-quickgelu
+
+    Args:
+        checkpoint: A theta, a classifier of another program, a model that `wiseft sweep` wrote, or
+            a zero-shot model in any format that `wiseft weights` reads.
+        folder: A folder with a folder of images for every class. Folders are called as the classes
+            are, by wnids of ImageNet, or by numbers from 0.
+        architecture: Of a file that does not say it: a name of open_clip or a JSON file.
+        preprocessing: Of such a file: as in config/models, JSON or @file.yaml. Default: that of
+            OpenAI's CLIPs.
+        prompts: Of a zero-shot model: templates as JSON, or @ and a file. Default: ["a photo of a
+            {c}."]. Given, a head beside the model is not used.
+        class_names: JSON object of folder names to class names, or @ and a file, for folders that
+            are called otherwise.
+        classes: Names of the head's classes in its order, JSON or @ and a file. Default: those that
+            the model brings.
+        device: auto, cpu, cuda, or mps (untested).
+        threads: CPU threads. Default: all cores.
+        as_json: Print JSON, and nothing else.
     """
     from wiseft.evaluate.score import score_folder
     from wiseft.models.gpus import cores

@@ -15,96 +15,60 @@ BaseModel = typer.Option(help="owner/name on the hub; repeat. Default: as the ch
 
 
 def sweep(
-    zero_shot: Annotated[
-        Path,
-        typer.Argument(
-            metavar="Z",
-            help="The zero-shot model: a file or folder of open_clip, transformers (CLIPModel) or "
-            "timm, a classifier of your own program, or a theta.",
-        ),
-    ],
-    fine_tuned: Annotated[
-        Path,
-        typer.Argument(
-            metavar="F",
-            help="The fine-tuned one, likewise; or an adapter of PEFT (LoRA) for Z.",
-        ),
-    ],
-    reference: Annotated[
-        Path,
-        typer.Option(
-            help="Folder of images that F was made for but not trained on: a folder for every "
-            "class, or held-out/ and test/ with these."
-        ),
-    ],
-    shift: Annotated[
-        list[Path],
-        typer.Option(
-            help="Folder of images from elsewhere; repeat. Without class folders it has no labels."
-        ),
-    ],
-    output: Annotated[Path, typer.Option("--output", "-o", help="A new folder.")],
-    keep: Annotated[
-        list[Path] | None,
-        typer.Option(
-            help="Folder of class folders of other classes, to see what the model between retains "
-            "of them; repeat. Heads are made of prompts, so Z must have its text tower."
-        ),
-    ] = None,
-    alphas: Annotated[
-        str | None, typer.Option(help="The grid, with commas. Default: 0 to 1 by 0.05.")
-    ] = None,
-    alpha: Annotated[
-        str | None, typer.Option(help="Write the model at this alpha, whatever is recommended.")
-    ] = None,
-    architecture: Annotated[
-        str | None,
-        typer.Option(help="Of files that do not say it: a name of open_clip or timm, or JSON."),
-    ] = None,
-    preprocessing: Annotated[
-        str | None,
-        typer.Option(help="As in config/models, JSON or @file.yaml, for both models."),
-    ] = None,
-    templates: Annotated[
-        str | None,
-        typer.Option(help='Prompts as JSON, or @ and a file. Default: ["a photo of a {c}."].'),
-    ] = None,
-    classes: Annotated[
-        str | None,
-        typer.Option(
-            help="Names of the heads' classes in their order, JSON or @ and a file. Default: those "
-            "that a checkpoint brings, else the reference's folders, sorted."
-        ),
-    ] = None,
-    class_names: Annotated[
-        str | None,
-        typer.Option(help="JSON object of folder names to class names, or @ and a file."),
-    ] = None,
-    head: Annotated[
-        Path | None, typer.Option(help="File with F's head, where it is not in F.")
-    ] = None,
+    zero_shot: Annotated[Path, typer.Argument(metavar="Z")],
+    fine_tuned: Annotated[Path, typer.Argument(metavar="F")],
+    reference: Annotated[Path, typer.Option()],
+    shift: Annotated[list[Path], typer.Option()],
+    output: Annotated[Path, typer.Option("--output", "-o")],
+    keep: list[Path] | None = None,
+    alphas: str | None = None,
+    alpha: str | None = None,
+    architecture: str | None = None,
+    preprocessing: str | None = None,
+    templates: str | None = None,
+    classes: str | None = None,
+    class_names: str | None = None,
+    head: Path | None = None,
     features: HeadFeatures = None,
     weights: WeightsKey = None,
-    recipe: Annotated[
-        str | None,
-        typer.Option(
-            help="Of `wiseft combine`, as JSON or @ and a file: what it makes of Z, F and --more "
-            'takes the place of F, e.g. {"kind": "lines"}.'
-        ),
-    ] = None,
-    more: Annotated[
-        list[Path] | None, typer.Option(help="A further fine-tuned model for --recipe; repeat.")
-    ] = None,
+    recipe: str | None = None,
+    more: list[Path] | None = None,
     batch_size: BatchSize = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, or mps (untested).")] = "auto",
-    threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 1,
-    seed: Annotated[int, typer.Option(min=0, help="Of the split of a reference without one.")] = 0,
+    device: str = "auto",
+    threads: Annotated[int, typer.Option(min=1)] = 1,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
     skip_broken: SkipBroken = False,
     follow_links: FollowLinks = False,
 ) -> None:
     """Find the best model between a zero-shot and a fine-tuned one, and write it in F's format.
 
     Example: wiseft sweep zeroshot.pt finetuned.pt --reference photos --shift sketches -o out
+
+    Args:
+        zero_shot: The zero-shot model: a file or folder of open_clip, transformers (CLIPModel) or
+            timm, a classifier of your own program, or a theta.
+        fine_tuned: The fine-tuned one, likewise; or an adapter of PEFT (LoRA) for Z.
+        reference: Folder of images that F was made for but not trained on: a folder for every
+            class, or held-out/ and test/ with these.
+        shift: Folder of images from elsewhere; repeat. Without class folders it has no labels.
+        output: A new folder.
+        keep: Folder of class folders of other classes, to see what the model between retains of
+            them; repeat. Heads are made of prompts, so Z must have its text tower.
+        alphas: The grid, with commas. Default: 0 to 1 by 0.05.
+        alpha: Write the model at this alpha, whatever is recommended.
+        architecture: Of files that do not say it: a name of open_clip or timm, or JSON.
+        preprocessing: As in config/models, JSON or @file.yaml, for both models.
+        templates: Prompts as JSON, or @ and a file. Default: ["a photo of a {c}."].
+        classes: Names of the heads' classes in their order, JSON or @ and a file. Default: those
+            that a checkpoint brings, else the reference's folders, sorted.
+        class_names: JSON object of folder names to class names, or @ and a file.
+        head: File with F's head, where it is not in F.
+        recipe: Of `wiseft combine`, as JSON or @ and a file: what it makes of Z, F and --more takes
+            the place of F, e.g. {"kind": "lines"}.
+        more: A further fine-tuned model for --recipe; repeat.
+        device: auto, cpu, cuda, or mps (untested).
+        threads: CPU threads.
+        seed: Of the split of a reference without one.
     """
     from wiseft.thetas.preprocessing import Preprocessing
     from wiseft.tool.show import summary
@@ -141,17 +105,20 @@ def sweep(
 
 
 def export(
-    theta: Annotated[Path, typer.Argument(help="A theta of this program.")],
-    like: Annotated[Path, typer.Option(help="The checkpoint whose format it gets.")],
-    output: Annotated[
-        Path, typer.Option("--output", "-o", help="A new file, or folder where LIKE is one.")
-    ],
+    theta: Path,
+    like: Annotated[Path, typer.Option()],
+    output: Annotated[Path, typer.Option("--output", "-o")],
     weights: WeightsKey = None,
     follow_links: FollowLinks = False,
 ) -> None:
     """Write a theta in the format of a checkpoint of open_clip, transformers, timm or your own.
 
     Example: wiseft export theta.safetensors --like finetuned.pt -o wise/wise.pt
+
+    Args:
+        theta: A theta of this program.
+        like: The checkpoint whose format it gets.
+        output: A new file, or folder where LIKE is one.
     """
     from wiseft.tool.export import export_theta
 
@@ -162,11 +129,14 @@ def card(
     folder: Sweep,
     licence: Annotated[str | None, Licence] = None,
     base_model: Annotated[list[str] | None, BaseModel] = None,
-    replace: Annotated[bool, typer.Option("--replace", help="A card that differs.")] = False,
+    replace: Annotated[bool, typer.Option("--replace")] = False,
 ) -> None:
     """Write the model card of a sweep, OUT/model/README.md, for the Hugging Face hub.
 
     Example: wiseft card out --license mit
+
+    Args:
+        replace: A card that differs.
     """
     from wiseft.tool.hub import write_card
 
@@ -177,12 +147,16 @@ def card(
 
 def push(
     folder: Sweep,
-    repository: Annotated[str, typer.Argument(metavar="REPO", help="owner/name; made if new.")],
-    private: Annotated[bool, typer.Option("--private", help="If it is new.")] = False,
+    repository: Annotated[str, typer.Argument(metavar="REPO")],
+    private: Annotated[bool, typer.Option("--private")] = False,
 ) -> None:
     """Upload the model of a sweep and its card to the Hugging Face hub.
 
     Example: wiseft push out me/robust-birds
+
+    Args:
+        repository: owner/name; made if new.
+        private: If it is new.
     """
     from wiseft.tool.hub import push
 

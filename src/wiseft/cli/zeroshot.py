@@ -11,45 +11,14 @@ from wiseft.cli.options import Device, Precision, ThetaZero, Threads
 
 
 def zeroshot(
-    weights: Annotated[Path, typer.Option(help="Weights of the zero-shot model, both towers.")],
-    dataset: Annotated[Path, typer.Option(help="Manifest of the dataset that names the classes.")],
-    theta_0: Annotated[Path, typer.Option("--theta-0", help="Output: theta_0.")],
-    prompts: Annotated[
-        str | None,
-        typer.Option(
-            help='Templates, as JSON: ["a photo of a {c}", ...], or @ and the name of a file. '
-            "A supervised model without a text tower has none."
-        ),
-    ] = None,
-    spread_over: Annotated[
-        Path | None,
-        typer.Option(
-            help="Manifest of the dataset that the label map of --dataset is to; the head is "
-            "spread over its classes, so that it can be interpolated with a head of that one."
-        ),
-    ] = None,
-    names_of: Annotated[
-        Path | None,
-        typer.Option(
-            help="Manifest of a dataset whose label map is to --dataset: its class names stand in "
-            "the prompts of the classes that its own are made of."
-        ),
-    ] = None,
-    label_map: Annotated[
-        Path | None,
-        typer.Option(
-            help="For a supervised model: JSON object of the dataset's class ids (or names) to "
-            "the ids of the classes it was pre-trained on; of several classes to an object of ids "
-            "and names. Default: equal ids match."
-        ),
-    ] = None,
-    calibrate: Annotated[
-        str | None,
-        typer.Option(
-            help="Split of --dataset on which the temperature of the logits is fitted; the head "
-            "is divided by it, as the paper does for ALIGN."
-        ),
-    ] = None,
+    weights: Annotated[Path, typer.Option()],
+    dataset: Annotated[Path, typer.Option()],
+    theta_0: Annotated[Path, typer.Option()],
+    prompts: str | None = None,
+    spread_over: Path | None = None,
+    names_of: Path | None = None,
+    label_map: Path | None = None,
+    calibrate: str | None = None,
     precision: Precision = "fp32",
     device: Device = "auto",
     threads: Threads = 1,
@@ -58,6 +27,22 @@ def zeroshot(
 
     The head of a supervised model (timm) is made of its classifier's rows, by the ids of the
     classes.
+
+    Args:
+        weights: Weights of the zero-shot model, both towers.
+        dataset: Manifest of the dataset that names the classes.
+        theta_0: Output: theta_0.
+        prompts: Templates, as JSON: ["a photo of a {c}", ...], or @ and the name of a file. A
+            supervised model without a text tower has none.
+        spread_over: Manifest of the dataset that the label map of --dataset is to; the head is
+            spread over its classes, so that it can be interpolated with a head of that one.
+        names_of: Manifest of a dataset whose label map is to --dataset: its class names stand in
+            the prompts of the classes that its own are made of.
+        label_map: For a supervised model: JSON object of the dataset's class ids (or names) to the
+            ids of the classes it was pre-trained on; of several classes to an object of ids and
+            names. Default: equal ids match.
+        calibrate: Split of --dataset on which the temperature of the logits is fitted; the head is
+            divided by it, as the paper does for ALIGN.
     """
     from wiseft.models.runtime import start_torch
     from wiseft.zeroshot.prompts import parse_templates
@@ -79,13 +64,17 @@ def zeroshot(
 
 def text_tower(
     theta_0: ThetaZero,
-    weights: Annotated[Path, typer.Option(help="The zero-shot model that it was made of.")],
-    output: Annotated[Path, typer.Option(help="Output: theta_0 with the text tower.")],
+    weights: Annotated[Path, typer.Option()],
+    output: Annotated[Path, typer.Option()],
 ) -> None:
     """Put the text tower into theta_0, which contrastive fine-tuning trains too.
 
     Both ends of an interpolation must have it: give the output as theta_0 wherever the fine-tuned
     end is of `loss: contrastive`.
+
+    Args:
+        weights: The zero-shot model that it was made of.
+        output: Output: theta_0 with the text tower.
     """
     from wiseft.models.runtime import check_writable
     from wiseft.zeroshot.text_tower import add_text_tower
