@@ -8,9 +8,10 @@ imported: that would import torch.
 from __future__ import annotations
 
 import importlib.util
+import runpy
 from functools import cache
 from pathlib import Path
-from types import ModuleType
+from typing import Any
 
 from wiseft.errors import WiseftError
 
@@ -33,7 +34,7 @@ def class_ids(name: str) -> tuple[str, ...]:
 @cache
 def class_names(name: str) -> tuple[str, ...]:
     """Return OpenAI's names of a class set in label order; two classes may share a name."""
-    names = tuple(_zero_shot_metadata().IMAGENET_CLASSNAMES)
+    names = tuple(_zero_shot_metadata()["IMAGENET_CLASSNAMES"])
     return tuple(names[index] for index in class_indices(name))
 
 
@@ -61,7 +62,7 @@ def templates(name: str) -> tuple[str, ...]:
     """
     if name not in TEMPLATE_SETS:
         raise WiseftError(f"unknown template set {name}; valid: {', '.join(TEMPLATE_SETS)}")
-    return tuple(fill("{c}") for fill in _zero_shot_metadata().OPENAI_IMAGENET_TEMPLATES)
+    return tuple(fill("{c}") for fill in _zero_shot_metadata()["OPENAI_IMAGENET_TEMPLATES"])
 
 
 def _package_file(package: str, relative: str) -> Path:
@@ -81,12 +82,6 @@ def _lines(package: str, relative: str) -> tuple[str, ...]:
 
 
 @cache
-def _zero_shot_metadata() -> ModuleType:
-    """Return open_clip's module of names and templates, run without the package around it."""
-    path = _package_file("open_clip", "zero_shot_metadata.py")
-    spec = importlib.util.spec_from_file_location("_open_clip_zero_shot_metadata", path)
-    if spec is None or spec.loader is None:
-        raise WiseftError(f"{path} cannot be read; install open_clip_torch again")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def _zero_shot_metadata() -> dict[str, Any]:
+    """Return what open_clip's module of names and templates holds, run without the package."""
+    return runpy.run_path(str(_package_file("open_clip", "zero_shot_metadata.py")))

@@ -7,8 +7,8 @@ import errno
 import sys
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Annotated, Any
 
 import typer
@@ -67,14 +67,8 @@ _LONGEST = 2_000
 """Characters of a message."""
 
 
-@dataclass
-class _Options:
-    """Options that stand before the command."""
-
-    debug: bool = False
-
-
-_options = _Options()
+_options = SimpleNamespace(debug=False)
+"""Options that stand before the command."""
 
 
 def _print_version(wanted: bool) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import sys
 import traceback
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -19,12 +20,6 @@ from wiseft.cli.options import (
     ThetaZero,
     Threads,
 )
-
-if TYPE_CHECKING:
-    import torch
-
-    from wiseft.study.config.machine import HowSettings
-    from wiseft.study.finetune.trainer import Execution
 
 Dataset = Annotated[Path, typer.Option(help="Manifest of the dataset whose train split is used.")]
 Settings = Annotated[str, typer.Option(help="Fine-tuning settings, as JSON or @file.yaml.")]
@@ -76,17 +71,13 @@ def finetune(
     """
     from wiseft.base.loading import parse_settings
     from wiseft.study.config import FinetuneSettings
-    from wiseft.study.config.machine import HowSettings
     from wiseft.study.finetune import stage
     from wiseft.study.finetune.search import found_settings
 
     chosen = found_settings(parse_settings(FinetuneSettings, settings))
     outputs = stage.Outputs(theta_1, curve, state, record, tensorboard_dir, features)
-
-    def train(execution: Execution, where: torch.device) -> None:
-        stage.finetune(theta_0, dataset, chosen, seed, outputs, device=where, execution=execution)
-
-    _carry_out(context, train, parse_settings(HowSettings, how, "--how"), device, threads)
+    train = partial(stage.finetune, theta_0, dataset, chosen, seed, outputs)
+    _carry_out(context, train, how, device, threads)
 
 
 def baseline(
@@ -114,20 +105,14 @@ def baseline(
     from wiseft.models.towers.open_clip_models import architecture_from_json
     from wiseft.study import config
     from wiseft.study.config import FinetuneSettings
-    from wiseft.study.config.machine import HowSettings
     from wiseft.study.finetune import stage
 
     chosen = parse_settings(FinetuneSettings, settings)
     pixels = parse_settings(config.Preprocessing, preprocessing, "--preprocessing")
     outputs = stage.Outputs(theta_1, curve, state, record, tensorboard_dir)
     layers = architecture_from_json(architecture)
-
-    def train(execution: Execution, where: torch.device) -> None:
-        stage.train_from_scratch(
-            layers, pixels, dataset, chosen, seed, outputs, device=where, execution=execution
-        )
-
-    _carry_out(context, train, parse_settings(HowSettings, how, "--how"), device, threads)
+    train = partial(stage.train_from_scratch, layers, pixels, dataset, chosen, seed, outputs)
+    _carry_out(context, train, how, device, threads)
 
 
 def search(
@@ -175,28 +160,31 @@ def search(
 
 def _carry_out(
     context: typer.Context,
-    train: Callable[[Execution, torch.device], None],
-    how: HowSettings,
+    train: Callable[..., object],
+    how: str,
     device: str,
     threads: int,
 ) -> None:
     """Run a training in this process, in the team that torchrun started, or in a new team."""
+    from wiseft.base.loading import parse_settings
     from wiseft.models.runtime import start_torch
+    from wiseft.study.config.machine import HowSettings
     from wiseft.study.finetune.parallel import launch, team, under_torchrun
     from wiseft.study.finetune.resume import Interrupted
     from wiseft.study.finetune.trainer import Execution
 
+    chosen = parse_settings(HowSettings, how, "--how")
     # Processes of a team share what the one that started them has taken.
-    gpus = 0 if under_torchrun() else how.gpus
-    where = start_torch(threads, device, how.deterministic, gpus)
-    if how.gpus > 1 and not under_torchrun():
-        code = launch(_arguments(context), how.gpus, threads)
+    gpus = 0 if under_torchrun() else chosen.gpus
+    where = start_torch(threads, device, chosen.deterministic, gpus)
+    if chosen.gpus > 1 and not under_torchrun():
+        code = launch(_arguments(context), chosen.gpus, threads)
         if code:
             raise typer.Exit(code)
         return
     try:
         with team(where) as (of, mine):
-            _traced(train, of.size > 1)(Execution(how, of), mine)
+            _traced(train, of.size > 1)(device=mine, execution=Execution(chosen, of))
     except Interrupted as end:
         if end.leads:
             print(end, file=sys.stderr, flush=True)
@@ -213,7 +201,7 @@ def _arguments(context: typer.Context) -> list[str]:
     return given
 
 
-def _traced(train: Callable[..., None], shared: bool) -> Callable[..., None]:
+def _traced(train: Callable[..., object], shared: bool) -> Callable[..., object]:
     """Return the training such that an error in one of several processes is told in full.
 
     torchrun repeats, at the end, the error of the process that failed first.
@@ -225,9 +213,9 @@ def _traced(train: Callable[..., None], shared: bool) -> Callable[..., None]:
     from wiseft.errors import WiseftError
     from wiseft.study.finetune.resume import Interrupted
 
-    def told(*arguments: Any) -> None:
+    def told(**how: Any) -> None:
         try:
-            train(*arguments)
+            train(**how)
         except (WiseftError, Interrupted):
             raise
         except Exception:

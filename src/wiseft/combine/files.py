@@ -44,7 +44,7 @@ def interpolate_files(theta_0: Path, theta_1: Path, alpha: float | str, output: 
     mixed = mixture(open_thetas([theta_0, theta_1]), ends(alpha))
     coefficients = dict(zip(("theta_0", "theta_1"), ends(alpha), strict=True))
     settings = {"alpha": alpha, "coefficients": coefficients}
-    return _write(output, mixed, settings, seed=mixed.like.seed)
+    return save_theta(output, mixed.tensors, mixed_header(mixed, settings, mixed.like.seed))
 
 
 def combine_files(recipe: Recipe, output: Path, device: torch.device | str = "cpu") -> str:
@@ -65,8 +65,9 @@ def combine_files(recipe: Recipe, output: Path, device: torch.device | str = "cp
     options, inputs = recipe
     mixed: Mixture = plugins.load(plugins.RECIPES, options.kind).apply(options, inputs, device)
     seeds = {theta.header.seed for theta in mixed.thetas} - {None}
+    seed = seeds.pop() if len(seeds) == 1 else None
     settings = {"recipe": options.model_dump(mode="json"), **mixed.settings}
-    return _write(output, mixed, settings, seed=seeds.pop() if len(seeds) == 1 else None)
+    return save_theta(output, mixed.tensors, mixed_header(mixed, settings, seed))
 
 
 def open_thetas(paths: Sequence[Path]) -> list[StoredTheta]:
@@ -120,10 +121,6 @@ def merged(thetas: list[StoredTheta], merge: Merge, scales: Sequence[float] = ()
 
 def _with_head(mixed: Mapping[str, Tensor], like: ThetaHeader) -> Mapping[str, Tensor]:
     return joined(mixed, HeadBuilder(like, mixed).head(mixed)) if has_text(mixed) else mixed
-
-
-def _write(output: Path, mixed: Mixture, settings: dict[str, Any], seed: int | None) -> str:
-    return save_theta(output, mixed.tensors, mixed_header(mixed, settings, seed))
 
 
 def mixed_header(mixed: Mixture, settings: dict[str, Any], seed: int | None) -> ThetaHeader:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, Field, model_validator
 
 from wiseft.base import plugins
 from wiseft.base.typed import Entry, Seeds
@@ -14,8 +14,6 @@ from wiseft.errors import WiseftError
 
 
 class _Kind(BaseModel):
-    model_config = ConfigDict(extra="ignore")
-
     kind: str
 
 

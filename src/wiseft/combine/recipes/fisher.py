@@ -6,7 +6,8 @@ Elements of the weights that a model's predictions depend on more count for more
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import UserDict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
@@ -75,8 +76,8 @@ def apply(options: Options, inputs: Inputs, *_: Any) -> Mixture:
     return mixture(thetas, coefficients, parents)
 
 
-class FisherCoefficients(Mapping[str, "Sequence[Coefficient]"]):
-    """What `combine` multiplies each element with: c_i F_i / sum_j c_j F_j.
+class FisherCoefficients(UserDict[str, "Sequence[Coefficient]"]):
+    """What `combine` multiplies each element with: c_i F_i / sum_j c_j F_j, when asked for.
 
     Tensors without Fisher information (BatchNorm's statistics) are combined linearly. Equal
     Fisher information gives the linear combination.
@@ -111,8 +112,8 @@ class FisherCoefficients(Mapping[str, "Sequence[Coefficient]"]):
                     f"Fisher information {place} is of another architecture: {wrong[0]} is not in "
                     "it, in another's, or in the thetas"
                 )
+        super().__init__(dict.fromkeys(names, coefficients))
         self._fishers = fishers
-        self._names = dict.fromkeys(names)
         self._coefficients = list(coefficients)
         self._floor = floor
 
@@ -142,12 +143,3 @@ class FisherCoefficients(Mapping[str, "Sequence[Coefficient]"]):
         if bool((fisher < 0).any()):
             raise WiseftError(f"Fisher information of {name} is negative; estimate it again")
         return fisher.clamp(min=self._floor)
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._names
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._names)
-
-    def __len__(self) -> int:
-        return len(self._names)
