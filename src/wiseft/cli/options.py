@@ -21,7 +21,8 @@ class Documented(TyperCommand):
     def __init__(self, *given: Any, help: str | None = None, **more: Any) -> None:
         text, _, explained = (help or "").partition("\n\nArgs:\n")
         super().__init__(*given, help=text, **more)
-        texts = dict(re.findall(r"^    (\w+): (.*(?:\n {8}.*)*)", explained, re.MULTILINE))
+        pairs = re.findall(r"^    (\w[\w, ]*): (.*(?:\n {8}.*)*)", explained, re.MULTILINE)
+        texts = {name: text for names, text in pairs for name in names.split(", ")}
         for parameter in self.params:
             if isinstance(parameter, TyperArgument | TyperOption) and parameter.name in texts:
                 parameter.help = " ".join(texts[parameter.name].split())

@@ -9,14 +9,6 @@ import typer
 
 from wiseft.cli.options import AnyRoot, Experiment, Root
 
-Rates = Annotated[
-    list[str] | None,
-    typer.Option(
-        help="MODEL=NUMBER, images/s measured on one GPU, or MODEL=FILE, what `wiseft finetune "
-        "--record` wrote; replaces the estimate. Repeatable.",
-    ),
-]
-
 
 def doctor(
     experiment: Experiment = None,
@@ -43,8 +35,8 @@ def plan(
     experiment: Annotated[str | None, typer.Argument()] = None,
     gpu: str | None = None,
     utilisation: Annotated[float | None, typer.Option(min=0.01, max=1.0)] = None,
-    training_rate: Rates = None,
-    evaluation_rate: Rates = None,
+    training_rate: list[str] | None = None,
+    evaluation_rate: list[str] | None = None,
     json: Annotated[bool, typer.Option("--json")] = False,
     root: Root = Path(),
 ) -> None:
@@ -58,6 +50,8 @@ def plan(
             the rates that were measured here (make rehearse REAL=1), if any.
         utilisation: Share of the peak that is reached; default: two thirds in fp32, 0.4 in fp16 and
             bf16.
+        training_rate, evaluation_rate: MODEL=NUMBER, images/s measured on one GPU, or MODEL=FILE,
+            what `wiseft finetune --record` wrote; replaces the estimate. Repeatable.
         json: Print JSON.
     """
     from wiseft.study.plan import Assumptions, as_json, estimate, render

@@ -10,8 +10,6 @@ import typer
 from wiseft.cli.options import BatchSize, FollowLinks, HeadFeatures, SkipBroken, WeightsKey, parsed
 
 Sweep = Annotated[Path, typer.Argument(metavar="OUT", help="A folder of `wiseft sweep`.")]
-Licence = typer.Option("--license", help="As the hub abbreviates it. Default: none is named.")
-BaseModel = typer.Option(help="owner/name on the hub; repeat. Default: as the checkpoints say.")
 
 
 def sweep(
@@ -127,8 +125,8 @@ def export(
 
 def card(
     folder: Sweep,
-    licence: Annotated[str | None, Licence] = None,
-    base_model: Annotated[list[str] | None, BaseModel] = None,
+    licence: Annotated[str | None, typer.Option("--license")] = None,
+    base_model: list[str] | None = None,
     replace: Annotated[bool, typer.Option("--replace")] = False,
 ) -> None:
     """Write the model card of a sweep, OUT/model/README.md, for the Hugging Face hub.
@@ -136,6 +134,8 @@ def card(
     Example: wiseft card out --license mit
 
     Args:
+        licence: As the hub abbreviates it. Default: none is named.
+        base_model: owner/name on the hub; repeat. Default: as the checkpoints say.
         replace: A card that differs.
     """
     from wiseft.tool.hub import write_card

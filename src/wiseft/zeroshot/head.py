@@ -81,16 +81,14 @@ def encode_prompts(
         batch_size: prompts a pass.
         precision: one of `wiseft.models.precision`.
     """
-    lengths = model.lengths(tokens)
-    cut = lengths is not None
-    if lengths is None:
+    if (lengths := model.lengths(tokens)) is None:
         lengths = torch.full((len(tokens),), tokens.shape[1])
     arithmetic = Arithmetic(precision, model.device)
     order = torch.argsort(lengths, stable=True)
 
     def encode(chosen: Tensor) -> Tensor:
         batch = tokens[chosen].to(model.device)
-        length = int(lengths[chosen].max()) if cut else tokens.shape[1]
+        length = int(lengths[chosen].max())
         with arithmetic.kernels(deterministic=True), arithmetic.autocast():
             features = model.encode_text(batch[:, :length])
         return functional.normalize(features.float(), dim=-1).cpu()

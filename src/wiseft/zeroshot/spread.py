@@ -49,12 +49,9 @@ def spread_head(weight: Tensor, dataset: Manifest, reference: Manifest) -> Tenso
     classes are zero, and the map never reads them.
 
     Args:
+        dataset: one that `check_spread` accepts.
         weight: (classes of the dataset, width).
-
-    Raises:
-        WiseftError: as `check_spread`.
     """
-    check_spread(dataset, reference)
     spread = torch.zeros(len(reference.class_names), weight.shape[1], dtype=weight.dtype)
     for row, members in zip(weight, dataset.members, strict=True):
         spread[members] = row
