@@ -121,23 +121,20 @@ class Progress:
         self.done += 1
         if self._first is None:
             self._first = (now, self._images)
+        figures = f"loss {loss:.4f}  lr {learning_rate:.2e}  {self.images_per_second:.0f} images/s"
         if self._bar is not None:
-            self._move_bar(step, loss, learning_rate)
+            self._move_bar(step, figures)
             return
         if now - self._shown < self.interval and step < self.steps:
             return
         self._shown = now
         left = (self.steps - step) * (now - self._began) / self.done
-        log.info(
-            f"step {step}/{self.steps}  loss {loss:.4f}  lr {learning_rate:.2e}  "
-            f"{self.images_per_second:.0f} images/s  {duration(left)} left"
-        )
+        log.info(f"step {step}/{self.steps}  {figures}  {duration(left)} left")
 
-    def _move_bar(self, step: int, loss: float, learning_rate: float) -> None:
+    def _move_bar(self, step: int, figures: str) -> None:
         if self.done == 1:
             self._bar.initial = self._bar.n = step - 1  # steps before a resumption took no time
-        shown = f"loss {loss:.4f}  lr {learning_rate:.2e}  {self.images_per_second:.0f} images/s"
-        self._bar.set_postfix_str(shown, refresh=False)
+        self._bar.set_postfix_str(figures, refresh=False)
         self._bar.update(1)
         if step >= self.steps:
             self.close()

@@ -11,7 +11,6 @@ from collections.abc import Iterable
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
-from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from wiseft.errors import WiseftError
@@ -145,28 +144,24 @@ def _explain(details: ErrorDetails, model: type[Any]) -> list[str]:
     kind, context = details["type"], details.get("ctx", {})
     if kind in ("extra_forbidden", "unexpected_keyword_argument"):  # of a model, of a dataclass
         parent = _model_at(model, location[:-1])
-        valid = list(_fields(parent)) if parent else []
+        valid = list(parent.__pydantic_fields__) if parent else []
         return [f"unknown key `{key}`; {suggest(str(location[-1]), valid)}"]
     if kind == "missing":
         parent = _model_at(model, location[:-1])
-        field = _fields(parent).get(str(location[-1])) if parent else None
+        field = parent.__pydantic_fields__.get(str(location[-1])) if parent else None
         meaning = f" ({field.description.rstrip('.')})" if field and field.description else ""
         return [f"key `{key}` is missing, but must be given{meaning}"]
     if kind == "value_error":
         problems = str(context["error"]).split("\n")
         return [f"key `{key}`: {problem}" if key else problem for problem in problems]
-    value = shown_value(details["input"])
     if len(location) < len(details["loc"]):
         allowed = next(_UNION_TAGS[part] for part in details["loc"] if part in _UNION_TAGS)
     elif kind in _ALLOWED:
         allowed = _ALLOWED[kind].format(**context)
     else:
         allowed = f"valid ({details['msg']})"
-    return [
-        f"key `{key}` is {value}, but must be {allowed}"
-        if key
-        else f"is {value}, but must be {allowed}"
-    ]
+    subject = f"key `{key}` is" if key else "is"
+    return [f"{subject} {shown_value(details['input'])}, but must be {allowed}"]
 
 
 def shown_value(value: Any) -> str:
@@ -175,16 +170,11 @@ def shown_value(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def _fields(model: type[Any]) -> dict[str, FieldInfo]:
-    fields: dict[str, FieldInfo] = model.__pydantic_fields__
-    return fields
-
-
 def _model_at(model: type[Any], location: list[int | str]) -> type[Any] | None:
     """Return the model that holds the key behind `location`, or None where there is none."""
     if not location:
         return model
-    field = _fields(model).get(str(location[0]))
+    field = model.__pydantic_fields__.get(str(location[0]))
     nested, suffix = nested_model(field.annotation) if field else (None, "")
     return _model_at(nested, location[2 if suffix else 1 :]) if nested else None
 

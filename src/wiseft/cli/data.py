@@ -16,6 +16,7 @@ from wiseft.cli.options import (
     datasets_folder,
     list_broken,
 )
+from wiseft.errors import WiseftError
 
 if TYPE_CHECKING:
     from wiseft.study.config import Catalogue
@@ -183,7 +184,6 @@ def verify(
         every: All that are prepared.
         deep: Decode and hash every image.
     """
-    from wiseft.errors import WiseftError
     from wiseft.images.verify import verify as verify_manifest
 
     folder = datasets_folder(root, datasets)

@@ -7,7 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
+from wiseft.base.io import sha256_file, write_json, write_text
 from wiseft.cli.options import Root
+from wiseft.errors import WiseftError
 
 Table = Annotated[Path, typer.Option(help="The tidy table (.parquet or .csv).")]
 ZeroShot = Annotated[
@@ -97,7 +99,6 @@ def page(
         output: The HTML file to write.
         link: A file, such as a CSV, to link to; repeat.
     """
-    from wiseft.base.io import write_text
     from wiseft.base.loading import parse_settings
     from wiseft.figures.page import PageSettings, build_page
     from wiseft.tabulate.schema import read_table
@@ -120,7 +121,6 @@ def provenance(
         settings: The experiment's settings as JSON or YAML, or @ and a file.
         output: The HTML file to write.
     """
-    from wiseft.base.io import sha256_file, write_text
     from wiseft.base.provenance import evaluated_with
     from wiseft.figures.series import MEASURED
     from wiseft.study.config.paths import metrics_path
@@ -160,7 +160,6 @@ def report(
         output: The Markdown file to write.
         effective_robustness: CSV of effective robustness, where there is a line.
     """
-    from wiseft.base.io import write_text
     from wiseft.base.loading import parse_settings
     from wiseft.study.paper.summary import Tables, summary
     from wiseft.tabulate import schema
@@ -194,8 +193,6 @@ def headline(
         average: An average to show; repeat for several.
         json_output: Write those of every method to this file.
     """
-    from wiseft.base.io import write_json
-    from wiseft.errors import WiseftError
     from wiseft.study.config.paths import table_path
     from wiseft.study.paper.headline import headline as headline_text
     from wiseft.study.paper.headline import headline_metrics
@@ -213,7 +210,6 @@ def headline(
 def _mapping(what: str, text: str) -> dict[str, Any]:
     """Return a mapping given as JSON or YAML, or in a file behind an @."""
     from wiseft.base.loading import parse_yaml, read_yaml
-    from wiseft.errors import WiseftError
 
     options = (
         read_yaml(Path(text[1:]), "options") if text.startswith("@") else parse_yaml(text, what)

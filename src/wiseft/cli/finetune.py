@@ -11,15 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from wiseft.cli.options import (
-    Curve,
-    Device,
-    Features,
-    Preprocessing,
-    ThetaOne,
-    ThetaZero,
-    Threads,
-)
+from wiseft.cli.options import Curve, Device, Features, Preprocessing, ThetaOne, ThetaZero, Threads
 
 Dataset = Annotated[Path, typer.Option(help="Manifest of the dataset whose train split is used.")]
 Settings = Annotated[str, typer.Option(help="Fine-tuning settings, as JSON or @file.yaml.")]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from wiseft.base.io import read_json
 from wiseft.cli.options import AnyRoot, Experiment, Root
+from wiseft.errors import WiseftError
 
 
 def doctor(
@@ -20,8 +23,6 @@ def doctor(
     Args:
         json_output: Print JSON instead of text.
     """
-    import json
-
     from wiseft.study.plan.doctor import examine, render
 
     findings = examine(root, experiment)
@@ -37,7 +38,7 @@ def plan(
     utilisation: Annotated[float | None, typer.Option(min=0.01, max=1.0)] = None,
     training_rate: list[str] | None = None,
     evaluation_rate: list[str] | None = None,
-    json: Annotated[bool, typer.Option("--json")] = False,
+    json_output: Annotated[bool, typer.Option("--json")] = False,
     root: Root = Path(),
 ) -> None:
     """Estimate an experiment's jobs, GPU hours and disk space, and count the memory of its jobs.
@@ -52,7 +53,7 @@ def plan(
             bf16.
         training_rate, evaluation_rate: MODEL=NUMBER, images/s measured on one GPU, or MODEL=FILE,
             what `wiseft finetune --record` wrote; replaces the estimate. Repeatable.
-        json: Print JSON.
+        json_output: Print JSON.
     """
     from wiseft.study.plan import Assumptions, as_json, estimate, render
     from wiseft.study.plan.hardware import peak_of
@@ -75,11 +76,9 @@ def plan(
     costs = estimate(targets, assumptions)
     resources = Resources(targets, assume_gpu=True)
     asked, notes = resources.largest(), resources.notes()
-    if json:
-        import json as encoder
-
+    if json_output:
         found = {**as_json(costs), "asked": asked, "notes": [*costs.notes, *notes]}
-        typer.echo(encoder.dumps(found, indent=2))
+        typer.echo(json.dumps(found, indent=2))
     else:
         jobs = ["", "What jobs ask for", "", render_asked(asked)] if asked else []
         typer.echo("\n".join([render(costs), *(f"Note: {note}" for note in notes), *jobs]))
@@ -87,9 +86,6 @@ def plan(
 
 def _rates(given: list[str] | None, option: str) -> dict[str, float]:
     """Return rates by model. Raises WiseftError if one is not of the form."""
-    from wiseft.base.io import read_json
-    from wiseft.errors import WiseftError
-
     rates = {}
     for text in given or []:
         model, _, value = text.partition("=")
