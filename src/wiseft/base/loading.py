@@ -55,7 +55,7 @@ def parse_yaml(text: str, source: str) -> Any:
     try:
         loader = _Loader(text)
         node = loader.get_single_node()
-        _Nodes(source).count(node)
+        _count(node, source, {})
         return None if node is None else loader.construct_document(node)
     except RecursionError:
         raise WiseftError(f"{source} is nested too deeply; write it flat") from None
@@ -72,51 +72,49 @@ def parse_yaml(text: str, source: str) -> Any:
         raise WiseftError(f"{source} is not valid YAML: {where}{problem}") from None
 
 
-class _Nodes:
-    """Checks of the nodes of a YAML text, each once, however many aliases there are of it."""
+def _count(node: yaml.Node | None, source: str, sizes: dict[int, int]) -> int:
+    """Return how many values a node stands for, its aliases written out.
 
-    def __init__(self, source: str):
-        self._source = source
-        self._sizes: dict[int, int] = {}
+    Args:
+        sizes: of the nodes so far: each is looked at once, however many aliases there are of it.
 
-    def count(self, node: yaml.Node | None) -> int:
-        """Return how many values a node stands for, its aliases written out.
-
-        Raises:
-            WiseftError: if there are more than `MOST_VALUES`, a mapping holds a key twice, of which
-                YAML would silently keep the last, or a node holds itself.
-        """
-        if not isinstance(node, yaml.CollectionNode):
-            return 1
-        if id(node) in self._sizes:
-            if (size := self._sizes[id(node)]) == 0:
-                raise self._refusal(node, "the value that begins here contains itself by an alias")
-            return size
-        self._sizes[id(node)] = 0
-        children = node.value
-        if isinstance(node, yaml.MappingNode):
-            self._refuse_duplicate_keys(node)
-            children = [each for pair in node.value for each in pair]
-        self._sizes[id(node)] = size = 1 + sum(map(self.count, children))
-        if size > MOST_VALUES:
-            problem = f"the aliases in what begins here stand for more than {MOST_VALUES:,} values"
-            raise self._refusal(node, problem)
+    Raises:
+        WiseftError: if there are more than `MOST_VALUES`, a mapping holds a key twice, of which
+            YAML would silently keep the last, or a node holds itself.
+    """
+    if not isinstance(node, yaml.CollectionNode):
+        return 1
+    if id(node) in sizes:
+        if (size := sizes[id(node)]) == 0:
+            raise _refusal(node, source, "the value that begins here contains itself by an alias")
         return size
+    sizes[id(node)] = 0
+    children = node.value
+    if isinstance(node, yaml.MappingNode):
+        _refuse_duplicate_keys(node, source)
+        children = [each for pair in node.value for each in pair]
+    sizes[id(node)] = size = 1 + sum(_count(child, source, sizes) for child in children)
+    if size > MOST_VALUES:
+        problem = f"the aliases in what begins here stand for more than {MOST_VALUES:,} values"
+        raise _refusal(node, source, problem)
+    return size
 
-    def _refuse_duplicate_keys(self, node: yaml.MappingNode) -> None:
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if not isinstance(key, yaml.ScalarNode):
-                raise self._refusal(key, "a list or mapping is no key")
-            if key.value in seen:
-                raise WiseftError(
-                    f"{self._source}: key `{key.value}` occurs twice, again in line "
-                    f"{key.start_mark.line + 1}; keep one of them"
-                )
-            seen.add(key.value)
 
-    def _refusal(self, node: yaml.Node, problem: str) -> WiseftError:
-        return WiseftError(f"{self._source}: line {node.start_mark.line + 1}: {problem}")
+def _refuse_duplicate_keys(node: yaml.MappingNode, source: str) -> None:
+    seen: set[str] = set()
+    for key, _ in node.value:
+        if not isinstance(key, yaml.ScalarNode):
+            raise _refusal(key, source, "a list or mapping is no key")
+        if key.value in seen:
+            raise WiseftError(
+                f"{source}: key `{key.value}` occurs twice, again in line "
+                f"{key.start_mark.line + 1}; keep one of them"
+            )
+        seen.add(key.value)
+
+
+def _refusal(node: yaml.Node, source: str, problem: str) -> WiseftError:
+    return WiseftError(f"{source}: line {node.start_mark.line + 1}: {problem}")
 
 
 def load_entry(model: type[M], path: Path, what: str) -> M:
@@ -131,8 +129,7 @@ def parse_settings(model: type[M], text: str, source: str = "--settings") -> M:
         WiseftError: if the text is no JSON, the file is missing, or a value is not allowed.
     """
     if text.startswith("@"):
-        path = Path(text[1:])
-        return load_entry(model, path, f"the file of {source}")
+        return load_entry(model, Path(text[1:]), f"the file of {source}")
     try:
         data = json.loads(text)
     except (ValueError, RecursionError) as error:

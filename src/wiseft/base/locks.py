@@ -46,8 +46,9 @@ def exclusive(path: Path) -> Iterator[None]:
 def _acquire(path: Path) -> int:
     waited = False
     while True:
-        handle = _open(path)
-        try:
+        with contextlib.ExitStack() as unless_kept:
+            handle = _open(path)
+            unless_kept.callback(os.close, handle)
             if not _lock(path, handle, wait=waited):
                 subject = path.with_name(path.name.removeprefix(".").removesuffix(".lock"))
                 log.info(f"another process works on {subject}; waiting for it")
@@ -55,11 +56,8 @@ def _acquire(path: Path) -> int:
                 _lock(path, handle, wait=True)
             # The one before may have removed the file between our opening and our locking of it.
             if _same_file(path, handle):
+                unless_kept.pop_all()
                 return handle
-        except BaseException:
-            os.close(handle)
-            raise
-        os.close(handle)
 
 
 def _open(path: Path) -> int:

@@ -98,11 +98,10 @@ def prepare(
     if entry.layout != "arrays" and entry.limit is None:
         fetched = fetched or paths.fetched_path(dataset, folder)
     target = manifest or paths.manifest_path(dataset, folder)
-    _describe(
-        prepare_dataset(
-            catalogue, dataset, target, package or [], depends or [], fetched, split or []
-        )
+    made = prepare_dataset(
+        catalogue, dataset, target, package or [], depends or [], fetched, split or []
     )
+    _describe(made)
 
 
 @data.command(cls=Documented)
@@ -219,12 +218,10 @@ def info(
 
     catalogue = Catalogue(root)
     entry = catalogue.dataset(name)
-    for key in ("title", "licence", "citation", "access", "polarity", "writers", "notes"):
-        if text := getattr(entry, key):
-            typer.echo(f"{key + ':':<11}{text}")
-    for key in ("packages", "depends"):
-        if names := getattr(entry, key):
-            typer.echo(f"{key + ':':<11}{', '.join(names)}")
+    texts = ("title", "licence", "citation", "access", "polarity", "writers", "notes")
+    for key in (*texts, "packages", "depends"):
+        if found := getattr(entry, key):
+            typer.echo(f"{key + ':':<11}{found if key in texts else ', '.join(found)}")
     expected = ", ".join(f"{split} {n:,}" for split, n in entry.splits.items())
     typer.echo(f"{'expected:':<11}{expected}; {entry.class_count} classes")
     manifest = datasets_folder(root, datasets) / name / "manifest.json"

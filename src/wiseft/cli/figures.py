@@ -194,8 +194,7 @@ def headline(
         json_output: Write those of every method to this file.
     """
     from wiseft.study.config.paths import table_path
-    from wiseft.study.paper.headline import headline as headline_text
-    from wiseft.study.paper.headline import headline_metrics
+    from wiseft.study.paper import headline as numbers
     from wiseft.tabulate.schema import read_table
 
     if (experiment is None) == (table is None):
@@ -203,17 +202,16 @@ def headline(
     path = table if table is not None else table_path(str(experiment), "parquet")
     read = read_table(path, means=True)
     if json_output is not None:
-        write_json(json_output, headline_metrics(read))
-    typer.echo(headline_text(read, average))
+        write_json(json_output, numbers.headline_metrics(read))
+    typer.echo(numbers.headline(read, average))
 
 
 def _mapping(what: str, text: str) -> dict[str, Any]:
     """Return a mapping given as JSON or YAML, or in a file behind an @."""
     from wiseft.base.loading import parse_yaml, read_yaml
 
-    options = (
-        read_yaml(Path(text[1:]), "options") if text.startswith("@") else parse_yaml(text, what)
-    )
+    in_file = text.startswith("@")
+    options = read_yaml(Path(text[1:]), "options") if in_file else parse_yaml(text, what)
     if not isinstance(options, dict):
         raise WiseftError(
             f'{what} must be a JSON object such as {{"average": "natural"}}, but is {text!r}'

@@ -151,11 +151,7 @@ def search(
 
 
 def _carry_out(
-    context: typer.Context,
-    train: Callable[..., object],
-    how: str,
-    device: str,
-    threads: int,
+    context: typer.Context, train: Callable[..., object], how: str, device: str, threads: int
 ) -> None:
     """Run a training in this process, in the team that torchrun started, or in a new team."""
     from wiseft.base.loading import parse_settings

@@ -54,20 +54,19 @@ class HeldOutAccuracy:
                 f"dataset {manifest.dataset} has {len(manifest.class_names)} classes other than "
                 f"the {len(header.class_names)} of the thetas; choose by their reference"
             )
-        self._split = open_split(manifest.path, HELD_OUT, header.transform)
-        labels = self._split.labels
-        base_ids = np.asarray(self._split.base_ids, dtype=str)
-        self._truth = Truth(labels, base_ids, pairs_of(self._split.other_labels))
+        self._split = split = open_split(manifest.path, HELD_OUT, header.transform)
+        base_ids = np.asarray(split.base_ids, dtype=str)
+        self._truth = Truth(split.labels, base_ids, pairs_of(split.other_labels))
         self._device = torch.device(device)
         with for_weights(header.architecture, examples(like)):
             model = build_classifier(header, seed=0)
         self._model = model.to(self._device)
         self._live = classifier_tensors(self._model)
         self._size = BatchSize(batch_size)
-        fits = len(self._split) * 3 * header.transform.size**2 <= keep
+        fits = len(split) * 3 * header.transform.size**2 <= keep
         self._images = list(self._batches()) if fits else None
         self._features: list[Tensor] = []
-        self.samples = len(self._split)
+        self.samples = len(split)
 
     @torch.no_grad()
     def __call__(self, tensors: Mapping[str, Tensor]) -> float:

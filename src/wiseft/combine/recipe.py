@@ -51,15 +51,11 @@ def _the_one(value: Any) -> Any:
     return value[0]
 
 
-def _listed(value: Any) -> Any:
-    return value if isinstance(value, list) else [value]
-
-
 SumToOne = AfterValidator(_sum_to_one)
 Coefficients = Annotated[list[float], SumToOne]
 Alpha = Annotated[Fraction, AfterValidator(_three_decimals)]
 File = Annotated[Path, BeforeValidator(_the_one)]
-Listed = BeforeValidator(_listed)
+Listed = BeforeValidator(lambda value: value if isinstance(value, list) else [value])
 Density = Annotated[float, Field(gt=0, le=1)]
 Scale = Annotated[float, Field(ge=-100, le=100)]
 
@@ -128,7 +124,7 @@ class SoupInputs(RecipeInputs):
     from_zero_shot: ClassVar[bool] = False
 
 
-def parse_recipe(text: str, inputs: Mapping[str, list[Path]], source: str = "--recipe") -> Recipe:
+def parse_recipe(text: str, inputs: Mapping[str, list[Path]]) -> Recipe:
     """Return a recipe given as JSON, or as `@` and the name of a YAML or JSON file.
 
     Args:
@@ -137,5 +133,5 @@ def parse_recipe(text: str, inputs: Mapping[str, list[Path]], source: str = "--r
     Raises:
         WiseftError: a sentence for every key or input that is unknown, missing or wrong.
     """
-    recipe = parse_settings(dict[str, Any], text, source)
-    return make_recipe(recipe, inputs, source, f"{recipe.get('kind')}, --input")
+    recipe = parse_settings(dict[str, Any], text, "--recipe")
+    return make_recipe(recipe, inputs, "--recipe", f"{recipe.get('kind')}, --input")

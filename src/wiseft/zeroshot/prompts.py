@@ -42,7 +42,11 @@ def parse_templates(text: str) -> list[str]:
             `{a_c}`, or the file is missing.
     """
     if text.startswith("@"):
-        text = _read(Path(text[1:]))
+        path = Path(text[1:])
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise WiseftError(f"the file of prompts {path} cannot be read ({error})") from None
     try:
         templates = json.loads(text)
     except json.JSONDecodeError as error:
@@ -90,10 +94,3 @@ def with_article(name: str) -> str:
 def _fill(template: str, name: str) -> str:
     filled = {"{c}": name, "{a_c}": with_article(name)}
     return _SLOT.sub(lambda slot: filled[slot[0]], template)
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise WiseftError(f"the file of prompts {path} cannot be read ({error})") from None

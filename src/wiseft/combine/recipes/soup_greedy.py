@@ -42,11 +42,11 @@ def apply(options: RecipeOptions, inputs: Inputs, device: torch.device | str) ->
     like, stored = thetas[-1].header, [theta.tensors for theta in thetas]
     accuracy = HeldOutAccuracy(manifest, like, stored[0], device)
     builder = HeadBuilder(like, stored[0], device) if has_text(stored[0]) else None
-    soup = greedy_soup(
-        stored,
-        accuracy,
-        finish=(lambda mean: mean | builder.head(mean)) if builder else lambda mean: mean,
-    )
+
+    def finish(mean: dict[str, Tensor]) -> dict[str, Tensor]:
+        return mean | builder.head(mean) if builder else mean
+
+    soup = greedy_soup(stored, accuracy, finish)
     settings = {
         "ingredients": soup.ingredients,
         "accuracies": soup.accuracies,
