@@ -287,7 +287,6 @@ def data_alone(**changes: Any) -> dict[str, Any]:
     entry = {
         "experiment": "alone",
         "title": "Data alone",
-        "estimate": {"minutes": 1, "memory_gb": 1, "disk_gb": 1},
         "reference": "toy",
         "datasets": ["toy", "shift", "birds", "birds-limit3"],
     }

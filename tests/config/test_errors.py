@@ -83,7 +83,7 @@ def message(project: Path, experiment: str = "mini") -> str:
         ),
         (MINI, "figures.robustness.options", {"average": "al"}, "options.average is al, but must"),
         (MINI, "experiment", "maxi", "key `experiment` is maxi, but must be mini"),
-        (MINI, "estimate.minutes", 0, "`estimate.minutes` is 0, but must be greater than 0"),
+        ("datasets/toy", "disk_gb", 0, "`disk_gb` is 0, but must be greater than 0"),
         (MINI, "keep", ["shift"], "keep lists shift, which datasets lists too"),
         (MINI, "keep", ["shfit"], "key `keep`: unknown dataset shfit; did you mean shift?"),
         ("datasets/toy", "evaluate", ["val"], "evaluate lists val, but the splits are train"),

@@ -14,7 +14,6 @@ from wiseft.base.validation import suggest
 from wiseft.errors import WiseftError
 from wiseft.study.config.experiment_parts import (
     Baselines,
-    Estimate,
     FigureSettings,
     MethodIds,
     PublishedSettings,
@@ -56,7 +55,6 @@ class ExperimentEntry(Entry):
     experiment: Name = Field(description="Name of the experiment; the file's name without `.yaml`.")
     title: str = Field(description="Human-readable name.")
     about: str = Field("", description="What it shows, in a few sentences; stands in the report.")
-    estimate: Estimate = Field(description="What it roughly needs; shown by `wiseft doctor`.")
     models: Names = Field(
         [],
         description="Zero-shot models, with `-s<seed>` behind the entry's name where it is "

