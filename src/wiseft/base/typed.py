@@ -41,7 +41,15 @@ Channels = tuple[float, float, float]
 
 class Entry(BaseModel):
     """Base of all models of the configuration: immutable, finite numbers only, unknown keys
-    refused.
+    refused. The docstring of a field is its description.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        """Put every description on one line, as tables and messages need it."""
+        for field in cls.model_fields.values():
+            field.description = field.description and " ".join(field.description.split())

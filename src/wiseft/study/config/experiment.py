@@ -52,87 +52,70 @@ class ExperimentEntry(Entry):
     models are evaluated as they are.
     """
 
-    experiment: Name = Field(description="Name of the experiment; the file's name without `.yaml`.")
-    title: str = Field(description="Human-readable name.")
-    about: str = Field("", description="What it shows, in a few sentences; stands in the report.")
-    models: Names = Field(
-        [],
-        description="Zero-shot models, with `-s<seed>` behind the entry's name where it is "
-        "pre-trained here. Needed where a model is trained.",
-    )
-    reference: Name = Field(description="Dataset whose train split models are fine-tuned on.")
-    datasets: SomeNames = Field(
-        description="Datasets to evaluate, the reference among them; `<dataset>-limit<N>` is a "
-        "preview of N samples a split."
-    )
-    methods: MethodIds = Field(
-        [],
-        description="Fine-tuning methods: `<method>` or `<method>__<variant>`, with `init: "
-        "zero-shot`. Needed where a model is trained.",
-    )
-    seeds: Seeds = Field(
-        [0],
-        description="Fine-tuning seeds; each draws its own training subset and order. Needed where "
-        "a model is trained.",
-    )
-    method_seeds: dict[str, Seeds] = Field(
-        {}, description="Seeds of those `methods` that have other ones than `seeds`."
-    )
-    baselines: Baselines | None = Field(None, description="From-scratch baselines, or null.")
-    alphas: Alphas = Field(
-        [0.0, 1.0],
-        min_length=1,
-        description="Grid of the sweep: 0 is the zero-shot model, 1 the fine-tuned one. Needed "
-        "where a model is trained.",
-    )
+    experiment: Name
+    """Name of the experiment; the file's name without `.yaml`."""
+    title: str
+    """Human-readable name."""
+    about: str = ""
+    """What it shows, in a few sentences; stands in the report."""
+    models: Names = []
+    """Zero-shot models, with `-s<seed>` behind the entry's name where it is pre-trained here.
+    Needed where a model is trained."""
+    reference: Name
+    """Dataset whose train split models are fine-tuned on."""
+    datasets: SomeNames
+    """Datasets to evaluate, the reference among them; `<dataset>-limit<N>` is a preview of N
+    samples a split."""
+    methods: MethodIds = []
+    """Fine-tuning methods: `<method>` or `<method>__<variant>`, with `init: zero-shot`. Needed
+    where a model is trained."""
+    seeds: Seeds = [0]
+    """Fine-tuning seeds; each draws its own training subset and order. Needed where a model is
+    trained."""
+    method_seeds: dict[str, Seeds] = {}
+    """Seeds of those `methods` that have other ones than `seeds`."""
+    baselines: Baselines | None = None
+    """From-scratch baselines, or null."""
+    alphas: Alphas = Field([0.0, 1.0], min_length=1)
+    """Grid of the sweep: 0 is the zero-shot model, 1 the fine-tuned one. Needed where a model is
+    trained."""
     sweep: Literal["exact", "sparse"] = Field(
         "exact",
         description="`sparse`: between alpha 0, 0.5 and 1, images are run only where predictions "
         "differ at the ends of an interval, and intervals include the error (docs/scaling.md).",
     )
-    combinations: list[Combination] = Field(
-        ["weight", "output"],
-        min_length=1,
-        description="How the two ends are combined at each alpha: their weights, logits or "
-        "probabilities, or one of them drawn for each sample.",
-    )
-    interpolate: Alphas = Field(
-        [], description="Alphas whose interpolated weights are written as files."
-    )
-    held_out: HeldOut | None = Field(
-        None, description="Where alpha may be chosen. Needed where a model is trained."
-    )
-    test_split: Name = Field("test", description="Split that is reported, in every dataset.")
-    reference_split: ReferenceSplit | None = Field(
-        None,
-        exclude_if=lambda value: value is None,  # dumps of other experiments stay as they were
-        description="Where the reference's own test split is a shift, as in WILDS: the split that "
-        "is in distribution. The test split is then reported, and tested, as a shift.",
-    )
-    averages: dict[Name, SomeNames] = Field({}, description="Named averages over datasets.")
-    keep: Names = Field(
-        [],
-        description="Further datasets, of other classes, that every fine-tuned model is evaluated "
-        "on at every alpha by a head of their own prompts: what its image tower retains.",
-    )
-    bootstrap: Bootstrap = Field(Bootstrap(), description="Resampling of intervals.")
-    pairs: list[tuple[str, str]] = Field(
-        [],
-        description="Pairs of models whose predictions are compared by measures of diversity: two "
-        "of `methods`, the first of which may be `zero-shot`. Their logits are stored.",
-    )
-    samples: SamplesSettings | None = Field(
-        None, description="What the panel of sample images shows; null: one image of every class."
-    )
-    published: PublishedSettings | None = Field(
-        None, description="Numbers of the paper to draw beside measured ones, or null."
-    )
-    figures: dict[Name, FigureSettings] = Field({}, description="Figures by file name.")
-    page: MethodIds = Field(
-        [],
-        description="Which of `methods` the interactive page shows; none listed: the first ten, as "
-        "many as colours can be told apart.",
-    )
+    combinations: list[Combination] = Field(["weight", "output"], min_length=1)
+    """How the two ends are combined at each alpha: their weights, logits or probabilities, or one
+    of them drawn for each sample."""
+    interpolate: Alphas = []
+    """Alphas whose interpolated weights are written as files."""
+    held_out: HeldOut | None = None
+    """Where alpha may be chosen. Needed where a model is trained."""
+    test_split: Name = "test"
+    """Split that is reported, in every dataset."""
+    # dumps of other experiments stay as they were
+    reference_split: ReferenceSplit | None = Field(None, exclude_if=lambda value: value is None)
+    """Where the reference's own test split is a shift, as in WILDS: the split that is in
+    distribution. The test split is then reported, and tested, as a shift."""
+    averages: dict[Name, SomeNames] = {}
+    """Named averages over datasets."""
+    keep: Names = []
+    """Further datasets, of other classes, that every fine-tuned model is evaluated on at every
+    alpha by a head of their own prompts: what its image tower retains."""
+    bootstrap: Bootstrap = Bootstrap()
+    """Resampling of intervals."""
+    pairs: list[tuple[str, str]] = []
+    """Pairs of models whose predictions are compared by measures of diversity: two of `methods`,
+    the first of which may be `zero-shot`. Their logits are stored."""
+    samples: SamplesSettings | None = None
+    """What the panel of sample images shows; null: one image of every class."""
+    published: PublishedSettings | None = None
+    """Numbers of the paper to draw beside measured ones, or null."""
+    figures: dict[Name, FigureSettings] = {}
+    """Figures by file name."""
+    page: MethodIds = []
+    """Which of `methods` the interactive page shows; none listed: the first ten, as many as colours
+    can be told apart."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -21,58 +21,48 @@ MethodIds = Annotated[list[Annotated[str, Field(pattern=METHOD_PATTERN)]], After
 class Baselines(Entry):
     """Models trained from scratch on the reference dataset, through which the baseline fit goes."""
 
-    model: Name = Field(description="Model entry whose architecture is trained; without a seed.")
-    methods: MethodIds = Field(min_length=1, description="Methods with `init: random`.")
-    seeds: Seeds = Field([0], description="Training seeds.")
+    model: Name
+    """Model entry whose architecture is trained; without a seed."""
+    methods: MethodIds = Field(min_length=1)
+    """Methods with `init: random`."""
+    seeds: Seeds = [0]
+    """Training seeds."""
 
 
 class FigureSettings(Entry):
     """One figure, drawn from the tidy table alone."""
 
-    draw: Draw = Field(description="What is drawn.")
-    caption: str = Field(
-        "",
-        description="What the figure shows: its number in the paper, the tables its numbers are "
-        "from, what is published and what is measured. Stands in the report and in the page.",
-    )
-    options: dict[str, Any] = Field(
-        {},
-        description="Options of the drawing, such as `average`: one of the experiment's "
-        "`averages`. `file` is a file of yours that the drawing needs, relative to the project's "
-        "root; until it is there, the figure is left out, and the run says so.",
-    )
+    draw: Draw
+    """What is drawn."""
+    caption: str = ""
+    """What the figure shows: its number in the paper, the tables its numbers are from, what is
+    published and what is measured. Stands in the report and in the page."""
+    options: dict[str, Any] = {}
+    """Options of the drawing, such as `average`: one of the experiment's `averages`. `file` is a
+    file of yours that the drawing needs, relative to the project's root; until it is there, the
+    figure is left out, and the run says so."""
 
 
 class PublishedSettings(Entry):
     """Numbers of the paper that stand beside the measured ones, in the same table and pictures."""
 
-    tables: Annotated[list[Annotated[int, Field(ge=1, le=13)]], AfterValidator(distinct)] = Field(
-        [],
-        description="Tables of the paper, in order of precedence where two give a number; any but "
-        "3, which holds differences.",
-    )
-    models: Names = Field([], description="Only these models of the tables; none listed: all.")
-    measured: Names = Field(
-        [],
-        description="Experiments whose tables are joined where they are there, so that measured "
-        "numbers stand in the pictures of an experiment without runs.",
-    )
-    zero_shot: Name | None = Field(
-        None,
-        description="Experiment whose zero-shot models, as measured, the figures draw their line "
-        "through, once its table is there: on the classes of each shift as well, where open_clip "
-        "publishes nothing.",
-    )
-    other_models: bool = Field(
-        False,
-        description="Whether models of other authors are drawn, through which the fits go: those "
-        "of `wiseft testbed` or, until it was run, their fitted lines.",
-    )
-    successors: bool = Field(
-        False,
-        exclude_if=lambda value: not value,  # dumps of other experiments stay as they were
-        description="Whether numbers of later papers are joined (docs/successors.md).",
-    )
+    tables: Annotated[list[Annotated[int, Field(ge=1, le=13)]], AfterValidator(distinct)] = []
+    """Tables of the paper, in order of precedence where two give a number; any but 3, which holds
+    differences."""
+    models: Names = []
+    """Only these models of the tables; none listed: all."""
+    measured: Names = []
+    """Experiments whose tables are joined where they are there, so that measured numbers stand in
+    the pictures of an experiment without runs."""
+    zero_shot: Name | None = None
+    """Experiment whose zero-shot models, as measured, the figures draw their line through, once its
+    table is there: on the classes of each shift as well, where open_clip publishes nothing."""
+    other_models: bool = False
+    """Whether models of other authors are drawn, through which the fits go: those of `wiseft
+    testbed` or, until it was run, their fitted lines."""
+    # dumps of other experiments stay as they were
+    successors: bool = Field(False, exclude_if=lambda value: not value)
+    """Whether numbers of later papers are joined (docs/successors.md)."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -84,7 +74,7 @@ class PublishedSettings(Entry):
 class SamplesSettings(Entry):
     """Images of one class from every dataset, in place of one image of each of twelve classes."""
 
-    of: str = Field(min_length=1, description="Display name of a class of the reference.")
-    images: Annotated[int, Field(ge=1, le=12)] = Field(
-        6, description="Images of every dataset, drawn at random by a fixed seed."
-    )
+    of: str = Field(min_length=1)
+    """Display name of a class of the reference."""
+    images: Annotated[int, Field(ge=1, le=12)] = 6
+    """Images of every dataset, drawn at random by a fixed seed."""

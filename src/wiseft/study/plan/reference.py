@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 import types
 import typing
@@ -72,7 +73,7 @@ def json_schema(model: type[BaseModel]) -> str:
     schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
     overrides, settings = FinetuneOverrides.__name__, FinetuneSettings.__name__
     schema.get("$defs", {}).pop(overrides, None)  # has the keys of the settings, none needed
-    text = json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
+    text = re.sub(r"(\\n)+", " ", json.dumps(schema, indent=2, ensure_ascii=False)) + "\n"
     return text.replace(f"#/$defs/{overrides}", f"#/$defs/{settings}")
 
 
