@@ -323,3 +323,12 @@ def test_wrong_and_missing_keys_do_not_hide_what_else_is_wrong():
         validate(ExperimentEntry, data, "mine.yaml")
     assert "must be one of datasets" not in str(error.value), "nothing is said of what is missing"
     assert "page lists none" in str(error.value)
+
+
+def test_keys_that_do_not_go_together_are_all_named():
+    text = '{"trainable": "head", "init": "random", "optimiser": "lbfgs", "l1": 0.1}'
+    with pytest.raises(WiseftError) as error:
+        parse_settings(FinetuneSettings, text)
+    lines = str(error.value).splitlines()
+    for part in ("a linear classifier must start", "a number of `steps`", "l1 is given and optimi"):
+        assert any(part in line and line.startswith("--settings: ") for line in lines), part

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator
 
 from wiseft.base import library
-from wiseft.base.typed import Count, Entry, Name, Names, Seed, SomeNames, distinct
+from wiseft.base.typed import Count, Entry, Name, Names, Seed, SomeNames, repeated
 from wiseft.evaluate.view_settings import ViewSettings
 from wiseft.study.config.layouts import LAYOUTS, check_options
 from wiseft.study.config.source_files import SourceFile
@@ -140,31 +141,26 @@ class DatasetEntry(Entry):
             )
         return value
 
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        problems = [
-            *self._layout_problems(),
-            *self._file_problems(),
-            *self._class_problems(),
-            *self._split_problems(),
-        ]
-        if problems:
-            raise ValueError("\n".join(problems))
-        distinct([view.name for view in self.views])
-        distinct([file.file for file in self.files])
-        return self
+    def _conflicts(self) -> Iterator[str]:
+        yield from self._layout_conflicts()
+        places = [file.into for file in self.files if file.unpack]
+        if len(places) > 1 and ("" in places or len(set(places)) < len(places)):
+            yield "files lists several archives, but each needs a folder of its own under `into`"
+        yield from self._class_conflicts()
+        yield from self._split_conflicts()
+        yield from repeated([view.name for view in self.views])
+        yield from repeated([file.file for file in self.files])
 
-    def _layout_problems(self) -> list[str]:
-        problems = []
+    def _layout_conflicts(self) -> Iterator[str]:
         if (self.layout == "arrays") != (self.builder is not None):
-            problems.append(
+            yield (
                 f"layout is {self.layout} and builder is {self.builder}, but `arrays` needs a "
                 "builder and every other layout has none"
             )
         if self.layout == "arrays" and self.root is not None:
-            problems.append(f"root is {self.root}, but layout `arrays` reads no root")
+            yield f"root is {self.root}, but layout `arrays` reads no root"
         if self.layout != "arrays" and self.root is None and not self.files and not self.limit:
-            problems.append(
+            yield (
                 f"layout is {self.layout} without `root` and `files`, but the images must come "
                 "from somewhere"
             )
@@ -174,64 +170,44 @@ class DatasetEntry(Entry):
             for item in error.errors(include_url=False):
                 key = ".".join(["options", *map(str, item["loc"])])
                 valid = ", ".join(LAYOUTS[self.layout].model_fields)
-                problems.append(
-                    f"key `{key}` of layout {self.layout}: {item['msg']}; its options: {valid}"
-                )
-        return problems
+                yield (f"key `{key}` of layout {self.layout}: {item['msg']}; its options: {valid}")
 
-    def _file_problems(self) -> list[str]:
-        places = [file.into for file in self.files if file.unpack]
-        if len(places) > 1 and ("" in places or len(set(places)) < len(places)):
-            return [
-                "files lists several archives, so that each needs a folder of its own under `into`"
-            ]
-        return []
-
-    def _class_problems(self) -> list[str]:
-        problems = []
+    def _class_conflicts(self) -> Iterator[str]:
         known = isinstance(self.class_names, list)
         if (self.class_names == "files") != (self.classes is not None):
-            problems.append(
+            yield (
                 f"class_names is {'a list' if known else self.class_names} and classes is "
                 f"{self.classes}, but `classes` belongs to `class_names: files` and only there"
             )
         if known:
-            distinct(self.display_names)
+            yield from repeated(self.display_names)
         if self.class_names in library.CLASS_SETS:
             of_set = library.names_by_id(str(self.class_names))
             if unknown := [wnid for wnid in self.class_ids or () if wnid not in of_set]:
-                problems.append(f"class_ids lists {unknown[0]}, no class of {self.class_names}")
-                return problems
+                yield f"class_ids lists {unknown[0]}, no class of {self.class_names}"
+                return
         if self.class_ids is not None and len(self.class_ids) != self.class_count:
-            problems.append(
+            yield (
                 f"class_ids lists {len(self.class_ids)}, but there are {self.class_count} classes"
             )
         if self.own_head and (self.label_map is None or self.suite is not None):
-            problems.append("own_head is true, but needs a label_map, and a suite of its own")
+            yield "own_head is true, but needs a label_map, and a suite of its own"
         if self.label_map and (foreign := self.label_map.borrowed.keys() - {*self.display_names}):
-            problems.append(f"label_map.borrowed names {min(foreign)}, which is no class of it")
+            yield f"label_map.borrowed names {min(foreign)}, which is no class of it"
         if self.label_map and self.label_map.by == "class-ids" and not self.ids:
-            problems.append("label_map goes by class-ids, but the dataset has none")
-        return problems
+            yield "label_map goes by class-ids, but the dataset has none"
 
-    def _split_problems(self) -> list[str]:
+    def _split_conflicts(self) -> Iterator[str]:
         known = ", ".join(self.splits)
-        problems = [
-            f"evaluate lists {split}, but the splits are {known}"
-            for split in self.evaluate
-            if split not in self.splits
-        ]
-        problems += [
-            f"file {file.file} is for split {split}, but the splits are {known}"
-            for file in self.files
-            for split in file.splits
-            if split not in self.splits
-        ]
+        for split in self.evaluate:
+            if split not in self.splits:
+                yield f"evaluate lists {split}, but the splits are {known}"
+        for file in self.files:
+            for split in file.splits:
+                if split not in self.splits:
+                    yield f"file {file.file} is for split {split}, but the splits are {known}"
         if self.held_out and not {self.held_out.of, "held-out"} <= set(self.splits):
-            problems.append(
-                f"held_out draws `held-out` from {self.held_out.of}, but the splits are {known}"
-            )
-        return problems
+            yield f"held_out draws `held-out` from {self.held_out.of}, but the splits are {known}"
 
     @property
     def names_from_files(self) -> bool:

@@ -8,10 +8,11 @@ field's docstring is its documentation.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field
 
 from wiseft.base import library
 from wiseft.base.typed import (
@@ -73,24 +74,22 @@ class PromptsEntry(Entry):
     key: str | None = Field(None, min_length=1)
     """Name of the list in `file`; null without one."""
 
-    @model_validator(mode="after")
-    def _check(self) -> Self:
+    def _conflicts(self) -> Iterator[str]:
         sources = {"templates": self.templates, "library": self.library, "file": self.file}
         given = [key for key, value in sources.items() if value is not None]
         if len(given) != 1:
-            raise ValueError(
+            yield (
                 f"gives {' and '.join(given) or 'no source'}, but must give exactly one of "
                 f"{', '.join(sources)}"
             )
         if (self.file is None) != (self.key is None):
-            raise ValueError("`file` and `key` belong together, but only one of them is given")
+            yield "`file` and `key` belong together, but only one of them is given"
         if self.library is not None and self.library not in library.TEMPLATE_SETS:
-            raise ValueError(
+            yield (
                 f"library is {self.library}, but must be one of {', '.join(library.TEMPLATE_SETS)}"
             )
         if self.file and Path(self.file.file).suffix not in (".json", ".py"):
-            raise ValueError(f"file.file is {self.file.file}, but must end in .json or .py")
-        return self
+            yield f"file.file is {self.file.file}, but must end in .json or .py"
 
     @property
     def ready(self) -> list[str] | None:
@@ -223,49 +222,44 @@ class ModelEntry(Entry):
         """Whether `wiseft weights` makes its weights."""
         return self.source != "pretrain" and (self.source != "file" or self.path is not None)
 
-    @model_validator(mode="after")
-    def _check(self) -> Self:
+    def _conflicts(self) -> Iterator[str]:
         required, more = _SOURCE_KEYS[self.source]
         keys = set().union(*(a | b for a, b in _SOURCE_KEYS.values()))
         given = {key for key in keys if getattr(self, key) is not None}
         if missing := sorted(required - given):
-            raise ValueError(f"source is {self.source}, but must then have {', '.join(missing)}")
+            yield f"source is {self.source}, but must then have {', '.join(missing)}"
         if wrong := sorted(given - required - more):
-            raise ValueError(
-                f"source is {self.source}, but {', '.join(wrong)} is given, which it has not"
-            )
-        self._check_architecture(given)
+            yield (f"source is {self.source}, but {', '.join(wrong)} is given, which it has not")
+        yield from self._architecture_conflicts(given)
         if self.names_of and (self.source == "timm" or self.calibrate):
-            raise ValueError(
+            yield (
                 "names_of is given, but it is for heads that are made of prompts alone: neither "
                 "for `source: timm` nor with calibrate"
             )
         if re.search(SEED_SUFFIX_PATTERN, self.name):
-            raise ValueError(
+            yield (
                 f"name is {self.name}, but must not end in -s<number>, which marks a pre-training "
                 "seed"
             )
-        return self
 
-    def _check_architecture(self, given: set[str]) -> None:
-        """Check what says the architecture."""
+    def _architecture_conflicts(self, given: set[str]) -> Iterator[str]:
         is_file = bool(self.architecture and self.architecture.endswith(".json"))
-        if self.source == "pretrain" and not is_file:
-            raise ValueError(
+        if self.source == "pretrain" and self.architecture and not is_file:
+            yield (
                 f"architecture is {self.architecture}, but `source: pretrain` needs a file that "
                 "ends in .json"
             )
         if self.package and given & {"repository", "revision", "sha256"}:
-            raise ValueError(
+            yield (
                 "package is given with repository, revision or sha256, but weights come from one "
                 "place, and config/packages.yaml pins the package; leave the others out"
             )
         by_tag = {"architecture", "pretrained"} <= given and "repository" not in given
         by_hub = "repository" in given and not given & {"architecture", "pretrained"}
         if self.source == "open_clip" and not (by_tag or by_hub):
-            raise ValueError(
+            yield (
                 "source is open_clip, but must then have architecture and pretrained, or "
                 "repository alone"
             )
         if {"sha256"} <= given and self.source == "file" and self.path is None:
-            raise ValueError("sha256 is given without path; it is that of the file at `path`")
+            yield "sha256 is given without path; it is that of the file at `path`"

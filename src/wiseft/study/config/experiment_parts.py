@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field
 
 from wiseft.base import plugins
 from wiseft.base.typed import NAME_PATTERN, Entry, Name, Names, Seeds, distinct
@@ -64,11 +65,9 @@ class PublishedSettings(Entry):
     successors: bool = Field(False, exclude_if=lambda value: not value)
     """Whether numbers of later papers are joined (docs/successors.md)."""
 
-    @model_validator(mode="after")
-    def _check(self) -> Self:
+    def _conflicts(self) -> Iterator[str]:
         if 3 in self.tables:
-            raise ValueError("tables lists 3, but must not: its differences follow from 4 and 5")
-        return self
+            yield "tables lists 3, but must not: its differences follow from 4 and 5"
 
 
 class SamplesSettings(Entry):

@@ -8,9 +8,10 @@ that is there is taken, because one dataset lies in folders of different names o
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self
+from collections.abc import Iterator
+from typing import Any, Literal
 
-from pydantic import ConfigDict, model_validator
+from pydantic import ConfigDict
 
 from wiseft.base.typed import Count, Entry, Name, Sha256
 from wiseft.images.folder_options import ImageFolderOptions, Places
@@ -109,12 +110,10 @@ class CifarOptions(Entry):
     """Package of PNG sheets that the binary files are rebuilt from where there are none: `file` of
     a `stand_in`."""
 
-    @model_validator(mode="after")
-    def _check(self) -> Self:
+    def _conflicts(self) -> Iterator[str]:
         listed = {name for names in self.files.values() for name in names}
         if unknown := sorted(set(self.sha256) - listed):
-            raise ValueError(f"sha256 has {unknown[0]}, but `files` lists no such file")
-        return self
+            yield f"sha256 has {unknown[0]}, but `files` lists no such file"
 
 
 class MatOptions(Entry):

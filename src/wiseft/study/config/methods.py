@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import (
     Field,
     SerializerFunctionWrapHandler,
     ValidationError,
     model_serializer,
-    model_validator,
 )
 
 from wiseft.base import plugins
@@ -140,14 +139,79 @@ class FinetuneSettings(Entry):
             if key in FIRST_KEYS or getattr(self, key) != fields[key].default
         }
 
-    @model_validator(mode="after")
-    def _check(self) -> Self:
+    def _conflicts(self) -> Iterator[str]:
         try:
-            for sentence in _conflicts(self):
-                raise ValueError(sentence)
+            objective = self.objective
         except WiseftError as error:
-            raise ValueError(str(error)) from None
-        return self
+            yield str(error)
+            return
+        head = self.trainable == "head"
+        if head and self.init == "random":
+            yield (
+                "trainable is head and init is random, but a linear classifier must start from "
+                "zero-shot features"
+            )
+        if self.init == "random":
+            needed = self._changed(
+                ("l2_to_start", "distillation", "lipsum", "head_init", "linear_probe")
+            )
+            for key in [*needed, "loss"] if objective.trains_text else needed:
+                yield f"{key} is given and init is random, but {key} needs a zero-shot model"
+        if (self.trainable == "lora") != (self.lora is not None):
+            yield (
+                f"trainable is {self.trainable} and lora is {self.lora}, but trainable: lora "
+                "and `lora: {rank: 8, lora_alpha: 8}` go together"
+            )
+        for key in self._changed(("ema", "l2_to_start", "linear_probe")) if self.lora else ():
+            yield f"{key} is given and trainable is lora, but it is for trainable: all"
+        if self.lora and self.init == "random":
+            yield "trainable is lora and init is random, but random weights are not to be kept"
+        if self.lipsum and (head or objective.trains_text):
+            yield "lipsum is given, but it is for an image tower that is trained beside a head"
+        if self.train_samples and self.samples_per_class:
+            yield (
+                f"train_samples is {self.train_samples} and samples_per_class is "
+                f"{self.samples_per_class}, but give one of them; set the other to null"
+            )
+        if head and self.linear_probe:
+            yield "linear_probe is given and trainable is head, but it is for trainable: all"
+        if self.search and not head:
+            yield f"search is given and trainable is {self.trainable}, but it is for a head alone"
+        if self.search and (self.ema or self.early_stopping):
+            yield (
+                "search is given with ema or early_stopping, but its trials are trained to their "
+                "end"
+            )
+        chosen = self.search or (self.early_stopping and self.early_stopping.every)
+        if self.train_on_held_out and chosen:
+            yield (
+                "train_on_held_out is given with search or early_stopping.every, but these choose "
+                "on images that are not trained on"
+            )
+        if self.from_search and (self.search or not head):
+            yield (
+                "from_search is given with search or trainable: all, but it takes what the "
+                "searches of other variants found for a linear classifier"
+            )
+        if self.optimiser == "lbfgs":
+            yield from self._lbfgs_conflicts()
+        if self.ema and self.early_stopping:
+            yield "ema and early_stopping are both given, but each says which weights theta_1 has"
+        for key in self._changed(objective.refused):
+            yield f"{key} is given and loss is {self.loss}, {objective.refused[key]}"
+
+    def _lbfgs_conflicts(self) -> Iterator[str]:
+        if self.trainable != "head" or self.steps is None:
+            yield "optimiser is lbfgs, but it is for trainable: head with a number of `steps`"
+        keys = ("l1", "ema", "early_stopping", "search", "from_search")
+        for key in self._changed(keys):
+            yield (
+                f"{key} is given and optimiser is lbfgs, which has one smooth function to minimise"
+            )
+
+    def _changed(self, keys: Iterable[str]) -> list[str]:
+        fields = FinetuneSettings.model_fields
+        return [key for key in keys if getattr(self, key) != fields[key].default]
 
     @property
     def objective(self) -> ObjectiveOptions:
@@ -175,80 +239,11 @@ FIRST_KEYS = frozenset(_names[: _names.index("steps")])
 """Keys of the first results: they are in every dump, whatever their value."""
 
 
-def _conflicts(settings: FinetuneSettings) -> Iterator[str]:
-    """Yield a sentence for every pair of settings that makes no sense."""
-    head, objective = settings.trainable == "head", settings.objective
-    if head and settings.init == "random":
-        yield (
-            "trainable is head and init is random, but a linear classifier must start from "
-            "zero-shot features"
-        )
-    if settings.init == "random":
-        needed = _changed(
-            settings, ("l2_to_start", "distillation", "lipsum", "head_init", "linear_probe")
-        )
-        for key in [*needed, "loss"] if objective.trains_text else needed:
-            yield f"{key} is given and init is random, but {key} needs a zero-shot model"
-    if (settings.trainable == "lora") != (settings.lora is not None):
-        yield (
-            f"trainable is {settings.trainable} and lora is {settings.lora}, but trainable: lora "
-            "and `lora: {rank: 8, lora_alpha: 8}` go together"
-        )
-    for key in _changed(settings, ("ema", "l2_to_start", "linear_probe")) if settings.lora else ():
-        yield f"{key} is given and trainable is lora, but it is for trainable: all"
-    if settings.lora and settings.init == "random":
-        yield "trainable is lora and init is random, but random weights are not to be kept"
-    if settings.lipsum and (head or objective.trains_text):
-        yield "lipsum is given, but it is for an image tower that is trained beside a head"
-    if settings.train_samples and settings.samples_per_class:
-        yield (
-            f"train_samples is {settings.train_samples} and samples_per_class is "
-            f"{settings.samples_per_class}, but give one of them; set the other to null"
-        )
-    if head and settings.linear_probe:
-        yield "linear_probe is given and trainable is head, but it is for trainable: all"
-    if settings.search and not head:
-        yield f"search is given and trainable is {settings.trainable}, but it is for a head alone"
-    if settings.search and (settings.ema or settings.early_stopping):
-        yield "search is given with ema or early_stopping, but its trials are trained to their end"
-    chosen = settings.search or (settings.early_stopping and settings.early_stopping.every)
-    if settings.train_on_held_out and chosen:
-        yield (
-            "train_on_held_out is given with search or early_stopping.every, but these choose on "
-            "images that are not trained on"
-        )
-    if settings.from_search and (settings.search or not head):
-        yield (
-            "from_search is given with search or trainable: all, but it takes what the searches of "
-            "other variants found for a linear classifier"
-        )
-    if settings.optimiser == "lbfgs":
-        yield from _lbfgs_conflicts(settings)
-    if settings.ema and settings.early_stopping:
-        yield "ema and early_stopping are both given, but each says which weights theta_1 has"
-    for key in _changed(settings, objective.refused):
-        yield f"{key} is given and loss is {settings.loss}, {objective.refused[key]}"
-
-
-def _lbfgs_conflicts(settings: FinetuneSettings) -> Iterator[str]:
-    if settings.trainable != "head" or settings.steps is None:
-        yield "optimiser is lbfgs, but it is for trainable: head with a number of `steps`"
-    keys = ("l1", "ema", "early_stopping", "search", "from_search")
-    for key in _changed(settings, keys):
-        yield f"{key} is given and optimiser is lbfgs, which has one smooth function to minimise"
-
-
-def _changed(settings: FinetuneSettings, keys: Iterable[str]) -> list[str]:
-    fields = FinetuneSettings.model_fields
-    return [key for key in keys if getattr(settings, key) != fields[key].default]
-
-
 class FinetuneOverrides(FinetuneSettings):
     """Settings of a variant that differ from its method's."""
 
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        return self  # it is the two together that must make sense: `MethodEntry.resolve`
+    def _conflicts(self) -> Iterator[str]:
+        yield from ()  # it is the two together that must make sense: `MethodEntry.resolve`
 
 
 class IndependentModel(Entry):
@@ -284,14 +279,13 @@ class MethodEntry(Entry):
     variants: dict[Name, FinetuneOverrides] = {}
     """Settings that differ, by the variant's name; `<method>__<variant>` selects one."""
 
-    @model_validator(mode="after")
-    def _check(self) -> Self:
+    def _conflicts(self) -> Iterator[str]:
         keys = ("checkpoint", "independent", "merged")
         given = [key for key in keys if getattr(self, key)]
         trained = self.variants or self.settings != FinetuneSettings()
         if given and (trained or given[1:]):
             beside = given[1:] or ["settings or variants"]
-            raise ValueError(
+            yield (
                 f"{given[0]} is given with {', '.join(beside)}, but nothing is trained then; leave "
                 "them out"
             )
@@ -299,12 +293,9 @@ class MethodEntry(Entry):
             try:
                 self.resolve(variant)
             except ValidationError as error:
-                problem = "; ".join(
-                    str(details.get("ctx", {}).get("error", details["msg"]))
-                    for details in error.errors()
-                )
-                raise ValueError(f"variant {variant}: {problem}") from None
-        return self
+                for details in error.errors():
+                    problem = details.get("ctx", {}).get("error", details["msg"])
+                    yield from (f"variant {variant}: {each}" for each in str(problem).split("\n"))
 
     def resolve(self, variant: str | None) -> FinetuneSettings:
         """Return the settings of `variant`, or of the method itself for None. Raises KeyError if

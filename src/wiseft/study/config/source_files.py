@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Self
+from collections.abc import Iterator
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from wiseft.base.typed import FILE_PATTERN, Count, Entry, Names, Sha256
 
@@ -60,19 +60,15 @@ class SourceFile(Entry):
     stand_in: NpmPackage | None = None
     """Package with the same content, for where no address answers."""
 
-    @model_validator(mode="after")
-    def _check(self) -> Self:
+    def _conflicts(self) -> Iterator[str]:
         pinned = self.sha256 or self.md5 or self.git_blob
         if bool(pinned) == bool(self.unpinned):
-            raise ValueError(
+            yield (
                 f"file {self.file} needs either a checksum (sha256, md5 or git_blob) or, under "
                 "`unpinned`, the reason why there is none"
             )
         if not self.urls and not self.how:
-            raise ValueError(
-                f"file {self.file} has no urls, but must then say under `how` where it is from"
-            )
+            yield f"file {self.file} has no urls, but must then say under `how` where it is from"
         for url in self.urls:
             if not url.startswith(("https://", "http://")):
-                raise ValueError(f"file {self.file}: {url} must begin with https:// or http://")
-        return self
+                yield f"file {self.file}: {url} must begin with https:// or http://"

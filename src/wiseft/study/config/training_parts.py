@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, ClassVar, Literal, Self
+from collections.abc import Iterator, Mapping
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from wiseft.base.typed import Count, Entry, Name, Positive
 
@@ -35,14 +35,12 @@ class EarlyStopping(Entry):
     after: Count | None = None
     """Training ends after this many steps of the schedule; nothing is evaluated."""
 
-    @model_validator(mode="after")
-    def _check(self) -> Self:
+    def _conflicts(self) -> Iterator[str]:
         if (self.every is None) == (self.after is None):
-            raise ValueError(
+            yield (
                 f"every is {self.every} and after is {self.after}, but give one of them: `every` "
                 "to choose by held-out accuracy, `after` to end at a step"
             )
-        return self
 
 
 class MovingAverage(Entry):
