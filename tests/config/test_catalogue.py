@@ -10,7 +10,7 @@ import yaml
 from wiseft.base.names import split_run_name
 from wiseft.errors import WiseftError
 from wiseft.study.config import Catalogue, load_config, paths
-from wiseft.study.config.catalogue_checks import check_catalogue
+from wiseft.study.config.catalogue import check_catalogue
 from wiseft.study.config.paths import run_name
 from wiseft.study.targets import Targets, experiment_runs
 from wiseft.study.targets.resolve import resolve

@@ -10,7 +10,7 @@ import yaml
 
 from wiseft.errors import WiseftError
 from wiseft.study.config import Catalogue
-from wiseft.study.config.catalogue_checks import check_catalogue
+from wiseft.study.config.catalogue import check_catalogue
 from wiseft.study.config.dataset_checks import check_dataset
 from wiseft.study.config.datasets import DatasetEntry
 from wiseft.study.config.layouts import LAYOUTS, check_options
