@@ -200,19 +200,16 @@ def main(arguments: list[str] | None = None) -> int:
     action.add_argument("--check", action="store_true", help="fail where a file differs")
     parser.add_argument("--root", type=Path, default=Path(), help="the project's root")
     options = parser.parse_args(arguments)
-    stale = []
     try:
         generated = generated_files(options.root)
     except WiseftError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    for path, text in generated.items():
-        if path.is_file() and path.read_text(encoding="utf-8") == text:
-            continue
-        stale.append(path)
-        if options.write:
-            write_text(path, text)
+    written = {path: path.read_text(encoding="utf-8") for path in generated if path.is_file()}
+    stale = [path for path, text in generated.items() if written.get(path) != text]
     for path in stale:
+        if options.write:
+            write_text(path, generated[path])
         print(f"{'wrote' if options.write else 'out of date'}: {path}")
     if stale and options.check:
         print("run: python -m wiseft.study.plan.reference --write", file=sys.stderr)
