@@ -82,11 +82,7 @@ def _size(size: int | None) -> str:
         return "not published"
     for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
         if size >= factor:
-            return (
-                f"{size / factor:.3g} {unit}"
-                if size < 1000 * factor
-                else f"{size / factor:.0f} {unit}"
-            )
+            return f"{size / factor:{'.3g' if size < 1000 * factor else '.0f'}} {unit}"
     return f"{size} bytes"
 
 

@@ -9,28 +9,23 @@ import contextlib
 import importlib.metadata
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from wiseft.base.provenance import git_commit, versions
 from wiseft.errors import WiseftError
 from wiseft.models.gpus import cores
-from wiseft.study.config import (
-    Catalogue,
-    Config,
-    ExperimentEntry,
-    load_config,
-    paths,
-    require_clone,
-)
+from wiseft.study.config import Catalogue, Config, load_config, paths, require_clone
 from wiseft.study.plan import PEAKS, Assumptions, estimate
 from wiseft.study.plan.estimate import of_datasets
 from wiseft.study.plan.needs import needs_of
 from wiseft.study.plan.resources import ASSUMED_GPU, Resources
 from wiseft.study.targets import Targets
 
+T = TypeVar("T")
 LIBRARIES = ("snakemake", "dvc", "pandas", "pyarrow", "scipy", "scikit-learn", "matplotlib")
 """Libraries shown beside those that the provenance of every artifact names."""
 
@@ -52,23 +47,25 @@ def examine(root: Path, experiment: str | None = None) -> dict[str, Any]:
         catalogue = Catalogue(require_clone(root))
     except WiseftError as error:
         return {**about, "present": None, "experiment": None, "problems": [str(error)]}
-    try:
-        overrides = {"experiment": experiment} if experiment else None
-        config = load_config(catalogue.folder / "config.yaml", overrides)
-    except WiseftError as error:
-        problems += str(error).split("\n")
-        config = Config()
-    entry: ExperimentEntry | None = None
-    try:
-        entry = catalogue.experiment(experiment or config.experiment)
-    except WiseftError as error:
-        problems += str(error).split("\n")
+    overrides = {"experiment": experiment} if experiment else None
+    read = partial(load_config, catalogue.folder / "config.yaml", overrides)
+    config = _tried(read, problems) or Config()
+    entry = _tried(partial(catalogue.experiment, experiment or config.experiment), problems)
     return {
         **about,
         "present": _present(catalogue, config, problems),
         "experiment": _experiment(Targets(config, catalogue, entry), root) if entry else None,
         "problems": list(dict.fromkeys(problems)),
     }
+
+
+def _tried(read: Callable[[], T], problems: list[str]) -> T | None:
+    """Return what is read; None where it is wrong, which joins the problems."""
+    try:
+        return read()
+    except WiseftError as error:
+        problems += str(error).split("\n")
+        return None
 
 
 # ------------------------------------------------------------------------------------ the machine
@@ -127,11 +124,7 @@ def _free_disk_gb(root: Path) -> float | None:
 def _present(catalogue: Catalogue, config: Config, problems: list[str]) -> dict[str, Any]:
     """Return which datasets, packages and zero-shot weights of the whole catalogue are there."""
     root, datasets_root = catalogue.root, config.datasets.folder
-    try:
-        packages = catalogue.packages()
-    except WiseftError as error:
-        problems += str(error).split("\n")
-        packages = {}
+    packages = _tried(catalogue.packages, problems) or {}
     weights = sorted((root / paths.DATA / "models").glob("*/weights.safetensors"))
     return {
         "datasets": {
