@@ -148,9 +148,10 @@ def _experiment(targets: Targets, root: Path) -> dict[str, Any]:
     size = sum(targets.catalogue.package(key).size for key in packages)
     size += sum(file.size or 0 for file in files)
     try:
-        needs = asdict(needs_of(targets))
+        of_run = needs_of(targets)
+        needs = {**asdict(of_run), "minutes": round(of_run.minutes, 1), "run": of_run.in_full}
     except WiseftError as error:
-        needs = {"unknown": str(error)}
+        needs = {"run": f"not known: {error}"}
     return {
         "name": entry.experiment,
         "title": entry.title,
@@ -280,13 +281,5 @@ def _experiment_rows(experiment: dict[str, Any]) -> list[tuple[str, Any]]:
             f"{needs['download_mb']:g} MB in {len(experiment['download'])} packages and "
             f"{len(experiment['files'])} files, as far as their sizes are known",
         ),
-        ("a whole run needs", needs.get("unknown") or _whole_run(needs)),
+        ("a whole run needs", needs["run"]),
     ]
-
-
-def _whole_run(needs: dict[str, Any]) -> str:
-    memory = f"{needs['memory_gb']:.1f} GB of memory for the largest job, "
-    return (
-        f"about {max(needs['minutes'], 1):.0f} minutes on {needs['machine']}, "
-        f"{memory if needs['memory_gb'] else ''}{needs['disk_gb']:.1f} GB of disk"
-    )

@@ -43,10 +43,21 @@ class Needs:
 
     def __str__(self) -> str:
         if not self.runs_models:
-            return f"{self.disk_gb:.{0 if self.disk_gb > 10 else 1}f} GB of disk"
+            return self._disk
         if self.minutes > 60 * LONG_HOURS:
             return f"{self.minutes / 60:.0f} h on {self.machine}"
         return f"{max(self.minutes, 1):.0f} min on {self.machine}"
+
+    @property
+    def _disk(self) -> str:
+        return f"{self.disk_gb:.{0 if self.disk_gb > 10 else 1}f} GB of disk"
+
+    @property
+    def in_full(self) -> str:
+        """The same with memory and disk space."""
+        memory = f", {self.memory_gb:.1f} GB of memory for the largest job"
+        disk = f", {self._disk}" if self.runs_models and self.disk_gb else ""
+        return f"about {self}{memory if self.memory_gb else ''}{disk}"
 
 
 def needs_of(targets: Targets) -> Needs:
