@@ -202,7 +202,6 @@ def _write_experiment(root: Path, size: int) -> None:
     entry = {
         "experiment": "grid",
         "title": "A grid",
-        "estimate": {"minutes": 1, "memory_gb": 1, "disk_gb": 1},
         "models": MODELS[:models],
         "reference": "imagenet",
         "datasets": DATASETS,

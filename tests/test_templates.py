@@ -28,7 +28,7 @@ def test_a_cell_stays_one_cell(text: str) -> None:
 
 def test_a_name_that_is_not_given_is_an_error() -> None:
     with pytest.raises(UndefinedError):
-        render("study/config/reference.md.j2")
+        render("study/plan/reference.md.j2")
 
 
 def test_templates_are_data_of_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -42,6 +42,6 @@ def test_templates_are_data_of_the_package(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_configuration_is_parsed_without_the_template_engine() -> None:
-    code = "import sys, wiseft.study.config.reference; print('jinja2' in sys.modules)"
+    code = "import sys, wiseft.study.plan.reference; print('jinja2' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

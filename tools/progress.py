@@ -9,6 +9,7 @@ or how long such a job took before. A line that is not known to be noise passes 
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import queue
 import re
@@ -20,7 +21,9 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-import yaml
+from wiseft.errors import WiseftError
+from wiseft.study.plan.needs import needs_of
+from wiseft.study.targets import Targets
 
 NOISE = re.compile(
     r"^(Using workflow specific profile|Assuming unrestricted shared|Building DAG of jobs"
@@ -141,14 +144,11 @@ def clock(seconds: float) -> str:
 
 
 def estimate(experiment: str) -> str:
-    """Return how long a whole experiment takes; nothing where its file says nothing."""
-    path = Path("config", "experiments", f"{experiment}.yaml")
-    entry = yaml.safe_load(path.read_text()) if path.is_file() else None
-    found = entry.get("estimate") if isinstance(entry, dict) else None
-    if not isinstance(found, dict) or "minutes" not in found:
-        return ""
-    machine = found.get("machine", "two CPU cores")
-    return f"About {found['minutes']} minutes on {machine} where nothing is there yet."
+    """Return what a whole experiment takes; nothing where that is not known."""
+    with contextlib.suppress(WiseftError):  # Snakemake says what is wrong
+        needs = needs_of(Targets.read(overrides={"experiment": experiment}))
+        return f"About {needs} where nothing is there yet."
+    return ""
 
 
 def show(source: Iterable[str], condenser: Condenser) -> None:

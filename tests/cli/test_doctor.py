@@ -55,7 +55,7 @@ def test_a_fresh_clone_misses_everything(project: Path, capsys: pytest.CaptureFi
     photos = ("efficientnet-lite0", "efficientnet-lite1")  # the only ones that digits does without
     needed = sum(p.size for key, p in catalogue.packages().items() if key not in photos) / 1e6
     assert found["experiment"]["needs"]["download_mb"] == pytest.approx(needed, abs=0.1)
-    assert found["experiment"]["needs"]["minutes"] == experiment.estimate.minutes
+    assert 4 < found["experiment"]["needs"]["minutes"] < 16  # 8:20 were measured
     assert found["problems"] == []
     assert found["software"]["python"] == ".".join(map(str, sys.version_info[:3]))
     assert found["machine"]["gpus"] == []

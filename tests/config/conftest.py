@@ -82,7 +82,6 @@ ENTRIES: dict[str, dict[str, Any]] = {
     "experiments/mini.yaml": {
         "experiment": "mini",
         "title": "Mini",
-        "estimate": {"minutes": 1, "memory_gb": 1, "disk_gb": 1},
         "models": ["tiny-s3", "brought"],
         "reference": "toy",
         "datasets": ["toy", "shift"],

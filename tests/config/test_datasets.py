@@ -10,7 +10,7 @@ import yaml
 
 from wiseft.errors import WiseftError
 from wiseft.study.config import Catalogue
-from wiseft.study.config.catalogue_checks import check_catalogue
+from wiseft.study.config.catalogue import check_catalogue
 from wiseft.study.config.dataset_checks import check_dataset
 from wiseft.study.config.datasets import DatasetEntry
 from wiseft.study.config.layouts import LAYOUTS, check_options
@@ -287,7 +287,6 @@ def data_alone(**changes: Any) -> dict[str, Any]:
     entry = {
         "experiment": "alone",
         "title": "Data alone",
-        "estimate": {"minutes": 1, "memory_gb": 1, "disk_gb": 1},
         "reference": "toy",
         "datasets": ["toy", "shift", "birds", "birds-limit3"],
     }

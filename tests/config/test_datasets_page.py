@@ -10,7 +10,7 @@ import yaml
 
 from wiseft.study.config import Catalogue
 from wiseft.study.config.dataset_checks import check_dataset
-from wiseft.study.config.datasets_page import datasets_page
+from wiseft.study.plan.datasets_page import datasets_page
 
 REPOSITORY = Path(__file__).parents[2]
 

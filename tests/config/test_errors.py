@@ -83,7 +83,7 @@ def message(project: Path, experiment: str = "mini") -> str:
         ),
         (MINI, "figures.robustness.options", {"average": "al"}, "options.average is al, but must"),
         (MINI, "experiment", "maxi", "key `experiment` is maxi, but must be mini"),
-        (MINI, "estimate.minutes", 0, "`estimate.minutes` is 0, but must be greater than 0"),
+        ("datasets/toy", "disk_gb", 0, "`disk_gb` is 0, but must be greater than 0"),
         (MINI, "keep", ["shift"], "keep lists shift, which datasets lists too"),
         (MINI, "keep", ["shfit"], "key `keep`: unknown dataset shfit; did you mean shift?"),
         ("datasets/toy", "evaluate", ["val"], "evaluate lists val, but the splits are train"),
@@ -323,3 +323,12 @@ def test_wrong_and_missing_keys_do_not_hide_what_else_is_wrong():
         validate(ExperimentEntry, data, "mine.yaml")
     assert "must be one of datasets" not in str(error.value), "nothing is said of what is missing"
     assert "page lists none" in str(error.value)
+
+
+def test_keys_that_do_not_go_together_are_all_named():
+    text = '{"trainable": "head", "init": "random", "optimiser": "lbfgs", "l1": 0.1}'
+    with pytest.raises(WiseftError) as error:
+        parse_settings(FinetuneSettings, text)
+    lines = str(error.value).splitlines()
+    for part in ("a linear classifier must start", "a number of `steps`", "l1 is given and optimi"):
+        assert any(part in line and line.startswith("--settings: ") for line in lines), part

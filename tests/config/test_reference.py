@@ -12,7 +12,7 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
-from wiseft.study.config.reference import SECTIONS, generated_files, main
+from wiseft.study.plan.reference import SECTIONS, generated_files, main
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -23,7 +23,7 @@ def test_generated_files_are_up_to_date() -> None:
         for path, text in generated_files(REPOSITORY).items()
         if not path.is_file() or path.read_text() != text
     ]
-    assert stale == [], "run: python -m wiseft.study.config.reference --write"
+    assert stale == [], "run: python -m wiseft.study.plan.reference --write"
 
 
 def test_check_and_write(project: Path, capsys: pytest.CaptureFixture[str]) -> None:

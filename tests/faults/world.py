@@ -352,7 +352,6 @@ def _write_config(folder: Path, files: dict[str, bytes]) -> None:
         "experiments/mini": {
             "experiment": "mini",
             "title": "Mini",
-            "estimate": {"minutes": 1, "memory_gb": 1, "disk_gb": 1},
             "models": ["tiny"],
             "reference": "pets",
             "datasets": ["pets", "boxes"],

@@ -14,12 +14,15 @@ from wiseft.errors import WiseftError
 from wiseft.study.config import Catalogue, FinetuneSettings
 from wiseft.study.plan import PEAKS, Assumptions, as_json, estimate, render
 from wiseft.study.plan.hardware import peak_of
+from wiseft.study.plan.needs import needs_of
 from wiseft.study.plan.towers import count, tower_cost
 from wiseft.study.plan.work import forward_work, training_work
 from wiseft.study.targets import Targets
 
 ROOT = Path(__file__).parents[2]
 A100 = Assumptions("a100", PEAKS["a100"], utilisation=0.5)
+MEASURED = {"digits": 8.3, "digits-seeds": 31, "digits-studies": 45, "photos": 60}
+"""Minutes on two CPU cores (docs/digits.md, docs/digits-studies.md, docs/photos.md)."""
 
 
 def targets_of(experiment: str) -> Targets:
@@ -224,7 +227,12 @@ def test_every_experiment_can_be_estimated(experiment):
     for said, counted in ((r"Disk: about (\d+) GB", disk), (r"GPU-hours: about (\d+)", plan.hours)):
         if found := re.search(said, header):
             assert float(found[1]) == pytest.approx(counted, rel=0.1, abs=1), found[0]
-    assert targets.experiment.estimate.disk_gb >= disk
+    needs = needs_of(targets)
+    assert needs.disk_gb == pytest.approx(disk)
+    if needs.machine == "one A100":
+        assert needs.minutes == pytest.approx(60 * plan.hours)
+    if measured := MEASURED.get(experiment):
+        assert measured / 2 < needs.minutes < measured * 2
     assert f"Estimate for {experiment}: one a100" in render(plan)
     assert json.dumps(as_json(plan))
 

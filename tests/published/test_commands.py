@@ -31,7 +31,6 @@ def entry(**changes: object) -> dict[str, object]:
     return {
         "experiment": "shown",
         "title": "Shown",
-        "estimate": {"minutes": 1, "memory_gb": 1, "disk_gb": 1},
         "reference": "imagenet",
         "datasets": ["imagenet"],
         **changes,

@@ -15,12 +15,13 @@ from wiseft.base.names import split_run_name
 from wiseft.errors import WiseftError
 from wiseft.figures.registry import draw_figure
 from wiseft.figures.style import paper_style
-from wiseft.study.config import Catalogue
+from wiseft.study.config import Catalogue, Config
 from wiseft.study.config.experiment import ExperimentEntry
 from wiseft.study.drawings.diversity import MEASURES
 from wiseft.study.paper.paper_tables import cells
 from wiseft.study.paper.published import join, with_zero_shot
-from wiseft.study.targets import Run, experiment_runs
+from wiseft.study.plan.needs import needs_of
+from wiseft.study.targets import Run, Targets, experiment_runs
 from wiseft.tabulate.schema import TABLE, conform
 
 REPOSITORY = Path(__file__).parents[2]
@@ -203,7 +204,7 @@ def test_a_header_says_what_to_expect(name: str) -> None:
     assert "GPU-hours:" in head or "Time:" in head
     entry = CATALOGUE.experiment(name)
     if experiment_runs(entry):
-        assert entry.estimate.machine == "one A100"
+        assert needs_of(Targets(Config(), CATALOGUE, entry)).machine == "one A100"
 
 
 def test_every_experiment_of_the_paper_is_there() -> None:

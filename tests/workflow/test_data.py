@@ -31,7 +31,6 @@ def add_experiment(project: Path, datasets: list[str], **changes) -> None:
     content = {
         "experiment": EXPERIMENT,
         "title": "Pets",
-        "estimate": {"minutes": 1, "memory_gb": 1, "disk_gb": 1},
         "reference": datasets[0],
         "datasets": datasets,
         **changes,

@@ -27,7 +27,7 @@ def show(experiment: Experiment = None, root: Root = Path()) -> None:
 @config.command()
 def check(experiment: Experiment = None, root: Root = Path()) -> None:
     """Check all entries and experiments, or one experiment and what it refers to."""
-    from wiseft.study.config.catalogue_checks import check_catalogue
+    from wiseft.study.config.catalogue import check_catalogue
 
     checked = check_catalogue(root, experiment)
     typer.echo(f"ok: {checked}")

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TypeVar
 
 from wiseft.errors import WiseftError
 from wiseft.study.config.dataset_checks import dataset_problems
 from wiseft.study.config.datasets import DatasetEntry
+from wiseft.study.config.entries import ModelEntry
 from wiseft.study.config.experiment import ExperimentEntry
-from wiseft.study.config.folder import ConfigFolder, UnknownName
+from wiseft.study.config.folder import ConfigFolder, located
 
 T = TypeVar("T")
 
@@ -19,9 +20,9 @@ def experiment_problems(experiment: ExperimentEntry, catalogue: ConfigFolder) ->
     """Return a sentence for every problem of an experiment; none if all it names fits."""
     source = catalogue.folder / "experiments" / f"{experiment.experiment}.yaml"
     check = _Check(experiment, catalogue, str(source))
-    check.datasets()
-    check.models()
-    check.methods()
+    check.check_datasets()
+    check.check_models()
+    check.check_methods()
     return check.problems
 
 
@@ -33,12 +34,11 @@ class _Check:
         self.catalogue = catalogue
         self.source = source
         self.problems: list[str] = []
-        self.entries, self.kept = (
-            {n: entry for n in names if (entry := self._get(key, partial(catalogue.dataset, n)))}
-            for key, names in (("datasets", experiment.datasets), ("keep", experiment.keep))
-        )
+        self.entries = self._all("datasets", experiment.datasets, catalogue.dataset)
+        self.kept = self._all("keep", experiment.keep, catalogue.dataset)
+        self.models = self._all("models", experiment.models, catalogue.model)
 
-    def datasets(self) -> None:
+    def check_datasets(self) -> None:
         """Check that the datasets exist, are evaluated on the splits, and have classes that the
         reference's head predicts.
         """
@@ -95,13 +95,16 @@ class _Check:
                 "to its entry"
             )
 
-    def models(self) -> None:
-        """Check that models exist, and have a pre-training seed exactly where they are pre-trained
-        here.
-        """
-        for name in self.experiment.models:
-            self._model("models", name, f"models lists {name}")
-            self._keeps(name)
+    def check_models(self) -> None:
+        """Check that models can be made, and their text towers make the heads of kept datasets."""
+        for name, (entry, seed) in self.models.items():
+            self._model(name, entry, seed, f"models lists {name}")
+            if self.kept and (entry.source == "timm" or entry.calibrate or entry.names_of):
+                self._add(
+                    f"keep lists {', '.join(self.kept)}, whose heads are made of prompts alone, "
+                    f"but models lists {name}, which has no text tower, or takes images or names "
+                    "of another dataset for its head; remove one of them"
+                )
         if baselines := self.experiment.baselines:
             model = self._get("baselines.model", partial(self.catalogue.model, baselines.model))
             if model and model[1] is not None:
@@ -110,12 +113,10 @@ class _Check:
                     f"{model[0].name}, because no pre-trained weights are used"
                 )
 
-    def _model(self, key: str, name: str, says: str) -> None:
-        """Check that a model can be made into a theta_0: what it refers to exists."""
-        model = self._get(key, partial(self.catalogue.model, name))
-        if model is None:
-            return
-        entry, seed = model
+    def _model(self, name: str, entry: ModelEntry, seed: int | None, says: str) -> None:
+        """Check that a model can be made into a theta_0: it has a pre-training seed exactly where
+        it is pre-trained here, and what it refers to exists.
+        """
         if entry.source == "pretrain" and seed is None:
             self._add(f"{says}, which is pre-trained here, but must then have a seed: {name}-s0")
         for referring in ("architecture", "label_map"):
@@ -132,18 +133,7 @@ class _Check:
             where = f"models ({entry.name}: {referring})"
             self._get(where, partial(self.catalogue.package, key))
 
-    def _keeps(self, name: str) -> None:
-        """Check that a model's text tower can make the heads of kept datasets."""
-        model = self._get("models", partial(self.catalogue.model, name))
-        entry = model[0] if self.kept and model else None
-        if entry and (entry.source == "timm" or entry.calibrate or entry.names_of):
-            self._add(
-                f"keep lists {', '.join(self.kept)}, whose heads are made of prompts alone, but "
-                f"models lists {name}, which has no text tower, or takes images or names of "
-                "another dataset for its head; remove one of them"
-            )
-
-    def methods(self) -> None:
+    def check_methods(self) -> None:
         """Check that methods exist, and start where their place in the experiment demands."""
         for method_id in self.experiment.methods:
             if self._method("methods", method_id, "zero-shot"):
@@ -163,8 +153,12 @@ class _Check:
                 f"{key} lists {method_id}, which has init: {settings.init}, but must list only "
                 f"methods with init: {init}"
             )
-        if settings.lipsum:
-            self._clip_text(key, method_id)
+        for name, (model, _) in self.models.items():
+            if settings.lipsum and model.source in ("align", "timm"):
+                self._add(
+                    f"{key} lists {method_id}, which has lipsum, but {name} has no text tower that "
+                    "reads CLIP's tokens; leave one of them out"
+                )
         reference = self.experiment.reference
         entry = self.entries.get(reference)  # an unknown one is reported already
         available = entry.splits.get("train") if entry else None
@@ -179,16 +173,6 @@ class _Check:
                 f"the train split of {reference} holds only {available}"
             )
         return True
-
-    def _clip_text(self, key: str, method_id: str) -> None:
-        """Check that the models have a text tower that reads CLIP's tokens."""
-        for name in self.experiment.models:
-            model = self._get("models", partial(self.catalogue.model, name))
-            if model and model[0].source in ("align", "timm"):
-                self._add(
-                    f"{key} lists {method_id}, which has lipsum, but {name} has no text tower that "
-                    "reads CLIP's tokens; leave one of them out"
-                )
 
     def _searches(self, method_id: str) -> None:
         """Check that the searches are run whose settings a method takes."""
@@ -217,7 +201,8 @@ class _Check:
                 "output to it"
             )
         if other.baseline is None:
-            self._model("methods", other.model, f"{says} of {other.model}")
+            if model := self._get("methods", partial(self.catalogue.model, other.model)):
+                self._model(other.model, *model, f"{says} of {other.model}")
             if other.model in experiment.models:
                 self._add(
                     f"{says}, which is {other.model}, but models lists that too; remove one of them"
@@ -259,13 +244,15 @@ class _Check:
     def _add(self, problem: str) -> None:
         self._append(f"{self.source}: {problem}")
 
+    def _all(self, key: str, names: Iterable[str], read: Callable[[str], T]) -> dict[str, T]:
+        """Return the entries that there are of those that a key lists."""
+        return {n: entry for n in names if (entry := self._get(key, partial(read, n))) is not None}
+
     def _get(self, key: str, read: Callable[[], T]) -> T | None:
         try:
             return read()
-        except UnknownName as error:
-            self._add(f"key `{key}`: {error}")
-        except WiseftError as error:  # names its own file already
-            self._append(str(error))
+        except WiseftError as error:
+            self._append(located(error, self.source, key))
         return None
 
     def _append(self, problem: str) -> None:

@@ -8,7 +8,7 @@ from functools import partial
 from wiseft.errors import WiseftError
 from wiseft.evaluate.view_settings import ViewSettings
 from wiseft.study.config.datasets import DatasetEntry
-from wiseft.study.config.folder import ConfigFolder, UnknownName
+from wiseft.study.config.folder import ConfigFolder, located
 from wiseft.study.config.layouts import CsvOptions, check_options
 
 
@@ -33,10 +33,8 @@ def dataset_problems(entry: DatasetEntry, catalogue: ConfigFolder) -> list[str]:
     for key, read in readers:
         try:
             read()
-        except UnknownName as error:
-            problems.append(f"{source}: key `{key}`: {error}")
-        except WiseftError as error:  # names its own file already
-            problems += str(error).split("\n")
+        except WiseftError as error:
+            problems += located(error, source, key).split("\n")
     return problems
 
 

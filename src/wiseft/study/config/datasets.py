@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator
 
 from wiseft.base import library
-from wiseft.base.typed import Count, Entry, Name, Names, Seed, SomeNames, distinct
+from wiseft.base.typed import Count, Entry, Name, Names, Seed, SomeNames, repeated
 from wiseft.evaluate.view_settings import ViewSettings
 from wiseft.study.config.layouts import LAYOUTS, check_options
 from wiseft.study.config.source_files import SourceFile
@@ -25,135 +26,104 @@ class LabelMap(Entry):
     predicted, and its samples count as errors (paper, section 3).
     """
 
-    reference: Name = Field(description="Dataset whose classes the head predicts.")
-    by: Literal["class-ids", "files"] = Field(
-        description="`class-ids`: each class is the reference's class of the same id; `files`: "
-        "mapping files of the dataset, read by its layout."
-    )
-    borrowed: dict[str, Annotated[int, Field(ge=0)]] = Field(
-        {},
-        description="Label of the reference that stands for a class that has none there, by the "
-        "class's name: the row of `own_head` for it. Others see the reference without them.",
-    )
+    reference: Name
+    """Dataset whose classes the head predicts."""
+    by: Literal["class-ids", "files"]
+    """`class-ids`: each class is the reference's class of the same id; `files`: mapping files of
+    the dataset, read by its layout."""
+    borrowed: dict[str, Annotated[int, Field(ge=0)]] = {}
+    """Label of the reference that stands for a class that has none there, by the class's name: the
+    row of `own_head` for it. Others see the reference without them."""
 
 
 class HeldOutDraw(Entry):
     """Samples drawn from a split and kept out of it, where no split is published for choosing."""
 
-    of: Name = Field(description="Split that they are drawn from.")
-    count: Count = Field(description="How many; this number of samples is missing in that split.")
-    seed: Seed = Field(0, description="Seed of the draw.")
+    of: Name
+    """Split that they are drawn from."""
+    count: Count
+    """How many; this number of samples is missing in that split."""
+    seed: Seed = 0
+    """Seed of the draw."""
 
 
 class DatasetEntry(Entry):
     """A dataset: where its images come from, what it must contain, how it is evaluated."""
 
-    name: Name = Field(description="Name of the dataset; the file's name without `.yaml`.")
-    title: str = Field(description="Human-readable name, as it stands in tables and figures.")
-    licence: str = Field(description="Licence of the images, or what is known about it.")
-    citation: str = Field(description="Where the images were published.")
-    access: Literal["open", "registration", "user-supplied"] = Field(
-        "open",
-        description="`open`: fetched; `registration`: you fetch it, after signing up; "
-        "`user-supplied`: you bring it.",
-    )
-    layout: Layout = Field(
-        "arrays",
-        description="Form of the files: `arrays` are made by a builder, the others are read by "
-        "the module of that name in `wiseft.study.data.layouts`.",
-    )
-    builder: str | None = Field(
-        None,
-        description="Function of `wiseft.study.data.builders` that makes the arrays; null for "
-        "every other layout.",
-    )
-    root: str | None = Field(
-        None,
-        description="Your folder with the dataset; it is only read. `datasets.paths` and "
-        "`datasets.root` of `config.yaml` serve the same purpose.",
-    )
-    files: list[SourceFile] = Field([], description="Files that the dataset is made from.")
-    archives: Name | None = Field(
-        None,
-        description="Folder below `.archives` that the files lie in, for datasets that share an "
-        "archive; null: the dataset's name.",
-    )
-    top: str | None = Field(
-        None,
-        description="Folder that the archive unpacks to and the layout's paths are relative to. "
-        "Your own copy may be this folder, or the one that holds it.",
-    )
-    packages: Names = Field(
-        [], description="Packages the images come from: keys of `config/packages.yaml`."
-    )
-    depends: Names = Field([], description="Datasets that this one is rendered from.")
-    suite: Name | None = Field(
-        None,
-        description="Datasets of one suite are evaluated by one job; null: a suite of its own.",
-    )
-    class_names: list[str | list[str]] | str = Field(
-        description="One item a class, in label order: a name, or a list of names. All are put "
-        "into the prompts, the first is displayed. Or one word: `imagenet`, `imagenet-r`, "
-        "`imagenet-a` (OpenAI's names, from open_clip; with `class_ids`, of these alone), `files` "
-        "(from the dataset's files)."
-    )
-    classes: Annotated[int, Field(ge=2)] | None = Field(
-        None, description="Number of classes; needed where the names come from `files`."
-    )
-    class_ids: Names | None = Field(
-        None, description="Ids of the classes, such as wnids, where folders are called so."
-    )
-    label_map: LabelMap | None = Field(
-        None, description="How the classes follow from a reference's; null: they are the same."
-    )
-    own_head: bool = Field(
-        False,
-        description="Evaluated on it, a zero-shot model has a head of the dataset's own class "
-        "names, spread over the classes of the label map's reference (paper, section 3).",
-    )
-    prompts: Name = Field(description="Prompt set: a file in `config/prompts`.")
-    splits: dict[Name, Count] = Field(
-        min_length=1,
-        description="Splits and their exact numbers of samples; any other number is an error.",
-    )
-    held_out: HeldOutDraw | None = Field(
-        None, description="Draws the split `held-out` from another; null: none is drawn."
-    )
-    evaluate: SomeNames = Field(description="Splits that are evaluated.")
-    views: list[ViewSettings] = Field(
-        [ViewSettings()],
-        min_length=1,
-        description="Views of every split; averages and comparisons use the first.",
-    )
-    clusters: Name | None = Field(
-        None,
-        description="Group metadata whose values are what was drawn independently, such as "
-        "families of type; null: base ids. Below ten of them a dataset gets no interval.",
-    )
-    border: Annotated[int, Field(ge=0)] = Field(
-        0, description="Pixels cropped off every side of each image before anything else."
-    )
-    disk_gb: Annotated[float, Field(gt=0)] | None = Field(
-        None, description="Disk space of the unpacked images in GB."
-    )
-    polarity: Literal["light-on-dark", "dark-on-light", "mixed"] | None = Field(
-        None,
-        description="Ink against paper, for handwriting and type; null where it has no meaning.",
-    )
-    writers: str | None = Field(
-        None, description="Who wrote or drew the samples, for the data card."
-    )
-    notes: str | None = Field(
-        None, description="What else a reader must know: what our rendering chose."
-    )
-    options: dict[str, Any] = Field(
-        {},
-        description="Options of the builder or layout. They change the images or the index, so "
-        "they are part of the data's identity.",
-    )
-    limit: Count | None = Field(
-        None, description="Set by the name `<dataset>-limit<N>`: N samples a split, a preview."
-    )
+    name: Name
+    """Name of the dataset; the file's name without `.yaml`."""
+    title: str
+    """Human-readable name, as it stands in tables and figures."""
+    licence: str
+    """Licence of the images, or what is known about it."""
+    citation: str
+    """Where the images were published."""
+    access: Literal["open", "registration", "user-supplied"] = "open"
+    """`open`: fetched; `registration`: you fetch it, after signing up; `user-supplied`: you bring
+    it."""
+    layout: Layout = "arrays"
+    """Form of the files: `arrays` are made by a builder, the others are read by the module of that
+    name in `wiseft.study.data.layouts`."""
+    builder: str | None = None
+    """Function of `wiseft.study.data.builders` that makes the arrays; null for other layouts."""
+    root: str | None = None
+    """Your folder with the dataset; it is only read. `datasets.paths` and `datasets.root` of
+    `config.yaml` serve the same purpose."""
+    files: list[SourceFile] = []
+    """Files that the dataset is made from."""
+    archives: Name | None = None
+    """Folder below `.archives` that the files lie in, for datasets that share an archive; null: the
+    dataset's name."""
+    top: str | None = None
+    """Folder that the archive unpacks to and the layout's paths are relative to. Your own copy may
+    be this folder, or the one that holds it."""
+    packages: Names = []
+    """Packages the images come from: keys of `config/packages.yaml`."""
+    depends: Names = []
+    """Datasets that this one is rendered from."""
+    suite: Name | None = None
+    """Datasets of one suite are evaluated by one job; null: a suite of its own."""
+    class_names: list[str | list[str]] | str
+    """One item a class, in label order: a name, or a list of names. All are put into the prompts,
+    the first is displayed. Or one word: `imagenet`, `imagenet-r`, `imagenet-a` (OpenAI's names,
+    from open_clip; with `class_ids`, of these alone), `files` (from the dataset's files)."""
+    classes: Annotated[int, Field(ge=2)] | None = None
+    """Number of classes; needed where the names come from `files`."""
+    class_ids: Names | None = None
+    """Ids of the classes, such as wnids, where folders are called so."""
+    label_map: LabelMap | None = None
+    """How the classes follow from a reference's; null: they are the same."""
+    own_head: bool = False
+    """Evaluated on it, a zero-shot model has a head of the dataset's own class names, spread over
+    the classes of the label map's reference (paper, section 3)."""
+    prompts: Name
+    """Prompt set: a file in `config/prompts`."""
+    splits: dict[Name, Count] = Field(min_length=1)
+    """Splits and their exact numbers of samples; any other number is an error."""
+    held_out: HeldOutDraw | None = None
+    """Draws the split `held-out` from another; null: none is drawn."""
+    evaluate: SomeNames
+    """Splits that are evaluated."""
+    views: list[ViewSettings] = Field([ViewSettings()], min_length=1)
+    """Views of every split; averages and comparisons use the first."""
+    clusters: Name | None = None
+    """Group metadata whose values are what was drawn independently, such as families of type; null:
+    base ids. Below ten of them a dataset gets no interval."""
+    border: Annotated[int, Field(ge=0)] = 0
+    """Pixels cropped off every side of each image before anything else."""
+    disk_gb: Annotated[float, Field(gt=0)] | None = None
+    """Disk space of the unpacked images in GB."""
+    polarity: Literal["light-on-dark", "dark-on-light", "mixed"] | None = None
+    """Ink against paper, for handwriting and type; null where it has no meaning."""
+    writers: str | None = None
+    """Who wrote or drew the samples, for the data card."""
+    notes: str | None = None
+    """What else a reader must know: what our rendering chose."""
+    options: dict[str, Any] = {}
+    """Options of the builder or layout. They change the images or the index, so they are part of
+    the data's identity."""
+    limit: Count | None = None
+    """Set by the name `<dataset>-limit<N>`: N samples a split, a preview."""
 
     @field_validator("class_names")
     @classmethod
@@ -171,31 +141,26 @@ class DatasetEntry(Entry):
             )
         return value
 
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        problems = [
-            *self._layout_problems(),
-            *self._file_problems(),
-            *self._class_problems(),
-            *self._split_problems(),
-        ]
-        if problems:
-            raise ValueError("\n".join(problems))
-        distinct([view.name for view in self.views])
-        distinct([file.file for file in self.files])
-        return self
+    def _conflicts(self) -> Iterator[str]:
+        yield from self._layout_conflicts()
+        places = [file.into for file in self.files if file.unpack]
+        if len(places) > 1 and ("" in places or len(set(places)) < len(places)):
+            yield "files lists several archives, but each needs a folder of its own under `into`"
+        yield from self._class_conflicts()
+        yield from self._split_conflicts()
+        yield from repeated([view.name for view in self.views])
+        yield from repeated([file.file for file in self.files])
 
-    def _layout_problems(self) -> list[str]:
-        problems = []
+    def _layout_conflicts(self) -> Iterator[str]:
         if (self.layout == "arrays") != (self.builder is not None):
-            problems.append(
+            yield (
                 f"layout is {self.layout} and builder is {self.builder}, but `arrays` needs a "
                 "builder and every other layout has none"
             )
         if self.layout == "arrays" and self.root is not None:
-            problems.append(f"root is {self.root}, but layout `arrays` reads no root")
+            yield f"root is {self.root}, but layout `arrays` reads no root"
         if self.layout != "arrays" and self.root is None and not self.files and not self.limit:
-            problems.append(
+            yield (
                 f"layout is {self.layout} without `root` and `files`, but the images must come "
                 "from somewhere"
             )
@@ -205,64 +170,44 @@ class DatasetEntry(Entry):
             for item in error.errors(include_url=False):
                 key = ".".join(["options", *map(str, item["loc"])])
                 valid = ", ".join(LAYOUTS[self.layout].model_fields)
-                problems.append(
-                    f"key `{key}` of layout {self.layout}: {item['msg']}; its options: {valid}"
-                )
-        return problems
+                yield (f"key `{key}` of layout {self.layout}: {item['msg']}; its options: {valid}")
 
-    def _file_problems(self) -> list[str]:
-        places = [file.into for file in self.files if file.unpack]
-        if len(places) > 1 and ("" in places or len(set(places)) < len(places)):
-            return [
-                "files lists several archives, so that each needs a folder of its own under `into`"
-            ]
-        return []
-
-    def _class_problems(self) -> list[str]:
-        problems = []
+    def _class_conflicts(self) -> Iterator[str]:
         known = isinstance(self.class_names, list)
         if (self.class_names == "files") != (self.classes is not None):
-            problems.append(
+            yield (
                 f"class_names is {'a list' if known else self.class_names} and classes is "
                 f"{self.classes}, but `classes` belongs to `class_names: files` and only there"
             )
         if known:
-            distinct(self.display_names)
+            yield from repeated(self.display_names)
         if self.class_names in library.CLASS_SETS:
             of_set = library.names_by_id(str(self.class_names))
             if unknown := [wnid for wnid in self.class_ids or () if wnid not in of_set]:
-                problems.append(f"class_ids lists {unknown[0]}, no class of {self.class_names}")
-                return problems
+                yield f"class_ids lists {unknown[0]}, no class of {self.class_names}"
+                return
         if self.class_ids is not None and len(self.class_ids) != self.class_count:
-            problems.append(
+            yield (
                 f"class_ids lists {len(self.class_ids)}, but there are {self.class_count} classes"
             )
         if self.own_head and (self.label_map is None or self.suite is not None):
-            problems.append("own_head is true, but needs a label_map, and a suite of its own")
+            yield "own_head is true, but needs a label_map, and a suite of its own"
         if self.label_map and (foreign := self.label_map.borrowed.keys() - {*self.display_names}):
-            problems.append(f"label_map.borrowed names {min(foreign)}, which is no class of it")
+            yield f"label_map.borrowed names {min(foreign)}, which is no class of it"
         if self.label_map and self.label_map.by == "class-ids" and not self.ids:
-            problems.append("label_map goes by class-ids, but the dataset has none")
-        return problems
+            yield "label_map goes by class-ids, but the dataset has none"
 
-    def _split_problems(self) -> list[str]:
+    def _split_conflicts(self) -> Iterator[str]:
         known = ", ".join(self.splits)
-        problems = [
-            f"evaluate lists {split}, but the splits are {known}"
-            for split in self.evaluate
-            if split not in self.splits
-        ]
-        problems += [
-            f"file {file.file} is for split {split}, but the splits are {known}"
-            for file in self.files
-            for split in file.splits
-            if split not in self.splits
-        ]
+        for split in self.evaluate:
+            if split not in self.splits:
+                yield f"evaluate lists {split}, but the splits are {known}"
+        for file in self.files:
+            for split in file.splits:
+                if split not in self.splits:
+                    yield f"file {file.file} is for split {split}, but the splits are {known}"
         if self.held_out and not {self.held_out.of, "held-out"} <= set(self.splits):
-            problems.append(
-                f"held_out draws `held-out` from {self.held_out.of}, but the splits are {known}"
-            )
-        return problems
+            yield f"held_out draws `held-out` from {self.held_out.of}, but the splits are {known}"
 
     @property
     def names_from_files(self) -> bool:

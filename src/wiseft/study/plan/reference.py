@@ -1,7 +1,7 @@
 """Writes the JSON schemas, the reference of the configuration and the page of datasets, from the
 typed models and the catalogue.
 
-``python -m wiseft.study.config.reference --write`` writes them, ``--check`` fails where a file
+``python -m wiseft.study.plan.reference --write`` writes them, ``--check`` fails where a file
 differs.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 import types
 import typing
@@ -28,12 +29,14 @@ from wiseft.base.validation import nested_model
 from wiseft.errors import WiseftError
 from wiseft.study.config.catalogue import Catalogue
 from wiseft.study.config.datasets import DatasetEntry
-from wiseft.study.config.datasets_page import datasets_page
 from wiseft.study.config.entries import ModelEntry, Packages, PromptsEntry
 from wiseft.study.config.experiment import ExperimentEntry
 from wiseft.study.config.layouts import LAYOUTS
 from wiseft.study.config.machine import Config
 from wiseft.study.config.methods import FinetuneOverrides, FinetuneSettings, MethodEntry
+from wiseft.study.plan.datasets_page import datasets_page
+from wiseft.study.plan.needs import needs_of
+from wiseft.study.targets import Targets
 
 SECTIONS: list[tuple[str, type[BaseModel], str, str]] = [
     ("config", Config, "config.yaml", "What runs by default"),
@@ -70,7 +73,7 @@ def json_schema(model: type[BaseModel]) -> str:
     schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
     overrides, settings = FinetuneOverrides.__name__, FinetuneSettings.__name__
     schema.get("$defs", {}).pop(overrides, None)  # has the keys of the settings, none needed
-    text = json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
+    text = re.sub(r"(\\n)+", " ", json.dumps(schema, indent=2, ensure_ascii=False)) + "\n"
     return text.replace(f"#/$defs/{overrides}", f"#/$defs/{settings}")
 
 
@@ -80,15 +83,24 @@ def readme(catalogue: Catalogue) -> str:
     """
     names, recipes = catalogue.names("experiments"), plugins.names(plugins.RECIPES)
     return render(
-        "study/config/reference.md.j2",
+        "study/plan/reference.md.j2",
         other=next((name for name in names if name.endswith("smoke")), "NAME"),
         experiments={name: catalogue.experiment_entry(name) for name in names},
+        needs={name: _needs(catalogue, name) for name in names},
         sections=SECTIONS,
         layouts=LAYOUTS,
         recipes={name: plugins.load(plugins.RECIPES, name) for name in recipes},
         doc=_doc,
         rows=_rows,
     )
+
+
+def _needs(catalogue: Catalogue, experiment: str) -> str:
+    """Return what an experiment roughly needs; a dash where that is not known, or it is wrong."""
+    try:
+        return str(needs_of(Targets(Config(), catalogue, catalogue.experiment(experiment))))
+    except WiseftError:
+        return "–"
 
 
 def generated_files(root: Path) -> dict[Path, str]:
@@ -181,29 +193,26 @@ def _default(field: FieldInfo) -> str:
 def main(arguments: list[str] | None = None) -> int:
     """Write or check the generated files; return the exit code."""
     parser = argparse.ArgumentParser(
-        prog="python -m wiseft.study.config.reference", description=__doc__
+        prog="python -m wiseft.study.plan.reference", description=__doc__
     )
     action = parser.add_mutually_exclusive_group(required=True)
     action.add_argument("--write", action="store_true", help="write the generated files")
     action.add_argument("--check", action="store_true", help="fail where a file differs")
     parser.add_argument("--root", type=Path, default=Path(), help="the project's root")
     options = parser.parse_args(arguments)
-    stale = []
     try:
         generated = generated_files(options.root)
     except WiseftError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    for path, text in generated.items():
-        if path.is_file() and path.read_text(encoding="utf-8") == text:
-            continue
-        stale.append(path)
-        if options.write:
-            write_text(path, text)
+    written = {path: path.read_text(encoding="utf-8") for path in generated if path.is_file()}
+    stale = [path for path, text in generated.items() if written.get(path) != text]
     for path in stale:
+        if options.write:
+            write_text(path, generated[path])
         print(f"{'wrote' if options.write else 'out of date'}: {path}")
     if stale and options.check:
-        print("run: python -m wiseft.study.config.reference --write", file=sys.stderr)
+        print("run: python -m wiseft.study.plan.reference --write", file=sys.stderr)
         return 1
     return 0
 

@@ -1,6 +1,6 @@
 """The page `docs/datasets.md`: every dataset of the catalogue, and how to get it.
 
-`python -m wiseft.study.config.reference --write` writes it with the other generated files.
+`python -m wiseft.study.plan.reference --write` writes it with the other generated files.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ def datasets_page(catalogue: Catalogue) -> str:
     entries = _by_head({name: catalogue.dataset(name) for name in catalogue.names("datasets")})
     files = [(entry, file) for _, entry in entries for file in entry.files]
     return render(
-        "study/config/datasets_page.md.j2",
+        "study/plan/datasets_page.md.j2",
         entries=entries,
         brought=[(entry, file) for entry, file in files if file.how or not file.urls],
         prompt_sets=[catalogue.prompts(name) for name in catalogue.names("prompts")],
@@ -82,11 +82,7 @@ def _size(size: int | None) -> str:
         return "not published"
     for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
         if size >= factor:
-            return (
-                f"{size / factor:.3g} {unit}"
-                if size < 1000 * factor
-                else f"{size / factor:.0f} {unit}"
-            )
+            return f"{size / factor:{'.3g' if size < 1000 * factor else '.0f'}} {unit}"
     return f"{size} bytes"
 
 
