@@ -323,6 +323,26 @@ def test_a_negative_size_is_refused(tmp_path):
     assert_refused(archive, "forged size")
 
 
+@pytest.mark.parametrize("kind", ["forged size", "link", "zip"])
+def test_a_long_name_is_told_by_its_beginning_and_its_end(tmp_path, kind):
+    """One of the campaign's had 5,000 characters, and so had the message."""
+    name = "begin" + "x" * 5000 + "the end"
+    archive = tmp_path / "a.tar"
+    if kind == "zip":
+        with zipfile.ZipFile(archive, "w", zipfile.ZIP_LZMA) as file:
+            file.writestr(name, b"x")
+    else:
+        info = special(name, tarfile.SYMTYPE, f"/{name}")
+        if kind == "forged size":
+            info = special("x", tarfile.REGTYPE)
+            info.pax_headers = {"path": name, "GNU.sparse.map": "0,1", "GNU.sparse.size": "1"}
+        with tarfile.open(archive, "w", format=tarfile.PAX_FORMAT) as tar:
+            tar.addfile(info)
+    with pytest.raises(WiseftError, match=r"beginx.*x \.\.\. x.*the end") as error:
+        unpack(archive, tmp_path / "out")
+    assert len(str(error.value).replace(str(tmp_path), "")) < 500
+
+
 def test_methods_that_cannot_be_read_in_pieces_are_refused(tmp_path):
     with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_LZMA) as archive:
         archive.writestr("a", b"x")

@@ -15,7 +15,7 @@ import zlib
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, Any
 
 from wiseft.errors import WiseftError
 from wiseft.study.data.unpacking.zip_encryption import Decrypter
@@ -70,13 +70,6 @@ Members = Generator[Member, None, None]
 """Members of an archive that is open until the last one was given, or until it is closed."""
 
 
-class Readable(Protocol):
-    """Whatever gives bytes."""
-
-    def read(self, n: int, /) -> bytes:
-        """Return at most `n` bytes; none at the end."""
-
-
 def members(archive: Path, password: str | None = None) -> Members:
     """Yield the members of a .tar, .tar.gz, .tar.bz2, .tar.xz or .zip file in their order.
 
@@ -110,10 +103,17 @@ def nested_members(archive: Path, outer: Member) -> Members:
     Raises:
         WiseftError: it is no tar archive, or is damaged.
     """
-    label = f"{archive}: {outer.name}"
+    label = f"{archive}: {shortened(outer.name)}"
     stream = _ForwardStream(_PieceStream(outer.pieces()))
     with _reading(label):
         yield from _walk(stream, label)
+
+
+def shortened(text: str, most: int = 100) -> str:
+    """Return a name, or other text of an archive, as messages have it: a long one by its beginning
+    and its end."""
+    half = most // 2
+    return text if len(text) <= most else f"{text[:half]} ... {text[-half:]}"
 
 
 @contextlib.contextmanager
@@ -124,7 +124,7 @@ def _reading(archive: Path | str) -> Iterator[None]:
     except FAULTS as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise WiseftError(f"{archive} cannot be read ({error.strerror}).") from error
-        reason = str(error) or type(error).__name__
+        reason = shortened(str(error), 500) or type(error).__name__
         raise WiseftError(
             f"{archive} is damaged or cut short ({reason}). Delete it and fetch it again."
         ) from error
@@ -143,7 +143,7 @@ class _ForwardStream:
     """A stream as `tarfile` wants it, that never goes back: a compressed one would have to be
     decompressed from its start. Refuses large reads, which only a forged header causes."""
 
-    def __init__(self, raw: Readable, jump: Callable[[int], object] | None = None):
+    def __init__(self, raw: IO[bytes] | _PieceStream, jump: Callable[[int], object] | None = None):
         self._raw = raw
         self._jump = jump
         self._at = 0
@@ -205,7 +205,7 @@ def _walk(stream: _ForwardStream, archive: Path | str) -> Members:
     while (info := tar.next()) is not None:
         tar.members.clear()  # type: ignore[attr-defined]  # or it would keep all of them
         if info.size < 0 or info.issparse():
-            raise tarfile.ReadError(f"{info.name!r} has a forged size or holes")
+            raise tarfile.ReadError(f"{shortened(info.name)!r} has a forged size or holes")
         yield Member(
             info.name,
             _tar_kind(info),
@@ -244,7 +244,7 @@ def _tar_pieces(
         while left:
             data = stream.read(min(PIECE, left))
             if not data:
-                raise EOFError(f"it ends inside {info.name!r}")
+                raise EOFError(f"it ends inside {shortened(info.name)!r}")
             left -= len(data)
             yield data
 
@@ -284,13 +284,14 @@ def _zip_kind(info: zipfile.ZipInfo) -> str:
 
 
 def _require_readable(archive: Path, info: zipfile.ZipInfo, password: str | None) -> None:
+    name = shortened(info.filename)
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise WiseftError(
-            f"{archive}: {info.filename!r} is stored by method {info.compress_type}; expected a "
+            f"{archive}: {name!r} is stored by method {info.compress_type}; expected a "
             "zip archive whose members are stored plainly (0) or deflated (8)."
         )
     if info.flag_bits & 1 and password is None:
-        raise WiseftError(f"{archive}: {info.filename!r} is encrypted, and no password is given.")
+        raise WiseftError(f"{archive}: {name!r} is encrypted, and no password is given.")
 
 
 def _zip_pieces(
@@ -300,11 +301,13 @@ def _zip_pieces(
         try:
             opened = opener(info)
         except (RuntimeError, NotImplementedError) as error:
-            raise WiseftError(f"{archive}: {info.filename!r} cannot be read: {error}.") from error
+            fault = f"{shortened(info.filename)!r} cannot be read: {shortened(str(error), 500)}"
+            raise WiseftError(f"{archive}: {fault}.") from error
         size = 0
         with opened as member:
             while data := member.read(PIECE):
                 size += len(data)
                 yield data
         if size != info.file_size:
-            raise EOFError(f"{info.filename!r} has {size} bytes, declared {info.file_size}")
+            name = shortened(info.filename)
+            raise EOFError(f"{name!r} has {size} bytes, declared {info.file_size}")
