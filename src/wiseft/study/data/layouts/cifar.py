@@ -16,7 +16,7 @@ import io
 import json
 import re
 import zlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -38,11 +38,8 @@ CHANNELS = 3
 PICKLED = ("cifar-10-batches-py", "cifar-100-python", "data_batch_1")
 """What the pickled archives have at the places where the binary files are looked for."""
 
-SHEET_LABELS = {"data_batch": "train_lables.json", "test_batch": "test_lables.json"}
-"""Label lists of the package of sheets (so spelt), by the first part of the binary files' names."""
-
-Binary = Callable[[str], tuple[bytes, str]]
-"""Gives a binary file's content by its name, and what it was read from, for messages."""
+Binary = Mapping[str, tuple[bytes, str]]
+"""A binary file's content by its name, and what it was read from, for messages."""
 
 
 def read(inputs: LayoutInputs) -> Indexed:
@@ -96,7 +93,7 @@ def _read_split(
 ) -> PreparedSplit:
     parts = []
     for name in options.files[split]:
-        data, where = binary(name)
+        data, where = binary[name]
         images, labels = decode_records(data, options.label_bytes, where)
         _check_hash(data, options.sha256.get(name), where)
         _check_labels(labels, len(inputs.class_names), where)
@@ -132,11 +129,14 @@ def _binary_files(inputs: LayoutInputs, options: CifarOptions, names: list[str])
     for place in options.folder:
         folder = inputs.root / place
         if any((folder / name).is_file() for name in names):
-            return lambda name: _from_folder(inputs.dataset, folder / name)
+            return {name: _from_folder(inputs.dataset, folder / name) for name in names}
     package = inputs.files.get(options.sheets) if options.sheets else None
     if package is not None and package.is_file():
         members = _members(package, names)
-        return lambda name: (_from_sheet(members, name, package), f"{name} made from {package}")
+        return {
+            name: (_from_sheet(members, name, package), f"{name} made from {package}")
+            for name in names
+        }
     places = " or ".join(str(inputs.root / place) for place in options.folder)
     pickled = [name for name in PICKLED if (inputs.root / name).exists()]
     hint = (
@@ -195,13 +195,8 @@ def _decode_sheet(data: bytes, where: str) -> NDArray[np.uint8]:
 
 
 def _label_file(name: str) -> str:
-    for prefix, file in SHEET_LABELS.items():
-        if name.startswith(prefix):
-            return file
-    raise WiseftError(
-        f"the package of sheets has no labels for {name}; it has data_batch_1.bin to "
-        "data_batch_5.bin and test_batch.bin."
-    )
+    """Return the list of labels of a sheet in the package, which spells it so."""
+    return "test_lables.json" if name.startswith("test") else "train_lables.json"
 
 
 def _members(package: Path, names: Iterable[str]) -> dict[str, bytes]:

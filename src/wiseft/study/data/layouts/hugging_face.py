@@ -16,7 +16,7 @@ from wiseft.images.layout import Indexed, LayoutInputs
 from wiseft.images.scan import subfolders
 from wiseft.images.split import FolderSplit
 from wiseft.study.config.layouts import HuggingFaceOptions
-from wiseft.study.data.layouts.tables import Rows, column, listed_split, read_table, readable
+from wiseft.study.data.layouts.metadata import Rows, column, read_table, readable, table_split
 
 METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 FILE_NAME = "file_name"
@@ -45,10 +45,7 @@ def read(inputs: LayoutInputs) -> Indexed:
     values: dict[str, list[str]] = {}
     for split, folder in folders.items():
         table = tables[split]
-        if table is not None:
-            values[split] = column(table, rows[split], options.label)
-        else:
-            values[split] = subfolders(folder)
+        values[split] = column(table, rows[split], options.label) if table else subfolders(folder)
         if not values[split]:
             raise WiseftError(
                 f"{folder} holds neither class folders nor {', '.join(METADATA)}, expected one of "
@@ -77,14 +74,9 @@ def _split(
         names = [name for name, *_ in classes.names] if classes.names else inputs.class_names
         check_one_each(folder, labels, names)
         return index_class_folders(inputs, folder, labels)
-    return listed_split(
-        inputs,
-        folder,
-        table,
-        column(table, rows, FILE_NAME),
-        range(1, len(rows) + 1),
-        [classes.labels[value] for value in values],
-    )
+    labels = [classes.labels[value] for value in values]
+    paths = column(table, rows, FILE_NAME)
+    return table_split(inputs, folder, table, paths, labels, range(len(rows)))
 
 
 def _folder(inputs: LayoutInputs, options: HuggingFaceOptions, split: str) -> Path:
