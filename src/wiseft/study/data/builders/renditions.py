@@ -22,6 +22,7 @@ from wiseft.study.data.builders.digit_images import (
     Images,
     Inputs,
     grey_to_rgb,
+    made_of,
     to_uint8,
 )
 from wiseft.study.data.corruptions.filters import LUMA
@@ -80,15 +81,7 @@ def _render_split(inputs: Inputs, base: Split, n: int, render: Render) -> Prepar
     ink = base.read(chosen)[..., 0]
     # Each split has a stream of its own, so that adding a split changes no other.
     rng = np.random.default_rng([inputs.option("style_seed"), *base.name.encode()])
-    images, groups = render(ink, rng)
-    base_ids = [base.sample_ids[index] for index in chosen]
-    return PreparedSplit(
-        images=images,
-        labels=base.labels[chosen],
-        sample_ids=[f"{inputs.dataset}/{base_id}" for base_id in base_ids],
-        base_ids=base_ids,
-        groups=groups,
-    )
+    return made_of(base, chosen, inputs, *render(ink, rng))
 
 
 def _over_photos(
