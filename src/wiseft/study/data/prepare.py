@@ -128,9 +128,9 @@ def _package_source(key: str, package: PackageEntry, path: Path) -> dict[str, An
     MNIST may come from its official files; what is then recorded is the hash of those, the same for
     both ways, so that the way leaves no trace in the dataset's identity.
     """
-    from wiseft.study.data.fetching import mnist_idx, pip
+    from wiseft.study.data.fetching import mnist_idx, registries
 
-    pip.require_fetched(key, package, path)
+    registries.require_fetched(key, package, path)
     if key == mnist_idx.PACKAGE:
         return {"files": dict(mnist_idx.SHA256)}
     return {"package": f"{package.project}=={package.version}", "sha256": package.sha256}

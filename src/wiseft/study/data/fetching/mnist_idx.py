@@ -110,19 +110,13 @@ def read_mnist(path: Path) -> dict[str, NDArray[np.uint8]]:
     else:
         packed = read_members(path, [f"{name}.gz" for name in SHA256])
         files = {name: _gunzip(packed[f"{name}.gz"], f"{path}: {name}") for name in SHA256}
-    verify_idx(files, str(path))
-    return {name: decode_idx(data, f"{path}: {name}") for name, data in files.items()}
-
-
-def verify_idx(files: dict[str, bytes], where: str) -> None:
-    """Raise WiseftError unless every idx file is byte-identical to the official one."""
     for name, expected in SHA256.items():
-        actual = hashlib.sha256(files[name]).hexdigest()
-        if actual != expected:
+        if (actual := hashlib.sha256(files[name]).hexdigest()) != expected:
             raise WiseftError(
-                f"{where}: {name} is not MNIST's: expected sha256 {expected}, found {actual}. "
+                f"{path}: {name} is not MNIST's: expected sha256 {expected}, found {actual}. "
                 "Delete the file and fetch it again."
             )
+    return {name: decode_idx(data, f"{path}: {name}") for name, data in files.items()}
 
 
 def is_official_archive(path: Path) -> bool:
