@@ -202,12 +202,13 @@ def _by_ids(entry: DatasetEntry, reference_ids: Sequence[str] | None) -> list[li
 
 
 def _optional(entry: DatasetEntry, members: list[list[int]] | None) -> dict[str, Any]:
-    mapping = (
-        {"reference": entry.label_map.reference, "members": members} if entry.label_map else None
-    )
-    borrowed = entry.label_map.borrowed if entry.label_map else {}
-    optional = {"class_ids": entry.ids, "label_map": mapping, "border": entry.border}
-    return {**optional, "borrowed": borrowed}
+    mapping = entry.label_map
+    return {
+        "class_ids": entry.ids,
+        "label_map": mapping and {"reference": mapping.reference, "members": members},
+        "border": entry.border,
+        "borrowed": mapping.borrowed if mapping else {},
+    }
 
 
 def _write_arrays(

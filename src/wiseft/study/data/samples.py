@@ -71,7 +71,7 @@ def draw_samples(
     if of is not None:
         labels = _labels_called(of, opened)
         rows = [
-            _images_of(content, label, images, seed)
+            content.read(np.random.default_rng(seed).permutation(_members(content, label))[:images])
             for content, label in zip(splits, labels, strict=True)
         ]
         draw_panel(names, [[""] * len(row) for row in rows], rows, outputs, shared=True)
@@ -79,8 +79,9 @@ def draw_samples(
     shared = all(manifest.class_names == opened[0].class_names for manifest in opened)
     rows, titles = [], []
     for manifest, content in zip(opened, splits, strict=True):
-        columns = _columns(len(manifest.class_names))
-        rows.append(_one_per_class(content, columns, seed))
+        classes, rng = len(manifest.class_names), np.random.default_rng(seed)
+        columns = np.linspace(0, classes - 1, min(classes, COLUMNS)).round().astype(int)
+        rows.append(content.read([int(rng.choice(_members(content, k))) for k in columns]))
         called = [manifest.class_names[label] for label in columns]
         titles.append(called if shared else [_short(name) for name in called])
     draw_panel(names, titles, rows, outputs, shared)
@@ -129,22 +130,6 @@ def _members(split: Split, label: int) -> NDArray[np.intp]:
             f"{split.dataset}, split {split.name}: no image of class {label} to show."
         )
     return members
-
-
-def _images_of(split: Split, label: int, images: int, seed: int) -> NDArray[np.uint8]:
-    return split.read(np.random.default_rng(seed).permutation(_members(split, label))[:images])
-
-
-def _one_per_class(split: Split, columns: Sequence[int], seed: int) -> NDArray[np.uint8]:
-    rng = np.random.default_rng(seed)
-    return split.read([int(rng.choice(_members(split, label))) for label in columns])
-
-
-def _columns(classes: int) -> list[int]:
-    """Return the classes that are shown: all, or `COLUMNS` at equal distances."""
-    if classes <= COLUMNS:
-        return list(range(classes))
-    return np.linspace(0, classes - 1, COLUMNS).round().astype(int).tolist()
 
 
 def draw_panel(

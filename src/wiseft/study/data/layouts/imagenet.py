@@ -23,9 +23,8 @@ from wiseft.images.layout import Indexed, LayoutInputs
 from wiseft.images.scan import image_names, subfolders
 from wiseft.images.split import FolderSplit
 from wiseft.study.config.layouts import ImagenetOptions
-from wiseft.study.data.layouts.matlab import read_variable
-from wiseft.study.data.layouts.metadata import listed_split, text_lines
-from wiseft.study.data.unpacking.packages import read_members
+from wiseft.study.data.layouts.metadata import listed_split, read_variable, text_lines
+from wiseft.study.data.unpacking.members import read_members
 
 KIT = "ILSVRC2012_devkit_t12"
 KIT_PLACES = (KIT, f"devkit/{KIT}")

@@ -18,8 +18,7 @@ from wiseft.images.layout import Indexed, LayoutInputs
 from wiseft.images.scan import image_names
 from wiseft.images.split import FolderSplit
 from wiseft.study.config.layouts import MatOptions
-from wiseft.study.data.layouts.matlab import read_variable
-from wiseft.study.data.layouts.metadata import listed_split
+from wiseft.study.data.layouts.metadata import listed_split, read_variable
 
 
 def read(inputs: LayoutInputs) -> Indexed:
