@@ -93,10 +93,8 @@ def draw_digit(face: Face, digit: int, height: float, shift: tuple[float, float]
 def _faces(inputs: Inputs, key: str) -> list[Face]:
     path = inputs.package(key)
     # A face that comes as .ttf and as .otf is one face.
-    stems: dict[str, str] = {}
-    for name in member_names(path):
-        if name.endswith((".otf", ".ttf")):
-            stems[PurePosixPath(name).stem] = name
+    fonts = [name for name in member_names(path) if name.endswith((".otf", ".ttf"))]
+    stems = {PurePosixPath(name).stem: name for name in fonts}
     if not stems:
         raise WiseftError(f"{path} holds no .ttf or .otf font.")
     files = read_members(path, stems.values())

@@ -14,7 +14,7 @@ from scipy import ndimage
 
 from wiseft.errors import WiseftError
 from wiseft.images.split import PreparedSplit
-from wiseft.images.store import Split, open_split
+from wiseft.images.store import open_split
 from wiseft.images.subset import draw_indices
 from wiseft.study.data.builders.digit_images import (
     SIDE,
@@ -69,19 +69,15 @@ def build_corrupt(inputs: Inputs) -> dict[str, PreparedSplit]:
 
 
 def _build(inputs: Inputs, render: Render) -> dict[str, PreparedSplit]:
-    mnist = inputs.depend("mnist")
-    return {
-        name: _render_split(inputs, open_split(mnist, name), n, render)
-        for name, n in inputs.splits.items()
-    }
-
-
-def _render_split(inputs: Inputs, base: Split, n: int, render: Render) -> PreparedSplit:
-    chosen = draw_indices(len(base), n, inputs.option("base_seed"))
-    ink = base.read(chosen)[..., 0]
-    # Each split has a stream of its own, so that adding a split changes no other.
-    rng = np.random.default_rng([inputs.option("style_seed"), *base.name.encode()])
-    return made_of(base, chosen, inputs, *render(ink, rng))
+    mnist, splits = inputs.depend("mnist"), {}
+    for name, n in inputs.splits.items():
+        base = open_split(mnist, name)
+        chosen = draw_indices(len(base), n, inputs.option("base_seed"))
+        # Each split has a stream of its own, so that adding a split changes no other.
+        rng = np.random.default_rng([inputs.option("style_seed"), *name.encode()])
+        images, groups = render(base.read(chosen)[..., 0], rng)
+        splits[name] = made_of(base, chosen, inputs, images, groups)
+    return splits
 
 
 def _over_photos(

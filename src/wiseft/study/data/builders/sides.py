@@ -88,8 +88,7 @@ def read_sides(path: Path, sha256: str) -> Mapping[str, Any]:
             f"{path} is not the file that the dataset is made by: expected sha256 {sha256}, found "
             f"{found}. Restore it, or correct the entry."
         )
-    records: Mapping[str, Any] = json.loads(content)
-    return records
+    return dict(json.loads(content))
 
 
 def above(base: Split, records: Mapping[str, Any], file: str) -> NDArray[np.bool_]:

@@ -48,10 +48,9 @@ def _read() -> dict[str, dict[int, Table]]:
         name: {side: tuple(map(tuple, rows)) for side, rows in by_side.items()}
         for name, by_side in yaml.safe_load(text).items()
     }
-    elastic = tables["elastic-transform"]
-    for side, rows in elastic.items():
-        unit = ELASTIC_UNITS[side]
-        elastic[side] = tuple(tuple(unit * length for length in row) for row in rows)
+    for side, unit in ELASTIC_UNITS.items():
+        rows = tables["elastic-transform"][side]
+        tables["elastic-transform"][side] = tuple(tuple(unit * n for n in row) for row in rows)
     return tables
 
 

@@ -92,9 +92,9 @@ def download(
         WiseftError: the file that is there is another one (it is not touched); no address gave the
             right file (the message says what each one answered); there is too little space.
     """
-    _require_addresses(urls, path)
     if already_there(path, expected):
         return ""
+    _require_addresses(urls, path)
     with exclusive(path.with_name(f".{path.name}.lock")):
         if already_there(path, expected):
             return ""
@@ -241,18 +241,15 @@ class _Address:
         """Raise Interrupted or Refused for every answer that is not a file."""
         message = f"answered {response.status} {response.reason}"
         if self.retry.is_retry("GET", response.status):
-            raise Interrupted(message, self._retry_after(response))
+            wait = None
+            with contextlib.suppress(InvalidHeader):
+                wait = self.retry.get_retry_after(response)
+            raise Interrupted(message, wait or 0.0)
         if response.status not in (200, 206):
             raise Refused(message)
         kind = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
         if kind == "text/html" and not urlsplit(self.url).path.endswith(".html"):
             raise Refused("answered with a web page instead of the file")
-
-    def _retry_after(self, response: BaseHTTPResponse) -> float:
-        try:
-            return self.retry.get_retry_after(response) or 0.0
-        except InvalidHeader:
-            return 0.0
 
     def _continues(self, response: BaseHTTPResponse) -> int | None:
         """Check that a partial answer continues the part; return the size of the whole."""

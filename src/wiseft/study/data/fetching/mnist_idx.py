@@ -161,11 +161,10 @@ def _gunzip(data: bytes, what: str) -> bytes:
 def _from_pickle(data: bytes, where: str) -> dict[str, bytes]:
     """Re-encode ``((images, labels) of 50,000, 10,000 and 10,000)``, float32 of byte / 256, as idx
     files."""
+    content = io.BytesIO(_gunzip(data, where))
     try:
-        parts = ArrayUnpickler(io.BytesIO(_gunzip(data, where)), encoding="latin1").load()
+        parts = ArrayUnpickler(content, encoding="latin1").load()
         train, validation, test = [(np.asarray(x), np.asarray(y)) for x, y in parts]
-    except WiseftError:
-        raise
     except Exception as error:  # a broken pickle may raise almost anything
         raise WiseftError(
             f"{where}: {PICKLE} is not the expected pickle of arrays ({error}). It was not loaded."

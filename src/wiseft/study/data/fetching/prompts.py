@@ -13,7 +13,6 @@ from wiseft.base.io import read_json, write_json
 from wiseft.errors import WiseftError
 from wiseft.study.config import SourceFile
 from wiseft.study.config.entries import PromptsEntry
-from wiseft.study.data.fetching.checksums import verify_file
 from wiseft.study.data.fetching.entry_files import checksums, mirrored
 from wiseft.study.data.fetching.http import download
 from wiseft.zeroshot.prompts import checked_template
@@ -76,17 +75,13 @@ def read_templates(path: Path, key: str) -> list[str]:
 
 
 def _fetch_file(entry: PromptsEntry, file: SourceFile, path: Path) -> None:
-    expected = checksums(file)
-    if path.exists():
-        verify_file(path, expected)
-        return
     urls = mirrored(entry.name, file)
-    if not urls:
+    if not urls and not path.exists():
         raise WiseftError(
             f"the templates of {entry.name} stand in {file.file}, which is not at {path} and "
             f"cannot be downloaded: {file.how}"
         )
-    download(urls, path, expected)
+    download(urls, path, checksums(file))
 
 
 def _json_list(path: Path, key: str) -> list[str]:

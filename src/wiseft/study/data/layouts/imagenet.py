@@ -162,13 +162,13 @@ def _of_kit(
     known = table("class-id", inputs)
     labels = {}
     for line, text in enumerate(truth.split(), start=1):
-        wnid = wnids.get(int(text)) if text.isdigit() else None
-        if wnid is None or key("class-id", wnid) not in known:
+        wnid = wnids.get(int(text), "") if text.isdigit() else ""
+        if (label := known.get(key("class-id", wnid))) is None:
             raise WiseftError(
                 f"{path / GROUND_TRUTH}, line {line}: expected the id of one of {len(known)} "
                 f"classes, found `{text}`. Fetch the development kit again."
             )
-        labels[line] = known[key("class-id", wnid)]
+        labels[line] = label
     return labels, str(path)
 
 
@@ -196,8 +196,8 @@ def _of_list(path: Path, inputs: LayoutInputs) -> dict[int, int]:
     labels: dict[int, int] = {}
     for line, row in enumerate(rows, start=1):
         number = _number(path, line, row)
-        wnid = next((value for value in reversed(row) if WNID.fullmatch(value)), None)
-        if wnid is None or key("class-id", wnid) not in known:
+        wnid = next((value for value in reversed(row) if WNID.fullmatch(value)), "")
+        if (label := known.get(key("class-id", wnid))) is None:
             why = (
                 " A number could be ILSVRC's own id or the place in the sorted wnids, which differ."
                 if row[-1].isdigit()
@@ -209,7 +209,7 @@ def _of_list(path: Path, inputs: LayoutInputs) -> dict[int, int]:
             )
         if number in labels:
             raise WiseftError(f"{path}, entry {line}: image {number} has a label already")
-        labels[number] = known[key("class-id", wnid)]
+        labels[number] = label
     return labels
 
 

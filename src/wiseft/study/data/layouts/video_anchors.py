@@ -73,7 +73,7 @@ PROBLEMS = (
 SWAPPED = {22: 23, 23: 22}
 """The table of anchors numbers `none` and `car` the other way round than the class index."""
 
-_KEY = re.compile(r"(?P<folder>[^/,]+_\d+)/frame-(?P<number>\d+)\.jpg")
+_KEY = re.compile(r"[^/,]+_\d+/frame-\d+\.jpg")
 
 
 @dataclass(frozen=True)
@@ -88,11 +88,6 @@ class FrameSet:
     frames: list[str]
     labels: list[list[int]]
 
-    @property
-    def anchor(self) -> str:
-        """The anchor."""
-        return self.frames[0]
-
 
 def read(inputs: LayoutInputs) -> Indexed:
     """Index the frames of all sets: each anchor, then its neighbours.
@@ -105,10 +100,8 @@ def read(inputs: LayoutInputs) -> Indexed:
     """
     split = only_split(inputs)
     members = read_members(inputs, *MAPS[inputs.options.dataset])
-    if inputs.options.dataset == "imagenet-vid-robust":
-        sets, source = _read_vid_sets(inputs), inputs.file(VID_SETS)
-    else:
-        sets, source = _read_ytbb_sets(inputs)
+    is_vid = inputs.options.dataset == "imagenet-vid-robust"
+    sets, source = (_read_vid_sets if is_vid else _read_ytbb_sets)(inputs)
     if len(sets) != inputs.options.anchors:
         raise WiseftError(
             f"{source}: expected exactly {inputs.options.anchors} anchors, found {len(sets)}. "
@@ -117,7 +110,8 @@ def read(inputs: LayoutInputs) -> Indexed:
     return Indexed(splits={split: _index(inputs, sets, source)}, label_map=members)
 
 
-def _read_vid_sets(inputs: LayoutInputs) -> list[FrameSet]:
+def _read_vid_sets(inputs: LayoutInputs) -> tuple[list[FrameSet], Path]:
+    """Return the sets of ImageNet-Vid-Robust, and the file that they are from."""
     labels, path = read_object(inputs.file(VID_LABELS)), inputs.file(VID_SETS)
     sets = []
     for anchor, neighbours in read_object(path).items():
@@ -131,7 +125,7 @@ def _read_vid_sets(inputs: LayoutInputs) -> list[FrameSet]:
                     f"none for {frame}."
                 )
         sets.append(FrameSet(frames, [_labels(inputs, frame, labels[frame]) for frame in frames]))
-    return sets
+    return sets, path
 
 
 def _labels(inputs: LayoutInputs, frame: str, value: Any) -> list[int]:
@@ -227,10 +221,8 @@ def _original_labels(inputs: LayoutInputs) -> dict[str, int]:
         raise WiseftError(
             f"{path}: expected labels 0..{len(inputs.class_names) - 1}, found {labels.max()}."
         )
-    keys = [f"{video}_{ms}" for video, ms in zip(table["ytid"], table["time_ms"], strict=True)]
-    return {
-        key: SWAPPED.get(label, label) for key, label in zip(keys, labels.tolist(), strict=True)
-    }
+    keys = table["ytid"] + "_" + table["time_ms"]
+    return {key: SWAPPED.get(n, n) for key, n in zip(keys, labels.tolist(), strict=True)}
 
 
 def _short(key: str, path: Path) -> str:
@@ -244,11 +236,9 @@ def _short(key: str, path: Path) -> str:
 
 
 def _neighbours(anchor: str, similar: set[str]) -> list[str]:
-    match = _KEY.fullmatch(anchor)
-    assert match is not None, anchor
-    number = int(match["number"])
-    near = range(number - NEIGHBOURS, number + NEIGHBOURS + 1)
-    frames = [f"{match['folder']}/frame-{other}.jpg" for other in near if other != number]
+    folder, _, at = anchor.removesuffix(".jpg").rpartition("/frame-")
+    near = range(int(at) - NEIGHBOURS, int(at) + NEIGHBOURS + 1)
+    frames = [f"{folder}/frame-{number}.jpg" for number in near if number != int(at)]
     return [frame for frame in frames if f"{anchor},{frame}" in similar]
 
 
@@ -256,13 +246,14 @@ def _index(inputs: LayoutInputs, sets: Sequence[FrameSet], source: Path) -> Fold
     place = inputs.place(inputs.options.images).relative_to(inputs.root)
     owner: dict[str, str] = {}
     for item in sets:
+        anchor = item.frames[0]
         for frame in item.frames:
             if frame in owner:
                 raise WiseftError(
-                    f"{source}: frame {frame} is in the sets of {owner[frame]} and of "
-                    f"{item.anchor}, expected it in one. Fetch the metadata again."
+                    f"{source}: frame {frame} is in the sets of {owner[frame]} and of {anchor}, "
+                    "expected it in one. Fetch the metadata again."
                 )
-            owner[frame] = item.anchor
+            owner[frame] = anchor
     frames, labels_of = list(owner), [labels for item in sets for labels in item.labels]
     paths = [(place / below(frame, str(source))).as_posix() for frame in frames]
     return listed_split(

@@ -220,19 +220,14 @@ class _PieceStream:
 
     def __init__(self, pieces: Iterator[bytes]):
         self._pieces = pieces
-        self._rest = memoryview(b"")
+        self._rest = bytearray()
 
     def read(self, n: int) -> bytes:
-        parts = []
-        while n:
-            if not self._rest:
-                self._rest = memoryview(next(self._pieces, b""))
-                if not self._rest:
-                    break
-            parts.append(self._rest[:n])
-            self._rest = self._rest[n:]
-            n -= len(parts[-1])
-        return b"".join(parts)
+        while len(self._rest) < n and (piece := next(self._pieces, b"")):
+            self._rest += piece
+        data = bytes(self._rest[:n])
+        del self._rest[:n]
+        return data
 
 
 # ---------------------------------------------------------------------------------------- tar

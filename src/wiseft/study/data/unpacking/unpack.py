@@ -81,7 +81,12 @@ class _Unpacking:
             if done is not None:
                 return done
             folder = self.target.with_name(f".{self.target.name}.unpacking")
-            self.clear(folder)
+            # Nobody else works there while the lock is held.
+            if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+                raise WiseftError(f"{folder} is in the way: expected a folder or nothing. Move it.")
+            if folder.exists():
+                log.info(f"removing {folder}, which an interrupted run left")
+                shutil.rmtree(folder)
             plan = Plan(self.archive)
             plan.read(self.members())
             require_space(self.target.parent, plan.on_disk, f"unpacking {self.archive.name}")
@@ -134,14 +139,6 @@ class _Unpacking:
                 "copy of it. Put the archive back, or move the folder away."
             )
         return int(marker["files"])
-
-    def clear(self, folder: Path) -> None:
-        """Remove what a killed run left; nobody else works there while the lock is held."""
-        if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
-            raise WiseftError(f"{folder} is in the way: expected a folder or nothing. Move it.")
-        if folder.exists():
-            log.info(f"removing {folder}, which an interrupted run left")
-            shutil.rmtree(folder)
 
 
 @contextlib.contextmanager

@@ -41,16 +41,12 @@ WORD, HALF = np.dtype("<u4"), np.dtype("<u2")
 """The cipher's words and their halves, the lowest byte first on every machine."""
 
 
-def _stream_table() -> NDArray[np.uint8]:
-    """The byte that the low half of the third key gives."""
-    key = np.arange(1 << 16, dtype=np.uint32) | 2
-    return ((key * (key ^ 1)) >> 8).astype(np.uint8)
-
-
 CRC = np.array([zlib.crc32(bytes([byte ^ 255])) ^ 0xFF000000 for byte in range(256)], WORD)
 """Table of CRC-32: what a byte does to it."""
 
-STREAM = _stream_table()
+_HALVES = np.arange(1 << 16, dtype=np.uint32) | 2
+STREAM = ((_HALVES * (_HALVES ^ 1)) >> 8).astype(np.uint8)
+"""The byte that the low half of the third key gives."""
 
 
 def _keys(password: bytes) -> tuple[int, int, int]:
