@@ -202,6 +202,16 @@ def test_links_and_devices_in_a_zip_are_refused(tmp_path, mode, data, message):
     assert_refused(zip_with_mode(tmp_path / "a.zip", mode, data), message)
 
 
+def test_a_link_in_a_zip_cannot_fill_the_memory(tmp_path):
+    """What it names stands in its content, which is read before sizes are added up."""
+    info = zipfile.ZipInfo("member")
+    info.create_system, info.external_attr = 3, (stat.S_IFLNK | 0o777) << 16
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a", b"content")
+        archive.writestr(info, bytes(2**25), zipfile.ZIP_DEFLATED)
+    assert_refused(tmp_path / "a.zip", "'member' is a link of 33554432 bytes, over 4096")
+
+
 def test_a_link_inside_a_zip_becomes_a_file(tmp_path):
     archive = zip_with_mode(tmp_path / "a.zip", stat.S_IFLNK | 0o777, b"a")
     unpack(archive, tmp_path / "out")

@@ -83,7 +83,7 @@ def draw_samples(
         columns = np.linspace(0, classes - 1, min(classes, COLUMNS)).round().astype(int)
         rows.append(content.read([int(rng.choice(_members(content, k))) for k in columns]))
         called = [manifest.class_names[label] for label in columns]
-        titles.append(called if shared else [_short(name) for name in called])
+        titles.append(called if shared else [n if len(n) <= 18 else f"{n[:17]}…" for n in called])
     draw_panel(names, titles, rows, outputs, shared)
 
 
@@ -186,7 +186,7 @@ def _grid(rows: int, columns: int, gap: float, label: float) -> tuple[Figure, ND
     mpl.rc("axes", grid=False, linewidth=0.4, edgecolor="0.6")
     mpl.rc("axes.spines", **frame)
     width, height = label + CELL * columns, (CELL + gap - GAP) * rows + 0.25
-    figure = Figure(figsize=(width, height), layout="none")
+    figure = Figure(figsize=(width, height))
     axes = figure.subplots(
         rows,
         columns,
@@ -202,7 +202,3 @@ def _grid(rows: int, columns: int, gap: float, label: float) -> tuple[Figure, ND
         },
     )
     return figure, axes
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= 18 else f"{name[:17]}…"

@@ -122,14 +122,6 @@ def _rotate(digit: Floats, rng: np.random.Generator) -> Floats:
     return ndimage.rotate(digit, angle, reshape=False, order=1)
 
 
-def _add_noise(digit: Floats, rng: np.random.Generator) -> Floats:
-    return digit + NOISE * rng.standard_normal(digit.shape, dtype=np.float32)
-
-
-def _blur(digit: Floats, rng: np.random.Generator) -> Floats:
-    return ndimage.uniform_filter(digit, BLUR)
-
-
 def _add_fog(digit: Floats, rng: np.random.Generator) -> Floats:
     density = ndimage.gaussian_filter(rng.standard_normal(digit.shape), 5, mode="wrap")
     density = (density - density.min()) / np.ptp(density)
@@ -148,8 +140,8 @@ def _add_stripes(digit: Floats, rng: np.random.Generator) -> Floats:
 
 _CORRUPT: dict[str, Callable[[Floats, np.random.Generator], Floats]] = {
     "rotation": _rotate,
-    "noise": _add_noise,
-    "blur": _blur,
+    "noise": lambda digit, rng: digit + NOISE * rng.standard_normal(digit.shape, np.float32),
+    "blur": lambda digit, rng: ndimage.uniform_filter(digit, BLUR),
     "fog": _add_fog,
     "stripes": _add_stripes,
 }

@@ -136,10 +136,9 @@ def fetch_official(target: Path) -> str | None:
     with temporary_folder("wiseft-mnist") as folder:
         try:
             for file, md5 in MD5.items():
-                urls = [f"{mirror}/{file}.gz" for mirror in MIRRORS]
-                path, expected = folder / f"{file}.gz", Checksums(md5=md5)
+                urls, path = [f"{mirror}/{file}.gz" for mirror in MIRRORS], folder / f"{file}.gz"
                 with quiet():  # a package stands in where no mirror answers
-                    came = download(urls, path, expected, retries=0, timeout=5.0)
+                    came = download(urls, path, Checksums(md5=md5), retries=0, timeout=5.0)
             with atomic_path(target) as part:
                 with zipfile.ZipFile(part, "w") as archive:
                     for path in sorted(folder.iterdir()):

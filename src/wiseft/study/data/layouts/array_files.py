@@ -113,13 +113,13 @@ def _find(inputs: LayoutInputs, name: str) -> Path:
     try:
         return inputs.file(name)
     except WiseftError as error:
-        for pickled, plain in PLAIN_FORMS.items():
-            if plain.startswith(f"{name} ") and (inputs.root / pickled).is_file():
-                raise WiseftError(
-                    f"{error} {pickled} is there, but it is pickled and is never loaded, because "
-                    f"unpickling can run code; get {plain}."
-                ) from error
-        raise
+        pickled = Path(name).with_suffix(".npy").name
+        if pickled not in PLAIN_FORMS or not (inputs.root / pickled).is_file():
+            raise
+        raise WiseftError(
+            f"{error} {pickled} is there, but it is pickled and is never loaded, because "
+            f"unpickling can run code; get {PLAIN_FORMS[pickled]}."
+        ) from error
 
 
 def _refused(path: Path, reason: str) -> WiseftError:

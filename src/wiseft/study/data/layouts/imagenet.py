@@ -195,7 +195,14 @@ def _of_list(path: Path, inputs: LayoutInputs) -> dict[int, int]:
     known = table("class-id", inputs)
     labels: dict[int, int] = {}
     for line, row in enumerate(rows, start=1):
-        number = _number(path, line, row)
+        match = NUMBER.search(row[0])
+        if not match and len(row) > 1:
+            raise WiseftError(
+                f"{path}, entry {line}: expected a wnid, or a name such as "
+                f"ILSVRC2012_val_00000001.JPEG and a wnid, found `{' '.join(row)[:80]}`. Correct "
+                "the list."
+            )
+        number = int(match[1]) if match else line
         wnid = next((value for value in reversed(row) if WNID.fullmatch(value)), "")
         if (label := known.get(key("class-id", wnid))) is None:
             why = (
@@ -211,14 +218,3 @@ def _of_list(path: Path, inputs: LayoutInputs) -> dict[int, int]:
             raise WiseftError(f"{path}, entry {line}: image {number} has a label already")
         labels[number] = label
     return labels
-
-
-def _number(path: Path, line: int, row: Sequence[str]) -> int:
-    """Return the image's number: from its name, or from the line where there is only a wnid."""
-    match = NUMBER.search(row[0])
-    if match or len(row) == 1:
-        return int(match[1]) if match else line
-    raise WiseftError(
-        f"{path}, entry {line}: expected a wnid, or a name such as ILSVRC2012_val_00000001.JPEG "
-        f"and a wnid, found `{' '.join(row)[:80]}`. Correct the list."
-    )

@@ -42,7 +42,7 @@ def read(inputs: LayoutInputs) -> Indexed:
     if inputs.class_names:
         check_names(inputs, names, mappings / FOLDER_NAMES)
     check_members(inputs, list(members.values()), mappings / OVERLAP)
-    _check_folders(inputs, images, folder_names, members)
+    _check_folders(inputs.dataset, images, set(folder_names), list(members))
     labels = {folder: label for label, folder in enumerate(members)}
     files = index_class_folders(inputs, images, labels)
     # Independent of the folder that this copy happens to lie in.
@@ -91,21 +91,15 @@ def _imagenet_labels(mappings: Path) -> dict[str, list[int]]:
     return labels
 
 
-def _check_folders(
-    inputs: LayoutInputs,
-    images: Path,
-    folder_names: Mapping[str, str],
-    members: Mapping[str, list[int]],
-) -> None:
+def _check_folders(dataset: str, images: Path, known: set[str], classes: list[str]) -> None:
     there = set(subfolders(images))
-    if unknown := sorted(there - set(folder_names)):
+    if unknown := sorted(there - known):
         raise WiseftError(
-            f"dataset {inputs.dataset}: {images / unknown[0]} is not one of the "
-            f"{len(folder_names)} folders in {FOLDER_NAMES}. Move it elsewhere."
+            f"dataset {dataset}: {images / unknown[0]} is not one of the {len(known)} folders in "
+            f"{FOLDER_NAMES}. Move it elsewhere."
         )
-    if missing := [folder for folder in members if folder not in there]:
+    if missing := [folder for folder in classes if folder not in there]:
         raise WiseftError(
-            f"dataset {inputs.dataset}: expected the folders of {len(members)} classes in "
-            f"{images}, found {len(members) - len(missing)}; {missing[0]} is missing. Unpack the "
-            "archive again."
+            f"dataset {dataset}: expected the folders of {len(classes)} classes in {images}, found "
+            f"{len(classes) - len(missing)}; {missing[0]} is missing. Unpack the archive again."
         )

@@ -111,7 +111,7 @@ def _category_labels(inputs: LayoutInputs, table: pd.DataFrame, path: Path) -> N
             f"{path}, row {row + 1}: expected one of the {len(names)} class_names of "
             f"{inputs.dataset} as category, found {categories.iloc[row]!r}."
         )
-    return labels.to_numpy(np.int64)
+    return np.asarray(labels, np.int64)
 
 
 def _read_iwildcam(inputs: LayoutInputs) -> Indexed:
@@ -134,8 +134,8 @@ def _read_iwildcam(inputs: LayoutInputs) -> Indexed:
         files = [f"train/{below(name, str(path))}" for name in chosen["filename"]]
         # One trigger of a camera takes a burst of nearly equal images.
         bursts = [f"{inputs.dataset}/sequence-{n}" for n in chosen["sequence_remapped"]]
-        columns = {"groups": {"location": locations[rows].tolist()}, "base_ids": bursts}
-        splits[split] = listed_split(inputs, files, labels[rows], path, **columns)
+        more = {"base_ids": bursts, "groups": {"location": locations[rows].tolist()}}
+        splits[split] = listed_split(inputs, files, labels[rows], path, **more)
     return Indexed(splits=splits, class_names=[[name] for name in names])
 
 

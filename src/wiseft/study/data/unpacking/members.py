@@ -28,6 +28,9 @@ PIECE = 1 << 20
 LARGEST = 256 << 20
 """Most bytes of a member that is read into memory."""
 
+LONGEST_LINK = 4096
+"""Most bytes of what a symlink in a zip archive names: they are read before the plan is made."""
+
 PADDING = 64 * 1024**2
 """Most bytes between the last member of a tar archive and its end."""
 
@@ -95,7 +98,10 @@ def members(archive: Path, password: str | None = None) -> Members:
     for magic, opener in COMPRESSIONS.items():
         if start.startswith(magic):
             return _tar_members(archive, opener)
-    if start[257:262] == b"ustar" or _is_old_header(start):
+    if start[257:262] == b"ustar":
+        return _tar_members(archive, None)
+    with contextlib.suppress(tarfile.HeaderError):  # the form before it has no magic
+        tarfile.TarInfo.frombuf(start, "utf-8", "surrogateescape")
         return _tar_members(archive, None)
     raise WiseftError(
         f"{archive} is no tar or zip archive: it begins with {start[:16]!r}. Fetch it again."
@@ -173,15 +179,6 @@ def _reading(archive: Path | str) -> Iterator[None]:
         raise WiseftError(
             f"{archive} is damaged or cut short ({reason}). Delete it and fetch it again."
         ) from error
-
-
-def _is_old_header(start: bytes) -> bool:
-    """Whether a block is a tar header of the form before "ustar", which has no magic."""
-    try:
-        tarfile.TarInfo.frombuf(start, "utf-8", "surrogateescape")
-    except tarfile.HeaderError:
-        return False
-    return True
 
 
 class _ForwardStream:
@@ -299,7 +296,19 @@ def _zip_members(archive: Path, password: str | None) -> Members:
             opener = Decrypter(file, raw, password.encode()).open
         for info in file.infolist():
             kind = _zip_kind(info)
-            _require_readable(archive, info, password)
+            name = shortened(info.filename)
+            if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                raise WiseftError(
+                    f"{archive}: {name!r} is stored by method {info.compress_type}; expected a "
+                    "zip archive whose members are stored plainly (0) or deflated (8)."
+                )
+            if info.flag_bits & 1 and password is None:
+                raise WiseftError(f"{archive}: {name!r} is encrypted, and no password is given.")
+
+            if kind == "symlink" and info.file_size > LONGEST_LINK:
+                raise WiseftError(
+                    f"{archive}: {name!r} is a link of {info.file_size} bytes, over {LONGEST_LINK}."
+                )
 
             def pieces(info: zipfile.ZipInfo = info) -> Iterator[bytes]:
                 return _zip_pieces(archive, info, opener)
@@ -321,17 +330,6 @@ def _zip_kind(info: zipfile.ZipInfo) -> str:
         stat.S_IFIFO: "named pipe",
     }
     return kinds.get(stat.S_IFMT(mode), "device file")
-
-
-def _require_readable(archive: Path, info: zipfile.ZipInfo, password: str | None) -> None:
-    name = shortened(info.filename)
-    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise WiseftError(
-            f"{archive}: {name!r} is stored by method {info.compress_type}; expected a "
-            "zip archive whose members are stored plainly (0) or deflated (8)."
-        )
-    if info.flag_bits & 1 and password is None:
-        raise WiseftError(f"{archive}: {name!r} is encrypted, and no password is given.")
 
 
 def _zip_pieces(
