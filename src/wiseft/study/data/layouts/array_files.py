@@ -65,8 +65,7 @@ def _read_split(inputs: LayoutInputs, split: str) -> PreparedSplit:
             f"{labels.dtype} {labels.shape}."
         )
     classes = len(inputs.class_names)
-    wrong = np.flatnonzero((labels < 0) | (labels >= classes))
-    if len(wrong):
+    if len(wrong := np.flatnonzero((labels < 0) | (labels >= classes))):
         raise WiseftError(
             f"{where}: sample {wrong[0]} has label {labels[wrong[0]]} in {labels_at}, expected "
             f"0..{classes - 1}."

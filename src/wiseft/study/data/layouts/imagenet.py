@@ -97,8 +97,7 @@ def _flat_split(inputs: LayoutInputs, folder: Path, images: Sequence[str]) -> Fo
             )
         numbers.append(int(match[1]))
     known, source = validation_labels(inputs, folder)
-    outside = [name for name, n in zip(images, numbers, strict=True) if n not in known]
-    if outside:
+    if outside := [name for name, n in zip(images, numbers, strict=True) if n not in known]:
         raise WiseftError(
             f"{folder / outside[0]}: {source} has {len(known)} labels, but none for this image. "
             "Take the labels of the whole validation set."

@@ -207,8 +207,7 @@ def read_columns(path: Path, columns: Sequence[str]) -> pd.DataFrame:
         table = pd.read_csv(path, dtype=str, keep_default_na=False)
     except ValueError as error:  # pandas' own errors and bad text are ValueErrors
         raise WiseftError(f"{path} is not a readable CSV file: {error}.") from error
-    missing = [column for column in columns if column not in table.columns]
-    if missing:
+    if missing := [column for column in columns if column not in table.columns]:
         raise WiseftError(
             f"{path}: expected the columns {', '.join(columns)}, found no {missing[0]} among "
             f"{', '.join(table.columns)}. It is of another version; fetch it again."

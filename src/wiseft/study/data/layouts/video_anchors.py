@@ -195,8 +195,7 @@ def _read_annotations(path: Path, needed: Iterable[str]) -> dict[str, frozenset[
             f"{path}: expected an object with the lists `labels` and `annotations`, found the keys "
             f"{', '.join(content)}."
         )
-    absent = [name for name in needed if name not in names]
-    if absent:
+    if absent := [name for name in needed if name not in names]:
         raise WiseftError(
             f"{path}: expected `{absent[0]}` among its labels, found {', '.join(map(str, names))}."
         )

@@ -57,11 +57,9 @@ def read(inputs: LayoutInputs) -> Indexed:
 def _shards(inputs: LayoutInputs, pattern: str) -> list[Path]:
     """Return the folders of the unpacked shards; the pattern may be that of the shards."""
     bare = pattern.removesuffix(".tar")
-    folders = [path for path in inputs.root.glob(bare) if path.is_dir()]
-    if folders:
+    if folders := [path for path in inputs.root.glob(bare) if path.is_dir()]:
         return sorted(folders, key=lambda path: _natural(path.relative_to(inputs.root).as_posix()))
-    packed = sorted(inputs.root.glob(f"{bare}.tar"))
-    if packed:
+    if packed := sorted(inputs.root.glob(f"{bare}.tar")):
         inside = packed[0].relative_to(inputs.root).with_suffix("").as_posix()
         raise WiseftError(
             f"{packed[0]} is a packed shard, but layout webdataset reads unpacked ones. List each "

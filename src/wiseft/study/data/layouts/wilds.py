@@ -55,8 +55,7 @@ def read(inputs: LayoutInputs) -> Indexed:
     Raises:
         WiseftError: a table or an image is missing, a row is wrong, a split is unknown.
     """
-    unknown = [split for split in inputs.splits if split not in SPLITS]
-    if unknown:
+    if unknown := [split for split in inputs.splits if split not in SPLITS]:
         raise WiseftError(
             f"dataset {inputs.dataset} has no split {unknown[0]}; the splits of layout wilds are "
             f"{', '.join(SPLITS)}."
