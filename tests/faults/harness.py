@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from wiseft.study.data.layouts.matlab import READ
+from wiseft.study.data.layouts.metadata import READ
 
 SECONDS = 20.0
 """Of the processor, after which a command hangs: each of these takes one or two."""

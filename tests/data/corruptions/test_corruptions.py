@@ -30,9 +30,8 @@ from wiseft.study.data.corruptions.filters import (
     smooth_field,
     streak,
 )
-from wiseft.study.data.corruptions.ice import crystals
 from wiseft.study.data.corruptions.parameters import PARAMETERS, select
-from wiseft.study.data.corruptions.spatter import edges
+from wiseft.study.data.corruptions.weather import crystals, edges
 
 RANDOM = {
     *("gaussian-noise", "shot-noise", "impulse-noise", "speckle-noise", "glass-blur"),

@@ -321,6 +321,23 @@ def test_a_server_that_never_comes_further_is_given_up(server, path, fetch, monk
     assert not path.exists()
 
 
+def test_the_attempts_at_an_address_name_it_once_and_the_last_one_again(server, path, fetch):
+    """Five attempts at a slow server were 2,951 characters, most of them said before."""
+    url = server.serve("images.tar", CONTENT, always=Fault(status=503))
+    with pytest.raises(WiseftError, match="given up after 5 attempts"):
+        fetch(url, retries=4)
+    assert [url in line for line in fetch.said] == [True, False, False, False, True]
+    assert all("answered 503" in line for line in fetch.said)
+
+
+def test_a_slow_download_does_not_say_so_all_the_time(server, path, fetch, monkeypatch):
+    monkeypatch.setattr(progress, "INTERVAL", 0.1)
+    began = time.monotonic()
+    fetch(server.serve("images.tar", CONTENT, [Fault(pause=0.02, piece=10_000)]))
+    lines = sum("downloading" in line for line in fetch.said)
+    assert 1 <= lines <= (time.monotonic() - began) / 0.3, "one in three intervals"
+
+
 def test_a_stalled_connection_is_left_and_continued(server, path, fetch):
     stall = Fault(pause=0.6, piece=100_000)
     fetch(server.serve("images.tar", CONTENT, [stall]), timeout=0.3)

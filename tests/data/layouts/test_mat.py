@@ -17,8 +17,9 @@ from tools.rehearsal.arrays import cars, save_annotations
 from wiseft.errors import WiseftError
 from wiseft.study.config import Catalogue
 from wiseft.study.config.layouts import check_options
-from wiseft.study.data.layouts import LayoutInputs, matlab, reader
-from wiseft.study.data.layouts.matlab import read_variable
+from wiseft.study.data.layouts import LayoutInputs, reader
+from wiseft.study.data.layouts import metadata as matlab
+from wiseft.study.data.layouts.metadata import read_variable
 
 ROOT = Path(__file__).parents[3]
 

@@ -202,6 +202,16 @@ def test_links_and_devices_in_a_zip_are_refused(tmp_path, mode, data, message):
     assert_refused(zip_with_mode(tmp_path / "a.zip", mode, data), message)
 
 
+def test_a_link_in_a_zip_cannot_fill_the_memory(tmp_path):
+    """What it names stands in its content, which is read before sizes are added up."""
+    info = zipfile.ZipInfo("member")
+    info.create_system, info.external_attr = 3, (stat.S_IFLNK | 0o777) << 16
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a", b"content")
+        archive.writestr(info, bytes(2**25), zipfile.ZIP_DEFLATED)
+    assert_refused(tmp_path / "a.zip", "'member' is a link of 33554432 bytes, over 4096")
+
+
 def test_a_link_inside_a_zip_becomes_a_file(tmp_path):
     archive = zip_with_mode(tmp_path / "a.zip", stat.S_IFLNK | 0o777, b"a")
     unpack(archive, tmp_path / "out")
@@ -321,6 +331,26 @@ def test_a_negative_size_is_refused(tmp_path):
     archive = tmp_path / "a.tar"
     archive.write_bytes(bytes(header) + bytes(1024))
     assert_refused(archive, "forged size")
+
+
+@pytest.mark.parametrize("kind", ["forged size", "link", "zip"])
+def test_a_long_name_is_told_by_its_beginning_and_its_end(tmp_path, kind):
+    """One of the campaign's had 5,000 characters, and so had the message."""
+    name = "begin" + "x" * 5000 + "the end"
+    archive = tmp_path / "a.tar"
+    if kind == "zip":
+        with zipfile.ZipFile(archive, "w", zipfile.ZIP_LZMA) as file:
+            file.writestr(name, b"x")
+    else:
+        info = special(name, tarfile.SYMTYPE, f"/{name}")
+        if kind == "forged size":
+            info = special("x", tarfile.REGTYPE)
+            info.pax_headers = {"path": name, "GNU.sparse.map": "0,1", "GNU.sparse.size": "1"}
+        with tarfile.open(archive, "w", format=tarfile.PAX_FORMAT) as tar:
+            tar.addfile(info)
+    with pytest.raises(WiseftError, match=r"beginx.*x \.\.\. x.*the end") as error:
+        unpack(archive, tmp_path / "out")
+    assert len(str(error.value).replace(str(tmp_path), "")) < 500
 
 
 def test_methods_that_cannot_be_read_in_pieces_are_refused(tmp_path):

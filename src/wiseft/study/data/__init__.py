@@ -4,6 +4,6 @@
 ``layouts``: which samples do the files of a dataset hold? ``builders`` and ``corruptions``: which
 images are made by code? How a dataset is stored, read and checked: :mod:`wiseft.images`.
 
-`prepare` prepares a dataset of the catalogue, of files by `index_files`; `preview` cuts one to a
-few samples a split; `samples` draws a panel of images.
+`prepare` prepares a dataset of the catalogue, of files by `index_files`, or cuts one to a preview;
+`samples` draws a panel of images.
 """

@@ -23,7 +23,7 @@ from wiseft.images.manifest import write_manifest
 from wiseft.images.split import HELD_OUT, FolderSplit, PreparedSplit, take
 from wiseft.images.store import write_prepared
 from wiseft.images.subset import draw_indices
-from wiseft.study.config import DatasetEntry, SourceFile
+from wiseft.study.config import DatasetEntry
 from wiseft.study.config.layouts import check_options
 from wiseft.study.data.fetching.entry_files import Fetched
 from wiseft.study.data.layouts import Indexed, LayoutInputs, reader
@@ -134,17 +134,14 @@ def _root(entry: DatasetEntry, fetched: Fetched, target: Path) -> Path:
     if fetched.root is None:
         for file in entry.files:
             if file.unpack and file.file in fetched.files:
-                _unpack(file, fetched, target / file.into if file.into else target)
+                archive, sha256 = Path(fetched.files[file.file]), fetched.sha256[file.file]
+                into = target / file.into if file.into else target
+                if file.nested:
+                    unpack_nested_tars(archive, into, sha256=sha256)
+                else:
+                    unpack(archive, into, sha256=sha256, password=file.password)
     inner = base / entry.top if entry.top else base
     return inner if inner.is_dir() else base
-
-
-def _unpack(file: SourceFile, fetched: Fetched, target: Path) -> None:
-    archive, sha256 = Path(fetched.files[file.file]), fetched.sha256[file.file]
-    if file.nested:
-        unpack_nested_tars(archive, target, sha256=sha256)
-    else:
-        unpack(archive, target, sha256=sha256, password=file.password)
 
 
 def _read(entry: DatasetEntry, inputs: LayoutInputs) -> Indexed:
@@ -174,7 +171,13 @@ def _classes(entry: DatasetEntry, indexed: Indexed, inputs: LayoutInputs) -> dic
         )
     members = None
     if entry.label_map and entry.label_map.by == "class-ids":
-        members = _by_ids(entry, inputs.reference_ids)
+        place = {name: label for label, name in enumerate(inputs.reference_ids or [])}
+        if unknown := [name for name in entry.ids or [] if name not in place]:
+            raise WiseftError(
+                f"dataset {entry.name}: its class {unknown[0]} is none of "
+                f"{entry.label_map.reference}'s, so that label_map cannot go by class-ids."
+            )
+        members = [[place[name]] for name in entry.ids or []]
     elif entry.label_map:
         members = [list(map(int, labels)) for labels in indexed.label_map or []]
         if len(members) != len(names):
@@ -182,32 +185,17 @@ def _classes(entry: DatasetEntry, indexed: Indexed, inputs: LayoutInputs) -> dic
                 f"dataset {entry.name}: its mapping files cover {len(members)} classes, expected "
                 f"{len(names)}."
             )
-    return {
-        "class_names": [item[0] for item in names],
-        "prompt_names": names,
-        "label_map": members,
-    }
-
-
-def _by_ids(entry: DatasetEntry, reference_ids: Sequence[str] | None) -> list[list[int]]:
-    assert entry.label_map is not None
-    place = {name: label for label, name in enumerate(reference_ids or [])}
-    unknown = [name for name in entry.ids or [] if name not in place]
-    if unknown:
-        raise WiseftError(
-            f"dataset {entry.name}: its class {unknown[0]} is none of "
-            f"{entry.label_map.reference}'s, so that label_map cannot go by class-ids."
-        )
-    return [[place[name]] for name in entry.ids or []]
+    return {"class_names": [item[0] for item in names], "prompt_names": names, "label_map": members}
 
 
 def _optional(entry: DatasetEntry, members: list[list[int]] | None) -> dict[str, Any]:
-    mapping = (
-        {"reference": entry.label_map.reference, "members": members} if entry.label_map else None
-    )
-    borrowed = entry.label_map.borrowed if entry.label_map else {}
-    optional = {"class_ids": entry.ids, "label_map": mapping, "border": entry.border}
-    return {**optional, "borrowed": borrowed}
+    mapping = entry.label_map
+    return {
+        "class_ids": entry.ids,
+        "label_map": mapping and {"reference": mapping.reference, "members": members},
+        "border": entry.border,
+        "borrowed": mapping.borrowed if mapping else {},
+    }
 
 
 def _write_arrays(

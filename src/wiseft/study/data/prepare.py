@@ -1,4 +1,9 @@
-"""Preparing of a dataset as its entry says."""
+"""Preparing of a dataset as its entry says: of files, of code, or cut to a preview.
+
+A preview is a dataset cut to N samples a split, under a name of its own. The whole dataset is
+prepared and counted first, so the count check stays honest; and as the name
+(``imagenet-limit1000``) stands in every path, table and figure, no preview passes for the whole.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +12,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wiseft.errors import WiseftError
-from wiseft.images.manifest import NAME, open_manifest
-from wiseft.images.store import write_prepared
+from wiseft.images.index import write_index
+from wiseft.images.manifest import NAME, Manifest, open_manifest, write_manifest
+from wiseft.images.store import open_arrays, read_index, write_arrays, write_prepared
+from wiseft.images.subset import draw_indices
 from wiseft.study.data.fetching.entry_files import read_fetched
 from wiseft.study.data.index_files import prepare_files
-from wiseft.study.data.preview import prepare_preview
 
 if TYPE_CHECKING:
     from wiseft.study.config import Catalogue, DatasetEntry, PackageEntry
+
+PREVIEW_SEED = 0
+"""Seed of the draw of a preview; the same samples for everybody."""
 
 
 def prepare_dataset(
@@ -35,14 +44,15 @@ def prepare_dataset(
         splits: splits that are wanted of a dataset of files; none: all.
 
     Raises:
-        WiseftError: as `write_prepared`, `prepare_files` and `prepare_preview`.
+        WiseftError: as `write_prepared`, `prepare_files`; or a manifest is of another dataset.
     """
     if manifest.name != NAME:
         raise WiseftError(f"a prepared dataset's manifest is called {NAME}, found {manifest.name}.")
     entry = catalogue.dataset(dataset)
+    bases = {base.dataset: base for base in map(open_manifest, depends)}
     if entry.limit is not None:
-        _check_names(dataset, "dataset", entry.depends, _by_name(depends))
-        return prepare_preview(entry, manifest, depends[0])
+        _check_names(dataset, "dataset", entry.depends, bases)
+        return _prepare_preview(entry, entry.limit, manifest, bases[entry.bare_name])
     if entry.layout != "arrays":
         if fetched is None:
             raise WiseftError(
@@ -61,12 +71,7 @@ def prepare_dataset(
     files = {path.name: path for path in packages}
     _check_names(dataset, "package", [pin.file for pin in pins.values()], files)
     inputs = {key: files[pin.file] for key, pin in pins.items()}
-    folder = catalogue.folder / "datasets"
-    return _build(entry, manifest, inputs, pins, _by_name(depends), folder)
-
-
-def _by_name(manifests: Sequence[Path]) -> dict[str, Path]:
-    return {open_manifest(path).dataset: path for path in manifests}
+    return _build(entry, manifest, inputs, pins, bases, catalogue.folder / "datasets")
 
 
 def _build(
@@ -74,7 +79,7 @@ def _build(
     manifest: Path,
     packages: Mapping[str, Path],
     pins: Mapping[str, PackageEntry],
-    depends: Mapping[str, Path],
+    depends: Mapping[str, Manifest],
     folder: Path,
 ) -> Path:
     """Build a dataset of layout `arrays` and write its manifest last.
@@ -92,8 +97,7 @@ def _build(
     _check_names(entry.name, "dataset", entry.depends, depends)
     sources = [_package_source(key, pin, packages[key]) for key, pin in pins.items()]
     sources += [
-        {"dataset": name, "manifest_sha256": open_manifest(depends[name]).sha256}
-        for name in entry.depends
+        {"dataset": name, "manifest_sha256": depends[name].sha256} for name in entry.depends
     ]
     from wiseft.study.data.builders import BUILDERS, Inputs
 
@@ -102,7 +106,8 @@ def _build(
         raise WiseftError(
             f"dataset {entry.name}: unknown builder '{entry.builder}'; there are: {known}."
         )
-    inputs = Inputs(entry.name, packages, depends, entry.splits, entry.options, folder)
+    paths = {name: base.path for name, base in depends.items()}
+    inputs = Inputs(entry.name, packages, paths, entry.splits, entry.options, folder)
     return write_prepared(
         manifest.parent,
         entry.name,
@@ -114,7 +119,7 @@ def _build(
     )
 
 
-def _check_names(dataset: str, what: str, expected: list[str], given: Mapping[str, Path]) -> None:
+def _check_names(dataset: str, what: str, expected: list[str], given: Mapping[str, Any]) -> None:
     if set(expected) != set(given):
         raise WiseftError(
             f"dataset {dataset} is made from the {what}s {expected or 'none'}, found "
@@ -128,9 +133,45 @@ def _package_source(key: str, package: PackageEntry, path: Path) -> dict[str, An
     MNIST may come from its official files; what is then recorded is the hash of those, the same for
     both ways, so that the way leaves no trace in the dataset's identity.
     """
-    from wiseft.study.data.fetching import mnist_idx, pip
+    from wiseft.study.data.fetching import mnist_idx, registries
 
-    pip.require_fetched(key, package, path)
+    registries.require_fetched(key, package, path)
     if key == mnist_idx.PACKAGE:
         return {"files": dict(mnist_idx.SHA256)}
     return {"package": f"{package.project}=={package.version}", "sha256": package.sha256}
+
+
+def _prepare_preview(entry: DatasetEntry, limit: int, manifest: Path, base: Manifest) -> Path:
+    """Write the manifest of a preview of a whole dataset."""
+    manifest.unlink(missing_ok=True)
+    splits = {name: _cut(base, name, limit, manifest.parent) for name in base.splits}
+    mapping = base.label_map
+    return write_manifest(
+        manifest,
+        dataset=entry.name,
+        layout=base.layout,
+        class_names=base.class_names,
+        prompt_names=base.prompt_names,
+        image_size=base.image_size,
+        splits=splits,
+        sources=[{"dataset": base.dataset, "manifest_sha256": base.sha256}],
+        root=str(base.root) if base.root else None,
+        optional={
+            "class_ids": base.class_ids,
+            "label_map": vars(mapping) if mapping else None,
+            "border": base.border,
+            "limit": limit,
+            "borrowed": base.borrowed,
+        },
+    )
+
+
+def _cut(base: Manifest, split: str, limit: int, folder: Path) -> dict[str, Any]:
+    """Write the drawn part of a split; return what the manifest says of it."""
+    n = base.splits[split].n
+    rows = draw_indices(n, min(limit, n), PREVIEW_SEED)
+    index = read_index(base, split).iloc[rows]
+    columns = {name: index[name].to_numpy() for name in index.columns}
+    if base.layout != "arrays":
+        return write_index(folder, split, columns)
+    return write_arrays(folder, split, open_arrays(base, base.splits[split])[rows], columns)

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from importlib import resources
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from wiseft.base.io import atomic_path
-from wiseft.base.rehearsal import mark
 from wiseft.base.typed import LIMIT_SUFFIX_PATTERN
 from wiseft.errors import WiseftError
 from wiseft.images.store import Manifest, Split, open_manifest, open_split
 from wiseft.thetas.preprocessing import Transform
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 FOLDER_SIZE = 64
@@ -37,7 +33,6 @@ COLUMNS = 12
 GAP = 0.04
 CAPTION_GAP = 0.12  # where each image has a caption
 LINE = 0.06  # of a caption of several
-FORMATS = {".pdf", ".png", ".svg"}
 
 
 def draw_samples(
@@ -69,9 +64,14 @@ def draw_samples(
     ]
     names = [manifest.dataset for manifest in opened]
     if of is not None:
-        labels = _labels_called(of, opened)
+        named = {
+            re.sub(LIMIT_SUFFIX_PATTERN, "", manifest.dataset): manifest
+            for manifest in opened
+            if manifest.label_map is None
+        }
+        labels = [_label_called(of, manifest, named) for manifest in opened]
         rows = [
-            _images_of(content, label, images, seed)
+            content.read(np.random.default_rng(seed).permutation(_members(content, label))[:images])
             for content, label in zip(splits, labels, strict=True)
         ]
         draw_panel(names, [[""] * len(row) for row in rows], rows, outputs, shared=True)
@@ -79,46 +79,43 @@ def draw_samples(
     shared = all(manifest.class_names == opened[0].class_names for manifest in opened)
     rows, titles = [], []
     for manifest, content in zip(opened, splits, strict=True):
-        columns = _columns(len(manifest.class_names))
-        rows.append(_one_per_class(content, columns, seed))
+        classes, rng = len(manifest.class_names), np.random.default_rng(seed)
+        columns = np.linspace(0, classes - 1, min(classes, COLUMNS)).round().astype(int)
+        rows.append(content.read([int(rng.choice(_members(content, k))) for k in columns]))
         called = [manifest.class_names[label] for label in columns]
-        titles.append(called if shared else [_short(name) for name in called])
+        titles.append(called if shared else [n if len(n) <= 18 else f"{n[:17]}…" for n in called])
     draw_panel(names, titles, rows, outputs, shared)
 
 
-def _labels_called(of: str, manifests: Sequence[Manifest]) -> list[int]:
-    """Return each dataset's label of the class of that name."""
-    named = {}
-    for manifest in manifests:
-        if manifest.label_map is not None:
-            continue
-        places = [place for place, name in enumerate(manifest.class_names) if name == of]
-        if len(places) != 1:
-            raise WiseftError(
-                f"dataset {manifest.dataset} has {len(places)} classes called {of!r}; name a class "
-                "that it has once, by its display name"
-            )
-        named[re.sub(LIMIT_SUFFIX_PATTERN, "", manifest.dataset)] = places[0]
-    labels = []
-    for manifest in manifests:
-        if manifest.label_map is None:
-            labels.append(manifest.class_names.index(of))
-            continue
-        mapping = manifest.label_map
-        if mapping.reference not in named:
-            raise WiseftError(
-                f"the classes of {manifest.dataset} are made of those of {mapping.reference}, "
-                "which is not among the datasets; add it"
-            )
-        place = named[mapping.reference]
-        owners = [label for label, members in enumerate(mapping.members) if place in members]
-        if not owners:
-            raise WiseftError(
-                f"no class of {manifest.dataset} is made of {of!r} of {mapping.reference}; name "
-                "another class, or leave the dataset out"
-            )
-        labels.append(owners[0])
-    return labels
+def _label_called(of: str, manifest: Manifest, named: Mapping[str, Manifest]) -> int:
+    """Return a dataset's label of the class of that name, or of the class that it is a member of.
+
+    Args:
+        named: the datasets whose classes have names of their own, by name.
+    """
+    mapping = manifest.label_map
+    reference = named.get(mapping.reference) if mapping else manifest
+    if reference is None:
+        assert mapping is not None
+        raise WiseftError(
+            f"the classes of {manifest.dataset} are made of those of {mapping.reference}, "
+            "which is not among the datasets; add it"
+        )
+    places = [place for place, name in enumerate(reference.class_names) if name == of]
+    if len(places) != 1:
+        raise WiseftError(
+            f"dataset {reference.dataset} has {len(places)} classes called {of!r}; name a class "
+            "that it has once, by its display name"
+        )
+    if mapping is None:
+        return places[0]
+    owners = [label for label, members in enumerate(mapping.members) if places[0] in members]
+    if not owners:
+        raise WiseftError(
+            f"no class of {manifest.dataset} is made of {of!r} of {mapping.reference}; name "
+            "another class, or leave the dataset out"
+        )
+    return owners[0]
 
 
 def _members(split: Split, label: int) -> NDArray[np.intp]:
@@ -129,22 +126,6 @@ def _members(split: Split, label: int) -> NDArray[np.intp]:
             f"{split.dataset}, split {split.name}: no image of class {label} to show."
         )
     return members
-
-
-def _images_of(split: Split, label: int, images: int, seed: int) -> NDArray[np.uint8]:
-    return split.read(np.random.default_rng(seed).permutation(_members(split, label))[:images])
-
-
-def _one_per_class(split: Split, columns: Sequence[int], seed: int) -> NDArray[np.uint8]:
-    rng = np.random.default_rng(seed)
-    return split.read([int(rng.choice(_members(split, label))) for label in columns])
-
-
-def _columns(classes: int) -> list[int]:
-    """Return the classes that are shown: all, or `COLUMNS` at equal distances."""
-    if classes <= COLUMNS:
-        return list(range(classes))
-    return np.linspace(0, classes - 1, COLUMNS).round().astype(int).tolist()
 
 
 def draw_panel(
@@ -166,38 +147,29 @@ def draw_panel(
     Raises:
         WiseftError: unknown format.
     """
-    for path in outputs:
-        if path.suffix not in FORMATS:
-            raise WiseftError(f"{path}: expected a file that ends in {', '.join(sorted(FORMATS))}.")
     import matplotlib as mpl
 
-    mpl.use("Agg")
-    from matplotlib import pyplot as plt
+    from wiseft.figures.registry import save_figure
+    from wiseft.figures.style import paper_style
 
     lines = max((title.count("\n") + 1 for row in titles for title in row), default=1)
     gap = GAP if shared else CAPTION_GAP + LINE * (lines - 1)
     small = {"fontsize": 4.5} if max(map(len, titles[0])) > 8 else {}
-    with plt.style.context(str(resources.files("wiseft.figures") / "paper.mplstyle")):
-        room = max(LABEL, CHARACTER * max(map(len, labels)))
+    room = max(LABEL, CHARACTER * max(map(len, labels)))
+    with paper_style():
+        mpl.rc("savefig", dpi=300)
         figure, axes = _grid(len(rows), max(map(len, titles)), gap, room)
         for row, (label, images) in enumerate(zip(labels, rows, strict=True)):
-            for column, image in enumerate(images):
-                ax = axes[row, column]
-                _show(ax, image)
+            for ax, image, title in zip(axes[row], images, titles[row], strict=False):
+                ax.imshow(image, interpolation="nearest")
                 if not shared:
-                    ax.set_xlabel(titles[row][column], fontsize=3, labelpad=1)
+                    ax.set_xlabel(title, fontsize=3, labelpad=1)
                 elif row == 0:
-                    ax.set_title(titles[0][column], pad=3, **small)
+                    ax.set_title(title, pad=3, **small)
             for ax in axes[row, len(images) :]:
                 ax.set_visible(False)
             axes[row, 0].set_ylabel(label, rotation=0, ha="right", va="center", labelpad=4)
-        mark(figure)
-        for path in outputs:
-            with atomic_path(path) as part:
-                # No date inside, so that the same panel is the same file.
-                metadata = {".pdf": {"CreationDate": None}, ".svg": {"Date": None}}.get(path.suffix)
-                figure.savefig(part, dpi=300, metadata=metadata)
-        plt.close(figure)
+        save_figure(figure, outputs)
 
 
 def _grid(rows: int, columns: int, gap: float, label: float) -> tuple[Figure, NDArray[Any]]:
@@ -207,15 +179,19 @@ def _grid(rows: int, columns: int, gap: float, label: float) -> tuple[Figure, ND
         gap: between two rows in inches.
         label: width of the labels in inches.
     """
-    from matplotlib import pyplot as plt
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
 
+    frame = dict.fromkeys(("left", "right", "top", "bottom"), True)
+    mpl.rc("axes", grid=False, linewidth=0.4, edgecolor="0.6")
+    mpl.rc("axes.spines", **frame)
     width, height = label + CELL * columns, (CELL + gap - GAP) * rows + 0.25
-    return plt.subplots(
+    figure = Figure(figsize=(width, height))
+    axes = figure.subplots(
         rows,
         columns,
-        figsize=(width, height),
         squeeze=False,
-        layout="none",
+        subplot_kw={"xticks": [], "yticks": []},
         gridspec_kw={
             "left": label / width,
             "right": 1 - GAP / width,
@@ -225,15 +201,4 @@ def _grid(rows: int, columns: int, gap: float, label: float) -> tuple[Figure, ND
             "hspace": gap / CELL,
         },
     )
-
-
-def _show(ax: Axes, image: NDArray[np.uint8]) -> None:
-    ax.imshow(image, interpolation="nearest")
-    ax.set(xticks=[], yticks=[])
-    ax.grid(visible=False)
-    for spine in ax.spines.values():
-        spine.set(visible=True, linewidth=0.4, color="0.6")
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= 18 else f"{name[:17]}…"
+    return figure, axes

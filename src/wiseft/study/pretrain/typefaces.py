@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from wiseft.errors import WiseftError
-from wiseft.study.data.unpacking.packages import member_names, read_member, read_members
+from wiseft.study.data.unpacking.members import member_names, read_member, read_members
 
 # Matplotlib ships more files; the others hold no digits or only mathematical symbols.
 _MATPLOTLIB = {

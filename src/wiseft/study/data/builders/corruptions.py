@@ -27,6 +27,8 @@ from wiseft.thetas.preprocessing import Transform
 
 SPLIT = "test"
 
+Severity = Annotated[int, Field(strict=True, ge=SEVERITIES[0], le=SEVERITIES[-1])]
+
 Cell = tuple[str, int]
 """A corruption and a severity."""
 
@@ -56,10 +58,9 @@ class Options(Entry):
     samples: int = Field(strict=True, ge=1)
     seed: int = Field(strict=True, ge=0)
     corruptions: Annotated[list[str], AfterValidator(_known)] = Field(list(BENCHMARK), min_length=1)
-    severities: Annotated[
-        list[Annotated[int, Field(strict=True, ge=SEVERITIES[0], le=SEVERITIES[-1])]],
-        AfterValidator(distinct),
-    ] = Field(list(SEVERITIES), min_length=1)
+    severities: Annotated[list[Severity], AfterValidator(distinct)] = Field(
+        list(SEVERITIES), min_length=1
+    )
     size: int | None = Field(None, strict=True, ge=SMALLEST)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wiseft.errors import WiseftError
+from wiseft.images.split import PreparedSplit
+from wiseft.images.store import Split
 from wiseft.images.subset import draw_indices
 
 SIDE = 32
@@ -66,9 +68,22 @@ class Inputs:
         return values[key]
 
 
-def sample_ids(prefix: str, indices: NDArray[np.integer], width: int = 5) -> list[str]:
+def made_of(
+    base: Split,
+    chosen: NDArray[np.int64],
+    inputs: Inputs,
+    images: Images,
+    groups: Mapping[str, Sequence[str]] | None = None,
+) -> PreparedSplit:
+    """Return a split of images that were made of some images of another dataset."""
+    base_ids = [base.base_ids[index] for index in chosen]
+    ids = [f"{inputs.dataset}/{base_id}" for base_id in base_ids]
+    return PreparedSplit(images, base.labels[chosen], ids, base_ids, groups or {})
+
+
+def sample_ids(prefix: str, indices: NDArray[np.integer]) -> list[str]:
     """Return ``<prefix>/<index>``, zero-padded so that they sort by index."""
-    return [f"{prefix}/{index:0{width}d}" for index in indices]
+    return [f"{prefix}/{index:05d}" for index in indices]
 
 
 def pad_to_side(ink: Images) -> Images:

@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 from wiseft.errors import WiseftError
 from wiseft.images.split import PreparedSplit
 from wiseft.study.data.builders.digit_images import SIDE, Images, Inputs, grey_to_rgb
-from wiseft.study.data.unpacking.packages import member_names, read_members
+from wiseft.study.data.unpacking.members import member_names, read_members
 
 OVERSAMPLING = 8
 HEIGHTS = (17.0, 23.0)
@@ -93,10 +93,8 @@ def draw_digit(face: Face, digit: int, height: float, shift: tuple[float, float]
 def _faces(inputs: Inputs, key: str) -> list[Face]:
     path = inputs.package(key)
     # A face that comes as .ttf and as .otf is one face.
-    stems: dict[str, str] = {}
-    for name in member_names(path):
-        if name.endswith((".otf", ".ttf")):
-            stems[PurePosixPath(name).stem] = name
+    fonts = [name for name in member_names(path) if name.endswith((".otf", ".ttf"))]
+    stems = {PurePosixPath(name).stem: name for name in fonts}
     if not stems:
         raise WiseftError(f"{path} holds no .ttf or .otf font.")
     files = read_members(path, stems.values())

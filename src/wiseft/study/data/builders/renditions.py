@@ -14,7 +14,7 @@ from scipy import ndimage
 
 from wiseft.errors import WiseftError
 from wiseft.images.split import PreparedSplit
-from wiseft.images.store import Split, open_split
+from wiseft.images.store import open_split
 from wiseft.images.subset import draw_indices
 from wiseft.study.data.builders.digit_images import (
     SIDE,
@@ -22,6 +22,7 @@ from wiseft.study.data.builders.digit_images import (
     Images,
     Inputs,
     grey_to_rgb,
+    made_of,
     to_uint8,
 )
 from wiseft.study.data.corruptions.filters import LUMA
@@ -68,27 +69,15 @@ def build_corrupt(inputs: Inputs) -> dict[str, PreparedSplit]:
 
 
 def _build(inputs: Inputs, render: Render) -> dict[str, PreparedSplit]:
-    mnist = inputs.depend("mnist")
-    return {
-        name: _render_split(inputs, open_split(mnist, name), n, render)
-        for name, n in inputs.splits.items()
-    }
-
-
-def _render_split(inputs: Inputs, base: Split, n: int, render: Render) -> PreparedSplit:
-    chosen = draw_indices(len(base), n, inputs.option("base_seed"))
-    ink = base.read(chosen)[..., 0]
-    # Each split has a stream of its own, so that adding a split changes no other.
-    rng = np.random.default_rng([inputs.option("style_seed"), *base.name.encode()])
-    images, groups = render(ink, rng)
-    base_ids = [base.sample_ids[index] for index in chosen]
-    return PreparedSplit(
-        images=images,
-        labels=base.labels[chosen],
-        sample_ids=[f"{inputs.dataset}/{base_id}" for base_id in base_ids],
-        base_ids=base_ids,
-        groups=groups,
-    )
+    mnist, splits = inputs.depend("mnist"), {}
+    for name, n in inputs.splits.items():
+        base = open_split(mnist, name)
+        chosen = draw_indices(len(base), n, inputs.option("base_seed"))
+        # Each split has a stream of its own, so that adding a split changes no other.
+        rng = np.random.default_rng([inputs.option("style_seed"), *name.encode()])
+        images, groups = render(base.read(chosen)[..., 0], rng)
+        splits[name] = made_of(base, chosen, inputs, images, groups)
+    return splits
 
 
 def _over_photos(
@@ -133,14 +122,6 @@ def _rotate(digit: Floats, rng: np.random.Generator) -> Floats:
     return ndimage.rotate(digit, angle, reshape=False, order=1)
 
 
-def _add_noise(digit: Floats, rng: np.random.Generator) -> Floats:
-    return digit + NOISE * rng.standard_normal(digit.shape, dtype=np.float32)
-
-
-def _blur(digit: Floats, rng: np.random.Generator) -> Floats:
-    return ndimage.uniform_filter(digit, BLUR)
-
-
 def _add_fog(digit: Floats, rng: np.random.Generator) -> Floats:
     density = ndimage.gaussian_filter(rng.standard_normal(digit.shape), 5, mode="wrap")
     density = (density - density.min()) / np.ptp(density)
@@ -159,8 +140,8 @@ def _add_stripes(digit: Floats, rng: np.random.Generator) -> Floats:
 
 _CORRUPT: dict[str, Callable[[Floats, np.random.Generator], Floats]] = {
     "rotation": _rotate,
-    "noise": _add_noise,
-    "blur": _blur,
+    "noise": lambda digit, rng: digit + NOISE * rng.standard_normal(digit.shape, np.float32),
+    "blur": lambda digit, rng: ndimage.uniform_filter(digit, BLUR),
     "fog": _add_fog,
     "stripes": _add_stripes,
 }

@@ -23,7 +23,7 @@ from wiseft.errors import WiseftError
 from wiseft.images.split import PreparedSplit
 from wiseft.images.store import Split, open_split
 from wiseft.images.subset import draw_indices
-from wiseft.study.data.builders.digit_images import Inputs
+from wiseft.study.data.builders.digit_images import Inputs, made_of
 
 
 class Options(Entry):
@@ -61,9 +61,8 @@ def build(inputs: Inputs) -> dict[str, PreparedSplit]:
         base = open_split(manifest, name)
         is_above = above(base, records, options.sides)
         members = np.flatnonzero(is_above == (options.side == "upper"))
-        splits[name] = _taken(
-            inputs, base, members[draw_indices(len(members), count, options.seed)]
-        )
+        chosen = members[draw_indices(len(members), count, options.seed)]
+        splits[name] = made_of(base, chosen, inputs, base.read(chosen))
     return splits
 
 
@@ -89,8 +88,7 @@ def read_sides(path: Path, sha256: str) -> Mapping[str, Any]:
             f"{path} is not the file that the dataset is made by: expected sha256 {sha256}, found "
             f"{found}. Restore it, or correct the entry."
         )
-    records: Mapping[str, Any] = json.loads(content)
-    return records
+    return dict(json.loads(content))
 
 
 def above(base: Split, records: Mapping[str, Any], file: str) -> NDArray[np.bool_]:
@@ -111,13 +109,3 @@ def above(base: Split, records: Mapping[str, Any], file: str) -> NDArray[np.bool
 
 def _ids_hash(sample_ids: Sequence[str]) -> str:
     return hashlib.sha256("\n".join(sample_ids).encode()).hexdigest()
-
-
-def _taken(inputs: Inputs, base: Split, chosen: NDArray[np.int64]) -> PreparedSplit:
-    base_ids = [base.base_ids[index] for index in chosen]
-    return PreparedSplit(
-        images=base.read(chosen),
-        labels=base.labels[chosen],
-        sample_ids=[f"{inputs.dataset}/{base_id}" for base_id in base_ids],
-        base_ids=base_ids,
-    )

@@ -27,7 +27,6 @@ from wiseft.errors import WiseftError
 from wiseft.study.data.corruptions import blurs, digital, noise, weather
 from wiseft.study.data.corruptions.filters import Floats
 from wiseft.study.data.corruptions.parameters import SEVERITIES, select
-from wiseft.study.data.corruptions.spatter import spatter
 
 __all__ = ["BENCHMARK", "CORRUPTIONS", "EXTRA", "SEVERITIES", "SMALLEST", "corrupt", "generator"]
 
@@ -56,7 +55,7 @@ _BENCHMARK: dict[str, _Function] = {
 _EXTRA: dict[str, _Function] = {
     "speckle-noise": noise.speckle_noise,
     "gaussian-blur": blurs.gaussian_blur,
-    "spatter": spatter,
+    "spatter": weather.spatter,
     "saturate": digital.saturate,
 }
 _FUNCTIONS = _BENCHMARK | _EXTRA

@@ -21,12 +21,7 @@ def gaussian_blur(image: Floats, scale: float, rng: np.random.Generator, sigma: 
 
 
 def glass_blur(
-    image: Floats,
-    scale: float,
-    rng: np.random.Generator,
-    sigma: float,
-    reach: float,
-    passes: float,
+    image: Floats, scale: float, rng: np.random.Generator, sigma: float, reach: float, passes: float
 ) -> Floats:
     """Blur, give pixels the colour of random neighbours ``passes`` times, blur again: frosted
     glass."""

@@ -48,12 +48,7 @@ def saturate(
 
 
 def elastic_transform(
-    image: Floats,
-    scale: float,
-    rng: np.random.Generator,
-    gain: float,
-    sigma: float,
-    shift: float,
+    image: Floats, scale: float, rng: np.random.Generator, gain: float, sigma: float, shift: float
 ) -> Floats:
     """Warp by a random affine map and then by a smooth random displacement (Simard et al. 2003).
 

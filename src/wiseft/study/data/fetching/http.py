@@ -7,6 +7,7 @@ over attempts is here, and takes from `Retry` how often and when.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import re
 import socket
@@ -22,7 +23,7 @@ import urllib3
 from urllib3 import BaseHTTPResponse, PoolManager, ProxyManager, Retry
 from urllib3.exceptions import HTTPError, InvalidHeader, LocationValueError, MaxRetryError
 
-from wiseft.base import speed
+from wiseft.base import progress, speed
 from wiseft.base.io import gigabytes, require_space
 from wiseft.base.locks import exclusive
 from wiseft.base.progress import Meter
@@ -91,9 +92,9 @@ def download(
         WiseftError: the file that is there is another one (it is not touched); no address gave the
             right file (the message says what each one answered); there is too little space.
     """
-    _require_addresses(urls, path)
     if already_there(path, expected):
         return ""
+    _require_addresses(urls, path)
     with exclusive(path.with_name(f".{path.name}.lock")):
         if already_there(path, expected):
             return ""
@@ -177,7 +178,8 @@ class _Address:
             raise Refused(f"{failure} and asks to wait over {longest}") from failure
         seconds = max(left.get_backoff_time(), failure.wait)
         done = self.part.size() / 1e6
-        log.info(f"{self.url}: {failure}; next attempt in {seconds:.0f} s, from {done:.1f} MB on")
+        where = "" if retry.history else f"{self.url}: "  # named once, not at every attempt
+        log.info(f"{where}{failure}; next attempt in {seconds:.0f} s, from {done:.1f} MB on")
         sleep(seconds)
         return left
 
@@ -239,18 +241,15 @@ class _Address:
         """Raise Interrupted or Refused for every answer that is not a file."""
         message = f"answered {response.status} {response.reason}"
         if self.retry.is_retry("GET", response.status):
-            raise Interrupted(message, self._retry_after(response))
+            wait = None
+            with contextlib.suppress(InvalidHeader):
+                wait = self.retry.get_retry_after(response)
+            raise Interrupted(message, wait or 0.0)
         if response.status not in (200, 206):
             raise Refused(message)
         kind = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
         if kind == "text/html" and not urlsplit(self.url).path.endswith(".html"):
             raise Refused("answered with a web page instead of the file")
-
-    def _retry_after(self, response: BaseHTTPResponse) -> float:
-        try:
-            return self.retry.get_retry_after(response) or 0.0
-        except InvalidHeader:
-            return 0.0
 
     def _continues(self, response: BaseHTTPResponse) -> int | None:
         """Check that a partial answer continues the part; return the size of the whole."""
@@ -280,7 +279,9 @@ class _Address:
         name = part.file.name.removeprefix(".").removesuffix(".part")
         with part.writing():
             file = part.file.open("ab")
-        with file, Meter(f"{name}: downloading", total, done) as meter:
+        # A slow server is attempted several times: not every ten seconds a line of each.
+        interval = 3 * progress.INTERVAL
+        with file, Meter(f"{name}: downloading", total, done, interval=interval) as meter:
             while total is None or done < total:
                 if not (data := response.read1(CHUNK)):
                     break
@@ -332,19 +333,14 @@ def _require_addresses(urls: Sequence[str], path: Path) -> None:
     if not urls:
         raise WiseftError(f"no address is known to fetch {path.name} from; copy it to {path}.")
     for url in urls:
-        if not _is_address(url):
-            raise WiseftError(
-                f"{path.name}: expected an address that begins with http:// or https://, found "
-                f"{url}. A file that is on this machine is put at {path} instead."
-            )
-
-
-def _is_address(url: str) -> bool:
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return False
-    return parts.scheme in ("http", "https") and bool(parts.netloc)
+        with contextlib.suppress(ValueError):
+            parts = urlsplit(url)
+            if parts.scheme in ("http", "https") and parts.netloc:
+                continue
+        raise WiseftError(
+            f"{path.name}: expected an address that begins with http:// or https://, found "
+            f"{url}. A file that is on this machine is put at {path} instead."
+        )
 
 
 def _all_failed(path: Path, expected: Checksums, part: Partial, answers: Sequence[str]) -> str:

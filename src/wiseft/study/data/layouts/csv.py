@@ -8,7 +8,7 @@ from wiseft.errors import WiseftError
 from wiseft.images.folder_labels import class_labels
 from wiseft.images.layout import Indexed, LayoutInputs
 from wiseft.study.config.layouts import CsvOptions
-from wiseft.study.data.layouts.tables import column, listed_split, read_table
+from wiseft.study.data.layouts.metadata import column, read_table, table_split
 
 
 def read(inputs: LayoutInputs) -> Indexed:
@@ -31,17 +31,11 @@ def read(inputs: LayoutInputs) -> Indexed:
     values = column(table, rows, options.label)
     classes = class_labels(values, inputs, f"{table}, column {options.label}")
     groups = {name: _typed(column(table, rows, source)) for name, source in options.groups.items()}
-    splits = {}
-    for split, chosen in _chosen(inputs, options, rows).items():
-        splits[split] = listed_split(
-            inputs,
-            images,
-            table,
-            [paths[row] for row in chosen],
-            [row + 1 for row in chosen],
-            [classes.labels[values[row]] for row in chosen],
-            {name: [group[row] for row in chosen] for name, group in groups.items()},
-        )
+    labels = [classes.labels[value] for value in values]
+    splits = {
+        split: table_split(inputs, images, table, paths, labels, chosen, groups)
+        for split, chosen in _chosen(inputs, options, rows).items()
+    }
     return Indexed(splits, class_names=classes.names)
 
 

@@ -16,7 +16,7 @@ from wiseft.images.layout import Indexed, LayoutInputs
 from wiseft.images.scan import subfolders
 from wiseft.images.split import FolderSplit
 from wiseft.study.config.layouts import HuggingFaceOptions
-from wiseft.study.data.layouts.tables import Rows, column, listed_split, read_table, readable
+from wiseft.study.data.layouts.metadata import Rows, column, read_table, readable, table_split
 
 METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 FILE_NAME = "file_name"
@@ -45,10 +45,7 @@ def read(inputs: LayoutInputs) -> Indexed:
     values: dict[str, list[str]] = {}
     for split, folder in folders.items():
         table = tables[split]
-        if table is not None:
-            values[split] = column(table, rows[split], options.label)
-        else:
-            values[split] = subfolders(folder)
+        values[split] = column(table, rows[split], options.label) if table else subfolders(folder)
         if not values[split]:
             raise WiseftError(
                 f"{folder} holds neither class folders nor {', '.join(METADATA)}, expected one of "
@@ -77,14 +74,9 @@ def _split(
         names = [name for name, *_ in classes.names] if classes.names else inputs.class_names
         check_one_each(folder, labels, names)
         return index_class_folders(inputs, folder, labels)
-    return listed_split(
-        inputs,
-        folder,
-        table,
-        column(table, rows, FILE_NAME),
-        range(1, len(rows) + 1),
-        [classes.labels[value] for value in values],
-    )
+    paths = column(table, rows, FILE_NAME)
+    of_rows = [classes.labels[value] for value in values]
+    return table_split(inputs, folder, table, paths, of_rows, range(len(rows)))
 
 
 def _folder(inputs: LayoutInputs, options: HuggingFaceOptions, split: str) -> Path:
@@ -92,12 +84,10 @@ def _folder(inputs: LayoutInputs, options: HuggingFaceOptions, split: str) -> Pa
     places = options.folders.get(split) or [
         *dict.fromkeys([split, *names, *(f"data/{name}" for name in (split, *names))])
     ]
-    shards = sorted([*inputs.root.glob("*.parquet"), *inputs.root.glob("data/*.parquet")])
-    shards = [path for path in shards if path.name not in METADATA]
     try:
         return inputs.place(places)
     except WiseftError:
-        if shards:
+        if shards := _shards(inputs.root) or _shards(inputs.root / "data"):
             raise _inside_parquet(shards[0]) from None
         if split in options.folders or len(inputs.splits) > 1:
             raise
@@ -111,10 +101,13 @@ def _metadata(folder: Path) -> Path | None:
         raise WiseftError(
             f"{folder} has both {tables[0].name} and {tables[1].name}, expected one. Move one away."
         )
-    shards = sorted(path for path in folder.glob("*.parquet") if path.name not in METADATA)
-    if not tables and shards:
+    if not tables and (shards := _shards(folder)):
         raise _inside_parquet(shards[0])
     return tables[0] if tables else None
+
+
+def _shards(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.glob("*.parquet") if path.name not in METADATA)
 
 
 def _rows(table: Path) -> Rows:
@@ -124,8 +117,8 @@ def _rows(table: Path) -> Rows:
         # Seen in the schema, so that gigabytes of images are not read first.
         with readable(table):
             columns = parquet.read_schema(table)
-        nested = [str(kind) for kind in columns.types if str(kind).startswith("struct")]
-        if FILE_NAME not in columns.names and any("bytes: binary" in kind for kind in nested):
+        inside = any("bytes: binary" in str(kind) for kind in columns.types)
+        if inside and FILE_NAME not in columns.names:
             raise _inside_parquet(table)
     return read_table(table)
 

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from wiseft.errors import WiseftError
 from wiseft.images.layout import Indexed, LayoutInputs
-from wiseft.images.scan import file_sizes, image_names
+from wiseft.images.scan import image_names
 from wiseft.images.split import FolderSplit
 from wiseft.study.config.layouts import MatOptions
-from wiseft.study.data.layouts.matlab import read_variable
+from wiseft.study.data.layouts.metadata import listed_split, read_variable
 
 
 def read(inputs: LayoutInputs) -> Indexed:
@@ -44,12 +44,8 @@ def _read_split(inputs: LayoutInputs, split: str, classes: int) -> FolderSplit:
     files, labels = _annotations(path, classes)
     _check_images(path, folder, files)
     paths = [inputs.prefix(folder) + file for file in files]
-    return FolderSplit(
-        paths=paths,
-        labels=labels,
-        bytes=file_sizes(inputs.root, paths, [str(path)] * len(paths)),
-        sample_ids=[f"{split}/{file}" for file in files],
-    )
+    ids = [f"{split}/{file}" for file in files]
+    return listed_split(inputs, paths, labels, path, sample_ids=ids)
 
 
 def _load(path: Path, variable: str) -> NDArray[Any]:

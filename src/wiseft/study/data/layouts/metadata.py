@@ -1,10 +1,17 @@
-"""Metadata files of datasets: tables, maps between classes, class names."""
+"""Metadata files of datasets: tables, maps between classes, class names; MATLAB variables; and
+the images that they list."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+import csv
+import io
+import json
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,9 +19,25 @@ from numpy.typing import NDArray
 from wiseft.base.io import read_json
 from wiseft.errors import WiseftError
 from wiseft.images.layout import LayoutInputs
+from wiseft.images.scan import below, check_distinct, file_sizes
+from wiseft.images.split import FolderSplit
 
 if TYPE_CHECKING:
     import pandas as pd
+
+Rows = list[dict[str, Any]]
+
+READ = """
+import io, resource, sys
+from scipy.io import loadmat
+content = sys.stdin.buffer.read()
+resource.setrlimit(resource.RLIMIT_DATA, [2**30 + 64 * len(content)] * 2)
+try:
+    loadmat(io.BytesIO(content), squeeze_me=True, variable_names=[sys.argv[1]])
+except MemoryError:
+    sys.exit(3)
+"""
+"""Tries a file within a memory that a whole one stays far below."""
 
 
 def only_split(inputs: LayoutInputs) -> str:
@@ -25,6 +48,151 @@ def only_split(inputs: LayoutInputs) -> str:
             f"{', '.join(inputs.splits)}."
         )
     return inputs.splits[0]
+
+
+def read_table(path: Path) -> Rows:
+    """Return the rows of a `.csv`, `.jsonl` or `.parquet` file; CSV's values are text.
+
+    Raises:
+        WiseftError: the file cannot be read as a table.
+    """
+    with readable(path):
+        if path.suffix == ".parquet":
+            import pyarrow.parquet as parquet
+
+            return cast(Rows, parquet.read_table(path).to_pylist())
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            if path.suffix == ".jsonl":
+                rows = [json.loads(line) for line in file if line.strip()]
+                if any(not isinstance(row, dict) for row in rows):
+                    raise ValueError("a line is no JSON object")
+                return rows
+            return [dict(row) for row in csv.DictReader(file, strict=True)]
+
+
+@contextlib.contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """Turn what the libraries raise on a table that is none into a sentence."""
+    try:
+        yield
+    # Arrow raises all but recursion; JSON that is thousands deep recurses.
+    except (csv.Error, ValueError, OSError, NotImplementedError, RecursionError) as error:
+        raise WiseftError(
+            f"{path} is not a readable table ({str(error).strip()}). Fetch it again."
+        ) from None
+
+
+def column(path: Path, rows: Sequence[Mapping[str, Any]], name: str) -> list[str]:
+    """Return a column as text; whole numbers have no point.
+
+    Raises:
+        WiseftError: the column is not there, or empty in a row; names the row and the columns.
+    """
+    values = []
+    for row, content in enumerate(rows, start=1):
+        value = content.get(name)
+        text = "" if value is None else str(value)
+        if isinstance(value, float) and value.is_integer():
+            text = str(int(value))
+        if not text.strip() or text == "nan":
+            if name not in content:
+                columns = ", ".join(str(key) for key in content)
+                raise WiseftError(f"{path} has no column {name}; its columns are {columns}")
+            raise WiseftError(f"{path}, row {row}: column {name} is empty. Fill it in.")
+        values.append(text.strip())
+    return values
+
+
+def table_split(
+    inputs: LayoutInputs,
+    images: Path,
+    table: Path,
+    paths: Sequence[str],
+    labels: Sequence[int],
+    rows: Sequence[int],
+    groups: Mapping[str, Sequence[Any]] | None = None,
+) -> FolderSplit:
+    """Return the images that some rows of a table list, in the order of the rows.
+
+    Args:
+        images: what the paths are relative to.
+        paths: of all rows of the table, as are the labels and groups.
+        rows: the places of those of the split.
+
+    Raises:
+        WiseftError: an image is missing or empty, is listed twice, or its path leads elsewhere.
+    """
+    prefix = inputs.prefix(images)
+    sources = [f"{table}, row {row + 1}" for row in rows]
+    listed = [
+        f"{prefix}{below(paths[row], source)}" for row, source in zip(rows, sources, strict=True)
+    ]
+    check_distinct(zip(listed, sources, strict=True))
+    chosen = {name: [group[row] for row in rows] for name, group in (groups or {}).items()}
+    return listed_split(inputs, listed, [labels[row] for row in rows], sources, groups=chosen)
+
+
+def listed_split(
+    inputs: LayoutInputs,
+    paths: Sequence[str],
+    labels: Sequence[int] | NDArray[np.int64],
+    source: Path | Sequence[str],
+    **columns: Any,
+) -> FolderSplit:
+    """Return a split of listed images, in their order.
+
+    Args:
+        paths: relative to the root.
+        source: what lists them, or what lists each, for messages.
+        columns: further fields of the split.
+
+    Raises:
+        WiseftError: an image is missing or empty.
+    """
+    sources = [str(source)] * len(paths) if isinstance(source, Path) else source
+    sizes = file_sizes(inputs.root, paths, sources)
+    return FolderSplit(paths, np.asarray(labels, np.int64), sizes, **columns)
+
+
+def text_lines(path: Path) -> list[str]:
+    """Return the lines of a text file without the space around them."""
+    return [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
+
+
+def read_variable(content: bytes, variable: str, path: Path) -> Any:
+    """Return a variable, squeezed: of structs a record array.
+
+    scipy's reader is written in C; of a damaged file it may crash, or ask for any memory. Another
+    process tries it first, so that this is said, and this one goes on.
+
+    Args:
+        content: of the file; only this variable is read of it: made of structs, cells, text and
+            numbers, nothing that could run.
+        path: of the file, for messages.
+
+    Raises:
+        WiseftError: if it is no such file, or has no such variable.
+    """
+    from scipy.io import loadmat
+
+    advice = "Fetch it again."
+    tried = subprocess.run(
+        [sys.executable, "-c", READ, variable], input=content, capture_output=True, check=False
+    )
+    if tried.returncode < 0:
+        raise WiseftError(f"{path} is damaged: reading it crashes scipy. {advice}")
+    if tried.returncode == 3:
+        raise WiseftError(f"{path} is damaged: it asks for far more memory than its size. {advice}")
+    file: Any = io.BytesIO(content)  # which scipy's types do not know
+    try:
+        variables = loadmat(file, squeeze_me=True, variable_names=[variable])
+    except Exception as error:  # a broken file may raise almost anything in scipy's reader
+        raise WiseftError(
+            f"{path} is not a readable MATLAB file of version 7 or older ({error}). {advice}"
+        ) from error
+    if variable not in variables:
+        raise WiseftError(f"{path}: expected a variable `{variable}`, which is not there. {advice}")
+    return variables[variable]
 
 
 def read_columns(path: Path, columns: Sequence[str]) -> pd.DataFrame:
@@ -39,8 +207,7 @@ def read_columns(path: Path, columns: Sequence[str]) -> pd.DataFrame:
         table = pd.read_csv(path, dtype=str, keep_default_na=False)
     except ValueError as error:  # pandas' own errors and bad text are ValueErrors
         raise WiseftError(f"{path} is not a readable CSV file: {error}.") from error
-    missing = [column for column in columns if column not in table.columns]
-    if missing:
+    if missing := [column for column in columns if column not in table.columns]:
         raise WiseftError(
             f"{path}: expected the columns {', '.join(columns)}, found no {missing[0]} among "
             f"{', '.join(table.columns)}. It is of another version; fetch it again."

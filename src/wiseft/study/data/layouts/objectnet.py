@@ -7,7 +7,7 @@ names; the others are skipped (paper, section 2 and appendix D.4). The chain of 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +16,6 @@ from wiseft.errors import WiseftError
 from wiseft.images.image_folder import index_class_folders
 from wiseft.images.layout import Indexed, LayoutInputs
 from wiseft.images.scan import subfolders
-from wiseft.images.split import FolderSplit
 from wiseft.study.data.layouts.metadata import check_members, check_names, only_split, read_object
 
 FOLDER_NAMES = "folder_to_objectnet_label.json"
@@ -43,9 +42,13 @@ def read(inputs: LayoutInputs) -> Indexed:
     if inputs.class_names:
         check_names(inputs, names, mappings / FOLDER_NAMES)
     check_members(inputs, list(members.values()), mappings / OVERLAP)
-    _check_folders(inputs, images, folder_names, members)
+    _check_folders(inputs.dataset, images, set(folder_names), list(members))
+    labels = {folder: label for label, folder in enumerate(members)}
+    files = index_class_folders(inputs, images, labels)
+    # Independent of the folder that this copy happens to lie in.
+    ids = [path.removeprefix(inputs.prefix(images)) for path in files.paths]
     return Indexed(
-        splits={split: _index(inputs, images, list(members))},
+        splits={split: replace(files, sample_ids=ids)},
         class_names=None if inputs.class_names else [[name] for name in names],
         label_map=list(members.values()),
     )
@@ -88,29 +91,15 @@ def _imagenet_labels(mappings: Path) -> dict[str, list[int]]:
     return labels
 
 
-def _check_folders(
-    inputs: LayoutInputs,
-    images: Path,
-    folder_names: Mapping[str, str],
-    members: Mapping[str, list[int]],
-) -> None:
+def _check_folders(dataset: str, images: Path, known: set[str], classes: list[str]) -> None:
     there = set(subfolders(images))
-    if unknown := sorted(there - set(folder_names)):
+    if unknown := sorted(there - known):
         raise WiseftError(
-            f"dataset {inputs.dataset}: {images / unknown[0]} is not one of the "
-            f"{len(folder_names)} folders in {FOLDER_NAMES}. Move it elsewhere."
+            f"dataset {dataset}: {images / unknown[0]} is not one of the {len(known)} folders in "
+            f"{FOLDER_NAMES}. Move it elsewhere."
         )
-    if missing := [folder for folder in members if folder not in there]:
+    if missing := [folder for folder in classes if folder not in there]:
         raise WiseftError(
-            f"dataset {inputs.dataset}: expected the folders of {len(members)} classes in "
-            f"{images}, found {len(members) - len(missing)}; {missing[0]} is missing. Unpack the "
-            "archive again."
+            f"dataset {dataset}: expected the folders of {len(classes)} classes in {images}, found "
+            f"{len(classes) - len(missing)}; {missing[0]} is missing. Unpack the archive again."
         )
-
-
-def _index(inputs: LayoutInputs, images: Path, folders: Sequence[str]) -> FolderSplit:
-    labels = {folder: label for label, folder in enumerate(folders)}
-    split = index_class_folders(inputs, images, labels)
-    # Independent of the folder that this copy happens to lie in.
-    prefix = inputs.prefix(images)
-    return replace(split, sample_ids=[path.removeprefix(prefix) for path in split.paths])

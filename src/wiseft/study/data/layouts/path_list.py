@@ -8,14 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
-
 from wiseft.errors import WiseftError
-from wiseft.images.folder_labels import humanise, key, no_class, table
+from wiseft.images.folder_labels import class_labels, humanise
 from wiseft.images.layout import Indexed, LayoutInputs
-from wiseft.images.scan import below, check_distinct, file_sizes
+from wiseft.images.scan import below, check_distinct
 from wiseft.images.split import FolderSplit
 from wiseft.study.config.layouts import PathListOptions
+from wiseft.study.data.layouts.metadata import listed_split, text_lines
 
 Listed = list[tuple[str, str]]
 """A path without the suffix, and what lists it (file and line)."""
@@ -50,7 +49,7 @@ def _entries(inputs: LayoutInputs, lists: Sequence[str]) -> Listed:
     listed: Listed = []
     for name in lists:
         file = inputs.file(name, Path(name).name)  # or in the root itself
-        for line, text in enumerate(_lines(file), start=1):
+        for line, text in enumerate(text_lines(file), start=1):
             if not text:
                 continue
             source = f"{file}, line {line}"
@@ -64,10 +63,6 @@ def _entries(inputs: LayoutInputs, lists: Sequence[str]) -> Listed:
     return listed
 
 
-def _lines(file: Path) -> list[str]:
-    return [line.strip() for line in file.read_text(encoding="utf-8-sig").splitlines()]
-
-
 def _class_folders(
     inputs: LayoutInputs, options: PathListOptions, listed: Iterable[Listed]
 ) -> list[str]:
@@ -75,7 +70,7 @@ def _class_folders(
     if options.classes is None:
         return sorted({path.rpartition("/")[0] for paths in listed for path, _ in paths})
     file = inputs.file(options.classes, Path(options.classes).name)
-    folders = [text.strip("/") for text in _lines(file) if text.strip("/")]
+    folders = [text.strip("/") for text in text_lines(file) if text.strip("/")]
     twice = next((folder for folder in folders if folders.count(folder) > 1), None)
     if twice or not folders:
         fault = f"{twice} twice" if twice else "none"
@@ -96,14 +91,7 @@ def _label(
                 "classes in its entry (`class_names`)"
             )
         return {folder: label for label, folder in enumerate(folders)}, [[n] for n in names]
-    form = "class-id" if inputs.class_ids else "name"
-    known = table(form, inputs)
-    labels = {}
-    for folder in folders:
-        if key(form, folder) not in known:
-            raise WiseftError(no_class(humanise(folder), form, inputs))
-        labels[folder] = known[key(form, folder)]
-    return labels, None
+    return dict(class_labels(folders, inputs, str(inputs.root)).labels), None
 
 
 def _split(
@@ -120,8 +108,4 @@ def _split(
         numbers.append(labels[folder])
     prefix = inputs.prefix(images)
     paths = [f"{prefix}{path}{suffix}" for path, _ in listed]
-    return FolderSplit(
-        paths=paths,
-        labels=np.array(numbers, np.int64),
-        bytes=file_sizes(inputs.root, paths, [source for _, source in listed]),
-    )
+    return listed_split(inputs, paths, numbers, [source for _, source in listed])

@@ -15,14 +15,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
 from wiseft.errors import WiseftError
 from wiseft.images.folder_labels import class_labels
 from wiseft.images.layout import Indexed, LayoutInputs
-from wiseft.images.scan import THREADS, file_sizes, is_image
-from wiseft.images.split import FolderSplit
+from wiseft.images.scan import THREADS, is_image
 from wiseft.study.config.layouts import WebdatasetOptions
+from wiseft.study.data.layouts.metadata import listed_split, text_lines
 
 
 def read(inputs: LayoutInputs) -> Indexed:
@@ -37,7 +35,7 @@ def read(inputs: LayoutInputs) -> Indexed:
     options: WebdatasetOptions = inputs.options
     names = None
     if options.classes is not None and not inputs.class_names:
-        names = _class_names(inputs.file(options.classes))
+        names = [line for line in text_lines(inputs.file(options.classes)) if line]
         inputs = replace(inputs, class_names=names)
     samples_of: dict[str, list[tuple[str, str]]] = {}
     for split in inputs.splits:
@@ -50,28 +48,18 @@ def read(inputs: LayoutInputs) -> Indexed:
     classes = class_labels(every, inputs, f"{inputs.root}, .{options.label} files")
     splits = {}
     for split, samples in samples_of.items():
-        paths = [image for image, _ in samples]
-        splits[split] = FolderSplit(
-            paths=paths,
-            labels=np.array([classes.labels[text] for text in texts[split]], np.int64),
-            bytes=file_sizes(inputs.root, paths, [label for _, label in samples]),
-        )
+        images, sources = zip(*samples, strict=True) if samples else ((), ())
+        labels = [classes.labels[text] for text in texts[split]]
+        splits[split] = listed_split(inputs, images, labels, sources)
     return Indexed(splits, class_names=[[name] for name in names] if names else classes.names)
-
-
-def _class_names(path: Path) -> list[str]:
-    lines = path.read_text(encoding="utf-8-sig").splitlines()
-    return [line.strip() for line in lines if line.strip()]
 
 
 def _shards(inputs: LayoutInputs, pattern: str) -> list[Path]:
     """Return the folders of the unpacked shards; the pattern may be that of the shards."""
     bare = pattern.removesuffix(".tar")
-    folders = [path for path in inputs.root.glob(bare) if path.is_dir()]
-    if folders:
+    if folders := [path for path in inputs.root.glob(bare) if path.is_dir()]:
         return sorted(folders, key=lambda path: _natural(path.relative_to(inputs.root).as_posix()))
-    packed = sorted(inputs.root.glob(f"{bare}.tar"))
-    if packed:
+    if packed := sorted(inputs.root.glob(f"{bare}.tar")):
         inside = packed[0].relative_to(inputs.root).with_suffix("").as_posix()
         raise WiseftError(
             f"{packed[0]} is a packed shard, but layout webdataset reads unpacked ones. List each "

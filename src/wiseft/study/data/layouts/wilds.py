@@ -7,7 +7,7 @@ Splits, labels and groups follow the package `wilds` 2.0.0 (Koh et al., 2021), s
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,9 +16,8 @@ from numpy.typing import NDArray
 
 from wiseft.errors import WiseftError
 from wiseft.images.layout import Indexed, LayoutInputs
-from wiseft.images.scan import below, file_sizes
-from wiseft.images.split import FolderSplit
-from wiseft.study.data.layouts.metadata import read_columns, whole_numbers
+from wiseft.images.scan import below
+from wiseft.study.data.layouts.metadata import listed_split, read_columns, whole_numbers
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -56,8 +55,7 @@ def read(inputs: LayoutInputs) -> Indexed:
     Raises:
         WiseftError: a table or an image is missing, a row is wrong, a split is unknown.
     """
-    unknown = [split for split in inputs.splits if split not in SPLITS]
-    if unknown:
+    if unknown := [split for split in inputs.splits if split not in SPLITS]:
         raise WiseftError(
             f"dataset {inputs.dataset} has no split {unknown[0]}; the splits of layout wilds are "
             f"{', '.join(SPLITS)}."
@@ -79,7 +77,7 @@ def _read_fmow(inputs: LayoutInputs) -> Indexed:
         # An image's number is its row in the whole table, sequestered images included.
         names = [f"images/rgb_img_{row}.png" for row in rows]
         groups = {"region": regions[rows].tolist(), "year": years[rows].tolist()}
-        splits[split] = _index(inputs, path, names, labels[rows], groups)
+        splits[split] = listed_split(inputs, names, labels[rows], path, groups=groups)
     return Indexed(splits=splits)
 
 
@@ -104,14 +102,15 @@ def _regions(path: Path, codes: Sequence[str]) -> NDArray[np.str_]:
 
 
 def _category_labels(inputs: LayoutInputs, table: pd.DataFrame, path: Path) -> NDArray[np.int64]:
-    label = {name: index for index, name in enumerate(inputs.class_names)}
-    for row, category in enumerate(table["category"].tolist(), start=1):
-        if category not in label:
-            raise WiseftError(
-                f"{path}, row {row}: expected one of the {len(label)} class_names of "
-                f"{inputs.dataset} as category, found {category!r}."
-            )
-    return np.array([label[category] for category in table["category"]], np.int64)
+    categories, names = table["category"], list(inputs.class_names)
+    labels = categories.map({name: label for label, name in enumerate(names)})
+    if labels.isna().any():
+        row = int(np.flatnonzero(labels.isna())[0])
+        raise WiseftError(
+            f"{path}, row {row + 1}: expected one of the {len(names)} class_names of "
+            f"{inputs.dataset} as category, found {categories.iloc[row]!r}."
+        )
+    return np.asarray(labels, np.int64)
 
 
 def _read_iwildcam(inputs: LayoutInputs) -> Indexed:
@@ -134,8 +133,8 @@ def _read_iwildcam(inputs: LayoutInputs) -> Indexed:
         files = [f"train/{below(name, str(path))}" for name in chosen["filename"]]
         # One trigger of a camera takes a burst of nearly equal images.
         bursts = [f"{inputs.dataset}/sequence-{n}" for n in chosen["sequence_remapped"]]
-        groups = {"location": locations[rows].tolist()}
-        splits[split] = _index(inputs, path, files, labels[rows], groups, bursts)
+        more = {"base_ids": bursts, "groups": {"location": locations[rows].tolist()}}
+        splits[split] = listed_split(inputs, files, labels[rows], path, **more)
     return Indexed(splits=splits, class_names=[[name] for name in names])
 
 
@@ -150,20 +149,3 @@ def _species(path: Path) -> list[str]:
             f"{UNUSED_LABEL} for unused classes). Fetch it again."
         )
     return [name.lower() for name in table["english"][used]]
-
-
-def _index(
-    inputs: LayoutInputs,
-    table: Path,
-    paths: Sequence[str],
-    labels: NDArray[np.int64],
-    groups: Mapping[str, Sequence[object]],
-    base_ids: Sequence[str] | None = None,
-) -> FolderSplit:
-    return FolderSplit(
-        paths=paths,
-        labels=labels,
-        bytes=file_sizes(inputs.root, paths, [str(table)] * len(paths)),
-        base_ids=base_ids,
-        groups=groups,
-    )

