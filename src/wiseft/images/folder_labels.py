@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from wiseft.errors import WiseftError
-from wiseft.images.layout import LayoutInputs
+from wiseft.images.split import LayoutInputs
 
 FORMS = ("class-id", "name", "index")
 """What a class may be called by, in the order in which it is tried."""

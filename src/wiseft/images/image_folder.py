@@ -17,9 +17,8 @@ import numpy as np
 from wiseft.errors import WiseftError
 from wiseft.images.folder_labels import humanise, key, no_class, table
 from wiseft.images.folder_options import ImageFolderOptions
-from wiseft.images.layout import Indexed, LayoutInputs
 from wiseft.images.scan import scan_folders, subfolders
-from wiseft.images.split import FolderSplit
+from wiseft.images.split import FolderSplit, Indexed, LayoutInputs
 
 COPY = re.compile(r"( \(\d+\)| - copy( \(\d+\))?| copy( \d+)?)$", re.IGNORECASE)
 """What file managers put behind the name of a copy."""

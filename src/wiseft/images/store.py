@@ -20,12 +20,13 @@ from numpy.typing import NDArray
 from wiseft.base.io import atomic_path, sha256_file
 from wiseft.errors import WiseftError
 from wiseft.images.cache import open_cache
-from wiseft.images.checks import check_columns, check_counts, check_images
+from wiseft.images.decode import FittedImages, FolderImages
 from wiseft.images.index import (
     GROUP_PREFIX,
     OTHER_LABELS,
+    check_counts,
     check_hash,
-    index_columns,
+    checked_columns,
     read_index,
     write_index,
 )
@@ -37,8 +38,6 @@ from wiseft.thetas.preprocessing import Transform
 if TYPE_CHECKING:
     import pandas as pd
     import torch
-
-    from wiseft.images.decode import FittedImages, FolderImages
 
 
 @dataclass(frozen=True)
@@ -98,11 +97,10 @@ def write_prepared(
             square uint8 RGB of one size, a label is out of range or sample ids repeat.
     """
     check_counts(dataset, {name: len(split.labels) for name, split in splits.items()}, expected)
-    columns = {name: index_columns(split) for name, split in splits.items()}
-    for name, split in splits.items():
-        where = f"{dataset}, split {name}"
-        check_images(where, split.images)
-        check_columns(where, {**columns[name], "images": split.images}, len(class_names))
+    columns = {
+        name: checked_columns(f"{dataset}, split {name}", split, len(class_names))
+        for name, split in splits.items()
+    }
     sizes = {split.images.shape[1] for split in splits.values()}
     if len(sizes) != 1:
         raise WiseftError(f"{dataset}: images of all splits must have one size, found {sizes}.")
@@ -246,16 +244,12 @@ def fitted(
     """Return stored images as a transform makes them; those of its size are as they are."""
     if transform is None or transform.size == transform.edge == images.shape[1]:
         return images
-    from wiseft.images.decode import FittedImages
-
     return FittedImages(images, transform)
 
 
 def _open_folder(
     manifest: Manifest, split: str, paths: list[str], transform: Transform | None, seen: Seen
 ) -> NDArray[np.uint8] | FolderImages:
-    from wiseft.images.decode import FolderImages
-
     if transform is None:
         raise WiseftError(
             f"dataset {manifest.dataset} is an image folder: say at which size to read it."

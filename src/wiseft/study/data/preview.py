@@ -12,8 +12,8 @@ from typing import Any
 from wiseft.errors import WiseftError
 from wiseft.images.index import write_index
 from wiseft.images.manifest import Manifest, open_manifest, write_manifest
+from wiseft.images.split import draw_indices
 from wiseft.images.store import open_arrays, read_index, write_arrays
-from wiseft.images.subset import draw_indices
 from wiseft.study.config import DatasetEntry
 
 SEED = 0

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wiseft.errors import WiseftError
-from wiseft.images.subset import draw_indices
+from wiseft.images.split import draw_indices
 
 SIDE = 32
 """Side of all images in pixels: that of the embedded model's image tower."""

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from wiseft.images.split import PreparedSplit
-from wiseft.images.subset import draw_indices
+from wiseft.images.split import PreparedSplit, draw_indices
 from wiseft.study.data.builders.digit_images import (
     Inputs,
     all_or_drawn,

@@ -10,7 +10,7 @@ import importlib
 from collections.abc import Callable
 from typing import cast
 
-from wiseft.images.layout import Indexed, LayoutInputs
+from wiseft.images.split import Indexed, LayoutInputs
 from wiseft.study.config.layouts import LAYOUTS
 
 __all__ = ["Indexed", "LayoutInputs", "reader"]

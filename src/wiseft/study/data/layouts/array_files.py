@@ -17,8 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wiseft.errors import WiseftError
-from wiseft.images.layout import Indexed, LayoutInputs
-from wiseft.images.split import PreparedSplit
+from wiseft.images.split import Indexed, LayoutInputs, PreparedSplit
 from wiseft.study.config.layouts import ArrayFilesOptions
 from wiseft.study.data.layouts.metadata import check_names
 

@@ -16,9 +16,8 @@ import numpy as np
 from wiseft.errors import WiseftError
 from wiseft.images.folder_labels import key, table
 from wiseft.images.image_folder import index_class_folders, match_folders
-from wiseft.images.layout import Indexed, LayoutInputs
 from wiseft.images.scan import file_sizes, image_names, subfolders
-from wiseft.images.split import FolderSplit
+from wiseft.images.split import FolderSplit, Indexed, LayoutInputs
 from wiseft.study.config.layouts import ImagenetOptions
 from wiseft.study.data.layouts.validation_labels import validation_labels
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from wiseft.base.io import read_json
 from wiseft.errors import WiseftError
-from wiseft.images.layout import LayoutInputs
+from wiseft.images.split import LayoutInputs
 
 if TYPE_CHECKING:
     import pandas as pd

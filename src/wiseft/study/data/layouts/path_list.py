@@ -12,9 +12,8 @@ import numpy as np
 
 from wiseft.errors import WiseftError
 from wiseft.images.folder_labels import humanise, key, no_class, table
-from wiseft.images.layout import Indexed, LayoutInputs
 from wiseft.images.scan import below, check_distinct, file_sizes
-from wiseft.images.split import FolderSplit
+from wiseft.images.split import FolderSplit, Indexed, LayoutInputs
 from wiseft.study.config.layouts import PathListOptions
 
 Listed = list[tuple[str, str]]

@@ -12,9 +12,8 @@ from typing import Any, cast
 import numpy as np
 
 from wiseft.errors import WiseftError
-from wiseft.images.layout import LayoutInputs
 from wiseft.images.scan import below, check_distinct, file_sizes
-from wiseft.images.split import FolderSplit
+from wiseft.images.split import FolderSplit, LayoutInputs
 
 Rows = list[dict[str, Any]]
 

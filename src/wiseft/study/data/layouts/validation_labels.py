@@ -15,7 +15,7 @@ import numpy as np
 
 from wiseft.errors import WiseftError
 from wiseft.images.folder_labels import key, table
-from wiseft.images.layout import LayoutInputs
+from wiseft.images.split import LayoutInputs
 from wiseft.study.data.layouts.matlab import read_variable
 from wiseft.study.data.unpacking.packages import read_members
 

@@ -15,9 +15,8 @@ from typing import Any
 import numpy as np
 
 from wiseft.errors import WiseftError
-from wiseft.images.layout import Indexed, LayoutInputs
 from wiseft.images.scan import below, file_sizes
-from wiseft.images.split import FolderSplit
+from wiseft.images.split import FolderSplit, Indexed, LayoutInputs
 from wiseft.study.data.layouts.metadata import only_split, read_members, read_object
 from wiseft.study.data.layouts.ytbb import FrameSet, read_ytbb_sets
 

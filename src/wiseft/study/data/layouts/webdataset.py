@@ -19,9 +19,8 @@ import numpy as np
 
 from wiseft.errors import WiseftError
 from wiseft.images.folder_labels import class_labels
-from wiseft.images.layout import Indexed, LayoutInputs
 from wiseft.images.scan import THREADS, file_sizes, is_image
-from wiseft.images.split import FolderSplit
+from wiseft.images.split import FolderSplit, Indexed, LayoutInputs
 from wiseft.study.config.layouts import WebdatasetOptions
 
 

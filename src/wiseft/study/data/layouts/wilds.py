@@ -15,9 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wiseft.errors import WiseftError
-from wiseft.images.layout import Indexed, LayoutInputs
 from wiseft.images.scan import below, file_sizes
-from wiseft.images.split import FolderSplit
+from wiseft.images.split import FolderSplit, Indexed, LayoutInputs
 from wiseft.study.data.layouts.metadata import read_columns, whole_numbers
 
 if TYPE_CHECKING:

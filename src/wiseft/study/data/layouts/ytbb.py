@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wiseft.errors import WiseftError
-from wiseft.images.layout import LayoutInputs
+from wiseft.images.split import LayoutInputs
 from wiseft.study.data.layouts.metadata import check_names, read_columns, read_object, whole_numbers
 
 ANCHORS = "anchor_labels.json"
