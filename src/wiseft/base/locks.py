@@ -20,6 +20,7 @@ class NoLocks(WiseftError):
 
 
 NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
+_ADVICE = ", so two runs could write the same file. Use a folder on another file system."
 
 
 @contextlib.contextmanager
@@ -48,11 +49,11 @@ def _acquire(path: Path) -> int:
     while True:
         handle = _open(path)
         try:
-            if not _lock(path, handle, wait=waited):
+            if not lock(handle, path.parent, wait=waited):
                 subject = path.with_name(path.name.removeprefix(".").removesuffix(".lock"))
                 log.info(f"another process works on {subject}; waiting for it")
                 waited = True
-                _lock(path, handle, wait=True)
+                lock(handle, path.parent, wait=True)
             # The one before may have removed the file between our opening and our locking of it.
             if _same_file(path, handle):
                 return handle
@@ -73,7 +74,17 @@ def _open(path: Path) -> int:
         ) from error
 
 
-def _lock(path: Path, handle: int, wait: bool) -> bool:
+def lock(handle: int, folder: Path, wait: bool, advice: str = _ADVICE) -> bool:
+    """Lock an open file for this process; return whether it has the lock.
+
+    Args:
+        folder: that the file lies in, for messages.
+        wait: for the process that has the lock.
+        advice: end of the sentence that says that there are no locks.
+
+    Raises:
+        NoLocks: the file system has none.
+    """
     try:
         fcntl.flock(handle, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -82,8 +93,7 @@ def _lock(path: Path, handle: int, wait: bool) -> bool:
         if error.errno not in NO_LOCKS:
             raise
         raise NoLocks(
-            f"{path.parent} lies on a file system without file locks ({error.strerror}), so two "
-            "runs could write the same file. Use a folder on another file system."
+            f"{folder} lies on a file system without file locks ({error.strerror}){advice}"
         ) from error
     return True
 

@@ -28,7 +28,7 @@ from wiseft.images.decode import FolderImages
 from wiseft.images.index import read_index
 from wiseft.images.manifest import Manifest, open_manifest
 from wiseft.images.seen import Seen
-from wiseft.thetas.damage import read_checked, rename_damaged, with_sum
+from wiseft.thetas.damage import read_checked, rename_damaged, require_sum, with_sum
 from wiseft.thetas.preprocessing import Transform
 
 log = logging.getLogger(__name__)
@@ -65,12 +65,11 @@ def write_cache(
     folder = cache_folder(manifest_path, transform)
     record: dict[str, Any] = {"format": FORMAT, **transform.model_dump(), "splits": {}}
     for split in splits:
-        paths = read_index(manifest, split)["path"].tolist()
-        seen = Seen(manifest, split, paths)
+        seen = Seen(manifest, split, read_index(manifest, split)["path"].tolist())
         kept = _valid(manifest, split, transform, seen)
         if kept is None:
             target = folder / f"{split}.npy"
-            images = FolderImages(manifest.root, paths, transform, manifest.border, seen)
+            images = FolderImages(manifest.root, seen.names, transform, manifest.border, seen)
             _decode_all(images, target, threads)
             kept = _belongs_to(manifest, split) | {"sha256": sha256_file(target)}
             kept["images"] = seen.finish()
@@ -123,18 +122,11 @@ def _read_record(folder: Path) -> dict[str, Any]:
 
 
 def _check(folder: Path, split: str, stored: dict[str, Any], seen: Seen | None) -> None:
-    path, expected = folder / f"{split}.npy", stored.get("sha256")
+    path, record = folder / f"{split}.npy", folder / "cache.json"
     images = stored.get("images")  # caches of before have none
     if images and seen and seen.look() not in (None, images):
-        found = f"{path} is of images that have changed since"
-        raise DamagedFile(found, path, folder / "cache.json")
-    actual = sha256_file(path) if path.is_file() else "no file"
-    if actual != expected:
-        raise DamagedFile(
-            f"{path} is not what was cached: expected SHA-256 {expected}, found {actual}",
-            path,
-            folder / "cache.json",
-        )
+        raise DamagedFile(f"{path} is of images that have changed since", path, record)
+    require_sum(path, stored.get("sha256"), "is not what was cached", record)
 
 
 def _belongs_to(manifest: Manifest, split: str) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from wiseft.base.io import atomic_path, sha256_file
 from wiseft.errors import DamagedFile, WiseftError
 from wiseft.images.manifest import Manifest, SplitFiles
 from wiseft.images.split import FolderSplit, PreparedSplit
+from wiseft.thetas.damage import require_sum
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -134,16 +135,10 @@ def check_hash(manifest: Manifest, files: SplitFiles, part: str, path: Path) -> 
     Raises:
         DamagedFile: if it is missing or differs: of the manifest too, which is what is asked for.
     """
-    name = f"a file of the prepared dataset {manifest.dataset}"
     if not path.is_file():
+        name = f"a file of the prepared dataset {manifest.dataset}"
         raise DamagedFile(f"{name}, {path}, does not exist", manifest.path)
-    actual, expected = sha256_file(path), files.sha256.get(part)
-    if actual != expected:
-        raise DamagedFile(
-            f"{path} differs from its manifest: expected SHA-256 {expected}, found {actual}",
-            path,
-            manifest.path,
-        )
+    require_sum(path, files.sha256.get(part), "differs from its manifest", manifest.path)
 
 
 def read_index(manifest: Manifest, split: str) -> pd.DataFrame:

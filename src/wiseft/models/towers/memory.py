@@ -29,13 +29,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.weak import WeakIdKeyDictionary
 
 from wiseft.models import towers
-from wiseft.models.footprint import FLOAT, HALF
-from wiseft.models.footprint import Footprint as Footprint
-from wiseft.models.footprint import evaluation_bytes as evaluation_bytes
-from wiseft.models.footprint import images_that_fit as images_that_fit
-from wiseft.models.footprint import spared as spared
-from wiseft.models.footprint import training_bytes as training_bytes
-from wiseft.models.towers.base import explained
+from wiseft.models.footprint import FLOAT, HALF, Footprint
 
 _BATCHES = 32, 64
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -76,7 +70,7 @@ def footprint(
     count = functools.partial(_count, module, image_size, tokens, precision, device_type)
     advice = "set training.how.micro_batch by hand"
     try:
-        with explained("the memory of the model can't be counted", advice):
+        with towers.explained("the memory of the model can't be counted", advice):
             saved, of_training = count(training=True)
             peak, of_evaluation = count(training=False)
     finally:
