@@ -44,6 +44,24 @@ def exclusive(path: Path) -> Iterator[None]:
         os.close(handle)
 
 
+@contextlib.contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Keep every other process out of a state folder while the block runs; wait for it first.
+
+    Two jobs in one folder would remove each other's states, and start each from the other's.
+
+    Raises:
+        WiseftError: the folder cannot be written.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            folder = folder.absolute()
+            stack.enter_context(exclusive(folder.with_name(f".{folder.name}.lock")))
+        except NoLocks as error:
+            log.info(f"{error} It is for you to run no two jobs with the state {folder}.")
+        yield
+
+
 def _acquire(path: Path) -> int:
     waited = False
     while True:
