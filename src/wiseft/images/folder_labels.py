@@ -40,20 +40,23 @@ def humanise(folder: str) -> str:
     return " ".join(" ".join(parts).replace("_", " ").split())
 
 
+def called(form: str, inputs: LayoutInputs) -> list[str]:
+    """Return what the classes are called in one form, in label order; empty without such a form."""
+    if form == "index":
+        count = len(inputs.class_names) or len(inputs.class_ids or ())
+        return [str(label) for label in range(count)]
+    return list(inputs.class_names if form == "name" else inputs.class_ids or ())
+
+
 def table(form: str, inputs: LayoutInputs) -> dict[str, int]:
     """Return the label of each class by its key (see `key`) in one form; empty where the classes
     have no such form.
 
     Names that several classes share are left out, because they tell no label.
     """
-    if form == "class-id":
-        return {key(form, value): label for label, value in enumerate(inputs.class_ids or ())}
-    if form == "index":
-        count = len(inputs.class_names) or len(inputs.class_ids or ())
-        return {str(label): label for label in range(count)}
-    keys = [key(form, name) for name in inputs.class_names]
-    counts = Counter(keys)
-    return {value: label for label, value in enumerate(keys) if counts[value] == 1}
+    keys = [key(form, value) for value in called(form, inputs)]
+    counts = Counter(keys if form == "name" else ())
+    return {value: label for label, value in enumerate(keys) if counts[value] < 2}
 
 
 def key(form: str, value: str) -> str:
@@ -96,11 +99,7 @@ def class_labels(values: Iterable[str], inputs: LayoutInputs, source: str) -> Cl
 
 def no_class(value: str, form: str, inputs: LayoutInputs) -> str:
     """Return a sentence that says that a value is no class, and which is the nearest."""
-    known = {
-        "class-id": list(inputs.class_ids or ()),
-        "name": list(inputs.class_names),
-        "index": [str(label) for label in table("index", inputs).values()],
-    }[form]
+    known = called(form, inputs)
     near = difflib.get_close_matches(value, known, 1)
     hint = f", nearest {near[0]}" if near else ""
     what = {"class-id": "class ids", "name": "class names", "index": "labels"}[form]

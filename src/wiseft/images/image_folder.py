@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from wiseft.errors import WiseftError
-from wiseft.images.folder_labels import humanise, key, no_class, table
+from wiseft.images.folder_labels import called, humanise, key, no_class, table
 from wiseft.images.folder_options import ImageFolderOptions
 from wiseft.images.scan import scan_folders, subfolders
 from wiseft.images.split import FolderSplit, Indexed, LayoutInputs
@@ -114,9 +114,7 @@ def match_folders(
                 f"set `naming` in the dataset's options (now {naming})."
             )
         labels[folder] = label
-    count = len(inputs.class_names) or len(inputs.class_ids or ())
-    forms = {"class-id": inputs.class_ids, "name": inputs.class_names, "index": range(count)}
-    check_one_each(base, labels, [str(form) for form in forms[naming] or ()])
+    check_one_each(base, labels, called(naming, inputs))
     return labels
 
 

@@ -82,7 +82,9 @@ def require_sum(path: Path, expected: str | None, what: str, *more: Path) -> Non
     """
     actual = sha256_file(path) if path.is_file() else "no file"
     if actual != expected:
-        raise DamagedFile(f"{path} {what}: expected SHA-256 {expected}, found {actual}", path, *more)
+        raise DamagedFile(
+            f"{path} {what}: expected SHA-256 {expected}, found {actual}", path, *more
+        )
 
 
 def read_metrics(path: Path, predictions: Path) -> dict[str, Any]:
