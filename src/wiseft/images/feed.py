@@ -79,8 +79,19 @@ def in_order(
             images = read(key, chosen)
             yield key, (images.pin_memory() if pin else images).to(device, non_blocking=pin)
         return
+    waiting: deque[tuple[Key, Tensor, list[Future[None]]]] = deque()
+
+    def fill(rows: NDArray[np.uint8], key: Key, chosen: NDArray[np.int64]) -> None:
+        # By numpy: an operation of torch would start threads of its own in each of these.
+        rows[:] = read(key, chosen).numpy()
+
+    def first() -> tuple[Key, Tensor]:
+        key, images, coming = waiting.popleft()
+        for future in coming:
+            future.result()
+        return key, images.to(device, non_blocking=pin)
+
     with ThreadPoolExecutor(reading.threads, "read") as pool:
-        waiting: deque[tuple[Key, Tensor, list[Future[None]]]] = deque()
         try:
             for key, chosen in plan:
                 whole = torch.empty((len(chosen), *shape), dtype=torch.uint8, pin_memory=pin)
@@ -88,29 +99,11 @@ def in_order(
                 size = max(1, min(_PART, -(-len(chosen) // reading.threads)))
                 parts = [slice(start, start + size) for start in range(0, len(chosen), size)]
                 rows = images.numpy()
-                coming = [pool.submit(_fill, rows[at], read, key, chosen[at]) for at in parts]
+                coming = [pool.submit(fill, rows[at], key, chosen[at]) for at in parts]
                 waiting.append((key, images, coming))
                 if len(waiting) > reading.ahead:
-                    yield _collected(*waiting.popleft(), device)
+                    yield first()
             while waiting:
-                yield _collected(*waiting.popleft(), device)
+                yield first()
         finally:
             pool.shutdown(cancel_futures=True)
-
-
-def _fill(
-    rows: NDArray[np.uint8],
-    read: Callable[[Key, NDArray[np.int64]], Tensor],
-    key: Key,
-    chosen: NDArray[np.int64],
-) -> None:
-    # By numpy: an operation of torch would start threads of its own in each of these.
-    rows[:] = read(key, chosen).numpy()
-
-
-def _collected(
-    key: Key, images: Tensor, coming: list[Future[None]], device: torch.device
-) -> tuple[Key, Tensor]:
-    for future in coming:
-        future.result()
-    return key, images.to(device, non_blocking=device.type == "cuda")

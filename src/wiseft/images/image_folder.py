@@ -17,7 +17,7 @@ import numpy as np
 from wiseft.errors import WiseftError
 from wiseft.images.folder_labels import called, humanise, key, no_class, table
 from wiseft.images.folder_options import ImageFolderOptions
-from wiseft.images.scan import scan_folders, subfolders
+from wiseft.images.scan import Images, scan_folders, subfolders
 from wiseft.images.split import FolderSplit, Indexed, LayoutInputs
 
 COPY = re.compile(r"( \(\d+\)| - copy( \(\d+\))?| copy( \d+)?)$", re.IGNORECASE)
@@ -84,10 +84,14 @@ def index_class_folders(inputs: LayoutInputs, base: Path, labels: Mapping[str, i
                 f"{base / name} holds no images, expected those of class {name}; the folder is "
                 "incomplete. Unpack it again."
             )
-    counts = [len(images) for images in images_of]
+    return of_images(images_of, [labels[name] for name in ordered])
+
+
+def of_images(images_of: Sequence[Images], labels: Sequence[int]) -> FolderSplit:
+    """Return a split of the images of several folders, with the label of each folder."""
     return FolderSplit(
         paths=[path for images in images_of for path, _ in images],
-        labels=np.repeat(np.array([labels[name] for name in ordered], np.int64), counts),
+        labels=np.repeat(np.array(labels, np.int64), [len(images) for images in images_of]),
         bytes=np.array([size for images in images_of for _, size in images], np.int64),
     )
 

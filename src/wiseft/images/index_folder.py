@@ -13,7 +13,7 @@ from wiseft.base import library
 from wiseft.errors import WiseftError
 from wiseft.images.decode import undecodable
 from wiseft.images.folder_options import ImageFolderOptions
-from wiseft.images.image_folder import read
+from wiseft.images.image_folder import of_images, read
 from wiseft.images.index import write_checked
 from wiseft.images.manifest import write_manifest
 from wiseft.images.scan import scan_folders
@@ -51,16 +51,8 @@ def index_folder(
     """
     if not folder.is_dir():
         raise WiseftError(f"expected a folder of class folders, found nothing at {folder}.")
-    indexed = read(
-        LayoutInputs(
-            dataset,
-            folder,
-            {},
-            splits,
-            ImageFolderOptions(folders={k: [v] for k, v in (places or {}).items()}),
-            broken=broken,
-        )
-    )
+    options = ImageFolderOptions(folders={k: [v] for k, v in (places or {}).items()})
+    indexed = read(LayoutInputs(dataset, folder, {}, splits, options, broken=broken))
     found = cast(Mapping[str, FolderSplit], indexed.splits)
     if broken is not None:
         found = {name: _readable(split, folder, broken) for name, split in found.items()}
@@ -124,11 +116,7 @@ def index_images(
         WiseftError: there is no image.
     """
     (images,) = scan_folders(folder, ["."])
-    files = FolderSplit(
-        paths=[path for path, _ in images],
-        labels=np.zeros(len(images), np.int64),
-        bytes=np.array([size for _, size in images], np.int64),
-    )
+    files = of_images([images], [0])
     if broken is not None:
         files = _readable(files, folder, broken)
     return _write(folder, manifest, dataset, {"test": files}, [[name] for name in class_names])

@@ -134,27 +134,24 @@ def acquire(count: int, names: Sequence[str], folder: Path) -> list[str]:
             f"{count} GPUs are asked for, but there are {len(names)} here ({VISIBLE}: "
             f"{','.join(names)}); set training.how.gpus to {len(names)} at most"
         )
-    waited = False
 
-    def wait() -> None:
-        nonlocal waited
-        if not waited:
-            log.info(_waiting(count, names, folder))
-        waited = True
+    @functools.cache
+    def say_once() -> None:
+        log.info(_waiting(count, names, folder))
 
-    with _turn(folder, wait):
+    with _turn(folder, say_once):
         while (handles := _try(count, names, folder)) is None:
-            wait()
+            say_once()
             time.sleep(1.0)
     return list(handles)
 
 
 @contextlib.contextmanager
-def _turn(folder: Path, wait: Callable[[], None]) -> Iterator[None]:
+def _turn(folder: Path, say: Callable[[], None]) -> Iterator[None]:
     handle = _open(folder / "turn.lock")
     try:
         if not lock(handle, folder, wait=False, advice=_ADVICE):
-            wait()
+            say()
             lock(handle, folder, wait=True, advice=_ADVICE)
         yield
     finally:

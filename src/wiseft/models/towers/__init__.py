@@ -13,7 +13,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import import_module
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -143,8 +143,7 @@ def build(architecture: Mapping[str, Any], seed: int | None = None) -> ZeroShotM
     Raises:
         WiseftError: if the architecture cannot be built, or a library for it is missing.
     """
-    model: ZeroShotModel = _module(architecture).build(architecture, seed)
-    return model
+    return cast(ZeroShotModel, _module(architecture).build(architecture, seed))
 
 
 def load(
@@ -177,8 +176,7 @@ def build_image(architecture: Mapping[str, Any], seed: int | None = None) -> nn.
     Raises:
         WiseftError: if the architecture cannot be built, or a library for it is missing.
     """
-    image: nn.Module = _module(architecture).build_image(architecture, seed)
-    return image
+    return cast(nn.Module, _module(architecture).build_image(architecture, seed))
 
 
 def embed_dim(architecture: Mapping[str, Any]) -> int:
@@ -193,8 +191,7 @@ def image_size(architecture: Mapping[str, Any]) -> int | None:
         WiseftError: if the architecture has no such edge.
     """
     with explained("the architecture has no image size", "compare it with one of its family"):
-        size: int | None = _module(architecture).image_size(architecture)
-    return size
+        return cast("int | None", _module(architecture).image_size(architecture))
 
 
 def normalises(architecture: Mapping[str, Any]) -> bool:
@@ -242,8 +239,7 @@ def whole_tensors(
 def _with_text(architecture: Mapping[str, Any]) -> tuple[str, str]:
     if family(architecture) == "timm":
         raise WiseftError(f"{architecture['model']} has no text tower")
-    names: tuple[str, str] = _module(architecture).IMAGE_NAMES
-    return names
+    return cast(tuple[str, str], _module(architecture).IMAGE_NAMES)
 
 
 def _module(architecture: Mapping[str, Any]) -> ModuleType:
