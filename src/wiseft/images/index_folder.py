@@ -84,7 +84,6 @@ def _write(
             name: write_checked(manifest.parent, dataset, name, split, len(names))
             for name, split in splits.items()
         },
-        sources=[],
         root=str(folder.resolve()),
     )
 

@@ -32,6 +32,8 @@ from wiseft.models import towers
 from wiseft.models.footprint import FLOAT, HALF, Footprint
 
 _BATCHES = 32, 64
+_CLASSES = 1000
+"""Of the head, where an architecture is given."""
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 _ATEN = torch.ops.aten
 _ATTENTION = _ATEN._scaled_dot_product_flash_attention_for_cpu.default
@@ -47,7 +49,6 @@ def footprint(
     precision: str = "fp32",
     *,
     device_type: str = "cuda",
-    classes: int = 1000,
     tokens: int = 0,
 ) -> Footprint:
     """Count what an image takes in a model; nothing is computed and no image is needed.
@@ -58,14 +59,13 @@ def footprint(
         image_size: edge of the images in pixels.
         precision: `fp32`, or `bf16` and `fp16` by autocast.
         device_type: `cuda` or `cpu`: whose attention and autocast are assumed. Nothing runs there.
-        classes: of the head, where an architecture is given.
         tokens: of a prompt beside every image, where both towers are trained: a module is then
             also given int64 (n, tokens), as `TwoTowers` is, and of an architecture both are built.
 
     Raises:
         WiseftError: if the architecture can't be built, or a model does what can't be counted.
     """
-    module = model if isinstance(model, nn.Module) else built(model, classes, tokens)
+    module = model if isinstance(model, nn.Module) else built(model, tokens)
     modes = {each: each.training for each in module.modules()}
     count = functools.partial(_count, module, image_size, tokens, precision, device_type)
     advice = "set training.how.micro_batch by hand"
@@ -262,7 +262,7 @@ def _pixels(images: Tensor) -> Tensor:
     return scaled.contiguous(memory_format=torch.channels_last)
 
 
-def built(architecture: Mapping[str, Any], classes: int = 1000, tokens: int = 0) -> nn.Module:
+def built(architecture: Mapping[str, Any], tokens: int = 0) -> nn.Module:
     """Return what `footprint` counts of an architecture, for several counts of it."""
     from torch._subclasses.fake_tensor import FakeTensorMode
 
@@ -272,4 +272,4 @@ def built(architecture: Mapping[str, Any], classes: int = 1000, tokens: int = 0)
     without_bytes = FakeTensorMode(allow_non_fake_inputs=True) if align else torch.device("meta")
     with without_bytes if align or not tokens else contextlib.nullcontext():
         model = (towers.build if tokens else towers.build_image)(architecture)
-        return _Built(model, nn.Linear(towers.embed_dim(architecture), classes))
+        return _Built(model, nn.Linear(towers.embed_dim(architecture), _CLASSES))
