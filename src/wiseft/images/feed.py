@@ -81,10 +81,6 @@ def in_order(
         return
     waiting: deque[tuple[Key, Tensor, list[Future[None]]]] = deque()
 
-    def fill(rows: NDArray[np.uint8], key: Key, chosen: NDArray[np.int64]) -> None:
-        # By numpy: an operation of torch would start threads of its own in each of these.
-        rows[:] = read(key, chosen).numpy()
-
     def first() -> tuple[Key, Tensor]:
         key, images, coming = waiting.popleft()
         for future in coming:
@@ -99,7 +95,7 @@ def in_order(
                 size = max(1, min(_PART, -(-len(chosen) // reading.threads)))
                 parts = [slice(start, start + size) for start in range(0, len(chosen), size)]
                 rows = images.numpy()
-                coming = [pool.submit(fill, rows[at], key, chosen[at]) for at in parts]
+                coming = [pool.submit(_fill, rows[at], read, key, chosen[at]) for at in parts]
                 waiting.append((key, images, coming))
                 if len(waiting) > reading.ahead:
                     yield first()
@@ -107,3 +103,13 @@ def in_order(
                 yield first()
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def _fill(
+    rows: NDArray[np.uint8],
+    read: Callable[[Key, NDArray[np.int64]], Tensor],
+    key: Key,
+    chosen: NDArray[np.int64],
+) -> None:
+    # By numpy: an operation of torch would start threads of its own in each of these.
+    rows[:] = read(key, chosen).numpy()
