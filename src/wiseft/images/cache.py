@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -172,16 +172,12 @@ def _decode_all(images: FolderImages, target: Path, threads: int) -> None:
         atomic_path(target, size) as part,
         part.open("wb") as stream,  # not mapped: a full disk would kill the process
         Meter(what, size) as meter,
+        ThreadPoolExecutor(max(1, min(threads, os.cpu_count() or 1))) as pool,
     ):
         np.lib.format.write_array_header_1_0(stream, header)
-        for image in _decoded(images, threads):
-            stream.write(np.ascontiguousarray(image).data)
-            meter.add(image.nbytes)
-
-
-def _decoded(images: FolderImages, threads: int) -> Iterator[NDArray[np.uint8]]:
-    """Yield the images in order, a chunk at a time: JPEG decoding releases the interpreter."""
-    with ThreadPoolExecutor(max(1, min(threads, os.cpu_count() or 1))) as pool:
         for start in range(0, len(images), _CHUNK):
             chosen = range(start, min(start + _CHUNK, len(images)))
-            yield from pool.map(lambda index: images[index : index + 1], chosen)
+            # Side by side: JPEG decoding releases the interpreter.
+            for image in pool.map(lambda index: images[index : index + 1], chosen):
+                stream.write(np.ascontiguousarray(image).data)
+                meter.add(image.nbytes)

@@ -84,7 +84,10 @@ def class_labels(values: Iterable[str], inputs: LayoutInputs, source: str) -> Cl
     """
     distinct = sorted(set(values))
     if not inputs.class_names and not inputs.class_ids:
-        return _from_values(distinct)
+        numbers = all(value.strip().isascii() and value.strip().isdigit() for value in distinct)
+        ordered = sorted(distinct, key=int) if numbers else distinct
+        labels = {value: label for label, value in enumerate(ordered)}
+        return ClassLabels(labels, [[humanise(value)] for value in ordered])
     misses = []
     for form in FORMS:
         labels = table(form, inputs)
@@ -108,10 +111,3 @@ def no_class(value: str, form: str, inputs: LayoutInputs) -> str:
         f"`{value}` is no class of {inputs.dataset}: expected one of {len(known)} {what} "
         f"({first} to {last}{hint})."
     )
-
-
-def _from_values(distinct: Sequence[str]) -> ClassLabels:
-    numbers = all(value.strip().isascii() and value.strip().isdigit() for value in distinct)
-    ordered = sorted(distinct, key=lambda value: int(value)) if numbers else list(distinct)
-    labels = {value: label for label, value in enumerate(ordered)}
-    return ClassLabels(labels, [[humanise(value)] for value in ordered])
