@@ -60,7 +60,7 @@ def checked_columns(where: str, split: PreparedSplit | FolderSplit, classes: int
     columns = _columns(split)
     of_samples = dict(columns)
     if isinstance(split, PreparedSplit):
-        _check_square(where, split.images)
+        check_images(where, split.images)
         of_samples["images"] = split.images
     ids, labels = columns["sample_id"], split.labels
     if not len(labels):
@@ -83,7 +83,12 @@ def checked_columns(where: str, split: PreparedSplit | FolderSplit, classes: int
     return columns
 
 
-def _check_square(where: str, images: NDArray[Any]) -> None:
+def check_images(where: str, images: NDArray[Any]) -> None:
+    """Raise WiseftError unless images are square RGB of uint8.
+
+    Args:
+        where: names the split in messages.
+    """
     shape = images.shape
     if images.dtype != np.uint8 or len(shape) != 4 or shape[3] != 3 or shape[1] != shape[2]:
         raise WiseftError(
