@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from wiseft.base.io import read_json
+from wiseft.base.locks import alone
 from wiseft.base.progress import Progress, shown
 from wiseft.cli import main
 from wiseft.images.split import PreparedSplit
@@ -23,7 +24,7 @@ from wiseft.study.finetune.resume import Interrupted
 from wiseft.study.finetune.stage import train_from_scratch
 from wiseft.study.finetune.trainer import Execution
 from wiseft.thetas.preprocessing import Preprocessing
-from wiseft.thetas.resume_state import Checkpoints, alone, load_optimiser, optimiser_tensors
+from wiseft.thetas.resume_state import Checkpoints, load_optimiser, optimiser_tensors
 from wiseft.thetas.theta import load_theta
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from wiseft.errors import WiseftError
-from wiseft.images.subset import draw_subset
+from wiseft.images.split import draw_subset
 from wiseft.study.finetune.sampling import check_classes, epoch_order, random_half, step_seed
 from wiseft.study.finetune.schedule import learning_rate, warmup_length
 

@@ -20,6 +20,7 @@ class NoLocks(WiseftError):
 
 
 NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
+_ADVICE = ", so two runs could write the same file. Use a folder on another file system."
 
 
 @contextlib.contextmanager
@@ -43,17 +44,35 @@ def exclusive(path: Path) -> Iterator[None]:
         os.close(handle)
 
 
+@contextlib.contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Keep every other process out of a state folder while the block runs; wait for it first.
+
+    Two jobs in one folder would remove each other's states, and start each from the other's.
+
+    Raises:
+        WiseftError: the folder cannot be written.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            folder = folder.absolute()
+            stack.enter_context(exclusive(folder.with_name(f".{folder.name}.lock")))
+        except NoLocks as error:
+            log.info(f"{error} It is for you to run no two jobs with the state {folder}.")
+        yield
+
+
 def _acquire(path: Path) -> int:
     waited = False
     while True:
         with contextlib.ExitStack() as unless_kept:
             handle = _open(path)
             unless_kept.callback(os.close, handle)
-            if not _lock(path, handle, wait=waited):
+            if not lock(handle, path.parent, wait=waited):
                 subject = path.with_name(path.name.removeprefix(".").removesuffix(".lock"))
                 log.info(f"another process works on {subject}; waiting for it")
                 waited = True
-                _lock(path, handle, wait=True)
+                lock(handle, path.parent, wait=True)
             # The one before may have removed the file between our opening and our locking of it.
             if _same_file(path, handle):
                 unless_kept.pop_all()
@@ -71,7 +90,17 @@ def _open(path: Path) -> int:
         ) from error
 
 
-def _lock(path: Path, handle: int, wait: bool) -> bool:
+def lock(handle: int, folder: Path, wait: bool, advice: str = _ADVICE) -> bool:
+    """Lock an open file for this process; return whether it has the lock.
+
+    Args:
+        folder: that the file lies in, for messages.
+        wait: for the process that has the lock.
+        advice: end of the sentence that says that there are no locks.
+
+    Raises:
+        NoLocks: the file system has none.
+    """
     try:
         fcntl.flock(handle, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -80,8 +109,7 @@ def _lock(path: Path, handle: int, wait: bool) -> bool:
         if error.errno not in NO_LOCKS:
             raise
         raise NoLocks(
-            f"{path.parent} lies on a file system without file locks ({error.strerror}), so two "
-            "runs could write the same file. Use a folder on another file system."
+            f"{folder} lies on a file system without file locks ({error.strerror}){advice}"
         ) from error
     return True
 

@@ -80,6 +80,7 @@ def pretrain(
     """
     from wiseft.base.io import sha256_json
     from wiseft.base.loading import parse_settings
+    from wiseft.base.locks import alone
     from wiseft.base.stages import VERSION
     from wiseft.models.runtime import check_writable, start_torch
     from wiseft.models.towers.open_clip_models import architecture_from_json
@@ -88,7 +89,7 @@ def pretrain(
     from wiseft.study.pretrain.glyphs import load_glyphs
     from wiseft.study.pretrain.train import pretrain as train
     from wiseft.study.pretrain.train import write_curve
-    from wiseft.thetas.resume_state import Checkpoints, alone
+    from wiseft.thetas.resume_state import Checkpoints
     from wiseft.thetas.tensor_file import TENSORS_SUM, read_file_header
     from wiseft.thetas.theta import save_weights
 

@@ -17,6 +17,7 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
+from wiseft.base.locks import alone
 from wiseft.base.metrics import OUTSIDE
 from wiseft.base.provenance import made_with
 from wiseft.base.stages import VERSION
@@ -64,7 +65,6 @@ from wiseft.models.footprint import usual_batch_size
 from wiseft.models.precision import Arithmetic
 from wiseft.models.runtime import check_writable, device_names, release_memory
 from wiseft.thetas.partial_tensors import PartialTensors, discard, partial_tensors
-from wiseft.thetas.resume_state import alone
 from wiseft.thetas.theta import Theta
 
 log = logging.getLogger(__name__)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from wiseft.images.decode import FolderImages
 from wiseft.images.index import read_index
 from wiseft.images.manifest import Manifest, open_manifest
 from wiseft.images.seen import Seen
-from wiseft.thetas.damage import read_checked, rename_damaged, with_sum
+from wiseft.thetas.damage import read_checked, rename_damaged, require_sum, with_sum
 from wiseft.thetas.preprocessing import Transform
 
 log = logging.getLogger(__name__)
@@ -65,12 +65,11 @@ def write_cache(
     folder = cache_folder(manifest_path, transform)
     record: dict[str, Any] = {"format": FORMAT, **transform.model_dump(), "splits": {}}
     for split in splits:
-        paths = read_index(manifest, split)["path"].tolist()
-        seen = Seen(manifest, split, paths)
+        seen = Seen(manifest, split, read_index(manifest, split)["path"].tolist())
         kept = _valid(manifest, split, transform, seen)
         if kept is None:
             target = folder / f"{split}.npy"
-            images = FolderImages(manifest.root, paths, transform, manifest.border, seen)
+            images = FolderImages(manifest.root, seen.names, transform, manifest.border, seen)
             _decode_all(images, target, threads)
             kept = _belongs_to(manifest, split) | {"sha256": sha256_file(target)}
             kept["images"] = seen.finish()
@@ -123,18 +122,11 @@ def _read_record(folder: Path) -> dict[str, Any]:
 
 
 def _check(folder: Path, split: str, stored: dict[str, Any], seen: Seen | None) -> None:
-    path, expected = folder / f"{split}.npy", stored.get("sha256")
+    path, record = folder / f"{split}.npy", folder / "cache.json"
     images = stored.get("images")  # caches of before have none
     if images and seen and seen.look() not in (None, images):
-        found = f"{path} is of images that have changed since"
-        raise DamagedFile(found, path, folder / "cache.json")
-    actual = sha256_file(path) if path.is_file() else "no file"
-    if actual != expected:
-        raise DamagedFile(
-            f"{path} is not what was cached: expected SHA-256 {expected}, found {actual}",
-            path,
-            folder / "cache.json",
-        )
+        raise DamagedFile(f"{path} is of images that have changed since", path, record)
+    require_sum(path, stored.get("sha256"), "is not what was cached", record)
 
 
 def _belongs_to(manifest: Manifest, split: str) -> dict[str, Any]:
@@ -180,16 +172,12 @@ def _decode_all(images: FolderImages, target: Path, threads: int) -> None:
         atomic_path(target, size) as part,
         part.open("wb") as stream,  # not mapped: a full disk would kill the process
         Meter(what, size) as meter,
+        ThreadPoolExecutor(max(1, min(threads, os.cpu_count() or 1))) as pool,
     ):
         np.lib.format.write_array_header_1_0(stream, header)
-        for image in _decoded(images, threads):
-            stream.write(np.ascontiguousarray(image).data)
-            meter.add(image.nbytes)
-
-
-def _decoded(images: FolderImages, threads: int) -> Iterator[NDArray[np.uint8]]:
-    """Yield the images in order, a chunk at a time: JPEG decoding releases the interpreter."""
-    with ThreadPoolExecutor(max(1, min(threads, os.cpu_count() or 1))) as pool:
         for start in range(0, len(images), _CHUNK):
             chosen = range(start, min(start + _CHUNK, len(images)))
-            yield from pool.map(lambda index: images[index : index + 1], chosen)
+            # Side by side: JPEG decoding releases the interpreter.
+            for image in pool.map(lambda index: images[index : index + 1], chosen):
+                stream.write(np.ascontiguousarray(image).data)
+                meter.add(image.nbytes)

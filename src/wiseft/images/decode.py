@@ -155,6 +155,15 @@ def whole_image(path: Path, border: int = 0, note: Note = None) -> Image.Image:
         ) from error
 
 
+def undecodable(path: Path) -> str | None:
+    """Return why a file can't be read as an image, in a sentence; None: it can."""
+    try:
+        whole_image(path)
+    except WiseftError as error:
+        return str(error)
+    return None
+
+
 def _rgb(file: ImageFile) -> Image.Image:
     """Return the pixels of an opened file as RGB."""
     if file.mode.startswith("I;16") or (file.mode == "I" and file.format == "PPM"):

@@ -79,8 +79,15 @@ def in_order(
             images = read(key, chosen)
             yield key, (images.pin_memory() if pin else images).to(device, non_blocking=pin)
         return
+    waiting: deque[tuple[Key, Tensor, list[Future[None]]]] = deque()
+
+    def first() -> tuple[Key, Tensor]:
+        key, images, coming = waiting.popleft()
+        for future in coming:
+            future.result()
+        return key, images.to(device, non_blocking=pin)
+
     with ThreadPoolExecutor(reading.threads, "read") as pool:
-        waiting: deque[tuple[Key, Tensor, list[Future[None]]]] = deque()
         try:
             for key, chosen in plan:
                 whole = torch.empty((len(chosen), *shape), dtype=torch.uint8, pin_memory=pin)
@@ -91,9 +98,9 @@ def in_order(
                 coming = [pool.submit(_fill, rows[at], read, key, chosen[at]) for at in parts]
                 waiting.append((key, images, coming))
                 if len(waiting) > reading.ahead:
-                    yield _collected(*waiting.popleft(), device)
+                    yield first()
             while waiting:
-                yield _collected(*waiting.popleft(), device)
+                yield first()
         finally:
             pool.shutdown(cancel_futures=True)
 
@@ -106,11 +113,3 @@ def _fill(
 ) -> None:
     # By numpy: an operation of torch would start threads of its own in each of these.
     rows[:] = read(key, chosen).numpy()
-
-
-def _collected(
-    key: Key, images: Tensor, coming: list[Future[None]], device: torch.device
-) -> tuple[Key, Tensor]:
-    for future in coming:
-        future.result()
-    return key, images.to(device, non_blocking=device.type == "cuda")

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from wiseft.errors import WiseftError
-from wiseft.images.layout import LayoutInputs
+from wiseft.images.split import LayoutInputs
 
 FORMS = ("class-id", "name", "index")
 """What a class may be called by, in the order in which it is tried."""
@@ -40,20 +40,23 @@ def humanise(folder: str) -> str:
     return " ".join(" ".join(parts).replace("_", " ").split())
 
 
+def called(form: str, inputs: LayoutInputs) -> list[str]:
+    """Return what the classes are called in one form, in label order; empty without such a form."""
+    if form == "index":
+        count = len(inputs.class_names) or len(inputs.class_ids or ())
+        return [str(label) for label in range(count)]
+    return list(inputs.class_names if form == "name" else inputs.class_ids or ())
+
+
 def table(form: str, inputs: LayoutInputs) -> dict[str, int]:
     """Return the label of each class by its key (see `key`) in one form; empty where the classes
     have no such form.
 
     Names that several classes share are left out, because they tell no label.
     """
-    if form == "class-id":
-        return {key(form, value): label for label, value in enumerate(inputs.class_ids or ())}
-    if form == "index":
-        count = len(inputs.class_names) or len(inputs.class_ids or ())
-        return {str(label): label for label in range(count)}
-    keys = [key(form, name) for name in inputs.class_names]
-    counts = Counter(keys)
-    return {value: label for label, value in enumerate(keys) if counts[value] == 1}
+    keys = [key(form, value) for value in called(form, inputs)]
+    counts = Counter(keys if form == "name" else ())
+    return {value: label for label, value in enumerate(keys) if counts[value] < 2}
 
 
 def key(form: str, value: str) -> str:
@@ -81,7 +84,10 @@ def class_labels(values: Iterable[str], inputs: LayoutInputs, source: str) -> Cl
     """
     distinct = sorted(set(values))
     if not inputs.class_names and not inputs.class_ids:
-        return _from_values(distinct)
+        numbers = all(value.strip().isascii() and value.strip().isdigit() for value in distinct)
+        ordered = sorted(distinct, key=int) if numbers else distinct
+        labels = {value: label for label, value in enumerate(ordered)}
+        return ClassLabels(labels, [[humanise(value)] for value in ordered])
     misses = []
     for form in FORMS:
         labels = table(form, inputs)
@@ -96,11 +102,7 @@ def class_labels(values: Iterable[str], inputs: LayoutInputs, source: str) -> Cl
 
 def no_class(value: str, form: str, inputs: LayoutInputs) -> str:
     """Return a sentence that says that a value is no class, and which is the nearest."""
-    known = {
-        "class-id": list(inputs.class_ids or ()),
-        "name": list(inputs.class_names),
-        "index": [str(label) for label in table("index", inputs).values()],
-    }[form]
+    known = called(form, inputs)
     near = difflib.get_close_matches(value, known, 1)
     hint = f", nearest {near[0]}" if near else ""
     what = {"class-id": "class ids", "name": "class names", "index": "labels"}[form]
@@ -109,10 +111,3 @@ def no_class(value: str, form: str, inputs: LayoutInputs) -> str:
         f"`{value}` is no class of {inputs.dataset}: expected one of {len(known)} {what} "
         f"({first} to {last}{hint})."
     )
-
-
-def _from_values(distinct: Sequence[str]) -> ClassLabels:
-    numbers = all(value.strip().isascii() and value.strip().isdigit() for value in distinct)
-    ordered = sorted(distinct, key=lambda value: int(value)) if numbers else list(distinct)
-    labels = {value: label for label, value in enumerate(ordered)}
-    return ClassLabels(labels, [[humanise(value)] for value in ordered])

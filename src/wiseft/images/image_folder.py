@@ -15,11 +15,10 @@ from pathlib import Path
 import numpy as np
 
 from wiseft.errors import WiseftError
-from wiseft.images.folder_labels import humanise, key, no_class, table
+from wiseft.images.folder_labels import called, humanise, key, no_class, table
 from wiseft.images.folder_options import ImageFolderOptions
-from wiseft.images.layout import Indexed, LayoutInputs
-from wiseft.images.scan import scan_folders, subfolders
-from wiseft.images.split import FolderSplit
+from wiseft.images.scan import Images, scan_folders, subfolders
+from wiseft.images.split import FolderSplit, Indexed, LayoutInputs
 
 COPY = re.compile(r"( \(\d+\)| - copy( \(\d+\))?| copy( \d+)?)$", re.IGNORECASE)
 """What file managers put behind the name of a copy."""
@@ -39,11 +38,30 @@ def read(inputs: LayoutInputs) -> Indexed:
     options: ImageFolderOptions = inputs.options
     bases = {split: _base(inputs, options, split) for split in inputs.splits}
     folders = {split: subfolders(base) for split, base in bases.items()}
-    labelled, names = _label(inputs, options.naming, bases, folders)
+    for split, base in bases.items():
+        if not folders[split]:
+            raise WiseftError(
+                f"{base} holds no class folders: expected {base}/<class>/<image>. Unpack the "
+                "images there, or correct `folders` in the dataset's options."
+            )
+    if options.naming == "class-id" and not inputs.class_ids:
+        raise WiseftError(
+            f"dataset {inputs.dataset} says that folders are called by class ids, but has none; "
+            "list `class_ids` in its entry, or set `naming: name`"
+        )
+    own, first = None, inputs.splits[0]
+    if not inputs.class_names:
+        own = _own_names(inputs, options.naming, bases[first], folders[first])
+    if own and options.naming != "class-id":
+        inputs = replace(inputs, class_names=own)
+    labelled = {
+        split: match_folders(base, folders[split], options.naming, inputs)
+        for split, base in bases.items()
+    }
     splits = {
         split: index_class_folders(inputs, base, labelled[split]) for split, base in bases.items()
     }
-    return Indexed(splits, class_names=names)
+    return Indexed(splits, class_names=own and [[name] for name in own])
 
 
 def index_class_folders(inputs: LayoutInputs, base: Path, labels: Mapping[str, int]) -> FolderSplit:
@@ -66,10 +84,14 @@ def index_class_folders(inputs: LayoutInputs, base: Path, labels: Mapping[str, i
                 f"{base / name} holds no images, expected those of class {name}; the folder is "
                 "incomplete. Unpack it again."
             )
-    counts = [len(images) for images in images_of]
+    return of_images(images_of, [labels[name] for name in ordered])
+
+
+def of_images(images_of: Sequence[Images], labels: Sequence[int]) -> FolderSplit:
+    """Return a split of the images of several folders, with the label of each folder."""
     return FolderSplit(
         paths=[path for images in images_of for path, _ in images],
-        labels=np.repeat(np.array([labels[name] for name in ordered], np.int64), counts),
+        labels=np.repeat(np.array(labels, np.int64), [len(images) for images in images_of]),
         bytes=np.array([size for images in images_of for _, size in images], np.int64),
     )
 
@@ -96,9 +118,7 @@ def match_folders(
                 f"set `naming` in the dataset's options (now {naming})."
             )
         labels[folder] = label
-    count = len(inputs.class_names) or len(inputs.class_ids or ())
-    forms = {"class-id": inputs.class_ids, "name": inputs.class_names, "index": range(count)}
-    check_one_each(base, labels, [str(form) for form in forms[naming] or ()])
+    check_one_each(base, labels, called(naming, inputs))
     return labels
 
 
@@ -167,53 +187,18 @@ def _base(inputs: LayoutInputs, options: ImageFolderOptions, split: str) -> Path
     return inputs.place([split, "."] if len(inputs.splits) == 1 else [split])
 
 
-def _label(
-    inputs: LayoutInputs,
-    naming: str,
-    bases: Mapping[str, Path],
-    folders: Mapping[str, Sequence[str]],
-) -> tuple[dict[str, dict[str, int]], list[list[str]] | None]:
-    """Return for each split the label of each folder, and the class names if they are theirs."""
-    for split, base in bases.items():
-        if not folders[split]:
-            raise WiseftError(
-                f"{base} holds no class folders: expected {base}/<class>/<image>. Unpack the "
-                "images there, or correct `folders` in the dataset's options."
-            )
-    if naming == "class-id" and not inputs.class_ids:
-        raise WiseftError(
-            f"dataset {inputs.dataset} says that folders are called by class ids, but has none; "
-            "list `class_ids` in its entry, or set `naming: name`"
-        )
-    names = None
-    if not inputs.class_names and naming != "class-id":
-        inputs, names = _with_names(inputs, naming, bases, folders)
-    elif not inputs.class_names:
-        names = [[value] for value in inputs.class_ids or ()]
-    labelled = {
-        split: match_folders(base, folders[split], naming, inputs) for split, base in bases.items()
-    }
-    return labelled, names
-
-
-def _with_names(
-    inputs: LayoutInputs,
-    naming: str,
-    bases: Mapping[str, Path],
-    folders: Mapping[str, Sequence[str]],
-) -> tuple[LayoutInputs, list[list[str]]]:
-    """Take the class names from the folders of the first split, which all others must share."""
-    first = next(iter(bases))
+def _own_names(inputs: LayoutInputs, naming: str, base: Path, folders: Sequence[str]) -> list[str]:
+    """Return the class ids, or the names of the first split's folders, which all others share."""
+    if naming == "class-id":
+        return list(inputs.class_ids or ())
     if naming == "index":
-        names = [str(label) for label in range(len(folders[first]))]
-    else:
-        names = [humanise(folder) for folder in folders[first]]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
+        return [str(label) for label in range(len(folders))]
+    names = [humanise(folder) for folder in folders]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
         raise WiseftError(
-            f"{bases[first]}: several folders mean the class {twice[0]}; move one of them away."
+            f"{base}: several folders mean the class {twice[0]}; move one of them away."
         )
-    return replace(inputs, class_names=names), [[name] for name in names]
+    return names
 
 
 def _first_copy(split: FolderSplit) -> tuple[str, str] | None:

@@ -6,14 +6,19 @@ Columns: `sample_id`, `base_id`, `label`; `group_*` and `other_labels` where a d
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from wiseft.base.io import atomic_path, sha256_file
 from wiseft.errors import DamagedFile, WiseftError
 from wiseft.images.manifest import Manifest, SplitFiles
 from wiseft.images.split import FolderSplit, PreparedSplit
+from wiseft.thetas.damage import require_sum
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,8 +27,76 @@ GROUP_PREFIX = "group_"
 OTHER_LABELS = "other_labels"
 
 
-def index_columns(split: PreparedSplit | FolderSplit) -> dict[str, Any]:
-    """Return the columns of a split's index."""
+def check_counts(
+    dataset: str, counts: Mapping[str, int], expected: Mapping[str, int] | None
+) -> None:
+    """Raise WiseftError unless the splits and their sizes are exactly the expected ones (None:
+    anything goes)."""
+    if expected is None:
+        return
+    for name in sorted({*counts, *expected}):
+        if name not in counts:
+            raise WiseftError(f"{dataset}: split '{name}' is missing.")
+        if name not in expected:
+            raise WiseftError(f"{dataset}: split '{name}' is not in the dataset's entry.")
+        if counts[name] != expected[name]:
+            raise WiseftError(
+                f"{dataset}, split {name}: expected exactly {expected[name]} images, found "
+                f"{counts[name]}. The source is incomplete or of another version; fetch it again."
+            )
+
+
+def checked_columns(where: str, split: PreparedSplit | FolderSplit, classes: int) -> dict[str, Any]:
+    """Return the columns of a split's index, after a check of all that belongs to its samples.
+
+    Args:
+        where: names the split in messages.
+        classes: number of classes.
+
+    Raises:
+        WiseftError: naming the first offender: images that are not square RGB of uint8, a column of
+            another length, a sample that occurs twice, a label out of range.
+    """
+    columns = _columns(split)
+    of_samples = dict(columns)
+    if isinstance(split, PreparedSplit):
+        check_images(where, split.images)
+        of_samples["images"] = split.images
+    ids, labels = columns["sample_id"], split.labels
+    if not len(labels):
+        raise WiseftError(f"{where}: found no image.")
+    for name, values in of_samples.items():
+        if len(values) != len(labels):
+            raise WiseftError(
+                f"{where}: expected one of {name} for each of {len(labels)} labels, found "
+                f"{len(values)}."
+            )
+    sample, times = Counter(ids).most_common(1)[0]
+    if times > 1:
+        raise WiseftError(f"{where}: sample {sample} occurs twice.")
+    wrong = np.flatnonzero((labels < 0) | (labels >= classes))
+    if len(wrong):
+        raise WiseftError(
+            f"{where}: sample {ids[wrong[0]]} has label {labels[wrong[0]]}, expected "
+            f"0..{classes - 1}."
+        )
+    return columns
+
+
+def check_images(where: str, images: NDArray[Any]) -> None:
+    """Raise WiseftError unless images are square RGB of uint8.
+
+    Args:
+        where: names the split in messages.
+    """
+    shape = images.shape
+    if images.dtype != np.uint8 or len(shape) != 4 or shape[3] != 3 or shape[1] != shape[2]:
+        raise WiseftError(
+            f"{where}: images must be uint8 (n, H, W, 3) and square, found {images.dtype} {shape}."
+        )
+
+
+def _columns(split: PreparedSplit | FolderSplit) -> dict[str, Any]:
     files = split if isinstance(split, FolderSplit) else None
     sample_ids = files.paths if files and files.sample_ids is None else split.sample_ids
     columns: dict[str, Any] = {
@@ -54,22 +127,23 @@ def write_index(folder: Path, split: str, columns: Mapping[str, Any]) -> dict[st
     }
 
 
+def write_checked(
+    folder: Path, dataset: str, name: str, split: FolderSplit | PreparedSplit, classes: int
+) -> dict[str, Any]:
+    """Check and write the index of a split; return what the manifest says of the split."""
+    return write_index(folder, name, checked_columns(f"{dataset}, split {name}", split, classes))
+
+
 def check_hash(manifest: Manifest, files: SplitFiles, part: str, path: Path) -> None:
     """Check that a stored file has the hash in the manifest.
 
     Raises:
         DamagedFile: if it is missing or differs: of the manifest too, which is what is asked for.
     """
-    name = f"a file of the prepared dataset {manifest.dataset}"
     if not path.is_file():
+        name = f"a file of the prepared dataset {manifest.dataset}"
         raise DamagedFile(f"{name}, {path}, does not exist", manifest.path)
-    actual, expected = sha256_file(path), files.sha256.get(part)
-    if actual != expected:
-        raise DamagedFile(
-            f"{path} differs from its manifest: expected SHA-256 {expected}, found {actual}",
-            path,
-            manifest.path,
-        )
+    require_sum(path, files.sha256.get(part), "differs from its manifest", manifest.path)
 
 
 def read_index(manifest: Manifest, split: str) -> pd.DataFrame:

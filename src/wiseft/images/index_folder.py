@@ -11,14 +11,13 @@ import numpy as np
 
 from wiseft.base import library
 from wiseft.errors import WiseftError
-from wiseft.images.checks import write_checked
+from wiseft.images.decode import undecodable
 from wiseft.images.folder_options import ImageFolderOptions
-from wiseft.images.image_folder import read
-from wiseft.images.layout import LayoutInputs
+from wiseft.images.image_folder import of_images, read
+from wiseft.images.index import write_checked
 from wiseft.images.manifest import write_manifest
 from wiseft.images.scan import scan_folders
-from wiseft.images.split import HELD_OUT, FolderSplit, take
-from wiseft.images.verify import undecodable
+from wiseft.images.split import HELD_OUT, FolderSplit, LayoutInputs, take
 from wiseft.models.gpus import cores
 
 
@@ -52,16 +51,8 @@ def index_folder(
     """
     if not folder.is_dir():
         raise WiseftError(f"expected a folder of class folders, found nothing at {folder}.")
-    indexed = read(
-        LayoutInputs(
-            dataset,
-            folder,
-            {},
-            splits,
-            ImageFolderOptions(folders={k: [v] for k, v in (places or {}).items()}),
-            broken=broken,
-        )
-    )
+    options = ImageFolderOptions(folders={k: [v] for k, v in (places or {}).items()})
+    indexed = read(LayoutInputs(dataset, folder, {}, splits, options, broken=broken))
     found = cast(Mapping[str, FolderSplit], indexed.splits)
     if broken is not None:
         found = {name: _readable(split, folder, broken) for name, split in found.items()}
@@ -72,6 +63,17 @@ def index_folder(
     names = class_names or [[wnids.get(own[0], own[0])] for own in folders]
     if len(names) != len(folders):
         raise WiseftError(f"{folder}: expected {len(names)} class folders, found {len(folders)}.")
+    return _write(folder, manifest, dataset, found, names)
+
+
+def _write(
+    folder: Path,
+    manifest: Path,
+    dataset: str,
+    splits: Mapping[str, FolderSplit],
+    names: Sequence[Sequence[str]],
+) -> Path:
+    """Write the indices and the manifest; return its path."""
     return write_manifest(
         manifest,
         dataset=dataset,
@@ -80,9 +82,8 @@ def index_folder(
         prompt_names=names,
         splits={
             name: write_checked(manifest.parent, dataset, name, split, len(names))
-            for name, split in found.items()
+            for name, split in splits.items()
         },
-        sources=[],
         root=str(folder.resolve()),
     )
 
@@ -101,7 +102,6 @@ def index_images(
     manifest: Path,
     dataset: str,
     class_names: Sequence[str],
-    split: str = "test",
     *,
     broken: list[str] | None = None,
 ) -> Path:
@@ -115,23 +115,10 @@ def index_images(
         WiseftError: there is no image.
     """
     (images,) = scan_folders(folder, ["."])
-    files = FolderSplit(
-        paths=[path for path, _ in images],
-        labels=np.zeros(len(images), np.int64),
-        bytes=np.array([size for _, size in images], np.int64),
-    )
+    files = of_images([images], [0])
     if broken is not None:
         files = _readable(files, folder, broken)
-    return write_manifest(
-        manifest,
-        dataset=dataset,
-        layout="image-folder",
-        class_names=class_names,
-        prompt_names=None,
-        splits={split: write_checked(manifest.parent, dataset, split, files, len(class_names))},
-        sources=[],
-        root=str(folder.resolve()),
-    )
+    return _write(folder, manifest, dataset, {"test": files}, [[name] for name in class_names])
 
 
 def _readable(split: FolderSplit, folder: Path, broken: list[str]) -> FolderSplit:

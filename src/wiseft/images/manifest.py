@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, field
 from pathlib import Path
 from typing import Any
 
+from pydantic.dataclasses import dataclass
+
 from wiseft.base.io import json_text, sha256_json, write_json
 from wiseft.base.stages import VERSION
+from wiseft.base.validation import validate
 from wiseft.errors import DamagedFile, StaleArtifact, WiseftError
-from wiseft.thetas.damage import read_checked, with_sum
+from wiseft.thetas.damage import damage_of, read_checked, with_sum
 
 FORMAT = 1
 NAME = "manifest.json"
@@ -123,9 +126,9 @@ def write_manifest(
     dataset: str,
     layout: str,
     class_names: Sequence[str],
-    prompt_names: Sequence[Sequence[str]] | None,
+    prompt_names: Sequence[Sequence[str]] | None = None,
     splits: Mapping[str, Mapping[str, Any]],
-    sources: Sequence[Mapping[str, Any]],
+    sources: Sequence[Mapping[str, Any]] = (),
     image_size: int | None = None,
     root: str | None = None,
     optional: Mapping[str, Any] | None = None,
@@ -170,24 +173,6 @@ def open_manifest(path: Path) -> Manifest:
             f"{path} was written by version {record.get('stage_version')} of the data stage, "
             f"this is version {VERSION['data']}. Delete it and prepare the dataset again."
         )
-    try:
-        mapping = record.get("label_map")
-        return Manifest(
-            path=path,
-            dataset=record["dataset"],
-            layout=record["layout"],
-            class_names=record["class_names"],
-            prompt_names=record["prompt_names"],
-            image_size=record["image_size"],
-            splits={name: SplitFiles(**files) for name, files in record["splits"].items()},
-            sources=record["sources"],
-            root=Path(record["root"]) if record["root"] else None,
-            sha256=hashlib.sha256(json_text(record).encode()).hexdigest(),
-            class_ids=record.get("class_ids"),
-            label_map=LabelMapping(**mapping) if mapping else None,
-            border=record.get("border", 0),
-            limit=record.get("limit"),
-            borrowed=record.get("borrowed", {}),
-        )
-    except (AttributeError, KeyError, TypeError) as error:
-        raise DamagedFile(f"{path}: a field of the manifest is wrong ({error})", path) from error
+    about = {"path": path, "sha256": hashlib.sha256(json_text(record).encode()).hexdigest()}
+    with damage_of(path):
+        return validate(Manifest, record | about, f"{path}, the manifest")

@@ -28,6 +28,7 @@ class Seen:
     """The files of one split, in the order of its index.
 
     Attributes:
+        names: of the files, relative to their folder.
         path: where it is kept, after a sum of it and of the index.
         rows: what is known of each file, of `ROW`; zeros for what was not read yet.
         cached: digest of the files that a cache was decoded from, empty where it does not say;
@@ -35,7 +36,7 @@ class Seen:
     """
 
     def __init__(self, manifest: Manifest, split: str, names: Sequence[str]) -> None:
-        self._root, self._names = manifest.root or Path(), names
+        self._root, self.names = manifest.root or Path(), names
         self._index = manifest.split_files(split).sha256["index"].encode()
         self.path = manifest.path.parent / split / "seen"
         self.rows: NDArray[np.void] = np.zeros(len(names), ROW)
@@ -56,8 +57,8 @@ class Seen:
 
     def stamps(self) -> NDArray[np.int64]:
         """Return the size and times of each file as it is now; zeros where there is none."""
-        stamps = np.zeros((len(self._names), 3), np.int64)
-        for index, name in enumerate(self._names):
+        stamps = np.zeros((len(self.names), 3), np.int64)
+        for index, name in enumerate(self.names):
             with suppress(FileNotFoundError):
                 stamps[index] = _stamp((self._root / name).stat())
         return stamps
@@ -88,7 +89,7 @@ class Seen:
         if self.cached is not None:
             return self.cached
         for index in np.flatnonzero(~self.rows["stamp"].any(axis=1)).tolist():
-            path = self._root / self._names[index]
+            path = self._root / self.names[index]
             with suppress(FileNotFoundError), path.open("rb") as file:
                 self.note(index, file)
         if keep:

@@ -20,12 +20,13 @@ from numpy.typing import NDArray
 from wiseft.base.io import atomic_path, sha256_file
 from wiseft.errors import WiseftError
 from wiseft.images.cache import open_cache
-from wiseft.images.checks import check_columns, check_counts, check_images
+from wiseft.images.decode import FittedImages, FolderImages
 from wiseft.images.index import (
     GROUP_PREFIX,
     OTHER_LABELS,
+    check_counts,
     check_hash,
-    index_columns,
+    checked_columns,
     read_index,
     write_index,
 )
@@ -38,7 +39,8 @@ if TYPE_CHECKING:
     import pandas as pd
     import torch
 
-    from wiseft.images.decode import FittedImages, FolderImages
+
+Images = NDArray[np.uint8] | FolderImages | FittedImages
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ class Split:
 
     dataset: str
     name: str
-    images: NDArray[np.uint8] | FolderImages | FittedImages
+    images: Images
     labels: NDArray[np.int64]
     sample_ids: list[str]
     base_ids: list[str]
@@ -98,11 +100,10 @@ def write_prepared(
             square uint8 RGB of one size, a label is out of range or sample ids repeat.
     """
     check_counts(dataset, {name: len(split.labels) for name, split in splits.items()}, expected)
-    columns = {name: index_columns(split) for name, split in splits.items()}
-    for name, split in splits.items():
-        where = f"{dataset}, split {name}"
-        check_images(where, split.images)
-        check_columns(where, {**columns[name], "images": split.images}, len(class_names))
+    columns = {
+        name: checked_columns(f"{dataset}, split {name}", split, len(class_names))
+        for name, split in splits.items()
+    }
     sizes = {split.images.shape[1] for split in splits.values()}
     if len(sizes) != 1:
         raise WiseftError(f"{dataset}: images of all splits must have one size, found {sizes}.")
@@ -147,33 +148,47 @@ def open_split(manifest_path: Path, split: str, transform: Transform | None = No
         WiseftError: unknown split, a file that is missing, changed or of the wrong length.
     """
     manifest = open_manifest(manifest_path)
-    files = manifest.split_files(split)
     index = read_index(manifest, split)
-    images: NDArray[np.uint8] | FolderImages | FittedImages
     seen = None
-    if manifest.layout == "arrays":
-        images = fitted(open_arrays(manifest, files), transform)
-    else:
-        paths = index["path"].tolist()
-        seen = Seen(manifest, split, paths)
-        images = _open_folder(manifest, split, paths, transform, seen)
+    if manifest.layout != "arrays":
+        seen = Seen(manifest, split, index["path"].tolist())
     sample_ids = index["sample_id"].tolist()
     own = index["base_id"].equals(index["sample_id"])  # then the text is held once
+    others = index[OTHER_LABELS] if OTHER_LABELS in index.columns else None
     return Split(
         dataset=manifest.dataset,
         name=split,
-        images=images,
+        images=_images(manifest, split, transform, seen),
         labels=index["label"].to_numpy(dtype=np.int64),
         sample_ids=sample_ids,
         base_ids=sample_ids if own else index["base_id"].tolist(),
         groups=index[[name for name in index.columns if name.startswith(GROUP_PREFIX)]],
-        other_labels=(
-            [[int(label) for label in labels] for labels in index[OTHER_LABELS]]
-            if OTHER_LABELS in index.columns
-            else None
-        ),
+        other_labels=None if others is None else [list(map(int, labels)) for labels in others],
         seen=seen,
     )
+
+
+def _images(
+    manifest: Manifest, split: str, transform: Transform | None, seen: Seen | None
+) -> Images:
+    """Return the images of a split as a transform makes them; None: as they are stored."""
+    if seen is None:
+        stored = open_arrays(manifest, manifest.split_files(split))
+        if transform is None or transform.size == transform.edge == stored.shape[1]:
+            return stored
+        return FittedImages(stored, transform)
+    if transform is None:
+        raise WiseftError(
+            f"dataset {manifest.dataset} is an image folder: say at which size to read it."
+        )
+    if (cached := open_cache(manifest, split, transform, seen)) is not None:
+        return cached
+    if manifest.root is None or not manifest.root.is_dir():
+        raise WiseftError(
+            f"the images of {manifest.dataset} were indexed in {manifest.root}, which is not "
+            "there. Mount that folder, or index the images again."
+        )
+    return FolderImages(manifest.root, seen.names, transform, manifest.border, seen)
 
 
 def batches(
@@ -238,33 +253,3 @@ def open_arrays(manifest: Manifest, files: SplitFiles) -> NDArray[np.uint8]:
     if len(images) != files.n:
         raise WiseftError(f"{path}: expected {files.n} images, found {len(images)}.")
     return images
-
-
-def fitted(
-    images: NDArray[np.uint8], transform: Transform | None
-) -> NDArray[np.uint8] | FittedImages:
-    """Return stored images as a transform makes them; those of its size are as they are."""
-    if transform is None or transform.size == transform.edge == images.shape[1]:
-        return images
-    from wiseft.images.decode import FittedImages
-
-    return FittedImages(images, transform)
-
-
-def _open_folder(
-    manifest: Manifest, split: str, paths: list[str], transform: Transform | None, seen: Seen
-) -> NDArray[np.uint8] | FolderImages:
-    from wiseft.images.decode import FolderImages
-
-    if transform is None:
-        raise WiseftError(
-            f"dataset {manifest.dataset} is an image folder: say at which size to read it."
-        )
-    if (cached := open_cache(manifest, split, transform, seen)) is not None:
-        return cached
-    if manifest.root is None or not manifest.root.is_dir():
-        raise WiseftError(
-            f"the images of {manifest.dataset} were indexed in {manifest.root}, which is not "
-            "there. Mount that folder, or index the images again."
-        )
-    return FolderImages(manifest.root, paths, transform, manifest.border, seen)

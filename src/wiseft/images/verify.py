@@ -8,7 +8,7 @@ from pathlib import Path
 
 from wiseft.errors import WiseftError
 from wiseft.images.cache import verify_cache
-from wiseft.images.decode import whole_image
+from wiseft.images.decode import undecodable
 from wiseft.images.index import read_index
 from wiseft.images.manifest import Manifest, open_manifest
 from wiseft.images.seen import Seen
@@ -71,12 +71,3 @@ def _problems(manifest: Manifest, split: str, deep: bool, threads: int) -> Itera
         for name in index["path"][changed]:
             known = f"(noted in {seen.path}; remove that to take the files as they are)"
             yield f"{manifest.root / name} has other bytes than when it was last read {known}"
-
-
-def undecodable(path: Path) -> str | None:
-    """Return why a file can't be read as an image, in a sentence; None: it can."""
-    try:
-        whole_image(path)
-    except WiseftError as error:
-        return str(error)
-    return None

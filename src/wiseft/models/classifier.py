@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from wiseft.models import towers
-from wiseft.models.towers.base import seeded
+from wiseft.models.towers import seeded
 from wiseft.thetas.theta import ThetaHeader, check_same_tensors
 
 

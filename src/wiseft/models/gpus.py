@@ -8,19 +8,17 @@ Inside a job of a cluster the GPUs are those of the allocation, and so are the l
 from __future__ import annotations
 
 import contextlib
-import errno
-import fcntl
 import functools
 import itertools
 import logging
 import os
-import shutil
 import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from wiseft.base.locks import lock
 from wiseft.errors import WiseftError
 
 log = logging.getLogger(__name__)
@@ -32,6 +30,8 @@ folder), or `off`: jobs share GPUs.
 """
 ALLOCATIONS = ("SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID")
 """Variables of clusters: in two allocations the same number may mean two GPUs."""
+
+_ADVICE = f"; name a folder on a local disk in {LOCKS}, or set it to off"
 
 
 def devices() -> list[str]:
@@ -56,31 +56,28 @@ def cores() -> int:
 
 @functools.cache
 def _listed() -> tuple[str, ...]:
-    program = shutil.which("nvidia-smi")
-    if program is None:
-        return ()
-    try:
-        done = subprocess.run(
-            [program, "-L"], capture_output=True, text=True, timeout=60, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return ()
-    count = sum(line.startswith("GPU ") for line in done.stdout.splitlines())
-    return tuple(map(str, range(count))) if done.returncode == 0 else ()
+    count = sum(line.startswith("GPU ") for line in _nvidia_smi("-L"))
+    return tuple(map(str, range(count)))
 
 
 @functools.cache
 def memory_bytes() -> int:
     """Return the memory of the smallest GPU of this machine, in bytes; 0 without one."""
-    program = shutil.which("nvidia-smi")
-    if program is None or not devices():
-        return 0
-    query = [program, "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
+    query = ("--query-gpu=memory.total", "--format=csv,noheader,nounits")
     try:
-        done = subprocess.run(query, capture_output=True, text=True, timeout=60, check=False)
-        return min(int(line) for line in done.stdout.split()) * 2**20
-    except (OSError, subprocess.TimeoutExpired, ValueError):
+        return min(map(int, _nvidia_smi(*query) if devices() else []), default=0) * 2**20
+    except ValueError:
         return 0
+
+
+def _nvidia_smi(*arguments: str) -> list[str]:
+    """Return the lines that nvidia-smi prints; none where it is not installed or fails."""
+    command = ["nvidia-smi", *arguments]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return []
+    return done.stdout.splitlines()
 
 
 _own: list[str] | None = None
@@ -118,7 +115,7 @@ def lock_folder() -> Path:
     return Path(base) / allocation.replace("/", "_")
 
 
-def acquire(count: int, names: Sequence[str], folder: Path, interval: float = 1.0) -> list[str]:
+def acquire(count: int, names: Sequence[str], folder: Path) -> list[str]:
     """Lock GPUs, all or none, in the order of asking; wait until enough are free.
 
     Nobody else gets them until this process ends.
@@ -128,7 +125,6 @@ def acquire(count: int, names: Sequence[str], folder: Path, interval: float = 1.
         count: GPUs that are wanted.
         names: of the GPUs there are.
         folder: of the lock files; it is made.
-        interval: seconds between two looks.
 
     Raises:
         WiseftError: if there are fewer GPUs than that, or no lock can be made.
@@ -138,28 +134,25 @@ def acquire(count: int, names: Sequence[str], folder: Path, interval: float = 1.
             f"{count} GPUs are asked for, but there are {len(names)} here ({VISIBLE}: "
             f"{','.join(names)}); set training.how.gpus to {len(names)} at most"
         )
-    waited = False
 
-    def wait() -> None:
-        nonlocal waited
-        if not waited:
-            log.info(_waiting(count, names, folder))
-        waited = True
+    @functools.cache
+    def say_once() -> None:
+        log.info(_waiting(count, names, folder))
 
-    with _turn(folder, wait):
+    with _turn(folder, say_once):
         while (handles := _try(count, names, folder)) is None:
-            wait()
-            time.sleep(interval)
+            say_once()
+            time.sleep(1.0)
     return list(handles)
 
 
 @contextlib.contextmanager
-def _turn(folder: Path, wait: Callable[[], None]) -> Iterator[None]:
+def _turn(folder: Path, say: Callable[[], None]) -> Iterator[None]:
     handle = _open(folder / "turn.lock")
     try:
-        if not _lock(handle, folder):
-            wait()
-            _lock(handle, folder, block=True)
+        if not lock(handle, folder, wait=False, advice=_ADVICE):
+            say()
+            lock(handle, folder, wait=True, advice=_ADVICE)
         yield
     finally:
         os.close(handle)
@@ -171,7 +164,7 @@ def _try(count: int, names: Sequence[str], folder: Path) -> dict[str, int] | Non
     try:
         for name in names:
             handle = _open(_file(folder, name))
-            if not _lock(handle, folder):
+            if not lock(handle, folder, wait=False, advice=_ADVICE):
                 os.close(handle)
                 continue
             handles[name] = handle
@@ -198,27 +191,12 @@ def _file(folder: Path, name: str) -> Path:
 def _open(path: Path) -> int:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        return os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:
         raise WiseftError(
             f"{path} cannot be opened ({error.strerror}), which says whether a GPU is free; name "
             f"a folder of your own in {LOCKS}, or set it to off"
         ) from None
-
-
-def _lock(handle: int, folder: Path, block: bool = False) -> bool:
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX if block else fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError as error:
-        if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
-            raise
-        raise WiseftError(
-            f"{folder} lies on a file system without file locks ({error.strerror}); name a folder "
-            f"on a local disk in {LOCKS}, or set it to off"
-        ) from None
-    return True
 
 
 def _waiting(count: int, names: Sequence[str], folder: Path) -> str:

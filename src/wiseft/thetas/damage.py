@@ -70,6 +70,23 @@ def read_checked(path: Path, what: str) -> dict[str, Any]:
     return content
 
 
+def require_sum(path: Path, expected: str | None, what: str, *more: Path) -> None:
+    """Check that a file is there and has a SHA-256.
+
+    Args:
+        what: is wrong with the file otherwise, for the message.
+        more: files that are damaged with it.
+
+    Raises:
+        DamagedFile: of the file and of those.
+    """
+    actual = sha256_file(path) if path.is_file() else "no file"
+    if actual != expected:
+        raise DamagedFile(
+            f"{path} {what}: expected SHA-256 {expected}, found {actual}", path, *more
+        )
+
+
 def read_metrics(path: Path, predictions: Path) -> dict[str, Any]:
     """Read the metrics of a run and dataset, and check the predictions beside them by their sum.
 

@@ -138,7 +138,7 @@ def partial_tensors(
 ) -> Iterator[PartialTensors]:
     """Open a file in the making, or begin it. It stays until `become` or `discard`.
 
-    One process at a time may do so (`checkpoints.alone`).
+    One process at a time may do so (`wiseft.base.locks.alone`).
 
     Args:
         shapes: as of a `TensorWriter`; all tensors have as many rows.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -17,31 +17,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from wiseft.base.io import atomic_path, read_json, sha256_file, write_json
-from wiseft.base.locks import NoLocks, exclusive
 from wiseft.errors import WiseftError
 
 log = logging.getLogger(__name__)
 
 GENERATIONS = 2
 _FORMAT = 1
-
-
-@contextlib.contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """Keep every other process out of a state folder while the block runs; wait for it first.
-
-    Two jobs in one folder would remove each other's states, and start each from the other's.
-
-    Raises:
-        WiseftError: the folder cannot be written.
-    """
-    with contextlib.ExitStack() as stack:
-        try:
-            folder = folder.absolute()
-            stack.enter_context(exclusive(folder.with_name(f".{folder.name}.lock")))
-        except NoLocks as error:
-            log.info(f"{error} It is for you to run no two jobs with the state {folder}.")
-        yield
 
 
 class Checkpoints:

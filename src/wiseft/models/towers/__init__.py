@@ -1,30 +1,124 @@
 """Families of models behind one small interface: open_clip, ALIGN, timm.
 
 A family turns the description of an architecture (the theta header's `architecture`, plain JSON)
-into modules, and knows which of its tensors are the image tower's. Without the key `family` a
-description is an open_clip model config.
+into modules, and says how the names of its image tower begin, in weights and in a theta
+(`IMAGE_NAMES`). Without the key `family` a description is an open_clip model config.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from importlib import import_module
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
+import torch
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
+from torch.overrides import TorchFunctionMode
 
-from wiseft.errors import WiseftError
-from wiseft.models.towers.base import IMAGE as IMAGE
-from wiseft.models.towers.base import TEXT as TEXT
-from wiseft.models.towers.base import ZeroShotModel as ZeroShotModel
-from wiseft.models.towers.base import check_fit as check_fit
-from wiseft.models.towers.base import explained
-from wiseft.models.towers.base import floating as floating
-from wiseft.models.towers.base import for_weights as for_weights
-from wiseft.models.towers.base import prefixed as prefixed
-from wiseft.models.towers.base import with_prefix as with_prefix
+from wiseft.errors import WiseftError, some
+
+IMAGE, TEXT = "image.", "text."
+"""What the names of the towers' tensors begin with in a theta."""
 
 FAMILIES = ("open_clip", "align", "timm")
+_LARGEST_NUMBER, _LARGEST_EDGE = 2**24, 2**13
+_QUADRATIC = {"image_size", "img_size", "context_length"}
+"""Of a description: numbers whose square is allocated."""
+_SPARE_TENSORS, _SPARE_PARAMETERS = 1000, 2**29
+"""What a model may have beside four times the weights that it is built for: only one of its towers
+may be among them."""
+_DRAWS = {"uniform_", "normal_", "trunc_normal_", "erfinv_"}
+_DRAWS |= {f"{name}_{draw}" for name in ("kaiming", "xavier") for draw in ("uniform_", "normal_")}
+
+
+class ZeroShotModel(ABC):
+    """An image tower and, in most families, a text tower with a tokenizer.
+
+    Attributes:
+        architecture: the description that the model was built from.
+        module: the whole model, with tensors in its family's own names.
+        image: maps normalised pixels (n, 3, S, S) to features (n, width), not L2-normalised.
+        normalise: whether features are L2-normalised before the head (paper D.2).
+    """
+
+    normalise: bool = True
+
+    def __init__(self, architecture: Mapping[str, Any], module: nn.Module, image: nn.Module):
+        self.architecture = architecture
+        self.module = module
+        self.image = image
+
+    @property
+    @abstractmethod
+    def logit_scale(self) -> Tensor:
+        """The logarithm of what cosines are multiplied by, a scalar."""
+
+    @property
+    def logit_bias(self) -> Tensor | None:
+        """What is added to every logit, a scalar; None where the family has nothing of the kind."""
+        return None
+
+    @abstractmethod
+    def tokenize(self, prompts: Sequence[str]) -> Tensor:
+        """Return int64 (n, context length).
+
+        Raises:
+            WiseftError: if a prompt is longer than the context, or there is no text tower.
+        """
+
+    @abstractmethod
+    def encode_text(self, tokens: Tensor) -> Tensor:
+        """Map int64 (n, length) to features (n, width), not L2-normalised.
+
+        The length is the context's, or at least the largest of `lengths`.
+        """
+
+    def lengths(self, tokens: Tensor) -> Tensor | None:
+        """Return for each prompt how many of its first tokens have any influence, int64 (n,).
+
+        None: the tower has to see the whole context.
+        """
+        return None
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the floating tensors of the whole model by its family's names.
+
+        Integer entries (position ids, BatchNorm's num_batches_tracked) are no weights.
+        """
+        return floating(self.module.state_dict())
+
+    def load(self, weights: Mapping[str, Tensor], where: str, share: bool = False) -> None:
+        """Put weights in place of the model's own, whatever their dtype.
+
+        Args:
+            share: not copied, where they lie in memory as torch would have put them (products may
+                otherwise be rounded otherwise); the model is then not to be trained.
+
+        Raises:
+            WiseftError: if they are not exactly the floating tensors of the architecture; lists
+                those that are missing, unexpected and of another shape.
+        """
+        check_fit(self.tensors(), weights, where)
+        share &= all(
+            each.dtype == torch.float32 and each.is_contiguous() and each.data_ptr() % 64 == 0
+            for each in weights.values()
+        )
+        self.module.load_state_dict(dict(weights), strict=False, assign=share)
+
+    def to(self, device: torch.device | str) -> ZeroShotModel:
+        """Move the model to a device and return it."""
+        self.module.to(device)
+        return self
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return next(self.module.parameters()).device
 
 
 def family(architecture: Mapping[str, Any]) -> str:
@@ -49,8 +143,7 @@ def build(architecture: Mapping[str, Any], seed: int | None = None) -> ZeroShotM
     Raises:
         WiseftError: if the architecture cannot be built, or a library for it is missing.
     """
-    model: ZeroShotModel = _module(architecture).build(architecture, seed)
-    return model
+    return cast(ZeroShotModel, _module(architecture).build(architecture, seed))
 
 
 def load(
@@ -83,8 +176,7 @@ def build_image(architecture: Mapping[str, Any], seed: int | None = None) -> nn.
     Raises:
         WiseftError: if the architecture cannot be built, or a library for it is missing.
     """
-    image: nn.Module = _module(architecture).build_image(architecture, seed)
-    return image
+    return cast(nn.Module, _module(architecture).build_image(architecture, seed))
 
 
 def embed_dim(architecture: Mapping[str, Any]) -> int:
@@ -99,8 +191,7 @@ def image_size(architecture: Mapping[str, Any]) -> int | None:
         WiseftError: if the architecture has no such edge.
     """
     with explained("the architecture has no image size", "compare it with one of its family"):
-        size: int | None = _module(architecture).image_size(architecture)
-    return size
+        return cast("int | None", _module(architecture).image_size(architecture))
 
 
 def normalises(architecture: Mapping[str, Any]) -> bool:
@@ -112,7 +203,12 @@ def image_tensors(
     architecture: Mapping[str, Any], weights: Mapping[str, Tensor]
 ) -> dict[str, Tensor]:
     """Return the image tower of whole weights by its names in a theta: `image.*`."""
-    return dict(_module(architecture).image_tensors(architecture, weights))
+    theirs, ours = _module(architecture).IMAGE_NAMES
+    own = prefixed(weights, theirs)
+    if not theirs:  # the classifier lies beside it
+        classifier = _module(architecture).classifier_names(architecture)
+        own = {name: tensor for name, tensor in own.items() if name not in classifier}
+    return with_prefix(own, ours)
 
 
 def text_tensors(
@@ -123,7 +219,9 @@ def text_tensors(
     Raises:
         WiseftError: if the family has none.
     """
-    return dict(_with_text(architecture).text_tensors(weights))
+    theirs, _ = _with_text(architecture)
+    rest = {name: tensor for name, tensor in weights.items() if not name.startswith(theirs)}
+    return with_prefix(rest, TEXT)
 
 
 def whole_tensors(
@@ -134,17 +232,150 @@ def whole_tensors(
     Raises:
         WiseftError: if the family has no text tower.
     """
-    return dict(_with_text(architecture).whole_tensors(theta))
+    theirs, ours = _with_text(architecture)
+    return with_prefix(prefixed(theta, ours), theirs) | prefixed(theta, TEXT)
 
 
-def _with_text(architecture: Mapping[str, Any]) -> ModuleType:
+def _with_text(architecture: Mapping[str, Any]) -> tuple[str, str]:
     if family(architecture) == "timm":
         raise WiseftError(f"{architecture['model']} has no text tower")
-    return _module(architecture)
+    return cast(tuple[str, str], _module(architecture).IMAGE_NAMES)
 
 
 def _module(architecture: Mapping[str, Any]) -> ModuleType:
-    from wiseft.models.towers import align_models, open_clip_models, timm_models
+    return of_family(family(architecture))
 
-    modules = {"open_clip": open_clip_models, "align": align_models, "timm": timm_models}
-    return modules[family(architecture)]
+
+def of_family(name: str) -> ModuleType:
+    """Return the module of a family, which is imported when it is used."""
+    return import_module(f"wiseft.models.towers.{name}_models")
+
+
+@contextlib.contextmanager
+def seeded(seed: int | None) -> Iterator[None]:
+    """Draw random numbers from `seed` and leave the global random state as it was."""
+    with torch.random.fork_rng(devices=[]):
+        if seed is not None:
+            torch.manual_seed(seed)
+        yield
+
+
+class _NothingDrawn(TorchFunctionMode):
+    """Leaves fresh parameters unwritten, which weights take the place of: to draw those of a
+    ViT-B-32 takes a second.
+    """
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if getattr(func, "__name__", "") in _DRAWS:
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **(kwargs or {}))
+
+
+@contextlib.contextmanager
+def for_weights(
+    architecture: Mapping[str, Any], weights: Mapping[str, Tensor] | None
+) -> Iterator[None]:
+    """Build a model for weights, its own unwritten; stop where it becomes far larger than they are.
+
+    A description is from a file, and one number in it can ask for more layers than memory holds.
+
+    Args:
+        architecture: that is built.
+        weights: that the model is to take; None: it is trained from random ones.
+
+    Raises:
+        WiseftError: the description has a number that no model has, the model is too large, or
+            nothing can be built from it.
+    """
+    known = (weights or {}).values()
+    tensors = math.inf if weights is None else 4 * len(known) + _SPARE_TENSORS
+    parameters = (
+        math.inf if weights is None else 4 * sum(map(torch.numel, known)) + _SPARE_PARAMETERS
+    )
+
+    def count(module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
+        nonlocal tensors, parameters
+        tensors -= 1
+        parameters -= 0 if parameter is None else parameter.numel()
+        if tensors < 0 or parameters < 0:
+            raise WiseftError(
+                f"the architecture is of a far larger model than the {len(known)} tensors that it "
+                "is given with; one of the two is not what it was"
+            )
+
+    hook = register_module_parameter_registration_hook(count)
+    try:
+        with explained("the architecture cannot be built", "compare it with one of its family"):
+            _refuse_numbers(architecture)
+            with contextlib.nullcontext() if weights is None else _NothingDrawn():
+                yield
+    finally:
+        hook.remove()
+
+
+def _refuse_numbers(description: Any, key: str = "architecture") -> None:
+    if isinstance(description, Mapping):
+        for name, value in description.items():
+            _refuse_numbers(value, str(name))
+    elif isinstance(description, list):
+        for value in description:
+            _refuse_numbers(value, key)
+    elif isinstance(description, int):
+        largest = _LARGEST_EDGE if key in _QUADRATIC else _LARGEST_NUMBER
+        if abs(description) > largest:
+            raise WiseftError(
+                f"the architecture has {key} {str(description)[:20]}, which no model has; at most "
+                f"{largest} is built"
+            )
+
+
+@contextlib.contextmanager
+def explained(what: str, advice: str) -> Iterator[None]:
+    """Turn an error of a library, of which there are many kinds, into a sentence."""
+    try:
+        yield
+    except WiseftError:
+        raise
+    except Exception as error:
+        raise WiseftError(f"{what}: {type(error).__name__}: {error}; {advice}") from error
+
+
+def floating(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the floating tensors."""
+    return {key: value for key, value in tensors.items() if value.is_floating_point()}
+
+
+def prefixed(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Return the tensors whose names begin with a prefix, without it."""
+    length = len(prefix)
+    return {key[length:]: value for key, value in tensors.items() if key.startswith(prefix)}
+
+
+def with_prefix(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Return the tensors with a prefix before their names."""
+    return {prefix + key: value for key, value in tensors.items()}
+
+
+def check_fit(expected: Mapping[str, Tensor], given: Mapping[str, Tensor], where: str) -> None:
+    """Check that tensors are those of an architecture, by name and shape.
+
+    Raises:
+        WiseftError: with the names that are missing, unexpected and of another shape.
+    """
+    problems = []
+    if missing := sorted(expected.keys() - given.keys()):
+        problems.append(f"  {len(missing)} missing: {some(missing, 8)}")
+    if unexpected := sorted(given.keys() - expected.keys()):
+        problems.append(f"  {len(unexpected)} unexpected: {some(unexpected, 8)}")
+    misshapen = [
+        f"{key} (expected {tuple(expected[key].shape)}, found {tuple(given[key].shape)})"
+        for key in sorted(expected.keys() & given.keys())
+        if expected[key].shape != given[key].shape
+    ]
+    if misshapen:
+        problems.append(f"  {len(misshapen)} of another shape: {some(misshapen, 8)}")
+    if problems:
+        raise WiseftError(
+            f"{where} does not fit the architecture:\n" + "\n".join(problems) + "\n"
+            "Give the architecture that the checkpoint was made with, or its own checkpoint."
+        )

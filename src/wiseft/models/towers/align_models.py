@@ -6,26 +6,24 @@ prompts are to be read, `tokenizer: {"files": ...}` and `context_length`.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from torch import Tensor, nn
 
 from wiseft.errors import WiseftError
-from wiseft.models.towers import tokenizers
-from wiseft.models.towers.base import (
+from wiseft.models.towers import (
     IMAGE,
-    TEXT,
     ZeroShotModel,
     explained,
-    prefixed,
     seeded,
-    with_prefix,
+    tokenizers,
 )
 
 CONTEXT_LENGTH = 64
 """Tokens that ALIGN reads, as transformers' conversion script sets it."""
-_VISION = "vision_model."
+IMAGE_NAMES = ("vision_model.", f"{IMAGE}vision_model.")
 _VOLATILE = ("transformers_version", "_name_or_path", "architectures", "dtype", "torch_dtype")
 
 
@@ -46,7 +44,6 @@ class Align(ZeroShotModel):
 
     def __init__(self, architecture: Mapping[str, Any], module: nn.Module):
         super().__init__(architecture, module, AlignImage(cast(nn.Module, module.vision_model)))
-        self._tokenizer: Any = None
 
     @property
     def logit_scale(self) -> Tensor:
@@ -59,7 +56,7 @@ class Align(ZeroShotModel):
         Raises:
             WiseftError: if a prompt is longer, or the weights came without a tokenizer.
         """
-        tokenizer = self._tokenizer = self._tokenizer or _tokenizer(self.architecture)
+        tokenizer = self._tokenizer
         context = self.architecture.get("context_length", CONTEXT_LENGTH)
         tokens = cast(
             Tensor,
@@ -89,6 +86,17 @@ class Align(ZeroShotModel):
         hidden = module.text_model(input_ids=tokens, attention_mask=mask)[0]
         return cast(Tensor, module.text_projection(hidden[:, 0, :]))
 
+    @functools.cached_property
+    def _tokenizer(self) -> Any:
+        packed = self.architecture.get("tokenizer")
+        if not packed:
+            raise WiseftError(
+                "the weights came without a tokenizer, so prompts can't be read; make them with "
+                "`wiseft weights` from a folder or repository that has one"
+            )
+        with tokenizers.unpacked(packed["files"]) as folder:
+            return tokenizers.load_hf(folder)
+
     @property
     def _pad(self) -> int:
         return int(cast(Any, self.module).config.text_config.pad_token_id or 0)
@@ -116,25 +124,6 @@ def image_size(architecture: Mapping[str, Any]) -> None:
     """Return None: the tower reads images of any size."""
 
 
-def image_tensors(
-    architecture: Mapping[str, Any], weights: Mapping[str, Tensor]
-) -> dict[str, Tensor]:
-    """Return the image tower of whole weights, BatchNorm's statistics included."""
-    chosen = {key: value for key, value in weights.items() if key.startswith(_VISION)}
-    return with_prefix(chosen, IMAGE)
-
-
-def text_tensors(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the text tower and the temperature of whole weights."""
-    rest = {key: value for key, value in weights.items() if not key.startswith(_VISION)}
-    return with_prefix(rest, TEXT)
-
-
-def whole_tensors(theta: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return what `image_tensors` and `text_tensors` made names of, by the family's names."""
-    return prefixed(theta, IMAGE) | prefixed(theta, TEXT)
-
-
 def describe(config: Mapping[str, Any], tokenizer: Mapping[str, str] | None) -> dict[str, Any]:
     """Return the architecture of a `config.json` and, if there is one, of a packed tokenizer.
 
@@ -160,17 +149,6 @@ def _without_volatile(config: Mapping[str, Any]) -> dict[str, Any]:
         for key, value in config.items()
         if key not in _VOLATILE
     }
-
-
-def _tokenizer(architecture: Mapping[str, Any]) -> Any:
-    packed = architecture.get("tokenizer")
-    if not packed:
-        raise WiseftError(
-            "the weights came without a tokenizer, so prompts can't be read; make them with "
-            "`wiseft weights` from a folder or repository that has one"
-        )
-    with tokenizers.unpacked(packed["files"]) as folder:
-        return tokenizers.load_hf(folder)
 
 
 def _transformers() -> Any:

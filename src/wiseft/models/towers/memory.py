@@ -16,7 +16,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -29,15 +29,11 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.weak import WeakIdKeyDictionary
 
 from wiseft.models import towers
-from wiseft.models.footprint import FLOAT, HALF
-from wiseft.models.footprint import Footprint as Footprint
-from wiseft.models.footprint import evaluation_bytes as evaluation_bytes
-from wiseft.models.footprint import images_that_fit as images_that_fit
-from wiseft.models.footprint import spared as spared
-from wiseft.models.footprint import training_bytes as training_bytes
-from wiseft.models.towers.base import explained
+from wiseft.models.footprint import FLOAT, HALF, Footprint
 
 _BATCHES = 32, 64
+_CLASSES = 1000
+"""Of the head, where an architecture is given."""
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 _ATEN = torch.ops.aten
 _ATTENTION = _ATEN._scaled_dot_product_flash_attention_for_cpu.default
@@ -53,7 +49,6 @@ def footprint(
     precision: str = "fp32",
     *,
     device_type: str = "cuda",
-    classes: int = 1000,
     tokens: int = 0,
 ) -> Footprint:
     """Count what an image takes in a model; nothing is computed and no image is needed.
@@ -64,19 +59,18 @@ def footprint(
         image_size: edge of the images in pixels.
         precision: `fp32`, or `bf16` and `fp16` by autocast.
         device_type: `cuda` or `cpu`: whose attention and autocast are assumed. Nothing runs there.
-        classes: of the head, where an architecture is given.
         tokens: of a prompt beside every image, where both towers are trained: a module is then
             also given int64 (n, tokens), as `TwoTowers` is, and of an architecture both are built.
 
     Raises:
         WiseftError: if the architecture can't be built, or a model does what can't be counted.
     """
-    module = model if isinstance(model, nn.Module) else built(model, classes, tokens)
+    module = model if isinstance(model, nn.Module) else built(model, tokens)
     modes = {each: each.training for each in module.modules()}
     count = functools.partial(_count, module, image_size, tokens, precision, device_type)
     advice = "set training.how.micro_batch by hand"
     try:
-        with explained("the memory of the model can't be counted", advice):
+        with towers.explained("the memory of the model can't be counted", advice):
             saved, of_training = count(training=True)
             peak, of_evaluation = count(training=False)
     finally:
@@ -103,31 +97,23 @@ def _count(
     from torch._subclasses.fake_tensor import FakeTensorMode
 
     module.train(training)
-    peaks = []
+    half, peaks = precision in _DTYPES, []
+    # Fake tensors of CUDA need a torch with CUDA: what it does differently comes on top.
+    on_cuda = half and device_type == "cuda"
+    norms = _NormsInFp32() if on_cuda else contextlib.nullcontext()
     for batch in _BATCHES:
         with FakeTensorMode(allow_non_fake_inputs=True), torch.set_grad_enabled(training):
             tensors = _fakes(module, training)
             images = torch.empty(batch, 3, size, size, dtype=torch.uint8)
             prompts = [torch.zeros(batch, tokens, dtype=torch.int64)] if tokens else []
-            with _Alive(device_type, half=precision != "fp32") as alive:
-                with _autocast(precision, device_type):
+            with _Alive(device_type, half) as alive:
+                with torch.autocast("cpu", dtype=_DTYPES.get(precision), enabled=half), norms:
                     output = functional_call(module, tensors, (images, *prompts))
                 loss = sum(each.float().sum() for each in tree_leaves(output))
                 if training:
                     loss.backward()
             peaks.append(alive.peak + images.untyped_storage().nbytes())
     return round((peaks[1] - peaks[0]) / (_BATCHES[1] - _BATCHES[0])), alive.kernels
-
-
-@contextlib.contextmanager
-def _autocast(precision: str, device_type: str) -> Iterator[None]:
-    # Fake tensors of CUDA need a torch with CUDA: what it does differently comes on top.
-    with contextlib.ExitStack() as stack:
-        if precision != "fp32":
-            stack.enter_context(torch.autocast("cpu", dtype=_DTYPES[precision]))
-            if device_type == "cuda":
-                stack.enter_context(_NormsInFp32())
-        yield
 
 
 class _NormsInFp32(TorchFunctionMode):
@@ -157,7 +143,7 @@ class _Alive(TorchDispatchMode):
 
     Attributes:
         peak: the largest sum.
-        kernels: names of the attention kernels that were needed.
+        kernels: names of the attention kernels that were needed, as often as they were.
     """
 
     def __init__(self, device_type: str, half: bool) -> None:
@@ -185,13 +171,12 @@ class _Alive(TorchDispatchMode):
         if storage in self._known:  # a view, or written in place
             return
         self._known[storage] = None
-        size = storage.nbytes()
+        self._change(storage.nbytes())
+        weakref.finalize(storage, self._change, -storage.nbytes())
+
+    def _change(self, size: int) -> None:
         self._now += size
         self.peak = max(self.peak, self._now)
-        weakref.finalize(storage, self._free, size)
-
-    def _free(self, size: int) -> None:
-        self._now -= size
 
     def _module(
         self,
@@ -217,7 +202,7 @@ class _Alive(TorchDispatchMode):
             q, k, v = of_heads(qkv)
             made = _ATTENTION(q, k, v, attn_mask=mask)[0]
         else:
-            self._see("a fused module with the matrix of tokens x tokens")
+            self.kernels.append("a fused module with the matrix of tokens x tokens")
             q, k, v = of_heads(qkv + bias)  # scaled, in another order
             del qkv
             scores = torch.matmul(q, k.transpose(-1, -2)).softmax(-1)
@@ -234,23 +219,19 @@ class _Alive(TorchDispatchMode):
         """Allocate what attention and its log-sums take; their gradients are as on a CPU."""
         qkv, of_dropout = given[:3], given[3:]
         if not self._cuda:
-            self._see("flash on a CPU")
+            self.kernels.append("flash on a CPU")
             made = _ATTENTION(*given, attn_mask=attn_mask, scale=scale)
         elif self._half and attn_mask is None:
-            self._see("flash")
+            self.kernels.append("flash")
             made = _ATEN._scaled_dot_product_flash_attention(*given, scale=scale)
         else:
-            self._see("memory-efficient")
+            self.kernels.append("memory-efficient")
             kernel, log_sums = (
                 _ATEN._scaled_dot_product_efficient_attention,
                 torch.is_grad_enabled(),
             )
             made = kernel(*qkv, attn_mask, log_sums, *of_dropout, scale=scale)
         return made[0], made[1]
-
-    def _see(self, kernel: str) -> None:
-        if kernel not in self.kernels:
-            self.kernels.append(kernel)
 
 
 class _Built(nn.Module):
@@ -281,7 +262,7 @@ def _pixels(images: Tensor) -> Tensor:
     return scaled.contiguous(memory_format=torch.channels_last)
 
 
-def built(architecture: Mapping[str, Any], classes: int = 1000, tokens: int = 0) -> nn.Module:
+def built(architecture: Mapping[str, Any], tokens: int = 0) -> nn.Module:
     """Return what `footprint` counts of an architecture, for several counts of it."""
     from torch._subclasses.fake_tensor import FakeTensorMode
 
@@ -291,4 +272,4 @@ def built(architecture: Mapping[str, Any], classes: int = 1000, tokens: int = 0)
     without_bytes = FakeTensorMode(allow_non_fake_inputs=True) if align else torch.device("meta")
     with without_bytes if align or not tokens else contextlib.nullcontext():
         model = (towers.build if tokens else towers.build_image)(architecture)
-        return _Built(model, nn.Linear(towers.embed_dim(architecture), classes))
+        return _Built(model, nn.Linear(towers.embed_dim(architecture), _CLASSES))

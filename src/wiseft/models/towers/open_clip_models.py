@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import functools
 import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,18 +23,16 @@ from torch.func import functional_call
 from wiseft.base.io import read_json
 from wiseft.base.temporary import temporary_folder
 from wiseft.errors import WiseftError
-from wiseft.models.towers import tokenizers
-from wiseft.models.towers.base import (
+from wiseft.models.towers import (
     IMAGE,
-    TEXT,
     ZeroShotModel,
     explained,
-    prefixed,
     seeded,
-    with_prefix,
+    tokenizers,
 )
 
 VISUAL = "visual."
+IMAGE_NAMES = (VISUAL, IMAGE)
 _CLIP_TOKENS = 49408
 
 
@@ -42,7 +41,6 @@ class OpenClipModel(ZeroShotModel):
 
     def __init__(self, architecture: Mapping[str, Any], module: nn.Module):
         super().__init__(architecture, module, _pooled_only(cast(nn.Module, module.visual)))
-        self._tokenizer: Any = None
 
     @property
     def logit_scale(self) -> Tensor:
@@ -62,12 +60,14 @@ class OpenClipModel(ZeroShotModel):
             WiseftError: if a prompt is longer, or the tokenizer is unknown or not that of the
                 text tower.
         """
-        if self._tokenizer is None:
-            self._tokenizer = _tokenizer(self.architecture)
         tokens = cast(Tensor, self._tokenizer(list(prompts)))
         count, pad = _counter(self._tokenizer)
         tokenizers.refuse_long(prompts, tokens, count, pad)
         return tokens
+
+    @functools.cached_property
+    def _tokenizer(self) -> Any:
+        return _tokenizer(self.architecture)
 
     def lengths(self, tokens: Tensor) -> Tensor | None:
         """Return how far every prompt reaches, for a causal tower that pools at the end token.
@@ -207,24 +207,6 @@ def preprocessing(config: Mapping[str, Any]) -> dict[str, Any]:
     if known["interpolation"] == "random":  # of training; open_clip evaluates with the default
         known["interpolation"] = "bicubic"
     return {key: known[key] for key in ("mean", "std", "resize_mode", "interpolation")}
-
-
-def image_tensors(
-    architecture: Mapping[str, Any], weights: Mapping[str, Tensor]
-) -> dict[str, Tensor]:
-    """Return the image tower of whole weights, by its names in a theta."""
-    return with_prefix(prefixed(weights, VISUAL), IMAGE)
-
-
-def text_tensors(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the text tower, scale and bias of whole weights, by their names in a theta."""
-    rest = {key: value for key, value in weights.items() if not key.startswith(VISUAL)}
-    return with_prefix(rest, TEXT)
-
-
-def whole_tensors(theta: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return what `image_tensors` and `text_tensors` made names of, by the family's names."""
-    return with_prefix(prefixed(theta, IMAGE), VISUAL) | prefixed(theta, TEXT)
 
 
 def architecture_from_json(path: Path | str) -> dict[str, Any]:

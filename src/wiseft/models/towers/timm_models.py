@@ -17,8 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from wiseft.errors import WiseftError
-from wiseft.models.towers.base import IMAGE, ZeroShotModel, explained, prefixed, seeded, with_prefix
+from wiseft.models.towers import IMAGE, ZeroShotModel, explained, prefixed, seeded, with_prefix
 
+IMAGE_NAMES = ("", IMAGE)
 _CROP_MODES = {"center": "shortest", "squash": "squash"}
 """How timm calls what is done to an image that is not square."""
 
@@ -79,14 +80,6 @@ def build_image(architecture: Mapping[str, Any], seed: int | None = None) -> nn.
 def image_size(architecture: Mapping[str, Any]) -> int:
     """Return the edge in pixels of the images that the model was trained on."""
     return int(architecture["image_size"])
-
-
-def image_tensors(
-    architecture: Mapping[str, Any], weights: Mapping[str, Tensor]
-) -> dict[str, Tensor]:
-    """Return the image tower of whole weights: all but the classifier."""
-    names = classifier_names(architecture)
-    return with_prefix({k: v for k, v in weights.items() if k not in names}, IMAGE)
 
 
 def classifier_names(architecture: Mapping[str, Any]) -> tuple[str, str]:

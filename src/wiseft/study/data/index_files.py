@@ -17,12 +17,11 @@ import numpy as np
 from wiseft.base.io import sha256_file, sha256_json, write_json
 from wiseft.base.stages import VERSION
 from wiseft.errors import DamagedFile, WiseftError
-from wiseft.images.checks import check_counts, write_checked
 from wiseft.images.image_folder import describe_counts
+from wiseft.images.index import check_counts, write_checked
 from wiseft.images.manifest import write_manifest
-from wiseft.images.split import HELD_OUT, FolderSplit, PreparedSplit, take
+from wiseft.images.split import HELD_OUT, FolderSplit, PreparedSplit, draw_indices, take
 from wiseft.images.store import write_prepared
-from wiseft.images.subset import draw_indices
 from wiseft.study.config import DatasetEntry
 from wiseft.study.config.layouts import check_options
 from wiseft.study.data.fetching.entry_files import Fetched

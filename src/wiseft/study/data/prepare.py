@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from wiseft.errors import WiseftError
 from wiseft.images.index import write_index
 from wiseft.images.manifest import NAME, Manifest, open_manifest, write_manifest
+from wiseft.images.split import draw_indices
 from wiseft.images.store import open_arrays, read_index, write_arrays, write_prepared
-from wiseft.images.subset import draw_indices
 from wiseft.study.data.fetching.entry_files import read_fetched
 from wiseft.study.data.index_files import prepare_files
 

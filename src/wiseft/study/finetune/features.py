@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from wiseft.base.io import sha256_json
+from wiseft.base.locks import alone
 from wiseft.errors import WiseftError
 from wiseft.images.manifest import Manifest
 from wiseft.images.store import Split, batches, open_split
@@ -30,7 +31,6 @@ from wiseft.models.classifier import ImageClassifier, classifier_tensors
 from wiseft.models.towers import IMAGE
 from wiseft.study.finetune.precision import Precision
 from wiseft.thetas.partial_tensors import partial_tensors
-from wiseft.thetas.resume_state import alone
 from wiseft.thetas.tensor_file import read_tensors, tensors_sha256
 from wiseft.thetas.theta import ThetaHeader
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from wiseft.models.classifier import ImageClassifier
-from wiseft.models.towers.base import seeded
+from wiseft.models.towers import seeded
 from wiseft.study.config.training_parts import Lora
 
 _MATRICES = ("weight", "in_proj_weight")

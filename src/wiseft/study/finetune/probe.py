@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from wiseft.base.progress import Progress
-from wiseft.models.towers.base import seeded
+from wiseft.models.towers import seeded
 from wiseft.study.config import FinetuneSettings
 from wiseft.study.finetune.schedule import training_steps
 from wiseft.study.finetune.tasks import Material, head_task

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from wiseft.models.batch_size import BatchSize
-from wiseft.models.towers.base import prefixed
+from wiseft.models.towers import prefixed
 from wiseft.study.finetune.batch import Follower
 from wiseft.study.finetune.parallel import Team
 from wiseft.study.finetune.precision import Precision

@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wiseft.errors import WiseftError, some
-from wiseft.images.subset import draw_subset
+from wiseft.images.split import draw_subset
 from wiseft.study.config import FinetuneSettings
 
 # Separate streams of random numbers, so that e.g. the order says nothing about the subset, whose
-# stream is 0 (`wiseft.images.subset`).
+# stream is 0 (`wiseft.images.split`).
 _ORDER, _POLARITY, _STEP, _AUGMENT, _SHOTS, _SEARCH, _HALVES = range(1, 8)
 
 

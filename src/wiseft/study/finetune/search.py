@@ -20,6 +20,7 @@ import torch
 from numpy.typing import NDArray
 
 from wiseft.base.io import atomic_path, sha256_json, write_text
+from wiseft.base.locks import alone
 from wiseft.errors import WiseftError
 from wiseft.models.runtime import check_writable
 from wiseft.study.config import FinetuneSettings
@@ -31,7 +32,7 @@ from wiseft.study.finetune.probe import draw_head
 from wiseft.study.finetune.sampling import trial_generator
 from wiseft.study.finetune.tasks import TRAIN_SPLIT, Material
 from wiseft.study.finetune.trainer import Task, fit
-from wiseft.thetas.resume_state import Checkpoints, alone
+from wiseft.thetas.resume_state import Checkpoints
 
 log = logging.getLogger(__name__)
 

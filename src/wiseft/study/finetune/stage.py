@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from wiseft.base.io import sha256_json, write_json
+from wiseft.base.locks import alone
 from wiseft.base.progress import Progress, quiet
 from wiseft.base.stages import VERSION
 from wiseft.errors import WiseftError, some
@@ -32,7 +33,7 @@ from wiseft.study.finetune.schedule import training_steps
 from wiseft.study.finetune.tasks import Material, make_task, trained_tensors
 from wiseft.study.finetune.trainer import Execution, Report, fit
 from wiseft.thetas.preprocessing import Preprocessing
-from wiseft.thetas.resume_state import Checkpoints, alone
+from wiseft.thetas.resume_state import Checkpoints
 from wiseft.thetas.theta import ThetaHeader, load_theta, make_header, save_theta
 from wiseft.zeroshot.text_head import Prompts
 

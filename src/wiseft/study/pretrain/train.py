@@ -25,7 +25,7 @@ from torch.nn import functional
 from wiseft.base.io import atomic_path
 from wiseft.base.progress import Progress
 from wiseft.errors import WiseftError
-from wiseft.models.towers.base import floating, prefixed
+from wiseft.models.towers import floating, prefixed
 from wiseft.models.towers.open_clip_models import open_clip_model
 from wiseft.study.config import PretrainSettings
 from wiseft.study.pretrain.captions import CaptionTable

@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable
 
-from wiseft.images.layout import Indexed, LayoutInputs
+from wiseft.images.split import Indexed, LayoutInputs
 from wiseft.study.config.layouts import LAYOUTS
 
 __all__ = ["Indexed", "LayoutInputs", "reader"]

@@ -17,9 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wiseft.errors import WiseftError
-from wiseft.images.checks import check_images
-from wiseft.images.layout import Indexed, LayoutInputs
-from wiseft.images.split import PreparedSplit
+from wiseft.images.index import check_images
+from wiseft.images.split import Indexed, LayoutInputs, PreparedSplit
 from wiseft.study.config.layouts import ArrayFilesOptions
 from wiseft.study.data.layouts.metadata import check_names
 

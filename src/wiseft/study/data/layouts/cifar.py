@@ -24,8 +24,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from wiseft.errors import WiseftError
-from wiseft.images.layout import Indexed, LayoutInputs
-from wiseft.images.split import PreparedSplit
+from wiseft.images.split import Indexed, LayoutInputs, PreparedSplit
 from wiseft.study.config.layouts import CifarOptions
 from wiseft.study.data.unpacking.members import read_members
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from wiseft.errors import WiseftError
 from wiseft.images.folder_labels import class_labels
-from wiseft.images.layout import Indexed, LayoutInputs
+from wiseft.images.split import Indexed, LayoutInputs
 from wiseft.study.config.layouts import CsvOptions
 from wiseft.study.data.layouts.metadata import column, read_table, table_split
 

@@ -12,9 +12,8 @@ from pathlib import Path
 from wiseft.errors import WiseftError
 from wiseft.images.folder_labels import ClassLabels, class_labels
 from wiseft.images.image_folder import check_one_each, index_class_folders
-from wiseft.images.layout import Indexed, LayoutInputs
 from wiseft.images.scan import subfolders
-from wiseft.images.split import FolderSplit
+from wiseft.images.split import FolderSplit, Indexed, LayoutInputs
 from wiseft.study.config.layouts import HuggingFaceOptions
 from wiseft.study.data.layouts.metadata import Rows, column, read_table, readable, table_split
 

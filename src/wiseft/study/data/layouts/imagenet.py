@@ -19,9 +19,8 @@ import numpy as np
 from wiseft.errors import WiseftError
 from wiseft.images.folder_labels import key, table
 from wiseft.images.image_folder import index_class_folders, match_folders
-from wiseft.images.layout import Indexed, LayoutInputs
 from wiseft.images.scan import image_names, subfolders
-from wiseft.images.split import FolderSplit
+from wiseft.images.split import FolderSplit, Indexed, LayoutInputs
 from wiseft.study.config.layouts import ImagenetOptions
 from wiseft.study.data.layouts.metadata import listed_split, read_variable, text_lines
 from wiseft.study.data.unpacking.members import read_members

@@ -14,9 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wiseft.errors import WiseftError
-from wiseft.images.layout import Indexed, LayoutInputs
 from wiseft.images.scan import image_names
-from wiseft.images.split import FolderSplit
+from wiseft.images.split import FolderSplit, Indexed, LayoutInputs
 from wiseft.study.config.layouts import MatOptions
 from wiseft.study.data.layouts.metadata import listed_split, read_variable
 

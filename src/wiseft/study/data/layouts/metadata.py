@@ -18,9 +18,8 @@ from numpy.typing import NDArray
 
 from wiseft.base.io import read_json
 from wiseft.errors import WiseftError
-from wiseft.images.layout import LayoutInputs
 from wiseft.images.scan import below, check_distinct, file_sizes
-from wiseft.images.split import FolderSplit
+from wiseft.images.split import FolderSplit, LayoutInputs
 
 if TYPE_CHECKING:
     import pandas as pd

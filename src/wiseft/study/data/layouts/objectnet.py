@@ -14,8 +14,8 @@ from pathlib import Path
 from wiseft.base.io import require_file
 from wiseft.errors import WiseftError
 from wiseft.images.image_folder import index_class_folders
-from wiseft.images.layout import Indexed, LayoutInputs
 from wiseft.images.scan import subfolders
+from wiseft.images.split import Indexed, LayoutInputs
 from wiseft.study.data.layouts.metadata import check_members, check_names, only_split, read_object
 
 FOLDER_NAMES = "folder_to_objectnet_label.json"

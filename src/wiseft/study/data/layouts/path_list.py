@@ -10,9 +10,8 @@ from pathlib import Path
 
 from wiseft.errors import WiseftError
 from wiseft.images.folder_labels import class_labels, humanise
-from wiseft.images.layout import Indexed, LayoutInputs
 from wiseft.images.scan import below, check_distinct
-from wiseft.images.split import FolderSplit
+from wiseft.images.split import FolderSplit, Indexed, LayoutInputs
 from wiseft.study.config.layouts import PathListOptions
 from wiseft.study.data.layouts.metadata import listed_split, text_lines
 

@@ -30,9 +30,8 @@ from pathlib import Path
 from typing import Any
 
 from wiseft.errors import WiseftError
-from wiseft.images.layout import Indexed, LayoutInputs
 from wiseft.images.scan import below
-from wiseft.images.split import FolderSplit
+from wiseft.images.split import FolderSplit, Indexed, LayoutInputs
 from wiseft.study.data.layouts.metadata import (
     check_names,
     listed_split,

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wiseft.errors import WiseftError
-from wiseft.images.layout import Indexed, LayoutInputs
 from wiseft.images.scan import below
+from wiseft.images.split import Indexed, LayoutInputs
 from wiseft.study.data.layouts.metadata import listed_split, read_columns, whole_numbers
 
 if TYPE_CHECKING:
