@@ -64,14 +64,6 @@ def evaluate(
             "the predictions, e.g. 0.000,1.000."
         ),
     ] = "",
-    sparse: Annotated[
-        bool,
-        typer.Option(
-            "--sparse",
-            help="Run every image at alpha 0, 0.5 and 1 and, in between, where its predictions "
-            "differ at the ends of an interval; 2 % of what is inferred is run as an audit.",
-        ),
-    ] = False,
     head: Annotated[
         Path | None,
         typer.Option(
@@ -127,7 +119,6 @@ def evaluate(
         like=like or [],
         combinations=[name.strip() for name in combinations.split(",")],
         logits=parse_alphas(logits) if logits else [],
-        sparse=sparse,
         head=head,
         state=state,
     )

@@ -31,9 +31,8 @@ class Request:
         batch_size: images in a forward pass; None: `usual_batch_size`, or as many as fit a GPU.
         precision: arithmetic of the forward passes, one of `wiseft.models.precision`.
         compile: whether image towers are compiled; no identity goes by it.
-        combinations: how the two ends are combined; see `sweep.COMBINATIONS`.
+        combinations: how the two ends are combined; see `passes.COMBINATIONS`.
         logits: the alphas whose logits are stored in full.
-        sparse: whether predictions at inner alphas may be inferred; see `wiseft.evaluate.sparse`.
         head: a theta whose head and classes take the place of those of both ends: what is seen is
             what their image towers retain; None: their own.
         state: folder from which a killed evaluation goes on, emptied at the end; None: it does not.
@@ -54,7 +53,6 @@ class Request:
     like: Sequence[Path] = ()
     combinations: Sequence[str] = STANDARD
     logits: Sequence[str] = ()
-    sparse: bool = False
     head: Path | None = None
     state: Path | None = None
     progress: Callable[[int], None] | None = None

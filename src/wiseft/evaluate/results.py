@@ -9,7 +9,7 @@ import contextlib
 import itertools
 import json
 import logging
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,6 @@ log = logging.getLogger(__name__)
 FORMAT = 1
 IMAGES = "images"
 """Key of `how`: the digest of the image files that were decoded, by split."""
-INFERRED = "inferred"
 _KEY = b"wiseft"
 ROW_GROUP_BYTES = 16 * 2**20
 """Predictions of a row group: what is held at once when the file is written."""
@@ -66,7 +65,6 @@ class Record:
         labels: for each view with labels of its own int32 (samples,).
         rows: metrics by (split, combination, view, alpha).
         stored: the columns whose predictions an earlier file holds.
-        inferred: those columns, stored or new, of which predictions are inferred.
         how: batch size, threads, device and software of the pass that computed last, which are
             information only; and the digest of its image files, by split.
     """
@@ -77,18 +75,12 @@ class Record:
     labels: dict[str, NDArray[np.int32]] = field(default_factory=dict)
     rows: dict[tuple[str, str, str, str], dict[str, Any]] = field(default_factory=dict)
     stored: set[Column] = field(default_factory=set)
-    inferred: set[Column] = field(default_factory=set)
     how: dict[str, Any] = field(default_factory=dict)
 
-    def has(self, columns: list[Column], splits: list[str], sparse: bool = False) -> bool:
-        """Whether predictions and metrics of all these columns are there.
-
-        Args:
-            sparse: whether predictions may be inferred.
-        """
-        there = self.stored if sparse else self.stored - self.inferred
+    def has(self, columns: list[Column], splits: list[str]) -> bool:
+        """Whether predictions and metrics of all these columns are there."""
         return all(
-            column in there and all((split, *column) in self.rows for split in splits)
+            column in self.stored and all((split, *column) in self.rows for split in splits)
             for column in columns
         )
 
@@ -98,7 +90,6 @@ class Record:
         self.labels.pop(view, None)
         self.rows = {key: row for key, row in self.rows.items() if key[2] != view}
         self.stored = {column for column in self.stored if column[1] != view}
-        self.inferred &= self.stored
 
 
 def write_record(
@@ -143,8 +134,7 @@ def _row_groups(
         f"{n}/label": pa.array(record.labels[n]) for n in sorted(record.labels)
     }
     columns = sorted(record.stored | set(new), key=_column_order)
-    names = {column: names_of(column, column in record.inferred) for column in columns}
-    kept = [name for column in columns if column not in new for name in names[column]]
+    kept = [name for column in columns if column not in new for name in names_of(column)]
     rows = max(1, ROW_GROUP_BYTES // (4 * len(COLUMNS) * max(len(columns), 1)))
     batches: Iterator[Any] = itertools.repeat({})
     if kept:
@@ -153,32 +143,26 @@ def _row_groups(
         values = {name: each.slice(start, rows) for name, each in whole.items()}
         batch = next(batches)
         for column in columns:
-            for name in names[column]:
+            for name in names_of(column):
                 if column in new:
                     assert computed is not None
-                    part = computed.read(name, start, start + rows).numpy()
-                    # NaN of what was not run; in exact columns it is where a view does not cover.
-                    values[name] = pa.array(part, from_pandas=column in record.inferred)
+                    values[name] = pa.array(computed.read(name, start, start + rows).numpy())
                 else:
                     values[name] = batch[name]
         yield pa.table(values)
 
 
-def names_of(column: Column, inferred: bool = False) -> list[str]:
-    """Return the names of a column's predictions in the file; the last of what was inferred."""
-    names = [*COLUMNS, INFERRED] if inferred else COLUMNS
-    return [f"{'/'.join(column)}/{name}" for name in names]
+def names_of(column: Column) -> list[str]:
+    """Return the names of a column's predictions in the file."""
+    return [f"{'/'.join(column)}/{name}" for name in COLUMNS]
 
 
-def prediction_shapes(
-    columns: Sequence[Column], inferred: Collection[Column], n: int
-) -> dict[str, Tensor]:
+def prediction_shapes(columns: Sequence[Column], n: int) -> dict[str, Tensor]:
     """Return an example of each tensor of the predictions of n samples, by name."""
-    types = [*COLUMNS.values(), torch.int32]
     return {
         name: torch.empty(n, dtype=dtype, device="meta")
         for column in columns
-        for name, dtype in zip(names_of(column, column in inferred), types, strict=False)
+        for name, dtype in zip(names_of(column), COLUMNS.values(), strict=True)
     }
 
 
@@ -255,9 +239,10 @@ def _record_of(
             record.labels[name.partition("/")[0]] = np.array(table.column(name).to_numpy())
     keys = [tuple(name.split("/")[:3]) for name in names if name.count("/") == 3]
     record.stored = {(combination, view, alpha) for combination, view, alpha in keys}
-    record.inferred = {column for column in record.stored if names_of(column, True)[-1] in names}
     if absent := {name for column in record.stored for name in names_of(column)} - set(names):
         raise ValueError(f"column {min(absent)} is missing")
+    if any(name.endswith("/inferred") for name in names):
+        raise ValueError("they are of a sparse sweep, which there is no more")
     return record
 
 

@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import hashlib
 import logging
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import starmap
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from wiseft.base.metrics import OUTSIDE
 from wiseft.base.provenance import made_with
 from wiseft.base.stages import VERSION
 from wiseft.base.temporary import remove_leftovers, temporary_folder
 from wiseft.combine.ensembles import uniforms
 from wiseft.errors import WiseftError
-from wiseft.evaluate.audit import conclude, metric_rows, passes
 from wiseft.evaluate.changed import changed_predictions
 from wiseft.evaluate.chunks import chunks
 from wiseft.evaluate.logits import NAME, as_stored, logits_shapes, stored_alphas, write_logits
@@ -34,7 +31,6 @@ from wiseft.evaluate.passes import (
     WEIGHT,
     Inference,
     Sweep,
-    WeightSweep,
     make_sweep,
 )
 from wiseft.evaluate.request import Request as Request
@@ -50,7 +46,6 @@ from wiseft.evaluate.results import (
     write_record,
 )
 from wiseft.evaluate.spaces import Head, Projection, own_projection
-from wiseft.evaluate.sparse import Part, drawn, full_alphas, may_infer, sparse_logits
 from wiseft.evaluate.views import (
     Evaluation,
     ResolvedView,
@@ -228,8 +223,7 @@ class _Dataset:
         remove_leftovers(self._folder, PARTIAL)
         record = self._earlier()
         names = [split.name for split in self._splits]
-        sparse = self._request.sparse and may_infer(sweep, self._views)
-        unknown = [a for a in alphas if not record.has(self._columns(sweep, a), names, sparse)]
+        unknown = [a for a in alphas if not record.has(self._columns(sweep, a), names)]
         file = self._folder / NAME
         known = set(stored_alphas(file, self._evaluation)) if self._request.logits else set()
         # Either all that are wanted are there, or the file is written anew.
@@ -237,8 +231,7 @@ class _Dataset:
         new = [alpha for alpha in alphas if alpha in unknown or alpha in stored]
         start = time.perf_counter()
         if new:
-            full = full_alphas(record, self._views, new, stored) if sparse else frozenset(new)
-            self._compute(sweep, new, stored, full, record)
+            self._compute(sweep, new, stored, record)
         else:
             write_record(self._folder, record, self._metadata)
         n, seconds = self._n, time.perf_counter() - start
@@ -261,28 +254,18 @@ class _Dataset:
         wanted = self._wanted
         return Record(wanted.identity, wanted.samples, wanted.views, wanted.labels)
 
-    def _compute(
-        self,
-        sweep: Sweep,
-        new: list[str],
-        stored: Sequence[str],
-        full: frozenset[str],
-        record: Record,
-    ) -> None:
+    def _compute(self, sweep: Sweep, new: list[str], stored: Sequence[str], record: Record) -> None:
         """Compute alphas, put them into the record and write all files.
 
         Args:
             stored: alphas whose logits are written.
-            full: alphas at which every sample is run; at others predictions are inferred.
         """
         columns = [column for alpha in new for column in self._columns(sweep, alpha)]
-        inferred = {c for c in columns if c[0] == WEIGHT and c[2] not in full}
-        record.inferred = record.inferred - set(columns) | inferred
         combination = WEIGHT if WEIGHT in sweep.combinations else OUTPUT
         of_logits = logits_shapes(stored, combination, (self._n, self._classes))
-        shapes = prediction_shapes(columns, inferred, self._n) | of_logits
+        shapes = prediction_shapes(columns, self._n) | of_logits
         with self._partial(sweep.inference, shapes) as partial:
-            self._predict(sweep, new, full, partial)
+            self._predict(sweep, new, partial)
             kept = record.how if record.stored - set(columns) else {}
             record.how = _how(sweep.inference) | made_with() | image_digests(self._splits, kept)
             if sweep.inference.arithmetic.name != "fp32":
@@ -290,15 +273,33 @@ class _Dataset:
                 changed = changed_predictions(sweep, self._transformed, projection, new)
                 record.how["changed_predictions"] = changed
             for column in columns:
-                view, some = self._views[column[1]], column in inferred
-                record.rows.update(metric_rows(column, view, self._splits, partial, some))
-            if inferred:
-                record.how["passes"] = round(len(full) + passes(inferred, partial), 4)
-                log.info(f"{record.how['passes']:.2f} passes for {len(new)} alphas")
-                conclude(record)
+                prediction = partial.read(names_of(column)[0]).numpy()
+                record.rows.update(self._rows(column, prediction))
             write_record(self._folder, record, self._metadata, columns, partial)
             if of_logits:
                 write_logits(self._folder / NAME, of_logits, self._evaluation, partial)
+
+    def _rows(
+        self, column: Column, prediction: NDArray[np.int32]
+    ) -> dict[tuple[str, str, str, str], dict[str, Any]]:
+        """Return the metrics of a column's predictions, a row a split."""
+        combination, name, alpha = column
+        view, rows, offset = self._views[name], {}, 0
+        for split in self._splits:
+            outcome = view.measure(split.name, prediction[offset : offset + len(split)])
+            offset += len(split)
+            rows[split.name, *column] = {
+                "split": split.name,
+                "view": name,
+                "combination": combination,
+                "alpha": alpha,
+                "metric": view.settings.metric,
+                "value": outcome.value,
+                "n": outcome.n,
+                "n_correct": outcome.n_correct,
+                "groups": outcome.groups,
+            }
+        return rows
 
     def _columns(self, sweep: Sweep, alpha: str) -> list[Column]:
         return [(c, view, alpha) for c in sweep.combinations for view in self._views]
@@ -322,9 +323,7 @@ class _Dataset:
             path = _partial(folder, self._manifest.dataset)
             yield stack.enter_context(partial_tensors(path, shapes, header))
 
-    def _predict(
-        self, sweep: Sweep, alphas: list[str], full: frozenset[str], partial: PartialTensors
-    ) -> None:
+    def _predict(self, sweep: Sweep, alphas: list[str], partial: PartialTensors) -> None:
         numbers = self._numbers() if RANDOM in sweep.combinations else None
         pa.default_memory_pool().release_unused()  # what reading the index took
         offset = 0
@@ -334,13 +333,7 @@ class _Dataset:
                 n = sum(len(batch[0]) for batch in pixels)
                 here = slice(offset + done, offset + done + n)
                 for_random = None if numbers is None else numbers[here]
-                parts: Iterator[Part] = starmap(Part, sweep.logits(pixels, alphas, for_random))
-                if isinstance(sweep, WeightSweep) and not full.issuperset(alphas):
-                    ids, seed = split.sample_ids[done : done + n], self._request.metadata["seed"]
-                    audited = functools.partial(drawn, seed, f"{split.dataset}/{split.name}", ids)
-                    known = for_random, full, list(self._spaces)
-                    parts = sparse_logits(sweep, pixels, alphas, *known, audited)
-                self._reduce(parts, sweep, here, partial)
+                self._reduce(sweep.logits(pixels, alphas, for_random), sweep, here, partial)
                 del pixels  # before the next chunk is read: two would be held at once
                 release_memory()
                 done += n
@@ -365,30 +358,22 @@ class _Dataset:
     @torch.inference_mode()
     def _reduce(
         self,
-        chunk: Iterable[Part],
+        chunk: Iterable[tuple[str, str, Tensor]],
         sweep: Sweep,
         here: slice,
         partial: PartialTensors,
     ) -> None:
         """Put the predictions of one chunk, given as the sweep yields it, in their place."""
         with sweep.inference.arithmetic.kernels(deterministic=True):
-            for combination, alpha, logits, rows, inferred in chunk:
-                if len(logits):
-                    check_logits(logits, sweep.never_predicted)
+            for combination, alpha, logits in chunk:
+                check_logits(logits, sweep.never_predicted)
                 if (name := f"{combination}/{alpha}") in partial:
                     partial.write(name, as_stored(logits).cpu(), here.start)
-                for space, (projection, views) in enumerate(self._spaces.items()):
+                for projection, views in self._spaces.items():
                     part = predict(projection(logits) if projection else logits)
-                    claimed = None
-                    if rows is not None and inferred is not None:
-                        claimed = inferred[:, space].cpu().numpy()
-                        part = part.among(claimed, rows.cpu().numpy())
                     for view_name, view in views.items():
-                        covered = view.covered[here]
-                        values = list(part.where(covered).columns().values())
-                        if claimed is not None:
-                            values.append(np.where(covered, claimed, OUTSIDE))
-                        names = names_of((combination, view_name, alpha), claimed is not None)
+                        values = part.where(view.covered[here]).columns().values()
+                        names = names_of((combination, view_name, alpha))
                         for name, column in zip(names, values, strict=True):
                             partial.write(name, torch.from_numpy(column), here.start)
                 if self._request.progress is not None:

@@ -75,17 +75,6 @@ class Predictions:
         outside = [np.where(covered, each, np.nan).astype(np.float32) for each in values]
         return Predictions(np.where(covered, prediction, OUTSIDE).astype(np.int32), *outside)
 
-    def among(self, inferred: NDArray[np.int32], rows: NDArray[np.int64]) -> Predictions:
-        """Return them as those of some rows of the samples, of whose others there is no more than
-        what is inferred (samples,).
-        """
-        prediction, *values = self.columns().values()
-        whole = np.full((len(values), len(inferred)), np.nan, dtype=np.float32)
-        whole[:, rows] = values
-        inferred = inferred.copy()
-        inferred[rows] = prediction
-        return Predictions(inferred, *whole)
-
 
 COLUMNS = {each.name: torch.float32 for each in fields(Predictions)} | {"prediction": torch.int32}
 """What is kept of a view's logits, in the order of the predictions."""

@@ -27,7 +27,6 @@ from wiseft.thetas.damage import damage_of, read_metrics
 
 RUN_FIELDS = ("model", "reference", "method", "variant", "run", "seed")
 ROW_FIELDS = ("split", "view", "combination", "alpha", "metric", "value", "n", "n_correct")
-AUDIT_FIELDS = ("ci_low", "ci_high")
 METRICS_FORMAT = 1
 
 
@@ -36,8 +35,7 @@ class Inputs:
     """All that the tables are made from.
 
     Attributes:
-        metrics: one row a metrics row; RUN_FIELDS, `dataset`, ROW_FIELDS (alpha as text), and of a
-            sparse sweep what the exact metric may be below and above: `audit_ci_low` and `_high`.
+        metrics: one row a metrics row; RUN_FIELDS, `dataset`, ROW_FIELDS (alpha as text).
         cells: the primary view of every dataset's test split, and every place whose intervals
             are no exact ones.
     """
@@ -154,12 +152,14 @@ def _parse_metrics(
     lacking = sorted({name for row in rows for name in ROW_FIELDS if name not in row})
     if lacking:
         raise WiseftError(f"rows of {path} lack {', '.join(lacking)}")
+    if any("audit" in row for row in rows):
+        raise WiseftError(
+            f"{path} is of a sparse sweep, which ran some predictions only; evaluate it again"
+        )
     head = {name: content[name] for name in ("dataset", *RUN_FIELDS)}
     head["variant"] = head["variant"] or ""
     head["seed"] = int(head["seed"])
     frame = pd.DataFrame([{name: row[name] for name in ROW_FIELDS} for row in rows])
-    for name in AUDIT_FIELDS:
-        frame[f"audit_{name}"] = [row["audit"][name] if "audit" in row else np.nan for row in rows]
     frame["alpha"] = [format_alpha(alpha) for alpha in frame["alpha"]]
     key = ["split", "view", "combination", "alpha"]
     if frame.duplicated(key).any():

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from scipy.special import betaincinv  # its quantile of beta; `scipy.stats` takes half a second
 
-from wiseft.tabulate.schema import AUDITED
 from wiseft.tabulate.schema import CLOPPER_PEARSON as CLOPPER_PEARSON
 from wiseft.tabulate.schema import CLUSTER_BOOTSTRAP as CLUSTER_BOOTSTRAP
 from wiseft.tabulate.schema import CONDITIONAL as CONDITIONAL
@@ -52,22 +50,3 @@ def percentile_interval(draws: Floats) -> tuple[Floats, Floats]:
     """Return the 95 % percentile interval over the first axis of bootstrap draws."""
     low, high = np.quantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
     return np.asarray(low), np.asarray(high)
-
-
-def with_audits(
-    interval: Interval, value: float, audits: Sequence[tuple[float, float]]
-) -> Interval:
-    """Return the interval of a mean of metrics, some of which are of sparse sweeps.
-
-    What images were drawn and which predictions were inferred err independently of each other: the
-    distances of the ends from the value add in squares.
-
-    Args:
-        audits: of each metric what the exact one may be below and above it; zeros where it is.
-    """
-    if not any(map(any, audits)) or interval.method == TOO_FEW:
-        return interval
-    below, above = np.linalg.norm(audits, axis=0) / len(audits)
-    low = value - float(np.hypot(value - interval.low, below))
-    high = value + float(np.hypot(interval.high - value, above))
-    return Interval(max(low, 0.0), min(high, 1.0), interval.method + AUDITED)

@@ -81,8 +81,7 @@ class Cell:
         clusters: text (n,): what each sample was drawn with, base ids where nothing else is said.
         predictions: int32 (n,) for each point and, behind them, for each sweep of weights with
             both ends at `PER_SAMPLE` (`dawin`).
-        certainty: for each point the mean entropy or confidence of the predictions; not where some
-            are inferred.
+        certainty: for each point the mean entropy or confidence of the predictions.
     """
 
     metric: str
@@ -153,7 +152,6 @@ def read_predictions(
             means = {
                 point: float(part[_column_name(row, certainty)].mean())  # NaN outside of the view
                 for point, row in points.items()
-                if pd.isna(row["audit_ci_low"])
             }
             cell = replace(cell, certainty=means)
         inside = part[part["sample_id"].isin(cell.sample_ids)]

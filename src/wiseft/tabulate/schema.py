@@ -135,8 +135,6 @@ CLOPPER_PEARSON = "clopper-pearson"
 CLUSTER_BOOTSTRAP = "cluster-bootstrap"
 CONDITIONAL = "cluster-bootstrap-conditional"
 """Of an average: on the clusters of the datasets that have too few of them."""
-AUDITED = "+audit"
-"""Behind the method of an interval that includes the error of a sparse sweep."""
 ROUNDING = 1e-6
 """What six decimals may take from a number."""
 ALL = "all"
@@ -235,7 +233,7 @@ def read_table(path: Path | str, means: bool = False) -> pd.DataFrame:
 def _check_numbers(frame: pd.DataFrame, where: str) -> None:
     """Raise WiseftError unless values are their counts, and intervals are intervals."""
     value, low, high = frame["value"], frame["ci_low"], frame["ci_high"]
-    method = frame["ci_method"].str.removesuffix(AUDITED)
+    method = frame["ci_method"]
     n_correct, n = frame["n_correct"].astype(float), frame["n"].astype(float)
     exact, resampled = method == CLOPPER_PEARSON, method.isin([CLUSTER_BOOTSTRAP, CONDITIONAL])
     ordered = (low >= -ROUNDING) & (low <= high) & (high <= 1 + ROUNDING)  # not of a NaN

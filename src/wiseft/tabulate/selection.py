@@ -25,7 +25,7 @@ from wiseft.base.alphas import format_alpha
 from wiseft.base.names import split_run_name
 from wiseft.errors import WiseftError
 from wiseft.tabulate.inputs import Inputs
-from wiseft.tabulate.intervals import CLOPPER_PEARSON, Interval, clopper_pearson, with_audits
+from wiseft.tabulate.intervals import CLOPPER_PEARSON, Interval, clopper_pearson
 from wiseft.tabulate.models import of_runs, over_models
 from wiseft.tabulate.predictions import ENDS, PER_SAMPLE, WEIGHT, Place, Point
 from wiseft.tabulate.schema import (
@@ -189,15 +189,13 @@ def _oracle_column(test: pd.DataFrame) -> pd.DataFrame:
 def _unlabelled_alphas(
     key: tuple[str, int, str], inputs: Inputs, settings: TabulateSettings
 ) -> dict[str, float]:
-    """Return for each dataset the alpha whose predictions are most certain, whatever its labels; of
-    a sparse sweep none, which has no certainty of what it inferred.
-    """
+    """Return for each dataset the alpha whose predictions are most certain, whatever its labels."""
     sign = 1 if settings.unlabelled == "entropy" else -1
     chosen = {}
     for place, cell in inputs.cells.items():
         if place.split == settings.test_split and place.view == settings.view_of(place.dataset):
             sweep = {p for p in cell.predictions if p[:3] == key and p.alpha != PER_SAMPLE}
-            if sweep and sweep <= cell.certainty.keys():
+            if sweep:
                 ranked = [(sign * cell.certainty[point], float(point.alpha)) for point in sweep]
                 chosen[place.dataset] = min(ranked)[1]
     return chosen
@@ -224,7 +222,6 @@ def _dawin_rows(
         else:
             ends = clopper_pearson(np.array([found.n_correct]), np.array([found.n]))
             interval = Interval(float(ends[0][0]), float(ends[1][0]), CLOPPER_PEARSON)
-        interval = with_audits(interval, found.value, [study.audit(point, place)])
         ci = {"ci_low": interval.low, "ci_high": interval.high, "ci_method": interval.method}
         rows.append(row | ci | {"alpha": None, "selection": "dawin"})
     return frame_of(rows, TABLE)

@@ -55,15 +55,6 @@ class Study:
         found = {point for each in primary.values() for point in each.column}
         self.points = sorted(point for point in found if point.alpha != PER_SAMPLE)
         self._check_complete(settings)
-        self._audits: dict[tuple[Place, Point], tuple[float, float]] = {}
-        for row in inputs.metrics.dropna(subset="audit_ci_low").to_dict("records"):
-            place = Place(row["dataset"], row["split"], row["view"])
-            point = Point(row["run"], row["seed"], row["combination"], row["alpha"])
-            low, high = row["audit_ci_low"], row["audit_ci_high"]
-            self._audits[place, point] = low, high
-            mixed = place, point._replace(alpha=PER_SAMPLE)  # no worse than the worst of them
-            known = self._audits.get(mixed, (0.0, 0.0))
-            self._audits[mixed] = min(known[0], low), max(known[1], high)
         resamples = settings.bootstrap.resamples, settings.bootstrap.seed
         self.bootstrap = ClusterBootstrap({n: s.resampled for n, s in primary.items()}, *resamples)
         common = self.bootstrap.draws({name: each.blocks for name, each in primary.items()})
@@ -124,10 +115,6 @@ class Study:
         """Return the mean of the metrics of an average's datasets, each of equal weight."""
         return float(np.mean([self.value(point, member) for member in self.averages[name]]))
 
-    def audit(self, point: Point, place: Place) -> tuple[float, float]:
-        """Return what the exact metric may be below and above: zeros where the sweep is exact."""
-        return self._audits.get((place, point), (0.0, 0.0))
-
     def draws(self, point: Point, dataset: str) -> Floats:
         """Return the dataset's primary metric in each resample, shape (resamples,)."""
         return self.draws_at(point, self._place[dataset])
@@ -159,10 +146,6 @@ class Study:
     def primary_interval(self, draws: Floats, dataset: str) -> Interval:
         """Return the interval of draws of a dataset's primary metric."""
         return self.interval(draws, self._place[dataset])
-
-    def audits(self, points: Mapping[str, Point]) -> list[tuple[float, float]]:
-        """Return the audits of the primary metrics of datasets, each at a point."""
-        return [self.audit(point, self._place[name]) for name, point in points.items()]
 
     def average_interval(self, draws: Floats, name: str) -> Interval:
         """Return the interval of draws of an average, which says whether it is conditional."""

@@ -10,14 +10,8 @@ import pandas as pd
 
 from wiseft.base.alphas import format_alpha
 from wiseft.base.metrics import ACCURACY
-from wiseft.tabulate.inputs import AUDIT_FIELDS, RUN_FIELDS, Inputs
-from wiseft.tabulate.intervals import (
-    CLOPPER_PEARSON,
-    TOO_FEW,
-    Interval,
-    clopper_pearson,
-    with_audits,
-)
+from wiseft.tabulate.inputs import RUN_FIELDS, Inputs
+from wiseft.tabulate.intervals import CLOPPER_PEARSON, TOO_FEW, Interval, clopper_pearson
 from wiseft.tabulate.predictions import Place, Point
 from wiseft.tabulate.schema import ALL, AVERAGE_PREFIX, SELECTIONS, TABLE, conform, frame_of
 from wiseft.tabulate.settings import TabulateSettings
@@ -28,13 +22,9 @@ def grid_rows(inputs: Inputs, study: Study, experiment: str) -> pd.DataFrame:
     """Return one row a metrics row with its interval.
 
     It is Clopper-Pearson's for shares of independent samples or base ids, and else the cluster
-    bootstrap's; where there are too few clusters there is none. Of a sparse sweep it includes what
-    its audit leaves open.
+    bootstrap's; where there are too few clusters there is none.
     """
-    audits = [f"audit_{name}" for name in AUDIT_FIELDS]
-    sparse = inputs.metrics[audits].notna().all(axis=1)
-    frame = inputs.metrics.drop(columns=audits)
-    frame = frame.assign(source="measured", experiment=experiment, selection="grid")
+    frame = inputs.metrics.assign(source="measured", experiment=experiment, selection="grid")
     frame["n_correct"] = frame["n_correct"].astype("Int64")
     frame = frame.assign(ci_low=float("nan"), ci_high=float("nan"), ci_method="")
     places = [Place(*key) for key in frame[["dataset", "split", "view"]].itertuples(index=False)]
@@ -48,26 +38,14 @@ def grid_rows(inputs: Inputs, study: Study, experiment: str) -> pd.DataFrame:
     intervals = [bootstrapped(row, study) for row in rows]
     for name, values in zip(columns, zip(*intervals, strict=True), strict=bool(intervals)):
         frame.loc[resampled, name] = list(values)
-    intervals = [_with_audit(row, study) for row in frame[sparse].to_dict("records")]
-    for name, values in zip(columns, zip(*intervals, strict=True), strict=bool(intervals)):
-        frame.loc[sparse, name] = list(values)
     frame["alpha"] = frame["alpha"].astype(float)
     return conform(frame, TABLE)
 
 
-def _where(row: dict[Any, Any]) -> tuple[Point, Place]:
-    point = Point(row["run"], row["seed"], row["combination"], row["alpha"])
-    return point, Place(row["dataset"], row["split"], row["view"])
-
-
-def _with_audit(row: dict[Any, Any], study: Study) -> Interval:
-    interval = Interval(row["ci_low"], row["ci_high"], row["ci_method"])
-    return with_audits(interval, row["value"], [study.audit(*_where(row))])
-
-
 def bootstrapped(row: dict[Any, Any], study: Study) -> Interval:
     """Return the bootstrap's interval of a row, whose alpha is text."""
-    point, place = _where(row)
+    point = Point(row["run"], row["seed"], row["combination"], row["alpha"])
+    place = Place(row["dataset"], row["split"], row["view"])
     return study.interval(study.draws_at(point, place), place)
 
 
@@ -123,8 +101,7 @@ def average_row(
     """
     draws = np.mean([study.draws(point, member) for member, point in points.items()], axis=0)
     value = float(np.mean([study.value(point, member) for member, point in points.items()]))
-    interval = study.average_interval(draws, name)
-    low, high, method = with_audits(interval, value, study.audits(points))
+    low, high, method = study.average_interval(draws, name)
     point = next(iter(points.values()))
     return {
         "source": "measured",

@@ -87,11 +87,6 @@ class ExperimentEntry(Entry):
         description="Grid of the sweep: 0 is the zero-shot model, 1 the fine-tuned one. Needed "
         "where a model is trained.",
     )
-    sweep: Literal["exact", "sparse"] = Field(
-        "exact",
-        description="`sparse`: between alpha 0, 0.5 and 1, images are run only where predictions "
-        "differ at the ends of an interval, and intervals include the error (docs/scaling.md).",
-    )
     combinations: list[Combination] = Field(
         ["weight", "output"],
         min_length=1,
