@@ -3,23 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from typer.core import TyperCommand
 
 from wiseft.cli.options import BatchSize, Precision
-
-
-class Evaluate(TyperCommand):
-    """Tells those who score a folder as it was once spelled how it is spelled now."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        if any(word.partition("=")[0] == "--data" for word in args):
-            from wiseft.errors import WiseftError
-
-            raise WiseftError("to score a model on a folder of images: wiseft score MODEL FOLDER")
-        return super().parse_args(ctx, args)
 
 
 def evaluate(

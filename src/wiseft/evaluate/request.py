@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from wiseft.base.alphas import parse_alphas
 from wiseft.errors import WiseftError
-from wiseft.evaluate.passes import LAST, STANDARD
+from wiseft.evaluate.passes import LAST, STANDARD, Inference
 from wiseft.evaluate.views import Evaluation, SuiteEvaluation
 from wiseft.images.store import Manifest, open_manifest
+from wiseft.models.batch_size import BatchSize
+from wiseft.models.precision import Arithmetic
 from wiseft.thetas.theta import Theta, load_theta
 from wiseft.zeroshot.text_head import with_head_of
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -72,6 +79,16 @@ class Request:
             theta_0 = with_head_of(other, theta_0) if theta_0 else None
             theta_1 = with_head_of(other, theta_1)
         return theta_0, theta_1, thetas
+
+    def inference(self) -> Inference:
+        """Return how forward passes are made."""
+        device = torch.device(self.device)
+        advice = "evaluate on a device with more memory, or set the model's precision to bf16"
+        arithmetic = Arithmetic(self.precision, device)
+        if str(arithmetic) != "fp32":
+            log.info(f"arithmetic of the image tower: {arithmetic}")
+        batch_size = BatchSize(self.batch_size or 1, advice=advice)
+        return Inference(device, arithmetic, batch_size, self.compile)
 
     def grid(self) -> list[str]:
         """Return the sorted alphas.

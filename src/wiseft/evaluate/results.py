@@ -1,6 +1,9 @@
 """The files of an evaluation, and what of them may be kept when a grid or the views grow.
 
-Formats: docs/design.md, "Metrics" and "Predictions".
+Formats: docs/design.md, "Metrics" and "Predictions". `logits.safetensors` beside the predictions
+serves ensembles without another pass: tensors are fp16 (samples, the head's classes), named
+`weight/<alpha>` or, where weights were not combined, `output/<alpha>`, in the order of the
+predictions. The logits of the two ends are all that ensembles in the space of outputs need.
 """
 
 from __future__ import annotations
@@ -23,15 +26,20 @@ from torch import Tensor
 
 from wiseft.base.io import atomic_path, sha256_file, write_json
 from wiseft.errors import DamagedFile, WiseftError
-from wiseft.evaluate.views import COLUMNS
+from wiseft.evaluate.views import COLUMNS, ResolvedView
 from wiseft.images.index import OTHER_LABELS
 from wiseft.images.store import Split
+from wiseft.thetas import tensor_file
 from wiseft.thetas.damage import read_metrics, with_sum
 from wiseft.thetas.partial_tensors import PartialTensors
 
 log = logging.getLogger(__name__)
 
 FORMAT = 1
+LOGITS = "logits.safetensors"
+_KIND = "logits"
+_BLOCK = 1024
+"""Rows of logits that are copied at once."""
 IMAGES = "images"
 """Key of `how`: the digest of the image files that were decoded, by split."""
 _KEY = b"wiseft"
@@ -193,7 +201,13 @@ def _stored(folder: Path, wanted: Record, metadata: dict[str, Any]) -> Record:
     few = [name for name in names if name.count("/") < 2]  # samples and labels
     table = pq.read_table(predictions, columns=few, memory_map=False)
     in_table = json.loads((table.schema.metadata or {}).get(_KEY, b"{}"))
-    if _is_other(metrics, table, in_table.get("identity"), wanted, metadata):
+    stored = {name: metrics[name] for name in ("format", "identity", *metadata)}
+    expected = {"format": FORMAT, "identity": wanted.identity, **metadata}
+    same = stored == expected and in_table.get("identity") == wanted.identity
+    if not same or not all(
+        table.column(name).combine_chunks().equals(values)
+        for name, values in wanted.samples.items()
+    ):
         log.info(
             f"{metadata['dataset']}: {folder} is of other weights, data or settings; recomputing"
         )
@@ -203,23 +217,6 @@ def _stored(folder: Path, wanted: Record, metadata: dict[str, Any]) -> Record:
         log.info(f"{metadata['dataset']}: view {name} is another than in {folder}; recomputing it")
         record.drop(name)
     return record
-
-
-def _is_other(
-    metrics: dict[str, Any],
-    table: pa.Table,
-    in_table: dict[str, Any] | None,
-    wanted: Record,
-    metadata: dict[str, Any],
-) -> bool:
-    stored = {name: metrics[name] for name in ("format", "identity", *metadata)}
-    expected = {"format": FORMAT, "identity": wanted.identity, **metadata}
-    if stored != expected or in_table != wanted.identity:
-        return True
-    return any(
-        not table.column(name).combine_chunks().equals(values)
-        for name, values in wanted.samples.items()
-    )
 
 
 def _record_of(
@@ -272,22 +269,40 @@ def sample_columns(splits: list[Split]) -> dict[str, pa.Array]:
     """Return `split`, `sample_id`, `base_id`, `label`, the groups and, where there are any, further
     right labels over all splits, in order.
     """
-    columns: dict[str, list[Any]] = {"split": [], "sample_id": [], "base_id": [], "label": []}
-    groups = list(dict.fromkeys(name for split in splits for name in split.groups.columns))
-    columns |= {name: [] for name in groups}
-    for split in splits:
-        columns["split"] += [split.name] * len(split)
-        columns["sample_id"] += split.sample_ids
-        columns["base_id"] += split.base_ids
-        columns["label"] += split.labels.tolist()
-        for name in groups:
-            there = name in split.groups.columns
-            columns[name] += split.groups[name].tolist() if there else [None] * len(split)
+    columns: dict[str, list[Any]] = {
+        "split": [split.name for split in splits for _ in split.sample_ids],
+        "sample_id": [each for split in splits for each in split.sample_ids],
+        "base_id": [each for split in splits for each in split.base_ids],
+        "label": [each for split in splits for each in split.labels.tolist()],
+    }
+    for name in dict.fromkeys(name for split in splits for name in split.groups.columns):
+        parts = [split.groups.get(name, [None] * len(split)) for split in splits]
+        columns[name] = [each for part in parts for each in part]
     arrays = {name: pa.array(values, from_pandas=True) for name, values in columns.items()}
     if any(split.other_labels is not None for split in splits):
         others = [each for s in splits for each in s.other_labels or [[]] * len(s)]
         arrays[OTHER_LABELS] = pa.array(others, type=pa.list_(pa.int64()))
     return arrays
+
+
+def metric_rows(
+    column: Column, view: ResolvedView, splits: Sequence[Split], prediction: NDArray[np.int32]
+) -> dict[tuple[str, str, str, str], dict[str, Any]]:
+    """Return the metrics of a column's predictions (samples of all splits,), a row a split."""
+    combination, name, alpha = column
+    rows, offset = {}, 0
+    for split in splits:
+        outcome = view.measure(split.name, prediction[offset : offset + len(split)])
+        offset += len(split)
+        rows[split.name, *column] = {
+            "split": split.name,
+            "view": name,
+            "combination": combination,
+            "alpha": alpha,
+            "metric": view.settings.metric,
+            **vars(outcome),
+        }
+    return rows
 
 
 def changed_images(splits: Sequence[Split], how: Mapping[str, Any]) -> str | None:
@@ -316,3 +331,41 @@ def image_digests(splits: Sequence[Split], kept: Mapping[str, Any]) -> dict[str,
             "evaluated; run the evaluation again"
         )
     return {IMAGES: found} if found else {}
+
+
+def as_stored(logits: Tensor) -> Tensor:
+    """Return logits as fp16; raise WiseftError if one is beyond what that holds."""
+    half = logits.to(torch.float16)
+    if bool((half.isinf() & logits.isfinite()).any()):
+        raise WiseftError(
+            f"a logit is beyond the {torch.finfo(torch.float16).max:g} that fp16 holds; leave "
+            "out --logits"
+        )
+    return half
+
+
+def write_logits(
+    path: Path, shapes: Mapping[str, Tensor], evaluation: Mapping[str, Any], partial: PartialTensors
+) -> None:
+    """Write the logits that an evaluation has put together.
+
+    Args:
+        shapes: an example of each tensor, by name.
+        evaluation: what the logits are of: `dataset` and `identity`.
+    """
+    with tensor_file.tensor_writer(path, shapes, {"kind": _KIND, **evaluation}) as file:
+        for name, like in shapes.items():
+            for start in range(0, len(like), _BLOCK):
+                file.write(name, partial.read(name, start, start + _BLOCK), start)
+
+
+def stored_alphas(path: Path, evaluation: Mapping[str, Any]) -> list[str]:
+    """Return the alphas whose logits are there already, of the same weights and samples."""
+    try:
+        header = tensor_file.read_file_header(path, "logits")
+        expected = {"format": tensor_file.FORMAT, "kind": _KIND, **evaluation}
+        if header != {**expected, tensor_file.TENSORS_SUM: header[tensor_file.TENSORS_SUM]}:
+            return []
+        return [name.partition("/")[2] for name in tensor_file.StoredTensors(path)]
+    except WiseftError:
+        return []

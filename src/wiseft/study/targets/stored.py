@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -67,21 +66,15 @@ class Stored:
             run = paths.run_name(model, self._runs.reference, method)
             metrics = self._files.of_evaluation(paths.metrics_path, run, seed, datasets)
             grid: dict[Any, set[str]] = defaultdict(set)
+            evaluation = json.loads(self._told.evaluation(datasets))
             for name, file in zip(datasets, metrics, strict=True):
-                for view in self._views[name]:
+                for view in evaluation[name]["views"]:
                     for combination in self._wanted(method):
-                        grid[name, view, combination].update(self._runs.alphas(method))
+                        grid[name, view["name"], combination].update(self._runs.alphas(method))
                 for row in self._rows(file):
                     grid[name, row["view"], row["combination"]].add(row["alpha"])
             self._grids[key] = grid
         return self._grids[key]
-
-    @cached_property
-    def _views(self) -> dict[str, list[str]]:
-        """Names of the views of each dataset."""
-        experiment = self._runs.experiment
-        evaluation = json.loads(self._told.evaluation([*experiment.datasets, *experiment.keep]))
-        return {name: [view["name"] for view in of["views"]] for name, of in evaluation.items()}
 
     def _wanted(self, method: str) -> list[str]:
         if method in self._runs.baselines:
