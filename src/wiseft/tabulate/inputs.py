@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from wiseft.base.alphas import format_alpha
@@ -28,6 +28,10 @@ from wiseft.thetas.damage import damage_of, read_metrics
 RUN_FIELDS = ("model", "reference", "method", "variant", "run", "seed")
 ROW_FIELDS = ("split", "view", "combination", "alpha", "metric", "value", "n", "n_correct")
 METRICS_FORMAT = 1
+_SAMPLES = operator.attrgetter(
+    *("sample_ids", "clusters", "truth.base_ids", "truth.labels", "truth.others", "truth.groups")
+)
+"""What two runs must have alike in a cell: arrays, or None."""
 
 
 @dataclass(frozen=True)
@@ -159,14 +163,12 @@ def _parse_metrics(
     head = {name: content[name] for name in ("dataset", *RUN_FIELDS)}
     head["variant"] = head["variant"] or ""
     head["seed"] = int(head["seed"])
-    frame = pd.DataFrame([{name: row[name] for name in ROW_FIELDS} for row in rows])
+    frame = pd.DataFrame(rows, columns=list(ROW_FIELDS)).assign(**head)
     frame["alpha"] = [format_alpha(alpha) for alpha in frame["alpha"]]
     key = ["split", "view", "combination", "alpha"]
     if frame.duplicated(key).any():
         double = frame.loc[frame.duplicated(key), key].iloc[0]
         raise WiseftError(f"{path} has two rows for {', '.join(double)}")
-    for place, (name, value) in enumerate(head.items()):
-        frame.insert(place, name, value)
     head["images"] = dict(content.get("how", {}).get("images", {}))
     return head, frame, _definitions(path, frame, content.get("views", {}))
 
@@ -225,18 +227,7 @@ def _check_same(path: Path, before: Path, place: Place, first: Cell, other: Cell
             f"{path}: view {place.view} of {place.dataset} is of metric {other.metric}, in "
             f"{before} of {first.metric}, or it ignores other groups"
         )
-    pairs = [
-        (getattr(first.truth, name), getattr(other.truth, name))
-        for name in ("base_ids", "labels", "others", "groups")
-    ]
-    pairs += [(getattr(first, name), getattr(other, name)) for name in ("sample_ids", "clusters")]
-    if not all(_equal(*pair) for pair in pairs):
+    if not all(map(np.array_equal, _SAMPLES(first), _SAMPLES(other))):
         raise WiseftError(
             f"{path} is about other samples or labels of {place.dataset} than {before}"
         )
-
-
-def _equal(first: npt.NDArray[Any] | None, second: npt.NDArray[Any] | None) -> bool:
-    if first is None or second is None:
-        return first is second
-    return np.array_equal(first, second)

@@ -20,7 +20,7 @@ from wiseft.study.config.experiment_parts import (
     PublishedSettings,
     SamplesSettings,
 )
-from wiseft.tabulate.options import Bootstrap, HeldOut, ReferenceSplit
+from wiseft.tabulate.settings import Bootstrap, HeldOut, ReferenceSplit
 
 ZERO_SHOT = "zero-shot"
 """Stands for the zero-shot model where methods are named."""
