@@ -47,7 +47,7 @@ def main(
     metrics = [paths.metrics_path(run.name, run.seed, name) for run, name in places]
     predictions = [paths.predictions_path(run.name, run.seed, name) for run, name in places]
     weights = settings.model_copy(update={"combinations": ["weight"], "kept": []})
-    study = Study(read_inputs(metrics, predictions, weights), weights)
+    study = Study(experiment, weights, read_inputs(metrics, predictions, weights))
     table = read_table(targets.files.tables["table_parquet"])
     chosen = table[(table["dataset"] == AVERAGE_PREFIX + average) & (table["seed"].notna())]
     chosen = chosen[(chosen["combination"] == "weight") & (chosen["source"] == "measured")]
@@ -63,7 +63,7 @@ def main(
 def _cell(
     choice: str, runs: Sequence[Run], base: str, average: str, study: Study, chosen: pd.DataFrame
 ) -> str:
-    reference = runs[0].reference
+    reference, members = runs[0].reference, study.averages[average]
 
     def points(of: Sequence[tuple[str, int]]) -> list[Point]:
         rows = chosen[chosen["selection"] == choice].set_index(["run", "seed"])["alpha"]
@@ -76,10 +76,10 @@ def _cell(
     mine = points([(run.name, run.seed) for run in runs])
 
     def mean(of: list[Point]) -> float:
-        return float(np.mean([study.average(point, average) for point in of]))
+        return float(np.mean([study.average(dict.fromkeys(members, point)) for point in of]))
 
     def draws(of: list[Point]) -> NDArray[np.float64]:
-        return np.mean([study.average_draws(point, average) for point in of], axis=0)
+        return np.mean([study.average_draws(dict.fromkeys(members, point)) for point in of], axis=0)
 
     low, high = (100 * float(end) for end in percentile_interval(draws(mine) - draws(of_base)))
     own = 100 * np.mean([study.value(point, reference) for point in mine])

@@ -126,17 +126,14 @@ def test_compiled_towers_are_one_piece(monkeypatch) -> None:
     assert make_sweep(*two(VIT, ("transformer.resblocks.3", "proj")), compiled)._frozen is None
 
 
-@pytest.mark.parametrize("sparse", [False, True])
 def test_an_evaluation_makes_the_same_files(
-    case, manifest: Path, request_for, tmp_path: Path, monkeypatch, sparse: bool
+    case, manifest: Path, request_for, tmp_path: Path, monkeypatch
 ) -> None:
     paths = [tmp_path / f"{name}.safetensors" for name in ("start", "end")]
     for theta, path in zip(case, paths, strict=False):
         save_theta(path, theta.tensors, theta.header)
     grid = [f"{step / 8:.3f}" for step in range(9)]
-    asked: Request = request_for(
-        theta_0=paths[0], theta_1=paths[1], alphas=grid, sparse=sparse, batch_size=BATCH
-    )
+    asked: Request = request_for(theta_0=paths[0], theta_1=paths[1], alphas=grid, batch_size=BATCH)
     evaluate_suite(asked)
     monkeypatch.setattr(passes, "frozen_layers", lambda *_: None)
     plain = dataclasses.replace(asked, output_dir=tmp_path / "plain")
@@ -145,7 +142,5 @@ def test_an_evaluation_makes_the_same_files(
         pd.read_parquet(each.output_dir / "shapes" / "predictions.parquet")
         for each in (asked, plain)
     )
-    # What is left open goes through the first part with its batch, not with others left open.
-    exact = {"check_exact": False, "rtol": 1e-3} if sparse else {"check_exact": True}
-    pd.testing.assert_frame_equal(found, expected, **exact)
+    pd.testing.assert_frame_equal(found, expected, check_exact=True)
     assert found["weight/all/0.500/prediction"].nunique() <= len(CLASSES)

@@ -18,8 +18,8 @@ from wiseft.base.io import sha256_json, write_json
 from wiseft.base.progress import shown
 from wiseft.errors import DamagedFile, WiseftError
 from wiseft.evaluate import chunks
-from wiseft.evaluate.logits import NAME
 from wiseft.evaluate.request import Request
+from wiseft.evaluate.results import LOGITS as NAME
 from wiseft.evaluate.suite import evaluate_suite
 from wiseft.images.cache import write_cache
 from wiseft.images.index_folder import index_folder

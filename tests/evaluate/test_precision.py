@@ -24,7 +24,7 @@ from typer.testing import CliRunner
 from wiseft.base.progress import shown
 from wiseft.cli import app
 from wiseft.errors import WiseftError
-from wiseft.evaluate import suite
+from wiseft.evaluate.chunks import images_of_a_pass
 from wiseft.evaluate.passes import Inference, make_sweep
 from wiseft.evaluate.request import Request
 from wiseft.evaluate.suite import evaluate_suite
@@ -103,12 +103,12 @@ def test_a_gpu_takes_what_its_memory_has_room_for(
     assert 0 < fits < more
     lines: list[str] = []
     with shown(lines.append):
-        assert suite._batch_size(sweep) == 500  # on a CPU memory is not asked
+        assert images_of_a_pass(sweep) == 500  # on a CPU memory is not asked
     assert not lines
     sweep.inference.device = torch.device("mps")
     monkeypatch.setenv(DEVICE_MEMORY, "0.71")
     with shown(lines.append):
-        found = suite._batch_size(sweep)
+        found = images_of_a_pass(sweep)
     assert found == max(1, sweep.images_that_fit()) < 500
     assert lines == [f"{found} images at a time, as many as the memory of the device has room for"]
 

@@ -239,8 +239,6 @@ def test_some_of_imagenets_folders_get_their_names(tmp_path, merged):
         (["score", "{theta}", "{empty}"], "but there is none"),
         (["score", "{theta}", "{data}", "--class-names", "[1]"], "names: is .1., but must"),
         (["score", "{empty}/model.pt", "{data}"], "is not there"),
-        (["evaluate", "{theta}", "--data", "{data}"], "wiseft score MODEL FOLDER"),
-        (["evaluate", "{theta}", "--data={data}"], "wiseft score MODEL FOLDER"),
     ],
 )
 def test_what_is_wrong_is_a_sentence(tmp_path, theta, capsys, arguments, message):

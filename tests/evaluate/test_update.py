@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 from tests.evaluate.conftest import (
     Ends,
@@ -22,7 +23,7 @@ from tests.evaluate.conftest import (
     write_dataset,
 )
 
-from wiseft.base.io import write_json
+from wiseft.base.io import sha256_file, write_json
 from wiseft.base.progress import shown
 from wiseft.base.stages import VERSION
 from wiseft.evaluate import chunks, suite
@@ -308,6 +309,26 @@ def test_broken_files_are_recomputed(
     after, new, lines = run(request)
     assert computed == ["0.000", "0.500", "1.000"]
     assert "recomputing" in lines[0]
+    assert after == before
+    pd.testing.assert_frame_equal(new, old)
+
+
+def test_files_of_a_sparse_sweep_are_recomputed(request_for: Build, computed: list[str]) -> None:
+    """There were such sweeps once, whose predictions were inferred in part."""
+    request = request_for()
+    before, old, _ = run(request)
+    path = request.output_dir / "shapes" / "predictions.parquet"
+    table = pq.read_table(path)
+    inferred = table.column("weight/all/0.500/prediction")
+    pq.write_table(table.append_column("weight/all/0.500/inferred", inferred), path)
+    content = {key: value for key, value in before.items() if not key.endswith("sha256")}
+    write_json(
+        path.with_name("metrics.json"), with_sum(content, predictions_sha256=sha256_file(path))
+    )
+    computed.clear()
+    after, new, lines = run(request)
+    assert computed == ["0.000", "0.500", "1.000"]
+    assert "they are of a sparse sweep" in lines[0]
     assert after == before
     pd.testing.assert_frame_equal(new, old)
 

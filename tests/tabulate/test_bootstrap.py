@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 
 from wiseft.tabulate import bootstrap as module
-from wiseft.tabulate.bootstrap import ClusterBootstrap
+from wiseft.tabulate.bootstrap import ClusterBootstrap, shares
 from wiseft.tabulate.intervals import percentile_interval
-from wiseft.tabulate.statistics import shares
 
 
 def ids(prefix, n):

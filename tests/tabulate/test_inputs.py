@@ -71,6 +71,12 @@ def test_metrics_without_rows(small, make_settings):
         run(small, make_settings())
 
 
+def test_metrics_of_a_sparse_sweep(small, make_settings):
+    edit_metrics(small, lambda content: content["rows"][0].update(audit={"skipped": 1}))
+    with pytest.raises(DamagedFile, match="is of a sparse sweep"):
+        run(small, make_settings())
+
+
 def test_metrics_of_another_format(small, make_settings):
     edit_metrics(small, lambda content: content.update(format=0))
     with pytest.raises(WiseftError, match="not a metrics file of format 1"):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from wiseft.tabulate.paired import bootstrap_p, holm, mcnemar_exact
+from wiseft.tabulate.intervals import bootstrap_p, holm, mcnemar_exact
 
 
 def test_mcnemar_by_hand():

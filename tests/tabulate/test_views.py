@@ -12,10 +12,9 @@ from sklearn.metrics import f1_score
 
 from wiseft.base.metrics import Truth, all_right, measure
 from wiseft.errors import WiseftError
-from wiseft.tabulate.bootstrap import ClusterBootstrap
+from wiseft.tabulate.bootstrap import POINTS_A_BLOCK, ClusterBootstrap, statistic
 from wiseft.tabulate.predictions import Cell, Point
 from wiseft.tabulate.stage import tabulate
-from wiseft.tabulate.statistics import POINTS_A_BLOCK, statistic
 
 GRID = ("0.000", "0.500", "1.000")
 N = 60

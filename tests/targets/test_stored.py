@@ -121,42 +121,6 @@ def test_logits_that_are_there_stay(project: Path) -> None:
     assert told(plain)[2] == told(pairs)[2]
 
 
-def infer(project: Path, alphas: tuple[str, ...]) -> None:
-    """Make the predictions at some alphas inferred, and the others exact."""
-    for path in project.rglob("metrics.json"):
-        rows = json.loads(path.read_text())["rows"]
-        for row in rows:
-            row.pop("audit", None)
-            if row["combination"] == "weight" and row["alpha"] in alphas:
-                row["audit"] = {"skipped": 1}
-        path.write_text(json.dumps({"rows": rows}))
-
-
-def test_exact_makes_inferred_predictions_again_and_sparse_takes_exact_ones(project: Path) -> None:
-    kinds, grid = "[weight, output]", "[0.0, 0.25, 0.5, 0.75, 1.0]"
-    sparse = experiment(project, "sparse", grid, kinds, "sweep: sparse\n")
-    exact = experiment(project, "exact", "[0.0, 0.25, 0.5, 1.0]", kinds)
-    planned = told(sparse)
-    assert planned[0].startswith("0.000,0.250,0.500,0.750,1.000 inferred ")
-    evaluate(sparse, TUNED, "weight", "output")
-    infer(project, ("0.250", "0.750"))
-    assert told(sparse) == planned, "the same before and after the job"
-    again = told(exact)
-    assert again != planned
-    infer(project, ("0.750",))
-    assert told(exact) == told(sparse) == again, "the same after it, and nothing for the other"
-    infer(project, ())
-    assert "inferred" not in told(sparse)[0] and told(exact) == told(sparse)
-
-
-def test_nothing_is_inferred_of_linear_classifiers_and_baselines(project: Path) -> None:
-    sparse = experiment(project, "sparse", "[0.0, 0.25, 0.5, 1.0]", "[weight]", "sweep: sparse\n")
-    assert "inferred" not in told(sparse, LINEAR)[0] + told(sparse, SCRATCH)[0]
-
-
 def test_a_key_of_later_changes_no_record(project: Path) -> None:
-    exact = experiment(project, "exact", "[0.0, 0.5, 1.0]", "[weight]")
-    sparse = experiment(project, "sparse", "[0.0, 0.5, 1.0]", "[weight]", "sweep: sparse\n")
-    assert "sweep" not in json.loads(exact.told.record())["experiment"]
-    assert json.loads(sparse.told.record())["experiment"]["sweep"] == "sparse"
-    assert (exact.told.sparse, sparse.told.sparse) == ("", "--sparse")
+    plain = experiment(project, "plain", "[0.0, 0.5, 1.0]", "[weight]")
+    assert not {"sweep", "keep"} & json.loads(plain.told.record())["experiment"].keys()

@@ -12,8 +12,6 @@ from wiseft.errors import WiseftError
 
 ALPHA_REGEX = r"0\.\d{3}|1\.000"
 FIXED_ALPHA = "0.500"  # the paper's recommendation without domain knowledge (section 4)
-ALWAYS_RUN = ("0.000", FIXED_ALPHA, "1.000")
-"""Alphas at which a sparse sweep, too, runs every sample."""
 
 
 def format_alpha(value: float | str) -> str:

@@ -147,8 +147,7 @@ STAGES = {
 _stage = ""
 for _name, _command in COMMANDS.items():
     _stage = STAGES.get(_name, _stage)
-    _form = evaluate.Evaluate if _name == "evaluate" else Documented
-    app.command(_name, cls=_form, rich_help_panel=_stage)(_command)
+    app.command(_name, cls=Documented, rich_help_panel=_stage)(_command)
 app.add_typer(config.config, name="config", rich_help_panel="Configuration and data")
 app.add_typer(data.data, name="data", rich_help_panel="Configuration and data")
 

@@ -3,23 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from typer.core import TyperCommand
 
 from wiseft.cli.options import BatchSize, Precision
-
-
-class Evaluate(TyperCommand):
-    """Tells those who score a folder as it was once spelled how it is spelled now."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        if any(word.partition("=")[0] == "--data" for word in args):
-            from wiseft.errors import WiseftError
-
-            raise WiseftError("to score a model on a folder of images: wiseft score MODEL FOLDER")
-        return super().parse_args(ctx, args)
 
 
 def evaluate(
@@ -64,14 +52,6 @@ def evaluate(
             "the predictions, e.g. 0.000,1.000."
         ),
     ] = "",
-    sparse: Annotated[
-        bool,
-        typer.Option(
-            "--sparse",
-            help="Run every image at alpha 0, 0.5 and 1 and, in between, where its predictions "
-            "differ at the ends of an interval; 2 % of what is inferred is run as an audit.",
-        ),
-    ] = False,
     head: Annotated[
         Path | None,
         typer.Option(
@@ -127,7 +107,6 @@ def evaluate(
         like=like or [],
         combinations=[name.strip() for name in combinations.split(",")],
         logits=parse_alphas(logits) if logits else [],
-        sparse=sparse,
         head=head,
         state=state,
     )

@@ -48,7 +48,6 @@ def tabulate(
     from wiseft.study.config import Catalogue
     from wiseft.study.config.experiment_parts import PublishedSettings
     from wiseft.study.paper.published import join
-    from wiseft.tabulate.schema import AUDITED
     from wiseft.tabulate.settings import TabulateSettings
     from wiseft.tabulate.stage import tabulate as make_tables
     from wiseft.tabulate.stage import write_tables
@@ -66,13 +65,6 @@ def tabulate(
     if published is not None:
         wanted = parse_settings(PublishedSettings, published, "--published")
         tables = replace(tables, table=join([tables.table], wanted, Catalogue(), datasets))
-    if tables.table["ci_method"].str.endswith(AUDITED).any():
-        typer.echo(
-            "tabulate: some sweeps are sparse: their intervals include the error that the audit "
-            "leaves open, and none of their alphas is chosen as `unlabelled`, which needs what was "
-            "not run",
-            err=True,
-        )
     for sentence in upgrades(evaluated_with(path for path in files if path.suffix == ".json")):
         typer.echo(f"tabulate: {sentence}", err=True)
     write_tables(

@@ -40,6 +40,9 @@ FIRST, LAST = "0.000", "1.000"
 Pixels = tuple[Tensor, ...]
 """A batch as models take it, normalised: once, or once for each of two that take it otherwise. What
 frozen layers in front give of it may take its place."""
+Batches = Sequence[Pixels]
+Logits = Iterator[tuple[str, str, Tensor]]
+"""Combination, alpha and the logits (samples of all batches, classes)."""
 
 
 @dataclass
@@ -84,9 +87,7 @@ class Sweep(Protocol):
             images: the batch as uint8 (n, 3, S, S), once for each of `transforms`.
         """
 
-    def logits(
-        self, batches: Sequence[Pixels], alphas: list[str], numbers: Tensor | None = None
-    ) -> Iterator[tuple[str, str, Tensor]]:
+    def logits(self, batches: Batches, alphas: list[str], numbers: Tensor | None = None) -> Logits:
         """Yield combination, alpha and the logits (samples of all batches, classes).
 
         Args:
@@ -118,20 +119,15 @@ def make_sweep(
         )
     if theta_0 is None:
         return SingleSweep(theta_1, inference)
-    if WEIGHT not in combinations and not _compatible(theta_0, theta_1):
-        return EnsembleSweep(theta_0, theta_1, inference, combinations)
-    check_compatible(theta_0, theta_1)
-    # With a text tower a head follows from its weights and is not linear in alpha.
-    linear = share_image_tower(theta_0.tensors, theta_1.tensors) and not has_text(theta_1.tensors)
-    return (HeadSweep if linear else WeightSweep)(theta_0, theta_1, inference, combinations)
-
-
-def _compatible(theta_0: Theta, theta_1: Theta) -> bool:
     try:
         check_compatible(theta_0, theta_1)
     except WiseftError:
-        return False
-    return True
+        if WEIGHT in combinations:
+            raise
+        return EnsembleSweep(theta_0, theta_1, inference, combinations)
+    # With a text tower a head follows from its weights and is not linear in alpha.
+    linear = share_image_tower(theta_0.tensors, theta_1.tensors) and not has_text(theta_1.tensors)
+    return (HeadSweep if linear else WeightSweep)(theta_0, theta_1, inference, combinations)
 
 
 class _Resident:
@@ -194,18 +190,8 @@ class SingleSweep(_Resident):
 
     combinations: tuple[str, ...] = (WEIGHT,)
 
-    def logits(
-        self, batches: Sequence[Pixels], alphas: list[str], numbers: Tensor | None = None
-    ) -> Iterator[tuple[str, str, Tensor]]:
-        """Yield the classifier's logits as alpha 1.000.
-
-        Raises:
-            WiseftError: if any other alpha is asked for.
-        """
-        if alphas != [LAST]:
-            raise WiseftError(
-                f"without theta_0 there is only alpha {LAST}, but {', '.join(alphas)} was asked for"
-            )
+    def logits(self, batches: Batches, alphas: list[str], numbers: Tensor | None = None) -> Logits:
+        """Yield the classifier's logits as alpha 1.000, which is the only one that it has."""
         yield WEIGHT, LAST, self.mask(self.run(batches))
 
 
@@ -225,15 +211,6 @@ class _TwoEnds(_Resident):
                 f"share their image tower, there are only {', '.join(self.available)}: output "
                 "space is weight space there"
             )
-
-    def ensembles(
-        self, end_logits: list[Tensor], alpha: str, numbers: Tensor | None
-    ) -> Iterator[tuple[str, str, Tensor]]:
-        """Yield the combinations that are wanted, save those of weights."""
-        if OUTPUT in self.combinations:
-            yield OUTPUT, alpha, self.mask(combine_logits(end_logits, ends(alpha)))
-        masked = self.mask(end_logits[0]), self.mask(end_logits[1])
-        yield from _of_masked(masked, alpha, self.combinations, numbers)
 
 
 class WeightSweep(_TwoEnds):
@@ -275,17 +252,18 @@ class WeightSweep(_TwoEnds):
         with self._passes():
             return (self._frozen.first(pixels),)
 
-    def logits(
-        self, batches: Sequence[Pixels], alphas: list[str], numbers: Tensor | None = None
-    ) -> Iterator[tuple[str, str, Tensor]]:
+    def logits(self, batches: Batches, alphas: list[str], numbers: Tensor | None = None) -> Logits:
         """Yield logits of every combination; the ends are run even if not asked for."""
         end_logits = [self.at(FIRST, batches), self.at(LAST, batches)]
+        masked = self.mask(end_logits[0]), self.mask(end_logits[1])
         for alpha in alphas:
-            yield from self.ensembles(end_logits, alpha, numbers)
+            if OUTPUT in self.combinations:
+                yield OUTPUT, alpha, self.mask(combine_logits(end_logits, ends(alpha)))
+            yield from _of_masked(masked, alpha, self.combinations, numbers)
             if WEIGHT in self.combinations:
                 # At the ends all combinations are the same classifier.
-                known = {FIRST: end_logits[0], LAST: end_logits[1]}.get(alpha)
-                yield WEIGHT, alpha, self.mask(self.at(alpha, batches) if known is None else known)
+                known = {FIRST: masked[0], LAST: masked[1]}.get(alpha)
+                yield WEIGHT, alpha, self.mask(self.at(alpha, batches)) if known is None else known
 
     def at(self, alpha: str, batches: Iterable[Pixels]) -> Tensor:
         """Return logits at an alpha, as `run` does."""
@@ -311,17 +289,16 @@ class HeadSweep(_TwoEnds):
             for theta in (theta_0, theta_1)
         ]
 
-    def logits(
-        self, batches: Sequence[Pixels], alphas: list[str], numbers: Tensor | None = None
-    ) -> Iterator[tuple[str, str, Tensor]]:
+    def logits(self, batches: Batches, alphas: list[str], numbers: Tensor | None = None) -> Logits:
         """Yield logits interpolated between the two heads; at the ends they are the heads' own."""
         features = [self.features(pixels) for (pixels,) in batches]
         end_logits = [
             torch.cat([functional.linear(batch, weight, bias) for batch in features])
             for weight, bias in self._heads
         ]
+        masked = self.mask(end_logits[0]), self.mask(end_logits[1])
         for alpha in alphas:
-            yield from self.ensembles(end_logits, alpha, numbers)
+            yield from _of_masked(masked, alpha, self.combinations, numbers)
             if WEIGHT in self.combinations:
                 yield WEIGHT, alpha, self.mask(combine_logits(end_logits, ends(alpha)))
 
@@ -359,9 +336,7 @@ class EnsembleSweep:
         after = dict(zip(self.transforms, images, strict=True))
         return tuple(side.pixels([after[side.transforms[0]]])[0] for side in self._sides)
 
-    def logits(
-        self, batches: Sequence[Pixels], alphas: list[str], numbers: Tensor | None = None
-    ) -> Iterator[tuple[str, str, Tensor]]:
+    def logits(self, batches: Batches, alphas: list[str], numbers: Tensor | None = None) -> Logits:
         """Yield what the ensembles give; at the ends it is what one of the two gives.
 
         In between, mean logits leave out a class that one of the two never predicts, because its
@@ -386,7 +361,7 @@ def _of_masked(
     alpha: str,
     combinations: Sequence[str],
     numbers: Tensor | None,
-) -> Iterator[tuple[str, str, Tensor]]:
+) -> Logits:
     """Yield the combinations that take the two ends' logits with minus infinities in them."""
     if SOFTMAX in combinations:
         yield SOFTMAX, alpha, softmax_ensemble(masked, ends(alpha))

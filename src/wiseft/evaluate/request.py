@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from wiseft.base.alphas import parse_alphas
 from wiseft.errors import WiseftError
-from wiseft.evaluate.passes import LAST, STANDARD
+from wiseft.evaluate.passes import LAST, STANDARD, Inference
 from wiseft.evaluate.views import Evaluation, SuiteEvaluation
 from wiseft.images.store import Manifest, open_manifest
+from wiseft.models.batch_size import BatchSize
+from wiseft.models.precision import Arithmetic
 from wiseft.thetas.theta import Theta, load_theta
 from wiseft.zeroshot.text_head import with_head_of
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -31,9 +38,8 @@ class Request:
         batch_size: images in a forward pass; None: `usual_batch_size`, or as many as fit a GPU.
         precision: arithmetic of the forward passes, one of `wiseft.models.precision`.
         compile: whether image towers are compiled; no identity goes by it.
-        combinations: how the two ends are combined; see `sweep.COMBINATIONS`.
+        combinations: how the two ends are combined; see `passes.COMBINATIONS`.
         logits: the alphas whose logits are stored in full.
-        sparse: whether predictions at inner alphas may be inferred; see `wiseft.evaluate.sparse`.
         head: a theta whose head and classes take the place of those of both ends: what is seen is
             what their image towers retain; None: their own.
         state: folder from which a killed evaluation goes on, emptied at the end; None: it does not.
@@ -54,7 +60,6 @@ class Request:
     like: Sequence[Path] = ()
     combinations: Sequence[str] = STANDARD
     logits: Sequence[str] = ()
-    sparse: bool = False
     head: Path | None = None
     state: Path | None = None
     progress: Callable[[int], None] | None = None
@@ -74,6 +79,16 @@ class Request:
             theta_0 = with_head_of(other, theta_0) if theta_0 else None
             theta_1 = with_head_of(other, theta_1)
         return theta_0, theta_1, thetas
+
+    def inference(self) -> Inference:
+        """Return how forward passes are made."""
+        device = torch.device(self.device)
+        advice = "evaluate on a device with more memory, or set the model's precision to bf16"
+        arithmetic = Arithmetic(self.precision, device)
+        if str(arithmetic) != "fp32":
+            log.info(f"arithmetic of the image tower: {arithmetic}")
+        batch_size = BatchSize(self.batch_size or 1, advice=advice)
+        return Inference(device, arithmetic, batch_size, self.compile)
 
     def grid(self) -> list[str]:
         """Return the sorted alphas.

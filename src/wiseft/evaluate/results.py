@@ -1,6 +1,9 @@
 """The files of an evaluation, and what of them may be kept when a grid or the views grow.
 
-Formats: docs/design.md, "Metrics" and "Predictions".
+Formats: docs/design.md, "Metrics" and "Predictions". `logits.safetensors` beside the predictions
+serves ensembles without another pass: tensors are fp16 (samples, the head's classes), named
+`weight/<alpha>` or, where weights were not combined, `output/<alpha>`, in the order of the
+predictions. The logits of the two ends are all that ensembles in the space of outputs need.
 """
 
 from __future__ import annotations
@@ -9,7 +12,7 @@ import contextlib
 import itertools
 import json
 import logging
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,18 +26,22 @@ from torch import Tensor
 
 from wiseft.base.io import atomic_path, sha256_file, write_json
 from wiseft.errors import DamagedFile, WiseftError
-from wiseft.evaluate.views import COLUMNS
+from wiseft.evaluate.views import COLUMNS, ResolvedView
 from wiseft.images.index import OTHER_LABELS
 from wiseft.images.store import Split
+from wiseft.thetas import tensor_file
 from wiseft.thetas.damage import read_metrics, with_sum
 from wiseft.thetas.partial_tensors import PartialTensors
 
 log = logging.getLogger(__name__)
 
 FORMAT = 1
+LOGITS = "logits.safetensors"
+_KIND = "logits"
+_BLOCK = 1024
+"""Rows of logits that are copied at once."""
 IMAGES = "images"
 """Key of `how`: the digest of the image files that were decoded, by split."""
-INFERRED = "inferred"
 _KEY = b"wiseft"
 ROW_GROUP_BYTES = 16 * 2**20
 """Predictions of a row group: what is held at once when the file is written."""
@@ -66,7 +73,6 @@ class Record:
         labels: for each view with labels of its own int32 (samples,).
         rows: metrics by (split, combination, view, alpha).
         stored: the columns whose predictions an earlier file holds.
-        inferred: those columns, stored or new, of which predictions are inferred.
         how: batch size, threads, device and software of the pass that computed last, which are
             information only; and the digest of its image files, by split.
     """
@@ -77,18 +83,12 @@ class Record:
     labels: dict[str, NDArray[np.int32]] = field(default_factory=dict)
     rows: dict[tuple[str, str, str, str], dict[str, Any]] = field(default_factory=dict)
     stored: set[Column] = field(default_factory=set)
-    inferred: set[Column] = field(default_factory=set)
     how: dict[str, Any] = field(default_factory=dict)
 
-    def has(self, columns: list[Column], splits: list[str], sparse: bool = False) -> bool:
-        """Whether predictions and metrics of all these columns are there.
-
-        Args:
-            sparse: whether predictions may be inferred.
-        """
-        there = self.stored if sparse else self.stored - self.inferred
+    def has(self, columns: list[Column], splits: list[str]) -> bool:
+        """Whether predictions and metrics of all these columns are there."""
         return all(
-            column in there and all((split, *column) in self.rows for split in splits)
+            column in self.stored and all((split, *column) in self.rows for split in splits)
             for column in columns
         )
 
@@ -98,7 +98,6 @@ class Record:
         self.labels.pop(view, None)
         self.rows = {key: row for key, row in self.rows.items() if key[2] != view}
         self.stored = {column for column in self.stored if column[1] != view}
-        self.inferred &= self.stored
 
 
 def write_record(
@@ -143,8 +142,7 @@ def _row_groups(
         f"{n}/label": pa.array(record.labels[n]) for n in sorted(record.labels)
     }
     columns = sorted(record.stored | set(new), key=_column_order)
-    names = {column: names_of(column, column in record.inferred) for column in columns}
-    kept = [name for column in columns if column not in new for name in names[column]]
+    kept = [name for column in columns if column not in new for name in names_of(column)]
     rows = max(1, ROW_GROUP_BYTES // (4 * len(COLUMNS) * max(len(columns), 1)))
     batches: Iterator[Any] = itertools.repeat({})
     if kept:
@@ -153,32 +151,26 @@ def _row_groups(
         values = {name: each.slice(start, rows) for name, each in whole.items()}
         batch = next(batches)
         for column in columns:
-            for name in names[column]:
+            for name in names_of(column):
                 if column in new:
                     assert computed is not None
-                    part = computed.read(name, start, start + rows).numpy()
-                    # NaN of what was not run; in exact columns it is where a view does not cover.
-                    values[name] = pa.array(part, from_pandas=column in record.inferred)
+                    values[name] = pa.array(computed.read(name, start, start + rows).numpy())
                 else:
                     values[name] = batch[name]
         yield pa.table(values)
 
 
-def names_of(column: Column, inferred: bool = False) -> list[str]:
-    """Return the names of a column's predictions in the file; the last of what was inferred."""
-    names = [*COLUMNS, INFERRED] if inferred else COLUMNS
-    return [f"{'/'.join(column)}/{name}" for name in names]
+def names_of(column: Column) -> list[str]:
+    """Return the names of a column's predictions in the file."""
+    return [f"{'/'.join(column)}/{name}" for name in COLUMNS]
 
 
-def prediction_shapes(
-    columns: Sequence[Column], inferred: Collection[Column], n: int
-) -> dict[str, Tensor]:
+def prediction_shapes(columns: Sequence[Column], n: int) -> dict[str, Tensor]:
     """Return an example of each tensor of the predictions of n samples, by name."""
-    types = [*COLUMNS.values(), torch.int32]
     return {
         name: torch.empty(n, dtype=dtype, device="meta")
         for column in columns
-        for name, dtype in zip(names_of(column, column in inferred), types, strict=False)
+        for name, dtype in zip(names_of(column), COLUMNS.values(), strict=True)
     }
 
 
@@ -209,7 +201,13 @@ def _stored(folder: Path, wanted: Record, metadata: dict[str, Any]) -> Record:
     few = [name for name in names if name.count("/") < 2]  # samples and labels
     table = pq.read_table(predictions, columns=few, memory_map=False)
     in_table = json.loads((table.schema.metadata or {}).get(_KEY, b"{}"))
-    if _is_other(metrics, table, in_table.get("identity"), wanted, metadata):
+    stored = {name: metrics[name] for name in ("format", "identity", *metadata)}
+    expected = {"format": FORMAT, "identity": wanted.identity, **metadata}
+    same = stored == expected and in_table.get("identity") == wanted.identity
+    if not same or not all(
+        table.column(name).combine_chunks().equals(values)
+        for name, values in wanted.samples.items()
+    ):
         log.info(
             f"{metadata['dataset']}: {folder} is of other weights, data or settings; recomputing"
         )
@@ -219,23 +217,6 @@ def _stored(folder: Path, wanted: Record, metadata: dict[str, Any]) -> Record:
         log.info(f"{metadata['dataset']}: view {name} is another than in {folder}; recomputing it")
         record.drop(name)
     return record
-
-
-def _is_other(
-    metrics: dict[str, Any],
-    table: pa.Table,
-    in_table: dict[str, Any] | None,
-    wanted: Record,
-    metadata: dict[str, Any],
-) -> bool:
-    stored = {name: metrics[name] for name in ("format", "identity", *metadata)}
-    expected = {"format": FORMAT, "identity": wanted.identity, **metadata}
-    if stored != expected or in_table != wanted.identity:
-        return True
-    return any(
-        not table.column(name).combine_chunks().equals(values)
-        for name, values in wanted.samples.items()
-    )
 
 
 def _record_of(
@@ -255,9 +236,10 @@ def _record_of(
             record.labels[name.partition("/")[0]] = np.array(table.column(name).to_numpy())
     keys = [tuple(name.split("/")[:3]) for name in names if name.count("/") == 3]
     record.stored = {(combination, view, alpha) for combination, view, alpha in keys}
-    record.inferred = {column for column in record.stored if names_of(column, True)[-1] in names}
     if absent := {name for column in record.stored for name in names_of(column)} - set(names):
         raise ValueError(f"column {min(absent)} is missing")
+    if any(name.endswith("/inferred") for name in names):
+        raise ValueError("they are of a sparse sweep, which there is no more")
     return record
 
 
@@ -287,22 +269,40 @@ def sample_columns(splits: list[Split]) -> dict[str, pa.Array]:
     """Return `split`, `sample_id`, `base_id`, `label`, the groups and, where there are any, further
     right labels over all splits, in order.
     """
-    columns: dict[str, list[Any]] = {"split": [], "sample_id": [], "base_id": [], "label": []}
-    groups = list(dict.fromkeys(name for split in splits for name in split.groups.columns))
-    columns |= {name: [] for name in groups}
-    for split in splits:
-        columns["split"] += [split.name] * len(split)
-        columns["sample_id"] += split.sample_ids
-        columns["base_id"] += split.base_ids
-        columns["label"] += split.labels.tolist()
-        for name in groups:
-            there = name in split.groups.columns
-            columns[name] += split.groups[name].tolist() if there else [None] * len(split)
+    columns: dict[str, list[Any]] = {
+        "split": [split.name for split in splits for _ in split.sample_ids],
+        "sample_id": [each for split in splits for each in split.sample_ids],
+        "base_id": [each for split in splits for each in split.base_ids],
+        "label": [each for split in splits for each in split.labels.tolist()],
+    }
+    for name in dict.fromkeys(name for split in splits for name in split.groups.columns):
+        parts = [split.groups.get(name, [None] * len(split)) for split in splits]
+        columns[name] = [each for part in parts for each in part]
     arrays = {name: pa.array(values, from_pandas=True) for name, values in columns.items()}
     if any(split.other_labels is not None for split in splits):
         others = [each for s in splits for each in s.other_labels or [[]] * len(s)]
         arrays[OTHER_LABELS] = pa.array(others, type=pa.list_(pa.int64()))
     return arrays
+
+
+def metric_rows(
+    column: Column, view: ResolvedView, splits: Sequence[Split], prediction: NDArray[np.int32]
+) -> dict[tuple[str, str, str, str], dict[str, Any]]:
+    """Return the metrics of a column's predictions (samples of all splits,), a row a split."""
+    combination, name, alpha = column
+    rows, offset = {}, 0
+    for split in splits:
+        outcome = view.measure(split.name, prediction[offset : offset + len(split)])
+        offset += len(split)
+        rows[split.name, *column] = {
+            "split": split.name,
+            "view": name,
+            "combination": combination,
+            "alpha": alpha,
+            "metric": view.settings.metric,
+            **vars(outcome),
+        }
+    return rows
 
 
 def changed_images(splits: Sequence[Split], how: Mapping[str, Any]) -> str | None:
@@ -331,3 +331,41 @@ def image_digests(splits: Sequence[Split], kept: Mapping[str, Any]) -> dict[str,
             "evaluated; run the evaluation again"
         )
     return {IMAGES: found} if found else {}
+
+
+def as_stored(logits: Tensor) -> Tensor:
+    """Return logits as fp16; raise WiseftError if one is beyond what that holds."""
+    half = logits.to(torch.float16)
+    if bool((half.isinf() & logits.isfinite()).any()):
+        raise WiseftError(
+            f"a logit is beyond the {torch.finfo(torch.float16).max:g} that fp16 holds; leave "
+            "out --logits"
+        )
+    return half
+
+
+def write_logits(
+    path: Path, shapes: Mapping[str, Tensor], evaluation: Mapping[str, Any], partial: PartialTensors
+) -> None:
+    """Write the logits that an evaluation has put together.
+
+    Args:
+        shapes: an example of each tensor, by name.
+        evaluation: what the logits are of: `dataset` and `identity`.
+    """
+    with tensor_file.tensor_writer(path, shapes, {"kind": _KIND, **evaluation}) as file:
+        for name, like in shapes.items():
+            for start in range(0, len(like), _BLOCK):
+                file.write(name, partial.read(name, start, start + _BLOCK), start)
+
+
+def stored_alphas(path: Path, evaluation: Mapping[str, Any]) -> list[str]:
+    """Return the alphas whose logits are there already, of the same weights and samples."""
+    try:
+        header = tensor_file.read_file_header(path, "logits")
+        expected = {"format": tensor_file.FORMAT, "kind": _KIND, **evaluation}
+        if header != {**expected, tensor_file.TENSORS_SUM: header[tensor_file.TENSORS_SUM]}:
+            return []
+        return [name.partition("/")[2] for name in tensor_file.StoredTensors(path)]
+    except WiseftError:
+        return []

@@ -19,10 +19,9 @@ from wiseft.base import library
 from wiseft.base.progress import quiet
 from wiseft.base.temporary import temporary_folder
 from wiseft.errors import WiseftError
-from wiseft.evaluate.suite import logits_of
+from wiseft.evaluate.chunks import logits_of
 from wiseft.foreign.as_classifier import classifier_of, has_head, raw, zero_shot_of
 from wiseft.foreign.class_names import RENAME, WNID, Names, names_in, places_of
-from wiseft.foreign.huggingface import CLIP_PIXELS as CLIP_PIXELS
 from wiseft.foreign.opened import Features, Given, Opened, open_end
 from wiseft.images.index import read_index
 from wiseft.images.index_folder import index_folder

@@ -1,14 +1,14 @@
-"""Evaluation of a suite: one job, one model in memory, one decode of every image."""
+"""Evaluation of a suite, from the request to the metrics files: one job, one model in memory, one
+decode of every image.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import functools
 import hashlib
 import logging
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import starmap
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,54 +18,20 @@ import torch
 from torch import Tensor
 
 from wiseft.base.locks import alone
-from wiseft.base.metrics import OUTSIDE
 from wiseft.base.provenance import made_with
 from wiseft.base.stages import VERSION
 from wiseft.base.temporary import remove_leftovers, temporary_folder
 from wiseft.combine.ensembles import uniforms
 from wiseft.errors import WiseftError
-from wiseft.evaluate.audit import conclude, metric_rows, passes
-from wiseft.evaluate.changed import changed_predictions
-from wiseft.evaluate.chunks import chunks
-from wiseft.evaluate.logits import NAME, as_stored, logits_shapes, stored_alphas, write_logits
-from wiseft.evaluate.passes import (
-    LAST,
-    OUTPUT,
-    RANDOM,
-    WEIGHT,
-    Inference,
-    Sweep,
-    WeightSweep,
-    make_sweep,
-)
+from wiseft.evaluate import results
+from wiseft.evaluate.chunks import changed_predictions, chunks, images_of_a_pass
+from wiseft.evaluate.passes import OUTPUT, RANDOM, WEIGHT, Logits, Sweep, make_sweep
 from wiseft.evaluate.request import Request as Request
-from wiseft.evaluate.results import (
-    Column,
-    Record,
-    changed_images,
-    image_digests,
-    names_of,
-    prediction_shapes,
-    read_record,
-    sample_columns,
-    write_record,
-)
-from wiseft.evaluate.spaces import Head, Projection, own_projection
-from wiseft.evaluate.sparse import Part, drawn, full_alphas, may_infer, sparse_logits
-from wiseft.evaluate.views import (
-    Evaluation,
-    ResolvedView,
-    check_logits,
-    predict,
-    resolve_views,
-)
-from wiseft.images.store import Manifest, Split, open_manifest, open_split
-from wiseft.models.batch_size import BatchSize
-from wiseft.models.footprint import usual_batch_size
-from wiseft.models.precision import Arithmetic
+from wiseft.evaluate.spaces import Head, Projection
+from wiseft.evaluate.views import Evaluation, ResolvedView, check_logits, predict, resolve_views
+from wiseft.images.store import Manifest, open_manifest, open_split
 from wiseft.models.runtime import check_writable, device_names, release_memory
 from wiseft.thetas.partial_tensors import PartialTensors, discard, partial_tensors
-from wiseft.thetas.theta import Theta
 
 log = logging.getLogger(__name__)
 
@@ -85,108 +51,25 @@ def evaluate_suite(request: Request) -> list[Path]:
     alphas = request.grid()
     suite = request.suite()
     theta_0, theta_1, thetas = request.load()
-    inference = _inference(request)
-    sweep = make_sweep(theta_0, theta_1, inference, request.combinations)
+    sweep = make_sweep(theta_0, theta_1, request.inference(), request.combinations)
     if request.logits and not {WEIGHT, OUTPUT} & set(sweep.combinations):
         raise WiseftError(
             f"stored logits are those of the combination {WEIGHT} or {OUTPUT}, but only "
             f"{', '.join(sweep.combinations)} is evaluated; add one to the combinations"
         )
     if request.batch_size is None:
-        inference.batch_size.size = _batch_size(sweep)
-    header = theta_1.header
-    head = Head(header.class_names, request.metadata["reference"])
+        sweep.inference.batch_size.size = images_of_a_pass(sweep)
+    head = Head(theta_1.header.class_names, request.metadata["reference"])
     likes = {manifest.dataset: manifest for manifest in map(open_manifest, request.like)}
     del theta_0, theta_1  # the sweep holds what it needs
     written = []
     with alone(request.state) if request.state else contextlib.nullcontext():
         for number, (manifest, evaluation) in enumerate(suite, start=1):
-            transformed = [
-                [open_split(manifest.path, name, transform) for transform in sweep.transforms]
-                for name in evaluation.splits
-            ]
-            splits = [same[0] for same in transformed]
-            views = resolve_views(evaluation.views, manifest, splits, likes, head)
-            identity = thetas | _identity(manifest, evaluation, request.precision)
-            job = _Dataset(manifest, transformed, views, len(header.class_names), identity, request)
-            written.append(job.run(sweep, alphas, f"evaluate {number}/{len(suite)}"))
+            job = _Dataset(manifest, evaluation, sweep, head, likes, thetas, request)
+            written.append(job.run(alphas, f"evaluate {number}/{len(suite)}"))
         if request.state:
             _clear(request.state, [manifest.dataset for manifest, _ in suite])
     return written
-
-
-@torch.inference_mode()
-def logits_of(
-    theta: Theta, manifest: Manifest, split: str, batch_size: int | None, device: str
-) -> Iterator[Tensor]:
-    """Yield the logits of one theta on one split, fp32 (n, classes of the dataset), in order, as an
-    evaluation computes them; nothing is written.
-
-    Raises:
-        WiseftError: as `evaluate_suite`.
-    """
-    target = torch.device(device)
-    inference = Inference(target, Arithmetic("fp32", target), BatchSize(batch_size or 1))
-    sweep = make_sweep(None, theta, inference)
-    if batch_size is None:
-        inference.batch_size.size = _batch_size(sweep)
-    images = open_split(manifest.path, split, *sweep.transforms)
-    projection = own_projection(manifest, Head(theta.header.class_names, "head"))
-    with inference.arithmetic.kernels(deterministic=True):
-        for pixels in chunks(sweep, [images], together=False):
-            for _, _, logits in sweep.logits(pixels, [LAST]):
-                check_logits(logits, sweep.never_predicted)
-                yield projection(logits) if projection else logits
-
-
-def _inference(request: Request) -> Inference:
-    device = torch.device(request.device)
-    advice = "evaluate on a device with more memory, or set the model's precision to bf16"
-    batch_size = BatchSize(request.batch_size or 1, advice=advice)
-    arithmetic = Arithmetic(request.precision, device)
-    if str(arithmetic) != "fp32":
-        log.info(f"arithmetic of the image tower: {arithmetic}")
-    return Inference(device, arithmetic, batch_size, request.compile)
-
-
-def _batch_size(sweep: Sweep) -> int:
-    """Return the usual images of a pass or, on a GPU, as many as its memory has room for."""
-    device = sweep.inference.device.type
-    usual = usual_batch_size(device, max(transform.size for transform in sweep.transforms))
-    fits = None if device == "cpu" else sweep.images_that_fit()
-    if fits is None or fits >= usual:
-        return usual
-    log.info(f"{max(1, fits)} images at a time, as many as the memory of the device has room for")
-    return max(1, fits)
-
-
-def _clear(state: Path, datasets: list[str]) -> None:
-    """Remove the state of a suite, all of which is written: a workflow that runs a failed job again
-    begins it without the files of the datasets that were done.
-    """
-    for name in datasets:
-        discard(_partial(state, name))
-    with contextlib.suppress(OSError):  # absent, or holds files of others
-        state.rmdir()
-
-
-def _partial(folder: Path, dataset: str) -> Path:
-    return folder / f"{dataset}{PARTIAL}"
-
-
-def _identity(manifest: Manifest, evaluation: Evaluation, precision: str) -> dict[str, Any]:
-    return {
-        "manifest": manifest.identity(evaluation.splits),
-        "stage_version": VERSION["evaluate"],
-        "precision": precision,
-        "splits": evaluation.splits,
-    }
-
-
-def _how(inference: Inference) -> dict[str, Any]:
-    """Return what changes numbers by rounding at most, so that it is told and no identity."""
-    how = {"batch_size": inference.batch_size.size, "threads": torch.get_num_threads()}
-    return how | device_names(inference.device) | ({"compile": True} if inference.compile else {})
 
 
 class _Dataset:
@@ -195,52 +78,60 @@ class _Dataset:
     def __init__(
         self,
         manifest: Manifest,
-        transformed: list[list[Split]],
-        views: dict[str, ResolvedView],
-        n_classes: int,
-        identity: dict[str, Any],
+        evaluation: Evaluation,
+        sweep: Sweep,
+        head: Head,
+        likes: Mapping[str, Manifest],
+        thetas: Mapping[str, str | None],
         request: Request,
     ):
-        self._manifest = manifest
-        self._transformed = transformed
-        self._splits = splits = [same[0] for same in transformed]
-        self._views = views
-        self._request = request
-        self._n = sum(map(len, splits))
-        self._classes = n_classes
+        self._manifest, self._sweep, self._request = manifest, sweep, request
+        self._transformed = [
+            [open_split(manifest.path, name, transform) for transform in sweep.transforms]
+            for name in evaluation.splits
+        ]
+        self._splits = [same[0] for same in self._transformed]
+        self._views = resolve_views(evaluation.views, manifest, self._splits, likes, head)
+        self._n, self._classes = sum(map(len, self._splits)), len(head.class_names)
         self._folder = request.output_dir / manifest.dataset
+        self._logits = self._folder / results.LOGITS
         self._metadata = {"dataset": manifest.dataset, **request.metadata}
-        self._wanted = Record(
+        identity = {
+            **thetas,
+            "manifest": manifest.identity(evaluation.splits),
+            "stage_version": VERSION["evaluate"],
+            "precision": request.precision,
+            "splits": evaluation.splits,
+        }
+        self._wanted = results.Record(
             identity,
-            sample_columns(splits),
-            views={name: view.definition for name, view in views.items()},
-            labels={n: view.labels for n, view in views.items() if view.labels is not None},
+            results.sample_columns(self._splits),
+            views={name: view.definition for name, view in self._views.items()},
+            labels={n: view.labels for n, view in self._views.items() if view.labels is not None},
         )
         self._evaluation = {"dataset": manifest.dataset, "identity": identity}
         # Logits are projected and reduced once for all views of one label space.
         self._spaces: dict[Projection | None, dict[str, ResolvedView]] = {}
-        for name, view in views.items():
+        for name, view in self._views.items():
             self._spaces.setdefault(view.projection, {})[name] = view
 
-    def run(self, sweep: Sweep, alphas: list[str], progress: str) -> Path:
-        """Compute what is missing and write both files."""
+    def run(self, alphas: list[str], progress: str) -> Path:
+        """Compute what is missing, write both files and return the metrics file."""
         check_writable(self._folder / "metrics.json")
         remove_leftovers(self._folder, PARTIAL)
         record = self._earlier()
         names = [split.name for split in self._splits]
-        sparse = self._request.sparse and may_infer(sweep, self._views)
-        unknown = [a for a in alphas if not record.has(self._columns(sweep, a), names, sparse)]
-        file = self._folder / NAME
-        known = set(stored_alphas(file, self._evaluation)) if self._request.logits else set()
+        unknown = [a for a in alphas if not record.has(self._columns(a), names)]
+        wanted = self._request.logits
+        known = results.stored_alphas(self._logits, self._evaluation) if wanted else []
         # Either all that are wanted are there, or the file is written anew.
-        stored = [] if known >= set(self._request.logits) else self._request.logits
+        stored = [] if set(known) >= set(wanted) else wanted
         new = [alpha for alpha in alphas if alpha in unknown or alpha in stored]
         start = time.perf_counter()
         if new:
-            full = full_alphas(record, self._views, new, stored) if sparse else frozenset(new)
-            self._compute(sweep, new, stored, full, record)
+            self._compute(new, stored, record)
         else:
-            write_record(self._folder, record, self._metadata)
+            results.write_record(self._folder, record, self._metadata)
         n, seconds = self._n, time.perf_counter() - start
         level = logging.DEBUG if self._request.progress else logging.INFO  # it is shown otherwise
         log.log(
@@ -251,96 +142,44 @@ class _Dataset:
         )
         return self._folder / "metrics.json"
 
-    def _earlier(self) -> Record:
-        """Return what earlier files hold of the same identity and of the same images."""
-        record = read_record(self._folder, self._wanted, self._metadata)
-        if (changed := changed_images(self._splits, record.how)) is None:
-            return record
-        log.info(f"{changed}: images have changed; recomputing")
-        (self._folder / NAME).unlink(missing_ok=True)
-        wanted = self._wanted
-        return Record(wanted.identity, wanted.samples, wanted.views, wanted.labels)
-
-    def _compute(
-        self,
-        sweep: Sweep,
-        new: list[str],
-        stored: Sequence[str],
-        full: frozenset[str],
-        record: Record,
-    ) -> None:
+    def _compute(self, new: list[str], stored: Sequence[str], record: results.Record) -> None:
         """Compute alphas, put them into the record and write all files.
 
         Args:
             stored: alphas whose logits are written.
-            full: alphas at which every sample is run; at others predictions are inferred.
         """
-        columns = [column for alpha in new for column in self._columns(sweep, alpha)]
-        inferred = {c for c in columns if c[0] == WEIGHT and c[2] not in full}
-        record.inferred = record.inferred - set(columns) | inferred
-        combination = WEIGHT if WEIGHT in sweep.combinations else OUTPUT
-        of_logits = logits_shapes(stored, combination, (self._n, self._classes))
-        shapes = prediction_shapes(columns, inferred, self._n) | of_logits
-        with self._partial(sweep.inference, shapes) as partial:
-            self._predict(sweep, new, full, partial)
+        columns = [column for alpha in new for column in self._columns(alpha)]
+        combination = WEIGHT if WEIGHT in self._sweep.combinations else OUTPUT
+        example = torch.empty((self._n, self._classes), dtype=torch.float16, device="meta")
+        of_logits = {f"{combination}/{alpha}": example for alpha in stored}
+        with self._partial(results.prediction_shapes(columns, self._n) | of_logits) as partial:
+            self._predict(new, partial)
             kept = record.how if record.stored - set(columns) else {}
-            record.how = _how(sweep.inference) | made_with() | image_digests(self._splits, kept)
-            if sweep.inference.arithmetic.name != "fp32":
+            record.how = self._how() | made_with() | results.image_digests(self._splits, kept)
+            if self._sweep.inference.arithmetic.name != "fp32":
                 projection = next(iter(self._views.values())).projection
-                changed = changed_predictions(sweep, self._transformed, projection, new)
+                changed = changed_predictions(self._sweep, self._transformed, projection, new)
                 record.how["changed_predictions"] = changed
             for column in columns:
-                view, some = self._views[column[1]], column in inferred
-                record.rows.update(metric_rows(column, view, self._splits, partial, some))
-            if inferred:
-                record.how["passes"] = round(len(full) + passes(inferred, partial), 4)
-                log.info(f"{record.how['passes']:.2f} passes for {len(new)} alphas")
-                conclude(record)
-            write_record(self._folder, record, self._metadata, columns, partial)
+                prediction = partial.read(results.names_of(column)[0]).numpy()
+                view = self._views[column[1]]
+                record.rows |= results.metric_rows(column, view, self._splits, prediction)
+            results.write_record(self._folder, record, self._metadata, columns, partial)
             if of_logits:
-                write_logits(self._folder / NAME, of_logits, self._evaluation, partial)
+                results.write_logits(self._logits, of_logits, self._evaluation, partial)
 
-    def _columns(self, sweep: Sweep, alpha: str) -> list[Column]:
-        return [(c, view, alpha) for c in sweep.combinations for view in self._views]
-
-    @contextlib.contextmanager
-    def _partial(self, inference: Inference, shapes: dict[str, Tensor]) -> Iterator[PartialTensors]:
-        """Yield what takes predictions and logits: on a disk, not in memory, so that memory does
-        not grow with the images, and a killed evaluation goes on.
-
-        What it goes on with must be the same but for nothing, rounding included: `how`, too.
-        """
-        request = self._request
-        header = {"kind": "partial evaluation", **self._metadata, "how": _how(inference)}
-        header |= {"identity": self._wanted.identity, "views": self._wanted.views}
-        stamps = b"".join(each.seen.stamps().tobytes() for each in self._splits if each.seen)
-        header["images"] = hashlib.sha256(stamps).hexdigest()
-        with contextlib.ExitStack() as stack:
-            folder = request.state
-            if folder is None:
-                folder = stack.enter_context(temporary_folder(PARTIAL, self._folder))
-            path = _partial(folder, self._manifest.dataset)
-            yield stack.enter_context(partial_tensors(path, shapes, header))
-
-    def _predict(
-        self, sweep: Sweep, alphas: list[str], full: frozenset[str], partial: PartialTensors
-    ) -> None:
-        numbers = self._numbers() if RANDOM in sweep.combinations else None
+    def _predict(self, alphas: list[str], partial: PartialTensors) -> None:
+        """Make all passes over the images, a chunk at a time."""
+        numbers = self._numbers() if RANDOM in self._sweep.combinations else None
         pa.default_memory_pool().release_unused()  # what reading the index took
         offset = 0
         for split, same in zip(self._splits, self._transformed, strict=True):
             done = min(max(partial.rows - offset, 0), len(split))
-            for pixels in chunks(sweep, same, done):
+            for pixels in chunks(self._sweep, same, done):
                 n = sum(len(batch[0]) for batch in pixels)
                 here = slice(offset + done, offset + done + n)
                 for_random = None if numbers is None else numbers[here]
-                parts: Iterator[Part] = starmap(Part, sweep.logits(pixels, alphas, for_random))
-                if isinstance(sweep, WeightSweep) and not full.issuperset(alphas):
-                    ids, seed = split.sample_ids[done : done + n], self._request.metadata["seed"]
-                    audited = functools.partial(drawn, seed, f"{split.dataset}/{split.name}", ids)
-                    known = for_random, full, list(self._spaces)
-                    parts = sparse_logits(sweep, pixels, alphas, *known, audited)
-                self._reduce(parts, sweep, here, partial)
+                self._reduce(self._sweep.logits(pixels, alphas, for_random), here, partial)
                 del pixels  # before the next chunk is read: two would be held at once
                 release_memory()
                 done += n
@@ -353,43 +192,72 @@ class _Dataset:
                 )
             offset += done
 
-    def _numbers(self) -> Tensor:
-        """Return a random number for every sample, which the seed of the run draws."""
-        seed = self._request.metadata["seed"]
-        parts = [
-            uniforms(seed, f"{split.dataset}/{split.name}", split.sample_ids)
-            for split in self._splits
-        ]
-        return torch.from_numpy(np.concatenate(parts))
-
     @torch.inference_mode()
-    def _reduce(
-        self,
-        chunk: Iterable[Part],
-        sweep: Sweep,
-        here: slice,
-        partial: PartialTensors,
-    ) -> None:
+    def _reduce(self, chunk: Logits, here: slice, partial: PartialTensors) -> None:
         """Put the predictions of one chunk, given as the sweep yields it, in their place."""
-        with sweep.inference.arithmetic.kernels(deterministic=True):
-            for combination, alpha, logits, rows, inferred in chunk:
-                if len(logits):
-                    check_logits(logits, sweep.never_predicted)
+        with self._sweep.inference.arithmetic.kernels(deterministic=True):
+            for combination, alpha, logits in chunk:
+                check_logits(logits, self._sweep.never_predicted)
                 if (name := f"{combination}/{alpha}") in partial:
-                    partial.write(name, as_stored(logits).cpu(), here.start)
-                for space, (projection, views) in enumerate(self._spaces.items()):
+                    partial.write(name, results.as_stored(logits).cpu(), here.start)
+                for projection, views in self._spaces.items():
                     part = predict(projection(logits) if projection else logits)
-                    claimed = None
-                    if rows is not None and inferred is not None:
-                        claimed = inferred[:, space].cpu().numpy()
-                        part = part.among(claimed, rows.cpu().numpy())
                     for view_name, view in views.items():
-                        covered = view.covered[here]
-                        values = list(part.where(covered).columns().values())
-                        if claimed is not None:
-                            values.append(np.where(covered, claimed, OUTSIDE))
-                        names = names_of((combination, view_name, alpha), claimed is not None)
+                        values = part.where(view.covered[here])
+                        names = results.names_of((combination, view_name, alpha))
                         for name, column in zip(names, values, strict=True):
                             partial.write(name, torch.from_numpy(column), here.start)
                 if self._request.progress is not None:
                     self._request.progress(here.stop - here.start)
+
+    def _earlier(self) -> results.Record:
+        """Return what earlier files hold of the same identity and of the same images."""
+        record = results.read_record(self._folder, self._wanted, self._metadata)
+        if (changed := results.changed_images(self._splits, record.how)) is None:
+            return record
+        log.info(f"{changed}: images have changed; recomputing")
+        self._logits.unlink(missing_ok=True)
+        return self._wanted
+
+    def _columns(self, alpha: str) -> list[results.Column]:
+        return [(c, view, alpha) for c in self._sweep.combinations for view in self._views]
+
+    def _numbers(self) -> Tensor:
+        """Return a random number for every sample, which the seed of the run draws."""
+        seed = self._request.metadata["seed"]
+        parts = [uniforms(seed, f"{s.dataset}/{s.name}", s.sample_ids) for s in self._splits]
+        return torch.from_numpy(np.concatenate(parts))
+
+    def _how(self) -> dict[str, Any]:
+        """Return what changes numbers by rounding at most, so that it is told and no identity."""
+        how = self._sweep.inference
+        told = {"batch_size": how.batch_size.size, "threads": torch.get_num_threads()}
+        return told | device_names(how.device) | ({"compile": True} if how.compile else {})
+
+    @contextlib.contextmanager
+    def _partial(self, shapes: dict[str, Tensor]) -> Iterator[PartialTensors]:
+        """Yield what takes predictions and logits: on a disk, not in memory, so that memory does
+        not grow with the images, and a killed evaluation goes on.
+
+        What it goes on with must be the same but for nothing, rounding included: `how`, too.
+        """
+        header = {"kind": "partial evaluation", **self._metadata, "how": self._how()}
+        header |= {"identity": self._wanted.identity, "views": self._wanted.views}
+        stamps = b"".join(each.seen.stamps().tobytes() for each in self._splits if each.seen)
+        header["images"] = hashlib.sha256(stamps).hexdigest()
+        with contextlib.ExitStack() as stack:
+            folder = self._request.state
+            if folder is None:
+                folder = stack.enter_context(temporary_folder(PARTIAL, self._folder))
+            path = folder / f"{self._manifest.dataset}{PARTIAL}"
+            yield stack.enter_context(partial_tensors(path, shapes, header))
+
+
+def _clear(state: Path, datasets: list[str]) -> None:
+    """Remove the state of a suite, all of which is written: a workflow that runs a failed job again
+    begins it without the files of the datasets that were done.
+    """
+    for name in datasets:
+        discard(state / f"{name}{PARTIAL}")
+    with contextlib.suppress(OSError):  # absent, or holds files of others
+        state.rmdir()

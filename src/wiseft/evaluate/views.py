@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
-from typing import Annotated, Any
+from dataclasses import dataclass
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -45,8 +45,7 @@ class SuiteEvaluation(RootModel[dict[Name, Evaluation]]):
     """What is evaluated of every dataset of a suite, by the dataset's name."""
 
 
-@dataclass(frozen=True)
-class Predictions:
+class Predictions(NamedTuple):
     """What is kept of the logits of n samples in one view.
 
     Attributes:
@@ -65,29 +64,14 @@ class Predictions:
     entropy: NDArray[np.float32]
     confidence: NDArray[np.float32]
 
-    def columns(self) -> dict[str, NDArray[np.generic]]:
-        """Return the five columns by name."""
-        return dict(vars(self))
-
     def where(self, covered: NDArray[np.bool_]) -> Predictions:
         """Return them with none where a sample is not covered, bool (n,)."""
-        prediction, *values = self.columns().values()
+        prediction, *values = self
         outside = [np.where(covered, each, np.nan).astype(np.float32) for each in values]
         return Predictions(np.where(covered, prediction, OUTSIDE).astype(np.int32), *outside)
 
-    def among(self, inferred: NDArray[np.int32], rows: NDArray[np.int64]) -> Predictions:
-        """Return them as those of some rows of the samples, of whose others there is no more than
-        what is inferred (samples,).
-        """
-        prediction, *values = self.columns().values()
-        whole = np.full((len(values), len(inferred)), np.nan, dtype=np.float32)
-        whole[:, rows] = values
-        inferred = inferred.copy()
-        inferred[rows] = prediction
-        return Predictions(inferred, *whole)
 
-
-COLUMNS = {each.name: torch.float32 for each in fields(Predictions)} | {"prediction": torch.int32}
+COLUMNS = dict.fromkeys(Predictions._fields, torch.float32) | {"prediction": torch.int32}
 """What is kept of a view's logits, in the order of the predictions."""
 
 
@@ -170,10 +154,7 @@ def resolve_views(
             covered=np.concatenate([covered for covered, _, _ in seen]),
             labels=np.concatenate([labels for _, labels, _ in seen]) if view.like else None,
             truths={split.name: truth for split, (_, _, truth) in zip(splits, seen, strict=True)},
-            definition={
-                **view.model_dump(mode="json", exclude={"name"}),
-                "label_map": label_map,
-            },
+            definition=view.model_dump(mode="json", exclude={"name"}) | {"label_map": label_map},
         )
     return resolved
 

@@ -17,16 +17,12 @@ import pandas as pd
 
 from wiseft.base.alphas import format_alpha
 from wiseft.base.metrics import ACCURACY
-from wiseft.tabulate.inputs import Inputs
-from wiseft.tabulate.intervals import CLUSTER_BOOTSTRAP, TOO_FEW, Interval
+from wiseft.tabulate import schema
+from wiseft.tabulate.intervals import TOO_FEW, Interval, bootstrap_p, holm, mcnemar_exact
 from wiseft.tabulate.models import over_models
-from wiseft.tabulate.paired import bootstrap_p, holm, mcnemar_exact
 from wiseft.tabulate.predictions import ENDS, WEIGHT, Point
-from wiseft.tabulate.schema import ALL, AVERAGE_PREFIX, COMPARISONS, conform
 from wiseft.tabulate.selection import OUTPUT, sweeps
-from wiseft.tabulate.settings import TabulateSettings
 from wiseft.tabulate.study import Study
-from wiseft.tabulate.table import run_fields
 
 WEIGHT_VS_OUTPUT = "weight-vs-output"
 MCNEMAR = "mcnemar-exact"
@@ -40,10 +36,10 @@ class Contrast(NamedTuple):
     second: Point
 
 
-def contrasts(study: Study, settings: TabulateSettings) -> Iterator[Contrast]:
+def contrasts(study: Study) -> Iterator[Contrast]:
     """Yield the contrasts of every swept run and seed in weight space."""
-    fixed = format_alpha(settings.fixed_alpha)
-    for run, seed, combination in sweeps(study, settings):
+    fixed = format_alpha(study.settings.fixed_alpha)
+    for run, seed, combination in sweeps(study):
         if combination != WEIGHT:
             continue
         first = Point(run, seed, WEIGHT, fixed)
@@ -51,13 +47,11 @@ def contrasts(study: Study, settings: TabulateSettings) -> Iterator[Contrast]:
             if end != fixed:
                 yield Contrast(f"{fixed}-vs-{end}", first, first._replace(alpha=end))
         output = first._replace(combination=OUTPUT)
-        if study.has(output, settings.reference):
+        if study.has(output, study.settings.reference):
             yield Contrast(WEIGHT_VS_OUTPUT, first, output)
 
 
-def comparison_rows(
-    inputs: Inputs, study: Study, settings: TabulateSettings, experiment: str
-) -> pd.DataFrame:
+def comparison_rows(study: Study) -> pd.DataFrame:
     """Return one row for each contrast and dataset or average, and the summaries over seeds.
 
     The p value of a dataset is McNemar's exact one, or the cluster bootstrap's where its own
@@ -65,19 +59,14 @@ def comparison_rows(
     Holm's correction covers the shifts (all datasets but the reference and kept ones) of one run,
     seed and contrast; averages stand outside.
     """
-    fields = run_fields(inputs, experiment)
+    no_shifts = {study.settings.reference, *study.settings.kept}
     rows = []
-    for contrast in contrasts(study, settings):
+    for contrast in contrasts(study):
         run, seed = contrast.first.run, str(contrast.first.seed)
         head = {"run": run, "seed": seed, "combination": WEIGHT, "contrast": contrast.name}
-        rows += [
-            fields[run] | head | row
-            for row in _contrast_rows(study, contrast, {settings.reference, *settings.kept})
-        ]
-    frame = pd.DataFrame(rows, columns=list(COMPARISONS))
-    parts = [frame, *summaries(frame)]
-    whole = conform(pd.concat([conform(part, COMPARISONS) for part in parts]), COMPARISONS)
-    return _sort(whole)
+        rows += [study.runs[run] | head | row for row in _contrast_rows(study, contrast, no_shifts)]
+    frame = pd.DataFrame(rows, columns=list(schema.COMPARISONS))
+    return _sort(schema.stacked([frame, *summaries(frame)], schema.COMPARISONS))
 
 
 def _contrast_rows(
@@ -85,7 +74,7 @@ def _contrast_rows(
 ) -> list[dict[str, object]]:
     rows = [
         _dataset_row(study, contrast, name)
-        for name in study.datasets
+        for name in study.places
         if study.has(contrast.first, name) and study.has(contrast.second, name)
     ]
     tested = [r for r in rows if r["dataset"] not in no_shifts and r["ci_method"] != TOO_FEW]
@@ -96,8 +85,9 @@ def _contrast_rows(
 
 
 def _dataset_row(study: Study, contrast: Contrast, name: str) -> dict[str, object]:
-    draws = study.draws(contrast.first, name) - study.draws(contrast.second, name)
-    interval = study.primary_interval(draws, name)
+    mine, place = study.primary[name], study.places[name]
+    draws = study.draws(contrast.first, place) - study.draws(contrast.second, place)
+    interval = study.interval(draws, place)
     row: dict[str, object] = {
         "dataset": name,
         "difference": study.value(contrast.first, name) - study.value(contrast.second, name),
@@ -105,34 +95,32 @@ def _dataset_row(study: Study, contrast: Contrast, name: str) -> dict[str, objec
         "n": study.n_samples(name),
         "n_clusters": study.n_clusters(name),
     }
-    first, second = (study.correct(point, name) for point in contrast[1:])
-    if first is not None and second is not None:
+    if mine.correct is not None:
+        first, second = (mine.correct[:, mine.column[point]] for point in contrast[1:])
         better, worse = int((first & ~second).sum()), int((~first & second).sum())
         row |= {"n_better": better, "n_worse": worse, "difference": (better - worse) / len(first)}
-        if study.metric(name) == ACCURACY and study.exact(name):
+        if mine.metric == ACCURACY and mine.exact:
             row |= {"p_value": mcnemar_exact(better, worse), "test": MCNEMAR}
     return row
 
 
 def _inference(interval: Interval, draws: npt.NDArray[np.float64]) -> dict[str, object]:
     """Return interval and p value of a difference; neither where there are too few clusters."""
-    none = interval.method == TOO_FEW
+    none = interval.ci_method == TOO_FEW
     return {
-        "ci_low": interval.low,
-        "ci_high": interval.high,
-        "ci_method": interval.method,
+        **interval._asdict(),
         "p_value": float("nan") if none else bootstrap_p(draws),
-        "test": "" if none else CLUSTER_BOOTSTRAP,
+        "test": "" if none else schema.CLUSTER_BOOTSTRAP,
     }
 
 
 def _average_row(study: Study, contrast: Contrast, name: str) -> dict[str, object]:
-    first, second = contrast.first, contrast.second
-    draws = study.average_draws(first, name) - study.average_draws(second, name)
     members = study.averages[name]
+    first, second = (dict.fromkeys(members, point) for point in contrast[1:])
+    draws = study.average_draws(first) - study.average_draws(second)
     return {
-        "dataset": AVERAGE_PREFIX + name,
-        "difference": study.average(first, name) - study.average(second, name),
+        "dataset": schema.AVERAGE_PREFIX + name,
+        "difference": study.average(first) - study.average(second),
         **_inference(study.average_interval(draws, name), draws),
         "n": study.n_samples(*members),
         "n_clusters": study.n_clusters(*members),
@@ -151,7 +139,10 @@ def summaries(frame: pd.DataFrame) -> list[pd.DataFrame]:
     by_run = grouped.agg(difference="mean", low="min", high="max").reset_index()
     by_entry = over_models(frame, shared, ["difference"])
     by_entry.columns = by_entry.columns.str.removeprefix("difference_")
-    return [part.assign(seed=ALL).reindex(columns=list(COMPARISONS)) for part in (by_run, by_entry)]
+    return [
+        part.assign(seed=schema.ALL).reindex(columns=list(schema.COMPARISONS))
+        for part in (by_run, by_entry)
+    ]
 
 
 def _sort(frame: pd.DataFrame) -> pd.DataFrame:
@@ -160,9 +151,9 @@ def _sort(frame: pd.DataFrame) -> pd.DataFrame:
     def rank(column: pd.Series) -> pd.Series:
         # Summaries come after what they summarise, and seed 10 after seed 2.
         if column.name == "seed":
-            return column.map(lambda text: (text == ALL, len(text), text))
+            return column.map(lambda text: (text == schema.ALL, len(text), text))
         return column
 
-    ranked = frame.assign(whole=frame["run"] == ALL)[key].apply(rank)
+    ranked = frame.assign(whole=frame["run"] == schema.ALL)[key].apply(rank)
     order = np.asarray(ranked.sort_values(key, kind="stable").index)
     return frame.loc[order].reset_index(drop=True)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from wiseft.base.alphas import format_alpha
@@ -27,8 +27,11 @@ from wiseft.thetas.damage import damage_of, read_metrics
 
 RUN_FIELDS = ("model", "reference", "method", "variant", "run", "seed")
 ROW_FIELDS = ("split", "view", "combination", "alpha", "metric", "value", "n", "n_correct")
-AUDIT_FIELDS = ("ci_low", "ci_high")
 METRICS_FORMAT = 1
+_SAMPLES = operator.attrgetter(
+    *("sample_ids", "clusters", "truth.base_ids", "truth.labels", "truth.others", "truth.groups")
+)
+"""What two runs must have alike in a cell: arrays, or None."""
 
 
 @dataclass(frozen=True)
@@ -36,8 +39,7 @@ class Inputs:
     """All that the tables are made from.
 
     Attributes:
-        metrics: one row a metrics row; RUN_FIELDS, `dataset`, ROW_FIELDS (alpha as text), and of a
-            sparse sweep what the exact metric may be below and above: `audit_ci_low` and `_high`.
+        metrics: one row a metrics row; RUN_FIELDS, `dataset`, ROW_FIELDS (alpha as text).
         cells: the primary view of every dataset's test split, and every place whose intervals
             are no exact ones.
     """
@@ -154,19 +156,19 @@ def _parse_metrics(
     lacking = sorted({name for row in rows for name in ROW_FIELDS if name not in row})
     if lacking:
         raise WiseftError(f"rows of {path} lack {', '.join(lacking)}")
+    if any("audit" in row for row in rows):
+        raise WiseftError(
+            f"{path} is of a sparse sweep, which ran some predictions only; evaluate it again"
+        )
     head = {name: content[name] for name in ("dataset", *RUN_FIELDS)}
     head["variant"] = head["variant"] or ""
     head["seed"] = int(head["seed"])
-    frame = pd.DataFrame([{name: row[name] for name in ROW_FIELDS} for row in rows])
-    for name in AUDIT_FIELDS:
-        frame[f"audit_{name}"] = [row["audit"][name] if "audit" in row else np.nan for row in rows]
+    frame = pd.DataFrame(rows, columns=list(ROW_FIELDS)).assign(**head)
     frame["alpha"] = [format_alpha(alpha) for alpha in frame["alpha"]]
     key = ["split", "view", "combination", "alpha"]
     if frame.duplicated(key).any():
         double = frame.loc[frame.duplicated(key), key].iloc[0]
         raise WiseftError(f"{path} has two rows for {', '.join(double)}")
-    for place, (name, value) in enumerate(head.items()):
-        frame.insert(place, name, value)
     head["images"] = dict(content.get("how", {}).get("images", {}))
     return head, frame, _definitions(path, frame, content.get("views", {}))
 
@@ -225,18 +227,7 @@ def _check_same(path: Path, before: Path, place: Place, first: Cell, other: Cell
             f"{path}: view {place.view} of {place.dataset} is of metric {other.metric}, in "
             f"{before} of {first.metric}, or it ignores other groups"
         )
-    pairs = [
-        (getattr(first.truth, name), getattr(other.truth, name))
-        for name in ("base_ids", "labels", "others", "groups")
-    ]
-    pairs += [(getattr(first, name), getattr(other, name)) for name in ("sample_ids", "clusters")]
-    if not all(_equal(*pair) for pair in pairs):
+    if not all(map(np.array_equal, _SAMPLES(first), _SAMPLES(other))):
         raise WiseftError(
             f"{path} is about other samples or labels of {place.dataset} than {before}"
         )
-
-
-def _equal(first: npt.NDArray[Any] | None, second: npt.NDArray[Any] | None) -> bool:
-    if first is None or second is None:
-        return first is second
-    return np.array_equal(first, second)

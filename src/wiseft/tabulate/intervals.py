@@ -1,18 +1,14 @@
-"""Confidence intervals of single numbers."""
+"""Confidence intervals of single numbers, and paired tests with their correction for several."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from scipy.special import betaincinv  # its quantile of beta; `scipy.stats` takes half a second
 
-from wiseft.tabulate.schema import AUDITED
-from wiseft.tabulate.schema import CLOPPER_PEARSON as CLOPPER_PEARSON
-from wiseft.tabulate.schema import CLUSTER_BOOTSTRAP as CLUSTER_BOOTSTRAP
-from wiseft.tabulate.schema import CONDITIONAL as CONDITIONAL
+from wiseft.tabulate.schema import CLOPPER_PEARSON
 
 LEVEL = 0.95
 TOO_FEW = "too-few-clusters"
@@ -41,11 +37,17 @@ def clopper_pearson(
 
 
 class Interval(NamedTuple):
-    """Both ends, and the method that found them (`ci_method` of the table)."""
+    """Both ends, and the method that found them, as columns of the table."""
 
-    low: float
-    high: float
-    method: str
+    ci_low: float
+    ci_high: float
+    ci_method: str
+
+
+def exact_interval(n_correct: int, n: int) -> Interval:
+    """Return Clopper-Pearson's interval of one accuracy."""
+    low, high = clopper_pearson(n_correct, n)
+    return Interval(float(low), float(high), CLOPPER_PEARSON)
 
 
 def percentile_interval(draws: Floats) -> tuple[Floats, Floats]:
@@ -54,20 +56,37 @@ def percentile_interval(draws: Floats) -> tuple[Floats, Floats]:
     return np.asarray(low), np.asarray(high)
 
 
-def with_audits(
-    interval: Interval, value: float, audits: Sequence[tuple[float, float]]
-) -> Interval:
-    """Return the interval of a mean of metrics, some of which are of sparse sweeps.
-
-    What images were drawn and which predictions were inferred err independently of each other: the
-    distances of the ends from the value add in squares.
+def mcnemar_exact(n_better: int, n_worse: int) -> float:
+    """Return the two-sided exact p of McNemar's test.
 
     Args:
-        audits: of each metric what the exact one may be below and above it; zeros where it is.
+        n_better: samples that only the first model gets right.
+        n_worse: samples that only the second model gets right.
     """
-    if not any(map(any, audits)) or interval.method == TOO_FEW:
-        return interval
-    below, above = np.linalg.norm(audits, axis=0) / len(audits)
-    low = value - float(np.hypot(value - interval.low, below))
-    high = value + float(np.hypot(interval.high - value, above))
-    return Interval(max(low, 0.0), min(high, 1.0), interval.method + AUDITED)
+    from scipy.stats import binomtest  # half a second, which a score does not take
+
+    discordant = n_better + n_worse
+    return 1.0 if discordant == 0 else float(binomtest(n_better, discordant, 0.5).pvalue)
+
+
+def bootstrap_p(draws: npt.ArrayLike) -> float:
+    """Return the two-sided p of a difference of zero, by inverting the percentile interval.
+
+    The smallest possible value is 2 / (resamples + 1): with 2,000 resamples, 0.001.
+
+    Args:
+        draws: bootstrap draws of the difference, shape (resamples,).
+    """
+    values = np.asarray(draws, dtype=float)
+    smaller_tail = min(int((values <= 0).sum()), int((values >= 0).sum()))
+    return min(1.0, 2 * (smaller_tail + 1) / (len(values) + 1))
+
+
+def holm(p_values: npt.ArrayLike) -> Floats:
+    """Return Holm's step-down adjusted p values, in the order given; shape (tests,)."""
+    p = np.asarray(p_values, dtype=float)
+    order = np.argsort(p, kind="stable")
+    factors = np.arange(len(p), 0, -1)
+    adjusted = np.empty_like(p)
+    adjusted[order] = np.minimum(1.0, np.maximum.accumulate(p[order] * factors))
+    return adjusted

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,23 +13,12 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from wiseft.base.io import require_file
-from wiseft.base.metrics import (
-    ALL_FRAMES,
-    MACRO_F1,
-    OUTSIDE,
-    WORST_GROUP,
-    Outcome,
-    Truth,
-    group_places,
-    measure,
-    pairs_of,
-)
+from wiseft.base import metrics
 from wiseft.errors import WiseftError
 
 SAMPLE_COLUMNS = ["split", "sample_id", "base_id", "label"]
 OTHER_LABELS = "other_labels"
-BOOTSTRAPPED = (MACRO_F1, WORST_GROUP)
+BOOTSTRAPPED = (metrics.MACRO_F1, metrics.WORST_GROUP)
 """Metrics that are no share of independent samples: their intervals are the bootstrap's."""
 
 
@@ -81,35 +70,34 @@ class Cell:
         clusters: text (n,): what each sample was drawn with, base ids where nothing else is said.
         predictions: int32 (n,) for each point and, behind them, for each sweep of weights with
             both ends at `PER_SAMPLE` (`dawin`).
-        certainty: for each point the mean entropy or confidence of the predictions; not where some
-            are inferred.
+        certainty: for each point the mean entropy or confidence of the predictions.
     """
 
     metric: str
     ignore: tuple[str, ...]
     sample_ids: npt.NDArray[np.str_]
-    truth: Truth
+    truth: metrics.Truth
     clusters: npt.NDArray[np.str_]
     predictions: dict[Point, npt.NDArray[np.int32]]
     certainty: dict[Point, float] = field(default_factory=dict)
 
-    def measure(self, point: Point) -> Outcome:
+    def measure(self, point: Point) -> metrics.Outcome:
         """Return the metric at a point."""
-        return measure(self.metric, self.predictions[point], self.truth, self.ignore)
+        return metrics.measure(self.metric, self.predictions[point], self.truth, self.ignore)
 
     @property
     def exact(self) -> bool:
         """Whether the metric is a share of units that were drawn independently."""
         if self.metric in BOOTSTRAPPED:
             return False
-        units = self.truth.base_ids if self.metric == ALL_FRAMES else self.sample_ids
+        units = self.truth.base_ids if self.metric == metrics.ALL_FRAMES else self.sample_ids
         return len(np.unique(self.clusters)) == len(np.unique(units))
 
     def counted(self) -> Cell:
         """Return the cell without the samples of no group and of ignored groups."""
         if self.truth.groups is None:
             return self
-        counts = group_places(self.truth.groups, self.ignore)[1] >= 0
+        counts = metrics.group_places(self.truth.groups, self.ignore)[1] >= 0
         return replace(
             self,
             sample_ids=self.sample_ids[counts],
@@ -123,15 +111,15 @@ def read_predictions(
     path: Path,
     rows: pd.DataFrame,
     definitions: Mapping[str, ViewDefinition],
-    clusters: str | None = None,
-    certainty: str | None = None,
+    clusters: str | None,
+    certainty: str,
 ) -> dict[Place, Cell]:
     """Return the samples that the rows of a metrics file are about.
 
     Args:
         rows: in the columns of :class:`wiseft.tabulate.inputs.Inputs`.
         clusters: group metadata that says what was drawn together; None: the base ids.
-        certainty: `entropy` or `confidence`, whose mean is returned; None: neither.
+        certainty: `entropy` or `confidence`, whose mean is returned.
 
     Raises:
         WiseftError: if the file is missing or broken, lacks a column that the rows name, has a
@@ -139,29 +127,14 @@ def read_predictions(
     """
     views = {view: definitions[view] for view in sorted(rows["view"].unique())}
     cluster = "base_id" if clusters is None else f"group_{clusters}"
-    needed = [*_columns(rows, views), cluster]
-    needed += [_column_name(row, certainty) for row in rows.to_dict("records") if certainty]
-    needed += [_column_name(row, "entropy") for row in rows.to_dict("records") if _is_end(row)]
-    table = _read(path, list(dict.fromkeys(needed)))
+    table = _read(path, _needed(rows, views, cluster, certainty))
     cells = {}
     for key, here in rows.groupby(["dataset", "split", "view"], sort=False):
-        place, part = Place(*map(str, key)), table[table["split"] == str(key[1])]
-        points = {_point(row): row for row in here.to_dict("records")}
-        columns = {point: _column_name(row) for point, row in points.items()}
-        cell = _cell(path, part, place.view, columns, views[place.view], cluster)
-        if certainty is not None:
-            means = {
-                point: float(part[_column_name(row, certainty)].mean())  # NaN outside of the view
-                for point, row in points.items()
-                if pd.isna(row["audit_ci_low"])
-            }
-            cell = replace(cell, certainty=means)
-        inside = part[part["sample_id"].isin(cell.sample_ids)]
-        ends = {
-            point: _column_name(row, "entropy") for point, row in points.items() if _is_end(row)
-        }
-        entropies = {point: inside[name].to_numpy(float) for point, name in ends.items()}
-        cell.predictions.update(dawin(cell.predictions, entropies))
+        place, points = Place(*map(str, key)), _points(here)
+        part = table[table["split"] == place.split]
+        cell = _cell(path, part, place.view, points, views[place.view], cluster)
+        for point in points:  # outside of the view there is NaN
+            cell.certainty[point] = float(part[_column(point, place.view, certainty)].mean())
         cells[place] = cell
     return cells
 
@@ -194,28 +167,35 @@ def dawin(
     return mixed
 
 
-def _point(row: Mapping[Any, Any]) -> Point:
-    return Point(row["run"], row["seed"], row["combination"], row["alpha"])
+def _points(rows: pd.DataFrame) -> list[Point]:
+    """Return the point of each row of metrics."""
+    return [Point(*each) for each in rows[list(Point._fields)].itertuples(index=False)]
 
 
-def _is_end(row: Mapping[Any, Any]) -> bool:
-    return row["combination"] == WEIGHT and row["alpha"] in ENDS
+def _is_end(point: Point) -> bool:
+    return point.combination == WEIGHT and point.alpha in ENDS
 
 
-def _column_name(row: Mapping[Any, Any], of: str = "prediction") -> str:
-    return f"{row['combination']}/{row['view']}/{row['alpha']}/{of}"
+def _column(point: Point, view: str, of: str = "prediction") -> str:
+    return f"{point.combination}/{view}/{point.alpha}/{of}"
 
 
-def _columns(rows: pd.DataFrame, views: Mapping[str, ViewDefinition]) -> list[str]:
-    predictions = {_column_name(row) for row in rows.to_dict("records")}
+def _needed(
+    rows: pd.DataFrame, views: Mapping[str, ViewDefinition], cluster: str, certainty: str
+) -> list[str]:
+    """Return the columns that rows of metrics are about, each once."""
+    at = list(zip(_points(rows), rows["view"], strict=True))
     labels = {f"{view}/label" for view, each in views.items() if not each.own_labels}
     groups = {f"group_{each.group}" for each in views.values() if each.group is not None}
-    return [*SAMPLE_COLUMNS, *sorted(groups), *sorted(labels), *sorted(predictions)]
+    predictions = {_column(point, view) for point, view in at}
+    needed = [*SAMPLE_COLUMNS, *sorted(groups), *sorted(labels), *sorted(predictions), cluster]
+    needed += [_column(point, view, certainty) for point, view in at]
+    needed += [_column(point, view, "entropy") for point, view in at if _is_end(point)]
+    return list(dict.fromkeys(needed))
 
 
 def _read(path: Path, needed: list[str]) -> pd.DataFrame:
     """Return the needed columns, sorted by split and sample id."""
-    require_file(path, "predictions file")
     try:
         names = pq.read_schema(path).names
         missing = [name for name in needed if name not in names]
@@ -244,30 +224,36 @@ def _cell(
     path: Path,
     part: pd.DataFrame,
     view: str,
-    columns: Mapping[Point, str],
+    points: Sequence[Point],
     definition: ViewDefinition,
     cluster: str,
 ) -> Cell:
-    predictions = {point: part[name].to_numpy(np.int32) for point, name in columns.items()}
-    masks = [values != OUTSIDE for values in predictions.values()]
+    predictions = {point: part[_column(point, view)].to_numpy(np.int32) for point in points}
+    masks = [values != metrics.OUTSIDE for values in predictions.values()]
     if any(not np.array_equal(mask, masks[0]) for mask in masks) or not masks[0].any():
         raise WiseftError(
             f"{path}: view {view} covers no sample of a split, or not the same at every alpha"
         )
-    labels = part["label" if definition.own_labels else f"{view}/label"].to_numpy(np.int64)
-    others: Any = part[OTHER_LABELS] if OTHER_LABELS in part.columns else None
-    groups = part[f"group_{definition.group}"] if definition.group is not None else None
-    truth = Truth(
-        labels,
-        part["base_id"].to_numpy(dtype=str),
-        pairs_of(others),
-        None if groups is None else np.array(groups.tolist(), dtype=object),
+    inside: Any = part[masks[0]]
+    groups = None
+    if definition.group is not None:
+        groups = np.array(inside[f"group_{definition.group}"].tolist(), dtype=object)
+    truth = metrics.Truth(
+        inside["label" if definition.own_labels else f"{view}/label"].to_numpy(np.int64),
+        inside["base_id"].to_numpy(dtype=str),
+        metrics.pairs_of(inside.get(OTHER_LABELS)),
+        groups,
     )
+    seen = {point: values[masks[0]] for point, values in predictions.items()}
+    entropies = {
+        point: inside[_column(point, view, "entropy")].to_numpy(float)
+        for point in filter(_is_end, points)
+    }
     return Cell(
         definition.metric,
         definition.ignore,
-        part["sample_id"].to_numpy(dtype=str)[masks[0]],
-        truth.take(masks[0]),
-        part[cluster].to_numpy(dtype=str)[masks[0]],
-        {point: values[masks[0]] for point, values in predictions.items()},
+        inside["sample_id"].to_numpy(dtype=str),
+        truth,
+        inside[cluster].to_numpy(dtype=str),
+        seen | dawin(seen, entropies),
     )

@@ -150,10 +150,5 @@ def fits_frame(
 ) -> pd.DataFrame:
     """Return the fits of all averages that have one, in the columns of `schema.FITS`."""
     shared = {name: str(table[name].iloc[0]) for name in ("experiment", "reference")}
-    rows = []
-    for average in averages:
-        fit = baseline_fit(table, average, exclude)
-        if fit is not None:
-            fields = {name: getattr(fit, name) for name in FITS if name not in shared}
-            rows.append(shared | fields)
-    return frame_of(rows, FITS)
+    fits = [baseline_fit(table, average, exclude) for average in averages]
+    return frame_of([shared | vars(fit) for fit in fits if fit is not None], FITS)

@@ -6,25 +6,12 @@ as a dataset of its own, a shift. The tidy table keeps the names that the splits
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import pandas as pd
 
-Roles = Mapping[tuple[str, str], tuple[str, str]]
-"""Dataset and split that take the place of a dataset and a split."""
+from wiseft.tabulate.settings import Roles, own_shift, split_roles
+
 WITHOUT_LABELS = ["unlabelled", "dawin"]
 """Choices that are made of what is reported alone, so that they tell what that is."""
-
-
-def own_shift(reference: str, test_split: str) -> str:
-    """Return the name of the shift that is the reference's test split."""
-    return f"{reference}:{test_split}"
-
-
-def split_roles(reference: str, near: str, test_split: str) -> Roles:
-    """Return the roles of both splits, of which `near` is in distribution."""
-    far = own_shift(reference, test_split)
-    return {(reference, near): (reference, test_split), (reference, test_split): (far, test_split)}
 
 
 def renamed(rows: pd.DataFrame, roles: Roles, back: bool = False) -> pd.DataFrame:

@@ -24,109 +24,51 @@ TEXT: Kind = "str"
 INTEGER: Kind = "Int64"
 FLOAT: Kind = "float64"
 
-_POINT: Schema = {
-    "source": TEXT,
-    "experiment": TEXT,
-    "model": TEXT,
-    "reference": TEXT,
-    "method": TEXT,
-    "variant": TEXT,
-    "run": TEXT,
-    "seed": INTEGER,
-    "combination": TEXT,
-    "alpha": FLOAT,
+_TEXTS = (
+    "source experiment model reference method variant run combination dataset view split metric "
+    "ci_method selection contrast test average line x_view"
+)
+_INTEGERS = "seed n n_correct n_clusters n_better n_worse extrapolated"
+_KINDS: Schema = {
+    **dict.fromkeys(_TEXTS.split(), TEXT),
+    **dict.fromkeys(_INTEGERS.split(), INTEGER),
 }
-"""What tells a model at an alpha from others."""
+"""Types of columns by name, the same in all tables; what is not listed is a number."""
 
-TABLE: Schema = {
-    **_POINT,
-    "dataset": TEXT,
-    "view": TEXT,
-    "split": TEXT,
-    "metric": TEXT,
-    "value": FLOAT,
-    "n": INTEGER,
-    "n_correct": INTEGER,
-    "ci_low": FLOAT,
-    "ci_high": FLOAT,
-    "ci_method": TEXT,
-    "selection": TEXT,
-}
-COMPARISONS: Schema = {
-    "experiment": TEXT,
-    "model": TEXT,
-    "run": TEXT,
-    "method": TEXT,
-    "variant": TEXT,
-    "seed": TEXT,
-    "combination": TEXT,
-    "contrast": TEXT,
-    "dataset": TEXT,
-    "difference": FLOAT,
-    "ci_low": FLOAT,
-    "ci_high": FLOAT,
-    "ci_method": TEXT,
-    "p_value": FLOAT,
-    "p_holm": FLOAT,
-    "test": TEXT,
-    "n": INTEGER,
-    "n_clusters": INTEGER,
-    "n_better": INTEGER,
-    "n_worse": INTEGER,
-    "low": FLOAT,
-    "high": FLOAT,
-}
+
+def _schema(columns: str, **others: Kind) -> Schema:
+    """Return columns with their types.
+
+    Args:
+        columns: their names, with blanks between.
+        others: types of columns that are an exception.
+    """
+    kinds = {**_KINDS, **others}
+    return {name: kinds.get(name, FLOAT) for name in columns.split()}
+
+
 CHOSEN = ("alpha", "value", "regret", "over_zero_shot", "over_fine_tuned")
 """What a choice of alpha gives, of which there are means over models with intervals."""
-SELECTION: Schema = {
-    "experiment": TEXT,
-    "model": TEXT,
-    "reference": TEXT,
-    "run": TEXT,
-    "method": TEXT,
-    "variant": TEXT,
-    "seed": INTEGER,
-    "combination": TEXT,
-    "selection": TEXT,
-    "dataset": TEXT,
-    "alpha": FLOAT,
-    "value": FLOAT,
-    "oracle_alpha": FLOAT,
-    "oracle_value": FLOAT,
-    "regret": FLOAT,
-    "over_zero_shot": FLOAT,
-    "over_fine_tuned": FLOAT,
-    **{f"{name}_ci_{end}": FLOAT for name in CHOSEN for end in ("low", "high")},
-    "ci_method": TEXT,
-    "n": INTEGER,
-}
-FITS: Schema = {
-    "experiment": TEXT,
-    "reference": TEXT,
-    "average": TEXT,
-    "slope": FLOAT,
-    "intercept": FLOAT,
-    "r2": FLOAT,
-    "residual_se": FLOAT,
-    "n": INTEGER,
-    "x_min": FLOAT,
-    "x_max": FLOAT,
-}
-EFFECTIVE: Schema = {
-    **_POINT,
-    "line": TEXT,
-    "dataset": TEXT,
-    "x_view": TEXT,
-    "x": FLOAT,
-    "y": FLOAT,
-    "beta": FLOAT,
-    "effective_robustness": FLOAT,
-    "extrapolated": INTEGER,
-    "ci_low": FLOAT,
-    "ci_high": FLOAT,
-    "ci_method": TEXT,
-    "n": INTEGER,
-}
+_POINT = "source experiment model reference method variant run seed combination alpha"
+"""What tells a model at an alpha from others."""
+TABLE = _schema(
+    f"{_POINT} dataset view split metric value n n_correct ci_low ci_high ci_method selection"
+)
+COMPARISONS = _schema(
+    "experiment model run method variant seed combination contrast dataset difference ci_low "
+    "ci_high ci_method p_value p_holm test n n_clusters n_better n_worse low high",
+    seed=TEXT,  # a number or `all`
+)
+SELECTION = _schema(
+    "experiment model reference run method variant seed combination selection dataset alpha value "
+    "oracle_alpha oracle_value regret over_zero_shot over_fine_tuned "
+    f"{' '.join(f'{name}_ci_low {name}_ci_high' for name in CHOSEN)} ci_method n"
+)
+FITS = _schema("experiment reference average slope intercept r2 residual_se n x_min x_max")
+EFFECTIVE = _schema(
+    f"{_POINT} line dataset x_view x y beta effective_robustness extrapolated ci_low ci_high "
+    "ci_method n"
+)
 SELECTIONS = (
     *("grid", "fixed", "held-out", "held-out-1se", "unlabelled", "dawin"),
     *("oracle-column", "oracle-table13"),
@@ -135,8 +77,8 @@ CLOPPER_PEARSON = "clopper-pearson"
 CLUSTER_BOOTSTRAP = "cluster-bootstrap"
 CONDITIONAL = "cluster-bootstrap-conditional"
 """Of an average: on the clusters of the datasets that have too few of them."""
-AUDITED = "+audit"
-"""Behind the method of an interval that includes the error of a sparse sweep."""
+PAIR_PREFIX = "pair-with-"
+"""Begin of `combination` where a measure is about two classifiers."""
 ROUNDING = 1e-6
 """What six decimals may take from a number."""
 ALL = "all"
@@ -166,6 +108,11 @@ def conform(frame: pd.DataFrame, schema: Schema) -> pd.DataFrame:
         except (TypeError, ValueError) as error:
             raise WiseftError(f"column {name} must hold {kind} values: {error}") from None
     return pd.DataFrame(columns).reset_index(drop=True)
+
+
+def stacked(frames: Sequence[pd.DataFrame], schema: Schema) -> pd.DataFrame:
+    """Return frames, one below the other, as a table. Raises as `conform`."""
+    return conform(pd.concat([conform(each, schema) for each in frames]), schema)
 
 
 def frame_of(rows: Sequence[Mapping[str, Any]], schema: Schema) -> pd.DataFrame:
@@ -235,7 +182,7 @@ def read_table(path: Path | str, means: bool = False) -> pd.DataFrame:
 def _check_numbers(frame: pd.DataFrame, where: str) -> None:
     """Raise WiseftError unless values are their counts, and intervals are intervals."""
     value, low, high = frame["value"], frame["ci_low"], frame["ci_high"]
-    method = frame["ci_method"].str.removesuffix(AUDITED)
+    method = frame["ci_method"]
     n_correct, n = frame["n_correct"].astype(float), frame["n"].astype(float)
     exact, resampled = method == CLOPPER_PEARSON, method.isin([CLUSTER_BOOTSTRAP, CONDITIONAL])
     ordered = (low >= -ROUNDING) & (low <= high) & (high <= 1 + ROUNDING)  # not of a NaN

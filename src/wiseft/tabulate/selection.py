@@ -24,28 +24,19 @@ import pandas as pd
 from wiseft.base.alphas import format_alpha
 from wiseft.base.names import split_run_name
 from wiseft.errors import WiseftError
-from wiseft.tabulate.inputs import Inputs
-from wiseft.tabulate.intervals import CLOPPER_PEARSON, Interval, clopper_pearson, with_audits
+from wiseft.tabulate import schema
 from wiseft.tabulate.models import of_runs, over_models
 from wiseft.tabulate.predictions import ENDS, PER_SAMPLE, WEIGHT, Place, Point
-from wiseft.tabulate.schema import (
-    AVERAGE_PREFIX,
-    CHOSEN,
-    SELECTION,
-    TABLE,
-    conform,
-    frame_of,
-)
 from wiseft.tabulate.settings import TabulateSettings
 from wiseft.tabulate.study import Study
-from wiseft.tabulate.table import average_row, bootstrapped, run_fields
+from wiseft.tabulate.table import average_row
 
 SWEEP = ["run", "seed", "combination"]
 _ROUNDING = 1e-12  # equal averages of fractions may differ in their last bit
 OUTPUT = "output"
 
 
-def sweeps(study: Study, settings: TabulateSettings) -> dict[tuple[str, int, str], list[str]]:
+def sweeps(study: Study) -> dict[tuple[str, int, str], list[str]]:
     """Return the alphas of each (run, seed, combination) that was swept.
 
     A baseline, evaluated at a single alpha, is no sweep.
@@ -59,7 +50,7 @@ def sweeps(study: Study, settings: TabulateSettings) -> dict[tuple[str, int, str
     swept = {key: grid for key, grid in grids.items() if len(grid) > 1}
     for (run, seed, combination), grid in swept.items():
         ends = ENDS if combination == WEIGHT else ()
-        for alpha in (format_alpha(settings.fixed_alpha), *ends):
+        for alpha in (format_alpha(study.settings.fixed_alpha), *ends):
             if alpha not in grid:
                 raise WiseftError(
                     f"alpha {alpha} is needed for the selections and comparisons, but the grid "
@@ -107,19 +98,18 @@ def choose_alpha(
     return one_standard_error_alpha(values, error)
 
 
-def selection_rows(
-    grid: pd.DataFrame, inputs: Inputs, study: Study, settings: TabulateSettings
-) -> pd.DataFrame:
+def selection_rows(grid: pd.DataFrame, study: Study) -> pd.DataFrame:
     """Return copies of grid rows under the selections that chose them.
 
     Args:
         grid: the table's rows of selection `grid`, averages included.
     """
+    settings = study.settings
     parts: list[pd.DataFrame] = []
     by_sweep = dict(iter(grid.groupby(SWEEP, sort=True)))
-    for key in sweeps(study, settings):
+    for key in sweeps(study):
         rows = by_sweep[key]
-        chosen = {"fixed": settings.fixed_alpha, **_held_out_alphas(key, rows, study, settings)}
+        chosen = {"fixed": settings.fixed_alpha, **_held_out_alphas(key, rows, study)}
         parts.extend(
             rows[rows["alpha"] == alpha].assign(selection=name) for name, alpha in chosen.items()
         )
@@ -128,27 +118,24 @@ def selection_rows(
         primary = test[test["view"] == [settings.view_of(dataset) for dataset in test["dataset"]]]
         best = _oracle_column(primary)
         optimal = dict(zip(best["dataset"], best["alpha"].astype(float), strict=True))
-        certain = _unlabelled_alphas(key, inputs, settings)
+        certain = _unlabelled_alphas(key, study)
         picked = primary["alpha"] == primary["dataset"].map(certain)
         parts.append(primary[picked].assign(selection="unlabelled"))
         each = {"unlabelled": certain, "oracle-table13": optimal}
         at = {name: {d: format_alpha(a) for d, a in of.items()} for name, of in each.items()}
         if key[2] == WEIGHT:
-            parts.append(_dawin_rows(key, primary[primary["alpha"] == 0], inputs, study))
-            at["dawin"] = dict.fromkeys(study.datasets, PER_SAMPLE)
-        parts += [
-            _averages_at(key, alphas, name, rows, inputs, study, settings)
-            for name, alphas in at.items()
-        ]
+            parts.append(_dawin_rows(key, primary[primary["alpha"] == 0], study))
+            at["dawin"] = dict.fromkeys(study.places, PER_SAMPLE)
+        parts += [_averages_at(key, alphas, name, study) for name, alphas in at.items()]
     if not parts:
         return grid.iloc[:0]
-    return conform(pd.concat(parts, ignore_index=True), TABLE)
+    return schema.conform(pd.concat(parts, ignore_index=True), schema.TABLE)
 
 
 def _held_out_alphas(
-    key: tuple[str, int, str], rows: pd.DataFrame, study: Study, settings: TabulateSettings
+    key: tuple[str, int, str], rows: pd.DataFrame, study: Study
 ) -> dict[str, float]:
-    chosen = settings.held_out
+    settings, chosen = study.settings, study.settings.held_out
     if "__".join(filter(None, split_run_name(key[0])[2:])) in settings.trained_on_held_out:
         return {}
     if chosen is None:
@@ -157,11 +144,7 @@ def _held_out_alphas(
             "alpha may be chosen"
         )
     place = Place(chosen.dataset, chosen.split, settings.view_of(chosen.dataset))
-    held_out = rows[
-        (rows["dataset"] == place.dataset)
-        & (rows["split"] == place.split)
-        & (rows["view"] == place.view)
-    ]
+    held_out = rows[(rows[list(place._fields)] == list(place)).all(axis=1)]
     swept = set(rows.loc[rows["split"] == settings.test_split, "alpha"])
     missing = sorted(swept - set(held_out["alpha"]))
     if missing:
@@ -173,7 +156,7 @@ def _held_out_alphas(
     values = held_out.set_index("alpha")["value"]
     best = best_alpha(values)
     if study.bootstrapped(place):
-        error = float(study.draws_at(Point(*key, format_alpha(best)), place).std())
+        error = float(study.draws(Point(*key, format_alpha(best)), place).std())
     else:
         error = binomial_error(float(values.max()), int(held_out["n"].iloc[0]))
     return {"held-out": best, "held-out-1se": one_standard_error_alpha(values, error)}
@@ -186,26 +169,18 @@ def _oracle_column(test: pd.DataFrame) -> pd.DataFrame:
     return ties.drop_duplicates(key).assign(selection="oracle-column")
 
 
-def _unlabelled_alphas(
-    key: tuple[str, int, str], inputs: Inputs, settings: TabulateSettings
-) -> dict[str, float]:
-    """Return for each dataset the alpha whose predictions are most certain, whatever its labels; of
-    a sparse sweep none, which has no certainty of what it inferred.
-    """
-    sign = 1 if settings.unlabelled == "entropy" else -1
+def _unlabelled_alphas(key: tuple[str, int, str], study: Study) -> dict[str, float]:
+    """Return for each dataset the alpha whose predictions are most certain, whatever its labels."""
+    sign = 1 if study.settings.unlabelled == "entropy" else -1
     chosen = {}
-    for place, cell in inputs.cells.items():
-        if place.split == settings.test_split and place.view == settings.view_of(place.dataset):
-            sweep = {p for p in cell.predictions if p[:3] == key and p.alpha != PER_SAMPLE}
-            if sweep and sweep <= cell.certainty.keys():
-                ranked = [(sign * cell.certainty[point], float(point.alpha)) for point in sweep]
-                chosen[place.dataset] = min(ranked)[1]
+    for dataset, place in study.places.items():
+        certainty = study.cells[place].certainty
+        if ranked := [(sign * certainty[p], float(p.alpha)) for p in certainty if p[:3] == key]:
+            chosen[dataset] = min(ranked)[1]
     return chosen
 
 
-def _dawin_rows(
-    key: tuple[str, int, str], at_start: pd.DataFrame, inputs: Inputs, study: Study
-) -> pd.DataFrame:
+def _dawin_rows(key: tuple[str, int, str], at_start: pd.DataFrame, study: Study) -> pd.DataFrame:
     """Return a row for each dataset of a sweep whose samples have an alpha each.
 
     Args:
@@ -216,40 +191,26 @@ def _dawin_rows(
     for row in at_start.to_dict("records"):
         if not study.has(point, row["dataset"]):
             continue  # an average
-        place = Place(row["dataset"], row["split"], row["view"])
-        found = inputs.cells[place].measure(point)
+        found = study.cells[study.places[row["dataset"]]].measure(point)
         row |= {"alpha": PER_SAMPLE, "value": found.value, "n_correct": found.n_correct}
-        if study.bootstrapped(place):
-            interval = bootstrapped(row, study)
-        else:
-            ends = clopper_pearson(np.array([found.n_correct]), np.array([found.n]))
-            interval = Interval(float(ends[0][0]), float(ends[1][0]), CLOPPER_PEARSON)
-        interval = with_audits(interval, found.value, [study.audit(point, place)])
-        ci = {"ci_low": interval.low, "ci_high": interval.high, "ci_method": interval.method}
-        rows.append(row | ci | {"alpha": None, "selection": "dawin"})
-    return frame_of(rows, TABLE)
+        interval = study.interval_of(row)
+        rows.append(row | interval._asdict() | {"alpha": None, "selection": "dawin"})
+    return schema.frame_of(rows, schema.TABLE)
 
 
 def _averages_at(
-    key: tuple[str, int, str],
-    alphas: Mapping[str, str],
-    selection: str,
-    rows: pd.DataFrame,
-    inputs: Inputs,
-    study: Study,
-    settings: TabulateSettings,
+    key: tuple[str, int, str], alphas: Mapping[str, str], selection: str, study: Study
 ) -> pd.DataFrame:
     """Return a row for each average all of whose datasets have an alpha, which intervals take as
     given.
     """
-    fields = run_fields(inputs, str(rows["experiment"].iloc[0]))[key[0]]
     averages = []
     for name, members in study.averages.items():
         if set(members) <= alphas.keys():
             points = {member: Point(*key, alphas[member]) for member in members}
-            row = fields | average_row(name, points, study, settings)
+            row = average_row(name, points, study)
             averages.append(row | {"alpha": None, "selection": selection})
-    return frame_of(averages, TABLE)
+    return schema.frame_of(averages, schema.TABLE)
 
 
 def selection_frame(table: pd.DataFrame, settings: TabulateSettings) -> pd.DataFrame:
@@ -265,7 +226,7 @@ def selection_frame(table: pd.DataFrame, settings: TabulateSettings) -> pd.DataF
     Args:
         table: the tidy table.
     """
-    named = [AVERAGE_PREFIX + name for name in settings.averages]
+    named = [schema.AVERAGE_PREFIX + name for name in settings.averages]
     views = dict.fromkeys([settings.reference, *named], settings.view_of(settings.reference))
     views |= {name: settings.view_of(name) for name, _ in settings.roles.values()}
     rows = of_runs(table)
@@ -273,26 +234,19 @@ def selection_frame(table: pd.DataFrame, settings: TabulateSettings) -> pd.DataF
         (rows["split"] == settings.test_split) & (rows["view"] == rows["dataset"].map(views))
     ]
     grid, key = rows[rows["selection"] == "grid"], [*SWEEP, "dataset"]
-    oracle = rows[rows["selection"] == "oracle-column"]
-    beside = [
-        oracle[[*key, "alpha", "value"]].rename(
-            columns={"alpha": "oracle_alpha", "value": "oracle_value"}
-        ),
-        *(
-            grid.loc[grid["alpha"] == alpha, [*key, "value"]].rename(columns={"value": name})
-            for name, alpha in (("zero_shot", 0.0), ("fine_tuned", 1.0))
-        ),
-    ]
+    oracle = rows.loc[rows["selection"] == "oracle-column", [*key, "alpha", "value"]]
+    oracle = oracle.rename(columns={"alpha": "oracle_alpha", "value": "oracle_value"})
     joined = rows[~rows["selection"].isin(["grid", ""])]
-    for one in beside:
-        joined = joined.merge(one, on=key, how="left", validate="many_to_one")
+    joined = joined.merge(oracle, on=key, how="left", validate="many_to_one")
     joined["regret"] = joined["oracle_value"] - joined["value"]
-    for end in ("zero_shot", "fine_tuned"):
+    for end, alpha in (("zero_shot", 0.0), ("fine_tuned", 1.0)):
+        at = grid.loc[grid["alpha"] == alpha, [*key, "value"]].rename(columns={"value": end})
+        joined = joined.merge(at, on=key, how="left", validate="many_to_one")
         joined[f"over_{end}"] = joined["value"] - joined[end]
-    joined = joined.assign(ci_method="", n=None).reindex(columns=list(SELECTION))
+    joined = joined.assign(ci_method="", n=None).reindex(columns=list(schema.SELECTION))
     means = over_models(
         joined,
         ["experiment", "reference", "method", "variant", "combination", "selection", "dataset"],
-        [*CHOSEN, "oracle_alpha", "oracle_value"],
-    ).reindex(columns=list(SELECTION))
-    return conform(pd.concat([conform(p, SELECTION) for p in (joined, means)]), SELECTION)
+        [*schema.CHOSEN, "oracle_alpha", "oracle_value"],
+    ).reindex(columns=list(schema.SELECTION))
+    return schema.stacked([joined, means], schema.SELECTION)

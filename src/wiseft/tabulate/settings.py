@@ -1,19 +1,55 @@
-"""The statistics part of an experiment: what the stage tabulate must know."""
+"""The statistics part of an experiment: what the stage tabulate must know. It is light, because the
+configuration reads it.
+"""
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from collections.abc import Mapping
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import Field, model_validator
 
 from wiseft.base.alphas import parse_alphas
-from wiseft.tabulate.options import Bootstrap, HeldOut, ReferenceSplit
-from wiseft.tabulate.roles import Roles, own_shift, split_roles
+from wiseft.base.typed import Entry, Name, Seed
 
 PRIMARY = "all"  # the primary view of most datasets
+Roles = Mapping[tuple[str, str], tuple[str, str]]
+"""Dataset and split that take the place of a dataset and a split."""
 
 
-class TabulateSettings(BaseModel):
+class HeldOut(Entry):
+    """Where alpha may be chosen: samples that neither training nor the test sees."""
+
+    dataset: Name = Field(description="Dataset, one of `datasets`.")
+    split: Name = Field(description="Split of it, one that is evaluated.")
+
+
+class ReferenceSplit(Entry):
+    """Where the reference is itself, if its test split is a shift of it, as in WILDS."""
+
+    split: Name = Field(description="Split of the reference that is in distribution.")
+    shift_view: Name = Field("all", description="View of the test split that is reported.")
+
+
+class Bootstrap(Entry):
+    """Intervals of averages and of paired differences."""
+
+    resamples: Annotated[int, Field(ge=100)] = Field(2000, description="Bootstrap resamples.")
+    seed: Seed = Field(0, description="Seed of the resampling.")
+
+
+def own_shift(reference: str, test_split: str) -> str:
+    """Return the name of the shift that is the reference's test split."""
+    return f"{reference}:{test_split}"
+
+
+def split_roles(reference: str, near: str, test_split: str) -> Roles:
+    """Return the roles of both splits, of which `near` is in distribution."""
+    far = own_shift(reference, test_split)
+    return {(reference, near): (reference, test_split), (reference, test_split): (far, test_split)}
+
+
+class TabulateSettings(Entry):
     """Statistics of one experiment.
 
     Attributes:
@@ -41,8 +77,6 @@ class TabulateSettings(BaseModel):
         kept: datasets that are no shifts: what fine-tuned image towers retain.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
     averages: dict[str, list[str]]
     held_out: HeldOut | None = None
     test_split: str
@@ -53,12 +87,12 @@ class TabulateSettings(BaseModel):
     combinations: list[str] | None = None
     fixed_alpha: float = 0.5
     unlabelled: Literal["entropy", "confidence"] = "confidence"
-    fit_exclude: list[str] = []
-    trained_on_held_out: list[str] = []
-    views: dict[str, str] = {}
-    clusters: dict[str, str] = {}
+    fit_exclude: list[str] = Field([])
+    trained_on_held_out: list[str] = Field([])
+    views: dict[str, str] = Field({})
+    clusters: dict[str, str] = Field({})
     other_views: dict[str, list[str]] | None = None
-    kept: list[str] = []
+    kept: list[str] = Field([])
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -9,25 +9,16 @@ from pathlib import Path
 import pandas as pd
 
 from wiseft.errors import WiseftError
+from wiseft.tabulate import schema
 from wiseft.tabulate.comparisons import comparison_rows
-from wiseft.tabulate.diversity import diversity_rows
 from wiseft.tabulate.inputs import read_inputs
 from wiseft.tabulate.models import model_rows
 from wiseft.tabulate.robustness import fits_frame
 from wiseft.tabulate.roles import renamed
-from wiseft.tabulate.schema import (
-    COMPARISONS,
-    FITS,
-    SELECTION,
-    TABLE,
-    conform,
-    write_csv,
-    write_parquet,
-)
 from wiseft.tabulate.selection import selection_frame, selection_rows
 from wiseft.tabulate.settings import TabulateSettings
 from wiseft.tabulate.study import Study
-from wiseft.tabulate.table import average_rows, cluster_rows, grid_rows, sort_table
+from wiseft.tabulate.table import average_rows, cluster_rows, diversity_rows, grid_rows, sort_table
 
 
 @dataclass(frozen=True)
@@ -55,20 +46,19 @@ def tabulate(
     """
     inputs = read_inputs(metrics, predictions, settings)
     _check_reference(inputs.metrics, settings.reference)
-    study = Study(inputs, settings)
-    rows = grid_rows(inputs, study, experiment)
-    averages = average_rows(inputs, study, settings, experiment)
-    grid = pd.concat([rows, averages], ignore_index=True)
-    selected = selection_rows(grid, inputs, study, settings)
-    single = pd.concat([grid, cluster_rows(rows, inputs)], ignore_index=True)
+    study = Study(experiment, settings, inputs)
+    rows = grid_rows(study)
+    grid = pd.concat([rows, average_rows(study)], ignore_index=True)
+    selected = selection_rows(grid, study)
+    single = pd.concat([grid, cluster_rows(rows, study)], ignore_index=True)
     parts = [single, model_rows(single), selected]
     if diversity:
         parts.append(diversity_rows(diversity, experiment))
-    table = sort_table(conform(pd.concat(parts, ignore_index=True), TABLE))
+    table = sort_table(schema.conform(pd.concat(parts, ignore_index=True), schema.TABLE))
     own_names = renamed(table, settings.roles, back=True)
     return Tables(
-        table=sort_table(conform(own_names, TABLE)) if settings.roles else table,
-        comparisons=comparison_rows(inputs, study, settings, experiment),
+        table=sort_table(schema.conform(own_names, schema.TABLE)) if settings.roles else table,
+        comparisons=comparison_rows(study),
         selection=selection_frame(table, settings),
         fits=fits_frame(single, list(settings.averages), settings.fit_exclude),
     )
@@ -87,8 +77,8 @@ def write_tables(
     tables: Tables, *, parquet: Path, csv: Path, comparisons: Path, selection: Path, fits: Path
 ) -> None:
     """Write the tidy table (Parquet in full precision, CSV with six decimals) and the others."""
-    write_parquet(parquet, tables.table, TABLE)
-    write_csv(csv, tables.table, TABLE)
-    write_csv(comparisons, tables.comparisons, COMPARISONS)
-    write_csv(selection, tables.selection, SELECTION)
-    write_csv(fits, tables.fits, FITS)
+    schema.write_parquet(parquet, tables.table, schema.TABLE)
+    schema.write_csv(csv, tables.table, schema.TABLE)
+    schema.write_csv(comparisons, tables.comparisons, schema.COMPARISONS)
+    schema.write_csv(selection, tables.selection, schema.SELECTION)
+    schema.write_csv(fits, tables.fits, schema.FITS)

@@ -3,71 +3,65 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from wiseft.base.metrics import ACCURACY
 from wiseft.errors import WiseftError
-from wiseft.tabulate.bootstrap import ClusterBootstrap
-from wiseft.tabulate.inputs import Inputs
-from wiseft.tabulate.intervals import (
-    CLUSTER_BOOTSTRAP,
-    CONDITIONAL,
-    TOO_FEW,
-    Interval,
-    percentile_interval,
-)
+from wiseft.tabulate.bootstrap import ClusterBootstrap, Statistic, statistic
+from wiseft.tabulate.inputs import RUN_FIELDS, Inputs
+from wiseft.tabulate.intervals import TOO_FEW, Interval, exact_interval, percentile_interval
 from wiseft.tabulate.predictions import PER_SAMPLE, Place, Point
+from wiseft.tabulate.schema import CLUSTER_BOOTSTRAP, CONDITIONAL
 from wiseft.tabulate.settings import TabulateSettings
-from wiseft.tabulate.statistics import Statistic, statistic
-
-MEAN = "mean"  # the metric of an average whose datasets are not all scored by accuracy
 
 Floats = npt.NDArray[np.float64]
-Correct = npt.NDArray[np.bool_]
+_FIELDS = [name for name in RUN_FIELDS if name not in ("run", "seed")]
 
 
 class Study:
-    """Per dataset its primary metric at every point, with common resamples for all. `points` are
-    those of one model each.
+    """Per dataset its primary metric at every point, with common resamples for all.
 
     Args:
-        inputs: what was read.
+        experiment: its name.
         settings: statistics of the experiment.
+        inputs: what was read.
+
+    Attributes:
+        runs: experiment, model, reference, method and variant of each run.
+        places: where the primary metric of each dataset is measured, by name.
+        primary: that metric.
+        points: those of one model each.
 
     Raises:
         WiseftError: if a point lacks the reference or a dataset that an average names.
     """
 
-    def __init__(self, inputs: Inputs, settings: TabulateSettings) -> None:
+    def __init__(self, experiment: str, settings: TabulateSettings, inputs: Inputs) -> None:
+        self.experiment, self.settings = experiment, settings
+        self.metrics, self.cells = inputs.metrics, inputs.cells
         self.averages: Mapping[str, list[str]] = settings.averages
-        self._place = {
+        first = self.metrics.drop_duplicates("run").set_index("run")[_FIELDS]
+        self.runs = {str(run): {"experiment": experiment, **row} for run, row in first.iterrows()}
+        self.places = {
             place.dataset: place
-            for place in sorted(inputs.cells)
-            if place == _primary(place.dataset, settings)
+            for place in sorted(self.cells)
+            if place[1:] == (settings.test_split, settings.view_of(place.dataset))
         }
-        self.datasets = list(self._place)
         self._statistics: dict[Place, Statistic] = {
-            place: statistic(cell) for place, cell in inputs.cells.items()
+            place: statistic(cell) for place, cell in self.cells.items()
         }
-        primary = {name: self._statistics[place] for name, place in self._place.items()}
-        found = {point for each in primary.values() for point in each.column}
+        self.primary = {name: self._statistics[place] for name, place in self.places.items()}
+        found = {point for each in self.primary.values() for point in each.column}
         self.points = sorted(point for point in found if point.alpha != PER_SAMPLE)
-        self._check_complete(settings)
-        self._audits: dict[tuple[Place, Point], tuple[float, float]] = {}
-        for row in inputs.metrics.dropna(subset="audit_ci_low").to_dict("records"):
-            place = Place(row["dataset"], row["split"], row["view"])
-            point = Point(row["run"], row["seed"], row["combination"], row["alpha"])
-            low, high = row["audit_ci_low"], row["audit_ci_high"]
-            self._audits[place, point] = low, high
-            mixed = place, point._replace(alpha=PER_SAMPLE)  # no worse than the worst of them
-            known = self._audits.get(mixed, (0.0, 0.0))
-            self._audits[mixed] = min(known[0], low), max(known[1], high)
+        self._check_complete()
         resamples = settings.bootstrap.resamples, settings.bootstrap.seed
-        self.bootstrap = ClusterBootstrap({n: s.resampled for n, s in primary.items()}, *resamples)
-        common = self.bootstrap.draws({name: each.blocks for name, each in primary.items()})
-        self._draws = {self._place[name]: draws for name, draws in common.items()}
+        resampled = {name: each.resampled for name, each in self.primary.items()}
+        common = ClusterBootstrap(resampled, *resamples).draws(
+            {name: each.blocks for name, each in self.primary.items()}
+        )
+        self._draws = {self.places[name]: draws for name, draws in common.items()}
         # Nothing is paired with what is not primary, so it has resamples of its own.
         for place in sorted(self._statistics.keys() - self._draws.keys()):
             mine = self._statistics[place]
@@ -75,7 +69,8 @@ class Study:
                 alone = ClusterBootstrap({place.dataset: mine.resampled}, *resamples)
                 self._draws |= {place: alone.draws({place.dataset: mine.blocks})[place.dataset]}
 
-    def _check_complete(self, settings: TabulateSettings) -> None:
+    def _check_complete(self) -> None:
+        settings = self.settings
         asked = {settings.reference: "is the reference"}
         for average, members in self.averages.items():
             for name in members:
@@ -96,54 +91,29 @@ class Study:
                         "or take the dataset out of the experiment"
                     )
 
-    def metric(self, dataset: str) -> str:
-        """Return the primary metric of a dataset."""
-        return self._statistics[self._place[dataset]].metric
-
-    def average_metric(self, name: str) -> str:
-        """Return `accuracy` if all datasets of an average are scored by it, else `mean`."""
-        metrics = {self.metric(member) for member in self.averages[name]}
-        return ACCURACY if metrics == {ACCURACY} else MEAN
-
     def has(self, point: Point, dataset: str) -> bool:
         """Whether the dataset was evaluated at this point."""
-        place = self._place.get(dataset)
-        return place is not None and point in self._statistics[place].column
-
-    def correct(self, point: Point, dataset: str) -> Correct | None:
-        """Return whether each unit is right, or None for a metric that is no share of any."""
-        mine = self._statistics[self._place[dataset]]
-        return None if mine.correct is None else mine.correct[:, mine.column[point]]
+        return dataset in self.primary and point in self.primary[dataset].column
 
     def value(self, point: Point, dataset: str) -> float:
         """Return the primary metric of one dataset, a fraction."""
-        mine = self._statistics[self._place[dataset]]
+        mine = self.primary[dataset]
         return float(mine.values[mine.column[point]])
 
-    def average(self, point: Point, name: str) -> float:
-        """Return the mean of the metrics of an average's datasets, each of equal weight."""
-        return float(np.mean([self.value(point, member) for member in self.averages[name]]))
+    def average(self, points: Mapping[str, Point]) -> float:
+        """Return the mean of the metrics of datasets, each of equal weight and at its point."""
+        return float(np.mean([self.value(point, name) for name, point in points.items()]))
 
-    def audit(self, point: Point, place: Place) -> tuple[float, float]:
-        """Return what the exact metric may be below and above: zeros where the sweep is exact."""
-        return self._audits.get((place, point), (0.0, 0.0))
-
-    def draws(self, point: Point, dataset: str) -> Floats:
-        """Return the dataset's primary metric in each resample, shape (resamples,)."""
-        return self.draws_at(point, self._place[dataset])
-
-    def draws_at(self, point: Point, place: Place) -> Floats:
-        """Return the metric at a place that has draws: primary, or without exact intervals."""
+    def draws(self, point: Point, place: Place) -> Floats:
+        """Return the metric in each resample, shape (resamples,), at a place that has draws:
+        primary, or without exact intervals.
+        """
         return self._draws[place][:, self._statistics[place].column[point]]
 
-    def average_draws(self, point: Point, name: str) -> Floats:
+    def average_draws(self, points: Mapping[str, Point]) -> Floats:
         """Return the average, recomputed in each resample, shape (resamples,)."""
-        members = self.averages[name]
-        return np.asarray(np.mean([self.draws(point, member) for member in members], axis=0))
-
-    def exact(self, dataset: str) -> bool:
-        """Whether a dataset's primary metric is a share of units that were drawn independently."""
-        return self._statistics[self._place[dataset]].exact
+        draws = [self.draws(point, self.places[name]) for name, point in points.items()]
+        return np.asarray(np.mean(draws, axis=0))
 
     def bootstrapped(self, place: Place) -> bool:
         """Whether the intervals at a place are those of the cluster bootstrap."""
@@ -156,34 +126,31 @@ class Study:
         low, high = percentile_interval(draws)
         return Interval(float(low), float(high), CLUSTER_BOOTSTRAP)
 
-    def primary_interval(self, draws: Floats, dataset: str) -> Interval:
-        """Return the interval of draws of a dataset's primary metric."""
-        return self.interval(draws, self._place[dataset])
+    def interval_of(self, row: Mapping[Any, Any]) -> Interval:
+        """Return the interval of a row of metrics, whose alpha is text.
 
-    def audits(self, points: Mapping[str, Point]) -> list[tuple[float, float]]:
-        """Return the audits of the primary metrics of datasets, each at a point."""
-        return [self.audit(point, self._place[name]) for name, point in points.items()]
+        It is Clopper-Pearson's for shares of independent samples or base ids, and else the cluster
+        bootstrap's; where there are too few clusters there is none.
+        """
+        point = Point(row["run"], row["seed"], row["combination"], row["alpha"])
+        place = Place(row["dataset"], row["split"], row["view"])
+        if self.bootstrapped(place):
+            return self.interval(self.draws(point, place), place)
+        return exact_interval(row["n_correct"], row["n"])
 
     def average_interval(self, draws: Floats, name: str) -> Interval:
         """Return the interval of draws of an average, which says whether it is conditional."""
-        members = (self._statistics[self._place[member]] for member in self.averages[name])
-        few = any(member.too_few for member in members)
-        method = CONDITIONAL if few else CLUSTER_BOOTSTRAP
+        few = any(self.primary[member].too_few for member in self.averages[name])
         low, high = percentile_interval(draws)
-        return Interval(float(low), float(high), method)
+        return Interval(float(low), float(high), CONDITIONAL if few else CLUSTER_BOOTSTRAP)
 
     def n_clusters(self, *datasets: str) -> int:
         """Return the number of distinct clusters in the datasets together."""
-        clusters = [self._statistics[self._place[name]].clusters for name in datasets]
-        return len(np.unique(np.concatenate(clusters)))
+        return len(np.unique(np.concatenate([self.primary[name].clusters for name in datasets])))
 
     def n_samples(self, *datasets: str) -> int:
         """Return the number of test samples of the datasets together.
 
         Of `all-frames-accuracy` it is base ids, of `worst-group-accuracy` all groups' samples.
         """
-        return sum(len(self._statistics[self._place[name]].base_ids) for name in datasets)
-
-
-def _primary(dataset: str, settings: TabulateSettings) -> Place:
-    return Place(dataset, settings.test_split, settings.view_of(dataset))
+        return sum(len(self.primary[name].base_ids) for name in datasets)

@@ -1,8 +1,14 @@
-"""Rows of the tidy table: the grid of alphas, and averages of datasets with their intervals."""
+"""Rows of the tidy table: the grid of alphas, averages of datasets, and measures of diversity.
+
+The latter are about two classifiers. A row belongs to the run of the second one, and `combination`
+is `pair-with-<first>`, e.g. `pair-with-zero-shot`. They are no point of a sweep: `selection` is
+empty, and `alpha` is that of the ensemble where the measure is about one, else null.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,68 +16,29 @@ import pandas as pd
 
 from wiseft.base.alphas import format_alpha
 from wiseft.base.metrics import ACCURACY
-from wiseft.tabulate.inputs import AUDIT_FIELDS, RUN_FIELDS, Inputs
-from wiseft.tabulate.intervals import (
-    CLOPPER_PEARSON,
-    TOO_FEW,
-    Interval,
-    clopper_pearson,
-    with_audits,
-)
+from wiseft.errors import DamagedFile
+from wiseft.tabulate import schema
+from wiseft.tabulate.inputs import RUN_FIELDS
+from wiseft.tabulate.intervals import TOO_FEW, Interval, exact_interval
 from wiseft.tabulate.predictions import Place, Point
-from wiseft.tabulate.schema import ALL, AVERAGE_PREFIX, SELECTIONS, TABLE, conform, frame_of
-from wiseft.tabulate.settings import TabulateSettings
 from wiseft.tabulate.study import Study
+from wiseft.thetas.damage import read_checked
+
+MEAN = "mean"  # the metric of an average whose datasets are not all scored by accuracy
+PAIR_FORMAT = 1
+_PAIR_FIELDS = (*RUN_FIELDS, "dataset", "view", "split")
 
 
-def grid_rows(inputs: Inputs, study: Study, experiment: str) -> pd.DataFrame:
-    """Return one row a metrics row with its interval.
-
-    It is Clopper-Pearson's for shares of independent samples or base ids, and else the cluster
-    bootstrap's; where there are too few clusters there is none. Of a sparse sweep it includes what
-    its audit leaves open.
-    """
-    audits = [f"audit_{name}" for name in AUDIT_FIELDS]
-    sparse = inputs.metrics[audits].notna().all(axis=1)
-    frame = inputs.metrics.drop(columns=audits)
-    frame = frame.assign(source="measured", experiment=experiment, selection="grid")
-    frame["n_correct"] = frame["n_correct"].astype("Int64")
-    frame = frame.assign(ci_low=float("nan"), ci_high=float("nan"), ci_method="")
-    places = [Place(*key) for key in frame[["dataset", "split", "view"]].itertuples(index=False)]
-    resampled = np.array([study.bootstrapped(place) for place in places])
-    exact = frame[~resampled]
-    low, high = clopper_pearson(exact["n_correct"].to_numpy(float), exact["n"].to_numpy(float))
-    columns = ["ci_low", "ci_high", "ci_method"]
-    frame.loc[~resampled, columns[:2]] = np.column_stack([low, high])
-    frame.loc[~resampled, "ci_method"] = CLOPPER_PEARSON
-    rows = frame[resampled].to_dict("records")
-    intervals = [bootstrapped(row, study) for row in rows]
-    for name, values in zip(columns, zip(*intervals, strict=True), strict=bool(intervals)):
-        frame.loc[resampled, name] = list(values)
-    intervals = [_with_audit(row, study) for row in frame[sparse].to_dict("records")]
-    for name, values in zip(columns, zip(*intervals, strict=True), strict=bool(intervals)):
-        frame.loc[sparse, name] = list(values)
+def grid_rows(study: Study) -> pd.DataFrame:
+    """Return one row a metrics row with its interval."""
+    found = [study.interval_of(row) for row in study.metrics.to_dict("records")]
+    frame = study.metrics.join(pd.DataFrame(found, columns=list(Interval._fields)))
+    frame = frame.assign(source="measured", experiment=study.experiment, selection="grid")
     frame["alpha"] = frame["alpha"].astype(float)
-    return conform(frame, TABLE)
+    return schema.conform(frame, schema.TABLE)
 
 
-def _where(row: dict[Any, Any]) -> tuple[Point, Place]:
-    point = Point(row["run"], row["seed"], row["combination"], row["alpha"])
-    return point, Place(row["dataset"], row["split"], row["view"])
-
-
-def _with_audit(row: dict[Any, Any], study: Study) -> Interval:
-    interval = Interval(row["ci_low"], row["ci_high"], row["ci_method"])
-    return with_audits(interval, row["value"], [study.audit(*_where(row))])
-
-
-def bootstrapped(row: dict[Any, Any], study: Study) -> Interval:
-    """Return the bootstrap's interval of a row, whose alpha is text."""
-    point, place = _where(row)
-    return study.interval(study.draws_at(point, place), place)
-
-
-def cluster_rows(grid: pd.DataFrame, inputs: Inputs) -> pd.DataFrame:
+def cluster_rows(grid: pd.DataFrame, study: Study) -> pd.DataFrame:
     """Return the accuracy of each cluster where there are too few for an interval.
 
     They stand in views `<view>/<cluster>`, without intervals.
@@ -81,7 +48,7 @@ def cluster_rows(grid: pd.DataFrame, inputs: Inputs) -> pd.DataFrame:
     """
     rows: list[dict[Any, Any]] = []
     for row in grid[grid["ci_method"] == TOO_FEW].to_dict("records"):
-        cell = inputs.cells[Place(row["dataset"], row["split"], row["view"])]
+        cell = study.cells[Place(row["dataset"], row["split"], row["view"])]
         if row["metric"] != ACCURACY:
             continue
         point = Point(row["run"], row["seed"], row["combination"], format_alpha(row["alpha"]))
@@ -93,72 +60,86 @@ def cluster_rows(grid: pd.DataFrame, inputs: Inputs) -> pd.DataFrame:
             | {"value": n_correct[i] / n[i]}
             for i, name in enumerate(names)
         ]
-    return frame_of(rows, TABLE)
+    return schema.frame_of(rows, schema.TABLE)
 
 
-def average_rows(
-    inputs: Inputs, study: Study, settings: TabulateSettings, experiment: str
-) -> pd.DataFrame:
+def average_rows(study: Study) -> pd.DataFrame:
     """Return one row for each point and average; `n` counts the samples of all its datasets."""
-    fields = run_fields(inputs, experiment)
-    rows = []
-    for point in study.points:
-        for name in study.averages:
-            points = dict.fromkeys(study.averages[name], point)
-            row = average_row(name, points, study, settings)
-            rows.append(row | {"alpha": float(point.alpha)})
-    return frame_of([fields[row["run"]] | row for row in rows], TABLE)
+    rows = [
+        average_row(name, dict.fromkeys(members, point), study) | {"alpha": float(point.alpha)}
+        for point in study.points
+        for name, members in study.averages.items()
+    ]
+    return schema.frame_of(rows, schema.TABLE)
 
 
-def average_row(
-    name: str, points: Mapping[str, Point], study: Study, settings: TabulateSettings
-) -> dict[str, Any]:
+def average_row(name: str, points: Mapping[str, Point], study: Study) -> dict[str, Any]:
     """Return a row of an average without its alpha.
 
     An average is over the primary views of its datasets, whose names may differ; its rows stand
-    in the view that the reference, which it is held against, has.
+    in the view that the reference, which it is held against, has. Its metric is `accuracy` if all
+    its datasets are scored by it, else `mean`.
 
     Args:
         points: the point of each of its datasets, of one sweep; intervals take them as given.
     """
-    draws = np.mean([study.draws(point, member) for member, point in points.items()], axis=0)
-    value = float(np.mean([study.value(point, member) for member, point in points.items()]))
-    interval = study.average_interval(draws, name)
-    low, high, method = with_audits(interval, value, study.audits(points))
-    point = next(iter(points.values()))
+    settings, point = study.settings, next(iter(points.values()))
+    interval = study.average_interval(study.average_draws(points), name)
+    metrics = {study.primary[member].metric for member in points}
     return {
+        **study.runs[point.run],
         "source": "measured",
         "run": point.run,
         "seed": point.seed,
         "combination": point.combination,
-        "dataset": AVERAGE_PREFIX + name,
+        "dataset": schema.AVERAGE_PREFIX + name,
         "view": settings.view_of(settings.reference),
         "split": settings.test_split,
-        "metric": study.average_metric(name),
-        "value": value,
-        "n": study.n_samples(*study.averages[name]),
+        "metric": ACCURACY if metrics == {ACCURACY} else MEAN,
+        "value": study.average(points),
+        "n": study.n_samples(*points),
         "n_correct": None,
-        "ci_low": low,
-        "ci_high": high,
-        "ci_method": method,
+        **interval._asdict(),
         "selection": "grid",
     }
 
 
-def run_fields(inputs: Inputs, experiment: str) -> dict[str, dict[str, Any]]:
-    """Return experiment, model, reference, method and variant of each run."""
-    names = [name for name in RUN_FIELDS if name not in ("run", "seed")]
-    first = inputs.metrics.drop_duplicates("run").set_index("run")[names]
-    return {str(run): {"experiment": experiment, **row} for run, row in first.iterrows()}
+def diversity_rows(files: Sequence[Path], experiment: str) -> pd.DataFrame:
+    """Return the rows of files that `wiseft diversity` wrote.
+
+    Shares of samples get Clopper and Pearson's interval, the other measures none.
+
+    Raises:
+        WiseftError: if a file is missing.
+        DamagedFile: if one is broken, damaged or of another format.
+    """
+    said = {"source": "measured", "experiment": experiment}
+    rows = [said | row for path in files for row in _rows_of(path)]
+    for row in rows:
+        if row.get("n_correct") is not None and row["n"] > 0:
+            row |= exact_interval(row["n_correct"], row["n"])._asdict()
+    return schema.frame_of(rows, schema.TABLE)
+
+
+def _rows_of(path: Path) -> list[dict[str, Any]]:
+    content = read_checked(path, "measures of diversity")
+    if content.get("format") != PAIR_FORMAT:
+        raise DamagedFile(f"{path} is no file of measures of diversity, format {PAIR_FORMAT}", path)
+    missing = [name for name in (*_PAIR_FIELDS, "first", "rows") if name not in content]
+    if missing:
+        raise DamagedFile(f"{path} lacks {', '.join(missing)}", path)
+    shared = {name: content[name] for name in _PAIR_FIELDS}
+    shared["combination"] = schema.PAIR_PREFIX + str(content["first"])
+    return [shared | row for row in content["rows"]]
 
 
 def sort_table(frame: pd.DataFrame) -> pd.DataFrame:
     """Return the rows in the one order of the table: runs, then selections, then datasets."""
-    rank = {name: place for place, name in enumerate(SELECTIONS)}
+    rank = {name: place for place, name in enumerate(schema.SELECTIONS)}
 
     def order(column: pd.Series) -> pd.Series:
         if column.name == "run":  # means over models stand behind the runs
-            return column.map(lambda run: (run == ALL, run))
+            return column.map(lambda run: (run == schema.ALL, run))
         return column.map(rank) if column.name == "selection" else column
 
     key = ["source", "run", "model", "method", "variant", "seed", "combination", "selection"]

@@ -28,7 +28,7 @@ from wiseft.foreign.opened import Features, Given
 from wiseft.images.manifest import open_manifest
 from wiseft.images.store import open_split
 from wiseft.models.classifier import build_classifier
-from wiseft.tabulate.paired import mcnemar_exact
+from wiseft.tabulate.intervals import mcnemar_exact
 from wiseft.thetas.theta import load_theta
 from wiseft.tool.folders import Folder, index
 from wiseft.tool.record import HELD_OUT

@@ -26,10 +26,9 @@ from wiseft.foreign.architecture import architecture_name
 from wiseft.foreign.ends import Ends, make_ends
 from wiseft.foreign.opened import Features, Given, Opened, open_end
 from wiseft.models.runtime import start_torch
-from wiseft.tabulate.options import Bootstrap, HeldOut
 from wiseft.tabulate.schema import AVERAGE_PREFIX
 from wiseft.tabulate.selection import best_alpha
-from wiseft.tabulate.settings import TabulateSettings
+from wiseft.tabulate.settings import Bootstrap, HeldOut, TabulateSettings
 from wiseft.tabulate.stage import Tables, tabulate
 from wiseft.thetas.preprocessing import Preprocessing
 from wiseft.tool.claim import INPUTS, WORK, claimed, inputs_of

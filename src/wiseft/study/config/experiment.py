@@ -19,7 +19,7 @@ from wiseft.study.config.experiment_parts import (
     PublishedSettings,
     SamplesSettings,
 )
-from wiseft.tabulate.options import Bootstrap, HeldOut, ReferenceSplit
+from wiseft.tabulate.settings import Bootstrap, HeldOut, ReferenceSplit
 
 ZERO_SHOT = "zero-shot"
 """Stands for the zero-shot model where methods are named."""
@@ -79,11 +79,6 @@ class ExperimentEntry(Entry):
     alphas: Alphas = Field([0.0, 1.0], min_length=1)
     """Grid of the sweep: 0 is the zero-shot model, 1 the fine-tuned one. Needed where a model is
     trained."""
-    sweep: Literal["exact", "sparse"] = Field(
-        "exact",
-        description="`sparse`: between alpha 0, 0.5 and 1, images are run only where predictions "
-        "differ at the ends of an interval, and intervals include the error (docs/scaling.md).",
-    )
     combinations: list[Combination] = Field(["weight", "output"], min_length=1)
     """How the two ends are combined at each alpha: their weights, logits or probabilities, or one
     of them drawn for each sample."""

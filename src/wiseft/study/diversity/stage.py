@@ -26,9 +26,8 @@ from wiseft.base.io import write_json
 from wiseft.base.metrics import OUTSIDE, Truth, pairs_of
 from wiseft.base.stages import VERSION
 from wiseft.errors import DamagedFile, WiseftError
-from wiseft.evaluate.logits import NAME as LOGITS
-from wiseft.evaluate.logits import stored_alphas
 from wiseft.evaluate.passes import FIRST, LAST, OUTPUT, WEIGHT
+from wiseft.evaluate.results import LOGITS, stored_alphas
 from wiseft.evaluate.spaces import Head, Projection, own_projection
 from wiseft.images.store import Manifest, open_manifest
 from wiseft.study.diversity import measures

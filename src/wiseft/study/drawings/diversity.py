@@ -20,7 +20,7 @@ from wiseft.figures.labels import name_of
 from wiseft.figures.style import Style
 from wiseft.study.drawings import bars
 from wiseft.study.drawings.bars import BarPanel, BarSeries
-from wiseft.tabulate.diversity import PAIR_PREFIX
+from wiseft.tabulate.schema import PAIR_PREFIX
 
 MEASURES = {
     "prediction-diversity": ("PD", "Prediction diversity"),

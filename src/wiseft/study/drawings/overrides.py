@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from wiseft.figures.labels import name_of
 from wiseft.figures.style import BLACK, Style
 from wiseft.study.drawings.bars import FILLS, bar, draw_bars, name_bars, place_bar_legend
-from wiseft.tabulate.diversity import PAIR_PREFIX
+from wiseft.tabulate.schema import PAIR_PREFIX
 
 SHARES = {"overrides": "zero-shot overrides", "overridden": "zero-shot is overridden"}
 MARGIN, DIFFERENCE = "margin-difference", "δ zero-shot − δ fine-tuned"

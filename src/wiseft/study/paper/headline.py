@@ -25,9 +25,10 @@ from wiseft.figures.select import (
 )
 from wiseft.tabulate.models import FEWEST_MODELS, of_models
 from wiseft.tabulate.robustness import average_name
-from wiseft.tabulate.roles import by_role, own_shift
+from wiseft.tabulate.roles import by_role
 from wiseft.tabulate.schema import AVERAGE_PREFIX
-from wiseft.tabulate.study import MEAN
+from wiseft.tabulate.settings import own_shift
+from wiseft.tabulate.table import MEAN
 
 POINTS = {"zero-shot": 0.0, f"α = {FIXED_ALPHA}": FIXED_ALPHA, "fine-tuned": 1.0}
 DEFAULT_AVERAGES = ("shifts", "natural")

@@ -84,15 +84,13 @@ def evaluated_images(targets: Targets, dataset: DatasetEntry) -> int:
 
 def evaluation_passes(targets: Targets, run: Run) -> int:
     """Return how often an image goes through the image tower of a run: once an alpha, or once in
-    all where the tower is the same at every alpha. A sparse sweep makes some five passes
-    (docs/scaling.md).
+    all where the tower is the same at every alpha.
     """
     if run.baseline or not targets.has_theta_1(run):
         return 1
     if targets.catalogue.method_settings(run.method_id).trainable == "head":
         return 1
-    passes = len(set(targets.experiment.alpha_names) | {"0.000", "1.000"})
-    return min(passes, 5) if targets.told.sparse else passes
+    return len(set(targets.experiment.alpha_names) | {"0.000", "1.000"})
 
 
 def forward_work(images: float, cost: TowerCost) -> Work:

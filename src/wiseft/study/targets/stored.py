@@ -11,11 +11,9 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from wiseft.base.alphas import ALWAYS_RUN
 from wiseft.base.io import sha256_json
 from wiseft.study.config import paths
 from wiseft.study.config.experiment import COMBINATIONS, ZERO_SHOT
@@ -28,10 +26,6 @@ Grid = Mapping[tuple[str, str, str], set[str]]
 """Alphas by dataset, view and combination."""
 
 
-def _sum(grid: Grid) -> str:
-    return sha256_json(sorted([*key, *sorted(grid[key])] for key in grid))[:16]
-
-
 class Stored:
     """Parameters of an evaluation, by model, method, seed and datasets of its suite."""
 
@@ -41,18 +35,15 @@ class Stored:
         self._data = data
         self._told = told
         self._grids: dict[Any, Grid] = {}
-        self._inferred: dict[Any, Grid] = {}
 
     def alphas(self, model: str, method: str, seed: str, datasets: Sequence[str]) -> str:
-        """All alphas and, where not all of the grid has them, a sum of which has which; of sparse
-        sweeps another of those at which predictions are inferred.
-        """
+        """All alphas and, where not all of the grid has them, a sum of which has which."""
         grid = self._grid(model, method, seed, datasets)
         text = ",".join(sorted(set().union(*grid.values())))
         if len({frozenset(alphas) for alphas in grid.values()}) > 1:
-            text += f" {_sum(grid)}"
-        inferred = self._inferred[model, method, seed, datasets[0]]
-        return f"{text} inferred {_sum(inferred)}" if inferred else text
+            rows = sorted([*key, *sorted(grid[key])] for key in grid)
+            text += f" {sha256_json(rows)[:16]}"
+        return text
 
     def combinations(self, model: str, method: str, seed: str, datasets: Sequence[str]) -> str:
         """All combinations; that of outputs, too, where it is one with that of weights."""
@@ -75,45 +66,15 @@ class Stored:
             run = paths.run_name(model, self._runs.reference, method)
             metrics = self._files.of_evaluation(paths.metrics_path, run, seed, datasets)
             grid: dict[Any, set[str]] = defaultdict(set)
-            inferred: dict[Any, set[str]] = {}
+            evaluation = json.loads(self._told.evaluation(datasets))
             for name, file in zip(datasets, metrics, strict=True):
-                for view in self._views[name]:
+                for view in evaluation[name]["views"]:
                     for combination in self._wanted(method):
-                        grid[name, view, combination].update(self._runs.alphas(method))
-                rows = self._rows(file)
-                for row in rows:
+                        grid[name, view["name"], combination].update(self._runs.alphas(method))
+                for row in self._rows(file):
                     grid[name, row["view"], row["combination"]].add(row["alpha"])
-                inferred |= self._to_be_inferred(name, method, rows)
-            self._grids[key], self._inferred[key] = grid, inferred
+            self._grids[key] = grid
         return self._grids[key]
-
-    def _to_be_inferred(self, dataset: str, method: str, rows: list[dict[str, Any]]) -> Grid:
-        """Return where predictions are inferred or will be: an exact sweep makes those exact that
-        it asks for, a sparse one takes them as they are.
-        """
-        views, asked = self._views[dataset], set(self._runs.alphas(method))
-        weights = [row for row in rows if row["combination"] == "weight"]
-        found = defaultdict(set)
-        for row in weights:
-            wanted = row["view"] in views and row["alpha"] in asked
-            if "audit" in row and (self._told.sparse or not wanted):
-                found[dataset, row["view"], "weight"].add(row["alpha"])
-        accuracies = set(views.values()) == {"accuracy"}
-        if self._told.sparse and accuracies and not self._is_linear(method):
-            exact = {row["alpha"] for row in weights if row["view"] in views and "audit" not in row}
-            for view in views if "weight" in self._wanted(method) else ():
-                found[dataset, view, "weight"] |= asked - exact - set(ALWAYS_RUN)
-        return {key: alphas for key, alphas in found.items() if alphas}
-
-    @cached_property
-    def _views(self) -> dict[str, dict[str, str]]:
-        """Metrics by dataset and view."""
-        experiment = self._runs.experiment
-        evaluation = json.loads(self._told.evaluation([*experiment.datasets, *experiment.keep]))
-        return {
-            name: {view["name"]: view["metric"] for view in of["views"]}
-            for name, of in evaluation.items()
-        }
 
     def _wanted(self, method: str) -> list[str]:
         if method in self._runs.baselines:

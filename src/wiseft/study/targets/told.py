@@ -140,11 +140,6 @@ class Told:
         outputs = [name for name in names if name != "weight"]
         return ",".join(outputs if method in self._runs.independent else names)
 
-    @property
-    def sparse(self) -> str:
-        """The option of a sparse sweep, if it is one."""
-        return "--sparse" if self._experiment.sweep == "sparse" else ""
-
     def logits(self, method: str) -> str:
         """The alphas whose logits are stored, where pairs of models are compared: the ends."""
         return "--logits 0.000,1.000" if method in self._runs.methods else "--logits 1.000"
@@ -237,9 +232,9 @@ class Told:
         Figures are not among them, because they change no number.
         """
         models = {m: self._runs.entry(m) for m in self._runs.models}
-        # A key of later is left out where it says nothing, so that old records stay as they are.
-        later = {"sweep": self.sparse, "keep": self._experiment.keep}
-        left_out = {"figures", "page", *(key for key, said in later.items() if not said)}
+        left_out = {"figures", "page"}
+        if not self._experiment.keep:  # a key of later: old records stay as they are
+            left_out.add("keep")
         content = {
             "experiment": self._experiment.model_dump(mode="json", exclude=left_out),
             "methods": self._runs.methods_in_full(),
