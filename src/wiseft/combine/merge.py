@@ -18,11 +18,11 @@ from wiseft.combine.files import interpolate_files
 from wiseft.combine.linear_combination import interpolate
 from wiseft.errors import WiseftError, some
 from wiseft.foreign import huggingface
-from wiseft.foreign.adapters import adapted, is_adapter
 from wiseft.foreign.configs import compare_configs
-from wiseft.foreign.formats import Checkpoint, read_checkpoint, write_checkpoint
+from wiseft.foreign.door import open_model
+from wiseft.foreign.formats import Checkpoint
 from wiseft.foreign.wrappers import key_of
-from wiseft.models import towers
+from wiseft.models.towers.base import check_fit, floating
 from wiseft.thetas.tensor_file import LazyTensors, examples
 from wiseft.thetas.tensor_views import renamed
 
@@ -62,8 +62,8 @@ def merge_files(
     alpha = format_alpha(alpha)
     if output.exists() or output.is_symlink():
         raise WiseftError(f"{output} exists and is not touched; name another file or folder")
-    first = read_checkpoint(a, weights, also=True)
-    second = adapted(b, first) if is_adapter(b) else read_checkpoint(b, weights, also=True)
+    like = open_model(a, weights=weights, also=True)
+    first, second = like.checkpoint, open_model(b, like, weights, also=True).checkpoint
     if all(each.own and "head.weight" in each.tensors for each in (first, second)):
         interpolate_files(a, b, alpha, output)
         return
@@ -79,13 +79,13 @@ def merge_files(
         key: _between(each, second.also[key], alpha, device) for key, each in first.also.items()
     }
     mixed = _between(first, second, alpha, device)
-    write_checkpoint(first, mixed, output, also=also)
+    like.write(mixed, output, also=also)
     for each in (first, second):
         if each.left:
             log.info(f"{each.path}: not merged, and not in {output}: {some(each.left, 12)}")
     if first.kind == "torchscript":
         log.info(f"{a} is a TorchScript archive; {output} is a plain state dict with its tensors")
-    integers = len(first.tensors) - len(towers.floating(examples(first.tensors)))
+    integers = len(first.tensors) - len(floating(examples(first.tensors)))
     kept = f", {integers} that are no floating-point numbers kept" if integers else ""
     beside = f"; and those of {', '.join(map(key_of, also))}" if also else ""
     n = len(first.tensors) - integers
@@ -109,9 +109,9 @@ def _between(
 ) -> _Mixed:
     """Return the tensors between two checkpoints that fit."""
     end = _named_like(first, second)
-    start, other = (towers.floating(examples(each)) for each in (first.tensors, end))
+    start, other = (floating(examples(each)) for each in (first.tensors, end))
     try:
-        towers.check_fit(start, other, f"{second.path}, beside {first.path},")
+        check_fit(start, other, f"{second.path}, beside {first.path},")
     except WiseftError as error:
         raise WiseftError(
             f"{error}\nOf an encoder with a head and a zero-shot model, `wiseft sweep` makes two "
@@ -170,7 +170,7 @@ def _named_like(first: Checkpoint, second: Checkpoint) -> Mapping[str, Tensor]:
     if second_is_hf and not first_is_hf:
         return _custom_like(first, huggingface.to_open_clip(tensors))
     if first_is_hf and not second_is_hf:
-        flat = {name.removeprefix("text."): name for name in towers.floating(examples(tensors))}
+        flat = {name.removeprefix("text."): name for name in floating(examples(tensors))}
         return huggingface.from_open_clip(renamed(tensors, flat))
     return tensors
 

@@ -14,8 +14,6 @@ from wiseft.base.io import read_json
 from wiseft.errors import WiseftError
 from wiseft.foreign.formats import Checkpoint
 from wiseft.models import towers
-from wiseft.models.towers import timm_models
-from wiseft.models.towers.open_clip_models import architecture_from_json
 
 
 def _near(name: str, names: list[str]) -> str:
@@ -39,12 +37,12 @@ def named_architecture(name: str, root: Path) -> dict[str, Any]:
         if "family" in content:
             towers.family(content)
             return dict(content)
-        return architecture_from_json(file)
+        return dict(towers.of_family("open_clip").architecture_from_json(file))
     if name in open_clip.list_models():
         config: dict[str, Any] = open_clip.get_model_config(name)
         return config
     if timm.is_model(name.split(".")[0]):
-        return timm_models.describe(name)
+        return dict(towers.of_family("timm").describe(name))
     raise WiseftError(
         f"neither open_clip nor timm has an architecture {name}; near: "
         f"{_near(name, [*open_clip.list_models(), *timm.list_models()])}"

@@ -10,18 +10,17 @@ from dataclasses import asdict
 from typing import Any
 
 from wiseft.errors import WiseftError, some
-from wiseft.foreign import huggingface
 from wiseft.foreign.class_names import names_described
 from wiseft.foreign.formats import Checkpoint
+from wiseft.foreign.forms import form_of
 
 log = logging.getLogger(__name__)
 
 
 def _described(config: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return a configuration, that of a CLIPModel in open_clip's terms."""
-    if config.get("model_type") != "clip":
-        return config
-    return {"model_cfg": huggingface.architecture_of(config)}
+    form = form_of(config) if config.get("model_type") == "clip" else None
+    return {"model_cfg": form.architecture_of(config)} if form else config
 
 
 _HARMLESS = re.compile(

@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from wiseft.errors import WiseftError
-from wiseft.evaluate.score import SPLITS, class_names_of, map_classes
 from wiseft.foreign.class_names import names_in
 from wiseft.foreign.ends import Ends
+from wiseft.foreign.folder_classes import SPLITS, class_names_of, map_classes
 from wiseft.images.index_folder import index_folder, index_images
 from wiseft.images.manifest import open_manifest
 from wiseft.images.scan import subfolders

@@ -7,7 +7,7 @@ import shlex
 from pathlib import Path
 
 from wiseft.foreign.class_names import FEATURES
-from wiseft.foreign.huggingface import PROCESSORS
+from wiseft.foreign.processors import PROCESSORS
 from wiseft.tool.record import Result
 
 _WITH_HEAD = """import json, {library}, torch

@@ -10,8 +10,8 @@ from pathlib import Path
 from wiseft.combine.files import combine_files
 from wiseft.combine.recipe_settings import Recipe, make_recipe
 from wiseft.errors import WiseftError
+from wiseft.foreign.door import Opened
 from wiseft.foreign.ends import Ends
-from wiseft.foreign.opened import Opened
 from wiseft.models import towers
 from wiseft.thetas.theta import open_theta
 

@@ -23,8 +23,8 @@ from wiseft.evaluate.suite import Request, evaluate_suite
 from wiseft.evaluate.views import SuiteEvaluation
 from wiseft.foreign.adapters import files_of, is_adapter
 from wiseft.foreign.architecture import architecture_name
+from wiseft.foreign.door import Features, Given, Opened, open_model
 from wiseft.foreign.ends import Ends, make_ends
-from wiseft.foreign.opened import Features, Given, Opened, open_end
 from wiseft.models.runtime import start_torch
 from wiseft.tabulate.options import Bootstrap, HeldOut
 from wiseft.tabulate.schema import AVERAGE_PREFIX
@@ -218,8 +218,8 @@ def _ends(
         options: seed, device and skip_broken, of `sweep`.
     """
     log.info("sweep: reading the checkpoints")
-    opened = [open_end(paths[0], weights=given.weights)]
-    opened.append(open_end(paths[1], opened[0], given.weights))
+    opened = [open_model(paths[0], weights=given.weights)]
+    opened.append(open_model(paths[1], opened[0], given.weights))
     about = [_about(end) for end in opened]
     make = partial(make_ends, opened[0], reference=folders[0].classes or [])
     other_classes = {each.name: each.classes or [] for each in folders if each.kept}
@@ -236,7 +236,7 @@ def _opened(
 ) -> Iterator[Opened]:
     """Yield one checkpoint at a time; what is known of it joins `about`."""
     for path in paths:
-        end = open_end(path, base, weights)
+        end = open_model(path, base, weights)
         about.append(_about(end))
         yield end
 

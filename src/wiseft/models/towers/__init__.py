@@ -8,6 +8,7 @@ description is an open_clip model config.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib import import_module
 from types import ModuleType
 from typing import Any
 
@@ -144,7 +145,9 @@ def _with_text(architecture: Mapping[str, Any]) -> ModuleType:
 
 
 def _module(architecture: Mapping[str, Any]) -> ModuleType:
-    from wiseft.models.towers import align_models, open_clip_models, timm_models
+    return of_family(family(architecture))
 
-    modules = {"open_clip": open_clip_models, "align": align_models, "timm": timm_models}
-    return modules[family(architecture)]
+
+def of_family(name: str) -> ModuleType:
+    """Return the module of a family, which is imported when it is used."""
+    return import_module(f"wiseft.models.towers.{name}_models")
