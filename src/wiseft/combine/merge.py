@@ -63,11 +63,12 @@ def merge_files(
     if output.exists() or output.is_symlink():
         raise WiseftError(f"{output} exists and is not touched; name another file or folder")
     like = open_model(a, weights=weights, also=True)
-    first, second = like.checkpoint, open_model(b, like, weights, also=True).checkpoint
-    if all(each.own and "head.weight" in each.tensors for each in (first, second)):
+    other = open_model(b, like, weights, also=True)
+    first, second = like.checkpoint, other.checkpoint
+    if like.header is not None and other.header is not None:
         interpolate_files(a, b, alpha, output)
         return
-    if first.own:
+    if like.own:
         raise WiseftError(
             f"{a} was written by wiseft, and its header says what it was made of; give the other "
             "checkpoint first, bring that one in with `wiseft import`, or let `wiseft sweep` make "
@@ -167,17 +168,14 @@ def _named_like(first: Checkpoint, second: Checkpoint) -> Mapping[str, Tensor]:
     """Return the second's tensors under the first's names."""
     tensors = second.tensors
     first_is_hf, second_is_hf = huggingface.is_clip(first.tensors), huggingface.is_clip(tensors)
-    if second_is_hf and not first_is_hf:
-        return _custom_like(first, huggingface.to_open_clip(tensors))
     if first_is_hf and not second_is_hf:
         flat = {name.removeprefix("text."): name for name in floating(examples(tensors))}
         return huggingface.from_open_clip(renamed(tensors, flat))
-    return tensors
-
-
-def _custom_like(first: Checkpoint, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    """Return flat names of open_clip with `text.` before the text tower's, if the first has it."""
-    if not any(key.startswith("text.") for key in first.tensors):
+    if first_is_hf or not second_is_hf:
         return tensors
-    outside = ("visual.", "logit_")
-    return renamed(tensors, {k if k.startswith(outside) else f"text.{k}": k for k in tensors})
+    tensors = huggingface.to_open_clip(tensors)
+    if any(key.startswith("text.") for key in first.tensors):  # open_clip's module for the tower
+        outside = ("visual.", "logit_")
+        names = {k if k.startswith(outside) else f"text.{k}": k for k in tensors}
+        return renamed(tensors, names)
+    return tensors

@@ -57,7 +57,7 @@ def zero_shot_of(opened: Opened, given: Given) -> tuple[Mapping[str, Tensor], di
     preprocessing = preprocessing_for(opened, opened, architecture, given)
     about = {"architecture": architecture, "preprocessing": preprocessing}
     whole: Mapping[str, Tensor] | None = towers.floating(opened.tensors)
-    if not opened.checkpoint.own:
+    if not opened.own:
         with towers.for_weights(architecture, opened.tensors):
             image = towers.build_image(architecture, seed=0)
         whole = take_apart(opened, architecture, towers.floating(image.state_dict())).whole

@@ -122,6 +122,7 @@ def make_ends(
             )
         about = _header("zero-shot", architecture, preprocessing, own_prompts)
         save_theta(kept[name], thetas[0] | made, about)
+    said = [end.header or end.features for end in (zero, fine)]
     linear = share_image_tower(thetas[0], thetas[1]) and not text
     return Ends(
         theta_0=paths[0],
@@ -133,16 +134,10 @@ def make_ends(
         method="linear-classifier" if linear else "end-to-end",
         kept=kept,
         own=own,
-        stated=_stated(zero, fine, architecture, given),
+        stated=any([given.features, "normalise" in architecture, *said]),
         assumed=assumed,
         where=where,
     )
-
-
-def _stated(zero: Opened, fine: Opened, architecture: Mapping[str, Any], given: Given) -> bool:
-    """Whether it is known what features heads take."""
-    known = [end.header or end.features for end in (zero, fine)]
-    return any([given.features, *known, "normalise" in architecture])
 
 
 def _header(

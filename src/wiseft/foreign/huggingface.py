@@ -9,46 +9,21 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from functools import partial
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from wiseft.base.io import read_object
 from wiseft.errors import WiseftError
 from wiseft.thetas.tensor_file import examples
 from wiseft.thetas.tensor_views import Computed
 
-_PLAIN = {
-    "text_model.embeddings.token_embedding.weight": "token_embedding.weight",
-    "text_model.embeddings.position_embedding.weight": "positional_embedding",
-    "text_model.final_layer_norm.weight": "ln_final.weight",
-    "text_model.final_layer_norm.bias": "ln_final.bias",
-    "vision_model.embeddings.class_embedding": "visual.class_embedding",
-    "vision_model.embeddings.patch_embedding.weight": "visual.conv1.weight",
-    "vision_model.embeddings.position_embedding.weight": "visual.positional_embedding",
-    "vision_model.pre_layrnorm.weight": "visual.ln_pre.weight",
-    "vision_model.pre_layrnorm.bias": "visual.ln_pre.bias",
-    "vision_model.post_layernorm.weight": "visual.ln_post.weight",
-    "vision_model.post_layernorm.bias": "visual.ln_post.bias",
-    "logit_scale": "logit_scale",
-}
-_TRANSPOSED = {
-    "text_projection.weight": "text_projection",
-    "visual_projection.weight": "visual.proj",
-}
-_NAMES = _PLAIN | _TRANSPOSED
-_BLOCKS = {
-    "text_model.encoder.layers.": "transformer.resblocks.",
-    "vision_model.encoder.layers.": "visual.transformer.resblocks.",
-}
-_IN_BLOCK = {
-    "self_attn.in_proj_": "attn.in_proj_",
-    "self_attn.out_proj.": "attn.out_proj.",
-    "layer_norm1.": "ln_1.",
-    "layer_norm2.": "ln_2.",
-    "mlp.fc1.": "mlp.c_fc.",
-    "mlp.fc2.": "mlp.c_proj.",
-}
-"""What the names in a block begin with; `in_proj_` of transformers stands for its three parts."""
+_TABLES = read_object(Path(__file__).with_suffix(".json"))
+"""open_clip's name by that of transformers: whole names, what the names of blocks begin with, and
+what stands in a block; there `in_proj_` of transformers stands for its three parts."""
+_TRANSPOSED, _BLOCKS, _IN_BLOCK = (_TABLES[key] for key in ("transposed", "blocks", "in_block"))
+_NAMES = _TABLES["names"] | _TRANSPOSED
 _PART = re.compile(r"(.+\.self_attn\.)([qkv])_proj\.(weight|bias)")
 _PARTS = ("q", "k", "v")
 
@@ -65,7 +40,7 @@ def to_open_clip(tensors: Mapping[str, Tensor]) -> Computed:
         WiseftError: naming the tensors that CLIPModel does not have.
     """
     parts: dict[str, dict[str, str]] = {}
-    how: dict[str, Callable[[Mapping[str, Tensor]], Tensor]] = {}
+    how: dict[str, str | Callable[[Mapping[str, Tensor]], Tensor]] = {}
     unknown = []
     for name, like in examples(tensors).items():
         part = _PART.fullmatch(name)
@@ -77,7 +52,7 @@ def to_open_clip(tensors: Mapping[str, Tensor]) -> Computed:
         elif part:
             parts.setdefault(new, {})[part[2]] = name
         else:
-            how[new] = partial(_transposed if name in _TRANSPOSED else _same, name)
+            how[new] = partial(_transposed, name) if name in _TRANSPOSED else name
     if unknown:
         raise WiseftError(
             f"{len(unknown)} tensors are none of CLIPModel: {', '.join(sorted(unknown)[:5])}"
@@ -97,7 +72,7 @@ def from_open_clip(tensors: Mapping[str, Tensor]) -> Computed:
         WiseftError: if one is not a tensor of a vision transformer and a text transformer.
     """
     tables = [{new: old for old, new in table.items()} for table in (_BLOCKS, _IN_BLOCK, _NAMES)]
-    how: dict[str, Callable[[Mapping[str, Tensor]], Tensor]] = {}
+    how: dict[str, str | Callable[[Mapping[str, Tensor]], Tensor]] = {}
     for name in tensors:
         new = _renamed(name, *tables)
         if new is None:
@@ -107,12 +82,8 @@ def from_open_clip(tensors: Mapping[str, Tensor]) -> Computed:
             for place, part in enumerate(_PARTS):
                 how[f"{before}{part}_proj.{kind}"] = partial(_third, name, place)
         else:
-            how[new] = partial(_transposed if new in _TRANSPOSED else _same, name)
+            how[new] = partial(_transposed, name) if new in _TRANSPOSED else name
     return Computed(tensors, how)
-
-
-def _same(name: str, tensors: Mapping[str, Tensor]) -> Tensor:
-    return tensors[name]
 
 
 def _transposed(name: str, tensors: Mapping[str, Tensor]) -> Tensor:

@@ -10,13 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from wiseft.base.io import check_writable
 from wiseft.errors import WiseftError, some
 from wiseft.foreign.adapters import digest_of
 from wiseft.foreign.door import Opened, open_model
 from wiseft.foreign.towers import FoundTower, find_image_tower, head_in, head_of, heads_in
 from wiseft.images.store import open_manifest
 from wiseft.models import towers
-from wiseft.models.runtime import check_writable
 from wiseft.study.finetune.distance import FAR, SCALES, distances, head_scale
 from wiseft.thetas.theta import Theta, check_finite, load_theta, make_header, save_theta
 from wiseft.zeroshot.head import build_head

