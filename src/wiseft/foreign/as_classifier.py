@@ -12,7 +12,7 @@ from wiseft.base.temporary import temporary_folder
 from wiseft.errors import WiseftError
 from wiseft.foreign.door import Given, Opened
 from wiseft.foreign.ends import architecture_for, make_ends, preprocessing_for
-from wiseft.foreign.towers import heads_in, take_apart
+from wiseft.foreign.towers import heads_in, image_tower_of, take_apart
 from wiseft.models import towers
 from wiseft.thetas.tensor_file import examples
 from wiseft.thetas.theta import Theta, load_theta
@@ -58,9 +58,8 @@ def zero_shot_of(opened: Opened, given: Given) -> tuple[Mapping[str, Tensor], di
     about = {"architecture": architecture, "preprocessing": preprocessing}
     whole: Mapping[str, Tensor] | None = towers.floating(opened.tensors)
     if not opened.own:
-        with towers.for_weights(architecture, opened.tensors):
-            image = towers.build_image(architecture, seed=0)
-        whole = take_apart(opened, architecture, towers.floating(image.state_dict())).whole
+        expected = image_tower_of(architecture, opened.tensors)
+        whole = take_apart(opened, architecture, expected).whole
     if whole is None or towers.family(architecture) == "timm":
         raise WiseftError(
             f"{where} has no text tower that reads prompts. A zero-shot model has both towers; "

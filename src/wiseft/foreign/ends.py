@@ -24,7 +24,7 @@ from wiseft.foreign.configs import compare_configs
 from wiseft.foreign.door import Given, Opened
 from wiseft.foreign.folder_classes import RENAME
 from wiseft.foreign.processors import CLIP_PIXELS
-from wiseft.foreign.towers import Parts, head_of, take_apart
+from wiseft.foreign.towers import Parts, head_of, image_tower_of, take_apart
 from wiseft.models import towers
 from wiseft.thetas.preprocessing import parse_preprocessing
 from wiseft.thetas.theta import ThetaHeader, make_header, save_theta, share_image_tower
@@ -91,9 +91,7 @@ def make_ends(
             "through `wiseft weights`, `wiseft zeroshot` and `wiseft evaluate`"
         )
     preprocessing = preprocessing_for(zero, fine, architecture, given)
-    with towers.for_weights(architecture, zero.tensors):
-        image = towers.build_image(architecture, seed=0)
-    expected = towers.floating(image.state_dict())
+    expected = image_tower_of(architecture, zero.tensors)
     parts = [take_apart(end, architecture, expected) for end in (zero, fine)]
     names, where, assumed = _names_of(zero, fine, parts, reference, given)
     own = [k for k, p in enumerate(parts) if p.head or (k and given.head)]

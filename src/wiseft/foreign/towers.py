@@ -40,6 +40,18 @@ class FoundTower:
     rest: dict[str, Tensor]
 
 
+def image_tower_of(
+    architecture: Mapping[str, Any], weights: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """Return the tensors that an architecture's image tower has, without values of meaning.
+
+    Raises:
+        WiseftError: if it cannot be built, or is of a far larger model than the weights.
+    """
+    with towers.for_weights(architecture, weights):
+        return towers.floating(towers.build_image(architecture, seed=0).state_dict())
+
+
 def find_image_tower(
     checkpoint: Checkpoint, architecture: Mapping[str, Any], expected: Mapping[str, Tensor]
 ) -> FoundTower:

@@ -27,7 +27,7 @@ def merged_end(
     """Return ends of which the fine-tuned one is what a recipe makes of it and of further models.
 
     Args:
-        more: further fine-tuned models, which are taken one at a time.
+        more: further fine-tuned models.
         make: makes ends of the zero-shot model and an opened checkpoint, in the folder `work`.
         work: folder for the merged theta.
 

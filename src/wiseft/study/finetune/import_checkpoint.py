@@ -14,7 +14,14 @@ from wiseft.base.io import check_writable
 from wiseft.errors import WiseftError, some
 from wiseft.foreign.adapters import digest_of
 from wiseft.foreign.door import Opened, open_model
-from wiseft.foreign.towers import FoundTower, find_image_tower, head_in, head_of, heads_in
+from wiseft.foreign.towers import (
+    FoundTower,
+    find_image_tower,
+    head_in,
+    head_of,
+    heads_in,
+    image_tower_of,
+)
 from wiseft.images.store import open_manifest
 from wiseft.models import towers
 from wiseft.study.finetune.distance import FAR, SCALES, distances, head_scale
@@ -92,7 +99,7 @@ def import_theta_0(
     """
     check_writable(output)
     names, opened = open_manifest(manifest).class_names, open_model(file)
-    expected = towers.floating(towers.build_image(architecture, seed=0).state_dict())
+    expected = image_tower_of(architecture, opened.tensors)
     checkpoint = find_image_tower(opened.checkpoint, architecture, expected)
     shape = (len(names), towers.embed_dim(architecture))
     theta, settings = _classifier(opened, checkpoint, shape, head, head_factor)
