@@ -18,7 +18,7 @@ from wiseft.combine.files import interpolate_files
 from wiseft.combine.linear_combination import interpolate
 from wiseft.errors import WiseftError, some
 from wiseft.foreign import huggingface
-from wiseft.foreign.configs import compare_configs
+from wiseft.foreign.configs import check_described, compare_configs
 from wiseft.foreign.door import open_model
 from wiseft.foreign.formats import Checkpoint
 from wiseft.foreign.wrappers import key_of
@@ -76,6 +76,8 @@ def merge_files(
         )
     _check_keys(first, second, weights)
     compare_configs(first, second)
+    for each in (first, second):
+        check_described(each)
     also = {
         key: _between(each, second.also[key], alpha, device) for key, each in first.also.items()
     }

@@ -13,6 +13,7 @@ from wiseft.errors import WiseftError, some
 from wiseft.foreign.class_names import names_described
 from wiseft.foreign.formats import Checkpoint
 from wiseft.foreign.forms import form_of
+from wiseft.thetas.tensor_file import examples
 
 log = logging.getLogger(__name__)
 
@@ -101,6 +102,16 @@ def _flat(config: Mapping[str, Any]) -> dict[str, Any]:
             else:
                 flat[f"{above}{key}"] = list(value) if isinstance(value, tuple) else value
     return flat
+
+
+def check_described(checkpoint: Checkpoint) -> None:
+    """Refuse a folder whose configuration does not describe its tensors, where its form can tell.
+
+    Raises:
+        WiseftError: as the form says it.
+    """
+    if check := getattr(form_of(checkpoint.config), "check", None):
+        check(checkpoint.config, examples(checkpoint.tensors), str(checkpoint.path))
 
 
 def compare_configs(first: Checkpoint, second: Checkpoint, ordered: bool = True) -> None:
