@@ -48,7 +48,8 @@ def check(config: Mapping[str, Any], tensors: Mapping[str, Tensor], where: str) 
     """
     import timm
 
-    options, pretrained = (config.get(key) or {} for key in ("model_args", "pretrained_cfg"))
+    said = (config.get(key) for key in ("model_args", "pretrained_cfg"))
+    options, pretrained = ({**each} if isinstance(each, Mapping) else {} for each in said)
     numbers = {"num_classes": config.get("num_classes") or pretrained.get("num_classes")}
     numbers |= {"input_size": pretrained.get("input_size")}
     # With these timm takes the tensors, whatever places of weights it knows.

@@ -36,8 +36,8 @@ def import_theta_1(
 ) -> str:
     """Write a classifier of the user's as theta_1 for a theta_0, and return its identity.
 
-    Its image tower must be of theta_0's architecture. Its head is that of `head`, else its own,
-    else one built from its own text tower and the prompts of theta_0.
+    Its image tower must be of theta_0's architecture. Its head is that of `head`, else its own, in
+    it or beside it, else one built from its own text tower and the prompts of theta_0.
 
     Args:
         file: a checkpoint: state dict, safetensors, folder of a CLIPModel, a theta.
