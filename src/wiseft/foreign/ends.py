@@ -287,7 +287,7 @@ def _names_of(
             are others than those of the other.
     """
     rows = [
-        (end, len(p.head["head.bias"]))
+        (end, len(p.head["head.weight"]))
         for end, p in zip((zero, fine), parts, strict=True)
         if p.head
     ]
