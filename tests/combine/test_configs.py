@@ -131,6 +131,41 @@ def test_the_order_of_classes_is_compared(tmp_path):
     assert "name other classes; the result has those of the first" in merge(tmp_path)
 
 
+TIMM = {"embed_dim": 16, "depth": 1, "num_heads": 2, "img_size": 32}
+MANY = {"depth": 4000}
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"depth": 2}, "Missing key"),
+        ({"embed_dim": 32}, "size mismatch for cls_token"),
+        ({"img_size": 64}, None),  # timm resizes the positions
+        (MANY, "far larger model"),
+    ],
+)
+def test_timm_folders_that_timm_does_not_load_are_refused(changes, said, tmp_path):
+    """Both are changed alike, so that a comparison of the two shows nothing."""
+    for seed, name in enumerate("ab"):
+        torch.manual_seed(seed)
+        model = timm.create_model("vit_tiny_patch16_224", num_classes=2, **TIMM)
+        timm.models.save_for_hf(
+            model, tmp_path / name, model_args=TIMM, model_config={}, safe_serialization=True
+        )
+        change(tmp_path / name, model_args=TIMM | changes)
+    if said is None:
+        assert timm.create_model(f"local-dir:{tmp_path / 'a'}", pretrained=True)
+        merge(tmp_path)
+        assert timm.create_model(f"local-dir:{tmp_path / 'c'}", pretrained=True)
+        return
+    if changes != MANY:
+        with pytest.raises(RuntimeError, match=said):
+            timm.create_model(f"local-dir:{tmp_path / 'a'}", pretrained=True)
+    with pytest.raises(WiseftError, match=said):
+        merge(tmp_path)
+    assert not (tmp_path / "c").exists()
+
+
 def test_folders_of_timm_are_compared(tmp_path):
     """As timm writes them: with the arguments of the model, and names of classes."""
 

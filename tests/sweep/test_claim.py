@@ -12,7 +12,7 @@ from tests.sweep.records import make_sweep
 
 from wiseft.base.io import read_json, sha256_json, write_json
 from wiseft.errors import WiseftError
-from wiseft.foreign.opened import Given
+from wiseft.foreign.door import Given
 from wiseft.thetas.preprocessing import Preprocessing
 from wiseft.tool.claim import INPUTS, WORK, claimed, inputs_of
 from wiseft.tool.loading_lines import loading_example

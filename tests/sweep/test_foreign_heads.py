@@ -20,7 +20,8 @@ import wiseft
 from wiseft.base.progress import shown
 from wiseft.cli import main
 from wiseft.errors import WiseftError
-from wiseft.foreign.class_names import better_order, names_brought, order_in, places_of
+from wiseft.foreign.class_names import names_brought, order_in
+from wiseft.foreign.folder_classes import better_order, places_of
 from wiseft.tool.sweep import sweep
 
 COLOURS = {

@@ -409,7 +409,7 @@ def test_a_recipe_is_refused_before_checkpoints_are_read(
     monkeypatch.chdir(tmp_path)
     for name, weights in zip("zf", clips, strict=True):
         torch.save(weights, f"{name}.pt")
-    monkeypatch.setattr(wiseft.tool.sweep, "open_end", None)
+    monkeypatch.setattr(wiseft.tool.sweep, "open_model", None)
     with pytest.raises(WiseftError, match=sentence):
         run(Path("z.pt"), Path("f.pt"), photos, tmp_path / "out", **options)
     assert not (tmp_path / "out").exists()

@@ -28,7 +28,7 @@ from wiseft.base.io import sha256_file
 from wiseft.cli import main
 from wiseft.errors import WiseftError
 from wiseft.foreign.huggingface import from_open_clip
-from wiseft.foreign.huggingface import preprocessing as processor_preprocessing
+from wiseft.foreign.processors import preprocessing as processor_preprocessing
 from wiseft.images.decode import decode
 from wiseft.models import towers
 from wiseft.models.classifier import ImageClassifier

@@ -16,7 +16,7 @@ from wiseft.cli import main
 from wiseft.combine.merge import merge_files
 from wiseft.errors import WiseftError
 from wiseft.foreign.adapters import files_of
-from wiseft.foreign.convert import read_folder
+from wiseft.foreign.door import open_model as read_folder
 from wiseft.foreign.formats import read_checkpoint
 from wiseft.foreign.model_folder import following_links
 

@@ -14,9 +14,10 @@ from tools.rehearsal.checkpoints import torchscript, weights_of
 
 from wiseft.base.progress import shown
 from wiseft.errors import WiseftError
-from wiseft.foreign.convert import family_tensors
 from wiseft.foreign.formats import read_checkpoint, write_checkpoint
-from wiseft.foreign.huggingface import architecture_of, from_open_clip, to_open_clip
+from wiseft.foreign.forms.clip import architecture_of
+from wiseft.foreign.huggingface import from_open_clip, to_open_clip
+from wiseft.foreign.towers import family_tensors
 from wiseft.models import towers
 from wiseft.study.weights.fetch import fetch_weights
 from wiseft.study.weights.sources import from_tag

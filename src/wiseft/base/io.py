@@ -9,6 +9,7 @@ import json
 import math
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,27 @@ def atomic_folder(path: Path, size: int | None = None) -> Iterator[Path]:
 def remove_leftovers_of(path: Path) -> None:
     """Remove the temporary files that killed processes left when they wrote `path`."""
     remove_leftovers(path.parent, *_stem_and_suffix(path))
+
+
+def check_writable(path: Path) -> None:
+    """Check that a file can be written, before the work whose result it is.
+
+    What killed processes left of earlier attempts is removed.
+
+    Raises:
+        WiseftError: if the folder can't be made or written to, or the path is a folder.
+    """
+    if path.is_dir():
+        raise WiseftError(f"cannot write {path}: it is a folder; give the name of a file")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        remove_leftovers_of(path)
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise WiseftError(
+            f"cannot write {path}: {error.strerror}; choose another place or mend its permissions"
+        ) from None
 
 
 def _stem_and_suffix(path: Path) -> tuple[str, str]:

@@ -102,7 +102,7 @@ def import_checkpoint(
         Path | None,
         typer.Option(
             help="File with the weight (classes x width) and bias of a head. Default: the head in "
-            "the checkpoint, else one from its text tower and the prompts of theta_0."
+            "the checkpoint or beside it, else one from its text tower and the prompts of theta_0."
         ),
     ] = None,
     head_factor: Annotated[

@@ -12,12 +12,12 @@ from torch import Tensor
 
 from wiseft.base import plugins
 from wiseft.base.alphas import format_alpha
+from wiseft.base.io import check_writable
 from wiseft.combine.linear_combination import Coefficients, Combination, ends
 from wiseft.combine.recipe import Mixture
 from wiseft.combine.recipe_settings import Recipe
 from wiseft.combine.task_vectors import Merge, Merged
 from wiseft.errors import WiseftError
-from wiseft.models.runtime import check_writable
 from wiseft.thetas.tensor_views import joined
 from wiseft.thetas.theta import (
     StoredTheta,

@@ -18,11 +18,11 @@ from wiseft.combine.files import interpolate_files
 from wiseft.combine.linear_combination import interpolate
 from wiseft.errors import WiseftError, some
 from wiseft.foreign import huggingface
-from wiseft.foreign.adapters import adapted, is_adapter
-from wiseft.foreign.configs import compare_configs
-from wiseft.foreign.formats import Checkpoint, read_checkpoint, write_checkpoint
+from wiseft.foreign.configs import check_described, compare_configs
+from wiseft.foreign.door import open_model
+from wiseft.foreign.formats import Checkpoint
 from wiseft.foreign.wrappers import key_of
-from wiseft.models import towers
+from wiseft.models.towers import check_fit, floating
 from wiseft.thetas.tensor_file import LazyTensors, examples
 from wiseft.thetas.tensor_views import renamed
 
@@ -62,12 +62,13 @@ def merge_files(
     alpha = format_alpha(alpha)
     if output.exists() or output.is_symlink():
         raise WiseftError(f"{output} exists and is not touched; name another file or folder")
-    first = read_checkpoint(a, weights, also=True)
-    second = adapted(b, first) if is_adapter(b) else read_checkpoint(b, weights, also=True)
-    if all(each.own and "head.weight" in each.tensors for each in (first, second)):
+    like = open_model(a, weights=weights, also=True)
+    other = open_model(b, like, weights, also=True)
+    first, second = like.checkpoint, other.checkpoint
+    if like.header is not None and other.header is not None:
         interpolate_files(a, b, alpha, output)
         return
-    if first.own:
+    if like.own:
         raise WiseftError(
             f"{a} was written by wiseft, and its header says what it was made of; give the other "
             "checkpoint first, bring that one in with `wiseft import`, or let `wiseft sweep` make "
@@ -75,17 +76,19 @@ def merge_files(
         )
     _check_keys(first, second, weights)
     compare_configs(first, second)
+    for each in (first, second):
+        check_described(each)
     also = {
         key: _between(each, second.also[key], alpha, device) for key, each in first.also.items()
     }
     mixed = _between(first, second, alpha, device)
-    write_checkpoint(first, mixed, output, also=also)
+    like.write(mixed, output, also=also)
     for each in (first, second):
         if each.left:
             log.info(f"{each.path}: not merged, and not in {output}: {some(each.left, 12)}")
     if first.kind == "torchscript":
         log.info(f"{a} is a TorchScript archive; {output} is a plain state dict with its tensors")
-    integers = len(first.tensors) - len(towers.floating(examples(first.tensors)))
+    integers = len(first.tensors) - len(floating(examples(first.tensors)))
     kept = f", {integers} that are no floating-point numbers kept" if integers else ""
     beside = f"; and those of {', '.join(map(key_of, also))}" if also else ""
     n = len(first.tensors) - integers
@@ -109,9 +112,9 @@ def _between(
 ) -> _Mixed:
     """Return the tensors between two checkpoints that fit."""
     end = _named_like(first, second)
-    start, other = (towers.floating(examples(each)) for each in (first.tensors, end))
+    start, other = (floating(examples(each)) for each in (first.tensors, end))
     try:
-        towers.check_fit(start, other, f"{second.path}, beside {first.path},")
+        check_fit(start, other, f"{second.path}, beside {first.path},")
     except WiseftError as error:
         raise WiseftError(
             f"{error}\nOf an encoder with a head and a zero-shot model, `wiseft sweep` makes two "
@@ -167,17 +170,14 @@ def _named_like(first: Checkpoint, second: Checkpoint) -> Mapping[str, Tensor]:
     """Return the second's tensors under the first's names."""
     tensors = second.tensors
     first_is_hf, second_is_hf = huggingface.is_clip(first.tensors), huggingface.is_clip(tensors)
-    if second_is_hf and not first_is_hf:
-        return _custom_like(first, huggingface.to_open_clip(tensors))
     if first_is_hf and not second_is_hf:
-        flat = {name.removeprefix("text."): name for name in towers.floating(examples(tensors))}
+        flat = {name.removeprefix("text."): name for name in floating(examples(tensors))}
         return huggingface.from_open_clip(renamed(tensors, flat))
-    return tensors
-
-
-def _custom_like(first: Checkpoint, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    """Return flat names of open_clip with `text.` before the text tower's, if the first has it."""
-    if not any(key.startswith("text.") for key in first.tensors):
+    if first_is_hf or not second_is_hf:
         return tensors
-    outside = ("visual.", "logit_")
-    return renamed(tensors, {k if k.startswith(outside) else f"text.{k}": k for k in tensors})
+    tensors = huggingface.to_open_clip(tensors)
+    if any(key.startswith("text.") for key in first.tensors):  # open_clip's module for the tower
+        outside = ("visual.", "logit_")
+        names = {k if k.startswith(outside) else f"text.{k}": k for k in tensors}
+        return renamed(tensors, names)
+    return tensors

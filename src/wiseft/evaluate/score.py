@@ -15,17 +15,17 @@ from typing import Any
 
 import torch
 
-from wiseft.base import library
 from wiseft.base.progress import quiet
 from wiseft.base.temporary import temporary_folder
 from wiseft.errors import WiseftError
 from wiseft.evaluate.chunks import logits_of
 from wiseft.foreign.as_classifier import classifier_of, has_head, raw, zero_shot_of
-from wiseft.foreign.class_names import RENAME, WNID, Names, names_in, places_of
-from wiseft.foreign.opened import Features, Given, Opened, open_end
+from wiseft.foreign.class_names import names_in
+from wiseft.foreign.door import Features, Given, Opened, open_model
+from wiseft.foreign.folder_classes import RENAME, SPLITS, WNID, class_names_of, map_classes
 from wiseft.images.index import read_index
 from wiseft.images.index_folder import index_folder
-from wiseft.images.manifest import open_manifest, write_manifest
+from wiseft.images.manifest import open_manifest
 from wiseft.images.scan import subfolders
 from wiseft.thetas.preprocessing import Preprocessing
 from wiseft.thetas.theta import Theta
@@ -34,8 +34,6 @@ from wiseft.zeroshot.theta_0 import theta_0_of
 
 log = logging.getLogger(__name__)
 
-SPLITS = {"held-out", "held_out", "val", "validation", "test", "train"}
-"""Names of folders that are no classes, where nothing else stands beside them."""
 _SPLIT = "test"
 
 
@@ -126,7 +124,7 @@ def score_folder(
     """
     if not checkpoint.exists():
         raise WiseftError(f"the model {checkpoint} is not there")
-    opened = open_end(checkpoint, weights=weights)
+    opened = open_model(checkpoint, weights=weights)
     given = Given(architecture, preprocessing, templates, classes, None, features)
     ready = opened.header is not None
     _check_used(opened, given)
@@ -188,28 +186,6 @@ def _prompted(
     return theta
 
 
-def class_names_of(data: Path, given: Mapping[str, str]) -> list[list[str]]:
-    """Return the names of the folder's classes in the order of the folders.
-
-    Args:
-        given: names by folder, for some of them.
-
-    Raises:
-        WiseftError: if there are no folders, or none of a name that is given.
-    """
-    folders = subfolders(data) if data.is_dir() else []
-    if not folders:
-        raise WiseftError(
-            f"{data} must be a folder with a folder of images for every class, but there is none"
-        )
-    if unknown := sorted(given.keys() - set(folders)):
-        raise WiseftError(
-            f"a class name is given for {unknown[0]}, but {data} has no folder of that name"
-        )
-    known = library.names_by_id("imagenet")
-    return [[given.get(name) or known.get(name) or name.replace("_", " ")] for name in folders]
-
-
 def _test_of(data: Path) -> Path:
     """Return the folder of classes in one of splits."""
     there = set(subfolders(data)) if data.is_dir() else set()
@@ -222,46 +198,6 @@ def _test_of(data: Path) -> Path:
         )
     log.info(f"{data} has folders of splits: {_SPLIT}/ is scored")
     return data / _SPLIT
-
-
-def map_classes(
-    manifest: Path,
-    names: list[str],
-    own: Names,
-    where: tuple[str, str],
-    data: Path,
-    reference: str = "head",
-) -> None:
-    """Write into the manifest which classes of a head those of the folder are.
-
-    Args:
-        names: of the classes, in the order of the folders of `data`.
-        own: the head's classes.
-        where: what has the head, and what to do if a class is none of its, for messages.
-        reference: what the metadata of an evaluation call the head's classes.
-
-    Raises:
-        WiseftError: if a class of the folder is none of the head's.
-    """
-    folder = open_manifest(manifest)
-    places = places_of(subfolders(data), names, own, *where)
-    members = [] if places == list(range(len(own))) else [[place] for place in places]
-    splits = {
-        name: {"n": files.n, "images": None, "index": files.index, "sha256": dict(files.sha256)}
-        for name, files in folder.splits.items()
-    }
-    write_manifest(
-        manifest,
-        dataset=folder.dataset,
-        layout=folder.layout,
-        class_names=[own[place][0] for place in places],
-        prompt_names=None,
-        image_size=None,
-        splits=splits,
-        sources=[],
-        root=str(folder.root),
-        optional={"label_map": {"reference": reference, "members": members} if members else None},
-    )
 
 
 def _score(

@@ -102,7 +102,7 @@ def adapted(folder: Path, base: Checkpoint) -> Checkpoint:
     """
     lora, file = _config(folder), files_of(folder)[0]
     adapter = read_checkpoint(file).tensors
-    how: dict[str, Callable[[Mapping[str, Tensor]], Tensor]] = {}
+    how: dict[str, str | Callable[[Mapping[str, Tensor]], Tensor]] = {}
     for key in adapter:
         module, end = _split(key)
         name = module + ".weight" if end else module
@@ -117,11 +117,11 @@ def adapted(folder: Path, base: Checkpoint) -> Checkpoint:
             continue
         if name in how:
             raise WiseftError(f"{file} changes {name} twice, the second time by {key}")
-        how[name] = partial(_same, key)
+        how[name] = key
         if end:
             flip = bool(lora.fan_in_fan_out) or end == ".lora_embedding_A"
             how[name] = partial(_changed, name, (key, other), lora, flip)
-    unchanged = {name: partial(_same, name) for name in base.tensors}
+    unchanged = {name: name for name in base.tensors}
     tensors = Computed(joined(base.tensors, adapter), unchanged | how)
     return replace(base, path=folder, tensors=tensors, also={}, left=[])
 
@@ -161,10 +161,6 @@ def _scale(lora: _Lora, module: str, rank: int) -> float:
     if given != rank:
         raise WiseftError(f"{module} has rank {rank}, but {_CONFIG} says {given}; copy both again")
     return alpha / (math.sqrt(rank) if lora.use_rslora else rank)
-
-
-def _same(name: str, tensors: Mapping[str, Tensor]) -> Tensor:
-    return tensors[name]
 
 
 def _changed(

@@ -14,8 +14,6 @@ from wiseft.base.io import read_json
 from wiseft.errors import WiseftError
 from wiseft.foreign.formats import Checkpoint
 from wiseft.models import towers
-from wiseft.models.towers import timm_models
-from wiseft.models.towers.open_clip_models import architecture_from_json
 
 
 def _near(name: str, names: list[str]) -> str:
@@ -39,12 +37,12 @@ def named_architecture(name: str, root: Path) -> dict[str, Any]:
         if "family" in content:
             towers.family(content)
             return dict(content)
-        return architecture_from_json(file)
+        return dict(towers.of_family("open_clip").architecture_from_json(file))
     if name in open_clip.list_models():
         config: dict[str, Any] = open_clip.get_model_config(name)
         return config
     if timm.is_model(name.split(".")[0]):
-        return timm_models.describe(name)
+        return dict(towers.of_family("timm").describe(name))
     raise WiseftError(
         f"neither open_clip nor timm has an architecture {name}; near: "
         f"{_near(name, [*open_clip.list_models(), *timm.list_models()])}"
@@ -72,15 +70,10 @@ def architecture_of(checkpoint: Checkpoint) -> dict[str, Any]:
         vision, text = config["vision_cfg"], config["text_cfg"]
         if config.get("custom_text") or not vision.keys() <= _PLAIN or "width" not in text:
             continue
-        described = {
-            "embed_dim": config["embed_dim"],
-            **{f"vision {key}": vision.get(key) for key in ("image_size", "layers", "width")},
-            "vision patch_size": vision.get("patch_size"),
-            **{f"text {key}": text.get(key) for key in ("context_length", "vocab_size", "width")},
-            "text layers": text.get("layers"),
-        }
         archive = checkpoint.kind == "torchscript" and not config.get("quick_gelu")
-        fits = not archive and all(described[key] == value for key, value in seen.items())
+        same = seen["vision_cfg"].items() <= vision.items()
+        same &= seen["text_cfg"].items() <= text.items()
+        fits = same and not archive and config["embed_dim"] == seen["embed_dim"]
         if fits and config not in fitting.values():
             fitting[name] = config
     if len(fitting) == 1:
@@ -106,9 +99,9 @@ def architecture_name(architecture: Mapping[str, Any]) -> str:
     return f"open_clip model of width {architecture['embed_dim']}"
 
 
-def _shape_of(tensors: Mapping[str, Tensor]) -> dict[str, int]:
-    """Return the sizes that the tensors of a CLIP with a vision transformer show; of an image
-    tower alone those of that; nothing where it is none.
+def _shape_of(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Return what the tensors of a CLIP with a vision transformer show of its open_clip config; of
+    an image tower alone nothing of its text tower; nothing at all where it is none.
     """
     stem = next((key for key in tensors if key.endswith("visual.conv1.weight")), None)
     if stem is None:
@@ -120,18 +113,18 @@ def _shape_of(tensors: Mapping[str, Tensor]) -> dict[str, int]:
     if places is None or projection is None:
         return {}
     width, patch = tensors[stem].shape[0], tensors[stem].shape[-1]
-    sizes = {
-        "embed_dim": projection.shape[1],
-        "vision image_size": patch * round((len(places) - 1) ** 0.5),
-        "vision layers": _blocks(tensors, f"{visual}transformer."),
-        "vision width": width,
-        "vision patch_size": patch,
+    vision = {
+        "image_size": patch * round((len(places) - 1) ** 0.5),
+        "layers": _blocks(tensors, f"{visual}transformer."),
+        "width": width,
+        "patch_size": patch,
     }
+    text: dict[str, int] = {}
     if layers := _blocks(tensors, f"{before}transformer."):
         vocabulary, width = tensors[f"{before}token_embedding.weight"].shape
-        sizes |= {"text layers": layers, "text width": width, "text vocab_size": vocabulary}
-        sizes |= {"text context_length": len(tensors[f"{before}positional_embedding"])}
-    return sizes
+        text = {"layers": layers, "width": width, "vocab_size": vocabulary}
+        text["context_length"] = len(tensors[f"{before}positional_embedding"])
+    return {"embed_dim": projection.shape[1], "vision_cfg": vision, "text_cfg": text}
 
 
 def _blocks(tensors: Mapping[str, Tensor], prefix: str) -> int:

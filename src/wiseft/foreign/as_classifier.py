@@ -10,9 +10,9 @@ from torch import Tensor
 
 from wiseft.base.temporary import temporary_folder
 from wiseft.errors import WiseftError
+from wiseft.foreign.door import Given, Opened
 from wiseft.foreign.ends import architecture_for, make_ends, preprocessing_for
-from wiseft.foreign.opened import Given, Opened, take_apart
-from wiseft.foreign.towers import heads_in
+from wiseft.foreign.towers import heads_in, image_tower_of, take_apart
 from wiseft.models import towers
 from wiseft.thetas.tensor_file import examples
 from wiseft.thetas.theta import Theta, load_theta
@@ -20,7 +20,7 @@ from wiseft.thetas.theta import Theta, load_theta
 
 def has_head(opened: Opened) -> bool:
     """Whether a checkpoint has a head, in it or beside it."""
-    return opened.head is not None or bool(heads_in(examples(opened.checkpoint.tensors)))
+    return opened.head is not None or bool(heads_in(examples(opened.tensors)))
 
 
 def classifier_of(opened: Opened, given: Given, option: str) -> tuple[Theta, bool]:
@@ -56,11 +56,10 @@ def zero_shot_of(opened: Opened, given: Given) -> tuple[Mapping[str, Tensor], di
     architecture = architecture_for(opened, opened, given)
     preprocessing = preprocessing_for(opened, opened, architecture, given)
     about = {"architecture": architecture, "preprocessing": preprocessing}
-    whole: Mapping[str, Tensor] | None = towers.floating(opened.checkpoint.tensors)
-    if not opened.checkpoint.own:
-        with towers.for_weights(architecture, opened.checkpoint.tensors):
-            image = towers.build_image(architecture, seed=0)
-        whole = take_apart(opened, architecture, towers.floating(image.state_dict())).whole
+    whole: Mapping[str, Tensor] | None = towers.floating(opened.tensors)
+    if not opened.own:
+        expected = image_tower_of(architecture, opened.tensors)
+        whole = take_apart(opened, architecture, expected).whole
     if whole is None or towers.family(architecture) == "timm":
         raise WiseftError(
             f"{where} has no text tower that reads prompts. A zero-shot model has both towers; "

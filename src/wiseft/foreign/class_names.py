@@ -1,28 +1,19 @@
-"""The names of a head's classes: those that a checkpoint brings, and which of them a folder is."""
+"""The names of a head's classes that a checkpoint brings."""
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from wiseft.base import library
 from wiseft.base.io import read_json
 from wiseft.errors import WiseftError, some
 from wiseft.thetas.theta import ThetaHeader
 
 HEAD, CLASSES, FEATURES = "head.safetensors", "classes.json", "features.json"
 """What `wiseft sweep` and `wiseft export` write beside a model."""
-WNID = re.compile(r"n\d{8}")
 _MODELS = {".bin", ".ckpt", ".pt", ".pth", ".safetensors"}
-_ERRORS = 3.0
-"""Standard errors that another order of the classes must be better by."""
-RENAME = "rename the folder, or say with --class-names what it is"
 
 Names = list[list[str]]
 """The names of every class, the first of which is shown."""
@@ -118,84 +109,6 @@ def order_in(wanted: Names, own: Names) -> list[int] | None:
         return list(range(len(keys)))
     alike = sorted(keys) == sorted(places) and len(set(keys)) == len(keys)
     return [places.index(key) for key in keys] if alike else None
-
-
-def places_of(
-    folders: list[str], names: list[str], own: Names, where: str, way: str = RENAME
-) -> list[int]:
-    """Return the place of each folder's class among a head's.
-
-    Args:
-        names: what the folders mean, in their order.
-        own: the head's classes.
-        where: names the head in messages.
-        way: what to do, the end of a sentence.
-
-    Raises:
-        WiseftError: if a class is none of the head's, or several have its name.
-    """
-    first = [plain(each[0]) for each in own]
-    every = [{plain(name) for name in each} for each in own]
-    for asked in (names, folders):
-        wanted = [plain(name) for name in asked]
-        for known in ([{name} for name in first], every):
-            found = [[k for k, each in enumerate(known) if name in each] for name in wanted]
-            if all(len(each) == 1 for each in found) and len(set(wanted)) == len(wanted):
-                return [each[0] for each in found]
-    ids = library.class_ids("imagenet")
-    if len(own) == len(ids) and all(WNID.fullmatch(folder) for folder in folders):
-        rank = {wnid: place for place, wnid in enumerate(ids)}
-        if unknown := [folder for folder in folders if folder not in rank]:
-            raise WiseftError(f"{unknown[0]} is no class of ImageNet-1k, which {where} predicts")
-        return [rank[folder] for folder in folders]
-    wanted = [plain(name) for name in names]
-    if all(name in first for name in wanted):
-        twice = [name for name in wanted if first.count(name) > 1 or wanted.count(name) > 1]
-        raise WiseftError(f"several classes are called {twice[0]}; number the folders from 0")
-    if all(folder.isdecimal() and int(folder) < len(own) for folder in folders):
-        return [int(folder) for folder in folders]
-    strange = next(name for name in names if plain(name) not in first)
-    shown = [each[0] for each in own]
-    near = difflib.get_close_matches(strange, shown, n=3, cutoff=0.5) or shown[:3]
-    raise WiseftError(
-        f"the folder's class {strange} is none of the {len(own)} classes of {where}, such as "
-        f"{', '.join(near)}; {way}"
-    )
-
-
-def better_order(
-    labels: NDArray[np.integer], predicted: NDArray[np.integer], classes: int
-) -> tuple[list[int], float, float] | None:
-    """Return the class that each row of a head stands for, where the assumed order is wrong.
-
-    The order that fits each half of the images best is tried on the other half, so that an order
-    that fits by chance gains nothing.
-
-    Args:
-        labels: of images, int (n,).
-        predicted: rows of the head, int (n,).
-
-    Returns:
-        The order, with the accuracies as assumed and in it; None where that is not far better.
-    """
-    from scipy.optimize import linear_sum_assignment
-
-    def best(part: NDArray[np.bool_]) -> NDArray[np.intp]:
-        table = np.zeros((classes, classes))
-        np.add.at(table, (predicted[part], labels[part]), 1)
-        return np.asarray(linear_sum_assignment(table, maximize=True)[1])
-
-    half = np.zeros(len(labels), dtype=bool)
-    for label in range(classes):
-        half[np.flatnonzero(labels == label)[::2]] = True
-    assumed, right = predicted == labels, np.zeros(len(labels), dtype=bool)
-    for part in (half, ~half):
-        right[part] = best(~part)[predicted[part]] == labels[part]
-    gain = right.astype(float) - assumed
-    far = gain.sum() > _ERRORS * np.sqrt((gain**2).sum())
-    if not far or 2 * assumed.mean() >= right.mean():
-        return None
-    return best(half | ~half).tolist(), float(assumed.mean()), float(right.mean())
 
 
 def plain(name: str) -> str:

@@ -10,18 +10,18 @@ from dataclasses import asdict
 from typing import Any
 
 from wiseft.errors import WiseftError, some
-from wiseft.foreign import huggingface
 from wiseft.foreign.class_names import names_described
 from wiseft.foreign.formats import Checkpoint
+from wiseft.foreign.forms import form_of
+from wiseft.thetas.tensor_file import examples
 
 log = logging.getLogger(__name__)
 
 
 def _described(config: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return a configuration, that of a CLIPModel in open_clip's terms."""
-    if config.get("model_type") != "clip":
-        return config
-    return {"model_cfg": huggingface.architecture_of(config)}
+    form = form_of(config) if config.get("model_type") == "clip" else None
+    return {"model_cfg": form.architecture_of(config)} if form else config
 
 
 _HARMLESS = re.compile(
@@ -102,6 +102,16 @@ def _flat(config: Mapping[str, Any]) -> dict[str, Any]:
             else:
                 flat[f"{above}{key}"] = list(value) if isinstance(value, tuple) else value
     return flat
+
+
+def check_described(checkpoint: Checkpoint) -> None:
+    """Refuse a folder whose configuration does not describe its tensors, where its form can tell.
+
+    Raises:
+        WiseftError: as the form says it.
+    """
+    if check := getattr(form_of(checkpoint.config), "check", None):
+        check(checkpoint.config, examples(checkpoint.tensors), str(checkpoint.path))
 
 
 def compare_configs(first: Checkpoint, second: Checkpoint, ordered: bool = True) -> None:

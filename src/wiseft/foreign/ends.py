@@ -16,13 +16,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from wiseft.errors import WiseftError
+from wiseft.base import library
+from wiseft.errors import WiseftError, some
 from wiseft.foreign.architecture import architecture_of, named_architecture
+from wiseft.foreign.class_names import Names, names_in, order_in, plain
 from wiseft.foreign.configs import compare_configs
-from wiseft.foreign.formats import read_checkpoint
-from wiseft.foreign.huggingface import CLIP_PIXELS
-from wiseft.foreign.opened import Given, Opened, Parts, names_of, take_apart
-from wiseft.foreign.towers import head_in
+from wiseft.foreign.door import Given, Opened
+from wiseft.foreign.folder_classes import RENAME
+from wiseft.foreign.processors import CLIP_PIXELS
+from wiseft.foreign.towers import Parts, head_of, image_tower_of, take_apart
 from wiseft.models import towers
 from wiseft.thetas.preprocessing import parse_preprocessing
 from wiseft.thetas.theta import ThetaHeader, make_header, save_theta, share_image_tower
@@ -89,15 +91,9 @@ def make_ends(
             "through `wiseft weights`, `wiseft zeroshot` and `wiseft evaluate`"
         )
     preprocessing = preprocessing_for(zero, fine, architecture, given)
-    with towers.for_weights(architecture, zero.checkpoint.tensors):
-        image = towers.build_image(architecture, seed=0)
-    expected = towers.floating(image.state_dict())
+    expected = image_tower_of(architecture, zero.tensors)
     parts = [take_apart(end, architecture, expected) for end in (zero, fine)]
-    names, where, orders, assumed = names_of(zero, fine, parts, reference, given)
-    parts = [
-        part if order is None or part.head is None else replace(part, head=_in_order(part, order))
-        for part, order in zip(parts, orders, strict=True)
-    ]
+    names, where, assumed = _names_of(zero, fine, parts, reference, given)
     own = [k for k, p in enumerate(parts) if p.head or (k and given.head)]
     prompts = Prompts(names, list(given.templates or _templates(zero, fine)))
     heads, text, head = _heads(zero, fine, parts, prompts, architecture, given)
@@ -124,6 +120,7 @@ def make_ends(
             )
         about = _header("zero-shot", architecture, preprocessing, own_prompts)
         save_theta(kept[name], thetas[0] | made, about)
+    said = [end.header or end.features for end in (zero, fine)]
     linear = share_image_tower(thetas[0], thetas[1]) and not text
     return Ends(
         theta_0=paths[0],
@@ -135,21 +132,10 @@ def make_ends(
         method="linear-classifier" if linear else "end-to-end",
         kept=kept,
         own=own,
-        stated=_stated(zero, fine, architecture, given),
+        stated=any([given.features, "normalise" in architecture, *said]),
         assumed=assumed,
         where=where,
     )
-
-
-def _in_order(part: Parts, order: list[int]) -> tuple[Tensor, Tensor]:
-    assert part.head is not None
-    return part.head[0][order], part.head[1][order]
-
-
-def _stated(zero: Opened, fine: Opened, architecture: Mapping[str, Any], given: Given) -> bool:
-    """Whether it is known what features heads take."""
-    known = [end.header or end.features for end in (zero, fine)]
-    return any([given.features, *known, "normalise" in architecture])
 
 
 def _header(
@@ -243,12 +229,10 @@ def _heads(
 ) -> tuple[list[dict[str, Tensor]], bool, str]:
     """Return the heads of both ends, whether they follow from text towers, and a sentence."""
     z, f = parts
-    own = f.head
+    last = f.head
     if given.head is not None:
-        shape = (len(prompts.names), towers.embed_dim(architecture))
-        own = head_in(towers.floating(read_checkpoint(given.head).tensors), shape, str(given.head))
-    last = _as_head(own)
-    first = _as_head(z.head) or _prompted(z, prompts, architecture, given)
+        last = head_of(given.head, (len(prompts.names), towers.embed_dim(architecture)))
+    first = z.head or _prompted(z, prompts, architecture, given)
     if first is None and zero is fine:  # one model, with a head that lies beside it
         first = last
     if first is None:
@@ -266,11 +250,8 @@ def _heads(
         return [first, first], False, f"both ends have that of the zero-shot model, {origin}"
     text = [towers.text_tensors(architecture, part.whole) for part in parts if part.whole]
     if len(text) == 2 and all(torch.equal(text[0][name], text[1][name]) for name in text[0]):
-        return (
-            [first, first],
-            False,
-            "both ends have one head of prompts: the text towers are equal",
-        )
+        same = "both ends have one head of prompts: the text towers are equal"
+        return [first, first], False, same
     last = _prompted(f, prompts, architecture, given)
     assert last is not None
     if len(text) < 2:
@@ -288,5 +269,67 @@ def _prompted(
     return head | {"head.weight": head["head.weight"] / given.norm}
 
 
-def _as_head(pair: tuple[Tensor, Tensor] | None) -> dict[str, Tensor] | None:
-    return None if pair is None else {"head.weight": pair[0], "head.bias": pair[1]}
+def _names_of(
+    zero: Opened,
+    fine: Opened,
+    parts: list[Parts],
+    reference: list[list[str]],
+    given: Given,
+) -> tuple[Names, tuple[str, str], bool]:
+    """Return the names of the classes, what names them with what to do if a folder is none, and
+    whether their order is assumed.
+
+    The names are those of the fine-tuned checkpoint where it has some: the result has its format.
+    Heads in `parts` are brought into their order.
+
+    Raises:
+        WiseftError: if there are more or fewer than a head has rows, or those of one checkpoint
+            are others than those of the other.
+    """
+    rows = [
+        (end, len(p.head["head.weight"]))
+        for end, p in zip((zero, fine), parts, strict=True)
+        if p.head
+    ]
+    theta = next((end for end in (zero, fine) if end.header is not None), None)
+    has = [parts[0].head is not None, parts[1].head is not None or given.head is not None]
+    brought = next(
+        (e.names for e, own in ((fine, has[1]), (zero, has[0])) if own and e.names), None
+    )
+    known, way = library.class_names("imagenet"), f"{RENAME}, or with --classes the head"
+    n_folders, known_plain = len(reference), set(map(plain, known))
+    meant = {plain(each[0]) for each in reference}
+    assumed = False
+    if theta is not None and theta.header is not None:
+        names, source, way = names_in(theta.header), str(theta.path), RENAME
+        if given.classes and list(given.classes) != [each[0] for each in names]:
+            raise WiseftError(f"{source} is a theta, which names classes: leave out --classes")
+    elif given.classes is not None:
+        names, source = [[name] for name in given.classes], "--classes"
+    elif brought:
+        names, source = brought
+    elif rows and rows[0][1] == len(known) and (n_folders != len(known) or meant <= known_plain):
+        names, source = [[name] for name in known], "ImageNet"
+    else:
+        names, source, assumed = reference, "the reference folder", any(has)
+    for end, n in rows:
+        if n != len(names):
+            raise WiseftError(
+                f"{end.path} has a head of {n} classes, but {source} names {len(names)}; give the "
+                "names of its classes in their order with --classes, or a checkpoint of these "
+                "classes"
+            )
+    for k, end in enumerate((zero, fine)):
+        if end.names is None or given.classes is not None or not has[k]:
+            continue
+        own, where = end.names
+        order = order_in(names, own)
+        if order is None or (end is fine and order != list(range(len(names)))):
+            one, other = (some([each[0] for each in some_of], 3) for some_of in (own, names))
+            raise WiseftError(
+                f"{where} names the classes {one}, but {source} {other}; give two models of the "
+                "same classes in one order, or the names of both heads with --classes"
+            )
+        if (head := parts[k].head) is not None:
+            parts[k] = replace(parts[k], head={name: each[order] for name, each in head.items()})
+    return names, (source, way), assumed

@@ -94,11 +94,6 @@ class Checkpoint:
     around: dict[Any, Any] = field(default_factory=dict)
     files: dict[str, list[str]] = field(default_factory=dict)
 
-    @property
-    def own(self) -> bool:
-        """Whether wiseft wrote it (weights or a theta)."""
-        return KEY in self.metadata
-
 
 class _Index(BaseModel):
     """What says which file each tensor of a folder is in."""

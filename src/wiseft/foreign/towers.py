@@ -1,11 +1,12 @@
-"""Image towers and heads in the tensors of a checkpoint."""
+"""What is in the tensors of a checkpoint: an image tower, a head, or both towers."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,10 @@ from torch import Tensor
 
 from wiseft.errors import WiseftError
 from wiseft.foreign import huggingface
+from wiseft.foreign.door import Opened, open_model
 from wiseft.foreign.formats import Checkpoint
 from wiseft.models import towers
+from wiseft.thetas.theta import load_theta
 
 _HEADS = re.compile(r"(?:^|\.)(?:classification_head|classifier|head|fc|linear)\.weight$")
 
@@ -35,6 +38,18 @@ class FoundTower:
     image: dict[str, Tensor]
     prefix: str
     rest: dict[str, Tensor]
+
+
+def image_tower_of(
+    architecture: Mapping[str, Any], weights: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """Return the tensors that an architecture's image tower has, without values of meaning.
+
+    Raises:
+        WiseftError: if it cannot be built, or is of a far larger model than the weights.
+    """
+    with towers.for_weights(architecture, weights):
+        return towers.floating(towers.build_image(architecture, seed=0).state_dict())
 
 
 def find_image_tower(
@@ -71,14 +86,23 @@ def find_image_tower(
 
 
 def head_in(
-    tensors: Mapping[str, Tensor], shape: tuple[int, int], where: str
-) -> tuple[Tensor, Tensor] | None:
-    """Return weight and bias of the one head, fp32; None if there is none. As `head_name`."""
+    tensors: Mapping[str, Tensor], shape: tuple[int, ...], where: str
+) -> dict[str, Tensor] | None:
+    """Return the one head as a theta has it (`head.weight`, `head.bias`), in fp32; None if there is
+    none. As `head_name`.
+    """
     key = head_name(tensors, shape, where)
     if key is None:
         return None
     bias = tensors.get(key.removesuffix("weight") + "bias", torch.zeros(shape[0]))
-    return tensors[key].float(), bias.float()
+    return {"head.weight": tensors[key].float(), "head.bias": bias.float()}
+
+
+def head_of(file: Path, shape: tuple[int, ...] | None = None) -> dict[str, Tensor] | None:
+    """Return the head that a file holds, as `head_in`; without a shape, of any."""
+    tensors = towers.floating(open_model(file).tensors)
+    found = (tuple(each.shape) for each in heads_in(tensors).values())
+    return head_in(tensors, shape or next(found, (0, 0)), str(file))
 
 
 def heads_in(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -86,7 +110,7 @@ def heads_in(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {k: v for k, v in tensors.items() if v.ndim == 2 and (_HEADS.search(k) or k == "weight")}
 
 
-def head_name(tensors: Mapping[str, Tensor], shape: tuple[int, int], where: str) -> str | None:
+def head_name(tensors: Mapping[str, Tensor], shape: tuple[int, ...], where: str) -> str | None:
     """Return the name of the one head's weight; None if there is no head.
 
     Args:
@@ -109,3 +133,76 @@ def head_name(tensors: Mapping[str, Tensor], shape: tuple[int, int], where: str)
             "expected; theta_0 and the checkpoint must be of the same classes"
         )
     return None
+
+
+@dataclass(frozen=True)
+class Parts:
+    """A checkpoint taken apart: a head, or both towers, or neither."""
+
+    found: FoundTower
+    head: dict[str, Tensor] | None
+    whole: dict[str, Tensor] | None
+
+
+def take_apart(
+    end: Opened, architecture: Mapping[str, Any], expected: Mapping[str, Tensor]
+) -> Parts:
+    """Return a checkpoint taken apart.
+
+    Args:
+        expected: the tensors of the image tower.
+    """
+    checkpoint = end.checkpoint
+    if end.header is not None:
+        checkpoint = replace(checkpoint, tensors=load_theta(end.path).tensors)
+    found = find_image_tower(checkpoint, architecture, expected)
+    if named := heads_in(found.rest):
+        width = towers.embed_dim(architecture)
+        rows = [len(weight) for weight in named.values() if weight.shape[1] == width]
+        shape = (rows[0] if rows else 0, width)
+        return Parts(found, head_in(found.rest, shape, str(end.path)), None)
+    whole = None
+    if towers.family(architecture) != "timm":
+        tensors = towers.prefixed(checkpoint.tensors, found.prefix.removesuffix("visual."))
+        with suppress(WiseftError):
+            whole = family_tensors(replace(checkpoint, tensors=tensors), architecture)
+    return Parts(found, head_of(end.head) if end.head else None, whole)
+
+
+def family_tensors(checkpoint: Checkpoint, architecture: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Return a checkpoint's floating tensors, in fp32, under the names of a family.
+
+    A CLIPModel of transformers, a text tower at the top where open_clip has a module for it, and
+    a scale in a vector of one are brought into open_clip's form.
+
+    Raises:
+        WiseftError: if they are not exactly the tensors of the architecture; lists those that are
+            missing, unexpected and of another shape.
+    """
+    tensors = checkpoint.tensors
+    if towers.family(architecture) == "open_clip":
+        tensors = _open_clip_names(tensors, architecture)
+    tensors = {key: value.float() for key, value in towers.floating(tensors).items()}
+    with towers.for_weights(architecture, tensors):
+        expected = towers.build(architecture, seed=0).tensors()
+    for name in ("logit_scale", "logit_bias", "temperature"):
+        if name in tensors and name in expected and tensors[name].numel() == 1:
+            tensors[name] = tensors[name].reshape(expected[name].shape)
+    towers.check_fit(expected, tensors, str(checkpoint.path))
+    return tensors
+
+
+def _open_clip_names(
+    tensors: Mapping[str, Tensor], architecture: Mapping[str, Any]
+) -> Mapping[str, Tensor]:
+    from open_clip.convert import convert_state_dict
+    from open_clip.model import convert_to_custom_text_state_dict
+
+    if huggingface.is_clip(tensors):
+        tensors = huggingface.to_open_clip(tensors)
+    if any(key.startswith("image_encoder.model.patch_e") for key in tensors):  # MobileCLIP's own
+        tensors = convert_state_dict(towers.build(architecture, seed=0).module, dict(tensors))
+    custom = architecture.get("custom_text") or architecture["text_cfg"].get("hf_model_name")
+    if custom and "positional_embedding" in tensors:
+        tensors = convert_to_custom_text_state_dict(dict(tensors))
+    return tensors

@@ -8,12 +8,10 @@ import os
 import platform
 import resource
 import sys
-import tempfile
-from pathlib import Path
 
 import torch
 
-from wiseft.base.io import remove_leftovers_of
+from wiseft.base.io import check_writable as check_writable
 from wiseft.errors import WiseftError
 from wiseft.models.gpus import choose
 
@@ -79,27 +77,6 @@ def release_memory() -> None:
     """
     if platform.libc_ver()[0] == "glibc":
         ctypes.CDLL(None).malloc_trim(0)
-
-
-def check_writable(path: Path) -> None:
-    """Check that a file can be written, before the work whose result it is.
-
-    What killed processes left of earlier attempts is removed.
-
-    Raises:
-        WiseftError: if the folder can't be made or written to, or the path is a folder.
-    """
-    if path.is_dir():
-        raise WiseftError(f"cannot write {path}: it is a folder; give the name of a file")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        remove_leftovers_of(path)
-        with tempfile.TemporaryFile(dir=path.parent):
-            pass
-    except OSError as error:
-        raise WiseftError(
-            f"cannot write {path}: {error.strerror}; choose another place or mend its permissions"
-        ) from None
 
 
 def device_names(device: torch.device | str) -> dict[str, str]:

@@ -17,20 +17,25 @@ class Computed(LazyTensors):
 
     Args:
         of: the others.
-        how: by name, what makes a tensor of the others; it takes tensors without values too.
+        how: by name, what makes a tensor of the others, and takes tensors without values too; or
+            the name of one that is taken as it is.
     """
 
     def __init__(
         self,
         of: Mapping[str, Tensor],
-        how: Mapping[str, Callable[[Mapping[str, Tensor]], Tensor]],
+        how: Mapping[str, str | Callable[[Mapping[str, Tensor]], Tensor]],
     ):
         self._of, self._how = of, how
         shapes = {name: like.to("meta") for name, like in examples(of).items()}
-        self.shapes = {name: make(shapes) for name, make in how.items()}
+        self.shapes = {name: self._made(name, shapes) for name in how}
 
     def __getitem__(self, name: str) -> Tensor:
-        return self._how[name](self._of)
+        return self._made(name, self._of)
+
+    def _made(self, name: str, of: Mapping[str, Tensor]) -> Tensor:
+        make = self._how[name]
+        return of[make] if isinstance(make, str) else make(of)
 
 
 class Mapped(LazyTensors):

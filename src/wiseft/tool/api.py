@@ -20,7 +20,7 @@ from wiseft.combine import linear_combination
 from wiseft.combine.files import mixed_header, mixture
 from wiseft.combine.merge import merge_files
 from wiseft.foreign.as_classifier import classifier_of
-from wiseft.foreign.opened import Features, Given, open_end
+from wiseft.foreign.door import Features, Given, open_model
 from wiseft.images.decode import decode, fit
 from wiseft.models.classifier import ImageClassifier, build_classifier
 from wiseft.models.towers import floating
@@ -115,7 +115,7 @@ def load(
         WiseftError: if the checkpoint is refused, or nothing names the classes.
     """
     given = Given(architecture, preprocessing, templates, classes, head, features)
-    opened = open_end(Path(path), weights=weights)
+    opened = open_model(Path(path), weights=weights)
     return Classifier(classifier_of(opened, given, "`classes`")[0], device)
 
 

@@ -12,7 +12,7 @@ from wiseft.base.io import read_json, sha256_json
 from wiseft.base.locks import exclusive
 from wiseft.errors import WiseftError
 from wiseft.foreign.adapters import digest_of
-from wiseft.foreign.opened import Given
+from wiseft.foreign.door import Given
 from wiseft.tool.folders import Folder
 from wiseft.tool.record import MODEL, read_record
 

@@ -16,14 +16,14 @@ from wiseft.base.io import atomic_path, json_text
 from wiseft.errors import WiseftError
 from wiseft.foreign import huggingface
 from wiseft.foreign.class_names import CLASSES, FEATURES, HEAD
-from wiseft.foreign.formats import Checkpoint, read_checkpoint, write_checkpoint
-from wiseft.foreign.opened import own_header
+from wiseft.foreign.door import Opened, open_model
+from wiseft.foreign.formats import Checkpoint
 from wiseft.foreign.towers import FoundTower, find_image_tower, head_name
 from wiseft.models import towers
-from wiseft.models.towers import IMAGE, TEXT, open_clip_models
+from wiseft.models.towers import IMAGE, TEXT
 from wiseft.thetas.tensor_file import examples
 from wiseft.thetas.tensor_views import joined
-from wiseft.thetas.theta import Theta, load_theta, save_theta, save_weights
+from wiseft.thetas.theta import Theta, load_theta, save_theta
 
 log = logging.getLogger(__name__)
 
@@ -59,22 +59,20 @@ def export_theta(theta: Path, like: Path, output: Path, weights: str | None = No
     if output.exists() or output.is_symlink():
         raise WiseftError(f"{output} exists and is not touched; name another folder")
     read = load_theta(theta)
-    header = own_header(like)
-    if header is not None and "class_names" in header:
+    opened = open_model(like, weights=weights)
+    if opened.header is not None:
         _write_beside(read, False, output.parent)
         save_theta(output, read.tensors, read.header)
         done = Exported("wiseft", head_beside=False)
     else:
-        done = _write_like(read, read_checkpoint(like, weights), header, output)
+        done = _write_like(read, opened, output)
     where = f"its head in {HEAD} beside it" if done.head_beside else "its head in it"
     log.info(f"{output}: {theta.name} in the format of {like}, {where}")
     return done
 
 
-def _write_like(
-    theta: Theta, like: Checkpoint, header: Mapping[str, Any] | None, output: Path
-) -> Exported:
-    architecture = theta.header.architecture
+def _write_like(theta: Theta, opened: Opened, output: Path) -> Exported:
+    like, architecture = opened.checkpoint, theta.header.architecture
     found = find_image_tower(like, architecture, towers.prefixed(theta.tensors, IMAGE))
     new = _towers(theta, like, found)
     shape = (len(theta.header.class_names), towers.embed_dim(architecture))
@@ -86,13 +84,9 @@ def _write_like(
     shapes = examples(like.tensors)
     made = {n: each.reshape(shapes[n].shape).to(shapes[n].dtype) for n, each in new.items()}
     ready = joined(like.tensors, made)
-    if header is not None:
-        _write_beside(theta, head is None, output.parent)
-        kept = ("architecture", "preprocessing", "source", "stage", "settings")
-        save_weights(output, ready, {key: header[key] for key in kept if key in header})
-        return Exported("wiseft", head is None)
-    write_checkpoint(like, ready, output, partial(_write_beside, theta, head is None))
-    return Exported(_library(like, found, architecture), head is None)
+    opened.write(ready, output, partial(_write_beside, theta, head is None))
+    library = "wiseft" if opened.own else _library(like, found, architecture)
+    return Exported(library, head is None)
 
 
 def _write_beside(theta: Theta, head: bool, folder: Path) -> None:
@@ -126,7 +120,7 @@ def _towers(theta: Theta, like: Checkpoint, found: FoundTower) -> dict[str, Tens
         flat = {name.removeprefix("text."): tensor for name, tensor in text.items()}
         return dict(huggingface.from_open_clip(towers.with_prefix(values, "visual.") | flat))
     new = towers.with_prefix(values, found.prefix)
-    before = found.prefix.removesuffix(open_clip_models.VISUAL)
+    before = found.prefix.removesuffix("visual.")
     for name, tensor in text.items():
         names = (before + name, before + name.removeprefix("text."), f"{before}text.{name}")
         new[next((each for each in names if each in like.tensors), names[0])] = tensor
@@ -148,7 +142,7 @@ def _library(like: Checkpoint, found: FoundTower, architecture: Mapping[str, Any
         return "timm"
     if huggingface.is_clip(like.tensors):
         return "transformers"
-    whole = found.prefix == open_clip_models.VISUAL and not set(found.rest).isdisjoint(
+    whole = found.prefix == "visual." and not set(found.rest).isdisjoint(
         ("text_projection", "text.text_projection", "logit_scale")
     )
     return "open_clip" if whole or "model_cfg" in like.config else "torch"

@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from wiseft.errors import WiseftError
-from wiseft.evaluate.score import SPLITS, class_names_of, map_classes
 from wiseft.foreign.class_names import names_in
 from wiseft.foreign.ends import Ends
+from wiseft.foreign.folder_classes import SPLITS, class_names_of, map_classes
 from wiseft.images.index_folder import index_folder, index_images
 from wiseft.images.manifest import open_manifest
 from wiseft.images.scan import subfolders
@@ -46,11 +46,6 @@ class Folder:
     def kept(self) -> bool:
         """Whether it has classes of its own, which no choice looks at."""
         return self.role == "kept"
-
-    @property
-    def labelled(self) -> bool:
-        """Whether it has a folder for every class."""
-        return self.classes is not None
 
 
 def find_folders(
@@ -87,20 +82,15 @@ def find_folders(
     known = [set(subfolders(folder.base)) for folder in found]
     if unknown := sorted(class_names.keys() - set().union(*known)):
         raise WiseftError(f"a class name is given for {unknown[0]}, but no folder has that name")
-    return [
-        replace(folder, classes=class_names_of(folder.base, _of(class_names, classes)))
-        if classes or folder.role != "shift"
-        else folder
-        for folder, classes in zip(found, known, strict=True)
-    ]
+    for place, (folder, classes) in enumerate(zip(found, known, strict=True)):
+        if classes or folder.role != "shift":
+            own = {name: class_names[name] for name in class_names.keys() & classes}
+            found[place] = replace(folder, classes=class_names_of(folder.base, own))
+    return found
 
 
 def _base(path: Path) -> Path:
     return path / TEST if (path / TEST).is_dir() else path
-
-
-def _of(class_names: Mapping[str, str], classes: set[str]) -> dict[str, str]:
-    return {name: text for name, text in class_names.items() if name in classes}
 
 
 def _reference(path: Path, seed: int) -> Folder:
@@ -161,7 +151,7 @@ def image_set(folder: Folder, manifest: Path) -> ImageSet:
         name=folder.name,
         path=str(folder.path),
         role=folder.role,
-        labelled=folder.labelled,
+        labelled=folder.classes is not None,
         n={name: files.n for name, files in opened.splits.items()},
         split=folder.split,
         sha256=opened.identity(list(opened.splits)),

@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 
 from wiseft.base.progress import quiet
 from wiseft.errors import WiseftError
-from wiseft.foreign.class_names import better_order
+from wiseft.foreign.door import Features, Given
 from wiseft.foreign.ends import Ends
-from wiseft.foreign.opened import Features, Given
+from wiseft.foreign.folder_classes import better_order
 from wiseft.images.manifest import open_manifest
 from wiseft.images.store import open_split
 from wiseft.models.classifier import build_classifier

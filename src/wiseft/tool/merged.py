@@ -10,8 +10,8 @@ from pathlib import Path
 from wiseft.combine.files import combine_files
 from wiseft.combine.recipe_settings import Recipe, make_recipe
 from wiseft.errors import WiseftError
+from wiseft.foreign.door import Opened
 from wiseft.foreign.ends import Ends
-from wiseft.foreign.opened import Opened
 from wiseft.models import towers
 from wiseft.thetas.theta import open_theta
 
@@ -27,7 +27,7 @@ def merged_end(
     """Return ends of which the fine-tuned one is what a recipe makes of it and of further models.
 
     Args:
-        more: further fine-tuned models, which are taken one at a time.
+        more: further fine-tuned models.
         make: makes ends of the zero-shot model and an opened checkpoint, in the folder `work`.
         work: folder for the merged theta.
 

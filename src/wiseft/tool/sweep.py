@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +23,8 @@ from wiseft.evaluate.suite import Request, evaluate_suite
 from wiseft.evaluate.views import SuiteEvaluation
 from wiseft.foreign.adapters import files_of, is_adapter
 from wiseft.foreign.architecture import architecture_name
+from wiseft.foreign.door import Features, Given, Opened, open_model
 from wiseft.foreign.ends import Ends, make_ends
-from wiseft.foreign.opened import Features, Given, Opened, open_end
 from wiseft.models.runtime import start_torch
 from wiseft.tabulate.schema import AVERAGE_PREFIX
 from wiseft.tabulate.selection import best_alpha
@@ -162,12 +162,11 @@ def sweep(
         log.info(f"sweep: {REFERENCE}: {folders[0].split}; head: {ends.head}")
         write_json(work / INPUTS, inputs)
         measured = _evaluate(ends, folders, grid, seed, work, how, skip_broken)
-        warnings = order_warnings(ends, measured.metrics[REFERENCE].with_name(PREDICTIONS))
+        warnings = order_warnings(ends, measured.predictions)
         for warning in warnings:
             log.info(f"sweep: {warning}")
         choices = _choices(measured, chosen)
-        file = measured.metrics[REFERENCE].with_name("predictions.parquet")
-        seen = file, work / "data", measured.sets
+        seen = measured.predictions, work / "data", measured.sets
         unsure = doubts(*seen, choices[ONE_ERROR], ends.class_names)
         recommended = recommend(choices, measured.sets, measured.table, unsure)
         like = paths[0] if is_adapter(paths[1]) else paths[1]
@@ -188,7 +187,7 @@ def sweep(
             sets=measured.sets,
             alphas=[float(each) for each in grid],
             choices=choices,
-            unlabelled=measured.most_certain(),
+            unlabelled={n: best_alpha(means) for n, means in measured.confidences().items()},
             recommended=recommended,
             accuracy=_accuracies(measured.table),
             model=model,
@@ -217,27 +216,15 @@ def _ends(
         options: seed, device and skip_broken, of `sweep`.
     """
     log.info("sweep: reading the checkpoints")
-    opened = [open_end(paths[0], weights=given.weights)]
-    opened.append(open_end(paths[1], opened[0], given.weights))
-    about = [_about(end) for end in opened]
-    make = partial(make_ends, opened[0], reference=folders[0].classes or [])
+    zero = open_model(paths[0], weights=given.weights)
+    fine, *more = (open_model(path, zero, given.weights) for path in paths[1:])
+    make = partial(make_ends, zero, reference=folders[0].classes or [])
     other_classes = {each.name: each.classes or [] for each in folders if each.kept}
-    first = partial(make, opened[1], work=work, keep=other_classes)
+    first = partial(make, fine, work=work, keep=other_classes)
     ends, given = settled(first, given, folders[0], work / "data", *options)
     if recipe is not None:
-        further = _opened(paths[2:], opened[0], about, given.weights)
-        ends = merged_end(recipe, ends, further, partial(make, given=given), work, options[1])
-    return ends, about
-
-
-def _opened(
-    paths: Iterable[Path], base: Opened, about: list[End], weights: str | None
-) -> Iterator[Opened]:
-    """Yield one checkpoint at a time; what is known of it joins `about`."""
-    for path in paths:
-        end = open_end(path, base, weights)
-        about.append(_about(end))
-        yield end
+        ends = merged_end(recipe, ends, more, partial(make, given=given), work, options[1])
+    return ends, [_about(end) for end in (zero, fine, *more)]
 
 
 def _about(end: Opened) -> End:
@@ -256,17 +243,39 @@ def _about(end: Opened) -> End:
 
 @dataclass(frozen=True)
 class _Measured:
-    """The evaluation of all folders; `table` is the tidy table of those with labels."""
+    """The evaluation of all folders."""
 
     metrics: dict[str, Path]
     sets: list[ImageSet]
     grid: list[str]
     seed: int
-    table: pd.DataFrame
+
+    @property
+    def predictions(self) -> Path:
+        """The file of the reference's predictions."""
+        return self.metrics[REFERENCE].with_name(PREDICTIONS)
+
+    @cached_property
+    def table(self) -> pd.DataFrame:
+        """The tidy table of the labelled folders."""
+        return self.tabulate(float(FIXED_ALPHA)).table
 
     def tabulate(self, fixed: float) -> Tables:
         """Return the tables of the labelled folders, with comparisons of an alpha to the ends."""
-        return _tabulate(self.metrics, self.sets, self.grid, self.seed, fixed)
+        labelled = [each.name for each in self.sets if each.labelled]
+        shifts = [each.name for each in self.sets if each.labelled and each.role == "shift"]
+        settings = TabulateSettings(
+            averages={SHIFTS: shifts} if len(shifts) > 1 else {},
+            held_out=HeldOut(dataset=REFERENCE, split=HELD_OUT),
+            test_split=TEST,
+            reference=REFERENCE,
+            bootstrap=Bootstrap(resamples=RESAMPLES, seed=self.seed),
+            alphas=[float(alpha) for alpha in self.grid],
+            fixed_alpha=fixed,
+            kept=[each.name for each in self.sets if each.role == "kept"],
+        )
+        files = [self.metrics[name] for name in labelled]
+        return tabulate("sweep", settings, files, [f.with_name(PREDICTIONS) for f in files])
 
     def confidences(self) -> dict[str, pd.Series]:
         """Return the mean confidence on the test images of each shift, by alpha."""
@@ -278,10 +287,6 @@ class _Measured:
                 pd.read_parquet(file, columns=list(columns)).rename(columns=columns).mean()
             )
         return means
-
-    def most_certain(self) -> dict[str, float]:
-        """Return the alpha of the highest mean confidence on each shift."""
-        return {name: best_alpha(means) for name, means in self.confidences().items()}
 
 
 def _evaluate(
@@ -328,27 +333,7 @@ def _evaluate(
             seen = SuiteEvaluation.model_validate({name: wanted[name] for name in members})
             part = replace(request, head=head, manifests=list(members.values()), evaluate=seen)
             written |= zip(members, evaluate_suite(part), strict=True)
-    table = _tabulate(written, sets, grid, seed, float(FIXED_ALPHA)).table
-    return _Measured(written, sets, grid, seed, table)
-
-
-def _tabulate(
-    metrics: Mapping[str, Path], sets: Sequence[ImageSet], grid: list[str], seed: int, fixed: float
-) -> Tables:
-    labelled = [each.name for each in sets if each.labelled]
-    shifts = [each.name for each in sets if each.labelled and each.role == "shift"]
-    settings = TabulateSettings(
-        averages={SHIFTS: shifts} if len(shifts) > 1 else {},
-        held_out=HeldOut(dataset=REFERENCE, split=HELD_OUT),
-        test_split=TEST,
-        reference=REFERENCE,
-        bootstrap=Bootstrap(resamples=RESAMPLES, seed=seed),
-        alphas=[float(alpha) for alpha in grid],
-        fixed_alpha=fixed,
-        kept=[each.name for each in sets if each.role == "kept"],
-    )
-    files = [metrics[name] for name in labelled]
-    return tabulate("sweep", settings, files, [f.with_name(PREDICTIONS) for f in files])
+    return _Measured(written, sets, grid, seed)
 
 
 # ----------------------------------------------------------------------------------------- choice

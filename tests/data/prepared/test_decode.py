@@ -16,7 +16,7 @@ from torchvision.datasets.folder import pil_loader
 from torchvision.transforms import Compose
 
 from wiseft.errors import WiseftError
-from wiseft.foreign import huggingface
+from wiseft.foreign import processors as huggingface
 from wiseft.images.decode import decode, fit, whole_image
 from wiseft.models.classifier import ImageClassifier
 from wiseft.models.towers import timm_models

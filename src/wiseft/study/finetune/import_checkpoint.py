@@ -10,13 +10,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from wiseft.base.io import check_writable
 from wiseft.errors import WiseftError, some
 from wiseft.foreign.adapters import digest_of
-from wiseft.foreign.formats import read_checkpoint
-from wiseft.foreign.towers import FoundTower, find_image_tower, head_in
+from wiseft.foreign.door import Opened, open_model
+from wiseft.foreign.towers import (
+    FoundTower,
+    find_image_tower,
+    head_in,
+    head_of,
+    heads_in,
+    image_tower_of,
+)
 from wiseft.images.store import open_manifest
 from wiseft.models import towers
-from wiseft.models.runtime import check_writable
 from wiseft.study.finetune.distance import FAR, SCALES, distances, head_scale
 from wiseft.thetas.theta import Theta, check_finite, load_theta, make_header, save_theta
 from wiseft.zeroshot.head import build_head
@@ -29,8 +36,8 @@ def import_theta_1(
 ) -> str:
     """Write a classifier of the user's as theta_1 for a theta_0, and return its identity.
 
-    Its image tower must be of theta_0's architecture. Its head is that of `head`, else its own,
-    else one built from its own text tower and the prompts of theta_0.
+    Its image tower must be of theta_0's architecture. Its head is that of `head`, else its own, in
+    it or beside it, else one built from its own text tower and the prompts of theta_0.
 
     Args:
         file: a checkpoint: state dict, safetensors, folder of a CLIPModel, a theta.
@@ -44,11 +51,11 @@ def import_theta_1(
             missing, unexpected and of another shape), there is no head, or a file can't be written.
     """
     check_writable(output)
-    start = load_theta(theta_0)
+    start, opened = load_theta(theta_0), open_model(file)
     expected = towers.prefixed(start.tensors, towers.IMAGE)
-    checkpoint = find_image_tower(read_checkpoint(file), start.header.architecture, expected)
-    classes, width = start.tensors["head.weight"].shape
-    theta, settings = _classifier(checkpoint, (classes, width), head, head_factor, start)
+    checkpoint = find_image_tower(opened.checkpoint, start.header.architecture, expected)
+    shape = tuple(start.tensors["head.weight"].shape)
+    theta, settings = _classifier(opened, checkpoint, shape, head, head_factor, start)
     _compare(start.tensors, theta)
     header = make_header(
         "fine-tuned",
@@ -91,11 +98,11 @@ def import_theta_0(
         WiseftError: as `import_theta_1`.
     """
     check_writable(output)
-    names = open_manifest(manifest).class_names
-    expected = towers.floating(towers.build_image(architecture, seed=0).state_dict())
-    checkpoint = find_image_tower(read_checkpoint(file), architecture, expected)
+    names, opened = open_manifest(manifest).class_names, open_model(file)
+    expected = image_tower_of(architecture, opened.tensors)
+    checkpoint = find_image_tower(opened.checkpoint, architecture, expected)
     shape = (len(names), towers.embed_dim(architecture))
-    theta, settings = _classifier(checkpoint, shape, head, head_factor)
+    theta, settings = _classifier(opened, checkpoint, shape, head, head_factor)
     header = make_header(
         "zero-shot",
         "weights",
@@ -109,38 +116,32 @@ def import_theta_0(
 
 
 def _classifier(
+    opened: Opened,
     checkpoint: FoundTower,
-    shape: tuple[int, int],
+    shape: tuple[int, ...],
     head: Path | None,
     head_factor: float,
     start: Theta | None = None,
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Return the tensors of the theta that a checkpoint is, and what its header says of them."""
-    weight, bias, origin = _head(head, checkpoint, start, shape)
+    beside = None if heads_in(checkpoint.rest) else opened.head
+    own, origin = _head(head or beside, checkpoint, start, shape)
     theta = towers.with_prefix(checkpoint.image, towers.IMAGE)
-    theta |= {"head.weight": weight * head_factor, "head.bias": bias * head_factor}
+    theta |= {name: each * head_factor for name, each in own.items()}
     check_finite(theta, str(checkpoint.path))
     return theta, {"source": "file", "head": origin, "head_factor": head_factor}
 
 
-# ------------------------------------------------------------------------------------ image tower
-
-
-# ------------------------------------------------------------------------------------------- head
-
-
 def _head(
-    head: Path | None, checkpoint: FoundTower, start: Theta | None, shape: tuple[int, int]
-) -> tuple[Tensor, Tensor, str]:
-    """Return weight, bias and where they are from."""
-    if head is not None:
-        pair = head_in(towers.floating(read_checkpoint(head).tensors), shape, str(head))
-        if pair is None:
-            raise WiseftError(f"{head} has no head: a tensor `weight` of shape {shape} is expected")
-        return *pair, f"file {digest_of(head)}"
-    pair = head_in(checkpoint.rest, shape, str(checkpoint.path))
-    if pair is not None:
-        return *pair, "checkpoint"
+    file: Path | None, checkpoint: FoundTower, start: Theta | None, shape: tuple[int, ...]
+) -> tuple[dict[str, Tensor], str]:
+    """Return the head and where it is from."""
+    if file is not None:
+        if (head := head_of(file, shape)) is None:
+            raise WiseftError(f"{file} has no head: a tensor `weight` of shape {shape} is expected")
+        return head, f"file {digest_of(file)}"
+    if (head := head_in(checkpoint.rest, shape, str(checkpoint.path))) is not None:
+        return head, "checkpoint"
     if start is None:
         raise WiseftError(
             f"{checkpoint.path} has no head of shape {shape}; give one with --head. If it has a "
@@ -148,7 +149,7 @@ def _head(
             "zeroshot`)"
         )
     weight = _from_text(checkpoint, start)
-    return weight, torch.zeros(len(weight)), "text tower"
+    return {"head.weight": weight, "head.bias": torch.zeros(len(weight))}, "text tower"
 
 
 def _from_text(checkpoint: FoundTower, start: Theta) -> Tensor:
@@ -171,9 +172,6 @@ def _from_text(checkpoint: FoundTower, start: Theta) -> Tensor:
             f"--head.\n{error}"
         ) from None
     return build_head(model, names, templates)
-
-
-# ----------------------------------------------------------------------------------- the warnings
 
 
 def _compare(start: Mapping[str, Tensor], theta: Mapping[str, Tensor]) -> None:

