@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from wiseft.study.config import PretrainSettings
 from wiseft.study.data.samples import draw_panel
-from wiseft.study.pretrain.captions import CaptionTable
 from wiseft.study.pretrain.glyphs import Glyphs
-from wiseft.study.pretrain.train import Web
+from wiseft.study.pretrain.pretrain import Web
+from wiseft.study.pretrain.style import CaptionTable
 
 _ROWS = 3  # of each kind of glyph
 _WIDTH = 17  # letters in a line of a caption
