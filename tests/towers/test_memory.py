@@ -19,7 +19,7 @@ from wiseft.models.towers.memory import (
     spared,
     training_bytes,
 )
-from wiseft.study.finetune.precision import Precision
+from wiseft.study.finetune.state import Precision
 
 NORMALISED = {"mean": [0.5] * 3, "std": [0.5] * 3}
 EFFICIENTNET = {

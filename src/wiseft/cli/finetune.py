@@ -77,7 +77,7 @@ def finetune(
     from wiseft.base.loading import parse_settings
     from wiseft.study.config import FinetuneSettings
     from wiseft.study.config.machine import HowSettings
-    from wiseft.study.finetune import stage
+    from wiseft.study.finetune import finetune as stage
     from wiseft.study.finetune.search import found_settings
 
     chosen = found_settings(parse_settings(FinetuneSettings, settings))
@@ -111,7 +111,7 @@ def baseline(
     from wiseft.study import config
     from wiseft.study.config import FinetuneSettings
     from wiseft.study.config.machine import HowSettings
-    from wiseft.study.finetune import stage
+    from wiseft.study.finetune import finetune as stage
 
     chosen = parse_settings(FinetuneSettings, settings)
     pixels = parse_settings(config.Preprocessing, preprocessing, "--preprocessing")
@@ -136,7 +136,7 @@ def _carry_out(
     """Run a training in this process, in the team that torchrun started, or in a new team."""
     from wiseft.models.runtime import start_torch
     from wiseft.study.finetune.parallel import launch, team, under_torchrun
-    from wiseft.study.finetune.resume import Interrupted
+    from wiseft.study.finetune.state import Interrupted
     from wiseft.study.finetune.trainer import Execution
 
     # Processes of a team share what the one that started them has taken.
@@ -176,7 +176,7 @@ def _traced(train: Callable[..., None], shared: bool) -> Callable[..., None]:
     from torch.distributed.elastic.multiprocessing.errors import record
 
     from wiseft.errors import WiseftError
-    from wiseft.study.finetune.resume import Interrupted
+    from wiseft.study.finetune.state import Interrupted
 
     def told(*arguments: Any) -> None:
         try:

@@ -42,8 +42,8 @@ def search(
     from wiseft.base.loading import parse_settings
     from wiseft.models.runtime import start_torch
     from wiseft.study.config import FinetuneSettings
-    from wiseft.study.finetune.resume import Interrupted
     from wiseft.study.finetune.search import SearchOutputs, run_search
+    from wiseft.study.finetune.state import Interrupted
 
     chosen = parse_settings(FinetuneSettings, settings)
     outputs = SearchOutputs(theta_1, curve, trials, state, features)

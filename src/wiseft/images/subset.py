@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from wiseft.errors import WiseftError
 
 _STREAM = 0
-"""Of random numbers; training has the following ones (`wiseft.study.finetune.sampling`)."""
+"""Of random numbers; training has the following ones (`wiseft.study.finetune.schedule`)."""
 
 
 def draw_subset(n: int, size: int | None, seed: int) -> NDArray[np.int64]:

@@ -3,6 +3,6 @@
 Figures 5 and 27 to 30 of the paper are drawn from them.
 """
 
-from wiseft.study.diversity.stage import Pair, measure_pair
+from wiseft.study.diversity.pairs import Pair, measure_pair
 
 __all__ = ["Pair", "measure_pair"]
