@@ -38,7 +38,7 @@ def diversity(
     from pydantic import RootModel
 
     from wiseft.base.loading import parse_settings
-    from wiseft.study.diversity import Pair, measure_pair
+    from wiseft.study.diversity.pairs import Pair, measure_pair
 
     chosen = parse_settings(RootModel[dict[str, str]], views, "--views").root
     measure_pair(Pair(second, first, alpha), dataset, chosen, reference, split, output_dir)

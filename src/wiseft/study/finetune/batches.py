@@ -119,10 +119,11 @@ class Part:
     share: float
 
 
+@dataclass(frozen=True)
 class Loader:
     """Batches of a training from the samples.
 
-    Args:
+    Attributes:
         samples: that are trained on.
         batch_size: samples of an optimiser step; the last one of an epoch may have fewer.
         seed: of the run, which orders them.
@@ -132,23 +133,12 @@ class Loader:
         team: of whose batches this process reads its part.
     """
 
-    def __init__(
-        self,
-        samples: Samples,
-        batch_size: int,
-        seed: int,
-        device: torch.device,
-        how: HowSettings,
-        team: Team,
-    ):
-        self.samples = samples
-        self.batch_size = batch_size
-        self._seed = seed
-        self._device = device
-        self._micro_batch = None if how.micro_batch == "auto" else how.micro_batch
-        workers = how.workers
-        self._reading = None if workers is None else feed.Reading(workers, _AHEAD)
-        self._team = team
+    samples: Samples
+    batch_size: int
+    seed: int
+    device: torch.device
+    how: HowSettings
+    team: Team
 
     def length(self, step: int) -> int:
         """Return the samples of a step's whole batch, over all processes."""
@@ -160,12 +150,13 @@ class Loader:
 
         A step in which this process has no samples has one part without any.
         """
-        plan = self._plan(first, last)
-        for part, inputs in read_parts(self.samples, plan, self._device, self._reading):
+        workers, plan = self.how.workers, self._plan(first, last)
+        reading = None if workers is None else feed.Reading(workers, _AHEAD)
+        for part, inputs in read_parts(self.samples, plan, self.device, reading):
             positions = torch.from_numpy(np.ascontiguousarray(part.positions))
-            labels = self.samples.labels[positions].to(self._device)
-            seed = step_seed(self._seed, part.step)
-            yield part, Batch(inputs, labels, positions.to(self._device), seed)
+            labels = self.samples.labels[positions].to(self.device)
+            seed = step_seed(self.seed, part.step)
+            yield part, Batch(inputs, labels, positions.to(self.device), seed)
 
     @property
     def _per_epoch(self) -> int:
@@ -177,10 +168,11 @@ class Loader:
         for step in range(first, last):
             epoch, index = divmod(step, self._per_epoch)
             if epoch != of_epoch:
-                order, of_epoch = epoch_order(everyone, self._seed, epoch), epoch
+                order, of_epoch = epoch_order(everyone, self.seed, epoch), epoch
             batch = order[index * self.batch_size : (index + 1) * self.batch_size]
-            own = self._team.part(len(batch))
-            size = self._micro_batch or len(batch)
+            own = self.team.part(len(batch))
+            bound = self.how.micro_batch
+            size = bound if isinstance(bound, int) else len(batch)
             for start in range(own.start, max(own.stop, own.start + 1), size):
                 stop = min(start + size, own.stop)
                 share = (stop - start) / len(batch)

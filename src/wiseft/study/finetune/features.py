@@ -106,11 +106,8 @@ class FeatureStore:
         chosen = everyone if indices is None else indices
         if self._folder is None:
             return torch.cat(list(self._compute(images, chosen)))
-        wanted = self._of_tower | {
-            "dataset": manifest.identity([split]),
-            "split": split,
-            "samples": None,
-        }
+        of_split = {"dataset": manifest.identity([split]), "split": split, "samples": None}
+        wanted = self._of_tower | of_split
         if images.seen and (content := images.seen.look()):
             # Of a user's own image files, which may change under the same names and sizes.
             wanted["images"] = content

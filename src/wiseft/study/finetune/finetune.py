@@ -23,16 +23,8 @@ from wiseft.models.classifier import build_classifier
 from wiseft.models.runtime import check_writable
 from wiseft.models.towers import image_size
 from wiseft.study.config import FinetuneSettings
-from wiseft.study.finetune.head import fit_lbfgs, start_head
-from wiseft.study.finetune.record import batch_sentence, run_record, steps_told, write_curve
-from wiseft.study.finetune.schedule import share_of_batch, training_steps
-from wiseft.study.finetune.tasks import (
-    Material,
-    fitting_micro_batch,
-    make_task,
-    trained_tensors,
-    training_samples,
-)
+from wiseft.study.finetune import head, record, schedule, tasks
+from wiseft.study.finetune.tasks import Material
 from wiseft.study.finetune.trainer import Execution, fit
 from wiseft.thetas.preprocessing import Preprocessing
 from wiseft.thetas.resume_state import Checkpoints, alone
@@ -184,32 +176,34 @@ def _train(material: Material, outputs: Outputs, execution: Execution) -> str | 
     of_probing = Checkpoints(outputs.state / "probing", key)
     with alone(outputs.state) if team.leads else quiet():  # the states are the leader's
         # The data: which samples, what the model gets of them, and the loss of a batch.
-        indices = training_samples(material)
-        task = make_task(material, indices, execution, features)
-        if execution.how.micro_batch == "auto":
-            share = share_of_batch(settings, len(indices), team.size)
-            execution = replace(execution, fitting=fitting_micro_batch(task, settings, share))
-        steps = training_steps(len(indices), settings)
+        indices = tasks.training_samples(material)
+        task = tasks.make_task(material, indices, execution, features)
+        micro_batch = execution.how.micro_batch
+        if micro_batch == "auto":
+            share = schedule.share_of_batch(settings, len(indices), team.size)
+            micro_batch = tasks.fitting_micro_batch(task, settings, share)
+        execution = replace(execution, micro_batch=micro_batch)
+        steps = schedule.training_steps(len(indices), settings)
         log.info(f"training on {len(indices)} images of {material.dataset.dataset}: {steps} steps")
-        log.info(batch_sentence(settings, execution, len(indices), material.device))
+        log.info(record.batch_sentence(settings, execution, len(indices), material.device))
 
-        # The steps.
+        # The steps: a batch, its loss and gradients, a step of the optimiser, a checkpoint.
         def begin() -> None:
-            start_head(material, indices, execution, of_probing, features)
+            head.start_head(material, indices, execution, of_probing, features)
 
         progress = Progress(steps)  # those of processes that don't lead are not shown
-        with steps_told(progress, execution, outputs.curve, outputs.tensorboard) as report:
-            train = fit_lbfgs if settings.optimiser == "lbfgs" else fit
+        with record.steps_told(progress, execution, outputs.curve, outputs.tensorboard) as report:
+            train = head.fit_lbfgs if settings.optimiser == "lbfgs" else fit
             curve = train(task, settings, material.seed, checkpoints, report, execution, begin)
-        record = run_record(settings, execution, progress, material.device, len(curve))
+        measured = record.run_record(settings, execution, progress, material.device, len(curve))
         if not team.leads:
             return None
 
         # theta_1, and only then an end of the checkpoints.
-        write_curve(outputs.curve, curve)
+        record.write_curve(outputs.curve, curve)
         if outputs.record is not None:
-            write_json(outputs.record, record)
-        made = save_theta(outputs.theta_1, trained_tensors(material, task), material.header)
+            write_json(outputs.record, measured)
+        made = save_theta(outputs.theta_1, tasks.trained_tensors(material, task), material.header)
         of_probing.clear()
         checkpoints.clear()
         return made
@@ -218,17 +212,9 @@ def _train(material: Material, outputs: Outputs, execution: Execution) -> str | 
 def identity(header: ThetaHeader) -> str:
     """Return a hash of all that the weights depend on, in which a resume state must agree."""
     settings = {k: v for k, v in header.settings.items() if k != "checkpoint_every"}
-    return sha256_json(
-        {
-            "kind": header.kind,
-            "stage_version": VERSION["finetune"],
-            "architecture": header.architecture,
-            "preprocessing": header.preprocessing,
-            "parents": header.parents,
-            "seed": header.seed,
-            "settings": settings,
-        }
-    )
+    own = ("kind", "architecture", "preprocessing", "parents", "seed")
+    found = {name: getattr(header, name) for name in own}
+    return sha256_json(found | {"stage_version": VERSION["finetune"], "settings": settings})
 
 
 def _check_start(settings: FinetuneSettings, init: str, command: str) -> None:

@@ -80,14 +80,11 @@ def probe_settings(settings: FinetuneSettings) -> FinetuneSettings:
     probe = settings.linear_probe
     assert probe is not None
     changes = {
+        **dict.fromkeys(("steps", "linear_probe", "ema", "early_stopping")),
         "trainable": "head",
+        "augment": "none",
         "epochs": probe.epochs,
         "learning_rate": probe.learning_rate,
-        "augment": "none",
-        "steps": None,
-        "linear_probe": None,
-        "ema": None,
-        "early_stopping": None,
     }
     return FinetuneSettings.model_validate(settings.model_dump() | changes)
 

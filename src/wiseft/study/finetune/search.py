@@ -22,7 +22,6 @@ from wiseft.base.io import atomic_path, sha256_json, write_text
 from wiseft.errors import WiseftError
 from wiseft.models.runtime import check_writable
 from wiseft.study.config import FinetuneSettings
-from wiseft.study.config.training_parts import Search
 from wiseft.study.finetune.features import FeatureSamples, FeatureStore
 from wiseft.study.finetune.finetune import Outputs, finetune, identity, open_material
 from wiseft.study.finetune.head import draw_head
@@ -85,7 +84,8 @@ def draw_trial(settings: FinetuneSettings, seed: int, number: int) -> dict[str, 
 
     Batch size and learning rate of a trial are the same for every regulariser.
     """
-    search = _search(settings)
+    search = settings.search
+    assert search is not None
     random = trial_generator(seed, number)
     drawn: dict[str, Any] = {
         "batch_size": int(random.choice(BATCH_SIZES)),
@@ -109,8 +109,7 @@ def draw_trial(settings: FinetuneSettings, seed: int, number: int) -> dict[str, 
 
 def with_trial(settings: FinetuneSettings, drawn: Mapping[str, Any]) -> FinetuneSettings:
     """Return the settings of a training with those of a trial."""
-    changes = {**drawn, "search": None}
-    return FinetuneSettings.model_validate(settings.model_dump() | changes)
+    return FinetuneSettings.model_validate({**settings.model_dump(), **drawn, "search": None})
 
 
 def run_search(
@@ -134,7 +133,10 @@ def run_search(
             finite weights.
         Interrupted: if a signal asked for an end; the state is saved then.
     """
-    wanted = _search(settings)
+    if settings.search is None:
+        raise WiseftError(
+            "the settings ask for no search; give them a key `search`, or use `wiseft finetune`"
+        )
     for path in (outputs.theta_1, outputs.curve, outputs.trials, outputs.state / TRIALS):
         check_writable(path)
     material = open_material(theta_0, manifest, settings, seed, device)
@@ -147,13 +149,13 @@ def run_search(
             material.classifier, material.header, outputs.features, settings.precision
         )
         samples = feature_samples(material, store, TRAIN_SPLIT, indices)
-        held_out = feature_samples(material, store, wanted.split)
-        for number in range(wanted.trials):
+        held_out = feature_samples(material, store, settings.search.split)
+        for number in range(settings.search.trials):
             if number not in finished:
                 checkpoints = Checkpoints(outputs.state / "trial", sha256_json([key, number]))
                 finished[number] = _run_trial(material, number, samples, held_out, checkpoints)
                 write_text(file, "".join(_line(key, each) for _, each in sorted(finished.items())))
-            _tell(finished[number], wanted.trials)
+            _tell(finished[number], settings.search.trials)
         best = winner(finished)
         write_trials(outputs.trials, finished, best)
         chosen = with_trial(settings, best.settings)
@@ -276,11 +278,3 @@ def _tell(trial: Trial, of: int) -> None:
     text = ", ".join(f"{k} {v:.3g}" for k, v in shown.items())
     result = "diverged" if trial.accuracy is None else f"{trial.accuracy:.4f} right"
     log.info(f"trial {trial.number + 1}/{of}: {text}: {result}")
-
-
-def _search(settings: FinetuneSettings) -> Search:
-    if settings.search is None:
-        raise WiseftError(
-            "the settings ask for no search; give them a key `search`, or use `wiseft finetune`"
-        )
-    return settings.search

@@ -22,17 +22,10 @@ from wiseft.models.batch_size import BatchSize, out_of_memory
 from wiseft.models.classifier import compilation_failed, compile_tower
 from wiseft.study.config import FinetuneSettings
 from wiseft.study.config.machine import HowSettings
+from wiseft.study.finetune import schedule
 from wiseft.study.finetune.batches import Batch, Loader, Part, Samples, divided
 from wiseft.study.finetune.objective import Objective
 from wiseft.study.finetune.parallel import Team, handled
-from wiseft.study.finetune.schedule import (
-    learning_rate,
-    share_of_batch,
-    step_seed,
-    steps_per_epoch,
-    training_steps,
-    warmup_length,
-)
 from wiseft.study.finetune.state import (
     Follower,
     Interrupted,
@@ -70,18 +63,13 @@ class Execution:
     Attributes:
         how: settings of the machine.
         team: the processes that share it.
-        fitting: images at a time that `micro_batch: auto` is; None: a whole batch.
+        micro_batch: images at a time in a process, which `finetune` finds where `how` says
+            `auto`; None: all that it has of a batch.
     """
 
     how: HowSettings = field(default_factory=HowSettings)
     team: Team = field(default_factory=Team)
-    fitting: int | None = None
-
-    @property
-    def micro_batch(self) -> int | None:
-        """Images at a time in a process; None for all that it has of a batch."""
-        given = self.how.micro_batch
-        return self.fitting if given == "auto" else given
+    micro_batch: int | None = None
 
 
 Report = Callable[[int, float, float, int], None]
@@ -138,7 +126,11 @@ def fit(
     task.model.eval()
     if task.follower is not None:
         task.model.load_state_dict(dict(task.follower.result()), strict=False)
-    return loop.curve()
+    per_epoch = schedule.steps_per_epoch(len(task.samples.labels), settings.batch_size)
+    return [
+        Step(i + 1, i // per_epoch + 1, loss, loop.rates[i])
+        for i, loss in enumerate(loop.state.losses)
+    ]
 
 
 class _Loop:
@@ -155,13 +147,17 @@ class _Loop:
         self._parameters = trained_parameters(task.model)
         device = self._parameters[0].device
         self._samples = len(task.samples.labels)
-        self.total = training_steps(self._samples, settings)
-        warmup = warmup_length(self.total, settings.warmup_steps, settings.warmup_max_fraction)
+        self.total = schedule.training_steps(self._samples, settings)
+        warmup = schedule.warmup_length(
+            self.total, settings.warmup_steps, settings.warmup_max_fraction
+        )
         peak = settings.learning_rate
-        self.rates = [learning_rate(step, self.total, warmup, peak) for step in range(self.total)]
+        self.rates = [
+            schedule.learning_rate(step, self.total, warmup, peak) for step in range(self.total)
+        ]
         self._precision = Precision(settings.precision, device)
         optimiser = make_optimiser(task.model, settings)
-        share = share_of_batch(settings, self._samples, self.team.size)
+        share = schedule.share_of_batch(settings, self._samples, self.team.size)
         self._divisible = task.objective.divisible(task.model, settings)
         self._micro_batch = BatchSize(
             execution.micro_batch or share,
@@ -210,14 +206,6 @@ class _Loop:
             if follower is not None:
                 self.finished = self.team.sum(float(follower.update(step + 1)))[0] > 0
             yield step
-
-    def curve(self) -> list[Step]:
-        """Return a row for every step made."""
-        per_epoch = steps_per_epoch(self._samples, self._settings.batch_size)
-        return [
-            Step(i + 1, i // per_epoch + 1, loss, self.rates[i])
-            for i, loss in enumerate(self.state.losses)
-        ]
 
     def _step(self, step: int, parts: Iterable[tuple[Part, Batch]], watch: Watch) -> float:
         """Make one optimiser step; return the loss of the whole batch."""
@@ -272,7 +260,7 @@ class _Loop:
 
     def _gradients(self, part: Part, batch: Batch) -> Tensor:
         """Add the gradients of a part; return its share of the loss."""
-        torch.manual_seed(step_seed(self._seed, part.step) + part.first)
+        torch.manual_seed(schedule.step_seed(self._seed, part.step) + part.first)
         with self._precision.autocast():
             loss = self._task.objective.loss(self._task.model, batch)
         if part.share != 1.0:

@@ -21,10 +21,9 @@ from PIL import Image, ImageDraw
 from wiseft.base.io import read_object
 
 Array = NDArray[np.float64]
-Point = tuple[float, float]
-Template = list[list[list[Point]]]
+Stroke = list[list[list[float]]]
 
-TEMPLATES: dict[int, list[Template]] = {
+TEMPLATES: dict[int, list[list[Stroke]]] = {
     int(digit): templates
     for digit, templates in read_object(Path(__file__).with_name("pens.json")).items()
 }
@@ -45,7 +44,7 @@ def draw_pen_glyph(digit: int, size: int, rng: np.random.Generator) -> NDArray[n
     return _rasterise(strokes, width, size)
 
 
-def _jittered(stroke: list[list[Point]], rng: np.random.Generator) -> Array:
+def _jittered(stroke: Stroke, rng: np.random.Generator) -> Array:
     """Turn the pieces of a stroke into one polyline with moved control points."""
     sigma = rng.uniform(0.01, 0.05)
     start: Array | None = None

@@ -60,7 +60,11 @@ class Row:
 
 
 class Web:
-    """The source of batches: a batch is a function of (seed, step) alone."""
+    """The source of batches: a batch is a function of (seed, step) alone.
+
+    Attributes:
+        pools: indices of the glyphs of each kind; held-out type is shown, never trained on.
+    """
 
     def __init__(
         self, glyphs: Glyphs, settings: PretrainSettings, captions: CaptionTable, size: int
@@ -81,7 +85,7 @@ class Web:
                 "held-out typefaces have glyphs that other typefaces have too: "
                 f"{', '.join(families)}; name in held_out_families only typefaces that share none"
             )
-        self._pools = {"pens": pens, "type": faces, "held-out type": held_out}
+        self.pools = {"pens": pens, "type": faces, "held-out type": held_out}
         self._masks = torch.from_numpy(glyphs.masks)
         self._digits = torch.from_numpy(glyphs.digits.astype(np.int64))
         self._captions = captions
@@ -94,29 +98,24 @@ class Web:
         n = self._settings.batch_size
         n_pens = round(n * self._settings.pen_share)
         parts = [("pens", n_pens), ("type", n - n_pens)]
-        index = torch.cat([_choice(self._pools[kind], count, generator) for kind, count in parts])
+        index = torch.cat([_choice(self.pools[kind], count, generator) for kind, count in parts])
         return self._render(index, generator)
 
     def validation(self) -> Batch | None:
         """Render held-out typefaces in fixed styles; None where no family is held out."""
-        pool = self._pools["held-out type"]
+        pool = self.pools["held-out type"]
         if not len(pool):
             return None
         generator = torch.Generator().manual_seed(_VALIDATION_SEED)
         return self._render(_choice(pool, _VALIDATION_IMAGES, generator), generator)
 
     def one_of_each(self, kind: str, seed: int) -> Batch:
-        """Render one glyph of each digit, 0 to 9, of one of `kinds`."""
-        pool = self._pools[kind]
+        """Render one glyph of each digit, 0 to 9, of a kind."""
+        pool = self.pools[kind]
         generator = torch.Generator().manual_seed(seed)
         digits = self._digits[pool]
         chosen = [_choice(pool[digits == digit], 1, generator) for digit in range(10)]
         return self._render(torch.cat(chosen), generator)
-
-    @property
-    def kinds(self) -> list[str]:
-        """Kinds of glyphs that there are; held-out type is shown, never trained on."""
-        return [kind for kind, pool in self._pools.items() if len(pool)]
 
     def _render(self, index: Tensor, generator: torch.Generator) -> Batch:
         digits = self._digits[index]
@@ -192,11 +191,11 @@ def _batches(
             yield web.batch(seed, step)
         return
     with ThreadPoolExecutor(1) as pool:
-        coming = [pool.submit(web.batch, seed, step) for step in steps[:1]]
+        coming = pool.submit(web.batch, seed, start)
         for step in steps:
-            batch = coming.pop().result()
+            batch = coming.result()
             if step + 1 in steps:
-                coming.append(pool.submit(web.batch, seed, step + 1))
+                coming = pool.submit(web.batch, seed, step + 1)
             yield batch
 
 
@@ -268,8 +267,8 @@ class _Trainer:
         """Return all that a resumption needs; the schedule follows from the step."""
         tensors = with_prefix(self.model.state_dict(), "model.")
         rows = torch.tensor([dataclasses.astuple(row)[:-1] for row in curve], dtype=torch.float64)
-        done = torch.tensor(self.done)
-        return tensors | optimiser_tensors(self.optimiser) | {"curve": rows, "done": done}
+        tensors |= {"curve": rows, "done": torch.tensor(self.done)}
+        return tensors | optimiser_tensors(self.optimiser)
 
     def restore(self, checkpoints: Checkpoints) -> list[Row]:
         """Put back the last checkpoint, if there is one; return the curve so far."""

@@ -38,7 +38,7 @@ def draw_pretrain_samples(
     labels: list[str] = []
     titles: list[list[str]] = []
     rows: list[NDArray[np.uint8]] = []
-    for kind in web.kinds:
+    for kind in [kind for kind, pool in web.pools.items() if len(pool)]:
         for row in range(_ROWS):
             batch = web.one_of_each(kind, seed * 1000 + len(rows))
             words = [tokenizer.decode(tokens[tokens > 0].tolist()) for tokens in batch.captions]

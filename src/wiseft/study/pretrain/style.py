@@ -24,7 +24,7 @@ COLOURS: dict[str, tuple[float, float, float]] = {
     "purple": (0.55, 0.15, 0.65),
     "orange": (0.95, 0.5, 0.1),
 }
-_COLOUR_NAMES = tuple(COLOURS)
+_COLOUR_NAMES, _PALETTE = tuple(COLOURS), torch.tensor(list(COLOURS.values()))
 # What can be said of an image, in the order of the columns of `Styled.attributes`.
 PHRASES: tuple[str, ...] = (
     *(f"on a {name} background" for name in _COLOUR_NAMES),
@@ -77,12 +77,12 @@ def style(masks: Tensor, size: int, generator: torch.Generator) -> Styled:
     return Styled(images, torch.cat([*named, torch.stack(flags, 1)], 1))
 
 
+@dataclass(frozen=True)
 class _Draw:
     """Random numbers for a batch of n samples."""
 
-    def __init__(self, n: int, generator: torch.Generator):
-        self.n = n
-        self.generator = generator
+    n: int
+    generator: torch.Generator
 
     def uniform(self, low: float, high: float, *shape: int) -> Tensor:
         return torch.rand(self.n, *shape, generator=self.generator) * (high - low) + low
@@ -135,7 +135,6 @@ def _warp(ink: Tensor, size: int, draw: _Draw) -> tuple[Tensor, Tensor, Tensor]:
 
 def _paint(ink: Tensor, size: int, draw: _Draw) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Colour ink and background; returns images, colour indices of both, who is textured."""
-    palette = torch.tensor(list(COLOURS.values()))
     kind = draw.uniform(0, 1)
     front, back = _colour_pair(draw)
     black, white = _COLOUR_NAMES.index("black"), _COLOUR_NAMES.index("white")
@@ -145,8 +144,8 @@ def _paint(ink: Tensor, size: int, draw: _Draw) -> tuple[Tensor, Tensor, Tensor,
     back = torch.where(light, black, torch.where(dark, white, back))
     coloured = (~(light | dark))[:, None]
     jitter = draw.normal(0.07, 2, 3) * coloured[:, None]
-    foreground = (palette[front] + jitter[:, 0]).clamp(0, 1)[:, :, None, None]
-    background = (palette[back] + jitter[:, 1]).clamp(0, 1)[:, :, None, None]
+    foreground = (_PALETTE[front] + jitter[:, 0]).clamp(0, 1)[:, :, None, None]
+    background = (_PALETTE[back] + jitter[:, 1]).clamp(0, 1)[:, :, None, None]
     textured = draw.chance(0.5) & coloured[:, 0]
     amount = (draw.uniform(0.1, 0.35) * textured)[:, None, None, None]
     background = (background + amount * _texture(size, draw)).clamp(0, 1)
@@ -157,8 +156,7 @@ def _paint(ink: Tensor, size: int, draw: _Draw) -> tuple[Tensor, Tensor, Tensor,
 
 def _colour_pair(draw: _Draw) -> tuple[Tensor, Tensor]:
     """Draw two colours a sample that differ enough to be told apart, in fp32 luminance."""
-    palette = torch.tensor(list(COLOURS.values()))
-    luminance = palette @ torch.tensor([0.3, 0.59, 0.11])
+    luminance = _PALETTE @ torch.tensor([0.3, 0.59, 0.11])
     pairs = (luminance[:, None] - luminance[None, :]).abs() > 0.35
     index = pairs.nonzero()
     chosen = index[draw.integers(len(index))]
