@@ -28,10 +28,9 @@ from wiseft.models.towers.open_clip_models import architecture_from_json
 from wiseft.study.config import FinetuneSettings
 from wiseft.study.config.machine import HowSettings
 from wiseft.study.finetune.augment import TrainingImages
-from wiseft.study.finetune.how import prepare_model
 from wiseft.study.finetune.objective import make_objective
-from wiseft.study.finetune.sampling import epoch_order
-from wiseft.study.finetune.schedule import learning_rate
+from wiseft.study.finetune.schedule import epoch_order, learning_rate
+from wiseft.study.finetune.trained_model import prepare_model
 from wiseft.study.finetune.trainer import Execution, Task, fit
 from wiseft.thetas.resume_state import Checkpoints
 from wiseft.thetas.theta import ThetaHeader, make_header

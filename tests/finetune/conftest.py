@@ -15,7 +15,7 @@ from wiseft.images.split import PreparedSplit
 from wiseft.images.store import write_prepared
 from wiseft.models.classifier import build_classifier, classifier_tensors
 from wiseft.study.config import FinetuneSettings
-from wiseft.study.finetune.stage import Outputs, finetune
+from wiseft.study.finetune.finetune import Outputs, finetune
 from wiseft.thetas.theta import make_header, save_theta
 
 TEXT = {"context_length": 8, "vocab_size": 64, "width": 8, "heads": 2, "layers": 1}

@@ -15,11 +15,10 @@ from wiseft.images.store import open_split
 from wiseft.models.classifier import build_classifier, classifier_tensors
 from wiseft.study.config import FinetuneSettings
 from wiseft.study.config.machine import HowSettings
-from wiseft.study.finetune.batch import Batch, joined
-from wiseft.study.finetune.loader import Loader
-from wiseft.study.finetune.optimiser import make_optimiser
+from wiseft.study.finetune.batches import Batch, Loader, joined
 from wiseft.study.finetune.parallel import Team
-from wiseft.study.finetune.sampling import epoch_order, step_seed
+from wiseft.study.finetune.schedule import epoch_order, step_seed
+from wiseft.study.finetune.state import make_optimiser
 from wiseft.study.finetune.trainer import Execution
 from wiseft.thetas.theta import load_theta
 
@@ -232,7 +231,7 @@ def test_steps_in_place_of_epochs(train, settings):
 
 
 def test_record_tells_time_speed_and_memory(train, settings, tmp_path):
-    from wiseft.study.finetune.stage import Outputs, finetune
+    from wiseft.study.finetune.finetune import Outputs, finetune
 
     outputs = train.outputs()
     outputs = Outputs(outputs.theta_1, outputs.curve, outputs.state, tmp_path / "training.json")

@@ -13,7 +13,7 @@ from wiseft.images.index_folder import index_folder
 from wiseft.images.store import open_manifest, open_split
 from wiseft.study.config import FinetuneSettings
 from wiseft.study.finetune.augment import RATIO, RECIPES, TrainingImages, augmented, draw_box
-from wiseft.study.finetune.sampling import random_half, sample_generator
+from wiseft.study.finetune.schedule import random_half, sample_generator
 from wiseft.thetas.preprocessing import Transform
 
 EVERYONE = np.arange(30)

@@ -12,11 +12,11 @@ from wiseft.errors import WiseftError
 from wiseft.models import towers
 from wiseft.models.classifier import build_classifier
 from wiseft.study.config.machine import HowSettings
-from wiseft.study.finetune import stage
+from wiseft.study.finetune import finetune as stage
 from wiseft.study.finetune.objectives import contrastive
 from wiseft.study.finetune.objectives.contrastive import clip_loss
+from wiseft.study.finetune.trained_model import TwoTowers
 from wiseft.study.finetune.trainer import Execution
-from wiseft.study.finetune.two_towers import TwoTowers
 from wiseft.thetas.theta import Theta, load_theta, save_weights
 from wiseft.zeroshot.prompts import fill_templates
 from wiseft.zeroshot.text_head import HeadBuilder, Prompts, has_text

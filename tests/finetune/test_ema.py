@@ -6,7 +6,7 @@ from torch import nn
 from wiseft.combine.linear_combination import combine
 from wiseft.errors import WiseftError
 from wiseft.study.config.training_parts import EarlyStopping, MovingAverage
-from wiseft.study.finetune.ema import Averager, BestWeights, make_follower
+from wiseft.study.finetune.state import Averager, BestWeights, make_follower
 from wiseft.thetas.theta import load_theta
 
 

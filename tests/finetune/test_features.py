@@ -15,7 +15,7 @@ from wiseft.images.store import open_manifest, open_split
 from wiseft.models.classifier import ImageClassifier, build_classifier
 from wiseft.study.finetune import features
 from wiseft.study.finetune.features import FeatureSamples, FeatureStore
-from wiseft.study.finetune.stage import finetune
+from wiseft.study.finetune.finetune import finetune
 from wiseft.thetas.partial_tensors import PartialTensors
 from wiseft.thetas.tensor_file import read_file_header, tensors_sha256
 from wiseft.thetas.theta import load_theta

@@ -7,9 +7,9 @@ from sklearn.linear_model import LogisticRegression
 from torch import nn
 
 from wiseft.study.config import FinetuneSettings
-from wiseft.study.finetune import lbfgs as module
+from wiseft.study.finetune import head as module
 from wiseft.study.finetune.features import FeatureSamples
-from wiseft.study.finetune.lbfgs import fit_lbfgs
+from wiseft.study.finetune.head import fit_lbfgs
 from wiseft.study.finetune.objective import make_objective
 from wiseft.study.finetune.trainer import Task
 from wiseft.thetas.resume_state import Checkpoints

@@ -19,12 +19,9 @@ from wiseft.models import towers
 from wiseft.models.classifier import build_classifier
 from wiseft.study.config import FinetuneSettings
 from wiseft.study.config.machine import HowSettings
-from wiseft.study.finetune import stage
-from wiseft.study.finetune.batch import Batch
-from wiseft.study.finetune.lipsum import random_texts
-from wiseft.study.finetune.loader import Part
-from wiseft.study.finetune.micro_batch import divided
-from wiseft.study.finetune.objective import make_objective
+from wiseft.study.finetune import finetune as stage
+from wiseft.study.finetune.batches import Batch, Part, divided
+from wiseft.study.finetune.objective import make_objective, random_texts
 from wiseft.study.finetune.trainer import Execution
 from wiseft.thetas.theta import load_theta
 

@@ -7,7 +7,7 @@ from tools.rehearsal import tiny
 from wiseft.errors import WiseftError
 from wiseft.models.classifier import build_classifier, classifier_tensors
 from wiseft.study.config.training_parts import Lora
-from wiseft.study.finetune.lora import add_lora, merge_lora
+from wiseft.study.finetune.trained_model import add_lora, merge_lora
 from wiseft.thetas.theta import load_theta, make_header
 
 LORA = {"trainable": "lora", "lora": {"rank": 2, "lora_alpha": 4}}

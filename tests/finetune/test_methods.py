@@ -8,8 +8,9 @@ from wiseft.combine.linear_combination import combine_logits, interpolate
 from wiseft.images.store import open_split
 from wiseft.models.classifier import build_classifier
 from wiseft.study.config import FinetuneSettings
-from wiseft.study.finetune import probe, stage
-from wiseft.study.finetune.probe import probe_settings
+from wiseft.study.finetune import finetune as stage
+from wiseft.study.finetune import head as probe
+from wiseft.study.finetune.head import probe_settings
 from wiseft.thetas.theta import load_theta
 
 PROBE = {"epochs": 2, "learning_rate": 1e-2}

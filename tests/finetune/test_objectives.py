@@ -6,7 +6,7 @@ from torch.nn import functional
 
 from wiseft.models.classifier import build_classifier
 from wiseft.study.config import FinetuneSettings
-from wiseft.study.finetune.batch import Batch
+from wiseft.study.finetune.batches import Batch
 from wiseft.study.finetune.objective import PredictedClasses, make_objective, tensors_of
 from wiseft.study.finetune.objectives.sigmoid import sigmoid_loss
 from wiseft.thetas.theta import Theta, load_theta, make_header

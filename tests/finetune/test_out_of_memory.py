@@ -96,7 +96,7 @@ def counted(monkeypatch):
     """Have batches counted that are small enough to fit everywhere, in a given memory."""
 
     def room(gigabytes):
-        monkeypatch.setattr("wiseft.study.finetune.micro_batch.usual_batch_size", lambda *_: 1)
+        monkeypatch.setattr("wiseft.study.finetune.tasks.usual_batch_size", lambda *_: 1)
         monkeypatch.setenv(batch_size.DEVICE_MEMORY, str(gigabytes))
 
     return room
@@ -134,7 +134,7 @@ def test_heads_are_trained_on_whole_batches(train, settings, counted):
 
 
 def test_a_resumed_training_takes_no_more_images_than_before(train, settings, memory_for, tmp_path):
-    from wiseft.study.finetune.resume import State
+    from wiseft.study.finetune.state import State
     from wiseft.thetas.resume_state import Checkpoints
 
     model = torch.nn.Linear(2, 2)
@@ -143,7 +143,7 @@ def test_a_resumed_training_takes_no_more_images_than_before(train, settings, me
     def state(size):
         optimiser = torch.optim.SGD(model.parameters())
         from wiseft.study.finetune.parallel import Team
-        from wiseft.study.finetune.precision import Precision
+        from wiseft.study.finetune.state import Precision
 
         made = State(model, optimiser, Precision("fp32", torch.device("cpu")))
         made.batch_size = None if size is None else batch_size.BatchSize(size)

@@ -17,9 +17,10 @@ from wiseft.base.progress import shown
 from wiseft.cli import main
 from wiseft.errors import WiseftError
 from wiseft.study.config.machine import HowSettings
-from wiseft.study.finetune import parallel, stage, trainer
+from wiseft.study.finetune import finetune as stage
+from wiseft.study.finetune import parallel, trainer
 from wiseft.study.finetune.parallel import Team, team
-from wiseft.study.finetune.resume import Interrupted
+from wiseft.study.finetune.state import Interrupted
 from wiseft.study.finetune.trainer import Execution
 from wiseft.thetas.theta import load_theta
 

@@ -10,8 +10,7 @@ from torch import nn
 from wiseft.errors import WiseftError
 from wiseft.study.config import FinetuneSettings
 from wiseft.study.finetune import trainer
-from wiseft.study.finetune.optimiser import make_optimiser
-from wiseft.study.finetune.precision import Precision
+from wiseft.study.finetune.state import Precision, make_optimiser
 from wiseft.thetas.theta import load_theta
 
 CPU = torch.device("cpu")

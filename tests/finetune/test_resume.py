@@ -18,10 +18,10 @@ from wiseft.images.split import PreparedSplit
 from wiseft.images.store import write_prepared
 from wiseft.study.config import FinetuneSettings
 from wiseft.study.config.machine import HowSettings
-from wiseft.study.finetune import probe, stage
-from wiseft.study.finetune.optimiser import make_optimiser
-from wiseft.study.finetune.resume import Interrupted
-from wiseft.study.finetune.stage import train_from_scratch
+from wiseft.study.finetune import finetune as stage
+from wiseft.study.finetune import head as probe
+from wiseft.study.finetune.finetune import train_from_scratch
+from wiseft.study.finetune.state import Interrupted, make_optimiser
 from wiseft.study.finetune.trainer import Execution
 from wiseft.thetas.preprocessing import Preprocessing
 from wiseft.thetas.resume_state import Checkpoints, load_optimiser, optimiser_tensors

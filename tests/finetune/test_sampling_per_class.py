@@ -4,7 +4,7 @@ import pytest
 from wiseft.errors import WiseftError
 from wiseft.images.split import draw_subset
 from wiseft.study.config import FinetuneSettings
-from wiseft.study.finetune.sampling import (
+from wiseft.study.finetune.schedule import (
     draw_half,
     draw_per_class,
     draw_samples,

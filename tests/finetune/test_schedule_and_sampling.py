@@ -5,8 +5,14 @@ import pytest
 
 from wiseft.errors import WiseftError
 from wiseft.images.split import draw_subset
-from wiseft.study.finetune.sampling import check_classes, epoch_order, random_half, step_seed
-from wiseft.study.finetune.schedule import learning_rate, warmup_length
+from wiseft.study.finetune.schedule import (
+    check_classes,
+    epoch_order,
+    learning_rate,
+    random_half,
+    step_seed,
+    warmup_length,
+)
 
 
 def test_learning_rate_rises_linearly_then_falls_as_a_cosine():

@@ -11,11 +11,12 @@ from wiseft.images.split import draw_subset
 from wiseft.images.store import open_manifest, open_split
 from wiseft.models.classifier import ImageClassifier, build_classifier, classifier_tensors
 from wiseft.study.config.machine import HowSettings
-from wiseft.study.finetune import stage, tasks
-from wiseft.study.finetune.loader import Loader
+from wiseft.study.finetune import finetune as stage
+from wiseft.study.finetune import tasks
+from wiseft.study.finetune.batches import Loader
+from wiseft.study.finetune.finetune import train_from_scratch
 from wiseft.study.finetune.parallel import Team
-from wiseft.study.finetune.sampling import epoch_order, random_half
-from wiseft.study.finetune.stage import train_from_scratch
+from wiseft.study.finetune.schedule import epoch_order, random_half
 from wiseft.study.finetune.trainer import Execution
 from wiseft.thetas.preprocessing import Preprocessing
 from wiseft.thetas.theta import load_theta

@@ -6,8 +6,7 @@ import open_clip
 import pytest
 import torch
 
-from wiseft.study.pretrain.captions import NAMES, CaptionTable
-from wiseft.study.pretrain.style import COLOURS, PHRASES, style
+from wiseft.study.pretrain.style import COLOURS, NAMES, PHRASES, CaptionTable, style
 
 
 def _styled(glyphs, seed: int, n: int = 400):

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from wiseft.errors import WiseftError
-from wiseft.study.pretrain import train as module
-from wiseft.study.pretrain.captions import NAMES, CaptionTable
-from wiseft.study.pretrain.samples import draw_pretrain_samples
-from wiseft.study.pretrain.train import Row, pretrain
+from wiseft.study.pretrain import pretrain as module
+from wiseft.study.pretrain.pretrain import Row, pretrain
+from wiseft.study.pretrain.pretrain_samples import draw_pretrain_samples
+from wiseft.study.pretrain.style import NAMES, CaptionTable
 from wiseft.thetas.resume_state import Checkpoints
 
 Run = Callable[..., tuple[dict[str, Tensor], list[Row]]]

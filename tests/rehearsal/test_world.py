@@ -21,7 +21,7 @@ from wiseft.images.split import draw_indices
 from wiseft.images.store import Split, open_split
 from wiseft.models import towers
 from wiseft.study.config import Catalogue, paths
-from wiseft.study.finetune.sampling import draw_half
+from wiseft.study.finetune.schedule import draw_half
 from wiseft.study.targets import Targets
 from wiseft.thetas.preprocessing import Transform
 from wiseft.thetas.theta import load_weights

@@ -21,7 +21,7 @@ from tools.rehearsal.encrypted_zip import write_encrypted_zip
 from wiseft.base.io import sha256_file
 from wiseft.study.config import DatasetEntry
 from wiseft.study.data.builders.digit_images import draw_indices
-from wiseft.study.finetune.sampling import draw_half
+from wiseft.study.finetune.schedule import draw_half
 
 TRAIN_IMAGES = 3
 """Images a class of a train split, held-out ones included."""

@@ -34,7 +34,7 @@ PRELOADED = (
     *("transformers.models.auto.tokenization_auto", "torch.utils.flop_counter"),
     *("matplotlib.figure", "matplotlib.backends.backend_agg", "matplotlib.backends.backend_pdf"),
     *("matplotlib.backends.backend_svg", "PIL.Image", "safetensors.torch", "wiseft.cli"),
-    *("wiseft.evaluate.suite", "wiseft.study.finetune.stage", "wiseft.study.finetune.search"),
+    *("wiseft.evaluate.suite", "wiseft.study.finetune.finetune", "wiseft.study.finetune.search"),
     *(
         "wiseft.models.towers.align_models",
         "wiseft.models.towers.open_clip_models",
@@ -46,7 +46,7 @@ PRELOADED = (
         "wiseft.tabulate.stage",
         "wiseft.study.targets",
     ),
-    *("wiseft.study.diversity.stage", "wiseft.zeroshot.theta_0"),
+    *("wiseft.study.diversity.pairs", "wiseft.zeroshot.theta_0"),
 )
 FUNCTION = "BASH_FUNC_wiseft%%"
 """An exported function of bash, which goes before any program on the path."""

@@ -33,7 +33,7 @@ def diversity(
         views: View of a dataset by its name, as JSON; `all` where it is not.
     """
     from wiseft.base.loading import parse_settings
-    from wiseft.study.diversity import Pair, measure_pair
+    from wiseft.study.diversity.pairs import Pair, measure_pair
 
     chosen = parse_settings(dict[str, str], views, "--views")
     measure_pair(Pair(second, first, alpha), dataset, chosen, reference, split, output_dir)

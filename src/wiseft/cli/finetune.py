@@ -63,7 +63,7 @@ def finetune(
     """
     from wiseft.base.loading import parse_settings
     from wiseft.study.config import FinetuneSettings
-    from wiseft.study.finetune import stage
+    from wiseft.study.finetune import finetune as stage
     from wiseft.study.finetune.search import found_settings
 
     chosen = found_settings(parse_settings(FinetuneSettings, settings))
@@ -97,7 +97,7 @@ def baseline(
     from wiseft.models.towers.open_clip_models import architecture_from_json
     from wiseft.study import config
     from wiseft.study.config import FinetuneSettings
-    from wiseft.study.finetune import stage
+    from wiseft.study.finetune import finetune as stage
 
     chosen = parse_settings(FinetuneSettings, settings)
     pixels = parse_settings(config.Preprocessing, preprocessing, "--preprocessing")
@@ -137,8 +137,8 @@ def search(
     from wiseft.base.loading import parse_settings
     from wiseft.models.runtime import start_torch
     from wiseft.study.config import FinetuneSettings
-    from wiseft.study.finetune.resume import Interrupted
     from wiseft.study.finetune.search import SearchOutputs, run_search
+    from wiseft.study.finetune.state import Interrupted
 
     chosen = parse_settings(FinetuneSettings, settings)
     outputs = SearchOutputs(theta_1, curve, trials, state, features)
@@ -158,7 +158,7 @@ def _carry_out(
     from wiseft.models.runtime import start_torch
     from wiseft.study.config.machine import HowSettings
     from wiseft.study.finetune.parallel import launch, team, under_torchrun
-    from wiseft.study.finetune.resume import Interrupted
+    from wiseft.study.finetune.state import Interrupted
     from wiseft.study.finetune.trainer import Execution
 
     chosen = parse_settings(HowSettings, how, "--how")
@@ -199,7 +199,7 @@ def _traced(train: Callable[..., object], shared: bool) -> Callable[..., object]
     from torch.distributed.elastic.multiprocessing.errors import record
 
     from wiseft.errors import WiseftError
-    from wiseft.study.finetune.resume import Interrupted
+    from wiseft.study.finetune.state import Interrupted
 
     def told(**how: Any) -> None:
         try:

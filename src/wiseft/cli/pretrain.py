@@ -51,7 +51,7 @@ def pretrain_samples(
     from wiseft.base.loading import parse_settings
     from wiseft.study.config import PretrainSettings
     from wiseft.study.pretrain.glyphs import load_glyphs
-    from wiseft.study.pretrain.samples import draw_pretrain_samples
+    from wiseft.study.pretrain.pretrain_samples import draw_pretrain_samples
 
     chosen = parse_settings(PretrainSettings, settings)
     draw_pretrain_samples(load_glyphs(glyphs), chosen, size, seed, output)
@@ -87,8 +87,8 @@ def pretrain(
     from wiseft.study import config
     from wiseft.study.config import PretrainSettings
     from wiseft.study.pretrain.glyphs import load_glyphs
-    from wiseft.study.pretrain.train import pretrain as train
-    from wiseft.study.pretrain.train import write_curve
+    from wiseft.study.pretrain.pretrain import pretrain as train
+    from wiseft.study.pretrain.pretrain import write_curve
     from wiseft.thetas.resume_state import Checkpoints
     from wiseft.thetas.tensor_file import TENSORS_SUM, read_file_header
     from wiseft.thetas.theta import save_weights

@@ -2,7 +2,3 @@
 
 Figures 5 and 27 to 30 of the paper are drawn from them.
 """
-
-from wiseft.study.diversity.stage import Pair, measure_pair
-
-__all__ = ["Pair", "measure_pair"]

@@ -24,7 +24,7 @@ from wiseft.images.index import read_index
 from wiseft.images.manifest import Manifest
 from wiseft.images.store import open_split
 from wiseft.study.config import FinetuneSettings
-from wiseft.study.finetune.sampling import random_half, sample_generator
+from wiseft.study.finetune.schedule import random_half, sample_generator
 from wiseft.thetas.preprocessing import Transform
 
 Box = tuple[int, int, int, int]
@@ -149,11 +149,10 @@ class TrainingImages:
         self._indices = indices
         self._files: list[Path] | None = None
         self._border = manifest.border
-        crops = settings.augment in RECIPES
-        if crops and manifest.layout != "arrays":
-            self._files = _files(manifest, split)
         # What is cropped at random is read as it is stored.
-        stored = crops and manifest.layout == "arrays"
+        stored = settings.augment in RECIPES and manifest.layout == "arrays"
+        if settings.augment in RECIPES and not stored:
+            self._files = _files(manifest, split)
         self._split = open_split(manifest.path, split, None if stored else transform)
         self.labels = torch.from_numpy(self._split.labels[indices])
 
@@ -173,27 +172,23 @@ class TrainingImages:
             positions: of the samples among `indices`.
         """
         chosen = self._indices[positions]
-        augment = self._augment
-        if augment == "none":
+        augment, draws = self._augment, {"seed": self._seed, "epoch": epoch}
+        if augment in ("crop", "inception", "strong"):
+            images = np.empty((len(chosen), self._size, self._size, 3), np.uint8)
+            for row, sample in enumerate(chosen.tolist()):
+                if self._files is not None:
+                    image = whole_image(self._files[sample], self._border)
+                else:
+                    image = self._split.read([sample])[0]
+                images[row] = augmented(image, augment, self._size, sample=sample, **draws)
+        else:
             images = self._split.read(chosen)
-        elif augment == "polarity" or augment == "flip":
-            images = self._split.read(chosen)
-            half = _halves(len(self._split), self._seed, epoch)[chosen]
+        if augment in ("polarity", "flip"):
+            half = _halves(len(self._split), **draws)[chosen]
             changed = images[half]
             images[half] = changed[:, :, ::-1] if augment == "flip" else 255 - changed
-        else:
-            images = np.empty((len(chosen), self._size, self._size, 3), np.uint8)
-            draws = {"seed": self._seed, "epoch": epoch}
-            for row, sample in enumerate(chosen.tolist()):
-                image = self._whole(sample)
-                images[row] = augmented(image, augment, self._size, sample=sample, **draws)
         # (n, S, S, 3) in memory is (n, 3, S, S) in channels_last: a view, no copy.
         return torch.from_numpy(images).permute(0, 3, 1, 2)
-
-    def _whole(self, sample: int) -> Image.Image | NDArray[np.uint8]:
-        if self._files is not None:
-            return whole_image(self._files[sample], self._border)
-        return self._split.read([sample])[0]
 
 
 _halves = functools.lru_cache(maxsize=4)(random_half)

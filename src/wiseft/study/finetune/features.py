@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,13 +22,14 @@ from torch import Tensor
 
 from wiseft.base.io import sha256_json
 from wiseft.base.locks import alone
+from wiseft.base.progress import Meter
 from wiseft.errors import WiseftError
 from wiseft.images.manifest import Manifest
 from wiseft.images.store import Split, batches, open_split
 from wiseft.models.batch_size import BatchSize
 from wiseft.models.classifier import ImageClassifier, classifier_tensors
+from wiseft.models.precision import Arithmetic
 from wiseft.models.towers import IMAGE
-from wiseft.study.finetune.precision import Precision
 from wiseft.thetas.partial_tensors import partial_tensors
 from wiseft.thetas.tensor_file import read_tensors, tensors_sha256
 from wiseft.thetas.theta import ThetaHeader
@@ -40,7 +40,6 @@ BATCH_SIZE = 128
 """Images in a forward pass, whatever the training's batch size: all trainings share features."""
 
 _NAME = "features"
-_INTERVAL = 30.0  # seconds between two lines of progress
 
 
 @dataclass(frozen=True)
@@ -77,11 +76,11 @@ class FeatureStore:
         self._classifier = classifier
         self._device = classifier.head.weight.device
         self._folder = folder
-        self._precision = Precision(precision, self._device)
+        self._precision = Arithmetic(precision, self._device)
         self._transform = header.transform
         tensors = classifier_tensors(classifier)
         tower = {name: each for name, each in tensors.items() if name.startswith(IMAGE)}
-        self._of_tower = {
+        self._of_tower: dict[str, Any] = {
             "architecture": header.architecture,
             "preprocessing": header.preprocessing,
             "tower": tensors_sha256(tower) if folder else None,
@@ -103,16 +102,19 @@ class FeatureStore:
             WiseftError: if the split is not there or an image can't be read.
         """
         images = open_split(manifest.path, split, self._transform)
-        chosen = np.arange(len(images)) if indices is None else indices
-        if len(chosen) == len(images) and np.array_equal(chosen, np.arange(len(images))):
-            indices = None
+        everyone = np.arange(len(images))
+        chosen = everyone if indices is None else indices
         if self._folder is None:
             return torch.cat(list(self._compute(images, chosen)))
-        content = images.seen.look() if images.seen else None
-        whole = self._describe(manifest, split, content, None)
-        if indices is not None and (kept := self._load(whole)) is not None:
-            return kept[torch.from_numpy(indices)]
-        wanted = self._describe(manifest, split, content, indices)
+        of_split = {"dataset": manifest.identity([split]), "split": split, "samples": None}
+        wanted = self._of_tower | of_split
+        if images.seen and (content := images.seen.look()):
+            # Of a user's own image files, which may change under the same names and sizes.
+            wanted["images"] = content
+        if not np.array_equal(chosen, everyone):
+            if (kept := self._load(wanted)) is not None:
+                return kept[torch.from_numpy(chosen)]
+            wanted["samples"] = hashlib.sha256(chosen.tobytes()).hexdigest()
         if (kept := self._load(wanted)) is None:
             with alone(self._file(wanted)):
                 if (kept := self._load(wanted)) is None:  # nobody made them while we waited
@@ -121,18 +123,6 @@ class FeatureStore:
         if kept is None:
             raise WiseftError(f"{self._file(wanted)} vanished; is its folder cleaned by another?")
         return kept
-
-    def _describe(
-        self,
-        manifest: Manifest,
-        split: str,
-        content: str | None,
-        indices: NDArray[np.int64] | None,
-    ) -> dict[str, Any]:
-        samples = None if indices is None else hashlib.sha256(indices.tobytes()).hexdigest()
-        of_split = {"dataset": manifest.identity([split]), "split": split, "samples": samples}
-        # Of a user's own image files, which may change under the same names and sizes.
-        return self._of_tower | of_split | ({"images": content} if content else {})
 
     def _file(self, described: Mapping[str, Any]) -> Path:
         assert self._folder is not None
@@ -166,15 +156,12 @@ class FeatureStore:
     def _compute(self, images: Split, chosen: NDArray[np.int64]) -> Iterator[Tensor]:
         log.info(f"features of {len(chosen)} images of {images.dataset}, split {images.name}")
         size = BatchSize(BATCH_SIZE)
-        began = shown = time.monotonic()
-        done = 0
-        for batch, _ in batches(images, BATCH_SIZE, chosen, self._device):
-            with self._precision.autocast(), self._precision.kernels(deterministic=True):
-                parts = size.each(lambda p: self._classifier.features(p.to(self._device)), batch)
-                features = torch.cat(parts)
-            yield features.float().cpu()
-            done += len(batch)
-            if (now := time.monotonic()) - shown > _INTERVAL:
-                shown, rate = now, done / (now - began)
-                left = (len(chosen) - done) / rate
-                log.info(f"{done}/{len(chosen)} images  {rate:.0f} images/s  {left:.0f} s left")
+        with Meter("features", len(chosen), unit=" images") as meter:
+            for batch, _ in batches(images, BATCH_SIZE, chosen, self._device):
+                with self._precision.autocast(), self._precision.kernels(deterministic=True):
+                    parts = size.each(self._of_part, batch)
+                yield torch.cat(parts).float().cpu()
+                meter.add(len(batch))
+
+    def _of_part(self, images: Tensor) -> Tensor:
+        return self._classifier.features(images.to(self._device))

@@ -73,50 +73,44 @@ class Team:
             some_idle: some process has an empty part, hence no gradients. A parameter without a
                 gradient anywhere keeps none: an optimiser leaves it alone.
         """
-        if self.size > 1:
-            with _contact(self.rank):
-                self._sum_gradients(parameters, some_idle)
-
-    def _sum_gradients(self, parameters: Sequence[nn.Parameter], some_idle: bool) -> None:
-        used = list(parameters)
-        if some_idle:
-            has = torch.tensor([p.grad is not None for p in parameters], dtype=torch.int32)
-            distributed.all_reduce(has)
-            used = [p for p, count in zip(parameters, has.tolist(), strict=True) if count]
-            for parameter in used:
-                if parameter.grad is None:
-                    parameter.grad = torch.zeros_like(parameter)
-        gradients = [p.grad for p in used if p.grad is not None]
-        for bucket in _buckets(gradients):
-            flat = torch.cat([gradient.reshape(-1) for gradient in bucket])
-            distributed.all_reduce(flat)
-            summed = flat.split([gradient.numel() for gradient in bucket])
-            for gradient, numbers in zip(bucket, summed, strict=True):
-                gradient.copy_(numbers.view(gradient.shape))
+        if self.size == 1:
+            return
+        with _contact(self.rank):
+            used = list(parameters)
+            if some_idle:
+                has = torch.tensor([p.grad is not None for p in parameters], dtype=torch.int32)
+                distributed.all_reduce(has)
+                used = [p for p, count in zip(parameters, has.tolist(), strict=True) if count]
+                for parameter in used:
+                    if parameter.grad is None:
+                        parameter.grad = torch.zeros_like(parameter)
+            for bucket in _buckets([p.grad for p in used if p.grad is not None]):
+                flat = torch.cat([gradient.reshape(-1) for gradient in bucket])
+                distributed.all_reduce(flat)
+                summed = flat.split([gradient.numel() for gradient in bucket])
+                for gradient, numbers in zip(bucket, summed, strict=True):
+                    gradient.copy_(numbers.view(gradient.shape))
 
     def share(self, tensors: Mapping[str, Tensor] | None) -> dict[str, Tensor] | None:
         """Return the leader's tensors, on the CPU; None where the leader has None."""
+        own = dict(tensors or {})
         if self.size == 1:
-            return None if tensors is None else dict(tensors)
+            return own if tensors is not None else None
         with _contact(self.rank):
-            return self._share(tensors)
-
-    def _share(self, tensors: Mapping[str, Tensor] | None) -> dict[str, Tensor] | None:
-        described: list[dict[str, Any] | None] = [None]
-        if tensors is not None:
-            described = [{name: (value.dtype, value.shape) for name, value in tensors.items()}]
-        distributed.broadcast_object_list(described, src=0)
-        if described[0] is None:
-            return None
-        received = {}
-        for name, (dtype, shape) in described[0].items():
-            if self.leads and tensors is not None:
-                value = tensors[name].cpu().contiguous()
-            else:
-                value = torch.empty(shape, dtype=dtype)
-            distributed.broadcast(value.reshape(-1).view(torch.uint8), src=0)
-            received[name] = value
-        return received
+            described: list[dict[str, Any] | None] = [None]
+            if tensors is not None:
+                described = [{name: (value.dtype, value.shape) for name, value in own.items()}]
+            distributed.broadcast_object_list(described, src=0)
+            if described[0] is None:
+                return None
+            received = {}
+            for name, (dtype, shape) in described[0].items():
+                value = (
+                    own[name].cpu().contiguous() if self.leads else torch.empty(shape, dtype=dtype)
+                )
+                distributed.broadcast(value.reshape(-1).view(torch.uint8), src=0)
+                received[name] = value
+            return received
 
     @contextlib.contextmanager
     def leader_first(self) -> Iterator[None]:

@@ -2,31 +2,32 @@
 
 from __future__ import annotations
 
-import csv
+import contextlib
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
+import pandas as pd
 import torch
 
 from wiseft.base.io import atomic_path, write_text
 from wiseft.base.progress import Progress
 from wiseft.errors import WiseftError
+from wiseft.models.precision import Arithmetic
 from wiseft.models.runtime import device_names, peak_memory_mb
 from wiseft.study.config import FinetuneSettings
-from wiseft.study.finetune.trainer import Execution, Step
+from wiseft.study.finetune.schedule import share_of_batch
+from wiseft.study.finetune.trainer import Execution, Report, Step
 
 _FORMAT = 1
 
 
 def write_curve(path: Path, curve: list[Step]) -> None:
     """Write the training curve as CSV, without times: the same training, the same file."""
-    with atomic_path(path) as temporary, temporary.open("w", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["step", "epoch", "loss", "learning_rate"])
-        for row in curve:
-            writer.writerow([row.step, row.epoch, f"{row.loss:.9g}", f"{row.learning_rate:.9g}"])
+    with atomic_path(path) as temporary:
+        pd.DataFrame(curve).to_csv(temporary, index=False, float_format="%.9g", lineterminator="\n")
 
 
 def run_record(
@@ -65,6 +66,49 @@ def run_record(
         "how": execution.how.model_dump(mode="json"),
         "torch": torch.__version__,
     }
+
+
+def batch_sentence(
+    settings: FinetuneSettings, execution: Execution, samples: int, device: torch.device
+) -> str:
+    """Say how many images an optimiser step takes, and how they are computed on."""
+    size, team = min(settings.batch_size, samples), execution.team.size
+    share = share_of_batch(settings, samples, team)
+    parts = -(-share // (execution.micro_batch or share))
+    ways = [f"{team} processes of {share} each"] if team > 1 else []
+    if parts > 1:
+        ways.append(f"{parts} micro-batches of {execution.micro_batch} at most")
+    arithmetic = str(Arithmetic(settings.precision, device))
+    return f"an optimiser step takes {size} images ({', '.join([*ways, arithmetic])})"
+
+
+@contextlib.contextmanager
+def steps_told(
+    progress: Progress, execution: Execution, curve: Path, tensorboard: Path | None
+) -> Iterator[Report]:
+    """Yield what is told of every step: the progress, and TensorBoard or JSON where wanted.
+
+    Args:
+        curve: file of the training curve, beside which they lie.
+        tensorboard: folder of TensorBoard's files; None: beside the curve.
+    """
+    boards: list[Board | JsonLines] = []
+    if execution.how.tensorboard and execution.team.leads:
+        boards.append(Board(tensorboard or curve.parent / "tensorboard"))
+    if execution.how.json_lines and execution.team.leads:
+        boards.append(JsonLines(curve.with_suffix(".jsonl")))
+
+    def report(step: int, loss: float, learning_rate: float, images: int) -> None:
+        progress(step, loss, learning_rate, images)
+        for board in boards:
+            board.add(step, loss, learning_rate, progress.images_per_second)
+
+    try:
+        yield report
+    finally:
+        progress.close()
+        for board in boards:
+            board.close()
 
 
 class JsonLines:

@@ -15,22 +15,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import pandas as pd
 import torch
-from numpy.typing import NDArray
 
 from wiseft.base.io import atomic_path, sha256_json, write_text
 from wiseft.base.locks import alone
 from wiseft.errors import WiseftError
 from wiseft.models.runtime import check_writable
 from wiseft.study.config import FinetuneSettings
-from wiseft.study.config.training_parts import Search
-from wiseft.study.finetune import stage
 from wiseft.study.finetune.features import FeatureSamples, FeatureStore
-from wiseft.study.finetune.objective import make_objective
-from wiseft.study.finetune.probe import draw_head
-from wiseft.study.finetune.sampling import trial_generator
-from wiseft.study.finetune.tasks import TRAIN_SPLIT, Material
+from wiseft.study.finetune.finetune import Outputs, finetune, identity, open_material
+from wiseft.study.finetune.head import draw_head
+from wiseft.study.finetune.objective import make_objective, tensors_of
+from wiseft.study.finetune.schedule import trial_generator
+from wiseft.study.finetune.tasks import TRAIN_SPLIT, Material, feature_samples, training_samples
 from wiseft.study.finetune.trainer import Task, fit
 from wiseft.thetas.resume_state import Checkpoints
 
@@ -87,7 +85,8 @@ def draw_trial(settings: FinetuneSettings, seed: int, number: int) -> dict[str, 
 
     Batch size and learning rate of a trial are the same for every regulariser.
     """
-    search = _search(settings)
+    search = settings.search
+    assert search is not None
     random = trial_generator(seed, number)
     drawn: dict[str, Any] = {
         "batch_size": int(random.choice(BATCH_SIZES)),
@@ -111,8 +110,7 @@ def draw_trial(settings: FinetuneSettings, seed: int, number: int) -> dict[str, 
 
 def with_trial(settings: FinetuneSettings, drawn: Mapping[str, Any]) -> FinetuneSettings:
     """Return the settings of a training with those of a trial."""
-    changes = {**drawn, "search": None}
-    return FinetuneSettings.model_validate(settings.model_dump() | changes)
+    return FinetuneSettings.model_validate({**settings.model_dump(), **drawn, "search": None})
 
 
 def run_search(
@@ -136,73 +134,65 @@ def run_search(
             finite weights.
         Interrupted: if a signal asked for an end; the state is saved then.
     """
-    wanted = _search(settings)
+    if settings.search is None:
+        raise WiseftError(
+            "the settings ask for no search; give them a key `search`, or use `wiseft finetune`"
+        )
     for path in (outputs.theta_1, outputs.curve, outputs.trials, outputs.state / TRIALS):
         check_writable(path)
-    material = stage.open_material(theta_0, manifest, settings, seed, device)
-    indices = stage.training_samples(material)
-    key = stage.identity(material.header)
+    material = open_material(theta_0, manifest, settings, seed, device)
+    indices, key = training_samples(material), identity(material.header)
+    file = outputs.state / TRIALS
     with alone(outputs.state):
-        finished = read_trials(outputs.state / TRIALS, key)
-        runner = _Runner(material, indices, outputs, key)
-        for number in range(wanted.trials):
-            if number not in finished:
-                finished[number] = runner.run(number)
-                _write_lines(outputs.state / TRIALS, key, finished)
-            _tell(finished, number, wanted.trials)
-        best = winner(finished)
-        write_trials(outputs.trials, finished, best)
-        chosen = with_trial(settings, best.settings)
-        final = stage.Outputs(
-            outputs.theta_1, outputs.curve, outputs.state / "winner", features=outputs.features
-        )
-        made = stage.finetune(theta_0, manifest, chosen, seed, final, device=device)
-        (outputs.state / TRIALS).unlink(missing_ok=True)
-        return made
-
-
-class _Runner:
-    """Trains trials on features that are computed once."""
-
-    def __init__(
-        self, material: Material, indices: NDArray[np.int64], outputs: SearchOutputs, key: str
-    ):
-        settings, dataset = material.settings, material.dataset
+        finished = read_trials(file, key)
+        # Computed once, for all trials.
         store = FeatureStore(
             material.classifier, material.header, outputs.features, settings.precision
         )
-        self._material, self._key = material, key
-        self._state = outputs.state / "trial"
-        split = _search(settings).split
-        features = store.features(dataset, TRAIN_SPLIT, indices).to(material.device)
-        self._samples = FeatureSamples(
-            features, torch.from_numpy(material.labels(TRAIN_SPLIT)[indices])
+        samples = feature_samples(material, store, TRAIN_SPLIT, indices)
+        held_out = feature_samples(material, store, settings.search.split)
+        for number in range(settings.search.trials):
+            if number not in finished:
+                checkpoints = Checkpoints(outputs.state / "trial", sha256_json([key, number]))
+                finished[number] = _run_trial(material, number, samples, held_out, checkpoints)
+                write_text(file, "".join(_line(key, each) for _, each in sorted(finished.items())))
+            _tell(finished[number], settings.search.trials)
+        best = winner(finished)
+        write_trials(outputs.trials, finished, best)
+        chosen = with_trial(settings, best.settings)
+        final = Outputs(
+            outputs.theta_1, outputs.curve, outputs.state / "winner", features=outputs.features
         )
-        self._held_out = store.features(dataset, split).to(material.device)
-        self._labels = torch.from_numpy(material.labels(split)).to(material.device)
-        self._start = {k: v.clone() for k, v in material.classifier.head.state_dict().items()}
+        made = finetune(theta_0, manifest, chosen, seed, final, device=device)
+        file.unlink(missing_ok=True)
+        return made
 
-    def run(self, number: int) -> Trial:
-        """Train one trial and return how good it is."""
-        material = self._material
-        drawn = draw_trial(material.settings, material.seed, number)
-        settings = with_trial(material.settings, drawn)
-        head = material.classifier.head
-        head.load_state_dict(self._start)
-        if settings.head_init == "random":
-            draw_head(head, material.seed)
-        task = Task(head, self._samples, make_objective(settings, head, material.start))
-        checkpoints = Checkpoints(self._state, sha256_json([self._key, number]))
-        try:
-            fit(task, settings, material.seed, checkpoints)
-        except WiseftError as error:
-            log.info(f"trial {number + 1}: {error}")
-            return Trial(number, drawn, None)
-        checkpoints.clear()
-        with torch.no_grad():
-            logits = material.classifier.eval().logits(self._held_out)
-        right = (logits.argmax(dim=-1) == self._labels).double().mean().item()
-        return Trial(number, drawn, right)
+
+def _run_trial(
+    material: Material,
+    number: int,
+    samples: FeatureSamples,
+    held_out: FeatureSamples,
+    checkpoints: Checkpoints,
+) -> Trial:
+    """Train one trial, from the head of theta_0 or a random one, and return how good it is."""
+    head = material.classifier.head
+    drawn = draw_trial(material.settings, material.seed, number)
+    settings = with_trial(material.settings, drawn)
+    head.load_state_dict(tensors_of(head, material.start))
+    if settings.head_init == "random":
+        draw_head(head, material.seed)
+    task = Task(head, samples, make_objective(settings, head, material.start))
+    try:
+        fit(task, settings, material.seed, checkpoints)
+    except WiseftError as error:
+        log.info(f"trial {number + 1}: {error}")
+        return Trial(number, drawn, None)
+    checkpoints.clear()
+    with torch.no_grad():
+        logits = material.classifier.eval().logits(held_out.features)
+    right = logits.argmax(dim=-1).cpu() == held_out.labels
+    return Trial(number, drawn, right.double().mean().item())
 
 
 def winner(trials: Mapping[int, Trial]) -> Trial:
@@ -265,34 +255,27 @@ def read_trials(path: Path, key: str) -> dict[int, Trial]:
     return finished
 
 
-def _write_lines(path: Path, key: str, trials: Mapping[int, Trial]) -> None:
-    records = [{"key": key} | dataclasses.asdict(trials[number]) for number in sorted(trials)]
-    write_text(path, "".join(json.dumps(record) + "\n" for record in records))
+def _line(key: str, trial: Trial) -> str:
+    return json.dumps({"key": key} | dataclasses.asdict(trial)) + "\n"
 
 
 def write_trials(path: Path, trials: Mapping[int, Trial], best: Trial) -> None:
     """Write a row for every trial as CSV; an accuracy that is missing is of one that diverged."""
-    with atomic_path(path) as temporary, temporary.open("w", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["trial", *SEARCHED, "held_out_accuracy", "chosen"])
-        for number in sorted(trials):
-            trial = trials[number]
-            accuracy = "" if trial.accuracy is None else f"{trial.accuracy:.9g}"
-            values = [trial.settings[name] for name in SEARCHED]
-            writer.writerow([number + 1, *values, accuracy, int(trial is best)])
+    rows = [
+        {
+            "trial": number + 1,
+            **{name: trial.settings[name] for name in SEARCHED},
+            "held_out_accuracy": "" if trial.accuracy is None else f"{trial.accuracy:.9g}",
+            "chosen": int(trial is best),
+        }
+        for number, trial in sorted(trials.items())
+    ]
+    with atomic_path(path) as temporary:
+        pd.DataFrame(rows).to_csv(temporary, index=False, lineterminator="\n")
 
 
-def _tell(trials: Mapping[int, Trial], number: int, of: int) -> None:
-    trial = trials[number]
+def _tell(trial: Trial, of: int) -> None:
     shown = {k: v for k, v in trial.settings.items() if v}
     text = ", ".join(f"{k} {v:.3g}" for k, v in shown.items())
     result = "diverged" if trial.accuracy is None else f"{trial.accuracy:.4f} right"
-    log.info(f"trial {number + 1}/{of}: {text}: {result}")
-
-
-def _search(settings: FinetuneSettings) -> Search:
-    if settings.search is None:
-        raise WiseftError(
-            "the settings ask for no search; give them a key `search`, or use `wiseft finetune`"
-        )
-    return settings.search
+    log.info(f"trial {trial.number + 1}/{of}: {text}: {result}")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,22 +16,23 @@ from torch import Tensor, nn
 from wiseft.errors import WiseftError
 from wiseft.images.index import read_index
 from wiseft.images.store import Manifest
-from wiseft.models.batch_size import BatchSize
+from wiseft.models.batch_size import BatchSize, images_that_fit
 from wiseft.models.classifier import ImageClassifier, classifier_tensors, mask_logits
+from wiseft.models.footprint import usual_batch_size
+from wiseft.models.precision import Arithmetic
 from wiseft.models.towers import prefixed
 from wiseft.study.config import FinetuneSettings
 from wiseft.study.finetune.augment import TrainingImages
-from wiseft.study.finetune.batch import Samples, joined
-from wiseft.study.finetune.ema import make_follower
+from wiseft.study.finetune.batches import Part, Samples, joined, read_parts
 from wiseft.study.finetune.features import FeatureSamples, FeatureStore
-from wiseft.study.finetune.how import prepare_model
-from wiseft.study.finetune.loader import Part, read_parts
-from wiseft.study.finetune.lora import add_lora, merge_lora
 from wiseft.study.finetune.objective import make_objective, tensors_of
-from wiseft.study.finetune.precision import Precision
+from wiseft.study.finetune.schedule import check_classes, draw_samples
+from wiseft.study.finetune.state import Follower, make_follower
+from wiseft.study.finetune.trained_model import TwoTowers, add_lora, merge_lora, prepare_model
 from wiseft.study.finetune.trainer import Execution, Task
-from wiseft.study.finetune.two_towers import TwoTowers
 from wiseft.thetas.theta import Theta, ThetaHeader
+
+log = logging.getLogger(__name__)
 
 TRAIN_SPLIT, HELD_OUT_SPLIT = "train", "held-out"
 
@@ -85,6 +87,18 @@ class Material:
         return read_index(self.dataset, split)["label"].to_numpy(dtype=np.int64, copy=True)
 
 
+def training_samples(material: Material) -> NDArray[np.int64]:
+    """Return the sorted indices, among the splits that are trained on, of a run's samples.
+
+    Raises:
+        WiseftError: if there are fewer than the settings ask for, or none of a class.
+    """
+    labels = np.concatenate([material.labels(split) for split in material.train_splits])
+    indices = draw_samples(labels, material.settings, material.seed)
+    check_classes(labels[indices], material.dataset.class_names)
+    return indices
+
+
 def make_task(
     material: Material, indices: NDArray[np.int64], execution: Execution, features: Path | None
 ) -> Task:
@@ -106,14 +120,10 @@ def make_task(
 def image_task(material: Material, indices: NDArray[np.int64], execution: Execution) -> Task:
     """Return the task of training everything on images: the classifier, or both towers."""
     settings = material.settings
-    samples = joined(
-        [_images(material, split, part, settings) for split, part in material.parts(indices)]
-    )
+    samples = joined([_images(material, split, part) for split, part in material.parts(indices)])
     model: ImageClassifier | TwoTowers = material.classifier
-    start = tensors_of(model, material.start)
     if settings.objective.trains_text and material.start is not None:
         model = TwoTowers(material.start).to(material.device)
-        start = model.own_names(material.start.tensors)
     # Before the model is prepared: its frozen copy has no activations to save.
     objective = make_objective(settings, model, material.start)
     if settings.lora is not None:
@@ -121,13 +131,11 @@ def image_task(material: Material, indices: NDArray[np.int64], execution: Execut
     prepare_model(model, execution.how)
 
     def held_out(split: str) -> Samples:
-        everyone = np.arange(len(material.labels(split)))
-        plain = settings.model_copy(update={"augment": "none"})
-        return _images(material, split, everyone, plain)
+        plain = replace(material, settings=settings.model_copy(update={"augment": "none"}))
+        return _images(plain, split, np.arange(len(material.labels(split))))
 
-    accuracy = _held_out_accuracy(material, lambda: _classifier(model, material), held_out)
-    follower = make_follower(settings, model, start, accuracy)
-    return Task(model, samples, objective, [follower] if follower else [])
+    follower = _follower(material, model, lambda: _classifier(model, material), held_out)
+    return Task(model, samples, objective, follower)
 
 
 def head_task(
@@ -145,17 +153,46 @@ def head_task(
     def of_split(split: str, chosen: NDArray[np.int64] | None = None) -> Samples:
         # What the leader keeps, the others find; otherwise each computes its own.
         with execution.team.leader_first() if features else contextlib.nullcontext():
-            inputs = store.features(material.dataset, split, chosen).to(material.device)
-        labels = material.labels(split)
-        return FeatureSamples(
-            inputs, torch.from_numpy(labels if chosen is None else labels[chosen])
-        )
+            return feature_samples(material, store, split, chosen)
 
     samples = joined([of_split(split, part) for split, part in material.parts(indices)])
     objective = make_objective(settings, head, material.start)
-    accuracy = _held_out_accuracy(material, lambda: head, of_split)
-    follower = make_follower(settings, head, tensors_of(head, material.start), accuracy)
-    return Task(head, samples, objective, [follower] if follower else [])
+    return Task(head, samples, objective, _follower(material, head, lambda: head, of_split))
+
+
+def feature_samples(
+    material: Material, store: FeatureStore, split: str, chosen: NDArray[np.int64] | None = None
+) -> FeatureSamples:
+    """Return the samples of a split, or the chosen ones, as features on the device that trains."""
+    features = store.features(material.dataset, split, chosen).to(material.device)
+    labels = material.labels(split)
+    return FeatureSamples(features, torch.from_numpy(labels if chosen is None else labels[chosen]))
+
+
+def fitting_micro_batch(task: Task, settings: FinetuneSettings, share: int) -> int:
+    """Return the images to compute on at once, `micro_batch: auto`: the whole share of a
+    batch if it fits the device, else a half, a quarter, ... of it.
+
+    By halves, so that a little more or less free memory seldom makes it another number. What is no
+    larger than a pass of an evaluation, as in the small experiments, is not counted.
+
+    Args:
+        share: images of a batch that this process has.
+    """
+    example, model = task.samples.read(0, np.zeros(1, np.int64)), task.model
+    if example.ndim != 4 or share <= usual_batch_size("cpu", size := example.shape[-1]):
+        return share
+    if not task.objective.divisible(model, settings):
+        log.info(
+            f"a batch of this training can't be divided: all {share} images are computed on at once"
+        )
+        return share
+    device = next(model.parameters()).device
+    fits = images_that_fit(model, size, settings.precision, device, training=True, **settings.kept)
+    micro_batch = share
+    while fits is not None and micro_batch > max(1, fits):
+        micro_batch = -(-micro_batch // 2)
+    return micro_batch
 
 
 def trained_tensors(material: Material, task: Task) -> dict[str, Tensor]:
@@ -174,10 +211,8 @@ def trained_tensors(material: Material, task: Task) -> dict[str, Tensor]:
     return trained
 
 
-def _images(
-    material: Material, split: str, indices: NDArray[np.int64], settings: FinetuneSettings
-) -> Samples:
-    transform = material.header.transform
+def _images(material: Material, split: str, indices: NDArray[np.int64]) -> Samples:
+    settings, transform = material.settings, material.header.transform
     return TrainingImages(material.dataset, split, indices, settings, transform, material.seed)
 
 
@@ -192,19 +227,34 @@ def _classifier(model: ImageClassifier | TwoTowers, material: Material) -> Image
     return ImageClassifier(model.image, head, material.header.preprocessing).to(material.device)
 
 
+def _follower(
+    material: Material,
+    model: nn.Module,
+    classifier_now: Callable[[], nn.Module],
+    samples_of: Callable[[str], Samples],
+) -> Follower | None:
+    """Return what rides along with the steps of a model; None where nothing does.
+
+    Args:
+        classifier_now: returns what maps held-out samples to logits.
+        samples_of: returns all samples of a split, as an evaluation shows them.
+    """
+    settings, accuracy = material.settings, None
+    if settings.early_stopping is not None and settings.early_stopping.every is not None:
+        held_out = samples_of(settings.early_stopping.split)
+        accuracy = _held_out_accuracy(material, classifier_now, held_out)
+    return make_follower(settings, model, tensors_of(model, material.start), accuracy)
+
+
 def _held_out_accuracy(
-    material: Material, model_now: Callable[[], nn.Module], samples_of: Callable[[str], Samples]
-) -> Callable[[], float] | None:
-    """Return what computes the accuracy on held-out samples; None where nothing asks for it."""
-    stopping = material.settings.early_stopping
-    if stopping is None or stopping.every is None:
-        return None
-    samples = samples_of(stopping.split)
-    precision = Precision(material.settings.precision, material.device)
+    material: Material, classifier_now: Callable[[], nn.Module], samples: Samples
+) -> Callable[[], float]:
+    """Return what computes the accuracy on held-out samples."""
+    precision = Arithmetic(material.settings.precision, material.device)
     size = BatchSize(EVALUATION_BATCH)
 
     def accuracy() -> float:
-        right, n, model = 0, len(samples.labels), model_now().eval()
+        right, n, model = 0, len(samples.labels), classifier_now().eval()
         batches = np.split(np.arange(n), range(EVALUATION_BATCH, n, EVALUATION_BATCH))
         plan = (Part(0, 0, chosen, int(chosen[0]), 1.0) for chosen in batches)
         for part, inputs in read_parts(samples, plan, material.device):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any
@@ -22,22 +22,20 @@ from wiseft.models.batch_size import BatchSize, out_of_memory
 from wiseft.models.classifier import compilation_failed, compile_tower
 from wiseft.study.config import FinetuneSettings
 from wiseft.study.config.machine import HowSettings
-from wiseft.study.finetune.batch import Batch, Follower, Samples
-from wiseft.study.finetune.how import follows_batches, set_train_mode
-from wiseft.study.finetune.loader import Loader, Part
-from wiseft.study.finetune.micro_batch import divided, divisible, share_of_batch
+from wiseft.study.finetune import schedule
+from wiseft.study.finetune.batches import Batch, Loader, Part, Samples, divided
 from wiseft.study.finetune.objective import Objective
-from wiseft.study.finetune.optimiser import make_optimiser, trained_parameters
 from wiseft.study.finetune.parallel import Team, handled
-from wiseft.study.finetune.precision import Precision
-from wiseft.study.finetune.resume import Interrupted, State, Watch
-from wiseft.study.finetune.sampling import step_seed
-from wiseft.study.finetune.schedule import (
-    learning_rate,
-    steps_per_epoch,
-    training_steps,
-    warmup_length,
+from wiseft.study.finetune.state import (
+    Follower,
+    Interrupted,
+    Precision,
+    State,
+    Watch,
+    make_optimiser,
+    trained_parameters,
 )
+from wiseft.study.finetune.trained_model import follows_batches, set_train_mode
 from wiseft.thetas.resume_state import Checkpoints
 
 
@@ -49,13 +47,13 @@ class Task:
         model: what the objective is given; its parameters that require a gradient are trained.
         samples: the training samples.
         objective: what is minimised.
-        followers: what rides along with the steps.
+        follower: what rides along with the steps; None for nothing.
     """
 
     model: nn.Module
     samples: Samples
     objective: Objective
-    followers: Sequence[Follower] = ()
+    follower: Follower | None = None
 
 
 @dataclass(frozen=True)
@@ -65,18 +63,13 @@ class Execution:
     Attributes:
         how: settings of the machine.
         team: the processes that share it.
-        fitting: images at a time that `micro_batch: auto` is; None: a whole batch.
+        micro_batch: images at a time in a process, which `finetune` finds where `how` says
+            `auto`; None: all that it has of a batch.
     """
 
     how: HowSettings = field(default_factory=HowSettings)
     team: Team = field(default_factory=Team)
-    fitting: int | None = None
-
-    @property
-    def micro_batch(self) -> int | None:
-        """Images at a time in a process; None for all that it has of a batch."""
-        given = self.how.micro_batch
-        return self.fitting if given == "auto" else given
+    micro_batch: int | None = None
 
 
 Report = Callable[[int, float, float, int], None]
@@ -131,9 +124,13 @@ def fit(
             if loop.interrupted:
                 raise Interrupted(loop.interrupted, made, loop.total, loop.team.leads)
     task.model.eval()
-    for follower in task.followers:
-        task.model.load_state_dict(dict(follower.result()), strict=False)
-    return loop.curve()
+    if task.follower is not None:
+        task.model.load_state_dict(dict(task.follower.result()), strict=False)
+    per_epoch = schedule.steps_per_epoch(len(task.samples.labels), settings.batch_size)
+    return [
+        Step(i + 1, i // per_epoch + 1, loss, loop.rates[i])
+        for i, loss in enumerate(loop.state.losses)
+    ]
 
 
 class _Loop:
@@ -150,20 +147,25 @@ class _Loop:
         self._parameters = trained_parameters(task.model)
         device = self._parameters[0].device
         self._samples = len(task.samples.labels)
-        self.total = training_steps(self._samples, settings)
-        warmup = warmup_length(self.total, settings.warmup_steps, settings.warmup_max_fraction)
+        self.total = schedule.training_steps(self._samples, settings)
+        warmup = schedule.warmup_length(
+            self.total, settings.warmup_steps, settings.warmup_max_fraction
+        )
         peak = settings.learning_rate
-        self.rates = [learning_rate(step, self.total, warmup, peak) for step in range(self.total)]
+        self.rates = [
+            schedule.learning_rate(step, self.total, warmup, peak) for step in range(self.total)
+        ]
         self._precision = Precision(settings.precision, device)
         optimiser = make_optimiser(task.model, settings)
-        share = share_of_batch(settings, self._samples, self.team.size)
+        share = schedule.share_of_batch(settings, self._samples, self.team.size)
+        self._divisible = task.objective.divisible(task.model, settings)
         self._micro_batch = BatchSize(
             execution.micro_batch or share,
-            least=1 if divisible(task.model, task.objective, settings) else share,
+            least=1 if self._divisible else share,
             advice=self._advice(),
         )
         own = self._micro_batch if self._how.micro_batch == "auto" else None
-        self.state = State(task.model, optimiser, self._precision, task.followers, own)
+        self.state = State(task.model, optimiser, self._precision, task.follower, own)
         how = self._how.model_copy(update={"micro_batch": execution.micro_batch})
         self.loader = Loader(task.samples, settings.batch_size, seed, device, how, self.team)
         self.finished, self.interrupted = False, 0
@@ -185,27 +187,25 @@ class _Loop:
 
     def steps(self, watch: Watch) -> Iterator[int]:
         """Make the steps that are left; yield the index of each when it is made."""
-        parts = self.loader.parts(len(self.state.losses), self.total)
+        parts, follower = self.loader.parts(len(self.state.losses), self.total), self._task.follower
         for step, of_step in groupby(parts, key=lambda pair: pair[0].step):
             try:
                 loss = self._step(step, of_step, watch)
             except RuntimeError as error:
-                explained = self._explained(error)
-                if explained is None:
-                    raise
-                raise explained from error
+                if out_of_memory(error):  # not while images were computed on, where it is seen to
+                    raise WiseftError(
+                        f"out of memory for weights, gradients and the optimiser; {self._advice()}"
+                    ) from error
+                if self._how.compile and (why := compilation_failed(error)):
+                    raise WiseftError(
+                        f"the image tower cannot be compiled ({why}); switch training.how.compile "
+                        "off"
+                    ) from error
+                raise
             self.state.losses.append(loss)
-            self._follow(step + 1)
+            if follower is not None:
+                self.finished = self.team.sum(float(follower.update(step + 1)))[0] > 0
             yield step
-
-    def curve(self) -> list[Step]:
-        """Return a row for every step made."""
-        per_epoch = steps_per_epoch(self._samples, self._settings.batch_size)
-        losses = self.state.losses
-        return [
-            Step(i + 1, i // per_epoch + 1, loss, rate)
-            for i, (loss, rate) in enumerate(zip(losses, self.rates[: len(losses)], strict=True))
-        ]
 
     def _step(self, step: int, parts: Iterable[tuple[Part, Batch]], watch: Watch) -> float:
         """Make one optimiser step; return the loss of the whole batch."""
@@ -220,7 +220,12 @@ class _Loop:
             self.interrupted = signum or Watch.DEFAULT
         loss += self._penalty_gradients()
         if not math.isfinite(loss):
-            raise _diverged(loss, step, self.rates[step], settings)
+            other = ", or set precision to bf16" if settings.precision == "fp16" else ""
+            raise WiseftError(
+                f"the loss is {loss} in step {step + 1}, at a learning rate of "
+                f"{self.rates[step]:.3g}: training diverged; lower learning_rate, raise "
+                f"warmup_steps or lower clip_norm{other}"
+            )
         self._precision.unscale(optimiser)
         if settings.clip_norm is not None:
             nn.utils.clip_grad_norm_(self._parameters, settings.clip_norm)
@@ -255,7 +260,7 @@ class _Loop:
 
     def _gradients(self, part: Part, batch: Batch) -> Tensor:
         """Add the gradients of a part; return its share of the loss."""
-        torch.manual_seed(step_seed(self._seed, part.step) + part.first)
+        torch.manual_seed(schedule.step_seed(self._seed, part.step) + part.first)
         with self._precision.autocast():
             loss = self._task.objective.loss(self._task.model, batch)
         if part.share != 1.0:
@@ -272,12 +277,6 @@ class _Loop:
             return 0.0
         self._precision.backward(penalty)
         return float(penalty.item())
-
-    def _follow(self, made: int) -> None:
-        if not self._task.followers:
-            return
-        ended = [follower.update(made) for follower in self._task.followers]
-        self.finished = self.team.sum(float(any(ended)))[0] > 0
 
     def _check(self) -> None:
         n, size = self._samples, self._settings.batch_size
@@ -304,20 +303,8 @@ class _Loop:
                 "train_samples, or set batch_norm to eval"
             )
 
-    def _explained(self, error: RuntimeError) -> WiseftError | None:
-        if out_of_memory(error):  # not while images were computed on, where it is seen to
-            return WiseftError(
-                f"out of memory for weights, gradients and the optimiser; {self._advice()}"
-            )
-        if self._how.compile and (why := compilation_failed(error)):
-            return WiseftError(
-                f"the image tower cannot be compiled ({why}); switch training.how.compile off"
-            )
-        return None
-
     def _advice(self) -> str:
-        whole = not divisible(self._task.model, self._task.objective, self._settings)
-        lower = "lower batch_size, or " if whole else ""
+        lower = "" if self._divisible else "lower batch_size, or "
         return (
             f"{lower}switch training.how.activation_checkpointing on, or train on a device with "
             f"more memory (batch_size {self._settings.batch_size}, training.how.gpus "
@@ -332,11 +319,3 @@ def _as_fp32(module: nn.Module, inputs: Any, output: Any) -> Any:
     if isinstance(output, tuple):
         return tuple(_as_fp32(module, inputs, part) for part in output)
     return output
-
-
-def _diverged(loss: float, step: int, rate: float, settings: FinetuneSettings) -> WiseftError:
-    other = ", or set precision to bf16" if settings.precision == "fp16" else ""
-    return WiseftError(
-        f"the loss is {loss} in step {step + 1}, at a learning rate of {rate:.3g}: training "
-        f"diverged; lower learning_rate, raise warmup_steps or lower clip_norm{other}"
-    )

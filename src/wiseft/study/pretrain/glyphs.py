@@ -15,7 +15,7 @@ from scipy.optimize import linear_sum_assignment
 from wiseft.base.stages import VERSION
 from wiseft.errors import StaleArtifact, WiseftError
 from wiseft.study.pretrain.pens import draw_pen_glyph
-from wiseft.study.pretrain.typefaces import typeface_glyphs
+from wiseft.study.pretrain.typefaces import Glyph, typeface_glyphs
 from wiseft.thetas.tensor_file import read_tensors, tensor_writer
 
 KIND = "glyphs"
@@ -54,34 +54,30 @@ def build_glyphs(packages: list[Path], size: int, pen_glyphs: int) -> Glyphs:
         WiseftError: if a package holds no typeface, or the digits of one look like other digits.
     """
     rng = np.random.default_rng(_PEN_SEED)
-    masks, digits, families = [], [], []
-    for glyph in typeface_glyphs(packages, size):
-        masks.append(glyph.mask)
-        digits.append(glyph.digit)
-        families.append(glyph.family)
-    _check_labels(np.stack(masks), np.array(digits), np.array(families))
-    for index in range(pen_glyphs):
-        masks.append(draw_pen_glyph(index % 10, size, rng))
-        digits.append(index % 10)
-        families.append(PEN_FAMILY)
-    names = tuple(sorted(set(families)))
+    printed = list(typeface_glyphs(packages, size))
+    _check_labels(printed)
+    digits = [index % 10 for index in range(pen_glyphs)]
+    drawn = [Glyph(digit, PEN_FAMILY, draw_pen_glyph(digit, size, rng)) for digit in digits]
+    glyphs = [*printed, *drawn]
+    names, families = np.unique([glyph.family for glyph in glyphs], return_inverse=True)
     return Glyphs(
-        np.stack(masks),
-        np.array(digits, dtype=np.uint8),
-        np.array([names.index(family) for family in families], dtype=np.int32),
-        names,
+        np.stack([glyph.mask for glyph in glyphs]),
+        np.array([glyph.digit for glyph in glyphs], dtype=np.uint8),
+        families.astype(np.int32),
+        tuple(names.tolist()),
     )
 
 
-def _check_labels(
-    masks: NDArray[np.uint8], digits: NDArray[np.int64], families: NDArray[np.str_]
-) -> None:
+def _check_labels(glyphs: Sequence[Glyph]) -> None:
     """Compare every family with the first face, whose labels are right.
 
     Blurred masks of a family are matched one to one with the ten digits of that face so that they
     look most alike; a family whose labels are right has them matched with themselves. (A whole
     file that is read one character off has none, a decorated face at least six.)
     """
+    masks = np.stack([glyph.mask for glyph in glyphs])
+    digits = np.array([glyph.digit for glyph in glyphs])
+    families = np.array([glyph.family for glyph in glyphs])
     blurred = gaussian_filter(masks.astype(np.float32), (0, *[masks.shape[1] / 16] * 2))
     flat = blurred.reshape(len(masks), -1)
     flat -= flat.mean(1, keepdims=True)

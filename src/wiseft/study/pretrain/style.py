@@ -1,4 +1,4 @@
-"""Batched styling: glyph masks become varied RGB images with true attributes.
+"""The rendered "web": glyph masks become varied RGB images, with captions that are true of them.
 
 Everything is a tensor operation on the whole batch, and all randomness comes from one generator,
 so a batch is a function of (glyphs, seed, step).
@@ -6,6 +6,7 @@ so a batch is a function of (glyphs, seed, step).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -23,7 +24,7 @@ COLOURS: dict[str, tuple[float, float, float]] = {
     "purple": (0.55, 0.15, 0.65),
     "orange": (0.95, 0.5, 0.1),
 }
-_COLOUR_NAMES = tuple(COLOURS)
+_COLOUR_NAMES, _PALETTE = tuple(COLOURS), torch.tensor(list(COLOURS.values()))
 # What can be said of an image, in the order of the columns of `Styled.attributes`.
 PHRASES: tuple[str, ...] = (
     *(f"on a {name} background" for name in _COLOUR_NAMES),
@@ -36,6 +37,18 @@ PHRASES: tuple[str, ...] = (
     "tilted",
     "small",
     "large",
+)
+NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+NOUNS = ("number", "digit")
+TEMPLATES = (
+    "a photo of the {noun} {c}",
+    "a picture of the {noun} {c}",
+    "an image of the {noun} {c}",
+    "a drawing of the {noun} {c}",
+    "a scan of the {noun} {c}",
+    "a sign with the {noun} {c}",
+    "the {noun} {c}",
+    "{noun} {c}",
 )
 _LIGHT_ON_DARK, _DARK_ON_LIGHT = 0.3, 0.2  # shares of the batch; the rest is coloured
 
@@ -64,12 +77,12 @@ def style(masks: Tensor, size: int, generator: torch.Generator) -> Styled:
     return Styled(images, torch.cat([*named, torch.stack(flags, 1)], 1))
 
 
+@dataclass(frozen=True)
 class _Draw:
     """Random numbers for a batch of n samples."""
 
-    def __init__(self, n: int, generator: torch.Generator):
-        self.n = n
-        self.generator = generator
+    n: int
+    generator: torch.Generator
 
     def uniform(self, low: float, high: float, *shape: int) -> Tensor:
         return torch.rand(self.n, *shape, generator=self.generator) * (high - low) + low
@@ -122,7 +135,6 @@ def _warp(ink: Tensor, size: int, draw: _Draw) -> tuple[Tensor, Tensor, Tensor]:
 
 def _paint(ink: Tensor, size: int, draw: _Draw) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Colour ink and background; returns images, colour indices of both, who is textured."""
-    palette = torch.tensor(list(COLOURS.values()))
     kind = draw.uniform(0, 1)
     front, back = _colour_pair(draw)
     black, white = _COLOUR_NAMES.index("black"), _COLOUR_NAMES.index("white")
@@ -132,8 +144,8 @@ def _paint(ink: Tensor, size: int, draw: _Draw) -> tuple[Tensor, Tensor, Tensor,
     back = torch.where(light, black, torch.where(dark, white, back))
     coloured = (~(light | dark))[:, None]
     jitter = draw.normal(0.07, 2, 3) * coloured[:, None]
-    foreground = (palette[front] + jitter[:, 0]).clamp(0, 1)[:, :, None, None]
-    background = (palette[back] + jitter[:, 1]).clamp(0, 1)[:, :, None, None]
+    foreground = (_PALETTE[front] + jitter[:, 0]).clamp(0, 1)[:, :, None, None]
+    background = (_PALETTE[back] + jitter[:, 1]).clamp(0, 1)[:, :, None, None]
     textured = draw.chance(0.5) & coloured[:, 0]
     amount = (draw.uniform(0.1, 0.35) * textured)[:, None, None, None]
     background = (background + amount * _texture(size, draw)).clamp(0, 1)
@@ -144,8 +156,7 @@ def _paint(ink: Tensor, size: int, draw: _Draw) -> tuple[Tensor, Tensor, Tensor,
 
 def _colour_pair(draw: _Draw) -> tuple[Tensor, Tensor]:
     """Draw two colours a sample that differ enough to be told apart, in fp32 luminance."""
-    palette = torch.tensor(list(COLOURS.values()))
-    luminance = palette @ torch.tensor([0.3, 0.59, 0.11])
+    luminance = _PALETTE @ torch.tensor([0.3, 0.59, 0.11])
     pairs = (luminance[:, None] - luminance[None, :]).abs() > 0.35
     index = pairs.nonzero()
     chosen = index[draw.integers(len(index))]
@@ -177,3 +188,43 @@ def _noise(images: Tensor, draw: _Draw) -> tuple[Tensor, Tensor]:
     sigma = (draw.uniform(0.03, 0.15) * noisy)[:, None, None, None]
     grain = torch.randn(images.shape, generator=draw.generator)
     return (images + sigma * grain).clamp(0, 1), noisy
+
+
+class CaptionTable:
+    """All captions, tokenised once: int64 (digits, variants, phrases + 1, context length)."""
+
+    def __init__(self, tokenizer: Callable[[list[str]], Tensor]):
+        texts = [
+            f"{template.format(noun=noun, c=name)} {phrase}".rstrip()
+            for digit in range(10)
+            for template in TEMPLATES
+            for noun in NOUNS
+            for name in (str(digit), NAMES[digit])
+            for phrase in ("", *PHRASES)
+        ]
+        tokens = tokenizer(texts)
+        self.tokens = tokens.view(10, -1, len(PHRASES) + 1, tokens.shape[-1])
+
+    def bare(self) -> Tensor:
+        """Return one plain caption a digit: int64 (10, context length)."""
+        return self.tokens[:, 0, 0]
+
+    def draw(self, digits: Tensor, attributes: Tensor, generator: torch.Generator) -> Tensor:
+        """Draw one caption an image: half of them bare, half with a true phrase.
+
+        Args:
+            digits: int64 (n,).
+            attributes: bool (n, len(PHRASES)): what is true of each image.
+
+        Returns:
+            Tokens, int64 (n, context length).
+        """
+        n = len(digits)
+        weights = attributes.float()
+        bare = torch.rand(n, generator=generator) < 0.5
+        bare |= ~attributes.any(1)
+        weights[bare] = 1.0  # any draw will do, it is not used
+        phrase = torch.multinomial(weights, 1, generator=generator).squeeze(1) + 1
+        phrase[bare] = 0
+        variant = torch.randint(self.tokens.shape[1], (n,), generator=generator)
+        return self.tokens[digits, variant, phrase]

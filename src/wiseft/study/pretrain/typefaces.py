@@ -48,19 +48,15 @@ def typeface_glyphs(packages: list[Path], size: int) -> Iterator[Glyph]:
     Raises:
         WiseftError: if a wheel is missing, is not a whole archive, or holds no typeface.
     """
-    for family, data in _matplotlib_faces():
-        yield from _truetype_glyphs(family, data, size)
-    for package in packages:
-        yield from _wheel_glyphs(package, size)
-
-
-def _matplotlib_faces() -> Iterator[tuple[str, bytes]]:
     import matplotlib
 
     folder = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
     for family, faces in _MATPLOTLIB.items():
         for face in faces:
-            yield f"matplotlib/{family}", (folder / f"{family}{face}.ttf").read_bytes()
+            data = (folder / f"{family}{face}.ttf").read_bytes()
+            yield from _truetype_glyphs(f"matplotlib/{family}", data, size)
+    for package in packages:
+        yield from _wheel_glyphs(package, size)
 
 
 def _wheel_glyphs(package: Path, size: int) -> Iterator[Glyph]:
@@ -96,7 +92,7 @@ def _hershey_glyphs(source: str, size: int) -> Iterator[Glyph]:
     if match is None:
         raise WiseftError("the Hershey-Fonts package holds no font archive where expected")
     archive = io.BytesIO(base64.b64decode(match[1]))
-    drawn: set[tuple[str, ...]] = set()
+    faces: dict[tuple[str, ...], str] = {}
     with tarfile.open(fileobj=archive, mode="r:bz2") as fonts:
         for member in sorted(fonts.getmembers(), key=lambda m: m.name):
             name = PurePosixPath(member.name).name
@@ -106,13 +102,12 @@ def _hershey_glyphs(source: str, size: int) -> Iterator[Glyph]:
             # A line a character, from the space on, behind a header of the font: `#{...}`.
             lines = file.read().decode("latin1").splitlines()
             characters = [line for line in lines if not line.startswith("#{")]
-            digits = tuple(line[8:] for line in characters[ord("0") - 32 :][:10])
-            if digits in drawn:  # most fonts of an alphabet or a nation share theirs
-                continue
-            drawn.add(digits)
-            for width in _HERSHEY_WIDTHS:
-                for digit, line in enumerate(digits):
-                    yield Glyph(digit, f"hershey/{name}", _hershey_mask(line, width, size))
+            # Most fonts of an alphabet or a nation share their digits.
+            faces.setdefault(tuple(line[8:] for line in characters[ord("0") - 32 :][:10]), name)
+    for digits, name in faces.items():
+        for width in _HERSHEY_WIDTHS:
+            for digit, line in enumerate(digits):
+                yield Glyph(digit, f"hershey/{name}", _hershey_mask(line, width, size))
 
 
 def _hershey_mask(line: str, width: float, size: int) -> NDArray[np.uint8]:

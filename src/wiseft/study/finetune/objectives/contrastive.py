@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from wiseft.study.config import FinetuneSettings
-    from wiseft.study.finetune.batch import Batch, LossFunction
-    from wiseft.study.finetune.two_towers import TwoTowers
+    from wiseft.study.finetune.batches import Batch, LossFunction
+    from wiseft.study.finetune.trained_model import TwoTowers
     from wiseft.thetas.theta import Theta
 
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from wiseft.study.config import FinetuneSettings
-    from wiseft.study.finetune.batch import Batch, LossFunction
+    from wiseft.study.finetune.batches import Batch, LossFunction
     from wiseft.thetas.theta import Theta
 
 

@@ -66,7 +66,7 @@ class _Side:
         samples: text (n,), ids in order.
         right: bool (n,).
         predicted: int32 (n,).
-        top1, top2: float32 (n,), the two largest logits.
+        margin: how far the largest logit is from the second one, on average.
         both: int32 (n,), predictions of the ensemble with the other end; None without one.
         logits: float32 (n, classes of the view).
     """
@@ -74,8 +74,7 @@ class _Side:
     samples: NDArray[np.str_]
     right: NDArray[np.bool_]
     predicted: NDArray[np.int32]
-    top1: NDArray[np.float32]
-    top2: NDArray[np.float32]
+    margin: float
     both: NDArray[np.int32] | None
     logits: NDArray[np.float32]
 
@@ -148,13 +147,12 @@ def _measure(pair: Pair, manifest: Manifest, head: Head, view: str, split: str) 
 def _rows(f: _Side, g: _Side, alpha: str | None) -> list[dict[str, Any]]:
     """Return a row for every measure; values that are not known are null."""
     n = len(f.right)
-    margins = [measures.margin(side.top1, side.top2) for side in (f, g)]
     rows = [
         _share("prediction-diversity", measures.prediction_diversity(f.right, g.right)),
         _row("kappa-complement", measures.kappa_complement(f.predicted, g.predicted), n),
         _row("kl-divergence", measures.kl_divergence(f.logits, g.logits), n),
         _row("cka-complement", measures.cka_complement(f.logits, g.logits), n),
-        _row("margin-difference", margins[0] - margins[1], n),
+        _row("margin-difference", f.margin - g.margin, n),
     ]
     if f.both is not None:
         shares = measures.overrides(f.predicted, g.predicted, f.both)
@@ -183,57 +181,52 @@ def _read(
 ) -> _Side:
     """Return one classifier's side of a dataset, sorted by sample id."""
     path = folder / "predictions.parquet"
-    space = _space(path)
-    names = {what: f"{space}/{view}/{alpha}/{what}" for what in ("prediction", "top1", "top2")}
-    if ensemble is not None:
-        names["both"] = f"{space}/{view}/{ensemble}/prediction"
-    frame = _frame(path, list(names.values()))
-    rows = np.flatnonzero((frame["split"] == split) & (frame[names["prediction"]] != OUTSIDE))
+    frame, space = _predictions(path, view, alpha, ensemble)
+    rows = np.flatnonzero((frame["split"] == split) & (frame["prediction"] != OUTSIDE))
     if not len(rows):
         raise WiseftError(f"{path} has no sample of split {split} in view {view}")
     rows = rows[np.argsort(frame["sample_id"].to_numpy(dtype=str)[rows], kind="stable")]
     here = frame.iloc[rows]
     others: Any = here["other_labels"] if "other_labels" in frame else None
     truth = Truth(here["label"].to_numpy(np.int64), here["base_id"].to_numpy(str), pairs_of(others))
-    predicted = here[names["prediction"]].to_numpy(np.int32)
+    predicted = here["prediction"].to_numpy(np.int32)
+    largest, second = (here[name].to_numpy(np.float32) for name in ("top1", "top2"))
     return _Side(
         samples=here["sample_id"].to_numpy(str),
         right=truth.right(predicted),
         predicted=predicted,
-        top1=here[names["top1"]].to_numpy(np.float32),
-        top2=here[names["top2"]].to_numpy(np.float32),
-        both=here[names["both"]].to_numpy(np.int32) if ensemble is not None else None,
+        margin=measures.margin(largest, second),
+        both=here["both"].to_numpy(np.int32) if ensemble is not None else None,
         logits=_logits(folder, metrics, f"{space}/{alpha}", rows, len(frame), projection),
     )
 
 
-def _space(predictions: Path) -> str:
-    """Return the combination that is looked at: outputs only where weights were not combined."""
-    columns = _columns(predictions)
-    spaces = {name.partition("/")[0] for name in columns if "/" in name}
-    return OUTPUT if OUTPUT in spaces and WEIGHT not in spaces else WEIGHT
-
-
-def _columns(predictions: Path) -> list[str]:
+def _predictions(
+    path: Path, view: str, alpha: str, ensemble: str | None
+) -> tuple[pd.DataFrame, str]:
+    """Return the samples with what is predicted of them, and the combination that is looked at:
+    outputs only where weights were not combined.
+    """
     try:
-        names: list[str] = pq.read_schema(predictions).names
+        there: list[str] = pq.read_schema(path).names
     except pa.ArrowException as error:
-        metrics = predictions.with_name("metrics.json")
-        raise DamagedFile(f"{predictions} cannot be read ({error})", metrics, predictions) from None
-    return names
-
-
-def _frame(path: Path, needed: list[str]) -> pd.DataFrame:
-    there = _columns(path)
-    samples = ["split", "sample_id", "base_id", "label"]
-    missing = [name for name in [*samples, *needed] if name not in there]
+        metrics = path.with_name("metrics.json")
+        raise DamagedFile(f"{path} cannot be read ({error})", metrics, path) from None
+    spaces = {name.partition("/")[0] for name in there if "/" in name}
+    space = OUTPUT if OUTPUT in spaces and WEIGHT not in spaces else WEIGHT
+    names = {what: f"{space}/{view}/{alpha}/{what}" for what in ("prediction", "top1", "top2")}
+    if ensemble is not None:
+        names["both"] = f"{space}/{view}/{ensemble}/prediction"
+    needed = ["split", "sample_id", "base_id", "label", *names.values()]
+    missing = [name for name in needed if name not in there]
     if missing:
         raise WiseftError(
             f"{path} lacks {missing[0]}; evaluate the run at both ends and, for an ensemble, at "
             "its alpha"
         )
-    more = [name for name in ("other_labels",) if name in there]
-    return pq.read_table(path, columns=[*samples, *more, *needed]).to_pandas()
+    more = ["other_labels"] if "other_labels" in there else []
+    frame = pq.read_table(path, columns=[*needed, *more]).to_pandas()
+    return frame.assign(**{what: frame[column] for what, column in names.items()}), space
 
 
 def _logits(

@@ -6,7 +6,6 @@ ten concepts a plain batch-by-batch CLIP loss would call most true pairs negativ
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import logging
 import math
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -25,12 +25,11 @@ from torch.nn import functional
 from wiseft.base.io import atomic_path
 from wiseft.base.progress import Progress
 from wiseft.errors import WiseftError
-from wiseft.models.towers import floating, prefixed
+from wiseft.models.towers import floating, prefixed, with_prefix
 from wiseft.models.towers.open_clip_models import open_clip_model
 from wiseft.study.config import PretrainSettings
-from wiseft.study.pretrain.captions import CaptionTable
 from wiseft.study.pretrain.glyphs import PEN_FAMILY, Glyphs
-from wiseft.study.pretrain.style import style
+from wiseft.study.pretrain.style import CaptionTable, style
 from wiseft.thetas.resume_state import Checkpoints, load_optimiser, optimiser_tensors
 
 log = logging.getLogger(__name__)
@@ -59,26 +58,26 @@ class Row:
     learning_rate: float
     held_out_accuracy: float | None = None
 
-    def numbers(self) -> list[float]:
-        """Return what every row has."""
-        return [self.step, self.loss, self.accuracy, self.learning_rate]
-
 
 class Web:
-    """The source of batches: a batch is a function of (seed, step) alone."""
+    """The source of batches: a batch is a function of (seed, step) alone.
+
+    Attributes:
+        pools: indices of the glyphs of each kind; held-out type is shown, never trained on.
+    """
 
     def __init__(
         self, glyphs: Glyphs, settings: PretrainSettings, captions: CaptionTable, size: int
     ):
         held_out = glyphs.select(settings.held_out_families)
         pens = glyphs.select([PEN_FAMILY])
-        self._faces = np.setdiff1d(glyphs.select([PEN_FAMILY], invert=True), held_out)
-        if not len(pens) or not len(self._faces):
+        faces = np.setdiff1d(glyphs.select([PEN_FAMILY], invert=True), held_out)
+        if not len(pens) or not len(faces):
             raise WiseftError(
                 f"pre-training needs pen glyphs and typefaces, found {len(pens)} and "
-                f"{len(self._faces)}; see pen_glyphs and font_packages"
+                f"{len(faces)}; see pen_glyphs and font_packages"
             )
-        seen = {mask.tobytes() for mask in glyphs.masks[self._faces]}
+        seen = {mask.tobytes() for mask in glyphs.masks[faces]}
         twins = [index for index in held_out if glyphs.masks[index].tobytes() in seen]
         if twins:
             families = sorted({glyphs.names[glyphs.families[index]] for index in twins})
@@ -86,7 +85,7 @@ class Web:
                 "held-out typefaces have glyphs that other typefaces have too: "
                 f"{', '.join(families)}; name in held_out_families only typefaces that share none"
             )
-        self._pens, self._held_out = pens, held_out
+        self.pools = {"pens": pens, "type": faces, "held-out type": held_out}
         self._masks = torch.from_numpy(glyphs.masks)
         self._digits = torch.from_numpy(glyphs.digits.astype(np.int64))
         self._captions = captions
@@ -98,33 +97,25 @@ class Web:
         generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
         n = self._settings.batch_size
         n_pens = round(n * self._settings.pen_share)
-        parts = [(self._pens, n_pens), (self._faces, n - n_pens)]
-        index = torch.cat([_choice(pool, count, generator) for pool, count in parts])
+        parts = [("pens", n_pens), ("type", n - n_pens)]
+        index = torch.cat([_choice(self.pools[kind], count, generator) for kind, count in parts])
         return self._render(index, generator)
 
     def validation(self) -> Batch | None:
         """Render held-out typefaces in fixed styles; None where no family is held out."""
-        if not len(self._held_out):
+        pool = self.pools["held-out type"]
+        if not len(pool):
             return None
         generator = torch.Generator().manual_seed(_VALIDATION_SEED)
-        return self._render(_choice(self._held_out, _VALIDATION_IMAGES, generator), generator)
+        return self._render(_choice(pool, _VALIDATION_IMAGES, generator), generator)
 
     def one_of_each(self, kind: str, seed: int) -> Batch:
-        """Render one glyph of each digit, 0 to 9, of one of `kinds`."""
-        pool = self._pools[kind]
+        """Render one glyph of each digit, 0 to 9, of a kind."""
+        pool = self.pools[kind]
         generator = torch.Generator().manual_seed(seed)
         digits = self._digits[pool]
         chosen = [_choice(pool[digits == digit], 1, generator) for digit in range(10)]
         return self._render(torch.cat(chosen), generator)
-
-    @property
-    def kinds(self) -> list[str]:
-        """Kinds of glyphs that there are; held-out type is shown, never trained on."""
-        return [kind for kind, pool in self._pools.items() if len(pool)]
-
-    @property
-    def _pools(self) -> dict[str, np.ndarray]:
-        return {"pens": self._pens, "type": self._faces, "held-out type": self._held_out}
 
     def _render(self, index: Tensor, generator: torch.Generator) -> Batch:
         digits = self._digits[index]
@@ -200,11 +191,11 @@ def _batches(
             yield web.batch(seed, step)
         return
     with ThreadPoolExecutor(1) as pool:
-        coming = [pool.submit(web.batch, seed, step) for step in steps[:1]]
+        coming = pool.submit(web.batch, seed, start)
         for step in steps:
-            batch = coming.pop().result()
+            batch = coming.result()
             if step + 1 in steps:
-                coming.append(pool.submit(web.batch, seed, step + 1))
+                coming = pool.submit(web.batch, seed, step + 1)
             yield batch
 
 
@@ -256,7 +247,11 @@ class _Trainer:
         target = torch.from_numpy(places)
         loss = functional.cross_entropy(logits, target)
         rate = float(self.schedule.get_last_lr()[0])
-        self._check(loss.item())
+        if not math.isfinite(loss.item()):
+            raise WiseftError(
+                f"the pre-training loss is {loss.item()} in step {self.done + 1}; lower "
+                f"pretrain.learning_rate, which is {self.settings.learning_rate}"
+            )
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip_norm)
@@ -268,19 +263,12 @@ class _Trainer:
         accuracy = float((logits.detach().argmax(1) == target).float().mean())
         return Row(self.done, loss.item(), accuracy, rate)
 
-    def _check(self, loss: float) -> None:
-        if not math.isfinite(loss):
-            raise WiseftError(
-                f"the pre-training loss is {loss} in step {self.done + 1}; lower "
-                f"pretrain.learning_rate, which is {self.settings.learning_rate}"
-            )
-
     def tensors(self, curve: list[Row]) -> dict[str, Tensor]:
         """Return all that a resumption needs; the schedule follows from the step."""
-        tensors = {f"model.{key}": value for key, value in self.model.state_dict().items()}
-        rows = torch.tensor([row.numbers() for row in curve], dtype=torch.float64)
-        done = torch.tensor(self.done)
-        return tensors | optimiser_tensors(self.optimiser) | {"curve": rows, "done": done}
+        tensors = with_prefix(self.model.state_dict(), "model.")
+        rows = torch.tensor([dataclasses.astuple(row)[:-1] for row in curve], dtype=torch.float64)
+        tensors |= {"curve": rows, "done": torch.tensor(self.done)}
+        return tensors | optimiser_tensors(self.optimiser)
 
     def restore(self, checkpoints: Checkpoints) -> list[Row]:
         """Put back the last checkpoint, if there is one; return the curve so far."""
@@ -313,10 +301,5 @@ class _Trainer:
 
 def write_curve(path: Path, curve: list[Row]) -> None:
     """Write the training curve as CSV."""
-    with atomic_path(path) as temporary, temporary.open("w", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow([field.name for field in dataclasses.fields(Row)])
-        for row in curve:
-            held_out = row.held_out_accuracy
-            numbers = [f"{value:.6g}" for value in row.numbers()[1:]]
-            writer.writerow([row.step, *numbers, "" if held_out is None else f"{held_out:.6g}"])
+    with atomic_path(path) as temporary:
+        pd.DataFrame(curve).to_csv(temporary, index=False, float_format="%.6g", lineterminator="\n")

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from wiseft.study.config import PretrainSettings
 from wiseft.study.data.samples import draw_panel
-from wiseft.study.pretrain.captions import CaptionTable
 from wiseft.study.pretrain.glyphs import Glyphs
-from wiseft.study.pretrain.train import Web
+from wiseft.study.pretrain.pretrain import Web
+from wiseft.study.pretrain.style import CaptionTable
 
 _ROWS = 3  # of each kind of glyph
 _WIDTH = 17  # letters in a line of a caption
@@ -38,7 +38,7 @@ def draw_pretrain_samples(
     labels: list[str] = []
     titles: list[list[str]] = []
     rows: list[NDArray[np.uint8]] = []
-    for kind in web.kinds:
+    for kind in [kind for kind, pool in web.pools.items() if len(pool)]:
         for row in range(_ROWS):
             batch = web.one_of_each(kind, seed * 1000 + len(rows))
             words = [tokenizer.decode(tokens[tokens > 0].tolist()) for tokens in batch.captions]

@@ -1,17 +1,18 @@
-"""From files to files: fine-tuning of a theta_0, and baselines trained from scratch."""
+"""Stage finetune: theta_0 and a prepared dataset give theta_1; a baseline starts from nothing.
+
+`_train` is a training, from data to theta_1. `trainer.fit`, which it calls, is the loop of the
+steps: a batch, its loss and gradients, a step of the optimiser, now and then a checkpoint.
+"""
 
 from __future__ import annotations
 
-import contextlib
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from wiseft.base.io import sha256_json, write_json
 from wiseft.base.locks import alone
@@ -20,18 +21,12 @@ from wiseft.base.stages import VERSION
 from wiseft.errors import WiseftError, some
 from wiseft.images.store import open_manifest
 from wiseft.models.classifier import build_classifier
-from wiseft.models.precision import Arithmetic
 from wiseft.models.runtime import check_writable
 from wiseft.models.towers import image_size
 from wiseft.study.config import FinetuneSettings
-from wiseft.study.finetune.lbfgs import fit_lbfgs
-from wiseft.study.finetune.micro_batch import fitting_micro_batch, share_of_batch
-from wiseft.study.finetune.probe import start_head
-from wiseft.study.finetune.record import Board, JsonLines, run_record, write_curve
-from wiseft.study.finetune.sampling import check_classes, draw_samples
-from wiseft.study.finetune.schedule import training_steps
-from wiseft.study.finetune.tasks import Material, make_task, trained_tensors
-from wiseft.study.finetune.trainer import Execution, Report, fit
+from wiseft.study.finetune import head, record, schedule, tasks
+from wiseft.study.finetune.tasks import Material
+from wiseft.study.finetune.trainer import Execution, fit
 from wiseft.thetas.preprocessing import Preprocessing
 from wiseft.thetas.resume_state import Checkpoints
 from wiseft.thetas.theta import ThetaHeader, load_theta, make_header, save_theta
@@ -97,8 +92,7 @@ def finetune(
     if settings.from_search:
         raise WiseftError("from_search is left in the settings; `found_settings` resolves it")
     _check_outputs(outputs, execution)
-    material = open_material(theta_0, manifest, settings, seed, device)
-    return _train(material, outputs, execution)
+    return _train(open_material(theta_0, manifest, settings, seed, device), outputs, execution)
 
 
 def open_material(
@@ -135,8 +129,7 @@ def open_material(
         settings=recorded,
         never_predicted=start.header.never_predicted,
     )
-    _check_size(header)
-    classifier = build_classifier(header, start.tensors).to(device)
+    classifier = build_classifier(_sized(header), start.tensors).to(device)
     return Material(classifier, header, start, dataset, settings)
 
 
@@ -169,115 +162,60 @@ def train_from_scratch(
         seed=seed,
         settings=settings.model_dump(mode="json"),
     )
-    _check_size(header)
-    classifier = build_classifier(header, seed=seed).to(device)
+    classifier = build_classifier(_sized(header), seed=seed).to(device)
     return _train(Material(classifier, header, None, dataset, settings), outputs, execution)
 
 
-def training_samples(material: Material) -> NDArray[np.int64]:
-    """Return the sorted indices, among the splits that are trained on, of a run's samples.
-
-    Raises:
-        WiseftError: if there are fewer than the settings ask for, or none of a class.
-    """
-    labels = np.concatenate([material.labels(split) for split in material.train_splits])
-    indices = draw_samples(labels, material.settings, material.seed)
-    check_classes(labels[indices], material.dataset.class_names)
-    return indices
-
-
 def _train(material: Material, outputs: Outputs, execution: Execution) -> str | None:
-    if not execution.team.leads:  # the states are the leader's
-        with quiet():
-            return _train_alone(material, outputs, execution)
-    with alone(outputs.state):
-        return _train_alone(material, outputs, execution)
+    """Train, from data to theta_1, and return its identity; None in a process that does not lead.
 
-
-def _train_alone(material: Material, outputs: Outputs, execution: Execution) -> str | None:
-    settings, features = material.settings, outputs.features
-    indices = training_samples(material)
-    task = make_task(material, indices, execution, features)
-    share = share_of_batch(settings, len(indices), execution.team.size)
-    if execution.how.micro_batch == "auto":
-        fitting = fitting_micro_batch(task.model, task.objective, task.samples, settings, share)
-        execution = replace(execution, fitting=fitting)
-    steps = training_steps(len(indices), settings)
-    log.info(f"training on {len(indices)} images of {material.dataset.dataset}: {steps} steps")
-    log.info(_batch_sentence(settings, execution, len(indices), material.device))
+    A training that was killed goes on from its last checkpoint; then no head is started.
+    """
+    settings, team, features = material.settings, execution.team, outputs.features
     key = identity(material.header)
     checkpoints = Checkpoints(outputs.state, key)
     of_probing = Checkpoints(outputs.state / "probing", key)
+    with alone(outputs.state) if team.leads else quiet():  # the states are the leader's
+        # The data: which samples, what the model gets of them, and the loss of a batch.
+        indices = tasks.training_samples(material)
+        task = tasks.make_task(material, indices, execution, features)
+        micro_batch = execution.how.micro_batch
+        if micro_batch == "auto":
+            share = schedule.share_of_batch(settings, len(indices), team.size)
+            micro_batch = tasks.fitting_micro_batch(task, settings, share)
+        execution = replace(execution, micro_batch=micro_batch)
+        steps = schedule.training_steps(len(indices), settings)
+        log.info(f"training on {len(indices)} images of {material.dataset.dataset}: {steps} steps")
+        log.info(record.batch_sentence(settings, execution, len(indices), material.device))
 
-    def begin() -> None:
-        start_head(material, indices, execution, of_probing, features)
+        # The steps: a batch, its loss and gradients, a step of the optimiser, a checkpoint.
+        def begin() -> None:
+            head.start_head(material, indices, execution, of_probing, features)
 
-    progress = Progress(steps)  # those of processes that don't lead are not shown
-    with _told(progress, outputs, execution) as report:
-        train = fit_lbfgs if settings.optimiser == "lbfgs" else fit
-        curve = train(task, settings, material.seed, checkpoints, report, execution, begin)
-    record = run_record(settings, execution, progress, material.device, len(curve))
-    if not execution.team.leads:
-        return None
-    write_curve(outputs.curve, curve)
-    if outputs.record is not None:
-        write_json(outputs.record, record)
-    made = save_theta(outputs.theta_1, trained_tensors(material, task), material.header)
-    of_probing.clear()
-    checkpoints.clear()
-    return made
+        progress = Progress(steps)  # those of processes that don't lead are not shown
+        with record.steps_told(progress, execution, outputs.curve, outputs.tensorboard) as report:
+            train = head.fit_lbfgs if settings.optimiser == "lbfgs" else fit
+            curve = train(task, settings, material.seed, checkpoints, report, execution, begin)
+        measured = record.run_record(settings, execution, progress, material.device, len(curve))
+        if not team.leads:
+            return None
 
-
-@contextlib.contextmanager
-def _told(progress: Progress, outputs: Outputs, execution: Execution) -> Iterator[Report]:
-    """Yield what is told of every step: the progress, and TensorBoard or JSON where wanted."""
-    boards: list[Board | JsonLines] = []
-    if execution.how.tensorboard and execution.team.leads:
-        boards.append(Board(outputs.tensorboard or outputs.curve.parent / "tensorboard"))
-    if execution.how.json_lines and execution.team.leads:
-        boards.append(JsonLines(outputs.curve.with_suffix(".jsonl")))
-
-    def report(step: int, loss: float, learning_rate: float, images: int) -> None:
-        progress(step, loss, learning_rate, images)
-        for board in boards:
-            board.add(step, loss, learning_rate, progress.images_per_second)
-
-    try:
-        yield report
-    finally:
-        progress.close()
-        for board in boards:
-            board.close()
-
-
-def _batch_sentence(
-    settings: FinetuneSettings, execution: Execution, samples: int, device: torch.device
-) -> str:
-    """Say how many images an optimiser step takes, and how they are computed on."""
-    size, team = min(settings.batch_size, samples), execution.team.size
-    share = share_of_batch(settings, samples, team)
-    parts = -(-share // (execution.micro_batch or share))
-    ways = [f"{team} processes of {share} each"] if team > 1 else []
-    if parts > 1:
-        ways.append(f"{parts} micro-batches of {execution.micro_batch} at most")
-    arithmetic = str(Arithmetic(settings.precision, device))
-    return f"an optimiser step takes {size} images ({', '.join([*ways, arithmetic])})"
+        # theta_1, and only then an end of the checkpoints.
+        record.write_curve(outputs.curve, curve)
+        if outputs.record is not None:
+            write_json(outputs.record, measured)
+        made = save_theta(outputs.theta_1, tasks.trained_tensors(material, task), material.header)
+        of_probing.clear()
+        checkpoints.clear()
+        return made
 
 
 def identity(header: ThetaHeader) -> str:
     """Return a hash of all that the weights depend on, in which a resume state must agree."""
     settings = {k: v for k, v in header.settings.items() if k != "checkpoint_every"}
-    return sha256_json(
-        {
-            "kind": header.kind,
-            "stage_version": VERSION["finetune"],
-            "architecture": header.architecture,
-            "preprocessing": header.preprocessing,
-            "parents": header.parents,
-            "seed": header.seed,
-            "settings": settings,
-        }
-    )
+    own = ("kind", "architecture", "preprocessing", "parents", "seed")
+    found = {name: getattr(header, name) for name in own}
+    return sha256_json(found | {"stage_version": VERSION["finetune"], "settings": settings})
 
 
 def _check_start(settings: FinetuneSettings, init: str, command: str) -> None:
@@ -288,13 +226,15 @@ def _check_start(settings: FinetuneSettings, init: str, command: str) -> None:
         )
 
 
-def _check_size(header: ThetaHeader) -> None:
+def _sized(header: ThetaHeader) -> ThetaHeader:
+    """Return a header whose architecture reads images of the size that preprocessing makes."""
     expected, size = image_size(header.architecture), header.preprocessing["size"]
     if expected not in (size, None):
         raise WiseftError(
             f"preprocessing makes images of {size} pixels, but the architecture reads {expected}; "
             "make image_size of the architecture and size of preprocessing agree"
         )
+    return header
 
 
 def _check_outputs(outputs: Outputs, execution: Execution) -> None:
