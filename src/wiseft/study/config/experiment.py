@@ -112,6 +112,12 @@ class ExperimentEntry(Entry):
         "is in distribution. The test split is then reported, and tested, as a shift.",
     )
     averages: dict[Name, SomeNames] = Field({}, description="Named averages over datasets.")
+    average_titles: dict[Name, str] = Field(
+        {},
+        exclude_if=lambda value: not value,  # dumps of other experiments stay as they were
+        description="What the sets of an average are called on the page and on axes, where it is "
+        "not the average's name, e.g. `sets by other writers`.",
+    )
     keep: Names = Field(
         [],
         description="Further datasets, of other classes, that every fine-tuned model is evaluated "
@@ -215,7 +221,11 @@ class ExperimentEntry(Entry):
 
     def _average_problems(self) -> list[str]:
         selected = ", ".join(self.datasets)
-        problems = []
+        problems = [
+            f"average_titles lists {name}, but must list only averages: {', '.join(self.averages)}"
+            for name in self.average_titles
+            if name not in self.averages
+        ]
         for name, members in self.averages.items():
             problems += [
                 f"averages.{name} lists {member}, but must list only datasets: {selected}"

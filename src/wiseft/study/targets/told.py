@@ -239,7 +239,12 @@ class Told:
         models = {m: self._runs.entry(m) for m in self._runs.models}
         # A key of later is left out where it says nothing, so that old records stay as they are.
         later = {"sweep": self.sparse, "keep": self._experiment.keep}
-        left_out = {"figures", "page", *(key for key, said in later.items() if not said)}
+        left_out = {
+            "figures",
+            "page",
+            "average_titles",
+            *(key for key, said in later.items() if not said),
+        }
         content = {
             "experiment": self._experiment.model_dump(mode="json", exclude=left_out),
             "methods": self._runs.methods_in_full(),
