@@ -10,10 +10,11 @@ import json
 from typing import Any
 
 import numpy as np
+from matplotlib.path import Path
 from numpy.typing import NDArray
 
 from wiseft.figures.axes import expit, logit, logit_ticks
-from wiseft.figures.page.content import Line
+from wiseft.figures.page.content import Line, part
 from wiseft.figures.series import MEASURED, PUBLISHED
 
 WIDTH, HEIGHT, COLUMNS, TICKS = 268, 220, 3, 6
@@ -21,6 +22,8 @@ PANEL = WIDTH + 60
 """Pixels that a panel takes with its axis and the space beside it."""
 PERCENT = "format(100 / (1 + exp(-datum.value)), '.4~g')"
 ALPHA_PARAMETER, MODEL_PARAMETER, VIEW_PARAMETER = "alpha", "model", "views"
+STEPS = 30
+"""Between two points of a line: so many that no text fits between two of them."""
 LETTER, LINE, CLEAR, REACH = 6, 12, 5, 44
 """Pixels: width of a letter and height of the name of an end, the space around it, and how far from
 its point it may stand.
@@ -64,7 +67,7 @@ def chart(
         "columns": COLUMNS,
         "spacing": 26,
         "resolve": {"scale": {"color": "shared", "strokeDash": "shared"}},
-        "config": _config(),
+        "config": json.loads(part("theme.json")),
     }
 
 
@@ -182,12 +185,14 @@ def _with_places(points: list[dict[str, Any]], views: dict[str, Any]) -> list[di
         lines = {"y = x": [(low, low), (high, high)]}
         for point in here:
             lines.setdefault(point["line"], []).append((point["x"], point["y"]))
-        taken = np.concatenate([_dense(_pixels(line, view)) for line in lines.values()])
+        taken = np.concatenate(
+            [Path(_pixels(line, view)).interpolated(STEPS).vertices for line in lines.values()]
+        )
         for point in [each for each in here if each["end"]]:
             at, half = _pixels((point["x"], point["y"]), view), LETTER * len(point["end"]) / 2
             point["dx"], point["dy"] = place = _free_place(at, taken, half)
             name = at + place + [(-half, 0), (half, 0)]
-            taken = np.concatenate([taken, _dense(name)])
+            taken = np.concatenate([taken, Path(name).interpolated(STEPS).vertices])
     return placed
 
 
@@ -196,13 +201,6 @@ def _pixels(positions: Any, view: dict[str, Any]) -> NDArray[np.float64]:
     (left, right), (low, high) = view["x"]["ends"], view["y"]["ends"]
     share = (np.array(positions) - (left, high)) / (right - left, low - high)
     return np.asarray(share * (WIDTH, HEIGHT))
-
-
-def _dense(corners: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return points along a line, so close that no text fits between two of them."""
-    index = np.arange(len(corners))
-    along = np.linspace(0, len(corners) - 1, 30 * len(corners))
-    return np.column_stack([np.interp(along, index, axis) for axis in corners.T])
 
 
 def _free_place(
@@ -287,30 +285,3 @@ def _identity(here: list[dict[str, Any]]) -> dict[str, Any]:
 
 def _legend(title: str) -> dict[str, Any]:
     return {"orient": "top", "title": title, "direction": "horizontal", "columns": 3}
-
-
-def _config() -> dict[str, Any]:
-    text = "currentColor"
-    return {
-        "font": "system-ui, sans-serif",
-        "axis": {
-            "labelFontSize": 11,
-            "titleFontSize": 12,
-            "labelColor": text,
-            "titleColor": text,
-            "domainColor": text,
-            "tickColor": text,
-            "gridColor": text,
-            "gridOpacity": 0.12,
-            "titleFontWeight": "normal",
-        },
-        "legend": {
-            "labelColor": text,
-            "titleColor": text,
-            "labelLimit": 400,
-            "labelFontSize": 12,
-            "titleFontSize": 12,
-        },
-        "title": {"color": text},
-        "view": {"stroke": None},
-    }
