@@ -8,6 +8,7 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from tests.figures import paper_table
@@ -235,7 +236,7 @@ def test_the_names_of_the_ends_stand_inside_the_panel_and_on_no_point():
     assert named
     for name in named:
         view = views[name["model"]][name["dataset"]]
-        middle = _pixels((name["x"], name["y"]), view) + (name["dx"], name["dy"])
+        middle = _pixels((name["x"], name["y"]), view) + np.array([name["dx"], name["dy"]])
         half = (3 * len(name["end"]), 6)
         assert (middle - half >= 0).all() and (middle + half <= (WIDTH, HEIGHT)).all()
         for point in placed:
