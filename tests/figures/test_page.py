@@ -8,6 +8,7 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from tests.figures import paper_table
@@ -17,7 +18,7 @@ from wiseft.cli import app
 from wiseft.errors import WiseftError
 from wiseft.figures.axes import logit
 from wiseft.figures.page import PageSettings, build, build_page
-from wiseft.figures.page.chart import chart
+from wiseft.figures.page.chart import HEIGHT, WIDTH, _pixels, chart
 from wiseft.figures.page.content import lines_of, models_of, records, table_data
 from wiseft.study.config import Catalogue
 from wiseft.study.paper.context import page_context
@@ -153,7 +154,7 @@ def test_an_average_is_called_by_what_it_is_and_one_of_a_single_set_by_that():
     catalogue = Catalogue(paper_table.ROOT)
     digits = page_context(catalogue.experiment("digits"), catalogue)
     assert digits["titles"]["avg:shifts"] == "8 shifts"
-    assert digits["titles"]["avg:natural"] == "3 natural sets"
+    assert digits["titles"]["avg:natural"] == "3 sets by other writers"
     photos = page_context(catalogue.experiment("photos"), catalogue)
     assert photos["averages"] == ["shifts", "corruptions"]
     assert photos["titles"]["avg:other-side"] == photos["titles"]["cifar10-lower"]
@@ -220,6 +221,28 @@ def test_the_chart_has_a_panel_a_dataset_and_moves_by_signals(page):
     signals = {signal["name"]: signal.get("value") for signal in spec["signals"]}
     assert (signals["alpha"], signals["model"]) == (0.5, "clip-vit-l-14-336")
     assert spec["layout"]["columns"] == {"signal": "columns"}
+
+
+def test_the_names_of_the_ends_stand_inside_the_panel_and_on_no_point():
+    lines = lines_of(both(), "imagenet", SHIFTS, "all")
+    points = records(lines, "imagenet", SHIFTS, {})
+    spec = chart(points, lines, [(name, name) for name in SHIFTS], "", (lines[0].model, 0.5))
+    (views,) = [each["value"] for each in spec["params"] if each["name"] == "views"]
+    placed = spec["data"]["values"]
+    assert [{**point, "dx": 0, "dy": 0} for point in points] == [
+        {**point, "dx": 0, "dy": 0} for point in placed
+    ]
+    named = [point for point in placed if point["end"]]
+    assert named
+    for name in named:
+        view = views[name["model"]][name["dataset"]]
+        middle = _pixels((name["x"], name["y"]), view) + np.array([name["dx"], name["dy"]])
+        half = (3 * len(name["end"]), 6)
+        assert (middle - half >= 0).all() and (middle + half <= (WIDTH, HEIGHT)).all()
+        for point in placed:
+            if all(point[key] == name[key] for key in ("model", "dataset")):
+                away = abs(_pixels((point["x"], point["y"]), view) - middle) - half
+                assert away.max() > 0, (name, point)
 
 
 def test_published_numbers_are_dotted_only_beside_measured_ones():

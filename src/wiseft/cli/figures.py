@@ -55,32 +55,26 @@ def figure(
 def paper_figures(
     output_dir: Annotated[Path, typer.Option()],
     experiment: str = "paper",
-    table: list[Path] | None = None,
     figure: list[str] | None = None,
-    page: Path | None = None,
     root: Root = Path(),
 ) -> None:
-    """Draw the paper's figures from published numbers, with measured ones where there are any.
+    """Draw the paper's figures from published numbers, and from measured ones that are here.
 
     Args:
         output_dir: Folder for the figures.
         experiment: An experiment with a key `published`.
-        table: A tidy table with measured rows; repeat. Default: those of the experiments that
-            `published` names, where they are there.
         figure: Only this figure; repeat. Default: all.
-        page: An HTML file to write as well.
     """
     from wiseft.study.paper.paper import draw_all
     from wiseft.study.targets import Targets
     from wiseft.tabulate.schema import read_table
 
     targets = Targets.read(root, {"experiment": experiment})
-    there = [root / path for path in targets.files.measured_tables()]
-    measured = [read_table(path) for path in table or there]
+    measured = [read_table(root / path) for path in targets.files.measured_tables()]
     ends = [read_table(root / path) for path in targets.files.zero_shot_tables()]
     folder = root / targets.data.folder
     entry, catalogue = targets.experiment, targets.catalogue
-    drawn = draw_all(entry, catalogue, measured, folder, output_dir, figure, page, ends)
+    drawn = draw_all(entry, catalogue, measured, folder, output_dir, figure, ends)
     typer.echo(f"paper-figures: drew {len(drawn)} figures in {output_dir}", err=True)
 
 

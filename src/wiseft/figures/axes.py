@@ -95,8 +95,7 @@ class LogitTicks(Locator):
     def __call__(self) -> list[float]:
         """Return the ticks of the current view."""
         assert self.axis is not None  # matplotlib sets it before it asks
-        low, high = sorted(self.axis.get_view_interval())
-        return self.tick_values(low, high)
+        return self.tick_values(*sorted(self.axis.get_view_interval()))
 
     def tick_values(self, vmin: float, vmax: float) -> list[float]:
         """Return the ticks between two fractions."""

@@ -35,17 +35,16 @@ def name_of(dataset: str, titles: Mapping[str, str]) -> str:
 
 
 def axis_label(of: Quantity, titles: Mapping[str, str]) -> str:
-    """Return the label of an axis: dataset, metric, and the classes that it is restricted to."""
+    """Return the label of an axis: dataset, and the classes that it is restricted to."""
     if of.label:
         return of.label
-    metric = METRICS.get(of.metric or "", "accuracy")
     name = name_of(of.dataset, titles)
     if of.dataset.startswith(AVERAGE_PREFIX):
-        return f"Average {metric} on {name} (%)"
+        return f"Average accuracy on {name} (%)"
     if of.view.endswith(THROUGH):
         through = name_of(of.view.removesuffix(THROUGH), titles)
-        return f"{name} {metric} (%),\nclasses of {through}"
-    return f"{name} {metric} (%)"
+        return f"{name} accuracy (%),\nclasses of {through}"
+    return f"{name} accuracy (%)"
 
 
 def short_number(value: float) -> str:

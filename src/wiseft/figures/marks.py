@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -57,8 +58,7 @@ def draw_curve(
 
 def _draw_selected(ax: Axes, mean: pd.DataFrame, look: Look, name: str, scale: float) -> None:
     """Draw intervals at the selected alphas, and larger markers at the fixed one and at 1."""
-    for record in mean[mean["alpha"].isin(SELECTED_ALPHAS)].to_dict("records"):
-        point = {str(column): float(number) for column, number in record.items()}
+    for point in mean[mean["alpha"].isin(SELECTED_ALPHAS)].to_dict("records"):
         alpha = point["alpha"]
         draw_interval(ax, point, look.color if alpha > 0 else ZERO_SHOT.color, scale)
         if alpha == 0:
@@ -78,7 +78,7 @@ def _draw_selected(ax: Axes, mean: pd.DataFrame, look: Look, name: str, scale: f
         )
 
 
-def draw_interval(ax: Axes, point: dict[str, float], color: str, scale: float = 1.0) -> None:
+def draw_interval(ax: Axes, point: Mapping[Any, Any], color: str, scale: float = 1.0) -> None:
     """Draw the intervals of a point on both axes, each where it is known; one that ends at 0 or 1
     goes to the edge of a logit axis.
     """

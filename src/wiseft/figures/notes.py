@@ -14,13 +14,14 @@ from wiseft.errors import WiseftError
 from wiseft.figures.series import Family, Series
 from wiseft.figures.style import BEYOND, BLACK, GREY, Look
 
+STANDARD = "standard"
+"""The family over whose line effective robustness is measured."""
 Point = tuple[float, float]
 Place = tuple[int, float]
 """A series by its place in the panel's list, counted from 0, and an alpha."""
 
 TAG_SIDES: dict[str, tuple[tuple[int, int], str, str]] = {
     "left": ((-8, 0), "right", "center"),
-    "right": ((8, 0), "left", "center"),
     "above": ((0, 5), "center", "bottom"),
 }
 """Offset in points and alignment of a tag."""
@@ -34,17 +35,15 @@ class Arrow(Entry):
 
     start: Place = Field(description="Where it starts: [series, alpha].")
     end: Place = Field(description="Where it ends.")
-    text: Literal["start", "middle", "end"] = Field(
-        "start", description="Beside which part of the arrow the gains stand."
+    text: Literal["start", "middle"] = Field(
+        "start", description="Left of which part of the arrow the gains stand."
     )
-    side: Literal["left", "right"] = Field("left", description="On which side of it.")
 
 
 class Robustness(Entry):
     """A point whose effective robustness is shown as an arrow up from the standard models' line."""
 
     of: Place = Field(description="[series, alpha].")
-    family: str = Field("standard", description="Models whose line it is held against.")
     side: Literal["left", "right"] = Field("left", description="Where the text stands.")
 
 
@@ -58,17 +57,17 @@ def draw_arrow(ax: Axes, arrow: Arrow, start: Point, end: Point) -> None:
     style = {"arrowstyle": "-|>", "color": BLACK, "linewidth": 0.9, "shrinkA": 4, "shrinkB": 5}
     ax.annotate("", xy=end, xytext=start, arrowprops=style, zorder=9).set_gid("arrow")
     gains = [points_text(there - here) for here, there in zip(start, end, strict=True)]
-    share = {"start": 0.0, "middle": 0.5, "end": 1.0}[arrow.text]
-    left = arrow.side == "left"
-    rising = (end[0] - start[0]) * (end[1] - start[1]) > 0
-    aside, lift = ("bottom", 5) if left == rising else ("top", -5)  # off the line, which is slanted
+    share, aside, lift = 0.0, "center", 0
+    if arrow.text == "middle":  # off the line, which is slanted
+        rising = (end[0] - start[0]) * (end[1] - start[1]) > 0
+        share, aside, lift = (0.5, "bottom", 5) if rising else (0.5, "top", -5)
     ax.annotate(
         f"{gains[0]} pp (x)\n{gains[1]} pp (y)",
         xy=_between(ax, start, end, share),
-        xytext=(-9 if left else 9, lift if arrow.text == "middle" else 0),
+        xytext=(-9, lift),
         textcoords="offset points",
-        ha="right" if left else "left",
-        va=aside if arrow.text == "middle" else "center",
+        ha="right",
+        va=aside,
         fontsize=6.5,
         bbox=BEHIND,
         zorder=9,
@@ -91,10 +90,10 @@ def draw_robustness(ax: Axes, settings: Robustness, point: Point, families: list
     Raises:
         WiseftError: if the panel has no line of that family.
     """
-    fits = [fit for family in families if family.name == settings.family for fit in family.fits]
+    fits = [fit for family in families if family.name == STANDARD for fit in family.fits]
     if not fits:
         raise WiseftError(
-            f"effective robustness needs the line of the family {settings.family}, which the panel "
+            f"effective robustness needs the line of the family {STANDARD}, which the panel "
             "lacks; list it in `families`, with an x axis for which there is a line"
         )
     x, y = point

@@ -57,7 +57,9 @@ def _before(wanted: dict[str, Any], column: str) -> list[str]:
     return [f"{name} {wanted[name]!r}" for name in names]
 
 
-def grid_rows(table: pd.DataFrame, source: str, split: str, view: str) -> pd.DataFrame:
+def grid_rows(
+    table: pd.DataFrame, source: str = "measured", split: str = "test", view: str = "all"
+) -> pd.DataFrame:
     """Return the sweep: every alpha of the grid in one source, split and view (of one metric)."""
     return rows(table, source=source, selection="grid", split=split, view=view)
 

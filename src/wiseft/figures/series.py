@@ -36,7 +36,6 @@ class Quantity(Entry):
     view: str = Field("all", description="View of the dataset.")
     otherwise: str = Field("", description="View that is taken where some series lacks `view`.")
     split: str = Field("test", description="Split of the dataset.")
-    metric: str | None = Field(None, description="Metric; null: the only one there is.")
     label: str = Field("", description="Label of the axis; by default made of the names.")
 
 
@@ -69,9 +68,7 @@ class Series(Entry):
     tags: dict[str, str] = Field(
         {}, description="Text beside a point, by its variant, or by its alpha, as in `0.500`."
     )
-    tag_side: Literal["left", "right", "above"] = Field(
-        "above", description="Where the tags stand."
-    )
+    tag_side: Literal["left", "above"] = Field("above", description="Where the tags stand.")
     look: str = Field("", description="A look of `style`; by default the method's.")
 
     @property
@@ -192,8 +189,6 @@ def values(table: pd.DataFrame, series: Series, source: str, of: Quantity) -> pd
     series = chosen(table, series, source)
     conditions = {**series.conditions, "source": source, "dataset": of.dataset}
     conditions |= {"split": of.split, "view": of.view}
-    if of.metric is not None:
-        conditions["metric"] = of.metric
     points = rows(table, **conditions)
     alphas = [1.0] if series.along == "runs" and series.alphas is None else series.alphas
     if alphas is not None:
@@ -207,7 +202,7 @@ def values(table: pd.DataFrame, series: Series, source: str, of: Quantity) -> pd
             f"{source} rows of run {first['run']} have several values on {of.dataset} at alpha "
             f"{first['alpha']}, of metrics {', '.join(sorted(points['metric'].unique()))} and "
             f"experiments {', '.join(sorted(points['experiment'].unique()))}; choose one with "
-            "`metric` or `where`"
+            "`where`"
         )
     return points[[*key, *VALUES]].sort_values(key, ignore_index=True)
 

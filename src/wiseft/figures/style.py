@@ -12,11 +12,6 @@ import matplotlib as mpl
 
 from wiseft.figures.select import SEPARATOR
 
-COLUMN_WIDTH = 3.25
-"""Inches: one column of a two-column paper."""
-PAGE_WIDTH = 6.75
-"""Inches: both columns."""
-
 BLACK, GREY, OLIVE = "#000000", "#8a8a8a", "#6b6b00"
 # Okabe and Ito's palette, which stays distinct under the common colour-vision deficiencies.
 BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY = (
@@ -119,10 +114,12 @@ def title(name: str) -> str:
 
 @dataclass(frozen=True)
 class Style:
-    """What a drawing may use: widths in inches and the look of each method."""
+    """What a drawing may use: widths in inches, of one column of a two-column paper and of both,
+    and the look of each method.
+    """
 
-    column_width: float = COLUMN_WIDTH
-    page_width: float = PAGE_WIDTH
+    column_width: float = 3.25
+    page_width: float = 6.75
 
     def looks(self, methods: list[str], beside: Iterable[Look] = ()) -> dict[str, Look]:
         """Return a look for each method, unlike all others and unlike what is drawn beside them.

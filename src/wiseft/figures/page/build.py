@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from html import escape
-from importlib.resources import files
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -28,6 +27,7 @@ from wiseft.figures.page.content import (
     lines_of,
     models_of,
     panel_title,
+    part,
     records,
     table_data,
 )
@@ -101,8 +101,8 @@ def build_page(
     data = table_data(lines, reference, names, titles)
     data |= {"experiment": settings.experiment, "start": {"model": model, "alpha": f"{alpha:.3f}"}}
     data |= {"columns": COLUMNS, "panel": PANEL}
-    scripts, style = [library(), _part("page.js")], _part("page.css")
-    return Template(_part("template.html")).substitute(
+    scripts, style = [library(), part("page.js")], part("page.css")
+    return Template(part("template.html")).substitute(
         title=escape(titled(settings.title)),
         about=escape(noted(settings.about)),
         reference=escape(name_of(reference, titles)),
@@ -222,7 +222,3 @@ def _vl_convert() -> Any:
             "pip install vl-convert-python"
         ) from None
     return vl_convert
-
-
-def _part(name: str) -> str:
-    return (files("wiseft.figures.page") / name).read_text(encoding="utf-8")

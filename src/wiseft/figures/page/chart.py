@@ -9,8 +9,12 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import numpy as np
+from matplotlib.path import Path
+from numpy.typing import NDArray
+
 from wiseft.figures.axes import expit, logit, logit_ticks
-from wiseft.figures.page.content import Line
+from wiseft.figures.page.content import Line, part
 from wiseft.figures.series import MEASURED, PUBLISHED
 
 WIDTH, HEIGHT, COLUMNS, TICKS = 268, 220, 3, 6
@@ -18,6 +22,12 @@ PANEL = WIDTH + 60
 """Pixels that a panel takes with its axis and the space beside it."""
 PERCENT = "format(100 / (1 + exp(-datum.value)), '.4~g')"
 ALPHA_PARAMETER, MODEL_PARAMETER, VIEW_PARAMETER = "alpha", "model", "views"
+STEPS = 30
+"""Between two points of a line: so many that no text fits between two of them."""
+LETTER, LINE, CLEAR, REACH = 6, 12, 5, 44
+"""Pixels: width of a letter and height of the name of an end, the space around it, and how far from
+its point it may stand.
+"""
 COLUMNS_SIGNAL = "columns"
 """Panels in a row, which the page sets to what its width has room for."""
 
@@ -40,6 +50,7 @@ def chart(
     """
     colors = {line.label: line.color for line in lines}
     scale = {"domain": list(colors), "range": list(colors.values())}
+    views = _views(points, lines)
     return {
         "$schema": "https://vega.github.io/schema/vega-lite/v6.json",
         "description": "Accuracy under shift against reference accuracy, both on logit scales; a "
@@ -48,15 +59,15 @@ def chart(
         "params": [
             {"name": ALPHA_PARAMETER, "value": start[1]},
             {"name": MODEL_PARAMETER, "value": start[0]},
-            {"name": VIEW_PARAMETER, "value": _views(points, lines)},
+            {"name": VIEW_PARAMETER, "value": views},
         ],
-        "data": {"name": "points", "values": points},
+        "data": {"name": "points", "values": _with_places(points, views)},
         "transform": [{"filter": f"datum.model == {MODEL_PARAMETER}"}],
         "concat": [_panel(name, title, reference, points, scale) for name, title in datasets],
         "columns": COLUMNS,
         "spacing": 26,
         "resolve": {"scale": {"color": "shared", "strokeDash": "shared"}},
-        "config": _config(),
+        "config": json.loads(part("theme.json")),
     }
 
 
@@ -106,15 +117,14 @@ def _panel(
 
 
 def _ends(position: dict[str, Any]) -> dict[str, Any]:
-    """Return the names of the ends of a panel's first line, towards its middle."""
+    """Return the names of the ends of a panel's first line, where :func:`_with_places` says."""
     return {
         "transform": [{"filter": "datum.end"}],
         "mark": {
             "type": "text",
             "text": {"expr": "datum.end"},
-            "align": {"expr": "datum.alpha ? 'right' : 'left'"},
-            "dx": {"expr": "datum.alpha ? -7 : 5"},
-            "dy": {"expr": "datum.alpha ? 0 : 13"},
+            "dx": {"expr": "datum.dx"},
+            "dy": {"expr": "datum.dy"},
             "color": "currentColor",
             "aria": False,
         },
@@ -160,6 +170,54 @@ def _view(values: list[float]) -> dict[str, list[float]]:
     inside = 0.3 * pad  # a label at the very end would push the panel out of its row
     ticks = logit_ticks(float(expit(low + inside)), float(expit(high - inside)), most=TICKS)
     return {"ends": [round(low, 4), round(high, 4)], "ticks": [float(logit(t)) for t in ticks]}
+
+
+def _with_places(points: list[dict[str, Any]], views: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the points; the named ends also say where the middle of the name stands (pixels)."""
+    placed = [dict(point) for point in points]
+    panels: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for point in placed:
+        panels.setdefault((point["model"], point["dataset"]), []).append(point)
+    for (model, dataset), here in panels.items():
+        view = views[model][dataset]
+        low = min(view["x"]["ends"][0], view["y"]["ends"][0])
+        high = max(view["x"]["ends"][1], view["y"]["ends"][1])
+        lines = {"y = x": [(low, low), (high, high)]}
+        for point in here:
+            lines.setdefault(point["line"], []).append((point["x"], point["y"]))
+        taken = np.concatenate(
+            [Path(_pixels(line, view)).interpolated(STEPS).vertices for line in lines.values()]
+        )
+        for point in [each for each in here if each["end"]]:
+            at, half = _pixels((point["x"], point["y"]), view), LETTER * len(point["end"]) / 2
+            point["dx"], point["dy"] = place = _free_place(at, taken, half)
+            name = at + place + [(-half, 0), (half, 0)]
+            taken = np.concatenate([taken, Path(name).interpolated(STEPS).vertices])
+    return placed
+
+
+def _pixels(positions: Any, view: dict[str, Any]) -> NDArray[np.float64]:
+    """Return positions (logits) of a panel in pixels from its upper left corner."""
+    (left, right), (low, high) = view["x"]["ends"], view["y"]["ends"]
+    share = (np.array(positions) - (left, high)) / (right - left, low - high)
+    return np.asarray(share * (WIDTH, HEIGHT))
+
+
+def _free_place(
+    at: NDArray[np.float64], taken: NDArray[np.float64], half_width: float
+) -> tuple[int, int]:
+    """Return how far from a point (pixels) the middle of its name stands: the nearest place within
+    the panel where it lies on nothing that is drawn, or else the one with the most room.
+    """
+    half = np.array([half_width, LINE / 2])
+    steps = sorted(range(-REACH, REACH + 1, 4), key=lambda step: step < 0)  # right and below first
+    offsets = np.array([(dx, dy) for dx in steps for dy in steps])
+    middle = at + offsets
+    inside = ((middle >= half) & (middle <= (WIDTH, HEIGHT) - half)).all(axis=1)
+    room = (np.abs(taken - middle[:, None]) - half).max(axis=2).min(axis=1)
+    away = np.hypot(*np.maximum(np.abs(offsets) - half, 0).T)
+    dx, dy = offsets[np.lexsort((away, -np.minimum(room, CLEAR), ~inside))[0]].tolist()
+    return dx, dy
 
 
 def _position(axis: str, title: str, dataset: str) -> dict[str, Any]:
@@ -227,30 +285,3 @@ def _identity(here: list[dict[str, Any]]) -> dict[str, Any]:
 
 def _legend(title: str) -> dict[str, Any]:
     return {"orient": "top", "title": title, "direction": "horizontal", "columns": 3}
-
-
-def _config() -> dict[str, Any]:
-    text = "currentColor"
-    return {
-        "font": "system-ui, sans-serif",
-        "axis": {
-            "labelFontSize": 11,
-            "titleFontSize": 12,
-            "labelColor": text,
-            "titleColor": text,
-            "domainColor": text,
-            "tickColor": text,
-            "gridColor": text,
-            "gridOpacity": 0.12,
-            "titleFontWeight": "normal",
-        },
-        "legend": {
-            "labelColor": text,
-            "titleColor": text,
-            "labelLimit": 400,
-            "labelFontSize": 12,
-            "titleFontSize": 12,
-        },
-        "title": {"color": text},
-        "view": {"stroke": None},
-    }

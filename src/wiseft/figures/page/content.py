@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from importlib.resources import files
 from typing import Any
 
 import pandas as pd
@@ -13,9 +14,9 @@ from wiseft.base.names import SEARCHES
 from wiseft.errors import WiseftError
 from wiseft.figures.axes import logit
 from wiseft.figures.labels import name_of
-from wiseft.figures.select import VALUES, each_run, mean_over_runs, variant_names
+from wiseft.figures.select import SEPARATOR, VALUES, each_run, mean_over_runs, variant_names
 from wiseft.figures.series import FEW, MEASURED, PUBLISHED, with_intervals
-from wiseft.figures.style import FAMILIES, METHODS, SPARE
+from wiseft.figures.style import FAMILIES, METHODS, SPARE, title
 from wiseft.tabulate.models import of_models, of_runs, without_seed
 from wiseft.tabulate.robustness import BASELINE_METHOD
 from wiseft.tabulate.schema import AVERAGE_PREFIX
@@ -147,20 +148,17 @@ def _looks(lines: list[Line]) -> dict[tuple[str, str], dict[str, Any]]:
     """Return label and colour by method and variant of one model: a method that the style knows
     has its own, which its first variant gets; all else gets spare ones in turn.
     """
-    ids = list(dict.fromkeys((line.method, line.variant) for line in lines))
+    ids = dict.fromkeys((line.method, line.variant) for line in lines)
     variants: dict[str, list[str]] = {}
     for method, variant in ids:
         variants.setdefault(method, []).append(variant)
     spare = itertools.cycle(look.color for look in SPARE)
     looks = {}
     for method, variant in ids:
-        known = METHODS.get(method)
-        first = known is not None and variant == variants[method][0]
-        label = known.label if known else method
-        if words := variant_names(variants[method])[variant]:
-            label += f", {words}"
-        color = known.color if known and first else next(spare)
-        looks[method, variant] = {"label": label, "color": color}
+        words = variant_names(variants[method])[variant]
+        known = METHODS.get(method) if variant == variants[method][0] else None
+        label = title(SEPARATOR.join(filter(None, [method, words])))
+        looks[method, variant] = {"label": label, "color": known.color if known else next(spare)}
     return looks
 
 
@@ -168,7 +166,7 @@ def _values(rows: pd.DataFrame) -> pd.DataFrame:
     if len(means := of_models(rows)):
         return means[["alpha", *VALUES]].sort_values("alpha", ignore_index=True)
     unique = rows.drop_duplicates(["run", "model", "variant", "seed", "alpha", "value"])
-    return mean_over_runs(unique[["alpha", "value", "ci_low", "ci_high"]])
+    return mean_over_runs(unique[["alpha", *VALUES]])
 
 
 def models_of(lines: list[Line]) -> list[str]:
@@ -186,46 +184,38 @@ def records(
     points, names = [], {0.0: "zero-shot", 1.0: "fine-tuned"}
     first = {line.model: line for line in reversed(lines)}
     for line in lines:
-        x = line.values[reference].set_index("alpha")
         for dataset in [name for name in datasets if name in line.values]:
-            shared = {
-                "dataset": dataset,
-                "title": panel_title(dataset, titles),
-                "line": line.key,
-                "model": line.model,
-                "series": line.label,
-                "source": line.source,
-            }
-            joined = len(line.values[dataset]) > FEW
-            for row in line.values[dataset].to_dict("records"):
-                alpha, value = float(row["alpha"]), float(row["value"])
-                if alpha not in x.index:
-                    continue
-                at = x.loc[alpha]
-                if not (0 < value < 1 and 0 < at["value"] < 1):
-                    continue
-                points.append(
-                    {
-                        **shared,
-                        "alpha": alpha,
-                        "joined": joined,
-                        "recommended": alpha == line.recommended,
-                        "end": names.get(alpha, "") if line is first[line.model] else "",
-                        "x": round(float(logit(at["value"])), 5),
-                        "y": round(float(logit(value)), 5),
-                        "reference accuracy": percent_interval(at),
-                        "accuracy": percent_interval(row),
-                    }
-                )
+            at = line.values[dataset].merge(line.values[reference], on="alpha", suffixes=("", "_x"))
+            inside = at["value"].between(0, 1, "neither") & at["value_x"].between(0, 1, "neither")
+            at = at[inside].assign(x=logit(at["value_x"][inside]), y=logit(at["value"][inside]))
+            points += [
+                {
+                    "dataset": dataset,
+                    "title": panel_title(dataset, titles),
+                    "line": line.key,
+                    "model": line.model,
+                    "series": line.label,
+                    "source": line.source,
+                    "alpha": row["alpha"],
+                    "joined": len(line.values[dataset]) > FEW,
+                    "recommended": row["alpha"] == line.recommended,
+                    "end": names.get(row["alpha"], "") if line is first[line.model] else "",
+                    "x": round(row["x"], 5),
+                    "y": round(row["y"], 5),
+                    "reference accuracy": percent_interval(row, "_x"),
+                    "accuracy": percent_interval(row),
+                }
+                for row in at.to_dict("records")
+            ]
     return points
 
 
-def percent_interval(row: Any) -> str:
-    """Return an accuracy in percent with its interval where it has one."""
-    text = f"{100 * row['value']:.1f} %"
-    if pd.isna(row["ci_low"]):
-        return text
-    return f"{text} [{100 * row['ci_low']:.1f}, {100 * row['ci_high']:.1f}]"
+def percent_interval(row: Any, axis: str = "") -> str:
+    """Return an accuracy in percent with its interval where it has one; `axis` ends the columns."""
+    value, low, high = (row[f"{name}{axis}"] for name in VALUES)
+    return f"{100 * value:.1f} %" + (
+        "" if pd.isna(low) else f" [{100 * low:.1f}, {100 * high:.1f}]"
+    )
 
 
 def table_data(
@@ -253,7 +243,7 @@ def table_data(
                     dataset: {
                         f"{row['alpha']:.3f}": [
                             None if pd.isna(row[name]) else round(100 * row[name], 3)
-                            for name in ("value", "ci_low", "ci_high")
+                            for name in VALUES
                         ]
                         for row in frame.to_dict("records")
                     }
@@ -275,3 +265,8 @@ def _kind(dataset: str, reference: str) -> str:
     if dataset == reference:
         return "reference"
     return "average" if dataset.startswith(AVERAGE_PREFIX) else "shift"
+
+
+def part(name: str) -> str:
+    """Return the text of a file that the page is made of."""
+    return (files("wiseft.figures.page") / name).read_text(encoding="utf-8")

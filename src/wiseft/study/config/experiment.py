@@ -94,6 +94,10 @@ class ExperimentEntry(Entry):
     distribution. The test split is then reported, and tested, as a shift."""
     averages: dict[Name, SomeNames] = {}
     """Named averages over datasets."""
+    # dumps of other experiments stay as they were
+    average_titles: dict[Name, str] = Field({}, exclude_if=lambda value: not value)
+    """What the sets of an average are called on the page and on axes, where it is not the average's
+    name, e.g. `sets by other writers`."""
     keep: Names = []
     """Further datasets, of other classes, that every fine-tuned model is evaluated on at every
     alpha by a head of their own prompts: what its image tower retains."""

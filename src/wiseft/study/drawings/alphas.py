@@ -9,6 +9,7 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.figure import Figure
 
+from wiseft.figures.axes import panel_grid
 from wiseft.figures.select import curve, grid_rows, mean_over_runs, methods_of
 from wiseft.figures.style import GREY, Style
 
@@ -18,10 +19,6 @@ def draw(
     style: Style,
     *,
     marks: dict[str, float] | None = None,
-    datasets: list[str] | None = None,
-    source: str = "measured",
-    split: str = "test",
-    view: str = "all",
 ) -> Figure:
     """Draw a line for each dataset.
 
@@ -29,18 +26,14 @@ def draw(
         table: the tidy table, with one method.
         style: looks and widths.
         marks: alphas that a dotted line stands at, by what is written there.
-        datasets: by default all of the table.
-        source, split, view: which rows of the table.
 
     Raises:
         WiseftError: if the table lacks what is drawn.
     """
-    grid = grid_rows(table, source, split, view)
+    grid = grid_rows(table)
     (method, *_) = methods_of(grid, None)
-    names = datasets or grid["dataset"].unique().tolist()
-    figure = Figure(figsize=(style.column_width, 2.6), layout="constrained")
-    ax = figure.subplots()
-    for name, look in style.looks(names).items():
+    figure, (ax,) = panel_grid(style, 1, 1, 2.6)
+    for name, look in style.looks(grid["dataset"].unique().tolist()).items():
         points = 100 * mean_over_runs(curve(grid, name, method)).set_index("alpha")
         ax.fill_between(
             points.index, points["ci_low"], points["ci_high"], alpha=0.2, color=look.color

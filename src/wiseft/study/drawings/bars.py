@@ -31,6 +31,8 @@ FILLS = (
 )
 """Colour and hatching of the series in their order."""
 BAR_SHARE = 0.8
+HEIGHT = 1.8
+"""Inches of a row."""
 
 
 class BarSeries(Entry):
@@ -58,7 +60,6 @@ def draw(
     series: list[BarSeries],
     labels: dict[str, str] | None = None,
     columns: int = 3,
-    height: float = 1.8,
 ) -> Figure:
     """Draw grouped bars.
 
@@ -72,14 +73,13 @@ def draw(
             of the runs.
         labels: other texts for `names`.
         columns: panels in a row.
-        height: inches of a row.
 
     Raises:
         WiseftError: if a bar has no row, or rows of a run contradict each other.
     """
     if len(series) > len(FILLS):
         raise WiseftError(f"option series has {len(series)} entries, but may have {len(FILLS)}")
-    figure, axes = panel_grid(style, len(panels), columns, height)
+    figure, axes = panel_grid(style, len(panels), columns, HEIGHT)
     texts = [(labels or {}).get(name, name) for name in names]
     for ax, panel in zip(axes, panels, strict=True):
         for place, each in enumerate(series):

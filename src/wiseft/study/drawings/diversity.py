@@ -7,8 +7,7 @@ measure is a share, of several runs they are their mean with the range of the ru
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Literal
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -82,9 +81,21 @@ def draw(
         raise WiseftError(f"measure {unknown[0]} is not one of {', '.join(MEASURES)}")
     names = {**(titles or {}), **(labels or {})}
     if across == "dataset":
-        below, panels = datasets, _measure_panels(chosen, models)
+        below, of_models = datasets, {} if models is None else {"model": models}
+        panels = [
+            BarPanel(title=short, ylabel=long, where={"metric": name, **of_models})
+            for name, (short, long) in ((name, MEASURES[name]) for name in chosen)
+        ]
     elif len(chosen) == 1 and models:
-        below, panels = models, _dataset_panels(chosen[0], datasets, names, columns)
+        below, long = models, MEASURES[chosen[0]][1]
+        panels = [
+            BarPanel(
+                title=name_of(name, names),
+                ylabel=long if place % columns == 0 else "",
+                where={"metric": chosen[0], "dataset": name},
+            )
+            for place, name in enumerate(datasets)
+        ]
     else:
         raise WiseftError(
             "with `across: model` there is one panel a dataset: give one of `measures`, and "
@@ -100,24 +111,3 @@ def draw(
         labels={name: name_of(name, names) for name in below},
         columns=columns,
     )
-
-
-def _measure_panels(measures: list[str], models: list[str] | None) -> list[BarPanel]:
-    where: dict[str, Any] = {} if models is None else {"model": models}
-    return [
-        BarPanel(title=MEASURES[name][0], ylabel=MEASURES[name][1], where={"metric": name, **where})
-        for name in measures
-    ]
-
-
-def _dataset_panels(
-    measure: str, datasets: list[str], names: Mapping[str, str], columns: int
-) -> list[BarPanel]:
-    return [
-        BarPanel(
-            title=name_of(name, names),
-            ylabel=MEASURES[measure][1] if place % columns == 0 else "",
-            where={"metric": measure, "dataset": name},
-        )
-        for place, name in enumerate(datasets)
-    ]

@@ -7,7 +7,7 @@ datasets shows their mean, and its better end is the one with the higher mean.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -39,15 +39,9 @@ def draw(
     columns: dict[str, list[str]],
     x: dict[str, float] | dict[str, dict[str, float]],
     xlabel: str = "Training images of each class",
-    against: list[Base] | None = None,
     alphas: list[float] | None = None,
-    optimal: bool = True,
     method: str = "linear-classifier",
-    model: str | None = None,
     own_reference: bool = False,
-    source: str = "measured",
-    split: str = "test",
-    view: str = "all",
 ) -> Figure:
     """Draw a column of panels for each group of datasets.
 
@@ -58,19 +52,14 @@ def draw(
         x: the size of the training set by variant of the method or, where it differs between
             datasets, by dataset and variant.
         xlabel: label of the x axis.
-        against: what the rows of panels are held against; by default all three.
         alphas: a line for each; by default 0, 0.25, 0.5, 0.75 and 1.
-        optimal: whether the best alpha of each dataset, known from its test labels, has a line.
-        method, model: rows that are drawn; with None, those of all models.
+        method: rows that are drawn.
         own_reference: whether only runs that were trained on the dataset itself count.
-        source, split, view: which rows of the table.
 
     Raises:
         WiseftError: if a dataset lacks a variant or an alpha, or a column has no dataset.
     """
-    bases: list[Base] = list(AGAINST) if against is None else against
-    grid = grid_rows(table, source, split, view)
-    grid = grid if model is None else rows(grid, model=model)
+    grid = grid_rows(table)
     lines = [0.0, 0.25, 0.5, 0.75, 1.0] if alphas is None else alphas
     if len({_look(alpha) for alpha in lines}) < len(lines):
         raise WiseftError(
@@ -78,20 +67,19 @@ def draw(
             "lines are told apart by the nearest of 0, 0.25, 0.5, 0.75 and 1"
         )
     width = style.page_width if len(columns) > 1 else style.column_width
-    figure = Figure(figsize=(width, PANEL_HEIGHT * len(bases)), layout="constrained")
+    figure = Figure(figsize=(width, PANEL_HEIGHT * len(AGAINST)), layout="constrained")
     labels = max(4, round(9 / len(columns)))
-    panels = figure.subplots(len(bases), len(columns), squeeze=False, sharex="col")
+    panels = figure.subplots(len(AGAINST), len(columns), squeeze=False, sharex="col")
     for place, (title, datasets) in enumerate(columns.items()):
         accuracies = _accuracies(grid, datasets, _sizes(x, datasets), method, own_reference)
-        for ax, base in zip(panels[:, place], bases, strict=True):
-            _draw_panel(ax, gains_over(accuracies, base, lines, optimal), labels)
+        for ax, base in zip(panels[:, place], AGAINST, strict=True):
+            _draw_panel(ax, gains_over(accuracies, base, lines, optimal=True), labels)
         panels[0, place].set_title(title, loc="left", fontweight="bold")
         panels[-1, place].set_xlabel(xlabel)
-    for ax, base in zip(panels[:, 0], bases, strict=True):
-        ax.set_ylabel(AGAINST[base])
+    for ax, label in zip(panels[:, 0], AGAINST.values(), strict=True):
+        ax.set_ylabel(label)
     handles = [legend_line(f"α = {alpha:g}", _look(alpha)) for alpha in lines]
-    if optimal:
-        handles.append(legend_line(OPTIMAL.label, OPTIMAL, markersize=6))
+    handles.append(legend_line(OPTIMAL.label, OPTIMAL, markersize=6))
     place_legend(figure, handles, 3 if len(columns) > 1 else 2)
     return figure
 
@@ -102,20 +90,16 @@ def _sizes(
     """Return the size of the training set by variant, which a column's datasets must share."""
     if not datasets:
         raise WiseftError("a column of option columns has no dataset")
-    shared: dict[str, float] = {}
-    for name, value in x.items():
-        if not isinstance(value, dict):
-            shared[name] = value
-        elif name in datasets:
-            if shared not in ({}, value):
-                raise WiseftError(
-                    f"the datasets {', '.join(datasets)} share a column but differ in `x`; give "
-                    "them columns of their own, or one size for each variant"
-                )
-            shared = value
-    if not shared:
+    by_dataset = all(isinstance(value, dict) for value in x.values())
+    found: list[Any] = [x[name] for name in datasets if name in x] if by_dataset else [x]
+    if not found or not found[0]:
         raise WiseftError(f"option x has no sizes for {', '.join(datasets)}")
-    return shared
+    if any(sizes != found[0] for sizes in found):
+        raise WiseftError(
+            f"the datasets {', '.join(datasets)} share a column but differ in `x`; give "
+            "them columns of their own, or one size for each variant"
+        )
+    return dict(found[0])
 
 
 def _accuracies(

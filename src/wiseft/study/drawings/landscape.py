@@ -11,7 +11,7 @@ are the same.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -71,8 +71,6 @@ def draw(
     optimum: bool = False,
     columns: int = 3,
     source: Literal["measured", "published", "all"] = "measured",
-    split: str = "test",
-    view: str = "all",
 ) -> Figure:
     """Draw one panel a dataset; all panels span equally many percentage points.
 
@@ -94,14 +92,13 @@ def draw(
             in the paper's Figure 16.
         columns: panels in a row.
         source: `all` draws published numbers beside measured ones.
-        split, view: which rows of the table.
 
     Raises:
         WiseftError: if the selection is empty or not one curve a run.
     """
     wanted = {"model": models, "variant": variants}
     chosen_rows = rows(table, **{name: v for name, v in wanted.items() if v is not None})
-    grids = _grids(chosen_rows, source, split, view, methods)
+    grids = _grids(chosen_rows, source, methods)
     chosen, lines = lines_to_draw(next(iter(grids.values())), methods)
     grids = {name: by_line(part, lines) for name, part in grids.items()}
     chosen_rows, grid = by_line(chosen_rows, lines), next(iter(grids.values()))
@@ -113,20 +110,26 @@ def draw(
     n_rows = math.ceil(len(names) / n_columns)
     figure = Figure(figsize=(style.page_width, 1.75 * n_rows + 0.6), layout="constrained")
     panels = figure.subplots(n_rows, n_columns, squeeze=False, sharex=True)
-    output = output_space and has_output_space(grid, chosen[0])
-    parts = _Parts(output, chord, gain, optimum)
+    first = chosen[0]
+    output = output_space and has_output_space(grid, first)
     for ax, name in zip(panels.flat, names, strict=False):
-        _draw_panel(ax, grids, chosen_rows, name, looks, parts)
+        mean = mean_over_runs(curve(grid, name, first))
+        if chord:
+            _draw_chord(ax, mean.iloc[[0, -1]])
+        if output:
+            ensemble = mean_over_runs(curve(grid, name, first, "output"))
+            _plot(ax, ensemble, "output", 3, **OUTPUT_SPACE.line, linewidth=1.4)
+        _draw_curves(ax, grids, name, looks)
+        if optimum:
+            _draw_optimum(ax, chosen_rows, name, first, looks[first])
+        if gain:
+            _draw_gain(ax, mean, looks[first])
+        percent_axis(ax.yaxis)
         ax.set_title((labels or {}).get(name, name), loc="left", fontweight="bold")
         ax.set_title(corners[name], loc="right", color="#555555")
     _span_alike(list(panels.flat[: len(names)]))
     _label_axes(panels, len(names))
-    curves = [
-        (str(line.get_gid()), line.get_linestyle()) for ax in panels.flat for line in ax.lines
-    ]
-    joined = {name for name, linestyle in curves if linestyle != "None"}
-    handles = _legend(looks, parts, list(grids), {name for name, _ in curves}, joined)
-    figure.legend(**legend_settings(handles), ncols=3)
+    figure.legend(**legend_settings(_legend(looks, list(grids), panels)), ncols=3)
     return figure
 
 
@@ -134,6 +137,9 @@ def _label_axes(panels: Any, n: int) -> None:
     """Name the axes at the edge of the grid of panels, and hide panels after the n-th."""
     for ax in panels.flat[n:]:
         ax.set_axis_off()
+    for ax in panels.flat[:n]:
+        ax.set_xlim(-0.04, 1.04)
+        ax.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "0.25", "0.5", "0.75", "1"])
     for ax in panels.flat[max(0, n - panels.shape[1]) : n]:
         ax.set_xlabel("α")
         ax.tick_params(labelbottom=True)
@@ -141,19 +147,7 @@ def _label_axes(panels: Any, n: int) -> None:
         ax.set_ylabel("Accuracy (%)")
 
 
-@dataclass(frozen=True)
-class _Parts:
-    """What a panel shows beside the curves."""
-
-    output_space: bool
-    chord: bool
-    gain: bool
-    optimum: bool
-
-
-def _grids(
-    table: pd.DataFrame, source: str, split: str, view: str, methods: list[str] | None
-) -> dict[str, pd.DataFrame]:
+def _grids(table: pd.DataFrame, source: str, methods: list[str] | None) -> dict[str, pd.DataFrame]:
     """Return the sweep of each source, the leading one first: measured if there is any.
 
     Where zero-shot models alone are measured, there is none of a method.
@@ -163,7 +157,7 @@ def _grids(
         of_methods = table[table["method"].isin(methods)] if methods else table
         there = set((of_methods if len(of_methods) else table)["source"])
         names = [name for name in (MEASURED, PUBLISHED) if name in there]
-    return {name: with_intervals(grid_rows(table, name, split, view)) for name in names}
+    return {name: with_intervals(grid_rows(table, name)) for name in names}
 
 
 def _corners(groups: dict[str, list[str]], grid: pd.DataFrame, names: list[str]) -> dict[str, str]:
@@ -178,37 +172,22 @@ def _corners(groups: dict[str, list[str]], grid: pd.DataFrame, names: list[str])
             f"option groups lists {', '.join(unknown)}, but the panels are {', '.join(names)}"
         )
     words = {member: word for word, members in groups.items() for member in members}
-    references = grid["reference"].unique()
-    reference = references[0] if len(references) == 1 else None
-    return {name: words.get(name, "reference" if name == reference else "") for name in names}
+    references = grid["reference"].unique().tolist()
+    return {name: words.get(name, "reference" if [name] == references else "") for name in names}
 
 
-def _draw_panel(
-    ax: Axes,
-    grids: dict[str, pd.DataFrame],
-    table: pd.DataFrame,
-    dataset: str,
-    looks: dict[str, Look],
-    parts: _Parts,
+def _draw_curves(
+    ax: Axes, grids: dict[str, pd.DataFrame], dataset: str, looks: dict[str, Look]
 ) -> None:
-    first, (leading, grid) = next(iter(looks)), next(iter(grids.items()))
-    if parts.chord:
-        _draw_chord(ax, mean_over_runs(curve(grid, dataset, first)).iloc[[0, -1]])
-    if parts.output_space:
-        mean = mean_over_runs(curve(grid, dataset, first, "output"))
-        _plot(ax, mean, "output", 3, **OUTPUT_SPACE.line, linewidth=1.4)
+    """Draw the curves of the leading source, and the other one's where there are any."""
+    leading, *others = grids
     for method, look in reversed(looks.items()):
-        _draw_curve(ax, curve(grid, dataset, method), look, method)
-    for source in [name for name in grids if name != leading]:
-        for method, look in looks.items():
-            _draw_published(ax, grids[source], dataset, look, f"{method}:{source}")
-    if parts.optimum:
-        _draw_optimum(ax, table, dataset, first, looks[first])
-    if parts.gain:
-        _draw_gain(ax, mean_over_runs(curve(grid, dataset, first)), looks[first])
-    percent_axis(ax.yaxis)
-    ax.set_xlim(-0.04, 1.04)
-    ax.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "0.25", "0.5", "0.75", "1"])
+        _draw_curve(ax, curve(grids[leading], dataset, method), look, method)
+    for source in others:
+        there = grids[source].loc[grids[source]["dataset"] == dataset, "method"]
+        for method in [method for method in looks if (there == method).any()]:
+            mean = mean_over_runs(curve(grids[source], dataset, method))
+            _draw_published(ax, mean, looks[method], f"mean:{method}:{source}")
 
 
 def _plot(ax: Axes, mean: pd.DataFrame, name: str, zorder: int, **style: Any) -> None:
@@ -221,16 +200,12 @@ def _draw_chord(ax: Axes, ends: pd.DataFrame) -> None:
     ax.axhline(level, **BETTER_END.line, linewidth=0.6, zorder=2, gid="better-end")
 
 
-def _draw_published(ax: Axes, grid: pd.DataFrame, dataset: str, look: Look, name: str) -> None:
-    """Draw published numbers behind measured ones, of the methods and datasets that have any."""
-    method = name.split(":")[0]
-    if not ((grid["dataset"] == dataset) & (grid["method"] == method)).any():
-        return
-    mean = mean_over_runs(curve(grid, dataset, method))
+def _draw_published(ax: Axes, mean: pd.DataFrame, look: Look, name: str) -> None:
+    """Draw published numbers, which stand back behind measured ones."""
     join = len(mean) > FEW
     faded = replace(look, linestyle=FADED_LINE if join else "none")
     marks = {"marker": look.marker, "markersize": 1.8 if join else 3.2}
-    _plot(ax, mean, f"mean:{name}", 3, **faded.line, **marks, linewidth=0.9)
+    _plot(ax, mean, name, 3, **faded.line, **marks, linewidth=0.9)
 
 
 def _draw_optimum(ax: Axes, table: pd.DataFrame, dataset: str, method: str, look: Look) -> None:
@@ -316,34 +291,35 @@ def _span_alike(panels: list[Axes]) -> None:
         ax.set_yticks([tick for tick in ticks if -1e-9 <= tick <= 1 + 1e-9])
 
 
-def _legend(
-    looks: dict[str, Look], parts: _Parts, sources: list[str], drawn: set[str], joined: set[str]
-) -> list[Any]:
-    """Return the entries; `drawn` and `joined` name the curves, and those with a line."""
+def _legend(looks: dict[str, Look], sources: list[str], panels: Any) -> list[Any]:
+    """Return the entries of all that is drawn: with a line where a panel joins a curve's points."""
+    joined: dict[str, bool] = {}
+    for mark in [mark for ax in panels.flat for mark in (*ax.lines, *ax.texts)]:
+        line = isinstance(mark, Line2D) and mark.get_linestyle() != "None"
+        joined[str(mark.get_gid())] = line or joined.get(str(mark.get_gid()), False)
 
     def shown(look: Look, curve: str, linestyle: Any) -> Look:
-        return replace(look, linestyle=linestyle if curve in joined else "none")
+        return replace(look, linestyle=linestyle if joined[curve] else "none")
 
-    def line(look: Look, label: str | None = None, **more: Any) -> Line2D:
-        settings: dict[str, Any] = {"markersize": 3.2, "linewidth": 1.0}
-        return legend_line(label or look.label, look, **(settings | more))
+    def entry(look: Look, label: str, **more: Any) -> Line2D:
+        return legend_line(label, look, **{"markersize": 3.2, "linewidth": 1.0, **more})
 
     name, first = next(iter(looks.items()))
     curves = [shown(look, f"mean:{method}", look.linestyle) for method, look in looks.items()]
-    handles: list[Any] = [line(look) for look in curves]
+    handles: list[Any] = [entry(look, look.label) for look in curves]
     handles.append(together(FIXED, looks.values()))
-    if parts.output_space:
-        handles.append(line(OUTPUT_SPACE, f"{OUTPUT_SPACE.label}, {name}"))
-    if parts.chord:
-        handles += [line(look, f"{look.label}, {name}") for look in (CHORD, BETTER_END)]
-    if parts.optimum:
-        handles.append(line(OPTIMUM, color=first.color, linewidth=0.8))
-    if parts.gain:
-        handles.append(line(GAIN, color=first.color))
+    of_first = {"output": OUTPUT_SPACE, "chord": CHORD, "better-end": BETTER_END}
+    handles += [entry(look, f"{look.label}, {name}") for k, look in of_first.items() if k in joined]
+    levels = {"optimum": OPTIMUM, "gain": GAIN}
+    handles += [
+        entry(look, look.label, color=first.color, linewidth=0.8)
+        for part, look in levels.items()
+        if part in joined
+    ]
     if len(sources) > 1:
         small = {f"mean:{method}:{PUBLISHED}": look for method, look in looks.items()}
-        faded = [shown(small[gid], gid, FADED_LINE) for gid in small if gid in drawn]
+        faded = [shown(look, gid, FADED_LINE) for gid, look in small.items() if gid in joined]
         handles.append(together(SMALL, faded))
     elif sources == [PUBLISHED]:
-        handles.append(line(Look(f"all numbers {PUBLISHED}", GREY, "", "none")))
+        handles.append(entry(Look("", GREY, "", "none"), f"all numbers {PUBLISHED}"))
     return handles

@@ -10,6 +10,7 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.figure import Figure
 
+from wiseft.figures.axes import panel_grid
 from wiseft.figures.labels import name_of
 from wiseft.figures.style import BLACK, Style
 from wiseft.study.drawings.bars import FILLS, bar, draw_bars, name_bars, place_bar_legend
@@ -28,7 +29,6 @@ def draw(
     datasets: list[str],
     method: str = "linear-classifier",
     model: str | None = None,
-    labels: dict[str, str] | None = None,
     titles: dict[str, str] | None = None,
 ) -> Figure:
     """Draw both panels.
@@ -39,7 +39,6 @@ def draw(
         datasets: below the bars, in reading order.
         method: id of the method whose fine-tuned end is held against the zero-shot one.
         model: rows of this model; by default of all, as a mean over them.
-        labels: texts of datasets that differ from `titles`.
         titles: names of the datasets as readers know them.
 
     Raises:
@@ -49,9 +48,8 @@ def draw(
     where = {"method": name, "variant": variant, "combination": f"{PAIR_PREFIX}zero-shot"}
     if model is not None:
         where["model"] = model
-    texts = [name_of(dataset, {**(titles or {}), **(labels or {})}) for dataset in datasets]
-    figure = Figure(figsize=(style.page_width, HEIGHT), layout="constrained")
-    left, right = figure.subplots(1, 2)
+    texts = [name_of(dataset, titles or {}) for dataset in datasets]
+    figure, (left, right) = panel_grid(style, 2, 2, HEIGHT)
     bars = {
         metric: [bar(table, {**where, "metric": metric, "dataset": name}) for name in datasets]
         for metric in (*SHARES, MARGIN)

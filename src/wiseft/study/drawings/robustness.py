@@ -73,14 +73,11 @@ def draw(
     average: str,
     methods: list[str] | None = None,
     variants: list[str] | None = None,
-    output_space: bool = True,
     baselines: bool = True,
     fit_exclude: list[str] | None = None,
     ylabel: str | None = None,
     xlabel: str | None = None,
-    source: str = "measured",
     split: str = "test",
-    view: str = "all",
 ) -> Figure:
     """Draw the alpha curves over the reference accuracy.
 
@@ -90,22 +87,21 @@ def draw(
         average: the average of shifts on the y axis, e.g. `natural`.
         methods: methods to draw; by default all of the table.
         variants: only these of the methods; by default all, each as a line of its own.
-        output_space: whether the first method's output-space ensemble is drawn.
         baselines: whether from-scratch models and their fit are drawn.
         fit_exclude: method ids of baselines outside the fit, drawn with a marker of their own.
         ylabel, xlabel: axis labels; by default made from the names of average and reference.
-        source, split, view: which rows of the table.
+        split: which rows of the table.
 
     Raises:
         WiseftError: if the selection is empty or not one curve a run, or there are neither
             methods nor baselines.
     """
-    grid = grid_rows(table, source, split, view)
+    grid = grid_rows(table, split=split)
     if variants is not None:
         grid = grid[grid["variant"].isin(variants) | (grid["method"] == BASELINE_METHOD)]
     chosen, names = lines_to_draw(grid, methods, needed=not baselines)
     grid = by_line(grid, names)
-    content = _content(grid, average, chosen, output_space, baselines, fit_exclude or [])
+    content = _content(grid, average, chosen, baselines, fit_exclude or [])
     looks = style.looks(chosen)
     figure = Figure(figsize=(style.page_width, 3.5), layout="constrained")
     two = len(content.fitted) + len(content.others) > 0
@@ -129,25 +125,19 @@ def draw(
 
 
 def _content(
-    grid: pd.DataFrame,
-    average: str,
-    methods: list[str],
-    output_space: bool,
-    baselines: bool,
-    fit_exclude: list[str],
+    grid: pd.DataFrame, average: str, methods: list[str], baselines: bool, fit_exclude: list[str]
 ) -> _Content:
     x, y = reference_of(grid), average_name(average)
     curves = {method: paired_curve(grid, x, y, method) for method in methods}
     output = None
-    if methods and output_space and has_output_space(grid, methods[0]):
+    if methods and has_output_space(grid, methods[0]):
         output = paired_curve(grid, x, y, methods[0], "output")
-    every = baseline_points(grid, average) if baselines else pd.DataFrame(columns=["x", "y"])
-    fitted = baseline_points(grid, average, fit_exclude) if baselines else every
-    if len(every):
-        inside = every["variant"].isin(fitted["variant"])
-        fit = baseline_fit(grid, average, fit_exclude)
-        return _Content(curves, output, every[inside], every[~inside], fit)
-    return _Content(curves, output, every, every, None)
+    every = baseline_points(grid, average)
+    if not baselines or every.empty:
+        return _Content(curves, output, every.iloc[:0], every.iloc[:0], None)
+    inside = every["variant"].isin(baseline_points(grid, average, fit_exclude)["variant"])
+    fit = baseline_fit(grid, average, fit_exclude)
+    return _Content(curves, output, every[inside], every[~inside], fit)
 
 
 def _limits(content: _Content, with_baselines: bool) -> tuple[Any, Any]:
@@ -182,17 +172,13 @@ def _draw_baselines(ax: Axes, content: _Content) -> None:
     """Draw from-scratch models, and their line with its band."""
     if content.fit is not None:
         draw_fit(ax, content.fit, FROM_SCRATCH, gid="fit")
-    for points, look in ((content.fitted, FROM_SCRATCH), (content.others, AUGMENTED)):
+    for points, look, size, face, name in (
+        (content.fitted, FROM_SCRATCH, 3.6, FROM_SCRATCH.color, "baselines"),
+        (content.others, AUGMENTED, 4.6, "white", "other-baselines"),
+    ):
         if len(points):
-            ax.plot(
-                points["x"],
-                points["y"],
-                **look.points,
-                markersize=3.6 if look is FROM_SCRATCH else 4.6,
-                markerfacecolor=look.color if look is FROM_SCRATCH else "white",
-                zorder=3,
-                gid="baselines" if look is FROM_SCRATCH else "other-baselines",
-            )
+            how: dict[str, Any] = {"markersize": size, "markerfacecolor": face, "zorder": 3}
+            ax.plot(points["x"], points["y"], **look.points, **how, gid=name)
 
 
 def _mark_zoom(ax: Axes, xlim: tuple[float, float], ylim: tuple[float, float]) -> None:

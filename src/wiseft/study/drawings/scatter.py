@@ -160,8 +160,7 @@ def _draw_panel(
     for arrow_up in panel.robustness:
         if draw_robustness(ax, arrow_up, _point(drawn, series, arrow_up.of), others):
             keys.add_beyond()
-    if panel.title:
-        ax.set_title(panel.title, loc="left", fontweight="bold")
+    ax.set_title(panel.title, loc="left", fontweight="bold")
     ax.set_xlabel(axis_label(x, titles))
     ax.set_ylabel(axis_label(y, titles))
     for each in drawn:
@@ -237,8 +236,7 @@ def _draw_path(ax: Axes, each: Drawn, look: Look, scale: float) -> None:
     edge = {"markersize": 4.8 * scale, "markeredgecolor": "white", "markeredgewidth": 0.4}
     plot(ax, mean, f"path:{each.name}", 8, **look.points, **edge)
     for record in mean.to_dict("records"):
-        point = {str(name): float(n) for name, n in record.items() if name != "variant"}
-        draw_interval(ax, point, look.color, scale * 0.8)
+        draw_interval(ax, record, look.color, scale * 0.8)
 
 
 def path_points(points: pd.DataFrame, series: Series) -> pd.DataFrame:

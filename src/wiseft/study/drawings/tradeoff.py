@@ -15,18 +15,23 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator
 
 from wiseft.errors import WiseftError
+from wiseft.figures.axes import panel_grid
 from wiseft.figures.labels import short_number
 from wiseft.figures.marks import legend_line
 from wiseft.figures.select import grid_rows, mean_over_runs, paired_curve, reference_of, rows
 from wiseft.figures.style import BLUE, GREEN, GREY, VERMILLION, Look, Style
 from wiseft.tabulate.robustness import average_name
 
-LOOKS = (
-    (Look("", GREEN, "o", "none"), 7.0),
-    (Look("", BLUE, "s", "none"), 4.5),
-    (Look("", VERMILLION, "D", "none"), 2.5),
-)
-"""By tolerance, with a size: gains grow with what may be lost, and equal ones stay visible."""
+METHOD, AVERAGE = "linear-classifier", "shifts"
+"""What is drawn: a method's gain over its fine-tuned model on an average."""
+TOLERANCES = {
+    0.0: (Look("", GREEN, "o", "none"), 7.0),
+    0.1: (Look("", BLUE, "s", "none"), 4.5),
+    1.0: (Look("", VERMILLION, "D", "none"), 2.5),
+}
+"""Percentage points that the reference may lose, each with a look and a size: gains grow with what
+may be lost, and equal ones stay visible.
+"""
 NAME_GAP = 0.05
 """Least distance of the models' names, as a share of the axis."""
 
@@ -37,14 +42,8 @@ def draw(
     *,
     hours: dict[str, float] | None = None,
     file: str | None = None,
-    average: str = "shifts",
-    tolerances: list[float] | None = None,
-    method: str = "linear-classifier",
     variant: str = "",
     labels: dict[str, str] | None = None,
-    source: str = "measured",
-    split: str = "test",
-    view: str = "all",
 ) -> Figure:
     """Draw one point a model and tolerance.
 
@@ -53,44 +52,35 @@ def draw(
         style: looks and widths.
         hours: estimated GPU hours of pre-training by model: which models are drawn, and where.
         file: in its place a CSV with the columns `model` and `gpu_hours`, and any others.
-        average: the average whose gain over the fine-tuned model is on the y axis.
-        tolerances: percentage points that the reference may lose; by default 0, 0.1 and 1.
-        method, variant: rows that are drawn.
+        variant: of the method.
         labels: names of the models; by default the table's.
-        source, split, view: which rows of the table.
 
     Raises:
-        WiseftError: if a model is not in the table, there are more than three tolerances, or there
-            are no hours, or the file is missing or wrong.
+        WiseftError: if a model is not in the table, or there are no hours, or the file is missing
+            or wrong.
     """
     if (hours is None) == (file is None):
         raise WiseftError("give either the option hours or the option file, and not both")
     hours = read_hours(Path(file)) if file is not None else hours or {}
-    chosen = [0.0, 0.1, 1.0] if tolerances is None else tolerances
-    if len(chosen) > len(LOOKS):
-        raise WiseftError(f"option tolerances has {len(chosen)} values, but may have three")
-    grid = rows(grid_rows(table, source, split, view), method=method, variant=variant)
-    figure = Figure(figsize=(style.column_width, 3.0), layout="constrained")
-    ax = figure.subplots()
-    curves = {model: _curve(grid, model, average, method) for model in hours}
-    gains = pd.DataFrame(
-        {t: {m: 100 * gain_within(c, t / 100) for m, c in curves.items()} for t in chosen}
-    )
+    grid = rows(grid_rows(table), method=METHOD, variant=variant)
+    figure, (ax,) = panel_grid(style, 1, 1, 3.0)
+    curves = [_curve(rows(grid, model=model)) for model in hours]
     handles = []
-    for tolerance, (look, size) in zip(chosen, LOOKS, strict=False):
+    for tolerance, (look, size) in TOLERANCES.items():
         text = f"reference loses at most {tolerance:g} pp"
         handles.append(legend_line(text, look, markersize=size))
-        ax.plot(
-            list(hours.values()),
-            gains.loc[list(hours), tolerance],
-            **look.points,
-            markersize=size,
-            gid=f"tolerance:{tolerance:g}",
-        )
-    _set_axes(ax)
+        gains = [100 * gain_within(curve, tolerance / 100) for curve in curves]
+        name = f"tolerance:{tolerance:g}"
+        ax.plot(list(hours.values()), gains, **look.points, markersize=size, gid=name)
+    # The line of no gain, over hours on a log scale.
+    ax.axhline(0, color=GREY, linewidth=0.8, zorder=1, gid="zero")
+    ax.set_xscale("log")
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short_number(value)))
+    ax.margins(x=0.08, y=0.12)
     _draw_names(ax, hours, labels or {})
     ax.set_xlabel("Pre-training (GPU hours, estimated)")
-    ax.set_ylabel(f"Gain on {average} over fine-tuned (pp)")
+    ax.set_ylabel(f"Gain on {AVERAGE} over fine-tuned (pp)")
     figure.legend(handles=handles, loc="outside lower center", ncols=1)
     return figure
 
@@ -119,15 +109,6 @@ def read_hours(path: Path) -> dict[str, float]:
             "once, with a number above 0"
         )
     return dict(zip(lines["model"], hours.astype(float), strict=True))
-
-
-def _set_axes(ax: Axes) -> None:
-    """Draw the line of no gain, and put hours on a log scale."""
-    ax.axhline(0, color=GREY, linewidth=0.8, zorder=1, gid="zero")
-    ax.set_xscale("log")
-    ax.xaxis.set_minor_locator(NullLocator())
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short_number(value)))
-    ax.margins(x=0.08, y=0.12)
 
 
 def _draw_names(ax: Axes, hours: dict[str, float], labels: dict[str, str]) -> None:
@@ -162,9 +143,9 @@ def spread(places: list[float], gap: float) -> list[float]:
     return moved
 
 
-def _curve(grid: pd.DataFrame, model: str, average: str, method: str) -> pd.DataFrame:
-    here = rows(grid, model=model)
-    return mean_over_runs(paired_curve(here, reference_of(here), average_name(average), method))
+def _curve(here: pd.DataFrame) -> pd.DataFrame:
+    """Return a model's accuracy on the reference and on the average, by alpha."""
+    return mean_over_runs(paired_curve(here, reference_of(here), average_name(AVERAGE), METHOD))
 
 
 def gain_within(mean: pd.DataFrame, tolerance: float) -> float:

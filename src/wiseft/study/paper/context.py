@@ -27,7 +27,7 @@ def figure_context(experiment: ExperimentEntry, catalogue: Catalogue) -> dict[st
     titles = {name: catalogue.dataset(name).title for name in seen}
     for name, members in experiment.averages.items():
         of_sets = name if name.endswith("s") else f"{name} sets"
-        several = f"{len(members)} {of_sets}"
+        several = f"{len(members)} {experiment.average_titles.get(name, of_sets)}"
         titles[AVERAGE_PREFIX + name] = several if len(members) > 1 else titles[members[0]]
     return {"fit_exclude": augmented, "titles": titles}
 

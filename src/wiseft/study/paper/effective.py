@@ -10,7 +10,6 @@ beyond them the upper one.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -29,19 +28,8 @@ _POINT = [
 ]
 
 
-@dataclass(frozen=True)
-class _Line:
-    """A line, or its two pieces in order, over a view of the reference.
-
-    Attributes:
-        pieces: by kind of line.
-        dataset: what is on the y axis.
-        x_view: view of the reference on the x axis.
-    """
-
-    pieces: dict[str, BaselineFit]
-    dataset: str
-    x_view: str
+Pieces = dict[str, BaselineFit]
+"""A line, or its two pieces from left to right, by kind of line."""
 
 
 def effective_rows(
@@ -66,7 +54,7 @@ def effective_rows(
     ]
     views = [settings.view_of(dataset) for dataset in grid["dataset"]]
     grid = grid[(grid["view"] == views) | (grid["dataset"] == settings.reference)]
-    parts = [_over(grid, line) for line in _own_lines(grid, settings)]
+    parts = list(_over_own_models(grid, settings))
     if other_models:
         known = set(lines()["dataset"])
         shifts = [name for name in grid["dataset"].unique() if name in known - {*settings.kept}]
@@ -91,41 +79,43 @@ def _means(points: pd.DataFrame) -> pd.DataFrame:
     return means.assign(seed=None)
 
 
-def _own_lines(grid: pd.DataFrame, settings: TabulateSettings) -> Iterator[_Line]:
-    """Yield the lines through models that the experiment trained from scratch."""
+def _over_own_models(grid: pd.DataFrame, settings: TabulateSettings) -> Iterator[pd.DataFrame]:
+    """Yield the points over the lines through models that the experiment trained from scratch."""
     view = settings.view_of(settings.reference)
     for average in settings.averages:
         fit = baseline_fit(grid, average, settings.fit_exclude)
         if fit is not None:
-            yield _Line({BASELINE_METHOD: fit}, average_name(average), view)
+            yield _over(grid, {BASELINE_METHOD: fit}, average_name(average), view)
 
 
 def _over_other_models(grid: pd.DataFrame, dataset: str) -> Sequence[pd.DataFrame]:
-    plain = _over(grid, _standard(grid, dataset, "all"))
+    plain = _over_standard(grid, dataset, "all")
     if dataset not in CLASS_VIEWS:
         return [plain]
-    classes = _over(grid, _standard(grid, dataset, CLASS_VIEWS[dataset]))
+    classes = _over_standard(grid, dataset, CLASS_VIEWS[dataset])
     done = pd.MultiIndex.from_frame(classes[_POINT].astype(str))
     return [classes, plain[~pd.MultiIndex.from_frame(plain[_POINT].astype(str)).isin(done)]]
 
 
-def _standard(grid: pd.DataFrame, dataset: str, x_view: str) -> _Line:
+def _over_standard(grid: pd.DataFrame, dataset: str, x_view: str) -> pd.DataFrame:
     kinds = line_kinds(STANDARD, dataset, x_view) or [STANDARD]
     fits = {kind: model_line(grid, dataset, kind, x_view) for kind in kinds}
-    return _Line(fits, dataset, x_view)
+    return _over(grid, fits, dataset, x_view)
 
 
-def _over(grid: pd.DataFrame, line: _Line) -> pd.DataFrame:
-    """Return the points of a dataset over a line."""
-    reference = (grid["dataset"] == grid["reference"]) & (grid["view"] == line.x_view)
+def _over(grid: pd.DataFrame, line: Pieces, dataset: str, x_view: str) -> pd.DataFrame:
+    """Return the points of a dataset over a line, whose x axis is a view of the reference."""
+    reference = (grid["dataset"] == grid["reference"]) & (grid["view"] == x_view)
     x = grid.loc[reference, [*_POINT, "value"]].drop_duplicates(_POINT)
-    shift = grid.loc[grid["dataset"] == line.dataset, [*_POINT, "experiment", "dataset", "value"]]
+    shift = grid.loc[grid["dataset"] == dataset, [*_POINT, "experiment", "dataset", "value"]]
     points = x.merge(shift, on=_POINT, suffixes=("_x", "_y"))
-    points = points.rename(columns={"value_x": "x", "value_y": "y"}).assign(x_view=line.x_view)
-    kinds = np.array([_piece(line, value) for value in points["x"]], dtype=object)
+    points = points.rename(columns={"value_x": "x", "value_y": "y"}).assign(x_view=x_view)
+    # The first piece from the left that reaches up to a reference accuracy, or the last one.
+    ends = [fit.x_max for fit in line.values()][:-1]
+    pieces = np.searchsorted(ends, points["x"])
     parts = []
-    for kind, fit in line.pieces.items():
-        part = points[kinds == kind]
+    for piece, (kind, fit) in enumerate(line.items()):
+        part = points[pieces == piece]
         beta = fit.predict(part["x"])
         parts.append(
             part.assign(
@@ -136,9 +126,3 @@ def _over(grid: pd.DataFrame, line: _Line) -> pd.DataFrame:
             )
         )
     return pd.concat(parts)
-
-
-def _piece(line: _Line, x: float) -> str:
-    """Return the first piece from the left that reaches up to a reference accuracy, or the last."""
-    kinds = list(line.pieces)
-    return next((kind for kind in kinds if x <= line.pieces[kind].x_max), kinds[-1])

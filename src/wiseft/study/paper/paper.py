@@ -15,12 +15,11 @@ import pandas as pd
 
 from wiseft.base.io import write_text
 from wiseft.errors import WiseftError
-from wiseft.figures.page import PageSettings, build_page
 from wiseft.figures.registry import METADATA, make_figure
 from wiseft.study.config import Catalogue
 from wiseft.study.config.experiment import ExperimentEntry
 from wiseft.study.config.experiment_parts import FigureSettings
-from wiseft.study.paper.context import figure_context, page_context
+from wiseft.study.paper.context import figure_context
 from wiseft.study.paper.published import join, with_zero_shot
 
 CAPTIONS = "captions.md"
@@ -34,7 +33,6 @@ def draw_all(
     datasets_root: Path,
     folder: Path,
     only: Sequence[str] | None = None,
-    page: Path | None = None,
     zero_shot: Sequence[pd.DataFrame] = (),
 ) -> list[Path]:
     """Draw the figures of an experiment as PDF, PNG and SVG, and write their captions.
@@ -46,7 +44,6 @@ def draw_all(
         datasets_root: where `wiseft testbed` puts other models' accuracies.
         folder: where the figures are written.
         only: names of figures; None for all.
-        page: where the interactive page is written; None for none.
         zero_shot: tidy tables through whose zero-shot models the line in figures goes.
 
     Returns:
@@ -62,18 +59,16 @@ def draw_all(
             f"the workflow: snakemake --cores all --config experiment={experiment.experiment}"
         )
     chosen = _chosen(experiment, only)
-    table = join(measured, experiment.published, catalogue, datasets_root)
-    context, numbers = figure_context(experiment, catalogue), with_zero_shot(table, zero_shot)
+    joined = join(measured, experiment.published, catalogue, datasets_root)
+    table = with_zero_shot(joined, zero_shot)
+    context = figure_context(experiment, catalogue)
     with ProcessPoolExecutor(max_workers=PROCESSES) as pool:
         jobs = [
-            pool.submit(_draw, name, settings, numbers, context, folder)
+            pool.submit(_draw, name, settings, table, context, folder)
             for name, settings in chosen.items()
         ]
         drawn = [job.result() for job in jobs]
     write_text(folder / CAPTIONS, captions(experiment))
-    if page is not None:
-        settings = PageSettings.model_validate(page_context(experiment, catalogue))
-        write_text(page, build_page(table, settings, page))
     return drawn
 
 

@@ -12,7 +12,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from wiseft.base.names import SEARCHES
@@ -65,40 +64,27 @@ class Curves:
 
     values: Mapping[tuple[str, ...], pd.Series]
 
-    def at(self, run: Run, place: Place) -> pd.Series | None:
-        """Return values by alpha; None where nothing was measured.
+    def at(self, run: Run, place: Place, optima: bool = False) -> pd.Series | None:
+        """Return values by alpha, or their optimum alone; None where there are none.
 
-        Averages are those of the datasets' values at each alpha that all of them have.
+        Averages are those of the datasets' values at each alpha that all of them have; an average
+        of optima is that of each dataset's own (table 13's definition).
         """
         if place[0] not in (SHIFTS_AVERAGE, BOTH_AVERAGE):
-            return self.values.get((*run, *place))
-        shifts = self._mean(run, [(name, *place[1:]) for name in SHIFTS])
-        if shifts is None or place[0] == SHIFTS_AVERAGE:
-            return shifts
-        reference = self.at(run, ("imagenet", *place[1:]))
-        return None if reference is None else ((reference + shifts) / 2).dropna()
-
-    def _mean(self, run: Run, places: list[Place]) -> pd.Series | None:
-        parts = [self.at(run, place) for place in places]
-        present = [curve for curve in parts if curve is not None]
-        if len(present) < len(parts):
+            curve = self.values.get((*run, *place))
+            if not optima:
+                return curve
+            best = _swept_best(curve)
+            return None if best is None else pd.Series([best])
+        parts = [self.at(run, (name, *place[1:]), optima) for name in SHIFTS]
+        there = [part for part in parts if part is not None]
+        if len(there) < len(parts):
             return None
-        return pd.concat(present, axis=1).dropna().mean(axis=1)
-
-    def optima(self, run: Run, place: Place) -> float | None:
-        """Return the average of each dataset's best value (table 13's definition)."""
-        parts = [self._best(run, (name, *place[1:])) for name in SHIFTS]
-        best = [value for value in parts if value is not None]
-        if len(best) < len(parts):
-            return None
-        shifts = float(np.mean(best))
+        shifts = pd.concat(there, axis=1).dropna().mean(axis=1)
         if place[0] == SHIFTS_AVERAGE:
             return shifts
-        reference = self._best(run, ("imagenet", *place[1:]))
-        return None if reference is None else (reference + shifts) / 2
-
-    def _best(self, run: Run, place: Place) -> float | None:
-        return _swept_best(self.at(run, place))
+        reference = self.at(run, ("imagenet", *place[1:]), optima)
+        return None if reference is None else ((reference + shifts) / 2).dropna()
 
 
 def curves(measured: Iterable[pd.DataFrame]) -> Curves:
@@ -138,7 +124,8 @@ def _value(curves: Curves, run: Run, line: Mapping[str, Any]) -> float | None:
         best, fixed = _swept_best(curve), _grid(curve, FIXED_ALPHA)
         return None if best is None or fixed is None else best - fixed
     if line["selection"] == "oracle-table13":
-        return curves.optima(run, place)
+        optimum = curves.at(run, place, optima=True)
+        return None if optimum is None else float(optimum.iloc[0])
     curve = curves.at(run, place)
     if line["selection"] == "oracle-column":
         return _swept_best(curve)

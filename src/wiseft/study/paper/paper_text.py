@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
@@ -41,11 +40,6 @@ def file_stem(table: int) -> str:
     return f"table-{table}" if table in TABLES else "zero-shot"
 
 
-def csv_text(wide: pd.DataFrame) -> str:
-    """Return a table as CSV, its cells as they are shown."""
-    return wide.to_csv(index_label="row", lineterminator="\n")
-
-
 def markdown(wide: pd.DataFrame, table: int) -> str:
     """Return a table as Markdown."""
     head, *rows = _texts(wide)
@@ -57,23 +51,17 @@ def markdown(wide: pd.DataFrame, table: int) -> str:
 def latex(wide: pd.DataFrame, table: int) -> str:
     """Return a table as LaTeX; it needs the package booktabs."""
     title = titled(TABLES.get(table, ZERO_SHOT_TITLE))
-    head, *rows = map(_latex_row, _texts(wide))
-    lines = [
-        r"\begin{table}",
-        r"  \centering",
-        rf"  \caption{{{_escape(title)}. {_escape(legend())}}}",
-        rf"  \label{{tab:{file_stem(table)}}}",
-        rf"  \begin{{tabular}}{{l{'r' * len(wide.columns)}}}",
-        r"    \toprule",
-        head,
-        r"    \midrule",
-        *rows,
-        r"    \bottomrule",
-        r"  \end{tabular}",
-        r"\end{table}",
-        "",
-    ]
-    return "\n".join(lines)
+    head, *rows = [[_escape(text) for text in row] for row in _texts(wide)]
+    frame = pd.DataFrame(rows, columns=head)
+    return str(
+        frame.style.hide(axis="index").to_latex(
+            hrules=True,
+            position_float="centering",
+            caption=f"{_escape(title)}. {_escape(legend())}",
+            label=f"tab:{file_stem(table)}",
+            column_format="l" + "r" * len(wide.columns),
+        )
+    )
 
 
 def report(cells: pd.DataFrame) -> str:
@@ -108,7 +96,11 @@ def write_paper_tables(cells: pd.DataFrame, folder: Path) -> list[Path]:
     written = []
     for table in map(int, cells["table"].unique()):
         wide = layout(cells, table)
-        texts = {"csv": csv_text(wide), "md": markdown(wide, table), "tex": latex(wide, table)}
+        texts = {
+            "csv": wide.to_csv(index_label="row", lineterminator="\n"),
+            "md": markdown(wide, table),
+            "tex": latex(wide, table),
+        }
         for suffix, text in texts.items():
             written.append(folder / f"{file_stem(table)}.{suffix}")
             write_text(written[-1], text)
@@ -127,7 +119,3 @@ def _texts(wide: pd.DataFrame) -> list[list[str]]:
 
 def _escape(text: str) -> str:
     return "".join(_LATEX.get(letter, letter) for letter in text)
-
-
-def _latex_row(texts: Iterable[str]) -> str:
-    return f"    {' & '.join(map(_escape, texts))} \\\\"

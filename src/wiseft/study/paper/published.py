@@ -23,8 +23,9 @@ from wiseft.tabulate.table import sort_table
 
 STANDARD, ZERO_SHOT = "standard", "zero-shot"
 BELOW_KNEE, ABOVE_KNEE = "standard-below-knee", "standard-above-knee"
-KINDS = (STANDARD, BELOW_KNEE, ABOVE_KNEE, ZERO_SHOT)
-"""`standard`: all models of standard training; the two pieces: ImageNet-A's line has a knee."""
+"""Kinds of lines: through all models of standard training; its two pieces, because ImageNet-A's has
+a knee; and through zero-shot models.
+"""
 
 CLASS_VIEWS = {
     "imagenet-r": "imagenet-r-classes",
@@ -174,7 +175,7 @@ def model_line(
     Args:
         table: the tidy table.
         dataset: what is on the y axis, e.g. `imagenet-r` or `avg:shifts`.
-        kind: one of `KINDS`.
+        kind: of line, e.g. `standard`.
         x_view: view of ImageNet on the x axis; see `CLASS_VIEWS`.
 
     Raises:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from wiseft.errors import WiseftError
 from wiseft.study.config import Catalogue
-from wiseft.study.published.sample_counts import sample_count
+from wiseft.study.config.folder import UnknownName
 
 TABLES: dict[int, str] = {
     1: "CLIP ViT-L/14@336px on ImageNet and five shifts",
@@ -84,12 +84,9 @@ def _numbers() -> pd.DataFrame:
 
 def _imagenet_tables() -> pd.DataFrame:
     wide = _read("imagenet_tables.csv")
-    wide["line"] = range(len(wide))
     headings = [name for name in wide.columns if name not in COLUMNS]
-    long = wide.melt(id_vars=headings, value_vars=list(COLUMNS), var_name="dataset")
-    long = long.rename(columns={"value": "percent"}).dropna(subset="percent")
-    long["place"] = long["dataset"].map({name: i for i, name in enumerate(COLUMNS)})
-    long = long.sort_values(["line", "place"], kind="stable").drop(columns=["line", "place"])
+    long = wide.melt(headings, list(COLUMNS), "dataset", "percent", ignore_index=False)
+    long = long.sort_index(kind="stable").dropna(subset="percent")
     long["column"] = long["dataset"].map(COLUMNS)
     # Table 13 alone averages the optima of the datasets; elsewhere an average has its own optimum.
     averaged = (long["table"] == 13) & long["dataset"].str.startswith("avg:")
@@ -193,3 +190,21 @@ def published_rows(frame: pd.DataFrame) -> pd.DataFrame:
     nan = float("nan")
     frame = frame.assign(source="published", seed=None, ci_low=nan, ci_high=nan, ci_method="")
     return frame[list(ROW_COLUMNS)].astype(dict.fromkeys(("seed", "n", "n_correct"), "Int64"))
+
+
+def sample_count(catalogue: Catalogue, dataset: str, split: str, view: str) -> int | None:
+    """Return the samples of a dataset's split in a view, as its entry has them.
+
+    None where the entry does not say: for averages, for a dataset without an entry, and for the
+    worst region of FMoW, whose size is part of the result.
+    """
+    try:
+        entry = catalogue.dataset(dataset)
+    except UnknownName:
+        return None
+    settings = next((each for each in entry.views if each.name == view), None)
+    if settings is None or settings.group is not None:
+        return None
+    if settings.where == "anchor":
+        return int(entry.options["anchors"])
+    return entry.splits.get(split)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import csv
 from collections.abc import Iterator, Mapping
+from importlib.resources import files
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,8 +25,7 @@ from wiseft.study.published.addresses import (
     ZERO_SHOT,
     source_path,
 )
-from wiseft.study.published.numbers import published_rows
-from wiseft.study.published.sample_counts import sample_count
+from wiseft.study.published.numbers import published_rows, sample_count
 
 EXPERIMENT = "testbed"
 """`experiment` of the rows of the test bed's models."""
@@ -53,50 +53,23 @@ class Condition(NamedTuple):
     n: int
 
 
-CONDITIONS: dict[str, Condition] = {
-    "val": Condition("imagenet", "all", 50_000),
-    "val-on-imagenet-r-classes": Condition("imagenet", "imagenet-r-classes", 10_000),
-    "val-on-objectnet-classes": Condition("imagenet", "objectnet-classes", 6_250),
-    "val-on-imagenet-a-classes": Condition("imagenet", "imagenet-a-classes", 10_000),
-    "val-on-vid-robust-classes": Condition("imagenet", "imagenet-vid-robust-classes", 14_400),
-    "val-on-ytbb-robust-classes": Condition("imagenet", "ytbb-robust-classes", 11_550),
-    "imagenetv2-matched-frequency-format-val": Condition("imagenet-v2", "all", 10_000),
-    "imagenet-r": Condition("imagenet-r", "all", 30_000),
-    "imagenet-sketch": Condition("imagenet-sketch", "all", 50_889),
-    "objectnet-1.0-beta": Condition("objectnet", "all", 18_514),
-    "imagenet-a": Condition("imagenet-a", "all", 7_500),
-    "imagenet-vid-robust_pm0": Condition("imagenet-vid-robust", "all", 1_109),
-    "ytbb-robust_pm0": Condition("ytbb-robust", "all", 2_030),
+def _shipped(name: str) -> list[dict[str, str]]:
+    """Return the lines of a CSV of this package."""
+    with (files("wiseft.study.published") / name).open(encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+CONDITIONS = {
+    line["column"]: Condition(line["dataset"], line["view"], int(line["n"]))
+    for line in _shipped("conditions.csv")
 }
 """The columns that are read. Every accuracy is a whole number of these samples."""
 
-CLIP_MODELS = {
-    "RN50": "clip-rn50",
-    "RN101": "clip-rn101",
-    "RN50x4": "clip-rn50x4",
-    "RN50x16": "clip-rn50x16",
-    "RN50x64": "clip-rn50x64",
-    "ViT-B-32": "clip-vit-b-32",
-    "ViT-B-16": "clip-vit-b-16",
-    "ViT-L-14": "clip-vit-l-14",
-    "ViT-L-14-336": "clip-vit-l-14-336",
-}
+_NAMES = _shipped("open_clip_names.csv")
+CLIP_MODELS = {line["theirs"]: line["ours"] for line in _NAMES if line["kind"] == "model"}
 """OpenAI's nine models, by open_clip's name, as the catalogue calls them."""
 
-CLIP_COLUMNS = {
-    "ImageNet 1k": "imagenet",
-    "ImageNet v2": "imagenet-v2",
-    "ImageNet-R": "imagenet-r",
-    "ImageNet Sketch": "imagenet-sketch",
-    "ObjectNet": "objectnet",
-    "ImageNet-A": "imagenet-a",
-    "CIFAR-10": "cifar10",
-    "CIFAR-100": "cifar100",
-    "Stanford Cars": "cars",
-    "Describable Textures": "dtd",
-    "SUN397": "sun397",
-    "Food-101": "food101",
-}
+CLIP_COLUMNS = {line["theirs"]: line["ours"] for line in _NAMES if line["kind"] == "dataset"}
 """open_clip's columns by dataset. FMoW and iWildCam are left out: other metrics than the paper's.
 ObjectNet is scored with ObjectNet's own class names, which raises it by about 2 points."""
 
@@ -215,10 +188,7 @@ def model_types(path: Path) -> Mapping[str, str]:
     except (SyntaxError, UnicodeDecodeError) as error:
         raise WiseftError(f"{path} is no Python ({error}); fetch it again") from None
     for node in tree.body:
-        if isinstance(node, ast.Assign) and any(
-            isinstance(target, ast.Name) and target.id == "model_types_map"
-            for target in node.targets
-        ):
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "model_types_map":
             return _mapping(node.value, path)
     raise WiseftError(f"{path} has no mapping model_types_map; fetch it again")
 

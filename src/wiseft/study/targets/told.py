@@ -232,7 +232,7 @@ class Told:
         Figures are not among them, because they change no number.
         """
         models = {m: self._runs.entry(m) for m in self._runs.models}
-        left_out = {"figures", "page"}
+        left_out = {"figures", "page", "average_titles"}
         if not self._experiment.keep:  # a key of later: old records stay as they are
             left_out.add("keep")
         content = {
