@@ -12,9 +12,9 @@ from tools.rehearsal import tiny
 from tools.rehearsal.checkpoints import weights_of
 
 from wiseft.base.progress import shown
-from wiseft.combine.merge import merge_files
 from wiseft.errors import WiseftError
 from wiseft.foreign.configs import differences
+from wiseft.tool.merge import merge_files
 
 
 def save(kind, path, seed, **config):

@@ -14,10 +14,10 @@ from tests.combine.test_adapters import factors
 from tools.rehearsal import tiny
 from tools.rehearsal.checkpoints import Holder, torchscript, weights_of
 
-from wiseft.combine.merge import merge_files
 from wiseft.foreign.huggingface import to_open_clip
 from wiseft.models import towers
 from wiseft.thetas.theta import load_theta, make_header, save_theta, save_weights
+from wiseft.tool.merge import merge_files
 
 __all__ = ["Holder"]  # TorchScript reads the source of the class
 

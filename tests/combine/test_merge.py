@@ -14,11 +14,11 @@ from tools.rehearsal.checkpoints import Holder, torchscript, weights_of
 
 from wiseft.base.progress import shown
 from wiseft.cli import main
-from wiseft.combine.merge import merge_files
 from wiseft.errors import WiseftError
 from wiseft.foreign.huggingface import from_open_clip
 from wiseft.models import towers
 from wiseft.thetas.theta import load_theta, make_header, save_theta
+from wiseft.tool.merge import merge_files
 
 __all__ = ["Holder"]  # TorchScript reads the source of the class
 

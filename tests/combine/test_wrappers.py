@@ -13,8 +13,8 @@ from timm.utils import CheckpointSaver, ModelEmaV2
 
 from wiseft.base.progress import shown
 from wiseft.cli import main
-from wiseft.combine.merge import merge_files
 from wiseft.errors import WiseftError
+from wiseft.tool.merge import merge_files
 
 
 def merge(a, b, output, alpha="0.500", **more):

@@ -21,12 +21,12 @@ from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Resiz
 
 from wiseft.base import library
 from wiseft.cli import main
-from wiseft.combine.merge import merge_files
 from wiseft.errors import WiseftError
 from wiseft.evaluate.score import Score, score_folder
 from wiseft.models import towers
 from wiseft.models.classifier import build_classifier
 from wiseft.thetas.theta import save_theta
+from wiseft.tool.merge import merge_files
 from wiseft.zeroshot.head import build_head
 from wiseft.zeroshot.prompts import TEMPLATES
 

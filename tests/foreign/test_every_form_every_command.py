@@ -24,7 +24,6 @@ from tools.rehearsal import tiny
 from tools.rehearsal.checkpoints import Holder, torchscript
 
 import wiseft
-from wiseft.combine.merge import merge_files
 from wiseft.errors import WiseftError
 from wiseft.evaluate.score import score_folder
 from wiseft.foreign.door import open_model
@@ -35,6 +34,7 @@ from wiseft.study.weights.fetch import fetch_weights
 from wiseft.study.weights.sources import from_tag
 from wiseft.thetas.theta import load_theta, load_weights, save_weights
 from wiseft.tool.export import export_theta
+from wiseft.tool.merge import merge_files
 from wiseft.tool.sweep import sweep
 
 __all__ = ["Holder"]  # TorchScript reads the source of the class

@@ -7,8 +7,8 @@ import transformers
 from safetensors.torch import load_file, save_file
 from tools.rehearsal import tiny
 
-from wiseft.combine.merge import merge_files
 from wiseft.errors import WiseftError
+from wiseft.tool.merge import merge_files
 
 peft = pytest.importorskip("peft", reason="PEFT is not installed; make test-peers installs it")
 

@@ -13,12 +13,12 @@ from huggingface_hub import hf_hub_download
 from tests.weights.conftest import COMMIT
 
 from wiseft.cli import main
-from wiseft.combine.merge import merge_files
 from wiseft.errors import WiseftError
 from wiseft.foreign.adapters import files_of
 from wiseft.foreign.door import open_model as read_folder
 from wiseft.foreign.formats import read_checkpoint
 from wiseft.foreign.model_folder import following_links
+from wiseft.tool.merge import merge_files
 
 SECRET = b"-----BEGIN OPENSSH PRIVATE KEY-----"
 

@@ -21,11 +21,11 @@ from tools.rehearsal.checkpoints import torchscript
 from torch import Tensor, nn
 
 from wiseft.cli import main
-from wiseft.combine.merge import merge_files
 from wiseft.errors import WiseftError
 from wiseft.foreign.formats import read_checkpoint
 from wiseft.models.towers.open_clip_models import open_clip_model
 from wiseft.thetas.theta import save_theta
+from wiseft.tool.merge import merge_files
 
 OPENAI = {"quick_gelu": True, "text_cfg": tiny.TEXT | {"context_length": 77}}
 PREPROCESSING = {"size": 32, "mean": OPENAI_MEAN, "std": OPENAI_STD}

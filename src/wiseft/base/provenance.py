@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib.metadata
+import os
 import platform
 import subprocess
 from collections import Counter
@@ -97,3 +98,9 @@ def upgrades(groups: Sequence[Mapping[str, str]]) -> list[str]:
     found = {name: sorted({g[name] for g in groups if name in g}) for g in groups for name in g}
     differ = {k: v for k, v in found.items() if len(v) > 1 and k not in ("evaluations", "commit")}
     return [f"Evaluations differ in {k}: {', '.join(v)}." for k, v in differ.items()]
+
+
+def cores() -> int:
+    """Return the CPU cores that this process may use."""
+    limited = hasattr(os, "sched_getaffinity")
+    return len(os.sched_getaffinity(0)) if limited else os.cpu_count() or 1

@@ -43,8 +43,8 @@ def merge(
 
     Example: wiseft merge zeroshot.pt finetuned.pt --alpha 0.5 -o wise.pt
     """
-    from wiseft.combine.merge import merge_files
     from wiseft.models.runtime import start_torch
+    from wiseft.tool.merge import merge_files
 
     where = "cpu" if device == "cpu" else start_torch(1, device, mps=True)
     merge_files(a, b, alpha, output, device=where, weights=weights)

@@ -49,8 +49,8 @@ def score(
         threads: CPU threads. Default: all cores.
         as_json: Print JSON, and nothing else.
     """
+    from wiseft.base.provenance import cores
     from wiseft.evaluate.score import score_folder
-    from wiseft.models.gpus import cores
     from wiseft.models.runtime import start_torch
     from wiseft.tabulate.intervals import clopper_pearson
     from wiseft.thetas.preprocessing import Preprocessing

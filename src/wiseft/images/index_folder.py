@@ -10,6 +10,7 @@ from typing import cast
 import numpy as np
 
 from wiseft.base import library
+from wiseft.base.provenance import cores
 from wiseft.errors import WiseftError
 from wiseft.images.decode import undecodable
 from wiseft.images.folder_options import ImageFolderOptions
@@ -18,7 +19,6 @@ from wiseft.images.index import write_checked
 from wiseft.images.manifest import write_manifest
 from wiseft.images.scan import scan_folders
 from wiseft.images.split import HELD_OUT, FolderSplit, LayoutInputs, take
-from wiseft.models.gpus import cores
 
 
 def index_folder(

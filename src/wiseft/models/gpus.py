@@ -48,12 +48,6 @@ def devices() -> list[str]:
     return list(itertools.takewhile(lambda name: name not in none, names))
 
 
-def cores() -> int:
-    """Return the CPU cores that this process may use."""
-    limited = hasattr(os, "sched_getaffinity")
-    return len(os.sched_getaffinity(0)) if limited else os.cpu_count() or 1
-
-
 @functools.cache
 def _listed() -> tuple[str, ...]:
     count = sum(line.startswith("GPU ") for line in _nvidia_smi("-L"))

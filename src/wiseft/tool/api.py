@@ -18,7 +18,6 @@ from torch import Tensor
 from wiseft.base.alphas import FIXED_ALPHA, format_alpha
 from wiseft.combine import linear_combination
 from wiseft.combine.files import mixed_header, mixture
-from wiseft.combine.merge import merge_files
 from wiseft.foreign.as_classifier import classifier_of
 from wiseft.foreign.door import Features, Given, open_model
 from wiseft.images.decode import decode, fit
@@ -27,6 +26,7 @@ from wiseft.models.towers import floating
 from wiseft.thetas.preprocessing import Preprocessing
 from wiseft.thetas.tensor_file import TENSORS_SUM, tensors_sha256
 from wiseft.thetas.theta import Theta, check_compatible, header_dict, identity, save_theta
+from wiseft.tool.merge import merge_files
 
 Picture = Path | str | Image.Image
 """A file, or an image of Pillow; it is resized and cropped as the model wants it."""

@@ -15,9 +15,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from wiseft.base.provenance import git_commit, versions
+from wiseft.base.provenance import cores, git_commit, versions
 from wiseft.errors import WiseftError
-from wiseft.models.gpus import cores
 from wiseft.study.config import Catalogue, Config, load_config, paths, require_clone
 from wiseft.study.plan import PEAKS, Assumptions, estimate
 from wiseft.study.plan.estimate import of_datasets

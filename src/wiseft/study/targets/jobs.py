@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
-from wiseft.models.gpus import cores, devices
+from wiseft.base.provenance import cores
+from wiseft.models.gpus import devices
 from wiseft.study.finetune.schedule import long_warmup, training_samples
 from wiseft.study.targets.data import Data
 from wiseft.study.targets.files import Files
