@@ -272,3 +272,26 @@ def test_a_deep_configuration_ends_in_an_answer():
 def test_a_number_fills_no_memory(key):
     config = {"model_type": "dinov2", key: 10**12}
     assert not differences(config, config)
+
+
+def test_folders_that_prepare_images_otherwise_are_refused(tmp_path):
+    for name, mean in (("a", [0.5] * 3), ("b", [0.4] * 3)):
+        save(transformers.Dinov2Model, tmp_path / name, 0, **DINO)
+        processor = transformers.BitImageProcessor(
+            size={"shortest_edge": 28}, crop_size=28, image_mean=mean
+        )
+        processor.save_pretrained(tmp_path / name)
+    with pytest.raises(WiseftError, match=r"mean is \[0\.5, 0\.5, 0\.5\] and \[0\.4, "):
+        merge(tmp_path)
+    processor.save_pretrained(tmp_path / "a")
+    merge(tmp_path)
+
+
+def test_a_processor_of_sound_is_not_compared(tmp_path):
+    config = {"d_model": 16, "encoder_layers": 1, "decoder_layers": 1, "vocab_size": 32}
+    config |= {"encoder_attention_heads": 2, "decoder_attention_heads": 2, "pad_token_id": 0}
+    config |= {"bos_token_id": 0, "eos_token_id": 0, "decoder_start_token_id": 0}
+    for name in "ab":
+        save(transformers.WhisperModel, tmp_path / name, 0, **config)
+        transformers.WhisperFeatureExtractor(n_fft=400).save_pretrained(tmp_path / name)
+    merge(tmp_path)

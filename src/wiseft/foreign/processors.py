@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from wiseft.base.io import read_object
-from wiseft.errors import WiseftError
+from wiseft.errors import WiseftError, some
+from wiseft.foreign.model_folder import needed_files
 
 _DEFAULTS = read_object(Path(__file__).with_suffix(".json"))
 _COMMON = _DEFAULTS.pop("every processor")
@@ -51,6 +52,25 @@ def preprocessing_in(files: Mapping[str, Path], model: str = "clip") -> dict[str
     """Return what a processor's file among those of a model says; nothing without one."""
     found = processor_in(files)
     return {} if found is None else preprocessing(found, model)
+
+
+def compare_processors(first: Path, second: Path) -> None:
+    """Refuse two folders whose processors prepare other pixels, where both are of a kind we model.
+
+    Raises:
+        WiseftError: naming the keys, with both values.
+    """
+    try:
+        one, other = (preprocessing_in(needed_files(folder)) for folder in (first, second))
+    except WiseftError:  # of sound, of text, or of images in a way that only its library knows
+        return
+    if one and other and one != other:
+        keys = sorted(key for key in one.keys() | other if one.get(key) != other.get(key))
+        found = [f"{key} is {one.get(key)} and {other.get(key)}" for key in keys]
+        raise WiseftError(
+            f"{first} and {second} prepare images differently: {some(found)}. Their mean can take "
+            "one way only; if the models were trained alike, make the two files equal"
+        )
 
 
 def preprocessing(config: Mapping[str, Any], model: str = "clip") -> dict[str, Any]:

@@ -21,6 +21,7 @@ from wiseft.foreign import huggingface
 from wiseft.foreign.configs import check_described, compare_configs
 from wiseft.foreign.door import open_model
 from wiseft.foreign.formats import Checkpoint
+from wiseft.foreign.processors import compare_processors
 from wiseft.foreign.wrappers import key_of
 from wiseft.models.towers import check_fit, floating
 from wiseft.thetas.tensor_file import LazyTensors, examples
@@ -76,6 +77,8 @@ def merge_files(
         )
     _check_keys(first, second, weights)
     compare_configs(first, second)
+    if first.path.is_dir() and second.path.is_dir():
+        compare_processors(first.path, second.path)
     for each in (first, second):
         check_described(each)
     also = {
