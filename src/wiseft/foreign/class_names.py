@@ -9,6 +9,7 @@ from typing import Any
 
 from wiseft.base.io import read_json
 from wiseft.errors import WiseftError, some
+from wiseft.foreign.model_folder import inside
 from wiseft.thetas.theta import ThetaHeader
 
 HEAD, CLASSES, FEATURES = "head.safetensors", "classes.json", "features.json"
@@ -69,7 +70,7 @@ def head_beside(path: Path) -> Path | None:
         WiseftError: if other models lie there, so that nothing says whose it is.
     """
     folder = _folder(path)
-    if not all((folder / name).is_file() for name in (HEAD, CLASSES)):
+    if not all(inside(folder / name).is_file() for name in (HEAD, CLASSES)):
         return None
     others = [each.name for each in sorted(folder.iterdir()) if each.suffix in _MODELS]
     others = [name for name in others if name not in (HEAD, path.name)]

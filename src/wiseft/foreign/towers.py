@@ -125,7 +125,10 @@ def head_name(tensors: Mapping[str, Tensor], shape: tuple[int, ...], where: str)
     if len(fitting) == 1:
         return fitting[0]
     if fitting:
-        raise WiseftError(f"{where} has several heads: {', '.join(fitting)}; give one with --head")
+        raise WiseftError(
+            f"{where} has several heads of {shape[0]} classes: {', '.join(fitting)}; save it with "
+            "the one that belongs to the images"
+        )
     if named:
         shapes = ", ".join(f"{key} {tuple(value.shape)}" for key, value in named.items())
         raise WiseftError(

@@ -114,7 +114,7 @@ def index_images(
     Raises:
         WiseftError: there is no image.
     """
-    (images,) = scan_folders(folder, ["."])
+    (images,) = scan_folders(folder, ["."], broken)
     files = of_images([images], [0])
     if broken is not None:
         files = _readable(files, folder, broken)
