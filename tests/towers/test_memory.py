@@ -12,13 +12,8 @@ from torch.profiler import ProfilerActivity, profile
 
 from wiseft.models import towers
 from wiseft.models.classifier import ImageClassifier
-from wiseft.models.towers.memory import (
-    evaluation_bytes,
-    footprint,
-    images_that_fit,
-    spared,
-    training_bytes,
-)
+from wiseft.models.footprint import evaluation_bytes, images_that_fit, spared, training_bytes
+from wiseft.models.towers.memory import footprint
 from wiseft.study.finetune.state import Precision
 
 NORMALISED = {"mean": [0.5] * 3, "std": [0.5] * 3}

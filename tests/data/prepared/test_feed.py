@@ -152,7 +152,11 @@ for n, _ in in_order(plan, read, (2, 2, 3), torch.device("cpu"), Reading(2, 9000
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
 def test_a_job_that_is_told_to_end_ends_and_leaves_nothing(signum):
     with subprocess.Popen(
-        [sys.executable, "-c", READING], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        [sys.executable, "-c", READING],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        # A shell lets what it starts in the background ignore SIGINT.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as job:
         assert job.stdout.readline() == b"reading\n"
         assert psutil.Process(job.pid).children() == []
