@@ -12,6 +12,7 @@ import functools
 import itertools
 import logging
 import os
+import shutil
 import subprocess
 import tempfile
 import time
@@ -66,7 +67,9 @@ def memory_bytes() -> int:
 
 def _nvidia_smi(*arguments: str) -> list[str]:
     """Return the lines that nvidia-smi prints; none where it is not installed or fails."""
-    command = ["nvidia-smi", *arguments]
+    if (program := shutil.which("nvidia-smi")) is None:  # else the current folder may have one
+        return []
+    command = [program, *arguments]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
     except (OSError, subprocess.SubprocessError):
