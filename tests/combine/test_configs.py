@@ -295,3 +295,36 @@ def test_a_processor_of_sound_is_not_compared(tmp_path):
         save(transformers.WhisperModel, tmp_path / name, 0, **config)
         transformers.WhisperFeatureExtractor(n_fft=400).save_pretrained(tmp_path / name)
     merge(tmp_path)
+
+
+def test_a_configuration_that_does_not_fit_its_tensors_is_refused(tmp_path):
+    for name in "ab":
+        save(transformers.LlamaForCausalLM, tmp_path / name, 0, **LLAMA)
+        change(tmp_path / name, num_key_value_heads=1)
+    with pytest.raises(RuntimeError, match="mismatched"):
+        transformers.LlamaForCausalLM.from_pretrained(tmp_path / "a")
+    with pytest.raises(WiseftError, match=r"k_proj\.weight has the shape \(8, 16\), but in the we"):
+        merge(tmp_path)
+
+
+def test_an_index_that_leaves_out_a_file_is_refused(tmp_path):
+    for name in "ab":
+        torch.manual_seed(0)
+        model = transformers.LlamaForCausalLM(transformers.LlamaConfig(**LLAMA))
+        model.save_pretrained(tmp_path / name, max_shard_size="6KB")
+        file = tmp_path / name / "model.safetensors.index.json"
+        index = json.loads(file.read_text())
+        parts = sorted(set(index["weight_map"].values()))
+        where = {key: part for key, part in index["weight_map"].items() if part != parts[-1]}
+        file.write_text(json.dumps(index | {"weight_map": where}))
+    with pytest.raises(
+        WiseftError, match=rf"names {len(parts) - 1} files, but .* of {len(parts)};"
+    ):
+        merge(tmp_path)
+
+
+def test_greyscale_images_of_open_clip_are_not_modelled():
+    from wiseft.models.towers.open_clip_models import preprocessing
+
+    with pytest.raises(WiseftError, match="mode is L, but must be RGB"):
+        preprocessing({"mode": "L"})

@@ -9,10 +9,14 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from wiseft.errors import WiseftError, some
 from wiseft.foreign.class_names import names_described
 from wiseft.foreign.formats import Checkpoint
 from wiseft.foreign.forms import form_of
+from wiseft.models import towers
 from wiseft.thetas.tensor_file import examples
 
 log = logging.getLogger(__name__)
@@ -59,11 +63,15 @@ def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
 def _of_transformers(config: Mapping[str, Any]) -> dict[str, Any]:
     from transformers import CONFIG_MAPPING
 
-    if any(key.endswith("layers") and each > _MOST_LAYERS for key, each in _flat(config).items()):
-        raise ValueError("transformers makes a list of the layers")
     kind = CONFIG_MAPPING[config["model_type"]]  # never code that comes with the model
-    own = {key: value for key, value in config.items() if key != "num_labels"}  # a list, too
-    return dict(kind.from_dict(copy.deepcopy(own)).to_dict())
+    return dict(kind.from_dict(_own(config)).to_dict())
+
+
+def _own(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a configuration for transformers, which makes a list of layers, and of labels."""
+    if any(key.endswith("layers") and each > _MOST_LAYERS for key, each in _flat(config).items()):
+        raise ValueError(f"it has more than {_MOST_LAYERS} layers")
+    return copy.deepcopy({key: value for key, value in config.items() if key != "num_labels"})
 
 
 def _of_open_clip(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -105,13 +113,43 @@ def _flat(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def check_described(checkpoint: Checkpoint) -> None:
-    """Refuse a folder whose configuration does not describe its tensors, where its form can tell.
+    """Refuse a folder whose configuration does not describe its tensors, where that can be told.
 
     Raises:
-        WiseftError: as the form says it.
+        WiseftError: naming a tensor and its two shapes, or as its form says it.
     """
-    if check := getattr(form_of(checkpoint.config), "check", None):
-        check(checkpoint.config, examples(checkpoint.tensors), str(checkpoint.path))
+    tensors, config = examples(checkpoint.tensors), checkpoint.config
+    if check := getattr(form_of(config), "check", None):
+        check(config, tensors, str(checkpoint.path))
+    elif "model_type" in config:
+        shapes = _shapes_in_transformers(config, tensors)
+        odd = [name for name in sorted(shapes) if shapes[name] != tuple(tensors[name].shape)]
+        if odd:
+            name = odd[0]
+            raise WiseftError(
+                f"{checkpoint.path}: by its configuration {name} has the shape {shapes[name]}, but "
+                f"in the weights {tuple(tensors[name].shape)}; transformers does not load them. "
+                "Take both from one copy of the model"
+            )
+
+
+def _shapes_in_transformers(
+    config: Mapping[str, Any], tensors: Mapping[str, Tensor]
+) -> dict[str, tuple[int, ...]]:
+    """Return the shapes that a configuration gives to those tensors that its class names alike.
+
+    None where the class is not known here, or cannot be built without values.
+    """
+    try:
+        import transformers
+
+        kind = getattr(transformers, config["architectures"][0])
+        described = kind.config_class.from_dict(_own(config))
+        with towers.for_weights({}, tensors), torch.device("meta"):
+            state = kind(described).state_dict()
+    except Exception:  # of a library that is not there, or of keys that it does not take
+        return {}
+    return {name: tuple(value.shape) for name, value in state.items() if name in tensors}
 
 
 def compare_configs(first: Checkpoint, second: Checkpoint, ordered: bool = True) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -58,6 +59,8 @@ WEIGHT_FILES = (
     "pytorch_model.bin",
 )
 INDEX = "model.safetensors.index.json"
+_NUMBERED = re.compile(r".*-\d{5}-of-(\d{5})\.\w+")
+"""A part of the weights as transformers names it, and how many there are."""
 GROWTH, GRACE = 8, 256 * 1024**2
 """Tensors that take more than this many times their file's size, and more bytes than this beside,
 were made to fill the memory: a tensor may repeat what is stored once, and an archive unpack."""
@@ -321,6 +324,11 @@ def weight_files(folder: Path) -> list[str]:
         if Path(part).name != part:
             raise WiseftError(f"{file} names {part!r}, which is no plain name")
         require_file(inside(folder / part), "part of the weights")
+    if (numbered := _NUMBERED.fullmatch(parts[0])) and int(numbered[1]) != len(parts):
+        raise WiseftError(
+            f"{file} names {len(parts)} files, but {parts[0]} is one of {int(numbered[1])}; copy "
+            "or download the folder again"
+        )
     return parts
 
 

@@ -197,11 +197,13 @@ def preprocessing(config: Mapping[str, Any]) -> dict[str, Any]:
         config: open_clip's configuration of a tag, or the `preprocess_cfg` of a repository.
 
     Raises:
-        WiseftError: if the colour of the border that `longest` leaves is not black.
+        WiseftError: if images are not in RGB, or the border that `longest` leaves is not black.
     """
     from open_clip.transform import PreprocessCfg, merge_preprocess_dict
 
     known = merge_preprocess_dict(PreprocessCfg(), dict(config))
+    if known["mode"] != "RGB":
+        raise WiseftError(f"mode is {known['mode']}, but must be RGB")
     if known["resize_mode"] == "longest" and known["fill_color"] != 0:
         raise WiseftError(f"fill_color is {known['fill_color']}, but must be 0 (black)")
     if known["interpolation"] == "random":  # of training; open_clip evaluates with the default
