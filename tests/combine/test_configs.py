@@ -13,7 +13,7 @@ from tools.rehearsal.checkpoints import weights_of
 
 from wiseft.base.progress import shown
 from wiseft.errors import WiseftError
-from wiseft.foreign.configs import differences
+from wiseft.foreign.configs import _shapes_in_transformers, differences
 from wiseft.tool.merge import merge_files
 
 
@@ -328,3 +328,21 @@ def test_greyscale_images_of_open_clip_are_not_modelled():
 
     with pytest.raises(WiseftError, match="mode is L, but must be RGB"):
         preprocessing({"mode": "L"})
+
+
+def test_nothing_of_the_hub_is_asked_for_when_shapes_are_compared(tmp_path, monkeypatch):
+    """A configuration can name kernels, which are code, and weights of a backbone."""
+    asked = []
+    monkeypatch.setattr(
+        "transformers.integrations.hub_kernels.load_and_register_attn_kernel",
+        lambda *args, **kwargs: asked.append(args),
+    )
+    for name in "ab":
+        save(transformers.LlamaForCausalLM, tmp_path / name, 0, **LLAMA)
+        change(tmp_path / name, attn_implementation="somebody/kernel", num_key_value_heads=1)
+    with pytest.raises(WiseftError, match="has the shape"):
+        merge(tmp_path)
+    backbone = {"architectures": ["DetrModel"], "model_type": "detr"}
+    backbone |= {"use_timm_backbone": True, "backbone": "resnet18", "use_pretrained_backbone": True}
+    assert _shapes_in_transformers(backbone, {}) == {}
+    assert asked == []

@@ -133,6 +133,17 @@ def check_described(checkpoint: Checkpoint) -> None:
             )
 
 
+_FETCHES = "use_pretrained_backbone"
+"""A key with which building a model of transformers asks the hub for weights."""
+
+
+def _plain(value: Any) -> Any:
+    """Return a configuration without choices of kernels, which may be code of the hub."""
+    if isinstance(value, dict):
+        return {k: _plain(each) for k, each in value.items() if "_implementation" not in str(k)}
+    return value
+
+
 def _shapes_in_transformers(
     config: Mapping[str, Any], tensors: Mapping[str, Tensor]
 ) -> dict[str, tuple[int, ...]]:
@@ -144,7 +155,9 @@ def _shapes_in_transformers(
         import transformers
 
         kind = getattr(transformers, config["architectures"][0])
-        described = kind.config_class.from_dict(_own(config))
+        described = kind.config_class.from_dict(_plain(_own(config)))
+        if any(key.endswith(_FETCHES) and each for key, each in _flat(described.to_dict()).items()):
+            return {}
         with towers.for_weights({}, tensors), torch.device("meta"):
             state = kind(described).state_dict()
     except Exception:  # of a library that is not there, or of keys that it does not take
