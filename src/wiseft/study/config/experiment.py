@@ -74,6 +74,10 @@ class ExperimentEntry(Entry):
     trained."""
     method_seeds: dict[str, Seeds] = {}
     """Seeds of those `methods` that have other ones than `seeds`."""
+    # dumps of other experiments stay as they were
+    model_seeds: dict[str, Seeds] = Field({}, exclude_if=lambda value: not value)
+    """Seeds of those `models` that have other ones than `seeds`, so that no two models share the
+    draws and orders of their training images."""
     baselines: Baselines | None = None
     """From-scratch baselines, or null."""
     alphas: Alphas = Field([0.0, 1.0], min_length=1)
@@ -134,10 +138,18 @@ class ExperimentEntry(Entry):
             )
         known = ", ".join(self.methods) or "there are none"
         yield from self._pair_conflicts(known)
-        for key, names in (("page", self.page), ("method_seeds", self.method_seeds)):
+        for key, names, among in (
+            ("page", self.page, "methods"),
+            ("method_seeds", self.method_seeds, "methods"),
+            ("model_seeds", self.model_seeds, "models"),
+        ):
+            listed: list[str] = getattr(self, among)
             for name in names:
-                if name not in self.methods:
-                    yield f"{key} lists {name}, but must list only methods: {known}"
+                if name not in listed:
+                    yield (
+                        f"{key} lists {name}, but must list only {among}: "
+                        f"{', '.join(listed) or 'there are none'}"
+                    )
 
     def _training_conflicts(self) -> Iterator[str]:
         if self.data_only:
@@ -235,9 +247,9 @@ class ExperimentEntry(Entry):
                     f"give {first} all of them in method_seeds"
                 )
 
-    def seeds_of(self, method_id: str) -> list[int]:
-        """Return the seeds of one of the methods."""
-        return self.method_seeds.get(method_id, self.seeds)
+    def seeds_of(self, method_id: str, model: str = "") -> list[int]:
+        """Return the seeds of one of the methods; of a model, where it has seeds of its own."""
+        return self.method_seeds.get(method_id) or self.model_seeds.get(model, self.seeds)
 
     @property
     def data_only(self) -> bool:

