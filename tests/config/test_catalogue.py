@@ -172,12 +172,21 @@ def test_baselines_are_trained_long_enough() -> None:
 
 def test_fresh_seeds_are_the_same_models_otherwise() -> None:
     """`digits-seeds` is `digits` with more seeds, so that they share artifacts."""
-    one, five = (resolve(REPOSITORY, name) for name in ("digits", "digits-seeds"))
-    differing = {"experiment", "title", "about", "models", "method_seeds"}
+    one, ten = (resolve(REPOSITORY, name) for name in ("digits", "digits-seeds"))
+    asks = {"about", "experiment", "interpolate", "title"}
+    more = {"alphas", "methods", "model_seeds", "models", "seeds"}
     assert {
-        key for key in one["experiment"] if one["experiment"][key] != five["experiment"][key]
-    } == (differing)
-    assert set(one["runs"]) < set(five["runs"])
+        key for key in ten["experiment"] if one["experiment"].get(key) != ten["experiment"][key]
+    } == asks | more
+    assert set(one["experiment"]["alphas"]) < set(ten["experiment"]["alphas"])
+    assert set(one["runs"]) < set(ten["runs"])
+
+
+def test_no_two_models_share_fine_tuning_seeds() -> None:
+    """The draws and orders of one pre-training are those of no other."""
+    seeds = Catalogue(REPOSITORY).experiment("digits-seeds").model_seeds
+    drawn = [seed for of_model in seeds.values() for seed in of_model]
+    assert len(set(drawn)) == len(drawn) == 30
 
 
 # --------------------------------------------------------------- models that are only combined
