@@ -76,6 +76,12 @@ def paper_figures(
     entry, catalogue = targets.experiment, targets.catalogue
     drawn = draw_all(entry, catalogue, measured, folder, output_dir, figure, ends)
     typer.echo(f"paper-figures: drew {len(drawn)} figures in {output_dir}", err=True)
+    if missing := targets.files.missing_tables():
+        typer.echo(
+            f"Not measured here, so published numbers alone: {', '.join(missing)}. Measure one "
+            f"with: snakemake --cores all --config experiment={missing[0]}",
+            err=True,
+        )
 
 
 def page(

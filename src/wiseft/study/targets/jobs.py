@@ -107,6 +107,12 @@ class Jobs:
             if name not in files.drawn()
             for file in files.figure_files(name)
         ]
+        said += [
+            f"The figure {name} is left out, because {experiment.experiment} does not run "
+            f"{', '.join(absent)}."
+            for name in experiment.figures
+            if (absent := files.not_run(name))
+        ]
         if names := files.missing_tables():
             said.append(
                 f"Figures of {experiment.experiment} also show numbers of {', '.join(names)}, of "
