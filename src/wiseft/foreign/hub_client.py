@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import logging
+import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
-from huggingface_hub import errors, set_client_factory
+from huggingface_hub import constants, errors, set_client_factory
 from huggingface_hub.utils import _http
+from tqdm import tqdm
 
-from wiseft.base import speed
+from wiseft.base import progress, speed
+from wiseft.errors import WiseftError
+
+log = logging.getLogger(__name__)
 
 TIMEOUT = 60.0
 """Seconds without a byte; by itself the hub's client waits for ever."""
 LARGEST_ANSWER = 16 * 1024**2
 """Bytes of an answer that is no file."""
+_WORTH = 2**20
+"""Bytes of a file whose download is shown."""
 
 
 @contextmanager
@@ -31,6 +40,72 @@ def bounded(largest: int | None = None) -> Iterator[None]:
         yield
     finally:
         set_client_factory(before)
+
+
+@contextmanager
+def asking(
+    repository: str, revision: str | None, advice: Callable[[Exception], str] | None = None
+) -> Iterator[dict[str, Any]]:
+    """Ask the hub for files of a repository; yield the options of its functions that fetch.
+
+    Args:
+        advice: returns the message where the hub can't be reached; None: our own.
+
+    Raises:
+        WiseftError: if the hub has no such repository or revision, refuses it or cannot be reached.
+    """
+    options = {"repo_id": repository, "revision": revision, "library_name": "wiseft"}
+    try:
+        with bounded():
+            yield options | {"endpoint": os.environ.get("HF_ENDPOINT"), "tqdm_class": Bar}
+    except errors.HFValidationError:
+        raise WiseftError(f"{repository} is no name of a repository; correct it") from None
+    except errors.RevisionNotFoundError:
+        raise WiseftError(f"{repository} has no revision {revision}; correct it") from None
+    except errors.GatedRepoError:
+        raise WiseftError(
+            f"{repository} is gated: accept its terms on the hub, then give a token in HF_TOKEN"
+        ) from None
+    except errors.RepositoryNotFoundError:
+        raise WiseftError(
+            f"the hub has no repository {repository}, or it is private: then give a token in "
+            "HF_TOKEN"
+        ) from None
+    except (errors.HTTPError, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # of this machine, such as a full disk
+        raise WiseftError((advice or partial(_unreachable, repository))(error)) from None
+
+
+def _unreachable(repository: str, error: Exception) -> str:
+    reason = " ".join(str(error).split())[:200] or type(error).__name__
+    return (
+        f"{repository} cannot be fetched ("
+        f"{'HF_HUB_OFFLINE is set' if constants.HF_HUB_OFFLINE else reason}), and the hub's cache "
+        f"has not all of it; on a machine with a network run `hf download {repository}` and bring "
+        f"its cache here, {constants.HF_HUB_CACHE}"
+    )
+
+
+class Bar(tqdm):
+    """How far a download is, as `wiseft.base.progress` shows it: a bar on a terminal, else a line
+    now and then, and nothing where messages are not heard.
+    """
+
+    def __init__(self, *given: Any, **look: Any):
+        heard = log.isEnabledFor(logging.INFO) and (look.get("total") or 0) >= _WORTH
+        look |= {"disable": not heard, "delay": 1.0, "leave": False}
+        if not sys.stderr.isatty():
+            form = "{desc}: {n_fmt} of {total_fmt}B, {rate_fmt}, {remaining} left"
+            look |= {"mininterval": progress.INTERVAL, "bar_format": form}
+        super().__init__(*given, **look)
+
+    def display(self, msg: str | None = None, pos: int | None = None) -> None:
+        """Show the state, or a text in its place."""
+        if sys.stderr.isatty():
+            super().display(msg, pos)
+        elif text := str(self) if msg is None else msg:
+            log.info(text)
 
 
 def _with_bounds(client: Any, largest: int | None) -> Any:

@@ -16,7 +16,7 @@ from wiseft.errors import WiseftError
 from wiseft.figures.page.content import percent_interval
 from wiseft.foreign.hub_client import LARGEST_ANSWER, bounded
 from wiseft.foreign.model_folder import inside
-from wiseft.tool.record import MODEL, TEST, Accuracy, Sweep, read_record
+from wiseft.tool.record import MODEL, TEST, Accuracy, End, Sweep, read_record
 
 CARD = "README.md"
 _NO_HUB: tuple[type[Exception], ...] = (errors.HTTPError, JSONDecodeError, LookupError, OSError)
@@ -91,13 +91,18 @@ def _body(record: Sweep, name: str, licence: str | None, bases: list[str]) -> st
             for split, n in one.n.items()
         ],
         files=[
-            (role, plain(f"{PurePath(end.path).name}: {file}"), digest)
+            (role, plain(f"{_called(end)}: {file}"), digest)
             for role, end in ends
             for file, digest in end.sha256.items()
         ],
         file=PurePath(record.model.file).relative_to(MODEL).as_posix(),
         plain=plain,
     )
+
+
+def _called(end: End) -> str:
+    """Return what a checkpoint is called where others read it: nothing of a path but its name."""
+    return f"{end.path} at {end.revision}" if end.revision else PurePath(end.path).name
 
 
 def push(folder: Path, repository: str, private: bool = False) -> str:
