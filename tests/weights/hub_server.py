@@ -23,6 +23,8 @@ class Hub:
         self.branches: dict[str, dict[str, tuple[str, dict[str, bytes]]]] = {}
         self.asked: list[str] = []
         self.ranges: list[str] = []
+        self.lists: bytes | None = None
+        """Sent in place of lists of files."""
         self.slow = ""
         """Name of a file that is served as slowly as with `pause`."""
         self.cut: dict[str, int] = {}
@@ -117,7 +119,8 @@ class Handler(BaseHTTPRequestHandler):
                 }
                 for name, content in files.items()
             ]
-        content = json.dumps(answer).encode()
+        content = self.server.hub.lists
+        content = json.dumps(answer).encode() if content is None else content
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(content)))

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from json import JSONDecodeError
 from typing import Any
 
 from huggingface_hub import constants, errors, set_client_factory
@@ -23,6 +24,9 @@ TIMEOUT = 60.0
 """Seconds without a byte; by itself the hub's client waits for ever."""
 LARGEST_ANSWER = 16 * 1024**2
 """Bytes of an answer that is no file."""
+NO_HUB: tuple[type[Exception], ...] = (errors.HTTPError, JSONDecodeError, LookupError, OSError)
+NO_HUB += (AssertionError, AttributeError, RuntimeError, TypeError)
+"""What the hub's client raises where nothing answers, or something else than a hub."""
 _WORTH = 2**20
 """Bytes of a file whose download is shown."""
 
@@ -43,13 +47,11 @@ def bounded(largest: int | None = None) -> Iterator[None]:
 
 
 @contextmanager
-def asking(
-    repository: str, revision: str | None, advice: Callable[[Exception], str] | None = None
-) -> Iterator[dict[str, Any]]:
+def asking(repository: str, revision: str | None, otherwise: str = "") -> Iterator[dict[str, Any]]:
     """Ask the hub for files of a repository; yield the options of its functions that fetch.
 
     Args:
-        advice: returns the message where the hub can't be reached; None: our own.
+        otherwise: ends the message where the hub can't be reached: what else to do.
 
     Raises:
         WiseftError: if the hub has no such repository or revision, refuses it or cannot be reached.
@@ -71,20 +73,17 @@ def asking(
             f"the hub has no repository {repository}, or it is private: then give a token in "
             "HF_TOKEN"
         ) from None
-    except (errors.HTTPError, OSError) as error:
+    except NO_HUB as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise  # of this machine, such as a full disk
-        raise WiseftError((advice or partial(_unreachable, repository))(error)) from None
-
-
-def _unreachable(repository: str, error: Exception) -> str:
-    reason = " ".join(str(error).split())[:200] or type(error).__name__
-    return (
-        f"{repository} cannot be fetched ("
-        f"{'HF_HUB_OFFLINE is set' if constants.HF_HUB_OFFLINE else reason}), and the hub's cache "
-        f"has not all of it; on a machine with a network run `hf download {repository}` and bring "
-        f"its cache here, {constants.HF_HUB_CACHE}"
-    )
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        off = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else reason
+        at = f" --revision {revision}" if revision else ""
+        raise WiseftError(
+            f"{repository} cannot be fetched ({off}), and the hub's cache has not all of it; on a "
+            f"machine with a network run `hf download {repository}{at}` and bring its cache here, "
+            f"{constants.HF_HUB_CACHE}{otherwise}"
+        ) from None
 
 
 class Bar(tqdm):

@@ -69,10 +69,9 @@ def local_path(where: Path | str) -> Path:
         return _tagged(name, model, tag)
     known = [*open_clip.list_models(), *timm.list_pretrained()]
     alike = ", ".join(difflib.get_close_matches(model or name, known, n=3, cutoff=0.7))
-    raise WiseftError(
-        f"{name} is not there: no file or folder, and no name, which is {HUB}OWNER/NAME, "
-        f"{TIMM}MODEL or ARCHITECTURE/TAG of open_clip{alike and f'; near: {alike}'}"
-    )
+    forms = f"{HUB}OWNER/NAME, {TIMM}MODEL or ARCHITECTURE/TAG of open_clip"
+    nearest = f"; near: {alike}" if alike else ""
+    raise WiseftError(f"{name} is no file, no folder and no name, which is {forms}{nearest}")
 
 
 def origin(path: Path) -> dict[str, str]:
@@ -252,11 +251,9 @@ def _model(snapshot: _Snapshot, only: str | None = None) -> Path:
     loose = [n for n in loose if n.endswith(".safetensors") or Path(n).stem not in safe]
     if len(loose) == 1 and only is None:
         return _linked(snapshot, snapshot.fetch([*loose, *_BESIDE])) / loose[0]
-    raise WiseftError(
-        f"{snapshot.name}: nothing says which file of {snapshot.repository} is the model; name it, "
-        f"{HUB}{snapshot.repository}/{snapshot.start}FILE. It has: "
-        + some(loose or sorted(files), 8)
-    )
+    one = f"{HUB}{snapshot.repository}/{snapshot.start}FILE"
+    has = some(loose or sorted(files), 8)
+    raise WiseftError(f"{snapshot.name} does not say which file is the model; name {one} of: {has}")
 
 
 def _parts(weights: str, files: Iterable[str]) -> list[str]:
@@ -274,10 +271,8 @@ def _tagged(name: str, model: str, pretrained: str) -> Path:
     repository, _, file = tag.get("hf_hub", "").rpartition("/")
     text = config["text_cfg"]
     if not repository or text.get("hf_model_name"):
-        raise WiseftError(
-            f"{name} is not on the hub, or its text tower is one of transformers; run `wiseft "
-            f"weights {name} --output FILE` and give FILE in its place"
-        )
+        why = "its text tower is of transformers" if repository else "it is not on the hub"
+        raise WiseftError(f"{name}: {why}; run `wiseft weights {name} --output FILE`, give FILE")
     if note:
         log.info(f"note: {note}")
     snapshot = _snapshot(name, repository)

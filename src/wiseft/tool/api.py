@@ -155,6 +155,7 @@ def merge(
     """Write (1 - alpha) a + alpha b in the format of `a`, as `wiseft merge` does.
 
     Args:
+        a, b: files, folders or names, such as `hf-hub:OWNER/NAME` or `ViT-B-32/openai`.
         weights: the key of the weights in a `.pt` that holds several mappings of tensors.
 
     Raises:

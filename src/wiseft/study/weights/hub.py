@@ -8,7 +8,6 @@ import logging
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from wiseft.base.io import sha256_file
@@ -72,8 +71,8 @@ def _download(
     from wiseft.foreign.hub_client import asking
 
     off = os.environ.get(OFFLINE, "0").lower() in ("1", "true", "yes", "on")
-    advice = partial(_by_hand, repository, names, revision, folder)
-    with asking(repository, revision, advice) as options:
+    by_hand = f", or put {' or '.join(names)} of it into {folder}/; then run this again"
+    with asking(repository, revision, by_hand) as options:
         try:
             path = Path(hf_hub_download(filename=name, local_files_only=off, **options))
         except errors.EntryNotFoundError as error:
@@ -91,20 +90,3 @@ def _was_asked_before(repository: str, name: str, revision: str | None) -> bool:
     from huggingface_hub import _CACHED_NO_EXIST, try_to_load_from_cache
 
     return try_to_load_from_cache(repository, name, revision=revision) is _CACHED_NO_EXIST
-
-
-def _by_hand(
-    repository: str, names: Sequence[str], revision: str | None, folder: Path, error: Exception
-) -> str:
-    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-    off = " (the hub is switched off by HF_HUB_OFFLINE)" if os.environ.get(OFFLINE) else ""
-    lines = [
-        f"{repository} could not be reached{off}: {reason}",
-        "On a machine with network run",
-        f"  hf download {repository} {names[0]}{f' --revision {revision}' if revision else ''} "
-        "--local-dir .",
-    ]
-    if len(names) > 1:
-        lines.append(f"(if the repository has no {names[0]}: {' or '.join(names[1:])})")
-    lines.append(f"and put the file into {folder}/; then run the same command again here.")
-    return "\n".join(lines)

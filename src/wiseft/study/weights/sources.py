@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from wiseft.errors import WiseftError
 from wiseft.foreign.architecture import named_architecture
@@ -179,7 +179,7 @@ def _timm(name: str) -> Source:
             f"timm has no weights {name} on the hub; a tag stands behind a dot, as in "
             "vit_base_patch16_224.augreg_in21k"
         )
-    repository, config = timm_repository(name), get_pretrained_cfg(name)
+    repository, config = timm_repository(name), cast(Any, get_pretrained_cfg(name))
     return Source(
         _slug(name),
         f"{TIMM}{name}",
