@@ -265,8 +265,6 @@ def _parts(weights: str, files: Iterable[str]) -> list[str]:
 
 def _tagged(name: str, model: str, pretrained: str) -> Path:
     """Return a folder as open_clip saves it, with what its table says of the weights."""
-    from wiseft.models.towers import open_clip_models, tokenizers
-
     config, tag, note = open_clip_tag(model, pretrained)
     repository, _, file = tag.get("hf_hub", "").rpartition("/")
     text = config["text_cfg"]
@@ -284,8 +282,10 @@ def _tagged(name: str, model: str, pretrained: str) -> Path:
     if tokens := text.get("hf_tokenizer_name"):
         own = tokens == repository
         other = snapshot if own else _snapshot(name, tokens, text_revision(tokens))
-        found |= other.fetch(tokenizers.FILES)
-    pixels = open_clip_models.preprocessing(tag)
+        found |= other.fetch(NEEDED[NEEDED.index("tokenizer_config.json") :])
+    pixels = {
+        key: tag[key] for key in ("mean", "std", "interpolation", "resize_mode") if key in tag
+    }
     described = json_text({"model_cfg": config, "preprocess_cfg": pixels})
     return _linked(snapshot, found, {CONFIGS[0]: described})
 
