@@ -15,14 +15,15 @@ def merge(
         Path,
         typer.Argument(
             help="The zero-shot model, alpha 0: a file (.pt or .safetensors of open_clip, timm or "
-            "your own program) or a folder (CLIPModel of transformers, open_clip, timm)."
+            "your own program), a folder (CLIPModel of transformers, open_clip, timm), or a name: "
+            "hf-hub:OWNER/NAME[/FILE][@REVISION], ARCHITECTURE/TAG of open_clip, timm:MODEL."
         ),
     ],
     b: Annotated[
         Path,
         typer.Argument(
             help="The fine-tuned model, alpha 1, of the same architecture, or a LoRA folder of "
-            "PEFT for A."
+            "PEFT for A; or a name, likewise."
         ),
     ],
     output: Annotated[

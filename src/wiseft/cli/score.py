@@ -32,8 +32,9 @@ def score(
     Example: wiseft score wise.pt my-photos --architecture ViT-B-32-quickgelu
 
     Args:
-        checkpoint: A theta, a classifier of another program, a model that `wiseft sweep` wrote, or
-            a zero-shot model in any format that `wiseft weights` reads.
+        checkpoint: A theta, a classifier of another program, a model that `wiseft sweep` wrote, a
+            zero-shot model in any format that `wiseft weights` reads, or a name:
+            hf-hub:OWNER/NAME[/FILE][@REVISION], ARCHITECTURE/TAG of open_clip, timm:MODEL.
         folder: A folder with a folder of images for every class. Folders are called as the classes
             are, by wnids of ImageNet, or by numbers from 0.
         architecture: Of a file that does not say it: a name of open_clip or a JSON file.

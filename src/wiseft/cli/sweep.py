@@ -44,7 +44,8 @@ def sweep(
 
     Args:
         zero_shot: The zero-shot model: a file or folder of open_clip, transformers (CLIPModel) or
-            timm, a classifier of your own program, or a theta.
+            timm, a classifier of your own program, a theta, or a name:
+            hf-hub:OWNER/NAME[/FILE][@REVISION], ARCHITECTURE/TAG of open_clip, timm:MODEL.
         fine_tuned: The fine-tuned one, likewise; or an adapter of PEFT (LoRA) for Z.
         reference: Folder of images that F was made for but not trained on: a folder for every
             class, or held-out/ and test/ with these.
@@ -115,7 +116,7 @@ def export(
 
     Args:
         theta: A theta of this program.
-        like: The checkpoint whose format it gets.
+        like: The checkpoint whose format it gets; or its name.
         output: A new file, or folder where LIKE is one.
     """
     from wiseft.tool.export import export_theta

@@ -23,6 +23,7 @@ from wiseft.foreign.as_classifier import classifier_of, has_head, raw, zero_shot
 from wiseft.foreign.class_names import names_in
 from wiseft.foreign.door import Features, Given, Opened, open_model
 from wiseft.foreign.folder_classes import RENAME, SPLITS, WNID, class_names_of, map_classes
+from wiseft.foreign.named import local_path
 from wiseft.images.index import read_index
 from wiseft.images.index_folder import index_folder
 from wiseft.images.manifest import open_manifest
@@ -103,7 +104,7 @@ def score_folder(
 
     Args:
         checkpoint: a theta, a classifier or a zero-shot model, in any form that `wiseft sweep`
-            takes or writes.
+            takes or writes; or a name (`wiseft.foreign.named`).
         data: `<class>/<image>`; classes are called as the model's classes are, by wnids of
             ImageNet, or by numbers from 0 in the order of the model's classes. Of `test/` beside
             other splits, that.
@@ -122,6 +123,7 @@ def score_folder(
         WiseftError: if the model can't be read or has neither a head nor a text tower, the folder
             has no images, or a class of the folder is none of the model's.
     """
+    checkpoint = local_path(checkpoint)
     if not checkpoint.exists():
         raise WiseftError(f"the model {checkpoint} is not there")
     opened = open_model(checkpoint, weights=weights)

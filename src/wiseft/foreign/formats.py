@@ -58,7 +58,7 @@ WEIGHT_FILES = (
     "model.safetensors",
     "pytorch_model.bin",
 )
-INDEX = "model.safetensors.index.json"
+INDEX, TORCH_INDEX = "model.safetensors.index.json", "pytorch_model.bin.index.json"
 _NUMBERED = re.compile(r".*-\d{5}-of-(\d{5})\.\w+")
 """A part of the weights as transformers names it, and how many there are."""
 GROWTH, GRACE = 8, 256 * 1024**2
@@ -336,7 +336,7 @@ def _index(folder: Path) -> tuple[Path, dict[str, str]] | None:
     """Return the index of a folder and the file of every tensor in it; None of one file alone."""
     if any(inside(folder / name).is_file() for name in WEIGHT_FILES):
         return None
-    for file in (folder / INDEX, folder / "pytorch_model.bin.index.json"):
+    for file in (folder / INDEX, folder / TORCH_INDEX):
         if inside(file).is_file():
             return file, validate(_Index, read_json(file), str(file)).weight_map
     raise WiseftError(f"{folder} has none of {', '.join((*WEIGHT_FILES, INDEX))}")

@@ -46,7 +46,8 @@ def export_theta(theta: Path, like: Path, output: Path, weights: str | None = No
 
     Args:
         theta: of `wiseft interpolate`, `wiseft combine`, `wiseft finetune` or a sweep.
-        like: file or folder of open_clip, transformers' CLIPModel, timm, or of another program.
+        like: file or folder of open_clip, transformers' CLIPModel, timm, or of another program;
+            or a name (`wiseft.foreign.named`).
         output: a new file, or folder where `like` is one.
         weights: the key of the weights in a `.pt` that holds several mappings of tensors.
 

@@ -49,7 +49,7 @@ def merge_files(
     counters of batches, which are those of `b`. Moving averages that both have are merged, too.
 
     Args:
-        a: a file or a folder with a configuration.
+        a: a file or a folder with a configuration; or a name (`wiseft.foreign.named`).
         b: likewise; or an adapter of PEFT for `a`, so that b is `a` with it merged.
         alpha: three decimals in [0, 1].
         output: a new file, or folder where `a` is one.
@@ -67,7 +67,7 @@ def merge_files(
     other = open_model(b, like, weights, also=True)
     first, second = like.checkpoint, other.checkpoint
     if like.header is not None and other.header is not None:
-        interpolate_files(a, b, alpha, output)
+        interpolate_files(like.path, other.path, alpha, output)
         return
     if like.own:
         raise WiseftError(

@@ -39,12 +39,13 @@ Library = Literal["open_clip", "transformers", "timm", "wiseft", "torch"]
 class End(Entry):
     """One of the two checkpoints."""
 
-    path: str = Field(description="File or folder, as it was given.")
+    path: str = Field(description="File, folder or name, as it was given.")
     kind: str = Field(description="safetensors, torch, torchscript or folder.")
     sha256: dict[str, Sha256] = Field(description="Of its files of weights, by name.")
     base_model: str | None = Field(
-        None, description="Name of the model on a hub, where the checkpoint says it."
+        None, description="Name of the model on a hub, where it came from there or says it."
     )
+    revision: str | None = Field(None, description="Commit on the hub, of one given by name.")
 
 
 Role = Literal["reference", "shift", "kept"]

@@ -25,6 +25,7 @@ from wiseft.foreign.adapters import files_of, is_adapter
 from wiseft.foreign.architecture import architecture_name
 from wiseft.foreign.door import Features, Given, Opened, open_model
 from wiseft.foreign.ends import Ends, make_ends
+from wiseft.foreign.named import local_path, origin
 from wiseft.models.runtime import start_torch
 from wiseft.tabulate.schema import AVERAGE_PREFIX
 from wiseft.tabulate.selection import best_alpha
@@ -101,8 +102,8 @@ def sweep(
     folders has no labels: no accuracy is told of it.
 
     Args:
-        zero_shot: file or folder of a checkpoint, in any form that `wiseft merge` takes, or a
-            theta; with both towers or a head.
+        zero_shot: file or folder of a checkpoint, in any form that `wiseft merge` takes, a theta,
+            or a name (`wiseft.foreign.named`); with both towers or a head.
         fine_tuned: likewise, of the same architecture; or an adapter of PEFT (LoRA) for the
             zero-shot model, whose format the result then has.
         reference: folder of the classes that the model was fine-tuned on, `<class>/<image>`, or of
@@ -143,12 +144,12 @@ def sweep(
     grid = parse_alphas(
         dict.fromkeys(map(format_alpha, [*alphas, *_ENDS, *filter(None, [chosen])]))
     )
-    paths = Path(zero_shot), Path(fine_tuned)
+    paths = [local_path(zero_shot), local_path(fine_tuned)]
     named = class_names or {}
     shifted, kept = ([Path(each) for each in given] for given in (shifts, keep))
     folders = find_folders(Path(reference), shifted, kept, named, seed)
     given = Given(architecture, preprocessing, templates, classes, head, features, weights=weights)
-    others = [Path(each) for each in more]
+    others = [local_path(each) for each in more]
     if others and recipe is None:
         raise WiseftError(f"{others[0]} is a further model, but no recipe says what it is for")
     checked = checked_recipe(recipe, 1 + len(others)) if recipe else None
@@ -158,7 +159,8 @@ def sweep(
     with claimed(output, inputs):
         work = output / WORK
         options = (seed, str(where), skip_broken)
-        ends, about = _ends([*paths, *others], checked, folders, given, work, options)
+        ends, opened = _ends([*paths, *others], checked, folders, given, work, options)
+        about = list(map(_about, opened, [zero_shot, fine_tuned, *more]))
         log.info(f"sweep: {REFERENCE}: {folders[0].split}; head: {ends.head}")
         write_json(work / INPUTS, inputs)
         measured = _evaluate(ends, folders, grid, seed, work, how, skip_broken)
@@ -208,8 +210,8 @@ def _ends(
     given: Given,
     work: Path,
     options: tuple[int, str, bool],
-) -> tuple[Ends, list[End]]:
-    """Return both ends, which are files then, and what is known of every checkpoint.
+) -> tuple[Ends, list[Opened]]:
+    """Return both ends, which are files then, and every checkpoint.
 
     Args:
         paths: the zero-shot model, the fine-tuned one, and those that a recipe takes besides.
@@ -224,17 +226,20 @@ def _ends(
     ends, given = settled(first, given, folders[0], work / "data", *options)
     if recipe is not None:
         ends = merged_end(recipe, ends, more, partial(make, given=given), work, options[1])
-    return ends, [_about(end) for end in (zero, fine, *more)]
+    return ends, [zero, fine, *more]
 
 
-def _about(end: Opened) -> End:
+def _about(end: Opened, given: Path | str) -> End:
     path, config = end.path, end.checkpoint.config
     name = config.get("_name_or_path") or config.get("hf_hub_id")
+    said = name if isinstance(name, str) and name else None
+    source = origin(path)
     return End(
-        path=str(path),
+        path=str(Path(given)),
         kind=end.checkpoint.kind,
         sha256={file.name: sha256_file(file) for file in files_of(path)},
-        base_model=name if isinstance(name, str) and name else None,
+        base_model=source.get("repository", said),
+        revision=source.get("revision"),
     )
 
 

@@ -63,7 +63,7 @@ def import_theta_1(
         architecture=start.header.architecture,
         preprocessing=start.header.preprocessing,
         class_names=start.header.class_names,
-        parents={"theta_0": str(start.identity), "file": digest_of(file)},
+        parents={"theta_0": str(start.identity), "file": digest_of(opened.path)},
         settings=settings,
         never_predicted=start.header.never_predicted,
     )
@@ -109,7 +109,7 @@ def import_theta_0(
         architecture=dict(architecture),
         preprocessing=dict(preprocessing),
         class_names=names,
-        parents={"file": digest_of(file)},
+        parents={"file": digest_of(opened.path)},
         settings=settings,
     )
     return save_theta(output, theta, header)

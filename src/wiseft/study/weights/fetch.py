@@ -19,6 +19,7 @@ from wiseft.foreign.door import open_model
 from wiseft.foreign.formats import CONFIGS, Checkpoint
 from wiseft.foreign.forms import described
 from wiseft.foreign.forms.open_clip import pack_tokenizer
+from wiseft.foreign.named import HUB, text_revision
 from wiseft.foreign.processors import PROCESSORS
 from wiseft.foreign.towers import family_tensors
 from wiseft.models import towers
@@ -30,8 +31,8 @@ from wiseft.study.data.fetching.http import download
 from wiseft.study.data.fetching.registries import fetch_package
 from wiseft.study.data.unpacking.members import read_member
 from wiseft.study.weights import hub
-from wiseft.study.weights.pins import hold, text_revision
-from wiseft.study.weights.sources import ALIGN, HUB, TRANSFORMERS, Source
+from wiseft.study.weights.pins import hold
+from wiseft.study.weights.sources import ALIGN, TRANSFORMERS, Source
 from wiseft.thetas.preprocessing import Preprocessing, parse_preprocessing
 from wiseft.thetas.theta import check_finite, identity, load_weights, save_weights
 
