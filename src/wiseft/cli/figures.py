@@ -217,8 +217,7 @@ def compare(
     from wiseft.study.targets import Targets
 
     targets = Targets.read(root, {"experiment": experiment})
-    tables = [path for path in targets.files.table_files() if path.suffix != ".json"]
-    found = comparison.compare(root, targets.experiment, tables)
+    found = comparison.compare(root, targets.experiment, targets.files.table_files())
     typer.echo(f"{experiment}, compared with what is published: {found.verdict}")
     typer.echo("\n".join(found.notes[:1] if verdict else [*found.notes, "", found.details]))
     raise typer.Exit(found.code)

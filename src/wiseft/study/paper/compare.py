@@ -40,7 +40,6 @@ HALF = f"alpha {FIXED_ALPHA}"
 CELL = ["entry", "method", "dataset", "cell"]
 NAMED = ["entry", "method", "dataset", "reference"]
 """Columns whose values may stand for different things on both sides, or for nothing on one."""
-SHOWN = ["here", "published", "low", "high"]
 _NO_NUMBER = {"title", "checkpoint_every"}
 """Settings of models and methods that no number depends on."""
 _OF_ALL = ("reference_split", "test_split", "views")
@@ -198,7 +197,7 @@ def changed(here: Mapping[str, Any], published: Mapping[str, Any]) -> dict[str, 
     ours, theirs, found = _settings(here), _settings(published), {}
     for name in sorted(ours.keys() & theirs.keys()):
         one, other = (pd.json_normalize(side[name]).iloc[0].to_dict() for side in (ours, theirs))
-        keys = sorted(k for k in {*one, *other} - _NO_NUMBER if one.get(k) != other.get(k))
+        keys = sorted({str(k) for k in {*one, *other} if one.get(k) != other.get(k)} - _NO_NUMBER)
         values = "; ".join(f"{k} {one.get(k)} here, {other.get(k)} published" for k in keys)
         if keys:
             found[name] = f"Not compared, because settings of {name} differ: {values}."
@@ -242,9 +241,11 @@ def _record(path: Path) -> dict[str, Any]:
 
 
 def _equal(root: Path, experiment: str, tables: Sequence[Path]) -> bool:
-    """Whether tables are published and equal to their copies, as far as they are copied."""
+    """Whether tables are published and equal to their copies, as far as they are copied; what they
+    were made with may differ.
+    """
     copies = {root / p: root / paths.published_path(experiment, p) for p in tables}
-    pairs = [(path, copy) for path, copy in copies.items() if copy.is_file()]
+    pairs = [pair for pair in copies.items() if pair[1].is_file() and pair[1].suffix != ".json"]
     return _copy(root, experiment).is_file() and all(_same(*pair) for pair in pairs)
 
 
@@ -257,8 +258,7 @@ def _same(path: Path, copy: Path) -> bool:
 def _made_with(*records: Mapping[str, Any]) -> list[list[str]]:
     """Return a row for each library and part of the machine: its name, and what records say."""
     sides = [record.get("evaluations", []) for record in records]
-    names = dict.fromkeys(name for side in sides for each in side for name in each)
-    names.pop("evaluations", None)
+    names = dict.fromkeys(n for side in sides for e in side for n in e if n != "evaluations")
     return [
         [name, *(", ".join(sorted({e.get(name, "") for e in s})) or "not recorded" for s in sides)]
         for name in names or ["machine and versions"]
@@ -268,10 +268,10 @@ def _made_with(*records: Mapping[str, Any]) -> list[list[str]]:
 def shown(cells: pd.DataFrame, made_with: list[list[str]]) -> str:
     """Return cells, as `judged` returns them, and machines as plain text."""
     rows = [["model", "method", "dataset", "cell", "here", "published", "inside", "expected"]]
-    for key, row in cells.iterrows():
-        here, published, low, high = (f"{100 * row[name]:.2f}" for name in SHOWN)
-        judged = ["yes" if row["inside"] else "NO", f"{low} to {high}"]
-        rows.append([*key, here, published, *(["not judged", ""] if low == "nan" else judged)])
+    for key, row in zip(cells.index.tolist(), cells.to_dict("records"), strict=True):
+        numbers = [f"{100 * row[name]:.2f}" for name in ("here", "published", "low", "high")]
+        judged = ["yes" if row["inside"] else "NO", " to ".join(numbers[2:])]
+        rows.append([*key, *numbers[:2], *(["not judged", ""] if numbers[2] == "nan" else judged)])
     made = [["made with", "here", "published"], *made_with]
     return "\n\n".join(_aligned(part) for part in (rows, made) if len(part) > 1)
 
