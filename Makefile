@@ -62,6 +62,7 @@ run: $(STAMP) ## run an experiment, from the data to the figures and the report
 	@$(MAKE) --no-print-directory report
 	@echo
 	@$(BIN)/wiseft headline --experiment $(EXPERIMENT)
+	@$(BIN)/wiseft compare $(EXPERIMENT) --verdict || true
 	@echo "Figures: $(RESULTS)/figures    Summary: $(RESULTS)/summary.md    Report: $(RESULTS)/report.html"
 	@test ! -f $(RESULTS)/index.html || echo "The page, to begin with: $(RESULTS)/index.html"
 

@@ -39,7 +39,7 @@ def metrics_rows(folder: Path, dataset: str = "mnist") -> dict[tuple[str, str, s
 def test_everything_is_there(finished: Path):
     tables = finished / "data" / "tables"
     suffixes = {"csv", "parquet", "comparisons.csv", "selection.csv", "fits.csv", "metrics.json"}
-    suffixes |= {"effective-robustness.csv"}
+    suffixes |= {"effective-robustness.csv", "made-with.json"}
     suffixes |= {f"{suffix}.sha256" for suffix in suffixes - {"metrics.json"}}
     assert {path.name.removeprefix(f"{SMOKE}.") for path in tables.iterdir()} == suffixes
     results = finished / "results" / SMOKE

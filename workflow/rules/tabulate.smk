@@ -23,6 +23,7 @@ rule tabulate:
         settings=TOLD.statistics(),
         published=TOLD.published(),
         diversity=repeat("--diversity", FILES.diversity()),
+        recipes=TOLD.recipes(),
         experiment=NAME,
     message:
         "tabulate: {NAME}"
@@ -30,7 +31,8 @@ rule tabulate:
         "wiseft tabulate --experiment {params.experiment:q} --settings {params.settings:q}"
         " --table-csv {output.table_csv:q} --table-parquet {output.table_parquet:q}"
         " --comparisons {output.comparisons:q} --selection {output.selection:q}"
-        " --fits {output.fits:q} {params.published} {params.diversity} {input.metrics:q} {input.predictions:q} > {log:q} 2>&1"
+        " --fits {output.fits:q} --made-with {output.made_with:q} --recipes {params.recipes:q}"
+        " {params.published} {params.diversity} {input.metrics:q} {input.predictions:q} > {log:q} 2>&1"
 
 
 # A few numbers of the table, for `dvc metrics diff` between versions.

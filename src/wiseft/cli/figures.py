@@ -1,4 +1,4 @@
-"""Commands of the figures stage: figures, the interactive page, provenance, summary, headline."""
+"""Commands of the figures stage: figures, page, provenance, summary, headline, comparison."""
 
 from __future__ import annotations
 
@@ -204,6 +204,29 @@ def headline(
     if json_output is not None:
         write_json(json_output, numbers.headline_metrics(read))
     typer.echo(numbers.headline(read, average))
+
+
+def compare(
+    experiment: str,
+    verdict: Annotated[bool, typer.Option("--verdict")] = False,
+    root: Root = Path(),
+) -> None:
+    """Compare the tables here with the published ones: one verdict, then cell by cell.
+
+    Exit code: 0 equal or inside, 1 outside, 2 without a verdict.
+
+    Args:
+        experiment: An experiment whose tables lie in data/tables.
+        verdict: Print the verdict and the pre-training seeds alone.
+    """
+    from wiseft.study.paper import compare as comparison
+    from wiseft.study.targets import Targets
+
+    targets = Targets.read(root, {"experiment": experiment})
+    found = comparison.compare(root, targets.experiment, targets.files.table_files())
+    typer.echo(f"{experiment}, compared with what is published: {found.verdict}")
+    typer.echo("\n".join(found.notes[:1] if verdict else [*found.notes, "", found.details]))
+    raise typer.Exit(found.code)
 
 
 def _mapping(what: str, text: str) -> dict[str, Any]:

@@ -5,7 +5,7 @@ configuration reads it.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -36,6 +36,13 @@ class Bootstrap(Entry):
 
     resamples: Annotated[int, Field(ge=100)] = Field(2000, description="Bootstrap resamples.")
     seed: Seed = Field(0, description="Seed of the resampling.")
+
+
+class Recipes(Entry):
+    """What methods and models are, by name, for the record beside the tables."""
+
+    methods: dict[str, Any] = Field({}, description="Settings of each training or merge.")
+    models: dict[str, Any] = Field({}, description="Entry of each model.")
 
 
 def own_shift(reference: str, test_split: str) -> str:

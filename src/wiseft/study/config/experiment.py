@@ -98,6 +98,10 @@ class ExperimentEntry(Entry):
     average_titles: dict[Name, str] = Field({}, exclude_if=lambda value: not value)
     """What the sets of an average are called on the page and on axes, where it is not the average's
     name, e.g. `sets by other writers`."""
+    # dumps of other experiments stay as they were
+    compare_with: Name | None = Field(None, exclude_if=lambda value: value is None)
+    """Experiment whose published models judge a run of this one in `wiseft compare`, because they
+    are more of the same entry; null: its own."""
     keep: Names = []
     """Further datasets, of other classes, that every fine-tuned model is evaluated on at every
     alpha by a head of their own prompts: what its image tower retains."""

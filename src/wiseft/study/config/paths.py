@@ -177,6 +177,11 @@ def effective_path(experiment: str) -> Path:
     return DATA / "tables" / f"{experiment}.effective-robustness.csv"
 
 
+def made_with_path(experiment: str) -> Path:
+    """Return the record of what the tables were made with."""
+    return table_path(experiment, "made-with.json")
+
+
 def published_path(experiment: str, table: Path) -> Path:
     """Return the copy in git of a published table: a CSV is compressed."""
     return PUBLISHED / experiment / (table.name + (".gz" if table.suffix == ".csv" else ""))

@@ -135,12 +135,20 @@ def _leaves(cells: list[Cell]) -> dict[str, float]:
     return {name: round(number, 6) for name, number in found.items()}
 
 
-def _lines(table: pd.DataFrame) -> tuple[pd.DataFrame, str]:
-    """Return the test split's sweep, with a name for each model and variant of a method, and the
-    reference's split in distribution, if another one.
+def sweep_of(table: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+    """Return the test split's sweep by roles, and the reference's split in distribution, if it is
+    another one.
+
+    Raises:
+        WiseftError: if the table has none.
     """
     table, near = by_role(table)
-    grid = in_one_space(grid_rows(table, "measured", "test", "all"))
+    return in_one_space(grid_rows(table, "measured", "test", "all")), near
+
+
+def _lines(table: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+    """Return what `sweep_of` does, with a name for each model and variant of a method."""
+    grid, near = sweep_of(table)
     return by_line(grid, line_names(grid)), near
 
 

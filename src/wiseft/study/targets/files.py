@@ -55,6 +55,7 @@ class Files:
             "comparisons": paths.comparisons_path(runs.name),
             "selection": paths.selection_path(runs.name),
             "fits": paths.table_path(runs.name, "fits.csv"),
+            "made_with": paths.made_with_path(runs.name),
         }
         made = self.tables if runs.runs else ["table_csv", "table_parquet"]
         tabulated = runs.runs or runs.published_only

@@ -231,18 +231,20 @@ class Told:
 
         Figures are not among them, because they change no number.
         """
-        models = {m: self._runs.entry(m) for m in self._runs.models}
-        left_out = {"figures", "page", "average_titles"}
+        left_out = {"figures", "page", "average_titles", "compare_with"}
         if not self._experiment.keep:  # a key of later: old records stay as they are
             left_out.add("keep")
-        content = {
-            "experiment": self._experiment.model_dump(mode="json", exclude=left_out),
-            "methods": self._runs.methods_in_full(),
-            "models": {
-                m: e.model_dump(mode="json", exclude_defaults=True) for m, e in models.items()
-            },
-        }
-        return json.dumps(content)
+        experiment = self._experiment.model_dump(mode="json", exclude=left_out)
+        return json.dumps({"experiment": experiment, **self._recipes()})
+
+    def recipes(self) -> str:
+        """What its methods and models are, for the record beside the tables."""
+        return json.dumps(self._recipes())
+
+    def _recipes(self) -> dict[str, Any]:
+        models = {m: self._runs.entry(m) for m in self._runs.models}
+        dumps = {m: e.model_dump(mode="json", exclude_defaults=True) for m, e in models.items()}
+        return {"methods": self._runs.methods_in_full(), "models": dumps}
 
 
 def _class_view(like: str) -> str:
