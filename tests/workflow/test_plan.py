@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from tests.workflow.conftest import DIGITS
 
 RUN = "digits-rn-s20__mnist__end-to-end__digits"
-
 Plan = Callable[..., dict[str, int]]
 
 
@@ -15,7 +15,7 @@ def test_jobs_of_the_default_experiment(project, plan: Plan):
     """One pre-training seed, three seeds of two methods and one of a third, eight baselines."""
     assert plan(project, experiment="digits") == {
         "data_fetch": 15,
-        "data_prepare": 9,
+        **{f"data_prepare_{name}": 1 for name in DIGITS},
         "data_samples": 1,
         "glyphs": 1,
         "pretrain": 1,
@@ -102,7 +102,7 @@ def test_new_dataset_is_an_entry(project, plan: Plan, edit):
     edit(project, "datasets: [mnist,", "datasets: [scans, mnist,")
     after = plan(project)
     assert after.pop("evaluate_scans") == before["evaluate_digits"]
-    assert after.pop("data_fetch_files") == after.pop("data_prepare_files") == 1
+    assert after.pop("data_fetch_files") == after.pop("data_prepare_files_scans") == 1
     assert after == before
 
 

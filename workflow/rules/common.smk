@@ -34,6 +34,9 @@ onstart:
     owner.claim(OWNER, getattr(workflow.persistence, "_lockfile", {}).values())
 
 
+# With a default storage provider each job is handed the files that its rule names, and no others.
+# Elsewhere a manifest, a cache's record or a table stands for the files that were written before it.
+TRAVELS = workflow.storage_settings.default_storage_provider is not None
 NAME = TARGETS.name
 EXPERIMENT = TARGETS.experiment
 DATA, FILES, TOLD = TARGETS.data, TARGETS.files, TARGETS.told
@@ -61,6 +64,11 @@ wildcard_constraints:
 def one_of(names):
     """Return a regular expression for exactly these names; for none of them, one without match."""
     return "|".join(re.escape(name) for name in sorted(set(names))) or r"(?!)"
+
+
+def travelling(beside, names):
+    """Return what `beside` gives for each of the names, where files travel; elsewhere none."""
+    return [path for name in names for path in beside(name)] if TRAVELS else []
 
 
 def reported(name, path):

@@ -2,9 +2,11 @@
 rule effective_robustness:
     input:
         table=FILES.tables["table_parquet"],
+        sum=travelling(FILES.sums, [FILES.tables["table_parquet"]]),
         code=CODE.behind("effective-robustness"),
     output:
         rows=reported("effective robustness", paths.effective_path(NAME)),
+        sum=FILES.sums(paths.effective_path(NAME)),
     log:
         f"logs/effective_robustness/{NAME}.log",
     benchmark:

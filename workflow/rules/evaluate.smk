@@ -12,9 +12,13 @@ for suite, members in DATA.evaluations.items():
             theta_1=lambda w, suite=suite: FILES.theta_1(w.model, w.method, w.seed, suite),
             head=lambda w, members=members: FILES.head(w.model, members),
             manifests=DATA.manifests(members),
+            images=travelling(DATA.split_files, members),
             likes=DATA.manifests(DATA.likes(members)),
             caches=lambda w, members=members: DATA.caches(
                 TARGETS.resident(w.model, w.method), members
+            ),
+            cached=lambda w, members=members: travelling(
+                DATA.cache_files, DATA.caches(TARGETS.resident(w.model, w.method), members)
             ),
         output:
             metrics=update(FILES.of_evaluation(paths.metrics_path, RUN, "{seed}", members)),

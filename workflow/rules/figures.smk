@@ -1,8 +1,12 @@
+TABLE_SUMS = travelling(FILES.sums, [FILES.tables["table_parquet"], *FILES.zero_shot_tables()])
+
+
 # The tables are plain paths here: who makes them is none of these rules' business.
 rule figure:
     input:
         table=FILES.tables["table_parquet"],
         zero_shot=FILES.zero_shot_tables(),
+        sums=TABLE_SUMS,
         file=lambda w: FILES.figure_files(w.figure) if w.figure in FILES.drawn() else [],
         code=lambda w: CODE.behind("figure", EXPERIMENT.figures[w.figure].draw),
     output:
@@ -44,6 +48,7 @@ rule figure:
 rule page:
     input:
         table=FILES.tables["table_parquet"],
+        sums=TABLE_SUMS,
         code=CODE.behind("page"),
     output:
         page=report(
@@ -76,6 +81,7 @@ rule provenance:
     input:
         table=FILES.tables["table_parquet"],
         zero_shot=FILES.zero_shot_tables(),
+        sums=TABLE_SUMS,
         code=CODE.behind("provenance"),
     output:
         page=report(
@@ -110,6 +116,7 @@ rule report:
         selection=FILES.tables["selection"],
         fits=FILES.tables["fits"],
         effective=FILES.effective(),
+        sums=travelling(FILES.sums, [*FILES.tables.values(), *FILES.effective()]),
         code=CODE.behind("report"),
     output:
         summary=report(

@@ -3,6 +3,7 @@
 rule paper_tables:
     input:
         table=FILES.tables["table_parquet"],
+        sum=travelling(FILES.sums, [FILES.tables["table_parquet"]]),
         code=CODE.behind("paper-tables"),
     output:
         report=report(
@@ -19,6 +20,11 @@ rule paper_tables:
                 labels={"table": str(number)},
             )
             for number in FILES.paper_table_numbers() or range(1, 14)
+        ],
+        texts=[
+            paths.paper_tables_folder(NAME) / f"table-{number}.{suffix}"
+            for number in FILES.paper_table_numbers() or range(1, 14)
+            for suffix in ("md", "tex")
         ],
         cells=paths.paper_tables_folder(NAME) / "cells.csv",
     log:

@@ -3,10 +3,12 @@
 rule published:
     input:
         measured=FILES.measured_tables(),
+        sums=travelling(FILES.sums, FILES.measured_tables()),
         others=FILES.other_models(),
         code=CODE.behind("published"),
     output:
         **{name: reported(name, path) for name, path in FILES.tabulated.items()},
+        sums=FILES.sums(*FILES.tabulated.values()),
     log:
         f"logs/published/{NAME}.log",
     benchmark:

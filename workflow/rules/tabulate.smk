@@ -10,6 +10,7 @@ rule tabulate:
         code=CODE.behind("tabulate"),
     output:
         **{name: reported(name, path) for name, path in FILES.tables.items()},
+        sums=FILES.sums(*FILES.tables.values()),
     log:
         f"logs/tabulate/{NAME}.log",
     benchmark:
@@ -37,6 +38,7 @@ rule tabulate:
 rule headline:
     input:
         table=FILES.tables["table_parquet"],
+        sum=travelling(FILES.sums, [FILES.tables["table_parquet"]]),
         code=CODE.behind("headline"),
     output:
         metrics=paths.table_path(NAME, "metrics.json"),
