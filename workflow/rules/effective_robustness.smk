@@ -20,7 +20,7 @@ rule effective_robustness:
         settings=TOLD.statistics(),
         other_models="--other-models" if FILES.has_other_models else "",
     message:
-        "effective_robustness: {NAME}"
+        f"effective_robustness: {NAME}"
     shell:
         "wiseft effective-robustness --table {input.table:q} --settings {params.settings:q}"
         " --output {output.rows:q} {params.other_models} > {log:q} 2>&1"

@@ -70,7 +70,7 @@ rule page:
         links=TOLD.links(),
         beside=TOLD.beside("index.html"),
     message:
-        "page: {NAME}"
+        f"page: {NAME}"
     shell:
         "wiseft page --table {input.table:q} --settings {params.settings:q} {params.links} {params.beside}"
         " --output {output.page:q} > {log:q} 2>&1"
@@ -103,7 +103,7 @@ rule provenance:
         zero_shot=repeat("--zero-shot", FILES.zero_shot_tables()),
         beside=TOLD.beside("provenance.html"),
     message:
-        "provenance: {NAME}"
+        f"provenance: {NAME}"
     shell:
         "wiseft provenance --table {input.table:q} --settings {params.settings:q}"
         " {params.zero_shot} {params.beside} --output {output.page:q} > {log:q} 2>&1"
@@ -139,7 +139,7 @@ rule report:
         effective=repeat("--effective-robustness", FILES.effective()),
         beside=TOLD.beside("summary.md"),
     message:
-        "report: the summary of {NAME}"
+        f"report: the summary of {NAME}"
     shell:
         "wiseft report --table {input.table:q} --comparisons {input.comparisons:q}"
         " --selection {input.selection:q} --fits {input.fits:q} {params.effective}"

@@ -40,7 +40,7 @@ rule paper_tables:
         folder=lambda w, output: str(Path(output.report).parent),
         numbers=repeat("--number", FILES.paper_table_numbers()),
     message:
-        "paper_tables: {NAME}, beside the paper"
+        f"paper_tables: {NAME}, beside the paper"
     shell:
         "wiseft paper-tables --table {input.table:q} {params.numbers}"
         " --output-dir {params.folder:q} > {log:q} 2>&1"

@@ -22,7 +22,7 @@ rule published:
         published=TOLD.published(),
         tables=repeat("--table", FILES.measured_tables()),
     message:
-        "published: the paper's numbers of {NAME}"
+        f"published: the paper's numbers of {NAME}"
     shell:
         "wiseft published {params.published} {params.tables} --table-csv {output.table_csv:q}"
         " --table-parquet {output.table_parquet:q} > {log:q} 2>&1"

@@ -26,7 +26,7 @@ rule tabulate:
         diversity=repeat("--diversity", FILES.diversity()),
         experiment=NAME,
     message:
-        "tabulate: {NAME}"
+        f"tabulate: {NAME}"
     shell:
         "wiseft tabulate --experiment {params.experiment:q} --settings {params.settings:q}"
         " --table-csv {output.table_csv:q} --table-parquet {output.table_parquet:q}"
@@ -53,7 +53,7 @@ rule headline:
     params:
         version=VERSION["figures"],
     message:
-        "headline: {NAME}"
+        f"headline: {NAME}"
     shell:
         "wiseft headline --table {input.table:q} --json {output.metrics:q} > {log:q} 2>&1"
 

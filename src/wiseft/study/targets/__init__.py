@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import wiseft
 from wiseft.errors import WiseftError
 from wiseft.study.config import Catalogue, Config, ExperimentEntry, load_config
 from wiseft.study.targets.code import Code
@@ -43,7 +44,8 @@ class Targets(Runs):
         self.told = Told(self, self.data, self.files)
         self.stored = Stored(self, self.data, self.files, self.told)
         self.jobs = Jobs(self, self.data, self.files)
-        self.code = Code(catalogue.root / "src" / "wiseft")
+        clone = catalogue.root / "src" / "wiseft"  # else the workflow runs in a folder of its own
+        self.code = Code(clone if clone.is_dir() else Path(wiseft.__file__).parent)
 
     @classmethod
     def read(cls, root: Path | str = ".", overrides: Mapping[str, Any] | None = None) -> Targets:
