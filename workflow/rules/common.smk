@@ -18,9 +18,15 @@ from wiseft.study.targets import repeat, Targets
 
 min_version("9.19")
 
+# With a default storage provider each job is handed the files that its rule names, and no others.
+# Elsewhere a manifest, a cache's record or a table stands for the files that were written before it.
+TRAVELS = workflow.storage_settings.default_storage_provider is not None
+
 try:
     TARGETS = Targets.read(".", config)
     TARGETS.check()
+    if TRAVELS and (problems := TARGETS.data.not_travelling()):
+        raise WiseftError("\n".join(problems))
 except WiseftError as error:
     raise WorkflowError(str(error)) from None
 
@@ -34,9 +40,6 @@ onstart:
     owner.claim(OWNER, getattr(workflow.persistence, "_lockfile", {}).values())
 
 
-# With a default storage provider each job is handed the files that its rule names, and no others.
-# Elsewhere a manifest, a cache's record or a table stands for the files that were written before it.
-TRAVELS = workflow.storage_settings.default_storage_provider is not None
 NAME = TARGETS.name
 EXPERIMENT = TARGETS.experiment
 DATA, FILES, TOLD = TARGETS.data, TARGETS.files, TARGETS.told
@@ -69,6 +72,15 @@ def one_of(names):
 def travelling(beside, names):
     """Return what `beside` gives for each of the names, where files travel; elsewhere none."""
     return [path for name in names for path in beside(name)] if TRAVELS else []
+
+
+def given(option, name, files):
+    """Return an option for each file of the input of this name, as the job finds them."""
+    return (
+        (lambda w, input: repeat(option, getattr(input, name)))
+        if TRAVELS
+        else repeat(option, files)
+    )
 
 
 def reported(name, path):

@@ -73,7 +73,11 @@ rule data_fetch_files:
         **RESOURCES.of("data_fetch_files"),
     params:
         content=lambda w: DATA.checksums(w.dataset),
-        places=TOLD.places(),
+        places=(
+            (lambda w, output: TOLD.places(Path(output.fetched).parents[1]))
+            if TRAVELS
+            else TOLD.places()
+        ),
         splits=lambda w: TOLD.splits(w.dataset),
     message:
         "data_fetch_files: {wildcards.dataset}"
@@ -173,7 +177,7 @@ rule data_samples:
     input:
         manifests=DATA.manifests(EXPERIMENT.datasets),
         images=travelling(DATA.split_files, EXPERIMENT.datasets),
-        code=CODE.behind("samples"),
+        code=local(CODE.behind("samples")),
     output:
         pdf=paths.figure_path(NAME, "samples", "pdf"),
         png=report(

@@ -3,7 +3,7 @@ rule effective_robustness:
     input:
         table=FILES.tables["table_parquet"],
         sum=travelling(FILES.sums, [FILES.tables["table_parquet"]]),
-        code=CODE.behind("effective-robustness"),
+        code=local(CODE.behind("effective-robustness")),
     output:
         rows=reported("effective robustness", paths.effective_path(NAME)),
         sum=FILES.sums(paths.effective_path(NAME)),

@@ -52,7 +52,11 @@ for suite, members in DATA.evaluations.items():
             manifests=lambda w, input: " ".join(
                 filter(None, [repeat("--dataset", input.manifests), repeat("--like", input.likes)])
             ),
-            folder=str(paths.evaluations_folder(RUN, "{seed}", suite not in DATA.suites)),
+            folder=(
+                (lambda w, output: str(Path(output.metrics[0]).parents[1]))
+                if TRAVELS
+                else str(paths.evaluations_folder(RUN, "{seed}", suite not in DATA.suites))
+            ),
             about=lambda w: TOLD.identity(w.model, w.method, w.seed),
             logits=lambda w, output: TOLD.logits(w.method) if output.logits else "",
             combinations=lambda w, input: TOLD.combinations(w.method),

@@ -7,8 +7,8 @@ rule figure:
         table=FILES.tables["table_parquet"],
         zero_shot=FILES.zero_shot_tables(),
         sums=TABLE_SUMS,
-        file=lambda w: FILES.figure_files(w.figure) if w.figure in FILES.drawn() else [],
-        code=lambda w: CODE.behind("figure", EXPERIMENT.figures[w.figure].draw),
+        file=lambda w: local(FILES.figure_files(w.figure) if w.figure in FILES.drawn() else []),
+        code=lambda w: local(CODE.behind("figure", EXPERIMENT.figures[w.figure].draw)),
     output:
         pdf=paths.figure_path(NAME, "{figure}", "pdf"),
         png=report(
@@ -34,7 +34,7 @@ rule figure:
         about=lambda w: TOLD.drawing_text(w.figure),
         options=lambda w: TOLD.figure(w.figure),
         context=TOLD.figure_context(),
-        zero_shot=repeat("--zero-shot", FILES.zero_shot_tables()),
+        zero_shot=given("--zero-shot", "zero_shot", FILES.zero_shot_tables()),
         caption=lambda w: EXPERIMENT.figures[w.figure].caption,
     message:
         "figure: {wildcards.figure}"
@@ -49,7 +49,7 @@ rule page:
     input:
         table=FILES.tables["table_parquet"],
         sums=TABLE_SUMS,
-        code=CODE.behind("page"),
+        code=local(CODE.behind("page")),
     output:
         page=report(
             paths.page_path(NAME),
@@ -82,7 +82,7 @@ rule provenance:
         table=FILES.tables["table_parquet"],
         zero_shot=FILES.zero_shot_tables(),
         sums=TABLE_SUMS,
-        code=CODE.behind("provenance"),
+        code=local(CODE.behind("provenance")),
     output:
         page=report(
             paths.provenance_path(NAME),
@@ -100,7 +100,7 @@ rule provenance:
     params:
         version=VERSION["figures"],
         settings=TOLD.record(),
-        zero_shot=repeat("--zero-shot", FILES.zero_shot_tables()),
+        zero_shot=given("--zero-shot", "zero_shot", FILES.zero_shot_tables()),
         beside=TOLD.beside("provenance.html"),
     message:
         f"provenance: {NAME}"
@@ -117,7 +117,7 @@ rule report:
         fits=FILES.tables["fits"],
         effective=FILES.effective(),
         sums=travelling(FILES.sums, [*FILES.tables.values(), *FILES.effective()]),
-        code=CODE.behind("report"),
+        code=local(CODE.behind("report")),
     output:
         summary=report(
             paths.summary_path(NAME),
@@ -136,7 +136,7 @@ rule report:
         version=VERSION["figures"],
         settings=TOLD.statistics(),
         experiment=NAME,
-        effective=repeat("--effective-robustness", FILES.effective()),
+        effective=given("--effective-robustness", "effective", FILES.effective()),
         beside=TOLD.beside("summary.md"),
     message:
         f"report: the summary of {NAME}"

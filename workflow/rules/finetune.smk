@@ -76,7 +76,7 @@ rule search:
 rule import_checkpoint:
     input:
         theta_0=paths.theta_0_path("{model}", "{reference}"),
-        checkpoint=lambda w: TARGETS.checkpoints[w.method],
+        checkpoint=lambda w: local(TARGETS.checkpoints[w.method]),
     output:
         theta_1=paths.theta_1_path(RUN, "{seed}"),
     log:
@@ -102,7 +102,7 @@ rule import_checkpoint:
 # The same architecture from random weights: the points that the baseline fit goes through.
 rule baseline:
     input:
-        architecture=lambda w: FILES.architecture(w.model),
+        architecture=lambda w: local(FILES.architecture(w.model)),
         manifest=DATA.manifests([TARGETS.reference]),
         images=travelling(DATA.split_files, [TARGETS.reference]),
     output:

@@ -4,7 +4,7 @@ rule paper_tables:
     input:
         table=FILES.tables["table_parquet"],
         sum=travelling(FILES.sums, [FILES.tables["table_parquet"]]),
-        code=CODE.behind("paper-tables"),
+        code=local(CODE.behind("paper-tables")),
     output:
         report=report(
             paths.paper_tables_folder(NAME) / "README.md",

@@ -4,8 +4,8 @@ rule published:
     input:
         measured=FILES.measured_tables(),
         sums=travelling(FILES.sums, FILES.measured_tables()),
-        others=FILES.other_models(),
-        code=CODE.behind("published"),
+        others=local(FILES.other_models()),
+        code=local(CODE.behind("published")),
     output:
         **{name: reported(name, path) for name, path in FILES.tabulated.items()},
         sums=FILES.sums(*FILES.tabulated.values()),
@@ -20,7 +20,7 @@ rule published:
     params:
         version=VERSION["tabulate"],
         published=TOLD.published(),
-        tables=repeat("--table", FILES.measured_tables()),
+        tables=given("--table", "measured", FILES.measured_tables()),
     message:
         f"published: the paper's numbers of {NAME}"
     shell:

@@ -6,8 +6,8 @@ rule tabulate:
         # an evaluation by an experiment without pairs would be left without what this one adds.
         logits=FILES.all_logits(),
         diversity=FILES.diversity(),
-        others=FILES.other_models(),
-        code=CODE.behind("tabulate"),
+        others=local(FILES.other_models()),
+        code=local(CODE.behind("tabulate")),
     output:
         **{name: reported(name, path) for name, path in FILES.tables.items()},
         sums=FILES.sums(*FILES.tables.values()),
@@ -23,7 +23,7 @@ rule tabulate:
         version=VERSION["tabulate"],
         settings=TOLD.statistics(),
         published=TOLD.published(),
-        diversity=repeat("--diversity", FILES.diversity()),
+        diversity=given("--diversity", "diversity", FILES.diversity()),
         experiment=NAME,
     message:
         f"tabulate: {NAME}"
@@ -39,7 +39,7 @@ rule headline:
     input:
         table=FILES.tables["table_parquet"],
         sum=travelling(FILES.sums, [FILES.tables["table_parquet"]]),
-        code=CODE.behind("headline"),
+        code=local(CODE.behind("headline")),
     output:
         metrics=paths.table_path(NAME, "metrics.json"),
     log:

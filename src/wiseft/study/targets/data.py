@@ -190,6 +190,19 @@ class Data:
                 absent[name] = absent_files(self.entries[name], self._here(), self.splits(name))
         return absent
 
+    def not_travelling(self) -> list[str]:
+        """Return a sentence for every dataset whose image files are handed to no job: they are read
+        where they lie, so only a folder of the user's is seen by all machines.
+        """
+        return [
+            f"dataset {name} is read from files, which stay where they are when the files of jobs "
+            "go through a storage provider: name the folder of your unpacked copy, one that all "
+            f"machines see, under `datasets.paths.{self.entries[name].bare_name}` in "
+            "config/config.yaml"
+            for name in self.filed
+            if user_root(self.entries[name], self._here()) is None
+        ]
+
     def files_to_fetch(self) -> list[SourceFile]:
         """Return the files that have an address, are not there, and something missing needs."""
         absent = self.absent_files().items()

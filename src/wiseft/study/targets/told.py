@@ -61,9 +61,10 @@ class Told:
         text += "".join(f" WISEFT_{k}={v}" for k, v in given.items() if v is not None)
         return text.replace("{", "{{").replace("}", "}}")
 
-    def places(self) -> str:
-        """Where datasets lie, for fetching them."""
-        return self._data.places.model_dump_json(exclude={"cache"})
+    def places(self, folder: Path | None = None) -> str:
+        """Where datasets lie, for fetching them; `folder` takes the place of the configured one."""
+        chosen = {"folder": str(folder)} if folder else {}
+        return self._data.places.model_copy(update=chosen).model_dump_json(exclude={"cache"})
 
     def package_sha256(self, file: str) -> str:
         """The checksum of a package's file."""
