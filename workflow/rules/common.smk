@@ -7,6 +7,14 @@ from pathlib import Path
 
 from snakemake.logging import logger
 from snakemake.utils import min_version
+
+try:
+    import wiseft
+except ModuleNotFoundError:
+    raise WorkflowError(
+        f"the rules run this repository's package wiseft, which {sys.executable} has not; run "
+        "`make venv` and `. .venv/bin/activate`, or install it: pip install '.[workflow]'"
+    ) from None
 from wiseft.base.alphas import ALPHA_REGEX
 from wiseft.study.config import paths
 from wiseft.errors import WiseftError
