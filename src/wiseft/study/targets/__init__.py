@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import wiseft
 from wiseft.errors import WiseftError
 from wiseft.study.config import Catalogue, Config, ExperimentEntry, load_config
 from wiseft.study.targets.code import Code
@@ -45,7 +44,7 @@ class Targets(Runs):
         self.stored = Stored(self, self.data, self.files, self.told)
         self.jobs = Jobs(self, self.data, self.files)
         clone = catalogue.root / "src" / "wiseft"  # else the workflow runs in a folder of its own
-        self.code = Code(clone if clone.is_dir() else Path(wiseft.__file__).parent)
+        self.code = Code(clone if clone.is_dir() else Path(__file__).parents[2])
 
     @classmethod
     def read(cls, root: Path | str = ".", overrides: Mapping[str, Any] | None = None) -> Targets:
