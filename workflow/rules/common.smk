@@ -7,14 +7,6 @@ from pathlib import Path
 
 from snakemake.logging import logger
 from snakemake.utils import min_version
-
-try:
-    import wiseft
-except ModuleNotFoundError:
-    raise WorkflowError(
-        f"the rules run this repository's package wiseft, which {sys.executable} has not; run "
-        "`make venv` and `. .venv/bin/activate`, or install it: pip install '.[workflow]'"
-    ) from None
 from wiseft.base.alphas import ALPHA_REGEX
 from wiseft.study.config import paths
 from wiseft.errors import WiseftError
@@ -22,19 +14,14 @@ from wiseft.study.plan.failures import failure_summary
 from wiseft.study.plan import owner, resources as plan_resources
 from wiseft.base.progress import shown
 from wiseft.base.stages import VERSION
-from wiseft.study.targets import repeat, Targets
+from wiseft.study.targets import Handed, repeat, Targets
 
 min_version("9.19")
 
-# With a default storage provider each job is handed the files that its rule names, and no others.
-# Elsewhere a manifest, a cache's record or a table stands for the files that were written before it.
-TRAVELS = workflow.storage_settings.default_storage_provider is not None
-
+HANDED = Handed(workflow.storage_settings.default_storage_provider)
 try:
     TARGETS = Targets.read(".", config)
-    TARGETS.check()
-    if TRAVELS and (problems := TARGETS.data.not_travelling()):
-        raise WiseftError("\n".join(problems))
+    TARGETS.check(HANDED.travels)
 except WiseftError as error:
     raise WorkflowError(str(error)) from None
 
@@ -48,8 +35,7 @@ onstart:
     owner.claim(OWNER, getattr(workflow.persistence, "_lockfile", {}).values())
 
 
-NAME = TARGETS.name
-EXPERIMENT = TARGETS.experiment
+NAME, EXPERIMENT = TARGETS.name, TARGETS.experiment
 DATA, FILES, TOLD = TARGETS.data, TARGETS.files, TARGETS.told
 STORED, JOBS, CODE = TARGETS.stored, TARGETS.jobs, TARGETS.code
 RESOURCES = plan_resources.Resources(TARGETS)
@@ -75,20 +61,6 @@ wildcard_constraints:
 def one_of(names):
     """Return a regular expression for exactly these names; for none of them, one without match."""
     return "|".join(re.escape(name) for name in sorted(set(names))) or r"(?!)"
-
-
-def travelling(beside, names):
-    """Return what `beside` gives for each of the names, where files travel; elsewhere none."""
-    return [path for name in names for path in beside(name)] if TRAVELS else []
-
-
-def given(option, name, files):
-    """Return an option for each file of the input of this name, as the job finds them."""
-    return (
-        (lambda w, input: repeat(option, getattr(input, name)))
-        if TRAVELS
-        else repeat(option, files)
-    )
 
 
 def reported(name, path):

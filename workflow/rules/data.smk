@@ -30,7 +30,7 @@ for dataset in DATA.built:
         input:
             packages=lambda w: DATA.packages(DATA.entries[w.dataset].packages),
             depends=lambda w: DATA.manifests(DATA.entries[w.dataset].depends),
-            images=lambda w: travelling(DATA.split_files, DATA.entries[w.dataset].depends),
+            images=lambda w: HANDED.beside(DATA.split_files, DATA.entries[w.dataset].depends),
         output:
             manifest=paths.manifest_path("{dataset}", ROOT),
             splits=DATA.split_files(dataset, "{dataset}"),
@@ -73,11 +73,7 @@ rule data_fetch_files:
         **RESOURCES.of("data_fetch_files"),
     params:
         content=lambda w: DATA.checksums(w.dataset),
-        places=(
-            (lambda w, output: TOLD.places(Path(output.fetched).parents[1]))
-            if TRAVELS
-            else TOLD.places()
-        ),
+        places=HANDED.placed(lambda w, output: TOLD.places(output[0]), TOLD.places()),
         splits=lambda w: TOLD.splits(w.dataset),
     message:
         "data_fetch_files: {wildcards.dataset}"
@@ -125,7 +121,7 @@ for dataset in DATA.cached:
             f"data_cache_{dataset}"
         input:
             manifest=paths.manifest_path("{dataset}", ROOT),
-            images=lambda w: travelling(DATA.split_files, [w.dataset]),
+            images=lambda w: HANDED.beside(DATA.split_files, [w.dataset]),
         output:
             cache=paths.cache_path("{dataset}", "{transform}", ROOT),
             images=DATA.cache_files(paths.cache_path("{dataset}", "{transform}", ROOT), dataset),
@@ -176,7 +172,7 @@ rule data_prompts:
 rule data_samples:
     input:
         manifests=DATA.manifests(EXPERIMENT.datasets),
-        images=travelling(DATA.split_files, EXPERIMENT.datasets),
+        images=HANDED.beside(DATA.split_files, EXPERIMENT.datasets),
         code=local(CODE.behind("samples")),
     output:
         pdf=paths.figure_path(NAME, "samples", "pdf"),

@@ -2,7 +2,7 @@
 rule effective_robustness:
     input:
         table=FILES.tables["table_parquet"],
-        sum=travelling(FILES.sums, [FILES.tables["table_parquet"]]),
+        sum=HANDED.beside(FILES.sums, [FILES.tables["table_parquet"]]),
         code=local(CODE.behind("effective-robustness")),
     output:
         rows=reported("effective robustness", paths.effective_path(NAME)),

@@ -1,4 +1,4 @@
-TABLE_SUMS = travelling(FILES.sums, [FILES.tables["table_parquet"], *FILES.zero_shot_tables()])
+TABLE_SUMS = HANDED.beside(FILES.sums, [FILES.tables["table_parquet"], *FILES.zero_shot_tables()])
 
 
 # The tables are plain paths here: who makes them is none of these rules' business.
@@ -34,7 +34,7 @@ rule figure:
         about=lambda w: TOLD.drawing_text(w.figure),
         options=lambda w: TOLD.figure(w.figure),
         context=TOLD.figure_context(),
-        zero_shot=given("--zero-shot", "zero_shot", FILES.zero_shot_tables()),
+        zero_shot=HANDED.given("--zero-shot", "zero_shot", FILES.zero_shot_tables()),
         caption=lambda w: EXPERIMENT.figures[w.figure].caption,
     message:
         "figure: {wildcards.figure}"
@@ -100,7 +100,7 @@ rule provenance:
     params:
         version=VERSION["figures"],
         settings=TOLD.record(),
-        zero_shot=given("--zero-shot", "zero_shot", FILES.zero_shot_tables()),
+        zero_shot=HANDED.given("--zero-shot", "zero_shot", FILES.zero_shot_tables()),
         beside=TOLD.beside("provenance.html"),
     message:
         f"provenance: {NAME}"
@@ -116,7 +116,7 @@ rule report:
         selection=FILES.tables["selection"],
         fits=FILES.tables["fits"],
         effective=FILES.effective(),
-        sums=travelling(FILES.sums, [*FILES.tables.values(), *FILES.effective()]),
+        sums=HANDED.beside(FILES.sums, [*FILES.tables.values(), *FILES.effective()]),
         code=local(CODE.behind("report")),
     output:
         summary=report(
@@ -136,7 +136,7 @@ rule report:
         version=VERSION["figures"],
         settings=TOLD.statistics(),
         experiment=NAME,
-        effective=given("--effective-robustness", "effective", FILES.effective()),
+        effective=HANDED.given("--effective-robustness", "effective", FILES.effective()),
         beside=TOLD.beside("summary.md"),
     message:
         f"report: the summary of {NAME}"

@@ -2,7 +2,7 @@ rule finetune:
     input:
         theta_0=lambda w: TARGETS.start(w.model, w.method),
         manifest=DATA.manifests([TARGETS.reference]),
-        images=travelling(DATA.split_files, [TARGETS.reference]),
+        images=HANDED.beside(DATA.split_files, [TARGETS.reference]),
         trials=lambda w: FILES.trials(w.model, w.method, w.seed),
     output:
         theta_1=paths.theta_1_path(RUN, "{seed}"),
@@ -40,7 +40,7 @@ rule search:
     input:
         theta_0=paths.theta_0_path("{model}", "{reference}"),
         manifest=DATA.manifests([TARGETS.reference]),
-        images=travelling(DATA.split_files, [TARGETS.reference]),
+        images=HANDED.beside(DATA.split_files, [TARGETS.reference]),
     output:
         theta_1=paths.theta_1_path(RUN, "{seed}"),
         curve=paths.training_curve_path(RUN, "{seed}"),
@@ -104,7 +104,7 @@ rule baseline:
     input:
         architecture=lambda w: local(FILES.architecture(w.model)),
         manifest=DATA.manifests([TARGETS.reference]),
-        images=travelling(DATA.split_files, [TARGETS.reference]),
+        images=HANDED.beside(DATA.split_files, [TARGETS.reference]),
     output:
         theta_1=paths.theta_1_path(RUN, "{seed}"),
         curve=paths.training_curve_path(RUN, "{seed}"),

@@ -3,7 +3,7 @@
 rule paper_tables:
     input:
         table=FILES.tables["table_parquet"],
-        sum=travelling(FILES.sums, [FILES.tables["table_parquet"]]),
+        sum=HANDED.beside(FILES.sums, [FILES.tables["table_parquet"]]),
         code=local(CODE.behind("paper-tables")),
     output:
         report=report(

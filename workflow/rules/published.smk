@@ -3,7 +3,7 @@
 rule published:
     input:
         measured=FILES.measured_tables(),
-        sums=travelling(FILES.sums, FILES.measured_tables()),
+        sums=HANDED.beside(FILES.sums, FILES.measured_tables()),
         others=local(FILES.other_models()),
         code=local(CODE.behind("published")),
     output:
@@ -20,7 +20,7 @@ rule published:
     params:
         version=VERSION["tabulate"],
         published=TOLD.published(),
-        tables=given("--table", "measured", FILES.measured_tables()),
+        tables=HANDED.given("--table", "measured", FILES.measured_tables()),
     message:
         f"published: the paper's numbers of {NAME}"
     shell:

@@ -23,7 +23,7 @@ rule tabulate:
         version=VERSION["tabulate"],
         settings=TOLD.statistics(),
         published=TOLD.published(),
-        diversity=given("--diversity", "diversity", FILES.diversity()),
+        diversity=HANDED.given("--diversity", "diversity", FILES.diversity()),
         experiment=NAME,
     message:
         f"tabulate: {NAME}"
@@ -38,7 +38,7 @@ rule tabulate:
 rule headline:
     input:
         table=FILES.tables["table_parquet"],
-        sum=travelling(FILES.sums, [FILES.tables["table_parquet"]]),
+        sum=HANDED.beside(FILES.sums, [FILES.tables["table_parquet"]]),
         code=local(CODE.behind("headline")),
     output:
         metrics=paths.table_path(NAME, "metrics.json"),

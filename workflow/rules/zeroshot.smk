@@ -62,7 +62,7 @@ rule zeroshot_calibrated:
     input:
         weights=paths.weights_path("{model}"),
         manifest=DATA.manifests([TARGETS.reference]),
-        images=travelling(DATA.split_files, [TARGETS.reference]),
+        images=HANDED.beside(DATA.split_files, [TARGETS.reference]),
         prompts=DATA.prompts(TARGETS.reference),
     output:
         theta_0=paths.theta_0_path("{model}", "{reference}"),
