@@ -114,6 +114,11 @@ test-peers: $(STAMP) ## compare with other programs (PEFT, mergekit), in an envi
 	@tools/on_top.sh $(VENV) peers 'peft>=0.17' 'mergekit>=0.1.5'
 	@PYTHONPATH=$(CURDIR)/src build/peers/bin/python -m pytest tests/peers
 
+.PHONY: test-storage
+test-storage: $(STAMP) ## test a run whose jobs share no disk, through a storage provider (needs rsync)
+	@tools/on_top.sh $(VENV) storage 'snakemake-storage-plugin-fs>=1.1'
+	@PATH="$(CURDIR)/$(BIN):$$PATH" build/storage/bin/python -m pytest tests/workflow/test_storage.py
+
 .PHONY: test-cluster
 test-cluster: $(STAMP) ## test the Slurm profile on a Slurm that is installed and started here (root, Debian)
 	@WISEFT_TEST_CLUSTER=1 $(BIN)/python -m pytest tests/cluster

@@ -13,6 +13,7 @@ from wiseft.study.config.experiment import ZERO_SHOT
 from wiseft.study.config.experiment_parts import PublishedSettings
 from wiseft.study.targets.data import Data
 from wiseft.study.targets.runs import Run, Runs
+from wiseft.thetas.damage import sum_path
 
 FORMATS = ("pdf", "png", "svg")
 MEASURED = "measured"
@@ -304,6 +305,11 @@ class Files:
     def table_files(self) -> list[Path]:
         """Return all tables, effective robustness among them."""
         return [*self.tabulated.values(), *self.effective()]
+
+    @staticmethod
+    def sums(*tables: Path) -> list[Path]:
+        """Return the files with the sums of tables, without which no table is read."""
+        return [sum_path(table) for table in tables]
 
     def effective(self) -> list[Path]:
         """Return the table of effective robustness, where there is a line to be above."""
