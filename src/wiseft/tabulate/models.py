@@ -77,7 +77,8 @@ def prediction_interval(values: npt.ArrayLike, level: float = LEVEL) -> tuple[fl
     """Return where the value of one new pre-training on the same images is expected.
 
     It is mean +- t s sqrt(1 + 1/n), with n - 1 degrees of freedom, for a new value from the
-    distribution of the others, taken as normal (Hahn and Meeker, Statistical Intervals, 1991, chapter 4).
+    distribution of the others, taken as normal (Hahn and Meeker 1991, Statistical Intervals,
+    chapter 4).
 
     Args:
         values: of shape (models,), each the mean of its fine-tuning seeds.
