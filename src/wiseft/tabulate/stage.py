@@ -19,6 +19,7 @@ from wiseft.tabulate.selection import selection_frame, selection_rows
 from wiseft.tabulate.settings import TabulateSettings
 from wiseft.tabulate.study import Study
 from wiseft.tabulate.table import average_rows, cluster_rows, diversity_rows, grid_rows, sort_table
+from wiseft.tabulate.two_way import table_means
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ def tabulate(
     grid = pd.concat([rows, average_rows(study)], ignore_index=True)
     selected = selection_rows(grid, study)
     single = pd.concat([grid, cluster_rows(rows, study)], ignore_index=True)
-    parts = [single, model_rows(single), selected]
+    parts = [single, table_means(model_rows(single), study), selected]
     if diversity:
         parts.append(diversity_rows(diversity, experiment))
     table = sort_table(schema.conform(pd.concat(parts, ignore_index=True), schema.TABLE))

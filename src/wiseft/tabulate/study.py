@@ -58,9 +58,8 @@ class Study:
         self._check_complete()
         resamples = settings.bootstrap.resamples, settings.bootstrap.seed
         resampled = {name: each.resampled for name, each in self.primary.items()}
-        common = ClusterBootstrap(resampled, *resamples).draws(
-            {name: each.blocks for name, each in self.primary.items()}
-        )
+        self._bootstrap = ClusterBootstrap(resampled, *resamples)
+        common = self._bootstrap.draws({name: each.blocks for name, each in self.primary.items()})
         self._draws = {self.places[name]: draws for name, draws in common.items()}
         # Nothing is paired with what is not primary, so it has resamples of its own.
         for place in sorted(self._statistics.keys() - self._draws.keys()):
@@ -109,6 +108,16 @@ class Study:
         primary, or without exact intervals.
         """
         return self._draws[place][:, self._statistics[place].column[point]]
+
+    def cluster_sums(self, dataset: str) -> dict[int, Floats]:
+        """Return, per stratum of the bootstrap, how many units of each cluster of a dataset are
+        right at each point and, in the last column, how many there are: (clusters, points + 1).
+
+        The metric must be a share of right units.
+        """
+        (block,) = self.primary[dataset].blocks
+        sums = self._bootstrap.cluster_sums(dataset, block.counts)
+        return {at: np.asarray(each) for at, each in sums.items()}
 
     def average_draws(self, points: Mapping[str, Point]) -> Floats:
         """Return the average, recomputed in each resample, shape (resamples,)."""
