@@ -110,6 +110,7 @@ rule report:
         selection=FILES.tables["selection"],
         fits=FILES.tables["fits"],
         effective=FILES.effective(),
+        tuning=FILES.tuning(),
         code=CODE.behind("report"),
     output:
         summary=report(
@@ -129,7 +130,7 @@ rule report:
         version=VERSION["figures"],
         settings=TOLD.statistics(),
         experiment=NAME,
-        effective=repeat("--effective-robustness", FILES.effective()),
+        effective=TOLD.more_tables(),
         beside=TOLD.beside("summary.md"),
     message:
         "report: the summary of {NAME}"

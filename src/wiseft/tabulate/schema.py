@@ -26,9 +26,9 @@ FLOAT: Kind = "float64"
 
 _TEXTS = (
     "source experiment model reference method variant run combination dataset view split metric "
-    "ci_method selection contrast test average line x_view"
+    "ci_method selection contrast test average line x_view quantity against"
 )
-_INTEGERS = "seed n n_correct n_clusters n_better n_worse extrapolated"
+_INTEGERS = "seed n n_correct n_clusters n_better n_worse extrapolated admissible"
 _KINDS: Schema = {
     **dict.fromkeys(_TEXTS.split(), TEXT),
     **dict.fromkeys(_INTEGERS.split(), INTEGER),
@@ -68,6 +68,10 @@ FITS = _schema("experiment reference average slope intercept r2 residual_se n x_
 EFFECTIVE = _schema(
     f"{_POINT} line dataset x_view x y beta effective_robustness extrapolated ci_low ci_high "
     "ci_method n"
+)
+TUNING = _schema(
+    "experiment model method variant admissible quantity dataset against value ci_low ci_high "
+    "ci_method n new_low new_high x_low x_high"
 )
 SELECTIONS = (
     *("grid", "fixed", "held-out", "held-out-1se", "unlabelled", "dawin"),

@@ -7,12 +7,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from wiseft.base.alphas import parse_alphas
-from wiseft.base.typed import Entry, Name, Seed
+from wiseft.base.typed import Entry, Fraction, Name, Seed, distinct
 
 PRIMARY = "all"  # the primary view of most datasets
+FEWEST_MODELS = 3
+"""Of fewer there is no interval: two models hardly say how much models vary."""
 Roles = Mapping[tuple[str, str], tuple[str, str]]
 """Dataset and split that take the place of a dataset and a split."""
 
@@ -36,6 +38,21 @@ class Bootstrap(Entry):
 
     resamples: Annotated[int, Field(ge=100)] = Field(2000, description="Bootstrap resamples.")
     seed: Seed = Field(0, description="Seed of the resampling.")
+
+
+class Tuning(Entry):
+    """Methods that are one recipe at several settings, and which of them held-out images admit.
+
+    A setting is admissible if its fine-tuned end is not worse on the held-out images than that of
+    the setting with the highest mean, by a paired 95 % interval over models and images, or by no
+    more than `within`.
+    """
+
+    title: str = Field(description="What is set, such as `learning rate`.")
+    methods: Annotated[list[str], Field(min_length=2), AfterValidator(distinct)] = Field(
+        description="Some of `methods`, from the gentlest setting to the steepest."
+    )
+    within: Fraction = Field(0.0, description="Loss on held-out images that is admitted as it is.")
 
 
 def own_shift(reference: str, test_split: str) -> str:

@@ -113,13 +113,11 @@ class Images:
             return None
         if any(each.correct is None for each in mine):
             return None
-        total, parts = np.zeros(len(there)), dict[int, Floats]()
+        parts: dict[int, Floats] = {}
         for name in datasets:
-            values, of_dataset = self._parts(name, there)
-            total += values / len(mine)
-            for at, part in of_dataset.items():
+            for at, part in self._parts(name, there).items():
                 parts[at] = parts.get(at, 0.0) + part / len(mine)
-        ends = two_way_interval(total, parts.values())
+        ends = two_way_interval(self.values(datasets, points), parts.values())
         return Interval(*ends, TWO_WAY_CONDITIONAL if few else TWO_WAY)
 
     def _evaluated(self, datasets: Sequence[str], points: ByModel) -> list[list[Terms]]:
@@ -131,18 +129,27 @@ class Images:
         ]
         return [each for each in found if each]
 
-    def _parts(self, name: str, points: list[list[Terms]]) -> tuple[Floats, dict[int, Floats]]:
-        """Return each model's metric (models,) and per stratum its parts (models, clusters)."""
-        mine, values, parts = self._study.primary[name], np.zeros(len(points)), dict[int, Floats]()
+    def values(self, datasets: Sequence[str], points: ByModel) -> Floats:
+        """Return the statistic of each model, the mean over its seeds, shape (models,)."""
+
+        def value(terms: Terms) -> float:
+            first, *others = (self._study.average(dict.fromkeys(datasets, p)) for p in terms)
+            return first - sum(others)
+
+        there = self._evaluated(datasets, points)
+        return np.array([np.mean([value(terms) for terms in each]) for each in there])
+
+    def _parts(self, name: str, points: list[list[Terms]]) -> dict[int, Floats]:
+        """Return per stratum what clusters add to a dataset's statistic, (models, clusters)."""
+        mine, parts = self._study.primary[name], dict[int, Floats]()
         for term, sign in enumerate((1, -1)[: len(points[0][0])]):
             columns = [[mine.column[terms[term]] for terms in each] for each in points]
             own = np.array([mine.values[each].mean() for each in columns])
-            values += sign * own
             for at, (right, units) in self._sums(name).items():
                 sums = np.stack([right[each].mean(axis=0, dtype=float) for each in columns])
                 part = sign * (sums - own[:, None] * units) / len(mine.base_ids)
                 parts[at] = parts.get(at, 0.0) + part
-        return values, parts
+        return parts
 
 
 def table_means(means: pd.DataFrame, study: Study) -> pd.DataFrame:

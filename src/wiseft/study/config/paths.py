@@ -177,6 +177,11 @@ def effective_path(experiment: str) -> Path:
     return DATA / "tables" / f"{experiment}.effective-robustness.csv"
 
 
+def tuning_path(experiment: str) -> Path:
+    """Return the table of the settings of one recipe."""
+    return DATA / "tables" / f"{experiment}.tuning.csv"
+
+
 def published_path(experiment: str, table: Path) -> Path:
     """Return the copy in git of a published table: a CSV is compressed."""
     return PUBLISHED / experiment / (table.name + (".gz" if table.suffix == ".csv" else ""))
