@@ -15,10 +15,9 @@ from tests.tabulate.test_two_way import MODELS, expected
 
 from wiseft.cli import main
 from wiseft.errors import WiseftError
-from wiseft.tabulate.schema import COMPARISONS, TABLE, TUNING, read, write_csv, write_parquet
-from wiseft.tabulate.settings import TabulateSettings, Tuning
+from wiseft.tabulate.schema import TUNING, read
+from wiseft.tabulate.settings import TabulateSettings
 from wiseft.tabulate.stage import Tables, tabulate
-from wiseft.tabulate.tuning import tuning_table
 
 SETTINGS: dict[str, Any] = {
     "averages": {"shifts": ["one", "two"]},
@@ -57,21 +56,14 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Bench, Tables]:
                     one = (20, 26 + 2 * place, 32 + 4 * place - 8 * (place > 2), 10, 5)
                 bench.add("one", {"test": bench.curve(40, one)}, **about)
                 bench.add("two", {"test": bench.curve(20, (10,) * 5)}, **about)
-    settings = TabulateSettings.model_validate(SETTINGS)
+    settings = TabulateSettings.model_validate(SETTINGS | {"tuning": TUNING_KEY})
     return bench, tabulate("demo", settings, bench.metrics, bench.predictions)
 
 
 def tuned(made: tuple[Bench, Tables], **changes: Any) -> pd.DataFrame:
-    bench, tables = made
-    files = [path for path in bench.metrics if path.parent.name == "ref"]
-    return tuning_table(
-        Tuning.model_validate(TUNING_KEY | changes),
-        TabulateSettings.model_validate(SETTINGS),
-        tables.table,
-        tables.comparisons,
-        files,
-        [path.parent / "predictions.parquet" for path in files],
-    )
+    bench, _ = made
+    settings = TabulateSettings.model_validate(SETTINGS | {"tuning": TUNING_KEY | changes})
+    return tabulate("demo", settings, bench.metrics, bench.predictions).tuning
 
 
 def row_of(rows: pd.DataFrame, variant: str, quantity: str, dataset: str = "ref") -> Any:
@@ -97,7 +89,7 @@ def held_out_right(bench: Bench, variant: str) -> pd.DataFrame:
 
 def test_held_out_ends_and_what_is_admissible(made):
     bench, _ = made
-    rows = tuned(made)
+    rows = made[1].tuning
     assert list(rows["variant"].unique()) == ["gentle", "middle", "steep"]
     right = {variant: held_out_right(bench, variant) for variant in HELD_OUT}
     means = {variant: each.mean() for variant, each in right.items()}
@@ -127,14 +119,14 @@ def test_held_out_ends_and_what_is_admissible(made):
 
 
 def test_a_loss_within_the_limit_is_admitted_whatever_the_interval_says(made):
-    loss = -row_of(tuned(made), "steep", "to-the-best")["value"]
+    loss = -row_of(made[1].tuning, "steep", "to-the-best")["value"]
     for within, found in ((loss - 1e-6, 0), (loss + 1e-6, 1)):
         rows = tuned(made, within=within)
         assert row_of(rows, "steep", "to-the-best")["admissible"] == found
 
 
-def test_gains_are_those_of_the_comparisons_with_the_interval_of_a_new_model(made):
-    rows, comparisons = tuned(made), made[1].comparisons
+def test_gains_are_those_of_the_comparisons(made):
+    rows, comparisons = made[1].tuning, made[1].comparisons
     gains = rows[rows["quantity"].isin(["over-zero-shot", "over-fine-tuned"])]
     assert len(gains) == 3 * 2 * 2
     contrasts = {"over-zero-shot": "0.500-vs-0.000", "over-fine-tuned": "0.500-vs-1.000"}
@@ -147,14 +139,10 @@ def test_gains_are_those_of_the_comparisons_with_the_interval_of_a_new_model(mad
         (mean,) = same[same["run"] == "all"].to_dict("records")
         assert row["value"] == mean["difference"]
         assert [row[end] for end in ("ci_low", "ci_high")] == [mean["ci_low"], mean["ci_high"]]
-        values = same[same["seed"] == "0"]["difference"]  # all seeds of a model agree here
-        half = t.ppf(0.975, 3) * values.std() * np.sqrt(1 + 1 / 4)
-        ends = values.mean() - half, values.mean() + half
-        assert (row["new_low"], row["new_high"]) == pytest.approx(ends)
 
 
 def test_curves_are_held_against_the_gentlest_at_equal_reference_accuracy(made):
-    rows = tuned(made)
+    rows = made[1].tuning
     assert not len(rows[(rows["variant"] == "gentle") & (rows["quantity"] == "equal-reference")])
     # Per right sample of the reference, `gentle` and `middle` gain one right sample of `one`.
     middle = row_of(rows, "middle", "equal-reference", "avg:shifts")
@@ -162,36 +150,34 @@ def test_curves_are_held_against_the_gentlest_at_equal_reference_accuracy(made):
     assert (middle["x_low"], middle["x_high"]) == pytest.approx((40 / 50, 47 / 50))
     # `steep` gains 1.5, 2 and 2.5 and, of the last model, first 3 and then 1.
     at_end = np.array([12 - 8, 16 - 8, 20 - 8, 16 - 8]) / 40 / 2
-    half = np.array([6 - 4, 8 - 4, 10 - 4, 12 - 4]) / 40 / 2
-    mean = (half / 2 + (half + at_end) / 2) / 2
-    for quantity, values in (("equal-reference", mean), ("highest-equal-reference", at_end)):
-        row = row_of(rows, "steep", quantity, "avg:shifts")
-        assert row["against"] == "end-to-end__gentle"
-        assert (row["x_low"], row["x_high"]) == pytest.approx((40 / 50, 48 / 50))
-        ends = t.interval(0.95, 3, loc=values.mean(), scale=values.std(ddof=1) / 2)
-        found = row["value"], row["ci_low"], row["ci_high"]
-        assert found == pytest.approx((values.mean(), *ends))
-        assert row["ci_method"] == "t-over-models"
+    half_way = np.array([6 - 4, 8 - 4, 10 - 4, 12 - 4]) / 40 / 2
+    mean = (half_way / 2 + (half_way + at_end) / 2) / 2
+    row = row_of(rows, "steep", "equal-reference", "avg:shifts")
+    assert row["against"] == "end-to-end__gentle"
+    assert (row["x_low"], row["x_high"]) == pytest.approx((40 / 50, 48 / 50))
+    ends = t.interval(0.95, 3, loc=mean.mean(), scale=mean.std(ddof=1) / 2)
+    found = row["value"], row["ci_low"], row["ci_high"]
+    assert found == pytest.approx((mean.mean(), *ends))
+    assert row["ci_method"] == "t-over-models"
 
 
-def test_the_command_writes_the_table_and_names_a_setting_that_is_missing(made, tmp_path: Path):
+def test_the_command_writes_the_table(made, tmp_path: Path):
     bench, tables = made
-    write_parquet(tmp_path / "table.parquet", tables.table, TABLE)
-    write_csv(tmp_path / "comparisons.csv", tables.comparisons, COMPARISONS)
-    files = [path for path in bench.metrics if path.parent.name == "ref"]
-    arguments = ["tuning", "--table", str(tmp_path / "table.parquet")]
-    arguments += ["--comparisons", str(tmp_path / "comparisons.csv")]
-    arguments += ["--settings", json.dumps(SETTINGS), "--tuning", json.dumps(TUNING_KEY)]
-    arguments += ["--output", str(tmp_path / "tuning.csv")]
-    arguments += [str(path) for path in files]
-    arguments += [str(path.parent / "predictions.parquet") for path in files]
+    files = {name: str(tmp_path / f"{name}.csv") for name in ("comparisons", "selection", "fits")}
+    files |= {"table-csv": str(tmp_path / "t.csv"), "table-parquet": str(tmp_path / "t.parquet")}
+    arguments = ["tabulate", "--experiment", "demo", "--tuning", str(tmp_path / "tuning.csv")]
+    arguments += ["--settings", json.dumps(SETTINGS | {"tuning": TUNING_KEY})]
+    arguments += [text for name, path in files.items() for text in (f"--{name}", path)]
+    arguments += [str(path) for path in [*bench.metrics, *bench.predictions]]
     with pytest.raises(SystemExit) as leave:
         main(arguments)
     assert leave.value.code == 0
     written = read(tmp_path / "tuning.csv", TUNING, "tuning")
-    here = tuned(made)
-    assert written["value"].to_numpy() == pytest.approx(here["value"].to_numpy(), abs=1e-6)
+    assert written["value"].to_numpy() == pytest.approx(tables.tuning["value"].to_numpy(), abs=1e-6)
     for text in ("variant", "quantity", "admissible"):
-        assert list(written[text]) == list(here[text])
-    with pytest.raises(WiseftError, match="end-to-end__other"):
+        assert list(written[text]) == list(tables.tuning[text])
+
+
+def test_a_setting_without_runs_is_named(made):
+    with pytest.raises(WiseftError, match="tuning lists end-to-end__other"):
         tuned(made, methods=[*IDS, "end-to-end__other"])

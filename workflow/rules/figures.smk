@@ -130,7 +130,8 @@ rule report:
         version=VERSION["figures"],
         settings=TOLD.statistics(),
         experiment=NAME,
-        effective=TOLD.more_tables(),
+        effective=repeat("--effective-robustness", FILES.effective())
+        + repeat(" --tuning", FILES.tuning()),
         beside=TOLD.beside("summary.md"),
     message:
         "report: the summary of {NAME}"

@@ -21,7 +21,7 @@ rule tabulate:
     params:
         version=VERSION["tabulate"],
         settings=TOLD.statistics(),
-        published=TOLD.published(),
+        published=TOLD.published() + repeat(" --tuning", FILES.tuning()),
         diversity=repeat("--diversity", FILES.diversity()),
         experiment=NAME,
     message:

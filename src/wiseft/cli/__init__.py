@@ -120,7 +120,6 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "diversity": diversity.diversity,
     "tabulate": tabulate.tabulate,
     "effective-robustness": tabulate.effective,
-    "tuning": tabulate.tuning,
     "testbed": paper.testbed,
     "published": paper.published_table,
     "paper-tables": paper.paper_tables,

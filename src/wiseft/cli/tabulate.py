@@ -1,4 +1,4 @@
-"""Commands of the tabulate stage: `tabulate`, `effective-robustness` and `tuning`."""
+"""Commands of the tabulate stage: `tabulate` and `effective-robustness`."""
 
 from __future__ import annotations
 
@@ -35,6 +35,10 @@ def tabulate(
         str | None,
         typer.Option(help="`published` of the experiment, as JSON: numbers that are joined."),
     ] = None,
+    tuning: Annotated[
+        Path | None,
+        typer.Option(help="CSV to write of the settings of one recipe, where `tuning` lists them."),
+    ] = None,
     datasets: Annotated[
         Path, typer.Option(help="Folder of the datasets, for the files of `wiseft testbed`.")
     ] = Path("datasets"),
@@ -48,6 +52,7 @@ def tabulate(
     from wiseft.study.config import Catalogue
     from wiseft.study.config.experiment_parts import PublishedSettings
     from wiseft.study.paper.published import join
+    from wiseft.tabulate.schema import TUNING, write_csv
     from wiseft.tabulate.settings import TabulateSettings
     from wiseft.tabulate.stage import tabulate as make_tables
     from wiseft.tabulate.stage import write_tables
@@ -75,6 +80,8 @@ def tabulate(
         selection=selection,
         fits=fits,
     )
+    if tuning is not None:
+        write_csv(tuning, tables.tuning, TUNING)
     typer.echo(
         f"tabulate: wrote {table_csv} ({len(tables.table)} rows) and "
         f"{len(tables.comparisons)} comparisons",
@@ -102,39 +109,3 @@ def effective(
     rows = effective_rows(read_table(table), known, other_models)
     write_csv(output, rows, EFFECTIVE)
     typer.echo(f"effective-robustness: wrote {output} ({len(rows)} rows)", err=True)
-
-
-def tuning(
-    files: Annotated[
-        list[Path],
-        typer.Argument(
-            help="Metrics (.json) of the held-out images' dataset for every run of the settings, "
-            "and the predictions beside them (.parquet)."
-        ),
-    ],
-    table: Annotated[Path, typer.Option(help="The tidy table.")],
-    comparisons: Annotated[Path, typer.Option(help="CSV of paired comparisons.")],
-    settings: Annotated[
-        str, typer.Option(help="The settings that `wiseft tabulate` got, as JSON, or @ and a file.")
-    ],
-    tuning: Annotated[
-        str, typer.Option(help="`tuning` of the experiment, as JSON, or @ and a YAML file.")
-    ],
-    output: Annotated[Path, typer.Option(help="CSV of the settings to write.")],
-) -> None:
-    """Write which settings of one recipe are admissible, and what alpha gains at each of them."""
-    from wiseft.base.loading import parse_settings
-    from wiseft.tabulate import schema
-    from wiseft.tabulate.settings import TabulateSettings, Tuning
-    from wiseft.tabulate.tuning import tuning_table
-
-    rows = tuning_table(
-        parse_settings(Tuning, tuning, "--tuning"),
-        parse_settings(TabulateSettings, settings),
-        schema.read_table(table),
-        schema.read(comparisons, schema.COMPARISONS, "comparisons"),
-        [path for path in files if path.suffix == ".json"],
-        [path for path in files if path.suffix == ".parquet"],
-    )
-    schema.write_csv(output, rows, schema.TUNING)
-    typer.echo(f"tuning: wrote {output} ({len(rows)} rows)", err=True)

@@ -20,11 +20,11 @@ from scipy.stats import t as student_t
 from wiseft.base.typed import SEED_SUFFIX_PATTERN
 from wiseft.tabulate.intervals import LEVEL
 from wiseft.tabulate.schema import ALL, TABLE, conform
-from wiseft.tabulate.settings import FEWEST_MODELS as FEWEST_MODELS
 
 T_OVER_MODELS = "t-over-models"
 TOO_FEW_MODELS = "too-few-models"
-"""There is no interval."""
+"""There is no interval: two models hardly say how much models vary."""
+FEWEST_MODELS = 3
 
 
 def without_seed(model: str) -> str:

@@ -71,7 +71,7 @@ EFFECTIVE = _schema(
 )
 TUNING = _schema(
     "experiment model method variant admissible quantity dataset against value ci_low ci_high "
-    "ci_method n new_low new_high x_low x_high"
+    "ci_method n x_low x_high"
 )
 SELECTIONS = (
     *("grid", "fixed", "held-out", "held-out-1se", "unlabelled", "dawin"),

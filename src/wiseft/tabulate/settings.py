@@ -13,8 +13,6 @@ from wiseft.base.alphas import parse_alphas
 from wiseft.base.typed import Entry, Fraction, Name, Seed, distinct
 
 PRIMARY = "all"  # the primary view of most datasets
-FEWEST_MODELS = 3
-"""Of fewer there is no interval: two models hardly say how much models vary."""
 Roles = Mapping[tuple[str, str], tuple[str, str]]
 """Dataset and split that take the place of a dataset and a split."""
 
@@ -45,7 +43,7 @@ class Tuning(Entry):
 
     A setting is admissible if its fine-tuned end is not worse on the held-out images than that of
     the setting with the highest mean, by a paired 95 % interval over models and images, or by no
-    more than `within`.
+    more than `within`. Fewer than three models have no interval, so that `within` alone counts.
     """
 
     title: str = Field(description="What is set, such as `learning rate`.")
@@ -92,6 +90,7 @@ class TabulateSettings(Entry):
         other_views: further views of each dataset that stand in the table; null: all that are in
             the files, which are shared between experiments.
         kept: datasets that are no shifts: what fine-tuned image towers retain.
+        tuning: methods that are one recipe at several settings, if there are any.
     """
 
     averages: dict[str, list[str]]
@@ -110,6 +109,7 @@ class TabulateSettings(Entry):
     clusters: dict[str, str] = Field({})
     other_views: dict[str, list[str]] | None = None
     kept: list[str] = Field([])
+    tuning: Tuning | None = None
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -120,6 +120,8 @@ class TabulateSettings(Entry):
             if not members:
                 raise ValueError(f"averages.{name} is empty, but must list datasets")
         chosen = self.held_out
+        if self.tuning and not chosen:
+            raise ValueError("tuning needs held_out: its images say what is admissible")
         if chosen and (chosen.dataset, chosen.split) == (self.reference, self.test_split):
             raise ValueError(
                 f"held_out is the test split of {self.reference}, but alpha must not be chosen "
@@ -135,6 +137,13 @@ class TabulateSettings(Entry):
         if self.reference_split and dataset == own_shift(self.reference, self.test_split):
             return self.reference_split.shift_view
         return self.views.get(dataset, PRIMARY)
+
+    @property
+    def tuned_on(self) -> tuple[str, str, str] | None:
+        """Dataset, split and view that say which settings of one recipe are admissible, if any."""
+        if self.tuning is None or (at := self.held_out) is None:
+            return None
+        return at.dataset, at.split, self.view_of(at.dataset)
 
     def has_view(self, dataset: str, view: str) -> bool:
         """Whether a view of a dataset stands in the table."""

@@ -19,6 +19,7 @@ from wiseft.tabulate.selection import selection_frame, selection_rows
 from wiseft.tabulate.settings import TabulateSettings
 from wiseft.tabulate.study import Study
 from wiseft.tabulate.table import average_rows, cluster_rows, diversity_rows, grid_rows, sort_table
+from wiseft.tabulate.tuning import tuning_rows
 from wiseft.tabulate.two_way import table_means
 
 
@@ -30,6 +31,7 @@ class Tables:
     comparisons: pd.DataFrame
     selection: pd.DataFrame
     fits: pd.DataFrame
+    tuning: pd.DataFrame
 
 
 def tabulate(
@@ -56,12 +58,14 @@ def tabulate(
     if diversity:
         parts.append(diversity_rows(diversity, experiment))
     table = sort_table(schema.conform(pd.concat(parts, ignore_index=True), schema.TABLE))
+    comparisons = comparison_rows(study)
     own_names = renamed(table, settings.roles, back=True)
     return Tables(
         table=sort_table(schema.conform(own_names, schema.TABLE)) if settings.roles else table,
-        comparisons=comparison_rows(study),
+        comparisons=comparisons,
         selection=selection_frame(table, settings),
         fits=fits_frame(single, list(settings.averages), settings.fit_exclude),
+        tuning=tuning_rows(single, comparisons, settings, inputs),
     )
 
 

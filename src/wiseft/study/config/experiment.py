@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import Annotated, Literal, get_args
 
@@ -10,7 +9,7 @@ from pydantic import AfterValidator, Field
 
 from wiseft.base import plugins
 from wiseft.base.alphas import format_alpha, parse_alphas
-from wiseft.base.typed import SEED_SUFFIX_PATTERN, Entry, Name, Names, Seeds, SomeNames
+from wiseft.base.typed import Entry, Name, Names, Seeds, SomeNames
 from wiseft.base.validation import suggest
 from wiseft.errors import WiseftError
 from wiseft.study.config.experiment_parts import (
@@ -20,13 +19,7 @@ from wiseft.study.config.experiment_parts import (
     PublishedSettings,
     SamplesSettings,
 )
-from wiseft.tabulate.settings import (
-    FEWEST_MODELS,
-    Bootstrap,
-    HeldOut,
-    ReferenceSplit,
-    Tuning,
-)
+from wiseft.tabulate.settings import Bootstrap, HeldOut, ReferenceSplit, Tuning
 
 ZERO_SHOT = "zero-shot"
 """Stands for the zero-shot model where methods are named."""
@@ -131,7 +124,6 @@ class ExperimentEntry(Entry):
         yield from self._figure_conflicts()
         yield from self._training_conflicts()
         yield from self._selection_conflicts()
-        yield from self._tuning_conflicts()
         for name, members in self.averages.items():
             for member in members:
                 if member not in self.datasets:
@@ -146,7 +138,12 @@ class ExperimentEntry(Entry):
             )
         known = ", ".join(self.methods) or "there are none"
         yield from self._pair_conflicts(known)
-        for key, names in (("page", self.page), ("method_seeds", self.method_seeds)):
+        tuned = self.tuning.methods if self.tuning else []
+        for key, names in (
+            ("page", self.page),
+            ("method_seeds", self.method_seeds),
+            ("tuning.methods", tuned),
+        ):
             for name in names:
                 if name not in self.methods:
                     yield f"{key} lists {name}, but must list only methods: {known}"
@@ -202,22 +199,6 @@ class ExperimentEntry(Entry):
                 yield (
                     f"keep lists {name}, which datasets lists too; what is kept is another dataset"
                 )
-
-    def _tuning_conflicts(self) -> Iterator[str]:
-        if self.tuning is None:
-            return
-        for name in self.tuning.methods:
-            if name not in self.methods:
-                listed = ", ".join(self.methods) or "there are none"
-                yield f"tuning.methods lists {name}, but must list only methods: {listed}"
-        entries = {re.sub(SEED_SUFFIX_PATTERN, "", model) for model in self.models}
-        if len(entries) > 1 or len(self.models) < FEWEST_MODELS:
-            yield (
-                f"tuning needs {FEWEST_MODELS} pre-training seeds or more of one model, but "
-                f"models lists {', '.join(self.models) or 'none'}"
-            )
-        if "weight" not in self.combinations:
-            yield "tuning is about interpolated weights, but combinations lacks weight"
 
     def _figure_conflicts(self) -> Iterator[str]:
         """Find options that a drawing does not have, or needs; it checks their values itself."""

@@ -29,7 +29,6 @@ FIXED = dict.fromkeys(_DRAWN, (1000, 10)) | {
     "interpolate": (1500, 10),
     "diversity": (4000, 60),
     "tabulate": (2000, 30),
-    "tuning": (1000, 10),
 }
 """MB and minutes, by rule."""
 RATES = Path(".wiseft") / "rates.json"

@@ -55,6 +55,8 @@ class Files:
             "selection": paths.selection_path(runs.name),
             "fits": paths.table_path(runs.name, "fits.csv"),
         }
+        if self._experiment.tuning:
+            self.tables["tuning"] = paths.tuning_path(runs.name)
         made = self.tables if runs.runs else ["table_csv", "table_parquet"]
         tabulated = runs.runs or runs.published_only
         self.tabulated = {name: self.tables[name] for name in made if tabulated}
@@ -301,28 +303,17 @@ class Files:
 
     def table_files(self) -> list[Path]:
         """Return all tables, effective robustness among them."""
-        return [*self.tabulated.values(), *self.effective(), *self.tuning()]
+        return [*self.tabulated.values(), *self.effective()]
+
+    def tuning(self) -> list[Path]:
+        """Return the table of the settings of one recipe, where the experiment names them."""
+        return [path for name, path in self.tabulated.items() if name == "tuning"]
 
     def effective(self) -> list[Path]:
         """Return the table of effective robustness, where there is a line to be above."""
         own = self._experiment.baselines is not None and self._experiment.averages
         path = self._read(self._runs.name, paths.effective_path(self._runs.name))
         return [path] if own or self.has_other_models else []
-
-    def tuning(self) -> list[Path]:
-        """Return the table of the settings of one recipe, where the experiment names them."""
-        path = self._read(self._runs.name, paths.tuning_path(self._runs.name))
-        return [path] if self._experiment.tuning else []
-
-    def tuned(self, path: Callable[..., Path]) -> list[Path]:
-        """Return a file of every run of such a setting, about the held-out images' dataset; `path`
-        is as in `evaluated`.
-        """
-        tuning, held_out = self._experiment.tuning, self._experiment.held_out
-        if tuning is None or held_out is None:
-            return []
-        runs = [run for run in self._runs.runs if run.method_id in tuning.methods]
-        return [path(run.name, run.seed, held_out.dataset) for run in runs]
 
     @property
     def has_other_models(self) -> bool:

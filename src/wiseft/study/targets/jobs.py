@@ -186,7 +186,6 @@ class Jobs:
             "tabulate": int(bool(self._runs.runs)),
             "published": int(self._runs.published_only),
             "effective_robustness": len(files.effective()),
-            "tuning": len(files.tuning()),
             "headline": len(files.headline()),
             "figure": len(files.drawn()),
             "page": len(files.page()),

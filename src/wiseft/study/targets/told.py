@@ -25,7 +25,7 @@ _GLYPH_KEYS = {"glyph_size", "pen_glyphs"}  # what rendering depends on, of all 
 _NOT_OF_WEIGHTS = {"title", "calibrate", "label_map", "names_of", "pretrain", "precision"}
 _STATISTICS = {
     *("averages", "held_out", "test_split", "reference", "bootstrap", "alphas", "combinations"),
-    "reference_split",
+    *("reference_split", "tuning"),
 }
 
 
@@ -173,16 +173,6 @@ class Told:
         if self._experiment.keep:
             grouped["kept"] = self._experiment.keep
         return json.dumps({**chosen, "fit_exclude": exclude, **self._views(), **grouped})
-
-    def tuning(self) -> str:
-        """Which settings of one recipe there are, and what is admissible."""
-        tuning = self._experiment.tuning
-        return tuning.model_dump_json() if tuning else ""
-
-    def more_tables(self) -> str:
-        """The tables that the summary reads where the experiment has them."""
-        files = {"effective-robustness": self._files.effective(), "tuning": self._files.tuning()}
-        return " ".join(repeat(f"--{name}", paths) for name, paths in files.items() if paths)
 
     def _views(self) -> dict[str, Any]:
         """Return which views the tables use: each dataset's first, and the others beside it.
