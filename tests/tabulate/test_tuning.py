@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,12 @@ from tests.tabulate.test_two_way import MODELS, expected
 
 from wiseft.cli import main
 from wiseft.errors import WiseftError
+from wiseft.tabulate.inputs import read_inputs
+from wiseft.tabulate.models import of_runs
 from wiseft.tabulate.schema import TUNING, read
 from wiseft.tabulate.settings import TabulateSettings
 from wiseft.tabulate.stage import Tables, tabulate
+from wiseft.tabulate.tuning import tuning_rows
 
 SETTINGS: dict[str, Any] = {
     "averages": {"shifts": ["one", "two"]},
@@ -60,10 +64,19 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Bench, Tables]:
     return bench, tabulate("demo", settings, bench.metrics, bench.predictions)
 
 
-def tuned(made: tuple[Bench, Tables], **changes: Any) -> pd.DataFrame:
-    bench, _ = made
-    settings = TabulateSettings.model_validate(SETTINGS | {"tuning": TUNING_KEY | changes})
-    return tabulate("demo", settings, bench.metrics, bench.predictions).tuning
+@pytest.fixture(scope="module")
+def tuned(made: tuple[Bench, Tables]) -> Callable[..., pd.DataFrame]:
+    """Return the table of settings under another rule, from the same numbers."""
+    bench, tables = made
+    known = TabulateSettings.model_validate(SETTINGS | {"tuning": TUNING_KEY})
+    inputs = read_inputs(bench.metrics, bench.predictions, known)
+    grid = of_runs(tables.table[tables.table["selection"] == "grid"])
+
+    def make(**changes: Any) -> pd.DataFrame:
+        settings = TabulateSettings.model_validate(SETTINGS | {"tuning": TUNING_KEY | changes})
+        return tuning_rows(grid, tables.comparisons, settings, inputs)
+
+    return make
 
 
 def row_of(rows: pd.DataFrame, variant: str, quantity: str, dataset: str = "ref") -> Any:
@@ -118,10 +131,10 @@ def test_held_out_ends_and_what_is_admissible(made):
     }
 
 
-def test_a_loss_within_the_limit_is_admitted_whatever_the_interval_says(made):
+def test_a_loss_within_the_limit_is_admitted_whatever_the_interval_says(made, tuned):
     loss = -row_of(made[1].tuning, "steep", "to-the-best")["value"]
     for within, found in ((loss - 1e-6, 0), (loss + 1e-6, 1)):
-        rows = tuned(made, within=within)
+        rows = tuned(within=within)
         assert row_of(rows, "steep", "to-the-best")["admissible"] == found
 
 
@@ -178,6 +191,20 @@ def test_the_command_writes_the_table(made, tmp_path: Path):
         assert list(written[text]) == list(tables.tuning[text])
 
 
-def test_a_setting_without_runs_is_named(made):
+def test_a_setting_without_runs_is_named(tuned):
     with pytest.raises(WiseftError, match="tuning lists end-to-end__other"):
-        tuned(made, methods=[*IDS, "end-to-end__other"])
+        tuned(methods=[*IDS, "end-to-end__other"])
+
+
+def test_of_one_model_the_limit_alone_decides(made):
+    bench, _ = made
+    files = [path for path in bench.metrics if f"/{MODELS[0]}__" in str(path)]
+    settings = TabulateSettings.model_validate(SETTINGS | {"tuning": TUNING_KEY | {"within": 0.1}})
+    predictions = [path.parent / "predictions.parquet" for path in files]
+    rows = tabulate("demo", settings, files, predictions).tuning
+    assert set(rows["quantity"]) == {"held-out", "to-the-best"}
+    assert set(rows["ci_method"]) == {"too-few-models"} and set(rows["n"]) == {1}
+    assert rows["ci_low"].isna().all()
+    loss = row_of(rows, "steep", "to-the-best")
+    assert loss["value"] < -0.1 and not loss["admissible"]
+    assert row_of(rows, "gentle", "to-the-best")["admissible"]

@@ -84,14 +84,10 @@ def by_pairs(u: Floats) -> float:
     """Return the unbiased variance of the mean of u (models, clusters): its square, less the mean
     product of two that share neither model nor cluster.
     """
-    models, clusters = (range(n) for n in u.shape)
-    apart = [
-        u[s, k] * u[r, j]
-        for s, r in itertools.product(models, models)
-        for k, j in itertools.product(clusters, clusters)
-        if s != r and k != j
-    ]
-    return float(u.mean() ** 2 - np.mean(apart))
+    models, clusters = u.shape
+    apart = ~np.eye(clusters, dtype=bool)
+    pairs = itertools.permutations(range(models), 2)
+    return float(u.mean() ** 2 - np.mean([np.outer(u[s], u[r])[apart].mean() for s, r in pairs]))
 
 
 def expected(values: Floats, contributions: pd.DataFrame) -> tuple[float, float]:

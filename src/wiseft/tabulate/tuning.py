@@ -15,7 +15,7 @@ accuracy on the reference. Quantities, all of them means over models:
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -79,7 +79,9 @@ def _held_out(methods: Sequence[str], settings: TabulateSettings, inputs: Inputs
     ends: dict[str, list[Point]] = {}
     for point in study.points:
         if (point.combination, point.alpha) == (WEIGHT, ENDS[1]):
-            ends.setdefault(_id(study.runs[point.run]), []).append(point)
+            run = study.runs[point.run]
+            each = "__".join(filter(None, (run["method"], run["variant"])))
+            ends.setdefault(each, []).append(point)
     if missing := [each for each in methods if each not in ends]:
         raise WiseftError(f"tuning lists {', '.join(missing)}, of which no run was given")
 
@@ -101,9 +103,9 @@ def _held_out(methods: Sequence[str], settings: TabulateSettings, inputs: Inputs
     return pd.DataFrame(rows)
 
 
-def _id(run: Mapping[Any, Any]) -> str:
-    """Return the method id of a run, or of a row of a table."""
-    return f"{run['method']}__{run['variant']}".removesuffix("__")
+def _with_ids(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return rows with the ids of their methods."""
+    return rows.assign(id=(rows["method"] + "__" + rows["variant"]).str.removesuffix("__"))
 
 
 def _gains(comparisons: pd.DataFrame, settings: TabulateSettings) -> pd.DataFrame:
@@ -111,8 +113,8 @@ def _gains(comparisons: pd.DataFrame, settings: TabulateSettings) -> pd.DataFram
     fixed = format_alpha(settings.fixed_alpha)
     names = {f"{fixed}-vs-{end}": name for name, end in zip(GAINS, ENDS, strict=True)}
     datasets = [settings.reference, *map(average_name, settings.averages)]
-    rows = of_models(comparisons[comparisons["dataset"].isin(datasets)])
-    rows = rows.assign(quantity=rows["contrast"].map(names), id=rows.apply(_id, axis=1))
+    rows = _with_ids(of_models(comparisons[comparisons["dataset"].isin(datasets)]))
+    rows = rows.assign(quantity=rows["contrast"].map(names))
     return rows.rename(columns={"difference": "value"}).dropna(subset="quantity")
 
 
@@ -124,8 +126,7 @@ def _curves(grid: pd.DataFrame, settings: TabulateSettings, gentlest: str) -> pd
     """
     reference, averages = settings.reference, [*map(average_name, settings.averages)]
     at = (grid["split"] == settings.test_split) & (grid["view"] == settings.view_of(reference))
-    rows = grid[at & (grid["combination"] == WEIGHT)]
-    rows = rows.assign(id=rows.apply(_id, axis=1))
+    rows = _with_ids(grid[at & (grid["combination"] == WEIGHT)])
     values = rows.pivot_table("value", ["id", "model", "alpha"], "dataset")
     before = values.groupby(["id", "model"])[reference].transform(
         lambda x: x.cummax().shift(fill_value=-1)

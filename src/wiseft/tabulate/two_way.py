@@ -24,7 +24,7 @@ images, which matter where few clusters carry weight.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -34,12 +34,9 @@ from scipy.special import stdtrit
 from wiseft.tabulate.intervals import LEVEL, Interval
 from wiseft.tabulate.models import FEWEST_MODELS, without_seed
 from wiseft.tabulate.predictions import Point
-from wiseft.tabulate.schema import AVERAGE_PREFIX, TABLE, stacked
+from wiseft.tabulate.schema import AVERAGE_PREFIX, TABLE, TWO_WAY, TWO_WAY_CONDITIONAL, stacked
 from wiseft.tabulate.study import Study
 
-TWO_WAY = "two-way"
-TWO_WAY_CONDITIONAL = "two-way-conditional"
-"""Of an average: on the clusters of the datasets that have too few of them."""
 Floats = npt.NDArray[np.float64]
 Terms = tuple[Point, ...]
 """One point or, of a difference, the first and the second."""
@@ -112,39 +109,36 @@ def over_models_and_images(
 
 
 def with_images(
-    means: pd.DataFrame, study: Study, key: str, terms: Mapping[tuple[str, object], Sequence[Terms]]
+    means: pd.DataFrame, study: Study, key: str, terms: Iterable[tuple[object, Terms]]
 ) -> pd.DataFrame:
     """Return means over models with two-way intervals where they have one.
 
     Args:
-        means: rows with `ci_low`, `ci_high` and `ci_method`; those of other views and splits than
-            the primary ones keep them, because their predictions are not at hand.
+        means: rows of primary views, with `ci_low`, `ci_high` and `ci_method`.
         key: a column that, with combination, entry and method, says which points a row is about.
-        terms: points of all runs, by combination and value of the key.
+        terms: the key's value and the points of every run.
     """
     found: dict[tuple[object, ...], list[Terms]] = {}
-    for at, of_runs in terms.items():
-        for each in of_runs:
-            run = study.runs[each[0].run]
-            entry = without_seed(str(run["model"]))
-            found.setdefault((entry, run["method"], run["variant"], *at), []).append(each)
+    for value, each in terms:
+        run = study.runs[each[0].run]
+        line = without_seed(str(run["model"])), run["method"], run["variant"]
+        found.setdefault((*line, each[0].combination, value), []).append(each)
     averages = {AVERAGE_PREFIX + name: members for name, members in study.averages.items()}
     rows = means.to_dict("records")
     for row in rows:
         of = found[tuple(row[name] for name in ("model", "method", "variant", "combination", key))]
         datasets = averages.get(row["dataset"], [row["dataset"]])
         _, interval = over_models_and_images(study, datasets, of)
-        if interval is not None:
-            row.update(interval._asdict())
+        row.update(interval._asdict() if interval else {})
     return pd.DataFrame(rows, columns=means.columns).astype(means.dtypes)
 
 
 def table_means(means: pd.DataFrame, study: Study) -> pd.DataFrame:
-    """Return the tidy table's means over models with two-way intervals."""
+    """Return the tidy table's means over models, with two-way intervals for primary views; others
+    and other splits keep theirs, because their predictions are not at hand.
+    """
     settings, averages = study.settings, means["dataset"].str.startswith(AVERAGE_PREFIX)
     views = means["dataset"].where(~averages, settings.reference).map(settings.view_of)
     primary = (means["split"] == settings.test_split) & (means["view"] == views)
-    points: dict[tuple[str, object], list[Terms]] = {}
-    for point in study.points:
-        points.setdefault((point.combination, float(point.alpha)), []).append((point,))
+    points = [(float(point.alpha), (point,)) for point in study.points]
     return stacked([with_images(means[primary], study, "alpha", points), means[~primary]], TABLE)

@@ -138,12 +138,7 @@ class ExperimentEntry(Entry):
             )
         known = ", ".join(self.methods) or "there are none"
         yield from self._pair_conflicts(known)
-        tuned = self.tuning.methods if self.tuning else []
-        for key, names in (
-            ("page", self.page),
-            ("method_seeds", self.method_seeds),
-            ("tuning.methods", tuned),
-        ):
+        for key, names in (("page", self.page), ("method_seeds", self.method_seeds)):
             for name in names:
                 if name not in self.methods:
                     yield f"{key} lists {name}, but must list only methods: {known}"
@@ -192,6 +187,9 @@ class ExperimentEntry(Entry):
         near = self.reference_split and self.reference_split.split
         if near and near in (self.test_split, held_out and held_out.split):
             yield f"reference_split.split is {near}, which has another role already"
+        for name in self.tuning.methods if self.tuning else ():
+            if name not in self.methods:
+                yield f"tuning lists {name}, but must list only methods: {', '.join(self.methods)}"
         if self.keep and not self.methods:
             yield "keep is about models that are fine-tuned, but methods is empty"
         for name in self.keep:

@@ -30,9 +30,8 @@ from wiseft.tabulate.intervals import TOO_FEW
 from wiseft.tabulate.models import FEWEST_MODELS, of_models, of_runs, prediction_interval
 from wiseft.tabulate.robustness import BASELINE_METHOD
 from wiseft.tabulate.roles import by_role
-from wiseft.tabulate.schema import ALL, AVERAGE_PREFIX, CHOSEN, TUNING, frame_of
+from wiseft.tabulate.schema import ALL, AVERAGE_PREFIX, CHOSEN, TUNING, TWO_WAY, frame_of
 from wiseft.tabulate.settings import TabulateSettings
-from wiseft.tabulate.two_way import TWO_WAY, TWO_WAY_CONDITIONAL
 
 SIGNIFICANCE = 0.05
 
@@ -95,7 +94,7 @@ def summary(
         as_alpha="{:.2f}".format,
         accuracies=list(_accuracies(grid, methods, targets)),
         baselines=_baselines(grid, targets),
-        two_way=of_models(grid)["ci_method"].isin([TWO_WAY, TWO_WAY_CONDITIONAL]).any(),
+        two_way=of_models(grid)["ci_method"].str.startswith(TWO_WAY).any(),
         gains=_gains(comparisons),
         tuning=_tuning(tables.tuning, names),
         runs=list(_runs(comparisons)),
@@ -193,9 +192,7 @@ def _gains(comparisons: pd.DataFrame) -> dict[Any, dict[Any, Any]]:
 
 def _tuning(rows: pd.DataFrame, names: dict[LineKey, str]) -> dict[str, dict[Any, Any]]:
     """Return, by setting, its rows by quantity and dataset."""
-    ids = {
-        f"{method}__{variant}".removesuffix("__"): at for (_, method, variant), at in names.items()
-    }
+    ids = {"__".join(filter(None, key[1:])): name for key, name in names.items()}
     rows = by_line(rows.assign(against=rows["against"].map(ids)), names)
     return {
         str(method): {(row["quantity"], row["dataset"]): row for row in part.to_dict("records")}
