@@ -141,9 +141,8 @@ class TabulateSettings(Entry):
     @property
     def tuned_on(self) -> tuple[str, str, str] | None:
         """Dataset, split and view that say which settings of one recipe are admissible, if any."""
-        if self.tuning is None or (at := self.held_out) is None:
-            return None
-        return at.dataset, at.split, self.view_of(at.dataset)
+        at = self.held_out if self.tuning else None
+        return (at.dataset, at.split, self.view_of(at.dataset)) if at else None
 
     def has_view(self, dataset: str, view: str) -> bool:
         """Whether a view of a dataset stands in the table."""

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -75,13 +76,17 @@ def _held_out(methods: Sequence[str], settings: TabulateSettings, inputs: Inputs
     assert at is not None  # the settings' check
     there: dict[str, Any] = {"test_split": at.split, "reference": at.dataset}
     there |= {"bootstrap": Bootstrap(resamples=100), "averages": {}, "reference_split": None}
-    study = Study("", settings.model_copy(update=there), inputs)
+    here = {}
+    for place, cell in inputs.cells.items():
+        if place == settings.tuned_on:
+            found = cell.predictions.items()
+            tuned = {p: each for p, each in found if p[2:] == (WEIGHT, ENDS[1])}
+            here[place] = replace(cell, predictions=tuned)
+    study = Study("", settings.model_copy(update=there), Inputs(inputs.metrics, here))
     ends: dict[str, list[Point]] = {}
     for point in study.points:
-        if (point.combination, point.alpha) == (WEIGHT, ENDS[1]):
-            run = study.runs[point.run]
-            each = "__".join(filter(None, (run["method"], run["variant"])))
-            ends.setdefault(each, []).append(point)
+        run = study.runs[point.run]
+        ends.setdefault("__".join(filter(None, (run["method"], run["variant"]))), []).append(point)
     if missing := [each for each in methods if each not in ends]:
         raise WiseftError(f"tuning lists {', '.join(missing)}, of which no run was given")
 
