@@ -74,16 +74,19 @@ def over_models(runs: pd.DataFrame, key: Sequence[str], quantities: Sequence[str
     return found[n > 1].reset_index().rename(columns={"entry": "model"})
 
 
-def prediction_interval(values: npt.ArrayLike, level: float = LEVEL) -> tuple[float, float]:
+def prediction_interval(
+    values: npt.ArrayLike, level: float = LEVEL, new: int = 1
+) -> tuple[float, float]:
     """Return where the value of one new pre-training on the same images is expected.
 
     It is mean +- t s sqrt(1 + 1/n), with n - 1 degrees of freedom, for a new value from the
     distribution of the others, taken as normal (Hahn and Meeker 1991, Statistical Intervals,
-    chapter 4).
+    chapter 4). For the mean of several new ones it is mean +- t s sqrt(1/new + 1/n).
 
     Args:
         values: of shape (models,), each the mean of its fine-tuning seeds.
         level: the probability that the interval holds the new value.
+        new: number of new pre-trainings whose mean is expected there.
 
     Returns:
         Both ends; NaN for fewer than three models.
@@ -92,7 +95,7 @@ def prediction_interval(values: npt.ArrayLike, level: float = LEVEL) -> tuple[fl
     n = len(each)
     if n < FEWEST_MODELS:
         return float("nan"), float("nan")
-    half = student_t.ppf((1 + level) / 2, n - 1) * each.std(ddof=1) * np.sqrt(1 + 1 / n)
+    half = student_t.ppf((1 + level) / 2, n - 1) * each.std(ddof=1) * np.sqrt(1 / new + 1 / n)
     return float(each.mean() - half), float(each.mean() + half)
 
 

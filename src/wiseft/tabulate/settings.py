@@ -31,13 +31,6 @@ class ReferenceSplit(Entry):
     shift_view: Name = Field("all", description="View of the test split that is reported.")
 
 
-class Bootstrap(Entry):
-    """Intervals of averages and of paired differences."""
-
-    resamples: Annotated[int, Field(ge=100)] = Field(2000, description="Bootstrap resamples.")
-    seed: Seed = Field(0, description="Seed of the resampling.")
-
-
 class Tuning(Entry):
     """Methods that are one recipe at several settings, and which of them held-out images admit.
 
@@ -51,6 +44,13 @@ class Tuning(Entry):
         description="Some of `methods`, from the gentlest setting to the steepest."
     )
     within: Fraction = Field(0.0, description="Loss on held-out images that is admitted as it is.")
+
+
+class Bootstrap(Entry):
+    """Intervals of averages and of paired differences."""
+
+    resamples: Annotated[int, Field(ge=100)] = Field(2000, description="Bootstrap resamples.")
+    seed: Seed = Field(0, description="Seed of the resampling.")
 
 
 def own_shift(reference: str, test_split: str) -> str:
