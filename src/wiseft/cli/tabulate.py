@@ -27,6 +27,10 @@ def tabulate(
     comparisons: Annotated[Path, typer.Option(help="CSV of paired comparisons to write.")],
     selection: Annotated[Path, typer.Option(help="CSV of chosen alphas and regrets to write.")],
     fits: Annotated[Path, typer.Option(help="CSV of the baselines' fits to write.")],
+    tuning: Annotated[
+        Path | None,
+        typer.Option(help="CSV to write of the settings of one recipe, where `tuning` lists them."),
+    ] = None,
     diversity: Annotated[
         list[Path] | None,
         typer.Option(help="Measures of `wiseft diversity` that join the table; repeatable."),
@@ -34,10 +38,6 @@ def tabulate(
     published: Annotated[
         str | None,
         typer.Option(help="`published` of the experiment, as JSON: numbers that are joined."),
-    ] = None,
-    tuning: Annotated[
-        Path | None,
-        typer.Option(help="CSV to write of the settings of one recipe, where `tuning` lists them."),
     ] = None,
     datasets: Annotated[
         Path, typer.Option(help="Folder of the datasets, for the files of `wiseft testbed`.")
@@ -52,7 +52,6 @@ def tabulate(
     from wiseft.study.config import Catalogue
     from wiseft.study.config.experiment_parts import PublishedSettings
     from wiseft.study.paper.published import join
-    from wiseft.tabulate.schema import TUNING, write_csv
     from wiseft.tabulate.settings import TabulateSettings
     from wiseft.tabulate.stage import tabulate as make_tables
     from wiseft.tabulate.stage import write_tables
@@ -79,9 +78,8 @@ def tabulate(
         comparisons=comparisons,
         selection=selection,
         fits=fits,
+        tuning=tuning,
     )
-    if tuning is not None:
-        write_csv(tuning, tables.tuning, TUNING)
     typer.echo(
         f"tabulate: wrote {table_csv} ({len(tables.table)} rows) and "
         f"{len(tables.comparisons)} comparisons",

@@ -109,7 +109,7 @@ class TabulateSettings(Entry):
     clusters: dict[str, str] = Field({})
     other_views: dict[str, list[str]] | None = None
     kept: list[str] = Field([])
-    tuning: Tuning | None = None
+    tuning: Tuning | None = Field(None, exclude_if=lambda value: value is None)
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -79,7 +79,14 @@ def _check_reference(metrics: pd.DataFrame, reference: str) -> None:
 
 
 def write_tables(
-    tables: Tables, *, parquet: Path, csv: Path, comparisons: Path, selection: Path, fits: Path
+    tables: Tables,
+    *,
+    parquet: Path,
+    csv: Path,
+    comparisons: Path,
+    selection: Path,
+    fits: Path,
+    tuning: Path | None = None,
 ) -> None:
     """Write the tidy table (Parquet in full precision, CSV with six decimals) and the others."""
     schema.write_parquet(parquet, tables.table, schema.TABLE)
@@ -87,3 +94,5 @@ def write_tables(
     schema.write_csv(comparisons, tables.comparisons, schema.COMPARISONS)
     schema.write_csv(selection, tables.selection, schema.SELECTION)
     schema.write_csv(fits, tables.fits, schema.FITS)
+    if tuning is not None:
+        schema.write_csv(tuning, tables.tuning, schema.TUNING)

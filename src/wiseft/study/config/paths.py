@@ -172,14 +172,14 @@ def selection_path(experiment: str) -> Path:
     return DATA / "tables" / f"{experiment}.selection.csv"
 
 
-def effective_path(experiment: str) -> Path:
-    """Return the table of effective robustness."""
-    return DATA / "tables" / f"{experiment}.effective-robustness.csv"
-
-
 def tuning_path(experiment: str) -> Path:
     """Return the table of the settings of one recipe."""
     return DATA / "tables" / f"{experiment}.tuning.csv"
+
+
+def effective_path(experiment: str) -> Path:
+    """Return the table of effective robustness."""
+    return DATA / "tables" / f"{experiment}.effective-robustness.csv"
 
 
 def published_path(experiment: str, table: Path) -> Path:
