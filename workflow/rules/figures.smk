@@ -117,6 +117,7 @@ rule report:
         fits=FILES.tables["fits"],
         effective=FILES.effective(),
         sums=HANDED.beside(FILES.sums, [*FILES.tables.values(), *FILES.effective()]),
+        tuning=FILES.tuning(),
         code=local(CODE.behind("report")),
     output:
         summary=report(
@@ -137,12 +138,13 @@ rule report:
         settings=TOLD.statistics(),
         experiment=NAME,
         effective=HANDED.given("--effective-robustness", "effective", FILES.effective()),
+        tuning=HANDED.given("--tuning", "tuning", FILES.tuning()),
         beside=TOLD.beside("summary.md"),
     message:
         f"report: the summary of {NAME}"
     shell:
         "wiseft report --table {input.table:q} --comparisons {input.comparisons:q}"
-        " --selection {input.selection:q} --fits {input.fits:q} {params.effective}"
+        " --selection {input.selection:q} --fits {input.fits:q} {params.effective} {params.tuning}"
         " --config {params.settings:q}"
         " --experiment {params.experiment:q} {params.beside} --output {output.summary:q} > {log:q} 2>&1"
 

@@ -25,6 +25,7 @@ rule tabulate:
         published=TOLD.published(),
         diversity=HANDED.given("--diversity", "diversity", FILES.diversity()),
         recipes=TOLD.recipes(),
+        tuning=lambda w, output: repeat("--tuning", [output.tuning] if FILES.tuning() else []),
         experiment=NAME,
     message:
         f"tabulate: {NAME}"
@@ -33,7 +34,7 @@ rule tabulate:
         " --table-csv {output.table_csv:q} --table-parquet {output.table_parquet:q}"
         " --comparisons {output.comparisons:q} --selection {output.selection:q}"
         " --fits {output.fits:q} --made-with {output.made_with:q} --recipes {params.recipes:q}"
-        " {params.published} {params.diversity} {input.metrics:q} {input.predictions:q} > {log:q} 2>&1"
+        " {params.published} {params.diversity} {params.tuning} {input.metrics:q} {input.predictions:q} > {log:q} 2>&1"
 
 
 # A few numbers of the table, for `dvc metrics diff` between versions.

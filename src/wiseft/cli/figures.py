@@ -147,6 +147,7 @@ def report(
     config: Annotated[str, typer.Option()],
     output: Annotated[Path, typer.Option()],
     effective_robustness: Path | None = None,
+    tuning: Path | None = None,
     beside: Beside = None,
 ) -> None:
     """Write the summary of an experiment.
@@ -159,6 +160,7 @@ def report(
         config: The settings that `wiseft tabulate` got, as JSON, or @ and a file.
         output: The Markdown file to write.
         effective_robustness: CSV of effective robustness, where there is a line.
+        tuning: CSV of the settings of one recipe, where the experiment names them.
     """
     from wiseft.base.loading import parse_settings
     from wiseft.study.paper.summary import Tables, summary
@@ -174,6 +176,7 @@ def report(
         schema.read(selection, schema.SELECTION, "selection"),
         schema.read(fits, schema.FITS, "fits"),
         effective,
+        *([schema.read(tuning, schema.TUNING, "tuning")] if tuning else []),
     )
     settings = parse_settings(TabulateSettings, config, "--config")
     write_text(output, summary(experiment, tables, settings, beside or []))

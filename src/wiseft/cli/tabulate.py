@@ -27,6 +27,10 @@ def tabulate(
     comparisons: Annotated[Path, typer.Option(help="CSV of paired comparisons to write.")],
     selection: Annotated[Path, typer.Option(help="CSV of chosen alphas and regrets to write.")],
     fits: Annotated[Path, typer.Option(help="CSV of the baselines' fits to write.")],
+    tuning: Annotated[
+        Path | None,
+        typer.Option(help="CSV to write of the settings of one recipe, where `tuning` lists them."),
+    ] = None,
     diversity: Annotated[
         list[Path] | None,
         typer.Option(help="Measures of `wiseft diversity` that join the table; repeatable."),
@@ -86,6 +90,7 @@ def tabulate(
         comparisons=comparisons,
         selection=selection,
         fits=fits,
+        tuning=tuning,
     )
     if made_with is not None:
         settings_too = {**known.model_dump(), "settings": chosen.model_dump(mode="json")}

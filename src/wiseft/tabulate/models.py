@@ -2,8 +2,9 @@
 
 Here the pre-training seed is the unit of inference: a model counts once, as the mean of its
 fine-tuning seeds, and the interval is Student's t over the models. It says how far a mean would
-move with other pre-trainings by the same recipe, whereas every other interval is conditional on
-the trained models. Models of different entries are no sample of anything and stay apart.
+move with other pre-trainings by the same recipe, on the same test images; `wiseft.tabulate.two_way`
+counts the images, too. The intervals of single runs are conditional on the trained models. Models
+of different entries are no sample of anything and stay apart.
 """
 
 from __future__ import annotations

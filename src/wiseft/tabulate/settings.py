@@ -7,10 +7,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from wiseft.base.alphas import parse_alphas
-from wiseft.base.typed import Entry, Name, Seed
+from wiseft.base.typed import Entry, Fraction, Name, Seed, distinct
 
 PRIMARY = "all"  # the primary view of most datasets
 Roles = Mapping[tuple[str, str], tuple[str, str]]
@@ -29,6 +29,21 @@ class ReferenceSplit(Entry):
 
     split: Name = Field(description="Split of the reference that is in distribution.")
     shift_view: Name = Field("all", description="View of the test split that is reported.")
+
+
+class Tuning(Entry):
+    """Methods that are one recipe at several settings, and which of them held-out images admit.
+
+    A setting is admissible if its fine-tuned end is not worse on the held-out images than that of
+    the setting with the highest mean, by a paired 95 % interval over models and images, or by no
+    more than `within`. Fewer than three models have no interval, so that `within` alone counts.
+    """
+
+    title: str = Field(description="What is set, such as `learning rate`.")
+    methods: Annotated[list[str], Field(min_length=2), AfterValidator(distinct)] = Field(
+        description="Some of `methods`, from the gentlest setting to the steepest."
+    )
+    within: Fraction = Field(0.0, description="Loss on held-out images that is admitted as it is.")
 
 
 class Bootstrap(Entry):
@@ -82,6 +97,7 @@ class TabulateSettings(Entry):
         other_views: further views of each dataset that stand in the table; null: all that are in
             the files, which are shared between experiments.
         kept: datasets that are no shifts: what fine-tuned image towers retain.
+        tuning: methods that are one recipe at several settings, if there are any.
     """
 
     averages: dict[str, list[str]]
@@ -100,6 +116,7 @@ class TabulateSettings(Entry):
     clusters: dict[str, str] = Field({})
     other_views: dict[str, list[str]] | None = None
     kept: list[str] = Field([])
+    tuning: Tuning | None = Field(None, exclude_if=lambda value: value is None)
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -110,6 +127,8 @@ class TabulateSettings(Entry):
             if not members:
                 raise ValueError(f"averages.{name} is empty, but must list datasets")
         chosen = self.held_out
+        if self.tuning and not chosen:
+            raise ValueError("tuning needs held_out: its images say what is admissible")
         if chosen and (chosen.dataset, chosen.split) == (self.reference, self.test_split):
             raise ValueError(
                 f"held_out is the test split of {self.reference}, but alpha must not be chosen "
@@ -125,6 +144,12 @@ class TabulateSettings(Entry):
         if self.reference_split and dataset == own_shift(self.reference, self.test_split):
             return self.reference_split.shift_view
         return self.views.get(dataset, PRIMARY)
+
+    @property
+    def tuned_on(self) -> tuple[str, str, str] | None:
+        """Dataset, split and view that say which settings of one recipe are admissible, if any."""
+        at = self.held_out if self.tuning else None
+        return (at.dataset, at.split, self.view_of(at.dataset)) if at else None
 
     def has_view(self, dataset: str, view: str) -> bool:
         """Whether a view of a dataset stands in the table."""

@@ -19,7 +19,7 @@ from wiseft.study.config.experiment_parts import (
     PublishedSettings,
     SamplesSettings,
 )
-from wiseft.tabulate.settings import Bootstrap, HeldOut, ReferenceSplit
+from wiseft.tabulate.settings import Bootstrap, HeldOut, ReferenceSplit, Tuning
 
 ZERO_SHOT = "zero-shot"
 """Stands for the zero-shot model where methods are named."""
@@ -105,6 +105,10 @@ class ExperimentEntry(Entry):
     keep: Names = []
     """Further datasets, of other classes, that every fine-tuned model is evaluated on at every
     alpha by a head of their own prompts: what its image tower retains."""
+    # dumps of other experiments stay as they were
+    tuning: Tuning | None = Field(None, exclude_if=lambda value: value is None)
+    """Those of `methods` that are one recipe at several settings, such as learning rates. What
+    alpha gains is then reported as a range over the settings that held-out images admit."""
     bootstrap: Bootstrap = Bootstrap()
     """Resampling of intervals."""
     pairs: list[tuple[str, str]] = []
@@ -187,6 +191,9 @@ class ExperimentEntry(Entry):
         near = self.reference_split and self.reference_split.split
         if near and near in (self.test_split, held_out and held_out.split):
             yield f"reference_split.split is {near}, which has another role already"
+        for name in self.tuning.methods if self.tuning else ():
+            if name not in self.methods:
+                yield f"tuning lists {name}, but must list only methods: {', '.join(self.methods)}"
         if self.keep and not self.methods:
             yield "keep is about models that are fine-tuned, but methods is empty"
         for name in self.keep:

@@ -172,6 +172,11 @@ def selection_path(experiment: str) -> Path:
     return DATA / "tables" / f"{experiment}.selection.csv"
 
 
+def tuning_path(experiment: str) -> Path:
+    """Return the table of the settings of one recipe."""
+    return DATA / "tables" / f"{experiment}.tuning.csv"
+
+
 def effective_path(experiment: str) -> Path:
     """Return the table of effective robustness."""
     return DATA / "tables" / f"{experiment}.effective-robustness.csv"

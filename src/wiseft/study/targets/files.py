@@ -58,6 +58,8 @@ class Files:
             "fits": paths.table_path(runs.name, "fits.csv"),
             "made_with": paths.made_with_path(runs.name),
         }
+        if self._experiment.tuning:
+            self.tables["tuning"] = paths.tuning_path(runs.name)
         made = self.tables if runs.runs else ["table_csv", "table_parquet"]
         tabulated = runs.runs or runs.published_only
         self.tabulated = {name: self.tables[name] for name in made if tabulated}
@@ -310,6 +312,10 @@ class Files:
     def sums(*tables: Path) -> list[Path]:
         """Return the files with the sums of tables, without which no table is read."""
         return [sum_path(table) for table in tables]
+
+    def tuning(self) -> list[Path]:
+        """Return the table of the settings of one recipe, where the experiment names them."""
+        return [path for name, path in self.tabulated.items() if name == "tuning"]
 
     def effective(self) -> list[Path]:
         """Return the table of effective robustness, where there is a line to be above."""

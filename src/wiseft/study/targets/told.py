@@ -25,7 +25,7 @@ _GLYPH_KEYS = {"glyph_size", "pen_glyphs"}  # what rendering depends on, of all 
 _NOT_OF_WEIGHTS = {"title", "calibrate", "label_map", "names_of", "pretrain", "precision"}
 _STATISTICS = {
     *("averages", "held_out", "test_split", "reference", "bootstrap", "alphas", "combinations"),
-    "reference_split",
+    *("reference_split", "tuning"),
 }
 
 
