@@ -1,4 +1,4 @@
-"""Tables that list images: `.csv`, `.tsv`, `.jsonl` and `.parquet`, read as columns."""
+"""Tables of images, read as columns: `.csv`, `.tsv`, `.jsonl`, `.parquet` and `.arrow` (streams)."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from wiseft.images.split import FolderSplit, LayoutInputs
 
 Columns = Mapping[str, Sequence[Any]]
 """Columns by name, of one length."""
+PACKED = {".arrow", ".parquet"}
 
 
 def read_table(path: Path, wanted: Collection[str] | None = None) -> Columns:
@@ -30,10 +31,16 @@ def read_table(path: Path, wanted: Collection[str] | None = None) -> Columns:
         WiseftError: the file cannot be read as a table.
     """
     with readable(path):
-        if path.suffix == ".parquet":
+        if path.suffix in PACKED:
             import pyarrow.parquet as parquet
 
-            columns: Columns = parquet.read_table(path, columns=wanted and list(wanted)).to_pydict()
+            if path.suffix == ".parquet":
+                chosen = parquet.read_table(path, columns=wanted and list(wanted))
+            else:
+                with _stream(path) as stream:
+                    whole = stream.read_all()  # mapped, not read
+                    chosen = whole.select([n for n in whole.column_names if n in (wanted or [n])])
+            columns: Columns = chosen.to_pydict()
             return columns
         with path.open(encoding="utf-8-sig", newline="") as file:
             rows = _objects(file) if path.suffix == ".jsonl" else _lines(file, path.suffix)
@@ -46,16 +53,44 @@ def read_table(path: Path, wanted: Collection[str] | None = None) -> Columns:
             return found
 
 
-def column_names(path: Path) -> list[str]:
-    """Return the names of a table's columns. Raises WiseftError as `read_table` does."""
-    with readable(path):
-        if path.suffix == ".parquet":
-            import pyarrow.parquet as parquet
+def schema_of(path: Path) -> dict[str, tuple[str, dict[str, Any]]]:
+    """Return the columns of a table: Arrow's type as text, empty of text files, and what the
+    `datasets` library says of it (`_type`, `names`), empty where it does not.
 
-            return list(parquet.read_schema(path).names)
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = _objects(file) if path.suffix == ".jsonl" else _lines(file, path.suffix)
-            return next(rows, [])
+    Raises:
+        WiseftError: the file cannot be read as a table.
+    """
+    with readable(path):
+        if path.suffix not in PACKED:
+            with path.open(encoding="utf-8-sig", newline="") as file:
+                rows = _objects(file) if path.suffix == ".jsonl" else _lines(file, path.suffix)
+                return {name: ("", {}) for name in next(rows, [])}
+        import pyarrow.parquet as parquet
+
+        if path.suffix == ".parquet":
+            schema = parquet.read_schema(path)
+        else:
+            with _stream(path) as stream:
+                schema = stream.schema
+        about = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
+    features = about.get("info", {}).get("features", {}) if isinstance(about, dict) else {}
+    return {each.name: (str(each.type), _feature(features, each.name)) for each in schema}
+
+
+def _feature(features: Any, name: str) -> dict[str, Any]:
+    """Return what is said of a column, if it has the form of it."""
+    found = features.get(name) if isinstance(features, dict) else None
+    names = found.get("names", []) if isinstance(found, dict) else None
+    whole = isinstance(names, list) and all(isinstance(each, str) for each in names)
+    return found if isinstance(found, dict) and whole else {}
+
+
+@contextlib.contextmanager
+def _stream(path: Path) -> Iterator[Any]:
+    import pyarrow
+
+    with pyarrow.memory_map(str(path)) as mapped, pyarrow.ipc.open_stream(mapped) as stream:
+        yield stream
 
 
 def _lines(file: Any, suffix: str) -> Iterator[list[Any]]:
@@ -75,6 +110,11 @@ def _objects(file: Any) -> Iterator[list[Any]]:
         if names is None:
             yield (names := list(row))
         yield [row.get(name) for name in names]
+
+
+def text_lines(path: Path) -> list[str]:
+    """Return the lines of a text file without the space around them."""
+    return [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
 
 
 @contextlib.contextmanager

@@ -42,11 +42,6 @@ def only_split(inputs: LayoutInputs) -> str:
     return inputs.splits[0]
 
 
-def text_lines(path: Path) -> list[str]:
-    """Return the lines of a text file without the space around them."""
-    return [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
-
-
 def read_variable(content: bytes, variable: str, path: Path) -> Any:
     """Return a variable, squeezed: of structs a record array.
 
