@@ -26,7 +26,7 @@ from wiseft.foreign.folder_classes import RENAME, WNID, class_names_of, map_clas
 from wiseft.images.index import read_index
 from wiseft.images.index_folder import index_source
 from wiseft.images.manifest import open_manifest
-from wiseft.images.sources import Columns, find
+from wiseft.images.sources import find
 from wiseft.thetas.preprocessing import Preprocessing
 from wiseft.thetas.theta import Theta
 from wiseft.zeroshot.prompts import TEMPLATES
@@ -135,7 +135,7 @@ def score_folder(
     ready = opened.header is not None
     _check_used(opened, given)
     broken: list[str] | None = [] if skip_broken else None
-    place = find(data, Columns(image_column, label_column))
+    place = find(data, image=image_column, label=label_column)
     source = place.open(place.choose(_SPLIT))
     named = class_names or {}
     with temporary_folder("wiseft-score") as work:

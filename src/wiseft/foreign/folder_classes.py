@@ -35,8 +35,12 @@ def class_names_of(source: Source, given: Mapping[str, str]) -> list[list[str]]:
         WiseftError: if there are no labels, or none of a name that is given.
     """
     if source.classes is None:
-        kind = "be a folder with a folder of images for every class" if source.folder else "have"
-        raise WiseftError(f"{source.where} must {kind}, but there is none")
+        if source.folder is None:
+            raise WiseftError(f"{source.where} has no labels; name them with --label-column")
+        raise WiseftError(
+            f"{source.where} must be a folder with a folder of images for every class, but there "
+            "is none"
+        )
     if unknown := sorted(given.keys() - set(source.classes)):
         raise WiseftError(
             f"a class name is given for {unknown[0]}, but {source.where} has no folder or label "
@@ -77,10 +81,8 @@ def map_classes(
     folder = open_manifest(manifest)
     places = places_of(source.classes or [], names, own, *where)
     if source.numbered:
-        shown = some([f"{n} is {own[k][0]}" for n, k in zip(source.classes or [], places)], 3)
-        log.info(
-            f"{source.where}: labels are numbers, counted from 0 in the order of {where[0]}: {shown}"
-        )
+        shown = [f"{n} is {own[k][0]}" for n, k in zip(source.classes or [], places, strict=True)]
+        log.info(f"{source.where}: numbers are classes in the order of {where[0]}: {some(shown)}")
     members = [] if places == list(range(len(own))) else [[place] for place in places]
     splits = {
         name: {"n": files.n, "images": None, "index": files.index, "sha256": dict(files.sha256)}
@@ -132,9 +134,11 @@ def places_of(
     if all(name in first for name in wanted):
         twice = [name for name in wanted if first.count(name) > 1 or wanted.count(name) > 1]
         raise WiseftError(f"several classes are called {twice[0]}; number the folders from 0")
-    if all(folder.isdecimal() and int(folder) < len(own) for folder in folders):
-        return [int(folder) for folder in folders]
-    strange = next(name for name in names if plain(name) not in first)
+    strange = next((name for name in names if plain(name) not in first), names[0])
+    if all(folder.isdecimal() for folder in folders):
+        if not (above := [folder for folder in folders if int(folder) >= len(own)]):
+            return [int(folder) for folder in folders]
+        strange = above[0]
     shown = [each[0] for each in own]
     near = difflib.get_close_matches(strange, shown, n=3, cutoff=0.5) or shown[:3]
     raise WiseftError(

@@ -5,15 +5,15 @@ row, so that everything else sees files: sums, broken ones, changed ones.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import re
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from wiseft.base.archives.members import LARGEST, Member, members
+from wiseft.base.archives.members import LARGEST, members
 from wiseft.base.io import atomic_folder, read_json, sha256_file, write_json
 from wiseft.base.transfer.checksums import Checksums
 from wiseft.base.transfer.http import download
@@ -130,48 +130,29 @@ def samples(shard: Path, pixels: bool = True) -> Iterator[Sample]:
             sample occurs twice, or has not one image.
     """
     seen: set[str] = set()
-    key, images, others = "", list[Image](), dict[str, bytes]()
-    for member in members(shard):
-        match = _SAMPLE.fullmatch(member.name)
-        if match is None or member.kind == "folder":
-            continue
-        _check(shard, member)
-        if match[1] != key:
-            if key:
-                yield _whole(shard, key, images), images[0], others
-            key, images, others = match[1], [], {}
-            if key in seen:
-                raise WiseftError(f"{shard}: sample {key} occurs twice. Remove one.")
-            seen.add(key)
-        if is_image(member.name):
-            images.append((member.name, b"".join(member.pieces()) if pixels else b""))
-        else:
-            others[match[2].lower()] = b"".join(member.pieces())
-    if key:
-        yield _whole(shard, key, images), images[0], others
+    named = ((match, each) for each in members(shard) if (match := _SAMPLE.fullmatch(each.name)))
+    for key, group in groupby(named, lambda pair: pair[0][1]):
+        if key in seen:
+            raise WiseftError(f"{shard}: sample {key} occurs twice. Remove one.")
+        seen.add(key)
+        images, others = list[Image](), dict[str, bytes]()
+        for match, member in group:
+            if member.kind == "folder":
+                continue
+            if member.kind != "file" or member.size > LARGEST or _leads_out(member.name):
+                raise WiseftError(
+                    f"{shard}: {member.name} is a {member.kind} of {member.size:,} bytes, expected "
+                    f"a file inside the shard of at most {LARGEST:,}; nothing else is followed"
+                )
+            if is_image(member.name):
+                images.append((member.name, b"".join(member.pieces()) if pixels else b""))
+            else:
+                others[match[2].lower()] = b"".join(member.pieces())
+        if len(images) != 1:
+            found = " and ".join(name for name, _ in images) or "none"
+            raise WiseftError(f"{shard}: expected one image in sample {key}, found {found}.")
+        yield key, images[0], others
 
 
-def _check(shard: Path, member: Member) -> None:
-    if member.kind != "file":
-        raise WiseftError(f"{shard}: {member.name} is a {member.kind}, expected a file.")
-    if member.name.startswith("/") or ".." in member.name.split("/"):
-        raise WiseftError(f"{shard}: {member.name} leads out of the shard. Write it again.")
-    if member.size > LARGEST:
-        raise WiseftError(
-            f"{shard}: {member.name} has {member.size:,} bytes, expected at most {LARGEST:,}."
-        )
-
-
-def _whole(shard: Path, key: str, images: Sequence[Image]) -> str:
-    if len(images) != 1:
-        found = " and ".join(name for name, _ in images) or "none"
-        raise WiseftError(f"{shard}: expected one image in sample {key}, found {found}.")
-    return key
-
-
-def text_of(content: bytes, where: str) -> Any:
-    """Return what a label file holds: text, or what JSON says. Raises WiseftError."""
-    try:
-        return json.loads(content) if where.endswith(".json") else content.decode().strip()
-    except (ValueError, RecursionError):
-        raise WiseftError(f"{where} is no label as text or JSON. Correct it.") from None
+def _leads_out(name: str) -> bool:
+    return name.startswith("/") or ".." in name.split("/")

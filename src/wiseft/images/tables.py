@@ -1,4 +1,4 @@
-"""Tables of images, read as columns: `.csv`, `.tsv`, `.jsonl`, `.parquet` and `.arrow` (streams)."""
+"""Tables of images, read as columns: `.csv`, `.tsv`, `.jsonl`, `.parquet`, `.arrow` (streams)."""
 
 from __future__ import annotations
 
@@ -18,6 +18,10 @@ from wiseft.images.split import FolderSplit, LayoutInputs
 
 Columns = Mapping[str, Sequence[Any]]
 """Columns by name, of one length."""
+Schema = Mapping[str, tuple[str, Mapping[str, Any]]]
+"""Columns by name: Arrow's type as text, empty of text files, and what the `datasets` library says
+of it (`_type`, `names`).
+"""
 PACKED = {".arrow", ".parquet"}
 
 
@@ -43,7 +47,7 @@ def read_table(path: Path, wanted: Collection[str] | None = None) -> Columns:
             columns: Columns = chosen.to_pydict()
             return columns
         with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = _objects(file) if path.suffix == ".jsonl" else _lines(file, path.suffix)
+            rows = _text_rows(file, path.suffix)
             names = next(rows, [])
             kept = [(k, name) for k, name in enumerate(names) if wanted is None or name in wanted]
             found: dict[str, list[Any]] = {name: [] for _, name in kept}
@@ -53,36 +57,27 @@ def read_table(path: Path, wanted: Collection[str] | None = None) -> Columns:
             return found
 
 
-def schema_of(path: Path) -> dict[str, tuple[str, dict[str, Any]]]:
-    """Return the columns of a table: Arrow's type as text, empty of text files, and what the
-    `datasets` library says of it (`_type`, `names`), empty where it does not.
-
-    Raises:
-        WiseftError: the file cannot be read as a table.
-    """
+def schema_of(path: Path) -> Schema:
+    """Return the columns of a table. Raises WiseftError as `read_table` does."""
     with readable(path):
-        if path.suffix not in PACKED:
-            with path.open(encoding="utf-8-sig", newline="") as file:
-                rows = _objects(file) if path.suffix == ".jsonl" else _lines(file, path.suffix)
-                return {name: ("", {}) for name in next(rows, [])}
-        import pyarrow.parquet as parquet
+        if path.suffix in PACKED:
+            import pyarrow.parquet as parquet
 
-        if path.suffix == ".parquet":
-            schema = parquet.read_schema(path)
-        else:
-            with _stream(path) as stream:
-                schema = stream.schema
-        about = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
-    features = about.get("info", {}).get("features", {}) if isinstance(about, dict) else {}
-    return {each.name: (str(each.type), _feature(features, each.name)) for each in schema}
+            with contextlib.nullcontext() if path.suffix == ".parquet" else _stream(path) as stream:
+                schema = parquet.read_schema(path) if stream is None else stream.schema
+            said = _features((schema.metadata or {}).get(b"huggingface", b""))
+            return {each.name: (str(each.type), said.get(each.name, {})) for each in schema}
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            return {name: ("", {}) for name in next(_text_rows(file, path.suffix), [])}
 
 
-def _feature(features: Any, name: str) -> dict[str, Any]:
-    """Return what is said of a column, if it has the form of it."""
-    found = features.get(name) if isinstance(features, dict) else None
-    names = found.get("names", []) if isinstance(found, dict) else None
-    whole = isinstance(names, list) and all(isinstance(each, str) for each in names)
-    return found if isinstance(found, dict) and whole else {}
+def _features(content: bytes) -> dict[str, dict[str, Any]]:
+    """Return what the `datasets` library noted of columns; nothing where it is no such note."""
+    try:
+        features = json.loads(content)["info"]["features"].items()
+        return {name: {**about, "names": list(about.get("names", ()))} for name, about in features}
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return {}
 
 
 @contextlib.contextmanager
@@ -93,23 +88,21 @@ def _stream(path: Path) -> Iterator[Any]:
         yield stream
 
 
-def _lines(file: Any, suffix: str) -> Iterator[list[Any]]:
-    rows = csv.reader(file, strict=True, delimiter="\t" if suffix == ".tsv" else ",")
-    return (row for row in rows if row)
-
-
-def _objects(file: Any) -> Iterator[list[Any]]:
-    """Yield the keys of the first object, a line each, and the values of all under these keys."""
+def _text_rows(file: Any, suffix: str) -> Iterator[list[Any]]:
+    """Yield the names of the columns, and the values of each row under them."""
+    if suffix != ".jsonl":
+        rows = csv.reader(file, strict=True, delimiter="\t" if suffix == ".tsv" else ",")
+        yield from (row for row in rows if row)
+        return
     names: list[str] | None = None
     for line in file:
-        if not line.strip():
-            continue
-        row = json.loads(line)
-        if not isinstance(row, dict):
+        row = json.loads(line) if line.strip() else None
+        if row is not None and not isinstance(row, dict):
             raise ValueError("a line is no JSON object")
-        if names is None:
+        if row and names is None:
             yield (names := list(row))
-        yield [row.get(name) for name in names]
+        if row and names:
+            yield [row.get(name) for name in names]
 
 
 def text_lines(path: Path) -> list[str]:

@@ -16,7 +16,7 @@ from wiseft.foreign.ends import Ends
 from wiseft.foreign.folder_classes import class_names_of, map_classes, require_names
 from wiseft.images.index_folder import index_source
 from wiseft.images.manifest import open_manifest
-from wiseft.images.sources import Columns, Place, Source, find
+from wiseft.images.sources import Place, Source, find
 from wiseft.thetas.theta import read_header
 from wiseft.tool.record import HELD_OUT, REFERENCE, TEST, ImageSet, Role
 
@@ -59,23 +59,23 @@ def find_folders(
     keep: Sequence[Path | str],
     class_names: Mapping[str, str],
     seed: int,
-    columns: Columns | None = None,
+    **columns: Sequence[str],
 ) -> list[Folder]:
     """Return the reference, the shifts and what is kept, with the names of their classes.
 
     Args:
         class_names: name of the class by name of its folder or label, where that won't do.
-        columns: of tables, that are not called as usual.
+        columns: of `find`.
 
     Raises:
         WiseftError: if images are missing, the reference or what is kept has no labels, or a class
             name is given for no folder.
     """
-    found = [_reference(find(reference, columns), seed)]
+    found = [_reference(find(reference, **columns), seed)]
     names = {REFERENCE}
     given: list[tuple[Role, Path | str]] = [("shift", path) for path in shifts]
     for role, path in [*given, *(("kept", path) for path in keep)]:
-        place = find(path, columns)
+        place = find(path, **columns)
         source = place.open(place.choose(TEST))
         if role == "shift" and source.origin in [s.origin for s in found[0].sources.values()]:
             raise WiseftError(

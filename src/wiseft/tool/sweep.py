@@ -26,7 +26,6 @@ from wiseft.foreign.architecture import architecture_name
 from wiseft.foreign.door import Features, Given, Opened, open_model
 from wiseft.foreign.ends import REFERENCE_FOLDER, Ends, make_ends
 from wiseft.foreign.folder_classes import require_names
-from wiseft.images.sources import Columns
 from wiseft.models.runtime import start_torch
 from wiseft.tabulate.schema import AVERAGE_PREFIX
 from wiseft.tabulate.selection import best_alpha
@@ -151,8 +150,8 @@ def sweep(
     )
     paths = Path(zero_shot), Path(fine_tuned)
     named = class_names or {}
-    columns = Columns(image_column, label_column)
-    folders = find_folders(reference, shifts, keep, named, seed, columns)
+    columns = {"image": image_column, "label": label_column}
+    folders = find_folders(reference, shifts, keep, named, seed, **columns)
     given = Given(architecture, preprocessing, templates, classes, head, features, weights=weights)
     others = [Path(each) for each in more]
     if others and recipe is None:
