@@ -103,17 +103,6 @@ SkipBroken = Annotated[
         "--skip-broken", help="Leave out files that can't be read as images, and list them."
     ),
 ]
-ImageColumn = Annotated[
-    list[str] | None,
-    typer.Option(
-        help="Column of a table with the images or their paths, if it is not called as usual; "
-        "repeat where tables differ."
-    ),
-]
-LabelColumn = Annotated[
-    list[str] | None,
-    typer.Option(help="Column with the labels; of tar shards, an extension or a key of JSON."),
-]
 FollowLinks = Annotated[
     bool,
     typer.Option(

@@ -8,16 +8,7 @@ from typing import Annotated, Any, cast
 
 import typer
 
-from wiseft.cli.options import (
-    BatchSize,
-    HeadFeatures,
-    ImageColumn,
-    LabelColumn,
-    SkipBroken,
-    WeightsKey,
-    list_broken,
-    parsed,
-)
+from wiseft.cli.options import BatchSize, HeadFeatures, SkipBroken, WeightsKey, list_broken, parsed
 
 
 def score(
@@ -34,8 +25,8 @@ def score(
     device: str = "auto",
     threads: Annotated[int | None, typer.Option(min=1)] = None,
     skip_broken: SkipBroken = False,
-    image_column: ImageColumn = None,
-    label_column: LabelColumn = None,
+    image_column: list[str] | None = None,
+    label_column: list[str] | None = None,
     as_json: Annotated[bool, typer.Option("--json")] = False,
 ) -> None:
     """Score a model on your images; the result is printed and not kept.
@@ -57,6 +48,9 @@ def score(
             those that are called otherwise.
         classes: Names of the head's classes in its order, JSON or @ and a file. Default: those that
             the model brings.
+        image_column: Column of a table with the images or their paths, if it is not called as
+            usual; repeat where tables differ.
+        label_column: Column with the labels; of tar shards, an extension or a key of JSON; repeat.
         device: auto, cpu, cuda, or mps (untested).
         threads: CPU threads. Default: all cores.
         as_json: Print JSON, and nothing else.

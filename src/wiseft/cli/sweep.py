@@ -7,16 +7,7 @@ from typing import Annotated, Any, cast
 
 import typer
 
-from wiseft.cli.options import (
-    BatchSize,
-    FollowLinks,
-    HeadFeatures,
-    ImageColumn,
-    LabelColumn,
-    SkipBroken,
-    WeightsKey,
-    parsed,
-)
+from wiseft.cli.options import BatchSize, FollowLinks, HeadFeatures, SkipBroken, WeightsKey, parsed
 
 Sweep = Annotated[Path, typer.Argument(metavar="OUT", help="A folder of `wiseft sweep`.")]
 
@@ -45,8 +36,8 @@ def sweep(
     threads: Annotated[int, typer.Option(min=1)] = 1,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     skip_broken: SkipBroken = False,
-    image_column: ImageColumn = None,
-    label_column: LabelColumn = None,
+    image_column: list[str] | None = None,
+    label_column: list[str] | None = None,
     follow_links: FollowLinks = False,
 ) -> None:
     """Find the best model between a zero-shot and a fine-tuned one, and write it in F's format.
@@ -76,6 +67,9 @@ def sweep(
         recipe: Of `wiseft combine`, as JSON or @ and a file: what it makes of Z, F and --more takes
             the place of F, e.g. {"kind": "lines"}.
         more: A further fine-tuned model for --recipe; repeat.
+        image_column: Column of a table with the images or their paths, if it is not called as
+            usual; repeat where tables differ.
+        label_column: Column with the labels; of tar shards, an extension or a key of JSON; repeat.
         device: auto, cpu, cuda, or mps (untested).
         threads: CPU threads.
         seed: Of the split of a reference without one.

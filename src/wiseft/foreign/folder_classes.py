@@ -142,7 +142,7 @@ def places_of(
     shown = [each[0] for each in own]
     near = difflib.get_close_matches(strange, shown, n=3, cutoff=0.5) or shown[:3]
     raise WiseftError(
-        f"the class {strange} of the images is none of the {len(own)} classes of {where}, such as "
+        f"the images' class {strange} is none of the {len(own)} classes of {where}, such as "
         f"{', '.join(near)}; {way}"
     )
 

@@ -170,12 +170,12 @@ def _index_listed(
     """
     into = (manifest.parent / "images").resolve()
     paths = {name: source.files(into / name) for name, source in sources.items()}
-    every = list(chain(*paths.values()))
-    if len(set(every)) < len(every):
+    if sum(map(len, paths.values())) > len(set(chain(*paths.values()))):
         named = (source.row(k) for n, source in sources.items() for k in range(len(paths[n])))
-        check_distinct(zip(every, named, strict=True))
-    folders = [folder or str(into) for source in sources.values() for folder in source.folders]
-    root = os.path.commonpath([*folders, *([min(every), max(every)] if every else [])])
+        check_distinct(zip(chain(*paths.values()), named, strict=True))
+    ends = [end(each) for each in paths.values() if each for end in (min, max)]
+    folders = [folder for source in sources.values() for folder in source.folders or [str(into)]]
+    root = os.path.commonpath([*folders, *ends])
     found = {}
     for name, source in sources.items():
         relative = [path[len(root) :].lstrip("/") for path in paths.pop(name)]

@@ -11,7 +11,6 @@ import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import Any
 
 from wiseft.base.archives.members import LARGEST, members
 from wiseft.base.io import atomic_folder, read_json, sha256_file, write_json
@@ -19,10 +18,8 @@ from wiseft.base.transfer.checksums import Checksums
 from wiseft.base.transfer.http import download
 from wiseft.errors import WiseftError
 from wiseft.images.scan import is_image
-from wiseft.images.tables import readable
+from wiseft.images.tables import batches_of
 
-BATCH = 64
-"""Rows of images that are in memory at a time."""
 _SAMPLE = re.compile(r"((?:.*/|)[^.]+)[.]([^/]*)", re.DOTALL)
 """Key and extensions of a member, as webdataset tells them apart."""
 _NOTE = "unpacked.json"
@@ -93,30 +90,16 @@ def images_in(file: Path, column: str) -> Iterator[Image]:
     Raises:
         WiseftError: a row has no image, or the file is damaged.
     """
-    for row, value in enumerate(value for batch in _batches(file, column) for value in batch):
-        both = value if isinstance(value, dict) else {"bytes": value}
-        name, content = both.get("path") or "", both.get("bytes")
-        if content is None and name and (file.parent / name).is_file():
-            content = (file.parent / name).read_bytes()
-        if not content:
-            raise WiseftError(f"{file}, row {row + 1}: {column} holds no image. Fill it in.")
-        yield name, content
-
-
-def _batches(file: Path, column: str) -> Iterator[list[Any]]:
-    import pyarrow
-    import pyarrow.parquet as parquet
-
-    with readable(file):
-        if file.suffix == ".parquet":
-            with parquet.ParquetFile(file) as opened:
-                for batch in opened.iter_batches(BATCH, columns=[column]):
-                    yield batch.column(0).to_pylist()
-            return
-        with pyarrow.memory_map(str(file)) as mapped, pyarrow.ipc.open_stream(mapped) as stream:
-            for batch in stream:
-                for start in range(0, batch.num_rows, BATCH):
-                    yield batch.column(column)[start : start + BATCH].to_pylist()
+    with batches_of(file, [column]) as (_, batches):
+        values = (value for batch in batches for value in batch.column(column).to_pylist())
+        for row, value in enumerate(values, start=1):
+            both = value if isinstance(value, dict) else {"bytes": value}
+            name, content = both.get("path") or "", both.get("bytes")
+            if content is None and name and (file.parent / name).is_file():
+                content = (file.parent / name).read_bytes()
+            if not content:
+                raise WiseftError(f"{file}, row {row}: {column} holds no image. Fill it in.")
+            yield name, content
 
 
 def samples(shard: Path, pixels: bool = True) -> Iterator[Sample]:

@@ -37,6 +37,7 @@ USUAL = {
 _FORMS = {"image": "Image", "label": "ClassLabel"}
 _TABLES = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 _SHARDS = ("*.parquet", "data/*.parquet", "*.tar", "*.tar.gz", "*.tgz")
+Asked = Mapping[str, Sequence[str]]
 _TAR = re.compile(r"\.(tar|tar\.\w+|tgz)$")
 
 
@@ -83,7 +84,7 @@ class Place:
     given: str
     path: Path
     parts: Mapping[str, list[Path]]
-    columns: Mapping[str, Sequence[str]]
+    columns: Asked
     asked: str = ""
 
     @property
@@ -215,9 +216,7 @@ def _arrow(path: Path) -> list[Path]:
 # ---------------------------------------------------------------------------------- what is listed
 
 
-def _rows(
-    where: str, split: str, files: list[Path], columns: Mapping[str, Sequence[str]]
-) -> Source:
+def _rows(where: str, split: str, files: list[Path], columns: Asked) -> Source:
     """Return the images that tables list by path, or hold."""
     schema = schema_of(files[0])
     image, label = (_column(files[0], schema, columns.get(kind, ()), kind) for kind in USUAL)
@@ -230,7 +229,7 @@ def _rows(
     wanted = [name for name in (label, None if inside else image, SPLIT) if name in schema] or [
         image
     ]
-    tables = [read_table(file, wanted) for file in files]
+    tables = [dict(read_table(file, wanted)) for file in files]
     if other := [file for file, t in zip(files, tables, strict=True) if set(wanted) - t.keys()]:
         raise WiseftError(f"{other[0]} has not the columns of {files[0]}: {some(wanted)}")
     counts = [len(table[wanted[0]]) for table in tables]
@@ -256,7 +255,7 @@ def _rows(
         return [paths[place] for place in chosen]
 
     folders = [str(file.parent.resolve()) for file in files]
-    every = [value for table in tables for value in table[label]] if label else None
+    every = [value for table in tables for value in table.pop(label)] if label else None
     values = None if every is None else [every[place] for place in chosen]
     found = _labels(values, schema[label][1].get("names") if label else None, row)
     origin = (split, *map(os.path.realpath, files))
@@ -271,9 +270,7 @@ def _paths(file: Path, table: Columns, image: str) -> list[str]:
     return [os.path.normpath(os.path.join(folder, each)) for each in column(file, table, image)]  # noqa: PTH118
 
 
-def _shards(
-    where: str, split: str, files: list[Path], columns: Mapping[str, Sequence[str]]
-) -> Source:
+def _shards(where: str, split: str, files: list[Path], columns: Asked) -> Source:
     """Return the images of tar shards."""
     found = [(file, *sample) for file in files for sample in samples(file, pixels=False)]
 

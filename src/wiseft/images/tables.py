@@ -23,6 +23,8 @@ Schema = Mapping[str, tuple[str, Mapping[str, Any]]]
 of it (`_type`, `names`).
 """
 PACKED = {".arrow", ".parquet"}
+BATCH = 64
+"""Rows, of images mostly, that are in memory at a time."""
 
 
 def read_table(path: Path, wanted: Collection[str] | None = None) -> Columns:
@@ -34,41 +36,51 @@ def read_table(path: Path, wanted: Collection[str] | None = None) -> Columns:
     Raises:
         WiseftError: the file cannot be read as a table.
     """
-    with readable(path):
-        if path.suffix in PACKED:
-            import pyarrow.parquet as parquet
-
-            if path.suffix == ".parquet":
-                chosen = parquet.read_table(path, columns=wanted and list(wanted))
-            else:
-                with _stream(path) as stream:
-                    whole = stream.read_all()  # mapped, not read
-                    chosen = whole.select([n for n in whole.column_names if n in (wanted or [n])])
-            columns: Columns = chosen.to_pydict()
-            return columns
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = _text_rows(file, path.suffix)
-            names = next(rows, [])
-            kept = [(k, name) for k, name in enumerate(names) if wanted is None or name in wanted]
-            found: dict[str, list[Any]] = {name: [] for _, name in kept}
-            for row in rows:
-                for place, name in kept:
-                    found[name].append(row[place] if place < len(row) else None)
+    if path.suffix in PACKED:
+        with batches_of(path, wanted) as (schema, batches):
+            found = {name: list[Any]() for name in schema.names if name in (wanted or [name])}
+            for batch in batches:
+                for name, values in found.items():
+                    values += batch.column(name).to_pylist()
             return found
+    with readable(path), path.open(encoding="utf-8-sig", newline="") as file:
+        rows = _text_rows(file, path.suffix)
+        names = next(rows, [])
+        kept = [(k, name) for k, name in enumerate(names) if name in (wanted or [name])]
+        found = {name: [] for _, name in kept}
+        for row in rows:
+            for place, name in kept:
+                found[name].append(row[place] if place < len(row) else None)
+        return found
 
 
 def schema_of(path: Path) -> Schema:
     """Return the columns of a table. Raises WiseftError as `read_table` does."""
-    with readable(path):
-        if path.suffix in PACKED:
-            import pyarrow.parquet as parquet
-
-            with contextlib.nullcontext() if path.suffix == ".parquet" else _stream(path) as stream:
-                schema = parquet.read_schema(path) if stream is None else stream.schema
+    if path.suffix in PACKED:
+        with batches_of(path, []) as (schema, _):
             said = _features((schema.metadata or {}).get(b"huggingface", b""))
             return {each.name: (str(each.type), said.get(each.name, {})) for each in schema}
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            return {name: ("", {}) for name in next(_text_rows(file, path.suffix), [])}
+    with readable(path), path.open(encoding="utf-8-sig", newline="") as file:
+        return {name: ("", {}) for name in next(_text_rows(file, path.suffix), [])}
+
+
+@contextlib.contextmanager
+def batches_of(path: Path, wanted: Collection[str] | None) -> Iterator[tuple[Any, Iterator[Any]]]:
+    """Yield the schema of a `.parquet` or `.arrow` file, and its rows in batches of Arrow, of which
+    no more than a row group is read at a time.
+    """
+    import pyarrow
+    import pyarrow.parquet as parquet
+
+    with readable(path):
+        if path.suffix == ".parquet":
+            columns = None if wanted is None else list(wanted)
+            with parquet.ParquetFile(path) as file:
+                yield file.schema_arrow, file.iter_batches(BATCH, columns=columns)
+        else:
+            with pyarrow.memory_map(str(path)) as mapped, pyarrow.ipc.open_stream(mapped) as stream:
+                starts = ((batch, k) for batch in stream for k in range(0, batch.num_rows, BATCH))
+                yield stream.schema, (batch.slice(k, BATCH) for batch, k in starts)
 
 
 def _features(content: bytes) -> dict[str, dict[str, Any]]:
@@ -78,14 +90,6 @@ def _features(content: bytes) -> dict[str, dict[str, Any]]:
         return {name: {**about, "names": list(about.get("names", ()))} for name, about in features}
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return {}
-
-
-@contextlib.contextmanager
-def _stream(path: Path) -> Iterator[Any]:
-    import pyarrow
-
-    with pyarrow.memory_map(str(path)) as mapped, pyarrow.ipc.open_stream(mapped) as stream:
-        yield stream
 
 
 def _text_rows(file: Any, suffix: str) -> Iterator[list[Any]]:

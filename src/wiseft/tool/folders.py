@@ -82,8 +82,9 @@ def find_folders(
                 f"the shift {path} has the very images of the reference, so nothing shifts; name "
                 "a folder of images from elsewhere"
             )
-        stem = re.sub(r"[^A-Za-z0-9]+", "-", Path(os.path.realpath(place.path)).name).strip("-")
-        stem = stem or role
+        whole = Path(os.path.realpath(place.path))
+        stem = re.sub(r"[^A-Za-z0-9]+", "-", whole.stem if whole.is_file() else whole.name)
+        stem = stem.strip("-") or role
         name = next(n for n in (stem, *(f"{stem}-{k}" for k in range(2, 1000))) if n not in names)
         names.add(name)
         found.append(Folder(name, role, place, {TEST: source}, None))

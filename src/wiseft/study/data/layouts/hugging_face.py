@@ -14,7 +14,7 @@ from wiseft.images.folder_labels import ClassLabels, class_labels
 from wiseft.images.image_folder import check_one_each, index_class_folders
 from wiseft.images.scan import subfolders
 from wiseft.images.split import FolderSplit, Indexed, LayoutInputs
-from wiseft.images.tables import Columns, column, read_table, readable, table_split
+from wiseft.images.tables import Columns, column, read_table, schema_of, table_split
 from wiseft.study.config.layouts import HuggingFaceOptions
 
 METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
@@ -110,15 +110,9 @@ def _shards(folder: Path) -> list[Path]:
 
 
 def _rows(table: Path) -> Columns:
-    if table.suffix == ".parquet":
-        import pyarrow.parquet as parquet
-
-        # Seen in the schema, so that gigabytes of images are not read first.
-        with readable(table):
-            columns = parquet.read_schema(table)
-        inside = any("bytes: binary" in str(kind) for kind in columns.types)
-        if inside and FILE_NAME not in columns.names:
-            raise _inside_parquet(table)
+    schema = schema_of(table)  # gigabytes of images are not read first
+    if FILE_NAME not in schema and any("bytes: binary" in kind for kind, _ in schema.values()):
+        raise _inside_parquet(table)
     return read_table(table)
 
 
