@@ -430,6 +430,45 @@ def test_broken_images_are_left_out_by_name(tmp_path, images, theta):
     assert "row 3 lists" in text and "missing.png, which is not there" in text
 
 
+def test_packed_images_without_labels(tmp_path, images):
+    """None of the images is read before they are written out."""
+    for suffix in (".parquet", ".arrow"):
+        table = pa.table({"image": [path.read_bytes() for path, _ in rows(images)]})
+        if suffix == ".parquet":
+            pq.write_table(table, tmp_path / "t.parquet", row_group_size=10)
+        else:
+            with pa.ipc.new_stream(tmp_path / "t.arrow", table.schema) as writer:
+                writer.write_table(table, max_chunksize=10)
+        source = find(tmp_path / f"t{suffix}").open("")
+        assert source.classes is None and source.row(47).endswith(f"t{suffix}, row 48")
+        manifest = tmp_path / suffix / "manifest.json"
+        index = read_index(
+            open_manifest(index_source({"test": source}, manifest, "x", [["a"], ["b"]])), "test"
+        )
+        written = [(manifest.parent / "images" / path).read_bytes() for path in index["path"]]
+        assert written == table["image"].to_pylist()
+        assert index["bytes"].tolist() == list(map(len, written))
+
+
+def test_numbers_with_zeros_in_front(tmp_path, images, theta, expected):
+    lines = ["image,label"]
+    for k, (path, name) in enumerate(rows(images)):
+        lines.append(f"{path},{CLASSES.index(name):0{1 + k % 3}}")
+    table = write(tmp_path, "\n".join(lines))
+    assert score_folder(theta, table).classes == expected
+
+
+def test_files_beside_class_folders_are_no_source(tmp_path, images, theta, expected):
+    shutil.copytree(images, tmp_path / "tree")
+    tars(tmp_path / "tree", images)
+    pq.write_table(pa.table({"a": [1]}), tmp_path / "tree" / "features.parquet")
+    assert score_folder(theta, tmp_path / "tree").classes == expected
+    with pytest.raises(WiseftError, match=r"\.safetensors is no folder of images and no"):
+        score_folder(theta, theta)
+    with pytest.raises(WiseftError, match=r"found nothing at .*nowhere"):
+        score_folder(theta, tmp_path / "nowhere")
+
+
 # ------------------------------------------------------------------------------------------ tars
 
 

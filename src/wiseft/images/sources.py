@@ -22,7 +22,17 @@ from numpy.typing import NDArray
 from wiseft.errors import WiseftError, some
 from wiseft.images.packed import fetched, images_in, samples, unpack
 from wiseft.images.scan import subfolders
-from wiseft.images.tables import Columns, Schema, column, read_table, schema_of, text_lines
+from wiseft.images.tables import (
+    PACKED,
+    TEXT,
+    Columns,
+    Schema,
+    column,
+    read_table,
+    rows_in,
+    schema_of,
+    text_lines,
+)
 
 log = logging.getLogger(__name__)
 
@@ -174,6 +184,10 @@ def _expanded(text: str) -> list[str]:
 def _parts(path: Path) -> dict[str, list[Path]]:
     """Return the files of each split of a folder or file, or the folder; see `Place`."""
     if path.is_file():
+        if path.suffix not in (*TEXT, *PACKED) and not _TAR.search(path.name):
+            raise WiseftError(
+                f"{path} is no folder, tar shard or {', '.join([*TEXT, *PACKED])} file"
+            )
         listed = not _TAR.search(path.name) and SPLIT in schema_of(path)
         values = read_table(path, [SPLIT])[SPLIT] if listed else [WHOLE]
         return {str(value): [path] for value in dict.fromkeys(values)}
@@ -183,7 +197,7 @@ def _parts(path: Path) -> dict[str, list[Path]]:
         return {name: _arrow(path / name) for name in saved}
     parts: dict[str, list[Path]] = {}
     for file in chain(*(sorted(path.glob(form)) for form in _SHARDS)):
-        if file.name not in _TABLES:
+        if file.is_file() and file.name not in _TABLES and there in ([], ["data"]):
             words = [w for w in re.split(r"[^a-z]+", file.name.lower()) if w in SPLITS]
             parts.setdefault(words[0] if words else WHOLE, []).append(file)
     if parts:
@@ -204,7 +218,7 @@ def _arrow(path: Path) -> list[Path]:
     """Return the files of a dataset that `save_to_disk` wrote."""
     try:
         state = json.loads((path / "state.json").read_bytes())
-        names = [Path(each["filename"]).name for each in state["_data_files"]]
+        names = [Path(each["filename"]).with_suffix(".arrow").name for each in state["_data_files"]]
         selected = state.get("_indices_data_files") or state.get("_indices_files")
     except (ValueError, KeyError, TypeError, AttributeError):
         raise WiseftError(f"{path}/state.json is not what save_to_disk writes") from None
@@ -226,13 +240,13 @@ def _rows(where: str, split: str, files: list[Path], columns: Asked) -> Source:
             "has the images or their paths"
         )
     inside = re.search("binary|struct", schema[image][0]) is not None
-    wanted = [name for name in (label, None if inside else image, SPLIT) if name in schema] or [
-        image
-    ]
+    wanted = [name for name in schema if name in (label, SPLIT, None if inside else image)]
     tables = [dict(read_table(file, wanted)) for file in files]
     if other := [file for file, t in zip(files, tables, strict=True) if set(wanted) - t.keys()]:
         raise WiseftError(f"{other[0]} has not the columns of {files[0]}: {some(wanted)}")
-    counts = [len(table[wanted[0]]) for table in tables]
+    counts = [
+        len(t[wanted[0]]) if wanted else rows_in(f) for f, t in zip(files, tables, strict=True)
+    ]
     if not sum(counts):
         raise WiseftError(f"{where} has no rows, expected one for each image")
     ends = np.cumsum(counts)
@@ -284,8 +298,8 @@ def _shards(where: str, split: str, files: list[Path], columns: Asked) -> Source
     asked = columns.get("label", ())
     values = [_value(others, asked, row(k)) for k, (*_, others) in enumerate(found)]
     beside = [folder / "classnames.txt" for folder in (files[0].parent, files[0].parent.parent)]
-    names = next((text_lines(file) for file in beside if file.is_file()), None)
-    labels = _labels(values if set(values) != {None} else None, names, row)
+    names = next(([*filter(None, text_lines(file))] for file in beside if file.is_file()), None)
+    labels = _labels(None if all(value is None for value in values) else values, names, row)
     origin = tuple(map(os.path.realpath, files))
     return Source(where, origin, *labels, row=row, files=unpacked)
 
@@ -351,7 +365,9 @@ def _labels(
     distinct = set(texts)
     if not values or (names and distinct == {"-1"}):  # the Hub's mark of labels kept back
         return None, False, None
-    numbers = all(text.isascii() and text.isdecimal() for text in distinct)
+    if numbers := all(text.isascii() and text.isdecimal() for text in distinct):
+        texts = [text.lstrip("0") or "0" for text in texts]
+        distinct = set(texts)
     classes = list(names or sorted(distinct, key=int if numbers else str))
     known = [str(k) for k in range(len(classes))] if names and numbers else classes
     places = {text: place for place, text in enumerate(known)}

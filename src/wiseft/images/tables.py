@@ -22,7 +22,8 @@ Schema = Mapping[str, tuple[str, Mapping[str, Any]]]
 """Columns by name: Arrow's type as text, empty of text files, and what the `datasets` library says
 of it (`_type`, `names`).
 """
-PACKED = {".arrow", ".parquet"}
+TEXT, PACKED = (".csv", ".tsv", ".jsonl"), (".parquet", ".arrow")
+"""Suffixes of tables."""
 BATCH = 64
 """Rows, of images mostly, that are in memory at a time."""
 
@@ -38,7 +39,7 @@ def read_table(path: Path, wanted: Collection[str] | None = None) -> Columns:
     """
     if path.suffix in PACKED:
         with batches_of(path, wanted) as (schema, batches):
-            found = {name: list[Any]() for name in schema.names if name in (wanted or [name])}
+            found = {name: list[Any]() for name in schema.names if wanted is None or name in wanted}
             for batch in batches:
                 for name, values in found.items():
                     values += batch.column(name).to_pylist()
@@ -46,7 +47,7 @@ def read_table(path: Path, wanted: Collection[str] | None = None) -> Columns:
     with readable(path), path.open(encoding="utf-8-sig", newline="") as file:
         rows = _text_rows(file, path.suffix)
         names = next(rows, [])
-        kept = [(k, name) for k, name in enumerate(names) if name in (wanted or [name])]
+        kept = [(k, name) for k, name in enumerate(names) if wanted is None or name in wanted]
         found = {name: [] for _, name in kept}
         for row in rows:
             for place, name in kept:
@@ -62,6 +63,12 @@ def schema_of(path: Path) -> Schema:
             return {each.name: (str(each.type), said.get(each.name, {})) for each in schema}
     with readable(path), path.open(encoding="utf-8-sig", newline="") as file:
         return {name: ("", {}) for name in next(_text_rows(file, path.suffix), [])}
+
+
+def rows_in(path: Path) -> int:
+    """Return how many rows a `.parquet` or `.arrow` file has, of which nothing is read."""
+    with batches_of(path, []) as (_, batches):
+        return sum(batch.num_rows for batch in batches)
 
 
 @contextlib.contextmanager
