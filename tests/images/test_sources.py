@@ -463,7 +463,7 @@ def test_files_beside_class_folders_are_no_source(tmp_path, images, theta, expec
     tars(tmp_path / "tree", images)
     pq.write_table(pa.table({"a": [1]}), tmp_path / "tree" / "features.parquet")
     assert score_folder(theta, tmp_path / "tree").classes == expected
-    with pytest.raises(WiseftError, match=r"\.safetensors is no folder of images and no"):
+    with pytest.raises(WiseftError, match=r"\.safetensors is no folder, tar shard or \.csv"):
         score_folder(theta, theta)
     with pytest.raises(WiseftError, match=r"found nothing at .*nowhere"):
         score_folder(theta, tmp_path / "nowhere")

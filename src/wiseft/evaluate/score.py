@@ -146,9 +146,8 @@ def score_folder(
         if ready or (has_head(opened) and not templates):
             theta, stated = classifier_of(opened, given, "--classes")
             where = (str(checkpoint), RENAME if ready else f"{RENAME}, or with --classes the head")
-            map_classes(
-                manifest, [item[0] for item in names], names_in(theta.header), where, source
-            )
+            shown, own = [item[0] for item in names], names_in(theta.header)
+            map_classes(manifest, shown, own, where, source)
         else:
             require_names(source, named)
             theta = _prompted(opened, given, names, manifest, device)

@@ -133,7 +133,8 @@ def index_source(
     *,
     broken: list[str] | None = None,
 ) -> Path:
-    """Index images as they lie, of one form; see `index_folder`.
+    """Index images as they lie, of one form; see `index_folder`. Those inside other files are
+    written beside the manifest, into `images/`.
 
     Args:
         sources: of each split, of equal classes.
@@ -145,29 +146,15 @@ def index_source(
             splits have other classes.
     """
     first, *more = sources.values()
-    if first.folder is None:
-        if other := [each for each in more if each.classes != first.classes]:
-            raise WiseftError(f"{other[0].where} has other classes than {first.where}")
-        return _index_listed(sources, manifest, dataset, names, halve, broken)
-    if first.classes is None:
+    if first.folder is not None and first.classes is None:
         own = [name for name, *_ in names]
         return index_images(first.folder, manifest, dataset, own, broken=broken)
-    places = {split: each.folder.name for split, each in sources.items() if each.folder}
-    at, where = (first.folder.parent, places) if more else (first.folder, {})
-    return index_folder(at, manifest, dataset, [*sources], names, where, halve, broken=broken)
-
-
-def _index_listed(
-    sources: Mapping[str, Source],
-    manifest: Path,
-    dataset: str,
-    names: Sequence[Sequence[str]],
-    halve: int | None,
-    broken: list[str] | None,
-) -> Path:
-    """Index images that tables or shards list; those inside other files are written beside the
-    manifest, into `images/`.
-    """
+    if first.folder is not None:
+        places = {split: each.folder.name for split, each in sources.items() if each.folder}
+        at, where = (first.folder.parent, places) if more else (first.folder, {})
+        return index_folder(at, manifest, dataset, [*sources], names, where, halve, broken=broken)
+    if other := [each for each in more if each.classes != first.classes]:
+        raise WiseftError(f"{other[0].where} has other classes than {first.where}")
     into = (manifest.parent / "images").resolve()
     paths = {name: source.files(into / name) for name, source in sources.items()}
     if sum(map(len, paths.values())) > len(set(chain(*paths.values()))):

@@ -20,25 +20,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wiseft.errors import WiseftError, some
+from wiseft.images import tables
 from wiseft.images.packed import fetched, images_in, samples, unpack
 from wiseft.images.scan import subfolders
-from wiseft.images.tables import (
-    PACKED,
-    TEXT,
-    Columns,
-    Schema,
-    column,
-    read_table,
-    rows_in,
-    schema_of,
-    text_lines,
-)
 
 log = logging.getLogger(__name__)
 
 SPLITS = {"held-out", "held_out", "val", "validation", "valid", "dev", "test", "train"}
 """Names of folders that are no classes, where nothing else stands beside them."""
-TEST, WHOLE, SPLIT = "test", "", "split"
+WHOLE, SPLIT = "", "split"
 USUAL = {
     "image": "image img images path file filename filepath image_path img_path file_path file_name",
     "label": "label labels class class_name classname target category cls",
@@ -184,12 +174,11 @@ def _expanded(text: str) -> list[str]:
 def _parts(path: Path) -> dict[str, list[Path]]:
     """Return the files of each split of a folder or file, or the folder; see `Place`."""
     if path.is_file():
-        if path.suffix not in (*TEXT, *PACKED) and not _TAR.search(path.name):
-            raise WiseftError(
-                f"{path} is no folder, tar shard or {', '.join([*TEXT, *PACKED])} file"
-            )
-        listed = not _TAR.search(path.name) and SPLIT in schema_of(path)
-        values = read_table(path, [SPLIT])[SPLIT] if listed else [WHOLE]
+        if path.suffix not in (*tables.TEXT, *tables.PACKED) and not _TAR.search(path.name):
+            forms = ", ".join([*tables.TEXT, *tables.PACKED])
+            raise WiseftError(f"{path} is no folder, tar shard or {forms} file")
+        named = not _TAR.search(path.name) and SPLIT in tables.schema_of(path)
+        values = tables.read_table(path, [SPLIT])[SPLIT] if named else [WHOLE]
         return {str(value): [path] for value in dict.fromkeys(values)}
     there = subfolders(path)
     saved = [name for name in (WHOLE, *there) if (path / name / "state.json").is_file()]
@@ -202,8 +191,8 @@ def _parts(path: Path) -> dict[str, list[Path]]:
             parts.setdefault(words[0] if words else WHOLE, []).append(file)
     if parts:
         return parts
-    if tables := [path / name for name in _TABLES if (path / name).is_file()]:
-        return _parts(tables[0])
+    if listed := [path / name for name in _TABLES if (path / name).is_file()]:
+        return _parts(listed[0])
     if there and there != ["train"] and set(there) <= SPLITS:
         return {name: _files(path / name) for name in there}
     return {WHOLE: [path]}
@@ -232,7 +221,7 @@ def _arrow(path: Path) -> list[Path]:
 
 def _rows(where: str, split: str, files: list[Path], columns: Asked) -> Source:
     """Return the images that tables list by path, or hold."""
-    schema = schema_of(files[0])
+    schema = tables.schema_of(files[0])
     image, label = (_column(files[0], schema, columns.get(kind, ()), kind) for kind in USUAL)
     if image is None:
         raise WiseftError(
@@ -241,18 +230,16 @@ def _rows(where: str, split: str, files: list[Path], columns: Asked) -> Source:
         )
     inside = re.search("binary|struct", schema[image][0]) is not None
     wanted = [name for name in schema if name in (label, SPLIT, None if inside else image)]
-    tables = [dict(read_table(file, wanted)) for file in files]
-    if other := [file for file, t in zip(files, tables, strict=True) if set(wanted) - t.keys()]:
+    read = [dict(tables.read_table(file, wanted)) for file in files]
+    if other := [file for file, t in zip(files, read, strict=True) if set(wanted) - t.keys()]:
         raise WiseftError(f"{other[0]} has not the columns of {files[0]}: {some(wanted)}")
-    counts = [
-        len(t[wanted[0]]) if wanted else rows_in(f) for f, t in zip(files, tables, strict=True)
-    ]
+    counts = [len(t[wanted[0]]) for t in read] if wanted else [*map(tables.rows_in, files)]
     if not sum(counts):
         raise WiseftError(f"{where} has no rows, expected one for each image")
     ends = np.cumsum(counts)
     chosen = np.arange(ends[-1])
     if SPLIT in wanted:
-        parts = [str(value) for table in tables for value in table[SPLIT]]
+        parts = [str(value) for table in read for value in table[SPLIT]]
         chosen = np.flatnonzero([part == split for part in parts]) if split in parts else chosen
 
     def row(number: int) -> str:
@@ -265,11 +252,11 @@ def _rows(where: str, split: str, files: list[Path], columns: Asked) -> Source:
         return unpack([split, image], files, kept, into)
 
     def listed(_: Path) -> list[str]:
-        paths = [path for pair in zip(files, tables, strict=True) for path in _paths(*pair, image)]
+        paths = [path for pair in zip(files, read, strict=True) for path in _paths(*pair, image)]
         return [paths[place] for place in chosen]
 
     folders = [str(file.parent.resolve()) for file in files]
-    every = [value for table in tables for value in table.pop(label)] if label else None
+    every = [value for table in read for value in table.pop(label)] if label else None
     values = None if every is None else [every[place] for place in chosen]
     found = _labels(values, schema[label][1].get("names") if label else None, row)
     origin = (split, *map(os.path.realpath, files))
@@ -278,10 +265,10 @@ def _rows(where: str, split: str, files: list[Path], columns: Asked) -> Source:
     return Source(where, origin, *found, row=row, files=listed, folders=folders)
 
 
-def _paths(file: Path, table: Columns, image: str) -> list[str]:
+def _paths(file: Path, table: tables.Columns, image: str) -> list[str]:
     """Return the absolute paths of a column; relative ones start at the table's folder."""
-    folder = str(file.parent.resolve())
-    return [os.path.normpath(os.path.join(folder, each)) for each in column(file, table, image)]  # noqa: PTH118
+    folder, paths = str(file.parent.resolve()), tables.column(file, table, image)
+    return [os.path.normpath(os.path.join(folder, path)) for path in paths]  # noqa: PTH118
 
 
 def _shards(where: str, split: str, files: list[Path], columns: Asked) -> Source:
@@ -298,7 +285,8 @@ def _shards(where: str, split: str, files: list[Path], columns: Asked) -> Source
     asked = columns.get("label", ())
     values = [_value(others, asked, row(k)) for k, (*_, others) in enumerate(found)]
     beside = [folder / "classnames.txt" for folder in (files[0].parent, files[0].parent.parent)]
-    names = next(([*filter(None, text_lines(file))] for file in beside if file.is_file()), None)
+    named = [tables.text_lines(file) for file in beside if file.is_file()]
+    names = [*filter(None, named[0])] if named else None
     labels = _labels(None if all(value is None for value in values) else values, names, row)
     origin = tuple(map(os.path.realpath, files))
     return Source(where, origin, *labels, row=row, files=unpacked)
@@ -321,7 +309,7 @@ def _value(others: Mapping[str, bytes], asked: Sequence[str], where: str) -> Any
     return None
 
 
-def _column(file: Path, schema: Schema, asked: Sequence[str], kind: str) -> str | None:
+def _column(file: Path, schema: tables.Schema, asked: Sequence[str], kind: str) -> str | None:
     """Return the column that is asked for, else of the right type, else of a usual name.
 
     Raises:
