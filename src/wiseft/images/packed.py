@@ -14,8 +14,6 @@ from pathlib import Path
 
 from wiseft.base.archives.members import LARGEST, members
 from wiseft.base.io import atomic_folder, read_json, sha256_file, write_json
-from wiseft.base.transfer.checksums import Checksums
-from wiseft.base.transfer.http import download
 from wiseft.errors import WiseftError
 from wiseft.images.scan import is_image
 from wiseft.images.tables import batches_of
@@ -38,6 +36,9 @@ def fetched(url: str) -> Path:
     Raises:
         WiseftError: the server does not give it, or the cached file has changed.
     """
+    from wiseft.base.transfer.checksums import Checksums
+    from wiseft.base.transfer.http import download
+
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "wiseft" / "images"
     name = re.sub(r"[^\w.-]", "-", url.partition("?")[0].rpartition("/")[2]) or "file"
     path = cache / hashlib.sha256(url.encode()).hexdigest()[:16] / name
