@@ -22,12 +22,12 @@ from wiseft.evaluate.chunks import logits_of
 from wiseft.foreign.as_classifier import classifier_of, has_head, raw, zero_shot_of
 from wiseft.foreign.class_names import names_in
 from wiseft.foreign.door import Features, Given, Opened, open_model
-from wiseft.foreign.folder_classes import RENAME, SPLITS, WNID, class_names_of, map_classes
+from wiseft.foreign.folder_classes import RENAME, WNID, class_names_of, map_classes, require_names
 from wiseft.foreign.named import local_path
 from wiseft.images.index import read_index
-from wiseft.images.index_folder import index_folder
+from wiseft.images.index_folder import index_source
 from wiseft.images.manifest import open_manifest
-from wiseft.images.scan import subfolders
+from wiseft.images.sources import find
 from wiseft.thetas.preprocessing import Preprocessing
 from wiseft.thetas.theta import Theta
 from wiseft.zeroshot.prompts import TEMPLATES
@@ -71,8 +71,9 @@ class Score:
 
     @property
     def mean_recall(self) -> float:
-        """Mean over the classes of the share of their images that are right."""
-        return sum(right / n for n, right in self.classes.values()) / len(self.classes)
+        """Mean, over the classes that have images, of the share of them that are right."""
+        shares = [right / n for n, right in self.classes.values() if n]
+        return sum(shares) / len(shares)
 
     def numbers(self) -> dict[str, Any]:
         """Return all of it as plain data; shares are fractions."""
@@ -83,7 +84,7 @@ class Score:
 
 def score_folder(
     checkpoint: Path,
-    data: Path,
+    data: Path | str,
     *,
     architecture: str | None = None,
     preprocessing: Preprocessing | None = None,
@@ -95,6 +96,8 @@ def score_folder(
     batch_size: int | None = None,
     device: str = "cpu",
     skip_broken: bool = False,
+    image_column: Sequence[str] = (),
+    label_column: Sequence[str] = (),
 ) -> Score:
     """Score a model on a folder that has a folder of images for every class.
 
@@ -105,9 +108,10 @@ def score_folder(
     Args:
         checkpoint: a theta, a classifier or a zero-shot model, in any form that `wiseft sweep`
             takes or writes; or a name (`wiseft.foreign.named`).
-        data: `<class>/<image>`; classes are called as the model's classes are, by wnids of
-            ImageNet, or by numbers from 0 in the order of the model's classes. Of `test/` beside
-            other splits, that.
+        data: images in any form that `wiseft.images.sources` reads, such as `<class>/<image>`;
+            `:SPLIT` behind it names a split, else that is `test` or the only one. Classes are
+            called as the model's classes are, by wnids of ImageNet, or by numbers from 0 in the
+            order of the model's classes.
         architecture: of a file without one: a name of open_clip, or a JSON file.
         preprocessing: of such a file; None: that of OpenAI's CLIPs.
         templates: prompts of a zero-shot model; None: `TEMPLATES`. Given, no head is used.
@@ -118,6 +122,8 @@ def score_folder(
         class_names: name of the class by name of its folder, where the folder's won't do.
         batch_size: images in a forward pass; None: as many as an evaluation takes.
         skip_broken: leave out what can't be read as an image, and list it; else it is an error.
+        image_column: names of columns of tables that are not called as usual.
+        label_column: likewise; of tar shards, extensions or keys of JSON.
 
     Raises:
         WiseftError: if the model can't be read or has neither a head nor a text tower, the folder
@@ -131,18 +137,21 @@ def score_folder(
     ready = opened.header is not None
     _check_used(opened, given)
     broken: list[str] | None = [] if skip_broken else None
-    data = _test_of(data)
+    place = find(data, image=image_column, label=label_column)
+    source = place.open(place.choose(_SPLIT))
+    named = class_names or {}
     with temporary_folder("wiseft-score") as work:
-        names = class_names_of(data, class_names or {})
-        manifest = index_folder(
-            data, work / "manifest.json", "folder", [_SPLIT], names, broken=broken
-        )
+        names = class_names_of(source, named)
+        manifest = work / "manifest.json"
+        index_source({_SPLIT: source}, manifest, "folder", names, broken=broken)
         stated = True
         if ready or (has_head(opened) and not templates):
             theta, stated = classifier_of(opened, given, "--classes")
             where = (str(checkpoint), RENAME if ready else f"{RENAME}, or with --classes the head")
-            map_classes(manifest, [item[0] for item in names], names_in(theta.header), where, data)
+            shown, own = [item[0] for item in names], names_in(theta.header)
+            map_classes(manifest, shown, own, where, source)
         else:
+            require_names(source, named)
             theta = _prompted(opened, given, names, manifest, device)
         result = _score(theta, manifest, batch_size, device, broken or [])
         if not stated:
@@ -186,20 +195,6 @@ def _prompted(
     theta = theta_0_of(zero_shot_of(opened, given), manifest, templates, device=device)
     log.info(f"{len(names)} classes, the first prompt: {templates[0].replace('{c}', names[0][0])}")
     return theta
-
-
-def _test_of(data: Path) -> Path:
-    """Return the folder of classes in one of splits."""
-    there = set(subfolders(data)) if data.is_dir() else set()
-    if not there or not there <= SPLITS or there == {"train"}:
-        return data
-    if _SPLIT not in there:
-        raise WiseftError(
-            f"{data} has no folders of classes but of splits: {', '.join(sorted(there))}; give one "
-            f"of them, such as {data / min(there)}"
-        )
-    log.info(f"{data} has folders of splits: {_SPLIT}/ is scored")
-    return data / _SPLIT
 
 
 def _score(

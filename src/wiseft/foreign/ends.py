@@ -33,6 +33,9 @@ from wiseft.zeroshot.text_head import Prompts
 
 log = logging.getLogger(__name__)
 
+REFERENCE_FOLDER = "the reference folder"
+"""In `Ends.where`, where no checkpoint and no option names the classes."""
+
 
 @dataclass(frozen=True)
 class Ends:
@@ -311,7 +314,7 @@ def _names_of(
     elif rows and rows[0][1] == len(known) and (n_folders != len(known) or meant <= known_plain):
         names, source = [[name] for name in known], "ImageNet"
     else:
-        names, source, assumed = reference, "the reference folder", any(has)
+        names, source, assumed = reference, REFERENCE_FOLDER, any(has)
     for end, n in rows:
         if n != len(names):
             raise WiseftError(

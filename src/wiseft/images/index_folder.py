@@ -1,9 +1,11 @@
-"""Indexing of a user's own folder of images, without an entry of the catalogue."""
+"""Indexing of a user's own images, without an entry of the catalogue."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from pathlib import Path
 from typing import cast
 
@@ -17,7 +19,8 @@ from wiseft.images.folder_options import ImageFolderOptions
 from wiseft.images.image_folder import of_images, read
 from wiseft.images.index import write_checked
 from wiseft.images.manifest import write_manifest
-from wiseft.images.scan import scan_folders
+from wiseft.images.scan import check_distinct, file_sizes, scan_folders
+from wiseft.images.sources import Source
 from wiseft.images.split import HELD_OUT, FolderSplit, LayoutInputs, take
 
 
@@ -119,6 +122,60 @@ def index_images(
     if broken is not None:
         files = _readable(files, folder, broken)
     return _write(folder, manifest, dataset, {"test": files}, [[name] for name in class_names])
+
+
+def index_source(
+    sources: Mapping[str, Source],
+    manifest: Path,
+    dataset: str,
+    names: Sequence[Sequence[str]],
+    halve: int | None = None,
+    *,
+    broken: list[str] | None = None,
+) -> Path:
+    """Index images as they lie, of one form; see `index_folder`. Those inside other files are
+    written beside the manifest, into `images/`.
+
+    Args:
+        sources: of each split, of equal classes.
+        names: the names of each class; of images without labels those of the head that sees them.
+        halve: only of one split.
+
+    Raises:
+        WiseftError: an image is not there or is listed twice, a class or a split has none, or the
+            splits have other classes.
+    """
+    first, *more = sources.values()
+    if first.folder is not None and first.classes is None:
+        own = [name for name, *_ in names]
+        return index_images(first.folder, manifest, dataset, own, broken=broken)
+    if first.folder is not None:
+        places = {split: each.folder.name for split, each in sources.items() if each.folder}
+        at, where = (first.folder.parent, places) if more else (first.folder, {})
+        return index_folder(at, manifest, dataset, [*sources], names, where, halve, broken=broken)
+    if other := [each for each in more if each.classes != first.classes]:
+        raise WiseftError(f"{other[0].where} has other classes than {first.where}")
+    into = (manifest.parent / "images").resolve()
+    paths = {name: source.files(into / name) for name, source in sources.items()}
+    if sum(map(len, paths.values())) > len(set(chain(*paths.values()))):
+        named = (source.row(k) for n, source in sources.items() for k in range(len(paths[n])))
+        check_distinct(zip(chain(*paths.values()), named, strict=True))
+    ends = [end(each) for each in paths.values() if each for end in (min, max)]
+    folders = [folder for source in sources.values() for folder in source.folders or [str(into)]]
+    root = os.path.commonpath([*folders, *ends])
+    found = {}
+    for name, source in sources.items():
+        relative = [path[len(root) :].lstrip("/") for path in paths.pop(name)]
+        rows = map(source.row, range(len(relative)))
+        sizes = file_sizes(Path(root), relative, rows, broken)
+        labels = np.zeros(len(sizes), np.int64) if source.labels is None else source.labels
+        found[name] = take(FolderSplit(relative, labels, sizes), np.flatnonzero(sizes))
+        if broken is not None:
+            found[name] = _readable(found[name], Path(root), broken)
+    if halve is not None:
+        ((name, whole),) = found.items()
+        found = _halves(whole, name, halve)
+    return _write(Path(root), manifest, dataset, found, names)
 
 
 def _readable(split: FolderSplit, folder: Path, broken: list[str]) -> FolderSplit:

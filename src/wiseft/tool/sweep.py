@@ -24,7 +24,8 @@ from wiseft.evaluate.views import SuiteEvaluation
 from wiseft.foreign.adapters import files_of, is_adapter
 from wiseft.foreign.architecture import architecture_name
 from wiseft.foreign.door import Features, Given, Opened, open_model
-from wiseft.foreign.ends import Ends, make_ends
+from wiseft.foreign.ends import REFERENCE_FOLDER, Ends, make_ends
+from wiseft.foreign.folder_classes import require_names
 from wiseft.foreign.named import local_path, origin
 from wiseft.models.runtime import start_torch
 from wiseft.tabulate.schema import AVERAGE_PREFIX
@@ -93,6 +94,8 @@ def sweep(
     threads: int = 1,
     seed: int = 0,
     skip_broken: bool = False,
+    image_column: Sequence[str] = (),
+    label_column: Sequence[str] = (),
 ) -> Result:
     """Find the model between a zero-shot and a fine-tuned one, and write it as the second is.
 
@@ -132,6 +135,8 @@ def sweep(
         device: auto, cpu, cuda, or mps (untested; without a recipe).
         seed: of the split of a reference without one, and of the bootstrap.
         skip_broken: leave out what can't be read as an image, and list it; else it is an error.
+        image_column: names of columns of tables that are not called as usual.
+        label_column: likewise; of tar shards, extensions or keys of JSON.
 
     Returns:
         The result; its files lie in `output`.
@@ -146,8 +151,8 @@ def sweep(
     )
     paths = [local_path(zero_shot), local_path(fine_tuned)]
     named = class_names or {}
-    shifted, kept = ([Path(each) for each in given] for given in (shifts, keep))
-    folders = find_folders(Path(reference), shifted, kept, named, seed)
+    columns = {"image": image_column, "label": label_column}
+    folders = find_folders(reference, shifts, keep, named, seed, **columns)
     given = Given(architecture, preprocessing, templates, classes, head, features, weights=weights)
     others = [local_path(each) for each in more]
     if others and recipe is None:
@@ -161,6 +166,8 @@ def sweep(
         options = (seed, str(where), skip_broken)
         ends, opened = _ends([*paths, *others], checked, folders, given, work, options)
         about = list(map(_about, opened, [zero_shot, fine_tuned, *more]))
+        if ends.templates and ends.where[0] == REFERENCE_FOLDER:
+            require_names(folders[0].source, named)
         log.info(f"sweep: {REFERENCE}: {folders[0].split}; head: {ends.head}")
         write_json(work / INPUTS, inputs)
         measured = _evaluate(ends, folders, grid, seed, work, how, skip_broken)
