@@ -32,8 +32,9 @@ def described(config: Mapping[str, Any], files: Mapping[str, Path], where: str) 
     """
     if (form := form_of(config)) is None:
         raise WiseftError(
-            f"{where}: its configuration is none of CLIPModel or AlignModel of transformers, of "
-            "open_clip, or of timm; give a file of weights and its architecture instead"
+            f"{where}: its configuration is none of CLIPModel, SiglipModel, AlignModel or an image "
+            "classifier of transformers, of open_clip, or of timm; give a file of weights and its "
+            "architecture instead"
         )
     found: Described = form.describe(config, files, where)
     return found
@@ -41,9 +42,12 @@ def described(config: Mapping[str, Any], files: Mapping[str, Path], where: str) 
 
 def form_of(config: Mapping[str, Any]) -> ModuleType | None:
     """Return the form of a configuration; None: it is of another library."""
+    classes = config.get("architectures")
     if "model_cfg" in config:
         form = "open_clip"
-    elif config.get("model_type") in ("align", "clip"):
+    elif isinstance(classes, list) and str(classes[:1]).endswith("ForImageClassification']"):
+        form = "classifier"
+    elif config.get("model_type") in ("align", "clip", "siglip"):
         form = config["model_type"]
     elif {"pretrained_cfg", "architecture"} <= config.keys():
         form = "timm"
