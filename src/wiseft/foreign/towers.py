@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections import Counter
 from collections.abc import Mapping
@@ -20,6 +21,8 @@ from wiseft.foreign.formats import Checkpoint
 from wiseft.models import towers
 from wiseft.models.towers import transformers_models
 from wiseft.thetas.theta import load_theta
+
+log = logging.getLogger(__name__)
 
 _HEADS = re.compile(
     r"(?:^|\.)(?:classification_head|classifier|classifier\.1|head|fc|linear)\.weight$"
@@ -89,6 +92,7 @@ def find_image_tower(
     inner = own if next(iter(expected)).startswith(own) else ""  # the text tower lies beside it
     strict = {k: v for k, v in behind.items() if best and k.startswith(inner)}
     towers.check_fit(expected, image | strict, f"{file} (image tower, names behind '{best}')")
+    _say_prefix(file, best.removesuffix(own), len(tensors))
     names = {key: best + key for key in image}
     rest = {key: value for key, value in tensors.items() if key not in names.values()}
     return FoundTower(file, image, best, rest, names)
@@ -114,7 +118,13 @@ def _tower_of_transformers(
     strange = {k: t for k, t in tensors.items() if not k.startswith(prefix)}
     strange |= {prefix + name: behind[name] for name in others}
     towers.check_fit(expected, image | strange, f"{file} ({architecture['model']})")
+    _say_prefix(file, prefix, len(tensors))
     return FoundTower(file, image, prefix, rest, {name: names[name] for name in image})
+
+
+def _say_prefix(file: Path, prefix: str, n: int) -> None:
+    if prefix:
+        log.info(f"{file}: prefix {prefix} of {n} tensors taken off")
 
 
 def head_in(

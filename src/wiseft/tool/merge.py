@@ -20,7 +20,7 @@ from wiseft.errors import WiseftError, some
 from wiseft.foreign import huggingface
 from wiseft.foreign.configs import check_described, compare_configs
 from wiseft.foreign.door import open_model
-from wiseft.foreign.formats import Checkpoint
+from wiseft.foreign.formats import Checkpoint, lone_prefix
 from wiseft.foreign.processors import compare_processors
 from wiseft.foreign.wrappers import key_of
 from wiseft.models.towers import check_fit, floating
@@ -171,15 +171,30 @@ class _Mixed(LazyTensors):
 
 def _named_like(first: Checkpoint, second: Checkpoint) -> Mapping[str, Tensor]:
     """Return the second's tensors under the first's names."""
-    tensors = second.tensors
-    first_is_hf, second_is_hf = huggingface.is_clip(first.tensors), huggingface.is_clip(tensors)
+    start, tensors = first.tensors, second.tensors
+    before, after = lone_prefix(start, tensors), lone_prefix(tensors, start)
+    for each, prefix in ((first, before), (second, after)):
+        if prefix:
+            n = len(each.tensors)
+            log.info(f"{each.path}: prefix {prefix} of {n} tensors taken off to compare them")
+    found = _in_form(_stripped(start, before), _stripped(tensors, after))
+    return renamed(found, {before + name: name for name in found}) if before else found
+
+
+def _stripped(tensors: Mapping[str, Tensor], prefix: str) -> Mapping[str, Tensor]:
+    names = {name.removeprefix(prefix): name for name in tensors}
+    return renamed(tensors, names) if prefix else tensors
+
+
+def _in_form(first: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    first_is_hf, second_is_hf = huggingface.is_clip(first), huggingface.is_clip(tensors)
     if first_is_hf and not second_is_hf:
         flat = {name.removeprefix("text."): name for name in floating(examples(tensors))}
         return huggingface.from_open_clip(renamed(tensors, flat))
     if first_is_hf or not second_is_hf:
         return tensors
     tensors = huggingface.to_open_clip(tensors)
-    if any(key.startswith("text.") for key in first.tensors):  # open_clip's module for the tower
+    if any(key.startswith("text.") for key in first):  # open_clip's module for the tower
         outside = ("visual.", "logit_")
         names = {k if k.startswith(outside) else f"text.{k}": k for k in tensors}
         return renamed(tensors, names)
