@@ -37,6 +37,7 @@ def sweep(
     seed: Annotated[int, typer.Option(min=0)] = 0,
     skip_broken: SkipBroken = False,
     follow_links: FollowLinks = False,
+    as_adapter: Annotated[bool, typer.Option("--as-adapter")] = False,
 ) -> None:
     """Find the best model between a zero-shot and a fine-tuned one, and write it in F's format.
 
@@ -67,6 +68,7 @@ def sweep(
         device: auto, cpu, cuda, or mps (untested).
         threads: CPU threads.
         seed: Of the split of a reference without one.
+        as_adapter: Where F is a LoRA folder, write it scaled to alpha instead of the whole model.
     """
     from wiseft.thetas.preprocessing import Preprocessing
     from wiseft.tool.show import summary
@@ -98,6 +100,7 @@ def sweep(
         threads=threads,
         seed=seed,
         skip_broken=skip_broken,
+        as_adapter=as_adapter,
     )
     typer.echo(summary(result))
 

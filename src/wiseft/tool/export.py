@@ -61,7 +61,7 @@ def export_theta(theta: Path, like: Path, output: Path, weights: str | None = No
     read = load_theta(theta)
     opened = open_model(like, weights=weights)
     if opened.header is not None:
-        _write_beside(read, False, output.parent)
+        write_beside(read, False, output.parent)
         save_theta(output, read.tensors, read.header)
         done = Exported("wiseft", head_beside=False)
     else:
@@ -84,12 +84,12 @@ def _write_like(theta: Theta, opened: Opened, output: Path) -> Exported:
     shapes = examples(like.tensors)
     made = {n: each.reshape(shapes[n].shape).to(shapes[n].dtype) for n, each in new.items()}
     ready = joined(like.tensors, made)
-    opened.write(ready, output, partial(_write_beside, theta, head is None))
+    opened.write(ready, output, partial(write_beside, theta, head is None))
     library = "wiseft" if opened.own else _library(like, found, architecture)
     return Exported(library, head is None)
 
 
-def _write_beside(theta: Theta, head: bool, folder: Path) -> None:
+def write_beside(theta: Theta, head: bool, folder: Path) -> None:
     """Write the names of the classes, and maybe the head, into the folder of a model, and whether
     the head takes features as they are.
     """

@@ -18,6 +18,7 @@ from wiseft.combine.files import interpolate_files
 from wiseft.combine.linear_combination import interpolate
 from wiseft.errors import WiseftError, some
 from wiseft.foreign import huggingface
+from wiseft.foreign.adapters import write_scaled
 from wiseft.foreign.configs import check_described, compare_configs
 from wiseft.foreign.door import open_model
 from wiseft.foreign.formats import Checkpoint, lone_prefix
@@ -40,6 +41,7 @@ def merge_files(
     output: Path,
     device: torch.device | str = "cpu",
     weights: str | None = None,
+    as_adapter: bool = False,
 ) -> None:
     """Write (1 - alpha) a + alpha b in the format of `a`.
 
@@ -55,6 +57,7 @@ def merge_files(
         output: a new file, or folder where `a` is one.
         device: that mixes; two thetas of wiseft are mixed tensor by tensor on the CPU.
         weights: the key of the weights in `.pt` files that hold several mappings of tensors.
+        as_adapter: write the adapter `b`, scaled, instead of `a` with it merged.
 
     Raises:
         WiseftError: if alpha is none, a checkpoint is refused, the two are of different
@@ -64,6 +67,10 @@ def merge_files(
     if output.exists() or output.is_symlink():
         raise WiseftError(f"{output} exists and is not touched; name another file or folder")
     like = open_model(a, weights=weights, also=True)
+    if as_adapter:
+        write_scaled(b, like.checkpoint, alpha, output)
+        log.info(f"{output}: the adapter {b} for {a}, scaled to alpha {alpha}")
+        return
     other = open_model(b, like, weights, also=True)
     first, second = like.checkpoint, other.checkpoint
     if like.header is not None and other.header is not None:

@@ -79,7 +79,9 @@ def describe(config: Mapping[str, Any], tokenizer: Mapping[str, str] | None) -> 
         WiseftError: if transformers is not installed or does not take the config.
     """
     plain, library = without_volatile(config), transformers_library("SigLIP")
-    with explained("transformers takes no such config of SigLIP", "compare it with the model's own"):
+    with explained(
+        "transformers takes no such config of SigLIP", "compare it with the model's own"
+    ):
         width = library.SiglipConfig(**plain).vision_config.hidden_size
     described: dict[str, Any] = {"family": "siglip", "embed_dim": int(width), "config": plain}
     return described | ({"tokenizer": {"files": dict(tokenizer)}} if tokenizer else {})

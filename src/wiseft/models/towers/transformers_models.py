@@ -101,7 +101,9 @@ def names_in(
         WiseftError: if a tensor of the module is not made of one tensor alone.
     """
     names = list(tensors)
-    marked = {name: torch.tensor(n + 1.0).expand(tensors[name].shape) for n, name in enumerate(names)}
+    marked = {
+        name: torch.tensor(n + 1.0).expand(tensors[name].shape) for n, name in enumerate(names)
+    }
     kind = _kind(architecture)
     config = copy.deepcopy(architecture["config"]) | {"num_labels": classes}
     with _silent(), explained(f"transformers cannot load {architecture['model']}", "compare files"):
@@ -158,8 +160,13 @@ def _usual_size(model: nn.Module) -> int:
 def _create(architecture: Mapping[str, Any]) -> nn.Module:
     name = architecture["model"]
     kind = _kind(architecture)
-    with explained(f"transformers cannot build {name}", "compare its config.json with the library's"):
-        return cast(nn.Module, kind(kind.config_class.from_dict(copy.deepcopy(architecture["config"]))).eval())
+    with explained(
+        f"transformers cannot build {name}", "compare its config.json with the library's"
+    ):
+        return cast(
+            nn.Module,
+            kind(kind.config_class.from_dict(copy.deepcopy(architecture["config"]))).eval(),
+        )
 
 
 def _kind(architecture: Mapping[str, Any]) -> Any:
@@ -187,7 +194,9 @@ def _own(config: Mapping[str, Any]) -> dict[str, Any]:
         WiseftError: if building the model would fetch weights.
     """
     if config.get(_FETCHES):
-        raise WiseftError(f"config.json has {_FETCHES}, with which weights are fetched; set it false")
+        raise WiseftError(
+            f"config.json has {_FETCHES}, with which weights are fetched; set it false"
+        )
     return {k: v for k, v in without_volatile(config).items() if k not in _UNUSED}
 
 
