@@ -218,6 +218,28 @@ def test_a_clip_that_lightning_saved_is_swept(images, shift, tmp_path, said):
     torch.testing.assert_close(made["model.visual_projection.weight"], start + 0.25)
 
 
+def test_a_merge_knows_the_names_of_modules_and_of_files(tmp_path):
+    """Of a folder of transformers and what Lightning or our callback writes of the same model."""
+    one, two = classifier("ViT", 0), classifier("ViT", 1)
+    folder = saved(one, tmp_path / "start")
+    save_file(two.state_dict(), tmp_path / "modules.safetensors")
+    wrapped = lightning(two, tmp_path / "last.ckpt")
+    load = transformers.AutoModelForImageClassification.from_pretrained
+    for place, other in enumerate((tmp_path / "modules.safetensors", wrapped)):
+        merge_files(folder, other, 0.25, made := tmp_path / f"{place}")
+        found = load(made).state_dict()
+        for key, tensor in one.state_dict().items():
+            expected = torch.lerp(tensor, two.state_dict()[key], 0.25)
+            torch.testing.assert_close(found[key], expected, rtol=0, atol=1e-6)
+    merge_files(wrapped, folder, 1, tmp_path / "back.ckpt")
+    back = torch.load(tmp_path / "back.ckpt")["state_dict"]
+    assert torch.equal(back["model.classifier.weight"], one.state_dict()["classifier.weight"])
+    large = dict(two.state_dict()) | {"extra.weight": torch.ones(2)}
+    save_file(large, tmp_path / "large.safetensors")
+    with pytest.raises(WiseftError, match=r"1 unexpected: extra\.weight"):
+        merge_files(folder, tmp_path / "large.safetensors", 0.5, tmp_path / "no")
+
+
 # ------------------------------------------------------------------------------------------ SigLIP
 
 TEXT = {k: v for k, v in PLAIN.items() if k not in ("image_size", "patch_size")}

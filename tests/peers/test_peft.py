@@ -35,6 +35,21 @@ def vit():
 
 
 ALL = ["q_proj", "fc1", "fc2", "patch_embedding", "token_embedding", "visual_projection"]
+
+
+def classifier():
+    config = transformers.ViTConfig(
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=16,
+        image_size=32,
+        patch_size=16,
+        num_labels=4,
+    )
+    return transformers.ViTForImageClassification(config)
+
+
 CASES = {
     "plain": (clip, {"target_modules": ["q_proj", "v_proj"]}),
     "rank stabilised": (clip, {"target_modules": ["q_proj"], "use_rslora": True}),
@@ -55,6 +70,16 @@ CASES = {
     ),
     "transposed": (gpt2, {"target_modules": ["c_attn", "c_fc", "wte"], "fan_in_fan_out": True}),
     "orthogonal": (clip, {"target_modules": ["q_proj"], "init_lora_weights": "orthogonal"}),
+    "DoRA": (clip, {"target_modules": ALL, "use_dora": True, "alpha_pattern": {"fc1": 5}}),
+    "DoRA, rank stabilised": (
+        clip,
+        {"target_modules": ["q_proj"], "use_dora": True, "use_rslora": True, "bias": "lora_only"},
+    ),
+    "DoRA, transposed": (
+        gpt2,
+        {"target_modules": ["c_attn", "c_fc"], "fan_in_fan_out": True, "use_dora": True},
+    ),
+    "classifier": (classifier, {"target_modules": ["q_proj"], "modules_to_save": ["classifier"]}),
     "timm": (vit, {"target_modules": ["qkv", "proj"], "modules_to_save": ["head"]}),
 }
 
@@ -98,10 +123,24 @@ def test_a_merge_is_pefts(case, tmp_path):
             assert torch.equal(found[name], base[name])
 
 
+@pytest.mark.parametrize("case", [case for case in CASES if "DoRA" not in case])
+def test_peft_loads_a_scaled_adapter_to_the_weights_between(case, tmp_path):
+    make, options = CASES[case]
+    base, merged = trained(make, tmp_path, **options)
+    output = tmp_path / "scaled"
+    merge_files(tmp_path / "base", tmp_path / "adapter", 0.3, output, as_adapter=True)
+    model = make()
+    model.load_state_dict(base)
+    found = peft.PeftModel.from_pretrained(model, output).merge_and_unload().state_dict()
+    for name, start in base.items():
+        if start.is_floating_point():
+            expected = start + 0.3 * (merged[name] - start)
+            torch.testing.assert_close(found[name], expected, rtol=0, atol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"use_dora": True}, "is a DoRA"),
         ({"init_lora_weights": "pissa"}, "has init_lora_weights: pissa"),
         ({"init_lora_weights": "olora"}, "has init_lora_weights: olora"),
         ({"lora_bias": True}, "has lora_bias: True"),

@@ -21,6 +21,7 @@ from wiseft.base.typed import Count
 from wiseft.base.validation import validate
 from wiseft.errors import WiseftError, some
 from wiseft.foreign.formats import Checkpoint, read_checkpoint, weight_files
+from wiseft.foreign.forms import module_names
 from wiseft.foreign.model_folder import inside
 from wiseft.thetas.tensor_file import write_safetensors
 from wiseft.thetas.tensor_views import Computed, joined
@@ -111,11 +112,13 @@ def adapted(folder: Path, base: Checkpoint) -> Checkpoint:
     lora, file = _config(folder), files_of(folder)[0]
     adapter = read_checkpoint(file).tensors
     how: dict[str, str | Callable[[Mapping[str, Tensor]], Tensor]] = {}
+    names = _names_in(base, adapter)
     for key in adapter:
         if lora.use_dora and key.endswith(_MAGNITUDE):
             continue
         module, end = _split(key)
         name = module + ".weight" if end else module
+        name = names.get(name, name)
         if name not in base.tensors:
             raise WiseftError(
                 f"{folder} changes {name}, which {base.path} does not have, but "
@@ -132,7 +135,7 @@ def adapted(folder: Path, base: Checkpoint) -> Checkpoint:
         how[name] = key
         if end:
             flip = bool(lora.fan_in_fan_out) or end == ".lora_embedding_A"
-            how[name] = partial(_changed, name, (key, *others), lora, flip)
+            how[name] = partial(_changed, name, module, (key, *others), lora, flip)
     unchanged = {name: name for name in base.tensors}
     tensors = Computed(joined(base.tensors, adapter), unchanged | how)
     return replace(base, path=folder, tensors=tensors, also={}, left=[])
@@ -151,6 +154,12 @@ def _config(folder: Path) -> _Lora:
             + _ADVICE
         )
     return validate(_Lora, config, str(folder / _CONFIG))
+
+
+def _names_in(base: Checkpoint, adapter: Mapping[str, Tensor]) -> dict[str, str]:
+    """Return the base's name of each tensor of its module, where an adapter changes others."""
+    changed = {module + ".weight" if end else module for module, end in map(_split, adapter)}
+    return {} if changed <= base.tensors.keys() else module_names(base.config, base.tensors)
 
 
 def _split(key: str) -> tuple[str, str]:
@@ -172,6 +181,7 @@ def _scale(lora: _Lora, module: str, rank: int) -> float:
 
 def _changed(
     name: str,
+    module: str,
     factors: tuple[str, ...],
     lora: _Lora,
     flip: bool,
@@ -183,12 +193,10 @@ def _changed(
         raise WiseftError(
             f"{name}: the factors of its change have shapes {shapes}; copy them again"
         )
-    change = _scale(lora, name.removesuffix(".weight"), len(first)) * (
-        second.flatten(1) @ first.flatten(1)
-    )
+    change = _scale(lora, module, len(first)) * (second.flatten(1) @ first.flatten(1))
     rows = weight.float().flatten(1)
     rows = rows.t() if flip else rows
-    if change.shape != rows.shape:
+    if change.shape != rows.shape or any(norm.numel() != len(rows) for norm in norms):
         wanted = change.t() if flip else change
         raise WiseftError(
             f"{name} has shape {tuple(weight.shape)}, but the adapter changes one of "
@@ -226,9 +234,11 @@ def write_scaled(folder: Path, base: Checkpoint, alpha: float | str, output: Pat
     check_scalable(folder)
     adapted(folder, base)
     lora, made, alpha = _config(folder), dict[str, Tensor](), float(alpha)
-    for key, tensor in read_checkpoint(files_of(folder)[0]).tensors.items():
+    adapter = read_checkpoint(files_of(folder)[0]).tensors
+    names = _names_in(base, adapter)
+    for key, tensor in adapter.items():
         module, end = _split(key)
-        start = tensor if end else base.tensors[module]
+        start = tensor if end else base.tensors[names.get(module, module)]
         made[key] = torch.lerp(start.float(), tensor.float(), alpha).to(tensor.dtype)
     config = read_object(folder / _CONFIG, "configuration of an adapter")
     config["lora_alpha"] = alpha * lora.lora_alpha

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -22,6 +23,7 @@ from wiseft.foreign.adapters import write_scaled
 from wiseft.foreign.configs import check_described, compare_configs
 from wiseft.foreign.door import open_model
 from wiseft.foreign.formats import Checkpoint, lone_prefix
+from wiseft.foreign.forms import module_names
 from wiseft.foreign.processors import compare_processors
 from wiseft.foreign.wrappers import key_of
 from wiseft.models.towers import check_fit, floating
@@ -184,7 +186,8 @@ def _named_like(first: Checkpoint, second: Checkpoint) -> Mapping[str, Tensor]:
         if prefix:
             n = len(each.tensors)
             log.info(f"{each.path}: prefix {prefix} of {n} tensors taken off to compare them")
-    found = _in_form(_stripped(start, before), _stripped(tensors, after))
+    config = first.config or second.config
+    found = _in_form(_stripped(start, before), _stripped(tensors, after), config)
     return renamed(found, {before + name: name for name in found}) if before else found
 
 
@@ -193,7 +196,13 @@ def _stripped(tensors: Mapping[str, Tensor], prefix: str) -> Mapping[str, Tensor
     return renamed(tensors, names) if prefix else tensors
 
 
-def _in_form(first: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+def _in_form(
+    first: Mapping[str, Tensor], tensors: Mapping[str, Tensor], config: Mapping[str, Any]
+) -> Mapping[str, Tensor]:
+    if first.keys() != tensors.keys() and (ours := module_names(config, first)):
+        theirs = module_names(config, tensors)
+        back = {theirs[name]: ours[name] for name in ours.keys() & theirs.keys()}
+        return renamed(tensors, {back.get(name, name): name for name in tensors})
     first_is_hf, second_is_hf = huggingface.is_clip(first), huggingface.is_clip(tensors)
     if first_is_hf and not second_is_hf:
         flat = {name.removeprefix("text."): name for name in floating(examples(tensors))}

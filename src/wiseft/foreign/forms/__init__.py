@@ -13,6 +13,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from torch import Tensor
+
 from wiseft.errors import WiseftError
 
 Described = tuple[dict[str, Any], dict[str, Any]]
@@ -38,6 +40,14 @@ def described(config: Mapping[str, Any], files: Mapping[str, Path], where: str) 
         )
     found: Described = form.describe(config, files, where)
     return found
+
+
+def module_names(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> dict[str, str]:
+    """Return the name among some tensors that each tensor of a model's module has, where its library
+    saves them under others; else nothing.
+    """
+    names = getattr(form_of(config), "module_names", None)
+    return names(config, tensors) if names else {}
 
 
 def form_of(config: Mapping[str, Any]) -> ModuleType | None:

@@ -68,9 +68,8 @@ def describe(config: Mapping[str, Any]) -> dict[str, Any]:
         WiseftError: if transformers knows no such classifier or cannot build it, or its logits are
             not those of one linear layer.
     """
-    name = str(config["architectures"][0])
-    architecture = {"family": "transformers", "model": name, "normalise": False}
-    architecture["config"] = _own(config)
+    architecture = model_of(config)
+    name = architecture["model"]
     largest = dict.fromkeys(map(str, range(_MOST)), torch.empty(2**21, device="meta"))
     with for_weights(architecture, largest), torch.device("meta"):  # only shapes are asked for
         model = _create(architecture)
@@ -83,6 +82,12 @@ def describe(config: Mapping[str, Any]) -> dict[str, Any]:
     fixed = _classifier(model, 2 * usual) is None
     sized = {"embed_dim": found[1], "image_size": usual if fixed else None}
     return architecture | sized | {"classifier": found[0]}
+
+
+def model_of(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a configuration alone says of an architecture. Raises as `describe`."""
+    about = {"model": str(config["architectures"][0]), "config": _own(config)}
+    return {"family": "transformers", "normalise": False} | about
 
 
 def names_in(
