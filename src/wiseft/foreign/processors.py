@@ -34,13 +34,8 @@ PROCESSORS = ("preprocessor_config.json", "processor_config.json")
 """Files that say how transformers prepares images; the second, by newer versions, goes first."""
 _TYPES = ("image_processor_type", "feature_extractor_type")
 _NO_PIXELS = {*_TYPES, "processor_class", "data_format", "input_data_format", "return_tensors"}
-_NO_PIXELS |= {
-    "device",
-    "disable_grouping",
-    "_valid_processor_keys",
-    "do_convert_rgb",
-    "do_reduce_labels",
-}
+_NO_PIXELS |= {"device", "disable_grouping", "_valid_processor_keys", "do_convert_rgb"}
+_NO_PIXELS |= {"do_reduce_labels"}
 """Keys that change nothing of an image in RGB, as every image here is."""
 
 

@@ -148,7 +148,7 @@ def head_of(file: Path, shape: tuple[int, ...] | None = None) -> dict[str, Tenso
 
 
 def heads_in(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the matrices that are named as the weight of a head is, and are not of a text tower."""
+    """Return the matrices that are named as the weight of a head is; none of a text tower."""
     named = {k: v for k, v in tensors.items() if _HEADS.search(k) or k == "weight"}
     return {k: v for k, v in named.items() if v.ndim == 2 and "text_model." not in k}
 

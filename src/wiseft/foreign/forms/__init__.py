@@ -43,8 +43,8 @@ def described(config: Mapping[str, Any], files: Mapping[str, Path], where: str) 
 
 
 def module_names(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> dict[str, str]:
-    """Return the name among some tensors that each tensor of a model's module has, where its library
-    saves them under others; else nothing.
+    """Return the name among some tensors that each tensor of a model's module has, where its
+    library saves them under others; else nothing.
     """
     names = getattr(form_of(config), "module_names", None)
     return names(config, tensors) if names else {}
@@ -58,7 +58,7 @@ def form_of(config: Mapping[str, Any]) -> ModuleType | None:
     elif isinstance(classes, list) and str(classes[:1]).endswith("ForImageClassification']"):
         form = "classifier"
     elif config.get("model_type") in ("align", "clip", "siglip"):
-        form = config["model_type"]
+        form = "clip" if config["model_type"] == "clip" else "align"
     elif {"pretrained_cfg", "architecture"} <= config.keys():
         form = "timm"
     else:

@@ -281,9 +281,7 @@ class _NothingDrawn(TorchFunctionMode):
         if (name := getattr(func, "__name__", "")) in _DRAWS:
             drawn = args[0] if args else kwargs["tensor"]
             if name == "normal_" and not isinstance(drawn, nn.Parameter):
-                drawn.fill_(
-                    args[1] if len(args) > 1 else 0.0
-                )  # trunc_normal_ waits for such values
+                drawn.fill_(args[1] if args[1:] else 0.0)  # what trunc_normal_ draws until it fits
             return drawn
         return func(*args, **(kwargs or {}))
 

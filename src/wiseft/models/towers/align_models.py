@@ -111,11 +111,16 @@ def build(architecture: Mapping[str, Any], seed: int | None = None) -> Align:
     Raises:
         WiseftError: if transformers is not installed or cannot build a model from the config.
     """
-    transformers = transformers_library("ALIGN")
-    advice = "compare the config with one of transformers' own AlignConfig"
-    with seeded(seed), explained("transformers cannot build ALIGN", advice):
-        module = transformers.AlignModel(transformers.AlignConfig(**architecture["config"]))
-    return Align(architecture, module.eval())
+    return Align(architecture, built("Align", architecture, seed))
+
+
+def built(name: str, architecture: Mapping[str, Any], seed: int | None) -> nn.Module:
+    """Return transformers' `<name>Model` of an architecture's config. Raises as `build` does."""
+    library = transformers_library(name)
+    advice = f"compare the config with one of transformers' own {name}Config"
+    with seeded(seed), explained(f"transformers cannot build {name}", advice):
+        config = getattr(library, f"{name}Config")(**architecture["config"])
+        return cast(nn.Module, getattr(library, f"{name}Model")(config).eval())
 
 
 def build_image(architecture: Mapping[str, Any], seed: int | None = None) -> nn.Module:

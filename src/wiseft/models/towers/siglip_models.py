@@ -1,7 +1,7 @@
 """The family of SigLIP, by transformers' SiglipModel: SigLIP, and SigLIP 2 of one resolution.
 
-An architecture is `{"family": "siglip", "embed_dim": d, "config": {...SiglipConfig...}}` with, where
-prompts are to be read, `tokenizer: {"files": ...}`.
+An architecture is `{"family": "siglip", "embed_dim": d, "config": {...SiglipConfig...}}` and, for
+prompts, `tokenizer: {"files": ...}`.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from typing import Any, cast
 
 from torch import Tensor, nn
 
-from wiseft.models.towers import explained, seeded
+from wiseft.models.towers import explained
 from wiseft.models.towers.align_models import IMAGE_NAMES as IMAGE_NAMES
-from wiseft.models.towers.align_models import Align, transformers_library, without_volatile
+from wiseft.models.towers.align_models import Align, built, transformers_library, without_volatile
 
 
 class Siglip(Align):
@@ -55,11 +55,7 @@ def build(architecture: Mapping[str, Any], seed: int | None = None) -> Siglip:
     Raises:
         WiseftError: if transformers is not installed or cannot build a model from the config.
     """
-    library = transformers_library("SigLIP")
-    advice = "compare the config with one of transformers' own SiglipConfig"
-    with seeded(seed), explained("transformers cannot build SigLIP", advice):
-        module = library.SiglipModel(library.SiglipConfig(**architecture["config"]))
-    return Siglip(architecture, module.eval())
+    return Siglip(architecture, built("Siglip", architecture, seed))
 
 
 def build_image(architecture: Mapping[str, Any], seed: int | None = None) -> nn.Module:

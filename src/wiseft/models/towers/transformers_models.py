@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import copy
-from collections.abc import Iterator, Mapping
+import io
+from collections.abc import Mapping
 from typing import Any, cast
 
 import torch
@@ -20,8 +21,7 @@ from wiseft.models.towers import IMAGE, explained, for_weights, seeded, tokenize
 from wiseft.models.towers.align_models import without_volatile
 
 IMAGE_NAMES = ("model.", f"{IMAGE}model.")
-_FETCHES = "use_pretrained_backbone"
-_UNUSED = ("id2label", "label2id", "num_labels", "problem_type", "return_dict", "auto_map")
+_LABELS = ("id2label", "label2id", "num_labels", "problem_type", "return_dict", "auto_map")
 _MOST = 5000
 """Tensors that a model is expected to have, at most."""
 
@@ -86,17 +86,18 @@ def describe(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def model_of(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a configuration alone says of an architecture. Raises as `describe`."""
-    about = {"model": str(config["architectures"][0]), "config": _own(config)}
-    return {"family": "transformers", "normalise": False} | about
+    own = {key: value for key, value in without_volatile(config).items() if key not in _LABELS}
+    about = {"family": "transformers", "model": str(config["architectures"][0])}
+    return about | {"normalise": False, "config": own}
 
 
 def names_in(
     architecture: Mapping[str, Any], tensors: Mapping[str, Tensor], classes: int
 ) -> tuple[dict[str, str], list[str]]:
-    """Return the tensor that each one of the module is loaded from, and those that it does not take.
+    """Return the tensor that each one of the module is loaded from, and those that none is.
 
-    transformers saves tensors under older names than its modules have. So it loads tensors here
-    that are filled with their numbers.
+    transformers saves tensors under older names than its modules have. Here it loads tensors that
+    are filled with their own numbers.
 
     Args:
         tensors: floating ones, with no prefix of another program; any dtype and device.
@@ -106,12 +107,11 @@ def names_in(
         WiseftError: if a tensor of the module is not made of one tensor alone.
     """
     names = list(tensors)
-    marked = {
-        name: torch.tensor(n + 1.0).expand(tensors[name].shape) for n, name in enumerate(names)
-    }
+    marked = {n: torch.tensor(k + 1.0).expand(tensors[n].shape) for k, n in enumerate(names)}
     kind = _kind(architecture)
     config = copy.deepcopy(architecture["config"]) | {"num_labels": classes}
-    with _silent(), explained(f"transformers cannot load {architecture['model']}", "compare files"):
+    what = f"transformers cannot load {architecture['model']}"
+    with contextlib.redirect_stderr(io.StringIO()), explained(what, "compare its config.json"):
         model, said = kind.from_pretrained(
             None,
             config=kind.config_class.from_dict(config),
@@ -163,15 +163,9 @@ def _usual_size(model: nn.Module) -> int:
 
 
 def _create(architecture: Mapping[str, Any]) -> nn.Module:
-    name = architecture["model"]
-    kind = _kind(architecture)
-    with explained(
-        f"transformers cannot build {name}", "compare its config.json with the library's"
-    ):
-        return cast(
-            nn.Module,
-            kind(kind.config_class.from_dict(copy.deepcopy(architecture["config"]))).eval(),
-        )
+    kind, config = _kind(architecture), copy.deepcopy(architecture["config"])
+    with explained(f"transformers cannot build {architecture['model']}", "compare its config.json"):
+        return cast(nn.Module, kind(kind.config_class.from_dict(config)).eval())
 
 
 def _kind(architecture: Mapping[str, Any]) -> Any:
@@ -184,38 +178,9 @@ def _kind(architecture: Mapping[str, Any]) -> Any:
     kind = architecture["config"].get("model_type")
     known = modeling_auto.MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES.get(kind, ())
     names = known if isinstance(known, tuple) else (known,)
-    if architecture["model"] not in names or kind == "timm_wrapper":
+    if architecture["model"] not in names or kind == "timm_wrapper":  # which asks the hub
         raise WiseftError(
             f"transformers has no image classifier {architecture['model']} of the model type {kind}"
             "; compare architectures and model_type in config.json"
         )
     return getattr(transformers, architecture["model"])
-
-
-def _own(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a configuration without labels, whose number is the head's.
-
-    Raises:
-        WiseftError: if building the model would fetch weights.
-    """
-    if config.get(_FETCHES):
-        raise WiseftError(
-            f"config.json has {_FETCHES}, with which weights are fetched; set it false"
-        )
-    return {k: v for k, v in without_volatile(config).items() if k not in _UNUSED}
-
-
-@contextlib.contextmanager
-def _silent() -> Iterator[None]:
-    """Have transformers say nothing, and show no bar, while the block lasts."""
-    from transformers.utils import logging
-
-    level, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity(logging.CRITICAL)
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        if bar:
-            logging.enable_progress_bar()
