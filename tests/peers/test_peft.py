@@ -171,7 +171,10 @@ def test_a_sweep_writes_a_scaled_adapter(make, tmp_path):
     shift = write_images(tmp_path / "sketches", 5, 2, CLASSES)
     inputs = tmp_path / "base", tmp_path / "adapter", images, [shift]
     result = sweep(*inputs, tmp_path / "out", alpha=0.4, alphas=[0.4], as_adapter=True)
-    assert (result.record.model.loads_with, result.record.model.head) == ("peft", make is prompted_clip)
+    assert (result.record.model.loads_with, result.record.model.head) == (
+        "peft",
+        make is prompted_clip,
+    )
     assert "PeftModel.from_pretrained(model" in loading_example(result)
     model = make()
     model.load_state_dict(base)

@@ -157,7 +157,7 @@ def without_volatile(config: Mapping[str, Any]) -> dict[str, Any]:
     return {
         key: without_volatile(value) if isinstance(value, dict) else value
         for key, value in config.items()
-        if key not in _VOLATILE and "_implementation" not in key
+        if key not in _VOLATILE and "_implementation" not in str(key)
     }
 
 
