@@ -140,6 +140,19 @@ def test_a_sweep_of_classifiers_writes_what_the_library_interpolates(images, shi
     )
 
 
+def test_a_theta_of_a_classifier_is_an_end_and_is_scored(images, shift, tmp_path, said):
+    ends = [saved(classifier("ResNet", seed), tmp_path / f"{seed}", "ResNet") for seed in (0, 1)]
+    wiseft.load(ends[0]).save(tmp_path / "theta.safetensors")
+    accuracies = [
+        sweep(z, ends[1], images, [shift], tmp_path / out, alphas=[0.5]).record.accuracy
+        for z, out in ((ends[0], "one"), (tmp_path / "theta.safetensors", "two"))
+    ]
+    assert accuracies[0] == accuracies[1]
+    assert "prefix" not in " ".join(said)
+    one, two = (score_folder(end, images) for end in (ends[0], tmp_path / "theta.safetensors"))
+    assert one.n_correct == two.n_correct
+
+
 def lightning(model, file: Path, before: str = "model.", also: dict | None = None) -> Path:
     state = {f"{before}{name}": tensor for name, tensor in model.state_dict().items()}
     torch.save({"state_dict": state | (also or {}), "epoch": 1}, file)

@@ -73,7 +73,8 @@ def find_image_tower(
         WiseftError: listing the tensors that are missing, unexpected and of another shape.
     """
     tensors, file = checkpoint.tensors, checkpoint.path
-    if towers.family(architecture) == "transformers":
+    ours = any(key.startswith(towers.IMAGE) for key in tensors)
+    if towers.family(architecture) == "transformers" and not ours:
         return _tower_of_transformers(checkpoint, architecture, expected)
     if towers.family(architecture) == "open_clip" and huggingface.is_clip(tensors):
         tensors = huggingface.to_open_clip(tensors)
@@ -92,9 +93,11 @@ def find_image_tower(
     inner = own if next(iter(expected)).startswith(own) else ""  # the text tower lies beside it
     strict = {k: v for k, v in behind.items() if best and k.startswith(inner)}
     towers.check_fit(expected, image | strict, f"{file} (image tower, names behind '{best}')")
-    _say_prefix(file, best.removesuffix(own), len(tensors))
+    if not ours:
+        _say_prefix(tensors, best.removesuffix(own), file)
     names = {key: best + key for key in image}
-    rest = {key: value for key, value in tensors.items() if key not in names.values()}
+    taken = set(names.values())
+    rest = {key: value for key, value in tensors.items() if key not in taken}
     return FoundTower(file, image, best, rest, names)
 
 
@@ -118,12 +121,13 @@ def _tower_of_transformers(
     strange = {k: t for k, t in tensors.items() if not k.startswith(prefix)}
     strange |= {prefix + name: behind[name] for name in others}
     towers.check_fit(expected, image | strange, f"{file} ({architecture['model']})")
-    _say_prefix(file, prefix, len(tensors))
+    _say_prefix(tensors, prefix, file)
     return FoundTower(file, image, prefix, rest, {name: names[name] for name in image})
 
 
-def _say_prefix(file: Path, prefix: str, n: int) -> None:
+def _say_prefix(tensors: Mapping[str, Tensor], prefix: str, file: Path) -> None:
     if prefix:
+        n = sum(name.startswith(prefix) for name in tensors)
         log.info(f"{file}: prefix {prefix} of {n} tensors taken off")
 
 
