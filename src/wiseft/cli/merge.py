@@ -34,6 +34,9 @@ def merge(
     ] = "0.500",
     weights: WeightsKey = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, or mps (untested).")] = "cpu",
+    as_adapter: Annotated[
+        bool, typer.Option("--as-adapter", help="Write the LoRA folder B, scaled by alpha.")
+    ] = False,
     follow_links: FollowLinks = False,
 ) -> None:
     """Write (1 - alpha) A + alpha B, in A's format and under A's names.
@@ -48,4 +51,4 @@ def merge(
     from wiseft.tool.merge import merge_files
 
     where = "cpu" if device == "cpu" else start_torch(1, device, mps=True)
-    merge_files(a, b, alpha, output, device=where, weights=weights)
+    merge_files(a, b, alpha, output, device=where, weights=weights, as_adapter=as_adapter)

@@ -39,6 +39,7 @@ def sweep(
     image_column: list[str] | None = None,
     label_column: list[str] | None = None,
     follow_links: FollowLinks = False,
+    as_adapter: Annotated[bool, typer.Option("--as-adapter")] = False,
 ) -> None:
     """Find the best model between a zero-shot and a fine-tuned one, and write it in F's format.
 
@@ -74,6 +75,7 @@ def sweep(
         device: auto, cpu, cuda, or mps (untested).
         threads: CPU threads.
         seed: Of the split of a reference without one.
+        as_adapter: Where F is a LoRA folder, write it scaled to alpha instead of the whole model.
     """
     from wiseft.thetas.preprocessing import Preprocessing
     from wiseft.tool.show import summary
@@ -107,6 +109,7 @@ def sweep(
         skip_broken=skip_broken,
         image_column=image_column or (),
         label_column=label_column or (),
+        as_adapter=as_adapter,
     )
     typer.echo(summary(result))
 

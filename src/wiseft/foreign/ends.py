@@ -88,11 +88,6 @@ def make_ends(
             number of classes than there are names.
     """
     architecture = architecture_for(zero, fine, given)
-    if towers.family(architecture) == "align":
-        raise WiseftError(
-            "a sweep takes models of open_clip, transformers' CLIPModel and timm; ALIGN goes "
-            "through `wiseft weights`, `wiseft zeroshot` and `wiseft evaluate`"
-        )
     preprocessing = preprocessing_for(zero, fine, architecture, given)
     expected = image_tower_of(architecture, zero.tensors)
     parts = [take_apart(end, architecture, expected) for end in (zero, fine)]
@@ -198,6 +193,11 @@ def preprocessing_for(
     own = {"size": size} if size is not None else {}
     said = [own | end.preprocessing for end in (zero, fine) if end.preprocessing]
     if not said and given.preprocessing is None:
+        if towers.family(architecture) in ("align", "siglip", "transformers"):
+            raise WiseftError(
+                f"{fine.path} has no preprocessor_config.json, so nothing says how images are "
+                "prepared; save the image processor into its folder, or give --preprocessing"
+            )
         log.info("images are normalised as OpenAI's CLIPs want it; --preprocessing says otherwise")
     ready = [parse_preprocessing(each) for each in said or [own | CLIP_PIXELS]]
     ready = [given.preprocessing] if given.preprocessing is not None else ready

@@ -33,7 +33,7 @@ FIXED, BEST, ONE_ERROR, UNLABELLED, GIVEN = (
     "given",
 )
 """Choices of alpha, as the tables call them; `given` is the user's own."""
-Library = Literal["open_clip", "transformers", "timm", "wiseft", "torch"]
+Library = Literal["open_clip", "transformers", "timm", "peft", "wiseft", "torch"]
 
 
 class End(Entry):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -21,8 +21,9 @@ from wiseft.combine.recipe_settings import Recipe, checked_recipe
 from wiseft.errors import WiseftError
 from wiseft.evaluate.suite import Request, evaluate_suite
 from wiseft.evaluate.views import SuiteEvaluation
-from wiseft.foreign.adapters import files_of, is_adapter
+from wiseft.foreign.adapters import check_scalable, files_of, is_adapter, write_scaled
 from wiseft.foreign.architecture import architecture_name
+from wiseft.foreign.as_classifier import has_head
 from wiseft.foreign.door import Features, Given, Opened, open_model
 from wiseft.foreign.ends import REFERENCE_FOLDER, Ends, make_ends
 from wiseft.foreign.folder_classes import require_names
@@ -33,8 +34,9 @@ from wiseft.tabulate.selection import best_alpha
 from wiseft.tabulate.settings import Bootstrap, HeldOut, TabulateSettings
 from wiseft.tabulate.stage import Tables, tabulate
 from wiseft.thetas.preprocessing import Preprocessing
+from wiseft.thetas.theta import load_theta
 from wiseft.tool.claim import INPUTS, WORK, claimed, inputs_of
-from wiseft.tool.export import export_theta
+from wiseft.tool.export import Exported, export_theta, write_beside
 from wiseft.tool.folders import Folder, find_folders, image_set, index
 from wiseft.tool.head_checks import order_warnings, settled
 from wiseft.tool.merged import merged_end
@@ -96,6 +98,7 @@ def sweep(
     skip_broken: bool = False,
     image_column: Sequence[str] = (),
     label_column: Sequence[str] = (),
+    as_adapter: bool = False,
 ) -> Result:
     """Find the model between a zero-shot and a fine-tuned one, and write it as the second is.
 
@@ -137,6 +140,7 @@ def sweep(
         skip_broken: leave out what can't be read as an image, and list it; else it is an error.
         image_column: names of columns of tables that are not called as usual.
         label_column: likewise; of tar shards, extensions or keys of JSON.
+        as_adapter: of an adapter, write it scaled to alpha instead of the whole model.
 
     Returns:
         The result; its files lie in `output`.
@@ -155,6 +159,10 @@ def sweep(
     folders = find_folders(reference, shifts, keep, named, seed, **columns)
     given = Given(architecture, preprocessing, templates, classes, head, features, weights=weights)
     others = [local_path(each) for each in more]
+    if as_adapter:
+        check_scalable(paths[1])
+    if as_adapter and recipe is not None:
+        raise WiseftError("what a recipe makes is a whole model; leave out --as-adapter")
     if others and recipe is None:
         raise WiseftError(f"{others[0]} is a further model, but no recipe says what it is for")
     checked = checked_recipe(recipe, 1 + len(others)) if recipe else None
@@ -179,7 +187,8 @@ def sweep(
         unsure = doubts(*seen, choices[ONE_ERROR], ends.class_names)
         recommended = recommend(choices, measured.sets, measured.table, unsure)
         like = paths[0] if is_adapter(paths[1]) else paths[1]
-        model = _write_model(ends, like, weights, format_alpha(recommended.alpha), output)
+        write = partial(_write_adapter, paths) if as_adapter else export_theta
+        model = _write_model(ends, like, weights, format_alpha(recommended.alpha), output, write)
         record = Sweep(
             versions=versions(),
             commit=git_commit(),
@@ -370,15 +379,33 @@ def _accuracies(table: pd.DataFrame) -> list[Accuracy]:
     return [Accuracy.model_validate(row) for row in rows.to_dict("records")]
 
 
-def _write_model(ends: Ends, like: Path, weights: str | None, alpha: str, output: Path) -> Model:
+def _write_adapter(
+    paths: tuple[Path, Path], theta: Path, like: Path, target: Path, weights: str | None
+) -> Exported:
+    """Write the adapter that leads from the first path to a theta, with its head beside it."""
+    zero, alpha = open_model(paths[0], weights=weights), theta.stem.removeprefix("alpha-")
+    write_scaled(paths[1], zero.checkpoint, alpha, target)
+    write_beside(load_theta(theta), head := not has_head(zero), target)
+    return Exported("peft", head)
+
+
+def _write_model(
+    ends: Ends,
+    like: Path,
+    weights: str | None,
+    alpha: str,
+    output: Path,
+    write: Callable[[Path, Path, Path, str | None], Exported],
+) -> Model:
     """Write the model at an alpha in the format of `like`; a folder that was there is replaced."""
     work, folder = output / WORK, output / MODEL
     theta, made = work / f"alpha-{alpha}.safetensors", work / MODEL
     interpolate_files(ends.theta_0, ends.theta_1, alpha, theta)
     shutil.rmtree(made, ignore_errors=True)
-    target = made if like.is_dir() else made / like.name
+    whole = like.is_dir() or write is not export_theta
+    target = made if whole else made / like.name
     with quiet():
-        done = export_theta(theta, like, target, weights)
+        done = write(theta, like, target, weights)
     shutil.rmtree(folder, ignore_errors=True)
     made.replace(folder)
     for file in work.glob("*.safetensors"):
@@ -386,7 +413,7 @@ def _write_model(ends: Ends, like: Path, weights: str | None, alpha: str, output
     log.info(f"sweep: wrote {folder} at alpha {alpha}, in the format of {like}")
     return Model(
         loads_with=done.loads_with,
-        file=MODEL if like.is_dir() else f"{MODEL}/{like.name}",
+        file=MODEL if whole else f"{MODEL}/{like.name}",
         head=done.head_beside,
         sha256={
             file.name: sha256_file(file) for file in sorted(folder.iterdir()) if file.is_file()

@@ -156,7 +156,7 @@ def _from_text(checkpoint: FoundTower, start: Theta) -> Tensor:
     """Build the head from the checkpoint's own text tower and theta_0's prompts."""
     header, file = start.header, checkpoint.path
     names, templates = (header.settings.get(key) for key in ("prompt_names", "templates"))
-    if towers.family(header.architecture) == "timm" or not names or not templates:
+    if not towers.has_text(header.architecture) or not names or not templates:
         raise WiseftError(f"{file} has no head; give one with --head")
     prefix = checkpoint.prefix.removesuffix("visual.").removesuffix("vision_model.")
     whole = towers.whole_tensors(
