@@ -9,12 +9,15 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
+from wiseft.base.io import atomic_path
 from wiseft.base.progress import quiet
 from wiseft.base.temporary import temporary_folder
 from wiseft.errors import WiseftError
@@ -27,6 +30,7 @@ from wiseft.images.index import read_index
 from wiseft.images.index_folder import index_folder
 from wiseft.images.manifest import open_manifest
 from wiseft.images.scan import subfolders
+from wiseft.tabulate.intervals import clopper_pearson, paired
 from wiseft.thetas.preprocessing import Preprocessing
 from wiseft.thetas.theta import Theta
 from wiseft.zeroshot.prompts import TEMPLATES
@@ -49,6 +53,7 @@ class Score:
         restricted: classes of the head that no prediction was allowed to be, since the folder has
             none of them.
         broken: files that were left out, and why.
+        images: by path in the folder: the class of its folder and the predicted one.
     """
 
     n: int
@@ -57,6 +62,7 @@ class Score:
     classes: dict[str, tuple[int, int]]
     restricted: int
     broken: list[str]
+    images: dict[str, tuple[str, str]] = field(repr=False)
 
     @property
     def accuracy(self) -> float:
@@ -74,10 +80,17 @@ class Score:
         return sum(right / n for n, right in self.classes.values()) / len(self.classes)
 
     def numbers(self) -> dict[str, Any]:
-        """Return all of it as plain data; shares are fractions."""
+        """Return all of it but the images as plain data; shares are fractions."""
         shares = {"accuracy": self.accuracy, "top5": self.top5, "mean_recall": self.mean_recall}
         classes = {name: {"n": n, "n_correct": k} for name, (n, k) in self.classes.items()}
-        return shares | asdict(self) | {"classes": classes}
+        whole = asdict(replace(self, images={}))
+        del whole["images"]
+        return shares | whole | {"classes": classes}
+
+    def right(self) -> NDArray[np.bool_]:
+        """Return which images are right, (n,) in the order of their paths."""
+        pairs = [self.images[path] for path in sorted(self.images)]
+        return np.array([label == predicted for label, predicted in pairs])
 
 
 def score_folder(
@@ -94,6 +107,7 @@ def score_folder(
     batch_size: int | None = None,
     device: str = "cpu",
     skip_broken: bool = False,
+    limit: int | None = None,
 ) -> Score:
     """Score a model on a folder that has a folder of images for every class.
 
@@ -117,6 +131,8 @@ def score_folder(
         class_names: name of the class by name of its folder, where the folder's won't do.
         batch_size: images in a forward pass; None: as many as an evaluation takes.
         skip_broken: leave out what can't be read as an image, and list it; else it is an error.
+        limit: score so many images, drawn at random by seed 0, which are the same ones for every
+            model; None: all. Predictions stay among all classes of the folder.
 
     Raises:
         WiseftError: if the model can't be read or has neither a head nor a text tower, the folder
@@ -133,7 +149,7 @@ def score_folder(
     with temporary_folder("wiseft-score") as work:
         names = class_names_of(data, class_names or {})
         manifest = index_folder(
-            data, work / "manifest.json", "folder", [_SPLIT], names, broken=broken
+            data, work / "manifest.json", "folder", [_SPLIT], names, broken=broken, limit=limit
         )
         stated = True
         if ready or (has_head(opened) and not templates):
@@ -151,6 +167,71 @@ def score_folder(
                 f"with --features raw the accuracy is {100 * other.accuracy:.2f} %"
             )
         return result
+
+
+def score_folders(
+    checkpoints: Sequence[Path], folders: Sequence[Path], **options: Any
+) -> dict[str, dict[str, Score]]:
+    """Return the scores of models on folders, by the name of the folder and of the model.
+
+    Args:
+        options: of `score_folder`, the same for all.
+
+    Raises:
+        WiseftError: as `score_folder`.
+    """
+    models, sets = (
+        dict(zip(_names(given), given, strict=True)) for given in (checkpoints, folders)
+    )
+    found = {}
+    for name, data in sets.items():
+        found[name] = {model: score_folder(path, data, **options) for model, path in models.items()}
+    return found
+
+
+def _names(paths: Sequence[Path]) -> list[str]:
+    """Return the last names of paths, or the whole paths where these are not unique."""
+    names = [path.resolve().name for path in paths]
+    names = names if len(set(names)) == len(names) else [str(path) for path in paths]
+    if len(set(names)) < len(names):
+        raise WiseftError(f"{next(n for n in names if names.count(n) > 1)} is given twice")
+    return names
+
+
+def compared(scores: Mapping[str, Score]) -> list[dict[str, Any]]:
+    """Return a row a model: accuracy and, but for the first, the paired difference to the first.
+
+    Shares and differences are fractions.
+    """
+    rows: list[dict[str, Any]] = []
+    first = next(iter(scores.values()))
+    for name, score in scores.items():
+        low, high = map(float, clopper_pearson(score.n_correct, score.n))
+        row = {"model": name, "accuracy": score.accuracy, "interval": [low, high]}
+        row |= {"n": score.n, "n_correct": score.n_correct}
+        if rows:
+            row |= {"over_first": paired(first.right(), score.right())._asdict()}
+        rows.append(row)
+    return rows
+
+
+def write_predictions(path: Path, scores: Mapping[str, Mapping[str, Score]]) -> None:
+    """Write the prediction of every image, a row an image, as Parquet.
+
+    Columns: `set` (the folder), `image` (its path there), `label`, and `prediction/<model>`.
+    """
+    import pandas as pd
+
+    parts = []
+    for name, by_model in scores.items():
+        images = next(iter(by_model.values())).images
+        labels = [label for label, _ in images.values()]
+        part = pd.DataFrame({"set": name, "image": list(images), "label": labels})
+        for model, score in by_model.items():
+            part[f"prediction/{model}"] = [score.images[image][1] for image in images]
+        parts.append(part)
+    with atomic_path(path) as temporary:
+        pd.concat(parts, ignore_index=True).to_parquet(temporary, index=False)
 
 
 def _check_used(opened: Opened, given: Given) -> None:
@@ -204,7 +285,8 @@ def _score(
     theta: Theta, manifest: Path, batch_size: int | None, device: str, broken: list[str]
 ) -> Score:
     folder = open_manifest(manifest)
-    labels = torch.tensor(read_index(folder, _SPLIT)["label"].tolist())
+    index = read_index(folder, _SPLIT)
+    labels = torch.tensor(index["label"].tolist())
     names, start = folder.class_names, time.perf_counter()
     parts = logits_of(theta, folder, _SPLIT, batch_size, device)
     top = torch.cat([part.topk(min(5, len(names)), dim=1).indices.cpu() for part in parts])
@@ -214,7 +296,10 @@ def _score(
     classes = {}
     for label, name in enumerate(names):
         own = found[labels == label, 0]
-        classes[name] = (len(own), int(own.sum()))
+        if len(own):  # of a draw, a class may have none
+            classes[name] = (len(own), int(own.sum()))
+    pairs = zip(labels.tolist(), top[:, 0].tolist(), strict=True)
+    named = [(names[label], names[best]) for label, best in pairs]
     return Score(
         n,
         int(found[:, 0].sum()),
@@ -222,4 +307,5 @@ def _score(
         classes,
         len(theta.header.class_names) - len(names),
         broken,
+        dict(zip(index["sample_id"], named, strict=True)),
     )

@@ -31,6 +31,7 @@ def index_folder(
     halve: int | None = None,
     *,
     broken: list[str] | None = None,
+    limit: int | None = None,
 ) -> Path:
     """Index images of a folder without an entry: ``<class>/`` or ``<split>/<class>/``.
 
@@ -44,6 +45,7 @@ def index_folder(
             class; None: it stays whole.
         broken: takes a sentence for every file that can't be read as an image, which is then left
             out; to find them every image is decoded. None: nothing is decoded.
+        limit: index so many images of each split, drawn at random by seed 0; None: all.
 
     Raises:
         WiseftError: the folder, a split or images are missing, class folders differ between
@@ -54,6 +56,8 @@ def index_folder(
     options = ImageFolderOptions(folders={k: [v] for k, v in (places or {}).items()})
     indexed = read(LayoutInputs(dataset, folder, {}, splits, options, broken=broken))
     found = cast(Mapping[str, FolderSplit], indexed.splits)
+    if limit is not None:
+        found = {name: _drawn(split, limit) for name, split in found.items()}
     if broken is not None:
         found = {name: _readable(split, folder, broken) for name, split in found.items()}
     if halve is not None:
@@ -86,6 +90,12 @@ def _write(
         },
         root=str(folder.resolve()),
     )
+
+
+def _drawn(split: FolderSplit, limit: int) -> FolderSplit:
+    """Return so many images of a split in their order, or all where there are fewer."""
+    rows = np.random.default_rng(0).permutation(len(split.labels))[:limit]
+    return take(split, np.sort(rows))
 
 
 def _halves(split: FolderSplit, name: str, seed: int) -> dict[str, FolderSplit]:

@@ -1,72 +1,86 @@
-"""The page's chart as a Vega-Lite specification: a panel a dataset, on logit axes.
+"""The page's charts as Vega-Lite specifications: a large panel, and one a dataset, on logit axes.
 
 Vega-Lite has no logit scale; positions are logits, and ticks are labelled in percent. Colours of
-text and axes are `currentColor`, so that the chart follows the page between light and dark.
+text and axes are `currentColor`, so that the charts follow the page between light and dark. The
+page sets their sizes, and says in the signal `places` where names stand in the large panel.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-from matplotlib.path import Path
-from numpy.typing import NDArray
-
 from wiseft.figures.axes import expit, logit, logit_ticks
-from wiseft.figures.page.content import Line, part
+from wiseft.figures.page.content import FARTHEST, Line, part
 from wiseft.figures.series import MEASURED, PUBLISHED
 
-WIDTH, HEIGHT, COLUMNS, TICKS = 268, 220, 3, 6
-PANEL = WIDTH + 60
-"""Pixels that a panel takes with its axis and the space beside it."""
+COLUMNS, TICKS = 3, 6
 PERCENT = "format(100 / (1 + exp(-datum.value)), '.4~g')"
 ALPHA_PARAMETER, MODEL_PARAMETER, VIEW_PARAMETER = "alpha", "model", "views"
-STEPS = 30
-"""Between two points of a line: so many that no text fits between two of them."""
-LETTER, LINE, CLEAR, REACH = 6, 12, 5, 44
-"""Pixels: width of a letter and height of the name of an end, the space around it, and how far from
-its point it may stand.
-"""
 COLUMNS_SIGNAL = "columns"
 """Panels in a row, which the page sets to what its width has room for."""
+SHAPE = "datum.alpha == 0 ? 'square' : datum.alpha == 1 ? 'triangle-up' : 'circle'"
+SIZE = "datum.alpha == 0 || datum.alpha == 1 ? {} : {}"
+"""Both ends have shapes of their own, so that no panel needs words for them."""
 
 
-def chart(
+def charts(
     points: list[dict[str, Any]],
     lines: list[Line],
-    datasets: list[tuple[str, str]],
+    datasets: Sequence[tuple[str, str]],
     reference: str,
     start: tuple[str, float],
-) -> dict[str, Any]:
-    """Return the specification.
+) -> list[dict[str, Any]]:
+    """Return two specifications: the first dataset alone and with intervals, and all others.
 
     Args:
         points: from :func:`wiseft.figures.page.content.records`.
         lines: for the colours.
-        datasets: name and title of each panel.
+        datasets: name and title of each panel; the second chart is left out where there is one.
         reference: title of the x axes.
         start: the model and the alpha that the page opens with.
     """
     colors = {line.label: line.color for line in lines}
     scale = {"domain": list(colors), "range": list(colors.values())}
-    views = _views(points, lines)
+    (name, title), *others = datasets
+    lead = _chart(points, lines, start, [name], wide=True)
+    panel = _panel(name, title, reference, points, scale)
+    at = panel.pop("at")
+    panel["layer"] = [*_crosses(at), *panel["layer"], _names(at)]
+    found = [lead | panel | {"title": None, "width": 640, "height": 380}]
+    if others:
+        several = _chart(points, lines, start, [each for each, _ in others])
+        panels = [_panel(*each, reference, points, scale) for each in others]
+        found.append(
+            several
+            | {
+                "concat": [{k: v for k, v in each.items() if k != "at"} for each in panels],
+                "columns": COLUMNS,
+                "spacing": 24,
+                "resolve": {"scale": {"color": "shared", "strokeDash": "shared"}},
+            }
+        )
+    return found
+
+
+def _chart(
+    points: list[dict[str, Any]],
+    lines: list[Line],
+    start: tuple[str, float],
+    names: list[str],
+    wide: bool = False,
+) -> dict[str, Any]:
+    here = [point for point in points if point["dataset"] in names]
+    parameters = {ALPHA_PARAMETER: start[1], MODEL_PARAMETER: start[0]}
+    parameters |= {VIEW_PARAMETER: _views(here, lines, wide)} | ({"places": {}} if wide else {})
     return {
         "$schema": "https://vega.github.io/schema/vega-lite/v6.json",
         "description": "Accuracy under shift against reference accuracy, both on logit scales; a "
         "curve goes from the zero-shot model at alpha 0 to the fine-tuned one at alpha 1.",
         "background": None,
-        "params": [
-            {"name": ALPHA_PARAMETER, "value": start[1]},
-            {"name": MODEL_PARAMETER, "value": start[0]},
-            {"name": VIEW_PARAMETER, "value": views},
-        ],
-        "data": {"name": "points", "values": _with_places(points, views)},
-        "transform": [{"filter": f"datum.model == {MODEL_PARAMETER}"}],
-        "concat": [_panel(name, title, reference, points, scale) for name, title in datasets],
-        "columns": COLUMNS,
-        "spacing": 26,
-        "resolve": {"scale": {"color": "shared", "strokeDash": "shared"}},
+        "params": [{"name": name, "value": value} for name, value in parameters.items()],
+        "data": {"name": "points", "values": here},
         "config": json.loads(part("theme.json")),
     }
 
@@ -79,7 +93,7 @@ def _panel(
         "x": _position("x", f"{reference} (%)", name),
         "y": _position("y", "accuracy (%)", name),
     }
-    color = {"field": "series", "type": "nominal", "scale": scale, "legend": _legend("method")}
+    color = {"field": "series", "type": "nominal", "scale": scale, "legend": None}
     line = {
         "transform": [{"filter": "datum.joined"}],
         "mark": {"type": "line", "strokeWidth": 1.6, "aria": False},
@@ -93,42 +107,72 @@ def _panel(
     }
     marked = {"filter": f"abs(datum.alpha - {ALPHA_PARAMETER}) < 0.0005"}
     encoding = {**position, "color": color}
+    every = {"shape": {"expr": SHAPE}, "size": {"expr": SIZE.format(70, 26)}}
     return {
-        "title": {"text": title, "anchor": "start"},
-        "width": WIDTH,
-        "height": HEIGHT,
-        "transform": [{"filter": f"datum.dataset == {json.dumps(name)}"}],
+        "title": {"text": title, "anchor": "start", "limit": {"expr": "childWidth"}},
+        "width": 268,
+        "height": 220,
+        "transform": [
+            {"filter": f"datum.model == {MODEL_PARAMETER}"},
+            {"filter": f"datum.dataset == {json.dumps(name)}"},
+        ],
+        "at": encoding,
         "layer": [
             _identity(here),
             _absent(name),
             line,
-            _points(encoding, filled=True, opacity=1, size=26),
+            _points(encoding, filled=True, opacity=1, **every),
             {
                 "transform": [{"filter": "datum.recommended"}],
-                **_points(encoding, shape="diamond", filled=True, opacity=1, size=110),
+                **_points(encoding, shape="diamond", filled=True, opacity=1, size=130),
             },
-            _ends(position),
             {
                 "transform": [marked],
-                **_points(encoding, filled=False, size=190, strokeWidth=2.6),
+                **_points(encoding, filled=False, size=210, strokeWidth=2.6),
             },
         ],
     }
 
 
-def _ends(position: dict[str, Any]) -> dict[str, Any]:
-    """Return the names of the ends of a panel's first line, where :func:`_with_places` says."""
+def _crosses(encoding: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the intervals of points in both directions: faint ones of the first line's, and
+    strong ones at alpha.
+    """
+    marked = f"abs(datum.alpha - {ALPHA_PARAMETER}) < 0.0005"
+    layers: list[dict[str, Any]] = []
+    for test, look in ((f"datum.first && !({marked})", 0.25), (marked, 0.9)):
+        for axis in ("x", "y"):
+            ends = {
+                axis: {**encoding[axis], "field": f"{axis}_low"},
+                f"{axis}2": {"field": f"{axis}_high"},
+            }
+            mark = {"type": "rule", "clip": True, "aria": False, "opacity": look}
+            layers.append(
+                {
+                    "transform": [{"filter": f"isValid(datum.{axis}_low) && ({test})"}],
+                    "mark": {**mark, "strokeWidth": 1 if look < 0.5 else 2},
+                    "encoding": {**encoding, **ends},
+                }
+            )
+    return layers
+
+
+def _names(encoding: dict[str, Any]) -> dict[str, Any]:
+    """Return the names of points of the first line, where the page has found room for them."""
+    at = "places[datum.name]"
     return {
-        "transform": [{"filter": "datum.end"}],
+        "transform": [{"filter": f"datum.name && {at}"}],
         "mark": {
             "type": "text",
-            "text": {"expr": "datum.end"},
-            "dx": {"expr": "datum.dx"},
-            "dy": {"expr": "datum.dy"},
+            "text": {"expr": "datum.name"},
+            "dx": {"expr": f"{at}[0]"},
+            "dy": {"expr": f"{at}[1]"},
             "color": "currentColor",
+            "fontSize": 13,
+            "fontWeight": 600,
             "aria": False,
         },
-        "encoding": position,
+        "encoding": {axis: encoding[axis] for axis in ("x", "y")},
     }
 
 
@@ -148,13 +192,19 @@ def _points(encoding: dict[str, Any], **mark: Any) -> dict[str, Any]:
     }
 
 
-def _views(points: list[dict[str, Any]], lines: list[Line]) -> dict[str, Any]:
-    """Return ends and ticks (logits) of each axis, by model (one shows at a time) and dataset."""
+def _views(points: list[dict[str, Any]], lines: list[Line], wide: bool = False) -> dict[str, Any]:
+    """Return ends and ticks (logits) of each axis, by model (one shows at a time) and dataset.
+
+    Args:
+        wide: whether intervals of the first line's points have to fit, too.
+    """
     values: dict[str, Any] = {line.model: {} for line in lines}
     for point in points:
         here = values[point["model"]].setdefault(point["dataset"], {})
         for axis in ("x", "y"):
-            here.setdefault(axis, []).append(point[axis])
+            ends = [point[f"{axis}_low"], point[f"{axis}_high"]] if wide and point["first"] else []
+            known = [end for end in ends if end is not None and abs(end) < FARTHEST]
+            here.setdefault(axis, []).extend([point[axis], *known])
     return {
         model: {
             dataset: {axis: _view(positions) for axis, positions in axes.items()}
@@ -170,54 +220,6 @@ def _view(values: list[float]) -> dict[str, list[float]]:
     inside = 0.3 * pad  # a label at the very end would push the panel out of its row
     ticks = logit_ticks(float(expit(low + inside)), float(expit(high - inside)), most=TICKS)
     return {"ends": [round(low, 4), round(high, 4)], "ticks": [float(logit(t)) for t in ticks]}
-
-
-def _with_places(points: list[dict[str, Any]], views: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the points; the named ends also say where the middle of the name stands (pixels)."""
-    placed = [dict(point) for point in points]
-    panels: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for point in placed:
-        panels.setdefault((point["model"], point["dataset"]), []).append(point)
-    for (model, dataset), here in panels.items():
-        view = views[model][dataset]
-        low = min(view["x"]["ends"][0], view["y"]["ends"][0])
-        high = max(view["x"]["ends"][1], view["y"]["ends"][1])
-        lines = {"y = x": [(low, low), (high, high)]}
-        for point in here:
-            lines.setdefault(point["line"], []).append((point["x"], point["y"]))
-        taken = np.concatenate(
-            [Path(_pixels(line, view)).interpolated(STEPS).vertices for line in lines.values()]
-        )
-        for point in [each for each in here if each["end"]]:
-            at, half = _pixels((point["x"], point["y"]), view), LETTER * len(point["end"]) / 2
-            point["dx"], point["dy"] = place = _free_place(at, taken, half)
-            name = at + place + [(-half, 0), (half, 0)]
-            taken = np.concatenate([taken, Path(name).interpolated(STEPS).vertices])
-    return placed
-
-
-def _pixels(positions: Any, view: dict[str, Any]) -> NDArray[np.float64]:
-    """Return positions (logits) of a panel in pixels from its upper left corner."""
-    (left, right), (low, high) = view["x"]["ends"], view["y"]["ends"]
-    share = (np.array(positions) - (left, high)) / (right - left, low - high)
-    return np.asarray(share * (WIDTH, HEIGHT))
-
-
-def _free_place(
-    at: NDArray[np.float64], taken: NDArray[np.float64], half_width: float
-) -> tuple[int, int]:
-    """Return how far from a point (pixels) the middle of its name stands: the nearest place within
-    the panel where it lies on nothing that is drawn, or else the one with the most room.
-    """
-    half = np.array([half_width, LINE / 2])
-    steps = sorted(range(-REACH, REACH + 1, 4), key=lambda step: step < 0)  # right and below first
-    offsets = np.array([(dx, dy) for dx in steps for dy in steps])
-    middle = at + offsets
-    inside = ((middle >= half) & (middle <= (WIDTH, HEIGHT) - half)).all(axis=1)
-    room = (np.abs(taken - middle[:, None]) - half).max(axis=2).min(axis=1)
-    away = np.hypot(*np.maximum(np.abs(offsets) - half, 0).T)
-    dx, dy = offsets[np.lexsort((away, -np.minimum(room, CLEAR), ~inside))[0]].tolist()
-    return dx, dy
 
 
 def _position(axis: str, title: str, dataset: str) -> dict[str, Any]:
@@ -241,7 +243,7 @@ def _dashes(points: list[dict[str, Any]]) -> dict[str, Any]:
         "field": "source",
         "type": "nominal",
         "scale": {"domain": [MEASURED, PUBLISHED], "range": [[1, 0], [3, 2]]},
-        "legend": _legend("numbers"),
+        "legend": None,
     }
     return {"strokeDash": dash}
 
@@ -253,11 +255,12 @@ def _absent(name: str) -> dict[str, Any]:
         "data": {"values": [{}]},
         "mark": {
             "type": "text",
-            "text": {"expr": f"{known} ? '' : 'no numbers of this model between 0 and 100 %'"},
+            "text": {"expr": f"{known} ? '' : 'no numbers of this model'"},
             "color": "currentColor",
             "fontSize": 12,
+            "align": "left",
         },
-        "encoding": {"x": {"value": WIDTH / 2}, "y": {"value": HEIGHT / 2}},
+        "encoding": {"x": {"value": 12}, "y": {"value": 20}},
     }
 
 
@@ -281,7 +284,3 @@ def _identity(here: list[dict[str, Any]]) -> dict[str, Any]:
             "y": {"field": "y", "type": "quantitative"},
         },
     }
-
-
-def _legend(title: str) -> dict[str, Any]:
-    return {"orient": "top", "title": title, "direction": "horizontal", "columns": 3}
