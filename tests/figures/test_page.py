@@ -178,7 +178,7 @@ def compared(*rows: tuple[str, str, int, float, float, float]) -> pd.DataFrame:
 
 def found(rows: pd.DataFrame | None, shift: str = "avg:shifts", alpha: float = 0.5) -> list[str]:
     (line,) = lines_of(paper_table.table(paper_table.sweep()), "imagenet", SHIFTS, "all")
-    return answer(line, "imagenet", shift, alpha, SETTINGS.titles, rows)
+    return answer(line, ("imagenet", shift), alpha, SETTINGS.titles, rows)
 
 
 def test_the_page_leads_with_what_an_alpha_gains_and_costs():
@@ -225,7 +225,7 @@ def test_an_end_that_is_chosen_and_several_runs_are_said():
 
 
 def test_a_doubt_leads_in_place_of_an_answer():
-    unsure = SETTINGS.model_copy(update={"unsure": "No alpha is recommended. <Why>."})
+    unsure = SETTINGS.model_copy(update={"says": "No alpha is recommended. <Why>."})
     page = build_page(both(), unsure, Path("index.html"))
     assert '<p class="answer" id="answer">No alpha is recommended. &lt;Why&gt;.</p>' in page
 

@@ -44,6 +44,7 @@ rule figure:
 rule page:
     input:
         table=FILES.tables["table_parquet"],
+        comparisons=FILES.tables["comparisons"],
         code=CODE.behind("page"),
     output:
         page=report(
@@ -67,7 +68,8 @@ rule page:
     message:
         "page: {NAME}"
     shell:
-        "wiseft page --table {input.table:q} --settings {params.settings:q} {params.links} {params.beside}"
+        "wiseft page --table {input.table:q} --comparisons {input.comparisons:q}"
+        " --settings {params.settings:q} {params.links} {params.beside}"
         " --output {output.page:q} > {log:q} 2>&1"
 
 

@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from wiseft.base.io import atomic_path
+from wiseft.base.names import last_names
 from wiseft.base.progress import quiet
 from wiseft.base.temporary import temporary_folder
 from wiseft.errors import WiseftError
@@ -181,21 +182,12 @@ def score_folders(
         WiseftError: as `score_folder`.
     """
     models, sets = (
-        dict(zip(_names(given), given, strict=True)) for given in (checkpoints, folders)
+        dict(zip(last_names(given), given, strict=True)) for given in (checkpoints, folders)
     )
     found = {}
     for name, data in sets.items():
         found[name] = {model: score_folder(path, data, **options) for model, path in models.items()}
     return found
-
-
-def _names(paths: Sequence[Path]) -> list[str]:
-    """Return the last names of paths, or the whole paths where these are not unique."""
-    names = [path.resolve().name for path in paths]
-    names = names if len(set(names)) == len(names) else [str(path) for path in paths]
-    if len(set(names)) < len(names):
-        raise WiseftError(f"{next(n for n in names if names.count(n) > 1)} is given twice")
-    return names
 
 
 def compared(scores: Mapping[str, Score]) -> list[dict[str, Any]]:

@@ -238,7 +238,7 @@ def _page(
         title=title,
         about="" if found.unsure else verdict,
         details=_details(record),
-        unsure=verdict if found.unsure else "",
+        says=verdict if found.unsure else "",
         reference=REFERENCE,
         datasets=[name for name in shown if not name.startswith(AVERAGE_PREFIX)],
         averages=["shifts"] if _MAIN in shown else [],

@@ -51,7 +51,7 @@ class PageSettings(Entry):
     title: str = Field(description="Heading of the page.")
     about: str = Field("", description="What stands below what was found.")
     details: str = Field("", description="How it was made; stands at the end.")
-    unsure: str = Field("", description="Leads the page in place of what was found.")
+    says: str = Field("", description="Leads the page in place of what an alpha gains.")
     reference: str = Field(description="Dataset on the x axes.")
     datasets: list[str] = Field(description="Shifts in reading order; those without rows drop out.")
     averages: list[str] = Field([], description="Averages, whose panels come first.")
@@ -107,13 +107,12 @@ def build_page(
     )
     data = table_data(lines, reference, names, titles)
     data |= {"experiment": settings.experiment, "start": {"model": model, "alpha": f"{alpha:.3f}"}}
-    data |= {"columns": COLUMNS, "lead": names[0]}
+    data |= {"columns": COLUMNS}
     first = next(line for line in lines if line.model == model and names[0] in line.values)
-    said = (
-        [settings.unsure]
-        if settings.unsure
-        else _answer(first, lines, settings, names[0], alpha, comparisons)
-    )
+    who = [model] if len(models) > 1 else []
+    who += [first.label] if len({line.label for line in lines}) > 1 else []
+    found = answer(first, (reference, names[0]), alpha, titles, comparisons, ", ".join(who))
+    said = [settings.says] if settings.says else found
     scripts, style = [library(), part("page.js")], part("page.css")
     return Template(part("template.html")).substitute(
         title=escape(titled(settings.title)),
@@ -138,21 +137,6 @@ def build_page(
         script_hashes=" ".join(map(_hash, scripts)),
         style_hash=_hash(style),
     )
-
-
-def _answer(
-    line: Line,
-    lines: list[Line],
-    settings: PageSettings,
-    shift: str,
-    alpha: float,
-    comparisons: pd.DataFrame | None,
-) -> list[str]:
-    """Return what was found of the first line, which is named where it is not alone."""
-    said = answer(line, settings.reference, shift, alpha, settings.titles, comparisons)
-    names = [line.model] if len(models_of(lines)) > 1 else []
-    names += [line.label] if len({each.label for each in lines}) > 1 else []
-    return [f"{', '.join(names)}, {said[0]}" if names else said[0], *said[1:]]
 
 
 def _start(
@@ -197,7 +181,9 @@ def _files(links: Sequence[Path], captions: Mapping[str, str], output: Path) -> 
         target = os.path.relpath(path, output.parent)
         return f'<a href="{escape(Path(target).as_posix())}">{escape(text)}</a>'
 
-    parts = [f"<li>{link(path.name, path)}</li>" for path in links]
+    names = [path.name for path in links]  # of sweeps all alike: their folders tell them apart
+    own = [f"{path.parent.name}/" * (names.count(path.name) > 1) + path.name for path in links]
+    parts = [f"<li>{link(name, path)}</li>" for name, path in zip(own, links, strict=True)]
     for name, caption in captions.items():
         folder = output.parent / "figures"
         kinds = ", ".join(link(kind, folder / f"{name}.{kind}") for kind in ("pdf", "png", "svg"))

@@ -280,22 +280,25 @@ def table_data(
 
 def answer(
     line: Line,
-    reference: str,
-    shift: str,
+    datasets: tuple[str, str],
     alpha: float,
     titles: dict[str, str],
     comparisons: pd.DataFrame | None,
+    who: str = "",
 ) -> list[str]:
     """Return what an alpha gains on a shift and costs on the reference: a sentence for each end.
 
     Args:
-        shift: a dataset or an average.
+        datasets: the reference, and a shift or an average of several.
+        who: names the line, where it is not alone.
         comparisons: paired differences of this alpha with the ends, which have intervals; None:
             there are none.
     """
-    average = shift.startswith(AVERAGE_PREFIX)
-    where = f"under shift ({panel_title(shift, titles).lower()})" if average else "on "
-    where += "" if average else panel_title(shift, titles)
+    reference, shift = datasets
+    where = f"on {panel_title(shift, titles)}"
+    if shift.startswith(AVERAGE_PREFIX):
+        where = f"under shift (average of {name_of(shift, titles)})"
+    at = ", ".join(filter(None, [who, f"α = {alpha:g}"]))
     own = "the reference" if reference == "reference" else name_of(reference, titles)
     said = []
     known = set(line.values[reference]["alpha"]) & set(line.values[shift]["alpha"])
@@ -303,15 +306,14 @@ def answer(
         if not {alpha, end} <= known:
             continue
         if end == alpha:
-            said.append(f"α = {alpha:g}, the {name} model itself, is what is chosen here.")
+            said.append(f"{at}, the {name} model itself, is what is chosen here.")
             continue
         (gain, text), (_, cost) = (
             _difference(line, dataset, alpha, end, comparisons) for dataset in (shift, reference)
         )
         kind = {-1: "a loss of accuracy, ", 0: "no gain that these images can show, ", 1: ""}[gain]
         said.append(
-            f"α = {alpha:g}: {kind}{text} {where}, for {cost} on {own}, compared with the {name} "
-            "model."
+            f"{at}: {kind}{text} {where}, for {cost} on {own}, compared with the {name} model."
         )
     return said or [f"Accuracy {where} and on {own} by α; both ends are not known."]
 

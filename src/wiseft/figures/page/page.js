@@ -46,7 +46,7 @@
   function findPlaces(width, height) {
     // Where the names of the first curve's points lie on nothing that is drawn: pixels from the point.
     const model = chooser.value, here = points.filter((point) => point.model === model);
-    const view = (views[0].signal("views")[model] || {})[data.lead];
+    const view = (views[0].signal("views")[model] || {})[0];
     if (!view) return {};
     const at = (x, y) => [(x - view.x.ends[0]) / (view.x.ends[1] - view.x.ends[0]) * width,
       (view.y.ends[1] - y) / (view.y.ends[1] - view.y.ends[0]) * height];
