@@ -210,7 +210,7 @@ def test_the_page_leads_with_what_an_alpha_gains_and_costs():
 def test_nothing_gained_is_said(ends, kind):
     rows = [compared(("objectnet", "1.000", 0, 0.5, *ends))]
     assert found(pd.concat(rows), "objectnet")[0].startswith(f"α = 0.5: {kind}")
-    assert " on objectnet, for " in found(pd.concat(rows), "objectnet")[0]
+    assert " on objectnet, and " in found(pd.concat(rows), "objectnet")[0]
 
 
 def test_an_end_that_is_chosen_and_several_runs_are_said():

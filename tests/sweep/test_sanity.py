@@ -80,7 +80,7 @@ def test_the_page_leads_with_the_gains_of_the_recommended_alpha(able):
     end = "0.000" if alpha == 1 else "1.000"
     row = gains.loc[(f"{alpha:.3f}-vs-{end}", "sketches")]
     ends = f"[{100 * row.ci_low:.1f}, {100 * row.ci_high:.1f}]".replace("-", "−")
-    assert f"{signed(100 * row.difference)} points {ends} on sketches, for " in page
+    assert f"{signed(100 * row.difference)} points {ends} on sketches, " in page
     assert str(able) not in page
     assert "Images that flip" in page and 'href="predictions.parquet"' in page
 

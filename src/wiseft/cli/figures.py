@@ -80,7 +80,7 @@ def paper_figures(
 
 def page(
     output: Annotated[Path, typer.Option("--output", "-o")],
-    sweeps: Annotated[list[Path] | None, typer.Argument(metavar="[OUT...]")] = None,
+    sweeps: Annotated[list[Path] | None, typer.Argument(metavar="OUT")] = None,
     table: Path | None = None,
     settings: str = "{}",
     comparisons: Path | None = None,

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def score(
-    models: Annotated[list[Path], typer.Argument(metavar="MODEL... [FOLDER]")],
+    models: Annotated[list[Path], typer.Argument(metavar="MODEL")],
     data: list[Path] | None = None,
     architecture: str | None = None,
     preprocessing: str | None = None,

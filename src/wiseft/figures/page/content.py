@@ -312,9 +312,8 @@ def answer(
             _difference(line, dataset, alpha, end, comparisons) for dataset in (shift, reference)
         )
         kind = {-1: "a loss of accuracy, ", 0: "no gain that these images can show, ", 1: ""}[gain]
-        said.append(
-            f"{at}: {kind}{text} {where}, for {cost} on {own}, compared with the {name} model."
-        )
+        price = f"{'for' if gain > 0 else 'and'} {cost} on {own}"
+        said.append(f"{at}: {kind}{text} {where}, {price}, compared with the {name} model.")
     return said or [f"Accuracy {where} and on {own} by α; both ends are not known."]
 
 
