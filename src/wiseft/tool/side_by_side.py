@@ -82,7 +82,7 @@ def _over(first: str, sweeps: Mapping[str, Result], shared: Sequence[str]) -> st
     for other in (name for name in sweeps if name != first):
         parts = []
         for each in shared:
-            right = [frames[name].loc[each].to_numpy(bool) for name in (first, other)]
+            right = [frames[name].xs(each).to_numpy(bool) for name in (first, other)]
             found = paired(right[0], right[1])
             ends = f"[{100 * found.ci_low:.1f}, {100 * found.ci_high:.1f}]".replace("-", "−")
             parts.append(f"{signed(100 * found.difference)} points {ends} on {each}")
