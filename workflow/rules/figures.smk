@@ -44,7 +44,7 @@ rule figure:
 rule page:
     input:
         table=FILES.tables["table_parquet"],
-        comparisons=FILES.tables["comparisons"],
+        comparisons=[path for key, path in FILES.tabulated.items() if key == "comparisons"],
         code=CODE.behind("page"),
     output:
         page=report(
@@ -63,12 +63,13 @@ rule page:
     params:
         version=VERSION["figures"],
         settings=TOLD.page(),
+        comparisons=lambda w, input: repeat("--comparisons", input.comparisons),
         links=TOLD.links(),
         beside=TOLD.beside("index.html"),
     message:
         "page: {NAME}"
     shell:
-        "wiseft page --table {input.table:q} --comparisons {input.comparisons:q}"
+        "wiseft page --table {input.table:q} {params.comparisons}"
         " --settings {params.settings:q} {params.links} {params.beside}"
         " --output {output.page:q} > {log:q} 2>&1"
 
