@@ -49,6 +49,7 @@ rule page:
     input:
         table=FILES.tables["table_parquet"],
         sums=TABLE_SUMS,
+        comparisons=[path for key, path in FILES.tabulated.items() if key == "comparisons"],
         code=local(CODE.behind("page")),
     output:
         page=report(
@@ -67,12 +68,14 @@ rule page:
     params:
         version=VERSION["figures"],
         settings=TOLD.page(),
+        comparisons=lambda w, input: repeat("--comparisons", input.comparisons),
         links=TOLD.links(),
         beside=TOLD.beside("index.html"),
     message:
         f"page: {NAME}"
     shell:
-        "wiseft page --table {input.table:q} --settings {params.settings:q} {params.links} {params.beside}"
+        "wiseft page --table {input.table:q} {params.comparisons}"
+        " --settings {params.settings:q} {params.links} {params.beside}"
         " --output {output.page:q} > {log:q} 2>&1"
 
 

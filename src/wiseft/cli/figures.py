@@ -85,27 +85,43 @@ def paper_figures(
 
 
 def page(
-    table: Table,
-    settings: Annotated[str, typer.Option()],
-    output: Annotated[Path, typer.Option()],
+    output: Annotated[Path, typer.Option("--output", "-o")],
+    sweeps: Annotated[list[Path] | None, typer.Argument(metavar="OUT")] = None,
+    table: Path | None = None,
+    settings: str = "{}",
+    comparisons: Path | None = None,
     link: list[Path] | None = None,
     beside: Beside = None,
 ) -> None:
-    """Write the interactive page of an experiment: one HTML file that needs no network.
+    """Write an interactive page, of several sweeps or of an experiment: one HTML file that needs
+    no network.
+
+    Example: wiseft page out-1 out-2 -o both.html
 
     Args:
-        settings: What the page is about, as JSON, or @ and a file: experiment, title, about,
+        sweeps: Folders of `wiseft sweep` to compare, on the sets of images that all of them have.
+        table: The tidy table (.parquet or .csv) of an experiment, in place of sweeps.
+        settings: What its page is about, as JSON, or @ and a file: experiment, title, about,
             reference, datasets, averages, titles, captions, view.
+        comparisons: CSV of its paired comparisons, whose intervals the first sentence then has.
         output: The HTML file to write.
         link: A file, such as a CSV, to link to; repeat.
     """
     from wiseft.base.loading import parse_settings
     from wiseft.figures.page import PageSettings, build_page
-    from wiseft.tabulate.schema import read_table
+    from wiseft.tabulate.schema import COMPARISONS, read, read_table
 
+    if bool(sweeps) == bool(table):
+        raise WiseftError("page needs either folders of `wiseft sweep` or --table, and not both")
+    if sweeps:
+        from wiseft.tool.side_by_side import page_of
+
+        write_text(output, page_of(sweeps, output))
+        return
     page_settings = parse_settings(PageSettings, settings, "--settings")
-    rows = read_table(table, means=True)
-    write_text(output, build_page(rows, page_settings, output, link or [], beside or []))
+    rows = read_table(Path(str(table)), means=True)
+    paired = read(comparisons, COMPARISONS, "comparisons") if comparisons else None
+    write_text(output, build_page(rows, page_settings, output, link or [], beside or [], paired))
 
 
 def provenance(

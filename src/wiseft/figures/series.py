@@ -24,7 +24,7 @@ from wiseft.tabulate.robustness import BaselineFit
 MEASURED, PUBLISHED = "measured", "published"
 HELD_OUT = "held-out"
 """The split in which the paper's choices are made."""
-FEW = 3
+FEW = 2
 """So few points of a curve are not joined: a line would pretend to know what is in between."""
 Texts = str | list[str]
 

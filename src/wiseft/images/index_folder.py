@@ -34,6 +34,7 @@ def index_folder(
     halve: int | None = None,
     *,
     broken: list[str] | None = None,
+    limit: int | None = None,
 ) -> Path:
     """Index images of a folder without an entry: ``<class>/`` or ``<split>/<class>/``.
 
@@ -47,6 +48,7 @@ def index_folder(
             class; None: it stays whole.
         broken: takes a sentence for every file that can't be read as an image, which is then left
             out; to find them every image is decoded. None: nothing is decoded.
+        limit: index so many images of each split, drawn at random by seed 0; None: all.
 
     Raises:
         WiseftError: the folder, a split or images are missing, class folders differ between
@@ -57,6 +59,8 @@ def index_folder(
     options = ImageFolderOptions(folders={k: [v] for k, v in (places or {}).items()})
     indexed = read(LayoutInputs(dataset, folder, {}, splits, options, broken=broken))
     found = cast(Mapping[str, FolderSplit], indexed.splits)
+    if limit is not None:
+        found = {name: _drawn(split, limit) for name, split in found.items()}
     if broken is not None:
         found = {name: _readable(split, folder, broken) for name, split in found.items()}
     if halve is not None:
@@ -89,6 +93,12 @@ def _write(
         },
         root=str(folder.resolve()),
     )
+
+
+def _drawn(split: FolderSplit, limit: int) -> FolderSplit:
+    """Return so many images of a split in their order, or all where there are fewer."""
+    rows = np.random.default_rng(0).permutation(len(split.labels))[:limit]
+    return take(split, np.sort(rows))
 
 
 def _halves(split: FolderSplit, name: str, seed: int) -> dict[str, FolderSplit]:
@@ -132,6 +142,7 @@ def index_source(
     halve: int | None = None,
     *,
     broken: list[str] | None = None,
+    limit: int | None = None,
 ) -> Path:
     """Index images as they lie, of one form; see `index_folder`. Those inside other files are
     written beside the manifest, into `images/`.
@@ -152,7 +163,8 @@ def index_source(
     if first.folder is not None:
         places = {split: each.folder.name for split, each in sources.items() if each.folder}
         at, where = (first.folder.parent, places) if more else (first.folder, {})
-        return index_folder(at, manifest, dataset, [*sources], names, where, halve, broken=broken)
+        given = at, manifest, dataset, [*sources], names, where, halve
+        return index_folder(*given, broken=broken, limit=limit)
     if other := [each for each in more if each.classes != first.classes]:
         raise WiseftError(f"{other[0].where} has other classes than {first.where}")
     into = (manifest.parent / "images").resolve()
@@ -170,6 +182,8 @@ def index_source(
         sizes = file_sizes(Path(root), relative, rows, broken)
         labels = np.zeros(len(sizes), np.int64) if source.labels is None else source.labels
         found[name] = take(FolderSplit(relative, labels, sizes), np.flatnonzero(sizes))
+        if limit is not None:
+            found[name] = _drawn(found[name], limit)
         if broken is not None:
             found[name] = _readable(found[name], Path(root), broken)
     if halve is not None:

@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from wiseft.base.alphas import FIXED_ALPHA, format_alpha, parse_alphas
-from wiseft.base.io import sha256_file, sha256_json, write_json
+from wiseft.base.io import atomic_path, sha256_file, sha256_json, write_json
 from wiseft.base.progress import Meter, quiet
 from wiseft.base.provenance import evaluated_with, git_commit, versions
 from wiseft.combine.files import interpolate_files
@@ -37,6 +37,7 @@ from wiseft.thetas.preprocessing import Preprocessing
 from wiseft.thetas.theta import load_theta
 from wiseft.tool.claim import INPUTS, WORK, claimed, inputs_of
 from wiseft.tool.export import Exported, export_theta, write_beside
+from wiseft.tool.flips import predictions, section
 from wiseft.tool.folders import Folder, find_folders, image_set, index
 from wiseft.tool.head_checks import order_warnings, settled
 from wiseft.tool.merged import merged_end
@@ -47,6 +48,7 @@ from wiseft.tool.record import (
     HELD_OUT,
     MODEL,
     ONE_ERROR,
+    PREDICTIONS,
     REFERENCE,
     TEST,
     UNLABELLED,
@@ -66,7 +68,7 @@ log = logging.getLogger(__name__)
 ALPHAS = tuple(f"{step * 0.05:.3f}" for step in range(21))
 SHIFTS = "shifts"
 """Name of the average of two labelled shifts or more."""
-RESAMPLES, PREDICTIONS = 1000, "predictions.parquet"
+RESAMPLES = 1000
 _VIEW = {"name": "all", "metric": "accuracy"}
 _ENDS = ("0.000", FIXED_ALPHA, "1.000")
 
@@ -211,7 +213,11 @@ def sweep(
             model=model,
         )
         gains = measured.tabulate(recommended.alpha).comparisons
-        write_files(output, record, measured.table, gains)
+        files = {name: path.with_name(PREDICTIONS) for name, path in measured.metrics.items()}
+        images = predictions(files, measured.sets, work / "data", grid)
+        with atomic_path(output / PREDICTIONS) as temporary:
+            images.to_parquet(temporary, index=False)
+        write_files(output, record, measured.table, gains, section(images, recommended.alpha))
         write_record(output, record)
         return Result(output, record)
 
@@ -380,7 +386,7 @@ def _accuracies(table: pd.DataFrame) -> list[Accuracy]:
 
 
 def _write_adapter(
-    paths: tuple[Path, Path], theta: Path, like: Path, target: Path, weights: str | None
+    paths: Sequence[Path], theta: Path, like: Path, target: Path, weights: str | None
 ) -> Exported:
     """Write the adapter that leads from the first path to a theta, with its head beside it."""
     zero, alpha = open_model(paths[0], weights=weights), theta.stem.removeprefix("alpha-")
