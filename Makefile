@@ -62,6 +62,7 @@ run: $(STAMP) ## run an experiment, from the data to the figures and the report
 	@$(MAKE) --no-print-directory report
 	@echo
 	@$(BIN)/wiseft headline --experiment $(EXPERIMENT)
+	@$(BIN)/wiseft compare $(EXPERIMENT) --verdict || true
 	@echo "Figures: $(RESULTS)/figures    Summary: $(RESULTS)/summary.md    Report: $(RESULTS)/report.html"
 	@test ! -f $(RESULTS)/index.html || echo "The page, to begin with: $(RESULTS)/index.html"
 
@@ -109,9 +110,14 @@ test-remotes: $(STAMP) ## test DVC remotes of S3 and SSH against servers on this
 	@$(BIN)/python -m pytest tests/sharing/test_remotes.py
 
 .PHONY: test-peers
-test-peers: $(STAMP) ## compare with other programs (PEFT, mergekit), in an environment of their own
-	@tools/on_top.sh $(VENV) peers 'peft>=0.17' 'mergekit>=0.1.5'
+test-peers: $(STAMP) ## compare with other programs (PEFT, mergekit, Lightning, datasets, webdataset), in an environment of their own
+	@tools/on_top.sh $(VENV) peers 'peft>=0.17' 'mergekit>=0.1.5' 'lightning>=2.5' 'datasets>=4' 'webdataset>=1'
 	@PYTHONPATH=$(CURDIR)/src build/peers/bin/python -m pytest tests/peers
+
+.PHONY: test-storage
+test-storage: $(STAMP) ## test a run whose jobs share no disk, through a storage provider (needs rsync)
+	@tools/on_top.sh $(VENV) storage 'snakemake-storage-plugin-fs>=1.1'
+	@PATH="$(CURDIR)/$(BIN):$$PATH" build/storage/bin/python -m pytest tests/workflow/test_storage.py
 
 .PHONY: test-cluster
 test-cluster: $(STAMP) ## test the Slurm profile on a Slurm that is installed and started here (root, Debian)

@@ -12,7 +12,7 @@ rule all:
     input:
         FILES.wanted(),
     message:
-        "all: {NAME} is complete"
+        f"all: {NAME} is complete"
 
 
 include: "workflow/rules/data.smk"
@@ -34,21 +34,21 @@ rule data:
     input:
         FILES.datasets(),
     message:
-        "data: the datasets of {NAME} are prepared"
+        f"data: the datasets of {NAME} are prepared"
 
 
 rule prefetch:
     input:
         FILES.fetched(),
     message:
-        "prefetch: all that {NAME} needs of a network is here"
+        f"prefetch: all that {NAME} needs of a network is here"
 
 
 rule tables:
     input:
         FILES.table_files(),
     message:
-        "tables: those of {NAME} are there"
+        f"tables: those of {NAME} are there"
 
 
 localrules:

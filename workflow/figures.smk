@@ -18,7 +18,7 @@ rule all:
     input:
         FILES.wanted("figures"),
     message:
-        "all: the figures of {NAME} are complete"
+        f"all: the figures of {NAME} are complete"
 
 
 if TARGETS.published_only:

@@ -23,6 +23,7 @@ from wiseft.base.validation import validate
 from wiseft.errors import WiseftError
 from wiseft.study.plan.resources import CLUSTER_GPUS, LONGEST
 from wiseft.study.targets import Targets
+from wiseft.study.targets.jobs import Jobs
 
 # The executor plugin looks at its jobs every 180 s at the latest, so that Slurm must keep a
 # finished job longer than that, or else one may never be seen as finished.
@@ -63,7 +64,7 @@ class Cluster:
     def __init__(self, choices: Choices, arguments: Sequence[str]):
         self.choices = choices
         with_gpus = choices.gpu_request != "none"
-        self._evaluations, self._gpus, self._cpus = _rules(arguments, with_gpus)
+        self._jobs, self._gpus, self._cpus = _rules(arguments, with_gpus)
         # The rules ask this process what their jobs take (wiseft.study.plan.resources).
         os.environ[CLUSTER_GPUS] = "1" if self._gpus else ""
         os.environ[LONGEST] = str(choices.longest_minutes or "")
@@ -101,15 +102,15 @@ class Cluster:
         for rule, count in self._cpus.items():
             asked[rule] = {**asked.get(rule, {}), "cpus_per_task": count}
         for name, more in self.choices.resources.items():
-            for rule in self._evaluations if name == "evaluate" else [name]:
+            for rule in self._jobs.rules_of(name) if self._jobs else [name]:
                 asked[rule] = {**asked.get(rule, {}), **more}
         return asked
 
     @property
     def groups(self) -> dict[str, str]:
         """The group that the evaluations of a run form, by rule."""
-        together = self.choices.evaluations_per_job > 1
-        return dict.fromkeys(self._evaluations, GROUP) if together else {}
+        together = self._jobs and self.choices.evaluations_per_job > 1
+        return dict.fromkeys(self._jobs.evaluations, GROUP) if together else {}
 
     @property
     def group_components(self) -> dict[str, int]:
@@ -183,8 +184,8 @@ def cluster(site: dict[str, Any], arguments: Sequence[str] | None = None) -> Clu
 
 def _rules(
     arguments: Sequence[str], with_gpus: bool
-) -> tuple[list[str], dict[str, int], dict[str, int]]:
-    """Return the rules of the evaluation, the GPUs of rules that need any, the CPUs of rules that
+) -> tuple[Jobs | None, dict[str, int], dict[str, int]]:
+    """Return the jobs of the experiment, the GPUs of rules that need any, the CPUs of rules that
     need several.
 
     They follow from the same settings that the workflow reads; where those are wrong, the workflow
@@ -193,9 +194,9 @@ def _rules(
     try:
         jobs = Targets.read(".", _overrides(arguments)).jobs
     except WiseftError:
-        return [], {}, {}
+        return None, {}, {}
     gpus = jobs.gpus_of_cluster() if with_gpus else {}
-    return jobs.evaluations, gpus, jobs.cpus_of_cluster(gpus)
+    return jobs, gpus, jobs.cpus_of_cluster(gpus)
 
 
 def _overrides(arguments: Sequence[str]) -> dict[str, Any]:

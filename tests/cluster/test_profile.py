@@ -11,7 +11,7 @@ import pytest
 import yaml
 from tests.cluster.conftest import NO_PLUGIN, edit_site, whole_batches_not_needed
 from tests.processes import environment, run_module
-from tests.workflow.conftest import ROOT, SMOKE, copy_project
+from tests.workflow.conftest import DIGITS, ROOT, SMOKE, copy_project
 
 from wiseft.study.plan.resources import CLUSTER_GPUS, LONGEST, Resources
 from wiseft.study.targets import Targets
@@ -203,14 +203,18 @@ def test_evaluations_form_groups_only_where_that_is_asked_for(cluster):
 
 def test_resources_of_the_site_block_add_to_what_a_rule_asks_for(cluster):
     more = {"finetune": {"mem_mb": 9000}, "evaluate": {"runtime": 7}, "pretrain": {"runtime": 9}}
+    more["data_prepare"] = {"runtime": 5}
+    prepared = {f"data_prepare_{name}" for name in DIGITS}
     asked = cluster(site={"resources": more}).set_resources
     assert asked["finetune"] == {"gpu": 1, "cpus_per_task": FEEDING, "mem_mb": 9000}
     assert asked["evaluate_digits"] == {"gpu": 1, "cpus_per_task": FEEDING, "runtime": 7}
     assert asked["pretrain"] == {"runtime": 9}
+    assert {rule for rule in asked if asked[rule] == {"runtime": 5}} == prepared
     assert cluster("device=cpu", site={"resources": more}).set_resources == {
         "finetune": {"mem_mb": 9000},
         "evaluate_digits": {"runtime": 7},
         "pretrain": {"runtime": 9},
+        **{rule: {"runtime": 5} for rule in prepared},
     }
 
 
@@ -264,7 +268,7 @@ def test_every_rule_that_runs_a_model_on_the_device_gets_a_gpu(cluster):
     asking, passing = set(), set()
     for path in (ROOT / "workflow" / "rules").glob("*.smk"):
         for name, block in re.findall(r"^ *rule ?(\w*):\n((?: .*\n|\n)+)", path.read_text(), re.M):
-            rule = name or re.findall(r'f"(\w+_){suite}"', block)[0] + "digits"
+            rule = name or re.findall(r'f"(\w+_)\{\w+\}"', block)[0] + "digits"
             (asked,) = re.findall(r'\*\*RESOURCES\.of\(f?"([^"]+)"\),', block) or [""]
             if asked and "gpu" in resources.of(asked.replace("{suite}", "digits")):
                 asking.add(rule)

@@ -19,11 +19,11 @@ def test_gpu_rules_queue_for_the_gpu_and_fetches_stay_here(slurm: Loopback, tmp_
     assert (folder / BASELINE).is_file()
     assert (folder / "datasets" / ".packages" / "mnist.zip").is_file(), "fetched, but not by a job"
     jobs = {rule_of(job): job for job in slurm.jobs()}
-    assert set(jobs) == {"data_prepare", "baseline"}
+    assert set(jobs) == {"data_prepare_mnist", "baseline"}
     assert jobs["baseline"]["TresPerJob"] == "gres/gpu:1"
     assert jobs["baseline"]["Partition"] == "gpu"
-    assert "TresPerJob" not in jobs["data_prepare"]
-    assert jobs["data_prepare"]["Partition"] == "cpu"
+    assert "TresPerJob" not in jobs["data_prepare_mnist"]
+    assert jobs["data_prepare_mnist"]["Partition"] == "cpu"
     assert {job["JobState"] for job in jobs.values()} == {"COMPLETED"}
     assert {job["Requeue"] for job in jobs.values()} == {"1"}
 

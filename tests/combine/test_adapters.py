@@ -91,10 +91,40 @@ def test_rank_stabilised_and_transposed(folder):
     assert torch.equal(found["head.weight"], BASE["head.weight"])
 
 
+def test_a_dora_scales_every_row_to_its_norm(folder):
+    pair, norms = factors("blocks.0.fc", 5, [3]), torch.arange(1.0, 6.0)
+    vector = {"base_model.model.blocks.0.fc.lora_magnitude_vector": norms}
+    found = merged(folder(pair | vector, use_dora=True))["blocks.0.fc.weight"]
+    close(found.norm(dim=1), norms)
+    whole = BASE["blocks.0.fc.weight"] + product(pair) * ALPHA / RANK
+    close(found / norms[:, None], whole / whole.norm(dim=1, keepdim=True))
+
+
+def test_an_adapter_is_scaled_and_what_is_none_is_refused(folder, tmp_path):
+    pair = factors("blocks.0.fc", 5, [3])
+    whole = {"base_model.model.head.weight": torch.ones(4, 5)}
+    adapter, base = folder(pair | whole, alpha_pattern={"fc": 8}), tmp_path / "base.safetensors"
+    merge_files(base, adapter, 0.25, tmp_path / "scaled", as_adapter=True)
+    expected = merged(adapter, "0.250")
+    merge_files(base, tmp_path / "scaled", 1, tmp_path / "again.safetensors")
+    found = load_file(tmp_path / "again.safetensors")
+    for name in BASE:
+        close(found[name], expected[name])
+    with pytest.raises(WiseftError, match="is no adapter of PEFT; leave out --as-adapter"):
+        merge_files(base, base, 0.5, tmp_path / "c", as_adapter=True)
+    with pytest.raises(WiseftError, match="exists and is not touched"):
+        merge_files(base, adapter, 0.5, tmp_path / "scaled", as_adapter=True)
+    config = json.loads((adapter / "adapter_config.json").read_text()) | {"use_dora": True}
+    (adapter / "adapter_config.json").write_text(json.dumps(config))
+    with pytest.raises(WiseftError, match="is a DoRA, whose norms are not linear in alpha"):
+        merge_files(base, adapter, 0.5, tmp_path / "c", as_adapter=True)
+    assert not (tmp_path / "c").exists()
+
+
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ({"use_dora": True}, r"is a DoRA: it scales .*merge_and_unload"),
+        ({"use_dora": True}, r"but no .*blocks\.0\.fc\.lora_magnitude_vector; copy it again"),
         ({"init_lora_weights": "pissa_niter_4"}, "has init_lora_weights: pissa_niter_4, but plain"),
         ({"peft_type": "IA3"}, "has peft_type: IA3"),
         ({"lora_bias": True}, "has lora_bias: True"),

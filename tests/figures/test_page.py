@@ -8,7 +8,6 @@ import json
 import re
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
 from tests.figures import paper_table
@@ -18,8 +17,16 @@ from wiseft.cli import app
 from wiseft.errors import WiseftError
 from wiseft.figures.axes import logit
 from wiseft.figures.page import PageSettings, build, build_page
-from wiseft.figures.page.chart import HEIGHT, WIDTH, _pixels, chart
-from wiseft.figures.page.content import lines_of, models_of, records, table_data
+from wiseft.figures.page.chart import charts
+from wiseft.figures.page.content import (
+    FARTHEST,
+    answer,
+    lines_of,
+    models_of,
+    records,
+    signed,
+    table_data,
+)
 from wiseft.study.config import Catalogue
 from wiseft.study.paper.context import page_context
 from wiseft.tabulate.schema import TABLE, write_parquet
@@ -160,6 +167,69 @@ def test_an_average_is_called_by_what_it_is_and_one_of_a_single_set_by_that():
     assert photos["titles"]["avg:other-side"] == photos["titles"]["cifar10-lower"]
 
 
+def compared(*rows: tuple[str, str, int, float, float, float]) -> pd.DataFrame:
+    """Return paired comparisons: dataset, end, seed, difference and interval in points."""
+    names = ["dataset", "end", "seed", "difference", "ci_low", "ci_high"]
+    frame = pd.DataFrame(rows, columns=names).astype({"seed": str})
+    frame[names[3:]] /= 100
+    frame["contrast"] = "0.500-vs-" + frame["end"]
+    return frame.assign(model="clip-vit-l-14-336", method="end-to-end", variant="")
+
+
+def found(rows: pd.DataFrame | None, shift: str = "avg:shifts", alpha: float = 0.5) -> list[str]:
+    (line,) = lines_of(paper_table.table(paper_table.sweep()), "imagenet", SHIFTS, "all")
+    return answer(line, ("imagenet", shift), alpha, SETTINGS.titles, rows)
+
+
+def test_the_page_leads_with_what_an_alpha_gains_and_costs():
+    """The numbers are those of the table, the intervals those of the paired comparisons."""
+    (line,) = lines_of(paper_table.table(paper_table.sweep()), "imagenet", SHIFTS, "all")
+    at = {
+        name: line.values[name].set_index("alpha")["value"] for name in ("avg:shifts", "imagenet")
+    }
+    points = {name: 100 * (v[0.5] - v[1.0]) for name, v in at.items()}
+    rows = compared(
+        ("avg:shifts", "1.000", 0, points["avg:shifts"], 1.26, 9.9),
+        ("imagenet", "1.000", 0, points["imagenet"], -0.14, 0.9),
+    )
+    said = found(rows)
+    assert said[0] == (
+        f"α = 0.5: {points['avg:shifts']:+.1f} points [1.3, 9.9] under shift (average of 5 shifts),"
+        f" for {signed(points['imagenet'])} points [−0.1, 0.9] on ImageNet, compared with the "
+        "fine-tuned model."
+    )
+    page = build_page(paper_table.table(paper_table.sweep()), SETTINGS, Path("i"), (), (), rows)
+    shown = re.search(r'<p class="answer" id="answer">(.*?)</p>', page)[1]
+    assert shown == said[0]
+
+
+@pytest.mark.parametrize(
+    ("ends", "kind"),
+    [((-1.0, 2.0), "no gain that these images can show, "), ((-3.0, -1.0), "a loss of accuracy, ")],
+)
+def test_nothing_gained_is_said(ends, kind):
+    rows = [compared(("objectnet", "1.000", 0, 0.5, *ends))]
+    assert found(pd.concat(rows), "objectnet")[0].startswith(f"α = 0.5: {kind}")
+    assert " on objectnet, and " in found(pd.concat(rows), "objectnet")[0]
+
+
+def test_an_end_that_is_chosen_and_several_runs_are_said():
+    assert (
+        found(None, alpha=1.0)[0] == "α = 1, the fine-tuned model itself, is what is chosen here."
+    )
+    assert found(None, alpha=0.0)[1] == "α = 0, the zero-shot model itself, is what is chosen here."
+    several = compared(
+        ("avg:shifts", "1.000", 0, 3.0, 2.0, 4.0), ("avg:shifts", "1.000", 1, 5.0, 4.0, 6.0)
+    )
+    assert "points (+3.0 to +5.0 in 2 runs) under shift" in found(several)[0]
+
+
+def test_a_doubt_leads_in_place_of_an_answer():
+    unsure = SETTINGS.model_copy(update={"says": "No alpha is recommended. <Why>."})
+    page = build_page(both(), unsure, Path("index.html"))
+    assert '<p class="answer" id="answer">No alpha is recommended. &lt;Why&gt;.</p>' in page
+
+
 def test_results_link_to_each_other():
     page = build_page(both(), SETTINGS, Path("index.html"), beside=["summary.md", "report.html"])
     assert '<a href="summary.md">summary</a> · <a href="report.html">report</a>' in page
@@ -193,16 +263,19 @@ def test_a_panel_without_a_point_is_empty(dataset: str):
     table = paper_table.measured()
     table.loc[table["dataset"] == dataset, ["value", "ci_low", "n_correct"]] = 0
     text = build_page(table, SETTINGS, Path("results/made-up/index.html"))
-    assert "Infinity" not in json.dumps(embedded(text, "chart-spec"))
+    assert "Infinity" not in json.dumps(embedded(text, "chart-specs"))
 
 
-def test_few_points_are_not_joined():
-    """Of the video sets the paper has three alphas: a line would pretend to know the rest."""
+def test_three_points_are_joined_and_two_are_not():
+    """Of the video sets the paper has three alphas."""
     names = ["imagenet-vid-robust", "objectnet"]
     lines = lines_of(paper_table.published(), "imagenet", names, "all")
     points = records(lines, "imagenet", names, {})
-    assert {p["joined"] for p in points if p["dataset"] == "imagenet-vid-robust"} == {False}
-    assert {p["joined"] for p in points if p["dataset"] == "objectnet"} == {True}
+    assert {p["joined"] for p in points if p["dataset"] == "imagenet-vid-robust"} == {True}
+    table = paper_table.published()
+    ends = table[table["dataset"].ne("objectnet") | table["alpha"].isin([0.0, 1.0])]
+    points = records(lines_of(ends, "imagenet", names, "all"), "imagenet", names, {})
+    assert {p["joined"] for p in points if p["dataset"] == "objectnet"} == {False}
 
 
 def test_the_table_has_the_published_numbers(page):
@@ -215,41 +288,33 @@ def test_the_table_has_the_published_numbers(page):
 
 
 def test_the_chart_has_a_panel_a_dataset_and_moves_by_signals(page):
-    spec = embedded(page, "chart-spec")
+    lead, spec = embedded(page, "chart-specs")
     titles = [mark["title"]["text"] for mark in spec["marks"] if "title" in mark]
-    assert titles == ["Average of 5 shifts", *paper_table.SHIFTS]
-    signals = {signal["name"]: signal.get("value") for signal in spec["signals"]}
-    assert (signals["alpha"], signals["model"]) == (0.5, "clip-vit-l-14-336")
+    assert titles == paper_table.SHIFTS
+    assert "Accuracy: Average of 5 shifts against ImageNet</h2>" in page
+    for each in (lead, spec):
+        signals = {signal["name"]: signal.get("value") for signal in each["signals"]}
+        assert (signals["alpha"], signals["model"]) == (0.5, "clip-vit-l-14-336")
     assert spec["layout"]["columns"] == {"signal": "columns"}
 
 
-def test_the_names_of_the_ends_stand_inside_the_panel_and_on_no_point():
-    lines = lines_of(both(), "imagenet", SHIFTS, "all")
-    points = records(lines, "imagenet", SHIFTS, {})
-    spec = chart(points, lines, [(name, name) for name in SHIFTS], "", (lines[0].model, 0.5))
-    (views,) = [each["value"] for each in spec["params"] if each["name"] == "views"]
-    placed = spec["data"]["values"]
-    assert [{**point, "dx": 0, "dy": 0} for point in points] == [
-        {**point, "dx": 0, "dy": 0} for point in placed
-    ]
-    named = [point for point in placed if point["end"]]
-    assert named
-    for name in named:
-        view = views[name["model"]][name["dataset"]]
-        middle = _pixels((name["x"], name["y"]), view) + np.array([name["dx"], name["dy"]])
-        half = (3 * len(name["end"]), 6)
-        assert (middle - half >= 0).all() and (middle + half <= (WIDTH, HEIGHT)).all()
-        for point in placed:
-            if all(point[key] == name[key] for key in ("model", "dataset")):
-                away = abs(_pixels((point["x"], point["y"]), view) - middle) - half
-                assert away.max() > 0, (name, point)
+def test_intervals_of_points_are_logits_and_end_outside_of_the_panel_at_0_and_100():
+    table = paper_table.measured()
+    one = (table["dataset"] == "objectnet") & (table["alpha"] == 0.5)
+    table.loc[one, "ci_high"] = 1.0
+    lines = lines_of(table, "imagenet", ["objectnet"], "all")
+    points = [p for p in records(lines, "imagenet", ["objectnet"], {}) if p["alpha"] == 0.5]
+    row = lines[0].values["objectnet"].set_index("alpha").loc[0.5]
+    assert points[0]["y_low"] == pytest.approx(float(logit(row["ci_low"])), abs=1e-5)
+    assert points[0]["y_high"] == FARTHEST
+    assert [point["first"] for point in points] == [True, False], "only the first line's are drawn"
 
 
 def test_published_numbers_are_dotted_only_beside_measured_ones():
     for table, dotted in ((both(), True), (paper_table.published(), False)):
         lines = lines_of(table, "imagenet", ["objectnet"], "all")
         points = records(lines, "imagenet", ["objectnet"], {})
-        text = json.dumps(chart(points, lines, [("objectnet", "")], "", (lines[0].model, 0.5)))
+        text = json.dumps(charts(points, lines, [("objectnet", "")], "", (lines[0].model, 0.5)))
         assert ('"strokeDash": {"field"' in text) is dotted
 
 

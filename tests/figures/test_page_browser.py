@@ -14,6 +14,7 @@ from tests.figures.browser import Browser, find_browser
 from wiseft.figures.page import PageSettings, build_page
 from wiseft.study.config import Catalogue
 from wiseft.study.paper.context import page_context
+from wiseft.tool.flips import section
 
 pytestmark = pytest.mark.skipif(
     find_browser() is None,
@@ -21,7 +22,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 READY = "document.documentElement.dataset.ready === 'yes'"
-RINGED = """[...document.querySelectorAll('#chart path[aria-label]')]
+RINGED = """[...document.querySelectorAll('.chart path[aria-label]')]
   .filter((mark) => mark.getAttribute('fill') === 'transparent')
   .map((mark) => [mark.getAttribute('aria-label'), mark.getAttribute('transform')])"""
 EVIL = "document.documentElement.dataset.evil = 'yes'"
@@ -195,8 +196,8 @@ def test_another_model_has_its_own_numbers_axes_and_gaps(reader):
     reader.choose("basic-l")
     assert reader.cells("ImageNet")[0].startswith("87.9 [")
     assert len(reader.ringed()) == 6
-    words = "[...document.querySelectorAll('#chart text')].map((text) => text.textContent)"
-    absent = "no numbers of this model between 0 and 100 %"
+    words = "[...document.querySelectorAll('.chart text')].map((text) => text.textContent)"
+    absent = "no numbers of this model"
     assert reader.browser.evaluate(words).count(absent) == 2
     assert "ImageNet-Vid-Robust" not in reader.text("table")
     # The place of alpha is kept from model to model.
@@ -207,9 +208,9 @@ def test_another_model_has_its_own_numbers_axes_and_gaps(reader):
 
 def test_a_point_says_what_it_is(reader):
     place = reader.browser.evaluate(
-        "(() => { const box = [...document.querySelectorAll('#chart path[aria-label]')]"
-        ".find((mark) => mark.getAttribute('aria-label').includes('ImageNet-V2, alpha 0.2:'))"
-        ".getBoundingClientRect();"
+        "(() => { const mark = [...document.querySelectorAll('#chart path[aria-label]')]"
+        ".find((mark) => mark.getAttribute('aria-label').includes('ImageNet-V2, alpha 0.2:'));"
+        " mark.scrollIntoView({block: 'center'}); const box = mark.getBoundingClientRect();"
         " return [box.x + box.width / 2, box.y + box.height / 2]; })()"
     )
     for shift in (-1, 0):
@@ -231,6 +232,107 @@ def test_published_stands_beside_measured(browser, pages):
     assert len(reader.ringed()) == 24
 
 
+TEXTS = """(() => {
+  const found = [], walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  for (let node = walk.nextNode(); node; node = walk.nextNode()) {
+    const element = node.parentElement, range = document.createRange();
+    if (!node.textContent.trim() || element.closest('script, style, option, noscript')) continue;
+    if (element.closest('.skip, .unseen')) continue;
+    if (!element.checkVisibility({visibilityProperty: true})) continue;
+    range.selectNodeContents(node);
+    const size = parseFloat(getComputedStyle(element).fontSize);
+    for (const box of range.getClientRects()) {
+      if (box.width > 1) found.push({text: node.textContent.trim(), size,
+        left: box.left, right: box.right, top: box.top, bottom: box.bottom});
+    }
+  }
+  return found;
+})()"""
+ON_CURVES = """(() => {
+  const found = [], points = [];
+  for (const path of document.querySelectorAll('#lead .mark-line path')) {
+    const matrix = path.getScreenCTM();
+    for (let at = 0; at <= path.getTotalLength(); at += 3)
+      points.push(path.getPointAtLength(at).matrixTransform(matrix));
+  }
+  for (const text of document.querySelectorAll('#lead .mark-text.role-mark text')) {
+    const box = text.getBoundingClientRect();
+    const inside = (p) => p.x > box.left && p.x < box.right && p.y > box.top && p.y < box.bottom;
+    if (box.width && points.some(inside)) found.push(text.textContent);
+  }
+  return found;
+})()"""
+
+
+def overlapping(boxes: list[dict[str, Any]]) -> list[tuple[str, str]]:
+    """Return the texts whose boxes share more than a pixel in both directions."""
+    return [
+        (one["text"], other["text"])
+        for place, one in enumerate(boxes)
+        for other in boxes[:place]
+        if min(one["right"], other["right"]) - max(one["left"], other["left"]) > 1
+        and min(one["bottom"], other["bottom"]) - max(one["top"], other["top"]) > 1
+    ]
+
+
+@pytest.mark.parametrize("width", [400, 900, 1400])
+@pytest.mark.parametrize("name", ["paper", "imagenet", "chosen", "swept"])
+def test_nothing_is_cut_and_no_text_lies_on_another(browser, pages, chosen, swept, name, width):
+    reader = Reader(browser, (pages | {"chosen": chosen, "swept": swept})[name])
+    reader.reload()
+    browser.resize(width, 900)
+    browser.wait(f"innerWidth === {width}")
+    reader.settle()
+    browser.evaluate(
+        "document.querySelectorAll('details').forEach((each) => { each.open = true; })"
+    )
+    reader.settle()
+    boxes = browser.evaluate(TEXTS)
+    assert len(boxes) > 100
+    assert overlapping(boxes) == []
+    assert [box for box in boxes if box["size"] < 12] == []
+    room = browser.evaluate("document.documentElement.clientWidth")
+    assert [box for box in boxes if box["left"] < 0 or box["right"] > room] == []
+    wide = (
+        "[document.documentElement, ...document.querySelectorAll('.scroll, .chart, section')]"
+        ".filter((each) => each.scrollWidth > each.clientWidth + 1)"
+        ".map((each) => each.outerHTML.slice(0, 80))"
+    )
+    assert browser.evaluate(wide) == []
+    assert browser.evaluate(ON_CURVES) == []
+    lead, page = (
+        browser.evaluate(f"document.querySelector('{each}').getBoundingClientRect().width")
+        for each in ("#lead svg", "main")
+    )
+    assert 0.97 * page < lead <= page, "the large panel has the page's width"
+
+
+def test_the_answer_and_the_large_panel_are_on_the_first_screen(browser, swept):
+    for width in (400, 1400):
+        reader = Reader(browser, swept)
+        reader.reload()
+        browser.resize(width, 900)
+        reader.settle()
+        top = "document.getElementById('%s').getBoundingClientRect().%s"
+        answer, panel = (
+            browser.evaluate(top % each) for each in (("answer", "bottom"), ("lead", "bottom"))
+        )
+        assert answer < 300 and panel < 900, (width, answer, panel)
+
+
+def test_the_large_panel_has_intervals_and_names_the_chosen_alpha(browser, chosen):
+    reader = Reader(browser, chosen)
+    reader.reload()
+    rules = "document.querySelectorAll('#lead .mark-rule.role-mark line').length"
+    shown = browser.evaluate(rules)
+    assert shown == 2 * (21 - 1) + 2 * 6, "of the first curve, and of the ringed point of each"
+    texts = "[...document.querySelectorAll('#lead .mark-text.role-mark text')]"
+    names = f"{texts}.map((text) => text.textContent)"
+    assert sorted(filter(None, browser.evaluate(names))) == ["fine-tuned", "zero-shot", "α = 0.8"]
+    reader.slide(3)
+    assert browser.evaluate(rules) == shown
+
+
 def test_panels_stand_side_by_side_where_there_is_room(reader):
     panels = "document.querySelectorAll('#chart [class*=concat_][class*=_group] > g > .background')"
     across = f"new Set([...{panels}].map((p) => Math.round(p.getBoundingClientRect().x))).size"
@@ -239,6 +341,43 @@ def test_panels_stand_side_by_side_where_there_is_room(reader):
         reader.browser.resize(width, 900)
         reader.browser.wait(f"{across} === {columns}")
         assert reader.browser.evaluate(wide), f"the page is wider than its window of {width} px"
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory) -> str:
+    """The address of a page as a sweep has it: one method, three shifts, few images, an answer."""
+    table = paper_table.table(paper_table.sweep(method="end-to-end"))
+    shifts = ["imagenet-r", "imagenet-a", "objectnet"]
+    table = table[table["dataset"].isin(["imagenet", *shifts])]
+    settings = PageSettings(
+        experiment="sweep",
+        title="fine-tuned-for-long-on-our-own-photographs-2026-11-30.safetensors, zero to one",
+        about="Recommended. " + "It is the smallest alpha. " * 9,
+        details="Made with commit " + "c" * 70 + ".",
+        reference="imagenet",
+        datasets=shifts,
+        titles={
+            "imagenet": "reference",
+            "imagenet-r": "a-folder-of-a-very-long-name-that-breaks-nowhere",
+        },
+        recommended=0.4,
+    )
+    frame = pd.DataFrame(
+        {
+            "set": "sketches",
+            "split": "test",
+            "image": f"bird/{'photo' * 12}{n}.png",
+            "label": "bird",
+        }
+        | {
+            f"prediction/{a}": "bird" if n % k else "tail"
+            for k, a in ((2, "0.000"), (3, "0.400"), (5, "1.000"))
+        }
+        for n in range(30)
+    )
+    page = tmp_path_factory.mktemp("swept") / "index.html"
+    page.write_text(build_page(table, settings, page, flips=section(frame, 0.4)))
+    return page.resolve().as_uri()
 
 
 @pytest.fixture(scope="module")
@@ -264,7 +403,8 @@ def test_the_recommended_alpha_is_marked_and_the_ends_are_named(browser, chosen)
     texts = "[...document.querySelectorAll('#chart text')].map((text) => text.textContent)"
     panels = "document.querySelectorAll('#chart [class*=concat_][class*=_group] > g > .background')"
     said, n = browser.evaluate(texts), browser.evaluate(f"{panels}.length")
-    assert said.count("zero-shot") == said.count("fine-tuned") == n > 0
+    assert said.count("zero-shot") == said.count("fine-tuned") == 0 < n, "shapes say it there"
+    assert browser.evaluate("document.getElementById('key').innerText").count("zero-shot") == 1
     assert "Diamonds: the recommended" in browser.evaluate("document.body.innerText")
 
 
@@ -279,8 +419,10 @@ def test_no_table_is_cut_and_the_legend_stands_above(browser, chosen, width):
         " return box.scrollWidth <= box.clientWidth; })()"
     )
     assert len(reader.cells("ImageNet")) == 6 * 3, "every method has its numbers"
-    top = "document.querySelector('#chart %s').getBoundingClientRect().top"
-    assert browser.evaluate(f"{top % '.role-legend'} < {top % '.mark-symbol.role-mark'}")
+    top = "document.querySelector('%s').getBoundingClientRect().top"
+    assert browser.evaluate(f"{top % '#key'} < {top % '#lead .mark-symbol.role-mark'}")
+    shown = browser.evaluate("document.getElementById('key').innerText")
+    assert all(f"variant-{at}" in shown for at in range(6))
 
 
 def test_light_and_dark_can_both_be_read(reader):

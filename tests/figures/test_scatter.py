@@ -333,7 +333,7 @@ def test_the_same_series_look_the_same_in_every_panel(both: pd.DataFrame, style:
 @pytest.mark.parametrize(
     ("options", "parts"),
     [
-        ({"series": [E2E], "panels": [{"x": "imagenet", "y": "svhn"}]}, ["svhn", "imagenet-a"]),
+        ({"series": [E2E], "panels": [{"x": "imagenet", "y": "svhn"}]}, ["end-to-end", "measured"]),
         ({"series": [{**E2E, "variant": "no"}], "panels": [SHIFTS]}, ["variant", "'no'"]),
         ({"series": [{**E2E, "where": {"colour": 1}}], "panels": [SHIFTS]}, ["colour"]),
         ({"series": [{**E2E, "source": "measured"}], "panels": [SHIFTS]}, ["measured"]),

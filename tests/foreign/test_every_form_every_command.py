@@ -40,9 +40,10 @@ from wiseft.tool.sweep import sweep
 __all__ = ["Holder"]  # TorchScript reads the source of the class
 
 ADAPTER = "is an adapter, not a model; give the model that it changes"
-OTHER = "its configuration is none of CLIPModel or AlignModel"
+OTHER = "its configuration is none of CLIPModel, SiglipModel, AlignModel or an image classifier"
 UNFIT = "does not fit the architecture"
-ALIGN = "ALIGN goes through `wiseft weights`"
+SILENT = "the weights came without a tokenizer"
+NO_TEXT = "has no text tower"
 FORMS = {
     "state dict": {},
     "safetensors": {},
@@ -55,17 +56,22 @@ FORMS = {
     "theta": {"weights": "not the weights of both towers"},
     "model of a sweep": {},
     "adapter": dict.fromkeys(["load", "score", "export", "import", "weights"], ADAPTER),
-    "AlignModel folder": dict.fromkeys(["load", "sweep"], ALIGN)
-    | {"score": "the weights came without a tokenizer"}
+    "AlignModel folder": dict.fromkeys(["load", "score", "sweep"], SILENT)
     | dict.fromkeys(["export", "import"], UNFIT),
+    "ViT classifier folder": {"weights": NO_TEXT} | dict.fromkeys(["export", "import"], UNFIT),
     "folder of another model": dict.fromkeys(["load", "score", "sweep", "weights"], OTHER)
     | dict.fromkeys(["export", "import"], UNFIT),
 }
 """By name of a form, what each command says that cannot use it."""
 COMMANDS = ("load", "score", "sweep", "merge", "export", "import", "weights")
-NAMED = ("timm folder", "theta", "model of a sweep")
+NAMED = ("timm folder", "ViT classifier folder", "theta", "model of a sweep")
 """Forms that name the classes of a head."""
-OTHERS = ("timm folder", "AlignModel folder", "folder of another model")
+OTHERS = (
+    "timm folder",
+    "AlignModel folder",
+    "ViT classifier folder",
+    "folder of another model",
+)
 """Forms of other models than the one that all the rest hold."""
 
 
@@ -133,6 +139,12 @@ def world(tmp_path_factory):
         square = {"size": {"height": 32, "width": 32}, "do_center_crop": False}
         processor = transformers.EfficientNetImageProcessor(**square, include_top=False)
         processor.save_pretrained(forms / "AlignModel folder")
+        labels = {"id2label": dict(enumerate(CLASSES)), "label2id": {c: c for c in CLASSES}}
+        sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+        config = transformers.ViTConfig(**sizes, **labels, image_size=32, patch_size=16)
+        folder = forms / "ViT classifier folder"
+        transformers.ViTForImageClassification(config).save_pretrained(folder)
+        transformers.ViTImageProcessor(size=square["size"]).save_pretrained(folder)
         small = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2}
         config = transformers.BertConfig(vocab_size=20, intermediate_size=8, **small)
         transformers.BertModel(config).save_pretrained(forms / "folder of another model")
@@ -155,7 +167,7 @@ def _run(world: World, command: str, name: str, output: Path) -> dict[str, torch
     if name == "model of a sweep":
         path = path / "state dict.pt"
     classes = None if name in NAMED else CLASSES
-    zero = path if timm or name.endswith("model") else world.file("start.pt")
+    zero = path if name in OTHERS or name.endswith("model") else world.file("start.pt")
     # Archives of TorchScript are taken for OpenAI's, whose activation is another.
     named = "Tiny" if name == "TorchScript" else None
     if command == "load":

@@ -9,12 +9,16 @@ import pandas as pd
 import pytest
 import torch
 import transformers
+from PIL import Image
 from safetensors.torch import load_file
+from tests.sweep.conftest import CLASSES, write_images
 from torch.utils.data import Dataset
 
 pytest.importorskip("accelerate", reason="accelerate is not installed")
 
 from wiseft.errors import WiseftError
+from wiseft.evaluate.score import score_folder
+from wiseft.tool.sweep import sweep
 from wiseft.trainer_callback import WiseftCallback
 
 
@@ -125,3 +129,61 @@ def test_what_cannot_work_is_said_before_the_training(tmp_path):
     model.peft_config = {"default": None}
     with pytest.raises(WiseftError, match="adapter of PEFT"):
         trainer_in(tmp_path, model).train()
+
+
+class Folder(Dataset):
+    """Images of class folders as a processor of transformers prepares them."""
+
+    def __init__(self, folder: Path, processor) -> None:
+        self.files = sorted(folder.rglob("*.png"))
+        self.processor = processor
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, index: int) -> dict:
+        file = self.files[index]
+        image = self.processor(Image.open(file).convert("RGB"), return_tensors="pt")
+        return {"pixel_values": image["pixel_values"][0], "labels": CLASSES.index(file.parent.name)}
+
+
+def test_a_sweep_reads_what_the_callback_and_the_trainer_write(tmp_path):
+    """theta_0 by the names of modules, the fine-tuned model by those of files: the same counts."""
+    photos, shift = tmp_path / "photos", tmp_path / "sketches"
+    processor = transformers.ViTImageProcessorPil(size={"height": 8, "width": 8})
+    train, held_out, shifted = (
+        Folder(write_images(folder, 8, seed, CLASSES), processor)
+        for seed, folder in ((1, tmp_path / "train"), (2, photos), (3, shift))
+    )
+    model = tiny_vit()
+    model = transformers.ViTForImageClassification(
+        transformers.ViTConfig(**(model.config.to_dict() | {"id2label": dict(enumerate(CLASSES))}))
+    )
+    with torch.no_grad():
+        model.classifier.weight.normal_(generator=torch.Generator().manual_seed(0))
+    arguments = transformers.TrainingArguments(
+        output_dir=str(tmp_path / "trainer"),
+        max_steps=2,
+        use_cpu=True,
+        learning_rate=0.05,
+        report_to=[],
+        disable_tqdm=True,
+        save_strategy="no",
+    )
+    trainer = transformers.Trainer(
+        model, arguments, train_dataset=train, processing_class=processor
+    )
+    sets = {"held_out": held_out, "shifts": {"sketches": shifted}, "alphas": [0, 0.5, 1]}
+    trainer.add_callback(WiseftCallback(trainer, wise := tmp_path / "wise", **sets))
+    trainer.train()
+    trainer.save_model(str(end := tmp_path / "end"))
+    result = sweep(
+        wise / "theta_0.safetensors", end, photos, [shift], tmp_path / "out", alphas=[0.5]
+    )
+    curve = pd.read_csv(wise / "curve.csv")
+    own = {e.alpha: e.n_correct for e in result.record.accuracy if e.set == "sketches"}
+    expected = curve[curve["set"] == "sketches"].set_index("alpha")["n_correct"].to_dict()
+    assert own == expected
+    assert len(set(own.values())) > 1, "the training changed nothing that is counted"
+    chosen = json.loads((wise / "choice.json").read_text())["alpha"]
+    assert score_folder(wise / "model", shift).n_correct == expected[chosen]

@@ -5,10 +5,13 @@ import timm
 import torch
 import transformers
 from safetensors.torch import load_file, save_file
+from tests.sweep.conftest import CLASSES, clip_config, write_images
 from tools.rehearsal import tiny
 
 from wiseft.errors import WiseftError
+from wiseft.tool.loading_lines import loading_example
 from wiseft.tool.merge import merge_files
+from wiseft.tool.sweep import sweep
 
 peft = pytest.importorskip("peft", reason="PEFT is not installed; make test-peers installs it")
 
@@ -35,6 +38,21 @@ def vit():
 
 
 ALL = ["q_proj", "fc1", "fc2", "patch_embedding", "token_embedding", "visual_projection"]
+
+
+def classifier():
+    config = transformers.ViTConfig(
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=16,
+        image_size=32,
+        patch_size=16,
+        num_labels=4,
+    )
+    return transformers.ViTForImageClassification(config)
+
+
 CASES = {
     "plain": (clip, {"target_modules": ["q_proj", "v_proj"]}),
     "rank stabilised": (clip, {"target_modules": ["q_proj"], "use_rslora": True}),
@@ -55,6 +73,16 @@ CASES = {
     ),
     "transposed": (gpt2, {"target_modules": ["c_attn", "c_fc", "wte"], "fan_in_fan_out": True}),
     "orthogonal": (clip, {"target_modules": ["q_proj"], "init_lora_weights": "orthogonal"}),
+    "DoRA": (clip, {"target_modules": ALL, "use_dora": True, "alpha_pattern": {"fc1": 5}}),
+    "DoRA, rank stabilised": (
+        clip,
+        {"target_modules": ["q_proj"], "use_dora": True, "use_rslora": True, "bias": "lora_only"},
+    ),
+    "DoRA, transposed": (
+        gpt2,
+        {"target_modules": ["c_attn", "c_fc"], "fan_in_fan_out": True, "use_dora": True},
+    ),
+    "classifier": (classifier, {"target_modules": ["q_proj"], "modules_to_save": ["classifier"]}),
     "timm": (vit, {"target_modules": ["qkv", "proj"], "modules_to_save": ["head"]}),
 }
 
@@ -98,10 +126,24 @@ def test_a_merge_is_pefts(case, tmp_path):
             assert torch.equal(found[name], base[name])
 
 
+@pytest.mark.parametrize("case", [case for case in CASES if "DoRA" not in case])
+def test_peft_loads_a_scaled_adapter_to_the_weights_between(case, tmp_path):
+    make, options = CASES[case]
+    base, merged = trained(make, tmp_path, **options)
+    output = tmp_path / "scaled"
+    merge_files(tmp_path / "base", tmp_path / "adapter", 0.3, output, as_adapter=True)
+    model = make()
+    model.load_state_dict(base)
+    found = peft.PeftModel.from_pretrained(model, output).merge_and_unload().state_dict()
+    for name, start in base.items():
+        if start.is_floating_point():
+            expected = start + 0.3 * (merged[name] - start)
+            torch.testing.assert_close(found[name], expected, rtol=0, atol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"use_dora": True}, "is a DoRA"),
         ({"init_lora_weights": "pissa"}, "has init_lora_weights: pissa"),
         ({"init_lora_weights": "olora"}, "has init_lora_weights: olora"),
         ({"lora_bias": True}, "has lora_bias: True"),
@@ -112,3 +154,35 @@ def test_what_is_no_plain_lora_is_refused(options, message, tmp_path):
     trained(clip, tmp_path, target_modules=["fc1"], **options)
     with pytest.raises(WiseftError, match=message):
         merge_files(tmp_path / "base", tmp_path / "adapter", "0.5", tmp_path / "c")
+
+
+def prompted_clip():
+    return transformers.CLIPModel(clip_config())
+
+
+@pytest.mark.parametrize("make", [classifier, prompted_clip])
+def test_a_sweep_writes_a_scaled_adapter(make, tmp_path):
+    options = {"target_modules": ["q_proj", "fc1"]}
+    options |= {"modules_to_save": ["classifier"]} if make is classifier else {}
+    base, merged = trained(make, tmp_path, **options)
+    prepare = transformers.CLIPImageProcessorPil(size=32, crop_size=32)
+    prepare.save_pretrained(tmp_path / "base")
+    images = write_images(tmp_path / "photos", 8, 1, CLASSES)
+    shift = write_images(tmp_path / "sketches", 5, 2, CLASSES)
+    inputs = tmp_path / "base", tmp_path / "adapter", images, [shift]
+    result = sweep(*inputs, tmp_path / "out", alpha=0.4, alphas=[0.4], as_adapter=True)
+    assert (result.record.model.loads_with, result.record.model.head) == (
+        "peft",
+        make is prompted_clip,
+    )
+    assert "PeftModel.from_pretrained(model" in loading_example(result)
+    model = make()
+    model.load_state_dict(base)
+    found = peft.PeftModel.from_pretrained(model, result.model_path).merge_and_unload()
+    for name, tensor in found.state_dict().items():
+        if tensor.is_floating_point():
+            expected = base[name] + 0.4 * (merged[name] - base[name])
+            torch.testing.assert_close(tensor, expected, rtol=0, atol=1e-6)
+    names = sorted(file.name for file in result.model_path.iterdir())
+    beside = ["classes.json", *(["head.safetensors"] if make is prompted_clip else [])]
+    assert names == sorted(["adapter_config.json", "adapter_model.safetensors", *beside])

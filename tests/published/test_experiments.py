@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
+import os
+import random
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +18,7 @@ from tests.figures.legends import problems
 from wiseft.base.names import split_run_name
 from wiseft.errors import WiseftError
 from wiseft.figures.registry import draw_figure
+from wiseft.figures.series import Quantity, Series, chosen
 from wiseft.figures.style import paper_style
 from wiseft.study.config import Catalogue, Config
 from wiseft.study.config.experiment import ExperimentEntry
@@ -130,6 +135,106 @@ def test_figures_of_other_experiments_results_can_be_drawn(name: str, tmp_path: 
     published = CATALOGUE.experiment(name).published
     assert published is not None and published.measured
     check_figures(name, table_of(name), tmp_path)
+
+
+MEASURED = CATALOGUE.experiment("paper").published.measured  # type: ignore[union-attr]
+PARTS = [*itertools.combinations(MEASURED, 1), *itertools.combinations(MEASURED, 2)]
+"""What a lab has after its first experiments."""
+
+
+@functools.cache
+def made_up_of(name: str) -> pd.DataFrame:
+    return made_up(CATALOGUE.experiment(name))
+
+
+def sample_of_parts(n: int = 20, seed: int = 0) -> list[tuple[tuple[str, ...], str]]:
+    """Return some of all parts and figures; WISEFT_TEST_PARTS=all: every one."""
+    figures = [name for name in CATALOGUE.experiment("paper").figures if name != "successors"]
+    every = list(itertools.product(PARTS, figures))
+    if os.environ.get("WISEFT_TEST_PARTS") == "all":
+        return every
+    return random.Random(seed).sample(every, n)
+
+
+@pytest.mark.parametrize(("parts", "figure"), sample_of_parts())
+def test_figures_show_what_is_measured_and_else_what_is_published(
+    parts: tuple[str, ...], figure: str
+) -> None:
+    entry = CATALOGUE.experiment("paper")
+    assert entry.published is not None
+    table = join(
+        [made_up_of(part) for part in parts], entry.published, CATALOGUE, REPOSITORY / "no"
+    )
+    settings = entry.figures[figure]
+    with paper_style() as style:
+        assert problems(draw_figure(figure, settings.draw, table, style, settings.options)) == []
+
+
+def test_a_panel_takes_measured_numbers_only_from_experiments_of_its_datasets() -> None:
+    entry = CATALOGUE.experiment("paper")
+    assert entry.published is not None
+    table = join(
+        [made_up_of("further-shifts-cifar10")], entry.published, CATALOGUE, REPOSITORY / "no"
+    )
+    with paper_style() as style:
+        settings = entry.figures["figure-9"]
+        figure = draw_figure("figure-9", settings.draw, table, style, settings.options)
+    sources = [{str(line.get_gid()).rpartition(":")[2] for line in ax.lines} for ax in figure.axes]
+    shown = [sorted(found & {"measured", "published"}) for found in sources]
+    both, paper = ["measured", "published"], ["published"]
+    assert shown == [paper, paper, both, both, paper, paper]
+    (legend,) = figure.legends
+    texts = [text.get_text() for text in legend.get_texts()]
+    assert "published (small marks)" in texts
+
+
+def test_the_best_of_variants_is_chosen_among_runs_of_the_panel() -> None:
+    """Held-out accuracies of another reference say nothing about the one that is shown."""
+    names, quantities = ["search-none", "search-l1"], [Quantity(dataset="imagenet")]
+    series = Series(method="linear-classifier", model="clip-vit-l-14-336", best_of=names)
+    ends = {"imagenet": (0.8, 0.7), "cifar10": (0.1, 0.9)}
+    base = {"source": "measured", "model": series.model, "method": series.method, "alpha": 1.0}
+    base |= {"combination": "weight", "selection": "grid", "view": "all", "metric": "accuracy"}
+    table = pd.DataFrame(
+        {**base, "variant": variant, "reference": reference, "dataset": reference, "value": value}
+        | {"run": f"{reference}-{variant}", "split": split}
+        for reference, values in ends.items()
+        for variant, value in zip(names, values, strict=True)
+        for split in ("test", "held-out")
+    )
+    assert chosen(table, series, "measured", *quantities).variant == "search-none"
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "left_out"),
+    [
+        ("imagenet", {"models": ["clip-vit-l-14-336"]}, {"figure-21-classes"}),
+        ("imagenet", {"models": ["clip-vit-b-16"]}, {"figure-7-classes", "figure-8"}),
+        ("diversity", {"models": ["clip-rn50"]}, {"figure-5-left", "figure-5-right"}),
+        ("pretraining-compute", {"models": ["clip-rn50"]}, set()),
+        ("transfer-cars", {"methods": ["end-to-end"]}, {"figure-16"}),
+        ("few-shot-cars", {"methods": ["linear-classifier__shots-1"]}, set()),
+    ],
+)
+def test_what_an_experiment_does_not_run_is_said_first_and_the_rest_is_drawn(
+    name: str, change: dict[str, Any], left_out: set[str], tmp_path: Path
+) -> None:
+    entry = CATALOGUE.experiment(name).model_copy(update=change)
+    targets = Targets(Config(), CATALOGUE, entry)
+    needed = {figure for figure in entry.figures if not targets.files.figure_files(figure)}
+    assert needed - set(targets.files.drawn()) == left_out
+    said = " ".join(targets.jobs.notes())
+    assert all(
+        f"The figure {figure} is left out, because {name} does not" in said for figure in left_out
+    )
+    table = made_up(entry)
+    if entry.published is not None:
+        table = join([table], entry.published, CATALOGUE, REPOSITORY / "no")
+    with paper_style() as style:
+        for figure in entry.figures.keys() - left_out:
+            settings = entry.figures[figure]
+            options = with_file(entry, settings.options, tmp_path)
+            draw_figure(figure, settings.draw, table, style, options)
 
 
 def check_figures(name: str, table: pd.DataFrame, folder: Path) -> None:

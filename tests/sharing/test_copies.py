@@ -12,11 +12,12 @@ from tests.sharing.conftest import ROOT
 from tools.sharing.copies import copies_problems, write_copies
 from tools.sharing.manifest import NAME, write_manifest
 
-from wiseft.base.io import write_text
+from wiseft.base.io import write_json, write_text
 from wiseft.errors import WiseftError
 from wiseft.study.config import paths
 from wiseft.study.targets import Targets
 from wiseft.tabulate import schema
+from wiseft.thetas.damage import write_sum
 
 SMOKE = "digits-smoke"
 
@@ -31,11 +32,14 @@ def published(tmp_path: Path) -> Path:
     shutil.copytree(ROOT / "config", tmp_path / "config")
     files = Targets.read(tmp_path, {"experiment": SMOKE}).files
     kinds = [schema.TABLE, schema.TABLE, schema.COMPARISONS, schema.SELECTION, schema.FITS]
-    for path, kind in zip(files.tabulated.values(), kinds, strict=True):
+    tabulated = [path for name, path in files.tabulated.items() if name != "made_with"]
+    for path, kind in zip(tabulated, kinds, strict=True):
         write = schema.write_parquet if path.suffix == ".parquet" else schema.write_csv
         write(tmp_path / path, schema.frame_of([], kind), kind)
     for path in files.effective():
         schema.write_csv(tmp_path / path, schema.frame_of([], schema.EFFECTIVE), schema.EFFECTIVE)
+    write_json(tmp_path / paths.made_with_path(SMOKE), {"evaluations": []})
+    write_sum(tmp_path / paths.made_with_path(SMOKE), 0)
     publish(tmp_path, "0" * 32)
     return tmp_path
 
@@ -51,7 +55,8 @@ def test_copies_hold_what_figures_read(published: Path):
     folder = published / paths.PUBLISHED / SMOKE
     names = {path.name for path in folder.iterdir() if path.suffix != ".sha256"}
     texts = ("comparisons", "selection", "fits", "effective-robustness")
-    assert names == {f"{SMOKE}.parquet", *(f"{SMOKE}.{text}.csv.gz" for text in texts)}
+    read_as_it_is = {f"{SMOKE}.parquet", f"{SMOKE}.made-with.json"}
+    assert names == read_as_it_is | {f"{SMOKE}.{text}.csv.gz" for text in texts}
     for name in names:
         table, copy = published / "data/tables" / name.removesuffix(".gz"), folder / name
         content = gzip.decompress(copy.read_bytes()) if name.endswith("gz") else copy.read_bytes()
@@ -110,6 +115,16 @@ def test_tables_that_were_never_published_are_not_copied(published: Path):
     with pytest.raises(WiseftError, match=r"fits\.csv is not as .*MANIFEST\.sha256 lists it"):
         write_copies(published)
     assert (published / paths.PUBLISHED / NAME).read_bytes() == before
+
+
+def test_tables_of_before_have_no_record_and_are_copied(published: Path):
+    record = published / paths.made_with_path(SMOKE)
+    for path in (record, record.with_name(f"{record.name}.sha256")):
+        path.unlink()
+    publish(published, "1" * 32)
+    copies = published / paths.PUBLISHED / SMOKE
+    assert not list(copies.glob("*.json*")) and (copies / f"{SMOKE}.parquet").is_file()
+    assert copies_problems(published) == []
 
 
 def test_figures_take_the_copies_only_where_there_are_no_tables(published: Path):

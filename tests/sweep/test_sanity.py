@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -16,12 +17,15 @@ from tools.rehearsal import tiny
 from tools.rehearsal.checkpoints import weights_of
 
 import wiseft
+from wiseft.cli import main
 from wiseft.errors import WiseftError
+from wiseft.figures.page.content import signed
 from wiseft.images.index_folder import index_folder
 from wiseft.tool.hub import write_card
 from wiseft.tool.record import ImageSet, Result
 from wiseft.tool.sanity import doubts
 from wiseft.tool.show import summary
+from wiseft.tool.side_by_side import page_of
 
 
 @pytest.fixture
@@ -66,6 +70,61 @@ def test_an_alpha_is_recommended_where_nothing_speaks_against_it(able):
     assert f"recommended: alpha {result.recommended:g}. It is the smallest alpha" in printed
     assert f'"recommended":{result.recommended:g}' in page
     assert not any("o alpha is recommended" in text for text in (printed, page, card))
+
+
+def test_the_page_leads_with_the_gains_of_the_recommended_alpha(able):
+    """Numbers and intervals are those of gains.csv, and no folder of the user's is named."""
+    result = swept(able)
+    gains = pd.read_csv(result.folder / "gains.csv").set_index(["contrast", "dataset"])
+    alpha, page = result.recommended, result.page.read_text()
+    end = "0.000" if alpha == 1 else "1.000"
+    row = gains.loc[(f"{alpha:.3f}-vs-{end}", "sketches")]
+    ends = f"[{100 * row.ci_low:.1f}, {100 * row.ci_high:.1f}]".replace("-", "−")
+    assert f"{signed(100 * row.difference)} points {ends} on sketches, " in page
+    assert str(able) not in page
+    assert "Images that flip" in page and 'href="predictions.parquet"' in page
+
+
+def test_sweeps_stand_side_by_side_on_the_images_that_they_share(able, tmp_path):
+    """A sentence of paired differences, a curve each; other images are refused or left out."""
+    first = swept(able)
+    torch.save(tuned(torch.load(able / "f.pt"), seed=8, only="image"), able / "g.pt")
+    kept = write_images(able / "more", 5, 3, CLASSES)
+    run(
+        able / "z.pt",
+        able / "g.pt",
+        able,
+        able / "other",
+        ["sketches", kept.name],
+        architecture=str(able / "tiny.json"),
+        alphas=[0.25, 0.75],
+        alpha=0.75,
+    )
+    both = ["page", str(first.folder), str(able / "other"), "-o", str(able / "both.html")]
+    with pytest.raises(SystemExit) as end:
+        main(both)
+    assert not end.value.code
+    page = (able / "both.html").read_text()
+    frames = [pd.read_parquet(able / name / "predictions.parquet") for name in ("out", "other")]
+    right = [
+        frame[(frame.set == "sketches")].set_index("image").eval(f"label == `prediction/{a:.3f}`")
+        for frame, a in zip(frames, (first.record.recommended.alpha, 0.75), strict=True)
+    ]
+    points = 100 * (right[1].mean() - right[0].mean())
+    assert re.search(
+        rf"other at α = 0\.75 over out at α = .*: .*{re.escape(signed(points))} points \[.*\] on "
+        r"sketches\.</p>",
+        page,
+    )
+    assert "Not in all of them, and so not here: avg:shifts, more" not in page
+    assert "Not in all of them, and so not here: more." in page
+    assert '"label":"out/"' in page and '"label":"other/"' in page
+    next((able / "photos").rglob("*.png")).unlink()
+    swept(able, out="fewer")
+    with pytest.raises(WiseftError, match="share sketches, but a page needs the images of the ref"):
+        page_of([first.folder, able / "fewer"], able / "both.html")
+    with pytest.raises(WiseftError, match="needs two folders"):
+        page_of([first.folder], able / "both.html")
 
 
 def test_at_chance_the_reason_stands_everywhere(able):

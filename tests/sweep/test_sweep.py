@@ -42,6 +42,7 @@ from wiseft.evaluate.score import score_folder
 from wiseft.models import towers
 from wiseft.thetas.theta import load_theta, load_weights, make_header, save_theta, save_weights
 from wiseft.tool.export import export_theta
+from wiseft.tool.flips import section
 from wiseft.tool.hub import write_card
 from wiseft.tool.loading_lines import loading_example
 from wiseft.tool.record import Result, read_record
@@ -464,7 +465,47 @@ def test_the_command(whole, photos, capsys):
     assert "camera" not in set(result.table["dataset"]), "nothing is told of what has no labels"
     assert {each.set for each in result.record.accuracy} == {"reference", "sketches", "paintings"}
     assert not list((out / ".work").glob("*.safetensors")), "as large as the checkpoints"
+    assert str(whole) not in (out / "index.html").read_text(), "a page goes to other people"
+    assert "Zero-shot: z.pt; fine-tuned: f.pt" in (out / "index.html").read_text()
     assert len([line for line in printed.err.splitlines() if "evaluat" in line]) <= 1
+
+
+def test_predictions_of_every_image_are_a_table_of_names(whole, photos):
+    """They count what the table counts; images lie where `image` says, in the class's folder."""
+    command(whole, photos, *shifts_of(photos, "sketches", "camera"), "--alphas", "0.3", out="named")
+    result = Result.read(whole / "named")
+    images = pd.read_parquet(whole / "named" / "predictions.parquet")
+    columns = [f"prediction/{alpha:.3f}" for alpha in result.record.alphas]
+    assert list(images.columns) == ["set", "split", "image", "label", *columns]
+    known = images[images["set"] != "camera"]
+    assert all(
+        Path(image).parent.name == label for image, label in known[["image", "label"]].values
+    )
+    assert all(
+        (photos / "sketches" / image).is_file() for image in known.image[known.set == "sketches"]
+    )
+    for each in result.record.accuracy:
+        part = images[(images["set"] == each.set) & (images["split"] == each.split)]
+        right = part[f"prediction/{each.alpha:.3f}"] == part["label"]
+        assert (right.sum(), len(part)) == (each.n_correct, each.n)
+    unlabelled = images[images["set"] == "camera"]
+    assert unlabelled["label"].isna().all() and unlabelled[columns].isin(CLASSES).all().all()
+
+
+def test_the_page_counts_and_names_the_images_that_flip():
+    right = {"0.000": "rrwww", "0.400": "rwrwr", "1.000": "wwrwr", "0.200": "wwwrw"}
+    names = {"r": "bird", "w": "<tail>"}
+    frame = pd.DataFrame({"image": [f"bird/IMG_{n}.png" for n in range(5)]})
+    frame = frame.assign(set="sketches", split="test", label="bird")
+    for alpha in sorted(right):
+        frame[f"prediction/{alpha}"] = [names[letter] for letter in right[alpha]]
+    page = section(frame, 0.4)
+    assert "<td>2 (1)</td><td>2 (2)</td><td>1 (0)</td>" in page
+    assert (
+        "<li>only between: IMG_3.png (bird; zero-shot &lt;tail&gt;, fine-tuned &lt;tail&gt;)"
+        in page
+    )
+    assert section(frame.assign(label=None), 0.4) == "", "nothing is right without labels"
 
 
 def test_unlabelled_is_the_surest_alpha_of_all_shifts_together(whole, photos):

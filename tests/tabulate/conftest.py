@@ -121,6 +121,7 @@ class Bench:
         views: Mapping[str, Mapping[str, Any]],
         predictions: Mapping[tuple[str, str], npt.NDArray[np.integer]],
         *,
+        model: str = "tiny-s0",
         method: str = "end-to-end",
         seed: int = 0,
     ) -> Path:
@@ -133,7 +134,7 @@ class Bench:
             predictions: per combination and alpha the same for all views; a view with labels of
                 its own covers what has one.
         """
-        folder = self.root / f"tiny-s0__ref__{method}" / f"seed-{seed}" / "evaluate" / dataset
+        folder = self.root / f"{model}__ref__{method}" / f"seed-{seed}" / "evaluate" / dataset
         folder.mkdir(parents=True)
         frame = samples.reset_index(drop=True)
         frame["sample_id"] = [f"{dataset}/{index}" for index in range(len(frame))]
@@ -156,12 +157,12 @@ class Bench:
                     )
                     rows.append({**row, "metric": settings["metric"], **asdict(outcome)})
         frame.to_parquet(folder / "predictions.parquet", index=False)
-        about = {"model": "tiny-s0", "reference": "ref", "method": method, "variant": ""}
+        about = {"model": model, "reference": "ref", "method": method, "variant": ""}
         content = {
             "format": 1,
             "dataset": dataset,
             **about,
-            "run": f"tiny-s0__ref__{method}",
+            "run": f"{model}__ref__{method}",
             "seed": seed,
             "identity": {},
             "views": views,

@@ -20,7 +20,7 @@ from wiseft.tabulate.schema import (
     write_parquet,
 )
 from wiseft.tabulate.stage import tabulate, write_tables
-from wiseft.thetas.damage import with_sum, write_sum
+from wiseft.thetas.damage import check_sum, with_sum, write_sum
 
 NAMES = {
     "parquet": "t.parquet",
@@ -207,6 +207,29 @@ def test_an_upgrade_between_two_evaluations_is_named_and_changes_no_table(
     assert "tabulate: Evaluations differ in torch: 2.8, 2.9." in result.output
     assert "commit" not in result.output
     assert {name: (tmp_path / "b" / name).read_bytes() for name in NAMES.values()} == expected
+
+
+def test_what_tables_were_made_with_is_written_beside_them(full, make_settings, tmp_path):
+    machines = [{"cpu": cpu, "vector_extension": "AVX2", "threads": 1} for cpu in "AB"]
+    for place, path in enumerate(full.metrics):
+        how = {"versions": {"torch": "2.9"}, "commit": "c0ffee", "machine": machines[place % 2]}
+        content = json.loads(path.read_text()) | {"how": how}
+        content.pop("sha256", None)
+        write_json(path, with_sum(content))
+    settings, path = make_settings().model_dump(mode="json"), tmp_path / "b" / "made-with.json"
+    recipes = {"methods": {"end-to-end": {"learning_rate": 0.1}}, "models": {"tiny-s0": {}}}
+    arguments = [f"--made-with={path}", f"--recipes={json.dumps(recipes)}"]
+    result = CliRunner().invoke(
+        app, [*command(full, json.dumps(settings), tmp_path / "b"), *arguments]
+    )
+    assert result.exit_code == 0, result.output
+    written = json.loads(path.read_text())
+    evaluations = written.pop("evaluations")
+    assert written == {**recipes, "settings": settings}
+    assert sum(int(each.pop("evaluations")) for each in evaluations) == len(full.metrics)
+    shared = {"commit": "c0ffee", "torch": "2.9", "vector_extension": "AVX2"}
+    assert evaluations == [{**shared, "cpu": "A"}, {**shared, "cpu": "B"}]
+    assert check_sum(path, "record") == 2
 
 
 def test_command_with_wrong_settings_writes_nothing(full, make_settings, tmp_path):

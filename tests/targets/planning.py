@@ -19,12 +19,13 @@ from snakemake.settings.types import (
 )
 
 
-def dry_run(root: Path, experiment: str, **settings: Any) -> list[Job]:
+def dry_run(root: Path, experiment: str, forced: bool = False, **settings: Any) -> list[Job]:
     """Return the jobs that Snakemake would run for `all`.
 
     Args:
         root: of a copy of the project.
         experiment: its name.
+        forced: every job, also those whose files are there.
         settings: what else `--config` gives.
     """
     quiet = OutputSettings(quiet={Quietness.ALL})
@@ -37,7 +38,7 @@ def dry_run(root: Path, experiment: str, **settings: Any) -> list[Job]:
         workflow.dag(DAGSettings())
         # What `snakemake --summary` does before it prints.
         planned = workflow._workflow
-        planned._prepare_dag(forceall=False, ignore_incomplete=True, lock_warn_only=True)
+        planned._prepare_dag(forceall=forced, ignore_incomplete=True, lock_warn_only=True)
         planned._build_dag()
         jobs = list(planned.dag.needrun_jobs())
         for job in jobs:  # they are filled in when they are asked for, relative to the project

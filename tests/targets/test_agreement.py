@@ -43,7 +43,8 @@ def test_plan_counts_the_datasets_that_are_prepared(project: Path, experiment: s
     jobs = dry_run(project, experiment)
     plan = estimate(targets_of(project, experiment), A100)
     rules = {"data_prepare", "data_prepare_files"}
-    prepared = [Path(job.output[0]).parent.name for job in jobs if job.rule.name in rules]
+    manifests = [Path(job.output[0]) for job in jobs if job.rule.name.startswith("data_prepare")]
+    prepared = [manifest.parent.name for manifest in manifests]
     entries = [Catalogue(project).dataset(name) for name in prepared]
     gigabytes = sum(entry.disk_gb or 0 for entry in entries if entry.limit is None)
     if experiment == "samples":  # of ImageNet its validation images alone
@@ -94,8 +95,11 @@ def test_caches_are_counted_at_the_size_of_each_model(project: Path) -> None:
     settings = {"datasets": {"cache": ["imagenet", "imagenet-a"]}}
     jobs = rules_of(dry_run(project, "independent-ensembles", **settings))
     targets = targets_of(project, "independent-ensembles", **settings)
-    assert jobs["data_cache"] == 2 * 3, "two datasets, three models of different sizes"
+    cached = {rule: count for rule, count in jobs.items() if rule.startswith("data_cache")}
+    expected = {"data_cache_imagenet": 3, "data_cache_imagenet-a": 3}
+    assert cached == expected, "two datasets, three models of different sizes"
     assert targets.jobs.by_rule() == jobs
+    assert targets.jobs.by_stage()["data_cache"] == 6
 
 
 def test_samples_need_only_the_split_that_they_are_drawn_from(project: Path) -> None:

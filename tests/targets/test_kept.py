@@ -44,7 +44,7 @@ def test_what_it_adds(project: Path) -> None:
     }, "nothing of a model from scratch, which knows no prompts"
     jobs = {rule: n - plain.jobs.by_rule().get(rule, 0) for rule, n in keeps.jobs.by_rule().items()}
     assert {rule: n for rule, n in jobs.items() if n} == {
-        "data_prepare": 1,
+        "data_prepare_typefaces": 1,
         "zeroshot": 1,
         "evaluate_kept-typefaces": 4,
     }
@@ -100,7 +100,12 @@ def test_a_finished_experiment_makes_what_it_keeps_and_no_model_again(tmp_path: 
     path.write_text(path.read_text().replace("\nfigures:", f"\n{KEEP}\nfigures:"))
     jobs = dry_run(project, SMOKE)
     made = rules_of(jobs)
-    assert {"evaluate_kept-typefaces", "zeroshot", "data_prepare", "tabulate"} <= made.keys()
+    assert {
+        "evaluate_kept-typefaces",
+        "zeroshot",
+        "data_prepare_typefaces",
+        "tabulate",
+    } <= made.keys()
     assert made["evaluate_kept-typefaces"] == 4 and made["zeroshot"] == 1
     again = {"pretrain", "finetune", "baseline", "evaluate_digits", "glyphs", "interpolate"}
     assert not again & made.keys()

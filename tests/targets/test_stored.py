@@ -124,3 +124,15 @@ def test_logits_that_are_there_stay(project: Path) -> None:
 def test_a_key_of_later_changes_no_record(project: Path) -> None:
     plain = experiment(project, "plain", "[0.0, 0.5, 1.0]", "[weight]")
     assert not {"sweep", "keep"} & json.loads(plain.told.record())["experiment"].keys()
+
+
+def test_settings_of_one_recipe_add_a_table_and_other_experiments_stay_as_they_are(project: Path):
+    plain = experiment(project, "plain", "[0.0, 0.5, 1.0]", ALL)
+    named = f"tuning: {{title: rate, methods: [{TUNED}, {LINEAR}]}}"
+    tuned = experiment(project, "tuned", "[0.0, 0.5, 1.0]", ALL, named)
+    table = paths.tuning_path("tuned")
+    assert tuned.files.tuning() == [table]
+    assert tuned.files.tables["tuning"] == table and table in tuned.files.table_files()
+    assert json.loads(tuned.told.statistics())["tuning"]["methods"] == [TUNED, LINEAR]
+    assert plain.files.tuning() == [] and "tuning" not in plain.files.tables
+    assert "tuning" not in plain.told.statistics() + plain.told.record()

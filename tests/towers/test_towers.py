@@ -167,7 +167,7 @@ def test_an_align_config_says_nothing_of_who_wrote_it():
 def test_a_bad_align_config_is_a_sentence():
     architecture = tiny.align()
     architecture["config"]["text_config"]["hidden_size"] = 17
-    with pytest.raises(WiseftError, match="transformers cannot build ALIGN"):
+    with pytest.raises(WiseftError, match="transformers cannot build Align"):
         towers.build(architecture)
 
 

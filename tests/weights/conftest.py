@@ -29,6 +29,7 @@ def hub(tmp_path, monkeypatch):
         monkeypatch.setenv("HF_ENDPOINT", running.url)
         monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
         monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+        monkeypatch.setattr(huggingface_hub.constants, "HF_ASSETS_CACHE", str(tmp_path / "assets"))
         # The library asks its own hub, whatever the endpoint, which program it is called by.
         monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
         with contextlib.suppress(ImportError):

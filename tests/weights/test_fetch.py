@@ -28,13 +28,13 @@ from wiseft.base.io import sha256_file
 from wiseft.cli import main
 from wiseft.errors import WiseftError
 from wiseft.foreign.huggingface import from_open_clip
+from wiseft.foreign.named import text_revision
 from wiseft.foreign.processors import preprocessing as processor_preprocessing
 from wiseft.images.decode import decode
 from wiseft.models import towers
 from wiseft.models.classifier import ImageClassifier
 from wiseft.models.towers.tokenizers import unpacked
 from wiseft.study.config import Catalogue
-from wiseft.study.weights import pins
 from wiseft.study.weights.fetch import fetch_weights
 from wiseft.study.weights.sources import from_entry, from_tag
 from wiseft.thetas.preprocessing import parse_preprocessing
@@ -142,10 +142,10 @@ def test_without_the_hub_the_message_says_what_to_bring_and_where(
     with pytest.raises(WiseftError) as caught:
         fetch(tiny_tag, revision=COMMIT)
     message = str(caught.value)
-    assert "switched off by HF_HUB_OFFLINE" in message
-    assert f"hf download {REPOSITORY} {NAMES[0]} --revision {COMMIT}" in message
+    assert "outgoing traffic has been disabled" in message
+    assert f"hf download {REPOSITORY} --revision {COMMIT}" in message
     folder = tmp_path / "fetched" / "Tiny-tag"
-    assert f"put the file into {folder}/" in message
+    assert f"or put {NAMES[0]} or {NAMES[1]} of it into {folder}/" in message
     folder.mkdir(parents=True)
     (folder / NAMES[0]).write_bytes(safetensors_of(clip_weights()))
     tensors, header = fetch(tiny_tag, revision=COMMIT)
@@ -682,7 +682,7 @@ def test_the_text_towers_of_open_clip_have_commits():
     configs = map(open_clip.get_model_config, open_clip.list_models())
     names = {c["text_cfg"].get(f"hf_{w}_name") for c in configs for w in ("model", "tokenizer")}
     known = {name for name in names if name and not name.startswith("timm/")}
-    commits = {name: pins.text_revision(name) for name in known}
+    commits = {name: text_revision(name) for name in known}
     assert len(commits) == 9, "a repository of timm's is that of the weights"
     assert all(re.fullmatch("[0-9a-f]{40}", commit) for commit in commits.values()), commits
 

@@ -48,7 +48,8 @@ def written(tmp_path, content, name="x.pt"):
 def test_a_state_dict_is_found_in_its_wrapper(tmp_path, content, wrapper, prefix):
     found = read_checkpoint(written(tmp_path, content))
     assert same(found.tensors, TENSORS)
-    assert (found.kind, found.prefix) == ("torch", prefix)
+    assert found.kind == "torch"
+    assert found.own == ({k: prefix + k for k in TENSORS} if prefix else {})
     assert found.wrapper == ((wrapper,) if wrapper else ())
     write_checkpoint(found, {k: v + 1 for k, v in found.tensors.items()}, tmp_path / "y.pt")
     again = torch.load(tmp_path / "y.pt", weights_only=True)

@@ -20,6 +20,17 @@ from tools.rehearsal.server import serving
 ROOT = Path(__file__).parents[2]
 SOURCES = ("Snakefile", "workflow", "config", "profiles", "environment.yml", "src", "tools")
 SMOKE = "digits-smoke"
+DIGITS = [
+    "mnist",
+    "optdigits",
+    "mfeat",
+    "pendigits",
+    "inverted",
+    "mnist-m",
+    "colour",
+    "corrupt",
+    "fonts",
+]
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 

@@ -14,6 +14,10 @@ from tests.data.fetching.http_server import running
 from tests.data.project import entry, pets, pinned, tar
 
 from wiseft.images.manifest import open_manifest
+from wiseft.study.config.layouts import LAYOUTS
+from wiseft.study.data import layouts
+from wiseft.study.targets import Targets
+from wiseft.study.targets.data import STORED
 
 EXPERIMENT = "pets-data"
 
@@ -63,6 +67,26 @@ def test_one_file_is_a_new_dataset_fetched_and_indexed(project, snakemake, monke
     assert open_manifest(project / "datasets/pets-limit4/manifest.json").splits["test"].n == 4
     again = snakemake(project, "-n", "data", experiment=EXPERIMENT)
     assert "Nothing to be done" in again.stdout, again.stdout
+
+    # All that preparing writes is an output, but for unpacked files: they may be all that there is.
+    data = Targets.read(project, {"experiment": EXPERIMENT}).data
+    folder = project / "datasets"
+    written = {path for path in folder.glob("pets*/*/*") if path.parent.name != "files"}
+    assert written == {project / path for name in data.prepared for path in data.split_files(name)}
+    index = folder / "pets" / "test" / "index.json"
+    before, unpacked = index.stat().st_ino, sorted(folder.glob("pets/files/**/*"))
+    rule = "data_prepare_files_pets"
+    done = snakemake(project, "--cores", "1", "data", "--forcerun", rule, experiment=EXPERIMENT)
+    assert done.returncode == 0, done.stdout
+    assert index.stat().st_ino == before, "what is indexed is not scanned again"
+    assert sorted(folder.glob("pets/files/**/*")) == unpacked != []
+
+
+def test_layouts_that_store_arrays_are_those_whose_reader_makes_some():
+    """Which files preparing writes is known before anything is read."""
+    readers = {name: Path(layouts.__path__[0], f"{name.replace('-', '_')}.py") for name in LAYOUTS}
+    own = {name for name, path in readers.items() if path.is_file()}
+    assert {n for n in own if "PreparedSplit(" in readers[n].read_text()} == STORED - {"arrays"}
 
 
 def test_a_users_file_outlives_a_rerun(project, snakemake):

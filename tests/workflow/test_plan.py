@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+from tests.workflow.conftest import DIGITS
 
 RUN = "digits-rn-s20__mnist__end-to-end__digits"
-
 Plan = Callable[..., dict[str, int]]
 
 
@@ -15,7 +17,7 @@ def test_jobs_of_the_default_experiment(project, plan: Plan):
     """One pre-training seed, three seeds of two methods and one of a third, eight baselines."""
     assert plan(project, experiment="digits") == {
         "data_fetch": 15,
-        "data_prepare": 9,
+        **{f"data_prepare_{name}": 1 for name in DIGITS},
         "data_samples": 1,
         "glyphs": 1,
         "pretrain": 1,
@@ -40,6 +42,39 @@ def test_the_catalogues_entry_plans_the_same(project, plan: Plan):
     entry = plan(project, "-s", "workflow/Snakefile")
     assert entry.pop("default") == 1
     assert entry | {"all": 1} == plan(project)
+
+
+@pytest.fixture
+def elsewhere(project: Path, tmp_path: Path) -> Path:
+    """A folder with the configuration and nothing else of the project."""
+    shutil.copytree(project / "config", tmp_path / "elsewhere" / "config")
+    return tmp_path / "elsewhere"
+
+
+def test_another_folder_plans_the_same(project: Path, elsewhere: Path, plan: Plan):
+    assert plan(project, "--directory", str(elsewhere)) == plan(project)
+
+
+# What `snakedeploy deploy-workflow` writes, with the folder of a clone in place of an address.
+MODULE = """\
+configfile: "config/config.yaml"
+
+module wiseft:
+    snakefile:
+        "{}/workflow/Snakefile"
+    config:
+        config
+
+use rule * from wiseft as wiseft_*
+"""
+
+
+def test_a_module_plans_the_same(project: Path, elsewhere: Path, plan: Plan):
+    (elsewhere / "workflow").mkdir()
+    (elsewhere / "workflow" / "Snakefile").write_text(MODULE.format(project))
+    jobs = {rule.removeprefix("wiseft_"): n for rule, n in plan(elsewhere).items()}
+    assert jobs.pop("default") == 1
+    assert jobs | {"all": 1} == plan(project)
 
 
 def test_models_that_are_only_combined_are_fetched_and_not_trained(project, plan: Plan):
@@ -102,7 +137,7 @@ def test_new_dataset_is_an_entry(project, plan: Plan, edit):
     edit(project, "datasets: [mnist,", "datasets: [scans, mnist,")
     after = plan(project)
     assert after.pop("evaluate_scans") == before["evaluate_digits"]
-    assert after.pop("data_fetch_files") == after.pop("data_prepare_files") == 1
+    assert after.pop("data_fetch_files") == after.pop("data_prepare_files_scans") == 1
     assert after == before
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+from tests.targets.planning import dry_run
 from tools.sharing.complete import artifact_problems, missing_files
 
 from wiseft.study.targets import Targets
@@ -39,7 +40,7 @@ def metrics_rows(folder: Path, dataset: str = "mnist") -> dict[tuple[str, str, s
 def test_everything_is_there(finished: Path):
     tables = finished / "data" / "tables"
     suffixes = {"csv", "parquet", "comparisons.csv", "selection.csv", "fits.csv", "metrics.json"}
-    suffixes |= {"effective-robustness.csv"}
+    suffixes |= {"effective-robustness.csv", "made-with.json"}
     suffixes |= {f"{suffix}.sha256" for suffix in suffixes - {"metrics.json"}}
     assert {path.name.removeprefix(f"{SMOKE}.") for path in tables.iterdir()} == suffixes
     results = finished / "results" / SMOKE
@@ -66,6 +67,20 @@ def test_nothing_is_left_behind(finished: Path):
         for path in (finished / top).rglob("*"):
             assert ".tmp-" not in path.name, path
             assert "{" not in path.name, path
+
+
+def test_every_file_is_an_output(finished: Path):
+    """So an executor without a shared disk brings back all that a job wrote."""
+    jobs = dry_run(finished, SMOKE, forced=True)
+    declared = {str(path) for job in jobs for path in (*job.output, *job.log, job.benchmark or "")}
+    there = {
+        str(path.relative_to(finished))
+        for top in ("data", "datasets", "results", "logs")
+        for path in (finished / top).rglob("*")
+        if path.is_file()
+    }
+    assert there - declared == set()
+    assert {str(path) for job in jobs for path in job.output} - there == set()
 
 
 def test_second_run_does_nothing(continued: Path, plan: Plan):

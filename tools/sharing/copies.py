@@ -89,6 +89,8 @@ def _copied(root: Path) -> Iterator[tuple[Path, Path]]:
             print(f"note: {found} belongs to no experiment in config/, so it is not copied")
             continue
         tables = [path for path in files.table_files() if path != files.tables["table_csv"]]
+        record = files.tables["made_with"]  # tables of before have none
+        tables = [path for path in tables if path != record or (root / path).is_file()]
         missing = [path for path in tables if not (root / path).is_file()]
         large = [path for path in tables if path not in missing and _large(root / path)]
         if missing or large:

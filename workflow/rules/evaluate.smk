@@ -12,9 +12,13 @@ for suite, members in DATA.evaluations.items():
             theta_1=lambda w, suite=suite: FILES.theta_1(w.model, w.method, w.seed, suite),
             head=lambda w, members=members: FILES.head(w.model, members),
             manifests=DATA.manifests(members),
+            images=HANDED.beside(DATA.split_files, members),
             likes=DATA.manifests(DATA.likes(members)),
             caches=lambda w, members=members: DATA.caches(
                 TARGETS.resident(w.model, w.method), members
+            ),
+            cached=lambda w, members=members: HANDED.beside(
+                DATA.cache_files, DATA.caches(TARGETS.resident(w.model, w.method), members)
             ),
         output:
             metrics=update(FILES.of_evaluation(paths.metrics_path, RUN, "{seed}", members)),
@@ -48,7 +52,10 @@ for suite, members in DATA.evaluations.items():
             manifests=lambda w, input: " ".join(
                 filter(None, [repeat("--dataset", input.manifests), repeat("--like", input.likes)])
             ),
-            folder=str(paths.evaluations_folder(RUN, "{seed}", suite not in DATA.suites)),
+            folder=HANDED.placed(
+                lambda w, output: str(Path(output.metrics[0]).parents[1]),
+                str(paths.evaluations_folder(RUN, "{seed}", suite not in DATA.suites)),
+            ),
             about=lambda w: TOLD.identity(w.model, w.method, w.seed),
             logits=lambda w, output: TOLD.logits(w.method) if output.logits else "",
             combinations=lambda w, input: TOLD.combinations(w.method),

@@ -1,10 +1,14 @@
+TABLE_SUMS = HANDED.beside(FILES.sums, [FILES.tables["table_parquet"], *FILES.zero_shot_tables()])
+
+
 # The tables are plain paths here: who makes them is none of these rules' business.
 rule figure:
     input:
         table=FILES.tables["table_parquet"],
         zero_shot=FILES.zero_shot_tables(),
-        file=lambda w: FILES.figure_files(w.figure) if w.figure in FILES.drawn() else [],
-        code=lambda w: CODE.behind("figure", EXPERIMENT.figures[w.figure].draw),
+        sums=TABLE_SUMS,
+        file=lambda w: local(FILES.figure_files(w.figure) if w.figure in FILES.drawn() else []),
+        code=lambda w: local(CODE.behind("figure", EXPERIMENT.figures[w.figure].draw)),
     output:
         pdf=paths.figure_path(NAME, "{figure}", "pdf"),
         png=report(
@@ -30,7 +34,7 @@ rule figure:
         about=lambda w: TOLD.drawing_text(w.figure),
         options=lambda w: TOLD.figure(w.figure),
         context=TOLD.figure_context(),
-        zero_shot=repeat("--zero-shot", FILES.zero_shot_tables()),
+        zero_shot=HANDED.given("--zero-shot", "zero_shot", FILES.zero_shot_tables()),
         caption=lambda w: EXPERIMENT.figures[w.figure].caption,
     message:
         "figure: {wildcards.figure}"
@@ -44,7 +48,9 @@ rule figure:
 rule page:
     input:
         table=FILES.tables["table_parquet"],
-        code=CODE.behind("page"),
+        sums=TABLE_SUMS,
+        comparisons=[path for key, path in FILES.tabulated.items() if key == "comparisons"],
+        code=local(CODE.behind("page")),
     output:
         page=report(
             paths.page_path(NAME),
@@ -62,12 +68,14 @@ rule page:
     params:
         version=VERSION["figures"],
         settings=TOLD.page(),
+        comparisons=lambda w, input: repeat("--comparisons", input.comparisons),
         links=TOLD.links(),
         beside=TOLD.beside("index.html"),
     message:
-        "page: {NAME}"
+        f"page: {NAME}"
     shell:
-        "wiseft page --table {input.table:q} --settings {params.settings:q} {params.links} {params.beside}"
+        "wiseft page --table {input.table:q} {params.comparisons}"
+        " --settings {params.settings:q} {params.links} {params.beside}"
         " --output {output.page:q} > {log:q} 2>&1"
 
 
@@ -76,7 +84,8 @@ rule provenance:
     input:
         table=FILES.tables["table_parquet"],
         zero_shot=FILES.zero_shot_tables(),
-        code=CODE.behind("provenance"),
+        sums=TABLE_SUMS,
+        code=local(CODE.behind("provenance")),
     output:
         page=report(
             paths.provenance_path(NAME),
@@ -94,10 +103,10 @@ rule provenance:
     params:
         version=VERSION["figures"],
         settings=TOLD.record(),
-        zero_shot=repeat("--zero-shot", FILES.zero_shot_tables()),
+        zero_shot=HANDED.given("--zero-shot", "zero_shot", FILES.zero_shot_tables()),
         beside=TOLD.beside("provenance.html"),
     message:
-        "provenance: {NAME}"
+        f"provenance: {NAME}"
     shell:
         "wiseft provenance --table {input.table:q} --settings {params.settings:q}"
         " {params.zero_shot} {params.beside} --output {output.page:q} > {log:q} 2>&1"
@@ -110,7 +119,9 @@ rule report:
         selection=FILES.tables["selection"],
         fits=FILES.tables["fits"],
         effective=FILES.effective(),
-        code=CODE.behind("report"),
+        sums=HANDED.beside(FILES.sums, [*FILES.tables.values(), *FILES.effective()]),
+        tuning=FILES.tuning(),
+        code=local(CODE.behind("report")),
     output:
         summary=report(
             paths.summary_path(NAME),
@@ -129,13 +140,14 @@ rule report:
         version=VERSION["figures"],
         settings=TOLD.statistics(),
         experiment=NAME,
-        effective=repeat("--effective-robustness", FILES.effective()),
+        effective=HANDED.given("--effective-robustness", "effective", FILES.effective()),
+        tuning=HANDED.given("--tuning", "tuning", FILES.tuning()),
         beside=TOLD.beside("summary.md"),
     message:
-        "report: the summary of {NAME}"
+        f"report: the summary of {NAME}"
     shell:
         "wiseft report --table {input.table:q} --comparisons {input.comparisons:q}"
-        " --selection {input.selection:q} --fits {input.fits:q} {params.effective}"
+        " --selection {input.selection:q} --fits {input.fits:q} {params.effective} {params.tuning}"
         " --config {params.settings:q}"
         " --experiment {params.experiment:q} {params.beside} --output {output.summary:q} > {log:q} 2>&1"
 

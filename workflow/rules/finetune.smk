@@ -2,6 +2,7 @@ rule finetune:
     input:
         theta_0=lambda w: TARGETS.start(w.model, w.method),
         manifest=DATA.manifests([TARGETS.reference]),
+        images=HANDED.beside(DATA.split_files, [TARGETS.reference]),
         trials=lambda w: FILES.trials(w.model, w.method, w.seed),
     output:
         theta_1=paths.theta_1_path(RUN, "{seed}"),
@@ -39,6 +40,7 @@ rule search:
     input:
         theta_0=paths.theta_0_path("{model}", "{reference}"),
         manifest=DATA.manifests([TARGETS.reference]),
+        images=HANDED.beside(DATA.split_files, [TARGETS.reference]),
     output:
         theta_1=paths.theta_1_path(RUN, "{seed}"),
         curve=paths.training_curve_path(RUN, "{seed}"),
@@ -74,7 +76,7 @@ rule search:
 rule import_checkpoint:
     input:
         theta_0=paths.theta_0_path("{model}", "{reference}"),
-        checkpoint=lambda w: TARGETS.checkpoints[w.method],
+        checkpoint=lambda w: local(TARGETS.checkpoints[w.method]),
     output:
         theta_1=paths.theta_1_path(RUN, "{seed}"),
     log:
@@ -100,8 +102,9 @@ rule import_checkpoint:
 # The same architecture from random weights: the points that the baseline fit goes through.
 rule baseline:
     input:
-        architecture=lambda w: FILES.architecture(w.model),
+        architecture=lambda w: local(FILES.architecture(w.model)),
         manifest=DATA.manifests([TARGETS.reference]),
+        images=HANDED.beside(DATA.split_files, [TARGETS.reference]),
     output:
         theta_1=paths.theta_1_path(RUN, "{seed}"),
         curve=paths.training_curve_path(RUN, "{seed}"),

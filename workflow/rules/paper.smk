@@ -3,7 +3,8 @@
 rule paper_tables:
     input:
         table=FILES.tables["table_parquet"],
-        code=CODE.behind("paper-tables"),
+        sum=HANDED.beside(FILES.sums, [FILES.tables["table_parquet"]]),
+        code=local(CODE.behind("paper-tables")),
     output:
         report=report(
             paths.paper_tables_folder(NAME) / "README.md",
@@ -20,6 +21,11 @@ rule paper_tables:
             )
             for number in FILES.paper_table_numbers() or range(1, 14)
         ],
+        texts=[
+            paths.paper_tables_folder(NAME) / f"table-{number}.{suffix}"
+            for number in FILES.paper_table_numbers() or range(1, 14)
+            for suffix in ("md", "tex")
+        ],
         cells=paths.paper_tables_folder(NAME) / "cells.csv",
     log:
         f"logs/paper_tables/{NAME}.log",
@@ -34,7 +40,7 @@ rule paper_tables:
         folder=lambda w, output: str(Path(output.report).parent),
         numbers=repeat("--number", FILES.paper_table_numbers()),
     message:
-        "paper_tables: {NAME}, beside the paper"
+        f"paper_tables: {NAME}, beside the paper"
     shell:
         "wiseft paper-tables --table {input.table:q} {params.numbers}"
         " --output-dir {params.folder:q} > {log:q} 2>&1"

@@ -3,10 +3,12 @@
 rule published:
     input:
         measured=FILES.measured_tables(),
-        others=FILES.other_models(),
-        code=CODE.behind("published"),
+        sums=HANDED.beside(FILES.sums, FILES.measured_tables()),
+        others=local(FILES.other_models()),
+        code=local(CODE.behind("published")),
     output:
         **{name: reported(name, path) for name, path in FILES.tabulated.items()},
+        sums=FILES.sums(*FILES.tabulated.values()),
     log:
         f"logs/published/{NAME}.log",
     benchmark:
@@ -18,9 +20,9 @@ rule published:
     params:
         version=VERSION["tabulate"],
         published=TOLD.published(),
-        tables=repeat("--table", FILES.measured_tables()),
+        tables=HANDED.given("--table", "measured", FILES.measured_tables()),
     message:
-        "published: the paper's numbers of {NAME}"
+        f"published: the paper's numbers of {NAME}"
     shell:
         "wiseft published {params.published} {params.tables} --table-csv {output.table_csv:q}"
         " --table-parquet {output.table_parquet:q} > {log:q} 2>&1"

@@ -6,10 +6,11 @@ rule tabulate:
         # an evaluation by an experiment without pairs would be left without what this one adds.
         logits=FILES.all_logits(),
         diversity=FILES.diversity(),
-        others=FILES.other_models(),
-        code=CODE.behind("tabulate"),
+        others=local(FILES.other_models()),
+        code=local(CODE.behind("tabulate")),
     output:
         **{name: reported(name, path) for name, path in FILES.tables.items()},
+        sums=FILES.sums(*FILES.tables.values()),
     log:
         f"logs/tabulate/{NAME}.log",
     benchmark:
@@ -22,22 +23,26 @@ rule tabulate:
         version=VERSION["tabulate"],
         settings=TOLD.statistics(),
         published=TOLD.published(),
-        diversity=repeat("--diversity", FILES.diversity()),
+        diversity=HANDED.given("--diversity", "diversity", FILES.diversity()),
+        recipes=TOLD.recipes(),
+        tuning=lambda w, output: repeat("--tuning", [output.tuning] if FILES.tuning() else []),
         experiment=NAME,
     message:
-        "tabulate: {NAME}"
+        f"tabulate: {NAME}"
     shell:
         "wiseft tabulate --experiment {params.experiment:q} --settings {params.settings:q}"
         " --table-csv {output.table_csv:q} --table-parquet {output.table_parquet:q}"
         " --comparisons {output.comparisons:q} --selection {output.selection:q}"
-        " --fits {output.fits:q} {params.published} {params.diversity} {input.metrics:q} {input.predictions:q} > {log:q} 2>&1"
+        " --fits {output.fits:q} --made-with {output.made_with:q} --recipes {params.recipes:q}"
+        " {params.published} {params.diversity} {params.tuning} {input.metrics:q} {input.predictions:q} > {log:q} 2>&1"
 
 
 # A few numbers of the table, for `dvc metrics diff` between versions.
 rule headline:
     input:
         table=FILES.tables["table_parquet"],
-        code=CODE.behind("headline"),
+        sum=HANDED.beside(FILES.sums, [FILES.tables["table_parquet"]]),
+        code=local(CODE.behind("headline")),
     output:
         metrics=paths.table_path(NAME, "metrics.json"),
     log:
@@ -51,7 +56,7 @@ rule headline:
     params:
         version=VERSION["figures"],
     message:
-        "headline: {NAME}"
+        f"headline: {NAME}"
     shell:
         "wiseft headline --table {input.table:q} --json {output.metrics:q} > {log:q} 2>&1"
 

@@ -1,7 +1,7 @@
 # Zero-shot models from elsewhere are fetched once, here; no other job asks the hub for anything.
 rule weights:
     input:
-        checkpoint=lambda w: TARGETS.entry(w.model).path or [],
+        checkpoint=lambda w: local(TARGETS.entry(w.model).path or []),
         package=lambda w: DATA.packages(DATA.model_packages(w.model)),
     output:
         weights=paths.weights_path("{model}"),

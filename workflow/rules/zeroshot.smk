@@ -62,6 +62,7 @@ rule zeroshot_calibrated:
     input:
         weights=paths.weights_path("{model}"),
         manifest=DATA.manifests([TARGETS.reference]),
+        images=HANDED.beside(DATA.split_files, [TARGETS.reference]),
         prompts=DATA.prompts(TARGETS.reference),
     output:
         theta_0=paths.theta_0_path("{model}", "{reference}"),
@@ -95,7 +96,7 @@ rule zeroshot_supervised:
     input:
         weights=paths.weights_path("{model}"),
         manifest=DATA.manifests([TARGETS.reference]),
-        label_map=lambda w: FILES.label_map(w.model),
+        label_map=lambda w: local(FILES.label_map(w.model)),
     output:
         theta_0=paths.theta_0_path("{model}", "{reference}"),
     log:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+
 from wiseft.errors import WiseftError
 
 SEARCHES = ("search-none", "search-weight-decay", "search-l1", "search-label-smoothing")
@@ -26,3 +29,16 @@ def split_run_name(run: str) -> tuple[str, str, str, str]:
 
 AVERAGE_PREFIX = "avg:"
 """Stands before the name of an average where datasets are named."""
+
+
+def last_names(paths: Sequence[Path]) -> list[str]:
+    """Return the last names of paths, or the whole paths where these are not unique.
+
+    Raises:
+        WiseftError: if a path is given twice.
+    """
+    names = [path.resolve().name for path in paths]
+    names = names if len(set(names)) == len(names) else [str(path) for path in paths]
+    if len(set(names)) < len(names):
+        raise WiseftError(f"{next(n for n in names if names.count(n) > 1)} is given twice")
+    return names

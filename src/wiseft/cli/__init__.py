@@ -129,6 +129,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "provenance": figures.provenance,
     "report": figures.report,
     "headline": figures.headline,
+    "compare": figures.compare,
 }
 """Every command by its name, in the order of the help; groups hold their own."""
 

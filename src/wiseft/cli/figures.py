@@ -1,4 +1,4 @@
-"""Commands of the figures stage: figures, the interactive page, provenance, summary, headline."""
+"""Commands of the figures stage: figures, page, provenance, summary, headline, comparison."""
 
 from __future__ import annotations
 
@@ -76,30 +76,52 @@ def paper_figures(
     entry, catalogue = targets.experiment, targets.catalogue
     drawn = draw_all(entry, catalogue, measured, folder, output_dir, figure, ends)
     typer.echo(f"paper-figures: drew {len(drawn)} figures in {output_dir}", err=True)
+    if missing := targets.files.missing_tables():
+        typer.echo(
+            f"Not measured here, so published numbers alone: {', '.join(missing)}. Measure one "
+            f"with: snakemake --cores all --config experiment={missing[0]}",
+            err=True,
+        )
 
 
 def page(
-    table: Table,
-    settings: Annotated[str, typer.Option()],
-    output: Annotated[Path, typer.Option()],
+    output: Annotated[Path, typer.Option("--output", "-o")],
+    sweeps: Annotated[list[Path] | None, typer.Argument(metavar="OUT")] = None,
+    table: Path | None = None,
+    settings: str = "{}",
+    comparisons: Path | None = None,
     link: list[Path] | None = None,
     beside: Beside = None,
 ) -> None:
-    """Write the interactive page of an experiment: one HTML file that needs no network.
+    """Write an interactive page, of several sweeps or of an experiment: one HTML file that needs
+    no network.
+
+    Example: wiseft page out-1 out-2 -o both.html
 
     Args:
-        settings: What the page is about, as JSON, or @ and a file: experiment, title, about,
+        sweeps: Folders of `wiseft sweep` to compare, on the sets of images that all of them have.
+        table: The tidy table (.parquet or .csv) of an experiment, in place of sweeps.
+        settings: What its page is about, as JSON, or @ and a file: experiment, title, about,
             reference, datasets, averages, titles, captions, view.
+        comparisons: CSV of its paired comparisons, whose intervals the first sentence then has.
         output: The HTML file to write.
         link: A file, such as a CSV, to link to; repeat.
     """
     from wiseft.base.loading import parse_settings
     from wiseft.figures.page import PageSettings, build_page
-    from wiseft.tabulate.schema import read_table
+    from wiseft.tabulate.schema import COMPARISONS, read, read_table
 
+    if bool(sweeps) == bool(table):
+        raise WiseftError("page needs either folders of `wiseft sweep` or --table, and not both")
+    if sweeps:
+        from wiseft.tool.side_by_side import page_of
+
+        write_text(output, page_of(sweeps, output))
+        return
     page_settings = parse_settings(PageSettings, settings, "--settings")
-    rows = read_table(table, means=True)
-    write_text(output, build_page(rows, page_settings, output, link or [], beside or []))
+    rows = read_table(Path(str(table)), means=True)
+    paired = read(comparisons, COMPARISONS, "comparisons") if comparisons else None
+    write_text(output, build_page(rows, page_settings, output, link or [], beside or [], paired))
 
 
 def provenance(
@@ -141,6 +163,7 @@ def report(
     config: Annotated[str, typer.Option()],
     output: Annotated[Path, typer.Option()],
     effective_robustness: Path | None = None,
+    tuning: Path | None = None,
     beside: Beside = None,
 ) -> None:
     """Write the summary of an experiment.
@@ -153,6 +176,7 @@ def report(
         config: The settings that `wiseft tabulate` got, as JSON, or @ and a file.
         output: The Markdown file to write.
         effective_robustness: CSV of effective robustness, where there is a line.
+        tuning: CSV of the settings of one recipe, where the experiment names them.
     """
     from wiseft.base.loading import parse_settings
     from wiseft.study.paper.summary import Tables, summary
@@ -168,6 +192,7 @@ def report(
         schema.read(selection, schema.SELECTION, "selection"),
         schema.read(fits, schema.FITS, "fits"),
         effective,
+        *([schema.read(tuning, schema.TUNING, "tuning")] if tuning else []),
     )
     settings = parse_settings(TabulateSettings, config, "--config")
     write_text(output, summary(experiment, tables, settings, beside or []))
@@ -198,6 +223,29 @@ def headline(
     if json_output is not None:
         write_json(json_output, numbers.headline_metrics(read))
     typer.echo(numbers.headline(read, average))
+
+
+def compare(
+    experiment: str,
+    verdict: Annotated[bool, typer.Option("--verdict")] = False,
+    root: Root = Path(),
+) -> None:
+    """Compare the tables here with the published ones: one verdict, then cell by cell.
+
+    Exit code: 0 equal or inside, 1 outside, 2 without a verdict.
+
+    Args:
+        experiment: An experiment whose tables lie in data/tables.
+        verdict: Print the verdict and the pre-training seeds alone.
+    """
+    from wiseft.study.paper import compare as comparison
+    from wiseft.study.targets import Targets
+
+    targets = Targets.read(root, {"experiment": experiment})
+    found = comparison.compare(root, targets.experiment, targets.files.table_files())
+    typer.echo(f"{experiment}, compared with what is published: {found.verdict}")
+    typer.echo("\n".join(found.notes[:1] if verdict else [*found.notes, "", found.details]))
+    raise typer.Exit(found.code)
 
 
 def _mapping(what: str, text: str) -> dict[str, Any]:

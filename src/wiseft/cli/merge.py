@@ -15,14 +15,15 @@ def merge(
         Path,
         typer.Argument(
             help="The zero-shot model, alpha 0: a file (.pt or .safetensors of open_clip, timm or "
-            "your own program) or a folder (CLIPModel of transformers, open_clip, timm)."
+            "your own program), a folder (CLIPModel of transformers, open_clip, timm), or a name: "
+            "hf-hub:OWNER/NAME[/FILE][@REVISION], ARCHITECTURE/TAG of open_clip, timm:MODEL."
         ),
     ],
     b: Annotated[
         Path,
         typer.Argument(
             help="The fine-tuned model, alpha 1, of the same architecture, or a LoRA folder of "
-            "PEFT for A."
+            "PEFT for A; or a name, likewise."
         ),
     ],
     output: Annotated[
@@ -33,6 +34,9 @@ def merge(
     ] = "0.500",
     weights: WeightsKey = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, or mps (untested).")] = "cpu",
+    as_adapter: Annotated[
+        bool, typer.Option("--as-adapter", help="Write the LoRA folder B, scaled by alpha.")
+    ] = False,
     follow_links: FollowLinks = False,
 ) -> None:
     """Write (1 - alpha) A + alpha B, in A's format and under A's names.
@@ -47,4 +51,4 @@ def merge(
     from wiseft.tool.merge import merge_files
 
     where = "cpu" if device == "cpu" else start_torch(1, device, mps=True)
-    merge_files(a, b, alpha, output, device=where, weights=weights)
+    merge_files(a, b, alpha, output, device=where, weights=weights, as_adapter=as_adapter)

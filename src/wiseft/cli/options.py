@@ -27,6 +27,16 @@ class Documented(TyperCommand):
             if isinstance(parameter, TyperArgument | TyperOption) and parameter.name in texts:
                 parameter.help = " ".join(texts[parameter.name].split())
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Let `--data A B` mean `--data A --data B`, where the option may be repeated."""
+        if any("--data" in each.opts and getattr(each, "multiple", False) for each in self.params):
+            words, args, greedy = args, [], False
+            for word in words:
+                greedy = word == "--data" or (greedy and not word.startswith("-"))
+                several = greedy and args and args[-1] != "--data" and word != "--data"
+                args += ["--data", word] if several else [word]
+        return list(super().parse_args(ctx, args))
+
 
 def _clone(root: Path) -> Path:
     from wiseft.study.config import require_clone

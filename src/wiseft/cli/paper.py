@@ -12,8 +12,8 @@ from wiseft.cli.options import AnyRoot, Datasets, Root, datasets_folder
 
 def testbed(datasets: Datasets = None, root: AnyRoot = Path()) -> None:
     """Download the accuracies of other models, through which the figures' fits go (1 MB)."""
+    from wiseft.base.transfer.http import download
     from wiseft.study.data.fetching.entry_files import checksums, mirrored
-    from wiseft.study.data.fetching.http import download
     from wiseft.study.published.addresses import NAME, SOURCES, source_path
 
     folder = datasets_folder(root, datasets)

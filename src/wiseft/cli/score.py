@@ -1,19 +1,24 @@
-"""`wiseft score`: one model on a folder of images."""
+"""`wiseft score`: models on folders of images."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
 from wiseft.cli.options import BatchSize, HeadFeatures, SkipBroken, WeightsKey, list_broken, parsed
+from wiseft.errors import WiseftError
+
+if TYPE_CHECKING:
+    from wiseft.evaluate.score import Score
 
 
 def score(
-    checkpoint: Annotated[Path, typer.Argument(metavar="MODEL")],
-    folder: Path,
+    models: Annotated[list[str], typer.Argument(metavar="MODEL")],
+    data: list[str] | None = None,
     architecture: str | None = None,
     preprocessing: str | None = None,
     prompts: str | None = None,
@@ -25,40 +30,61 @@ def score(
     device: str = "auto",
     threads: Annotated[int | None, typer.Option(min=1)] = None,
     skip_broken: SkipBroken = False,
+    image_column: list[str] | None = None,
+    label_column: list[str] | None = None,
+    limit: Annotated[int | None, typer.Option(min=1)] = None,
+    predictions: Path | None = None,
     as_json: Annotated[bool, typer.Option("--json")] = False,
 ) -> None:
-    """Score a model on a folder of images; the result is printed and not kept.
+    """Score models on your images; the result is printed and not kept.
 
     Example: wiseft score wise.pt my-photos --architecture ViT-B-32-quickgelu
+    wiseft score zeroshot.pt finetuned.pt wise.pt --data photos sketches --limit 500
+
+    Several models are compared with the first, image by image: the difference in accuracy with its
+    95 % interval (bootstrap) and McNemar's exact p.
 
     Args:
-        checkpoint: A theta, a classifier of another program, a model that `wiseft sweep` wrote, or
-            a zero-shot model in any format that `wiseft weights` reads.
-        folder: A folder with a folder of images for every class. Folders are called as the classes
-            are, by wnids of ImageNet, or by numbers from 0.
+        models: A theta, a classifier of another program, a model that `wiseft sweep` wrote, a
+            zero-shot model in any format that `wiseft weights` reads, or a name:
+            hf-hub:OWNER/NAME[/FILE][@REVISION], ARCHITECTURE/TAG of open_clip, timm:MODEL. Without
+            --data one model, and its images after it.
+        data: Images: a folder with a folder for every class; CSV or Parquet; a Hugging Face
+            dataset on disk; tar shards (shard-{000..003}.tar), also by URL. SOURCE:SPLIT names a
+            split. Classes are called as the model's, by wnids of ImageNet, or by numbers from 0.
+        limit: Score so many images of each source, drawn at random by seed 0: the same ones for
+            every model.
+        predictions: Parquet file to write, with the prediction of every image: set, image, label,
+            prediction/MODEL.
         architecture: Of a file that does not say it: a name of open_clip or a JSON file.
         preprocessing: Of such a file: as in config/models, JSON or @file.yaml. Default: that of
             OpenAI's CLIPs.
         prompts: Of a zero-shot model: templates as JSON, or @ and a file. Default: ["a photo of a
             {c}."]. Given, a head beside the model is not used.
-        class_names: JSON object of folder names to class names, or @ and a file, for folders that
-            are called otherwise.
+        class_names: JSON object of folder names or labels to class names, or @ and a file, for
+            those that are called otherwise.
         classes: Names of the head's classes in its order, JSON or @ and a file. Default: those that
             the model brings.
+        image_column: Column of a table with the images or their paths, if it is not called as
+            usual; repeat where tables differ.
+        label_column: Column with the labels; of tar shards, an extension or a key of JSON; repeat.
         device: auto, cpu, cuda, or mps (untested).
         threads: CPU threads. Default: all cores.
         as_json: Print JSON, and nothing else.
     """
     from wiseft.base.provenance import cores
-    from wiseft.evaluate.score import score_folder
+    from wiseft.evaluate.score import score_folders, write_predictions
     from wiseft.models.runtime import start_torch
-    from wiseft.tabulate.intervals import clopper_pearson
     from wiseft.thetas.preprocessing import Preprocessing
     from wiseft.zeroshot.prompts import parse_templates
 
-    result = score_folder(
-        checkpoint,
-        folder,
+    if not data and len(models) != 2:
+        raise WiseftError("give a model and its images, or several models and --data SOURCE ...")
+    *checkpoints, last = models
+    sources = data or [last]
+    found = score_folders(
+        models if data else checkpoints,
+        sources,
         architecture=architecture,
         preprocessing=parsed(Preprocessing, preprocessing, "--preprocessing"),
         templates=parse_templates(prompts) if prompts else None,
@@ -69,23 +95,62 @@ def score(
         batch_size=batch_size,
         device=str(start_torch(threads or cores(), device, mps=True)),
         skip_broken=skip_broken,
+        image_column=image_column or (),
+        label_column=label_column or (),
+        limit=limit,
     )
-    low, high = map(float, clopper_pearson(result.n_correct, result.n))
-    list_broken(result.broken)
+    if predictions is not None:
+        write_predictions(predictions, found)
+    for by_model in found.values():
+        list_broken(next(iter(by_model.values())).broken)
+    _print(found, as_json, limit)
+
+
+def _print(found: dict[str, dict[str, Score]], as_json: bool, limit: int | None) -> None:
+    from wiseft.evaluate.score import compared
+
+    tables = {name: compared(by_model) for name, by_model in found.items()}
+    alone = len(tables) == 1 and all(len(rows) == 1 for rows in tables.values())
+    (score, *_), (row, *_) = next(iter(found.values())).values(), next(iter(tables.values()))
     if as_json:
-        typer.echo(json.dumps(result.numbers() | {"interval": [low, high]}, indent=2))
+        one = score.numbers() | {"interval": row["interval"]}
+        typer.echo(json.dumps(one if alone else tables, indent=2))
         return
+    if limit:
+        typer.echo(f"at most {limit:,} images of each folder, drawn at random by seed 0")
+    if alone:
+        _print_one(score, row["interval"])
+        return
+    for name, rows in tables.items():
+        typer.echo(f"{name}: {rows[0]['n']:,} images")
+        width = max(len(each["model"]) for each in rows)
+        for each in rows:
+            low, high = (100 * end for end in each["interval"])
+            accuracy = f"{100 * each['accuracy']:6.2f} % [{low:.2f}, {high:.2f}]"
+            line = f"  {each['model']:<{width}} {accuracy}"
+            if over := each.get("over_first"):
+                ends = f"[{100 * over['ci_low']:+.2f}, {100 * over['ci_high']:+.2f}]"
+                line += (
+                    f"  {100 * over['difference']:+.2f} points {ends}, p = {over['p_value']:.2g}"
+                )
+            typer.echo(line)
+    typer.echo("points: over the first model; 95 % interval, p of McNemar's exact test")
+
+
+def _print_one(score: Score, interval: Sequence[float]) -> None:
+    low, high = interval
     typer.echo(
-        f"accuracy {100 * result.accuracy:.2f} % [{100 * low:.2f}, {100 * high:.2f}], "
-        f"{result.n_correct:,} of {result.n:,} images"
+        f"accuracy {100 * score.accuracy:.2f} % [{100 * low:.2f}, {100 * high:.2f}], "
+        f"{score.n_correct:,} of {score.n:,} images"
     )
-    if result.top5 is not None:
-        typer.echo(f"top-5 accuracy {100 * result.top5:.2f} %")
-    typer.echo(f"mean per-class recall {100 * result.mean_recall:.2f} %")
-    if result.restricted:
+    if score.top5 is not None:
+        typer.echo(f"top-5 accuracy {100 * score.top5:.2f} %")
+    typer.echo(f"mean per-class recall {100 * score.mean_recall:.2f} %")
+    if score.restricted:
         typer.echo(
-            f"predictions are among the folder's classes; the head has {result.restricted} more"
+            f"predictions are among the images' classes; the head has {score.restricted} more"
         )
-    width = max(map(len, result.classes))
-    for name, (n, right) in result.classes.items():
-        typer.echo(f"  {name:<{width}} {100 * right / n:6.1f} %  {right:,} of {n:,}")
+    width = max(map(len, score.classes))
+    for name, (n, right) in score.classes.items():
+        share = f"{100 * right / n:6.1f} %" if n else "no image"
+        typer.echo(f"  {name:<{width}} {share}  {right:,} of {n:,}")

@@ -15,10 +15,10 @@ Sweep = Annotated[Path, typer.Argument(metavar="OUT", help="A folder of `wiseft 
 def sweep(
     zero_shot: Annotated[Path, typer.Argument(metavar="Z")],
     fine_tuned: Annotated[Path, typer.Argument(metavar="F")],
-    reference: Annotated[Path, typer.Option()],
-    shift: Annotated[list[Path], typer.Option()],
+    reference: Annotated[str, typer.Option(metavar="SOURCE")],
+    shift: Annotated[list[str], typer.Option(metavar="SOURCE")],
     output: Annotated[Path, typer.Option("--output", "-o")],
-    keep: list[Path] | None = None,
+    keep: Annotated[list[str] | None, typer.Option(metavar="SOURCE")] = None,
     alphas: str | None = None,
     alpha: str | None = None,
     architecture: str | None = None,
@@ -36,7 +36,10 @@ def sweep(
     threads: Annotated[int, typer.Option(min=1)] = 1,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     skip_broken: SkipBroken = False,
+    image_column: list[str] | None = None,
+    label_column: list[str] | None = None,
     follow_links: FollowLinks = False,
+    as_adapter: Annotated[bool, typer.Option("--as-adapter")] = False,
 ) -> None:
     """Find the best model between a zero-shot and a fine-tuned one, and write it in F's format.
 
@@ -44,13 +47,15 @@ def sweep(
 
     Args:
         zero_shot: The zero-shot model: a file or folder of open_clip, transformers (CLIPModel) or
-            timm, a classifier of your own program, or a theta.
+            timm, a classifier of your own program, a theta, or a name:
+            hf-hub:OWNER/NAME[/FILE][@REVISION], ARCHITECTURE/TAG of open_clip, timm:MODEL.
         fine_tuned: The fine-tuned one, likewise; or an adapter of PEFT (LoRA) for Z.
-        reference: Folder of images that F was made for but not trained on: a folder for every
-            class, or held-out/ and test/ with these.
-        shift: Folder of images from elsewhere; repeat. Without class folders it has no labels.
+        reference: Images that F was made for but not trained on: a folder with one for every class;
+            CSV or Parquet; a Hugging Face dataset on disk; tar shards (shard-{000..003}.tar), also
+            by URL. Splits held-out (or val) and test are used; SOURCE:SPLIT names another.
+        shift: Images from elsewhere, likewise; repeat. Without classes they have no labels.
         output: A new folder.
-        keep: Folder of class folders of other classes, to see what the model between retains of
+        keep: Images of other classes, to see what the model between retains of
             them; repeat. Heads are made of prompts, so Z must have its text tower.
         alphas: The grid, with commas. Default: 0 to 1 by 0.05.
         alpha: Write the model at this alpha, whatever is recommended.
@@ -59,14 +64,18 @@ def sweep(
         templates: Prompts as JSON, or @ and a file. Default: ["a photo of a {c}."].
         classes: Names of the heads' classes in their order, JSON or @ and a file. Default: those
             that a checkpoint brings, else the reference's folders, sorted.
-        class_names: JSON object of folder names to class names, or @ and a file.
+        class_names: JSON object of folder names or labels to class names, or @ and a file.
         head: File with F's head, where it is not in F.
         recipe: Of `wiseft combine`, as JSON or @ and a file: what it makes of Z, F and --more takes
             the place of F, e.g. {"kind": "lines"}.
         more: A further fine-tuned model for --recipe; repeat.
+        image_column: Column of a table with the images or their paths, if it is not called as
+            usual; repeat where tables differ.
+        label_column: Column with the labels; of tar shards, an extension or a key of JSON; repeat.
         device: auto, cpu, cuda, or mps (untested).
         threads: CPU threads.
         seed: Of the split of a reference without one.
+        as_adapter: Where F is a LoRA folder, write it scaled to alpha instead of the whole model.
     """
     from wiseft.thetas.preprocessing import Preprocessing
     from wiseft.tool.show import summary
@@ -98,6 +107,9 @@ def sweep(
         threads=threads,
         seed=seed,
         skip_broken=skip_broken,
+        image_column=image_column or (),
+        label_column=label_column or (),
+        as_adapter=as_adapter,
     )
     typer.echo(summary(result))
 
@@ -115,7 +127,7 @@ def export(
 
     Args:
         theta: A theta of this program.
-        like: The checkpoint whose format it gets.
+        like: The checkpoint whose format it gets; or its name.
         output: A new file, or folder where LIKE is one.
     """
     from wiseft.tool.export import export_theta

@@ -27,6 +27,10 @@ def tabulate(
     comparisons: Annotated[Path, typer.Option(help="CSV of paired comparisons to write.")],
     selection: Annotated[Path, typer.Option(help="CSV of chosen alphas and regrets to write.")],
     fits: Annotated[Path, typer.Option(help="CSV of the baselines' fits to write.")],
+    tuning: Annotated[
+        Path | None,
+        typer.Option(help="CSV to write of the settings of one recipe, where `tuning` lists them."),
+    ] = None,
     diversity: Annotated[
         list[Path] | None,
         typer.Option(help="Measures of `wiseft diversity` that join the table; repeatable."),
@@ -38,26 +42,37 @@ def tabulate(
     datasets: Annotated[
         Path, typer.Option(help="Folder of the datasets, for the files of `wiseft testbed`.")
     ] = Path("datasets"),
+    made_with: Path | None = None,
+    recipes: str = "{}",
 ) -> None:
-    """Make the tidy table of an experiment, with intervals, comparisons and chosen alphas."""
+    """Make the tidy table of an experiment, with intervals, comparisons and chosen alphas.
+
+    Args:
+        made_with: JSON to write: settings, and machine and versions of the evaluations.
+        recipes: Methods and models in full, as JSON, for that file.
+    """
     from dataclasses import replace
 
+    from wiseft.base.io import write_json
     from wiseft.base.loading import parse_settings
     from wiseft.base.provenance import evaluated_with, upgrades
     from wiseft.errors import WiseftError
     from wiseft.study.config import Catalogue
     from wiseft.study.config.experiment_parts import PublishedSettings
     from wiseft.study.paper.published import join
-    from wiseft.tabulate.settings import TabulateSettings
+    from wiseft.tabulate.settings import Recipes, TabulateSettings
     from wiseft.tabulate.stage import tabulate as make_tables
     from wiseft.tabulate.stage import write_tables
+    from wiseft.thetas.damage import write_sum
 
     if other := [path for path in files if path.suffix not in (".json", ".parquet")]:
         shown = str(other[0])[:200]
         raise WiseftError(f"{shown!r} is neither metrics (.json) nor predictions (.parquet)")
+    chosen = parse_settings(TabulateSettings, settings)
+    known = parse_settings(Recipes, recipes, "--recipes")
     tables = make_tables(
         experiment,
-        parse_settings(TabulateSettings, settings),
+        chosen,
         [path for path in files if path.suffix == ".json"],
         [path for path in files if path.suffix == ".parquet"],
         diversity or [],
@@ -65,7 +80,8 @@ def tabulate(
     if published is not None:
         wanted = parse_settings(PublishedSettings, published, "--published")
         tables = replace(tables, table=join([tables.table], wanted, Catalogue(), datasets))
-    for sentence in upgrades(evaluated_with(path for path in files if path.suffix == ".json")):
+    made = evaluated_with(path for path in files if path.suffix == ".json")
+    for sentence in upgrades(made):
         typer.echo(f"tabulate: {sentence}", err=True)
     write_tables(
         tables,
@@ -74,7 +90,12 @@ def tabulate(
         comparisons=comparisons,
         selection=selection,
         fits=fits,
+        tuning=tuning,
     )
+    if made_with is not None:
+        settings_too = {**known.model_dump(), "settings": chosen.model_dump(mode="json")}
+        write_json(made_with, {"evaluations": made, **settings_too})
+        write_sum(made_with, len(made))
     typer.echo(
         f"tabulate: wrote {table_csv} ({len(tables.table)} rows) and "
         f"{len(tables.comparisons)} comparisons",

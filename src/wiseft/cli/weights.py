@@ -89,8 +89,8 @@ def import_checkpoint(
     file: Annotated[
         Path,
         typer.Argument(
-            help="A checkpoint: state dict (.pt), safetensors, folder of a CLIPModel. Pickled "
-            "modules are refused."
+            help="A checkpoint: state dict (.pt), safetensors, folder of a CLIPModel, or a name as "
+            "`wiseft merge` takes it. Pickled modules are refused."
         ),
     ],
     output: Annotated[Path, typer.Option(help="The theta file to write.")],

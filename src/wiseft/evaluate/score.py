@@ -9,12 +9,16 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
+from wiseft.base.io import atomic_path
+from wiseft.base.names import last_names
 from wiseft.base.progress import quiet
 from wiseft.base.temporary import temporary_folder
 from wiseft.errors import WiseftError
@@ -22,11 +26,13 @@ from wiseft.evaluate.chunks import logits_of
 from wiseft.foreign.as_classifier import classifier_of, has_head, raw, zero_shot_of
 from wiseft.foreign.class_names import names_in
 from wiseft.foreign.door import Features, Given, Opened, open_model
-from wiseft.foreign.folder_classes import RENAME, SPLITS, WNID, class_names_of, map_classes
+from wiseft.foreign.folder_classes import RENAME, WNID, class_names_of, map_classes, require_names
+from wiseft.foreign.named import local_path
 from wiseft.images.index import read_index
-from wiseft.images.index_folder import index_folder
+from wiseft.images.index_folder import index_source
 from wiseft.images.manifest import open_manifest
-from wiseft.images.scan import subfolders
+from wiseft.images.sources import find
+from wiseft.tabulate.intervals import clopper_pearson, paired
 from wiseft.thetas.preprocessing import Preprocessing
 from wiseft.thetas.theta import Theta
 from wiseft.zeroshot.prompts import TEMPLATES
@@ -49,6 +55,7 @@ class Score:
         restricted: classes of the head that no prediction was allowed to be, since the folder has
             none of them.
         broken: files that were left out, and why.
+        images: by path in the folder: the class of its folder and the predicted one.
     """
 
     n: int
@@ -57,6 +64,7 @@ class Score:
     classes: dict[str, tuple[int, int]]
     restricted: int
     broken: list[str]
+    images: dict[str, tuple[str, str]] = field(repr=False)
 
     @property
     def accuracy(self) -> float:
@@ -70,19 +78,27 @@ class Score:
 
     @property
     def mean_recall(self) -> float:
-        """Mean over the classes of the share of their images that are right."""
-        return sum(right / n for n, right in self.classes.values()) / len(self.classes)
+        """Mean, over the classes that have images, of the share of them that are right."""
+        shares = [right / n for n, right in self.classes.values() if n]
+        return sum(shares) / len(shares)
 
     def numbers(self) -> dict[str, Any]:
-        """Return all of it as plain data; shares are fractions."""
+        """Return all of it but the images as plain data; shares are fractions."""
         shares = {"accuracy": self.accuracy, "top5": self.top5, "mean_recall": self.mean_recall}
         classes = {name: {"n": n, "n_correct": k} for name, (n, k) in self.classes.items()}
-        return shares | asdict(self) | {"classes": classes}
+        whole = asdict(replace(self, images={}))
+        del whole["images"]
+        return shares | whole | {"classes": classes}
+
+    def right(self) -> NDArray[np.bool_]:
+        """Return which images are right, (n,) in the order of their paths."""
+        pairs = [self.images[path] for path in sorted(self.images)]
+        return np.array([label == predicted for label, predicted in pairs])
 
 
 def score_folder(
-    checkpoint: Path,
-    data: Path,
+    checkpoint: Path | str,
+    data: Path | str,
     *,
     architecture: str | None = None,
     preprocessing: Preprocessing | None = None,
@@ -94,6 +110,9 @@ def score_folder(
     batch_size: int | None = None,
     device: str = "cpu",
     skip_broken: bool = False,
+    image_column: Sequence[str] = (),
+    label_column: Sequence[str] = (),
+    limit: int | None = None,
 ) -> Score:
     """Score a model on a folder that has a folder of images for every class.
 
@@ -103,10 +122,11 @@ def score_folder(
 
     Args:
         checkpoint: a theta, a classifier or a zero-shot model, in any form that `wiseft sweep`
-            takes or writes.
-        data: `<class>/<image>`; classes are called as the model's classes are, by wnids of
-            ImageNet, or by numbers from 0 in the order of the model's classes. Of `test/` beside
-            other splits, that.
+            takes or writes; or a name (`wiseft.foreign.named`).
+        data: images in any form that `wiseft.images.sources` reads, such as `<class>/<image>`;
+            `:SPLIT` behind it names a split, else that is `test` or the only one. Classes are
+            called as the model's classes are, by wnids of ImageNet, or by numbers from 0 in the
+            order of the model's classes.
         architecture: of a file without one: a name of open_clip, or a JSON file.
         preprocessing: of such a file; None: that of OpenAI's CLIPs.
         templates: prompts of a zero-shot model; None: `TEMPLATES`. Given, no head is used.
@@ -117,11 +137,16 @@ def score_folder(
         class_names: name of the class by name of its folder, where the folder's won't do.
         batch_size: images in a forward pass; None: as many as an evaluation takes.
         skip_broken: leave out what can't be read as an image, and list it; else it is an error.
+        image_column: names of columns of tables that are not called as usual.
+        label_column: likewise; of tar shards, extensions or keys of JSON.
+        limit: score so many images, drawn at random by seed 0, which are the same ones for every
+            model; None: all. Predictions stay among all classes of the images.
 
     Raises:
         WiseftError: if the model can't be read or has neither a head nor a text tower, the folder
             has no images, or a class of the folder is none of the model's.
     """
+    checkpoint = local_path(checkpoint)
     if not checkpoint.exists():
         raise WiseftError(f"the model {checkpoint} is not there")
     opened = open_model(checkpoint, weights=weights)
@@ -129,18 +154,21 @@ def score_folder(
     ready = opened.header is not None
     _check_used(opened, given)
     broken: list[str] | None = [] if skip_broken else None
-    data = _test_of(data)
+    place = find(data, image=image_column, label=label_column)
+    source = place.open(place.choose(_SPLIT))
+    named = class_names or {}
     with temporary_folder("wiseft-score") as work:
-        names = class_names_of(data, class_names or {})
-        manifest = index_folder(
-            data, work / "manifest.json", "folder", [_SPLIT], names, broken=broken
-        )
+        names = class_names_of(source, named)
+        manifest = work / "manifest.json"
+        index_source({_SPLIT: source}, manifest, "folder", names, broken=broken, limit=limit)
         stated = True
         if ready or (has_head(opened) and not templates):
             theta, stated = classifier_of(opened, given, "--classes")
             where = (str(checkpoint), RENAME if ready else f"{RENAME}, or with --classes the head")
-            map_classes(manifest, [item[0] for item in names], names_in(theta.header), where, data)
+            shown, own = [item[0] for item in names], names_in(theta.header)
+            map_classes(manifest, shown, own, where, source)
         else:
+            require_names(source, named)
             theta = _prompted(opened, given, names, manifest, device)
         result = _score(theta, manifest, batch_size, device, broken or [])
         if not stated:
@@ -151,6 +179,63 @@ def score_folder(
                 f"with --features raw the accuracy is {100 * other.accuracy:.2f} %"
             )
         return result
+
+
+def score_folders(
+    checkpoints: Sequence[Path | str], sources: Sequence[Path | str], **options: Any
+) -> dict[str, dict[str, Score]]:
+    """Return the scores of models on images, by the name of the source and of the model.
+
+    Args:
+        options: of `score_folder`, the same for all.
+
+    Raises:
+        WiseftError: as `score_folder`.
+    """
+    models, sets = (
+        dict(zip(last_names(list(map(Path, given))), given, strict=True))
+        for given in (checkpoints, sources)
+    )
+    found = {}
+    for name, data in sets.items():
+        found[name] = {model: score_folder(path, data, **options) for model, path in models.items()}
+    return found
+
+
+def compared(scores: Mapping[str, Score]) -> list[dict[str, Any]]:
+    """Return a row a model: accuracy and, but for the first, the paired difference to the first.
+
+    Shares and differences are fractions.
+    """
+    rows: list[dict[str, Any]] = []
+    first = next(iter(scores.values()))
+    for name, score in scores.items():
+        low, high = map(float, clopper_pearson(score.n_correct, score.n))
+        row = {"model": name, "accuracy": score.accuracy, "interval": [low, high]}
+        row |= {"n": score.n, "n_correct": score.n_correct}
+        if rows:
+            row |= {"over_first": paired(first.right(), score.right())._asdict()}
+        rows.append(row)
+    return rows
+
+
+def write_predictions(path: Path, scores: Mapping[str, Mapping[str, Score]]) -> None:
+    """Write the prediction of every image, a row an image, as Parquet.
+
+    Columns: `set` (the folder), `image` (its path there), `label`, and `prediction/<model>`.
+    """
+    import pandas as pd
+
+    parts = []
+    for name, by_model in scores.items():
+        images = next(iter(by_model.values())).images
+        labels = [label for label, _ in images.values()]
+        part = pd.DataFrame({"set": name, "image": list(images), "label": labels})
+        for model, score in by_model.items():
+            part[f"prediction/{model}"] = [score.images[image][1] for image in images]
+        parts.append(part)
+    with atomic_path(path) as temporary:
+        pd.concat(parts, ignore_index=True).to_parquet(temporary, index=False)
 
 
 def _check_used(opened: Opened, given: Given) -> None:
@@ -186,25 +271,12 @@ def _prompted(
     return theta
 
 
-def _test_of(data: Path) -> Path:
-    """Return the folder of classes in one of splits."""
-    there = set(subfolders(data)) if data.is_dir() else set()
-    if not there or not there <= SPLITS or there == {"train"}:
-        return data
-    if _SPLIT not in there:
-        raise WiseftError(
-            f"{data} has no folders of classes but of splits: {', '.join(sorted(there))}; give one "
-            f"of them, such as {data / min(there)}"
-        )
-    log.info(f"{data} has folders of splits: {_SPLIT}/ is scored")
-    return data / _SPLIT
-
-
 def _score(
     theta: Theta, manifest: Path, batch_size: int | None, device: str, broken: list[str]
 ) -> Score:
     folder = open_manifest(manifest)
-    labels = torch.tensor(read_index(folder, _SPLIT)["label"].tolist())
+    index = read_index(folder, _SPLIT)
+    labels = torch.tensor(index["label"].tolist())
     names, start = folder.class_names, time.perf_counter()
     parts = logits_of(theta, folder, _SPLIT, batch_size, device)
     top = torch.cat([part.topk(min(5, len(names)), dim=1).indices.cpu() for part in parts])
@@ -215,6 +287,8 @@ def _score(
     for label, name in enumerate(names):
         own = found[labels == label, 0]
         classes[name] = (len(own), int(own.sum()))
+    pairs = zip(labels.tolist(), top[:, 0].tolist(), strict=True)
+    named = [(names[label], names[best]) for label, best in pairs]
     return Score(
         n,
         int(found[:, 0].sum()),
@@ -222,4 +296,5 @@ def _score(
         classes,
         len(theta.header.class_names) - len(names),
         broken,
+        dict(zip(index["sample_id"], named, strict=True)),
     )

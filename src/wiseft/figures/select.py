@@ -27,11 +27,28 @@ SEPARATOR = ", "
 """Between the parts of a line's name."""
 
 
+class NoRow(WiseftError):
+    """The table has no row of what is asked for: it has not been measured, or is named wrongly."""
+
+
+def matching(table: pd.DataFrame, **wanted: Any) -> pd.DataFrame:
+    """Return the rows as `rows`, maybe none.
+
+    Raises:
+        WiseftError: if a column is unknown.
+    """
+    try:
+        return rows(table, **wanted)
+    except NoRow:
+        return table.iloc[:0]
+
+
 def rows(table: pd.DataFrame, **wanted: Any) -> pd.DataFrame:
     """Return the rows whose columns equal the given values (or are in the given list).
 
     Raises:
-        WiseftError: if a column is unknown or no row is left.
+        NoRow: if no row is left.
+        WiseftError: if a column is unknown.
     """
     left = np.ones(len(table), dtype=bool)
     for column, value in wanted.items():
@@ -44,7 +61,7 @@ def rows(table: pd.DataFrame, **wanted: Any) -> pd.DataFrame:
         before, left = left, left & keep.to_numpy(dtype=bool, na_value=False)
         if not left.any():
             there = sorted({str(item) for item in here[before]})
-            raise WiseftError(
+            raise NoRow(
                 f"no row is left with {column} {value!r} after "
                 f"{', '.join(_before(wanted, column)) or 'no other condition'}; there {column} is "
                 f"{', '.join(there) or 'empty'}. Change the figure's options or the experiment"
@@ -86,17 +103,18 @@ def shifts_of(table: pd.DataFrame) -> list[str]:
 
 
 def methods_of(table: pd.DataFrame, methods: list[str] | None, needed: bool = True) -> list[str]:
-    """Return the methods to draw: those asked for, else all but the baselines, end-to-end first.
+    """Return the methods to draw, end-to-end first: all but the baselines, or those of the asked
+    ones that are in the table.
 
     Raises:
-        WiseftError: if one is not in the table, or there are none and some are needed.
+        WiseftError: if there are none and some are asked for or needed.
     """
     there = [m for m in table["method"].unique().tolist() if m != BASELINE_METHOD]
-    chosen = methods if methods is not None else sorted(there, key=_end_to_end_first)
-    unknown = [m for m in chosen if m not in there]
-    if unknown or (needed and not chosen):
+    wanted = methods if methods is not None else sorted(there, key=_end_to_end_first)
+    chosen = [method for method in wanted if method in there]
+    if (wanted or needed) and not chosen:
         raise WiseftError(
-            f"the methods to draw are {', '.join(chosen) or 'none'}, but the table has "
+            f"the methods to draw are {', '.join(wanted) or 'none'}, but the table has "
             f"{', '.join(there) or 'none but baselines'}"
         )
     return chosen

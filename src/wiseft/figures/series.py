@@ -16,7 +16,7 @@ from pydantic import Field
 from wiseft.base.metrics import ACCURACY, ALL_FRAMES
 from wiseft.base.typed import Entry
 from wiseft.errors import WiseftError
-from wiseft.figures.select import RUN, VALUES, mean_over_runs, rows
+from wiseft.figures.select import RUN, VALUES, matching, mean_over_runs, rows
 from wiseft.figures.style import FAMILIES, Look
 from wiseft.tabulate.intervals import clopper_pearson
 from wiseft.tabulate.robustness import BaselineFit
@@ -24,7 +24,7 @@ from wiseft.tabulate.robustness import BaselineFit
 MEASURED, PUBLISHED = "measured", "published"
 HELD_OUT = "held-out"
 """The split in which the paper's choices are made."""
-FEW = 3
+FEW = 2
 """So few points of a curve are not joined: a line would pretend to know what is in between."""
 Texts = str | list[str]
 
@@ -92,7 +92,9 @@ class Drawn:
     source: str
     look: Look
     points: pd.DataFrame
-    beside: bool  # whether another source of the series stands in the same panel
+    beside: bool = (
+        False  # whether the figure has measured numbers, behind which published ones stand
+    )
 
     @property
     def name(self) -> str:
@@ -130,45 +132,41 @@ def quantity(given: str | Quantity) -> Quantity:
     return Quantity(dataset=given) if isinstance(given, str) else given
 
 
-def sources_of(table: pd.DataFrame, series: Series, on: Quantity | None = None) -> list[str]:
-    """Return the sources that have rows of a series, measured ones last and so on top.
+def sources_of(table: pd.DataFrame, series: Series, *axes: Quantity) -> list[str]:
+    """Return the sources that have rows of a series on all axes, measured ones last and so on top.
 
-    With a quantity that has an `otherwise`, only those that have its view, which may be none.
-
-    Raises:
-        WiseftError: if no row of the series is left.
+    There may be none: an experiment that has not been run leaves its points to the paper's tables.
     """
     sources = [series.source] if series.source is not None else [PUBLISHED, MEASURED]
-    there = [source for source in sources if _has(table, series, source)]
-    if not there:  # say which condition leaves no row
-        rows(table, **series.conditions)
-        raise WiseftError(
-            f"no row of {series.key or 'a series'} is left with source {' or '.join(sources)}; "
-            "change the figure's options or the experiment"
-        )
-    if on is None or not on.otherwise:
-        return there
-    return [source for source in there if _has(table, series, source, on)]
+    return [source for source in sources if len(_runs_on(table, series, source, *axes))]
 
 
-def _has(table: pd.DataFrame, series: Series, source: str, of: Quantity | None = None) -> bool:
-    """Whether a source has rows of a series; with a quantity, values of it."""
-    try:
-        if of is not None:
-            values(table, series, source, of)
-        rows(table, source=source, **chosen(table, series, source).conditions)
-    except WiseftError:
-        return False
-    return True
+def _runs_on(table: pd.DataFrame, series: Series, source: str, *axes: Quantity) -> pd.DataFrame:
+    """Return the rows of a series' runs that have values on all axes; maybe none."""
+    wanted = {**series.conditions, "source": source}
+    if series.best_of and source == MEASURED:
+        wanted["variant"] = [*series.best_of, *_listed(series.variant)]
+    found = matching(table, **wanted)
+    for of in axes:
+        on = (found["dataset"] == of.dataset) & (found["split"] == of.split)
+        there = found.loc[on & (found["view"] == of.view), "run"]
+        found = found[found["run"].isin(there)]
+    return found
 
 
-def chosen(table: pd.DataFrame, series: Series, source: str) -> Series:
-    """Return a series with the best of its variants in place of `variant`, if any is measured."""
-    there = table[(table["source"] == source) & table["variant"].isin(series.best_of)]
-    if source != MEASURED or there.empty:
+def _listed(variant: Texts | None) -> list[str]:
+    return [variant] if isinstance(variant, str) else variant or []
+
+
+def chosen(table: pd.DataFrame, series: Series, source: str, *axes: Quantity) -> Series:
+    """Return a series with the best of its variants in place of `variant`, if any is measured.
+
+    Only runs that have values on the axes count: those of another reference are no candidates.
+    """
+    found = _runs_on(table, series, source, *axes)
+    end = found[found["variant"].isin(series.best_of) & (found["alpha"] == 1.0)]
+    if source != MEASURED or end.empty:
         return series
-    conditions = {**series.conditions, "variant": series.best_of}
-    end = rows(there, **conditions, alpha=1.0)
     held_out = end[(end["dataset"] == end["reference"]) & (end["split"] == HELD_OUT)]
     scores = held_out.groupby("variant")["value"].mean()
     best = scores.idxmax() if len(scores) else end["variant"].iloc[0]
@@ -186,7 +184,6 @@ def values(table: pd.DataFrame, series: Series, source: str, of: Quantity) -> pd
         WiseftError: if there is no such row, if published tables contradict each other, or if
             there are several rows of a run and alpha.
     """
-    series = chosen(table, series, source)
     conditions = {**series.conditions, "source": source, "dataset": of.dataset}
     conditions |= {"split": of.split, "view": of.view}
     points = rows(table, **conditions)
@@ -218,6 +215,7 @@ def paired(
         WiseftError: as `values`, or if a measured run has an alpha for one of the two only, or if
             no alpha is common.
     """
+    series = chosen(table, series, source, x, y)
     both = [values(table, series, source, of) for of in (x, y)]
     on = ["model", "variant", "seed", "alpha"]
     joined = both[0].merge(both[1].drop(columns="run"), on=on, suffixes=("_x", "_y"))

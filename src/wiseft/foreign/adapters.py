@@ -1,4 +1,6 @@
-"""Adapters of PEFT (LoRA, Hu et al. 2022): a model's weights with their low-rank changes."""
+"""Adapters of PEFT (LoRA, Hu et al. 2022; DoRA, Liu et al. 2024): a model's weights with their
+low-rank changes.
+"""
 
 from __future__ import annotations
 
@@ -10,21 +12,26 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated
 
+import torch
 from pydantic import AfterValidator, BaseModel, ConfigDict
 from torch import Tensor
 
-from wiseft.base.io import read_object, sha256_file, sha256_json
+from wiseft.base.io import atomic_folder, read_object, sha256_file, sha256_json, write_json
 from wiseft.base.typed import Count
 from wiseft.base.validation import validate
 from wiseft.errors import WiseftError, some
 from wiseft.foreign.formats import Checkpoint, read_checkpoint, weight_files
+from wiseft.foreign.forms import module_names
 from wiseft.foreign.model_folder import inside
+from wiseft.thetas.tensor_file import write_safetensors
 from wiseft.thetas.tensor_views import Computed, joined
 
 _CONFIG = "adapter_config.json"
 _FILES = ("adapter_model.safetensors", "adapter_model.bin")
 _FIRSTS = {".lora_A.weight": ".lora_B.weight", ".lora_embedding_A": ".lora_embedding_B"}
 _SECONDS = {second: first for first, second in _FIRSTS.items()}
+_MAGNITUDE = ".lora_magnitude_vector"
+"""Ending of DoRA's norms of rows."""
 _FACTORS = _FIRSTS | _SECONDS
 """Endings of the factors of a change, each with that of the other."""
 _PLAIN_STARTS = (True, False, "gaussian", "orthogonal", "eva")
@@ -34,7 +41,7 @@ _KNOWN = {
     *("exclude_modules", "fan_in_fan_out", "inference_mode", "init_lora_weights", "lora_alpha"),
     *("layers_pattern", "layers_to_transform", "lora_dropout", "megatron_core", "modules_to_save"),
     *("peft_type", "peft_version", "qalora_group_size", "r", "rank_pattern", "revision"),
-    *("target_modules", "task_type", "use_rslora"),
+    *("target_modules", "task_type", "use_dora", "use_rslora"),
 }
 """Keys that are followed here, or say nothing of the merged weights; others must be off."""
 _PATTERN = re.compile(r"([\w^$|-]|\\[.d]|\.\*?)*")
@@ -62,6 +69,7 @@ class _Lora(BaseModel):
     rank_pattern: dict[_Modules, Count] | None = None
     alpha_pattern: dict[_Modules, float] | None = None
     use_rslora: bool = False
+    use_dora: bool = False
     fan_in_fan_out: bool | None = False
 
 
@@ -91,28 +99,35 @@ def adapted(folder: Path, base: Checkpoint) -> Checkpoint:
     """Return a base with an adapter merged into it, as PEFT's `merge_and_unload` does in fp32.
 
     A weight W becomes W + s B A with s = lora_alpha / r, or lora_alpha / sqrt(r) with
-    `use_rslora`. Whole tensors in the adapter (`modules_to_save`, biases) replace the base's.
+    `use_rslora`; of a DoRA each row is then scaled to the norm that the adapter has for it. Whole
+    tensors in the adapter (`modules_to_save`, biases) replace the base's.
 
     Args:
         base: with the names of the model that the adapter was trained on.
 
     Raises:
-        WiseftError: if it is no LoRA, or a kind that is not a sum of weights (DoRA); if its
-            tensors do not fit those of the base.
+        WiseftError: if it is no LoRA, or of a kind that is not followed; if its tensors do not fit
+            those of the base.
     """
     lora, file = _config(folder), files_of(folder)[0]
     adapter = read_checkpoint(file).tensors
     how: dict[str, str | Callable[[Mapping[str, Tensor]], Tensor]] = {}
+    names = _names_in(base, adapter)
     for key in adapter:
+        if lora.use_dora and key.endswith(_MAGNITUDE):
+            continue
         module, end = _split(key)
         name = module + ".weight" if end else module
+        name = names.get(name, name)
         if name not in base.tensors:
             raise WiseftError(
                 f"{folder} changes {name}, which {base.path} does not have, but "
                 f"{some(list(base.tensors), 2)}; give the model that the adapter was trained on"
             )
-        if end and (other := key.removesuffix(end) + _FACTORS[end]) not in adapter:
-            raise WiseftError(f"{file} has {key}, but no {other}; copy it again")
+        ends = [_FACTORS[end], *([_MAGNITUDE] if lora.use_dora else [])] if end else []
+        others = [key.removesuffix(end) + each for each in ends]
+        if absent := [other for other in others if other not in adapter]:
+            raise WiseftError(f"{file} has {key}, but no {absent[0]}; copy it again")
         if end in _SECONDS:
             continue
         if name in how:
@@ -120,7 +135,7 @@ def adapted(folder: Path, base: Checkpoint) -> Checkpoint:
         how[name] = key
         if end:
             flip = bool(lora.fan_in_fan_out) or end == ".lora_embedding_A"
-            how[name] = partial(_changed, name, (key, other), lora, flip)
+            how[name] = partial(_changed, name, module, (key, *others), lora, flip)
     unchanged = {name: name for name in base.tensors}
     tensors = Computed(joined(base.tensors, adapter), unchanged | how)
     return replace(base, path=folder, tensors=tensors, also={}, left=[])
@@ -128,11 +143,6 @@ def adapted(folder: Path, base: Checkpoint) -> Checkpoint:
 
 def _config(folder: Path) -> _Lora:
     config = read_object(inside(folder / _CONFIG), "configuration of an adapter")
-    if config.get("use_dora"):
-        raise WiseftError(
-            f"{folder} is a DoRA: it scales the columns of the changed weights anew, which is no "
-            f"sum of weights and low-rank matrices; {_ADVICE}"
-        )
     odd = [key for key, value in config.items() if value and key not in _KNOWN]
     if config.get("peft_type") != "LORA":
         odd = ["peft_type"]
@@ -144,6 +154,12 @@ def _config(folder: Path) -> _Lora:
             + _ADVICE
         )
     return validate(_Lora, config, str(folder / _CONFIG))
+
+
+def _names_in(base: Checkpoint, adapter: Mapping[str, Tensor]) -> dict[str, str]:
+    """Return the base's name of each tensor of its module, where an adapter changes others."""
+    changed = {module + ".weight" if end else module for module, end in map(_split, adapter)}
+    return {} if changed <= base.tensors.keys() else module_names(base.config, base.tensors)
 
 
 def _split(key: str) -> tuple[str, str]:
@@ -165,27 +181,71 @@ def _scale(lora: _Lora, module: str, rank: int) -> float:
 
 def _changed(
     name: str,
-    factors: tuple[str, str],
+    module: str,
+    factors: tuple[str, ...],
     lora: _Lora,
     flip: bool,
     tensors: Mapping[str, Tensor],
 ) -> Tensor:
-    weight, (first, second) = tensors[name], (tensors[key].float() for key in factors)
+    weight, (first, second, *norms) = tensors[name], (tensors[key].float() for key in factors)
     if min(first.ndim, second.ndim) < 2 or len(first) != second.shape[1]:
         shapes = " and ".join(str(tuple(each.shape)) for each in (first, second))
         raise WiseftError(
             f"{name}: the factors of its change have shapes {shapes}; copy them again"
         )
-    change = _scale(lora, name.removesuffix(".weight"), len(first)) * (
-        second.flatten(1) @ first.flatten(1)
-    )
-    change = change.t() if flip else change
-    if change.shape != weight.flatten(1).shape:
+    change = _scale(lora, module, len(first)) * (second.flatten(1) @ first.flatten(1))
+    rows = weight.float().flatten(1)
+    rows = rows.t() if flip else rows
+    if change.shape != rows.shape or any(norm.numel() != len(rows) for norm in norms):
+        wanted = change.t() if flip else change
         raise WiseftError(
             f"{name} has shape {tuple(weight.shape)}, but the adapter changes one of "
-            f"{tuple(change.shape)}; give the model that it was trained on"
+            f"{tuple(wanted.shape)}; give the model that it was trained on"
         )
-    return weight.float() + change.view_as(weight)
+    new = rows + change
+    for norm in norms:
+        new = new * (norm.flatten() / torch.linalg.norm(new, dim=1))[:, None]
+    return (new.t().contiguous() if flip else new).view_as(weight)
+
+
+def check_scalable(folder: Path) -> None:
+    """Refuse what no scaled adapter stands for.
+
+    Raises:
+        WiseftError: if it is no LoRA, or a DoRA, whose merge is not linear in its factors.
+    """
+    if not is_adapter(folder):
+        raise WiseftError(f"{folder} is no adapter of PEFT; leave out --as-adapter")
+    if _config(folder).use_dora:
+        raise WiseftError(
+            f"{folder} is a DoRA, whose norms are not linear in alpha: no adapter is the model "
+            "between. Leave out --as-adapter, and the whole model is written"
+        )
+
+
+def write_scaled(folder: Path, base: Checkpoint, alpha: float | str, output: Path) -> None:
+    """Write an adapter that PEFT merges to base + alpha (merged - base), as a new folder.
+
+    What multiplies the factors, `lora_alpha`, is scaled; whole tensors are interpolated.
+
+    Raises:
+        WiseftError: as `check_scalable` and `adapted`.
+    """
+    check_scalable(folder)
+    adapted(folder, base)
+    lora, made, alpha = _config(folder), dict[str, Tensor](), float(alpha)
+    adapter = read_checkpoint(files_of(folder)[0]).tensors
+    names = _names_in(base, adapter)
+    for key, tensor in adapter.items():
+        module, end = _split(key)
+        start = tensor if end else base.tensors[names.get(module, module)]
+        made[key] = torch.lerp(start.float(), tensor.float(), alpha).to(tensor.dtype)
+    config = read_object(folder / _CONFIG, "configuration of an adapter")
+    config["lora_alpha"] = alpha * lora.lora_alpha
+    config["alpha_pattern"] = {k: alpha * v for k, v in (lora.alpha_pattern or {}).items()}
+    with atomic_folder(output) as temporary:
+        write_json(temporary / _CONFIG, config)
+        write_safetensors(temporary / _FILES[0], made, {"format": "pt"})
 
 
 def digest_of(path: Path) -> str:

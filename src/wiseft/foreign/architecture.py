@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,11 +12,8 @@ from torch import Tensor
 from wiseft.base.io import read_json
 from wiseft.errors import WiseftError
 from wiseft.foreign.formats import Checkpoint
+from wiseft.foreign.named import near
 from wiseft.models import towers
-
-
-def _near(name: str, names: list[str]) -> str:
-    return ", ".join(difflib.get_close_matches(name, names, n=5, cutoff=0.3) or names[:5])
 
 
 def named_architecture(name: str, root: Path) -> dict[str, Any]:
@@ -45,7 +41,7 @@ def named_architecture(name: str, root: Path) -> dict[str, Any]:
         return dict(towers.of_family("timm").describe(name))
     raise WiseftError(
         f"neither open_clip nor timm has an architecture {name}; near: "
-        f"{_near(name, [*open_clip.list_models(), *timm.list_models()])}"
+        f"{near(name, [*open_clip.list_models(), *timm.list_models()])}"
     )
 
 

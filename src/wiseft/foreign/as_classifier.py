@@ -60,7 +60,7 @@ def zero_shot_of(opened: Opened, given: Given) -> tuple[Mapping[str, Tensor], di
     if not opened.own:
         expected = image_tower_of(architecture, opened.tensors)
         whole = take_apart(opened, architecture, expected).whole
-    if whole is None or towers.family(architecture) == "timm":
+    if whole is None or not towers.has_text(architecture):
         raise WiseftError(
             f"{where} has no text tower that reads prompts. A zero-shot model has both towers; "
             "of a classifier without a text tower make a theta first, in Python: "

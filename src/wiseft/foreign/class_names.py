@@ -14,7 +14,7 @@ from wiseft.thetas.theta import ThetaHeader
 
 HEAD, CLASSES, FEATURES = "head.safetensors", "classes.json", "features.json"
 """What `wiseft sweep` and `wiseft export` write beside a model."""
-_MODELS = {".bin", ".ckpt", ".pt", ".pth", ".safetensors"}
+MODELS = {".bin", ".ckpt", ".pt", ".pth", ".safetensors"}
 
 Names = list[list[str]]
 """The names of every class, the first of which is shown."""
@@ -72,7 +72,7 @@ def head_beside(path: Path) -> Path | None:
     folder = _folder(path)
     if not all(inside(folder / name).is_file() for name in (HEAD, CLASSES)):
         return None
-    others = [each.name for each in sorted(folder.iterdir()) if each.suffix in _MODELS]
+    others = [each.name for each in sorted(folder.iterdir()) if each.suffix in MODELS]
     others = [name for name in others if name not in (HEAD, path.name)]
     if others and path != folder:
         raise WiseftError(

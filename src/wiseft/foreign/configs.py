@@ -24,8 +24,8 @@ log = logging.getLogger(__name__)
 
 def _described(config: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return a configuration, that of a CLIPModel in open_clip's terms."""
-    form = form_of(config) if config.get("model_type") == "clip" else None
-    return {"model_cfg": form.architecture_of(config)} if form else config
+    of_clip = getattr(form_of(config), "architecture_of", None)
+    return {"model_cfg": of_clip(config)} if of_clip else config
 
 
 _HARMLESS = re.compile(

@@ -23,6 +23,7 @@ from wiseft.foreign.class_names import Names
 from wiseft.foreign.formats import Checkpoint, read_checkpoint, write_checkpoint
 from wiseft.foreign.forms import described
 from wiseft.foreign.model_folder import needed_files
+from wiseft.foreign.named import local_path
 from wiseft.foreign.wrappers import Place
 from wiseft.thetas.preprocessing import Preprocessing
 from wiseft.thetas.tensor_file import read_file_header
@@ -148,12 +149,12 @@ class Opened:
 
 
 def open_model(
-    where: Path, base: Opened | None = None, weights: str | None = None, also: bool = False
+    where: Path | str, base: Opened | None = None, weights: str | None = None, also: bool = False
 ) -> Opened:
     """Open a model of any form.
 
     Args:
-        where: file or folder.
+        where: file or folder; or a name, by which it is fetched (`wiseft.foreign.named`).
         base: what an adapter of PEFT changes.
         weights: as in `Given`.
         also: the caller takes moving averages beside the weights, too.
@@ -161,6 +162,7 @@ def open_model(
     Raises:
         WiseftError: if it is missing or refused, or an adapter has no base.
     """
+    where = local_path(where)
     if is_adapter(where):
         if base is None:
             raise WiseftError(f"{where} is an adapter, not a model; give the model that it changes")

@@ -33,6 +33,9 @@ from wiseft.zeroshot.text_head import Prompts
 
 log = logging.getLogger(__name__)
 
+REFERENCE_FOLDER = "the reference folder"
+"""In `Ends.where`, where no checkpoint and no option names the classes."""
+
 
 @dataclass(frozen=True)
 class Ends:
@@ -85,11 +88,6 @@ def make_ends(
             number of classes than there are names.
     """
     architecture = architecture_for(zero, fine, given)
-    if towers.family(architecture) == "align":
-        raise WiseftError(
-            "a sweep takes models of open_clip, transformers' CLIPModel and timm; ALIGN goes "
-            "through `wiseft weights`, `wiseft zeroshot` and `wiseft evaluate`"
-        )
     preprocessing = preprocessing_for(zero, fine, architecture, given)
     expected = image_tower_of(architecture, zero.tensors)
     parts = [take_apart(end, architecture, expected) for end in (zero, fine)]
@@ -195,6 +193,11 @@ def preprocessing_for(
     own = {"size": size} if size is not None else {}
     said = [own | end.preprocessing for end in (zero, fine) if end.preprocessing]
     if not said and given.preprocessing is None:
+        if towers.family(architecture) in ("align", "siglip", "transformers"):
+            raise WiseftError(
+                f"{fine.path} has no preprocessor_config.json, so nothing says how images are "
+                "prepared; save the image processor into its folder, or give --preprocessing"
+            )
         log.info("images are normalised as OpenAI's CLIPs want it; --preprocessing says otherwise")
     ready = [parse_preprocessing(each) for each in said or [own | CLIP_PIXELS]]
     ready = [given.preprocessing] if given.preprocessing is not None else ready
@@ -311,7 +314,7 @@ def _names_of(
     elif rows and rows[0][1] == len(known) and (n_folders != len(known) or meant <= known_plain):
         names, source = [[name] for name in known], "ImageNet"
     else:
-        names, source, assumed = reference, "the reference folder", any(has)
+        names, source, assumed = reference, REFERENCE_FOLDER, any(has)
     for end, n in rows:
         if n != len(names):
             raise WiseftError(

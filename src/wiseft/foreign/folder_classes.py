@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import logging
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,39 +12,51 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wiseft.base import library
-from wiseft.errors import WiseftError
+from wiseft.errors import WiseftError, some
 from wiseft.foreign.class_names import Names, plain
 from wiseft.images.manifest import open_manifest, write_manifest
-from wiseft.images.scan import subfolders
+from wiseft.images.sources import Source
 
-SPLITS = {"held-out", "held_out", "val", "validation", "test", "train"}
-"""Names of folders that are no classes, where nothing else stands beside them."""
+log = logging.getLogger(__name__)
+
 WNID = re.compile(r"n\d{8}")
 _ERRORS = 3.0
 """Standard errors that another order of the classes must be better by."""
-RENAME = "rename the folder, or say with --class-names what it is"
+RENAME = "rename it, or say with --class-names what it is"
 
 
-def class_names_of(data: Path, given: Mapping[str, str]) -> list[list[str]]:
-    """Return the names of the folder's classes in the order of the folders.
+def class_names_of(source: Source, given: Mapping[str, str]) -> list[list[str]]:
+    """Return the names of the classes of images in their order: of the folders, or as listed.
 
     Args:
-        given: names by folder, for some of them.
+        given: names by folder or label, for some of them.
 
     Raises:
-        WiseftError: if there are no folders, or none of a name that is given.
+        WiseftError: if there are no labels, or none of a name that is given.
     """
-    folders = subfolders(data) if data.is_dir() else []
-    if not folders:
+    if source.classes is None:
+        if source.folder is None:
+            raise WiseftError(f"{source.where} has no labels; name them with --label-column")
         raise WiseftError(
-            f"{data} must be a folder with a folder of images for every class, but there is none"
+            f"{source.where} must be a folder with a folder of images for every class, but there "
+            "is none"
         )
-    if unknown := sorted(given.keys() - set(folders)):
+    if unknown := sorted(given.keys() - set(source.classes)):
         raise WiseftError(
-            f"a class name is given for {unknown[0]}, but {data} has no folder of that name"
+            f"a class name is given for {unknown[0]}, but {source.where} has no folder or label "
+            "of that name"
         )
     known = library.names_by_id("imagenet")
-    return [[given.get(name) or known.get(name) or name.replace("_", " ")] for name in folders]
+    return [[given.get(n) or known.get(n) or n.replace("_", " ")] for n in source.classes]
+
+
+def require_names(source: Source, given: Mapping[str, str]) -> None:
+    """Refuse to make prompts of numbers that nothing names."""
+    if source.numbered and (bare := [n for n in source.classes or [] if n not in given]):
+        raise WiseftError(
+            f"the labels of {source.where} are numbers, of which prompts cannot be made; say what "
+            f'they are: --class-names \'{{"{bare[0]}": "cat", ...}}\''
+        )
 
 
 def map_classes(
@@ -51,13 +64,13 @@ def map_classes(
     names: list[str],
     own: Names,
     where: tuple[str, str],
-    data: Path,
+    source: Source,
     reference: str = "head",
 ) -> None:
     """Write into the manifest which classes of a head those of the folder are.
 
     Args:
-        names: of the classes, in the order of the folders of `data`.
+        names: of the classes of `source`, in their order.
         own: the head's classes.
         where: what has the head, and what to do if a class is none of its, for messages.
         reference: what the metadata of an evaluation call the head's classes.
@@ -66,7 +79,10 @@ def map_classes(
         WiseftError: if a class of the folder is none of the head's.
     """
     folder = open_manifest(manifest)
-    places = places_of(subfolders(data), names, own, *where)
+    places = places_of(source.classes or [], names, own, *where)
+    if source.numbered:
+        shown = [f"{n} is {own[k][0]}" for n, k in zip(source.classes or [], places, strict=True)]
+        log.info(f"{source.where}: numbers are classes in the order of {where[0]}: {some(shown)}")
     members = [] if places == list(range(len(own))) else [[place] for place in places]
     splits = {
         name: {"n": files.n, "images": None, "index": files.index, "sha256": dict(files.sha256)}
@@ -118,13 +134,15 @@ def places_of(
     if all(name in first for name in wanted):
         twice = [name for name in wanted if first.count(name) > 1 or wanted.count(name) > 1]
         raise WiseftError(f"several classes are called {twice[0]}; number the folders from 0")
-    if all(folder.isdecimal() and int(folder) < len(own) for folder in folders):
-        return [int(folder) for folder in folders]
-    strange = next(name for name in names if plain(name) not in first)
+    strange = next((name for name in names if plain(name) not in first), names[0])
+    if all(folder.isdecimal() for folder in folders):
+        if not (above := [folder for folder in folders if int(folder) >= len(own)]):
+            return [int(folder) for folder in folders]
+        strange = above[0]
     shown = [each[0] for each in own]
     near = difflib.get_close_matches(strange, shown, n=3, cutoff=0.5) or shown[:3]
     raise WiseftError(
-        f"the folder's class {strange} is none of the {len(own)} classes of {where}, such as "
+        f"the images' class {strange} is none of the {len(own)} classes of {where}, such as "
         f"{', '.join(near)}; {way}"
     )
 

@@ -7,10 +7,11 @@ configuration beside its weights (a model of transformers, open_clip or timm).
 from __future__ import annotations
 
 import json
+import logging
 import math
 import re
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -47,8 +48,11 @@ from wiseft.thetas.tensor_file import (
 )
 from wiseft.thetas.tensor_views import Chosen, Mapped, joined, renamed
 
-PREFIXES = ("module.", "_orig_mod.")
-"""What DistributedDataParallel and torch.compile put before names."""
+log = logging.getLogger(__name__)
+
+_WRAPPERS = re.compile(r"(?<![^.])(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
+"""What torch.compile, FSDP and checkpoints of activations put into names, for any module."""
+_CLIP = "vision_model.embeddings.class_embedding"
 CONFIGS = ("open_clip_config.json", "config.json")
 """Of open_clip; of transformers and timm. A folder with both is taken as one of open_clip."""
 WEIGHT_FILES = (
@@ -58,7 +62,7 @@ WEIGHT_FILES = (
     "model.safetensors",
     "pytorch_model.bin",
 )
-INDEX = "model.safetensors.index.json"
+INDEX, TORCH_INDEX = "model.safetensors.index.json", "pytorch_model.bin.index.json"
 _NUMBERED = re.compile(r".*-\d{5}-of-(\d{5})\.\w+")
 """A part of the weights as transformers names it, and how many there are."""
 GROWTH, GRACE = 8, 256 * 1024**2
@@ -73,9 +77,9 @@ class Checkpoint:
     Attributes:
         path: the file or folder.
         kind: `safetensors`, `torch`, `torchscript` or `folder`.
-        tensors: by name, without the prefixes that wrappers of modules put before; they lie in
+        tensors: by name, without what wrappers of modules put before or into names; they lie in
             the file, and each is read when it is asked for.
-        prefix: what was before every name.
+        own: the name that each has in the file, where that is another.
         config: content of a folder's configuration; empty for a file.
         metadata: of a safetensors file.
         wrapper: the keys that lead to the weights in a torch file; none: they are at the top.
@@ -88,7 +92,7 @@ class Checkpoint:
     path: Path
     kind: str
     tensors: Mapping[str, Tensor]
-    prefix: str = ""
+    own: dict[str, str] = field(default_factory=dict)
     config: dict[str, Any] = field(default_factory=dict)
     metadata: dict[str, str] = field(default_factory=dict)
     wrapper: Place = ()
@@ -194,7 +198,7 @@ def write_checkpoint(
 
 
 def _prefixed(like: Checkpoint, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    return renamed(tensors, {like.prefix + name: name for name in tensors})
+    return renamed(tensors, {like.own.get(name, name): name for name in tensors})
 
 
 def _write_torch(like: Checkpoint, of: Mapping[Place, Mapping[str, Tensor]], path: Path) -> None:
@@ -270,16 +274,35 @@ def _check_dense(checkpoint: Checkpoint) -> None:
 
 
 def _without_prefix(checkpoint: Checkpoint) -> Checkpoint:
-    names, prefix = list(checkpoint.tensors), ""
-    if not names:
+    """Take off what DistributedDataParallel, torch.compile, FSDP and, of a CLIPModel, Lightning put
+    before or into names.
+    """
+    own = list(checkpoint.tensors)
+    if not own:
         raise WiseftError(f"{checkpoint.path} holds no tensors")
-    while shared := next((p for p in PREFIXES if all(name.startswith(p) for name in names)), None):
-        names = [name[len(shared) :] for name in names]
-        prefix += shared
-    if not prefix:
+    names = [_WRAPPERS.sub("", name) for name in own]
+    found = sorted({each for name in own for each in _WRAPPERS.findall(name)})
+    before = next((n.removesuffix(_CLIP) for n in names if n.endswith(f".{_CLIP}")), "")
+    for prefix in ("module.", before):
+        while prefix and all(name.startswith(prefix) for name in names):
+            names, found = [name.removeprefix(prefix) for name in names], [prefix, *found]
+    if not found or len(set(names)) < len(own):
         return checkpoint
-    tensors = renamed(checkpoint.tensors, {name: prefix + name for name in names})
-    return replace(checkpoint, tensors=tensors, prefix=prefix)
+    log.info(f"{checkpoint.path}: prefix {', '.join(found)} of {len(own)} tensors taken off")
+    back = dict(zip(names, own, strict=True))
+    return replace(checkpoint, tensors=renamed(checkpoint.tensors, back), own=back)
+
+
+def lone_prefix(names: Iterable[str], others: Iterable[str]) -> str:
+    """Return what begins every name, module by module, and none of the others; else nothing."""
+    own, found = list(names), ""
+    while True:
+        longer = f"{found}{own[0].removeprefix(found).partition('.')[0]}."
+        if not all(each.startswith(longer) for each in own):
+            return found
+        if any(each.startswith(longer.removeprefix(found)) for each in others):
+            return found
+        found = longer
 
 
 # ---------------------------------------------------------------------------------------- folders
@@ -336,7 +359,7 @@ def _index(folder: Path) -> tuple[Path, dict[str, str]] | None:
     """Return the index of a folder and the file of every tensor in it; None of one file alone."""
     if any(inside(folder / name).is_file() for name in WEIGHT_FILES):
         return None
-    for file in (folder / INDEX, folder / "pytorch_model.bin.index.json"):
+    for file in (folder / INDEX, folder / TORCH_INDEX):
         if inside(file).is_file():
             return file, validate(_Index, read_json(file), str(file)).weight_map
     raise WiseftError(f"{folder} has none of {', '.join((*WEIGHT_FILES, INDEX))}")

@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
+import logging
+import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from json import JSONDecodeError
 from typing import Any
 
-from huggingface_hub import errors, set_client_factory
+from huggingface_hub import constants, errors, set_client_factory
 from huggingface_hub.utils import _http
+from tqdm import tqdm
 
-from wiseft.base import speed
+from wiseft.base import progress, speed
+from wiseft.errors import WiseftError
+
+log = logging.getLogger(__name__)
 
 TIMEOUT = 60.0
 """Seconds without a byte; by itself the hub's client waits for ever."""
 LARGEST_ANSWER = 16 * 1024**2
 """Bytes of an answer that is no file."""
+NO_HUB: tuple[type[Exception], ...] = (errors.HTTPError, JSONDecodeError, LookupError, OSError)
+NO_HUB += (AssertionError, AttributeError, RuntimeError, TypeError)
+"""What the hub's client raises where nothing answers, or something else than a hub."""
+_WORTH = 2**20
+"""Bytes of a file whose download is shown."""
 
 
 @contextmanager
@@ -31,6 +44,67 @@ def bounded(largest: int | None = None) -> Iterator[None]:
         yield
     finally:
         set_client_factory(before)
+
+
+@contextmanager
+def asking(repository: str, revision: str | None, otherwise: str = "") -> Iterator[dict[str, Any]]:
+    """Ask the hub for files of a repository; yield the options of its functions that fetch.
+
+    Args:
+        otherwise: ends the message where the hub can't be reached: what else to do.
+
+    Raises:
+        WiseftError: if the hub has no such repository or revision, refuses it or cannot be reached.
+    """
+    options = {"repo_id": repository, "revision": revision, "library_name": "wiseft"}
+    try:
+        with bounded():
+            yield options | {"endpoint": os.environ.get("HF_ENDPOINT"), "tqdm_class": Bar}
+    except errors.HFValidationError:
+        raise WiseftError(f"{repository} is no name of a repository; correct it") from None
+    except errors.RevisionNotFoundError:
+        raise WiseftError(f"{repository} has no revision {revision}; correct it") from None
+    except errors.GatedRepoError:
+        raise WiseftError(
+            f"{repository} is gated: accept its terms on the hub, then give a token in HF_TOKEN"
+        ) from None
+    except errors.RepositoryNotFoundError:
+        raise WiseftError(
+            f"the hub has no repository {repository}, or it is private: then give a token in "
+            "HF_TOKEN"
+        ) from None
+    except NO_HUB as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # of this machine, such as a full disk
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        off = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else reason
+        at = f" --revision {revision}" if revision else ""
+        raise WiseftError(
+            f"{repository} cannot be fetched ({off}), and the hub's cache has not all of it; on a "
+            f"machine with a network run `hf download {repository}{at}` and bring its cache here, "
+            f"{constants.HF_HUB_CACHE}{otherwise}"
+        ) from None
+
+
+class Bar(tqdm):
+    """How far a download is, as `wiseft.base.progress` shows it: a bar on a terminal, else a line
+    now and then, and nothing where messages are not heard.
+    """
+
+    def __init__(self, *given: Any, **look: Any):
+        heard = log.isEnabledFor(logging.INFO) and (look.get("total") or 0) >= _WORTH
+        look |= {"disable": not heard, "delay": 1.0, "leave": False}
+        if not sys.stderr.isatty():
+            form = "{desc}: {n_fmt} of {total_fmt}B, {rate_fmt}, {remaining} left"
+            look |= {"mininterval": progress.INTERVAL, "bar_format": form}
+        super().__init__(*given, **look)
+
+    def display(self, msg: str | None = None, pos: int | None = None) -> None:
+        """Show the state, or a text in its place."""
+        if sys.stderr.isatty():
+            super().display(msg, pos)
+        elif text := str(self) if msg is None else msg:
+            log.info(text)
 
 
 def _with_bounds(client: Any, largest: int | None) -> Any:

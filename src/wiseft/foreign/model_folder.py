@@ -43,7 +43,8 @@ def inside(path: Path) -> Path:
     """
     if path.is_symlink() and not _follow.get():
         folder, target = (Path(os.path.realpath(each)) for each in (path.parent, path))
-        if not (target.is_relative_to(folder) or _in_hub_cache(folder, target)):
+        allowed = target.is_relative_to(folder) or _in_hub_cache(folder, target)
+        if not (allowed or is_of_names(folder)):
             raise WiseftError(
                 f"{path} is a link out of its folder, to {target}, and is not followed. Put a copy "
                 "of the file in its place; in a folder of your own, merge, sweep and export take "
@@ -53,9 +54,23 @@ def inside(path: Path) -> Path:
 
 
 def _in_hub_cache(folder: Path, target: Path) -> bool:
-    within = (each for each in (folder, *folder.parents) if each.name == "snapshots")
-    own = any(target.parent == each.parent / "blobs" for each in within)
+    within = [each.parent for each in (folder, *folder.parents) if each.name == "snapshots"]
+    own = any(target.parent == each / "blobs" for each in within)
+    # One store for all repositories of a cache: `blobs/<begin>/<sum>`.
+    own |= any(target.parent == each.parent / "blobs" / target.name[:2] for each in within)
     return own and _BLOB.fullmatch(target.name) is not None
+
+
+def folder_of_names() -> Path:
+    """Return where the folders of `wiseft.foreign.named` are: in the Hub's cache of assets."""
+    from huggingface_hub import constants
+
+    return Path(os.path.realpath(constants.HF_ASSETS_CACHE)) / "wiseft"
+
+
+def is_of_names(folder: Path) -> bool:
+    """Whether a folder is one of those, whose links lead into the Hub's cache."""
+    return Path(os.path.realpath(folder)).is_relative_to(folder_of_names())
 
 
 def needed_files(folder: Path) -> dict[str, Path]:

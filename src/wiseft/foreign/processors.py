@@ -18,6 +18,11 @@ from wiseft.foreign.model_folder import needed_files
 
 _DEFAULTS = read_object(Path(__file__).with_suffix(".json"))
 _COMMON = _DEFAULTS.pop("every processor")
+_USUAL = {"align": "EfficientNetImageProcessor", "clip": "CLIPImageProcessor"}
+_USUAL |= {"siglip": "SiglipImageProcessor"}
+"""By type of a model, the class of a file that names none."""
+_WARPED = 384
+"""Pixels from which ConvNeXt's processor crops nothing."""
 _FILTERS = {2: "bilinear", 3: "bicubic"}
 """Pillow's numbers."""
 CLIP_PIXELS = {
@@ -30,6 +35,7 @@ PROCESSORS = ("preprocessor_config.json", "processor_config.json")
 _TYPES = ("image_processor_type", "feature_extractor_type")
 _NO_PIXELS = {*_TYPES, "processor_class", "data_format", "input_data_format", "return_tensors"}
 _NO_PIXELS |= {"device", "disable_grouping", "_valid_processor_keys", "do_convert_rgb"}
+_NO_PIXELS |= {"do_reduce_labels"}
 """Keys that change nothing of an image in RGB, as every image here is."""
 
 
@@ -85,14 +91,15 @@ def preprocessing(config: Mapping[str, Any], model: str = "clip") -> dict[str, A
         WiseftError: if images are not made square by what is modelled; names key, value and what
             is allowed.
     """
-    usual = "EfficientNetImageProcessor" if model == "align" else "CLIPImageProcessor"
-    named = next((str(config[key]) for key in _TYPES if config.get(key)), usual)
+    named = next((str(config[key]) for key in _TYPES if config.get(key)), _USUAL.get(model, ""))
     stem = re.sub(r"(ImageProcessor(Fast|Pil)?|FeatureExtractor)$", "ImageProcessor", named)
     if stem not in _DEFAULTS:
         raise _not_modelled(_TYPES[0], named, f"one of {', '.join(_DEFAULTS)}")
     said = {key: value for key, value in config.items() if value is not None}
     known = _COMMON | _DEFAULTS[stem] | said
     allowed = _COMMON.keys() | _DEFAULTS["CLIPImageProcessor"].keys() | _NO_PIXELS
+    if stem == "ConvNextImageProcessor":
+        known, allowed = _cropped_by_share(known), allowed | {"crop_pct"}
     for key in [*(key for key in said if key not in allowed), "include_top"]:
         if known[key]:
             raise _not_modelled(key, known[key], "false, or left out")
@@ -113,6 +120,19 @@ def preprocessing(config: Mapping[str, Any], model: str = "clip") -> dict[str, A
     elif mode == "shortest":
         raise _not_modelled("do_center_crop", False, "true where only the shortest edge is resized")
     return _scaling(known) | how
+
+
+def _cropped_by_share(known: dict[str, Any]) -> dict[str, Any]:
+    """Return the keys of ConvNeXt's processor as others have them: images of less than 384 pixels
+    are cut from somewhat larger ones, others resized to a square.
+    """
+    mode, edge = _edge("size", known["size"], False)
+    if mode != "shortest" or known["do_center_crop"] or not known["crop_pct"] > 0:
+        raise _not_modelled("size", known["size"], "shortest_edge alone, with a crop_pct above 0")
+    if edge >= _WARPED:
+        return known | {"size": {"height": edge, "width": edge}}
+    grown = {"shortest_edge": int(edge / known["crop_pct"])}
+    return known | {"size": grown, "crop_size": edge, "do_center_crop": True}
 
 
 def _edge(key: str, size: Any, square: bool) -> tuple[str, int]:

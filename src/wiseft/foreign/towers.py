@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections import Counter
 from collections.abc import Mapping
@@ -18,9 +19,14 @@ from wiseft.foreign import huggingface
 from wiseft.foreign.door import Opened, open_model
 from wiseft.foreign.formats import Checkpoint
 from wiseft.models import towers
+from wiseft.models.towers import transformers_models
 from wiseft.thetas.theta import load_theta
 
-_HEADS = re.compile(r"(?:^|\.)(?:classification_head|classifier|head|fc|linear)\.weight$")
+log = logging.getLogger(__name__)
+
+_HEADS = re.compile(
+    r"(?:^|\.)(?:classification_head|classifier|classifier\.1|head|fc|linear)\.weight$"
+)
 
 
 @dataclass(frozen=True)
@@ -32,12 +38,14 @@ class FoundTower:
         image: its tensors, by their names without `image.`.
         prefix: what is before these names in the checkpoint.
         rest: all other floating tensors of the checkpoint, by its names.
+        names: the name that each of its tensors has in the checkpoint.
     """
 
     path: Path
     image: dict[str, Tensor]
     prefix: str
     rest: dict[str, Tensor]
+    names: dict[str, str]
 
 
 def image_tower_of(
@@ -65,6 +73,9 @@ def find_image_tower(
         WiseftError: listing the tensors that are missing, unexpected and of another shape.
     """
     tensors, file = checkpoint.tensors, checkpoint.path
+    ours = any(key.startswith(towers.IMAGE) for key in tensors)
+    if towers.family(architecture) == "transformers" and not ours:
+        return _tower_of_transformers(checkpoint, architecture, expected)
     if towers.family(architecture) == "open_clip" and huggingface.is_clip(tensors):
         tensors = huggingface.to_open_clip(tensors)
     tensors = {key: value.float() for key, value in towers.floating(tensors).items()}
@@ -78,11 +89,46 @@ def find_image_tower(
     behind = towers.prefixed(tensors, best)
     image = {key: value for key, value in behind.items() if key in expected}
     # Without a prefix everything else in the file would count as unexpected.
-    unexpected = {k: v for k, v in behind.items() if best and k not in expected}
-    towers.check_fit(expected, image | unexpected, f"{file} (image tower, names behind '{best}')")
-    own = {best + key for key in image}
-    rest = {key: value for key, value in tensors.items() if key not in own}
-    return FoundTower(file, image, best, rest)
+    own, _ = towers.image_names(architecture)
+    inner = own if next(iter(expected)).startswith(own) else ""  # the text tower lies beside it
+    strict = {k: v for k, v in behind.items() if best and k.startswith(inner)}
+    towers.check_fit(expected, image | strict, f"{file} (image tower, names behind '{best}')")
+    if not ours:
+        _say_prefix(tensors, best.removesuffix(own), file)
+    names = {key: best + key for key in image}
+    taken = set(names.values())
+    rest = {key: value for key, value in tensors.items() if key not in taken}
+    return FoundTower(file, image, best, rest, names)
+
+
+def _tower_of_transformers(
+    checkpoint: Checkpoint, architecture: Mapping[str, Any], expected: Mapping[str, Tensor]
+) -> FoundTower:
+    """Find the tensors of an image classifier of transformers, under names of files or modules."""
+    file, tensors = checkpoint.path, towers.floating(checkpoint.tensors)
+    head = f"{architecture['classifier']}.weight"
+    prefix = next((k.removesuffix(head) for k in tensors if f".{k}".endswith(f".{head}")), None)
+    if prefix is None:
+        raise WiseftError(
+            f"{file} has no {head}, which {architecture['model']} classifies with; give the model "
+            "that was fine-tuned, saved whole"
+        )
+    behind = towers.prefixed(tensors, prefix)
+    found, others = transformers_models.names_in(architecture, behind, len(behind[head]))
+    names = {f"model.{name}": prefix + own for name, own in found.items()}
+    image = {name: tensors[own].float() for name, own in names.items() if name in expected}
+    rest = {own: tensors[own].float() for name, own in names.items() if name not in expected}
+    strange = {k: t for k, t in tensors.items() if not k.startswith(prefix)}
+    strange |= {prefix + name: behind[name] for name in others}
+    towers.check_fit(expected, image | strange, f"{file} ({architecture['model']})")
+    _say_prefix(tensors, prefix, file)
+    return FoundTower(file, image, prefix, rest, {name: names[name] for name in image})
+
+
+def _say_prefix(tensors: Mapping[str, Tensor], prefix: str, file: Path) -> None:
+    if prefix:
+        n = sum(name.startswith(prefix) for name in tensors)
+        log.info(f"{file}: prefix {prefix} of {n} tensors taken off")
 
 
 def head_in(
@@ -106,8 +152,9 @@ def head_of(file: Path, shape: tuple[int, ...] | None = None) -> dict[str, Tenso
 
 
 def heads_in(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the matrices that are named as the weight of a head is."""
-    return {k: v for k, v in tensors.items() if v.ndim == 2 and (_HEADS.search(k) or k == "weight")}
+    """Return the matrices that are named as the weight of a head is; none of a text tower."""
+    named = {k: v for k, v in tensors.items() if _HEADS.search(k) or k == "weight"}
+    return {k: v for k, v in named.items() if v.ndim == 2 and "text_model." not in k}
 
 
 def head_name(tensors: Mapping[str, Tensor], shape: tuple[int, ...], where: str) -> str | None:
@@ -165,7 +212,7 @@ def take_apart(
         shape = (rows[0] if rows else 0, width)
         return Parts(found, head_in(found.rest, shape, str(end.path)), None)
     whole = None
-    if towers.family(architecture) != "timm":
+    if towers.has_text(architecture):
         tensors = towers.prefixed(checkpoint.tensors, found.prefix.removesuffix("visual."))
         with suppress(WiseftError):
             whole = family_tensors(replace(checkpoint, tensors=tensors), architecture)

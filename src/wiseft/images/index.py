@@ -71,8 +71,8 @@ def checked_columns(where: str, split: PreparedSplit | FolderSplit, classes: int
                 f"{where}: expected one of {name} for each of {len(labels)} labels, found "
                 f"{len(values)}."
             )
-    sample, times = Counter(ids).most_common(1)[0]
-    if times > 1:
+    if len(set(ids)) < len(ids):
+        sample = Counter(ids).most_common(1)[0][0]
         raise WiseftError(f"{where}: sample {sample} occurs twice.")
     wrong = np.flatnonzero((labels < 0) | (labels >= classes))
     if len(wrong):

@@ -1,9 +1,11 @@
-"""Indexing of a user's own folder of images, without an entry of the catalogue."""
+"""Indexing of a user's own images, without an entry of the catalogue."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from pathlib import Path
 from typing import cast
 
@@ -17,7 +19,8 @@ from wiseft.images.folder_options import ImageFolderOptions
 from wiseft.images.image_folder import of_images, read
 from wiseft.images.index import write_checked
 from wiseft.images.manifest import write_manifest
-from wiseft.images.scan import scan_folders
+from wiseft.images.scan import check_distinct, file_sizes, scan_folders
+from wiseft.images.sources import Source
 from wiseft.images.split import HELD_OUT, FolderSplit, LayoutInputs, take
 
 
@@ -31,6 +34,7 @@ def index_folder(
     halve: int | None = None,
     *,
     broken: list[str] | None = None,
+    limit: int | None = None,
 ) -> Path:
     """Index images of a folder without an entry: ``<class>/`` or ``<split>/<class>/``.
 
@@ -44,6 +48,7 @@ def index_folder(
             class; None: it stays whole.
         broken: takes a sentence for every file that can't be read as an image, which is then left
             out; to find them every image is decoded. None: nothing is decoded.
+        limit: index so many images of each split, drawn at random by seed 0; None: all.
 
     Raises:
         WiseftError: the folder, a split or images are missing, class folders differ between
@@ -54,6 +59,8 @@ def index_folder(
     options = ImageFolderOptions(folders={k: [v] for k, v in (places or {}).items()})
     indexed = read(LayoutInputs(dataset, folder, {}, splits, options, broken=broken))
     found = cast(Mapping[str, FolderSplit], indexed.splits)
+    if limit is not None:
+        found = {name: _drawn(split, limit) for name, split in found.items()}
     if broken is not None:
         found = {name: _readable(split, folder, broken) for name, split in found.items()}
     if halve is not None:
@@ -88,6 +95,12 @@ def _write(
     )
 
 
+def _drawn(split: FolderSplit, limit: int) -> FolderSplit:
+    """Return so many images of a split in their order, or all where there are fewer."""
+    rows = np.random.default_rng(0).permutation(len(split.labels))[:limit]
+    return take(split, np.sort(rows))
+
+
 def _halves(split: FolderSplit, name: str, seed: int) -> dict[str, FolderSplit]:
     """Return two halves of a split, class by class; of an odd number the larger is `name`."""
     rng = np.random.default_rng(seed)
@@ -119,6 +132,64 @@ def index_images(
     if broken is not None:
         files = _readable(files, folder, broken)
     return _write(folder, manifest, dataset, {"test": files}, [[name] for name in class_names])
+
+
+def index_source(
+    sources: Mapping[str, Source],
+    manifest: Path,
+    dataset: str,
+    names: Sequence[Sequence[str]],
+    halve: int | None = None,
+    *,
+    broken: list[str] | None = None,
+    limit: int | None = None,
+) -> Path:
+    """Index images as they lie, of one form; see `index_folder`. Those inside other files are
+    written beside the manifest, into `images/`.
+
+    Args:
+        sources: of each split, of equal classes.
+        names: the names of each class; of images without labels those of the head that sees them.
+        halve: only of one split.
+
+    Raises:
+        WiseftError: an image is not there or is listed twice, a class or a split has none, or the
+            splits have other classes.
+    """
+    first, *more = sources.values()
+    if first.folder is not None and first.classes is None:
+        own = [name for name, *_ in names]
+        return index_images(first.folder, manifest, dataset, own, broken=broken)
+    if first.folder is not None:
+        places = {split: each.folder.name for split, each in sources.items() if each.folder}
+        at, where = (first.folder.parent, places) if more else (first.folder, {})
+        given = at, manifest, dataset, [*sources], names, where, halve
+        return index_folder(*given, broken=broken, limit=limit)
+    if other := [each for each in more if each.classes != first.classes]:
+        raise WiseftError(f"{other[0].where} has other classes than {first.where}")
+    into = (manifest.parent / "images").resolve()
+    paths = {name: source.files(into / name) for name, source in sources.items()}
+    if sum(map(len, paths.values())) > len(set(chain(*paths.values()))):
+        named = (source.row(k) for n, source in sources.items() for k in range(len(paths[n])))
+        check_distinct(zip(chain(*paths.values()), named, strict=True))
+    ends = [end(each) for each in paths.values() if each for end in (min, max)]
+    folders = [folder for source in sources.values() for folder in source.folders or [str(into)]]
+    root = os.path.commonpath([*folders, *ends])
+    found = {}
+    for name, source in sources.items():
+        relative = [path[len(root) :].lstrip("/") for path in paths.pop(name)]
+        rows = map(source.row, range(len(relative)))
+        sizes = file_sizes(Path(root), relative, rows, broken)
+        labels = np.zeros(len(sizes), np.int64) if source.labels is None else source.labels
+        found[name] = take(FolderSplit(relative, labels, sizes), np.flatnonzero(sizes))
+        if limit is not None:
+            found[name] = _drawn(found[name], limit)
+        if broken is not None:
+            found[name] = _readable(found[name], Path(root), broken)
+    if halve is not None:
+        ((name, whole),) = found.items()
+        found = _halves(whole, name, halve)
+    return _write(Path(root), manifest, dataset, found, names)
 
 
 def _readable(split: FolderSplit, folder: Path, broken: list[str]) -> FolderSplit:

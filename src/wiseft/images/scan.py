@@ -89,12 +89,15 @@ def scan_folders(
     return [images for images, _ in results]
 
 
-def file_sizes(root: Path, paths: Iterable[str], sources: Sequence[str]) -> NDArray[np.int64]:
+def file_sizes(
+    root: Path, paths: Iterable[str], sources: Iterable[str], broken: list[str] | None = None
+) -> NDArray[np.int64]:
     """Return the sizes in bytes of image files, int64 (n,).
 
     Args:
         paths: relative to the root.
         sources: for each path what lists it, for messages.
+        broken: takes a sentence for every file that is missing or empty, whose size is 0 then.
 
     Raises:
         WiseftError: names the first file that is missing or empty, and what lists it.
@@ -104,13 +107,17 @@ def file_sizes(root: Path, paths: Iterable[str], sources: Sequence[str]) -> NDAr
         file = f"{root}{os.sep}{path}"
         try:
             size = os.stat(file).st_size  # noqa: PTH116 -- a Path for each of a million is slow
+            fault = None if size else _empty(file)
         except (FileNotFoundError, NotADirectoryError):
-            raise WiseftError(
+            size = 0
+            fault = WiseftError(
                 f"{source} lists {file}, which is not there; the images are incomplete or of "
                 "another version. Unpack them again."
-            ) from None
-        if size == 0:
-            raise _empty(file)
+            )
+        if fault and broken is None:
+            raise fault from None
+        if fault and broken is not None:
+            broken.append(str(fault))
         sizes.append(size)
     return np.asarray(sizes, dtype=np.int64)
 

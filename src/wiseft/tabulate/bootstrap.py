@@ -100,7 +100,7 @@ class ClusterBootstrap:
             Per dataset values of shape (resamples, points of all its blocks).
         """
         summed = {
-            name: [(block.value, self._cluster_sums(name, block.counts)) for block in blocks]
+            name: [(block.value, self.cluster_sums(name, block.counts)) for block in blocks]
             for name, blocks in metrics.items()
         }
         draws: dict[str, list[Floats]] = {name: [] for name in metrics}
@@ -110,10 +110,10 @@ class ClusterBootstrap:
                 draws[name].append(np.hstack(values))
         return {name: np.concatenate(parts) for name, parts in draws.items()}
 
-    def _cluster_sums(
+    def cluster_sums(
         self, name: str, counts: npt.NDArray[np.bool_] | sparse.csr_array
     ) -> dict[int, npt.NDArray[np.floating] | sparse.csr_array]:
-        """Return per stratum the sums of the counts over each cluster."""
+        """Return per stratum the sums of counts over each cluster of a dataset, (clusters, k)."""
         stratum_of, place = self._places[name].T
         parts: dict[int, npt.NDArray[np.floating] | sparse.csr_array] = {}
         for index in np.unique(stratum_of).tolist():

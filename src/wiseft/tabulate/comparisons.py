@@ -3,7 +3,7 @@
 All models of a comparison saw the same samples, so its statistics are those of differences.
 Intervals and p values are conditional on the trained models; seeds are shown as such and never
 pooled into n: a summary over seeds is a mean with its smallest and largest value, and has no p;
-one over models (pre-training seeds) has their t interval too, and its n counts models.
+one over models (pre-training seeds) has an interval over models and images; its n counts models.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from wiseft.tabulate.models import over_models
 from wiseft.tabulate.predictions import ENDS, WEIGHT, Point
 from wiseft.tabulate.selection import OUTPUT, sweeps
 from wiseft.tabulate.study import Study
+from wiseft.tabulate.two_way import with_images
 
 WEIGHT_VS_OUTPUT = "weight-vs-output"
 MCNEMAR = "mcnemar-exact"
@@ -66,7 +67,10 @@ def comparison_rows(study: Study) -> pd.DataFrame:
         head = {"run": run, "seed": seed, "combination": WEIGHT, "contrast": contrast.name}
         rows += [study.runs[run] | head | row for row in _contrast_rows(study, contrast, no_shifts)]
     frame = pd.DataFrame(rows, columns=list(schema.COMPARISONS))
-    return _sort(schema.stacked([frame, *summaries(frame)], schema.COMPARISONS))
+    seeds, models = summaries(frame)
+    terms = [(contrast.name, contrast[1:]) for contrast in contrasts(study)]
+    models = with_images(models, study, "contrast", terms)
+    return _sort(schema.stacked([frame, seeds, models], schema.COMPARISONS))
 
 
 def _contrast_rows(
@@ -128,7 +132,7 @@ def _average_row(study: Study, contrast: Contrast, name: str) -> dict[str, objec
 
 
 def summaries(frame: pd.DataFrame) -> list[pd.DataFrame]:
-    """Return the summary rows of all comparisons.
+    """Return the summary rows of all comparisons: over seeds, and over models.
 
     Rows with seed `all` give, per run, the mean over its seeds and their range (`low`, `high`).
     Rows with run `all` as well give, per method and entry of models, the mean over the models'

@@ -40,8 +40,8 @@ class Inputs:
 
     Attributes:
         metrics: one row a metrics row; RUN_FIELDS, `dataset`, ROW_FIELDS (alpha as text).
-        cells: the primary view of every dataset's test split, and every place whose intervals
-            are no exact ones.
+        cells: the primary view of every dataset's test split, every place whose intervals are no
+            exact ones, and the held-out images where these say which settings are admissible.
     """
 
     metrics: pd.DataFrame
@@ -89,7 +89,7 @@ def read_inputs(
         for place, cell in here.items():
             counted = cell.counted()
             primary = (settings.test_split, settings.view_of(place.dataset))
-            if place[1:] == primary or not counted.exact:
+            if place[1:] == primary or not counted.exact or place == settings.tuned_on:
                 first = first_of.setdefault(place, path)
                 # Nothing says which of the two is wrong.
                 with damage_of(path, beside[path], first, beside[first]):

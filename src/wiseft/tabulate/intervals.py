@@ -90,3 +90,33 @@ def holm(p_values: npt.ArrayLike) -> Floats:
     adjusted = np.empty_like(p)
     adjusted[order] = np.minimum(1.0, np.maximum.accumulate(p[order] * factors))
     return adjusted
+
+
+class Paired(NamedTuple):
+    """A difference of two accuracies on the same images: the second model's minus the first's."""
+
+    difference: float
+    ci_low: float
+    ci_high: float
+    p_value: float
+    n_better: int
+    n_worse: int
+
+
+def paired(
+    first: npt.NDArray[np.bool_], second: npt.NDArray[np.bool_], resamples: int = 10_000
+) -> Paired:
+    """Compare two models on independent images: percentile bootstrap and McNemar's exact test.
+
+    A resample of images is, of their three outcomes, a multinomial draw.
+
+    Args:
+        first: which images the first model gets right, (n,).
+        second: likewise.
+    """
+    n, better, worse = len(first), int((second & ~first).sum()), int((first & ~second).sum())
+    shares = np.array([better, worse, n - better - worse]) / n
+    draws = np.random.default_rng(0).multinomial(n, shares, resamples)
+    low, high = percentile_interval((draws[:, 0] - draws[:, 1]) / n)
+    p = mcnemar_exact(better, worse)
+    return Paired((better - worse) / n, float(low), float(high), p, better, worse)

@@ -2,8 +2,9 @@
 
 Here the pre-training seed is the unit of inference: a model counts once, as the mean of its
 fine-tuning seeds, and the interval is Student's t over the models. It says how far a mean would
-move with other pre-trainings by the same recipe, whereas every other interval is conditional on
-the trained models. Models of different entries are no sample of anything and stay apart.
+move with other pre-trainings by the same recipe, on the same test images; `wiseft.tabulate.two_way`
+counts the images, too. The intervals of single runs are conditional on the trained models. Models
+of different entries are no sample of anything and stay apart.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import re
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 from scipy.stats import t as student_t
 
@@ -70,6 +72,31 @@ def over_models(runs: pd.DataFrame, key: Sequence[str], quantities: Sequence[str
     found = pd.concat([part.add_suffix(name) for name, part in parts.items()], axis=1)
     found = found.assign(n=n, ci_method=np.where(enough, T_OVER_MODELS, TOO_FEW_MODELS), run=ALL)
     return found[n > 1].reset_index().rename(columns={"entry": "model"})
+
+
+def prediction_interval(
+    values: npt.ArrayLike, level: float = LEVEL, new: int = 1
+) -> tuple[float, float]:
+    """Return where the value of one new pre-training on the same images is expected.
+
+    It is mean +- t s sqrt(1 + 1/n), with n - 1 degrees of freedom, for a new value from the
+    distribution of the others, taken as normal (Hahn and Meeker 1991, Statistical Intervals,
+    chapter 4). For the mean of several new ones it is mean +- t s sqrt(1/new + 1/n).
+
+    Args:
+        values: of shape (models,), each the mean of its fine-tuning seeds.
+        level: the probability that the interval holds the new value.
+        new: number of new pre-trainings whose mean is expected there.
+
+    Returns:
+        Both ends; NaN for fewer than three models.
+    """
+    each = np.asarray(values, dtype=float)
+    n = len(each)
+    if n < FEWEST_MODELS:
+        return float("nan"), float("nan")
+    half = student_t.ppf((1 + level) / 2, n - 1) * each.std(ddof=1) * np.sqrt(1 / new + 1 / n)
+    return float(each.mean() - half), float(each.mean() + half)
 
 
 def model_rows(grid: pd.DataFrame) -> pd.DataFrame:

@@ -26,9 +26,9 @@ FLOAT: Kind = "float64"
 
 _TEXTS = (
     "source experiment model reference method variant run combination dataset view split metric "
-    "ci_method selection contrast test average line x_view"
+    "ci_method selection contrast test average line x_view quantity against"
 )
-_INTEGERS = "seed n n_correct n_clusters n_better n_worse extrapolated"
+_INTEGERS = "seed n n_correct n_clusters n_better n_worse extrapolated admissible"
 _KINDS: Schema = {
     **dict.fromkeys(_TEXTS.split(), TEXT),
     **dict.fromkeys(_INTEGERS.split(), INTEGER),
@@ -69,6 +69,10 @@ EFFECTIVE = _schema(
     f"{_POINT} line dataset x_view x y beta effective_robustness extrapolated ci_low ci_high "
     "ci_method n"
 )
+TUNING = _schema(
+    "experiment model method variant admissible quantity dataset against value ci_low ci_high "
+    "ci_method n x_low x_high"
+)
 SELECTIONS = (
     *("grid", "fixed", "held-out", "held-out-1se", "unlabelled", "dawin"),
     *("oracle-column", "oracle-table13"),
@@ -77,6 +81,9 @@ CLOPPER_PEARSON = "clopper-pearson"
 CLUSTER_BOOTSTRAP = "cluster-bootstrap"
 CONDITIONAL = "cluster-bootstrap-conditional"
 """Of an average: on the clusters of the datasets that have too few of them."""
+TWO_WAY = "two-way"
+"""Of a mean over models: over models and test images (`wiseft.tabulate.two_way`)."""
+TWO_WAY_CONDITIONAL = "two-way-conditional"
 PAIR_PREFIX = "pair-with-"
 """Begin of `combination` where a measure is about two classifiers."""
 ROUNDING = 1e-6

@@ -5,12 +5,12 @@ configuration reads it.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from wiseft.base.alphas import parse_alphas
-from wiseft.base.typed import Entry, Name, Seed
+from wiseft.base.typed import Entry, Fraction, Name, Seed, distinct
 
 PRIMARY = "all"  # the primary view of most datasets
 Roles = Mapping[tuple[str, str], tuple[str, str]]
@@ -31,11 +31,33 @@ class ReferenceSplit(Entry):
     shift_view: Name = Field("all", description="View of the test split that is reported.")
 
 
+class Tuning(Entry):
+    """Methods that are one recipe at several settings, and which of them held-out images admit.
+
+    A setting is admissible if its fine-tuned end is not worse on the held-out images than that of
+    the setting with the highest mean, by a paired 95 % interval over models and images, or by no
+    more than `within`. Fewer than three models have no interval, so that `within` alone counts.
+    """
+
+    title: str = Field(description="What is set, such as `learning rate`.")
+    methods: Annotated[list[str], Field(min_length=2), AfterValidator(distinct)] = Field(
+        description="Some of `methods`, from the gentlest setting to the steepest."
+    )
+    within: Fraction = Field(0.0, description="Loss on held-out images that is admitted as it is.")
+
+
 class Bootstrap(Entry):
     """Intervals of averages and of paired differences."""
 
     resamples: Annotated[int, Field(ge=100)] = Field(2000, description="Bootstrap resamples.")
     seed: Seed = Field(0, description="Seed of the resampling.")
+
+
+class Recipes(Entry):
+    """What methods and models are, by name, for the record beside the tables."""
+
+    methods: dict[str, Any] = Field({}, description="Settings of each training or merge.")
+    models: dict[str, Any] = Field({}, description="Entry of each model.")
 
 
 def own_shift(reference: str, test_split: str) -> str:
@@ -75,6 +97,7 @@ class TabulateSettings(Entry):
         other_views: further views of each dataset that stand in the table; null: all that are in
             the files, which are shared between experiments.
         kept: datasets that are no shifts: what fine-tuned image towers retain.
+        tuning: methods that are one recipe at several settings, if there are any.
     """
 
     averages: dict[str, list[str]]
@@ -93,6 +116,7 @@ class TabulateSettings(Entry):
     clusters: dict[str, str] = Field({})
     other_views: dict[str, list[str]] | None = None
     kept: list[str] = Field([])
+    tuning: Tuning | None = Field(None, exclude_if=lambda value: value is None)
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -103,6 +127,8 @@ class TabulateSettings(Entry):
             if not members:
                 raise ValueError(f"averages.{name} is empty, but must list datasets")
         chosen = self.held_out
+        if self.tuning and not chosen:
+            raise ValueError("tuning needs held_out: its images say what is admissible")
         if chosen and (chosen.dataset, chosen.split) == (self.reference, self.test_split):
             raise ValueError(
                 f"held_out is the test split of {self.reference}, but alpha must not be chosen "
@@ -118,6 +144,12 @@ class TabulateSettings(Entry):
         if self.reference_split and dataset == own_shift(self.reference, self.test_split):
             return self.reference_split.shift_view
         return self.views.get(dataset, PRIMARY)
+
+    @property
+    def tuned_on(self) -> tuple[str, str, str] | None:
+        """Dataset, split and view that say which settings of one recipe are admissible, if any."""
+        at = self.held_out if self.tuning else None
+        return (at.dataset, at.split, self.view_of(at.dataset)) if at else None
 
     def has_view(self, dataset: str, view: str) -> bool:
         """Whether a view of a dataset stands in the table."""

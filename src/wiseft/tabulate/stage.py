@@ -19,6 +19,8 @@ from wiseft.tabulate.selection import selection_frame, selection_rows
 from wiseft.tabulate.settings import TabulateSettings
 from wiseft.tabulate.study import Study
 from wiseft.tabulate.table import average_rows, cluster_rows, diversity_rows, grid_rows, sort_table
+from wiseft.tabulate.tuning import tuning_rows
+from wiseft.tabulate.two_way import table_means
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,7 @@ class Tables:
     comparisons: pd.DataFrame
     selection: pd.DataFrame
     fits: pd.DataFrame
+    tuning: pd.DataFrame
 
 
 def tabulate(
@@ -51,16 +54,18 @@ def tabulate(
     grid = pd.concat([rows, average_rows(study)], ignore_index=True)
     selected = selection_rows(grid, study)
     single = pd.concat([grid, cluster_rows(rows, study)], ignore_index=True)
-    parts = [single, model_rows(single), selected]
+    parts = [single, table_means(model_rows(single), study), selected]
     if diversity:
         parts.append(diversity_rows(diversity, experiment))
     table = sort_table(schema.conform(pd.concat(parts, ignore_index=True), schema.TABLE))
+    comparisons = comparison_rows(study)
     own_names = renamed(table, settings.roles, back=True)
     return Tables(
         table=sort_table(schema.conform(own_names, schema.TABLE)) if settings.roles else table,
-        comparisons=comparison_rows(study),
+        comparisons=comparisons,
         selection=selection_frame(table, settings),
         fits=fits_frame(single, list(settings.averages), settings.fit_exclude),
+        tuning=tuning_rows(single, comparisons, settings, inputs),
     )
 
 
@@ -74,7 +79,14 @@ def _check_reference(metrics: pd.DataFrame, reference: str) -> None:
 
 
 def write_tables(
-    tables: Tables, *, parquet: Path, csv: Path, comparisons: Path, selection: Path, fits: Path
+    tables: Tables,
+    *,
+    parquet: Path,
+    csv: Path,
+    comparisons: Path,
+    selection: Path,
+    fits: Path,
+    tuning: Path | None = None,
 ) -> None:
     """Write the tidy table (Parquet in full precision, CSV with six decimals) and the others."""
     schema.write_parquet(parquet, tables.table, schema.TABLE)
@@ -82,3 +94,5 @@ def write_tables(
     schema.write_csv(comparisons, tables.comparisons, schema.COMPARISONS)
     schema.write_csv(selection, tables.selection, schema.SELECTION)
     schema.write_csv(fits, tables.fits, schema.FITS)
+    if tuning is not None:
+        schema.write_csv(tuning, tables.tuning, schema.TUNING)

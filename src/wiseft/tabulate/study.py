@@ -58,9 +58,9 @@ class Study:
         self._check_complete()
         resamples = settings.bootstrap.resamples, settings.bootstrap.seed
         resampled = {name: each.resampled for name, each in self.primary.items()}
-        common = ClusterBootstrap(resampled, *resamples).draws(
-            {name: each.blocks for name, each in self.primary.items()}
-        )
+        self._sums: dict[str, dict[int, tuple[Floats, Floats]]] = {}
+        self._bootstrap = ClusterBootstrap(resampled, *resamples)
+        common = self._bootstrap.draws({name: each.blocks for name, each in self.primary.items()})
         self._draws = {self.places[name]: draws for name, draws in common.items()}
         # Nothing is paired with what is not primary, so it has resamples of its own.
         for place in sorted(self._statistics.keys() - self._draws.keys()):
@@ -109,6 +109,19 @@ class Study:
         primary, or without exact intervals.
         """
         return self._draws[place][:, self._statistics[place].column[point]]
+
+    def cluster_sums(self, dataset: str) -> dict[int, tuple[Floats, Floats]]:
+        """Return, per stratum of the bootstrap, how many units of each cluster of a dataset are
+        right (points, clusters) and how many there are (clusters,).
+
+        The metric must be a share of right units.
+        """
+        if dataset not in self._sums:
+            (block,) = self.primary[dataset].blocks
+            sums = self._bootstrap.cluster_sums(dataset, block.counts)
+            turned = {at: np.ascontiguousarray(np.asarray(each).T) for at, each in sums.items()}
+            self._sums[dataset] = {at: (each[:-1], each[-1]) for at, each in turned.items()}
+        return self._sums[dataset]
 
     def average_draws(self, points: Mapping[str, Point]) -> Floats:
         """Return the average, recomputed in each resample, shape (resamples,)."""

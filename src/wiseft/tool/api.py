@@ -102,7 +102,8 @@ def load(
 
     Args:
         path: a theta, or a file or folder of open_clip, transformers (CLIPModel) or timm, such as
-            the `model_path` of a sweep, with a head and names of classes beside it.
+            the `model_path` of a sweep, with a head and names of classes beside it; or a name, such
+            as `hf-hub:OWNER/NAME` or `ViT-B-32/openai`.
         classes: names of a head's classes in its order, or of those that a zero-shot model gets a
             head for; None: what lies with the model.
         templates: prompts of a zero-shot model; None: "a photo of a {c}."
@@ -115,7 +116,7 @@ def load(
         WiseftError: if the checkpoint is refused, or nothing names the classes.
     """
     given = Given(architecture, preprocessing, templates, classes, head, features)
-    opened = open_model(Path(path), weights=weights)
+    opened = open_model(path, weights=weights)
     return Classifier(classifier_of(opened, given, "`classes`")[0], device)
 
 
@@ -154,6 +155,7 @@ def merge(
     """Write (1 - alpha) a + alpha b in the format of `a`, as `wiseft merge` does.
 
     Args:
+        a, b: files, folders or names, such as `hf-hub:OWNER/NAME` or `ViT-B-32/openai`.
         weights: the key of the weights in a `.pt` that holds several mappings of tensors.
 
     Raises:

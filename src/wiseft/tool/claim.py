@@ -39,7 +39,7 @@ def inputs_of(
     preprocessing = given.preprocessing and given.preprocessing.model_dump(mode="json")
     return {
         "ends": [digest_of(path) for path in ends],
-        "folders": [str(folder.path.resolve()) for folder in folders if not folder.kept],
+        "folders": [folder.place.resolved for folder in folders if not folder.kept],
         "architecture": given.architecture,
         "preprocessing": preprocessing,
         "templates": given.templates and list(given.templates),

@@ -46,7 +46,8 @@ def export_theta(theta: Path, like: Path, output: Path, weights: str | None = No
 
     Args:
         theta: of `wiseft interpolate`, `wiseft combine`, `wiseft finetune` or a sweep.
-        like: file or folder of open_clip, transformers' CLIPModel, timm, or of another program.
+        like: file or folder of open_clip, transformers' CLIPModel, timm, or of another program;
+            or a name (`wiseft.foreign.named`).
         output: a new file, or folder where `like` is one.
         weights: the key of the weights in a `.pt` that holds several mappings of tensors.
 
@@ -61,7 +62,7 @@ def export_theta(theta: Path, like: Path, output: Path, weights: str | None = No
     read = load_theta(theta)
     opened = open_model(like, weights=weights)
     if opened.header is not None:
-        _write_beside(read, False, output.parent)
+        write_beside(read, False, output.parent)
         save_theta(output, read.tensors, read.header)
         done = Exported("wiseft", head_beside=False)
     else:
@@ -84,20 +85,20 @@ def _write_like(theta: Theta, opened: Opened, output: Path) -> Exported:
     shapes = examples(like.tensors)
     made = {n: each.reshape(shapes[n].shape).to(shapes[n].dtype) for n, each in new.items()}
     ready = joined(like.tensors, made)
-    opened.write(ready, output, partial(_write_beside, theta, head is None))
+    opened.write(ready, output, partial(write_beside, theta, head is None))
     library = "wiseft" if opened.own else _library(like, found, architecture)
     return Exported(library, head is None)
 
 
-def _write_beside(theta: Theta, head: bool, folder: Path) -> None:
+def write_beside(theta: Theta, head: bool, folder: Path) -> None:
     """Write the names of the classes, and maybe the head, into the folder of a model, and whether
     the head takes features as they are.
     """
-    of_timm = towers.family(theta.header.architecture) == "timm"  # by whose own heads they are raw
+    raw = not towers.has_text(theta.header.architecture)  # heads of timm take features so
     contents = {CLASSES: json_text(theta.header.class_names).encode()}
     if head:
         contents[HEAD] = save({name: theta.tensors[f"head.{name}"] for name in ("weight", "bias")})
-    if not towers.normalises(theta.header.architecture) and not of_timm:
+    if not towers.normalises(theta.header.architecture) and not raw:
         contents[FEATURES] = json_text("raw").encode()
     for name in (HEAD, CLASSES, FEATURES):
         path, content = folder / name, contents.get(name)
@@ -119,7 +120,7 @@ def _towers(theta: Theta, like: Checkpoint, found: FoundTower) -> dict[str, Tens
     ):
         flat = {name.removeprefix("text."): tensor for name, tensor in text.items()}
         return dict(huggingface.from_open_clip(towers.with_prefix(values, "visual.") | flat))
-    new = towers.with_prefix(values, found.prefix)
+    new = {found.names[name]: value for name, value in values.items()}
     before = found.prefix.removesuffix("visual.")
     for name, tensor in text.items():
         names = (before + name, before + name.removeprefix("text."), f"{before}text.{name}")
@@ -138,9 +139,9 @@ def _head(theta: Theta, like: Checkpoint, weight: str) -> dict[str, Tensor]:
 
 
 def _library(like: Checkpoint, found: FoundTower, architecture: Mapping[str, Any]) -> str:
-    if towers.family(architecture) == "timm":
+    if (family := towers.family(architecture)) == "timm":
         return "timm"
-    if huggingface.is_clip(like.tensors):
+    if huggingface.is_clip(like.tensors) or family in ("align", "siglip", "transformers"):
         return "transformers"
     whole = found.prefix == "visual." and not set(found.rest).isdisjoint(
         ("text_projection", "text.text_projection", "logit_scale")

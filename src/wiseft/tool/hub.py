@@ -5,7 +5,6 @@ from __future__ import annotations
 import glob
 import os
 import re
-from json import JSONDecodeError
 from pathlib import Path, PurePath
 
 from huggingface_hub import EvalResult, HfApi, ModelCardData, errors
@@ -14,14 +13,11 @@ from wiseft.base.io import sha256_file, write_text
 from wiseft.base.templates import plain, render
 from wiseft.errors import WiseftError
 from wiseft.figures.page.content import percent_interval
-from wiseft.foreign.hub_client import LARGEST_ANSWER, bounded
+from wiseft.foreign.hub_client import LARGEST_ANSWER, NO_HUB, bounded
 from wiseft.foreign.model_folder import inside
-from wiseft.tool.record import MODEL, TEST, Accuracy, Sweep, read_record
+from wiseft.tool.record import MODEL, TEST, Accuracy, End, Sweep, read_record
 
 CARD = "README.md"
-_NO_HUB: tuple[type[Exception], ...] = (errors.HTTPError, JSONDecodeError, LookupError, OSError)
-_NO_HUB += (AttributeError, RuntimeError, TypeError)
-"""What the hub's client raises where nothing answers, or something else than a hub."""
 _HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 
 
@@ -91,13 +87,18 @@ def _body(record: Sweep, name: str, licence: str | None, bases: list[str]) -> st
             for split, n in one.n.items()
         ],
         files=[
-            (role, plain(f"{PurePath(end.path).name}: {file}"), digest)
+            (role, plain(f"{_called(end)}: {file}"), digest)
             for role, end in ends
             for file, digest in end.sha256.items()
         ],
         file=PurePath(record.model.file).relative_to(MODEL).as_posix(),
         plain=plain,
     )
+
+
+def _called(end: End) -> str:
+    """Return what a checkpoint is called where others read it: nothing of a path but its name."""
+    return f"{end.path} at {end.revision}" if end.revision else PurePath(end.path).name
 
 
 def push(folder: Path, repository: str, private: bool = False) -> str:
@@ -131,7 +132,7 @@ def push(folder: Path, repository: str, private: bool = False) -> str:
         if error.response.status_code in (401, 403, 404):
             advice = "give a token that may write there: `hf auth login`, or HF_TOKEN"
         raise WiseftError(f"the hub refused {repository} ({_reason(error)}); {advice}") from None
-    except _NO_HUB as error:
+    except NO_HUB as error:
         raise WiseftError(
             f"the hub cannot be reached from here, or is none ({_reason(error)}). On a machine "
             f"with a network and a copy of {folder}, run: wiseft push {folder} {repository}; or "

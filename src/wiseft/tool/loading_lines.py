@@ -23,6 +23,9 @@ def loading_example(result: Result) -> str:
     unnamed = form == "open_clip" and not path.is_dir() and " " in name
     if form in ("open_clip", "transformers") and (not record.model.head or unnamed):
         form = "torch"
+    processor = any((path / each).is_file() for each in PROCESSORS)
+    if processor and name.endswith("ForImageClassification"):
+        form = "classifier"
     by_file = form == "open_clip" and name.endswith(".json")  # open_clip then knows its stem
     return render(
         "tool/loading.py.j2",
@@ -34,7 +37,7 @@ def loading_example(result: Result) -> str:
         name=_text(Path(name).stem if by_file else name),
         added=_text(name) if by_file else "",
         classes=record.class_names,
-        processor=any((path / each).is_file() for each in PROCESSORS),
+        processor=processor,
         raw=(folder / FEATURES).is_file(),
         head=_text((folder / HEAD).as_posix()),
         names=_text((folder / CLASSES).as_posix()),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,9 +19,11 @@ from wiseft.combine.files import interpolate_files
 from wiseft.combine.linear_combination import interpolate
 from wiseft.errors import WiseftError, some
 from wiseft.foreign import huggingface
+from wiseft.foreign.adapters import write_scaled
 from wiseft.foreign.configs import check_described, compare_configs
 from wiseft.foreign.door import open_model
-from wiseft.foreign.formats import Checkpoint
+from wiseft.foreign.formats import Checkpoint, lone_prefix
+from wiseft.foreign.forms import module_names
 from wiseft.foreign.processors import compare_processors
 from wiseft.foreign.wrappers import key_of
 from wiseft.models.towers import check_fit, floating
@@ -40,6 +43,7 @@ def merge_files(
     output: Path,
     device: torch.device | str = "cpu",
     weights: str | None = None,
+    as_adapter: bool = False,
 ) -> None:
     """Write (1 - alpha) a + alpha b in the format of `a`.
 
@@ -49,12 +53,13 @@ def merge_files(
     counters of batches, which are those of `b`. Moving averages that both have are merged, too.
 
     Args:
-        a: a file or a folder with a configuration.
+        a: a file or a folder with a configuration; or a name (`wiseft.foreign.named`).
         b: likewise; or an adapter of PEFT for `a`, so that b is `a` with it merged.
         alpha: three decimals in [0, 1].
         output: a new file, or folder where `a` is one.
         device: that mixes; two thetas of wiseft are mixed tensor by tensor on the CPU.
         weights: the key of the weights in `.pt` files that hold several mappings of tensors.
+        as_adapter: write the adapter `b`, scaled, instead of `a` with it merged.
 
     Raises:
         WiseftError: if alpha is none, a checkpoint is refused, the two are of different
@@ -64,10 +69,14 @@ def merge_files(
     if output.exists() or output.is_symlink():
         raise WiseftError(f"{output} exists and is not touched; name another file or folder")
     like = open_model(a, weights=weights, also=True)
+    if as_adapter:
+        write_scaled(b, like.checkpoint, alpha, output)
+        log.info(f"{output}: the adapter {b} for {a}, scaled to alpha {alpha}")
+        return
     other = open_model(b, like, weights, also=True)
     first, second = like.checkpoint, other.checkpoint
     if like.header is not None and other.header is not None:
-        interpolate_files(a, b, alpha, output)
+        interpolate_files(like.path, other.path, alpha, output)
         return
     if like.own:
         raise WiseftError(
@@ -171,15 +180,37 @@ class _Mixed(LazyTensors):
 
 def _named_like(first: Checkpoint, second: Checkpoint) -> Mapping[str, Tensor]:
     """Return the second's tensors under the first's names."""
-    tensors = second.tensors
-    first_is_hf, second_is_hf = huggingface.is_clip(first.tensors), huggingface.is_clip(tensors)
+    start, tensors = first.tensors, second.tensors
+    before, after = lone_prefix(start, tensors), lone_prefix(tensors, start)
+    for each, prefix in ((first, before), (second, after)):
+        if prefix:
+            n = len(each.tensors)
+            log.info(f"{each.path}: prefix {prefix} of {n} tensors taken off to compare them")
+    config = first.config or second.config
+    found = _in_form(_stripped(start, before), _stripped(tensors, after), config)
+    return renamed(found, {before + name: name for name in found}) if before else found
+
+
+def _stripped(tensors: Mapping[str, Tensor], prefix: str) -> Mapping[str, Tensor]:
+    names = {name.removeprefix(prefix): name for name in tensors}
+    return renamed(tensors, names) if prefix else tensors
+
+
+def _in_form(
+    first: Mapping[str, Tensor], tensors: Mapping[str, Tensor], config: Mapping[str, Any]
+) -> Mapping[str, Tensor]:
+    if first.keys() != tensors.keys() and (ours := module_names(config, first)):
+        theirs = module_names(config, tensors)
+        back = {theirs[name]: ours[name] for name in ours.keys() & theirs.keys()}
+        return renamed(tensors, {back.get(name, name): name for name in tensors})
+    first_is_hf, second_is_hf = huggingface.is_clip(first), huggingface.is_clip(tensors)
     if first_is_hf and not second_is_hf:
         flat = {name.removeprefix("text."): name for name in floating(examples(tensors))}
         return huggingface.from_open_clip(renamed(tensors, flat))
     if first_is_hf or not second_is_hf:
         return tensors
     tensors = huggingface.to_open_clip(tensors)
-    if any(key.startswith("text.") for key in first.tensors):  # open_clip's module for the tower
+    if any(key.startswith("text.") for key in first):  # open_clip's module for the tower
         outside = ("visual.", "logit_")
         names = {k if k.startswith(outside) else f"text.{k}": k for k in tensors}
         return renamed(tensors, names)

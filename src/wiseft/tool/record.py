@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 FORMAT = 1
 NAME, TABLE, PAGE, MODEL = "sweep.json", "table", "index.html", "model"
 """Files and folders of a sweep; the table has the suffixes csv, parquet and json."""
+PREDICTIONS = "predictions.parquet"
+"""Predictions of every image, in a sweep's folder and in those of its evaluations."""
 REFERENCE = "reference"
 HELD_OUT, TEST = "held-out", "test"
 FIXED, BEST, ONE_ERROR, UNLABELLED, GIVEN = (
@@ -33,18 +35,19 @@ FIXED, BEST, ONE_ERROR, UNLABELLED, GIVEN = (
     "given",
 )
 """Choices of alpha, as the tables call them; `given` is the user's own."""
-Library = Literal["open_clip", "transformers", "timm", "wiseft", "torch"]
+Library = Literal["open_clip", "transformers", "timm", "peft", "wiseft", "torch"]
 
 
 class End(Entry):
     """One of the two checkpoints."""
 
-    path: str = Field(description="File or folder, as it was given.")
+    path: str = Field(description="File, folder or name, as it was given.")
     kind: str = Field(description="safetensors, torch, torchscript or folder.")
     sha256: dict[str, Sha256] = Field(description="Of its files of weights, by name.")
     base_model: str | None = Field(
-        None, description="Name of the model on a hub, where the checkpoint says it."
+        None, description="Name of the model on a hub, where it came from there or says it."
     )
+    revision: str | None = Field(None, description="Commit on the hub, of one given by name.")
 
 
 Role = Literal["reference", "shift", "kept"]

@@ -14,7 +14,7 @@ from wiseft.base.alphas import format_alpha
 from wiseft.base.io import write_json, write_text
 from wiseft.base.provenance import upgrades
 from wiseft.figures.page import PageSettings, build_page
-from wiseft.figures.page.content import percent_interval
+from wiseft.figures.page.content import part, percent_interval
 from wiseft.figures.registry import make_figure
 from wiseft.tabulate.schema import ALL, AVERAGE_PREFIX, COMPARISONS, read, write_csv, write_parquet
 from wiseft.tabulate.schema import TABLE as COLUMNS
@@ -25,6 +25,7 @@ from wiseft.tool.record import (
     HELD_OUT,
     ONE_ERROR,
     PAGE,
+    PREDICTIONS,
     REFERENCE,
     TABLE,
     TEST,
@@ -41,13 +42,14 @@ _MAIN = f"{AVERAGE_PREFIX}shifts"
 
 
 def write_files(
-    folder: Path, record: Sweep, table: pd.DataFrame, comparisons: pd.DataFrame
+    folder: Path, record: Sweep, table: pd.DataFrame, comparisons: pd.DataFrame, flips: str
 ) -> None:
     """Write tables, gains over both ends, curve and page.
 
     Args:
         table: the tidy table of the labelled sets.
         comparisons: of the recommended alpha with both ends.
+        flips: what the page says of images that are right at one alpha and not another.
     """
     write_parquet(folder / f"{TABLE}.parquet", table, COLUMNS)
     write_csv(folder / f"{TABLE}.csv", table, COLUMNS)
@@ -70,8 +72,8 @@ def write_files(
     paths = [folder / f"{CURVE}.{kind}" for kind in KINDS]
     make_figure(CURVE, draw, table, options, paths)
     links = [folder / f"{TABLE}.{kind}" for kind in ("csv", "parquet", "json")]
-    links += [folder / GAINS, *paths]
-    write_text(folder / PAGE, _page(folder, record, table, shown, links))
+    links += [folder / GAINS, folder / PREDICTIONS, *paths]
+    write_text(folder / PAGE, _page(folder, record, (table, comparisons), flips, shown, links))
 
 
 def recommend(
@@ -185,12 +187,12 @@ def _gains(rows: pd.DataFrame, titles: dict[str, str]) -> list[str]:
     return lines
 
 
-def _about(record: Sweep) -> str:
+def _details(record: Sweep) -> str:
+    """Return how a sweep was made; names of files, without the folders that they lie in."""
     unlabelled = [each.name for each in record.sets if not each.labelled]
-    verdict = _verdict(record.recommended, "α =")
     text = (
-        f"{verdict[0].upper()}{verdict[1:]} Zero-shot: "
-        f"{record.zero_shot.path}; fine-tuned: {record.fine_tuned.path}; the head: {record.head}."
+        f"Zero-shot: {record.zero_shot.path}; fine-tuned: {record.fine_tuned.path}; the head: "
+        f"{record.head}."
     )
     if record.recipe:
         made_of = [record.fine_tuned, *record.more]
@@ -200,31 +202,57 @@ def _about(record: Sweep) -> str:
         text += f" Without labels, so without accuracies: {', '.join(unlabelled)}."
     for each in record.evaluations:
         text += " Made with " + ", ".join(f"{name} {value}" for name, value in each.items()) + "."
-    return " ".join([text, *upgrades(record.evaluations)])
+    return _without_folders(" ".join([text, *upgrades(record.evaluations)]), record)
+
+
+def _without_folders(text: str, record: Sweep) -> str:
+    """Return a text in which the user's files and folders have their last name alone."""
+    ends = [record.zero_shot, record.fine_tuned, *record.more]
+    given = [*(each.path for each in ends), *(each.path for each in record.sets)]
+    paths = {path for path in map(Path, given) if path.exists()}
+    forms = {
+        form: path.resolve().name for path in paths for form in (str(path), str(path.resolve()))
+    }
+    for form in sorted(forms, key=len, reverse=True):
+        text = text.replace(form, forms[form])
+    return text
 
 
 def _page(
-    folder: Path, record: Sweep, table: pd.DataFrame, shown: Sequence[str], links: list[Path]
+    folder: Path,
+    record: Sweep,
+    tables: tuple[pd.DataFrame, pd.DataFrame],
+    flips: str,
+    shown: Sequence[str],
+    links: list[Path],
 ) -> str:
     title = f"{Path(record.fine_tuned.path).name}, from zero-shot to fine-tuned"
+    table, comparisons = tables
+    found = record.recommended
+    verdict = _without_folders(_verdict(found, "α ="), record)
+    verdict = verdict[0].upper() + verdict[1:]
     if not shown:
-        return _plain_page(title, record, table, links)
+        return _plain_page(title, verdict, record, table, links)
     settings = PageSettings(
         experiment="sweep",
         title=title,
-        about=_about(record),
+        about="" if found.unsure else verdict,
+        details=_details(record),
+        says=verdict if found.unsure else "",
         reference=REFERENCE,
         datasets=[name for name in shown if not name.startswith(AVERAGE_PREFIX)],
         averages=["shifts"] if _MAIN in shown else [],
         titles=_titles(record),
-        recommended=None if record.recommended.unsure else record.recommended.alpha,
+        recommended=None if found.unsure else found.alpha,
     )
-    if record.recommended.unsure:  # else the page marks what held-out images chose
+    if found.unsure:  # else the page marks what held-out images chose
         table = table[table["selection"] != ONE_ERROR]
-    return build_page(table, settings, folder / PAGE, links)
+    return build_page(table, settings, folder / PAGE, links, (), comparisons, flips)
 
 
-def _plain_page(title: str, record: Sweep, table: pd.DataFrame, links: list[Path]) -> str:
+def _plain_page(
+    title: str, verdict: str, record: Sweep, table: pd.DataFrame, links: list[Path]
+) -> str:
     """Return a page without a chart: nothing but the reference has labels."""
     grid = table[(table["selection"] == "grid") & (table["split"] == TEST)]
     rows = "".join(
@@ -234,8 +262,11 @@ def _plain_page(title: str, record: Sweep, table: pd.DataFrame, links: list[Path
     files = "".join(f'<li><a href="{path.name}">{path.name}</a></li>' for path in links)
     return (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
-        f"<title>{escape(title)}</title></head><body>\n<h1>{escape(title)}</h1>\n"
-        f'<p>{escape(_about(record))}</p>\n<img src="{CURVE}.svg" alt="Accuracy over alpha">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{escape(title)}</title><style>{part('page.css')}</style></head><body>\n"
+        f'<h1>{escape(title)}</h1>\n<p class="answer">{escape(verdict)}</p>\n'
+        f'<img src="{CURVE}.svg" alt="Accuracy over alpha">\n'
+        f"<p>{escape(_details(record))}</p>\n"
         f"<table><tr><th>α</th><th>Accuracy on the reference</th></tr>{rows}</table>\n"
         f"<ul>{files}</ul>\n</body></html>\n"
     )

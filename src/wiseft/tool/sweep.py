@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from wiseft.base.alphas import FIXED_ALPHA, format_alpha, parse_alphas
-from wiseft.base.io import sha256_file, sha256_json, write_json
+from wiseft.base.io import atomic_path, sha256_file, sha256_json, write_json
 from wiseft.base.progress import Meter, quiet
 from wiseft.base.provenance import evaluated_with, git_commit, versions
 from wiseft.combine.files import interpolate_files
@@ -21,18 +21,23 @@ from wiseft.combine.recipe_settings import Recipe, checked_recipe
 from wiseft.errors import WiseftError
 from wiseft.evaluate.suite import Request, evaluate_suite
 from wiseft.evaluate.views import SuiteEvaluation
-from wiseft.foreign.adapters import files_of, is_adapter
+from wiseft.foreign.adapters import check_scalable, files_of, is_adapter, write_scaled
 from wiseft.foreign.architecture import architecture_name
+from wiseft.foreign.as_classifier import has_head
 from wiseft.foreign.door import Features, Given, Opened, open_model
-from wiseft.foreign.ends import Ends, make_ends
+from wiseft.foreign.ends import REFERENCE_FOLDER, Ends, make_ends
+from wiseft.foreign.folder_classes import require_names
+from wiseft.foreign.named import local_path, origin
 from wiseft.models.runtime import start_torch
 from wiseft.tabulate.schema import AVERAGE_PREFIX
 from wiseft.tabulate.selection import best_alpha
 from wiseft.tabulate.settings import Bootstrap, HeldOut, TabulateSettings
 from wiseft.tabulate.stage import Tables, tabulate
 from wiseft.thetas.preprocessing import Preprocessing
+from wiseft.thetas.theta import load_theta
 from wiseft.tool.claim import INPUTS, WORK, claimed, inputs_of
-from wiseft.tool.export import export_theta
+from wiseft.tool.export import Exported, export_theta, write_beside
+from wiseft.tool.flips import predictions, section
 from wiseft.tool.folders import Folder, find_folders, image_set, index
 from wiseft.tool.head_checks import order_warnings, settled
 from wiseft.tool.merged import merged_end
@@ -43,6 +48,7 @@ from wiseft.tool.record import (
     HELD_OUT,
     MODEL,
     ONE_ERROR,
+    PREDICTIONS,
     REFERENCE,
     TEST,
     UNLABELLED,
@@ -62,7 +68,7 @@ log = logging.getLogger(__name__)
 ALPHAS = tuple(f"{step * 0.05:.3f}" for step in range(21))
 SHIFTS = "shifts"
 """Name of the average of two labelled shifts or more."""
-RESAMPLES, PREDICTIONS = 1000, "predictions.parquet"
+RESAMPLES = 1000
 _VIEW = {"name": "all", "metric": "accuracy"}
 _ENDS = ("0.000", FIXED_ALPHA, "1.000")
 
@@ -92,6 +98,9 @@ def sweep(
     threads: int = 1,
     seed: int = 0,
     skip_broken: bool = False,
+    image_column: Sequence[str] = (),
+    label_column: Sequence[str] = (),
+    as_adapter: bool = False,
 ) -> Result:
     """Find the model between a zero-shot and a fine-tuned one, and write it as the second is.
 
@@ -101,8 +110,8 @@ def sweep(
     folders has no labels: no accuracy is told of it.
 
     Args:
-        zero_shot: file or folder of a checkpoint, in any form that `wiseft merge` takes, or a
-            theta; with both towers or a head.
+        zero_shot: file or folder of a checkpoint, in any form that `wiseft merge` takes, a theta,
+            or a name (`wiseft.foreign.named`); with both towers or a head.
         fine_tuned: likewise, of the same architecture; or an adapter of PEFT (LoRA) for the
             zero-shot model, whose format the result then has.
         reference: folder of the classes that the model was fine-tuned on, `<class>/<image>`, or of
@@ -131,6 +140,9 @@ def sweep(
         device: auto, cpu, cuda, or mps (untested; without a recipe).
         seed: of the split of a reference without one, and of the bootstrap.
         skip_broken: leave out what can't be read as an image, and list it; else it is an error.
+        image_column: names of columns of tables that are not called as usual.
+        label_column: likewise; of tar shards, extensions or keys of JSON.
+        as_adapter: of an adapter, write it scaled to alpha instead of the whole model.
 
     Returns:
         The result; its files lie in `output`.
@@ -143,12 +155,16 @@ def sweep(
     grid = parse_alphas(
         dict.fromkeys(map(format_alpha, [*alphas, *_ENDS, *filter(None, [chosen])]))
     )
-    paths = Path(zero_shot), Path(fine_tuned)
+    paths = [local_path(zero_shot), local_path(fine_tuned)]
     named = class_names or {}
-    shifted, kept = ([Path(each) for each in given] for given in (shifts, keep))
-    folders = find_folders(Path(reference), shifted, kept, named, seed)
+    columns = {"image": image_column, "label": label_column}
+    folders = find_folders(reference, shifts, keep, named, seed, **columns)
     given = Given(architecture, preprocessing, templates, classes, head, features, weights=weights)
-    others = [Path(each) for each in more]
+    others = [local_path(each) for each in more]
+    if as_adapter:
+        check_scalable(paths[1])
+    if as_adapter and recipe is not None:
+        raise WiseftError("what a recipe makes is a whole model; leave out --as-adapter")
     if others and recipe is None:
         raise WiseftError(f"{others[0]} is a further model, but no recipe says what it is for")
     checked = checked_recipe(recipe, 1 + len(others)) if recipe else None
@@ -158,7 +174,10 @@ def sweep(
     with claimed(output, inputs):
         work = output / WORK
         options = (seed, str(where), skip_broken)
-        ends, about = _ends([*paths, *others], checked, folders, given, work, options)
+        ends, opened = _ends([*paths, *others], checked, folders, given, work, options)
+        about = list(map(_about, opened, [zero_shot, fine_tuned, *more]))
+        if ends.templates and ends.where[0] == REFERENCE_FOLDER:
+            require_names(folders[0].source, named)
         log.info(f"sweep: {REFERENCE}: {folders[0].split}; head: {ends.head}")
         write_json(work / INPUTS, inputs)
         measured = _evaluate(ends, folders, grid, seed, work, how, skip_broken)
@@ -170,7 +189,8 @@ def sweep(
         unsure = doubts(*seen, choices[ONE_ERROR], ends.class_names)
         recommended = recommend(choices, measured.sets, measured.table, unsure)
         like = paths[0] if is_adapter(paths[1]) else paths[1]
-        model = _write_model(ends, like, weights, format_alpha(recommended.alpha), output)
+        write = partial(_write_adapter, paths) if as_adapter else export_theta
+        model = _write_model(ends, like, weights, format_alpha(recommended.alpha), output, write)
         record = Sweep(
             versions=versions(),
             commit=git_commit(),
@@ -193,7 +213,11 @@ def sweep(
             model=model,
         )
         gains = measured.tabulate(recommended.alpha).comparisons
-        write_files(output, record, measured.table, gains)
+        files = {name: path.with_name(PREDICTIONS) for name, path in measured.metrics.items()}
+        images = predictions(files, measured.sets, work / "data", grid)
+        with atomic_path(output / PREDICTIONS) as temporary:
+            images.to_parquet(temporary, index=False)
+        write_files(output, record, measured.table, gains, section(images, recommended.alpha))
         write_record(output, record)
         return Result(output, record)
 
@@ -208,8 +232,8 @@ def _ends(
     given: Given,
     work: Path,
     options: tuple[int, str, bool],
-) -> tuple[Ends, list[End]]:
-    """Return both ends, which are files then, and what is known of every checkpoint.
+) -> tuple[Ends, list[Opened]]:
+    """Return both ends, which are files then, and every checkpoint.
 
     Args:
         paths: the zero-shot model, the fine-tuned one, and those that a recipe takes besides.
@@ -224,17 +248,20 @@ def _ends(
     ends, given = settled(first, given, folders[0], work / "data", *options)
     if recipe is not None:
         ends = merged_end(recipe, ends, more, partial(make, given=given), work, options[1])
-    return ends, [_about(end) for end in (zero, fine, *more)]
+    return ends, [zero, fine, *more]
 
 
-def _about(end: Opened) -> End:
+def _about(end: Opened, given: Path | str) -> End:
     path, config = end.path, end.checkpoint.config
     name = config.get("_name_or_path") or config.get("hf_hub_id")
+    said = name if isinstance(name, str) and name else None
+    source = origin(path)
     return End(
-        path=str(path),
+        path=str(Path(given)),
         kind=end.checkpoint.kind,
         sha256={file.name: sha256_file(file) for file in files_of(path)},
-        base_model=name if isinstance(name, str) and name else None,
+        base_model=source.get("repository", said),
+        revision=source.get("revision"),
     )
 
 
@@ -358,15 +385,33 @@ def _accuracies(table: pd.DataFrame) -> list[Accuracy]:
     return [Accuracy.model_validate(row) for row in rows.to_dict("records")]
 
 
-def _write_model(ends: Ends, like: Path, weights: str | None, alpha: str, output: Path) -> Model:
+def _write_adapter(
+    paths: Sequence[Path], theta: Path, like: Path, target: Path, weights: str | None
+) -> Exported:
+    """Write the adapter that leads from the first path to a theta, with its head beside it."""
+    zero, alpha = open_model(paths[0], weights=weights), theta.stem.removeprefix("alpha-")
+    write_scaled(paths[1], zero.checkpoint, alpha, target)
+    write_beside(load_theta(theta), head := not has_head(zero), target)
+    return Exported("peft", head)
+
+
+def _write_model(
+    ends: Ends,
+    like: Path,
+    weights: str | None,
+    alpha: str,
+    output: Path,
+    write: Callable[[Path, Path, Path, str | None], Exported],
+) -> Model:
     """Write the model at an alpha in the format of `like`; a folder that was there is replaced."""
     work, folder = output / WORK, output / MODEL
     theta, made = work / f"alpha-{alpha}.safetensors", work / MODEL
     interpolate_files(ends.theta_0, ends.theta_1, alpha, theta)
     shutil.rmtree(made, ignore_errors=True)
-    target = made if like.is_dir() else made / like.name
+    whole = like.is_dir() or write is not export_theta
+    target = made if whole else made / like.name
     with quiet():
-        done = export_theta(theta, like, target, weights)
+        done = write(theta, like, target, weights)
     shutil.rmtree(folder, ignore_errors=True)
     made.replace(folder)
     for file in work.glob("*.safetensors"):
@@ -374,7 +419,7 @@ def _write_model(ends: Ends, like: Path, weights: str | None, alpha: str, output
     log.info(f"sweep: wrote {folder} at alpha {alpha}, in the format of {like}")
     return Model(
         loads_with=done.loads_with,
-        file=MODEL if like.is_dir() else f"{MODEL}/{like.name}",
+        file=MODEL if whole else f"{MODEL}/{like.name}",
         head=done.head_beside,
         sha256={
             file.name: sha256_file(file) for file in sorted(folder.iterdir()) if file.is_file()

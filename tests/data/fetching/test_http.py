@@ -20,10 +20,10 @@ from tests.data.fetching.http_server import Fault
 from wiseft.base import io as disk
 from wiseft.base import progress, speed
 from wiseft.base.progress import shown
+from wiseft.base.transfer import http as module
+from wiseft.base.transfer.checksums import Checksums, verify_file
+from wiseft.base.transfer.http import download
 from wiseft.errors import WiseftError
-from wiseft.study.data.fetching import http as module
-from wiseft.study.data.fetching.checksums import Checksums, verify_file
-from wiseft.study.data.fetching.http import download
 
 CONTENT = random.Random(0).randbytes(300_000)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -555,8 +555,8 @@ def test_a_long_download_says_how_far_it_is(server, path, fetch, monkeypatch):
 CHILD = """
 import sys
 from pathlib import Path
-from wiseft.study.data.fetching.checksums import Checksums
-from wiseft.study.data.fetching.http import download
+from wiseft.base.transfer.checksums import Checksums
+from wiseft.base.transfer.http import download
 url, path, sha256, size = sys.argv[1:]
 print(download([url], Path(path), Checksums(sha256=sha256, size=int(size)), back_off=0.01))
 """

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from wiseft.base.transfer.checksums import Checksums
 from wiseft.errors import WiseftError
-from wiseft.study.data.fetching.checksums import Checksums
 from wiseft.study.data.fetching.registries import fetch_npm
 
 

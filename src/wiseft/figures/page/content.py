@@ -19,12 +19,14 @@ from wiseft.figures.series import FEW, MEASURED, PUBLISHED, with_intervals
 from wiseft.figures.style import FAMILIES, METHODS, SPARE, title
 from wiseft.tabulate.models import of_models, of_runs, without_seed
 from wiseft.tabulate.robustness import BASELINE_METHOD
-from wiseft.tabulate.schema import AVERAGE_PREFIX
+from wiseft.tabulate.schema import ALL, AVERAGE_PREFIX
 
 KEY = ["source", "model", "method", "variant"]
 """Tells lines apart."""
 RECOMMENDED = "held-out-1se"
 """The choice that the page recommends, as `wiseft sweep` does: it looks at no shifted image."""
+FARTHEST = 12.0
+"""Logit at which an end of an interval at 0 or 100 % stands: outside of every panel."""
 LEAST_ALPHAS = 3
 """A series with fewer alphas has nothing to slide along."""
 
@@ -181,13 +183,14 @@ def records(
 
     Points at 0 or 1, where the logit is infinite, are left out of the chart; the table has them.
     """
-    points, names = [], {0.0: "zero-shot", 1.0: "fine-tuned"}
+    points = []
     first = {line.model: line for line in reversed(lines)}
     for line in lines:
         for dataset in [name for name in datasets if name in line.values]:
             at = line.values[dataset].merge(line.values[reference], on="alpha", suffixes=("", "_x"))
-            inside = at["value"].between(0, 1, "neither") & at["value_x"].between(0, 1, "neither")
-            at = at[inside].assign(x=logit(at["value_x"][inside]), y=logit(at["value"][inside]))
+            at = at[
+                at[["value", "value_x"]].apply(lambda c: c.between(0, 1, "neither")).all(axis=1)
+            ]
             points += [
                 {
                     "dataset": dataset,
@@ -199,15 +202,35 @@ def records(
                     "alpha": row["alpha"],
                     "joined": len(line.values[dataset]) > FEW,
                     "recommended": row["alpha"] == line.recommended,
-                    "end": names.get(row["alpha"], "") if line is first[line.model] else "",
-                    "x": round(row["x"], 5),
-                    "y": round(row["y"], 5),
+                    "first": line is first[line.model],
+                    "name": _name(row["alpha"], line) if line is first[line.model] else "",
+                    **_positions("x", row, "_x"),
+                    **_positions("y", row),
                     "reference accuracy": percent_interval(row, "_x"),
                     "accuracy": percent_interval(row),
                 }
                 for row in at.to_dict("records")
             ]
     return points
+
+
+def _name(alpha: float, line: Line) -> str:
+    """Return what a point is called where there is room: an end, or the chosen alpha."""
+    chosen = f"α = {alpha:g}" if alpha == line.recommended else ""
+    return ", ".join(filter(None, [{0.0: "zero-shot", 1.0: "fine-tuned"}.get(alpha, ""), chosen]))
+
+
+def _positions(axis: str, row: Any, suffix: str = "") -> dict[str, float | None]:
+    """Return where a point and the ends of its interval stand, in logits; null: it has none."""
+    value, low, high = (row[f"{name}{suffix}"] for name in VALUES)
+    found = {axis: value, f"{axis}_low": low, f"{axis}_high": high}
+    inside = {name: min(max(each, 1e-9), 1 - 1e-9) for name, each in found.items()}
+    return {
+        name: None
+        if pd.isna(found[name])
+        else round(min(max(float(logit(each)), -FARTHEST), FARTHEST), 5)
+        for name, each in inside.items()
+    }
 
 
 def percent_interval(row: Any, axis: str = "") -> str:
@@ -253,6 +276,79 @@ def table_data(
             for line in lines
         ],
     }
+
+
+def answer(
+    line: Line,
+    datasets: tuple[str, str],
+    alpha: float,
+    titles: dict[str, str],
+    comparisons: pd.DataFrame | None,
+    who: str = "",
+) -> list[str]:
+    """Return what an alpha gains on a shift and costs on the reference: a sentence for each end.
+
+    Args:
+        datasets: the reference, and a shift or an average of several.
+        who: names the line, where it is not alone.
+        comparisons: paired differences of this alpha with the ends, which have intervals; None:
+            there are none.
+    """
+    reference, shift = datasets
+    where = f"on {panel_title(shift, titles)}"
+    if shift.startswith(AVERAGE_PREFIX):
+        where = f"under shift (average of {name_of(shift, titles)})"
+    at = ", ".join(filter(None, [who, f"α = {alpha:g}"]))
+    own = "the reference" if reference == "reference" else name_of(reference, titles)
+    said = []
+    known = set(line.values[reference]["alpha"]) & set(line.values[shift]["alpha"])
+    for end, name in ((1.0, "fine-tuned"), (0.0, "zero-shot")):
+        if not {alpha, end} <= known:
+            continue
+        if end == alpha:
+            said.append(f"{at}, the {name} model itself, is what is chosen here.")
+            continue
+        (gain, text), (_, cost) = (
+            _difference(line, dataset, alpha, end, comparisons) for dataset in (shift, reference)
+        )
+        kind = {-1: "a loss of accuracy, ", 0: "no gain that these images can show, ", 1: ""}[gain]
+        price = f"{'for' if gain > 0 else 'and'} {cost} on {own}"
+        said.append(f"{at}: {kind}{text} {where}, {price}, compared with the {name} model.")
+    return said or [f"Accuracy {where} and on {own} by α; both ends are not known."]
+
+
+def _difference(
+    line: Line, dataset: str, alpha: float, end: float, comparisons: pd.DataFrame | None
+) -> tuple[int, str]:
+    """Return the sign of a difference in accuracy, 0 where its interval has both, and its text."""
+    values = line.values[dataset].set_index("alpha")["value"]
+    points = 100 * (values[alpha] - values[end])
+    text = f"{signed(points)} points"
+    if comparisons is None:
+        return (-1 if points < 0 else 1), text
+    rows = comparisons[
+        (comparisons["model"].map(without_seed) == line.model)
+        & (comparisons["method"] == line.method)
+        & (comparisons["variant"] == line.variant)
+        & (comparisons["contrast"] == f"{alpha:.3f}-vs-{end:.3f}")
+        & (comparisons["dataset"] == dataset)
+        & (comparisons["seed"] != ALL)
+    ]
+    if len(rows) == 1 and rows["ci_low"].notna().all():
+        low, high = 100 * rows["ci_low"].iloc[0], 100 * rows["ci_high"].iloc[0]
+        text += f" [{low:.1f}, {high:.1f}]".replace("-", "−")
+    elif len(rows):
+        low, high = 100 * rows["difference"].min(), 100 * rows["difference"].max()
+        text += f" ({signed(low)} to {signed(high)} in {len(rows)} runs)"
+    else:
+        low = high = points
+    return (1 if low > 0 else -1 if high < 0 else 0), text
+
+
+def signed(points: float) -> str:
+    """Return a difference in percentage points with its sign; 0.0 has none."""
+    text = f"{abs(points):.1f}"
+    return text if text == "0.0" else f"{'−' if points < 0 else '+'}{text}"
 
 
 def panel_title(dataset: str, titles: dict[str, str]) -> str:

@@ -1,4 +1,4 @@
-"""AlignModel of transformers."""
+"""AlignModel and SiglipModel of transformers."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from typing import Any
 from wiseft.foreign import processors
 from wiseft.foreign.forms import Described
 from wiseft.foreign.forms.open_clip import pack_tokenizer
-from wiseft.models.towers import align_models
+from wiseft.models import towers
 
 
 def describe(config: Mapping[str, Any], files: Mapping[str, Path], where: str) -> Described:
     """Return the architecture with its tokenizer, and what a processor's file says."""
-    architecture = align_models.describe(config, pack_tokenizer(files))
-    return architecture, processors.preprocessing_in(files, "align")
+    kind = str(config["model_type"])
+    architecture = towers.of_family(kind).describe(config, pack_tokenizer(files))
+    return architecture, processors.preprocessing_in(files, kind)

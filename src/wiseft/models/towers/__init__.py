@@ -1,4 +1,4 @@
-"""Families of models behind one small interface: open_clip, ALIGN, timm.
+"""Families of models behind one small interface: open_clip, ALIGN, SigLIP, timm, transformers.
 
 A family turns the description of an architecture (the theta header's `architecture`, plain JSON)
 into modules, and says how the names of its image tower begin, in weights and in a theta
@@ -25,7 +25,9 @@ from wiseft.errors import WiseftError, some
 IMAGE, TEXT = "image.", "text."
 """What the names of the towers' tensors begin with in a theta."""
 
-FAMILIES = ("open_clip", "align", "timm")
+FAMILIES = ("open_clip", "align", "siglip", "timm", "transformers")
+CLASSIFIERS = ("timm", "transformers")
+"""Families without a text tower, whose features are not L2-normalised before the head."""
 _LARGEST_NUMBER, _LARGEST_EDGE = 2**24, 2**13
 _QUADRATIC = {"image_size", "img_size", "context_length"}
 """Of a description: numbers whose square is allocated."""
@@ -199,11 +201,16 @@ def normalises(architecture: Mapping[str, Any]) -> bool:
     return bool(architecture.get("normalise", True))
 
 
+def has_text(architecture: Mapping[str, Any]) -> bool:
+    """Whether a family has a text tower."""
+    return family(architecture) not in CLASSIFIERS
+
+
 def image_tensors(
     architecture: Mapping[str, Any], weights: Mapping[str, Tensor]
 ) -> dict[str, Tensor]:
     """Return the image tower of whole weights by its names in a theta: `image.*`."""
-    theirs, ours = _module(architecture).IMAGE_NAMES
+    theirs, ours = image_names(architecture)
     own = prefixed(weights, theirs)
     if not theirs:  # the classifier lies beside it
         classifier = _module(architecture).classifier_names(architecture)
@@ -237,8 +244,13 @@ def whole_tensors(
 
 
 def _with_text(architecture: Mapping[str, Any]) -> tuple[str, str]:
-    if family(architecture) == "timm":
+    if not has_text(architecture):
         raise WiseftError(f"{architecture['model']} has no text tower")
+    return image_names(architecture)
+
+
+def image_names(architecture: Mapping[str, Any]) -> tuple[str, str]:
+    """Return what names of the image tower begin with, in whole weights and in a theta."""
     return cast(tuple[str, str], _module(architecture).IMAGE_NAMES)
 
 
@@ -266,8 +278,11 @@ class _NothingDrawn(TorchFunctionMode):
     """
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if getattr(func, "__name__", "") in _DRAWS:
-            return args[0] if args else kwargs["tensor"]
+        if (name := getattr(func, "__name__", "")) in _DRAWS:
+            drawn = args[0] if args else kwargs["tensor"]
+            if name == "normal_" and not isinstance(drawn, nn.Parameter):
+                drawn.fill_(args[1] if args[1:] else 0.0)  # what trunc_normal_ draws until it fits
+            return drawn
         return func(*args, **(kwargs or {}))
 
 

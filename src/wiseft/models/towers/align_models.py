@@ -56,8 +56,11 @@ class Align(ZeroShotModel):
         Raises:
             WiseftError: if a prompt is longer, or the weights came without a tokenizer.
         """
-        tokenizer = self._tokenizer
         context = self.architecture.get("context_length", CONTEXT_LENGTH)
+        return self._tokens(prompts, context, self._pad)
+
+    def _tokens(self, prompts: Sequence[str], context: int, pad: int) -> Tensor:
+        tokenizer = self._tokenizer
         tokens = cast(
             Tensor,
             tokenizer(
@@ -72,7 +75,7 @@ class Align(ZeroShotModel):
         def count(prompt: str) -> int:
             return len(tokenizer([prompt], truncation=False)["input_ids"][0])
 
-        tokenizers.refuse_long(prompts, tokens, count, self._pad)
+        tokenizers.refuse_long(prompts, tokens, count, pad)
         return tokens
 
     def lengths(self, tokens: Tensor) -> Tensor:
@@ -108,11 +111,16 @@ def build(architecture: Mapping[str, Any], seed: int | None = None) -> Align:
     Raises:
         WiseftError: if transformers is not installed or cannot build a model from the config.
     """
-    transformers = _transformers()
-    advice = "compare the config with one of transformers' own AlignConfig"
-    with seeded(seed), explained("transformers cannot build ALIGN", advice):
-        module = transformers.AlignModel(transformers.AlignConfig(**architecture["config"]))
-    return Align(architecture, module.eval())
+    return Align(architecture, built("Align", architecture, seed))
+
+
+def built(name: str, architecture: Mapping[str, Any], seed: int | None) -> nn.Module:
+    """Return transformers' `<name>Model` of an architecture's config. Raises as `build` does."""
+    library = transformers_library(name)
+    advice = f"compare the config with one of transformers' own {name}Config"
+    with seeded(seed), explained(f"transformers cannot build {name}", advice):
+        config = getattr(library, f"{name}Config")(**architecture["config"])
+        return cast(nn.Module, getattr(library, f"{name}Model")(config).eval())
 
 
 def build_image(architecture: Mapping[str, Any], seed: int | None = None) -> nn.Module:
@@ -134,26 +142,33 @@ def describe(config: Mapping[str, Any], tokenizer: Mapping[str, str] | None) -> 
         raise WiseftError(
             f"expected a config of ALIGN (model_type align), found {config.get('model_type')}"
         )
-    plain = _without_volatile(config)
-    width = _transformers().AlignConfig(**plain).projection_dim
+    plain = without_volatile(config)
+    width = transformers_library("ALIGN").AlignConfig(**plain).projection_dim
     described: dict[str, Any] = {"family": "align", "embed_dim": int(width), "config": plain}
     if tokenizer:
         described |= {"tokenizer": {"files": dict(tokenizer)}, "context_length": CONTEXT_LENGTH}
     return described
 
 
-def _without_volatile(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a config without what depends on who wrote it."""
+def without_volatile(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a config without what depends on who wrote it, and choices of kernels, which may be
+    code of the hub.
+    """
     return {
-        key: _without_volatile(value) if isinstance(value, dict) else value
+        key: without_volatile(value) if isinstance(value, dict) else value
         for key, value in config.items()
-        if key not in _VOLATILE
+        if key not in _VOLATILE and "_implementation" not in str(key)
     }
 
 
-def _transformers() -> Any:
+def transformers_library(model: str) -> Any:
+    """Return transformers.
+
+    Raises:
+        WiseftError: if it is not installed, which the model needs.
+    """
     try:
         import transformers
     except ImportError:
-        raise WiseftError(f"ALIGN {tokenizers.NEEDS_TRANSFORMERS}") from None
+        raise WiseftError(f"{model} {tokenizers.NEEDS_TRANSFORMERS}") from None
     return transformers

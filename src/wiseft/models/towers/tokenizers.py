@@ -83,7 +83,7 @@ def load_hf(folder: Path | str, **options: Any) -> Any:
         raise WiseftError(f"the tokenizer {folder} {NEEDS_TRANSFORMERS}") from None
     try:
         return AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False, **options)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, ImportError) as error:
         raise WiseftError(
             f"the tokenizer {folder} cannot be loaded: {str(error).splitlines()[0]}"
         ) from error

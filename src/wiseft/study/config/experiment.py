@@ -19,7 +19,7 @@ from wiseft.study.config.experiment_parts import (
     PublishedSettings,
     SamplesSettings,
 )
-from wiseft.tabulate.settings import Bootstrap, HeldOut, ReferenceSplit
+from wiseft.tabulate.settings import Bootstrap, HeldOut, ReferenceSplit, Tuning
 
 ZERO_SHOT = "zero-shot"
 """Stands for the zero-shot model where methods are named."""
@@ -102,9 +102,17 @@ class ExperimentEntry(Entry):
     average_titles: dict[Name, str] = Field({}, exclude_if=lambda value: not value)
     """What the sets of an average are called on the page and on axes, where it is not the average's
     name, e.g. `sets by other writers`."""
+    # dumps of other experiments stay as they were
+    compare_with: Name | None = Field(None, exclude_if=lambda value: value is None)
+    """Experiment whose published models judge a run of this one in `wiseft compare`, because they
+    are more of the same entry; null: its own."""
     keep: Names = []
     """Further datasets, of other classes, that every fine-tuned model is evaluated on at every
     alpha by a head of their own prompts: what its image tower retains."""
+    # dumps of other experiments stay as they were
+    tuning: Tuning | None = Field(None, exclude_if=lambda value: value is None)
+    """Those of `methods` that are one recipe at several settings, such as learning rates. What
+    alpha gains is then reported as a range over the settings that held-out images admit."""
     bootstrap: Bootstrap = Bootstrap()
     """Resampling of intervals."""
     pairs: list[tuple[str, str]] = []
@@ -195,6 +203,9 @@ class ExperimentEntry(Entry):
         near = self.reference_split and self.reference_split.split
         if near and near in (self.test_split, held_out and held_out.split):
             yield f"reference_split.split is {near}, which has another role already"
+        for name in self.tuning.methods if self.tuning else ():
+            if name not in self.methods:
+                yield f"tuning lists {name}, but must list only methods: {', '.join(self.methods)}"
         if self.keep and not self.methods:
             yield "keep is about models that are fine-tuned, but methods is empty"
         for name in self.keep:

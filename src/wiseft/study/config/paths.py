@@ -172,9 +172,19 @@ def selection_path(experiment: str) -> Path:
     return DATA / "tables" / f"{experiment}.selection.csv"
 
 
+def tuning_path(experiment: str) -> Path:
+    """Return the table of the settings of one recipe."""
+    return DATA / "tables" / f"{experiment}.tuning.csv"
+
+
 def effective_path(experiment: str) -> Path:
     """Return the table of effective robustness."""
     return DATA / "tables" / f"{experiment}.effective-robustness.csv"
+
+
+def made_with_path(experiment: str) -> Path:
+    """Return the record of what the tables were made with."""
+    return table_path(experiment, "made-with.json")
 
 
 def published_path(experiment: str, table: Path) -> Path:

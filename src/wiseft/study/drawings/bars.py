@@ -5,6 +5,7 @@ the legend says.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Any, Literal
 
@@ -19,7 +20,7 @@ from wiseft.base.typed import Entry
 from wiseft.errors import WiseftError
 from wiseft.figures.axes import panel_grid
 from wiseft.figures.legend import place_legend
-from wiseft.figures.select import RUN, rows
+from wiseft.figures.select import RUN, matching, rows
 from wiseft.figures.style import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, Style
 
 FILLS = (
@@ -31,6 +32,9 @@ FILLS = (
 )
 """Colour and hatching of the series in their order."""
 BAR_SHARE = 0.8
+Bar = tuple[float, float, float]
+"""Height and the ends of the error bar, NaN for none."""
+NO_BAR: Bar = (math.nan, math.nan, math.nan)
 HEIGHT = 1.8
 """Inches of a row."""
 
@@ -67,7 +71,7 @@ def draw(
         table: the tidy table.
         style: looks and widths.
         across: the column whose values stand below the bars.
-        names: these values in reading order.
+        names: these values in reading order; those that are not measured are left out.
         panels: the axes and what they show, e.g. one metric or one dataset each.
         series: bars beside each other; an interval is drawn where one run has one, else the range
             of the runs.
@@ -75,16 +79,19 @@ def draw(
         columns: panels in a row.
 
     Raises:
-        WiseftError: if a bar has no row, or rows of a run contradict each other.
+        WiseftError: if there is no bar, or rows of a run contradict each other.
     """
     if len(series) > len(FILLS):
         raise WiseftError(f"option series has {len(series)} entries, but may have {len(FILLS)}")
+    bars = [[_bars(table, panel, each, across, names) for each in series] for panel in panels]
+    shown = [at for at in range(len(names)) if any(at in found for one in bars for found in one)]
+    if not shown:  # say which condition leaves no row
+        rows(table, **{**panels[0].where, **series[0].where, across: names})
     figure, axes = panel_grid(style, len(panels), columns, HEIGHT)
-    texts = [(labels or {}).get(name, name) for name in names]
-    for ax, panel in zip(axes, panels, strict=True):
-        for place, each in enumerate(series):
-            conditions = {**panel.where, **each.where}
-            heights = [bar(table, {**conditions, across: name}) for name in names]
+    texts = [(labels or {}).get(names[at], names[at]) for at in shown]
+    for ax, panel, of_series in zip(axes, panels, bars, strict=True):
+        for place, (each, found) in enumerate(zip(series, of_series, strict=True)):
+            heights = [found.get(at, NO_BAR) for at in shown]
             draw_bars(ax, heights, place, len(series), each.label)
         ax.axhline(0, color=BLACK, linewidth=0.6, zorder=3, gid="zero")
         name_bars(ax, texts)
@@ -92,6 +99,15 @@ def draw(
         ax.set_ylabel(panel.ylabel)
     place_bar_legend(figure, [each.label for each in series])
     return figure
+
+
+def _bars(
+    table: pd.DataFrame, panel: BarPanel, series: BarSeries, across: str, names: list[str]
+) -> dict[int, Bar]:
+    """Return the bars of a series that are measured, by their place among the names."""
+    here = matching(table, **{**panel.where, **series.where, across: names})
+    there = set(here[across])
+    return {at: bar(here, {across: name}) for at, name in enumerate(names) if name in there}
 
 
 def name_bars(ax: Axes, texts: list[str]) -> None:
@@ -109,7 +125,7 @@ def place_bar_legend(figure: Figure, labels: Iterable[str]) -> None:
     place_legend(figure, handles, 2)
 
 
-def bar(table: pd.DataFrame, conditions: dict[str, Any]) -> tuple[float, float, float]:
+def bar(table: pd.DataFrame, conditions: dict[str, Any]) -> Bar:
     """Return a bar's height and the ends of its error bar, NaN for none.
 
     Raises:
@@ -130,7 +146,7 @@ def bar(table: pd.DataFrame, conditions: dict[str, Any]) -> tuple[float, float, 
 
 def draw_bars(
     ax: Axes,
-    bars: list[tuple[float, float, float]],
+    bars: list[Bar],
     place: int,
     n_series: int,
     label: str,

@@ -113,7 +113,10 @@ def _accuracies(
     parts = []
     for dataset in datasets:
         here = rows(grid, reference=dataset) if own_reference else grid
+        there = set(rows(here, method=method, variant=list(sizes))["variant"])
         for variant, size in sizes.items():
+            if variant not in there:  # this size has not been measured
+                continue
             sweep = curve(rows(here, method=method, variant=variant), dataset, method)
             mean = mean_over_runs(sweep)[["alpha", "value"]]
             parts.append(mean.assign(dataset=dataset, size=size))

@@ -91,15 +91,16 @@ def draw(
         optimum: whether the level of the best alpha is drawn where the alpha itself is unknown, as
             in the paper's Figure 16.
         columns: panels in a row.
-        source: `all` draws published numbers beside measured ones.
+        source: `all` draws published numbers beside measured ones, or in their place in panels of
+            which nothing is measured.
 
     Raises:
-        WiseftError: if the selection is empty or not one curve a run.
+        WiseftError: if the selection is empty or not one curve a run, or if a panel has no curve.
     """
-    wanted = {"model": models, "variant": variants}
+    wanted = {"model": models, "variant": variants, "dataset": datasets}
     chosen_rows = rows(table, **{name: v for name, v in wanted.items() if v is not None})
     grids = _grids(chosen_rows, source, methods)
-    chosen, lines = lines_to_draw(next(iter(grids.values())), methods)
+    chosen, lines = lines_to_draw(pd.concat(grids.values()), methods)
     grids = {name: by_line(part, lines) for name, part in grids.items()}
     chosen_rows, grid = by_line(chosen_rows, lines), next(iter(grids.values()))
     looks = style.looks(chosen)
@@ -111,12 +112,12 @@ def draw(
     figure = Figure(figsize=(style.page_width, 1.75 * n_rows + 0.6), layout="constrained")
     panels = figure.subplots(n_rows, n_columns, squeeze=False, sharex=True)
     first = chosen[0]
-    output = output_space and has_output_space(grid, first)
     for ax, name in zip(panels.flat, names, strict=False):
+        grid = grids[_sources(grids, name, first)[0]]
         mean = mean_over_runs(curve(grid, name, first))
         if chord:
             _draw_chord(ax, mean.iloc[[0, -1]])
-        if output:
+        if output_space and has_output_space(grid, first):
             ensemble = mean_over_runs(curve(grid, name, first, "output"))
             _plot(ax, ensemble, "output", 3, **OUTPUT_SPACE.line, linewidth=1.4)
         _draw_curves(ax, grids, name, looks)
@@ -176,18 +177,33 @@ def _corners(groups: dict[str, list[str]], grid: pd.DataFrame, names: list[str])
     return {name: words.get(name, "reference" if [name] == references else "") for name in names}
 
 
+def _sources(grids: dict[str, pd.DataFrame], dataset: str, method: str) -> list[str]:
+    """Return the sources that have a method's curve on a dataset, measured first.
+
+    Raises:
+        WiseftError: if there is none.
+    """
+    there = [
+        source
+        for source, grid in grids.items()
+        if ((grid["dataset"] == dataset) & (grid["method"] == method)).any()
+    ]
+    if not there:  # say which condition leaves no row
+        curve(next(iter(grids.values())), dataset, method)
+    return there
+
+
 def _draw_curves(
     ax: Axes, grids: dict[str, pd.DataFrame], dataset: str, looks: dict[str, Look]
 ) -> None:
-    """Draw the curves of the leading source, and the other one's where there are any."""
-    leading, *others = grids
+    """Draw each method's measured curve, and the published one small behind it or in its place."""
     for method, look in reversed(looks.items()):
-        _draw_curve(ax, curve(grids[leading], dataset, method), look, method)
-    for source in others:
-        there = grids[source].loc[grids[source]["dataset"] == dataset, "method"]
-        for method in [method for method in looks if (there == method).any()]:
-            mean = mean_over_runs(curve(grids[source], dataset, method))
-            _draw_published(ax, mean, looks[method], f"mean:{method}:{source}")
+        for source in _sources(grids, dataset, method):
+            sweep = curve(grids[source], dataset, method)
+            if source == PUBLISHED and len(grids) > 1:
+                _draw_published(ax, mean_over_runs(sweep), look, f"mean:{method}:{source}")
+            else:
+                _draw_curve(ax, sweep, look, method)
 
 
 def _plot(ax: Axes, mean: pd.DataFrame, name: str, zorder: int, **style: Any) -> None:
@@ -305,7 +321,8 @@ def _legend(looks: dict[str, Look], sources: list[str], panels: Any) -> list[Any
         return legend_line(label, look, **{"markersize": 3.2, "linewidth": 1.0, **more})
 
     name, first = next(iter(looks.items()))
-    curves = [shown(look, f"mean:{method}", look.linestyle) for method, look in looks.items()]
+    large = {f"mean:{method}": look for method, look in looks.items()}
+    curves = [shown(look, gid, look.linestyle) for gid, look in large.items() if gid in joined]
     handles: list[Any] = [entry(look, look.label) for look in curves]
     handles.append(together(FIXED, looks.values()))
     of_first = {"output": OUTPUT_SPACE, "chord": CHORD, "better-end": BETTER_END}
@@ -316,9 +333,8 @@ def _legend(looks: dict[str, Look], sources: list[str], panels: Any) -> list[Any
         for part, look in levels.items()
         if part in joined
     ]
-    if len(sources) > 1:
-        small = {f"mean:{method}:{PUBLISHED}": look for method, look in looks.items()}
-        faded = [shown(look, gid, FADED_LINE) for gid, look in small.items() if gid in joined]
+    small = {f"mean:{method}:{PUBLISHED}": look for method, look in looks.items()}
+    if faded := [shown(look, gid, FADED_LINE) for gid, look in small.items() if gid in joined]:
         handles.append(together(SMALL, faded))
     elif sources == [PUBLISHED]:
         handles.append(entry(Look("", GREY, "", "none"), f"all numbers {PUBLISHED}"))

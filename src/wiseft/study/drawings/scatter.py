@@ -1,7 +1,7 @@
 """One accuracy against another, both on logit scales, with ticks in percent. A curve goes from the
 zero-shot model (star) through a marker at each α to the fine-tuned model (large filled marker); α =
-0.5 is the large open marker. Three points or fewer are not joined. Where published numbers stand
-beside measured ones, they are small, with a dotted line. Error bars are 95 % intervals at α = 0,
+0.5 is the large open marker. Three points or fewer are not joined. Where a figure has measured
+numbers, published ones are small, with a dotted line. Error bars are 95 % intervals at α = 0,
 0.5 and 1: measured ones of the table; of a published share Clopper and Pearson's of the rounded
 number, where the number of samples is known, so never of an average.
 
@@ -14,7 +14,7 @@ panel have such numbers, published or measured; those without are then left out 
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import pandas as pd
@@ -40,7 +40,7 @@ from wiseft.figures.series import (
     quantity,
     sources_of,
 )
-from wiseft.figures.style import FADED_LINE, FAMILIES, FamilyName, Look, Style
+from wiseft.figures.style import FADED_LINE, FAMILIES, GREY, FamilyName, Look, Style
 from wiseft.study.paper.other_models import FITTED, draw_families, families_of, visible
 
 Limits = tuple[float, float]
@@ -106,9 +106,15 @@ def draw(
     keys = Keys()
     width = figure.get_figwidth() / n_columns
     ticks = (round(TICKS_AN_INCH * width), round(TICKS_AN_INCH * height))
-    for ax, panel in zip(axes, panels, strict=True):
-        chosen = panel.series or series or []
-        _draw_panel(ax, table, panel, chosen, families or [], looks, titles or {}, ticks, keys)
+    contents = [_content(table, panel, panel.series or series or [], looks) for panel in panels]
+    if not any(content.drawn for content in contents):  # say which condition leaves no row
+        each = contents[0].series[0]
+        paired(table, each, each.source or MEASURED, contents[0].x, contents[0].y)
+    measured = any(each.source == MEASURED for content in contents for each in content.drawn)
+    for ax, panel, content in zip(axes, panels, contents, strict=True):
+        drawn = [replace(each, beside=measured) for each in content.drawn]
+        content = replace(content, drawn=drawn)
+        _draw_panel(ax, table, panel, content, families or [], titles or {}, ticks, keys)
     place_legend(figure, keys.handles(), 3 if n_columns > 1 else 2)
     return figure
 
@@ -132,20 +138,48 @@ def _looks(style: Style, series: list[Series], families: set[FamilyName]) -> dic
     return looks
 
 
+@dataclass(frozen=True)
+class _Content:
+    """What a panel shows: its axes, its series, and those of them that have numbers."""
+
+    x: Quantity
+    y: Quantity
+    series: list[Series]
+    drawn: list[Drawn]
+
+
+def _content(
+    table: pd.DataFrame, panel: Panel, series: list[Series], looks: dict[str, Look]
+) -> _Content:
+    if not series:
+        raise WiseftError(f"the panel of {panel.y} has no series; name some in `series`")
+    y = quantity(panel.y)
+    x = common_view(table, series, quantity(panel.x), y)
+    drawn = [
+        Drawn(each, source, looks[each.key], paired(table, each, source, x, y))
+        for each in series
+        for source in sources_of(table, each, x, y)
+    ]
+    return _Content(x, y, series, drawn)
+
+
 def _draw_panel(
     ax: Axes,
     table: pd.DataFrame,
     panel: Panel,
-    series: list[Series],
+    content: _Content,
     wanted: list[FamilyName],
-    looks: dict[str, Look],
     titles: dict[str, str],
     ticks: tuple[int, int],
     keys: Keys,
 ) -> None:
     """Draw one panel and add what it needs to the legend's `keys`."""
-    x, y = common_view(table, series, quantity(panel.x)), quantity(panel.y)
-    drawn = _drawn(table, series, x, y, looks)
+    x, y, series, drawn = content.x, content.y, content.series, content.drawn
+    if not drawn:
+        ax.set(xticks=[], yticks=[], xlabel=axis_label(x, titles), ylabel=axis_label(y, titles))
+        ax.set_title(panel.title, loc="left", fontweight="bold")
+        ax.text(0.5, 0.5, "not measured", transform=ax.transAxes, ha="center", color=GREY)
+        return
     others = families_of(table, panel.families if panel.families is not None else wanted, x, y)
     accuracy_axes(ax, *_limits(panel, drawn, others), most=ticks)
     identity = draw_identity(ax)
@@ -156,9 +190,12 @@ def _draw_panel(
     for each in sorted(drawn, key=lambda one: one.source == MEASURED):
         _draw_series(ax, each, scale)
     for arrow in panel.arrows:
-        draw_arrow(ax, arrow, *(_point(drawn, series, end) for end in (arrow.start, arrow.end)))
+        start, end = (_point(drawn, series, place) for place in (arrow.start, arrow.end))
+        if start and end:
+            draw_arrow(ax, arrow, start, end)
     for arrow_up in panel.robustness:
-        if draw_robustness(ax, arrow_up, _point(drawn, series, arrow_up.of), others):
+        point = _point(drawn, series, arrow_up.of)
+        if point and draw_robustness(ax, arrow_up, point, others):
             keys.add_beyond()
     ax.set_title(panel.title, loc="left", fontweight="bold")
     ax.set_xlabel(axis_label(x, titles))
@@ -171,29 +208,17 @@ def _draw_panel(
         keys.add_identity()
 
 
-def common_view(table: pd.DataFrame, series: list[Series], x: Quantity) -> Quantity:
+def common_view(table: pd.DataFrame, series: list[Series], x: Quantity, y: Quantity) -> Quantity:
     """Return the x axis in the view that all series have: the wished one, or `otherwise`.
 
     A panel has one x axis; the paper's class-subsampled one is drawn where all have it, published
     or measured: numbers of the other source, which lack it, are then left out.
     """
-    if not x.otherwise or all(sources_of(table, each, x) for each in series):
+    if not x.otherwise:
         return x
-    return x.model_copy(update={"view": x.otherwise, "otherwise": "", "label": ""})
-
-
-def _drawn(
-    table: pd.DataFrame, series: list[Series], x: Quantity, y: Quantity, looks: dict[str, Look]
-) -> list[Drawn]:
-    if not series:
-        raise WiseftError(f"the panel of {y.dataset} has no series; name some in `series`")
-    drawn = []
-    for each in series:
-        sources = sources_of(table, each, x)
-        for source in sources:
-            points = paired(table, each, source, x, y)
-            drawn.append(Drawn(each, source, looks[each.key], points, len(sources) > 1))
-    return drawn
+    plain = x.model_copy(update={"view": x.otherwise, "otherwise": "", "label": ""})
+    there = [each for each in series if sources_of(table, each, plain, y)]
+    return x if all(sources_of(table, each, x, y) for each in there) else plain
 
 
 def _limits(panel: Panel, drawn: list[Drawn], others: list[Family]) -> tuple[Limits, Limits]:
@@ -251,8 +276,10 @@ def path_points(points: pd.DataFrame, series: Series) -> pd.DataFrame:
 
 def _point(
     drawn: list[Drawn], series: list[Series], place: tuple[int, float]
-) -> tuple[float, float]:
+) -> tuple[float, float] | None:
     """Return x and y of a series (by its place in the list) at an alpha; measured before published.
+
+    There is none of a series that the panel has no numbers of.
 
     Raises:
         WiseftError: if there is no such series or alpha.
@@ -262,10 +289,12 @@ def _point(
         raise WiseftError(
             f"an arrow names series {index}, but the panel has {len(series)}, counted from 0"
         )
-    for each in sorted(drawn, key=lambda one: one.source != MEASURED):
-        if each.series is series[index]:
-            mean = mean_over_runs(each.points)
-            here = mean[mean["alpha"] == round(alpha, 3)]
-            if len(here):
-                return float(here["value_x"].iloc[0]), float(here["value_y"].iloc[0])
+    of_series = [each for each in drawn if each.series is series[index]]
+    for each in sorted(of_series, key=lambda one: one.source != MEASURED):
+        mean = mean_over_runs(each.points)
+        here = mean[mean["alpha"] == round(alpha, 3)]
+        if len(here):
+            return float(here["value_x"].iloc[0]), float(here["value_y"].iloc[0])
+    if not of_series:
+        return None
     raise WiseftError(f"an arrow names alpha {alpha} of series {index}, which the panel lacks")

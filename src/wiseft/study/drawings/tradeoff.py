@@ -51,18 +51,20 @@ def draw(
         table: the tidy table.
         style: looks and widths.
         hours: estimated GPU hours of pre-training by model: which models are drawn, and where.
+            Those that are not in the table are left out.
         file: in its place a CSV with the columns `model` and `gpu_hours`, and any others.
         variant: of the method.
         labels: names of the models; by default the table's.
 
     Raises:
-        WiseftError: if a model is not in the table, or there are no hours, or the file is missing
+        WiseftError: if no model is in the table, or there are no hours, or the file is missing
             or wrong.
     """
     if (hours is None) == (file is None):
         raise WiseftError("give either the option hours or the option file, and not both")
     hours = read_hours(Path(file)) if file is not None else hours or {}
-    grid = rows(grid_rows(table), method=METHOD, variant=variant)
+    grid = rows(grid_rows(table), method=METHOD, variant=variant, model=list(hours))
+    hours = {model: value for model, value in hours.items() if model in set(grid["model"])}
     figure, (ax,) = panel_grid(style, 1, 1, 3.0)
     curves = [_curve(rows(grid, model=model)) for model in hours]
     handles = []

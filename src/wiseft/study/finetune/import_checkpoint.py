@@ -63,7 +63,7 @@ def import_theta_1(
         architecture=start.header.architecture,
         preprocessing=start.header.preprocessing,
         class_names=start.header.class_names,
-        parents={"theta_0": str(start.identity), "file": digest_of(file)},
+        parents={"theta_0": str(start.identity), "file": digest_of(opened.path)},
         settings=settings,
         never_predicted=start.header.never_predicted,
     )
@@ -109,7 +109,7 @@ def import_theta_0(
         architecture=dict(architecture),
         preprocessing=dict(preprocessing),
         class_names=names,
-        parents={"file": digest_of(file)},
+        parents={"file": digest_of(opened.path)},
         settings=settings,
     )
     return save_theta(output, theta, header)
@@ -156,7 +156,7 @@ def _from_text(checkpoint: FoundTower, start: Theta) -> Tensor:
     """Build the head from the checkpoint's own text tower and theta_0's prompts."""
     header, file = start.header, checkpoint.path
     names, templates = (header.settings.get(key) for key in ("prompt_names", "templates"))
-    if towers.family(header.architecture) == "timm" or not names or not templates:
+    if not towers.has_text(header.architecture) or not names or not templates:
         raise WiseftError(f"{file} has no head; give one with --head")
     prefix = checkpoint.prefix.removesuffix("visual.").removesuffix("vision_model.")
     whole = towers.whole_tensors(

@@ -23,7 +23,7 @@ from wiseft.figures.select import (
     methods_of,
     reference_of,
 )
-from wiseft.tabulate.models import FEWEST_MODELS, of_models
+from wiseft.tabulate.models import FEWEST_MODELS, of_models, prediction_interval
 from wiseft.tabulate.robustness import average_name
 from wiseft.tabulate.roles import by_role
 from wiseft.tabulate.schema import AVERAGE_PREFIX
@@ -38,8 +38,8 @@ _METRICS = METRICS | {MEAN: "mean of metrics"}
 class Cell(NamedTuple):
     """One accuracy (fractions): mean, smallest and largest of the runs; interval of the mean.
 
-    Of several models the mean and its t interval are over these (null of two), else the interval
-    is conditional on the model.
+    Of several models the mean and its interval are over these (null of two), else the interval is
+    conditional on the model. `new` is where one new pre-training is expected (NaN of two models).
     """
 
     mean: float
@@ -49,6 +49,7 @@ class Cell(NamedTuple):
     ci_high: float
     runs: int
     models: int
+    new: tuple[float, float]
 
     @property
     def inferred(self) -> bool:
@@ -73,7 +74,8 @@ def cell(grid: pd.DataFrame, dataset: str, method: str, alpha: float) -> Cell:
     value, low, high = (float(shown[name].mean()) for name in VALUES)
     models = int(means["n"].iloc[0]) if len(means) else 1
     smallest, largest = float(runs["value"].min()), float(runs["value"].max())
-    return Cell(value, smallest, largest, low, high, len(each_run(runs)), models)
+    new = prediction_interval(runs.groupby("model")["value"].mean())
+    return Cell(value, smallest, largest, low, high, len(each_run(runs)), models, new)
 
 
 def averages_of(table: pd.DataFrame) -> list[str]:
@@ -109,8 +111,8 @@ def headline_metrics(table: pd.DataFrame) -> dict[str, dict[str, dict[str, float
     """Return accuracies (fractions, means) by method, dataset and alpha 0, 0.5 and 1.
 
     Datasets are the reference, its own shift and the averages: few numbers, to be compared between
-    versions. Of three models or more, `<alpha> t-low` and `<alpha> t-high` are the ends of the t
-    interval.
+    versions. Of three models or more, `<alpha> t-low` and `<alpha> t-high` are the ends of the
+    interval over models.
 
     Raises:
         WiseftError: if the table lacks the accuracies.
@@ -135,12 +137,20 @@ def _leaves(cells: list[Cell]) -> dict[str, float]:
     return {name: round(number, 6) for name, number in found.items()}
 
 
-def _lines(table: pd.DataFrame) -> tuple[pd.DataFrame, str]:
-    """Return the test split's sweep, with a name for each model and variant of a method, and the
-    reference's split in distribution, if another one.
+def sweep_of(table: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+    """Return the test split's sweep by roles, and the reference's split in distribution, if it is
+    another one.
+
+    Raises:
+        WiseftError: if the table has none.
     """
     table, near = by_role(table)
-    grid = in_one_space(grid_rows(table, "measured", "test", "all"))
+    return in_one_space(grid_rows(table, "measured", "test", "all")), near
+
+
+def _lines(table: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+    """Return what `sweep_of` does, with a name for each model and variant of a method."""
+    grid, near = sweep_of(table)
     return by_line(grid, line_names(grid)), near
 
 
@@ -180,7 +190,7 @@ def _text(
     column = 12
     if first.models > 1:
         title, column = f"{title}, {method}, mean of {first.models} models", 20
-        title += " [95 % t interval over these]" if first.inferred else ""
+        title += " [95 % interval over these]" if first.inferred else ""
     elif first.runs > 1:
         title = f"{title}, {method}, mean of {first.runs} runs"
     elif several:

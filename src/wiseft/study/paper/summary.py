@@ -6,7 +6,7 @@ The words are in `summary.md.j2`; the functions here compute what its tables hol
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from itertools import chain
 from typing import Any
 
@@ -16,6 +16,7 @@ from wiseft.base.templates import percent, plain, points, render
 from wiseft.figures.labels import result_name
 from wiseft.figures.select import (
     FIXED_ALPHA,
+    LineKey,
     by_line,
     grid_rows,
     has_output_space,
@@ -26,10 +27,10 @@ from wiseft.figures.select import (
 from wiseft.figures.style import title
 from wiseft.study.paper.headline import POINTS, Cell, cell, targets_of
 from wiseft.tabulate.intervals import TOO_FEW
-from wiseft.tabulate.models import FEWEST_MODELS, of_models, of_runs
+from wiseft.tabulate.models import FEWEST_MODELS, of_models, of_runs, prediction_interval
 from wiseft.tabulate.robustness import BASELINE_METHOD
 from wiseft.tabulate.roles import by_role
-from wiseft.tabulate.schema import ALL, AVERAGE_PREFIX, CHOSEN
+from wiseft.tabulate.schema import ALL, AVERAGE_PREFIX, CHOSEN, TUNING, TWO_WAY, frame_of
 from wiseft.tabulate.settings import TabulateSettings
 
 SIGNIFICANCE = 0.05
@@ -44,6 +45,7 @@ class Tables:
     selection: pd.DataFrame
     fits: pd.DataFrame
     effective: pd.DataFrame
+    tuning: pd.DataFrame = field(default_factory=lambda: frame_of([], TUNING))
 
 
 Row = tuple[list[str], list[Cell | None]]
@@ -92,6 +94,9 @@ def summary(
         as_alpha="{:.2f}".format,
         accuracies=list(_accuracies(grid, methods, targets)),
         baselines=_baselines(grid, targets),
+        two_way=of_models(grid)["ci_method"].str.startswith(TWO_WAY).any(),
+        gains=_gains(comparisons),
+        tuning=_tuning(tables.tuning, names),
         runs=list(_runs(comparisons)),
         datasets=list(_datasets(comparisons, [*targets.values()], settings)),
         clusters=list(_clusters(by_line(tables.table, names), methods, settings)),
@@ -173,6 +178,26 @@ def _runs(comparisons: pd.DataFrame) -> Iterator[tuple[str, str, list[Any]]]:
             str(contrast),
             [{row["dataset"]: row for row in part.to_dict("records")} for _, part in runs],
         )
+
+
+def _gains(comparisons: pd.DataFrame) -> dict[Any, dict[Any, Any]]:
+    """Return the means over models by method, contrast and dataset, and where one `new`
+    pre-training is expected.
+    """
+    key = ["method", "contrast", "dataset"]
+    models = of_runs(comparisons[comparisons["seed"] == ALL]).groupby(key)["difference"]
+    means = of_models(comparisons).set_index(key).assign(new=models.apply(prediction_interval))
+    return means.to_dict("index")
+
+
+def _tuning(rows: pd.DataFrame, names: dict[LineKey, str]) -> dict[str, dict[Any, Any]]:
+    """Return, by setting, its rows by quantity and dataset."""
+    ids = {"__".join(filter(None, key[1:])): name for key, name in names.items()}
+    rows = by_line(rows.assign(against=rows["against"].map(ids)), names)
+    return {
+        str(method): {(row["quantity"], row["dataset"]): row for row in part.to_dict("records")}
+        for method, part in rows.groupby("method", sort=False)
+    }
 
 
 def _datasets(

@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+from wiseft.base.io import amount
 from wiseft.base.provenance import cores, git_commit, versions
 from wiseft.errors import WiseftError
 from wiseft.study.config import Catalogue, Config, load_config, paths, require_clone
@@ -30,7 +31,7 @@ LIBRARIES = ("snakemake", "dvc", "pandas", "pyarrow", "scipy", "scikit-learn", "
 
 MB, GB = 1_000_000, 1_000_000_000
 SHOWN = 5
-"""Missing files that the text names; JSON has all of them."""
+"""Missing files and packages that the text names; JSON has all of them."""
 
 
 def examine(root: Path, experiment: str | None = None) -> dict[str, Any]:
@@ -148,7 +149,8 @@ def _experiment(targets: Targets, root: Path) -> dict[str, Any]:
     size += sum(file.size or 0 for file in files)
     try:
         of_run = needs_of(targets)
-        needs = {**asdict(of_run), "minutes": round(of_run.minutes, 1), "run": of_run.in_full}
+        needs = {**asdict(of_run), "hours": round(of_run.minutes / 60, 2), "run": of_run.in_full}
+        del needs["minutes"]
     except WiseftError as error:
         needs = {"run": f"not known: {error}"}
     return {
@@ -243,18 +245,12 @@ def _machine_rows(machine: dict[str, Any]) -> list[tuple[str, Any]]:
 
 
 def _present_rows(present: dict[str, Any]) -> list[tuple[str, Any]]:
-    there = present["datasets"]
+    there, packages = present["datasets"], present["packages"]
     return [
         ("datasets", f"{sum(there.values())} of {len(there)} prepared"),
-        ("packages", _share(present["packages"])),
+        ("packages", f"{sum(packages.values())} of {len(packages)} fetched"),
         ("weights", ", ".join(present["weights"]) or "none"),
     ]
-
-
-def _share(there: dict[str, bool]) -> str:
-    absent = [name for name, is_there in there.items() if not is_there]
-    text = f"{len(there) - len(absent)} of {len(there)}"
-    return f"{text}; missing: {', '.join(absent)}" if absent else text
 
 
 def _experiment_rows(experiment: dict[str, Any]) -> list[tuple[str, Any]]:
@@ -271,14 +267,16 @@ def _experiment_rows(experiment: dict[str, Any]) -> list[tuple[str, Any]]:
     absent = [file for count in missing.values() for file in count["files"]]
     if not absent:
         return [*rows, ("missing", "nothing")]
-    more = f" and {len(absent) - SHOWN} others" if len(absent) > SHOWN else ""
+    fetched = [*experiment["download"], *experiment["files"]]
+    size = amount(round(needs["download_mb"] * MB))
     return [
         *rows,
-        ("missing", ", ".join(absent[:SHOWN]) + more),
-        (
-            "still to download",
-            f"{needs['download_mb']:g} MB in {len(experiment['download'])} packages and "
-            f"{len(experiment['files'])} files, as far as their sizes are known",
-        ),
+        ("missing", _first(absent)),
+        ("still to download", f"{size}, as far as known: {_first(fetched)}" if fetched else "none"),
         ("a whole run needs", needs["run"]),
     ]
+
+
+def _first(names: list[str]) -> str:
+    more = f" and {len(names) - SHOWN} others" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more

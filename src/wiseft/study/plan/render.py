@@ -66,13 +66,15 @@ def render(plan: Plan) -> str:
 def render_asked(asked: list[dict[str, Any]]) -> str:
     """Return what jobs ask for (`Resources.largest`) as a Markdown table."""
     lines = [
-        "| job | model | method | images a pass | GPU memory, GB | memory, GB | minutes at most |",
+        "| job | model | method | images a pass | GPU memory, GB | memory, GB | time at most |",
         "|---|---|---|---|---|---|---|",
     ]
     for job in asked:
         gb = [_number(job[key] / 1000) for key in ("gpu_memory_mb", "memory_mb")]
         names = [job["rule"], job["model"], job.get("method", "")]
-        cells = [*names, job["images_a_pass"] or "", *gb, job["minutes"]]
+        minutes = job["minutes"]
+        most = f"{minutes / 60:.0f} h" if minutes >= 120 else f"{minutes} min"
+        cells = [*names, job["images_a_pass"] or "", *gb, most]
         lines.append(f"| {' | '.join(map(str, cells))} |")
     return "\n".join(lines)
 

@@ -18,10 +18,10 @@ from wiseft.study.targets.files import Files, Kind
 from wiseft.study.targets.jobs import Jobs
 from wiseft.study.targets.runs import Run, Runs, experiment_runs
 from wiseft.study.targets.stored import Stored
-from wiseft.study.targets.told import Told, repeat
+from wiseft.study.targets.told import Handed, Told, repeat
 from wiseft.study.targets.training_how import how_problems
 
-__all__ = ["Kind", "Run", "Targets", "experiment_runs", "repeat"]
+__all__ = ["Handed", "Kind", "Run", "Targets", "experiment_runs", "repeat"]
 
 
 class Targets(Runs):
@@ -43,7 +43,8 @@ class Targets(Runs):
         self.told = Told(self, self.data, self.files)
         self.stored = Stored(self, self.data, self.files, self.told)
         self.jobs = Jobs(self, self.data, self.files)
-        self.code = Code(catalogue.root / "src" / "wiseft")
+        clone = catalogue.root / "src" / "wiseft"  # else the workflow runs in a folder of its own
+        self.code = Code(clone if clone.is_dir() else Path(__file__).parents[2])
 
     @classmethod
     def read(cls, root: Path | str = ".", overrides: Mapping[str, Any] | None = None) -> Targets:
@@ -56,7 +57,9 @@ class Targets(Runs):
         settings = load_config(catalogue.folder / "config.yaml", overrides)
         return cls(settings, catalogue, catalogue.experiment(settings.experiment))
 
-    def check(self) -> None:
-        """Raise WiseftError with a line for every training that cannot work on this machine."""
-        if problems := how_problems(self):
+    def check(self, travels: bool = False) -> None:
+        """Raise WiseftError with a line for every training that cannot work on this machine and,
+        where files travel, for every dataset that cannot.
+        """
+        if problems := how_problems(self) + (self.data.not_travelling() if travels else []):
             raise WiseftError("\n".join(problems))

@@ -16,6 +16,8 @@ from wiseft.study.data.fetching.entry_files import absent_files, mirrored, missi
 from wiseft.study.targets.runs import Runs
 
 _CONTENT = {"name", "layout", "builder", "root", "class_names", "splits", "options"}
+STORED = frozenset({"arrays", "array-files", "cifar"})
+"""Layouts whose images become arrays of the prepared dataset; those of others stay files."""
 _CONTENT_IF_GIVEN = {"files", "class_ids", "label_map", "held_out", "border", "limit"}
 
 
@@ -91,6 +93,39 @@ class Data:
         """Return the manifests of datasets."""
         return [paths.manifest_path(name, self.folder) for name in names]
 
+    def split_files(self, dataset: str, named: str | None = None) -> list[Path]:
+        """Return the files of splits that preparing a dataset writes before its manifest.
+
+        Not among them: unpacked archives, which may be all that there is of a dataset.
+
+        Args:
+            named: stands for the dataset's name in paths, such as `{dataset}`.
+        """
+        entry = self.entries[dataset]
+        whole = entry.bare_name  # of a preview, the dataset that it is cut from
+        splits = self.splits(whole) if whole in self.filed else self.entries[whole].splits
+        files = ["index.parquet"]
+        if entry.layout in STORED:
+            files.append("images.npy")
+        elif dataset in self.filed:
+            files.append("index.json")
+        folder = paths.dataset_folder(named or dataset, self.folder)
+        return [folder / split / file for split in splits for file in files]
+
+    def cache_files(self, record: Path, dataset: str | None = None) -> list[Path]:
+        """Return the decoded images of a cache, which are written before its record.
+
+        Args:
+            dataset: whose cache it is, where the path has a wildcard in its place.
+        """
+        entry = self.entries[dataset or record.parents[1].name]
+        return [record.with_name(f"{split}.npy") for split in entry.evaluate]
+
+    @property
+    def cached(self) -> list[str]:
+        """The datasets of image files that are decoded once."""
+        return [name for name in self.filed if name in self.places.cache]
+
     def packages(self, keys: Iterable[str]) -> list[Path]:
         """Return the files of packages, given their keys in config/packages.yaml."""
         files = (self._catalogue.package(key).file for key in keys)
@@ -113,7 +148,7 @@ class Data:
         """Return the decoded caches that an evaluation reads, after the transform of each model."""
         pixels = [self._runs.entry(model).preprocessing for model in models]
         transforms = dict.fromkeys(each.transform.name for each in pixels)
-        cached = [name for name in datasets if name in self.places.cache and name in self.filed]
+        cached = [name for name in datasets if name in self.cached]
         return [paths.cache_path(name, size, self.folder) for name in cached for size in transforms]
 
     def content(self, *names: str) -> str:
@@ -154,6 +189,19 @@ class Data:
             with contextlib.suppress(WiseftError):  # no folder there, which `missing` names
                 absent[name] = absent_files(self.entries[name], self._here(), self.splits(name))
         return absent
+
+    def not_travelling(self) -> list[str]:
+        """Return a sentence for every dataset whose image files are handed to no job: they are read
+        where they lie, so only a folder of the user's is seen by all machines.
+        """
+        return [
+            f"dataset {name} is read from files, which stay where they are when the files of jobs "
+            "go through a storage provider: name the folder of your unpacked copy, one that all "
+            f"machines see, under `datasets.paths.{self.entries[name].bare_name}` in "
+            "config/config.yaml"
+            for name in self.filed
+            if user_root(self.entries[name], self._here()) is None
+        ]
 
     def files_to_fetch(self) -> list[SourceFile]:
         """Return the files that have an address, are not there, and something missing needs."""

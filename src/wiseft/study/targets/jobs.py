@@ -19,6 +19,8 @@ MODEL_RULES = (
     *("finetune", "search", "baseline"),
 )
 """Rules that run a model where `device` says, besides those of the evaluation."""
+DATA_RULES = ("data_prepare_files", "data_prepare", "data_cache")
+"""Rules of which each dataset has its own, `<rule>_<dataset>`, because its splits are outputs."""
 _WITHOUT_IMAGES = {"zeroshot", "zeroshot_own_head"}
 FEEDING = 8
 """Threads that read images for a GPU, where there are cores for them: docs/scaling.md says how many
@@ -26,7 +28,9 @@ images that is, and for which models it is enough."""
 
 
 class Jobs:
-    """The jobs of an experiment; those of evaluation and diversity have a rule for each suite."""
+    """The jobs of an experiment; those of evaluation and diversity have a rule for each suite,
+    those of `DATA_RULES` one for each dataset.
+    """
 
     def __init__(self, runs: Runs, data: Data, files: Files) -> None:
         self._runs = runs
@@ -107,6 +111,12 @@ class Jobs:
             if name not in files.drawn()
             for file in files.figure_files(name)
         ]
+        said += [
+            f"The figure {name} is left out, because {experiment.experiment} does not run "
+            f"{', '.join(absent)}."
+            for name in experiment.figures
+            if (absent := files.not_run(name))
+        ]
         if names := files.missing_tables():
             said.append(
                 f"Figures of {experiment.experiment} also show numbers of {', '.join(names)}, of "
@@ -126,23 +136,33 @@ class Jobs:
         return {rule: count for rule, count in counts.items() if count}
 
     def by_stage(self) -> dict[str, int]:
-        """Return the same with the rules of all suites together."""
+        """Return the same with the rules of all suites, and of all datasets, together."""
         counts: Counter[str] = Counter()
         for rule, count in self.by_rule().items():
             stage, _, suite = rule.partition("_")
-            counts[stage if suite in self._data.evaluations else rule] += count
+            of_data = next((name for name in DATA_RULES if rule.startswith(f"{name}_")), rule)
+            counts[stage if suite in self._data.evaluations else of_data] += count
         return dict(counts)
+
+    def rules_of(self, name: str) -> list[str]:
+        """Return the rules that a name stands for: `evaluate`, one of `DATA_RULES`, or a rule."""
+        data = self._data
+        several = dict(zip(DATA_RULES, (data.filed, data.built, data.cached), strict=True))
+        if name in several:
+            return [f"{name}_{dataset}" for dataset in several[name]]
+        return self.evaluations if name == "evaluate" else [name]
 
     def _of_data(self) -> dict[str, int]:
         runs, data = self._runs, self._data
         of = {(run.model, run.method_id): self._files.datasets_of(run) for run in runs.runs}
         caches = {p for pair, names in of.items() for p in data.caches(runs.resident(*pair), names)}
+        cached = Counter(path.parents[1].name for path in caches)
         return {
             "data_fetch": len(self._files.package_keys()),
-            "data_prepare": len(data.built),
+            **dict.fromkeys(self.rules_of("data_prepare"), 1),
             "data_fetch_files": len(data.filed),
-            "data_prepare_files": len(data.filed),
-            "data_cache": len(caches),
+            **dict.fromkeys(self.rules_of("data_prepare_files"), 1),
+            **{f"data_cache_{name}": count for name, count in cached.items()},
             "data_prompts": len(self._files.prompts()),
             "data_samples": int(bool(self._files.samples())),
         }

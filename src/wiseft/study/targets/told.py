@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +25,43 @@ _GLYPH_KEYS = {"glyph_size", "pen_glyphs"}  # what rendering depends on, of all 
 _NOT_OF_WEIGHTS = {"title", "calibrate", "label_map", "names_of", "pretrain", "precision"}
 _STATISTICS = {
     *("averages", "held_out", "test_split", "reference", "bootstrap", "alphas", "combinations"),
-    "reference_split",
+    *("reference_split", "tuning"),
 }
 
 
 def repeat(option: str, values: Iterable[object]) -> str:
     """Return a command's repeatable option with every value."""
     return " ".join(f"{option} {shlex.quote(str(value))}" for value in values)
+
+
+class Handed:
+    """What rules name so that their jobs are handed it, where files travel from one to the next.
+
+    With a default storage provider a job is handed the files that its rule names, and no others.
+    Elsewhere a manifest, a cache's record or a table stands for the files written before it.
+
+    Args:
+        provider: the default storage provider; None for none.
+    """
+
+    def __init__(self, provider: object) -> None:
+        self.travels = provider is not None
+
+    def beside(self, files: Callable[..., list[Path]], of: Iterable[Any]) -> list[Path]:
+        """Return what `files` gives for each of `of`, where files travel; elsewhere none."""
+        return [path for one in of for path in files(one)] if self.travels else []
+
+    def placed(self, found: Callable[..., str], usual: str) -> Callable[..., str] | str:
+        """Return a parameter with places: as a job finds them where files travel, else `usual`."""
+        return found if self.travels else usual
+
+    def given(self, option: str, name: str, files: Iterable[Path]) -> Callable[..., str] | str:
+        """Return an option for each file of the input `name`."""
+
+        def found(wildcards: Any, input: Any) -> str:
+            return repeat(option, getattr(input, name))
+
+        return self.placed(found, repeat(option, files))
 
 
 class Told:
@@ -61,9 +91,10 @@ class Told:
         text += "".join(f" WISEFT_{k}={v}" for k, v in given.items() if v is not None)
         return text.replace("{", "{{").replace("}", "}}")
 
-    def places(self) -> str:
-        """Where datasets lie, for fetching them."""
-        return self._data.places.model_dump_json(exclude={"cache"})
+    def places(self, record: str = "") -> str:
+        """Where datasets lie, for fetching them; with a record of fetched files, around that."""
+        chosen = {"folder": str(Path(record).parents[1])} if record else {}
+        return self._data.places.model_copy(update=chosen).model_dump_json(exclude={"cache"})
 
     def package_sha256(self, file: str) -> str:
         """The checksum of a package's file."""
@@ -231,18 +262,20 @@ class Told:
 
         Figures are not among them, because they change no number.
         """
-        models = {m: self._runs.entry(m) for m in self._runs.models}
-        left_out = {"figures", "page", "average_titles"}
+        left_out = {"figures", "page", "average_titles", "compare_with"}
         if not self._experiment.keep:  # a key of later: old records stay as they are
             left_out.add("keep")
-        content = {
-            "experiment": self._experiment.model_dump(mode="json", exclude=left_out),
-            "methods": self._runs.methods_in_full(),
-            "models": {
-                m: e.model_dump(mode="json", exclude_defaults=True) for m, e in models.items()
-            },
-        }
-        return json.dumps(content)
+        experiment = self._experiment.model_dump(mode="json", exclude=left_out)
+        return json.dumps({"experiment": experiment, **self._recipes()})
+
+    def recipes(self) -> str:
+        """What its methods and models are, for the record beside the tables."""
+        return json.dumps(self._recipes())
+
+    def _recipes(self) -> dict[str, Any]:
+        models = {m: self._runs.entry(m) for m in self._runs.models}
+        dumps = {m: e.model_dump(mode="json", exclude_defaults=True) for m, e in models.items()}
+        return {"methods": self._runs.methods_in_full(), "models": dumps}
 
 
 def _class_view(like: str) -> str:

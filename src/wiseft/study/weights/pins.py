@@ -12,11 +12,6 @@ from wiseft.errors import WiseftError
 log = logging.getLogger(__name__)
 
 
-def text_revision(repository: str) -> str | None:
-    """Return the commit at which a repository is asked that open_clip names for text towers."""
-    return read_object(Path(__file__).with_name("text_revisions.json")).get(repository)
-
-
 def hold(record: Path, name: str, found: str) -> None:
     """Record the SHA-256 of a file and say so, or compare it with the recorded one.
 

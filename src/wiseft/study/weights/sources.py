@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from wiseft.errors import WiseftError, some
-from wiseft.foreign.architecture import _near, named_architecture
+from wiseft.errors import WiseftError
+from wiseft.foreign.architecture import named_architecture
+from wiseft.foreign.named import HUB, TIMM, open_clip_tag, tag_files, timm_repository
 from wiseft.models.towers import timm_models
 from wiseft.models.towers.open_clip_models import preprocessing
 from wiseft.study.config.entries import ModelEntry
 
-HUB, ALIGN, TIMM = "hf-hub:", "align:", "timm:"
-"""What tags begin with that are no names of open_clip."""
-_SAFE, _PICKLED = "open_clip_model.safetensors", "open_clip_pytorch_model.bin"
+ALIGN = "align:"
 TRANSFORMERS = ("model.safetensors", "pytorch_model.bin")
 """Names of weights in a repository of transformers or timm."""
 _REPOSITORY = re.compile(r"([\w.-]+/[\w.-]+)(?:@([0-9a-f]{40}))?")
@@ -123,7 +121,7 @@ def from_tag(tag: str, architecture: str | None = None, root: Path = Path()) -> 
                 f"digits, found {name}"
             )
         repository, revision = match.groups()
-        files = (_SAFE, _PICKLED) if tag.startswith(HUB) else TRANSFORMERS
+        files = tag_files("") if tag.startswith(HUB) else TRANSFORMERS
         return Source(_slug(repository), tag, repository=repository, files=files, revision=revision)
     if tag.startswith(TIMM):
         return _timm(tag.removeprefix(TIMM))
@@ -145,25 +143,9 @@ def from_open_clip(name: str, pretrained: str) -> Source:
     Raises:
         WiseftError: if there is no such architecture or tag; names the nearest.
     """
-    import open_clip
-    from open_clip.pretrained import get_pretrained_cfg
-
     name = name.replace("/", "-")
-    config = open_clip.get_model_config(name) if name in open_clip.list_models() else None
-    if config is None:
-        near = _near(name, open_clip.list_models())
-        raise WiseftError(f"open_clip has no architecture {name}; near: {near}")
-    tag = get_pretrained_cfg(name, pretrained)
-    if not tag:
-        raise WiseftError(_no_tag(name, pretrained))
-    notes: tuple[str, ...] = ()
-    if tag.get("quick_gelu") and not config.get("quick_gelu"):
-        config = config | {"quick_gelu": True}
-        notes = (
-            f"the weights {pretrained} were trained with QuickGELU, so {name} is taken as "
-            f"{name}-quickgelu",
-        )
-        name = f"{name}-quickgelu"
+    config, tag, note = open_clip_tag(name, pretrained)
+    name = f"{name}-quickgelu" if note else name
     repository, _, file = tag.get("hf_hub", "").rpartition("/")
     url = tag.get("url") or None
     return Source(
@@ -172,20 +154,11 @@ def from_open_clip(name: str, pretrained: str) -> Source:
         architecture=config,
         preprocessing=preprocessing(tag),
         repository=repository or None,
-        files=_names(file),
+        files=tag_files(file),
         url=url,
         url_sha256=_checksum_in(url) if url else None,
-        notes=notes,
+        notes=(note,) if note else (),
     )
-
-
-def _names(file: str) -> tuple[str, ...]:
-    """Return the names that weights may have in a repository, safetensors first."""
-    if not file:
-        return _SAFE, _PICKLED
-    if (suffix := Path(file).suffix) in (".bin", ".pth", ".pt"):
-        return f"{file.removesuffix(suffix)}.safetensors", file
-    return (file,)
 
 
 def _checksum_in(url: str) -> str | None:
@@ -197,36 +170,22 @@ def _checksum_in(url: str) -> str | None:
     return match[1] if match else None
 
 
-def _no_tag(name: str, pretrained: str) -> str:
-    """Return that an architecture has no such tag, with the nearest that it and others have."""
-    from open_clip.pretrained import list_pretrained_models_by_tag, list_pretrained_tags_by_model
-
-    own = list_pretrained_tags_by_model(name)
-    ordered = difflib.get_close_matches(pretrained, own, n=len(own) or 1, cutoff=0.0)
-    tags = some([f"{name}/{tag}" for tag in ordered], 6) or "none at all"
-    message = f"open_clip has no weights {name}/{pretrained}; {name} has: {tags}"
-    if others := list_pretrained_models_by_tag(pretrained):
-        message += f"; {pretrained} is a tag of: {_near(name, others)}"
-    return message
-
-
 def _timm(name: str) -> Source:
     from timm.models import get_pretrained_cfg
 
     architecture = timm_models.describe(name)
-    config = get_pretrained_cfg(name)
-    repository = getattr(config, "hf_hub_id", None) if "." in name else None
-    if config is None or not repository:
+    if "." not in name:
         raise WiseftError(
             f"timm has no weights {name} on the hub; a tag stands behind a dot, as in "
             "vit_base_patch16_224.augreg_in21k"
         )
+    repository, config = timm_repository(name), cast(Any, get_pretrained_cfg(name))
     return Source(
         _slug(name),
         f"{TIMM}{name}",
         architecture=architecture,
         preprocessing=timm_models.preprocessing(config.to_dict()),
-        repository=f"timm/{name}" if repository == "timm/" else repository,
+        repository=repository,
         files=TRANSFORMERS,
     )
 

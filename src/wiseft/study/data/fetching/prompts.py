@@ -10,11 +10,11 @@ import ast
 from pathlib import Path
 
 from wiseft.base.io import read_json, write_json
+from wiseft.base.transfer.http import download
 from wiseft.errors import WiseftError
 from wiseft.study.config import SourceFile
 from wiseft.study.config.entries import PromptsEntry
 from wiseft.study.data.fetching.entry_files import checksums, mirrored
-from wiseft.study.data.fetching.http import download
 from wiseft.zeroshot.prompts import checked_template
 
 ARTICLE = "append_proper_article"

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 from wiseft.base.io import atomic_path, require_file, require_space, sha256_file
 from wiseft.base.locks import exclusive
 from wiseft.base.temporary import temporary_folder
+from wiseft.base.transfer.checksums import Checksums, already_there, compare_file
 from wiseft.errors import WiseftError
 from wiseft.study.data.fetching import mnist_idx
-from wiseft.study.data.fetching.checksums import Checksums, already_there, compare_file
 
 if TYPE_CHECKING:
     from wiseft.study.config import PackageEntry

@@ -23,10 +23,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from wiseft.base.archives.members import read_members
 from wiseft.errors import WiseftError
 from wiseft.images.split import Indexed, LayoutInputs, PreparedSplit
 from wiseft.study.config.layouts import CifarOptions
-from wiseft.study.data.unpacking.members import read_members
 
 SIDE = 32
 """Height and width of an image in pixels."""

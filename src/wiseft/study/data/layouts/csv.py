@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from wiseft.errors import WiseftError
 from wiseft.images.folder_labels import class_labels
 from wiseft.images.split import Indexed, LayoutInputs
+from wiseft.images.tables import Columns, column, read_table, table_split
 from wiseft.study.config.layouts import CsvOptions
-from wiseft.study.data.layouts.metadata import column, read_table, table_split
 
 
 def read(inputs: LayoutInputs) -> Indexed:
@@ -24,23 +24,25 @@ def read(inputs: LayoutInputs) -> Indexed:
     options: CsvOptions = inputs.options
     table = inputs.file(options.file)
     images = inputs.place(options.images)
-    rows = read_table(table)
-    if not rows:
+    columns = read_table(table)
+    if not any(map(len, columns.values())):
         raise WiseftError(f"{table} has no rows, expected one for each image")
-    paths = column(table, rows, options.path)
-    values = column(table, rows, options.label)
+    paths = column(table, columns, options.path)
+    values = column(table, columns, options.label)
     classes = class_labels(values, inputs, f"{table}, column {options.label}")
-    groups = {name: _typed(column(table, rows, source)) for name, source in options.groups.items()}
+    groups = {
+        name: _typed(column(table, columns, source)) for name, source in options.groups.items()
+    }
     labels = [classes.labels[value] for value in values]
     splits = {
         split: table_split(inputs, images, table, paths, labels, chosen, groups)
-        for split, chosen in _chosen(inputs, options, rows).items()
+        for split, chosen in _chosen(inputs, options, columns, len(paths)).items()
     }
     return Indexed(splits, class_names=classes.names)
 
 
 def _chosen(
-    inputs: LayoutInputs, options: CsvOptions, rows: Sequence[dict[str, str]]
+    inputs: LayoutInputs, options: CsvOptions, columns: Columns, count: int
 ) -> dict[str, list[int]]:
     """Return the rows of each split, by their place in the table."""
     if options.split is None:
@@ -49,9 +51,9 @@ def _chosen(
                 f"dataset {inputs.dataset} has the splits {', '.join(inputs.splits)}, but its "
                 "options name no column `split`; name it"
             )
-        return {inputs.splits[0]: list(range(len(rows)))}
+        return {inputs.splits[0]: list(range(count))}
     table = inputs.file(options.file)
-    values = column(table, rows, options.split)
+    values = column(table, columns, options.split)
     chosen = {}
     for split in inputs.splits:
         wanted = options.splits.get(split, [split])

@@ -14,8 +14,8 @@ from wiseft.images.folder_labels import ClassLabels, class_labels
 from wiseft.images.image_folder import check_one_each, index_class_folders
 from wiseft.images.scan import subfolders
 from wiseft.images.split import FolderSplit, Indexed, LayoutInputs
+from wiseft.images.tables import Columns, column, read_table, schema_of, table_split
 from wiseft.study.config.layouts import HuggingFaceOptions
-from wiseft.study.data.layouts.metadata import Rows, column, read_table, readable, table_split
 
 METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 FILE_NAME = "file_name"
@@ -54,7 +54,7 @@ def read(inputs: LayoutInputs) -> Indexed:
     every = [value for split in values for value in values[split]]
     classes = class_labels(every, inputs, source)
     splits = {
-        split: _split(inputs, folder, tables[split], rows.get(split, []), values[split], classes)
+        split: _split(inputs, folder, tables[split], rows.get(split, {}), values[split], classes)
         for split, folder in folders.items()
     }
     return Indexed(splits, class_names=classes.names)
@@ -64,7 +64,7 @@ def _split(
     inputs: LayoutInputs,
     folder: Path,
     table: Path | None,
-    rows: Rows,
+    rows: Columns,
     values: list[str],
     classes: ClassLabels,
 ) -> FolderSplit:
@@ -75,7 +75,7 @@ def _split(
         return index_class_folders(inputs, folder, labels)
     paths = column(table, rows, FILE_NAME)
     of_rows = [classes.labels[value] for value in values]
-    return table_split(inputs, folder, table, paths, of_rows, range(len(rows)))
+    return table_split(inputs, folder, table, paths, of_rows, range(len(paths)))
 
 
 def _folder(inputs: LayoutInputs, options: HuggingFaceOptions, split: str) -> Path:
@@ -109,16 +109,10 @@ def _shards(folder: Path) -> list[Path]:
     return sorted(path for path in folder.glob("*.parquet") if path.name not in METADATA)
 
 
-def _rows(table: Path) -> Rows:
-    if table.suffix == ".parquet":
-        import pyarrow.parquet as parquet
-
-        # Seen in the schema, so that gigabytes of images are not read first.
-        with readable(table):
-            columns = parquet.read_schema(table)
-        inside = any("bytes: binary" in str(kind) for kind in columns.types)
-        if inside and FILE_NAME not in columns.names:
-            raise _inside_parquet(table)
+def _rows(table: Path) -> Columns:
+    schema = schema_of(table)  # gigabytes of images are not read first
+    if FILE_NAME not in schema and any("bytes: binary" in kind for kind, _ in schema.values()):
+        raise _inside_parquet(table)
     return read_table(table)
 
 

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from wiseft.errors import WiseftError
 from wiseft.images.scan import image_names
 from wiseft.images.split import FolderSplit, Indexed, LayoutInputs
+from wiseft.images.tables import listed_split
 from wiseft.study.config.layouts import MatOptions
-from wiseft.study.data.layouts.metadata import listed_split, read_variable
+from wiseft.study.data.layouts.metadata import read_variable
 
 
 def read(inputs: LayoutInputs) -> Indexed:

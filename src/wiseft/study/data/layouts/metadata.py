@@ -1,30 +1,23 @@
-"""Metadata files of datasets: tables, maps between classes, class names; MATLAB variables; and
-the images that they list."""
+"""Metadata files of datasets: tables, maps between classes, class names; MATLAB variables."""
 
 from __future__ import annotations
 
-import contextlib
-import csv
 import io
-import json
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wiseft.base.io import read_json
 from wiseft.errors import WiseftError
-from wiseft.images.scan import below, check_distinct, file_sizes
-from wiseft.images.split import FolderSplit, LayoutInputs
+from wiseft.images.split import LayoutInputs
 
 if TYPE_CHECKING:
     import pandas as pd
-
-Rows = list[dict[str, Any]]
 
 READ = """
 import io, resource, sys
@@ -47,115 +40,6 @@ def only_split(inputs: LayoutInputs) -> str:
             f"{', '.join(inputs.splits)}."
         )
     return inputs.splits[0]
-
-
-def read_table(path: Path) -> Rows:
-    """Return the rows of a `.csv`, `.jsonl` or `.parquet` file; CSV's values are text.
-
-    Raises:
-        WiseftError: the file cannot be read as a table.
-    """
-    with readable(path):
-        if path.suffix == ".parquet":
-            import pyarrow.parquet as parquet
-
-            return cast(Rows, parquet.read_table(path).to_pylist())
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            if path.suffix == ".jsonl":
-                rows = [json.loads(line) for line in file if line.strip()]
-                if any(not isinstance(row, dict) for row in rows):
-                    raise ValueError("a line is no JSON object")
-                return rows
-            return [dict(row) for row in csv.DictReader(file, strict=True)]
-
-
-@contextlib.contextmanager
-def readable(path: Path) -> Iterator[None]:
-    """Turn what the libraries raise on a table that is none into a sentence."""
-    try:
-        yield
-    # Arrow raises all but recursion; JSON that is thousands deep recurses.
-    except (csv.Error, ValueError, OSError, NotImplementedError, RecursionError) as error:
-        raise WiseftError(
-            f"{path} is not a readable table ({str(error).strip()}). Fetch it again."
-        ) from None
-
-
-def column(path: Path, rows: Sequence[Mapping[str, Any]], name: str) -> list[str]:
-    """Return a column as text; whole numbers have no point.
-
-    Raises:
-        WiseftError: the column is not there, or empty in a row; names the row and the columns.
-    """
-    values = []
-    for row, content in enumerate(rows, start=1):
-        value = content.get(name)
-        text = "" if value is None else str(value)
-        if isinstance(value, float) and value.is_integer():
-            text = str(int(value))
-        if not text.strip() or text == "nan":
-            if name not in content:
-                columns = ", ".join(str(key) for key in content)
-                raise WiseftError(f"{path} has no column {name}; its columns are {columns}")
-            raise WiseftError(f"{path}, row {row}: column {name} is empty. Fill it in.")
-        values.append(text.strip())
-    return values
-
-
-def table_split(
-    inputs: LayoutInputs,
-    images: Path,
-    table: Path,
-    paths: Sequence[str],
-    labels: Sequence[int],
-    rows: Sequence[int],
-    groups: Mapping[str, Sequence[Any]] | None = None,
-) -> FolderSplit:
-    """Return the images that some rows of a table list, in the order of the rows.
-
-    Args:
-        images: what the paths are relative to.
-        paths: of all rows of the table, as are the labels and groups.
-        rows: the places of those of the split.
-
-    Raises:
-        WiseftError: an image is missing or empty, is listed twice, or its path leads elsewhere.
-    """
-    prefix = inputs.prefix(images)
-    sources = [f"{table}, row {row + 1}" for row in rows]
-    listed = [
-        f"{prefix}{below(paths[row], source)}" for row, source in zip(rows, sources, strict=True)
-    ]
-    check_distinct(zip(listed, sources, strict=True))
-    chosen = {name: [group[row] for row in rows] for name, group in (groups or {}).items()}
-    return listed_split(inputs, listed, [labels[row] for row in rows], sources, groups=chosen)
-
-
-def listed_split(
-    inputs: LayoutInputs,
-    paths: Sequence[str],
-    labels: Sequence[int] | NDArray[np.int64],
-    source: Path | Sequence[str],
-    **columns: Any,
-) -> FolderSplit:
-    """Return a split of listed images, in their order.
-
-    Args:
-        paths: relative to the root.
-        source: what lists them, or what lists each, for messages.
-        columns: further fields of the split.
-
-    Raises:
-        WiseftError: an image is missing or empty.
-    """
-    sources = [str(source)] * len(paths) if isinstance(source, Path) else source
-    sizes = file_sizes(inputs.root, paths, sources)
-    return FolderSplit(paths, np.asarray(labels, np.int64), sizes, **columns)
-
-
-def text_lines(path: Path) -> list[str]:
-    """Return the lines of a text file without the space around them."""
-    return [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
 
 
 def read_variable(content: bytes, variable: str, path: Path) -> Any:

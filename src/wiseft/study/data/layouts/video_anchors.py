@@ -32,9 +32,9 @@ from typing import Any
 from wiseft.errors import WiseftError
 from wiseft.images.scan import below
 from wiseft.images.split import FolderSplit, Indexed, LayoutInputs
+from wiseft.images.tables import listed_split
 from wiseft.study.data.layouts.metadata import (
     check_names,
-    listed_split,
     only_split,
     read_columns,
     read_members,

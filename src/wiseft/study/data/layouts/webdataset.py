@@ -19,8 +19,8 @@ from wiseft.errors import WiseftError
 from wiseft.images.folder_labels import class_labels
 from wiseft.images.scan import THREADS, is_image
 from wiseft.images.split import Indexed, LayoutInputs
+from wiseft.images.tables import listed_split, text_lines
 from wiseft.study.config.layouts import WebdatasetOptions
-from wiseft.study.data.layouts.metadata import listed_split, text_lines
 
 
 def read(inputs: LayoutInputs) -> Indexed:

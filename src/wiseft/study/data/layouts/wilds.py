@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from wiseft.errors import WiseftError
 from wiseft.images.scan import below
 from wiseft.images.split import Indexed, LayoutInputs
-from wiseft.study.data.layouts.metadata import listed_split, read_columns, whole_numbers
+from wiseft.images.tables import listed_split
+from wiseft.study.data.layouts.metadata import read_columns, whole_numbers
 
 if TYPE_CHECKING:
     import pandas as pd

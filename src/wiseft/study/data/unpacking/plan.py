@@ -7,9 +7,9 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from wiseft.base.archives.members import Member, Members, shortened
 from wiseft.base.io import gigabytes
 from wiseft.errors import WiseftError
-from wiseft.study.data.unpacking.members import Member, Members, shortened
 
 RATIO = 200
 """An archive that grows more than this many times, and to more than `GRACE` bytes, is a bomb."""

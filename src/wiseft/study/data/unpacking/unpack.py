@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from wiseft.base.archives.members import Member, Members, members, nested_members, shortened
 from wiseft.base.io import read_json, require_space, room, write_json
 from wiseft.base.locks import exclusive
 from wiseft.base.progress import Meter
 from wiseft.errors import WiseftError
-from wiseft.study.data.unpacking.members import Member, Members, members, nested_members, shortened
 from wiseft.study.data.unpacking.plan import MARKER, Plan, refusal, safe_parts
 
 log = logging.getLogger(__name__)

@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from wiseft.base.archives.zip_encryption import Decrypter
 from wiseft.base.io import require_file
 from wiseft.errors import WiseftError
-from wiseft.study.data.unpacking.zip_encryption import Decrypter
 
 PIECE = 1 << 20
 """Most bytes read at once, of a member or of a header."""

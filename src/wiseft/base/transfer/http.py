@@ -27,9 +27,9 @@ from wiseft.base import progress, speed
 from wiseft.base.io import gigabytes, require_space
 from wiseft.base.locks import exclusive
 from wiseft.base.progress import Meter
+from wiseft.base.transfer.checksums import CHUNK, Checksums, already_there, compare_file
+from wiseft.base.transfer.partial import Partial
 from wiseft.errors import WiseftError
-from wiseft.study.data.fetching.checksums import CHUNK, Checksums, already_there, compare_file
-from wiseft.study.data.fetching.partial import Partial
 
 log = logging.getLogger(__name__)
 

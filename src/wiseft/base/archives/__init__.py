@@ -1,0 +1,1 @@
+"""Members of archives that nobody vouches for, one after the other."""
