@@ -21,8 +21,8 @@ def merge(
     b: Annotated[
         Path,
         typer.Argument(
-            help="The fine-tuned model, alpha 1, of the same architecture, or a LoRA folder of "
-            "PEFT for A."
+            help="The fine-tuned model, alpha 1, of the same architecture, or a LoRA or DoRA "
+            "folder of PEFT for A."
         ),
     ],
     output: Annotated[

@@ -44,9 +44,9 @@ def sweep(
     Example: wiseft sweep zeroshot.pt finetuned.pt --reference photos --shift sketches -o out
 
     Args:
-        zero_shot: The zero-shot model: a file or folder of open_clip, transformers (CLIPModel) or
-            timm, a classifier of your own program, or a theta.
-        fine_tuned: The fine-tuned one, likewise; or an adapter of PEFT (LoRA) for Z.
+        zero_shot: The zero-shot model: a file or folder of open_clip, transformers or timm, a
+            classifier of your own program, or a theta.
+        fine_tuned: The fine-tuned one, likewise; or an adapter of PEFT (LoRA, DoRA) for Z.
         reference: Folder of images that F was made for but not trained on: a folder for every
             class, or held-out/ and test/ with these.
         shift: Folder of images from elsewhere; repeat. Without class folders it has no labels.
