@@ -52,8 +52,8 @@ def test_a_fresh_clone_misses_everything(project: Path, capsys: pytest.CaptureFi
     assert missing["fine-tuned models (theta_1)"]["of"] == 3 + 1 + 3
     assert missing["from-scratch baselines"]["of"] == 8
     assert missing["metrics"]["of"] == missing["predictions"]["of"] == len(runs) * 9
-    photos = ("efficientnet-lite0", "efficientnet-lite1")  # the only ones that digits does without
-    needed = sum(p.size for key, p in catalogue.packages().items() if key not in photos) / 1e6
+    others = ("efficientnet-lite0", "efficientnet-lite1", "iconify-json")  # of photos, of icons
+    needed = sum(p.size for key, p in catalogue.packages().items() if key not in others) / 1e6
     assert found["experiment"]["needs"]["download_mb"] == pytest.approx(needed, abs=0.1)
     assert 4 / 60 < found["experiment"]["needs"]["hours"] < 16 / 60  # 8:20 minutes were measured
     assert found["problems"] == []

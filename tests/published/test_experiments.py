@@ -37,7 +37,7 @@ OURS = ("cifar10-corruptions", "paper-datasets")
 PAPER = [
     name
     for name in CATALOGUE.names("experiments")
-    if not name.startswith(("digits", "photos")) and name not in OURS
+    if not name.startswith(("digits", "photos", "icons")) and name not in OURS
 ]
 
 

@@ -456,8 +456,17 @@ def test_the_processor_of_a_clip_model_says_how_it_resizes(about, name):
         ({"size_divisor": 32}, r"size_divisor is 32, but must be false, or left out"),
         ({"crop_size": {"shortest_edge": 32}}, r"crop_size is .*, but must be height and width"),
         (
+            {"image_processor_type": "MobileViTImageProcessorFast"},
+            r'type is "MobileViTImageProcessorFast", but must be one of CLIPImageProcessor, ',
+        ),
+        (
             {"image_processor_type": "ConvNextImageProcessorFast"},
-            r'type is "ConvNextImageProcessorFast", but must be one of CLIPImageProcessor, ',
+            r"do_center_crop is true, but must be false, since crop_pct says",
+        ),
+        (
+            {"image_processor_type": "ConvNextImageProcessor", "crop_pct": "x"}
+            | {"do_center_crop": False},
+            r"size is .*, but must be shortest_edge alone, with a crop_pct above 0",
         ),
     ],
 )

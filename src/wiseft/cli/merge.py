@@ -22,8 +22,8 @@ def merge(
     b: Annotated[
         Path,
         typer.Argument(
-            help="The fine-tuned model, alpha 1, of the same architecture, or a LoRA folder of "
-            "PEFT for A; or a name, likewise."
+            help="The fine-tuned model, alpha 1, of the same architecture, or a LoRA or DoRA "
+            "folder of PEFT for A; or a name, likewise."
         ),
     ],
     output: Annotated[

@@ -1,4 +1,4 @@
-"""`wiseft glyphs`, `pretrain-samples` and `pretrain`: the embedded zero-shot model."""
+"""`wiseft glyphs`, `pretrain-samples` and `pretrain`: zero-shot models that are trained here."""
 
 from __future__ import annotations
 
@@ -18,17 +18,23 @@ def glyphs(
     output: Annotated[Path, typer.Option()],
     package: list[Path] | None = None,
 ) -> None:
-    """Render typefaces and pen strokes into masks, once.
+    """Render typefaces and pen strokes, or icons, once.
 
     Args:
         output: The glyph file to write.
-        package: A wheel that carries typefaces; repeatable.
+        package: A package that carries typefaces, or icons; repeatable.
     """
     from wiseft.base.loading import parse_settings
     from wiseft.study.config import PretrainSettings
     from wiseft.study.pretrain.glyphs import build_glyphs, save_glyphs
+    from wiseft.study.pretrain.icons import build_icons, save_icons
 
     chosen = parse_settings(PretrainSettings, settings)
+    if chosen.icons is not None:
+        icons = build_icons(package or [], chosen.glyph_size, chosen.icons)
+        save_icons(output, icons)
+        typer.echo(f"{len(icons.phrases)} icons with {len(icons.names)} names", err=True)
+        return
     rendered = build_glyphs(package or [], chosen.glyph_size, chosen.pen_glyphs)
     save_glyphs(output, rendered)
     typer.echo(f"{len(rendered.digits)} glyphs of {len(rendered.names)} families", err=True)
@@ -41,7 +47,7 @@ def pretrain_samples(
     size: Annotated[int, typer.Option(min=8)] = 32,
     seed: Annotated[int, typer.Option(min=0)] = 0,
 ) -> None:
-    """Draw what pre-training sees: rendered digits over their captions.
+    """Draw what pre-training sees: rendered digits, or icons, over their captions.
 
     Args:
         output: A .pdf, .png or .svg file; repeatable.
@@ -50,11 +56,11 @@ def pretrain_samples(
     """
     from wiseft.base.loading import parse_settings
     from wiseft.study.config import PretrainSettings
-    from wiseft.study.pretrain.glyphs import load_glyphs
+    from wiseft.study.pretrain.icons import load_drawn
     from wiseft.study.pretrain.pretrain_samples import draw_pretrain_samples
 
     chosen = parse_settings(PretrainSettings, settings)
-    draw_pretrain_samples(load_glyphs(glyphs), chosen, size, seed, output)
+    draw_pretrain_samples(load_drawn(glyphs, chosen), chosen, size, seed, output)
 
 
 def pretrain(
@@ -68,7 +74,7 @@ def pretrain(
     curve: Annotated[Path, typer.Option()],
     threads: Annotated[int, typer.Option(min=1)] = 1,
 ) -> None:
-    """Pre-train a small zero-shot model on rendered digits with captions.
+    """Pre-train a small zero-shot model on rendered digits, or icons, with captions.
 
     Args:
         architecture: An open_clip model config (JSON).
@@ -86,7 +92,7 @@ def pretrain(
     from wiseft.models.towers.open_clip_models import architecture_from_json
     from wiseft.study import config
     from wiseft.study.config import PretrainSettings
-    from wiseft.study.pretrain.glyphs import load_glyphs
+    from wiseft.study.pretrain.icons import load_drawn
     from wiseft.study.pretrain.pretrain import pretrain as train
     from wiseft.study.pretrain.pretrain import write_curve
     from wiseft.thetas.resume_state import Checkpoints
@@ -109,7 +115,8 @@ def pretrain(
     checkpoints = Checkpoints(state, sha256_json(identity))
     with alone(state):
         tensors, rows = train(
-            load_glyphs(glyphs), model, pixels, chosen, seed, checkpoints, overlap=threads > 1
+            *(load_drawn(glyphs, chosen), model, pixels, chosen, seed, checkpoints),
+            overlap=threads > 1,
         )
         write_curve(curve, rows)
         save_weights(weights, tensors, header | {"stage": "pretrain", "parents": parents})

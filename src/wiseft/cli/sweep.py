@@ -46,10 +46,10 @@ def sweep(
     Example: wiseft sweep zeroshot.pt finetuned.pt --reference photos --shift sketches -o out
 
     Args:
-        zero_shot: The zero-shot model: a file or folder of open_clip, transformers (CLIPModel) or
-            timm, a classifier of your own program, a theta, or a name:
+        zero_shot: The zero-shot model: a file or folder of open_clip, transformers or timm, a
+            classifier of your own program, a theta, or a name:
             hf-hub:OWNER/NAME[/FILE][@REVISION], ARCHITECTURE/TAG of open_clip, timm:MODEL.
-        fine_tuned: The fine-tuned one, likewise; or an adapter of PEFT (LoRA) for Z.
+        fine_tuned: The fine-tuned one, likewise; or an adapter of PEFT (LoRA, DoRA) for Z.
         reference: Images that F was made for but not trained on: a folder with one for every class;
             CSV or Parquet; a Hugging Face dataset on disk; tar shards (shard-{000..003}.tar), also
             by URL. Splits held-out (or val) and test are used; SOURCE:SPLIT names another.

@@ -127,11 +127,14 @@ def _cropped_by_share(known: dict[str, Any]) -> dict[str, Any]:
     are cut from somewhat larger ones, others resized to a square.
     """
     mode, edge = _edge("size", known["size"], False)
-    if mode != "shortest" or known["do_center_crop"] or not known["crop_pct"] > 0:
+    if known["do_center_crop"]:
+        raise _not_modelled("do_center_crop", True, "false, since crop_pct says what is cut")
+    share = known["crop_pct"]
+    if mode != "shortest" or not isinstance(share, int | float) or share <= 0:
         raise _not_modelled("size", known["size"], "shortest_edge alone, with a crop_pct above 0")
     if edge >= _WARPED:
         return known | {"size": {"height": edge, "width": edge}}
-    grown = {"shortest_edge": int(edge / known["crop_pct"])}
+    grown = {"shortest_edge": int(edge / share)}
     return known | {"size": grown, "crop_size": edge, "do_center_crop": True}
 
 

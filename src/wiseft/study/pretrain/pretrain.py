@@ -1,4 +1,4 @@
-"""Contrastive pre-training of a small CLIP on the rendered "web".
+"""Contrastive pre-training of a small CLIP on a small "web": rendered digits, or named icons.
 
 The loss is image -> text over the distinct concepts of a batch, with one caption a concept: with
 ten concepts a plain batch-by-batch CLIP loss would call most true pairs negatives.
@@ -10,15 +10,16 @@ import dataclasses
 import logging
 import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sized
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -29,6 +30,7 @@ from wiseft.models.towers import floating, prefixed, with_prefix
 from wiseft.models.towers.open_clip_models import open_clip_model
 from wiseft.study.config import PretrainSettings
 from wiseft.study.pretrain.glyphs import PEN_FAMILY, Glyphs
+from wiseft.study.pretrain.icons import TEMPLATES, Icons
 from wiseft.study.pretrain.style import CaptionTable, style
 from wiseft.thetas.resume_state import Checkpoints, load_optimiser, optimiser_tensors
 
@@ -41,10 +43,10 @@ _CURVE_EVERY = 50  # steps
 
 @dataclass(frozen=True)
 class Batch:
-    """Images fp32 (n, 3, S, S) in [0, 1], digits int64 (n,), a caption of each (n, context)."""
+    """Images fp32 (n, 3, S, S) in [0, 1], what each shows, int64 (n,), captions (n, context)."""
 
     images: Tensor
-    digits: Tensor
+    concepts: Tensor
     captions: Tensor
 
 
@@ -59,8 +61,25 @@ class Row:
     held_out_accuracy: float | None = None
 
 
+class Source(Protocol):
+    """What batches come from: a batch is a function of (seed, step) alone."""
+
+    @property
+    def pools(self) -> Mapping[str, Sized]:
+        """What there is of each kind, for the panel."""
+
+    def batch(self, seed: int, step: int) -> Batch:
+        """Return the batch of a step."""
+
+    def validation(self) -> tuple[Batch, Tensor] | None:
+        """Return held-out images and a caption of each concept (concepts, context), or None."""
+
+    def one_of_each(self, kind: str, seed: int) -> Batch:
+        """Return ten images of a kind."""
+
+
 class Web:
-    """The source of batches: a batch is a function of (seed, step) alone.
+    """Rendered digits, a `Source`.
 
     Attributes:
         pools: indices of the glyphs of each kind; held-out type is shown, never trained on.
@@ -101,13 +120,14 @@ class Web:
         index = torch.cat([_choice(self.pools[kind], count, generator) for kind, count in parts])
         return self._render(index, generator)
 
-    def validation(self) -> Batch | None:
+    def validation(self) -> tuple[Batch, Tensor] | None:
         """Render held-out typefaces in fixed styles; None where no family is held out."""
         pool = self.pools["held-out type"]
         if not len(pool):
             return None
         generator = torch.Generator().manual_seed(_VALIDATION_SEED)
-        return self._render(_choice(pool, _VALIDATION_IMAGES, generator), generator)
+        chosen = _choice(pool, _VALIDATION_IMAGES, generator)
+        return self._render(chosen, generator), self._captions.bare()
 
     def one_of_each(self, kind: str, seed: int) -> Batch:
         """Render one glyph of each digit, 0 to 9, of a kind."""
@@ -128,8 +148,70 @@ def _choice(pool: np.ndarray, count: int, generator: torch.Generator) -> Tensor:
     return torch.from_numpy(pool)[torch.randint(len(pool), (count,), generator=generator)]
 
 
+def source_of(drawn: Glyphs | Icons, settings: PretrainSettings, size: int, context: int) -> Source:
+    """Return the source of batches of what was drawn beforehand.
+
+    Args:
+        size: side of the images in pixels.
+        context: tokens of a caption.
+
+    Raises:
+        WiseftError: as `Web` and `IconWeb`.
+    """
+    import open_clip
+
+    tokenizer = open_clip.SimpleTokenizer(context_length=context)
+    if isinstance(drawn, Icons):
+        return IconWeb(drawn, settings, tokenizer)
+    return Web(drawn, settings, CaptionTable(tokenizer), size)
+
+
+class IconWeb:
+    """Named icons, a `Source`: a set counts as the square root of its number of icons.
+
+    Attributes:
+        pools: places of the icons in one colour and in several.
+    """
+
+    def __init__(
+        self, icons: Icons, settings: PretrainSettings, tokenizer: Callable[[list[str]], Tensor]
+    ):
+        assert settings.icons is not None
+        self._icons, self._settings, self._shift = icons, settings, settings.icons.shift
+        self.pools = {
+            "one colour": np.arange(len(icons.grey)),
+            "several colours": len(icons.grey) + np.arange(len(icons.colour)),
+        }
+        texts = [template.format(c=name) for name in icons.names for template in TEMPLATES]
+        self._tokens = tokenizer(texts).int().view(len(icons.names), len(TEMPLATES), -1)
+        # Icons of a set stand together.
+        _, self._starts, self._sizes = np.unique(icons.sets, return_index=True, return_counts=True)
+
+    def batch(self, seed: int, step: int) -> Batch:
+        """Draw the batch of a step."""
+        rng = np.random.default_rng([seed, step])
+        share = np.sqrt(self._sizes)
+        sets = rng.choice(len(share), self._settings.batch_size, p=share / share.sum())
+        return self._drawn(self._starts[sets] + rng.integers(self._sizes[sets]), rng)
+
+    def validation(self) -> None:
+        """Return nothing: what is read well is told by the datasets."""
+
+    def one_of_each(self, kind: str, seed: int) -> Batch:
+        """Draw ten icons of a kind."""
+        rng = np.random.default_rng(seed)
+        return self._drawn(rng.choice(self.pools[kind], 10), rng)
+
+    def _drawn(self, places: NDArray[np.int64], rng: np.random.Generator) -> Batch:
+        images = torch.from_numpy(self._icons.read(places, rng, self._shift))
+        concepts = torch.from_numpy(self._icons.phrases[places].astype(np.int64))
+        which = torch.from_numpy(rng.integers(len(TEMPLATES), size=len(places)))
+        captions = self._tokens[concepts, which].long()
+        return Batch(images.permute(0, 3, 1, 2).float() / 255, concepts, captions)
+
+
 def pretrain(
-    glyphs: Glyphs,
+    glyphs: Glyphs | Icons,
     architecture: dict[str, Any],
     preprocessing: dict[str, Any],
     settings: PretrainSettings,
@@ -141,6 +223,7 @@ def pretrain(
     """Train a model from random weights; continues from the last checkpoint if there is one.
 
     Args:
+        glyphs: what batches are drawn from.
         architecture: open_clip model config with `text_cfg.context_length`.
         preprocessing: of the image tower, a dump of `Preprocessing`.
         overlap: render batches in a second thread; the weights are the same either way.
@@ -152,25 +235,22 @@ def pretrain(
         WiseftError: if the loss is not finite, there is nothing to train on, or held-out typefaces
             are read worse than `min_held_out_accuracy`.
     """
-    import open_clip
-
     context = int(architecture["text_cfg"]["context_length"])
-    captions = CaptionTable(open_clip.SimpleTokenizer(context_length=context))
-    web = Web(glyphs, settings, captions, int(preprocessing["size"]))
+    web = source_of(glyphs, settings, int(preprocessing["size"]), context)
     trainer = _Trainer(architecture, preprocessing, settings, seed)
     curve = trainer.restore(checkpoints)
     start = trainer.done
     progress = Progress(settings.steps)
     for batch in _batches(web, settings, seed, start, overlap):
         row = trainer.step(batch)
-        progress(trainer.done, row.loss, row.learning_rate, len(batch.digits))
+        progress(trainer.done, row.loss, row.learning_rate, len(batch.concepts))
         if trainer.done % _CURVE_EVERY == 0 or trainer.done == settings.steps:
             curve.append(row)
         if trainer.done % settings.checkpoint_every == 0 and trainer.done < settings.steps:
             checkpoints.save(trainer.done, trainer.tensors(curve))
     held_out = web.validation()
     if held_out is not None:
-        accuracy = trainer.accuracy(held_out, captions.bare())
+        accuracy = trainer.accuracy(*held_out)
         log.info(f"accuracy on held-out typefaces: {100 * accuracy:.1f} %")
         if accuracy < settings.min_held_out_accuracy:
             raise WiseftError(
@@ -183,7 +263,7 @@ def pretrain(
 
 
 def _batches(
-    web: Web, settings: PretrainSettings, seed: int, start: int, overlap: bool
+    web: Source, settings: PretrainSettings, seed: int, start: int, overlap: bool
 ) -> Iterator[Batch]:
     steps = range(start, settings.steps)
     if not overlap:
@@ -239,7 +319,7 @@ class _Trainer:
     def step(self, batch: Batch) -> Row:
         """Take one optimiser step."""
         # The distinct digits, sorted, the first image of each, and the place of every image's.
-        _, first, places = np.unique(batch.digits, return_index=True, return_inverse=True)
+        _, first, places = np.unique(batch.concepts, return_index=True, return_inverse=True)
         clip = cast(Any, self.model)
         image = clip.encode_image(self._pixels(batch.images), normalize=True)
         text = clip.encode_text(batch.captions[first], normalize=True)
@@ -288,12 +368,12 @@ class _Trainer:
 
     @torch.inference_mode()
     def accuracy(self, batch: Batch, captions: Tensor) -> float:
-        """Return the accuracy on a batch against one caption a digit, int64 (10, context)."""
+        """Return the accuracy on a batch against one caption a concept, (concepts, context)."""
         clip = cast(Any, self.model.eval())
         image = clip.encode_image(self._pixels(batch.images), normalize=True)
         text = clip.encode_text(captions, normalize=True)
         self.model.train()
-        return float(((image @ text.T).argmax(1) == batch.digits).float().mean())
+        return float(((image @ text.T).argmax(1) == batch.concepts).float().mean())
 
     def _pixels(self, images: Tensor) -> Tensor:
         return ((images - self._mean) / self._std).contiguous(memory_format=torch.channels_last)

