@@ -174,7 +174,7 @@ def test_fresh_seeds_are_the_same_models_otherwise() -> None:
     """`digits-seeds` is `digits` with more seeds, so that they share artifacts."""
     one, ten = (resolve(REPOSITORY, name) for name in ("digits", "digits-seeds"))
     asks = {"about", "experiment", "interpolate", "title"}
-    more = {"alphas", "methods", "model_seeds", "models", "seeds"}
+    more = {"alphas", "methods", "model_seeds", "models", "seeds", "tuning"}
     assert {
         key for key in ten["experiment"] if one["experiment"].get(key) != ten["experiment"][key]
     } == asks | more

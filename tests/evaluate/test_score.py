@@ -289,7 +289,8 @@ def test_a_limit_draws_the_same_images_for_every_model(several, capsys):
     assert {Path(name).parent.name for name in found[0].images} == set(CLASSES)
     assert score(theta, photos, limit=10_000) == whole
     one = score(theta, photos, limit=1)
-    assert [n for n, _ in one.classes.values()] == [1], "a class without images has no share"
+    assert sum(n for n, _ in one.classes.values()) == 1
+    assert one.mean_recall in (0.0, 1.0), "a class without images has no share"
     words = ["score", theta, other, "--data", photos, "--limit", "30"]
     with pytest.raises(SystemExit) as end:
         main(list(map(str, words)))
@@ -314,8 +315,11 @@ def test_some_of_imagenets_folders_get_their_names(tmp_path, merged):
         (["score", "{theta}", "{empty}"], "but there is none"),
         (["score", "{theta}", "{data}", "--class-names", "[1]"], "names: is .1., but must"),
         (["score", "{empty}/model.pt", "{data}"], "is not there"),
-        (["score", "{theta}"], "give a model and a folder, or several models and --data"),
-        (["score", "{theta}", "{theta}", "{data}"], "give a model and a folder, or several models"),
+        (["score", "{theta}"], "give a model and its images, or several models and --data"),
+        (
+            ["score", "{theta}", "{theta}", "{data}"],
+            "give a model and its images, or several models",
+        ),
         (["score", "{theta}", "{theta}", "--data", "{data}"], "theta.safetensors is given twice"),
     ],
 )

@@ -120,21 +120,22 @@ def test_the_x_axis_is_class_subsampled_where_all_series_are_published_or_measur
     assert _legend(figure)[-1] == "all numbers measured"
 
 
-def test_few_points_are_not_joined(published: pd.DataFrame, style: Style) -> None:
+def test_three_points_are_joined(published: pd.DataFrame, style: Style) -> None:
     series = [{**E2E, "where": {"reference": "fmow"}}]
     panel = {
         "x": {"dataset": "fmow", "split": "id-test"},
         "y": {"dataset": "fmow", "view": "worst-region"},
     }
     figure = _draw(published, style, series=series, panels=[panel])
-    assert _marks(figure, "mean:end-to-end:published") == []
+    (line,) = _marks(figure, "mean:end-to-end:published")
+    assert line.get_xdata() == pytest.approx([0.280, 0.730, 0.733])
     (markers,) = _marks(figure, "markers:end-to-end:published")
     assert markers.get_xdata() == pytest.approx([0.730, 0.733])  # alpha 0.5 and 1: Table 6
     assert markers.get_ydata() == pytest.approx([0.495, 0.460])
     (star,) = _marks(figure, "zero-shot")
     assert (star.get_xdata()[0], star.get_ydata()[0]) == pytest.approx((0.280, 0.238))
     keys = dict(zip(_legend(figure), figure.legends[0].get_lines(), strict=True))
-    assert keys["WiSE-FT, end-to-end"].get_linestyle() == "None"
+    assert keys["WiSE-FT, end-to-end"].get_linestyle() == "-"
 
 
 def test_lines_of_other_models_stay_in_their_range_and_say_that_points_are_absent(

@@ -118,7 +118,7 @@ def test_the_workflow_asks_for_what_is_counted(project: Path):  # noqa: F811
 
 def test_rules_ask_by_their_own_names_and_what_is_fixed_is_of_rules():
     rules = "".join(path.read_text() for path in ROOT.glob("workflow/rules/*.smk"))
-    names = re.findall(r'^rule (\w+):|^ +f"(\w+)_{suite}"$', rules, re.M)
+    names = re.findall(r'^rule (\w+):|^ +f"(\w+)_{(?:suite|dataset)}"$', rules, re.M)
     asked = re.findall(r'resources:\n +\*\*RESOURCES\.of\(f?"(\w+?)(?:_{suite})?"\),\n', rules)
     assert asked == [rule or of_suites for rule, of_suites in names]
     assert set(FIXED) < set(asked)

@@ -330,7 +330,7 @@ def test_a_negative_size_is_refused(tmp_path):
     header[148:156] = b"%06o\0 " % (sum(header) - sum(header[148:156]) + 8 * 32)
     archive = tmp_path / "a.tar"
     archive.write_bytes(bytes(header) + bytes(1024))
-    assert_refused(archive, "forged size")
+    assert_refused(archive, "forged size|invalid offset")  # tarfile's own word from 3.12 on
 
 
 @pytest.mark.parametrize("kind", ["forged size", "link", "zip"])

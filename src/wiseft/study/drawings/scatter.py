@@ -1,6 +1,6 @@
 """One accuracy against another, both on logit scales, with ticks in percent. A curve goes from the
 zero-shot model (star) through a marker at each α to the fine-tuned model (large filled marker); α =
-0.5 is the large open marker. Three points or fewer are not joined. Where a figure has measured
+0.5 is the large open marker. Two points are not joined. Where a figure has measured
 numbers, published ones are small, with a dotted line. Error bars are 95 % intervals at α = 0,
 0.5 and 1: measured ones of the table; of a published share Clopper and Pearson's of the rounded
 number, where the number of samples is known, so never of an average.
