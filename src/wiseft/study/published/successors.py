@@ -1,6 +1,6 @@
 """What papers after WiSE-FT print for CLIP ViT-B/16 on ImageNet and its shifts, cell by cell.
 
-A letter behind a name says which paper prints the number (docs/successors.md).
+A letter behind a name says which paper prints the number (docs/paper.md).
 """
 
 from importlib.resources import files
