@@ -27,6 +27,22 @@ OUTSIDE = {
     "benchmarks/README.md": "benchmarks.md",
 }
 """Pages that do not lie in docs/, and their places on the site."""
+MOVED = {
+    "choosing-alpha": "when-it-pays",
+    "does-it-help": "when-it-pays",
+    "gallery": "digits",
+    "get-started/colleague": "sharing",
+    "get-started/lab": "paper",
+    "get-started/newcomer": "digits",
+    "get-started/practitioner": "sweep",
+    "rehearsal": "reliability",
+    "running-on-a-workstation": "running",
+    "running-on-slurm": "running",
+    "scaling": "costs",
+    "sharing-results": "sharing",
+    "successors": "paper",
+}
+"""Pages of docs/ that are part of another one now: their old addresses lead there."""
 MODULES = {"Modules": "reference/api/index.md"}
 UNLISTED = "---\nsearch: {exclude: true}\nhide: [navigation, toc]\n---\n"
 LANGUAGES = {".yaml": "yaml", ".yml": "yaml", ".json": "json", ".py": "python", ".toml": "toml"}
@@ -69,10 +85,21 @@ def on_files(files: Files, config: Any) -> Files:
     generated |= {f"reference/api/{name}.md": text for name, text in api_pages(ROOT).items()}
     for name, text in generated.items():
         result.append(File.generated(config, name, content=text))
+    for old, new in MOVED.items():
+        result.append(File.generated(config, f"docs/{old}.html", content=redirect(old, new)))
     for file in list(result):
         if file.is_documentation_page() and file.abs_src_path:
             _show_targets(file.src_uri, result, config)
     return result
+
+
+def redirect(old: str, new: str) -> str:
+    """Return the HTML of an old address, which leads to the page that has its content now."""
+    to = "../" * old.count("/") + f"{new}.html"
+    return (
+        f'<!doctype html><meta http-equiv="refresh" content="0; url={to}">'
+        f'<link rel="canonical" href="{to}"><a href="{to}">This page has moved.</a>'
+    )
 
 
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str:
