@@ -177,7 +177,7 @@ def main(arguments: list[str]) -> int:
                 found += of_text(f"{place}:{line}", " ".join(plain(text).split()))
         found += of_helps()
     for problem in found:
-        print(f"{problem.place}: {problem.rule}: {problem.text[:160]}")
+        print(f"{problem.place}: {problem.rule}: {problem.text}")
     return bool(found)
 
 

@@ -17,6 +17,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 from mkdocs.structure.files import File, Files, InclusionLevel  # noqa: E402
 from tools.site.api import api_pages  # noqa: E402
 from tools.site.commands import commands_page  # noqa: E402
+from tools.site.moved import MOVED, redirect  # noqa: E402
 
 OUTSIDE = {
     "README.md": "index.md",
@@ -27,22 +28,6 @@ OUTSIDE = {
     "benchmarks/README.md": "benchmarks.md",
 }
 """Pages that do not lie in docs/, and their places on the site."""
-MOVED = {
-    "choosing-alpha": "when-it-pays",
-    "does-it-help": "when-it-pays",
-    "gallery": "digits",
-    "get-started/colleague": "sharing",
-    "get-started/lab": "paper",
-    "get-started/newcomer": "digits",
-    "get-started/practitioner": "sweep",
-    "rehearsal": "reliability",
-    "running-on-a-workstation": "running",
-    "running-on-slurm": "running",
-    "scaling": "costs",
-    "sharing-results": "sharing",
-    "successors": "paper",
-}
-"""Pages of docs/ that are part of another one now: their old addresses lead there."""
 MODULES = {"Modules": "reference/api/index.md"}
 UNLISTED = "---\nsearch: {exclude: true}\nhide: [navigation, toc]\n---\n"
 LANGUAGES = {".yaml": "yaml", ".yml": "yaml", ".json": "json", ".py": "python", ".toml": "toml"}
@@ -91,15 +76,6 @@ def on_files(files: Files, config: Any) -> Files:
         if file.is_documentation_page() and file.abs_src_path:
             _show_targets(file.src_uri, result, config)
     return result
-
-
-def redirect(old: str, new: str) -> str:
-    """Return the HTML of an old address, which leads to the page that has its content now."""
-    to = "../" * old.count("/") + f"{new}.html"
-    return (
-        f'<!doctype html><meta http-equiv="refresh" content="0; url={to}">'
-        f'<link rel="canonical" href="{to}"><a href="{to}">This page has moved.</a>'
-    )
 
 
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str:
