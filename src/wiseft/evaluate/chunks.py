@@ -17,6 +17,7 @@ from wiseft.images.store import Manifest, Split, batches, open_split
 from wiseft.models.batch_size import BatchSize
 from wiseft.models.footprint import CHUNK_BYTES, usual_batch_size
 from wiseft.models.precision import Arithmetic
+from wiseft.models.products import fast_products
 from wiseft.thetas.theta import Theta
 
 log = logging.getLogger(__name__)
@@ -74,7 +75,7 @@ def logits_of(
     theta: Theta, manifest: Manifest, split: str, batch_size: int | None, device: str
 ) -> Iterator[Tensor]:
     """Yield the logits of one theta on one split, fp32 (n, classes of the dataset), in order, as an
-    evaluation computes them; nothing is written.
+    evaluation computes them but for rounding (`fast_products`); nothing is written.
 
     Raises:
         WiseftError: as `evaluate_suite`.
@@ -88,7 +89,9 @@ def logits_of(
     projection = own_projection(manifest, Head(theta.header.class_names, "head"))
     with inference.arithmetic.kernels(deterministic=True):
         for pixels in chunks(sweep, [images], together=False):
-            for _, _, logits in sweep.logits(pixels, [LAST]):
+            with fast_products(target):
+                found = list(sweep.logits(pixels, [LAST]))
+            for _, _, logits in found:
                 check_logits(logits, sweep.never_predicted)
                 yield projection(logits) if projection else logits
 
