@@ -127,7 +127,6 @@ def test_score_names_it_too_and_scores_all_models_and_folders_as_it(pool, tmp_pa
     printed = capsys.readouterr()
     table = json.loads(printed.out)
     assert [table[name][0]["accuracy"] for name in ("photos", "sketches")] == [1, 1]
-    images, weights, found = pool
     share = 100 * (20 + 25 - 13) / 45
     line = f"right on images are 100.0 % as B-q and {share:.1f} % as B: B-q is used"
     assert line in printed.err and printed.err.count("the tensors fit") == 2

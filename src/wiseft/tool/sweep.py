@@ -35,7 +35,7 @@ from wiseft.tabulate.selection import best_alpha
 from wiseft.tabulate.settings import Bootstrap, HeldOut, TabulateSettings
 from wiseft.tabulate.stage import Tables, tabulate
 from wiseft.thetas.preprocessing import Preprocessing
-from wiseft.thetas.theta import load_theta
+from wiseft.thetas.theta import load_theta, read_header
 from wiseft.tool.claim import INPUTS, WORK, claimed, inputs_of
 from wiseft.tool.export import Exported, export_theta, write_beside
 from wiseft.tool.flips import predictions, section
@@ -182,6 +182,7 @@ def sweep(
             require_names(folders[0].source, named)
         log.info(f"sweep: {REFERENCE}: {folders[0].split}; head: {ends.head}")
         write_json(work / INPUTS, inputs)
+        pixels = read_header(ends.theta_0).preprocessing
         measured = _evaluate(ends, folders, grid, seed, work, how, skip_broken)
         warnings = order_warnings(ends, measured.predictions)
         for warning in warnings:
@@ -203,6 +204,7 @@ def sweep(
             recipe=dict(recipe) if recipe else None,
             more=about[2:],
             architecture=architecture or architecture_name(ends.architecture),
+            preprocessing=pixels,
             class_names=ends.class_names,
             templates=ends.templates,
             head="; ".join([ends.head, *warnings]),
