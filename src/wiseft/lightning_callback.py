@@ -10,10 +10,7 @@ from wiseft.errors import WiseftError
 try:
     from lightning.pytorch import Callback
 except ImportError:
-    try:
-        from pytorch_lightning import Callback
-    except ImportError:
-        raise WiseftError("Lightning is missing: pip install lightning") from None
+    raise WiseftError("Lightning is missing: pip install lightning") from None
 
 
 class WiseftCallback(Callback):
