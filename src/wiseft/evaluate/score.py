@@ -28,6 +28,7 @@ from wiseft.foreign.class_names import names_in
 from wiseft.foreign.door import Features, Given, Opened, open_model
 from wiseft.foreign.folder_classes import RENAME, WNID, class_names_of, map_classes, require_names
 from wiseft.foreign.named import local_path
+from wiseft.foreign.twins import told_apart, twins_of
 from wiseft.images.index import read_index
 from wiseft.images.index_folder import index_source
 from wiseft.images.manifest import open_manifest
@@ -183,6 +184,9 @@ def score_folders(
 ) -> dict[str, dict[str, Score]]:
     """Return the scores of models on images, by the name of the source and of the model.
 
+    A model whose tensors fit two architectures, of which nothing says the right one, is scored as
+    both. The one that is right on more of all images counts, and it is said which.
+
     Args:
         options: of `score_folder`, the same for all.
 
@@ -195,10 +199,31 @@ def score_folders(
     )
     found: dict[str, dict[str, Score]] = {name: {} for name in sets}
     for model, path in models.items():
-        opened = _open(path, options.get("weights"))
-        for name, data in sets.items():
-            found[name][model] = score_folder(opened, data, **options)
+        for name, score in _scores(path, sets, options).items():
+            found[name][model] = score
     return found
+
+
+def _scores(
+    path: Path | str, sets: Mapping[str, Path | str], options: dict[str, Any]
+) -> dict[str, Score]:
+    """Return the scores of a model by the name of the source."""
+    opened = _open(path, options.get("weights"))
+    twins = [] if options.get("architecture") else twins_of(opened)
+    tries = {name: options | {"architecture": name} for name in twins} or {"": options}
+    tried = {
+        name: {each: score_folder(opened, data, **given) for each, data in sets.items()}
+        for name, given in tries.items()
+    }
+    if not twins:
+        return tried[""]
+    right = {
+        name: {opened.path.name: np.concatenate([score.right() for score in scores.values()])}
+        for name, scores in tried.items()
+    }
+    chosen, why = told_apart(right)
+    log.info(f"{opened.path}: {why}")
+    return tried[chosen]
 
 
 def compared(scores: Mapping[str, Score]) -> list[dict[str, Any]]:
