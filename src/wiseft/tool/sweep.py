@@ -359,8 +359,8 @@ def _evaluate(
         **how,
     )
     total = len(grid) * sum(sum(each.n.values()) for each in sets)
-    with Meter("sweep: evaluating", total, unit=" images x alphas") as meter:
-        request, written = replace(request, progress=meter.add), dict[str, Path]()
+    with Meter(desc="sweep: evaluating", total=total, unit=" images x alphas") as meter:
+        request, written = replace(request, progress=meter.update), dict[str, Path]()
         for head, members in by_head.items():
             seen = SuiteEvaluation.model_validate({name: wanted[name] for name in members})
             part = replace(request, head=head, manifests=list(members.values()), evaluate=seen)
