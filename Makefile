@@ -66,6 +66,10 @@ run: $(STAMP) ## run an experiment, from the data to the figures and the report
 	@echo "Figures: $(RESULTS)/figures    Summary: $(RESULTS)/summary.md    Report: $(RESULTS)/report.html"
 	@test ! -f $(RESULTS)/index.html || echo "The page, to begin with: $(RESULTS)/index.html"
 
+.PHONY: example-sentiment
+example-sentiment: $(STAMP) ## sweep a sentence encoder with an evaluation of its own (examples/sentiment; 0.5 GB)
+	@$(BIN)/python examples/sentiment/run.py
+
 .PHONY: report
 report: $(STAMP) ## write the HTML report of a finished experiment, if its results changed
 	@$(BIN)/python -m tools.report $(RESULTS) $(TABLES).csv -- $(SNAKEMAKE)

@@ -25,7 +25,7 @@ from wiseft.tool.sweep import sweep
 
 ROOT = Path(__file__).parents[2]
 PAGES = ["README.md", *(f"docs/{name}.md" for name in ("sweep", "models", "library"))]
-PAGES += ["docs/does-it-help.md", "docs/choosing-alpha.md", "docs/get-started/practitioner.md"]
+PAGES += ["docs/when-it-pays.md"]
 COMMANDS = "sweep|score|merge|export|card|page|push"
 NOT_RUN = {
     "hf-hub:": "a download from the Hub; tests/weights/test_named.py runs such names",

@@ -26,6 +26,7 @@ OUTSIDE = {
     "CHANGELOG.md": "changelog.md",
     "config/README.md": "config/index.md",
     "benchmarks/README.md": "benchmarks.md",
+    "examples/sentiment/README.md": "sentiment.md",
 }
 """Pages that do not lie in docs/, and their places on the site."""
 MODULES = {"Modules": "reference/api/index.md"}
