@@ -15,7 +15,7 @@ import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 ROOT = Path(__file__).parents[1]
 LONGEST, MEAN = 40, 25
@@ -138,18 +138,15 @@ def _filled(node: ast.expr) -> Iterator[str]:
 def of_helps() -> Iterator[Problem]:
     """Yield the problems of the commands' help texts."""
     import typer.main
-    from click import Command, Context, Group
 
     from wiseft.cli import app
 
-    def walk(command: Command, name: str) -> Iterator[tuple[str, str]]:
+    def walk(command: Any, name: str) -> Iterator[tuple[str, str]]:
         yield f"{name} --help", command.help or ""
         for parameter in command.params:
             yield f"{name} {parameter.opts[0]}", str(getattr(parameter, "help", None) or "")
-        if isinstance(command, Group):
-            for each in command.list_commands(Context(command)):
-                found = command.get_command(Context(command), each)
-                yield from walk(found, f"{name} {each}") if found else ()
+        for word, below in getattr(command, "commands", {}).items():
+            yield from walk(below, f"{name} {word}")
 
     for place, text in walk(typer.main.get_command(app), "wiseft"):
         for block in re.split(r"\n\s*\n", text):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -106,7 +107,7 @@ def _standard(root: str | Path) -> pd.DataFrame:
     wide = wide.assign(method=kinds.map(METHODS)).dropna(subset="method")
     points = _long(wide, ["model", "method"], CONDITIONS.index).join(CONDITIONS, on="column")
     n_correct = (points["value"] * points["n"] / 100).round().astype(int)
-    about = {"experiment": EXPERIMENT, "reference": "imagenet", "alpha": 1.0}
+    about: dict[str, Any] = {"experiment": EXPERIMENT, "reference": "imagenet", "alpha": 1.0}
     return points.assign(**about, value=n_correct / points["n"], n_correct=n_correct)
 
 
@@ -118,8 +119,8 @@ def _clips(root: str | Path, catalogue: Catalogue | None) -> pd.DataFrame:
     dataset = points["column"].map(CLIP_COLUMNS)
     own = dataset.where(~dataset.isin(["imagenet", *SHIFTS]), "imagenet")
     n = {name: catalogue and sample_count(catalogue, name, "test", "all") for name in {*dataset}}
-    about = {"experiment": CLIP_EXPERIMENT, "method": "zero-shot", "alpha": 0.0, "view": "all"}
-    return points.assign(**about, dataset=dataset, reference=own, n=dataset.map(n))
+    about: dict[str, Any] = {"experiment": CLIP_EXPERIMENT, "method": "zero-shot", "alpha": 0.0}
+    return points.assign(**about, view="all", dataset=dataset, reference=own, n=dataset.map(n))
 
 
 def _long(wide: pd.DataFrame, about: list[str], columns: Iterable[str]) -> pd.DataFrame:
