@@ -172,6 +172,7 @@ $(DOCS)/.installed: pyproject.toml
 .PHONY: docs
 docs: $(DOCS)/.installed ## build the documentation site; a link that leads nowhere fails it
 	@NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs build --strict
+	@$(DOCS)/bin/python -m tools.site.search
 	@echo "Site: build/site/index.html"
 
 .PHONY: bench

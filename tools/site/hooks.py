@@ -29,6 +29,18 @@ OUTSIDE = {
     "examples/sentiment/README.md": "sentiment.md",
 }
 """Pages that do not lie in docs/, and their places on the site."""
+BOOSTS = {
+    "reference/api/": 0.001,
+    "reference/": 0.01,
+    "CHANGELOG.md": 0.1,
+    "docs/digits-data.md": 0.3,
+    "docs/icons-data.md": 0.3,
+    "config/": 0.3,
+    "docs/design.md": 0.5,
+    "docs/sweep.md": 2,
+    "docs/running.md": 2,
+}
+"""Weights of pages in the search, by how their source begins; all others have 1."""
 MODULES = {"Modules": "reference/api/index.md"}
 UNLISTED = "---\nsearch: {exclude: true}\nhide: [navigation, toc]\n---\n"
 LANGUAGES = {".yaml": "yaml", ".yml": "yaml", ".json": "json", ".py": "python", ".toml": "toml"}
@@ -72,7 +84,7 @@ def on_files(files: Files, config: Any) -> Files:
     for name, text in generated.items():
         result.append(File.generated(config, name, content=text))
     for old, new in MOVED.items():
-        result.append(File.generated(config, f"docs/{old}.html", content=redirect(old, new)))
+        result.append(File.generated(config, f"{old}.html", content=redirect(old, new)))
     for file in list(result):
         if file.is_documentation_page() and file.abs_src_path:
             _show_targets(file.src_uri, result, config)
@@ -80,7 +92,12 @@ def on_files(files: Files, config: Any) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str:
-    """Turn links to files that are no pages into links to the pages that show them."""
+    """Turn links to files that are no pages into links to the pages that show them, and let the
+    search find guides before references.
+    """
+    boosts = [boost for start, boost in BOOSTS.items() if page.file.src_uri.startswith(start)]
+    if boosts and "search" not in page.meta:
+        page.meta["search"] = {"boost": boosts[0]}
 
     def replace(match: re.Match[str]) -> str:
         target = shown.get(_path(page.file.src_uri, match[1]))
