@@ -33,8 +33,8 @@ from wiseft.thetas.tensor_views import renamed
 
 log = logging.getLogger(__name__)
 
-_PIECE = 2**20
-"""Elements that are mixed at a time; of four times as many, each gets its memory anew."""
+_PIECE = 2**18
+"""Elements that are mixed at a time; the pieces of four times as many get their memory anew."""
 
 
 def merge_files(
