@@ -5,6 +5,7 @@ normalises by.
 from __future__ import annotations
 
 import contextlib
+import filecmp
 import json
 import logging
 import re
@@ -20,7 +21,7 @@ log = logging.getLogger(__name__)
 _WHOLE, _CONFIG = "tokenizer.json", "tokenizer_config.json"
 _PARTS = re.compile(r"added_tokens\.json|vocab\.\w+|merges\.txt|.+\.(model|spm)|tekken\.json")
 """Files of a tokenizer that has no `tokenizer.json`."""
-_READS = ("do_lower_case", "strip_accents", "add_prefix_space", "add_bos_token", "add_eos_token")
+_READS = {"do_lower_case", "strip_accents", "add_prefix_space", "add_bos_token", "add_eos_token"}
 """Keys of `tokenizer_config.json` with which a text is read otherwise."""
 _MAY_DIFFER = re.compile(r"(chat_t|generation|tokenizer|special|policy).+\.(json|jinja)")
 """Files of what is put around a text, which token begins or ends one, and devices."""
@@ -39,14 +40,18 @@ def compare_tokenizers(first: Path, second: Path) -> None:
     whole = {_WHOLE} <= one.keys() & other
     odd, said = [], []
     for name, file in other.items():
-        differ = _differing(one.get(name), file)
-        part = _PARTS.fullmatch(name) and not whole
-        if part or name == _WHOLE or STATISTICS.fullmatch(name):
-            keys = sorted(differ if name in one else ())
-        else:
-            keys = [k for k in _READS if name == _CONFIG and None not in differ.get(k, [None])]
-        odd += [f"{name} ({some(keys)})"] if keys else []
+        if name in one and filecmp.cmp(one[name], file, shallow=False):
+            continue
+        before, after = _content(one.get(name)), _content(file)
+        differ = {key for key in before.keys() | after if before.get(key) != after.get(key)}
         said += [name] if differ and _MAY_DIFFER.fullmatch(name) else []
+        if name == _CONFIG:
+            differ &= {k for k in _READS if None not in (before.get(k), after.get(k))}
+        elif _PARTS.fullmatch(name):
+            differ = set() if whole else differ
+        elif name != _WHOLE and not STATISTICS.fullmatch(name):
+            differ = set()
+        odd += [f"{name} ({some(sorted(differ))})"] if differ and name in one else []
     if odd:
         raise WiseftError(
             f"{first} and {second} read their inputs differently: {some(odd)}. Their mean can read "
@@ -54,13 +59,6 @@ def compare_tokenizers(first: Path, second: Path) -> None:
         )
     if said:
         log.info(f"{first} and {second} differ in {some(said)}; the result has the first's")
-
-
-def _differing(one: Path | None, other: Path) -> dict[str, tuple[Any, Any]]:
-    """Return the keys of two files that differ, with both values."""
-    first, second = (_content(path) for path in (one, other))
-    keys = (key for key in first.keys() | second if key not in _NOISE)
-    return {k: (first.get(k), second.get(k)) for k in keys if first.get(k) != second.get(k)}
 
 
 def _content(path: Path | None) -> dict[str, Any]:
@@ -75,4 +73,5 @@ def _content(path: Path | None) -> dict[str, Any]:
             whole = Tokenizer.from_file(str(path))
             tokens = {f"token {token}": place for token, place in whole.get_vocab().items()}
             content = json.loads(whole.to_str()) | tokens
-    return content if isinstance(content, dict) else {"content": content}
+    content = content if isinstance(content, dict) else {"content": content}
+    return {key: value for key, value in content.items() if key not in _NOISE}
