@@ -45,12 +45,11 @@ def compare_tokenizers(first: Path, second: Path) -> None:
         before, after = _content(one.get(name)), _content(file)
         differ = {key for key in before.keys() | after if before.get(key) != after.get(key)}
         said += [name] if differ and _MAY_DIFFER.fullmatch(name) else []
+        part = _PARTS.fullmatch(name) and not whole
         if name == _CONFIG:
             differ &= {k for k in _READS if None not in (before.get(k), after.get(k))}
-        elif _PARTS.fullmatch(name):
-            differ = set() if whole else differ
-        elif name != _WHOLE and not STATISTICS.fullmatch(name):
-            differ = set()
+        elif not (part or name == _WHOLE or STATISTICS.fullmatch(name)):
+            continue
         odd += [f"{name} ({some(sorted(differ))})"] if differ and name in one else []
     if odd:
         raise WiseftError(
