@@ -27,7 +27,8 @@ _DECLARED = re.compile(r"^  __(?:parameters|buffers)__ = \[(.*)\]$", re.MULTILIN
 def read_torchscript(path: Path) -> dict[str, Tensor]:
     """Return the parameters and buffers of an archive's module, on the CPU, by their names.
 
-    They are those of `torch.jit.load(path).state_dict()`. Tensors that share a storage share it
+    They are those of `torch.jit.load(path).state_dict()` without masks of attention (`attn_mask`),
+    which an archive has and a state dict has not: modules make their own. Tensors that share a storage share it
     here too. They lie in the mapped file; whoever opens it compares the checksums of its members.
 
     Raises:
@@ -64,7 +65,8 @@ class _Modules:
             length += sum(len(f"{prefix}{name}.") for name in value.state)
             if length > _LONGEST or prefix.count(".") > _DEEPEST:
                 raise Refused("holds names without end: very many modules, or itself")
-            tensors = {k: v for k, v in value.state.items() if isinstance(v, Tensor) and k in own}
+            kept = own - {"attn_mask"}
+            tensors = {k: v for k, v in value.state.items() if isinstance(v, Tensor) and k in kept}
             found |= {prefix + name: tensor for name, tensor in tensors.items()}
             todo += [(f"{prefix}{name}.", each) for name, each in value.state.items()]
         return found
