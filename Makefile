@@ -114,6 +114,16 @@ test-peers: $(STAMP) ## compare with other programs (PEFT, mergekit, Lightning, 
 	@tools/on_top.sh $(VENV) peers 'peft>=0.17' 'mergekit>=0.1.5' 'lightning>=2.5' 'datasets>=4' 'webdataset>=1'
 	@PYTHONPATH=$(CURDIR)/src build/peers/bin/python -m pytest tests/peers
 
+# A version (open_clip_torch==4.0.0) or a folder with its source; by default the newest of the registry, drafts included.
+OPEN_CLIP ?= open_clip_torch
+.PHONY: test-open-clip-next
+test-open-clip-next: $(STAMP) ## run the tests that call open_clip with another version of it (OPEN_CLIP=..., TESTS="..." for some)
+	@rm -f build/open-clip-next/.installed
+	@tools/on_top.sh $(VENV) open-clip-next --upgrade --pre $(OPEN_CLIP)
+	@build/open-clip-next/bin/python -c 'import open_clip; print("open_clip", open_clip.__version__)'
+	@PYTHONPATH=$(CURDIR)/src build/open-clip-next/bin/python -m pytest \
+		$(or $(TESTS),$$(grep -rlE '^ *(import|from) open_clip' tests --include='test_*.py'))
+
 .PHONY: test-storage
 test-storage: $(STAMP) ## test a run whose jobs share no disk, through a storage provider (needs rsync)
 	@tools/on_top.sh $(VENV) storage 'snakemake-storage-plugin-fs>=1.1'

@@ -17,6 +17,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 from mkdocs.structure.files import File, Files, InclusionLevel  # noqa: E402
 from tools.site.api import api_pages  # noqa: E402
 from tools.site.commands import commands_page  # noqa: E402
+from tools.site.moved import MOVED, redirect  # noqa: E402
 
 OUTSIDE = {
     "README.md": "index.md",
@@ -69,6 +70,8 @@ def on_files(files: Files, config: Any) -> Files:
     generated |= {f"reference/api/{name}.md": text for name, text in api_pages(ROOT).items()}
     for name, text in generated.items():
         result.append(File.generated(config, name, content=text))
+    for old, new in MOVED.items():
+        result.append(File.generated(config, f"docs/{old}.html", content=redirect(old, new)))
     for file in list(result):
         if file.is_documentation_page() and file.abs_src_path:
             _show_targets(file.src_uri, result, config)

@@ -83,8 +83,10 @@ def evaluate(
     from wiseft.evaluate.request import Request
     from wiseft.evaluate.suite import evaluate_suite
     from wiseft.evaluate.views import SuiteEvaluation
+    from wiseft.models.precision import settled
     from wiseft.models.runtime import start_torch
 
+    on = start_torch(threads, device)
     request = Request(
         theta_0=theta_0,
         theta_1=theta_1,
@@ -101,9 +103,9 @@ def evaluate(
             "seed": seed,
         },
         batch_size=batch_size,
-        precision=precision,
+        precision=settled(precision, on),
         compile=compile,
-        device=str(start_torch(threads, device)),
+        device=str(on),
         like=like or [],
         combinations=[name.strip() for name in combinations.split(",")],
         logits=parse_alphas(logits) if logits else [],

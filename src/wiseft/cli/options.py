@@ -72,7 +72,10 @@ Experiment = Annotated[
 Device = Annotated[str, typer.Option(help="cpu, cuda, or auto.")]
 Precision = Annotated[
     str,
-    typer.Option(help="Arithmetic of the tower: fp32, bf16, fp16, or tf32 (fp32 elsewhere)."),
+    typer.Option(
+        help="Arithmetic of the tower: fp32, bf16, fp16, tf32 (fp32 on a CPU), or auto: bf16 where "
+        "it is faster, else fp32."
+    ),
 ]
 Threads = Annotated[int, typer.Option(help="CPU threads; of a team, of each process.")]
 ThetaZero = Annotated[Path, typer.Option("--theta-0", help="The zero-shot theta.")]

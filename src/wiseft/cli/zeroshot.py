@@ -44,10 +44,12 @@ def zeroshot(
         calibrate: Split of --dataset on which the temperature of the logits is fitted; the head is
             divided by it, as the paper does for ALIGN.
     """
+    from wiseft.models.precision import settled
     from wiseft.models.runtime import start_torch
     from wiseft.zeroshot.prompts import parse_templates
     from wiseft.zeroshot.theta_0 import make_theta_0
 
+    on = start_torch(threads, device)
     make_theta_0(
         weights,
         dataset,
@@ -57,8 +59,8 @@ def zeroshot(
         names_of=names_of,
         label_map=label_map,
         calibrate=calibrate,
-        precision=precision,
-        device=start_torch(threads, device),
+        precision=settled(precision, on),
+        device=on,
     )
 
 

@@ -113,6 +113,7 @@ class Sweep(Entry):
     )
     more: list[End] = Field([], description="The further fine-tuned models.")
     architecture: str = Field(description="Its name, or family and width.")
+    preprocessing: dict[str, Any] = Field({}, description="Of images; as in config/models.")
     class_names: list[str]
     templates: list[str] = Field(description="Prompts of the zero-shot head; none: it had a head.")
     head: str = Field(description="Where the heads of both ends are from, a sentence.")

@@ -28,13 +28,14 @@ from wiseft.foreign.door import Features, Given, Opened, open_model
 from wiseft.foreign.ends import REFERENCE_FOLDER, Ends, make_ends
 from wiseft.foreign.folder_classes import require_names
 from wiseft.foreign.named import local_path, origin
+from wiseft.foreign.twins import twins_of
 from wiseft.models.runtime import start_torch
 from wiseft.tabulate.schema import AVERAGE_PREFIX
 from wiseft.tabulate.selection import best_alpha
 from wiseft.tabulate.settings import Bootstrap, HeldOut, TabulateSettings
 from wiseft.tabulate.stage import Tables, tabulate
 from wiseft.thetas.preprocessing import Preprocessing
-from wiseft.thetas.theta import load_theta
+from wiseft.thetas.theta import load_theta, read_header
 from wiseft.tool.claim import INPUTS, WORK, claimed, inputs_of
 from wiseft.tool.export import Exported, export_theta, write_beside
 from wiseft.tool.flips import predictions, section
@@ -123,7 +124,8 @@ def sweep(
             interpolated one), is measured and has no part in any choice.
         alphas: the grid; 0, 0.5 and 1 join it.
         alpha: writes the model at this alpha, in place of the recommended one.
-        architecture: of files that do not say it: a name of open_clip or timm, or a JSON file.
+        architecture: of files that do not say it: a name of open_clip or timm, or a JSON file. Of
+            two that fit, None: that which does better on the held-out images.
         preprocessing: of both models; None: what a checkpoint says, else that of OpenAI's CLIPs.
         templates: prompts of a zero-shot head; None: "a photo of a {c}."
         classes: names of the heads' classes in their order; None: those that a checkpoint brings
@@ -180,6 +182,7 @@ def sweep(
             require_names(folders[0].source, named)
         log.info(f"sweep: {REFERENCE}: {folders[0].split}; head: {ends.head}")
         write_json(work / INPUTS, inputs)
+        pixels = read_header(ends.theta_0).preprocessing
         measured = _evaluate(ends, folders, grid, seed, work, how, skip_broken)
         warnings = order_warnings(ends, measured.predictions)
         for warning in warnings:
@@ -201,6 +204,7 @@ def sweep(
             recipe=dict(recipe) if recipe else None,
             more=about[2:],
             architecture=architecture or architecture_name(ends.architecture),
+            preprocessing=pixels,
             class_names=ends.class_names,
             templates=ends.templates,
             head="; ".join([ends.head, *warnings]),
@@ -245,7 +249,8 @@ def _ends(
     make = partial(make_ends, zero, reference=folders[0].classes or [])
     other_classes = {each.name: each.classes or [] for each in folders if each.kept}
     first = partial(make, fine, work=work, keep=other_classes)
-    ends, given = settled(first, given, folders[0], work / "data", *options)
+    twins = [] if given.architecture else twins_of(zero, fine)
+    ends, given = settled(first, given, twins, folders[0], work / "data", *options)
     if recipe is not None:
         ends = merged_end(recipe, ends, more, partial(make, given=given), work, options[1])
     return ends, [zero, fine, *more]
@@ -354,8 +359,8 @@ def _evaluate(
         **how,
     )
     total = len(grid) * sum(sum(each.n.values()) for each in sets)
-    with Meter("sweep: evaluating", total, unit=" images x alphas") as meter:
-        request, written = replace(request, progress=meter.add), dict[str, Path]()
+    with Meter(desc="sweep: evaluating", total=total, unit=" images x alphas") as meter:
+        request, written = replace(request, progress=meter.update), dict[str, Path]()
         for head, members in by_head.items():
             seen = SuiteEvaluation.model_validate({name: wanted[name] for name in members})
             part = replace(request, head=head, manifests=list(members.values()), evaluate=seen)

@@ -87,6 +87,18 @@ class ZeroShotModel(ABC):
         """
         return None
 
+    def shared_weights(self) -> int:
+        """Return the weights that a token is multiplied with in a text tower whose tokens see those
+        before them alone, so that prompts share what they begin with; 0: another tower.
+        """
+        return 0
+
+    def encode_tree(self, tokens: Tensor, depths: Tensor, seen: Tensor, ends: Tensor) -> Tensor:
+        """Map a tree of prompts (`wiseft.zeroshot.shared_prefixes.tree_of`) to the features of its
+        prompts (n, width), not L2-normalised; where `shared_weights` is not 0.
+        """
+        raise NotImplementedError
+
     def tensors(self) -> dict[str, Tensor]:
         """Return the floating tensors of the whole model by its family's names.
 

@@ -63,7 +63,7 @@ class PublishedSettings(Entry):
     testbed` or, until it was run, their fitted lines."""
     # dumps of other experiments stay as they were
     successors: bool = Field(False, exclude_if=lambda value: not value)
-    """Whether numbers of later papers are joined (docs/successors.md)."""
+    """Whether numbers of later papers are joined (docs/paper.md)."""
 
     def _conflicts(self) -> Iterator[str]:
         if 3 in self.tables:
