@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -37,7 +37,7 @@ PROMPTED = [
 ]
 """Zero-shot models, whose head is made of the names of the classes."""
 BARE = "are numbers, of which prompts cannot be made; say what they are: --class-names"
-REFUSED = {(kind, BY_URL): (BARE, {"class_names": NUMBERS}) for kind in PROMPTED if "PEFT" not in kind}
+REFUSED = {(kind, BY_URL): (BARE, {"class_names": NUMBERS}) for kind in PROMPTED}
 """Of each cell that is refused, what is said, and the options that it asks for."""
 
 
@@ -65,7 +65,7 @@ class Cells:
 
     def _source(self, name: str) -> tuple[Path | str, list[Row]]:
         place = list(SOURCES).index(name)
-        listed = sources.rows(place)
+        listed = sources.rows(sources.SEEDS[place])
         given = SOURCES[name](self.root / str(place), listed)
         return str(given).replace(str(self.root), self.url) if name == BY_URL else given, listed
 
@@ -86,16 +86,15 @@ class Cells:
         options = self.model(kind).options | more
         return Counter(score_folder(path, self.source(source)[0], **options).images.values())
 
-    def swept(self, kind: str, which: Sequence[str]) -> dict[str, tuple[int, int]]:
+    def swept(self, kind: str, **more: Any) -> dict[str, tuple[int, int]]:
         """Return how many images there are and are right, by form, of an adapter as F of a sweep."""
+        which = list(SOURCES)
         model, output = self.model(kind), self.root / "sweeps" / str(list(KINDS).index(kind))
         reference = sources.folders(output / "reference", sources.rows(700))
-        how: dict[str, Any] = {"alpha": 1, "alphas": [1], "device": "cpu"}
-        if BY_URL in which and kind in PROMPTED:
-            how["class_names"] = NUMBERS
+        how: dict[str, Any] = {"alpha": 1, "alphas": [1], "device": "cpu"} | more
         assert model.base is not None
         shifts = [self.source(name)[0] for name in which]
-        record = sweep(model.base, model.path, reference, shifts, output / "out", **how).record
+        record = sweep(model.base, model.path, reference, shifts, output / f"{len(more)}", **how).record
         right = {a.set: (a.n, a.n_correct) for a in record.accuracy if a.alpha == 1}
         names = [each.name for each in record.sets if each.role == "shift"]
         return {form: right[name] for form, name in zip(which, names, strict=True)}

@@ -38,6 +38,10 @@ class Row:
         return Image.open(io.BytesIO(self.content)).convert("RGB")
 
 
+SEEDS = (0, 2, 3, 4, 5, 7, 8, 9, 10, 11, 14, 16)
+"""For the images of each form: no model takes one of them for two classes within rounding."""
+
+
 def rows(seed: int) -> list[Row]:
     """Return 32 images that are not square: PNG and JPEG, in colour, of a palette, and grey."""
     made = []

@@ -28,8 +28,9 @@ def read_torchscript(path: Path) -> dict[str, Tensor]:
     """Return the parameters and buffers of an archive's module, on the CPU, by their names.
 
     They are those of `torch.jit.load(path).state_dict()` without masks of attention (`attn_mask`),
-    which an archive has and a state dict has not: modules make their own. Tensors that share a storage share it
-    here too. They lie in the mapped file; whoever opens it compares the checksums of its members.
+    which are in no state dict of a model: a text tower makes its own. Tensors that share a storage
+    share it here too. They lie in the mapped file; whoever opens it compares the checksums of its
+    members.
 
     Raises:
         WiseftError: if the archive is damaged, a tensor reaches beyond its storage, a module has
