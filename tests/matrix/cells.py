@@ -94,7 +94,9 @@ class Cells:
         how: dict[str, Any] = {"alpha": 1, "alphas": [1], "device": "cpu"} | more
         assert model.base is not None
         shifts = [self.source(name)[0] for name in which]
-        record = sweep(model.base, model.path, reference, shifts, output / f"{len(more)}", **how).record
+        record = sweep(
+            model.base, model.path, reference, shifts, output / f"{len(more)}", **how
+        ).record
         right = {a.set: (a.n, a.n_correct) for a in record.accuracy if a.alpha == 1}
         names = [each.name for each in record.sets if each.role == "shift"]
         return {form: right[name] for form, name in zip(which, names, strict=True)}
@@ -117,6 +119,11 @@ def documented() -> str:
     """Return what docs/models.md says of the matrix."""
     text = (Path(__file__).parents[2] / "docs" / "models.md").read_text()
     return text.partition("## What is tested together\n")[2].partition("\n## ")[0]
+
+
+def refused(kind: str) -> str:
+    """Return the forms of images that are refused with a checkpoint, as the docs have them."""
+    return "; ".join(source for source in SOURCES if (kind, source) in REFUSED) or "none"
 
 
 @contextmanager

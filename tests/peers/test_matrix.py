@@ -10,7 +10,7 @@ for library, shown in [
 ]:
     pytest.importorskip(library, reason=f"{shown} is not installed; make test-peers installs it")
 
-from tests.matrix.cells import KINDS, REFUSED, check, documented, opened
+from tests.matrix.cells import KINDS, REFUSED, check, documented, opened, refused
 from tests.matrix.sources import SOURCES
 
 from wiseft.errors import WiseftError
@@ -45,6 +45,6 @@ def test_an_adapter_is_an_end_of_a_sweep_of_every_form(kind, cells):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_docs_name_what_a_user_must_say_of_a_checkpoint(kind, cells):
-    options = sorted(cells.model(kind).options)
-    said = ", ".join(f"`--{name}`" for name in options)
-    assert f"| {kind} | {'Z, its model' if kind in ADAPTERS else said} |" in documented()
+    options = ", ".join(f"`--{name}`" for name in sorted(cells.model(kind).options))
+    said = "Z, its model" if kind in ADAPTERS else options or "nothing"
+    assert f"| {kind} | {said} | {refused(kind)} |" in documented()
