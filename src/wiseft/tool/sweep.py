@@ -179,7 +179,8 @@ def sweep(
         ends, opened = _ends([*paths, *others], checked, folders, given, work, options)
         about = list(map(_about, opened, [zero_shot, fine_tuned, *more]))
         if ends.templates and ends.where[0] == REFERENCE_FOLDER:
-            require_names(folders[0].source, named)
+            for folder in folders:
+                require_names(folder.source, named)
         log.info(f"sweep: {REFERENCE}: {folders[0].split}; head: {ends.head}")
         write_json(work / INPUTS, inputs)
         pixels = read_header(ends.theta_0).preprocessing
