@@ -87,7 +87,7 @@ class Cells:
         return Counter(score_folder(path, self.source(source)[0], **options).images.values())
 
     def swept(self, kind: str, **more: Any) -> dict[str, tuple[int, int]]:
-        """Return how many images there are and are right, by form, of an adapter as F of a sweep."""
+        """Return the numbers of images and of right ones by form: an adapter is F of a sweep."""
         which = list(SOURCES)
         model, output = self.model(kind), self.root / "sweeps" / str(list(KINDS).index(kind))
         reference = sources.folders(output / "reference", sources.rows(700))

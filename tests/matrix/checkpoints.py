@@ -1,4 +1,4 @@
-"""25 kinds of checkpoints, each made by its own library, which also says what the model predicts."""
+"""25 kinds of checkpoints, each made by its own library, which also says what it predicts."""
 
 from __future__ import annotations
 

@@ -1,6 +1,10 @@
 """25 kinds of checkpoints by 12 forms of images: every number is the library's, or is refused."""
 
 import pytest
+from tests.matrix.cells import KINDS, REFUSED, check, documented, opened, refused
+from tests.matrix.sources import SOURCES
+
+from wiseft.errors import WiseftError
 
 for library, shown in [
     ("datasets", "datasets"),
@@ -9,11 +13,6 @@ for library, shown in [
     ("peft", "PEFT"),
 ]:
     pytest.importorskip(library, reason=f"{shown} is not installed; make test-peers installs it")
-
-from tests.matrix.cells import KINDS, REFUSED, check, documented, opened, refused
-from tests.matrix.sources import SOURCES
-
-from wiseft.errors import WiseftError
 
 ADAPTERS = [kind for kind in KINDS if kind.startswith("PEFT")]
 
@@ -33,13 +32,14 @@ def test_a_cell_is_what_the_library_counts_or_is_refused(kind, source, cells):
 @pytest.mark.parametrize("kind", ADAPTERS)
 def test_an_adapter_is_an_end_of_a_sweep_of_every_form(kind, cells):
     more = {}
-    for said, more in [REFUSED[kind, source] for source in SOURCES if (kind, source) in REFUSED]:
-        with pytest.raises(WiseftError, match=f"^the labels of [^\n]* {said}[^\n]*$"):
+    for said, asked in [REFUSED[kind, source] for source in SOURCES if (kind, source) in REFUSED]:
+        with pytest.raises(WiseftError, match=rf"^the labels of [^\n]* {said}[^\n]*$"):
             cells.swept(kind)
+        more |= asked
     for source, counts in cells.swept(kind, **more).items():
         expected = cells.expected(kind, source)
         assert counts == (32, sum(n for (own, best), n in expected.items() if own == best)), source
-    with pytest.raises(WiseftError, match="wiseft merge MODEL .* --alpha 1"):
+    with pytest.raises(WiseftError, match=r"wiseft merge MODEL .* --alpha 1"):
         cells.found(kind, "CSV")
 
 
