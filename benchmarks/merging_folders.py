@@ -67,7 +67,7 @@ def run(options: Options) -> None:
     )
 
 
-def _write(folder: Path, shape: dict[str, int]) -> None:
+def _write(folder: Path, shape: dict[str, Any]) -> None:
     """Write a and b as transformers does: weights, configuration and tokenizer."""
     import torch
     from tokenizers import Tokenizer
@@ -81,8 +81,8 @@ def _write(folder: Path, shape: dict[str, int]) -> None:
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(model))
     torch.manual_seed(0)
     with torch.device("meta"):
-        llama = LlamaForCausalLM(LlamaConfig(vocab_size=WORDS, **shape)).to(torch.bfloat16)
-    llama = llama.to_empty(device="cpu")
+        llama: Any = LlamaForCausalLM(LlamaConfig(vocab_size=WORDS, **shape))
+    llama = llama.to(torch.bfloat16).to_empty(device="cpu")
     for name in "ab":
         with torch.no_grad():
             for parameter in llama.parameters():
