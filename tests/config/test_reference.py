@@ -76,7 +76,7 @@ def test_the_example_of_an_experiment_is_accepted(tmp_path: Path) -> None:
     (tmp_path / "config/experiments/my-digits.yaml").write_text(example)
     assert "my-digits" in check_catalogue(tmp_path, "my-digits")
     targets = Targets.read(tmp_path, {"experiment": "my-digits"})
-    assert [(run.model, run.method) for run in targets.runs] == [
+    assert [(run.model, run.method_id) for run in targets.runs] == [
         ("digits-rn-s20", "end-to-end__digits")
     ]
     assert targets.files.drawn() == ["shifts-over-reference"]

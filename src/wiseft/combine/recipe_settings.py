@@ -80,8 +80,8 @@ class MergedModel(Entry):
     )
     seeds: Seeds | None = Field(
         None,
-        description="Seeds of these models. They are merged into one model, to which the experiment "
-        "gives one seed. null: each run combines the model of its own seed.",
+        description="Seeds of these models. They are merged into one model; the experiment gives "
+        "it one seed. null: each run combines the model of its own seed.",
     )
     recipe: dict[str, Any] = Field(
         description="The recipe: `kind` and the options of that recipe. If it starts from the "

@@ -44,7 +44,7 @@ class PackageEntry(Package):
     licence: str
     """Licence of the data inside, as far as it is known."""
     why: str
-    """What this project takes from the package."""
+    """Data that this project takes from the package."""
 
 
 class Packages(Entry):

@@ -26,7 +26,7 @@ class EarlyStopping(Entry):
 
     every: Count | None = None
     """Steps between two evaluations on held-out images of the reference. The most accurate weights
-    become theta_1; of two equal ones, the earlier."""
+    become theta_1; if two are equal, the earlier ones."""
     split: Name = "held-out"
     """Split of the reference to evaluate."""
     patience: Count | None = None
