@@ -1,7 +1,7 @@
 """Check how this project writes: sentence lengths and turns of phrase that are hard to read.
 
-`python -m tools.words` checks pages, help texts and messages, and lists each problem with its
-place. `python -m tools.words FILE ...` checks these pages alone.
+`python -m tools.words` checks pages, help texts, captions and messages, and lists each problem with
+its place. `python -m tools.words FILE ...` checks these pages alone.
 
 A page must have at most 25 words per sentence on average, and no sentence over 40. A message has at
 most 40 words per sentence. Code, formulas and headings are not counted; a table cell counts as a
@@ -175,6 +175,15 @@ def of_helps() -> Iterator[Problem]:
             yield from of_text(place, plain(" ".join(block.split())))
 
 
+def of_captions() -> Iterator[Problem]:
+    """Yield the problems of the captions that drawings have."""
+    from wiseft.base import plugins
+
+    for name in plugins.names(plugins.DRAWINGS):
+        for block in plugins.drawing_text(name).split("\n\n"):
+            yield from of_text(f"drawing {name}", plain(" ".join(block.split())))
+
+
 def pages() -> list[Path]:
     """Return the pages that people wrote."""
     written = [ROOT / page for page in PAGES]
@@ -194,7 +203,7 @@ def main(arguments: list[str]) -> int:
             place = str(file.relative_to(ROOT))
             for line, text in literals(file):
                 found += of_text(f"{place}:{line}", " ".join(plain(text).split()))
-        found += of_helps()
+        found += [*of_helps(), *of_captions()]
     for problem in found:
         print(f"{problem.place}: {problem.rule}: {problem.text}")
     return bool(found)
