@@ -146,7 +146,7 @@ def literals(path: Path) -> Iterator[tuple[int, str]]:
             given = node.args[:1] if node.func.attr in SAYS else []
         elif isinstance(node, ast.Yield) and node.value is not None:
             given = [node.value]
-        yield from ((node.lineno, text) for each in given for text in _filled(each))
+        yield from ((each.lineno, text) for each in given for text in _filled(each))
 
 
 def _filled(node: ast.expr) -> Iterator[str]:

@@ -74,8 +74,8 @@ def draw(
         columns: number of panels in a row.
 
     Raises:
-        WiseftError: if a measure is unknown, a bar has no row or several, or it is not given what is
-            below the bars.
+        WiseftError: if a measure is unknown, a bar has no row or several, or there are no names to
+            write below the bars.
     """
     chosen = list(MEASURES) if measures is None else measures
     if unknown := [name for name in chosen if name not in MEASURES]:
