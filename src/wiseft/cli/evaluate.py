@@ -11,9 +11,7 @@ from wiseft.cli.options import BatchSize, Precision
 
 
 def evaluate(
-    theta_1: Annotated[
-        Path, typer.Option(help="Theta file of the fine-tuned model, or of a single model.")
-    ],
+    theta_1: Annotated[Path, typer.Option(help="The fine-tuned model, or a single model.")],
     alphas: Annotated[str, typer.Option(help="Alphas to evaluate, e.g. 0.000,0.500,1.000.")],
     dataset: Annotated[list[Path], typer.Option(help="Manifest of a dataset. Repeatable.")],
     evaluate: Annotated[
@@ -30,8 +28,7 @@ def evaluate(
     run: Annotated[str, typer.Option(help="Name of the run.")],
     seed: Annotated[int, typer.Option(help="Seed of the run.")],
     theta_0: Annotated[
-        Path | None,
-        typer.Option(help="Theta file of the zero-shot model. Without it, only alpha 1.000."),
+        Path | None, typer.Option(help="The zero-shot model. Without it, only alpha 1.000.")
     ] = None,
     like: Annotated[
         list[Path] | None,
@@ -43,9 +40,9 @@ def evaluate(
     combinations: Annotated[
         str,
         typer.Option(
-            help="What to interpolate between the two models, separated by commas: weight "
-            "(weights), output (logits), softmax (probabilities), random (one model drawn for each "
-            "sample)."
+            help="How to combine the two models, separated by commas: weight (their weights), "
+            "output (their logits), softmax (their probabilities), random (one of them drawn for "
+            "each sample)."
         ),
     ] = "weight,output",
     logits: Annotated[

@@ -20,8 +20,7 @@ ZeroShot = Annotated[
 ]
 
 Beside = Annotated[
-    list[str] | None,
-    typer.Option(help="Name of a result in the same folder to link to. Repeatable."),
+    list[str] | None, typer.Option(help="Result in the same folder to link to. Repeatable.")
 ]
 
 
@@ -178,7 +177,7 @@ def report(
         experiment: Name of the experiment.
         config: The settings given to `wiseft tabulate`, as JSON or @file.yaml.
         output: The Markdown file to write.
-        effective_robustness: CSV of effective robustness, if the experiment has a baseline fit.
+        effective_robustness: CSV of effective robustness, if a line was fitted.
         tuning: CSV of the settings of one recipe, if the experiment has `tuning`.
     """
     from wiseft.base.loading import parse_settings

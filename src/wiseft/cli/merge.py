@@ -27,16 +27,13 @@ def merge(
         ),
     ],
     output: Annotated[
-        Path,
-        typer.Option("--output", "-o", help="New file to write, or new folder if A is a folder."),
+        Path, typer.Option("--output", "-o", help="New file, or new folder if A is a folder.")
     ],
     alpha: Annotated[
         str, typer.Option(help="Alpha from 0 (A) to 1 (B). The paper recommends 0.5.")
     ] = "0.500",
     weights: WeightsKey = None,
-    device: Annotated[
-        str, typer.Option(help="Device: auto, cpu, cuda, or mps (untested).")
-    ] = "cpu",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, or mps (untested).")] = "cpu",
     as_adapter: Annotated[
         bool, typer.Option("--as-adapter", help="Write only the LoRA folder B, scaled by alpha.")
     ] = False,

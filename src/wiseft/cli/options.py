@@ -60,23 +60,16 @@ Root = Annotated[
     ),
 ]
 AnyRoot = Annotated[
-    Path,
-    typer.Option(
-        "--root", help="Clone of the repository, if this command should read its config/."
-    ),
+    Path, typer.Option("--root", help="Clone of the repository, if its config/ should be used.")
 ]
 Datasets = Annotated[
     Path | None,
-    typer.Option(
-        "--datasets", help="Folder of the datasets. Default: the one in config/config.yaml."
-    ),
+    typer.Option("--datasets", help="Folder of the datasets. Default: as in config/config.yaml."),
 ]
 Experiment = Annotated[
     str | None, typer.Option("--experiment", help="Experiment. Default: the one in config.yaml.")
 ]
-Device = Annotated[
-    str, typer.Option(help="Device: cpu, cuda, or auto, which takes a GPU if there is one.")
-]
+Device = Annotated[str, typer.Option(help="Device: cpu, cuda, or auto (a GPU if there is one).")]
 Precision = Annotated[
     str,
     typer.Option(
@@ -86,13 +79,9 @@ Precision = Annotated[
 ]
 Threads = Annotated[int, typer.Option(help="CPU threads per process.")]
 ThetaZero = Annotated[Path, typer.Option("--theta-0", help="Theta file of the zero-shot model.")]
-ThetaOne = Annotated[
-    Path, typer.Option("--theta-1", help="Theta file to write: the trained model.")
-]
+ThetaOne = Annotated[Path, typer.Option("--theta-1", help="The trained theta file to write.")]
 Curve = Annotated[Path, typer.Option(help="CSV file to write: the training curve.")]
-Preprocessing = Annotated[
-    str, typer.Option(help="Preprocessing as in config/models: JSON or @file.yaml.")
-]
+Preprocessing = Annotated[str, typer.Option(help="As in config/models: JSON or @file.yaml.")]
 Features = Annotated[
     Path | None,
     typer.Option(

@@ -37,9 +37,7 @@ def tabulate(
     ] = None,
     published: Annotated[
         str | None,
-        typer.Option(
-            help="The key `published` of the experiment, as JSON: published numbers to add."
-        ),
+        typer.Option(help="Key `published` of the experiment, as JSON: numbers to add."),
     ] = None,
     datasets: Annotated[
         Path, typer.Option(help="Folder of the datasets, with the files of `wiseft testbed`.")
@@ -112,8 +110,7 @@ def effective(
     ],
     output: Annotated[Path, typer.Option(help="CSV file to write: effective robustness.")],
     other_models: Annotated[
-        bool,
-        typer.Option(help="Also measure over the lines through the test bed's standard models."),
+        bool, typer.Option(help="Also use the lines through the test bed's standard models.")
     ] = False,
 ) -> None:
     """Write how far every model is above the line of models trained on the reference alone."""

@@ -29,9 +29,7 @@ def weights(
     ] = None,
     preprocessing: Annotated[
         str | None,
-        typer.Option(
-            help="Preprocessing of your own file, as in config/models: JSON or @file.yaml."
-        ),
+        typer.Option(help="Preprocessing of your file, as in config/models: JSON or @file.yaml."),
     ] = None,
     fetched: Annotated[
         Path | None,
@@ -98,9 +96,7 @@ def import_checkpoint(
     output: Annotated[Path, typer.Option(help="The theta file to write.")],
     theta_0: Annotated[
         Path | None,
-        typer.Option(
-            "--theta-0", help="Theta file of the zero-shot model. The checkpoint becomes theta_1."
-        ),
+        typer.Option("--theta-0", help="The zero-shot model. The checkpoint becomes theta_1."),
     ] = None,
     head: Annotated[
         Path | None,
@@ -114,15 +110,11 @@ def import_checkpoint(
     ] = 1.0,
     architecture: Annotated[
         str | None,
-        typer.Option(
-            help="Without --theta-0: architecture, a name of open_clip or timm or a JSON file."
-        ),
+        typer.Option(help="Without --theta-0: a name of open_clip or timm, or a JSON file."),
     ] = None,
     preprocessing: Annotated[
         str | None,
-        typer.Option(
-            help="Without --theta-0: preprocessing as in config/models, JSON or @file.yaml."
-        ),
+        typer.Option(help="Without --theta-0: as in config/models, JSON or @file.yaml."),
     ] = None,
     dataset: Annotated[
         Path | None,

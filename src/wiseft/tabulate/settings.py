@@ -49,9 +49,7 @@ class Tuning(Entry):
 class Bootstrap(Entry):
     """Intervals of averages and of paired differences."""
 
-    resamples: Annotated[int, Field(ge=100)] = Field(
-        2000, description="Number of bootstrap resamples."
-    )
+    resamples: Annotated[int, Field(ge=100)] = Field(2000, description="Number of resamples.")
     seed: Seed = Field(0, description="Seed of the resampling.")
 
 

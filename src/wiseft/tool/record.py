@@ -58,13 +58,9 @@ class ImageSet(Entry):
 
     name: str = Field(description="`reference`, or the name of the folder.")
     path: str
-    role: Role = Field(
-        description="`kept`: other classes, scored by a head made from their prompts."
-    )
+    role: Role = Field(description="`kept`: other classes, with a head of their own prompts.")
     labelled: bool = Field(description="Whether it has one folder per class.")
-    n: dict[str, int] = Field(
-        description="Number of images by split: `held-out` and `test`, or `test`."
-    )
+    n: dict[str, int] = Field(description="Images by split: `held-out` and `test`, or only `test`.")
     split: str = Field("", description="How the reference was split, in words. Empty: it was not.")
     sha256: Sha256 = Field(description="SHA-256 of the names, sizes and labels of the images.")
 
@@ -88,9 +84,7 @@ class Recommended(Entry):
     choice: str = Field(description="A key of `choices`.")
     alpha: Fraction
     why: str = Field(description="Reason for the choice, a sentence.")
-    unsure: str = Field(
-        "", description="Why no alpha is recommended. Empty: this one is recommended."
-    )
+    unsure: str = Field("", description="Why no alpha is recommended. Empty: this one is.")
 
 
 class Model(Entry):
@@ -109,8 +103,7 @@ class Sweep(Entry):
     versions: dict[str, str] = Field(description="Versions of Python and libraries.")
     commit: str = Field(description="Commit of this program.")
     evaluations: list[dict[str, str]] = Field(
-        [],
-        description="Software of the evaluations: several if some are from an earlier call.",
+        [], description="Software of the evaluations: several if some are of an earlier call."
     )
     inputs: Sha256 = Field(description="SHA-256 of everything that the numbers depend on.")
     zero_shot: End
@@ -120,13 +113,9 @@ class Sweep(Entry):
     )
     more: list[End] = Field([], description="The further fine-tuned models.")
     architecture: str = Field(description="Name of the architecture, or family and width.")
-    preprocessing: dict[str, Any] = Field(
-        {}, description="Preprocessing of images, as in config/models."
-    )
+    preprocessing: dict[str, Any] = Field({}, description="Preprocessing, as in config/models.")
     class_names: list[str]
-    templates: list[str] = Field(
-        description="Prompts of the zero-shot head. Empty: the model had a head."
-    )
+    templates: list[str] = Field(description="Prompts of the zero-shot head. Empty: it had a head.")
     head: str = Field(description="Origin of the heads of both ends, a sentence.")
     sets: list[ImageSet]
     alphas: list[Fraction]

@@ -53,9 +53,7 @@ class PageSettings(Entry):
     details: str = Field("", description="Text at the end: how the numbers were made.")
     says: str = Field("", description="First sentence of the page. Default: the gain of an alpha.")
     reference: str = Field(description="Dataset on the x axes.")
-    datasets: list[str] = Field(
-        description="Shifts in reading order; shifts without rows are left out."
-    )
+    datasets: list[str] = Field(description="Shifts in order; those without rows are left out.")
     averages: list[str] = Field([], description="Averages, whose panels come first.")
     titles: dict[str, str] = Field({}, description="Titles of datasets.")
     captions: dict[str, str] = Field({}, description="Captions of the figures by name.")

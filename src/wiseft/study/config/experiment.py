@@ -80,8 +80,8 @@ class ExperimentEntry(Entry):
     """Alphas to evaluate, from 0 (the zero-shot model) to 1 (the fine-tuned model). Needed if a
     model is trained."""
     combinations: list[Combination] = Field(["weight", "output"], min_length=1)
-    """What is interpolated at each alpha: `weight` (weights), `output` (logits), `softmax`
-    (probabilities), `random` (one of the two models, drawn for each sample)."""
+    """How the two models are combined at each alpha: `weight` (weights), `output` (logits),
+    `softmax` (probabilities), `random` (one of the two models, drawn for each sample)."""
     interpolate: Alphas = []
     """Alphas at which the interpolated weights are written to files."""
     held_out: HeldOut | None = None
