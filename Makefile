@@ -147,7 +147,7 @@ test-faults: $(STAMP) ## attack it: kills, damage, hostile files, full disks, mi
 	@$(BIN)/python -m tests.faults --size $(SIZE) --seed $(SEED)
 
 .PHONY: lint
-lint: $(STAMP) ## check style, types, rules and who imports whom
+lint: $(STAMP) ## check style, types, rules, words and who imports whom
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/snakefmt --check Snakefile workflow
@@ -156,6 +156,7 @@ lint: $(STAMP) ## check style, types, rules and who imports whom
 	$(BIN)/lint-imports
 	$(BIN)/hadolint Dockerfile
 	$(BIN)/mypy
+	$(BIN)/python -m tools.words
 
 .PHONY: format
 format: $(STAMP) ## format Python and rules in place

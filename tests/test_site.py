@@ -99,7 +99,7 @@ def test_every_command_and_option_is_in_the_reference():
 
     check("wiseft", get_command(app))
     assert "```bash\nwiseft merge zeroshot.pt" in page
-    assert "&lt;output-dir&gt;" in page  # a sign of HTML in a help text is text
+    assert "&lt;dataset&gt;" in page  # a sign of HTML in a help text is text
 
 
 def test_every_module_with_documented_code_is_in_the_reference():

@@ -25,8 +25,8 @@ Inputs = TwoThetas
 class Options(RecipeOptions):
     """The scales at both ends of a network."""
 
-    first: Fraction = Field(0.0, description="The scale of the stem.")
-    last: Fraction = Field(1.0, description="The scale of the head.")
+    first: Fraction = Field(0.0, description="Scale of the stem.")
+    last: Fraction = Field(1.0, description="Scale of the head.")
 
 
 def apply(options: Options, inputs: TwoThetas, *_: Any) -> Mixture:

@@ -47,22 +47,22 @@ RECOMMENDATION = (
 class PageSettings(Entry):
     """What the page says and shows; from the experiment."""
 
-    experiment: str = Field(description="Its name; files that the page saves are called after it.")
+    experiment: str = Field(description="Name; files that the page saves are named after it.")
     title: str = Field(description="Heading of the page.")
-    about: str = Field("", description="What stands below what was found.")
-    details: str = Field("", description="How it was made; stands at the end.")
-    says: str = Field("", description="Leads the page in place of what an alpha gains.")
+    about: str = Field("", description="Text below the findings.")
+    details: str = Field("", description="Text at the end: how the numbers were made.")
+    says: str = Field("", description="First sentence of the page. Default: the gain of an alpha.")
     reference: str = Field(description="Dataset on the x axes.")
-    datasets: list[str] = Field(description="Shifts in reading order; those without rows drop out.")
+    datasets: list[str] = Field(description="Shifts in order; those without rows are left out.")
     averages: list[str] = Field([], description="Averages, whose panels come first.")
-    titles: dict[str, str] = Field({}, description="Names of datasets as readers know them.")
+    titles: dict[str, str] = Field({}, description="Titles of datasets.")
     captions: dict[str, str] = Field({}, description="Captions of the figures by name.")
-    view: str = Field("all", description="View that is shown of every dataset.")
-    methods: list[str] = Field([], description="Measured methods that are shown; none: all.")
-    further_methods: int = Field(0, description="Methods of the experiment that are not shown.")
+    view: str = Field("all", description="View to show of every dataset.")
+    methods: list[str] = Field([], description="Measured methods to show; none: all.")
+    further_methods: int = Field(0, description="Number of methods that are not shown.")
     recommended: float | None = Field(
         None,
-        description="Alpha to open with and recommend; null: 0.5, and what held-out images chose.",
+        description="Alpha to start with and recommend; null: 0.5, and the held-out choice.",
     )
 
 

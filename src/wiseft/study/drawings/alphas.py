@@ -1,7 +1,7 @@
-"""Accuracy at every α, from the zero-shot model (0) to the fine-tuned one (1), a line a dataset.
-Bands are the 95 % intervals of the table, with their ends averaged over runs where there are
-several; they are of each α by itself, so that neighbouring ones, which see the same images, may
-differ less than the bands suggest. Dotted lines are choices of α.
+"""Accuracy at every α, from the zero-shot model (0) to the fine-tuned one (1), one line per
+dataset. Bands are the 95 % intervals of the table; over several runs their ends are averaged. Each
+band belongs to one α. Neighbouring alphas see the same images, so they may differ less than the
+bands suggest. Dotted lines are choices of α.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def draw(
     Args:
         table: the tidy table, with one method.
         style: looks and widths.
-        marks: alphas that a dotted line stands at, by what is written there.
+        marks: alphas to mark with a dotted line, by the text written there.
 
     Raises:
         WiseftError: if the table lacks what is drawn.

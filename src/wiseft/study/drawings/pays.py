@@ -1,8 +1,8 @@
 """When interpolation pays: how far α = 0.5 lies above the mean of its two ends, against half the
-distance between these ends, in percentage points of the average under shift. Above the dashed line
-the model in between is better than both ends, below it one end alone is better: the fine-tuned one
-where the mark is filled, the zero-shot one where it is hollow. Marks are means over runs, bars 95 %
-intervals over pre-training seeds where there are three or more.
+distance between these ends, in percentage points of the average under shift. Above the dashed
+line, the interpolated model is better than both ends. Below it, one end is better: the fine-tuned
+one at a filled mark, the zero-shot one at a hollow mark. Marks are means over runs. Bars are 95 %
+intervals over pre-training seeds, if there are three or more.
 """
 
 from __future__ import annotations
@@ -60,9 +60,9 @@ def draw(
     Args:
         table: the tidy table.
         style: looks and widths.
-        groups: what is drawn; one of which the table has nothing is left out.
+        groups: groups to draw; a group without rows in the table is left out.
         average: name of the average under shift.
-        height: inches of the panel.
+        height: height of the panel in inches.
 
     Raises:
         WiseftError: if nothing is left to draw.
