@@ -37,14 +37,9 @@ BANNED = {
 """Patterns of turns of phrase that are hard to read, in a sentence, and what to do instead."""
 PAGES = ("README.md", "CONTRIBUTING.md", "SECURITY.md", "config/README.md", "benchmarks/README.md")
 NOT_YET = frozenset(
-    {
-        *("CONTRIBUTING.md", "SECURITY.md", "benchmarks/README.md", "docs/combining.md"),
-        *("docs/design.md", "docs/digits.md", "docs/digits-data.md", "docs/digits-studies.md"),
-        *("docs/finetuning.md", "docs/icons.md", "docs/icons-data.md", "docs/library.md"),
-        *("docs/models.md", "docs/photos.md"),
-    }
+    f"docs/{name}.md" for name in ("digits", "digits-data", "digits-studies", "icons", "photos")
 )
-"""Pages that do not keep the rules yet."""
+"""Pages that do not keep the rules yet: protocols and forecasts in them are history."""
 SAYS = frozenset({"debug", "info", "warning", "error", "exception", "critical", "echo"})
 """Functions whose first argument is a message."""
 ABBREVIATION = re.compile(r"\b(?:e\.g|i\.e|cf|vs|al|etc|Fig|no|approx|St)\.$")
