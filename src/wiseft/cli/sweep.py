@@ -40,10 +40,18 @@ def sweep(
     label_column: list[str] | None = None,
     follow_links: FollowLinks = False,
     as_adapter: Annotated[bool, typer.Option("--as-adapter")] = False,
+    evaluate: Annotated[str | None, typer.Option(metavar="COMMAND")] = None,
+    held_out: Annotated[str | None, typer.Option(metavar="SET")] = None,
+    metric: Annotated[list[str] | None, typer.Option(metavar="NAME")] = None,
+    jobs: Annotated[int, typer.Option(min=1)] = 1,
 ) -> None:
     """Find the best model between a zero-shot and a fine-tuned one, and write it in F's format.
 
     Example: wiseft sweep zeroshot.pt finetuned.pt --reference photos --shift sketches -o out
+
+    Any other models and metrics, by a program of your own, for which --held-out, --reference,
+    --shift and --keep are names of its sets: wiseft sweep Z F --evaluate 'python my_eval.py
+    {model}' --held-out val --reference test --shift other -o out
 
     Args:
         zero_shot: The zero-shot model: a file or folder of open_clip, transformers or timm, a
@@ -57,7 +65,7 @@ def sweep(
         output: A new folder.
         keep: Images of other classes, to see what the model between retains of
             them; repeat. Heads are made of prompts, so Z must have its text tower.
-        alphas: The grid, with commas. Default: 0 to 1 by 0.05.
+        alphas: The grid, with commas. Default: 0 to 1 by 0.05, with --evaluate by 0.1.
         alpha: Write the model at this alpha, whatever is recommended.
         architecture: Of files that do not say it: a name of open_clip or timm, or JSON.
         preprocessing: As in config/models, JSON or @file.yaml, for both models.
@@ -76,13 +84,22 @@ def sweep(
         threads: CPU threads.
         seed: Of the split of a reference without one.
         as_adapter: Where F is a LoRA folder, write it scaled to alpha instead of the whole model.
+        evaluate: Runs once an alpha, with {model}, {alpha}, {output} and {device} filled in; prints
+            lines such as {"set": "test", "id": "s1", "score": 1}, or writes results to {output}.
+        held_out: With --evaluate: the set that alpha is chosen on.
+        metric: With --evaluate: where a set has several; repeat.
+        jobs: With --evaluate: evaluations at a time, each with a model on the disk. Default: 1.
     """
+    options = dict(locals())
     from wiseft.thetas.preprocessing import Preprocessing
     from wiseft.tool.show import summary
     from wiseft.tool.sweep import ALPHAS
     from wiseft.tool.sweep import sweep as run_sweep
     from wiseft.zeroshot.prompts import parse_templates
 
+    if evaluate or held_out or metric:
+        typer.echo(summary(_with_own(**options)))
+        return
     result = run_sweep(
         zero_shot,
         fine_tuned,
@@ -112,6 +129,27 @@ def sweep(
         as_adapter=as_adapter,
     )
     typer.echo(summary(result))
+
+
+def _with_own(evaluate: str | None, held_out: str | None, alphas: str | None, **given: Any) -> Any:
+    """Return the result of a sweep with the user's own evaluation."""
+    from wiseft.errors import WiseftError
+    from wiseft.tool.own_sweep import ALPHAS, sweep_with
+
+    if evaluate is None or held_out is None:
+        raise WiseftError("an evaluation of your own needs both --evaluate and --held-out")
+    ends = given.pop("zero_shot"), given.pop("fine_tuned")
+    names = {"shifts": given.pop("shift"), "metrics": given.pop("metric") or ()}
+    names |= {name: given.pop(name) or () for name in ("keep",)}
+    kept = ("reference", "output", "alpha", "weights", "device", "threads", "seed", "jobs")
+    own = {name: given.pop(name) for name in kept}
+    given.pop("follow_links")
+    if odd := [name for name, value in given.items() if value]:
+        raise WiseftError(
+            f"leave out --{odd[0].replace('_', '-')}, which --evaluate has no use for"
+        )
+    grid = alphas.split(",") if alphas else ALPHAS
+    return sweep_with(*ends, evaluate, held_out=held_out, alphas=grid, **names, **own)
 
 
 def export(

@@ -28,8 +28,9 @@ from wiseft.base.metrics import (
     group_places,
     worst_of_counts,
 )
-from wiseft.tabulate.intervals import FEWEST_CLUSTERS
+from wiseft.tabulate.intervals import FEWEST_CLUSTERS, Interval
 from wiseft.tabulate.predictions import Cell, Point
+from wiseft.tabulate.schema import CLUSTER_BOOTSTRAP
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -47,11 +48,12 @@ class Block:
     """A metric of some points, as a function of sums over samples.
 
     Attributes:
-        counts: what is summed: non-negative integers (samples, k), dense or sparse.
+        counts: what is summed: non-negative integers (samples, k), dense or sparse; or, dense,
+            scores in fp64.
         value: from sums over resamples, (resamples, k), to the metric, (resamples, points).
     """
 
-    counts: npt.NDArray[np.bool_] | sparse.csr_array
+    counts: npt.NDArray[np.bool_] | Floats | sparse.csr_array
     value: Callable[[Floats], Floats]
 
 
@@ -111,7 +113,7 @@ class ClusterBootstrap:
         return {name: np.concatenate(parts) for name, parts in draws.items()}
 
     def cluster_sums(
-        self, name: str, counts: npt.NDArray[np.bool_] | sparse.csr_array
+        self, name: str, counts: npt.NDArray[np.bool_] | Floats | sparse.csr_array
     ) -> dict[int, npt.NDArray[np.floating] | sparse.csr_array]:
         """Return per stratum the sums of counts over each cluster of a dataset, (clusters, k)."""
         stratum_of, place = self._places[name].T
@@ -122,10 +124,12 @@ class ClusterBootstrap:
             starts = np.unique(place[ordered], return_index=True)[1]
             n_clusters = self._sizes[index]
             sizes = np.diff([*starts.tolist(), len(ordered)])
-            exact = n_clusters * int(sizes.max()) < _EXACT_IN_FLOAT32
+            scores = counts.dtype == np.float64
+            exact = n_clusters * int(sizes.max()) < _EXACT_IN_FLOAT32 and not scores
             kind = np.float32 if exact else np.float64
             if isinstance(counts, np.ndarray):
-                sums = np.add.reduceat(counts[ordered], starts, axis=0, dtype=np.int32)
+                summed = np.float64 if scores else np.int32
+                sums = np.add.reduceat(counts[ordered], starts, axis=0, dtype=summed)
                 parts[index] = sums.astype(kind)
             else:
                 members = (np.ones(len(chosen), kind), (place[chosen], chosen))
@@ -135,7 +139,8 @@ class ClusterBootstrap:
     def _weights(self) -> Iterator[list[npt.NDArray[np.float32]]]:
         """Yield chunks of resamples: per stratum how often each cluster was drawn."""
         generators = [np.random.default_rng(seed) for seed in self._seeds]
-        chunk = max(1, min(self.resamples, _CHUNK_BYTES // (4 * sum(self._sizes))))
+        clusters = max(1, sum(self._sizes))
+        chunk = max(1, min(self.resamples, _CHUNK_BYTES // (4 * clusters)))
         for start in range(0, self.resamples, chunk):
             rows = min(chunk, self.resamples - start)
             yield [
@@ -153,7 +158,7 @@ def _resample(
     weights: list[npt.NDArray[np.float32]],
     parts: Mapping[int, npt.NDArray[np.floating] | sparse.csr_array],
 ) -> Floats:
-    """Return the sums (resamples, k), which are exact integers."""
+    """Return the sums (resamples, k), which of counts are exact integers."""
     by_stratum = [weights[index] @ matrix for index, matrix in parts.items()]
     return np.asarray(np.sum(by_stratum, axis=0, dtype=np.float64))
 
@@ -168,6 +173,24 @@ def _multiplicities(
 
 
 @dataclass(frozen=True)
+class Known:
+    """What is known of a metric at every point where the samples are not.
+
+    Attributes:
+        n: samples; None: unknown.
+        intervals: of each point.
+        errors: standard error at each point (points,), NaN where it is unknown.
+        draws: from a number and a seed to as many draws of the metric, independent between
+            points, (draws, points).
+    """
+
+    n: int | None
+    intervals: list[Interval]
+    errors: Floats
+    draws: Callable[[int, int], Floats]
+
+
+@dataclass(frozen=True)
 class Statistic:
     """A metric at one place.
 
@@ -179,6 +202,8 @@ class Statistic:
         exact: whether the metric is a share of units that were drawn independently.
         correct: bool (units, points) for a metric that is a share of right units; else None.
         blocks: the same for the bootstrap.
+        ci_method: what its resampled intervals are called.
+        known: what stands in the place of samples; None: there are samples.
     """
 
     metric: str
@@ -189,6 +214,13 @@ class Statistic:
     exact: bool
     correct: Correct | None
     blocks: list[Block]
+    ci_method: str = CLUSTER_BOOTSTRAP
+    known: Known | None = None
+
+    @property
+    def n(self) -> int | None:
+        """The number of units; None where only the metric is known."""
+        return len(self.base_ids) if self.known is None else self.known.n
 
     @property
     def n_clusters(self) -> int:
@@ -198,7 +230,7 @@ class Statistic:
     @property
     def too_few(self) -> bool:
         """Whether there are too few clusters for an interval; an exact one needs none."""
-        return not self.exact and self.n_clusters < FEWEST_CLUSTERS
+        return not self.exact and self.known is None and self.n_clusters < FEWEST_CLUSTERS
 
     @property
     def resampled(self) -> npt.NDArray[np.str_]:

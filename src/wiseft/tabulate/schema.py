@@ -79,6 +79,12 @@ SELECTIONS = (
 )
 CLOPPER_PEARSON = "clopper-pearson"
 CLUSTER_BOOTSTRAP = "cluster-bootstrap"
+BOOTSTRAP = "bootstrap"
+"""Of scores of samples, which need not lie between 0 and 1."""
+STANDARD_ERROR = "standard-error"
+"""Of a metric whose standard error was reported: 1.96 of them to each side."""
+UNPAIRED = "unpaired"
+"""Of differences and averages where samples are unknown: as of independent samples."""
 CONDITIONAL = "cluster-bootstrap-conditional"
 """Of an average: on the clusters of the datasets that have too few of them."""
 TWO_WAY = "two-way"

@@ -46,26 +46,30 @@ class Study:
         self.runs = {str(run): {"experiment": experiment, **row} for run, row in first.iterrows()}
         self.places = {
             place.dataset: place
-            for place in sorted(self.cells)
+            for place in sorted(self.cells.keys() | inputs.statistics.keys())
             if place[1:] == (settings.test_split, settings.view_of(place.dataset))
         }
         self._statistics: dict[Place, Statistic] = {
             place: statistic(cell) for place, cell in self.cells.items()
-        }
+        } | inputs.statistics
         self.primary = {name: self._statistics[place] for name, place in self.places.items()}
         found = {point for each in self.primary.values() for point in each.column}
         self.points = sorted(point for point in found if point.alpha != PER_SAMPLE)
         self._check_complete()
         resamples = settings.bootstrap.resamples, settings.bootstrap.seed
-        resampled = {name: each.resampled for name, each in self.primary.items()}
+        sampled = {name: each for name, each in self.primary.items() if each.known is None}
+        resampled = {name: each.resampled for name, each in sampled.items()}
         self._sums: dict[str, dict[int, tuple[Floats, Floats]]] = {}
         self._bootstrap = ClusterBootstrap(resampled, *resamples)
-        common = self._bootstrap.draws({name: each.blocks for name, each in self.primary.items()})
+        common = self._bootstrap.draws({name: each.blocks for name, each in sampled.items()})
         self._draws = {self.places[name]: draws for name, draws in common.items()}
+        for place, each in self._statistics.items():
+            if each.known is not None:
+                self._draws[place] = each.known.draws(*resamples)
         # Nothing is paired with what is not primary, so it has resamples of its own.
         for place in sorted(self._statistics.keys() - self._draws.keys()):
             mine = self._statistics[place]
-            if not mine.exact:
+            if mine.known is None and not mine.exact:
                 alone = ClusterBootstrap({place.dataset: mine.resampled}, *resamples)
                 self._draws |= {place: alone.draws({place.dataset: mine.blocks})[place.dataset]}
 
@@ -132,12 +136,18 @@ class Study:
         """Whether the intervals at a place are those of the cluster bootstrap."""
         return place in self._draws and not self._statistics[place].exact
 
+    def standard_error(self, point: Point, place: Place) -> float:
+        """Return that of the metric at a point, where no counts tell it; 0 if it is unknown."""
+        mine = self._statistics[place]
+        if mine.known is None:
+            return float(self.draws(point, place).std())
+        return float(np.nan_to_num(mine.known.errors[mine.column[point]]))
+
     def interval(self, draws: Floats, place: Place) -> Interval:
         """Return the interval of draws at a place; without ends where it has too few clusters."""
         if self._statistics[place].too_few:
             return Interval(float("nan"), float("nan"), TOO_FEW)
-        low, high = percentile_interval(draws)
-        return Interval(float(low), float(high), CLUSTER_BOOTSTRAP)
+        return _interval(draws, self._statistics[place].ci_method)
 
     def interval_of(self, row: Mapping[Any, Any]) -> Interval:
         """Return the interval of a row of metrics, whose alpha is text.
@@ -147,23 +157,36 @@ class Study:
         """
         point = Point(row["run"], row["seed"], row["combination"], row["alpha"])
         place = Place(row["dataset"], row["split"], row["view"])
+        mine = self._statistics.get(place)
+        if mine is not None and mine.known is not None:
+            return mine.known.intervals[mine.column[point]]
         if self.bootstrapped(place):
             return self.interval(self.draws(point, place), place)
         return exact_interval(row["n_correct"], row["n"])
 
     def average_interval(self, draws: Floats, name: str) -> Interval:
         """Return the interval of draws of an average, which says whether it is conditional."""
-        few = any(self.primary[member].too_few for member in self.averages[name])
-        low, high = percentile_interval(draws)
-        return Interval(float(low), float(high), CONDITIONAL if few else CLUSTER_BOOTSTRAP)
+        members = [self.primary[member] for member in self.averages[name]]
+        others = [each.ci_method for each in members if each.ci_method != CLUSTER_BOOTSTRAP]
+        few = any(each.too_few for each in members)
+        return _interval(draws, CONDITIONAL if few else [*others, CLUSTER_BOOTSTRAP][0])
 
-    def n_clusters(self, *datasets: str) -> int:
-        """Return the number of distinct clusters in the datasets together."""
+    def n_clusters(self, *datasets: str) -> int | None:
+        """Return the number of distinct clusters in the datasets together; None: unknown."""
+        if any(self.primary[name].known for name in datasets):
+            return self.n_samples(*datasets)
         return len(np.unique(np.concatenate([self.primary[name].clusters for name in datasets])))
 
-    def n_samples(self, *datasets: str) -> int:
-        """Return the number of test samples of the datasets together.
+    def n_samples(self, *datasets: str) -> int | None:
+        """Return the number of test samples of the datasets together; None: unknown.
 
         Of `all-frames-accuracy` it is base ids, of `worst-group-accuracy` all groups' samples.
         """
-        return sum(len(self.primary[name].base_ids) for name in datasets)
+        each = [self.primary[name].n for name in datasets]
+        return None if None in each else sum(n for n in each if n is not None)
+
+
+def _interval(draws: Floats, method: str) -> Interval:
+    """Return the percentile interval of draws; without ends and method if these are NaN."""
+    low, high = map(float, percentile_interval(draws))
+    return Interval(low, high, "" if np.isnan(low) else method)

@@ -26,6 +26,8 @@ def loading_example(result: Result) -> str:
     processor = any((path / each).is_file() for each in PROCESSORS)
     if processor and name.endswith("ForImageClassification"):
         form = "classifier"
+    if record.evaluate and form != "wiseft":
+        form = "whole" if record.model.loads_with == "transformers" else "own"
     by_file = form == "open_clip" and name.endswith(".json")  # open_clip then knows its stem
     return render(
         "tool/loading.py.j2",
@@ -33,6 +35,7 @@ def loading_example(result: Result) -> str:
         shell=shlex.quote(path.as_posix()),
         file=_text(path.as_posix()),
         folder=path.is_dir(),
+        model=name if name.isidentifier() else "AutoModel",
         local=_text(f"local-dir:{path.as_posix()}"),
         name=_text(Path(name).stem if by_file else name),
         added=_text(name) if by_file else "",

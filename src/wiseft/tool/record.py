@@ -25,6 +25,8 @@ NAME, TABLE, PAGE, MODEL = "sweep.json", "table", "index.html", "model"
 """Files and folders of a sweep; the table has the suffixes csv, parquet and json."""
 PREDICTIONS = "predictions.parquet"
 """Predictions of every image, in a sweep's folder and in those of its evaluations."""
+SCORES = "scores.parquet"
+"""Scores of every sample, of a sweep with an evaluation of the user's own."""
 REFERENCE = "reference"
 HELD_OUT, TEST = "held-out", "test"
 FIXED, BEST, ONE_ERROR, UNLABELLED, GIVEN = (
@@ -60,7 +62,9 @@ class ImageSet(Entry):
     path: str
     role: Role = Field(description="`kept`: of other classes, seen by a head of their own prompts.")
     labelled: bool = Field(description="Whether it has a folder for every class.")
-    n: dict[str, int] = Field(description="Images by split: `held-out` and `test`, or `test`.")
+    n: dict[str, int | None] = Field(
+        description="Images by split: `held-out` and `test`, or `test`; null: unknown."
+    )
     split: str = Field("", description="How the reference was split, in words; else empty.")
     sha256: Sha256 = Field(description="Of names, sizes and labels of the images.")
 
@@ -71,11 +75,12 @@ class Accuracy(Entry):
     set: str
     split: str
     alpha: Fraction
-    value: Fraction
-    n: int
-    n_correct: int
-    ci_low: Fraction
-    ci_high: Fraction
+    metric: str = "accuracy"
+    value: float = Field(description="A fraction, or what an evaluation of your own reported.")
+    n: int | None
+    n_correct: int | None
+    ci_low: float | None
+    ci_high: float | None
 
 
 class Recommended(Entry):
@@ -123,6 +128,9 @@ class Sweep(Entry):
     )
     unlabelled: dict[str, Fraction] = Field(
         description="Alpha of the highest mean confidence, by shift."
+    )
+    evaluate: str | None = Field(
+        None, description="The user's own evaluation; null: images were classified here."
     )
     recommended: Recommended
     accuracy: list[Accuracy] = Field(description="Of labelled sets, by split and alpha.")
