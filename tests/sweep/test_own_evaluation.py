@@ -101,3 +101,312 @@ def test_accuracies_choices_and_files(tmp_path):
     assert "recommended: alpha" in summary(result)
     card = write_card(tmp_path / "out", "mit", None).read_text()
     assert "task_type" not in card or "image-classification" not in card
+
+
+# ------------------------------------------------------------------------------ kept and continued
+
+
+def test_another_alpha_costs_one_evaluation_and_other_roles_none(tmp_path):
+    z, f = ends(tmp_path)
+    command = script(tmp_path)
+    wiseft.sweep_with(z, f, command, tmp_path / "out", **ROLES, alphas=[])
+    assert runs(tmp_path) == 3
+    wiseft.sweep_with(z, f, command, tmp_path / "out", **ROLES, alphas=[0.3])
+    assert runs(tmp_path) == 4
+    turned = {"held_out": "other", "reference": "test", "shifts": ["val"]}
+    again = wiseft.sweep_with(z, f, command, tmp_path / "out", **turned, alphas=[0.3])
+    assert runs(tmp_path) == 4
+    assert again.record.sets[0].n == {"held-out": 60, "test": 50}
+    path = tmp_path / "my_eval.py"
+    path.write_text(path.read_text() + "# another program\n")
+    wiseft.sweep_with(z, f, command, tmp_path / "out", **ROLES, alphas=[])
+    assert runs(tmp_path) == 7, "results of an edited script are not those of the first"
+
+
+def test_a_damaged_result_is_made_again(tmp_path, said):
+    z, f = ends(tmp_path)
+    command = script(tmp_path)
+    wiseft.sweep_with(z, f, command, tmp_path / "out", **ROLES, alphas=[])
+    first = sorted((tmp_path / "out" / ".work" / "points").glob("*.parquet"))[0]
+    first.write_bytes(first.read_bytes()[:-3])
+    wiseft.sweep_with(z, f, command, tmp_path / "out", **ROLES, alphas=[])
+    assert runs(tmp_path) == 4
+    assert any("is damaged" in line for line in said)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_leaves_no_child_and_no_scratch_and_the_sweep_goes_on(
+    tmp_path, fork, number, monkeypatch
+):
+    z, f = ends(tmp_path)
+    # The third run starts a child and waits, as a launcher of several processes does.
+    wait = f"""
+import subprocess, os
+if len(open({str(tmp_path / "runs.txt")!r}).read()) == 3 and not os.path.exists("go"):
+    child = subprocess.Popen(["sleep", "600"])
+    open({str(tmp_path / "child.txt")!r}, "w").write(str(child.pid))
+    child.wait()
+"""
+    command = script(tmp_path, wait + SCRIPT)
+    monkeypatch.chdir(tmp_path)
+    options = {**ROLES, "alphas": []}
+
+    def sweep() -> None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        wiseft.sweep_with(z, f, command, tmp_path / "out", **options)
+
+    process = fork(sweep)
+    child = wait_for(tmp_path / "child.txt")
+    assert list((tmp_path / "out" / ".work").glob("point.tmp-*/f.safetensors")), "one model"
+    os.kill(process, number)
+    assert os.waitpid(process, 0)[1] != 0
+    with pytest.raises(ProcessLookupError):
+        os.kill(child, 0)
+    assert not list((tmp_path / "out" / ".work").glob("point.tmp-*"))
+    (tmp_path / "go").touch()
+    result = wiseft.sweep_with(z, f, command, tmp_path / "out", **options)
+    assert runs(tmp_path) == 4, "both ends are kept"
+    assert result.record.alphas == [0, 0.5, 1]
+
+
+def wait_for(path: Path) -> int:
+    for _ in range(3000):
+        if path.exists() and path.read_text():
+            return int(path.read_text())
+        time.sleep(0.02)
+    raise AssertionError(f"{path.name} does not come")
+
+
+def test_jobs_run_at_a_time(tmp_path):
+    z, f = ends(tmp_path)
+    result = wiseft.sweep_with(z, f, counted(), tmp_path / "out", **ROLES, **GRID, jobs=3)
+    assert result.record.alphas == [0, 0.25, 0.5, 0.75, 1]
+
+
+# ------------------------------------------------------------------------------------- what is wrong
+
+
+def test_a_failing_program_stops_with_its_last_lines_and_keeps_what_is_there(tmp_path):
+    z, f = ends(tmp_path)
+    fail = "import sys\nif 'point' in sys.argv[1]:\n    sys.exit('no GPU, ' * 2)\n"
+    command = script(tmp_path, fail + SCRIPT)
+    with pytest.raises(WiseftError, match="ended with exit status 1:\n  no GPU, no GPU"):
+        wiseft.sweep_with(z, f, command, tmp_path / "out", **ROLES, alphas=[])
+    assert len(list((tmp_path / "out" / ".work" / "points").glob("*.parquet"))) == 2
+    assert not list((tmp_path / "out" / ".work").glob("point.tmp-*"))
+
+
+def reports(lines):
+    return lambda model: lines
+
+
+def sample(name="val", number=0, score=1, **more):
+    return {"set": name, "id": number, "score": score, **more}
+
+
+WRONG = {
+    "id": ([{"set": "val", "score": 1}], "key `id` is missing"),
+    "key": ([sample(colour="red")], "unknown key `colour`"),
+    "text": ([sample(score="right")], 'key `score` is "right", but must be a number'),
+    "nan": ([sample(score=float("nan"))], "key `score` is NaN, but must be a finite number"),
+    "form": ([{"accuracy": 0.8}], "has the keys accuracy, but must have `set` with `id`"),
+    "twice": ([sample(), sample()], "reported the sample '0' of the set val, score, twice"),
+    "none": ([], "the evaluation reported nothing"),
+    "counts": (
+        [{"set": "val", "metric": "accuracy", "correct": 3, "n": 2}],
+        "`correct` is 3, but `n` is 2",
+    ),
+    "role": (
+        [sample("vall"), sample("test"), sample("other")],
+        "the evaluation reported no set val; did you mean vall",
+    ),
+    "metrics": (
+        [sample(), sample(metric="f1"), sample("test"), sample("other")],
+        "the set val has score, f1; choose one by --metric NAME",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_what_is_wrong_is_one_line(case, tmp_path):
+    lines, message = WRONG[case]
+    z, f = ends(tmp_path)
+    with pytest.raises(WiseftError) as error:
+        wiseft.sweep_with(z, f, reports(lines), tmp_path / "out", **ROLES)
+    assert message in str(error.value) and "\n" not in str(error.value)
+
+
+def three(model: Path) -> list[dict]:
+    return [sample(name, number) for name in N for number in range(12)]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda lines: lines[:-1], "samples: the id '11' is in one of them alone"),
+        (lambda lines: lines[:24], "reported the set other at alpha 0, but not at alpha 1"),
+        (lambda lines: [*lines, sample("more")], "the set more at alpha 1, but not at alpha 0"),
+    ],
+)
+def test_all_alphas_are_of_the_same_samples(change, message, tmp_path):
+    z, f = ends(tmp_path)
+
+    def evaluate(model):
+        return change(three(model)) if model.name == f.name else three(model)
+
+    with pytest.raises(WiseftError, match=message):
+        wiseft.sweep_with(z, f, evaluate, tmp_path / "out", **ROLES)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"held_out": "test"}, "the set test has two roles"),
+        ({"shifts": ["reference"]}, "the set reference has a name that tables need"),
+        ({"metrics": ["f1"]}, "the set val has score, not f1"),
+    ],
+)
+def test_roles(options, message, tmp_path):
+    z, f = ends(tmp_path)
+    with pytest.raises(WiseftError, match=message):
+        wiseft.sweep_with(z, f, three, tmp_path / "out", **ROLES | options)
+
+
+def test_what_does_not_merge_is_refused_before_an_evaluation(tmp_path):
+    z, f = ends(tmp_path)
+    save_file({"val": np.zeros(3, np.float32)}, f, {"format": "pt"})
+    with pytest.raises(WiseftError, match="beside"):
+        wiseft.sweep_with(z, f, script(tmp_path), tmp_path / "out", **ROLES)
+    assert runs(tmp_path) == 0
+
+
+def test_no_room_for_a_model(tmp_path, monkeypatch):
+    z, f = ends(tmp_path)
+    monkeypatch.setattr("wiseft.base.io.shutil.disk_usage", lambda path: os.stat_result((0,) * 10))
+    usage = type("Usage", (), {"free": 1000})
+    monkeypatch.setattr("wiseft.base.io.shutil.disk_usage", lambda path: usage)
+    with pytest.raises(WiseftError, match="the model at alpha 0.5 needs"):
+        wiseft.sweep_with(z, f, counted(), tmp_path / "out", **ROLES)
+
+
+def test_the_command_line(tmp_path, capsys):
+    z, f = map(str, ends(tmp_path))
+    sets = ["--reference", "test", "--shift", "other", "-o", str(tmp_path / "out")]
+    for options, message in (
+        (["--evaluate", "python x.py", "--held-out", "val"], "has no {model}"),
+        (["--evaluate", "python 'x.py {model}", "--held-out", "val"], "cannot be split into words"),
+        (["--held-out", "val"], "needs both --evaluate and --held-out"),
+        (["--evaluate", "x {model}", "--held-out", "val", "--head", "h"], "leave out --head"),
+        (["--evaluate", "no-such-program {model}", "--held-out", "val"], "cannot be run: No such"),
+    ):
+        with pytest.raises(SystemExit):
+            main(["sweep", z, f, *sets, *options])
+        assert message in capsys.readouterr().err
+    how = ["--evaluate", script(tmp_path), "--held-out", "val", "--alphas", "0.4"]
+    main(["sweep", z, f, *sets, *how])
+    assert "chosen by" in capsys.readouterr().out
+
+
+# --------------------------------------------------------------------------------------- statistics
+
+
+def scores(model: Path) -> dict[str, np.ndarray]:
+    return {name: values > 0 for name, values in load_file(model).items()}
+
+
+def counted():
+    def evaluate(model):
+        for name, right in scores(model).items():
+            line = {"set": name, "metric": "accuracy"}
+            yield {**line, "correct": int(right.sum()), "n": len(right)}
+
+    return evaluate
+
+
+def with_errors(model):
+    for name, right in scores(model).items():
+        error = right.std() / np.sqrt(len(right))
+        line = {"set": name, "metric": "accuracy", "value": float(right.mean())}
+        yield {**line, "stderr": float(error)}
+
+
+def test_counts_and_standard_errors_give_intervals_too(tmp_path):
+    z, f = ends(tmp_path)
+    found = {
+        name: wiseft.sweep_with(z, f, how, tmp_path / name, **ROLES, **GRID)
+        for name, how in (("counts", counted()), ("errors", with_errors))
+    }
+    for alpha in (0, 0.25, 0.5, 0.75, 1):
+        right = rights(z, f, "other", alpha)
+        one, two = (row(each, "other", alpha) for each in found.values())
+        assert one["value"] == two["value"] == right.mean()
+        assert (one["ci_low"], one["ci_high"]) == clopper_pearson(right.sum(), 60)
+        half = 1.959964 * right.std() / np.sqrt(60)
+        np.testing.assert_allclose(two["ci_high"] - two["value"], half)
+    assert found["counts"].choices == found["errors"].choices
+    gains = pd.read_csv(tmp_path / "errors" / "gains.csv")
+    gains = gains[gains["dataset"] == "other"].set_index("contrast")
+    alpha = found["errors"].record.recommended.alpha
+    at, end = (rights(z, f, "other", each) for each in (alpha, 1))
+    spread = np.sqrt((at.var() + end.var()) / 60)
+    contrast = gains.loc[f"{alpha:.3f}-vs-1.000"]
+    assert contrast["difference"] == pytest.approx(at.mean() - end.mean(), abs=1e-6)
+    assert contrast["ci_high"] - contrast["ci_low"] == pytest.approx(2 * 1.96 * spread, rel=0.15)
+
+
+def loss(model, stderr=None):
+    for name, values in load_file(model).items():
+        line = {"set": name, "metric": "loss", "value": float(((values - 2) ** 2).mean())}
+        yield {**line, "stderr": stderr, "higher_is_better": False}
+
+
+def test_a_loss_is_turned_around(tmp_path):
+    z, f = ends(tmp_path)
+    result = wiseft.sweep_with(z, f, loss, tmp_path / "out", **ROLES, **GRID)
+    table = result.table
+    assert set(table["metric"]) == {"neg_loss"} and (table["value"] < 0).all()
+    held = table[(table["split"] == "held-out") & (table["selection"] == "grid")]
+    assert result.choices["held-out"] == held.loc[held["value"].idxmax(), "alpha"]
+    assert result.choices["held-out-1se"] == result.choices["held-out"]  # no error is known
+    assert held["ci_low"].isna().all()
+    text = summary(result)
+    assert "neg_loss" in text and "%" not in text.split("recommended")[0]
+    assert "Neg_loss on other" in result.page.read_text()
+
+
+def test_scores_that_are_no_shares(tmp_path):
+    z, f = ends(tmp_path)
+
+    def evaluate(model):
+        for name, values in load_file(model).items():
+            for number, value in enumerate(values):
+                line = {"set": name, "id": number, "score": float(value), "metric": "reward"}
+                yield line
+
+    result = wiseft.sweep_with(z, f, evaluate, tmp_path / "out", **ROLES, **GRID)
+    for alpha in (0, 0.5, 1):
+        values = (1 - alpha) * load_file(z)["other"] + alpha * load_file(f)["other"]
+        found = row(result, "other", alpha)
+        assert found["value"] == pytest.approx(values.mean(), abs=1e-6)
+        half = 1.96 * values.std() / np.sqrt(60)
+        assert found["ci_high"] - found["ci_low"] == pytest.approx(2 * half, rel=0.15)
+        assert found["ci_method"] == "bootstrap"
+
+
+def test_one_model_twice_is_not_recommended(tmp_path):
+    z, _ = ends(tmp_path)
+    result = wiseft.sweep_with(z, z, counted(), tmp_path / "out", **ROLES, alphas=[])
+    assert result.recommended is None
+    assert "Both ends are the same model" in result.record.recommended.unsure
+
+
+def test_held_out_samples_that_are_the_reported_ones(tmp_path):
+    z, f = ends(tmp_path)
+
+    def evaluate(model):
+        right = scores(model)
+        for name, which in (("val", "test"), ("test", "test"), ("other", "other")):
+            yield from (sample(name, n, int(each)) for n, each in enumerate(right[which]))
+
+    result = wiseft.sweep_with(z, f, evaluate, tmp_path / "out", **ROLES, alphas=[])
+    assert "are the same samples" in result.record.recommended.unsure

@@ -19,7 +19,7 @@ from typing import Any
 
 import pandas as pd
 
-from wiseft.base.alphas import format_alpha
+from wiseft.base.alphas import FIXED_ALPHA, format_alpha
 from wiseft.base.io import require_space, sha256_file, sha256_json
 from wiseft.base.progress import quiet
 from wiseft.base.temporary import temporary_folder
@@ -195,7 +195,8 @@ def _identity(function: Function) -> dict[str, str]:
 
 def in_order(grid: Iterable[str]) -> Next:
     """Return what asks for all alphas of a grid: the ends and 0.5 first, then from 0 to 1."""
-    order = sorted(grid, key=lambda alpha: (alpha not in (*ENDS, "0.500"), alpha))
+    first = [*ENDS, FIXED_ALPHA]
+    order = [*first, *sorted(set(grid) - {*first})]
 
     def following(measured: Mapping[str, pd.DataFrame], under_way: frozenset[str]) -> str | None:
         return next((a for a in order if a not in measured and a not in under_way), None)

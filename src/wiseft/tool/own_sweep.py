@@ -168,10 +168,10 @@ def sweep_with(
     points = Points.open(ends, how, output / WORK, where, weights)
     inputs = {"ends": points.sums, "weights": weights, "evaluate": points.called, "recipe": None}
     with claimed(output, inputs):
-        write_json(output / WORK / INPUTS, inputs)
 
         def check(frame: pd.DataFrame) -> None:
             chosen(frame, list(roles.places), metrics)
+            write_json(output / WORK / INPUTS, inputs)  # what fails at once claims nothing
 
         results = measure_all(points, in_order(grid), check, jobs)
         return conclude(points, results, roles, (output, inputs), metrics, given, seed)
