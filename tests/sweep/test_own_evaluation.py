@@ -92,7 +92,7 @@ def test_accuracies_choices_and_files(tmp_path):
         expected = (1 - alpha) * load_file(z)[name] + alpha * load_file(f)[name]
         np.testing.assert_allclose(value, expected, atol=1e-6)
     names = {path.name for path in (tmp_path / "out").iterdir()}
-    assert {"index.html", "curve.png", "gains.csv", "table.csv", "scores.parquet"} < names
+    assert {"index.html", "curve.png", "gains.csv", "table.csv", "predictions.parquet"} < names
     page = result.page.read_text()
     assert "Samples that flip" in page and str(tmp_path) not in page
     assert not list((tmp_path / "out" / ".work").glob("*point*.tmp*")), "no scratch is left"
@@ -158,13 +158,25 @@ if len(open({str(tmp_path / "runs.txt")!r}).read()) == 3 and not os.path.exists(
     assert list((tmp_path / "out" / ".work").glob("point.tmp-*/f.safetensors")), "one model"
     os.kill(process, number)
     assert os.waitpid(process, 0)[1] != 0
-    with pytest.raises(ProcessLookupError):
-        os.kill(child, 0)
+    assert ended(child)
     assert not list((tmp_path / "out" / ".work").glob("point.tmp-*"))
     (tmp_path / "go").touch()
     result = wiseft.sweep_with(z, f, command, tmp_path / "out", **options)
     assert runs(tmp_path) == 4, "both ends are kept"
     assert result.record.alphas == [0, 0.5, 1]
+
+
+def ended(process: int) -> bool:
+    """Whether a process ended; init may take a moment to forget it."""
+    for _ in range(100):
+        stat = Path(f"/proc/{process}/stat")
+        try:
+            if stat.read_text().rpartition(")")[2].split()[0] == "Z":
+                return True
+        except (FileNotFoundError, ProcessLookupError):
+            return True
+        time.sleep(0.02)
+    return False
 
 
 def wait_for(path: Path) -> int:
@@ -181,7 +193,7 @@ def test_jobs_run_at_a_time(tmp_path):
     assert result.record.alphas == [0, 0.25, 0.5, 0.75, 1]
 
 
-# ------------------------------------------------------------------------------------- what is wrong
+# ------------------------------------------------------------------------------------ what is wrong
 
 
 def test_a_failing_program_stops_with_its_last_lines_and_keeps_what_is_there(tmp_path):
@@ -241,9 +253,18 @@ def three(model: Path) -> list[dict]:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda lines: lines[:-1], "samples: the id '11' is in one of them alone"),
-        (lambda lines: lines[:24], "reported the set other at alpha 0, but not at alpha 1"),
-        (lambda lines: [*lines, sample("more")], "the set more at alpha 1, but not at alpha 0"),
+        (
+            lambda lines: lines[:-1],
+            "'11' of score on other at alpha 0, but not at alpha 1",
+        ),
+        (
+            lambda lines: lines[:24],
+            "'0' of score on other at alpha 0, but not at alpha 1",
+        ),
+        (
+            lambda lines: [*lines, sample("more")],
+            "'0' of score on more at alpha 1, but not at alpha 0",
+        ),
     ],
 )
 def test_all_alphas_are_of_the_same_samples(change, message, tmp_path):
@@ -283,7 +304,7 @@ def test_no_room_for_a_model(tmp_path, monkeypatch):
     monkeypatch.setattr("wiseft.base.io.shutil.disk_usage", lambda path: os.stat_result((0,) * 10))
     usage = type("Usage", (), {"free": 1000})
     monkeypatch.setattr("wiseft.base.io.shutil.disk_usage", lambda path: usage)
-    with pytest.raises(WiseftError, match="the model at alpha 0.5 needs"):
+    with pytest.raises(WiseftError, match=r"the model at alpha 0\.5 needs"):
         wiseft.sweep_with(z, f, counted(), tmp_path / "out", **ROLES)
 
 
@@ -301,7 +322,8 @@ def test_the_command_line(tmp_path, capsys):
             main(["sweep", z, f, *sets, *options])
         assert message in capsys.readouterr().err
     how = ["--evaluate", script(tmp_path), "--held-out", "val", "--alphas", "0.4"]
-    main(["sweep", z, f, *sets, *how])
+    with pytest.raises(SystemExit, match=r"^0$"):
+        main(["sweep", z, f, *sets, *how])
     assert "chosen by" in capsys.readouterr().out
 
 
@@ -340,7 +362,7 @@ def test_counts_and_standard_errors_give_intervals_too(tmp_path):
         assert one["value"] == two["value"] == right.mean()
         assert (one["ci_low"], one["ci_high"]) == clopper_pearson(right.sum(), 60)
         half = 1.959964 * right.std() / np.sqrt(60)
-        np.testing.assert_allclose(two["ci_high"] - two["value"], half)
+        np.testing.assert_allclose(two["ci_high"] - two["value"], half, rtol=0.01)
     assert found["counts"].choices == found["errors"].choices
     gains = pd.read_csv(tmp_path / "errors" / "gains.csv")
     gains = gains[gains["dataset"] == "other"].set_index("contrast")

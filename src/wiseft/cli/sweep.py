@@ -44,6 +44,7 @@ def sweep(
     held_out: Annotated[str | None, typer.Option(metavar="SET")] = None,
     metric: Annotated[list[str] | None, typer.Option(metavar="NAME")] = None,
     jobs: Annotated[int, typer.Option(min=1)] = 1,
+    budget: int | None = None,
 ) -> None:
     """Find the best model between a zero-shot and a fine-tuned one, and write it in F's format.
 
@@ -89,6 +90,7 @@ def sweep(
         held_out: With --evaluate: the set that alpha is chosen on.
         metric: With --evaluate: where a set has several; repeat.
         jobs: With --evaluate: evaluations at a time, each with a model on the disk. Default: 1.
+        budget: With --evaluate: how many alphas of the grid are evaluated. Default: all.
     """
     options = dict(locals())
     from wiseft.thetas.preprocessing import Preprocessing
@@ -140,9 +142,9 @@ def _with_own(evaluate: str | None, held_out: str | None, alphas: str | None, **
         raise WiseftError("an evaluation of your own needs both --evaluate and --held-out")
     ends = given.pop("zero_shot"), given.pop("fine_tuned")
     names = {"shifts": given.pop("shift"), "metrics": given.pop("metric") or ()}
-    names |= {name: given.pop(name) or () for name in ("keep",)}
-    kept = ("reference", "output", "alpha", "weights", "device", "threads", "seed", "jobs")
-    own = {name: given.pop(name) for name in kept}
+    names["keep"] = given.pop("keep") or ()
+    kept = "reference output alpha weights device threads seed jobs budget"
+    own = {name: given.pop(name) for name in kept.split()}
     given.pop("follow_links")
     if odd := [name for name, value in given.items() if value]:
         raise WiseftError(

@@ -28,9 +28,8 @@ from wiseft.base.metrics import (
     group_places,
     worst_of_counts,
 )
-from wiseft.tabulate.intervals import FEWEST_CLUSTERS, Interval
+from wiseft.tabulate.intervals import FEWEST_CLUSTERS
 from wiseft.tabulate.predictions import Cell, Point
-from wiseft.tabulate.schema import CLUSTER_BOOTSTRAP
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -48,12 +47,11 @@ class Block:
     """A metric of some points, as a function of sums over samples.
 
     Attributes:
-        counts: what is summed: non-negative integers (samples, k), dense or sparse; or, dense,
-            scores in fp64.
+        counts: what is summed: non-negative integers (samples, k), dense or sparse.
         value: from sums over resamples, (resamples, k), to the metric, (resamples, points).
     """
 
-    counts: npt.NDArray[np.bool_] | Floats | sparse.csr_array
+    counts: npt.NDArray[np.bool_] | sparse.csr_array
     value: Callable[[Floats], Floats]
 
 
@@ -113,7 +111,7 @@ class ClusterBootstrap:
         return {name: np.concatenate(parts) for name, parts in draws.items()}
 
     def cluster_sums(
-        self, name: str, counts: npt.NDArray[np.bool_] | Floats | sparse.csr_array
+        self, name: str, counts: npt.NDArray[np.bool_] | sparse.csr_array
     ) -> dict[int, npt.NDArray[np.floating] | sparse.csr_array]:
         """Return per stratum the sums of counts over each cluster of a dataset, (clusters, k)."""
         stratum_of, place = self._places[name].T
@@ -124,12 +122,10 @@ class ClusterBootstrap:
             starts = np.unique(place[ordered], return_index=True)[1]
             n_clusters = self._sizes[index]
             sizes = np.diff([*starts.tolist(), len(ordered)])
-            scores = counts.dtype == np.float64
-            exact = n_clusters * int(sizes.max()) < _EXACT_IN_FLOAT32 and not scores
+            exact = n_clusters * int(sizes.max()) < _EXACT_IN_FLOAT32
             kind = np.float32 if exact else np.float64
             if isinstance(counts, np.ndarray):
-                summed = np.float64 if scores else np.int32
-                sums = np.add.reduceat(counts[ordered], starts, axis=0, dtype=summed)
+                sums = np.add.reduceat(counts[ordered], starts, axis=0, dtype=np.int32)
                 parts[index] = sums.astype(kind)
             else:
                 members = (np.ones(len(chosen), kind), (place[chosen], chosen))
@@ -139,8 +135,7 @@ class ClusterBootstrap:
     def _weights(self) -> Iterator[list[npt.NDArray[np.float32]]]:
         """Yield chunks of resamples: per stratum how often each cluster was drawn."""
         generators = [np.random.default_rng(seed) for seed in self._seeds]
-        clusters = max(1, sum(self._sizes))
-        chunk = max(1, min(self.resamples, _CHUNK_BYTES // (4 * clusters)))
+        chunk = max(1, min(self.resamples, _CHUNK_BYTES // (4 * max(1, sum(self._sizes)))))
         for start in range(0, self.resamples, chunk):
             rows = min(chunk, self.resamples - start)
             yield [
@@ -158,7 +153,7 @@ def _resample(
     weights: list[npt.NDArray[np.float32]],
     parts: Mapping[int, npt.NDArray[np.floating] | sparse.csr_array],
 ) -> Floats:
-    """Return the sums (resamples, k), which of counts are exact integers."""
+    """Return the sums (resamples, k), which are exact integers."""
     by_stratum = [weights[index] @ matrix for index, matrix in parts.items()]
     return np.asarray(np.sum(by_stratum, axis=0, dtype=np.float64))
 
@@ -174,20 +169,18 @@ def _multiplicities(
 
 @dataclass(frozen=True)
 class Known:
-    """What is known of a metric at every point where the samples are not.
+    """What stands in the place of clusters and blocks, where a metric is known otherwise.
 
     Attributes:
         n: samples; None: unknown.
-        intervals: of each point.
-        errors: standard error at each point (points,), NaN where it is unknown.
-        draws: from a number and a seed to as many draws of the metric, independent between
-            points, (draws, points).
+        draws: from a number and a seed to as many draws of the metric, (draws, points); NaN
+            without a standard error.
+        ci_method: what intervals of these are called.
     """
 
     n: int | None
-    intervals: list[Interval]
-    errors: Floats
     draws: Callable[[int, int], Floats]
+    ci_method: str
 
 
 @dataclass(frozen=True)
@@ -202,8 +195,7 @@ class Statistic:
         exact: whether the metric is a share of units that were drawn independently.
         correct: bool (units, points) for a metric that is a share of right units; else None.
         blocks: the same for the bootstrap.
-        ci_method: what its resampled intervals are called.
-        known: what stands in the place of samples; None: there are samples.
+        known: in their place; None: there are blocks.
     """
 
     metric: str
@@ -214,13 +206,7 @@ class Statistic:
     exact: bool
     correct: Correct | None
     blocks: list[Block]
-    ci_method: str = CLUSTER_BOOTSTRAP
     known: Known | None = None
-
-    @property
-    def n(self) -> int | None:
-        """The number of units; None where only the metric is known."""
-        return len(self.base_ids) if self.known is None else self.known.n
 
     @property
     def n_clusters(self) -> int:

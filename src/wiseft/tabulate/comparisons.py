@@ -110,9 +110,7 @@ def _dataset_row(study: Study, contrast: Contrast, name: str) -> dict[str, objec
 
 
 def _inference(interval: Interval, draws: npt.NDArray[np.float64]) -> dict[str, object]:
-    """Return interval and p value of a difference; neither where there are too few clusters, or
-    no standard errors.
-    """
+    """Return interval and p value of a difference; neither where too little is known."""
     none = interval.ci_method in ("", TOO_FEW)
     return {
         **interval._asdict(),

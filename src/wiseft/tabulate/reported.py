@@ -1,30 +1,33 @@
 """Metrics that another program's evaluation reported, in the form that the statistics take.
 
-Scores of samples are compared in pairs: shares of right samples as an evaluation of images is,
-other scores by the bootstrap of their mean. Of counts, or of a metric with its standard error, the
-samples are unknown; so alphas are taken as independent, which makes intervals of their differences
-too wide rather than too narrow. A metric of which less is better is turned around, as in
-scikit-learn: its name begins with `neg_`, its values are negative, and more is better everywhere.
+Scores of samples are compared in pairs: right and wrong samples as predictions of images are, other
+scores by the bootstrap of their mean. Of counts, or of a metric with its standard error, the
+samples are unknown. Alphas are then taken as independent and normally distributed, which makes
+intervals of differences too wide rather than too narrow. A metric of which less is better is turned
+around, as in scikit-learn: its name begins with `neg_`, its values are negative.
 """
 
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from scipy.stats import norm
 
 from wiseft.base.metrics import ACCURACY, Truth
 from wiseft.base.validation import suggest
 from wiseft.errors import WiseftError
 from wiseft.tabulate import schema
-from wiseft.tabulate.bootstrap import Block, Known, Statistic
+from wiseft.tabulate.bootstrap import Known, Statistic
+from wiseft.tabulate.few_evaluations import Score
 from wiseft.tabulate.inputs import Inputs
-from wiseft.tabulate.intervals import Interval, exact_interval
 from wiseft.tabulate.predictions import WEIGHT, Cell, Place, Point
+from wiseft.tabulate.selection import binomial_error
 from wiseft.tabulate.settings import PRIMARY
 
 RESULTS: schema.Schema = {
@@ -35,9 +38,6 @@ RESULTS: schema.Schema = {
 """Columns of what one evaluation reported: a row a sample (with its `id`) or a metric."""
 SCORE, TURNED = "score", "neg_"
 """The metric of scores without a name; the beginning of the name of one that was turned around."""
-_NORMAL = 1.959964
-"""Standard errors to each side of a 95 % interval."""
-_KEY = ["set", "metric"]
 Floats = npt.NDArray[np.float64]
 
 
@@ -50,32 +50,24 @@ def check_alike(first: pd.DataFrame, other: pd.DataFrame, at: tuple[str, str]) -
         at: what both are called.
 
     Raises:
-        WiseftError: if a set or metric is in one of them alone, or has other samples or direction.
+        WiseftError: if a set, metric or sample is in one of them alone, or `n` or direction differ.
     """
-    parts = [dict(iter(frame.groupby(_KEY))) for frame in (first, other)]
-    for (one, two), (here, there) in (((0, 1), at), ((1, 0), at[::-1])):
-        if odd := sorted(parts[one].keys() - parts[two].keys()):
-            name, metric = odd[0]
-            whole = name not in {key[0] for key in parts[two]}
-            what = f"the set {name}" if whole else f"{metric} of the set {name}"
-            raise WiseftError(
-                f"the evaluation reported {what} at {here}, but not at {there}; it must report the "
-                "same sets and metrics every time"
-            )
-    for (name, metric), one in parts[0].items():
-        two, where = parts[1][name, metric], f"of {metric} on {name}"
-        if odd := sorted(set(one["id"]) ^ set(two["id"])):
-            more = f" ({len(odd):,} such ids)" if len(odd) > 1 else ""
-            raise WiseftError(
-                f"the evaluations at {at[0]} and {at[1]} are {where} of other samples: the id "
-                f"{odd[0]!r} is in one of them alone{more}; evaluate the same samples every time"
-            )
-        for column in ("n", "higher_is_better"):
-            if list(one[column].dropna().unique()) != list(two[column].dropna().unique()):
-                raise WiseftError(
-                    f"`{column}` {where} is {one[column].iloc[0]} at {at[0]}, but "
-                    f"{two[column].iloc[0]} at {at[1]}; it must be the same every time"
-                )
+    one, two = (frame.set_index(["set", "metric", "id"]) for frame in (first, other))
+    for key in sorted(one.index.symmetric_difference(two.index))[:1]:
+        name, metric, sample = key
+        here, there = at if key in one.index else at[::-1]
+        what = f"the sample {sample!r} of {metric} on {name}" if sample else f"{metric} on {name}"
+        raise WiseftError(
+            f"the evaluation reported {what} at {here}, but not at {there}; it must report the "
+            "same sets, metrics and samples every time"
+        )
+    fixed = ["n", "higher_is_better"]
+    same = one[fixed].fillna(0) == two[fixed].reindex(one.index).fillna(0)
+    for name, metric, _ in same.index[~same.all(axis=1)][:1]:
+        raise WiseftError(
+            f"`n` or `higher_is_better` of {metric} on {name} is not the same at {at[0]} and "
+            f"{at[1]}; evaluate the same samples every time"
+        )
 
 
 def chosen(frame: pd.DataFrame, sets: Sequence[str], metrics: Sequence[str]) -> dict[str, str]:
@@ -110,63 +102,62 @@ def chosen(frame: pd.DataFrame, sets: Sequence[str], metrics: Sequence[str]) -> 
     return taken
 
 
-def reported(
-    results: Mapping[str, pd.DataFrame],
-    places: Mapping[str, tuple[str, str]],
-    metrics: Mapping[str, str],
-    run: Mapping[str, Any],
-) -> Inputs:
-    """Return what the tables are made of.
-
-    Args:
-        results: what was reported at each alpha, alike (`check_alike`).
-        places: dataset and split that each set becomes.
-        metrics: of each set.
-        run: the values of `RUN_FIELDS`.
-    """
-    rows: list[dict[str, Any]] = []
-    cells, statistics = {}, {}
-    points = {alpha: Point(run["run"], run["seed"], WEIGHT, alpha) for alpha in results}
-    for name, (dataset, split) in places.items():
-        frames = {alpha: of_set(frame, name, metrics[name]) for alpha, frame in results.items()}
-        place = Place(dataset, split, PRIMARY)
-        first = next(iter(frames.values()))
-        turned = not first["higher_is_better"].iloc[0]
-        metric = TURNED * turned + metrics[name]
-        sign = -1.0 if turned else 1.0
-        values = np.column_stack(
-            [sign * frame["value"].to_numpy(float) for frame in frames.values()]
-        )
-        n: int | None = len(first)
-        correct: list[int | None] = [None] * len(frames)
-        if not first["id"].iloc[0]:
-            found = _known(list(points.values()), metric, list(frames.values()), values[0], place)
-            statistics[place], n = found, found.n
-            if found.exact:
-                correct = [int(frame["n_correct"].iloc[0]) for frame in frames.values()]
-        elif np.isin(values, (0, 1)).all():
-            metric = ACCURACY if metric == SCORE else metric
-            cells[place] = _cell(points.values(), first["id"], values)
-            correct = [int(each) for each in values.sum(axis=0)]
-        else:
-            statistics[place] = _mean(list(points.values()), metric, first["id"], values)
-        for at, (alpha, k) in enumerate(zip(frames, correct, strict=True)):
-            value = float(values[:, at].mean()) if k is None or n is None else k / n
-            row = {"split": split, "view": PRIMARY, "combination": WEIGHT, "alpha": alpha}
-            row |= {"metric": metric, "value": value, "n": n, "n_correct": k}
-            rows.append({**run, "dataset": dataset, **row})
-    frame = pd.DataFrame(rows)
-    frame[["n", "n_correct"]] = frame[["n", "n_correct"]].astype("Int64")
-    return Inputs(frame, cells, statistics)
-
-
 def of_set(frame: pd.DataFrame, name: str, metric: str) -> pd.DataFrame:
     """Return the rows of a set and metric, in the order of the ids."""
     rows = frame[(frame["set"] == name) & (frame["metric"] == metric)]
     return rows.sort_values("id", kind="stable", ignore_index=True)
 
 
-def _cell(points: Any, ids: pd.Series, right: Floats) -> Cell:
+def score_of(rows: pd.DataFrame) -> Score:
+    """Return a set's metric and its standard error; rows as of `of_set`."""
+    value, n = float(rows["value"].mean()), len(rows)
+    error: float | None = float(rows["value"].std(ddof=0)) / math.sqrt(n)
+    if not rows["id"].iloc[0]:
+        counted = rows["n"].iloc[0]
+        error = None if pd.isna(rows["stderr"].iloc[0]) else float(rows["stderr"].iloc[0])
+        error = error if pd.isna(counted) else binomial_error(value, int(counted))
+    return Score(value, error, bool(rows["higher_is_better"].iloc[0]))
+
+
+def reported(
+    sets: Mapping[tuple[str, str], Mapping[str, pd.DataFrame]], run: Mapping[str, Any]
+) -> Inputs:
+    """Return what the tables are made of.
+
+    Args:
+        sets: by dataset and split, what was reported at each alpha, as of `of_set`, alike.
+        run: the values of `RUN_FIELDS`.
+    """
+    rows: list[dict[str, Any]] = []
+    cells, statistics = {}, {}
+    for (dataset, split), frames in sets.items():
+        points = [Point(run["run"], run["seed"], WEIGHT, alpha) for alpha in frames]
+        place, first = Place(dataset, split, PRIMARY), next(iter(frames.values()))
+        values = np.column_stack([frame["value"].to_numpy(float) for frame in frames.values()])
+        metric, n = first["metric"].iloc[0], len(first)
+        if not first["higher_is_better"].iloc[0]:
+            metric, values = TURNED + metric, -values
+        right: Sequence[int | None] = [None] * len(points)
+        if first["id"].iloc[0] and np.isin(values, (0, 1)).all():
+            metric = ACCURACY if metric == SCORE else metric
+            cells[place] = _cell(points, first["id"], values)
+            right = [int(each) for each in values.sum(axis=0)]
+        else:
+            found = _statistic(metric, points, [*frames.values()], values, "\n".join(place))
+            statistics[place], n = found, found.known.n if found.known else None
+            if found.exact:
+                right = [int(frame["n_correct"].iloc[0]) for frame in frames.values()]
+        for point, mean, k in zip(points, values.mean(axis=0), right, strict=True):
+            row = {"dataset": dataset, "split": split, "view": PRIMARY, "combination": WEIGHT}
+            value = float(mean) if k is None or n is None else k / n
+            row |= {"alpha": point.alpha, "metric": metric, "value": value}
+            rows.append({**run, **row, "n": n, "n_correct": k})
+    frame = pd.DataFrame(rows)
+    frame[["n", "n_correct"]] = frame[["n", "n_correct"]].astype("Int64")
+    return Inputs(frame, cells, statistics)
+
+
+def _cell(points: Sequence[Point], ids: pd.Series, right: Floats) -> Cell:
     """Return samples that are right (1) or wrong at each point, as predictions of label 1."""
     names = ids.to_numpy(dtype=str)
     truth = Truth(np.ones(len(ids), np.int64), names)
@@ -174,41 +165,33 @@ def _cell(points: Any, ids: pd.Series, right: Floats) -> Cell:
     return Cell(ACCURACY, (), names, truth, names, predictions)
 
 
-def _mean(points: list[Point], metric: str, ids: pd.Series, scores: Floats) -> Statistic:
-    """Return the mean of scores (samples, points)."""
-    names, column = ids.to_numpy(dtype=str), {point: at for at, point in enumerate(points)}
-    counts = np.column_stack([scores, np.ones(len(scores))])
-    block = Block(counts, lambda sums: sums[:, :-1] / sums[:, -1:])
-    means, own = scores.mean(axis=0), schema.BOOTSTRAP
-    return Statistic(metric, column, means, names, names, False, None, [block], ci_method=own)
-
-
-def _known(
-    points: list[Point], metric: str, frames: list[pd.DataFrame], values: Floats, place: Place
+def _statistic(
+    metric: str, points: Sequence[Point], frames: Sequence[pd.DataFrame], values: Floats, seed: str
 ) -> Statistic:
-    """Return a metric of which counts or standard errors are known, or it alone."""
-    rows = [frame.iloc[0] for frame in frames]
-    n = None if pd.isna(rows[0]["n"]) else int(rows[0]["n"])
-    errors = np.array([row["stderr"] for row in rows], dtype=float)
-    counted = not pd.isna(rows[0]["n_correct"])
-    stream = [*hashlib.sha256("\n".join(place).encode()).digest()[:8]]
-    if counted and n is not None:
-        right = np.array([int(row["n_correct"]) for row in rows])
-        intervals = [exact_interval(k, n) for k in right]
-        # Jeffreys' posterior, whose quantiles are an interval of a share with good coverage.
-        shape = (right + 0.5, n - right + 0.5)
+    """Return a metric that is no share of known samples.
+
+    Args:
+        values: (samples, points), or (1, points) where samples are unknown.
+        seed: of draws, with the bootstrap's.
+    """
+    means, n = values.mean(axis=0), len(values)
+    errors = np.array([score_of(frame).stderr for frame in frames], dtype=float)
+    stream = [*hashlib.sha256(seed.encode()).digest()[:8]]
+
+    def resampled(number: int, seed: int) -> Floats:
+        generator, even = np.random.default_rng([seed, *stream]), np.full(n, 1 / n)
+        return np.array([generator.multinomial(n, even) @ values / n for _ in range(number)])
+
+    def drawn(number: int, seed: int) -> Floats:
+        generator, even = np.random.default_rng([seed, *stream]), (np.arange(number) + 0.5) / number
+        each = [generator.permutation(norm.ppf(even)) for _ in means]
+        return means + errors * np.column_stack(each)
+
+    counted, sampled = frames[0]["n"].iloc[0], bool(frames[0]["id"].iloc[0])
+    if sampled:
+        known = Known(n, resampled, schema.BOOTSTRAP)
     else:
-        half = _NORMAL * errors
-        method = ["" if np.isnan(each) else schema.STANDARD_ERROR for each in errors]
-        intervals = list(map(Interval, values - half, values + half, method))
-
-    def draws(number: int, seed: int) -> Floats:
-        generator, size = np.random.default_rng([seed, *stream]), (number, len(points))
-        drawn = generator.beta(*shape, size) if counted else generator.normal(values, errors, size)
-        return np.asarray(drawn)
-
-    column, none = {point: at for at, point in enumerate(points)}, np.array([], dtype=str)
-    known = Known(n, intervals, errors, draws)
-    name = ACCURACY if counted else metric
-    own = schema.UNPAIRED
-    return Statistic(name, column, values, none, none, counted, None, [], own, known)
+        known = Known(None if pd.isna(counted) else int(counted), drawn, schema.UNPAIRED)
+    exact, none = not sampled and known.n is not None, np.array([], dtype=str)
+    column = {point: at for at, point in enumerate(points)}
+    return Statistic(metric, column, means, none, none, exact, None, [], known)

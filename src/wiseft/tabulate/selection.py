@@ -157,7 +157,8 @@ def _held_out_alphas(
     values = held_out.set_index("alpha")["value"]
     best = best_alpha(values)
     if study.bootstrapped(place):
-        error = study.standard_error(Point(*key, format_alpha(best)), place)
+        draws = study.draws(Point(*key, format_alpha(best)), place)
+        error = float(np.nan_to_num(draws.std()))  # unknown: none
     else:
         error = binomial_error(float(values.max()), int(held_out["n"].iloc[0]))
     return {"held-out": best, "held-out-1se": one_standard_error_alpha(values, error)}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from wiseft.tabulate.bootstrap import ClusterBootstrap, Statistic, statistic
 from wiseft.tabulate.inputs import RUN_FIELDS, Inputs
 from wiseft.tabulate.intervals import TOO_FEW, Interval, exact_interval, percentile_interval
 from wiseft.tabulate.predictions import PER_SAMPLE, Place, Point
-from wiseft.tabulate.schema import CLUSTER_BOOTSTRAP, CONDITIONAL
+from wiseft.tabulate.schema import BOOTSTRAP, CLUSTER_BOOTSTRAP, CONDITIONAL, UNPAIRED
 from wiseft.tabulate.settings import TabulateSettings
 
 Floats = npt.NDArray[np.float64]
@@ -69,7 +69,7 @@ class Study:
         # Nothing is paired with what is not primary, so it has resamples of its own.
         for place in sorted(self._statistics.keys() - self._draws.keys()):
             mine = self._statistics[place]
-            if mine.known is None and not mine.exact:
+            if not mine.exact:
                 alone = ClusterBootstrap({place.dataset: mine.resampled}, *resamples)
                 self._draws |= {place: alone.draws({place.dataset: mine.blocks})[place.dataset]}
 
@@ -133,21 +133,14 @@ class Study:
         return np.asarray(np.mean(draws, axis=0))
 
     def bootstrapped(self, place: Place) -> bool:
-        """Whether the intervals at a place are those of the cluster bootstrap."""
+        """Whether the intervals at a place are those of draws."""
         return place in self._draws and not self._statistics[place].exact
-
-    def standard_error(self, point: Point, place: Place) -> float:
-        """Return that of the metric at a point, where no counts tell it; 0 if it is unknown."""
-        mine = self._statistics[place]
-        if mine.known is None:
-            return float(self.draws(point, place).std())
-        return float(np.nan_to_num(mine.known.errors[mine.column[point]]))
 
     def interval(self, draws: Floats, place: Place) -> Interval:
         """Return the interval of draws at a place; without ends where it has too few clusters."""
         if self._statistics[place].too_few:
             return Interval(float("nan"), float("nan"), TOO_FEW)
-        return _interval(draws, self._statistics[place].ci_method)
+        return _interval(draws, [self._statistics[place]])
 
     def interval_of(self, row: Mapping[Any, Any]) -> Interval:
         """Return the interval of a row of metrics, whose alpha is text.
@@ -157,19 +150,15 @@ class Study:
         """
         point = Point(row["run"], row["seed"], row["combination"], row["alpha"])
         place = Place(row["dataset"], row["split"], row["view"])
-        mine = self._statistics.get(place)
-        if mine is not None and mine.known is not None:
-            return mine.known.intervals[mine.column[point]]
         if self.bootstrapped(place):
             return self.interval(self.draws(point, place), place)
         return exact_interval(row["n_correct"], row["n"])
 
     def average_interval(self, draws: Floats, name: str) -> Interval:
         """Return the interval of draws of an average, which says whether it is conditional."""
-        members = [self.primary[member] for member in self.averages[name]]
-        others = [each.ci_method for each in members if each.ci_method != CLUSTER_BOOTSTRAP]
-        few = any(each.too_few for each in members)
-        return _interval(draws, CONDITIONAL if few else [*others, CLUSTER_BOOTSTRAP][0])
+        few = any(self.primary[member].too_few for member in self.averages[name])
+        interval = _interval(draws, [self.primary[member] for member in self.averages[name]])
+        return interval._replace(ci_method=CONDITIONAL) if few else interval
 
     def n_clusters(self, *datasets: str) -> int | None:
         """Return the number of distinct clusters in the datasets together; None: unknown."""
@@ -182,11 +171,14 @@ class Study:
 
         Of `all-frames-accuracy` it is base ids, of `worst-group-accuracy` all groups' samples.
         """
-        each = [self.primary[name].n for name in datasets]
-        return None if None in each else sum(n for n in each if n is not None)
+        members = [self.primary[name] for name in datasets]
+        each = [one.known.n if one.known else len(one.base_ids) for one in members]
+        return None if None in each else sum(n or 0 for n in each)
 
 
-def _interval(draws: Floats, method: str) -> Interval:
+def _interval(draws: Floats, of: Sequence[Statistic]) -> Interval:
     """Return the percentile interval of draws; without ends and method if these are NaN."""
     low, high = map(float, percentile_interval(draws))
-    return Interval(low, high, "" if np.isnan(low) else method)
+    known = [each.known.ci_method for each in of if each.known is not None]
+    method = sorted([CLUSTER_BOOTSTRAP, *known], key=[CLUSTER_BOOTSTRAP, BOOTSTRAP, UNPAIRED].index)
+    return Interval(low, high, "" if np.isnan(low) else method[-1])

@@ -12,10 +12,10 @@ import subprocess
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from wiseft.base.io import sha256_file
 from wiseft.errors import WiseftError
@@ -29,8 +29,7 @@ _TAIL = 20
 """Last lines that a failure shows."""
 PATIENCE = 5.0
 """Seconds between asking a process to end and ending it."""
-_ENDED = os.WEXITED | os.WNOWAIT | os.WNOHANG
-Group = Callable[[], None]
+_INTERVAL = 0.02
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,8 @@ class Command:
 
     def identity(self) -> dict[str, Any]:
         """Return what its results depend on: its words, and the sums of scripts among them."""
-        files = [Path(word) for word in self.words if _is_script(Path(word))]
+        files = [path for path in map(Path, self.words) if path.is_file()]
+        files = [path for path in files if path.stat().st_size <= _SCRIPT]
         return {"words": list(self.words), "scripts": {str(f): sha256_file(f) for f in files}}
 
     def filled(self, values: Mapping[str, str]) -> list[str]:
@@ -72,79 +72,85 @@ class Command:
         return [_PLACEHOLDER.sub(lambda m: values[m[1]], word) for word in self.words]
 
 
-def _is_script(path: Path) -> bool:
-    return path.is_file() and path.stat().st_size <= _SCRIPT
-
-
-def run(words: list[str], hear: Callable[[str], None], running: set[Group]) -> None:
+def run(words: Sequence[str], printed: Path, stop: threading.Event) -> None:
     """Run a command in a session of its own, of which nothing is left afterwards.
 
+    Lines of its standard error become messages; a progress bar is one line, as it stands last.
+
     Args:
-        hear: called with each line of its standard output; those of its standard error, which of
-            a progress bar are as it last stood, become messages.
-        running: has, while it runs, a function that ends it from another thread.
+        printed: file that gets its standard output.
+        stop: ends the command as soon as it is set.
 
     Raises:
-        WiseftError: if it cannot be started, or ends with another status than 0: then with its
-            last lines.
+        WiseftError: if the command cannot be started, is stopped, or ends with another status
+            than 0: then with its last lines.
     """
-    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    try:
-        process = subprocess.Popen(
-            words, stdin=subprocess.DEVNULL, errors="replace", start_new_session=True, **pipes
-        )
-    except OSError as error:
-        raise WiseftError(f"the evaluation {words[0]} cannot be run: {error.strerror}") from None
     tail: deque[str] = deque(maxlen=_TAIL)
-    broken: list[BaseException] = []
+    with printed.open("wb") as file:
+        pipes: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": file}
+        try:
+            process = subprocess.Popen(
+                words, stderr=subprocess.PIPE, start_new_session=True, **pipes
+            )
+        except OSError as error:
+            raise WiseftError(
+                f"the evaluation {words[0]} cannot be run: {error.strerror}"
+            ) from None
 
-    def listen(stream: IO[str], to: Callable[[str], None]) -> None:
-        for line in stream:
-            text = line.rstrip("\n").split("\r")[-1]
-            tail.append(text)
-            if not broken:
-                try:
-                    to(text)
-                except BaseException as error:  # raised again where the command is waited for
-                    broken.append(error)
-                    end()
+    def listen() -> None:
+        for line in process.stderr or ():
+            tail.append(line.decode(errors="replace").rstrip().split("\r")[-1])
+            with contextlib.suppress(OSError):  # else the command waits for a reader
+                log.info(tail[-1])
 
-    def end() -> None:
-        _signal(process.pid, signal.SIGTERM)
-
-    listeners = [
-        threading.Thread(target=listen, args=each, daemon=True)
-        for each in ((process.stdout, hear), (process.stderr, log.info))
-    ]
-    running.add(end)
+    listener = threading.Thread(target=listen, daemon=True)
     try:
-        for each in listeners:
-            each.start()
-        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # it keeps its id until the end
+        listener.start()
+        while not stop.wait(_INTERVAL) and not _has_ended(process.pid):
+            pass
     finally:
-        running.discard(end)
         _end(process)
-    for each in listeners:
-        each.join(PATIENCE)
-    if broken:
-        raise broken[0]
-    if process.returncode != 0:
-        status = process.returncode
+        listener.join(PATIENCE)
+    if stop.is_set():
+        raise WiseftError(f"the evaluation {shlex.join(words)} was stopped")
+    if (status := process.returncode) != 0:
         how = f"exit status {status}" if status > 0 else f"signal {signal.Signals(-status).name}"
-        lines = "".join(f"\n  {line}" for line in tail)
+        last = tail or printed.read_text(errors="replace").splitlines()[-_TAIL:]
+        lines = "".join(f"\n  {line}" for line in last)
         raise WiseftError(f"the evaluation {shlex.join(words)} ended with {how}:{lines}")
 
 
-def _end(process: subprocess.Popen[str]) -> None:
-    """End what is left of a process and of its group; it keeps its id until nothing is left."""
+@contextlib.contextmanager
+def ended_by_sigterm() -> Iterator[None]:
+    """Let SIGTERM unwind the main thread within this context, as SIGINT does."""
+
+    def leave(number: int, frame: Any) -> None:
+        raise SystemExit(128 + number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End what is left of a process and its group; it keeps its id until nothing is left."""
     try:
         _signal(process.pid, signal.SIGTERM)
         until = time.monotonic() + PATIENCE
-        while time.monotonic() < until and not os.waitid(os.P_PID, process.pid, _ENDED):
-            time.sleep(0.02)
+        while time.monotonic() < until and not _has_ended(process.pid):
+            time.sleep(_INTERVAL)
     finally:
         _signal(process.pid, signal.SIGKILL)
         process.wait()
+
+
+def _has_ended(process: int) -> bool:
+    return os.waitid(os.P_PID, process, os.WEXITED | os.WNOWAIT | os.WNOHANG) is not None
 
 
 def _signal(group: int, number: int) -> None:

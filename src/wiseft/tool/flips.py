@@ -93,8 +93,8 @@ def _kinds(part: pd.DataFrame, alpha: float) -> tuple[list[pd.Series], pd.Series
 def _examples(images: pd.DataFrame) -> str:
     ends = [f"{PREDICTION}{alpha}" for alpha in ("0.000", "1.000")]
     said = [
-        f"{escape(Path(row['image']).name)} ({escape(row['label'])}; zero-shot "
-        f"{escape(row[ends[0]])}, fine-tuned {escape(row[ends[1]])})"
+        f"{escape(Path(row['image']).name)} ({escape(str(row['label']))}; zero-shot "
+        f"{escape(str(row[ends[0]]))}, fine-tuned {escape(str(row[ends[1]]))})"
         for row in images.head(EXAMPLES).to_dict("records")
     ]
     more = f" and {len(images) - EXAMPLES} more" if len(images) > EXAMPLES else ""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from functools import partial
+from itertools import combinations, pairwise
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from wiseft.base.alphas import FIXED_ALPHA, format_alpha, parse_alphas
@@ -18,21 +18,22 @@ from wiseft.base.io import atomic_path, sha256_file, sha256_json, write_json
 from wiseft.base.names import AVERAGE_PREFIX
 from wiseft.base.provenance import git_commit, versions
 from wiseft.errors import WiseftError
-from wiseft.foreign.door import Opened
 from wiseft.foreign.named import local_path
 from wiseft.models.runtime import start_torch
-from wiseft.tabulate.reported import TURNED, chosen, of_set, reported
+from wiseft.tabulate.few_evaluations import next_alpha, unseen
+from wiseft.tabulate.predictions import ENDS
+from wiseft.tabulate.reported import check_alike, chosen, of_set, reported, score_of
 from wiseft.tabulate.stage import tables_of
 from wiseft.tool.claim import INPUTS, WORK, claimed
 from wiseft.tool.command import Command
 from wiseft.tool.concluding import accuracies, end_of, table_choices, table_settings
 from wiseft.tool.flips import PREDICTION, section
-from wiseft.tool.own_points import ENDS, Function, Points, in_order, measure_all
+from wiseft.tool.own_points import Function, Points, measure_all
 from wiseft.tool.record import (
     HELD_OUT,
     MODEL,
+    PREDICTIONS,
     REFERENCE,
-    SCORES,
     TEST,
     ImageSet,
     Model,
@@ -47,7 +48,8 @@ log = logging.getLogger(__name__)
 
 ALPHAS = tuple(f"{step * 0.1:.3f}" for step in range(11))
 """Fewer than of a sweep of images, which has all alphas in one pass."""
-_SCORE = "score/"
+_Results = Mapping[tuple[str, str], Mapping[str, pd.DataFrame]]
+"""Rows of `of_set` by dataset and split of the tables, and by alpha."""
 
 
 @dataclass(frozen=True)
@@ -81,34 +83,33 @@ class Roles:
         own = {self.held_out: (REFERENCE, HELD_OUT), self.reference: (REFERENCE, TEST)}
         return own | {name: (name, TEST) for name in (*self.shifts, *self.kept)}
 
-    def sets(self, frame: pd.DataFrame, metrics: Mapping[str, str]) -> list[ImageSet]:
+    def sets(self, rows: Mapping[tuple[str, str], pd.DataFrame]) -> list[ImageSet]:
         """Return what the record says of them, the reference first.
 
         Args:
-            frame: what was reported at one alpha.
-            metrics: of each set.
+            rows: what was reported at one alpha, by place.
         """
-        rows = {name: of_set(frame, name, metrics[name]) for name in self.places}
-        n = {name: _n(part) for name, part in rows.items()}
-        own = {HELD_OUT: n[self.held_out], TEST: n[self.reference]}
         split = f"alpha is chosen on {self.held_out}, and what is reported is {self.reference}"
-        given: list[tuple[Role, str, dict[str, int | None], str]] = [
-            ("reference", self.reference, own, split),
-            *(("shift", name, {TEST: n[name]}, "") for name in self.shifts),
-            *(("kept", name, {TEST: n[name]}, "") for name in self.kept),
+        given: list[tuple[Role, str]] = [
+            ("reference", REFERENCE),
+            *(("shift", name) for name in self.shifts),
+            *(("kept", name) for name in self.kept),
         ]
-        return [
-            ImageSet(
-                name=REFERENCE if role == "reference" else name,
-                path=name,
-                role=role,
-                labelled=True,
-                n=counts,
-                split=how,
-                sha256=sha256_json([name, metrics[name], *rows[name]["id"]]),
+        found = []
+        for role, name in given:
+            own = {at: part for (dataset, at), part in rows.items() if dataset == name}
+            found.append(
+                ImageSet(
+                    name=name,
+                    path=self.reference if role == "reference" else name,
+                    role=role,
+                    labelled=True,
+                    n={at: _n(part) for at, part in own.items()},
+                    split=split if role == "reference" else "",
+                    sha256=sha256_json([name, *own[TEST]["metric"][:1], *own[TEST]["id"]]),
+                )
             )
-            for role, name, counts, how in given
-        ]
+        return found
 
 
 def sweep_with(
@@ -128,6 +129,7 @@ def sweep_with(
     device: str = "auto",
     threads: int = 1,
     jobs: int = 1,
+    budget: int | None = None,
     seed: int = 0,
 ) -> Result:
     """Find the model between two checkpoints by an evaluation of your own, and write it as F is.
@@ -152,6 +154,8 @@ def sweep_with(
         device: for `{device}`: auto, cpu, cuda, or mps.
         threads: CPU threads of a merge.
         jobs: evaluations at a time, each with a model on the disk.
+        budget: evaluations in all; after 0, 1, 0.5 and `alpha` they are chosen by held-out results
+            (`wiseft.tabulate.few_evaluations`). None: the whole grid.
         seed: of the bootstrap.
 
     Raises:
@@ -160,63 +164,93 @@ def sweep_with(
     """
     output, given = Path(output), None if alpha is None else format_alpha(alpha)
     roles = Roles(held_out, reference, shifts, keep)
-    needed = [*ENDS, FIXED_ALPHA, *filter(None, [given])]
+    needed = dict.fromkeys([*ENDS, FIXED_ALPHA, *filter(None, [given])])
+    if budget is not None and jobs > 1:
+        raise WiseftError("--budget chooses each alpha by the results before it; leave out --jobs")
+    if budget is not None and budget < len(needed):
+        least = ", ".join(f"{float(each):g}" for each in needed)
+        raise WiseftError(f"--budget {budget} is too small for the alphas {least}")
     grid = parse_alphas(dict.fromkeys(map(format_alpha, [*alphas, *needed])))
     how = Command.parse(evaluate) if isinstance(evaluate, str) else evaluate
     ends = local_path(zero_shot), local_path(fine_tuned)
     where = str(start_torch(threads, device, mps=True))
     points = Points.open(ends, how, output / WORK, where, weights)
-    inputs = {"ends": points.sums, "weights": weights, "evaluate": points.called, "recipe": None}
+    inputs = {"ends": points.sums, "weights": weights, "evaluate": points.called}
+    first: dict[str, pd.DataFrame] = {}
     with claimed(output, inputs):
 
-        def check(frame: pd.DataFrame) -> None:
-            chosen(frame, list(roles.places), metrics)
-            write_json(output / WORK / INPUTS, inputs)  # what fails at once claims nothing
+        def check(alpha: str, frame: pd.DataFrame) -> None:
+            for before, other in first.items():
+                check_alike(other, frame, (f"alpha {float(before):g}", f"alpha {float(alpha):g}"))
+            if not first:
+                chosen(frame, list(roles.places), metrics)
+                first[alpha] = frame
+                write_json(output / WORK / INPUTS, inputs)  # what fails at once claims nothing
 
-        results = measure_all(points, in_order(grid), check, jobs)
-        return conclude(points, results, roles, (output, inputs), metrics, given, seed)
+        def following(measured: Mapping[str, pd.DataFrame], busy: Collection[str]) -> str | None:
+            order = dict.fromkeys([*needed, *(grid if budget is None else ())])
+            left = (each for each in order if each not in {*measured, *busy})
+            if (found := next(left, None)) is not None or budget is None:
+                return found
+            taken = chosen(measured[ENDS[0]], [held_out], metrics)
+            scores = {
+                float(at): {held_out: score_of(of_set(frame, held_out, taken[held_out]))}
+                for at, frame in measured.items()
+            }
+            at = next_alpha([float(each) for each in grid], scores, held_out, budget)
+            return None if at is None else format_alpha(at)
+
+        results = measure_all(points, following, check, jobs)
+        taken = chosen(results[ENDS[0]], list(roles.places), metrics)
+        sets = {
+            place: {alpha: of_set(frame, name, taken[name]) for alpha, frame in results.items()}
+            for name, place in roles.places.items()
+        }
+        missed = unseen([float(each) for each in grid], [float(each) for each in results])
+        return _conclude(points, sets, roles, (output, inputs), given, seed, missed)
 
 
-def conclude(
+def _conclude(
     points: Points,
-    results: Mapping[str, pd.DataFrame],
+    results: _Results,
     roles: Roles,
     where: tuple[Path, Mapping[str, Any]],
-    metrics: Sequence[str] = (),
-    given: str | None = None,
-    seed: int = 0,
+    given: str | None,
+    seed: int,
+    missed: str,
 ) -> Result:
     """Choose alpha by what was reported, and write tables, page, model and record.
 
     Args:
-        results: by alpha, ends and 0.5 among them, in ascending order.
+        results: by place and alpha, in ascending order.
         where: the sweep's folder, and what it claims.
-        metrics, given, seed: as in `sweep_with`.
-
-    Raises:
-        WiseftError: if a role is of no set, or a set has several metrics.
+        given: alpha of the model, in place of the recommended one.
+        missed: a sentence on alphas that were not evaluated.
     """
     output, inputs = where
-    first, grid = next(iter(results.values())), list(results)
-    taken = chosen(first, list(roles.places), metrics)
+    grid = list(results[REFERENCE, TEST])
     run: dict[str, Any] = {"model": "model", "reference": REFERENCE, "method": "end-to-end"}
     run |= {"variant": "", "run": f"model__{REFERENCE}__end-to-end", "seed": seed}
-    read = reported(results, roles.places, taken, run)
-    sets, average = roles.sets(first, taken), _of_one_kind(read.metrics, roles.shifts)
-    settings = [table_settings(sets, grid, seed, float(FIXED_ALPHA), average)]
-    table = tables_of("sweep", settings[0], read).table
+    read, sets = reported(results, run), roles.sets({at: f[ENDS[0]] for at, f in results.items()})
+    # Shares of right answers and rewards have no average.
+    metric = read.metrics.set_index("dataset")["metric"]
+    average = metric[metric.index.isin(roles.shifts)].nunique() == 1
+    settings = partial(table_settings, sets, grid, seed, average=average)
+    table = tables_of("sweep", settings(float(FIXED_ALPHA)), read).table
     choices = table_choices(table, given)
-    unsure = " ".join(_doubts(points, results, roles, taken))
-    recommended = recommend(choices, sets, table, unsure, "samples")
-    at = recommended.alpha
-    gains = tables_of("sweep", table_settings(sets, grid, seed, at, average), read).comparisons
+    found = recommend(choices, sets, table, " ".join(_doubts(results, roles)), "samples")
+    found = found.model_copy(update={"why": f"{found.why} {missed}".rstrip()})
+    gains = tables_of("sweep", settings(found.alpha), read).comparisons
+    zero_shot, fine_tuned = map(end_of, points.opened, points.ends, points.sums)
+    config = points.like.checkpoint.config
+    named = config.get("architectures") or [config.get("_class_name")]
     record = Sweep(
         versions=versions(),
         commit=git_commit(),
         inputs=sha256_json(inputs),
-        zero_shot=end_of(points.opened[0], points.ends[0], points.sums[0]),
-        fine_tuned=end_of(points.opened[1], points.ends[1], points.sums[1]),
-        architecture=_architecture(points.like),
+        zero_shot=zero_shot,
+        fine_tuned=fine_tuned,
+        architecture=str(named[0] or "not said"),
         class_names=[],
         templates=[],
         head="",
@@ -225,14 +259,14 @@ def conclude(
         alphas=[float(each) for each in grid],
         choices=choices,
         unlabelled={},
-        recommended=recommended,
+        recommended=found,
         accuracy=accuracies(table),
-        model=_write_model(points, format_alpha(at), output),
+        model=_write_model(points, format_alpha(found.alpha), output),
     )
-    scores = _scores(results, roles, taken)
-    with atomic_path(output / SCORES) as temporary:
-        scores.to_parquet(temporary, index=False)
-    write_files(output, record, table, gains, _flips(scores, at))
+    samples = _samples(results)
+    with atomic_path(output / PREDICTIONS) as temporary:
+        samples.to_parquet(temporary, index=False)
+    write_files(output, record, table, gains, section(samples, found.alpha, "samples"))
     write_record(output, record)
     return Result(output, record)
 
@@ -244,64 +278,32 @@ def _n(rows: pd.DataFrame) -> int | None:
     return None if pd.isna(rows["n"].iloc[0]) else int(rows["n"].iloc[0])
 
 
-def _of_one_kind(metrics: pd.DataFrame, shifts: Sequence[str]) -> bool:
-    """Whether shifts may have an average: all are shares, or of one metric."""
-    rows = metrics[metrics["dataset"].isin(list(shifts))]
-    shares = rows["value"].between(0, 1).all() and not rows["metric"].str.startswith(TURNED).any()
-    return bool(shares) or rows["metric"].nunique() == 1
-
-
-def _doubts(
-    points: Points, results: Mapping[str, pd.DataFrame], roles: Roles, metrics: Mapping[str, str]
-) -> Iterator[str]:
+def _doubts(results: _Results, roles: Roles) -> Iterator[str]:
     """Yield sentences on why no alpha is to be recommended."""
-    sets = {
-        name: [of_set(frame, name, metrics[name]) for frame in results.values()]
-        for name in roles.places
-    }
-    if all(each[0]["value"].equals(each[-1]["value"]) for each in sets.values()):
+    if all(each[ENDS[0]]["value"].equals(each[ENDS[1]]["value"]) for each in results.values()):
         yield "Both ends are the same model: all reported numbers are equal."
-    for one, two in (
-        (one, two) for one in (roles.held_out, roles.reference) for two in roles.places if one < two
-    ):
-        pair = list(zip(sets[one], sets[two], strict=True))
-        if sets[one][0]["id"].iloc[0] and all(
-            a[["id", "value"]].equals(b[["id", "value"]]) for a, b in pair
+    names = dict(zip(results, roles.places, strict=True))
+    rows = {at: pd.concat(each.values())[["id", "value"]] for at, each in results.items()}
+    for one, two in combinations(rows, 2):
+        if (
+            REFERENCE in (one[0], two[0])
+            and rows[one]["id"].iloc[0]
+            and rows[one].equals(rows[two])
         ):
-            yield f"{one} and {two} are the same samples, with the same scores at every alpha."
+            same = f"{names[one]} and {names[two]} are the same samples"
+            yield f"{same}, with the same scores at every alpha."
 
 
-def _scores(
-    results: Mapping[str, pd.DataFrame], roles: Roles, metrics: Mapping[str, str]
-) -> pd.DataFrame:
-    """Return the score of every sample, as it was reported, a column an alpha."""
-    parts = [pd.DataFrame({name: [] for name in ("set", "split", "id")}, dtype=object)]
-    for name, (dataset, split) in roles.places.items():
-        frames = {alpha: of_set(frame, name, metrics[name]) for alpha, frame in results.items()}
-        ids = next(iter(frames.values()))["id"]
-        if ids.iloc[0]:
-            values = {f"{_SCORE}{alpha}": frame["value"] for alpha, frame in frames.items()}
-            parts.append(pd.DataFrame({"set": dataset, "split": split, "id": ids, **values}))
+def _samples(results: _Results) -> pd.DataFrame:
+    """Return the score of every sample in the form of predictions: those of right samples are 1."""
+    parts = [pd.DataFrame({name: [] for name in ("set", "split", "image", "label")}, dtype=object)]
+    for (dataset, split), frames in results.items():
+        values = {f"{PREDICTION}{alpha}": frame["value"] for alpha, frame in frames.items()}
+        part = pd.DataFrame({"set": dataset, "split": split, "image": frames[ENDS[0]]["id"]})
+        shares = pd.DataFrame(values).isin([0, 1]).all(axis=None)
+        if part["image"].iloc[0]:
+            parts.append(part.assign(label=1.0 if shares else None, **values))
     return pd.concat(parts, ignore_index=True)
-
-
-def _flips(scores: pd.DataFrame, alpha: float) -> str:
-    """Return what the page says of samples that are right at one alpha and not another."""
-    columns = [name for name in scores if str(name).startswith(_SCORE)]
-    shares = scores[columns].isin([0, 1]).all(axis=1).groupby(scores["set"]).transform("all")
-    part = scores[shares.astype(bool)]
-    right = {f"{PREDICTION}{name.removeprefix(_SCORE)}": part[name] == 1 for name in columns}
-    words = {name: np.where(each, "right", "wrong") for name, each in right.items()}
-    frame = part[["set", "split"]].assign(image=part["id"], label="right", **words)
-    return section(frame, alpha, "samples")
-
-
-def _architecture(like: Opened) -> str:
-    """Return the class of a model of transformers or the like, where the configuration names it."""
-    named = like.checkpoint.config.get("architectures") or [
-        like.checkpoint.config.get("_class_name")
-    ]
-    return str(named[0] or "not said")
 
 
 def _write_model(points: Points, alpha: str, output: Path) -> Model:
@@ -309,14 +311,13 @@ def _write_model(points: Points, alpha: str, output: Path) -> Model:
     made, folder, like = output / WORK / MODEL, output / MODEL, points.like
     shutil.rmtree(made, ignore_errors=True)
     made.mkdir()
-    path = points.model(alpha, made, copy=True)
+    path = points.write(alpha, made)
     whole = path.is_dir()
     shutil.rmtree(folder, ignore_errors=True)
     (path if whole else made).replace(folder)
     shutil.rmtree(made, ignore_errors=True)
     log.info(f"sweep: wrote {folder} at alpha {alpha}, in the format of {like.path}")
-    config = like.checkpoint.config
-    library = "transformers" if whole and "model_type" in config else "torch"
+    library = "transformers" if whole and "model_type" in like.checkpoint.config else "torch"
     return Model(
         loads_with="wiseft" if like.header is not None else library,
         file=MODEL if whole else f"{MODEL}/{path.name}",

@@ -25,8 +25,6 @@ NAME, TABLE, PAGE, MODEL = "sweep.json", "table", "index.html", "model"
 """Files and folders of a sweep; the table has the suffixes csv, parquet and json."""
 PREDICTIONS = "predictions.parquet"
 """Predictions of every image, in a sweep's folder and in those of its evaluations."""
-SCORES = "scores.parquet"
-"""Scores of every sample, of a sweep with an evaluation of the user's own."""
 REFERENCE = "reference"
 HELD_OUT, TEST = "held-out", "test"
 FIXED, BEST, ONE_ERROR, UNLABELLED, GIVEN = (

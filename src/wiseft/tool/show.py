@@ -29,7 +29,6 @@ from wiseft.tool.record import (
     PAGE,
     PREDICTIONS,
     REFERENCE,
-    SCORES,
     TABLE,
     TEST,
     ImageSet,
@@ -77,7 +76,7 @@ def write_files(
     paths = [folder / f"{CURVE}.{kind}" for kind in KINDS]
     make_figure(CURVE, draw, table, options, paths)
     links = [folder / f"{TABLE}.{kind}" for kind in ("csv", "parquet", "json")]
-    links += [folder / GAINS, folder / (SCORES if record.evaluate else PREDICTIONS), *paths]
+    links += [folder / GAINS, folder / PREDICTIONS, *paths]
     write_text(folder / PAGE, _page(folder, record, (table, comparisons), flips, shown, links))
 
 
