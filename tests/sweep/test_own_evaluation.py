@@ -11,7 +11,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
+import transformers
+from PIL import Image
 from safetensors.numpy import load_file, save_file
+from tests.sweep.conftest import CLASSES, write_images
 
 import wiseft
 from wiseft.cli import main
@@ -99,6 +103,82 @@ def test_accuracies_choices_and_files(tmp_path):
     assert "recommended: alpha" in summary(result)
     card = write_card(tmp_path / "out", "mit", None).read_text()
     assert "task_type" not in card or "image-classification" not in card
+
+
+def test_images_have_the_numbers_of_the_image_sweep(tmp_path):
+    for seed, split in enumerate(("held-out", "test")):
+        write_images(tmp_path / "photos" / split, 12, seed, CLASSES)
+    write_images(tmp_path / "sketches", 9, 2, CLASSES[1:])
+    data = {"val": "photos/held-out", "test": "photos/test", "sketches": "sketches"}
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    sizes |= {"intermediate_size": 32, "image_size": 32, "patch_size": 16}
+    names = dict(enumerate(CLASSES))
+    config = transformers.ViTConfig(**sizes, id2label=names, label2id={})
+    for seed, name in enumerate("zf"):
+        torch.manual_seed(seed)
+        model = transformers.ViTForImageClassification(config)
+        with torch.no_grad():
+            model.classifier.weight.normal_()
+        model.save_pretrained(tmp_path / name)
+        transformers.ViTImageProcessor(size={"height": 32, "width": 32}).save_pretrained(
+            tmp_path / name
+        )
+
+    def evaluate(path):
+        model = transformers.ViTForImageClassification.from_pretrained(path).eval()
+        process = transformers.AutoImageProcessor.from_pretrained(path)
+        for name, folder in data.items():
+            for file in sorted((tmp_path / folder).rglob("*.png")):
+                pixels = process(Image.open(file).convert("RGB"), return_tensors="pt")
+                with torch.no_grad():
+                    found = int(model(**pixels).logits.argmax())
+                id_ = str(file.relative_to(tmp_path / folder))
+                yield sample(name, id_, int(names[found] == file.parent.name))
+
+    z, f = tmp_path / "z", tmp_path / "f"
+    own = {"held_out": "val", "reference": "test", "shifts": ["sketches"]}
+    mine = wiseft.sweep_with(z, f, evaluate, tmp_path / "own", **own, **GRID)
+    folders = tmp_path / "photos", [tmp_path / "sketches"]
+    images = wiseft.sweep(z, f, *folders, tmp_path / "images", **GRID)
+    key, shown = ["dataset", "split", "alpha"], ["metric", "value", "n", "n_correct", "ci_method"]
+    shown += ["ci_low", "ci_high"]
+    grids = [
+        each.table[each.table["selection"] == "grid"].set_index(key)[shown].sort_index()
+        for each in (mine, images)
+    ]
+    assert grids[0]["value"].nunique() > 4
+    pd.testing.assert_frame_equal(*grids)
+    assert mine.choices == images.choices
+    assert mine.recommended == images.recommended
+    gains = [pd.read_csv(each.folder / "gains.csv") for each in (mine, images)]
+    columns = ["contrast", "dataset", "difference", "p_value", "n_better", "n_worse"]
+    pd.testing.assert_frame_equal(*(each[columns] for each in gains))
+    ends = ["ci_low", "ci_high"]
+    pd.testing.assert_frame_equal(*(each[ends] for each in gains))
+    model = transformers.ViTForImageClassification.from_pretrained(mine.model_path)
+    other = transformers.ViTForImageClassification.from_pretrained(images.model_path)
+    for one, two in zip(model.parameters(), other.parameters(), strict=True):
+        torch.testing.assert_close(one, two, atol=1e-6, rtol=0)
+
+
+def test_a_budget_evaluates_few_alphas_and_says_which_it_did_not_see(tmp_path):
+    z, f = ends(tmp_path)
+    options = {**ROLES, "alphas": [step / 20 for step in range(21)]}
+    whole = wiseft.sweep_with(z, f, counted(), tmp_path / "whole", **options)
+    few = wiseft.sweep_with(z, f, counted(), tmp_path / "few", **options, budget=6)
+    assert len(few.record.alphas) == 6 and {0, 0.5, 1} <= set(few.record.alphas)
+    best = whole.choices["held-out"]
+    held = [rights(z, f, "val", alpha).mean() for alpha in few.record.alphas]
+    assert few.choices["held-out"] == few.record.alphas[int(np.argmax(held))]
+    assert rights(z, f, "val", best).mean() - max(held) <= 0.05
+    said = "15 of 21 alphas were not evaluated"
+    assert said in summary(few) and said in few.page.read_text()
+    assert "not evaluated" not in summary(whole) + whole.page.read_text()
+    given = wiseft.sweep_with(z, f, counted(), tmp_path / "few", **options, budget=6, alpha=0.15)
+    assert given.record.recommended.alpha == 0.15 and len(given.record.alphas) == 6
+    for wrong, message in (({"budget": 2}, "too small"), ({"budget": 6, "jobs": 2}, "--jobs")):
+        with pytest.raises(WiseftError, match=message):
+            wiseft.sweep_with(z, f, counted(), tmp_path / "few", **options, **wrong)
 
 
 # ------------------------------------------------------------------------------ kept and continued

@@ -99,7 +99,7 @@ def sweep(
     from wiseft.tool.sweep import sweep as run_sweep
     from wiseft.zeroshot.prompts import parse_templates
 
-    if evaluate or held_out or metric:
+    if evaluate or held_out or metric or budget or jobs > 1:
         typer.echo(summary(_with_own(**options)))
         return
     result = run_sweep(
@@ -133,14 +133,20 @@ def sweep(
     typer.echo(summary(result))
 
 
-def _with_own(evaluate: str | None, held_out: str | None, alphas: str | None, **given: Any) -> Any:
+def _with_own(
+    zero_shot: Path,
+    fine_tuned: Path,
+    evaluate: str | None,
+    held_out: str | None,
+    alphas: str | None,
+    **given: Any,
+) -> Any:
     """Return the result of a sweep with the user's own evaluation."""
     from wiseft.errors import WiseftError
     from wiseft.tool.own_sweep import ALPHAS, sweep_with
 
     if evaluate is None or held_out is None:
         raise WiseftError("an evaluation of your own needs both --evaluate and --held-out")
-    ends = given.pop("zero_shot"), given.pop("fine_tuned")
     names = {"shifts": given.pop("shift"), "metrics": given.pop("metric") or ()}
     names["keep"] = given.pop("keep") or ()
     kept = "reference output alpha weights device threads seed jobs budget"
@@ -151,7 +157,9 @@ def _with_own(evaluate: str | None, held_out: str | None, alphas: str | None, **
             f"leave out --{odd[0].replace('_', '-')}, which --evaluate has no use for"
         )
     grid = alphas.split(",") if alphas else ALPHAS
-    return sweep_with(*ends, evaluate, held_out=held_out, alphas=grid, **names, **own)
+    return sweep_with(
+        zero_shot, fine_tuned, evaluate, held_out=held_out, alphas=grid, **names, **own
+    )
 
 
 def export(

@@ -108,15 +108,22 @@ def of_set(frame: pd.DataFrame, name: str, metric: str) -> pd.DataFrame:
     return rows.sort_values("id", kind="stable", ignore_index=True)
 
 
+def known_n(rows: pd.DataFrame) -> int | None:
+    """Return the samples of a set; None: unknown. Rows as of `of_set`."""
+    if rows["id"].iloc[0]:
+        return len(rows)
+    return None if pd.isna(rows["n"].iloc[0]) else int(rows["n"].iloc[0])
+
+
 def score_of(rows: pd.DataFrame) -> Score:
     """Return a set's metric and its standard error; rows as of `of_set`."""
-    value, n = float(rows["value"].mean()), len(rows)
-    error: float | None = float(rows["value"].std(ddof=0)) / math.sqrt(n)
-    if not rows["id"].iloc[0]:
-        counted = rows["n"].iloc[0]
-        error = None if pd.isna(rows["stderr"].iloc[0]) else float(rows["stderr"].iloc[0])
-        error = error if pd.isna(counted) else binomial_error(value, int(counted))
-    return Score(value, error, bool(rows["higher_is_better"].iloc[0]))
+    value, n, stderr = float(rows["value"].mean()), known_n(rows), rows["stderr"].iloc[0]
+    if rows["id"].iloc[0]:
+        error = float(rows["value"].std(ddof=0)) / math.sqrt(len(rows))
+    else:
+        error = float(stderr) if n is None else binomial_error(value, n)
+    better = bool(rows["higher_is_better"].iloc[0])
+    return Score(value, None if math.isnan(error) else error, better)
 
 
 def reported(
@@ -134,7 +141,7 @@ def reported(
         points = [Point(run["run"], run["seed"], WEIGHT, alpha) for alpha in frames]
         place, first = Place(dataset, split, PRIMARY), next(iter(frames.values()))
         values = np.column_stack([frame["value"].to_numpy(float) for frame in frames.values()])
-        metric, n = first["metric"].iloc[0], len(first)
+        metric, n = str(first["metric"].iloc[0]), known_n(first)
         if not first["higher_is_better"].iloc[0]:
             metric, values = TURNED + metric, -values
         right: Sequence[int | None] = [None] * len(points)
@@ -144,14 +151,13 @@ def reported(
             right = [int(each) for each in values.sum(axis=0)]
         else:
             found = _statistic(metric, points, [*frames.values()], values, "\n".join(place))
-            statistics[place], n = found, found.known.n if found.known else None
+            statistics[place] = found
             if found.exact:
                 right = [int(frame["n_correct"].iloc[0]) for frame in frames.values()]
         for point, mean, k in zip(points, values.mean(axis=0), right, strict=True):
-            row = {"dataset": dataset, "split": split, "view": PRIMARY, "combination": WEIGHT}
+            row = {**run, **place._asdict(), "combination": WEIGHT, "alpha": point.alpha}
             value = float(mean) if k is None or n is None else k / n
-            row |= {"alpha": point.alpha, "metric": metric, "value": value}
-            rows.append({**run, **row, "n": n, "n_correct": k})
+            rows.append(row | {"metric": metric, "value": value, "n": n, "n_correct": k})
     frame = pd.DataFrame(rows)
     frame[["n", "n_correct"]] = frame[["n", "n_correct"]].astype("Int64")
     return Inputs(frame, cells, statistics)
@@ -187,11 +193,8 @@ def _statistic(
         each = [generator.permutation(norm.ppf(even)) for _ in means]
         return means + errors * np.column_stack(each)
 
-    counted, sampled = frames[0]["n"].iloc[0], bool(frames[0]["id"].iloc[0])
-    if sampled:
-        known = Known(n, resampled, schema.BOOTSTRAP)
-    else:
-        known = Known(None if pd.isna(counted) else int(counted), drawn, schema.UNPAIRED)
-    exact, none = not sampled and known.n is not None, np.array([], dtype=str)
-    column = {point: at for at, point in enumerate(points)}
+    sampled, known_as = bool(frames[0]["id"].iloc[0]), known_n(frames[0])
+    how = (resampled, schema.BOOTSTRAP) if sampled else (drawn, schema.UNPAIRED)
+    exact, none = not sampled and known_as is not None, np.array([], dtype=str)
+    column, known = {point: at for at, point in enumerate(points)}, Known(known_as, *how)
     return Statistic(metric, column, means, none, none, exact, None, [], known)

@@ -80,8 +80,12 @@ class Points:
         Raises:
             WiseftError: if a checkpoint is refused, or the two do not fit.
         """
-        order = 1 if is_adapter(ends[1]) else -1  # a merge takes first the one with F's format
-        opened = check_files(*ends[::order], weights)[::order]
+        zero, fine = ends
+        if is_adapter(fine):
+            opened = check_files(zero, fine, weights)
+        else:  # a merge takes the one first whose format it writes
+            other, first = check_files(fine, zero, weights)
+            opened = first, other
         sums = [{file.name: sha256_file(file) for file in files_of(path)} for path in ends]
         return cls(ends, opened, evaluate, work, device, weights, sums)
 

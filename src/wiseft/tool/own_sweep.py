@@ -22,7 +22,7 @@ from wiseft.foreign.named import local_path
 from wiseft.models.runtime import start_torch
 from wiseft.tabulate.few_evaluations import next_alpha, unseen
 from wiseft.tabulate.predictions import ENDS
-from wiseft.tabulate.reported import check_alike, chosen, of_set, reported, score_of
+from wiseft.tabulate.reported import check_alike, chosen, known_n, of_set, reported, score_of
 from wiseft.tabulate.stage import tables_of
 from wiseft.tool.claim import INPUTS, WORK, claimed
 from wiseft.tool.command import Command
@@ -104,7 +104,7 @@ class Roles:
                     path=self.reference if role == "reference" else name,
                     role=role,
                     labelled=True,
-                    n={at: _n(part) for at, part in own.items()},
+                    n={at: known_n(part) for at, part in own.items()},
                     split=split if role == "reference" else "",
                     sha256=sha256_json([name, *own[TEST]["metric"][:1], *own[TEST]["id"]]),
                 )
@@ -269,13 +269,6 @@ def _conclude(
     write_files(output, record, table, gains, section(samples, found.alpha, "samples"))
     write_record(output, record)
     return Result(output, record)
-
-
-def _n(rows: pd.DataFrame) -> int | None:
-    """Return the samples of a set; None: unknown."""
-    if rows["id"].iloc[0]:
-        return len(rows)
-    return None if pd.isna(rows["n"].iloc[0]) else int(rows["n"].iloc[0])
 
 
 def _doubts(results: _Results, roles: Roles) -> Iterator[str]:

@@ -318,7 +318,7 @@ def _evaluate(
         state=work / "state",
         **how,
     )
-    total = len(grid) * sum(sum(each.n.values()) for each in sets)
+    total = len(grid) * sum(n or 0 for each in sets for n in each.n.values())
     with Meter("sweep: evaluating", total, unit=" images x alphas") as meter:
         request, written = replace(request, progress=meter.add), dict[str, Path]()
         for head, members in by_head.items():
