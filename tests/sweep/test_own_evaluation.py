@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import sys
 import time
@@ -139,9 +140,11 @@ def test_images_have_the_numbers_of_the_image_sweep(tmp_path):
 
     z, f = tmp_path / "z", tmp_path / "f"
     own = {"held_out": "val", "reference": "test", "shifts": ["sketches"]}
-    mine = wiseft.sweep_with(z, f, evaluate, tmp_path / "own", **own, **GRID)
+    # Of images, accuracy at chance is known, and then no alpha is recommended.
+    given = {**GRID, "alpha": 0.75}
+    mine = wiseft.sweep_with(z, f, evaluate, tmp_path / "own", **own, **given)
     folders = tmp_path / "photos", [tmp_path / "sketches"]
-    images = wiseft.sweep(z, f, *folders, tmp_path / "images", **GRID)
+    images = wiseft.sweep(z, f, *folders, tmp_path / "images", **given)
     key, shown = ["dataset", "split", "alpha"], ["metric", "value", "n", "n_correct", "ci_method"]
     shown += ["ci_low", "ci_high"]
     grids = [
@@ -151,7 +154,7 @@ def test_images_have_the_numbers_of_the_image_sweep(tmp_path):
     assert grids[0]["value"].nunique() > 4
     pd.testing.assert_frame_equal(*grids)
     assert {**mine.choices, "unlabelled": images.choices["unlabelled"]} == images.choices
-    assert mine.recommended == images.recommended
+    assert mine.recommended == images.recommended == 0.75
     gains = [pd.read_csv(each.folder / "gains.csv") for each in (mine, images)]
     columns = ["contrast", "dataset", "difference", "p_value", "n_better", "n_worse"]
     pd.testing.assert_frame_equal(*(each[columns] for each in gains))
@@ -181,6 +184,14 @@ def test_a_budget_evaluates_few_alphas_and_says_which_it_did_not_see(tmp_path):
     for wrong, message in (({"budget": 2}, "too small"), ({"budget": 6, "jobs": 2}, "--jobs")):
         with pytest.raises(WiseftError, match=message):
             wiseft.sweep_with(z, f, counted(), tmp_path / "few", **options, **wrong)
+
+
+def test_a_program_may_be_a_word(tmp_path):
+    z, f = ends(tmp_path)
+    code = "# " + "a long program" * 30 + "\nimport sys" + SCRIPT
+    command = shlex.join([sys.executable, "-c", code, "{model}"])
+    result = wiseft.sweep_with(z, f, command, tmp_path / "out", **ROLES, alphas=[])
+    assert result.record.evaluate == command
 
 
 # ------------------------------------------------------------------------------ kept and continued

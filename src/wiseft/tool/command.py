@@ -63,9 +63,10 @@ class Command:
 
     def identity(self) -> dict[str, Any]:
         """Return what its results depend on: its words, and the sums of scripts among them."""
-        files = [path for path in map(Path, self.words) if path.is_file()]
-        files = [path for path in files if path.stat().st_size <= _SCRIPT]
-        return {"words": list(self.words), "scripts": {str(f): sha256_file(f) for f in files}}
+        # A word may be a program, and too long for a path.
+        files = [Path(word) for word in self.words if os.access(word, os.R_OK)]
+        scripts = [file for file in files if file.is_file() and file.stat().st_size <= _SCRIPT]
+        return {"words": list(self.words), "scripts": {str(f): sha256_file(f) for f in scripts}}
 
     def filled(self, values: Mapping[str, str]) -> list[str]:
         """Return its words with the placeholders' values, each of which stays within its word."""

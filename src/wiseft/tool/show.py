@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -245,7 +246,7 @@ def _without_folders(text: str, record: Sweep) -> str:
     ends = [record.zero_shot, record.fine_tuned, *record.more]
     given = [*(each.path for each in ends), *(each.path for each in record.sets)]
     given += shlex.split(record.evaluate or "")
-    paths = {path for path in map(Path, given) if path.exists()}
+    paths = {Path(each) for each in given if os.access(each, os.F_OK)}  # also of words, if long
     forms = {
         form: path.resolve().name for path in paths for form in (str(path), str(path.resolve()))
     }
@@ -290,23 +291,16 @@ def _page(
 def _plain_page(
     title: str, verdict: str, record: Sweep, table: pd.DataFrame, links: list[Path]
 ) -> str:
-    """Return a page without a chart: nothing but the reference has labels, or a metric is no share
-    on the scale of the chart.
-    """
-    grid, shares = (
-        table[(table["selection"] == "grid") & (table["split"] == TEST)],
-        is_shares(table),
-    )
-    names = _shown(grid)
-    titles = {REFERENCE: "the reference"} | _titles(record)
+    """Return a page without a chart: only the reference has labels, or it cannot show a metric."""
+    grid = table[(table["selection"] == "grid") & (table["split"] == TEST)]
+    names, titles = _shown(grid), {REFERENCE: "the reference"} | _titles(record)
     metrics = grid.groupby("dataset")["metric"].first().str.capitalize()
     heads = "".join(f"<th>{escape(f'{metrics[n]} on {titles.get(n, n)}')}</th>" for n in names)
-    cells = {name: grid[grid["dataset"] == name].set_index("alpha", drop=False) for name in names}
+    texts = [number(row, is_shares(table)) for row in grid.to_dict("records")]
+    wide = grid.assign(text=texts).pivot(index="alpha", columns="dataset", values="text")[names]
     rows = "".join(
-        f"<tr><td>{alpha:g}</td>"
-        + "".join(f"<td>{number(cells[name].loc[alpha], shares)}</td>" for name in names)
-        + "</tr>"
-        for alpha in cells[names[0]].index
+        f"<tr><td>{alpha:g}</td><td>{'</td><td>'.join(cells)}</td></tr>"
+        for alpha, cells in zip(wide.index, wide.to_numpy(), strict=True)
     )
     files = "".join(f'<li><a href="{path.name}">{path.name}</a></li>' for path in links)
     return (
