@@ -154,7 +154,7 @@ def test_images_have_the_numbers_of_the_image_sweep(tmp_path):
     assert grids[0]["value"].nunique() > 4
     pd.testing.assert_frame_equal(*grids)
     assert {**mine.choices, "unlabelled": images.choices["unlabelled"]} == images.choices
-    assert mine.recommended == images.recommended == 0.75
+    assert [each.record.recommended.alpha for each in (mine, images)] == [0.75, 0.75]
     gains = [pd.read_csv(each.folder / "gains.csv") for each in (mine, images)]
     columns = ["contrast", "dataset", "difference", "p_value", "n_better", "n_worse"]
     pd.testing.assert_frame_equal(*(each[columns] for each in gains))

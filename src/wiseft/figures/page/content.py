@@ -314,9 +314,8 @@ def answer(
         (gain, text), (_, cost) = (
             _difference(line, dataset, alpha, end, comparisons) for dataset in (shift, reference)
         )
-        kind = {-1: "a loss of accuracy, ", 0: f"no gain that these {samples} can show, ", 1: ""}[
-            gain
-        ]
+        none = f"no gain that these {samples} can show, "
+        kind = {-1: "a loss of accuracy, ", 0: none, 1: ""}[gain]
         price = f"{'for' if gain > 0 else 'and'} {cost} on {own}"
         said.append(f"{at}: {kind}{text} {where}, {price}, compared with the {name} model.")
     return said or [f"Accuracy {where} and on {own} by α; both ends are not known."]

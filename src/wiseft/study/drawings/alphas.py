@@ -36,9 +36,8 @@ def draw(
     (method, *_) = methods_of(grid, None)
     figure, (ax,) = panel_grid(style, 1, 1, 2.6)
     for name, look in style.looks(grid["dataset"].unique().tolist()).items():
-        points = (1 if label else 100) * mean_over_runs(curve(grid, name, method)).set_index(
-            "alpha"
-        )
+        points = mean_over_runs(curve(grid, name, method)).set_index("alpha")
+        points = points * (1 if label else 100)
         ax.fill_between(
             points.index, points["ci_low"], points["ci_high"], alpha=0.2, color=look.color
         )
