@@ -147,7 +147,7 @@ def reported(
         right: Sequence[int | None] = [None] * len(points)
         if first["id"].iloc[0] and np.isin(values, (0, 1)).all():
             metric = ACCURACY if metric == SCORE else metric
-            cells[place] = _cell(points, first["id"], values)
+            cells[place] = _cell(points, dataset + "/" + first["id"], values)
             right = [int(each) for each in values.sum(axis=0)]
         else:
             found = _statistic(metric, points, [*frames.values()], values, "\n".join(place))
@@ -164,7 +164,11 @@ def reported(
 
 
 def _cell(points: Sequence[Point], ids: pd.Series, right: Floats) -> Cell:
-    """Return samples that are right (1) or wrong at each point, as predictions of label 1."""
+    """Return samples that are right (1) or wrong at each point, as predictions of label 1.
+
+    Args:
+        ids: other ones in every set, or the bootstrap draws samples of two sets together.
+    """
     names = ids.to_numpy(dtype=str)
     truth = Truth(np.ones(len(ids), np.int64), names)
     predictions = dict(zip(points, right.T.astype(np.int32), strict=True))

@@ -341,7 +341,7 @@ def _difference(
     if len(rows) == 1 and rows["ci_low"].notna().all():
         low, high = 100 * rows["ci_low"].iloc[0], 100 * rows["ci_high"].iloc[0]
         text += f" [{low:.1f}, {high:.1f}]".replace("-", "−")
-    elif (rows["ci_method"] == "").any():
+    elif len(rows) == 1 and rows["ci_low"].isna().all():
         text, low, high = f"{text} (without an interval)", -np.inf, np.inf
     elif len(rows):
         low, high = 100 * rows["difference"].min(), 100 * rows["difference"].max()
