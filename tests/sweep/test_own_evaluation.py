@@ -186,12 +186,18 @@ def test_a_budget_evaluates_few_alphas_and_says_which_it_did_not_see(tmp_path):
             wiseft.sweep_with(z, f, counted(), tmp_path / "few", **options, **wrong)
 
 
-def test_a_program_may_be_a_word(tmp_path):
+def test_a_program_may_be_a_word_and_what_it_leaves_behind_ends(tmp_path):
     z, f = ends(tmp_path)
-    code = "# " + "a long program" * 30 + "\nimport sys" + SCRIPT
+    leave = f"""
+import subprocess
+child = subprocess.Popen(["sleep", "600"])
+open({str(tmp_path / "child.txt")!r}, "w").write(str(child.pid))
+"""
+    code = "# " + "a long program" * 30 + leave + SCRIPT
     command = shlex.join([sys.executable, "-c", code, "{model}"])
     result = wiseft.sweep_with(z, f, command, tmp_path / "out", **ROLES, alphas=[])
     assert result.record.evaluate == command
+    assert ended(wait_for(tmp_path / "child.txt"))
 
 
 # ------------------------------------------------------------------------------ kept and continued
