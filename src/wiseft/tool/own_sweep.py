@@ -38,7 +38,6 @@ from wiseft.tool.record import (
     ImageSet,
     Model,
     Result,
-    Role,
     Sweep,
     write_record,
 )
@@ -90,25 +89,16 @@ class Roles:
             rows: what was reported at one alpha, by place.
         """
         split = f"alpha is chosen on {self.held_out}, and what is reported is {self.reference}"
-        given: list[tuple[Role, str]] = [
-            ("reference", REFERENCE),
-            *(("shift", name) for name in self.shifts),
-            *(("kept", name) for name in self.kept),
-        ]
         found = []
-        for role, name in given:
+        for name in [REFERENCE, *self.shifts, *self.kept]:
             own = {at: part for (dataset, at), part in rows.items() if dataset == name}
-            found.append(
-                ImageSet(
-                    name=name,
-                    path=self.reference if role == "reference" else name,
-                    role=role,
-                    labelled=True,
-                    n={at: known_n(part) for at, part in own.items()},
-                    split=split if role == "reference" else "",
-                    sha256=sha256_json([name, *own[TEST]["metric"][:1], *own[TEST]["id"]]),
-                )
-            )
+            about: dict[str, Any] = {"name": name, "path": name, "labelled": True}
+            about["role"] = "kept" if name in self.kept else "shift"
+            if name == REFERENCE:
+                about |= {"path": self.reference, "role": "reference", "split": split}
+            about["n"] = {at: known_n(part) for at, part in own.items()}
+            about["sha256"] = sha256_json([name, *own[TEST]["metric"][:1], *own[TEST]["id"]])
+            found.append(ImageSet.model_validate(about))
         return found
 
 
