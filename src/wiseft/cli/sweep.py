@@ -40,10 +40,19 @@ def sweep(
     label_column: list[str] | None = None,
     follow_links: FollowLinks = False,
     as_adapter: Annotated[bool, typer.Option("--as-adapter")] = False,
+    evaluate: Annotated[str | None, typer.Option(metavar="COMMAND")] = None,
+    held_out: Annotated[str | None, typer.Option(metavar="SET")] = None,
+    metric: Annotated[list[str] | None, typer.Option(metavar="NAME")] = None,
+    jobs: Annotated[int, typer.Option(min=1)] = 1,
+    budget: int | None = None,
 ) -> None:
     """Find the best model between a zero-shot and a fine-tuned one, and write it in F's format.
 
     Example: wiseft sweep zeroshot.pt finetuned.pt --reference photos --shift sketches -o out
+
+    Any other models and metrics, by a program of your own, for which --held-out, --reference,
+    --shift and --keep are names of its sets: wiseft sweep Z F --evaluate 'python my_eval.py
+    {model}' --held-out val --reference test --shift other -o out
 
     Args:
         zero_shot: The zero-shot model: a file or folder of open_clip, transformers or timm, a
@@ -60,7 +69,8 @@ def sweep(
         output: New folder for the results.
         keep: Images of other classes, to measure how much of that task the model retains.
             Repeatable. Their heads are made from prompts, so Z must have its text tower.
-        alphas: Alphas to evaluate, separated by commas. Default: 0 to 1 in steps of 0.05.
+        alphas: Alphas to evaluate, separated by commas. Default: 0 to 1 in steps of
+            0.05, with --evaluate 0.1.
         alpha: Alpha of the model to write, instead of the recommended one.
         architecture: Architecture, if the files do not contain it: a name of open_clip or timm, or
             a JSON file.
@@ -81,13 +91,25 @@ def sweep(
         threads: CPU threads.
         seed: Seed for splitting the reference, if it has no splits.
         as_adapter: If F is a LoRA folder, write the adapter scaled by alpha, not the whole model.
+        evaluate: Command that evaluates one model. It runs once per alpha, with {model}, {alpha},
+            {output} and {device} filled in. It prints lines such as
+            {"set": "test", "id": "s1", "score": 1}, or writes results to {output}.
+        held_out: The set on which alpha is chosen. Only with --evaluate.
+        metric: The metric to use, if a set has several. Only with --evaluate. Repeatable.
+        jobs: Evaluations at a time, each with a model on the disk. Only with --evaluate. Default:
+            1.
+        budget: How many alphas of the grid to evaluate. Only with --evaluate. Default: all.
     """
+    options = dict(locals())
     from wiseft.thetas.preprocessing import Preprocessing
     from wiseft.tool.show import summary
     from wiseft.tool.sweep import ALPHAS
     from wiseft.tool.sweep import sweep as run_sweep
     from wiseft.zeroshot.prompts import parse_templates
 
+    if evaluate or held_out or metric or budget or jobs > 1:
+        typer.echo(summary(_with_own(**options)))
+        return
     result = run_sweep(
         zero_shot,
         fine_tuned,
@@ -117,6 +139,35 @@ def sweep(
         as_adapter=as_adapter,
     )
     typer.echo(summary(result))
+
+
+def _with_own(
+    zero_shot: Path,
+    fine_tuned: Path,
+    evaluate: str | None,
+    held_out: str | None,
+    alphas: str | None,
+    **given: Any,
+) -> Any:
+    """Return the result of a sweep with the user's own evaluation."""
+    from wiseft.errors import WiseftError
+    from wiseft.tool.own_sweep import ALPHAS, sweep_with
+
+    if evaluate is None or held_out is None:
+        raise WiseftError("an evaluation of your own needs both --evaluate and --held-out")
+    names = {"shifts": given.pop("shift"), "metrics": given.pop("metric") or ()}
+    names["keep"] = given.pop("keep") or ()
+    kept = "reference output alpha weights device threads seed jobs budget"
+    own = {name: given.pop(name) for name in kept.split()}
+    given.pop("follow_links")
+    if odd := [name for name, value in given.items() if value]:
+        raise WiseftError(
+            f"leave out --{odd[0].replace('_', '-')}, which --evaluate has no use for"
+        )
+    grid = alphas.split(",") if alphas else ALPHAS
+    return sweep_with(
+        zero_shot, fine_tuned, evaluate, held_out=held_out, alphas=grid, **names, **own
+    )
 
 
 def export(

@@ -31,11 +31,14 @@ def loading_example(result: Result) -> str:
     """
     record, path = result.record, result.model_path
     name, folder = record.architecture, path if path.is_dir() else path.parent
+    whole = bool(record.evaluate) and record.model.loads_with != "wiseft"
     with quiet():  # its prefixes were told when it was made
-        opened = None if record.model.loads_with == "peft" else open_model(path)
+        opened = None if whole or record.model.loads_with == "peft" else open_model(path)
     pixels = parse_preprocessing(record.preprocessing) if record.preprocessing else None
     said = pixels is None or (opened is not None and _says(record, opened, pixels))
     form = "peft" if opened is None else _form(record, opened, pixels, said)
+    if whole:
+        form = "whole" if record.model.loads_with == "transformers" else "own"
     by_file = form == "open_clip" and name.endswith(".json")  # open_clip then knows its stem
     silent = opened is not None and opened.architecture is None
     return render(
@@ -43,6 +46,7 @@ def loading_example(result: Result) -> str:
         form=form,
         file=_text(path.as_posix()),
         folder=path.is_dir(),
+        model=name if name.isidentifier() else "AutoModel",
         local=_text(f"local-dir:{path.as_posix()}"),
         name=_text(Path(name).stem if by_file else name),
         added=_text(name) if by_file else "",

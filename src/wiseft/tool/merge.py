@@ -14,14 +14,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from wiseft.base.alphas import format_alpha
+from wiseft.base.alphas import FIXED_ALPHA, format_alpha
 from wiseft.combine.files import interpolate_files
 from wiseft.combine.linear_combination import interpolate
 from wiseft.errors import WiseftError, some
 from wiseft.foreign import huggingface
 from wiseft.foreign.adapters import write_scaled
 from wiseft.foreign.configs import check_described, compare_configs, tied_names
-from wiseft.foreign.door import open_model
+from wiseft.foreign.door import Opened, open_model
 from wiseft.foreign.formats import Checkpoint, lone_prefix
 from wiseft.foreign.forms import module_names
 from wiseft.foreign.processors import compare_processors
@@ -72,29 +72,15 @@ def merge_files(
     alpha = format_alpha(alpha)
     if output.exists() or output.is_symlink():
         raise WiseftError(f"{output} exists and is not touched; name another file or folder")
-    like = open_model(a, weights=weights, also=True)
     if as_adapter:
-        write_scaled(b, like.checkpoint, alpha, output)
+        write_scaled(b, open_model(a, weights=weights, also=True).checkpoint, alpha, output)
         log.info(f"{output}: the adapter {b} for {a}, scaled to alpha {alpha}")
         return
-    other = open_model(b, like, weights, also=True)
+    like, other = _opened(a, b, weights)
     first, second = like.checkpoint, other.checkpoint
-    if like.header is not None and other.header is not None:
+    if are_thetas(like, other):
         interpolate_files(like.path, other.path, alpha, output)
         return
-    if like.own:
-        raise WiseftError(
-            f"{a} was written by wiseft, and its header says what it was made of; give the other "
-            "checkpoint first, bring that one in with `wiseft import`, or let `wiseft sweep` make "
-            "both alike; `wiseft export` writes a theta as another checkpoint is"
-        )
-    _check_keys(first, second, weights)
-    compare_configs(first, second)
-    if first.path.is_dir() and second.path.is_dir():
-        compare_processors(first.path, second.path)
-        compare_tokenizers(first.path, second.path)
-    for each in (first, second):
-        check_described(each)
     also = {
         key: _between(each, second.also[key], alpha, device) for key, each in first.also.items()
     }
@@ -110,6 +96,42 @@ def merge_files(
     beside = f"; and those of {', '.join(map(key_of, also))}" if also else ""
     n = len(first.tensors) - integers
     log.info(f"{output}: {n} tensors between {a} and {b} at alpha {alpha}{kept}{beside}")
+
+
+def check_files(a: Path, b: Path, weights: str | None = None) -> tuple[Opened, Opened]:
+    """Return both models, opened, if `merge_files` would take them. Raises as it does."""
+    like, other = _opened(a, b, weights)
+    if not are_thetas(like, other):
+        _between(like.checkpoint, other.checkpoint, FIXED_ALPHA, "cpu")
+    return like, other
+
+
+def are_thetas(like: Opened, other: Opened) -> bool:
+    """Whether both are thetas of wiseft, of which the first is always the zero-shot one."""
+    return like.header is not None and other.header is not None
+
+
+def _opened(a: Path, b: Path, weights: str | None) -> tuple[Opened, Opened]:
+    """Return two models whose configurations fit."""
+    like = open_model(a, weights=weights, also=True)
+    other = open_model(b, like, weights, also=True)
+    first, second = like.checkpoint, other.checkpoint
+    if are_thetas(like, other):
+        return like, other
+    if like.own:
+        raise WiseftError(
+            f"{a} was written by wiseft, and its header says what it was made of; give the other "
+            "checkpoint first, bring that one in with `wiseft import`, or let `wiseft sweep` make "
+            "both alike; `wiseft export` writes a theta as another checkpoint is"
+        )
+    _check_keys(first, second, weights)
+    compare_configs(first, second)
+    if first.path.is_dir() and second.path.is_dir():
+        compare_processors(first.path, second.path)
+        compare_tokenizers(first.path, second.path)
+    for each in (first, second):
+        check_described(each)
+    return like, other
 
 
 def _check_keys(first: Checkpoint, second: Checkpoint, weights: str | None) -> None:

@@ -60,7 +60,9 @@ class ImageSet(Entry):
     path: str
     role: Role = Field(description="`kept`: other classes, with a head of their own prompts.")
     labelled: bool = Field(description="Whether it has one folder per class.")
-    n: dict[str, int] = Field(description="Images by split: `held-out` and `test`, or only `test`.")
+    n: dict[str, int | None] = Field(
+        description="Images by split: `held-out` and `test`, or only `test`. null: unknown."
+    )
     split: str = Field("", description="How the reference was split, in words. Empty: it was not.")
     sha256: Sha256 = Field(description="SHA-256 of the names, sizes and labels of the images.")
 
@@ -71,11 +73,12 @@ class Accuracy(Entry):
     set: str
     split: str
     alpha: Fraction
-    value: Fraction
-    n: int
-    n_correct: int
-    ci_low: Fraction
-    ci_high: Fraction
+    metric: str = "accuracy"
+    value: float = Field(description="A fraction, or what an evaluation of your own reported.")
+    n: int | None
+    n_correct: int | None
+    ci_low: float | None
+    ci_high: float | None
 
 
 class Recommended(Entry):
@@ -124,6 +127,9 @@ class Sweep(Entry):
     )
     unlabelled: dict[str, Fraction] = Field(
         description="Alpha of the highest mean confidence, by shift."
+    )
+    evaluate: str | None = Field(
+        None, description="The user's own evaluation; null: images were classified here."
     )
     recommended: Recommended
     accuracy: list[Accuracy] = Field(description="Accuracy on labelled sets, by split and alpha.")

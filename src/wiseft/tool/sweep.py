@@ -21,40 +21,32 @@ from wiseft.combine.recipe_settings import Recipe, checked_recipe
 from wiseft.errors import WiseftError
 from wiseft.evaluate.suite import Request, evaluate_suite
 from wiseft.evaluate.views import SuiteEvaluation
-from wiseft.foreign.adapters import check_scalable, files_of, is_adapter, write_scaled
+from wiseft.foreign.adapters import check_scalable, is_adapter, write_scaled
 from wiseft.foreign.architecture import architecture_name
 from wiseft.foreign.as_classifier import has_head
 from wiseft.foreign.door import Features, Given, Opened, open_model
 from wiseft.foreign.ends import REFERENCE_FOLDER, Ends, make_ends
 from wiseft.foreign.folder_classes import require_names
-from wiseft.foreign.named import local_path, origin
+from wiseft.foreign.named import local_path
 from wiseft.foreign.twins import twins_of
 from wiseft.models.runtime import start_torch
-from wiseft.tabulate.schema import AVERAGE_PREFIX
 from wiseft.tabulate.selection import best_alpha
-from wiseft.tabulate.settings import Bootstrap, HeldOut, TabulateSettings
 from wiseft.tabulate.stage import Tables, tabulate
 from wiseft.thetas.preprocessing import Preprocessing
 from wiseft.thetas.theta import load_theta, read_header
 from wiseft.tool.claim import INPUTS, WORK, claimed, inputs_of
+from wiseft.tool.concluding import accuracies, end_of, table_choices, table_settings
 from wiseft.tool.export import Exported, export_theta, write_beside
 from wiseft.tool.flips import predictions, section
 from wiseft.tool.folders import Folder, find_folders, image_set, index
 from wiseft.tool.head_checks import order_warnings, settled
 from wiseft.tool.merged import merged_end
 from wiseft.tool.record import (
-    BEST,
-    FIXED,
-    GIVEN,
-    HELD_OUT,
     MODEL,
     ONE_ERROR,
     PREDICTIONS,
     REFERENCE,
-    TEST,
     UNLABELLED,
-    Accuracy,
-    End,
     ImageSet,
     Model,
     Result,
@@ -67,9 +59,6 @@ from wiseft.tool.show import recommend, write_files
 log = logging.getLogger(__name__)
 
 ALPHAS = tuple(f"{step * 0.05:.3f}" for step in range(21))
-SHIFTS = "shifts"
-"""Name of the average of two labelled shifts or more."""
-RESAMPLES = 1000
 _VIEW = {"name": "all", "metric": "accuracy"}
 _ENDS = ("0.000", FIXED_ALPHA, "1.000")
 
@@ -177,7 +166,7 @@ def sweep(
         work = output / WORK
         options = (seed, str(where), skip_broken)
         ends, opened = _ends([*paths, *others], checked, folders, given, work, options)
-        about = list(map(_about, opened, [zero_shot, fine_tuned, *more]))
+        about = list(map(end_of, opened, [zero_shot, fine_tuned, *more]))
         if ends.templates and ends.where[0] == REFERENCE_FOLDER:
             for folder in folders:
                 require_names(folder.source, named)
@@ -214,7 +203,7 @@ def sweep(
             choices=choices,
             unlabelled={n: best_alpha(means) for n, means in measured.confidences().items()},
             recommended=recommended,
-            accuracy=_accuracies(measured.table),
+            accuracy=accuracies(measured.table),
             model=model,
         )
         gains = measured.tabulate(recommended.alpha).comparisons
@@ -257,20 +246,6 @@ def _ends(
     return ends, [zero, fine, *more]
 
 
-def _about(end: Opened, given: Path | str) -> End:
-    path, config = end.path, end.checkpoint.config
-    name = config.get("_name_or_path") or config.get("hf_hub_id")
-    said = name if isinstance(name, str) and name else None
-    source = origin(path)
-    return End(
-        path=str(Path(given)),
-        kind=end.checkpoint.kind,
-        sha256={file.name: sha256_file(file) for file in files_of(path)},
-        base_model=source.get("repository", said),
-        revision=source.get("revision"),
-    )
-
-
 # ------------------------------------------------------------------------------------- evaluation
 
 
@@ -296,17 +271,7 @@ class _Measured:
     def tabulate(self, fixed: float) -> Tables:
         """Return the tables of the labelled folders, with comparisons of an alpha to the ends."""
         labelled = [each.name for each in self.sets if each.labelled]
-        shifts = [each.name for each in self.sets if each.labelled and each.role == "shift"]
-        settings = TabulateSettings(
-            averages={SHIFTS: shifts} if len(shifts) > 1 else {},
-            held_out=HeldOut(dataset=REFERENCE, split=HELD_OUT),
-            test_split=TEST,
-            reference=REFERENCE,
-            bootstrap=Bootstrap(resamples=RESAMPLES, seed=self.seed),
-            alphas=[float(alpha) for alpha in self.grid],
-            fixed_alpha=fixed,
-            kept=[each.name for each in self.sets if each.role == "kept"],
-        )
+        settings = table_settings(self.sets, self.grid, self.seed, fixed)
         files = [self.metrics[name] for name in labelled]
         return tabulate("sweep", settings, files, [f.with_name(PREDICTIONS) for f in files])
 
@@ -359,7 +324,7 @@ def _evaluate(
         state=work / "state",
         **how,
     )
-    total = len(grid) * sum(sum(each.n.values()) for each in sets)
+    total = len(grid) * sum(n or 0 for each in sets for n in each.n.values())
     with Meter(desc="sweep: evaluating", total=total, unit=" images x alphas") as meter:
         request, written = replace(request, progress=meter.update), dict[str, Path]()
         for head, members in by_head.items():
@@ -374,21 +339,12 @@ def _evaluate(
 
 def _choices(measured: _Measured, given: str | None) -> dict[str, float]:
     """Return alpha by the way of choosing it; `unlabelled` is of all shifts together."""
-    choices = {} if given is None else {GIVEN: float(given)}
-    rows = measured.table[measured.table["dataset"] == REFERENCE].set_index("selection")["alpha"]
-    choices |= {name: float(rows[name].iloc[0]) for name in (FIXED, BEST, ONE_ERROR)}
+    choices = table_choices(measured.table, given)
     confidences = measured.confidences()
     if confidences:
         mean = pd.concat(confidences.values(), axis=1).mean(axis=1)
         choices[UNLABELLED] = best_alpha(mean)
     return choices
-
-
-def _accuracies(table: pd.DataFrame) -> list[Accuracy]:
-    own = ~table["dataset"].str.startswith(AVERAGE_PREFIX) & (table["selection"] == "grid")
-    names = ["split", "alpha", "value", "n", "n_correct", "ci_low", "ci_high"]
-    rows = table[own].rename(columns={"dataset": "set"})[["set", *names]]
-    return [Accuracy.model_validate(row) for row in rows.to_dict("records")]
 
 
 def _write_adapter(

@@ -19,6 +19,7 @@ def draw(
     style: Style,
     *,
     marks: dict[str, float] | None = None,
+    label: str | None = None,
 ) -> Figure:
     """Draw a line for each dataset.
 
@@ -26,6 +27,7 @@ def draw(
         table: the tidy table, with one method.
         style: looks and widths.
         marks: alphas to mark with a dotted line, by the text written there.
+        label: name of a metric that is drawn as it is; null: an accuracy, in percent.
 
     Raises:
         WiseftError: if the table lacks what is drawn.
@@ -34,7 +36,8 @@ def draw(
     (method, *_) = methods_of(grid, None)
     figure, (ax,) = panel_grid(style, 1, 1, 2.6)
     for name, look in style.looks(grid["dataset"].unique().tolist()).items():
-        points = 100 * mean_over_runs(curve(grid, name, method)).set_index("alpha")
+        points = mean_over_runs(curve(grid, name, method)).set_index("alpha")
+        points = points * (1 if label else 100)
         ax.fill_between(
             points.index, points["ci_low"], points["ci_high"], alpha=0.2, color=look.color
         )
@@ -43,6 +46,6 @@ def draw(
         ax.axvline(alpha, color=GREY, linestyle=":", linewidth=0.8)
         ax.annotate(text, (alpha, 1), xycoords=("data", "axes fraction"), rotation=90, fontsize=6)
     ax.set_xlabel("α (0: zero-shot, 1: fine-tuned)")
-    ax.set_ylabel("Accuracy (%)")
+    ax.set_ylabel(label or "Accuracy (%)")
     figure.legend(loc="outside lower center", ncols=3)
     return figure
