@@ -27,6 +27,8 @@ Lines = Iterator[tuple[str, Mapping[str, Any]]]
 _LOG = re.compile(r"samples_(?P<task>.+)_\d{4}-\d\d-\d\dT[^_]*\.jsonl")
 """A log of samples that lm-eval writes."""
 _ENDINGS = (".jsonl", ".json", ".csv")
+_RUN = re.compile(r".*: \w+_runtime|.*_results\.json: eval_.+")
+"""File and key that tell the metrics of transformers; scripts without a Trainer save no runtime."""
 _COST = re.compile(r"runtime|samples|\w+_(per_second|time)|mem_\w+")
 """What transformers reports beside metrics."""
 _LESS_IS_BETTER = ("loss", "perplexity", "error", "wer", "cer", "mse", "mae", "rmse")
@@ -78,11 +80,11 @@ def _read(path: Path, output: Path, alone: bool) -> Lines:
     for where, first in itertools.islice(items, 1):
         items = itertools.chain([(where, first)], items)
         found = first if isinstance(first, dict) else {}
-        if isinstance(found.get("results"), dict):
+        if _are_mappings(found.get("results")):
             yield from _lm_eval(path, found)
         elif isinstance(found.get("metrics"), dict) and "dataset" in found:
             yield from (line for _, each in items for line in _clip_benchmark(path, each))
-        elif any(key.startswith("eval_") or key.endswith("_runtime") for key in found):
+        elif any(_RUN.fullmatch(f"{path.name}: {key}") for key in found):
             yield from _trainer(path, found, output)
         elif alone or "set" in found:
             for where, each in items:
@@ -119,18 +121,18 @@ def _text(path: Path) -> str:
 
 def _rows(path: Path, text: str) -> Lines:
     """Yield the rows of a CSV whose columns are keys of a line; empty cells are left out."""
-    rows = csv.DictReader(io.StringIO(text), strict=True)
+    rows = csv.DictReader(io.StringIO(text), restkey="(cells without a name)", strict=True)
     try:
         for row in rows:
             where = f"line {rows.line_num} of {path.name}"
-            if None in row:
-                raise WiseftError(f"{where} has more cells than its first line has names")
             yield where, {key: cell for key, cell in row.items() if cell}
     except csv.Error as error:
-        raise WiseftError(f"line {rows.line_num} of {path.name} is no CSV ({error})") from None
+        raise WiseftError(f"{path.name} is no CSV ({error}, line {rows.line_num + 1})") from None
 
 
-def _value(path: Path, name: str, metric: str, value: Any, error: Any = None, better: Any = None):  # type: ignore[no-untyped-def]
+def _value(
+    path: Path, name: str, metric: str, value: Any, error: Any = None, better: Any = None
+) -> Lines:
     """Yield a metric, if it is a number, with its standard error if that is known."""
     if _is_number(value):
         if better is None:
@@ -142,6 +144,10 @@ def _value(path: Path, name: str, metric: str, value: Any, error: Any = None, be
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float)
+
+
+def _are_mappings(value: Any) -> bool:
+    return isinstance(value, dict) and all(isinstance(each, dict) for each in value.values())
 
 
 def _clip_benchmark(path: Path, found: Mapping[str, Any]) -> Lines:
@@ -208,7 +214,8 @@ def _trainer(path: Path, found: Mapping[str, Any], output: Path) -> Lines:
     left = dict(found)
     for prefix in sorted({*prefixes, "eval"} - {"train"}, key=len, reverse=True):
         start = f"{prefix}_"
-        metrics = {key.removeprefix(start): left.pop(key) for key in found if key.startswith(start) and key in left}
+        own_keys = [key for key in left if key.startswith(start)]
+        metrics = {key.removeprefix(start): left.pop(key) for key in own_keys}
         name = (own.strip("_-.") if prefix == "eval" else "") or prefix.removeprefix("eval_")
         for metric, value in metrics.items():
             if not _COST.fullmatch(metric):
@@ -225,4 +232,4 @@ def _error(share: Any, n: Any) -> float | None:
     if not (_is_number(share) and 0 <= share <= 1 and _is_number(n) and n >= 1):
         return None
     near = (n * share + 2) / (n + 4)
-    return math.sqrt(near * (1 - near) / (n + 4))
+    return math.sqrt(near * (1 - near) / n)
