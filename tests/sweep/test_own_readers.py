@@ -237,7 +237,7 @@ def test_other_files_are_not_read(tmp_path):
     assert len(read_results(tmp_path / "results")) == 2
 
 
-RUN = {"eval_runtime": 1.0, "eval_loss": 1.0}
+ALL, NAN = "results/all_results.json", float("nan")
 CLIP = {"dataset": "cars", "model": "ViT-B-32", "metrics": {"acc1": 0.5}}
 BAD: list[tuple[str, Any, str]] = [
     ("results.json", '{"set": "a",', r"results.json is not valid JSON \(Expecting property"),
@@ -261,14 +261,14 @@ BAD: list[tuple[str, Any, str]] = [
     ("results.csv", "set,id,score,note\na,1,1,x\n", "line 2 of results.csv.*`note`"),
     ("results.csv", 'set,id,score\na,"1"2,1\n', r"results.csv is no CSV \(.*, line 2\)"),
     ("results.csv", "set,metric,value,stderr\na,f1,1,-1\n", "line 2 of results.csv.*`stderr`.*0"),
-    ("results/all_results.json", RUN | {"eval_loss": float("nan")}, "loss of eval in all_results.*finite"),
-    ("results/all_results.json", {"perplexity": 3}, "all_results.json has the keys perplexity, but"),
-    ("results/all_results.json", {"train_runtime": 3}, r"known form \(all_results.json\)"),
-    ("results/cars.json", CLIP | {"metrics": {"acc1": float("inf")}}, "acc1 of cars in cars.json.*finite"),
+    (ALL, {"eval_runtime": 1.0, "eval_loss": NAN}, "loss of eval in all_results.*finite"),
+    (ALL, {"perplexity": 3}, "all_results.json has the keys perplexity, but"),
+    (ALL, {"train_runtime": 3}, r"known form \(all_results.json\)"),
+    ("results/cars.json", CLIP | {"metrics": {"acc1": 1e999}}, "acc1 of cars in cars.json.*finite"),
     ("results/cars.json", CLIP | {"metrics": {"acc1": "0.5"}}, r"known form \(cars.json\)"),
-    ("results/cars.json", CLIP | {"metrics": None}, "cars.json has the keys dataset, model, metrics"),
+    ("results/cars.json", CLIP | {"metrics": None}, "cars.json has the keys dataset, model"),
     ("results/r.json", {"results": {"arc": 0.5}}, "r.json has the keys results, but must have"),
-    ("results/r.json", {"results": {"arc": {"acc,none": float("nan")}}}, "acc of arc in r.json.*finite"),
+    ("results/r.json", {"results": {"arc": {"acc,none": NAN}}}, "acc of arc in r.json.*finite"),
 ]  # fmt: skip
 
 
@@ -281,13 +281,13 @@ def test_bad(tmp_path, name, content, message):
 
 
 def test_nothing(tmp_path):
-    with pytest.raises(WiseftError, match="the evaluation wrote nothing to {output}"):
+    with pytest.raises(WiseftError, match=r"the evaluation wrote nothing to \{output\}"):
         read_results(tmp_path / "results")
 
 
 def test_not_text(tmp_path):
     (tmp_path / "results.csv").write_bytes("set,id,score\nä,1,1\n".encode("latin-1"))
-    with pytest.raises(WiseftError, match="results.csv is not text in UTF-8"):
+    with pytest.raises(WiseftError, match=r"results\.csv is not text in UTF-8"):
         read_results(tmp_path / "results")
 
 
