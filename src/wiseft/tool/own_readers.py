@@ -12,7 +12,7 @@ import itertools
 import json
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -24,11 +24,9 @@ from wiseft.tool.own_results import frame_of_lines, json_object, objects
 
 Lines = Iterator[tuple[str, Mapping[str, Any]]]
 """Where each line stands, for messages, and its object."""
-_LOG = re.compile(r"samples_(?P<task>.+)_\d{4}-\d\d-\d\dT[^_]*\.jsonl")
-"""A log of samples that lm-eval writes."""
 _ENDINGS = (".jsonl", ".json", ".csv")
-_RUN = re.compile(r".*: \w+_runtime|.*_results\.json: eval_.+")
-"""File and key that tell the metrics of transformers; scripts without a Trainer save no runtime."""
+_PART = "_results.json"
+"""How files of transformers end."""
 _COST = re.compile(r"runtime|samples|\w+_(per_second|time)|mem_\w+")
 """What transformers reports beside metrics."""
 _LESS_IS_BETTER = ("loss", "perplexity", "error", "wer", "cer", "mse", "mae", "rmse")
@@ -54,13 +52,10 @@ def read_results(output: Path) -> pd.DataFrame:
             "of JSON are read from what it prints"
         )
     files = [file for file in files if file == output or file.suffix in _ENDINGS]
-    logs = [file for file in files if _LOG.fullmatch(file.name)]
-    files = [file for file in files if file not in logs and not _is_part(file)]
+    files = [file for file in files if not _is_part(file)]
     lines = [line for file in files for line in _read(file, output, len(files) == 1)]
-    if logs:
-        lines = [*_with_samples(lines, logs)]
     if not lines:
-        names = ", ".join(file.name for file in (*files, *logs)[:5]) or near[0].name
+        names = ", ".join(file.name for file in files[:5]) or near[0].name
         raise WiseftError(
             f"nothing that the evaluation wrote to {{output}} has a known form ({names}); write "
             "lines of JSON, a CSV, or results of lm-eval, transformers or CLIP_benchmark"
@@ -71,26 +66,27 @@ def read_results(output: Path) -> pd.DataFrame:
 def _is_part(path: Path) -> bool:
     """Whether a file is one of those that transformers joins in `all_results.json`."""
     whole = path.with_name("all_results.json")
-    return path != whole and path.name.endswith("_results.json") and whole.is_file()
+    return path != whole and path.name.endswith(_PART) and whole.is_file()
 
 
 def _read(path: Path, output: Path, alone: bool) -> Lines:
     """Yield the lines of a file; none of another file, such as a configuration, unless `alone`."""
     items = _items(path)
-    for where, first in itertools.islice(items, 1):
-        items = itertools.chain([(where, first)], items)
-        found = first if isinstance(first, dict) else {}
-        if _are_mappings(found.get("results")):
-            yield from _lm_eval(path, found)
-        elif isinstance(found.get("metrics"), dict) and "dataset" in found:
-            yield from (line for _, each in items for line in _clip_benchmark(path, each))
-        elif any(_RUN.fullmatch(f"{path.name}: {key}") for key in found):
-            yield from _trainer(path, found, output)
-        elif alone or "set" in found:
-            for where, each in items:
-                if not isinstance(each, dict):
-                    raise WiseftError(f"{where} is no JSON object but {each!r:.60}")
-                yield where, each
+    if (start := next(items, None)) is None:
+        return
+    items, found = itertools.chain([start], items), start[1] if isinstance(start[1], dict) else {}
+    part = path.name.endswith(_PART)  # of a script without a Trainer, which saves no runtime
+    if _are_mappings(found.get("results")):
+        yield from _lm_eval(path, found)
+    elif isinstance(found.get("metrics"), dict) and "dataset" in found:
+        yield from _clip_benchmark(path, found)
+    elif any(key.endswith("_runtime") or (part and key.startswith("eval_")) for key in found):
+        yield from _trainer(path, found, output)
+    elif alone or "set" in found:
+        for where, each in items:
+            if not isinstance(each, dict):
+                raise WiseftError(f"{where} is no JSON object but {each!r:.60}")
+            yield where, each
 
 
 def _items(path: Path) -> Iterator[tuple[str, Any]]:
@@ -161,44 +157,41 @@ def _clip_benchmark(path: Path, found: Mapping[str, Any]) -> Lines:
 
 
 def _lm_eval(path: Path, found: Mapping[str, Any]) -> Lines:
-    """Yield the metrics of every task and group."""
+    """Yield the metrics of every task and group, in whose names filters but `none` stay.
+
+    Where the log has the scores that a metric is the mean of, they take its place. Others, such
+    as perplexity, stay as they are.
+    """
+    date = path.stem.rpartition("_")[2]
     for task, metrics in found["results"].items():
         higher = found.get("higher_is_better", {}).get(task, {})
+        samples = _samples(path.with_name(f"samples_{task}_{date}.jsonl"))
         for key, value in metrics.items():
             metric, comma, chosen = key.partition(",")
-            if comma and not metric.endswith("_stderr"):
-                error = metrics.get(f"{metric}_stderr,{chosen}")
-                name = _named(metric, chosen)
-                yield from _value(path, task, name, value, error, higher.get(metric))
+            if not comma or metric.endswith("_stderr"):
+                continue
+            name = metric if chosen == "none" else key
+            error = metrics.get(f"{metric}_stderr,{chosen}")
+            for where, line in _value(path, task, name, value, error, higher.get(metric)):
+                scored = samples.get((metric, chosen), {})
+                scores = [each["score"] for each in scored.values()]
+                if scores and all(map(_is_number, scores)) and abs(fmean(scores) - value) <= _SAME:
+                    same = {key: line[key] for key in ("set", "metric", "higher_is_better")}
+                    yield from ((place, same | each) for place, each in scored.items())
+                else:
+                    yield where, line
 
 
-def _named(metric: str, chosen: str) -> str:
-    """Return the name of a metric, in which the filter of answers stays unless it is `none`."""
-    return metric if chosen == "none" else f"{metric},{chosen}"
-
-
-def _with_samples(lines: list[tuple[str, Mapping[str, Any]]], logs: Iterable[Path]) -> Lines:
-    """Yield scores of samples in the place of the metrics that are their mean.
-
-    A metric that is no mean of the log's scores, such as perplexity, stays as it is.
-    """
-    scores: dict[tuple[str, str], dict[str, Any]] = {}
-    for path in logs:
-        task = _LOG.fullmatch(path.name)["task"]  # type: ignore[index]
-        for where, entry in objects(_text(path).split("\n"), path.name):
-            for metric in entry.get("metrics", ()):
-                if missing := [key for key in ("doc_id", metric) if key not in entry]:
-                    raise WiseftError(f"{where} has no `{missing[0]}`, as a sample of lm-eval has")
-                own = scores.setdefault((task, _named(metric, entry.get("filter", "none"))), {})
-                own[where] = {"id": entry["doc_id"], "score": entry[metric]}
-    for where, line in lines:
-        samples = scores.get((line["set"], line.get("metric", "")), {}) if "value" in line else {}
-        of_all = [each["score"] for each in samples.values()]
-        if of_all and all(map(_is_number, of_all)) and abs(fmean(of_all) - line["value"]) <= _SAME:
-            same = {key: line[key] for key in ("set", "metric", "higher_is_better")}
-            yield from ((place, same | sample) for place, sample in samples.items())
-        else:
-            yield where, line
+def _samples(path: Path) -> dict[tuple[str, str], dict[str, dict[str, Any]]]:
+    """Return ids and scores of a log, by metric and filter, and by where they stand."""
+    found: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
+    for where, entry in objects(_text(path).split("\n") if path.is_file() else (), path.name):
+        for metric in entry.get("metrics", ()):
+            if missing := [key for key in ("doc_id", metric) if key not in entry]:
+                raise WiseftError(f"{where} has no `{missing[0]}`, as a sample of lm-eval has")
+            own = found.setdefault((metric, entry.get("filter", "none")), {})
+            own[where] = {"id": entry["doc_id"], "score": entry[metric]}
+    return found
 
 
 # ----------------------------------------------------------------------------------- transformers
