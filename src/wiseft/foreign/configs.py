@@ -172,7 +172,8 @@ def _in_transformers(
 
         kind = getattr(transformers, config["architectures"][0])
         described = kind.config_class.from_dict(_plain(_own(config)))
-        if any(key.endswith(_FETCHES) and each for key, each in _flat(described.to_dict()).items()):
+        keys = _flat(config) | _flat(described.to_dict())
+        if any(key.endswith(_FETCHES) and each for key, each in keys.items()):
             return None
         with towers.for_weights({}, tensors), torch.device("meta"):
             module: torch.nn.Module = kind(described)
