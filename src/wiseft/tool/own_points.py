@@ -147,7 +147,9 @@ class Points:
         return self.write(alpha, folder).absolute()
 
     def _evaluated(self, alpha: str, folder: Path) -> pd.DataFrame:
-        model, output, printed = self._model(alpha, folder), folder / "results", folder / "printed"
+        between, output = folder / "model", folder / "results"  # apart, whatever F is called
+        between.mkdir()
+        model, printed = self._model(alpha, between), folder / "printed"
         if not isinstance(self.evaluate, Command):
             made = enumerate(self.evaluate(model), 1)
             return frame_of_lines((f"line {n} of the evaluation", each) for n, each in made)
