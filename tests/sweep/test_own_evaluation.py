@@ -254,7 +254,7 @@ if len(open({str(tmp_path / "runs.txt")!r}).read()) == 3 and not os.path.exists(
 
     process = fork(sweep)
     child = wait_for(tmp_path / "child.txt")
-    assert list((tmp_path / "out" / ".work").glob("point.tmp-*/f.safetensors")), "one model"
+    assert list((tmp_path / "out" / ".work").glob("point.tmp-*/model/f.safetensors")), "one model"
     os.kill(process, number)
     assert os.waitpid(process, 0)[1] != 0
     assert ended(child)
