@@ -39,6 +39,7 @@ BOOSTS = {
     "docs/design.md": 0.5,
     "docs/sweep.md": 2,
     "docs/running.md": 2,
+    "CONTRIBUTING.md": 2,
 }
 """Weights of pages in the search, by how their source begins; all others have 1."""
 MODULES = {"Modules": "reference/api/index.md"}
