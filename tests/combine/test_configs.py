@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from tools.rehearsal import tiny
 from tools.rehearsal.checkpoints import weights_of
 
-from wiseft.base.progress import shown
+from wiseft.base.messages import shown
 from wiseft.errors import WiseftError
 from wiseft.foreign.configs import _in_transformers, differences
 from wiseft.tool.merge import merge_files

@@ -19,7 +19,7 @@ from tokenizers.models import BPE
 from tokenizers.pre_tokenizers import ByteLevel
 from torch import nn
 
-from wiseft.base.progress import shown
+from wiseft.base.messages import shown
 from wiseft.errors import WiseftError
 from wiseft.tool.merge import merge_files
 

@@ -12,7 +12,7 @@ from tests.weights.conftest import same
 from tools.rehearsal import tiny
 from tools.rehearsal.checkpoints import Holder, torchscript, weights_of
 
-from wiseft.base.progress import shown
+from wiseft.base.messages import shown
 from wiseft.cli import main
 from wiseft.errors import WiseftError
 from wiseft.foreign.huggingface import from_open_clip

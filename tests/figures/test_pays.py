@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from wiseft.study.config import Catalogue
 from wiseft.study.config.experiment_parts import PublishedSettings
 from wiseft.study.drawings.pays import Group, bonuses, draw
 from wiseft.study.paper.published import join
-from wiseft.tabulate.schema import TABLE, conform
+from wiseft.tabulate.schema import TABLE, conform, read_table
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -89,3 +90,34 @@ def test_a_group_of_which_nothing_is_there_is_left_out(
     }
     shown = bonuses(published[published["method"] == "end-to-end"], "shifts")
     assert marks == set(shown["bonus"])
+
+
+MEASURED = {
+    "digits, rate 6e-3": ("digits-seeds", "end-to-end", "digits-lr-6e-3"),
+    "digits, rate 3e-3": ("digits-seeds", "end-to-end", "digits"),
+    "digits, rate 6e-4": ("digits-studies", "end-to-end", "digits-lr-6e-4"),
+    "digits, linear classifier": ("digits-seeds", "linear-classifier", "digits"),
+    "photographs, end to end": ("photos", "end-to-end", "photos"),
+}
+"""Experiment, method and variant by the begin of a row of docs/when-it-pays.md."""
+
+
+@pytest.mark.parametrize("row", MEASURED)
+def test_the_page_has_the_numbers_of_the_published_tables(row: str) -> None:
+    text = (REPOSITORY / "docs/when-it-pays.md").read_text()
+    (line,) = (each for each in text.splitlines() if each.startswith(f"| {row}"))
+    cells = [re.findall(r"[-+]?\d+\.\d", cell) for cell in line.split("|")[2:-1]]
+    printed = [float(each[0]) for each in cells]
+    experiment, method, variant = MEASURED[row]
+    table = read_table(REPOSITORY / f"published/tables/{experiment}/{experiment}.parquet")
+    here = table[(table["dataset"] == "avg:shifts") & (table["selection"] == "grid")]
+    here = here[(here["method"] == method) & (here["variant"] == variant)]
+    here = here[(here["combination"] == "weight") & (here["split"] == "test")]
+    by_model = here.groupby(["model", "alpha"])["value"].mean().unstack()
+    start, middle, end = (100 * by_model[alpha].mean() for alpha in (0.0, 0.5, 1.0))
+    found = [start, end, middle, middle - end, middle - max(start, end)]
+    assert printed == pytest.approx(found, abs=0.051)
+    gains = [100 * (by_model[0.5] - by_model[end]) for end in (1.0, float(end > start))]
+    for each, cell in zip(gains, cells[3:], strict=True):
+        ends = ttest_1samp(each, 0).confidence_interval(0.95) if len(each) > 2 else ()
+        assert [float(end) for end in cell[1:]] == pytest.approx(list(ends), abs=0.051)

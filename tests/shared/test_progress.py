@@ -7,7 +7,8 @@ import pytest
 import tqdm.std
 
 from wiseft.base import progress
-from wiseft.base.progress import Meter, Progress, duration, quiet, shown
+from wiseft.base.messages import quiet, shown
+from wiseft.base.progress import Meter, Progress, duration
 
 
 class Terminal(io.StringIO):

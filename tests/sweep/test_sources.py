@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from tests.sweep.conftest import CLASSES
 
-from wiseft.base.progress import shown
+from wiseft.base.messages import shown
 from wiseft.cli import main
 from wiseft.errors import WiseftError
 from wiseft.tool.record import Result

@@ -34,7 +34,7 @@ from tools.rehearsal.checkpoints import Holder, torchscript, weights_of
 
 import wiseft
 import wiseft.tool.sweep
-from wiseft.base.progress import shown
+from wiseft.base.messages import shown
 from wiseft.cli import main
 from wiseft.combine.files import interpolate_files
 from wiseft.errors import WiseftError

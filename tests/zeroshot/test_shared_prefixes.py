@@ -60,10 +60,13 @@ def test_heads_of_shared_beginnings_are_open_clips(always, monkeypatch, text, ba
 @pytest.mark.parametrize("kind", tiny.WITH_TEXT)
 def test_only_causal_towers_share(always, kind):
     model = towers.build(tiny.WITH_TEXT[kind](), seed=1)
-    assert (model.shared_weights() > 0) == (kind in CAUSAL)
+    sharing = model.prefix_sharing()
+    assert (sharing is not None) == (kind in CAUSAL)
     tokens = model.tokenize(["a photo of a bird", "a photo of a 7"])
     shared = []
-    model.encode_tree = lambda *tree: shared.append(tree) or torch.ones(2, 16)
+    if sharing:
+        taken = sharing._replace(encode=lambda *tree: shared.append(tree) or torch.ones(2, 16))
+        model.prefix_sharing = lambda: taken
     encode_prompts(model, tokens)
     assert bool(shared) == (kind in CAUSAL)
 
@@ -105,7 +108,7 @@ def test_heads_of_digits_and_icons_stay_bit_for_bit(model, prompts, classes, nam
     most = classes * names * len(templates)  # prompts, each as long as the context
     longest = torch.full((most,), clip.module.context_length)
     tokens = torch.zeros(most, clip.module.context_length, dtype=torch.int64)
-    assert order_to_share(tokens, longest, clip.shared_weights()) is None
+    assert order_to_share(tokens, longest, clip.prefix_sharing().weights) is None
     some = [["3", "three"], ["alarm clock", "alarm"], ["band aid", "bandage"], ["plane"]]
     filled = [prompt for each in fill_templates(some, templates) for prompt in each]
     tokens = clip.tokenize(filled)

@@ -15,7 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 from wiseft.base.io import is_full
-from wiseft.base.progress import shown
+from wiseft.base.messages import shown
 from wiseft.cli import (
     combine,
     config,

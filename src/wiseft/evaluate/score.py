@@ -18,8 +18,8 @@ import torch
 from numpy.typing import NDArray
 
 from wiseft.base.io import atomic_path
+from wiseft.base.messages import quiet
 from wiseft.base.names import last_names
-from wiseft.base.progress import quiet
 from wiseft.base.temporary import temporary_folder
 from wiseft.errors import WiseftError
 from wiseft.evaluate.chunks import logits_of

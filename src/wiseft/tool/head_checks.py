@@ -20,7 +20,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from wiseft.base.progress import quiet
+from wiseft.base.messages import quiet
 from wiseft.errors import WiseftError
 from wiseft.foreign.door import Features, Given
 from wiseft.foreign.ends import Ends

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch.serialization import get_unsafe_globals_in_checkpoint
 
-from wiseft.base.progress import quiet
+from wiseft.base.messages import quiet
 from wiseft.base.templates import render
 from wiseft.errors import WiseftError
 from wiseft.foreign.architecture import named_architecture
@@ -102,7 +102,11 @@ def _is_plain(checkpoint: Checkpoint) -> bool:
 
 
 def _tensors(checkpoint: Checkpoint) -> str:
-    """Return Python that reads the tensors of a file under the names that they have there."""
+    """Return Python that reads the tensors of a file under the names that they have there.
+
+    torch takes NumPy's scalars or a Namespace beside tensors only as pickles. Here that is safe: it
+    is a file that this program wrote, and it writes harmless kinds alone (`foreign.pickles`).
+    """
     file = _text(checkpoint.path.as_posix())
     if checkpoint.kind == "safetensors":
         return f"safetensors.torch.load_file({file})"

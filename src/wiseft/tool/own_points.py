@@ -19,7 +19,7 @@ import pandas as pd
 
 from wiseft.base.alphas import format_alpha
 from wiseft.base.io import require_space, sha256_file, sha256_json
-from wiseft.base.progress import quiet
+from wiseft.base.messages import quiet
 from wiseft.base.temporary import temporary_folder
 from wiseft.errors import DamagedFile
 from wiseft.foreign.adapters import files_of, is_adapter

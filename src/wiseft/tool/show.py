@@ -303,12 +303,14 @@ def _plain_page(
         for alpha, cells in zip(wide.index, wide.to_numpy(), strict=True)
     )
     files = "".join(f'<li><a href="{path.name}">{path.name}</a></li>' for path in links)
+    found, _, why = verdict.partition(". ")
+    drawn = escape(" / ".join(metrics.unique()))
     return (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{escape(title)}</title><style>{part('page.css')}</style></head><body>\n"
-        f'<h1>{escape(title)}</h1>\n<p class="answer">{escape(verdict)}</p>\n'
-        f'<img src="{CURVE}.svg" alt="Accuracy over alpha">\n'
+        f'<h1>{escape(title)}</h1>\n<p class="answer">{escape(found)}.</p>\n<p>{escape(why)}</p>\n'
+        f'<img src="{CURVE}.svg" alt="{drawn} over alpha">\n'
         f"<p>{escape(_details(record))}</p>\n"
         f"<table><tr><th>α</th>{heads}</tr>{rows}</table>\n"
         f"<ul>{files}</ul>\n</body></html>\n"

@@ -14,7 +14,8 @@ import pandas as pd
 
 from wiseft.base.alphas import FIXED_ALPHA, format_alpha, parse_alphas
 from wiseft.base.io import atomic_path, sha256_file, sha256_json, write_json
-from wiseft.base.progress import Meter, quiet
+from wiseft.base.messages import quiet
+from wiseft.base.progress import Meter
 from wiseft.base.provenance import evaluated_with, git_commit, versions
 from wiseft.combine.files import interpolate_files
 from wiseft.combine.recipe_settings import Recipe, checked_recipe

@@ -86,18 +86,19 @@ def encode_prompts(
     if (lengths := model.lengths(tokens)) is None:
         lengths = torch.full((len(tokens),), tokens.shape[1])
     arithmetic, device = Arithmetic(precision, model.device), model.device
-    shared = order_to_share(tokens, lengths, model.shared_weights())
+    sharing = model.prefix_sharing()
+    shared = order_to_share(tokens, lengths, sharing.weights) if sharing else None
     order = torch.argsort(lengths, stable=True) if shared is None else shared
 
     def encode(chosen: Tensor) -> Tensor:
         longest = int(lengths[chosen].max())
         batch = tokens[chosen, :longest]
         with arithmetic.kernels(deterministic=True), arithmetic.autocast():
-            if shared is None:
-                features = model.encode_text(batch.to(device))
-            else:
+            if sharing and shared is not None:
                 tree = (part.to(device) for part in tree_of(batch, lengths[chosen]))
-                features = model.encode_tree(*tree)
+                features = sharing.encode(*tree)
+            else:
+                features = model.encode_text(batch.to(device))
         return functional.normalize(features.float(), dim=-1).cpu()
 
     size = batch_size if shared is None else min(batch_size, PROMPTS)

@@ -19,7 +19,7 @@ from tests.data.fetching.http_server import Fault
 
 from wiseft.base import io as disk
 from wiseft.base import progress, speed
-from wiseft.base.progress import shown
+from wiseft.base.messages import shown
 from wiseft.base.transfer import http as module
 from wiseft.base.transfer.checksums import Checksums, verify_file
 from wiseft.base.transfer.http import download

@@ -10,10 +10,10 @@ from __future__ import annotations
 import contextlib
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import import_module
 from types import ModuleType
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -36,6 +36,19 @@ _SPARE_TENSORS, _SPARE_PARAMETERS = 1000, 2**29
 may be among them."""
 _DRAWS = {"uniform_", "normal_", "trunc_normal_", "erfinv_"}
 _DRAWS |= {f"{name}_{draw}" for name in ("kaiming", "xavier") for draw in ("uniform_", "normal_")}
+
+
+class PrefixSharing(NamedTuple):
+    """A text tower that computes a beginning of several prompts once.
+
+    Attributes:
+        weights: those that a token is multiplied with.
+        encode: maps a tree of prompts (`wiseft.zeroshot.shared_prefixes.tree_of`) to the features
+            of its prompts (n, width), not L2-normalised.
+    """
+
+    weights: int
+    encode: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 
 
 class ZeroShotModel(ABC):
@@ -87,17 +100,11 @@ class ZeroShotModel(ABC):
         """
         return None
 
-    def shared_weights(self) -> int:
-        """Return the weights that a token is multiplied with in a text tower whose tokens see those
-        before them alone, so that prompts share what they begin with; 0: another tower.
+    def prefix_sharing(self) -> PrefixSharing | None:
+        """Return how prompts share what they begin with, where each token of the text tower sees
+        those before it alone; None: another tower.
         """
-        return 0
-
-    def encode_tree(self, tokens: Tensor, depths: Tensor, seen: Tensor, ends: Tensor) -> Tensor:
-        """Map a tree of prompts (`wiseft.zeroshot.shared_prefixes.tree_of`) to the features of its
-        prompts (n, width), not L2-normalised; where `shared_weights` is not 0.
-        """
-        raise NotImplementedError
+        return None
 
     def tensors(self) -> dict[str, Tensor]:
         """Return the floating tensors of the whole model by its family's names.

@@ -26,6 +26,7 @@ from wiseft.base.temporary import temporary_folder
 from wiseft.errors import WiseftError
 from wiseft.models.towers import (
     IMAGE,
+    PrefixSharing,
     ZeroShotModel,
     explained,
     seeded,
@@ -91,13 +92,14 @@ class OpenClipModel(ZeroShotModel):
             return self._encode_short(tokens)
         return _first(module.encode_text(tokens, normalize=False))
 
-    def shared_weights(self) -> int:
-        """Return the weights of a causal tower's blocks, which a token is multiplied with."""
+    def prefix_sharing(self) -> PrefixSharing | None:
+        """Return how a causal tower shares beginnings; its blocks are what tokens go through."""
         if self._causal_text() is None:
-            return 0
-        return sum(each.numel() for each in self._text.transformer.parameters())
+            return None
+        weights = sum(each.numel() for each in self._text.transformer.parameters())
+        return PrefixSharing(weights, self._encode_tree)
 
-    def encode_tree(self, tokens: Tensor, depths: Tensor, seen: Tensor, ends: Tensor) -> Tensor:
+    def _encode_tree(self, tokens: Tensor, depths: Tensor, seen: Tensor, ends: Tensor) -> Tensor:
         """Map a tree of prompts to the features of its prompts, as open_clip maps each prompt."""
         text = self._text
         kind = text.transformer.get_cast_dtype()

@@ -6,6 +6,8 @@ bands suggest. Dotted lines are choices of α.
 
 from __future__ import annotations
 
+from typing import Any
+
 import pandas as pd
 from matplotlib.figure import Figure
 
@@ -42,9 +44,13 @@ def draw(
             points.index, points["ci_low"], points["ci_high"], alpha=0.2, color=look.color
         )
         ax.plot(points.index, points["value"], label=name, gid=name, **look.line)
+    at: dict[float, list[str]] = {}
     for text, alpha in (marks or {}).items():
+        at.setdefault(alpha, []).append(text)
+    for alpha, texts in at.items():
         ax.axvline(alpha, color=GREY, linestyle=":", linewidth=0.8)
-        ax.annotate(text, (alpha, 1), xycoords=("data", "axes fraction"), rotation=90, fontsize=6)
+        how: dict[str, Any] = {"xycoords": ("data", "axes fraction"), "ha": "center", "fontsize": 6}
+        ax.annotate("\n".join(texts), (alpha, 1), va="bottom", **how)
     ax.set_xlabel("α (0: zero-shot, 1: fine-tuned)")
     ax.set_ylabel(label or "Accuracy (%)")
     figure.legend(loc="outside lower center", ncols=3)
