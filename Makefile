@@ -66,6 +66,10 @@ run: $(STAMP) ## run an experiment, from the data to the figures and the report
 	@echo "Figures: $(RESULTS)/figures    Summary: $(RESULTS)/summary.md    Report: $(RESULTS)/report.html"
 	@test ! -f $(RESULTS)/index.html || echo "The page, to begin with: $(RESULTS)/index.html"
 
+.PHONY: example-sentiment
+example-sentiment: $(STAMP) ## sweep a sentence encoder with an evaluation of its own (examples/sentiment; 0.5 GB)
+	@$(BIN)/python examples/sentiment/run.py
+
 .PHONY: report
 report: $(STAMP) ## write the HTML report of a finished experiment, if its results changed
 	@$(BIN)/python -m tools.report $(RESULTS) $(TABLES).csv -- $(SNAKEMAKE)
@@ -110,9 +114,19 @@ test-remotes: $(STAMP) ## test DVC remotes of S3 and SSH against servers on this
 	@$(BIN)/python -m pytest tests/sharing/test_remotes.py
 
 .PHONY: test-peers
-test-peers: $(STAMP) ## compare with other programs (PEFT, mergekit, Lightning, datasets, webdataset), in an environment of their own
-	@tools/on_top.sh $(VENV) peers 'peft>=0.17' 'mergekit>=0.1.5' 'lightning>=2.5' 'datasets>=4' 'webdataset>=1'
+test-peers: $(STAMP) ## compare with other programs (PEFT, mergekit, Lightning, datasets, webdataset, lm-eval, CLIP_benchmark), in an environment of their own
+	@tools/on_top.sh $(VENV) peers 'peft>=0.17' 'mergekit>=0.1.5' 'lightning>=2.5' 'datasets>=4' 'webdataset>=1' 'lm-eval>=0.4.13' 'clip_benchmark>=1.6'
 	@PYTHONPATH=$(CURDIR)/src build/peers/bin/python -m pytest tests/peers
+
+# A version (open_clip_torch==4.0.0) or a folder with its source; by default the newest of the registry, drafts included.
+OPEN_CLIP ?= open_clip_torch
+.PHONY: test-open-clip-next
+test-open-clip-next: $(STAMP) ## run the tests that call open_clip with another version of it (OPEN_CLIP=..., TESTS="..." for some)
+	@rm -f build/open-clip-next/.installed
+	@tools/on_top.sh $(VENV) open-clip-next --upgrade --pre $(OPEN_CLIP)
+	@build/open-clip-next/bin/python -c 'import open_clip; print("open_clip", open_clip.__version__)'
+	@PYTHONPATH=$(CURDIR)/src build/open-clip-next/bin/python -m pytest \
+		$(or $(TESTS),$$(grep -rlE '^ *(import|from) open_clip' tests --include='test_*.py'))
 
 .PHONY: test-storage
 test-storage: $(STAMP) ## test a run whose jobs share no disk, through a storage provider (needs rsync)
@@ -133,7 +147,7 @@ test-faults: $(STAMP) ## attack it: kills, damage, hostile files, full disks, mi
 	@$(BIN)/python -m tests.faults --size $(SIZE) --seed $(SEED)
 
 .PHONY: lint
-lint: $(STAMP) ## check style, types, rules and who imports whom
+lint: $(STAMP) ## check style, types, rules, words and who imports whom
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/snakefmt --check Snakefile workflow
@@ -142,6 +156,7 @@ lint: $(STAMP) ## check style, types, rules and who imports whom
 	$(BIN)/lint-imports
 	$(BIN)/hadolint Dockerfile
 	$(BIN)/mypy
+	$(BIN)/python -m tools.words
 
 .PHONY: format
 format: $(STAMP) ## format Python and rules in place
@@ -158,6 +173,7 @@ $(DOCS)/.installed: pyproject.toml
 .PHONY: docs
 docs: $(DOCS)/.installed ## build the documentation site; a link that leads nowhere fails it
 	@NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs build --strict
+	@$(DOCS)/bin/python -m tools.site.search
 	@echo "Site: build/site/index.html"
 
 .PHONY: bench

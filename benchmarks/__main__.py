@@ -17,7 +17,7 @@ from wiseft.errors import WiseftError
 
 BENCHMARKS = (
     *("startup", "heads", "digits", "photos", "indexing", "cache", "training", "memory"),
-    *("feeding", "planning", "merging", "scoring", "frozen"),
+    *("feeding", "planning", "merging", "scoring", "frozen", "few"),
 )
 
 
@@ -28,7 +28,7 @@ def main() -> int:
     parser.add_argument(
         "--only",
         nargs="+",
-        choices=[*BENCHMARKS, "workflow", "installing", "combining"],
+        choices=[*BENCHMARKS, "workflow", "installing", "combining", "merging_folders"],
         default=BENCHMARKS,
     )
     parser.add_argument("--workflow", action="store_true", help="time the whole workflow as well")

@@ -8,16 +8,13 @@ into `build/peers`, on top of this environment. Not among the benchmarks of `mak
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
-from benchmarks.common import ROOT, Options, summary, write_record
+from benchmarks.common import Options, measured, peers, summary, write_record
 
-MERGEKIT = "mergekit>=0.1.5"
 GOALS = {"wall_seconds": 0.8, "cpu_seconds": 0.8, "peak_mb": 0.5}
 """What ours may take of what mergekit takes."""
 
@@ -45,33 +42,22 @@ METHODS: dict[str, tuple[dict[str, Any], str, dict[str, Any], dict[str, Any]]] =
     ),
 }
 WHOLE = {"kind": "ties", "trim": "model", "density": 0.2}
-# What a process was before it began to run counts in its peak: that of this small one.
-MEASURED = """
-import json, os, sys, time
-began = time.perf_counter()
-child = os.posix_spawn(sys.argv[1], sys.argv[1:], os.environ)
-_, status, used = os.wait4(child, 0)
-print(json.dumps({"wall_seconds": time.perf_counter() - began,
-    "cpu_seconds": used.ru_utime + used.ru_stime, "peak_mb": used.ru_maxrss / 976.56}))
-sys.exit(os.waitstatus_to_exitcode(status))
-"""
 
 
 def run(options: Options) -> None:
     """Write `combining.json`."""
-    arguments = [str(ROOT / "tools" / "on_top.sh"), sys.prefix, "peers", "peft>=0.17", MERGEKIT]
-    subprocess.run(arguments, check=True)
+    mergekit = peers() / "mergekit-pytorch"
     runs: dict[str, list[dict[str, float]]] = {}
     differences = {}
     with tempfile.TemporaryDirectory() as name:
         files = _write(Path(name), options.quick)
         for _ in range(options.repeats):
             for method in METHODS:
-                for program, command in _commands(method, files).items():
-                    used = _measured(command, options.threads)
+                for program, command in _commands(method, files, mergekit).items():
+                    used = measured(command, options.threads)
                     runs.setdefault(f"{method}, {program}", []).append(used)
                 differences[method] = _difference(files)
-            used = _measured(_ours(WHOLE, files), options.threads)
+            used = measured(_ours(WHOLE, files), options.threads)
             runs.setdefault("ties of whole models, wiseft", []).append(used)
         size = files[0].stat().st_size
     of_all = {
@@ -128,7 +114,7 @@ def _ours(recipe: dict[str, Any], files: list[Path]) -> list[str]:
     return [*map(str, command), "--recipe", json.dumps(recipe), "--device", "cpu"]
 
 
-def _commands(method: str, files: list[Path]) -> dict[str, list[str]]:
+def _commands(method: str, files: list[Path], mergekit: Path) -> dict[str, list[str]]:
     recipe, name, parameters, of_each = METHODS[method]
     config = files[0].with_name(f"{method}.json")  # JSON is YAML
     models = files if name == "linear" else files[1:]
@@ -140,18 +126,8 @@ def _commands(method: str, files: list[Path]) -> dict[str, list[str]]:
     }
     base = {} if name == "linear" else {"base_model": str(files[0])}
     config.write_text(json.dumps(plan | base))
-    program = ROOT / "build" / "peers" / "bin" / "mergekit-pytorch"
-    theirs = [str(program), str(config), str(files[0].with_name("theirs"))]
+    theirs = [str(mergekit), str(config), str(files[0].with_name("theirs"))]
     return {"wiseft": _ours(recipe, files), "mergekit": theirs}
-
-
-def _measured(command: list[str], threads: int) -> dict[str, float]:
-    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
-    environment["PYTHONPATH"] = str(ROOT / "src")
-    arguments = [sys.executable, "-S", "-c", MEASURED, *command]
-    done = subprocess.run(arguments, env=environment, check=True, capture_output=True, text=True)
-    used: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
-    return used
 
 
 def _difference(files: list[Path]) -> dict[str, float]:

@@ -10,6 +10,7 @@ import platform
 import shutil
 import statistics
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,6 +25,17 @@ from wiseft.base.provenance import cpu, git_commit, versions
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 QUICK_RESULTS = ROOT / "build" / "benchmarks"
+PEERS = ("peft>=0.17", "mergekit>=0.1.5")
+# What a process was before it began to run counts in its peak: that of this small one.
+_MEASURED = """
+import json, os, sys, time
+began = time.perf_counter()
+child = os.posix_spawn(sys.argv[1], sys.argv[1:], os.environ)
+_, status, used = os.wait4(child, 0)
+print(json.dumps({"wall_seconds": time.perf_counter() - began,
+    "cpu_seconds": used.ru_utime + used.ru_stime, "peak_mb": used.ru_maxrss / 976.56}))
+sys.exit(os.waitstatus_to_exitcode(status))
+"""
 
 
 @dataclass(frozen=True)
@@ -88,6 +100,25 @@ def write_record(name: str, options: Options, **content: Any) -> Path:
     numbers = {key: content[key] for key in ("ratios", "measured") if key in content}
     print(f"{name}: {json.dumps(numbers)} -> {path.relative_to(ROOT)}", flush=True)
     return path
+
+
+def peers() -> Path:
+    """Return where the programs of the environment `build/peers` are, installed if it has none."""
+    programs = ROOT / "build" / "peers" / "bin"
+    if not (programs / "mergekit-yaml").exists():
+        command = [str(ROOT / "tools" / "on_top.sh"), sys.prefix, "peers", *PEERS]
+        subprocess.run(command, check=True)
+    return programs
+
+
+def measured(command: list[str], threads: int) -> dict[str, float]:
+    """Run a command in a process of its own; return its seconds and its peak of memory."""
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+    environment["PYTHONPATH"] = str(ROOT / "src")
+    arguments = [sys.executable, "-S", "-c", _MEASURED, *command]
+    done = subprocess.run(arguments, env=environment, check=True, capture_output=True, text=True)
+    used: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return used
 
 
 def copy_tree(folder: Path) -> None:

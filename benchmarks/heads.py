@@ -21,6 +21,7 @@ def run(options: Options) -> None:
     model = towers.build(open_clip.get_model_config(MODEL), seed=0).to(options.device)
     tokenizer = open_clip.get_tokenizer(MODEL)
     names = [[name] for name in classes]
+
     ways = {
         "open_clip": lambda: open_clip.build_zero_shot_classifier(
             model.module, tokenizer, classes, functions, device=options.device
@@ -46,6 +47,7 @@ def run(options: Options) -> None:
             "head": ratio(seconds, "open_clip", "wiseft"),
             "head-bf16": ratio(seconds, "open_clip", "wiseft-bf16"),
         },
+        goals={"head": 12},
         checks={
             "largest_difference": float((results["wiseft"] - scaled).abs().max()),
             "smallest_cosine_bf16": float(

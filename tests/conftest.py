@@ -87,7 +87,7 @@ def wait() -> Callable[[int], int]:
 @pytest.fixture
 def said() -> Iterator[list[str]]:
     """Messages of the library, as a command shows them."""
-    from wiseft.base.progress import shown
+    from wiseft.base.messages import shown
 
     lines: list[str] = []
     with shown(lines.append):

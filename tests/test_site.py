@@ -1,4 +1,4 @@
-"""The documentation: links in the repository's file view, the gallery, the generated reference.
+"""The documentation: links in the repository's file view, redirects, the generated reference.
 
 The site's own links are checked where it is built (`make docs`, in `.ci/run`).
 """
@@ -12,6 +12,7 @@ import pytest
 from tests.test_repository import ROOT, tracked
 from tools.site.api import api_pages
 from tools.site.commands import commands_page
+from tools.site.moved import MOVED, redirect
 from typer.main import get_command
 
 from wiseft.cli import app
@@ -67,10 +68,18 @@ def test_a_link_that_leads_nowhere_is_found(tmp_path, link):
     assert [text.split(":")[0] for text in broken_links(page)] == [link]
 
 
-def test_the_gallery_shows_every_figure():
-    text = (ROOT / "docs" / "gallery.md").read_text()
+def test_some_page_shows_every_figure():
+    text = "".join(path.read_text() for path in (ROOT / "docs").glob("*.md"))
     shown = set(re.findall(r"\(images/([^)]+)\)", text))
     assert shown == {path.name for path in (ROOT / "docs" / "images").iterdir()}
+
+
+def test_old_addresses_lead_to_pages_that_are_there():
+    for old, new in MOVED.items():
+        assert not (ROOT / "docs" / f"{old}.md").exists()
+        target = re.findall(r'url=([^"]+)"', redirect(old, new))[0]
+        page = (ROOT / "docs" / f"{old}.html").parent / target
+        assert page.resolve().with_suffix(".md").is_file(), old
 
 
 def test_every_command_and_option_is_in_the_reference():
@@ -90,7 +99,7 @@ def test_every_command_and_option_is_in_the_reference():
 
     check("wiseft", get_command(app))
     assert "```bash\nwiseft merge zeroshot.pt" in page
-    assert "&lt;output-dir&gt;" in page  # a sign of HTML in a help text is text
+    assert "&lt;dataset&gt;" in page  # a sign of HTML in a help text is text
 
 
 def test_every_module_with_documented_code_is_in_the_reference():

@@ -1,4 +1,4 @@
-"""The first table of docs/scaling.md: what the experiments of the paper cost, by `wiseft plan`.
+"""The first table of docs/costs.md: what the experiments of the paper cost, by `wiseft plan`.
 
 python -m tools.cost_table
 """

@@ -1,4 +1,4 @@
-"""The table of docs/scaling.md: what the catalogue's models take of a GPU's memory.
+"""The table of docs/costs.md: what the catalogue's models take of a GPU's memory.
 
 python -m tools.memory_table
 """

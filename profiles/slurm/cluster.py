@@ -147,7 +147,7 @@ class Cluster:
                 f"the controller forgets a finished job after {kept} s (MinJobAge), but must keep "
                 f"it for more than {LONGEST_WAIT_S} s. Ask the site for accounting or a MinJobAge "
                 "of 300, or run inside one allocation without this profile "
-                "(docs/running-on-slurm.md)"
+                "(docs/running.md)"
             )
         # The plugin would go back to sacct if a job could be gone after three first checks.
         self.first_status_check = min(FIRST_WAIT_S, kept // 3)

@@ -9,11 +9,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from wiseft.tabulate.selection import choose_alpha
     from wiseft.tool.api import Classifier, interpolate, load, merge
+    from wiseft.tool.own_sweep import sweep_with
     from wiseft.tool.sweep import sweep
 
 __version__ = "0.1.0"
-__all__ = ["Classifier", "choose_alpha", "interpolate", "load", "merge", "sweep"]
-_ELSEWHERE = {"choose_alpha": "wiseft.tabulate.selection", "sweep": "wiseft.tool.sweep"}
+__all__ = ["Classifier", "choose_alpha", "interpolate", "load", "merge", "sweep", "sweep_with"]
+_ELSEWHERE = {
+    "choose_alpha": "wiseft.tabulate.selection",
+    "sweep": "wiseft.tool.sweep",
+    "sweep_with": "wiseft.tool.own_sweep",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -80,4 +80,4 @@ def test_an_unknown_experiment(
 
 def test_outside_of_a_project(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("config", "show", "--root", str(tmp_path)) == 1
-    assert "is in a clone of the repository" in capsys.readouterr().err
+    assert "are in a clone of the repository" in capsys.readouterr().err

@@ -141,4 +141,4 @@ def test_an_empty_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     found = json.loads(run(capsys, "--json", "--root", str(tmp_path / "absent")))
     assert found["experiment"] is None
     assert found["machine"]["free_disk_gb"] is None
-    assert any("is in a clone of the repository" in problem for problem in found["problems"])
+    assert any("are in a clone of the repository" in problem for problem in found["problems"])

@@ -11,9 +11,9 @@ from safetensors.torch import save_file
 from tools.rehearsal import tiny
 from tools.rehearsal.checkpoints import weights_of
 
-from wiseft.base.progress import shown
+from wiseft.base.messages import shown
 from wiseft.errors import WiseftError
-from wiseft.foreign.configs import _shapes_in_transformers, differences
+from wiseft.foreign.configs import _in_transformers, differences
 from wiseft.tool.merge import merge_files
 
 
@@ -344,5 +344,5 @@ def test_nothing_of_the_hub_is_asked_for_when_shapes_are_compared(tmp_path, monk
         merge(tmp_path)
     backbone = {"architectures": ["DetrModel"], "model_type": "detr"}
     backbone |= {"use_timm_backbone": True, "backbone": "resnet18", "use_pretrained_backbone": True}
-    assert _shapes_in_transformers(backbone, {}) == {}
+    assert _in_transformers(backbone, {}) is None
     assert asked == []

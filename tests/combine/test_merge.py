@@ -12,7 +12,7 @@ from tests.weights.conftest import same
 from tools.rehearsal import tiny
 from tools.rehearsal.checkpoints import Holder, torchscript, weights_of
 
-from wiseft.base.progress import shown
+from wiseft.base.messages import shown
 from wiseft.cli import main
 from wiseft.errors import WiseftError
 from wiseft.foreign.huggingface import from_open_clip
@@ -86,7 +86,8 @@ def clip_folders(tmp_path):
     for seed, name in enumerate(("a", "b")):
         torch.manual_seed(seed)
         transformers.CLIPModel(config).save_pretrained(tmp_path / name)
-        (tmp_path / name / "vocab.json").write_text(json.dumps({"of": name}))
+        (tmp_path / name / "vocab.json").write_text(json.dumps({"the": 0}))
+        (tmp_path / name / "chat_template.json").write_text(json.dumps({"of": name}))
     return tmp_path / "a", tmp_path / "b"
 
 
@@ -97,7 +98,8 @@ def test_a_clip_model_of_transformers_stays_one(clip_folders, tmp_path):
     one, other, found = (dict(load(path).state_dict()) for path in (a, b, tmp_path / "c"))
     floating = towers.floating(one)
     assert same(towers.floating(found), mixed(floating, {key: other[key] for key in floating}))
-    assert json.loads((tmp_path / "c" / "vocab.json").read_text()) == {"of": "a"}
+    assert json.loads((tmp_path / "c" / "vocab.json").read_text()) == {"the": 0}
+    assert json.loads((tmp_path / "c" / "chat_template.json").read_text()) == {"of": "a"}
 
 
 def test_a_folder_whose_merge_was_killed_is_merged_by_the_same_command(clip_folders, tmp_path):

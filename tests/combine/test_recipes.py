@@ -142,7 +142,9 @@ def test_variances_below_zero_are_refused(
     with pytest.raises(WiseftError) as refused:
         combined(recipe, paths, output)
     assert f"combination of tensor {name} is negative, but it holds variances" in str(refused.value)
-    assert "none is negative (of patching, alphas that sum to at most 1)" in str(refused.value)
+    assert "no negative coefficient; for patching, alphas that sum to at most 1" in str(
+        refused.value
+    )
     assert not output.exists()
     # The way out that the message names.
     found = combined({"kind": "task-arithmetic", "scale": way_out}, paths, output).tensors[name]

@@ -11,7 +11,7 @@ import torchvision
 from safetensors.torch import load_file, save_file
 from timm.utils import CheckpointSaver, ModelEmaV2
 
-from wiseft.base.progress import shown
+from wiseft.base.messages import shown
 from wiseft.cli import main
 from wiseft.errors import WiseftError
 from wiseft.tool.merge import merge_files

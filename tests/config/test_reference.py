@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import typing
 from pathlib import Path
 
@@ -12,7 +13,9 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
+from wiseft.study.config.catalogue import check_catalogue
 from wiseft.study.plan.reference import SECTIONS, generated_files, main
+from wiseft.study.targets import Targets
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -64,3 +67,16 @@ def test_schemas_refuse_unknown_keys_and_read_the_files() -> None:
             data = yaml.safe_load(path.read_text())
             assert not list(validator.iter_errors(data)), path
             assert list(validator.iter_errors({**data, "surprise": 1})), path
+
+
+def test_the_example_of_an_experiment_is_accepted(tmp_path: Path) -> None:
+    text = (REPOSITORY / "config/README.md").read_text()
+    example = text.split("```yaml\n", 1)[1].split("```", 1)[0]
+    shutil.copytree(REPOSITORY / "config", tmp_path / "config")
+    (tmp_path / "config/experiments/my-digits.yaml").write_text(example)
+    assert "my-digits" in check_catalogue(tmp_path, "my-digits")
+    targets = Targets.read(tmp_path, {"experiment": "my-digits"})
+    assert [(run.model, run.method_id) for run in targets.runs] == [
+        ("digits-rn-s20", "end-to-end__digits")
+    ]
+    assert targets.files.drawn() == ["shifts-over-reference"]

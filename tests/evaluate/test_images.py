@@ -15,7 +15,7 @@ from PIL import Image
 from tests.evaluate.conftest import CLASSES, METADATA, blobs, evaluation
 
 from wiseft.base.io import sha256_json, write_json
-from wiseft.base.progress import shown
+from wiseft.base.messages import shown
 from wiseft.errors import DamagedFile, WiseftError
 from wiseft.evaluate import chunks
 from wiseft.evaluate.request import Request

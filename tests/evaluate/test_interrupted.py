@@ -25,7 +25,7 @@ from tests.evaluate.conftest import (
     write_dataset,
 )
 
-from wiseft.base.progress import shown
+from wiseft.base.messages import shown
 from wiseft.cli import main
 from wiseft.errors import WiseftError
 from wiseft.evaluate import chunks, results

@@ -21,7 +21,7 @@ from tests.evaluate.conftest import (
 from tests.evaluate.test_suite import run
 from typer.testing import CliRunner
 
-from wiseft.base.progress import shown
+from wiseft.base.messages import shown
 from wiseft.cli import app
 from wiseft.errors import WiseftError
 from wiseft.evaluate.chunks import images_of_a_pass

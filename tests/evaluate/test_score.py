@@ -24,7 +24,8 @@ from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Resiz
 from wiseft.base import library
 from wiseft.cli import main
 from wiseft.errors import WiseftError
-from wiseft.evaluate.score import Score, score_folder
+from wiseft.evaluate import score as score_module
+from wiseft.evaluate.score import Score, score_folder, score_folders
 from wiseft.models import towers
 from wiseft.models.classifier import build_classifier
 from wiseft.thetas.theta import save_theta
@@ -278,6 +279,18 @@ def test_several_models_are_compared_image_by_image(several, tmp_path, capsys):
         expected = scipy.stats.bootstrap((differences,), np.mean, method="percentile")
         ends = expected.confidence_interval
         assert [over["ci_low"], over["ci_high"]] == pytest.approx([ends.low, ends.high], abs=0.02)
+
+
+def test_a_model_is_opened_once_for_all_its_images(several, monkeypatch):
+    opened, inner = [], score_module.open_model
+    monkeypatch.setattr(
+        score_module, "open_model", lambda path, **how: opened.append(path) or inner(path, **how)
+    )
+    found = score_folders(several[:2], several[2:])
+    assert opened == several[:2]
+    for folder in several[2:]:
+        for model in several[:2]:
+            assert found[folder.name][model.name] == score(model, folder)
 
 
 def test_a_limit_draws_the_same_images_for_every_model(several, capsys):

@@ -28,7 +28,7 @@ from tests.evaluate.conftest import (
 )
 from typer.testing import CliRunner
 
-from wiseft.base.progress import shown
+from wiseft.base.messages import shown
 from wiseft.base.provenance import made_with
 from wiseft.base.stages import VERSION
 from wiseft.cli import app

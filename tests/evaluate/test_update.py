@@ -24,7 +24,7 @@ from tests.evaluate.conftest import (
 )
 
 from wiseft.base.io import sha256_file, write_json
-from wiseft.base.progress import shown
+from wiseft.base.messages import shown
 from wiseft.base.stages import VERSION
 from wiseft.evaluate import chunks, suite
 from wiseft.evaluate.passes import WeightSweep

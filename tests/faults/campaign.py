@@ -64,7 +64,8 @@ def preload() -> None:
     import wiseft
 
     for module in pkgutil.walk_packages(wiseft.__path__, "wiseft."):
-        if not module.name.endswith("__main__"):
+        # No command imports the callback for Lightning, which need not be here.
+        if not module.name.endswith(("__main__", "lightning_callback")):
             importlib.import_module(module.name)
     import torch
     from tests.faults.foreign_models import import_libraries

@@ -44,8 +44,8 @@ def test_numbers_of_others_are_said_to_be_theirs():
     page = provenance_page(paper_table.table(rows), {}, {})
     assert "<td>ImageNet test bed, Taori et al. 2020: wiseft testbed</td>" in page
     assert "<td>open_clip, docs/openclip_results.csv: wiseft testbed</td>" in page
-    assert "<td>a later paper, by its letter: docs/successors.md</td>" in page
-    assert "<td>a summary of a later paper: docs/successors.md</td>" in page
+    assert "<td>a later paper, by its letter: docs/paper.md</td>" in page
+    assert "<td>a summary of a later paper: docs/paper.md</td>" in page
     assert "arXiv" not in page
 
 

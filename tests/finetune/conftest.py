@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from wiseft.base.progress import shown
+from wiseft.base.messages import shown
 from wiseft.images.split import PreparedSplit
 from wiseft.images.store import write_prepared
 from wiseft.models.classifier import build_classifier, classifier_tensors

@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional
 
 from wiseft.base.io import read_json
-from wiseft.base.progress import shown
+from wiseft.base.messages import shown
 from wiseft.errors import WiseftError
 from wiseft.images.split import draw_subset
 from wiseft.images.store import open_split

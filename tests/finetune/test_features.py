@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from wiseft.base.progress import shown
+from wiseft.base.messages import shown
 from wiseft.images import feed
 from wiseft.images.index_folder import index_folder
 from wiseft.images.store import open_manifest, open_split

@@ -11,7 +11,7 @@ from tests.weights.conftest import clip_weights, same, weights_of
 from tools.rehearsal import tiny
 
 from wiseft.base.io import sha256_file
-from wiseft.base.progress import shown
+from wiseft.base.messages import shown
 from wiseft.cli import main
 from wiseft.combine.files import interpolate_files
 from wiseft.errors import WiseftError

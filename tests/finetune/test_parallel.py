@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from wiseft.base.io import read_json
-from wiseft.base.progress import shown
+from wiseft.base.messages import shown
 from wiseft.cli import main
 from wiseft.errors import WiseftError
 from wiseft.study.config.machine import HowSettings

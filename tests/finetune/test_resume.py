@@ -12,7 +12,8 @@ import torch
 
 from wiseft.base.io import read_json
 from wiseft.base.locks import alone
-from wiseft.base.progress import Progress, shown
+from wiseft.base.messages import shown
+from wiseft.base.progress import Progress
 from wiseft.cli import main
 from wiseft.images.split import PreparedSplit
 from wiseft.images.store import write_prepared

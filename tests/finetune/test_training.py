@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from wiseft.base.progress import shown
+from wiseft.base.messages import shown
 from wiseft.images.split import draw_subset
 from wiseft.images.store import open_manifest, open_split
 from wiseft.models.classifier import ImageClassifier, build_classifier, classifier_tensors

@@ -190,7 +190,7 @@ def test_what_cannot_be_written_back_is_said(tmp_path):
     for beside in (torch.eye(3).to_sparse(), torch.FloatTensor):
         torch.save({"state_dict": {"w": torch.ones(2)}, "config": [beside]}, tmp_path / "x.pt")
         found = read_checkpoint(tmp_path / "x.pt")
-        with pytest.raises(WiseftError, match="stands beside the weights and cannot be written"):
+        with pytest.raises(WiseftError, match="beside the weights, which cannot be written"):
             write_checkpoint(found, found.tensors, tmp_path / "y.pt")
         assert not (tmp_path / "y.pt").exists()
     deep = machine(b"\x80\x02" + b"]" * 100_000 + b"a" * 99_999 + b".")

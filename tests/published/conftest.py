@@ -58,14 +58,14 @@ def testbed(tmp_path: Path) -> Path:
     models |= {"more": "MORE_DATA", "pixels": "LINEAR_PIXELS"}
     mapping = ",\n".join(f"'{name}': ModelTypes.{kind}" for name, kind in models.items())
     source_path(MODEL_TYPES, root).write_text(TYPES % mapping)
-    columns = ["model", "greyscale", *CONDITIONS]
+    columns = ["model", "greyscale", *CONDITIONS.index]
     with source_path(ACCURACIES, root).open("w", newline="") as file:
         writer = csv.DictWriter(file, columns)
         writer.writeheader()
         for place, name in enumerate([*models, "snapshot_1", "nameless"]):
             x = float(np.linspace(0.6, 0.8, 15)[place])
             row = {"model": name, "greyscale": ""}
-            for column, condition in CONDITIONS.items():
+            for column, condition in CONDITIONS.iterrows():
                 share = x if condition.dataset == "imagenet" else line_of(x, 1.0, -1.0)
                 row[column] = str(100 * round(share * condition.n) / condition.n)
             if name == "resnet50":

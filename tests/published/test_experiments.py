@@ -33,7 +33,7 @@ REPOSITORY = Path(__file__).parents[2]
 CATALOGUE = Catalogue(REPOSITORY)
 SHORT = (0.0, 0.25, 0.4, 0.5, 0.75, 1.0)
 GRID = [round(0.05 * step, 2) for step in range(21)]
-OURS = ("cifar10-corruptions", "paper-datasets")
+OURS = ("cifar10-corruptions", "paper-datasets", "when-it-pays")
 PAPER = [
     name
     for name in CATALOGUE.names("experiments")

@@ -61,7 +61,7 @@ def test_every_number_has_a_source_and_a_kind(printed: list[dict[str, str]]) -> 
 
 
 def test_the_page_of_the_docs_names_every_source(printed: list[dict[str, str]]) -> None:
-    text = (REPOSITORY / "docs/successors.md").read_text()
+    text = (REPOSITORY / "docs/paper.md").read_text()
     sections = text[text.index("## Sources") :]
     for line in printed:
         letter = line["name"].rpartition("[")[2].rstrip("]")

@@ -15,7 +15,7 @@ import pytest
 from tests.processes import environment
 
 from wiseft.base.io import write_json
-from wiseft.base.progress import shown
+from wiseft.base.messages import shown
 from wiseft.study.plan import owner
 from wiseft.study.plan.owner import LOCKS, RECORDS, VARIABLE, Owner
 

@@ -4,9 +4,11 @@ import re
 import sys
 
 import pytest
+import tqdm.std
 
 from wiseft.base import progress
-from wiseft.base.progress import Meter, Progress, duration, quiet, shown
+from wiseft.base.messages import quiet, shown
+from wiseft.base.progress import Meter, Progress, duration
 
 
 class Terminal(io.StringIO):
@@ -71,8 +73,9 @@ def test_no_bar_where_nobody_listens_or_stderr_is_a_file(monkeypatch, capsys):
     Progress(1)(1, 0.5, 1e-3, 8)
     with shown(), quiet():
         Progress(1)(1, 0.5, 1e-3, 8)
-        with Meter("a.tar: downloading", 1000, interval=0.0, delay=0.0) as gauge:
-            gauge.add(500)
+        monkeypatch.setattr(progress, "DELAY", 0.0)
+        with Meter(desc="a.tar: downloading", total=1000) as gauge:
+            gauge.update(500)
     assert sys.stderr.getvalue() == ""
 
 
@@ -122,17 +125,21 @@ def test_durations(seconds, text):
     assert duration(seconds) == text
 
 
-def test_progress_has_amount_speed_and_time_left(said):
-    gauge = Meter("a: downloading", 300_000_000, 100_000_000, interval=0.0)
-    gauge.add(50_000_000)
-    assert gauge.line(5.0) == "a: downloading, 150 of 300 MB, 10.0 MB/s, 15 s left"
-    assert len(said) == 1
+def test_progress_has_amount_speed_and_time_left(said, monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(tqdm.std, "time", lambda: now[0])
+    with Meter(desc="a: downloading", total=300_000_000, initial=100_000_000) as gauge:
+        for seconds in (5.0, 40.0):
+            now[0] += seconds
+            gauge.update(50_000_000)
+    assert said == ["a: downloading: 200M of 300MB, 2.22MB/s, 00:45 left"]
 
 
 def test_on_a_terminal_there_is_a_bar_and_no_line(monkeypatch, said):
     monkeypatch.setattr(sys, "stderr", Terminal())
-    gauge = Meter("a.tar: downloading", 1000, interval=0.0, delay=0.0)
-    with gauge:
-        gauge.add(500)
+    monkeypatch.setattr(progress, "DELAY", 0.0)
+    with Meter(desc="a.tar: downloading", total=1000) as gauge:
+        gauge.update(500)
+        gauge.refresh()
     assert re.search(r"a\.tar: downloading: +50%.*500/1\.00k", sys.stderr.getvalue())
     assert said == []

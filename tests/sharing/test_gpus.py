@@ -19,7 +19,7 @@ from wiseft.models import gpus
 # A job: takes GPUs, says which and when, holds them for a while.
 JOB = """
 import json, os, sys, time
-from wiseft.base.progress import shown
+from wiseft.base.messages import shown
 from wiseft.models import gpus
 count, hold = int(sys.argv[1]), float(sys.argv[2])
 with shown():

@@ -13,7 +13,7 @@ from PIL import Image
 from tests.evaluate.conftest import blobs
 from tests.sweep.conftest import CLASSES
 
-from wiseft.base.progress import shown
+from wiseft.base.messages import shown
 from wiseft.tool.record import Result
 from wiseft.tool.sweep import sweep
 

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 from tests.sweep.records import make_sweep
 
 from wiseft.base.io import read_json, sha256_json, write_json
@@ -112,6 +113,8 @@ def test_one_process_at_a_time_works_in_a_folder(tmp_path: Path, said: list[str]
 def test_a_files_name_is_a_text_in_the_lines_that_load_it(tmp_path: Path, library: str):
     name = 'x"); import os\nos.system("touch y") #\\.pt'
     record = make_sweep(tmp_path / "out")
+    with (tmp_path / "out" / "model" / name).open("wb") as file:
+        torch.save({"weight": torch.zeros(1)}, file)
     model = record.model.model_copy(update={"file": f"model/{name}", "loads_with": library})
     lines = ast.parse(
         loading_example(Result(tmp_path / "out", record.model_copy(update={"model": model})))

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from tests.sweep.conftest import CLASSES
 
-from wiseft.base.progress import shown
+from wiseft.base.messages import shown
 from wiseft.cli import main
 from wiseft.errors import WiseftError
 from wiseft.tool.record import Result
@@ -151,6 +151,8 @@ def test_prompts_are_not_made_of_numbers(ends, photos, tmp_path):
     assert rows_of(found) == rows_of(expected)  # in one order, so that the halves are the same
     with pytest.raises(WiseftError, match="are numbers, of which prompts cannot be made"):
         sweep(*ends, photos / "photos", shifts, tmp_path / "kept", **how, keep=[table])
+    with pytest.raises(WiseftError, match="are numbers, of which prompts cannot be made"):
+        sweep(*ends, photos / "photos", [table], tmp_path / "shift", **how)
 
 
 def test_the_reference_itself_is_no_shift(ends, photos, tmp_path):

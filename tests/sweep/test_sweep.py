@@ -34,7 +34,7 @@ from tools.rehearsal.checkpoints import Holder, torchscript, weights_of
 
 import wiseft
 import wiseft.tool.sweep
-from wiseft.base.progress import shown
+from wiseft.base.messages import shown
 from wiseft.cli import main
 from wiseft.combine.files import interpolate_files
 from wiseft.errors import WiseftError
@@ -690,9 +690,6 @@ def test_refusals(clips, photos, tmp_path, monkeypatch):
     torch.save(z, tmp_path / "z.pt")
     torch.save(f, tmp_path / "f.pt")
     ends = tmp_path / "z.pt", tmp_path / "f.pt"
-    monkeypatch.setitem(open_clip.factory._MODEL_CONFIGS, "Tiny-q", tiny.clip(quick_gelu=True))
-    both = r"its tensors fit Tiny, Tiny-q.*--architecture"
-    refused(*ends, photos, tmp_path, both, architecture=None)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     refused(*ends, photos, tmp_path, "device is mps, but torch finds no GPU of a Mac", device="mps")
     merging = {"device": "mps", "recipe": {"kind": "lines"}}  # takes fp64, which MPS lacks

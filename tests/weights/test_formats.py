@@ -12,7 +12,7 @@ from tests.weights.conftest import clip_weights, same
 from tools.rehearsal import tiny
 from tools.rehearsal.checkpoints import torchscript, weights_of
 
-from wiseft.base.progress import shown
+from wiseft.base.messages import shown
 from wiseft.errors import WiseftError
 from wiseft.foreign.formats import read_checkpoint, write_checkpoint
 from wiseft.foreign.forms.clip import architecture_of

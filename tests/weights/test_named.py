@@ -28,7 +28,6 @@ from wiseft.base import progress
 from wiseft.base.io import sha256_file
 from wiseft.cli import main
 from wiseft.errors import WiseftError
-from wiseft.foreign import hub_client
 from wiseft.foreign.door import open_model
 from wiseft.foreign.named import local_path, origin
 
@@ -502,7 +501,7 @@ def test_a_broken_connection_is_resumed(hub, pair, monkeypatch):
 
 def test_progress_is_lines_where_there_is_no_terminal(hub, pair, monkeypatch, said):
     monkeypatch.setattr(progress, "INTERVAL", 0.0)
-    bar = hub_client.Bar(desc="model.safetensors", total=8_000_000, unit="B", unit_scale=True)
+    bar = progress.Meter(desc="model.safetensors", total=8_000_000, unit="B", unit_scale=True)
     bar.delay = 0.0
     bar.update(2_000_000)
     assert said[-1].startswith("model.safetensors: 2.00M of 8.00MB, ")

@@ -154,4 +154,4 @@ def test_reference_is_seen_through_the_classes_of_its_shift(mapped, snakemake):
     shift, parts = words["shift"]
     assert [view["name"] for view in shift["shift"]["views"]] == ["all"]
     assert "--like" not in parts
-    assert "said to be" in done.stdout  # the user's folder that is not there
+    assert "nothing is there" in done.stdout  # the user's folder that is not there

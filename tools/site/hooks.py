@@ -17,6 +17,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 from mkdocs.structure.files import File, Files, InclusionLevel  # noqa: E402
 from tools.site.api import api_pages  # noqa: E402
 from tools.site.commands import commands_page  # noqa: E402
+from tools.site.moved import MOVED, redirect  # noqa: E402
 
 OUTSIDE = {
     "README.md": "index.md",
@@ -25,8 +26,22 @@ OUTSIDE = {
     "CHANGELOG.md": "changelog.md",
     "config/README.md": "config/index.md",
     "benchmarks/README.md": "benchmarks.md",
+    "examples/sentiment/README.md": "sentiment.md",
 }
 """Pages that do not lie in docs/, and their places on the site."""
+BOOSTS = {
+    "reference/api/": 0.001,
+    "reference/": 0.01,
+    "CHANGELOG.md": 0.1,
+    "docs/digits-data.md": 0.3,
+    "docs/icons-data.md": 0.3,
+    "config/": 0.3,
+    "docs/design.md": 0.5,
+    "docs/sweep.md": 2,
+    "docs/running.md": 2,
+    "CONTRIBUTING.md": 2,
+}
+"""Weights of pages in the search, by how their source begins; all others have 1."""
 MODULES = {"Modules": "reference/api/index.md"}
 UNLISTED = "---\nsearch: {exclude: true}\nhide: [navigation, toc]\n---\n"
 LANGUAGES = {".yaml": "yaml", ".yml": "yaml", ".json": "json", ".py": "python", ".toml": "toml"}
@@ -69,6 +84,8 @@ def on_files(files: Files, config: Any) -> Files:
     generated |= {f"reference/api/{name}.md": text for name, text in api_pages(ROOT).items()}
     for name, text in generated.items():
         result.append(File.generated(config, name, content=text))
+    for old, new in MOVED.items():
+        result.append(File.generated(config, f"{old}.html", content=redirect(old, new)))
     for file in list(result):
         if file.is_documentation_page() and file.abs_src_path:
             _show_targets(file.src_uri, result, config)
@@ -76,7 +93,12 @@ def on_files(files: Files, config: Any) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str:
-    """Turn links to files that are no pages into links to the pages that show them."""
+    """Turn links to files that are no pages into links to the pages that show them, and let the
+    search find guides before references.
+    """
+    boosts = [boost for start, boost in BOOSTS.items() if page.file.src_uri.startswith(start)]
+    if boosts and "search" not in page.meta:
+        page.meta["search"] = {"boost": boosts[0]}
 
     def replace(match: re.Match[str]) -> str:
         target = shown.get(_path(page.file.src_uri, match[1]))

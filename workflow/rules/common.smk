@@ -12,7 +12,7 @@ from wiseft.study.config import paths
 from wiseft.errors import WiseftError
 from wiseft.study.plan.failures import failure_summary
 from wiseft.study.plan import owner, resources as plan_resources
-from wiseft.base.progress import shown
+from wiseft.base.messages import shown
 from wiseft.base.stages import VERSION
 from wiseft.study.targets import Handed, repeat, Targets
 

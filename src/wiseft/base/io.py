@@ -119,7 +119,7 @@ def told_when_full(path: Path, temporary: Path, size: int | None) -> Iterator[No
         raise WiseftError(
             f"{path} cannot be written: {reason}. {amount(written)} of it were written, "
             f"{room(path.parent, size and size - written)}. Make room there and run the same "
-            "command again; it goes on where it was."
+            "command again; it resumes where it stopped."
         ) from error
 
 

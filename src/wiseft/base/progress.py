@@ -1,78 +1,21 @@
-"""Messages of the library, and progress: a bar on a terminal, else a line now and then.
-
-Messages go to the loggers below `wiseft`, which nobody hears unless a program asks for them.
-"""
+"""Progress: a bar on a terminal, else a message now and then."""
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import sys
 import time
-from collections.abc import Callable, Iterator
-from typing import Any, Self
+from typing import Any
+
+from tqdm import tqdm
 
 log = logging.getLogger(__name__)
 
 INTERVAL = 10.0
 """Seconds between two lines."""
 
-
-def print_line(text: str) -> None:
-    """Print a line to stderr at once, so that a log file shows how far a job is."""
-    print(text, file=sys.stderr, flush=True)
-
-
-class _Lines(logging.Handler):
-    """Hands over bare messages; what that raises (a full disk) is not swallowed."""
-
-    def __init__(self, write: Callable[[str], None]):
-        super().__init__()
-        self._write = write
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self._write(self.format(record))
-
-
-@contextlib.contextmanager
-def shown(write: Callable[[str], None] = print_line) -> Iterator[None]:
-    """Show the library's messages while the block runs, as the commands do.
-
-    Args:
-        write: called with every message.
-    """
-    logger, handler = logging.getLogger("wiseft"), _Lines(write)
-    before = logger.level, logger.propagate
-    logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
-    logger.propagate = False  # what another library gave the root would show them twice
-    try:
-        yield
-    finally:
-        logger.setLevel(before[0])
-        logger.propagate = before[1]
-        logger.removeHandler(handler)
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Let nothing below a warning be heard while the block runs."""
-    logger = logging.getLogger("wiseft")
-    before = logger.level
-    logger.setLevel(max(logger.getEffectiveLevel(), logging.WARNING))
-    try:
-        yield
-    finally:
-        logger.setLevel(before)
-
-
-def _new_bar(**look: Any) -> Any:
-    """Return a bar of tqdm; None where messages are not heard, or not on a terminal."""
-    if not (log.isEnabledFor(logging.INFO) and sys.stderr.isatty()):
-        return None
-    from tqdm import tqdm
-
-    return tqdm(file=sys.stderr, **look)
+DELAY = 1.0
+"""Seconds before a `Meter` shows anything."""
 
 
 class Progress:
@@ -92,7 +35,9 @@ class Progress:
         self._began = self._shown = time.monotonic()
         self._first: tuple[float, int] | None = None
         self._images = self.done = 0
-        self._bar = _new_bar(total=steps, unit="step", dynamic_ncols=True, mininterval=0.5)
+        self._bar: Any = None
+        if log.isEnabledFor(logging.INFO) and sys.stderr.isatty():
+            self._bar = tqdm(total=steps, unit="step", dynamic_ncols=True, mininterval=0.5)
 
     @property
     def seconds(self) -> float:
@@ -145,67 +90,28 @@ class Progress:
             self._bar.close()
 
 
-class Meter:
-    """Shows a bar on a terminal, else a line at most every ten seconds. Used in a `with` block.
-
-    Args:
-        what: is under way, for example ``sun397.tar.gz: downloading``.
-        total: bytes of the whole, or other things by name of `unit`; None where nobody knows.
-        done: bytes that were there before.
-        interval: seconds between two lines; None: ten.
-        delay: seconds before a bar appears.
+class Meter(tqdm):
+    """How much of something is done: tqdm's bar on a terminal, else its text as a message every
+    three `INTERVAL`s; nothing in the first second, and nothing where messages are not heard.
     """
 
-    def __init__(
-        self,
-        what: str,
-        total: int | None,
-        done: int = 0,
-        *,
-        interval: float | None = None,
-        delay: float = 1.0,
-        unit: str = "B",
-    ):
-        self.what = what
-        self.unit = unit
-        self.total = total
-        self.interval = INTERVAL if interval is None else interval
-        self.done = self._before = done
-        self._began = self._shown = time.monotonic()
-        self._bar = _new_bar(
-            desc=what, total=total, initial=done, unit=unit, unit_scale=True, delay=delay
-        )
+    monitor_interval = 0  # no thread: it would not live on in a fork
 
-    def add(self, n: int) -> None:
-        """Count `n` more."""
-        self.done += n
-        if self._bar is not None:
-            self._bar.update(n)
-            return
-        now = time.monotonic()
-        if now - self._shown >= self.interval:
-            self._shown = now
-            log.info(self.line(now - self._began))
+    def __init__(self, *given: Any, **look: Any):
+        heard = log.isEnabledFor(logging.INFO) and not look.get("disable")
+        look |= {"disable": not heard, "delay": DELAY, "leave": False}
+        look |= {"unit": look.get("unit", "B"), "unit_scale": True}
+        if not sys.stderr.isatty():
+            form = "{desc}: {n_fmt} of {total_fmt}{unit}, {rate_fmt}, {remaining} left"
+            look |= {"mininterval": 3 * INTERVAL, "miniters": 1, "bar_format": form}
+        super().__init__(*given, **look)
 
-    def line(self, elapsed: float) -> str:
-        """Return what is done, of how much, how fast and the time left, after `elapsed` seconds."""
-        speed = (self.done - self._before) / max(elapsed, 1e-9)
-        if self.total is None:
-            return f"{self.what}, {self.done / 1e6:.0f} MB, {speed / 1e6:.1f} MB/s"
-        left = f"{(self.total - self.done) / speed:.0f} s left" if speed else "no end in sight"
-        if self.unit != "B":
-            return f"{self.what}, {self.done:,} of {self.total:,} {self.unit.strip()}, {left}"
-        return (
-            f"{self.what}, {self.done / 1e6:.0f} of {self.total / 1e6:.0f} MB, "
-            f"{speed / 1e6:.1f} MB/s, {left}"
-        )
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._bar is not None:
-            self._bar.close()
+    def display(self, msg: str | None = None, pos: int | None = None) -> None:
+        """Show the state, or a text in its place."""
+        if sys.stderr.isatty():
+            super().display(msg, pos)
+        elif text := str(self) if msg is None else msg:
+            log.info(text)
 
 
 def duration(seconds: float) -> str:

@@ -15,7 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 from wiseft.base.io import is_full
-from wiseft.base.progress import shown
+from wiseft.base.messages import shown
 from wiseft.cli import (
     combine,
     config,
@@ -55,7 +55,7 @@ class _ByStage(TyperGroup):
 app = typer.Typer(
     name="wiseft",
     cls=_ByStage,
-    help="Robust fine-tuning of zero-shot models: the steps of the workflow, one command a step.",
+    help="Robust fine-tuning of zero-shot models. Each command is one step of the workflow.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -87,7 +87,7 @@ def _before(
     version: Annotated[
         bool,
         typer.Option(
-            "--version", help="Print the version and leave.", callback=_print_version, is_eager=True
+            "--version", help="Print the version and exit.", callback=_print_version, is_eager=True
         ),
     ] = False,
 ) -> None:

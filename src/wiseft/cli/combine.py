@@ -22,9 +22,9 @@ def interpolate(
     """Write the weights between two models: (1 - alpha) theta_0 + alpha theta_1.
 
     Args:
-        theta_0: The zero-shot end, alpha 0.
-        theta_1: The fine-tuned end, alpha 1.
-        alpha: Three decimals in [0, 1], e.g. 0.500.
+        theta_0: Theta file of the zero-shot model, alpha 0.
+        theta_1: Theta file of the fine-tuned model, alpha 1.
+        alpha: Alpha in [0, 1] with three decimals, e.g. 0.500.
         output: The theta file to write.
     """
     from wiseft.combine.files import interpolate_files
@@ -38,8 +38,8 @@ def combine(
     recipe: Annotated[
         str,
         typer.Option(
-            help='As JSON, or @ and a YAML file, e.g. {"kind": "linear", "coefficients": [0.5, '
-            f"0.3, 0.2]}}. Kinds: {KINDS}; their options and inputs are in config/README.md."
+            help='Recipe as JSON or @file.yaml, e.g. {"kind": "linear", "coefficients": [0.5, '
+            f"0.3, 0.2]}}. Kinds: {KINDS}. config/README.md lists their options and inputs."
         ),
     ],
     output: Annotated[Path, typer.Option()],
@@ -47,12 +47,12 @@ def combine(
     device: Device = "auto",
     threads: Threads = 1,
 ) -> None:
-    """Make one theta of several: soups, Fisher-weighted merging, alphas by layer, task vectors.
+    """Make one theta from several: soups, Fisher-weighted merging, alphas by layer, task vectors.
 
     Args:
         thetas: The thetas, in the order of the recipe's coefficients.
         output: The theta file to write.
-        inputs: NAME=FILE, what else the recipe takes; repeat for several.
+        inputs: NAME=FILE: a further input of the recipe. Repeatable.
     """
     from wiseft.combine.files import combine_files
     from wiseft.combine.recipe import parse_recipe
@@ -86,14 +86,15 @@ def fisher(
     """Estimate the diagonal Fisher information of a theta, for `wiseft combine`.
 
     Args:
-        theta: The theta.
-        dataset: Manifest of the reference.
-        output: The file to write (.safetensors).
+        theta: Theta file of the model.
+        dataset: Manifest of the reference dataset.
+        output: The .safetensors file to write.
         split: Split whose samples are used.
-        samples: How many of them, drawn by the seed. [all]
-        labels: sampled: y is drawn from the model's own p(y|x); labels: y is the sample's label.
-        seed: Draws the samples and the labels.
-        batch_size: Samples at once, as far as 1 GiB of gradients allows.
+        samples: Number of samples, drawn with the seed. Default: all.
+        labels: Label y of each sample: sampled (drawn from the model's own p(y|x)) or labels (the
+            sample's own label).
+        seed: Seed for drawing samples and labels.
+        batch_size: Samples per batch; fewer if their gradients need more than 1 GiB.
     """
     from wiseft.combine.fisher_information import fisher_file
     from wiseft.models.runtime import start_torch

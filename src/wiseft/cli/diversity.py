@@ -21,16 +21,17 @@ def diversity(
     """Measure how differently two classifiers predict the same samples.
 
     Args:
-        second: Folder of a run's evaluation (`<dataset>/predictions.parquet` and, from `wiseft
-            evaluate --logits 0.000,1.000`, `logits.safetensors`); its fine-tuned end.
-        dataset: A dataset's manifest; repeatable.
+        second: Folder of a run's evaluation, whose fine-tuned model is compared. It holds
+            <dataset>/predictions.parquet and, from `wiseft evaluate --logits 0.000,1.000`,
+            logits.safetensors.
+        dataset: Manifest of a dataset. Repeatable.
         reference: Manifest of the dataset whose classes the heads predict.
-        output_dir: Files go to <output-dir>/<dataset>.json.
-        first: The same of another run; without it the zero-shot end of --second, and the ensemble
-            of both is looked at too.
-        alpha: Of that ensemble.
-        split: Split that is compared.
-        views: View of a dataset by its name, as JSON; `all` where it is not.
+        output_dir: Folder for the results, <dataset>.json.
+        first: Evaluation folder of another run, to compare with. Default: the zero-shot model of
+            --second; then the ensemble of both is measured too.
+        alpha: Alpha of the ensemble.
+        split: Split to compare.
+        views: JSON object that maps a dataset's name to one of its views. Default: `all` for each.
     """
     from wiseft.base.loading import parse_settings
     from wiseft.study.diversity.pairs import Pair, measure_pair

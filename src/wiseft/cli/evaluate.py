@@ -11,36 +11,36 @@ from wiseft.cli.options import BatchSize, Precision
 
 
 def evaluate(
-    theta_1: Annotated[Path, typer.Option(help="The fine-tuned end, or a model on its own.")],
-    alphas: Annotated[str, typer.Option(help="The grid, e.g. 0.000,0.500,1.000.")],
-    dataset: Annotated[list[Path], typer.Option(help="A dataset's manifest; repeat for a suite.")],
+    theta_1: Annotated[Path, typer.Option(help="The fine-tuned model, or a single model.")],
+    alphas: Annotated[str, typer.Option(help="Alphas to evaluate, e.g. 0.000,0.500,1.000.")],
+    dataset: Annotated[list[Path], typer.Option(help="Manifest of a dataset. Repeatable.")],
     evaluate: Annotated[
         str,
         typer.Option(
-            help='By dataset: \'{"mnist": {"splits": ["test"], "views": [{"name": "all", '
-            '"metric": "accuracy"}]}}\', or @ and a YAML file.'
+            help='Splits and views of each dataset, as JSON or @file.yaml: {"mnist": {"splits": '
+            '["test"], "views": [{"name": "all", "metric": "accuracy"}]}}.'
         ),
     ],
-    output_dir: Annotated[Path, typer.Option(help="Files go to <output-dir>/<dataset>/.")],
+    output_dir: Annotated[Path, typer.Option(help="Folder for the results, in <dataset>/.")],
     model: Annotated[str, typer.Option(help="Name of the model, for the metrics file.")],
     reference: Annotated[str, typer.Option(help="Name of the reference dataset.")],
     method: Annotated[str, typer.Option(help="Name of the fine-tuning method.")],
     run: Annotated[str, typer.Option(help="Name of the run.")],
     seed: Annotated[int, typer.Option(help="Seed of the run.")],
     theta_0: Annotated[
-        Path | None, typer.Option(help="The zero-shot end; without it only alpha 1.000.")
+        Path | None, typer.Option(help="The zero-shot model. Without it, only alpha 1.000.")
     ] = None,
     like: Annotated[
         list[Path] | None,
         typer.Option(
-            help="Manifest of a dataset that views are like: whose label map they see through; "
-            "repeatable. Nothing but its JSON is read."
+            help="Manifest of a dataset whose label map defines a further view. Repeatable. Only "
+            "the JSON file is read, not its images."
         ),
     ] = None,
     combinations: Annotated[
         str,
         typer.Option(
-            help="How the two ends are combined, with commas between: weight (their weights), "
+            help="How to combine the two models, separated by commas: weight (their weights), "
             "output (their logits), softmax (their probabilities), random (one of them drawn for "
             "each sample)."
         ),
@@ -48,21 +48,21 @@ def evaluate(
     logits: Annotated[
         str,
         typer.Option(
-            help="Alphas whose logits are stored in full, as fp16, in logits.safetensors beside "
-            "the predictions, e.g. 0.000,1.000."
+            help="Alphas whose logits are stored, e.g. 0.000,1.000: as fp16, in "
+            "logits.safetensors beside the predictions."
         ),
     ] = "",
     head: Annotated[
         Path | None,
         typer.Option(
-            help="A theta whose head and classes take the place of those of both ends, to see what "
-            "their image towers retain of what it predicts."
+            help="Theta file whose head and classes replace those of both models. This measures "
+            "how much of its task the image towers retain."
         ),
     ] = None,
     state: Annotated[
         Path | None,
         typer.Option(
-            help="Folder for the state that a killed evaluation goes on from; removed at the end."
+            help="Folder for the state from which a killed evaluation resumes; removed at the end."
         ),
     ] = None,
     variant: Annotated[str, typer.Option(help="Variant of the method, if any.")] = "",
@@ -71,20 +71,22 @@ def evaluate(
     compile: Annotated[
         bool, typer.Option("--compile", envvar="WISEFT_COMPILE", help="Compile the image tower.")
     ] = False,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    device: Annotated[str, typer.Option(help="Device: auto, cpu or cuda.")] = "auto",
     threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 1,
 ) -> None:
     """Evaluate every alpha on a suite of datasets, in one pass over the images.
 
-    One model on a folder of images, without a manifest: `wiseft score`.
+    Use `wiseft score` to evaluate one model on a folder of images without a manifest.
     """
     from wiseft.base.alphas import parse_alphas
     from wiseft.base.loading import parse_settings
     from wiseft.evaluate.request import Request
     from wiseft.evaluate.suite import evaluate_suite
     from wiseft.evaluate.views import SuiteEvaluation
+    from wiseft.models.precision import settled
     from wiseft.models.runtime import start_torch
 
+    on = start_torch(threads, device)
     request = Request(
         theta_0=theta_0,
         theta_1=theta_1,
@@ -101,9 +103,9 @@ def evaluate(
             "seed": seed,
         },
         batch_size=batch_size,
-        precision=precision,
+        precision=settled(precision, on),
         compile=compile,
-        device=str(start_torch(threads, device)),
+        device=str(on),
         like=like or [],
         combinations=[name.strip() for name in combinations.split(",")],
         logits=parse_alphas(logits) if logits else [],

@@ -15,12 +15,12 @@ Table = Annotated[Path, typer.Option(help="The tidy table (.parquet or .csv).")]
 ZeroShot = Annotated[
     list[Path] | None,
     typer.Option(
-        help="A tidy table of another experiment, through whose zero-shot models the line goes."
+        help="Tidy table of another experiment; the line is fitted to its zero-shot models."
     ),
 ]
 
 Beside = Annotated[
-    list[str] | None, typer.Option(help="Name of a result in the same folder to link to; repeat.")
+    list[str] | None, typer.Option(help="Result in the same folder to link to. Repeatable.")
 ]
 
 
@@ -37,10 +37,10 @@ def figure(
 
     Args:
         name: Name of the figure, e.g. robustness-natural.
-        draw: What is drawn: robustness, landscape, scatter, ...
-        output: A .pdf, .png or .svg file to write; repeat for several.
-        options: Options of the drawing as JSON, or @ and a YAML file.
-        context: What is known of the experiment, likewise; drawings take what they have use for.
+        draw: Kind of drawing: robustness, landscape, scatter, ...
+        output: A .pdf, .png or .svg file to write. Repeatable.
+        options: Options of the drawing, as JSON or @file.yaml.
+        context: Facts about the experiment, as JSON or @file.yaml; a drawing uses those it needs.
     """
     from wiseft.figures.registry import make_figure
     from wiseft.study.paper.published import with_zero_shot
@@ -58,12 +58,12 @@ def paper_figures(
     figure: list[str] | None = None,
     root: Root = Path(),
 ) -> None:
-    """Draw the paper's figures from published numbers, and from measured ones that are here.
+    """Draw the paper's figures from published numbers, and from the numbers measured here.
 
     Args:
         output_dir: Folder for the figures.
         experiment: An experiment with a key `published`.
-        figure: Only this figure; repeat. Default: all.
+        figure: Only this figure. Repeatable. Default: all.
     """
     from wiseft.study.paper.paper import draw_all
     from wiseft.study.targets import Targets
@@ -93,19 +93,21 @@ def page(
     link: list[Path] | None = None,
     beside: Beside = None,
 ) -> None:
-    """Write an interactive page, of several sweeps or of an experiment: one HTML file that needs
-    no network.
+    """Write an interactive page about several sweeps or an experiment.
+
+    The page is one HTML file that needs no network.
 
     Example: wiseft page out-1 out-2 -o both.html
 
     Args:
-        sweeps: Folders of `wiseft sweep` to compare, on the sets of images that all of them have.
-        table: The tidy table (.parquet or .csv) of an experiment, in place of sweeps.
-        settings: What its page is about, as JSON, or @ and a file: experiment, title, about,
-            reference, datasets, averages, titles, captions, view.
-        comparisons: CSV of its paired comparisons, whose intervals the first sentence then has.
+        sweeps: Output folders of `wiseft sweep` to compare, on the image sets they all have.
+        table: Tidy table (.parquet or .csv) of an experiment, instead of sweeps.
+        settings: With --table: content of the page, as JSON or @file.yaml. Keys: experiment, title,
+            about, reference, datasets, averages, titles, captions, view.
+        comparisons: With --table: CSV of paired comparisons; the first sentence then gives their
+            intervals.
         output: The HTML file to write.
-        link: A file, such as a CSV, to link to; repeat.
+        link: A file to link to, such as a CSV. Repeatable.
     """
     from wiseft.base.loading import parse_settings
     from wiseft.figures.page import PageSettings, build_page
@@ -131,10 +133,10 @@ def provenance(
     zero_shot: ZeroShot = None,
     beside: Beside = None,
 ) -> None:
-    """Write what an experiment's numbers come from: settings, versions, and each run's files.
+    """Write where an experiment's numbers come from: settings, versions, and each run's files.
 
     Args:
-        settings: The experiment's settings as JSON or YAML, or @ and a file.
+        settings: Settings of the experiment, as JSON, YAML or @file.yaml.
         output: The HTML file to write.
     """
     from wiseft.base.provenance import evaluated_with
@@ -171,12 +173,12 @@ def report(
     Args:
         comparisons: CSV of paired comparisons.
         selection: CSV of chosen alphas.
-        fits: CSV of the baselines' fits.
+        fits: CSV of the fits through the baselines.
         experiment: Name of the experiment.
-        config: The settings that `wiseft tabulate` got, as JSON, or @ and a file.
+        config: The settings given to `wiseft tabulate`, as JSON or @file.yaml.
         output: The Markdown file to write.
-        effective_robustness: CSV of effective robustness, where there is a line.
-        tuning: CSV of the settings of one recipe, where the experiment names them.
+        effective_robustness: CSV of effective robustness, if a line was fitted.
+        tuning: CSV of the settings of one recipe, if the experiment has `tuning`.
     """
     from wiseft.base.loading import parse_settings
     from wiseft.study.paper.summary import Tables, summary
@@ -207,10 +209,10 @@ def headline(
     """Print the numbers that matter: reference and shifts at zero-shot, 0.5 and fine-tuned.
 
     Args:
-        experiment: An experiment whose table lies in data/tables.
-        table: The tidy table, in place of an experiment.
-        average: An average to show; repeat for several.
-        json_output: Write those of every method to this file.
+        experiment: An experiment whose table is in data/tables.
+        table: A tidy table, instead of an experiment.
+        average: An average to show. Repeatable.
+        json_output: JSON file to write: the numbers of every method.
     """
     from wiseft.study.config.paths import table_path
     from wiseft.study.paper import headline as numbers
@@ -232,11 +234,12 @@ def compare(
 ) -> None:
     """Compare the tables here with the published ones: one verdict, then cell by cell.
 
-    Exit code: 0 equal or inside, 1 outside, 2 without a verdict.
+    Exit code: 0 if the numbers are equal or inside the expected range, 1 if outside, 2 without a
+    verdict.
 
     Args:
-        experiment: An experiment whose tables lie in data/tables.
-        verdict: Print the verdict and the pre-training seeds alone.
+        experiment: An experiment whose tables are in data/tables.
+        verdict: Print only the verdict and the pre-training seeds.
     """
     from wiseft.study.paper import compare as comparison
     from wiseft.study.targets import Targets

@@ -13,29 +13,26 @@ import typer
 
 from wiseft.cli.options import Curve, Device, Features, Preprocessing, ThetaOne, ThetaZero, Threads
 
-Dataset = Annotated[Path, typer.Option(help="Manifest of the dataset whose train split is used.")]
+Dataset = Annotated[Path, typer.Option(help="Manifest of the dataset to train on (split train).")]
 Settings = Annotated[str, typer.Option(help="Fine-tuning settings, as JSON or @file.yaml.")]
-Seed = Annotated[int, typer.Option(min=0, help="Seed of the subset, the order and random weights.")]
-State = Annotated[
-    Path, typer.Option(help="Folder of the resume state; what is in it is removed at the end.")
-]
+Seed = Annotated[int, typer.Option(min=0, help="Seed of subset, order and random weights.")]
+State = Annotated[Path, typer.Option(help="Folder for the resume state; emptied at the end.")]
 How = Annotated[
     str,
     typer.Option(
         envvar="WISEFT_HOW",
-        help="How it is carried out on this machine, as JSON or @file.yaml: gpus, micro_batch, "
-        "workers, compile, ... (training.how in config/README.md).",
+        help="How to train on this machine, as JSON or @file.yaml: gpus, micro_batch, workers, "
+        "compile, ... (training.how in config/README.md).",
     ),
 ]
 Record = Annotated[
-    Path | None, typer.Option(help="Output: time, images/s and peak memory, JSON (optional).")
+    Path | None, typer.Option(help="JSON file to write: time, images/s and peak memory.")
 ]
 TensorBoard = Annotated[
     Path | None,
     typer.Option(
         "--tensorboard-dir",
-        help="Folder for TensorBoard, with tensorboard: true in --how; beside the curve if not "
-        "given.",
+        help="Folder for TensorBoard, if --how has tensorboard: true. Default: beside the curve.",
     ),
 ]
 
@@ -58,8 +55,8 @@ def finetune(
 ) -> None:
     """Fine-tune theta_0 on the reference dataset, end to end or the head alone.
 
-    A killed run goes on from its state where the same command is given again. Under torchrun, or
-    with gpus in --how, several processes share every batch.
+    Give the same command again to resume a killed run from its state. Under torchrun, or with gpus
+    in --how, several processes share every batch.
     """
     from wiseft.base.loading import parse_settings
     from wiseft.study.config import FinetuneSettings
@@ -91,7 +88,7 @@ def baseline(
     """Train the image tower with a new head from scratch, without any zero-shot model.
 
     Args:
-        architecture: open_clip model config, JSON.
+        architecture: JSON file with an open_clip model configuration.
     """
     from wiseft.base.loading import parse_settings
     from wiseft.models.towers.open_clip_models import architecture_from_json
@@ -122,17 +119,17 @@ def search(
 ) -> None:
     """Search the settings of a linear classifier at random, as the paper does, and keep the best.
 
-    Trials are chosen among by their accuracy on held-out images of the reference. A search that is
-    interrupted goes on with the trials that are left.
+    The best trial has the highest accuracy on held-out images of the reference. Give the same
+    command again to resume an interrupted search with the remaining trials.
 
     Args:
         dataset: Manifest of the reference dataset.
-        settings: Fine-tuning settings with `trainable: head` and `search`, as JSON or @file.yaml.
-        seed: Seed of the trials, the subset, the order, the head.
+        settings: Fine-tuning settings with `trainable: head` and `search`: JSON or @file.yaml.
+        seed: Seed of trials, subset, order and head.
         state: Folder of finished trials; emptied at the end.
-        theta_1: Output: the classifier of the trial that won.
-        curve: Output: its training curve, CSV.
-        trials: Output: every trial with its held-out accuracy, CSV.
+        theta_1: Theta file to write: the classifier of the best trial.
+        curve: CSV file to write: the training curve of the best trial.
+        trials: CSV file to write: every trial with its held-out accuracy.
     """
     from wiseft.base.loading import parse_settings
     from wiseft.models.runtime import start_torch

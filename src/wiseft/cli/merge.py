@@ -14,36 +14,36 @@ def merge(
     a: Annotated[
         Path,
         typer.Argument(
-            help="The zero-shot model, alpha 0: a file (.pt or .safetensors of open_clip, timm or "
-            "your own program), a folder (CLIPModel of transformers, open_clip, timm), or a name: "
+            help="The zero-shot model, alpha 0. A file: .pt or .safetensors of open_clip, timm or "
+            "your own program. A folder: CLIPModel of transformers, open_clip, timm. A name: "
             "hf-hub:OWNER/NAME[/FILE][@REVISION], ARCHITECTURE/TAG of open_clip, timm:MODEL."
         ),
     ],
     b: Annotated[
         Path,
         typer.Argument(
-            help="The fine-tuned model, alpha 1, of the same architecture, or a LoRA or DoRA "
-            "folder of PEFT for A; or a name, likewise."
+            help="The fine-tuned model, alpha 1: a file, folder or name as for A, of the same "
+            "architecture. Or a LoRA or DoRA folder of PEFT for A."
         ),
     ],
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="A new file, or folder where A is one.")
+        Path, typer.Option("--output", "-o", help="New file, or new folder if A is a folder.")
     ],
     alpha: Annotated[
-        str, typer.Option(help="From 0 (A) to 1 (B); the paper recommends 0.5.")
+        str, typer.Option(help="Alpha from 0 (A) to 1 (B). The paper recommends 0.5.")
     ] = "0.500",
     weights: WeightsKey = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, or mps (untested).")] = "cpu",
     as_adapter: Annotated[
-        bool, typer.Option("--as-adapter", help="Write the LoRA folder B, scaled by alpha.")
+        bool, typer.Option("--as-adapter", help="Write only the LoRA folder B, scaled by alpha.")
     ] = False,
     follow_links: FollowLinks = False,
 ) -> None:
     """Write (1 - alpha) A + alpha B, in A's format and under A's names.
 
     The result loads where A loads: names, dtypes, wrappers, configuration and tokenizer are A's. B
-    may be in another format: a CLIPModel of transformers and a model of open_clip can be mixed. No
-    code in the files is run: of `.pt` files only tensors are read.
+    may be in another format: you can mix a CLIPModel of transformers and a model of open_clip. No
+    code in the files is run: only tensors are read from `.pt` files.
 
     Example: wiseft merge zeroshot.pt finetuned.pt --alpha 0.5 -o wise.pt
     """

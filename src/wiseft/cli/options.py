@@ -55,47 +55,50 @@ Root = Annotated[
     Path,
     typer.Option(
         "--root",
-        help="A clone of the repository, whose config/ this command needs.",
+        help="Clone of the repository; this command reads its config/.",
         callback=_clone,
     ),
 ]
 AnyRoot = Annotated[
-    Path, typer.Option("--root", help="A clone of the repository, if its config/ is meant.")
+    Path, typer.Option("--root", help="Clone of the repository, if its config/ should be used.")
 ]
 Datasets = Annotated[
     Path | None,
-    typer.Option("--datasets", help="Folder of the datasets; default: that of config/config.yaml."),
+    typer.Option("--datasets", help="Folder of the datasets. Default: as in config/config.yaml."),
 ]
 Experiment = Annotated[
-    str | None, typer.Option("--experiment", help="Experiment; default: the configuration's.")
+    str | None, typer.Option("--experiment", help="Experiment. Default: the one in config.yaml.")
 ]
-Device = Annotated[str, typer.Option(help="cpu, cuda, or auto.")]
+Device = Annotated[str, typer.Option(help="Device: cpu, cuda, or auto (a GPU if there is one).")]
 Precision = Annotated[
     str,
-    typer.Option(help="Arithmetic of the tower: fp32, bf16, fp16, or tf32 (fp32 elsewhere)."),
+    typer.Option(
+        help="Arithmetic of the tower: fp32, bf16, fp16, tf32 (fp32 on a CPU) or auto. auto is "
+        "bf16 where that is faster, else fp32."
+    ),
 ]
-Threads = Annotated[int, typer.Option(help="CPU threads; of a team, of each process.")]
-ThetaZero = Annotated[Path, typer.Option("--theta-0", help="The zero-shot theta.")]
-ThetaOne = Annotated[Path, typer.Option("--theta-1", help="Output: the trained theta.")]
-Curve = Annotated[Path, typer.Option(help="Output: the training curve, CSV.")]
+Threads = Annotated[int, typer.Option(help="CPU threads per process.")]
+ThetaZero = Annotated[Path, typer.Option("--theta-0", help="Theta file of the zero-shot model.")]
+ThetaOne = Annotated[Path, typer.Option("--theta-1", help="The trained theta file to write.")]
+Curve = Annotated[Path, typer.Option(help="CSV file to write: the training curve.")]
 Preprocessing = Annotated[str, typer.Option(help="As in config/models: JSON or @file.yaml.")]
 Features = Annotated[
     Path | None,
     typer.Option(
         envvar="WISEFT_FEATURES",
-        help="Folder that keeps features of frozen image towers for other runs.",
+        help="Folder that keeps the features of frozen image towers for later runs.",
     ),
 ]
 WeightsKey = Annotated[
     str | None,
-    typer.Option("--weights", help="Key of the weights in a .pt, e.g. state_dict_ema."),
+    typer.Option("--weights", help="Key of the weights in a .pt file, e.g. state_dict_ema."),
 ]
 HeadFeatures = Annotated[
     str | None,
     typer.Option(
         "--features",
-        help="What the head takes: raw, features as the image tower gives them, or normalised, "
-        "L2-normalised ones.",
+        help="Features that the head takes: raw (as the image tower gives them) or normalised "
+        "(to L2 norm 1).",
     ),
 ]
 BatchSize = Annotated[
@@ -103,21 +106,21 @@ BatchSize = Annotated[
     typer.Option(
         min=1,
         envvar="WISEFT_BATCH_SIZE",
-        help="Images in a forward pass. Default: 500; fewer of large images on a CPU, and where a "
-        "GPU has no memory for them.",
+        help="Images in a forward pass. Default: 500, and fewer if the images are large on a CPU "
+        "or do not fit the memory of the GPU.",
     ),
 ]
 SkipBroken = Annotated[
     bool,
     typer.Option(
-        "--skip-broken", help="Leave out files that can't be read as images, and list them."
+        "--skip-broken", help="Leave out files that cannot be read as images, and list them."
     ),
 ]
 FollowLinks = Annotated[
     bool,
     typer.Option(
         "--follow-links",
-        help="Follow links out of a model's folder that is your own.",
+        help="Follow links that lead out of a model's folder; only for your own folders.",
         callback=_follow_links,
     ),
 ]

@@ -11,7 +11,7 @@ from wiseft.cli.options import AnyRoot, Datasets, Root, datasets_folder
 
 
 def testbed(datasets: Datasets = None, root: AnyRoot = Path()) -> None:
-    """Download the accuracies of other models, through which the figures' fits go (1 MB)."""
+    """Download accuracies of other models, to which the figures fit their lines (1 MB)."""
     from wiseft.base.transfer.http import download
     from wiseft.study.data.fetching.entry_files import checksums, mirrored
     from wiseft.study.published.addresses import NAME, SOURCES, source_path
@@ -31,13 +31,13 @@ def published_table(
     datasets: Datasets = None,
     root: Root = Path(),
 ) -> None:
-    """Write numbers of the paper, and of other models, as a tidy table.
+    """Write published numbers of the paper and of other models as a tidy table.
 
     Args:
-        published: `published` of an experiment, as JSON, or @ and a YAML file.
-        table_parquet: The tidy table to write.
-        table_csv: The same as CSV.
-        table: A tidy table whose measured rows stand beside them; repeat.
+        published: The key `published` of an experiment, as JSON or @file.yaml.
+        table_parquet: Parquet file to write: the tidy table.
+        table_csv: CSV file to write: the tidy table.
+        table: Tidy table whose measured rows are added. Repeatable.
     """
     from wiseft.base.loading import parse_settings
     from wiseft.study.config import Catalogue
@@ -62,8 +62,8 @@ def paper_tables(
 
     Args:
         output_dir: Folder for the tables.
-        table: A tidy table with measured rows; repeat. Default: published numbers.
-        number: Number of a table, 1 to 13; repeat. Default: all.
+        table: Tidy table with measured rows. Repeatable. Default: published numbers only.
+        number: Number of a table, 1 to 13. Repeatable. Default: all.
     """
     import pandas as pd
 

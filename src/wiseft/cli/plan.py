@@ -18,7 +18,7 @@ def doctor(
     json_output: Annotated[bool, typer.Option("--json")] = False,
     root: AnyRoot = Path(),
 ) -> None:
-    """Say what is installed and there, and what an experiment still misses and roughly needs.
+    """Report what is installed, what an experiment still lacks, and what it roughly needs.
 
     Args:
         json_output: Print JSON instead of text.
@@ -43,17 +43,19 @@ def plan(
 ) -> None:
     """Estimate an experiment's jobs, GPU hours and disk space, and count the memory of its jobs.
 
-    Images x passes x FLOPs over peak x utilisation: an estimate, within a factor of two or so.
+    Hours are estimated as images x passes x FLOPs / (peak x utilisation), right within a factor of
+    about two.
 
     Args:
-        experiment: Experiment; default: the configuration's.
-        gpu: t4, v100, a100, l40s, h100, h200, or FP32,HALF: peaks in TFLOP/s. Default: a100, and
-            the rates that were measured here (make rehearse REAL=1), if any.
-        utilisation: Share of the peak that is reached; default: two thirds in fp32, 0.4 in fp16 and
+        experiment: Experiment. Default: the one in config.yaml.
+        gpu: GPU: t4, v100, a100, l40s, h100, h200, or its peaks FP32,HALF in TFLOP/s. Default: a100
+            and, if there are any, the rates measured here with `make rehearse REAL=1`.
+        utilisation: Share of the peak that is reached. Default: two thirds in fp32, 0.4 in fp16 and
             bf16.
-        training_rate, evaluation_rate: MODEL=NUMBER, images/s measured on one GPU, or MODEL=FILE,
-            what `wiseft finetune --record` wrote; replaces the estimate. Repeatable.
-        json_output: Print JSON.
+        training_rate, evaluation_rate: A measured rate to use instead of the estimate:
+            MODEL=NUMBER in images/s on one GPU, or MODEL=FILE with a record that `wiseft finetune
+            --record` wrote. Repeatable.
+        json_output: Print JSON instead of text.
     """
     from wiseft.study.plan import Assumptions, as_json, estimate, render
     from wiseft.study.plan.hardware import peak_of

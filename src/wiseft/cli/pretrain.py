@@ -9,8 +9,8 @@ import typer
 
 from wiseft.cli.options import Preprocessing
 
-Settings = Annotated[str, typer.Option(help="Pre-training settings: JSON or @file.yaml.")]
-GlyphFile = Annotated[Path, typer.Option("--glyphs", help="The glyph file.")]
+Settings = Annotated[str, typer.Option(help="Pre-training settings, as JSON or @file.yaml.")]
+GlyphFile = Annotated[Path, typer.Option("--glyphs", help="The file that `wiseft glyphs` wrote.")]
 
 
 def glyphs(
@@ -18,11 +18,11 @@ def glyphs(
     output: Annotated[Path, typer.Option()],
     package: list[Path] | None = None,
 ) -> None:
-    """Render typefaces and pen strokes, or icons, once.
+    """Render typefaces and pen strokes, or icons, for pre-training.
 
     Args:
         output: The glyph file to write.
-        package: A package that carries typefaces, or icons; repeatable.
+        package: A package with typefaces or icons. Repeatable.
     """
     from wiseft.base.loading import parse_settings
     from wiseft.study.config import PretrainSettings
@@ -47,12 +47,12 @@ def pretrain_samples(
     size: Annotated[int, typer.Option(min=8)] = 32,
     seed: Annotated[int, typer.Option(min=0)] = 0,
 ) -> None:
-    """Draw what pre-training sees: rendered digits, or icons, over their captions.
+    """Draw samples of the pre-training data: rendered digits, or icons, over their captions.
 
     Args:
-        output: A .pdf, .png or .svg file; repeatable.
+        output: A .pdf, .png or .svg file to write. Repeatable.
         size: Side of the images in pixels.
-        seed: Draws glyphs, styles and captions.
+        seed: Seed for drawing glyphs, styles and captions.
     """
     from wiseft.base.loading import parse_settings
     from wiseft.study.config import PretrainSettings
@@ -77,12 +77,12 @@ def pretrain(
     """Pre-train a small zero-shot model on rendered digits, or icons, with captions.
 
     Args:
-        architecture: An open_clip model config (JSON).
-        seed: Of the weights and of every batch.
-        state: Folder for the resume state.
-        weights: The zero-shot weights to write.
-        curve: The training curve (CSV) to write.
-        threads: With two, rendering overlaps.
+        architecture: JSON file with an open_clip model configuration.
+        seed: Seed of the weights and of every batch.
+        state: Folder for the resume state; emptied at the end.
+        weights: File to write: the zero-shot weights.
+        curve: CSV file to write: the training curve.
+        threads: CPU threads. With two or more, images are rendered while the model trains.
     """
     from wiseft.base.io import sha256_json
     from wiseft.base.loading import parse_settings

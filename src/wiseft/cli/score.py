@@ -36,41 +36,43 @@ def score(
     predictions: Path | None = None,
     as_json: Annotated[bool, typer.Option("--json")] = False,
 ) -> None:
-    """Score models on your images; the result is printed and not kept.
+    """Score models on your images and print the result.
 
     Example: wiseft score wise.pt my-photos --architecture ViT-B-32-quickgelu
     wiseft score zeroshot.pt finetuned.pt wise.pt --data photos sketches --limit 500
 
-    Several models are compared with the first, image by image: the difference in accuracy with its
-    95 % interval (bootstrap) and McNemar's exact p.
+    If you give several models, each is compared with the first, image by image: the difference in
+    accuracy with its 95 % interval (bootstrap) and McNemar's exact p.
 
     Args:
-        models: A theta, a classifier of another program, a model that `wiseft sweep` wrote, a
-            zero-shot model in any format that `wiseft weights` reads, or a name:
+        models: A theta, a classifier of another program, a model that `wiseft sweep` wrote, or a
+            zero-shot model in any format that `wiseft weights` reads. Or a name:
             hf-hub:OWNER/NAME[/FILE][@REVISION], ARCHITECTURE/TAG of open_clip, timm:MODEL. Without
-            --data one model, and its images after it.
-        data: Images: a folder with a folder for every class; CSV or Parquet; a Hugging Face
-            dataset on disk; tar shards (shard-{000..003}.tar), also by URL. SOURCE:SPLIT names a
-            split. Classes are called as the model's, by wnids of ImageNet, or by numbers from 0.
-        limit: Score so many images of each source, drawn at random by seed 0: the same ones for
-            every model.
-        predictions: Parquet file to write, with the prediction of every image: set, image, label,
-            prediction/MODEL.
-        architecture: Of a file that does not say it: a name of open_clip or a JSON file.
-        preprocessing: Of such a file: as in config/models, JSON or @file.yaml. Default: that of
-            OpenAI's CLIPs.
-        prompts: Of a zero-shot model: templates as JSON, or @ and a file. Default: ["a photo of a
-            {c}."]. Given, a head beside the model is not used.
-        class_names: JSON object of folder names or labels to class names, or @ and a file, for
-            those that are called otherwise.
-        classes: Names of the head's classes in its order, JSON or @ and a file. Default: those that
-            the model brings.
-        image_column: Column of a table with the images or their paths, if it is not called as
-            usual; repeat where tables differ.
-        label_column: Column with the labels; of tar shards, an extension or a key of JSON; repeat.
-        device: auto, cpu, cuda, or mps (untested).
+            --data, give one model and then its images.
+        data: Images: a folder with one folder per class; CSV or Parquet; a Hugging Face dataset on
+            disk; tar shards (shard-{000..003}.tar), also by URL. SOURCE:SPLIT names a split.
+            Classes are named like the model's, by ImageNet wnids, or by numbers from 0.
+        limit: Number of images to score per source, drawn at random with seed 0, the same for
+            every model. Default: all.
+        predictions: Parquet file to write: the prediction for every image, with columns set,
+            image, label and prediction/MODEL.
+        architecture: Architecture, if the file does not contain it: a name of open_clip or a JSON
+            file.
+        preprocessing: Preprocessing, if the file does not contain it: as in config/models, JSON or
+            @file.yaml. Default: that of OpenAI's CLIP.
+        prompts: Prompt templates of a zero-shot model, as JSON or @file. Default: ["a photo of a
+            {c}."]. With this option, a head beside the model is not used.
+        class_names: JSON object, or @file, that maps folder names or labels to class names. Needed
+            if their names differ.
+        classes: Class names of the head in its order, as JSON or @file. Default: those stored with
+            the model.
+        image_column: Column of a table that holds the images or their paths, if its name is
+            unusual. Repeatable, for tables that differ.
+        label_column: Column of a table that holds the labels; for tar shards, an extension or a key
+            of the JSON. Repeatable.
+        device: Device: auto, cpu, cuda, or mps (untested).
         threads: CPU threads. Default: all cores.
-        as_json: Print JSON, and nothing else.
+        as_json: Print only JSON.
     """
     from wiseft.base.provenance import cores
     from wiseft.evaluate.score import score_folders, write_predictions

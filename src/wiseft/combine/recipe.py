@@ -63,7 +63,7 @@ Scale = Annotated[float, Field(ge=-100, le=100)]
 class RecipeOptions(Entry):
     """What a recipe is told."""
 
-    kind: str = Field(description="How to combine: the name of a recipe.")
+    kind: str = Field(description="Name of the recipe.")
 
 
 class RecipeInputs(Entry):
@@ -73,7 +73,7 @@ class RecipeInputs(Entry):
     """Whether the first theta is the zero-shot model, where the others were fine-tuned from it."""
 
     thetas: Annotated[list[Path], Field(min_length=2)] = Field(
-        description="In the order of the recipe: theta_0 first if it starts there, then the others."
+        description="Theta files: theta_0 first, if the recipe starts from it, then the others."
     )
 
 
@@ -81,7 +81,7 @@ class TwoThetas(RecipeInputs):
     """Two thetas."""
 
     thetas: Annotated[list[Path], Field(min_length=2, max_length=2)] = Field(
-        description="The ends at alpha 0 and 1."
+        description="Theta files of the models at alpha 0 and 1."
     )
 
 

@@ -62,7 +62,7 @@ class Request:
     logits: Sequence[str] = ()
     head: Path | None = None
     state: Path | None = None
-    progress: Callable[[int], None] | None = None
+    progress: Callable[[int], object] | None = None
 
     def load(self) -> tuple[Theta | None, Theta, dict[str, str | None]]:
         """Return both ends as they are seen, and the identities of the thetas behind them.

@@ -18,8 +18,8 @@ import torch
 from numpy.typing import NDArray
 
 from wiseft.base.io import atomic_path
+from wiseft.base.messages import quiet
 from wiseft.base.names import last_names
-from wiseft.base.progress import quiet
 from wiseft.base.temporary import temporary_folder
 from wiseft.errors import WiseftError
 from wiseft.evaluate.chunks import logits_of
@@ -28,6 +28,7 @@ from wiseft.foreign.class_names import names_in
 from wiseft.foreign.door import Features, Given, Opened, open_model
 from wiseft.foreign.folder_classes import RENAME, WNID, class_names_of, map_classes, require_names
 from wiseft.foreign.named import local_path
+from wiseft.foreign.twins import told_apart, twins_of
 from wiseft.images.index import read_index
 from wiseft.images.index_folder import index_source
 from wiseft.images.manifest import open_manifest
@@ -97,7 +98,7 @@ class Score:
 
 
 def score_folder(
-    checkpoint: Path | str,
+    checkpoint: Path | str | Opened,
     data: Path | str,
     *,
     architecture: str | None = None,
@@ -122,7 +123,7 @@ def score_folder(
 
     Args:
         checkpoint: a theta, a classifier or a zero-shot model, in any form that `wiseft sweep`
-            takes or writes; or a name (`wiseft.foreign.named`).
+            takes or writes; or a name (`wiseft.foreign.named`); or one that is open already.
         data: images in any form that `wiseft.images.sources` reads, such as `<class>/<image>`;
             `:SPLIT` behind it names a split, else that is `test` or the only one. Classes are
             called as the model's classes are, by wnids of ImageNet, or by numbers from 0 in the
@@ -146,10 +147,7 @@ def score_folder(
         WiseftError: if the model can't be read or has neither a head nor a text tower, the folder
             has no images, or a class of the folder is none of the model's.
     """
-    checkpoint = local_path(checkpoint)
-    if not checkpoint.exists():
-        raise WiseftError(f"the model {checkpoint} is not there")
-    opened = open_model(checkpoint, weights=weights)
+    opened = checkpoint if isinstance(checkpoint, Opened) else _open(checkpoint, weights)
     given = Given(architecture, preprocessing, templates, classes, None, features)
     ready = opened.header is not None
     _check_used(opened, given)
@@ -164,7 +162,7 @@ def score_folder(
         stated = True
         if ready or (has_head(opened) and not templates):
             theta, stated = classifier_of(opened, given, "--classes")
-            where = (str(checkpoint), RENAME if ready else f"{RENAME}, or with --classes the head")
+            where = (str(opened.path), RENAME if ready else f"{RENAME}, or with --classes the head")
             shown, own = [item[0] for item in names], names_in(theta.header)
             map_classes(manifest, shown, own, where, source)
         else:
@@ -186,6 +184,9 @@ def score_folders(
 ) -> dict[str, dict[str, Score]]:
     """Return the scores of models on images, by the name of the source and of the model.
 
+    A model whose tensors fit two architectures, of which nothing says the right one, is scored as
+    both. The one that is right on more of all images counts, and it is said which.
+
     Args:
         options: of `score_folder`, the same for all.
 
@@ -196,10 +197,33 @@ def score_folders(
         dict(zip(last_names(list(map(Path, given))), given, strict=True))
         for given in (checkpoints, sources)
     )
-    found = {}
-    for name, data in sets.items():
-        found[name] = {model: score_folder(path, data, **options) for model, path in models.items()}
+    found: dict[str, dict[str, Score]] = {name: {} for name in sets}
+    for model, path in models.items():
+        for name, score in _scores(path, sets, options).items():
+            found[name][model] = score
     return found
+
+
+def _scores(
+    path: Path | str, sets: Mapping[str, Path | str], options: dict[str, Any]
+) -> dict[str, Score]:
+    """Return the scores of a model by the name of the source."""
+    opened = _open(path, options.get("weights"))
+    twins = [] if options.get("architecture") else twins_of(opened)
+    tries = {name: options | {"architecture": name} for name in twins} or {"": options}
+    tried = {
+        name: {each: score_folder(opened, data, **given) for each, data in sets.items()}
+        for name, given in tries.items()
+    }
+    if not twins:
+        return tried[""]
+    right = {
+        name: {opened.path.name: np.concatenate([score.right() for score in scores.values()])}
+        for name, scores in tried.items()
+    }
+    chosen, why = told_apart(right)
+    log.info(f"{opened.path}: {why}")
+    return tried[chosen]
 
 
 def compared(scores: Mapping[str, Score]) -> list[dict[str, Any]]:
@@ -236,6 +260,13 @@ def write_predictions(path: Path, scores: Mapping[str, Mapping[str, Score]]) -> 
         parts.append(part)
     with atomic_path(path) as temporary:
         pd.concat(parts, ignore_index=True).to_parquet(temporary, index=False)
+
+
+def _open(checkpoint: Path | str, weights: str | None) -> Opened:
+    path = local_path(checkpoint)
+    if not path.exists():
+        raise WiseftError(f"the model {path} is not there")
+    return open_model(path, weights=weights)
 
 
 def _check_used(opened: Opened, given: Given) -> None:

@@ -17,16 +17,16 @@ class ViewSettings(Entry):
     name: Name = Field("all", description="Name of the view in metrics, predictions and tables.")
     metric: Metric = Field(
         "accuracy",
-        description="`accuracy`; `worst-group-accuracy`: the lowest accuracy of a group; "
-        "`macro-f1`: mean F1 over the labels that occur; `all-frames-accuracy`: the share of base "
-        "ids whose samples are all right.",
+        description="Metric: `accuracy`; `worst-group-accuracy`, the lowest accuracy of a group; "
+        "`macro-f1`, the mean F1 over the labels that occur; `all-frames-accuracy`, the share of "
+        "base ids whose samples are all right.",
     )
     group: Name | None = Field(
-        None, description="Group metadata that `worst-group-accuracy` goes by."
+        None, description="Group metadata that defines the groups of `worst-group-accuracy`."
     )
-    ignore: list[str] = Field([], description="Groups that the metric leaves out.")
+    ignore: list[str] = Field([], description="Groups that the metric ignores.")
     where: Name | None = Field(
-        None, description="Group metadata, true or false: only samples where it is true count."
+        None, description="Group metadata, true or false. Only samples with true count."
     )
 
     @model_validator(mode="after")

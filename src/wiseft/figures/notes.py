@@ -33,18 +33,18 @@ BEHIND = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.6}
 class Arrow(Entry):
     """An arrow from one point to another, with the gains on both axes beside it."""
 
-    start: Place = Field(description="Where it starts: [series, alpha].")
-    end: Place = Field(description="Where it ends.")
+    start: Place = Field(description="Start of the arrow: [series, alpha].")
+    end: Place = Field(description="End of the arrow: [series, alpha].")
     text: Literal["start", "middle"] = Field(
-        "start", description="Left of which part of the arrow the gains stand."
+        "start", description="Part of the arrow to whose left the gains are written."
     )
 
 
 class Robustness(Entry):
     """A point whose effective robustness is shown as an arrow up from the standard models' line."""
 
-    of: Place = Field(description="[series, alpha].")
-    side: Literal["left", "right"] = Field("left", description="Where the text stands.")
+    of: Place = Field(description="Point to show: [series, alpha].")
+    side: Literal["left", "right"] = Field("left", description="Side of the text.")
 
 
 def points_text(difference: float) -> str:

@@ -34,42 +34,42 @@ class Quantity(Entry):
 
     dataset: str = Field(description="Dataset, or `avg:<name>`.")
     view: str = Field("all", description="View of the dataset.")
-    otherwise: str = Field("", description="View that is taken where some series lacks `view`.")
+    otherwise: str = Field("", description="View to use if some series lacks `view`.")
     split: str = Field("test", description="Split of the dataset.")
-    label: str = Field("", description="Label of the axis; by default made of the names.")
+    label: str = Field("", description="Label of the axis. Default: made from the names.")
 
 
 class Series(Entry):
     """Rows of the table that belong together, and how they are drawn."""
 
-    label: str = Field("", description="Text in the legend; by default the look's.")
+    label: str = Field("", description="Text in the legend. Default: the look's.")
     model: Texts | None = Field(None, description="Model, or several; null: all.")
     method: Texts | None = Field(None, description="Method, or several; null: all.")
     variant: Texts | None = Field(None, description="Variant, or several in order; null: all.")
     best_of: list[str] = Field(
         [],
-        description="Variants one of which stands for `variant` where it is measured: that whose "
+        description="Variants; the best one replaces `variant` if it is measured: the one whose "
         "fine-tuned end is best on held-out images of the reference, as the paper chooses among "
         "regularisers.",
     )
-    combination: str = Field("weight", description="Weight space, output space, ...")
+    combination: str = Field("weight", description="Combination: weight space, output space, ...")
     source: Literal["published", "measured"] | None = Field(
-        None, description="Where the numbers are from; null: published and measured alike."
+        None, description="Source of the numbers; null: published and measured ones."
     )
     where: dict[str, Any] = Field({}, description="Values of further columns of the table.")
     along: Literal["alpha", "runs", "points"] = Field(
         "alpha",
-        description="`alpha`: a line through the alphas; `runs`: one through the variants, in the "
-        "order given; `points`: no line.",
+        description="Line to draw. `alpha`: through the alphas. `runs`: through the variants, in "
+        "the given order. `points`: no line.",
     )
     alphas: list[float] | None = Field(
-        None, description="These alphas alone; null: all, or 1 along `runs`."
+        None, description="Alphas to draw; null: all, or only 1 along `runs`."
     )
     tags: dict[str, str] = Field(
         {}, description="Text beside a point, by its variant, or by its alpha, as in `0.500`."
     )
-    tag_side: Literal["left", "above"] = Field("above", description="Where the tags stand.")
-    look: str = Field("", description="A look of `style`; by default the method's.")
+    tag_side: Literal["left", "above"] = Field("above", description="Place of the tags.")
+    look: str = Field("", description="A look of `style`. Default: the method's.")
 
     @property
     def key(self) -> str:

@@ -52,15 +52,31 @@ _PLAIN = {"image_size", "layers", "width", "patch_size", "head_width", "mlp_rati
 def architecture_of(checkpoint: Checkpoint) -> dict[str, Any]:
     """Return the architecture of a vision transformer of open_clip by the shapes of its tensors.
 
-    OpenAI's archives have QuickGELU; of other files, tensors do not show whether they have.
-
     Raises:
         WiseftError: if none or several fit; names them.
+    """
+    fitting = fitting_architectures(checkpoint)
+    if len(fitting) == 1:
+        return next(iter(fitting.values()))
+    found = ", ".join(fitting) or "no plain vision transformer of open_clip"
+    hint = ": OpenAI's weights and what was trained from them are quickgelu" if fitting else ""
+    raise WiseftError(
+        f"{checkpoint.path} does not say its architecture, and its tensors fit {found}{hint}; "
+        "give it with --architecture: a name of open_clip or timm, or a JSON file"
+    )
+
+
+def fitting_architectures(checkpoint: Checkpoint) -> dict[str, dict[str, Any]]:
+    """Return the vision transformers of open_clip that a checkpoint's tensors fit, by name.
+
+    OpenAI's archives have QuickGELU; of other files, tensors do not show whether they have. Of an
+    image tower alone, one architecture stands for all that differ in their text towers.
     """
     import open_clip
 
     seen = _shape_of(checkpoint.tensors)
     fitting: dict[str, dict[str, Any]] = {}
+    parts: list[dict[str, Any]] = []
     for name in open_clip.list_models() if seen else []:
         config: dict[str, Any] = open_clip.get_model_config(name)
         vision, text = config["vision_cfg"], config["text_cfg"]
@@ -70,16 +86,11 @@ def architecture_of(checkpoint: Checkpoint) -> dict[str, Any]:
         same = seen["vision_cfg"].items() <= vision.items()
         same &= seen["text_cfg"].items() <= text.items()
         fits = same and not archive and config["embed_dim"] == seen["embed_dim"]
-        if fits and config not in fitting.values():
+        part = config | {"text_cfg": text if seen["text_cfg"] else {}}
+        if fits and part not in parts:
             fitting[name] = config
-    if len(fitting) == 1:
-        return next(iter(fitting.values()))
-    found = ", ".join(fitting) or "no plain vision transformer of open_clip"
-    hint = ": OpenAI's weights and what was trained from them are quickgelu" if fitting else ""
-    raise WiseftError(
-        f"{checkpoint.path} does not say its architecture, and its tensors fit {found}{hint}; "
-        "give it with --architecture: a name of open_clip or timm, or a JSON file"
-    )
+            parts.append(part)
+    return fitting
 
 
 def architecture_name(architecture: Mapping[str, Any]) -> str:

@@ -34,9 +34,14 @@ _HARMLESS = re.compile(
     "|(use_)?(return_dict|gradient_checkpointing)|problem_type|finetuning_task|label_smoothing"
     "|task_specific_params|_?attn_implementation.*|layerscale_value|custom_text"
     "|.*(drop|init_|_init|initializer|loss|mask_time|mask_feature).*"
+    "|device|use_amp|push_to_hub|repo_id|private|tags|license|pretrained_(path|backbone_weights)"
+    "|(optimizer|scheduler|freeze)_.*|train_.*_only|unsloth_.*|_diffusers_version"
 )
-"""Keys that change nothing that the trained model computes; the last line is of training: dropout,
-first values, losses, masks of spectrograms. Names of tensors show `custom_text`."""
+"""Keys that change nothing that the trained model computes. The last lines are of training:
+dropout, first values, losses, masks of spectrograms; what LeRobot and Unsloth write. Names of
+tensors show `custom_text`."""
+_TOKENS = re.compile(r"(.*\.)?(bos|eos|pad)_token_id")
+"""Keys that say where a language model begins and stops to write."""
 _MOST_LAYERS = 10_000
 
 
@@ -49,7 +54,7 @@ def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
         one: the content of a `config.json` or `open_clip_config.json`; empty: nothing is known.
         other: likewise.
     """
-    if not one or not other:
+    if not one or not other or _flat(one) == _flat(other):
         return []
     fill = next((how for key, how in _FILLED.items() if key in one and key in other), dict)
     try:
@@ -57,6 +62,8 @@ def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
     except Exception:  # of a library that is not there, or does not know the model or its keys
         first, second = _flat(one), _flat(other)
     differ = sorted(key for key in first.keys() | second if first.get(key) != second.get(key))
+    if str(one.get("architectures")).endswith(("ForCausalLM']", "ForConditionalGeneration']")):
+        differ = [key for key in differ if not _TOKENS.fullmatch(key)]
     return [f"{key} is {first.get(key)!s:.60} and {second.get(key)!s:.60}" for key in differ]
 
 
@@ -121,8 +128,9 @@ def check_described(checkpoint: Checkpoint) -> None:
     tensors, config = examples(checkpoint.tensors), checkpoint.config
     if check := getattr(form_of(config), "check", None):
         check(config, tensors, str(checkpoint.path))
-    elif "model_type" in config:
-        shapes = _shapes_in_transformers(config, tensors)
+    elif module := _in_transformers(config, tensors):
+        state = module.state_dict()
+        shapes = {name: tuple(state[name].shape) for name in state.keys() & tensors}
         odd = [name for name in sorted(shapes) if shapes[name] != tuple(tensors[name].shape)]
         if odd:
             name = odd[0]
@@ -144,25 +152,34 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _shapes_in_transformers(
-    config: Mapping[str, Any], tensors: Mapping[str, Tensor]
-) -> dict[str, tuple[int, ...]]:
-    """Return the shapes that a configuration gives to those tensors that its class names alike.
+def tied_names(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> dict[str, str]:
+    """Return the first name of each parameter of a model of transformers, by its further names."""
+    module, first = _in_transformers(config, tensors), dict[int, str]()
+    named = module.named_parameters(remove_duplicate=False) if module else ()
+    return {name: one for name, each in named if (one := first.setdefault(id(each), name)) != name}
 
-    None where the class is not known here, or cannot be built without values.
+
+def _in_transformers(
+    config: Mapping[str, Any], tensors: Mapping[str, Tensor]
+) -> torch.nn.Module | None:
+    """Return the model of a configuration, without values; None: it is none of transformers, its
+    class is not known here, or cannot be built so.
     """
+    if "model_type" not in config:
+        return None
     try:
         import transformers
 
         kind = getattr(transformers, config["architectures"][0])
         described = kind.config_class.from_dict(_plain(_own(config)))
-        if any(key.endswith(_FETCHES) and each for key, each in _flat(described.to_dict()).items()):
-            return {}
+        keys = _flat(config) | _flat(described.to_dict())
+        if any(key.endswith(_FETCHES) and each for key, each in keys.items()):
+            return None
         with towers.for_weights({}, tensors), torch.device("meta"):
-            state = kind(described).state_dict()
+            module: torch.nn.Module = kind(described)
     except Exception:  # of a library that is not there, or of keys that it does not take
-        return {}
-    return {name: tuple(value.shape) for name, value in state.items() if name in tensors}
+        return None
+    return module
 
 
 def compare_configs(first: Checkpoint, second: Checkpoint, ordered: bool = True) -> None:

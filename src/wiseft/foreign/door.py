@@ -165,7 +165,10 @@ def open_model(
     where = local_path(where)
     if is_adapter(where):
         if base is None:
-            raise WiseftError(f"{where} is an adapter, not a model; give the model that it changes")
+            raise WiseftError(
+                f"{where} is an adapter, not a model; give the model that it changes, or merge the "
+                f"two first: wiseft merge MODEL {where} --alpha 1 -o MERGED"
+            )
         own = {key: value for key, value in base.own.items() if key != "class_names"}
         return Opened(where, adapted(where, base.checkpoint), own, base.about)
     return Opened(where, read_checkpoint(where, weights, also), _own_header(where), where)

@@ -61,8 +61,11 @@ WEIGHT_FILES = (
     "open_clip_pytorch_model.bin",
     "model.safetensors",
     "pytorch_model.bin",
+    "diffusion_pytorch_model.safetensors",
+    "diffusion_pytorch_model.bin",
 )
 INDEX, TORCH_INDEX = "model.safetensors.index.json", "pytorch_model.bin.index.json"
+DIFFUSION_INDEX = "diffusion_pytorch_model.safetensors.index.json"
 _NUMBERED = re.compile(r".*-\d{5}-of-(\d{5})\.\w+")
 """A part of the weights as transformers names it, and how many there are."""
 GROWTH, GRACE = 8, 256 * 1024**2
@@ -359,7 +362,7 @@ def _index(folder: Path) -> tuple[Path, dict[str, str]] | None:
     """Return the index of a folder and the file of every tensor in it; None of one file alone."""
     if any(inside(folder / name).is_file() for name in WEIGHT_FILES):
         return None
-    for file in (folder / INDEX, folder / TORCH_INDEX):
+    for file in (folder / INDEX, folder / TORCH_INDEX, folder / DIFFUSION_INDEX):
         if inside(file).is_file():
             return file, validate(_Index, read_json(file), str(file)).weight_map
     raise WiseftError(f"{folder} has none of {', '.join((*WEIGHT_FILES, INDEX))}")
@@ -378,16 +381,17 @@ def _check_index(file: Path, weight_map: Mapping[str, str], parts: Mapping[str, 
 
 def _write_folder(like: Checkpoint, tensors: Mapping[str, Tensor], folder: Path) -> None:
     names: dict[str, str] = {}
+    diffusion = next(iter(like.files)).startswith("diffusion_")
     for old, keys in like.files.items():
         name = Path(old).with_suffix(".safetensors").name
-        if old in WEIGHT_FILES:
+        if old in WEIGHT_FILES and not diffusion:
             name = name.replace("pytorch_model", "model")
         chosen = renamed(tensors, {key: key for key in keys})
         write_safetensors(folder / name, chosen, like.metadata or {"format": "pt"})
         names |= dict.fromkeys(chosen, name)
     if len(like.files) > 1:
         index = {"metadata": {"total_size": _size(tensors)}, "weight_map": names}
-        (folder / INDEX).write_text(json.dumps(index, indent=2))
+        (folder / (DIFFUSION_INDEX if diffusion else INDEX)).write_text(json.dumps(index, indent=2))
     for name, file in needed_files(like.path).items():
         if not (folder / name).exists():
             shutil.copyfile(file, folder / name)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import logging
 import os
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -13,12 +11,10 @@ from typing import Any
 
 from huggingface_hub import constants, errors, set_client_factory
 from huggingface_hub.utils import _http
-from tqdm import tqdm
 
-from wiseft.base import progress, speed
+from wiseft.base import speed
+from wiseft.base.progress import Meter
 from wiseft.errors import WiseftError
-
-log = logging.getLogger(__name__)
 
 TIMEOUT = 60.0
 """Seconds without a byte; by itself the hub's client waits for ever."""
@@ -59,7 +55,7 @@ def asking(repository: str, revision: str | None, otherwise: str = "") -> Iterat
     options = {"repo_id": repository, "revision": revision, "library_name": "wiseft"}
     try:
         with bounded():
-            yield options | {"endpoint": os.environ.get("HF_ENDPOINT"), "tqdm_class": Bar}
+            yield options | {"endpoint": os.environ.get("HF_ENDPOINT"), "tqdm_class": _OfFile}
     except errors.HFValidationError:
         raise WiseftError(f"{repository} is no name of a repository; correct it") from None
     except errors.RevisionNotFoundError:
@@ -86,25 +82,11 @@ def asking(repository: str, revision: str | None, otherwise: str = "") -> Iterat
         ) from None
 
 
-class Bar(tqdm):
-    """How far a download is, as `wiseft.base.progress` shows it: a bar on a terminal, else a line
-    now and then, and nothing where messages are not heard.
-    """
+class _OfFile(Meter):
+    """Shows how far a file is, if it is large; the client counts files and what is left, too."""
 
     def __init__(self, *given: Any, **look: Any):
-        heard = log.isEnabledFor(logging.INFO) and (look.get("total") or 0) >= _WORTH
-        look |= {"disable": not heard, "delay": 1.0, "leave": False}
-        if not sys.stderr.isatty():
-            form = "{desc}: {n_fmt} of {total_fmt}B, {rate_fmt}, {remaining} left"
-            look |= {"mininterval": progress.INTERVAL, "bar_format": form}
-        super().__init__(*given, **look)
-
-    def display(self, msg: str | None = None, pos: int | None = None) -> None:
-        """Show the state, or a text in its place."""
-        if sys.stderr.isatty():
-            super().display(msg, pos)
-        elif text := str(self) if msg is None else msg:
-            log.info(text)
+        super().__init__(*given, **look | {"disable": (look.get("total") or 0) < _WORTH})
 
 
 def _with_bounds(client: Any, largest: int | None) -> Any:

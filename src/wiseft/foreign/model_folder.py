@@ -16,9 +16,12 @@ NEEDED = (
     *("preprocessor_config.json", "video_preprocessor_config.json", "tokenizer_config.json"),
     *("tokenizer.json", "special_tokens_map.json", "added_tokens.json", "vocab.json", "vocab.txt"),
     *("merges.txt", "tokenizer.model", "spiece.model", "sentencepiece.bpe.model", "tekken.json"),
-    *("chat_template.json", "chat_template.jinja"),
+    *("chat_template.json", "chat_template.jinja", "normalizer.json", "spm.model", "source.spm"),
+    *("target.spm", "policy_preprocessor.json", "policy_postprocessor.json"),
 )
 """Files beside the weights that a library loads the model with; no code, and nothing else."""
+STATISTICS = re.compile(r"policy_(pre|post)processor_step_\d+_\w+\.safetensors")
+"""Files in which LeRobot keeps what it normalises by."""
 _BLOB = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _follow: ContextVar[bool] = ContextVar("follow_links", default=False)
 
@@ -73,11 +76,16 @@ def is_of_names(folder: Path) -> bool:
     return Path(os.path.realpath(folder)).is_relative_to(folder_of_names())
 
 
+def is_needed(name: str) -> bool:
+    """Whether a library loads a model with a file of this name beside the weights."""
+    return name in NEEDED or STATISTICS.fullmatch(name) is not None
+
+
 def needed_files(folder: Path) -> dict[str, Path]:
     """Return the regular files of a model's folder, by name, that it is loaded with.
 
     Raises:
         WiseftError: as `inside`.
     """
-    there = (inside(path) for path in sorted(folder.iterdir()) if path.name in NEEDED)
+    there = (inside(path) for path in sorted(folder.iterdir()) if is_needed(path.name))
     return {path.name: path for path in there if path.is_file()}

@@ -19,8 +19,8 @@ from wiseft.base.io import atomic_folder, json_text, read_object, sha256_json
 from wiseft.base.locks import exclusive
 from wiseft.errors import WiseftError, some
 from wiseft.foreign.class_names import CLASSES, FEATURES, HEAD, MODELS
-from wiseft.foreign.formats import CONFIGS, INDEX, TORCH_INDEX, WEIGHT_FILES
-from wiseft.foreign.model_folder import NEEDED, folder_of_names, is_of_names
+from wiseft.foreign.formats import CONFIGS, DIFFUSION_INDEX, INDEX, TORCH_INDEX, WEIGHT_FILES
+from wiseft.foreign.model_folder import NEEDED, folder_of_names, is_needed, is_of_names
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +30,7 @@ _HUB_NAME = re.compile(r"([\w.-]+/[\w.-]+)(?:/([^@]+))?(?:@(.+))?")
 _FORMS = (
     *((CONFIGS[0], name) for name in WEIGHT_FILES[:2]),
     *((CONFIGS[1], name) for name in (WEIGHT_FILES[3], INDEX)),
+    *((CONFIGS[1], name) for name in (WEIGHT_FILES[5], DIFFUSION_INDEX)),
     (CONFIGS[0], WEIGHT_FILES[2]),
     *((CONFIGS[1], name) for name in (WEIGHT_FILES[4], TORCH_INDEX)),
     *(("adapter_config.json", f"adapter_model.{end}") for end in ("safetensors", "bin")),
@@ -244,7 +245,8 @@ def _model(snapshot: _Snapshot, only: str | None = None) -> Path:
     files = snapshot.files
     for config, weights in _FORMS:
         if {config, weights} <= files and only in (None, config):
-            beside = [name for name in (*NEEDED, *_BESIDE) if name not in CONFIGS]
+            needed = (name for name in sorted(files) if is_needed(name))
+            beside = [name for name in (*needed, *_BESIDE) if name not in CONFIGS]
             return _linked(snapshot, snapshot.fetch([config, *beside, *_parts(weights, files)]))
     loose = [n for n in sorted(files - {HEAD}) if "/" not in n and Path(n).suffix in MODELS]
     safe = {Path(name).stem for name in loose if name.endswith(".safetensors")}

@@ -132,8 +132,8 @@ class _Pickler(pickle.Pickler):
         if isinstance(obj, Name) or (isinstance(obj, Tensor) and obj.is_meta):
             what = f"the type {obj}" if isinstance(obj, Name) else "a tensor that is not dense"
             raise WiseftError(
-                f"{what} stands beside the weights and cannot be written back; save the file again "
-                "without it"
+                f"the file holds {what} beside the weights, which cannot be written back; save the "
+                "file again without it"
             )
         return NotImplemented
 
@@ -171,7 +171,8 @@ def write_torch(
         pickler.dump(content)
     except RecursionError:
         raise WiseftError(
-            "what stands beside the weights is nested too deep to be written"
+            "the file's content beside the weights is nested too deep to be written; save the file "
+            "again without it"
         ) from None
     with zipfile.ZipFile(path, "w") as archive:
         _put(archive, "data.pkl", pickled.tell(), [pickled.getbuffer()])

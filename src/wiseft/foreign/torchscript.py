@@ -27,8 +27,10 @@ _DECLARED = re.compile(r"^  __(?:parameters|buffers)__ = \[(.*)\]$", re.MULTILIN
 def read_torchscript(path: Path) -> dict[str, Tensor]:
     """Return the parameters and buffers of an archive's module, on the CPU, by their names.
 
-    They are those of `torch.jit.load(path).state_dict()`. Tensors that share a storage share it
-    here too. They lie in the mapped file; whoever opens it compares the checksums of its members.
+    They are those of `torch.jit.load(path).state_dict()` without masks of attention (`attn_mask`),
+    which are in no state dict of a model: a text tower makes its own. Tensors that share a storage
+    share it here too. They lie in the mapped file; whoever opens it compares the checksums of its
+    members.
 
     Raises:
         WiseftError: if the archive is damaged, a tensor reaches beyond its storage, a module has
@@ -64,7 +66,8 @@ class _Modules:
             length += sum(len(f"{prefix}{name}.") for name in value.state)
             if length > _LONGEST or prefix.count(".") > _DEEPEST:
                 raise Refused("holds names without end: very many modules, or itself")
-            tensors = {k: v for k, v in value.state.items() if isinstance(v, Tensor) and k in own}
+            kept = own - {"attn_mask"}
+            tensors = {k: v for k, v in value.state.items() if isinstance(v, Tensor) and k in kept}
             found |= {prefix + name: tensor for name, tensor in tensors.items()}
             todo += [(f"{prefix}{name}.", each) for name, each in value.state.items()]
         return found

@@ -91,7 +91,8 @@ def find_image_tower(
     # Without a prefix everything else in the file would count as unexpected.
     own, _ = towers.image_names(architecture)
     inner = own if next(iter(expected)).startswith(own) else ""  # the text tower lies beside it
-    strict = {k: v for k, v in behind.items() if best and k.startswith(inner)}
+    ends = {k.removesuffix("weight") + end for k in heads_in(behind) for end in ("weight", "bias")}
+    strict = {k: v for k, v in behind.items() if best and k.startswith(inner) and k not in ends}
     towers.check_fit(expected, image | strict, f"{file} (image tower, names behind '{best}')")
     if not ours:
         _say_prefix(tensors, best.removesuffix(own), file)

@@ -171,7 +171,7 @@ def _decode_all(images: FolderImages, target: Path, threads: int) -> None:
     with (
         atomic_path(target, size) as part,
         part.open("wb") as stream,  # not mapped: a full disk would kill the process
-        Meter(what, size) as meter,
+        Meter(desc=what, total=size) as meter,
         ThreadPoolExecutor(max(1, min(threads, os.cpu_count() or 1))) as pool,
     ):
         np.lib.format.write_array_header_1_0(stream, header)
@@ -180,4 +180,4 @@ def _decode_all(images: FolderImages, target: Path, threads: int) -> None:
             # Side by side: JPEG decoding releases the interpreter.
             for image in pool.map(lambda index: images[index : index + 1], chosen):
                 stream.write(np.ascontiguousarray(image).data)
-                meter.add(image.nbytes)
+                meter.update(image.nbytes)

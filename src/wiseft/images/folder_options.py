@@ -12,16 +12,16 @@ Places = Annotated[list[str], Field(min_length=1)]
 
 
 class ImageFolderOptions(Entry):
-    """One folder a class."""
+    """One folder per class."""
 
     naming: Literal["name", "class-id", "index"] = Field(
         "name",
-        description="What the folders are called: `name` (the class's name, underscores for "
-        "spaces), `class-id` (a class id, such as a wnid), `index` (the label itself, as a "
-        "number). With `class_names: files` and `name`, labels follow the sorted folder names.",
+        description="Names of the folders: `name` (the class's name, with underscores for "
+        "spaces), `class-id` (a class id, such as a wnid) or `index` (the label as a number). "
+        "With `class_names: files` and `name`, labels follow the sorted folder names.",
     )
     folders: dict[Name, Places] = Field(
         {},
-        description="Where each split's class folders lie; default: `<split>`, or the root "
-        "itself where there is only one split.",
+        description="Folder that holds the class folders of each split. Default: `<split>`, or the "
+        "root if there is only one split.",
     )

@@ -7,7 +7,7 @@ Columns: `sample_id`, `base_id`, `label`; `group_*` and `other_labels` where a d
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -74,13 +74,24 @@ def checked_columns(where: str, split: PreparedSplit | FolderSplit, classes: int
     if len(set(ids)) < len(ids):
         sample = Counter(ids).most_common(1)[0][0]
         raise WiseftError(f"{where}: sample {sample} occurs twice.")
-    wrong = np.flatnonzero((labels < 0) | (labels >= classes))
-    if len(wrong):
+    check_labels(where, labels, classes, ids)
+    return columns
+
+
+def check_labels(
+    where: str, labels: NDArray[np.integer], classes: int, ids: Sequence[object] | None = None
+) -> None:
+    """Raise WiseftError unless labels are those of classes; name the first sample that is not.
+
+    Args:
+        where: names the split or file in messages.
+        ids: of the samples; None: their places.
+    """
+    for place in np.flatnonzero((labels < 0) | (labels >= classes))[:1]:
         raise WiseftError(
-            f"{where}: sample {ids[wrong[0]]} has label {labels[wrong[0]]}, expected "
+            f"{where}: sample {ids[place] if ids else place} has label {labels[place]}, expected "
             f"0..{classes - 1}."
         )
-    return columns
 
 
 def check_images(where: str, images: NDArray[Any]) -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import logging
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,6 +15,8 @@ from wiseft.errors import WiseftError
 
 _HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
 PRECISIONS = ("fp32", *_HALF, "tf32")
+
+log = logging.getLogger(__name__)
 
 
 class Arithmetic:
@@ -30,6 +35,8 @@ class Arithmetic:
             raise WiseftError(f"precision is {name}, but must be one of {', '.join(PRECISIONS)}")
         self.name = name
         self._device = device.type
+        if name in _HALF and device.type == "cpu":
+            _say_if_slow(name, torch.get_num_threads())
         if name == "bf16" and device.type == "cuda" and not torch.cuda.is_bf16_supported():
             raise WiseftError(
                 f"precision is bf16, but {torch.cuda.get_device_name(device)} has no bf16; use "
@@ -65,3 +72,43 @@ class Arithmetic:
                 yield
         finally:
             matmul.allow_tf32 = before
+
+
+def settled(name: str, device: torch.device) -> str:
+    """Return a precision as it is, and for `auto` bf16 where it is faster than fp32, else fp32."""
+    if name != "auto":
+        return name
+    faster = device.type == "cuda" and torch.cuda.is_bf16_supported()
+    faster |= device.type == "cpu" and slowdown("bf16", torch.get_num_threads()) < 1
+    chosen = "bf16" if faster else "fp32"
+    log.info(f"precision auto is {chosen} here: bf16 is {'' if faster else 'not '}faster than fp32")
+    return chosen
+
+
+@functools.cache
+def _say_if_slow(name: str, threads: int) -> None:
+    if (times := slowdown(name, threads)) >= 1:
+        log.info(
+            f"{name} takes {times:.1f} times as long as fp32 on this CPU, which does not compute "
+            "in it; fp32 is faster and more exact"
+        )
+
+
+@functools.cache
+def slowdown(name: str, threads: int) -> float:
+    """Return how many times as long as in fp32 a product takes on this CPU, by a probe of less than
+    a second.
+
+    Args:
+        name: `bf16` or `fp16`.
+        threads: that torch has now.
+    """
+
+    def seconds(kind: torch.dtype) -> float:
+        inputs, weight = torch.ones(256, 768, dtype=kind), torch.ones(768, 768, dtype=kind)
+        start = time.perf_counter()
+        torch.nn.functional.linear(inputs, weight)
+        return time.perf_counter() - start
+
+    half, full = (min(seconds(kind) for _ in range(5)) for kind in (_HALF[name], torch.float32))
+    return half / full

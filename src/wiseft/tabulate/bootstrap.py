@@ -135,7 +135,7 @@ class ClusterBootstrap:
     def _weights(self) -> Iterator[list[npt.NDArray[np.float32]]]:
         """Yield chunks of resamples: per stratum how often each cluster was drawn."""
         generators = [np.random.default_rng(seed) for seed in self._seeds]
-        chunk = max(1, min(self.resamples, _CHUNK_BYTES // (4 * sum(self._sizes))))
+        chunk = max(1, min(self.resamples, _CHUNK_BYTES // (4 * max(1, sum(self._sizes)))))
         for start in range(0, self.resamples, chunk):
             rows = min(chunk, self.resamples - start)
             yield [
@@ -168,6 +168,22 @@ def _multiplicities(
 
 
 @dataclass(frozen=True)
+class Known:
+    """What stands in the place of clusters and blocks, where a metric is known otherwise.
+
+    Attributes:
+        n: samples; None: unknown.
+        draws: from a number and a seed to as many draws of the metric, (draws, points); NaN
+            without a standard error.
+        ci_method: what intervals of these are called.
+    """
+
+    n: int | None
+    draws: Callable[[int, int], Floats]
+    ci_method: str
+
+
+@dataclass(frozen=True)
 class Statistic:
     """A metric at one place.
 
@@ -179,6 +195,7 @@ class Statistic:
         exact: whether the metric is a share of units that were drawn independently.
         correct: bool (units, points) for a metric that is a share of right units; else None.
         blocks: the same for the bootstrap.
+        known: in their place; None: there are blocks.
     """
 
     metric: str
@@ -189,6 +206,7 @@ class Statistic:
     exact: bool
     correct: Correct | None
     blocks: list[Block]
+    known: Known | None = None
 
     @property
     def n_clusters(self) -> int:
@@ -198,7 +216,7 @@ class Statistic:
     @property
     def too_few(self) -> bool:
         """Whether there are too few clusters for an interval; an exact one needs none."""
-        return not self.exact and self.n_clusters < FEWEST_CLUSTERS
+        return not self.exact and self.known is None and self.n_clusters < FEWEST_CLUSTERS
 
     @property
     def resampled(self) -> npt.NDArray[np.str_]:

@@ -81,7 +81,8 @@ def _contrast_rows(
         for name in study.places
         if study.has(contrast.first, name) and study.has(contrast.second, name)
     ]
-    tested = [r for r in rows if r["dataset"] not in no_shifts and r["ci_method"] != TOO_FEW]
+    known = [row for row in rows if row["ci_method"] not in ("", TOO_FEW)]
+    tested = [row for row in known if row["dataset"] not in no_shifts]
     adjusted = holm([row["p_value"] for row in tested])  # type: ignore[arg-type]
     for row, value in zip(tested, adjusted, strict=True):
         row["p_holm"] = float(value)
@@ -109,12 +110,12 @@ def _dataset_row(study: Study, contrast: Contrast, name: str) -> dict[str, objec
 
 
 def _inference(interval: Interval, draws: npt.NDArray[np.float64]) -> dict[str, object]:
-    """Return interval and p value of a difference; neither where there are too few clusters."""
-    none = interval.ci_method == TOO_FEW
+    """Return interval and p value of a difference; neither where too little is known."""
+    none = interval.ci_method in ("", TOO_FEW)
     return {
         **interval._asdict(),
         "p_value": float("nan") if none else bootstrap_p(draws),
-        "test": "" if none else schema.CLUSTER_BOOTSTRAP,
+        "test": "" if none else interval.ci_method.removesuffix("-conditional"),
     }
 
 

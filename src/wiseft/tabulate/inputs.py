@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import pandas as pd
 from wiseft.base.alphas import format_alpha
 from wiseft.base.io import require_file
 from wiseft.errors import DamagedFile, WiseftError
+from wiseft.tabulate.bootstrap import Statistic
 from wiseft.tabulate.predictions import (
     PER_SAMPLE,
     Cell,
@@ -42,10 +43,12 @@ class Inputs:
         metrics: one row a metrics row; RUN_FIELDS, `dataset`, ROW_FIELDS (alpha as text).
         cells: the primary view of every dataset's test split, every place whose intervals are no
             exact ones, and the held-out images where these say which settings are admissible.
+        statistics: of places without predictions: scores, or no more than the metric.
     """
 
     metrics: pd.DataFrame
     cells: dict[Place, Cell]
+    statistics: dict[Place, Statistic] = field(default_factory=dict)
 
 
 def read_inputs(

@@ -79,6 +79,10 @@ SELECTIONS = (
 )
 CLOPPER_PEARSON = "clopper-pearson"
 CLUSTER_BOOTSTRAP = "cluster-bootstrap"
+BOOTSTRAP = "bootstrap"
+"""Of means of scores, which need not lie between 0 and 1."""
+UNPAIRED = "unpaired"
+"""Of metrics whose samples are unknown: by normal draws, independent between alphas."""
 CONDITIONAL = "cluster-bootstrap-conditional"
 """Of an average: on the clusters of the datasets that have too few of them."""
 TWO_WAY = "two-way"

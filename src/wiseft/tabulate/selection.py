@@ -125,7 +125,8 @@ def selection_rows(grid: pd.DataFrame, study: Study) -> pd.DataFrame:
         at = {name: {d: format_alpha(a) for d, a in of.items()} for name, of in each.items()}
         if key[2] == WEIGHT:
             parts.append(_dawin_rows(key, primary[primary["alpha"] == 0], study))
-            at["dawin"] = dict.fromkeys(study.places, PER_SAMPLE)
+            own = Point(*key, PER_SAMPLE)
+            at["dawin"] = {name: PER_SAMPLE for name in study.places if study.has(own, name)}
         parts += [_averages_at(key, alphas, name, study) for name, alphas in at.items()]
     if not parts:
         return grid.iloc[:0]
@@ -156,7 +157,8 @@ def _held_out_alphas(
     values = held_out.set_index("alpha")["value"]
     best = best_alpha(values)
     if study.bootstrapped(place):
-        error = float(study.draws(Point(*key, format_alpha(best)), place).std())
+        draws = study.draws(Point(*key, format_alpha(best)), place)
+        error = float(np.nan_to_num(draws.std()))  # unknown: none
     else:
         error = binomial_error(float(values.max()), int(held_out["n"].iloc[0]))
     return {"held-out": best, "held-out-1se": one_standard_error_alpha(values, error)}
@@ -174,7 +176,7 @@ def _unlabelled_alphas(key: tuple[str, int, str], study: Study) -> dict[str, flo
     sign = 1 if study.settings.unlabelled == "entropy" else -1
     chosen = {}
     for dataset, place in study.places.items():
-        certainty = study.cells[place].certainty
+        certainty = study.cells[place].certainty if place in study.cells else {}
         if ranked := [(sign * certainty[p], float(p.alpha)) for p in certainty if p[:3] == key]:
             chosen[dataset] = min(ranked)[1]
     return chosen

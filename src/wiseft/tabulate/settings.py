@@ -20,15 +20,15 @@ Roles = Mapping[tuple[str, str], tuple[str, str]]
 class HeldOut(Entry):
     """Where alpha may be chosen: samples that neither training nor the test sees."""
 
-    dataset: Name = Field(description="Dataset, one of `datasets`.")
-    split: Name = Field(description="Split of it, one that is evaluated.")
+    dataset: Name = Field(description="One of `datasets`.")
+    split: Name = Field(description="One of its evaluated splits.")
 
 
 class ReferenceSplit(Entry):
     """Where the reference is itself, if its test split is a shift of it, as in WILDS."""
 
-    split: Name = Field(description="Split of the reference that is in distribution.")
-    shift_view: Name = Field("all", description="View of the test split that is reported.")
+    split: Name = Field(description="In-distribution split of the reference.")
+    shift_view: Name = Field("all", description="View of the test split to report.")
 
 
 class Tuning(Entry):
@@ -39,17 +39,17 @@ class Tuning(Entry):
     more than `within`. Fewer than three models have no interval, so that `within` alone counts.
     """
 
-    title: str = Field(description="What is set, such as `learning rate`.")
+    title: str = Field(description="Name of the setting, such as `learning rate`.")
     methods: Annotated[list[str], Field(min_length=2), AfterValidator(distinct)] = Field(
-        description="Some of `methods`, from the gentlest setting to the steepest."
+        description="Some of `methods`, from the gentlest setting to the most aggressive."
     )
-    within: Fraction = Field(0.0, description="Loss on held-out images that is admitted as it is.")
+    within: Fraction = Field(0.0, description="Loss of held-out accuracy that is always admitted.")
 
 
 class Bootstrap(Entry):
     """Intervals of averages and of paired differences."""
 
-    resamples: Annotated[int, Field(ge=100)] = Field(2000, description="Bootstrap resamples.")
+    resamples: Annotated[int, Field(ge=100)] = Field(2000, description="Number of resamples.")
     seed: Seed = Field(0, description="Seed of the resampling.")
 
 

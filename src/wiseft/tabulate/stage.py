@@ -11,7 +11,7 @@ import pandas as pd
 from wiseft.errors import WiseftError
 from wiseft.tabulate import schema
 from wiseft.tabulate.comparisons import comparison_rows
-from wiseft.tabulate.inputs import read_inputs
+from wiseft.tabulate.inputs import Inputs, read_inputs
 from wiseft.tabulate.models import model_rows
 from wiseft.tabulate.robustness import fits_frame
 from wiseft.tabulate.roles import renamed
@@ -47,7 +47,13 @@ def tabulate(
         WiseftError: if files are missing, broken or contradict each other, or lack what the
             settings ask for.
     """
-    inputs = read_inputs(metrics, predictions, settings)
+    return tables_of(experiment, settings, read_inputs(metrics, predictions, settings), diversity)
+
+
+def tables_of(
+    experiment: str, settings: TabulateSettings, inputs: Inputs, diversity: Sequence[Path] = ()
+) -> Tables:
+    """Make all tables of what was read, or reported. Raises as `tabulate`."""
     _check_reference(inputs.metrics, settings.reference)
     study = Study(experiment, settings, inputs)
     rows = grid_rows(study)

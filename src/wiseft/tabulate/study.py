@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from wiseft.tabulate.bootstrap import ClusterBootstrap, Statistic, statistic
 from wiseft.tabulate.inputs import RUN_FIELDS, Inputs
 from wiseft.tabulate.intervals import TOO_FEW, Interval, exact_interval, percentile_interval
 from wiseft.tabulate.predictions import PER_SAMPLE, Place, Point
-from wiseft.tabulate.schema import CLUSTER_BOOTSTRAP, CONDITIONAL
+from wiseft.tabulate.schema import BOOTSTRAP, CLUSTER_BOOTSTRAP, CONDITIONAL, UNPAIRED
 from wiseft.tabulate.settings import TabulateSettings
 
 Floats = npt.NDArray[np.float64]
@@ -46,22 +46,26 @@ class Study:
         self.runs = {str(run): {"experiment": experiment, **row} for run, row in first.iterrows()}
         self.places = {
             place.dataset: place
-            for place in sorted(self.cells)
+            for place in sorted(self.cells.keys() | inputs.statistics.keys())
             if place[1:] == (settings.test_split, settings.view_of(place.dataset))
         }
         self._statistics: dict[Place, Statistic] = {
             place: statistic(cell) for place, cell in self.cells.items()
-        }
+        } | inputs.statistics
         self.primary = {name: self._statistics[place] for name, place in self.places.items()}
         found = {point for each in self.primary.values() for point in each.column}
         self.points = sorted(point for point in found if point.alpha != PER_SAMPLE)
         self._check_complete()
         resamples = settings.bootstrap.resamples, settings.bootstrap.seed
-        resampled = {name: each.resampled for name, each in self.primary.items()}
+        sampled = {name: each for name, each in self.primary.items() if each.known is None}
+        resampled = {name: each.resampled for name, each in sampled.items()}
         self._sums: dict[str, dict[int, tuple[Floats, Floats]]] = {}
         self._bootstrap = ClusterBootstrap(resampled, *resamples)
-        common = self._bootstrap.draws({name: each.blocks for name, each in self.primary.items()})
+        common = self._bootstrap.draws({name: each.blocks for name, each in sampled.items()})
         self._draws = {self.places[name]: draws for name, draws in common.items()}
+        for place, each in self._statistics.items():
+            if each.known is not None:
+                self._draws[place] = each.known.draws(*resamples)
         # Nothing is paired with what is not primary, so it has resamples of its own.
         for place in sorted(self._statistics.keys() - self._draws.keys()):
             mine = self._statistics[place]
@@ -129,15 +133,14 @@ class Study:
         return np.asarray(np.mean(draws, axis=0))
 
     def bootstrapped(self, place: Place) -> bool:
-        """Whether the intervals at a place are those of the cluster bootstrap."""
+        """Whether the intervals at a place are those of draws."""
         return place in self._draws and not self._statistics[place].exact
 
     def interval(self, draws: Floats, place: Place) -> Interval:
         """Return the interval of draws at a place; without ends where it has too few clusters."""
         if self._statistics[place].too_few:
             return Interval(float("nan"), float("nan"), TOO_FEW)
-        low, high = percentile_interval(draws)
-        return Interval(float(low), float(high), CLUSTER_BOOTSTRAP)
+        return _interval(draws, [self._statistics[place]])
 
     def interval_of(self, row: Mapping[Any, Any]) -> Interval:
         """Return the interval of a row of metrics, whose alpha is text.
@@ -154,16 +157,28 @@ class Study:
     def average_interval(self, draws: Floats, name: str) -> Interval:
         """Return the interval of draws of an average, which says whether it is conditional."""
         few = any(self.primary[member].too_few for member in self.averages[name])
-        low, high = percentile_interval(draws)
-        return Interval(float(low), float(high), CONDITIONAL if few else CLUSTER_BOOTSTRAP)
+        interval = _interval(draws, [self.primary[member] for member in self.averages[name]])
+        return interval._replace(ci_method=CONDITIONAL) if few else interval
 
-    def n_clusters(self, *datasets: str) -> int:
-        """Return the number of distinct clusters in the datasets together."""
+    def n_clusters(self, *datasets: str) -> int | None:
+        """Return the number of distinct clusters in the datasets together; None: unknown."""
+        if any(self.primary[name].known for name in datasets):
+            return self.n_samples(*datasets)
         return len(np.unique(np.concatenate([self.primary[name].clusters for name in datasets])))
 
-    def n_samples(self, *datasets: str) -> int:
-        """Return the number of test samples of the datasets together.
+    def n_samples(self, *datasets: str) -> int | None:
+        """Return the number of test samples of the datasets together; None: unknown.
 
         Of `all-frames-accuracy` it is base ids, of `worst-group-accuracy` all groups' samples.
         """
-        return sum(len(self.primary[name].base_ids) for name in datasets)
+        members = [self.primary[name] for name in datasets]
+        each = [one.known.n if one.known else len(one.base_ids) for one in members]
+        return None if None in each else sum(n or 0 for n in each)
+
+
+def _interval(draws: Floats, of: Sequence[Statistic]) -> Interval:
+    """Return the percentile interval of draws; without ends and method if these are NaN."""
+    low, high = map(float, percentile_interval(draws))
+    known = [each.known.ci_method for each in of if each.known is not None]
+    method = sorted([CLUSTER_BOOTSTRAP, *known], key=[CLUSTER_BOOTSTRAP, BOOTSTRAP, UNPAIRED].index)
+    return Interval(low, high, "" if np.isnan(low) else method[-1])

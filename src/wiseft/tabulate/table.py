@@ -48,8 +48,8 @@ def cluster_rows(grid: pd.DataFrame, study: Study) -> pd.DataFrame:
     """
     rows: list[dict[Any, Any]] = []
     for row in grid[grid["ci_method"] == TOO_FEW].to_dict("records"):
-        cell = study.cells[Place(row["dataset"], row["split"], row["view"])]
-        if row["metric"] != ACCURACY:
+        cell = study.cells.get(Place(row["dataset"], row["split"], row["view"]))
+        if row["metric"] != ACCURACY or cell is None:
             continue
         point = Point(row["run"], row["seed"], row["combination"], format_alpha(row["alpha"]))
         right = cell.truth.right(cell.predictions[point])

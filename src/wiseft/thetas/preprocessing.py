@@ -33,22 +33,22 @@ class Transform(Entry):
     size: Edge = Field(description="Edge of the square image in pixels.")
     resize_mode: Literal["shortest", "longest", "squash"] = Field(
         "shortest",
-        description="`shortest`: the shortest side is resized and the centre is cropped; "
-        "`longest`: the longest is, and the rest is black; `squash`: both sides are, whatever the "
-        "aspect ratio.",
+        description="`shortest`: the shortest side is resized and the centre is cropped. "
+        "`longest`: the longest side is resized and the rest is black. `squash`: both sides are "
+        "resized, whatever the aspect ratio.",
     )
     interpolation: Literal["bicubic", "bilinear"] = Field(
-        "bicubic", description="Filter of resizing (Pillow's, which is antialiased)."
+        "bicubic", description="Filter for resizing (Pillow's, which is antialiased)."
     )
     resize_size: Edge | None = Field(
         None,
-        description="Edge in pixels that images are resized to before the centre of `size` is "
-        "cropped; null: `size`. Of timm's `crop_pct` it is floor(size / crop_pct).",
+        description="Edge in pixels to which images are resized before the centre of `size` is "
+        "cropped. null: `size`. For timm's `crop_pct` it is floor(size / crop_pct).",
     )
     crop: Literal["round", "floor"] = Field(
         "round",
-        description="Where the centre begins if that is between two pixels: `round`: at the even "
-        "one, as in torchvision; `floor`: at the first, as in transformers.",
+        description="Start of the centre crop, if it is between two pixels. `round`: the even "
+        "pixel, as in torchvision. `floor`: the first pixel, as in transformers.",
     )
 
     @field_validator("resize_size")
@@ -80,10 +80,10 @@ class Preprocessing(Transform):
     """What is done to an image before the image tower."""
 
     mean: Channels = Field(
-        description="Mean subtracted from each channel (of pixels scaled to 0..1)."
+        description="Mean subtracted from each channel, for pixels scaled to 0..1."
     )
     std: tuple[Positive, Positive, Positive] = Field(
-        description="Standard deviation each channel is divided by."
+        description="Standard deviation by which each channel is divided."
     )
 
     @property

@@ -48,12 +48,13 @@ def predictions(
     return pd.concat(parts, ignore_index=True)
 
 
-def section(frame: pd.DataFrame, alpha: float) -> str:
+def section(frame: pd.DataFrame, alpha: float, what: str = "images") -> str:
     """Return what flips along alpha as HTML: a table of counts and, below it, examples.
 
     Args:
         frame: of `predictions`.
         alpha: at which the flipped images are counted once more.
+        what: the rows are called.
     """
     rows, examples = [], []
     labelled = frame[(frame["split"] == TEST) & frame["label"].notna()]
@@ -70,8 +71,9 @@ def section(frame: pd.DataFrame, alpha: float) -> str:
         return ""
     heads = "".join(f'<th scope="col">{kind}</th>' for kind in KINDS)
     return (
-        '<section aria-labelledby="flips-title">\n<h2 id="flips-title">Images that flip</h2>\n'
-        f'<p class="note">Test images by where they are right; in parentheses, how many of them '
+        '<section aria-labelledby="flips-title">\n'
+        f'<h2 id="flips-title">{what.capitalize()} that flip</h2>\n'
+        f'<p class="note">Test {what} by where they are right; in parentheses, how many of them '
         f"are right at α = {alpha:g}. Only between: at some α, and at neither end.</p>\n"
         f'<div class="scroll"><table class="flips"><thead><tr><th scope="col" class="left">'
         f"dataset</th>{heads}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>\n"
@@ -91,8 +93,8 @@ def _kinds(part: pd.DataFrame, alpha: float) -> tuple[list[pd.Series], pd.Series
 def _examples(images: pd.DataFrame) -> str:
     ends = [f"{PREDICTION}{alpha}" for alpha in ("0.000", "1.000")]
     said = [
-        f"{escape(Path(row['image']).name)} ({escape(row['label'])}; zero-shot "
-        f"{escape(row[ends[0]])}, fine-tuned {escape(row[ends[1]])})"
+        f"{escape(Path(row['image']).name)} ({escape(str(row['label']))}; zero-shot "
+        f"{escape(str(row[ends[0]]))}, fine-tuned {escape(str(row[ends[1]]))})"
         for row in images.head(EXAMPLES).to_dict("records")
     ]
     more = f" and {len(images) - EXAMPLES} more" if len(images) > EXAMPLES else ""

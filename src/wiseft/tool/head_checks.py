@@ -1,5 +1,5 @@
-"""What held-out images tell of a head where its checkpoint is silent: the features that it takes,
-and the order of its classes.
+"""What held-out images tell where checkpoints are silent: which of two architectures of the same
+shapes they have, the features that a head takes, and the order of its classes.
 
 Whoever trains a head on features as the image tower gives them (`fc(visual(x))`, the linear probe
 of OpenAI's README) gets another classifier from L2-normalised ones. A theta has one kind of
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,11 +20,12 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from wiseft.base.progress import quiet
+from wiseft.base.messages import quiet
 from wiseft.errors import WiseftError
 from wiseft.foreign.door import Features, Given
 from wiseft.foreign.ends import Ends
 from wiseft.foreign.folder_classes import better_order
+from wiseft.foreign.twins import LEVEL, told_apart
 from wiseft.images.manifest import open_manifest
 from wiseft.images.store import open_split
 from wiseft.models.classifier import build_classifier
@@ -35,7 +36,6 @@ from wiseft.tool.record import HELD_OUT
 
 log = logging.getLogger(__name__)
 
-_LEVEL = 0.05
 _IMAGES = 64
 _MODEL = ("the zero-shot model", "the fine-tuned model")
 
@@ -54,23 +54,41 @@ class _Seen:
 def settled(
     make: Callable[..., Ends],
     given: Given,
+    twins: Sequence[str],
     reference: Folder,
     work: Path,
     seed: int,
     device: str,
     skip_broken: bool,
 ) -> tuple[Ends, Given]:
-    """Return both ends, and what is given with the features that their heads take.
+    """Return both ends, and what is given with their architecture and the features that their
+    heads take.
 
     Args:
         make: makes the ends of what is given.
+        twins: architectures that the tensors fit, if several do.
         work: folder for the index of the reference.
         seed: of its split.
 
     Raises:
         WiseftError: if --features is given and no checkpoint has a head, or the heads of both take
-            features otherwise.
+            features otherwise, or the two do better as two architectures.
     """
+    right: dict[str, dict[str, NDArray[np.bool_]]] = {}
+    for name in twins:
+        with quiet():
+            tried = make(given=replace(given, architecture=name), keep={})
+            manifest = index(reference, work, tried, seed, [] if skip_broken else None)
+            raw = tried.architecture.get("normalise", True) is False
+            seen = (_see(path, manifest, device) for path in (tried.theta_0, tried.theta_1))
+            right[name] = {
+                model: each.raw if raw else each.normalised
+                for model, each in zip(_MODEL, seen, strict=True)
+            }
+    if right:
+        name, why = told_apart(right, "held-out images")
+        log.info(f"sweep: {why}")
+        given = replace(given, architecture=name)
     ends = make(given=given)
     if given.features and not ends.own:
         raise WiseftError(
@@ -118,7 +136,7 @@ def _chosen(seen: dict[int, _Seen]) -> Features | None:
     votes: set[Features] = set()
     for end, each in seen.items():
         better, worse = (each.raw & ~each.normalised).sum(), (each.normalised & ~each.raw).sum()
-        if mcnemar_exact(int(better), int(worse)) >= _LEVEL:
+        if mcnemar_exact(int(better), int(worse)) >= LEVEL:
             continue
         votes.add("raw" if better > worse else "normalised")
         log.info(

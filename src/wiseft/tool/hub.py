@@ -6,16 +6,18 @@ import glob
 import os
 import re
 from pathlib import Path, PurePath
+from typing import Any
 
+import pandas as pd
 from huggingface_hub import EvalResult, HfApi, ModelCardData, errors
 
 from wiseft.base.io import sha256_file, write_text
 from wiseft.base.templates import plain, render
 from wiseft.errors import WiseftError
-from wiseft.figures.page.content import percent_interval
 from wiseft.foreign.hub_client import LARGEST_ANSWER, NO_HUB, bounded
 from wiseft.foreign.model_folder import inside
 from wiseft.tool.record import MODEL, TEST, Accuracy, End, Sweep, read_record
+from wiseft.tool.show import is_shares, number
 
 CARD = "README.md"
 _HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
@@ -35,7 +37,7 @@ def write_card(
         WiseftError: if it is the folder of no sweep, or another card is there.
     """
     record, path, name = read_record(folder), folder / MODEL / CARD, folder.resolve().name
-    alpha = record.recommended.alpha
+    alpha, zero_shot = record.recommended.alpha, "zero-shot-" if record.model.head else ""
     # A checkpoint may also say the folder that it was loaded from, which is nobody else's business.
     said = [end.base_model or "" for end in (record.zero_shot, record.fine_tuned, *record.more)]
     bases = base_models or [each for each in dict.fromkeys(said) if _HUB_NAME.fullmatch(each)]
@@ -45,9 +47,13 @@ def write_card(
         base_model=bases or None,
         base_model_relation="merge" if bases else None,
         library_name=record.model.loads_with.replace("torch", "pytorch"),
-        pipeline_tag=f"{'zero-shot-' if record.model.head else ''}image-classification",
+        pipeline_tag=None if record.evaluate else f"{zero_shot}image-classification",
         tags=["wise-ft", "merge"],
-        eval_results=[_result(r) for r in record.accuracy if (r.split, r.alpha) == (TEST, alpha)],
+        eval_results=[
+            _result(row, "other" if record.evaluate else "image-classification")
+            for row in record.accuracy
+            if (row.split, row.alpha) == (TEST, alpha)
+        ],
     )
     text = f"---\n{data.to_yaml()}\n---\n\n{_body(record, name, licence, bases)}"
     if path.exists() and path.read_text(encoding="utf-8") != text and not replace:
@@ -56,16 +62,19 @@ def write_card(
     return path
 
 
-def _result(row: Accuracy) -> EvalResult:
+def _result(row: Accuracy, task: str) -> EvalResult:
+    about: dict[str, Any] = {} if row.n is None else {"images" if task != "other" else "n": row.n}
+    if row.ci_low is not None and row.ci_high is not None:
+        about = {"ci_95": [round(row.ci_low, 6), round(row.ci_high, 6)], **about}
     return EvalResult(
-        task_type="image-classification",
-        dataset_type="imagefolder",
+        task_type=task,
+        dataset_type="other" if task == "other" else "imagefolder",
         dataset_name=row.set,
         dataset_config=row.set,  # by which the hub tells folders apart
         dataset_split=row.split,
-        metric_type="accuracy",
+        metric_type=row.metric,
         metric_value=round(row.value, 6),
-        metric_args={"ci_95": [round(row.ci_low, 6), round(row.ci_high, 6)], "images": row.n},
+        metric_args=about or None,
     )
 
 
@@ -73,16 +82,23 @@ def _body(record: Sweep, name: str, licence: str | None, bases: list[str]) -> st
     tuned = [record.fine_tuned, *record.more]
     ends = [("zero-shot", record.zero_shot), *(("fine-tuned", end) for end in tuned)]
     heads = {0.0: "zero-shot", record.recommended.alpha: "this model", 1.0: "fine-tuned"}
-    cells = {(r.set, r.split, r.alpha): percent_interval(dict(r)) for r in record.accuracy}
+    shares = is_shares(pd.DataFrame([dict(row) for row in record.accuracy]))
+    cells = {(r.set, r.split, r.alpha): number(dict(r), shares) for r in record.accuracy}
+    what = "samples" if record.evaluate else "images"
     return render(
         "tool/card.md.j2",
         name=plain(name),
         record=record,
         licence=licence,
         bases=bases,
-        columns=["images", "split", "number", *heads.values()],
+        columns=[what, "split", "number", *heads.values()],
         rows=[
-            [plain(one.name), split, n, *(cells.get((one.name, split, a), "") for a in heads)]
+            [
+                plain(one.name),
+                split,
+                "" if n is None else n,
+                *(cells.get((one.name, split, a), "") for a in heads),
+            ]
             for one in record.sets
             for split, n in one.n.items()
         ],

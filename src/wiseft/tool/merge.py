@@ -14,17 +14,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from wiseft.base.alphas import format_alpha
+from wiseft.base.alphas import FIXED_ALPHA, format_alpha
 from wiseft.combine.files import interpolate_files
 from wiseft.combine.linear_combination import interpolate
 from wiseft.errors import WiseftError, some
 from wiseft.foreign import huggingface
 from wiseft.foreign.adapters import write_scaled
-from wiseft.foreign.configs import check_described, compare_configs
-from wiseft.foreign.door import open_model
+from wiseft.foreign.configs import check_described, compare_configs, tied_names
+from wiseft.foreign.door import Opened, open_model
 from wiseft.foreign.formats import Checkpoint, lone_prefix
 from wiseft.foreign.forms import module_names
 from wiseft.foreign.processors import compare_processors
+from wiseft.foreign.tokenizer_files import compare_tokenizers
 from wiseft.foreign.wrappers import key_of
 from wiseft.models.towers import check_fit, floating
 from wiseft.thetas.tensor_file import LazyTensors, examples
@@ -32,8 +33,11 @@ from wiseft.thetas.tensor_views import renamed
 
 log = logging.getLogger(__name__)
 
-_PIECE = 2**22
+_PIECE = 2**18
 """Elements that are mixed at a time."""
+_KEPT = 2**24
+"""Bytes of which glibc keeps twice as many at hand once so large a block was freed. Else it gives
+the memory of each piece back, and asks for it anew: three times the time."""
 
 
 def merge_files(
@@ -68,28 +72,15 @@ def merge_files(
     alpha = format_alpha(alpha)
     if output.exists() or output.is_symlink():
         raise WiseftError(f"{output} exists and is not touched; name another file or folder")
-    like = open_model(a, weights=weights, also=True)
     if as_adapter:
-        write_scaled(b, like.checkpoint, alpha, output)
+        write_scaled(b, open_model(a, weights=weights, also=True).checkpoint, alpha, output)
         log.info(f"{output}: the adapter {b} for {a}, scaled to alpha {alpha}")
         return
-    other = open_model(b, like, weights, also=True)
+    like, other = _opened(a, b, weights)
     first, second = like.checkpoint, other.checkpoint
-    if like.header is not None and other.header is not None:
+    if are_thetas(like, other):
         interpolate_files(like.path, other.path, alpha, output)
         return
-    if like.own:
-        raise WiseftError(
-            f"{a} was written by wiseft, and its header says what it was made of; give the other "
-            "checkpoint first, bring that one in with `wiseft import`, or let `wiseft sweep` make "
-            "both alike; `wiseft export` writes a theta as another checkpoint is"
-        )
-    _check_keys(first, second, weights)
-    compare_configs(first, second)
-    if first.path.is_dir() and second.path.is_dir():
-        compare_processors(first.path, second.path)
-    for each in (first, second):
-        check_described(each)
     also = {
         key: _between(each, second.also[key], alpha, device) for key, each in first.also.items()
     }
@@ -105,6 +96,42 @@ def merge_files(
     beside = f"; and those of {', '.join(map(key_of, also))}" if also else ""
     n = len(first.tensors) - integers
     log.info(f"{output}: {n} tensors between {a} and {b} at alpha {alpha}{kept}{beside}")
+
+
+def check_files(a: Path, b: Path, weights: str | None = None) -> tuple[Opened, Opened]:
+    """Return both models, opened, if `merge_files` would take them. Raises as it does."""
+    like, other = _opened(a, b, weights)
+    if not are_thetas(like, other):
+        _between(like.checkpoint, other.checkpoint, FIXED_ALPHA, "cpu")
+    return like, other
+
+
+def are_thetas(like: Opened, other: Opened) -> bool:
+    """Whether both are thetas of wiseft, of which the first is always the zero-shot one."""
+    return like.header is not None and other.header is not None
+
+
+def _opened(a: Path, b: Path, weights: str | None) -> tuple[Opened, Opened]:
+    """Return two models whose configurations fit."""
+    like = open_model(a, weights=weights, also=True)
+    other = open_model(b, like, weights, also=True)
+    first, second = like.checkpoint, other.checkpoint
+    if are_thetas(like, other):
+        return like, other
+    if like.own:
+        raise WiseftError(
+            f"{a} was written by wiseft, and its header says what it was made of; give the other "
+            "checkpoint first, bring that one in with `wiseft import`, or let `wiseft sweep` make "
+            "both alike; `wiseft export` writes a theta as another checkpoint is"
+        )
+    _check_keys(first, second, weights)
+    compare_configs(first, second)
+    if first.path.is_dir() and second.path.is_dir():
+        compare_processors(first.path, second.path)
+        compare_tokenizers(first.path, second.path)
+    for each in (first, second):
+        check_described(each)
+    return like, other
 
 
 def _check_keys(first: Checkpoint, second: Checkpoint, weights: str | None) -> None:
@@ -124,6 +151,8 @@ def _between(
 ) -> _Mixed:
     """Return the tensors between two checkpoints that fit."""
     end = _named_like(first, second)
+    if first.tensors.keys() != end.keys():
+        end = _untied(first, second, end)
     start, other = (floating(examples(each)) for each in (first.tensors, end))
     try:
         check_fit(start, other, f"{second.path}, beside {first.path},")
@@ -144,6 +173,25 @@ def _between(
     return _Mixed(first.tensors, end, alpha, device)
 
 
+def _untied(
+    first: Checkpoint, second: Checkpoint, end: Mapping[str, Tensor]
+) -> Mapping[str, Tensor]:
+    """Return the second's tensors with another name of a tied tensor put in or left out, where one
+    file has it and the other has not, and its values are those of the tensor.
+    """
+    start, names = first.tensors, {name: name for name in end}
+    for name, one in tied_names(first.config or second.config, start).items():
+        holder = start if name in start else end
+        odd = (name in start) != (name in end) and one in start and one in end
+        if odd and torch.equal(holder[name], holder[one]):
+            log.info(f"{name} is {one} under another name, and one file alone has it")
+            if name in start:
+                names[name] = one
+            else:
+                del names[name]
+    return renamed(end, names)
+
+
 def _is_counter(name: str) -> bool:
     """Whether a tensor counts batches that were trained on, which no prediction depends on."""
     return name.split(".")[-1] in ("num_batches_tracked", "n_averaged")
@@ -161,6 +209,7 @@ class _Mixed(LazyTensors):
     ):
         self._both, self._alpha, self._device = (first, other), alpha, device
         self.shapes = examples(first)
+        torch.empty(_KEPT, dtype=torch.uint8)
 
     def __getitem__(self, name: str) -> Tensor:
         return torch.cat(list(self.pieces(name))).view(self.shapes[name].shape)

@@ -41,13 +41,13 @@ Library = Literal["open_clip", "transformers", "timm", "peft", "wiseft", "torch"
 class End(Entry):
     """One of the two checkpoints."""
 
-    path: str = Field(description="File, folder or name, as it was given.")
-    kind: str = Field(description="safetensors, torch, torchscript or folder.")
-    sha256: dict[str, Sha256] = Field(description="Of its files of weights, by name.")
+    path: str = Field(description="File, folder or name, as given by the user.")
+    kind: str = Field(description="Format: safetensors, torch, torchscript or folder.")
+    sha256: dict[str, Sha256] = Field(description="SHA-256 of each weights file, by name.")
     base_model: str | None = Field(
-        None, description="Name of the model on a hub, where it came from there or says it."
+        None, description="Name of the model on a hub, if it is from there or names one."
     )
-    revision: str | None = Field(None, description="Commit on the hub, of one given by name.")
+    revision: str | None = Field(None, description="Commit on the hub, if it was given by name.")
 
 
 Role = Literal["reference", "shift", "kept"]
@@ -58,11 +58,13 @@ class ImageSet(Entry):
 
     name: str = Field(description="`reference`, or the name of the folder.")
     path: str
-    role: Role = Field(description="`kept`: of other classes, seen by a head of their own prompts.")
-    labelled: bool = Field(description="Whether it has a folder for every class.")
-    n: dict[str, int] = Field(description="Images by split: `held-out` and `test`, or `test`.")
-    split: str = Field("", description="How the reference was split, in words; else empty.")
-    sha256: Sha256 = Field(description="Of names, sizes and labels of the images.")
+    role: Role = Field(description="`kept`: other classes, with a head of their own prompts.")
+    labelled: bool = Field(description="Whether it has one folder per class.")
+    n: dict[str, int | None] = Field(
+        description="Images by split: `held-out` and `test`, or only `test`. null: unknown."
+    )
+    split: str = Field("", description="How the reference was split, in words. Empty: it was not.")
+    sha256: Sha256 = Field(description="SHA-256 of the names, sizes and labels of the images.")
 
 
 class Accuracy(Entry):
@@ -71,61 +73,66 @@ class Accuracy(Entry):
     set: str
     split: str
     alpha: Fraction
-    value: Fraction
-    n: int
-    n_correct: int
-    ci_low: Fraction
-    ci_high: Fraction
+    metric: str = "accuracy"
+    value: float = Field(description="A fraction, or what an evaluation of your own reported.")
+    n: int | None
+    n_correct: int | None
+    ci_low: float | None
+    ci_high: float | None
 
 
 class Recommended(Entry):
-    """The alpha that the model was written at."""
+    """The alpha at which the model was written."""
 
     choice: str = Field(description="A key of `choices`.")
     alpha: Fraction
-    why: str = Field(description="A sentence.")
-    unsure: str = Field("", description="Why no alpha is recommended; empty: this one is.")
+    why: str = Field(description="Reason for the choice, a sentence.")
+    unsure: str = Field("", description="Why no alpha is recommended. Empty: this one is.")
 
 
 class Model(Entry):
     """The merged model in the folder `model`."""
 
-    loads_with: Library = Field(description="The library that F's format belongs to.")
-    file: str = Field(description="What is loaded, relative to the sweep's folder.")
-    head: bool = Field(description="Whether a head lies beside it: head.safetensors, classes.json.")
-    sha256: dict[str, Sha256] = Field(description="Of every file of the folder, by name.")
+    loads_with: Library = Field(description="Library whose format F has.")
+    file: str = Field(description="File to load, relative to the sweep's folder.")
+    head: bool = Field(description="Whether head.safetensors and classes.json are beside it.")
+    sha256: dict[str, Sha256] = Field(description="SHA-256 of every file in the folder, by name.")
 
 
 class Sweep(Entry):
     """The content of `sweep.json`."""
 
     format: Literal[1] = 1
-    versions: dict[str, str] = Field(description="Of Python and libraries.")
-    commit: str = Field(description="Of this program.")
+    versions: dict[str, str] = Field(description="Versions of Python and libraries.")
+    commit: str = Field(description="Commit of this program.")
     evaluations: list[dict[str, str]] = Field(
-        [], description="What they were made with: several ways where some are of an earlier call."
+        [], description="Software of the evaluations: several if some are of an earlier call."
     )
-    inputs: Sha256 = Field(description="Of all that the numbers depend on.")
+    inputs: Sha256 = Field(description="SHA-256 of everything that the numbers depend on.")
     zero_shot: End
     fine_tuned: End
     recipe: dict[str, Any] | None = Field(
-        None, description="What made the fine-tuned end of it and of `more`; null: nothing did."
+        None, description="Recipe that made the fine-tuned end from F and `more`; null: none."
     )
     more: list[End] = Field([], description="The further fine-tuned models.")
-    architecture: str = Field(description="Its name, or family and width.")
+    architecture: str = Field(description="Name of the architecture, or family and width.")
+    preprocessing: dict[str, Any] = Field({}, description="Preprocessing, as in config/models.")
     class_names: list[str]
-    templates: list[str] = Field(description="Prompts of the zero-shot head; none: it had a head.")
-    head: str = Field(description="Where the heads of both ends are from, a sentence.")
+    templates: list[str] = Field(description="Prompts of the zero-shot head. Empty: it had a head.")
+    head: str = Field(description="Origin of the heads of both ends, a sentence.")
     sets: list[ImageSet]
     alphas: list[Fraction]
     choices: dict[str, Fraction] = Field(
-        description="Alpha by the way of choosing it; `unlabelled` is of all shifts together."
+        description="Alpha by the way of choosing it; `unlabelled` is for all shifts together."
     )
     unlabelled: dict[str, Fraction] = Field(
         description="Alpha of the highest mean confidence, by shift."
     )
+    evaluate: str | None = Field(
+        None, description="The user's own evaluation; null: images were classified here."
+    )
     recommended: Recommended
-    accuracy: list[Accuracy] = Field(description="Of labelled sets, by split and alpha.")
+    accuracy: list[Accuracy] = Field(description="Accuracy on labelled sets, by split and alpha.")
     model: Model
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shlex
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -16,6 +18,7 @@ from wiseft.base.provenance import upgrades
 from wiseft.figures.page import PageSettings, build_page
 from wiseft.figures.page.content import part, percent_interval
 from wiseft.figures.registry import make_figure
+from wiseft.tabulate.reported import TURNED
 from wiseft.tabulate.schema import ALL, AVERAGE_PREFIX, COMPARISONS, read, write_csv, write_parquet
 from wiseft.tabulate.schema import TABLE as COLUMNS
 from wiseft.tool.loading_lines import loading_example
@@ -56,9 +59,11 @@ def write_files(
     rows = table.astype(object).where(table.notna(), None).to_dict("records")
     write_json(folder / f"{TABLE}.json", rows)
     write_csv(folder / GAINS, comparisons[comparisons["seed"] != ALL], COMPARISONS)
-    shown = _shown(table)[1:]
+    shown = _shown(table)[1:] if _has_chart(table) else []
     draw = "alphas"
     options: dict[str, Any] = {"marks": record.choices}
+    if not is_shares(table):
+        options["label"] = " / ".join(table["metric"].unique())
     if shown:
         alpha = record.recommended.alpha
         series: dict[str, Any] = {
@@ -77,7 +82,11 @@ def write_files(
 
 
 def recommend(
-    choices: Mapping[str, float], sets: Sequence[ImageSet], table: pd.DataFrame, unsure: str
+    choices: Mapping[str, float],
+    sets: Sequence[ImageSet],
+    table: pd.DataFrame,
+    unsure: str,
+    samples: str = "images",
 ) -> Recommended:
     """Return the given alpha or else the recommended one, with why and with what is retained.
 
@@ -85,17 +94,19 @@ def recommend(
         sets: the reference first.
         table: the tidy table.
         unsure: why none is to be recommended; empty: nothing speaks against it.
+        samples: what was evaluated.
     """
     choice, why = GIVEN, "It was given."
     if GIVEN not in choices and unsure:
         choice, why = FIXED, "This is the paper's advice without further knowledge."
     elif GIVEN not in choices:
         choice, n = ONE_ERROR, sets[0].n[HELD_OUT]
+        own, many = table.loc[table["split"] == HELD_OUT, "metric"].iloc[0], f"{n:,} " if n else ""
         why = (
-            f"It is the smallest alpha whose accuracy on the {n:,} held-out images of the "
+            f"It is the smallest alpha whose {own} on the {many}held-out {samples} of the "
             "reference is within one standard error of the best: the reference loses nothing that "
-            "these images can show, and the model stays as near to the zero-shot one as that "
-            "allows. No image of a shift had a part in it."
+            f"these {samples} can show, and the model stays as near to the zero-shot one as that "
+            f"allows. No {samples[:-1]} of a shift had a part in it."
         )
     kept = [each.name for each in sets if each.role == "kept"]
     why += "".join(_retained(table, name, choices[choice]) for name in kept)
@@ -113,14 +124,38 @@ def _verdict(found: Recommended, alpha: str) -> str:
 def _retained(table: pd.DataFrame, kept: str, alpha: float) -> str:
     """Return a sentence on what is retained at an alpha."""
     rows = table[(table["dataset"] == kept) & (table["selection"] == "grid")]
-    at, start, end = (100 * rows.loc[rows["alpha"] == a, "value"].iloc[0] for a in (alpha, 0, 1))
-    return f" Retained on {kept}: {at:.1f} % (zero-shot {start:.1f}, fine-tuned {end:.1f})."
+    at, start, end = (rows.loc[rows["alpha"] == a, "value"].iloc[0] for a in (alpha, 0, 1))
+    if not is_shares(table):
+        return f" Retained on {kept}: {at:.4g} (zero-shot {start:.4g}, fine-tuned {end:.4g})."
+    ends = f"zero-shot {100 * start:.1f}, fine-tuned {100 * end:.1f}"
+    return f" Retained on {kept}: {100 * at:.1f} % ({ends})."
+
+
+def is_shares(table: pd.DataFrame) -> bool:
+    """Whether all values are shares, which are shown in percent."""
+    turned = table["metric"].str.startswith(TURNED).any()
+    return bool(table["value"].between(0, 1).all()) and not turned
+
+
+def _has_chart(table: pd.DataFrame) -> bool:
+    """Whether every set has a place on axes of logits, which end before 0 and 1."""
+    inside = table["value"].between(0, 1, "neither").groupby(table["dataset"]).any()
+    return is_shares(table) and bool(inside.all())
+
+
+def number(row: Any, shares: bool) -> str:
+    """Return a value with its interval, in percent if it is a share."""
+    if shares:
+        return percent_interval(row)
+    ends = f" [{row['ci_low']:.4g}, {row['ci_high']:.4g}]"
+    return f"{row['value']:.4g}" + ends * pd.notna(row["ci_low"])
 
 
 def summary(result: Result) -> str:
     """Return what is printed: accuracies, choices, the recommended alpha and the files."""
     record, table = result.record, result.table
     sets = _shown(table)
+    shares = is_shares(table)
     grid, by_image = (table[table["selection"] == name] for name in ("grid", "dawin"))
     columns = [(REFERENCE, HELD_OUT), *((name, TEST) for name in sets)]
     cells: dict[str, list[str]] = {}
@@ -129,19 +164,21 @@ def summary(result: Result) -> str:
         parts = (of[(of["dataset"] == name) & (of["split"] == split)] for of in (grid, by_image))
         part = pd.concat([each.sort_values("alpha") for each in parts])
         head = f"{titles.get(name, name)}, {split}" if name == REFERENCE else titles.get(name, name)
-        cells[head] = [percent_interval(row) for row in part.to_dict("records")]
+        cells[head] = [number(row, shares) for row in part.to_dict("records")]
     marks: dict[float, list[str]] = {}
     for choice, alpha in record.choices.items():
         marks.setdefault(alpha, []).append(choice)
     notes = [", ".join(marks.get(alpha, [])) for alpha in record.alphas]
-    alphas = [*(f"{alpha:g}" for alpha in record.alphas), "by image"]
-    cells[f"{REFERENCE}, {HELD_OUT}"].append("")
-    notes.append("dawin (transductive, several models)")
+    alphas = [f"{alpha:g}" for alpha in record.alphas]
+    if len(by_image):
+        alphas.append("by image")
+        cells[f"{REFERENCE}, {HELD_OUT}"].append("")
+        notes.append("dawin (transductive, several models)")
     lines = _table({"alpha": alphas, **cells, "chosen by": notes})
     for name, alpha in record.unlabelled.items():
         lines.append(f"most certain on {name}, without labels: alpha {alpha:g}")
     lines += ["", _verdict(record.recommended, "alpha")]
-    lines += _gains(read(result.folder / GAINS, COMPARISONS, "gains"), titles)
+    lines += _gains(read(result.folder / GAINS, COMPARISONS, "gains"), titles, shares)
     lines += ["", f"page:  {result.page}", f"model: {result.model_path}; to load it:", ""]
     return "\n".join([*lines, *(f"    {x}" for x in loading_example(result).splitlines())])
 
@@ -171,29 +208,28 @@ def _table(rows: dict[str, list[str]]) -> list[str]:
     ]
 
 
-def _gains(rows: pd.DataFrame, titles: dict[str, str]) -> list[str]:
-    """Return a line for each end: what the alpha gains over it, in percentage points."""
-    lines = []
+def _gains(rows: pd.DataFrame, titles: dict[str, str], shares: bool) -> list[str]:
+    """Return a line for each end: what the alpha gains over it, of shares in percentage points."""
+    lines, (scale, form, unit) = [], (100, "+.1f", "points") if shares else (1, "+.4g", "gain")
     for end, name in (("1.000", "fine-tuned"), ("0.000", "zero-shot")):
         part = rows[rows["contrast"].str.endswith(f"-vs-{end}")].set_index("dataset", drop=False)
         part = part.loc[_ordered(part["dataset"].tolist())]
         texts = [
-            f"{titles.get(row['dataset'], row['dataset'])} {100 * row['difference']:+.1f} "
-            f"[{100 * row['ci_low']:+.1f}, {100 * row['ci_high']:+.1f}]"
+            f"{titles.get(row['dataset'], row['dataset'])} {scale * row['difference']:{form}}"
+            + f" [{scale * row['ci_low']:{form}}, {scale * row['ci_high']:{form}}]"
+            * pd.notna(row["ci_low"])
             for row in part.to_dict("records")
         ]
         if texts:
-            lines.append(f"  points over {name} (95 % interval): " + "; ".join(texts))
+            lines.append(f"  {unit} over {name} (95 % interval): " + "; ".join(texts))
     return lines
 
 
 def _details(record: Sweep) -> str:
     """Return how a sweep was made; names of files, without the folders that they lie in."""
     unlabelled = [each.name for each in record.sets if not each.labelled]
-    text = (
-        f"Zero-shot: {record.zero_shot.path}; fine-tuned: {record.fine_tuned.path}; the head: "
-        f"{record.head}."
-    )
+    how = f"evaluated by `{record.evaluate}`" if record.evaluate else f"the head: {record.head}"
+    text = f"Zero-shot: {record.zero_shot.path}; fine-tuned: {record.fine_tuned.path}; {how}."
     if record.recipe:
         made_of = [record.fine_tuned, *record.more]
         text += f" The fine-tuned end is what {json.dumps(record.recipe)} makes of "
@@ -209,7 +245,8 @@ def _without_folders(text: str, record: Sweep) -> str:
     """Return a text in which the user's files and folders have their last name alone."""
     ends = [record.zero_shot, record.fine_tuned, *record.more]
     given = [*(each.path for each in ends), *(each.path for each in record.sets)]
-    paths = {path for path in map(Path, given) if path.exists()}
+    given += shlex.split(record.evaluate or "")
+    paths = {Path(each) for each in given if os.access(each, os.F_OK)}  # also of words, if long
     forms = {
         form: path.resolve().name for path in paths for form in (str(path), str(path.resolve()))
     }
@@ -243,6 +280,7 @@ def _page(
         datasets=[name for name in shown if not name.startswith(AVERAGE_PREFIX)],
         averages=["shifts"] if _MAIN in shown else [],
         titles=_titles(record),
+        samples="samples" if record.evaluate else "images",
         recommended=None if found.unsure else found.alpha,
     )
     if found.unsure:  # else the page marks what held-out images chose
@@ -253,20 +291,27 @@ def _page(
 def _plain_page(
     title: str, verdict: str, record: Sweep, table: pd.DataFrame, links: list[Path]
 ) -> str:
-    """Return a page without a chart: nothing but the reference has labels."""
+    """Return a page without a chart: only the reference has labels, or it cannot show a metric."""
     grid = table[(table["selection"] == "grid") & (table["split"] == TEST)]
+    names, titles = _shown(grid), {REFERENCE: "the reference"} | _titles(record)
+    metrics = grid.groupby("dataset")["metric"].first().str.capitalize()
+    heads = "".join(f"<th>{escape(f'{metrics[n]} on {titles.get(n, n)}')}</th>" for n in names)
+    texts = [number(row, is_shares(table)) for row in grid.to_dict("records")]
+    wide = grid.assign(text=texts).pivot(index="alpha", columns="dataset", values="text")[names]
     rows = "".join(
-        f"<tr><td>{row['alpha']:g}</td><td>{percent_interval(row)}</td></tr>"
-        for row in grid.to_dict("records")
+        f"<tr><td>{alpha:g}</td><td>{'</td><td>'.join(cells)}</td></tr>"
+        for alpha, cells in zip(wide.index, wide.to_numpy(), strict=True)
     )
     files = "".join(f'<li><a href="{path.name}">{path.name}</a></li>' for path in links)
+    found, _, why = verdict.partition(". ")
+    drawn = escape(" / ".join(metrics.unique()))
     return (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{escape(title)}</title><style>{part('page.css')}</style></head><body>\n"
-        f'<h1>{escape(title)}</h1>\n<p class="answer">{escape(verdict)}</p>\n'
-        f'<img src="{CURVE}.svg" alt="Accuracy over alpha">\n'
+        f'<h1>{escape(title)}</h1>\n<p class="answer">{escape(found)}.</p>\n<p>{escape(why)}</p>\n'
+        f'<img src="{CURVE}.svg" alt="{drawn} over alpha">\n'
         f"<p>{escape(_details(record))}</p>\n"
-        f"<table><tr><th>α</th><th>Accuracy on the reference</th></tr>{rows}</table>\n"
+        f"<table><tr><th>α</th>{heads}</tr>{rows}</table>\n"
         f"<ul>{files}</ul>\n</body></html>\n"
     )

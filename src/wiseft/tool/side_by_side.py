@@ -31,6 +31,9 @@ def page_of(folders: Sequence[Path], output: Path) -> str:
     """
     names = last_names(folders)
     sweeps = {name: Result.read(path) for name, path in zip(names, folders, strict=True)}
+    for name, result in sweeps.items():
+        if result.record.evaluate:
+            raise WiseftError(f"{name} was evaluated by a program of your own; compare its tables")
     if len(sweeps) < 2:
         raise WiseftError("a comparison needs two folders of `wiseft sweep` that differ")
     shared = _shared(sweeps)

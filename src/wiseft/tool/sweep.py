@@ -14,46 +14,40 @@ import pandas as pd
 
 from wiseft.base.alphas import FIXED_ALPHA, format_alpha, parse_alphas
 from wiseft.base.io import atomic_path, sha256_file, sha256_json, write_json
-from wiseft.base.progress import Meter, quiet
+from wiseft.base.messages import quiet
+from wiseft.base.progress import Meter
 from wiseft.base.provenance import evaluated_with, git_commit, versions
 from wiseft.combine.files import interpolate_files
 from wiseft.combine.recipe_settings import Recipe, checked_recipe
 from wiseft.errors import WiseftError
 from wiseft.evaluate.suite import Request, evaluate_suite
 from wiseft.evaluate.views import SuiteEvaluation
-from wiseft.foreign.adapters import check_scalable, files_of, is_adapter, write_scaled
+from wiseft.foreign.adapters import check_scalable, is_adapter, write_scaled
 from wiseft.foreign.architecture import architecture_name
 from wiseft.foreign.as_classifier import has_head
 from wiseft.foreign.door import Features, Given, Opened, open_model
 from wiseft.foreign.ends import REFERENCE_FOLDER, Ends, make_ends
 from wiseft.foreign.folder_classes import require_names
-from wiseft.foreign.named import local_path, origin
+from wiseft.foreign.named import local_path
+from wiseft.foreign.twins import twins_of
 from wiseft.models.runtime import start_torch
-from wiseft.tabulate.schema import AVERAGE_PREFIX
 from wiseft.tabulate.selection import best_alpha
-from wiseft.tabulate.settings import Bootstrap, HeldOut, TabulateSettings
 from wiseft.tabulate.stage import Tables, tabulate
 from wiseft.thetas.preprocessing import Preprocessing
-from wiseft.thetas.theta import load_theta
+from wiseft.thetas.theta import load_theta, read_header
 from wiseft.tool.claim import INPUTS, WORK, claimed, inputs_of
+from wiseft.tool.concluding import accuracies, end_of, table_choices, table_settings
 from wiseft.tool.export import Exported, export_theta, write_beside
 from wiseft.tool.flips import predictions, section
 from wiseft.tool.folders import Folder, find_folders, image_set, index
 from wiseft.tool.head_checks import order_warnings, settled
 from wiseft.tool.merged import merged_end
 from wiseft.tool.record import (
-    BEST,
-    FIXED,
-    GIVEN,
-    HELD_OUT,
     MODEL,
     ONE_ERROR,
     PREDICTIONS,
     REFERENCE,
-    TEST,
     UNLABELLED,
-    Accuracy,
-    End,
     ImageSet,
     Model,
     Result,
@@ -66,9 +60,6 @@ from wiseft.tool.show import recommend, write_files
 log = logging.getLogger(__name__)
 
 ALPHAS = tuple(f"{step * 0.05:.3f}" for step in range(21))
-SHIFTS = "shifts"
-"""Name of the average of two labelled shifts or more."""
-RESAMPLES = 1000
 _VIEW = {"name": "all", "metric": "accuracy"}
 _ENDS = ("0.000", FIXED_ALPHA, "1.000")
 
@@ -123,7 +114,8 @@ def sweep(
             interpolated one), is measured and has no part in any choice.
         alphas: the grid; 0, 0.5 and 1 join it.
         alpha: writes the model at this alpha, in place of the recommended one.
-        architecture: of files that do not say it: a name of open_clip or timm, or a JSON file.
+        architecture: of files that do not say it: a name of open_clip or timm, or a JSON file. Of
+            two that fit, None: that which does better on the held-out images.
         preprocessing: of both models; None: what a checkpoint says, else that of OpenAI's CLIPs.
         templates: prompts of a zero-shot head; None: "a photo of a {c}."
         classes: names of the heads' classes in their order; None: those that a checkpoint brings
@@ -175,11 +167,13 @@ def sweep(
         work = output / WORK
         options = (seed, str(where), skip_broken)
         ends, opened = _ends([*paths, *others], checked, folders, given, work, options)
-        about = list(map(_about, opened, [zero_shot, fine_tuned, *more]))
+        about = list(map(end_of, opened, [zero_shot, fine_tuned, *more]))
         if ends.templates and ends.where[0] == REFERENCE_FOLDER:
-            require_names(folders[0].source, named)
+            for folder in folders:
+                require_names(folder.source, named)
         log.info(f"sweep: {REFERENCE}: {folders[0].split}; head: {ends.head}")
         write_json(work / INPUTS, inputs)
+        pixels = read_header(ends.theta_0).preprocessing
         measured = _evaluate(ends, folders, grid, seed, work, how, skip_broken)
         warnings = order_warnings(ends, measured.predictions)
         for warning in warnings:
@@ -201,6 +195,7 @@ def sweep(
             recipe=dict(recipe) if recipe else None,
             more=about[2:],
             architecture=architecture or architecture_name(ends.architecture),
+            preprocessing=pixels,
             class_names=ends.class_names,
             templates=ends.templates,
             head="; ".join([ends.head, *warnings]),
@@ -209,7 +204,7 @@ def sweep(
             choices=choices,
             unlabelled={n: best_alpha(means) for n, means in measured.confidences().items()},
             recommended=recommended,
-            accuracy=_accuracies(measured.table),
+            accuracy=accuracies(measured.table),
             model=model,
         )
         gains = measured.tabulate(recommended.alpha).comparisons
@@ -245,24 +240,11 @@ def _ends(
     make = partial(make_ends, zero, reference=folders[0].classes or [])
     other_classes = {each.name: each.classes or [] for each in folders if each.kept}
     first = partial(make, fine, work=work, keep=other_classes)
-    ends, given = settled(first, given, folders[0], work / "data", *options)
+    twins = [] if given.architecture else twins_of(zero, fine)
+    ends, given = settled(first, given, twins, folders[0], work / "data", *options)
     if recipe is not None:
         ends = merged_end(recipe, ends, more, partial(make, given=given), work, options[1])
     return ends, [zero, fine, *more]
-
-
-def _about(end: Opened, given: Path | str) -> End:
-    path, config = end.path, end.checkpoint.config
-    name = config.get("_name_or_path") or config.get("hf_hub_id")
-    said = name if isinstance(name, str) and name else None
-    source = origin(path)
-    return End(
-        path=str(Path(given)),
-        kind=end.checkpoint.kind,
-        sha256={file.name: sha256_file(file) for file in files_of(path)},
-        base_model=source.get("repository", said),
-        revision=source.get("revision"),
-    )
 
 
 # ------------------------------------------------------------------------------------- evaluation
@@ -290,17 +272,7 @@ class _Measured:
     def tabulate(self, fixed: float) -> Tables:
         """Return the tables of the labelled folders, with comparisons of an alpha to the ends."""
         labelled = [each.name for each in self.sets if each.labelled]
-        shifts = [each.name for each in self.sets if each.labelled and each.role == "shift"]
-        settings = TabulateSettings(
-            averages={SHIFTS: shifts} if len(shifts) > 1 else {},
-            held_out=HeldOut(dataset=REFERENCE, split=HELD_OUT),
-            test_split=TEST,
-            reference=REFERENCE,
-            bootstrap=Bootstrap(resamples=RESAMPLES, seed=self.seed),
-            alphas=[float(alpha) for alpha in self.grid],
-            fixed_alpha=fixed,
-            kept=[each.name for each in self.sets if each.role == "kept"],
-        )
+        settings = table_settings(self.sets, self.grid, self.seed, fixed)
         files = [self.metrics[name] for name in labelled]
         return tabulate("sweep", settings, files, [f.with_name(PREDICTIONS) for f in files])
 
@@ -353,9 +325,9 @@ def _evaluate(
         state=work / "state",
         **how,
     )
-    total = len(grid) * sum(sum(each.n.values()) for each in sets)
-    with Meter("sweep: evaluating", total, unit=" images x alphas") as meter:
-        request, written = replace(request, progress=meter.add), dict[str, Path]()
+    total = len(grid) * sum(n or 0 for each in sets for n in each.n.values())
+    with Meter(desc="sweep: evaluating", total=total, unit=" images x alphas") as meter:
+        request, written = replace(request, progress=meter.update), dict[str, Path]()
         for head, members in by_head.items():
             seen = SuiteEvaluation.model_validate({name: wanted[name] for name in members})
             part = replace(request, head=head, manifests=list(members.values()), evaluate=seen)
@@ -368,21 +340,12 @@ def _evaluate(
 
 def _choices(measured: _Measured, given: str | None) -> dict[str, float]:
     """Return alpha by the way of choosing it; `unlabelled` is of all shifts together."""
-    choices = {} if given is None else {GIVEN: float(given)}
-    rows = measured.table[measured.table["dataset"] == REFERENCE].set_index("selection")["alpha"]
-    choices |= {name: float(rows[name].iloc[0]) for name in (FIXED, BEST, ONE_ERROR)}
+    choices = table_choices(measured.table, given)
     confidences = measured.confidences()
     if confidences:
         mean = pd.concat(confidences.values(), axis=1).mean(axis=1)
         choices[UNLABELLED] = best_alpha(mean)
     return choices
-
-
-def _accuracies(table: pd.DataFrame) -> list[Accuracy]:
-    own = ~table["dataset"].str.startswith(AVERAGE_PREFIX) & (table["selection"] == "grid")
-    names = ["split", "alpha", "value", "n", "n_correct", "ci_low", "ci_high"]
-    rows = table[own].rename(columns={"dataset": "set"})[["set", *names]]
-    return [Accuracy.model_validate(row) for row in rows.to_dict("records")]
 
 
 def _write_adapter(

@@ -14,6 +14,7 @@ from wiseft.models.batch_size import BatchSize
 from wiseft.models.precision import Arithmetic
 from wiseft.models.towers import ZeroShotModel
 from wiseft.zeroshot.prompts import fill_templates
+from wiseft.zeroshot.shared_prefixes import PROMPTS, order_to_share, tree_of
 
 BATCH_SIZE = 256
 
@@ -73,7 +74,8 @@ def encode_prompts(
     """Return the L2-normalised text features, fp32 (n, width), on the CPU.
 
     Where nothing behind a prompt's end has any influence, prompts are sorted by length and each
-    batch is cut to its longest; other towers see the whole context.
+    batch is cut to its longest; other towers see the whole context. Many prompts that begin alike
+    share their beginnings, where the tower is causal (`wiseft.zeroshot.shared_prefixes`).
 
     Args:
         model: in eval mode.
@@ -83,15 +85,22 @@ def encode_prompts(
     """
     if (lengths := model.lengths(tokens)) is None:
         lengths = torch.full((len(tokens),), tokens.shape[1])
-    arithmetic = Arithmetic(precision, model.device)
-    order = torch.argsort(lengths, stable=True)
+    arithmetic, device = Arithmetic(precision, model.device), model.device
+    sharing = model.prefix_sharing()
+    shared = order_to_share(tokens, lengths, sharing.weights) if sharing else None
+    order = torch.argsort(lengths, stable=True) if shared is None else shared
 
     def encode(chosen: Tensor) -> Tensor:
-        batch = tokens[chosen].to(model.device)
-        length = int(lengths[chosen].max())
+        longest = int(lengths[chosen].max())
+        batch = tokens[chosen, :longest]
         with arithmetic.kernels(deterministic=True), arithmetic.autocast():
-            features = model.encode_text(batch[:, :length])
+            if sharing and shared is not None:
+                tree = (part.to(device) for part in tree_of(batch, lengths[chosen]))
+                features = sharing.encode(*tree)
+            else:
+                features = model.encode_text(batch.to(device))
         return functional.normalize(features.float(), dim=-1).cpu()
 
-    features = torch.cat(BatchSize(batch_size, unit="prompts").each(encode, order))
+    size = batch_size if shared is None else min(batch_size, PROMPTS)
+    features = torch.cat(BatchSize(size, unit="prompts").each(encode, order))
     return torch.empty_like(features).index_copy_(0, order, features)

@@ -19,7 +19,7 @@ from tests.data.fetching.http_server import Fault
 
 from wiseft.base import io as disk
 from wiseft.base import progress, speed
-from wiseft.base.progress import shown
+from wiseft.base.messages import shown
 from wiseft.base.transfer import http as module
 from wiseft.base.transfer.checksums import Checksums, verify_file
 from wiseft.base.transfer.http import download
@@ -332,10 +332,11 @@ def test_the_attempts_at_an_address_name_it_once_and_the_last_one_again(server, 
 
 def test_a_slow_download_does_not_say_so_all_the_time(server, path, fetch, monkeypatch):
     monkeypatch.setattr(progress, "INTERVAL", 0.1)
+    monkeypatch.setattr(progress, "DELAY", 0.0)
     began = time.monotonic()
     fetch(server.serve("images.tar", CONTENT, [Fault(pause=0.02, piece=10_000)]))
     lines = sum("downloading" in line for line in fetch.said)
-    assert 1 <= lines <= (time.monotonic() - began) / 0.3, "one in three intervals"
+    assert 1 <= lines <= (time.monotonic() - began) / 0.2, "not one in every interval"
 
 
 def test_a_stalled_connection_is_left_and_continued(server, path, fetch):
@@ -542,9 +543,11 @@ def test_a_short_download_says_nothing(server, path, fetch):
 
 def test_a_long_download_says_how_far_it_is(server, path, fetch, monkeypatch):
     monkeypatch.setattr(progress, "INTERVAL", 0.0)
+    monkeypatch.setattr(progress, "DELAY", 0.0)
     fetch(server.serve("a", CONTENT))
     assert re.search(
-        r"images\.tar: downloading, 0 of 0 MB, [0-9.]+ MB/s, \d+ s left", fetch.said[0]
+        r"images\.tar: downloading: [0-9.]+k? of [0-9.]+kB, [0-9.?]+k?M?B/s, [0-9:?]+ left",
+        fetch.said[0],
     )
     assert "images.tar: checking" in fetch.said[-1]
 

@@ -143,7 +143,7 @@ def test_a_named_folder_that_is_not_there_is_an_error(capsys, tmp_path):
     config = root / "config" / "config.yaml"
     config.write_text(config.read_text() + f"  paths: {{pets: {tmp_path / 'gone'}}}\n")
     code, _, err = fetch(capsys, root)
-    assert code == 1 and "said to be" in err and "datasets.paths.pets" in err
+    assert code == 1 and "but nothing is there" in err and "datasets.paths.pets" in err
 
 
 @pytest.mark.parametrize(

@@ -219,7 +219,7 @@ def test_vid_maps_of_classes_that_disagree_are_refused(vid):
 def test_metadata_that_is_no_json_object_is_refused(vid):
     written, _ = vid
     write_object(written.root / "pmsets.json", [1])
-    with pytest.raises(WiseftError, match=r"pmsets.json: expected a JSON object, found a list"):
+    with pytest.raises(WiseftError, match=r"pmsets.json, the file, is no JSON object but a list"):
         read_vid(written)
 
 
@@ -342,7 +342,7 @@ def test_ytbb_a_label_outside_of_the_classes_is_refused(ytbb):
     written, _ = ytbb
     table = written.root / "ytbb_robustness_test_anchors_full.csv"
     write_rows(table, ["ytid", "time_ms", "label"], [("aaa", 1000, 24)])
-    with pytest.raises(WiseftError, match=r"expected labels 0\.\.23, found 24"):
+    with pytest.raises(WiseftError, match=r"sample 1 has label 24, expected 0\.\.23"):
         read_ytbb(written)
 
 

@@ -162,7 +162,7 @@ def test_iwildcam_names_must_be_in_the_order_of_the_labels(animals):
 def test_an_iwildcam_label_without_name_is_refused(animals):
     rows = SPECIES[:4]
     write_rows(animals.root / "labels.csv", ["y", "category_id", "name", "english"], rows)
-    with pytest.raises(WiseftError, match=r"row 6: expected y in 0\.\.3 .* found 4"):
+    with pytest.raises(WiseftError, match=r"column y: sample 6 has label 4, expected 0\.\.3"):
         read("iwildcam", animals.root)
 
 

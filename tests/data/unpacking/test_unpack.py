@@ -23,7 +23,7 @@ from tests.data.unpacking.archives import archive_of, assert_refused, content, s
 
 from wiseft.base import io as disk
 from wiseft.base.archives.members import members
-from wiseft.base.progress import shown
+from wiseft.base.messages import shown
 from wiseft.errors import WiseftError
 from wiseft.study.data.unpacking import plan
 from wiseft.study.data.unpacking import unpack as module
@@ -479,7 +479,7 @@ def test_a_full_disk_leaves_nothing(tmp_path, monkeypatch):
 CHILD = """
 import sys, time
 from pathlib import Path
-from wiseft.base.progress import shown
+from wiseft.base.messages import shown
 from wiseft.study.data.unpacking import unpack
 write = unpack._write
 def slowly(*arguments):

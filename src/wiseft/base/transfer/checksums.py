@@ -88,11 +88,11 @@ def compare_file(path: Path, expected: Checksums) -> tuple[str, str | None]:
     wanted = expected.by_name
     used = [hashes[key] for key in hashes if key == "sha256" or key in wanted]
     name = path.name.removeprefix(".").removesuffix(".part")
-    with path.open("rb") as file, Meter(f"{name}: checking", size) as meter:
+    with path.open("rb") as file, Meter(desc=f"{name}: checking", total=size) as meter:
         while data := file.read(CHUNK):
             for one in used:
                 one.update(data)
-            meter.add(len(data))
+            meter.update(len(data))
     sha256 = hashes["sha256"].hexdigest()
     for key, value in wanted.items():
         if (actual := hashes[key].hexdigest()) != value.lower():

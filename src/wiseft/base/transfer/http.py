@@ -23,7 +23,7 @@ import urllib3
 from urllib3 import BaseHTTPResponse, PoolManager, ProxyManager, Retry
 from urllib3.exceptions import HTTPError, InvalidHeader, LocationValueError, MaxRetryError
 
-from wiseft.base import progress, speed
+from wiseft.base import speed
 from wiseft.base.io import gigabytes, require_space
 from wiseft.base.locks import exclusive
 from wiseft.base.progress import Meter
@@ -280,8 +280,7 @@ class _Address:
         with part.writing():
             file = part.file.open("ab")
         # A slow server is attempted several times: not every ten seconds a line of each.
-        interval = 3 * progress.INTERVAL
-        with file, Meter(f"{name}: downloading", total, done, interval=interval) as meter:
+        with file, Meter(desc=f"{name}: downloading", total=total, initial=done) as meter:
             while total is None or done < total:
                 if not (data := response.read1(CHUNK)):
                     break
@@ -293,7 +292,7 @@ class _Address:
                 with part.writing():
                     file.write(data)
                     file.flush()
-                meter.add(len(data))
+                meter.update(len(data))
                 pace.add(len(data))
         if total is not None and done < total:
             raise Interrupted(f"the connection ended after {done} of {total} bytes")

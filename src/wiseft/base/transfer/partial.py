@@ -81,6 +81,6 @@ class Partial:
             size = self.source().get("size")
             raise WiseftError(
                 f"{self.file} cannot be written ({error.strerror}); "
-                f"{room(self.file.parent, size and size - self.size())}. What is there is kept; "
-                "make room and run the same command again to go on."
+                f"{room(self.file.parent, size and size - self.size())}. The part "
+                "downloaded so far is kept: make room and run the same command again to resume."
             ) from error

@@ -28,12 +28,13 @@ Inputs = RecipeInputs
 class Options(RecipeOptions):
     """How much is kept, the seed, and what is done with it."""
 
-    density: Density = Field(description="The probability that an element is kept.")
-    scale: Scale = Field(1.0, description="Of the merged task vector.")
+    density: Density = Field(description="Probability of keeping an element.")
+    scale: Scale = Field(1.0, description="Scale of the merged task vector.")
     merge: Literal["sum", "ties"] = Field(
-        "sum", description="Sum over the models, or mean of those that have the elected sign."
+        "sum",
+        description="`sum` over the models, or the mean of those with the elected sign (`ties`).",
     )
-    seed: Seed = Field(0, description="Decides what is dropped.")
+    seed: Seed = Field(0, description="Seed that decides which elements are dropped.")
 
 
 def apply(options: Options, inputs: RecipeInputs, *_: Any) -> Mixture:

@@ -1,4 +1,4 @@
-"""A mean in which each element counts as much as its Fisher information says.
+"""A mean in which each element is weighted by its Fisher information.
 
 Elements of the weights that a model's predictions depend on more count for more (Matena and Raffel
 2022). The authors' code has it beside the paper's method, with the same floor.
@@ -30,10 +30,10 @@ class Options(RecipeOptions):
     """Coefficients, and a floor."""
 
     coefficients: Annotated[list[NonNegative], SumToOne] | None = Field(
-        None, description="One for each theta, that sum to 1; null: all the same."
+        None, description="One coefficient per theta; their sum is 1. null: all equal."
     )
     floor: Annotated[float, Field(gt=0)] = Field(
-        FLOOR, description="The least that an element counts."
+        FLOOR, description="Smallest weight of an element."
     )
 
 
@@ -41,7 +41,7 @@ class Inputs(SoupInputs):
     """Thetas and their Fisher information."""
 
     fisher: list[Path] = Field(
-        description="Fisher information of every theta (`wiseft fisher`), in their order."
+        description="Fisher information of every theta (from `wiseft fisher`), in the same order."
     )
 
     @model_validator(mode="after")

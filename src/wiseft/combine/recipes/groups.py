@@ -36,7 +36,8 @@ class Options(RecipeOptions):
     """An alpha for every group."""
 
     alphas: Annotated[dict[str, Alpha], Field(min_length=1)] = Field(
-        description="By group: stem, blocks, blocks.3, blocks.0-5, tail, head, text, re:PATTERN."
+        description="Alpha by group: stem, blocks, blocks.3, blocks.0-5, tail, head, text, "
+        "re:PATTERN."
     )
 
 

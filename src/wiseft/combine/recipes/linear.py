@@ -14,7 +14,7 @@ Inputs = RecipeInputs
 class Options(RecipeOptions):
     """A weighted sum of all thetas."""
 
-    coefficients: Coefficients = Field(description="One for each theta, that sum to 1.")
+    coefficients: Coefficients = Field(description="One coefficient per theta; their sum is 1.")
 
 
 def apply(options: Options, inputs: RecipeInputs, *_: Any) -> Mixture:

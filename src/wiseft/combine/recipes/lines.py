@@ -27,8 +27,8 @@ _FROZEN = ("head", "text")
 class Options(RecipeOptions):
     """The two parameters of the authors."""
 
-    alpha: Fraction = Field(0.0, description="The scale of the first block and outside of blocks.")
-    beta: Fraction = Field(1.0, description="What the last block's scale has more.")
+    alpha: Fraction = Field(0.0, description="Scale of the first block and outside of blocks.")
+    beta: Fraction = Field(1.0, description="Added to `alpha` at the last block.")
 
     @model_validator(mode="after")
     def _within_the_ends(self) -> Self:

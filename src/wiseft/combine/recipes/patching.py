@@ -28,7 +28,7 @@ class Options(RecipeOptions):
     """An alpha for every task."""
 
     alpha: Annotated[list[Alpha], Field(min_length=1), Listed] = Field(
-        description="A number for every task, or a list of one for each."
+        description="One number for every task, or a list with one number per task."
     )
 
 
@@ -36,7 +36,7 @@ class Inputs(RecipeInputs):
     """theta_0 and a theta for each task."""
 
     head: File | None = Field(
-        None, description="The theta whose head and classes the result has; default: the first."
+        None, description="Theta file whose head and classes the result gets. Default: the first."
     )
 
 

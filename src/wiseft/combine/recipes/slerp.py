@@ -1,4 +1,4 @@
-"""SLERP (Shoemake 1985): a tensor on the arc between that of one theta and that of another.
+"""SLERP (Shoemake 1985): each tensor lies on the arc between the two thetas' tensors.
 
     sin((1 - alpha) w) / sin(w) * theta_0 + sin(alpha w) / sin(w) * theta_1
 
@@ -27,7 +27,7 @@ Inputs = TwoThetas
 class Options(RecipeOptions):
     """How far from the first theta to the second."""
 
-    alpha: Alpha = Field(description="From 0, the first theta, to 1, the second.")
+    alpha: Alpha = Field(description="Alpha from 0 (the first theta) to 1 (the second).")
 
 
 def apply(options: Options, inputs: TwoThetas, *_: Any) -> Mixture:

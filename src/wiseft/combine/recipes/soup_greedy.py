@@ -1,4 +1,4 @@
-"""The mean of those thetas that do not make it less accurate on held-out reference samples.
+"""The mean of those thetas that do not lower its accuracy on held-out reference samples.
 
 Greedy soups (Wortsman et al. 2022).
 """
@@ -27,7 +27,7 @@ class Inputs(SoupInputs):
     """Thetas, and the samples that choose among them."""
 
     dataset: File = Field(
-        description="Manifest of the reference, whose split held-out chooses the ingredients."
+        description="Manifest of the reference. Its split held-out chooses the ingredients."
     )
 
 

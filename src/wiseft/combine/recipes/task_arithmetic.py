@@ -20,7 +20,7 @@ class Options(RecipeOptions):
     """A scale for every model."""
 
     scale: Annotated[list[Scale], Field(min_length=1), Listed] = Field(
-        description="Of every task vector, or a list of one for each; negative to forget."
+        description="Scale of every task vector, or a list with one scale each; negative to forget."
     )
 
 

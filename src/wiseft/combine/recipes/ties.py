@@ -1,4 +1,4 @@
-"""TIES (Yadav et al. 2023): trim task vectors, elect signs, average what agrees.
+"""TIES (Yadav et al. 2023): trim task vectors, elect signs, average the elements that agree.
 
 Of each task vector only the elements of largest magnitude are kept; an element's sign is that of
 its sum over the models; the mean is over those models whose element has it:
@@ -28,11 +28,11 @@ Inputs = SeveralTuned
 class Options(RecipeOptions):
     """How much is kept, of what, and a scale."""
 
-    density: Density = Field(0.2, description="The share of elements that trimming keeps.")
+    density: Density = Field(0.2, description="Share of elements that trimming keeps.")
     trim: Literal["model", "tensor"] = Field(
-        "model", description="Whether that is of a whole task vector or of each of its tensors."
+        "model", description="Trim each task vector as a whole (`model`) or each of its tensors."
     )
-    scale: Scale = Field(1.0, description="Of the merged task vector.")
+    scale: Scale = Field(1.0, description="Scale of the merged task vector.")
 
 
 def apply(options: Options, inputs: SeveralTuned, *_: Any) -> Mixture:

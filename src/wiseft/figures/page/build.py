@@ -38,31 +38,32 @@ from wiseft.tabulate.models import FEWEST_MODELS
 from wiseft.tabulate.schema import AVERAGE_PREFIX
 
 RECOMMENDATION = (
-    " Diamonds: the recommended α, the smallest that held-out images of the reference cannot tell "
-    "from the best (within one standard error; of several runs the lower median). No image of a "
-    "shift had a part in it, so under shift another can be better."
+    " Diamonds: the recommended α, the smallest that held-out {samples} of the reference cannot "
+    "tell from the best (within one standard error; of several runs the lower median). No {one} "
+    "of a shift had a part in it, so under shift another can be better."
 )
 
 
 class PageSettings(Entry):
     """What the page says and shows; from the experiment."""
 
-    experiment: str = Field(description="Its name; files that the page saves are called after it.")
+    experiment: str = Field(description="Name; files that the page saves are named after it.")
     title: str = Field(description="Heading of the page.")
-    about: str = Field("", description="What stands below what was found.")
-    details: str = Field("", description="How it was made; stands at the end.")
-    says: str = Field("", description="Leads the page in place of what an alpha gains.")
+    about: str = Field("", description="Text below the findings.")
+    details: str = Field("", description="Text at the end: how the numbers were made.")
+    says: str = Field("", description="First sentence of the page. Default: the gain of an alpha.")
     reference: str = Field(description="Dataset on the x axes.")
-    datasets: list[str] = Field(description="Shifts in reading order; those without rows drop out.")
+    datasets: list[str] = Field(description="Shifts in order; those without rows are left out.")
     averages: list[str] = Field([], description="Averages, whose panels come first.")
-    titles: dict[str, str] = Field({}, description="Names of datasets as readers know them.")
+    titles: dict[str, str] = Field({}, description="Titles of datasets.")
+    samples: str = Field("images", description="What was evaluated.")
     captions: dict[str, str] = Field({}, description="Captions of the figures by name.")
-    view: str = Field("all", description="View that is shown of every dataset.")
-    methods: list[str] = Field([], description="Measured methods that are shown; none: all.")
-    further_methods: int = Field(0, description="Methods of the experiment that are not shown.")
+    view: str = Field("all", description="View to show of every dataset.")
+    methods: list[str] = Field([], description="Measured methods to show; none: all.")
+    further_methods: int = Field(0, description="Number of methods that are not shown.")
     recommended: float | None = Field(
         None,
-        description="Alpha to open with and recommend; null: 0.5, and what held-out images chose.",
+        description="Alpha to start with and recommend; null: 0.5, and the held-out choice.",
     )
 
 
@@ -111,7 +112,9 @@ def build_page(
     first = next(line for line in lines if line.model == model and names[0] in line.values)
     who = [model] if len(models) > 1 else []
     who += [first.label] if len({line.label for line in lines}) > 1 else []
-    found = answer(first, (reference, names[0]), alpha, titles, comparisons, ", ".join(who))
+    found = answer(
+        first, (reference, names[0]), alpha, titles, comparisons, ", ".join(who), settings.samples
+    )
     said = [settings.says] if settings.says else found
     scripts, style = [library(), part("page.js")], part("page.css")
     return Template(part("template.html")).substitute(
@@ -124,7 +127,7 @@ def build_page(
         model_hidden="" if len(models) > 1 else " hidden",
         panels_hidden="" if len(names) > 1 else " hidden",
         beside=links_beside(beside),
-        note=escape(_note(lines, settings.further_methods)),
+        note=escape(_note(lines, settings.further_methods, settings.samples)),
         intervals=escape(_intervals(lines)),
         flips=flips,
         files=_files(links, settings.captions, output),
@@ -150,7 +153,7 @@ def _start(
     return model, wanted if wanted in alphas.to_numpy() else float(alphas.min())
 
 
-def _note(lines: list[Line], further: int) -> str:
+def _note(lines: list[Line], further: int, samples: str) -> str:
     sources = {line.source for line in lines}
     if sources == {PUBLISHED}:
         return "All numbers are published ones, of the paper's tables."
@@ -162,7 +165,8 @@ def _note(lines: list[Line], further: int) -> str:
             f" {further} further methods are in the tables and not shown; the key page of the "
             "experiment's file chooses."
         )
-    return note + (RECOMMENDATION if any(line.recommended is not None for line in lines) else "")
+    chosen = any(line.recommended is not None for line in lines)
+    return note + (RECOMMENDATION.format(samples=samples, one=samples[:-1]) if chosen else "")
 
 
 def _intervals(lines: list[Line]) -> str:

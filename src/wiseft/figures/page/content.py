@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from importlib.resources import files
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from wiseft.base.names import SEARCHES
@@ -285,12 +286,14 @@ def answer(
     titles: dict[str, str],
     comparisons: pd.DataFrame | None,
     who: str = "",
+    samples: str = "images",
 ) -> list[str]:
     """Return what an alpha gains on a shift and costs on the reference: a sentence for each end.
 
     Args:
         datasets: the reference, and a shift or an average of several.
         who: names the line, where it is not alone.
+        samples: what was evaluated.
         comparisons: paired differences of this alpha with the ends, which have intervals; None:
             there are none.
     """
@@ -311,7 +314,8 @@ def answer(
         (gain, text), (_, cost) = (
             _difference(line, dataset, alpha, end, comparisons) for dataset in (shift, reference)
         )
-        kind = {-1: "a loss of accuracy, ", 0: "no gain that these images can show, ", 1: ""}[gain]
+        none = f"no gain that these {samples} can show, "
+        kind = {-1: "a loss of accuracy, ", 0: none, 1: ""}[gain]
         price = f"{'for' if gain > 0 else 'and'} {cost} on {own}"
         said.append(f"{at}: {kind}{text} {where}, {price}, compared with the {name} model.")
     return said or [f"Accuracy {where} and on {own} by α; both ends are not known."]
@@ -337,6 +341,8 @@ def _difference(
     if len(rows) == 1 and rows["ci_low"].notna().all():
         low, high = 100 * rows["ci_low"].iloc[0], 100 * rows["ci_high"].iloc[0]
         text += f" [{low:.1f}, {high:.1f}]".replace("-", "−")
+    elif len(rows) == 1 and rows["ci_low"].isna().all():
+        text, low, high = f"{text} (without an interval)", -np.inf, np.inf
     elif len(rows):
         low, high = 100 * rows["difference"].min(), 100 * rows["difference"].max()
         text += f" ({signed(low)} to {signed(high)} in {len(rows)} runs)"

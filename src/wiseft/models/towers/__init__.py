@@ -10,10 +10,10 @@ from __future__ import annotations
 import contextlib
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import import_module
 from types import ModuleType
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -36,6 +36,19 @@ _SPARE_TENSORS, _SPARE_PARAMETERS = 1000, 2**29
 may be among them."""
 _DRAWS = {"uniform_", "normal_", "trunc_normal_", "erfinv_"}
 _DRAWS |= {f"{name}_{draw}" for name in ("kaiming", "xavier") for draw in ("uniform_", "normal_")}
+
+
+class PrefixSharing(NamedTuple):
+    """A text tower that computes a beginning of several prompts once.
+
+    Attributes:
+        weights: those that a token is multiplied with.
+        encode: maps a tree of prompts (`wiseft.zeroshot.shared_prefixes.tree_of`) to the features
+            of its prompts (n, width), not L2-normalised.
+    """
+
+    weights: int
+    encode: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 
 
 class ZeroShotModel(ABC):
@@ -84,6 +97,12 @@ class ZeroShotModel(ABC):
         """Return for each prompt how many of its first tokens have any influence, int64 (n,).
 
         None: the tower has to see the whole context.
+        """
+        return None
+
+    def prefix_sharing(self) -> PrefixSharing | None:
+        """Return how prompts share what they begin with, where each token of the text tower sees
+        those before it alone; None: another tower.
         """
         return None
 

@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
+import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
@@ -25,6 +26,7 @@ from wiseft.base.temporary import temporary_folder
 from wiseft.errors import WiseftError
 from wiseft.models.towers import (
     IMAGE,
+    PrefixSharing,
     ZeroShotModel,
     explained,
     seeded,
@@ -89,6 +91,32 @@ class OpenClipModel(ZeroShotModel):
         if length < module.context_length and self._causal_text() is not None:
             return self._encode_short(tokens)
         return _first(module.encode_text(tokens, normalize=False))
+
+    def prefix_sharing(self) -> PrefixSharing | None:
+        """Return how a causal tower shares beginnings; its blocks are what tokens go through."""
+        if self._causal_text() is None:
+            return None
+        weights = sum(each.numel() for each in self._text.transformer.parameters())
+        return PrefixSharing(weights, self._encode_tree)
+
+    def _encode_tree(self, tokens: Tensor, depths: Tensor, seen: Tensor, ends: Tensor) -> Tensor:
+        """Map a tree of prompts to the features of its prompts, as open_clip maps each prompt."""
+        text = self._text
+        kind = text.transformer.get_cast_dtype()
+        places = text.positional_embedding[depths]
+        hidden = text.token_embedding(tokens).to(kind) + places.to(kind)
+        mask = torch.zeros(seen.shape, device=seen.device).masked_fill_(~seen, -torch.inf)
+        hidden = text.ln_final(text.transformer(hidden[None], attn_mask=mask)[0, ends])
+        if (project := text.text_projection) is None:
+            return cast(Tensor, hidden)
+        return cast(Tensor, project(hidden) if isinstance(project, nn.Linear) else hidden @ project)
+
+    @property
+    def _text(self) -> Any:
+        import open_clip
+
+        module = cast(Any, self.module)
+        return module if isinstance(module, open_clip.CLIP) else module.text
 
     def _causal_text(self) -> tuple[str, int] | None:
         """Return how a causal tower pools (argmax, eos) and its end token; None for others."""

@@ -29,101 +29,103 @@ class LabelMap(Entry):
     reference: Name
     """Dataset whose classes the head predicts."""
     by: Literal["class-ids", "files"]
-    """`class-ids`: each class is the reference's class of the same id; `files`: mapping files of
-    the dataset, read by its layout."""
+    """`class-ids`: each class is the reference's class of the same id. `files`: the dataset has
+    mapping files, which its layout reads."""
     borrowed: dict[str, Annotated[int, Field(ge=0)]] = {}
-    """Label of the reference that stands for a class that has none there, by the class's name: the
-    row of `own_head` for it. Others see the reference without them."""
+    """For a class without a counterpart: its name, and the label of the reference whose row it
+    takes in `own_head`. All other heads see the reference without these labels."""
 
 
 class HeldOutDraw(Entry):
     """Samples drawn from a split and kept out of it, where no split is published for choosing."""
 
     of: Name
-    """Split that they are drawn from."""
+    """Split from which the samples are drawn."""
     count: Count
-    """How many; this number of samples is missing in that split."""
+    """Number of samples, which are then missing in that split."""
     seed: Seed = 0
     """Seed of the draw."""
 
 
 class DatasetEntry(Entry):
-    """A dataset: where its images come from, what it must contain, how it is evaluated."""
+    """A dataset: the source of its images, its content, and its evaluation."""
 
     name: Name
     """Name of the dataset; the file's name without `.yaml`."""
     title: str
-    """Human-readable name, as it stands in tables and figures."""
+    """Human-readable name for tables and figures."""
     licence: str
-    """Licence of the images, or what is known about it."""
+    """Licence of the images, as far as it is known."""
     citation: str
-    """Where the images were published."""
+    """Publication of the images."""
     access: Literal["open", "registration", "user-supplied"] = "open"
-    """`open`: fetched; `registration`: you fetch it, after signing up; `user-supplied`: you bring
-    it."""
+    """`open`: the workflow fetches it. `registration`: you fetch it after signing up.
+    `user-supplied`: you bring it."""
     layout: Layout = "arrays"
-    """Form of the files: `arrays` are made by a builder, the others are read by the module of that
-    name in `wiseft.study.data.layouts`."""
+    """Form of the files. A builder makes `arrays`; all others are read by the module of that name
+    in `wiseft.study.data.layouts`."""
     builder: str | None = None
-    """Function of `wiseft.study.data.builders` that makes the arrays; null for other layouts."""
+    """Function of `wiseft.study.data.builders` that makes the arrays. null: for other layouts."""
     root: str | None = None
-    """Your folder with the dataset; it is only read. `datasets.paths` and `datasets.root` of
+    """Your own folder with the dataset; it is only read. `datasets.paths` and `datasets.root` of
     `config.yaml` serve the same purpose."""
     files: list[SourceFile] = []
-    """Files that the dataset is made from."""
+    """Files from which the dataset is made."""
     archives: Name | None = None
-    """Folder below `.archives` that the files lie in, for datasets that share an archive; null: the
+    """Folder below `.archives` that holds the files, for datasets that share an archive. null: the
     dataset's name."""
     top: str | None = None
-    """Folder that the archive unpacks to and the layout's paths are relative to. Your own copy may
-    be this folder, or the one that holds it."""
+    """Top folder inside the archive; the layout's paths are relative to it. Your own copy may be
+    this folder or its parent."""
     packages: Names = []
-    """Packages the images come from: keys of `config/packages.yaml`."""
+    """Packages that contain the images: keys of `config/packages.yaml`."""
     depends: Names = []
-    """Datasets that this one is rendered from."""
+    """Datasets from which this one is rendered."""
     suite: Name | None = None
-    """Datasets of one suite are evaluated by one job; null: a suite of its own."""
+    """Name of a suite; one job evaluates all datasets of a suite. null: a suite of its own."""
     class_names: list[str | list[str]] | str
-    """One item a class, in label order: a name, or a list of names. All are put into the prompts,
-    the first is displayed. Or one word: `imagenet`, `imagenet-r`, `imagenet-a` (OpenAI's names,
-    from open_clip; with `class_ids`, of these alone), `files` (from the dataset's files)."""
+    """One item per class, in label order: a name, or a list of names. All names are put into the
+    prompts; the first is displayed. Or one word: `imagenet`, `imagenet-r`, `imagenet-a` (OpenAI's
+    names, from open_clip; with `class_ids`, only those classes) or `files` (from the dataset's
+    files)."""
     classes: Annotated[int, Field(ge=2)] | None = None
-    """Number of classes; needed where the names come from `files`."""
+    """Number of classes. Needed if the names come from `files`."""
     class_ids: Names | None = None
-    """Ids of the classes, such as wnids, where folders are called so."""
+    """Ids of the classes, such as wnids, if the folders have these names."""
     label_map: LabelMap | None = None
-    """How the classes follow from a reference's; null: they are the same."""
+    """How classes of a reference map to these classes. null: they are the same."""
     own_head: bool = False
-    """Evaluated on it, a zero-shot model has a head of the dataset's own class names, spread over
-    the classes of the label map's reference (paper, section 3)."""
+    """Whether zero-shot models get a head made from this dataset's own class names. It is spread
+    over the classes of the label map's reference (paper, section 3)."""
     prompts: Name
     """Prompt set: a file in `config/prompts`."""
     splits: dict[Name, Count] = Field(min_length=1)
-    """Splits and their exact numbers of samples; any other number is an error."""
+    """Splits and their exact numbers of samples. Any other number is an error."""
     held_out: HeldOutDraw | None = None
-    """Draws the split `held-out` from another; null: none is drawn."""
+    """How to draw the split `held-out` from another split. null: it is not drawn."""
     evaluate: SomeNames
     """Splits that are evaluated."""
     views: list[ViewSettings] = Field([ViewSettings()], min_length=1)
-    """Views of every split; averages and comparisons use the first."""
+    """Views of every split: a metric, perhaps on part of the samples. Averages and comparisons use
+    the first."""
     clusters: Name | None = None
-    """Group metadata whose values are what was drawn independently, such as families of type; null:
-    base ids. Below ten of them a dataset gets no interval."""
+    """Group metadata whose values were drawn independently, such as families of type. null: base
+    ids. With fewer than ten of them a dataset gets no interval."""
     border: Annotated[int, Field(ge=0)] = 0
-    """Pixels cropped off every side of each image before anything else."""
+    """Number of pixels to crop off every side of each image, before anything else."""
     disk_gb: Annotated[float, Field(gt=0)] | None = None
     """Disk space of the unpacked images in GB."""
     polarity: Literal["light-on-dark", "dark-on-light", "mixed"] | None = None
-    """Ink against paper, for handwriting and type; null where it has no meaning."""
+    """Ink against paper, for handwriting and type. null: it has no meaning."""
     writers: str | None = None
-    """Who wrote or drew the samples, for the data card."""
+    """People who wrote or drew the samples, for the data card."""
     notes: str | None = None
-    """What else a reader must know: what our rendering chose."""
+    """Further facts for the reader, such as choices of our rendering."""
     options: dict[str, Any] = {}
-    """Options of the builder or layout. They change the images or the index, so they are part of
-    the data's identity."""
+    """Options of the builder or layout. They change images or index, and are therefore part of the
+    data's identity."""
     limit: Count | None = None
-    """Set by the name `<dataset>-limit<N>`: N samples a split, a preview."""
+    """Samples per split of a preview. The name `<dataset>-limit<N>` sets it."""
 
     @field_validator("class_names")
     @classmethod

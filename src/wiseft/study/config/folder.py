@@ -39,9 +39,9 @@ def require_clone(root: Path) -> Path:
     """
     if not (root / "config").is_dir():
         raise WiseftError(
-            f"{root.resolve()} has no folder config. What this reads (experiments, datasets, "
-            "models) is in a clone of the repository, not in the installed package: run it in a "
-            "clone, or name one by --root"
+            f"{root.resolve()} has no folder config. Experiments, datasets and models are in a "
+            "clone of the repository, not in the installed package: run the command in a clone, or "
+            "name one with --root"
         )
     return root
 

@@ -18,69 +18,69 @@ from wiseft.images.folder_options import ImageFolderOptions, Places
 
 
 class BuilderOptions(Entry):
-    """Options of a builder: each builder knows its own."""
+    """Options of a builder. Each builder has its own."""
 
     model_config = ConfigDict(extra="allow")
 
 
 class ImagenetOptions(Entry):
-    """ImageNet-1k as it is distributed, or as people keep it: splits `train` and `test`."""
+    """ImageNet-1k as distributed, or in a common arrangement: splits `train` and `test`."""
 
     train: Places = ["train", "ILSVRC/Data/CLS-LOC/train", "Data/CLS-LOC/train"]
-    """Places of the training class folders."""
+    """Possible places of the training class folders."""
     val: Places = ["val_in_folder", "val", "ILSVRC/Data/CLS-LOC/val", "Data/CLS-LOC/val"]
-    """Places of the validation images: class folders, or flat, with the development kit or a list
-    of wnids beside them."""
+    """Possible places of the validation images: class folders, or one flat folder with the
+    development kit or a list of wnids beside the images."""
 
 
 class PathListOptions(Entry):
-    """Text files that list the images of a split, a path a line; the class is the folder."""
+    """Text files that list the images of a split, one path per line. The folder is the class."""
 
     lists: dict[Name, Places]
-    """Lists of each split, all of them are read."""
+    """Lists of each split; all are read."""
     images: Places = ["."]
-    """Folder that the listed paths are relative to."""
+    """Folder to which the listed paths are relative."""
     suffix: str = ""
-    """What is put behind each listed path, such as `.jpg`."""
+    """Suffix to append to each listed path, such as `.jpg`."""
     classes: str | None = None
-    """List of the class folders in label order; null: sorted."""
+    """File that lists the class folders in label order. null: sorted by name."""
 
 
 class CsvOptions(Entry):
-    """A table with a row an image."""
+    """A table with one row per image."""
 
     file: str
     """The CSV file."""
     path: str
-    """Column of the image's path."""
+    """Column with the image's path."""
     label: str
-    """Column of the label: a class name, class id or number."""
+    """Column with the label: a class name, class id or number."""
     split: str | None = None
-    """Column of the split; null: one split only."""
+    """Column with the split. null: there is only one split."""
     splits: dict[Name, list[str]] = {}
-    """Values of that column for each split; default: the split's name."""
+    """Values of that column for each split. Default: the split's name."""
     images: Places = ["."]
-    """Folder that the paths are relative to."""
+    """Folder to which the paths are relative."""
     groups: dict[Name, str] = {}
-    """Columns kept as group metadata, by name."""
+    """Columns to keep as group metadata, by name."""
 
 
 class WildsOptions(Entry):
     """A dataset of WILDS with its metadata."""
 
     dataset: Literal["fmow", "iwildcam"]
-    """Which of them."""
+    """Name of the dataset."""
 
 
 class VideoAnchorsOptions(Entry):
     """Anchor frames of videos with their neighbours (Shankar et al.)."""
 
     dataset: Literal["imagenet-vid-robust", "ytbb-robust"]
-    """Which of them."""
+    """Name of the dataset."""
     anchors: Count
     """Exact number of anchors: the denominator of pm-0."""
     images: Places
-    """Folder that the frames' keys are relative to."""
+    """Folder to which the frames' keys are relative."""
 
 
 class ArrayFilesOptions(Entry):
@@ -91,8 +91,8 @@ class ArrayFilesOptions(Entry):
     labels: dict[Name, str]
     """Each split's labels, integers (n,) from 0, in the same form."""
     classes: str | None = None
-    """Array of the class names in label order, compared with the entry's; null: the files have
-    none."""
+    """Array of the class names in label order, which is compared with the entry's. null: the files
+    have none."""
 
 
 class CifarOptions(Entry):
@@ -101,14 +101,14 @@ class CifarOptions(Entry):
     folder: Places = ["."]
     """Folder of the binary files."""
     files: dict[Name, Places]
-    """Binary files of each split, all are read."""
+    """Binary files of each split; all are read."""
     label_bytes: Literal[1, 2] = 1
-    """Label bytes of a record; the last one is the label."""
+    """Number of label bytes in a record. The last one is the label."""
     sha256: dict[str, Sha256] = {}
-    """SHA-256 of the binary files, by name; any other content is refused."""
+    """SHA-256 of the binary files, by name. Other content is refused."""
     sheets: str | None = None
-    """Package of PNG sheets that the binary files are rebuilt from where there are none: `file` of
-    a `stand_in`."""
+    """Package of PNG sheets (`file` of a `stand_in`) from which missing binary files are
+    rebuilt."""
 
     def _conflicts(self) -> Iterator[str]:
         listed = {name for names in self.files.values() for name in names}
@@ -131,9 +131,9 @@ class ObjectnetOptions(Entry):
     """ObjectNet: class folders, with mappings to ImageNet's classes."""
 
     images: Places = ["images"]
-    """Folder of the class folders."""
+    """Folder that holds the class folders."""
     mappings: Places = ["mappings"]
-    """Folder of the mapping files."""
+    """Folder that holds the mapping files."""
 
 
 class HuggingFaceOptions(Entry):
@@ -141,23 +141,22 @@ class HuggingFaceOptions(Entry):
     metadata.csv, metadata.jsonl or metadata.parquet (columns `file_name` and a label)."""
 
     folders: dict[Name, Places] = {}
-    """Folder of each split; default: its name (or another of Hugging Face's words for it), below
-    `data` too, or the root itself where there is only one split."""
+    """Folder of each split. Default: its name (or another of Hugging Face's names for it), also
+    below `data`, or the root if there is only one split."""
     label: str = "label"
-    """Label column of the metadata: a class name, class id or number."""
+    """Column of the metadata with the label: a class name, class id or number."""
 
 
 class WebdatasetOptions(Entry):
-    """Tar shards, each unpacked to a folder of its name: the files of one sample share a name up
+    """Tar shards, each unpacked to a folder of its own. Files of one sample have the same name up
     to the first dot. List `0.tar` under `files` with `into: test/0`."""
 
     shards: dict[Name, str]
-    """Glob pattern of each split's shards, such as `test/*.tar`; the folders they are unpacked to
-    are read."""
+    """Glob pattern of each split's shards, such as `test/*.tar`. The unpacked folders are read."""
     label: str = "cls"
     """Extension of the file that holds the label: a class name, class id or number."""
     classes: str | None = None
-    """Text file with a class name a line; null: those of the entry."""
+    """Text file with one class name per line. null: the class names of the entry."""
 
 
 LAYOUTS: dict[str, type[Entry]] = {

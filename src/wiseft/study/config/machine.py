@@ -16,85 +16,84 @@ class HowSettings(Entry):
     """
 
     gpus: Count = 1
-    """Processes that share every batch, one on each GPU; on a CPU: processes."""
+    """Number of processes that share every batch: one per GPU, or this many on a CPU."""
     micro_batch: Count | Literal["auto"] | None = "auto"
-    """Images at a time in a process: gradients are accumulated until the batch is whole. `auto`:
-    the whole batch if it fits the memory of the device, else a half, a quarter, ... of it; null:
-    the whole batch. Where memory runs out, it is halved."""
+    """Images that a process computes at a time; gradients are accumulated until the batch is
+    complete. `auto`: the whole batch if it fits the device's memory, else a half, a quarter, ... of
+    it. null: the whole batch. If memory runs out, the number is halved."""
     activation_checkpointing: bool = False
-    """Compute activations again in the backward pass: less memory, more time."""
+    """Recompute activations in the backward pass: less memory, more time."""
     compile: bool = False
     """Compile the image tower with torch.compile."""
     channels_last: bool = True
-    """Keep images and weights in channels_last."""
+    """Keep images and weights in the memory format channels_last."""
     workers: Annotated[int, Field(ge=0)] | None = None
-    """Threads of a process that read and augment images ahead of the steps; 0: they are read in
-    between. null: as many as the job's threads, ahead of a GPU; on a CPU in between the steps,
-    since the cores that read are those that compute."""
+    """Threads per process that read and augment images ahead of the steps. 0: images are read
+    between the steps. null: on a GPU, as many as the job has threads; on a CPU, 0, because the same
+    cores read and compute."""
     deterministic: bool = False
-    """Deterministic algorithms on a GPU too, so that a resumed training ends with the very same
-    weights; a CPU always uses them."""
+    """Use deterministic algorithms on a GPU, so that a resumed training ends with exactly the same
+    weights. A CPU always uses them."""
     tensorboard: bool = False
-    """Write curves for TensorBoard too; needs the extra `tensorboard`."""
+    """Also write curves for TensorBoard; needs the extra `tensorboard`."""
     json_lines: bool = False
-    """Write every step at once as a line of JSON, to training.jsonl."""
+    """Write each step immediately, as a line of JSON in training.jsonl."""
 
 
 class DatasetPlaces(Entry):
-    """Where datasets lie."""
+    """Locations of datasets."""
 
     folder: str = "datasets"
-    """Folder that fetched files and prepared datasets are written to."""
+    """Folder for fetched files and prepared datasets."""
     root: str | None = None
-    """Your folder of datasets, `<root>/<dataset>` each; it is only read. What is there is used,
-    what is not is fetched."""
+    """Your own folder of datasets, one subfolder `<root>/<dataset>` each; it is only read. Datasets
+    that are missing there are fetched."""
     paths: dict[Name, str] = {}
-    """Your folder of a single dataset, by its name; it is only read."""
+    """Your own folder of a single dataset, by the dataset's name; it is only read."""
     cache: Names = []
-    """Datasets of image files that are decoded once by the model's transform and evaluated from
-    there: faster from the second evaluation on, at size x size x 3 bytes an image."""
+    """Datasets of image files to decode once, with the model's transform, and keep. Evaluations
+    are faster from the second one on; an image takes size x size x 3 bytes of disk space."""
 
 
 class Training(Entry):
-    """How trainings are carried out here."""
+    """How models are trained on this machine."""
 
     how: HowSettings = HowSettings()
-    """Changes no result but by rounding, is no part of any name, and makes nothing again."""
+    """These keys change results only by rounding. They are part of no name and trigger no rerun."""
 
 
 class EvaluationHow(Entry):
     """How an evaluation is carried out on a machine; no identity goes by it either."""
 
     batch_size: Count | None = None
-    """Images in a forward pass; null: 500, fewer of large images on a CPU and where they do not fit
-    the memory of the GPU. Where memory runs out, it is halved."""
+    """Images in a forward pass. null: 500, and fewer if the images are large on a CPU or do not fit
+    the memory of the GPU. If memory runs out, the number is halved."""
     compile: bool = False
     """Compile the image tower with torch.compile."""
 
 
 class Evaluation(Entry):
-    """How evaluations are carried out here."""
+    """How models are evaluated on this machine."""
 
     how: EvaluationHow = EvaluationHow()
-    """Changes no result but by rounding, and makes nothing again."""
+    """These keys change results only by rounding and trigger no rerun."""
 
 
 class Config(Entry):
-    """What runs by default, and where."""
+    """The default experiment, the locations of datasets, and settings of this machine."""
 
     experiment: Name = "digits"
-    """Experiment that runs: a file in `config/experiments`."""
+    """Experiment that runs by default: a file in `config/experiments`."""
     datasets: DatasetPlaces = DatasetPlaces()
-    """Where datasets lie."""
+    """Locations of datasets."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where models run; `auto` takes a GPU where there is one."""
+    """Device that models run on; `auto` takes a GPU if there is one."""
     device_memory_gb: Annotated[float, Field(gt=0)] | None = None
-    """Memory of the device that models run on, in GB of 10^9 bytes, which batches are made to fit;
-    null: that of the GPU that is there."""
+    """Device memory in GB (10^9 bytes) that batches must fit. null: the memory of the GPU found."""
     rehearsal: bool = False
-    """Whether this is the configuration of a rehearsal (`make rehearse` writes it): figures and
-    pages are then marked, because their numbers mean nothing."""
+    """Whether this is the configuration of a rehearsal; `make rehearse` sets it. Figures and pages
+    are then marked, because their numbers mean nothing."""
     training: Training = Training()
-    """How trainings are carried out here."""
+    """How models are trained on this machine."""
     evaluation: Evaluation = Evaluation()
-    """How evaluations are carried out here."""
+    """How models are evaluated on this machine."""

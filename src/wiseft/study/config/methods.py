@@ -39,92 +39,92 @@ class FinetuneSettings(Entry):
     """
 
     trainable: Literal["all", "head", "lora"] = "all"
-    """`all`: end to end; `head`: a linear classifier on frozen features; `lora`: the head, and
-    low-rank changes of the image tower's matrices."""
+    """What is trained. `all`: end to end. `head`: a linear classifier on frozen features. `lora`:
+    the head, and low-rank changes of the image tower's matrices."""
     init: Literal["zero-shot", "random"] = "zero-shot"
-    """Where training starts; `random` makes a from-scratch baseline."""
+    """Start of the training; `random` makes a from-scratch baseline."""
     train_samples: Count | None = None
-    """Size of the training subset, which the run's seed draws; null: the whole train split."""
+    """Size of the training subset, which the run's seed draws. null: the whole train split."""
     epochs: Count = 10
     """Passes over the training samples."""
     batch_size: Count = 512
     """Images in an optimiser step."""
     learning_rate: Positive = 3.0e-5
-    """Peak learning rate, then cosine to zero."""
+    """Peak learning rate; it then falls to zero as a cosine."""
     weight_decay: NonNegative = 0.1
-    """Weight decay, on all parameters: decoupled for `adamw`, added to the gradient for `adam` and
-    `sgd`."""
+    """Weight decay on all parameters. It is decoupled for `adamw`, and added to the gradient for
+    `adam` and `sgd`."""
     betas: tuple[Beta, Beta] = (0.9, 0.999)
     """Betas of AdamW and Adam."""
     eps: Positive = 1.0e-8
     """Epsilon of AdamW and Adam."""
     warmup_steps: Annotated[int, Field(ge=0)] = 500
-    """Steps of linear warm-up."""
+    """Number of steps of linear warm-up."""
     warmup_max_fraction: Fraction | None = None
-    """Warm-up takes at most this share of all steps; null: no such bound."""
+    """Largest share of all steps that warm-up takes. null: no limit."""
     clip_norm: Positive | None = 1.0
-    """Gradients are clipped to this global norm; null: not."""
+    """Global norm to which gradients are clipped. null: no clipping."""
     batch_norm: Literal["eval", "train"] = "eval"
-    """`eval`: running statistics stay those of the zero-shot model, which interpolation needs;
-    `train`: they follow the batches."""
+    """Running statistics of BatchNorm. `eval`: those of the zero-shot model are kept, which
+    interpolation needs. `train`: they follow the batches."""
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Label smoothing of the loss."""
     augment: Literal["none", "polarity", "flip", "crop", "inception", "strong"] = "none"
-    """`crop`: a random crop of 0.9 to 1.0 of the area, resized (the paper's); `inception`: of 0.05
-    to 1.0; `strong`: timm's default for training: a crop of 0.08 to 1.0 of the area, a flip, colour
-    jitter; `polarity`: half of the images, drawn at random, are inverted; `flip`: they are
-    mirrored."""
+    """Augmentation. `crop` (the paper's): a random crop of 0.9 to 1.0 of the area, resized.
+    `inception`: the same with 0.05 to 1.0. `strong`: timm's default for training, which is a crop
+    of 0.08 to 1.0 of the area, a flip and colour jitter. `polarity`: half of the images, drawn at
+    random, are inverted. `flip`: half of them are mirrored."""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
-    """Arithmetic of training; weights are fp32 always, and with `fp16` the loss is scaled."""
+    """Arithmetic of training. Weights are always fp32; with `fp16` the loss is scaled."""
     checkpoint_every: Count = 200
     """Steps between two states that a killed run resumes from."""
     # Keys from here on are left out of a dump where they have their default (see `_dump`).
     steps: Count | None = None
-    """Optimiser steps in place of `epochs`; null: `epochs`."""
+    """Number of optimiser steps. null: `epochs` decides."""
     samples_per_class: Count | None = None
-    """Training samples that the run's seed draws of every class, in place of `train_samples`; null:
-    not so."""
+    """Number of training samples per class, drawn with the run's seed, instead of `train_samples`.
+    null: not used."""
     half: Literal[1, 2] | None = None
-    """Only this half of the training samples is used; the run's seed draws both, and they are
-    disjoint (paper Figure 5). Null: not so."""
+    """Train on one half of the training samples; the run's seed draws two disjoint halves (paper
+    Figure 5). null: use all."""
     optimiser: Literal["adamw", "adam", "sgd", "lbfgs"] = "adamw"
-    """`sgd` has a momentum of 0.9. `lbfgs`, for a linear classifier: at most `steps` iterations on
-    all samples at once, each with a line search in place of a learning rate; warm-up, clipping and
-    batch size have no meaning for it."""
+    """Optimiser. `sgd` has a momentum of 0.9. `lbfgs` is for a linear classifier: at most `steps`
+    iterations on all samples at once, each with a line search instead of a learning rate. It
+    ignores warm-up, clipping and batch size."""
     loss: Loss = "cross-entropy"
-    """`sigmoid`: a binary cross-entropy for every class; `contrastive`: both towers are trained
-    with CLIP's loss on images and prompts of their classes, and the head follows from the text
-    tower."""
+    """Loss. `sigmoid`: a binary cross-entropy for every class. `contrastive`: both towers are
+    trained with CLIP's loss on images and prompts of their classes, and the text tower gives the
+    head."""
     loss_options: dict[str, Any] = {}
-    """Options of the loss, which its file in `finetune/objectives` says."""
+    """Options of the loss; its file in `finetune/objectives` lists them."""
     l1: NonNegative = 0.0
-    """Coefficient of the L1 norm of the head's weight; 0: off."""
+    """Coefficient of the L1 norm of the head's weight. 0: off."""
     l2_to_start: NonNegative = 0.0
-    """Coefficient of the squared distance of what is trained from theta_0; 0: off."""
+    """Coefficient of the squared distance between the trained weights and theta_0. 0: off."""
     distillation: Fraction = 0.0
-    """a in (1 - a) CE(labels) + a CE(outputs of the zero-shot model); 0: off."""
+    """Share a in (1 - a) CE(labels) + a CE(outputs of the zero-shot model). 0: off."""
     head_init: Literal["zero-shot", "random"] = "zero-shot"
-    """Where the head of a zero-shot model starts."""
+    """Start of the head of a zero-shot model."""
     linear_probe: LinearProbe | None = None
-    """The head is trained alone first (LP-FT); null: not."""
+    """Train the head alone first (LP-FT). null: do not."""
     ema: MovingAverage | None = None
-    """theta_1 is a moving average of the weights; null: the last weights."""
+    """Take a moving average of the weights as theta_1. null: the last weights."""
     early_stopping: EarlyStopping | None = None
-    """theta_1 is taken from along the training; null: from its end."""
+    """Take theta_1 from before the end of the training. null: from the end."""
     search: Search | None = None
-    """Settings of a linear classifier are searched; null: they are as given."""
+    """Search the settings of a linear classifier. null: use the given settings."""
     from_search: list[str] = []
-    """Variants of the same method with `search`: batch size, learning rate, regulariser and epochs
-    are those of the trial that was best on held-out images, of all of theirs of the same seed
-    (paper appendix D.3). In `--settings` of a command: files that `wiseft search --trials` wrote.
-    """
+    """Variants of the same method with `search`. Batch size, learning rate, regulariser and epochs
+    are taken from the trial that was best on held-out images, among all their trials with the same
+    seed (paper appendix D.3). In `--settings` of a command: files that `wiseft search --trials`
+    wrote."""
     lora: Lora | None = None
-    """What the low-rank changes are; null: none."""
+    """Size of the low-rank changes. null: none."""
     lipsum: Lipsum | None = None
-    """Random texts, by which training stays near theta_0; null: none."""
+    """Random texts that keep the training near theta_0 (Lipsum-FT). null: none."""
     train_on_held_out: bool = False
-    """The split `held-out` is trained on too, so that alpha must be fixed beforehand: with its draw
-    put back, these are all training images, as in the paper."""
+    """Also train on the split `held-out`. Alpha must then be fixed beforehand. Both splits together
+    are all training images, as in the paper."""
 
     @model_serializer(mode="wrap")
     def _dump(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -250,11 +250,11 @@ class IndependentModel(Entry):
     """A classifier that was not fine-tuned from the zero-shot model it is combined with."""
 
     model: Name
-    """Model whose head for the reference's classes is that classifier; with `baseline`, the entry
-    of that one's architecture."""
+    """Model whose head for the reference's classes is the classifier. With `baseline`: the model
+    whose architecture the baseline has."""
     baseline: str | None = Field(None, min_length=1)
-    """From-scratch baseline of the experiment, by its method and with the run's seed, in place of a
-    model's own head."""
+    """From-scratch baseline of the experiment to use instead of a model's own head: the name of its
+    method. Its seed is the run's."""
 
 
 class MethodEntry(Entry):
@@ -263,21 +263,21 @@ class MethodEntry(Entry):
     name: Name
     """Name of the method; the file's name without `.yaml`."""
     title: str
-    """Human-readable name, as it stands in tables and figures."""
+    """Human-readable name for tables and figures."""
     paper: str
     """Section of the paper that describes it."""
     checkpoint: str | None = Field(None, min_length=1)
-    """A model that you fine-tuned, relative to the project, in place of training: a `.pt` or
-    safetensors file, or a folder of transformers, of the model's architecture."""
+    """Model that you fine-tuned yourself, instead of training one here. A path relative to the
+    project: a `.pt` or safetensors file, or a folder of transformers, of the same architecture."""
     independent: dict[Name, IndependentModel] = {}
-    """Classifiers that were trained independently of the zero-shot model, by the variant's name, in
-    place of training: only outputs are combined with theirs."""
+    """Classifiers that were trained independently of the zero-shot model, by the variant's name,
+    instead of training. Only their outputs are combined, not their weights."""
     merged: dict[Name, MergedModel] = {}
-    """Models that are made of fine-tuned ones, by the variant's name, in place of training."""
+    """Models that are merged from fine-tuned ones, by the variant's name, instead of training."""
     settings: FinetuneSettings = FinetuneSettings()
     """Settings of the method itself."""
     variants: dict[Name, FinetuneOverrides] = {}
-    """Settings that differ, by the variant's name; `<method>__<variant>` selects one."""
+    """Settings that differ, by the variant's name. `<method>__<variant>` selects a variant."""
 
     def _conflicts(self) -> Iterator[str]:
         keys = ("checkpoint", "independent", "merged")

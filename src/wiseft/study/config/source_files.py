@@ -34,7 +34,7 @@ class SourceFile(Entry):
     file: str = Field(pattern=FILE_PATTERN)
     """Name of the file."""
     urls: list[str] = []
-    """Addresses in order of preference; none: you put the file there."""
+    """Addresses, the preferred one first. If there is none, you put the file into place."""
     size: Count | None = None
     """Size in bytes, if published."""
     sha256: Sha256 | None = None
@@ -44,21 +44,21 @@ class SourceFile(Entry):
     git_blob: str | None = Field(None, pattern=r"^[0-9a-f]{40}$")
     """Hash that git gives the file (`git hash-object FILE`), if published."""
     unpinned: str | None = None
-    """Why there is no checksum; what is found is then recorded."""
+    """Reason why there is no checksum. The checksum of the file found is then recorded."""
     splits: Names = []
-    """Splits that need the file; none listed: all."""
+    """Splits that need the file. If none are listed: all."""
     unpack: bool = True
-    """Whether it is an archive that is unpacked."""
+    """Whether the file is an archive to unpack."""
     nested: bool = False
-    """Whether the archive holds one archive a class, as ImageNet's does."""
+    """Whether the archive holds one archive per class, as ImageNet's does."""
     into: str = Field("", pattern=r"^([A-Za-z0-9][A-Za-z0-9_.+/-]*)?$")
-    """Folder below the root that it is unpacked to; of several archives each needs its own."""
+    """Folder below the root for the unpacked archive. Each of several archives needs its own."""
     password: str | None = None
-    """Password of the archive, where it is public."""
+    """Password of the archive, if it is public."""
     how: str | None = None
-    """What to do where it cannot be downloaded: registration, dead host."""
+    """What to do if the file cannot be downloaded: registration, dead host."""
     stand_in: NpmPackage | None = None
-    """Package with the same content, for where no address answers."""
+    """Package with the same content, in case no address answers."""
 
     def _conflicts(self) -> Iterator[str]:
         pinned = self.sha256 or self.md5 or self.git_blob

@@ -25,15 +25,15 @@ class EarlyStopping(Entry):
     """Which weights along the training become theta_1."""
 
     every: Count | None = None
-    """Steps between two evaluations on held-out images of the reference; the most accurate weights
-    become theta_1, the earlier of two equals."""
+    """Steps between two evaluations on held-out images of the reference. The most accurate weights
+    become theta_1; if two are equal, the earlier ones."""
     split: Name = "held-out"
-    """Split of the reference that is evaluated."""
+    """Split of the reference to evaluate."""
     patience: Count | None = None
-    """Evaluations in a row without a gain, after which training ends; null: the whole schedule is
-    run."""
+    """Training ends after this many evaluations in a row without a gain. null: it runs the whole
+    schedule."""
     after: Count | None = None
-    """Training ends after this many steps of the schedule; nothing is evaluated."""
+    """Training ends after this many steps of the schedule, without any evaluation."""
 
     def _conflicts(self) -> Iterator[str]:
         if (self.every is None) == (self.after is None):
@@ -47,10 +47,10 @@ class MovingAverage(Entry):
     """An exponential moving average of the weights (paper Figures 11 and 12)."""
 
     decay: Annotated[float, Field(gt=0, lt=1)]
-    """beta in mu_t = beta mu_(t-1) + (1 - beta) theta_t."""
+    """Decay beta in mu_t = beta mu_(t-1) + (1 - beta) theta_t."""
     start: Literal["zeros", "theta_0"] = "zeros"
-    """`zeros`: mu_0 = 0 and the result is divided by 1 - beta^T (debiased); `theta_0`: mu_0 =
-    theta_0 (biased towards it)."""
+    """Start of the average. `zeros`: mu_0 = 0, and the result is divided by 1 - beta^T (debiased).
+    `theta_0`: mu_0 = theta_0 (biased towards it)."""
 
 
 class LinearProbe(Entry):
@@ -66,30 +66,31 @@ class Lora(Entry):
     """Low-rank changes B A of the image tower's matrices, which are merged into theta_1."""
 
     rank: Count = 8
-    """Rank of every change."""
+    """Rank of each low-rank change."""
     lora_alpha: Positive = 8.0
-    """A change is lora_alpha / rank times B A, as in PEFT; no mixing alpha."""
+    """Scale: a change is lora_alpha / rank times B A, as in PEFT. It is not the alpha of mixing."""
 
 
 class Lipsum(Entry):
     """Lipsum-FT (Nam et al. 2024): energies of images with random texts stay near theta_0's."""
 
     coefficient: Positive = 1.0
-    """Of the squared gap of energies."""
+    """Coefficient of the squared gap of energies."""
     texts: Count = 80
-    """Random texts, drawn anew in every step."""
+    """Number of random texts, drawn anew in every step."""
     length: Count = 8
-    """Random tokens of a text."""
+    """Number of random tokens in a text."""
 
 
 class Search(Entry):
     """A random search over the settings of a linear classifier (paper appendix D.3)."""
 
     regulariser: Literal["none", "weight-decay", "l1", "label-smoothing"]
-    """The one that is searched together with batch size and learning rate; the others are off."""
+    """Regulariser to search, together with batch size and learning rate; the others are off."""
     trials: Count = 64
-    """Settings that are drawn and trained."""
+    """Number of settings that are drawn and trained."""
     split: Name = "held-out"
-    """Split of the reference whose accuracy chooses among them."""
+    """Split of the reference whose accuracy decides."""
     max_epochs: Count | None = None
-    """Epochs are drawn too, from 1 to this number, as for few samples a class; null: `epochs`."""
+    """Also draw the number of epochs, from 1 to this one, as for few samples per class. null: use
+    `epochs`."""

@@ -1,10 +1,12 @@
-"""Accuracy at every α, from the zero-shot model (0) to the fine-tuned one (1), a line a dataset.
-Bands are the 95 % intervals of the table, with their ends averaged over runs where there are
-several; they are of each α by itself, so that neighbouring ones, which see the same images, may
-differ less than the bands suggest. Dotted lines are choices of α.
+"""Accuracy at every α, from the zero-shot model (0) to the fine-tuned one (1), one line per
+dataset. Bands are the 95 % intervals of the table; over several runs their ends are averaged. Each
+band belongs to one α. Neighbouring alphas see the same images, so they may differ less than the
+bands suggest. Dotted lines are choices of α.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -19,13 +21,15 @@ def draw(
     style: Style,
     *,
     marks: dict[str, float] | None = None,
+    label: str | None = None,
 ) -> Figure:
     """Draw a line for each dataset.
 
     Args:
         table: the tidy table, with one method.
         style: looks and widths.
-        marks: alphas that a dotted line stands at, by what is written there.
+        marks: alphas to mark with a dotted line, by the text written there.
+        label: name of a metric that is drawn as it is; null: an accuracy, in percent.
 
     Raises:
         WiseftError: if the table lacks what is drawn.
@@ -34,15 +38,20 @@ def draw(
     (method, *_) = methods_of(grid, None)
     figure, (ax,) = panel_grid(style, 1, 1, 2.6)
     for name, look in style.looks(grid["dataset"].unique().tolist()).items():
-        points = 100 * mean_over_runs(curve(grid, name, method)).set_index("alpha")
+        points = mean_over_runs(curve(grid, name, method)).set_index("alpha")
+        points = points * (1 if label else 100)
         ax.fill_between(
             points.index, points["ci_low"], points["ci_high"], alpha=0.2, color=look.color
         )
         ax.plot(points.index, points["value"], label=name, gid=name, **look.line)
+    at: dict[float, list[str]] = {}
     for text, alpha in (marks or {}).items():
+        at.setdefault(alpha, []).append(text)
+    for alpha, texts in at.items():
         ax.axvline(alpha, color=GREY, linestyle=":", linewidth=0.8)
-        ax.annotate(text, (alpha, 1), xycoords=("data", "axes fraction"), rotation=90, fontsize=6)
+        how: dict[str, Any] = {"xycoords": ("data", "axes fraction"), "ha": "center", "fontsize": 6}
+        ax.annotate("\n".join(texts), (alpha, 1), va="bottom", **how)
     ax.set_xlabel("α (0: zero-shot, 1: fine-tuned)")
-    ax.set_ylabel("Accuracy (%)")
+    ax.set_ylabel(label or "Accuracy (%)")
     figure.legend(loc="outside lower center", ncols=3)
     return figure

@@ -1,6 +1,6 @@
-"""Each bar is one number of the table: of one run with its 95 % interval where it has one, of
-several runs their mean with the range of the runs. Colours and hatching tell the series apart, as
-the legend says.
+"""Each bar is one number of the table. A single run is drawn with its 95 % interval, if it has
+one; several runs are drawn as their mean with the range of the runs. The legend explains colours
+and hatching.
 """
 
 from __future__ import annotations
@@ -70,13 +70,13 @@ def draw(
     Args:
         table: the tidy table.
         style: looks and widths.
-        across: the column whose values stand below the bars.
-        names: these values in reading order; those that are not measured are left out.
-        panels: the axes and what they show, e.g. one metric or one dataset each.
+        across: the column whose values are written below the bars.
+        names: these values in reading order; values without measurements are left out.
+        panels: the axes and their content, e.g. one metric or one dataset each.
         series: bars beside each other; an interval is drawn where one run has one, else the range
             of the runs.
-        labels: other texts for `names`.
-        columns: panels in a row.
+        labels: texts to write instead of `names`.
+        columns: number of panels in a row.
 
     Raises:
         WiseftError: if there is no bar, or rows of a run contradict each other.

@@ -1,8 +1,9 @@
 """How differently two classifiers predict the same samples (the form of the paper's Figures 5,
-left, and 27 to 30). PD: share of samples that exactly one gets right. CC: complement of Cohen's
-kappa. KL: mean divergence of the second one's probabilities from the first one's. CKAC: complement
-of the centred kernel alignment of the logits. Of one run bars have a 95 % interval where the
-measure is a share, of several runs they are their mean with the range of the runs.
+left, and 27 to 30). PD: share of samples that exactly one predicts right. CC: complement of
+Cohen's kappa. KL: mean divergence of the second one's probabilities from the first one's. CKAC:
+complement of the centred kernel alignment of the logits. For a single run, bars have a 95 %
+interval if the measure is a share. For several runs, they show the mean with the range of the
+runs.
 """
 
 from __future__ import annotations
@@ -58,23 +59,23 @@ def draw(
     titles: dict[str, str] | None = None,
     columns: int = 2,
 ) -> Figure:
-    """Draw a panel a measure with the datasets below its bars, or a panel a dataset with models.
+    """Draw one panel per measure with datasets below the bars, or per dataset with models.
 
     Args:
         table: the tidy table.
         style: looks and widths.
-        pairs: a series of bars each.
+        pairs: pairs of classifiers; each is a series of bars.
         datasets: in reading order.
-        measures: of `MEASURES`, by default all; one alone where models stand below the bars.
-        across: what stands below the bars.
-        models: in reading order; needed where they stand below the bars, else rows are of these.
+        measures: some of `MEASURES`, by default all; only one if models are below the bars.
+        across: whether datasets or models are below the bars.
+        models: in reading order; needed if they are below the bars, else a selection of rows.
         labels: texts of datasets and models that differ from `titles` and names.
         titles: names of the datasets as readers know them.
-        columns: panels in a row.
+        columns: number of panels in a row.
 
     Raises:
-        WiseftError: if a measure is unknown, a bar has no row or several, or what stands below the
-            bars is not said.
+        WiseftError: if a measure is unknown, a bar has no row or several, or there are no names to
+            write below the bars.
     """
     chosen = list(MEASURES) if measures is None else measures
     if unknown := [name for name in chosen if name not in MEASURES]:

@@ -1,9 +1,9 @@
-"""Methods after WiSE-FT over its published curve: mean accuracy under shift against ImageNet, on
-logit scales with ticks in percent. The line goes through every printed α, all of which the small
-panel shows; the large open marker is α = 0.5. Means are of the printed accuracies, so that all
-points of a panel are of the same shifts. A dashed line leads from WiSE-FT as another paper quotes
-it to the α of the curve that is at least as accurate on ImageNet and best under shift. Hollow: the
-number was not read where it is printed.
+"""Methods after WiSE-FT over its published curve: mean accuracy under shift against accuracy on
+ImageNet, on logit scales with ticks in percent. The line goes through every printed α; the small
+panel shows all of them. The large open marker is α = 0.5. Means are over the printed accuracies,
+and all points of a panel use the same shifts. A dashed line leads from WiSE-FT as another paper
+quotes it to a point of the curve. Among the alphas that are at least as accurate on ImageNet, this
+point is the best under shift. Hollow: the number was not read where it is printed.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def draw(table: pd.DataFrame, style: Style, *, panels: list[FrontierPanel]) -> F
     Args:
         table: the tidy table of an experiment with `published.successors`.
         style: looks and widths.
-        panels: the axes and what is on them.
+        panels: the axes and their content.
 
     Raises:
         WiseftError: if the table has no such curve or points.

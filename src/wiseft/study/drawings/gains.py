@@ -1,8 +1,9 @@
-"""Percentage points that interpolation gains where training images are few (the form of the paper's
-Figures 17 to 19), over the zero-shot model, over the fine-tuned one and over the better of the two,
-against the size of the training set. Each line is an α; the thick one is 0.5. The dotted line takes
-the best α of every dataset by its test labels: an oracle, and no way to choose. A column of several
-datasets shows their mean, and its better end is the one with the higher mean.
+"""Percentage points that interpolation gains with few training images (the form of the paper's
+Figures 17 to 19), against the size of the training set. The gain is over the zero-shot model, over
+the fine-tuned model, and over the better of the two. Each line is an α; the thick one is 0.5. The
+dotted line takes the best α of every dataset by its test labels: it is an oracle, not a way to
+choose. A column of several datasets shows their mean, and its better model is the one with the
+higher mean.
 """
 
 from __future__ import annotations
@@ -49,11 +50,11 @@ def draw(
         table: the tidy table.
         style: looks and widths.
         columns: datasets by the title of their column; a column of several shows their mean.
-        x: the size of the training set by variant of the method or, where it differs between
+        x: the size of the training set by variant of the method or, if it differs between
             datasets, by dataset and variant.
         xlabel: label of the x axis.
         alphas: a line for each; by default 0, 0.25, 0.5, 0.75 and 1.
-        method: rows that are drawn.
+        method: the method to draw.
         own_reference: whether only runs that were trained on the dataset itself count.
 
     Raises:

@@ -1,11 +1,11 @@
-"""Accuracy against α on each dataset (the form of the paper's Figure 6). All panels span equally
-many percentage points. Solid grey: the chord between the two ends of the end-to-end curve, (1 - α)
-times the zero-shot plus α times the fine-tuned accuracy; the paper's first observation is a curve
-above it. Dash-dotted: the better of the two ends; the second observation is a curve above it.
+"""Accuracy against α on each dataset (the form of the paper's Figure 6). All panels span the same
+number of percentage points. Solid grey is the chord of the end-to-end curve: (1 - α) times the
+zero-shot plus α times the fine-tuned accuracy. The paper's first observation is a curve above it.
+Dash-dotted is the better of the two ends. The paper's second observation is a curve above it.
 
-Error bars are 95 % Clopper-Pearson intervals of single runs with their ends averaged over the runs;
-bands go from the smallest to the largest run. For a linear classifier weight space and output space
-are the same.
+Error bars are 95 % Clopper-Pearson intervals of single runs, with their ends averaged over the
+runs. Bands go from the smallest to the largest run. For a linear classifier, weight space and
+output space are the same.
 """
 
 from __future__ import annotations
@@ -72,27 +72,26 @@ def draw(
     columns: int = 3,
     source: Literal["measured", "published", "all"] = "measured",
 ) -> Figure:
-    """Draw one panel a dataset; all panels span equally many percentage points.
+    """Draw one panel per dataset; all panels span the same number of percentage points.
 
     Args:
         table: the tidy table.
         style: looks and widths.
         datasets: panels in reading order; by default the reference, then the groups' members or,
             without groups, all other datasets.
-        groups: datasets by a word that stands in the corner of their panels, e.g. `natural`.
+        groups: datasets by the word to write in the corner of their panels, e.g. `natural`.
         labels: panel titles that differ from the dataset's name.
         methods: methods to draw; by default all of the table. Chord, better end and output-space
             ensemble belong to the first.
-        models, variants: only rows of these; by default of all, each entry of models and each
-            variant as a line of its own.
+        models, variants: models and variants to draw, one line each; by default all.
         output_space: whether the output-space ensemble is drawn.
         chord: whether the chord between the ends and the better end are drawn.
-        gain: whether what the first method gains over its fine-tuned end at alpha 0.5 is written.
+        gain: whether to write the gain of the first method at alpha 0.5 over its fine-tuned end.
         optimum: whether the level of the best alpha is drawn where the alpha itself is unknown, as
             in the paper's Figure 16.
-        columns: panels in a row.
-        source: `all` draws published numbers beside measured ones, or in their place in panels of
-            which nothing is measured.
+        columns: number of panels in a row.
+        source: `all` also draws published numbers: beside measured ones, or alone in panels
+            without measurements.
 
     Raises:
         WiseftError: if the selection is empty or not one curve a run, or if a panel has no curve.

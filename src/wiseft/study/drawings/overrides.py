@@ -1,8 +1,8 @@
-"""Who decides (the form of the paper's Figure 5, middle and right). Left: of the samples on which
-the zero-shot and the fine-tuned end disagree, the share on which the model at α = 0.5 predicts as
-the zero-shot end does (it overrides) or as the fine-tuned end does (it is overridden); the rest
-goes to a third class. Right: δ is the mean difference between the two largest logits; above zero
-the zero-shot end is the more confident one.
+"""Which model decides (the form of the paper's Figure 5, middle and right). Left: samples on which
+the zero-shot and the fine-tuned model disagree. The bars show how often the model at α = 0.5
+predicts like the zero-shot model, which then overrides the other one, and how often like the
+fine-tuned model. The rest goes to a third class. Right: δ is the mean difference between the two
+largest logits. Above zero, the zero-shot model is more confident.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ def draw(
     Args:
         table: the tidy table.
         style: looks and widths.
-        datasets: below the bars, in reading order.
-        method: id of the method whose fine-tuned end is held against the zero-shot one.
-        model: rows of this model; by default of all, as a mean over them.
+        datasets: datasets below the bars, in reading order.
+        method: id of the method whose fine-tuned model is compared with the zero-shot one.
+        model: the model to draw; by default the mean over all.
         titles: names of the datasets as readers know them.
 
     Raises:

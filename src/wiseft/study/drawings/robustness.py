@@ -1,16 +1,16 @@
 """Accuracy on an average of shifted datasets against accuracy on the reference, both on logit
 scales (the form of the paper's Figure 1). A curve goes from the zero-shot model (star) through a
-marker at each α to the fine-tuned model (large filled marker); α = 0.5 is the large open marker. Up
-is more robust, right is more accurate on the reference. Of two panels the left shows everything,
-with a frame around what the right enlarges; thin lines there are single runs, thick ones their
-mean.
+marker at each α to the fine-tuned model (large filled marker); α = 0.5 is the large open marker.
+Up is more robust, right is more accurate on the reference. If there are two panels, the left one
+shows everything, and a frame in it marks the part that the right one enlarges. Thin lines there
+are single runs, thick lines their mean.
 
 Error bars are 95 % intervals of single runs (reference: Clopper-Pearson; average: cluster
-bootstrap) with their ends averaged over the runs, which is no narrower than an interval of the mean
-of these models; they are conditional on these. The green line is a least-squares fit in logit space
-through models trained from scratch on the reference alone. It is drawn with its 95 % band in the
-range of these models and nowhere else. An open triangle was trained from scratch too, but is not
-part of the fit.
+bootstrap). Their ends are averaged over the runs, which is no narrower than an interval of the
+mean of these models. The intervals are conditional on these models. The green line is a
+least-squares fit in logit space to models trained from scratch on the reference alone. The line
+and its 95 % band are drawn only in the range of these models. Open triangles were trained from
+scratch too, but are not part of the fit.
 """
 
 from __future__ import annotations
@@ -86,11 +86,11 @@ def draw(
         style: looks and widths.
         average: the average of shifts on the y axis, e.g. `natural`.
         methods: methods to draw; by default all of the table.
-        variants: only these of the methods; by default all, each as a line of its own.
+        variants: variants of the methods to draw, one line each; by default all.
         baselines: whether from-scratch models and their fit are drawn.
         fit_exclude: method ids of baselines outside the fit, drawn with a marker of their own.
         ylabel, xlabel: axis labels; by default made from the names of average and reference.
-        split: which rows of the table.
+        split: split to draw.
 
     Raises:
         WiseftError: if the selection is empty or not one curve a run, or there are neither

@@ -1,15 +1,16 @@
 """One accuracy against another, both on logit scales, with ticks in percent. A curve goes from the
-zero-shot model (star) through a marker at each α to the fine-tuned model (large filled marker); α =
-0.5 is the large open marker. Two points are not joined. Where a figure has measured
-numbers, published ones are small, with a dotted line. Error bars are 95 % intervals at α = 0,
-0.5 and 1: measured ones of the table; of a published share Clopper and Pearson's of the rounded
-number, where the number of samples is known, so never of an average.
+zero-shot model (star) through a marker at each α to the fine-tuned model (large filled marker); α
+= 0.5 is the large open marker. Two points are not joined. If a figure has measured numbers,
+published ones are small, with a dotted line. Error bars are 95 % intervals at α = 0, 0.5 and 1.
+Measured ones are from the table. Published shares have the Clopper-Pearson interval of the rounded
+number, if the number of samples is known; averages have none.
 
-Lines of other models are least-squares fits in logit space, drawn with their 95 % band between the
-models that they go through and nowhere else; the legend says where the models themselves are not at
-hand. ρ is effective robustness: how far a point lies above the line of the standard models. An x
-axis is restricted to the classes of the shifted dataset, as its label says, where all curves of the
-panel have such numbers, published or measured; those without are then left out of it.
+Lines of other models are least-squares fits in logit space, drawn with their 95 % band only
+between the models that they go through. The legend tells if the models themselves are not
+available. ρ is effective robustness: how far a point lies above the line of the standard models.
+An x axis may be restricted to the classes of the shifted dataset, as its label says. This is done
+if all curves of the panel have such numbers, published or measured; curves without them are then
+left out.
 """
 
 from __future__ import annotations
@@ -86,12 +87,12 @@ def draw(
     Args:
         table: the tidy table; published and measured rows of a series are drawn beside each other.
         style: looks and widths.
-        panels: the axes and what is on them, in reading order.
-        series: what panels show that name no series of their own.
+        panels: the axes and their content, in reading order.
+        series: series of the panels that name none of their own.
         families: other people's models (`standard`, `zero-shot`, `more-data`, ...), drawn where
             the table has them; their lines are published.
-        columns: panels in a row.
-        height: inches of a row.
+        columns: number of panels in a row.
+        height: height of a row in inches.
         titles: names of datasets as readers know them.
 
     Raises:

@@ -1,7 +1,7 @@
-"""Gain on the average of the shifts over the fine-tuned model, if the reference may lose at most so
-many percentage points against it (the form of the paper's Figure 20), by estimated GPU hours of
-pre-training. The α of every point is the best within that tolerance by test labels. With a
-tolerance of zero α = 1 is always allowed, so no point lies below zero.
+"""Gain over the fine-tuned model on the average of the shifts, against estimated GPU hours of
+pre-training (the form of the paper's Figure 20). Each tolerance is the number of points that the
+reference may lose against the fine-tuned model. Each point is at the best α within the tolerance,
+by test labels. With a tolerance of zero α = 1 is always allowed, so no point lies below zero.
 """
 
 from __future__ import annotations
@@ -45,15 +45,15 @@ def draw(
     variant: str = "",
     labels: dict[str, str] | None = None,
 ) -> Figure:
-    """Draw one point a model and tolerance.
+    """Draw one point per model and tolerance.
 
     Args:
         table: the tidy table.
         style: looks and widths.
-        hours: estimated GPU hours of pre-training by model: which models are drawn, and where.
-            Those that are not in the table are left out.
-        file: in its place a CSV with the columns `model` and `gpu_hours`, and any others.
-        variant: of the method.
+        hours: estimated GPU hours of pre-training, by model. Models that are not in the table
+            are left out.
+        file: CSV to use instead, with the columns `model` and `gpu_hours`, and any others.
+        variant: variant of the method.
         labels: names of the models; by default the table's.
 
     Raises:

@@ -156,12 +156,12 @@ class FeatureStore:
     def _compute(self, images: Split, chosen: NDArray[np.int64]) -> Iterator[Tensor]:
         log.info(f"features of {len(chosen)} images of {images.dataset}, split {images.name}")
         size = BatchSize(BATCH_SIZE)
-        with Meter("features", len(chosen), unit=" images") as meter:
+        with Meter(desc="features", total=len(chosen), unit=" images") as meter:
             for batch, _ in batches(images, BATCH_SIZE, chosen, self._device):
                 with self._precision.autocast(), self._precision.kernels(deterministic=True):
                     parts = size.each(self._of_part, batch)
                 yield torch.cat(parts).float().cpu()
-                meter.add(len(batch))
+                meter.update(len(batch))
 
     def _of_part(self, images: Tensor) -> Tensor:
         return self._classifier.features(images.to(self._device))

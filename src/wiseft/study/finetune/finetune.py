@@ -16,7 +16,8 @@ import torch
 
 from wiseft.base.io import sha256_json, write_json
 from wiseft.base.locks import alone
-from wiseft.base.progress import Progress, quiet
+from wiseft.base.messages import quiet
+from wiseft.base.progress import Progress
 from wiseft.base.stages import VERSION
 from wiseft.errors import WiseftError, some
 from wiseft.images.store import open_manifest

@@ -24,8 +24,8 @@ KEYS = ["source", "experiment", "model", "method", "variant", "run", "seed"]
 OTHERS = {
     EXPERIMENT: "ImageNet test bed, Taori et al. 2020: wiseft testbed",
     CLIP_EXPERIMENT: f"open_clip, docs/{ZERO_SHOT.file}: wiseft testbed",
-    SUCCESSORS: "a later paper, by its letter: docs/successors.md",
-    SECOND_HAND: "a summary of a later paper: docs/successors.md",
+    SUCCESSORS: "a later paper, by its letter: docs/paper.md",
+    SECOND_HAND: "a summary of a later paper: docs/paper.md",
 }
 """Where other people's numbers are from, by the experiment of their rows."""
 STYLE = """:root { color-scheme: light dark; }

@@ -37,6 +37,7 @@ from wiseft.study.config.methods import FinetuneOverrides, FinetuneSettings, Met
 from wiseft.study.plan.datasets_page import datasets_page
 from wiseft.study.plan.needs import needs_of
 from wiseft.study.targets import Targets
+from wiseft.tool.own_results import Line
 
 SECTIONS: list[tuple[str, type[BaseModel], str, str]] = [
     ("config", Config, "config.yaml", "What runs by default"),
@@ -109,6 +110,7 @@ def generated_files(root: Path) -> dict[Path, str]:
         root / "workflow" / "schemas" / f"{name}.schema.json": json_schema(model)
         for name, model, _, _ in SECTIONS
     }
+    schemas[root / "workflow" / "schemas" / "evaluation.schema.json"] = json_schema(Line)
     catalogue = Catalogue(root)
     return {
         **schemas,

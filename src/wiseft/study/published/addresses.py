@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from importlib.resources import files
 from pathlib import Path
+from typing import Any
+
+import pandas as pd
 
 from wiseft.study.config import SourceFile
 from wiseft.study.config.paths import DATASETS_ROOT, archives_folder
@@ -53,3 +57,9 @@ SOURCES = (ACCURACIES, MODEL_TYPES, ZERO_SHOT)
 def source_path(file: SourceFile, root: str | Path = DATASETS_ROOT) -> Path:
     """Return where a file lies below the folder of the datasets; you may put it there yourself."""
     return archives_folder(NAME, root) / file.file
+
+
+def shipped(name: str, **how: Any) -> pd.DataFrame:
+    """Return the CSV file of that name in this package; `how` are options of `pandas.read_csv`."""
+    with (files("wiseft.study.published") / name).open(encoding="utf-8") as file:
+        return pd.read_csv(file, **how)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from functools import cache
-from importlib.resources import files
 
 import pandas as pd
+
+from wiseft.study.published.addresses import shipped
 
 
 def lines() -> pd.DataFrame:
@@ -21,5 +22,4 @@ def lines() -> pd.DataFrame:
 
 @cache
 def _lines() -> pd.DataFrame:
-    with (files("wiseft.study.published") / "lines.csv").open(encoding="utf-8") as file:
-        return pd.read_csv(file)
+    return shipped("lines.csv")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from functools import cache
-from importlib.resources import files
 
 import pandas as pd
 
 from wiseft.errors import WiseftError
 from wiseft.study.config import Catalogue
 from wiseft.study.config.folder import UnknownName
+from wiseft.study.published.addresses import shipped
 
 TABLES: dict[int, str] = {
     1: "CLIP ViT-L/14@336px on ImageNet and five shifts",
@@ -97,11 +97,10 @@ def _imagenet_tables() -> pd.DataFrame:
 
 
 def _read(name: str) -> pd.DataFrame:
-    with (files("wiseft.study.published") / name).open(encoding="utf-8") as file:
-        head = file.readline().rstrip("\n").split(",")
-        texts = {column: "str" for column in _TEXT if column in head}
-        blank = {column: [""] for column in head if column not in texts}
-        return pd.read_csv(file, names=head, dtype=texts, keep_default_na=False, na_values=blank)
+    head = shipped(name, nrows=0).columns
+    texts = {column: "str" for column in _TEXT if column in head}
+    blank = {column: [""] for column in head if column not in texts}
+    return shipped(name, dtype=texts, keep_default_na=False, na_values=blank)
 
 
 def contradictions() -> pd.DataFrame:

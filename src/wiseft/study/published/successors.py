@@ -1,12 +1,11 @@
 """What papers after WiSE-FT print for CLIP ViT-B/16 on ImageNet and its shifts, cell by cell.
 
-A letter behind a name says which paper prints the number (docs/successors.md).
+A letter behind a name says which paper prints the number (docs/paper.md).
 """
-
-from importlib.resources import files
 
 import pandas as pd
 
+from wiseft.study.published.addresses import shipped
 from wiseft.study.published.numbers import published_rows
 from wiseft.study.published.testbed import SHIFTS
 
@@ -23,8 +22,7 @@ def successor_rows() -> pd.DataFrame:
     `method` is what is done (`post-hoc`, `training`, `quoted` for WiSE-FT as another paper prints
     it, `baseline`, `zero-shot`), `variant` the name; `selection` is empty and `alpha` null.
     """
-    with (files("wiseft.study.published") / "successors.csv").open(encoding="utf-8") as file:
-        wide = pd.read_csv(file).rename(columns={"kind": "method", "name": "variant"})
+    wide = shipped("successors.csv").rename(columns={"kind": "method", "name": "variant"})
     about = ["variant", "method", "confirmed"]
     cells = wide.melt(about, ["imagenet", *SHIFTS], "dataset", "percent").dropna(subset="percent")
     source = cells["confirmed"].map({"yes": SUCCESSORS, "no": SECOND_HAND})

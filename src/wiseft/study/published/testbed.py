@@ -7,11 +7,9 @@ measured (paper, section 2; Taori et al. 2020).
 from __future__ import annotations
 
 import ast
-import csv
-from collections.abc import Iterator, Mapping
-from importlib.resources import files
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pandas as pd
 
@@ -23,6 +21,7 @@ from wiseft.study.published.addresses import (
     MODEL_TYPES,
     SOURCES,
     ZERO_SHOT,
+    shipped,
     source_path,
 )
 from wiseft.study.published.numbers import published_rows, sample_count
@@ -45,31 +44,15 @@ METHODS = {
 110 without one, are snapshots of training and no networks of interest, and are left out."""
 
 
-class Condition(NamedTuple):
-    """A column of the test bed: what it measures, and on how many samples."""
+CONDITIONS = shipped("conditions.csv", index_col="column")
+"""The columns that are read: what each measures, and on how many samples. Every accuracy is a whole
+number of these."""
 
-    dataset: str
-    view: str
-    n: int
-
-
-def _shipped(name: str) -> list[dict[str, str]]:
-    """Return the lines of a CSV of this package."""
-    with (files("wiseft.study.published") / name).open(encoding="utf-8") as file:
-        return list(csv.DictReader(file))
-
-
-CONDITIONS = {
-    line["column"]: Condition(line["dataset"], line["view"], int(line["n"]))
-    for line in _shipped("conditions.csv")
-}
-"""The columns that are read. Every accuracy is a whole number of these samples."""
-
-_NAMES = _shipped("open_clip_names.csv")
-CLIP_MODELS = {line["theirs"]: line["ours"] for line in _NAMES if line["kind"] == "model"}
+_NAMES = shipped("open_clip_names.csv", index_col=["kind", "theirs"])["ours"]
+CLIP_MODELS: dict[str, str] = _NAMES["model"].to_dict()
 """OpenAI's nine models, by open_clip's name, as the catalogue calls them."""
 
-CLIP_COLUMNS = {line["theirs"]: line["ours"] for line in _NAMES if line["kind"] == "dataset"}
+CLIP_COLUMNS: dict[str, str] = _NAMES["dataset"].to_dict()
 """open_clip's columns by dataset. FMoW and iWildCam are left out: other metrics than the paper's.
 ObjectNet is scored with ObjectNet's own class names, which raises it by about 2 points."""
 
@@ -103,7 +86,7 @@ def testbed_rows(
                 f"{source_path(file, root)} is missing; fetch it with `wiseft testbed`, or put the "
                 "file there"
             )
-    frame = pd.DataFrame([*_standard_records(root), *_clip_records(root, catalogue)])
+    frame = pd.concat([_standard(root), _clips(root, catalogue)], ignore_index=True)
     frame = pd.concat([frame, _averages(frame)], ignore_index=True)
     return published_rows(
         frame.assign(
@@ -117,57 +100,42 @@ def testbed_rows(
     )
 
 
-def _standard_records(root: str | Path) -> Iterator[dict[str, Any]]:
-    categories = model_types(source_path(MODEL_TYPES, root))
-    for line in _records(source_path(ACCURACIES, root), {"model", *CONDITIONS}):
-        method = METHODS.get(categories.get(line["model"], ""))
-        if method is None:
-            continue
-        for column, (dataset, view, n) in CONDITIONS.items():
-            if line[column] == "":
-                continue
-            n_correct = round(float(line[column]) * n / 100)
-            yield {
-                "experiment": EXPERIMENT,
-                "model": line["model"],
-                "reference": "imagenet",
-                "method": method,
-                "alpha": 1.0,
-                "dataset": dataset,
-                "view": view,
-                "value": n_correct / n,
-                "n": n,
-                "n_correct": n_correct,
-            }
+def _standard(root: str | Path) -> pd.DataFrame:
+    """Return the points of the test bed's models, with whole numbers of samples."""
+    wide = _read(source_path(ACCURACIES, root), {"model", *CONDITIONS.index})
+    kinds = wide["model"].map(model_types(source_path(MODEL_TYPES, root)))
+    wide = wide.assign(method=kinds.map(METHODS)).dropna(subset="method")
+    points = _long(wide, ["model", "method"], CONDITIONS.index).join(CONDITIONS, on="column")
+    n_correct = (points["value"] * points["n"] / 100).round().astype(int)
+    about: dict[str, Any] = {"experiment": EXPERIMENT, "reference": "imagenet", "alpha": 1.0}
+    return points.assign(**about, value=n_correct / points["n"], n_correct=n_correct)
 
 
-def _clip_records(root: str | Path, catalogue: Catalogue | None) -> Iterator[dict[str, Any]]:
-    for line in _records(source_path(ZERO_SHOT, root), {"name", "pretrained", *CLIP_COLUMNS}):
-        if line["pretrained"] != "openai" or line["name"] not in CLIP_MODELS:
-            continue
-        for column, dataset in CLIP_COLUMNS.items():
-            yield {
-                "experiment": CLIP_EXPERIMENT,
-                "model": CLIP_MODELS[line["name"]],
-                "reference": "imagenet" if dataset in ("imagenet", *SHIFTS) else dataset,
-                "method": "zero-shot",
-                "alpha": 0.0,
-                "dataset": dataset,
-                "view": "all",
-                "value": float(line[column]),
-                "n": sample_count(catalogue, dataset, "test", "all") if catalogue else None,
-                "n_correct": None,
-            }
+def _clips(root: str | Path, catalogue: Catalogue | None) -> pd.DataFrame:
+    """Return the points of OpenAI's models."""
+    wide = _read(source_path(ZERO_SHOT, root), {"name", "pretrained", *CLIP_COLUMNS})
+    wide = wide[(wide["pretrained"] == "openai") & wide["name"].isin(CLIP_MODELS)]
+    points = _long(wide.assign(model=wide["name"].map(CLIP_MODELS)), ["model"], CLIP_COLUMNS)
+    dataset = points["column"].map(CLIP_COLUMNS)
+    own = dataset.where(~dataset.isin(["imagenet", *SHIFTS]), "imagenet")
+    n = {name: catalogue and sample_count(catalogue, name, "test", "all") for name in {*dataset}}
+    about: dict[str, Any] = {"experiment": CLIP_EXPERIMENT, "method": "zero-shot", "alpha": 0.0}
+    return points.assign(**about, view="all", dataset=dataset, reference=own, n=dataset.map(n))
 
 
-def _records(path: Path, needed: set[str]) -> list[dict[str, str]]:
+def _long(wide: pd.DataFrame, about: list[str], columns: Iterable[str]) -> pd.DataFrame:
+    """Return a row for each model and column, in the order of both, without blank cells."""
+    long = wide.melt(about, list(columns), "column", "value", ignore_index=False)
+    long = long.sort_index(kind="stable").dropna(subset="value").reset_index(drop=True)
+    return long.astype({"value": float})
+
+
+def _read(path: Path, needed: set[str]) -> pd.DataFrame:
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            lines = list(csv.DictReader(file))
-    except (UnicodeDecodeError, csv.Error) as error:
+        lines = pd.read_csv(path, dtype=str)
+    except ValueError as error:  # pandas' own errors and bad text are ValueErrors
         raise WiseftError(f"{path} is no CSV ({error}); delete it and fetch it again") from None
-    missing = sorted(needed - set(lines[0] if lines else ()))
-    if missing:
+    if missing := sorted(needed - set(lines)):
         raise WiseftError(
             f"{path} must have the columns {', '.join(sorted(needed))}, but lacks "
             f"{', '.join(missing)}; delete it and fetch it again"

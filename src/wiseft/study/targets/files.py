@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from wiseft.errors import WiseftError
 from wiseft.study.config import paths
@@ -13,10 +13,10 @@ from wiseft.study.config.experiment import ZERO_SHOT
 from wiseft.study.config.experiment_parts import PublishedSettings
 from wiseft.study.targets.data import Data
 from wiseft.study.targets.runs import Run, Runs
+from wiseft.study.targets.shown import not_run
 from wiseft.thetas.damage import sum_path
 
 FORMATS = ("pdf", "png", "svg")
-MEASURED = "measured"
 SWEPT_TABLES = frozenset({4, 5, 9, 10, 11, 12})
 """Tables of the paper that have every alpha."""
 
@@ -80,7 +80,7 @@ class Files:
         raise WiseftError(
             f"there are no tables of {name} to draw from, neither {table} nor copies in "
             f"{paths.PUBLISHED / name}; run the experiment (make run EXPERIMENT={name}), or get "
-            "them from who did (dvc pull data/tables; docs/sharing-results.md)"
+            "them from who did (dvc pull data/tables; docs/sharing.md)"
         )
 
     def _read(self, experiment: str, path: Path | None = None) -> Path:
@@ -370,28 +370,8 @@ class Files:
         ]
 
     def not_run(self, figure: str) -> list[str]:
-        """Return what a figure is about and the experiment does not run, e.g. `model clip-rn50`.
-
-        A figure of several shows those that are run. Numbers that other tables may have, published
-        ones or those of other experiments, do not count.
-        """
-        runs, settings = self._runs.runs, self._experiment.figures[figure]
-        if not runs or self._published.measured:
-            return []
-        there: dict[str, set[str]] = {"model": {run.model for run in runs}}
-        there["method"], there["variant"] = map(
-            set, zip(*(run.method_id.partition("__")[::2] for run in runs), strict=True)
-        )
-        both = settings.draw == "scatter" or settings.options.get("source") == "all"
-        wanted: dict[str, set[str]] = {kind: set() for kind in there}
-        for kind, names in _named(settings.options, both and bool(self._published.tables)):
-            wanted[kind].update(names)
-        pairs = settings.draw in ("diversity", "overrides") and not self._experiment.pairs
-        return [
-            f"{kind} {' or '.join(sorted(names))}"
-            for kind, names in wanted.items()
-            if names and names.isdisjoint(there[kind])
-        ] + (["any of `pairs`"] if pairs else [])
+        """Return what a figure is about and the experiment does not run; see `shown.not_run`."""
+        return not_run(self._experiment, self._runs.runs, figure)
 
     def headline(self) -> list[Path]:
         """Return the numbers for `dvc metrics`, which are about models that were trained."""
@@ -436,26 +416,3 @@ class Files:
 
 def _theta_1(runs: Iterable[Run]) -> list[Path]:
     return [paths.theta_1_path(run.name, run.seed) for run in runs]
-
-
-def _named(options: Any, published: bool) -> Iterator[tuple[str, list[str]]]:
-    """Yield the models, methods and variants that options of a figure name, at any depth.
-
-    Args:
-        published: whether the paper's numbers are drawn, too: then only what has the source
-            `measured` must be measured.
-    """
-    if isinstance(options, list):
-        for each in options:
-            yield from _named(each, published)
-    elif isinstance(options, dict):
-        needed = not published or options.get("source") == MEASURED
-        for key, value in options.items():
-            kind = key.removesuffix("s")
-            if kind in ("model", "method", "variant") and needed and value is not None:
-                names = [value] if isinstance(value, str) else list(value)
-                yield kind, [name.partition("__")[0] for name in names]
-            elif key == "x" and isinstance(value, dict):  # may be the sizes of variants
-                yield "variant", [name for name, size in value.items() if isinstance(size, int)]
-            elif key not in ("labels", "titles"):
-                yield from _named(value, published)

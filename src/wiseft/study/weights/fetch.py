@@ -14,7 +14,7 @@ from typing import Any
 
 from wiseft.base.archives.members import read_member
 from wiseft.base.io import atomic_path, check_writable, read_json, read_object, sha256_file
-from wiseft.base.progress import quiet
+from wiseft.base.messages import quiet
 from wiseft.base.transfer.checksums import Checksums
 from wiseft.base.transfer.http import download
 from wiseft.errors import WiseftError

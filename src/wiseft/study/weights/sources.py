@@ -176,7 +176,7 @@ def _timm(name: str) -> Source:
     architecture = timm_models.describe(name)
     if "." not in name:
         raise WiseftError(
-            f"timm has no weights {name} on the hub; a tag stands behind a dot, as in "
+            f"timm has no weights {name} on the hub; add a tag after a dot, as in "
             "vit_base_patch16_224.augreg_in21k"
         )
     repository, config = timm_repository(name), cast(Any, get_pretrained_cfg(name))

@@ -82,8 +82,8 @@ def _mounted(place: str, what: str, setting: str) -> Path:
     folder = Path(place).expanduser()
     if not folder.is_dir():
         raise WiseftError(
-            f"{what} is said to be {folder}, but nothing is there; mount it, or change `{setting}` "
-            "in config/config.yaml"
+            f"{what} should be {folder}, but nothing is there; mount it, or change `{setting}` in "
+            "config/config.yaml"
         )
     return folder
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from wiseft.base.archives.members import member_names, read_member, read_members
 from wiseft.base.io import atomic_path
-from wiseft.base.progress import quiet
+from wiseft.base.messages import quiet
 from wiseft.base.temporary import temporary_folder
 from wiseft.base.transfer.checksums import Checksums
 from wiseft.base.transfer.http import download

@@ -78,7 +78,7 @@ def _fetch_file(entry: PromptsEntry, file: SourceFile, path: Path) -> None:
     urls = mirrored(entry.name, file)
     if not urls and not path.exists():
         raise WiseftError(
-            f"the templates of {entry.name} stand in {file.file}, which is not at {path} and "
+            f"the templates of {entry.name} are in {file.file}, which is not at {path} and "
             f"cannot be downloaded: {file.how}"
         )
     download(urls, path, checksums(file))

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wiseft.errors import WiseftError
-from wiseft.images.index import check_images
+from wiseft.images.index import check_images, check_labels
 from wiseft.images.split import Indexed, LayoutInputs, PreparedSplit
 from wiseft.study.config.layouts import ArrayFilesOptions
 from wiseft.study.data.layouts.metadata import check_names
@@ -63,12 +63,7 @@ def _read_split(inputs: LayoutInputs, split: str) -> PreparedSplit:
             f"{where}: expected integer labels ({len(images)},) in {labels_at}, found "
             f"{labels.dtype} {labels.shape}."
         )
-    classes = len(inputs.class_names)
-    if len(wrong := np.flatnonzero((labels < 0) | (labels >= classes))):
-        raise WiseftError(
-            f"{where}: sample {wrong[0]} has label {labels[wrong[0]]} in {labels_at}, expected "
-            f"0..{classes - 1}."
-        )
+    check_labels(f"{where}, {labels_at}", labels, len(inputs.class_names))
     return PreparedSplit(
         images=images,
         labels=np.asarray(labels, np.int64),

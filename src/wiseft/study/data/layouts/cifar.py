@@ -25,6 +25,7 @@ from PIL import Image
 
 from wiseft.base.archives.members import read_members
 from wiseft.errors import WiseftError
+from wiseft.images.index import check_labels
 from wiseft.images.split import Indexed, LayoutInputs, PreparedSplit
 from wiseft.study.config.layouts import CifarOptions
 
@@ -100,12 +101,7 @@ def _read_split(
                 f"{where} is not the official file: expected sha256 {expected}, found {actual}. "
                 "Delete it and fetch it again."
             )
-        classes = len(inputs.class_names)
-        if len(wrong := np.flatnonzero(labels >= classes)):
-            raise WiseftError(
-                f"{where}: record {wrong[0]} has label {labels[wrong[0]]}, but the dataset has "
-                f"{classes} classes, 0..{classes - 1}."
-            )
+        check_labels(where, labels, len(inputs.class_names))
         parts.append((images, labels))
     labels = np.concatenate([labels for _, labels in parts])
     return PreparedSplit(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wiseft.base.io import read_json
+from wiseft.base.io import read_object
 from wiseft.errors import WiseftError
 from wiseft.images.split import LayoutInputs
 
@@ -110,14 +110,6 @@ def whole_numbers(values: Sequence[str], path: Path, column: str) -> NDArray[np.
                 f"{path}, row {row}: expected a whole number as {column}, found {value!r}."
             )
     return np.array([int(value) for value in values], np.int64)
-
-
-def read_object(path: Path) -> dict[str, Any]:
-    """Return a JSON object. Raises WiseftError if the file is missing or holds something else."""
-    content = read_json(path, "the metadata file")
-    if not isinstance(content, dict):
-        raise WiseftError(f"{path}: expected a JSON object, found a {type(content).__name__}.")
-    return content
 
 
 def read_members(inputs: LayoutInputs, reverse: str, forward: str) -> list[list[int]]:

@@ -11,12 +11,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from wiseft.base.io import require_file
+from wiseft.base.io import read_object, require_file
 from wiseft.errors import WiseftError
 from wiseft.images.image_folder import index_class_folders
 from wiseft.images.scan import subfolders
 from wiseft.images.split import Indexed, LayoutInputs
-from wiseft.study.data.layouts.metadata import check_members, check_names, only_split, read_object
+from wiseft.study.data.layouts.metadata import check_members, check_names, only_split
 
 FOLDER_NAMES = "folder_to_objectnet_label.json"
 OVERLAP = "objectnet_to_imagenet_1k.json"

@@ -29,7 +29,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from wiseft.base.io import read_object
 from wiseft.errors import WiseftError
+from wiseft.images.index import check_labels
 from wiseft.images.scan import below
 from wiseft.images.split import FolderSplit, Indexed, LayoutInputs
 from wiseft.images.tables import listed_split
@@ -38,7 +40,6 @@ from wiseft.study.data.layouts.metadata import (
     only_split,
     read_columns,
     read_members,
-    read_object,
     whole_numbers,
 )
 
@@ -215,10 +216,7 @@ def _original_labels(inputs: LayoutInputs) -> dict[str, int]:
     path = inputs.file(ORIGINAL)
     table = read_columns(path, ["ytid", "time_ms", "label"])
     labels = whole_numbers(table["label"].tolist(), path, "label")
-    if labels.max(initial=0) >= len(inputs.class_names):
-        raise WiseftError(
-            f"{path}: expected labels 0..{len(inputs.class_names) - 1}, found {labels.max()}."
-        )
+    check_labels(str(path), labels, len(inputs.class_names), range(1, len(labels) + 1))
     keys = table["ytid"] + "_" + table["time_ms"]
     return {key: SWAPPED.get(n, n) for key, n in zip(keys, labels.tolist(), strict=True)}
 

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wiseft.errors import WiseftError
+from wiseft.images.index import check_labels
 from wiseft.images.scan import below
 from wiseft.images.split import Indexed, LayoutInputs
 from wiseft.images.tables import listed_split
@@ -120,12 +121,7 @@ def _read_iwildcam(inputs: LayoutInputs) -> Indexed:
     columns = ["split", "y", "filename", "location_remapped", "sequence_remapped"]
     table = read_columns(path, columns)
     labels = whole_numbers(table["y"].tolist(), path, "y")
-    if (labels >= len(names)).any():
-        row = int(np.flatnonzero(labels >= len(names))[0])
-        raise WiseftError(
-            f"{path}, row {row + 1}: expected y in 0..{len(names) - 1} (the classes of {LABELS}), "
-            f"found {labels[row]}."
-        )
+    check_labels(f"{path}, column y", labels, len(names), range(1, len(labels) + 1))
     locations = whole_numbers(table["location_remapped"].tolist(), path, "location_remapped")
     splits = {}
     for split in inputs.splits:

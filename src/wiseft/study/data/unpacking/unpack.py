@@ -92,7 +92,7 @@ class _Unpacking:
             require_space(self.target.parent, plan.on_disk, f"unpacking {self.archive.name}")
             what = f"{self.archive.name}: unpacking"
             try:
-                with _writing(self.archive, folder), Meter(what, plan.total) as meter:
+                with _writing(self.archive, folder), Meter(desc=what, total=plan.total) as meter:
                     folder.mkdir(mode=0o755)
                     n = extract(self, plan, folder, meter)
                     write_json(folder / MARKER, {**self.identity(), "files": n})
@@ -173,7 +173,7 @@ def _extract(job: _Unpacking, plan: Plan, folder: Path, meter: Meter) -> int:
             (folder / name).hardlink_to(source)
         except OSError:  # a file system without hard links
             shutil.copyfile(source, folder / name)
-        meter.add(source.stat().st_size)
+        meter.update(source.stat().st_size)
     return len(plan.files) + len(plan.links)
 
 
@@ -244,6 +244,6 @@ def _write(member: Member, path: Path, job: _Unpacking, meter: Meter) -> None:
                 why = f"is longer than the {member.size} declared"
                 raise refusal(job.archive, member.name, why)
             file.write(piece)
-            meter.add(len(piece))
+            meter.update(len(piece))
     if left:
         raise refusal(job.archive, member.name, f"is {left} bytes shorter than declared")

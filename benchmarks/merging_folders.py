@@ -1,0 +1,120 @@
+"""`wiseft merge` beside `mergekit-yaml`: whole commands on folders of two random Llamas in bf16, of
+1 GB in one file and of 4 GB in shards, in turns.
+
+Not among the benchmarks of `make bench`: `python -m benchmarks --only merging_folders`. The files
+lie in the folder for temporary files (`TMPDIR`), which needs 13 GB.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from benchmarks.common import Options, measured, peers, summary, write_record
+
+SIZES: dict[str, dict[str, int]] = {
+    "1 GB": {"hidden_size": 1280, "intermediate_size": 3456, "num_hidden_layers": 21},
+    "4 GB": {"hidden_size": 2560, "intermediate_size": 6912, "num_hidden_layers": 24},
+}
+TINY = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2}
+WORDS = 32_000
+SHARD = "1GB"
+GOALS = {"wall_seconds": 0.7, "cpu_seconds": 0.7, "peak_mb": 0.333}
+"""What ours may take of what mergekit takes."""
+
+
+def run(options: Options) -> None:
+    """Write `merging_folders.json`."""
+    program = peers() / "mergekit-yaml"
+    used: dict[str, Any] = {}
+    ratios: dict[str, Any] = {}
+    found: dict[str, Any] = {}
+    for size, shape in {"tiny": TINY}.items() if options.quick else SIZES.items():
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            with multiprocessing.get_context("spawn").Pool(1) as pool:
+                pool.apply(_write, (folder, shape))
+            runs: dict[str, list[dict[str, float]]] = {"wiseft": [], "mergekit": []}
+            for _ in range(options.repeats):
+                for which, command in _commands(folder, program).items():
+                    shutil.rmtree(folder / which, ignore_errors=True)
+                    runs[which].append(measured(command, options.threads))
+            files = list((folder / "a").glob("*.safetensors"))
+            found[size] = {
+                "megabytes": round(sum(file.stat().st_size for file in files) / 1e6),
+                "files": len(files),
+                "differences": _differences(folder),
+            }
+        used[size] = {
+            w: {k: summary([r[k] for r in each]) for k in GOALS} for w, each in runs.items()
+        }
+        ours, theirs = used[size]["wiseft"], used[size]["mergekit"]
+        ratios[size] = {k: round(ours[k]["median"] / theirs[k]["median"], 3) for k in GOALS}
+    settings = {"sizes": SIZES, "words": WORDS, "dtype": "bfloat16", "alpha": "0.5"}
+    write_record(
+        "merging_folders",
+        options,
+        settings=settings,
+        used=used,
+        ratios=ratios,
+        goals=GOALS,
+        measured=found,
+    )
+
+
+def _write(folder: Path, shape: dict[str, Any]) -> None:
+    """Write a and b as transformers does: weights, configuration and tokenizer."""
+    import torch
+    from tokenizers import Tokenizer
+    from tokenizers.models import BPE
+    from tokenizers.pre_tokenizers import ByteLevel
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    alphabet = sorted(ByteLevel.alphabet())
+    words = [*alphabet, *(f"word{place}" for place in range(WORDS - len(alphabet)))]
+    model = BPE({word: place for place, word in enumerate(words)}, [])
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(model))
+    torch.manual_seed(0)
+    with torch.device("meta"):
+        llama: Any = LlamaForCausalLM(LlamaConfig(vocab_size=WORDS, **shape))
+    llama = llama.to(torch.bfloat16).to_empty(device="cpu")
+    for name in "ab":
+        with torch.no_grad():
+            for parameter in llama.parameters():
+                parameter.uniform_(-0.05, 0.05)
+        llama.save_pretrained(folder / name, max_shard_size=SHARD)
+        tokenizer.save_pretrained(folder / name)
+
+
+def _commands(folder: Path, program: Path) -> dict[str, list[str]]:
+    config = folder / "linear.json"  # JSON is YAML
+    models = [{"model": str(folder / name), "parameters": {"weight": 0.5}} for name in "ab"]
+    config.write_text(json.dumps({"merge_method": "linear", "models": models, "dtype": "bfloat16"}))
+    ours = [Path(sys.executable).with_name("wiseft"), "merge", folder / "a", folder / "b"]
+    ours += ["--alpha", "0.5", "--output", folder / "wiseft"]
+    theirs = [program, config, folder / "mergekit"]
+    return {"wiseft": [*map(str, ours)], "mergekit": [*map(str, theirs)]}
+
+
+def _differences(folder: Path) -> dict[str, float]:
+    """Return how much the two results differ, in parts of a tensor's largest entry; mergekit
+    computes in bf16.
+    """
+    import torch
+
+    from wiseft.foreign.formats import read_checkpoint
+
+    ours, theirs = (read_checkpoint(folder / which).tensors for which in ("wiseft", "mergekit"))
+    assert ours.keys() == theirs.keys()
+    largest, differing = 0.0, 0
+    for name in ours:
+        if not torch.equal(ours[name], theirs[name]):
+            one, other = ours[name].float(), theirs[name].float()
+            largest = max(largest, float((one - other).abs().max() / other.abs().max()))
+            differing += int((one != other).sum())
+    return {"largest": largest, "elements": differing}

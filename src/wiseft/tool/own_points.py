@@ -1,0 +1,209 @@
+"""One alpha of a sweep with the user's own evaluation: write the model, evaluate it, keep results.
+
+Nothing here knows what the data sets are for, so an alpha may be a job of its own.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import shlex
+import threading
+from collections.abc import Callable, Collection, Iterable, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from wiseft.base.alphas import format_alpha
+from wiseft.base.io import require_space, sha256_file, sha256_json
+from wiseft.base.messages import quiet
+from wiseft.base.temporary import temporary_folder
+from wiseft.errors import DamagedFile
+from wiseft.foreign.adapters import files_of, is_adapter
+from wiseft.foreign.door import Opened
+from wiseft.tabulate.predictions import ENDS
+from wiseft.tabulate.reported import RESULTS
+from wiseft.tabulate.schema import read, write_parquet
+from wiseft.tool.command import Command, ended_by_sigterm, run
+from wiseft.tool.merge import are_thetas, check_files, merge_files
+from wiseft.tool.own_readers import read_results
+from wiseft.tool.own_results import frame_of_lines, json_object
+
+log = logging.getLogger(__name__)
+
+Function = Callable[[Path], Iterable[Mapping[str, Any]]]
+"""From the path of a model to lines of the contract (docs/own-evaluation.md)."""
+Next = Callable[[Mapping[str, pd.DataFrame], Collection[str]], str | None]
+"""From what is measured, by alpha, and the alphas under way to the next alpha; None: no more."""
+POINTS, SCRATCH = "points", "point"
+"""In a sweep's work: results by key, and folders of models under way."""
+
+
+@dataclass(frozen=True)
+class Points:
+    """All that results depend on but alpha, and where they are kept.
+
+    Attributes:
+        ends: the zero-shot and the fine-tuned model, as paths.
+        opened: likewise.
+        evaluate: a command, or a function.
+        work: the folder that results are kept in.
+        device: for `{device}`.
+        weights: the key of the weights in a `.pt` that holds several mappings of tensors.
+        sums: of the files of both checkpoints, by name.
+        stop: ends all commands as soon as it is set.
+    """
+
+    ends: tuple[Path, Path]
+    opened: tuple[Opened, Opened]
+    evaluate: Command | Function
+    work: Path
+    device: str
+    weights: str | None
+    sums: list[dict[str, str]]
+    stop: threading.Event = field(default_factory=threading.Event)
+
+    @classmethod
+    def open(
+        cls,
+        ends: tuple[Path, Path],
+        evaluate: Command | Function,
+        work: Path,
+        device: str,
+        weights: str | None = None,
+    ) -> Points:
+        """Return them, checked as a merge checks its models.
+
+        Raises:
+            WiseftError: if a checkpoint is refused, or the two do not fit.
+        """
+        zero, fine = ends
+        if is_adapter(fine):
+            opened = check_files(zero, fine, weights)
+        else:  # a merge takes the one first whose format it writes
+            other, first = check_files(fine, zero, weights)
+            opened = first, other
+        sums = [{file.name: sha256_file(file) for file in files_of(path)} for path in ends]
+        return cls(ends, opened, evaluate, work, device, weights, sums)
+
+    @property
+    def like(self) -> Opened:
+        """The model whose format a model between them has: of an adapter its base."""
+        return self.opened[not is_adapter(self.ends[1])]
+
+    @property
+    def called(self) -> str:
+        """What the record calls the evaluation."""
+        how = self.evaluate
+        return shlex.join(how.words) if isinstance(how, Command) else _identity(how)[0]
+
+    def measure(self, alpha: str) -> pd.DataFrame:
+        """Return what is reported at an alpha, by another call or now; then it is kept.
+
+        Raises:
+            WiseftError: if there is no room for the model, the evaluation fails, or it reports
+                what is none of the contract's forms.
+        """
+        how = self.evaluate
+        about = how.identity() if isinstance(how, Command) else _identity(how)
+        key = [self.sums, self.weights, about, alpha]
+        path = self.work / POINTS / f"{sha256_json(key)}.parquet"
+        if path.exists():
+            try:
+                return read(path, RESULTS, "results")
+            except DamagedFile as error:
+                log.info(f"sweep: {error}; it is evaluated again")
+        log.info(f"sweep: alpha {float(alpha):g}")
+        with temporary_folder(SCRATCH, self.work) as folder:
+            frame = self._evaluated(alpha, folder)
+        write_parquet(path, frame, RESULTS)
+        return frame
+
+    def write(self, alpha: str, folder: Path) -> Path:
+        """Write the model at an alpha into a folder, in F's format; return its path.
+
+        Raises:
+            WiseftError: if there is no room for it.
+        """
+        own, (first, second) = self.like.path, self.ends
+        files = own.rglob("*") if own.is_dir() else [own]
+        size = sum(file.stat().st_size for file in files if file.is_file())
+        require_space(folder, size, f"the model at alpha {float(alpha):g}")
+        if not is_adapter(second) and not are_thetas(*self.opened):
+            first, second, alpha = second, first, format_alpha(round(1 - float(alpha), 3))
+        with quiet():
+            merge_files(first, second, alpha, folder / own.name, weights=self.weights)
+        return folder / own.name
+
+    def _model(self, alpha: str, folder: Path) -> Path:
+        """Return an end itself, in F's format if it has another; else the model in between."""
+        for end, path, opened in zip(ENDS, self.ends, self.opened, strict=True):
+            same = opened.checkpoint.kind == self.like.checkpoint.kind
+            if alpha == end and same and not is_adapter(path):
+                return path.absolute()
+        return self.write(alpha, folder).absolute()
+
+    def _evaluated(self, alpha: str, folder: Path) -> pd.DataFrame:
+        between, output = folder / "model", folder / "results"  # apart, whatever F is called
+        between.mkdir()
+        model, printed = self._model(alpha, between), folder / "printed"
+        if not isinstance(self.evaluate, Command):
+            made = enumerate(self.evaluate(model), 1)
+            return frame_of_lines((f"line {n} of the evaluation", each) for n, each in made)
+        values = {"model": str(model), "alpha": f"{float(alpha):g}", "device": self.device}
+        values["output"] = str(output.absolute())
+        run(self.evaluate.filled(values), printed, self.stop)
+        if self.evaluate.writes:
+            return read_results(output)
+        lines = printed.read_text(encoding="utf-8", errors="replace").splitlines()
+        found = ((f"a line that was printed ({line[:80]})", json_object(line)) for line in lines)
+        return frame_of_lines((where, each) for where, each in found if each is not None)
+
+
+def _identity(function: Function) -> list[str]:
+    """Return what tells a function from others: its name and, where it is known, its source."""
+    name = f"{function.__module__}.{getattr(function, '__qualname__', '')}"
+    try:
+        return [name, inspect.getsource(function)]
+    except (OSError, TypeError):
+        return [name]
+
+
+def measure_all(
+    points: Points,
+    following: Next,
+    check: Callable[[str, pd.DataFrame], None],
+    jobs: int = 1,
+) -> dict[str, pd.DataFrame]:
+    """Measure alpha after alpha until no more is asked for; return what was reported, by alpha.
+
+    A signal (SIGTERM, SIGINT) or an error ends all commands; what was measured is kept.
+
+    Args:
+        check: called with each alpha and its results, the first ones before others are computed.
+        jobs: alphas at a time, each with a model on the disk.
+
+    Raises:
+        WiseftError: as `Points.measure` and `check`.
+    """
+    measured: dict[str, pd.DataFrame] = {}
+    under_way: dict[Future[pd.DataFrame], str] = {}
+    with ended_by_sigterm(), ThreadPoolExecutor(jobs) as pool:
+        try:
+            while True:
+                while len(under_way) < (jobs if measured else 1):
+                    alpha = following(measured, under_way.values())
+                    if alpha is None:
+                        break
+                    under_way[pool.submit(points.measure, alpha)] = alpha
+                if not under_way:
+                    return dict(sorted(measured.items()))
+                for done in wait(under_way, return_when=FIRST_COMPLETED).done:
+                    alpha, frame = under_way.pop(done), done.result()
+                    check(alpha, frame)
+                    measured[alpha] = frame
+        finally:
+            points.stop.set()

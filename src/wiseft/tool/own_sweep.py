@@ -1,0 +1,309 @@
+"""The sweep with the user's own evaluation: any two checkpoints that a merge takes, any metric."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import combinations, pairwise
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from wiseft.base.alphas import FIXED_ALPHA, format_alpha, parse_alphas
+from wiseft.base.io import atomic_path, sha256_file, sha256_json, write_json
+from wiseft.base.names import AVERAGE_PREFIX
+from wiseft.base.provenance import git_commit, versions
+from wiseft.errors import WiseftError
+from wiseft.foreign.named import local_path
+from wiseft.models.runtime import start_torch
+from wiseft.tabulate.few_evaluations import next_alpha, unseen
+from wiseft.tabulate.predictions import ENDS
+from wiseft.tabulate.reported import check_alike, chosen, known_n, of_set, reported, score_of
+from wiseft.tabulate.stage import tables_of
+from wiseft.tool.claim import INPUTS, WORK, claimed
+from wiseft.tool.command import Command
+from wiseft.tool.concluding import accuracies, end_of, table_choices, table_settings
+from wiseft.tool.flips import PREDICTION, section
+from wiseft.tool.own_points import Function, Points, measure_all
+from wiseft.tool.record import (
+    HELD_OUT,
+    MODEL,
+    PREDICTIONS,
+    REFERENCE,
+    TEST,
+    ImageSet,
+    Model,
+    Result,
+    Sweep,
+    write_record,
+)
+from wiseft.tool.show import recommend, write_files
+
+log = logging.getLogger(__name__)
+
+ALPHAS = tuple(f"{step * 0.1:.3f}" for step in range(11))
+"""Fewer than of a sweep of images, which has all alphas in one pass."""
+_Results = Mapping[tuple[str, str], Mapping[str, pd.DataFrame]]
+"""Rows of `of_set` by dataset and split of the tables, and by alpha."""
+
+
+@dataclass(frozen=True)
+class Roles:
+    """What the evaluation's sets are for, by their names.
+
+    Raises:
+        WiseftError: if a set has two roles, or a name that tables need.
+    """
+
+    held_out: str
+    reference: str
+    shifts: Sequence[str]
+    kept: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        names = [self.held_out, self.reference, *self.shifts, *self.kept]
+        for one, two in pairwise(sorted(names)):
+            if one == two:
+                raise WiseftError(
+                    f"the set {one} has two roles; alpha must not be chosen on the samples that "
+                    "are reported, so give each set one of --held-out, --reference, --shift, --keep"
+                )
+        for name in (*self.shifts, *self.kept):
+            if name == REFERENCE or name.startswith(AVERAGE_PREFIX):
+                raise WiseftError(f"the set {name} has a name that tables need; call it otherwise")
+
+    @property
+    def places(self) -> dict[str, tuple[str, str]]:
+        """Dataset and split of the tables, by set."""
+        own = {self.held_out: (REFERENCE, HELD_OUT), self.reference: (REFERENCE, TEST)}
+        return own | {name: (name, TEST) for name in (*self.shifts, *self.kept)}
+
+    def sets(self, rows: Mapping[tuple[str, str], pd.DataFrame]) -> list[ImageSet]:
+        """Return what the record says of them, the reference first.
+
+        Args:
+            rows: what was reported at one alpha, by place.
+        """
+        split = f"alpha is chosen on {self.held_out}, and what is reported is {self.reference}"
+        found = []
+        for name in [REFERENCE, *self.shifts, *self.kept]:
+            own = {at: part for (dataset, at), part in rows.items() if dataset == name}
+            about: dict[str, Any] = {"name": name, "path": name, "labelled": True}
+            about["role"] = "kept" if name in self.kept else "shift"
+            if name == REFERENCE:
+                about |= {"path": self.reference, "role": "reference", "split": split}
+            about["n"] = {at: known_n(part) for at, part in own.items()}
+            about["sha256"] = sha256_json([name, *own[TEST]["metric"][:1], *own[TEST]["id"]])
+            found.append(ImageSet.model_validate(about))
+        return found
+
+
+def sweep_with(
+    zero_shot: Path | str,
+    fine_tuned: Path | str,
+    evaluate: str | Function,
+    output: Path | str,
+    *,
+    held_out: str,
+    reference: str,
+    shifts: Sequence[str],
+    keep: Sequence[str] = (),
+    metrics: Sequence[str] = (),
+    alphas: Iterable[float | str] = ALPHAS,
+    alpha: float | str | None = None,
+    weights: str | None = None,
+    device: str = "auto",
+    threads: int = 1,
+    jobs: int = 1,
+    budget: int | None = None,
+    seed: int = 0,
+) -> Result:
+    """Find the model between two checkpoints by an evaluation of your own, and write it as F is.
+
+    Alpha is chosen on the held-out set alone. Results are kept: another call with the same models
+    and evaluation computes new alphas only, whatever roles the sets have.
+
+    Args:
+        zero_shot: file, folder or name of a checkpoint that `wiseft merge` takes.
+        fine_tuned: likewise, of the same architecture; or an adapter of PEFT for the first.
+        evaluate: a command with `{model}`, or a function from the model's path to lines, as
+            docs/own-evaluation.md has them. It runs once for each alpha.
+        output: a new folder, or that of a sweep of the same models and evaluation.
+        held_out: the set that alpha is chosen on.
+        reference: the set of the same kind that is reported.
+        shifts: sets from elsewhere.
+        keep: sets that show what is retained; they have no part in any choice.
+        metrics: a set takes the first of these that it has; needed where it has several.
+        alphas: the grid; 0, 0.5 and 1 join it.
+        alpha: writes the model at this alpha, in place of the recommended one.
+        weights: the key of the weights in a `.pt` that holds several mappings of tensors.
+        device: for `{device}`: auto, cpu, cuda, or mps.
+        threads: CPU threads of a merge.
+        jobs: evaluations at a time, each with a model on the disk.
+        budget: evaluations in all; after 0, 1, 0.5 and `alpha` they are chosen by held-out results
+            (`wiseft.tabulate.few_evaluations`). None: the whole grid.
+        seed: of the bootstrap.
+
+    Raises:
+        WiseftError: if a checkpoint or what the evaluation reports is refused, the evaluation
+            fails, there is no room for a model, or `output` is something else.
+    """
+    output, given = Path(output), None if alpha is None else format_alpha(alpha)
+    roles = Roles(held_out, reference, shifts, keep)
+    needed = dict.fromkeys([*ENDS, FIXED_ALPHA, *filter(None, [given])])
+    if budget is not None and jobs > 1:
+        raise WiseftError("--budget chooses each alpha by the results before it; leave out --jobs")
+    if budget is not None and budget < len(needed):
+        least = ", ".join(f"{float(each):g}" for each in needed)
+        raise WiseftError(f"--budget {budget} is too small for the alphas {least}")
+    grid = parse_alphas(dict.fromkeys(map(format_alpha, [*alphas, *needed])))
+    how = Command.parse(evaluate) if isinstance(evaluate, str) else evaluate
+    ends = local_path(zero_shot), local_path(fine_tuned)
+    where = str(start_torch(threads, device, mps=True))
+    points = Points.open(ends, how, output / WORK, where, weights)
+    inputs = {"ends": points.sums, "weights": weights, "evaluate": points.called}
+    first: dict[str, pd.DataFrame] = {}
+    with claimed(output, inputs):
+
+        def check(alpha: str, frame: pd.DataFrame) -> None:
+            for before, other in first.items():
+                check_alike(other, frame, (f"alpha {float(before):g}", f"alpha {float(alpha):g}"))
+            if not first:
+                chosen(frame, list(roles.places), metrics)
+                first[alpha] = frame
+                write_json(output / WORK / INPUTS, inputs)  # what fails at once claims nothing
+
+        def following(measured: Mapping[str, pd.DataFrame], busy: Collection[str]) -> str | None:
+            order = dict.fromkeys([*needed, *(grid if budget is None else ())])
+            left = (each for each in order if each not in {*measured, *busy})
+            if (found := next(left, None)) is not None or budget is None:
+                return found
+            taken = chosen(measured[ENDS[0]], [held_out], metrics)
+            scores = {
+                float(at): {held_out: score_of(of_set(frame, held_out, taken[held_out]))}
+                for at, frame in measured.items()
+            }
+            at = next_alpha([float(each) for each in grid], scores, held_out, budget)
+            return None if at is None else format_alpha(at)
+
+        results = measure_all(points, following, check, jobs)
+        taken = chosen(results[ENDS[0]], list(roles.places), metrics)
+        sets = {
+            place: {alpha: of_set(frame, name, taken[name]) for alpha, frame in results.items()}
+            for name, place in roles.places.items()
+        }
+        missed = unseen([float(each) for each in grid], [float(each) for each in results])
+        return _conclude(points, sets, roles, (output, inputs), given, seed, missed)
+
+
+def _conclude(
+    points: Points,
+    results: _Results,
+    roles: Roles,
+    where: tuple[Path, Mapping[str, Any]],
+    given: str | None,
+    seed: int,
+    missed: str,
+) -> Result:
+    """Choose alpha by what was reported, and write tables, page, model and record.
+
+    Args:
+        results: by place and alpha, in ascending order.
+        where: the sweep's folder, and what it claims.
+        given: alpha of the model, in place of the recommended one.
+        missed: a sentence on alphas that were not evaluated.
+    """
+    output, inputs = where
+    grid = list(results[REFERENCE, TEST])
+    run: dict[str, Any] = {"model": "model", "reference": REFERENCE, "method": "end-to-end"}
+    run |= {"variant": "", "run": f"model__{REFERENCE}__end-to-end", "seed": seed}
+    read, sets = reported(results, run), roles.sets({at: f[ENDS[0]] for at, f in results.items()})
+    # Shares of right answers and rewards have no average.
+    metric = read.metrics.set_index("dataset")["metric"]
+    average = metric[metric.index.isin(roles.shifts)].nunique() == 1
+    settings = partial(table_settings, sets, grid, seed, average=average)
+    table = tables_of("sweep", settings(float(FIXED_ALPHA)), read).table
+    choices = table_choices(table, given)
+    found = recommend(choices, sets, table, " ".join(_doubts(results, roles)), "samples")
+    found = found.model_copy(update={"why": f"{found.why} {missed}".rstrip()})
+    gains = tables_of("sweep", settings(found.alpha), read).comparisons
+    zero_shot, fine_tuned = map(end_of, points.opened, points.ends, points.sums)
+    config = points.like.checkpoint.config
+    named = config.get("architectures") or [config.get("_class_name")]
+    record = Sweep(
+        versions=versions(),
+        commit=git_commit(),
+        inputs=sha256_json(inputs),
+        zero_shot=zero_shot,
+        fine_tuned=fine_tuned,
+        architecture=str(named[0] or "not said"),
+        class_names=[],
+        templates=[],
+        head="",
+        evaluate=points.called,
+        sets=sets,
+        alphas=[float(each) for each in grid],
+        choices=choices,
+        unlabelled={},
+        recommended=found,
+        accuracy=accuracies(table),
+        model=_write_model(points, format_alpha(found.alpha), output),
+    )
+    samples = _samples(results)
+    with atomic_path(output / PREDICTIONS) as temporary:
+        samples.to_parquet(temporary, index=False)
+    write_files(output, record, table, gains, section(samples, found.alpha, "samples"))
+    write_record(output, record)
+    return Result(output, record)
+
+
+def _doubts(results: _Results, roles: Roles) -> Iterator[str]:
+    """Yield sentences on why no alpha is to be recommended."""
+    if all(each[ENDS[0]]["value"].equals(each[ENDS[1]]["value"]) for each in results.values()):
+        yield "Both ends are the same model: all reported numbers are equal."
+    names = dict(zip(results, roles.places, strict=True))
+    rows = {at: pd.concat(each.values())[["id", "value"]] for at, each in results.items()}
+    for one, two in combinations(rows, 2):
+        if (
+            REFERENCE in (one[0], two[0])
+            and rows[one]["id"].iloc[0]
+            and rows[one].equals(rows[two])
+        ):
+            same = f"{names[one]} and {names[two]} are the same samples"
+            yield f"{same}, with the same scores at every alpha."
+
+
+def _samples(results: _Results) -> pd.DataFrame:
+    """Return the score of every sample in the form of predictions: those of right samples are 1."""
+    parts = [pd.DataFrame({name: [] for name in ("set", "split", "image", "label")}, dtype=object)]
+    for (dataset, split), frames in results.items():
+        values = {f"{PREDICTION}{alpha}": frame["value"] for alpha, frame in frames.items()}
+        part = pd.DataFrame({"set": dataset, "split": split, "image": frames[ENDS[0]]["id"]})
+        shares = pd.DataFrame(values).isin([0, 1]).all(axis=None)
+        if part["image"].iloc[0]:
+            parts.append(part.assign(label=1.0 if shares else None, **values))
+    return pd.concat(parts, ignore_index=True)
+
+
+def _write_model(points: Points, alpha: str, output: Path) -> Model:
+    """Write the model at an alpha in F's format; a folder that was there is replaced."""
+    made, folder, like = output / WORK / MODEL, output / MODEL, points.like
+    shutil.rmtree(made, ignore_errors=True)
+    made.mkdir()
+    path = points.write(alpha, made)
+    whole = path.is_dir()
+    shutil.rmtree(folder, ignore_errors=True)
+    (path if whole else made).replace(folder)
+    shutil.rmtree(made, ignore_errors=True)
+    log.info(f"sweep: wrote {folder} at alpha {alpha}, in the format of {like.path}")
+    library = "transformers" if whole and "model_type" in like.checkpoint.config else "torch"
+    return Model(
+        loads_with="wiseft" if like.header is not None else library,
+        file=MODEL if whole else f"{MODEL}/{path.name}",
+        head=False,
+        sha256={each.name: sha256_file(each) for each in folder.iterdir() if each.is_file()},
+    )

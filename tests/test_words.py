@@ -1,0 +1,94 @@
+"""The checker of how this project writes finds what it forbids, and nothing else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tools import words
+
+LONG = " ".join(["word"] * 41)
+
+
+def rules(text: str) -> list[str]:
+    return [problem.rule for problem in words.of_text("here", words.plain(text))]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "A reader is told once.",
+        "It ends here. Of the last points, all is the price.",
+        "Make a list; of those the first is taken.",
+        "Who reads a file raises an error.",
+        "What is merged must be of one architecture.",
+        "The rest is done likewise.",
+        "The same command goes on where it stopped.",
+        "The caption stands below the figure.",
+    ],
+)
+def test_a_turn_of_phrase_is_found(text: str) -> None:
+    assert len(rules(text)) == 1
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Of course it works.",
+        "Who is it for? What does it do with my images?",
+        "What you need: a checkpoint and images.",
+        "What it does",
+        "Lines are told apart by colour, and a proxy stands in for the model.",
+        "`Of the code` nothing is checked, e.g. `is told`.",
+        " ".join(["word"] * 40) + ".",
+    ],
+)
+def test_plain_sentences_pass(text: str) -> None:
+    assert rules(text) == []
+
+
+def test_long_sentences_are_counted_without_markup() -> None:
+    assert rules(f"{LONG}.") == ["41 words, at most 40"]
+    assert rules(f"{LONG[:-10]} [`a`](b c d e f).") == []
+
+
+def test_a_page_is_read_by_paragraphs_items_and_cells(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(words, "ROOT", tmp_path)
+    page = tmp_path / "page.md"
+    page.write_text(
+        f"# Of headings nothing is said\n\n```\n{LONG}\n```\n<!-- {LONG} -->\n"
+        f"- An item that\n  is told.\n- {LONG}\n\n| cell | {LONG} |\n"
+    )
+    found = [(problem.place, problem.rule) for problem in words.of_page(page)]
+    assert found == [
+        ("page.md:7", "say who tells whom"),
+        ("page.md:9", "41 words, at most 40"),
+        ("page.md:11", "41 words, at most 40"),
+        ("page.md", "29.0 words a sentence, at most 25"),
+    ]
+
+
+def test_messages_are_found_with_their_values_as_words(tmp_path: Path) -> None:
+    file = tmp_path / "code.py"
+    file.write_text(
+        "def check(name):\n"
+        "    yield f'{name} is one'\n"
+        "    log.warning('a warning %s', name)\n"
+        "    print('no message')\n"
+        "    raise ValueError(f'{name} is wrong: ' 'mend it')\n"
+    )
+    assert sorted(words.literals(file)) == [
+        (2, "value is one"),
+        (3, "a warning %s"),
+        (5, "value is wrong: mend it"),
+    ]
+
+
+def test_help_texts_are_checked(monkeypatch) -> None:
+    monkeypatch.setattr(words, "LONGEST", 3)
+    places = {problem.place for problem in words.of_helps()}
+    assert {"wiseft sweep --help", "wiseft data fetch --to", "wiseft merge --alpha"} <= places
+
+
+def test_pages_that_fail_are_listed_and_exist() -> None:
+    assert {page for page in words.NOT_YET if not (words.ROOT / page).is_file()} == set()

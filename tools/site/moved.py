@@ -1,0 +1,29 @@
+"""Pages that are part of other pages now, and what the site shows at their old addresses."""
+
+from __future__ import annotations
+
+MOVED = {
+    "choosing-alpha": "when-it-pays",
+    "does-it-help": "when-it-pays",
+    "gallery": "digits",
+    "get-started/colleague": "sharing",
+    "get-started/lab": "paper",
+    "get-started/newcomer": "digits",
+    "get-started/practitioner": "sweep",
+    "rehearsal": "reliability",
+    "running-on-a-workstation": "running",
+    "running-on-slurm": "running",
+    "scaling": "costs",
+    "sharing-results": "sharing",
+    "successors": "paper",
+}
+"""The page of docs/ with the content, by the old page."""
+
+
+def redirect(old: str, new: str) -> str:
+    """Return the HTML of an old address, which leads to the page that has its content now."""
+    to = "../" * old.count("/") + f"{new}.html"
+    return (
+        f'<!doctype html><meta http-equiv="refresh" content="0; url={to}">'
+        f'<link rel="canonical" href="{to}"><a href="{to}">This page has moved.</a>'
+    )

@@ -1,0 +1,208 @@
+"""Check how this project writes: sentence lengths and turns of phrase that are hard to read.
+
+`python -m tools.words` checks pages, help texts, captions and messages, and lists each problem with
+its place. `python -m tools.words FILE ...` checks these pages alone.
+
+A page must have at most 25 words per sentence on average, and no sentence over 40. A message has at
+most 40 words per sentence. Code, formulas and headings are not counted; a table cell counts as a
+sentence.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+ROOT = Path(__file__).parents[1]
+LONGEST, MEAN = 40, 25
+_LABEL = r"(?!(?:\S+ ){0,4}\S+:)"  # "What you need: ..." is plain enough
+BANNED = {
+    r"\b(?:is|are|was|were) told\b(?! apart)": "say who tells whom",
+    r"\b(?:is|are|was|were) said\b": "say it",
+    r"\bwas forecast and came\b": "This was forecast, and it happened",
+    r"^Of (?!course\b)": "begin with the subject",
+    r"; of (?:these|those|several|two)\b": "begin with the subject",
+    rf"^Who {_LABEL}[^?]*$": "name who does it",
+    rf"^What (?!to\b){_LABEL}(?:\S+ ){{3,}}[^?]*$": "name the thing",
+    r"\bto \w+ belongs\b": "say what has it",
+    r"\bdiffers? from what (?:is|was)\b": "name the thing",
+    r"\blikewise\b": "say it in full",
+    r"\bgo(?:es)? on (?:with|where|from where)\b": "continues, resumes",
+    r"\bstands? (?:in (?!for\b)|below\b|above\b|beside\b|behind\b)": "is",
+}
+"""Patterns of turns of phrase that are hard to read, in a sentence, and what to do instead."""
+PAGES = ("README.md", "CONTRIBUTING.md", "SECURITY.md", "config/README.md", "benchmarks/README.md")
+NOT_YET = frozenset(
+    f"docs/{name}.md" for name in ("digits", "digits-data", "digits-studies", "icons", "photos")
+)
+"""Pages that do not keep the rules yet: protocols and forecasts in them are history."""
+SAYS = frozenset({"debug", "info", "warning", "error", "exception", "critical", "echo"})
+"""Functions whose first argument is a message."""
+ABBREVIATION = re.compile(r"\b(?:e\.g|i\.e|cf|vs|al|etc|Fig|no|approx|St)\.$")
+KEPT = ("Who has them puts them where this one is missing.", "Of an unpacked copy, the folders of")
+"""Begins of sentences that stay: they are keys of datasets that the identity of data contains."""
+
+
+class Problem(NamedTuple):
+    """A sentence that breaks a rule."""
+
+    place: str
+    rule: str
+    text: str
+
+
+def prose(markdown: str) -> Iterator[tuple[int, str]]:
+    """Yield a line number and text for each paragraph, list item and table cell of a page."""
+    text = re.sub(r"<!--.*?-->", lambda m: "\n" * m[0].count("\n"), markdown, flags=re.DOTALL)
+    block: list[str] = []
+    start, fenced = 0, False
+    for number, line in enumerate([*text.splitlines(), ""], 1):
+        stripped = line.strip()
+        if stripped.startswith(("```", "~~~")):
+            fenced = not fenced
+        code = fenced or stripped.startswith("```") or (line.startswith("    ") and not block)
+        item = re.match(r"\s*(?:[-*+]|\d+\.)\s+", line)
+        ends = code or not stripped or stripped[0] in "#|!<" or item
+        if ends and block:
+            yield start, " ".join(block)
+            block = []
+        if code or not stripped or stripped[0] in "#!<":
+            continue
+        if stripped.startswith("|"):
+            yield from ((number, cell.strip()) for cell in stripped.strip("|").split("|"))
+            continue
+        if not block:
+            start = number
+        block.append(line[item.end() :] if item else stripped)
+
+
+def plain(text: str) -> str:
+    """Return prose without markup: a link is its text, code a single word."""
+    text = re.sub(r"!?\[([^\]]*)\]\([^)]*\)", r"\1", text)
+    text = re.sub(r"`[^`]*`", "CODE", text)
+    text = re.sub(r"\$[^$]*\$", "FORMULA", text)
+    return re.sub(r"[*_]{1,3}(\S(?:.*?\S)?)[*_]{1,3}", r"\1", text)
+
+
+def sentences(text: str) -> list[str]:
+    """Return the sentences of plain prose; what follows a colon or semicolon is part of its own."""
+    parts: list[str] = []
+    for part in re.split(r"(?<=[.!?])[)\"']?\s+(?=[A-Z0-9(\"'α-ω])", text):
+        if parts and ABBREVIATION.search(parts[-1]):
+            parts[-1] += f" {part}"
+        else:
+            parts.append(part)
+    return [part.strip() for part in parts if part.strip()]
+
+
+def words(sentence: str) -> int:
+    """Return how many words a sentence has: runs that hold a letter."""
+    return sum(any(letter.isalpha() for letter in word) for word in sentence.split())
+
+
+def of_text(place: str, text: str) -> Iterator[Problem]:
+    """Yield the problems of plain prose, but for its mean."""
+    for sentence in sentences(text):
+        if sentence.startswith(KEPT):
+            continue
+        if (count := words(sentence)) > LONGEST:
+            yield Problem(place, f"{count} words, at most {LONGEST}", sentence)
+        for pattern, advice in BANNED.items():
+            if re.search(pattern, sentence):
+                yield Problem(place, advice, sentence)
+
+
+def of_page(path: Path) -> Iterator[Problem]:
+    """Yield the problems of a Markdown page."""
+    lengths: list[int] = []
+    name = str(path.resolve().relative_to(ROOT))
+    for line, block in prose(path.read_text(encoding="utf-8")):
+        text = plain(block)
+        yield from of_text(f"{name}:{line}", text)
+        lengths += [count for each in sentences(text) if (count := words(each)) > 3]
+    if lengths and (mean := sum(lengths) / len(lengths)) > MEAN:
+        yield Problem(name, f"{mean:.1f} words a sentence, at most {MEAN}", "")
+
+
+def literals(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield line and text of each message in a Python file: errors, logs, and problems of a check.
+
+    A value that is filled in counts as one word.
+    """
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        given: list[ast.expr] = []
+        if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
+            given = node.exc.args[:1]
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            given = node.args[:1] if node.func.attr in SAYS else []
+        elif isinstance(node, ast.Yield) and node.value is not None:
+            given = [node.value]
+        yield from ((each.lineno, text) for each in given for text in _filled(each))
+
+
+def _filled(node: ast.expr) -> Iterator[str]:
+    if isinstance(node, ast.JoinedStr):
+        parts = [v.value if isinstance(v, ast.Constant) else "value" for v in node.values]
+        yield "".join(map(str, parts))
+    elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+        yield node.value
+
+
+def of_helps() -> Iterator[Problem]:
+    """Yield the problems of the commands' help texts."""
+    import typer.main
+
+    from wiseft.cli import app
+
+    def walk(command: Any, name: str) -> Iterator[tuple[str, str]]:
+        yield f"{name} --help", command.help or ""
+        for parameter in command.params:
+            yield f"{name} {parameter.opts[0]}", str(getattr(parameter, "help", None) or "")
+        for each, found in getattr(command, "commands", {}).items():
+            yield from walk(found, f"{name} {each}")
+
+    for place, text in walk(typer.main.get_command(app), "wiseft"):
+        for block in re.split(r"\n\s*\n", text):
+            yield from of_text(place, plain(" ".join(block.split())))
+
+
+def of_captions() -> Iterator[Problem]:
+    """Yield the problems of the captions that drawings have."""
+    from wiseft.base import plugins
+
+    for name in plugins.names(plugins.DRAWINGS):
+        for block in plugins.drawing_text(name).split("\n\n"):
+            yield from of_text(f"drawing {name}", plain(" ".join(block.split())))
+
+
+def pages() -> list[Path]:
+    """Return the pages that people wrote."""
+    written = [ROOT / page for page in PAGES]
+    written += sorted((ROOT / "docs").rglob("*.md")) + sorted((ROOT / "examples").rglob("*.md"))
+    return [page for page in written if not page.name.startswith("reference")]
+
+
+def main(arguments: list[str]) -> int:
+    """Print all problems; return 1 if there are any."""
+    found: list[Problem] = []
+    chosen = [Path(name) for name in arguments]
+    for page in chosen or pages():
+        if chosen or str(page.relative_to(ROOT)) not in NOT_YET:
+            found += of_page(page)
+    if not chosen:
+        for file in sorted((ROOT / "src").rglob("*.py")):
+            place = str(file.relative_to(ROOT))
+            for line, text in literals(file):
+                found += of_text(f"{place}:{line}", " ".join(plain(text).split()))
+        found += [*of_helps(), *of_captions()]
+    for problem in found:
+        print(f"{problem.place}: {problem.rule}: {problem.text}")
+    return bool(found)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
