@@ -67,7 +67,9 @@ def by_formula(models: int, scales: list[float], merge: Callable[[str, Tensor], 
 # LiNeS
 
 
-def authors_lines(vector: dict[str, Tensor], alpha: float, beta: float, n: int) -> dict[str, Tensor]:
+def authors_lines(
+    vector: dict[str, Tensor], alpha: float, beta: float, n: int
+) -> dict[str, Tensor]:
     """The formula of `line_scaling` in the authors' LiNeS_example.ipynb, on their layer names."""
     blocks = [f".resblocks.{index}." for index in range(n)]
     scales: dict[str, float] = {}

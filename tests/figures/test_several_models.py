@@ -15,7 +15,7 @@ from tests.figures.test_figures import assert_legible
 
 from wiseft.base.templates import percent, points
 from wiseft.figures.page import PageSettings, build_page
-from wiseft.figures.page.content import lines_of
+from wiseft.figures.page.content import lines_of, table_data
 from wiseft.figures.registry import draw_figure
 from wiseft.figures.select import variant_names
 from wiseft.figures.style import Style, paper_style
@@ -211,12 +211,27 @@ def test_effective_robustness_of_several_models(tables: Tables, text: str) -> No
     assert f"{points(row['effective_robustness'])} {ends(row, points)} |" in text
 
 
+def expected_new(several: pd.DataFrame, alpha: float) -> tuple[float, float]:
+    """Return mean +- t s sqrt(1 + 1/n) of the leading method on the natural sets, by scipy."""
+    runs = several[(several["run"] != "all") & (several["alpha"] == alpha)]
+    runs = runs[(runs["dataset"] == "avg:natural") & (runs["variant"] == "digits")]
+    runs = runs[(runs["method"] == "end-to-end") & (runs["combination"] == "weight")]
+    runs = runs[(runs["selection"] == "grid") & (runs["split"] == "test")]
+    each = runs.groupby("model")["value"].mean()
+    scale = each.std() * (1 + 1 / len(each)) ** 0.5
+    return t.interval(0.95, len(each) - 1, each.mean(), scale)
+
+
 def test_headline_has_the_t_intervals(several: pd.DataFrame) -> None:
     lines = headline(several).splitlines()
-    title = "accuracy (%), test, end-to-end, mean of 5 models [95 % interval over these]"
-    assert lines[0] == title
+    assert lines[0] == (
+        "accuracy (%), test, end-to-end, mean of 5 models [95 % interval], and where one new model "
+        "is expected (95 %)"
+    )
     row = accuracy(several, "avg:natural", 0.5)
-    assert f" {percent(row['value'])} {ends(row, percent)} " in lines[4]
+    assert f" {percent(row['value'])} {ends(row, percent)} " in lines[6]
+    low, high = expected_new(several, 0.5)
+    assert f" [{percent(low)}, {percent(high)}] " in lines[7] and "one new model" in lines[7]
     found = headline_metrics(several)
     assert list(found) == METHODS
     leaves = found["end-to-end"]["avg:natural"]
@@ -234,6 +249,10 @@ def test_page_shows_means_over_models(several: pd.DataFrame, tmp_path) -> None:
     row = accuracy(several, "avg:natural", 0.5)
     for name in ("value", "ci_low", "ci_high"):
         assert shown[name] == row[name]
+    new = expected_new(several, 0.5)
+    assert (shown["new_low"], shown["new_high"]) == pytest.approx(new)
+    (first, *_), kept = table_data(lines, "mnist", names, {})["lines"], 100 * pd.Series(new)
+    assert first["values"]["avg:natural"]["0.500"][3:] == pytest.approx(kept.tolist(), abs=1e-3)
     settings = PageSettings(experiment="synthetic", title="t", reference="mnist", datasets=names)
     over = "95 % interval of the mean over 5 models"
     assert over in build_page(several, settings, tmp_path / "index.html")

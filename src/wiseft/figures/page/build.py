@@ -172,7 +172,10 @@ def _note(lines: list[Line], further: int, samples: str) -> str:
 def _intervals(lines: list[Line]) -> str:
     """Return what the brackets are, and what they are not."""
     if (n := max(line.models for line in lines)) >= FEWEST_MODELS:
-        return f"In brackets: 95 % interval of the mean over {n} models (pre-training seeds)."
+        return (
+            f"In brackets: 95 % interval of the mean over {n} models (pre-training seeds); new: "
+            "where one new pre-training is expected (95 %)."
+        )
     text = "In brackets: 95 % interval, where it is known (published: of the rounded number)."
     if any(line.source == MEASURED for line in lines):
         text += " It is conditional on the models: nothing here says what another pre-training"

@@ -18,7 +18,7 @@ from wiseft.figures.labels import name_of
 from wiseft.figures.select import SEPARATOR, VALUES, each_run, mean_over_runs, variant_names
 from wiseft.figures.series import FEW, MEASURED, PUBLISHED, with_intervals
 from wiseft.figures.style import FAMILIES, METHODS, SPARE, title
-from wiseft.tabulate.models import of_models, of_runs, without_seed
+from wiseft.tabulate.models import of_models, of_runs, prediction_interval, without_seed
 from wiseft.tabulate.robustness import BASELINE_METHOD
 from wiseft.tabulate.schema import ALL, AVERAGE_PREFIX
 
@@ -28,6 +28,7 @@ RECOMMENDED = "held-out-1se"
 """The choice that the page recommends, as `wiseft sweep` does: it looks at no shifted image."""
 FARTHEST = 12.0
 """Logit at which an end of an interval at 0 or 100 % stands: outside of every panel."""
+NEW = ["new_low", "new_high"]
 LEAST_ALPHAS = 3
 """A series with fewer alphas has nothing to slide along."""
 
@@ -42,7 +43,8 @@ class Line:
         color: of the marks.
         runs: how many runs each number is the mean of.
         models: how many models they belong to; intervals of three or more are over these.
-        values: by dataset, one row an alpha: alpha, value, ci_low, ci_high (fractions).
+        values: by dataset, one row an alpha: alpha, value, ci_low, ci_high (fractions), and of
+            three models or more new_low and new_high, where one new pre-training is expected.
         recommended: alpha that held-out images chose, the lower median of the runs'; None: none.
     """
 
@@ -167,7 +169,10 @@ def _looks(lines: list[Line]) -> dict[tuple[str, str], dict[str, Any]]:
 
 def _values(rows: pd.DataFrame) -> pd.DataFrame:
     if len(means := of_models(rows)):
-        return means[["alpha", *VALUES]].sort_values("alpha", ignore_index=True)
+        means = means[["alpha", *VALUES]].sort_values("alpha", ignore_index=True)
+        each = of_runs(rows).groupby(["alpha", "run"])["value"].mean().groupby("alpha")
+        new = pd.DataFrame(each.apply(prediction_interval).to_dict(), index=NEW).T
+        return means.join(new, on="alpha")
     unique = rows.drop_duplicates(["run", "model", "variant", "seed", "alpha", "value"])
     return mean_over_runs(unique[["alpha", *VALUES]])
 
@@ -267,7 +272,8 @@ def table_data(
                     dataset: {
                         f"{row['alpha']:.3f}": [
                             None if pd.isna(row[name]) else round(100 * row[name], 3)
-                            for name in VALUES
+                            for name in [*VALUES, *NEW]
+                            if name in row
                         ]
                         for row in frame.to_dict("records")
                     }

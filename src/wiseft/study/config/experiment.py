@@ -76,8 +76,8 @@ class ExperimentEntry(Entry):
     """Seeds of a method, by its name, if they differ from `seeds`."""
     # dumps of other experiments stay as they were
     model_seeds: dict[str, Seeds] = Field({}, exclude_if=lambda value: not value)
-    """Seeds of a model, by its name, if they differ from `seeds`: then no two models share the draws
-    and the order of their training images."""
+    """Seeds of a model, by its name, if they differ from `seeds`: then no two models share draws
+    and order of their training images."""
     baselines: Baselines | None = None
     """Baselines that are trained from scratch. null: none."""
     alphas: Alphas = Field([0.0, 1.0], min_length=1)

@@ -190,7 +190,8 @@ def _text(
     column = 12
     if first.models > 1:
         title, column = f"{title}, {method}, mean of {first.models} models", 20
-        title += " [95 % interval over these]" if first.inferred else ""
+        if first.inferred:
+            title += " [95 % interval], and where one new model is expected (95 %)"
     elif first.runs > 1:
         title = f"{title}, {method}, mean of {first.runs} runs"
     elif several:
@@ -199,6 +200,9 @@ def _text(
     for label, dataset in targets.items():
         numbers = [cell(grid, dataset, method, alpha) for alpha in POINTS.values()]
         lines.append(f"{label:<{width}}" + "".join(f"{_short(one):>{column}}" for one in numbers))
+        if first.inferred:
+            new = [f"[{percent(one.new[0])}, {percent(one.new[1])}]" for one in numbers]
+            lines.append(f"{'one new model':>{width}}" + "".join(f"{e:>{column}}" for e in new))
     return "\n".join(lines)
 
 
