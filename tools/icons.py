@@ -112,7 +112,7 @@ def panel(pairs: list[Any], file: Path) -> None:
 
 
 def card(package: Path) -> str:
-    """Return the table of sets of the data card, docs/icons-data.md."""
+    """Return the table of sets, docs/icons-sets.md."""
     path = "package/collections.json"
     infos = json.loads(read_members(package, [path])[path])
     rows = ["| group | set | by | licence |", "|---|---|---|---|"]

@@ -10,6 +10,7 @@ MOVED = {
     "get-started/lab": "paper",
     "get-started/newcomer": "digits",
     "get-started/practitioner": "sweep",
+    "icons-data": "icons",
     "rehearsal": "reliability",
     "running-on-a-workstation": "running",
     "running-on-slurm": "running",
