@@ -133,7 +133,11 @@ def make_header(kind: str, stage: str, **fields: Any) -> ThetaHeader:
     """
     if kind not in KINDS:
         raise ValueError(f"kind {kind!r} is not one of {KINDS}")
-    made = {"stage_version": VERSION[stage], "versions": versions(), "commit": git_commit()}
+    made: dict[str, Any] = {
+        "stage_version": VERSION[stage],
+        "versions": versions(),
+        "commit": git_commit(),
+    }
     return ThetaHeader(kind=kind, stage=stage, **made, **fields)
 
 
