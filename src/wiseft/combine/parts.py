@@ -8,7 +8,7 @@ from collections.abc import Iterable
 _Depth = tuple[int, int]
 
 _WRAPPERS = {"trunk", "transformer", "encoder", "vision_model", "model"}
-CONTAINERS = {"resblocks", "blocks", "layers", "stages"}
+_CONTAINERS = {"resblocks", "blocks", "layers", "stages"}
 """Modules that are lists of blocks; those of a ResNet are called layer1 to layer4."""
 # Components of the names of open_clip's, timm's and ALIGN's image towers.
 _STEM = {
@@ -56,7 +56,7 @@ def _place(name: str) -> str | _Depth | None:
             return "tail"
         # The stages of a ResNet are layer1 to layer4.
         stage = re.fullmatch(r"layer(\d+)", component)
-        if stage or component in CONTAINERS:
+        if stage or component in _CONTAINERS:
             rest = [stage[1]] if stage else []
             return _depth(rest + [c for c in components[index + 1 :] if c != "blocks"])
         if component not in _WRAPPERS:

@@ -63,7 +63,8 @@ Scale = Annotated[float, Field(ge=-100, le=100)]
 class RecipeOptions(Entry):
     """What a recipe is told."""
 
-    kind: str = Field(description="Name of the recipe.")
+    kind: str
+    """Name of the recipe."""
 
 
 class RecipeInputs(Entry):
@@ -72,17 +73,15 @@ class RecipeInputs(Entry):
     from_zero_shot: ClassVar[bool] = True
     """Whether the first theta is the zero-shot model, where the others were fine-tuned from it."""
 
-    thetas: Annotated[list[Path], Field(min_length=2)] = Field(
-        description="Theta files: theta_0 first, if the recipe starts from it, then the others."
-    )
+    thetas: Annotated[list[Path], Field(min_length=2)]
+    """Theta files: theta_0 first, if the recipe starts from it, then the others."""
 
 
 class TwoThetas(RecipeInputs):
     """Two thetas."""
 
-    thetas: Annotated[list[Path], Field(min_length=2, max_length=2)] = Field(
-        description="Theta files of the models at alpha 0 and 1."
-    )
+    thetas: Annotated[list[Path], Field(min_length=2, max_length=2)]
+    """Theta files of the models at alpha 0 and 1."""
 
 
 class SeveralTuned(RecipeInputs):

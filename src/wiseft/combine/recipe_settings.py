@@ -74,19 +74,14 @@ def checked_recipe(recipe: Mapping[str, Any], models: int) -> Recipe:
 class MergedModel(Entry):
     """A model that a recipe of `wiseft combine` makes from fine-tuned ones, without training."""
 
-    of: str = Field(
-        min_length=1,
-        description="Method that trains these models. They need not be runs of the experiment.",
-    )
-    seeds: Seeds | None = Field(
-        None,
-        description="Seeds of these models. They are merged into one model; the experiment gives "
-        "it one seed. null: each run combines the model of its own seed.",
-    )
-    recipe: dict[str, Any] = Field(
-        description="The recipe: `kind` and the options of that recipe. If it starts from the "
-        "zero-shot model, that model is the first theta."
-    )
+    of: str = Field(min_length=1)
+    """Method that trains these models. They need not be runs of the experiment."""
+    seeds: Seeds | None = None
+    """Seeds of these models. They are merged into one model; the experiment gives it one seed.
+    null: each run combines the model of its own seed."""
+    recipe: dict[str, Any]
+    """The recipe: `kind` and the options of that recipe. If it starts from the zero-shot model,
+    that model is the first theta."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:

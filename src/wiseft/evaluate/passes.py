@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -15,7 +14,6 @@ from wiseft.combine.ensembles import random_ensemble, softmax_ensemble
 from wiseft.combine.interpolator import Interpolator
 from wiseft.combine.linear_combination import combine_logits, ends
 from wiseft.errors import WiseftError
-from wiseft.evaluate.frozen import frozen_layers
 from wiseft.models.batch_size import BatchSize, images_that_fit
 from wiseft.models.classifier import (
     ImageClassifier,
@@ -140,7 +138,6 @@ class _Resident:
         device = inference.device
         self.model: ImageClassifier = build_classifier(theta.header, theta.tensors).to(device)
         self.inference = inference
-        self._tower: Callable[[Tensor], Tensor] = self.model.image
         if inference.compile:
             compile_tower(self.model)
         self.never_predicted: Sequence[int] = self.model.never_predicted
@@ -169,7 +166,7 @@ class _Resident:
 
     def _encode(self, pixels: Tensor) -> Tensor:
         with self.inference.arithmetic.autocast():
-            features = self._tower(pixels)
+            features = self.model.image(pixels)
         if self.inference.arithmetic.name == "fp16" and not bool(features.isfinite().all()):
             raise WiseftError(
                 "precision is fp16, whose numbers end at 65,504, and these weights make larger "
@@ -229,28 +226,6 @@ class WeightSweep(_TwoEnds):
         self._interpolator = Interpolator(
             self.model, theta_0.tensors, theta_1.tensors, theta_1.header
         )
-        self._frozen = None
-        if not inference.compile:  # a compiled tower is one piece
-            ends, size = (theta_0.tensors, theta_1.tensors), theta_1.header.transform.size
-            with self._passes():
-                tower, at = self.model.image, self._interpolator.set
-                self._frozen = frozen_layers(tower, ends, size, at)
-        if self._frozen is not None:
-            self._tower = self._frozen.second
-
-    @contextlib.contextmanager
-    def _passes(self) -> Iterator[None]:
-        arithmetic = self.inference.arithmetic
-        with torch.inference_mode(), arithmetic.kernels(deterministic=True), arithmetic.autocast():
-            yield
-
-    def pixels(self, images: Sequence[Tensor]) -> Pixels:
-        """Return normalised pixels or, where layers in front are frozen, what these give."""
-        (pixels,) = super().pixels(images)
-        if self._frozen is None:
-            return (pixels,)
-        with self._passes():
-            return (self._frozen.first(pixels),)
 
     def logits(self, batches: Batches, alphas: list[str], numbers: Tensor | None = None) -> Logits:
         """Yield logits of every combination; the ends are run even if not asked for."""

@@ -14,20 +14,18 @@ Metric = Literal["accuracy", "worst-group-accuracy", "macro-f1", "all-frames-acc
 class ViewSettings(Entry):
     """A dataset split seen through a metric."""
 
-    name: Name = Field("all", description="Name of the view in metrics, predictions and tables.")
-    metric: Metric = Field(
-        "accuracy",
-        description="Metric: `accuracy`; `worst-group-accuracy`, the lowest accuracy of a group; "
-        "`macro-f1`, the mean F1 over the labels that occur; `all-frames-accuracy`, the share of "
-        "base ids whose samples are all right.",
-    )
-    group: Name | None = Field(
-        None, description="Group metadata that defines the groups of `worst-group-accuracy`."
-    )
-    ignore: list[str] = Field([], description="Groups that the metric ignores.")
-    where: Name | None = Field(
-        None, description="Group metadata, true or false. Only samples with true count."
-    )
+    name: Name = "all"
+    """Name of the view in metrics, predictions and tables."""
+    metric: Metric = "accuracy"
+    """Metric: `accuracy`; `worst-group-accuracy`, the lowest accuracy of a group; `macro-f1`, the
+    mean F1 over the labels that occur; `all-frames-accuracy`, the share of base ids whose samples
+    are all right."""
+    group: Name | None = None
+    """Group metadata that defines the groups of `worst-group-accuracy`."""
+    ignore: list[str] = Field([])
+    """Groups that the metric ignores."""
+    where: Name | None = None
+    """Group metadata, true or false. Only samples with true count."""
 
     @model_validator(mode="after")
     def _check_group(self) -> Self:

@@ -29,16 +29,17 @@ class View(ViewSettings):
     through ImageNet-R's 200 classes).
     """
 
-    like: Name | None = Field(
-        None, description="Dataset through whose label map this one is seen; null: its own labels."
-    )
+    like: Name | None = None
+    """Dataset through whose label map this one is seen; null: its own labels."""
 
 
 class Evaluation(Entry):
     """What is evaluated of one dataset."""
 
-    splits: Annotated[list[Name], Field(min_length=1)] = Field(description="Splits to evaluate.")
-    views: Annotated[list[View], Field(min_length=1)] = Field(description="Views of every split.")
+    splits: Annotated[list[Name], Field(min_length=1)]
+    """Splits to evaluate."""
+    views: Annotated[list[View], Field(min_length=1)]
+    """Views of every split."""
 
 
 class SuiteEvaluation(RootModel[dict[Name, Evaluation]]):

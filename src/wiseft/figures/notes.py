@@ -7,7 +7,6 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from pydantic import Field
 
 from wiseft.base.typed import Entry
 from wiseft.errors import WiseftError
@@ -33,18 +32,21 @@ BEHIND = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.6}
 class Arrow(Entry):
     """An arrow from one point to another, with the gains on both axes beside it."""
 
-    start: Place = Field(description="Start of the arrow: [series, alpha].")
-    end: Place = Field(description="End of the arrow: [series, alpha].")
-    text: Literal["start", "middle"] = Field(
-        "start", description="Part of the arrow to whose left the gains are written."
-    )
+    start: Place
+    """Start of the arrow: [series, alpha]."""
+    end: Place
+    """End of the arrow: [series, alpha]."""
+    text: Literal["start", "middle"] = "start"
+    """Part of the arrow to whose left the gains are written."""
 
 
 class Robustness(Entry):
     """A point whose effective robustness is shown as an arrow up from the standard models' line."""
 
-    of: Place = Field(description="Point to show: [series, alpha].")
-    side: Literal["left", "right"] = Field("left", description="Side of the text.")
+    of: Place
+    """Point to show: [series, alpha]."""
+    side: Literal["left", "right"] = "left"
+    """Side of the text."""
 
 
 def points_text(difference: float) -> str:

@@ -32,44 +32,49 @@ Texts = str | list[str]
 class Quantity(Entry):
     """What an axis shows: the value of one metric on one dataset."""
 
-    dataset: str = Field(description="Dataset, or `avg:<name>`.")
-    view: str = Field("all", description="View of the dataset.")
-    otherwise: str = Field("", description="View to use if some series lacks `view`.")
-    split: str = Field("test", description="Split of the dataset.")
-    label: str = Field("", description="Label of the axis. Default: made from the names.")
+    dataset: str
+    """Dataset, or `avg:<name>`."""
+    view: str = "all"
+    """View of the dataset."""
+    otherwise: str = ""
+    """View to use if some series lacks `view`."""
+    split: str = "test"
+    """Split of the dataset."""
+    label: str = ""
+    """Label of the axis. Default: made from the names."""
 
 
 class Series(Entry):
     """Rows of the table that belong together, and how they are drawn."""
 
-    label: str = Field("", description="Text in the legend. Default: the look's.")
-    model: Texts | None = Field(None, description="Model, or several; null: all.")
-    method: Texts | None = Field(None, description="Method, or several; null: all.")
-    variant: Texts | None = Field(None, description="Variant, or several in order; null: all.")
-    best_of: list[str] = Field(
-        [],
-        description="Variants; the best one replaces `variant` if it is measured: the one whose "
-        "fine-tuned end is best on held-out images of the reference, as the paper chooses among "
-        "regularisers.",
-    )
-    combination: str = Field("weight", description="Combination: weight space, output space, ...")
-    source: Literal["published", "measured"] | None = Field(
-        None, description="Source of the numbers; null: published and measured ones."
-    )
-    where: dict[str, Any] = Field({}, description="Values of further columns of the table.")
-    along: Literal["alpha", "runs", "points"] = Field(
-        "alpha",
-        description="Line to draw. `alpha`: through the alphas. `runs`: through the variants, in "
-        "the given order. `points`: no line.",
-    )
-    alphas: list[float] | None = Field(
-        None, description="Alphas to draw; null: all, or only 1 along `runs`."
-    )
-    tags: dict[str, str] = Field(
-        {}, description="Text beside a point, by its variant, or by its alpha, as in `0.500`."
-    )
-    tag_side: Literal["left", "above"] = Field("above", description="Place of the tags.")
-    look: str = Field("", description="A look of `style`. Default: the method's.")
+    label: str = ""
+    """Text in the legend. Default: the look's."""
+    model: Texts | None = None
+    """Model, or several; null: all."""
+    method: Texts | None = None
+    """Method, or several; null: all."""
+    variant: Texts | None = None
+    """Variant, or several in order; null: all."""
+    best_of: list[str] = Field([])
+    """Variants; the best one replaces `variant` if it is measured: the one whose fine-tuned end is
+    best on held-out images of the reference, as the paper chooses among regularisers."""
+    combination: str = "weight"
+    """Combination: weight space, output space, ..."""
+    source: Literal["published", "measured"] | None = None
+    """Source of the numbers; null: published and measured ones."""
+    where: dict[str, Any] = Field({})
+    """Values of further columns of the table."""
+    along: Literal["alpha", "runs", "points"] = "alpha"
+    """Line to draw. `alpha`: through the alphas. `runs`: through the variants, in the given order.
+    `points`: no line."""
+    alphas: list[float] | None = None
+    """Alphas to draw; null: all, or only 1 along `runs`."""
+    tags: dict[str, str] = Field({})
+    """Text beside a point, by its variant, or by its alpha, as in `0.500`."""
+    tag_side: Literal["left", "above"] = "above"
+    """Place of the tags."""
+    look: str = ""
+    """A look of `style`. Default: the method's."""
 
     @property
     def key(self) -> str:

@@ -7,7 +7,6 @@ against the classes: sorted as text, ImageNet-V2's folder `10` would come before
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,11 +18,6 @@ from wiseft.images.folder_labels import called, humanise, key, no_class, table
 from wiseft.images.folder_options import ImageFolderOptions
 from wiseft.images.scan import Images, scan_folders, subfolders
 from wiseft.images.split import FolderSplit, Indexed, LayoutInputs
-
-COPY = re.compile(r"( \(\d+\)| - copy( \(\d+\))?| copy( \d+)?)$", re.IGNORECASE)
-"""What file managers put behind the name of a copy."""
-SHOWN = 3
-"""Classes that a message names."""
 
 
 def read(inputs: LayoutInputs) -> Indexed:
@@ -151,36 +145,6 @@ def check_one_each(base: Path, labels: Mapping[str, int], classes: Sequence[str]
         )
 
 
-def describe_counts(split: FolderSplit, class_names: Sequence[str]) -> str:
-    """Return where a split with a wrong number of images is probably wrong, in a sentence or two.
-
-    Names images that look like copies, and the classes whose number of images is not the median,
-    with the first path of each; where hardly any class has the median, the smallest and the
-    largest.
-
-    Args:
-        class_names: display names in label order.
-    """
-    sentences = []
-    copy = _first_copy(split)
-    if copy:
-        sentences.append(f"{copy[0]} looks like a copy of {copy[1]}.")
-    counts = np.bincount(split.labels, minlength=len(class_names))
-    median = int(np.median(counts))
-    odd = np.flatnonzero(counts != median)
-    if 0 < len(odd) <= len(counts) / 2:
-        shown = "; ".join(_class_count(split, class_names, label) for label in odd[:SHOWN])
-        more = f"; and {len(odd) - SHOWN} more" if len(odd) > SHOWN else ""
-        sentences.append(f"Most classes have {median} images, but: {shown}{more}.")
-    elif len(odd):
-        extremes = (int(counts.argmin()), int(counts.argmax()))
-        shown = " and ".join(_class_count(split, class_names, label) for label in extremes)
-        sentences.append(f"The smallest and the largest class: {shown}.")
-    else:
-        sentences.append(f"Every class has {median} images.")
-    return " ".join(sentences)
-
-
 def _base(inputs: LayoutInputs, options: ImageFolderOptions, split: str) -> Path:
     if split in options.folders:
         return inputs.place(options.folders[split])
@@ -199,24 +163,3 @@ def _own_names(inputs: LayoutInputs, naming: str, base: Path, folders: Sequence[
             f"{base}: several folders mean the class {twice[0]}; move one of them away."
         )
     return names
-
-
-def _first_copy(split: FolderSplit) -> tuple[str, str] | None:
-    """Return the first image that looks like a copy of another of its class, and that one."""
-    seen: dict[tuple[int, str], str] = {}
-    copies = []
-    for path, label in zip(split.paths, split.labels.tolist(), strict=True):
-        stem, dot, suffix = path.rpartition("/")[2].rpartition(".")
-        if match := COPY.search(stem):
-            copies.append((path, (label, f"{stem[: match.start()]}{dot}{suffix}")))
-        elif (label, f"{stem}{dot}{suffix}") in seen:
-            return path, seen[label, f"{stem}{dot}{suffix}"]
-        else:
-            seen[label, f"{stem}{dot}{suffix}"] = path
-    return next(((path, seen[name]) for path, name in copies if name in seen), None)
-
-
-def _class_count(split: FolderSplit, class_names: Sequence[str], label: int) -> str:
-    of_class = np.flatnonzero(split.labels == label)
-    first = f" ({split.paths[of_class[0]]})" if len(of_class) else ""
-    return f"{class_names[label]} has {len(of_class)}{first}"

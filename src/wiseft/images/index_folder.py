@@ -58,29 +58,36 @@ def index_folder(
         raise WiseftError(f"expected a folder of class folders, found nothing at {folder}.")
     options = ImageFolderOptions(folders={k: [v] for k, v in (places or {}).items()})
     indexed = read(LayoutInputs(dataset, folder, {}, splits, options, broken=broken))
-    found = cast(Mapping[str, FolderSplit], indexed.splits)
-    if limit is not None:
-        found = {name: _drawn(split, limit) for name, split in found.items()}
-    if broken is not None:
-        found = {name: _readable(split, folder, broken) for name, split in found.items()}
-    if halve is not None:
-        found = _halves(found[splits[0]], splits[0], halve)
+    found = cast(dict[str, FolderSplit], indexed.splits)
     folders = indexed.class_names or []
     wnids = library.names_by_id("imagenet")
     names = class_names or [[wnids.get(own[0], own[0])] for own in folders]
     if len(names) != len(folders):
         raise WiseftError(f"{folder}: expected {len(names)} class folders, found {len(folders)}.")
-    return _write(folder, manifest, dataset, found, names)
+    return _write(folder, manifest, dataset, found, names, halve, broken, limit)
 
 
 def _write(
     folder: Path,
     manifest: Path,
     dataset: str,
-    splits: Mapping[str, FolderSplit],
+    splits: dict[str, FolderSplit],
     names: Sequence[Sequence[str]],
+    halve: int | None,
+    broken: list[str] | None,
+    limit: int | None,
 ) -> Path:
-    """Write the indices and the manifest; return its path."""
+    """Draw, leave out what is broken, halve and write; return the path of the manifest.
+
+    The last three as in `index_folder`.
+    """
+    if limit is not None:
+        splits = {name: _drawn(split, limit) for name, split in splits.items()}
+    if broken is not None:
+        splits = {name: _readable(split, folder, broken) for name, split in splits.items()}
+    if halve is not None:
+        ((name, whole),) = splits.items()
+        splits = _halves(whole, name, halve)
     return write_manifest(
         manifest,
         dataset=dataset,
@@ -110,30 +117,6 @@ def _halves(split: FolderSplit, name: str, seed: int) -> dict[str, FolderSplit]:
     return {HELD_OUT: take(split, np.sort(held_out)), name: take(split, np.sort(rest))}
 
 
-def index_images(
-    folder: Path,
-    manifest: Path,
-    dataset: str,
-    class_names: Sequence[str],
-    *,
-    broken: list[str] | None = None,
-) -> Path:
-    """Index images without labels, wherever they lie in a folder; every label is 0 and means none.
-
-    Args:
-        class_names: of the head that sees them.
-        broken: as in `index_folder`.
-
-    Raises:
-        WiseftError: there is no image.
-    """
-    (images,) = scan_folders(folder, ["."], broken)
-    files = of_images([images], [0])
-    if broken is not None:
-        files = _readable(files, folder, broken)
-    return _write(folder, manifest, dataset, {"test": files}, [[name] for name in class_names])
-
-
 def index_source(
     sources: Mapping[str, Source],
     manifest: Path,
@@ -158,8 +141,9 @@ def index_source(
     """
     first, *more = sources.values()
     if first.folder is not None and first.classes is None:
-        own = [name for name, *_ in names]
-        return index_images(first.folder, manifest, dataset, own, broken=broken)
+        (images,) = scan_folders(first.folder, ["."], broken)
+        found = {next(iter(sources)): of_images([images], [0])}  # every label is 0 and means none
+        return _write(first.folder, manifest, dataset, found, names, halve, broken, limit)
     if first.folder is not None:
         places = {split: each.folder.name for split, each in sources.items() if each.folder}
         at, where = (first.folder.parent, places) if more else (first.folder, {})
@@ -182,14 +166,7 @@ def index_source(
         sizes = file_sizes(Path(root), relative, rows, broken)
         labels = np.zeros(len(sizes), np.int64) if source.labels is None else source.labels
         found[name] = take(FolderSplit(relative, labels, sizes), np.flatnonzero(sizes))
-        if limit is not None:
-            found[name] = _drawn(found[name], limit)
-        if broken is not None:
-            found[name] = _readable(found[name], Path(root), broken)
-    if halve is not None:
-        ((name, whole),) = found.items()
-        found = _halves(whole, name, halve)
-    return _write(Path(root), manifest, dataset, found, names)
+    return _write(Path(root), manifest, dataset, found, names, halve, broken, limit)
 
 
 def _readable(split: FolderSplit, folder: Path, broken: list[str]) -> FolderSplit:

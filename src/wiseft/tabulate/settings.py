@@ -20,15 +20,19 @@ Roles = Mapping[tuple[str, str], tuple[str, str]]
 class HeldOut(Entry):
     """Where alpha may be chosen: samples that neither training nor the test sees."""
 
-    dataset: Name = Field(description="One of `datasets`.")
-    split: Name = Field(description="One of its evaluated splits.")
+    dataset: Name
+    """One of `datasets`."""
+    split: Name
+    """One of its evaluated splits."""
 
 
 class ReferenceSplit(Entry):
     """Where the reference is itself, if its test split is a shift of it, as in WILDS."""
 
-    split: Name = Field(description="In-distribution split of the reference.")
-    shift_view: Name = Field("all", description="View of the test split to report.")
+    split: Name
+    """In-distribution split of the reference."""
+    shift_view: Name = "all"
+    """View of the test split to report."""
 
 
 class Tuning(Entry):
@@ -39,25 +43,30 @@ class Tuning(Entry):
     more than `within`. Fewer than three models have no interval, so that `within` alone counts.
     """
 
-    title: str = Field(description="Name of the setting, such as `learning rate`.")
-    methods: Annotated[list[str], Field(min_length=2), AfterValidator(distinct)] = Field(
-        description="Some of `methods`, from the gentlest setting to the most aggressive."
-    )
-    within: Fraction = Field(0.0, description="Loss of held-out accuracy that is always admitted.")
+    title: str
+    """Name of the setting, such as `learning rate`."""
+    methods: Annotated[list[str], Field(min_length=2), AfterValidator(distinct)]
+    """Some of `methods`, from the gentlest setting to the most aggressive."""
+    within: Fraction = 0.0
+    """Loss of held-out accuracy that is always admitted."""
 
 
 class Bootstrap(Entry):
     """Intervals of averages and of paired differences."""
 
-    resamples: Annotated[int, Field(ge=100)] = Field(2000, description="Number of resamples.")
-    seed: Seed = Field(0, description="Seed of the resampling.")
+    resamples: Annotated[int, Field(ge=100)] = 2000
+    """Number of resamples."""
+    seed: Seed = 0
+    """Seed of the resampling."""
 
 
 class Recipes(Entry):
     """What methods and models are, by name, for the record beside the tables."""
 
-    methods: dict[str, Any] = Field({}, description="Settings of each training or merge.")
-    models: dict[str, Any] = Field({}, description="Entry of each model.")
+    methods: dict[str, Any] = Field({})
+    """Settings of each training or merge."""
+    models: dict[str, Any] = Field({})
+    """Entry of each model."""
 
 
 def own_shift(reference: str, test_split: str) -> str:

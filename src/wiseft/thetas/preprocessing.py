@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import (
-    Field,
     SerializerFunctionWrapHandler,
     ValidationInfo,
     field_validator,
@@ -30,26 +29,20 @@ class Transform(Entry):
     What a key says that is not `size` is left out of dumps where it is CLIP's.
     """
 
-    size: Edge = Field(description="Edge of the square image in pixels.")
-    resize_mode: Literal["shortest", "longest", "squash"] = Field(
-        "shortest",
-        description="`shortest`: the shortest side is resized and the centre is cropped. "
-        "`longest`: the longest side is resized and the rest is black. `squash`: both sides are "
-        "resized, whatever the aspect ratio.",
-    )
-    interpolation: Literal["bicubic", "bilinear"] = Field(
-        "bicubic", description="Filter for resizing (Pillow's, which is antialiased)."
-    )
-    resize_size: Edge | None = Field(
-        None,
-        description="Edge in pixels to which images are resized before the centre of `size` is "
-        "cropped. null: `size`. For timm's `crop_pct` it is floor(size / crop_pct).",
-    )
-    crop: Literal["round", "floor"] = Field(
-        "round",
-        description="Start of the centre crop, if it is between two pixels. `round`: the even "
-        "pixel, as in torchvision. `floor`: the first pixel, as in transformers.",
-    )
+    size: Edge
+    """Edge of the square image in pixels."""
+    resize_mode: Literal["shortest", "longest", "squash"] = "shortest"
+    """`shortest`: the shortest side is resized and the centre is cropped. `longest`: the longest
+    side is resized and the rest is black. `squash`: both sides are resized, whatever the aspect
+    ratio."""
+    interpolation: Literal["bicubic", "bilinear"] = "bicubic"
+    """Filter for resizing (Pillow's, which is antialiased)."""
+    resize_size: Edge | None = None
+    """Edge in pixels to which images are resized before the centre of `size` is cropped. null:
+    `size`. For timm's `crop_pct` it is floor(size / crop_pct)."""
+    crop: Literal["round", "floor"] = "round"
+    """Start of the centre crop, if it is between two pixels. `round`: the even pixel, as in
+    torchvision. `floor`: the first pixel, as in transformers."""
 
     @field_validator("resize_size")
     @classmethod
@@ -79,12 +72,10 @@ class Transform(Entry):
 class Preprocessing(Transform):
     """What is done to an image before the image tower."""
 
-    mean: Channels = Field(
-        description="Mean subtracted from each channel, for pixels scaled to 0..1."
-    )
-    std: tuple[Positive, Positive, Positive] = Field(
-        description="Standard deviation by which each channel is divided."
-    )
+    mean: Channels
+    """Mean subtracted from each channel, for pixels scaled to 0..1."""
+    std: tuple[Positive, Positive, Positive]
+    """Standard deviation by which each channel is divided."""
 
     @property
     def transform(self) -> Transform:

@@ -125,35 +125,20 @@ def identity(header: Mapping[str, Any]) -> str:
     )
 
 
-def make_header(
-    kind: str,
-    stage: str,
-    *,
-    architecture: dict[str, Any],
-    preprocessing: dict[str, Any],
-    class_names: list[str],
-    parents: dict[str, str],
-    seed: int | None = None,
-    settings: dict[str, Any] | None = None,
-    never_predicted: list[int] | None = None,
-) -> ThetaHeader:
-    """Return a header that carries the current stage version, library versions and commit."""
+def make_header(kind: str, stage: str, **fields: Any) -> ThetaHeader:
+    """Return a header that carries the current stage version, library versions and commit.
+
+    Args:
+        fields: all that `ThetaHeader` has besides.
+    """
     if kind not in KINDS:
         raise ValueError(f"kind {kind!r} is not one of {KINDS}")
-    return ThetaHeader(
-        kind=kind,
-        stage=stage,
-        stage_version=VERSION[stage],
-        architecture=architecture,
-        preprocessing=preprocessing,
-        class_names=class_names,
-        parents=parents,
-        seed=seed,
-        settings=settings or {},
-        versions=versions(),
-        commit=git_commit(),
-        never_predicted=never_predicted or [],
-    )
+    made: dict[str, Any] = {
+        "stage_version": VERSION[stage],
+        "versions": versions(),
+        "commit": git_commit(),
+    }
+    return ThetaHeader(kind=kind, stage=stage, **made, **fields)
 
 
 def save_theta(path: Path | str, tensors: Mapping[str, Tensor], header: ThetaHeader) -> str:

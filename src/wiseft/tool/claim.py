@@ -8,6 +8,8 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from wiseft.base.io import read_json, sha256_json
 from wiseft.base.locks import exclusive
 from wiseft.errors import WiseftError
@@ -36,17 +38,10 @@ def inputs_of(
     for path in ends:
         if not path.exists():
             raise WiseftError(f"the checkpoint {path} is not there")
-    preprocessing = given.preprocessing and given.preprocessing.model_dump(mode="json")
-    return {
+    said = TypeAdapter(Given).dump_python(given, mode="json", exclude={"norm"})
+    return said | {
         "ends": [digest_of(path) for path in ends],
         "folders": [folder.place.resolved for folder in folders if not folder.kept],
-        "architecture": given.architecture,
-        "preprocessing": preprocessing,
-        "templates": given.templates and list(given.templates),
-        "classes": given.classes and list(given.classes),
-        "head": given.head and str(given.head),
-        "features": given.features,
-        "weights": given.weights,
         "class_names": dict(class_names),
         "seed": seed,
         "recipe": recipe and dict(recipe),

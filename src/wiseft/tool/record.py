@@ -41,13 +41,16 @@ Library = Literal["open_clip", "transformers", "timm", "peft", "wiseft", "torch"
 class End(Entry):
     """One of the two checkpoints."""
 
-    path: str = Field(description="File, folder or name, as given by the user.")
-    kind: str = Field(description="Format: safetensors, torch, torchscript or folder.")
-    sha256: dict[str, Sha256] = Field(description="SHA-256 of each weights file, by name.")
-    base_model: str | None = Field(
-        None, description="Name of the model on a hub, if it is from there or names one."
-    )
-    revision: str | None = Field(None, description="Commit on the hub, if it was given by name.")
+    path: str
+    """File, folder or name, as given by the user."""
+    kind: str
+    """Format: safetensors, torch, torchscript or folder."""
+    sha256: dict[str, Sha256]
+    """SHA-256 of each weights file, by name."""
+    base_model: str | None = None
+    """Name of the model on a hub, if it is from there or names one."""
+    revision: str | None = None
+    """Commit on the hub, if it was given by name."""
 
 
 Role = Literal["reference", "shift", "kept"]
@@ -56,15 +59,19 @@ Role = Literal["reference", "shift", "kept"]
 class ImageSet(Entry):
     """A folder of images."""
 
-    name: str = Field(description="`reference`, or the name of the folder.")
+    name: str
+    """`reference`, or the name of the folder."""
     path: str
-    role: Role = Field(description="`kept`: other classes, with a head of their own prompts.")
-    labelled: bool = Field(description="Whether it has one folder per class.")
-    n: dict[str, int | None] = Field(
-        description="Images by split: `held-out` and `test`, or only `test`. null: unknown."
-    )
-    split: str = Field("", description="How the reference was split, in words. Empty: it was not.")
-    sha256: Sha256 = Field(description="SHA-256 of the names, sizes and labels of the images.")
+    role: Role
+    """`kept`: other classes, with a head of their own prompts."""
+    labelled: bool
+    """Whether it has one folder per class."""
+    n: dict[str, int | None]
+    """Images by split: `held-out` and `test`, or only `test`. null: unknown."""
+    split: str = ""
+    """How the reference was split, in words. Empty: it was not."""
+    sha256: Sha256
+    """SHA-256 of the names, sizes and labels of the images."""
 
 
 class Accuracy(Entry):
@@ -74,7 +81,8 @@ class Accuracy(Entry):
     split: str
     alpha: Fraction
     metric: str = "accuracy"
-    value: float = Field(description="A fraction, or what an evaluation of your own reported.")
+    value: float
+    """A fraction, or what an evaluation of your own reported."""
     n: int | None
     n_correct: int | None
     ci_low: float | None
@@ -84,55 +92,66 @@ class Accuracy(Entry):
 class Recommended(Entry):
     """The alpha at which the model was written."""
 
-    choice: str = Field(description="A key of `choices`.")
+    choice: str
+    """A key of `choices`."""
     alpha: Fraction
-    why: str = Field(description="Reason for the choice, a sentence.")
-    unsure: str = Field("", description="Why no alpha is recommended. Empty: this one is.")
+    why: str
+    """Reason for the choice, a sentence."""
+    unsure: str = ""
+    """Why no alpha is recommended. Empty: this one is."""
 
 
 class Model(Entry):
     """The merged model in the folder `model`."""
 
-    loads_with: Library = Field(description="Library whose format F has.")
-    file: str = Field(description="File to load, relative to the sweep's folder.")
-    head: bool = Field(description="Whether head.safetensors and classes.json are beside it.")
-    sha256: dict[str, Sha256] = Field(description="SHA-256 of every file in the folder, by name.")
+    loads_with: Library
+    """Library whose format F has."""
+    file: str
+    """File to load, relative to the sweep's folder."""
+    head: bool
+    """Whether head.safetensors and classes.json are beside it."""
+    sha256: dict[str, Sha256]
+    """SHA-256 of every file in the folder, by name."""
 
 
 class Sweep(Entry):
     """The content of `sweep.json`."""
 
     format: Literal[1] = 1
-    versions: dict[str, str] = Field(description="Versions of Python and libraries.")
-    commit: str = Field(description="Commit of this program.")
-    evaluations: list[dict[str, str]] = Field(
-        [], description="Software of the evaluations: several if some are of an earlier call."
-    )
-    inputs: Sha256 = Field(description="SHA-256 of everything that the numbers depend on.")
+    versions: dict[str, str]
+    """Versions of Python and libraries."""
+    commit: str
+    """Commit of this program."""
+    evaluations: list[dict[str, str]] = Field([])
+    """Software of the evaluations: several if some are of an earlier call."""
+    inputs: Sha256
+    """SHA-256 of everything that the numbers depend on."""
     zero_shot: End
     fine_tuned: End
-    recipe: dict[str, Any] | None = Field(
-        None, description="Recipe that made the fine-tuned end from F and `more`; null: none."
-    )
-    more: list[End] = Field([], description="The further fine-tuned models.")
-    architecture: str = Field(description="Name of the architecture, or family and width.")
-    preprocessing: dict[str, Any] = Field({}, description="Preprocessing, as in config/models.")
+    recipe: dict[str, Any] | None = None
+    """Recipe that made the fine-tuned end from F and `more`; null: none."""
+    more: list[End] = Field([])
+    """The further fine-tuned models."""
+    architecture: str
+    """Name of the architecture, or family and width."""
+    preprocessing: dict[str, Any] = Field({})
+    """Preprocessing, as in config/models."""
     class_names: list[str]
-    templates: list[str] = Field(description="Prompts of the zero-shot head. Empty: it had a head.")
-    head: str = Field(description="Origin of the heads of both ends, a sentence.")
+    templates: list[str]
+    """Prompts of the zero-shot head. Empty: it had a head."""
+    head: str
+    """Origin of the heads of both ends, a sentence."""
     sets: list[ImageSet]
     alphas: list[Fraction]
-    choices: dict[str, Fraction] = Field(
-        description="Alpha by the way of choosing it; `unlabelled` is for all shifts together."
-    )
-    unlabelled: dict[str, Fraction] = Field(
-        description="Alpha of the highest mean confidence, by shift."
-    )
-    evaluate: str | None = Field(
-        None, description="The user's own evaluation; null: images were classified here."
-    )
+    choices: dict[str, Fraction]
+    """Alpha by the way of choosing it; `unlabelled` is for all shifts together."""
+    unlabelled: dict[str, Fraction]
+    """Alpha of the highest mean confidence, by shift."""
+    evaluate: str | None = None
+    """The user's own evaluation; null: images were classified here."""
     recommended: Recommended
-    accuracy: list[Accuracy] = Field(description="Accuracy on labelled sets, by split and alpha.")
+    accuracy: list[Accuracy]
+    """Accuracy on labelled sets, by split and alpha."""
     model: Model
 
 

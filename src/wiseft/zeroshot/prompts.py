@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
-from pathlib import Path
+from typing import Annotated, cast
 
-from wiseft.errors import WiseftError
+from pydantic import AfterValidator, Field
+
+from wiseft.base.loading import parse_settings
+from wiseft.base.typed import distinct
 
 TEMPLATES = ("a photo of a {c}.",)
 """Prompts of a head where none are given."""
@@ -29,43 +31,22 @@ def checked_template(template: str) -> str:
 
 
 _SLOT = re.compile("|".join(re.escape(slot) for slot in SLOTS))
+Template = Annotated[str, AfterValidator(checked_template)]
+Templates = Annotated[list[Template], Field(min_length=1), AfterValidator(distinct)]
 
 
-def parse_templates(text: str) -> list[str]:
+def parse_templates(text: str, option: str = "--prompts") -> list[str]:
     """Return the templates of a JSON list, e.g. `["a photo of the number {c}"]`.
 
     Args:
         text: the list itself, or `@` and the name of a file that holds it.
+        option: where it was given, for messages.
 
     Raises:
         WiseftError: if the text is not a JSON list of different strings that each hold `{c}` or
             `{a_c}`, or the file is missing.
     """
-    if text.startswith("@"):
-        path = Path(text[1:])
-        try:
-            text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise WiseftError(f"the file of prompts {path} cannot be read ({error})") from None
-    try:
-        templates = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise WiseftError(
-            f"the prompts are not valid JSON ({error}); give a list, or @ and the name of a file "
-            "that holds one"
-        ) from None
-    if not isinstance(templates, list) or not templates:
-        raise WiseftError(f"the prompts must be a JSON list of templates, found {text[:80]!r}")
-    for template in templates:
-        if not isinstance(template, str):
-            raise WiseftError(f"template {template!r} must be a sentence with {SLOTS[0]} in it")
-        try:
-            checked_template(template)
-        except ValueError as error:
-            raise WiseftError(str(error)) from None
-        if templates.count(template) > 1:
-            raise WiseftError(f"template {template!r} is given twice; remove one of them")
-    return templates
+    return parse_settings(cast(type[list[str]], Templates), text, option)
 
 
 def fill_templates(

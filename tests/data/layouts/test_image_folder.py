@@ -15,8 +15,6 @@ from tools.rehearsal.folders import picture
 from wiseft.base import library
 from wiseft.errors import WiseftError
 from wiseft.images import scan
-from wiseft.images.image_folder import describe_counts
-from wiseft.images.split import FolderSplit
 
 V2 = "imagenetv2-matched-frequency-format-val"
 WNIDS = {"naming": "class-id"}
@@ -84,9 +82,8 @@ def test_sketch_counts_what_is_there(tmp_path):
     inputs = {"class_ids": generate.wnids(), "class_names": [str(n) for n in range(12)]}
     indexed = read("image-folder", tmp_path / "sketch", ["test"], WNIDS, **inputs)
     check(indexed, written, "test", "sketch")
-    hint = describe_counts(indexed.splits["test"], inputs["class_names"])
-    wnid = generate.wnids()[4]
-    assert f"Most classes have 3 images, but: 4 has 4 ({wnid}/sketch_0.JPEG)" in hint
+    counts = np.bincount(indexed.splits["test"].labels).tolist()
+    assert counts.count(3) == 11 and counts[4] == 4
 
 
 def test_names_decide_labels_whatever_their_order(tmp_path):
@@ -200,27 +197,6 @@ def test_nothing_is_written_into_the_root(tmp_path):
     before = {path: path.stat().st_mtime_ns for path in root.rglob("*")}
     read("image-folder", root, ["test"], **ANIMALS)
     assert {path: path.stat().st_mtime_ns for path in root.rglob("*")} == before
-
-
-def folder_split(*classes):
-    paths = [f"{label}/{name}" for label, names in enumerate(classes) for name in names]
-    labels = np.repeat(np.arange(len(classes)), [len(names) for names in classes])
-    return FolderSplit(paths, labels, np.ones(len(paths), np.int64))
-
-
-@pytest.mark.parametrize(
-    ("classes", "hint"),
-    [
-        ((["a.png", "b.png"], ["c.png"], ["d.png", "e.png"]), "but: B has 1 (1/c.png)."),
-        ((["a.png", "b.png"], [], ["d.png", "e.png"]), "but: B has 0."),
-        ((["a.png", "a (1).png"],) * 3, "0/a (1).png looks like a copy of 0/a.png."),
-        ((["a.png", "x/a.png"],) * 3, "0/x/a.png looks like a copy of 0/a.png."),
-        ((["a.png", "b.png"],) * 3, "Every class has 2 images."),
-        ((["a.png"], ["b.png", "c.png"], ["d.png"] * 5), "A has 1 (0/a.png) and C has 5"),
-    ],
-)
-def test_a_wrong_count_is_explained(classes, hint):
-    assert hint in describe_counts(folder_split(*classes), ["A", "B", "C"])
 
 
 def test_a_slow_file_system_is_scanned_side_by_side(tmp_path, monkeypatch):

@@ -14,8 +14,6 @@ import hashlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import Field
-
 from wiseft.base.typed import Seed
 from wiseft.combine.recipe import Density, Mixture, RecipeInputs, RecipeOptions, Scale
 
@@ -28,13 +26,14 @@ Inputs = RecipeInputs
 class Options(RecipeOptions):
     """How much is kept, the seed, and what is done with it."""
 
-    density: Density = Field(description="Probability of keeping an element.")
-    scale: Scale = Field(1.0, description="Scale of the merged task vector.")
-    merge: Literal["sum", "ties"] = Field(
-        "sum",
-        description="`sum` over the models, or the mean of those with the elected sign (`ties`).",
-    )
-    seed: Seed = Field(0, description="Seed that decides which elements are dropped.")
+    density: Density
+    """Probability of keeping an element."""
+    scale: Scale = 1.0
+    """Scale of the merged task vector."""
+    merge: Literal["sum", "ties"] = "sum"
+    """`sum` over the models, or the mean of those with the elected sign (`ties`)."""
+    seed: Seed = 0
+    """Seed that decides which elements are dropped."""
 
 
 def apply(options: Options, inputs: RecipeInputs, *_: Any) -> Mixture:

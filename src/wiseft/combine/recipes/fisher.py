@@ -29,20 +29,17 @@ FLOOR = 1e-8
 class Options(RecipeOptions):
     """Coefficients, and a floor."""
 
-    coefficients: Annotated[list[NonNegative], SumToOne] | None = Field(
-        None, description="One coefficient per theta; their sum is 1. null: all equal."
-    )
-    floor: Annotated[float, Field(gt=0)] = Field(
-        FLOOR, description="Smallest weight of an element."
-    )
+    coefficients: Annotated[list[NonNegative], SumToOne] | None = None
+    """One coefficient per theta; their sum is 1. null: all equal."""
+    floor: Annotated[float, Field(gt=0)] = FLOOR
+    """Smallest weight of an element."""
 
 
 class Inputs(SoupInputs):
     """Thetas and their Fisher information."""
 
-    fisher: list[Path] = Field(
-        description="Fisher information of every theta (from `wiseft fisher`), in the same order."
-    )
+    fisher: list[Path]
+    """Fisher information of every theta (from `wiseft fisher`), in the same order."""
 
     @model_validator(mode="after")
     def _one_each(self) -> Self:

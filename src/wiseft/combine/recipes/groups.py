@@ -35,10 +35,8 @@ Inputs = TwoThetas
 class Options(RecipeOptions):
     """An alpha for every group."""
 
-    alphas: Annotated[dict[str, Alpha], Field(min_length=1)] = Field(
-        description="Alpha by group: stem, blocks, blocks.3, blocks.0-5, tail, head, text, "
-        "re:PATTERN."
-    )
+    alphas: Annotated[dict[str, Alpha], Field(min_length=1)]
+    """Alpha by group: stem, blocks, blocks.3, blocks.0-5, tail, head, text, re:PATTERN."""
 
 
 def apply(options: Options, inputs: TwoThetas, *_: Any) -> Mixture:

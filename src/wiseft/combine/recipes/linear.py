@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import Field
-
 from wiseft.combine.recipe import Coefficients, Mixture, RecipeInputs, RecipeOptions
 
 Inputs = RecipeInputs
@@ -14,7 +12,8 @@ Inputs = RecipeInputs
 class Options(RecipeOptions):
     """A weighted sum of all thetas."""
 
-    coefficients: Coefficients = Field(description="One coefficient per theta; their sum is 1.")
+    coefficients: Coefficients
+    """One coefficient per theta; their sum is 1."""
 
 
 def apply(options: Options, inputs: RecipeInputs, *_: Any) -> Mixture:

@@ -12,8 +12,6 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from pydantic import Field
-
 from wiseft.base.typed import Fraction
 from wiseft.combine.parts import parts_of
 from wiseft.combine.recipe import Mixture, RecipeOptions, TwoThetas
@@ -25,8 +23,10 @@ Inputs = TwoThetas
 class Options(RecipeOptions):
     """The scales at both ends of a network."""
 
-    first: Fraction = Field(0.0, description="Scale of the stem.")
-    last: Fraction = Field(1.0, description="Scale of the head.")
+    first: Fraction = 0.0
+    """Scale of the stem."""
+    last: Fraction = 1.0
+    """Scale of the head."""
 
 
 def apply(options: Options, inputs: TwoThetas, *_: Any) -> Mixture:

@@ -27,17 +27,15 @@ if TYPE_CHECKING:
 class Options(RecipeOptions):
     """An alpha for every task."""
 
-    alpha: Annotated[list[Alpha], Field(min_length=1), Listed] = Field(
-        description="One number for every task, or a list with one number per task."
-    )
+    alpha: Annotated[list[Alpha], Field(min_length=1), Listed]
+    """One number for every task, or a list with one number per task."""
 
 
 class Inputs(RecipeInputs):
     """theta_0 and a theta for each task."""
 
-    head: File | None = Field(
-        None, description="Theta file whose head and classes the result gets. Default: the first."
-    )
+    head: File | None = None
+    """Theta file whose head and classes the result gets. Default: the first."""
 
 
 def apply(options: Options, inputs: Inputs, *_: Any) -> Mixture:

@@ -11,8 +11,6 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from pydantic import Field
-
 from wiseft.combine.recipe import Alpha, Mixture, RecipeOptions, TwoThetas
 
 if TYPE_CHECKING:
@@ -27,7 +25,8 @@ Inputs = TwoThetas
 class Options(RecipeOptions):
     """How far from the first theta to the second."""
 
-    alpha: Alpha = Field(description="Alpha from 0 (the first theta) to 1 (the second).")
+    alpha: Alpha
+    """Alpha from 0 (the first theta) to 1 (the second)."""
 
 
 def apply(options: Options, inputs: TwoThetas, *_: Any) -> Mixture:

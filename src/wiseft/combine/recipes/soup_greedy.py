@@ -10,8 +10,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pydantic import Field
-
 from wiseft.combine.recipe import File, Mixture, RecipeOptions, SoupInputs
 
 log = logging.getLogger(__name__)
@@ -26,9 +24,8 @@ Options = RecipeOptions
 class Inputs(SoupInputs):
     """Thetas, and the samples that choose among them."""
 
-    dataset: File = Field(
-        description="Manifest of the reference. Its split held-out chooses the ingredients."
-    )
+    dataset: File
+    """Manifest of the reference. Its split held-out chooses the ingredients."""
 
 
 def apply(options: RecipeOptions, inputs: Inputs, device: torch.device | str) -> Mixture:

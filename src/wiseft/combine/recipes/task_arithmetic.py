@@ -19,9 +19,8 @@ Inputs = RecipeInputs
 class Options(RecipeOptions):
     """A scale for every model."""
 
-    scale: Annotated[list[Scale], Field(min_length=1), Listed] = Field(
-        description="Scale of every task vector, or a list with one scale each; negative to forget."
-    )
+    scale: Annotated[list[Scale], Field(min_length=1), Listed]
+    """Scale of every task vector, or a list with one scale each; negative to forget."""
 
 
 def apply(options: Options, inputs: RecipeInputs, *_: Any) -> Mixture:

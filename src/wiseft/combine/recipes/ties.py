@@ -14,8 +14,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import Field
-
 from wiseft.combine.recipe import Density, Mixture, RecipeOptions, Scale, SeveralTuned
 
 if TYPE_CHECKING:
@@ -27,11 +25,12 @@ Inputs = SeveralTuned
 class Options(RecipeOptions):
     """How much is kept, of what, and a scale."""
 
-    density: Density = Field(0.2, description="Share of elements that trimming keeps.")
-    trim: Literal["model", "tensor"] = Field(
-        "model", description="Trim each task vector as a whole (`model`) or each of its tensors."
-    )
-    scale: Scale = Field(1.0, description="Scale of the merged task vector.")
+    density: Density = 0.2
+    """Share of elements that trimming keeps."""
+    trim: Literal["model", "tensor"] = "model"
+    """Trim each task vector as a whole (`model`) or each of its tensors."""
+    scale: Scale = 1.0
+    """Scale of the merged task vector."""
 
 
 def apply(options: Options, inputs: SeveralTuned, *_: Any) -> Mixture:

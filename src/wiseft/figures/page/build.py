@@ -47,24 +47,36 @@ RECOMMENDATION = (
 class PageSettings(Entry):
     """What the page says and shows; from the experiment."""
 
-    experiment: str = Field(description="Name; files that the page saves are named after it.")
-    title: str = Field(description="Heading of the page.")
-    about: str = Field("", description="Text below the findings.")
-    details: str = Field("", description="Text at the end: how the numbers were made.")
-    says: str = Field("", description="First sentence of the page. Default: the gain of an alpha.")
-    reference: str = Field(description="Dataset on the x axes.")
-    datasets: list[str] = Field(description="Shifts in order; those without rows are left out.")
-    averages: list[str] = Field([], description="Averages, whose panels come first.")
-    titles: dict[str, str] = Field({}, description="Titles of datasets.")
-    samples: str = Field("images", description="What was evaluated.")
-    captions: dict[str, str] = Field({}, description="Captions of the figures by name.")
-    view: str = Field("all", description="View to show of every dataset.")
-    methods: list[str] = Field([], description="Measured methods to show; none: all.")
-    further_methods: int = Field(0, description="Number of methods that are not shown.")
-    recommended: float | None = Field(
-        None,
-        description="Alpha to start with and recommend; null: 0.5, and the held-out choice.",
-    )
+    experiment: str
+    """Name; files that the page saves are named after it."""
+    title: str
+    """Heading of the page."""
+    about: str = ""
+    """Text below the findings."""
+    details: str = ""
+    """Text at the end: how the numbers were made."""
+    says: str = ""
+    """First sentence of the page. Default: the gain of an alpha."""
+    reference: str
+    """Dataset on the x axes."""
+    datasets: list[str]
+    """Shifts in order; those without rows are left out."""
+    averages: list[str] = Field([])
+    """Averages, whose panels come first."""
+    titles: dict[str, str] = Field({})
+    """Titles of datasets."""
+    samples: str = "images"
+    """What was evaluated."""
+    captions: dict[str, str] = Field({})
+    """Captions of the figures by name."""
+    view: str = "all"
+    """View to show of every dataset."""
+    methods: list[str] = Field([])
+    """Measured methods to show; none: all."""
+    further_methods: int = 0
+    """Number of methods that are not shown."""
+    recommended: float | None = None
+    """Alpha to start with and recommend; null: 0.5, and the held-out choice."""
 
 
 def build_page(

@@ -31,7 +31,7 @@ from wiseft.base.typed import (
 )
 from wiseft.study.config.source_files import Package, SourceFile
 from wiseft.thetas.preprocessing import Preprocessing
-from wiseft.zeroshot.prompts import checked_template
+from wiseft.zeroshot.prompts import Templates
 
 # ----------------------------------------------------------------------------- packages and prompts
 
@@ -52,10 +52,6 @@ class Packages(Entry):
 
     packages: dict[Name, PackageEntry]
     """Packages, by the key that other files use."""
-
-
-Template = Annotated[str, AfterValidator(checked_template)]
-Templates = Annotated[list[Template], Field(min_length=1), AfterValidator(distinct)]
 
 
 class PromptsEntry(Entry):

@@ -17,10 +17,9 @@ import numpy as np
 from wiseft.base.io import sha256_file, sha256_json, write_json
 from wiseft.base.stages import VERSION
 from wiseft.errors import DamagedFile, WiseftError
-from wiseft.images.image_folder import describe_counts
 from wiseft.images.index import check_counts, write_checked
 from wiseft.images.manifest import write_manifest
-from wiseft.images.split import HELD_OUT, FolderSplit, PreparedSplit, draw_indices, take
+from wiseft.images.split import HELD_OUT, PreparedSplit, draw_indices, take
 from wiseft.images.store import write_prepared
 from wiseft.study.config import DatasetEntry
 from wiseft.study.config.layouts import check_options
@@ -83,7 +82,7 @@ def _index(
         if isinstance(next(iter(content.splits.values())), PreparedSplit):
             return _write_arrays(entry, content, classes, manifest, ids)
         for name, split in content.splits.items():
-            _check_count(entry, name, split, classes["class_names"])
+            check_counts(entry.name, {name: len(split.labels)}, {name: entry.splits[name]})
             files = write_checked(folder, entry.name, name, split, len(classes["class_names"]))
             indexed[name] = records.write(name, files, classes)
     first = next(iter(indexed))
@@ -106,25 +105,6 @@ def _index(
         root=str(inputs.root.resolve()),
         optional=_optional(entry, classes["label_map"]),
     )
-
-
-def _check_count(
-    entry: DatasetEntry,
-    name: str,
-    split: FolderSplit | PreparedSplit,
-    class_names: Sequence[str],
-    drawn: int = 0,
-) -> None:
-    """Check the number of samples; where it is wrong, say where the fault probably is.
-
-    Args:
-        drawn: samples in the split that are yet to be drawn from it.
-    """
-    try:
-        check_counts(entry.name, {name: len(split.labels)}, {name: entry.splits[name] + drawn})
-    except WiseftError as error:
-        hint = describe_counts(split, class_names) if isinstance(split, FolderSplit) else ""
-        raise WiseftError(f"{error} {hint}".strip()) from None
 
 
 def _root(entry: DatasetEntry, fetched: Fetched, target: Path) -> Path:
@@ -151,8 +131,8 @@ def _read(entry: DatasetEntry, inputs: LayoutInputs) -> Indexed:
     by_name: dict[str, Any] = dict(indexed.splits)
     if draw and draw.of in by_name:
         whole = by_name[draw.of]
-        names = [item[0] for item in indexed.class_names or entry.prompt_names]
-        _check_count(entry, draw.of, whole, names, drawn=draw.count)
+        expected = entry.splits[draw.of] + draw.count
+        check_counts(entry.name, {draw.of: len(whole.labels)}, {draw.of: expected})
         chosen = draw_indices(len(whole.labels), draw.count, draw.seed)
         by_name[draw.of] = take(whole, np.setdiff1d(np.arange(len(whole.labels)), chosen))
         by_name[HELD_OUT] = take(whole, chosen)
