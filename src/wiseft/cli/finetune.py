@@ -83,12 +83,12 @@ def baseline(
     """
     from wiseft.base.loading import parse_settings
     from wiseft.models.towers.open_clip_models import architecture_from_json
-    from wiseft.study import config
     from wiseft.study.config import FinetuneSettings
     from wiseft.study.finetune import finetune as stage
+    from wiseft.thetas import preprocessing as pixel_settings
 
     chosen = parse_settings(FinetuneSettings, settings)
-    pixels = parse_settings(config.Preprocessing, preprocessing, "--preprocessing")
+    pixels = parse_settings(pixel_settings.Preprocessing, preprocessing, "--preprocessing")
     outputs = stage.Outputs(theta_1, curve, state, record)
     layers = architecture_from_json(architecture)
     train = partial(stage.train_from_scratch, layers, pixels, dataset, chosen, seed, outputs)

@@ -12,7 +12,8 @@ from tests.data.conftest import COUNTS, ROOT, decoded, write_wheel
 from wiseft.errors import WiseftError
 from wiseft.images.store import open_split
 from wiseft.study.config import Catalogue
-from wiseft.study.data.builders import BUILDERS, SIDE
+from wiseft.study.data.builders import BUILDERS
+from wiseft.study.data.builders.digit_images import SIDE
 from wiseft.study.data.builders.handwritten import draw_trajectory, upscale
 
 RENDITIONS = ["inverted", "mnist-m", "colour", "corrupt"]

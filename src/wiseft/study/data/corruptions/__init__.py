@@ -32,9 +32,7 @@ __all__ = ["CORRUPTIONS", "SEVERITIES", "SMALLEST", "corrupt", "generator"]
 SMALLEST = 16
 """Shortest side in pixels of an image that can be corrupted."""
 
-_Function = Callable[..., Floats]
-
-_FUNCTIONS: dict[str, _Function] = {
+_FUNCTIONS: dict[str, Callable[..., Floats]] = {
     "gaussian-noise": noise.gaussian_noise,
     "shot-noise": noise.shot_noise,
     "impulse-noise": noise.impulse_noise,

