@@ -34,7 +34,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from benchmarks.common import ROOT, Options, write_record
-from wiseft.study.published import numbers
+from wiseft.study.published.numbers import numbers
 from wiseft.tabulate.few_evaluations import (
     HELD_OUT,
     ONE_ERROR,

@@ -79,9 +79,9 @@ def near_duplicates(package: Path) -> tuple[dict[str, list[str]], list[Any]]:
         for each in sets:
             side = SIDES.get(group, 5)
             # Where one goes another variant takes its place, so all are compared.
-            for name, phrase in each.named(2 if side == 5 else EVERY):
+            for phrase, several in each.named(2 if side == 5 else EVERY).items():
                 key = icon_sets.joined(phrase)
-                by_name[words.get(key, key)].append((side, each, name))
+                by_name[words.get(key, key)] += [(side, each, name) for name in several]
     gone, pairs = defaultdict(set), []
     for members in by_name.values():
         if len({side for side, *_ in members}) < 2:

@@ -95,9 +95,8 @@ def _merged(targets: Targets) -> dict[str, Any]:
 
 def _files(targets: Targets, model: str) -> list[Path]:
     """Return the files of the catalogue that a model is described by."""
-    files = targets.files
     trained_here = model in (*targets.pretrained, *targets.baseline_models)
-    return [*([files.architecture(model)] if trained_here else []), *files.label_map(model)]
+    return [*([targets.architecture(model)] if trained_here else []), *targets.label_map(model)]
 
 
 def predictions(targets: Targets, run: Run) -> str | None:

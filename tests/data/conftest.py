@@ -30,6 +30,12 @@ def write_wheel(path: Path, members: dict[str, bytes]) -> Path:
     return path
 
 
+def decoded(data: bytes) -> np.ndarray:
+    """The array of an idx file of bytes."""
+    shape = np.frombuffer(data, ">u4", data[3], 4)
+    return np.frombuffer(data, np.uint8, offset=4 + 4 * data[3]).reshape(shape)
+
+
 def tiny_idx() -> dict[str, bytes]:
     rng = np.random.default_rng(0)
     files = {}
@@ -45,8 +51,8 @@ def tiny_pickle(files: dict[str, bytes]) -> bytes:
     """The package's layout: (images / 256, labels) of training, validation and test images."""
 
     def part(prefix: str, chosen: slice) -> tuple[np.ndarray, np.ndarray]:
-        images = mnist_idx.decode_idx(files[f"{prefix}-images-idx3-ubyte"], "images")[chosen]
-        labels = mnist_idx.decode_idx(files[f"{prefix}-labels-idx1-ubyte"], "labels")[chosen]
+        images = decoded(files[f"{prefix}-images-idx3-ubyte"])[chosen]
+        labels = decoded(files[f"{prefix}-labels-idx1-ubyte"])[chosen]
         return (images.reshape(len(labels), -1) / np.float32(256)), labels.astype(np.int64)
 
     parts = part("train", slice(50)), part("train", slice(50, 60)), part("t10k", slice(20))

@@ -214,7 +214,8 @@ def _read(folder: Path, name: str) -> None:
             {"images": {"test": f"{name}:images"}, "labels": {"test": "labels.npy"}},
         ),
     }
-    layout, options = given.get(Path(name).suffix, ("hugging-face", {"folders": {"test": ["."]}}))
+    table = {"file": name, "path": "file_name", "label": "label"}
+    layout, options = given.get(Path(name).suffix, ("csv", table))
     inputs = LayoutInputs(
         "strange", folder, {}, ["test"], check_options(layout, options), ["cat", "dog"]
     )

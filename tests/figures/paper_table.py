@@ -16,7 +16,7 @@ from scipy.stats import beta
 
 from wiseft.base.names import split_run_name
 from wiseft.study.config import Catalogue
-from wiseft.study.published import rows
+from wiseft.study.published.numbers import rows
 from wiseft.study.targets import experiment_runs
 from wiseft.tabulate.schema import TABLE, conform
 

@@ -97,7 +97,7 @@ class Project:
         path = self.root / paths.table_path(experiment, "parquet")
         write_parquet(path, table_of(values, **more), TABLE)
         none = frame_of([{"n": len(values)}], COMPARISONS)
-        write_csv(self.root / paths.comparisons_path(experiment), none, COMPARISONS)
+        write_csv(self.root / paths.table_path(experiment, "comparisons.csv"), none, COMPARISONS)
         self._record(self.root / paths.made_with_path(experiment), record)
 
     def publish(self, experiment: str, values: Values, record: Any = None) -> None:

@@ -30,7 +30,6 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
         {"average": "natural", "fit_exclude": [POLARITY]},
     ),
     "robustness-renditions": ("robustness", {"average": "renditions"}),
-    "robustness-alone": ("robustness", {"average": "shifts", "baselines": False}),
     "landscape": ("landscape", {"groups": GROUPS}),
     "landscape-four": ("landscape", {"datasets": ["mnist", "fonts", "colour", "inverted"]}),
 }
@@ -235,7 +234,6 @@ def test_a_users_own_matplotlib_settings_change_nothing(
         ("robustness", {}, ["figure f", "average"]),
         ("robustness", {"average": "natural", "averages": 1}, ["figure f", "averages"]),
         ("robustness", {"average": "natural", "methods": ["sgd"]}, ["figure f", "sgd"]),
-        ("robustness", {"average": "natural", "split": "val"}, ["figure f", "split", "'val'"]),
         ("landscape", {"datasets": ["svhn"]}, ["figure f", "dataset", "svhn"]),
         ("landscape", {"datasets": ["mnist"], "groups": {"a": ["fonts"]}}, ["figure f", "fonts"]),
         ("pie", {}, ["figure f", "pie", "choose one of alphas, bars, diversity"]),

@@ -42,7 +42,7 @@ def _measured(values: dict[str, tuple[float, float, float]]) -> pd.DataFrame:
 
 
 def test_the_numbers_are_those_that_the_paper_prints(published: pd.DataFrame) -> None:
-    found = bonuses(published[published["method"] == "end-to-end"], "shifts").set_index("model")
+    found = bonuses(published[published["method"] == "end-to-end"]).set_index("model")
     # Table 8: BASIC-L has 84.1, 83.4 and 76.3 % on the average of the shifts; Table 5: B/16.
     assert found.loc["basic-l", "bonus"] == pytest.approx(83.4 - (84.1 + 76.3) / 2, abs=0.06)
     assert found.loc["basic-l", "gap"] == pytest.approx(84.1 - 76.3, abs=0.06)
@@ -51,7 +51,7 @@ def test_the_numbers_are_those_that_the_paper_prints(published: pd.DataFrame) ->
 
 def test_models_that_differ_by_a_seed_are_one_mark_with_a_t_interval() -> None:
     each = {"m-s1": (0.80, 0.85, 0.80), "m-s2": (0.80, 0.86, 0.82), "m-s3": (0.82, 0.88, 0.80)}
-    (point,) = bonuses(_measured(each), "shifts").to_dict("records")
+    (point,) = bonuses(_measured(each)).to_dict("records")
     bonus = np.array([5.0, 5.0, 7.0])
     low, high = ttest_1samp(bonus, 0).confidence_interval(0.95)
     assert (point["model"], point["gap"]) == ("m", pytest.approx(0.0))
@@ -63,7 +63,7 @@ def test_models_that_differ_by_a_seed_are_one_mark_with_a_t_interval() -> None:
 def test_marks_above_the_border_are_better_than_both_ends(published: pd.DataFrame) -> None:
     """Checked against the accuracies themselves, not against bonus and gap."""
     table = pd.concat([published, _measured({"m": (0.3, 0.5, 0.55)})], ignore_index=True)
-    found = bonuses(table[table["method"] == "end-to-end"], "shifts").set_index("model")
+    found = bonuses(table[table["method"] == "end-to-end"]).set_index("model")
     here = table[(table["dataset"] == "avg:shifts") & (table["selection"] == "grid")]
     here = here[here["method"] == "end-to-end"]
     wide = here.pivot_table("value", "model", "alpha")[[0.0, 0.5, 1.0]].dropna()
@@ -88,7 +88,7 @@ def test_a_group_of_which_nothing_is_there_is_left_out(
     marks = {
         float(line.get_ydata()[0]) for line in figure.axes[0].lines if line.get_gid() == "paper"
     }
-    shown = bonuses(published[published["method"] == "end-to-end"], "shifts")
+    shown = bonuses(published[published["method"] == "end-to-end"])
     assert marks == set(shown["bonus"])
 
 

@@ -19,7 +19,7 @@ from wiseft.errors import WiseftError
 from wiseft.figures.registry import draw_figure
 from wiseft.figures.style import FAMILIES, ZERO_SHOT, Style, paper_style
 from wiseft.study.paper.published import with_zero_shot
-from wiseft.study.published import lines
+from wiseft.study.published.testbed import lines
 from wiseft.tabulate.intervals import clopper_pearson
 
 E2E = {"method": "end-to-end", "model": "clip-vit-l-14-336", "variant": ""}

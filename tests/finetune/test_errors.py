@@ -1,5 +1,4 @@
 import json
-import sys
 
 import pytest
 import torch
@@ -75,28 +74,6 @@ def test_a_batch_of_one_sample_is_trained_on(train, settings, changes):
 def test_a_batch_of_one_sample_has_no_statistics(train, settings, changes):
     with pytest.raises(WiseftError, match="leave a batch of one sample, whose statistics mean"):
         train(settings(batch_norm="train", **changes))
-
-
-def test_tensorboard_that_is_missing_is_told(train, settings, monkeypatch):
-    monkeypatch.setitem(sys.modules, "tensorboard", None)
-    monkeypatch.delitem(sys.modules, "torch.utils.tensorboard", raising=False)
-    with pytest.raises(WiseftError, match=r"install it \(pip install 'wiseft\[tensorboard\]'\)"):
-        train(settings(), execution=Execution(HowSettings(tensorboard=True)))
-    assert nothing_written(train.outputs())
-
-
-def test_tensorboard_gets_the_curve(train, settings):
-    reader = pytest.importorskip(
-        "tensorboard.backend.event_processing.event_accumulator",
-        reason="tensorboard is not installed",
-    )
-    outputs = train(settings(), execution=Execution(HowSettings(tensorboard=True)))
-    events = reader.EventAccumulator(str(outputs.curve.parent / "tensorboard"))
-    events.Reload()
-    rows = [line.split(",") for line in outputs.curve.read_text().splitlines()[1:]]
-    losses = events.Scalars("loss")
-    assert [event.step for event in losses] == list(range(1, 10))
-    assert [event.value for event in losses] == pytest.approx([float(row[2]) for row in rows])
 
 
 def test_json_lines_continue_after_a_kill(train, settings, monkeypatch):

@@ -19,8 +19,12 @@ from wiseft.images.split import PreparedSplit
 from wiseft.images.store import write_prepared
 from wiseft.models import towers
 from wiseft.models.classifier import build_classifier
-from wiseft.study.finetune.distance import distances, group_of
-from wiseft.study.finetune.import_checkpoint import import_theta_0, import_theta_1
+from wiseft.study.finetune.import_checkpoint import (
+    distances,
+    group_of,
+    import_theta_0,
+    import_theta_1,
+)
 from wiseft.thetas.theta import load_theta, save_weights
 from wiseft.zeroshot.head import build_head
 from wiseft.zeroshot.theta_0 import make_theta_0

@@ -1,5 +1,6 @@
 import csv
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,9 +12,9 @@ from wiseft.images.split import PreparedSplit
 from wiseft.images.store import open_split, write_prepared
 from wiseft.study.config import FinetuneSettings
 from wiseft.study.finetune import search as module
+from wiseft.study.finetune.finetune import Outputs
 from wiseft.study.finetune.search import (
     SEARCHED,
-    SearchOutputs,
     Trial,
     draw_trial,
     found_settings,
@@ -50,25 +51,24 @@ def held_out_manifest(tmp_path_factory, colours):
     return write_prepared(folder, "colours", splits, ["red", "green", "blue"])
 
 
+def trials_of(outputs: Outputs) -> Path:
+    return outputs.curve.with_name("trials.csv")
+
+
 @pytest.fixture
 def run(tmp_path, theta_0, held_out_manifest):
-    def go(settings, name="run", seed=0, **changes) -> SearchOutputs:
+    def go(settings, name="run", seed=0, **changes) -> Outputs:
         folder = tmp_path / name
-        outputs = SearchOutputs(
-            folder / "theta_1.safetensors",
-            folder / "curve.csv",
-            folder / "trials.csv",
-            folder / "state",
-            **changes,
-        )
-        run_search(theta_0, held_out_manifest, settings, seed, outputs)
+        paths = folder / "theta_1.safetensors", folder / "curve.csv", folder / "state"
+        outputs = Outputs(*paths, **changes)
+        run_search(theta_0, held_out_manifest, settings, seed, outputs, trials_of(outputs))
         return outputs
 
     return go
 
 
 def rows(outputs):
-    with outputs.trials.open() as file:
+    with trials_of(outputs).open() as file:
         return list(csv.DictReader(file))
 
 
@@ -169,7 +169,7 @@ def test_a_killed_search_goes_on_with_the_trials_that_are_left(run, monkeypatch,
     outputs = run(searching())
     assert "2 trials are finished already" in said
     assert len(trained) == len(set(trained)) == 4
-    assert outputs.trials.read_bytes() == whole.trials.read_bytes()
+    assert trials_of(outputs).read_bytes() == trials_of(whole).read_bytes()
     a, b = load_theta(whole.theta_1).tensors, load_theta(outputs.theta_1).tensors
     assert all(torch.equal(a[key], b[key]) for key in a)
     assert not outputs.state.exists() or list(outputs.state.iterdir()) == []
@@ -249,7 +249,7 @@ def test_a_training_takes_what_the_best_of_several_searches_found(run, train, he
     searches = [run(searching(name), name=name) for name in ("none", "l1")]
     found = [row for search in searches for row in rows(search) if row["chosen"] == "1"]
     best = max(found, key=lambda row: float(row["held_out_accuracy"]))
-    files = [str(search.trials) for search in searches]
+    files = [str(trials_of(search)) for search in searches]
     base = searching(search=None, distillation=0.3)
     chosen = found_settings(base.model_copy(update={"from_search": files}))
     assert {key: float(getattr(chosen, key)) for key in SEARCHED} == {

@@ -13,7 +13,13 @@ import pytest
 
 from wiseft.base.stages import VERSION
 from wiseft.errors import StaleArtifact, WiseftError
-from wiseft.study.pretrain.glyphs import PEN_FAMILY, build_glyphs, load_glyphs, save_glyphs
+from wiseft.study.pretrain.glyphs import (
+    PEN_FAMILY,
+    Glyphs,
+    build_glyphs,
+    load_drawings,
+    save_drawings,
+)
 from wiseft.study.pretrain.pens import TEMPLATES, draw_pen_glyph
 from wiseft.study.pretrain.typefaces import typeface_glyphs
 from wiseft.thetas.tensor_file import tensor_writer
@@ -121,8 +127,8 @@ def test_a_wheel_without_typefaces_and_a_truncated_wheel_are_named(tmp_path: Pat
 
 def test_glyph_file_round_trip_and_families(tmp_path: Path):
     glyphs = build_glyphs([], 24, 20)
-    save_glyphs(tmp_path / "glyphs.safetensors", glyphs)
-    again = load_glyphs(tmp_path / "glyphs.safetensors")
+    save_drawings(tmp_path / "glyphs.safetensors", glyphs)
+    again = load_drawings(tmp_path / "glyphs.safetensors", Glyphs)
     np.testing.assert_array_equal(again.masks, glyphs.masks)
     assert again.names == glyphs.names
     assert len(again.select([PEN_FAMILY])) == 20
@@ -133,24 +139,24 @@ def test_glyph_file_round_trip_and_families(tmp_path: Path):
 
 def test_glyph_file_of_an_older_version_is_refused(tmp_path: Path, monkeypatch, glyphs):
     path = tmp_path / "glyphs.safetensors"
-    save_glyphs(path, glyphs)
+    save_drawings(path, glyphs)
     monkeypatch.setitem(VERSION, "pretrain", 99)
     with pytest.raises(StaleArtifact, match="older version"):
-        load_glyphs(path)
+        load_drawings(path, Glyphs)
     path.write_bytes(b"nonsense")
     with pytest.raises(WiseftError, match="not a whole safetensors file"):
-        load_glyphs(path)
+        load_drawings(path, Glyphs)
 
 
 def test_damaged_glyphs_are_refused(tmp_path: Path, glyphs):
     path = tmp_path / "glyphs.safetensors"
-    save_glyphs(path, glyphs)
+    save_drawings(path, glyphs)
     content = bytearray(path.read_bytes())
     content[-500] ^= 0xFF
     path.write_bytes(content)
     with pytest.raises(WiseftError, match="is damaged: expected tensors with SHA-256"):
-        load_glyphs(path)
+        load_drawings(path, Glyphs)
     with tensor_writer(path, {}, {"kind": "fisher"}):
         pass
     with pytest.raises(WiseftError, match="holds fisher, no glyphs"):
-        load_glyphs(path)
+        load_drawings(path, Glyphs)

@@ -17,7 +17,8 @@ from wiseft.models.towers.open_clip_models import open_clip_model
 from wiseft.study.config import Catalogue, PretrainSettings
 from wiseft.study.config.entries import IconSettings
 from wiseft.study.data.builders import icon_sets
-from wiseft.study.pretrain.icons import TEMPLATES, build_icons, load_drawn, save_icons
+from wiseft.study.pretrain.glyphs import save_drawings
+from wiseft.study.pretrain.icons import TEMPLATES, build_icons, load_drawn
 from wiseft.study.pretrain.pretrain import pretrain, source_of
 from wiseft.study.pretrain.pretrain_samples import draw_pretrain_samples
 from wiseft.thetas.resume_state import Checkpoints
@@ -100,7 +101,7 @@ def test_icons_are_moved_by_a_few_pixels_and_else_as_they_are(icons):
 
 def test_what_is_stored_is_read_as_it_was(settings, icons, tmp_path):
     path = tmp_path / "glyphs.safetensors"
-    save_icons(path, icons)
+    save_drawings(path, icons)
     again = load_drawn(path, settings)
     for name in ("grey", "colour", "phrases", "sets"):
         assert np.array_equal(getattr(again, name), getattr(icons, name))

@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 
 from wiseft.errors import WiseftError
-from wiseft.study import published
 from wiseft.study.config import Catalogue
+from wiseft.study.published import numbers as published
 from wiseft.study.published.numbers import COLUMNS, ROW_COLUMNS, contradictions
 from wiseft.tabulate.schema import TABLE, conform
 
@@ -194,8 +194,8 @@ def test_models_can_be_selected() -> None:
 @pytest.mark.parametrize(
     ("tables", "models", "expected"),
     [
-        ([14], [], "the paper has no table 14; its tables are 1 to 13"),
-        ([3], [], "table 3 of the paper holds differences"),
+        ([14], [], "table 14 of the paper has no row of the model that was asked for"),
+        ([3], [], "table 3 of the paper has no row"),
         ([4], ["align"], "table 4 of the paper has no row of the model align"),
     ],
 )

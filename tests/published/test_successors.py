@@ -11,12 +11,12 @@ import pytest
 
 from wiseft.figures.registry import draw_figure
 from wiseft.figures.style import paper_style
-from wiseft.study import published
 from wiseft.study.config import Catalogue
 from wiseft.study.config.experiment_parts import PublishedSettings
 from wiseft.study.drawings.frontier import KINDS
 from wiseft.study.paper.published import join
-from wiseft.study.published import SECOND_HAND, SUCCESSORS, successor_rows
+from wiseft.study.published import numbers as published
+from wiseft.study.published.successors import SECOND_HAND, SUCCESSORS, successor_rows
 
 REPOSITORY = Path(__file__).parents[2]
 SHIFTS = ["imagenet-v2", "imagenet-r", "imagenet-sketch", "objectnet", "imagenet-a"]

@@ -11,15 +11,15 @@ import pytest
 from scipy.special import logit
 
 from wiseft.errors import WiseftError
-from wiseft.study import published
 from wiseft.study.config import Catalogue
 from wiseft.study.config.experiment_parts import PublishedSettings
 from wiseft.study.paper import published as joined
+from wiseft.study.published import numbers
+from wiseft.study.published import testbed as testbed_module
 from wiseft.study.published.addresses import (
     ACCURACIES,
     MODEL_TYPES,
     SOURCES,
-    ZERO_SHOT,
     source_path,
 )
 from wiseft.study.published.testbed import CONDITIONS, model_types
@@ -30,7 +30,7 @@ REPOSITORY = Path(__file__).parents[2]
 
 @pytest.fixture
 def rows(testbed: Path) -> pd.DataFrame:
-    return published.testbed_rows(testbed)
+    return testbed_module.testbed_rows(testbed)
 
 
 def test_rows_are_those_of_the_tidy_table(rows: pd.DataFrame) -> None:
@@ -73,7 +73,7 @@ def test_the_average_needs_all_five_shifts(rows: pd.DataFrame) -> None:
 
 
 def test_zero_shot_clips_have_the_catalogues_names(testbed: Path) -> None:
-    rows = published.testbed_rows(testbed, Catalogue(REPOSITORY))
+    rows = testbed_module.testbed_rows(testbed, Catalogue(REPOSITORY))
     here = rows[rows["method"] == "zero-shot"]
     assert here["model"].nunique() == 9
     assert "clip-vit-l-14-336" in set(here["model"])
@@ -148,7 +148,7 @@ def test_without_the_models_the_known_line_stands_in() -> None:
 )
 def test_known_lines(dataset: str, slope: float, intercept: float, r2: float) -> None:
     """Fits that were made of the same files independently, to three decimals."""
-    known = published.lines()
+    known = testbed_module.lines()
     view = joined.CLASS_VIEWS.get(dataset, "all")
     found = known[(known["kind"] == "standard") & (known["dataset"] == dataset)]
     line = found[found["x_view"] == view].iloc[0]
@@ -165,10 +165,10 @@ def test_a_line_that_nobody_knows_is_a_sentence() -> None:
 
 def test_known_lines_are_those_of_the_pinned_files(reference_data: Path) -> None:
     root = reference_data / "datasets"
-    if not published.at_hand(root):
+    if not testbed_module.at_hand(root):
         pytest.skip(f"{root} has not the three files")
-    table = published.testbed_rows(root)
-    known = published.lines()
+    table = testbed_module.testbed_rows(root)
+    known = testbed_module.lines()
     for want in known.to_dict("records"):
         line = joined.model_line(table, want["dataset"], want["kind"], want["x_view"])
         assert len(joined.kind_points(table, want["dataset"], want["kind"], want["x_view"])) >= 3
@@ -179,7 +179,7 @@ def test_known_lines_are_those_of_the_pinned_files(reference_data: Path) -> None
 
 def test_join_puts_published_rows_behind_measured_ones(testbed: Path) -> None:
     catalogue = Catalogue(REPOSITORY)
-    measured = conform(published.rows([1]).assign(source="measured", experiment="mine"), TABLE)
+    measured = conform(numbers.rows([1]).assign(source="measured", experiment="mine"), TABLE)
     settings = PublishedSettings(tables=[4], models=["clip-vit-l-14-336"], other_models=True)
     found = joined.join([measured, measured], settings, catalogue, testbed)
     assert (found["source"] == "measured").sum() == len(measured)
@@ -202,18 +202,11 @@ def test_join_leaves_other_models_out_where_they_are_not_at_hand(tmp_path: Path)
     assert set(found["experiment"]) == {"table-4"}
 
 
-def test_a_missing_file_is_named(testbed: Path) -> None:
-    path = source_path(ZERO_SHOT, testbed)
-    path.unlink()
-    with pytest.raises(WiseftError, match=re.escape(f"{path} is missing; fetch it with")):
-        published.testbed_rows(testbed)
-
-
 def test_a_broken_file_is_named(testbed: Path) -> None:
     path = source_path(ACCURACIES, testbed)
     path.write_text("model,val\na,1\n")
     with pytest.raises(WiseftError, match=r"must have the columns .* but lacks"):
-        published.testbed_rows(testbed)
+        testbed_module.testbed_rows(testbed)
     types = source_path(MODEL_TYPES, testbed)
     for text, expected in [
         ("x = 1", "has no mapping model_types_map"),

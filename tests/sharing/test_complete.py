@@ -227,7 +227,7 @@ def test_settings_that_a_search_found_are_those_that_a_training_must_have(projec
     targets = Targets.read(project, {"experiment": "few-shot-cars"})
     taking = next(run for run in targets.runs if run.method_id.endswith("-all-images"))
     assert _settings(targets, taking) == {}, "no search has run"
-    (trials,) = targets.files.trials(taking.model, taking.method_id, "0")
+    (trials,) = targets.trials(taking.model, taking.method_id, "0")
     trial = Trial(0, draw_trial(targets.catalogue.method_settings(targets.searched[-1]), 0, 0), 0.5)
     write_trials(project / trials, {0: trial}, trial)
     found = _settings(targets, taking)

@@ -13,7 +13,7 @@ from wiseft.cli import main
 from wiseft.study.config import Catalogue
 from wiseft.study.paper.effective import effective_rows
 from wiseft.study.paper.published import join
-from wiseft.study.published import lines
+from wiseft.study.published.testbed import lines
 from wiseft.tabulate.schema import EFFECTIVE, TABLE, conform, read, write_parquet
 from wiseft.tabulate.settings import TabulateSettings
 

@@ -130,7 +130,7 @@ def test_settings_of_one_recipe_add_a_table_and_other_experiments_stay_as_they_a
     plain = experiment(project, "plain", "[0.0, 0.5, 1.0]", ALL)
     named = f"tuning: {{title: rate, methods: [{TUNED}, {LINEAR}]}}"
     tuned = experiment(project, "tuned", "[0.0, 0.5, 1.0]", ALL, named)
-    table = paths.tuning_path("tuned")
+    table = paths.table_path("tuned", "tuning.csv")
     assert tuned.files.tuning() == [table]
     assert tuned.files.tables["tuning"] == table and table in tuned.files.table_files()
     assert json.loads(tuned.told.statistics())["tuning"]["methods"] == [TUNED, LINEAR]

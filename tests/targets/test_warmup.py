@@ -67,13 +67,13 @@ def test_one_run_of_a_transfer_trains_on_all_images(name, images):
 def test_distillation_waits_for_all_searches_of_its_seed():
     targets = Targets.read(ROOT, {"experiment": "linear-alternatives"})
     (model,) = targets.models
-    trials = targets.files.trials(model, "linear-classifier__distill-0.50", "0")
+    trials = targets.trials(model, "linear-classifier__distill-0.50", "0")
     kinds = ("none", "weight-decay", "l1", "label-smoothing")
     run = f"{model}__imagenet__linear-classifier__search-"
     assert trials == [paths.trials_path(f"{run}{kind}", 0) for kind in kinds]
     told = targets.told.training("linear-classifier__distill-0.50", trials)
     assert FinetuneSettings.model_validate_json(told).from_search == [str(t) for t in trials]
-    assert targets.files.trials(model, "linear-classifier__search-none", "0") == []
+    assert targets.trials(model, "linear-classifier__search-none", "0") == []
 
 
 def test_each_video_set_has_a_head_of_its_own_names():

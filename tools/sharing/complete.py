@@ -105,7 +105,7 @@ def _settings(targets: Targets, run: Run) -> dict[str, Any]:
     if settings.from_search:
         from wiseft.study.finetune.search import found_settings
 
-        trials = targets.files.trials(run.model, run.method_id, str(run.seed))
+        trials = targets.trials(run.model, run.method_id, str(run.seed))
         files = [targets.catalogue.root / path for path in trials]
         if not all(file.is_file() for file in files):
             return {}

@@ -5,8 +5,8 @@ rule effective_robustness:
         sum=HANDED.beside(FILES.sums, [FILES.tables["table_parquet"]]),
         code=local(CODE.behind("effective-robustness")),
     output:
-        rows=reported("effective robustness", paths.effective_path(NAME)),
-        sum=FILES.sums(paths.effective_path(NAME)),
+        rows=reported("effective robustness", paths.table_path(NAME, "effective-robustness.csv")),
+        sum=FILES.sums(paths.table_path(NAME, "effective-robustness.csv")),
     log:
         f"logs/effective_robustness/{NAME}.log",
     benchmark:
@@ -18,7 +18,7 @@ rule effective_robustness:
     params:
         version=VERSION["tabulate"],
         settings=TOLD.statistics(),
-        other_models="--other-models" if FILES.has_other_models else "",
+        other_models="--other-models" if FILES.published.other_models else "",
     message:
         f"effective_robustness: {NAME}"
     shell:

@@ -3,7 +3,7 @@ rule finetune:
         theta_0=lambda w: TARGETS.start(w.model, w.method),
         manifest=DATA.manifests([TARGETS.reference]),
         images=HANDED.beside(DATA.split_files, [TARGETS.reference]),
-        trials=lambda w: FILES.trials(w.model, w.method, w.seed),
+        trials=lambda w: TARGETS.trials(w.model, w.method, w.seed),
     output:
         theta_1=paths.theta_1_path(RUN, "{seed}"),
         curve=paths.training_curve_path(RUN, "{seed}"),
@@ -24,7 +24,7 @@ rule finetune:
     params:
         version=VERSION["finetune"],
         content=DATA.content(TARGETS.reference),
-        settings=lambda w: TOLD.training(w.method, FILES.trials(w.model, w.method, w.seed)),
+        settings=lambda w: TOLD.training(w.method, TARGETS.trials(w.model, w.method, w.seed)),
         state=str(paths.state_path("finetune", RUN, "seed-{seed}")),
     message:
         "finetune: {wildcards.model}, {wildcards.method}, seed {wildcards.seed}"
@@ -102,7 +102,7 @@ rule import_checkpoint:
 # The same architecture from random weights: the points that the baseline fit goes through.
 rule baseline:
     input:
-        architecture=lambda w: local(FILES.architecture(w.model)),
+        architecture=lambda w: local(TARGETS.architecture(w.model)),
         manifest=DATA.manifests([TARGETS.reference]),
         images=HANDED.beside(DATA.split_files, [TARGETS.reference]),
     output:

@@ -29,7 +29,7 @@ rule glyphs:
 rule pretrain:
     input:
         glyphs=lambda w: DATA.glyphs(TARGETS.entry(w.model).name),
-        architecture=lambda w: local(FILES.architecture(w.model)),
+        architecture=lambda w: local(TARGETS.architecture(w.model)),
     output:
         weights=paths.weights_path("{model}"),
         curve=paths.pretrain_curve_path("{model}"),

@@ -96,7 +96,7 @@ rule zeroshot_supervised:
     input:
         weights=paths.weights_path("{model}"),
         manifest=DATA.manifests([TARGETS.reference]),
-        label_map=lambda w: local(FILES.label_map(w.model)),
+        label_map=lambda w: local(TARGETS.label_map(w.model)),
     output:
         theta_0=paths.theta_0_path("{model}", "{reference}"),
     log:

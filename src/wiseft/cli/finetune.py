@@ -28,13 +28,6 @@ How = Annotated[
 Record = Annotated[
     Path | None, typer.Option(help="JSON file to write: time, images/s and peak memory.")
 ]
-TensorBoard = Annotated[
-    Path | None,
-    typer.Option(
-        "--tensorboard-dir",
-        help="Folder for TensorBoard, if --how has tensorboard: true. Default: beside the curve.",
-    ),
-]
 
 
 def finetune(
@@ -48,7 +41,6 @@ def finetune(
     curve: Curve,
     how: How = "{}",
     record: Record = None,
-    tensorboard_dir: TensorBoard = None,
     features: Features = None,
     device: Device = "auto",
     threads: Threads = 1,
@@ -64,7 +56,7 @@ def finetune(
     from wiseft.study.finetune.search import found_settings
 
     chosen = found_settings(parse_settings(FinetuneSettings, settings))
-    outputs = stage.Outputs(theta_1, curve, state, record, tensorboard_dir, features)
+    outputs = stage.Outputs(theta_1, curve, state, record, features)
     train = partial(stage.finetune, theta_0, dataset, chosen, seed, outputs)
     _carry_out(context, train, how, device, threads)
 
@@ -81,7 +73,6 @@ def baseline(
     curve: Curve,
     how: How = "{}",
     record: Record = None,
-    tensorboard_dir: TensorBoard = None,
     device: Device = "auto",
     threads: Threads = 1,
 ) -> None:
@@ -92,13 +83,13 @@ def baseline(
     """
     from wiseft.base.loading import parse_settings
     from wiseft.models.towers.open_clip_models import architecture_from_json
-    from wiseft.study import config
     from wiseft.study.config import FinetuneSettings
     from wiseft.study.finetune import finetune as stage
+    from wiseft.thetas import preprocessing as pixel_settings
 
     chosen = parse_settings(FinetuneSettings, settings)
-    pixels = parse_settings(config.Preprocessing, preprocessing, "--preprocessing")
-    outputs = stage.Outputs(theta_1, curve, state, record, tensorboard_dir)
+    pixels = parse_settings(pixel_settings.Preprocessing, preprocessing, "--preprocessing")
+    outputs = stage.Outputs(theta_1, curve, state, record)
     layers = architecture_from_json(architecture)
     train = partial(stage.train_from_scratch, layers, pixels, dataset, chosen, seed, outputs)
     _carry_out(context, train, how, device, threads)
@@ -134,14 +125,15 @@ def search(
     from wiseft.base.loading import parse_settings
     from wiseft.models.runtime import start_torch
     from wiseft.study.config import FinetuneSettings
-    from wiseft.study.finetune.search import SearchOutputs, run_search
+    from wiseft.study.finetune.finetune import Outputs
+    from wiseft.study.finetune.search import run_search
     from wiseft.study.finetune.state import Interrupted
 
     chosen = parse_settings(FinetuneSettings, settings)
-    outputs = SearchOutputs(theta_1, curve, trials, state, features)
+    outputs = Outputs(theta_1, curve, state, features=features)
     where = start_torch(threads, device)
     try:
-        run_search(theta_0, dataset, chosen, seed, outputs, device=where)
+        run_search(theta_0, dataset, chosen, seed, outputs, trials, device=where)
     except Interrupted as end:
         typer.echo(str(end), err=True)
         raise typer.Exit(128 + end.signum) from None

@@ -26,17 +26,17 @@ def glyphs(
     """
     from wiseft.base.loading import parse_settings
     from wiseft.study.config import PretrainSettings
-    from wiseft.study.pretrain.glyphs import build_glyphs, save_glyphs
-    from wiseft.study.pretrain.icons import build_icons, save_icons
+    from wiseft.study.pretrain.glyphs import build_glyphs, save_drawings
+    from wiseft.study.pretrain.icons import build_icons
 
     chosen = parse_settings(PretrainSettings, settings)
     if chosen.icons is not None:
         icons = build_icons(package or [], chosen.glyph_size, chosen.icons)
-        save_icons(output, icons)
+        save_drawings(output, icons)
         typer.echo(f"{len(icons.phrases)} icons with {len(icons.names)} names", err=True)
         return
     rendered = build_glyphs(package or [], chosen.glyph_size, chosen.pen_glyphs)
-    save_glyphs(output, rendered)
+    save_drawings(output, rendered)
     typer.echo(f"{len(rendered.digits)} glyphs of {len(rendered.names)} families", err=True)
 
 
@@ -90,11 +90,11 @@ def pretrain(
     from wiseft.base.stages import VERSION
     from wiseft.models.runtime import check_writable, start_torch
     from wiseft.models.towers.open_clip_models import architecture_from_json
-    from wiseft.study import config
     from wiseft.study.config import PretrainSettings
     from wiseft.study.pretrain.icons import load_drawn
     from wiseft.study.pretrain.pretrain import pretrain as train
     from wiseft.study.pretrain.pretrain import write_curve
+    from wiseft.thetas import preprocessing as pixel_settings
     from wiseft.thetas.resume_state import Checkpoints
     from wiseft.thetas.tensor_file import TENSORS_SUM, read_file_header
     from wiseft.thetas.theta import save_weights
@@ -102,7 +102,7 @@ def pretrain(
     start_torch(1, "cpu")  # a second thread gains nothing on a tower so small; rendering does
     check_writable(weights)
     chosen = parse_settings(PretrainSettings, settings)
-    pixels = parse_settings(config.Preprocessing, preprocessing).model_dump(mode="json")
+    pixels = parse_settings(pixel_settings.Preprocessing, preprocessing).model_dump(mode="json")
     model = architecture_from_json(architecture)
     header = {
         "architecture": model,

@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from matplotlib import font_manager
-from tests.data.conftest import COUNTS, ROOT, write_wheel
+from tests.data.conftest import COUNTS, ROOT, decoded, write_wheel
 
 from wiseft.errors import WiseftError
 from wiseft.images.store import open_split
 from wiseft.study.config import Catalogue
-from wiseft.study.data.builders import BUILDERS, SIDE
+from wiseft.study.data.builders import BUILDERS
+from wiseft.study.data.builders.digit_images import SIDE
 from wiseft.study.data.builders.handwritten import draw_trajectory, upscale
 
 RENDITIONS = ["inverted", "mnist-m", "colour", "corrupt"]
@@ -58,9 +59,7 @@ def test_mnist_splits_are_disjoint_and_complete(mnist):
 
 
 def test_mnist_pixels_are_padded_and_otherwise_untouched(mnist, idx):
-    from wiseft.study.data.fetching.mnist_idx import decode_idx
-
-    source = decode_idx(idx["t10k-images-idx3-ubyte"], "images")
+    source = decoded(idx["t10k-images-idx3-ubyte"])
     images = open_split(mnist, "test").read(slice(None))
     for channel in range(3):
         np.testing.assert_array_equal(images[:, 2:-2, 2:-2, channel], source)

@@ -16,7 +16,7 @@ from wiseft.images.decode import FolderImages, decode
 from wiseft.images.split import PreparedSplit
 from wiseft.images.store import Split, open_split, write_prepared
 from wiseft.study.data.builders import BUILDERS, Inputs
-from wiseft.study.data.corruptions import BENCHMARK, SEVERITIES, corrupt, generator
+from wiseft.study.data.corruptions import CORRUPTIONS, SEVERITIES, corrupt, generator
 from wiseft.thetas.preprocessing import Transform
 
 OPTIONS = {"base": "photos", "split": "test", "samples": 3, "seed": 0}
@@ -44,7 +44,7 @@ def test_the_builder_makes_every_cell_of_the_same_images(base):
     split = make(base, 3 * 15 * 5)
     assert split.images.shape == (225, 24, 24, 3) and split.images.dtype == np.uint8
     pairs = list(zip(split.groups["corruption"], split.groups["severity"], strict=True))
-    assert sorted(set(pairs)) == sorted((n, s) for n in BENCHMARK for s in SEVERITIES)
+    assert sorted(set(pairs)) == sorted((n, s) for n in CORRUPTIONS for s in SEVERITIES)
     source = open_split(base, "test")
     rows = {name: k for k, name in enumerate(source.sample_ids)}
     for k, (name, severity) in enumerate(pairs):
@@ -65,7 +65,7 @@ def test_an_image_is_corrupted_the_same_whatever_else_is_made(base):
         return dict(zip(split.sample_ids, map(np.ndarray.tobytes, split.images), strict=True))
 
     few = by_id(make(base, 12, corruptions=["snow", "frost"], severities=[5, 1], samples=3))
-    many = by_id(make(base, 60, corruptions=["frost", "fog", "snow", "spatter"], samples=3))
+    many = by_id(make(base, 60, corruptions=["frost", "fog", "snow", "pixelate"], samples=3))
     assert set(few) < set(many) and all(many[name] == few[name] for name in few)
     all_six = by_id(make(base, 6, corruptions=["snow"], severities=[1], samples=6))
     assert all(all_six[name] == few[name] for name in set(all_six) & set(few))

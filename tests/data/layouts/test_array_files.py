@@ -92,9 +92,8 @@ def test_pickled_npy_is_refused_without_being_loaded(tmp_path, option):
     cifar10_2(tmp_path)
     mark = tmp_path / "mark"
     path = cifar10_2_pickled(tmp_path, Writes(mark))
-    with pytest.raises(WiseftError, match="Pickled content is never loaded") as error:
+    with pytest.raises(WiseftError, match="Pickled content is never loaded"):
         read("cifar10.2", tmp_path, **{option: {"test": path.name}})
-    assert "cifar102_test.npz of modestyachts/cifar-10.2, commit 521467a5" in str(error.value)
     assert not mark.exists()
     # On purpose, of a file that this test wrote: it shows that loading would have run its code.
     np.load(path, allow_pickle=True)
@@ -135,14 +134,6 @@ def test_pickled_array_in_an_npz_is_refused_without_being_loaded(tmp_path):
     hidden = np.array([Writes(mark)] * 4, object)
     np.savez(tmp_path / "cifar102_test.npz", images=images, labels=hidden, label_names=CIFAR10)
     with pytest.raises(WiseftError, match="Pickled content is never loaded"):
-        read("cifar10.2", tmp_path)
-    assert not mark.exists()
-
-
-def test_folder_with_the_pickled_form_only_says_what_to_get(tmp_path):
-    mark = tmp_path / "mark"
-    cifar10_2_pickled(tmp_path, Writes(mark))
-    with pytest.raises(WiseftError, match=r"needs cifar102_test.npz.*cifar102_test.npy is there"):
         read("cifar10.2", tmp_path)
     assert not mark.exists()
 

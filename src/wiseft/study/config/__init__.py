@@ -1,6 +1,5 @@
 """The configuration: typed models, the catalogue of entries, and every path of an artifact."""
 
-from wiseft.base.loading import parse_settings
 from wiseft.study.config.catalogue import Catalogue, load_config
 from wiseft.study.config.datasets import DatasetEntry
 from wiseft.study.config.entries import ModelEntry, PackageEntry, PretrainSettings, PromptsEntry
@@ -9,7 +8,6 @@ from wiseft.study.config.folder import require_clone
 from wiseft.study.config.machine import Config
 from wiseft.study.config.methods import FinetuneSettings
 from wiseft.study.config.source_files import SourceFile
-from wiseft.thetas.preprocessing import Preprocessing, Transform, parse_preprocessing
 
 __all__ = [
     "Catalogue",
@@ -19,13 +17,9 @@ __all__ = [
     "FinetuneSettings",
     "ModelEntry",
     "PackageEntry",
-    "Preprocessing",
     "PretrainSettings",
     "PromptsEntry",
     "SourceFile",
-    "Transform",
     "load_config",
-    "parse_preprocessing",
-    "parse_settings",
     "require_clone",
 ]

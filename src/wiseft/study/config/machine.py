@@ -34,8 +34,6 @@ class HowSettings(Entry):
     deterministic: bool = False
     """Use deterministic algorithms on a GPU, so that a resumed training ends with exactly the same
     weights. A CPU always uses them."""
-    tensorboard: bool = False
-    """Also write curves for TensorBoard; needs the extra `tensorboard`."""
     json_lines: bool = False
     """Write each step immediately, as a line of JSON in training.jsonl."""
 

@@ -158,28 +158,8 @@ def diversity_path(run: str, seed: int | str, first: str, dataset: str) -> Path:
 
 
 def table_path(experiment: str, suffix: str = "csv") -> Path:
-    """Return the tidy table; `suffix` is `csv` or `parquet`."""
+    """Return the tidy table; `suffix` is `csv` or `parquet`, or that of a table beside it."""
     return DATA / "tables" / f"{experiment}.{suffix}"
-
-
-def comparisons_path(experiment: str) -> Path:
-    """Return the table of paired comparisons."""
-    return DATA / "tables" / f"{experiment}.comparisons.csv"
-
-
-def selection_path(experiment: str) -> Path:
-    """Return the table of chosen alphas with their regret."""
-    return DATA / "tables" / f"{experiment}.selection.csv"
-
-
-def tuning_path(experiment: str) -> Path:
-    """Return the table of the settings of one recipe."""
-    return DATA / "tables" / f"{experiment}.tuning.csv"
-
-
-def effective_path(experiment: str) -> Path:
-    """Return the table of effective robustness."""
-    return DATA / "tables" / f"{experiment}.effective-robustness.csv"
 
 
 def made_with_path(experiment: str) -> Path:

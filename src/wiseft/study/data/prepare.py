@@ -138,8 +138,8 @@ def _check_names(dataset: str, what: str, expected: list[str], given: Mapping[st
 def _package_source(key: str, package: PackageEntry, path: Path) -> dict[str, Any]:
     """Check a fetched file and say where its data is from.
 
-    MNIST may come from its official files; what is then recorded is the hash of those, the same for
-    both ways, so that the way leaves no trace in the dataset's identity.
+    Of MNIST the hashes of its official files are recorded, so that the package leaves no trace in
+    the dataset's identity.
     """
     from wiseft.study.data.fetching import mnist_idx, registries
 

@@ -51,7 +51,6 @@ def draw(
         ax.axvline(alpha, color=GREY, linestyle=":", linewidth=0.8)
         how: dict[str, Any] = {"xycoords": ("data", "axes fraction"), "ha": "center", "fontsize": 6}
         ax.annotate("\n".join(texts), (alpha, 1), va="bottom", **how)
-    ax.set_xlabel("α (0: zero-shot, 1: fine-tuned)")
-    ax.set_ylabel(label or "Accuracy (%)")
+    ax.set(xlabel="α (0: zero-shot, 1: fine-tuned)", ylabel=label or "Accuracy (%)")
     figure.legend(loc="outside lower center", ncols=3)
     return figure

@@ -22,7 +22,7 @@ from wiseft.figures.legend import place_legend
 from wiseft.figures.marks import legend_line
 from wiseft.figures.select import FIXED_ALPHA, rows
 from wiseft.figures.style import BLACK, GREEN, GREY, METHODS, OLIVE, ORANGE, PURPLE, Look, Style
-from wiseft.study.published import SECOND_HAND, SUCCESSORS
+from wiseft.study.published.successors import SECOND_HAND, SUCCESSORS
 
 CURVE = METHODS["end-to-end"]
 KINDS = {

@@ -74,7 +74,7 @@ def draw(
     for place, (title, datasets) in enumerate(columns.items()):
         accuracies = _accuracies(grid, datasets, _sizes(x, datasets), method, own_reference)
         for ax, base in zip(panels[:, place], AGAINST, strict=True):
-            _draw_panel(ax, gains_over(accuracies, base, lines, optimal=True), labels)
+            _draw_panel(ax, gains_over(accuracies, base, lines), labels)
         panels[0, place].set_title(title, loc="left", fontweight="bold")
         panels[-1, place].set_xlabel(xlabel)
     for ax, label in zip(panels[:, 0], AGAINST.values(), strict=True):
@@ -125,7 +125,7 @@ def _accuracies(
 
 
 def gains_over(
-    accuracies: pd.DataFrame, base: Base, alphas: list[float], optimal: bool
+    accuracies: pd.DataFrame, base: Base, alphas: list[float]
 ) -> dict[float | None, pd.Series]:
     """Return gains (fractions, means over datasets) by alpha, each a series over sizes.
 
@@ -136,7 +136,6 @@ def gains_over(
         accuracies: columns size, dataset, alpha, value.
         base: what they are held against.
         alphas: alphas that must be in `accuracies`.
-        optimal: whether the best alpha is returned.
 
     Raises:
         WiseftError: if an alpha, or an end, is not in `accuracies`.
@@ -151,10 +150,8 @@ def gains_over(
     start, end = means[0.0], means[1.0]
     level = {"zero-shot": start, "fine-tuned": end, "better": start.where(start > end, end)}[base]
     gains: dict[float | None, pd.Series] = {alpha: means[alpha] - level for alpha in alphas}
-    if optimal:
-        best = accuracies.groupby(["size", "dataset"])["value"].max()
-        gains[None] = best.groupby("size").mean() - level
-    return gains
+    best = accuracies.groupby(["size", "dataset"])["value"].max()
+    return gains | {None: best.groupby("size").mean() - level}
 
 
 def _look(alpha: float) -> Look:

@@ -30,8 +30,8 @@ LOOKS = [
     Look("", PURPLE, "v"),
     Look("", ORANGE, "^"),
 ]
-WIDTH = 0.75
-"""Of the panel, as a share of the page."""
+WIDTH, HEIGHT = 0.75, 4.0
+"""Of the panel, as a share of the page, and in inches."""
 ENDS = (0.0, FIXED_ALPHA, 1.0)
 KEY = ["source", "experiment", "reference", "method", "variant"]
 
@@ -47,29 +47,20 @@ class Group(Entry):
     )
 
 
-def draw(
-    table: pd.DataFrame,
-    style: Style,
-    *,
-    groups: list[Group],
-    average: str = "shifts",
-    height: float = 4.0,
-) -> Figure:
+def draw(table: pd.DataFrame, style: Style, *, groups: list[Group]) -> Figure:
     """Draw one mark for each fine-tuning that has both ends and alpha 0.5.
 
     Args:
         table: the tidy table.
         style: looks and widths.
         groups: groups to draw; a group without rows in the table is left out.
-        average: name of the average under shift.
-        height: height of the panel in inches.
 
     Raises:
         WiseftError: if nothing is left to draw.
     """
-    figure, (ax,) = panel_grid(style, 1, 1, height)
-    figure.set_size_inches(WIDTH * style.page_width, height)
-    found = [bonuses(matching(table, **each.where), average) for each in groups]
+    figure, (ax,) = panel_grid(style, 1, 1, HEIGHT)
+    figure.set_size_inches(WIDTH * style.page_width, HEIGHT)
+    found = [bonuses(matching(table, **each.where)) for each in groups]
     handles = []
     for look, group, points in zip(LOOKS, groups, found, strict=False):
         if len(points):
@@ -82,8 +73,9 @@ def draw(
     return figure
 
 
-def bonuses(table: pd.DataFrame, average: str) -> pd.DataFrame:
-    """Return a row for each fine-tuning, means over its models and seeds, in percentage points.
+def bonuses(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a row for each fine-tuning on the average `shifts`, means over its models and seeds,
+    in percentage points.
 
     Columns: `bonus` (alpha 0.5 over the mean of both ends), `gap` (zero-shot less fine-tuned),
     `ci_low` and `ci_high` of the bonus (Student's t over pre-training seeds; null of fewer than
@@ -91,10 +83,9 @@ def bonuses(table: pd.DataFrame, average: str) -> pd.DataFrame:
 
     Args:
         table: rows of the tidy table.
-        average: name of the average under shift.
     """
     here = matching(of_runs(table), selection="grid", split="test", view="all", metric="accuracy")
-    here = matching(here, dataset=average_name(average), alpha=list(ENDS))
+    here = matching(here, dataset=average_name("shifts"), alpha=list(ENDS))
     if here.empty:
         return pd.DataFrame(columns=["model", "method", "variant", "bonus", "gap"])
     key = [*KEY, "model", "seed"]

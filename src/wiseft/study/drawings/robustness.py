@@ -73,11 +73,9 @@ def draw(
     average: str,
     methods: list[str] | None = None,
     variants: list[str] | None = None,
-    baselines: bool = True,
     fit_exclude: list[str] | None = None,
     ylabel: str | None = None,
     xlabel: str | None = None,
-    split: str = "test",
 ) -> Figure:
     """Draw the alpha curves over the reference accuracy.
 
@@ -87,21 +85,19 @@ def draw(
         average: the average of shifts on the y axis, e.g. `natural`.
         methods: methods to draw; by default all of the table.
         variants: variants of the methods to draw, one line each; by default all.
-        baselines: whether from-scratch models and their fit are drawn.
         fit_exclude: method ids of baselines outside the fit, drawn with a marker of their own.
         ylabel, xlabel: axis labels; by default made from the names of average and reference.
-        split: split to draw.
 
     Raises:
         WiseftError: if the selection is empty or not one curve a run, or there are neither
             methods nor baselines.
     """
-    grid = grid_rows(table, split=split)
+    grid = grid_rows(table)
     if variants is not None:
         grid = grid[grid["variant"].isin(variants) | (grid["method"] == BASELINE_METHOD)]
-    chosen, names = lines_to_draw(grid, methods, needed=not baselines)
+    chosen, names = lines_to_draw(grid, methods, needed=False)
     grid = by_line(grid, names)
-    content = _content(grid, average, chosen, baselines, fit_exclude or [])
+    content = _content(grid, average, chosen, fit_exclude or [])
     looks = style.looks(chosen)
     figure = Figure(figsize=(style.page_width, 3.5), layout="constrained")
     two = len(content.fitted) + len(content.others) > 0
@@ -125,7 +121,7 @@ def draw(
 
 
 def _content(
-    grid: pd.DataFrame, average: str, methods: list[str], baselines: bool, fit_exclude: list[str]
+    grid: pd.DataFrame, average: str, methods: list[str], fit_exclude: list[str]
 ) -> _Content:
     x, y = reference_of(grid), average_name(average)
     curves = {method: paired_curve(grid, x, y, method) for method in methods}
@@ -133,7 +129,7 @@ def _content(
     if methods and has_output_space(grid, methods[0]):
         output = paired_curve(grid, x, y, methods[0], "output")
     every = baseline_points(grid, average)
-    if not baselines or every.empty:
+    if every.empty:
         return _Content(curves, output, every.iloc[:0], every.iloc[:0], None)
     inside = every["variant"].isin(baseline_points(grid, average, fit_exclude)["variant"])
     fit = baseline_fit(grid, average, fit_exclude)

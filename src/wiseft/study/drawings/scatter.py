@@ -176,9 +176,10 @@ def _draw_panel(
 ) -> None:
     """Draw one panel and add what it needs to the legend's `keys`."""
     x, y, series, drawn = content.x, content.y, content.series, content.drawn
+    ax.set_title(panel.title, loc="left", fontweight="bold")
+    ax.set(xlabel=axis_label(x, titles), ylabel=axis_label(y, titles))
     if not drawn:
-        ax.set(xticks=[], yticks=[], xlabel=axis_label(x, titles), ylabel=axis_label(y, titles))
-        ax.set_title(panel.title, loc="left", fontweight="bold")
+        ax.set(xticks=[], yticks=[])
         ax.text(0.5, 0.5, "not measured", transform=ax.transAxes, ha="center", color=GREY)
         return
     others = families_of(table, panel.families if panel.families is not None else wanted, x, y)
@@ -198,9 +199,6 @@ def _draw_panel(
         point = _point(drawn, series, arrow_up.of)
         if point and draw_robustness(ax, arrow_up, point, others):
             keys.add_beyond()
-    ax.set_title(panel.title, loc="left", fontweight="bold")
-    ax.set_xlabel(axis_label(x, titles))
-    ax.set_ylabel(axis_label(y, titles))
     for each in drawn:
         keys.add_series(each)
     keys.add_stars([each for each in drawn if each.start])

@@ -40,8 +40,7 @@ def draw(
     table: pd.DataFrame,
     style: Style,
     *,
-    hours: dict[str, float] | None = None,
-    file: str | None = None,
+    file: str,
     variant: str = "",
     labels: dict[str, str] | None = None,
 ) -> Figure:
@@ -50,19 +49,15 @@ def draw(
     Args:
         table: the tidy table.
         style: looks and widths.
-        hours: estimated GPU hours of pre-training, by model. Models that are not in the table
-            are left out.
-        file: CSV to use instead, with the columns `model` and `gpu_hours`, and any others.
+        file: CSV with the columns `model` and `gpu_hours`, and any others: estimated GPU hours of
+            pre-training. Models that are not in the table are left out.
         variant: variant of the method.
         labels: names of the models; by default the table's.
 
     Raises:
-        WiseftError: if no model is in the table, or there are no hours, or the file is missing
-            or wrong.
+        WiseftError: if no model is in the table, or the file is missing or wrong.
     """
-    if (hours is None) == (file is None):
-        raise WiseftError("give either the option hours or the option file, and not both")
-    hours = read_hours(Path(file)) if file is not None else hours or {}
+    hours = read_hours(Path(file))
     grid = rows(grid_rows(table), method=METHOD, variant=variant, model=list(hours))
     hours = {model: value for model, value in hours.items() if model in set(grid["model"])}
     figure, (ax,) = panel_grid(style, 1, 1, 3.0)

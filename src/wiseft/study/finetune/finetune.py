@@ -45,7 +45,6 @@ class Outputs:
         curve: CSV of step, epoch, loss, learning_rate; no times, so that it is reproducible.
         state: folder of the resume state, removed at the end.
         record: JSON of time, speed and peak memory; None for none.
-        tensorboard: folder of event files, with `how.tensorboard`; None: beside the curve.
         features: folder in which features of frozen towers are kept for other trainings; None:
             they are not kept.
     """
@@ -54,7 +53,6 @@ class Outputs:
     curve: Path
     state: Path
     record: Path | None = None
-    tensorboard: Path | None = None
     features: Path | None = None
 
 
@@ -194,7 +192,7 @@ def _train(material: Material, outputs: Outputs, execution: Execution) -> str | 
             head.start_head(material, indices, execution, of_probing, features)
 
         progress = Progress(steps)  # those of processes that don't lead are not shown
-        with record.steps_told(progress, execution, outputs.curve, outputs.tensorboard) as report:
+        with record.steps_told(progress, execution, outputs.curve) as report:
             train = head.fit_lbfgs if settings.optimiser == "lbfgs" else fit
             curve = train(task, settings, material.seed, checkpoints, report, execution, begin)
         measured = record.run_record(settings, execution, progress, material.device, len(curve))

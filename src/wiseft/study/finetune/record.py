@@ -14,7 +14,6 @@ import torch
 
 from wiseft.base.io import atomic_path, write_text
 from wiseft.base.progress import Progress
-from wiseft.errors import WiseftError
 from wiseft.models.precision import Arithmetic
 from wiseft.models.runtime import device_names, peak_memory_mb
 from wiseft.study.config import FinetuneSettings
@@ -83,32 +82,26 @@ def batch_sentence(
 
 
 @contextlib.contextmanager
-def steps_told(
-    progress: Progress, execution: Execution, curve: Path, tensorboard: Path | None
-) -> Iterator[Report]:
-    """Yield what is told of every step: the progress, and TensorBoard or JSON where wanted.
+def steps_told(progress: Progress, execution: Execution, curve: Path) -> Iterator[Report]:
+    """Yield what is told of every step: the progress, and JSON where wanted.
 
     Args:
-        curve: file of the training curve, beside which they lie.
-        tensorboard: folder of TensorBoard's files; None: beside the curve.
+        curve: file of the training curve, beside which the lines lie.
     """
-    boards: list[Board | JsonLines] = []
-    if execution.how.tensorboard and execution.team.leads:
-        boards.append(Board(tensorboard or curve.parent / "tensorboard"))
-    if execution.how.json_lines and execution.team.leads:
-        boards.append(JsonLines(curve.with_suffix(".jsonl")))
+    wanted = execution.how.json_lines and execution.team.leads
+    lines = JsonLines(curve.with_suffix(".jsonl")) if wanted else None
 
     def report(step: int, loss: float, learning_rate: float, images: int) -> None:
         progress(step, loss, learning_rate, images)
-        for board in boards:
-            board.add(step, loss, learning_rate, progress.images_per_second)
+        if lines:
+            lines.add(step, loss, learning_rate, progress.images_per_second)
 
     try:
         yield report
     finally:
         progress.close()
-        for board in boards:
-            board.close()
+        if lines:
+            lines.close()
 
 
 class JsonLines:
@@ -136,34 +129,3 @@ class JsonLines:
         """Close the file."""
         if self._file is not None:
             self._file.close()
-
-
-class Board:
-    """Writes loss, learning rate and speed for TensorBoard.
-
-    Args:
-        folder: of the event files.
-
-    Raises:
-        WiseftError: if tensorboard is not installed.
-    """
-
-    def __init__(self, folder: Path):
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-        except ImportError as error:
-            raise WiseftError(
-                f"training.how.tensorboard is on, but tensorboard cannot be imported ({error}); "
-                "install it (pip install 'wiseft[tensorboard]') or switch it off"
-            ) from None
-        self._writer: Any = SummaryWriter(str(folder))
-
-    def add(self, step: int, loss: float, learning_rate: float, images_per_second: float) -> None:
-        """Write a step, counted from 1."""
-        self._writer.add_scalar("loss", loss, step)
-        self._writer.add_scalar("learning_rate", learning_rate, step)
-        self._writer.add_scalar("images_per_second", images_per_second, step)
-
-    def close(self) -> None:
-        """Write out what is left."""
-        self._writer.close()

@@ -47,25 +47,6 @@ TRIALS = "trials.jsonl"
 
 
 @dataclass(frozen=True)
-class SearchOutputs:
-    """Where a search writes.
-
-    Attributes:
-        theta_1: the linear classifier with the settings that won.
-        curve: its training curve, CSV.
-        trials: CSV with a row a trial: its settings, its held-out accuracy, whether it won.
-        state: folder of the finished trials and of the resume state, emptied at the end.
-        features: folder in which features are kept for other trainings; None: they are not kept.
-    """
-
-    theta_1: Path
-    curve: Path
-    trials: Path
-    state: Path
-    features: Path | None = None
-
-
-@dataclass(frozen=True)
 class Trial:
     """One trial.
 
@@ -118,13 +99,18 @@ def run_search(
     manifest: Path,
     settings: FinetuneSettings,
     seed: int,
-    outputs: SearchOutputs,
+    outputs: Outputs,
+    trials: Path,
     *,
     device: str | torch.device = "cpu",
 ) -> str | None:
     """Train every trial on the train split, choose by held-out accuracy, write the winner.
 
     theta_1 is what `finetune` makes with the settings that won; of equals the earlier trial wins.
+
+    Args:
+        outputs: the state has the finished trials too, and is emptied at the end.
+        trials: CSV with a row a trial: its settings, its held-out accuracy, whether it won.
 
     Returns:
         the identity of theta_1.
@@ -138,7 +124,7 @@ def run_search(
         raise WiseftError(
             "the settings ask for no search; give them a key `search`, or use `wiseft finetune`"
         )
-    for path in (outputs.theta_1, outputs.curve, outputs.trials, outputs.state / TRIALS):
+    for path in (outputs.theta_1, outputs.curve, trials, outputs.state / TRIALS):
         check_writable(path)
     material = open_material(theta_0, manifest, settings, seed, device)
     indices, key = training_samples(material), identity(material.header)
@@ -158,11 +144,9 @@ def run_search(
                 write_text(file, "".join(_line(key, each) for _, each in sorted(finished.items())))
             _tell(finished[number], settings.search.trials)
         best = winner(finished)
-        write_trials(outputs.trials, finished, best)
+        write_trials(trials, finished, best)
         chosen = with_trial(settings, best.settings)
-        final = Outputs(
-            outputs.theta_1, outputs.curve, outputs.state / "winner", features=outputs.features
-        )
+        final = dataclasses.replace(outputs, state=outputs.state / "winner")
         made = finetune(theta_0, manifest, chosen, seed, final, device=device)
         file.unlink(missing_ok=True)
         return made

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from wiseft.study.paper.published import CLASS_VIEWS, STANDARD, line_kinds, model_line
-from wiseft.study.published import lines
+from wiseft.study.published.testbed import lines
 from wiseft.tabulate.models import over_models
 from wiseft.tabulate.robustness import BASELINE_METHOD, BaselineFit, average_name, baseline_fit
 from wiseft.tabulate.schema import EFFECTIVE, conform, frame_of

@@ -18,8 +18,15 @@ from wiseft.base.names import SEARCHES
 from wiseft.errors import WiseftError
 from wiseft.study.config.experiment import ZERO_SHOT
 from wiseft.study.paper.published import TRANSFERS, without_repeats
-from wiseft.study.published import TABLES, numbers
-from wiseft.study.published.numbers import COLUMNS, DIFFERENCE, FIXED_ALPHA, QUOTED, contradictions
+from wiseft.study.published.numbers import (
+    COLUMNS,
+    DIFFERENCE,
+    FIXED_ALPHA,
+    QUOTED,
+    TABLES,
+    contradictions,
+    numbers,
+)
 
 SHIFTS_AVERAGE, BOTH_AVERAGE = "avg:shifts", "avg:reference-and-shifts"
 SHIFTS = ("imagenet-v2", "imagenet-r", "imagenet-sketch", "objectnet", "imagenet-a")

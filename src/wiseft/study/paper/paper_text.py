@@ -10,7 +10,7 @@ from wiseft.base.io import atomic_path, write_text
 from wiseft.base.rehearsal import titled
 from wiseft.base.templates import render
 from wiseft.study.paper.paper_tables import CELLS, FLAG, TOLERANCES, layout
-from wiseft.study.published import TABLES
+from wiseft.study.published.numbers import TABLES
 
 SOURCE = "arXiv 2109.01903 v3"
 ZERO_SHOT_TITLE = "Zero-shot models, beside the accuracies that open_clip publishes"

@@ -14,8 +14,8 @@ from wiseft.base.rehearsal import noted
 from wiseft.figures.labels import links_beside
 from wiseft.figures.series import MEASURED
 from wiseft.study.config.paths import metrics_path
-from wiseft.study.published import SECOND_HAND, SUCCESSORS
 from wiseft.study.published.addresses import ZERO_SHOT
+from wiseft.study.published.successors import SECOND_HAND, SUCCESSORS
 from wiseft.study.published.testbed import CLIP_EXPERIMENT, EXPERIMENT
 
 TOOLS = ("pandas", "scipy", "matplotlib", "vl-convert-python", "snakemake")

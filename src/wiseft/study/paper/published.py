@@ -16,7 +16,9 @@ from wiseft.errors import WiseftError
 from wiseft.study.config import Catalogue
 from wiseft.study.config.experiment_parts import PublishedSettings
 from wiseft.study.config.paths import DATASETS_ROOT
-from wiseft.study.published import at_hand, lines, rows, successor_rows, testbed_rows
+from wiseft.study.published.numbers import rows
+from wiseft.study.published.successors import successor_rows
+from wiseft.study.published.testbed import at_hand, lines, testbed_rows
 from wiseft.tabulate.robustness import BaselineFit, fit_points
 from wiseft.tabulate.schema import TABLE, conform, frame_of
 from wiseft.tabulate.table import sort_table

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,6 @@ from wiseft.study.pretrain.pens import draw_pen_glyph
 from wiseft.study.pretrain.typefaces import Glyph, typeface_glyphs
 from wiseft.thetas.tensor_file import read_tensors, tensor_writer
 
-KIND = "glyphs"
 PEN_FAMILY = "pen"
 _PEN_SEED = 20_241  # of the drawing; the pre-training seed decides what is drawn from the file
 
@@ -96,39 +95,32 @@ def _check_labels(glyphs: Sequence[Glyph]) -> None:
             )
 
 
-def save_glyphs(path: Path, glyphs: Glyphs) -> None:
-    """Write the glyph file atomically."""
-    arrays = {name: getattr(glyphs, name) for name in ("masks", "digits", "families")}
-    save_drawings(path, KIND, arrays, {"names": glyphs.names})
-
-
-def save_drawings(
-    path: Path, kind: str, arrays: Mapping[str, NDArray[Any]], header: Mapping[str, Any]
-) -> None:
-    """Write what pre-training draws from, atomically."""
+def save_drawings(path: Path, drawn: Any) -> None:
+    """Write what pre-training draws from, glyphs or icons, atomically."""
+    arrays = {name: value for name, value in vars(drawn).items() if name != "names"}
     tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
-    told = {"kind": kind, **header, "stage_version": VERSION["pretrain"]}
+    told = {"kind": _kind(type(drawn)), "names": drawn.names, "stage_version": VERSION["pretrain"]}
     with tensor_writer(path, tensors, told) as file:
         for name, tensor in tensors.items():
             file.write(name, tensor)
 
 
-def load_glyphs(path: Path) -> Glyphs:
-    """Read the glyph file. Errors: `load_drawings`."""
-    arrays, header = load_drawings(path, KIND)
-    return Glyphs(**arrays, names=tuple(header["names"]))
-
-
-def load_drawings(path: Path, kind: str) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
-    """Read what pre-training draws from: arrays, and their header.
+def load_drawings(path: Path, what: Any) -> Any:
+    """Read what `save_drawings` wrote, of class `what`.
 
     Raises:
         WiseftError: if it is missing, damaged or of another kind.
         StaleArtifact: if an older version of the stage wrote it.
     """
     tensors, header = read_tensors(path, "glyph file")
+    kind = _kind(what)
     if header.get("kind") != kind:
         raise WiseftError(f"{path} holds {header.get('kind')}, no {kind}; delete it and rerun")
     if header.get("stage_version") != VERSION["pretrain"]:
         raise StaleArtifact(f"{path} is of an older version of pretrain; delete it and rerun")
-    return {name: tensor.numpy() for name, tensor in tensors.items()}, header
+    arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
+    return what(**arrays, names=tuple(header["names"]))
+
+
+def _kind(what: Any) -> str:
+    return what.__name__.lower()

@@ -18,9 +18,8 @@ from wiseft.errors import WiseftError
 from wiseft.study.config import PretrainSettings
 from wiseft.study.config.entries import IconSettings
 from wiseft.study.data.builders.icon_sets import check_listed, draw, read_sets
-from wiseft.study.pretrain.glyphs import Glyphs, load_drawings, load_glyphs, save_drawings
+from wiseft.study.pretrain.glyphs import Glyphs, load_drawings
 
-KIND = "icons"
 TEMPLATES = (
     "{c}",
     "{c} icon",
@@ -82,13 +81,12 @@ def build_icons(packages: Sequence[Path], size: int, settings: IconSettings) -> 
     images: dict[bool, list[NDArray[np.uint8]]] = {False: [], True: []}
     phrases, numbers = [], []
     for number, icons in enumerate(sorted(sets, key=lambda icons: icons.palette)):
-        for name, phrase in icons.named(settings.each):
-            if users[phrase] < settings.designers:
-                continue
-            image = draw(icons.icons[name], size)
-            images[icons.palette].append(image if icons.palette else image[..., 0])
-            phrases.append(phrase)
-            numbers.append(number)
+        for phrase, several in icons.named(settings.each).items():
+            for name in several if users[phrase] >= settings.designers else ():
+                image = draw(icons.icons[name], size)
+                images[icons.palette].append(image if icons.palette else image[..., 0])
+                phrases.append(phrase)
+                numbers.append(number)
     names, place = np.unique(phrases, return_inverse=True)
     return Icons(
         np.array(images[False], np.uint8).reshape(-1, size, size),
@@ -99,15 +97,7 @@ def build_icons(packages: Sequence[Path], size: int, settings: IconSettings) -> 
     )
 
 
-def save_icons(path: Path, icons: Icons) -> None:
-    """Write the icons atomically."""
-    arrays = {name: getattr(icons, name) for name in ("grey", "colour", "phrases", "sets")}
-    save_drawings(path, KIND, arrays, {"names": icons.names})
-
-
 def load_drawn(path: Path, settings: PretrainSettings) -> Glyphs | Icons:
     """Read what a model is pre-trained on. Errors: `load_drawings`."""
-    if settings.icons is None:
-        return load_glyphs(path)
-    arrays, header = load_drawings(path, KIND)
-    return Icons(**arrays, names=tuple(header["names"]))
+    drawn: Glyphs | Icons = load_drawings(path, Icons if settings.icons else Glyphs)
+    return drawn

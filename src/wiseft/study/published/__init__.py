@@ -4,22 +4,3 @@ Numbers of arXiv 2109.01903 v3 stand in two files of this package, a line of a t
 and those of papers after it in a third; the accuracies of other models are downloaded, pinned, and
 until then their fitted lines stand in.
 """
-
-from wiseft.study.published.addresses import SOURCES
-from wiseft.study.published.lines import lines
-from wiseft.study.published.numbers import TABLES, numbers, rows
-from wiseft.study.published.successors import SECOND_HAND, SUCCESSORS, successor_rows
-from wiseft.study.published.testbed import at_hand, testbed_rows
-
-__all__ = [
-    "SECOND_HAND",
-    "SOURCES",
-    "SUCCESSORS",
-    "TABLES",
-    "at_hand",
-    "lines",
-    "numbers",
-    "rows",
-    "successor_rows",
-    "testbed_rows",
-]

@@ -139,10 +139,9 @@ def rows(
         catalogue: where `n` is from, the test samples of each dataset; None leaves it null.
 
     Raises:
-        WiseftError: if there is no such table, if it is table 3, or if nothing is left.
+        WiseftError: if nothing is left, as of table 3.
     """
     chosen = list(tables) if tables is not None else [table for table in TABLES if table != 3]
-    _check_tables(chosen)
     printed = _numbers()
     printed = printed[printed["table"].isin(chosen) & (printed["metric"] != DIFFERENCE)]
     if models:
@@ -158,19 +157,6 @@ def rows(
     fixed = frame[frame["alpha"] == FIXED_ALPHA].assign(selection="fixed")
     frame = pd.concat([frame, fixed], ignore_index=True)
     return frame.drop_duplicates(_KEY, ignore_index=True)
-
-
-def _check_tables(chosen: list[int]) -> None:
-    unknown = [str(table) for table in chosen if table not in TABLES]
-    if unknown:
-        raise WiseftError(
-            f"the paper has no table {', '.join(unknown)}; its tables are 1 to {max(TABLES)}"
-        )
-    if 3 in chosen:
-        raise WiseftError(
-            "table 3 of the paper holds differences, which have no place in the tidy table; take "
-            "it out, its numbers follow from tables 4 and 5"
-        )
 
 
 def _in_tidy_columns(printed: pd.DataFrame, catalogue: Catalogue | None) -> pd.DataFrame:

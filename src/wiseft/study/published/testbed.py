@@ -74,18 +74,13 @@ def testbed_rows(
     given; `n_correct` of open_clip's numbers, which are rounded to four decimals, is null.
 
     Args:
-        root: the folder of the datasets, below which `wiseft testbed` puts the files.
+        root: the folder of the datasets, below which `wiseft testbed` puts the files; all of them
+            must be there (`at_hand`).
         catalogue: where `n` of open_clip's numbers is from; None leaves it null.
 
     Raises:
-        WiseftError: if a file is missing or is not what it was.
+        WiseftError: if a file is not what it was.
     """
-    for file in SOURCES:
-        if not source_path(file, root).is_file():
-            raise WiseftError(
-                f"{source_path(file, root)} is missing; fetch it with `wiseft testbed`, or put the "
-                "file there"
-            )
     frame = pd.concat([_standard(root), _clips(root, catalogue)], ignore_index=True)
     frame = pd.concat([frame, _averages(frame)], ignore_index=True)
     return published_rows(
@@ -98,6 +93,17 @@ def testbed_rows(
             selection="grid",
         )
     )
+
+
+def lines() -> pd.DataFrame:
+    """Return the logit-logit least-squares lines through these models.
+
+    They were computed from those files by :mod:`wiseft.study.paper.published`; a test holds them to
+    it. Columns: `kind` (`standard`, `standard-below-knee`, `standard-above-knee`, `zero-shot`),
+    `dataset`, `x_view` (view of ImageNet on the x axis), `slope`, `intercept`, `r2`,
+    `residual_se`, `n` (models), `x_min` and `x_max` (fractions), `x_mean` and `x_ss` (logits).
+    """
+    return shipped("lines.csv")
 
 
 def _standard(root: str | Path) -> pd.DataFrame:

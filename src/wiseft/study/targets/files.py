@@ -39,6 +39,7 @@ class Files:
     """The files of an experiment.
 
     Attributes:
+        published: which numbers of other people stand beside the measured ones.
         tables: all tables that there may be, by the name of the output that they are.
         tabulated: those of the experiment: comparisons and choices need predictions.
     """
@@ -47,19 +48,19 @@ class Files:
         self._runs = runs
         self._data = data
         self._experiment = runs.experiment
-        self._published = runs.experiment.published or PublishedSettings()
+        self.published = runs.experiment.published or PublishedSettings()
         self._evaluated: dict[Callable[..., Path], list[str]] = {}
         self._copies = False
         self.tables = {
             "table_csv": paths.table_path(runs.name, "csv"),
             "table_parquet": paths.table_path(runs.name, "parquet"),
-            "comparisons": paths.comparisons_path(runs.name),
-            "selection": paths.selection_path(runs.name),
+            "comparisons": paths.table_path(runs.name, "comparisons.csv"),
+            "selection": paths.table_path(runs.name, "selection.csv"),
             "fits": paths.table_path(runs.name, "fits.csv"),
             "made_with": paths.made_with_path(runs.name),
         }
         if self._experiment.tuning:
-            self.tables["tuning"] = paths.tuning_path(runs.name)
+            self.tables["tuning"] = paths.table_path(runs.name, "tuning.csv")
         made = self.tables if runs.runs else ["table_csv", "table_parquet"]
         tabulated = runs.runs or runs.published_only
         self.tabulated = {name: self.tables[name] for name in made if tabulated}
@@ -182,15 +183,6 @@ class Files:
         pulled = self._data.there(paths.weights_path(model)) and not self._data.there(glyphs)
         return [] if pulled else self.figures("pretrain-samples")
 
-    def architecture(self, model: str) -> Path:
-        """Return the file with a model's architecture."""
-        return self._runs.catalogue.architecture_path(self._runs.entry(model))
-
-    def label_map(self, model: str) -> list[Path]:
-        """Return the file that maps the reference's classes to a model's label set, if any."""
-        name = self._runs.entry(model).label_map
-        return [self._runs.catalogue.folder / "models" / name] if name else []
-
     def theta_0(self, model: str, method: str, suite: str = "") -> list[Path]:
         """Return the zero-shot end of a run, which a baseline has not, as a suite sees it."""
         if method not in self._runs.two_ended:
@@ -228,13 +220,6 @@ class Files:
     def head(self, model: str, datasets: Iterable[str]) -> list[Path]:
         """Return the theta whose head an evaluation takes, if its datasets are kept ones."""
         return [paths.theta_0_path(model, name) for name in datasets if self._data.keeps(name)]
-
-    def trials(self, model: str, method: str, seed: str) -> list[Path]:
-        """Return what searches wrote whose settings a training takes, if it does."""
-        searches = self._runs.catalogue.method_settings(method).from_search
-        ids = [f"{method.partition('__')[0]}__{variant}" for variant in searches]
-        runs = [paths.run_name(model, self._runs.reference, each) for each in ids]
-        return [paths.trials_path(run, seed) for run in runs]
 
     def interpolated(self) -> list[Path]:
         """Return the interpolated weights that are kept as files."""
@@ -320,36 +305,31 @@ class Files:
     def effective(self) -> list[Path]:
         """Return the table of effective robustness, where there is a line to be above."""
         own = self._experiment.baselines is not None and self._experiment.averages
-        path = self._read(self._runs.name, paths.effective_path(self._runs.name))
-        return [path] if own or self.has_other_models else []
-
-    @property
-    def has_other_models(self) -> bool:
-        """Whether lines through models of other authors are drawn."""
-        return self._published.other_models
+        path = paths.table_path(self._runs.name, "effective-robustness.csv")
+        return [self._read(self._runs.name, path)] if own or self.published.other_models else []
 
     def other_models(self) -> list[Path]:
         """Return the files of other models' accuracies that are here; they are never waited for."""
-        if not self.has_other_models:
+        if not self.published.other_models:
             return []
         folder = paths.archives_folder("testbed", self._data.folder)
         return sorted([*folder.glob("*.csv"), *folder.glob("*.py")])
 
     def measured_tables(self) -> list[Path]:
         """Return the tables of other experiments that are here, of those that this one shows."""
-        names = self._published.measured
+        names = self.published.measured
         tables = [self._read(name) for name in names if name != self._runs.name]
         return [path for path in tables if self._data.there(path)]
 
     def zero_shot_tables(self) -> list[Path]:
         """Return the table whose zero-shot models a line in figures goes through, if it is here."""
-        name = self._published.zero_shot
+        name = self.published.zero_shot
         path = self._read(name) if name else None
         return [path] if path and self._data.there(path) else []
 
     def missing_tables(self) -> list[str]:
         """Return the experiments whose tables this one shows and which are not here."""
-        names = [*self._published.measured, self._published.zero_shot]
+        names = [*self.published.measured, self.published.zero_shot]
         here = {*self.measured_tables(), *self.zero_shot_tables()}
         others = [name for name in names if name and name != self._runs.name]
         return [name for name in others if self._read(name) not in here]
@@ -393,7 +373,7 @@ class Files:
         experiment = self._experiment
         swept = bool(experiment.methods) and len(experiment.alphas) > 2
         if self._runs.published_only:
-            swept = not SWEPT_TABLES.isdisjoint(self._published.tables)
+            swept = not SWEPT_TABLES.isdisjoint(self.published.tables)
         return [paths.page_path(self._runs.name)] if swept and len(experiment.datasets) > 1 else []
 
     def provenance(self) -> list[Path]:
@@ -403,14 +383,14 @@ class Files:
     def paper_tables(self) -> list[Path]:
         """Return the report of the paper's tables, beside which they lie."""
         folder = paths.paper_tables_folder(self._runs.name)
-        return [folder / "README.md"] if self._published.tables else []
+        return [folder / "README.md"] if self.published.tables else []
 
     def paper_table_numbers(self) -> list[int]:
         """Return the numbers of the paper's tables that are written: those of the experiment, and 3
         where it has the sweeps that its differences follow from; none, which stands for all, where
         nothing is trained.
         """
-        tables = set(self._published.tables) if self._runs.runs else set()
+        tables = set(self.published.tables) if self._runs.runs else set()
         return sorted({*tables, 3} if {4, 5} & tables else tables)
 
 

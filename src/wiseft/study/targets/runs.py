@@ -155,6 +155,22 @@ class Runs:
         other = self.catalogue.independent(method) if method in self.independent else None
         return [model, other.model] if other else [model]
 
+    def architecture(self, model: str) -> Path:
+        """Return the file with a model's architecture."""
+        return self.catalogue.architecture_path(self.entry(model))
+
+    def label_map(self, model: str) -> list[Path]:
+        """Return the file that maps the reference's classes to a model's label set, if any."""
+        name = self.entry(model).label_map
+        return [self.catalogue.folder / "models" / name] if name else []
+
+    def trials(self, model: str, method: str, seed: str) -> list[Path]:
+        """Return what searches wrote whose settings a training takes, if it does."""
+        searches = self.catalogue.method_settings(method).from_search
+        ids = [f"{method.partition('__')[0]}__{variant}" for variant in searches]
+        runs = [paths.run_name(model, self.reference, each) for each in ids]
+        return [paths.trials_path(run, seed) for run in runs]
+
     def ingredients(self, run: Run) -> list[Run]:
         """Return the fine-tuned models that a merged one is made of; none of other runs."""
         merged = self.merged.get(run.method_id)

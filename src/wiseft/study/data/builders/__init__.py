@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from wiseft.images.split import Indexed, PreparedSplit
 from wiseft.study.data.builders import corruptions, fonts, handwritten, icons, renditions, sides
-from wiseft.study.data.builders.digit_images import SIDE, Inputs
+from wiseft.study.data.builders.digit_images import Inputs
 
 BUILDERS: dict[str, Callable[[Inputs], dict[str, PreparedSplit] | Indexed]] = {
     "mnist": handwritten.build_mnist,
@@ -28,4 +28,4 @@ BUILDERS: dict[str, Callable[[Inputs], dict[str, PreparedSplit] | Indexed]] = {
     "icons": icons.build,
 }
 
-__all__ = ["BUILDERS", "SIDE", "Inputs"]
+__all__ = ["BUILDERS", "Inputs"]

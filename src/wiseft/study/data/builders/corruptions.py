@@ -15,7 +15,6 @@ from wiseft.images.split import PreparedSplit, draw_indices
 from wiseft.images.store import Split, open_split
 from wiseft.study.data.builders.digit_images import Images, Inputs
 from wiseft.study.data.corruptions import (
-    BENCHMARK,
     CORRUPTIONS,
     SEVERITIES,
     SMALLEST,
@@ -56,7 +55,9 @@ class Options(Entry):
     split: str
     samples: int = Field(strict=True, ge=1)
     seed: int = Field(strict=True, ge=0)
-    corruptions: Annotated[list[str], AfterValidator(_known)] = Field(list(BENCHMARK), min_length=1)
+    corruptions: Annotated[list[str], AfterValidator(_known)] = Field(
+        list(CORRUPTIONS), min_length=1
+    )
     severities: Annotated[list[Severity], AfterValidator(distinct)] = Field(
         list(SEVERITIES), min_length=1
     )

@@ -12,7 +12,7 @@ import hashlib
 import io
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,15 +52,21 @@ class IconSet:
     icons: Mapping[str, str]
     phrases: Mapping[str, str]
 
-    def named(self, each: int) -> Iterator[tuple[str, str]]:
-        """Yield names of icons and their phrases, of one phrase at most `each`, which are taken at
-        equal distances from those that have it: they differ in their look."""
-        by_phrase: dict[str, list[str]] = {}
+    def named(self, each: int, key: Callable[[str], Any] = str) -> dict[Any, list[str]]:
+        """Return names of icons by a key of their phrases, of one key at most `each`, which are
+        taken at equal distances from those that have it: they differ in their look.
+
+        Args:
+            key: returns None for a phrase that is left out.
+        """
+        found: dict[Any, list[str]] = {}
         for name in sorted(self.phrases, key=lambda name: (len(name), name)):
-            by_phrase.setdefault(self.phrases[name], []).append(name)
-        for phrase, names in sorted(by_phrase.items()):
-            for place in spread(len(names), each):
-                yield names[place], phrase
+            if (of := key(self.phrases[name])) is not None:
+                found.setdefault(of, []).append(name)
+        return {
+            of: [names[place] for place in spread(len(names), each)]
+            for of, names in sorted(found.items())
+        }
 
 
 def spread(n: int, each: int) -> list[int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from pydantic import Field
@@ -19,7 +19,6 @@ from wiseft.study.data.builders.icon_sets import (
     draw,
     joined,
     read_sets,
-    spread,
 )
 
 PACKAGE = "iconify-json"
@@ -70,36 +69,26 @@ def build(inputs: Inputs) -> Indexed:
     return Indexed(splits, names)
 
 
-def chosen_icons(icons: IconSet, names: Sequence[Sequence[str]], each: int) -> dict[int, list[str]]:
-    """Return the icons of a set by class: at most `each`, at equal distances among its own."""
-    labels = {joined(name): label for label, several in enumerate(names) for name in several}
-    found: dict[int, list[str]] = {}
-    for icon in sorted(icons.phrases, key=lambda icon: (len(icon), icon)):
-        label = labels.get(joined(icons.phrases[icon]))
-        if label is not None:
-            found.setdefault(label, []).append(icon)
-    return {
-        label: [these[place] for place in spread(len(these), each)]
-        for label, these in sorted(found.items())
-    }
-
-
 def _split(
     dataset: str, sets: Sequence[IconSet], names: Sequence[Sequence[str]], each: int
 ) -> PreparedSplit:
-    images, labels, ids, bases = [], [], [], []
-    groups: Mapping[str, list[str]] = {"set": [], "title": [], "designer": []}
-    for icons in sets:
-        for label, chosen in chosen_icons(icons, names, each).items():
-            for icon in chosen:
-                images.append(draw(icons.icons[icon], SIDE))
-                labels.append(label)
-                ids.append(f"{icons.key}/{icon}/{dataset}")
-                bases.append(f"{icons.key}/{names[label][0]}")
-                for group, value in zip(
-                    groups.values(), (icons.key, icons.title, icons.designer), strict=True
-                ):
-                    group.append(value)
-    if not images:
+    of_name = {joined(name): label for label, several in enumerate(names) for name in several}
+    chosen = [
+        (icons, icon, label)
+        for icons in sets
+        for label, those in icons.named(each, lambda phrase: of_name.get(joined(phrase))).items()
+        for icon in those
+    ]
+    if not chosen:
         raise WiseftError(f"dataset {dataset}: no icon of these sets is called like a class.")
-    return PreparedSplit(np.stack(images), np.array(labels, np.int64), ids, bases, groups)
+    return PreparedSplit(
+        images=np.stack([draw(icons.icons[icon], SIDE) for icons, icon, _ in chosen]),
+        labels=np.array([label for _, _, label in chosen], np.int64),
+        sample_ids=[f"{icons.key}/{icon}/{dataset}" for icons, icon, _ in chosen],
+        base_ids=[f"{icons.key}/{names[label][0]}" for icons, _, label in chosen],
+        groups={
+            "set": [icons.key for icons, *_ in chosen],
+            "title": [icons.title for icons, *_ in chosen],
+            "designer": [icons.designer for icons, *_ in chosen],
+        },
+    )

@@ -1,18 +1,17 @@
 """Common corruptions of images after ImageNet-C: an own implementation on NumPy, SciPy and Pillow.
 
 Hendrycks and Dietterich (2019), "Benchmarking Neural Network Robustness to Common Corruptions and
-Perturbations": 15 corruptions of the benchmark and 4 extra ones, each at severities 1 to 5, made
-for any image from 16 pixels on.
+Perturbations": the 15 corruptions of the benchmark, each at severities 1 to 5, made for any image
+from 16 pixels on.
 
 Parameters are the published ones: those of CIFAR-10-C for a shorter side below 48 pixels, of
 Tiny-ImageNet-C below 128, of ImageNet-C from there on; lengths are scaled with the side, so that at
 32, 64 and 224 pixels they are exactly those published (see ``parameters``).
 
 Given the same random numbers, results are those of the published code up to rounding, but for
-this: frost is drawn, not photographed, so its numbers are not comparable; the light of water drops
-(spatter) takes exact distances where the published code takes approximate ones; values are rounded,
-not cut off, to whole numbers; results are not stored as JPEG of quality 85, as ImageNet-C is. At
-other sides than 32, 64 and 224 pixels there is no published counterpart.
+this: frost is drawn, not photographed, so its numbers are not comparable; values are rounded, not
+cut off, to whole numbers; results are not stored as JPEG of quality 85, as ImageNet-C is. At other
+sides than 32, 64 and 224 pixels there is no published counterpart.
 """
 
 from __future__ import annotations
@@ -28,14 +27,12 @@ from wiseft.study.data.corruptions import blurs, digital, noise, weather
 from wiseft.study.data.corruptions.filters import Floats
 from wiseft.study.data.corruptions.parameters import SEVERITIES, select
 
-__all__ = ["BENCHMARK", "CORRUPTIONS", "EXTRA", "SEVERITIES", "SMALLEST", "corrupt", "generator"]
+__all__ = ["CORRUPTIONS", "SEVERITIES", "SMALLEST", "corrupt", "generator"]
 
 SMALLEST = 16
 """Shortest side in pixels of an image that can be corrupted."""
 
-_Function = Callable[..., Floats]
-
-_BENCHMARK: dict[str, _Function] = {
+_FUNCTIONS: dict[str, Callable[..., Floats]] = {
     "gaussian-noise": noise.gaussian_noise,
     "shot-noise": noise.shot_noise,
     "impulse-noise": noise.impulse_noise,
@@ -52,21 +49,9 @@ _BENCHMARK: dict[str, _Function] = {
     "pixelate": digital.pixelate,
     "jpeg-compression": digital.jpeg_compression,
 }
-_EXTRA: dict[str, _Function] = {
-    "speckle-noise": noise.speckle_noise,
-    "gaussian-blur": blurs.gaussian_blur,
-    "spatter": weather.spatter,
-    "saturate": digital.saturate,
-}
-_FUNCTIONS = _BENCHMARK | _EXTRA
 
-BENCHMARK = tuple(_BENCHMARK)
-"""The 15 corruptions of the benchmark, in its order."""
-
-EXTRA = tuple(_EXTRA)
-"""The 4 extra corruptions, meant for validation."""
-
-CORRUPTIONS = BENCHMARK + EXTRA
+CORRUPTIONS = tuple(_FUNCTIONS)
+"""The corruptions of the benchmark, in its order."""
 
 
 def corrupt(

@@ -1,4 +1,4 @@
-"""Blurs: defocus, glass, motion, zoom, gaussian. For the arguments see ``noise``."""
+"""Blurs: defocus, glass, motion, zoom. For the arguments see ``noise``."""
 
 from __future__ import annotations
 
@@ -13,11 +13,6 @@ def defocus_blur(
 ) -> Floats:
     """Spread every pixel over a disk: a lens out of focus."""
     return convolve(image, disk(radius * scale, softness * scale))
-
-
-def gaussian_blur(image: Floats, scale: float, rng: np.random.Generator, sigma: float) -> Floats:
-    """Gaussian blur."""
-    return blur(image, sigma * scale)
 
 
 def glass_blur(

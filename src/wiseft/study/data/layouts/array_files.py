@@ -28,12 +28,6 @@ ZIP_MAGIC = b"PK\x03\x04"
 NO_ARRAY = (ValueError, OverflowError, SyntaxError, TokenError, RecursionError, MemoryError)
 """What numpy makes of a header that is no header, or of one that wants all of the memory."""
 
-PLAIN_FORMS = {
-    "cifar102_test.npy": "cifar102_test.npz of modestyachts/cifar-10.2, commit 521467a5",
-    "cifar102_train.npy": "cifar102_train.npz of modestyachts/cifar-10.2, commit 521467a5",
-}
-"""Pickled files that were published again as plain arrays, and where those are."""
-
 
 def read(inputs: LayoutInputs) -> Indexed:
     """Read the images and labels of the splits asked for.
@@ -74,7 +68,7 @@ def _read_split(inputs: LayoutInputs, split: str) -> PreparedSplit:
 def _load(inputs: LayoutInputs, source: str) -> NDArray[Any]:
     """Return the array at ``file.npy`` or ``file.npz:key``, never unpickling anything."""
     name, _, key = source.partition(":")
-    path = _find(inputs, name)
+    path = inputs.file(name)
     try:
         with path.open("rb") as stream:
             magic = stream.read(len(NPY_MAGIC))
@@ -102,23 +96,8 @@ def _load(inputs: LayoutInputs, source: str) -> NDArray[Any]:
         ) from error
 
 
-def _find(inputs: LayoutInputs, name: str) -> Path:
-    try:
-        return inputs.file(name)
-    except WiseftError as error:
-        pickled = Path(name).with_suffix(".npy").name
-        if pickled not in PLAIN_FORMS or not (inputs.root / pickled).is_file():
-            raise
-        raise WiseftError(
-            f"{error} {pickled} is there, but it is pickled and is never loaded, because "
-            f"unpickling can run code; get {PLAIN_FORMS[pickled]}."
-        ) from error
-
-
 def _refused(path: Path, reason: str) -> WiseftError:
-    plain = PLAIN_FORMS.get(path.name)
     return WiseftError(
         f"{path} is not an array of numbers ({reason.rstrip('.')}). Pickled content is never "
-        "loaded, because unpickling can run code; "
-        + (f"use {plain}." if plain else "save the arrays with numpy.save or numpy.savez.")
+        "loaded, because unpickling can run code; save the arrays with numpy.save or numpy.savez."
     )

@@ -35,9 +35,6 @@ SIDE = 32
 PIXELS = SIDE * SIDE
 CHANNELS = 3
 
-PICKLED = ("cifar-10-batches-py", "cifar-100-python", "data_batch_1")
-"""What the pickled archives have at the places where the binary files are looked for."""
-
 Binary = Mapping[str, tuple[bytes, str]]
 """A binary file's content by its name, and what it was read from, for messages."""
 
@@ -127,15 +124,9 @@ def _binary_files(inputs: LayoutInputs, options: CifarOptions, names: list[str])
             for name in names
         }
     places = " or ".join(str(inputs.root / place) for place in options.folder)
-    pickled = [name for name in PICKLED if (inputs.root / name).exists()]
-    hint = (
-        f", only the pickled Python version ({pickled[0]}), which is never loaded: unpickling can "
-        "run code. Get the binary version, and unpack it beside it"
-        if pickled
-        else ""
-    )
     raise WiseftError(
-        f"dataset {inputs.dataset}: expected {', '.join(names)} in {places}, found none{hint}."
+        f"dataset {inputs.dataset}: expected {', '.join(names)} in {places}, found none. Get the "
+        "binary version: the pickled one for Python is never loaded, because that can run code."
     )
 
 
