@@ -214,8 +214,7 @@ def _read(folder: Path, name: str) -> None:
             {"images": {"test": f"{name}:images"}, "labels": {"test": "labels.npy"}},
         ),
     }
-    table = {"file": name, "path": "file_name", "label": "label"}
-    layout, options = given.get(Path(name).suffix, ("csv", table))
+    layout, options = given.get(Path(name).suffix, ("hugging-face", {"folders": {"test": ["."]}}))
     inputs = LayoutInputs(
         "strange", folder, {}, ["test"], check_options(layout, options), ["cat", "dog"]
     )

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import tarfile
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +27,7 @@ from wiseft.base import library
 TEXTURES = ("banded", "blotchy", "braided", "polka-dotted")
 DISHES = ("apple_pie", "baby_back_ribs", "baklava", "beef_carpaccio")
 SCENES = ("a/abbey", "a/apartment_building/outdoor", "b/bakery/shop", "z/zoo")
+PETS = ("Abyssinian", "american_bulldog", "Bengal", "great_pyrenees")
 
 
 @dataclass
@@ -264,11 +267,65 @@ def sun397(
     return written
 
 
-def pack(folder: Path, archive: Path, inside: str = "") -> Path:
+def hugging_face(root: Path, form: str = "folders", per_class: int = 2) -> Written:
+    """A dataset of the Hub with image files.
+
+    Args:
+        form: `folders` (a folder a class), or the kind of metadata: `csv`, `jsonl`, `parquet`.
+    """
+    written = Written(root, {"train": {}, "test": {}}, [name.replace("_", " ") for name in PETS])
+    for split in written.splits:
+        rows = []
+        for label, pet in enumerate(PETS):
+            for number in range(per_class):
+                name = f"{pet}/{number}.png" if form == "folders" else f"images/{label}{number}.png"
+                picture(root / split / name, label)
+                rows.append({"file_name": name, "label": label if form == "parquet" else pet})
+                written.splits[split][f"{split}/{name}"] = label
+        if form != "folders":
+            _write_metadata(root / split / f"metadata.{form}", rows)
+    (root / "README.md").write_text("---\nlicense: mit\n---\n")
+    return written
+
+
+def _write_metadata(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    if path.suffix == ".jsonl":
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        return
+    import pandas as pd
+
+    table = pd.DataFrame(rows)
+    table.to_csv(path, index=False) if path.suffix == ".csv" else table.to_parquet(path)
+
+
+def webdataset(root: Path, packed: bool = False, shards: int = 11) -> Written:
+    """Shards as CLIP benchmark's on the Hub: <key>.0.webp and <key>.cls, numbers as labels.
+
+    Args:
+        packed: whether to leave the shards as tar files.
+    """
+    written = Written(root, {"test": {}}, [name.replace("_", " ") for name in PETS])
+    (root / "test").mkdir(parents=True)
+    (root / "test" / "nshards.txt").write_text(str(shards))
+    (root / "classnames.txt").write_text("\n".join(written.class_names or []) + "\n")
+    for number in range(2 * shards):
+        shard, label = number // 2, number * 3 % len(PETS)
+        path = f"test/{shard}/s{number:07d}.0.webp"
+        picture(root / path, label)
+        (root / "test" / str(shard) / f"s{number:07d}.cls").write_text(str(label))
+        written.splits["test"][path] = label
+    if packed:
+        for shard in range(shards):
+            pack(root / "test" / str(shard), root / "test" / f"{shard}.tar", remove=True)
+    return written
+
+
+def pack(folder: Path, archive: Path, inside: str = "", remove: bool = False) -> Path:
     """Pack what is in a folder into a .tar, .tar.gz or .zip.
 
     Args:
         inside: folder in the archive; empty: none.
+        remove: whether to remove the files afterwards.
     """
     archive.parent.mkdir(parents=True, exist_ok=True)
     files = sorted(path for path in folder.rglob("*") if path.is_file())
@@ -281,6 +338,12 @@ def pack(folder: Path, archive: Path, inside: str = "") -> Path:
         with tarfile.open(archive, "w:gz" if archive.suffix == ".gz" else "w") as tar:
             for path, name in zip(files, names, strict=True):
                 tar.add(path, name)
+    if remove:
+        for path in files:
+            path.unlink()
+        for path in sorted(folder.rglob("*"), reverse=True):
+            path.rmdir()
+        folder.rmdir()
     return archive
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 
-import pandas as pd
 import pytest
 from tests.data.layouts import reading
 from tools.rehearsal.folders import picture
@@ -88,20 +87,6 @@ def test_numbers_as_class_names_are_sorted_by_size(tmp_path):
     write(tmp_path, species=["2", "10", "1"] * 4)
     indexed = read(tmp_path, "train", class_names=(), class_ids=None)
     assert indexed.class_names == [["1"], ["2"], ["10"]]
-
-
-@pytest.mark.parametrize("name", ["metadata.jsonl", "metadata.parquet"])
-def test_the_metadata_of_a_hugging_face_folder_is_a_table(tmp_path, name):
-    rows = pd.DataFrame(write(tmp_path, "name"))
-    (tmp_path / "table.csv").unlink()
-    if name.endswith(".jsonl"):
-        rows.to_json(tmp_path / name, orient="records", lines=True)
-    else:
-        rows.to_parquet(tmp_path / name)
-    found = read(tmp_path, "test", changes={"file": name}).splits["test"]
-    test = rows[rows["part"] == "test"]
-    assert found.paths == [f"pictures/{image}" for image in test["image"]]
-    assert found.labels.tolist() == [CALLED["name"].index(species) for species in test["species"]]
 
 
 def test_one_split_needs_no_column(tmp_path):

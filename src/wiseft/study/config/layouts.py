@@ -47,10 +47,10 @@ class PathListOptions(Entry):
 
 
 class CsvOptions(Entry):
-    """A table with one row per image, also `.tsv`, `.jsonl` or `.parquet`."""
+    """A table with one row per image."""
 
     file: str
-    """The table."""
+    """The CSV file."""
     path: str
     """Column with the image's path."""
     label: str
@@ -136,6 +136,29 @@ class ObjectnetOptions(Entry):
     """Folder that holds the mapping files."""
 
 
+class HuggingFaceOptions(Entry):
+    """A Hugging Face dataset in image-folder form: `<split>/` with class folders or a
+    metadata.csv, metadata.jsonl or metadata.parquet (columns `file_name` and a label)."""
+
+    folders: dict[Name, Places] = {}
+    """Folder of each split. Default: its name (or another of Hugging Face's names for it), also
+    below `data`, or the root if there is only one split."""
+    label: str = "label"
+    """Column of the metadata with the label: a class name, class id or number."""
+
+
+class WebdatasetOptions(Entry):
+    """Tar shards, each unpacked to a folder of its own. Files of one sample have the same name up
+    to the first dot. List `0.tar` under `files` with `into: test/0`."""
+
+    shards: dict[Name, str]
+    """Glob pattern of each split's shards, such as `test/*.tar`. The unpacked folders are read."""
+    label: str = "cls"
+    """Extension of the file that holds the label: a class name, class id or number."""
+    classes: str | None = None
+    """Text file with one class name per line. null: the class names of the entry."""
+
+
 LAYOUTS: dict[str, type[Entry]] = {
     "arrays": BuilderOptions,
     "image-folder": ImageFolderOptions,
@@ -148,6 +171,8 @@ LAYOUTS: dict[str, type[Entry]] = {
     "cifar": CifarOptions,
     "mat": MatOptions,
     "objectnet": ObjectnetOptions,
+    "hugging-face": HuggingFaceOptions,
+    "webdataset": WebdatasetOptions,
 }
 """Options of each layout, by the layout's name."""
 

@@ -1,4 +1,4 @@
-"""A table with a row an image: its path, its label and, where wanted, its split and groups."""
+"""A CSV file with a row an image: its path, its label and, where wanted, its split and groups."""
 
 from __future__ import annotations
 
