@@ -46,7 +46,7 @@ def parse_templates(text: str, option: str = "--prompts") -> list[str]:
         WiseftError: if the text is not a JSON list of different strings that each hold `{c}` or
             `{a_c}`, or the file is missing.
     """
-    return parse_settings(cast(type[list[str]], Templates), text, option)
+    return parse_settings(Templates, text, option)
 
 
 def fill_templates(
