@@ -43,9 +43,13 @@ class Jobs:
         """The rules of the evaluation."""
         return [f"evaluate_{suite}" for suite in self._data.evaluations]
 
-    def processes(self, rule: str) -> int:
-        """Return the processes that share a job of a rule, each of which takes a GPU."""
-        return self._how.gpus if rule in TRAININGS else 1
+    def processes(self, rule: str, *of: str) -> int:
+        """Return the processes that share a job of a rule, each of which takes a GPU.
+
+        Args:
+            of: its model and method.
+        """
+        return self._how.gpus_of(*of) if rule in TRAININGS else 1
 
     def threads(self, rule: str) -> int:
         """Return the threads of each process of a job on this machine: as many as feed its GPU, or
@@ -67,13 +71,13 @@ class Jobs:
                 cpus[rule] = self.processes(rule) * (1 + (workers or 0))
         return {rule: count for rule, count in cpus.items() if count > 1}
 
-    def gpus(self, rule: str) -> int:
+    def gpus(self, rule: str, *of: str) -> int:
         """Return the GPUs that a job asks for on this machine: none on a CPU, so that CPU jobs run
         side by side.
         """
         device = self._runs.settings.device
         used = device == "cuda" or (device == "auto" and bool(devices()))
-        return self.processes(rule) if used else 0
+        return self.processes(rule, *of) if used else 0
 
     def gpus_of_cluster(self) -> dict[str, int]:
         """Return the GPUs of a job by rule, where nodes have them whatever this machine has."""
