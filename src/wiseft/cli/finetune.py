@@ -162,8 +162,8 @@ def _carry_out(
     from wiseft.study.finetune.trainer import Execution
 
     chosen = parse_settings(HowSettings, how, "--how")
-    chosen = chosen.model_copy(update={"gpus": _gpus(chosen, context.params["theta_1"])})
-    count = int(chosen.gpus)
+    count = _gpus(chosen, context.params["theta_1"])
+    chosen = chosen.model_copy(update={"gpus": count})
     # Processes of a team share what the one that started them has taken.
     gpus = 0 if under_torchrun() else count
     where = start_torch(threads, device, chosen.deterministic, gpus)
