@@ -21,9 +21,12 @@ from pydantic import Field
 from wiseft.base.typed import Count, Entry
 from wiseft.base.validation import validate
 from wiseft.errors import WiseftError
-from wiseft.study.plan.resources import CLUSTER_GPUS, LONGEST
+from wiseft.study.plan.resources import CLUSTER_GPUS, LONGEST, Resources
 from wiseft.study.targets import Targets
-from wiseft.study.targets.jobs import Jobs
+from wiseft.study.targets.jobs import TRAININGS
+
+Job = tuple[str, ...]
+"""Model and, where it has one, method."""
 
 # The executor plugin looks at its jobs every 180 s at the latest, so that Slurm must keep a
 # finished job longer than that, or else one may never be seen as finished.
@@ -41,7 +44,7 @@ class Choices(Entry):
     partition: str | int | None = None
     gpu_partition: str | int | None = None
     gpu_request: Literal["gpus", "gres", "none"] = "gpus"
-    gpu_model: str | int | None = None
+    gpu_model: str | int | dict[str, Annotated[float, Field(gt=0)]] | None = None
     sbatch_options: str | None = ""
     warning_seconds: Annotated[int, Field(ge=0)] = 120
     evaluations_per_job: Count = 1
@@ -63,11 +66,13 @@ class Cluster:
 
     def __init__(self, choices: Choices, arguments: Sequence[str]):
         self.choices = choices
-        with_gpus = choices.gpu_request != "none"
-        self._jobs, self._gpus, self._cpus = _rules(arguments, with_gpus)
+        self._targets = _targets(arguments)
+        self._jobs = self._targets.jobs if self._targets else None
+        self._with_gpus = choices.gpu_request != "none"
         # The rules ask this process what their jobs take (wiseft.study.plan.resources).
-        os.environ[CLUSTER_GPUS] = "1" if self._gpus else ""
+        os.environ[CLUSTER_GPUS] = "1" if self._counts()[0] else ""
         os.environ[LONGEST] = str(choices.longest_minutes or "")
+        self._by_job = self._asked()
         self.status_command = "squeue"
         self.first_status_check = FIRST_WAIT_S
         if shutil.which("sbatch") is None:
@@ -98,9 +103,7 @@ class Cluster:
     @property
     def set_resources(self) -> dict[str, dict[str, Any]]:
         """What single rules ask for: GPUs, and what the site block adds or replaces."""
-        asked = {rule: self._gpu_resources(count) for rule, count in self._gpus.items()}
-        for rule, count in self._cpus.items():
-            asked[rule] = {**asked.get(rule, {}), "cpus_per_task": count}
+        asked = {rule: _together(of_jobs) for rule, of_jobs in self._by_job.items()}
         for name, more in self.choices.resources.items():
             for rule in self._jobs.rules_of(name) if self._jobs else [name]:
                 asked[rule] = {**asked.get(rule, {}), **more}
@@ -117,17 +120,56 @@ class Cluster:
         """How many evaluations go into one submission."""
         return {GROUP: self.choices.evaluations_per_job} if self.groups else {}
 
-    def _gpu_resources(self, count: int) -> dict[str, Any]:
+    def _counts(self, *of: str) -> tuple[dict[str, int], dict[str, int]]:
+        """Return the GPUs of jobs by rule, and the CPUs of those that need several.
+
+        Args:
+            of: model and method.
+        """
+        if self._jobs is None:
+            return {}, {}
+        gpus = self._jobs.gpus_of_cluster(*of) if self._with_gpus else {}
+        return gpus, self._jobs.cpus_of_cluster(gpus, *of)
+
+    def _asked(self) -> dict[str, dict[Job, dict[str, Any]]]:
+        """Return what the jobs of each rule ask for, by model and method."""
+        if self._targets is None:
+            return {}
+        resources = Resources(self._targets)
+        jobs: dict[str, list[Job]] = {}
+        for rule, *of in resources.jobs():
+            jobs.setdefault(rule, []).append(tuple(of))
+        asked: dict[str, dict[Job, dict[str, Any]]] = {}
+        gpus, cpus = self._counts()
+        for rule in {**gpus, **dict.fromkeys([*cpus, *TRAININGS])}:
+            counted = "zeroshot" if rule == "zeroshot_own_head" else rule
+            for of in jobs.get(counted, [()]):
+                gpus, cpus = self._counts(*of)
+                memory = resources.gpu_mem_mb(counted, *of) if of else 0
+                found = self._gpu_resources(gpus[rule], self._kind(memory)) if rule in gpus else {}
+                found |= {"cpus_per_task": cpus[rule]} if rule in cpus else {}
+                if found:
+                    asked.setdefault(rule, {})[of] = found
+        return asked
+
+    def _kind(self, memory_mb: float) -> str | int | None:
+        """Return the kind of GPU that a job asks for: of several the smallest that holds it."""
         model = self.choices.gpu_model
+        if not isinstance(model, dict):
+            return model
+        kinds = sorted(model, key=lambda kind: model[kind])
+        return next((kind for kind in kinds if 1000 * model[kind] >= memory_mb), kinds[-1])
+
+    def _gpu_resources(self, count: int, model: str | int | None) -> dict[str, Any]:
         if self.choices.gpu_request == "gres":
             kind = f"gpu:{model}" if model else "gpu"
-            resources: dict[str, Any] = {"gpu": 0, "gres": _text(f"{kind}:{count}")}
+            resources: dict[str, Any] = {"gpu": 0, "gres": f"{kind}:{count}"}
         else:
-            resources = {"gpu": count, **({"gpu_model": _text(model)} if model else {})}
+            resources = {"gpu": count, **({"gpu_model": str(model)} if model else {})}
         if count > 1:
             resources["nodes"] = 1  # else Slurm may give GPUs of several
         if self.choices.gpu_partition:
-            resources["slurm_partition"] = _text(self.choices.gpu_partition)
+            resources["slurm_partition"] = str(self.choices.gpu_partition)
         return resources
 
     def _find_status_command(self) -> None:
@@ -157,15 +199,20 @@ class Cluster:
         common = _options(account=self.choices.account)
         cpu = [*common, *_options(partition=self.choices.partition)]
         requests = [("without a GPU", cpu)]
-        if self._gpus:
-            partition = self.choices.gpu_partition or self.choices.partition
-            asked = self._gpu_resources(max(self._gpus.values()))
-            gpu = f"--gres={_plain(asked['gres'])}" if "gres" in asked else f"--gpus={asked['gpu']}"
+        partition = self.choices.gpu_partition or self.choices.partition
+        every = [asked for of_jobs in self._by_job.values() for asked in of_jobs.values()]
+        largest: dict[Any, dict[str, Any]] = {}  # with a GPU, of each kind
+        for asked in sorted(every, key=_size):
+            if "gpu" in asked:
+                kind = asked.get("gpu_model") or asked.get("gres", "").rpartition(":")[0]
+                largest[kind] = asked
+        for asked in largest.values():
+            gpu = f"--gres={asked['gres']}" if "gres" in asked else f"--gpus={asked['gpu']}"
             if "gpu_model" in asked:
-                gpu = f"--gpus={self.choices.gpu_model}:{asked['gpu']}"
-            cpus = f"--cpus-per-task={max(self._cpus.values())}"
-            gpu = [gpu, *_options(nodes=asked.get("nodes")), cpus]
-            requests.append(("with a GPU", [*common, *_options(partition=partition), *gpu]))
+                gpu = f"--gpus={asked['gpu_model']}:{asked['gpu']}"
+            more = _options(nodes=asked.get("nodes"))
+            more += [f"--cpus-per-task={asked.get('cpus_per_task', 1)}"]
+            requests.append(("with a GPU", [*common, *_options(partition=partition), gpu, *more]))
         for kind, options in requests:
             command = ["sbatch", "--test-only", *options, "--time=10", "--wrap=true"]
             done = _run(*command)
@@ -182,21 +229,33 @@ def cluster(site: dict[str, Any], arguments: Sequence[str] | None = None) -> Clu
         sys.exit(f"error: profiles/slurm: {error}")
 
 
-def _rules(
-    arguments: Sequence[str], with_gpus: bool
-) -> tuple[Jobs | None, dict[str, int], dict[str, int]]:
-    """Return the jobs of the experiment, the GPUs of rules that need any, the CPUs of rules that
-    need several.
-
-    They follow from the same settings that the workflow reads; where those are wrong, the workflow
-    says so, and not the profile.
+def _targets(arguments: Sequence[str]) -> Targets | None:
+    """Return the experiment, read as the workflow reads it; where its settings are wrong, the
+    workflow says so, and not the profile.
     """
     try:
-        jobs = Targets.read(".", _overrides(arguments)).jobs
+        return Targets.read(".", _overrides(arguments))
     except WiseftError:
-        return None, {}, {}
-    gpus = jobs.gpus_of_cluster() if with_gpus else {}
-    return jobs, gpus, jobs.cpus_of_cluster(gpus)
+        return None
+
+
+def _size(asked: dict[str, Any]) -> tuple[int, int]:
+    gpus = str(asked.get("gres", asked.get("gpu", 0))).rpartition(":")[2]
+    return int(gpus), asked.get("cpus_per_task", 1)
+
+
+def _together(of_jobs: dict[Job, dict[str, Any]]) -> dict[str, Any]:
+    """Return what a rule asks for: the same for all its jobs, or by model and method."""
+    asked: dict[str, Any] = {}
+    for key in dict.fromkeys(key for one in of_jobs.values() for key in one):
+        values = {of: one.get(key, 1) for of, one in of_jobs.items()}  # one node, one CPU
+        first = next(iter(values.values()))
+        if len(set(values.values())) == 1:
+            asked[key] = _text(first) if isinstance(first, str) else first
+        else:
+            names = ["wildcards.model", "wildcards.method"][: len(next(iter(values)))]
+            asked[key] = f"{values!r}[{', '.join(names)},]"
+    return asked
 
 
 def _overrides(arguments: Sequence[str]) -> dict[str, Any]:
@@ -261,10 +320,6 @@ def _options(**values: Any) -> list[str]:
 def _text(value: Any) -> str:
     """Return a value such that Snakemake, which evaluates expressions, takes it for text."""
     return repr(str(value))
-
-
-def _plain(value: str) -> str:
-    return value.strip("'")
 
 
 def _say(sentence: str) -> None:

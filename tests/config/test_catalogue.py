@@ -393,6 +393,8 @@ def test_a_recipe_is_checked_before_anything_runs(
     ("how", "settings", "sentence"),
     [
         ({"gpus": 2}, {}, ""),
+        ({"gpus": {"tune__short": 2}}, {"loss": "contrastive"}, "training.how.gpus is 2, but tune"),
+        ({"gpus": {"brought": 2}}, {}, ""),
         ({"gpus": 2}, {"loss": "contrastive"}, "training.how.gpus is 2, but tune__short of"),
         ({"micro_batch": 8}, {"loss": "contrastive"}, "training.how.micro_batch is 8, but tune"),
         ({"micro_batch": 60}, {"loss": "contrastive"}, ""),  # a batch has 60 samples
@@ -413,6 +415,12 @@ def test_trainings_that_need_whole_batches_are_known_ahead(
         assert sentence in found[0]
     else:
         assert found == []
+
+
+def test_a_name_that_no_training_can_have_is_told(project: Path) -> None:
+    gpus = {"tiny/tune__short": 2, "tiny-s3/tune__shrt": 2}
+    (found,) = how_problems(Targets.read(project, {"training": {"how": {"gpus": gpus}}}))
+    assert "training.how.gpus names tune__shrt, which is neither a model nor a method" in found
 
 
 @pytest.mark.parametrize("source", ["align", "timm", "file"])

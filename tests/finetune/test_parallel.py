@@ -266,15 +266,28 @@ def test_more_processes_than_gpus_are_told(monkeypatch):
         pass
 
 
-def test_the_command_starts_its_processes(train, settings, tmp_path):
+@pytest.mark.parametrize("gpus", ["2", '{"tiny": 1, "tiny/tune__short": 2}'], ids=["int", "run"])
+def test_the_command_starts_its_processes(train, settings, tmp_path, gpus):
     alone, chosen = train(settings(**SGD), name="alone"), settings(**SGD)
-    record = tmp_path / "record.json"
-    arguments = train.command(chosen, "--how", '{"gpus": 2}', "--record", str(record))
+    record, name = tmp_path / "record.json", "tiny__toy__tune__short/seed-0"
+    how = ["--how", f'{{"gpus": {gpus}}}', "--record", str(record)]
     with pytest.raises(SystemExit) as left:
-        main(arguments)
+        main(train.command(chosen, *how, name=name))
     assert left.value.code == 0
-    assert furthest(tensors(alone), tensors(train.outputs())) < 1e-5
-    assert read_json(record)["processes"] == 2
+    assert furthest(tensors(alone), tensors(train.outputs(name))) < 1e-5
+    assert read_json(record)["processes"] == read_json(record)["how"]["gpus"] == 2
+
+
+def test_a_mapping_of_gpus_goes_by_the_names_of_the_run(train, settings, capsys):
+    how = HowSettings.model_validate({"gpus": {"m": 2, "tune": 3, "m/tune": 8}})
+    pairs = [("m", "tune"), ("m", "other"), ("n", "tune"), ("n", "other")]
+    assert [how.gpus_of(*pair) for pair in pairs] == [8, 2, 3, 1]
+    assert HowSettings(gpus=4).gpus_of("m", "tune") == 4
+    with pytest.raises(SystemExit) as left:
+        main(train.command(settings(), "--how", '{"gpus": {"m": 2}}'))
+    assert left.value.code == 1
+    assert "theta_1.safetensors lies in no folder of a run" in capsys.readouterr().err
+    assert not train.outputs().theta_1.exists()
 
 
 SCRIPT = """

@@ -10,6 +10,7 @@ from torch import nn
 from wiseft.errors import WiseftError
 from wiseft.study.config import FinetuneSettings
 from wiseft.study.finetune import trainer
+from wiseft.study.finetune.finetune import identity
 from wiseft.study.finetune.state import Precision, make_optimiser
 from wiseft.thetas.theta import load_theta
 
@@ -174,3 +175,17 @@ def test_fp32_convolutions_are_not_tf32():
     with Precision("bf16", CPU).kernels(deterministic=False):
         assert (flags.allow_tf32, flags.deterministic) == (True, False)
     assert (flags.allow_tf32, flags.deterministic) == before
+
+
+def test_tf32_is_asked_of_a_gpu_and_is_fp32_on_a_cpu(train, settings):
+    products = torch.backends.cuda.matmul
+    assert not products.allow_tf32
+    for name in ("tf32", "fp32", "bf16"):
+        with Precision(name, CPU).kernels(deterministic=False):
+            assert products.allow_tf32 == (name == "tf32")
+    plain = train(settings())
+    other = train(settings(precision="tf32"), name="tf32")
+    assert any("8 images (tf32)" in line for line in train.log)
+    whole, short = load_theta(plain.theta_1), load_theta(other.theta_1)
+    assert distance(whole.tensors, short.tensors) == 0
+    assert identity(whole.header) != identity(short.header), "of a GPU they would differ"

@@ -151,6 +151,33 @@ def test_a_further_attempt_asks_for_more_up_to_the_longest(monkeypatch: pytest.M
     assert resources_of("imagenet", device="cuda").runtime(*job) == 1440
 
 
+def test_what_needs_longer_than_is_allowed_is_said_and_tried_often_enough(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    """Tries that only go on ask for the same memory; two failures besides ask for more."""
+    job = ("finetune", *END_TO_END)
+    short = ("search", "clip-vit-b-16", "linear-classifier__search-weight-decay")
+    free = resources_of("imagenet", device="cuda")
+    assert (free.links(*job), free.retries("finetune")) == (1, None)
+    assert not any("at most" in note for note in free.notes())
+    hours = free.runtime(*job) / 60
+    monkeypatch.setenv(LONGEST, "1440")
+    limited = resources_of("imagenet", device="cuda")
+    links = limited.links(*job)
+    assert (links - 1) * 24 < hours <= links * 24
+    assert limited.retries("finetune") == links + 1
+    memory = [limited.mem_mb(*job, attempt=n) for n in (1, links, links + 1, links + 2, 99)]
+    assert [m // memory[0] for m in memory] == [1, 1, 2, 3, 3]
+    assert limited.links(*short) == 1
+    assert limited.mem_mb(*short, attempt=9) == 3 * limited.mem_mb(*short)
+    said = [note for note in limited.notes() if "and a job 24 h at most" in note]
+    assert any(
+        note.startswith(f"finetune of {' '.join(END_TO_END)} may take {hours:.0f} h")
+        for note in said
+    )
+    assert any(f"Up to {links} jobs continue each other" in note for note in said)
+
+
 def test_a_cluster_has_gpus_whatever_this_machine_has(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("wiseft.study.targets.jobs.devices", list)
     assert resources_of("imagenet").device_type == "cpu"

@@ -16,6 +16,7 @@ rule finetune:
         model=one_of(EXPERIMENT.models),
         method=one_of(TARGETS.finetuned),
     priority: 50  # the evaluations, which take longest, wait for it
+    retries: RESOURCES.retries("finetune")
     conda:
         "../../environment.yml"
     threads: JOBS.threads("finetune")
@@ -53,6 +54,7 @@ rule search:
         model=one_of(EXPERIMENT.models),
         method=one_of(TARGETS.searched),
     priority: 50
+    retries: RESOURCES.retries("search")
     conda:
         "../../environment.yml"
     threads: JOBS.threads("search")
@@ -116,6 +118,7 @@ rule baseline:
     wildcard_constraints:
         model=one_of(TARGETS.baseline_models),
         method=one_of(TARGETS.baselines),
+    retries: RESOURCES.retries("baseline")
     conda:
         "../../environment.yml"
     threads: JOBS.threads("baseline")

@@ -7,11 +7,14 @@ import traceback
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from wiseft.cli.options import Curve, Device, Features, Preprocessing, ThetaOne, ThetaZero, Threads
+
+if TYPE_CHECKING:
+    from wiseft.study.config.machine import HowSettings
 
 Dataset = Annotated[Path, typer.Option(help="Manifest of the dataset to train on (split train).")]
 Settings = Annotated[str, typer.Option(help="Fine-tuning settings, as JSON or @file.yaml.")]
@@ -151,11 +154,13 @@ def _carry_out(
     from wiseft.study.finetune.trainer import Execution
 
     chosen = parse_settings(HowSettings, how, "--how")
+    count = _gpus(chosen, context.params["theta_1"])
+    chosen = chosen.model_copy(update={"gpus": count})
     # Processes of a team share what the one that started them has taken.
-    gpus = 0 if under_torchrun() else chosen.gpus
+    gpus = 0 if under_torchrun() else count
     where = start_torch(threads, device, chosen.deterministic, gpus)
-    if chosen.gpus > 1 and not under_torchrun():
-        code = launch(_arguments(context), chosen.gpus, threads)
+    if count > 1 and not under_torchrun():
+        code = launch(_arguments(context), count, threads)
         if code:
             raise typer.Exit(code)
         return
@@ -166,6 +171,23 @@ def _carry_out(
         if end.leads:
             print(end, file=sys.stderr, flush=True)
         raise typer.Exit(128 + end.signum) from None
+
+
+def _gpus(how: HowSettings, theta_1: Path) -> int:
+    """Return the processes of a training, which a mapping has by the run that the file is of."""
+    from wiseft.base.names import split_run_name
+    from wiseft.errors import WiseftError
+
+    if isinstance(how.gpus, int):
+        return how.gpus
+    try:
+        model, _, *method = split_run_name(theta_1.absolute().parents[1].name)
+    except (WiseftError, IndexError, ValueError):
+        raise WiseftError(
+            f"gpus in --how is a mapping by model or method, and {theta_1} lies in no folder of a "
+            "run that would tell them; give a number"
+        ) from None
+    return how.gpus_of(model, "__".join(filter(None, method)))
 
 
 def _arguments(context: typer.Context) -> list[str]:

@@ -35,6 +35,8 @@ def doctor(
 def plan(
     experiment: Annotated[str | None, typer.Argument()] = None,
     gpu: str | None = None,
+    gpus: Annotated[int | None, typer.Option(min=1)] = None,
+    write: Path | None = None,
     utilisation: Annotated[float | None, typer.Option(min=0.01, max=1.0)] = None,
     training_rate: list[str] | None = None,
     evaluation_rate: list[str] | None = None,
@@ -50,6 +52,10 @@ def plan(
         experiment: Experiment. Default: the one in config.yaml.
         gpu: GPU: t4, v100, a100, l40s, h100, h200, or its peaks FP32,HALF in TFLOP/s. Default: a100
             and, if there are any, the rates measured here with `make rehearse REAL=1`.
+        gpus: Number of GPUs. The jobs are then scheduled: days, use of the GPUs, the critical path,
+            and settings that shorten it.
+        write: File to write the best `training.how.gpus` to, for `snakemake --configfile`. Needs
+            `--gpus`.
         utilisation: Share of the peak that is reached. Default: two thirds in fp32, 0.4 in fp16 and
             bf16.
         training_rate, evaluation_rate: A measured rate to use instead of the estimate:
@@ -58,12 +64,15 @@ def plan(
         json_output: Print JSON instead of text.
     """
     from wiseft.study.plan import Assumptions, as_json, estimate, render
+    from wiseft.study.plan.days import choices, write_config
     from wiseft.study.plan.hardware import peak_of
     from wiseft.study.plan.rates import of_towers, read_rates
-    from wiseft.study.plan.render import render_asked
+    from wiseft.study.plan.render import days_as_json, render_asked, render_days
     from wiseft.study.plan.resources import ASSUMED_GPU, Resources
     from wiseft.study.targets import Targets
 
+    if write and not gpus:
+        raise WiseftError("--write is given without --gpus; say how many GPUs there are")
     targets = Targets.read(root, {"experiment": experiment} if experiment else None)
     measured = {} if gpu else read_rates(root, "cuda")
     assumptions = Assumptions(
@@ -78,12 +87,19 @@ def plan(
     costs = estimate(targets, assumptions)
     resources = Resources(targets, assume_gpu=True)
     asked, notes = resources.largest(), resources.notes()
+    days = choices(targets, assumptions, gpus) if gpus else {}
+    if write:
+        if "training.how.gpus" not in days:
+            raise WiseftError("there is nothing to write: no wider training shortens the run")
+        write_config(write, targets, days["training.how.gpus"])
     if json_output:
         found = {**as_json(costs), "asked": asked, "notes": [*costs.notes, *notes]}
+        found |= {"schedules": days_as_json(days)} if days else {}
         typer.echo(json.dumps(found, indent=2))
     else:
         jobs = ["", "What jobs ask for", "", render_asked(asked)] if asked else []
-        typer.echo("\n".join([render(costs), *(f"Note: {note}" for note in notes), *jobs]))
+        lines = [render(costs), *(f"Note: {note}" for note in notes), *jobs]
+        typer.echo("\n".join([*lines, *(["", render_days(days)] if days else [])]))
 
 
 def _rates(given: list[str] | None, option: str) -> dict[str, float]:

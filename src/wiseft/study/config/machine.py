@@ -15,8 +15,9 @@ class HowSettings(Entry):
     change nothing at all.
     """
 
-    gpus: Count = 1
-    """Number of processes that share every batch: one per GPU, or this many on a CPU."""
+    gpus: Count | dict[Annotated[str, Field(pattern=r"^[\w.-]+(/[\w.-]+)?$")], Count] = 1
+    """Number of processes that share every batch: one per GPU, or this many on a CPU. A mapping
+    gives it by model, by method, or by `MODEL/METHOD`, which goes first; other trainings have 1."""
     micro_batch: Count | Literal["auto"] | None = "auto"
     """Images that a process computes at a time; gradients are accumulated until the batch is
     complete. `auto`: the whole batch if it fits the device's memory, else a half, a quarter, ... of
@@ -36,6 +37,17 @@ class HowSettings(Entry):
     weights. A CPU always uses them."""
     json_lines: bool = False
     """Write each step immediately, as a line of JSON in training.jsonl."""
+
+    def gpus_of(self, *names: str) -> int:
+        """Return the number of processes of a training.
+
+        Args:
+            names: its model and method.
+        """
+        if isinstance(self.gpus, int):
+            return self.gpus
+        found = [key for key in self.gpus if set(key.split("/")) <= set(names)]
+        return self.gpus[max(found, key=lambda key: "/" in key)] if found else 1
 
 
 class DatasetPlaces(Entry):

@@ -74,8 +74,9 @@ class FinetuneSettings(Entry):
     `inception`: the same with 0.05 to 1.0. `strong`: timm's default for training, which is a crop
     of 0.08 to 1.0 of the area, a flip and colour jitter. `polarity`: half of the images, drawn at
     random, are inverted. `flip`: half of them are mirrored."""
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
-    """Arithmetic of training. Weights are always fp32; with `fp16` the loss is scaled."""
+    precision: Literal["fp32", "tf32", "bf16", "fp16"] = "fp32"
+    """Arithmetic of training. Weights are always fp32. `tf32`: products in TensorFloat-32 on a GPU
+    that has it; elsewhere the same as fp32. With `fp16` the loss is scaled."""
     checkpoint_every: Count = 200
     """Steps between two states that a killed run resumes from."""
     # Keys from here on are left out of a dump where they have their default (see `_dump`).

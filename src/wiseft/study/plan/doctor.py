@@ -20,9 +20,10 @@ from wiseft.base.provenance import cores, git_commit, versions
 from wiseft.errors import WiseftError
 from wiseft.study.config import Catalogue, Config, load_config, paths, require_clone
 from wiseft.study.plan import PEAKS, Assumptions, estimate
-from wiseft.study.plan.estimate import of_datasets
+from wiseft.study.plan.estimate import FLOAT, of_datasets
 from wiseft.study.plan.needs import needs_of
 from wiseft.study.plan.resources import ASSUMED_GPU, Resources
+from wiseft.study.plan.towers import known_cost
 from wiseft.study.targets import Targets
 
 T = TypeVar("T")
@@ -147,6 +148,10 @@ def _experiment(targets: Targets, root: Path) -> dict[str, Any]:
     packages, files = data.packages_to_fetch(), data.files_to_fetch()
     size = sum(targets.catalogue.package(key).size for key in packages)
     size += sum(file.size or 0 for file in files)
+    weights = [m for m in targets.fetched if not data.there(paths.weights_path(m))]
+    weights = [m for m in weights if not (targets.entry(m).path or data.model_packages(m))]
+    costs = filter(None, (known_cost(targets.catalogue, model) for model in weights))
+    size += sum(FLOAT * (cost.image_parameters + cost.text_parameters) for cost in costs)
     try:
         of_run = needs_of(targets)
         needs = {**asdict(of_run), "hours": round(of_run.minutes / 60, 2), "run": of_run.in_full}
@@ -166,6 +171,7 @@ def _experiment(targets: Targets, root: Path) -> dict[str, Any]:
         },
         "download": packages,
         "files": [file.file for file in files],
+        "weights": weights,
         "bring": data.missing(),
         "needs": {"download_mb": round(size / MB, 1), **needs},
         "lacks": _lacking(targets, root),
@@ -267,7 +273,8 @@ def _experiment_rows(experiment: dict[str, Any]) -> list[tuple[str, Any]]:
     absent = [file for count in missing.values() for file in count["files"]]
     if not absent:
         return [*rows, ("missing", "nothing")]
-    fetched = [*experiment["download"], *experiment["files"]]
+    weights = [f"weights of {model}" for model in experiment["weights"]]
+    fetched = [*weights, *experiment["download"], *experiment["files"]]
     size = amount(round(needs["download_mb"] * MB))
     return [
         *rows,

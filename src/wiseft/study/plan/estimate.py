@@ -42,6 +42,7 @@ class Assumptions:
         training_rates: images/s that were measured on one GPU while a model was trained end to
             end, by model; they replace the estimate.
         evaluation_rates: likewise images/s of forward passes.
+        precision: of trainings end to end, whatever their methods say; None: as they say.
     """
 
     gpu: str
@@ -49,6 +50,7 @@ class Assumptions:
     utilisation: float | None = None
     training_rates: Mapping[str, float] = field(default_factory=dict)
     evaluation_rates: Mapping[str, float] = field(default_factory=dict)
+    precision: str | None = None
 
     def hours(self, model: str, work: Work, precision: str = "fp32") -> float:
         """Return GPU hours in a precision; evaluations are in fp32."""
@@ -62,7 +64,9 @@ class Assumptions:
 
     def share(self, precision: str) -> float:
         """Return the share of the peak that is reached in a precision."""
-        kind = "fp32" if precision == "fp32" else "half"
+        # Without tensor cores TensorFloat-32 is fp32.
+        full = precision == "fp32" or (precision == "tf32" and not self.peak.tf32)
+        kind = "fp32" if full else "half"
         return UTILISATION[kind] if self.utilisation is None else self.utilisation
 
     def _hours(self, flops: float, precision: str) -> float:
@@ -96,7 +100,7 @@ class Plan:
         assumptions: what the hours are based on.
         jobs: number of jobs by stage, those that are short included.
         rows: hours by model and method.
-        head_hours: GPU hours of all zero-shot heads.
+        heads: GPU hours of zero-shot heads by model, temperatures of their logits included.
         disk_gb: GB by kind of file; `resume state` is that of one training and goes away.
         notes: sentences about what is left out.
     """
@@ -105,9 +109,14 @@ class Plan:
     assumptions: Assumptions
     jobs: dict[str, int]
     rows: list[Row]
-    head_hours: float
+    heads: dict[str, float]
     disk_gb: dict[str, float]
     notes: list[str]
+
+    @property
+    def head_hours(self) -> float:
+        """GPU hours of all zero-shot heads."""
+        return sum(self.heads.values())
 
     @property
     def hours(self) -> float:
@@ -136,7 +145,7 @@ def estimate(targets: Targets, assumptions: Assumptions) -> Plan:
         assumptions=assumptions,
         jobs=targets.jobs.by_stage(),
         rows=_rows(targets, costs, assumptions, features),
-        head_hours=_head_hours(targets, costs, assumptions),
+        heads=_head_hours(targets, costs, assumptions),
         disk_gb=_disk(targets, costs, features),
         notes=_notes(targets),
     )
@@ -166,6 +175,8 @@ def _rows(
     rows = []
     for (model, method), members in groups.items():
         settings, here = _settings(targets, members[0]), [run for run in members if run in trained]
+        if assumptions.precision and settings.trainable != "head":
+            settings = settings.model_copy(update={"precision": assumptions.precision})
         images = sum(evaluated_images(targets, entry) for entry in _seen(targets, members[0]))
         evaluation = forward_work(evaluation_passes(targets, members[0]) * images, costs[model])
         hours = assumptions.hours(model, evaluation)
@@ -218,17 +229,17 @@ def _training_hours(
 
 def _head_hours(
     targets: Targets, costs: Mapping[str, TowerCost], assumptions: Assumptions
-) -> float:
-    """Return the GPU hours of all zero-shot heads, temperatures of their logits included."""
-    reference, hours = targets.data.entries[targets.reference], 0.0
+) -> dict[str, float]:
+    reference, hours = targets.data.entries[targets.reference], dict.fromkeys(targets.models, 0.0)
     heads = [*((model, reference.name) for model in targets.models), *targets.files.kept_heads]
     for model, name in heads:
         prompts = _prompts(targets, targets.data.entries[name]) or 0
-        hours += assumptions.hours(model, Work(forward_flops=prompts * costs[model].text_flops))
+        work = Work(forward_flops=prompts * costs[model].text_flops)
+        hours[model] += assumptions.hours(model, work)
     for model in targets.models:
         if split := targets.entry(model).calibrate:
             seen = reference.splits.get(split, 0)
-            hours += assumptions.hours(model, forward_work(seen, costs[model]))
+            hours[model] += assumptions.hours(model, forward_work(seen, costs[model]))
     return hours
 
 

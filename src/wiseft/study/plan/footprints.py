@@ -48,7 +48,7 @@ def footprint_of(
     """
     entry, _ = catalogue.model(model)
     trained = "both" if settings and settings.objective.trains_text else "image"
-    precision = "fp32" if settings is None or settings.precision == "fp32" else "half"
+    precision = "fp32" if settings is None or settings.precision in ("fp32", "tf32") else "half"
     size, name = entry.preprocessing.size, architecture_name(catalogue, entry)
     rows = _rows()
     # Both towers, and half precision, are only counted as they are on a GPU.

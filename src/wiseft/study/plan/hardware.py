@@ -14,14 +14,16 @@ class Peak:
     Attributes:
         fp32: without TF32, as everything in fp32 is computed here.
         half: fp16 and bf16 with sums in fp32.
+        tf32: of TensorFloat-32; 0 where there is none, or it is not known.
     """
 
     fp32: float
     half: float
+    tf32: float = 0.0
 
     def of(self, precision: str) -> float:
-        """Return the peak of a precision: fp32, bf16 or fp16."""
-        return self.fp32 if precision == "fp32" else self.half
+        """Return the peak of a precision: fp32, tf32, bf16 or fp16."""
+        return {"fp32": self.fp32, "tf32": self.tf32 or self.fp32}.get(precision, self.half)
 
 
 UTILISATION = {"fp32": 2 / 3, "half": 0.4}
@@ -30,10 +32,10 @@ UTILISATION = {"fp32": 2 / 3, "half": 0.4}
 PEAKS = {
     "t4": Peak(8.1, 65.0),
     "v100": Peak(15.7, 125.0),  # SXM2; bf16 is no faster than fp32 there
-    "a100": Peak(19.5, 312.0),
-    "l40s": Peak(91.6, 362.0),
-    "h100": Peak(67.0, 989.5),  # SXM
-    "h200": Peak(67.0, 989.5),
+    "a100": Peak(19.5, 312.0, 156.0),
+    "l40s": Peak(91.6, 362.0, 183.0),
+    "h100": Peak(67.0, 989.5, 494.7),  # SXM
+    "h200": Peak(67.0, 989.5, 494.7),
 }
 
 

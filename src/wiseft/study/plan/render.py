@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
+from wiseft.study.plan.days import Schedule, gpus_key
 from wiseft.study.plan.estimate import Assumptions, Plan
 
 
@@ -77,6 +79,36 @@ def render_asked(asked: list[dict[str, Any]]) -> str:
         cells = [*names, job["images_a_pass"] or "", *gb, most]
         lines.append(f"| {' | '.join(map(str, cells))} |")
     return "\n".join(lines)
+
+
+def render_days(found: Mapping[str, Schedule]) -> str:
+    """Return schedules (`wiseft.study.plan.days.choices`) as Markdown."""
+    first = next(iter(found.values()))
+    chain = ", ".join(f"{job.name} ({_number(job.hours)} h)" for job in first.path if job.hours)
+    lines = [
+        f"On {first.gpus} GPUs, without what waits in queues and what runs on CPUs",
+        "",
+        "| settings | days | GPUs used |",
+        "|---|---|---|",
+        *(f"| {text} | {_number(s.hours / 24)} | {s.used:.0%} |" for text, s in found.items()),
+        "",
+        f"Longest chain: {chain or 'no job'}",
+    ]
+    if wide := found.get("training.how.gpus"):
+        keys = ", ".join(f"{of}: {count}" for of, count in gpus_key(wide).items())
+        lines.append(f"training.how.gpus: {{{keys}}} (--write FILE writes it)")
+    if any(text.startswith("precision") for text in found):
+        lines.append("Another precision is another method, such as end-to-end__bf16: other numbers")
+    return "\n".join(lines)
+
+
+def days_as_json(found: Mapping[str, Schedule]) -> dict[str, dict[str, Any]]:
+    """Return the same as plain data."""
+    return {
+        text: {"hours": each.hours, "used": each.used, "gpus": gpus_key(each)}
+        | {"path": {job.name: job.hours for job in each.path}}
+        for text, each in found.items()
+    }
 
 
 def _basis(given: Assumptions) -> str:

@@ -66,6 +66,8 @@ COPIES = {"zeroshot": 3, "evaluate": 3, "train": 8}
 """Copies of the weights in the machine's memory: read, in the model, and written; an evaluation has
 two ends, a training what is kept of it and the state that it saves."""
 FEATURE_BATCH = 128
+MOST = 3
+"""Times that an attempt may ask for more than the first."""
 UNKNOWN_MB, UNKNOWN_MINUTES = 16_000, 1440
 """What jobs of a model ask for that has not been counted."""
 
@@ -125,7 +127,7 @@ class Resources:
         asked: dict[str, Any] = {"mem_mb": self._of_job(self.mem_mb, rule)}
         if rule in (*MODEL_RULES, *self._targets.jobs.evaluations):
             asked["gpu_mem_mb"] = self._of_job(self.gpu_mem_mb, rule)
-            asked["gpu"] = self._targets.jobs.gpus(rule)
+            asked["gpu"] = self._of_job(self._gpus, rule)
             asked["device"] = self._targets.settings.device
         return asked | {"runtime": self._of_job(self.runtime, rule)}
 
@@ -137,6 +139,9 @@ class Resources:
 
         return asked
 
+    def _gpus(self, rule: str, *of: str, attempt: int = 1) -> int:
+        return self._targets.jobs.gpus(rule, *of)
+
     def mem_mb(self, rule: str, *of: str, attempt: int = 1) -> int:
         """Return the memory that a job asks for, in MB; more at each attempt.
 
@@ -145,7 +150,7 @@ class Resources:
             of: the model and, where it has one, the method.
         """
         need = self.need(rule, *of)
-        return attempt * (_mb(need.memory) if need else UNKNOWN_MB)
+        return self._grown(attempt, rule, *of) * (_mb(need.memory) if need else UNKNOWN_MB)
 
     def gpu_mem_mb(self, rule: str, *of: str, attempt: int = 1) -> int:
         """Return the memory of a GPU that a job needs, what can't be counted included, in MB; the
@@ -157,9 +162,31 @@ class Resources:
 
     def runtime(self, rule: str, *of: str, attempt: int = 1) -> int:
         """Return the minutes that a job may take; more at each attempt, up to the longest."""
+        minutes = self._grown(attempt, rule, *of) * self._minutes(rule, *of)
+        return math.ceil(min(minutes, self._longest))
+
+    def links(self, rule: str, *of: str) -> int:
+        """Return the jobs, one after another, that do the work of one that may not take so long:
+        each goes on from the state that the one before has saved.
+        """
+        return max(1, math.ceil(self._minutes(rule, *of) / self._longest))
+
+    def retries(self, rule: str) -> int | None:
+        """Return how often a rule's jobs are tried again; None: as often as those of other rules.
+
+        So often that the longest of its jobs ends, and has two failures besides.
+        """
+        jobs = self.jobs() if self._longest < math.inf else []
+        links = max((self.links(*job) for job in jobs if job[0] == rule), default=1)
+        return links + 1 if links > 1 else None
+
+    def _minutes(self, rule: str, *of: str) -> float:
         need = self.need(rule, *of)
-        minutes = START_MINUTES + 60 * need.hours * need.safety if need else UNKNOWN_MINUTES
-        return math.ceil(min(attempt * minutes, self._longest))
+        return START_MINUTES + 60 * need.hours * need.safety if need else UNKNOWN_MINUTES
+
+    def _grown(self, attempt: int, rule: str, *of: str) -> int:
+        """Return how many times as much an attempt asks for; one that only goes on, the same."""
+        return min(max(1, attempt - self.links(rule, *of) + 1), MOST)
 
     def jobs(self) -> list[tuple[str, ...]]:
         """Return every rule that runs a model, with the model and method, once for all seeds."""
@@ -215,7 +242,14 @@ class Resources:
             for rule, *of in self.jobs()
             if self.gpu_mem_mb(rule, *of) > self.device_memory / 1e6
         ]
-        return [*([uncounted] if models else []), *large]
+        chained = [
+            f"{rule} of {' '.join(of)} may take {self._minutes(rule, *of) / 60:.0f} h, and a job "
+            f"{self._longest / 60:g} h at most. Up to {self.links(rule, *of)} jobs continue each "
+            "other from saved states by themselves. `wiseft plan --gpus N` shows what shortens it."
+            for rule, *of in self.jobs()
+            if self.links(rule, *of) > 1
+        ]
+        return [*([uncounted] if models else []), *large, *chained]
 
     # ------------------------------------------------------------------------------------ by rule
 
@@ -310,7 +344,8 @@ class Resources:
             return None
         reference, how = t.data.entries[t.reference], t.settings.training.how
         samples = training_samples(settings, reference)
-        share = -(-min(settings.batch_size, samples) // how.gpus)
+        gpus = how.gpus_of(model, method)
+        share = -(-min(settings.batch_size, samples) // gpus)
         of_weights = settings.kept
         batch = min(share, how.micro_batch if isinstance(how.micro_batch, int) else share)
         bounded = self.device_type == "cuda" or t.settings.device_memory_gb is not None
@@ -322,11 +357,11 @@ class Resources:
         work = training_work(settings, reference, cost)
         rate = self._measured_rate(model, method)
         if rate:
-            hours = work.trained_images / rate / 3600 / how.gpus
+            hours = work.trained_images / rate / 3600 / gpus
         else:
-            hours = self._assumptions.hours(model, work, settings.precision) / how.gpus
-            hours += self._decoding(model, work.trained_images, how.workers) / how.gpus
-        memory = PROCESS[self.device_type] * how.gpus + COPIES["train"] * footprint.weights
+            hours = self._assumptions.hours(model, work, settings.precision) / gpus
+            hours += self._decoding(model, work.trained_images, how.workers) / gpus
+        memory = PROCESS[self.device_type] * gpus + COPIES["train"] * footprint.weights
         return self._placed(memory, taken, batch, hours, measured=rate is not None)
 
     def _head(self, model: str, method: str, settings: FinetuneSettings) -> Need:

@@ -43,9 +43,13 @@ class Jobs:
         """The rules of the evaluation."""
         return [f"evaluate_{suite}" for suite in self._data.evaluations]
 
-    def processes(self, rule: str) -> int:
-        """Return the processes that share a job of a rule, each of which takes a GPU."""
-        return self._how.gpus if rule in TRAININGS else 1
+    def processes(self, rule: str, *of: str) -> int:
+        """Return the processes that share a job of a rule, each of which takes a GPU.
+
+        Args:
+            of: its model and method.
+        """
+        return self._how.gpus_of(*of) if rule in TRAININGS else 1
 
     def threads(self, rule: str) -> int:
         """Return the threads of each process of a job on this machine: as many as feed its GPU, or
@@ -53,32 +57,33 @@ class Jobs:
         """
         return max(1, min(FEEDING, cores() // max(1, len(devices())))) if self.gpus(rule) else 1
 
-    def cpus_of_cluster(self, gpu_rules: Iterable[str]) -> dict[str, int]:
+    def cpus_of_cluster(self, gpu_rules: Iterable[str], *of: str) -> dict[str, int]:
         """Return the CPUs of a job by rule, of rules that need several: of each process those that
         feed its GPU or, where `workers` says how many read, these and one that computes.
 
         Args:
             gpu_rules: those that run on a GPU.
+            of: model and method, as `processes` takes them.
         """
         workers, fed = self._how.workers, set(gpu_rules) - _WITHOUT_IMAGES
-        cpus = {rule: FEEDING * self.processes(rule) for rule in fed}
+        cpus = {rule: FEEDING * self.processes(rule, *of) for rule in fed}
         for rule in TRAININGS:
             if workers is not None or rule not in fed:
-                cpus[rule] = self.processes(rule) * (1 + (workers or 0))
+                cpus[rule] = self.processes(rule, *of) * (1 + (workers or 0))
         return {rule: count for rule, count in cpus.items() if count > 1}
 
-    def gpus(self, rule: str) -> int:
+    def gpus(self, rule: str, *of: str) -> int:
         """Return the GPUs that a job asks for on this machine: none on a CPU, so that CPU jobs run
         side by side.
         """
         device = self._runs.settings.device
         used = device == "cuda" or (device == "auto" and bool(devices()))
-        return self.processes(rule) if used else 0
+        return self.processes(rule, *of) if used else 0
 
-    def gpus_of_cluster(self) -> dict[str, int]:
+    def gpus_of_cluster(self, *of: str) -> dict[str, int]:
         """Return the GPUs of a job by rule, where nodes have them whatever this machine has."""
         rules = [] if self._runs.settings.device == "cpu" else [*MODEL_RULES, *self.evaluations]
-        return {rule: self.processes(rule) for rule in rules}
+        return {rule: self.processes(rule, *of) for rule in rules}
 
     def notes(self) -> list[str]:
         """Return what a user should know before anything runs."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from wiseft.base.io import read_json
 from wiseft.errors import WiseftError
 from wiseft.study.config import Catalogue, FinetuneSettings
@@ -15,11 +17,11 @@ def how_problems(runs: Runs) -> list[str]:
     The training itself refuses too; here it is known before anything runs.
     """
     how, catalogue = runs.settings.training.how, runs.catalogue
-    problems = []
+    problems = _unknown(how, catalogue)
     for model, method_id in dict.fromkeys((run.model, run.method_id) for run in runs.trainings):
         settings = catalogue.method_settings(method_id)
-        reason = _whole_batches(settings, model, catalogue)
-        if reason and (key := _divides(how, settings)):
+        reason = whole_batches(settings, model, catalogue)
+        if reason and (key := _divides(how, settings, model, method_id)):
             problems.append(
                 f"config/config.yaml or --config: training.how.{key}, but {method_id} of {model} "
                 f"needs whole batches, because {reason}; set gpus to 1 and micro_batch to null, "
@@ -28,17 +30,36 @@ def how_problems(runs: Runs) -> list[str]:
     return problems
 
 
-def _divides(how: HowSettings, settings: FinetuneSettings) -> str:
+def _unknown(how: HowSettings, catalogue: Catalogue) -> list[str]:
+    """Return a sentence for every name of the mapping `gpus` that the catalogue has not."""
+    keys = how.gpus if isinstance(how.gpus, dict) else ()
+    return [
+        f"config/config.yaml or --config: training.how.gpus names {name}, which is neither a model "
+        "nor a method; write MODEL, METHOD or MODEL/METHOD"
+        for key in keys
+        for name in key.split("/")
+        if not (_found(catalogue.model, name) or _found(catalogue.method_settings, name))
+    ]
+
+
+def _found(entry: Callable[[str], object], name: str) -> bool:
+    try:
+        return bool(entry(name))
+    except WiseftError:
+        return False
+
+
+def _divides(how: HowSettings, settings: FinetuneSettings, *of: str) -> str:
     """Return the key that divides batches, with its value; empty where none does."""
-    if how.gpus > 1:
-        return f"gpus is {how.gpus}"
+    if (gpus := how.gpus_of(*of)) > 1:
+        return f"gpus is {gpus}"
     samples = min(settings.batch_size, settings.train_samples or settings.batch_size)
     if isinstance(how.micro_batch, int) and how.micro_batch < samples:
         return f"micro_batch is {how.micro_batch}"
     return ""
 
 
-def _whole_batches(settings: FinetuneSettings, model: str, catalogue: Catalogue) -> str:
+def whole_batches(settings: FinetuneSettings, model: str, catalogue: Catalogue) -> str:
     """Return why a training needs whole batches; empty where it does not, or it is not known."""
     if settings.trainable == "head":
         return ""
