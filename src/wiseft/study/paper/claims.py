@@ -160,9 +160,8 @@ def selected(frame: pd.DataFrame, rows: Mapping[str, Any]) -> pd.DataFrame:
     Raises:
         WiseftError: if there is no such column or row, or several models or methods are mixed.
     """
-    for column, wanted in (
-        {name: one for name, one in USUAL.items() if name in frame} | rows
-    ).items():
+    usual = {name: one for name, one in USUAL.items() if name in frame}
+    for column, wanted in {**usual, **rows}.items():
         if column not in frame:
             raise WiseftError(f"the table has no column {column}")
         if wanted is not None:
@@ -211,7 +210,7 @@ def _difference(check: Check, frame: pd.DataFrame) -> Number:
     about = [] if np.isnan(half) else ["test images, unpaired"]
     number, half = each.mean(), np.nan_to_num(half)
     if len(each) >= FEWEST_MODELS:
-        spread = student_t.ppf((1 + LEVEL) / 2, len(each) - 1) * each.sem()
+        spread = student_t.ppf((1 + LEVEL) / 2, len(each) - 1) * float(each.sem())
         half, about = np.hypot(half, spread), [f"{len(each)} {name}", *about]
     return number, number - half, number + half, " and ".join(about) or "no interval"
 
