@@ -91,12 +91,12 @@ def sources(catalogue: Catalogue) -> pd.DataFrame:
 def page(catalogue: Catalogue) -> str:
     """Return the page as Markdown."""
     found = sources(catalogue)
-    counts = found.groupby(["table", "by", "why"], sort=False).size()
+    counts = found.groupby(["table", "by", "why"], sort=False).size().reset_index(name="n")
+    counts = counts.sort_values("table", kind="stable")
     lines = [row(["table", "cells", "measured by", "never, because"]), "| --- | ---: | --- | --- |"]
-    lines += [
-        row([f"{table}: {TABLES[int(table)]}", n, by, why])
-        for (table, by, why), n in sorted(counts.items(), key=lambda each: each[0][0])
-    ]
+    for one in counts.to_dict("records"):
+        name = f"{one['table']}: {TABLES[int(one['table'])]}"
+        lines.append(row([name, one["n"], one["by"], one["why"]]))
     open_, never = int((found["by"] != "").sum()), int((found["why"] != "").sum())
     total = f"Experiments measure {open_:,} of {len(found):,} cells; {never:,} stay published."
     return "\n".join([HEAD, total, "", *lines, ""])

@@ -210,7 +210,8 @@ def _difference(check: Check, frame: pd.DataFrame) -> Number:
     about = [] if np.isnan(half) else ["test images, unpaired"]
     number, half = each.mean(), np.nan_to_num(half)
     if len(each) >= FEWEST_MODELS:
-        spread = student_t.ppf((1 + LEVEL) / 2, len(each) - 1) * float(each.sem())
+        spread = np.std(each.to_numpy(float), ddof=1) / np.sqrt(len(each))
+        spread *= student_t.ppf((1 + LEVEL) / 2, len(each) - 1)
         half, about = np.hypot(half, spread), [f"{len(each)} {name}", *about]
     return number, number - half, number + half, " and ".join(about) or "no interval"
 
