@@ -123,6 +123,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "testbed": paper.testbed,
     "published": paper.published_table,
     "paper-tables": paper.paper_tables,
+    "claims": paper.claims,
     "figure": figures.figure,
     "paper-figures": figures.paper_figures,
     "page": figures.page,

@@ -1,4 +1,4 @@
-"""Commands about the paper's numbers: `testbed`, `published` and `paper-tables`."""
+"""Commands about the paper's numbers: `testbed`, `published`, `paper-tables` and `claims`."""
 
 from __future__ import annotations
 
@@ -81,3 +81,26 @@ def paper_tables(
         f"{len(compared)} cells are measured, {flagged} of them differ too much",
         err=True,
     )
+
+
+def claims(output: Path | None = None, root: Root = Path()) -> None:
+    """Print the paper's claims, the checks that would refute them, and what today's tables say.
+
+    Exit code: 1 if a check cannot be computed from a table that is there, or names something that
+    its experiment or the tests do not have.
+
+    Args:
+        output: Markdown file to write: the same as a page, with every check in full.
+    """
+    from wiseft.base.io import write_text
+    from wiseft.base.templates import render
+    from wiseft.errors import WiseftError
+    from wiseft.study.paper.claims import FAILED, judged
+
+    found = judged(root)
+    typer.echo(render("study/paper/claims.txt.j2", claims=found))
+    if output is not None:
+        write_text(output, render("study/paper/claims.md.j2", claims=found))
+    wrong = [(claim, one) for claim, _, checks in found for one in checks if one.state == FAILED]
+    if wrong:
+        raise WiseftError("\n".join(f"{claim.says} {one.about}" for claim, one in wrong))
