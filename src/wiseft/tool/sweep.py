@@ -327,7 +327,7 @@ def _evaluate(
     )
     total = len(grid) * sum(n or 0 for each in sets for n in each.n.values())
     with Meter(desc="sweep: evaluating", total=total, unit=" images x alphas") as meter:
-        request, written = replace(request, progress=meter.update), dict[str, Path]()
+        request, written = replace(request, progress=meter), dict[str, Path]()
         for head, members in by_head.items():
             seen = SuiteEvaluation.model_validate({name: wanted[name] for name in members})
             part = replace(request, head=head, manifests=list(members.values()), evaluate=seen)
