@@ -53,6 +53,18 @@ Error in rule finetune:
 Logfile logs/finetune/0.log:
 error: loss is not finite
 """
+BENCHMARK = "s\th:m:s\n{}\t0:00:00\n"
+SEVERAL = """\
+Job stats:
+job                count
+-----------------  -----
+all                    1
+evaluate_digits        4
+finetune               3
+pretrain               1
+total                  9
+
+"""
 RUN = Path("finetune", "digits-rn-s20__mnist__end-to-end__digits")
 
 
@@ -94,16 +106,20 @@ def test_what_runs_now_is_said_with_what_its_log_says(condenser):
             f"began\nstep {step}/700  loss 0.9804  lr 1.7e-04  396 images/s  14 s left\n\n"
         )
     assert condenser.now(200).endswith(f"{job} (2:05, step 581/700, 14 s left)")
+    log.write_text("a.tar: downloading: 200M of 300MB, 2.22MB/s, 01:45 left\n")
+    assert condenser.now(200).endswith(f"{job} (2:05, 200M of 300MB, 01:45 left)")
+    log.write_text("features: 1.20k of 5.00k images, 301 images/s, 00:12 left\n")
+    assert condenser.now(200).endswith(f"{job} (2:05, 1.20k of 5.00k images, 00:12 left)")
     condense(condenser, FINISHED)
     assert condenser.now(210) == ""
     assert condenser.done == 1
 
 
 def test_how_long_a_job_like_it_took_is_said_where_its_log_says_nothing(condenser):
-    condense(condenser, OUTPUT)
     before = condenser.logs / "benchmarks" / RUN / "seed-1.tsv"
     before.parent.mkdir(parents=True)
-    before.write_text("s\th:m:s\n135.89\t0:02:15\n")
+    before.write_text(BENCHMARK.format(135.89))
+    condense(condenser, OUTPUT)
     old = condenser.logs / RUN / "seed-0.log"
     old.parent.mkdir(parents=True)
     old.write_text("step 700/700  loss 1  0 s left\n")
@@ -111,10 +127,96 @@ def test_how_long_a_job_like_it_took_is_said_where_its_log_says_nothing(condense
     assert condenser.now(80).endswith("seed 0 (0:05 of about 2:15)")
 
 
+def test_a_job_that_takes_longer_than_expected_says_so(condenser):
+    before = condenser.logs / "benchmarks" / RUN / "seed-1.tsv"
+    before.parent.mkdir(parents=True)
+    before.write_text(BENCHMARK.format(12))
+    condense(condenser, OUTPUT)
+    assert condenser.now(87).endswith("(0:12 of about 0:12)")
+    assert condenser.now(130).endswith("(0:55, longer than the expected 0:12)")
+    assert "left" not in condenser.now(130), "no job of this run shows how fast the machine is"
+
+
+def start(condenser, number, message, seconds):
+    return condense(condenser, f"Job {number}: {message}", seconds)
+
+
+def finish(condenser, number, seconds):
+    assert condense(condenser, f"Finished jobid: {number} (Rule: any)", seconds) == []
+
+
+def test_the_time_left_is_the_plans_corrected_by_this_machine(tmp_path):
+    planned = {"pretrain": 100.0, "finetune": 10.0, "evaluate": 30.0}
+    condenser = progress.Condenser(tmp_path, planned)
+    condense(condenser, SEVERAL, 0)
+    start(condenser, 1, "pretrain: digits-rn-s20", 0)
+    assert condenser.now(60).endswith("0/9  pretrain: digits-rn-s20 (1:00 of about 1:40)")
+    log = tmp_path / "pretrain" / "digits-rn-s20.log"
+    log.parent.mkdir()
+    log.write_text("step 200/1000  loss 1.0  lr 1e-3  90 images/s  4 min 00 s left\n")
+    # 300 s in all, 3 times what was planned: 240 + 3 * (3 * 10 + 4 * 30) = 690 s
+    shown = condenser.now(60)
+    assert ", about 12 min left  " in shown
+    assert shown.endswith("(1:00, step 200/1000, 4 min 00 s left)")
+    finish(condenser, 1, 200)  # twice what was planned
+    start(condenser, 2, "finetune: digits-rn-s20, linear, seed 0", 200)
+    start(condenser, 3, "finetune: digits-rn-s20, linear, seed 1", 200)
+    assert condenser.now(210).endswith("seed 1 (0:10 of about 0:20)")
+    for number, end in ((2, 240), (3, 240)):
+        finish(condenser, number, end)
+    start(condenser, 4, "evaluate: digits-rn-s20, linear, seed 0", 240)
+    # 280 s instead of 120: an evaluation takes 70 s; a fine-tuning took 40; 280 of 240 s were busy
+    left = 70 + 40 + 3 * 70
+    assert f", about {-(-left * 240 // 280 // 60)} min left" in condenser.now(240)
+
+
+def test_a_bar_ends_where_all_jobs_have_ended_and_tries_count_once(condenser):
+    condense(condenser, SEVERAL, 0)
+    lines = []
+    for number in range(1, 9):
+        for _ in range(2):  # Snakemake tries it again, under the same number
+            lines += start(condenser, number, f"finetune: model, seed {number}", 1)
+            condense(condenser, f"    jobid: {number}", 2)
+        lines += start(condenser, number, f"finetune: model, seed {number}", 3)
+        if number < 8:
+            finish(condenser, number, 4)
+    assert lines[-1].split()[1:3] == ["[8/9]", "finetune:"]
+    assert "] 7/9" in condenser.now(5)
+    for number in (0, 8, 8, 9, 10):  # more than there are
+        finish(condenser, number, 6)
+    assert condenser.done == 9
+    start(condenser, 11, "figure: one more", 7)
+    assert f"[{'#' * 20}] 9/9" in condenser.now(8)
+
+
+def test_earlier_times_are_corrected_by_the_jobs_of_this_run(condenser):
+    folder = condenser.logs / "benchmarks" / "figure"
+    folder.mkdir(parents=True)
+    for name in ("curve", "seeds"):
+        (folder / f"{name}.tsv").write_text(BENCHMARK.format(20))
+    condense(condenser, "Job stats:\nfigure  2\ntotal  2\n\n", 0)
+    start(condenser, 1, "figure: curve", 0)
+    (folder / "curve.tsv").write_text(BENCHMARK.format(60))  # Snakemake writes the new time first
+    finish(condenser, 1, 60)
+    start(condenser, 2, "figure: seeds", 60)
+    bar = "[##########..........] 1/2, about a minute left"
+    assert condenser.now(70) == f" 1:10  {bar}  figure: seeds (0:10 of about 1:00)"
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("12 s", 12), ("3 min 20 s", 200), ("2 h 05 min", 7500), ("00:45", 45), ("2:05:01", 7501)],
+)
+def test_times_left_are_read(text, seconds):
+    assert progress.seconds_of(text) == seconds
+
+
 def test_the_expected_time_of_an_experiment_is_said():
-    said = progress.estimate("photos")
+    said, jobs = progress.estimate("photos")
     assert re.fullmatch(r"About \d+ min on two CPU cores where nothing is there yet\.", said)
-    assert progress.estimate("there-is-none") == ""
+    assert {"finetune", "evaluate"} <= jobs.keys()
+    assert all(seconds > 0 for seconds in jobs.values())
+    assert progress.estimate("there-is-none") == ("", {})
 
 
 def test_a_terminal_has_one_line_that_is_written_over(tmp_path: Path):

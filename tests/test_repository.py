@@ -14,6 +14,7 @@ from packaging.utils import canonicalize_name
 from tests.conftest import justified_skips
 
 ROOT = Path(__file__).parents[1]
+TEXTS = {".py", ".smk", ".yaml", ".yml", ".toml", ".md", ".ipynb", ".sh", ".json", ".lock"}
 BUILDS = {"torch", "torchvision"}  # they differ by machine: a CPU and a CUDA build must both serve
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -107,7 +108,7 @@ def test_no_absolute_paths():
     """A path of somebody's machine makes a repository work on that machine only."""
     here = re.compile(r"(?<![\w.])/(work|home|root|Users|mnt)/[\w.-]+")
     for path in tracked():
-        if path.suffix in {".py", ".smk", ".yaml", ".yml", ".toml", ".md", ".sh", ".json", ".lock"}:
+        if path.suffix in TEXTS:
             found = here.search(path.read_text())
             allowed = found and found.group().startswith(("/mnt/", "/home/me", "/home/you"))
             assert found is None or allowed, f"{path.relative_to(ROOT)}: {found.group()}"

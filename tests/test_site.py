@@ -52,7 +52,7 @@ def broken_links(page: Path) -> list[str]:
 
 
 def test_links_lead_somewhere_in_the_file_view():
-    pages = [path for path in tracked() if path.suffix == ".md"]
+    pages = [path for path in tracked() if path.suffix in {".md", ".ipynb"}]
     assert len(pages) > 20
     broken = {page.relative_to(ROOT).as_posix(): broken_links(page) for page in pages}
     assert {page: links for page, links in broken.items() if links} == {}

@@ -92,3 +92,30 @@ def test_help_texts_are_checked(monkeypatch) -> None:
 
 def test_pages_that_fail_are_listed_and_exist() -> None:
     assert {page for page in words.NOT_YET if not (words.ROOT / page).is_file()} == set()
+
+
+@pytest.mark.parametrize(
+    ("page", "terms"),
+    [
+        ("A theta is read, then the view.", ["theta", "view"]),
+        ("A *theta* is a file. Read the theta.", []),
+        ("- **view**: a way to count.\n\nThe view counts.", []),
+        ("See the [glossary](design.md#words). The suite is small.", []),
+        ("Run `the view` and preview it.", []),
+    ],
+)
+def test_terms_of_the_glossary_are_explained_or_linked(page: str, terms: list[str]) -> None:
+    found = [problem.rule.split("'")[1] for problem in words.undefined("page.md", page)]
+    assert found == terms
+
+
+def test_docstrings_are_read_by_paragraphs_and_entries(tmp_path) -> None:
+    file = tmp_path / "code.py"
+    file.write_text(
+        '"""Module."""\n\n\ndef public(a, b):\n    """Do it.\n\n    Args:\n        a: one,\n'
+        '            in two lines.\n        b: likewise.\n    """\n\n\n'
+        'def _own():\n    """Hidden."""\n'
+    )
+    read = [" ".join(text.split()) for _, text in words.docstrings(file)]
+    assert read == ["Module.", "Do it.", "Args:", "one, in two lines.", "likewise."]
+    assert [rules(text) != [] for text in read] == [False] * 4 + [True]

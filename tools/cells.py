@@ -19,7 +19,7 @@ from wiseft.base.names import split_run_name
 from wiseft.base.templates import row
 from wiseft.study.config import Catalogue, ExperimentEntry
 from wiseft.study.paper.paper_tables import cells
-from wiseft.study.published import TABLES, numbers
+from wiseft.study.published.numbers import TABLES, numbers
 from wiseft.study.targets import experiment_runs
 from wiseft.tabulate.schema import TABLE, frame_of
 

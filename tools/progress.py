@@ -4,13 +4,16 @@
 
 shows `0:42  [ 3/57] finetune ...` and, on a terminal as a line that is written over, else every
 half minute, how long the jobs that run now have been running, how far their logs say that they are,
-or how long such a job took before. A line that is not known to be noise passes unchanged.
+or how long such a job takes. Times go by what jobs took here before, else by the plan of the
+experiment. Both are corrected by the jobs of this run. A line that is not known to be noise passes
+unchanged.
 """
 
 from __future__ import annotations
 
 import contextlib
 import csv
+import math
 import queue
 import re
 import shutil
@@ -18,12 +21,16 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from statistics import fmean
+from typing import NamedTuple
 
 from wiseft.errors import WiseftError
-from wiseft.study.plan.needs import needs_of
+from wiseft.study.plan.needs import JOB_SECONDS, job_seconds, needs_of
 from wiseft.study.targets import Targets
+from wiseft.study.targets.jobs import DATA_RULES
 
 NOISE = re.compile(
     r"^(Using workflow specific profile|Assuming unrestricted shared|Building DAG of jobs"
@@ -39,13 +46,96 @@ COMMAND, COMMAND_END = (
 )
 JOB = re.compile(r"^Job (\d+): (.*)$")
 ENDED = re.compile(r"^(?:Finished jobid: | {4}jobid: )(\d+)")
-TOTAL = re.compile(r"^total +(\d+)")
+COUNT = re.compile(r"^(\S+) +(\d+)$")
+SPLIT_RULES = (*DATA_RULES, "evaluate", "diversity")  # a rule for each dataset or suite
 FILES = re.compile(r"^ {4}(input|output): .{200}")
 UP_TO_DATE = re.compile(r"^Nothing to be done")
-STEP = re.compile(r"(step \d+/\d+)\b.*?(\d[\w ]* left)$")
-BYTES = re.compile(r"\d+ of \d+ MB, .*")
+FAR = re.compile(r"(step \d+/\d+|\S+ of \d\S*(?: [a-z ]+)?)\b.*?(\d[\w: ]*?) left$")
+UNITS = {"h": 3600, "min": 60, "s": 1}
+BEFORE, PLANNED = "before", "planned"  # where an expected time is from
 BAR = 20  # characters
 SILENCE, REFRESH = 30.0, 1.0  # seconds between two lines of what runs now; on a terminal
+
+
+class Job(NamedTuple):
+    """A job that runs: its message, and when it began, in seconds after the start and as a date."""
+
+    message: str
+    since: float
+    began: float
+    expected: tuple[str, float] | None
+
+    @property
+    def rule(self) -> str:
+        """The rule, as messages and folders of logs have it."""
+        return self.message.partition(":")[0]
+
+
+class Pace:
+    """How long jobs take on this machine, from earlier runs or a plan, corrected by this run.
+
+    Args:
+        logs: the folder of the jobs' logs; `benchmarks` in it has the times of earlier ones.
+        planned: seconds of one job by rule, where there is no earlier one.
+    """
+
+    def __init__(self, logs: Path, planned: Mapping[str, float]) -> None:
+        self.logs, self.planned = logs, planned
+        self.took: dict[str, list[float]] = {}
+        self._actual: dict[str, float] = {}
+        self._expected: dict[str, float] = {}
+        self._means: dict[str, tuple[str, float] | None] = {}
+
+    def expected(self, message: str) -> tuple[str, float] | None:
+        """Return where the expected seconds of a job are from, and how many; not corrected."""
+        rule = message.partition(":")[0]
+        before = likest((self.logs / "benchmarks" / rule).rglob("*.tsv"), message)
+        if before and (seconds := benchmark(before)):
+            return BEFORE, seconds
+        return (PLANNED, self.planned[rule]) if rule in self.planned else None
+
+    def ended(self, job: Job, seconds: float) -> None:
+        """Learn from a job that took so many seconds."""
+        self.took.setdefault(job.rule, []).append(seconds)
+        self._learn(job, seconds)
+
+    def with_running(self, seconds: Mapping[Job, float]) -> Pace:
+        """Return what is known with jobs that are going to take so many seconds in all."""
+        pace = Pace(self.logs, self.planned)
+        pace.took, pace._means = self.took, self._means
+        pace._actual, pace._expected = self._actual.copy(), self._expected.copy()
+        for job, each in seconds.items():
+            pace._learn(job, each)
+        return pace
+
+    def _learn(self, job: Job, seconds: float) -> None:
+        if job.expected:
+            kind, expected = job.expected
+            self._actual[kind] = self._actual.get(kind, 0) + seconds
+            self._expected[kind] = self._expected.get(kind, 0) + expected
+
+    @property
+    def measured(self) -> bool:
+        """Whether any expected time was compared with a job of this run."""
+        return bool(self._expected)
+
+    def corrected(self, expected: tuple[str, float]) -> float:
+        """Return seconds, longer or shorter as the jobs of this run are."""
+        kind, seconds = expected
+        known = self._expected.get(kind)
+        return seconds * self._actual[kind] / known if known else seconds
+
+    def of_rule(self, rule: str) -> float:
+        """Return the seconds of a job of a rule that has not begun."""
+        if rule in self.took:
+            return fmean(self.took[rule])
+        if rule not in self._means:
+            files = (self.logs / "benchmarks" / rule).rglob("*.tsv")
+            before = [seconds for file in files if (seconds := benchmark(file))]
+            planned = (PLANNED, self.planned[rule]) if rule in self.planned else None
+            self._means[rule] = (BEFORE, fmean(before)) if before else planned
+        mean = self._means[rule]
+        return self.corrected(mean) if mean else JOB_SECONDS
 
 
 class Condenser:
@@ -53,35 +143,46 @@ class Condenser:
 
     Args:
         logs: the folder of the jobs' logs.
+        planned: seconds of one job by rule, where nothing was measured here.
     """
 
-    def __init__(self, logs: Path = Path("logs")) -> None:
+    def __init__(
+        self, logs: Path = Path("logs"), planned: Mapping[str, float] | None = None
+    ) -> None:
         self.logs = logs
-        self.started = self.done = self.total = 0
-        self.running: dict[str, tuple[str, float, float]] = {}
+        self.pace = Pace(logs, planned or {})
+        self.waiting: Counter[str] = Counter()
+        self.started: set[str] = set()
+        self.finished: set[str] = set()
+        self.total = 0
+        self.running: dict[str, Job] = {}
+        self._busy = 0.0
         self._in_table = self._in_command = False
+
+    @property
+    def done(self) -> int:
+        """Jobs that are finished; never more than there are."""
+        return min(len(self.finished), self.total)
 
     def line(self, text: str, seconds: float) -> list[str]:
         """Return what is shown of a line, read so many seconds after the start."""
         text = text.rstrip("\n")
         if self._in_table:
-            if found := TOTAL.match(text):
-                self.total = int(found[1])
             self._in_table = text != ""
+            self._count(text)
         elif self._in_command or COMMAND.match(text):
             self._in_command = not COMMAND_END.search(text)
         elif text == "Job stats:":
             self._in_table = True
         elif found := JOB.match(text):
-            self.started += 1
-            self.running[found[1]] = found[2], seconds, time.time()
-            number = f"[{self.started:>{len(str(self.total))}}/{self.total}]"
+            self._start(found[1], found[2], seconds)
+            of = max(self.total, len(self.started))
+            number = f"[{len(self.started):>{len(str(of))}}/{of}]"
             return [f"{clock(seconds):>5}  {number} {found[2]}"]
         elif UP_TO_DATE.match(text):
             return ["Nothing to do: everything is up to date."]
         elif found := ENDED.match(text):
-            self.running.pop(found[1], None)
-            self.done += text.startswith("Finished")
+            self._end(found[1], seconds, finished=text.startswith("Finished"))
             return [] if text.startswith("Finished") else [text]
         elif long := FILES.match(text):
             return [f"{long[0]} ..."]
@@ -89,30 +190,73 @@ class Condenser:
             return [text]
         return []
 
+    def _count(self, text: str) -> None:
+        if found := COUNT.match(text):
+            if found[1] == "total":
+                self.total = int(found[2])
+                return
+            starts = (rule for rule in SPLIT_RULES if found[1].startswith(f"{rule}_"))
+            self.waiting[next(starts, found[1])] += int(found[2])
+
+    def _start(self, number: str, message: str, seconds: float) -> None:
+        job = Job(message, seconds, time.time(), self.pace.expected(message))
+        if number not in self.started and self.waiting[job.rule]:
+            self.waiting[job.rule] -= 1
+        self.started.add(number)
+        self.running[number] = job
+
+    def _end(self, number: str, seconds: float, *, finished: bool) -> None:
+        if job := self.running.pop(number, None):
+            self._busy += seconds - job.since
+            if finished:
+                self.pace.ended(job, seconds - job.since)
+        if finished:
+            self.finished.add(number)
+
     def now(self, seconds: float) -> str:
         """Return what runs now, for how long and for how long it will; nothing of nothing."""
         if not self.running:
             return ""
-        jobs = [
-            f"{message} ({clock(seconds - since)}{self._how_far(message, began)})"
-            for message, since, began in self.running.values()
-        ]
+        far = {job: self._said(job) for job in self.running.values()}
+        sure = {job: seconds - job.since + said[1] for job, said in far.items() if said}
+        pace = self.pace.with_running(sure)
+        jobs, remaining = [], [0.0]
+        for job, said in far.items():
+            so_far = seconds - job.since
+            expected = pace.corrected(job.expected) if job.expected else None
+            how_far = ""
+            if said:
+                how_far = f", {said[0]}"
+            elif expected and so_far <= expected:
+                how_far = f" of about {clock(expected)}"
+            elif expected:
+                how_far = f", longer than the expected {clock(expected)}"
+            remaining.append(said[1] if said else max((expected or JOB_SECONDS) - so_far, 0))
+            jobs.append(f"{job.message} ({clock(so_far)}{how_far})")
         full = BAR * self.done // max(self.total, 1)
         bar = f"[{'#' * full}{'.' * (BAR - full)}] {self.done}/{self.total}"
-        return f"{clock(seconds):>5}  {bar}  {'; '.join(jobs)}"
+        left = self._left(seconds, pace, remaining) if pace.measured else ""
+        return f"{clock(seconds):>5}  {bar}{left}  {'; '.join(jobs)}"
 
-    def _how_far(self, message: str, began: float) -> str:
-        """Return what the log of a job says, or how long one like it took."""
-        rule = message.partition(":")[0]
-        logs = [p for p in (self.logs / rule).rglob("*.log") if p.stat().st_mtime >= began - 1]
-        text = last_line(log) if (log := likest(logs, message)) else ""
-        if found := STEP.search(text):
-            return f", {found[1]}, {found[2]}"
-        if found := BYTES.search(text):
-            return f", {found[0]}"
-        before = likest((self.logs / "benchmarks" / rule).rglob("*.tsv"), message)
-        seconds = benchmark(before) if before else None
-        return f" of about {clock(seconds)}" if seconds else ""
+    def _left(self, seconds: float, pace: Pace, remaining: list[float]) -> str:
+        """Return how long all the rest takes, with as many jobs side by side as there were."""
+        busy = self._busy + sum(seconds - job.since for job in self.running.values())
+        waiting = {rule: n for rule, n in self.waiting.items() if n > 0 and rule != "all"}
+        rest = sum(remaining) + sum(n * pace.of_rule(rule) for rule, n in waiting.items())
+        left = max(*remaining, rest / max(busy / max(seconds, 1), 1))
+        minutes = math.ceil(left / 60)
+        if minutes < 120:
+            return f", about {minutes} min left" if minutes > 1 else ", about a minute left"
+        return f", about {left / 3600:.1f} h left"
+
+    def _said(self, job: Job) -> tuple[str, float] | None:
+        """Return what the log of a job says of how far it is, and how many seconds are left."""
+        logs = [
+            p for p in (self.logs / job.rule).rglob("*.log") if p.stat().st_mtime >= job.began - 1
+        ]
+        text = last_line(log) if (log := likest(logs, job.message)) else ""
+        found = FAR.search(text)
+        return (f"{found[1]}, {found[2]} left", seconds_of(found[2])) if found else None
 
 
 def likest(paths: Iterable[Path], message: str) -> Path | None:
@@ -138,17 +282,24 @@ def benchmark(path: Path) -> float | None:
     return float(row["s"]) if row.get("s") else None
 
 
+def seconds_of(text: str) -> float:
+    """Return the seconds of `1 min 20 s`, `2 h 05 min`, `01:20` or `2:05:00`."""
+    if ":" in text:
+        return sum(int(n) * 60**place for place, n in enumerate(reversed(text.split(":"))))
+    return sum(int(n) * UNITS[unit] for n, unit in re.findall(r"(\d+) (h|min|s)\b", text))
+
+
 def clock(seconds: float) -> str:
     """Return minutes and seconds."""
     return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
 
 
-def estimate(experiment: str) -> str:
-    """Return what a whole experiment takes; nothing where that is not known."""
+def estimate(experiment: str) -> tuple[str, dict[str, float]]:
+    """Return what a whole experiment takes, and seconds of its jobs; nothing if not known."""
     with contextlib.suppress(WiseftError):  # Snakemake says what is wrong
-        needs = needs_of(Targets.read(overrides={"experiment": experiment}))
-        return f"About {needs} where nothing is there yet."
-    return ""
+        targets = Targets.read(overrides={"experiment": experiment})
+        return f"About {needs_of(targets)} where nothing is there yet.", job_seconds(targets)
+    return "", {}
 
 
 def show(source: Iterable[str], condenser: Condenser) -> None:
@@ -183,9 +334,13 @@ def show(source: Iterable[str], condenser: Condenser) -> None:
 def main() -> None:
     """Filter standard input, line by line."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Snakemake ends, and says so through this
-    if said := [text for name in sys.argv[1:] if (text := estimate(name))]:
-        print(*said, sep="\n", flush=True)
-    show(sys.stdin, Condenser())
+    planned: dict[str, float] = {}
+    for name in sys.argv[1:]:
+        text, seconds = estimate(name)
+        planned |= seconds
+        if text:
+            print(text, flush=True)
+    show(sys.stdin, Condenser(planned=planned))
 
 
 if __name__ == "__main__":

@@ -1,11 +1,13 @@
 """Check how this project writes: sentence lengths and turns of phrase that are hard to read.
 
-`python -m tools.words` checks pages, help texts, captions and messages, and lists each problem with
-its place. `python -m tools.words FILE ...` checks these pages alone.
+`python -m tools.words` checks pages, the notebook, help texts, captions, messages and docstrings of
+the public library, and lists each problem with its place. `python -m tools.words FILE ...` checks
+these pages alone.
 
 A page must have at most 25 words per sentence on average, and no sentence over 40. A message has at
-most 40 words per sentence. Code, formulas and headings are not counted; a table cell counts as a
-sentence.
+most 40 words per sentence, and so has a docstring. A page that uses a term of the glossary
+explains it in italics or bold, or links to the glossary. Code, formulas and headings are not
+counted; a table cell counts as a sentence.
 """
 
 from __future__ import annotations
@@ -16,6 +18,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from tools.site import notebook
 
 ROOT = Path(__file__).parents[1]
 LONGEST, MEAN = 40, 25
@@ -36,6 +40,13 @@ BANNED = {
 }
 """Patterns of turns of phrase that are hard to read, in a sentence, and what to do instead."""
 PAGES = ("README.md", "CONTRIBUTING.md", "SECURITY.md", "config/README.md", "benchmarks/README.md")
+NOTEBOOK = ROOT / "docs" / "wiseft.ipynb"
+GLOSSARY = "design.md#words"
+TERMS = ("theta", "reference", "rendition", "suite", "view")
+"""Terms that a reader does not know from elsewhere; the glossary has more."""
+PUBLIC = ("errors", "trainer_callback", "lightning_callback", "tool/api", "tool/sweep")
+PUBLIC += ("tool/own_sweep", "tool/record")
+"""Modules of the names that `import wiseft` offers, and of the callbacks."""
 NOT_YET = frozenset(f"docs/{name}.md" for name in ("digits", "digits-data", "photos"))
 """Pages that do not keep the rules yet: protocols and forecasts in them are history."""
 SAYS = frozenset({"debug", "info", "warning", "error", "exception", "critical", "echo"})
@@ -118,12 +129,34 @@ def of_page(path: Path) -> Iterator[Problem]:
     """Yield the problems of a Markdown page."""
     lengths: list[int] = []
     name = str(path.resolve().relative_to(ROOT))
-    for line, block in prose(path.read_text(encoding="utf-8")):
+    whole = path.read_text(encoding="utf-8") if path.suffix == ".md" else notebook.markdown(path)
+    yield from undefined(name, whole)
+    for line, block in prose(whole):
         text = plain(block)
         yield from of_text(f"{name}:{line}", text)
         lengths += [count for each in sentences(text) if (count := words(each)) > 3]
     if lengths and (mean := sum(lengths) / len(lengths)) > MEAN:
         yield Problem(name, f"{mean:.1f} words a sentence, at most {MEAN}", "")
+
+
+def undefined(name: str, page: str) -> Iterator[Problem]:
+    """Yield each term of the glossary that a page uses and neither explains nor links."""
+    text = " ".join(plain(block) for _, block in prose(page))
+    for term in TERMS:
+        explained = re.search(rf"\*{term}s?\*", page, re.IGNORECASE) or GLOSSARY in page
+        if not explained and re.search(rf"\b(?:the|an?) {term}\b", text, re.IGNORECASE):
+            yield Problem(name, f"explain {term!r}, or link to the glossary ({GLOSSARY})", "")
+
+
+def docstrings(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield line and text of each paragraph and entry in the docstrings of public code."""
+    kinds = (ast.Module, ast.ClassDef, ast.FunctionDef)
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if not isinstance(node, kinds) or getattr(node, "name", "").startswith("_"):
+            continue
+        text = ast.get_docstring(node) or ""
+        for block in re.split(r"\n\s*\n|\n {4}(?=[\w*]+: )|(?<=:)\n", text):
+            yield getattr(node, "lineno", 1), re.sub(r"^[\w*]+: ", "", block.strip())
 
 
 def literals(path: Path) -> Iterator[tuple[int, str]]:
@@ -181,7 +214,7 @@ def pages() -> list[Path]:
     """Return the pages that people wrote."""
     written = [ROOT / page for page in PAGES]
     written += sorted((ROOT / "docs").rglob("*.md")) + sorted((ROOT / "examples").rglob("*.md"))
-    return [page for page in written if not page.name.startswith("reference")]
+    return [page for page in written if not page.name.startswith("reference")] + [NOTEBOOK]
 
 
 def main(arguments: list[str]) -> int:
@@ -196,6 +229,11 @@ def main(arguments: list[str]) -> int:
             place = str(file.relative_to(ROOT))
             for line, text in literals(file):
                 found += of_text(f"{place}:{line}", " ".join(plain(text).split()))
+        for name in PUBLIC:
+            file = ROOT / "src" / "wiseft" / f"{name}.py"
+            for line, text in docstrings(file):
+                place = f"{file.relative_to(ROOT)}:{line}"
+                found += of_text(place, " ".join(plain(text).split()))
         found += [*of_helps(), *of_captions()]
     for problem in found:
         print(f"{problem.place}: {problem.rule}: {problem.text}")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 
 class WiseftError(Exception):
-    """What was expected, what was found and what to do, in a sentence.
+    """A sentence that says what was expected, what was found and what to do.
 
     The command line prints it as `error: ...` and exits 1, without a traceback.
     """

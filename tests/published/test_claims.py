@@ -15,7 +15,7 @@ from scipy.stats import t as student_t
 from wiseft.cli import main
 from wiseft.study.config.claims import Check
 from wiseft.study.paper import claims
-from wiseft.study.published import rows
+from wiseft.study.published.numbers import rows
 from wiseft.tabulate.schema import (
     COMPARISONS,
     SELECTION,

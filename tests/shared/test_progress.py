@@ -135,6 +135,40 @@ def test_progress_has_amount_speed_and_time_left(said, monkeypatch):
     assert said == ["a: downloading: 200M of 300MB, 2.22MB/s, 00:45 left"]
 
 
+def test_a_meter_ends_where_the_counting_ends(monkeypatch, said):
+    now = [100.0]
+    monkeypatch.setattr(tqdm.std, "time", lambda: now[0])
+    with Meter(desc="a: evaluating", total=1000, unit=" images") as meter:
+        meter.skip(600)  # kept from an earlier run: neither counted nor fast
+        now[0] += 40.0
+        meter.update(100)
+        now[0] += 40.0
+        meter.update(400)  # more than there should have been
+        assert (meter.n, meter.total) == (500, 500)
+        meter.skip(100)
+        assert meter.total == 500
+    assert said[0] == "a: evaluating: 100 of 400 images, 2.50 images/s, 02:00 left"
+    assert said[1].startswith("a: evaluating: 500 of 500 images, ")
+    assert said[1].endswith("00:00 left")
+
+
+def test_a_slow_first_step_does_not_stretch_the_time_left(clock, said):
+    shown = Progress(100, interval=10)
+    for step, seconds in ((1, 60.0), (2, 1.0), (3, 1.0), (4, 10.0)):
+        clock[0] += seconds
+        shown(step, 1.0, 1e-3, 8)
+    assert said[0].endswith("1 h 39 min left"), "nothing else is known"
+    assert said[1].endswith("6 min 24 s left")
+
+
+def test_a_training_bar_never_passes_its_end(monkeypatch, said):
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    shown = Progress(4)
+    for step in (1, 2, 2, 3, 4, 5):
+        shown(step, 0.5, 1e-3, 8)
+        assert shown._bar.n == min(step, 4)
+
+
 def test_on_a_terminal_there_is_a_bar_and_no_line(monkeypatch, said):
     monkeypatch.setattr(sys, "stderr", Terminal())
     monkeypatch.setattr(progress, "DELAY", 0.0)

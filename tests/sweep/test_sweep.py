@@ -35,6 +35,7 @@ from tools.rehearsal.checkpoints import Holder, torchscript, weights_of
 import wiseft
 import wiseft.tool.sweep
 from wiseft.base.messages import shown
+from wiseft.base.progress import Meter
 from wiseft.cli import main
 from wiseft.combine.files import interpolate_files
 from wiseft.errors import WiseftError
@@ -259,6 +260,29 @@ def test_timm(photos, tmp_path, monkeypatch):
     close(model.state_dict(), mixed(z.state_dict(), f.state_dict(), 0.2))
     timm_model(3).load_state_dict(load_file(result.model_path / "model.safetensors"), strict=True)
     assert classified(result, tmp_path, monkeypatch) in CLASSES
+
+
+def test_its_progress_counts_what_is_computed_to_the_end_and_no_further(
+    photos, tmp_path, monkeypatch
+):
+    ended = []
+
+    class Seen(Meter):
+        def close(self):
+            ended.append((self.n, self.total))
+            super().close()
+
+    monkeypatch.setattr("wiseft.tool.sweep.Meter", Seen)
+    for name, seed in (("z", 1), ("f", 2)):
+        save_timm_folder(timm_model(seed), tmp_path / name, CLASSES)
+    paths = tmp_path / "z", tmp_path / "f", photos, tmp_path / "out"
+    with shown():
+        for alphas in ([0.25], [0.25], [0.25, 0.75]):
+            run(*paths, alphas=alphas, architecture=None)
+    first, nothing, one = dict.fromkeys(ended)
+    assert first[0] == first[1] > 0
+    assert nothing == (0, 0)
+    assert one[0] == one[1] == first[0] / 4, "of the alphas 0, 0.25, 0.5 and 1"
 
 
 def test_the_papers_own(clips, photos, tmp_path):

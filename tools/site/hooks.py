@@ -18,6 +18,7 @@ from mkdocs.structure.files import File, Files, InclusionLevel  # noqa: E402
 from tools.site.api import api_pages  # noqa: E402
 from tools.site.commands import commands_page  # noqa: E402
 from tools.site.moved import MOVED, redirect  # noqa: E402
+from tools.site.notebook import NOTEBOOK, markdown  # noqa: E402
 
 OUTSIDE = {
     "README.md": "index.md",
@@ -46,7 +47,7 @@ MODULES = {"Modules": "reference/api/index.md"}
 UNLISTED = "---\nsearch: {exclude: true}\nhide: [navigation, toc]\n---\n"
 LANGUAGES = {".yaml": "yaml", ".yml": "yaml", ".json": "json", ".py": "python", ".toml": "toml"}
 LINK = re.compile(r"(?<=\]\()(?!\w+:|#|/)([^)#\s]+)(?=[)#])")
-shown: dict[str, str] = {}
+shown: dict[str, str] = {NOTEBOOK: ".md"}
 """Pages that show a file or a folder, by the path of what they show."""
 
 
@@ -82,6 +83,7 @@ def on_files(files: Files, config: Any) -> Files:
     result.append(_file("tools/site/site.css", "site.css", config))
     generated = {"reference/commands.md": commands_page()}
     generated |= {f"reference/api/{name}.md": text for name, text in api_pages(ROOT).items()}
+    generated[f"{NOTEBOOK}.md"] = markdown(ROOT / NOTEBOOK, "../wiseft.ipynb")
     for name, text in generated.items():
         result.append(File.generated(config, name, content=text))
     for old, new in MOVED.items():

@@ -33,7 +33,7 @@ class Progress:
         self.steps = steps
         self.interval = interval
         self._began = self._shown = time.monotonic()
-        self._first: tuple[float, int] | None = None
+        self._first: tuple[float, int] | None = None  # when the first step ended, images by then
         self._images = self.done = 0
         self._bar: Any = None
         if log.isEnabledFor(logging.INFO) and sys.stderr.isatty():
@@ -73,14 +73,15 @@ class Progress:
         if now - self._shown < self.interval and step < self.steps:
             return
         self._shown = now
-        left = (self.steps - step) * (now - self._began) / self.done
+        began, done = (self._first[0], self.done - 1) if self.done > 1 else (self._began, 1)
+        left = max(self.steps - step, 0) * (now - began) / done
         log.info(f"step {step}/{self.steps}  {figures}  {duration(left)} left")
 
     def _move_bar(self, step: int, figures: str) -> None:
         if self.done == 1:
             self._bar.initial = self._bar.n = step - 1  # steps before a resumption took no time
         self._bar.set_postfix_str(figures, refresh=False)
-        self._bar.update(1)
+        self._bar.update(min(step, self.steps) - self._bar.n)
         if step >= self.steps:
             self.close()
 
@@ -105,6 +106,16 @@ class Meter(tqdm):
             form = "{desc}: {n_fmt} of {total_fmt}{unit}, {rate_fmt}, {remaining} left"
             look |= {"mininterval": 3 * INTERVAL, "miniters": 1, "bar_format": form}
         super().__init__(*given, **look)
+
+    def update(self, n: float | None = 1) -> bool | None:
+        """Count; where there is more than was expected, the end moves, so that it isn't passed."""
+        if self.total is not None:
+            self.total = max(self.total, self.n + (n or 0))
+        return super().update(n)
+
+    def skip(self, n: float) -> None:
+        """Take off what is there already: it takes no time, and so is no part of the speed."""
+        self.total = max((self.total or 0) - n, self.n)
 
     def display(self, msg: str | None = None, pos: int | None = None) -> None:
         """Show the state, or a text in its place."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from wiseft.base.alphas import parse_alphas
+from wiseft.base.progress import Meter
 from wiseft.errors import WiseftError
 from wiseft.evaluate.passes import LAST, STANDARD, Inference
 from wiseft.evaluate.views import Evaluation, SuiteEvaluation
@@ -43,7 +44,8 @@ class Request:
         head: a theta whose head and classes take the place of those of both ends: what is seen is
             what their image towers retain; None: their own.
         state: folder from which a killed evaluation goes on, emptied at the end; None: it does not.
-        progress: called with how many images at one alpha, of one combination, were computed.
+        progress: counts images times alphas, of each combination; evaluations that are kept are
+            skipped.
     """
 
     theta_0: Path | None
@@ -62,7 +64,7 @@ class Request:
     logits: Sequence[str] = ()
     head: Path | None = None
     state: Path | None = None
-    progress: Callable[[int], object] | None = None
+    progress: Meter | None = None
 
     def load(self) -> tuple[Theta | None, Theta, dict[str, str | None]]:
         """Return both ends as they are seen, and the identities of the thetas behind them.

@@ -128,6 +128,7 @@ class _Dataset:
         stored = [] if set(known) >= set(wanted) else wanted
         new = [alpha for alpha in alphas if alpha in unknown or alpha in stored]
         start = time.perf_counter()
+        self._skip(self._n * (len(alphas) - len(new)))
         if new:
             self._compute(new, stored, record)
         else:
@@ -175,6 +176,7 @@ class _Dataset:
         offset = 0
         for split, same in zip(self._splits, self._transformed, strict=True):
             done = min(max(partial.rows - offset, 0), len(split))
+            self._skip(done * len(alphas))
             for pixels in chunks(self._sweep, same, done):
                 n = sum(len(batch[0]) for batch in pixels)
                 here = slice(offset + done, offset + done + n)
@@ -208,7 +210,11 @@ class _Dataset:
                         for name, column in zip(names, values, strict=True):
                             partial.write(name, torch.from_numpy(column), here.start)
                 if self._request.progress is not None:
-                    self._request.progress(here.stop - here.start)
+                    self._request.progress.update(here.stop - here.start)
+
+    def _skip(self, kept: int) -> None:
+        if self._request.progress is not None:
+            self._request.progress.skip(kept * len(self._sweep.combinations))
 
     def _earlier(self) -> results.Record:
         """Return what earlier files hold of the same identity and of the same images."""

@@ -125,7 +125,7 @@ def interpolate(theta_0: Weights, theta_1: Weights, alpha: float | str) -> Weigh
 
     Args:
         theta_0: the zero-shot classifier, or a state dict, whose integer tensors are kept.
-        theta_1: the fine-tuned one, likewise, of the same architecture and classes.
+        theta_1: the fine-tuned one in the same form, of the same architecture and classes.
         alpha: in [0, 1], of at most three decimals.
 
     Raises:

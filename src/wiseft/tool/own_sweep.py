@@ -53,7 +53,7 @@ _Results = Mapping[tuple[str, str], Mapping[str, pd.DataFrame]]
 
 @dataclass(frozen=True)
 class Roles:
-    """What the evaluation's sets are for, by their names.
+    """The roles of the sets of an evaluation, by their names.
 
     Raises:
         WiseftError: if a set has two roles, or a name that tables need.
@@ -129,7 +129,7 @@ def sweep_with(
 
     Args:
         zero_shot: file, folder or name of a checkpoint that `wiseft merge` takes.
-        fine_tuned: likewise, of the same architecture; or an adapter of PEFT for the first.
+        fine_tuned: a checkpoint of the same architecture, or an adapter of PEFT for the first.
         evaluate: a command with `{model}`, or a function from the model's path to lines, as
             docs/own-evaluation.md has them. It runs once for each alpha.
         output: a new folder, or that of a sweep of the same models and evaluation.

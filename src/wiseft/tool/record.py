@@ -212,7 +212,7 @@ class Result:
     def recommended(self) -> float | None:
         """The alpha that the model was written at; None: `record.recommended.unsure` says why not.
 
-        What the model was written at all the same is `record.recommended.alpha`.
+        In both cases the model was written at `record.recommended.alpha`.
         """
         found = self.record.recommended
         return None if found.unsure else found.alpha

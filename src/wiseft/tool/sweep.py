@@ -95,27 +95,27 @@ def sweep(
 ) -> Result:
     """Find the model between a zero-shot and a fine-tuned one, and write it as the second is.
 
-    Alpha is chosen on held-out images of the reference; of shifts, labels are never used to
-    choose. Where something speaks against any choice, such as accuracy at chance, none is
-    recommended, the reason is given, and the model is written at 0.5. A folder without class
-    folders has no labels: no accuracy is told of it.
+    Alpha is chosen on held-out images of the reference; labels of shifts are never used to choose.
+    If something speaks against any choice, such as accuracy at chance, no alpha is recommended.
+    The result then has the reason, and the model is written at 0.5. A folder without class folders
+    has no labels and gets no accuracy.
 
     Args:
         zero_shot: file or folder of a checkpoint, in any form that `wiseft merge` takes, a theta,
             or a name (`wiseft.foreign.named`); with both towers or a head.
-        fine_tuned: likewise, of the same architecture; or an adapter of PEFT (LoRA) for the
-            zero-shot model, whose format the result then has.
+        fine_tuned: a checkpoint of the same architecture, in any of these forms; or an adapter of
+            PEFT (LoRA) for the zero-shot model, whose format the result then has.
         reference: folder of the classes that the model was fine-tuned on, `<class>/<image>`, or of
             `held-out/` and `test/`; none of its images may have been trained on.
         shifts: folders of images from elsewhere, of the same classes or some of them.
         output: a new folder, or that of a sweep of the same inputs, which is continued.
-        keep: folders of class folders of other classes: what the image towers retain of them, by
-            heads of their prompts (the zero-shot model's text tower or, where the two differ, the
-            interpolated one), is measured and has no part in any choice.
+        keep: folders of class folders of other classes. The sweep measures how well the image
+            towers still know these. The heads are made of prompts, by the zero-shot model's text
+            tower or, if the text towers differ, by the interpolated one. No choice depends on it.
         alphas: the grid; 0, 0.5 and 1 join it.
         alpha: writes the model at this alpha, in place of the recommended one.
-        architecture: of files that do not say it: a name of open_clip or timm, or a JSON file. Of
-            two that fit, None: that which does better on the held-out images.
+        architecture: of files that do not say it: a name of open_clip or timm, or a JSON file.
+            None: the one that fits, or the better of two on the held-out images.
         preprocessing: of both models; None: what a checkpoint says, else that of OpenAI's CLIPs.
         templates: prompts of a zero-shot head; None: "a photo of a {c}."
         classes: names of the heads' classes in their order; None: those that a checkpoint brings
@@ -133,7 +133,7 @@ def sweep(
         seed: of the split of a reference without one, and of the bootstrap.
         skip_broken: leave out what can't be read as an image, and list it; else it is an error.
         image_column: names of columns of tables that are not called as usual.
-        label_column: likewise; of tar shards, extensions or keys of JSON.
+        label_column: the same for labels; for tar shards, extensions or keys of JSON.
         as_adapter: of an adapter, write it scaled to alpha instead of the whole model.
 
     Returns:
@@ -327,7 +327,7 @@ def _evaluate(
     )
     total = len(grid) * sum(n or 0 for each in sets for n in each.n.values())
     with Meter(desc="sweep: evaluating", total=total, unit=" images x alphas") as meter:
-        request, written = replace(request, progress=meter.update), dict[str, Path]()
+        request, written = replace(request, progress=meter), dict[str, Path]()
         for head, members in by_head.items():
             seen = SuiteEvaluation.model_validate({name: wanted[name] for name in members})
             part = replace(request, head=head, manifests=list(members.values()), evaluate=seen)

@@ -139,7 +139,7 @@ def jobs_of(targets: Targets, plan: Plan) -> list[Job]:
     for run in sorted(trained, key=lambda run: run.method_id not in targets.searched):
         pair, seed = (run.model, run.method_id), str(run.seed)
         start = [paths.theta_0_path(run.model, reference)] * (not run.baseline)
-        needed = _makers(made, [*start, *files.trials(*pair, seed)])
+        needed = _makers(made, [*start, *targets.trials(*pair, seed)])
         jobs.append(_training(targets, run, rows[pair].training_hours / alike[pair], needed))
         for path in (paths.theta_1_path, paths.trials_path):
             made[path(run.name, seed)] = (jobs[-1].name,)

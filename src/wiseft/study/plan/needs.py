@@ -6,6 +6,7 @@ The page of experiments, `wiseft doctor` and `make run` say this; `wiseft plan` 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from statistics import fmean
 
 from wiseft.study.plan.estimate import Assumptions, Plan, estimate
 from wiseft.study.plan.hardware import PEAKS, Peak
@@ -81,13 +82,32 @@ def needs_of(targets: Targets) -> Needs:
     return Needs(60 * hours, machine, memory, disk, runs_models)
 
 
+def job_seconds(targets: Targets) -> dict[str, float]:
+    """Return the seconds of one job by rule on one CPU core, of the rules that run a model.
+
+    This is counted, not measured: the ratios between rules hold better than the times themselves.
+    """
+    resources, found = Resources(targets), dict[str, list[float]]()
+    for rule, *of in resources.jobs():
+        if need := resources.need(rule, *of):
+            name = "evaluate" if rule in targets.jobs.evaluations else rule
+            found.setdefault(name, []).append(JOB_SECONDS + 3600 * need.hours)
+    if targets.pretrained:
+        found["pretrain"] = [_pretraining_seconds(targets) / len(targets.pretrained)]
+    return {rule: fmean(seconds) for rule, seconds in found.items()}
+
+
 def _hours_on_cores(targets: Targets, plan: Plan) -> float:
     """Return the hours of all jobs, side by side, with pre-training and the start of each."""
     jobs = sum(count for stage, count in plan.jobs.items() if stage not in _BY_WHAT_IS_HERE)
+    seconds = _pretraining_seconds(targets) + jobs * JOB_SECONDS
+    return plan.hours + seconds / CORES / 3600
+
+
+def _pretraining_seconds(targets: Targets) -> float:
     flops = 0.0
     for model in targets.pretrained:
         cost, pretrain = tower_cost(targets.catalogue, model), targets.entry(model).pretrain
         images = pretrain.steps * pretrain.batch_size if pretrain else 0
         flops += images * (1 + BACKWARD) * (cost.image_flops + cost.text_flops)
-    seconds = flops / (CPU.fp32 * 1e12) + jobs * JOB_SECONDS
-    return plan.hours + seconds / CORES / 3600
+    return flops / (CPU.fp32 * 1e12)
