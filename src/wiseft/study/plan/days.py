@@ -126,7 +126,7 @@ def schedule(jobs: Sequence[Job], gpus: int) -> Schedule:
 
 def jobs_of(targets: Targets, plan: Plan) -> list[Job]:
     """Return the jobs of an experiment that run a model, each after those that make its inputs."""
-    reference, files = targets.reference, targets.files
+    reference = targets.reference
     rows = {(row.model, row.method): row for row in plan.rows}
     jobs = [Job(f"zeroshot {model}", hours) for model, hours in plan.heads.items()]
     made: dict[Path, tuple[str, ...]] = {
