@@ -21,7 +21,7 @@ from wiseft.study.targets import Targets
 
 ROOT = Path(__file__).parents[2]
 A100 = Assumptions("a100", PEAKS["a100"], utilisation=0.5)
-MEASURED = {"digits": 8.3, "digits-seeds": 31, "digits-studies": 45, "photos": 60}
+MEASURED = {"digits": 8.3, "digits-seeds": 160, "digits-studies": 45, "photos": 60}
 """Minutes on two CPU cores (docs/digits.md, docs/digits-studies.md, docs/photos.md)."""
 
 
@@ -146,7 +146,7 @@ def test_disk_space_is_that_of_the_files():
     assert disk["zero-shot weights"] == pytest.approx(bytes_of(weights) / 1e9, rel=0.02)
     head = 10 * (towers.embed_dim(architecture) + 1) * 4
     assert disk["theta_0"] == pytest.approx((bytes_of(image) + head) / 1e9, rel=0.02)
-    assert disk["theta_1"] == pytest.approx(15 * disk["theta_0"])
+    assert disk["theta_1"] == pytest.approx(17 * disk["theta_0"])
     assert disk["interpolated"] == pytest.approx(7 * disk["theta_0"])
 
 

@@ -13,7 +13,7 @@ from wiseft.errors import WiseftError
 from wiseft.study.paper.paper_tables import CELLS, cell_text, cells, layout, zero_shot_cells
 from wiseft.study.paper.paper_text import latex, markdown, report, write_paper_tables
 from wiseft.study.published import numbers as published
-from wiseft.study.published.testbed import testbed_rows
+from wiseft.study.published import testbed as other_models
 from wiseft.tabulate.schema import TABLE, conform, write_parquet
 
 DATASETS = ["imagenet", "imagenet-v2", "imagenet-r", "imagenet-sketch", "objectnet", "imagenet-a"]
@@ -222,7 +222,7 @@ def test_a_zero_shot_cell_is_the_same_in_every_run_of_the_model() -> None:
 
 
 def test_zero_shot_models_are_compared_with_open_clips(testbed: Path) -> None:
-    others = conform(testbed_rows(testbed), TABLE)
+    others = conform(other_models.testbed_rows(testbed), TABLE)
     mine = measured({0.0: [70.0] * 6}, "zero-shot", model="clip-rn50")
     found = zero_shot_cells([pd.concat([mine, others])])
     assert set(found["row"]) == {"clip-rn50"}
