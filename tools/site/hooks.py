@@ -34,7 +34,6 @@ BOOSTS = {
     "reference/api/": 0.001,
     "reference/": 0.01,
     "CHANGELOG.md": 0.1,
-    "docs/digits-data.md": 0.3,
     "docs/icons-sets.md": 0.1,
     "config/": 0.3,
     "docs/design.md": 0.5,

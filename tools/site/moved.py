@@ -5,6 +5,7 @@ from __future__ import annotations
 MOVED = {
     "choosing-alpha": "when-it-pays",
     "does-it-help": "when-it-pays",
+    "digits-data": "digits",
     "gallery": "digits",
     "get-started/colleague": "sharing",
     "get-started/lab": "paper",

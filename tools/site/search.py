@@ -25,7 +25,7 @@ EXPECTED = {
     "open_clip checkpoint": ("models", "sweep"),
     "out of memory": ("running", "costs"),
     "add a figure": ("contributing", "sharing"),
-    "license": ("models", "sweep", "digits-data"),
+    "license": ("models", "sweep", "digits"),
 }
 """Pages of which one must come first, by search."""
 
