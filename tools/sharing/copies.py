@@ -22,7 +22,7 @@ from wiseft.study.config import paths
 from wiseft.study.targets import Targets
 from wiseft.thetas.damage import SUM, check_sum, sum_path, write_sum
 
-LIMIT = 1_000_000
+LIMIT = 2_000_000
 """Bytes of a copy from which on an experiment's tables are left to DVC: git keeps all versions."""
 AGAIN = "write them again: make publish, or python -m tools.sharing copies where data/ is published"
 _VERSION = f"# Published with {OUTS} of SHA-256 "
