@@ -276,8 +276,6 @@ def test_baselines_alone_are_one_panel(table: pd.DataFrame, style: Style) -> Non
     assert len(_lines(figure, 0, "baselines")[0].get_xdata()) == 7
     assert len(_lines(figure, 0, "fit")) == 1
     assert _lines(figure, 0, "zero-shot") == []
-    with pytest.raises(WiseftError, match=r"figure f: .*none but baselines"):
-        draw_figure("f", "robustness", scratch, style, {"average": "natural", "baselines": False})
 
 
 def test_only_the_variants_that_are_asked_for(table: pd.DataFrame, style: Style) -> None:

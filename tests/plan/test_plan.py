@@ -147,7 +147,7 @@ def test_disk_space_is_that_of_the_files():
     head = 10 * (towers.embed_dim(architecture) + 1) * 4
     assert disk["theta_0"] == pytest.approx((bytes_of(image) + head) / 1e9, rel=0.02)
     assert disk["theta_1"] == pytest.approx(17 * disk["theta_0"])
-    assert disk["interpolated"] == pytest.approx(7 * disk["theta_0"])
+    assert disk["interpolated"] == pytest.approx(9 * disk["theta_0"])
 
 
 def test_a_model_that_is_only_combined_sees_each_image_once(catalogue):
