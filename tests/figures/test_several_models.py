@@ -276,6 +276,23 @@ def test_figures_have_a_line_for_each_method(several, style, draw, options) -> N
     assert_legible(figure)
 
 
+@pytest.mark.parametrize(
+    ("draw", "options"), [("robustness", {"average": "natural"}), ("landscape", {})]
+)
+def test_a_legend_of_many_methods_fits_the_figure(several, style, draw, options) -> None:
+    runs = several[several["run"] != "all"]
+    (variant,) = {HOT} & set(runs["variant"])
+    more = [
+        runs[runs["variant"] == variant].assign(variant=f"digits-lr-{rate}e-4", run=f"r{rate}")
+        for rate in (1, 2, 4, 5)
+    ]
+    figure = draw_figure("f", draw, pd.concat([runs, *more], ignore_index=True), style, options)
+    figure.canvas.draw()
+    (legend,) = figure.legends
+    extent = legend.get_window_extent()
+    assert extent.x0 >= 0 and extent.x1 <= figure.bbox.width
+
+
 def test_names_of_variants_say_what_differs() -> None:
     digits = ["digits", HOT, "digits-epochs-1"]
     assert variant_names(digits) == {

@@ -12,6 +12,7 @@ from typing import Any
 
 from matplotlib.artist import Artist
 from matplotlib.figure import Figure
+from matplotlib.legend import Legend
 from matplotlib.legend_handler import HandlerTuple
 from matplotlib.lines import Line2D
 
@@ -60,11 +61,12 @@ def together(kind: int, looks: Iterable[Look]) -> Together:
     return entry
 
 
-def place_legend(figure: Figure, handles: Sequence[Artist | Together], columns: int) -> None:
-    """Put the legend below the panels, and add the height that it needs to theirs.
+def fitting_legend(
+    figure: Figure, handles: Sequence[Artist | Together], columns: int
+) -> tuple[Legend, float]:
+    """Put the legend below the panels, and return it with its height in pixels.
 
     Args:
-        figure: the figure, as high as its panels; its width stays.
         handles: the legend's entries.
         columns: at most so many, and fewer where the figure is too narrow for their texts.
     """
@@ -74,8 +76,19 @@ def place_legend(figure: Figure, handles: Sequence[Artist | Together], columns: 
         if count == 1 or extent.width <= figure.bbox.width:
             break
         legend.remove()
+    return legend, extent.height
+
+
+def place_legend(figure: Figure, handles: Sequence[Artist | Together], columns: int) -> None:
+    """Put the legend below the panels, and add the height that it needs to theirs.
+
+    Args:
+        figure: the figure, as high as its panels; its width stays.
+        handles, columns: as of `fitting_legend`.
+    """
+    added = fitting_legend(figure, handles, columns)[1]
     width, height = figure.get_size_inches()
-    figure.set_size_inches(width, height + extent.height / figure.dpi + GAP)
+    figure.set_size_inches(width, height + added / figure.dpi + GAP)
 
 
 def legend_settings(handles: Sequence[Artist | Together]) -> dict[str, Any]:

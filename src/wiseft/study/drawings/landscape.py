@@ -22,7 +22,7 @@ from matplotlib.lines import Line2D
 
 from wiseft.errors import WiseftError
 from wiseft.figures.axes import percent_axis
-from wiseft.figures.legend import FIXED, SMALL, legend_settings, together
+from wiseft.figures.legend import FIXED, SMALL, fitting_legend, together
 from wiseft.figures.marks import legend_line
 from wiseft.figures.select import (
     FIXED_ALPHA,
@@ -129,7 +129,7 @@ def draw(
         ax.set_title(corners[name], loc="right", color="#555555")
     _span_alike(list(panels.flat[: len(names)]))
     _label_axes(panels, len(names))
-    figure.legend(**legend_settings(_legend(looks, list(grids), panels)), ncols=3)
+    fitting_legend(figure, _legend(looks, list(grids), panels), 3)
     return figure
 
 

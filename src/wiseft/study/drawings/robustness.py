@@ -26,7 +26,7 @@ from matplotlib.patches import Patch, Rectangle
 
 from wiseft.errors import WiseftError
 from wiseft.figures.axes import IDENTITY, accuracy_axes, draw_fit, draw_identity, logit_limits
-from wiseft.figures.legend import FIXED, TUNED, legend_settings, together
+from wiseft.figures.legend import FIXED, TUNED, fitting_legend, together
 from wiseft.figures.marks import draw_curve, draw_star, legend_line, plot
 from wiseft.figures.select import (
     by_line,
@@ -116,7 +116,7 @@ def draw(
     if len(views) > 1:
         _mark_zoom(panels[0], *views[1])
     handles = _legend(content, looks, identity, zoom=len(views) > 1)
-    figure.legend(**legend_settings(handles), ncols=3)
+    fitting_legend(figure, handles, 3)
     return figure
 
 
