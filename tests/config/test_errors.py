@@ -9,8 +9,9 @@ import pytest
 import yaml
 
 from wiseft.base.loading import parse_settings, read_yaml
+from wiseft.base.validation import validate
 from wiseft.errors import WiseftError
-from wiseft.study.config import Catalogue, FinetuneSettings
+from wiseft.study.config import Catalogue, ExperimentEntry, FinetuneSettings
 
 MINI = "experiments/mini"
 
@@ -305,6 +306,30 @@ def test_of_very_many_problems_the_first_are_told() -> None:
     lines = str(caught.value).split("\n")
     assert "slip0" in lines[0]
     assert lines[-1] == f"--settings: and {500 - len(lines) + 1} problems more" and len(lines) < 60
+
+
+def test_wrong_and_missing_keys_do_not_hide_what_else_is_wrong():
+    data = {"experiment": "mine", "models": ["m"], "sedes": [1], "page": ["none"]}
+    data |= {"reference": "a", "datasets": ["b"], "combinations": "weight"}
+    with pytest.raises(WiseftError) as error:
+        validate(ExperimentEntry, data, "mine.yaml")
+    lines = str(error.value).splitlines()
+    assert all(line.startswith("mine.yaml: ") for line in lines)
+    for part in (
+        "key `title` is missing, but must be given (",
+        "unknown key `sedes`; did you mean ",
+        'key `combinations` is "weight", but must be a list',
+        "key `alphas` is missing, but must be given where a model is trained",
+        "key `held_out` is missing, but must be given where a model is trained",
+        "reference is a, but must be one of datasets: b",
+        "page lists none, but must list only methods",
+    ):
+        assert sum(part in line for line in lines) == 1, part
+    del data["datasets"], data["reference"]
+    with pytest.raises(WiseftError) as error:
+        validate(ExperimentEntry, data, "mine.yaml")
+    assert "must be one of datasets" not in str(error.value), "nothing is said of what is missing"
+    assert "page lists none" in str(error.value)
 
 
 def test_keys_that_do_not_go_together_are_all_named():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 import types
 import typing
 from collections.abc import Iterable
@@ -64,7 +65,8 @@ def validate(model: type[M], data: Any, source: str) -> M:
     try:
         return TypeAdapter(model).validate_python({} if data is None else data)
     except ValidationError as error:
-        raise WiseftError("\n".join(_sentences(error, model, source))) from None
+        sentences = [*_sentences(error, model, source), *_besides(error, model, data, source)]
+        raise WiseftError("\n".join(sentences)) from None
 
 
 def suggest(name: str, valid: Iterable[str]) -> str:
@@ -77,6 +79,8 @@ def suggest(name: str, valid: Iterable[str]) -> str:
 
 
 _MOST_SENTENCES = 20
+_ANYTHING: tuple[Any, ...] = ("x", ["x"], {}, 1)
+"""One of these stands in for a key that must be given and is missing or wrong."""
 
 
 def _sentences(error: ValidationError, model: type[Any], source: str) -> list[str]:
@@ -88,6 +92,37 @@ def _sentences(error: ValidationError, model: type[Any], source: str) -> list[st
     left = len(sentences) - _MOST_SENTENCES
     shown = list(sentences)[:_MOST_SENTENCES]
     return [*shown, f"{source}: and {left} problems more"] if left > 0 else shown
+
+
+def _besides(error: ValidationError, model: type[Any], data: Any, source: str) -> list[str]:
+    """Return what a model's own checks say of the keys that are right, where some are wrong or
+    missing: pydantic comes to these checks only when every key is right.
+    """
+    kinds = {str(each["loc"][0]): each["type"] for each in error.errors() if each["loc"]}
+    if not kinds or not isinstance(data, dict | None):
+        return []
+    rest = {key: value for key, value in (data or {}).items() if str(key) not in kinds}
+    for name, field in getattr(model, "__pydantic_fields__", {}).items():
+        if name in kinds and field.is_required():
+            nested, _ = nested_model(field.annotation)
+            anything = (*_ANYTHING, nested and nested.model_construct())
+            tried = ({**rest, name: each} for each in anything)
+            rest = next((each for each in tried if name not in _wrong(model, each)), rest)
+    said = _wrong(model, rest).get("", "").splitlines()
+    of_wrong = re.compile(rf"\b({'|'.join(map(re.escape, kinds))})\b")
+    return [f"{source}: {sentence}" for sentence in said if not of_wrong.search(sentence)]
+
+
+def _wrong(model: type[Any], data: Any) -> dict[str, str]:
+    """Return what is wrong by key, and as `` what is not about one key."""
+    try:
+        TypeAdapter(model).validate_python(data)
+    except ValidationError as error:
+        return {
+            str(each["loc"][0]) if each["loc"] else "": "\n".join(_explain(each, model))
+            for each in error.errors()
+        }
+    return {}
 
 
 def _once(errors: list[ErrorDetails]) -> list[tuple[ErrorDetails, int]]:

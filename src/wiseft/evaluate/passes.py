@@ -36,8 +36,7 @@ STANDARD = (WEIGHT, OUTPUT)
 FIRST, LAST = "0.000", "1.000"
 
 Pixels = tuple[Tensor, ...]
-"""A batch as models take it, normalised: once, or once for each of two that take it otherwise. What
-frozen layers in front give of it may take its place."""
+"""A batch as models take it, normalised: once, or once for each of two that take it otherwise."""
 Batches = Sequence[Pixels]
 Logits = Iterator[tuple[str, str, Tensor]]
 """Combination, alpha and the logits (samples of all batches, classes)."""
