@@ -1,4 +1,4 @@
-"""The numbers of README and of docs/digits.md by learning rate are those of the published tables."""
+"""The numbers by learning rate in README and docs/digits.md are those of the published tables."""
 
 from __future__ import annotations
 
