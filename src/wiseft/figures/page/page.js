@@ -141,7 +141,7 @@
         cell.append(" ", make("span", `[${found[1].toFixed(1)}, ${found[2].toFixed(1)}]`, { class: "interval" }));
       }
       if (found.length > 3 && found[3] !== null) {
-        cell.append(make("br"), make("span", `new [${found[3].toFixed(1)}, ${found[4].toFixed(1)}]`, { class: "interval" }));
+        cell.append(make("span", `new [${found[3].toFixed(1)}, ${found[4].toFixed(1)}]`, { class: "interval" }));
       }
     }
     row.append(cell);
