@@ -100,9 +100,10 @@ def _files(targets: Targets, model: str) -> list[Path]:
 
 
 def predictions(targets: Targets, run: Run) -> str | None:
-    """Return the sum of a run's predicted classes, or None where they are not there.
+    """Return the sum of a run's predicted classes, or None where they are not all there.
 
-    Files are shared: what another experiment evaluates of the same run is left out.
+    Files are shared: another experiment may evaluate more alphas of the same run, which are left
+    out, or fewer.
     """
     digest = hashlib.sha256()
     combinations = set(targets.told.combinations(run.method_id).split(","))
@@ -112,6 +113,8 @@ def predictions(targets: Targets, run: Run) -> str | None:
         if not path.exists():
             return None
         table = pq.read_table(path)
+        if not grid <= {name.split("/")[2] for name in table.column_names if "/" in name}:
+            return None
         for name in sorted(table.column_names):
             combination, *rest = name.split("/")  # then view, alpha, and what it is
             predicted = rest[2:] == ["prediction"] and combination in combinations

@@ -102,7 +102,7 @@ def test_predictions_that_are_here_are_whole_and_give_the_metrics(targets: Targe
     for run in runs:
         rows = counted[(counted["run"] == run.name) & (counted["seed"] == run.seed)]
         assert set(rows["dataset"]) == set(datasets)
-        assert set(targets.alphas(run.method_id)) == set(rows["alpha"]), run
+        assert set(targets.alphas(run.method_id)) <= set(rows["alpha"]), run
 
 
 @pytest.mark.parametrize(

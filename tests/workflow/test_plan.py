@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 from tests.workflow.conftest import DIGITS
 
-RUN = "digits-rn-s20__mnist__end-to-end__digits"
+RUN = "digits-rn-s30__mnist__end-to-end__digits"
 Plan = Callable[..., dict[str, int]]
 
 
 def test_jobs_of_the_default_experiment(project, plan: Plan):
-    """One pre-training seed, three seeds of two methods and one of a third, eight baselines."""
+    """One pre-training seed, three seeds of three methods, eight baselines."""
     assert plan(project, experiment="digits") == {
         "data_fetch": 15,
         **{f"data_prepare_{name}": 1 for name in DIGITS},
@@ -23,10 +23,10 @@ def test_jobs_of_the_default_experiment(project, plan: Plan):
         "pretrain": 1,
         "pretrain_samples": 1,
         "zeroshot": 1,
-        "finetune": 3 * 2 + 1,
+        "finetune": 3 * 3,
         "baseline": 8,
-        "interpolate": 3 * 2 + 1,
-        "evaluate_digits": 3 * 2 + 1 + 8,
+        "interpolate": 3 * 3,
+        "evaluate_digits": 3 * 3 + 8,
         "tabulate": 1,
         "effective_robustness": 1,
         "headline": 1,
@@ -119,7 +119,7 @@ def test_batches_that_cannot_be_shared_out_are_known_before_anything_runs(projec
 
 @pytest.mark.parametrize(("alpha", "known"), [("0.350", True), ("0.35", False), ("1.500", False)])
 def test_any_alpha_of_three_decimals_is_a_target(project, snakemake, alpha, known):
-    target = f"data/runs/{RUN}/seed-0/combine/theta_{alpha}.safetensors"
+    target = f"data/runs/{RUN}/seed-300/combine/theta_{alpha}.safetensors"
     done = snakemake(project, "-n", target, experiment="digits")
     assert (done.returncode == 0) == known
     assert ("interpolate" in done.stdout) == known

@@ -152,7 +152,7 @@ def test_command_says_what_is_wrong(resnet, write_weights, manifest, tmp_path, c
         main(arguments(write_weights(resnet), manifest, tmp_path / "t.safetensors", ["a photo"]))
     assert left.value.code == 1
     error = capsys.readouterr().err
-    assert error.startswith("error: template 'a photo'")
+    assert error.startswith("error: --prompts: ") and "template 'a photo'" in error
     assert "Traceback" not in error
 
 
