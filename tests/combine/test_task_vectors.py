@@ -17,7 +17,7 @@ from torch import Tensor, tensor
 from wiseft.combine.files import combine_files
 from wiseft.combine.linear_combination import combine, interpolate
 from wiseft.combine.recipe import parse_recipe
-from wiseft.combine.recipes import dare, model_stock, slerp, ties
+from wiseft.combine.recipes import dare, lines, model_stock, slerp, ties
 from wiseft.combine.task_vectors import Merged, convex, elected_mean, is_statistic, kth_largest
 from wiseft.errors import WiseftError
 from wiseft.thetas.theta import Theta, load_theta, save_theta
@@ -67,36 +67,68 @@ def by_formula(models: int, scales: list[float], merge: Callable[[str, Tensor], 
 # LiNeS
 
 
-def test_lines_scale_by_depth(files: list[Path], tmp_path: Path) -> None:
-    theta = made({"kind": "lines", "first": 0.25, "last": 0.85}, files[:2], tmp_path)
-    scales = {"stem": 0.25, "blocks.0": 0.35, "blocks.1": 0.45, "blocks.2": 0.55, "blocks.3": 0.65}
-    scales |= {"tail": 0.75, "head": 0.85}
-    table = theta.header.settings["depths"]
-    assert {part: row["scale"] for part, row in table.items()} == pytest.approx(scales)
-    assert {part: row["depth"] for part, row in table.items()} == dict(
-        zip(scales, range(7), strict=True)
-    )
+def authors_lines(
+    vector: dict[str, Tensor], alpha: float, beta: float, n: int
+) -> dict[str, Tensor]:
+    """The formula of `line_scaling` in the authors' LiNeS_example.ipynb, on their layer names."""
+    blocks = [f".resblocks.{index}." for index in range(n)]
+    scales: dict[str, float] = {}
+    for name in vector:
+        for layer, block in enumerate(blocks):
+            if block in name:
+                scales[name] = alpha + beta * (layer / (n - 1))
+    return {name: scales.get(name, alpha) * value for name, value in vector.items()}
+
+
+def vision_transformer(seed: int) -> dict[str, Tensor]:
+    """The image tower of an open_clip ViT of twelve blocks, and a head of three classes."""
+    import open_clip
+
+    torch.manual_seed(seed)
+    config = {"image_size": 16, "layers": 12, "width": 8, "head_width": 4, "patch_size": 8}
+    text = {"context_length": 4, "vocab_size": 8, "width": 8, "heads": 2, "layers": 1}
+    model = open_clip.model.CLIP(embed_dim=8, vision_cfg=config, text_cfg=text)
+    tower = {f"image.{name}": value for name, value in model.visual.state_dict().items()}
+    return tower | {"head.weight": torch.randn(3, 8), "head.bias": torch.randn(3)}
+
+
+@pytest.mark.parametrize(("alpha", "beta"), [(0.0, 1.0), (0.1, 0.9), (0.25, 0.5)])
+def test_lines_are_the_authors(tmp_path: Path, alpha: float, beta: float) -> None:
+    paths = [tmp_path / "0", tmp_path / "1"]
+    start, end = (vision_transformer(seed) for seed in range(2))
+    for path, tensors in zip(paths, (start, end), strict=True):
+        save_theta(path, tensors, tiny_header())
+    found = made({"kind": "lines", "alpha": alpha, "beta": beta}, paths, tmp_path).tensors
+    # Theirs edits an image tower, whose names begin with "model.visual."; the head is apart.
+    tower = {name for name in start if name.startswith("image.")}
+    vector = {f"model.visual.{n}": end[n] - start[n] for n in tower}
+    for name, value in authors_lines(vector, alpha, beta, 12).items():
+        ours = name.removeprefix("model.visual.")
+        torch.testing.assert_close(found[ours], start[ours] + value, msg=ours)
+    assert all(torch.equal(found[name], start[name]) for name in ("head.weight", "head.bias"))
+
+
+def test_lines_of_a_resnet_count_blocks_through_all_stages(
+    files: list[Path], tmp_path: Path
+) -> None:
+    theta = made({"kind": "lines", "alpha": 0.25, "beta": 0.6}, files[:2], tmp_path)
+    scales = {"stem": 0.25, "blocks.0": 0.25, "blocks.1": 0.45, "blocks.2": 0.65, "blocks.3": 0.85}
+    assert theta.header.settings["scales"] == pytest.approx(scales | {"tail": 0.25, "head": 0.0})
     start, end = random_tensors(0), random_tensors(1)
-    for name, part in {
-        "image.conv1.weight": "stem",
-        "image.layer2.0.conv1.weight": "blocks.1",
-        "image.layer4.0.bn1.running_mean": "blocks.3",
-        "image.attnpool.positional_embedding": "tail",
-        "head.bias": "head",
+    for name, scale in {
+        "image.conv1.weight": 0.25,
+        "image.layer2.0.conv1.weight": 0.45,
+        "image.layer4.0.bn1.running_mean": 0.85,
+        "image.attnpool.positional_embedding": 0.25,
+        "head.bias": 0.0,
     }.items():
-        wanted = start[name] + scales[part] * (end[name] - start[name])
+        wanted = start[name] + scale * (end[name] - start[name])
         torch.testing.assert_close(theta.tensors[name], wanted)
 
 
-def test_lines_from_zero_to_one_has_the_ends_parts(files: list[Path], tmp_path: Path) -> None:
-    found = made({"kind": "lines"}, files[:2], tmp_path).tensors
-    assert torch.equal(found["image.conv1.weight"], random_tensors(0)["image.conv1.weight"])
-    assert torch.equal(found["head.weight"], random_tensors(1)["head.weight"])
-
-
-def test_lines_without_slope_are_the_interpolation(files: list[Path], tmp_path: Path) -> None:
-    found = made({"kind": "lines", "first": 0.3, "last": 0.3}, files[:2], tmp_path).tensors
-    assert_equal(found, interpolate(random_tensors(0), random_tensors(1), 0.3))
+def test_lines_end_at_the_fine_tuned_block() -> None:
+    with pytest.raises(ValueError, match=r"alpha \+ beta is 1\.3, but must be at most 1"):
+        lines.Options(kind="lines", alpha=0.5, beta=0.8)
 
 
 def test_lines_refuse_a_tensor_of_unknown_depth(tmp_path: Path) -> None:
@@ -185,6 +217,11 @@ def test_threshold_is_exact(density: float) -> None:
     assert kth_largest(lambda: iter(tensors), k) == magnitudes[k - 1].item()
 
 
+def authors_bound(magnitudes: Tensor, share: float) -> Tensor:
+    """`topk_values_mask` of the authors' merge_utils.py: what is at least as large is kept."""
+    return magnitudes.kthvalue(len(magnitudes) - int(len(magnitudes) * share)).values
+
+
 def trimmed(vectors: Tensor, bounds: Tensor) -> Tensor:
     """As in the paper's code: what is kept, its sign, and the mean of what has it."""
     kept = torch.where(vectors.abs() >= bounds, vectors, 0.0)
@@ -199,14 +236,14 @@ def test_ties_trims_the_whole_task_vector(files: list[Path], tmp_path: Path) -> 
     first, *others = [random_tensors(seed) for seed in range(4)]
     names = [name for name in first if not is_statistic(name)]
     whole = [torch.cat([(of[n] - first[n]).flatten() for n in names]).abs() for of in others]
-    bounds = tensor([each.sort(descending=True).values[int(0.3 * len(each)) - 1] for each in whole])
+    bounds = tensor([authors_bound(each, 0.3) for each in whole])
 
     def merge(name: str, vectors: Tensor) -> Tensor:
         return 0.7 * trimmed(vectors, bounds.reshape(-1, *[1] * (vectors.ndim - 1)))
 
     assert_close(found, by_formula(3, [0.7 / 3] * 3, merge))
-    kept = sum(int((each >= bound).sum()) for each, bound in zip(whole, bounds, strict=True))
-    assert kept / sum(map(len, whole)) == pytest.approx(0.3, abs=0.001)
+    for each, bound in zip(whole, bounds, strict=True):
+        assert int((each >= bound).sum()) == int(0.3 * len(each)) + 1
     # Tensor by tensor something else is kept.
     tensors = made({**recipe, "trim": "tensor"}, files, tmp_path).tensors
     assert not torch.allclose(tensors["head.bias"], found["head.bias"])
@@ -355,8 +392,8 @@ def test_head_follows_from_the_text_tower(recipe: dict[str, Any], n: int, tmp_pa
     assert theta.header.settings["prompts"] == texts.PROMPTS
     if recipe["kind"] == "lines":
         name = "text.transformer.resblocks.0.ln_1.weight"
-        assert torch.equal(theta.tensors[name], texts.theta(1)[name])
-        assert theta.header.settings["depths"]["text"] == {"depth": 3, "scale": 1.0}
+        assert torch.equal(theta.tensors[name], texts.theta(0)[name])
+        assert theta.header.settings["scales"]["text"] == 0.0
 
 
 def test_head_that_follows_is_not_part_of_what_is_trimmed() -> None:
@@ -369,7 +406,7 @@ def test_head_that_follows_is_not_part_of_what_is_trimmed() -> None:
     ("recipe", "n", "message"),
     [
         ({"kind": "lines"}, 3, "collection of at most 2"),
-        ({"kind": "lines", "last": 1.5}, 2, "key `last` is 1.5, but must be at most 1"),
+        ({"kind": "lines", "beta": 1.5}, 2, "key `beta` is 1.5, but must be at most 1"),
         ({"kind": "slerp", "alpha": 0.5}, 3, "collection of at most 2"),
         ({"kind": "slerp", "alpha": 0.1234}, 2, "more than three decimals"),
         ({"kind": "task-arithmetic", "scale": 1}, 1, "collection of at least 2"),

@@ -24,7 +24,7 @@ from wiseft.zeroshot.text_head import HeadBuilder
 
 ARCHITECTURE = {
     "embed_dim": 8,
-    "vision_cfg": {"image_size": 32, "layers": 1, "width": 16, "head_width": 8, "patch_size": 16},
+    "vision_cfg": {"image_size": 32, "layers": 2, "width": 16, "head_width": 8, "patch_size": 16},
     "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 8, "heads": 2, "layers": 1},
 }
 PROMPTS = {"prompt_names": [["cat"], ["dog", "hound"]], "templates": ["a {c}.", "the {c}."]}

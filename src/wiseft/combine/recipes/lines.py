@@ -1,16 +1,18 @@
-"""LiNeS (Wang et al. 2024, arXiv 2410.17146): a task vector scaled linearly in the depth of layers.
+"""LiNeS (Wang et al. 2024, arXiv 2410.17146): a task vector scaled by the depth of its layers.
 
-    theta_0 + s(d) (theta_1 - theta_0),    s(d) = first + (last - first) d / D
+    theta_0 + s (theta_1 - theta_0),    s = alpha + beta i / (B - 1)    in block i of B
 
-The image tower's stem is at depth 0, its blocks are at 1 to B, what comes after them is at B + 1
-and the head at D = B + 2; so is a text tower, from which the head follows. (In the authors' code
-the blocks alone go from the first scale to the last; all else has the first, and heads are frozen.)
+Outside of the blocks s is alpha. The head and a text tower stay those of theta_0, because the
+authors edit an image tower under a frozen head (`line_scaling` of their code). They have vision
+transformers; that the blocks of a ResNet are counted through all stages is ours.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, Self
+
+from pydantic import model_validator
 
 from wiseft.base.typed import Fraction
 from wiseft.combine.parts import parts_of
@@ -19,18 +21,29 @@ from wiseft.errors import WiseftError
 
 Inputs = TwoThetas
 
+_FROZEN = ("head", "text")
+
 
 class Options(RecipeOptions):
-    """The scales at both ends of a network."""
+    """The two parameters of the authors."""
 
-    first: Fraction = 0.0
-    """Scale of the stem."""
-    last: Fraction = 1.0
-    """Scale of the head."""
+    alpha: Fraction = 0.0
+    """Scale of the first block and outside of blocks."""
+    beta: Fraction = 1.0
+    """Added to `alpha` at the last block."""
+
+    @model_validator(mode="after")
+    def _within_the_ends(self) -> Self:
+        if self.alpha + self.beta > 1:
+            raise ValueError(
+                f"alpha + beta is {self.alpha + self.beta:g}, but must be at most 1, where the "
+                "last block is the fine-tuned one"
+            )
+        return self
 
 
 def apply(options: Options, inputs: TwoThetas, *_: Any) -> Mixture:
-    """Return the scaled theta; the header holds depth and scale of every part."""
+    """Return the scaled theta; its header holds the scale of every part."""
     from wiseft.combine.files import mixture, open_thetas
 
     thetas = open_thetas(inputs.thetas)
@@ -40,16 +53,13 @@ def apply(options: Options, inputs: TwoThetas, *_: Any) -> Mixture:
             f"the depth of tensor {unknown[0]} is not known; give the parts alphas with the recipe "
             "groups instead"
         )
-    depths = {part: depth for part, depth in _depths(blocks).items() if part in parts.values()}
-    scales = {
-        part: options.first + (options.last - options.first) * depth / (blocks + 2)
-        for part, depth in depths.items()
-    }
+    if blocks < 2:
+        raise WiseftError(
+            f"LiNeS scales by depth, and this image tower has {blocks} blocks; give its parts "
+            "alphas with the recipe groups instead"
+        )
+    scales = {part: 0.0 if part in _FROZEN else options.alpha for part in parts.values() if part}
+    for index in range(blocks):
+        scales[f"blocks.{index}"] = options.alpha + options.beta * (index / (blocks - 1))
     mixed = mixture(thetas, {n: (1.0 - scales[p], scales[p]) for n, p in parts.items() if p})
-    table = {part: {"depth": depths[part], "scale": scales[part]} for part in depths}
-    return dataclasses.replace(mixed, settings={"depths": table})
-
-
-def _depths(blocks: int) -> dict[str, int]:
-    of_blocks = {f"blocks.{index}": index + 1 for index in range(blocks)}
-    return {"stem": 0, **of_blocks, "tail": blocks + 1, "head": blocks + 2, "text": blocks + 2}
+    return dataclasses.replace(mixed, settings={"scales": scales})

@@ -5,8 +5,9 @@ its sum over the models; the mean is over those models whose element has it:
 
     theta_0 + scale * mean
 
-The paper trims a task vector as a whole, mergekit each tensor of it. What is as large as the
-smallest element that is kept is kept too.
+The paper trims a task vector as a whole, and its code (`topk_values_mask`) keeps one element more
+than the share; mergekit trims each tensor. What is as large as the smallest element that is kept is
+kept too.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ def apply(options: Options, inputs: SeveralTuned, *_: Any) -> Mixture:
     bounds = [threshold(first, each, density) for each in others] if options.trim == "model" else []
 
     def bound(place: int, vector: Tensor) -> float:
-        k = _kept(vector.numel(), density)
+        k = max(1, int(density * vector.numel()))
         return bounds[place] if bounds else kth_largest(lambda: [vector], k)
 
     def merge(name: str, theta_0: Tensor, vectors: Tensor) -> Tensor:
@@ -70,8 +71,5 @@ def threshold(theta_0: Mapping[str, Tensor], theta: Mapping[str, Tensor], densit
     def vectors() -> Iterator[Tensor]:
         return (theta[name].float() - theta_0[name].float() for name in names)
 
-    return kth_largest(vectors, _kept(sum(shapes[name].numel() for name in names), density))
-
-
-def _kept(elements: int, density: float) -> int:
-    return max(1, int(density * elements))
+    elements = sum(shapes[name].numel() for name in names)
+    return kth_largest(vectors, min(elements, int(density * elements) + 1))
