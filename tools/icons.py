@@ -1,8 +1,10 @@
 """What the experiment icons leaves out: writes `icons_left_out.json` beside `icons.yaml`.
 
     python -m tools.icons datasets/.packages/iconify-json-2.2.535.tgz [--panel FILE.png | --card]
+    python -m tools.icons datasets/.packages/iconify-json-2.2.535.tgz --weights WEIGHTS
 
-It is run once, after `icons.yaml` is written; the file is committed. Two things are found:
+The first is run once, after `icons.yaml` is written, the second with the weights of a model that
+was pre-trained on what the first left; the file is committed. Three things are found:
 
 - **Brands**: phrases that at least three sets of logos draw, and no set of emoji.
 - **Near-duplicates**: icons that look like one on another side. Sides are what may not share a
@@ -11,6 +13,9 @@ It is run once, after `icons.yaml` is written; the file is committed. Two things
   grey; two of one name, or class, are near-duplicates where the signs of neighbouring differences
   (dHash, 64 bits) differ in at most `BITS` and the mean difference is at most `GREY`. The one
   that is trained on goes, so that tests lose nothing; `--panel` shows pairs near the border.
+- **Near-duplicates by embedding**, whatever they are named: the cosine of their features is at
+  least `COSINE`, and the mean difference as above at most `GREY`. One drawing has many names
+  (`drive-eta` is Material's car). The model is of a seed that is never reported.
 """
 
 from __future__ import annotations
@@ -22,7 +27,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import open_clip
+import torch
 from PIL import Image
+from safetensors.torch import load_file
 
 from wiseft.base.archives.members import read_members
 from wiseft.study.data.builders import icon_sets
@@ -35,7 +43,7 @@ SIDES = {
     "web": 0, "train": 1, "held-out": 2, "test": 5, "emoji-train": 3, "emoji-held-out": 4,
 }  # fmt: skip
 """Order of sides: of two near-duplicates the one on the lower side goes. Others are like `test`."""
-BITS, GREY = 6, 20.0
+BITS, GREY, COSINE = 6, 20.0, 0.98
 EVERY = 999
 
 
@@ -99,6 +107,50 @@ def near_duplicates(package: Path) -> tuple[dict[str, list[str]], list[Any]]:
     return {key: sorted(names) for key, names in sorted(gone.items())}, pairs
 
 
+def features(images: np.ndarray, weights: Path) -> np.ndarray:
+    """Return image features of unit length, float32 (n, d)."""
+    model = open_clip.CLIP(**json.loads(Path("config/models/icons-rn.json").read_text()))
+    model.load_state_dict(load_file(weights))
+    model.eval()
+    found = []
+    with torch.inference_mode():
+        for batch in torch.from_numpy(images).split(1024):  # as `preprocessing` of icons-rn
+            floats = (batch.permute(0, 3, 1, 2).float() / 255 - 0.5) / 0.25
+            found.append(model.encode_image(floats, normalize=True).numpy())
+    return np.concatenate(found)
+
+
+def near_by_embedding(package: Path, weights: Path) -> tuple[dict[str, list[str]], list[Any]]:
+    """Return icons to leave out by set, and the pairs that were compared closely."""
+    classes = {
+        icon_sets.joined(name)
+        for which in ("classes", "other_classes")
+        for names in icon_sets.class_names(which)
+        for name in names
+    }
+    members = []
+    for group, sets in icon_sets.read_sets(package, icon_sets.listed()["groups"]).items():
+        side = SIDES.get(group, 5)
+        for each in sets:
+            for phrase, several in each.named(2 if side == 5 else EVERY).items():
+                if side == 0 or icon_sets.joined(phrase) in classes:
+                    members += [(side, each, name) for name in several]
+    images = np.stack([icon_sets.draw(each.icons[name], 32) for _, each, name in members])
+    embedded, sides = features(images, weights), np.array([side for side, *_ in members])
+    greys = np.stack([grey(image) for image in images]).astype(np.int16)
+    gone, pairs = defaultdict(set), []
+    for side in sorted(set(sides) - {0}):
+        later = np.flatnonzero(sides == side)
+        for lower in np.array_split(np.flatnonzero(sides < side), 20):
+            near = np.argwhere(embedded[lower] @ embedded[later].T >= COSINE)
+            for a, b in zip(lower[near[:, 0]], later[near[:, 1]], strict=True):
+                apart = float(np.abs(greys[a] - greys[b]).mean())
+                pairs.append((apart, greys[a].astype(np.uint8), greys[b].astype(np.uint8)))
+                if apart <= GREY:
+                    gone[members[a][1].key].add(members[a][2])
+    return {key: sorted(names) for key, names in sorted(gone.items())}, pairs
+
+
 def panel(pairs: list[Any], file: Path) -> None:
     """Show pairs in the order of their distance, those around the border."""
     pairs.sort(key=lambda pair: pair[0])
@@ -131,22 +183,40 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("package", type=Path)
     parser.add_argument("--panel", type=Path)
+    parser.add_argument("--weights", type=Path, help="of icons-rn, a seed that is not reported")
     parser.add_argument("--card", action="store_true", help="print the table of sets alone")
     arguments = parser.parse_args()
     if arguments.card:
         print(card(arguments.package))
         return
+    text = icon_sets.FILES[1]
+    if arguments.weights:
+        found = json.loads(text.read_text())
+        more, pairs = near_by_embedding(arguments.package, arguments.weights)
+        left_out = found["left_out"]
+        for key, names in more.items():
+            left_out[key] = sorted({*left_out.get(key, []), *names})
+        found["left_out"] = dict(sorted(left_out.items()))
+    else:
+        found, more, pairs = found_by_hash(arguments.package)
+    text.write_text(json.dumps(found, separators=(",", ":")) + "\n")
+    print(
+        {key: len(names) for key, names in more.items()}, sum(map(len, more.values())), len(pairs)
+    )
+    if arguments.panel:
+        panel(pairs, arguments.panel)
+
+
+def found_by_hash(package: Path) -> tuple[dict[str, Any], dict[str, list[str]], list[Any]]:
+    """Return the file's contents anew, the near-duplicates in it, and the pairs compared."""
     found: dict[str, Any] = {"brands": [], "left_out": {}}
     text = icon_sets.FILES[1]
-    for step in (list, lambda: brands(arguments.package)):  # names are read without a list first
+    for step in (list, lambda: brands(package)):  # names are read without a list first
         found["brands"] = step()
         text.write_text(json.dumps(found))
         icon_sets.listed.cache_clear()
-    found["left_out"], pairs = near_duplicates(arguments.package)
-    text.write_text(json.dumps(found, separators=(",", ":")) + "\n")
-    print({key: len(names) for key, names in found["left_out"].items()}, len(pairs))
-    if arguments.panel:
-        panel(pairs, arguments.panel)
+    found["left_out"], pairs = near_duplicates(package)
+    return found, found["left_out"], pairs
 
 
 if __name__ == "__main__":
