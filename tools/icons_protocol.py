@@ -25,7 +25,7 @@ RATES = {
     ("icons", "linear-classifier__icons"): (3e-3, 1e-2, 3e-2),
     ("icons", "lora__icons"): (1e-3, 3e-3, 1e-2),
     ("icons-vendors", "end-to-end__icons-vendors"): (3e-4, 6e-4, 1e-3, 3e-3, 6e-3),
-    ("icons-vendors", "linear-classifier__icons"): (3e-3, 1e-2, 3e-2),
+    ("icons-vendors", "linear-classifier__icons-vendors"): (3e-3, 1e-2, 3e-2),
 }
 RESULTS = Path("docs/icons-protocol.csv")
 
