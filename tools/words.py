@@ -47,7 +47,7 @@ TERMS = ("theta", "reference", "rendition", "suite", "view")
 PUBLIC = ("errors", "trainer_callback", "lightning_callback", "tool/api", "tool/sweep")
 PUBLIC += ("tool/own_sweep", "tool/record")
 """Modules of the names that `import wiseft` offers, and of the callbacks."""
-NOT_YET = frozenset(f"docs/{name}.md" for name in ("photos",))
+NOT_YET = frozenset(f"docs/{name}.md" for name in ())
 """Pages that do not keep the rules yet: protocols and forecasts in them are history."""
 SAYS = frozenset({"debug", "info", "warning", "error", "exception", "critical", "echo"})
 """Functions whose first argument is a message."""
