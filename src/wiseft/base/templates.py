@@ -1,4 +1,4 @@
-"""Markdown from Jinja2 templates, which lie beside the modules that fill them in."""
+"""Text, Markdown and HTML from Jinja2 templates, which lie beside the modules that fill them in."""
 
 from __future__ import annotations
 
@@ -12,7 +12,13 @@ from wiseft.base.rehearsal import noted, rehearsed
 
 
 def render(template: str, **given: Any) -> str:
-    """Return a template filled in.
+    """Return a template of Markdown filled in, below a note where this is a rehearsal."""
+    text = filled(template, **given)
+    return f"**{noted('')}**\n\n{text}" if rehearsed() else text
+
+
+def filled(template: str, **given: Any) -> str:
+    """Return a template filled in; in one of HTML (`.html.j2`) every value is escaped.
 
     Args:
         template: its path below the package, such as `study/paper/summary.md.j2`.
@@ -26,11 +32,11 @@ def render(template: str, **given: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
+        autoescape=template.endswith(".html.j2"),
     )
     environment.filters |= {one.__name__: one for one in (cell, row, percent, points, p_text)}
     environment.tests["nan"] = math.isnan
-    text = environment.get_template(template).render(given)
-    return f"**{noted('')}**\n\n{text}" if rehearsed() else text
+    return environment.get_template(template).render(given)
 
 
 def cell(text: object) -> str:

@@ -67,7 +67,7 @@ def plan(
     from wiseft.study.plan.days import choices, write_config
     from wiseft.study.plan.hardware import peak_of
     from wiseft.study.plan.rates import of_towers, read_rates
-    from wiseft.study.plan.render import days_as_json, render_asked, render_days
+    from wiseft.study.plan.render import asked_by, days_as_json
     from wiseft.study.plan.resources import ASSUMED_GPU, Resources
     from wiseft.study.targets import Targets
 
@@ -86,7 +86,7 @@ def plan(
     )
     costs = estimate(targets, assumptions)
     resources = Resources(targets, assume_gpu=True)
-    asked, notes = resources.largest(), resources.notes()
+    asked, notes = asked_by(resources), resources.notes()
     days = choices(targets, assumptions, gpus) if gpus else {}
     if write:
         if "training.how.gpus" not in days:
@@ -97,22 +97,19 @@ def plan(
         found |= {"schedules": days_as_json(days)} if days else {}
         typer.echo(json.dumps(found, indent=2))
     else:
-        jobs = ["", "What jobs ask for", "", render_asked(asked)] if asked else []
-        lines = [render(costs), *(f"Note: {note}" for note in notes), *jobs]
-        typer.echo("\n".join([*lines, *(["", render_days(days)] if days else [])]))
+        typer.echo(render(costs, notes, asked, days))
 
 
 def _rates(given: list[str] | None, option: str) -> dict[str, float]:
     """Return rates by model. Raises WiseftError if one is not of the form."""
+    from wiseft.study.plan.rates import recorded_rate
+
     rates = {}
     for text in given or []:
         model, _, value = text.partition("=")
         try:
-            if Path(value).is_file():
-                record = read_json(value, "record")
-                rate = float(record["images_per_second"]) / int(record["processes"])
-            else:
-                rate = float(value)
+            file = Path(value)
+            rate = recorded_rate(read_json(file, "record")) if file.is_file() else float(value)
         except (ValueError, KeyError, TypeError):
             rate = 0.0
         if not model or not rate > 0:
