@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from html import escape
 from typing import Any
 
@@ -18,7 +18,7 @@ def render(template: str, **given: Any) -> str:
 
 
 def filled(template: str, **given: Any) -> str:
-    """Return a template filled in; in one of HTML (`.html.j2`) every value is escaped.
+    """Return a template filled in; in one of HTML every value is escaped.
 
     Args:
         template: its path below the package, such as `study/paper/summary.md.j2`.
@@ -32,7 +32,7 @@ def filled(template: str, **given: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
-        autoescape=template.endswith(".html.j2"),
+        autoescape=".html" in template,
     )
     environment.filters |= {one.__name__: one for one in (cell, row, percent, points, p_text)}
     environment.tests["nan"] = math.isnan
@@ -57,6 +57,14 @@ def plain(text: str) -> str:
 def row(cells: Iterable[object]) -> str:
     """Return a row of a table."""
     return f"| {' | '.join(map(cell, cells))} |"
+
+
+def aligned(rows: Iterable[Sequence[str]]) -> str:
+    """Return rows of texts as lines whose columns stand below each other."""
+    rows = list(rows)
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    padded = ([text.ljust(width) for text, width in zip(row, widths, strict=True)] for row in rows)
+    return "\n".join("  ".join(row).rstrip() for row in padded)
 
 
 def percent(value: float) -> str:
