@@ -29,6 +29,8 @@ RECOMMENDED = "held-out-1se"
 FARTHEST = 12.0
 """Logit at which an end of an interval at 0 or 100 % stands: outside of every panel."""
 NEW = ["new_low", "new_high"]
+_SHOWN = ("key", "model", "label", "color", "source", "runs", "models", "recommended")
+"""What the table has of a line as it is."""
 LEAST_ALPHAS = 3
 """A series with fewer alphas has nothing to slide along."""
 
@@ -242,9 +244,8 @@ def _positions(axis: str, row: Any, suffix: str = "") -> dict[str, float | None]
 def percent_interval(row: Any, axis: str = "") -> str:
     """Return an accuracy in percent with its interval where it has one; `axis` ends the columns."""
     value, low, high = (row[f"{name}{axis}"] for name in VALUES)
-    return f"{100 * value:.1f} %" + (
-        "" if pd.isna(low) else f" [{100 * low:.1f}, {100 * high:.1f}]"
-    )
+    ends = "" if pd.isna(low) else f" [{100 * low:.1f}, {100 * high:.1f}]"
+    return f"{100 * value:.1f} %{ends}"
 
 
 def table_data(
@@ -259,14 +260,7 @@ def table_data(
         ],
         "lines": [
             {
-                "key": line.key,
-                "model": line.model,
-                "label": line.label,
-                "color": line.color,
-                "source": line.source,
-                "runs": line.runs,
-                "models": line.models,
-                "recommended": line.recommended,
+                **{name: getattr(line, name) for name in _SHOWN},
                 "pair": f"{line.model}/{line.method}/{line.variant}",
                 "values": {
                     dataset: {
