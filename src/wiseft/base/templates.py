@@ -74,7 +74,12 @@ def percent(value: float) -> str:
 
 def points(value: float) -> str:
     """Return a difference of fractions in signed percentage points."""
-    text = f"{100 * value:+.1f}".replace("-", "−")
+    return signed(100 * value)
+
+
+def signed(points: float) -> str:
+    """Return a difference in percentage points with its sign; 0.0 has none."""
+    text = f"{points:+.1f}".replace("-", "−")
     return "0.0" if text in ("+0.0", "−0.0") else text
 
 
