@@ -333,10 +333,7 @@ class EnsembleSweep:
 
 
 def _of_masked(
-    masked: tuple[Tensor, Tensor],
-    alpha: str,
-    combinations: Sequence[str],
-    numbers: Tensor | None,
+    masked: tuple[Tensor, Tensor], alpha: str, combinations: Sequence[str], numbers: Tensor | None
 ) -> Logits:
     """Yield the combinations that take the two ends' logits with minus infinities in them."""
     if SOFTMAX in combinations:

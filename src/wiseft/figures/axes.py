@@ -114,10 +114,7 @@ def logit_limits(values: Iterable[Any]) -> tuple[float, float]:
 
 
 def accuracy_axes(
-    ax: Axes,
-    xlim: tuple[float, float],
-    ylim: tuple[float, float],
-    most: tuple[int, int] = (10, 10),
+    ax: Axes, xlim: tuple[float, float], ylim: tuple[float, float], most: tuple[int, int] = (10, 10)
 ) -> None:
     """Put both axes on the logit scale, with limits in fractions and at most so many ticks."""
     ax.set_xscale("logit")

@@ -69,11 +69,7 @@ class Line:
 
 
 def lines_of(
-    table: pd.DataFrame,
-    reference: str,
-    datasets: list[str],
-    view: str,
-    methods: Sequence[str] = (),
+    table: pd.DataFrame, reference: str, datasets: list[str], view: str, methods: Sequence[str] = ()
 ) -> list[Line]:
     """Return the lines of a table, those of the leading method first, published ones last.
 

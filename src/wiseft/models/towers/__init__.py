@@ -159,10 +159,7 @@ def build(architecture: Mapping[str, Any], seed: int | None = None) -> ZeroShotM
 
 
 def load(
-    architecture: Mapping[str, Any],
-    weights: Mapping[str, Tensor],
-    where: str,
-    share: bool = False,
+    architecture: Mapping[str, Any], weights: Mapping[str, Tensor], where: str, share: bool = False
 ) -> ZeroShotModel:
     """Return a model in eval mode with these weights.
 

@@ -233,10 +233,7 @@ class _Alive(TorchDispatchMode):
         return functional.linear(made.transpose(1, 2).flatten(2), out_weight, out_bias), None
 
     def _attention(
-        self,
-        *given: Any,
-        attn_mask: Tensor | None = None,
-        scale: float | None = None,
+        self, *given: Any, attn_mask: Tensor | None = None, scale: float | None = None
     ) -> tuple[Tensor, Tensor]:
         """Allocate what attention and its log-sums take; their gradients are as on a CPU."""
         qkv, of_dropout = given[:3], given[3:]

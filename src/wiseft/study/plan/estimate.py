@@ -164,10 +164,7 @@ def _settings(targets: Targets, run: Run) -> FinetuneSettings:
 
 
 def _rows(
-    targets: Targets,
-    costs: Mapping[str, TowerCost],
-    assumptions: Assumptions,
-    features: Features,
+    targets: Targets, costs: Mapping[str, TowerCost], assumptions: Assumptions, features: Features
 ) -> list[Row]:
     groups: dict[tuple[str, str], list[Run]] = {}
     runs, trained = set(targets.runs), set(targets.trainings)
