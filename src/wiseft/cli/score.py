@@ -112,8 +112,8 @@ def _print(found: dict[str, dict[str, Score]], as_json: bool, limit: int | None)
     alone = len(tables) == 1 and all(len(rows) == 1 for rows in tables.values())
     (score, *_), (row, *_) = next(iter(found.values())).values(), next(iter(tables.values()))
     if as_json:
-        one = score.numbers() | {"interval": row["interval"]}
-        typer.echo(json.dumps(one if alone else tables, indent=2))
+        numbers = score.numbers() | {"interval": row["interval"]}
+        typer.echo(json.dumps(numbers if alone else tables, indent=2))
         return
     one = score if alone else None
     text = filled("cli/score.txt.j2", one=one, interval=row["interval"], tables=tables, limit=limit)
