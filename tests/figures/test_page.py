@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from scipy.special import logit
 from tests.figures import paper_table
 from typer.testing import CliRunner
 
 from wiseft.cli import app
 from wiseft.errors import WiseftError
-from wiseft.figures.axes import logit
 from wiseft.figures.page import PageSettings, build, build_page
 from wiseft.figures.page.chart import charts
 from wiseft.figures.page.content import (

@@ -1,10 +1,10 @@
-"""Markdown from Jinja2 templates, which lie beside the modules that fill them in."""
+"""Text, Markdown and HTML from Jinja2 templates, which lie beside the modules that fill them in."""
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from html import escape
 from typing import Any
 
@@ -12,7 +12,13 @@ from wiseft.base.rehearsal import noted, rehearsed
 
 
 def render(template: str, **given: Any) -> str:
-    """Return a template filled in.
+    """Return a template of Markdown filled in, below a note where this is a rehearsal."""
+    text = filled(template, **given)
+    return f"**{noted('')}**\n\n{text}" if rehearsed() else text
+
+
+def filled(template: str, **given: Any) -> str:
+    """Return a template filled in; in one of HTML every value is escaped.
 
     Args:
         template: its path below the package, such as `study/paper/summary.md.j2`.
@@ -26,11 +32,11 @@ def render(template: str, **given: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
+        autoescape=".html" in template,
     )
     environment.filters |= {one.__name__: one for one in (cell, row, percent, points, p_text)}
     environment.tests["nan"] = math.isnan
-    text = environment.get_template(template).render(given)
-    return f"**{noted('')}**\n\n{text}" if rehearsed() else text
+    return environment.get_template(template).render(given)
 
 
 def cell(text: object) -> str:
@@ -53,6 +59,14 @@ def row(cells: Iterable[object]) -> str:
     return f"| {' | '.join(map(cell, cells))} |"
 
 
+def aligned(rows: Iterable[Sequence[str]]) -> str:
+    """Return rows of texts as lines whose columns stand below each other."""
+    rows = list(rows)
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    padded = ([text.ljust(width) for text, width in zip(row, widths, strict=True)] for row in rows)
+    return "\n".join("  ".join(row).rstrip() for row in padded)
+
+
 def percent(value: float) -> str:
     """Return a fraction as percent with one decimal."""
     return f"{100 * value:.1f}"
@@ -60,7 +74,12 @@ def percent(value: float) -> str:
 
 def points(value: float) -> str:
     """Return a difference of fractions in signed percentage points."""
-    text = f"{100 * value:+.1f}".replace("-", "−")
+    return signed(100 * value)
+
+
+def signed(points: float) -> str:
+    """Return a difference in percentage points with its sign; 0.0 has none."""
+    text = f"{points:+.1f}".replace("-", "−")
     return "0.0" if text in ("+0.0", "−0.0") else text
 
 

@@ -17,6 +17,7 @@ from wiseft.errors import WiseftError
 
 M = TypeVar("M")
 _TEXTS, _COUNT = "text or a list of texts or a list", "an integer from 1 on, or auto"
+_KEYS = "a mapping of keys to values"
 _UNION_TAGS = {
     **dict.fromkeys(("str", "list[str]", "list[union[str,list[str]]]"), _TEXTS),
     **dict.fromkeys(("constrained-int", "literal['auto']"), _COUNT),
@@ -25,20 +26,13 @@ _UNION_TAGS = {
 are no keys of a file."""
 _ALLOWED = {
     "string_type": "text",
-    "int_type": "an integer",
-    "int_parsing": "an integer",
-    "int_from_float": "an integer",
-    "float_type": "a number",
-    "float_parsing": "a number",
+    **dict.fromkeys(("int_type", "int_parsing", "int_from_float"), "an integer"),
+    **dict.fromkeys(("float_type", "float_parsing"), "a number"),
     "finite_number": "a finite number",
-    "bool_type": "true or false",
-    "bool_parsing": "true or false",
-    "list_type": "a list",
-    "tuple_type": "a list",
+    **dict.fromkeys(("bool_type", "bool_parsing"), "true or false"),
+    **dict.fromkeys(("list_type", "tuple_type"), "a list"),
     "dict_type": "a mapping of names to values",
-    "dataclass_type": "a mapping of keys to values",
-    "model_type": "a mapping of keys to values",
-    "model_attributes_type": "a mapping of keys to values",
+    **dict.fromkeys(("dataclass_type", "model_type", "model_attributes_type"), _KEYS),
     "literal_error": "one of {expected}",
     "greater_than": "greater than {gt}",
     "greater_than_equal": "at least {ge}",

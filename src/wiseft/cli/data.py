@@ -105,11 +105,7 @@ def prepare(
 
 
 @data.command(cls=Documented)
-def prompts(
-    name: str,
-    output: Annotated[Path, typer.Option()],
-    root: Root = Path(),
-) -> None:
+def prompts(name: str, output: Annotated[Path, typer.Option()], root: Root = Path()) -> None:
     """Download a prompt set whose address and checksum are pinned.
 
     Args:
@@ -203,11 +199,7 @@ def verify(
 
 
 @data.command(cls=Documented)
-def info(
-    name: str,
-    datasets: Datasets = None,
-    root: Root = Path(),
-) -> None:
+def info(name: str, datasets: Datasets = None, root: Root = Path()) -> None:
     """Describe a dataset: origin, licence, splits, prepared files, missing files.
 
     Args:

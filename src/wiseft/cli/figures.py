@@ -42,12 +42,13 @@ def figure(
         options: Options of the drawing, as JSON or @file.yaml.
         context: Facts about the experiment, as JSON or @file.yaml; a drawing uses those it needs.
     """
+    from wiseft.base.loading import parse_settings
     from wiseft.figures.registry import make_figure
     from wiseft.study.paper.published import with_zero_shot
     from wiseft.tabulate.schema import read_table
 
-    settings = _mapping(f"figure {name}: --options", options)
-    known = _mapping(f"figure {name}: --context", context)
+    settings = parse_settings(dict[str, Any], options, f"figure {name}: --options")
+    known = parse_settings(dict[str, Any], context, f"figure {name}: --context")
     numbers = with_zero_shot(read_table(table), [read_table(path) for path in zero_shot or []])
     make_figure(name, draw, numbers, settings, output, known)
 
@@ -139,6 +140,7 @@ def provenance(
         settings: Settings of the experiment, as JSON, YAML or @file.yaml.
         output: The HTML file to write.
     """
+    from wiseft.base.loading import parse_settings
     from wiseft.base.provenance import evaluated_with
     from wiseft.figures.series import MEASURED
     from wiseft.study.config.paths import metrics_path
@@ -146,7 +148,7 @@ def provenance(
     from wiseft.study.paper.published import with_zero_shot
     from wiseft.tabulate.schema import read_table
 
-    chosen = _mapping("provenance: --settings", settings)
+    chosen = parse_settings(dict[str, Any], settings, "provenance: --settings")
     files = {path.as_posix(): sha256_file(path) for path in (table, *(zero_shot or []))}
     numbers = with_zero_shot(read_table(table), [read_table(path) for path in zero_shot or []])
     own = numbers[(numbers["source"] == MEASURED) & numbers["seed"].notna()]
@@ -249,16 +251,3 @@ def compare(
     typer.echo(f"{experiment}, compared with what is published: {found.verdict}")
     typer.echo("\n".join(found.notes[:1] if verdict else [*found.notes, "", found.details]))
     raise typer.Exit(found.code)
-
-
-def _mapping(what: str, text: str) -> dict[str, Any]:
-    """Return a mapping given as JSON or YAML, or in a file behind an @."""
-    from wiseft.base.loading import parse_yaml, read_yaml
-
-    in_file = text.startswith("@")
-    options = read_yaml(Path(text[1:]), "options") if in_file else parse_yaml(text, what)
-    if not isinstance(options, dict):
-        raise WiseftError(
-            f'{what} must be a JSON object such as {{"average": "natural"}}, but is {text!r}'
-        )
-    return options

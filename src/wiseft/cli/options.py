@@ -54,9 +54,7 @@ def _follow_links(context: typer.Context, follow: bool) -> bool:
 Root = Annotated[
     Path,
     typer.Option(
-        "--root",
-        help="Clone of the repository; this command reads its config/.",
-        callback=_clone,
+        "--root", help="Clone of the repository; this command reads its config/.", callback=_clone
     ),
 ]
 AnyRoot = Annotated[

@@ -37,9 +37,7 @@ def plan(
     gpu: str | None = None,
     gpus: Annotated[int | None, typer.Option(min=1)] = None,
     write: Path | None = None,
-    utilisation: Annotated[float | None, typer.Option(min=0.01, max=1.0)] = None,
     training_rate: list[str] | None = None,
-    evaluation_rate: list[str] | None = None,
     json_output: Annotated[bool, typer.Option("--json")] = False,
     root: Root = Path(),
 ) -> None:
@@ -56,18 +54,15 @@ def plan(
             and settings that shorten it.
         write: File to write the best `training.how.gpus` to, for `snakemake --configfile`. Needs
             `--gpus`.
-        utilisation: Share of the peak that is reached. Default: two thirds in fp32, 0.4 in fp16 and
-            bf16.
-        training_rate, evaluation_rate: A measured rate to use instead of the estimate:
-            MODEL=NUMBER in images/s on one GPU, or MODEL=FILE with a record that `wiseft finetune
-            --record` wrote. Repeatable.
+        training_rate: A measured rate to use instead of the estimate: MODEL=NUMBER in images/s on
+            one GPU, or MODEL=FILE with a record that `wiseft finetune --record` wrote. Repeatable.
         json_output: Print JSON instead of text.
     """
     from wiseft.study.plan import Assumptions, as_json, estimate, render
     from wiseft.study.plan.days import choices, write_config
     from wiseft.study.plan.hardware import peak_of
     from wiseft.study.plan.rates import of_towers, read_rates
-    from wiseft.study.plan.render import days_as_json, render_asked, render_days
+    from wiseft.study.plan.render import asked_by, days_as_json
     from wiseft.study.plan.resources import ASSUMED_GPU, Resources
     from wiseft.study.targets import Targets
 
@@ -78,15 +73,12 @@ def plan(
     assumptions = Assumptions(
         gpu=gpu or ASSUMED_GPU,
         peak=peak_of(gpu or ASSUMED_GPU),
-        utilisation=utilisation,
-        training_rates=of_towers(measured, "training", targets)
-        | _rates(training_rate, "--training-rate"),
-        evaluation_rates=of_towers(measured, "evaluation", targets)
-        | _rates(evaluation_rate, "--evaluation-rate"),
+        training_rates=of_towers(measured, "training", targets) | _rates(training_rate),
+        evaluation_rates=of_towers(measured, "evaluation", targets),
     )
     costs = estimate(targets, assumptions)
     resources = Resources(targets, assume_gpu=True)
-    asked, notes = resources.largest(), resources.notes()
+    asked, notes = asked_by(resources), resources.notes()
     days = choices(targets, assumptions, gpus) if gpus else {}
     if write:
         if "training.how.gpus" not in days:
@@ -97,28 +89,25 @@ def plan(
         found |= {"schedules": days_as_json(days)} if days else {}
         typer.echo(json.dumps(found, indent=2))
     else:
-        jobs = ["", "What jobs ask for", "", render_asked(asked)] if asked else []
-        lines = [render(costs), *(f"Note: {note}" for note in notes), *jobs]
-        typer.echo("\n".join([*lines, *(["", render_days(days)] if days else [])]))
+        typer.echo(render(costs, notes, asked, days))
 
 
-def _rates(given: list[str] | None, option: str) -> dict[str, float]:
+def _rates(given: list[str] | None) -> dict[str, float]:
     """Return rates by model. Raises WiseftError if one is not of the form."""
+    from wiseft.study.plan.rates import recorded_rate
+
     rates = {}
     for text in given or []:
         model, _, value = text.partition("=")
         try:
-            if Path(value).is_file():
-                record = read_json(value, "record")
-                rate = float(record["images_per_second"]) / int(record["processes"])
-            else:
-                rate = float(value)
+            file = Path(value)
+            rate = recorded_rate(read_json(file, "record")) if file.is_file() else float(value)
         except (ValueError, KeyError, TypeError):
             rate = 0.0
         if not model or not rate > 0:
             raise WiseftError(
-                f"{option} is {text}, but must be MODEL=NUMBER in images/s, or MODEL=FILE with "
-                "what `wiseft finetune --record` wrote"
+                f"--training-rate is {text}, but must be MODEL=NUMBER in images/s, or MODEL=FILE "
+                "with what `wiseft finetune --record` wrote"
             )
         rates[model] = rate
     return rates

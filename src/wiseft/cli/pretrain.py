@@ -14,9 +14,7 @@ GlyphFile = Annotated[Path, typer.Option("--glyphs", help="The file that `wiseft
 
 
 def glyphs(
-    settings: Settings,
-    output: Annotated[Path, typer.Option()],
-    package: list[Path] | None = None,
+    settings: Settings, output: Annotated[Path, typer.Option()], package: list[Path] | None = None
 ) -> None:
     """Render typefaces and pen strokes, or icons, for pre-training.
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -74,6 +73,7 @@ def score(
         threads: CPU threads. Default: all cores.
         as_json: Print only JSON.
     """
+    options = dict(locals())
     from wiseft.base.provenance import cores
     from wiseft.evaluate.score import score_folders, write_predictions
     from wiseft.models.runtime import start_torch
@@ -84,22 +84,18 @@ def score(
         raise WiseftError("give a model and its images, or several models and --data SOURCE ...")
     *checkpoints, last = models
     sources = data or [last]
+    same = ("architecture", "features", "weights", "batch_size", "skip_broken", "limit")
     found = score_folders(
         models if data else checkpoints,
         sources,
-        architecture=architecture,
         preprocessing=parsed(Preprocessing, preprocessing, "--preprocessing"),
         templates=parse_templates(prompts) if prompts else None,
         classes=parsed(list[str], classes, "--classes"),
-        features=cast(Any, features),
-        weights=weights,
         class_names=parsed(dict[str, str], class_names, "--class-names"),
-        batch_size=batch_size,
         device=str(start_torch(threads or cores(), device, mps=True)),
-        skip_broken=skip_broken,
         image_column=image_column or (),
         label_column=label_column or (),
-        limit=limit,
+        **{name: options[name] for name in same},
     )
     if predictions is not None:
         write_predictions(predictions, found)
@@ -109,50 +105,16 @@ def score(
 
 
 def _print(found: dict[str, dict[str, Score]], as_json: bool, limit: int | None) -> None:
+    from wiseft.base.templates import filled
     from wiseft.evaluate.score import compared
 
     tables = {name: compared(by_model) for name, by_model in found.items()}
     alone = len(tables) == 1 and all(len(rows) == 1 for rows in tables.values())
     (score, *_), (row, *_) = next(iter(found.values())).values(), next(iter(tables.values()))
     if as_json:
-        one = score.numbers() | {"interval": row["interval"]}
-        typer.echo(json.dumps(one if alone else tables, indent=2))
+        numbers = score.numbers() | {"interval": row["interval"]}
+        typer.echo(json.dumps(numbers if alone else tables, indent=2))
         return
-    if limit:
-        typer.echo(f"at most {limit:,} images of each folder, drawn at random by seed 0")
-    if alone:
-        _print_one(score, row["interval"])
-        return
-    for name, rows in tables.items():
-        typer.echo(f"{name}: {rows[0]['n']:,} images")
-        width = max(len(each["model"]) for each in rows)
-        for each in rows:
-            low, high = (100 * end for end in each["interval"])
-            accuracy = f"{100 * each['accuracy']:6.2f} % [{low:.2f}, {high:.2f}]"
-            line = f"  {each['model']:<{width}} {accuracy}"
-            if over := each.get("over_first"):
-                ends = f"[{100 * over['ci_low']:+.2f}, {100 * over['ci_high']:+.2f}]"
-                line += (
-                    f"  {100 * over['difference']:+.2f} points {ends}, p = {over['p_value']:.2g}"
-                )
-            typer.echo(line)
-    typer.echo("points: over the first model; 95 % interval, p of McNemar's exact test")
-
-
-def _print_one(score: Score, interval: Sequence[float]) -> None:
-    low, high = interval
-    typer.echo(
-        f"accuracy {100 * score.accuracy:.2f} % [{100 * low:.2f}, {100 * high:.2f}], "
-        f"{score.n_correct:,} of {score.n:,} images"
-    )
-    if score.top5 is not None:
-        typer.echo(f"top-5 accuracy {100 * score.top5:.2f} %")
-    typer.echo(f"mean per-class recall {100 * score.mean_recall:.2f} %")
-    if score.restricted:
-        typer.echo(
-            f"predictions are among the images' classes; the head has {score.restricted} more"
-        )
-    width = max(map(len, score.classes))
-    for name, (n, right) in score.classes.items():
-        share = f"{100 * right / n:6.1f} %" if n else "no image"
-        typer.echo(f"  {name:<{width}} {share}  {right:,} of {n:,}")
+    one = score if alone else None
+    text = filled("cli/score.txt.j2", one=one, interval=row["interval"], tables=tables, limit=limit)
+    typer.echo(text.rstrip("\n"))

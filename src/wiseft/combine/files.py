@@ -94,9 +94,7 @@ def naming(first: Path, second: Path) -> Iterator[None]:
 
 
 def mixture(
-    thetas: list[StoredTheta],
-    coefficients: Coefficients,
-    parents: Mapping[str, str] | None = None,
+    thetas: list[StoredTheta], coefficients: Coefficients, parents: Mapping[str, str] | None = None
 ) -> Mixture:
     """Return the combination of thetas, with the head that follows from its text tower, if any.
 

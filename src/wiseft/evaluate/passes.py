@@ -14,7 +14,7 @@ from wiseft.combine.ensembles import random_ensemble, softmax_ensemble
 from wiseft.combine.interpolator import Interpolator
 from wiseft.combine.linear_combination import combine_logits, ends
 from wiseft.errors import WiseftError
-from wiseft.models.batch_size import BatchSize, images_that_fit
+from wiseft.models.batch_size import BatchSize
 from wiseft.models.classifier import (
     ImageClassifier,
     build_classifier,
@@ -147,6 +147,8 @@ class _Resident:
         return (self.model.pixels(batch.to(self.inference.device)),)
 
     def images_that_fit(self) -> int | None:
+        from wiseft.models.towers.memory import images_that_fit  # takes a second to import
+
         size, name = self.transforms[0].size, self.inference.arithmetic.name
         kept = {"training": False, "copies": self.copies}
         return images_that_fit(self.model, size, name, self.inference.device, **kept)
@@ -331,10 +333,7 @@ class EnsembleSweep:
 
 
 def _of_masked(
-    masked: tuple[Tensor, Tensor],
-    alpha: str,
-    combinations: Sequence[str],
-    numbers: Tensor | None,
+    masked: tuple[Tensor, Tensor], alpha: str, combinations: Sequence[str], numbers: Tensor | None
 ) -> Logits:
     """Yield the combinations that take the two ends' logits with minus infinities in them."""
     if SOFTMAX in combinations:

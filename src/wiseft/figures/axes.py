@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, Locator, NullLocator
-from numpy.typing import ArrayLike, NDArray
+from scipy.special import expit, logit
 
 from wiseft.errors import WiseftError
 from wiseft.figures.style import DASHED, GREY, Look, Style
@@ -36,17 +36,6 @@ NICE = (
 """Ticks in percent of an axis that is not, the most welcome first."""
 IDENTITY: dict[str, Any] = {"color": GREY, "linestyle": DASHED, "linewidth": 0.9}
 """The line y = x."""
-
-
-def logit(fraction: ArrayLike) -> NDArray[np.float64]:
-    """Return ln(p / (1 - p)) of fractions in (0, 1)."""
-    p = np.asarray(fraction, dtype=np.float64)
-    return np.log(p) - np.log1p(-p)
-
-
-def expit(value: ArrayLike) -> NDArray[np.float64]:
-    """Return the inverse of :func:`logit`."""
-    return 1.0 / (1.0 + np.exp(-np.asarray(value, dtype=np.float64)))
 
 
 def percent_text(fraction: float) -> str:
@@ -125,10 +114,7 @@ def logit_limits(values: Iterable[Any]) -> tuple[float, float]:
 
 
 def accuracy_axes(
-    ax: Axes,
-    xlim: tuple[float, float],
-    ylim: tuple[float, float],
-    most: tuple[int, int] = (10, 10),
+    ax: Axes, xlim: tuple[float, float], ylim: tuple[float, float], most: tuple[int, int] = (10, 10)
 ) -> None:
     """Put both axes on the logit scale, with limits in fractions and at most so many ticks."""
     ax.set_xscale("logit")

@@ -273,11 +273,7 @@ def _prompted(
 
 
 def _names_of(
-    zero: Opened,
-    fine: Opened,
-    parts: list[Parts],
-    reference: list[list[str]],
-    given: Given,
+    zero: Opened, fine: Opened, parts: list[Parts], reference: list[list[str]], given: Given
 ) -> tuple[Names, tuple[str, str], bool]:
     """Return the names of the classes, what names them with what to do if a folder is none, and
     whether their order is assumed.

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from wiseft.base import library
 from wiseft.errors import WiseftError, some
 from wiseft.foreign.class_names import Names, plain
-from wiseft.images.manifest import open_manifest, write_manifest
+from wiseft.images.manifest import open_manifest, write_changed
 from wiseft.images.sources import Source
 
 log = logging.getLogger(__name__)
@@ -78,26 +78,16 @@ def map_classes(
     Raises:
         WiseftError: if a class of the folder is none of the head's.
     """
-    folder = open_manifest(manifest)
     places = places_of(source.classes or [], names, own, *where)
     if source.numbered:
         shown = [f"{n} is {own[k][0]}" for n, k in zip(source.classes or [], places, strict=True)]
         log.info(f"{source.where}: numbers are classes in the order of {where[0]}: {some(shown)}")
     members = [] if places == list(range(len(own))) else [[place] for place in places]
-    splits = {
-        name: {"n": files.n, "images": None, "index": files.index, "sha256": dict(files.sha256)}
-        for name, files in folder.splits.items()
-    }
-    write_manifest(
+    write_changed(
         manifest,
-        dataset=folder.dataset,
-        layout=folder.layout,
+        open_manifest(manifest),
         class_names=[own[place][0] for place in places],
         prompt_names=None,
-        image_size=None,
-        splits=splits,
-        sources=[],
-        root=str(folder.root),
         optional={"label_map": {"reference": reference, "members": members} if members else None},
     )
 

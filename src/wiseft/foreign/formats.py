@@ -11,7 +11,7 @@ import logging
 import math
 import re
 import shutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -294,18 +294,6 @@ def _without_prefix(checkpoint: Checkpoint) -> Checkpoint:
     log.info(f"{checkpoint.path}: prefix {', '.join(found)} of {len(own)} tensors taken off")
     back = dict(zip(names, own, strict=True))
     return replace(checkpoint, tensors=renamed(checkpoint.tensors, back), own=back)
-
-
-def lone_prefix(names: Iterable[str], others: Iterable[str]) -> str:
-    """Return what begins every name, module by module, and none of the others; else nothing."""
-    own, found = list(names), ""
-    while True:
-        longer = f"{found}{own[0].removeprefix(found).partition('.')[0]}."
-        if not all(each.startswith(longer) for each in own):
-            return found
-        if any(each.startswith(longer.removeprefix(found)) for each in others):
-            return found
-        found = longer
 
 
 # ---------------------------------------------------------------------------------------- folders

@@ -19,7 +19,6 @@ from wiseft.foreign import huggingface
 from wiseft.foreign.door import Opened, open_model
 from wiseft.foreign.formats import Checkpoint
 from wiseft.models import towers
-from wiseft.models.towers import transformers_models
 from wiseft.thetas.theta import load_theta
 
 log = logging.getLogger(__name__)
@@ -115,7 +114,8 @@ def _tower_of_transformers(
             "that was fine-tuned, saved whole"
         )
     behind = towers.prefixed(tensors, prefix)
-    found, others = transformers_models.names_in(architecture, behind, len(behind[head]))
+    library = towers.of_family("transformers")
+    found, others = library.names_in(architecture, behind, len(behind[head]))
     names = {f"model.{name}": prefix + own for name, own in found.items()}
     image = {name: tensors[own].float() for name, own in names.items() if name in expected}
     rest = {own: tensors[own].float() for name, own in names.items() if name not in expected}

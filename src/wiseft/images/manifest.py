@@ -23,6 +23,7 @@ from wiseft.thetas.damage import damage_of, read_checked, with_sum
 
 FORMAT = 1
 NAME = "manifest.json"
+_OPTIONAL = ("class_ids", "label_map", "border", "limit", "borrowed")
 
 
 @dataclass(frozen=True)
@@ -137,7 +138,7 @@ def write_manifest(
 
     Args:
         prompt_names: None: the class names.
-        optional: `class_ids`, `label_map`, `border`, `limit`, `borrowed`; without empty values.
+        optional: what `_OPTIONAL` lists; without empty values.
     """
     prompted = prompt_names if prompt_names is not None else [[name] for name in class_names]
     record = {
@@ -155,6 +156,14 @@ def write_manifest(
     }
     write_json(path, with_sum(record))
     return path
+
+
+def write_changed(path: Path, like: Manifest, **changes: Any) -> Path:
+    """Write a manifest as another one, but for changes, as `write_manifest` takes them."""
+    record = asdict(like) | {"root": str(like.root) if like.root else None}
+    optional = {key: record.pop(key) for key in _OPTIONAL} | changes.pop("optional", {})
+    del record["path"], record["sha256"]
+    return write_manifest(path, **record | changes, optional=optional)
 
 
 def open_manifest(path: Path) -> Manifest:

@@ -11,12 +11,11 @@ import logging
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-import wiseft.models.footprint
 from wiseft.errors import WiseftError
 
 log = logging.getLogger(__name__)
@@ -115,28 +114,6 @@ def out_of_memory(error: BaseException) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or any(
         text in str(error) for text in _EXHAUSTED
     )
-
-
-def images_that_fit(
-    model: nn.Module, size: int, precision: str, device: torch.device, **of_weights: Any
-) -> int | None:
-    """Return the images of the largest pass that fits a device; None where nothing says its memory.
-
-    Args:
-        model: on uint8 images (n, 3, S, S).
-        size: edge of an image in pixels.
-        of_weights: `training`, `moments` and `copies` of `wiseft.models.footprint.images_that_fit`.
-    """
-    from wiseft.models.towers.memory import footprint  # what counts takes a second to import
-
-    available = available_bytes(device)
-    if available is None:
-        return None
-    half = precision in ("bf16", "fp16")
-    kind = "cpu" if device.type == "cpu" else "cuda"
-    with torch.compiler.set_stance("force_eager"):
-        counted = footprint(model, size, precision if half else "fp32", device_type=kind)
-    return wiseft.models.footprint.images_that_fit(counted, available, **of_weights)
 
 
 def available_bytes(device: torch.device) -> int | None:

@@ -15,13 +15,7 @@ from wiseft.base.alphas import format_alpha
 from wiseft.base.io import require_file
 from wiseft.errors import DamagedFile, WiseftError
 from wiseft.tabulate.bootstrap import Statistic
-from wiseft.tabulate.predictions import (
-    PER_SAMPLE,
-    Cell,
-    Place,
-    ViewDefinition,
-    read_predictions,
-)
+from wiseft.tabulate.predictions import PER_SAMPLE, Cell, Place, ViewDefinition, read_predictions
 from wiseft.tabulate.roles import renamed
 from wiseft.tabulate.settings import TabulateSettings
 from wiseft.thetas.damage import damage_of, read_metrics

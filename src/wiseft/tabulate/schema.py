@@ -161,10 +161,7 @@ def _parse(path: Path, schema: Schema, what: str) -> pd.DataFrame:
             texts = {name: "str" for name, kind in schema.items() if kind == TEXT}
             numbers = [name for name in schema if name not in texts]
             frame = pd.read_csv(
-                path,
-                dtype=texts,
-                keep_default_na=False,
-                na_values={name: [""] for name in numbers},
+                path, dtype=texts, keep_default_na=False, na_values={name: [""] for name in numbers}
             )
     except (ValueError, OSError) as error:
         raise WiseftError(f"{what} {path} cannot be read ({error})") from None

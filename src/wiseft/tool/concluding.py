@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -29,6 +30,12 @@ from wiseft.tool.record import (
 SHIFTS = "shifts"
 """Name of the average of two labelled shifts or more."""
 RESAMPLES = 1000
+
+
+def run_of(method: str, seed: int) -> dict[str, Any]:
+    """Return what tells the one run of a sweep, as metrics files have it."""
+    run = {"model": "model", "reference": REFERENCE, "method": method, "variant": ""}
+    return run | {"run": f"model__{REFERENCE}__{method}", "seed": seed}
 
 
 def table_settings(

@@ -7,13 +7,13 @@ null without labels) and `prediction/<alpha>`, the predicted class.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from html import escape
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from wiseft.base.alphas import format_alpha
+from wiseft.base.templates import filled
 from wiseft.images.manifest import NAME, open_manifest
 from wiseft.tabulate.predictions import WEIGHT
 from wiseft.tool.record import TEST, ImageSet
@@ -56,29 +56,16 @@ def section(frame: pd.DataFrame, alpha: float, what: str = "images") -> str:
         alpha: at which the flipped images are counted once more.
         what: the rows are called.
     """
-    rows, examples = [], []
+    sets = []
     labelled = frame[(frame["split"] == TEST) & frame["label"].notna()]
     for name, part in labelled.groupby("set", sort=False):
         kinds, at = _kinds(part, alpha)
-        cells = "".join(f"<td>{mask.sum()} ({(mask & at).sum()})</td>" for mask in kinds)
-        rows.append(f'<tr><th scope="row">{escape(str(name))}</th>{cells}</tr>')
+        counts = [(mask.sum(), (mask & at).sum()) for mask in kinds]
         shown = [(kind, part[mask]) for kind, mask in zip(KINDS, kinds, strict=True) if mask.any()]
-        items = "".join(f"<li>{kind}: {_examples(images)}</li>" for kind, images in shown)
-        if items:
-            title = f"<summary>{escape(str(name))}: examples</summary>"
-            examples.append(f"<details>{title}<ul>{items}</ul></details>")
-    if not rows:
+        sets.append((name, counts, [(kind, *_examples(images)) for kind, images in shown]))
+    if not sets:
         return ""
-    heads = "".join(f'<th scope="col">{kind}</th>' for kind in KINDS)
-    return (
-        '<section aria-labelledby="flips-title">\n'
-        f'<h2 id="flips-title">{what.capitalize()} that flip</h2>\n'
-        f'<p class="note">Test {what} by where they are right; in parentheses, how many of them '
-        f"are right at α = {alpha:g}. Only between: at some α, and at neither end.</p>\n"
-        f'<div class="scroll"><table class="flips"><thead><tr><th scope="col" class="left">'
-        f"dataset</th>{heads}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>\n"
-        f"{''.join(examples)}\n</section>"
-    )
+    return filled("tool/flips.html.j2", what=what, alpha=alpha, kinds=KINDS, sets=sets)
 
 
 def _kinds(part: pd.DataFrame, alpha: float) -> tuple[list[pd.Series], pd.Series]:
@@ -90,12 +77,12 @@ def _kinds(part: pd.DataFrame, alpha: float) -> tuple[list[pd.Series], pd.Series
     return [start & ~end, end & ~start, between], right[f"{PREDICTION}{format_alpha(alpha)}"]
 
 
-def _examples(images: pd.DataFrame) -> str:
-    ends = [f"{PREDICTION}{alpha}" for alpha in ("0.000", "1.000")]
-    said = [
-        f"{escape(Path(row['image']).name)} ({escape(str(row['label']))}; zero-shot "
-        f"{escape(str(row[ends[0]]))}, fine-tuned {escape(str(row[ends[1]]))})"
+def _examples(images: pd.DataFrame) -> tuple[list[dict[str, str]], int]:
+    """Return the first images, with both ends' predictions, and how many more there are."""
+    ends = {"zero_shot": f"{PREDICTION}0.000", "fine_tuned": f"{PREDICTION}1.000"}
+    first = [
+        {"name": Path(row["image"]).name, "label": row["label"]}
+        | {end: row[column] for end, column in ends.items()}
         for row in images.head(EXAMPLES).to_dict("records")
     ]
-    more = f" and {len(images) - EXAMPLES} more" if len(images) > EXAMPLES else ""
-    return ", ".join(said) + more
+    return first, len(images) - EXAMPLES

@@ -111,13 +111,7 @@ def _reference(place: Place, seed: int) -> Folder:
     return Folder(REFERENCE, "reference", place, {TEST: place.open(one)}, None, how)
 
 
-def index(
-    folder: Folder,
-    work: Path,
-    ends: Ends,
-    seed: int,
-    broken: list[str] | None,
-) -> Path:
+def index(folder: Folder, work: Path, ends: Ends, seed: int, broken: list[str] | None) -> Path:
     """Write the manifest of a folder, seen by a head, and return its path; a kept one has its own.
 
     Args:

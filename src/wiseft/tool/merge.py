@@ -7,7 +7,7 @@ configuration and tokenizer are kept.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from wiseft.foreign import huggingface
 from wiseft.foreign.adapters import write_scaled
 from wiseft.foreign.configs import check_described, compare_configs, tied_names
 from wiseft.foreign.door import Opened, open_model
-from wiseft.foreign.formats import Checkpoint, lone_prefix
+from wiseft.foreign.formats import Checkpoint
 from wiseft.foreign.forms import module_names
 from wiseft.foreign.processors import compare_processors
 from wiseft.foreign.tokenizer_files import compare_tokenizers
@@ -230,7 +230,7 @@ class _Mixed(LazyTensors):
 def _named_like(first: Checkpoint, second: Checkpoint) -> Mapping[str, Tensor]:
     """Return the second's tensors under the first's names."""
     start, tensors = first.tensors, second.tensors
-    before, after = lone_prefix(start, tensors), lone_prefix(tensors, start)
+    before, after = _lone_prefix(start, tensors), _lone_prefix(tensors, start)
     for each, prefix in ((first, before), (second, after)):
         if prefix:
             n = len(each.tensors)
@@ -238,6 +238,18 @@ def _named_like(first: Checkpoint, second: Checkpoint) -> Mapping[str, Tensor]:
     config = first.config or second.config
     found = _in_form(_stripped(start, before), _stripped(tensors, after), config)
     return renamed(found, {before + name: name for name in found}) if before else found
+
+
+def _lone_prefix(names: Iterable[str], others: Iterable[str]) -> str:
+    """Return what begins every name, module by module, and none of the others; else nothing."""
+    own, found = list(names), ""
+    while True:
+        longer = f"{found}{own[0].removeprefix(found).partition('.')[0]}."
+        if not all(each.startswith(longer) for each in own):
+            return found
+        if any(each.startswith(longer.removeprefix(found)) for each in others):
+            return found
+        found = longer
 
 
 def _stripped(tensors: Mapping[str, Tensor], prefix: str) -> Mapping[str, Tensor]:

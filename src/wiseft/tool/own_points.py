@@ -173,10 +173,7 @@ def _identity(function: Function) -> list[str]:
 
 
 def measure_all(
-    points: Points,
-    following: Next,
-    check: Callable[[str, pd.DataFrame], None],
-    jobs: int = 1,
+    points: Points, following: Next, check: Callable[[str, pd.DataFrame], None], jobs: int = 1
 ) -> dict[str, pd.DataFrame]:
     """Measure alpha after alpha until no more is asked for; return what was reported, by alpha.
 

@@ -26,7 +26,7 @@ from wiseft.tabulate.reported import check_alike, chosen, known_n, of_set, repor
 from wiseft.tabulate.stage import tables_of
 from wiseft.tool.claim import INPUTS, WORK, claimed
 from wiseft.tool.command import Command
-from wiseft.tool.concluding import accuracies, end_of, table_choices, table_settings
+from wiseft.tool.concluding import accuracies, end_of, run_of, table_choices, table_settings
 from wiseft.tool.flips import PREDICTION, section
 from wiseft.tool.own_points import Function, Points, measure_all
 from wiseft.tool.record import (
@@ -219,9 +219,8 @@ def _conclude(
     """
     output, inputs = where
     grid = list(results[REFERENCE, TEST])
-    run: dict[str, Any] = {"model": "model", "reference": REFERENCE, "method": "end-to-end"}
-    run |= {"variant": "", "run": f"model__{REFERENCE}__end-to-end", "seed": seed}
-    read, sets = reported(results, run), roles.sets({at: f[ENDS[0]] for at, f in results.items()})
+    read = reported(results, run_of("end-to-end", seed))
+    sets = roles.sets({at: f[ENDS[0]] for at, f in results.items()})
     # Shares of right answers and rewards have no average.
     metric = read.metrics.set_index("dataset")["metric"]
     average = metric[metric.index.isin(roles.shifts)].nunique() == 1

@@ -6,7 +6,6 @@ import json
 import os
 import shlex
 from collections.abc import Mapping, Sequence
-from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ import pandas as pd
 from wiseft.base.alphas import format_alpha
 from wiseft.base.io import write_json, write_text
 from wiseft.base.provenance import upgrades
+from wiseft.base.templates import aligned, filled
 from wiseft.figures.page import PageSettings, build_page
 from wiseft.figures.page.content import part, percent_interval
 from wiseft.figures.registry import make_figure
@@ -157,10 +157,10 @@ def summary(result: Result) -> str:
     sets = _shown(table)
     shares = is_shares(table)
     grid, by_image = (table[table["selection"] == name] for name in ("grid", "dawin"))
-    columns = [(REFERENCE, HELD_OUT), *((name, TEST) for name in sets)]
+    places = [(REFERENCE, HELD_OUT), *((name, TEST) for name in sets)]
     cells: dict[str, list[str]] = {}
     titles = _titles(record)
-    for name, split in columns:
+    for name, split in places:
         parts = (of[(of["dataset"] == name) & (of["split"] == split)] for of in (grid, by_image))
         part = pd.concat([each.sort_values("alpha") for each in parts])
         head = f"{titles.get(name, name)}, {split}" if name == REFERENCE else titles.get(name, name)
@@ -174,7 +174,8 @@ def summary(result: Result) -> str:
         alphas.append("by image")
         cells[f"{REFERENCE}, {HELD_OUT}"].append("")
         notes.append("dawin (transductive, several models)")
-    lines = _table({"alpha": alphas, **cells, "chosen by": notes})
+    columns = {"alpha": alphas, **cells, "chosen by": notes}
+    lines = [aligned(zip(*([head, *below] for head, below in columns.items()), strict=True))]
     for name, alpha in record.unlabelled.items():
         lines.append(f"most certain on {name}, without labels: alpha {alpha:g}")
     lines += ["", _verdict(record.recommended, "alpha")]
@@ -197,15 +198,6 @@ def _titles(record: Sweep) -> dict[str, str]:
     labelled = sum(each.role == "shift" and each.labelled for each in record.sets)
     kept = {each.name: f"{each.name}, retained" for each in record.sets if each.role == "kept"}
     return {_MAIN: f"{labelled} shifts"} | kept
-
-
-def _table(rows: dict[str, list[str]]) -> list[str]:
-    columns = [[head, *cells] for head, cells in rows.items()]
-    widths = [max(map(len, column)) for column in columns]
-    return [
-        "  ".join(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)).rstrip()
-        for line in zip(*columns, strict=True)
-    ]
 
 
 def _gains(rows: pd.DataFrame, titles: dict[str, str], shares: bool) -> list[str]:
@@ -295,23 +287,19 @@ def _plain_page(
     grid = table[(table["selection"] == "grid") & (table["split"] == TEST)]
     names, titles = _shown(grid), {REFERENCE: "the reference"} | _titles(record)
     metrics = grid.groupby("dataset")["metric"].first().str.capitalize()
-    heads = "".join(f"<th>{escape(f'{metrics[n]} on {titles.get(n, n)}')}</th>" for n in names)
     texts = [number(row, is_shares(table)) for row in grid.to_dict("records")]
     wide = grid.assign(text=texts).pivot(index="alpha", columns="dataset", values="text")[names]
-    rows = "".join(
-        f"<tr><td>{alpha:g}</td><td>{'</td><td>'.join(cells)}</td></tr>"
-        for alpha, cells in zip(wide.index, wide.to_numpy(), strict=True)
-    )
-    files = "".join(f'<li><a href="{path.name}">{path.name}</a></li>' for path in links)
     found, _, why = verdict.partition(". ")
-    drawn = escape(" / ".join(metrics.unique()))
-    return (
-        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(title)}</title><style>{part('page.css')}</style></head><body>\n"
-        f'<h1>{escape(title)}</h1>\n<p class="answer">{escape(found)}.</p>\n<p>{escape(why)}</p>\n'
-        f'<img src="{CURVE}.svg" alt="{drawn} over alpha">\n'
-        f"<p>{escape(_details(record))}</p>\n"
-        f"<table><tr><th>α</th>{heads}</tr>{rows}</table>\n"
-        f"<ul>{files}</ul>\n</body></html>\n"
+    return filled(
+        "tool/plain_page.html.j2",
+        title=title,
+        style=part("page.css"),
+        found=found,
+        why=why,
+        curve=CURVE,
+        metrics=metrics,
+        details=_details(record),
+        heads=[(metrics[name], titles.get(name, name)) for name in names],
+        rows=wide.itertuples(name=None),
+        files=[path.name for path in links],
     )

@@ -9,9 +9,9 @@ import pandas as pd
 
 from wiseft.base.alphas import format_alpha
 from wiseft.base.names import last_names
+from wiseft.base.templates import signed
 from wiseft.errors import WiseftError
 from wiseft.figures.page import PageSettings, build_page
-from wiseft.figures.page.content import signed
 from wiseft.tabulate.intervals import paired
 from wiseft.tool.flips import PREDICTION
 from wiseft.tool.record import PAGE, PREDICTIONS, REFERENCE, TEST, ImageSet, Result

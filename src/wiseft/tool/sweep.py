@@ -36,7 +36,7 @@ from wiseft.tabulate.stage import Tables, tabulate
 from wiseft.thetas.preprocessing import Preprocessing
 from wiseft.thetas.theta import load_theta, read_header
 from wiseft.tool.claim import INPUTS, WORK, claimed, inputs_of
-from wiseft.tool.concluding import accuracies, end_of, table_choices, table_settings
+from wiseft.tool.concluding import accuracies, end_of, run_of, table_choices, table_settings
 from wiseft.tool.export import Exported, export_theta, write_beside
 from wiseft.tool.flips import predictions, section
 from wiseft.tool.folders import Folder, find_folders, image_set, index
@@ -313,14 +313,7 @@ def _evaluate(
         manifests=[],
         evaluate=SuiteEvaluation({}),
         output_dir=work / "evaluation",
-        metadata={
-            "model": "model",
-            "reference": REFERENCE,
-            "method": ends.method,
-            "variant": "",
-            "run": f"model__{REFERENCE}__{ends.method}",
-            "seed": seed,
-        },
+        metadata=run_of(ends.method, seed),
         combinations=("weight",),
         state=work / "state",
         **how,

@@ -122,10 +122,7 @@ class HeadBuilder:
     """
 
     def __init__(
-        self,
-        header: ThetaHeader,
-        like: Mapping[str, Tensor],
-        device: torch.device | str = "cpu",
+        self, header: ThetaHeader, like: Mapping[str, Tensor], device: torch.device | str = "cpu"
     ):
         self._prompts = Prompts.of(header)
         with towers.for_weights(header.architecture, examples(like)):

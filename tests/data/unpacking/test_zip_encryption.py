@@ -14,7 +14,7 @@ import pytest
 from tests.data.unpacking.archives import assert_refused, content
 from tools.rehearsal.encrypted_zip import write_encrypted_zip
 
-from wiseft.base.archives import zip_encryption
+from wiseft.study.data.unpacking import zip_encryption
 from wiseft.study.data.unpacking.unpack import unpack
 
 PASSWORD = "objectnetisatestset"

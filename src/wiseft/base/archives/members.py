@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from wiseft.base.archives.zip_encryption import Decrypter
 from wiseft.base.io import require_file
 from wiseft.errors import WiseftError
 
@@ -78,14 +77,14 @@ Members = Generator[Member, None, None]
 """Members of an archive that is open until the last one was given, or until it is closed."""
 
 
-def members(archive: Path, password: str | None = None) -> Members:
+def members(archive: Path, decrypter: Callable[..., Any] | None = None) -> Members:
     """Yield the members of a .tar, .tar.gz, .tar.bz2, .tar.xz or .zip file in their order.
 
     The format is told by the content, not by the name. At the end of a tar archive the rest of the
     file is read too, so that a compressed archive's own checksum is compared.
 
     Args:
-        password: of an encrypted zip archive.
+        decrypter: given an encrypted zip archive and its file, makes what opens members.
 
     Raises:
         WiseftError: the file is of no known format, damaged, cut short, encrypted with another
@@ -94,7 +93,7 @@ def members(archive: Path, password: str | None = None) -> Members:
     with _reading(archive), archive.open("rb") as file:
         start = file.read(512)
     if start[:4] in (b"PK\3\4", b"PK\5\6"):
-        return _zip_members(archive, password)
+        return _zip_members(archive, decrypter)
     for magic, opener in COMPRESSIONS.items():
         if start.startswith(magic):
             return _tar_members(archive, opener)
@@ -289,11 +288,9 @@ def _tar_pieces(
 # ---------------------------------------------------------------------------------------- zip
 
 
-def _zip_members(archive: Path, password: str | None) -> Members:
+def _zip_members(archive: Path, decrypter: Callable[..., Any] | None) -> Members:
     with _reading(archive), zipfile.ZipFile(archive) as file, archive.open("rb") as raw:
-        opener: Callable[[zipfile.ZipInfo], IO[bytes]] = file.open
-        if password is not None:
-            opener = Decrypter(file, raw, password.encode()).open
+        opener = decrypter(file, raw).open if decrypter else file.open
         for info in file.infolist():
             kind = _zip_kind(info)
             name = shortened(info.filename)
@@ -302,7 +299,7 @@ def _zip_members(archive: Path, password: str | None) -> Members:
                     f"{archive}: {name!r} is stored by method {info.compress_type}; expected a "
                     "zip archive whose members are stored plainly (0) or deflated (8)."
                 )
-            if info.flag_bits & 1 and password is None:
+            if info.flag_bits & 1 and decrypter is None:
                 raise WiseftError(f"{archive}: {name!r} is encrypted, and no password is given.")
 
             if kind == "symlink" and info.file_size > LONGEST_LINK:

@@ -6,18 +6,17 @@ import base64
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
-from html import escape
 from pathlib import Path
-from string import Template
 from typing import Any
 
 import pandas as pd
 from pydantic import Field
 
 from wiseft.base.rehearsal import noted, titled
+from wiseft.base.templates import filled
 from wiseft.base.typed import Entry
 from wiseft.errors import WiseftError
 from wiseft.figures.labels import links_beside, name_of
@@ -36,12 +35,6 @@ from wiseft.figures.select import FIXED_ALPHA
 from wiseft.figures.series import MEASURED, PUBLISHED
 from wiseft.tabulate.models import FEWEST_MODELS
 from wiseft.tabulate.schema import AVERAGE_PREFIX
-
-RECOMMENDATION = (
-    " Diamonds: the recommended α, the smallest that held-out {samples} of the reference cannot "
-    "tell from the best (within one standard error; of several runs the lower median). No {one} "
-    "of a shift had a part in it, so under shift another can be better."
-)
 
 
 class PageSettings(Entry):
@@ -129,21 +122,29 @@ def build_page(
     )
     said = [settings.says] if settings.says else found
     scripts, style = [library(), part("page.js")], part("page.css")
-    return Template(part("template.html")).substitute(
-        title=escape(titled(settings.title)),
-        answer=escape(said[0]),
-        second=escape(noted(" ".join(said[1:]))),
-        about=escape(settings.about),
-        reference=escape(name_of(reference, titles)),
-        lead=escape(panel_title(names[0], titles)),
-        model_hidden="" if len(models) > 1 else " hidden",
-        panels_hidden="" if len(names) > 1 else " hidden",
+    sources = {line.source for line in lines}
+    return filled(
+        "figures/page/template.html",
+        title=titled(settings.title),
+        answer=said[0],
+        second=noted(" ".join(said[1:])),
+        about=settings.about,
+        details=settings.details,
+        reference=name_of(reference, titles),
+        lead=panel_title(names[0], titles),
+        models=len(models),
+        panels=len(names),
         beside=links_beside(beside),
-        note=escape(_note(lines, settings.further_methods, settings.samples)),
-        intervals=escape(_intervals(lines)),
+        measured=MEASURED in sources,
+        published=PUBLISHED in sources,
+        further=settings.further_methods,
+        chosen=any(line.recommended is not None for line in lines),
+        samples=settings.samples,
+        seeds=max(line.models for line in lines),
+        fewest=FEWEST_MODELS,
         flips=flips,
-        files=_files(links, settings.captions, output),
-        details=f"<p>{escape(settings.details)}</p>",
+        links=_links(links, output),
+        captions=settings.captions,
         data=_embedded(data),
         specs=_embedded([compiled(spec) for spec in specs]),
         library=scripts[0],
@@ -165,50 +166,12 @@ def _start(
     return model, wanted if wanted in alphas.to_numpy() else float(alphas.min())
 
 
-def _note(lines: list[Line], further: int, samples: str) -> str:
-    sources = {line.source for line in lines}
-    if sources == {PUBLISHED}:
-        return "All numbers are published ones, of the paper's tables."
-    note = "All numbers are measured here."
-    if PUBLISHED in sources:
-        note = "Solid: measured here; dotted: published, of the paper's tables."
-    if further:
-        note += (
-            f" {further} further methods are in the tables and not shown; the key page of the "
-            "experiment's file chooses."
-        )
-    chosen = any(line.recommended is not None for line in lines)
-    return note + (RECOMMENDATION.format(samples=samples, one=samples[:-1]) if chosen else "")
-
-
-def _intervals(lines: list[Line]) -> str:
-    """Return what the brackets are, and what they are not."""
-    if (n := max(line.models for line in lines)) >= FEWEST_MODELS:
-        return (
-            f"In brackets: 95 % interval of the mean over {n} models (pre-training seeds); new: "
-            "where one new pre-training is expected (95 %)."
-        )
-    text = "In brackets: 95 % interval, where it is known (published: of the rounded number)."
-    if any(line.source == MEASURED for line in lines):
-        text += " It is conditional on the models: nothing here says what another pre-training"
-        text += " would give."
-    return text
-
-
-def _files(links: Sequence[Path], captions: Mapping[str, str], output: Path) -> str:
-    def link(text: str, path: Path) -> str:
-        target = os.path.relpath(path, output.parent)
-        return f'<a href="{escape(Path(target).as_posix())}">{escape(text)}</a>'
-
+def _links(links: Sequence[Path], output: Path) -> list[tuple[str, str]]:
+    """Return names and addresses of files, seen from the page."""
     names = [path.name for path in links]  # of sweeps all alike: their folders tell them apart
     own = [f"{path.parent.name}/" * (names.count(path.name) > 1) + path.name for path in links]
-    parts = [f"<li>{link(name, path)}</li>" for name, path in zip(own, links, strict=True)]
-    for name, caption in captions.items():
-        folder = output.parent / "figures"
-        kinds = ", ".join(link(kind, folder / f"{name}.{kind}") for kind in ("pdf", "png", "svg"))
-        text = f": {escape(caption)}" if caption else ""
-        parts.append(f"<li>{escape(name)} ({kinds}){text}</li>")
-    return "<ul>\n" + "\n".join(parts) + "\n</ul>"
+    at = [Path(os.path.relpath(path, output.parent)).as_posix() for path in links]
+    return list(zip(own, at, strict=True))
 
 
 def _embedded(data: Any) -> str:

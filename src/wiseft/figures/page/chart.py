@@ -14,7 +14,9 @@ from collections.abc import Sequence
 from string import Template
 from typing import Any
 
-from wiseft.figures.axes import expit, logit, logit_ticks
+from scipy.special import expit, logit
+
+from wiseft.figures.axes import logit_ticks
 from wiseft.figures.page.content import FARTHEST, Line, part
 from wiseft.figures.series import MEASURED, PUBLISHED
 

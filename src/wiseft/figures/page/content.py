@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.special import logit
 
 from wiseft.base.names import SEARCHES
+from wiseft.base.templates import signed
 from wiseft.errors import WiseftError
-from wiseft.figures.axes import logit
 from wiseft.figures.labels import name_of
 from wiseft.figures.select import SEPARATOR, VALUES, each_run, mean_over_runs, variant_names
 from wiseft.figures.series import FEW, MEASURED, PUBLISHED, with_intervals
@@ -29,6 +30,8 @@ RECOMMENDED = "held-out-1se"
 FARTHEST = 12.0
 """Logit at which an end of an interval at 0 or 100 % stands: outside of every panel."""
 NEW = ["new_low", "new_high"]
+_SHOWN = ("key", "model", "label", "color", "source", "runs", "models", "recommended")
+"""What the table has of a line as it is."""
 LEAST_ALPHAS = 3
 """A series with fewer alphas has nothing to slide along."""
 
@@ -66,11 +69,7 @@ class Line:
 
 
 def lines_of(
-    table: pd.DataFrame,
-    reference: str,
-    datasets: list[str],
-    view: str,
-    methods: Sequence[str] = (),
+    table: pd.DataFrame, reference: str, datasets: list[str], view: str, methods: Sequence[str] = ()
 ) -> list[Line]:
     """Return the lines of a table, those of the leading method first, published ones last.
 
@@ -194,9 +193,7 @@ def records(
     for line in lines:
         for dataset in [name for name in datasets if name in line.values]:
             at = line.values[dataset].merge(line.values[reference], on="alpha", suffixes=("", "_x"))
-            at = at[
-                at[["value", "value_x"]].apply(lambda c: c.between(0, 1, "neither")).all(axis=1)
-            ]
+            at = at[(at[["value", "value_x"]].gt(0) & at[["value", "value_x"]].lt(1)).all(axis=1)]
             points += [
                 {
                     "dataset": dataset,
@@ -229,22 +226,17 @@ def _name(alpha: float, line: Line) -> str:
 def _positions(axis: str, row: Any, suffix: str = "") -> dict[str, float | None]:
     """Return where a point and the ends of its interval stand, in logits; null: it has none."""
     value, low, high = (row[f"{name}{suffix}"] for name in VALUES)
-    found = {axis: value, f"{axis}_low": low, f"{axis}_high": high}
-    inside = {name: min(max(each, 1e-9), 1 - 1e-9) for name, each in found.items()}
-    return {
-        name: None
-        if pd.isna(found[name])
-        else round(min(max(float(logit(each)), -FARTHEST), FARTHEST), 5)
-        for name, each in inside.items()
-    }
+    inside = np.clip([value, low, high], 1e-9, 1 - 1e-9)
+    places = logit(inside).clip(-FARTHEST, FARTHEST).round(5).tolist()
+    names = (axis, f"{axis}_low", f"{axis}_high")
+    return {k: None if np.isnan(v) else v for k, v in zip(names, places, strict=True)}
 
 
 def percent_interval(row: Any, axis: str = "") -> str:
     """Return an accuracy in percent with its interval where it has one; `axis` ends the columns."""
     value, low, high = (row[f"{name}{axis}"] for name in VALUES)
-    return f"{100 * value:.1f} %" + (
-        "" if pd.isna(low) else f" [{100 * low:.1f}, {100 * high:.1f}]"
-    )
+    ends = "" if pd.isna(low) else f" [{100 * low:.1f}, {100 * high:.1f}]"
+    return f"{100 * value:.1f} %{ends}"
 
 
 def table_data(
@@ -259,14 +251,7 @@ def table_data(
         ],
         "lines": [
             {
-                "key": line.key,
-                "model": line.model,
-                "label": line.label,
-                "color": line.color,
-                "source": line.source,
-                "runs": line.runs,
-                "models": line.models,
-                "recommended": line.recommended,
+                **{name: getattr(line, name) for name in _SHOWN},
                 "pair": f"{line.model}/{line.method}/{line.variant}",
                 "values": {
                     dataset: {
@@ -355,12 +340,6 @@ def _difference(
     else:
         low = high = points
     return (1 if low > 0 else -1 if high < 0 else 0), text
-
-
-def signed(points: float) -> str:
-    """Return a difference in percentage points with its sign; 0.0 has none."""
-    text = f"{abs(points):.1f}"
-    return text if text == "0.0" else f"{'−' if points < 0 else '+'}{text}"
 
 
 def panel_title(dataset: str, titles: dict[str, str]) -> str:

@@ -13,13 +13,7 @@ from typing import Any, cast
 from torch import Tensor, nn
 
 from wiseft.errors import WiseftError
-from wiseft.models.towers import (
-    IMAGE,
-    ZeroShotModel,
-    explained,
-    seeded,
-    tokenizers,
-)
+from wiseft.models.towers import IMAGE, ZeroShotModel, explained, seeded, tokenizers
 
 CONTEXT_LENGTH = 64
 """Tokens that ALIGN reads, as transformers' conversion script sets it."""

@@ -28,7 +28,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.weak import WeakIdKeyDictionary
 
+from wiseft.models import footprint as formulas
 from wiseft.models import towers
+from wiseft.models.batch_size import available_bytes
 from wiseft.models.footprint import FLOAT, HALF, Footprint
 
 _BATCHES = 32, 64
@@ -88,6 +90,26 @@ def footprint(
         cast=0 if precision == "fp32" else HALF * parameters,
         pixels=FLOAT * 3 * image_size**2,
     )
+
+
+def images_that_fit(
+    model: nn.Module, size: int, precision: str, device: torch.device, **of_weights: Any
+) -> int | None:
+    """Return the images of the largest pass that fits a device; None where nothing says its memory.
+
+    Args:
+        model: on uint8 images (n, 3, S, S).
+        size: edge of an image in pixels.
+        of_weights: `training`, `moments` and `copies` of `wiseft.models.footprint.images_that_fit`.
+    """
+    available = available_bytes(device)
+    if available is None:
+        return None
+    kind = "cpu" if device.type == "cpu" else "cuda"
+    with torch.compiler.set_stance("force_eager"):
+        half = precision if precision in _DTYPES else "fp32"
+        counted = footprint(model, size, half, device_type=kind)
+    return formulas.images_that_fit(counted, available, **of_weights)
 
 
 def _count(
@@ -211,10 +233,7 @@ class _Alive(TorchDispatchMode):
         return functional.linear(made.transpose(1, 2).flatten(2), out_weight, out_bias), None
 
     def _attention(
-        self,
-        *given: Any,
-        attn_mask: Tensor | None = None,
-        scale: float | None = None,
+        self, *given: Any, attn_mask: Tensor | None = None, scale: float | None = None
     ) -> tuple[Tensor, Tensor]:
         """Allocate what attention and its log-sums take; their gradients are as on a CPU."""
         qkv, of_dropout = given[:3], given[3:]

@@ -24,14 +24,7 @@ from torch.func import functional_call
 from wiseft.base.io import read_json
 from wiseft.base.temporary import temporary_folder
 from wiseft.errors import WiseftError
-from wiseft.models.towers import (
-    IMAGE,
-    PrefixSharing,
-    ZeroShotModel,
-    explained,
-    seeded,
-    tokenizers,
-)
+from wiseft.models.towers import IMAGE, PrefixSharing, ZeroShotModel, explained, seeded, tokenizers
 
 VISUAL = "visual."
 IMAGE_NAMES = (VISUAL, IMAGE)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from wiseft.errors import WiseftError
 from wiseft.images.index import write_index
-from wiseft.images.manifest import NAME, Manifest, open_manifest, write_manifest
+from wiseft.images.manifest import NAME, Manifest, open_manifest, write_changed
 from wiseft.images.split import Indexed, PreparedSplit, draw_indices
 from wiseft.images.store import open_arrays, read_index, write_arrays, write_prepared
 from wiseft.study.data.fetching.entry_files import read_fetched
@@ -153,25 +153,9 @@ def _prepare_preview(entry: DatasetEntry, limit: int, manifest: Path, base: Mani
     """Write the manifest of a preview of a whole dataset."""
     manifest.unlink(missing_ok=True)
     splits = {name: _cut(base, name, limit, manifest.parent) for name in base.splits}
-    mapping = base.label_map
-    return write_manifest(
-        manifest,
-        dataset=entry.name,
-        layout=base.layout,
-        class_names=base.class_names,
-        prompt_names=base.prompt_names,
-        image_size=base.image_size,
-        splits=splits,
-        sources=[{"dataset": base.dataset, "manifest_sha256": base.sha256}],
-        root=str(base.root) if base.root else None,
-        optional={
-            "class_ids": base.class_ids,
-            "label_map": vars(mapping) if mapping else None,
-            "border": base.border,
-            "limit": limit,
-            "borrowed": base.borrowed,
-        },
-    )
+    sources = [{"dataset": base.dataset, "manifest_sha256": base.sha256}]
+    changes = {"dataset": entry.name, "splits": splits, "sources": sources}
+    return write_changed(manifest, base, **changes, optional={"limit": limit})
 
 
 def _cut(base: Manifest, split: str, limit: int, folder: Path) -> dict[str, Any]:

@@ -23,13 +23,7 @@ from wiseft.figures.legend import place_legend
 from wiseft.figures.select import RUN, matching, rows
 from wiseft.figures.style import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, Style
 
-FILLS = (
-    (BLUE, ""),
-    (ORANGE, "////"),
-    (GREEN, "...."),
-    (GREY, "xxxx"),
-    (PURPLE, "----"),
-)
+FILLS = ((BLUE, ""), (ORANGE, "////"), (GREEN, "...."), (GREY, "xxxx"), (PURPLE, "----"))
 """Colour and hatching of the series in their order."""
 BAR_SHARE = 0.8
 Bar = tuple[float, float, float]

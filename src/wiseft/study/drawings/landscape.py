@@ -38,16 +38,7 @@ from wiseft.figures.select import (
     shifts_of,
 )
 from wiseft.figures.series import FEW, MEASURED, PUBLISHED, with_intervals
-from wiseft.figures.style import (
-    BLACK,
-    DASHDOT,
-    DOTTED,
-    FADED_LINE,
-    GREY,
-    OUTPUT_SPACE,
-    Look,
-    Style,
-)
+from wiseft.figures.style import BLACK, DASHDOT, DOTTED, FADED_LINE, GREY, OUTPUT_SPACE, Look, Style
 
 CHORD = Look("chord between the ends", GREY, "", "-")
 BETTER_END = Look("better end", BLACK, "", DASHDOT)

@@ -37,15 +37,7 @@ from wiseft.figures.select import (
     paired_curve,
     reference_of,
 )
-from wiseft.figures.style import (
-    AUGMENTED,
-    FROM_SCRATCH,
-    GREY,
-    OUTPUT_SPACE,
-    ZERO_SHOT,
-    Look,
-    Style,
-)
+from wiseft.figures.style import AUGMENTED, FROM_SCRATCH, GREY, OUTPUT_SPACE, ZERO_SHOT, Look, Style
 from wiseft.tabulate.robustness import (
     BASELINE_METHOD,
     BaselineFit,

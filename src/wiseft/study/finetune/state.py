@@ -52,12 +52,7 @@ def make_optimiser(model: nn.Module, settings: FinetuneSettings) -> torch.optim.
         return torch.optim.SGD(parameters, lr=rate, momentum=MOMENTUM, weight_decay=decay)
     kind = torch.optim.AdamW if settings.optimiser == "adamw" else torch.optim.Adam
     return kind(
-        parameters,
-        lr=rate,
-        betas=settings.betas,
-        eps=settings.eps,
-        weight_decay=decay,
-        fused=True,
+        parameters, lr=rate, betas=settings.betas, eps=settings.eps, weight_decay=decay, fused=True
     )
 
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from wiseft.errors import WiseftError
 from wiseft.images.index import read_index
 from wiseft.images.store import Manifest
-from wiseft.models.batch_size import BatchSize, images_that_fit
+from wiseft.models.batch_size import BatchSize
 from wiseft.models.classifier import ImageClassifier, classifier_tensors, mask_logits
 from wiseft.models.footprint import usual_batch_size
 from wiseft.models.precision import Arithmetic
@@ -187,6 +187,8 @@ def fitting_micro_batch(task: Task, settings: FinetuneSettings, share: int) -> i
             f"a batch of this training can't be divided: all {share} images are computed on at once"
         )
         return share
+    from wiseft.models.towers.memory import images_that_fit  # takes a second to import
+
     device = next(model.parameters()).device
     fits = images_that_fit(model, size, settings.precision, device, training=True, **settings.kept)
     micro_batch = share

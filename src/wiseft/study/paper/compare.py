@@ -24,6 +24,7 @@ import numpy as np
 import pandas as pd
 
 from wiseft.base.io import read_object
+from wiseft.base.templates import aligned
 from wiseft.errors import WiseftError
 from wiseft.figures.select import FIXED_ALPHA, reference_of
 from wiseft.study.config import ExperimentEntry, paths
@@ -273,10 +274,4 @@ def shown(cells: pd.DataFrame, made_with: list[list[str]]) -> str:
         judged = ["yes" if row["inside"] else "NO", " to ".join(numbers[2:])]
         rows.append([*key, *numbers[:2], *(["not judged", ""] if numbers[2] == "nan" else judged)])
     made = [["made with", "here", "published"], *made_with]
-    return "\n\n".join(_aligned(part) for part in (rows, made) if len(part) > 1)
-
-
-def _aligned(rows: list[list[str]]) -> str:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    padded = ([text.ljust(width) for text, width in zip(row, widths, strict=True)] for row in rows)
-    return "\n".join("  ".join(row).rstrip() for row in padded)
+    return "\n\n".join(aligned(part) for part in (rows, made) if len(part) > 1)

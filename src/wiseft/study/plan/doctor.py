@@ -9,7 +9,7 @@ import contextlib
 import importlib.metadata
 import os
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 from wiseft.base.io import amount
 from wiseft.base.provenance import cores, git_commit, versions
+from wiseft.base.templates import filled
 from wiseft.errors import WiseftError
 from wiseft.study.config import Catalogue, Config, load_config, paths, require_clone
 from wiseft.study.plan import PEAKS, Assumptions, estimate
@@ -217,46 +218,11 @@ def _disk_to_come(targets: Targets) -> float:
 
 def render(findings: dict[str, Any]) -> str:
     """Return findings of `examine` as text for a terminal."""
-    parts = [
-        _section("Software", findings["software"].items()),
-        _section("Machine", _machine_rows(findings["machine"])),
-    ]
-    if findings["present"]:
-        parts.append(_section("There", _present_rows(findings["present"])))
     experiment = findings["experiment"]
-    if experiment:
-        title = f"Experiment {experiment['name']}: {experiment['title']}"
-        parts.append(_section(title, _experiment_rows(experiment)))
-    if findings["problems"]:
-        lines = "\n".join(f"  {problem}" for problem in findings["problems"])
-        parts.append(f"Problems\n{lines}")
-    return "\n\n".join(parts)
-
-
-def _section(title: str, rows: Iterable[tuple[str, Any]]) -> str:
-    rows = list(rows)
-    width = max((len(name) for name, _ in rows), default=0)
-    return "\n".join([title, *(f"  {name:<{width}}  {value}" for name, value in rows)])
-
-
-def _machine_rows(machine: dict[str, Any]) -> list[tuple[str, Any]]:
-    unknown = "unknown"
-    memory, disk = machine["memory_gb"], machine["free_disk_gb"]
-    return [
-        ("CPU cores", machine["cores"] or unknown),
-        ("memory", f"{memory} GB" if memory else unknown),
-        ("free disk", f"{disk} GB" if disk is not None else unknown),
-        ("GPUs", ", ".join(machine["gpus"]) or machine["gpu_note"]),
-    ]
-
-
-def _present_rows(present: dict[str, Any]) -> list[tuple[str, Any]]:
-    there, packages = present["datasets"], present["packages"]
-    return [
-        ("datasets", f"{sum(there.values())} of {len(there)} prepared"),
-        ("packages", f"{sum(packages.values())} of {len(packages)} fetched"),
-        ("weights", ", ".join(present["weights"]) or "none"),
-    ]
+    rows = _experiment_rows(experiment) if experiment else []
+    software = list(findings["software"].items())
+    text = filled("study/plan/doctor.txt.j2", **findings | {"software": software}, rows=rows)
+    return text.rstrip("\n")
 
 
 def _experiment_rows(experiment: dict[str, Any]) -> list[tuple[str, Any]]:

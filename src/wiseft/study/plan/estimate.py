@@ -16,6 +16,7 @@ from wiseft.study.plan.work import (
     evaluation_passes,
     forward_work,
     kept_features,
+    prompts_of,
     training_work,
 )
 from wiseft.study.targets import Run, Targets
@@ -163,10 +164,7 @@ def _settings(targets: Targets, run: Run) -> FinetuneSettings:
 
 
 def _rows(
-    targets: Targets,
-    costs: Mapping[str, TowerCost],
-    assumptions: Assumptions,
-    features: Features,
+    targets: Targets, costs: Mapping[str, TowerCost], assumptions: Assumptions, features: Features
 ) -> list[Row]:
     groups: dict[tuple[str, str], list[Run]] = {}
     runs, trained = set(targets.runs), set(targets.trainings)
@@ -233,7 +231,7 @@ def _head_hours(
     reference, hours = targets.data.entries[targets.reference], dict.fromkeys(targets.models, 0.0)
     heads = [*((model, reference.name) for model in targets.models), *targets.files.kept_heads]
     for model, name in heads:
-        prompts = _prompts(targets, targets.data.entries[name]) or 0
+        prompts = prompts_of(targets, targets.data.entries[name]) or 0
         work = Work(forward_flops=prompts * costs[model].text_flops)
         hours[model] += assumptions.hours(model, work)
     for model in targets.models:
@@ -241,12 +239,6 @@ def _head_hours(
             seen = reference.splits.get(split, 0)
             hours[model] += assumptions.hours(model, forward_work(seen, costs[model]))
     return hours
-
-
-def _prompts(targets: Targets, reference: DatasetEntry) -> int | None:
-    """Return the number of prompts of a head; None before their file is fetched."""
-    templates = targets.catalogue.prompts(reference.prompts).ready
-    return None if templates is None else len(templates) * reference.class_count
 
 
 def _disk(targets: Targets, costs: Mapping[str, TowerCost], features: Features) -> dict[str, float]:
@@ -322,7 +314,7 @@ def _logits(targets: Targets, run: Run) -> float:
 def _notes(targets: Targets) -> list[str]:
     notes = targets.jobs.long_warmups()
     reference = targets.data.entries[targets.reference]
-    if targets.experiment.models and _prompts(targets, reference) is None:
+    if targets.experiment.models and prompts_of(targets, reference) is None:
         notes.append(
             f"prompts of {reference.name} are not fetched yet: the zero-shot heads are left out"
         )

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from wiseft.base.io import read_json
 from wiseft.errors import WiseftError
+from wiseft.study.config import paths
 from wiseft.study.targets import Targets
 
 _DRAWN = (
@@ -59,6 +61,27 @@ def read_rates(root: Path, device_type: str) -> Rates:
             "make rehearse EXPERIMENT=NAME REAL=1"
         ) from None
     return found
+
+
+def recorded_rate(record: Mapping[str, Any]) -> float:
+    """Return images/s of one process, as a training recorded it."""
+    return float(record["images_per_second"]) / int(record["processes"])
+
+
+def rate_of_training(
+    targets: Targets, rates: Rates, model: str, method: str, device_type: str
+) -> float | None:
+    """Return images/s of one process: of another seed's training, or of the file of rates."""
+    run = paths.run_name(model, targets.reference, method)
+    folder = targets.catalogue.root / paths.run_folder(run, 0).parent
+    for file in sorted(folder.glob("seed-*/training.json")):
+        try:
+            record = read_json(file, "record")
+            if record["device_type"] == device_type and record["images_per_second"] > 0:
+                return recorded_rate(record)
+        except (WiseftError, KeyError, TypeError, ValueError):
+            continue
+    return rates.get(("training", targets.entry(model).name, method))
 
 
 def of_towers(rates: Rates, work: str, targets: Targets) -> dict[str, float]:

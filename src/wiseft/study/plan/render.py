@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+from wiseft.base.templates import filled
 from wiseft.study.plan.days import Schedule, gpus_key
-from wiseft.study.plan.estimate import Assumptions, Plan
+from wiseft.study.plan.estimate import Plan
+from wiseft.study.plan.resources import Resources
 
 
 def as_json(plan: Plan) -> dict[str, Any]:
@@ -40,66 +42,50 @@ def as_json(plan: Plan) -> dict[str, Any]:
     }
 
 
-def render(plan: Plan) -> str:
-    """Return a plan as Markdown, which a terminal shows as well."""
-    lines = [f"Estimate for {plan.experiment}: {_basis(plan.assumptions)}", ""]
-    if plan.rows:
-        lines += [
-            "| model | method | runs | precision | training, GPU h | evaluation, GPU h |",
-            "|---|---|---|---|---|---|",
-        ]
-        for row in plan.rows:
-            mark = " (measured)" if row.measured else ""
-            lines.append(
-                f"| {row.model} | {row.method} | {row.runs} | {row.precision}{mark} | "
-                f"{_number(row.training_hours)} | {_number(row.evaluation_hours)} |"
-            )
-        lines.append("")
-    sizes = {kind: _number(size) for kind, size in plan.disk_gb.items()}
-    lines += [
-        f"GPU hours: {_number(plan.hours)} (zero-shot heads: {_number(plan.head_hours)})",
-        f"Jobs: {sum(plan.jobs.values())} ({_listed(plan.jobs)})",
-        f"Disk, GB: {_number(sum(plan.disk_gb.values()))}"
-        + (f" ({_listed(sizes)})" if sizes else ""),
-    ]
-    return "\n".join([*lines, *(f"Note: {note}" for note in plan.notes)])
+def render(
+    plan: Plan,
+    notes: Iterable[str] = (),
+    asked: Iterable[Mapping[str, Any]] = (),
+    days: Mapping[str, Schedule] | None = None,
+) -> str:
+    """Return a plan as text with Markdown tables.
+
+    Args:
+        notes: further sentences.
+        asked: what jobs ask for, as `asked_by` returns it.
+        days: schedules by what they are of, as `wiseft.study.plan.days.choices` returns them.
+    """
+    given = plan.assumptions
+    rates = [f"{name} trains {rate:g} images/s" for name, rate in given.training_rates.items()]
+    rates += [f"{name} evaluates {r:g} images/s" for name, r in given.evaluation_rates.items()]
+    return filled(
+        "study/plan/plan.md.j2",
+        plan=plan,
+        given=given,
+        rates=rates,
+        disk=[f"{kind} {_number(size)}" for kind, size in plan.disk_gb.items()],
+        notes=[*plan.notes, *notes],
+        asked=asked,
+        days=days or {},
+        gpus_key=gpus_key,
+        number=_number,
+    ).rstrip("\n")
 
 
-def render_asked(asked: list[dict[str, Any]]) -> str:
-    """Return what jobs ask for (`Resources.largest`) as a Markdown table."""
-    lines = [
-        "| job | model | method | images a pass | GPU memory, GB | memory, GB | time at most |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for job in asked:
-        gb = [_number(job[key] / 1000) for key in ("gpu_memory_mb", "memory_mb")]
-        names = [job["rule"], job["model"], job.get("method", "")]
-        minutes = job["minutes"]
-        most = f"{minutes / 60:.0f} h" if minutes >= 120 else f"{minutes} min"
-        cells = [*names, job["images_a_pass"] or "", *gb, most]
-        lines.append(f"| {' | '.join(map(str, cells))} |")
-    return "\n".join(lines)
-
-
-def render_days(found: Mapping[str, Schedule]) -> str:
-    """Return schedules (`wiseft.study.plan.days.choices`) as Markdown."""
-    first = next(iter(found.values()))
-    chain = ", ".join(f"{job.name} ({_number(job.hours)} h)" for job in first.path if job.hours)
-    lines = [
-        f"On {first.gpus} GPUs, without what waits in queues and what runs on CPUs",
-        "",
-        "| settings | days | GPUs used |",
-        "|---|---|---|",
-        *(f"| {text} | {_number(s.hours / 24)} | {s.used:.0%} |" for text, s in found.items()),
-        "",
-        f"Longest chain: {chain or 'no job'}",
-    ]
-    if wide := found.get("training.how.gpus"):
-        keys = ", ".join(f"{of}: {count}" for of, count in gpus_key(wide).items())
-        lines.append(f"training.how.gpus: {{{keys}}} (--write FILE writes it)")
-    if any(text.startswith("precision") for text in found):
-        lines.append("Another precision is another method, such as end-to-end__bf16: other numbers")
-    return "\n".join(lines)
+def asked_by(resources: Resources) -> list[dict[str, Any]]:
+    """Return what jobs ask for as plain data, of all suites of an evaluation the most."""
+    rows: dict[tuple[str, ...], dict[str, Any]] = {}
+    for rule, *of in resources.jobs():
+        need = resources.need(rule, *of)
+        asked = {
+            "images_a_pass": need.batch if need else 0,
+            "gpu_memory_mb": resources.gpu_mem_mb(rule, *of),
+            "memory_mb": resources.mem_mb(rule, *of),
+            "minutes": resources.runtime(rule, *of),
+        }
+        row = rows.setdefault(("evaluate" if rule.startswith("evaluate_") else rule, *of), asked)
+        row.update({key: max(value, row[key]) for key, value in asked.items()})
+    return [dict(zip(("rule", "model", "method"), job, strict=False)) | rows[job] for job in rows]
 
 
 def days_as_json(found: Mapping[str, Schedule]) -> dict[str, dict[str, Any]]:
@@ -109,23 +95,6 @@ def days_as_json(found: Mapping[str, Schedule]) -> dict[str, dict[str, Any]]:
         | {"path": {job.name: job.hours for job in each.path}}
         for text, each in found.items()
     }
-
-
-def _basis(given: Assumptions) -> str:
-    text = (
-        f"one {given.gpu}, of whose peak {given.share('fp32'):.0%} is reached in fp32 (of "
-        f"{given.peak.fp32:g} TFLOP/s) and {given.share('half'):.0%} in fp16 and bf16 (of "
-        f"{given.peak.half:g})"
-    )
-    rates = [
-        *(f"{name} trains {rate:g} images/s" for name, rate in given.training_rates.items()),
-        *(f"{name} evaluates {rate:g} images/s" for name, rate in given.evaluation_rates.items()),
-    ]
-    return f"{text}; measured: {', '.join(rates)}" if rates else text
-
-
-def _listed(numbers: dict[str, Any]) -> str:
-    return ", ".join(f"{name} {number}" for name, number in numbers.items())
 
 
 def _number(value: float) -> str:

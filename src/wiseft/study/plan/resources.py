@@ -14,8 +14,6 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from wiseft.base.io import read_json
-from wiseft.errors import WiseftError
 from wiseft.models.footprint import (
     CONTEXT,
     FLOAT,
@@ -28,11 +26,11 @@ from wiseft.models.footprint import (
     usual_batch_size,
 )
 from wiseft.models.gpus import memory_bytes
-from wiseft.study.config import FinetuneSettings, paths
+from wiseft.study.config import FinetuneSettings
 from wiseft.study.plan.estimate import Assumptions
 from wiseft.study.plan.footprints import footprint_of
 from wiseft.study.plan.hardware import PEAKS, Peak
-from wiseft.study.plan.rates import FIXED, of_towers, read_rates
+from wiseft.study.plan.rates import FIXED, of_towers, rate_of_training, read_rates
 from wiseft.study.plan.towers import TowerCost, known_cost
 from wiseft.study.plan.work import (
     Work,
@@ -40,6 +38,7 @@ from wiseft.study.plan.work import (
     evaluation_passes,
     forward_work,
     held_out_images,
+    prompts_of,
     training_samples,
     training_work,
 )
@@ -208,24 +207,6 @@ class Resources:
         counted = (job for job in self.jobs() if self.need(*job))
         return max(counted, key=lambda job: self.mem_mb(*job), default=None)
 
-    def largest(self) -> list[dict[str, Any]]:
-        """Return what jobs ask for as plain data, of all suites of an evaluation the most."""
-        rows: dict[tuple[str, ...], dict[str, Any]] = {}
-        for rule, *of in self.jobs():
-            need = self.need(rule, *of)
-            suite = rule in self._targets.jobs.evaluations
-            asked = {
-                "images_a_pass": need.batch if need else 0,
-                "gpu_memory_mb": self.gpu_mem_mb(rule, *of),
-                "memory_mb": self.mem_mb(rule, *of),
-                "minutes": self.runtime(rule, *of),
-            }
-            row = rows.setdefault(("evaluate" if suite else rule, *of), asked)
-            row.update({key: max(value, row[key]) for key, value in asked.items()})
-        return [
-            dict(zip(("rule", "model", "method"), job, strict=False)) | rows[job] for job in rows
-        ]
-
     def notes(self) -> list[str]:
         """Return sentences about models that were not counted, and what does not fit a device."""
         models = [m for m in self._targets.all_models if self._parts(m) is None]
@@ -294,7 +275,7 @@ class Resources:
         t = self._targets
         reference = t.data.entries[t.reference]
         prompts = max(
-            len(t.catalogue.prompts(entry.prompts).ready or [1] * 100) * entry.class_count
+            prompts_of(t, entry) or 100 * entry.class_count
             for entry in (t.data.entries[name] for name in (t.reference, *t.experiment.keep))
         )
         work = Work(forward_flops=prompts * cost.text_flops)
@@ -355,7 +336,7 @@ class Resources:
                 batch = -(-batch // 2)
         taken = training_bytes(footprint, batch, **of_weights)
         work = training_work(settings, reference, cost)
-        rate = self._measured_rate(model, method)
+        rate = rate_of_training(t, self._rates, model, method, self.device_type)
         if rate:
             hours = work.trained_images / rate / 3600 / gpus
         else:
@@ -407,19 +388,6 @@ class Resources:
         pixels = images * self._targets.entry(model).preprocessing.size ** 2
         threads = self._readers if readers is None else max(1, readers)
         return pixels * DECODE_SECONDS / threads / 3600
-
-    def _measured_rate(self, model: str, method: str) -> float | None:
-        """Return images/s of one process: of another seed's training, or of the file of rates."""
-        run = paths.run_name(model, self._targets.reference, method)
-        folder = self._targets.catalogue.root / paths.run_folder(run, 0).parent
-        for file in sorted(folder.glob("seed-*/training.json")):
-            try:
-                record = read_json(file, "record")
-                if record["device_type"] == self.device_type and record["images_per_second"] > 0:
-                    return float(record["images_per_second"]) / int(record["processes"])
-            except (WiseftError, KeyError, TypeError, ValueError):
-                continue
-        return self._rates.get(("training", self._targets.entry(model).name, method))
 
 
 def _mb(size: float) -> int:

@@ -77,6 +77,12 @@ def held_out_images(settings: FinetuneSettings, reference: DatasetEntry) -> int:
     return reference.splits.get(chosen.split, 0) if chosen else 0
 
 
+def prompts_of(targets: Targets, reference: DatasetEntry) -> int | None:
+    """Return the number of prompts of a head; None before their file is fetched."""
+    templates = targets.catalogue.prompts(reference.prompts).ready
+    return None if templates is None else len(templates) * reference.class_count
+
+
 def evaluated_images(targets: Targets, dataset: DatasetEntry) -> int:
     """Return how many images of a dataset a run is evaluated on."""
     return sum(dataset.splits[split] for split in targets.data.evaluated_splits(dataset))

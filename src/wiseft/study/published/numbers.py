@@ -12,33 +12,11 @@ from wiseft.study.config import Catalogue
 from wiseft.study.config.folder import UnknownName
 from wiseft.study.published.addresses import shipped
 
-TABLES: dict[int, str] = {
-    1: "CLIP ViT-L/14@336px on ImageNet and five shifts",
-    2: "End-to-end fine-tuning of CLIP ViT-L/14@336px on seven datasets",
-    3: "What the optimal alpha gains over 0.5, in percentage points",
-    4: "CLIP ViT-L/14@336px at every alpha",
-    5: "CLIP ViT-B/16 at every alpha",
-    6: "Six further shifts",
-    7: "CLIP ViT-B/16 with 16 images of every class, and CoOp",
-    8: "End-to-end fine-tuning of several models",
-    9: "ALIGN at every alpha",
-    10: "ViT-H/14 (JFT-300M) at every alpha",
-    11: "BASIC-M at every alpha",
-    12: "BASIC-L at every alpha",
-    13: "Ensembles with models that were trained independently",
-}
+_HEADINGS = shipped("headings.csv", index_col=["kind", "of"])["heading"]
+TABLES: dict[int, str] = {int(table): text for table, text in _HEADINGS["table"].items()}
 """What each table of the paper shows, by its number."""
 
-COLUMNS = {
-    "imagenet": "ImageNet",
-    "imagenet-v2": "IN-V2",
-    "imagenet-r": "IN-R",
-    "imagenet-sketch": "IN-Sketch",
-    "objectnet": "ObjectNet",
-    "imagenet-a": "IN-A",
-    "avg:shifts": "Avg shifts",
-    "avg:reference-and-shifts": "Avg ref., shifts",
-}
+COLUMNS: dict[str, str] = _HEADINGS["column"].to_dict()
 """Headings of the columns that the tables about ImageNet have, by dataset, in their order."""
 
 DIFFERENCE = "difference"

@@ -14,13 +14,7 @@ from wiseft.errors import WiseftError
 from wiseft.images.split import PreparedSplit, draw_indices
 from wiseft.images.store import Split, open_split
 from wiseft.study.data.builders.digit_images import Images, Inputs
-from wiseft.study.data.corruptions import (
-    CORRUPTIONS,
-    SEVERITIES,
-    SMALLEST,
-    corrupt,
-    generator,
-)
+from wiseft.study.data.corruptions import CORRUPTIONS, SEVERITIES, SMALLEST, corrupt, generator
 from wiseft.thetas.preprocessing import Transform
 
 SPLIT = "test"

@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from wiseft.base.locks import exclusive
 from wiseft.base.progress import Meter
 from wiseft.errors import WiseftError
 from wiseft.study.data.unpacking.plan import MARKER, Plan, refusal, safe_parts
+from wiseft.study.data.unpacking.zip_encryption import Decrypter
 
 log = logging.getLogger(__name__)
 
@@ -104,7 +106,9 @@ class _Unpacking:
             return n
 
     def members(self) -> Members:
-        return members(self.archive, self.password)
+        if self.password is None:
+            return members(self.archive)
+        return members(self.archive, partial(Decrypter, password=self.password.encode()))
 
     def identity(self) -> dict[str, Any]:
         return {
