@@ -45,6 +45,7 @@ def sweep(
     metric: Annotated[list[str] | None, typer.Option(metavar="NAME")] = None,
     jobs: Annotated[int, typer.Option(min=1)] = 1,
     budget: int | None = None,
+    part: Annotated[list[str] | None, typer.Option(metavar="NAME=REGEX")] = None,
 ) -> None:
     """Find the best model between a zero-shot and a fine-tuned one, and write it in F's format.
 
@@ -99,6 +100,8 @@ def sweep(
         jobs: Evaluations at a time, each with a model on the disk. Only with --evaluate. Default:
             1.
         budget: How many alphas of the grid to evaluate. Only with --evaluate. Default: all.
+        part: The tensors whose names match get an alpha of their own, chosen on held-out data. The
+            best such model is OUT/parts. Only with --evaluate. Repeatable.
     """
     options = dict(locals())
     from wiseft.thetas.preprocessing import Preprocessing
@@ -107,7 +110,7 @@ def sweep(
     from wiseft.tool.sweep import sweep as run_sweep
     from wiseft.zeroshot.prompts import parse_templates
 
-    if evaluate or held_out or metric or budget or jobs > 1:
+    if evaluate or held_out or metric or budget or part or jobs > 1:
         typer.echo(summary(_with_own(**options)))
         return
     result = run_sweep(
@@ -155,8 +158,12 @@ def _with_own(
 
     if evaluate is None or held_out is None:
         raise WiseftError("an evaluation of your own needs both --evaluate and --held-out")
-    names = {"shifts": given.pop("shift"), "metrics": given.pop("metric") or ()}
+    names: dict[str, Any] = {"shifts": given.pop("shift"), "metrics": given.pop("metric") or ()}
     names["keep"] = given.pop("keep") or ()
+    parts = [each.partition("=")[::2] for each in given.pop("part") or ()]
+    if not all(map(all, parts)) or len(dict(parts)) < len(parts):
+        raise WiseftError("give each --part once, as NAME=REGEX")
+    names["parts"] = dict(parts)
     kept = "reference output alpha weights device threads seed jobs budget"
     own = {name: given.pop(name) for name in kept.split()}
     given.pop("follow_links")

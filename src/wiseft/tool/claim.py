@@ -16,7 +16,7 @@ from wiseft.errors import WiseftError
 from wiseft.foreign.adapters import digest_of
 from wiseft.foreign.door import Given
 from wiseft.tool.folders import Folder
-from wiseft.tool.record import MODEL, read_record
+from wiseft.tool.record import MODEL, PARTS, read_record
 
 WORK, INPUTS = ".work", "inputs.json"
 """Inside the sweep's folder: what was evaluated, so that another call continues."""
@@ -63,7 +63,8 @@ def claimed(output: Path, inputs: Mapping[str, Any]) -> Iterator[None]:
 
 def _check(output: Path, inputs: Mapping[str, Any]) -> None:
     # A sweep replaces and removes files in these; a link would lead it to those of others.
-    places = chain((output, output / MODEL, output / WORK), (output / WORK).rglob("*"))
+    folders = (output, *(output / name for name in (MODEL, PARTS, WORK)))
+    places = chain(folders, (output / WORK).rglob("*"))
     if link := next(filter(Path.is_symlink, places), None):
         raise WiseftError(
             f"{link} is a link, and a sweep would replace or remove files where it leads to; "
