@@ -154,7 +154,8 @@ def _with_own(
 ) -> Any:
     """Return the result of a sweep with the user's own evaluation."""
     from wiseft.errors import WiseftError
-    from wiseft.tool.own_sweep import ALPHAS, sweep_with
+    from wiseft.tool.own_jobs import ALPHAS
+    from wiseft.tool.own_sweep import sweep_with
 
     if evaluate is None or held_out is None:
         raise WiseftError("an evaluation of your own needs both --evaluate and --held-out")
@@ -175,6 +176,37 @@ def _with_own(
     return sweep_with(
         zero_shot, fine_tuned, evaluate, held_out=held_out, alphas=grid, **names, **own
     )
+
+
+def sweep_point(
+    zero_shot: Annotated[Path, typer.Argument(metavar="Z")],
+    fine_tuned: Annotated[Path, typer.Argument(metavar="F")],
+    alpha: Annotated[str, typer.Option()],
+    evaluate: Annotated[str, typer.Option(metavar="COMMAND")],
+    output: Annotated[Path, typer.Option("--output", "-o")],
+    weights: WeightsKey = None,
+    device: str = "auto",
+    threads: Annotated[int, typer.Option(min=1)] = 1,
+) -> None:
+    """Evaluate one alpha of `wiseft sweep --evaluate`, which then finds its results.
+
+    Example: wiseft sweep-point Z F --alpha 0.3 --evaluate 'python my_eval.py {model}' -o out
+
+    Several of these may run at a time, such as the jobs of workflow/sweep.smk.
+
+    Args:
+        zero_shot: As of `wiseft sweep`, like all that follow.
+        fine_tuned: The fine-tuned model.
+        alpha: Alpha to evaluate.
+        evaluate: Command that evaluates one model.
+        output: Folder of the sweep.
+        device: Device for {device}.
+        threads: CPU threads of the merge.
+    """
+    from wiseft.tool.own_points import measure_one
+
+    options = {"weights": weights, "device": device, "threads": threads}
+    measure_one(zero_shot, fine_tuned, evaluate, output, alpha, **options)
 
 
 def export(

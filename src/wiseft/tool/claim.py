@@ -55,13 +55,18 @@ def claimed(output: Path, inputs: Mapping[str, Any]) -> Iterator[None]:
     Raises:
         WiseftError: if it is something else or of other inputs.
     """
-    _check(output, inputs)  # before anything is written
+    check_claim(output, inputs)  # before anything is written
     with exclusive(output / WORK / ".lock"):
-        _check(output, inputs)
+        check_claim(output, inputs)
         yield
 
 
-def _check(output: Path, inputs: Mapping[str, Any]) -> None:
+def check_claim(output: Path, inputs: Mapping[str, Any]) -> None:
+    """Check that a folder is new, or that of a sweep of these inputs.
+
+    Raises:
+        WiseftError: as `claimed`.
+    """
     # A sweep replaces and removes files in these; a link would lead it to those of others.
     folders = (output, *(output / name for name in (MODEL, PARTS, WORK)))
     places = chain(folders, (output / WORK).rglob("*"))

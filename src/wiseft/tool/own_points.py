@@ -24,11 +24,14 @@ from wiseft.base.temporary import temporary_folder
 from wiseft.errors import DamagedFile, WiseftError
 from wiseft.foreign.adapters import files_of, is_adapter
 from wiseft.foreign.door import Opened
+from wiseft.foreign.named import local_path
+from wiseft.models.runtime import start_torch
 from wiseft.models.towers import floating
 from wiseft.tabulate.predictions import ENDS
 from wiseft.tabulate.reported import RESULTS
 from wiseft.tabulate.schema import read, write_parquet
 from wiseft.thetas.tensor_file import examples
+from wiseft.tool.claim import WORK, check_claim
 from wiseft.tool.command import Command, ended_by_sigterm, run
 from wiseft.tool.merge import are_thetas, check_files, merge_files
 from wiseft.tool.own_plan import shown, split_point, tensors_of
@@ -74,19 +77,22 @@ class Points:
     @classmethod
     def open(
         cls,
-        ends: tuple[Path, Path],
-        evaluate: Command | Function,
-        work: Path,
-        device: str,
+        ends: tuple[Path | str, Path | str],
+        evaluate: str | Function,
+        output: Path,
         weights: str | None = None,
+        device: str = "auto",
+        threads: int = 1,
         parts: Mapping[str, str] | None = None,
     ) -> Points:
-        """Return them, checked as a merge checks its models.
+        """Return them, checked as a merge checks its models. Arguments as of `sweep_with`.
 
         Raises:
             WiseftError: if a checkpoint or part is refused, or the two do not fit.
         """
-        zero, fine = ends
+        how = Command.parse(evaluate) if isinstance(evaluate, str) else evaluate
+        zero, fine = map(local_path, ends)
+        where = str(start_torch(threads, device, mps=True))
         if is_adapter(fine):
             opened = check_files(zero, fine, weights)
         else:  # a merge takes the one first whose format it writes
@@ -96,8 +102,13 @@ class Points:
             raise WiseftError("--part takes no thetas of wiseft; write both by `wiseft export`")
         names = floating(examples(opened[not is_adapter(fine)].tensors))
         own = tensors_of(parts or {}, names)
-        sums = [{file.name: sha256_file(file) for file in files_of(path)} for path in ends]
-        return cls(ends, opened, evaluate, work, device, weights, sums, own)
+        sums = [{file.name: sha256_file(file) for file in files_of(path)} for path in (zero, fine)]
+        return cls((zero, fine), opened, how, output / WORK, where, weights, sums, own)
+
+    @property
+    def inputs(self) -> dict[str, Any]:
+        """What a sweep's folder is claimed for."""
+        return {"ends": self.sums, "weights": self.weights, "evaluate": self.called}
 
     @property
     def like(self) -> Opened:
@@ -193,6 +204,32 @@ def _identity(function: Function) -> list[str]:
         return [name, inspect.getsource(function)]
     except (OSError, TypeError):
         return [name]
+
+
+def measure_one(
+    zero_shot: Path | str,
+    fine_tuned: Path | str,
+    evaluate: str | Function,
+    output: Path,
+    alpha: float | str,
+    **options: Any,
+) -> None:
+    """Evaluate one alpha and keep the results, so that `sweep_with` finds them in `output`.
+
+    Several of these may run at a time, on one machine or on many.
+
+    Args:
+        output: the sweep's folder, new or with results of the same models and evaluation.
+        options: `weights`, `device` and `threads` of `sweep_with`; likewise the others.
+
+    Raises:
+        WiseftError: as `sweep_with`; it does not ask what the reported sets are for.
+    """
+    at = format_alpha(alpha)
+    points = Points.open((zero_shot, fine_tuned), evaluate, output, **options)
+    check_claim(output, points.inputs)
+    points.work.mkdir(parents=True, exist_ok=True)
+    measure_all(points, lambda measured, busy: None if measured else at, lambda *_: None)
 
 
 def measure_all(

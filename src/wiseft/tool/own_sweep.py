@@ -12,22 +12,20 @@ from typing import Any
 
 import pandas as pd
 
-from wiseft.base.alphas import FIXED_ALPHA, format_alpha, parse_alphas
+from wiseft.base.alphas import FIXED_ALPHA, format_alpha
 from wiseft.base.io import atomic_path, sha256_file, sha256_json, write_json
 from wiseft.base.names import AVERAGE_PREFIX
 from wiseft.base.provenance import git_commit, versions
 from wiseft.errors import WiseftError
-from wiseft.foreign.named import local_path
-from wiseft.models.runtime import start_torch
 from wiseft.tabulate.few_evaluations import unseen
 from wiseft.tabulate.predictions import ENDS
 from wiseft.tabulate.reported import check_alike, chosen, known_n, of_set, reported, score_of
 from wiseft.tabulate.schema import ALL
 from wiseft.tabulate.stage import Tables, tables_of
 from wiseft.tool.claim import INPUTS, WORK, claimed
-from wiseft.tool.command import Command
 from wiseft.tool.concluding import accuracies, end_of, table_choices, table_settings
 from wiseft.tool.flips import PREDICTION, section
+from wiseft.tool.own_jobs import ALPHAS, needed_alphas, whole_grid
 from wiseft.tool.own_plan import Plan, is_plain, shown
 from wiseft.tool.own_points import Function, Points, measure_all
 from wiseft.tool.record import (
@@ -47,8 +45,6 @@ from wiseft.tool.show import differences, is_shares, recommend, write_files
 
 log = logging.getLogger(__name__)
 
-ALPHAS = tuple(f"{step * 0.1:.3f}" for step in range(11))
-"""Fewer than of a sweep of images, which has all alphas in one pass."""
 _Results = Mapping[tuple[str, str], Mapping[str, pd.DataFrame]]
 """Rows of `of_set` by dataset and split of the tables, and by alpha."""
 
@@ -159,17 +155,14 @@ def sweep_with(
     """
     output, given = Path(output), None if alpha is None else format_alpha(alpha)
     roles = Roles(held_out, reference, shifts, keep)
-    needed = list(dict.fromkeys([*ENDS, FIXED_ALPHA, *filter(None, [given])]))
-    grid = parse_alphas(dict.fromkeys(map(format_alpha, [*alphas, *needed])))
+    needed, grid = needed_alphas(given), whole_grid(alphas, given)
     plan = Plan(grid, needed, parts or {}, budget, held_out, metrics)
     if jobs > 1 and (parts or budget is not None):
         option = "--part" if parts else "--budget"
         raise WiseftError(f"{option} chooses by the results before; leave out --jobs")
-    how = Command.parse(evaluate) if isinstance(evaluate, str) else evaluate
-    ends = local_path(zero_shot), local_path(fine_tuned)
-    where = str(start_torch(threads, device, mps=True))
-    points = Points.open(ends, how, output / WORK, where, weights, parts)
-    inputs = {"ends": points.sums, "weights": weights, "evaluate": points.called}
+    ends = zero_shot, fine_tuned
+    points = Points.open(ends, evaluate, output, weights, device, threads, parts)
+    inputs = points.inputs
     first: dict[str, pd.DataFrame] = {}
     with claimed(output, inputs):
 
