@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import transformers
 from safetensors.numpy import load_file, save_file
+from safetensors.torch import save_file as save_tensors
 from scipy.stats import binomtest
 
 import wiseft
@@ -126,7 +128,7 @@ def test_of_a_loss_the_search_goes_down():
     plan = Plan(["0.000", "0.500", "1.000"], [], {"a": "a"}, None, "val", ())
     losses = {"0.000": 3.0, "0.500": 2.0, "1.000": 2.5, "0.500 a=0.000": 1.5, "0.500 a=1.000": 1.0}
     scores = {point: Score(value, None, False) for point, value in losses.items()}
-    assert plan.found(scores) == ("0.500", "0.500 a=1.000")
+    assert plan.searched(scores) == (None, "0.500", "0.500 a=1.000")
 
 
 def test_points_have_one_name():
@@ -161,6 +163,20 @@ def test_what_is_wrong_is_one_line(parts, more, message, tmp_path):
     with pytest.raises(WiseftError, match=message):
         wiseft.sweep_with(z, f, evaluate, tmp_path / "out", **ROLES, parts=parts, **more)
     assert not evaluate.seen
+
+
+def test_two_names_of_one_tensor_have_one_alpha(tmp_path):
+    config = transformers.GPT2Config(n_embd=8, n_layer=1, n_head=2, vocab_size=9, n_positions=4)
+    paths = tmp_path / "z", tmp_path / "f"
+    for path in paths:
+        model = transformers.GPT2LMHeadModel(config)
+        model.save_pretrained(path)
+        tensors = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+        assert "lm_head.weight" in tensors
+        save_tensors(tensors, path / "model.safetensors", {"format": "pt"})
+    own = {"parts": {"head": "^lm_head"}}
+    with pytest.raises(WiseftError, match=r"lm_head.weight and transformer.wte.weight are one"):
+        wiseft.sweep_with(*paths, Evaluation(), tmp_path / "out", **ROLES, **own)
 
 
 @pytest.mark.parametrize("given", [["vision"], ["a=b", "a=c"]])

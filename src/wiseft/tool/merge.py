@@ -106,7 +106,7 @@ def check_files(a: Path, b: Path, weights: str | None = None) -> tuple[Opened, O
     """Return both models, opened, if `merge_files` would take them. Raises as it does."""
     like, other = _opened(a, b, weights)
     if not are_thetas(like, other):
-        _between(like.checkpoint, other.checkpoint, FIXED_ALPHA, "cpu")
+        _between(like.checkpoint, other.checkpoint, FIXED_ALPHA, "cpu", {})
     return like, other
 
 
@@ -155,7 +155,7 @@ def _between(
     second: Checkpoint,
     alpha: str,
     device: torch.device | str,
-    alphas: Mapping[str, str] = MappingProxyType({}),
+    alphas: Mapping[str, str],
 ) -> _Mixed:
     """Return the tensors between two checkpoints that fit."""
     if odd := [name for name in alphas if name not in first.tensors]:

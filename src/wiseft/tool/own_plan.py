@@ -115,38 +115,33 @@ class Plan:
             return found
         metric = chosen(measured[ENDS[0]], [self.held_out], self.metrics)[self.held_out]
         scores = {at: score_of(of_set(f, self.held_out, metric)) for at, f in measured.items()}
-        plain = {at: score for at, score in scores.items() if is_plain(at)}
         if self.budget is not None:
             share = max(self.budget - self.budget // 2, len(self.needed))
             share = min(share, self.budget - len(self.parts)) if self.parts else self.budget
+            plain = {at: score for at, score in scores.items() if is_plain(at)}
             if (at := self._on_line(plain, share)) is not None:
                 return at
-        return self._searched(scores)[0] if self.parts else None
-
-    def found(self, scores: Mapping[str, Score]) -> tuple[str, str]:
-        """Return the best plain alpha, and the best point of the search, by held-out scores."""
-        return self._best_plain(scores), self._searched(scores)[1]
+        return self.searched(scores)[0]
 
     def _on_line(self, line: Mapping[str, Score], budget: int) -> str | None:
         measured = {float(at): {self.held_out: score} for at, score in line.items()}
         at = next_alpha([float(each) for each in self.grid], measured, self.held_out, budget)
         return None if at is None else format_alpha(at)
 
-    def _best_plain(self, scores: Mapping[str, Score]) -> str:
+    def searched(self, scores: Mapping[str, Score]) -> tuple[str | None, str, str]:
+        """Return the point that the search over parts asks for, the best plain alpha, and the best
+        point so far, by held-out scores; the first is None if the search is done.
+        """
         plain = {float(at): {self.held_out: s} for at, s in scores.items() if is_plain(at)}
-        return format_alpha(choices(plain, self.held_out)[HELD_OUT])
-
-    def _searched(self, scores: Mapping[str, Score]) -> tuple[str | None, str]:
-        """Return the point that the search asks for, None if it is done, and the best so far."""
-        start, own = self._best_plain(scores), dict[str, str]()
-        left = None if self.budget is None else self.budget - sum(map(is_plain, scores))
+        start, own = format_alpha(choices(plain, self.held_out)[HELD_OUT]), dict[str, str]()
+        left = None if self.budget is None else self.budget - len(plain)
         for place, part in enumerate(self.parts):
             points = {at: point_of(start, own | {part: at}) for at in self.grid}
             line = {at: scores[point] for at, point in points.items() if point in scores}
             share = len(self.grid) if left is None else left // (len(self.parts) - place)
             if (at := self._on_line(line, 1 + share)) is not None:
-                return points[at], point_of(start, own)
+                return points[at], start, point_of(start, own)
             better = {at: s.value if s.higher_is_better else -s.value for at, s in line.items()}
             own[part] = max(line, key=lambda at, of=better: (of[at], at == start))
             left = None if left is None else left - len(line) + 1
-        return None, point_of(start, own)
+        return None, start, point_of(start, own)

@@ -23,7 +23,9 @@ from wiseft.base.messages import quiet
 from wiseft.base.temporary import temporary_folder
 from wiseft.errors import DamagedFile, WiseftError
 from wiseft.foreign.adapters import files_of, is_adapter
+from wiseft.foreign.configs import tied_names
 from wiseft.foreign.door import Opened
+from wiseft.foreign.formats import Checkpoint
 from wiseft.foreign.named import local_path
 from wiseft.models.runtime import start_torch
 from wiseft.models.towers import floating
@@ -98,10 +100,7 @@ class Points:
         else:  # a merge takes the one first whose format it writes
             other, first = check_files(fine, zero, weights)
             opened = first, other
-        if parts and are_thetas(*opened):
-            raise WiseftError("--part takes no thetas of wiseft; write both by `wiseft export`")
-        names = floating(examples(opened[not is_adapter(fine)].tensors))
-        own = tensors_of(parts or {}, names)
+        own = _own(parts, opened, opened[not is_adapter(fine)].checkpoint) if parts else {}
         sums = [{file.name: sha256_file(file) for file in files_of(path)} for path in (zero, fine)]
         return cls((zero, fine), opened, how, output / WORK, where, weights, sums, own)
 
@@ -191,6 +190,20 @@ class Points:
         lines = printed.read_text(encoding="utf-8", errors="replace").splitlines()
         found = ((f"a line that was printed ({line[:80]})", json_object(line)) for line in lines)
         return frame_of_lines((where, each) for where, each in found if each is not None)
+
+
+def _own(
+    parts: Mapping[str, str], opened: tuple[Opened, Opened], like: Checkpoint
+) -> dict[str, str]:
+    """Return the part of each tensor that belongs to one."""
+    if are_thetas(*opened):
+        raise WiseftError("--part takes no thetas of wiseft; write both by `wiseft export`")
+    names = floating(examples(like.tensors))
+    own = tensors_of(parts, names)
+    for name, one in tied_names(like.config, like.tensors).items():
+        if {name, one} <= names.keys() and own.get(name) != own.get(one):
+            raise WiseftError(f"{name} and {one} are one tensor; let a --part match both or none")
+    return own
 
 
 def _turned(alpha: str) -> str:

@@ -160,8 +160,8 @@ def sweep_with(
     if jobs > 1 and (parts or budget is not None):
         option = "--part" if parts else "--budget"
         raise WiseftError(f"{option} chooses by the results before; leave out --jobs")
-    ends = zero_shot, fine_tuned
-    points = Points.open(ends, evaluate, output, weights, device, threads, parts)
+    options = weights, device, threads, parts
+    points = Points.open((zero_shot, fine_tuned), evaluate, output, *options)
     inputs = points.inputs
     first: dict[str, pd.DataFrame] = {}
     with claimed(output, inputs):
@@ -209,7 +209,7 @@ def _parts(
     if not plan.parts:
         return ""
     scores = {point: score_of(rows) for point, rows in results[REFERENCE, HELD_OUT].items()}
-    start, best = plan.found(scores)
+    _, start, best = plan.searched(scores)
     n = sum(not is_plain(point) for point in scores)
     over = f"plain interpolation at {shown(start)}, in {n} evaluations of parts"
     rows, said = pd.DataFrame(), f"Held-out data know no better alphas of parts than {over}."
