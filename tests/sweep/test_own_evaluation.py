@@ -24,6 +24,7 @@ from wiseft.cli import main
 from wiseft.errors import WiseftError
 from wiseft.tabulate.intervals import clopper_pearson
 from wiseft.tool.hub import write_card
+from wiseft.tool.own_points import measure_one
 from wiseft.tool.record import Result
 from wiseft.tool.show import summary
 
@@ -256,6 +257,24 @@ def test_jobs_run_at_a_time(tmp_path):
 
 
 # ------------------------------------------------------------------------------------ what is wrong
+
+
+def test_a_point_may_run_beside_another_whose_program_makes_links(tmp_path):
+    z, f = ends(tmp_path)
+    out, seen = tmp_path / "out", []
+
+    def evaluate(model):
+        seen.append(model.parts[-3].partition(".")[0])
+        if len(seen) == 1:
+            model.with_name("latest").symlink_to(model)
+            measure_one(z, f, evaluate, out, 0.25)
+        yield {"set": "val", "id": "s1", "score": 1}
+
+    measure_one(z, f, evaluate, out, 0.5)
+    assert seen == ["point", "point"]
+    (out / ".work" / "points" / "link").symlink_to(z)
+    with pytest.raises(WiseftError, match="points/link is a link"):
+        measure_one(z, f, evaluate, out, 0.75)
 
 
 def test_a_failing_program_stops_with_its_last_lines_and_keeps_what_is_there(tmp_path):

@@ -169,8 +169,10 @@ def _with_own(
     own = {name: given.pop(name) for name in kept.split()}
     given.pop("follow_links")
     if odd := [name for name, value in given.items() if value]:
+        first = "; merge several models first, and give the result as F"
         raise WiseftError(
             f"leave out --{odd[0].replace('_', '-')}, which --evaluate has no use for"
+            + first * (odd[0] in ("recipe", "more"))
         )
     grid = alphas.split(",") if alphas else ALPHAS
     return sweep_with(
