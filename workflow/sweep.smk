@@ -46,7 +46,7 @@ rule sweep:
     conda:
         "../environment.yml"
     params:
-        folder=OUT,
+        folder=lambda w: OUT,
         evaluate=lambda w: SWEEP.evaluate,
         alphas=",".join(SWEEP.grid),
         sets=SWEEP.options("held_out", "reference", "shift", "keep", "metric"),
@@ -74,7 +74,7 @@ rule point:
     resources:
         **SWEEP.resources,
     params:
-        folder=OUT,
+        folder=lambda w: OUT,
         evaluate=lambda w: SWEEP.evaluate,
         others=SWEEP.options("weights", "device"),
     message:

@@ -180,7 +180,8 @@ def _between(
                 "only real floating-point numbers are averaged; save both models with real "
                 "floating-point weights (complex ones by torch.view_as_real)"
             )
-    return _Mixed(first.tensors, end, dict.fromkeys(first.tensors, alpha) | alphas, device)
+    every = {**dict.fromkeys(first.tensors, alpha), **alphas}
+    return _Mixed(first.tensors, end, every, device)
 
 
 def _untied(

@@ -142,6 +142,7 @@ class Plan:
             if (at := self._on_line(line, 1 + share)) is not None:
                 return points[at], start, point_of(start, own)
             better = {at: s.value if s.higher_is_better else -s.value for at, s in line.items()}
-            own[part] = max(line, key=lambda at, of=better: (of[at], at == start))
+            ranks = {at: (value, at == start) for at, value in better.items()}
+            own[part] = max(ranks, key=ranks.__getitem__)
             left = None if left is None else left - len(line) + 1
         return None, start, point_of(start, own)
