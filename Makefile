@@ -153,6 +153,7 @@ lint: $(STAMP) ## check style, types, rules, words and who imports whom
 	$(BIN)/snakefmt --check Snakefile workflow
 	$(BIN)/snakemake --lint
 	$(BIN)/snakemake -s workflow/figures.smk --lint
+	$(BIN)/snakemake -s workflow/sweep.smk --configfile workflow/sweep.yaml --lint
 	$(BIN)/lint-imports
 	$(BIN)/hadolint Dockerfile
 	$(BIN)/mypy

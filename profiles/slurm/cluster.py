@@ -6,6 +6,7 @@ on the cluster, from here. Nothing here submits a job.
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import shutil
@@ -24,6 +25,7 @@ from wiseft.errors import WiseftError
 from wiseft.study.plan.resources import CLUSTER_GPUS, LONGEST, Resources
 from wiseft.study.targets import Targets
 from wiseft.study.targets.jobs import TRAININGS
+from wiseft.tool.own_jobs import OwnSweep
 
 Job = tuple[str, ...]
 """Model and, where it has one, method."""
@@ -66,7 +68,7 @@ class Cluster:
 
     def __init__(self, choices: Choices, arguments: Sequence[str]):
         self.choices = choices
-        self._targets = _targets(arguments)
+        self._targets, self._sweep = _targets(arguments), _sweep(arguments)
         self._jobs = self._targets.jobs if self._targets else None
         self._with_gpus = choices.gpu_request != "none"
         # The rules ask this process what their jobs take (wiseft.study.plan.resources).
@@ -133,6 +135,8 @@ class Cluster:
 
     def _asked(self) -> dict[str, dict[Job, dict[str, Any]]]:
         """Return what the jobs of each rule ask for, by model and method."""
+        if self._sweep:
+            return self._asked_by_points(self._sweep)
         if self._targets is None:
             return {}
         resources = Resources(self._targets)
@@ -151,6 +155,13 @@ class Cluster:
                 if found:
                     asked.setdefault(rule, {})[of] = found
         return asked
+
+    def _asked_by_points(self, sweep: OwnSweep) -> dict[str, dict[Job, dict[str, Any]]]:
+        """Return what the alphas of workflow/sweep.smk ask for; a GPU is of the largest kind."""
+        gpus, kind = sweep.resources.get("gpu"), sweep.resources.get("gpu_model")
+        if not (self._with_gpus and gpus and isinstance(gpus, int)):
+            return {}
+        return {"point": {(): self._gpu_resources(gpus, kind or self._kind(math.inf))}}
 
     def _kind(self, memory_mb: float) -> str | int | None:
         """Return the kind of GPU that a job asks for: of several the smallest that holds it."""
@@ -231,10 +242,20 @@ def cluster(site: dict[str, Any], arguments: Sequence[str] | None = None) -> Clu
 
 def _targets(arguments: Sequence[str]) -> Targets | None:
     """Return the experiment, read as the workflow reads it; where its settings are wrong, the
-    workflow says so, and not the profile.
+    workflow says so, and not the profile. A sweep (workflow/sweep.smk) has none.
     """
+    given = _overrides(arguments)
     try:
-        return Targets.read(".", _overrides(arguments))
+        return None if "evaluate" in given else Targets.read(".", given)
+    except WiseftError:
+        return None
+
+
+def _sweep(arguments: Sequence[str]) -> OwnSweep | None:
+    """Return the configuration of workflow/sweep.smk, likewise."""
+    given = _overrides(arguments)
+    try:
+        return OwnSweep.read(given) if "evaluate" in given else None
     except WiseftError:
         return None
 

@@ -119,9 +119,15 @@ class Submission:
     """Snakemake with the Slurm profile, beside the test; ended with its jobs if still running."""
 
     def __init__(
-        self, folder: Path, *arguments: str, experiment: str = SMOKE, config: Sequence[str] = ()
+        self,
+        folder: Path,
+        *arguments: str,
+        experiment: str | None = SMOKE,
+        config: Sequence[str] = (),
     ):
-        options = ["--workflow-profile", PROFILE, "--config", f"experiment={experiment}", *config]
+        options = ["--workflow-profile", PROFILE]
+        if experiment is not None:
+            options += ["--config", f"experiment={experiment}", *config]
         # The first look at the jobs after a second, not fifteen: what the tests wait for most.
         options += ["--slurm-init-seconds-before-status-checks", "1", "--latency-wait", "10"]
         self.log = folder / "submission.log"

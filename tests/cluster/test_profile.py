@@ -29,6 +29,9 @@ RULES = [
     "evaluate_digits",
 ]
 
+KINDS = {"gpu_model": {"t4": 16, "a100": 80}}
+"""Kinds of GPUs in a site block."""
+
 Keys = Callable[..., dict]
 
 
@@ -59,9 +62,12 @@ def cluster(
         monkeypatch.setenv(name, "")
     found = runpy.run_path("profiles/slurm/cluster.py")["cluster"]
 
-    def make(*arguments: str, site: dict | None = None, **bodies: str):
+    def make(
+        *arguments: str, site: dict | None = None, experiment: str | None = SMOKE, **bodies: str
+    ):
         monkeypatch.setenv("PATH", f"{commands(**bodies)}:/usr/bin:/bin")
-        return found(site or {}, ["--config", f"experiment={SMOKE}", *arguments])
+        config = ["--config", f"experiment={experiment}"] if experiment else []
+        return found(site or {}, [*config, *arguments])
 
     return make
 
@@ -221,6 +227,29 @@ def test_several_gpus_are_tried_as_the_jobs_will_ask_for_them(cluster, tmp_path:
     cluster("training={how: {gpus: 4}}")
     tried = [call for call in calls(tmp_path) if call.startswith("sbatch")]
     assert f"--gpus=4 --nodes=1 --cpus-per-task={4 * FEEDING}" in tried[-1]
+
+
+@pytest.mark.parametrize(
+    ("site", "resources", "expected"),
+    [
+        ({"gpu_partition": "g"}, {"mem_mb": 9000}, {}),
+        ({"gpu_partition": "g"}, {"gpu": 1}, {"gpu": 1, "slurm_partition": "'g'"}),
+        ({"gpu_request": "gres"}, {"gpu": 1}, {"gpu": 0, "gres": "'gpu:1'"}),
+        (KINDS, {"gpu": 2}, {"gpu": 2, "gpu_model": "'a100'", "nodes": 1}),
+        (KINDS, {"gpu": 1, "gpu_model": "t4"}, {"gpu": 1, "gpu_model": "'t4'"}),
+        ({"gpu_request": "none"}, {"gpu": 1}, {}),
+    ],
+)
+def test_an_alpha_of_a_sweep_asks_for_gpus_as_the_site_has_them(
+    cluster, tmp_path: Path, site: dict, resources: dict, expected: dict
+):
+    entry = yaml.safe_load((ROOT / "workflow" / "sweep.yaml").read_text())
+    file = tmp_path / "sweep.yaml"
+    file.write_text(yaml.safe_dump(entry | {"resources": resources}))
+    found = cluster("--configfile", str(file), site=site, experiment=None)
+    assert found.set_resources == ({"point": expected} if expected else {})
+    with_gpu = [call for call in calls(tmp_path) if "gpu" in call.replace("gpu_", "")]
+    assert bool(with_gpu) == bool(expected), "it is tried before a job is submitted"
 
 
 def test_settings_of_a_file_count_too(cluster, tmp_path: Path):

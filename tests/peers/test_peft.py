@@ -11,6 +11,7 @@ from tools.rehearsal import tiny
 from wiseft.errors import WiseftError
 from wiseft.tool.loading_lines import loading_example
 from wiseft.tool.merge import merge_files
+from wiseft.tool.own_sweep import sweep_with
 from wiseft.tool.sweep import sweep
 
 peft = pytest.importorskip("peft", reason="PEFT is not installed; make test-peers installs it")
@@ -189,3 +190,41 @@ def test_a_sweep_writes_a_scaled_adapter(make, tmp_path):
     names = sorted(file.name for file in result.model_path.iterdir())
     beside = ["classes.json", *(["head.safetensors"] if make is prompted_clip else [])]
     assert names == sorted(["adapter_config.json", "adapter_model.safetensors", *beside])
+
+
+def test_an_evaluation_of_ones_own_sweeps_an_adapter_and_parts_of_it(tmp_path):
+    own = {"target_modules": ["c_attn", "c_fc"], "fan_in_fan_out": True}
+    base, merged = trained(gpt2, tmp_path, **own)
+    changed = {"attention": "h.0.attn.c_attn.weight", "mlp": "h.0.mlp.c_fc.weight"}
+    seen = []
+
+    def shares(model):
+        found = transformers.GPT2Model.from_pretrained(model).state_dict()
+        for name in base.keys() - changed.values():
+            assert torch.equal(found[name], base[name])
+        for name in changed.values():
+            whole = merged[name] - base[name]
+            share = float(((found[name] - base[name]) * whole).sum() / (whole * whole).sum())
+            torch.testing.assert_close(found[name], base[name] + share * whole, rtol=0, atol=1e-6)
+            yield round(share, 3)
+
+    def evaluate(model):
+        seen.append(tuple(shares(model)))
+        for name, best in {"val": (0.3, 0.8), "test": (0.3, 0.8), "other": (1, 0)}.items():
+            right = 300 * (1 - sum((a - b) ** 2 for a, b in zip(seen[-1], best, strict=True)) / 2)
+            yield {"set": name, "metric": "accuracy", "correct": round(right), "n": 300}
+
+    result = sweep_with(
+        tmp_path / "base",
+        tmp_path / "adapter",
+        evaluate,
+        tmp_path / "out",
+        held_out="val",
+        reference="test",
+        shifts=["other"],
+        alphas=[0.3, 0.8],
+        parts={"attention": r"\.attn\.", "mlp": r"\.mlp\."},
+    )
+    assert sorted(seen[:5]) == [(at, at) for at in (0, 0.3, 0.5, 0.8, 1)]
+    assert tuple(shares(result.model_path)) == (result.record.recommended.alpha,) * 2
+    assert tuple(shares(tmp_path / "out" / "parts")) == (0.3, 0.8)

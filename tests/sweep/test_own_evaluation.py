@@ -17,52 +17,16 @@ import transformers
 from PIL import Image
 from safetensors.numpy import load_file, save_file
 from tests.sweep.conftest import CLASSES, write_images
+from tests.sweep.own import GRID, ROLES, SCRIPT, N, ends, runs, script
 
 import wiseft
 from wiseft.cli import main
 from wiseft.errors import WiseftError
 from wiseft.tabulate.intervals import clopper_pearson
 from wiseft.tool.hub import write_card
+from wiseft.tool.own_points import measure_one
 from wiseft.tool.record import Result
 from wiseft.tool.show import summary
-
-N = {"val": 40, "test": 50, "other": 60}
-SCRIPT = """
-import json, sys
-from safetensors.numpy import load_file
-weights = load_file(sys.argv[1])
-print("evaluating", len(weights), "tensors")
-for name in ("val", "test", "other"):
-    for number, value in enumerate(weights[name]):
-        print(json.dumps({"set": name, "id": f"s{number}", "score": int(value > 0)}))
-"""
-ROLES = {"held_out": "val", "reference": "test", "shifts": ["other"]}
-GRID = {"alphas": [0.25, 0.75]}
-
-
-def ends(folder: Path, seed: int = 0) -> tuple[Path, Path]:
-    """Write two models whose weights are their scores: right where they are positive."""
-    generator = np.random.default_rng(seed)
-    paths = folder / "z.safetensors", folder / "f.safetensors"
-    for path, means in zip(paths, ((0.2, 0.2, 0.8), (0.9, 0.9, 0.1)), strict=True):
-        values = {
-            name: generator.normal(mean, 1, n).astype(np.float32)
-            for (name, n), mean in zip(N.items(), means, strict=True)
-        }
-        save_file(values, path, {"format": "pt"})
-    return paths
-
-
-def script(folder: Path, text: str = SCRIPT) -> str:
-    """Return the command of a script, which also notes every run."""
-    path, log = folder / "my_eval.py", folder / "runs.txt"
-    path.write_text(f"open({str(log)!r}, 'a').write('x')\n{text}")
-    return f"{sys.executable} {path} {{model}}"
-
-
-def runs(folder: Path) -> int:
-    path = folder / "runs.txt"
-    return len(path.read_text()) if path.exists() else 0
 
 
 def rights(z: Path, f: Path, name: str, alpha: float) -> np.ndarray:
@@ -293,6 +257,24 @@ def test_jobs_run_at_a_time(tmp_path):
 
 
 # ------------------------------------------------------------------------------------ what is wrong
+
+
+def test_a_point_may_run_beside_another_whose_program_makes_links(tmp_path):
+    z, f = ends(tmp_path)
+    out, seen = tmp_path / "out", []
+
+    def evaluate(model):
+        seen.append(model.parts[-3].partition(".")[0])
+        if len(seen) == 1:
+            model.with_name("latest").symlink_to(model)
+            measure_one(z, f, evaluate, out, 0.25)
+        yield {"set": "val", "id": "s1", "score": 1}
+
+    measure_one(z, f, evaluate, out, 0.5)
+    assert seen == ["point", "point"]
+    (out / ".work" / "points" / "link").symlink_to(z)
+    with pytest.raises(WiseftError, match="points/link is a link"):
+        measure_one(z, f, evaluate, out, 0.75)
 
 
 def test_a_failing_program_stops_with_its_last_lines_and_keeps_what_is_there(tmp_path):

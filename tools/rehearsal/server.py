@@ -51,7 +51,7 @@ PRELOADED = (
 FUNCTION = "BASH_FUNC_wiseft%%"
 """An exported function of bash, which goes before any program on the path."""
 CLIENT = Path(__file__).with_name("client.py")
-PATIENCE = 120.0
+PATIENCE = 600.0
 
 
 @contextlib.contextmanager

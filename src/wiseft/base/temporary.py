@@ -18,7 +18,7 @@ from pathlib import Path
 
 from wiseft.errors import WiseftError
 
-_MARK = ".tmp-"
+MARK = ".tmp-"
 """In every name, so that nothing else is ever removed; tempfile adds eight letters."""
 
 
@@ -28,7 +28,7 @@ def temporary_file(folder: Path, stem: str, suffix: str = "") -> Iterator[Path]:
     remove_leftovers(folder, stem, suffix)
 
     def make() -> Path:
-        handle, name = tempfile.mkstemp(dir=folder, prefix=stem + _MARK, suffix=suffix)
+        handle, name = tempfile.mkstemp(dir=folder, prefix=stem + MARK, suffix=suffix)
         os.close(handle)
         return Path(name)
 
@@ -57,7 +57,7 @@ def temporary_folder(stem: str, folder: Path | None = None) -> Iterator[Path]:
             f"{error.strerror}: make room there, or name a folder by TMPDIR"
         ) from None
     remove_leftovers(folder, stem)
-    path, lock = _held(lambda: Path(tempfile.mkdtemp(dir=folder, prefix=stem + _MARK)))
+    path, lock = _held(lambda: Path(tempfile.mkdtemp(dir=folder, prefix=stem + MARK)))
     try:
         yield path
     finally:
@@ -67,7 +67,7 @@ def temporary_folder(stem: str, folder: Path | None = None) -> Iterator[Path]:
 
 def remove_leftovers(folder: Path, stem: str, suffix: str = "") -> None:
     """Remove the temporary files and folders of that name which no process works on."""
-    for path in folder.glob(glob.escape(stem + _MARK) + "?" * 8 + glob.escape(suffix)):
+    for path in folder.glob(glob.escape(stem + MARK) + "?" * 8 + glob.escape(suffix)):
         with contextlib.suppress(OSError):  # gone by now, or not ours
             handle = _open(path)
             try:

@@ -111,6 +111,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "combine": combine.combine,
     "fisher": combine.fisher,
     "sweep": sweep.sweep,
+    "sweep-point": sweep.sweep_point,
     "export": sweep.export,
     "merge": merge.merge,
     "card": sweep.card,

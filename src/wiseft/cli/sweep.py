@@ -45,6 +45,7 @@ def sweep(
     metric: Annotated[list[str] | None, typer.Option(metavar="NAME")] = None,
     jobs: Annotated[int, typer.Option(min=1)] = 1,
     budget: int | None = None,
+    part: Annotated[list[str] | None, typer.Option(metavar="NAME=REGEX")] = None,
 ) -> None:
     """Find the best model between a zero-shot and a fine-tuned one, and write it in F's format.
 
@@ -99,6 +100,8 @@ def sweep(
         jobs: Evaluations at a time, each with a model on the disk. Only with --evaluate. Default:
             1.
         budget: How many alphas of the grid to evaluate. Only with --evaluate. Default: all.
+        part: The tensors whose names match get an alpha of their own, chosen on held-out data. The
+            best such model is OUT/parts. Only with --evaluate. Repeatable.
     """
     options = dict(locals())
     from wiseft.thetas.preprocessing import Preprocessing
@@ -107,7 +110,7 @@ def sweep(
     from wiseft.tool.sweep import sweep as run_sweep
     from wiseft.zeroshot.prompts import parse_templates
 
-    if evaluate or held_out or metric or budget or jobs > 1:
+    if evaluate or held_out or metric or budget or part or jobs > 1:
         typer.echo(summary(_with_own(**options)))
         return
     same = "alpha architecture head features weights batch_size device threads seed"
@@ -136,23 +139,61 @@ def _with_own(
 ) -> Any:
     """Return the result of a sweep with the user's own evaluation."""
     from wiseft.errors import WiseftError
-    from wiseft.tool.own_sweep import ALPHAS, sweep_with
+    from wiseft.tool.own_jobs import ALPHAS
+    from wiseft.tool.own_sweep import sweep_with
 
     if evaluate is None or held_out is None:
         raise WiseftError("an evaluation of your own needs both --evaluate and --held-out")
-    names = {"shifts": given.pop("shift"), "metrics": given.pop("metric") or ()}
+    names: dict[str, Any] = {"shifts": given.pop("shift"), "metrics": given.pop("metric") or ()}
     names["keep"] = given.pop("keep") or ()
+    parts = [each.partition("=")[::2] for each in given.pop("part") or ()]
+    if not all(map(all, parts)) or len(dict(parts)) < len(parts):
+        raise WiseftError("give each --part once, as NAME=REGEX")
+    names["parts"] = dict(parts)
     kept = "reference output alpha weights device threads seed jobs budget"
     own = {name: given.pop(name) for name in kept.split()}
     given.pop("follow_links")
     if odd := [name for name, value in given.items() if value]:
+        first = "; merge several models first, and give the result as F"
         raise WiseftError(
             f"leave out --{odd[0].replace('_', '-')}, which --evaluate has no use for"
+            + first * (odd[0] in ("recipe", "more"))
         )
     grid = alphas.split(",") if alphas else ALPHAS
     return sweep_with(
         zero_shot, fine_tuned, evaluate, held_out=held_out, alphas=grid, **names, **own
     )
+
+
+def sweep_point(
+    zero_shot: Annotated[Path, typer.Argument(metavar="Z")],
+    fine_tuned: Annotated[Path, typer.Argument(metavar="F")],
+    alpha: Annotated[str, typer.Option()],
+    evaluate: Annotated[str, typer.Option(metavar="COMMAND")],
+    output: Annotated[Path, typer.Option("--output", "-o")],
+    weights: WeightsKey = None,
+    device: str = "auto",
+    threads: Annotated[int, typer.Option(min=1)] = 1,
+) -> None:
+    """Evaluate one alpha of `wiseft sweep --evaluate`, which then finds its results.
+
+    Example: wiseft sweep-point Z F --alpha 0.3 --evaluate 'python my_eval.py {model}' -o out
+
+    Several of these may run at a time, such as the jobs of workflow/sweep.smk.
+
+    Args:
+        zero_shot: As of `wiseft sweep`, like all that follow.
+        fine_tuned: The fine-tuned model.
+        alpha: Alpha to evaluate.
+        evaluate: Command that evaluates one model.
+        output: Folder of the sweep.
+        device: Device for {device}.
+        threads: CPU threads of the merge.
+    """
+    from wiseft.tool.own_points import measure_one
+
+    options = {"weights": weights, "device": device, "threads": threads}
+    measure_one(zero_shot, fine_tuned, evaluate, output, alpha, **options)
 
 
 def export(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from itertools import chain
@@ -12,11 +13,12 @@ from pydantic import TypeAdapter
 
 from wiseft.base.io import read_json, sha256_json
 from wiseft.base.locks import exclusive
+from wiseft.base.temporary import MARK
 from wiseft.errors import WiseftError
 from wiseft.foreign.adapters import digest_of
 from wiseft.foreign.door import Given
 from wiseft.tool.folders import Folder
-from wiseft.tool.record import MODEL, read_record
+from wiseft.tool.record import MODEL, PARTS, read_record
 
 WORK, INPUTS = ".work", "inputs.json"
 """Inside the sweep's folder: what was evaluated, so that another call continues."""
@@ -55,15 +57,21 @@ def claimed(output: Path, inputs: Mapping[str, Any]) -> Iterator[None]:
     Raises:
         WiseftError: if it is something else or of other inputs.
     """
-    _check(output, inputs)  # before anything is written
+    check_claim(output, inputs)  # before anything is written
     with exclusive(output / WORK / ".lock"):
-        _check(output, inputs)
+        check_claim(output, inputs)
         yield
 
 
-def _check(output: Path, inputs: Mapping[str, Any]) -> None:
+def check_claim(output: Path, inputs: Mapping[str, Any]) -> None:
+    """Check that a folder is new, or that of a sweep of these inputs.
+
+    Raises:
+        WiseftError: as `claimed`.
+    """
     # A sweep replaces and removes files in these; a link would lead it to those of others.
-    places = chain((output, output / MODEL, output / WORK), (output / WORK).rglob("*"))
+    folders = (output, *(output / name for name in (MODEL, PARTS, WORK)))
+    places = chain(folders, _lying_in(output / WORK))
     if link := next(filter(Path.is_symlink, places), None):
         raise WiseftError(
             f"{link} is a link, and a sweep would replace or remove files where it leads to; "
@@ -77,6 +85,13 @@ def _check(output: Path, inputs: Mapping[str, Any]) -> None:
             f"{output} exists and is no sweep of these checkpoints, folders and options; name "
             "another folder, or remove it"
         )
+
+
+def _lying_in(work: Path) -> Iterator[Path]:
+    """Yield what lies in a folder, which other processes may work in; nothing of theirs."""
+    for top, folders, files in os.walk(work):  # passes over what is gone by now
+        yield from (Path(top, name) for name in (*folders, *files))
+        folders[:] = [name for name in folders if MARK not in name]
 
 
 def _is_of(output: Path, inputs: Mapping[str, Any]) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -48,6 +49,7 @@ def merge_files(
     device: torch.device | str = "cpu",
     weights: str | None = None,
     as_adapter: bool = False,
+    alphas: Mapping[str, str] = MappingProxyType({}),
 ) -> None:
     """Write (1 - alpha) a + alpha b in the format of `a`.
 
@@ -64,6 +66,7 @@ def merge_files(
         device: that mixes; two thetas of wiseft are mixed tensor by tensor on the CPU.
         weights: the key of the weights in `.pt` files that hold several mappings of tensors.
         as_adapter: write the adapter `b`, scaled, instead of `a` with it merged.
+        alphas: of single tensors, by their names in `a`, in place of `alpha`; not of two thetas.
 
     Raises:
         WiseftError: if alpha is none, a checkpoint is refused, the two are of different
@@ -82,9 +85,10 @@ def merge_files(
         interpolate_files(like.path, other.path, alpha, output)
         return
     also = {
-        key: _between(each, second.also[key], alpha, device) for key, each in first.also.items()
+        key: _between(each, second.also[key], alpha, device, alphas)
+        for key, each in first.also.items()
     }
-    mixed = _between(first, second, alpha, device)
+    mixed = _between(first, second, alpha, device, alphas)
     like.write(mixed, output, also=also)
     for each in (first, second):
         if each.left:
@@ -102,7 +106,7 @@ def check_files(a: Path, b: Path, weights: str | None = None) -> tuple[Opened, O
     """Return both models, opened, if `merge_files` would take them. Raises as it does."""
     like, other = _opened(a, b, weights)
     if not are_thetas(like, other):
-        _between(like.checkpoint, other.checkpoint, FIXED_ALPHA, "cpu")
+        _between(like.checkpoint, other.checkpoint, FIXED_ALPHA, "cpu", {})
     return like, other
 
 
@@ -147,9 +151,15 @@ def _check_keys(first: Checkpoint, second: Checkpoint, weights: str | None) -> N
 
 
 def _between(
-    first: Checkpoint, second: Checkpoint, alpha: str, device: torch.device | str
+    first: Checkpoint,
+    second: Checkpoint,
+    alpha: str,
+    device: torch.device | str,
+    alphas: Mapping[str, str],
 ) -> _Mixed:
     """Return the tensors between two checkpoints that fit."""
+    if odd := [name for name in alphas if name not in first.tensors]:
+        raise WiseftError(f"{odd[0]} gets an alpha of its own, but not all of {first.path} has it")
     end = _named_like(first, second)
     if first.tensors.keys() != end.keys():
         end = _untied(first, second, end)
@@ -170,7 +180,8 @@ def _between(
                 "only real floating-point numbers are averaged; save both models with real "
                 "floating-point weights (complex ones by torch.view_as_real)"
             )
-    return _Mixed(first.tensors, end, alpha, device)
+    every = {**dict.fromkeys(first.tensors, alpha), **alphas}
+    return _Mixed(first.tensors, end, every, device)
 
 
 def _untied(
@@ -204,10 +215,10 @@ class _Mixed(LazyTensors):
         self,
         first: Mapping[str, Tensor],
         other: Mapping[str, Tensor],
-        alpha: str,
+        alphas: Mapping[str, str],
         device: torch.device | str,
     ):
-        self._both, self._alpha, self._device = (first, other), alpha, device
+        self._both, self._alphas, self._device = (first, other), alphas, device
         self.shapes = examples(first)
         torch.empty(_KEPT, dtype=torch.uint8)
 
@@ -216,15 +227,15 @@ class _Mixed(LazyTensors):
 
     def pieces(self, name: str) -> Iterator[Tensor]:
         """Yield what is mixed, so that no tensor is in fp32 as a whole."""
-        dtype = self.shapes[name].dtype
+        dtype, alpha = self.shapes[name].dtype, self._alphas[name]
         if not dtype.is_floating_point:
-            counted = _is_counter(name) and name in self._both[1] and float(self._alpha) > 0
+            counted = _is_counter(name) and name in self._both[1] and float(alpha) > 0
             yield self._both[counted][name].flatten().to(dtype)
             return
         both = (of[name].flatten().split(_PIECE) for of in self._both)
         for pair in zip(*both, strict=True):
             one, other = ({name: piece.to(self._device)} for piece in pair)
-            yield interpolate(one, other, self._alpha)[name].to("cpu", dtype)
+            yield interpolate(one, other, alpha)[name].to("cpu", dtype)
 
 
 def _named_like(first: Checkpoint, second: Checkpoint) -> Mapping[str, Tensor]:

@@ -21,14 +21,22 @@ from wiseft.base.alphas import format_alpha
 from wiseft.base.io import require_space, sha256_file, sha256_json
 from wiseft.base.messages import quiet
 from wiseft.base.temporary import temporary_folder
-from wiseft.errors import DamagedFile
+from wiseft.errors import DamagedFile, WiseftError
 from wiseft.foreign.adapters import files_of, is_adapter
+from wiseft.foreign.configs import tied_names
 from wiseft.foreign.door import Opened
+from wiseft.foreign.formats import Checkpoint
+from wiseft.foreign.named import local_path
+from wiseft.models.runtime import start_torch
+from wiseft.models.towers import floating
 from wiseft.tabulate.predictions import ENDS
 from wiseft.tabulate.reported import RESULTS
 from wiseft.tabulate.schema import read, write_parquet
+from wiseft.thetas.tensor_file import examples
+from wiseft.tool.claim import WORK, check_claim
 from wiseft.tool.command import Command, ended_by_sigterm, run
 from wiseft.tool.merge import are_thetas, check_files, merge_files
+from wiseft.tool.own_plan import shown, split_point, tensors_of
 from wiseft.tool.own_readers import read_results
 from wiseft.tool.own_results import frame_of_lines, json_object
 
@@ -37,14 +45,14 @@ log = logging.getLogger(__name__)
 Function = Callable[[Path], Iterable[Mapping[str, Any]]]
 """From the path of a model to lines of the contract (docs/own-evaluation.md)."""
 Next = Callable[[Mapping[str, pd.DataFrame], Collection[str]], str | None]
-"""From what is measured, by alpha, and the alphas under way to the next alpha; None: no more."""
+"""From what is measured, by point, and the points under way to the next one; None: no more."""
 POINTS, SCRATCH = "points", "point"
 """In a sweep's work: results by key, and folders of models under way."""
 
 
 @dataclass(frozen=True)
 class Points:
-    """All that results depend on but alpha, and where they are kept.
+    """All that results depend on but the point (`own_plan`), and where they are kept.
 
     Attributes:
         ends: the zero-shot and the fine-tuned model, as paths.
@@ -54,6 +62,7 @@ class Points:
         device: for `{device}`.
         weights: the key of the weights in a `.pt` that holds several mappings of tensors.
         sums: of the files of both checkpoints, by name.
+        parts: the part of each tensor that belongs to one.
         stop: ends all commands as soon as it is set.
     """
 
@@ -64,30 +73,41 @@ class Points:
     device: str
     weights: str | None
     sums: list[dict[str, str]]
+    parts: Mapping[str, str]
     stop: threading.Event = field(default_factory=threading.Event)
 
     @classmethod
     def open(
         cls,
-        ends: tuple[Path, Path],
-        evaluate: Command | Function,
-        work: Path,
-        device: str,
+        ends: tuple[Path | str, Path | str],
+        evaluate: str | Function,
+        output: Path,
         weights: str | None = None,
+        device: str = "auto",
+        threads: int = 1,
+        parts: Mapping[str, str] | None = None,
     ) -> Points:
-        """Return them, checked as a merge checks its models.
+        """Return them, checked as a merge checks its models. Arguments as of `sweep_with`.
 
         Raises:
-            WiseftError: if a checkpoint is refused, or the two do not fit.
+            WiseftError: if a checkpoint or part is refused, or the two do not fit.
         """
-        zero, fine = ends
+        how = Command.parse(evaluate) if isinstance(evaluate, str) else evaluate
+        zero, fine = map(local_path, ends)
+        where = str(start_torch(threads, device, mps=True))
         if is_adapter(fine):
             opened = check_files(zero, fine, weights)
         else:  # a merge takes the one first whose format it writes
             other, first = check_files(fine, zero, weights)
             opened = first, other
-        sums = [{file.name: sha256_file(file) for file in files_of(path)} for path in ends]
-        return cls(ends, opened, evaluate, work, device, weights, sums)
+        own = _own(parts, opened, opened[not is_adapter(fine)].checkpoint) if parts else {}
+        sums = [{file.name: sha256_file(file) for file in files_of(path)} for path in (zero, fine)]
+        return cls((zero, fine), opened, how, output / WORK, where, weights, sums, own)
+
+    @property
+    def inputs(self) -> dict[str, Any]:
+        """What a sweep's folder is claimed for."""
+        return {"ends": self.sums, "weights": self.weights, "evaluate": self.called}
 
     @property
     def like(self) -> Opened:
@@ -100,8 +120,8 @@ class Points:
         how = self.evaluate
         return shlex.join(how.words) if isinstance(how, Command) else _identity(how)[0]
 
-    def measure(self, alpha: str) -> pd.DataFrame:
-        """Return what is reported at an alpha, by another call or now; then it is kept.
+    def measure(self, point: str) -> pd.DataFrame:
+        """Return what is reported at a point, by another call or now; then it is kept.
 
         Raises:
             WiseftError: if there is no room for the model, the evaluation fails, or it reports
@@ -109,21 +129,27 @@ class Points:
         """
         how = self.evaluate
         about = how.identity() if isinstance(how, Command) else _identity(how)
-        key = [self.sums, self.weights, about, alpha]
+        alpha, own = self._alphas(point)
+        key = [self.sums, self.weights, about, alpha, *([own] if own else [])]
         path = self.work / POINTS / f"{sha256_json(key)}.parquet"
         if path.exists():
             try:
                 return read(path, RESULTS, "results")
             except DamagedFile as error:
                 log.info(f"sweep: {error}; it is evaluated again")
-        log.info(f"sweep: alpha {float(alpha):g}")
+        log.info(f"sweep: alpha {shown(point)}")
         with temporary_folder(SCRATCH, self.work) as folder:
-            frame = self._evaluated(alpha, folder)
+            frame = self._evaluated(point, folder)
         write_parquet(path, frame, RESULTS)
         return frame
 
-    def write(self, alpha: str, folder: Path) -> Path:
-        """Write the model at an alpha into a folder, in F's format; return its path.
+    def _alphas(self, point: str) -> tuple[str, dict[str, str]]:
+        """Return the alpha of a point, and of each tensor that has another."""
+        alpha, own = split_point(point)
+        return alpha, {name: own[part] for name, part in self.parts.items() if part in own}
+
+    def write(self, point: str, folder: Path) -> Path:
+        """Write the model at a point into a folder, in F's format; return its path.
 
         Raises:
             WiseftError: if there is no room for it.
@@ -131,29 +157,32 @@ class Points:
         own, (first, second) = self.like.path, self.ends
         files = own.rglob("*") if own.is_dir() else [own]
         size = sum(file.stat().st_size for file in files if file.is_file())
-        require_space(folder, size, f"the model at alpha {float(alpha):g}")
+        require_space(folder, size, f"the model at alpha {shown(point)}")
+        alpha, alphas = self._alphas(point)
         if not is_adapter(second) and not are_thetas(*self.opened):
-            first, second, alpha = second, first, format_alpha(round(1 - float(alpha), 3))
+            first, second, alpha = second, first, _turned(alpha)
+            alphas = {name: _turned(each) for name, each in alphas.items()}
+        to = folder / own.name
         with quiet():
-            merge_files(first, second, alpha, folder / own.name, weights=self.weights)
+            merge_files(first, second, alpha, to, weights=self.weights, alphas=alphas)
         return folder / own.name
 
-    def _model(self, alpha: str, folder: Path) -> Path:
+    def _model(self, point: str, folder: Path) -> Path:
         """Return an end itself, in F's format if it has another; else the model in between."""
         for end, path, opened in zip(ENDS, self.ends, self.opened, strict=True):
             same = opened.checkpoint.kind == self.like.checkpoint.kind
-            if alpha == end and same and not is_adapter(path):
+            if point == end and same and not is_adapter(path):
                 return path.absolute()
-        return self.write(alpha, folder).absolute()
+        return self.write(point, folder).absolute()
 
-    def _evaluated(self, alpha: str, folder: Path) -> pd.DataFrame:
+    def _evaluated(self, point: str, folder: Path) -> pd.DataFrame:
         between, output = folder / "model", folder / "results"  # apart, whatever F is called
         between.mkdir()
-        model, printed = self._model(alpha, between), folder / "printed"
+        model, printed = self._model(point, between), folder / "printed"
         if not isinstance(self.evaluate, Command):
             made = enumerate(self.evaluate(model), 1)
             return frame_of_lines((f"line {n} of the evaluation", each) for n, each in made)
-        values = {"model": str(model), "alpha": f"{float(alpha):g}", "device": self.device}
+        values = {"model": str(model), "alpha": shown(point), "device": self.device}
         values["output"] = str(output.absolute())
         run(self.evaluate.filled(values), printed, self.stop)
         if self.evaluate.writes:
@@ -161,6 +190,24 @@ class Points:
         lines = printed.read_text(encoding="utf-8", errors="replace").splitlines()
         found = ((f"a line that was printed ({line[:80]})", json_object(line)) for line in lines)
         return frame_of_lines((where, each) for where, each in found if each is not None)
+
+
+def _own(
+    parts: Mapping[str, str], opened: tuple[Opened, Opened], like: Checkpoint
+) -> dict[str, str]:
+    """Return the part of each tensor that belongs to one."""
+    if are_thetas(*opened):
+        raise WiseftError("--part takes no thetas of wiseft; write both by `wiseft export`")
+    names = floating(examples(like.tensors))
+    own = tensors_of(parts, names)
+    for name, one in tied_names(like.config, like.tensors).items():
+        if {name, one} <= names.keys() and own.get(name) != own.get(one):
+            raise WiseftError(f"{name} and {one} are one tensor; let a --part match both or none")
+    return own
+
+
+def _turned(alpha: str) -> str:
+    return format_alpha(round(1 - float(alpha), 3))
 
 
 def _identity(function: Function) -> list[str]:
@@ -172,16 +219,42 @@ def _identity(function: Function) -> list[str]:
         return [name]
 
 
+def measure_one(
+    zero_shot: Path | str,
+    fine_tuned: Path | str,
+    evaluate: str | Function,
+    output: Path,
+    alpha: float | str,
+    **options: Any,
+) -> None:
+    """Evaluate one alpha and keep the results, so that `sweep_with` finds them in `output`.
+
+    Several of these may run at a time, on one machine or on many.
+
+    Args:
+        output: the sweep's folder, new or with results of the same models and evaluation.
+        options: `weights`, `device` and `threads` of `sweep_with`; likewise the others.
+
+    Raises:
+        WiseftError: as `sweep_with`; it does not ask what the reported sets are for.
+    """
+    at = format_alpha(alpha)
+    points = Points.open((zero_shot, fine_tuned), evaluate, output, **options)
+    check_claim(output, points.inputs)
+    points.work.mkdir(parents=True, exist_ok=True)
+    measure_all(points, lambda measured, busy: None if measured else at, lambda *_: None)
+
+
 def measure_all(
     points: Points, following: Next, check: Callable[[str, pd.DataFrame], None], jobs: int = 1
 ) -> dict[str, pd.DataFrame]:
-    """Measure alpha after alpha until no more is asked for; return what was reported, by alpha.
+    """Measure point after point until no more is asked for; return what was reported, by point.
 
     A signal (SIGTERM, SIGINT) or an error ends all commands; what was measured is kept.
 
     Args:
-        check: called with each alpha and its results, the first ones before others are computed.
-        jobs: alphas at a time, each with a model on the disk.
+        check: called with each point and its results, the first ones before others are computed.
+        jobs: points at a time, each with a model on the disk.
 
     Raises:
         WiseftError: as `Points.measure` and `check`.

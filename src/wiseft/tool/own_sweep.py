@@ -4,34 +4,34 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from itertools import combinations, pairwise
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from wiseft.base.alphas import FIXED_ALPHA, format_alpha, parse_alphas
+from wiseft.base.alphas import FIXED_ALPHA, format_alpha
 from wiseft.base.io import atomic_path, sha256_file, sha256_json, write_json
 from wiseft.base.names import AVERAGE_PREFIX
 from wiseft.base.provenance import git_commit, versions
 from wiseft.errors import WiseftError
-from wiseft.foreign.named import local_path
-from wiseft.models.runtime import start_torch
-from wiseft.tabulate.few_evaluations import next_alpha, unseen
+from wiseft.tabulate.few_evaluations import unseen
 from wiseft.tabulate.predictions import ENDS
 from wiseft.tabulate.reported import check_alike, chosen, known_n, of_set, reported, score_of
-from wiseft.tabulate.stage import tables_of
+from wiseft.tabulate.schema import ALL
+from wiseft.tabulate.stage import Tables, tables_of
 from wiseft.tool.claim import INPUTS, WORK, claimed
-from wiseft.tool.command import Command
 from wiseft.tool.concluding import accuracies, end_of, run_of, table_choices, table_settings
 from wiseft.tool.flips import PREDICTION, section
+from wiseft.tool.own_jobs import ALPHAS, needed_alphas, whole_grid
+from wiseft.tool.own_plan import Plan, is_plain, shown
 from wiseft.tool.own_points import Function, Points, measure_all
 from wiseft.tool.record import (
     HELD_OUT,
     MODEL,
+    PARTS,
     PREDICTIONS,
     REFERENCE,
     TEST,
@@ -41,12 +41,10 @@ from wiseft.tool.record import (
     Sweep,
     write_record,
 )
-from wiseft.tool.show import recommend, write_files
+from wiseft.tool.show import differences, is_shares, recommend, write_files
 
 log = logging.getLogger(__name__)
 
-ALPHAS = tuple(f"{step * 0.1:.3f}" for step in range(11))
-"""Fewer than of a sweep of images, which has all alphas in one pass."""
 _Results = Mapping[tuple[str, str], Mapping[str, pd.DataFrame]]
 """Rows of `of_set` by dataset and split of the tables, and by alpha."""
 
@@ -120,6 +118,7 @@ def sweep_with(
     threads: int = 1,
     jobs: int = 1,
     budget: int | None = None,
+    parts: Mapping[str, str] | None = None,
     seed: int = 0,
 ) -> Result:
     """Find the model between two checkpoints by an evaluation of your own, and write it as F is.
@@ -146,6 +145,8 @@ def sweep_with(
         jobs: evaluations at a time, each with a model on the disk.
         budget: evaluations in all; after 0, 1, 0.5 and `alpha` they are chosen by held-out results
             (`wiseft.tabulate.few_evaluations`). None: the whole grid.
+        parts: regular expressions by name. The tensors whose names match get an alpha of their own
+            (`wiseft.tool.own_plan`); the model at the best ones is OUT/parts.
         seed: of the bootstrap.
 
     Raises:
@@ -154,50 +155,85 @@ def sweep_with(
     """
     output, given = Path(output), None if alpha is None else format_alpha(alpha)
     roles = Roles(held_out, reference, shifts, keep)
-    needed = dict.fromkeys([*ENDS, FIXED_ALPHA, *filter(None, [given])])
-    if budget is not None and jobs > 1:
-        raise WiseftError("--budget chooses each alpha by the results before it; leave out --jobs")
-    if budget is not None and budget < len(needed):
-        least = ", ".join(f"{float(each):g}" for each in needed)
-        raise WiseftError(f"--budget {budget} is too small for the alphas {least}")
-    grid = parse_alphas(dict.fromkeys(map(format_alpha, [*alphas, *needed])))
-    how = Command.parse(evaluate) if isinstance(evaluate, str) else evaluate
-    ends = local_path(zero_shot), local_path(fine_tuned)
-    where = str(start_torch(threads, device, mps=True))
-    points = Points.open(ends, how, output / WORK, where, weights)
-    inputs = {"ends": points.sums, "weights": weights, "evaluate": points.called}
+    needed, grid = needed_alphas(given), whole_grid(alphas, given)
+    plan = Plan(grid, needed, parts or {}, budget, held_out, metrics)
+    if jobs > 1 and (parts or budget is not None):
+        option = "--part" if parts else "--budget"
+        raise WiseftError(f"{option} chooses by the results before; leave out --jobs")
+    options = weights, device, threads, parts
+    points = Points.open((zero_shot, fine_tuned), evaluate, output, *options)
+    inputs = points.inputs
     first: dict[str, pd.DataFrame] = {}
     with claimed(output, inputs):
 
-        def check(alpha: str, frame: pd.DataFrame) -> None:
+        def check(point: str, frame: pd.DataFrame) -> None:
             for before, other in first.items():
-                check_alike(other, frame, (f"alpha {float(before):g}", f"alpha {float(alpha):g}"))
+                check_alike(other, frame, (f"alpha {shown(before)}", f"alpha {shown(point)}"))
             if not first:
                 chosen(frame, list(roles.places), metrics)
-                first[alpha] = frame
+                first[point] = frame
                 write_json(output / WORK / INPUTS, inputs)  # what fails at once claims nothing
 
-        def following(measured: Mapping[str, pd.DataFrame], busy: Collection[str]) -> str | None:
-            order = dict.fromkeys([*needed, *(grid if budget is None else ())])
-            left = (each for each in order if each not in {*measured, *busy})
-            if (found := next(left, None)) is not None or budget is None:
-                return found
-            taken = chosen(measured[ENDS[0]], [held_out], metrics)
-            scores = {
-                float(at): {held_out: score_of(of_set(frame, held_out, taken[held_out]))}
-                for at, frame in measured.items()
-            }
-            at = next_alpha([float(each) for each in grid], scores, held_out, budget)
-            return None if at is None else format_alpha(at)
-
-        results = measure_all(points, following, check, jobs)
+        results = measure_all(points, plan.next, check, jobs)
         taken = chosen(results[ENDS[0]], list(roles.places), metrics)
         sets = {
-            place: {alpha: of_set(frame, name, taken[name]) for alpha, frame in results.items()}
+            place: {point: of_set(frame, name, taken[name]) for point, frame in results.items()}
             for name, place in roles.places.items()
         }
-        missed = unseen([float(each) for each in grid], [float(each) for each in results])
-        return _conclude(points, sets, roles, (output, inputs), given, seed, missed)
+        said = _parts(points, sets, roles, plan, output, seed)
+        plain = [point for point in results if is_plain(point)]
+        missed = unseen([float(each) for each in grid], [float(each) for each in plain])
+        alone = {at: {point: each[point] for point in plain} for at, each in sets.items()}
+        notes = " ".join(filter(None, [missed, said]))
+        return _conclude(points, alone, roles, (output, inputs), given, seed, notes)
+
+
+def _tables(results: _Results, roles: Roles, seed: int, fixed: float) -> Tables:
+    """Return all tables of what was reported; `fixed` is compared with both ends."""
+    read = reported(results, run_of("end-to-end", seed))
+    sets = roles.sets({at: f[ENDS[0]] for at, f in results.items()})
+    # Shares of right answers and rewards have no average.
+    metric = read.metrics.set_index("dataset")["metric"]
+    average = metric[metric.index.isin(roles.shifts)].nunique() == 1
+    grid = list(results[REFERENCE, TEST])
+    return tables_of("sweep", table_settings(sets, grid, seed, fixed, average=average), read)
+
+
+def _parts(
+    points: Points, results: _Results, roles: Roles, plan: Plan, output: Path, seed: int
+) -> str:
+    """Write the model with the best alphas of parts, and return a sentence that compares it."""
+    shutil.rmtree(output / PARTS, ignore_errors=True)
+    (output / f"{PARTS}.json").unlink(missing_ok=True)
+    if not plan.parts:
+        return ""
+    scores = {point: score_of(rows) for point, rows in results[REFERENCE, HELD_OUT].items()}
+    _, start, best = plan.searched(scores)
+    n = sum(not is_plain(point) for point in scores)
+    over = f"plain interpolation at {shown(start)}, in {n} evaluations of parts"
+    rows, said = pd.DataFrame(), f"Held-out data know no better alphas of parts than {over}."
+    if best != start:
+        # The two are compared as if they were both ends.
+        pair = {at: {ENDS[0]: of[start], ENDS[1]: of[best]} for at, of in results.items()}
+        tables = _tables(pair, roles, seed, fixed=1)
+        rows = tables.comparisons[tables.comparisons["seed"] != ALL]
+        gain, unit = differences(rows, {}, is_shares(tables.table))
+        said = (
+            f"With parts at {shown(best)}, the best on held-out data, the model in the folder "
+            f"{PARTS} has these {unit} (95 % interval) over {over}: {gain}."
+        )
+        _write_model(points, best, output, PARTS)
+    columns = ["dataset", "difference", "ci_low", "ci_high", "ci_method", "p_value", "test", "n"]
+    rows = rows.reindex(columns=columns).astype(object)
+    about = {
+        "parts": dict(plan.parts),
+        "plain": shown(start),
+        "best": shown(best),
+        "differences": rows.where(rows.notna(), None).to_dict("records"),
+        "held_out": {shown(point): score.value for point, score in scores.items()},
+    }
+    write_json(output / f"{PARTS}.json", about)
+    return said
 
 
 def _conclude(
@@ -207,7 +243,7 @@ def _conclude(
     where: tuple[Path, Mapping[str, Any]],
     given: str | None,
     seed: int,
-    missed: str,
+    notes: str,
 ) -> Result:
     """Choose alpha by what was reported, and write tables, page, model and record.
 
@@ -215,21 +251,16 @@ def _conclude(
         results: by place and alpha, in ascending order.
         where: the sweep's folder, and what it claims.
         given: alpha of the model, in place of the recommended one.
-        missed: a sentence on alphas that were not evaluated.
+        notes: sentences on alphas that were not evaluated, and on parts.
     """
     output, inputs = where
     grid = list(results[REFERENCE, TEST])
-    read = reported(results, run_of("end-to-end", seed))
-    sets = roles.sets({at: f[ENDS[0]] for at, f in results.items()})
-    # Shares of right answers and rewards have no average.
-    metric = read.metrics.set_index("dataset")["metric"]
-    average = metric[metric.index.isin(roles.shifts)].nunique() == 1
-    settings = partial(table_settings, sets, grid, seed, average=average)
-    table = tables_of("sweep", settings(float(FIXED_ALPHA)), read).table
+    sets = roles.sets({at: frames[ENDS[0]] for at, frames in results.items()})
+    table = _tables(results, roles, seed, float(FIXED_ALPHA)).table
     choices = table_choices(table, given)
     found = recommend(choices, sets, table, " ".join(_doubts(results, roles)), "samples")
-    found = found.model_copy(update={"why": f"{found.why} {missed}".rstrip()})
-    gains = tables_of("sweep", settings(found.alpha), read).comparisons
+    found = found.model_copy(update={"why": f"{found.why} {notes}".rstrip()})
+    gains = _tables(results, roles, seed, found.alpha).comparisons
     zero_shot, fine_tuned = map(end_of, points.opened, points.ends, points.sums)
     config = points.like.checkpoint.config
     named = config.get("architectures") or [config.get("_class_name")]
@@ -288,21 +319,21 @@ def _samples(results: _Results) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
-def _write_model(points: Points, alpha: str, output: Path) -> Model:
-    """Write the model at an alpha in F's format; a folder that was there is replaced."""
-    made, folder, like = output / WORK / MODEL, output / MODEL, points.like
+def _write_model(points: Points, point: str, output: Path, name: str = MODEL) -> Model:
+    """Write the model at a point in F's format; a folder that was there is replaced."""
+    made, folder, like = output / WORK / name, output / name, points.like
     shutil.rmtree(made, ignore_errors=True)
     made.mkdir()
-    path = points.write(alpha, made)
+    path = points.write(point, made)
     whole = path.is_dir()
     shutil.rmtree(folder, ignore_errors=True)
     (path if whole else made).replace(folder)
     shutil.rmtree(made, ignore_errors=True)
-    log.info(f"sweep: wrote {folder} at alpha {alpha}, in the format of {like.path}")
+    log.info(f"sweep: wrote {folder} at alpha {shown(point)}, in the format of {like.path}")
     library = "transformers" if whole and "model_type" in like.checkpoint.config else "torch"
     return Model(
         loads_with="wiseft" if like.header is not None else library,
-        file=MODEL if whole else f"{MODEL}/{path.name}",
+        file=name if whole else f"{name}/{path.name}",
         head=False,
         sha256={each.name: sha256_file(each) for each in folder.iterdir() if each.is_file()},
     )

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 FORMAT = 1
 NAME, TABLE, PAGE, MODEL = "sweep.json", "table", "index.html", "model"
 """Files and folders of a sweep; the table has the suffixes csv, parquet and json."""
+PARTS = "parts"
+"""Folder of the model with alphas for parts; the same with .json: what was searched and found."""
 PREDICTIONS = "predictions.parquet"
 """Predictions of every image, in a sweep's folder and in those of its evaluations."""
 REFERENCE = "reference"

@@ -202,19 +202,26 @@ def _titles(record: Sweep) -> dict[str, str]:
 
 def _gains(rows: pd.DataFrame, titles: dict[str, str], shares: bool) -> list[str]:
     """Return a line for each end: what the alpha gains over it, of shares in percentage points."""
-    lines, (scale, form, unit) = [], (100, "+.1f", "points") if shares else (1, "+.4g", "gain")
+    lines = []
     for end, name in (("1.000", "fine-tuned"), ("0.000", "zero-shot")):
-        part = rows[rows["contrast"].str.endswith(f"-vs-{end}")].set_index("dataset", drop=False)
-        part = part.loc[_ordered(part["dataset"].tolist())]
-        texts = [
-            f"{titles.get(row['dataset'], row['dataset'])} {scale * row['difference']:{form}}"
-            + f" [{scale * row['ci_low']:{form}}, {scale * row['ci_high']:{form}}]"
-            * pd.notna(row["ci_low"])
-            for row in part.to_dict("records")
-        ]
-        if texts:
-            lines.append(f"  {unit} over {name} (95 % interval): " + "; ".join(texts))
+        text, unit = differences(rows[rows["contrast"].str.endswith(f"-vs-{end}")], titles, shares)
+        if text:
+            lines.append(f"  {unit} over {name} (95 % interval): {text}")
     return lines
+
+
+def differences(rows: pd.DataFrame, titles: Mapping[str, str], shares: bool) -> tuple[str, str]:
+    """Return the differences of one contrast with their intervals, and what they are called."""
+    scale, form, unit = (100, "+.1f", "points") if shares else (1, "+.4g", "gain")
+    part = rows.set_index("dataset", drop=False)
+    part = part.loc[_ordered(part["dataset"].tolist())]
+    texts = [
+        f"{titles.get(row['dataset'], row['dataset'])} {scale * row['difference']:{form}}"
+        + f" [{scale * row['ci_low']:{form}}, {scale * row['ci_high']:{form}}]"
+        * pd.notna(row["ci_low"])
+        for row in part.to_dict("records")
+    ]
+    return "; ".join(texts), unit
 
 
 def _details(record: Sweep) -> str:
