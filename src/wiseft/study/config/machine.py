@@ -60,6 +60,9 @@ class DatasetPlaces(Entry):
     that are missing there are fetched."""
     paths: dict[Name, str] = {}
     """Your own folder of a single dataset, by the dataset's name; it is only read."""
+    part: Names = []
+    """Datasets of which your own folder holds a part. Only their previews can be used; these are
+    drawn from the images that are there, so that nothing is counted."""
     cache: Names = []
     """Datasets of image files to decode once, with the model's transform, and keep. Evaluations
     are faster from the second one on; an image takes size x size x 3 bytes of disk space."""

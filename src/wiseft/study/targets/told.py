@@ -98,7 +98,9 @@ class Told:
     def places(self, record: str = "") -> str:
         """Where datasets lie, for fetching them; with a record of fetched files, around that."""
         chosen = {"folder": str(Path(record).parents[1])} if record else {}
-        return self._data.places.model_copy(update=chosen).model_dump_json(exclude={"cache"})
+        return self._data.places.model_copy(update=chosen).model_dump_json(
+            exclude={"cache", "part"}
+        )
 
     def package_sha256(self, file: str) -> str:
         """The checksum of a package's file."""
@@ -107,6 +109,12 @@ class Told:
     def splits(self, dataset: str) -> str:
         """The splits that are needed of a dataset."""
         return repeat("--split", self._data.splits(dataset))
+
+    def depends(self, dataset: str, files: Iterable[object]) -> str:
+        """The manifests that a dataset is made from; for a preview of a part, its files."""
+        if not self._data.of_part(dataset):
+            return repeat("--depends", files)
+        return f"{repeat('--fetched', files)} {self.splits(dataset)}"
 
     def samples(self) -> str:
         """The one class that the panel of sample images shows, if any."""
