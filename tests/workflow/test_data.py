@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
+import sys
 import tarfile
 from pathlib import Path
 
@@ -119,6 +121,47 @@ def test_a_preview_of_a_part_needs_no_whole_dataset(project, snakemake):
     done = snakemake(project, "-n", "data", experiment=EXPERIMENT)
     assert done.returncode == 1 and "Traceback" not in done.stdout
     assert "lists pets, but the experiment uses all of it; name pets-limit<N> there" in done.stdout
+
+
+APPTAINER = """\
+#!/bin/sh
+[ "$1" != --version ] || exec echo "apptainer version 1.3.4"
+while [ "$1" != image.sif ]; do shift; done
+shift
+PATH="{}:$PATH" exec "$@"
+"""
+
+
+def write_program(path: Path, text: str) -> None:
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text)
+    path.chmod(0o755)
+
+
+def test_rules_take_the_commands_of_a_container(project, tmp_path, snakemake):
+    """With a stand-in for apptainer: an image is a folder with a `wiseft` of its own."""
+    outside, inside = tmp_path / "outside", tmp_path / "inside"
+    write_program(outside / "apptainer", APPTAINER.format(inside))
+    ran = f'echo "$2" >> {tmp_path}/ran; exec {sys.executable} -m wiseft.cli "$@"\n'
+    write_program(inside / "wiseft", f"#!/bin/sh\n{ran}")
+    add_dataset(project, "pets", root=str(project / "mine"))
+    for name, content in pets(top="").items():
+        path = project / "mine" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    add_experiment(project, ["pets"])
+    config = project / "config" / "config.yaml"
+    config.write_text(f"{config.read_text()}\ncontainer: image.sif\n")
+    (project / "image.sif").touch()
+    variables = {"PATH": f"{outside}:{os.environ['PATH']}"}
+    command = ("--cores", "1", "data", "--forceall")
+    given = {"experiment": EXPERIMENT, "variables": variables}
+    done = snakemake(project, *command, "--software-deployment-method", "apptainer", **given)
+    assert done.returncode == 0, done.stdout
+    assert (tmp_path / "ran").read_text() == "fetch\nprepare\n"
+    done = snakemake(project, *command, **given)
+    assert done.returncode == 0, done.stdout
+    assert (tmp_path / "ran").read_text() == "fetch\nprepare\n", "without the option: none"
 
 
 def test_layouts_that_store_arrays_are_those_whose_reader_makes_some():

@@ -43,11 +43,20 @@ ROOT = DATA.folder
 RUN = "{model}__{reference}__{method}"
 
 
-# The commands are those of the Python that runs the workflow. OpenMP threads that spin while
-# they wait would take the cores of the jobs beside them. No job but a fetch uses the network.
+container: TARGETS.settings.container
+
+
+IN_CONTAINER = TARGETS.settings.container and any(
+    method.name == "APPTAINER" for method in workflow.deployment_settings.deployment_method
+)
+
+
+# The commands are those of the container, or of the Python that runs the workflow. OpenMP threads
+# that spin while they wait would take the cores of the jobs beside them. No job but a fetch uses the network.
 # How a training is carried out is no parameter of its rule: it must not make a model again.
+COMMANDS = "" if IN_CONTAINER else f"PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH "
 shell.prefix(
-    f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH {TOLD.environment()}"
+    f"export {COMMANDS}{TOLD.environment()}"
     " OMP_WAIT_POLICY=passive HF_HUB_OFFLINE=1; "
 )
 

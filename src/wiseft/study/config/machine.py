@@ -99,6 +99,9 @@ class Config(Entry):
     """Experiment that runs by default: a file in `config/experiments`."""
     datasets: DatasetPlaces = DatasetPlaces()
     """Locations of datasets."""
+    container: str | None = None
+    """Container image with `wiseft` in it, for all rules: a file, or an address such as
+    `docker://...`. It is used with `snakemake --software-deployment-method apptainer`."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Device that models run on; `auto` takes a GPU if there is one."""
     device_memory_gb: Annotated[float, Field(gt=0)] | None = None
