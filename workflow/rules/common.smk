@@ -52,13 +52,10 @@ IN_CONTAINER = TARGETS.settings.container and any(
 
 
 # The commands are those of the container, or of the Python that runs the workflow. OpenMP threads
-# that spin while they wait would take the cores of the jobs beside them. No job but a fetch uses the network.
-# How a training is carried out is no parameter of its rule: it must not make a model again.
+# that spin while they wait would take the cores of the jobs beside them. No job but a fetch uses
+# the network. How a training is carried out is no parameter of its rule: it must not make a model again.
 COMMANDS = "" if IN_CONTAINER else f"PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH "
-shell.prefix(
-    f"export {COMMANDS}{TOLD.environment()}"
-    " OMP_WAIT_POLICY=passive HF_HUB_OFFLINE=1; "
-)
+shell.prefix(f"export {COMMANDS}{TOLD.environment()}" " OMP_WAIT_POLICY=passive HF_HUB_OFFLINE=1; ")
 
 
 wildcard_constraints:
