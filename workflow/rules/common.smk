@@ -1,7 +1,6 @@
 """What the rules share: the experiment as one object, and what only Snakemake makes of it."""
 
 import re
-import shlex
 import sys
 from pathlib import Path
 
@@ -43,19 +42,13 @@ ROOT = DATA.folder
 RUN = "{model}__{reference}__{method}"
 
 
-container: TARGETS.settings.container
-
-
-IN_CONTAINER = TARGETS.settings.container and any(
-    method.name == "APPTAINER" for method in workflow.deployment_settings.deployment_method
+# The commands are those of the container or of the Python that runs the workflow. OpenMP threads
+# that spin would take the cores of jobs beside them. No job but a fetch uses the network.
+# How a training is carried out is no parameter of its rule: it must not make a model again.
+shell.prefix(
+    f"export {TOLD.commands(workflow.deployment_settings.deployment_method)}{TOLD.environment()}"
+    " OMP_WAIT_POLICY=passive HF_HUB_OFFLINE=1; "
 )
-
-
-# The commands are those of the container, or of the Python that runs the workflow. OpenMP threads
-# that spin while they wait would take the cores of the jobs beside them. No job but a fetch uses
-# the network. How a training is carried out is no parameter of its rule: it must not make a model again.
-COMMANDS = "" if IN_CONTAINER else f"PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH "
-shell.prefix(f"export {COMMANDS}{TOLD.environment()}" " OMP_WAIT_POLICY=passive HF_HUB_OFFLINE=1; ")
 
 
 wildcard_constraints:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,14 @@ class Told:
         self._files = files
         self._experiment = runs.experiment
         self._catalogue = runs.catalogue
+
+    def commands(self, deployed: Iterable[Any]) -> str:
+        """Where a shell finds the commands: in the container, where one is deployed, or beside the
+        Python that runs this.
+        """
+        if self._runs.settings.container and any(one.name == "APPTAINER" for one in deployed):
+            return ""
+        return f"PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH "
 
     def environment(self) -> str:
         """Variables of every command, as a shell sets them, with braces doubled for Snakemake: how
