@@ -8,6 +8,9 @@ report: "workflow/report/workflow.rst"
 include: "workflow/rules/common.smk"
 
 
+container: TARGETS.settings.container
+
+
 rule all:
     input:
         FILES.wanted(),

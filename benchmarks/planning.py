@@ -159,6 +159,11 @@ def _finish(folder: Path, root: Path, seeds: int, arguments: Sequence[str]) -> N
     closure = [catalogue.dataset(name) for name in catalogue.dataset_closure(DATASETS)]
     runs = [run for run in experiment_runs(experiment) if run.seed < seeds]
     theta_0 = [paths.theta_0_path(model, experiment.reference) for model in experiment.models]
+    theta_0 += [
+        paths.theta_0_own_head_path(model, experiment.reference, name)
+        for model in experiment.models
+        for name in _own_heads(catalogue)
+    ]
     made = [
         [paths.fetched_path(entry.name) for entry in closure if entry.limit is None],
         [paths.prompts_path("imagenet"), *map(paths.weights_path, experiment.models)],
@@ -197,6 +202,11 @@ def _finish(folder: Path, root: Path, seeds: int, arguments: Sequence[str]) -> N
         raise WiseftError(f"snakemake cannot mark files as done:\n{done.stderr[-2000:]}")
 
 
+def _own_heads(catalogue: Catalogue) -> list[str]:
+    """Return the datasets for which every model gets a head of their own class names."""
+    return [name for name in DATASETS if catalogue.dataset(name).own_head]
+
+
 def _write_experiment(root: Path, size: int) -> None:
     models, seeds = SIZES[size]
     entry = {
@@ -224,6 +234,7 @@ def _write_bare(folder: Path, root: Path) -> None:
         "method": METHODS,
         "seed": experiment.seeds,
         "dataset": DATASETS,
+        "own": _own_heads(catalogue),
         "filed": [entry.name for entry in sources if entry.limit is None],
         "previews": {e.name: e.depends[0] for e in sources if e.limit is not None},
     }
@@ -234,6 +245,8 @@ _BARE = """
 RUN = "data/runs/{model}__imagenet__{method}/seed-{seed}/"
 METRICS = RUN + "evaluate/{dataset}/metrics.json"
 PREDICTIONS = RUN + "evaluate/{dataset}/predictions.parquet"
+THETA_0 = "data/models/{model}/imagenet/theta_0.safetensors"
+HEAD = "data/models/{model}/imagenet/theta_0_for_{dataset}.safetensors"
 TABLE = "data/tables/grid.parquet"
 
 rule all:
@@ -244,18 +257,25 @@ rule tabulate:
     shell: "touch {output}"
 rule evaluate:
     input:
-        "data/models/{model}/imagenet/theta_0.safetensors",
+        lambda w: HEAD if w.dataset in GRID["own"] else THETA_0,
         RUN + "theta_1.safetensors",
         "datasets/{dataset}/manifest.json",
     output: METRICS, PREDICTIONS
     shell: "touch {output}"
 rule finetune:
-    input: "data/models/{model}/imagenet/theta_0.safetensors", "datasets/imagenet/manifest.json"
+    input: THETA_0, "datasets/imagenet/manifest.json"
     output: RUN + "theta_1.safetensors", RUN + "training.csv"
     shell: "touch {output}"
 rule zeroshot:
     input: "data/models/{model}/weights.safetensors", "datasets/imagenet/manifest.json"
-    output: "data/models/{model}/imagenet/theta_0.safetensors"
+    output: THETA_0
+    shell: "touch {output}"
+rule own_head:
+    input:
+        "data/models/{model}/weights.safetensors",
+        "datasets/imagenet/manifest.json",
+        "datasets/{dataset}/manifest.json",
+    output: HEAD
     shell: "touch {output}"
 rule weights:
     output: "data/models/{model}/weights.safetensors"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import tomllib
@@ -62,6 +63,32 @@ def test_the_version_is_one():
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
     assert PROJECT["version"] == wiseft.__version__ == citation["version"]
     assert PROJECT["version"] in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_metadata_for_archives_say_what_the_citation_says():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    codemeta = json.loads((ROOT / "codemeta.json").read_text())
+    zenodo = json.loads((ROOT / ".zenodo.json").read_text())
+    names = [author["name"] for author in citation["authors"]]
+    assert names == [author["name"] for author in codemeta["author"]]
+    assert names == [author["name"] for author in zenodo["creators"]]
+    assert codemeta["license"] == f"https://spdx.org/licenses/{citation['license']}"
+    assert zenodo["license"] == citation["license"] == PROJECT["license"]
+    assert codemeta["name"] == PROJECT["name"] and zenodo["title"] == citation["title"]
+    assert codemeta["runtimePlatform"] == f"Python {PROJECT['requires-python']}"
+    paper = citation["preferred-citation"]
+    assert codemeta["referencePublication"] == {
+        "@type": "ScholarlyArticle",
+        "name": paper["title"],
+        "url": paper["url"],
+    }
+    assert [one["identifier"] for one in zenodo["related_identifiers"]] == [
+        one["value"] for one in paper["identifiers"]
+    ]
+    for found in (codemeta, zenodo):
+        assert found["version"] == PROJECT["version"]
+        assert found["description"] == PROJECT["description"]
+        assert found["keywords"] == citation["keywords"]
 
 
 def test_lock_satisfies_the_package_and_its_tools():

@@ -10,6 +10,9 @@ report: "report/workflow.rst"
 include: "rules/common.smk"
 
 
+container: TARGETS.settings.container
+
+
 # Of a clone without data/, the copies of published tables that git holds.
 logger.warning(FILES.take_copies())
 

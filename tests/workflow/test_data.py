@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
+import sys
 import tarfile
 from pathlib import Path
 
@@ -13,6 +15,7 @@ import yaml
 from tests.data.fetching.http_server import running
 from tests.data.project import entry, pets, pinned, tar
 
+from wiseft.images.index import read_index
 from wiseft.images.manifest import open_manifest
 from wiseft.study.config.layouts import LAYOUTS
 from wiseft.study.data import layouts
@@ -80,6 +83,85 @@ def test_one_file_is_a_new_dataset_fetched_and_indexed(project, snakemake, monke
     assert done.returncode == 0, done.stdout
     assert index.stat().st_ino == before, "what is indexed is not scanned again"
     assert sorted(folder.glob("pets/files/**/*")) == unpacked != []
+
+
+def test_a_preview_of_a_part_needs_no_whole_dataset(project, snakemake):
+    """Of 186 images 16 are there. The preview is drawn from them, and nothing else is prepared."""
+    splits = {"train": 100, "held-out": 20, "test": 60}
+    held_out = {"of": "train", "count": 20}
+    mine = project / "mine"
+    add_dataset(project, "pets", splits=splits, held_out=held_out, root=str(mine))
+    for split, n in (("train", 5), ("test", 3)):
+        for name, content in pets(n, top="").items():
+            path = mine / split / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+    add_experiment(project, ["pets-limit4"])
+    done = snakemake(project, "--cores", "1", "data", experiment=EXPERIMENT)
+    assert done.returncode == 1
+    said = "list pets under `datasets.part` in config/config.yaml, and use a preview, pets-limit<N>"
+    logs = "".join(path.read_text() for path in project.glob("logs/data_prepare_files/*.log"))
+    assert "expected exactly 120 images, found 10" in logs and said in logs
+    config = project / "config" / "config.yaml"
+    folder = "  folder: datasets"
+    config.write_text(config.read_text().replace(folder, f"  part: [pets]\n{folder}"))
+    done = snakemake(project, "--cores", "1", "data", experiment=EXPERIMENT)
+    assert done.returncode == 0, done.stdout
+    found = open_manifest(project / "datasets/pets-limit4/manifest.json")
+    assert {name: files.n for name, files in found.splits.items()} == dict.fromkeys(splits, 4)
+    ids = {name: set(read_index(found, name)["sample_id"]) for name in splits}
+    assert not ids["train"] & ids["held-out"] and found.limit == 4
+    assert not (project / "datasets/pets/manifest.json").exists()
+    written = set((project / "datasets").glob("pets*/*/*"))
+    data = Targets.read(project, {"experiment": EXPERIMENT}).data
+    assert written == {project / path for path in data.split_files("pets-limit4")}
+    again = snakemake(project, "-n", "data", experiment=EXPERIMENT)
+    assert "Nothing to be done" in again.stdout, again.stdout
+    add_experiment(project, ["pets"])
+    done = snakemake(project, "-n", "data", experiment=EXPERIMENT)
+    assert done.returncode == 1 and "Traceback" not in done.stdout
+    assert "lists pets, but the experiment uses all of it; name pets-limit<N> there" in done.stdout
+
+
+APPTAINER = """\
+#!/bin/sh
+[ "$1" != --version ] || exec echo "apptainer version 1.3.4"
+while [ "$1" != image.sif ]; do shift; done
+shift
+PATH="{}:$PATH" exec "$@"
+"""
+
+
+def write_program(path: Path, text: str) -> None:
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text)
+    path.chmod(0o755)
+
+
+def test_rules_take_the_commands_of_a_container(project, tmp_path, snakemake):
+    """With a stand-in for apptainer: an image is a folder with a `wiseft` of its own."""
+    outside, inside = tmp_path / "outside", tmp_path / "inside"
+    write_program(outside / "apptainer", APPTAINER.format(inside))
+    ran = f'echo "$2" >> {tmp_path}/ran; exec {sys.executable} -m wiseft.cli "$@"\n'
+    write_program(inside / "wiseft", f"#!/bin/sh\n{ran}")
+    add_dataset(project, "pets", root=str(project / "mine"))
+    for name, content in pets(top="").items():
+        path = project / "mine" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    add_experiment(project, ["pets"])
+    config = project / "config" / "config.yaml"
+    config.write_text(f"{config.read_text()}\ncontainer: image.sif\n")
+    (project / "image.sif").touch()
+    variables = {"PATH": f"{outside}:{os.environ['PATH']}"}
+    command = ("--cores", "1", "data", "--forceall")
+    given = {"experiment": EXPERIMENT, "variables": variables}
+    done = snakemake(project, *command, "--software-deployment-method", "apptainer", **given)
+    assert done.returncode == 0, done.stdout
+    assert (tmp_path / "ran").read_text() == "fetch\nprepare\n"
+    done = snakemake(project, *command, **given)
+    assert done.returncode == 0, done.stdout
+    assert (tmp_path / "ran").read_text() == "fetch\nprepare\n", "without the option: none"
 
 
 def test_layouts_that_store_arrays_are_those_whose_reader_makes_some():

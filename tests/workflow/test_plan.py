@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.workflow.conftest import DIGITS
+from tests.workflow.conftest import DIGITS, ROOT
 
 RUN = "digits-rn-s30__mnist__end-to-end__digits"
 Plan = Callable[..., dict[str, int]]
@@ -75,6 +75,15 @@ def test_a_module_plans_the_same(project: Path, elsewhere: Path, plan: Plan):
     jobs = {rule.removeprefix("wiseft_"): n for rule, n in plan(elsewhere).items()}
     assert jobs.pop("default") == 1
     assert jobs | {"all": 1} == plan(project)
+
+
+@pytest.mark.parametrize("snakefile", ["Snakefile", "workflow/Snakefile", "workflow/figures.smk"])
+def test_the_catalogues_lint_has_nothing_to_say(project: Path, snakemake, snakefile: str):
+    if "figures" in snakefile:
+        shutil.copytree(ROOT / "published", project / "published")
+    done = snakemake(project, "-s", snakefile, "--lint", experiment="digits")
+    assert done.returncode == 0, done.stdout
+    assert "your workflow is in a good condition!" in done.stdout
 
 
 def test_models_that_are_only_combined_are_fetched_and_not_trained(project, plan: Plan):

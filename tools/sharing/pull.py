@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import yaml
 from tools.sharing.commands import OUTS, dvc, last_lines, snakemake, some
 from tools.sharing.complete import artifact_problems, table_problems
 from tools.sharing.manifest import NAME, read_manifest, shared_files, verify
@@ -64,15 +65,24 @@ def _get(root: Path) -> None:
             "Move them away, or publish them first (make publish)."
         )
     if absent := absent_remote(root):
-        raise WiseftError(
-            f"{absent}, so nothing can be pulled: name the place that was published to (dvc remote "
-            "modify --local default url PLACE), or draw the figures of published experiments "
-            "without data/ (make figures EXPERIMENT=...)"
-        )
+        raise WiseftError(f"{absent}, so nothing can be pulled. {_without_remote(root)}")
     raise WiseftError(
         f"dvc pull failed:\n{text}\nIs the remote the one that was published to? `dvc remote list` "
-        "shows it; `dvc remote modify --local default url PLACE` names another "
-        "(docs/sharing.md)."
+        f"shows it. {_without_remote(root)}"
+    )
+
+
+def _without_remote(root: Path) -> str:
+    """Return what a clone has, and how to get the rest."""
+    copies = sorted(path.name for path in (root / paths.PUBLISHED).glob("*/"))
+    drawn = f" of {', '.join(copies)}; `make figures EXPERIMENT=NAME` draws them" if copies else ""
+    out = yaml.safe_load((root / OUTS).read_text(encoding="utf-8"))["outs"][0]
+    return (
+        f"This clone has the published tables{drawn}. Weights, metrics and predictions "
+        f"({out['nfiles']:,} files, {out['size'] / 1e9:.1f} GB) are not in git. To get them, ask "
+        "whoever published them for the place, and name it (`dvc remote modify --local default url "
+        "PLACE`). A copy of that folder serves, too, also without DVC (`python "
+        "tools/sharing/restore.py FOLDER`). Or make them again: `make run EXPERIMENT=NAME`."
     )
 
 

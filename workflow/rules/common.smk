@@ -1,7 +1,6 @@
 """What the rules share: the experiment as one object, and what only Snakemake makes of it."""
 
 import re
-import shlex
 import sys
 from pathlib import Path
 
@@ -43,11 +42,11 @@ ROOT = DATA.folder
 RUN = "{model}__{reference}__{method}"
 
 
-# The commands are those of the Python that runs the workflow. OpenMP threads that spin while
-# they wait would take the cores of the jobs beside them. No job but a fetch uses the network.
+# The commands are those of the container or of the Python that runs the workflow. OpenMP threads
+# that spin would take the cores of jobs beside them. No job but a fetch uses the network.
 # How a training is carried out is no parameter of its rule: it must not make a model again.
 shell.prefix(
-    f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH {TOLD.environment()}"
+    f"export {TOLD.commands(workflow.deployment_settings.deployment_method)}{TOLD.environment()}"
     " OMP_WAIT_POLICY=passive HF_HUB_OFFLINE=1; "
 )
 

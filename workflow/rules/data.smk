@@ -29,8 +29,8 @@ for dataset in DATA.built:
             f"data_prepare_{dataset}"
         input:
             packages=lambda w: DATA.packages(DATA.entries[w.dataset].packages),
-            depends=lambda w: DATA.manifests(DATA.entries[w.dataset].depends),
-            images=lambda w: HANDED.beside(DATA.split_files, DATA.entries[w.dataset].depends),
+            depends=lambda w: DATA.made_from(w.dataset),
+            images=lambda w: HANDED.beside(DATA.split_files, DATA.depends(w.dataset)),
         output:
             manifest=paths.manifest_path("{dataset}", ROOT),
             splits=DATA.split_files(dataset, "{dataset}"),
@@ -47,7 +47,7 @@ for dataset in DATA.built:
         params:
             content=lambda w: DATA.content(w.dataset),
             packages=lambda w, input: repeat("--package", input.packages),
-            depends=lambda w, input: repeat("--depends", input.depends),
+            depends=lambda w, input: TOLD.depends(w.dataset, input.depends),
         message:
             "data_prepare: {wildcards.dataset}"
         shell:

@@ -93,10 +93,11 @@ def prepare(
     if package is None and manifest is None:
         files = [catalogue.package(key).file for key in entry.packages]
         package = [paths.package_path(file, folder) for file in files]
-    if depends is None and manifest is None:
+    part = manifest is None and entry.bare_name in _places(catalogue, None).part
+    if entry.layout != "arrays" and (entry.limit is None or part):
+        fetched = fetched or paths.fetched_path(entry.bare_name, folder)
+    if depends is None and manifest is None and fetched is None:
         depends = [paths.manifest_path(name, folder) for name in entry.depends]
-    if entry.layout != "arrays" and entry.limit is None:
-        fetched = fetched or paths.fetched_path(dataset, folder)
     target = manifest or paths.manifest_path(dataset, folder)
     made = prepare_dataset(
         catalogue, dataset, target, package or [], depends or [], fetched, split or []

@@ -60,6 +60,9 @@ class DatasetPlaces(Entry):
     that are missing there are fetched."""
     paths: dict[Name, str] = {}
     """Your own folder of a single dataset, by the dataset's name; it is only read."""
+    part: Names = []
+    """Datasets of which your own folder holds a part. Only their previews can be used; these are
+    drawn from the images that are there, so that nothing is counted."""
     cache: Names = []
     """Datasets of image files to decode once, with the model's transform, and keep. Evaluations
     are faster from the second one on; an image takes size x size x 3 bytes of disk space."""
@@ -96,6 +99,9 @@ class Config(Entry):
     """Experiment that runs by default: a file in `config/experiments`."""
     datasets: DatasetPlaces = DatasetPlaces()
     """Locations of datasets."""
+    container: str | None = None
+    """Container image with `wiseft` in it, for all rules: a file, or an address such as
+    `docker://...`. It is used with `snakemake --software-deployment-method apptainer`."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Device that models run on; `auto` takes a GPU if there is one."""
     device_memory_gb: Annotated[float, Field(gt=0)] | None = None

@@ -30,6 +30,9 @@ from wiseft.thetas.damage import read_checked, with_sum
 
 log = logging.getLogger(__name__)
 
+PREVIEW_SEED = 0
+"""Seed of the draw of a preview; the same samples for everybody."""
+
 
 def prepare_files(
     entry: DatasetEntry,
@@ -40,9 +43,11 @@ def prepare_files(
 ) -> Path:
     """Unpack and index splits of a dataset and write its manifest.
 
-    Splits that are indexed already, from the same files, are kept in the manifest.
+    Splits that are indexed already, from the same files, are kept in the manifest. A preview is
+    drawn from the images that are there; those of a whole dataset are counted.
 
     Args:
+        entry: a dataset of files, or a preview of one.
         fetched: the dataset's files.
         splits: splits that are wanted.
         reference_ids: class ids of the label map's reference, where it goes by class ids.
@@ -82,7 +87,7 @@ def _index(
         if isinstance(next(iter(content.splits.values())), PreparedSplit):
             return _write_arrays(entry, content, classes, manifest, ids)
         for name, split in content.splits.items():
-            check_counts(entry.name, {name: len(split.labels)}, {name: entry.splits[name]})
+            _count(entry, name, len(split.labels), entry.splits[name])
             files = write_checked(folder, entry.name, name, split, len(classes["class_names"]))
             indexed[name] = records.write(name, files, classes)
     first = next(iter(indexed))
@@ -131,13 +136,39 @@ def _read(entry: DatasetEntry, inputs: LayoutInputs) -> Indexed:
     by_name: dict[str, Any] = dict(indexed.splits)
     if draw and draw.of in by_name:
         whole = by_name[draw.of]
-        expected = entry.splits[draw.of] + draw.count
-        check_counts(entry.name, {draw.of: len(whole.labels)}, {draw.of: expected})
-        chosen = draw_indices(len(whole.labels), draw.count, draw.seed)
+        count = entry.splits[HELD_OUT]
+        _count(entry, draw.of, len(whole.labels), entry.splits[draw.of] + count)
+        chosen = draw_indices(len(whole.labels), count, draw.seed)
         by_name[draw.of] = take(whole, np.setdiff1d(np.arange(len(whole.labels)), chosen))
         by_name[HELD_OUT] = take(whole, chosen)
     ordered = {name: by_name[name] for name in entry.splits if name in by_name}
+    if entry.limit is not None:
+        ordered = {name: _preview(entry, name, split) for name, split in ordered.items()}
     return Indexed(ordered, indexed.class_names, indexed.label_map)
+
+
+def _preview(entry: DatasetEntry, name: str, split: Any) -> Any:
+    """Return the drawn samples of a split that is there whole or in part."""
+    n = len(split.labels)
+    _count(entry, name, n, entry.splits[name])
+    return take(split, draw_indices(n, entry.splits[name], PREVIEW_SEED))
+
+
+def _count(entry: DatasetEntry, split: str, n: int, expected: int) -> None:
+    """Raise WiseftError unless a split has all its images or, for a preview, enough of them."""
+    if entry.limit is None:
+        try:
+            check_counts(entry.name, {split: n}, {split: expected})
+        except WiseftError as error:
+            raise WiseftError(
+                f"{error} If your folder holds a part on purpose, list {entry.name} under "
+                f"`datasets.part` in config/config.yaml, and use a preview, {entry.name}-limit<N>."
+            ) from None
+    elif n < expected:
+        raise WiseftError(
+            f"{entry.name}: expected at least {expected} images in the folder of split {split}, "
+            f"found {n}. Add images, or use a smaller preview, {entry.bare_name}-limit<N>."
+        )
 
 
 def _classes(entry: DatasetEntry, indexed: Indexed, inputs: LayoutInputs) -> dict[str, Any]:
@@ -173,6 +204,7 @@ def _optional(entry: DatasetEntry, members: list[list[int]] | None) -> dict[str,
         "class_ids": entry.ids,
         "label_map": mapping and {"reference": mapping.reference, "members": members},
         "border": entry.border,
+        "limit": entry.limit,
         "borrowed": mapping.borrowed if mapping else {},
     }
 

@@ -1,7 +1,8 @@
 """Preparing of a dataset as its entry says: of files, of code, or cut to a preview.
 
 A preview is a dataset cut to N samples a split, under a name of its own. The whole dataset is
-prepared and counted first, so the count check stays honest; and as the name
+prepared and counted first, so the count check stays honest, unless the user says that a part is
+there (`datasets.part`): then the preview is drawn from the files. As the name
 (``imagenet-limit1000``) stands in every path, table and figure, no preview passes for the whole.
 """
 
@@ -17,13 +18,10 @@ from wiseft.images.manifest import NAME, Manifest, open_manifest, write_changed
 from wiseft.images.split import Indexed, PreparedSplit, draw_indices
 from wiseft.images.store import open_arrays, read_index, write_arrays, write_prepared
 from wiseft.study.data.fetching.entry_files import read_fetched
-from wiseft.study.data.index_files import prepare_files
+from wiseft.study.data.index_files import PREVIEW_SEED, prepare_files
 
 if TYPE_CHECKING:
     from wiseft.study.config import Catalogue, DatasetEntry, PackageEntry
-
-PREVIEW_SEED = 0
-"""Seed of the draw of a preview; the same samples for everybody."""
 
 
 def prepare_dataset(
@@ -40,7 +38,7 @@ def prepare_dataset(
     Args:
         packages: fetched packages, told apart by their names in config/packages.yaml.
         depends: manifests of the datasets that it is rendered or cut from.
-        fetched: record of its files, for a dataset of files.
+        fetched: record of its files, for a dataset of files, or for a preview of a part of one.
         splits: splits that are wanted of a dataset of files; none: all.
 
     Raises:
@@ -50,7 +48,7 @@ def prepare_dataset(
         raise WiseftError(f"a prepared dataset's manifest is called {NAME}, found {manifest.name}.")
     entry = catalogue.dataset(dataset)
     bases = {base.dataset: base for base in map(open_manifest, depends)}
-    if entry.limit is not None:
+    if entry.limit is not None and fetched is None:
         _check_names(dataset, "dataset", entry.depends, bases)
         return _prepare_preview(entry, entry.limit, manifest, bases[entry.bare_name])
     if entry.layout != "arrays":

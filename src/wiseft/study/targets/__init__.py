@@ -58,8 +58,10 @@ class Targets(Runs):
         return cls(settings, catalogue, catalogue.experiment(settings.experiment))
 
     def check(self, travels: bool = False) -> None:
-        """Raise WiseftError with a line for every training that cannot work on this machine and,
-        where files travel, for every dataset that cannot.
+        """Raise WiseftError with a line for every training that cannot work on this machine, for
+        every dataset that is there in part and needed whole, and, where files travel, for every
+        dataset that cannot.
         """
-        if problems := how_problems(self) + (self.data.not_travelling() if travels else []):
+        problems = how_problems(self) + self.data.part_problems()
+        if problems := problems + (self.data.not_travelling() if travels else []):
             raise WiseftError("\n".join(problems))

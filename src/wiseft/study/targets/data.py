@@ -28,8 +28,9 @@ class Data:
         places: where datasets lie.
         folder: that prepared ones are written to.
         entries: all datasets by name, each behind those that it is made from.
-        prepared: those that are prepared: none where published numbers are all there is.
-        filed: of these, those that are read from files of their own.
+        prepared: those that are prepared: none where published numbers are all there is, and none
+            of which only a part is there.
+        filed: those that are read from files of their own.
         built: those that are built from packages or cut from other datasets.
         suites: the evaluated ones by the suite that one job covers.
         evaluations: the same with every kept dataset by itself.
@@ -45,8 +46,9 @@ class Data:
         keep = self._experiment.keep
         names = catalogue.dataset_closure([*self._experiment.datasets, *keep])
         self.entries = {name: catalogue.dataset(name) for name in names}
-        self.prepared = [] if runs.published_only else names
-        entries = [self.entries[name] for name in self.prepared]
+        needed = [] if runs.published_only else names
+        entries = [self.entries[name] for name in needed]
+        self.prepared = [name for name in needed if name not in self.places.part]
         self.filed = [e.name for e in entries if e.layout != "arrays" and e.limit is None]
         self.built = [name for name in self.prepared if name not in self.filed]
         self.suites = catalogue.suites(self._experiment.datasets)
@@ -89,6 +91,21 @@ class Data:
             needed |= {"train", *(["held-out"] if self._runs.trained_on_held_out else [])}
         return [split for split in entry.splits if split in needed]
 
+    def of_part(self, dataset: str) -> bool:
+        """Whether a dataset is a preview of one of which a part is there."""
+        entry = self.entries[dataset]
+        return entry.limit is not None and entry.bare_name in self.places.part
+
+    def depends(self, dataset: str) -> list[str]:
+        """Return the prepared datasets that a dataset is rendered or cut from."""
+        return [] if self.of_part(dataset) else list(self.entries[dataset].depends)
+
+    def made_from(self, dataset: str) -> list[Path]:
+        """Return their manifests; of a preview of a part, the record of the files."""
+        if self.of_part(dataset):
+            return [paths.fetched_path(self.entries[dataset].bare_name, self.folder)]
+        return self.manifests(self.depends(dataset))
+
     def manifests(self, names: Iterable[str]) -> list[Path]:
         """Return the manifests of datasets."""
         return [paths.manifest_path(name, self.folder) for name in names]
@@ -107,7 +124,7 @@ class Data:
         files = ["index.parquet"]
         if entry.layout in STORED:
             files.append("images.npy")
-        elif dataset in self.filed:
+        elif dataset in self.filed or self.of_part(dataset):
             files.append("index.json")
         folder = paths.dataset_folder(named or dataset, self.folder)
         return [folder / split / file for split in splits for file in files]
@@ -202,6 +219,24 @@ class Data:
             for name in self.filed
             if user_root(self.entries[name], self._here()) is None
         ]
+
+    def part_problems(self) -> list[str]:
+        """Return a sentence for every dataset of `datasets.part` that cannot be used like that."""
+        part = [] if self._runs.published_only else self.places.part
+        whole = {base: e.name for e in self.entries.values() if not e.limit for base in e.depends}
+        whole |= dict.fromkeys(
+            [*self._experiment.datasets, *self._experiment.keep], "the experiment"
+        )
+        problems = []
+        for name in [name for name in self.entries if name in part]:
+            listed = f"datasets.part in config/config.yaml lists {name}, but"
+            if name in whole:
+                problems.append(
+                    f"{listed} {whole[name]} uses all of it; name {name}-limit<N> there"
+                )
+            elif name not in self.filed or user_root(self.entries[name], self._here()) is None:
+                problems.append(f"{listed} no folder of yours holds it; see `datasets.paths`")
+        return problems
 
     def files_to_fetch(self) -> list[SourceFile]:
         """Return the files that have an address, are not there, and something missing needs."""

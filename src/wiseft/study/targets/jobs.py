@@ -152,7 +152,8 @@ class Jobs:
     def rules_of(self, name: str) -> list[str]:
         """Return the rules that a name stands for: `evaluate`, one of `DATA_RULES`, or a rule."""
         data = self._data
-        several = dict(zip(DATA_RULES, (data.filed, data.built, data.cached), strict=True))
+        filed = [dataset for dataset in data.filed if dataset in data.prepared]
+        several = dict(zip(DATA_RULES, (filed, data.built, data.cached), strict=True))
         if name in several:
             return [f"{name}_{dataset}" for dataset in several[name]]
         return self.evaluations if name == "evaluate" else [name]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -78,6 +79,14 @@ class Told:
         self._experiment = runs.experiment
         self._catalogue = runs.catalogue
 
+    def commands(self, deployed: Iterable[Any]) -> str:
+        """Where a shell finds the commands: in the container, where one is deployed, or beside the
+        Python that runs this.
+        """
+        if self._runs.settings.container and any(one.name == "APPTAINER" for one in deployed):
+            return ""
+        return f"PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH "
+
     def environment(self) -> str:
         """Variables of every command, as a shell sets them, with braces doubled for Snakemake: how
         trainings and evaluations are carried out, and where features of frozen towers are kept.
@@ -98,7 +107,9 @@ class Told:
     def places(self, record: str = "") -> str:
         """Where datasets lie, for fetching them; with a record of fetched files, around that."""
         chosen = {"folder": str(Path(record).parents[1])} if record else {}
-        return self._data.places.model_copy(update=chosen).model_dump_json(exclude={"cache"})
+        return self._data.places.model_copy(update=chosen).model_dump_json(
+            exclude={"cache", "part"}
+        )
 
     def package_sha256(self, file: str) -> str:
         """The checksum of a package's file."""
@@ -107,6 +118,12 @@ class Told:
     def splits(self, dataset: str) -> str:
         """The splits that are needed of a dataset."""
         return repeat("--split", self._data.splits(dataset))
+
+    def depends(self, dataset: str, files: Iterable[object]) -> str:
+        """The manifests that a dataset is made from; for a preview of a part, its files."""
+        if not self._data.of_part(dataset):
+            return repeat("--depends", files)
+        return f"{repeat('--fetched', files)} {self.splits(dataset)}"
 
     def samples(self) -> str:
         """The one class that the panel of sample images shows, if any."""
