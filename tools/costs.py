@@ -10,6 +10,7 @@ from pathlib import Path
 
 from wiseft.models.footprint import Footprint, images_that_fit
 from wiseft.study.config import Catalogue, FinetuneSettings
+from wiseft.study.config.entries import ModelEntry
 from wiseft.study.plan import PEAKS, Assumptions, estimate
 from wiseft.study.plan.footprints import footprint_of
 from wiseft.study.plan.towers import architecture_name
@@ -32,7 +33,9 @@ you have the images.
 |---|---|---|---|---|---|---|
 """
 MIDDLE = """
-## What a batch takes of memory
+## Models, and what a batch takes of memory
+
+*Entry* is the name in `config/models`, and *pinned by* says how fetched weights are checked ([models](models.md#models-by-name)). A parameter takes four bytes.
 
 A forward and a backward pass run on tensors that have shapes and no bytes, and the count adds up what is alive at a time. In fp32 on a
 CPU it is within 15 % of the allocations that torch's profiler sees (a test, three models). **No GPU has confirmed it.** The count assumes
@@ -44,8 +47,8 @@ image. An evaluation over alphas holds the weights three times. MB and GB are 10
 the evaluation counts. Contrastive training compares all images of a batch, so its batch is not divided.
 
 | model | edge | weights, GB | training, MB an image: fp32 | bf16 | images in 80 GB: fp32 | bf16 """
-MIDDLE += """| evaluation, MB an image: fp32 | images in 80 GB |
-|---|---|---|---|---|---|---|---|---|
+MIDDLE += """| evaluation, MB an image: fp32 | images in 80 GB | entry | pinned by |
+|---|---|---|---|---|---|---|---|---|---|---|
 """
 
 
@@ -71,34 +74,50 @@ def experiments(root: Path) -> Iterator[str]:
         )
 
 
-def models(root: Path) -> list[str]:
-    """Return a row for each architecture and size of the catalogue."""
-    catalogue, rows = Catalogue(root), {}
-    for model in catalogue.names("models"):
-        entry, _ = catalogue.model(model)
+def models(root: Path) -> Iterator[str]:
+    """Yield a row for each architecture and size of the catalogue."""
+    catalogue = Catalogue(root)
+    entries: dict[tuple[str, int], list[ModelEntry]] = {}
+    for name in catalogue.names("models"):
+        entry, _ = catalogue.model(name)
+        if entry.source != "pretrain":
+            key = architecture_name(catalogue, entry), entry.preprocessing.size
+            entries.setdefault(key, []).append(entry)
+    for found in entries.values():
         full, half = (
-            footprint_of(catalogue, model, FinetuneSettings(precision=kind), "cuda")
+            footprint_of(catalogue, found[0].name, FinetuneSettings(precision=kind), "cuda")
             for kind in ("fp32", "bf16")
         )
-        if full and half and entry.source != "pretrain":
-            name = architecture_name(catalogue, entry), entry.preprocessing.size
-            rows[name] = _row(entry.title, entry.preprocessing.size, full, half)
-    return list(rows.values())
+        if full and half:
+            yield _row(found, full, half)
 
 
-def _row(title: str, size: int, full: Footprint, half: Footprint) -> str:
+def _row(entries: list[ModelEntry], full: Footprint, half: Footprint) -> str:
+    first = min(entries, key=lambda entry: len(entry.title))
     fits = [images_that_fit(each, MEMORY, training=True) for each in (full, half)]
     cells = [
-        title,
-        size,
+        first.title,
+        first.preprocessing.size,
         f"{full.weights / 1e9:.2f}",
         f"{full.saved / 1e6:,.0f}",
         f"{half.saved / 1e6:,.0f}",
         *fits,
         f"{full.peak / 1e6:,.1f}",
         f"{images_that_fit(full, MEMORY, training=False):,}",
+        ", ".join(f"`{entry.name}`" for entry in entries),
+        _pin(first),
     ]
     return f"| {' | '.join(map(str, cells))} |\n"
+
+
+def _pin(entry: ModelEntry) -> str:
+    pins = {"commit": entry.revision, "SHA-256": entry.sha256, "package, SHA-256": entry.package}
+    given = [name for name, pin in pins.items() if pin]
+    if entry.pretrained == "openai" and not entry.sha256:
+        given.append("SHA-256 in the address")
+    elif entry.revision and not entry.sha256:
+        given.append("first fetch")
+    return ", ".join(given) or "first fetch"
 
 
 if __name__ == "__main__":
