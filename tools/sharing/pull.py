@@ -72,7 +72,7 @@ def _get(root: Path) -> None:
     raise WiseftError(
         f"dvc pull failed:\n{text}\nIs the remote the one that was published to? `dvc remote list` "
         "shows it; `dvc remote modify --local default url PLACE` names another "
-        "(docs/sharing.md)."
+        "(docs/running.md)."
     )
 
 
