@@ -19,15 +19,17 @@ from wiseft.study.targets import Targets
 MEMORY = 80 * 10**9
 HEAD = """# Cost tables
 
-`python -m tools.costs > docs/costs.md` writes this page from the configuration; do not edit it. These are estimates, none of them
-measured on a GPU. [Running](running.md#what-it-costs) explains them and has costs by model.
+`python -m tools.costs > docs/costs.md` writes this page from the configuration; do not edit it.
+These are estimates, none of them measured on a GPU. [Running](running.md#what-it-costs) explains
+them and has costs by model.
 
 ## What the paper's experiments cost
 
-GPU-hours are those of one A100 in fp32, right within a factor of about two. `wiseft plan NAME --gpu h100` takes another card, and
-`--training-rate MODEL=FILE` a measured rate (`data/runs/*/seed-*/training.json`). Experiments share runs and datasets, so columns do not
-add up. ImageNet (155 GB) and ObjectNet (197 GB) are needed once. You may delete their archives once they are unpacked, and need none if
-you have the images.
+GPU-hours are those of one A100 in fp32, right within a factor of about two. `wiseft plan NAME --gpu
+h100` takes another card, and `--training-rate MODEL=FILE` a measured rate
+(`data/runs/*/seed-*/training.json`). Experiments share runs and datasets, so columns do not add up.
+ImageNet (155 GB) and ObjectNet (197 GB) are needed once. You may delete their archives once they
+are unpacked, and need none if you have the images.
 
 | experiment | trainings | jobs | GPU-hours | images, GB | archives, GB | weights and results, GB |
 |---|---|---|---|---|---|---|
@@ -35,16 +37,19 @@ you have the images.
 MIDDLE = """
 ## Models, and what a batch takes of memory
 
-*Entry* is the name in `config/models`, and *pinned by* says how fetched weights are checked ([models](models.md#models-by-name)). A parameter takes four bytes.
+*Entry* is the name in `config/models`, and *pinned by* says how fetched weights are checked
+([models](models.md#models-by-name)). A parameter takes four bytes.
 
-A forward and a backward pass run on tensors that have shapes and no bytes, and the count adds up what is alive at a time. In fp32 on a
-CPU it is within 15 % of the allocations that torch's profiler sees (a test, three models). **No GPU has confirmed it.** The count assumes
-memory-efficient attention in fp32 and flash attention in bf16 and fp16, and layer norm in fp32 under autocast. A tenth of the memory and
-0.5 GB stay free for workspaces and the allocator.
+A forward and a backward pass run on tensors that have shapes and no bytes, and the count adds up
+what is alive at a time. In fp32 on a CPU it is within 15 % of the allocations that torch's profiler
+sees (a test, three models). **No GPU has confirmed it.** The count assumes memory-efficient
+attention in fp32 and flash attention in bf16 and fp16, and layer norm in fp32 under autocast. A
+tenth of the memory and 0.5 GB stay free for workspaces and the allocator.
 
-A training holds weights, gradients and moments (Adam: 16 bytes per parameter), in bf16 another copy of the weights, and tensors for each
-image. An evaluation over alphas holds the weights three times. MB and GB are 10^6 and 10^9 bytes. For linear classifiers of a search only
-the evaluation counts. Contrastive training compares all images of a batch, so its batch is not divided.
+A training holds weights, gradients and moments (Adam: 16 bytes per parameter), in bf16 another copy
+of the weights, and tensors for each image. An evaluation over alphas holds the weights three times.
+MB and GB are 10^6 and 10^9 bytes. For linear classifiers of a search only the evaluation counts.
+Contrastive training compares all images of a batch, so its batch is not divided.
 
 | model | edge | weights, GB | training, MB an image: fp32 | bf16 | images in 80 GB: fp32 | bf16 """
 MIDDLE += """| evaluation, MB an image: fp32 | images in 80 GB | entry | pinned by |
