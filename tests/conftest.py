@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import gc
 import os
-import re
 import signal
 import sys
 import traceback
@@ -30,7 +30,7 @@ TOGETHER = (
     "tests/workflow/test_dvc.py",
     "tests/workflow/test_paper.py",
 )
-CONTRIBUTING = Path(__file__).parents[1] / "CONTRIBUTING.md"
+SKIPS = Path(__file__).with_name("skips.csv")
 UNKNOWN = pytest.StashKey[list[str]]()
 
 
@@ -95,9 +95,9 @@ def said() -> Iterator[list[str]]:
 
 
 def justified_skips() -> list[str]:
-    """Return the reasons of the table in CONTRIBUTING.md; a * stands for what varies."""
-    text = CONTRIBUTING.read_text().partition("| a skip's reason |")[2].partition("\n\n")[0]
-    return re.findall(r"^\| `([^`]+)` \|", text, re.MULTILINE)
+    """Return the reasons of tests/skips.csv; a * stands for what varies."""
+    with SKIPS.open(newline="") as file:
+        return [line["reason"] for line in csv.DictReader(file)]
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -133,7 +133,7 @@ def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
     if unknown := config.stash.get(UNKNOWN, []):
-        terminalreporter.section("skips that CONTRIBUTING.md does not justify", red=True)
+        terminalreporter.section("skips that tests/skips.csv does not justify", red=True)
         for line in unknown:
             terminalreporter.write_line(line)
     reports = terminalreporter.stats.get("passed", [])

@@ -119,3 +119,13 @@ def test_docstrings_are_read_by_paragraphs_and_entries(tmp_path) -> None:
     read = [" ".join(text.split()) for _, text in words.docstrings(file)]
     assert read == ["Module.", "Do it.", "Args:", "one, in two lines.", "likewise."]
     assert [rules(text) != [] for text in read] == [False] * 4 + [True]
+
+
+def test_pages_and_words_by_hand_are_counted(monkeypatch) -> None:
+    monkeypatch.setattr(words, "MOST_WORDS", 100)
+    pages = {f"docs/{number}.md": "Six words\nand a table:\n\n| one |\n" for number in range(17)}
+    generated = {"docs/costs.md": LONG, "benchmarks/README.md": "None."}
+    assert [problem.rule for problem in words.of_all(pages | generated)] == [
+        "17 are written by hand, at most 16",
+        "103 words, at most 100",
+    ]

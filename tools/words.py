@@ -8,6 +8,9 @@ A page must have at most 25 words per sentence on average, and no sentence over 
 most 40 words per sentence, and so has a docstring. A page that uses a term of the glossary
 explains it in italics or bold, or links to the glossary. Code, formulas and headings are not
 counted; a table cell counts as a sentence.
+
+Pages that people write are at most 16, and have at most 35,000 words together, with those of
+tables. READMEs beside benchmarks and examples add words, but are no pages of their own.
 """
 
 from __future__ import annotations
@@ -40,6 +43,12 @@ BANNED = {
 }
 """Patterns of turns of phrase that are hard to read, in a sentence, and what to do instead."""
 PAGES = ("README.md", "CONTRIBUTING.md", "SECURITY.md", "config/README.md", "benchmarks/README.md")
+GENERATED = frozenset(
+    {"config/README.md"}
+    | {f"docs/{name}.md" for name in ("cells", "claims", "costs", "datasets", "icons-sets")}
+)
+"""Pages that a command writes."""
+MOST_PAGES, MOST_WORDS = 16, 35_000
 NOTEBOOK = ROOT / "docs" / "wiseft.ipynb"
 GLOSSARY = "design.md#words"
 TERMS = ("theta", "reference", "rendition", "suite", "view")
@@ -217,6 +226,19 @@ def pages() -> list[Path]:
     return [page for page in written if not page.name.startswith("reference")] + [NOTEBOOK]
 
 
+def of_all(written: dict[str, str]) -> Iterator[Problem]:
+    """Yield the problems of all pages together, by name: their number and their words."""
+    by_hand = {name: text for name, text in written.items() if name not in GENERATED}
+    own = [name for name in by_hand if name.startswith("docs/") or "/" not in name]
+    count = sum(words(plain(block)) for text in by_hand.values() for _, block in prose(text))
+    if len(own) > MOST_PAGES:
+        yield Problem(
+            "pages", f"{len(own)} are written by hand, at most {MOST_PAGES}", "merge some"
+        )
+    if count > MOST_WORDS:
+        yield Problem("pages", f"{count:,} words, at most {MOST_WORDS:,}", "shorten some")
+
+
 def main(arguments: list[str]) -> int:
     """Print all problems; return 1 if there are any."""
     found: list[Problem] = []
@@ -234,7 +256,9 @@ def main(arguments: list[str]) -> int:
             for line, text in docstrings(file):
                 place = f"{file.relative_to(ROOT)}:{line}"
                 found += of_text(place, " ".join(plain(text).split()))
-        found += [*of_helps(), *of_captions()]
+        texts = {str(page.relative_to(ROOT)): page.read_text() for page in pages()}
+        texts.pop(str(NOTEBOOK.relative_to(ROOT)))
+        found += [*of_helps(), *of_captions(), *of_all(texts)]
     for problem in found:
         print(f"{problem.place}: {problem.rule}: {problem.text}")
     return bool(found)

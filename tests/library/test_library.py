@@ -26,7 +26,7 @@ from wiseft.thetas.theta import load_theta, save_theta
 from wiseft.tool.merge import merge_files
 from wiseft.zeroshot.head import build_head
 
-DOCS = Path(__file__).parents[2] / "docs" / "library.md"
+DOCS = Path(__file__).parents[2] / "docs" / "sweep.md"
 NAMES = ["bird", "number", "paper", "tail"]
 
 
@@ -151,7 +151,7 @@ def test_the_examples_of_the_documentation(tmp_path, monkeypatch, capfd, caplog)
     Image.fromarray(blobs(1, 9)[0]).save("photo.jpg")
     files = sorted((tmp_path / "photos").rglob("*.png"))
     known = {"images": files, "labels": [file.parent.name for file in files]}
-    by_sweep, by_hand, *_ = re.findall(r"```python\n(.*?)```", DOCS.read_text(), re.DOTALL)
+    _, by_sweep, by_hand, *_ = re.findall(r"```python\n(.*?)```", DOCS.read_text(), re.DOTALL)
     capfd.readouterr()
     exec(by_sweep, known)
     assert capfd.readouterr().err == "", "the library is silent"

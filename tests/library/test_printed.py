@@ -24,7 +24,7 @@ from wiseft.cli import main
 from wiseft.tool.sweep import sweep
 
 ROOT = Path(__file__).parents[2]
-PAGES = ["README.md", *(f"docs/{name}.md" for name in ("sweep", "models", "library"))]
+PAGES = ["README.md", *(f"docs/{name}.md" for name in ("sweep", "models"))]
 PAGES += ["docs/when-it-pays.md"]
 COMMANDS = "sweep|score|merge|export|card|page|push"
 NOT_RUN = {

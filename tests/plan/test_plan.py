@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
+from tools import costs
 from typer.testing import CliRunner
 
 from wiseft.cli import app
@@ -265,3 +266,8 @@ def test_features_that_linear_classifiers_share_are_computed_once(experiment):
     plan = estimate(targets, Assumptions("a100", PEAKS["a100"]))
     linear = [row.training_hours for row in plan.rows if row.method.startswith("linear-classifier")]
     assert len(linear) > 1 and sum(map(bool, linear)) == 1
+
+
+def test_the_page_of_costs_is_that_of_today():
+    """If this fails: python -m tools.costs > docs/costs.md"""
+    assert costs.page(ROOT) == (ROOT / "docs" / "costs.md").read_text()

@@ -7,19 +7,22 @@ MOVED = {
     "does-it-help": "when-it-pays",
     "digits-data": "digits",
     "gallery": "digits",
-    "get-started/colleague": "sharing",
+    "get-started/colleague": "running",
     "get-started/lab": "paper",
     "get-started/newcomer": "digits",
     "get-started/practitioner": "sweep",
     "icons-data": "icons",
-    "rehearsal": "reliability",
+    "library": "sweep",
+    "rehearsal": "contributing",
+    "reliability": "contributing",
     "running-on-a-workstation": "running",
     "running-on-slurm": "running",
     "scaling": "costs",
-    "sharing-results": "sharing",
+    "sharing": "running",
+    "sharing-results": "running",
     "successors": "paper",
 }
-"""The page of docs/ with the content, by the old page."""
+"""The page of the site with the content, by the old page."""
 
 
 def redirect(old: str, new: str) -> str:

@@ -1,6 +1,21 @@
 """The files of an evaluation, and what of them may be kept when a grid or the views grow.
 
-Formats: docs/design.md, "Metrics" and "Predictions". `logits.safetensors` beside the predictions
+`metrics.json` holds ``{"format": 1, "dataset", "model", "reference", "method", "variant", "run",
+"seed", "identity": {...}, "how": {"batch_size", "threads", "device", "device_type", "versions",
+"commit", "machine": {"cpu", "vector_extension", "torch", "threads"}, "images": {split: digest},
+"compile", "changed_predictions"}, "views": {...}, "rows": [{"split", "view", "combination",
+"alpha": "0.500", "metric", "value", "n", "n_correct", "groups"}], "predictions_sha256",
+"sha256"}``. Combinations are `weight`, `output`, `softmax`, `random`. `n` of the worst group is
+that group's, and `groups` has all; `n_correct` of macro F1 is null; `n` of `all-frames-accuracy`
+counts base ids.
+
+`predictions.parquet` holds `split, sample_id, base_id, label, group_*`, and five columns
+`<combination>/<view>/<alpha>/{prediction,top1,top2,entropy,confidence}`: class (int32), two largest
+logits, entropy in nats, largest probability (float32, over the view's classes). Also
+`other_labels`, and `<view>/label` under another label map. Prediction -1 marks a sample outside the
+view. In `softmax`, top1 and top2 are log-probabilities.
+
+`logits.safetensors` beside the predictions
 serves ensembles without another pass: tensors are fp16 (samples, the head's classes), named
 `weight/<alpha>` or, where weights were not combined, `output/<alpha>`, in the order of the
 predictions. The logits of the two ends are all that ensembles in the space of outputs need.

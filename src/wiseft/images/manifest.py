@@ -1,5 +1,12 @@
-"""The manifest of a prepared dataset: its only reader and writer (docs/design.md, "Prepared
-dataset").
+"""The manifest of a prepared dataset, `datasets/<name>/manifest.json`: its only reader and writer.
+
+It holds ``{"format": 1, "stage_version", "dataset", "layout", "class_names", "prompt_names",
+"image_size": 32|null, "splits": {split: {"n", "images": "test/images.npy"|null, "index",
+"sha256": {...}}}, "sources", "root": null|"/user/folder", "sha256"}``. Absent while empty:
+`class_ids`, `label_map` (``{"reference", "members"}``), `border` (pixels cropped first), `limit`,
+`borrowed`. `images.npy` is uint8 (n, H, W, 3). `index.parquet` has `sample_id` (unique), `base_id`,
+`label` (int64), optional `group_<name>` and `other_labels` (further right labels), and `path` and
+`bytes` of image files.
 
 Keys that only some datasets have are written only where they have a value, so that a dataset
 without them keeps its manifest, and its identity, byte for byte.

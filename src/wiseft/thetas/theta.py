@@ -5,6 +5,12 @@ A *theta* is one classifier (paper section 3: theta = [V_enc, W_classifier]): `i
 them `text.*`, where a method trained the text tower too.
 *Weights* are a whole zero-shot model with both towers, in open_clip's own names.
 Both are safetensors files of floating tensors with a JSON header; no pickle is involved.
+
+The header is one JSON string under the metadata key `wiseft`: ``{"format": 2, "kind", "stage",
+"stage_version", "architecture", "preprocessing", "class_names", "parents": {role: identity or
+sha256}, "seed", "settings", "versions", "commit"}``. The kind is `zero-shot`, `fine-tuned`,
+`from-scratch`, `combined`, or `weights`. `never_predicted` lists classes that a supervised label
+set lacks, masked after the logits.
 """
 
 from __future__ import annotations

@@ -81,7 +81,7 @@ class Files:
         raise WiseftError(
             f"there are no tables of {name} to draw from, neither {table} nor copies in "
             f"{paths.PUBLISHED / name}; run the experiment (make run EXPERIMENT={name}), or get "
-            "them from who did (dvc pull data/tables; docs/sharing.md)"
+            "them from who did (dvc pull data/tables; docs/running.md)"
         )
 
     def _read(self, experiment: str, path: Path | None = None) -> Path:

@@ -23,7 +23,7 @@ DATA_RULES = ("data_prepare_files", "data_prepare", "data_cache")
 """Rules of which each dataset has its own, `<rule>_<dataset>`, because its splits are outputs."""
 _WITHOUT_IMAGES = {"zeroshot", "zeroshot_own_head"}
 FEEDING = 8
-"""Threads that read images for a GPU, where there are cores for them: docs/costs.md says how many
+"""Threads that read images for a GPU, where there are cores for them: docs/running.md says how many
 images that is, and for which models it is enough."""
 
 
