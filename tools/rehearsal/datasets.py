@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from tools.rehearsal import arrays, folders, maps
 from tools.rehearsal.encrypted_zip import write_encrypted_zip
+from tools.rehearsal.pictures import word
 
 from wiseft.base.io import sha256_file
 from wiseft.study.config import DatasetEntry
@@ -71,7 +72,7 @@ def _mapped(written: maps.Written, **options: Any) -> Made:
 
 def _names(count: int, form: str) -> list[str]:
     """Return made-up class names, sorted."""
-    return [form.format(f"{label:03d}") for label in range(count)]
+    return sorted(form.format(word(label)) for label in range(count))
 
 
 def halved(classes: int) -> list[int]:
